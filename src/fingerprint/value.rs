@@ -1,0 +1,192 @@
+//! `Fingerprint` and `Prefix`: parsing, showing, ordering and serde.
+//! A text of a stranger becomes one of these or nothing, so that none ever names a file.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::error::{Error, Result};
+
+/// The sha256 of an image: 32 bytes, shown as 64 lower-case hex digits.
+///
+/// For a unified image it is the digest of the file as stored, that is compressed; for a split
+/// image that of the metadata file's bytes followed by the rootfs file's.
+///
+/// ```
+/// use lxd_image::Fingerprint;
+///
+/// let empty: Fingerprint = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".parse()?;
+/// assert_eq!(empty, Fingerprint::of(b""));
+/// assert_eq!(empty.short(), "e3b0c44298fc");
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// A digest that was computed elsewhere.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The digest of bytes in memory.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut hasher = super::Hasher::new();
+        hasher.update(bytes);
+        hasher.finish()
+    }
+
+    /// The 32 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The usual short form: the first 12 digits.
+    #[must_use]
+    pub fn short(&self) -> String {
+        let mut text = self.to_string();
+        text.truncate(12);
+        text
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0; 64];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = HEX[usize::from(byte >> 4)];
+            pair[1] = HEX[usize::from(byte & 15)];
+        }
+        f.pad(std::str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fingerprint({self})")
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = Error;
+
+    /// Takes 64 hex digits of either case and nothing else.
+    fn from_str(text: &str) -> Result<Self> {
+        let digits = nibbles(text)?;
+        if digits.len() != 64 {
+            return Err(Error::invalid(format!("a fingerprint has 64 hex digits, this one has {}", digits.len())));
+        }
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = pair[0] << 4 | pair[1];
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// The leading part of a fingerprint: 4 to 64 hex digits. Shown in lower case.
+///
+/// LXD takes a single digit; four is the least that names an image on purpose.
+///
+/// ```
+/// use lxd_image::{Fingerprint, Prefix};
+///
+/// let prefix: Prefix = "E3B0c442".parse()?;
+/// assert!(prefix.matches(&Fingerprint::of(b"")));
+/// assert_eq!(prefix.to_string(), "e3b0c442");
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Prefix(String);
+
+impl Prefix {
+    /// The fewest digits that a prefix may have.
+    pub const MIN_DIGITS: usize = 4;
+
+    /// Whether `fingerprint` begins with these digits.
+    #[must_use]
+    pub fn matches(&self, fingerprint: &Fingerprint) -> bool {
+        fingerprint.to_string().starts_with(&self.0)
+    }
+
+    /// The digits, in lower case.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The whole fingerprint, when all 64 digits are there.
+    #[must_use]
+    pub fn as_fingerprint(&self) -> Option<Fingerprint> {
+        self.0.parse().ok()
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Prefix({self})")
+    }
+}
+
+impl From<Fingerprint> for Prefix {
+    fn from(fingerprint: Fingerprint) -> Self {
+        Self(fingerprint.to_string())
+    }
+}
+
+impl FromStr for Prefix {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let digits = nibbles(text)?.len();
+        if !(Self::MIN_DIGITS..=64).contains(&digits) {
+            return Err(Error::invalid(format!(
+                "a fingerprint's prefix has 4 to 64 hex digits, this one has {digits}"
+            )));
+        }
+        Ok(Self(text.to_ascii_lowercase()))
+    }
+}
+
+/// The values of hex digits; an error that shows the first character that is none.
+fn nibbles(text: &str) -> Result<Vec<u8>> {
+    text.chars()
+        .map(|character| {
+            character
+                .to_digit(16)
+                .and_then(|digit| u8::try_from(digit).ok())
+                .ok_or_else(|| Error::invalid(format!("a fingerprint has hex digits only, not {character:?}")))
+        })
+        .collect()
+}
+
+macro_rules! as_text {
+    ($($type:ty),*) => {$(
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+
+as_text!(Fingerprint, Prefix);

@@ -1,0 +1,13 @@
+//! Read, verify, unpack, template and pack LXD and Incus images.
+#![forbid(unsafe_code)]
+
+mod error;
+mod fingerprint;
+pub mod format;
+mod limits;
+mod progress;
+
+pub use error::{Error, ErrorKind, Result, Shown};
+pub use fingerprint::{Fingerprint, Hasher, Prefix, VerifyingReader};
+pub use limits::Limits;
+pub use progress::{Cancel, Monitor, Phase, Progress, Update};

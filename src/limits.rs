@@ -1,0 +1,129 @@
+//! Every bound on hostile input, in one place, each with its reason.
+//! Code that needs a bound takes it from here and names it in its error.
+
+use crate::error::{Error, Result};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
+
+macro_rules! limits {
+    ($($(#[$doc:meta])* $name:ident = $default:expr, $trusted:expr;)*) => {
+        /// What input may ask for. All values are plain numbers; bytes unless a field says otherwise.
+        ///
+        /// Zero never means "no limit". [`Limits::default`] suits images from anywhere;
+        /// [`Limits::trusted`] lifts what only guards memory, disk and time, and never a rule about paths.
+        ///
+        /// ```
+        /// let mut limits = lxd_image::Limits::default();
+        /// limits.entries = 5_000_000;
+        /// limits.set("codec_memory", 256 << 20)?;
+        /// # Ok::<(), lxd_image::Error>(())
+        /// ```
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Limits {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Default for Limits {
+            fn default() -> Self {
+                Self { $($name: $default,)* }
+            }
+        }
+
+        impl Limits {
+            /// The names of all limits, as [`set`](Self::set) and `--limit` take them.
+            pub const NAMES: &[&str] = &[$(stringify!($name),)*];
+
+            /// Limits for images whose maker is trusted: what guards resources is lifted as far as
+            /// the formats themselves go.
+            #[must_use]
+            pub fn trusted() -> Self {
+                Self { $($name: $trusted,)* }
+            }
+
+            /// Sets one limit by its name.
+            ///
+            /// # Errors
+            /// `InvalidInput` for a name that is none, and for zero.
+            pub fn set(&mut self, name: &str, value: u64) -> Result<()> {
+                if value == 0 {
+                    return Err(Error::invalid(format!("the limit `{name}` can't be 0: zero would refuse everything")));
+                }
+                match name {
+                    $(stringify!($name) => self.$name = value,)*
+                    _ => {
+                        return Err(Error::invalid(format!("there is no limit `{name}`"))
+                            .with_hint(format!("the limits are {}", Self::NAMES.join(", "))));
+                    }
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+limits! {
+    /// `metadata.yaml`. Real ones have 0.5 to 30 KiB; LXD and Incus refuse more than 1 MiB.
+    metadata = MIB, 16 * MIB;
+    /// Nesting in YAML. Real files nest 4 deep; a recursive parser has a stack to lose.
+    yaml_depth = 64, 64;
+    /// Nodes in a YAML document, after aliases are expanded.
+    yaml_nodes = 100_000, 1_000_000;
+    /// Aliases that may be expanded in a YAML document.
+    alias_expansions = 1_000, 10_000;
+    /// Template files in an image. Real images have fewer than 10.
+    templates = 1_000, 100_000;
+    /// One template file. Real ones stay below 8 KiB.
+    template_file = MIB, 16 * MIB;
+    /// All template files of an image together.
+    template_bytes = 16 * MIB, GIB;
+    /// What one template may write. A rendered file is a configuration file.
+    template_output = 8 * MIB, 64 * MIB;
+    /// Steps that one rendering may take: a loop's round, a node evaluated.
+    template_steps = 10_000_000, 1_000_000_000;
+    /// Macro calls inside macro calls.
+    template_depth = 64, 64;
+    /// Archive members. The largest real root file systems have 600,000.
+    entries = 4_000_000, u64::MAX;
+    /// A whole path. The kernel's `PATH_MAX` less its NUL.
+    path = 4_095, 4_095;
+    /// One component of a path. The kernel's `NAME_MAX`.
+    component = 255, 255;
+    /// The target of a symbolic link. The kernel's own bound.
+    link_target = 4_095, 4_095;
+    /// A PAX extended header: one 64 KiB attribute with its names, several times over.
+    extended_header = MIB, 64 * MIB;
+    /// A GNU long name or long link name.
+    gnu_name = 64 * KIB, 64 * KIB;
+    /// The value of one extended attribute. The kernel's `XATTR_SIZE_MAX`.
+    xattr_value = 64 * KIB, 64 * KIB;
+    /// Extended attributes of one entry.
+    xattrs_per_entry = 128, 4_096;
+    /// The name of an extended attribute. The kernel's `XATTR_NAME_MAX`.
+    xattr_name = 255, 255;
+    /// Data segments of one sparse file. GNU tar writes one for each hole.
+    sparse_segments = 1_000_000, 16_000_000;
+    /// The logical size of one file. ext4's own bound; a sparse disk is large in name only.
+    file_size = 16 * TIB, i64::MAX as u64;
+    /// Bytes written to disk by one unpacking. Real container trees stay below 20 GB.
+    output = 256 * GIB, u64::MAX;
+    /// While only looking for metadata: decoded bytes for each compressed byte, beyond the first 256 MiB.
+    ratio = 1_000, u64::MAX;
+    /// Decoded bytes after a tar's end marker. Blocking factors pad by 10 KiB, tapes by more.
+    trailing = GIB, u64::MAX;
+    /// What a decoder may allocate for its window or dictionary. `zstd` itself stops at 128 MiB.
+    codec_memory = 128 * MIB, 4 * GIB;
+    /// What decoding xz blocks on several threads may use in all, beyond one thread's need.
+    codec_threads_memory = 512 * MIB, 8 * GIB;
+    /// One block of an lz4 frame. The format's own largest.
+    lz4_block = 4 * MIB, 4 * MIB;
+    /// One data block of a SquashFS. The format's own largest.
+    squashfs_block = MIB, MIB;
+    /// The virtual size of a qcow2 disk.
+    qcow2_size = 64 * TIB, i64::MAX as u64;
+    /// The L1 table of a qcow2 disk. QEMU's own bound.
+    l1_table = 32 * MIB, 32 * MIB;
+}

@@ -1,0 +1,155 @@
+//! How a long call tells what it does, and how its caller stops it.
+//! Every call that reads or writes a whole image takes a [`Monitor`].
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::error::{Error, Result};
+
+/// What a long call is busy with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Phase {
+    /// Reading and hashing.
+    Hash,
+    /// Reading, decoding and checking.
+    Verify,
+    /// Reading, decoding and writing a tree.
+    Unpack,
+    /// Reading a tree and writing an archive.
+    Pack,
+    /// Reading one archive and writing another.
+    Convert,
+}
+
+impl Phase {
+    /// The phase in one lower-case word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hash => "hash",
+            Self::Verify => "verify",
+            Self::Unpack => "unpack",
+            Self::Pack => "pack",
+            Self::Convert => "convert",
+        }
+    }
+}
+
+/// One report of a long call.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Update {
+    /// What the call is busy with.
+    pub phase: Phase,
+    /// Bytes of the input consumed so far.
+    pub done: u64,
+    /// Bytes of the input in all, where that is known.
+    pub total: Option<u64>,
+}
+
+/// Receives reports, from any thread and often: at least once for each MiB of input.
+pub trait Progress: Send + Sync {
+    /// Takes a report. `Break` stops the call, which then fails with `Cancelled`.
+    fn report(&self, update: &Update) -> ControlFlow<()>;
+}
+
+impl<F> Progress for F
+where
+    F: Fn(&Update) -> ControlFlow<()> + Send + Sync,
+{
+    fn report(&self, update: &Update) -> ControlFlow<()> {
+        self(update)
+    }
+}
+
+/// A switch that stops the calls it was given to. Clones are the same switch.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// A switch that is off.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Stops the calls, soon: each undoes what it began and fails with `Cancelled`.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`cancel`](Self::cancel) was called.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Fails when [`cancel`](Self::cancel) was called.
+    ///
+    /// # Errors
+    /// `Cancelled`.
+    pub fn check(&self) -> Result<()> {
+        if self.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
+    }
+}
+
+/// Progress and cancellation together, as options of a long call carry them.
+#[derive(Clone, Default)]
+pub struct Monitor {
+    progress: Option<Arc<dyn Progress>>,
+    cancel: Cancel,
+}
+
+impl Monitor {
+    /// Reports to nobody and is never cancelled.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Reports to `progress`.
+    #[must_use]
+    pub fn with_progress(mut self, progress: Arc<dyn Progress>) -> Self {
+        self.progress = Some(progress);
+        self
+    }
+
+    /// Stops when `cancel` is switched on.
+    #[must_use]
+    pub fn with_cancel(mut self, cancel: Cancel) -> Self {
+        self.cancel = cancel;
+        self
+    }
+
+    /// Fails when the caller asked to stop.
+    ///
+    /// # Errors
+    /// `Cancelled`.
+    pub fn check(&self) -> Result<()> {
+        self.cancel.check()
+    }
+
+    /// Reports `done` of `total` bytes, and fails when the caller asked to stop.
+    ///
+    /// # Errors
+    /// `Cancelled`.
+    pub fn report(&self, phase: Phase, done: u64, total: Option<u64>) -> Result<()> {
+        self.cancel.check()?;
+        if let Some(progress) = &self.progress
+            && progress.report(&Update { phase, done, total }).is_break()
+        {
+            self.cancel.cancel();
+            return Err(Error::cancelled());
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Monitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Monitor").field("progress", &self.progress.is_some()).field("cancel", &self.cancel).finish()
+    }
+}
