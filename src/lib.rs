@@ -5,7 +5,9 @@ mod error;
 mod fingerprint;
 pub mod format;
 mod limits;
+pub mod metadata;
 mod progress;
+mod rooted;
 
 pub use error::{Error, ErrorKind, Result, Shown};
 pub use fingerprint::{Fingerprint, Hasher, Prefix, VerifyingReader};

@@ -1,6 +1,31 @@
 //! Reading, checking, unpacking, packing and converting image files.
 //! Everything that knows an archive's or a disk's layout is below here; `FORMAT.md` tells the facts.
 
+mod chunk;
+mod codec;
+mod detect;
+mod drive;
 mod entry;
+mod extract;
+mod image;
+mod input;
+mod layout;
+mod namespace;
+mod path;
+mod pipeline;
+mod qcow2;
+mod staged;
+mod tar;
+mod unpack;
+mod verify;
 
+pub use codec::Codec;
+pub use detect::Container;
 pub use entry::{DeviceNumber, Entry, EntryKind, Timestamp};
+pub use extract::{IdMap, IdRange, Omission, Omitted, Report};
+pub use image::{Form, Image, ImageType, fingerprint_of};
+pub use input::{Input, Source};
+pub use qcow2::{HEAD_BYTES as QCOW2_HEAD_BYTES, Qcow2};
+pub use staged::{Staged, Unverified, Verified};
+pub use unpack::{UnpackOptions, Unpacked};
+pub use verify::{Counts, Difference, Verification, VerifyOptions, differences};

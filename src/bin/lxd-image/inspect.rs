@@ -1,0 +1,145 @@
+//! `inspect`: what an image is and holds, from one pass over it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use lxd_image::format::{Container, EntryKind, Form, Image, Verification, VerifyOptions};
+use lxd_image::{ErrorKind, Result, Shown};
+use serde_json::{Map, Value, json};
+
+use crate::failure::Failure;
+use crate::options::Session;
+use crate::output::{self, Facts};
+
+/// Show what an image is and what it holds
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The image, or one file of a split image; `-` is standard input
+    image: PathBuf,
+    /// The other file of a split image
+    rootfs: Option<PathBuf>,
+    /// List every member of the root file system
+    #[arg(long)]
+    entries: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
+    let image = session.open(&arguments.image, arguments.rootfs.as_deref())?;
+    let (monitor, shown) = session.monitor();
+    let mut options = VerifyOptions::new().monitor(monitor);
+    if let Some(threads) = session.threads {
+        options = options.threads(threads);
+    }
+    let mut rows = Vec::new();
+    let verified = image.survey(&options, &mut |entry, _| {
+        if arguments.entries {
+            rows.push(row(entry));
+        }
+        Ok(())
+    })?;
+    drop(shown);
+    // An image that no one could unpack is not shown as if it were one.
+    let unusable = |kind| !matches!(kind, ErrorKind::NotFound);
+    let mut verified = verified;
+    if let Some(at) = verified.findings.iter().position(|finding| unusable(finding.kind())) {
+        return Err(verified.findings.swap_remove(at).into());
+    }
+    for finding in &verified.findings {
+        session.note(|| format!("warning: {finding}"));
+    }
+    if let Some(metadata) = verified.metadata.as_ref().filter(|metadata| metadata.known_architecture().is_none()) {
+        session.note(|| format!("warning: the architecture {} is not known", Shown(metadata.architecture().as_bytes())));
+    }
+    if arguments.entries {
+        const COLUMNS: &[&str] = &["type", "mode", "owner", "size", "modified", "path", "target"];
+        return Ok(output::show(Facts::Many(COLUMNS, rows), &session.format)?);
+    }
+    Ok(output::show(Facts::One(facts(&image, &verified)), &session.format)?)
+}
+
+fn facts(image: &Image, verified: &Verification) -> Map<String, Value> {
+    let containers: Vec<Container> = image.containers().collect();
+    let codec = |container: &Container| container.codec().map_or_else(|| container.name().to_owned(), |codec| codec.to_string());
+    let mut facts = Map::new();
+    facts.insert("fingerprint".into(), json!(verified.fingerprint));
+    let form = match image.form() {
+        Form::Unified => "unified",
+        Form::Split => "split",
+    };
+    facts.insert("form".into(), json!(form));
+    facts.insert("type".into(), json!(verified.image_type.name()));
+    facts.insert("compression".into(), json!(containers.first().map(codec)));
+    if let Some(rootfs) = containers.get(1) {
+        facts.insert("rootfs_format".into(), json!(rootfs.name()));
+        facts.insert("rootfs_compression".into(), json!(codec(rootfs)));
+    }
+    facts.insert("size".into(), json!(verified.size));
+    if let Some(metadata) = &verified.metadata {
+        facts.insert("architecture".into(), json!(metadata.architecture()));
+        facts.insert("created_at".into(), json!(date(metadata.creation_date())));
+        if let Some(expiry) = metadata.expiry_date() {
+            facts.insert("expires_at".into(), json!(date(expiry)));
+        }
+        let properties: Map<String, Value> =
+            metadata.properties().iter().map(|(key, value)| (key.to_owned(), json!(value))).collect();
+        facts.insert("properties".into(), Value::Object(properties));
+        let rules: Map<String, Value> = metadata
+            .templates()
+            .map(|(path, rule)| {
+                let when: Vec<&str> = rule.when().collect();
+                (path.to_owned(), json!(format!("{} ({})", rule.template(), when.join(", "))))
+            })
+            .collect();
+        facts.insert("rules".into(), Value::Object(rules));
+    }
+    let templates: Vec<String> = verified.templates.iter().map(|name| Shown(name).to_string()).collect();
+    facts.insert("templates".into(), json!(templates));
+    if let Some(disk) = &verified.disk {
+        facts.insert(
+            "disk".into(),
+            json!({"format": format!("qcow2 version {}", disk.version), "virtual_size": disk.virtual_size, "snapshots": disk.snapshots}),
+        );
+    } else {
+        let counts = &verified.counts;
+        facts.insert(
+            "entries".into(),
+            json!({
+                "all": counts.entries(), "files": counts.files, "directories": counts.directories,
+                "symlinks": counts.symlinks, "hard_links": counts.hard_links, "devices": counts.devices,
+                "others": counts.others, "bytes": counts.bytes,
+            }),
+        );
+    }
+    if !verified.strays.is_empty() {
+        let strays: Vec<String> = verified.strays.iter().map(|path| Shown(path).to_string()).collect();
+        facts.insert("strays".into(), json!(strays));
+    }
+    facts
+}
+
+/// Seconds since 1970 as LXD's API writes times; the number itself where no calendar reaches.
+fn date(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
+}
+
+fn row(entry: &lxd_image::format::Entry) -> Map<String, Value> {
+    let (kind, size, target) = match &entry.kind {
+        EntryKind::File { size } => ("file", json!(size), Value::Null),
+        EntryKind::Directory => ("directory", Value::Null, Value::Null),
+        EntryKind::Symlink { target } => ("symlink", Value::Null, json!(Shown(target).to_string())),
+        EntryKind::HardLink { target } => ("link", Value::Null, json!(Shown(target).to_string())),
+        EntryKind::CharDevice(number) => ("char", Value::Null, json!(format!("{}:{}", number.major, number.minor))),
+        EntryKind::BlockDevice(number) => ("block", Value::Null, json!(format!("{}:{}", number.major, number.minor))),
+        EntryKind::Fifo => ("fifo", Value::Null, Value::Null),
+        _ => ("socket", Value::Null, Value::Null),
+    };
+    let mut row = Map::new();
+    row.insert("type".into(), json!(kind));
+    row.insert("mode".into(), json!(format!("{:04o}", entry.mode)));
+    row.insert("owner".into(), json!(format!("{}:{}", entry.uid, entry.gid)));
+    row.insert("size".into(), size);
+    row.insert("modified".into(), json!(date(entry.mtime.seconds)));
+    row.insert("path".into(), json!(format!("/{}", Shown(&entry.path))));
+    row.insert("target".into(), target);
+    row
+}

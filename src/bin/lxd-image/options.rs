@@ -1,0 +1,151 @@
+//! The options that every verb takes, and what they make: limits, threads, progress, a way to stop.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use clap::{ArgAction, Args};
+use lxd_image::format::{Image, Input, Source};
+use lxd_image::{Cancel, Error, Limits, Monitor, Result};
+
+use crate::failure::Failure;
+use crate::output::Format;
+use crate::progress::{Mode, Shown};
+
+#[derive(Args)]
+pub(crate) struct Global {
+    /// How lists and infos are shown: table, json, yaml, csv, compact, or a Jinja text such as '{{ fingerprint }}'
+    #[arg(long, global = true, default_value = "table", value_name = "FORMAT")]
+    format: Format,
+    /// When to show progress
+    #[arg(long, global = true, value_enum, default_value_t = Mode::Auto, value_name = "WHEN")]
+    progress: Mode,
+    /// Say nothing but results and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Say why, too
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// The directory of the store
+    #[arg(long, global = true, env = "LXD_IMAGE_STORE", value_name = "DIR")]
+    store: Option<PathBuf>,
+    /// Raise or lower a limit on what input may ask for
+    #[arg(long = "limit", global = true, value_name = "NAME=VALUE", value_parser = parse_limit)]
+    limits: Vec<(String, u64)>,
+    /// How many threads to use (default: one for each core)
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+fn parse_limit(text: &str) -> std::result::Result<(String, u64), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    let (digits, unit) = match value.find(|character: char| !character.is_ascii_digit()) {
+        Some(at) => value.split_at(at),
+        None => (value, ""),
+    };
+    let shift = match unit.to_ascii_lowercase().trim_end_matches("ib") {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        "t" => 40,
+        _ => return Err(format!("`{unit}` is no unit: KiB, MiB, GiB or TiB")),
+    };
+    let number: u64 = digits.parse().map_err(|_| format!("`{value}` is no number"))?;
+    let value = number.checked_mul(1 << shift).ok_or_else(|| format!("`{value}` is too large"))?;
+    // Names are checked here already, so that a wrong one is wrong usage.
+    Limits::default().set(name, value).map_err(|error| error.to_string())?;
+    Ok((name.to_owned(), value))
+}
+
+/// The limits that the command line starts from: the library's.
+fn limits(raised: &[(String, u64)]) -> Result<Limits> {
+    let mut limits = Limits::default();
+    for (name, value) in raised {
+        limits.set(name, *value)?;
+    }
+    Ok(limits)
+}
+
+/// What a verb works with.
+pub(crate) struct Session {
+    pub(crate) format: Format,
+    pub(crate) limits: Limits,
+    pub(crate) threads: Option<usize>,
+    pub(crate) quiet: bool,
+    pub(crate) verbose: bool,
+    progress: Mode,
+    cancel: Cancel,
+}
+
+impl Global {
+    /// Sets up what every verb needs; from here on Ctrl-C stops cleanly.
+    pub(crate) fn start(self) -> Result<Session, Failure> {
+        let cancel = Cancel::new();
+        let switch = cancel.clone();
+        ctrlc::set_handler(move || {
+            if switch.is_cancelled() {
+                // The second time: whoever asks twice does not want to wait.
+                std::process::exit(130);
+            }
+            switch.cancel();
+        })
+        .map_err(|error| Error::new(lxd_image::ErrorKind::Io, "signals can't be caught").with_source(error))?;
+        Ok(Session {
+            format: self.format,
+            limits: limits(&self.limits)?,
+            threads: self.threads.map(usize::from),
+            quiet: self.quiet,
+            verbose: self.verbose > 0,
+            progress: self.progress,
+            cancel,
+        })
+    }
+}
+
+impl Session {
+    /// Progress on standard error, and the switch that Ctrl-C throws. Ends when dropped.
+    pub(crate) fn monitor(&self) -> (Monitor, Option<Shown>) {
+        let monitor = Monitor::none().with_cancel(self.cancel.clone());
+        let wanted = match self.progress {
+            Mode::Auto => !self.quiet && std::io::stderr().is_terminal(),
+            Mode::Always | Mode::Json => true,
+            Mode::Never => false,
+        };
+        if !wanted {
+            return (monitor, None);
+        }
+        let shown = Shown::new(self.progress);
+        (monitor.with_progress(shown.receiver()), Some(shown))
+    }
+
+    /// Opens an image from one path or two; `-` is standard input.
+    pub(crate) fn open(&self, image: &Path, rootfs: Option<&Path>) -> Result<Image> {
+        let source = match rootfs {
+            None => Source::unified(input(image)?),
+            Some(rootfs) => Source::split(input(image)?, input(rootfs)?),
+        };
+        Image::open_with(source, &self.limits)
+    }
+
+    /// A line for people who asked why.
+    pub(crate) fn explain(&self, text: impl FnOnce() -> String) {
+        if self.verbose {
+            eprintln!("{}", text());
+        }
+    }
+
+    /// A line for people, unless they want silence.
+    pub(crate) fn note(&self, text: impl FnOnce() -> String) {
+        if !self.quiet {
+            eprintln!("{}", text());
+        }
+    }
+}
+
+/// A file by its path, or standard input.
+pub(crate) fn input(path: &Path) -> Result<Input> {
+    if path == Path::new("-") {
+        return Ok(Input::stream(std::io::stdin()).named("standard input"));
+    }
+    Input::open(path)
+}

@@ -1,0 +1,229 @@
+//! Results on standard output: tables for people, and the same facts as JSON, YAML, CSV or by a template.
+//! Whatever came from an image is escaped where people see it.
+
+use std::io::Write;
+use std::str::FromStr;
+
+use comfy_table::{Table, presets};
+use lxd_image::{Error, ErrorKind, Result, Shown};
+use serde_json::{Map, Value};
+
+/// How lists and infos are shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Format {
+    Table,
+    Json,
+    Yaml,
+    Csv,
+    Compact,
+    Jinja(String),
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        Ok(match text {
+            "table" => Self::Table,
+            "json" => Self::Json,
+            "yaml" => Self::Yaml,
+            "csv" => Self::Csv,
+            "compact" => Self::Compact,
+            template if template.contains("{{") || template.contains("{%") => Self::Jinja(template.to_owned()),
+            other => return Err(format!("`{other}` is no format: table, json, yaml, csv, compact, or a text with {{{{ key }}}}")),
+        })
+    }
+}
+
+/// Facts about one thing, or rows about several.
+pub(crate) enum Facts {
+    /// Key and value, in the order in which people read them.
+    One(Map<String, Value>),
+    /// The columns, then one object a row.
+    Many(&'static [&'static str], Vec<Map<String, Value>>),
+}
+
+/// Writes a line of result.
+pub(crate) fn line(text: &str) -> Result<()> {
+    write(format!("{text}\n").as_bytes())
+}
+
+pub(crate) fn write(bytes: &[u8]) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(bytes)
+        .and_then(|()| out.flush())
+        .map_err(|error| Error::new(ErrorKind::Io, "standard output can't be written").with_source(error))
+}
+
+/// Shows facts in the format that was asked for.
+pub(crate) fn show(facts: Facts, format: &Format) -> Result<()> {
+    let text = match format {
+        Format::Json => serde_json::to_string_pretty(&into_value(facts)).map_err(unexpected)? + "\n",
+        Format::Yaml => to_yaml(&into_value(facts), 0),
+        Format::Table | Format::Compact => table(facts, *format == Format::Compact),
+        Format::Csv => csv(facts)?,
+        Format::Jinja(template) => jinja(facts, template)?,
+    };
+    write(text.as_bytes())
+}
+
+fn unexpected(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(ErrorKind::Io, "the result can't be written in this format").with_source(error)
+}
+
+fn into_value(facts: Facts) -> Value {
+    match facts {
+        Facts::One(facts) => Value::Object(facts),
+        Facts::Many(_, rows) => Value::Array(rows.into_iter().map(Value::Object).collect()),
+    }
+}
+
+fn table(facts: Facts, compact: bool) -> String {
+    let mut table = Table::new();
+    table.load_style(if compact { presets::NOTHING } else { presets::ASCII_FULL });
+    match facts {
+        Facts::One(facts) => {
+            let mut text = String::new();
+            for (key, value) in facts {
+                people(&mut text, &label(&key), &value, 0);
+            }
+            return text;
+        }
+        Facts::Many(columns, rows) => {
+            table.set_header(columns.iter().map(|column| column.to_uppercase()));
+            for row in rows {
+                table.add_row(columns.iter().map(|column| plain(row.get(*column))));
+            }
+        }
+    }
+    format!("{table}\n")
+}
+
+/// `creation_date` as `Creation date`.
+fn label(key: &str) -> String {
+    let mut text = key.replace('_', " ");
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    text
+}
+
+/// Key and value as `lxc image info` shows them: nested things indented below.
+fn people(text: &mut String, key: &str, value: &Value, depth: usize) {
+    let indent = "    ".repeat(depth);
+    match value {
+        Value::Object(map) if !map.is_empty() => {
+            text.push_str(&format!("{indent}{}:\n", escaped(key)));
+            for (key, value) in map {
+                people(text, key, value, depth + 1);
+            }
+        }
+        Value::Array(list) if !list.is_empty() => {
+            text.push_str(&format!("{indent}{}:\n", escaped(key)));
+            for value in list {
+                text.push_str(&format!("{indent}    - {}\n", plain(Some(value))));
+            }
+        }
+        Value::Object(_) | Value::Array(_) => text.push_str(&format!("{indent}{}: none\n", escaped(key))),
+        other => text.push_str(&format!("{indent}{}: {}\n", escaped(key), plain(Some(other)))),
+    }
+}
+
+fn escaped(text: &str) -> String {
+    Shown(text.as_bytes()).to_string()
+}
+
+fn plain(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => escaped(text),
+        Some(Value::Bool(yes)) => (if *yes { "yes" } else { "no" }).to_owned(),
+        Some(Value::Array(list)) => list.iter().map(|value| plain(Some(value))).collect::<Vec<_>>().join(", "),
+        Some(other) => escaped(&other.to_string()),
+    }
+}
+
+fn csv(facts: Facts) -> Result<String> {
+    let mut writer = csv::WriterBuilder::new().from_writer(Vec::new());
+    match facts {
+        Facts::One(facts) => {
+            for (key, value) in facts {
+                writer.write_record([escaped(&key), plain(Some(&value))]).map_err(unexpected)?;
+            }
+        }
+        Facts::Many(columns, rows) => {
+            for row in rows {
+                writer.write_record(columns.iter().map(|column| plain(row.get(*column)))).map_err(unexpected)?;
+            }
+        }
+    }
+    let bytes = writer.into_inner().map_err(|error| unexpected(error.into_error()))?;
+    String::from_utf8(bytes).map_err(unexpected)
+}
+
+fn jinja(facts: Facts, template: &str) -> Result<String> {
+    let environment = minijinja::Environment::new();
+    let rows = match facts {
+        Facts::One(facts) => vec![facts],
+        Facts::Many(_, rows) => rows,
+    };
+    let mut text = String::new();
+    for row in rows {
+        let line = environment.render_str(template, minijinja::value::Serde(&row)).map_err(|error| {
+            Error::new(ErrorKind::InvalidInput, format!("the format can't be used: {error:#}"))
+        })?;
+        text.push_str(&line);
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// JSON values as block YAML, with every string quoted that a reader could take for something else.
+fn to_yaml(value: &Value, depth: usize) -> String {
+    let indent = "  ".repeat(depth);
+    match value {
+        Value::Object(map) if !map.is_empty() => map
+            .iter()
+            .map(|(key, value)| match value {
+                Value::Object(inner) if !inner.is_empty() => {
+                    format!("{indent}{}:\n{}", yaml_text(key), to_yaml(value, depth + 1))
+                }
+                Value::Array(inner) if !inner.is_empty() => {
+                    format!("{indent}{}:\n{}", yaml_text(key), to_yaml(value, depth))
+                }
+                other => format!("{indent}{}: {}\n", yaml_text(key), yaml_scalar(other)),
+            })
+            .collect(),
+        Value::Array(list) if !list.is_empty() => list
+            .iter()
+            .map(|value| match value {
+                Value::Object(inner) if !inner.is_empty() => {
+                    let block = to_yaml(value, depth + 1);
+                    format!("{indent}- {}", block.trim_start())
+                }
+                other => format!("{indent}- {}\n", yaml_scalar(other)),
+            })
+            .collect(),
+        other => format!("{indent}{}\n", yaml_scalar(other)),
+    }
+}
+
+fn yaml_scalar(value: &Value) -> String {
+    match value {
+        Value::String(text) => yaml_text(text),
+        Value::Object(_) => "{}".to_owned(),
+        Value::Array(_) => "[]".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn yaml_text(text: &str) -> String {
+    let plain = text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/'))
+        && !matches!(
+            text.to_ascii_lowercase().as_str(),
+            "y" | "n" | "yes" | "no" | "on" | "off" | "true" | "false" | "null"
+        );
+    // JSON's quoted strings are YAML's, and their escapes too.
+    if plain { text.to_owned() } else { Value::String(text.to_owned()).to_string() }
+}

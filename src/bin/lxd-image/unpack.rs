@@ -1,0 +1,76 @@
+//! `unpack`: an image to a directory, verified in the same pass.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use lxd_image::format::{IdMap, UnpackOptions};
+use lxd_image::{Error, ErrorKind, Fingerprint, Result, Shown};
+
+use crate::failure::Failure;
+use crate::options::Session;
+use crate::output;
+
+/// Unpack an image to a new directory
+#[derive(Args)]
+#[command(override_usage = "lxd-image unpack [OPTIONS] <IMAGE> [ROOTFS] <DEST>")]
+pub(crate) struct Arguments {
+    /// The image (or both files of a split image, in either order), then the destination
+    #[arg(num_args = 2..=3, required = true, value_names = ["IMAGE", "ROOTFS", "DEST"])]
+    paths: Vec<PathBuf>,
+    /// Put the root file system itself at DEST, without metadata and templates
+    #[arg(long)]
+    rootfs_only: bool,
+    /// The fingerprint that the image must have; nothing is visible before it matched
+    #[arg(long, value_name = "HEX")]
+    fingerprint: Option<String>,
+    /// Make no device nodes
+    #[arg(long)]
+    skip_devices: bool,
+    /// Set trusted.* and all security.* attributes too
+    #[arg(long)]
+    all_xattrs: bool,
+    /// Shift owners, as INSIDE:OUTSIDE:COUNT, several by commas
+    #[arg(long, value_name = "MAP")]
+    map_ids: Option<String>,
+    /// Wait until everything is on the disk
+    #[arg(long)]
+    sync: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
+    let (destination, files) = arguments
+        .paths
+        .split_last()
+        .ok_or_else(|| Error::new(ErrorKind::InvalidInput, "an image and a destination are needed"))?;
+    let expected = arguments.fingerprint.as_deref().map(str::parse::<Fingerprint>).transpose()?;
+    let ids = arguments.map_ids.as_deref().map_or_else(|| Ok(IdMap::identity()), str::parse)?;
+    let Some(first) = files.first() else {
+        return Err(Error::new(ErrorKind::InvalidInput, "an image and a destination are needed").into());
+    };
+    let image = session.open(first, files.get(1).map(PathBuf::as_path))?;
+    let (monitor, shown) = session.monitor();
+    let mut options = UnpackOptions::new()
+        .rootfs_only(arguments.rootfs_only)
+        .skip_devices(arguments.skip_devices)
+        .all_xattrs(arguments.all_xattrs)
+        .durable(arguments.sync)
+        .map_ids(ids)
+        .monitor(monitor);
+    if let Some(threads) = session.threads {
+        options = options.threads(threads);
+    }
+    let done = match expected {
+        Some(expected) => image.unpack_verified(destination, &expected, &options),
+        None => image.unpack_unverified(destination, &options),
+    };
+    drop(shown);
+    let done = done?;
+    for (what, count) in &done.report.omitted {
+        session.note(|| format!("note: {count} × {what}"));
+    }
+    for omission in &done.report.omissions {
+        session.explain(|| format!("note: {}: {}", Shown(&omission.path), omission.what));
+    }
+    session.explain(|| format!("{} entries, {} bytes in files", done.report.entries, done.report.bytes));
+    Ok(output::line(&done.fingerprint.to_string())?)
+}

@@ -1,0 +1,68 @@
+//! `verify`: reads and decodes everything, compares the fingerprint, names each rule that is broken.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use lxd_image::format::VerifyOptions;
+use lxd_image::{Error, ErrorKind, Prefix, Result};
+
+use crate::failure::Failure;
+use crate::options::Session;
+use crate::output;
+
+/// Check an image against its fingerprint and against the rules
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The image, or one file of a split image; `-` is standard input
+    image: PathBuf,
+    /// The other file of a split image
+    rootfs: Option<PathBuf>,
+    /// The fingerprint that it must have, or at least the first 12 digits of it
+    #[arg(long, value_name = "HEX")]
+    fingerprint: Option<String>,
+}
+
+/// Fewer digits than these are guessed too easily to verify anything.
+const MIN_DIGITS: usize = 12;
+
+pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
+    let expected = arguments.fingerprint.as_deref().map(prefix).transpose()?;
+    let image = session.open(&arguments.image, arguments.rootfs.as_deref())?;
+    let (monitor, shown) = session.monitor();
+    let mut options = VerifyOptions::new().monitor(monitor);
+    if let Some(threads) = session.threads {
+        options = options.threads(threads);
+    }
+    let verified = image.verify(&options);
+    drop(shown);
+    let mut verified = verified?;
+    if let Some(expected) = expected
+        && !expected.matches(&verified.fingerprint)
+    {
+        let error = Error::new(
+            ErrorKind::Mismatch,
+            format!("the fingerprint: expected {expected}, found {}", verified.fingerprint),
+        );
+        return Err(Failure::mismatch(error));
+    }
+    if !verified.findings.is_empty() {
+        let first = verified.findings.remove(0);
+        for finding in &verified.findings {
+            eprintln!("error[{}]: {finding}", finding.kind());
+        }
+        return Err(first.into());
+    }
+    session.explain(|| format!("{} entries, {} bytes in files", verified.counts.entries(), verified.counts.bytes));
+    Ok(output::line(&verified.fingerprint.to_string())?)
+}
+
+fn prefix(text: &str) -> Result<Prefix> {
+    let prefix: Prefix = text.parse()?;
+    if prefix.as_str().len() < MIN_DIGITS {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!("{} digits of a fingerprint verify nothing; give at least {MIN_DIGITS}", prefix.as_str().len()),
+        ));
+    }
+    Ok(prefix)
+}

@@ -1,0 +1,173 @@
+//! Large buffers that travel from stage to stage whole, and the pool that bounds them.
+//! A chunk is shared, never copied: the hash, the parser and the writers look at the same bytes.
+
+use std::io::Read;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::error::{Error, Result};
+
+/// A piece of a pooled buffer. Clones share the buffer; the last one gives it back.
+#[derive(Clone)]
+pub(crate) struct Chunk {
+    buffer: Arc<Pooled>,
+    range: Range<usize>,
+}
+
+impl Chunk {
+    /// A part of this chunk. The range is relative to it, and cut to what is there.
+    pub(crate) fn slice(&self, range: Range<usize>) -> Self {
+        let start = self.range.start.saturating_add(range.start).min(self.range.end);
+        let end = self.range.start.saturating_add(range.end).clamp(start, self.range.end);
+        Self { buffer: Arc::clone(&self.buffer), range: start..end }
+    }
+
+    /// Takes the first `count` bytes off and returns them.
+    pub(crate) fn split_to(&mut self, count: usize) -> Self {
+        let head = self.slice(0..count);
+        self.range.start = head.range.end;
+        head
+    }
+}
+
+impl std::ops::Deref for Chunk {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.buffer.bytes.get(self.range.clone()).unwrap_or_default()
+    }
+}
+
+struct Pooled {
+    bytes: Vec<u8>,
+    home: Sender<Vec<u8>>,
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        // The pool itself may be gone; then the buffer just ends here.
+        let _ = self.home.try_send(std::mem::take(&mut self.bytes));
+    }
+}
+
+/// A fixed number of buffers of one size. Whoever wants one more waits until one comes back, so
+/// that memory has a bound whatever the stages' speeds are.
+pub(crate) struct Pool {
+    free: Receiver<Vec<u8>>,
+    home: Sender<Vec<u8>>,
+    size: usize,
+    unborn: usize,
+}
+
+impl Pool {
+    pub(crate) fn new(count: usize, size: usize) -> Self {
+        let (home, free) = crossbeam_channel::bounded(count);
+        Self { free, home, size, unborn: count }
+    }
+
+    /// An empty buffer, when one is free.
+    fn take(&mut self) -> Result<Vec<u8>> {
+        if let Ok(buffer) = self.free.try_recv() {
+            return Ok(buffer);
+        }
+        if self.unborn > 0 {
+            self.unborn -= 1;
+            return Ok(vec![0; self.size]);
+        }
+        self.free.recv().map_err(|_| Error::cancelled())
+    }
+
+    /// Fills one buffer from `reader`, as far as the reader goes. `None` at its end.
+    pub(crate) fn fill(&mut self, reader: &mut impl Read) -> Result<Option<Chunk>> {
+        let mut bytes = self.take()?;
+        bytes.resize(self.size, 0);
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match reader.read(&mut bytes[filled..]) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    let _ = self.home.try_send(bytes);
+                    return Err(Error::io("the image can't be read", error));
+                }
+            }
+        }
+        if filled == 0 {
+            let _ = self.home.try_send(bytes);
+            return Ok(None);
+        }
+        let buffer = Arc::new(Pooled { bytes, home: self.home.clone() });
+        Ok(Some(Chunk { buffer, range: 0..filled }))
+    }
+}
+
+/// A stream of bytes that comes in chunks.
+pub(crate) trait Chunks {
+    /// The next bytes, never empty; `None` at the end of the stream, which is then known to be whole.
+    fn next_chunk(&mut self) -> Result<Option<Chunk>>;
+}
+
+/// Chunks of any reader, read on the caller's own thread.
+pub(crate) struct ReadChunks<R> {
+    reader: R,
+    pool: Pool,
+}
+
+impl<R: Read> ReadChunks<R> {
+    /// Small buffers: whoever reads this way wants to see little of the stream.
+    pub(crate) fn new(reader: R) -> Self {
+        Self { reader, pool: Pool::new(8, 64 << 10) }
+    }
+}
+
+impl<R: Read> Chunks for ReadChunks<R> {
+    fn next_chunk(&mut self) -> Result<Option<Chunk>> {
+        self.pool.fill(&mut self.reader)
+    }
+}
+
+/// Chunks of another thread. An error ends the stream.
+pub(crate) struct ReceivedChunks(pub(crate) Receiver<Result<Chunk>>);
+
+impl Chunks for ReceivedChunks {
+    fn next_chunk(&mut self) -> Result<Option<Chunk>> {
+        match self.0.recv() {
+            Ok(Ok(chunk)) => Ok(Some(chunk)),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+/// The reader's side of a chunk stream, for decoders.
+pub(crate) struct ChunkReader<C> {
+    chunks: C,
+    current: Option<Chunk>,
+}
+
+impl<C: Chunks> ChunkReader<C> {
+    pub(crate) fn new(chunks: C) -> Self {
+        Self { chunks, current: None }
+    }
+}
+
+impl<C: Chunks> Read for ChunkReader<C> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            if let Some(chunk) = &mut self.current
+                && !chunk.is_empty()
+            {
+                let head = chunk.split_to(buffer.len());
+                buffer[..head.len()].copy_from_slice(&head);
+                return Ok(head.len());
+            }
+            self.current = self.chunks.next_chunk()?;
+            if self.current.is_none() {
+                return Ok(0);
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The one loop over an archive's members: where each belongs, in order, to whoever wants them.
+//! Unpacking, verifying, converting and comparing are visitors of it.
+
+use super::chunk::{Chunk, Chunks};
+use super::entry::{Entry, EntryKind};
+use super::layout::{Layout, LayoutSummary, Place, Role};
+use super::qcow2::{HEAD_BYTES, Qcow2};
+use super::tar::{SparseMap, TarReader};
+use crate::error::{Error, Result};
+use crate::limits::Limits;
+
+/// Takes what an image holds. For a file of the rootfs and for the disk, `data` follows piece by
+/// piece in ascending order, holes left out, and then `end`.
+pub(crate) trait Visitor {
+    fn metadata(&mut self, entry: &Entry, content: &[u8]) -> Result<()>;
+    fn template(&mut self, entry: &Entry, name: &[u8], content: &[u8]) -> Result<()>;
+    /// A member of the rootfs; its path is relative to it.
+    fn rootfs(&mut self, entry: &Entry, sparse: Option<&SparseMap>) -> Result<()>;
+    /// The disk of a virtual machine, once its header was checked.
+    fn disk(&mut self, entry: &Entry, sparse: Option<&SparseMap>, about: &Qcow2) -> Result<()>;
+    fn data(&mut self, offset: u64, piece: Chunk) -> Result<()>;
+    fn end(&mut self) -> Result<()>;
+    /// Something at the top that no image has.
+    fn stray(&mut self, entry: &Entry) -> Result<()>;
+    /// An attribute of a member of the rootfs that the archive has in a form which can't be used.
+    fn lost_xattr(&mut self, _path: &[u8], _name: &[u8]) {}
+    /// A member breaks a rule. Whoever returns `Ok` goes on without it.
+    fn broken(&mut self, error: Error) -> Result<()> {
+        Err(error)
+    }
+}
+
+/// Takes a visitor through a tar to its very end.
+pub(crate) fn drive_tar<C: Chunks>(
+    chunks: C,
+    role: Role,
+    limits: &Limits,
+    visitor: &mut impl Visitor,
+) -> Result<LayoutSummary> {
+    let mut tar = TarReader::new(chunks, limits);
+    let mut layout = Layout::new(role, limits);
+    while let Some(member) = tar.next()? {
+        let mut entry = member.entry;
+        let name = entry.path.clone();
+        let place = match layout.place(&mut entry) {
+            Ok(place) => {
+                if let Place::Rootfs(path) = &place {
+                    member.lost_xattrs.iter().for_each(|xattr| visitor.lost_xattr(path, xattr));
+                }
+                place
+            }
+            Err(error) => {
+                visitor.broken(error.in_entry(&name))?;
+                continue;
+            }
+        };
+        let taken = take(&mut tar, &mut layout, entry, member.sparse.as_ref(), place, limits, visitor);
+        if let Err(error) = taken {
+            let error = error.in_entry(&name);
+            // What is wrong with the stream itself ends it; a rule that one member breaks may not.
+            if matches!(error.kind(), crate::ErrorKind::UnsafePath) {
+                visitor.broken(error)?;
+            } else {
+                return Err(error);
+            }
+        }
+    }
+    tar.finish()?;
+    layout.finish()
+}
+
+fn take<C: Chunks>(
+    tar: &mut TarReader<C>,
+    layout: &mut Layout,
+    mut entry: Entry,
+    sparse: Option<&SparseMap>,
+    place: Place,
+    limits: &Limits,
+    visitor: &mut impl Visitor,
+) -> Result<()> {
+    match place {
+        Place::Top | Place::TemplatesDir => Ok(()),
+        Place::Stray => visitor.stray(&entry),
+        Place::Metadata => {
+            let content = whole(tar, &entry, limits.metadata, "metadata")?;
+            visitor.metadata(&entry, &content)?;
+            layout.metadata(content)
+        }
+        Place::Template(name) => {
+            let content = whole(tar, &entry, limits.template_file, "template_file")?;
+            visitor.template(&entry, &name, &content)
+        }
+        Place::Rootfs(path) => {
+            entry.path = path;
+            visitor.rootfs(&entry, sparse)?;
+            if matches!(entry.kind, EntryKind::File { .. }) {
+                while let Some((offset, piece)) = tar.data()? {
+                    visitor.data(offset, piece)?;
+                }
+                visitor.end()?;
+            }
+            Ok(())
+        }
+        Place::Disk => {
+            let EntryKind::File { size } = entry.kind else { return Ok(()) };
+            let mut head = Vec::new();
+            let mut held = Vec::new();
+            while head.len() < HEAD_BYTES {
+                let Some((offset, piece)) = tar.data()? else { break };
+                // A hole before the data means that there are zeros, and no magic number.
+                let at = usize::try_from(offset).unwrap_or(usize::MAX).min(HEAD_BYTES);
+                head.resize(head.len().max(at), 0);
+                head.extend_from_slice(&piece);
+                held.push((offset, piece));
+            }
+            head.truncate(HEAD_BYTES);
+            let about = Qcow2::parse(&head, size, limits)?;
+            visitor.disk(&entry, sparse, &about)?;
+            for (offset, piece) in held {
+                visitor.data(offset, piece)?;
+            }
+            while let Some((offset, piece)) = tar.data()? {
+                visitor.data(offset, piece)?;
+            }
+            visitor.end()
+        }
+    }
+}
+
+/// The whole content of a small file, bounded before it is read.
+fn whole<C: Chunks>(tar: &mut TarReader<C>, entry: &Entry, limit: u64, name: &'static str) -> Result<Vec<u8>> {
+    let EntryKind::File { size } = entry.kind else { return Ok(Vec::new()) };
+    if size > limit {
+        return Err(Error::limit(name, limit, format_args!("a file of {size} bytes")));
+    }
+    let mut content = Vec::new();
+    while let Some((offset, piece)) = tar.data()? {
+        content.resize(usize::try_from(offset).unwrap_or(usize::MAX).min(usize::try_from(size).unwrap_or(0)), 0);
+        content.extend_from_slice(&piece);
+    }
+    content.resize(usize::try_from(size).unwrap_or(0), 0);
+    Ok(content)
+}
+
+/// Takes a visitor through a disk that is a file of its own.
+pub(crate) fn drive_disk<C: Chunks>(
+    chunks: &mut C,
+    length: u64,
+    limits: &Limits,
+    visitor: &mut impl Visitor,
+) -> Result<LayoutSummary> {
+    let mut held = Vec::new();
+    let mut head = Vec::new();
+    while head.len() < HEAD_BYTES {
+        let Some(chunk) = chunks.next_chunk()? else { break };
+        head.extend_from_slice(&chunk);
+        held.push(chunk);
+    }
+    head.truncate(HEAD_BYTES);
+    let about = Qcow2::parse(&head, length, limits)?;
+    let entry = Entry::new(*b"rootfs.img", EntryKind::File { size: length }, 0o644);
+    visitor.disk(&entry, None, &about)?;
+    let mut offset = 0_u64;
+    for chunk in held {
+        let next = offset + chunk.len() as u64;
+        visitor.data(offset, chunk)?;
+        offset = next;
+    }
+    while let Some(chunk) = chunks.next_chunk()? {
+        let next = offset + chunk.len() as u64;
+        visitor.data(offset, chunk)?;
+        offset = next;
+    }
+    if offset != length {
+        return Err(Error::malformed(format!("the disk has {offset} bytes instead of {length}: it changed while it was read")));
+    }
+    visitor.end()?;
+    Ok(LayoutSummary { metadata: Vec::new(), templates: Vec::new(), disk: true })
+}

@@ -1,0 +1,229 @@
+//! Owners, modes, attributes and times, always by descriptor and in the order that keeps them:
+//! owner first (it clears setuid and capabilities), then mode, then attributes, times last.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Mutex;
+
+use rustix::fs::{self, AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::io::Errno;
+
+use super::Policy;
+use super::ids::IdMap;
+use super::report::{Omitted, Report};
+use crate::error::{Error, Result};
+use crate::format::entry::{Entry, Timestamp};
+use crate::rooted::{Dir, proc_path};
+
+/// What an entry wants beside its content, with owners shifted.
+#[derive(Debug, Clone)]
+pub(crate) struct Attributes {
+    uid: u32,
+    gid: u32,
+    mode: u32,
+    mtime: Timestamp,
+    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Attributes {
+    pub(crate) fn of(entry: &Entry, ids: &IdMap) -> Result<Self> {
+        let xattrs = entry
+            .xattrs
+            .iter()
+            .map(|(name, value)| Ok((name.clone(), ids.shift_xattr(name, value)?)))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            uid: ids.shift(entry.uid)?,
+            gid: ids.shift(entry.gid)?,
+            mode: entry.mode & 0o7777,
+            mtime: entry.mtime,
+            xattrs,
+        })
+    }
+
+    /// What a directory gets that the archive never names: 0755, the image's root.
+    pub(crate) fn implied(ids: &IdMap) -> Result<Self> {
+        let now = Timestamp::from(std::time::SystemTime::now());
+        Ok(Self { uid: ids.shift(0)?, gid: ids.shift(0)?, mode: 0o755, mtime: now, xattrs: Vec::new() })
+    }
+
+    /// A file that is the caller's own and nobody else's business.
+    pub(crate) fn private_file() -> Self {
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let now = Timestamp::from(std::time::SystemTime::now());
+        Self { uid, gid, mode: 0o600, mtime: now, xattrs: Vec::new() }
+    }
+
+    pub(crate) fn mode(&self) -> u32 {
+        self.mode
+    }
+
+    pub(crate) fn with_mode(self, mode: u32) -> Self {
+        Self { mode, ..self }
+    }
+}
+
+/// Applies attributes, and collects what it could not.
+#[derive(Debug)]
+pub(crate) struct Applier {
+    root: bool,
+    all_xattrs: bool,
+    ids: IdMap,
+    report: Mutex<Report>,
+}
+
+impl Applier {
+    pub(crate) fn new(policy: &Policy) -> Self {
+        Self {
+            root: rustix::process::geteuid().is_root(),
+            all_xattrs: policy.all_xattrs,
+            ids: policy.ids.clone(),
+            report: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn ids(&self) -> &IdMap {
+        &self.ids
+    }
+
+    /// Whether permissions of directories don't stop this process.
+    pub(crate) fn is_root(&self) -> bool {
+        self.root
+    }
+
+    pub(crate) fn omit(&self, path: &[u8], what: Omitted) {
+        self.with_report(|report| report.omit(path, what));
+    }
+
+    pub(crate) fn count(&self, bytes: u64) {
+        self.with_report(|report| {
+            report.entries += 1;
+            report.bytes += bytes;
+        });
+    }
+
+    fn with_report(&self, change: impl FnOnce(&mut Report)) {
+        // A writer that panicked is an error of its own; its counts stand.
+        change(&mut self.report.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    }
+
+    pub(crate) fn take_report(&self) -> Result<Report> {
+        let mut report = Report::default();
+        self.with_report(|collected| std::mem::swap(collected, &mut report));
+        Ok(report)
+    }
+
+    /// A file or directory that is open.
+    pub(crate) fn apply(&self, fd: BorrowedFd<'_>, wanted: &Attributes, path: &[u8]) -> Result<()> {
+        let mode = self.owner(wanted, path, |uid, gid| fs::fchown(fd, Some(uid), Some(gid)))?;
+        fs::fchmod(fd, Mode::from_raw_mode(mode)).map_err(|error| Error::io("a mode can't be set", error))?;
+        for (name, value) in self.wanted_xattrs(wanted, path) {
+            self.xattr(path, name, fs::fsetxattr(fd, name.as_slice(), value, XattrFlags::empty()))?;
+        }
+        self.time(path, fs::futimens(fd, &times(wanted.mtime)))
+    }
+
+    /// A special file, by a handle that never opens it.
+    pub(crate) fn apply_to_handle(&self, handle: BorrowedFd<'_>, wanted: &Attributes, path: &[u8]) -> Result<()> {
+        let place = proc_path(handle);
+        let mode = self.owner(wanted, path, |uid, gid| {
+            fs::chownat(handle, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
+        })?;
+        fs::chmod(&place, Mode::from_raw_mode(mode)).map_err(|error| Error::io("a mode can't be set", error))?;
+        for (name, value) in self.wanted_xattrs(wanted, path) {
+            self.xattr(path, name, fs::setxattr(&place, name.as_slice(), value, XattrFlags::empty()))?;
+        }
+        self.time(path, fs::utimensat(fs::CWD, &place, &times(wanted.mtime), AtFlags::empty()))
+    }
+
+    /// A symbolic link: has no mode, and attributes only of the kinds that are set on request.
+    pub(crate) fn apply_to_link(&self, dir: &Dir, name: &[u8], wanted: &Attributes, path: &[u8]) -> Result<()> {
+        self.owner(&Attributes { mode: 0, ..wanted.clone() }, path, |uid, gid| {
+            fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+        })?;
+        for (key, value) in self.wanted_xattrs(wanted, path) {
+            let mut place = proc_path(dir.as_fd()).into_bytes();
+            place.push(b'/');
+            place.extend_from_slice(name);
+            self.xattr(path, key, fs::lsetxattr(place.as_slice(), key.as_slice(), value, XattrFlags::empty()))?;
+        }
+        self.time(path, fs::utimensat(dir, name, &times(wanted.mtime), AtFlags::SYMLINK_NOFOLLOW))?;
+        self.count(0);
+        Ok(())
+    }
+
+    /// Sets the owner if that can be done; the mode to set then.
+    fn owner(
+        &self,
+        wanted: &Attributes,
+        path: &[u8],
+        set: impl FnOnce(Uid, Gid) -> Result<(), Errno>,
+    ) -> Result<u32> {
+        let mut given = false;
+        if self.root {
+            match set(Uid::from_raw(wanted.uid), Gid::from_raw(wanted.gid)) {
+                Ok(()) => given = true,
+                // Root of a user namespace that does not hold this owner.
+                Err(Errno::PERM | Errno::INVAL) => {}
+                Err(error) => return Err(Error::io("an owner can't be set", error)),
+            }
+        } else {
+            given = wanted.uid == rustix::process::geteuid().as_raw() && wanted.gid == rustix::process::getegid().as_raw();
+        }
+        if given {
+            return Ok(wanted.mode);
+        }
+        self.omit(path, Omitted::Owner);
+        if wanted.mode & 0o6000 != 0 {
+            self.omit(path, Omitted::SetId);
+        }
+        Ok(wanted.mode & !0o6000)
+    }
+
+    /// The attributes that are set; the others are reported.
+    fn wanted_xattrs<'a>(
+        &'a self,
+        wanted: &'a Attributes,
+        path: &'a [u8],
+    ) -> impl Iterator<Item = (&'a Vec<u8>, &'a Vec<u8>)> {
+        wanted.xattrs.iter().map(|(name, value)| (name, value)).filter(move |(name, _)| {
+            let allowed = self.all_xattrs
+                || name.starts_with(b"user.")
+                || matches!(
+                    name.as_slice(),
+                    b"security.capability" | b"system.posix_acl_access" | b"system.posix_acl_default"
+                );
+            if !allowed {
+                self.omit(path, Omitted::Xattr((*name).clone()));
+            }
+            allowed
+        })
+    }
+
+    fn xattr(&self, path: &[u8], name: &[u8], set: Result<(), Errno>) -> Result<()> {
+        match set {
+            Ok(()) => Ok(()),
+            Err(Errno::PERM | Errno::ACCESS | Errno::NOTSUP | Errno::INVAL | Errno::NOENT) => {
+                self.omit(path, Omitted::Xattr(name.to_vec()));
+                Ok(())
+            }
+            Err(error) => Err(Error::io("an extended attribute can't be set", error)),
+        }
+    }
+
+    fn time(&self, path: &[u8], set: Result<(), Errno>) -> Result<()> {
+        match set {
+            Ok(()) => Ok(()),
+            Err(Errno::INVAL | Errno::OVERFLOW | Errno::PERM) => {
+                self.omit(path, Omitted::Time);
+                Ok(())
+            }
+            Err(error) => Err(Error::io("a time can't be set", error)),
+        }
+    }
+}
+
+/// Access time the same as modification time, so that the same image gives the same tree.
+fn times(mtime: Timestamp) -> Timestamps {
+    let time = Timespec { tv_sec: mtime.seconds, tv_nsec: mtime.nanoseconds.into() };
+    Timestamps { last_access: time, last_modification: time }
+}

@@ -1,0 +1,205 @@
+//! The directory that the next name goes into, kept as a stack of handles from the root down.
+//! What a directory's own attributes are to be is applied when the walk leaves it, so that later
+//! entries in it don't spoil its times; nothing else about the tree is remembered.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use rustix::fs::{self, FileType, Timespec, Timestamps};
+use rustix::io::Errno;
+
+use super::attributes::{Applier, Attributes};
+use super::not_a_directory;
+use crate::error::{Error, Result};
+use crate::format::entry::Entry;
+use crate::format::namespace;
+use crate::rooted::{Dir, is};
+
+/// How many directories are kept open; those further up are found again when they are needed.
+const OPEN: usize = 64;
+
+pub(crate) struct Walk {
+    root: Arc<Dir>,
+    /// From the root's children down.
+    levels: Vec<Level>,
+    root_attributes: Option<(Attributes, Vec<u8>)>,
+    applier: Arc<Applier>,
+    /// Directories that an ordinary user could not enter again once they have their mode.
+    late_modes: Vec<(Vec<u8>, u32)>,
+}
+
+struct Level {
+    name: Vec<u8>,
+    dir: Option<Arc<Dir>>,
+    leaving: Leaving,
+}
+
+/// What a directory gets when the walk leaves it.
+enum Leaving {
+    /// All of an entry's attributes.
+    Attributes(Attributes),
+    /// The times that it had when the walk came back to it.
+    Times(Timestamps),
+}
+
+impl Walk {
+    pub(crate) fn new(root: Dir, applier: Arc<Applier>) -> Self {
+        Self { root: Arc::new(root), levels: Vec::new(), root_attributes: None, applier, late_modes: Vec::new() }
+    }
+
+    /// Remembers what the root itself gets in the end.
+    pub(crate) fn root_attributes(&mut self, entry: &Entry) -> Result<()> {
+        self.root_attributes = Some((Attributes::of(entry, self.applier.ids())?, Vec::new()));
+        Ok(())
+    }
+
+    /// Goes to a directory, making it and its parents where they are missing.
+    pub(crate) fn go_to(&mut self, path: &[u8]) -> Result<Arc<Dir>> {
+        let mut wanted = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
+        let mut shared = 0;
+        let mut next = wanted.next();
+        while let Some(name) = next
+            && self.levels.get(shared).is_some_and(|level| level.name == name)
+        {
+            shared += 1;
+            next = wanted.next();
+        }
+        self.leave_to(shared)?;
+        while let Some(name) = next {
+            self.enter(name)?;
+            next = wanted.next();
+        }
+        self.here()
+    }
+
+    /// Makes a directory of the archive, or takes one that is there, and stays in it.
+    pub(crate) fn make_directory(&mut self, path: &[u8], entry: &Entry) -> Result<()> {
+        let attributes = Attributes::of(entry, self.applier.ids())?;
+        let (parent, name) = crate::format::path::split_last(path);
+        let already_here = self.levels.last().is_some_and(|level| level.name == name)
+            && self.path() == path;
+        if !already_here {
+            let dir = self.go_to(parent)?;
+            match dir.make_dir(name, 0o700) {
+                Err(error) if is(&error, Errno::EXIST) => {
+                    match dir.stat(name).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+                        Ok(FileType::Directory) => {}
+                        Ok(FileType::Symlink) => return Err(namespace::link_becomes_directory()),
+                        _ => return Err(namespace::file_becomes_directory()),
+                    }
+                }
+                made => made.map_err(|error| Error::io("a directory can't be made", error))?,
+            }
+            self.enter(name)?;
+        }
+        if let Some(level) = self.levels.last_mut() {
+            level.leaving = Leaving::Attributes(attributes);
+        }
+        self.applier.count(0);
+        Ok(())
+    }
+
+    /// Opens a directory without going there or making anything: the place of a hard link's target.
+    pub(crate) fn look_up(&self, path: &[u8], target: &[u8]) -> Result<Arc<Dir>> {
+        let mut dir = Arc::clone(&self.root);
+        for name in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
+            dir = match dir.child(name) {
+                Ok(child) => Arc::new(child),
+                Err(error) if is(&error, Errno::NOENT) => return Err(namespace::link_before_target(target)),
+                Err(error) => {
+                    return Err(match not_a_directory(&dir, name, error) {
+                        error if error.kind() == crate::ErrorKind::UnsafePath => namespace::through_link(),
+                        error => error,
+                    });
+                }
+            };
+        }
+        Ok(dir)
+    }
+
+    /// Leaves every directory and gives the root its attributes.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        self.leave_to(0)?;
+        // Deepest first: a parent that can't be entered must not come before its children.
+        self.late_modes.sort_by(|a, b| b.0.cmp(&a.0));
+        for (path, mode) in std::mem::take(&mut self.late_modes) {
+            let (parent, name) = crate::format::path::split_last(&path);
+            let dir = self.look_up(parent, &path)?.child(name).map_err(|error| Error::io("a directory can't be opened", error))?;
+            fs::fchmod(dir.as_fd(), fs::Mode::from_raw_mode(mode)).map_err(|error| Error::io("a mode can't be set", error))?;
+        }
+        if let Some((attributes, path)) = &self.root_attributes {
+            self.applier.apply(self.root.as_fd(), attributes, path)?;
+        }
+        Ok(())
+    }
+
+    fn path(&self) -> Vec<u8> {
+        self.levels.iter().map(|level| level.name.as_slice()).collect::<Vec<_>>().join(&b'/')
+    }
+
+    /// The directory at the end of the stack, opened again from the root where it was closed.
+    fn here(&mut self) -> Result<Arc<Dir>> {
+        let Some(last) = self.levels.last() else { return Ok(Arc::clone(&self.root)) };
+        if let Some(dir) = &last.dir {
+            return Ok(Arc::clone(dir));
+        }
+        let path = self.path();
+        let dir = self.look_up(&path, &path)?;
+        if let Some(last) = self.levels.last_mut() {
+            last.dir = Some(Arc::clone(&dir));
+        }
+        Ok(dir)
+    }
+
+    fn enter(&mut self, name: &[u8]) -> Result<()> {
+        let parent = self.here()?;
+        let mut made = false;
+        let child = match parent.child(name) {
+            Err(error) if is(&error, Errno::NOENT) => {
+                parent.make_dir(name, 0o700).map_err(|error| Error::io("a directory can't be made", error))?;
+                made = true;
+                parent.child(name)
+            }
+            opened => opened,
+        };
+        let child = child.map_err(|error| not_a_directory(&parent, name, error))?;
+        let leaving = if made {
+            Leaving::Attributes(Attributes::implied(self.applier.ids())?)
+        } else {
+            let stat = child.stat_self().map_err(|error| Error::io("a directory can't be read", error))?;
+            Leaving::Times(Timestamps {
+                last_access: Timespec { tv_sec: stat.st_atime, tv_nsec: i64::try_from(stat.st_atime_nsec).unwrap_or(0) },
+                last_modification: Timespec { tv_sec: stat.st_mtime, tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or(0) },
+            })
+        };
+        self.levels.push(Level { name: name.to_vec(), dir: Some(Arc::new(child)), leaving });
+        if let Some(far) = self.levels.len().checked_sub(OPEN + 1)
+            && let Some(level) = self.levels.get_mut(far)
+        {
+            level.dir = None;
+        }
+        Ok(())
+    }
+
+    fn leave_to(&mut self, depth: usize) -> Result<()> {
+        while self.levels.len() > depth {
+            let dir = self.here()?;
+            let path = self.path();
+            let Some(level) = self.levels.pop() else { return Ok(()) };
+            match level.leaving {
+                Leaving::Attributes(mut attributes) => {
+                    let mode = attributes.mode();
+                    if !self.applier.is_root() && mode & 0o700 != 0o700 {
+                        self.late_modes.push((path.clone(), mode & 0o1777));
+                        attributes = attributes.with_mode(mode | 0o700);
+                    }
+                    self.applier.apply(dir.as_fd(), &attributes, &path)?;
+                }
+                Leaving::Times(times) => {
+                    fs::futimens(dir.as_fd(), &times).map_err(|error| Error::io("a directory's times can't be set", error))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

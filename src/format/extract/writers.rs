@@ -1,0 +1,163 @@
+//! Threads that write files' contents and attributes, by descriptors that were made for them.
+//! They never see a name, so nothing that happens to names can lead them astray.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Scope, ScopedJoinHandle};
+
+use crossbeam_channel::Sender;
+
+use super::attributes::{Applier, Attributes};
+use crate::error::{Error, Result};
+use crate::format::chunk::Chunk;
+
+/// A file that is being written, perhaps by several threads at once.
+pub(crate) struct OpenFile {
+    file: File,
+    attributes: Attributes,
+    size: u64,
+    path: Vec<u8>,
+    written: AtomicU64,
+    /// Jobs that are not done, and one for the side that still hands bytes over.
+    pending: AtomicUsize,
+}
+
+struct Job {
+    file: Arc<OpenFile>,
+    pieces: Vec<(u64, Chunk)>,
+}
+
+/// What the threads share.
+struct Shared {
+    applier: Arc<Applier>,
+    failed: AtomicBool,
+    error: Mutex<Option<Error>>,
+}
+
+pub(crate) struct Writers<'scope> {
+    jobs: Sender<Job>,
+    shared: Arc<Shared>,
+    threads: Vec<ScopedJoinHandle<'scope, ()>>,
+}
+
+/// Jobs that may wait: as many descriptors are open for them.
+const QUEUE: usize = 64;
+
+impl<'scope> Writers<'scope> {
+    pub(crate) fn start<'env>(
+        scope: &'scope Scope<'scope, 'env>,
+        applier: Arc<Applier>,
+        threads: usize,
+    ) -> Result<Self> {
+        let (jobs, queue) = crossbeam_channel::bounded::<Job>(QUEUE);
+        let shared = Arc::new(Shared { applier, failed: AtomicBool::new(false), error: Mutex::new(None) });
+        let threads = (0..threads.max(1))
+            .map(|_| {
+                let (queue, shared) = (queue.clone(), Arc::clone(&shared));
+                std::thread::Builder::new()
+                    .name("lxd-image-write".to_owned())
+                    .spawn_scoped(scope, move || {
+                        for job in queue {
+                            // After a failure the queue is only emptied.
+                            if !shared.failed.load(Ordering::Relaxed) {
+                                shared.run(&job);
+                            }
+                        }
+                    })
+                    .map_err(|error| Error::io("a thread can't be started", error))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { jobs, shared, threads })
+    }
+
+    /// Takes over a new file of `size` logical bytes.
+    pub(crate) fn file(&self, file: File, attributes: Attributes, size: u64, path: &[u8]) -> Arc<OpenFile> {
+        Arc::new(OpenFile {
+            file,
+            attributes,
+            size,
+            path: path.to_vec(),
+            written: AtomicU64::new(0),
+            pending: AtomicUsize::new(1),
+        })
+    }
+
+    pub(crate) fn write(&self, file: &Arc<OpenFile>, pieces: Vec<(u64, Chunk)>) -> Result<()> {
+        file.pending.fetch_add(1, Ordering::AcqRel);
+        self.send(Job { file: Arc::clone(file), pieces })
+    }
+
+    /// The last bytes of a file: whoever is done last gives the file its attributes.
+    pub(crate) fn close(&self, file: Arc<OpenFile>, pieces: Vec<(u64, Chunk)>) -> Result<()> {
+        // This job stands for the caller's own part, which `pending` counts from the start.
+        self.send(Job { file, pieces })
+    }
+
+    fn send(&self, job: Job) -> Result<()> {
+        if self.jobs.send(job).is_err() {
+            return Err(Error::new(crate::ErrorKind::Io, "the writing threads have ended"));
+        }
+        self.check()
+    }
+
+    /// Fails with the first error of any writer.
+    pub(crate) fn check(&self) -> Result<()> {
+        if !self.shared.failed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let error = self.shared.error.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Err(error.unwrap_or_else(Error::cancelled))
+    }
+
+    pub(crate) fn finish(self) -> Result<()> {
+        let Self { jobs, shared, threads } = self;
+        drop(jobs);
+        for thread in threads {
+            if thread.join().is_err() {
+                return Err(Error::new(crate::ErrorKind::Io, "a writing thread ended unexpectedly"));
+            }
+        }
+        let error = shared.error.lock().unwrap_or_else(PoisonError::into_inner).take();
+        error.map_or(Ok(()), Err)
+    }
+}
+
+impl Shared {
+    fn run(&self, job: &Job) {
+        let mut bytes = 0;
+        for (offset, piece) in &job.pieces {
+            if let Err(error) = job.file.file.write_all_at(piece, *offset) {
+                self.fail(Error::io("a file can't be written", error).in_entry(&job.file.path));
+                return;
+            }
+            bytes += piece.len() as u64;
+        }
+        job.file.written.fetch_add(bytes, Ordering::Relaxed);
+        self.done(&job.file);
+    }
+
+    /// One part of a file is done; with the last one it gets its size and its attributes.
+    fn done(&self, file: &OpenFile) {
+        if file.pending.fetch_sub(1, Ordering::AcqRel) != 1 {
+            return;
+        }
+        let written = file.written.load(Ordering::Relaxed);
+        // A hole at the end was never written.
+        let sized = if written < file.size { file.file.set_len(file.size) } else { Ok(()) };
+        let done = sized
+            .map_err(|error| Error::io("a file's size can't be set", error))
+            .and_then(|()| self.applier.apply(file.file.as_fd(), &file.attributes, &file.path));
+        match done {
+            Ok(()) => self.applier.count(written),
+            Err(error) => self.fail(error.in_entry(&file.path)),
+        }
+    }
+
+    fn fail(&self, error: Error) {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.failed.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,299 @@
+//! `Image`: one file or two that were recognised as an image, before anything else is known of it.
+//! Opening looks at a few KiB; what reads more says so.
+
+use std::io::Read;
+
+use super::chunk::ReadChunks;
+use super::codec::{self, Codec};
+use super::detect::{self, Container};
+use super::entry::EntryKind;
+use super::input::{Input, InputReader, Source};
+use super::layout::{Layout, Place, Role};
+use super::tar::TarReader;
+use crate::error::{Error, Result};
+use crate::fingerprint::{Fingerprint, Hasher};
+use crate::limits::Limits;
+use crate::metadata::Metadata;
+use crate::progress::{Monitor, Phase};
+
+/// Whether an image is one file or two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// One archive with metadata and rootfs.
+    Unified,
+    /// A metadata archive and a rootfs file.
+    Split,
+}
+
+/// Whether an image is for a container or for a virtual machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageType {
+    /// The rootfs is a tree of files.
+    Container,
+    /// The rootfs is a disk.
+    VirtualMachine,
+}
+
+impl ImageType {
+    /// The name that LXD's API uses.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Container => "container",
+            Self::VirtualMachine => "virtual-machine",
+        }
+    }
+}
+
+/// One file of an image and what it is.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) input: Input,
+    pub(crate) container: Container,
+    pub(crate) role: Role,
+}
+
+impl Part {
+    /// Adds the file's name to an error.
+    pub(crate) fn name_error(&self, error: Error) -> Error {
+        self.input.name_error(error)
+    }
+}
+
+/// An image: files that were recognised, in the order in which they make the fingerprint.
+///
+/// ```no_run
+/// use lxd_image::format::{Image, Source};
+///
+/// let image = Image::open(Source::open("debian.tar.xz", None)?)?;
+/// println!("{}", image.metadata()?.architecture());
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Image {
+    pub(crate) parts: Vec<Part>,
+    pub(crate) limits: Limits,
+}
+
+impl Image {
+    /// Recognises an image under the default [`Limits`].
+    ///
+    /// # Errors
+    /// As [`open_with`](Self::open_with).
+    pub fn open(source: Source) -> Result<Self> {
+        Self::open_with(source, &Limits::default())
+    }
+
+    /// Recognises an image. Looks at the first KiB of each file; of a split image whose files are
+    /// both tars, at as much of each as tells which is the metadata.
+    ///
+    /// # Errors
+    /// `Malformed` and `Unsupported` for what is no image, `Ambiguous` and `InvalidInput` for two
+    /// files that don't make one, `FeatureDisabled` when a codec is compiled out.
+    pub fn open_with(source: Source, limits: &Limits) -> Result<Self> {
+        let Source { first, second } = source;
+        let named = |input: &Input| detect::container(input, limits).map_err(|error| input.name_error(error));
+        let first_is = named(&first)?;
+        let parts = match second {
+            None => {
+                if first_is == Container::Qcow2 {
+                    let error = Error::invalid("this is a disk, which is the rootfs of a split image")
+                        .with_hint("name the metadata file too");
+                    return Err(first.name_error(error));
+                }
+                vec![Part { input: first, container: first_is, role: Role::Unified }]
+            }
+            Some(second) => {
+                let second_is = named(&second)?;
+                let in_order = detect::first_is_metadata((&first, first_is), (&second, second_is), limits)?;
+                let (metadata, rootfs) =
+                    if in_order { ((first, first_is), (second, second_is)) } else { ((second, second_is), (first, first_is)) };
+                vec![
+                    Part { input: metadata.0, container: metadata.1, role: Role::Metadata },
+                    Part { input: rootfs.0, container: rootfs.1, role: Role::Rootfs },
+                ]
+            }
+        };
+        Ok(Self { parts, limits: limits.clone() })
+    }
+
+    /// Whether it is one file or two.
+    #[must_use]
+    pub fn form(&self) -> Form {
+        if self.parts.len() == 1 { Form::Unified } else { Form::Split }
+    }
+
+    /// What each file is: the image's one, or metadata and rootfs.
+    pub fn containers(&self) -> impl ExactSizeIterator<Item = Container> + '_ {
+        self.parts.iter().map(|part| part.container)
+    }
+
+    /// The size of all files in bytes, where it is known before reading.
+    #[must_use]
+    pub fn size(&self) -> Option<u64> {
+        self.parts.iter().try_fold(0_u64, |sum, part| sum.checked_add(part.input.len()?))
+    }
+
+    /// The metadata, without unpacking anything: reads up to `metadata.yaml` and no further.
+    ///
+    /// # Errors
+    /// `Malformed` when there is none or it breaks a rule, `LimitExceeded` when it is too large or
+    /// too far behind.
+    pub fn metadata(&self) -> Result<Metadata> {
+        let bytes = self.metadata_bytes()?;
+        Metadata::parse(&bytes, &self.limits).map_err(|error| self.parts[0].name_error(error.in_entry(b"metadata.yaml")))
+    }
+
+    /// The bytes of `metadata.yaml`, as they stand in the archive.
+    ///
+    /// # Errors
+    /// As [`metadata`](Self::metadata), but for the content.
+    pub fn metadata_bytes(&self) -> Result<Vec<u8>> {
+        let part = &self.parts[0];
+        self.find_file(b"metadata.yaml", self.limits.metadata, "metadata")
+            .and_then(|found| found.ok_or_else(|| Error::malformed("there is no `metadata.yaml` in the image")))
+            .map_err(|error| part.name_error(error))
+    }
+
+    /// The bytes of a template, by its name in `templates/`.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none of that name.
+    pub fn template(&self, name: &str) -> Result<Vec<u8>> {
+        let path = [b"templates/", name.as_bytes()].concat();
+        self.find_file(&path, self.limits.template_file, "template_file")?
+            .ok_or_else(|| Error::new(crate::ErrorKind::NotFound, format!("the image has no template `{name}`")))
+    }
+
+    /// The fingerprint, read from the files' bytes as stored.
+    ///
+    /// # Errors
+    /// `Io` and `Cancelled`.
+    pub fn fingerprint(&self, monitor: &Monitor) -> Result<Fingerprint> {
+        fingerprint_of(self.parts.iter().map(|part| &part.input), self.size(), monitor)
+    }
+
+    /// The content of one file outside of the rootfs.
+    fn find_file(&self, path: &[u8], limit: u64, name: &'static str) -> Result<Option<Vec<u8>>> {
+        let part = &self.parts[0];
+        let Container::Tar(codec) = part.container else {
+            return self.find_in_squashfs(part, path, limit, name);
+        };
+        part.input.peek(|reader| {
+            let reader = Metered::new(codec::decoder(codec, reader, &self.limits, 1)?, part.input.len(), &self.limits);
+            let mut tar = TarReader::new(ReadChunks::new(reader), &self.limits);
+            let mut layout = Layout::new(part.role, &self.limits);
+            while let Some(mut member) = tar.next()? {
+                let member_path = member.entry.path.clone();
+                let place = layout.place(&mut member.entry).map_err(|error| error.in_entry(&member_path))?;
+                if member_path != path || !matches!(place, Place::Metadata | Place::Template(_)) {
+                    continue;
+                }
+                let EntryKind::File { size } = member.entry.kind else { continue };
+                if size > limit {
+                    let error = Error::limit(name, limit, format_args!("a file of {size} bytes"));
+                    return Err(error.in_entry(&member_path));
+                }
+                let mut content = Vec::new();
+                while let Some((offset, piece)) = tar.data()? {
+                    content.resize(usize::try_from(offset.min(size)).unwrap_or(0), 0);
+                    content.extend_from_slice(&piece);
+                }
+                content.resize(usize::try_from(size).unwrap_or(0), 0);
+                return Ok(Some(content));
+            }
+            Ok(None)
+        })
+    }
+}
+
+/// The fingerprint of files that need not be an image: the digest of their bytes one after the other.
+///
+/// # Errors
+/// `Io` and `Cancelled`.
+pub fn fingerprint_of<'a>(
+    inputs: impl IntoIterator<Item = &'a Input>,
+    total: Option<u64>,
+    monitor: &Monitor,
+) -> Result<Fingerprint> {
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; 256 << 10];
+    for input in inputs {
+        let mut reader = input.reader()?;
+        loop {
+            monitor.report(Phase::Hash, hasher.bytes(), total)?;
+            match read(&mut reader, &mut buffer) {
+                Ok(0) => break,
+                Ok(count) => hasher.update(&buffer[..count]),
+                Err(error) => return Err(input.name_error(Error::io("the image can't be read", error))),
+            }
+        }
+    }
+    Ok(hasher.finish())
+}
+
+fn read(reader: &mut InputReader<'_>, buffer: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        match reader.read(buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+/// Bounds how far a small file makes a look for metadata go: a kilobyte can decode to gigabytes.
+struct Metered<R> {
+    inner: R,
+    decoded: u64,
+    most: u64,
+    ratio: u64,
+}
+
+impl<R: Read> Metered<R> {
+    fn new(inner: R, length: Option<u64>, limits: &Limits) -> Self {
+        /// Below this many decoded bytes nobody counts.
+        const FREE: u64 = 256 << 20;
+        // The length of a stream is not known; what was read of it bounds it well enough at 64 KiB.
+        let most = length.unwrap_or(64 << 10).saturating_mul(limits.ratio).max(FREE);
+        Self { inner, decoded: 0, most, ratio: limits.ratio }
+    }
+}
+
+impl<R: Read> Read for Metered<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.decoded = self.decoded.saturating_add(count as u64);
+        if self.decoded > self.most {
+            return Err(Error::limit("ratio", self.ratio, "what the image decodes to, while looking for its metadata,").into());
+        }
+        Ok(count)
+    }
+}
+
+/// The codec of a container, where it is compressed as a whole.
+impl Container {
+    /// The codec around a tar; `None` for the formats that compress inside.
+    #[must_use]
+    pub fn codec(self) -> Option<Codec> {
+        match self {
+            Self::Tar(codec) => Some(codec),
+            Self::SquashFs | Self::Qcow2 => None,
+        }
+    }
+
+    /// The name that people know it by: `tar`, `squashfs` or `qcow2`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tar(_) => "tar",
+            Self::SquashFs => "squashfs",
+            Self::Qcow2 => "qcow2",
+        }
+    }
+}
+impl Image {
+    pub(super) fn visit_squashfs(&self, _part: &Part, _flow: &super::pipeline::Flow<'_>, _hasher: &mut Hasher, _v: &mut impl super::drive::Visitor) -> Result<super::layout::LayoutSummary> { Err(Error::unsupported("SquashFS")) }
+    fn find_in_squashfs(&self, _part: &Part, _path: &[u8], _limit: u64, _name: &'static str) -> Result<Option<Vec<u8>>> {
+        Err(Error::unsupported("SquashFS"))
+    }
+}

@@ -1,0 +1,236 @@
+//! Where an image's bytes come from: files that can be looked at again, streams that pass once.
+//! One or two of them make a `Source`.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// One file of an image.
+pub struct Input {
+    bytes: Bytes,
+    name: Option<PathBuf>,
+}
+
+enum Bytes {
+    /// Read at positions, so that the file's own position is never used or moved.
+    File { file: File, length: u64 },
+    /// What was read of a stream for a first look stays in front of it.
+    Stream(Mutex<Option<Peeked>>),
+}
+
+struct Peeked {
+    seen: Vec<u8>,
+    rest: Box<dyn Read + Send>,
+}
+
+impl Input {
+    /// Opens a file by its path. A pipe or a device is read as a stream.
+    ///
+    /// # Errors
+    /// `NotFound`, or `Io` naming the file; `InvalidInput` for a directory.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let file = File::open(path).map_err(|error| {
+            let kind = if error.kind() == std::io::ErrorKind::NotFound { ErrorKind::NotFound } else { ErrorKind::Io };
+            Error::new(kind, "the file can't be opened").with_source(error).in_file(path)
+        })?;
+        let mut input = Self::file(file).map_err(|error| error.in_file(path))?;
+        input.name = Some(path.to_path_buf());
+        Ok(input)
+    }
+
+    /// Takes an open file. Its position does not matter.
+    ///
+    /// # Errors
+    /// `Io`; `InvalidInput` for a directory.
+    pub fn file(file: File) -> Result<Self> {
+        let about = file.metadata().map_err(|error| Error::io("the file can't be read", error))?;
+        if about.is_dir() {
+            return Err(Error::invalid("this is a directory, and an image is one file or two"));
+        }
+        let bytes = if about.is_file() {
+            Bytes::File { file, length: about.len() }
+        } else {
+            Bytes::Stream(Mutex::new(Some(Peeked { seen: Vec::new(), rest: Box::new(file) })))
+        };
+        Ok(Self { bytes, name: None })
+    }
+
+    /// Takes a stream, which can be read once.
+    #[must_use]
+    pub fn stream(reader: impl Read + Send + 'static) -> Self {
+        let peeked = Peeked { seen: Vec::new(), rest: Box::new(reader) };
+        Self { bytes: Bytes::Stream(Mutex::new(Some(peeked))), name: None }
+    }
+
+    /// The name to show in errors.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<PathBuf>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The file's name, where it is known.
+    #[must_use]
+    pub fn name(&self) -> Option<&Path> {
+        self.name.as_deref()
+    }
+
+    /// The length in bytes, where it is known before reading.
+    #[must_use]
+    pub fn len(&self) -> Option<u64> {
+        match &self.bytes {
+            Bytes::File { length, .. } => Some(*length),
+            Bytes::Stream(_) => None,
+        }
+    }
+
+    /// Whether the file is known to hold nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == Some(0)
+    }
+
+    /// Adds this file's name to an error that has none.
+    pub(crate) fn name_error(&self, error: Error) -> Error {
+        match &self.name {
+            Some(name) => error.in_file(name),
+            None => error,
+        }
+    }
+
+    /// The file itself, where there is one: for formats that are read at positions.
+    pub(crate) fn as_file(&self) -> Option<&File> {
+        match &self.bytes {
+            Bytes::File { file, .. } => Some(file),
+            Bytes::Stream(_) => None,
+        }
+    }
+
+    /// All bytes from the start.
+    ///
+    /// # Errors
+    /// `InvalidInput` when a stream was read before.
+    pub(crate) fn reader(&self) -> Result<InputReader<'_>> {
+        match &self.bytes {
+            Bytes::File { file, .. } => Ok(InputReader::At { file, offset: 0 }),
+            Bytes::Stream(state) => {
+                let peeked = state.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let Peeked { seen, rest } = peeked.ok_or_else(|| {
+                    Error::invalid("this image is a stream, which can be read only once")
+                        .with_hint("save it to a file first")
+                })?;
+                Ok(InputReader::Stream { seen, at: 0, rest })
+            }
+        }
+    }
+
+    /// Lets `look` read from the start, and forgets that it did.
+    pub(crate) fn peek<T>(&self, look: impl FnOnce(&mut (dyn Read + Send)) -> Result<T>) -> Result<T> {
+        match &self.bytes {
+            Bytes::File { file, .. } => look(&mut InputReader::At { file, offset: 0 }),
+            Bytes::Stream(state) => {
+                let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+                let Some(peeked) = state.as_mut() else {
+                    return Err(Error::invalid("this image is a stream, which was read already"));
+                };
+                let mut at = 0;
+                look(&mut Recording { peeked, at: &mut at })
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Input").field("name", &self.name).field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// The bytes of an input, once through.
+pub(crate) enum InputReader<'a> {
+    At { file: &'a File, offset: u64 },
+    Stream { seen: Vec<u8>, at: usize, rest: Box<dyn Read + Send> },
+}
+
+impl Read for InputReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Self::At { file, offset } => {
+                let count = file.read_at(buffer, *offset)?;
+                *offset += count as u64;
+                Ok(count)
+            }
+            Self::Stream { seen, at, rest } => {
+                let front = seen.get(*at..).unwrap_or_default();
+                if front.is_empty() {
+                    if !seen.is_empty() {
+                        *seen = Vec::new();
+                        *at = 0;
+                    }
+                    return rest.read(buffer);
+                }
+                let count = front.len().min(buffer.len());
+                buffer[..count].copy_from_slice(&front[..count]);
+                *at += count;
+                Ok(count)
+            }
+        }
+    }
+}
+
+/// Reads a stream and keeps what was read.
+struct Recording<'a> {
+    peeked: &'a mut Peeked,
+    at: &'a mut usize,
+}
+
+impl Read for Recording<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if *self.at == self.peeked.seen.len() {
+            let count = self.peeked.rest.read(buffer)?;
+            self.peeked.seen.extend_from_slice(&buffer[..count]);
+            *self.at += count;
+            return Ok(count);
+        }
+        let front = self.peeked.seen.get(*self.at..).unwrap_or_default();
+        let count = front.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&front[..count]);
+        *self.at += count;
+        Ok(count)
+    }
+}
+
+/// The one or two files of an image.
+#[derive(Debug)]
+pub struct Source {
+    pub(crate) first: Input,
+    pub(crate) second: Option<Input>,
+}
+
+impl Source {
+    /// An image in one file.
+    #[must_use]
+    pub fn unified(image: Input) -> Self {
+        Self { first: image, second: None }
+    }
+
+    /// An image in two files, metadata and rootfs, in either order.
+    #[must_use]
+    pub fn split(one: Input, other: Input) -> Self {
+        Self { first: one, second: Some(other) }
+    }
+
+    /// Opens one file or two by their paths.
+    ///
+    /// # Errors
+    /// Those of [`Input::open`].
+    pub fn open(image: impl AsRef<Path>, rootfs: Option<&Path>) -> Result<Self> {
+        Ok(Self { first: Input::open(image)?, second: rootfs.map(Input::open).transpose()? })
+    }
+}

@@ -1,0 +1,250 @@
+//! Where a member of an archive belongs in an image, and which members an image must and must not have.
+//! One judge for unpacking, verifying and converting, so that all of them see the same image.
+
+use std::collections::BTreeMap;
+
+use super::entry::{Entry, EntryKind};
+use crate::error::{Error, Result};
+use crate::limits::Limits;
+
+/// Which archive of an image is being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The only one: metadata, templates and rootfs.
+    Unified,
+    /// The first of a split image: metadata and templates.
+    Metadata,
+    /// The second of a split image: its top is the root directory.
+    Rootfs,
+}
+
+/// Where a member belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The archive's own top (`./`) in an image with metadata: says nothing.
+    Top,
+    /// The file `metadata.yaml`.
+    Metadata,
+    /// The directory `templates/`.
+    TemplatesDir,
+    /// A file in `templates/`, by its name.
+    Template(Vec<u8>),
+    /// In the root file system, by the path below it; the root itself is empty.
+    Rootfs(Vec<u8>),
+    /// The file `rootfs.img`.
+    Disk,
+    /// At the top, and nothing that an image has: never written.
+    Stray,
+}
+
+/// Judges members in the order of the archive.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    role: Role,
+    limits: Limits,
+    metadata: Option<Vec<u8>>,
+    templates: BTreeMap<Vec<u8>, u64>,
+    template_bytes: u64,
+    rootfs: bool,
+    disk: bool,
+    members: u64,
+}
+
+impl Layout {
+    pub(crate) fn new(role: Role, limits: &Limits) -> Self {
+        Self {
+            role,
+            limits: limits.clone(),
+            metadata: None,
+            templates: BTreeMap::new(),
+            template_bytes: 0,
+            rootfs: false,
+            disk: false,
+            members: 0,
+        }
+    }
+
+    /// Says where `entry` belongs. A hard link's target in a rootfs is made relative to the rootfs.
+    ///
+    /// # Errors
+    /// `UnsafePath`, `Malformed`, `InvalidInput` or `LimitExceeded` for what no image may hold.
+    pub(crate) fn place(&mut self, entry: &mut Entry) -> Result<Place> {
+        self.members += 1;
+        if entry.path.is_empty() {
+            return self.top(entry);
+        }
+        if self.role == Role::Rootfs {
+            if let EntryKind::HardLink { target } = &entry.kind
+                && target.is_empty()
+            {
+                return Err(Error::malformed("a hard link to the root directory"));
+            }
+            return Ok(Place::Rootfs(entry.path.clone()));
+        }
+        let (first, rest) = match entry.path.iter().position(|&byte| byte == b'/') {
+            Some(at) => (&entry.path[..at], &entry.path[at + 1..]),
+            None => (&entry.path[..], &[][..]),
+        };
+        match first {
+            b"metadata.yaml" => {
+                if !rest.is_empty() {
+                    return Err(Error::malformed("something lies below `metadata.yaml`, which is a file"));
+                }
+                self.need_file(entry, "metadata.yaml")?;
+                Ok(Place::Metadata)
+            }
+            b"templates" if rest.is_empty() => {
+                if !entry.is_directory() {
+                    return Err(Error::unsafe_path("`templates` is not a directory"));
+                }
+                Ok(Place::TemplatesDir)
+            }
+            b"templates" => self.template(entry, rest.to_vec()),
+            b"rootfs" => {
+                let rest = rest.to_vec();
+                self.in_rootfs(entry, rest)
+            }
+            b"rootfs.img" => {
+                if !rest.is_empty() {
+                    return Err(Error::malformed("something lies below `rootfs.img`, which is a file"));
+                }
+                self.need_file(entry, "rootfs.img")?;
+                if self.role == Role::Metadata {
+                    return Err(two_roots());
+                }
+                if self.rootfs {
+                    return Err(both_roots());
+                }
+                if std::mem::replace(&mut self.disk, true) {
+                    return Err(Error::malformed("`rootfs.img` is there twice"));
+                }
+                Ok(Place::Disk)
+            }
+            _ => match entry.kind {
+                EntryKind::CharDevice(_) | EntryKind::BlockDevice(_) => {
+                    Err(Error::unsafe_path("a device outside of the root file system"))
+                }
+                _ => Ok(Place::Stray),
+            },
+        }
+    }
+
+    /// Takes the content of `metadata.yaml`: a second one must be the same.
+    pub(crate) fn metadata(&mut self, content: Vec<u8>) -> Result<()> {
+        match &self.metadata {
+            Some(first) if *first != content => {
+                Err(Error::malformed("`metadata.yaml` is there twice, with different content"))
+            }
+            _ => {
+                self.metadata = Some(content);
+                Ok(())
+            }
+        }
+    }
+
+    /// At the end of the archive: the content of `metadata.yaml` (empty for a rootfs archive).
+    ///
+    /// # Errors
+    /// `Malformed` when something is missing.
+    pub(crate) fn finish(self) -> Result<LayoutSummary> {
+        if self.role == Role::Rootfs {
+            if self.members == 0 {
+                return Err(Error::malformed("the rootfs archive is empty"));
+            }
+            return Ok(LayoutSummary { metadata: Vec::new(), templates: Vec::new(), disk: false });
+        }
+        let metadata = self.metadata.ok_or_else(|| {
+            Error::malformed("there is no `metadata.yaml` at the top of the archive, so this is no image")
+        })?;
+        if self.role == Role::Unified && !self.rootfs && !self.disk {
+            return Err(Error::malformed("the image has neither `rootfs/` nor `rootfs.img`")
+                .with_hint("if this is the metadata of a split image, name its rootfs file too"));
+        }
+        let templates = self.templates.into_keys().collect();
+        Ok(LayoutSummary { metadata, templates, disk: self.disk })
+    }
+
+    fn top(&mut self, entry: &Entry) -> Result<Place> {
+        match entry.kind {
+            EntryKind::Directory if self.role == Role::Rootfs => Ok(Place::Rootfs(Vec::new())),
+            EntryKind::Directory => Ok(Place::Top),
+            EntryKind::Symlink { .. } | EntryKind::HardLink { .. } => {
+                Err(Error::unsafe_path("the top of the archive is a link"))
+            }
+            _ => Err(Error::malformed("the top of the archive is not a directory")),
+        }
+    }
+
+    fn need_file(&self, entry: &Entry, name: &str) -> Result<()> {
+        match entry.kind {
+            EntryKind::File { .. } => Ok(()),
+            EntryKind::Directory => Err(Error::malformed(format!("`{name}` is a directory"))),
+            _ => Err(Error::unsafe_path(format!("`{name}` is not a regular file"))),
+        }
+    }
+
+    fn template(&mut self, entry: &Entry, name: Vec<u8>) -> Result<Place> {
+        let EntryKind::File { size } = entry.kind else {
+            return Err(Error::unsafe_path("something in `templates/` is not a regular file"));
+        };
+        if name.contains(&b'/') {
+            return Err(Error::unsafe_path("`templates/` holds files only, no directories"));
+        }
+        if size > self.limits.template_file {
+            return Err(Error::limit("template_file", self.limits.template_file, format_args!("a template of {size} bytes")));
+        }
+        self.template_bytes = self.template_bytes.saturating_add(size);
+        if self.template_bytes > self.limits.template_bytes {
+            return Err(Error::limit("template_bytes", self.limits.template_bytes, "the size of all templates"));
+        }
+        self.templates.insert(name.clone(), size);
+        if self.templates.len() as u64 > self.limits.templates {
+            return Err(Error::limit("templates", self.limits.templates, "the number of templates"));
+        }
+        Ok(Place::Template(name))
+    }
+
+    fn in_rootfs(&mut self, entry: &mut Entry, rest: Vec<u8>) -> Result<Place> {
+        if rest.is_empty() {
+            match entry.kind {
+                EntryKind::Directory => {}
+                EntryKind::File { .. } => return Err(Error::malformed("`rootfs` is a file, not a directory")),
+                _ => return Err(Error::unsafe_path("`rootfs` is not a directory of its own")),
+            }
+        }
+        if self.role == Role::Metadata {
+            return Err(two_roots());
+        }
+        if self.disk {
+            return Err(both_roots());
+        }
+        self.rootfs = true;
+        if let EntryKind::HardLink { target } = &mut entry.kind {
+            let inside = target.strip_prefix(b"rootfs/").filter(|inside| !inside.is_empty());
+            *target = inside
+                .ok_or_else(|| Error::unsafe_path("a hard link from the root file system to outside of it"))?
+                .to_vec();
+        }
+        Ok(Place::Rootfs(rest))
+    }
+}
+
+fn both_roots() -> Error {
+    Error::malformed("the image has both `rootfs/` and `rootfs.img`: container or virtual machine?")
+}
+
+fn two_roots() -> Error {
+    Error::invalid("the metadata archive of a split image brings a root file system of its own")
+        .with_hint("a unified image is given alone, without a second file")
+}
+
+/// What an archive held, beside a root file system.
+#[derive(Debug)]
+pub(crate) struct LayoutSummary {
+    /// The bytes of `metadata.yaml`.
+    pub(crate) metadata: Vec<u8>,
+    /// The names in `templates/`, sorted.
+    pub(crate) templates: Vec<Vec<u8>>,
+    /// Whether the root is `rootfs.img`.
+    pub(crate) disk: bool,
+}

@@ -1,0 +1,130 @@
+//! The tree that an archive describes, kept as hashes: enough to judge each member by those before it.
+//! Verifying and converting use it where unpacking asks the tree on disk; the verdicts are the same.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+
+use super::entry::{Entry, EntryKind};
+use super::path::split_last;
+use crate::error::{Error, Result};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Directory,
+    Symlink,
+    Other,
+}
+
+/// Members seen so far: 16 bytes each, under a keyed hash that an archive's maker can't aim at.
+#[derive(Debug, Default)]
+pub(crate) struct Namespace {
+    seen: HashMap<u64, Kind>,
+    hasher: RandomState,
+}
+
+impl Namespace {
+    /// Takes the next member, as `path` below the root.
+    ///
+    /// # Errors
+    /// `UnsafePath` for a member below a link, `Malformed` for one below a file, for a hard link
+    /// before its target, and where directory and file have one name.
+    pub(crate) fn take(&mut self, path: &[u8], entry: &Entry) -> Result<()> {
+        if path.is_empty() {
+            return Ok(());
+        }
+        self.take_parents(path)?;
+        let kind = match &entry.kind {
+            EntryKind::Directory => Kind::Directory,
+            EntryKind::Symlink { .. } => Kind::Symlink,
+            EntryKind::HardLink { target } => self.linked(path, target)?,
+            _ => Kind::Other,
+        };
+        let key = self.key(path);
+        match (self.seen.insert(key, kind), kind) {
+            (Some(Kind::Symlink), Kind::Directory) => Err(link_becomes_directory()),
+            (Some(Kind::Other), Kind::Directory) => Err(file_becomes_directory()),
+            (Some(Kind::Directory), Kind::Symlink | Kind::Other) => Err(directory_becomes_file()),
+            _ => Ok(()),
+        }
+    }
+
+    fn take_parents(&mut self, path: &[u8]) -> Result<()> {
+        // From the nearest parent up: an archive in order stops at the first.
+        let mut missing = Vec::new();
+        let (mut parent, _) = split_last(path);
+        while !parent.is_empty() {
+            let key = self.key(parent);
+            match self.seen.get(&key) {
+                Some(Kind::Directory) => break,
+                Some(Kind::Symlink) => return Err(below_link()),
+                Some(Kind::Other) => return Err(below_file()),
+                None => missing.push(key),
+            }
+            parent = split_last(parent).0;
+        }
+        self.seen.extend(missing.into_iter().map(|key| (key, Kind::Directory)));
+        Ok(())
+    }
+
+    fn linked(&self, path: &[u8], target: &[u8]) -> Result<Kind> {
+        if path == target {
+            return Err(link_to_itself());
+        }
+        let (mut parent, _) = split_last(target);
+        while !parent.is_empty() {
+            match self.seen.get(&self.key(parent)) {
+                Some(Kind::Symlink) => return Err(through_link()),
+                Some(Kind::Directory) => break,
+                _ => {}
+            }
+            parent = split_last(parent).0;
+        }
+        match self.seen.get(&self.key(target)) {
+            None => Err(link_before_target(target)),
+            Some(Kind::Directory) => Err(link_to_directory()),
+            Some(kind) => Ok(*kind),
+        }
+    }
+
+    fn key(&self, path: &[u8]) -> u64 {
+        self.hasher.hash_one(path)
+    }
+}
+
+// The sentences are shared with the extractor, which finds the same on disk.
+
+pub(super) fn below_link() -> Error {
+    Error::unsafe_path("a member below a symbolic link, which could lead anywhere")
+}
+
+pub(super) fn below_file() -> Error {
+    Error::malformed("a member below something that is no directory")
+}
+
+pub(super) fn link_to_itself() -> Error {
+    Error::malformed("a hard link to itself")
+}
+
+pub(super) fn through_link() -> Error {
+    Error::unsafe_path("a hard link whose target lies below a symbolic link")
+}
+
+pub(super) fn link_before_target(target: &[u8]) -> Error {
+    Error::malformed(format!("a hard link to `{}`, which has not come yet", crate::error::Shown(target)))
+}
+
+pub(super) fn link_to_directory() -> Error {
+    Error::malformed("a hard link to a directory")
+}
+
+pub(super) fn link_becomes_directory() -> Error {
+    Error::unsafe_path("a directory in the place of a symbolic link that came earlier")
+}
+
+pub(super) fn file_becomes_directory() -> Error {
+    Error::malformed("a directory in the place of a file that came earlier")
+}
+
+pub(super) fn directory_becomes_file() -> Error {
+    Error::malformed("something else in the place of a directory that came earlier")
+}

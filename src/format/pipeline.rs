@@ -1,0 +1,125 @@
+//! One pass over a file: read and hashed on one thread, decoded on another, consumed on the caller's.
+//! Every byte that is consumed was hashed from the same buffer, so no one can swap it in between.
+
+use std::io::Read;
+use std::thread;
+
+use super::chunk::{ChunkReader, Chunks, Pool, ReceivedChunks};
+use super::codec::{self, Codec};
+use crate::error::{Error, Result};
+use crate::fingerprint::Hasher;
+use crate::limits::Limits;
+use crate::progress::{Monitor, Phase};
+
+/// Buffers between the stages: few and large, and small enough together for flat memory.
+const BUFFER: usize = 256 << 10;
+const RAW_BUFFERS: usize = 8;
+const DECODED_BUFFERS: usize = 24;
+
+/// What every pass needs to know.
+#[derive(Clone, Copy)]
+pub(crate) struct Flow<'a> {
+    pub(crate) limits: &'a Limits,
+    pub(crate) monitor: &'a Monitor,
+    pub(crate) phase: Phase,
+    pub(crate) threads: usize,
+    /// Bytes of all files of the image, for progress.
+    pub(crate) total: Option<u64>,
+}
+
+impl Flow<'_> {
+    /// Reads `input` to its end through `codec`. The bytes as stored go to `hasher`, those decoded
+    /// to `consume`, which must take them to the end of its stream unless it fails.
+    ///
+    /// # Errors
+    /// Those of the input, the codec and `consume`; whatever came first in the stream.
+    pub(crate) fn run<T>(
+        &self,
+        input: impl Read + Send,
+        codec: Codec,
+        hasher: &mut Hasher,
+        consume: impl FnOnce(&mut ReceivedChunks) -> Result<T>,
+    ) -> Result<T> {
+        thread::scope(|scope| {
+            let (raw, raw_chunks) = crossbeam_channel::bounded(RAW_BUFFERS);
+            let reading = spawn(scope, "lxd-image-read", move || {
+                let mut input = input;
+                let mut pool = Pool::new(RAW_BUFFERS, BUFFER);
+                loop {
+                    let next = match pool.fill(&mut input) {
+                        Ok(Some(chunk)) => self.monitor.report(self.phase, hasher.bytes(), self.total).map(|()| chunk),
+                        Ok(None) => return,
+                        Err(error) => Err(error),
+                    };
+                    match next {
+                        Ok(chunk) => {
+                            // The next stage starts while this one hashes.
+                            if raw.send(Ok(chunk.clone())).is_err() {
+                                return;
+                            }
+                            hasher.update(&chunk);
+                        }
+                        Err(error) => {
+                            let _ = raw.send(Err(error));
+                            return;
+                        }
+                    }
+                }
+            })?;
+            let mut decoding = None;
+            let mut chunks = if codec == Codec::None {
+                ReceivedChunks(raw_chunks)
+            } else {
+                let (decoded, decoded_chunks) = crossbeam_channel::bounded(DECODED_BUFFERS);
+                decoding = Some(spawn(scope, "lxd-image-decode", move || {
+                    let mut pool = Pool::new(DECODED_BUFFERS, BUFFER);
+                    let reader = ChunkReader::new(ReceivedChunks(raw_chunks));
+                    let mut decoder = match codec::decoder(codec, reader, self.limits, self.threads) {
+                        Ok(decoder) => decoder,
+                        Err(error) => {
+                            let _ = decoded.send(Err(error));
+                            return;
+                        }
+                    };
+                    loop {
+                        let next = match pool.fill(&mut decoder) {
+                            Ok(Some(chunk)) => Ok(chunk),
+                            Ok(None) => return,
+                            Err(error) => Err(error),
+                        };
+                        let failed = next.is_err();
+                        if decoded.send(next).is_err() || failed {
+                            return;
+                        }
+                    }
+                })?);
+                ReceivedChunks(decoded_chunks)
+            };
+            let consumed = consume(&mut chunks).and_then(|value| match chunks.next_chunk()? {
+                None => Ok(value),
+                Some(_) => Err(Error::malformed("something follows the end of the data")),
+            });
+            // Whoever still has something to send learns that nobody listens, and ends.
+            drop(chunks);
+            let decoded = decoding.is_none_or(|thread| thread.join().is_ok());
+            let read = reading.join().is_ok();
+            match consumed {
+                Ok(_) if !decoded || !read => {
+                    Err(Error::new(crate::ErrorKind::Io, "a reading thread ended unexpectedly"))
+                }
+                consumed => consumed,
+            }
+        })
+    }
+}
+
+fn spawn<'scope, T: Send + 'scope>(
+    scope: &'scope thread::Scope<'scope, '_>,
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> Result<thread::ScopedJoinHandle<'scope, T>> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn_scoped(scope, work)
+        .map_err(|error| Error::io("a thread can't be started", error))
+}

@@ -1,0 +1,170 @@
+//! The header of a qcow2 disk: its virtual size, and the refusal of all that leads to other files.
+//! After QEMU's `docs/interop/qcow2.txt`. Nothing of the disk's content is read.
+
+use crate::error::{Error, Result};
+use crate::limits::Limits;
+
+/// The first four bytes of every qcow2 disk.
+pub(crate) const MAGIC: &[u8] = b"QFI\xfb";
+
+/// How much of a disk's start [`Qcow2::parse`] looks at, at most: bytes.
+pub const HEAD_BYTES: usize = 64 << 10;
+
+const DIRTY: u64 = 1 << 0;
+const CORRUPT: u64 = 1 << 1;
+const DATA_FILE: u64 = 1 << 2;
+const COMPRESSION: u64 = 1 << 3;
+const EXTENDED_L2: u64 = 1 << 4;
+
+/// What the header of a disk says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Qcow2 {
+    /// 2 or 3.
+    pub version: u32,
+    /// The size that a machine sees, in bytes.
+    pub virtual_size: u64,
+    /// Bytes of a cluster.
+    pub cluster_size: u64,
+    /// How many internal snapshots it holds.
+    pub snapshots: u32,
+}
+
+impl Qcow2 {
+    /// Reads the header from the start of a disk.
+    ///
+    /// `head` holds the first [`HEAD_BYTES`] of it, or all when it is shorter; `length` is that of
+    /// the whole file in bytes.
+    ///
+    /// # Errors
+    /// `Unsupported` for what would need another file or a key (backing file, external data file,
+    /// encryption), for unknown incompatible features and other disk formats; `Malformed` for a
+    /// header that does not hold together; `LimitExceeded` for a disk larger than allowed.
+    pub fn parse(head: &[u8], length: u64, limits: &Limits) -> Result<Self> {
+        if !head.starts_with(MAGIC) {
+            return Err(not_qcow2(head));
+        }
+        let cut = || Error::malformed("the disk ends in the middle of its header");
+        let u32_at = |at: usize| head.get(at..at + 4).and_then(|bytes| bytes.first_chunk()).map(|b| u32::from_be_bytes(*b));
+        let u64_at = |at: usize| head.get(at..at + 8).and_then(|bytes| bytes.first_chunk()).map(|b| u64::from_be_bytes(*b));
+        let version = u32_at(4).ok_or_else(cut)?;
+        if !matches!(version, 2 | 3) {
+            return Err(Error::unsupported(format!("a qcow2 disk of version {version}; 2 and 3 are known")));
+        }
+        let backing_offset = u64_at(8).ok_or_else(cut)?;
+        let backing_size = u32_at(16).ok_or_else(cut)?;
+        let cluster_bits = u32_at(20).ok_or_else(cut)?;
+        let virtual_size = u64_at(24).ok_or_else(cut)?;
+        let encryption = u32_at(32).ok_or_else(cut)?;
+        let l1_entries = u32_at(36).ok_or_else(cut)?;
+        let l1_offset = u64_at(40).ok_or_else(cut)?;
+        let snapshots = u32_at(60).ok_or_else(cut)?;
+        if head.len() < 72 {
+            return Err(cut());
+        }
+        if !(9..=21).contains(&cluster_bits) {
+            return Err(Error::malformed(format!("the disk's cluster size is 2^{cluster_bits}, which is out of range")));
+        }
+        let cluster_size = 1_u64 << cluster_bits;
+        if backing_offset != 0 || backing_size != 0 {
+            return Err(Error::unsupported("the disk has a backing file, which would be read from the host")
+                .with_hint("flatten it with `qemu-img convert -O qcow2`"));
+        }
+        if encryption != 0 {
+            return Err(Error::unsupported("the disk is encrypted"));
+        }
+        if virtual_size > limits.qcow2_size {
+            return Err(Error::limit("qcow2_size", limits.qcow2_size, format_args!("a disk of {virtual_size} bytes")));
+        }
+        let mut header_length = 72;
+        if version == 3 {
+            header_length = u64::from(u32_at(100).ok_or_else(cut)?);
+            check_features(u64_at(72).ok_or_else(cut)?)?;
+            if header_length < 104 || header_length > cluster_size || header_length % 8 != 0 {
+                return Err(Error::malformed(format!("the disk's header says that it has {header_length} bytes")));
+            }
+        }
+        check_extensions(head, header_length, cluster_size)?;
+        check_l1(l1_entries, l1_offset, virtual_size, cluster_size, length, limits)?;
+        Ok(Self { version, virtual_size, cluster_size, snapshots })
+    }
+}
+
+fn not_qcow2(head: &[u8]) -> Error {
+    let what = if head.starts_with(b"KDMV") || head.starts_with(b"# Disk DescriptorFile") {
+        "a VMDK disk"
+    } else {
+        "a disk that is no qcow2, or a raw one"
+    };
+    Error::unsupported(format!("{what}: only qcow2 is taken, and a format is never guessed"))
+        .with_hint("convert it with `qemu-img convert -O qcow2`")
+}
+
+fn check_features(incompatible: u64) -> Result<()> {
+    if incompatible & CORRUPT != 0 {
+        return Err(Error::malformed("the disk is marked as corrupt").with_hint("repair it with `qemu-img check -r all`"));
+    }
+    if incompatible & DATA_FILE != 0 {
+        return Err(Error::unsupported("the disk keeps its data in another file, which would be read from the host"));
+    }
+    let unknown = incompatible & !(DIRTY | CORRUPT | DATA_FILE | COMPRESSION | EXTENDED_L2);
+    if unknown != 0 {
+        return Err(Error::unsupported(format!("the disk has incompatible features that are not known: {unknown:#x}")));
+    }
+    Ok(())
+}
+
+/// Header extensions: a type, a length, data padded to 8 bytes; type 0 ends them. All of them lie
+/// in the first cluster.
+fn check_extensions(head: &[u8], start: u64, cluster_size: u64) -> Result<()> {
+    const END: u32 = 0;
+    const BACKING_FORMAT: u32 = 0xe279_2aca;
+    const EXTERNAL_DATA_FILE: u32 = 0x4441_5441;
+    const ENCRYPTION: u32 = 0x0537_be77;
+    let beyond = || Error::malformed("an extension of the disk's header runs past the first cluster");
+    let mut at = usize::try_from(start).map_err(|_| beyond())?;
+    loop {
+        if at as u64 + 8 > cluster_size {
+            return Err(beyond());
+        }
+        let Some(words) = head.get(at..at + 8) else {
+            // A file that ends with its header has no extensions; one that is cut inside them is broken.
+            if at >= head.len() && at as u64 == start {
+                return Ok(());
+            }
+            return Err(beyond());
+        };
+        let (kind, length) = words.split_at(4);
+        let number = |bytes: &[u8]| bytes.first_chunk().map_or(0, |b| u32::from_be_bytes(*b));
+        let (kind, length) = (number(kind), u64::from(number(length)));
+        match kind {
+            END => return Ok(()),
+            BACKING_FORMAT => return Err(Error::unsupported("the disk's header names a backing file's format")),
+            EXTERNAL_DATA_FILE => return Err(Error::unsupported("the disk's header names an external data file")),
+            ENCRYPTION => return Err(Error::unsupported("the disk is encrypted")),
+            _ => {}
+        }
+        let next = at as u64 + 8 + length.next_multiple_of(8);
+        if next > cluster_size {
+            return Err(beyond());
+        }
+        at = usize::try_from(next).map_err(|_| beyond())?;
+    }
+}
+
+fn check_l1(entries: u32, offset: u64, virtual_size: u64, cluster_size: u64, length: u64, limits: &Limits) -> Result<()> {
+    let bytes = u64::from(entries) * 8;
+    if bytes > limits.l1_table {
+        return Err(Error::limit("l1_table", limits.l1_table, format_args!("an L1 table of {entries} entries")));
+    }
+    let outside = || Error::malformed("the disk's L1 table lies outside of the file");
+    if entries > 0 && (offset % cluster_size != 0 || offset.checked_add(bytes).ok_or_else(outside)? > length) {
+        return Err(outside());
+    }
+    // One L1 entry stands for an L2 table of a cluster, whose entries of 8 bytes stand for clusters each.
+    let each = cluster_size * (cluster_size / 8);
+    if u64::from(entries) < virtual_size.div_ceil(each) {
+        return Err(Error::malformed("the disk's L1 table is too short for its size"));
+    }
+    Ok(())
+}

@@ -1,0 +1,245 @@
+//! An image on disk that nobody sees yet: written beside its place, private, gone unless committed.
+//! The type says whether its bytes were compared with a fingerprint.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs;
+use rustix::io::Errno;
+
+use super::extract::Report;
+use super::image::ImageType;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::Fingerprint;
+use crate::metadata::Metadata;
+use crate::rooted::{Dir, is, staging_name};
+
+/// Marks a [`Staged`] whose bytes were compared with an expected fingerprint, or accepted without.
+#[derive(Debug)]
+pub enum Verified {}
+
+/// Marks a [`Staged`] whose bytes were compared with nothing.
+#[derive(Debug)]
+pub enum Unverified {}
+
+/// An unpacked image in a private directory beside its destination.
+///
+/// Dropping it removes everything. [`commit`](Staged::commit) gives it its name in one step, and is
+/// there only once the image was verified or accepted.
+#[must_use = "dropping it removes what was unpacked"]
+pub struct Staged<State> {
+    place: Place,
+    fingerprint: Fingerprint,
+    image_type: ImageType,
+    metadata: Metadata,
+    report: Report,
+    state: PhantomData<State>,
+}
+
+/// The staging directory; removed when dropped.
+pub(super) struct Place {
+    parent: Dir,
+    parent_path: PathBuf,
+    name: Option<Vec<u8>>,
+    /// Where the destination is an empty directory already: its mode and owner.
+    existing: Option<(u32, u32, u32)>,
+}
+
+impl Place {
+    /// Makes a private directory beside `destination`, which must not exist or be an empty directory.
+    pub(super) fn make(destination: &Path) -> Result<(Self, Dir, Vec<u8>)> {
+        use std::os::unix::ffi::OsStrExt;
+        let name = destination.file_name().ok_or_else(|| {
+            Error::invalid("the destination has no name of its own").in_file(destination)
+        })?;
+        let parent_path = destination.parent().unwrap_or(Path::new("")).to_path_buf();
+        let parent = Dir::open(&parent_path).map_err(|error| {
+            let kind = if is(&error, Errno::NOENT) { ErrorKind::NotFound } else { ErrorKind::Io };
+            Error::new(kind, "the directory that the destination goes into can't be opened")
+                .with_source(error)
+                .in_file(if parent_path.as_os_str().is_empty() { Path::new(".") } else { &parent_path })
+        })?;
+        let existing = check_destination(&parent, name.as_bytes()).map_err(|error| error.in_file(destination))?;
+        for _ in 0..16 {
+            let staging = staging_name(name.as_bytes());
+            match parent.make_dir(&staging, 0o700) {
+                Ok(()) => {}
+                Err(error) if is(&error, Errno::EXIST) => continue,
+                Err(error) => {
+                    return Err(Error::io("nothing can be made beside the destination", error).in_file(destination));
+                }
+            }
+            let place = Self { parent, parent_path, name: Some(staging.clone()), existing };
+            let dir = place.parent.child(&staging).map_err(|error| Error::io("the staging directory can't be opened", error))?;
+            return Ok((place, dir, name.as_bytes().to_vec()));
+        }
+        Err(Error::new(ErrorKind::Io, "no free name for a staging directory was found").in_file(destination))
+    }
+
+    fn commit(&mut self, name: &[u8], keep_mode: bool) -> Result<PathBuf> {
+        use std::os::unix::ffi::OsStrExt;
+        let Some(staging) = self.name.as_deref() else {
+            return Err(Error::invalid("it was committed before"));
+        };
+        let destination = self.parent_path.join(std::ffi::OsStr::from_bytes(name));
+        if let (Some((mode, uid, gid)), false) = (self.existing, keep_mode) {
+            let dir = self.parent.child(staging).map_err(|error| Error::io("the staging directory can't be opened", error))?;
+            // An ordinary user can't give it away; then it stays the user's.
+            let _ = fs::fchown(dir.as_fd(), Some(fs::Uid::from_raw(uid)), Some(fs::Gid::from_raw(gid)));
+            fs::fchmod(dir.as_fd(), fs::Mode::from_raw_mode(mode))
+                .map_err(|error| Error::io("the destination's mode can't be set", error))?;
+        }
+        // A directory replaces nothing but an empty directory: not a file, not a link, not a full one.
+        self.parent.rename(staging, name).map_err(|error| {
+            let taken = [Errno::NOTEMPTY, Errno::EXIST, Errno::NOTDIR].iter().any(|&errno| is(&error, errno));
+            let kind = if taken { ErrorKind::AlreadyExists } else { ErrorKind::Io };
+            Error::new(kind, "the unpacked image can't be given its name").with_source(error).in_file(&destination)
+        })?;
+        self.name = None;
+        Ok(destination)
+    }
+
+    fn discard(&mut self) -> Result<()> {
+        let Some(name) = self.name.take() else { return Ok(()) };
+        self.parent.remove_tree(&name).map_err(|error| {
+            use std::os::unix::ffi::OsStrExt;
+            Error::io("what was unpacked can't be removed", error)
+                .in_file(self.parent_path.join(std::ffi::OsStr::from_bytes(&name)))
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // `discard` tells whoever wants to know; here there is nobody to tell.
+        let _ = self.discard();
+    }
+}
+
+/// The mode and owner of an empty directory that stands at the destination.
+fn check_destination(parent: &Dir, name: &[u8]) -> Result<Option<(u32, u32, u32)>> {
+    let stat = match parent.stat(name) {
+        Err(error) if is(&error, Errno::NOENT) => return Ok(None),
+        stat => stat.map_err(|error| Error::io("the destination can't be looked at", error))?,
+    };
+    match fs::FileType::from_raw_mode(stat.st_mode) {
+        fs::FileType::Directory => {
+            let dir = parent.child(name).map_err(|error| Error::io("the destination can't be opened", error))?;
+            if !dir.is_empty().map_err(|error| Error::io("the destination can't be read", error))? {
+                return Err(Error::new(ErrorKind::AlreadyExists, "the destination is not empty")
+                    .with_hint("name a new directory, or remove this one"));
+            }
+            Ok(Some((stat.st_mode & 0o7777, stat.st_uid, stat.st_gid)))
+        }
+        fs::FileType::Symlink => Err(Error::unsafe_path("the destination is a symbolic link, and links are not followed")),
+        _ => Err(Error::new(ErrorKind::AlreadyExists, "the destination exists and is no directory")),
+    }
+}
+
+impl<State> Staged<State> {
+    pub(super) fn new(
+        place: Place,
+        fingerprint: Fingerprint,
+        image_type: ImageType,
+        metadata: Metadata,
+        report: Report,
+    ) -> Self {
+        Self { place, fingerprint, image_type, metadata, report, state: PhantomData }
+    }
+
+    /// The fingerprint of the bytes that were unpacked.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// Whether `rootfs/` or `rootfs.img` was written.
+    #[must_use]
+    pub fn image_type(&self) -> ImageType {
+        self.image_type
+    }
+
+    /// The image's metadata.
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// What was written and what was not.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Removes everything, and says so if that fails.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn discard(mut self) -> Result<()> {
+        self.place.discard()
+    }
+
+    fn into_state<Other>(self) -> Staged<Other> {
+        Staged {
+            place: self.place,
+            fingerprint: self.fingerprint,
+            image_type: self.image_type,
+            metadata: self.metadata,
+            report: self.report,
+            state: PhantomData,
+        }
+    }
+}
+
+impl Staged<Unverified> {
+    /// Compares the fingerprint. On a mismatch everything is removed.
+    ///
+    /// # Errors
+    /// `Mismatch` with both values.
+    pub fn verify(self, expected: &Fingerprint) -> Result<Staged<Verified>> {
+        if self.fingerprint == *expected {
+            Ok(self.into_state())
+        } else {
+            Err(Error::mismatch("the fingerprint", expected.to_string(), self.fingerprint.to_string()))
+        }
+    }
+
+    /// Takes the image as it is: its origin is trusted, or nobody knows its fingerprint.
+    pub fn accept_unverified(self) -> Staged<Verified> {
+        self.into_state()
+    }
+}
+
+impl Staged<Verified> {
+    /// Gives the directory its name beside where it was staged, in one step: a plain name, that of
+    /// the destination or another one. On failure the handle comes back with the error.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when something other than an empty directory has that name, `InvalidInput`
+    /// for a name with a slash, `Io`.
+    pub fn commit(self, name: &str) -> Result<PathBuf, (Error, Self)> {
+        if name.is_empty() || name.contains(['/', '\0']) || name == "." || name == ".." {
+            return Err((Error::invalid(format!("`{name}` is no plain name")), self));
+        }
+        self.commit_bytes(name.as_bytes(), false)
+    }
+
+    pub(super) fn commit_bytes(mut self, name: &[u8], keep_mode: bool) -> Result<PathBuf, (Error, Self)> {
+        match self.place.commit(name, keep_mode) {
+            Ok(path) => Ok(path),
+            Err(error) => Err((error, self)),
+        }
+    }
+}
+
+impl<State> fmt::Debug for Staged<State> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Staged")
+            .field("fingerprint", &self.fingerprint)
+            .field("image_type", &self.image_type)
+            .field("report", &self.report)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,142 @@
+//! The 512-byte header block: its checksum, its numbers, its names.
+//! v7, ustar and GNU layouts, after POSIX.1-1988 and the GNU tar manual, "Basic Tar Format".
+
+use crate::error::{Error, Result};
+
+/// Headers and data come in blocks of this many bytes.
+pub(crate) const BLOCK: usize = 512;
+
+/// A header block whose checksum is right.
+#[derive(Clone)]
+pub(crate) struct Header([u8; BLOCK]);
+
+/// Which of the three layouts a header has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    V7,
+    Ustar,
+    Gnu,
+}
+
+/// One field of the header, by its name in the manuals.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Field {
+    pub(crate) name: &'static str,
+    pub(crate) at: usize,
+    pub(crate) len: usize,
+}
+
+pub(crate) const MODE: Field = Field { name: "mode", at: 100, len: 8 };
+pub(crate) const UID: Field = Field { name: "uid", at: 108, len: 8 };
+pub(crate) const GID: Field = Field { name: "gid", at: 116, len: 8 };
+pub(crate) const SIZE: Field = Field { name: "size", at: 124, len: 12 };
+pub(crate) const MTIME: Field = Field { name: "mtime", at: 136, len: 12 };
+pub(crate) const CHECKSUM: Field = Field { name: "checksum", at: 148, len: 8 };
+pub(crate) const DEV_MAJOR: Field = Field { name: "devmajor", at: 329, len: 8 };
+pub(crate) const DEV_MINOR: Field = Field { name: "devminor", at: 337, len: 8 };
+
+impl Header {
+    /// Takes a block as a header.
+    ///
+    /// # Errors
+    /// `Malformed` when the checksum is wrong, taken as unsigned (POSIX) and as signed bytes (old
+    /// Sun and BSD tars).
+    pub(crate) fn parse(block: &[u8; BLOCK]) -> Result<Self> {
+        let header = Self(*block);
+        let stated = header.number(CHECKSUM)?;
+        let (unsigned, signed) = checksums(block);
+        if stated != i128::from(unsigned) && stated != i128::from(signed) {
+            return Err(Error::malformed(format!(
+                "a tar header's checksum is wrong: it says {stated}, its bytes sum up to {unsigned}"
+            )));
+        }
+        Ok(header)
+    }
+
+    /// Whether a block looks like the first header of a tar archive.
+    pub(crate) fn looks_like_one(block: &[u8]) -> bool {
+        block.first_chunk::<BLOCK>().is_some_and(|block| !is_zero(block) && Self::parse(block).is_ok())
+    }
+
+    pub(crate) fn dialect(&self) -> Dialect {
+        match &self.0[257..265] {
+            b"ustar  \0" => Dialect::Gnu,
+            magic if magic.starts_with(b"ustar") => Dialect::Ustar,
+            _ => Dialect::V7,
+        }
+    }
+
+    pub(crate) fn typeflag(&self) -> u8 {
+        self.0[156]
+    }
+
+    /// The name field, with the ustar prefix where the layout has one.
+    pub(crate) fn name(&self) -> Vec<u8> {
+        let name = until_nul(&self.0[..100]);
+        if self.dialect() == Dialect::Ustar {
+            let prefix = until_nul(&self.0[345..500]);
+            if !prefix.is_empty() {
+                return [prefix, b"/", name].concat();
+            }
+        }
+        name.to_vec()
+    }
+
+    pub(crate) fn link_name(&self) -> &[u8] {
+        until_nul(&self.0[157..257])
+    }
+
+    /// The raw bytes from `at` on, for the parts that only GNU's sparse headers have.
+    pub(crate) fn bytes(&self, at: usize, len: usize) -> &[u8] {
+        self.0.get(at..at.saturating_add(len)).unwrap_or_default()
+    }
+
+    /// A numeric field.
+    ///
+    /// # Errors
+    /// `Malformed`, naming the field.
+    pub(crate) fn number(&self, field: Field) -> Result<i128> {
+        number(self.bytes(field.at, field.len))
+            .ok_or_else(|| Error::malformed(format!("the {} in a tar header is no number", field.name)))
+    }
+}
+
+pub(crate) fn is_zero(block: &[u8; BLOCK]) -> bool {
+    block.iter().all(|&byte| byte == 0)
+}
+
+/// A number as tar writes it: octal digits with blanks or NULs around, or GNU's base 256, whose
+/// first byte has its high bit set. An empty field is 0. At most 96 bits, so `i128` holds it.
+pub(crate) fn number(field: &[u8]) -> Option<i128> {
+    let first = *field.first()?;
+    if first & 0x80 != 0 {
+        let mut value = if first & 0x40 != 0 { i128::from(first | 0x80) - 256 } else { i128::from(first & 0x7f) };
+        for &byte in &field[1..] {
+            value = value.checked_mul(256)?.checked_add(i128::from(byte))?;
+        }
+        return Some(value);
+    }
+    let start = field.iter().position(|&byte| byte != b' ').unwrap_or(field.len());
+    let digits = &field[start..];
+    let end = digits.iter().position(|byte| !(b'0'..=b'7').contains(byte)).unwrap_or(digits.len());
+    if digits[end..].iter().any(|&byte| byte != 0 && byte != b' ') {
+        return None;
+    }
+    digits[..end].iter().try_fold(0_i128, |value, digit| value.checked_mul(8)?.checked_add(i128::from(digit - b'0')))
+}
+
+/// The sum of a header's bytes with the checksum field taken as blanks: unsigned and signed.
+pub(crate) fn checksums(block: &[u8; BLOCK]) -> (u32, i32) {
+    let mut unsigned: u32 = 0;
+    let mut signed: i32 = 0;
+    for (index, &byte) in block.iter().enumerate() {
+        let byte = if (CHECKSUM.at..CHECKSUM.at + CHECKSUM.len).contains(&index) { b' ' } else { byte };
+        unsigned += u32::from(byte);
+        signed += i32::from(byte.cast_signed());
+    }
+    (unsigned, signed)
+}
+
+fn until_nul(field: &[u8]) -> &[u8] {
+    field.split(|&byte| byte == 0).next().unwrap_or_default()
+}

@@ -1,0 +1,14 @@
+//! Tar in all its dialects: a strict streaming reader, and a writer of ustar with PAX records.
+//! Knows blocks and records; what a member means in an image is judged elsewhere.
+
+mod acl;
+mod header;
+mod pax;
+mod reader;
+mod sparse;
+mod writer;
+
+pub(crate) use header::{BLOCK, Header};
+pub(crate) use reader::{Member, TarReader};
+pub(crate) use sparse::SparseMap;
+pub(crate) use writer::TarWriter;

@@ -1,0 +1,245 @@
+//! PAX extended headers: records that say about the next member what its header can't.
+//! After POSIX.1-2001, "pax Extended Header"; strict, since readers that skip what they don't
+//! understand disagree about where the next member begins.
+
+use super::acl;
+use super::sparse::PaxSparse;
+use crate::error::{Error, Result};
+use crate::format::entry::Timestamp;
+use crate::limits::Limits;
+
+/// What the extended headers before a member say about it.
+#[derive(Debug, Default)]
+pub(crate) struct Extended {
+    pub(crate) path: Option<Vec<u8>>,
+    pub(crate) link_path: Option<Vec<u8>>,
+    pub(crate) size: Option<u64>,
+    pub(crate) uid: Option<u32>,
+    pub(crate) gid: Option<u32>,
+    pub(crate) mtime: Option<Timestamp>,
+    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Access control lists as text: the attribute's name, and its value where it can be had.
+    acls: Vec<(&'static [u8], Option<Vec<u8>>)>,
+    pub(crate) sparse: PaxSparse,
+}
+
+/// One record after the other: key and value.
+pub(crate) struct Records<'a>(&'a [u8]);
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<(&'a [u8], &'a [u8])>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let record = take_record(self.0);
+        match record {
+            Some((key, value, rest)) => {
+                self.0 = rest;
+                Some(Ok((key, value)))
+            }
+            None => {
+                self.0 = &[];
+                Some(Err(Error::malformed("a PAX extended header holds a record that is none")))
+            }
+        }
+    }
+}
+
+pub(crate) fn records(block: &[u8]) -> Records<'_> {
+    Records(block)
+}
+
+/// `length SP key=value LF`, where the length counts itself.
+fn take_record(block: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let blank = block.iter().take(20).position(|&byte| byte == b' ')?;
+    let length = usize::try_from(decimal(&block[..blank])?).ok()?;
+    let record = block.get(blank + 1..length)?;
+    let (&last, record) = record.split_last()?;
+    let equals = record.iter().position(|&byte| byte == b'=')?;
+    (last == b'\n' && equals > 0).then_some((&record[..equals], &record[equals + 1..], &block[length..]))
+}
+
+/// Digits only, within 64 bits.
+pub(crate) fn decimal(text: &[u8]) -> Option<u64> {
+    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+impl Extended {
+    /// Takes the records of one `x` header. A later header adds to an earlier one and wins over it.
+    pub(crate) fn apply(&mut self, block: &[u8], limits: &Limits) -> Result<()> {
+        for record in records(block) {
+            let (key, value) = record?;
+            self.apply_record(key, value, limits)
+                .map_err(|error| error.with_hint("the archive was not made by a working tar; make it again"))?;
+        }
+        Ok(())
+    }
+
+    fn apply_record(&mut self, key: &[u8], value: &[u8], limits: &Limits) -> Result<()> {
+        match key {
+            // An empty value takes an earlier record back.
+            b"path" => self.path = text(value)?,
+            b"linkpath" => self.link_path = text(value)?,
+            b"size" => self.size = optional(value, || decimal(value), "size")?,
+            b"uid" => self.uid = optional(value, || id(value), "uid")?,
+            b"gid" => self.gid = optional(value, || id(value), "gid")?,
+            b"mtime" => self.mtime = optional(value, || time(value), "mtime")?,
+            b"SCHILY.acl.access" => self.acls.push((b"system.posix_acl_access", acl::to_xattr(value)?)),
+            b"SCHILY.acl.default" => self.acls.push((b"system.posix_acl_default", acl::to_xattr(value)?)),
+            _ => {
+                if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
+                    self.xattr(name.to_vec(), value.to_vec(), limits)?;
+                } else if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
+                    let name = percent_decoded(name)
+                        .ok_or_else(|| Error::malformed("an attribute's name in a PAX header is badly encoded"))?;
+                    let value = base64_decoded(value)
+                        .ok_or_else(|| Error::malformed("an attribute's value in a PAX header is no base64"))?;
+                    // bsdtar writes both forms; the plain one needs no decoding and wins.
+                    if !self.xattrs.iter().any(|(known, _)| *known == name) {
+                        self.xattr(name, value, limits)?;
+                    }
+                } else if let Some(name) = key.strip_prefix(b"GNU.sparse.") {
+                    self.sparse.apply(name, value, limits)?;
+                }
+                // Other keys (atime, ctime, comment, vendors' own) say nothing that we keep.
+            }
+        }
+        Ok(())
+    }
+
+    fn xattr(&mut self, name: Vec<u8>, value: Vec<u8>, limits: &Limits) -> Result<()> {
+        if name.is_empty() || name.contains(&0) {
+            return Err(Error::malformed("an extended attribute has no name, or a NUL in it"));
+        }
+        if name.len() as u64 > limits.xattr_name {
+            return Err(Error::limit("xattr_name", limits.xattr_name, "the name of an extended attribute"));
+        }
+        if value.len() as u64 > limits.xattr_value {
+            return Err(Error::limit("xattr_value", limits.xattr_value, "the value of an extended attribute"));
+        }
+        self.xattrs.retain(|(known, _)| *known != name);
+        self.xattrs.push((name, value));
+        if self.xattrs.len() as u64 > limits.xattrs_per_entry {
+            return Err(Error::limit("xattrs_per_entry", limits.xattrs_per_entry, "the number of extended attributes"));
+        }
+        Ok(())
+    }
+
+    /// The extended attributes, access control lists among them, and the names of those that can't be had.
+    pub(crate) fn take_xattrs(&mut self) -> (Vec<(Vec<u8>, Vec<u8>)>, Vec<Vec<u8>>) {
+        let mut xattrs = std::mem::take(&mut self.xattrs);
+        let mut lost = Vec::new();
+        for (name, value) in std::mem::take(&mut self.acls) {
+            // GNU tar writes both forms; the kernel's own holds numbers and wins.
+            if xattrs.iter().any(|(known, _)| known == name) {
+                continue;
+            }
+            match value {
+                Some(value) => xattrs.push((name.to_vec(), value)),
+                None => lost.push(name.to_vec()),
+            }
+        }
+        (xattrs, lost)
+    }
+}
+
+fn text(value: &[u8]) -> Result<Option<Vec<u8>>> {
+    if value.contains(&0) {
+        return Err(Error::malformed("a name in a PAX header holds a NUL byte"));
+    }
+    Ok((!value.is_empty()).then(|| value.to_vec()))
+}
+
+fn optional<T>(value: &[u8], parse: impl Fn() -> Option<T>, key: &str) -> Result<Option<T>> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    parse().map(Some).ok_or_else(|| Error::malformed(format!("the `{key}` in a PAX header is out of range or no number")))
+}
+
+/// An owner: 0 to 2^32−2. The last value means "leave as it is" to `chown`, so a file would keep
+/// the extracting user's owner, and its setuid bit.
+fn id(value: &[u8]) -> Option<u32> {
+    u32::try_from(decimal(value)?).ok().filter(|&id| id != u32::MAX)
+}
+
+/// Seconds with an optional sign and fraction. Digits past the ninth are below our unit and round down.
+fn time(value: &[u8]) -> Option<Timestamp> {
+    let (negative, value) = match value.strip_prefix(b"-") {
+        Some(rest) => (true, rest),
+        None => (false, value),
+    };
+    let (whole, fraction) = match value.iter().position(|&byte| byte == b'.') {
+        Some(at) => (&value[..at], &value[at + 1..]),
+        None => (value, &[][..]),
+    };
+    let seconds = i64::try_from(decimal(whole)?).ok()?;
+    if !fraction.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let mut nanoseconds: u32 = 0;
+    for place in 0..9 {
+        nanoseconds = nanoseconds * 10 + fraction.get(place).map_or(0, |digit| u32::from(digit - b'0'));
+    }
+    let below = fraction.iter().skip(9).any(|&digit| digit != b'0');
+    let stamp = match (negative, nanoseconds) {
+        (false, _) => Timestamp { seconds, nanoseconds },
+        (true, 0) if !below => Timestamp::from_seconds(-seconds),
+        (true, _) => {
+            let up = nanoseconds + u32::from(below);
+            Timestamp { seconds: -seconds - 1, nanoseconds: 1_000_000_000 - up }
+        }
+    };
+    in_range(stamp)
+}
+
+/// Times further away than any file system counts (ext4 ends in 2446) are a mistake or a trap.
+pub(crate) fn in_range(stamp: Timestamp) -> Option<Timestamp> {
+    const MILLENNIA: i64 = 1 << 40;
+    (-MILLENNIA..MILLENNIA).contains(&stamp.seconds).then_some(stamp)
+}
+
+fn percent_decoded(text: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&byte, tail)) = rest.split_first() {
+        if byte == b'%' {
+            let digits = std::str::from_utf8(tail.get(..2)?).ok()?;
+            out.push(u8::from_str_radix(digits, 16).ok()?);
+            rest = tail.get(2..)?;
+        } else {
+            out.push(byte);
+            rest = tail;
+        }
+    }
+    Some(out)
+}
+
+/// Base 64 with or without its padding, as libarchive writes it.
+fn base64_decoded(text: &[u8]) -> Option<Vec<u8>> {
+    let text = text.strip_suffix(b"==").or_else(|| text.strip_suffix(b"=")).unwrap_or(text);
+    let mut out = Vec::with_capacity(text.len() / 4 * 3 + 2);
+    let (mut bits, mut count) = (0_u32, 0_u32);
+    for &byte in text {
+        let value = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        bits = (bits << 6 | u32::from(value)) & 0xffff;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            out.push((bits >> count & 0xff) as u8);
+        }
+    }
+    (count < 6).then_some(out)
+}

@@ -1,0 +1,369 @@
+//! Unpacking in one pass: hashed, decoded, checked and written at the same time, visible at the end.
+//! What is shared with verifying and converting is in `pipeline` and `drive`; this is the writing.
+
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use rustix::fs;
+
+use super::chunk::{Chunk, Chunks};
+use super::detect::Container;
+use super::drive::{Visitor, drive_disk, drive_tar};
+use super::entry::{Entry, EntryKind};
+use super::extract::{Extractor, IdMap, Omitted, OpenFile, Policy, Report};
+use super::image::{Image, ImageType};
+use super::layout::LayoutSummary;
+use super::pipeline::Flow;
+use super::qcow2::Qcow2;
+use super::staged::{Place, Staged, Unverified, Verified};
+use super::tar::SparseMap;
+use crate::error::{Error, Result};
+use crate::fingerprint::{Fingerprint, Hasher};
+use crate::metadata::Metadata;
+use crate::progress::{Monitor, Phase};
+use crate::rooted::Dir;
+
+/// How an image is unpacked.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct UnpackOptions {
+    rootfs_only: bool,
+    skip_devices: bool,
+    all_xattrs: bool,
+    durable: bool,
+    ids: IdMap,
+    threads: usize,
+    monitor: Monitor,
+}
+
+impl Default for UnpackOptions {
+    fn default() -> Self {
+        Self {
+            rootfs_only: false,
+            skip_devices: false,
+            all_xattrs: false,
+            durable: false,
+            ids: IdMap::identity(),
+            threads: default_threads(),
+            monitor: Monitor::none(),
+        }
+    }
+}
+
+/// As many threads as the machine runs at once.
+pub(crate) fn default_threads() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+impl UnpackOptions {
+    /// Everything as the image says, on all cores.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Writes the root file system itself to the destination, without metadata and templates.
+    #[must_use]
+    pub fn rootfs_only(mut self, yes: bool) -> Self {
+        self.rootfs_only = yes;
+        self
+    }
+
+    /// Makes no device nodes, even where they could be made.
+    #[must_use]
+    pub fn skip_devices(mut self, yes: bool) -> Self {
+        self.skip_devices = yes;
+        self
+    }
+
+    /// Sets `trusted.*` and every `security.*` attribute too, not only file capabilities.
+    #[must_use]
+    pub fn all_xattrs(mut self, yes: bool) -> Self {
+        self.all_xattrs = yes;
+        self
+    }
+
+    /// Waits until everything is on the disk before it becomes visible.
+    #[must_use]
+    pub fn durable(mut self, yes: bool) -> Self {
+        self.durable = yes;
+        self
+    }
+
+    /// Shifts owners and groups.
+    #[must_use]
+    pub fn map_ids(mut self, ids: IdMap) -> Self {
+        self.ids = ids;
+        self
+    }
+
+    /// How many threads decode and write, at most. At least one.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads.max(1);
+        self
+    }
+
+    /// Reports progress and listens for cancellation.
+    #[must_use]
+    pub fn monitor(mut self, monitor: Monitor) -> Self {
+        self.monitor = monitor;
+        self
+    }
+}
+
+/// What an unpacking left at its destination.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Unpacked {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The fingerprint of the bytes that were unpacked.
+    pub fingerprint: Fingerprint,
+    /// Whether there is a tree or a disk.
+    pub image_type: ImageType,
+    /// The image's metadata.
+    pub metadata: Metadata,
+    /// What was written and what was not.
+    pub report: Report,
+}
+
+impl Image {
+    /// Unpacks into a private directory beside `destination`, computing the fingerprint in the same
+    /// pass. The destination must not exist, or be an empty directory; it stays as it is until
+    /// [`Staged::commit`].
+    ///
+    /// # Errors
+    /// `AlreadyExists` or `UnsafePath` for the destination; for the image `Malformed`,
+    /// `UnsafePath`, `Unsupported`, `LimitExceeded`; `Cancelled`; `Io`. Whatever the error,
+    /// nothing is left.
+    pub fn stage(&self, destination: impl AsRef<Path>, options: &UnpackOptions) -> Result<Staged<Unverified>> {
+        let (place, dir, _) = Place::make(destination.as_ref())?;
+        let staged = self.stage_in(place, &dir, options)?;
+        if options.durable {
+            fs::syncfs(dir.as_fd()).map_err(|error| Error::io("the unpacked image can't be made durable", error))?;
+        }
+        Ok(staged)
+    }
+
+    /// Unpacks to `destination` and verifies: nothing is visible unless the fingerprint is `expected`.
+    ///
+    /// # Errors
+    /// `Mismatch` with both values, and those of [`stage`](Self::stage).
+    pub fn unpack_verified(
+        &self,
+        destination: impl AsRef<Path>,
+        expected: &Fingerprint,
+        options: &UnpackOptions,
+    ) -> Result<Unpacked> {
+        let destination = destination.as_ref();
+        commit(self.stage(destination, options)?.verify(expected)?, destination, options)
+    }
+
+    /// Unpacks to `destination` whatever the fingerprint is, for images whose origin is trusted.
+    ///
+    /// # Errors
+    /// Those of [`stage`](Self::stage).
+    pub fn unpack_unverified(&self, destination: impl AsRef<Path>, options: &UnpackOptions) -> Result<Unpacked> {
+        let destination = destination.as_ref();
+        commit(self.stage(destination, options)?.accept_unverified(), destination, options)
+    }
+
+    fn stage_in(&self, place: Place, dir: &Dir, options: &UnpackOptions) -> Result<Staged<Unverified>> {
+        let root = if options.rootfs_only {
+            dir.try_clone()
+        } else {
+            dir.make_dir(b"rootfs", 0o700).and_then(|()| dir.child(b"rootfs"))
+        };
+        let root = root.map_err(|error| Error::io("the root directory can't be made", error))?;
+        let policy = Policy {
+            skip_devices: options.skip_devices,
+            all_xattrs: options.all_xattrs,
+            ids: options.ids.clone(),
+        };
+        let flow = Flow {
+            limits: &self.limits,
+            monitor: &options.monitor,
+            phase: Phase::Unpack,
+            threads: options.threads,
+            total: self.size(),
+        };
+        let mut hasher = Hasher::new();
+        let (mut summary, mut report, strays) = thread::scope(|scope| {
+            let mut writer = TreeWriter {
+                dir,
+                rootfs_only: options.rootfs_only,
+                extractor: Extractor::new(scope, root, policy, &self.limits, options.threads)?,
+                current: None,
+                strays: Vec::new(),
+            };
+            let mut whole = LayoutSummary { metadata: Vec::new(), templates: Vec::new(), disk: false };
+            for part in &self.parts {
+                let summary = match part.container {
+                    Container::Tar(codec) => flow.run(part.input.reader()?, codec, &mut hasher, |chunks| {
+                        drive_tar(ByReference(chunks), part.role, &self.limits, &mut writer)
+                    }),
+                    Container::Qcow2 => {
+                        let length = part.input.len().ok_or_else(|| {
+                            Error::invalid("a disk can't be read from a stream").with_hint("save it to a file first")
+                        })?;
+                        flow.run(part.input.reader()?, super::Codec::None, &mut hasher, |chunks| {
+                            drive_disk(chunks, length, &self.limits, &mut writer)
+                        })
+                    }
+                    Container::SquashFs => self.unpack_squashfs(part, &flow, &mut hasher, &mut writer),
+                }
+                .map_err(|error| part.name_error(error))?;
+                whole.disk |= summary.disk;
+                if part.role != super::layout::Role::Rootfs {
+                    whole.metadata = summary.metadata;
+                    whole.templates = summary.templates;
+                }
+            }
+            let strays = writer.strays;
+            Ok::<_, Error>((whole, writer.extractor.finish()?, strays))
+        })?;
+        for path in strays {
+            report.omit(&path, Omitted::Stray);
+        }
+        let metadata_bytes = std::mem::take(&mut summary.metadata);
+        let metadata = Metadata::parse(&metadata_bytes, &self.limits)
+            .map_err(|error| self.parts[0].name_error(error.in_entry(b"metadata.yaml")))?;
+        let image_type = if summary.disk { ImageType::VirtualMachine } else { ImageType::Container };
+        if summary.disk && !options.rootfs_only {
+            dir.remove_dir(b"rootfs").map_err(|error| Error::io("the unused root directory can't be removed", error))?;
+        }
+        Ok(Staged::new(place, hasher.finish(), image_type, metadata, report))
+    }
+}
+
+fn commit(staged: Staged<Verified>, destination: &Path, options: &UnpackOptions) -> Result<Unpacked> {
+    use std::os::unix::ffi::OsStrExt;
+    let name = destination.file_name().unwrap_or_default().as_bytes().to_vec();
+    let (fingerprint, image_type) = (staged.fingerprint(), staged.image_type());
+    let (metadata, report) = (staged.metadata().clone(), staged.report().clone());
+    // A root file system brings its own mode for its top.
+    let path = staged.commit_bytes(&name, options.rootfs_only).map_err(|(error, _)| error)?;
+    Ok(Unpacked { path, fingerprint, image_type, metadata, report })
+}
+
+/// A stream that someone else keeps.
+pub(super) struct ByReference<'a, C>(pub(super) &'a mut C);
+
+impl<C: Chunks> Chunks for ByReference<'_, C> {
+    fn next_chunk(&mut self) -> Result<Option<Chunk>> {
+        self.0.next_chunk()
+    }
+}
+
+/// Writes what it is shown.
+pub(super) struct TreeWriter<'a, 'scope> {
+    dir: &'a Dir,
+    rootfs_only: bool,
+    pub(super) extractor: Extractor<'scope>,
+    current: Option<Current>,
+    strays: Vec<Vec<u8>>,
+}
+
+/// The file whose bytes are coming, and those that wait to be handed over together.
+struct Current {
+    file: Arc<OpenFile>,
+    pieces: Vec<(u64, Chunk)>,
+    bytes: usize,
+}
+
+/// Pieces go to the writing threads in lots of about this many bytes.
+const LOT: usize = 512 << 10;
+
+impl TreeWriter<'_, '_> {
+    /// A file beside the rootfs, written at once.
+    fn write_small(&mut self, dir: &Dir, name: &[u8], content: &[u8]) -> Result<()> {
+        use std::io::Write;
+        self.extractor.charge(content.len() as u64)?;
+        match dir.remove_file(name) {
+            Err(error) if !crate::rooted::is(&error, rustix::io::Errno::NOENT) => {
+                return Err(Error::io("an earlier file can't be replaced", error));
+            }
+            _ => {}
+        }
+        let mut file = dir.create(name, 0o600).map_err(|error| Error::io("a file can't be made", error))?;
+        file.write_all(content).map_err(|error| Error::io("a file can't be written", error))?;
+        fs::fchmod(&file, fs::Mode::from_raw_mode(0o644)).map_err(|error| Error::io("a mode can't be set", error))
+    }
+}
+
+impl Visitor for TreeWriter<'_, '_> {
+    fn metadata(&mut self, _: &Entry, content: &[u8]) -> Result<()> {
+        if self.rootfs_only {
+            return Ok(());
+        }
+        self.write_small(self.dir, b"metadata.yaml", content)
+    }
+
+    fn template(&mut self, _: &Entry, name: &[u8], content: &[u8]) -> Result<()> {
+        if self.rootfs_only {
+            return Ok(());
+        }
+        match self.dir.make_dir(b"templates", 0o755) {
+            Err(error) if !crate::rooted::is(&error, rustix::io::Errno::EXIST) => {
+                return Err(Error::io("the templates' directory can't be made", error));
+            }
+            _ => {}
+        }
+        let templates =
+            self.dir.child(b"templates").map_err(|error| Error::io("the templates' directory can't be opened", error))?;
+        fs::fchmod(templates.as_fd(), fs::Mode::from_raw_mode(0o755)).map_err(|error| Error::io("a mode can't be set", error))?;
+        self.write_small(&templates, name, content)
+    }
+
+    fn rootfs(&mut self, entry: &Entry, _: Option<&SparseMap>) -> Result<()> {
+        let file = self.extractor.entry(entry)?;
+        self.current = file.map(|file| Current { file, pieces: Vec::new(), bytes: 0 });
+        Ok(())
+    }
+
+    fn disk(&mut self, entry: &Entry, _: Option<&SparseMap>, _: &Qcow2) -> Result<()> {
+        let EntryKind::File { size } = entry.kind else { return Ok(()) };
+        let file = self.extractor.disk(self.dir, size)?;
+        self.current = Some(Current { file, pieces: Vec::new(), bytes: 0 });
+        Ok(())
+    }
+
+    fn data(&mut self, offset: u64, piece: Chunk) -> Result<()> {
+        let Some(current) = &mut self.current else { return Ok(()) };
+        current.bytes += piece.len();
+        current.pieces.push((offset, piece));
+        if current.bytes >= LOT {
+            current.bytes = 0;
+            let pieces = std::mem::take(&mut current.pieces);
+            self.extractor.data(&current.file, pieces)?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        match self.current.take() {
+            Some(current) => self.extractor.close(current.file, current.pieces),
+            None => Ok(()),
+        }
+    }
+
+    fn lost_xattr(&mut self, path: &[u8], name: &[u8]) {
+        self.extractor.omit(path, Omitted::Xattr(name.to_vec()));
+    }
+
+    fn stray(&mut self, entry: &Entry) -> Result<()> {
+        if self.strays.len() < Report::MOST_OMISSIONS {
+            self.strays.push(entry.path.clone());
+        }
+        Ok(())
+    }
+}
+
+impl Image {
+    fn unpack_squashfs(&self, _part: &super::image::Part, _flow: &Flow<'_>, _hasher: &mut Hasher, _writer: &mut TreeWriter<'_, '_>) -> Result<LayoutSummary> {
+        Err(Error::unsupported("SquashFS"))
+    }
+}

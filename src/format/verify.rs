@@ -1,0 +1,472 @@
+//! Reading everything and writing nothing: the fingerprint, what an image holds, and each rule it breaks.
+//! Judges by the same layout as unpacking, and by hashes of names where that asks the tree on disk.
+
+use std::collections::BTreeMap;
+
+use super::chunk::Chunk;
+use super::detect::Container;
+use super::drive::{Visitor, drive_disk, drive_tar};
+use super::entry::{Entry, EntryKind};
+use super::image::{Image, ImageType, Part};
+use super::layout::{LayoutSummary, Role};
+use super::namespace::Namespace;
+use super::pipeline::Flow;
+use super::qcow2::Qcow2;
+use super::tar::SparseMap;
+use super::unpack::{ByReference, default_threads};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::{Fingerprint, Hasher};
+use crate::metadata::Metadata;
+use crate::progress::{Monitor, Phase};
+
+/// How an image is verified.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct VerifyOptions {
+    threads: usize,
+    monitor: Monitor,
+}
+
+impl Default for VerifyOptions {
+    fn default() -> Self {
+        Self { threads: default_threads(), monitor: Monitor::none() }
+    }
+}
+
+impl VerifyOptions {
+    /// On all cores.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many threads decode, at most. At least one.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads.max(1);
+        self
+    }
+
+    /// Reports progress and listens for cancellation.
+    #[must_use]
+    pub fn monitor(mut self, monitor: Monitor) -> Self {
+        self.monitor = monitor;
+        self
+    }
+}
+
+/// How many members of each kind the root file system of an image has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Regular files.
+    pub files: u64,
+    /// Directories that are members.
+    pub directories: u64,
+    /// Symbolic links.
+    pub symlinks: u64,
+    /// Further names of files.
+    pub hard_links: u64,
+    /// Character and block devices.
+    pub devices: u64,
+    /// Named pipes and sockets.
+    pub others: u64,
+    /// Logical bytes of all regular files.
+    pub bytes: u64,
+}
+
+impl Counts {
+    /// All members.
+    #[must_use]
+    pub fn entries(&self) -> u64 {
+        self.files + self.directories + self.symlinks + self.hard_links + self.devices + self.others
+    }
+
+    fn take(&mut self, entry: &Entry) {
+        let counter = match &entry.kind {
+            EntryKind::File { size } => {
+                self.bytes = self.bytes.saturating_add(*size);
+                &mut self.files
+            }
+            EntryKind::Directory => &mut self.directories,
+            EntryKind::Symlink { .. } => &mut self.symlinks,
+            EntryKind::HardLink { .. } => &mut self.hard_links,
+            EntryKind::CharDevice(_) | EntryKind::BlockDevice(_) => &mut self.devices,
+            EntryKind::Fifo | EntryKind::Socket => &mut self.others,
+        };
+        *counter += 1;
+    }
+}
+
+/// What reading a whole image showed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Verification {
+    /// The fingerprint of the bytes as stored.
+    pub fingerprint: Fingerprint,
+    /// The size of all files in bytes.
+    pub size: u64,
+    /// Whether it is for a container or a virtual machine.
+    pub image_type: ImageType,
+    /// The metadata, when it can be read; what is wrong with it is among the findings.
+    pub metadata: Option<Metadata>,
+    /// The names in `templates/`, sorted.
+    pub templates: Vec<Vec<u8>>,
+    /// What the root file system holds.
+    pub counts: Counts,
+    /// The disk of a virtual machine.
+    pub disk: Option<Qcow2>,
+    /// Members at the archive's top that no image has: the first 1,000.
+    pub strays: Vec<Vec<u8>>,
+    /// Each rule that the image breaks, in the order of the archive: the first 1,000. Unpacking
+    /// fails with the first of them.
+    pub findings: Vec<Error>,
+}
+
+impl Image {
+    /// Reads and decodes all of the image and checks every member. Rules that single members break
+    /// are collected in [`Verification::findings`]; damage to the archive itself is an error.
+    ///
+    /// # Errors
+    /// `Malformed`, `LimitExceeded` or `Unsupported` where reading can't go on; `Cancelled`; `Io`.
+    pub fn verify(&self, options: &VerifyOptions) -> Result<Verification> {
+        self.survey(options, &mut |_, _| Ok(()))
+    }
+
+    /// As [`verify`](Self::verify), and shows every member of the root file system on the way, by
+    /// its path below the root.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify), and those of `show`.
+    pub fn survey(
+        &self,
+        options: &VerifyOptions,
+        show: &mut dyn FnMut(&Entry, Option<&Fingerprint>) -> Result<()>,
+    ) -> Result<Verification> {
+        self.survey_with(options, false, show)
+    }
+
+    /// As [`survey`](Self::survey), with the digest of each regular file's content.
+    ///
+    /// # Errors
+    /// As [`survey`](Self::survey).
+    pub fn survey_contents(
+        &self,
+        options: &VerifyOptions,
+        show: &mut dyn FnMut(&Entry, Option<&Fingerprint>) -> Result<()>,
+    ) -> Result<Verification> {
+        self.survey_with(options, true, show)
+    }
+
+    fn survey_with(
+        &self,
+        options: &VerifyOptions,
+        contents: bool,
+        show: &mut dyn FnMut(&Entry, Option<&Fingerprint>) -> Result<()>,
+    ) -> Result<Verification> {
+        let flow = Flow {
+            limits: &self.limits,
+            monitor: &options.monitor,
+            phase: Phase::Verify,
+            threads: options.threads,
+            total: self.size(),
+        };
+        let mut hasher = Hasher::new();
+        let mut judge = Judge {
+            show,
+            contents,
+            current: None,
+            names: Namespace::default(),
+            counts: Counts::default(),
+            disk: None,
+            strays: Vec::new(),
+            findings: Vec::new(),
+        };
+        let mut metadata = Vec::new();
+        let mut templates = Vec::new();
+        for part in &self.parts {
+            let summary =
+                self.visit(part, &flow, &mut hasher, &mut judge).map_err(|error| part.name_error(error))?;
+            if part.role != Role::Rootfs {
+                metadata = summary.metadata;
+                templates = summary.templates;
+            }
+        }
+        let Judge { counts, disk, strays, mut findings, .. } = judge;
+        let metadata = match Metadata::parse(&metadata, &self.limits) {
+            Ok(metadata) => {
+                findings.extend(template_findings(&metadata, &templates));
+                Some(metadata)
+            }
+            Err(error) => {
+                findings.push(self.parts[0].name_error(error.in_entry(b"metadata.yaml")));
+                None
+            }
+        };
+        Ok(Verification {
+            size: hasher.bytes(),
+            fingerprint: hasher.finish(),
+            image_type: if disk.is_some() { ImageType::VirtualMachine } else { ImageType::Container },
+            metadata,
+            templates,
+            counts,
+            disk,
+            strays,
+            findings,
+        })
+    }
+
+    /// Takes a visitor through one file of the image, whatever holds it.
+    pub(super) fn visit(
+        &self,
+        part: &Part,
+        flow: &Flow<'_>,
+        hasher: &mut Hasher,
+        visitor: &mut impl Visitor,
+    ) -> Result<LayoutSummary> {
+        match part.container {
+            Container::Tar(codec) => flow.run(part.input.reader()?, codec, hasher, |chunks| {
+                drive_tar(ByReference(chunks), part.role, &self.limits, visitor)
+            }),
+            Container::Qcow2 => {
+                let length = part.input.len().ok_or_else(|| {
+                    Error::invalid("a disk can't be read from a stream").with_hint("save it to a file first")
+                })?;
+                flow.run(part.input.reader()?, super::Codec::None, hasher, |chunks| {
+                    drive_disk(chunks, length, &self.limits, visitor)
+                })
+            }
+            Container::SquashFs => self.visit_squashfs(part, flow, hasher, visitor),
+        }
+    }
+}
+
+/// Rules whose template is not in the image: every instance made of it would fail to start.
+fn template_findings(metadata: &Metadata, templates: &[Vec<u8>]) -> Vec<Error> {
+    metadata
+        .templates()
+        .filter(|(_, rule)| !templates.iter().any(|name| name == rule.template().as_bytes()))
+        .map(|(path, rule)| {
+            let name = rule.template();
+            if name.is_empty() || name.contains(['/', '\0']) || name == "." || name == ".." {
+                return Error::unsafe_path(format!("the rule for `{path}` names the template `{name}`, which is no plain name"));
+            }
+            Error::new(ErrorKind::NotFound, format!("the rule for `{path}` names the template `{name}`, which is not in the image"))
+        })
+        .collect()
+}
+
+/// Keeps the counts and the list of what is wrong.
+struct Judge<'a> {
+    show: &'a mut dyn FnMut(&Entry, Option<&Fingerprint>) -> Result<()>,
+    contents: bool,
+    current: Option<(Entry, Hasher)>,
+    names: Namespace,
+    counts: Counts,
+    disk: Option<Qcow2>,
+    strays: Vec<Vec<u8>>,
+    findings: Vec<Error>,
+}
+
+/// How many findings and strays are kept.
+const MOST: usize = 1_000;
+
+/// Zeros, to hash holes with.
+const ZEROS: &[u8] = &[0; 64 << 10];
+
+impl Judge<'_> {
+    fn hash_hole(hasher: &mut Hasher, up_to: u64) {
+        while hasher.bytes() < up_to {
+            let count = (up_to - hasher.bytes()).min(ZEROS.len() as u64);
+            hasher.update(&ZEROS[..usize::try_from(count).unwrap_or(ZEROS.len())]);
+        }
+    }
+}
+
+impl Visitor for Judge<'_> {
+    fn metadata(&mut self, _: &Entry, _: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn template(&mut self, _: &Entry, _: &[u8], _: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn rootfs(&mut self, entry: &Entry, _: Option<&SparseMap>) -> Result<()> {
+        if let Err(error) = self.names.take(&entry.path, entry) {
+            return self.broken(error.in_entry(&entry.path));
+        }
+        self.counts.take(entry);
+        if self.contents && matches!(entry.kind, EntryKind::File { .. }) {
+            self.current = Some((entry.clone(), Hasher::new()));
+            return Ok(());
+        }
+        (self.show)(entry, None)
+    }
+
+    fn disk(&mut self, _: &Entry, _: Option<&SparseMap>, about: &Qcow2) -> Result<()> {
+        self.disk = Some(about.clone());
+        Ok(())
+    }
+
+    fn data(&mut self, offset: u64, piece: Chunk) -> Result<()> {
+        if let Some((_, hasher)) = &mut self.current {
+            Self::hash_hole(hasher, offset);
+            hasher.update(&piece);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        if let Some((entry, mut hasher)) = self.current.take() {
+            if let EntryKind::File { size } = entry.kind {
+                Self::hash_hole(&mut hasher, size);
+            }
+            (self.show)(&entry, Some(&hasher.finish()))?;
+        }
+        Ok(())
+    }
+
+    fn stray(&mut self, entry: &Entry) -> Result<()> {
+        if self.strays.len() < MOST {
+            self.strays.push(entry.path.clone());
+        }
+        Ok(())
+    }
+
+    fn broken(&mut self, error: Error) -> Result<()> {
+        if self.findings.len() < MOST {
+            self.findings.push(error);
+        }
+        Ok(())
+    }
+}
+
+/// What differs between two images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Difference {
+    /// Only the first has this member.
+    OnlyInFirst(Vec<u8>),
+    /// Only the second has this member.
+    OnlyInSecond(Vec<u8>),
+    /// Both have it, and these attributes differ: name, the first's value, the second's.
+    Changed(Vec<u8>, Vec<(String, String, String)>),
+}
+
+impl Difference {
+    /// The member: raw bytes, with `metadata.yaml`, `templates/` and `rootfs/` in front as in a unified image.
+    #[must_use]
+    pub fn path(&self) -> &[u8] {
+        match self {
+            Self::OnlyInFirst(path) | Self::OnlyInSecond(path) | Self::Changed(path, _) => path,
+        }
+    }
+}
+
+/// One member, in the form in which it is compared.
+type Facts = BTreeMap<&'static str, String>;
+
+/// Compares what two images hold: metadata, templates, and every member of the rootfs with its
+/// attributes and content. Their form and codecs don't count.
+///
+/// # Errors
+/// Those of reading either image; `Malformed` when one of them breaks a rule.
+pub fn differences(first: &Image, second: &Image, options: &VerifyOptions) -> Result<Vec<Difference>> {
+    let first = inventory(first, options)?;
+    let mut second = inventory(second, options)?;
+    let mut found = Vec::new();
+    for (path, facts) in first {
+        match second.remove(&path) {
+            None => found.push(Difference::OnlyInFirst(path)),
+            Some(others) if others != facts => {
+                let keys: std::collections::BTreeSet<_> = facts.keys().chain(others.keys()).copied().collect();
+                let value = |facts: &Facts, key| facts.get(key).cloned().unwrap_or_default();
+                let changed = keys
+                    .into_iter()
+                    .filter(|key| facts.get(key) != others.get(key))
+                    .map(|key| (key.to_owned(), value(&facts, key), value(&others, key)))
+                    .collect();
+                found.push(Difference::Changed(path, changed));
+            }
+            Some(_) => {}
+        }
+    }
+    found.extend(second.into_keys().map(Difference::OnlyInSecond));
+    found.sort_by(|a, b| a.path().cmp(b.path()));
+    Ok(found)
+}
+
+fn inventory(image: &Image, options: &VerifyOptions) -> Result<BTreeMap<Vec<u8>, Facts>> {
+    let mut members = BTreeMap::new();
+    let verified = image.survey_contents(options, &mut |entry, digest| {
+        let path = if entry.path.is_empty() { b"rootfs".to_vec() } else { [b"rootfs/", entry.path.as_slice()].concat() };
+        members.insert(path, facts(entry, digest));
+        Ok(())
+    })?;
+    if let Some(error) = verified.findings.into_iter().next() {
+        return Err(error);
+    }
+    if let Some(metadata) = verified.metadata {
+        // Compared by meaning: the same mapping written in another style is the same.
+        let text = metadata.to_yaml();
+        members.insert(b"metadata.yaml".to_vec(), Facts::from([("content", text)]));
+    }
+    for name in verified.templates {
+        let content = image.template(&String::from_utf8_lossy(&name))?;
+        let path = [b"templates/", name.as_slice()].concat();
+        members.insert(path, Facts::from([("content", Fingerprint::of(&content).to_string())]));
+    }
+    Ok(members)
+}
+
+fn facts(entry: &Entry, digest: Option<&Fingerprint>) -> Facts {
+    use crate::error::Shown;
+    let mut facts = Facts::new();
+    let (kind, target) = match &entry.kind {
+        EntryKind::File { size } => {
+            facts.insert("size", size.to_string());
+            ("file", None)
+        }
+        EntryKind::Directory => ("directory", None),
+        EntryKind::Symlink { target } => ("symlink", Some(target)),
+        EntryKind::HardLink { target } => ("hard link", Some(target)),
+        EntryKind::CharDevice(number) => {
+            facts.insert("device", format!("{}:{}", number.major, number.minor));
+            ("character device", None)
+        }
+        EntryKind::BlockDevice(number) => {
+            facts.insert("device", format!("{}:{}", number.major, number.minor));
+            ("block device", None)
+        }
+        EntryKind::Fifo => ("fifo", None),
+        EntryKind::Socket => ("socket", None),
+    };
+    facts.insert("type", kind.to_owned());
+    if let Some(target) = target {
+        facts.insert("target", Shown(target).to_string());
+    }
+    if let Some(digest) = digest {
+        facts.insert("content", digest.to_string());
+    }
+    if matches!(entry.kind, EntryKind::HardLink { .. }) {
+        // Its attributes are those of the member it names.
+        return facts;
+    }
+    if !matches!(entry.kind, EntryKind::Symlink { .. }) {
+        facts.insert("mode", format!("{:04o}", entry.mode));
+    }
+    facts.insert("owner", format!("{}:{}", entry.uid, entry.gid));
+    let mtime = entry.mtime;
+    facts.insert("mtime", format!("{}.{:09}", mtime.seconds, mtime.nanoseconds));
+    if !entry.xattrs.is_empty() {
+        let mut xattrs: Vec<_> = entry
+            .xattrs
+            .iter()
+            .map(|(name, value)| format!("{}={}", Shown(name), Fingerprint::of(value).short()))
+            .collect();
+        xattrs.sort();
+        facts.insert("xattrs", xattrs.join(" "));
+    }
+    facts
+}

@@ -1,0 +1,142 @@
+//! `Architecture`: the kernel's names, and those that distributions use for the same machines.
+//! The table is the one that LXD and Incus share; a name outside of it is no architecture to them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+use crate::error::{Error, Result};
+
+macro_rules! architectures {
+    ($($(#[$doc:meta])* $variant:ident = $kernel:literal, $debian:literal, [$($alias:literal),*];)*) => {
+        /// A machine that an image can be for.
+        ///
+        /// Different names of one machine are equal:
+        ///
+        /// ```
+        /// use lxd_image::Architecture;
+        ///
+        /// let image: Architecture = "amd64".parse()?;
+        /// assert_eq!(image, "x86_64".parse()?);
+        /// assert_eq!(image.kernel_name(), "x86_64");
+        /// assert_eq!(image.debian_name(), "amd64");
+        /// # Ok::<(), lxd_image::Error>(())
+        /// ```
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum Architecture {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Architecture {
+            /// All architectures, in the order of the table.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The kernel's name, which LXD's REST objects carry: `x86_64`.
+            #[must_use]
+            pub const fn kernel_name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $kernel,)*
+                }
+            }
+
+            /// Debian's name, which simplestreams and image properties carry: `amd64`. Where Debian
+            /// has a port for each byte order and the kernel one name (mips), the little-endian one.
+            #[must_use]
+            pub const fn debian_name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $debian,)*
+                }
+            }
+
+            /// The other names that are taken for this architecture, without the kernel's own.
+            #[must_use]
+            pub const fn aliases(self) -> &'static [&'static str] {
+                match self {
+                    $(Self::$variant => &[$($alias),*],)*
+                }
+            }
+
+            fn find(name: &str) -> Option<Self> {
+                match name {
+                    $($kernel $(| $alias)* => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+architectures! {
+    /// 32-bit x86.
+    I686 = "i686", "i386", ["i386", "i586", "386", "x86", "generic_32"];
+    /// 64-bit x86.
+    X86_64 = "x86_64", "amd64", ["amd64", "generic_64", "x86_64_v1", "x86_64_v2", "x86_64_v3", "x86_64_v4"];
+    /// 32-bit ARM without hardware floating point.
+    Armv6l = "armv6l", "armel", ["armel", "arm"];
+    /// 32-bit ARM with hardware floating point.
+    Armv7l = "armv7l", "armhf", ["armhf", "armhfp", "armv7", "armv7a_hardfp", "armv7a_vfpv3_hardfp"];
+    /// 32-bit programs on a 64-bit ARM.
+    Armv8l = "armv8l", "armhf", [];
+    /// 64-bit ARM.
+    Aarch64 = "aarch64", "arm64", ["arm64", "arm64_generic"];
+    /// 32-bit PowerPC.
+    Ppc = "ppc", "powerpc", ["powerpc"];
+    /// 64-bit PowerPC, big-endian.
+    Ppc64 = "ppc64", "ppc64", ["powerpc64"];
+    /// 64-bit PowerPC, little-endian.
+    Ppc64le = "ppc64le", "ppc64el", ["ppc64el"];
+    /// 64-bit IBM Z.
+    S390x = "s390x", "s390x", [];
+    /// 32-bit MIPS.
+    Mips = "mips", "mipsel", ["mipsel", "mipsle"];
+    /// 64-bit MIPS.
+    Mips64 = "mips64", "mips64el", ["mips64el", "mips64le"];
+    /// 32-bit RISC-V.
+    Riscv32 = "riscv32", "riscv32", [];
+    /// 64-bit RISC-V.
+    Riscv64 = "riscv64", "riscv64", [];
+    /// 64-bit LoongArch.
+    Loongarch64 = "loongarch64", "loong64", ["loong64"];
+}
+
+impl Architecture {
+    /// The architecture of a running machine, from the `machine` field of `uname(2)`.
+    ///
+    /// Takes what [`FromStr`] takes, and the older x86 names (`i486`) that only a kernel says.
+    #[must_use]
+    pub fn from_uname(machine: &str) -> Option<Self> {
+        match machine {
+            "i486" => Some(Self::I686),
+            other => Self::find(other),
+        }
+    }
+}
+
+impl fmt::Display for Architecture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.kernel_name())
+    }
+}
+
+impl FromStr for Architecture {
+    type Err = Error;
+
+    /// Takes the kernel's name and every alias, in lower case as the peers do.
+    fn from_str(name: &str) -> Result<Self> {
+        Self::find(name).ok_or_else(|| {
+            let known: Vec<_> = Self::ALL.iter().map(|known| known.kernel_name()).collect();
+            // A stranger's text may be long; its beginning is enough to recognise it.
+            let shown: String = name.chars().take(64).collect();
+            Error::invalid(format!("`{shown}` is no architecture that is known here"))
+                .with_hint(format!("the architectures are {}, and their aliases", known.join(", ")))
+        })
+    }
+}
+
+impl Serialize for Architecture {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.kernel_name())
+    }
+}

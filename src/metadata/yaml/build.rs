@@ -1,0 +1,352 @@
+//! From the parser's events to a tree of nodes, within the limits and without recursion.
+//! Aliases and merge keys end here; duplicate keys and foreign tags are refused here.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::{self, Write};
+use std::sync::Arc;
+
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, StructureStyle};
+
+use super::path::write_key;
+use super::scalar::{Scalar, Tag};
+use super::{Content, Entry, Node, Path, Place, Size};
+use crate::error::{Error, Result};
+use crate::limits::Limits;
+
+/// Deeper trees than this are never built, whatever the limits say: trees are compared, written
+/// and dropped by recursion.
+const DEEPEST: u64 = 255;
+
+/// Reads the first document of `bytes`, which must be UTF-8. LXD ignores further ones, too.
+///
+/// # Errors
+/// `LimitExceeded` for more bytes, depth, nodes or aliases than `limits` has, `Malformed` for
+/// what is no YAML, and for a NUL, a duplicate key or a foreign tag in it.
+pub(in super::super) fn parse(bytes: &[u8], limits: &Limits) -> Result<Arc<Node>> {
+    if bytes.len() as u64 > limits.metadata {
+        return Err(Error::limit("metadata", limits.metadata, format!("metadata.yaml with {} bytes", bytes.len())));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let place = Place::of_byte(bytes, error.valid_up_to());
+        Path::Root
+            .malformed(place, "metadata.yaml is not UTF-8")
+            .with_hint("save it as UTF-8, not as UTF-16 or Latin-1")
+    })?;
+    // The parser would take a NUL for the end of the text, and other readers would not.
+    if let Some(index) = text.find('\0') {
+        return Err(Path::Root.malformed(Place::of_byte(bytes, index), "a NUL character"));
+    }
+
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut builder = Builder::new(text, limits);
+    let mut parser = Parser::new_from_str_with_options(text, builder.options());
+    while let Some(next) = parser.next_event() {
+        let (event, span) = next.map_err(|error| builder.syntax(&error))?;
+        if matches!(event, Event::DocumentEnd) {
+            break;
+        }
+        builder.event(event, &span)?;
+    }
+    builder.root.ok_or_else(|| Error::malformed("line 1, column 1: metadata.yaml is empty"))
+}
+
+struct Builder<'a> {
+    text: &'a str,
+    limits: &'a Limits,
+    depth: u64,
+    open: Vec<Frame>,
+    anchors: HashMap<usize, Arc<Node>>,
+    nodes: u64,
+    aliases: u64,
+    /// Bytes of text that aliases stand for.
+    copied: u64,
+    root: Option<Arc<Node>>,
+}
+
+/// A collection whose end has not come yet.
+struct Frame {
+    anchor: usize,
+    place: Place,
+    size: Size,
+    flow: bool,
+    content: Open,
+}
+
+enum Open {
+    Sequence(Vec<Arc<Node>>),
+    Mapping { entries: Vec<Entry>, merges: Vec<usize>, key: Option<Key> },
+}
+
+struct Key {
+    text: String,
+    plain: bool,
+    merge: bool,
+    place: Place,
+}
+
+impl Frame {
+    fn new(anchor: usize, place: Place, style: StructureStyle, content: Open) -> Self {
+        let flow = style == StructureStyle::Flow;
+        Self { anchor, place, size: Size { nodes: 1, text: 0, height: 1 }, flow, content }
+    }
+}
+
+impl<'a> Builder<'a> {
+    fn new(text: &'a str, limits: &'a Limits) -> Self {
+        Self {
+            text,
+            limits,
+            depth: limits.yaml_depth.min(DEEPEST),
+            open: Vec::new(),
+            anchors: HashMap::new(),
+            nodes: 0,
+            aliases: 0,
+            copied: 0,
+            root: None,
+        }
+    }
+
+    fn options(&self) -> granit_parser::Options {
+        let depth = usize::try_from(self.depth).unwrap_or(usize::MAX);
+        granit_parser::options! {
+            // As libyaml, from which LXD's reader descends.
+            block_scalar_eof_without_line_feed: true,
+            flow_nesting_limit: depth,
+            block_nesting_limit: depth,
+        }
+    }
+
+    fn event(&mut self, event: Event<'_>, span: &Span) -> Result<()> {
+        let place = Place::of(&span.start);
+        if event.is_node() && self.is_indented_with_a_tab(span) {
+            return Err(self.malformed(place, "a tab is no indentation"));
+        }
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                self.count(1, place)?;
+                if text.contains('\0') {
+                    return Err(self.malformed(place, "a NUL character"));
+                }
+                let tag = match tag.as_deref() {
+                    None => None,
+                    Some(tag) => Some(Tag::of(tag).ok_or_else(|| self.foreign(place, tag))?),
+                };
+                let size = Size { nodes: 1, text: text.len() as u64, height: 0 };
+                let scalar = Scalar::new(text, style == ScalarStyle::Plain, tag);
+                self.complete(anchor, Node { content: Content::Scalar(scalar), place, size })
+            }
+            Event::SequenceStart(style, anchor, tag) => {
+                let content = Open::Sequence(Vec::new());
+                self.open(tag.as_deref(), "seq", Frame::new(anchor, place, style, content))
+            }
+            Event::MappingStart(style, anchor, tag) => {
+                let content = Open::Mapping { entries: Vec::new(), merges: Vec::new(), key: None };
+                self.open(tag.as_deref(), "map", Frame::new(anchor, place, style, content))
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.close(),
+            Event::Alias(anchor) => self.alias(anchor, place),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the blanks before a node of a block collection hold a tab. The parser minds only
+    /// those at the start of a line; LXD's reader minds all.
+    fn is_indented_with_a_tab(&self, span: &Span) -> bool {
+        let in_block = self.open.last().is_some_and(|frame| !frame.flow);
+        let Some(before) = span.byte_range().and_then(|range| self.text.get(..range.start)).filter(|_| in_block) else {
+            return false;
+        };
+        let blanks = before.len() - before.trim_end_matches([' ', '\t']).len();
+        let (line, blanks) = before.split_at(before.len() - blanks);
+        !span.is_empty() && blanks.contains('\t') && (line.is_empty() || line.ends_with(['\n', '\r']))
+    }
+
+    fn open(&mut self, tag: Option<&granit_parser::Tag>, kind: &str, frame: Frame) -> Result<()> {
+        let place = frame.place;
+        self.count(1, place)?;
+        if self.open.len() as u64 >= self.depth {
+            return Err(self.too_deep(place));
+        }
+        if let Some(tag) = tag
+            && !tag.is_yaml_core_schema_tag(kind)
+        {
+            return Err(self.foreign(place, tag));
+        }
+        if matches!(&self.open.last().map(|frame| &frame.content), Some(Open::Mapping { key: None, .. })) {
+            return Err(self.malformed(place, "a key must be a single value"));
+        }
+        self.open.push(frame);
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<()> {
+        // The parser pairs starts with ends.
+        let Some(Frame { anchor, place, size, content, .. }) = self.open.pop() else { return Ok(()) };
+        let content = match content {
+            Open::Sequence(items) => Content::Sequence(items),
+            Open::Mapping { entries, merges, .. } => Content::Mapping(self.merged(entries, &merges)?),
+        };
+        self.complete(anchor, Node { content, place, size })
+    }
+
+    fn alias(&mut self, anchor: usize, place: Place) -> Result<()> {
+        let Some(node) = self.anchors.get(&anchor).map(Arc::clone) else {
+            return Err(self.malformed(place, "an alias inside the value that it stands for"));
+        };
+        self.aliases += 1;
+        if self.aliases > self.limits.alias_expansions {
+            return Err(self.limit("alias_expansions", self.limits.alias_expansions, place, "the number of aliases"));
+        }
+        self.count(node.size.nodes, place)?;
+        if self.open.len() as u64 + node.size.height > self.depth {
+            return Err(self.too_deep(place));
+        }
+        // A file without aliases can't hold more text than it has bytes; one with them neither.
+        self.copied = self.copied.saturating_add(node.size.text);
+        if self.copied > self.limits.metadata {
+            return Err(self.limit("metadata", self.limits.metadata, place, "the text that aliases stand for"));
+        }
+        self.place_node(node, place)
+    }
+
+    fn complete(&mut self, anchor: usize, node: Node) -> Result<()> {
+        let place = node.place;
+        let node = Arc::new(node);
+        if anchor != 0 {
+            self.anchors.insert(anchor, Arc::clone(&node));
+        }
+        self.place_node(node, place)
+    }
+
+    /// Puts a whole node where the document has come to.
+    fn place_node(&mut self, node: Arc<Node>, place: Place) -> Result<()> {
+        let Some(frame) = self.open.last_mut() else {
+            self.root = Some(node);
+            return Ok(());
+        };
+        frame.size.nodes = frame.size.nodes.saturating_add(node.size.nodes);
+        frame.size.text = frame.size.text.saturating_add(node.size.text);
+        frame.size.height = frame.size.height.max(node.size.height + 1);
+        match &mut frame.content {
+            Open::Sequence(items) => items.push(node),
+            Open::Mapping { entries, merges, key } => match key.take() {
+                Some(key) => {
+                    if key.merge {
+                        merges.push(entries.len());
+                    }
+                    entries.push(Entry { key: key.text, plain: key.plain, place: key.place, value: node });
+                }
+                None => match read_key(&node, place) {
+                    Ok(read) => *key = Some(read),
+                    Err(what) => return Err(self.malformed(place, what)),
+                },
+            },
+        }
+        Ok(())
+    }
+
+    /// The entries with those of merge keys in their place. An entry that is written out wins over
+    /// a merged one, and an earlier merged one over a later.
+    fn merged(&self, entries: Vec<Entry>, merges: &[usize]) -> Result<Vec<Entry>> {
+        let mut seen = HashSet::with_capacity(entries.len());
+        for (index, entry) in entries.iter().enumerate() {
+            // The second merge key is a duplicate of the first; a quoted "<<" is no merge key.
+            let merge = merges.binary_search(&index).is_ok();
+            if !seen.insert((merge, entry.key.as_str())) {
+                return Err(
+                    self.malformed(entry.place, format!("the key `{}` is here twice", super::path::Short(&entry.key)))
+                );
+            }
+        }
+        if merges.is_empty() {
+            return Ok(entries);
+        }
+        let mut keys: HashSet<String> =
+            seen.into_iter().filter(|(merge, _)| !merge).map(|(_, key)| key.to_owned()).collect();
+        let mut out = Vec::with_capacity(entries.len());
+        for (index, entry) in entries.into_iter().enumerate() {
+            if merges.binary_search(&index).is_err() {
+                out.push(entry);
+                continue;
+            }
+            let sources = match &entry.value.content {
+                Content::Sequence(items) => items.as_slice(),
+                _ => std::slice::from_ref(&entry.value),
+            };
+            for source in sources {
+                let Content::Mapping(merged) = &source.content else {
+                    return Err(self.malformed(entry.place, "a merge key needs a map, or a list of maps"));
+                };
+                out.extend(merged.iter().filter(|entry| keys.insert(entry.key.clone())).cloned());
+            }
+        }
+        Ok(out)
+    }
+
+    fn count(&mut self, nodes: u64, place: Place) -> Result<()> {
+        self.nodes = self.nodes.saturating_add(nodes);
+        if self.nodes > self.limits.yaml_nodes {
+            return Err(self.limit("yaml_nodes", self.limits.yaml_nodes, place, "the number of values"));
+        }
+        Ok(())
+    }
+
+    fn too_deep(&self, place: Place) -> Error {
+        self.limit("yaml_depth", self.depth, place, "nesting")
+    }
+
+    fn foreign(&self, place: Place, tag: &granit_parser::Tag) -> Error {
+        self.malformed(place, format!("the tag `{}` is not known here", super::path::Short(&tag.original())))
+    }
+
+    fn syntax(&self, error: &ScanError) -> Error {
+        let place = Place::of(error.marker());
+        match error.kind() {
+            ErrorKind::RecursionLimitExceeded => self.too_deep(place),
+            kind => self.malformed(place, kind),
+        }
+    }
+
+    fn malformed(&self, place: Place, what: impl fmt::Display) -> Error {
+        Error::malformed(format!("{}: {what}", self.here(place)))
+    }
+
+    fn limit(&self, name: &'static str, value: u64, place: Place, what: &str) -> Error {
+        Error::limit(name, value, format!("{}: {what}", self.here(place)))
+    }
+
+    /// The place and the keys of all collections that are open.
+    fn here(&self, place: Place) -> String {
+        let mut here = place.to_string();
+        let start = here.len();
+        for frame in &self.open {
+            let first = here.len() == start;
+            let mut step = String::new();
+            // Writing into a `String` can't fail.
+            let _ = match &frame.content {
+                Open::Sequence(items) => write!(step, "[{}]", items.len()),
+                Open::Mapping { key: Some(key), .. } => write_key(&mut step, &key.text, first),
+                Open::Mapping { .. } => Ok(()),
+            };
+            if first && !step.is_empty() {
+                here.push_str(", ");
+            }
+            here.push_str(&step);
+        }
+        here
+    }
+}
+
+fn read_key(node: &Node, place: Place) -> Result<Key, String> {
+    let Content::Scalar(scalar) = &node.content else {
+        return Err("a key must be a single value".to_owned());
+    };
+    if scalar.is_merge() {
+        return Ok(Key { text: "<<".to_owned(), plain: false, merge: true, place });
+    }
+    let text = scalar.text()?.into_owned();
+    if text.contains('\0') {
+        return Err("a NUL character".to_owned());
+    }
+    Ok(Key { plain: scalar.is_plain() && !scalar.is_null(), text, merge: false, place })
+}

@@ -1,0 +1,98 @@
+//! Where in a document something is: line and column for editors, keys for people.
+//! Written as `line 4, column 7, properties.os: …`, the way every error of this module begins.
+
+use std::fmt;
+
+use granit_parser::Marker;
+
+use crate::error::Error;
+
+/// A line and a column, both counted from 1.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Place {
+    line: usize,
+    column: usize,
+}
+
+impl Place {
+    /// The parser counts columns from 0.
+    pub(super) fn of(marker: &Marker) -> Self {
+        Self { line: marker.line(), column: marker.col() + 1 }
+    }
+
+    /// The place of a byte in a text that may not be UTF-8.
+    pub(super) fn of_byte(bytes: &[u8], index: usize) -> Self {
+        let before = bytes.get(..index).unwrap_or(bytes);
+        let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+        Self { line: before.iter().filter(|byte| **byte == b'\n').count() + 1, column: before.len() - line_start + 1 }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, column {}", self.line, self.column)
+    }
+}
+
+/// The keys that lead to a node, as a list from the inside out.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) enum Path<'a> {
+    Root,
+    Key(&'a Path<'a>, &'a str),
+    Index(&'a Path<'a>, usize),
+}
+
+impl<'a> Path<'a> {
+    pub(in super::super) const fn key(&'a self, key: &'a str) -> Self {
+        Path::Key(self, key)
+    }
+
+    pub(in super::super) const fn index(&'a self, index: usize) -> Self {
+        Path::Index(self, index)
+    }
+
+    /// `Malformed`, here.
+    pub(in super::super) fn malformed(&self, place: Place, what: impl fmt::Display) -> Error {
+        Error::malformed(match self {
+            Path::Root => format!("{place}: {what}"),
+            _ => format!("{place}, {self}: {what}"),
+        })
+    }
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Path::Root => Ok(()),
+            Path::Key(parent, key) => {
+                parent.fmt(f)?;
+                write_key(f, key, matches!(parent, Path::Root))
+            }
+            Path::Index(parent, index) => {
+                parent.fmt(f)?;
+                write!(f, "[{index}]")
+            }
+        }
+    }
+}
+
+/// A simple key with a dot before it, any other in brackets: `properties["requirements.cpu"]`.
+pub(super) fn write_key(out: &mut dyn fmt::Write, key: &str, first: bool) -> fmt::Result {
+    let simple = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
+    if !key.is_empty() && key.len() <= 64 && key.chars().all(simple) {
+        return write!(out, "{}{key}", if first { "" } else { "." });
+    }
+    write!(out, "[\"{}\"]", Short(key))
+}
+
+/// The beginning of a text of the document; a sentence has no room for a mebibyte.
+pub(in super::super) struct Short<'a>(pub(in super::super) &'a str);
+
+impl fmt::Display for Short<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.char_indices().nth(64) {
+            Some((end, _)) => write!(f, "{}…", &self.0[..end]),
+            None => f.write_str(self.0),
+        }
+    }
+}

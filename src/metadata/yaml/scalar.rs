@@ -1,0 +1,215 @@
+//! One scalar: its text, whether it was quoted, its tag, and what LXD's YAML reader takes it for.
+//! The rules are those of Go's `yaml.v2`, a mixture of YAML 1.1 and 1.2.
+
+use std::borrow::Cow;
+
+use super::number;
+
+/// The tags that the peers know for scalars; any other is foreign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tag {
+    Binary,
+    Bool,
+    Float,
+    Int,
+    Null,
+    Str,
+    Timestamp,
+    Merge,
+}
+
+impl Tag {
+    pub(super) fn of(tag: &granit_parser::Tag) -> Option<Self> {
+        if matches!(tag.parts(), ("" | "!", "!") | ("!", "")) {
+            // The "non-specific" tag: a string, whatever it looks like.
+            return Some(Self::Str);
+        }
+        Some(match tag.suffix_in_namespace("tag:yaml.org,2002:")?.as_ref() {
+            "binary" => Self::Binary,
+            "bool" => Self::Bool,
+            "float" => Self::Float,
+            "int" => Self::Int,
+            "null" => Self::Null,
+            "str" => Self::Str,
+            "timestamp" => Self::Timestamp,
+            "merge" => Self::Merge,
+            _ => return None,
+        })
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Binary => "binary",
+            Self::Bool => "bool",
+            Self::Float => "float",
+            Self::Int => "int",
+            Self::Null => "null",
+            Self::Str => "str",
+            Self::Timestamp => "timestamp",
+            Self::Merge => "merge",
+        }
+    }
+}
+
+/// A scalar, in the form that writing and reading again gives back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in super::super) struct Scalar {
+    text: String,
+    /// Stands without quotes, and would be another value with them, to some reader.
+    plain: bool,
+    tag: Option<Tag>,
+}
+
+impl Scalar {
+    pub(super) fn new(text: Cow<'_, str>, plain: bool, tag: Option<Tag>) -> Self {
+        match tag {
+            // A string needs no tag, only its quotes.
+            Some(Tag::Str) => return Self { text: text.into_owned(), plain: false, tag: None },
+            Some(Tag::Null) if is_null_word(&text) => return Self { text: "~".to_owned(), plain: true, tag: None },
+            None if plain && text.is_empty() => return Self { text: "~".to_owned(), plain: true, tag: None },
+            _ => {}
+        }
+        // Only what may be no string needs to be remembered as plain. The rest is a string with
+        // quotes and without, and equal either way.
+        let plain = plain && tag.is_none() && is_plain(&text) && !is_plain_string(&text);
+        Self { text: text.into_owned(), plain, tag }
+    }
+
+    pub(super) fn raw(&self) -> &str {
+        &self.text
+    }
+
+    pub(super) const fn is_plain(&self) -> bool {
+        self.plain
+    }
+
+    pub(super) fn tag_name(&self) -> Option<&'static str> {
+        self.tag.map(Tag::name)
+    }
+
+    pub(super) fn is_merge(&self) -> bool {
+        self.text == "<<" && (self.plain || self.tag == Some(Tag::Merge))
+    }
+
+    pub(in super::super) fn is_null(&self) -> bool {
+        self.plain && is_null_word(&self.text)
+    }
+
+    /// The scalar as a string field takes it: the text that stands there, nothing for null.
+    pub(in super::super) fn text(&self) -> Result<Cow<'_, str>, String> {
+        let fits = match self.tag {
+            None if self.is_null() => return Ok(Cow::Borrowed("")),
+            None | Some(Tag::Str | Tag::Timestamp) => true,
+            Some(Tag::Binary) => {
+                let bytes = decode_base64(&self.text).ok_or("the text is not valid base64")?;
+                let text = String::from_utf8(bytes).map_err(|_| "binary data is no text here: it is not UTF-8")?;
+                return Ok(Cow::Owned(text));
+            }
+            Some(Tag::Bool) => bool_word(&self.text).is_some(),
+            Some(Tag::Int) => number::is_integer(&self.text),
+            Some(Tag::Float) => number::is_number(&self.text),
+            Some(Tag::Null | Tag::Merge) => false,
+        };
+        if fits {
+            return Ok(Cow::Borrowed(&self.text));
+        }
+        Err(format!("the text does not fit the tag !!{}", self.tag.map_or("str", Tag::name)))
+    }
+
+    /// The scalar as a boolean field takes it.
+    pub(in super::super) fn boolean(&self) -> Option<bool> {
+        if self.plain || self.tag == Some(Tag::Bool) { bool_word(&self.text) } else { None }
+    }
+
+    /// The scalar as an integer field takes it: fractions are cut.
+    pub(in super::super) fn integer(&self) -> Option<i64> {
+        match self.tag {
+            None if self.plain => number::integer(&self.text),
+            Some(Tag::Int) if number::is_integer(&self.text) => number::integer(&self.text),
+            Some(Tag::Float) => number::integer(&self.text),
+            _ => None,
+        }
+    }
+}
+
+fn is_null_word(text: &str) -> bool {
+    matches!(text, "" | "~" | "null" | "Null" | "NULL")
+}
+
+fn bool_word(text: &str) -> Option<bool> {
+    match text {
+        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => Some(true),
+        "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => Some(false),
+        _ => None,
+    }
+}
+
+/// Whether a text can stand without quotes as a value in block style. Narrower than YAML is: it
+/// needs to hold for everything that some reader takes for a number, a boolean, null or a date.
+pub(super) fn is_plain(text: &str) -> bool {
+    let mut characters = text.chars().peekable();
+    let Some(first) = characters.next() else { return false };
+    let starts = match first {
+        '-' => characters.peek().is_some_and(|next| *next != ' '),
+        '_' | '.' | '/' | '+' | '(' | '~' | '=' | '<' => true,
+        other => other.is_alphanumeric(),
+    };
+    // A document marker would begin or end a document at the start of a line.
+    if !starts || text.ends_with(' ') || text.starts_with("---") || text.starts_with("...") {
+        return false;
+    }
+    while let Some(character) = characters.next() {
+        let good = match character {
+            ':' => characters.peek().is_some_and(|next| *next != ' '),
+            ' ' | '_' | '.' | '/' | '+' | '@' | '(' | ')' | '=' | ';' | '~' | '-' | '<' => true,
+            other => other.is_alphanumeric(),
+        };
+        if !good {
+            return false;
+        }
+    }
+    true
+}
+
+/// Whether every reader, of YAML 1.1 or 1.2, takes a plain text for a string.
+pub(super) fn is_plain_string(text: &str) -> bool {
+    const WORDS: &[&str] = &["y", "n", "yes", "no", "true", "false", "on", "off", "null", "nan", "inf"];
+    text.starts_with(|first: char| first.is_alphabetic() || first == '/')
+        && is_plain(text)
+        && !WORDS.iter().any(|word| text.eq_ignore_ascii_case(word))
+}
+
+/// Standard base64 with padding; blanks and line ends between the digits are skipped.
+fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut bits, mut digits, mut padding) = (0_u32, 0_u32, 0_u32);
+    for byte in text.bytes() {
+        let value = match byte {
+            b' ' | b'\t' | b'\r' | b'\n' => continue,
+            b'=' => {
+                padding += 1;
+                continue;
+            }
+            _ if padding > 0 => return None,
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        };
+        bits = bits << 6 | u32::from(value);
+        digits += 1;
+        if digits == 4 {
+            out.extend_from_slice(&bits.to_be_bytes()[1..]);
+            (bits, digits) = (0, 0);
+        }
+    }
+    match (digits, padding) {
+        (0, 0) => {}
+        (2, 2) => out.push(bits.to_be_bytes()[3] >> 4 | bits.to_be_bytes()[2] << 4),
+        (3, 1) => out.extend_from_slice(&(bits >> 2).to_be_bytes()[2..]),
+        _ => return None,
+    }
+    Some(out)
+}
