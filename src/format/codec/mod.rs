@@ -2,15 +2,33 @@
 //! What comes out of a decoder has been checked to its last trailer; what an encoder writes
 //! is the same whatever the number of threads.
 
+#[cfg(feature = "bzip2")]
+mod bzip2;
+#[cfg(any(feature = "gzip", feature = "xz", feature = "zstd", feature = "bzip2", feature = "lz4"))]
+mod checked;
 mod compression;
+#[cfg(feature = "gzip")]
+mod gzip;
+#[cfg(any(feature = "gzip", feature = "xz", feature = "zstd", feature = "bzip2", feature = "lz4"))]
+mod input;
 mod kind;
+#[cfg(feature = "lz4")]
+mod lz4;
+#[cfg(test)]
+mod tests;
+#[cfg(any(feature = "gzip", feature = "bzip2", feature = "lz4"))]
+mod workers;
+#[cfg(feature = "xz")]
+mod xz;
+#[cfg(feature = "zstd")]
+mod zstd;
 
 use std::io::{self, Read, Write};
 
 pub use compression::Compression;
 pub use kind::Codec;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::limits::Limits;
 
 /// A writer of compressed bytes. Dropping it unfinished leaves a stream without an end, which
@@ -44,7 +62,7 @@ pub trait Encoder: Write + Send {
 /// # Errors
 /// `Io` where the first bytes can't be read, `FeatureDisabled` for a codec that was compiled
 /// out. The reader itself fails with `Malformed`, `LimitExceeded` and `Unsupported`, which
-/// [`Error::from`] takes out of the [`io::Error`].
+/// [`Error::from`](crate::Error) takes out of the [`io::Error`].
 pub fn decode<'a, R: Read + Send + 'a>(
     mut reader: R,
     limits: &Limits,
@@ -89,9 +107,28 @@ pub(crate) fn decoder<'a, R: Read + Send + 'a>(
     limits: &Limits,
     threads: usize,
 ) -> Result<Box<dyn Read + Send + 'a>> {
-    let _ = (limits, threads.max(1));
+    let threads = threads.max(1);
+    // Each is used by some codecs only.
+    let _ = (limits, threads);
     match codec {
         Codec::None => Ok(Box::new(source)),
+        #[cfg(feature = "gzip")]
+        Codec::Gzip => Ok(Box::new(checked::Checked::new(gzip::Decoder::new(source)))),
+        #[cfg(feature = "bzip2")]
+        Codec::Bzip2 if threads > 1 => {
+            Ok(Box::new(checked::Checked::new(bzip2::ParallelDecoder::new(source, threads)?)))
+        }
+        #[cfg(feature = "bzip2")]
+        Codec::Bzip2 => Ok(Box::new(checked::Checked::new(bzip2::SerialDecoder::new(source)))),
+        #[cfg(feature = "xz")]
+        Codec::Xz | Codec::Lzma => {
+            Ok(Box::new(checked::Checked::new(xz::Decoder::new(codec, source, limits, threads))))
+        }
+        #[cfg(feature = "zstd")]
+        Codec::Zstd => Ok(Box::new(checked::Checked::new(zstd::Decoder::new(source, limits)?))),
+        #[cfg(feature = "lz4")]
+        Codec::Lz4 => Ok(Box::new(checked::Checked::new(lz4::Decoder::new(source, limits)))),
+        #[allow(unreachable_patterns, reason = "reached where a codec is compiled out")]
         _ => Err(codec.disabled()),
     }
 }
@@ -102,15 +139,23 @@ pub(crate) fn encoder<'a, W: Write + Send + 'a>(
     sink: W,
     threads: usize,
 ) -> Result<Box<dyn Encoder + 'a>> {
-    let _ = threads.max(1);
+    let threads = threads.max(1);
+    let _ = threads;
     match compression.codec() {
         Codec::None => Ok(Box::new(Plain(sink))),
-        codec => Err(disabled_encoder(codec)),
+        #[cfg(feature = "gzip")]
+        Codec::Gzip => Ok(Box::new(gzip::GzipEncoder::new(compression, sink, threads)?)),
+        #[cfg(feature = "bzip2")]
+        Codec::Bzip2 => Ok(Box::new(bzip2::Bzip2Encoder::new(compression, sink, threads)?)),
+        #[cfg(feature = "xz")]
+        Codec::Xz | Codec::Lzma => Ok(Box::new(xz::XzEncoder::new(compression, sink, threads)?)),
+        #[cfg(feature = "zstd")]
+        Codec::Zstd => Ok(Box::new(zstd::ZstdEncoder::new(compression, sink, threads)?)),
+        #[cfg(feature = "lz4")]
+        Codec::Lz4 => Ok(Box::new(lz4::Lz4Encoder::new(compression, sink, threads)?)),
+        #[allow(unreachable_patterns, reason = "reached where a codec is compiled out")]
+        codec => Err(codec.disabled()),
     }
-}
-
-fn disabled_encoder(codec: Codec) -> Error {
-    codec.disabled()
 }
 
 /// What writes bytes as they are.
