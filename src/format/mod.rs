@@ -19,7 +19,7 @@ mod tar;
 mod unpack;
 mod verify;
 
-pub use codec::Codec;
+pub use codec::{Codec, Compression, Encoder, decode, encode};
 pub use detect::Container;
 pub use entry::{DeviceNumber, Entry, EntryKind, Timestamp};
 pub use extract::{IdMap, IdRange, Omission, Omitted, Report};
