@@ -16,6 +16,7 @@ mod source;
 mod superblock;
 mod tables;
 mod walk;
+mod write;
 mod xattr;
 
 #[cfg(test)]
