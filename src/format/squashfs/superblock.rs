@@ -17,19 +17,17 @@ pub(super) const BLOCK_SIZES: std::ops::RangeInclusive<u32> = 4096..=1 << 20;
 pub(super) const NO_TABLE: u64 = u64::MAX;
 pub(super) const NONE: u32 = u32::MAX;
 
-/// Flags of the superblock that mean something to a reader or to other tools.
+/// Flags of the superblock, as the writer sets them. A reader needs none.
 pub(super) mod flags {
-    pub(in super::super) const RAW_INODES: u16 = 0x1;
-    pub(in super::super) const RAW_DATA: u16 = 0x2;
-    pub(in super::super) const RAW_FRAGMENTS: u16 = 0x8;
+    /// Inodes, data blocks, fragment blocks, extended attributes and ids that are not compressed.
+    /// Each block tells for itself; these are for who looks at the superblock only.
+    pub(in super::super) const STORED: u16 = 0x1 | 0x2 | 0x8 | 0x100 | 0x800;
     pub(in super::super) const NO_FRAGMENTS: u16 = 0x10;
     pub(in super::super) const ALWAYS_FRAGMENTS: u16 = 0x20;
     pub(in super::super) const DUPLICATES: u16 = 0x40;
     pub(in super::super) const EXPORTABLE: u16 = 0x80;
-    pub(in super::super) const RAW_XATTRS: u16 = 0x100;
-    pub(in super::super) const NO_XATTRS: u16 = 0x200;
+    /// The compressor's settings stand behind the superblock.
     pub(in super::super) const OPTIONS: u16 = 0x400;
-    pub(in super::super) const RAW_IDS: u16 = 0x800;
 }
 
 /// How blocks are compressed, by the format's own numbers.

@@ -145,7 +145,7 @@ fn digest(path: &Path, size: u64) -> String {
     format!("{:016x}", hash.finish())
 }
 
-fn xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
+pub(super) fn xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut names = vec![0; 1 << 16];
     let Ok(length) = rustix::fs::llistxattr(path, names.as_mut_slice()) else { return BTreeMap::new() };
     let mut found = BTreeMap::new();

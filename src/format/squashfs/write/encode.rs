@@ -11,6 +11,8 @@ pub(super) struct Encoder {
 }
 
 enum Codec {
+    /// Keeps every block as it is.
+    Store,
     #[cfg(feature = "gzip")]
     Gzip(Box<flate2::Compress>),
     #[cfg(feature = "xz")]
@@ -53,6 +55,11 @@ impl Encoder {
         Ok(Self { codec, buffer: Vec::new() })
     }
 
+    /// This encoder, or in its place one that keeps every block as it is.
+    pub(super) fn unless(self, stored: bool) -> Self {
+        if stored { Self { codec: Codec::Store, ..self } } else { self }
+    }
+
     pub(super) fn for_metadata(compression: SquashFsCompression, level: Option<u32>) -> Result<Self> {
         Self::new(compression, level, METADATA_BLOCK as u32)
     }
@@ -82,6 +89,7 @@ impl Encoder {
         // One byte less than the plain block: what does not fit is not shorter.
         let most = plain.len().saturating_sub(1);
         let length = match self.codec {
+            Codec::Store => return Ok(None),
             #[cfg(feature = "gzip")]
             Codec::Gzip(ref mut stream) => {
                 self.buffer.resize(most, 0);

@@ -44,6 +44,8 @@ pub(crate) struct WriteOptions {
     /// Bytes of a data block: a power of two, 4 KiB to 1 MiB.
     pub(crate) block_size: u32,
     pub(crate) tails: Tails,
+    /// Whether blocks and tables are stored as they are, whatever the compression is called.
+    pub(crate) stored: bool,
     /// Whether files with the same content share it.
     pub(crate) duplicates: bool,
     /// Whether NFS can serve the mounted image.
@@ -61,6 +63,7 @@ impl WriteOptions {
             level: None,
             block_size: 128 << 10,
             tails: Tails::SmallFiles,
+            stored: false,
             duplicates: true,
             export: true,
             made: None,
@@ -150,7 +153,8 @@ impl<W: Read + Write + Seek> Writer<W> {
     pub(crate) fn finish(mut self) -> Result<(W, Summary)> {
         self.contents.flush()?;
         let (compression, level) = (self.options.compression, self.options.level);
-        let new_encoder = || Encoder::for_metadata(compression, level);
+        let stored = self.options.stored;
+        let new_encoder = || Ok(Encoder::for_metadata(compression, level)?.unless(stored));
         let tables = listings::write(&self.tree, self.contents.files(), new_encoder)?;
         let mut encoder = new_encoder()?;
         let inode_table = self.contents.append(&tables.inodes)?;
@@ -207,6 +211,7 @@ impl<W: Read + Write + Seek> Writer<W> {
         for (wanted, flag) in [
             (self.options.duplicates, flags::DUPLICATES),
             (self.options.export, flags::EXPORTABLE),
+            (self.options.stored, flags::STORED),
             (Encoder::describe(self.options.compression, self.options.level)?.is_some(), flags::OPTIONS),
         ] {
             if wanted {

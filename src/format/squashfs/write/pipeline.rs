@@ -37,7 +37,9 @@ pub(super) struct Pipeline<P> {
 
 impl<P> Pipeline<P> {
     pub(super) fn new(options: &WriteOptions) -> Result<Self> {
-        let encoder = || Encoder::new(options.compression, options.level, options.block_size);
+        let encoder = || -> Result<Encoder> {
+            Ok(Encoder::new(options.compression, options.level, options.block_size)?.unless(options.stored))
+        };
         let mut this = Self {
             queue: Arc::new(Queue::new(usize::MAX)),
             workers: Vec::new(),
