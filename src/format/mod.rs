@@ -18,6 +18,7 @@ mod staged;
 mod tar;
 mod unpack;
 mod verify;
+mod squashfs;
 
 pub use codec::{Codec, Compression, Encoder, decode, encode};
 pub use detect::Container;
@@ -29,3 +30,4 @@ pub use qcow2::{HEAD_BYTES as QCOW2_HEAD_BYTES, Qcow2};
 pub use staged::{Staged, Unverified, Verified};
 pub use unpack::{UnpackOptions, Unpacked};
 pub use verify::{Counts, Difference, Verification, VerifyOptions, differences};
+pub use squashfs::{SquashFs, SquashFsCompression, SquashFsEntries};

@@ -1,0 +1,26 @@
+//! SquashFS 4.0 in process: a reader and a writer that need no helper programs.
+//! `FORMAT.md` beside this file tells the layout, with its source.
+
+mod data;
+mod decode;
+mod directory;
+mod extract;
+mod fields;
+mod fragments;
+mod image;
+mod inode;
+mod metadata_blocks;
+mod queue;
+mod reader;
+mod source;
+mod superblock;
+mod tables;
+mod walk;
+mod write;
+mod xattr;
+
+#[cfg(test)]
+mod tests;
+
+pub use image::{SquashFs, SquashFsEntries};
+pub use superblock::SquashFsCompression;
