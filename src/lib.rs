@@ -12,4 +12,5 @@ mod rooted;
 pub use error::{Error, ErrorKind, Result, Shown};
 pub use fingerprint::{Fingerprint, Hasher, Prefix, VerifyingReader};
 pub use limits::Limits;
+pub use metadata::{Architecture, Metadata, TemplateRule};
 pub use progress::{Cancel, Monitor, Phase, Progress, Update};

@@ -8,6 +8,7 @@ use super::codec::{self, Codec};
 use super::detect::{self, Container};
 use super::entry::EntryKind;
 use super::input::{Input, InputReader, Source};
+use super::squashed::find_in_squashfs;
 use super::layout::{Layout, Place, Role};
 use super::tar::TarReader;
 use crate::error::{Error, Result};
@@ -177,7 +178,7 @@ impl Image {
     fn find_file(&self, path: &[u8], limit: u64, name: &'static str) -> Result<Option<Vec<u8>>> {
         let part = &self.parts[0];
         let Container::Tar(codec) = part.container else {
-            return self.find_in_squashfs(part, path, limit, name);
+            return find_in_squashfs(part, path, limit, name, &self.limits);
         };
         part.input.peek(|reader| {
             let reader = Metered::new(codec::decoder(codec, reader, &self.limits, 1)?, part.input.len(), &self.limits);
@@ -289,11 +290,5 @@ impl Container {
             Self::SquashFs => "squashfs",
             Self::Qcow2 => "qcow2",
         }
-    }
-}
-impl Image {
-    pub(super) fn visit_squashfs(&self, _part: &Part, _flow: &super::pipeline::Flow<'_>, _hasher: &mut Hasher, _v: &mut impl super::drive::Visitor) -> Result<super::layout::LayoutSummary> { Err(Error::unsupported("SquashFS")) }
-    fn find_in_squashfs(&self, _part: &Part, _path: &[u8], _limit: u64, _name: &'static str) -> Result<Option<Vec<u8>>> {
-        Err(Error::unsupported("SquashFS"))
     }
 }

@@ -18,6 +18,8 @@ mod staged;
 mod tar;
 mod unpack;
 mod verify;
+mod write;
+mod squashed;
 mod squashfs;
 
 pub use codec::{Codec, Compression, Encoder, decode, encode};
@@ -31,3 +33,4 @@ pub use staged::{Staged, Unverified, Verified};
 pub use unpack::{UnpackOptions, Unpacked};
 pub use verify::{Counts, Difference, Verification, VerifyOptions, differences};
 pub use squashfs::{SquashFs, SquashFsCompression, SquashFsEntries};
+pub use write::{ConvertOptions, PackOptions, Rootfs, RootfsFormat, Written, pack, pack_to};

@@ -17,6 +17,7 @@ use super::image::{Image, ImageType};
 use super::layout::LayoutSummary;
 use super::pipeline::Flow;
 use super::qcow2::Qcow2;
+use super::squashed::unpack_squashfs;
 use super::staged::{Place, Staged, Unverified, Verified};
 use super::tar::SparseMap;
 use crate::error::{Error, Result};
@@ -213,7 +214,7 @@ impl Image {
                             drive_disk(chunks, length, &self.limits, &mut writer)
                         })
                     }
-                    Container::SquashFs => self.unpack_squashfs(part, &flow, &mut hasher, &mut writer),
+                    Container::SquashFs => unpack_squashfs(part, &flow, &mut hasher, &mut writer),
                 }
                 .map_err(|error| part.name_error(error))?;
                 whole.disk |= summary.disk;
@@ -260,7 +261,7 @@ impl<C: Chunks> Chunks for ByReference<'_, C> {
 
 /// Writes what it is shown.
 pub(super) struct TreeWriter<'a, 'scope> {
-    dir: &'a Dir,
+    pub(super) dir: &'a Dir,
     rootfs_only: bool,
     pub(super) extractor: Extractor<'scope>,
     current: Option<Current>,
@@ -359,11 +360,5 @@ impl Visitor for TreeWriter<'_, '_> {
             self.strays.push(entry.path.clone());
         }
         Ok(())
-    }
-}
-
-impl Image {
-    fn unpack_squashfs(&self, _part: &super::image::Part, _flow: &Flow<'_>, _hasher: &mut Hasher, _writer: &mut TreeWriter<'_, '_>) -> Result<LayoutSummary> {
-        Err(Error::unsupported("SquashFS"))
     }
 }

@@ -12,6 +12,7 @@ use super::layout::{LayoutSummary, Role};
 use super::namespace::Namespace;
 use super::pipeline::Flow;
 use super::qcow2::Qcow2;
+use super::squashed::visit_squashfs;
 use super::tar::SparseMap;
 use super::unpack::{ByReference, default_threads};
 use crate::error::{Error, ErrorKind, Result};
@@ -236,7 +237,7 @@ impl Image {
                     drive_disk(chunks, length, &self.limits, visitor)
                 })
             }
-            Container::SquashFs => self.visit_squashfs(part, flow, hasher, visitor),
+            Container::SquashFs => visit_squashfs(part, flow, hasher, visitor),
         }
     }
 }

@@ -22,5 +22,9 @@ mod xattr;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use extract::{FileTarget, Sink, extract};
+pub(crate) use reader::{Data, Reader};
+pub(crate) use write::{PendingFile, WriteOptions, Writer};
+
 pub use image::{SquashFs, SquashFsEntries};
 pub use superblock::SquashFsCompression;

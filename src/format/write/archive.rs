@@ -142,15 +142,15 @@ impl ImageWriter {
             Root::NotBegun(..) => return Err(Error::malformed("the image has no root file system")),
             Root::Split(tar) => {
                 tar.finish()?.finish()?;
-                self.hash_rootfs(hasher)?
+                hash_rootfs(self.root_file.as_ref(), hasher)?
             }
             Root::SquashFs(writer) => {
                 writer.finish()?;
-                self.hash_rootfs(hasher)?
+                hash_rootfs(self.root_file.as_ref(), hasher)?
             }
             Root::Disk(disk) => {
                 disk.finish()?;
-                self.hash_rootfs(hasher)?
+                hash_rootfs(self.root_file.as_ref(), hasher)?
             }
         };
         let mut files = Vec::new();
@@ -170,15 +170,6 @@ impl ImageWriter {
         }
         files.extend(root);
         Ok(Written { fingerprint: hasher.finish(), files, size, omitted: self.omitted })
-    }
-
-    /// The rootfs's bytes come after the metadata's in the fingerprint, but were often written before.
-    fn hash_rootfs(&self, mut hasher: Hasher) -> Result<(Hasher, u64)> {
-        if let Some(file) = &self.root_file {
-            hasher.read_all(file.reopen()?)?;
-        }
-        let size = hasher.bytes();
-        Ok((hasher, size))
     }
 
     fn small_file(&mut self, entry: &Entry, path: &[u8], content: &[u8]) -> Result<()> {
@@ -306,14 +297,27 @@ impl Visitor for ImageWriter {
 impl ImageWriter {
     /// The next bytes of the current file, as [`Visitor::data`] takes them.
     pub(super) fn write_data(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        if let (Some(Current::SquashFs(_)), Root::SquashFs(writer)) = (&self.current, &mut self.root) {
+            let Some(Current::SquashFs(file)) = self.current.take() else { return Ok(()) };
+            self.current = Some(Current::SquashFs(writer.write_pending(file, offset, bytes)?));
+            return Ok(());
+        }
         match (&mut self.current, &mut self.root) {
             (Some(Current::Tar), Root::Unified) => self.meta.data(bytes),
             (Some(Current::Tar), Root::Split(tar)) => tar.data(bytes),
-            (Some(Current::SquashFs(file)), Root::SquashFs(writer)) => writer.write_pending(file, offset, bytes),
             (Some(Current::Disk), Root::Disk(disk)) => disk.write(offset, bytes),
             _ => Err(Error::invalid("bytes came without a file to put them in")),
         }
     }
+}
+
+/// The rootfs's bytes come after the metadata's in the fingerprint, but were often written before.
+fn hash_rootfs(file: Option<&StagedFile>, mut hasher: Hasher) -> Result<(Hasher, u64)> {
+    if let Some(file) = file {
+        hasher.read_all(file.reopen()?)?;
+    }
+    let size = hasher.bytes();
+    Ok((hasher, size))
 }
 
 fn below_rootfs(path: &[u8]) -> Vec<u8> {

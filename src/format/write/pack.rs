@@ -185,14 +185,8 @@ impl PackOptions {
 /// `Io` naming the file of the tree; `Cancelled`. Whatever the error, nothing is left.
 pub fn pack(rootfs: &Rootfs, out: impl AsRef<Path>, options: &PackOptions) -> Result<Written> {
     let target = root_target(options.rootfs_format, options.form, options.compression, options.threads, options.newest)?;
-    let tar_compression = if matches!(rootfs, Rootfs::Disk(_)) && options.form == Form::Split {
-        // The metadata of a disk is small; the codec is for it alone.
-        options.compression
-    } else {
-        metadata_compression(options.compression)
-    };
     let writer =
-        ImageWriter::to_file(out.as_ref(), options.form, target, tar_compression, options.threads, &options.limits)?;
+        ImageWriter::to_file(out.as_ref(), options.form, target, options.compression, options.threads, &options.limits)?;
     write(rootfs, writer, options)
 }
 
@@ -251,11 +245,6 @@ fn write(rootfs: &Rootfs, mut writer: ImageWriter, options: &PackOptions) -> Res
         }
     }
     writer.finish()
-}
-
-/// The codec of the metadata archive beside a SquashFS, or of the whole image.
-pub(super) fn metadata_compression(compression: Compression) -> Compression {
-    compression
 }
 
 pub(super) fn root_target(

@@ -198,6 +198,11 @@ impl<W: Read + Write + Seek> Contents<W> {
 /// A regular file that is being written. Dropping it unfinished leaves it out of the tree.
 pub(crate) struct FileWriter<'w, W> {
     writer: &'w mut Writer<W>,
+    file: PendingFile,
+}
+
+/// A file that is being written, without its writer.
+pub(crate) struct PendingFile {
     entry: Entry,
     size: u64,
     given: u64,
@@ -213,7 +218,33 @@ impl<'w, W: Read + Write + Seek> FileWriter<'w, W> {
     pub(super) fn new(writer: &'w mut Writer<W>, entry: Entry, size: u64) -> Self {
         let number = writer.contents.files.len();
         writer.contents.files.push(StoredFile { size, ..StoredFile::default() });
-        Self { writer, entry, size, given: 0, buffer: Vec::new(), number, fingerprints: Vec::new(), equal: Vec::new() }
+        let (buffer, fingerprints, equal) = (Vec::new(), Vec::new(), Vec::new());
+        let file = PendingFile { entry, size, given: 0, buffer, number, fingerprints, equal };
+        Self { writer, file }
+    }
+
+    /// Lets go of the writer for a while.
+    pub(super) fn suspend(self) -> PendingFile {
+        self.file
+    }
+
+    /// Goes on with a file of this writer.
+    pub(super) fn resume(writer: &'w mut Writer<W>, file: PendingFile) -> Self {
+        Self { writer, file }
+    }
+
+    /// A hole from where the file is to `offset`.
+    pub(super) fn hole_up_to(&mut self, offset: u64) -> Result<()> {
+        match offset.checked_sub(self.file.given) {
+            Some(length) => self.hole(length),
+            None => Err(Error::invalid("the pieces of a file came out of order").in_entry(&self.file.entry.path)),
+        }
+    }
+
+    /// Ends the file, with a hole for what was not given.
+    pub(super) fn finish_with_hole(mut self) -> Result<()> {
+        self.hole_up_to(self.file.size)?;
+        self.finish()
     }
 
     /// Appends bytes.
@@ -221,10 +252,10 @@ impl<'w, W: Read + Write + Seek> FileWriter<'w, W> {
         self.take(bytes.len() as u64)?;
         let block = self.writer.contents.block_size;
         while !bytes.is_empty() {
-            let (now, later) = bytes.split_at(bytes.len().min(block - self.buffer.len()));
-            self.buffer.extend(now);
+            let (now, later) = bytes.split_at(bytes.len().min(block - self.file.buffer.len()));
+            self.file.buffer.extend(now);
             bytes = later;
-            if self.buffer.len() == block {
+            if self.file.buffer.len() == block {
                 self.end_block()?;
             }
         }
@@ -236,16 +267,16 @@ impl<'w, W: Read + Write + Seek> FileWriter<'w, W> {
         self.take(length)?;
         let block = self.writer.contents.block_size;
         while length > 0 {
-            if self.buffer.is_empty() && length >= block as u64 {
+            if self.file.buffer.is_empty() && length >= block as u64 {
                 self.place(ZEROS, block, None)?;
                 length -= block as u64;
                 continue;
             }
-            let room = block - self.buffer.len();
+            let room = block - self.file.buffer.len();
             let now = usize::try_from(length).unwrap_or(room).min(room);
-            self.buffer.resize(self.buffer.len() + now, 0);
+            self.file.buffer.resize(self.file.buffer.len() + now, 0);
             length -= now as u64;
-            if self.buffer.len() == block {
+            if self.file.buffer.len() == block {
                 self.end_block()?;
             }
         }
@@ -254,44 +285,44 @@ impl<'w, W: Read + Write + Seek> FileWriter<'w, W> {
 
     /// Ends the file and puts it into the tree.
     pub(crate) fn finish(mut self) -> Result<()> {
-        if self.given != self.size {
+        if self.file.given != self.file.size {
             return Err(self.wrong_size());
         }
-        if !self.buffer.is_empty() {
+        if !self.file.buffer.is_empty() {
             self.end_block()?;
         }
-        let mut number = self.number;
+        let mut number = self.file.number;
         let contents = &mut self.writer.contents;
-        if let Some(equal) = self.equal.first() {
+        if let Some(equal) = self.file.equal.first() {
             // Nothing of this one was written, and it is the last.
             contents.files.pop();
             number = *equal;
             self.writer.summary.duplicates += 1;
-        } else if let Some(first) = self.fingerprints.first().filter(|_| contents.duplicates) {
-            contents.known.entry((self.size, *first)).or_default().push(number);
+        } else if let Some(first) = self.file.fingerprints.first().filter(|_| contents.duplicates) {
+            contents.known.entry((self.file.size, *first)).or_default().push(number);
             if let Some(file) = contents.files.get_mut(number) {
-                file.fingerprints = std::mem::take(&mut self.fingerprints);
+                file.fingerprints = std::mem::take(&mut self.file.fingerprints);
             }
         }
-        self.writer.tree.insert(&self.entry, Kind::File(number), &mut self.writer.summary)
+        self.writer.tree.insert(&self.file.entry, Kind::File(number), &mut self.writer.summary)
     }
 
     fn take(&mut self, length: u64) -> Result<()> {
-        self.given = self.given.saturating_add(length);
-        if self.given > self.size { Err(self.wrong_size()) } else { Ok(()) }
+        self.file.given = self.file.given.saturating_add(length);
+        if self.file.given > self.file.size { Err(self.wrong_size()) } else { Ok(()) }
     }
 
     fn wrong_size(&self) -> Error {
-        let given = if self.given > self.size { "more".into() } else { self.given.to_string() };
-        Error::mismatch("the bytes of a file", self.size.to_string(), given).in_entry(&self.entry.path)
+        let given = if self.file.given > self.file.size { "more".into() } else { self.file.given.to_string() };
+        Error::mismatch("the bytes of a file", self.file.size.to_string(), given).in_entry(&self.file.entry.path)
     }
 
     fn end_block(&mut self) -> Result<()> {
-        let plain = std::mem::take(&mut self.buffer);
+        let plain = std::mem::take(&mut self.file.buffer);
         let length = plain.len();
         if is_zero(&plain) {
-            self.buffer = plain;
-            self.buffer.clear();
+            self.file.buffer = plain;
+            self.file.buffer.clear();
             return self.place(ZEROS, length, None);
         }
         let fingerprint = if self.compares() { Sha256::digest(&plain).into() } else { ZEROS };
@@ -300,7 +331,7 @@ impl<'w, W: Read + Write + Seek> FileWriter<'w, W> {
 
     fn compares(&self) -> bool {
         let contents = &self.writer.contents;
-        contents.duplicates && self.size / (contents.block_size as u64) < COMPARED as u64
+        contents.duplicates && self.file.size / (contents.block_size as u64) < COMPARED as u64
     }
 
     /// Finds out whether the next block is one more of an earlier file's, and writes it if not.
@@ -309,24 +340,24 @@ impl<'w, W: Read + Write + Seek> FileWriter<'w, W> {
             return self.emit(length, plain);
         }
         let contents = &mut self.writer.contents;
-        let number = self.fingerprints.len();
-        self.fingerprints.push(fingerprint);
+        let number = self.file.fingerprints.len();
+        self.file.fingerprints.push(fingerprint);
         if number == 0 {
-            self.equal = contents.known.get(&(self.size, fingerprint)).cloned().unwrap_or_default();
-        } else if let Some(last) = self.equal.first().copied() {
-            self.equal.retain(|file| {
+            self.file.equal = contents.known.get(&(self.file.size, fingerprint)).cloned().unwrap_or_default();
+        } else if let Some(last) = self.file.equal.first().copied() {
+            self.file.equal.retain(|file| {
                 contents.files.get(*file).and_then(|file| file.fingerprints.get(number)) == Some(&fingerprint)
             });
-            if self.equal.is_empty() {
-                contents.copy_blocks(last, self.number, number)?;
+            if self.file.equal.is_empty() {
+                contents.copy_blocks(last, self.file.number, number)?;
             }
         }
-        if self.equal.is_empty() { self.emit(length, plain) } else { Ok(()) }
+        if self.file.equal.is_empty() { self.emit(length, plain) } else { Ok(()) }
     }
 
     fn emit(&mut self, length: usize, plain: Option<Vec<u8>>) -> Result<()> {
         let contents = &mut self.writer.contents;
-        let Some(file) = contents.files.get_mut(self.number) else { return Ok(()) };
+        let Some(file) = contents.files.get_mut(self.file.number) else { return Ok(()) };
         let Some(plain) = plain else {
             file.blocks.push(0);
             file.in_holes += length as u64;
@@ -339,14 +370,14 @@ impl<'w, W: Read + Write + Seek> FileWriter<'w, W> {
         };
         if shares && length < contents.block_size {
             let fragment = contents.add_tail(&plain)?;
-            if let Some(file) = contents.files.get_mut(self.number) {
+            if let Some(file) = contents.files.get_mut(self.file.number) {
                 file.fragment = Some(fragment);
             }
             return Ok(());
         }
         let number = file.blocks.len();
         file.blocks.push(0);
-        contents.submit(Purpose::Block { file: self.number, number }, plain)
+        contents.submit(Purpose::Block { file: self.file.number, number }, plain)
     }
 }
 

@@ -12,13 +12,14 @@ mod xattr_sets;
 use std::io::{Read, Seek, SeekFrom, Write};
 
 use content::Contents;
-pub(crate) use content::FileWriter;
+pub(crate) use content::{FileWriter, PendingFile};
 use encode::Encoder;
 use pipeline::Pipeline;
 use tree::{Kind, Tree};
 
 use super::superblock::{BLOCK_SIZES, SUPERBLOCK, SquashFsCompression, Superblock, flags};
 use crate::error::{Error, Result};
+use crate::format::codec::{Codec, Compression};
 use crate::format::entry::{Entry, EntryKind};
 
 /// Images are padded to whole pages, since older kernels read the last one whole.
@@ -57,6 +58,28 @@ pub(crate) struct WriteOptions {
 }
 
 impl WriteOptions {
+    /// The compression that a codec of whole archives stands for here.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a codec that SquashFS does not have.
+    pub(crate) fn for_compression(compression: Compression) -> Result<Self> {
+        let chosen = match compression.codec() {
+            Codec::Gzip => SquashFsCompression::Gzip,
+            Codec::Xz => SquashFsCompression::Xz,
+            Codec::Zstd => SquashFsCompression::Zstd,
+            Codec::Lz4 => SquashFsCompression::Lz4,
+            Codec::None => {
+                // Every image names a compressor; one that stores all blocks as they are need not be asked.
+                return Ok(Self { stored: true, ..Self::new(SquashFsCompression::Gzip) });
+            }
+            other => {
+                return Err(Error::invalid(format!("a SquashFS can't be compressed with {other}"))
+                    .with_hint("gzip, xz, zstd, lz4 and none can be had"));
+            }
+        };
+        Ok(Self { level: compression.level(), ..Self::new(chosen) })
+    }
+
     pub(crate) fn new(compression: SquashFsCompression) -> Self {
         Self {
             compression,
@@ -147,6 +170,24 @@ impl<W: Read + Write + Seek> Writer<W> {
         };
         self.tree.check(entry)?;
         Ok(FileWriter::new(self, entry.clone(), size))
+    }
+
+    /// As [`begin_file`](Self::begin_file), for a caller that can't keep a borrow between the pieces.
+    pub(crate) fn begin_pending(&mut self, entry: &Entry) -> Result<PendingFile> {
+        self.begin_file(entry).map(FileWriter::suspend)
+    }
+
+    /// Appends bytes at `offset`, which is never before the last ones' end; what is between is a hole.
+    pub(crate) fn write_pending(&mut self, file: PendingFile, offset: u64, bytes: &[u8]) -> Result<PendingFile> {
+        let mut file = FileWriter::resume(self, file);
+        file.hole_up_to(offset)?;
+        file.write(bytes)?;
+        Ok(file.suspend())
+    }
+
+    /// Ends a file, with a hole where its last bytes were not given.
+    pub(crate) fn end_pending(&mut self, file: PendingFile) -> Result<()> {
+        FileWriter::resume(self, file).finish_with_hole()
     }
 
     /// Writes what is left: shared blocks, inodes, listings, tables, the superblock and the padding.
