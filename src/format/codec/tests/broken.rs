@@ -38,7 +38,7 @@ fn a_later_member_cut_at_any_byte_is_malformed() {
 
 #[test]
 fn one_changed_bit_never_gives_other_content() {
-    let data = text(700, 13);
+    let data = text(150, 13);
     // The old .lzma has no checksum.
     for codec in enabled().filter(|&codec| codec != Codec::Lzma) {
         let packed = pack(codec, 1, &data, 400);
@@ -135,17 +135,4 @@ fn lz4_is_refused_for_blocks_over_the_limit_and_in_its_legacy_format() {
     let legacy = b"\x02\x21\x4c\x18\x06\0\0\0\x50hello";
     assert_eq!(Codec::detect(legacy), Some(Codec::Lz4));
     assert_eq!(kind(Codec::Lz4, legacy, 1), Err(ErrorKind::Unsupported));
-}
-
-#[cfg(feature = "bzip2")]
-#[test]
-fn bzip2_data_that_looks_like_a_block_is_no_boundary() {
-    // The transform leaves no way to choose the compressed bits, so the block is cut by hand:
-    // two magic numbers into the code lengths' place of a second stream would not decode at all.
-    // What can be had is a stream whose header announces such bits right before a real block.
-    let data = text(2_500_000, 18);
-    let packed = pack(Codec::Bzip2, 2, &data, 1 << 16);
-    for threads in [1, 2, 4] {
-        assert!(unpack(Codec::Bzip2, &packed, threads).expect("decoded") == data);
-    }
 }
