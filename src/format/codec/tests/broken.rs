@@ -128,8 +128,7 @@ fn an_xz_dictionary_over_the_limit_is_refused_from_the_header() {
 #[test]
 fn lz4_is_refused_for_blocks_over_the_limit_and_in_its_legacy_format() {
     let packed = pack(Codec::Lz4, 1, &text(1_000, 17), 999);
-    let mut limits = Limits::default();
-    limits.lz4_block = 1 << 20;
+    let limits = Limits { lz4_block: 1 << 20, ..Limits::default() };
     let error = unpack_with(Codec::Lz4, &packed, &limits, 1).expect_err("over the limit");
     assert_eq!((error.kind(), error.limit_name()), (ErrorKind::LimitExceeded, Some("lz4_block")));
     let legacy = b"\x02\x21\x4c\x18\x06\0\0\0\x50hello";
