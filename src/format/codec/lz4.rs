@@ -45,8 +45,9 @@ pub(super) struct Decoder<R> {
     frames: u64,
     /// The compressed block.
     packed: Vec<u8>,
-    /// The decoded block; what is beyond `given` has still to be handed out.
+    /// Room for a block, of which `filled` bytes are decoded and `given` handed out.
     block: Vec<u8>,
+    filled: usize,
     given: usize,
     /// What came before `block` in a frame of linked blocks.
     history: Vec<u8>,
@@ -61,6 +62,7 @@ impl<R: Read> Decoder<R> {
             frames: 0,
             packed: Vec::new(),
             block: Vec::new(),
+            filled: 0,
             given: 0,
             history: Vec::new(),
         }
@@ -166,27 +168,31 @@ impl<R: Read> Decoder<R> {
         }
         let linked = frame.flags & INDEPENDENT == 0;
         if linked {
-            remember(&mut self.history, &self.block);
+            remember(&mut self.history, &self.block[..self.filled]);
         }
-        if head & UNCOMPRESSED != 0 {
-            std::mem::swap(&mut self.block, &mut self.packed);
+        if self.block.len() < frame.block_max {
+            self.block = vec![0; frame.block_max];
+        }
+        let room = &mut self.block[..frame.block_max];
+        self.filled = if head & UNCOMPRESSED != 0 {
+            room[..length].copy_from_slice(&self.packed);
+            length
+        } else if linked && !self.history.is_empty() {
+            block::decompress_into_with_dict(&self.packed, room, &self.history).map_err(corrupt)?
         } else {
-            self.block.resize(frame.block_max, 0);
-            let length = if linked && !self.history.is_empty() {
-                block::decompress_into_with_dict(&self.packed, &mut self.block, &self.history)
-            } else {
-                block::decompress_into(&self.packed, &mut self.block)
-            }
-            .map_err(|error| Error::malformed("the lz4 data is corrupt").with_source(error))?;
-            self.block.truncate(length);
-        }
+            block::decompress_into(&self.packed, room).map_err(corrupt)?
+        };
         self.given = 0;
-        frame.decoded += self.block.len() as u64;
+        frame.decoded += self.filled as u64;
         if frame.flags & CONTENT_CHECKSUM != 0 {
-            std::hash::Hasher::write(&mut frame.hash, &self.block);
+            std::hash::Hasher::write(&mut frame.hash, &self.block[..self.filled]);
         }
         Ok(true)
     }
+}
+
+fn corrupt(error: block::DecompressError) -> Error {
+    Error::malformed("the lz4 data is corrupt").with_source(error)
 }
 
 /// Keeps the last `WINDOW` bytes of `history` and `block` together.
@@ -202,16 +208,15 @@ fn remember(history: &mut Vec<u8>, block: &[u8]) {
 impl<R: Read> Decode for Decoder<R> {
     fn decode(&mut self, out: &mut [u8]) -> Result<usize> {
         loop {
-            if self.given < self.block.len() {
-                let length = out.len().min(self.block.len() - self.given);
+            if self.given < self.filled {
+                let length = out.len().min(self.filled - self.given);
                 out[..length].copy_from_slice(&self.block[self.given..self.given + length]);
                 self.given += length;
                 return Ok(length);
             }
             if self.frame.is_none() {
                 // What the last frame held is no history of the next one.
-                self.block.clear();
-                self.given = 0;
+                (self.filled, self.given) = (0, 0);
                 if !self.next_frame()? {
                     return Ok(0);
                 }

@@ -305,3 +305,96 @@ fn hand_out(block: &[u8], answers: &SyncSender<Answer>) -> Result<(), std::sync:
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::format::codec::checked::Checked;
+    use crate::format::codec::{Codec, encoder};
+
+    fn text(length: usize) -> Vec<u8> {
+        (0..length as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 27) as u8 ^ (n / 777) as u8).collect()
+    }
+
+    fn pack(data: &[u8]) -> Vec<u8> {
+        let mut packed = Vec::new();
+        let mut encoder = encoder(Codec::Bzip2.into(), &mut packed, 2).expect("an encoder");
+        encoder.write_all(data).expect("written");
+        encoder.finish().expect("finished");
+        packed
+    }
+
+    fn unpack(decoder: ParallelDecoder<&[u8]>) -> std::io::Result<Vec<u8>> {
+        let mut data = Vec::new();
+        Checked::new(decoder).read_to_end(&mut data).map(|_| data)
+    }
+
+    /// The stream with `magic` among the first block's selectors: more of them than a block needs
+    /// are allowed, and no magic number has three ones in a row, so its bits are selectors.
+    fn with_magic_inside(packed: &[u8], magic: u64) -> Vec<u8> {
+        let mut position = HEADER_BITS + MAGIC_BITS + CRC_BITS + 25;
+        let mut take = |count| {
+            position += count;
+            bits::get(packed, position - count, count).expect("a whole stream")
+        };
+        let rows = take(16);
+        for _ in 0..rows.count_ones() {
+            take(16);
+        }
+        assert!(take(3) >= 3, "three code books make all of the bits valid");
+        let selectors = take(15);
+        for _ in 0..selectors {
+            while take(1) == 1 {}
+        }
+        let (end, count) = (position, 15);
+        let mut counted = HEADER_BITS + MAGIC_BITS + CRC_BITS + 25 + 16 + 3;
+        counted += 16 * u64::from(rows.count_ones());
+        let mut writer = bits::Writer::default();
+        writer.copy(packed, 0, counted);
+        writer.put(selectors + u64::from((magic << 1).count_zeros()) - 15, count);
+        writer.copy(packed, counted + u64::from(count), end);
+        // The zero behind it ends the last selector.
+        writer.put(magic, 48);
+        writer.put(0, 1);
+        writer.copy(packed, end, packed.len() as u64 * 8);
+        writer.finish()
+    }
+
+    #[test]
+    fn bits_that_look_like_a_boundary_are_no_boundary() {
+        let data = text(2_000_000);
+        let packed = pack(&data);
+        for magic in [BLOCK_MAGIC, END_MAGIC] {
+            let mut forged = with_magic_inside(&packed, magic);
+            // The padding moved: the copied zeros may make up one byte too many.
+            let scanner = Scanner::new();
+            let mut last = 0;
+            while let Ok(found) = scanner.find(&forged, last + 1) {
+                last = found;
+            }
+            forged.truncate((last + MAGIC_BITS + CRC_BITS).div_ceil(8) as usize);
+            let mut serial = Checked::new(crate::format::codec::bzip2::SerialDecoder::new(&forged[..]));
+            let mut found = Vec::new();
+            serial.read_to_end(&mut found).expect("libbz2 takes it");
+            assert!(found == data);
+            for threads in [1, 2, 4] {
+                let decoder = ParallelDecoder::new(&forged[..], threads).expect("a decoder");
+                assert!(unpack(decoder).expect("decoded") == data, "{magic:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn measured_blocks_end_where_the_next_one_begins() {
+        let data = [text(2_000_000), vec![0; 30_000_000], text(10)].concat();
+        let packed = pack(&data).repeat(2);
+        let mut decoder = ParallelDecoder::new(&packed[..], 2).expect("a decoder");
+        decoder.walking = true;
+        assert!(unpack(decoder).expect("decoded") == data.repeat(2));
+        let mut decoder = ParallelDecoder::new(&packed[..packed.len() - 20], 2).expect("a decoder");
+        decoder.walking = true;
+        assert!(unpack(decoder).is_err());
+    }
+}
