@@ -6,8 +6,9 @@ mod fingerprint;
 pub mod format;
 mod limits;
 mod progress;
+pub mod templates;
 
-pub use error::{Error, ErrorKind, Result, Shown};
+pub use error::{Error, ErrorKind, Result, Shown, TemplatePlace, TemplateStage};
 pub use fingerprint::{Fingerprint, Hasher, Prefix, VerifyingReader};
 pub use limits::Limits;
 pub use progress::{Cancel, Monitor, Phase, Progress, Update};
