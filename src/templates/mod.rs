@@ -108,12 +108,13 @@ impl Template {
             dialect: options.dialect,
             tree: parser::Tree::default(),
         };
+        let end = u32::try_from(template.source.len()).unwrap_or(u32::MAX);
         let bounds = parser::Bounds {
             nesting: limits.template_nesting.min(MOST_NESTING),
             wrapped: u64::from(!options.raw),
+            own_end: u32::try_from(template.source.len() - after.len()).unwrap_or(u32::MAX),
             chain: limits.template_chain,
         };
-        let end = u32::try_from(template.source.len()).unwrap_or(u32::MAX);
         let tree = lexer::lex(&template.source, options.dialect)
             .and_then(|tokens| parser::parse(&tokens, end, options.dialect, bounds));
         match tree {

@@ -1,38 +1,261 @@
-//! `removetags` hands its argument to a regular expression, `</?NAME/?>`.
-//! Names are plain words in practice; they are matched as such.
+//! `removetags` hands its argument to a regular expression, `</?NAME/?>`, as it comes.
+//! A small matcher for that, without back-tracking: its time is bounded by text times expression.
 
 use super::super::fault::{Fault, Outcome};
+use super::super::go::runes;
 use super::Means;
 
-/// `text` without `<name>`, `</name>`, `<name/>` and `</name/>`.
+/// Expressions beyond this many steps are no names of tags.
+const MOST: usize = 500;
+
+/// Nor are groups inside groups beyond this.
+const DEEPEST: usize = 50;
+
+#[derive(Clone)]
+enum Step {
+    /// One rune of these ranges; or, if the flag is set, one outside of them.
+    Rune(Vec<(char, char)>, bool),
+    /// Goes on at both offsets, the first preferred.
+    Split(isize, isize),
+    Jump(isize),
+    Start,
+    End,
+}
+
+/// `text` without what matches `</?NAME/?>`.
 pub(super) fn without_tag(text: &[u8], name: &[u8], means: &mut Means<'_>) -> Outcome<Vec<u8>> {
-    if name.iter().any(|byte| br"\.+*?()|[]{}^$".contains(byte)) {
-        return Err(Fault::wrong("`removetags` takes plain names here, no regular expressions"));
+    let whole = [b"</?", name, b"/?>"].concat();
+    let mut parser = Parser { text: &whole, depth: 0 };
+    let steps = parser.alternatives()?;
+    if !parser.text.is_empty() {
+        return Err(bad("a parenthesis too many"));
     }
-    means.spend(text.len() / 16)?;
     let (mut out, mut at) = (Vec::with_capacity(text.len()), 0);
+    // Without an alternative every match begins with the bracket.
+    let anywhere = name.contains(&b'|');
     while at < text.len() {
-        match tag_length(&text[at..], name) {
-            Some(length) => at += length,
+        let (_, width) = runes::decode(&text[at..]);
+        let found = if anywhere || text[at] == b'<' { matched(&steps, text, at, means)? } else { None };
+        match found.filter(|&end| end > at) {
+            Some(end) => at = end,
             None => {
-                out.push(text[at]);
-                at += 1;
+                out.extend_from_slice(&text[at..at + width]);
+                at += width;
             }
         }
     }
     Ok(out)
 }
 
-fn tag_length(text: &[u8], name: &[u8]) -> Option<usize> {
-    let inner = text.strip_prefix(b"<")?;
-    let slashed = inner.strip_prefix(b"/").into_iter().chain([inner]);
-    for rest in slashed {
-        if let Some(rest) = rest.strip_prefix(name) {
-            let rest = rest.strip_prefix(b"/").unwrap_or(rest);
-            if let Some(rest) = rest.strip_prefix(b">") {
-                return Some(text.len() - rest.len());
+fn bad(why: &str) -> Box<Fault> {
+    Fault::wrong(format!("the argument of `removetags` is no regular expression: {why}"))
+}
+
+struct Parser<'p> {
+    text: &'p [u8],
+    depth: usize,
+}
+
+fn offset(length: usize) -> isize {
+    isize::try_from(length).unwrap_or(isize::MAX)
+}
+
+impl Parser<'_> {
+    fn take(&mut self, byte: u8) -> bool {
+        let hit = self.text.first() == Some(&byte);
+        self.text = &self.text[usize::from(hit)..];
+        hit
+    }
+
+    fn rune(&mut self) -> Option<char> {
+        let (rune, width) = runes::decode(self.text);
+        self.text = &self.text[width..];
+        (width > 0).then_some(rune)
+    }
+
+    fn alternatives(&mut self) -> Outcome<Vec<Step>> {
+        let mut steps = self.sequence()?;
+        if self.take(b'|') {
+            let other = self.alternatives()?;
+            steps.insert(0, Step::Split(1, offset(steps.len()) + 2));
+            steps.push(Step::Jump(offset(other.len()) + 1));
+            steps.extend(other);
+        }
+        if steps.len() > MOST { Err(bad("it is too long")) } else { Ok(steps) }
+    }
+
+    fn sequence(&mut self) -> Outcome<Vec<Step>> {
+        let mut steps = Vec::new();
+        while !matches!(self.text.first(), None | Some(b'|' | b')')) {
+            let atom = self.atom()?;
+            steps.extend(self.repeated(atom)?);
+            if steps.len() > MOST {
+                return Err(bad("it is too long"));
+            }
+        }
+        Ok(steps)
+    }
+
+    fn repeated(&mut self, mut atom: Vec<Step>) -> Outcome<Vec<Step>> {
+        let mut repeats = 0;
+        while let Some(&byte @ (b'*' | b'+' | b'?')) = self.text.first() {
+            if repeats > 0 {
+                return Err(bad("a repetition is repeated"));
+            }
+            repeats += 1;
+            self.text = &self.text[1..];
+            let lazy = self.take(b'?');
+            let split = |go: isize, stop: isize| if lazy { Step::Split(stop, go) } else { Step::Split(go, stop) };
+            let length = offset(atom.len());
+            match byte {
+                b'?' => atom.insert(0, split(1, length + 1)),
+                b'+' => atom.push(split(-length, 1)),
+                _ => {
+                    atom.insert(0, split(1, length + 2));
+                    atom.push(Step::Jump(-length - 1));
+                }
+            }
+        }
+        Ok(atom)
+    }
+
+    fn atom(&mut self) -> Outcome<Vec<Step>> {
+        Ok(vec![match self.rune() {
+            Some('(') => return self.group(),
+            Some('[') => self.class()?,
+            Some('.') => Step::Rune(vec![('\n', '\n')], true),
+            Some('^') => Step::Start,
+            Some('$') => Step::End,
+            Some('\\') => self.escape()?,
+            Some('*' | '+' | '?') => return Err(bad("there is nothing to repeat")),
+            Some('{') if self.text.first().is_some_and(u8::is_ascii_digit) => {
+                return Err(bad("counts are not supported"));
+            }
+            Some(rune) => Step::Rune(vec![(rune, rune)], false),
+            None => return Err(bad("it ends too early")),
+        }])
+    }
+
+    fn group(&mut self) -> Outcome<Vec<Step>> {
+        self.depth += 1;
+        if self.depth > DEEPEST {
+            return Err(bad("it is too deep"));
+        }
+        if self.take(b'?') && !self.take(b':') {
+            return Err(bad("flags are not supported"));
+        }
+        let steps = self.alternatives()?;
+        if !self.take(b')') {
+            return Err(bad("a parenthesis is not closed"));
+        }
+        self.depth -= 1;
+        Ok(steps)
+    }
+
+    fn escape(&mut self) -> Outcome<Step> {
+        Ok(match self.rune() {
+            Some('d') => Step::Rune(vec![('0', '9')], false),
+            Some('D') => Step::Rune(vec![('0', '9')], true),
+            Some('w') => Step::Rune(vec![('0', '9'), ('A', 'Z'), ('_', '_'), ('a', 'z')], false),
+            Some('W') => Step::Rune(vec![('0', '9'), ('A', 'Z'), ('_', '_'), ('a', 'z')], true),
+            Some('s') => Step::Rune(vec![('\t', '\n'), ('\u{c}', '\r'), (' ', ' ')], false),
+            Some('S') => Step::Rune(vec![('\t', '\n'), ('\u{c}', '\r'), (' ', ' ')], true),
+            Some(rune) if rune.is_ascii_punctuation() => Step::Rune(vec![(rune, rune)], false),
+            _ => return Err(bad("this escape is not supported")),
+        })
+    }
+
+    fn class(&mut self) -> Outcome<Step> {
+        let outside = self.take(b'^');
+        let mut ranges = Vec::new();
+        loop {
+            let rune = match self.rune() {
+                None => return Err(bad("a class is not closed")),
+                Some(']') if !ranges.is_empty() => return Ok(Step::Rune(ranges, outside)),
+                Some('\\') => match self.escape()? {
+                    Step::Rune(inner, false) if inner.len() > 1 || inner.iter().any(|(from, to)| from != to) => {
+                        ranges.extend(inner);
+                        continue;
+                    }
+                    Step::Rune(inner, false) => inner.first().map_or(runes::REPLACEMENT, |range| range.0),
+                    _ => return Err(bad("this class is not supported")),
+                },
+                Some(rune) => rune,
+            };
+            let ranged = self.text.first() == Some(&b'-') && !matches!(self.text.get(1), None | Some(b']'));
+            let end = if ranged {
+                self.text = &self.text[1..];
+                self.rune().unwrap_or(rune)
+            } else {
+                rune
+            };
+            if end < rune {
+                return Err(bad("a range runs backwards"));
+            }
+            ranges.push((rune, end));
+        }
+    }
+}
+
+/// Where the preferred match that begins at `start` ends.
+fn matched(steps: &[Step], text: &[u8], start: usize, means: &mut Means<'_>) -> Outcome<Option<usize>> {
+    let mut best = None;
+    let mut at = start;
+    let mut threads = Threads::new(steps.len());
+    threads.follow(steps, 0, at, text.len());
+    loop {
+        let (rune, width) = runes::decode(&text[at..]);
+        means.spend(1 + threads.order.len() / 8)?;
+        let mut next = Threads::new(steps.len());
+        for &thread in &threads.order {
+            match steps.get(thread) {
+                // The end is reached; threads behind this one are not preferred.
+                None => {
+                    best = Some(at);
+                    break;
+                }
+                Some(Step::Rune(ranges, outside)) if width > 0 => {
+                    if ranges.iter().any(|(from, to)| (from..=to).contains(&&rune)) != *outside {
+                        next.follow(steps, thread + 1, at + width, text.len());
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+        if width == 0 || next.order.is_empty() {
+            return Ok(best);
+        }
+        at += width;
+        threads = next;
+    }
+}
+
+/// The places in the expression that a match may stand at, the preferred first.
+struct Threads {
+    order: Vec<usize>,
+    seen: Vec<bool>,
+}
+
+impl Threads {
+    fn new(steps: usize) -> Self {
+        Self { order: Vec::new(), seen: vec![false; steps + 1] }
+    }
+
+    fn follow(&mut self, steps: &[Step], from: usize, at: usize, end: usize) {
+        let mut todo = vec![from];
+        while let Some(place) = todo.pop() {
+            if std::mem::replace(&mut self.seen[place], true) {
+                continue;
+            }
+            let away = |by: isize| place.saturating_add_signed(by).min(steps.len());
+            match steps.get(place) {
+                Some(Step::Jump(by)) => todo.push(away(*by)),
+                Some(Step::Split(first, second)) => todo.extend([away(*second), away(*first)]),
+                Some(Step::Start) if at == 0 => todo.push(place + 1),
+                Some(Step::End) if at == end => todo.push(place + 1),
+                Some(Step::Start | Step::End) => {}
+                _ => self.order.push(place),
             }
         }
     }
-    None
 }

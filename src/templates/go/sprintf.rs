@@ -269,7 +269,7 @@ impl Printer {
         }
         match &value.data {
             Data::Nil if inner && verb == 'v' => {
-                self.write(if self.flags.sharp_v { b"interface {}(nil)" } else { b"<nil>" })
+                self.write(if self.flags.sharp_v { b"interface {}(nil)" } else { b"<nil>" });
             }
             // A nil inside a list or a map prints so whatever the verb is.
             Data::Nil if inner => self.write(b"<nil>"),

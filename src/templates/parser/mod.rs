@@ -17,6 +17,8 @@ pub(crate) struct Bounds {
     pub(crate) nesting: u64,
     /// Blocks that stand around the author's own text.
     pub(crate) wrapped: u64,
+    /// Where the author's own text ends.
+    pub(crate) own_end: u32,
     pub(crate) chain: u64,
 }
 
@@ -266,6 +268,10 @@ impl<'t, 'a> Parser<'t, 'a> {
                 let arguments = self.arguments()?;
                 self.blocks_open -= 1;
                 return Ok(Body { nodes, end, arguments });
+            }
+            // What follows closes the wrapping, so that a tag of the author's has been left open.
+            if self.doc.at() >= self.bounds.own_end {
+                return Err(self.unclosed(at, ends));
             }
             self.element(&mut nodes)?;
         }

@@ -541,6 +541,13 @@ impl<'r> Generator<'r> {
         if filter == "stringformat" {
             return format!("stringformat:\"{}\"", self.format());
         }
+        if filter == "removetags" {
+            let names = [
+                "b", "b,i", "p|b", "[bi]", "(i|b)+", "a.*", "a[^>]*?", "", "b?", "\\\\w+", "(", ".", "^b", "p$", "b|",
+                "x{2}",
+            ];
+            return format!("removetags:\"{}\"", self.random.pick(&names));
+        }
         if self.random.one_in(2) { format!("{filter}:{}", self.random.pick(ARGUMENTS)) } else { filter.to_owned() }
     }
 

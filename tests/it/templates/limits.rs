@@ -62,7 +62,8 @@ fn endless_work_is_stopped() {
 #[test]
 fn values_do_not_grow_without_bound() {
     let doubled = format!("{{% set a = \"0123456789\" %}}{}{{{{ a }}}}", "{% set a = a + a %}".repeat(50));
-    assert_eq!(render(&doubled, Dialect::Lxd).expect("numbers"), b"5764607523034234880");
+    let number = 123_456_789_i64.wrapping_mul(1 << 50).to_string();
+    assert_eq!(render(&doubled, Dialect::Lxd).expect("numbers"), number.as_bytes());
     assert_eq!(render(&doubled, Dialect::Incus).expect_err("too large").kind(), ErrorKind::LimitExceeded);
     let added = format!("{{% set a = \"0123456789\" %}}{}{{{{ a }}}}", "{% set a = a|add:a %}".repeat(50));
     limited(&added);
@@ -82,7 +83,7 @@ fn huge_widths_are_refused_or_answered_as_by_pongo2() {
     }
     limited("{% lorem 2000000000 w %}");
     limited("{% lorem 2000000000 p %}");
-    let repeated = "%[1]999999d".repeat(20);
+    let repeated = "%999999[1]d".repeat(20);
     limited(&format!("{{{{ 5|stringformat:\"{repeated}\" }}}}"));
     assert_eq!(
         render("{{ s|rjust:2000000000 }}", Dialect::Lxd).expect("Go's answer"),
