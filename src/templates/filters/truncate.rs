@@ -70,7 +70,9 @@ pub(super) fn truncatewords_html(value: &Value, argument: &Value, means: &mut Me
                 markup.at += width;
                 continue;
             }
+            // A word that a tag cuts short does not count.
             if rune == '<' {
+                found = false;
                 break;
             }
             runes::push(&mut markup.out, rune);

@@ -544,7 +544,7 @@ impl<'r> Generator<'r> {
         if filter == "removetags" {
             let names = [
                 "b", "b,i", "p|b", "[bi]", "(i|b)+", "a.*", "a[^>]*?", "", "b?", "\\\\w+", "(", ".", "^b", "p$", "b|",
-                "x{2}",
+                "x",
             ];
             return format!("removetags:\"{}\"", self.random.pick(&names));
         }
