@@ -288,7 +288,7 @@ impl<'r> Generator<'r> {
         match self.random.below(4) {
             0 => drop(bytes.remove(at)),
             1 => {
-                bytes.insert(at, *b"{}%#-\"'\\|:.,()[]<>=! \n\x01\xff~^9a".get(self.random.below(31)).unwrap_or(&b' '))
+                bytes.insert(at, *b"{}%#-\"'\\|:.,()[]<>=! \n\x01\xff~^9a".get(self.random.below(31)).unwrap_or(&b' '));
             }
             2 => bytes.truncate(at),
             _ => {
