@@ -6,3 +6,4 @@ pub(crate) mod number;
 pub(crate) mod quote;
 pub(crate) mod runes;
 pub(crate) mod sprintf;
+mod verbs;
