@@ -8,6 +8,9 @@ use super::Means;
 /// Expressions beyond this many steps are no names of tags.
 const MOST: usize = 500;
 
+/// The largest count that Go takes.
+const LARGEST: usize = 1_000;
+
 /// Nor are groups inside groups beyond this.
 const DEEPEST: usize = 50;
 
@@ -96,27 +99,43 @@ impl Parser<'_> {
         Ok(steps)
     }
 
-    fn repeated(&mut self, mut atom: Vec<Step>) -> Outcome<Vec<Step>> {
-        let mut repeats = 0;
-        while let Some(&byte @ (b'*' | b'+' | b'?')) = self.text.first() {
-            if repeats > 0 {
-                return Err(bad("a repetition is repeated"));
+    fn repeated(&mut self, atom: Vec<Step>) -> Outcome<Vec<Step>> {
+        let bounds = match self.text.first() {
+            Some(b'*') => Some((0, None, 1)),
+            Some(b'+') => Some((1, None, 1)),
+            Some(b'?') => Some((0, Some(1), 1)),
+            Some(b'{') => counts(self.text),
+            _ => None,
+        };
+        let Some((least, most, length)) = bounds else { return Ok(atom) };
+        self.text = &self.text[length..];
+        let lazy = self.take(b'?');
+        let again = matches!(self.text.first(), Some(b'*' | b'+' | b'?')) || counts(self.text).is_some();
+        if again || least > LARGEST || most.is_some_and(|most| most > LARGEST || most < least) {
+            return Err(bad("a repetition is repeated, or its counts are wrong"));
+        }
+        if least.max(most.unwrap_or(0)) * (atom.len() + 1) > MOST {
+            return Err(bad("it is too long"));
+        }
+        let split = |go: isize, stop: isize| if lazy { Step::Split(stop, go) } else { Step::Split(go, stop) };
+        let mut steps: Vec<Step> = std::iter::repeat_n(&atom, least).flatten().cloned().collect();
+        match most {
+            None => {
+                let length = offset(atom.len());
+                steps.push(split(1, length + 2));
+                steps.extend(atom);
+                steps.push(Step::Jump(-length - 1));
             }
-            repeats += 1;
-            self.text = &self.text[1..];
-            let lazy = self.take(b'?');
-            let split = |go: isize, stop: isize| if lazy { Step::Split(stop, go) } else { Step::Split(go, stop) };
-            let length = offset(atom.len());
-            match byte {
-                b'?' => atom.insert(0, split(1, length + 1)),
-                b'+' => atom.push(split(-length, 1)),
-                _ => {
-                    atom.insert(0, split(1, length + 2));
-                    atom.push(Step::Jump(-length - 1));
+            Some(most) => {
+                // Each optional round can leave for the end of all of them.
+                let round = atom.len() + 1;
+                for left in (1..=most - least).rev() {
+                    steps.push(split(1, offset(left * round)));
+                    steps.extend(atom.iter().cloned());
                 }
             }
         }
-        Ok(atom)
+        Ok(steps)
     }
 
     fn atom(&mut self) -> Outcome<Vec<Step>> {
@@ -128,9 +147,6 @@ impl Parser<'_> {
             Some('$') => Step::End,
             Some('\\') => self.escape()?,
             Some('*' | '+' | '?') => return Err(bad("there is nothing to repeat")),
-            Some('{') if self.text.first().is_some_and(u8::is_ascii_digit) => {
-                return Err(bad("counts are not supported"));
-            }
             Some(rune) => Step::Rune(vec![(rune, rune)], false),
             None => return Err(bad("it ends too early")),
         }])
@@ -195,6 +211,23 @@ impl Parser<'_> {
             ranges.push((rune, end));
         }
     }
+}
+
+/// `{n}`, `{n,}` or `{n,m}`: the bounds, and how long that is. Anything else is text.
+fn counts(text: &[u8]) -> Option<(usize, Option<usize>, usize)> {
+    let inner = text.strip_prefix(b"{")?;
+    let close = inner.iter().position(|&byte| byte == b'}')?;
+    let inner = std::str::from_utf8(&inner[..close]).ok()?;
+    let number = |digits: &str| match digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.is_empty() {
+        true => Some(digits.parse().unwrap_or(usize::MAX)),
+        false => None,
+    };
+    let (least, most) = match inner.split_once(',') {
+        None => (number(inner)?, Some(number(inner)?)),
+        Some((least, "")) => (number(least)?, None),
+        Some((least, most)) => (number(least)?, Some(number(most)?)),
+    };
+    Some((least, most, close + 2))
 }
 
 /// Where the preferred match that begins at `start` ends.

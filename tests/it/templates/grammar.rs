@@ -543,7 +543,28 @@ impl<'r> Generator<'r> {
         }
         if filter == "removetags" {
             let names = [
-                "b", "b,i", "p|b", "[bi]", "(i|b)+", "a.*", "a[^>]*?", "", "b?", "\\\\w+", "(", ".", "^b", "p$", "b|",
+                "b",
+                "b,i",
+                "p|b",
+                "[bi]",
+                "(i|b)+",
+                "a.*",
+                "a[^>]*?",
+                "",
+                "b?",
+                "\\\\w+",
+                "(",
+                ".",
+                "^b",
+                "p$",
+                "b|",
+                "b{1}",
+                "[ib]{1,2}",
+                "i{0,}",
+                "p{2}",
+                "x{,2}",
+                "b{2,1}",
+                "a.{3,12}?",
                 "x",
             ];
             return format!("removetags:\"{}\"", self.random.pick(&names));
