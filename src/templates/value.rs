@@ -47,6 +47,8 @@ pub(crate) enum Data {
     Map(Arc<Map>),
     /// `*tagForLoopInformation`
     Loop(Arc<LoopInfo>),
+    /// A field of a loop that is kept in a variable: Go keeps the place, so that it counts on
+    Field(Arc<LoopInfo>, usize),
     /// A nil `*tagForLoopInformation`: nil to look at, yet not equal to nil
     NoLoop,
     /// `*tagCycleValue`
@@ -123,6 +125,9 @@ pub(crate) struct LoopInfo {
 }
 
 impl LoopInfo {
+    /// The fields that the rounds change, the first of [`FIELDS`](Self::FIELDS).
+    pub(crate) const CHANGING: usize = 6;
+
     /// The names of the fields, in Go's order.
     pub(crate) const FIELDS: [&[u8]; 7] =
         [b"Counter", b"Counter0", b"Revcounter", b"Revcounter0", b"First", b"Last", b"Parentloop"];
@@ -163,7 +168,7 @@ pub(crate) struct Cycle {
 
 impl Cycle {
     pub(crate) fn current(&self) -> Value {
-        self.value.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.value.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone().now()
     }
 }
 
@@ -239,6 +244,17 @@ impl Value {
         Data::Map(Arc::new(Map::new(kind, entries))).into()
     }
 
+    /// The value as it is now, where it is a field of a loop that goes on.
+    pub(crate) fn now(self) -> Self {
+        match &self.data {
+            Data::Field(info, index) => {
+                let name = LoopInfo::FIELDS.get(*index).copied().unwrap_or(b"");
+                Self { data: info.field(name).unwrap_or(Data::Nil), safe: self.safe }
+            }
+            _ => self,
+        }
+    }
+
     pub(crate) fn strings(items: Vec<Self>) -> Self {
         Data::List(Arc::new(List { strings: true, items })).into()
     }
@@ -282,7 +298,7 @@ impl Value {
         match &self.data {
             Data::Nil => "<nil>",
             Data::Bool(_) => "bool",
-            Data::Int(_) => "int",
+            Data::Int(_) | Data::Field(..) => "int",
             Data::Byte(_) => "uint8",
             Data::Float(_) => "float64",
             Data::Str(_) => "string",
@@ -359,7 +375,7 @@ impl Value {
     /// Whether `if` takes the branch.
     pub(crate) fn truth(&self) -> bool {
         match &self.data {
-            Data::Nil | Data::NoLoop | Data::Function(_) => false,
+            Data::Nil | Data::NoLoop | Data::Function(_) | Data::Field(..) => false,
             Data::Bool(truth) => *truth,
             Data::Int(number) => *number != 0,
             Data::Byte(number) => *number != 0,

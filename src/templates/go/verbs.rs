@@ -39,7 +39,7 @@ impl Printer {
             Data::Nil if inner => self.write(b"<nil>"),
             Data::Nil => self.bad_verb(value, verb),
             Data::NoLoop if verb == 'v' => self.pad(b"<nil>"),
-            Data::NoLoop | Data::Block | Data::Function(_) => self.bad_verb(value, verb),
+            Data::NoLoop | Data::Block | Data::Function(_) | Data::Field(..) => self.bad_verb(value, verb),
             Data::Bool(truth) => match verb {
                 't' | 'v' => self.pad(if *truth { b"true" } else { b"false" }),
                 _ => self.bad_verb(value, verb),

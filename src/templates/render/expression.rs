@@ -23,6 +23,14 @@ impl<'t> Renderer<'t> {
         }
     }
 
+    /// The value of an expression that a variable will keep.
+    pub(super) fn kept(&mut self, expr: &'t Expr) -> Outcome<Value> {
+        match expr {
+            Expr::Path(path) => self.live_path(path),
+            _ => self.expr(expr),
+        }
+    }
+
     fn compound(&mut self, expr: &'t Expr) -> Outcome<Value> {
         match expr {
             Expr::Filtered(first, filters) => self.filters(first, filters),

@@ -200,7 +200,7 @@ impl<'t> Renderer<'t> {
             Node::If(tag) => self.if_tag(tag),
             Node::For(tag) => self.for_tag(tag),
             Node::Set(name, expr) => {
-                let value = self.expr(expr)?;
+                let value = self.kept(expr)?;
                 self.assign(*name, value);
                 Ok(())
             }

@@ -6,11 +6,16 @@ use std::sync::Arc;
 use super::super::Dialect;
 use super::super::fault::{Fault, Outcome};
 use super::super::tree::{Expr, Path, Step};
-use super::super::value::{Data, Function, MapType, Value};
+use super::super::value::{Data, Function, LoopInfo, MapType, Value};
 use super::{Renderer, weight};
 
 impl<'t> Renderer<'t> {
     pub(super) fn path(&mut self, path: &'t Path) -> Outcome<Value> {
+        Ok(self.live_path(path)?.now())
+    }
+
+    /// The value as variables keep it: a field of a loop goes on counting.
+    pub(super) fn live_path(&mut self, path: &'t Path) -> Outcome<Value> {
         self.follow(path).map_err(|fault| fault.at(path.at))
     }
 
@@ -27,6 +32,7 @@ impl<'t> Renderer<'t> {
         };
         current = self.called(current, path.call.as_deref())?;
         for part in &path.parts {
+            current = current.now();
             if matches!(current.data, Data::Nil | Data::NoLoop) {
                 return Ok(Value::NIL);
             }
@@ -108,7 +114,7 @@ impl<'t> Renderer<'t> {
         let caller = std::mem::replace(&mut self.scope, scope);
         for (name, default) in &tag.defaults {
             let value = match default {
-                Some(expr) => Some(self.expr(expr)?),
+                Some(expr) => Some(self.kept(expr)?),
                 None => None,
             };
             vars.push((*name, value));
@@ -170,7 +176,10 @@ fn field(current: &Value, name: &[u8]) -> Outcome<Option<Data>> {
 /// A field or a method of one of pongo2's own structures.
 fn structure(current: &Value, name: &[u8]) -> Outcome<Option<Data>> {
     match (&current.data, name) {
-        (Data::Loop(info), _) => Ok(info.field(name)),
+        (Data::Loop(info), _) => Ok(match LoopInfo::FIELDS.iter().position(|field| *field == name) {
+            Some(index) if index < LoopInfo::CHANGING => Some(Data::Field(info.clone(), index)),
+            _ => info.field(name),
+        }),
         (Data::Cycle(cycle), b"String") => Ok(Some(Data::Function(Function::Text(cycle.current().text())))),
         (Data::Block, b"Super") => Ok(Some(Data::Function(Function::Super))),
         (Data::Cycle(_), b"node" | b"value") | (Data::Block, b"ctx" | b"wrappers") => {

@@ -37,7 +37,7 @@ impl<'t> Renderer<'t> {
     pub(super) fn with_tag(&mut self, tag: &'t With) -> Outcome<()> {
         let mut values = Vec::with_capacity(tag.pairs.len());
         for (name, expr) in &tag.pairs {
-            values.push((*name, self.expr(expr)?));
+            values.push((*name, self.kept(expr)?));
         }
         let before = self.open(self.scope);
         for (name, value) in values {
@@ -90,12 +90,12 @@ impl<'t> Renderer<'t> {
         }
         let mut now = Vec::with_capacity(tag.watched.len());
         for expr in &tag.watched {
-            now.push(self.expr(expr)?);
+            now.push(self.kept(expr)?);
         }
         let last = self.watches.get_mut(tag.index).map(|watch| std::mem::take(&mut watch.values)).unwrap_or_default();
         let mut changed = last.is_empty();
         for (old, new) in last.iter().zip(&now) {
-            if !self.equal(old, new)? {
+            if !self.equal(&old.clone().now(), &new.clone().now())? {
                 changed = true;
                 break;
             }
@@ -142,7 +142,7 @@ impl<'t> Renderer<'t> {
         let item = tag.items.get(turn.checked_rem(tag.items.len()).unwrap_or(0));
         *turn += 1;
         match item {
-            Some(expr) => self.expr(expr),
+            Some(expr) => self.kept(expr),
             None => Err(Fault::wrong("`cycle` needs something to go through")),
         }
     }
@@ -162,13 +162,13 @@ impl<'t> Renderer<'t> {
             };
             *cycle.value.lock().unwrap_or_else(PoisonError::into_inner) = next.clone();
             let silent = self.tree.cycles.get(cycle.tag).is_some_and(|tag| tag.silent);
-            return if silent { Ok(()) } else { self.write_value(&next) };
+            return if silent { Ok(()) } else { self.write_value(&next.now()) };
         }
         if let Some(name) = tag.name {
             let cycle = Cycle { tag: index, value: Mutex::new(value.clone()) };
             self.assign_raw(name, Data::Cycle(Arc::new(cycle)).into());
         }
-        if tag.silent { Ok(()) } else { self.write_value(&value) }
+        if tag.silent { Ok(()) } else { self.write_value(&value.now()) }
     }
 
     pub(super) fn widthratio_tag(&mut self, tag: &'t WidthRatio) -> Outcome<()> {

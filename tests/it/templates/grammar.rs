@@ -372,7 +372,8 @@ impl<'r> Generator<'r> {
                 text + &self.tag("endfor")
             }
             6..=7 => {
-                let (name, expr) = (self.random.pick(&["a", "b", "c"]), self.expr(2));
+                let name = self.random.pick(&["a", "b", "c"]);
+                let expr = if self.random.one_in(5) { "forloop.Counter".to_owned() } else { self.expr(2) };
                 self.tag(&format!("set {name} = {expr}"))
             }
             8 => {
@@ -393,7 +394,13 @@ impl<'r> Generator<'r> {
             }
             13 => self.tag("spaceless") + &self.body(depth) + " <a> <b>\n</b> </a>" + &self.tag("endspaceless"),
             14 => {
-                let watched = if self.random.one_in(2) { self.expr(1) } else { String::new() };
+                let watched = match self.random.below(4) {
+                    0 => {
+                        self.random.pick(&["forloop.Counter", "forloop.First", "forloop.Last x", "a", "b c"]).to_owned()
+                    }
+                    1 => self.expr(1),
+                    _ => String::new(),
+                };
                 let mut text = self.tag(&format!("ifchanged {watched}")) + &self.body(depth);
                 if self.random.one_in(2) {
                     text += &self.tag("else");
