@@ -5,5 +5,7 @@ mod cases;
 mod corpus;
 mod differential;
 mod errors;
+mod found;
 mod grammar;
 mod limits;
+mod words;
