@@ -140,7 +140,7 @@ fn signed_exponent(exponent: i32) -> String {
 }
 
 fn general(value: f64, precision: Option<usize>, letter: u8) -> String {
-    let letter = letter - b'g' + b'e';
+    let letter = if letter == b'G' { b'E' } else { b'e' };
     let (text, shortest) = match precision {
         None => (format!("{value:e}"), true),
         Some(p) => {

@@ -110,9 +110,7 @@ fn number(name: &str, default: u64) -> u64 {
 fn run(gopath: &Path, name: &str, dialect: Dialect) {
     let mut peer = match Peer::build(gopath, name) {
         Ok(peer) => peer,
-        Err(reason) if std::env::var_os("LXD_IMAGE_REQUIRE_PEERS").is_some_and(|value| value == "1") => {
-            panic!("no peer to compare with: {reason}")
-        }
+        Err(reason) if required() => panic!("no peer to compare with: {reason}"),
         Err(reason) => return println!("skipped: no pongo2 to compare with: {reason}"),
     };
     let seed = number("LXD_IMAGE_DIFFERENTIAL_SEED", 1);
@@ -141,6 +139,39 @@ fn run(gopath: &Path, name: &str, dialect: Dialect) {
     }
     println!("{dialect:?}: {rounds} rounds, {outputs} with output, {differences} differences");
     assert_eq!(differences, 0);
+}
+
+/// Every verb with every flag on every type, which random templates take long to come by.
+#[test]
+fn differential_every_verb_prints_every_value_as_go_prints_it() {
+    let mut peer = match Peer::build(Path::new("/usr/share/gocode"), "pongo2-verbs") {
+        Ok(peer) => peer,
+        Err(reason) if required() => panic!("no peer to compare with: {reason}"),
+        Err(reason) => return println!("skipped: no pongo2 to compare with: {reason}"),
+    };
+    let values =
+        "i0 i5 im3 big f0 f25 fm fbig fint s se sp su sh nl t f nil l li lm lol m me mm bytes trigger devices s.0";
+    let context = context();
+    let mut differences = 0;
+    for verb in "s d v q x X f F e E g G t c U o O b T z é".split(' ') {
+        for flags in ["", "#", "0", "+", "-", " ", "#+", "+0", "-0", "# ", "#0"] {
+            for size in ["", "9", ".0", ".3", "9.2", ".25", "*", ".*"] {
+                let show = |value: &str| format!("{{{{ {value}|stringformat:\"%{flags}{size}{verb}\" }}}}\n");
+                let template: String = values.split(' ').map(show).collect();
+                let theirs = peer.answer(template.as_bytes(), &context);
+                let ours = Answer::ours(template.as_bytes(), Dialect::Lxd, &context);
+                if !ours.fits(&theirs) {
+                    differences += 1;
+                    println!("%{flags}{size}{verb}\n  theirs: {}\n  ours:   {}", theirs.shown(), ours.shown());
+                }
+            }
+        }
+    }
+    assert_eq!(differences, 0);
+}
+
+fn required() -> bool {
+    std::env::var_os("LXD_IMAGE_REQUIRE_PEERS").is_some_and(|value| value == "1")
 }
 
 #[test]
