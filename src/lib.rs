@@ -8,8 +8,9 @@ mod limits;
 pub mod metadata;
 mod progress;
 mod rooted;
+pub mod templates;
 
-pub use error::{Error, ErrorKind, Result, Shown};
+pub use error::{Error, ErrorKind, Result, Shown, TemplatePlace, TemplateStage};
 pub use fingerprint::{Fingerprint, Hasher, Prefix, VerifyingReader};
 pub use limits::Limits;
 pub use metadata::{Architecture, Metadata, TemplateRule};

@@ -2,3 +2,4 @@
 //! Test names are sentences; the rows of the hostile corpus are named where they are covered.
 
 mod metadata;
+mod templates;
