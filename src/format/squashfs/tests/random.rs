@@ -37,7 +37,10 @@ fn member() -> impl Strategy<Value = Member> {
     ]
 }
 
-fn attributes() -> impl Strategy<Value = (u32, u32, u32, u32, Vec<(Vec<u8>, Vec<u8>)>)> {
+/// Mode, owner, group, time and extended attributes.
+type Attributes = (u32, u32, u32, u32, Vec<(Vec<u8>, Vec<u8>)>);
+
+fn attributes() -> impl Strategy<Value = Attributes> {
     let name = (prop::sample::select(&["user.", "trusted.", "security."][..]), "[a-z]{1,20}");
     let pair = (name.prop_map(|(space, name)| format!("{space}{name}").into_bytes()), any::<Vec<u8>>());
     let xattrs = prop::collection::btree_map(pair.0, pair.1, 0..3).prop_map(|map| map.into_iter().collect());
