@@ -74,7 +74,9 @@ proptest! {
         stored in any::<bool>(),
     ) {
         let compressions = compressions();
-        prop_assume!(!compressions.is_empty());
+        if compressions.is_empty() {
+            return Ok(());
+        }
         let compression = compressions[which % compressions.len()];
         let options = WriteOptions { block_size: 4096, tails, threads, stored, ..WriteOptions::new(compression) };
         let mut writer = Writer::new(Cursor::new(Vec::new()), options).unwrap();
