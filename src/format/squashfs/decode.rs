@@ -18,39 +18,38 @@ enum Codec {
     Zstd(zstd::bulk::Decompressor<'static>),
     #[cfg(feature = "lz4")]
     Lz4,
+    #[cfg(not(any(feature = "gzip", feature = "xz", feature = "zstd", feature = "lz4")))]
+    #[allow(dead_code, reason = "without codecs there is no decoder, but its type")]
+    None,
 }
 
 impl Decoder {
     /// A decoder that allocates at most `memory` bytes for a dictionary, where the codec has one.
-    #[cfg_attr(not(feature = "xz"), allow(unused_variables, reason = "only xz has a dictionary of its own"))]
+    #[allow(unused_variables, reason = "what is needed depends on the codecs that are compiled in")]
     pub(super) fn new(compression: SquashFsCompression, memory: u64) -> Result<Self> {
         let codec = match compression {
             #[cfg(feature = "gzip")]
-            SquashFsCompression::Gzip => Codec::Gzip(Box::new(flate2::Decompress::new(true))),
+            SquashFsCompression::Gzip => Ok(Codec::Gzip(Box::new(flate2::Decompress::new(true)))),
             #[cfg(feature = "xz")]
-            SquashFsCompression::Xz => Codec::Xz { memory },
+            SquashFsCompression::Xz => Ok(Codec::Xz { memory }),
             #[cfg(feature = "zstd")]
-            SquashFsCompression::Zstd => Codec::Zstd(
-                zstd::bulk::Decompressor::new()
-                    .map_err(|source| Error::io("the zstd decoder can't be made", source))?,
-            ),
+            SquashFsCompression::Zstd => zstd::bulk::Decompressor::new()
+                .map(Codec::Zstd)
+                .map_err(|source| Error::io("the zstd decoder can't be made", source)),
             #[cfg(feature = "lz4")]
-            SquashFsCompression::Lz4 => Codec::Lz4,
+            SquashFsCompression::Lz4 => Ok(Codec::Lz4),
             SquashFsCompression::Lzma | SquashFsCompression::Lzo => {
-                return Err(Error::unsupported(format!("SquashFS compressed with {} is not read", compression.name())));
+                Err(Error::unsupported(format!("SquashFS compressed with {} is not read", compression.name())))
             }
             #[cfg(not(all(feature = "gzip", feature = "xz", feature = "zstd", feature = "lz4")))]
-            other => return Err(disabled(other)),
+            other => Err(disabled(other)),
         };
-        Ok(Self { codec })
+        codec.map(|codec| Self { codec })
     }
 
     /// Decodes all of `input` into `output` and returns how many bytes that gave. More than
     /// `output` holds, less than a whole stream, and anything that does not decode is `Malformed`.
-    #[cfg_attr(
-        not(any(feature = "gzip", feature = "xz", feature = "zstd", feature = "lz4")),
-        allow(unused_variables, reason = "there is no decoder")
-    )]
+    #[allow(unused_variables, reason = "what is needed depends on the codecs that are compiled in")]
     pub(super) fn decode(&mut self, input: &[u8], output: &mut [u8]) -> Result<usize> {
         match self.codec {
             #[cfg(feature = "gzip")]
@@ -72,6 +71,8 @@ impl Decoder {
             Codec::Lz4 => {
                 lz4_flex::block::decompress_into(input, output).map_err(|source| broken("lz4").with_source(source))
             }
+            #[cfg(not(any(feature = "gzip", feature = "xz", feature = "zstd", feature = "lz4")))]
+            Codec::None => Err(Error::unsupported("no codec is compiled in")),
         }
     }
 }

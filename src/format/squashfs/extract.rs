@@ -209,13 +209,15 @@ struct Producer<'a, S, T, F> {
     fragment: Option<u32>,
     /// The last fragment block that was looked up.
     found: Option<(u32, StoredBlock)>,
+    /// Sizes of all files so far, holes included.
+    logical: u64,
     stats: Stats,
 }
 
 impl<'a, S: ReadAt, T: FileTarget, F: FnMut(Vec<Work<T>>) -> Result<()>> Producer<'a, S, T, F> {
     fn new(shared: &'a Shared<'a, S, T>, hand_over: F) -> Self {
         let stats = Stats::default();
-        Self { shared, hand_over, batch: Vec::new(), batch_bytes: 0, fragment: None, found: None, stats }
+        Self { shared, hand_over, batch: Vec::new(), batch_bytes: 0, fragment: None, found: None, logical: 0, stats }
     }
 
     fn run<K: Sink<Target = T>>(mut self, sink: &mut K) -> Result<Stats> {
@@ -247,6 +249,11 @@ impl<'a, S: ReadAt, T: FileTarget, F: FnMut(Vec<Work<T>>) -> Result<()>> Produce
 
     fn queue_file(&mut self, job: &Arc<Job<T>>, data: &FileData) -> Result<()> {
         let reader = self.shared.reader;
+        // Holes write nothing, but each is a step: one inode under many names must not add up.
+        self.logical = self.logical.saturating_add(data.size());
+        if self.logical > reader.limits.file_size {
+            return Err(Error::limit("file_size", reader.limits.file_size, "the size of all files together"));
+        }
         let mut pieces = Pieces::new(reader, data);
         let mut parts = Vec::new();
         while let Some(piece) = pieces.next(reader)? {

@@ -4,6 +4,7 @@
 mod data;
 mod decode;
 mod directory;
+#[allow(dead_code, reason = "taken up by unpack")]
 mod extract;
 mod fields;
 mod fragments;
@@ -16,10 +17,12 @@ mod source;
 mod superblock;
 mod tables;
 mod walk;
+#[allow(dead_code, reason = "taken up by pack and convert")]
 mod write;
 mod xattr;
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed test tells by panicking")]
 mod tests;
 
 pub(crate) use extract::{FileTarget, Sink, extract};

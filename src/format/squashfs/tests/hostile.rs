@@ -320,7 +320,7 @@ fn extended_attributes_out_of_range_are_malformed() {
     good().unwrap().set((pair + 8, 4), 1 << 20).gives("a long value", &[ErrorKind::LimitExceeded]);
     good().unwrap().set((pair + 8, 4), 5000).gives("a value over the table", BAD);
     let table = usize::try_from(image.get(XATTR_TABLE)).unwrap();
-    for count in [0, 65, u64::from(u32::MAX)] {
+    for count in [0, 600, u64::from(u32::MAX)] {
         good().unwrap().set((table + 8, 4), count).gives("sets", BAD);
     }
     for start in [0, u64::MAX, image.get(USED)] {
@@ -361,5 +361,38 @@ fn a_cancelled_call_stops() {
         let monitor = Monitor::none().with_cancel(cancel.clone());
         let error = extract(&reader, &mut Nowhere, threads, &monitor).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Cancelled);
+    }
+}
+
+#[test]
+fn a_codec_that_is_compiled_out_is_named() {
+    use super::super::superblock::{SquashFsCompression as Compression, Superblock};
+    for compression in [Compression::Gzip, Compression::Xz, Compression::Zstd, Compression::Lz4] {
+        let superblock = Superblock {
+            inodes: 1,
+            mkfs_time: 0,
+            block_size: BLOCK,
+            fragments: 0,
+            compression,
+            flags: 0,
+            ids: 1,
+            root: 0,
+            bytes_used: 4096,
+            id_table: 300,
+            xattr_table: None,
+            inode_table: 96,
+            directory_table: 200,
+            fragment_table: None,
+            export_table: None,
+        };
+        let mut image = superblock.encode().to_vec();
+        image.resize(4096, 0);
+        let error = Reader::open(image, &Limits::default()).err().unwrap();
+        if compressions().contains(&compression) {
+            assert_eq!(error.kind(), ErrorKind::Malformed);
+        } else {
+            assert_eq!(error.kind(), ErrorKind::FeatureDisabled);
+            assert!(error.message().contains(compression.name()), "{error}");
+        }
     }
 }

@@ -155,8 +155,8 @@ fn with_tree(name: &str, lines: &[&'static str]) {
     }
 }
 
-#[cfg(feature = "gzip")]
 #[test]
+#[cfg_attr(not(feature = "gzip"), ignore = "needs the feature gzip")]
 fn every_way_to_lay_out_an_image_unpacks_as_unsquashfs_does() {
     with_tree(
         "layouts",
@@ -178,8 +178,8 @@ fn every_way_to_lay_out_an_image_unpacks_as_unsquashfs_does() {
     );
 }
 
-#[cfg(feature = "xz")]
 #[test]
+#[cfg_attr(not(feature = "xz"), ignore = "needs the feature xz")]
 fn xz_images_unpack_as_unsquashfs_does_with_and_without_branch_filters() {
     with_tree(
         "xz",
@@ -187,20 +187,20 @@ fn xz_images_unpack_as_unsquashfs_does_with_and_without_branch_filters() {
     );
 }
 
-#[cfg(feature = "zstd")]
 #[test]
+#[cfg_attr(not(feature = "zstd"), ignore = "needs the feature zstd")]
 fn zstd_images_unpack_as_unsquashfs_does() {
     with_tree("zstd", &["-comp zstd", "-comp zstd -Xcompression-level 1 -b 1M"]);
 }
 
-#[cfg(feature = "lz4")]
 #[test]
+#[cfg_attr(not(feature = "lz4"), ignore = "needs the feature lz4")]
 fn lz4_images_unpack_as_unsquashfs_does() {
     with_tree("lz4", &["-comp lz4", "-comp lz4 -Xhc -b 4096"]);
 }
 
-#[cfg(feature = "gzip")]
 #[test]
+#[cfg_attr(not(feature = "gzip"), ignore = "needs the feature gzip")]
 fn an_image_of_squashfs_tools_ng_unpacks_as_unsquashfs_does() {
     if !have(&["tar2sqfs", "unsquashfs", "tar"]) {
         return;

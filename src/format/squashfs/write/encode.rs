@@ -25,34 +25,30 @@ enum Codec {
 
 impl Encoder {
     /// An encoder for blocks of at most `block` bytes.
-    #[cfg_attr(
-        not(any(feature = "gzip", feature = "xz", feature = "zstd", feature = "lz4")),
-        allow(unused_variables, reason = "there is no codec")
-    )]
+    #[allow(unused_variables, reason = "what is needed depends on the codecs that are compiled in")]
     pub(super) fn new(compression: SquashFsCompression, level: Option<u32>, block: u32) -> Result<Self> {
         let level = checked_level(compression, level)?;
         let codec = match compression {
             #[cfg(feature = "gzip")]
             SquashFsCompression::Gzip => {
-                Codec::Gzip(Box::new(flate2::Compress::new(flate2::Compression::new(level), true)))
+                Ok(Codec::Gzip(Box::new(flate2::Compress::new(flate2::Compression::new(level), true))))
             }
             #[cfg(feature = "xz")]
-            SquashFsCompression::Xz => Codec::Xz { level, dictionary: block },
+            SquashFsCompression::Xz => Ok(Codec::Xz { level, dictionary: block }),
             #[cfg(feature = "zstd")]
-            SquashFsCompression::Zstd => Codec::Zstd(
-                // At most 22.
-                zstd::bulk::Compressor::new(level as i32)
-                    .map_err(|source| Error::io("the zstd encoder can't be made", source))?,
-            ),
+            // At most 22.
+            SquashFsCompression::Zstd => zstd::bulk::Compressor::new(level as i32)
+                .map(Codec::Zstd)
+                .map_err(|source| Error::io("the zstd encoder can't be made", source)),
             #[cfg(feature = "lz4")]
-            SquashFsCompression::Lz4 => Codec::Lz4,
+            SquashFsCompression::Lz4 => Ok(Codec::Lz4),
             SquashFsCompression::Lzma | SquashFsCompression::Lzo => {
-                return Err(Error::unsupported(format!("SquashFS is not written with {}", compression.name())));
+                Err(Error::unsupported(format!("SquashFS is not written with {}", compression.name())))
             }
             #[cfg(not(all(feature = "gzip", feature = "xz", feature = "zstd", feature = "lz4")))]
-            other => return Err(super::super::decode::disabled(other)),
+            other => Err(super::super::decode::disabled(other)),
         };
-        Ok(Self { codec, buffer: Vec::new() })
+        codec.map(|codec| Self { codec, buffer: Vec::new() })
     }
 
     /// This encoder, or in its place one that keeps every block as it is.
@@ -81,15 +77,13 @@ impl Encoder {
     }
 
     /// The compressed form of `plain`, or none if that is not shorter.
-    #[cfg_attr(
-        not(any(feature = "gzip", feature = "xz", feature = "zstd", feature = "lz4")),
-        allow(unused_variables, reason = "there is no codec")
-    )]
+    #[allow(unused_variables, reason = "what is needed depends on the codecs that are compiled in")]
     pub(super) fn encode(&mut self, plain: &[u8]) -> Result<Option<&[u8]>> {
         // One byte less than the plain block: what does not fit is not shorter.
         let most = plain.len().saturating_sub(1);
-        let length = match self.codec {
-            Codec::Store => return Ok(None),
+        let length: usize = match self.codec {
+            // Never shorter.
+            Codec::Store => usize::MAX,
             #[cfg(feature = "gzip")]
             Codec::Gzip(ref mut stream) => {
                 self.buffer.resize(most, 0);
