@@ -8,8 +8,8 @@ use super::codec::{self, Codec};
 use super::detect::{self, Container};
 use super::entry::EntryKind;
 use super::input::{Input, InputReader, Source};
-use super::squashed::find_in_squashfs;
 use super::layout::{Layout, Place, Role};
+use super::squashed::find_in_squashfs;
 use super::tar::TarReader;
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
@@ -107,8 +107,11 @@ impl Image {
             Some(second) => {
                 let second_is = named(&second)?;
                 let in_order = detect::first_is_metadata((&first, first_is), (&second, second_is), limits)?;
-                let (metadata, rootfs) =
-                    if in_order { ((first, first_is), (second, second_is)) } else { ((second, second_is), (first, first_is)) };
+                let (metadata, rootfs) = if in_order {
+                    ((first, first_is), (second, second_is))
+                } else {
+                    ((second, second_is), (first, first_is))
+                };
                 vec![
                     Part { input: metadata.0, container: metadata.1, role: Role::Metadata },
                     Part { input: rootfs.0, container: rootfs.1, role: Role::Rootfs },
@@ -142,7 +145,8 @@ impl Image {
     /// too far behind.
     pub fn metadata(&self) -> Result<Metadata> {
         let bytes = self.metadata_bytes()?;
-        Metadata::parse(&bytes, &self.limits).map_err(|error| self.parts[0].name_error(error.in_entry(b"metadata.yaml")))
+        Metadata::parse(&bytes, &self.limits)
+            .map_err(|error| self.parts[0].name_error(error.in_entry(b"metadata.yaml")))
     }
 
     /// The bytes of `metadata.yaml`, as they stand in the archive.
@@ -265,7 +269,12 @@ impl<R: Read> Read for Metered<R> {
         let count = self.inner.read(buffer)?;
         self.decoded = self.decoded.saturating_add(count as u64);
         if self.decoded > self.most {
-            return Err(Error::limit("ratio", self.ratio, "what the image decodes to, while looking for its metadata,").into());
+            return Err(Error::limit(
+                "ratio",
+                self.ratio,
+                "what the image decodes to, while looking for its metadata,",
+            )
+            .into());
         }
         Ok(count)
     }

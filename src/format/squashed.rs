@@ -80,8 +80,7 @@ fn hash(file: &File, flow: &Flow<'_>, hasher: &mut Hasher) -> Result<()> {
 /// What changes when a file's bytes do: its size and times.
 fn identity(file: &File) -> Result<(i64, i64, u64, i64, u64)> {
     let stat = fs::fstat(file).map_err(|error| Error::io("the image can't be read", error))?;
-    let nanoseconds = |value| u64::try_from(value).unwrap_or(0);
-    Ok((stat.st_size, stat.st_mtime, nanoseconds(stat.st_mtime_nsec), stat.st_ctime, nanoseconds(stat.st_ctime_nsec)))
+    Ok((stat.st_size, stat.st_mtime, stat.st_mtime_nsec, stat.st_ctime, stat.st_ctime_nsec))
 }
 
 /// Takes a visitor through a SquashFS, member by member.
@@ -91,7 +90,8 @@ pub(super) fn visit_squashfs(
     hasher: &mut Hasher,
     visitor: &mut impl Visitor,
 ) -> Result<LayoutSummary> {
-    let spool = Dir::open(&std::env::temp_dir()).map_err(|error| Error::io("the temporary directory can't be opened", error))?;
+    let spool = Dir::open(&std::env::temp_dir())
+        .map_err(|error| Error::io("the temporary directory can't be opened", error))?;
     let file = file_of(part, &spool)?;
     let reader = Reader::open(&file, flow.limits)?;
     hashing(&file, flow, hasher, || {
@@ -207,8 +207,9 @@ pub(super) fn find_in_squashfs(
     limits: &Limits,
 ) -> Result<Option<Vec<u8>>> {
     let Some(file) = part.input.as_file() else {
-        return Err(Error::invalid("a SquashFS can't be looked into while it is a stream")
-            .with_hint("save it to a file first"));
+        return Err(
+            Error::invalid("a SquashFS can't be looked into while it is a stream").with_hint("save it to a file first")
+        );
     };
     let reader = Reader::open(file, limits)?;
     let node = match reader.find(path) {
@@ -249,11 +250,14 @@ pub(super) fn unpack_squashfs(
     })
 }
 
+/// The content of a small file, shared with the thread that fills it.
+type SmallContent = Arc<Mutex<Vec<u8>>>;
+
 /// Places members, and keeps the small files that are written only once they are whole.
 struct TreeSink<'w, 'a, 'scope> {
     layout: Layout,
     limits: &'w Limits,
-    small: Vec<(Entry, Place, Arc<Mutex<Vec<u8>>>)>,
+    small: Vec<(Entry, Place, SmallContent)>,
     disk: Option<(Entry, u64)>,
     writer: &'w mut TreeWriter<'a, 'scope>,
 }
@@ -271,7 +275,8 @@ impl TreeSink<'_, '_, '_> {
             }
         }
         if let Some((entry, size)) = self.disk {
-            let file = self.writer.dir.open_file(b"rootfs.img").map_err(|error| Error::io("the disk can't be read", error))?;
+            let file =
+                self.writer.dir.open_file(b"rootfs.img").map_err(|error| Error::io("the disk can't be read", error))?;
             let mut head = Vec::new();
             std::io::Read::read_to_end(&mut std::io::Read::take(file, HEAD_BYTES as u64), &mut head)
                 .map_err(|error| Error::io("the disk can't be read", error))?;
@@ -315,7 +320,7 @@ impl Sink for TreeSink<'_, '_, '_> {
 
 enum Target {
     Direct(DirectFile),
-    Small(Arc<Mutex<Vec<u8>>>),
+    Small(SmallContent),
 }
 
 impl FileTarget for Target {
@@ -324,7 +329,9 @@ impl FileTarget for Target {
             Self::Direct(file) => file.write_at(bytes, offset),
             Self::Small(content) => {
                 let mut content = content.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(place) = usize::try_from(offset).ok().and_then(|start| content.get_mut(start..start + bytes.len())) {
+                if let Some(place) =
+                    usize::try_from(offset).ok().and_then(|start| content.get_mut(start..start + bytes.len()))
+                {
                     place.copy_from_slice(bytes);
                 }
                 Ok(())

@@ -179,11 +179,8 @@ impl Image {
             dir.make_dir(b"rootfs", 0o700).and_then(|()| dir.child(b"rootfs"))
         };
         let root = root.map_err(|error| Error::io("the root directory can't be made", error))?;
-        let policy = Policy {
-            skip_devices: options.skip_devices,
-            all_xattrs: options.all_xattrs,
-            ids: options.ids.clone(),
-        };
+        let policy =
+            Policy { skip_devices: options.skip_devices, all_xattrs: options.all_xattrs, ids: options.ids.clone() };
         let flow = Flow {
             limits: &self.limits,
             monitor: &options.monitor,
@@ -234,7 +231,8 @@ impl Image {
             .map_err(|error| self.parts[0].name_error(error.in_entry(b"metadata.yaml")))?;
         let image_type = if summary.disk { ImageType::VirtualMachine } else { ImageType::Container };
         if summary.disk && !options.rootfs_only {
-            dir.remove_dir(b"rootfs").map_err(|error| Error::io("the unused root directory can't be removed", error))?;
+            dir.remove_dir(b"rootfs")
+                .map_err(|error| Error::io("the unused root directory can't be removed", error))?;
         }
         Ok(Staged::new(place, hasher.finish(), image_type, metadata, report))
     }
@@ -246,7 +244,7 @@ fn commit(staged: Staged<Verified>, destination: &Path, options: &UnpackOptions)
     let (fingerprint, image_type) = (staged.fingerprint(), staged.image_type());
     let (metadata, report) = (staged.metadata().clone(), staged.report().clone());
     // A root file system brings its own mode for its top.
-    let path = staged.commit_bytes(&name, options.rootfs_only).map_err(|(error, _)| error)?;
+    let path = staged.commit_bytes(&name, options.rootfs_only)?;
     Ok(Unpacked { path, fingerprint, image_type, metadata, report })
 }
 
@@ -313,9 +311,12 @@ impl Visitor for TreeWriter<'_, '_> {
             }
             _ => {}
         }
-        let templates =
-            self.dir.child(b"templates").map_err(|error| Error::io("the templates' directory can't be opened", error))?;
-        fs::fchmod(templates.as_fd(), fs::Mode::from_raw_mode(0o755)).map_err(|error| Error::io("a mode can't be set", error))?;
+        let templates = self
+            .dir
+            .child(b"templates")
+            .map_err(|error| Error::io("the templates' directory can't be opened", error))?;
+        fs::fchmod(templates.as_fd(), fs::Mode::from_raw_mode(0o755))
+            .map_err(|error| Error::io("a mode can't be set", error))?;
         self.write_small(&templates, name, content)
     }
 

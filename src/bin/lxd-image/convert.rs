@@ -65,8 +65,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         options = options.threads(threads);
     }
     let to_stream = out == Path::new("-");
-    let written =
-        if to_stream { image.convert_to(std::io::stdout(), &options) } else { image.convert(out, &options) };
+    let written = if to_stream { image.convert_to(std::io::stdout(), &options) } else { image.convert(out, &options) };
     drop(shown);
     report(&written?, to_stream, session)
 }

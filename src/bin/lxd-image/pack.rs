@@ -81,11 +81,8 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     }
     let rootfs = Rootfs::open(&arguments.rootfs)?;
     let to_stream = arguments.out == Path::new("-");
-    let written = if to_stream {
-        pack_to(&rootfs, std::io::stdout(), &options)
-    } else {
-        pack(&rootfs, &arguments.out, &options)
-    };
+    let written =
+        if to_stream { pack_to(&rootfs, std::io::stdout(), &options) } else { pack(&rootfs, &arguments.out, &options) };
     drop(shown);
     report(&written?, to_stream, session)
 }

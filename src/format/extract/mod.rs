@@ -154,7 +154,11 @@ impl<'scope> Extractor<'scope> {
         let (target_parent, target_name) = split_last(target);
         let from = self.walk.look_up(target_parent, target)?;
         let stat = from.stat(target_name).map_err(|error| {
-            if is(&error, Errno::NOENT) { namespace::link_before_target(target) } else { Error::io("a hard link's target can't be read", error) }
+            if is(&error, Errno::NOENT) {
+                namespace::link_before_target(target)
+            } else {
+                Error::io("a hard link's target can't be read", error)
+            }
         })?;
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             return Err(namespace::link_to_directory());

@@ -73,13 +73,18 @@ enum Root {
 /// The file whose bytes are coming.
 enum Current {
     Tar,
-    SquashFs(squashfs::PendingFile),
+    SquashFs(Box<squashfs::PendingFile>),
     Disk,
 }
 
 impl ImageWriter {
     /// Writes a unified image to a stream.
-    pub(super) fn to_stream(out: impl Write + Send + 'static, compression: Compression, threads: usize, limits: &Limits) -> Result<Self> {
+    pub(super) fn to_stream(
+        out: impl Write + Send + 'static,
+        compression: Compression,
+        threads: usize,
+        limits: &Limits,
+    ) -> Result<Self> {
         let sink = Sink::start(out, compression, threads, Hasher::new())?;
         Ok(Self::new(sink, None, Root::Unified, None, limits))
     }
@@ -107,7 +112,13 @@ impl ImageWriter {
         Ok(Self::new(sink, Some(meta_file), root, root_file, limits))
     }
 
-    fn new(sink: Sink, meta_file: Option<StagedFile>, root: Root, root_file: Option<StagedFile>, limits: &Limits) -> Self {
+    fn new(
+        sink: Sink,
+        meta_file: Option<StagedFile>,
+        root: Root,
+        root_file: Option<StagedFile>,
+        limits: &Limits,
+    ) -> Self {
         Self {
             meta: TarWriter::new(sink),
             meta_file,
@@ -186,7 +197,8 @@ impl ImageWriter {
         let Root::NotBegun(target, compression, threads) = std::mem::replace(&mut self.root, Root::Done) else {
             return Ok(());
         };
-        let file = self.root_file.as_ref().ok_or_else(|| Error::invalid("a split image needs a second file"))?.handle()?;
+        let file =
+            self.root_file.as_ref().ok_or_else(|| Error::invalid("a split image needs a second file"))?.handle()?;
         self.root = match target {
             RootTarget::Tar => Root::Split(TarWriter::new(Sink::start(file, compression, threads, Hasher::new())?)),
             RootTarget::SquashFs(options) => Root::SquashFs(Box::new(squashfs::Writer::new(file, options)?)),
@@ -240,7 +252,7 @@ impl Visitor for ImageWriter {
             }
             Root::SquashFs(writer) => {
                 if is_file {
-                    self.current = Some(Current::SquashFs(writer.begin_pending(entry)?));
+                    self.current = Some(Current::SquashFs(Box::new(writer.begin_pending(entry)?)));
                 } else {
                     writer.push(entry)?;
                 }
@@ -263,7 +275,8 @@ impl Visitor for ImageWriter {
                 self.current = Some(Current::Tar);
             }
             Root::NotBegun(..) => {
-                let file = self.root_file.as_ref().ok_or_else(|| Error::invalid("a split image needs a second file"))?;
+                let file =
+                    self.root_file.as_ref().ok_or_else(|| Error::invalid("a split image needs a second file"))?;
                 self.root = Root::Disk(DiskFile::new(file.handle()?, size));
                 self.current = Some(Current::Disk);
             }
@@ -278,7 +291,7 @@ impl Visitor for ImageWriter {
 
     fn end(&mut self) -> Result<()> {
         match (self.current.take(), &mut self.root) {
-            (Some(Current::SquashFs(file)), Root::SquashFs(writer)) => writer.end_pending(file),
+            (Some(Current::SquashFs(file)), Root::SquashFs(writer)) => writer.end_pending(*file),
             _ => Ok(()),
         }
     }
@@ -299,7 +312,7 @@ impl ImageWriter {
     pub(super) fn write_data(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
         if let (Some(Current::SquashFs(_)), Root::SquashFs(writer)) = (&self.current, &mut self.root) {
             let Some(Current::SquashFs(file)) = self.current.take() else { return Ok(()) };
-            self.current = Some(Current::SquashFs(writer.write_pending(file, offset, bytes)?));
+            self.current = Some(Current::SquashFs(Box::new(writer.write_pending(*file, offset, bytes)?)));
             return Ok(());
         }
         match (&mut self.current, &mut self.root) {

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use super::archive::{DEFAULT_CODEC, ImageWriter, RootTarget, Written, time_of};
 use super::tree::TreeReader;
 use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::Hasher;
 use crate::format::codec::{Codec, Compression};
 use crate::format::drive::{Visitor, drive_disk};
 use crate::format::entry::{Entry, EntryKind, Timestamp};
@@ -17,7 +18,6 @@ use crate::format::input::Input;
 use crate::format::pipeline::Flow;
 use crate::format::squashfs;
 use crate::format::unpack::default_threads;
-use crate::fingerprint::Hasher;
 use crate::limits::Limits;
 use crate::metadata::Metadata;
 use crate::progress::{Monitor, Phase};
@@ -184,9 +184,16 @@ impl PackOptions {
 /// `AlreadyExists` when a file of that name is there; `Unsupported` for a disk that is no image's;
 /// `Io` naming the file of the tree; `Cancelled`. Whatever the error, nothing is left.
 pub fn pack(rootfs: &Rootfs, out: impl AsRef<Path>, options: &PackOptions) -> Result<Written> {
-    let target = root_target(options.rootfs_format, options.form, options.compression, options.threads, options.newest)?;
-    let writer =
-        ImageWriter::to_file(out.as_ref(), options.form, target, options.compression, options.threads, &options.limits)?;
+    let target =
+        root_target(options.rootfs_format, options.form, options.compression, options.threads, options.newest)?;
+    let writer = ImageWriter::to_file(
+        out.as_ref(),
+        options.form,
+        target,
+        options.compression,
+        options.threads,
+        &options.limits,
+    )?;
     write(rootfs, writer, options)
 }
 

@@ -41,7 +41,8 @@ impl StagedFile {
         }
         let staging = staging_name(&name);
         // As any program makes files: what the umask leaves.
-        let file = dir.create(&staging, 0o666).map_err(|error| Error::io("the output can't be made", error).in_file(path))?;
+        let file =
+            dir.create(&staging, 0o666).map_err(|error| Error::io("the output can't be made", error).in_file(path))?;
         Ok(Self { dir, path: path.to_path_buf(), name, staging: Some(staging), file })
     }
 
@@ -55,7 +56,9 @@ impl StagedFile {
     /// Opens what was written, for reading.
     pub(super) fn reopen(&self) -> Result<File> {
         let staging = self.staging.as_deref().unwrap_or(&self.name);
-        self.dir.open_file(staging).map_err(|error| Error::io("the output can't be read again", error).in_file(&self.path))
+        self.dir
+            .open_file(staging)
+            .map_err(|error| Error::io("the output can't be read again", error).in_file(&self.path))
     }
 
     /// Waits until the file is on the disk and gives it its name.
@@ -103,7 +106,12 @@ const BUFFERS: usize = 8;
 
 impl Sink {
     /// Compresses into `out`. What arrives there goes on in `hasher`.
-    pub(super) fn start(out: impl Write + Send + 'static, compression: Compression, threads: usize, hasher: Hasher) -> Result<Self> {
+    pub(super) fn start(
+        out: impl Write + Send + 'static,
+        compression: Compression,
+        threads: usize,
+        hasher: Hasher,
+    ) -> Result<Self> {
         let hasher = Arc::new(Mutex::new(hasher));
         let (filled, queue) = crossbeam_channel::bounded::<Vec<u8>>(BUFFERS);
         let (done, empty) = crossbeam_channel::bounded::<Vec<u8>>(BUFFERS);
