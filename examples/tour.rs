@@ -117,7 +117,10 @@ fn tour(path: &Path, rootfs: Option<&Path>) -> Result<()> {
     let rate = verified.size as f64 / started.elapsed().as_secs_f64() / 1e6;
     say(
         "6. unpack",
-        &format!("{} bytes of files, hashed, checked and written in one pass ({rate:.0} MB/s of image)", unpacked.report.bytes),
+        &format!(
+            "{} bytes of files, hashed, checked and written in one pass ({rate:.0} MB/s of image)",
+            unpacked.report.bytes
+        ),
     );
     for (what, count) in &unpacked.report.omitted {
         println!("     {count} × {what}");
@@ -141,7 +144,10 @@ fn tour(path: &Path, rootfs: Option<&Path>) -> Result<()> {
 
     println!();
     println!("Next: `cargo run --release --features cli -- inspect IMAGE` on an image of yours,");
-    println!("      `… -- unpack IMAGE DEST --fingerprint {}…`, `… -- pack ROOTFS OUT --architecture x86_64`.", fingerprint.short());
+    println!(
+        "      `… -- unpack IMAGE DEST --fingerprint {}…`, `… -- pack ROOTFS OUT --architecture x86_64`.",
+        fingerprint.short()
+    );
     std::io::stdout().flush()?;
     Ok(())
 }
