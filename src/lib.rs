@@ -1,4 +1,44 @@
-//! Read, verify, unpack, template and pack LXD and Incus images.
+//! Read, verify, unpack, template and pack LXD and Incus images: no daemon, no helper programs.
+//!
+//! An *image* is a root file system with `metadata.yaml` and optional templates, in one archive
+//! (*unified*) or two files (*split*), named by the sha256 of its bytes as stored: its *fingerprint*.
+//!
+//! ```
+//! use lxd_image::format::{Image, PackOptions, Rootfs, Source, UnpackOptions, VerifyOptions, pack};
+//! use lxd_image::Metadata;
+//!
+//! # let dir = std::env::temp_dir().join(format!("lxd-image-doc-{}", std::process::id()));
+//! # std::fs::create_dir_all(dir.join("root/etc"))?;
+//! # std::fs::write(dir.join("root/etc/hostname"), "box\n")?;
+//! // A tree becomes an image. The same tree gives the same bytes.
+//! let metadata = Metadata::new("x86_64", 1_700_000_000)?;
+//! let written = pack(&Rootfs::open(dir.join("root"))?, dir.join("box.tar.zst"), &PackOptions::new(metadata))?;
+//!
+//! // Opening looks at a few KiB; the metadata is read without unpacking anything.
+//! let image = Image::open(Source::open(dir.join("box.tar.zst"), None)?)?;
+//! assert_eq!(image.metadata()?.architecture(), "x86_64");
+//!
+//! // One pass: hashed, decoded, checked and written. Nothing is visible unless the fingerprint matches.
+//! let unpacked = image.unpack_verified(dir.join("c1"), &written.fingerprint, &UnpackOptions::new())?;
+//! assert_eq!(std::fs::read_to_string(unpacked.path.join("rootfs/etc/hostname"))?, "box\n");
+//!
+//! // Or only look: what it holds, and every rule that it breaks.
+//! assert!(image.verify(&VerifyOptions::new())?.findings.is_empty());
+//! # std::fs::remove_dir_all(&dir)?;
+//! # Ok::<(), lxd_image::Error>(())
+//! ```
+//!
+//! Input is hostile by definition: anyone can publish an image, and most hosts unpack them as
+//! root. `SECURITY.md` says what is promised; [`Limits`] holds every bound.
+//!
+//! | module | for |
+//! |---|---|
+//! | [`format`] | images as files: open, verify, unpack, pack, convert |
+//! | [`metadata`] | `metadata.yaml`, in and out |
+//! | [`templates`] | the template language, in both of its dialects |
+//!
+//! Codecs are features (`gzip`, `xz`, `zstd` by default; `bzip2`, `lz4`); one that is compiled out
+//! gives [`ErrorKind::FeatureDisabled`], and the calls stay the same.
 #![forbid(unsafe_code)]
 
 mod error;

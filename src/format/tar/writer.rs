@@ -71,7 +71,7 @@ impl<W: Write> TarWriter<W> {
         const RECORD: u64 = 20 * BLOCK as u64;
         self.pad()?;
         self.put(&[0; 2 * BLOCK])?;
-        let rest = usize::try_from(self.written.wrapping_neg() % RECORD).unwrap_or(0);
+        let rest = usize::try_from(self.written.next_multiple_of(RECORD) - self.written).unwrap_or(0);
         let zeros = [0; 20 * BLOCK];
         self.put(&zeros[..rest])?;
         Ok(self.sink)

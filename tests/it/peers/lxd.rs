@@ -5,8 +5,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use lxd_image::Fingerprint;
-use lxd_image::format::{Form, Image, ImageType, Source, UnpackOptions, VerifyOptions};
+use lxd_image::format::{
+    Codec, Compression, ConvertOptions, Form, Image, ImageType, PackOptions, Rootfs, RootfsFormat, Source, UnpackOptions,
+    VerifyOptions, differences, pack,
+};
+use lxd_image::{Fingerprint, Metadata};
 
 use super::{Lxd, listing, run, small_root};
 
@@ -89,4 +92,57 @@ fn a_real_lxd_refuses_and_verifying_finds_an_image_without_metadata() {
     run(Command::new("tar").arg("-cf").arg(&image).arg("rootfs").current_dir(lxd.work()));
     assert!(!lxd.try_lxc(&["image", "import", image.to_str().unwrap()]).status.success());
     assert!(open(&image).verify(&VerifyOptions::new()).is_err());
+}
+
+/// Packs the small root as `options` say, imports it, and starts a container of it.
+fn runs_in_lxd(lxd: &Lxd, name: &str, options: &PackOptions) {
+    let work = lxd.work();
+    let root = work.join(format!("root-{name}"));
+    super::script("mkroot.sh", &[root.as_os_str()]);
+    fs::write(root.join("etc/hostname"), "box\n").unwrap();
+    let written = pack(&Rootfs::open(&root).unwrap(), work.join(name), options).unwrap();
+    let mut import = vec!["image", "import"];
+    import.extend(written.files.iter().map(|file| file.to_str().unwrap()));
+    import.extend(["--alias", name]);
+    lxd.lxc(&import);
+    assert_eq!(lxd.fingerprint(name), written.fingerprint.to_string(), "{name}");
+    let container = format!("c-{name}");
+    lxd.lxc(&["launch", name, &container]);
+    assert_eq!(lxd.lxc(&["exec", &container, "--", "cat", "/etc/hostname"]), "box\n", "{name}");
+    lxd.lxc(&["delete", "--force", &container]);
+}
+
+#[test]
+fn a_real_lxd_imports_every_form_that_we_pack_and_starts_a_container_of_it() {
+    let Some(lxd) = Lxd::start() else { return };
+    let metadata = |text: &str| {
+        let mut metadata = Metadata::new("amd64", 1_700_000_000).unwrap();
+        metadata.properties_mut().set("description", text).unwrap();
+        PackOptions::new(metadata)
+    };
+    for codec in [Codec::None, Codec::Gzip, Codec::Bzip2, Codec::Xz, Codec::Zstd] {
+        let options = metadata(codec.name()).compression(Compression::new(codec));
+        runs_in_lxd(&lxd, &format!("unified-{codec}"), &options);
+    }
+    runs_in_lxd(&lxd, "split-tar", &metadata("split").form(Form::Split).compression(Compression::new(Codec::Xz)));
+    for codec in [Codec::Gzip, Codec::Xz, Codec::Zstd] {
+        let options = metadata(&format!("squashfs {codec}"))
+            .form(Form::Split)
+            .rootfs_format(RootfsFormat::SquashFs)
+            .compression(Compression::new(codec));
+        runs_in_lxd(&lxd, &format!("squashfs-{codec}"), &options);
+    }
+}
+
+#[test]
+fn an_image_of_a_real_lxd_is_the_same_image_in_any_form_that_we_convert_it_to() {
+    let Some(lxd) = Lxd::start() else { return };
+    let image = packed_by_tar(lxd.work());
+    let first = open(&image);
+    let split = lxd.work().join("split");
+    let written = first.convert(&split, &ConvertOptions::new().form(Form::Split)).unwrap();
+    lxd.lxc(&["image", "import", written.files[0].to_str().unwrap(), written.files[1].to_str().unwrap(), "--alias", "s"]);
+    assert_eq!(lxd.fingerprint("s"), written.fingerprint.to_string());
+    let second = Image::open(Source::open(&written.files[0], Some(&written.files[1])).unwrap()).unwrap();
+    assert_eq!(differences(&first, &second, &VerifyOptions::new()).unwrap(), []);
 }
