@@ -165,7 +165,7 @@ pub fn apply<'r>(
 ) -> Result<Applied, ApplyFailed> {
     let mut run = Run { instance, trigger, context, options, output: None, fired: 0, source_bytes: 0, shown_bytes: 0 };
     let mut applied = Applied::default();
-    let mut first = None;
+    let (mut first, mut stop) = (None, false);
     if let Some(directory) = &options.output {
         match open_output(directory) {
             Ok(dir) => run.output = Some(dir),
@@ -184,17 +184,16 @@ pub fn apply<'r>(
             Err(error) => {
                 let cancelled = error.kind() == ErrorKind::Cancelled;
                 let (template, before) = (rule.template(), written_before(&applied, options));
-                if options.keep_going && !cancelled {
-                    outcome.action = Action::Failed(copy(&error));
-                }
-                let failure = error.before(format_args!("the rule for `{path}` (template `{template}`{before})"));
-                if !options.keep_going || cancelled {
-                    return Err(ApplyFailed { error: first.unwrap_or(failure), applied });
-                }
-                first.get_or_insert(failure);
+                outcome.action = Action::Failed(copy(&error));
+                first
+                    .get_or_insert(error.before(format_args!("the rule for `{path}` (template `{template}`{before})")));
+                stop = cancelled || !options.keep_going;
             }
         }
         applied.outcomes.push(outcome);
+        if stop {
+            break;
+        }
     }
     if first.is_none()
         && let Err(error) = run.copy_metadata()

@@ -67,7 +67,8 @@ pub(super) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     const COLUMNS: &[&str] = &["template", "result", "place", "message"];
     output::show(Facts::Many(COLUMNS, rows), &session.format)?;
     if broken > 0 {
-        let message = format!("{broken} errors in the templates of this image, which has {count}");
+        let errors = if broken == 1 { "error" } else { "errors" };
+        let message = format!("{broken} {errors} in the templates of this image, which has {count}");
         return Err(Error::new(ErrorKind::Template, message).into());
     }
     Ok(())
