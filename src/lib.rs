@@ -1,4 +1,7 @@
 //! Read, verify, unpack, template and pack LXD and Incus images.
+//!
+//! What a container manager needs of it: [`format::Image`] opens, verifies and unpacks,
+//! [`templates::apply`] writes the files that an image makes anew for each instance.
 #![forbid(unsafe_code)]
 
 mod error;

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use lxd_image::templates::{Action, ApplyOptions, Dialect, Skip, Trigger};
 use lxd_image::{Error, ErrorKind, TemplateRule};
@@ -207,4 +208,26 @@ fn each_rule_has_its_own_properties_and_a_link_there_is_kept() {
     assert_eq!(site.text("run/real"), "c1 create /etc/link B\n");
     assert!(site.root("etc/link").is_symlink());
     assert_eq!(site.text("etc/c"), "c1 create /etc/c \n");
+}
+
+#[test]
+fn a_reader_sees_the_old_file_or_the_new_one_and_never_a_part() {
+    let site = Site::new();
+    let file = site.root("etc/file");
+    let (short, long) = ("short\n".to_owned(), "long ".repeat(40_000));
+    fs::write(&file, &short).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let seen = fs::read_to_string(&file).unwrap();
+                assert!(seen == short || seen == long, "{} bytes", seen.len());
+            }
+        });
+        for round in 0..200 {
+            site.template("turn.tpl", if round % 2 == 0 { &long } else { &short });
+            site.apply(&[("/etc/file", rule("turn.tpl"))], &ApplyOptions::new()).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
 }
