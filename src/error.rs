@@ -231,6 +231,12 @@ impl Error {
         self
     }
 
+    /// Puts what it happened to before the sentence.
+    pub(crate) fn before(mut self, what: impl fmt::Display) -> Self {
+        self.0.message = format!("{what}: {}", self.0.message).into();
+        self
+    }
+
     /// Where in a template it happened.
     pub(crate) fn in_template(mut self, stage: TemplateStage, position: Option<(u32, u32)>) -> Self {
         self.0.template = Some(TemplatePlace { stage, position });

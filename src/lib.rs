@@ -35,7 +35,7 @@
 //! |---|---|
 //! | [`format`] | images as files: open, verify, unpack, pack, convert |
 //! | [`metadata`] | `metadata.yaml`, in and out |
-//! | [`templates`] | the template language, in both of its dialects |
+//! | [`templates`] | the template language in both dialects; [`templates::apply`] writes what an image makes anew for each instance |
 //!
 //! Codecs are features (`gzip`, `xz`, `zstd` by default; `bzip2`, `lz4`); one that is compiled out
 //! gives [`ErrorKind::FeatureDisabled`], and the calls stay the same.

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 /// An open directory.
@@ -26,6 +26,29 @@ impl Dir {
     /// Opens the directory `name` in this one. A link is `ELOOP` or `ENOTDIR`.
     pub(crate) fn child(&self, name: &[u8]) -> io::Result<Self> {
         Ok(Self(fs::openat(&self.0, name, OPEN_DIR | OFlags::NOFOLLOW, Mode::empty())?))
+    }
+
+    /// Takes over a descriptor that the caller opened.
+    pub(crate) fn from_fd(fd: OwnedFd) -> io::Result<Self> {
+        if FileType::from_raw_mode(fs::fstat(&fd)?.st_mode) != FileType::Directory {
+            return Err(Errno::NOTDIR.into());
+        }
+        Ok(Self(fd))
+    }
+
+    /// Opens the directory at `path` as a process sees it whose root is this directory: links and `..`
+    /// are followed, and never lead out. `ENOSYS` where the kernel can't.
+    pub(crate) fn inside(&self, path: &[u8]) -> io::Result<Self> {
+        let path = if path.is_empty() { b"." } else { path };
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        for _ in 0..1_000 {
+            match fs::openat2(&self.0, path, OPEN_DIR, Mode::empty(), resolve) {
+                // Something was renamed meanwhile, so that the kernel can't tell whether `..` stayed inside.
+                Err(Errno::AGAIN) => std::thread::yield_now(),
+                opened => return Ok(Self(opened?)),
+            }
+        }
+        Err(Errno::AGAIN.into())
     }
 
     pub(crate) fn try_clone(&self) -> io::Result<Self> {
@@ -215,6 +238,15 @@ impl AsFd for Dir {
 /// Whether an error is this one of the operating system.
 pub(crate) fn is(error: &io::Error, errno: Errno) -> bool {
     error.raw_os_error() == Some(errno.raw_os_error())
+}
+
+/// Opens for reading what a handle stands for, once it is known to be a regular file.
+pub(crate) fn reopen(handle: BorrowedFd<'_>) -> io::Result<File> {
+    if FileType::from_raw_mode(fs::fstat(handle)?.st_mode) != FileType::RegularFile {
+        return Err(Errno::INVAL.into());
+    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(File::from(fs::open(proc_path(handle), flags, Mode::empty())?))
 }
 
 /// A path that leads to an open descriptor's own file, for calls that have no form for descriptors.

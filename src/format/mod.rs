@@ -18,6 +18,7 @@ mod squashed;
 mod squashfs;
 mod staged;
 mod tar;
+mod templates;
 mod unpack;
 mod verify;
 mod write;

@@ -12,11 +12,13 @@
 //! # Ok::<(), lxd_image::Error>(())
 //! ```
 
+mod apply;
 mod check;
 mod context;
 mod fault;
 mod filters;
 mod go;
+mod instance;
 mod lexer;
 mod parser;
 mod render;
@@ -26,9 +28,13 @@ mod value;
 use crate::error::{Error, ErrorKind, Result, TemplateStage};
 use crate::limits::Limits;
 
+pub use apply::{
+    Action, Applied, ApplyFailed, ApplyOptions, Change, Deferred, InstanceDir, Outcome, Skip, Target, Trigger, apply,
+};
 pub use check::Warning;
 pub use context::Context;
 use fault::{Fault, Reason};
+pub use instance::Instance;
 pub use value::Value;
 
 /// Whose templates: the two differ in a few places, listed in `TEMPLATES.md`.

@@ -11,6 +11,7 @@ mod output;
 mod pack;
 mod progress;
 mod shell;
+mod template;
 mod unpack;
 mod verify;
 
@@ -20,7 +21,7 @@ use clap::{Parser, Subcommand};
 
 use crate::options::Global;
 
-/// Read, verify, unpack and pack LXD and Incus images.
+/// Read, verify, unpack, template and pack LXD and Incus images.
 #[derive(Parser)]
 #[command(name = "lxd-image", version, propagate_version = true)]
 struct Arguments {
@@ -39,6 +40,7 @@ enum Verb {
     Pack(pack::Arguments),
     Convert(convert::Arguments),
     Diff(diff::Arguments),
+    Template(template::Arguments),
     Completions(shell::Completions),
     Man(shell::Man),
 }
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Verb::Pack(verb) => pack::run(&verb, &session),
         Verb::Convert(verb) => convert::run(&verb, &session),
         Verb::Diff(verb) => diff::run(&verb, &session),
+        Verb::Template(verb) => template::run(&verb, &session),
         Verb::Completions(verb) => shell::completions(&verb),
         Verb::Man(verb) => shell::man(&verb),
     });

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod lxd;
+mod templates;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -129,6 +130,11 @@ impl Lxd {
     /// A directory for the test's own files; the client runs there.
     pub(crate) fn work(&self) -> &Path {
         self.work.path()
+    }
+
+    /// Its own directory, where its instances lie.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// The full fingerprint of an image by its alias.

@@ -1,0 +1,113 @@
+//! `template apply`: the templates of an unpacked image, at an event in an instance's life.
+//! Prints each file and what was done, also when one of them failed.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use lxd_image::format::IdMap;
+use lxd_image::templates::{Applied, ApplyFailed, ApplyOptions, Context, InstanceDir, Trigger, apply};
+use lxd_image::{Error, Result};
+use serde_json::{Map, Value, json};
+
+use super::difference::difference;
+use super::{Peer, context};
+use crate::failure::Failure;
+use crate::options::Session;
+use crate::output::{self, Facts, Format};
+
+/// Write the files that an unpacked image's templates make at an event
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// The unpacked image: a directory with `metadata.yaml`, `templates/` and `rootfs/`
+    dest: PathBuf,
+    /// The event
+    #[arg(long, value_name = "create|copy|rename|start", value_parser = trigger)]
+    trigger: Trigger,
+    /// A JSON file with what the templates are given: container, config, devices
+    #[arg(long, value_name = "FILE.json")]
+    context: Option<PathBuf>,
+    /// Whose templates they are
+    #[arg(long, value_enum, default_value_t = Peer::Lxd)]
+    dialect: Peer,
+    /// Print what would change, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Go on with the other files when one fails
+    #[arg(long)]
+    keep_going: bool,
+    /// Shift owners, as INSIDE:OUTSIDE:COUNT, several by commas
+    #[arg(long, value_name = "MAP")]
+    map_ids: Option<IdMap>,
+    /// For a virtual machine: write `NAME.out` files for its agent into this directory
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+}
+
+fn trigger(text: &str) -> std::result::Result<Trigger, String> {
+    text.parse().map_err(|error: Error| error.message().to_owned())
+}
+
+pub(super) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
+    let context = match &arguments.context {
+        Some(path) => context::read(path)?,
+        None => Context::new(),
+    };
+    let instance = InstanceDir::open(&arguments.dest)?;
+    let metadata = instance.metadata(&session.limits)?;
+    let (monitor, _shown) = session.monitor();
+    let mut options = ApplyOptions::new()
+        .dialect(arguments.dialect.into())
+        .limits(session.limits.clone())
+        .dry_run(arguments.dry_run)
+        .keep_going(arguments.keep_going)
+        .monitor(monitor);
+    if let Some(ids) = arguments.map_ids.clone() {
+        options = options.shift_owners(move |id| ids.shift(id));
+    }
+    if let Some(output) = &arguments.output {
+        options = options.output(output);
+    }
+    let (applied, error) = match apply(&instance, metadata.templates(), arguments.trigger, &context, &options) {
+        Ok(applied) => (applied, None),
+        Err(ApplyFailed { applied, error, .. }) => (applied, Some(error.in_file(&arguments.dest))),
+    };
+    print(&applied, arguments.dry_run, session)?;
+    error.map_or(Ok(()), |error| Err(error.into()))
+}
+
+fn print(applied: &Applied, dry_run: bool, session: &Session) -> Result<()> {
+    if dry_run && session.format == Format::Table {
+        for outcome in &applied.outcomes {
+            match &outcome.change {
+                Some(change) => output::write(difference(&outcome.path, change).as_bytes())?,
+                None => session.explain(|| {
+                    let path = lxd_image::Shown(outcome.path.as_bytes());
+                    format!("{path}: {} ({})", outcome.action.name(), outcome.action)
+                }),
+            }
+        }
+        return Ok(());
+    }
+    const COLUMNS: &[&str] = &["path", "template", "done", "mode", "owner", "size", "why"];
+    let rows = applied.outcomes.iter().map(row).collect();
+    output::show(Facts::Many(COLUMNS, rows), &session.format)
+}
+
+fn row(outcome: &lxd_image::templates::Outcome) -> Map<String, Value> {
+    let mut row = Map::new();
+    row.insert("path".into(), json!(outcome.path));
+    row.insert("template".into(), json!(outcome.template));
+    row.insert("done".into(), json!(outcome.action.name()));
+    if let Some(target) = outcome.action.target() {
+        row.insert("mode".into(), json!(format!("{:04o}", target.mode)));
+        row.insert("owner".into(), json!(format!("{}:{}", target.uid, target.gid)));
+        row.insert("size".into(), json!(target.size));
+    }
+    row.insert("why".into(), json!(outcome.action.to_string()));
+    if let Some(change) = &outcome.change {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        row.insert("old".into(), json!(change.old.as_deref().map(text)));
+        row.insert("new".into(), json!(text(&change.new)));
+    }
+    row
+}

@@ -1,0 +1,84 @@
+//! `template check`: parses all templates of an image; the place and the reason of each error.
+//! Warns about what parses and is surely not meant.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use lxd_image::templates::{Template, Trigger};
+use lxd_image::{Error, ErrorKind, Result, Shown};
+use serde_json::{Map, Value, json};
+
+use super::{Peer, Templates};
+use crate::failure::Failure;
+use crate::options::Session;
+use crate::output::{self, Facts};
+
+/// Parse all templates of an image, and tell what is wrong with them
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// The image, or one file of a split image, or an unpacked image
+    image: PathBuf,
+    /// The other file of a split image
+    rootfs: Option<PathBuf>,
+    /// Whose templates they are
+    #[arg(long, value_enum, default_value_t = Peer::Lxd)]
+    dialect: Peer,
+}
+
+pub(super) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
+    let templates = Templates::read(&arguments.image, arguments.rootfs.as_deref(), session)?;
+    let mut rows = Vec::new();
+    let mut broken = 0;
+    for (name, content) in &templates.files {
+        let shown = Shown(name).to_string();
+        let parsed = Template::parse(content, arguments.dialect.into(), &session.limits);
+        match parsed {
+            Ok(template) => {
+                let warnings = template.warnings();
+                if warnings.is_empty() {
+                    rows.push(row(&shown, "ok", None, ""));
+                }
+                for warning in warnings {
+                    rows.push(row(&shown, "warning", Some((warning.line, warning.column)), warning.message));
+                }
+            }
+            Err(error) => {
+                broken += 1;
+                let place = error.template_place().and_then(|place| place.position);
+                rows.push(row(&shown, "error", place, &format!("error[{}]: {}", error.kind(), error.message())));
+            }
+        }
+        if templates.rules(name).next().is_none() {
+            rows.push(row(&shown, "warning", None, "no rule in metadata.yaml uses it"));
+        }
+    }
+    for (path, rule) in templates.metadata.templates() {
+        let shown = Shown(rule.template().as_bytes()).to_string();
+        if !templates.files.iter().any(|(name, _)| name == rule.template().as_bytes()) {
+            broken += 1;
+            rows.push(row(&shown, "error", None, &format!("the rule for `{path}` names it, and it is not there")));
+        }
+        for event in rule.when().filter(|event| event.parse::<Trigger>().is_err()) {
+            let message = format!("the rule for `{path}` waits for `{event}`, which never comes");
+            rows.push(row(&shown, "warning", None, &message));
+        }
+    }
+    let count = templates.files.len();
+    const COLUMNS: &[&str] = &["template", "result", "place", "message"];
+    output::show(Facts::Many(COLUMNS, rows), &session.format)?;
+    if broken > 0 {
+        let errors = if broken == 1 { "error" } else { "errors" };
+        let message = format!("{broken} {errors} in the templates of this image, which has {count}");
+        return Err(Error::new(ErrorKind::Template, message).into());
+    }
+    Ok(())
+}
+
+fn row(name: &str, result: &str, place: Option<(u32, u32)>, message: &str) -> Map<String, Value> {
+    let mut row = Map::new();
+    row.insert("template".into(), json!(name));
+    row.insert("result".into(), json!(result));
+    row.insert("place".into(), json!(place.map(|(line, column)| format!("{line}:{column}"))));
+    row.insert("message".into(), json!(message));
+    row
+}

@@ -1,0 +1,48 @@
+//! The difference of two texts, line by line, for `template apply --dry-run`.
+//! Lines are escaped: they come from an image, and go to a terminal.
+
+use lxd_image::Shown;
+use lxd_image::templates::Change;
+
+/// Unchanged lines that are shown around a change.
+const AROUND: usize = 3;
+
+/// What changes, in the manner of `diff -u`: one hunk from the first line that differs to the last.
+pub(super) fn difference(path: &str, change: &Change) -> String {
+    let old = change.old.as_deref().map(lines).unwrap_or_default();
+    let new = lines(&change.new);
+    let path = Shown(path.as_bytes());
+    let mut text = match change.old {
+        Some(_) => format!("--- {path}\n+++ {path}\n"),
+        None => format!("--- nothing\n+++ {path}\n"),
+    };
+    let before = old.iter().zip(&new).take_while(|(old, new)| old == new).count();
+    let room = old.len().min(new.len()) - before;
+    let after = old.iter().rev().zip(new.iter().rev()).take(room).take_while(|(old, new)| old == new).count();
+    let first = before.saturating_sub(AROUND);
+    let more = after.min(AROUND);
+    let (old_end, new_end) = (old.len() - after, new.len() - after);
+    let range = |end: usize| {
+        let count = end + more - first;
+        format!("{},{count}", if count == 0 { first } else { first + 1 })
+    };
+    text.push_str(&format!("@@ -{} +{} @@\n", range(old_end), range(new_end)));
+    let mut push = |mark: char, lines: &[&[u8]]| {
+        for line in lines {
+            let (line, ended) = line.strip_suffix(b"\n").map_or((*line, false), |line| (line, true));
+            text.push_str(&format!("{mark}{}\n", Shown(line)));
+            if !ended {
+                text.push_str("\\ No newline at end of file\n");
+            }
+        }
+    };
+    push(' ', &old[first..before]);
+    push('-', &old[before..old_end]);
+    push('+', &new[before..new_end]);
+    push(' ', &old[old_end..old_end + more]);
+    text
+}
+
+fn lines(text: &[u8]) -> Vec<&[u8]> {
+    text.split_inclusive(|&byte| byte == b'\n').collect()
+}

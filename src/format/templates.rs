@@ -1,0 +1,71 @@
+//! The templates of an image, in one pass over it, for whoever wants to look at them all.
+//! Their number and size are bounded where the image is read.
+
+use super::chunk::Chunk;
+use super::drive::Visitor;
+use super::entry::Entry;
+use super::image::Image;
+use super::layout::Role;
+use super::pipeline::Flow;
+use super::qcow2::Qcow2;
+use super::tar::SparseMap;
+use super::unpack::default_threads;
+use crate::error::Result;
+use crate::fingerprint::Hasher;
+use crate::progress::{Monitor, Phase};
+
+impl Image {
+    /// All templates: name and content, sorted by name. Reads the image, or the metadata file of a split
+    /// one, to its end.
+    ///
+    /// # Errors
+    /// Those of unpacking: a template that is no regular file, too many, too large.
+    pub fn templates(&self, monitor: &Monitor) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let flow = Flow {
+            limits: &self.limits,
+            monitor,
+            phase: Phase::Verify,
+            threads: default_threads(),
+            total: self.parts[0].input.len(),
+        };
+        let mut found = Found(Vec::new());
+        for part in self.parts.iter().filter(|part| part.role != Role::Rootfs) {
+            self.visit(part, &flow, &mut Hasher::new(), &mut found).map_err(|error| part.name_error(error))?;
+        }
+        found.0.sort();
+        Ok(found.0)
+    }
+}
+
+struct Found(Vec<(Vec<u8>, Vec<u8>)>);
+
+impl Visitor for Found {
+    fn metadata(&mut self, _: &Entry, _: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn template(&mut self, _: &Entry, name: &[u8], content: &[u8]) -> Result<()> {
+        self.0.push((name.to_vec(), content.to_vec()));
+        Ok(())
+    }
+
+    fn rootfs(&mut self, _: &Entry, _: Option<&SparseMap>) -> Result<()> {
+        Ok(())
+    }
+
+    fn disk(&mut self, _: &Entry, _: Option<&SparseMap>, _: &Qcow2) -> Result<()> {
+        Ok(())
+    }
+
+    fn data(&mut self, _: u64, _: Chunk) -> Result<()> {
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn stray(&mut self, _: &Entry) -> Result<()> {
+        Ok(())
+    }
+}

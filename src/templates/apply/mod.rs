@@ -1,0 +1,386 @@
+//! Applying templates: what LXD and Incus do to an instance's files when it is created, copied,
+//! renamed and started. Rule by rule, each file whole or as it was, and nothing outside of the root.
+
+mod instance_dir;
+mod numbers;
+mod outcome;
+mod place;
+mod trigger;
+mod write;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use self::numbers::Wanted;
+use self::place::{Made, Place};
+use self::write::{Attributes, Existing, Replace};
+use super::{Context, Dialect, Template};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
+use crate::metadata::TemplateRule;
+use crate::progress::Monitor;
+use crate::rooted::Dir;
+
+pub use instance_dir::InstanceDir;
+pub use outcome::{Action, Applied, ApplyFailed, Change, Outcome, Skip, Target};
+pub use trigger::{Deferred, Trigger};
+
+type Shift = Arc<dyn Fn(u32) -> Result<u32> + Send + Sync>;
+
+/// How templates are applied.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct ApplyOptions {
+    dialect: Dialect,
+    limits: Limits,
+    shift: Option<Shift>,
+    keep_going: bool,
+    dry_run: bool,
+    output: Option<PathBuf>,
+    monitor: Monitor,
+}
+
+impl Default for ApplyOptions {
+    fn default() -> Self {
+        Self {
+            dialect: Dialect::Lxd,
+            limits: Limits::default(),
+            shift: None,
+            keep_going: false,
+            dry_run: false,
+            output: None,
+            monitor: Monitor::none(),
+        }
+    }
+}
+
+impl ApplyOptions {
+    /// As LXD: owners as they are, and the first failure stops.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whose templates these are. Only Incus knows a rule's `uid`, `gid` and `mode`.
+    #[must_use]
+    pub fn dialect(mut self, dialect: Dialect) -> Self {
+        self.dialect = dialect;
+        self
+    }
+
+    /// What templates may ask for.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Turns an owner's number in the instance into the host's, as the instance's id map does.
+    #[must_use]
+    pub fn shift_owners(mut self, shift: impl Fn(u32) -> Result<u32> + Send + Sync + 'static) -> Self {
+        self.shift = Some(Arc::new(shift));
+        self
+    }
+
+    /// Whether the rules behind one that failed are applied all the same. The peers stop.
+    #[must_use]
+    pub fn keep_going(mut self, yes: bool) -> Self {
+        self.keep_going = yes;
+        self
+    }
+
+    /// Only tells what would change, and writes nothing.
+    #[must_use]
+    pub fn dry_run(mut self, yes: bool) -> Self {
+        self.dry_run = yes;
+        self
+    }
+
+    /// For a virtual machine: writes `<template>.out` files and a copy of `metadata.yaml` into this
+    /// directory, for the agent inside to put in place. It is the agent that heeds `create_only`.
+    #[must_use]
+    pub fn output(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.output = Some(directory.into());
+        self
+    }
+
+    /// Listens for cancellation, between one rule and the next.
+    #[must_use]
+    pub fn monitor(mut self, monitor: Monitor) -> Self {
+        self.monitor = monitor;
+        self
+    }
+
+    fn shifted(&self, id: u32) -> Result<u32> {
+        self.shift.as_ref().map_or(Ok(id), |shift| shift(id))
+    }
+}
+
+impl fmt::Debug for ApplyOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApplyOptions")
+            .field("dialect", &self.dialect)
+            .field("shift_owners", &self.shift.is_some())
+            .field("keep_going", &self.keep_going)
+            .field("dry_run", &self.dry_run)
+            .field("output", &self.output)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Applies the rules that fire at `trigger`, in their order, as LXD and Incus do.
+///
+/// Each path is resolved below the instance's root, as a process in the instance would resolve it: a link
+/// may lead elsewhere in the root, never out of it. A file is replaced by a new one with the same owner,
+/// mode and extended attributes, in one step; if anything fails, it is as it was. `context` is what all
+/// templates know; `trigger`, `path` and `properties` are set for each rule.
+///
+/// ```no_run
+/// use lxd_image::templates::{ApplyOptions, Instance, InstanceDir, Trigger, apply};
+/// use lxd_image::{Limits, Result};
+///
+/// # fn main() -> Result<()> {
+/// let dir = InstanceDir::open("/srv/containers/c1")?;
+/// let metadata = dir.metadata(&Limits::default())?;
+/// let context = Instance::new("c1").architecture("x86_64").context();
+/// let applied = apply(&dir, metadata.templates(), Trigger::Create, &context, &ApplyOptions::new())?;
+/// for outcome in &applied.outcomes {
+///     println!("{}: {} ({})", outcome.path, outcome.action.name(), outcome.action);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// The first failure, with what became of the rules: `UnsafePath` for a template's name that is not plain
+/// and a target that leads out or is no regular file, `NotFound` for a missing template, `Template` and
+/// `LimitExceeded` from rendering, `InvalidInput` for numbers in a rule that are none, `Io`, `Cancelled`.
+pub fn apply<'r>(
+    instance: &InstanceDir,
+    rules: impl IntoIterator<Item = (&'r str, &'r TemplateRule)>,
+    trigger: Trigger,
+    context: &Context,
+    options: &ApplyOptions,
+) -> Result<Applied, ApplyFailed> {
+    let mut run = Run { instance, trigger, context, options, output: None, fired: 0, source_bytes: 0, shown_bytes: 0 };
+    let mut applied = Applied::default();
+    let (mut first, mut stop) = (None, false);
+    if let Some(directory) = &options.output {
+        match open_output(directory) {
+            Ok(dir) => run.output = Some(dir),
+            Err(error) => return Err(ApplyFailed { error, applied }),
+        }
+    }
+    for (path, rule) in rules {
+        let mut outcome = Outcome {
+            path: path.to_owned(),
+            template: rule.template().to_owned(),
+            action: Action::Skipped(Skip::CreateOnly),
+            change: None,
+        };
+        match run.rule(path, rule, &mut outcome.change) {
+            Ok(action) => outcome.action = action,
+            Err(error) => {
+                let cancelled = error.kind() == ErrorKind::Cancelled;
+                let (template, before) = (rule.template(), written_before(&applied, options));
+                outcome.action = Action::Failed(copy(&error));
+                first
+                    .get_or_insert(error.before(format_args!("the rule for `{path}` (template `{template}`{before})")));
+                stop = cancelled || !options.keep_going;
+            }
+        }
+        applied.outcomes.push(outcome);
+        if stop {
+            break;
+        }
+    }
+    if first.is_none()
+        && let Err(error) = run.copy_metadata()
+    {
+        first = Some(error);
+    }
+    match first {
+        Some(error) => Err(ApplyFailed { error, applied }),
+        None => Ok(applied),
+    }
+}
+
+fn open_output(directory: &Path) -> Result<Dir> {
+    Dir::open(directory).map_err(|error| {
+        Error::io("the directory for a virtual machine's files can't be opened", error).in_file(directory)
+    })
+}
+
+/// What had been done when a rule failed.
+fn written_before(applied: &Applied, options: &ApplyOptions) -> String {
+    const MOST: usize = 10;
+    if options.dry_run {
+        return String::new();
+    }
+    let written: Vec<String> = applied.written().map(|path| format!("`{path}`")).collect();
+    match written.len() {
+        0 => "; nothing was written before".to_owned(),
+        count if count > MOST => {
+            format!("; written before: {} and {} more", written[..MOST].join(", "), count - MOST)
+        }
+        _ => format!("; written before: {}", written.join(", ")),
+    }
+}
+
+/// The same error once more, for the list of what became of each rule.
+fn copy(error: &Error) -> Error {
+    let message = match std::error::Error::source(error) {
+        Some(source) => format!("{}: {source}", error.message()),
+        None => error.message().to_owned(),
+    };
+    Error::new(error.kind(), message)
+}
+
+/// One call of [`apply`].
+struct Run<'a> {
+    instance: &'a InstanceDir,
+    trigger: Trigger,
+    context: &'a Context,
+    options: &'a ApplyOptions,
+    output: Option<Dir>,
+    fired: u64,
+    source_bytes: u64,
+    shown_bytes: u64,
+}
+
+impl Run<'_> {
+    fn rule(&mut self, path: &str, rule: &TemplateRule, change: &mut Option<Change>) -> Result<Action> {
+        self.options.monitor.check()?;
+        if !rule.fires_on(self.trigger.name()) {
+            let when = rule.when().map(str::to_owned).collect();
+            return Ok(Action::Skipped(Skip::Trigger(self.trigger, when)));
+        }
+        let limits = &self.options.limits;
+        self.fired += 1;
+        if self.fired > limits.templates {
+            return Err(Error::limit("templates", limits.templates, "the number of rules"));
+        }
+        instance_dir::plain(rule.template().as_bytes())?;
+        let components = place::components(path, limits)?;
+        if let Some(output) = &self.output {
+            let output = output.try_clone().map_err(|error| Error::io("a directory can't be kept open", error))?;
+            return self.for_agent(&output, path, rule, change);
+        }
+        let found = place::find(self.instance.rootfs()?, &components, rule.create_only())?;
+        if found.taken && rule.create_only() {
+            return Ok(Action::Skipped(Skip::CreateOnly));
+        }
+        let existing = if found.taken { Existing::open(&found.dir, &found.name)? } else { None };
+        let wanted = match self.options.dialect {
+            Dialect::Lxd => Wanted::PLAIN,
+            Dialect::Incus => Wanted::of(rule)?,
+        };
+        let attributes = match &existing {
+            Some(existing) => existing.attributes.clone(),
+            None => Attributes::new(self.options.shifted(wanted.uid)?, self.options.shifted(wanted.gid)?, wanted.mode),
+        };
+        let content = self.render(path, rule)?;
+        let target =
+            Target { uid: attributes.uid, gid: attributes.gid, mode: attributes.mode, size: content.len() as u64 };
+        if existing.as_ref().is_some_and(|existing| existing.holds(&content)) {
+            return Ok(Action::Unchanged(target));
+        }
+        let done = if existing.is_some() { Action::Replaced(target) } else { Action::Created(target) };
+        if self.options.dry_run {
+            *change = Some(self.change(existing.as_ref(), content)?);
+            return Ok(done);
+        }
+        let replace = if rule.create_only() { Replace::No } else { Replace::Yes };
+        let taken = !self.put(&found, &content, &attributes, replace)?;
+        Ok(if taken { Action::Skipped(Skip::CreateOnly) } else { done })
+    }
+
+    fn put(&self, found: &Place, content: &[u8], attributes: &Attributes, replace: Replace) -> Result<bool> {
+        let mut made = Made::default();
+        let written = self
+            .options
+            .shifted(0)
+            .and_then(|root| made.parents(found, root, root))
+            .and_then(|dir| write::write(&dir, &found.name, content, attributes, replace));
+        if written.is_err() {
+            made.undo();
+        }
+        written
+    }
+
+    /// A file for the agent of a virtual machine. It belongs to whoever runs the machine.
+    fn for_agent(
+        &mut self,
+        output: &Dir,
+        path: &str,
+        rule: &TemplateRule,
+        change: &mut Option<Change>,
+    ) -> Result<Action> {
+        let name = format!("{}.out", rule.template());
+        let existing = Existing::open(output, name.as_bytes())?;
+        let content = self.render(path, rule)?;
+        let target = Target {
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+            mode: 0o644,
+            size: content.len() as u64,
+        };
+        let done = match &existing {
+            Some(existing) if existing.holds(&content) => Action::Unchanged(target),
+            Some(_) => Action::Replaced(target),
+            None => Action::Created(target),
+        };
+        if self.options.dry_run {
+            if !matches!(done, Action::Unchanged(_)) {
+                *change = Some(self.change(existing.as_ref(), content)?);
+            }
+            return Ok(done);
+        }
+        let attributes = Attributes::new(target.uid, target.gid, target.mode);
+        write::write(output, name.as_bytes(), &content, &attributes, Replace::Yes)?;
+        Ok(done)
+    }
+
+    /// The agent reads the rules from a copy of their own.
+    fn copy_metadata(&self) -> Result<()> {
+        let Some(output) = self.output.as_ref().filter(|_| !self.options.dry_run) else { return Ok(()) };
+        let Some(metadata) = self.instance.metadata_bytes(&self.options.limits)? else { return Ok(()) };
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let attributes = Attributes::new(uid, gid, 0o644);
+        write::write(output, b"metadata.yaml", &metadata, &attributes, Replace::Yes)
+            .map(drop)
+            .map_err(|error| error.before("the copy of `metadata.yaml`"))
+    }
+
+    fn render(&mut self, path: &str, rule: &TemplateRule) -> Result<Vec<u8>> {
+        let limits = &self.options.limits;
+        let source = self.instance.template(rule.template().as_bytes(), limits)?;
+        self.source_bytes = self.source_bytes.saturating_add(source.len() as u64);
+        if self.source_bytes > limits.template_bytes {
+            return Err(Error::limit("template_bytes", limits.template_bytes, "the size of all templates"));
+        }
+        let context = self.context.clone().trigger(self.trigger.name()).path(path).properties(rule.properties().iter());
+        Template::parse(&source, self.options.dialect, limits)?.render(&context, limits)
+    }
+
+    /// What a dry run shows. All of it is held at once, so that it has a bound of its own.
+    fn change(&mut self, existing: Option<&Existing>, new: Vec<u8>) -> Result<Change> {
+        const FILES: u64 = 16;
+        let limits = &self.options.limits;
+        let old = existing
+            .map(|existing| existing.content(limits.template_output))
+            .transpose()
+            .map_err(|error| Error::io("the target can't be read", error))?;
+        let bytes = old.as_ref().map_or(0, Vec::len) + new.len();
+        self.shown_bytes = self.shown_bytes.saturating_add(bytes as u64);
+        if self.shown_bytes > limits.template_output.saturating_mul(FILES) {
+            return Err(Error::limit(
+                "template_output",
+                limits.template_output,
+                format_args!("what a dry run shows, {FILES} times as much as one file,"),
+            ));
+        }
+        Ok(Change { old, new })
+    }
+}

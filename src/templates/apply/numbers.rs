@@ -1,0 +1,128 @@
+//! The owners and the mode that a rule of Incus may name, read as Incus reads them.
+//! All three are texts, and Go's own number parsers decide what they mean.
+
+use crate::error::{Error, Result};
+use crate::metadata::TemplateRule;
+
+/// What a rule says about a new file, in the numbers of the instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) mode: u32,
+}
+
+impl Wanted {
+    /// What a new file gets that no rule says anything about, and all that LXD knows.
+    pub(super) const PLAIN: Self = Self { uid: 0, gid: 0, mode: 0o644 };
+
+    pub(super) fn of(rule: &TemplateRule) -> Result<Self> {
+        Ok(Self {
+            uid: rule.uid().map_or(Ok(Self::PLAIN.uid), |text| owner("uid", text))?,
+            gid: rule.gid().map_or(Ok(Self::PLAIN.gid), |text| owner("gid", text))?,
+            mode: rule.mode().map_or(Ok(Self::PLAIN.mode), mode)?,
+        })
+    }
+}
+
+/// Decimal. The last number is none: to the kernel it means "leave the owner as it is".
+fn owner(key: &str, text: &str) -> Result<u32> {
+    text.parse::<i64>()
+        .ok()
+        .and_then(|number| u32::try_from(number).ok())
+        .filter(|&number| number != u32::MAX)
+        .ok_or_else(|| Error::invalid(format!("`{key}` is `{text}`, which is no owner's number")))
+}
+
+/// Three characters are octal; anything else is what Go's base 0 takes it for. Permission bits only.
+fn mode(text: &str) -> Result<u32> {
+    let padded = if text.len() == 3 { format!("0{text}") } else { text.to_owned() };
+    let number = base_zero(&padded).ok_or_else(|| {
+        Error::invalid(format!("`mode` is `{text}`, which is no number"))
+            .with_hint("write it in octal, with a leading zero: \"0644\"")
+    })?;
+    // Always fits: nine bits are left.
+    Ok(u32::try_from(number & 0o777).unwrap_or_default())
+}
+
+/// `strconv.ParseInt(text, 0, 64)`.
+fn base_zero(text: &str) -> Option<i64> {
+    let (negative, digits) = match text.as_bytes().first()? {
+        b'-' => (true, &text[1..]),
+        b'+' => (false, &text[1..]),
+        _ => (false, text),
+    };
+    let lower = digits.to_ascii_lowercase();
+    let (radix, rest, prefixed) = match lower.as_bytes() {
+        [b'0', b'x', ..] => (16, &lower[2..], true),
+        [b'0', b'o', ..] => (8, &lower[2..], true),
+        [b'0', b'b', ..] => (2, &lower[2..], true),
+        [b'0', _, ..] => (8, &lower[1..], true),
+        _ => (10, lower.as_str(), false),
+    };
+    // An underscore stands between digits, or between the prefix and the first digit.
+    if (rest.starts_with('_') && !prefixed) || rest.ends_with('_') || rest.contains("__") {
+        return None;
+    }
+    let plain = rest.replace('_', "");
+    if plain.is_empty() || !plain.chars().all(|digit| digit.is_digit(radix)) {
+        return None;
+    }
+    let magnitude = i128::from(u64::from_str_radix(&plain, radix).ok()?);
+    i64::try_from(if negative { -magnitude } else { magnitude }).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mode_is_read_as_incus_reads_it() {
+        for (text, expected) in [
+            ("755", Some(0o755)),
+            ("600", Some(0o600)),
+            ("0755", Some(0o755)),
+            ("0o755", Some(0o755)),
+            ("0O755", Some(0o755)),
+            ("0x1ed", Some(0o755)),
+            ("0b111101101", Some(0o755)),
+            // Decimal, and then only the permission bits of it.
+            ("1755", Some(1755 & 0o777)),
+            ("04755", Some(0o755)),
+            ("0_755", Some(0o755)),
+            ("7", Some(7)),
+            ("0", Some(0)),
+            ("-1", Some(0o777)),
+            ("888", None),
+            ("0x1", None),
+            ("rwx", None),
+            ("", None),
+            ("0o", None),
+            ("7__55", None),
+            ("_755", None),
+            ("+75", None),
+            ("9223372036854775808", None),
+        ] {
+            assert_eq!(mode(text).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_owner_is_decimal_and_fits_the_kernel() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("1000", Some(1000)),
+            ("010", Some(10)),
+            ("+5", Some(5)),
+            ("4294967294", Some(u32::MAX - 1)),
+            ("4294967295", None),
+            ("4294967296", None),
+            ("-1", None),
+            ("root", None),
+            ("0x10", None),
+            (" 1", None),
+        ] {
+            assert_eq!(owner("uid", text).ok(), expected, "{text}");
+        }
+    }
+}

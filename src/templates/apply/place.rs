@@ -1,0 +1,230 @@
+//! Where a rule's path leads: resolved as the guest would, below a handle on its root, or refused.
+//! Nothing is made while looking; what is missing is made just before the file is written.
+
+use rustix::fs::{self, FileType, Mode};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::AsFd;
+
+use crate::error::{Error, Result};
+use crate::limits::Limits;
+use crate::rooted::{Dir, is};
+
+/// As many links as the kernel itself follows.
+const MOST_LINKS: usize = 40;
+
+/// A file's place: the deepest directory that is there, what is missing below it, and the name.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) dir: Dir,
+    pub(super) missing: Vec<Vec<u8>>,
+    pub(super) name: Vec<u8>,
+    /// Something has the name already.
+    pub(super) taken: bool,
+}
+
+/// How paths are walked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Walk {
+    /// The kernel resolves links below the root.
+    Kernel,
+    /// Step by step, refusing every link: for kernels before 5.6, and sandboxes that hide `openat2`.
+    Steps,
+}
+
+/// The components of a rule's path.
+pub(super) fn components<'p>(path: &'p str, limits: &Limits) -> Result<Vec<&'p [u8]>> {
+    if path.len() as u64 > limits.path {
+        return Err(Error::limit("path", limits.path, format_args!("a path of {} bytes", path.len())));
+    }
+    let mut components = Vec::new();
+    for component in path.as_bytes().split(|&byte| byte == b'/') {
+        match component {
+            b"" | b"." => {}
+            b".." => return Err(Error::unsafe_path("the path climbs with `..`")),
+            name if name.contains(&0) => return Err(Error::unsafe_path("there is a NUL in the path")),
+            name if name.len() as u64 > limits.component => {
+                let what = format_args!("a name of {} bytes", name.len());
+                return Err(Error::limit("component", limits.component, what));
+            }
+            name => components.push(name),
+        }
+    }
+    if components.is_empty() {
+        return Err(Error::unsafe_path("the path names no file"));
+    }
+    Ok(components)
+}
+
+/// Finds the place below `root`. With `stop_at_link` a link counts as what is there, whatever it leads to.
+pub(super) fn find(root: &Dir, components: &[&[u8]], stop_at_link: bool) -> Result<Place> {
+    match find_by(Walk::Kernel, root, components, stop_at_link) {
+        Ok(Err(_)) => find_by(Walk::Steps, root, components, stop_at_link)?
+            .map_err(|error| Error::io("the way to the target can't be walked", error)),
+        Ok(found) => found.map_err(|error| Error::io("the way to the target can't be walked", error)),
+        Err(error) => Err(error),
+    }
+}
+
+/// The inner error: the kernel can't walk this way at all.
+fn find_by(walk: Walk, root: &Dir, components: &[&[u8]], stop_at_link: bool) -> Result<io::Result<Place>> {
+    let Some((name, parents)) = components.split_last() else {
+        return Err(Error::unsafe_path("the path names no file"));
+    };
+    let mut path = parents.join(&b'/');
+    let mut name = name.to_vec();
+    for followed in 0..=MOST_LINKS {
+        let (dir, missing) = match open_parents(walk, root, &path, followed == 0)? {
+            Ok(opened) => opened,
+            Err(error) => return Ok(Err(error)),
+        };
+        if !missing.is_empty() {
+            return Ok(Ok(Place { dir, missing, name, taken: false }));
+        }
+        let kind = match dir.stat(&name) {
+            Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+            Err(error) if is(&error, Errno::NOENT) => {
+                return Ok(Ok(Place { dir, missing, name, taken: false }));
+            }
+            Err(error) => return Err(Error::io("the target can't be looked at", error)),
+        };
+        if kind != FileType::Symlink || stop_at_link {
+            return Ok(Ok(Place { dir, missing, name, taken: true }));
+        }
+        if walk == Walk::Steps {
+            return Err(Error::unsafe_path("the target is a link, which this kernel can't follow inside the root"));
+        }
+        let target = dir.read_link(&name).map_err(|error| Error::io("a link can't be read", error))?;
+        (path, name) = behind(&path, &target)?;
+    }
+    Err(Error::unsafe_path("the target is a link to a link, without an end"))
+}
+
+/// Parent and name of what a link in `parent` leads to. `..` is left to the kernel, which knows where it is.
+fn behind(parent: &[u8], target: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
+    let (way, name) = match target.iter().rposition(|&byte| byte == b'/') {
+        Some(slash) => (&target[..=slash], &target[slash + 1..]),
+        None => (&b""[..], target),
+    };
+    if matches!(name, b"" | b"." | b"..") {
+        return Err(Error::unsafe_path("the target is a link to a directory"));
+    }
+    // An absolute one starts at the root that the kernel is given.
+    let way = if way.starts_with(b"/") { way.to_vec() } else { [parent, b"/", way].concat() };
+    let first = way.iter().position(|&byte| byte != b'/').unwrap_or(way.len());
+    Ok((way[first..].to_vec(), name.to_vec()))
+}
+
+type Opened = (Dir, Vec<Vec<u8>>);
+
+/// Opens the parents as far as they are there.
+fn open_parents(walk: Walk, root: &Dir, path: &[u8], may_miss: bool) -> Result<io::Result<Opened>> {
+    let mut end = path.len();
+    loop {
+        let opened = match walk {
+            Walk::Kernel => root.inside(&path[..end]),
+            Walk::Steps => step(root, &path[..end]),
+        };
+        let dir = match opened {
+            Ok(dir) => dir,
+            Err(error) if walk == Walk::Kernel && (is(&error, Errno::NOSYS) || is(&error, Errno::PERM)) => {
+                return Ok(Err(error));
+            }
+            Err(error) if is(&error, Errno::NOENT) && end > 0 => {
+                if !may_miss {
+                    return Err(Error::unsafe_path("the target is a link to a place that is not there"));
+                }
+                end = path[..end].iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+                continue;
+            }
+            Err(error) => return Err(refused(error)),
+        };
+        let missing: Vec<Vec<u8>> =
+            path[end..].split(|&byte| byte == b'/').filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect();
+        if let Some(first) = missing.first()
+            && dir.stat(first).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
+        {
+            return Err(Error::unsafe_path("a directory on the way is a link to a place that is not there"));
+        }
+        return Ok(Ok((dir, missing)));
+    }
+}
+
+fn step(root: &Dir, path: &[u8]) -> io::Result<Dir> {
+    let names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
+    names.fold(root.try_clone(), |dir, name| dir?.child(name))
+}
+
+/// What stands in the way of a walk.
+pub(super) fn refused(error: io::Error) -> Error {
+    let in_the_way = [Errno::LOOP, Errno::NOTDIR, Errno::XDEV, Errno::NAMETOOLONG];
+    if in_the_way.iter().any(|&errno| is(&error, errno)) {
+        return Error::unsafe_path("a link, or something else that is no directory, is in the way").with_source(error);
+    }
+    Error::io("a directory can't be opened", error)
+}
+
+/// Directories that were made on the way, to take them back if nothing comes of it.
+#[derive(Debug, Default)]
+pub(super) struct Made(Vec<(Dir, Vec<u8>)>);
+
+impl Made {
+    /// Makes what is missing, as the instance's root would, and returns the last of it.
+    pub(super) fn parents(&mut self, place: &Place, uid: u32, gid: u32) -> Result<Dir> {
+        let cant = |error| Error::io("a directory can't be made", error);
+        let mut dir = place.dir.try_clone().map_err(cant)?;
+        for name in &place.missing {
+            let ours = match dir.make_dir(name, 0o700) {
+                Ok(()) => true,
+                Err(error) if is(&error, Errno::EXIST) => false,
+                Err(error) => return Err(cant(error)),
+            };
+            let child = dir.child(name).map_err(refused)?;
+            if ours {
+                self.0.push((dir, name.clone()));
+                super::write::give(child.as_fd(), uid, gid)?;
+                fs::fchmod(&child, Mode::from_raw_mode(0o755))
+                    .map_err(|error| Error::io("a directory's mode can't be set", error))?;
+            }
+            dir = child;
+        }
+        Ok(dir)
+    }
+
+    /// Removes them again; one that somebody put something into stays.
+    pub(super) fn undo(self) {
+        for (dir, name) in self.0.into_iter().rev() {
+            let _ = dir.remove_dir(&name);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn without_openat2_every_link_is_refused_and_plain_paths_are_walked() {
+        let root = std::env::temp_dir().join(format!("lxi-place-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("etc/sub")).unwrap();
+        let _ = std::os::unix::fs::symlink("etc", root.join("link"));
+        let _ = std::os::unix::fs::symlink("sub", root.join("etc/file"));
+        let dir = Dir::open(&root).unwrap();
+        let walk = |path: &str| {
+            let limits = Limits::default();
+            find_by(Walk::Steps, &dir, &components(path, &limits).unwrap(), false).map(Result::unwrap)
+        };
+        for (path, missing, taken) in
+            [("/etc/sub/x", 0, false), ("/etc/sub", 0, true), ("//etc/./a/b/c", 2, false), ("/x", 0, false)]
+        {
+            let place = walk(path).unwrap();
+            assert_eq!((place.missing.len(), place.taken), (missing, taken), "{path}");
+        }
+        for path in ["/link/x", "/etc/file", "/link/sub/x", "/etc/file/x"] {
+            assert_eq!(walk(path).unwrap_err().kind(), ErrorKind::UnsafePath, "{path}");
+        }
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+}

@@ -1,0 +1,173 @@
+//! Writing one file so that it is old or new and never in between: beside its place, then renamed onto it.
+//! What was there hands on its owner, mode and attributes; its other hard links keep the old content.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{self, FileType, Gid, Mode, Uid, XattrFlags};
+use rustix::io::Errno;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::rooted::{Dir, is, proc_path, reopen, staging_name};
+
+/// What a file is given beside its content.
+#[derive(Debug, Clone)]
+pub(super) struct Attributes {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) mode: u32,
+    /// Those of the file that is replaced. A new file keeps what its directory hands on to it.
+    xattrs: Option<Vec<(Vec<u8>, Vec<u8>)>>,
+}
+
+impl Attributes {
+    pub(super) fn new(uid: u32, gid: u32, mode: u32) -> Self {
+        Self { uid, gid, mode, xattrs: None }
+    }
+}
+
+/// A regular file that is there already, by a handle that stays on it whatever happens to its name.
+#[derive(Debug)]
+pub(super) struct Existing {
+    handle: OwnedFd,
+    pub(super) size: u64,
+    pub(super) attributes: Attributes,
+}
+
+impl Existing {
+    /// Looks at what has the name, without opening it: a fifo would hang, a device might act.
+    pub(super) fn open(dir: &Dir, name: &[u8]) -> Result<Option<Self>> {
+        let cant = |error| Error::io("the target can't be looked at", error);
+        let handle = match dir.handle(name) {
+            Err(error) if is(&error, Errno::NOENT) => return Ok(None),
+            handle => handle.map_err(cant)?,
+        };
+        let stat = fs::fstat(&handle).map_err(|error| cant(error.into()))?;
+        let what = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => {
+                let xattrs = Some(xattrs(handle.as_fd())?);
+                let attributes = Attributes { uid: stat.st_uid, gid: stat.st_gid, mode: stat.st_mode & 0o7777, xattrs };
+                let size = u64::try_from(stat.st_size).unwrap_or_default();
+                return Ok(Some(Self { handle, size, attributes }));
+            }
+            FileType::Directory => "a directory",
+            FileType::Symlink => "a link",
+            FileType::Fifo => "a fifo",
+            FileType::Socket => "a socket",
+            FileType::CharacterDevice | FileType::BlockDevice => "a device",
+            _ => "no regular file",
+        };
+        Err(Error::unsafe_path(format!("the target is {what}, and only a regular file is written")))
+    }
+
+    /// Its content, at most `limit` bytes of it.
+    pub(super) fn content(&self, limit: u64) -> io::Result<Vec<u8>> {
+        let mut content = Vec::new();
+        reopen(self.handle.as_fd())?.take(limit).read_to_end(&mut content)?;
+        Ok(content)
+    }
+
+    /// Whether it holds just this. What can't be read counts as something else.
+    pub(super) fn holds(&self, content: &[u8]) -> bool {
+        let size = content.len() as u64;
+        self.size == size && self.content(size + 1).is_ok_and(|old| old == content)
+    }
+}
+
+/// All extended attributes. The kernel bounds the list and each value to 64 KiB.
+fn xattrs(handle: BorrowedFd<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let cant = |error: Errno| Error::io("the target's extended attributes can't be read", error);
+    let place = proc_path(handle);
+    let mut buffer = vec![0; 64 << 10];
+    let length = match fs::listxattr(&place, &mut buffer[..]) {
+        Ok(length) => length,
+        Err(Errno::NOTSUP) => 0,
+        Err(error) => return Err(cant(error)),
+    };
+    let names: Vec<Vec<u8>> =
+        buffer[..length].split(|&byte| byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect();
+    let mut found = Vec::new();
+    for name in names {
+        match fs::getxattr(&place, name.as_slice(), &mut buffer[..]) {
+            Ok(length) => found.push((name, buffer[..length].to_vec())),
+            // Removed meanwhile.
+            Err(Errno::NODATA) => {}
+            Err(error) => return Err(cant(error)),
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a file that appeared meanwhile is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Replace {
+    Yes,
+    No,
+}
+
+/// Writes `content` under `name`, in one step as others see it. `false`: the name was taken, and stays.
+pub(super) fn write(dir: &Dir, name: &[u8], content: &[u8], attributes: &Attributes, replace: Replace) -> Result<bool> {
+    let (staging, file) = beside(dir, name)?;
+    let done = fill(&file, content, attributes).and_then(|()| {
+        let renamed = match replace {
+            Replace::Yes => dir.rename(&staging, name),
+            Replace::No => dir.rename_new(&staging, name),
+        };
+        match renamed {
+            Ok(()) => Ok(true),
+            Err(error) if replace == Replace::No && is(&error, Errno::EXIST) => Ok(false),
+            Err(error) => Err(Error::io("the new file can't be given its name", error)),
+        }
+    });
+    if !matches!(done, Ok(true)) {
+        // Nothing half written stays; that it can't be removed would hide why it failed.
+        let _ = dir.remove_file(&staging);
+    }
+    done
+}
+
+fn beside(dir: &Dir, name: &[u8]) -> Result<(Vec<u8>, File)> {
+    for _ in 0..16 {
+        let staging = staging_name(name);
+        match dir.create(&staging, 0o600) {
+            Err(error) if is(&error, Errno::EXIST) => {}
+            Err(error) => return Err(Error::io("no file can be made beside the target", error)),
+            Ok(file) => return Ok((staging, file)),
+        }
+    }
+    Err(Error::new(ErrorKind::Io, "no free name for a file beside the target was found"))
+}
+
+fn fill(mut file: &File, content: &[u8], attributes: &Attributes) -> Result<()> {
+    file.write_all(content).map_err(|error| Error::io("the new file can't be written", error))?;
+    // The owner first: a change of it clears the bits and attributes that depend on it.
+    if attributes.xattrs.is_some() {
+        // Somebody's file does not become ours by being rewritten.
+        fs::fchown(file, Some(Uid::from_raw(attributes.uid)), Some(Gid::from_raw(attributes.gid)))
+            .map_err(|error| Error::io("the new file can't be given the target's owner", error))?;
+    } else {
+        give(file.as_fd(), attributes.uid, attributes.gid)?;
+    }
+    let cant = |error: Errno| Error::io("the new file can't be given the target's attributes", error);
+    fs::fchmod(file, Mode::from_raw_mode(attributes.mode)).map_err(cant)?;
+    if let Some(wanted) = &attributes.xattrs {
+        let there = xattrs(file.as_fd())?;
+        for (name, _) in there.iter().filter(|(name, _)| !wanted.iter().any(|(kept, _)| kept == name)) {
+            // Handed on by the directory, and not the old file's.
+            fs::fremovexattr(file, name.as_slice()).map_err(cant)?;
+        }
+        for (name, value) in wanted.iter().filter(|xattr| !there.contains(xattr)) {
+            fs::fsetxattr(file, name.as_slice(), value, XattrFlags::empty()).map_err(cant)?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives an open file or directory to an owner. An ordinary user's files stay the user's own.
+pub(super) fn give(file: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<()> {
+    match fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))) {
+        Err(Errno::PERM) if !rustix::process::geteuid().is_root() => Ok(()),
+        given => given.map_err(|error| Error::io("an owner can't be set", error)),
+    }
+}
