@@ -7,6 +7,8 @@ mod report;
 mod walk;
 mod writers;
 
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -41,6 +43,7 @@ pub(crate) struct Extractor<'scope> {
     writers: Writers<'scope>,
     applier: Arc<Applier>,
     policy: Policy,
+    left_out: LeftOut,
 }
 
 impl<'scope> Extractor<'scope> {
@@ -59,6 +62,7 @@ impl<'scope> Extractor<'scope> {
             writers: Writers::start(scope, Arc::clone(&applier), budget, threads)?,
             applier,
             policy,
+            left_out: LeftOut::default(),
         })
     }
 
@@ -153,13 +157,16 @@ impl<'scope> Extractor<'scope> {
         let dir = self.walk.go_to(parent)?;
         let (target_parent, target_name) = split_last(target);
         let from = self.walk.look_up(target_parent, target)?;
-        let stat = from.stat(target_name).map_err(|error| {
-            if is(&error, Errno::NOENT) {
-                namespace::link_before_target(target)
-            } else {
-                Error::io("a hard link's target can't be read", error)
+        let stat = match from.stat(target_name) {
+            Err(error) if is(&error, Errno::NOENT) => {
+                if !self.left_out.holds(target) {
+                    return Err(namespace::link_before_target(target));
+                }
+                self.leave_out(&entry.path);
+                return Ok(());
             }
-        })?;
+            stat => stat.map_err(|error| Error::io("a hard link's target can't be read", error))?,
+        };
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             return Err(namespace::link_to_directory());
         }
@@ -168,11 +175,16 @@ impl<'scope> Extractor<'scope> {
         Ok(())
     }
 
+    fn leave_out(&mut self, path: &[u8]) {
+        self.applier.omit(path, Omitted::Device);
+        self.left_out.paths.insert(self.left_out.hasher.hash_one(path));
+    }
+
     fn node(&mut self, entry: &Entry, kind: FileType, device: Option<DeviceNumber>) -> Result<Option<Arc<OpenFile>>> {
         let (parent, name) = split_last(&entry.path);
         let dir = self.walk.go_to(parent)?;
         if device.is_some() && self.policy.skip_devices {
-            self.applier.omit(&entry.path, Omitted::Device);
+            self.leave_out(&entry.path);
             return Ok(None);
         }
         let number = device.map_or(0, |number| fs::makedev(number.major, number.minor));
@@ -180,7 +192,7 @@ impl<'scope> Extractor<'scope> {
         match made {
             // Ordinary users, and root in a user namespace.
             Err(error) if device.is_some() && is_not_permitted(&error) => {
-                self.applier.omit(&entry.path, Omitted::Device);
+                self.leave_out(&entry.path);
                 return Ok(None);
             }
             made => made?,
@@ -194,6 +206,19 @@ impl<'scope> Extractor<'scope> {
             self.applier.count(0);
         }
         Ok(None)
+    }
+}
+
+/// The devices that were not made, as hashes of their paths: a hard link to one is left out like it.
+#[derive(Debug, Default)]
+struct LeftOut {
+    paths: HashSet<u64>,
+    hasher: RandomState,
+}
+
+impl LeftOut {
+    fn holds(&self, path: &[u8]) -> bool {
+        self.paths.contains(&self.hasher.hash_one(path))
     }
 }
 
