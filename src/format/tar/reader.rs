@@ -169,6 +169,9 @@ impl<C: Chunks> TarReader<C> {
             None => size_of(head)?,
         };
         let is_file = matches!(head.typeflag(), b'0' | 0 | b'7' | b'S');
+        if !is_file && !matches!(head.typeflag(), b'1'..=b'6') {
+            return Err(unknown_type(head.typeflag()));
+        }
         if raw.ends_with(b"/") && is_file && !(head.typeflag() == 0 && stored == 0) {
             return Err(Error::malformed("a regular file whose name ends with a slash"));
         }
@@ -206,12 +209,7 @@ impl<C: Chunks> TarReader<C> {
             b'4' => EntryKind::BlockDevice(device(head)?),
             b'5' => EntryKind::Directory,
             b'6' => EntryKind::Fifo,
-            other => {
-                return Err(Error::unsupported(format!(
-                    "a member of the unknown type `{}`",
-                    char::from(other).escape_default()
-                )));
-            }
+            other => return Err(unknown_type(other)),
         };
         let mode = u32::try_from(head.number(header::MODE)?)
             .map_err(|_| Error::malformed("the mode of a member is out of range"))?;
@@ -377,6 +375,10 @@ impl<C: Chunks> TarReader<C> {
         }
         Ok(true)
     }
+}
+
+fn unknown_type(flag: u8) -> Error {
+    Error::unsupported(format!("a member of the unknown type `{}`", char::from(flag).escape_default()))
 }
 
 fn cut_in_data() -> Error {
