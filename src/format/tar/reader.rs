@@ -97,13 +97,13 @@ impl<C: Chunks> TarReader<C> {
     pub(crate) fn finish(&mut self) -> Result<()> {
         debug_assert!(self.ended, "only after `next` gave `None`");
         let mut trailing = self.current.take().map_or(0, |rest| rest.len() as u64);
-        while let Some(chunk) = self.chunks.next_chunk()? {
-            trailing += chunk.len() as u64;
+        loop {
             if trailing > self.limits.trailing {
                 return Err(Error::limit("trailing", self.limits.trailing, "what follows the end of the archive"));
             }
+            let Some(chunk) = self.chunks.next_chunk()? else { return Ok(()) };
+            trailing += chunk.len() as u64;
         }
-        Ok(())
     }
 
     fn read_member(&mut self) -> Result<Option<Member>> {
