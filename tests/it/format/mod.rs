@@ -2,12 +2,18 @@
 //! What hostile archives must lead to is here row by row, made by code.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod disks;
 mod extended;
 pub(crate) mod forge;
+mod limits;
 mod links;
 mod names;
+mod peers;
 mod place;
+mod race;
 mod special;
+mod split;
+mod streams;
 mod structure;
 mod verdict;
 
