@@ -187,7 +187,9 @@ impl Image {
         let mut metadata = Vec::new();
         let mut templates = Vec::new();
         for part in &self.parts {
-            let summary = self.visit(part, &flow, &mut hasher, &mut judge).map_err(|error| part.name_error(error))?;
+            let summary = self
+                .visit(part, &flow, &mut hasher, &mut judge)
+                .map_err(|error| part.name_error(first_of(&mut judge.findings, error)))?;
             if part.role != Role::Rootfs {
                 metadata = summary.metadata;
                 templates = summary.templates;
@@ -239,6 +241,15 @@ impl Image {
             }
             Container::SquashFs => visit_squashfs(part, flow, hasher, visitor),
         }
+    }
+}
+
+/// Where reading ended early: what unpacking would have stopped at, which may have come before.
+fn first_of(findings: &mut Vec<Error>, last: Error) -> Error {
+    match last.kind() {
+        ErrorKind::Cancelled | ErrorKind::Io => last,
+        _ if findings.is_empty() => last,
+        _ => findings.swap_remove(0),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::acl;
 use super::sparse::PaxSparse;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::entry::{Timestamp, Xattr};
 use crate::limits::Limits;
 
@@ -74,8 +74,10 @@ impl Extended {
     pub(crate) fn apply(&mut self, block: &[u8], limits: &Limits) -> Result<()> {
         for record in records(block) {
             let (key, value) = record?;
-            self.apply_record(key, value, limits)
-                .map_err(|error| error.with_hint("the archive was not made by a working tar; make it again"))?;
+            self.apply_record(key, value, limits).map_err(|error| match error.kind() {
+                ErrorKind::Malformed => error.with_hint("the archive was not made by a working tar; make it again"),
+                _ => error,
+            })?;
         }
         Ok(())
     }

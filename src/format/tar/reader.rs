@@ -97,13 +97,13 @@ impl<C: Chunks> TarReader<C> {
     pub(crate) fn finish(&mut self) -> Result<()> {
         debug_assert!(self.ended, "only after `next` gave `None`");
         let mut trailing = self.current.take().map_or(0, |rest| rest.len() as u64);
-        while let Some(chunk) = self.chunks.next_chunk()? {
-            trailing += chunk.len() as u64;
+        loop {
             if trailing > self.limits.trailing {
                 return Err(Error::limit("trailing", self.limits.trailing, "what follows the end of the archive"));
             }
+            let Some(chunk) = self.chunks.next_chunk()? else { return Ok(()) };
+            trailing += chunk.len() as u64;
         }
-        Ok(())
     }
 
     fn read_member(&mut self) -> Result<Option<Member>> {
@@ -169,6 +169,9 @@ impl<C: Chunks> TarReader<C> {
             None => size_of(head)?,
         };
         let is_file = matches!(head.typeflag(), b'0' | 0 | b'7' | b'S');
+        if !is_file && !matches!(head.typeflag(), b'1'..=b'6') {
+            return Err(unknown_type(head.typeflag()));
+        }
         if raw.ends_with(b"/") && is_file && !(head.typeflag() == 0 && stored == 0) {
             return Err(Error::malformed("a regular file whose name ends with a slash"));
         }
@@ -206,12 +209,7 @@ impl<C: Chunks> TarReader<C> {
             b'4' => EntryKind::BlockDevice(device(head)?),
             b'5' => EntryKind::Directory,
             b'6' => EntryKind::Fifo,
-            other => {
-                return Err(Error::unsupported(format!(
-                    "a member of the unknown type `{}`",
-                    char::from(other).escape_default()
-                )));
-            }
+            other => return Err(unknown_type(other)),
         };
         let mode = u32::try_from(head.number(header::MODE)?)
             .map_err(|_| Error::malformed("the mode of a member is out of range"))?;
@@ -377,6 +375,10 @@ impl<C: Chunks> TarReader<C> {
         }
         Ok(true)
     }
+}
+
+fn unknown_type(flag: u8) -> Error {
+    Error::unsupported(format!("a member of the unknown type `{}`", char::from(flag).escape_default()))
 }
 
 fn cut_in_data() -> Error {

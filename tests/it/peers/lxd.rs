@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use lxd_image::format::{
-    Codec, Compression, ConvertOptions, Form, Image, ImageType, PackOptions, Rootfs, RootfsFormat, Source, UnpackOptions,
-    VerifyOptions, differences, pack,
+    Codec, Compression, ConvertOptions, Form, Image, ImageType, PackOptions, Rootfs, RootfsFormat, Source,
+    UnpackOptions, VerifyOptions, differences, pack,
 };
 use lxd_image::{Fingerprint, Metadata};
 
@@ -141,7 +141,14 @@ fn an_image_of_a_real_lxd_is_the_same_image_in_any_form_that_we_convert_it_to() 
     let first = open(&image);
     let split = lxd.work().join("split");
     let written = first.convert(&split, &ConvertOptions::new().form(Form::Split)).unwrap();
-    lxd.lxc(&["image", "import", written.files[0].to_str().unwrap(), written.files[1].to_str().unwrap(), "--alias", "s"]);
+    lxd.lxc(&[
+        "image",
+        "import",
+        written.files[0].to_str().unwrap(),
+        written.files[1].to_str().unwrap(),
+        "--alias",
+        "s",
+    ]);
     assert_eq!(lxd.fingerprint("s"), written.fingerprint.to_string());
     let second = Image::open(Source::open(&written.files[0], Some(&written.files[1])).unwrap()).unwrap();
     assert_eq!(differences(&first, &second, &VerifyOptions::new()).unwrap(), []);
