@@ -147,7 +147,7 @@ fn of_two_files_of_one_name_the_last_stays() {
 #[test]
 fn two_metadata_files_are_malformed_unless_they_are_the_same() {
     let other = file("metadata.yaml", METADATA.replace("x86_64", "aarch64"));
-    unified(image(&[other.clone()])).refused(MALFORMED);
+    unified(image(std::slice::from_ref(&other))).refused(MALFORMED);
     unified(archive(&[other, base()])).refused(MALFORMED);
     unified(image(&[metadata()])).gives_base_and(&[]);
 }
