@@ -8,8 +8,11 @@ mod limits;
 pub mod metadata;
 mod progress;
 mod rooted;
+#[cfg(feature = "store")]
+pub mod store;
 
 pub use error::{Error, ErrorKind, Result, Shown};
 pub use fingerprint::{Fingerprint, Hasher, Prefix, VerifyingReader};
 pub use limits::Limits;
+pub use metadata::{Architecture, Metadata, Properties, TemplateRule};
 pub use progress::{Cancel, Monitor, Phase, Progress, Update};

@@ -2,3 +2,5 @@
 //! Test names are sentences; the rows of the hostile corpus are named where they are covered.
 
 mod metadata;
+#[cfg(feature = "store")]
+mod store;
