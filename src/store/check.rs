@@ -55,6 +55,9 @@ pub enum Finding {
     /// An image's bytes are not those of its fingerprint, for this reason. Repairing puts the
     /// files aside and removes the image, with these aliases.
     Damaged(Fingerprint, String, Vec<String>),
+    /// An image's files can't be opened or read, for this reason. That may pass (too many open files)
+    /// or not (a dying disk): repairing leaves the image where it is.
+    Unreadable(Fingerprint, String),
     /// Files of an image that the catalog does not know. Repairing takes the image in again, or
     /// puts the files aside when they are no image.
     Unlisted(Fingerprint),
@@ -83,6 +86,7 @@ impl fmt::Display for Finding {
         match self {
             Self::Catalog(what) => write!(f, "the catalog is damaged: {what}"),
             Self::Missing(fingerprint, aliases) => write!(f, "the image {fingerprint}{}: a file is missing", named(aliases)),
+            Self::Unreadable(fingerprint, why) => write!(f, "the image {fingerprint} can't be read: {why}"),
             Self::Damaged(fingerprint, why, aliases) => write!(f, "the image {fingerprint}{}: {why}", named(aliases)),
             Self::Unlisted(fingerprint) => write!(f, "the image {fingerprint}: there are files, and the catalog does not know it"),
             Self::Sidecar(fingerprint) => write!(f, "the image {fingerprint}: its sidecar file is not up to date"),
@@ -176,8 +180,7 @@ impl Store {
                     ErrorKind::NotFound => Ok(None),
                     ErrorKind::Malformed => Ok(Some(Finding::Missing(image.fingerprint, aliases()))),
                     ErrorKind::Mismatch => Ok(Some(Finding::Damaged(image.fingerprint, error.to_string(), aliases()))),
-                    // A file that can't be opened may be another user's, or on a dying disk.
-                    _ => Ok(Some(Finding::Damaged(image.fingerprint, error.to_string(), aliases()))),
+                    _ => Ok(Some(Finding::Unreadable(image.fingerprint, error.to_string()))),
                 };
             }
         };
@@ -187,7 +190,7 @@ impl Store {
             let read = hash(file, &mut hasher, &mut |hashed| monitor.report(Phase::Verify, done.saturating_add(hashed), Some(total)));
             match read {
                 Err(error) if error.kind() == ErrorKind::Io => {
-                    return Ok(Some(Finding::Damaged(image.fingerprint, error.to_string(), aliases())));
+                    return Ok(Some(Finding::Unreadable(image.fingerprint, error.to_string())));
                 }
                 done => done?,
             }
@@ -267,7 +270,7 @@ impl Store {
             }
             Finding::Sidecar(fingerprint) => self.change(&mut |catalog| catalog.set_unsettled(fingerprint, true)),
             Finding::Stray(name) => self.quarantine(name),
-            Finding::Catalog(_) | Finding::Lost(_) => Ok(()),
+            Finding::Unreadable(..) | Finding::Catalog(_) | Finding::Lost(_) => Ok(()),
         }
     }
 

@@ -26,6 +26,20 @@ pub struct DirectoryBlobs {
 }
 
 impl DirectoryBlobs {
+    /// Opens the directories below `path`, or makes them, without a store around them: for programs
+    /// that bring a catalog of their own.
+    ///
+    /// # Errors
+    /// `Malformed` when they are another store's, `Io`.
+    pub fn create_or_open(path: impl AsRef<Path>, id: &str) -> Result<Self> {
+        let path = path.as_ref();
+        if !path.join(Area::Blobs.name()).exists() {
+            std::fs::create_dir_all(path).map_err(|error| Error::io("the directory can't be made", error).in_file(path))?;
+            Self::create(path, id)?;
+        }
+        Self::open(path, id)
+    }
+
     /// Makes the directories below `path` for the store `id`; those that are there are kept.
     pub(crate) fn create(path: &Path, id: &str) -> Result<()> {
         let fail = |what: &'static str| move |error: io::Error| Error::io(what, error).in_file(path);

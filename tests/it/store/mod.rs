@@ -4,13 +4,16 @@
 
 mod aliases;
 mod concurrency;
+mod conforming;
 mod damage;
 mod export;
+mod faults;
 mod filters;
 mod lifecycle;
 mod opening;
 mod pruning;
 mod refreshing;
+mod simulation;
 
 use std::fs;
 use std::io::Cursor;
