@@ -100,7 +100,36 @@ struct Inner {
     offset: Option<u64>,
     mismatch: Option<(String, String)>,
     limit: Option<&'static str>,
+    template: Option<TemplatePlace>,
     source: Option<Source>,
+}
+
+/// When a template failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TemplateStage {
+    /// It is not well formed.
+    Parse,
+    /// It is, but could not be rendered with what it was given.
+    Exec,
+}
+
+impl fmt::Display for TemplateStage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Parse => "parse",
+            Self::Exec => "exec",
+        })
+    }
+}
+
+/// Where and when a template failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TemplatePlace {
+    /// While parsing or while rendering.
+    pub stage: TemplateStage,
+    /// Line and column in bytes, both from 1, where they are known.
+    pub position: Option<(u32, u32)>,
 }
 
 impl Error {
@@ -115,6 +144,7 @@ impl Error {
             offset: None,
             mismatch: None,
             limit: None,
+            template: None,
             source: None,
         }))
     }
@@ -199,6 +229,18 @@ impl Error {
     pub fn at_offset(mut self, offset: u64) -> Self {
         self.0.offset.get_or_insert(offset);
         self
+    }
+
+    /// Where in a template it happened.
+    pub(crate) fn in_template(mut self, stage: TemplateStage, position: Option<(u32, u32)>) -> Self {
+        self.0.template = Some(TemplatePlace { stage, position });
+        self
+    }
+
+    /// For errors of a template: the stage, the line and the column.
+    #[must_use]
+    pub fn template_place(&self) -> Option<TemplatePlace> {
+        self.0.template
     }
 
     /// The kind, to match on.

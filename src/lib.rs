@@ -10,8 +10,9 @@ mod progress;
 mod rooted;
 #[cfg(feature = "store")]
 pub mod store;
+pub mod templates;
 
-pub use error::{Error, ErrorKind, Result, Shown};
+pub use error::{Error, ErrorKind, Result, Shown, TemplatePlace, TemplateStage};
 pub use fingerprint::{Fingerprint, Hasher, Prefix, VerifyingReader};
 pub use limits::Limits;
 pub use metadata::{Architecture, Metadata, Properties, TemplateRule};

@@ -86,6 +86,10 @@ limits! {
     template_steps = 10_000_000, 1_000_000_000;
     /// Macro calls inside macro calls.
     template_depth = 64, 64;
+    /// Blocks inside blocks, and parentheses inside parentheses. Both take stack while parsing.
+    template_nesting = 100, 200;
+    /// Operators, filters or parts in one chain of a template.
+    template_chain = 500, 10_000;
     /// Archive members. The largest real root file systems have 600,000.
     entries = 4_000_000, u64::MAX;
     /// A whole path. The kernel's `PATH_MAX` less its NUL.

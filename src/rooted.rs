@@ -36,9 +36,9 @@ impl Dir {
         Ok(fs::mkdirat(&self.0, name, Mode::from_raw_mode(mode))?)
     }
 
-    /// Makes a file that was not there, open for writing.
+    /// Makes a file that was not there, open for writing and reading.
     pub(crate) fn create(&self, name: &[u8], mode: u32) -> io::Result<File> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(File::from(fs::openat(&self.0, name, flags, Mode::from_raw_mode(mode))?))
     }
 

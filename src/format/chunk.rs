@@ -17,6 +17,12 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
+    /// Bytes that belong to no pool.
+    pub(crate) fn from_bytes(bytes: Vec<u8>) -> Self {
+        let range = 0..bytes.len();
+        Self { buffer: Arc::new(Pooled { bytes, home: None }), range }
+    }
+
     /// A part of this chunk. The range is relative to it, and cut to what is there.
     pub(crate) fn slice(&self, range: Range<usize>) -> Self {
         let start = self.range.start.saturating_add(range.start).min(self.range.end);
@@ -42,13 +48,15 @@ impl std::ops::Deref for Chunk {
 
 struct Pooled {
     bytes: Vec<u8>,
-    home: Sender<Vec<u8>>,
+    home: Option<Sender<Vec<u8>>>,
 }
 
 impl Drop for Pooled {
     fn drop(&mut self) {
-        // The pool itself may be gone; then the buffer just ends here.
-        let _ = self.home.try_send(std::mem::take(&mut self.bytes));
+        if let Some(home) = &self.home {
+            // The pool itself may be gone; then the buffer just ends here.
+            let _ = home.try_send(std::mem::take(&mut self.bytes));
+        }
     }
 }
 
@@ -99,7 +107,7 @@ impl Pool {
             let _ = self.home.try_send(bytes);
             return Ok(None);
         }
-        let buffer = Arc::new(Pooled { bytes, home: self.home.clone() });
+        let buffer = Arc::new(Pooled { bytes, home: Some(self.home.clone()) });
         Ok(Some(Chunk { buffer, range: 0..filled }))
     }
 }

@@ -135,10 +135,10 @@ pub(crate) fn first_is_metadata(
         [Part::Metadata, Part::Metadata] => {
             Err(Error::new(crate::ErrorKind::Ambiguous, "both files are the metadata of a split image"))
         }
-        [Part::Unified, _] | [_, Part::Unified] => {
-            Err(Error::invalid("one of the two files brings metadata and a root file system: it is an image by itself, or not half of one")
-                .with_hint("give a unified image alone"))
-        }
+        [Part::Unified, _] | [_, Part::Unified] => Err(Error::invalid(
+            "one of the two files brings metadata and a root file system: it is an image by itself, or not half of one",
+        )
+        .with_hint("give a unified image alone")),
         [Part::Rootfs, Part::Rootfs] => {
             Err(Error::malformed("neither of the two files has `metadata.yaml` at its top"))
         }
@@ -156,7 +156,10 @@ fn part(input: &Input, codec: Codec, limits: &Limits) -> Result<Part> {
             match first {
                 b"" | b"templates" => {}
                 b"metadata.yaml" => top.metadata = true,
-                b"rootfs" if at_top && matches!(member.entry.kind, EntryKind::Symlink { .. } | EntryKind::HardLink { .. }) => {
+                b"rootfs"
+                    if at_top
+                        && matches!(member.entry.kind, EntryKind::Symlink { .. } | EntryKind::HardLink { .. }) =>
+                {
                     return Err(Error::unsafe_path("`rootfs` is a link").in_entry(&path));
                 }
                 b"rootfs" | b"rootfs.img" => top.rootfs = true,

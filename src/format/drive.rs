@@ -172,7 +172,9 @@ pub(crate) fn drive_disk<C: Chunks>(
         offset = next;
     }
     if offset != length {
-        return Err(Error::malformed(format!("the disk has {offset} bytes instead of {length}: it changed while it was read")));
+        return Err(Error::malformed(format!(
+            "the disk has {offset} bytes instead of {length}: it changed while it was read"
+        )));
     }
     visitor.end()?;
     Ok(LayoutSummary { metadata: Vec::new(), templates: Vec::new(), disk: true })

@@ -3,6 +3,9 @@
 
 use std::time::{Duration, SystemTime};
 
+/// An extended attribute: its full name and its value, both bytes.
+pub type Xattr = (Vec<u8>, Vec<u8>);
+
 /// A member: its name, what it is, and its attributes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -21,7 +24,7 @@ pub struct Entry {
     /// Time of the last change of content.
     pub mtime: Timestamp,
     /// Extended attributes: full names (`security.capability`) and values, both bytes.
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub xattrs: Vec<Xattr>,
 }
 
 impl Entry {

@@ -9,6 +9,7 @@ use super::detect::{self, Container};
 use super::entry::EntryKind;
 use super::input::{Input, InputReader, Source};
 use super::layout::{Layout, Place, Role};
+use super::squashed::find_in_squashfs;
 use super::tar::TarReader;
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
@@ -106,8 +107,11 @@ impl Image {
             Some(second) => {
                 let second_is = named(&second)?;
                 let in_order = detect::first_is_metadata((&first, first_is), (&second, second_is), limits)?;
-                let (metadata, rootfs) =
-                    if in_order { ((first, first_is), (second, second_is)) } else { ((second, second_is), (first, first_is)) };
+                let (metadata, rootfs) = if in_order {
+                    ((first, first_is), (second, second_is))
+                } else {
+                    ((second, second_is), (first, first_is))
+                };
                 vec![
                     Part { input: metadata.0, container: metadata.1, role: Role::Metadata },
                     Part { input: rootfs.0, container: rootfs.1, role: Role::Rootfs },
@@ -141,7 +145,8 @@ impl Image {
     /// too far behind.
     pub fn metadata(&self) -> Result<Metadata> {
         let bytes = self.metadata_bytes()?;
-        Metadata::parse(&bytes, &self.limits).map_err(|error| self.parts[0].name_error(error.in_entry(b"metadata.yaml")))
+        Metadata::parse(&bytes, &self.limits)
+            .map_err(|error| self.parts[0].name_error(error.in_entry(b"metadata.yaml")))
     }
 
     /// The bytes of `metadata.yaml`, as they stand in the archive.
@@ -177,7 +182,7 @@ impl Image {
     fn find_file(&self, path: &[u8], limit: u64, name: &'static str) -> Result<Option<Vec<u8>>> {
         let part = &self.parts[0];
         let Container::Tar(codec) = part.container else {
-            return self.find_in_squashfs(part, path, limit, name);
+            return find_in_squashfs(part, path, limit, name, &self.limits);
         };
         part.input.peek(|reader| {
             let reader = Metered::new(codec::decoder(codec, reader, &self.limits, 1)?, part.input.len(), &self.limits);
@@ -264,7 +269,12 @@ impl<R: Read> Read for Metered<R> {
         let count = self.inner.read(buffer)?;
         self.decoded = self.decoded.saturating_add(count as u64);
         if self.decoded > self.most {
-            return Err(Error::limit("ratio", self.ratio, "what the image decodes to, while looking for its metadata,").into());
+            return Err(Error::limit(
+                "ratio",
+                self.ratio,
+                "what the image decodes to, while looking for its metadata,",
+            )
+            .into());
         }
         Ok(count)
     }
@@ -289,11 +299,5 @@ impl Container {
             Self::SquashFs => "squashfs",
             Self::Qcow2 => "qcow2",
         }
-    }
-}
-impl Image {
-    pub(super) fn visit_squashfs(&self, _part: &Part, _flow: &super::pipeline::Flow<'_>, _hasher: &mut Hasher, _v: &mut impl super::drive::Visitor) -> Result<super::layout::LayoutSummary> { Err(Error::unsupported("SquashFS")) }
-    fn find_in_squashfs(&self, _part: &Part, _path: &[u8], _limit: u64, _name: &'static str) -> Result<Option<Vec<u8>>> {
-        Err(Error::unsupported("SquashFS"))
     }
 }

@@ -191,7 +191,11 @@ impl Layout {
             return Err(Error::unsafe_path("`templates/` holds files only, no directories"));
         }
         if size > self.limits.template_file {
-            return Err(Error::limit("template_file", self.limits.template_file, format_args!("a template of {size} bytes")));
+            return Err(Error::limit(
+                "template_file",
+                self.limits.template_file,
+                format_args!("a template of {size} bytes"),
+            ));
         }
         self.template_bytes = self.template_bytes.saturating_add(size);
         if self.template_bytes > self.limits.template_bytes {

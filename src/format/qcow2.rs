@@ -45,8 +45,10 @@ impl Qcow2 {
             return Err(not_qcow2(head));
         }
         let cut = || Error::malformed("the disk ends in the middle of its header");
-        let u32_at = |at: usize| head.get(at..at + 4).and_then(|bytes| bytes.first_chunk()).map(|b| u32::from_be_bytes(*b));
-        let u64_at = |at: usize| head.get(at..at + 8).and_then(|bytes| bytes.first_chunk()).map(|b| u64::from_be_bytes(*b));
+        let u32_at =
+            |at: usize| head.get(at..at + 4).and_then(|bytes| bytes.first_chunk()).map(|b| u32::from_be_bytes(*b));
+        let u64_at =
+            |at: usize| head.get(at..at + 8).and_then(|bytes| bytes.first_chunk()).map(|b| u64::from_be_bytes(*b));
         let version = u32_at(4).ok_or_else(cut)?;
         if !matches!(version, 2 | 3) {
             return Err(Error::unsupported(format!("a qcow2 disk of version {version}; 2 and 3 are known")));
@@ -63,7 +65,9 @@ impl Qcow2 {
             return Err(cut());
         }
         if !(9..=21).contains(&cluster_bits) {
-            return Err(Error::malformed(format!("the disk's cluster size is 2^{cluster_bits}, which is out of range")));
+            return Err(Error::malformed(format!(
+                "the disk's cluster size is 2^{cluster_bits}, which is out of range"
+            )));
         }
         let cluster_size = 1_u64 << cluster_bits;
         if backing_offset != 0 || backing_size != 0 {
@@ -102,7 +106,9 @@ fn not_qcow2(head: &[u8]) -> Error {
 
 fn check_features(incompatible: u64) -> Result<()> {
     if incompatible & CORRUPT != 0 {
-        return Err(Error::malformed("the disk is marked as corrupt").with_hint("repair it with `qemu-img check -r all`"));
+        return Err(
+            Error::malformed("the disk is marked as corrupt").with_hint("repair it with `qemu-img check -r all`")
+        );
     }
     if incompatible & DATA_FILE != 0 {
         return Err(Error::unsupported("the disk keeps its data in another file, which would be read from the host"));
@@ -152,13 +158,21 @@ fn check_extensions(head: &[u8], start: u64, cluster_size: u64) -> Result<()> {
     }
 }
 
-fn check_l1(entries: u32, offset: u64, virtual_size: u64, cluster_size: u64, length: u64, limits: &Limits) -> Result<()> {
+fn check_l1(
+    entries: u32,
+    offset: u64,
+    virtual_size: u64,
+    cluster_size: u64,
+    length: u64,
+    limits: &Limits,
+) -> Result<()> {
     let bytes = u64::from(entries) * 8;
     if bytes > limits.l1_table {
         return Err(Error::limit("l1_table", limits.l1_table, format_args!("an L1 table of {entries} entries")));
     }
     let outside = || Error::malformed("the disk's L1 table lies outside of the file");
-    if entries > 0 && (offset % cluster_size != 0 || offset.checked_add(bytes).ok_or_else(outside)? > length) {
+    if entries > 0 && (!offset.is_multiple_of(cluster_size) || offset.checked_add(bytes).ok_or_else(outside)? > length)
+    {
         return Err(outside());
     }
     // One L1 entry stands for an L2 table of a cluster, whose entries of 8 bytes stand for clusters each.

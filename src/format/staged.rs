@@ -51,9 +51,9 @@ impl Place {
     /// Makes a private directory beside `destination`, which must not exist or be an empty directory.
     pub(super) fn make(destination: &Path) -> Result<(Self, Dir, Vec<u8>)> {
         use std::os::unix::ffi::OsStrExt;
-        let name = destination.file_name().ok_or_else(|| {
-            Error::invalid("the destination has no name of its own").in_file(destination)
-        })?;
+        let name = destination
+            .file_name()
+            .ok_or_else(|| Error::invalid("the destination has no name of its own").in_file(destination))?;
         let parent_path = destination.parent().unwrap_or(Path::new("")).to_path_buf();
         let parent = Dir::open(&parent_path).map_err(|error| {
             let kind = if is(&error, Errno::NOENT) { ErrorKind::NotFound } else { ErrorKind::Io };
@@ -72,7 +72,10 @@ impl Place {
                 }
             }
             let place = Self { parent, parent_path, name: Some(staging.clone()), existing };
-            let dir = place.parent.child(&staging).map_err(|error| Error::io("the staging directory can't be opened", error))?;
+            let dir = place
+                .parent
+                .child(&staging)
+                .map_err(|error| Error::io("the staging directory can't be opened", error))?;
             return Ok((place, dir, name.as_bytes().to_vec()));
         }
         Err(Error::new(ErrorKind::Io, "no free name for a staging directory was found").in_file(destination))
@@ -85,7 +88,10 @@ impl Place {
         };
         let destination = self.parent_path.join(std::ffi::OsStr::from_bytes(name));
         if let (Some((mode, uid, gid)), false) = (self.existing, keep_mode) {
-            let dir = self.parent.child(staging).map_err(|error| Error::io("the staging directory can't be opened", error))?;
+            let dir = self
+                .parent
+                .child(staging)
+                .map_err(|error| Error::io("the staging directory can't be opened", error))?;
             // An ordinary user can't give it away; then it stays the user's.
             let _ = fs::fchown(dir.as_fd(), Some(fs::Uid::from_raw(uid)), Some(fs::Gid::from_raw(gid)));
             fs::fchmod(dir.as_fd(), fs::Mode::from_raw_mode(mode))
@@ -133,7 +139,9 @@ fn check_destination(parent: &Dir, name: &[u8]) -> Result<Option<(u32, u32, u32)
             }
             Ok(Some((stat.st_mode & 0o7777, stat.st_uid, stat.st_gid)))
         }
-        fs::FileType::Symlink => Err(Error::unsafe_path("the destination is a symbolic link, and links are not followed")),
+        fs::FileType::Symlink => {
+            Err(Error::unsafe_path("the destination is a symbolic link, and links are not followed"))
+        }
         _ => Err(Error::new(ErrorKind::AlreadyExists, "the destination exists and is no directory")),
     }
 }
@@ -219,18 +227,41 @@ impl Staged<Verified> {
     /// # Errors
     /// `AlreadyExists` when something other than an empty directory has that name, `InvalidInput`
     /// for a name with a slash, `Io`.
-    pub fn commit(self, name: &str) -> Result<PathBuf, (Error, Self)> {
+    pub fn commit(self, name: &str) -> Result<PathBuf, CommitFailed> {
         if name.is_empty() || name.contains(['/', '\0']) || name == "." || name == ".." {
-            return Err((Error::invalid(format!("`{name}` is no plain name")), self));
+            return Err(CommitFailed::new(Error::invalid(format!("`{name}` is no plain name")), self));
         }
         self.commit_bytes(name.as_bytes(), false)
     }
 
-    pub(super) fn commit_bytes(mut self, name: &[u8], keep_mode: bool) -> Result<PathBuf, (Error, Self)> {
+    pub(super) fn commit_bytes(mut self, name: &[u8], keep_mode: bool) -> Result<PathBuf, CommitFailed> {
         match self.place.commit(name, keep_mode) {
             Ok(path) => Ok(path),
-            Err(error) => Err((error, self)),
+            Err(error) => Err(CommitFailed::new(error, self)),
         }
+    }
+}
+
+/// A [`Staged::commit`] that did not happen: why, and what can still be committed elsewhere.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct CommitFailed {
+    /// Why.
+    pub error: Error,
+    /// What was unpacked, as it was before.
+    pub staged: Box<Staged<Verified>>,
+}
+
+impl CommitFailed {
+    fn new(error: Error, staged: Staged<Verified>) -> Self {
+        Self { error, staged: Box::new(staged) }
+    }
+}
+
+impl From<CommitFailed> for Error {
+    /// Keeps the error and removes what was unpacked.
+    fn from(failed: CommitFailed) -> Self {
+        failed.error
     }
 }
 

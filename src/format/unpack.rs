@@ -17,6 +17,7 @@ use super::image::{Image, ImageType};
 use super::layout::LayoutSummary;
 use super::pipeline::Flow;
 use super::qcow2::Qcow2;
+use super::squashed::unpack_squashfs;
 use super::staged::{Place, Staged, Unverified, Verified};
 use super::tar::SparseMap;
 use crate::error::{Error, Result};
@@ -178,11 +179,8 @@ impl Image {
             dir.make_dir(b"rootfs", 0o700).and_then(|()| dir.child(b"rootfs"))
         };
         let root = root.map_err(|error| Error::io("the root directory can't be made", error))?;
-        let policy = Policy {
-            skip_devices: options.skip_devices,
-            all_xattrs: options.all_xattrs,
-            ids: options.ids.clone(),
-        };
+        let policy =
+            Policy { skip_devices: options.skip_devices, all_xattrs: options.all_xattrs, ids: options.ids.clone() };
         let flow = Flow {
             limits: &self.limits,
             monitor: &options.monitor,
@@ -213,7 +211,7 @@ impl Image {
                             drive_disk(chunks, length, &self.limits, &mut writer)
                         })
                     }
-                    Container::SquashFs => self.unpack_squashfs(part, &flow, &mut hasher, &mut writer),
+                    Container::SquashFs => unpack_squashfs(part, &flow, &mut hasher, &mut writer),
                 }
                 .map_err(|error| part.name_error(error))?;
                 whole.disk |= summary.disk;
@@ -233,7 +231,8 @@ impl Image {
             .map_err(|error| self.parts[0].name_error(error.in_entry(b"metadata.yaml")))?;
         let image_type = if summary.disk { ImageType::VirtualMachine } else { ImageType::Container };
         if summary.disk && !options.rootfs_only {
-            dir.remove_dir(b"rootfs").map_err(|error| Error::io("the unused root directory can't be removed", error))?;
+            dir.remove_dir(b"rootfs")
+                .map_err(|error| Error::io("the unused root directory can't be removed", error))?;
         }
         Ok(Staged::new(place, hasher.finish(), image_type, metadata, report))
     }
@@ -245,7 +244,7 @@ fn commit(staged: Staged<Verified>, destination: &Path, options: &UnpackOptions)
     let (fingerprint, image_type) = (staged.fingerprint(), staged.image_type());
     let (metadata, report) = (staged.metadata().clone(), staged.report().clone());
     // A root file system brings its own mode for its top.
-    let path = staged.commit_bytes(&name, options.rootfs_only).map_err(|(error, _)| error)?;
+    let path = staged.commit_bytes(&name, options.rootfs_only)?;
     Ok(Unpacked { path, fingerprint, image_type, metadata, report })
 }
 
@@ -260,7 +259,7 @@ impl<C: Chunks> Chunks for ByReference<'_, C> {
 
 /// Writes what it is shown.
 pub(super) struct TreeWriter<'a, 'scope> {
-    dir: &'a Dir,
+    pub(super) dir: &'a Dir,
     rootfs_only: bool,
     pub(super) extractor: Extractor<'scope>,
     current: Option<Current>,
@@ -312,9 +311,12 @@ impl Visitor for TreeWriter<'_, '_> {
             }
             _ => {}
         }
-        let templates =
-            self.dir.child(b"templates").map_err(|error| Error::io("the templates' directory can't be opened", error))?;
-        fs::fchmod(templates.as_fd(), fs::Mode::from_raw_mode(0o755)).map_err(|error| Error::io("a mode can't be set", error))?;
+        let templates = self
+            .dir
+            .child(b"templates")
+            .map_err(|error| Error::io("the templates' directory can't be opened", error))?;
+        fs::fchmod(templates.as_fd(), fs::Mode::from_raw_mode(0o755))
+            .map_err(|error| Error::io("a mode can't be set", error))?;
         self.write_small(&templates, name, content)
     }
 
@@ -359,11 +361,5 @@ impl Visitor for TreeWriter<'_, '_> {
             self.strays.push(entry.path.clone());
         }
         Ok(())
-    }
-}
-
-impl Image {
-    fn unpack_squashfs(&self, _part: &super::image::Part, _flow: &Flow<'_>, _hasher: &mut Hasher, _writer: &mut TreeWriter<'_, '_>) -> Result<LayoutSummary> {
-        Err(Error::unsupported("SquashFS"))
     }
 }

@@ -12,6 +12,7 @@ use super::layout::{LayoutSummary, Role};
 use super::namespace::Namespace;
 use super::pipeline::Flow;
 use super::qcow2::Qcow2;
+use super::squashed::visit_squashfs;
 use super::tar::SparseMap;
 use super::unpack::{ByReference, default_threads};
 use crate::error::{Error, ErrorKind, Result};
@@ -185,8 +186,7 @@ impl Image {
         let mut metadata = Vec::new();
         let mut templates = Vec::new();
         for part in &self.parts {
-            let summary =
-                self.visit(part, &flow, &mut hasher, &mut judge).map_err(|error| part.name_error(error))?;
+            let summary = self.visit(part, &flow, &mut hasher, &mut judge).map_err(|error| part.name_error(error))?;
             if part.role != Role::Rootfs {
                 metadata = summary.metadata;
                 templates = summary.templates;
@@ -236,7 +236,7 @@ impl Image {
                     drive_disk(chunks, length, &self.limits, visitor)
                 })
             }
-            Container::SquashFs => self.visit_squashfs(part, flow, hasher, visitor),
+            Container::SquashFs => visit_squashfs(part, flow, hasher, visitor),
         }
     }
 }
@@ -249,9 +249,14 @@ fn template_findings(metadata: &Metadata, templates: &[Vec<u8>]) -> Vec<Error> {
         .map(|(path, rule)| {
             let name = rule.template();
             if name.is_empty() || name.contains(['/', '\0']) || name == "." || name == ".." {
-                return Error::unsafe_path(format!("the rule for `{path}` names the template `{name}`, which is no plain name"));
+                return Error::unsafe_path(format!(
+                    "the rule for `{path}` names the template `{name}`, which is no plain name"
+                ));
             }
-            Error::new(ErrorKind::NotFound, format!("the rule for `{path}` names the template `{name}`, which is not in the image"))
+            Error::new(
+                ErrorKind::NotFound,
+                format!("the rule for `{path}` names the template `{name}`, which is not in the image"),
+            )
         })
         .collect()
 }
@@ -400,7 +405,8 @@ pub fn differences(first: &Image, second: &Image, options: &VerifyOptions) -> Re
 fn inventory(image: &Image, options: &VerifyOptions) -> Result<BTreeMap<Vec<u8>, Facts>> {
     let mut members = BTreeMap::new();
     let verified = image.survey_contents(options, &mut |entry, digest| {
-        let path = if entry.path.is_empty() { b"rootfs".to_vec() } else { [b"rootfs/", entry.path.as_slice()].concat() };
+        let path =
+            if entry.path.is_empty() { b"rootfs".to_vec() } else { [b"rootfs/", entry.path.as_slice()].concat() };
         members.insert(path, facts(entry, digest));
         Ok(())
     })?;

@@ -4,3 +4,4 @@
 mod metadata;
 #[cfg(feature = "store")]
 mod store;
+mod templates;

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use lxd_image::format::{Image, Input, Source, fingerprint_of};
 use lxd_image::Result;
+use lxd_image::format::{Image, Input, Source, fingerprint_of};
 
 use crate::failure::Failure;
 use crate::options::{Session, input};

@@ -48,7 +48,8 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         session.note(|| format!("warning: {finding}"));
     }
     if let Some(metadata) = verified.metadata.as_ref().filter(|metadata| metadata.known_architecture().is_none()) {
-        session.note(|| format!("warning: the architecture {} is not known", Shown(metadata.architecture().as_bytes())));
+        session
+            .note(|| format!("warning: the architecture {} is not known", Shown(metadata.architecture().as_bytes())));
     }
     if arguments.entries {
         const COLUMNS: &[&str] = &["type", "mode", "owner", "size", "modified", "path", "target"];
@@ -59,7 +60,9 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
 
 fn facts(image: &Image, verified: &Verification) -> Map<String, Value> {
     let containers: Vec<Container> = image.containers().collect();
-    let codec = |container: &Container| container.codec().map_or_else(|| container.name().to_owned(), |codec| codec.to_string());
+    let codec = |container: &Container| {
+        container.codec().map_or_else(|| container.name().to_owned(), |codec| codec.to_string())
+    };
     let mut facts = Map::new();
     facts.insert("fingerprint".into(), json!(verified.fingerprint));
     let form = match image.form() {

@@ -1,14 +1,14 @@
 //! The command line `lxd-image`: a face over the library for people who know `lxc image`.
 //! Reads arguments, calls the library, shows results; each verb has a file of its own.
 
-// mod convert;
+mod convert;
 mod diff;
 mod failure;
 mod fingerprint;
 mod inspect;
 mod options;
 mod output;
-// mod pack;
+mod pack;
 mod progress;
 mod shell;
 mod unpack;
@@ -18,7 +18,6 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::failure::Failure;
 use crate::options::Global;
 
 /// Read, verify, unpack and pack LXD and Incus images.
@@ -37,8 +36,8 @@ enum Verb {
     Fingerprint(fingerprint::Arguments),
     Verify(verify::Arguments),
     Unpack(unpack::Arguments),
-    // Pack(pack::Arguments),
-    // Convert(convert::Arguments),
+    Pack(pack::Arguments),
+    Convert(convert::Arguments),
     Diff(diff::Arguments),
     Completions(shell::Completions),
     Man(shell::Man),
@@ -52,8 +51,8 @@ fn main() -> ExitCode {
         Verb::Fingerprint(verb) => fingerprint::run(&verb, &session),
         Verb::Verify(verb) => verify::run(&verb, &session),
         Verb::Unpack(verb) => unpack::run(&verb, &session),
-        // Verb::Pack(verb) => pack::run(&verb, &session),
-        // Verb::Convert(verb) => convert::run(&verb, &session),
+        Verb::Pack(verb) => pack::run(&verb, &session),
+        Verb::Convert(verb) => convert::run(&verb, &session),
         Verb::Diff(verb) => diff::run(&verb, &session),
         Verb::Completions(verb) => shell::completions(&verb),
         Verb::Man(verb) => shell::man(&verb),

@@ -30,7 +30,11 @@ impl FromStr for Format {
             "csv" => Self::Csv,
             "compact" => Self::Compact,
             template if template.contains("{{") || template.contains("{%") => Self::Jinja(template.to_owned()),
-            other => return Err(format!("`{other}` is no format: table, json, yaml, csv, compact, or a text with {{{{ key }}}}")),
+            other => {
+                return Err(format!(
+                    "`{other}` is no format: table, json, yaml, csv, compact, or a text with {{{{ key }}}}"
+                ));
+            }
         })
     }
 }
@@ -169,9 +173,9 @@ fn jinja(facts: Facts, template: &str) -> Result<String> {
     };
     let mut text = String::new();
     for row in rows {
-        let line = environment.render_str(template, minijinja::value::Serde(&row)).map_err(|error| {
-            Error::new(ErrorKind::InvalidInput, format!("the format can't be used: {error:#}"))
-        })?;
+        let line = environment
+            .render_str(template, minijinja::value::Serde(&row))
+            .map_err(|error| Error::new(ErrorKind::InvalidInput, format!("the format can't be used: {error:#}")))?;
         text.push_str(&line);
         text.push('\n');
     }

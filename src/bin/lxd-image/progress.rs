@@ -86,10 +86,9 @@ impl Progress for Receiver {
 impl Receiver {
     fn make_bar(&self, update: &Update) -> ProgressBar {
         let (bar, template) = match update.total {
-            Some(total) => (
-                ProgressBar::new(total),
-                "{msg:8} {bar:30} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta} left",
-            ),
+            Some(total) => {
+                (ProgressBar::new(total), "{msg:8} {bar:30} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta} left")
+            }
             None => (ProgressBar::new_spinner(), "{msg:8} {spinner} {bytes} {binary_bytes_per_sec}"),
         };
         match ProgressStyle::with_template(template) {

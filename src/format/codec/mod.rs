@@ -1,26 +1,178 @@
-//! Temporary.
-use std::io::{BufReader, Read};
-use crate::error::{Error, Result};
+//! Compression and decompression of whole streams, one file a codec behind two functions.
+//! What comes out of a decoder has been checked to its last trailer; what an encoder writes
+//! is the same whatever the number of threads.
+
+#[cfg(feature = "bzip2")]
+mod bzip2;
+#[cfg(any(feature = "gzip", feature = "xz", feature = "zstd", feature = "bzip2", feature = "lz4"))]
+mod checked;
+mod compression;
+#[cfg(feature = "gzip")]
+mod gzip;
+#[cfg(any(feature = "gzip", feature = "xz", feature = "zstd", feature = "bzip2", feature = "lz4"))]
+mod input;
+mod kind;
+#[cfg(feature = "lz4")]
+mod lz4;
+#[cfg(test)]
+mod tests;
+#[cfg(any(feature = "gzip", feature = "bzip2", feature = "lz4"))]
+mod workers;
+#[cfg(feature = "xz")]
+mod xz;
+#[cfg(feature = "zstd")]
+mod zstd;
+
+use std::io::{self, Read, Write};
+
+pub use compression::Compression;
+pub use kind::Codec;
+
+use crate::error::Result;
 use crate::limits::Limits;
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-/// c
-pub enum Codec { /// n
- None, /// n
- Gzip, /// n
- Bzip2, /// n
- Xz, /// n
- Lzma, /// n
- Zstd, /// n
- Lz4 }
-impl std::fmt::Display for Codec { fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { write!(f, "{self:?}") } }
-impl Codec {
- /// d
- pub fn detect(p: &[u8]) -> Option<Self> {
-  if p.starts_with(b"\x1f\x8b") { Some(Self::Gzip) } else if p.starts_with(b"BZh") { Some(Self::Bzip2) } else if p.starts_with(b"\xfd7zXZ\0") { Some(Self::Xz) } else if p.starts_with(b"\x5d\0\0") { Some(Self::Lzma) } else if p.starts_with(b"\x28\xb5\x2f\xfd") { Some(Self::Zstd) } else if p.starts_with(b"\x04\x22\x4d\x18") { Some(Self::Lz4) } else { None }
- }
+
+/// A writer of compressed bytes. Dropping it unfinished leaves a stream without an end, which
+/// every decoder refuses.
+pub trait Encoder: Write + Send {
+    /// Writes what is pending and the stream's end, and flushes the sink.
+    ///
+    /// # Errors
+    /// What the sink fails with.
+    fn finish(self: Box<Self>) -> Result<()>;
 }
-pub(crate) fn decoder<'a, R: Read + Send + 'a>(c: Codec, r: R, _l: &Limits, t: usize) -> Result<Box<dyn Read + Send + 'a>> {
- let r = BufReader::with_capacity(1<<18, r);
- Ok(match c { Codec::None => Box::new(r), Codec::Gzip => Box::new(flate2::read::MultiGzDecoder::new(r)), Codec::Xz => { let s = liblzma::stream::MtStreamBuilder::new().threads(t as u32).memlimit_threading(1<<30).memlimit_stop(1<<30).decoder().map_err(|e| Error::io("x", std::io::Error::from(e)))?; Box::new(liblzma::bufread::XzDecoder::new_stream(r, s)) }, Codec::Zstd => Box::new(zstd::Decoder::with_buffer(r).map_err(|e| Error::io("x", e))?), Codec::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(r)), Codec::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(r)), Codec::Lzma => Box::new(liblzma::bufread::XzDecoder::new_stream(r, liblzma::stream::Stream::new_lzma_decoder(1<<28).map_err(|e| Error::io("x", std::io::Error::from(e)))?)) })
+
+/// Opens any compressed stream by its content: the codec, and a reader of what it holds.
+///
+/// A stream that no codec claims is taken as uncompressed. The reader decodes every member,
+/// stream or frame there is and returns end of file only when the last one was complete and
+/// its checksum right.
+/// `threads` bounds the threads that may work at once, where the stream allows more than one.
+///
+/// ```
+/// use std::io::Read;
+/// use lxd_image::{Limits, format};
+///
+/// let (codec, mut reader) = format::decode(&b"plain text"[..], &Limits::default(), 2)?;
+/// let mut text = String::new();
+/// reader.read_to_string(&mut text)?;
+/// assert_eq!((codec, text.as_str()), (format::Codec::None, "plain text"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// `Io` where the first bytes can't be read, `FeatureDisabled` for a codec that was compiled
+/// out. The reader itself fails with `Malformed`, `LimitExceeded` and `Unsupported`, which
+/// [`Error::from`](crate::Error) takes out of the [`io::Error`].
+pub fn decode<'a, R: Read + Send + 'a>(
+    mut reader: R,
+    limits: &Limits,
+    threads: usize,
+) -> Result<(Codec, Box<dyn Read + Send + 'a>)> {
+    let mut prefix = Vec::with_capacity(Codec::PREFIX);
+    reader.by_ref().take(Codec::PREFIX as u64).read_to_end(&mut prefix)?;
+    let codec = Codec::detect(&prefix).unwrap_or(Codec::None);
+    let source = io::Cursor::new(prefix).chain(reader);
+    Ok((codec, decoder(codec, source, limits, threads)?))
+}
+
+/// Compresses what is written to it into `sink`, with up to `threads` threads. The bytes are
+/// the same for every number of threads; [`finish`](Encoder::finish) completes them.
+///
+/// ```
+/// use std::io::Write;
+/// use lxd_image::format::{self, Compression};
+///
+/// let mut out = Vec::new();
+/// let mut encoder = format::encode("none".parse()?, &mut out, 1)?;
+/// encoder.write_all(b"text")?;
+/// encoder.finish()?;
+/// assert_eq!(out, b"text");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// `FeatureDisabled` for a codec that was compiled out.
+pub fn encode<'a, W: Write + Send + 'a>(
+    compression: Compression,
+    sink: W,
+    threads: usize,
+) -> Result<Box<dyn Encoder + 'a>> {
+    encoder(compression, sink, threads)
+}
+
+/// A reader of what `source` holds, compressed with `codec`. See [`decode`] for what it checks.
+pub(crate) fn decoder<'a, R: Read + Send + 'a>(
+    codec: Codec,
+    source: R,
+    limits: &Limits,
+    threads: usize,
+) -> Result<Box<dyn Read + Send + 'a>> {
+    let threads = threads.max(1);
+    // Each is used by some codecs only.
+    let _ = (limits, threads);
+    match codec {
+        Codec::None => Ok(Box::new(source)),
+        #[cfg(feature = "gzip")]
+        Codec::Gzip => Ok(Box::new(checked::Checked::new(gzip::Decoder::new(source)))),
+        #[cfg(feature = "bzip2")]
+        Codec::Bzip2 if threads > 1 => {
+            Ok(Box::new(checked::Checked::new(bzip2::ParallelDecoder::new(source, threads)?)))
+        }
+        #[cfg(feature = "bzip2")]
+        Codec::Bzip2 => Ok(Box::new(checked::Checked::new(bzip2::SerialDecoder::new(source)))),
+        #[cfg(feature = "xz")]
+        Codec::Xz | Codec::Lzma => {
+            Ok(Box::new(checked::Checked::new(xz::Decoder::new(codec, source, limits, threads))))
+        }
+        #[cfg(feature = "zstd")]
+        Codec::Zstd => Ok(Box::new(checked::Checked::new(zstd::Decoder::new(source, limits)?))),
+        #[cfg(feature = "lz4")]
+        Codec::Lz4 => Ok(Box::new(checked::Checked::new(lz4::Decoder::new(source, limits)))),
+        #[allow(unreachable_patterns, reason = "reached where a codec is compiled out")]
+        _ => Err(codec.disabled()),
+    }
+}
+
+/// A writer that compresses into `sink`. See [`encode`].
+pub(crate) fn encoder<'a, W: Write + Send + 'a>(
+    compression: Compression,
+    sink: W,
+    threads: usize,
+) -> Result<Box<dyn Encoder + 'a>> {
+    let threads = threads.max(1);
+    let _ = threads;
+    match compression.codec() {
+        Codec::None => Ok(Box::new(Plain(sink))),
+        #[cfg(feature = "gzip")]
+        Codec::Gzip => Ok(Box::new(gzip::GzipEncoder::new(compression, sink, threads)?)),
+        #[cfg(feature = "bzip2")]
+        Codec::Bzip2 => Ok(Box::new(bzip2::Bzip2Encoder::new(compression, sink, threads)?)),
+        #[cfg(feature = "xz")]
+        Codec::Xz | Codec::Lzma => Ok(Box::new(xz::XzEncoder::new(compression, sink, threads)?)),
+        #[cfg(feature = "zstd")]
+        Codec::Zstd => Ok(Box::new(zstd::ZstdEncoder::new(compression, sink, threads)?)),
+        #[cfg(feature = "lz4")]
+        Codec::Lz4 => Ok(Box::new(lz4::Lz4Encoder::new(compression, sink, threads)?)),
+        #[allow(unreachable_patterns, reason = "reached where a codec is compiled out")]
+        codec => Err(codec.disabled()),
+    }
+}
+
+/// What writes bytes as they are.
+struct Plain<W>(W);
+
+impl<W: Write> Write for Plain<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl<W: Write + Send> Encoder for Plain<W> {
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        Ok(self.0.flush()?)
+    }
 }

@@ -125,9 +125,8 @@ impl Applier {
     /// A special file, by a handle that never opens it.
     pub(crate) fn apply_to_handle(&self, handle: BorrowedFd<'_>, wanted: &Attributes, path: &[u8]) -> Result<()> {
         let place = proc_path(handle);
-        let mode = self.owner(wanted, path, |uid, gid| {
-            fs::chownat(handle, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
-        })?;
+        let mode =
+            self.owner(wanted, path, |uid, gid| fs::chownat(handle, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH))?;
         fs::chmod(&place, Mode::from_raw_mode(mode)).map_err(|error| Error::io("a mode can't be set", error))?;
         for (name, value) in self.wanted_xattrs(wanted, path) {
             self.xattr(path, name, fs::setxattr(&place, name.as_slice(), value, XattrFlags::empty()))?;
@@ -152,12 +151,7 @@ impl Applier {
     }
 
     /// Sets the owner if that can be done; the mode to set then.
-    fn owner(
-        &self,
-        wanted: &Attributes,
-        path: &[u8],
-        set: impl FnOnce(Uid, Gid) -> Result<(), Errno>,
-    ) -> Result<u32> {
+    fn owner(&self, wanted: &Attributes, path: &[u8], set: impl FnOnce(Uid, Gid) -> Result<(), Errno>) -> Result<u32> {
         let mut given = false;
         if self.root {
             match set(Uid::from_raw(wanted.uid), Gid::from_raw(wanted.gid)) {
@@ -167,7 +161,8 @@ impl Applier {
                 Err(error) => return Err(Error::io("an owner can't be set", error)),
             }
         } else {
-            given = wanted.uid == rustix::process::geteuid().as_raw() && wanted.gid == rustix::process::getegid().as_raw();
+            given =
+                wanted.uid == rustix::process::geteuid().as_raw() && wanted.gid == rustix::process::getegid().as_raw();
         }
         if given {
             return Ok(wanted.mode);

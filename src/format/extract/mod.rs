@@ -17,8 +17,8 @@ use self::attributes::{Applier, Attributes};
 pub use self::ids::{IdMap, IdRange};
 pub use self::report::{Omission, Omitted, Report};
 use self::walk::Walk;
-pub(crate) use self::writers::OpenFile;
 use self::writers::Writers;
+pub(crate) use self::writers::{DirectFile, OpenFile};
 use super::chunk::Chunk;
 use super::entry::{DeviceNumber, Entry, EntryKind};
 use super::namespace::{self, below_file, below_link};
@@ -41,8 +41,6 @@ pub(crate) struct Extractor<'scope> {
     writers: Writers<'scope>,
     applier: Arc<Applier>,
     policy: Policy,
-    budget: u64,
-    limit: u64,
 }
 
 impl<'scope> Extractor<'scope> {
@@ -54,15 +52,13 @@ impl<'scope> Extractor<'scope> {
         limits: &Limits,
         threads: usize,
     ) -> Result<Self> {
-        let limit = output_budget(&root, limits)?;
+        let budget = output_budget(&root, limits)?;
         let applier = Arc::new(Applier::new(&policy));
         Ok(Self {
             walk: Walk::new(root, Arc::clone(&applier)),
-            writers: Writers::start(scope, Arc::clone(&applier), threads)?,
+            writers: Writers::start(scope, Arc::clone(&applier), budget, threads)?,
             applier,
             policy,
-            budget: limit,
-            limit,
         })
     }
 
@@ -121,12 +117,13 @@ impl<'scope> Extractor<'scope> {
     }
 
     /// Takes `bytes` off what the image may still write.
-    pub(crate) fn charge(&mut self, bytes: u64) -> Result<()> {
-        self.budget = self
-            .budget
-            .checked_sub(bytes)
-            .ok_or_else(|| Error::limit("output", self.limit, "what the image wants to write"))?;
-        Ok(())
+    pub(crate) fn charge(&self, bytes: u64) -> Result<()> {
+        self.writers.charge(bytes)
+    }
+
+    /// A way to write a file on threads of the caller's own.
+    pub(crate) fn direct(&self, file: Arc<OpenFile>) -> DirectFile {
+        self.writers.direct(file)
     }
 
     /// Hands the last bytes of a file over.
@@ -157,7 +154,11 @@ impl<'scope> Extractor<'scope> {
         let (target_parent, target_name) = split_last(target);
         let from = self.walk.look_up(target_parent, target)?;
         let stat = from.stat(target_name).map_err(|error| {
-            if is(&error, Errno::NOENT) { namespace::link_before_target(target) } else { Error::io("a hard link's target can't be read", error) }
+            if is(&error, Errno::NOENT) {
+                namespace::link_before_target(target)
+            } else {
+                Error::io("a hard link's target can't be read", error)
+            }
         })?;
         if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
             return Err(namespace::link_to_directory());

@@ -76,8 +76,7 @@ impl Walk {
     pub(crate) fn make_directory(&mut self, path: &[u8], entry: &Entry) -> Result<()> {
         let attributes = Attributes::of(entry, self.applier.ids())?;
         let (parent, name) = crate::format::path::split_last(path);
-        let already_here = self.levels.last().is_some_and(|level| level.name == name)
-            && self.path() == path;
+        let already_here = self.levels.last().is_some_and(|level| level.name == name) && self.path() == path;
         if !already_here {
             let dir = self.go_to(parent)?;
             match dir.make_dir(name, 0o700) {
@@ -124,8 +123,12 @@ impl Walk {
         self.late_modes.sort_by(|a, b| b.0.cmp(&a.0));
         for (path, mode) in std::mem::take(&mut self.late_modes) {
             let (parent, name) = crate::format::path::split_last(&path);
-            let dir = self.look_up(parent, &path)?.child(name).map_err(|error| Error::io("a directory can't be opened", error))?;
-            fs::fchmod(dir.as_fd(), fs::Mode::from_raw_mode(mode)).map_err(|error| Error::io("a mode can't be set", error))?;
+            let dir = self
+                .look_up(parent, &path)?
+                .child(name)
+                .map_err(|error| Error::io("a directory can't be opened", error))?;
+            fs::fchmod(dir.as_fd(), fs::Mode::from_raw_mode(mode))
+                .map_err(|error| Error::io("a mode can't be set", error))?;
         }
         if let Some((attributes, path)) = &self.root_attributes {
             self.applier.apply(self.root.as_fd(), attributes, path)?;
@@ -168,8 +171,14 @@ impl Walk {
         } else {
             let stat = child.stat_self().map_err(|error| Error::io("a directory can't be read", error))?;
             Leaving::Times(Timestamps {
-                last_access: Timespec { tv_sec: stat.st_atime, tv_nsec: i64::try_from(stat.st_atime_nsec).unwrap_or(0) },
-                last_modification: Timespec { tv_sec: stat.st_mtime, tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or(0) },
+                last_access: Timespec {
+                    tv_sec: stat.st_atime,
+                    tv_nsec: i64::try_from(stat.st_atime_nsec).unwrap_or(0),
+                },
+                last_modification: Timespec {
+                    tv_sec: stat.st_mtime,
+                    tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or(0),
+                },
             })
         };
         self.levels.push(Level { name: name.to_vec(), dir: Some(Arc::new(child)), leaving });
@@ -196,7 +205,8 @@ impl Walk {
                     self.applier.apply(dir.as_fd(), &attributes, &path)?;
                 }
                 Leaving::Times(times) => {
-                    fs::futimens(dir.as_fd(), &times).map_err(|error| Error::io("a directory's times can't be set", error))?;
+                    fs::futimens(dir.as_fd(), &times)
+                        .map_err(|error| Error::io("a directory's times can't be set", error))?;
                 }
             }
         }

@@ -33,6 +33,9 @@ struct Job {
 /// What the threads share.
 struct Shared {
     applier: Arc<Applier>,
+    /// What the image may still write, and what it could at first: bytes.
+    budget: AtomicU64,
+    limit: u64,
     failed: AtomicBool,
     error: Mutex<Option<Error>>,
 }
@@ -50,10 +53,17 @@ impl<'scope> Writers<'scope> {
     pub(crate) fn start<'env>(
         scope: &'scope Scope<'scope, 'env>,
         applier: Arc<Applier>,
+        budget: u64,
         threads: usize,
     ) -> Result<Self> {
         let (jobs, queue) = crossbeam_channel::bounded::<Job>(QUEUE);
-        let shared = Arc::new(Shared { applier, failed: AtomicBool::new(false), error: Mutex::new(None) });
+        let shared = Arc::new(Shared {
+            applier,
+            budget: AtomicU64::new(budget),
+            limit: budget,
+            failed: AtomicBool::new(false),
+            error: Mutex::new(None),
+        });
         let threads = (0..threads.max(1))
             .map(|_| {
                 let (queue, shared) = (queue.clone(), Arc::clone(&shared));
@@ -83,6 +93,16 @@ impl<'scope> Writers<'scope> {
             written: AtomicU64::new(0),
             pending: AtomicUsize::new(1),
         })
+    }
+
+    /// Takes `bytes` off what the image may still write.
+    pub(crate) fn charge(&self, bytes: u64) -> Result<()> {
+        self.shared.charge(bytes)
+    }
+
+    /// A way to write a file on the caller's own threads.
+    pub(crate) fn direct(&self, file: Arc<OpenFile>) -> DirectFile {
+        DirectFile { file, shared: Arc::clone(&self.shared) }
     }
 
     pub(crate) fn write(&self, file: &Arc<OpenFile>, pieces: Vec<(u64, Chunk)>) -> Result<()> {
@@ -125,7 +145,37 @@ impl<'scope> Writers<'scope> {
     }
 }
 
+/// A file that other threads than the writers fill.
+pub(crate) struct DirectFile {
+    file: Arc<OpenFile>,
+    shared: Arc<Shared>,
+}
+
+impl DirectFile {
+    pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.shared.charge(bytes.len() as u64)?;
+        self.file
+            .file
+            .write_all_at(bytes, offset)
+            .map_err(|error| Error::io("a file can't be written", error).in_entry(&self.file.path))?;
+        self.file.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// All bytes are there: gives the file its size and its attributes.
+    pub(crate) fn finish(self) -> Result<()> {
+        self.shared.complete(&self.file)
+    }
+}
+
 impl Shared {
+    fn charge(&self, bytes: u64) -> Result<()> {
+        self.budget
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes))
+            .map(drop)
+            .map_err(|_| Error::limit("output", self.limit, "what the image wants to write"))
+    }
+
     fn run(&self, job: &Job) {
         let mut bytes = 0;
         for (offset, piece) in &job.pieces {
@@ -144,16 +194,21 @@ impl Shared {
         if file.pending.fetch_sub(1, Ordering::AcqRel) != 1 {
             return;
         }
+        if let Err(error) = self.complete(file) {
+            self.fail(error);
+        }
+    }
+
+    fn complete(&self, file: &OpenFile) -> Result<()> {
         let written = file.written.load(Ordering::Relaxed);
         // A hole at the end was never written.
         let sized = if written < file.size { file.file.set_len(file.size) } else { Ok(()) };
-        let done = sized
+        sized
             .map_err(|error| Error::io("a file's size can't be set", error))
-            .and_then(|()| self.applier.apply(file.file.as_fd(), &file.attributes, &file.path));
-        match done {
-            Ok(()) => self.applier.count(written),
-            Err(error) => self.fail(error.in_entry(&file.path)),
-        }
+            .and_then(|()| self.applier.apply(file.file.as_fd(), &file.attributes, &file.path))
+            .map_err(|error| error.in_entry(&file.path))?;
+        self.applier.count(written);
+        Ok(())
     }
 
     fn fail(&self, error: Error) {

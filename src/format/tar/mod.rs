@@ -9,6 +9,6 @@ mod sparse;
 mod writer;
 
 pub(crate) use header::{BLOCK, Header};
-pub(crate) use reader::{Member, TarReader};
+pub(crate) use reader::TarReader;
 pub(crate) use sparse::SparseMap;
 pub(crate) use writer::TarWriter;

@@ -5,7 +5,7 @@
 use super::acl;
 use super::sparse::PaxSparse;
 use crate::error::{Error, Result};
-use crate::format::entry::Timestamp;
+use crate::format::entry::{Timestamp, Xattr};
 use crate::limits::Limits;
 
 /// What the extended headers before a member say about it.
@@ -17,7 +17,7 @@ pub(crate) struct Extended {
     pub(crate) uid: Option<u32>,
     pub(crate) gid: Option<u32>,
     pub(crate) mtime: Option<Timestamp>,
-    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) xattrs: Vec<Xattr>,
     /// Access control lists as text: the attribute's name, and its value where it can be had.
     acls: Vec<(&'static [u8], Option<Vec<u8>>)>,
     pub(crate) sparse: PaxSparse,
@@ -131,7 +131,7 @@ impl Extended {
     }
 
     /// The extended attributes, access control lists among them, and the names of those that can't be had.
-    pub(crate) fn take_xattrs(&mut self) -> (Vec<(Vec<u8>, Vec<u8>)>, Vec<Vec<u8>>) {
+    pub(crate) fn take_xattrs(&mut self) -> (Vec<Xattr>, Vec<Vec<u8>>) {
         let mut xattrs = std::mem::take(&mut self.xattrs);
         let mut lost = Vec::new();
         for (name, value) in std::mem::take(&mut self.acls) {
@@ -159,7 +159,9 @@ fn optional<T>(value: &[u8], parse: impl Fn() -> Option<T>, key: &str) -> Result
     if value.is_empty() {
         return Ok(None);
     }
-    parse().map(Some).ok_or_else(|| Error::malformed(format!("the `{key}` in a PAX header is out of range or no number")))
+    parse()
+        .map(Some)
+        .ok_or_else(|| Error::malformed(format!("the `{key}` in a PAX header is out of range or no number")))
 }
 
 /// An owner: 0 to 2^32−2. The last value means "leave as it is" to `chown`, so a file would keep

@@ -86,10 +86,8 @@ impl PaxSparse {
                 self.mapped = true;
             }
             b"numbytes" => {
-                let offset = self
-                    .pending
-                    .take()
-                    .ok_or_else(|| Error::malformed("a segment of a sparse file has no offset"))?;
+                let offset =
+                    self.pending.take().ok_or_else(|| Error::malformed("a segment of a sparse file has no offset"))?;
                 push(&mut self.segments, offset, number()?, limits)?;
             }
             b"map" => {

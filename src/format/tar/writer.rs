@@ -66,11 +66,6 @@ impl<W: Write> TarWriter<W> {
         self.put(bytes)
     }
 
-    /// Stored bytes of the current member that are still to come.
-    pub(crate) fn owed(&self) -> u64 {
-        self.owed
-    }
-
     /// Writes the end marker, to full records of 10,240 bytes as POSIX wants them, and gives the stream back.
     pub(crate) fn finish(mut self) -> Result<W> {
         const RECORD: u64 = 20 * BLOCK as u64;

@@ -1,0 +1,71 @@
+//! `convert`: an image to another form or codec, in one stream.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use lxd_image::format::{Compression, ConvertOptions, Form, RootfsFormat};
+use lxd_image::{Error, ErrorKind, Fingerprint, Result};
+
+use crate::failure::Failure;
+use crate::options::Session;
+use crate::pack::report;
+
+/// Convert an image to another form or compression
+#[derive(Args)]
+#[command(override_usage = "lxd-image convert [OPTIONS] <IMAGE> [ROOTFS] <OUT>")]
+pub(crate) struct Arguments {
+    /// The image (or both files of a split image, in either order), then the output; `-` is standard output
+    #[arg(num_args = 2..=3, required = true, value_names = ["IMAGE", "ROOTFS", "OUT"])]
+    paths: Vec<PathBuf>,
+    /// The form of the output (default: that of the image)
+    #[arg(long, value_enum, value_name = "FORM")]
+    to: Option<To>,
+    /// xz, gzip, zstd, bzip2, lz4 or none, with a level behind a colon (default: that of the image)
+    #[arg(long, value_name = "CODEC[:LEVEL]")]
+    compression: Option<String>,
+    /// What the rootfs of a split image becomes: tar or squashfs
+    #[arg(long, value_name = "FORMAT")]
+    rootfs_format: Option<String>,
+    /// The fingerprint that the image must have
+    #[arg(long, value_name = "HEX")]
+    fingerprint: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum To {
+    /// One file
+    Unified,
+    /// OUT and OUT.root
+    Split,
+}
+
+pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
+    let (Some((out, files)), Some(first)) = (arguments.paths.split_last(), arguments.paths.first()) else {
+        return Err(Error::new(ErrorKind::InvalidInput, "an image and an output are needed").into());
+    };
+    let image = session.open(first, files.get(1).map(PathBuf::as_path))?;
+    let (monitor, shown) = session.monitor();
+    let mut options = ConvertOptions::new().monitor(monitor);
+    if let Some(to) = arguments.to {
+        options = options.form(match to {
+            To::Unified => Form::Unified,
+            To::Split => Form::Split,
+        });
+    }
+    if let Some(compression) = &arguments.compression {
+        options = options.compression(compression.parse::<Compression>()?);
+    }
+    if let Some(format) = &arguments.rootfs_format {
+        options = options.rootfs_format(format.parse::<RootfsFormat>()?);
+    }
+    if let Some(fingerprint) = &arguments.fingerprint {
+        options = options.expect(fingerprint.parse::<Fingerprint>()?);
+    }
+    if let Some(threads) = session.threads {
+        options = options.threads(threads);
+    }
+    let to_stream = out == Path::new("-");
+    let written = if to_stream { image.convert_to(std::io::stdout(), &options) } else { image.convert(out, &options) };
+    drop(shown);
+    report(&written?, to_stream, session)
+}

@@ -1,0 +1,131 @@
+//! `pack`: a directory or a disk to an image.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use lxd_image::format::{Compression, Form, PackOptions, Rootfs, RootfsFormat, Written, pack, pack_to};
+use lxd_image::{Error, ErrorKind, Metadata, Result, Shown};
+
+use crate::failure::Failure;
+use crate::options::Session;
+use crate::output;
+
+/// Pack a root file system, or a virtual machine's disk, to an image
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// A directory, or a qcow2 file for a virtual machine
+    rootfs: PathBuf,
+    /// The image to write; `-` is standard output
+    out: PathBuf,
+    /// A metadata.yaml, which goes into the image as it is
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["architecture", "property", "creation_date"])]
+    metadata: Option<PathBuf>,
+    /// The architecture, as the kernel or the distribution names it
+    #[arg(long, value_name = "NAME", required_unless_present = "metadata")]
+    architecture: Option<String>,
+    /// A property (repeatable)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    property: Vec<(String, String)>,
+    /// Seconds since 1970 (default: SOURCE_DATE_EPOCH, else now)
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    creation_date: Option<i64>,
+    /// The directory whose files become the templates
+    #[arg(long, value_name = "DIR")]
+    templates: Option<PathBuf>,
+    /// xz, gzip, zstd, bzip2, lz4 or none, with a level behind a colon
+    #[arg(long, value_name = "CODEC[:LEVEL]", default_value = "zstd")]
+    compression: String,
+    /// Write OUT (metadata) and OUT.root
+    #[arg(long)]
+    split: bool,
+    /// What OUT.root is: tar or squashfs
+    #[arg(long, value_name = "FORMAT", default_value = "tar")]
+    rootfs_format: String,
+    /// Take trusted.* and all security.* attributes too
+    #[arg(long)]
+    all_xattrs: bool,
+}
+
+fn pair(text: &str) -> std::result::Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
+    let epoch = source_date_epoch()?;
+    let mut options = match &arguments.metadata {
+        Some(path) => PackOptions::from_metadata_bytes(read(path)?).map_err(|error| error.in_file(path))?,
+        None => PackOptions::new(metadata(arguments, epoch)?),
+    };
+    let rootfs_format: RootfsFormat = arguments.rootfs_format.parse()?;
+    if arguments.split {
+        options = options.form(Form::Split);
+    } else if rootfs_format != RootfsFormat::Tar {
+        return Err(Error::new(ErrorKind::InvalidInput, "a SquashFS is the rootfs of a split image")
+            .with_hint("give --split, too")
+            .into());
+    }
+    let (monitor, shown) = session.monitor();
+    options = options
+        .rootfs_format(rootfs_format)
+        .compression(arguments.compression.parse::<Compression>()?)
+        .newest_mtime(epoch)
+        .all_xattrs(arguments.all_xattrs)
+        .limits(session.limits.clone())
+        .monitor(monitor);
+    if let Some(templates) = &arguments.templates {
+        options = options.templates(templates);
+    }
+    if let Some(threads) = session.threads {
+        options = options.threads(threads);
+    }
+    let rootfs = Rootfs::open(&arguments.rootfs)?;
+    let to_stream = arguments.out == Path::new("-");
+    let written =
+        if to_stream { pack_to(&rootfs, std::io::stdout(), &options) } else { pack(&rootfs, &arguments.out, &options) };
+    drop(shown);
+    report(&written?, to_stream, session)
+}
+
+/// The fingerprint on standard output, or beside it when the image itself goes there.
+pub(crate) fn report(written: &Written, to_stream: bool, session: &Session) -> Result<(), Failure> {
+    for (path, why) in &written.omitted {
+        session.note(|| format!("note: left out {}: {}", Shown(path), Shown(why.as_bytes())));
+    }
+    session.explain(|| format!("{} bytes", written.size));
+    if to_stream {
+        session.note(|| written.fingerprint.to_string());
+        return Ok(());
+    }
+    Ok(output::line(&written.fingerprint.to_string())?)
+}
+
+fn metadata(arguments: &Arguments, epoch: Option<i64>) -> Result<Metadata> {
+    let architecture = arguments.architecture.as_deref().unwrap_or_default();
+    let now = || jiff::Timestamp::now().as_second();
+    let created = arguments.creation_date.or(epoch).unwrap_or_else(now);
+    let mut metadata = Metadata::new(architecture, created)?;
+    if metadata.known_architecture().is_none() {
+        return Err(Error::new(ErrorKind::InvalidInput, format!("the architecture `{architecture}` is not known")));
+    }
+    for (key, value) in &arguments.property {
+        metadata.properties_mut().set(key, value)?;
+    }
+    Ok(metadata)
+}
+
+fn source_date_epoch() -> Result<Option<i64>> {
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) => text.parse().map(Some).map_err(|_| {
+            Error::new(ErrorKind::InvalidInput, format!("SOURCE_DATE_EPOCH is `{text}`, which is no number of seconds"))
+        }),
+        Err(_) => Ok(None),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|error| {
+        let kind = if error.kind() == std::io::ErrorKind::NotFound { ErrorKind::NotFound } else { ErrorKind::Io };
+        Error::new(kind, "the file can't be read").with_source(error).in_file(path)
+    })
+}

@@ -1,0 +1,164 @@
+//! Writing bzip2 on several threads: each block is compressed alone, and their bits are put one
+//! behind the other into one stream, as the `bzip2` program would write it.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::sync::mpsc::{Receiver, SyncSender};
+
+use bzip2::{Action, Compress, Status};
+
+use super::{CRC_BITS, END_MAGIC, HEADER_BITS, MAGIC_BITS, bits};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::codec::workers::{Workers, lost};
+use crate::format::codec::{Compression, Encoder};
+
+/// Runs shrink before they count for a block's size, so that a block may take in very much.
+const BLOCK_MAX: usize = 4 << 20;
+/// libbz2 ends a block this much before its nominal size, and looks only now and then.
+const MARGIN: usize = 19 + 8;
+
+/// A block in a stream of its own: its bits stand from `HEADER_BITS` up to `end`.
+struct Block {
+    stream: Vec<u8>,
+    end: u64,
+    crc: u32,
+}
+
+pub(in crate::format::codec) struct Bzip2Encoder<W> {
+    sink: W,
+    out: bits::Writer,
+    combined: u32,
+    block: Vec<u8>,
+    runs: Runs,
+    full: usize,
+    // Before the workers: see there.
+    pending: VecDeque<Receiver<Result<Block>>>,
+    workers: Workers<Vec<u8>, Result<Block>>,
+}
+
+/// How long data is after bzip2's first step, which packs runs of four and more.
+#[derive(Default)]
+struct Runs {
+    packed: usize,
+    last: u8,
+    run: u8,
+}
+
+impl Runs {
+    /// Takes bytes until `full` is reached; how many.
+    fn take(&mut self, bytes: &[u8], full: usize) -> usize {
+        for (index, &byte) in bytes.iter().enumerate() {
+            if self.packed >= full {
+                return index;
+            }
+            if byte == self.last && (1..255).contains(&self.run) {
+                self.run += 1;
+                self.packed += match self.run {
+                    ..4 => 1,
+                    4 => 2,
+                    _ => 0,
+                };
+            } else {
+                (self.last, self.run) = (byte, 1);
+                self.packed += 1;
+            }
+        }
+        bytes.len()
+    }
+}
+
+impl<W: Write> Bzip2Encoder<W> {
+    pub(in crate::format::codec) fn new(compression: Compression, sink: W, threads: usize) -> Result<Self> {
+        let level = compression.level().unwrap_or(9).clamp(1, 9);
+        let mut out = bits::Writer::default();
+        out.put(u64::from(u32::from_be_bytes([b'B', b'Z', b'h', b'0' + level as u8])), 32);
+        Ok(Self {
+            sink,
+            out,
+            combined: 0,
+            block: Vec::new(),
+            runs: Runs::default(),
+            full: level as usize * 100_000 - MARGIN,
+            pending: VecDeque::new(),
+            workers: Workers::new(threads, || {
+                move |block: Vec<u8>, answers: &SyncSender<_>| {
+                    let _ = answers.send(compress(&block, level));
+                }
+            })?,
+        })
+    }
+
+    fn submit(&mut self) -> Result<()> {
+        while self.pending.len() >= self.workers.depth() {
+            self.write_oldest()?;
+        }
+        self.runs = Runs::default();
+        self.pending.push_back(self.workers.submit(std::mem::take(&mut self.block), 1)?);
+        Ok(())
+    }
+
+    fn write_oldest(&mut self) -> Result<()> {
+        let Some(oldest) = self.pending.pop_front() else { return Ok(()) };
+        let block = oldest.recv().map_err(|_| lost())??;
+        self.combined = self.combined.rotate_left(1) ^ block.crc;
+        self.out.copy(&block.stream, HEADER_BITS, block.end);
+        Ok(self.sink.write_all(&self.out.take())?)
+    }
+}
+
+fn compress(data: &[u8], level: u32) -> Result<Block> {
+    let failed = || Error::new(ErrorKind::Io, "the bzip2 encoder failed");
+    // 30 is the program's own work factor.
+    let mut encoder = Compress::new(bzip2::Compression::new(level), 30);
+    let mut stream = Vec::with_capacity(data.len() / 2 + 1024);
+    loop {
+        let taken = encoder.total_in() as usize;
+        match encoder.compress_vec(&data[taken..], &mut stream, Action::Finish) {
+            Ok(Status::StreamEnd) => break,
+            Ok(_) => stream.reserve(data.len() / 4 + 1024),
+            Err(error) => return Err(failed().with_source(error)),
+        }
+    }
+    let crc = bits::get(&stream, HEADER_BITS + MAGIC_BITS, CRC_BITS).ok_or_else(failed)?;
+    // Where the stream's end stands tells only the number of zeros behind it.
+    let end = (0..8)
+        .filter_map(|zeros| (stream.len() as u64 * 8).checked_sub(MAGIC_BITS + CRC_BITS + zeros))
+        .find(|&end| {
+            bits::get(&stream, end, MAGIC_BITS) == Some(END_MAGIC)
+                && bits::get(&stream, end + MAGIC_BITS, CRC_BITS) == Some(crc)
+        })
+        .ok_or_else(failed)?;
+    Ok(Block { stream, end, crc: crc as u32 })
+}
+
+impl<W: Write> Write for Bzip2Encoder<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.block.len() >= BLOCK_MAX || self.runs.packed >= self.full {
+            self.submit()?;
+        }
+        let room = bytes.len().min(BLOCK_MAX - self.block.len());
+        let length = self.runs.take(&bytes[..room], self.full);
+        self.block.extend_from_slice(&bytes[..length]);
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
+    }
+}
+
+impl<W: Write + Send> Encoder for Bzip2Encoder<W> {
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        if !self.block.is_empty() {
+            self.submit()?;
+        }
+        while !self.pending.is_empty() {
+            self.write_oldest()?;
+        }
+        let mut out = std::mem::take(&mut self.out);
+        out.put(END_MAGIC, 48);
+        out.put(u64::from(self.combined), 32);
+        self.sink.write_all(&out.finish())?;
+        Ok(self.sink.flush()?)
+    }
+}

@@ -1,0 +1,400 @@
+//! bzip2 blocks decoded on several threads: each becomes a small stream of its own.
+//! Blocks are cut at the next magic number; one that does not decode that way was cut at bits that
+//! only look like one, and from there on every block is measured before it is cut.
+
+use std::collections::VecDeque;
+use std::io::Read;
+use std::sync::mpsc::{Receiver, SyncSender};
+
+use bzip2::{Decompress, Status};
+
+use super::scan::Scanner;
+use super::walk::{NoEnd, block_end};
+use super::{BLOCK_MAGIC, CRC_BITS, END_MAGIC, HEADER_BITS, MAGIC_BITS, bits, corrupt, no_stream};
+use crate::error::{Error, Result};
+use crate::format::codec::checked::Decode;
+use crate::format::codec::input::{Input, truncated};
+use crate::format::codec::workers::Workers;
+
+/// The most that a block can take up: 900,000 symbols of 20 bits, and its tables.
+const BLOCK_MAX: u64 = 900_000 * 20 / 8 + (64 << 10);
+const READ: usize = 256 << 10;
+/// A block of runs decodes to 46 MB. What is longer than this is decoded twice: once to check
+/// it, once to hand it out piece by piece.
+const HELD: usize = 4 << 20;
+const PIECE: usize = 1 << 20;
+/// Answers that wait for a block: enough that a thread seldom does.
+const ROOM: usize = 4;
+
+enum Answer {
+    Data(Vec<u8>),
+    Done,
+    Failed,
+}
+
+/// Where the next piece begins, in bits from the start of the file.
+#[derive(Clone, Copy)]
+enum Cut {
+    Header(u64),
+    Magic(u64),
+    Ended,
+}
+
+enum Piece {
+    Block { start: u64, end: u64, level: u8, crc: u32, answers: Receiver<Answer> },
+    End { crc: u32 },
+    Fail(Error),
+}
+
+pub(in crate::format::codec) struct ParallelDecoder<R> {
+    input: Input<R>,
+    ended: bool,
+    /// The bytes from byte `base` of the file, kept until what they hold was decoded.
+    window: Vec<u8>,
+    base: u64,
+    scanner: Scanner,
+    walking: bool,
+    cut: Cut,
+    level: u8,
+    streams: u64,
+    combined: u32,
+    data: Vec<u8>,
+    given: usize,
+    // Before the workers: see there.
+    pieces: VecDeque<Piece>,
+    workers: Workers<Vec<u8>, Answer>,
+}
+
+impl<R: Read> ParallelDecoder<R> {
+    pub(in crate::format::codec) fn new(source: R, threads: usize) -> Result<Self> {
+        Ok(Self {
+            input: Input::new(source),
+            ended: false,
+            window: Vec::new(),
+            base: 0,
+            scanner: Scanner::new(),
+            walking: false,
+            cut: Cut::Header(0),
+            level: 9,
+            streams: 0,
+            combined: 0,
+            data: Vec::new(),
+            given: 0,
+            pieces: VecDeque::new(),
+            workers: Workers::new(threads, || |block: Vec<u8>, answers: &SyncSender<_>| decode_block(&block, answers))?,
+        })
+    }
+
+    /// Reads until the window holds `bytes` bytes from bit `position`, or all there is.
+    fn ensure(&mut self, position: u64, bytes: u64) -> Result<()> {
+        while !self.ended && (self.base + self.window.len() as u64) < position / 8 + bytes {
+            let before = self.window.len();
+            self.input.append_to(&mut self.window, READ)?;
+            self.ended = self.window.len() < before + READ;
+        }
+        Ok(())
+    }
+
+    fn bits(&self, position: u64, count: u64) -> Option<u64> {
+        bits::get(&self.window, position - self.base * 8, count)
+    }
+
+    /// The next piece, or `None` at the file's end.
+    fn next_piece(&mut self) -> Result<Option<Piece>> {
+        match self.cut {
+            Cut::Ended => Ok(None),
+            Cut::Header(position) => {
+                self.ensure(position, 4)?;
+                let rest = &self.window[(position / 8 - self.base) as usize..];
+                match *rest {
+                    [] if self.streams > 0 => {
+                        self.cut = Cut::Ended;
+                        return Ok(None);
+                    }
+                    [b'B', b'Z', b'h', digit @ b'1'..=b'9', ..] => self.level = digit - b'0',
+                    _ => {
+                        let rest = &rest[..rest.len().min(4)];
+                        return Err(no_stream(rest, self.streams));
+                    }
+                }
+                self.streams += 1;
+                self.cut = Cut::Magic(position + HEADER_BITS);
+                self.next_piece()
+            }
+            Cut::Magic(start) => {
+                self.ensure(start, 16)?;
+                let magic = self.bits(start, MAGIC_BITS).ok_or_else(truncated)?;
+                let crc = self.bits(start + MAGIC_BITS, CRC_BITS).ok_or_else(truncated)? as u32;
+                match magic {
+                    BLOCK_MAGIC => {
+                        let end = if self.walking { self.walk(start)? } else { self.scan(start)? };
+                        self.cut = Cut::Magic(end);
+                        let answers = self.workers.submit(self.wrap(start, end, crc), ROOM)?;
+                        Ok(Some(Piece::Block { start, end, level: self.level, crc, answers }))
+                    }
+                    END_MAGIC => {
+                        self.cut = Cut::Header((start + MAGIC_BITS + CRC_BITS).next_multiple_of(8));
+                        Ok(Some(Piece::End { crc }))
+                    }
+                    _ => Err(corrupt()),
+                }
+            }
+        }
+    }
+
+    /// Where the block at `start` seems to end: at the next magic number.
+    fn scan(&mut self, start: u64) -> Result<u64> {
+        let mut from = start + MAGIC_BITS;
+        loop {
+            match self.scanner.find(&self.window, from - self.base * 8) {
+                Ok(found) => return Ok(found + self.base * 8),
+                Err(_) if self.ended => return Err(truncated()),
+                Err(resume) => from = resume + self.base * 8,
+            }
+            if from > start + BLOCK_MAX * 8 {
+                return Err(corrupt());
+            }
+            let have = self.base + self.window.len() as u64 - start / 8;
+            self.ensure(start, have + 1)?;
+        }
+    }
+
+    /// Where the block at `start` ends.
+    fn walk(&mut self, start: u64) -> Result<u64> {
+        self.ensure(start, BLOCK_MAX)?;
+        let end = block_end(&self.window, start - self.base * 8, u32::from(self.level) * 100_000);
+        match end {
+            Ok(end) => Ok(end + self.base * 8),
+            Err(NoEnd::Cut) if self.ended => Err(truncated()),
+            Err(_) => Err(corrupt()),
+        }
+    }
+
+    /// The block as a stream of its own.
+    fn wrap(&self, start: u64, end: u64, crc: u32) -> Vec<u8> {
+        let (from, to) = (start - self.base * 8, end - self.base * 8);
+        let mut writer = bits::Writer::with_capacity(((to - from) / 8) as usize + 32);
+        writer.put(u64::from(u32::from_be_bytes([b'B', b'Z', b'h', b'0' + self.level])), 32);
+        writer.copy(&self.window, from, to);
+        writer.put(END_MAGIC, 48);
+        // With a single block, the checksum of the stream is that of the block.
+        writer.put(u64::from(crc), 32);
+        writer.finish()
+    }
+
+    /// Cuts ahead as far as the threads have use for it. A failure waits for its turn: blocks
+    /// before it may turn out to have been cut wrongly.
+    fn cut_ahead(&mut self) -> Result<()> {
+        while self.pieces.len() < self.workers.depth() {
+            match self.next_piece() {
+                Ok(Some(piece)) => self.pieces.push_back(piece),
+                Ok(None) => break,
+                Err(error) => {
+                    self.cut = Cut::Ended;
+                    self.pieces.push_back(Piece::Fail(error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn release(&mut self, end: u64) {
+        let bytes = (end / 8).saturating_sub(self.base);
+        self.window.drain(..bytes as usize);
+        self.base += bytes;
+    }
+}
+
+impl<R: Read> Decode for ParallelDecoder<R> {
+    fn decode(&mut self, out: &mut [u8]) -> Result<usize> {
+        loop {
+            if self.given < self.data.len() {
+                let length = out.len().min(self.data.len() - self.given);
+                out[..length].copy_from_slice(&self.data[self.given..self.given + length]);
+                self.given += length;
+                return Ok(length);
+            }
+            self.cut_ahead()?;
+            match self.pieces.pop_front() {
+                None => return Ok(0),
+                Some(Piece::Fail(error)) => return Err(error),
+                Some(Piece::End { crc }) => {
+                    if crc != self.combined {
+                        return Err(Error::malformed("the decompressed data does not match bzip2's checksum"));
+                    }
+                    self.combined = 0;
+                }
+                Some(Piece::Block { start, end, level, crc, answers }) => match answers.recv() {
+                    Ok(Answer::Data(data)) => {
+                        (self.data, self.given) = (data, 0);
+                        self.pieces.push_front(Piece::Block { start, end, level, crc, answers });
+                    }
+                    Ok(Answer::Done) => {
+                        self.combined = self.combined.rotate_left(1) ^ crc;
+                        self.release(end);
+                    }
+                    Ok(Answer::Failed) | Err(_) if self.walking => return Err(corrupt()),
+                    Ok(Answer::Failed) | Err(_) => {
+                        self.walking = true;
+                        self.pieces.clear();
+                        self.cut = Cut::Magic(start);
+                        self.level = level;
+                    }
+                },
+            }
+        }
+    }
+}
+
+/// Decodes a block that stands alone. Says nothing before its checksum was right.
+fn decode_block(block: &[u8], answers: &SyncSender<Answer>) {
+    let mut decoder = Decompress::new(false);
+    let mut data = Vec::with_capacity(PIECE);
+    let held = step(&mut decoder, block, &mut data, HELD);
+    let answered = match held {
+        Some(true) => answers.send(Answer::Data(data)).and_then(|()| answers.send(Answer::Done)),
+        Some(false) if verify(&mut decoder, block, data) => hand_out(block, answers),
+        _ => answers.send(Answer::Failed),
+    };
+    // Nobody waits any more where this fails.
+    let _ = answered;
+}
+
+/// Decodes until `data` has `limit` bytes (`false`) or the block is over (`true`); `None` for a
+/// block that is no good.
+fn step(decoder: &mut Decompress, block: &[u8], data: &mut Vec<u8>, limit: usize) -> Option<bool> {
+    loop {
+        if data.len() >= limit {
+            return Some(false);
+        }
+        if data.len() == data.capacity() {
+            data.reserve_exact(PIECE);
+        }
+        let taken = usize::try_from(decoder.total_in()).ok()?;
+        match decoder.decompress_vec(block.get(taken..)?, data) {
+            Ok(Status::StreamEnd) => return Some(true),
+            // All was taken, there is room, and yet no end.
+            Ok(_) if data.len() < data.capacity() => return None,
+            Ok(_) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+fn verify(decoder: &mut Decompress, block: &[u8], mut data: Vec<u8>) -> bool {
+    loop {
+        data.clear();
+        match step(decoder, block, &mut data, PIECE) {
+            Some(true) => return true,
+            Some(false) => {}
+            None => return false,
+        }
+    }
+}
+
+fn hand_out(block: &[u8], answers: &SyncSender<Answer>) -> Result<(), std::sync::mpsc::SendError<Answer>> {
+    let mut decoder = Decompress::new(false);
+    loop {
+        let mut data = Vec::with_capacity(PIECE);
+        let ended = step(&mut decoder, block, &mut data, PIECE);
+        answers.send(Answer::Data(data))?;
+        match ended {
+            Some(false) => {}
+            Some(true) => return answers.send(Answer::Done),
+            None => return answers.send(Answer::Failed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::format::codec::checked::Checked;
+    use crate::format::codec::{Codec, encoder};
+
+    fn text(length: usize) -> Vec<u8> {
+        (0..length as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 27) as u8 ^ (n / 777) as u8).collect()
+    }
+
+    fn pack(data: &[u8]) -> Vec<u8> {
+        let mut packed = Vec::new();
+        let mut encoder = encoder(Codec::Bzip2.into(), &mut packed, 2).expect("an encoder");
+        encoder.write_all(data).expect("written");
+        encoder.finish().expect("finished");
+        packed
+    }
+
+    fn unpack(decoder: ParallelDecoder<&[u8]>) -> std::io::Result<Vec<u8>> {
+        let mut data = Vec::new();
+        Checked::new(decoder).read_to_end(&mut data).map(|_| data)
+    }
+
+    /// The stream with `magic` among the first block's selectors: more of them than a block needs
+    /// are allowed, and no magic number has three ones in a row, so its bits are selectors.
+    fn with_magic_inside(packed: &[u8], magic: u64) -> Vec<u8> {
+        let mut position = HEADER_BITS + MAGIC_BITS + CRC_BITS + 25;
+        let mut take = |count| {
+            position += count;
+            bits::get(packed, position - count, count).expect("a whole stream")
+        };
+        let rows = take(16);
+        for _ in 0..rows.count_ones() {
+            take(16);
+        }
+        assert!(take(3) >= 3, "three code books make all of the bits valid");
+        let selectors = take(15);
+        for _ in 0..selectors {
+            while take(1) == 1 {}
+        }
+        let (end, count) = (position, 15);
+        let mut counted = HEADER_BITS + MAGIC_BITS + CRC_BITS + 25 + 16 + 3;
+        counted += 16 * u64::from(rows.count_ones());
+        let mut writer = bits::Writer::default();
+        writer.copy(packed, 0, counted);
+        writer.put(selectors + u64::from((magic << 1).count_zeros()) - 15, count);
+        writer.copy(packed, counted + u64::from(count), end);
+        // The zero behind it ends the last selector.
+        writer.put(magic, 48);
+        writer.put(0, 1);
+        writer.copy(packed, end, packed.len() as u64 * 8);
+        writer.finish()
+    }
+
+    #[test]
+    fn bits_that_look_like_a_boundary_are_no_boundary() {
+        let data = text(2_000_000);
+        let packed = pack(&data);
+        for magic in [BLOCK_MAGIC, END_MAGIC] {
+            let mut forged = with_magic_inside(&packed, magic);
+            // The padding moved: the copied zeros may make up one byte too many.
+            let scanner = Scanner::new();
+            let mut last = 0;
+            while let Ok(found) = scanner.find(&forged, last + 1) {
+                last = found;
+            }
+            forged.truncate((last + MAGIC_BITS + CRC_BITS).div_ceil(8) as usize);
+            let mut serial = Checked::new(crate::format::codec::bzip2::SerialDecoder::new(&forged[..]));
+            let mut found = Vec::new();
+            serial.read_to_end(&mut found).expect("libbz2 takes it");
+            assert!(found == data);
+            for threads in [1, 2, 4] {
+                let decoder = ParallelDecoder::new(&forged[..], threads).expect("a decoder");
+                assert!(unpack(decoder).expect("decoded") == data, "{magic:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn measured_blocks_end_where_the_next_one_begins() {
+        let data = [text(2_000_000), vec![0; 30_000_000], text(10)].concat();
+        let packed = pack(&data).repeat(2);
+        let mut decoder = ParallelDecoder::new(&packed[..], 2).expect("a decoder");
+        decoder.walking = true;
+        assert!(unpack(decoder).expect("decoded") == data.repeat(2));
+        let mut decoder = ParallelDecoder::new(&packed[..packed.len() - 20], 2).expect("a decoder");
+        decoder.walking = true;
+        assert!(unpack(decoder).is_err());
+    }
+}

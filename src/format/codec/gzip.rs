@@ -1,0 +1,283 @@
+//! gzip: members one after the other; written as one member by several threads.
+//! The container is handled here, so that every field of header and trailer is checked.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
+
+use flate2::{Compress, Crc, Decompress, FlushCompress, FlushDecompress, Status};
+
+use super::checked::Decode;
+use super::input::{Input, trailing_garbage, truncated};
+use super::workers::{Workers, lost};
+use super::{Compression, Encoder};
+use crate::error::{Error, Result};
+
+const MAGIC: [u8; 2] = [0x1f, 0x8b];
+const DEFLATE: u8 = 8;
+// Header flags, RFC 1952 section 2.3.1.
+const HEADER_CRC: u8 = 2;
+const EXTRA: u8 = 4;
+const NAME: u8 = 8;
+const COMMENT: u8 = 16;
+const RESERVED: u8 = 0xe0;
+
+pub(super) struct Decoder<R> {
+    input: Input<R>,
+    inflate: Decompress,
+    crc: Crc,
+    state: State,
+}
+
+enum State {
+    FirstHeader,
+    Body,
+    Trailer,
+    NextHeader,
+}
+
+impl<R: Read> Decoder<R> {
+    pub(super) fn new(source: R) -> Self {
+        Self { input: Input::new(source), inflate: Decompress::new(false), crc: Crc::new(), state: State::FirstHeader }
+    }
+
+    fn header(&mut self) -> Result<()> {
+        let fixed: [u8; 10] = self.input.take()?;
+        let [id1, id2, method, flags, ..] = fixed;
+        if [id1, id2] != MAGIC {
+            return Err(Error::malformed("this is no gzip member"));
+        }
+        if method != DEFLATE || flags & RESERVED != 0 {
+            return Err(Error::malformed(format!("gzip method {method} with flags {flags:#04x} does not exist")));
+        }
+        let mut crc = Crc::new();
+        crc.update(&fixed);
+        if flags & EXTRA != 0 {
+            let length: [u8; 2] = self.input.take()?;
+            crc.update(&length);
+            for _ in 0..u16::from_le_bytes(length) {
+                crc.update(&self.input.take::<1>()?);
+            }
+        }
+        // Each text ends with a zero.
+        for _ in 0..(flags & (NAME | COMMENT)).count_ones() {
+            loop {
+                let byte: [u8; 1] = self.input.take()?;
+                crc.update(&byte);
+                if byte == [0] {
+                    break;
+                }
+            }
+        }
+        if flags & HEADER_CRC != 0 {
+            let [low, high, ..] = crc.sum().to_le_bytes();
+            if self.input.take()? != [low, high] {
+                return Err(Error::malformed("the gzip header does not match its checksum"));
+            }
+        }
+        Ok(())
+    }
+
+    fn trailer(&mut self) -> Result<()> {
+        let crc = u32::from_le_bytes(self.input.take()?);
+        let length = u32::from_le_bytes(self.input.take()?);
+        if crc != self.crc.sum() {
+            return Err(Error::malformed("the decompressed data does not match gzip's checksum"));
+        }
+        if length != self.crc.amount() {
+            return Err(Error::malformed("the decompressed data does not have the size that gzip's trailer gives"));
+        }
+        Ok(())
+    }
+
+    /// Whether another member follows. Zeros may fill up a block of a tape or disk.
+    fn another(&mut self) -> Result<bool> {
+        if self.input.peek(2)?.starts_with(&MAGIC) {
+            return Ok(true);
+        }
+        loop {
+            let rest = self.input.fill()?;
+            if rest.is_empty() {
+                return Ok(false);
+            }
+            if rest.iter().any(|&byte| byte != 0) {
+                return Err(trailing_garbage());
+            }
+            let length = rest.len();
+            self.input.consume(length);
+        }
+    }
+}
+
+impl<R: Read> Decode for Decoder<R> {
+    fn decode(&mut self, out: &mut [u8]) -> Result<usize> {
+        loop {
+            match self.state {
+                State::FirstHeader => {
+                    self.header()?;
+                    self.state = State::Body;
+                }
+                State::NextHeader => {
+                    if !self.another()? {
+                        return Ok(0);
+                    }
+                    self.header()?;
+                    self.inflate.reset(false);
+                    self.crc.reset();
+                    self.state = State::Body;
+                }
+                State::Trailer => {
+                    self.trailer()?;
+                    self.state = State::NextHeader;
+                }
+                State::Body => {
+                    let bytes = self.input.fill()?;
+                    if bytes.is_empty() {
+                        return Err(truncated());
+                    }
+                    let (taken, made) = (self.inflate.total_in(), self.inflate.total_out());
+                    let status = self
+                        .inflate
+                        .decompress(bytes, out, FlushDecompress::None)
+                        .map_err(|error| Error::malformed("the deflate data is corrupt").with_source(error))?;
+                    let taken = (self.inflate.total_in() - taken) as usize;
+                    let made = (self.inflate.total_out() - made) as usize;
+                    self.input.consume(taken);
+                    self.crc.update(&out[..made]);
+                    if status == Status::StreamEnd {
+                        self.state = State::Trailer;
+                    } else if taken == 0 && made == 0 {
+                        return Err(Error::malformed("the deflate data is corrupt"));
+                    }
+                    if made > 0 {
+                        return Ok(made);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What one job compresses. Small enough to keep threads busy, large enough that the few bytes
+/// between blocks don't count; pigz takes the same.
+const BLOCK: usize = 128 << 10;
+/// How far deflate can look back.
+const WINDOW: usize = 32 << 10;
+
+struct Job {
+    before: Arc<Vec<u8>>,
+    block: Arc<Vec<u8>>,
+    last: bool,
+}
+
+struct Done {
+    bytes: Vec<u8>,
+    crc: Crc,
+}
+
+pub(super) struct GzipEncoder<W> {
+    sink: W,
+    block: Vec<u8>,
+    before: Arc<Vec<u8>>,
+    crc: Crc,
+    // Before the workers: see there.
+    pending: VecDeque<Receiver<Result<Done>>>,
+    workers: Workers<Job, Result<Done>>,
+}
+
+impl<W: Write> GzipEncoder<W> {
+    pub(super) fn new(compression: Compression, mut sink: W, threads: usize) -> Result<Self> {
+        let level = compression.level().unwrap_or(6);
+        // No name, no time, so that equal input gives equal output; XFL as gzip sets it.
+        let xfl = match level {
+            9 => 2,
+            1 => 4,
+            _ => 0,
+        };
+        let unix = 3;
+        sink.write_all(&[MAGIC[0], MAGIC[1], DEFLATE, 0, 0, 0, 0, 0, xfl, unix])?;
+        let workers = Workers::new(threads, || {
+            let mut deflate = Compress::new(flate2::Compression::new(level), false);
+            move |job: Job, answers: &SyncSender<_>| {
+                let _ = answers.send(deflate_block(&mut deflate, &job));
+            }
+        })?;
+        Ok(Self {
+            sink,
+            block: Vec::with_capacity(BLOCK),
+            before: Arc::default(),
+            crc: Crc::new(),
+            pending: VecDeque::new(),
+            workers,
+        })
+    }
+
+    fn submit(&mut self, last: bool) -> Result<()> {
+        while self.pending.len() >= self.workers.depth() {
+            self.write_oldest()?;
+        }
+        let block = Arc::new(std::mem::replace(&mut self.block, Vec::with_capacity(if last { 0 } else { BLOCK })));
+        let before = std::mem::replace(&mut self.before, Arc::clone(&block));
+        self.pending.push_back(self.workers.submit(Job { before, block, last }, 1)?);
+        Ok(())
+    }
+
+    fn write_oldest(&mut self) -> Result<()> {
+        let Some(oldest) = self.pending.pop_front() else { return Ok(()) };
+        let done = oldest.recv().map_err(|_| lost())??;
+        self.crc.combine(&done.crc);
+        Ok(self.sink.write_all(&done.bytes)?)
+    }
+}
+
+fn deflate_block(deflate: &mut Compress, job: &Job) -> Result<Done> {
+    let failed = |error| Error::invalid("deflate failed").with_source(error);
+    let mut crc = Crc::new();
+    crc.update(&job.block);
+    deflate.reset();
+    if !job.before.is_empty() {
+        deflate.set_dictionary(&job.before[job.before.len().saturating_sub(WINDOW)..]).map_err(failed)?;
+    }
+    // A sync flush ends on a byte, with no final block: the next one goes right behind it.
+    let flush = if job.last { FlushCompress::Finish } else { FlushCompress::Sync };
+    let mut bytes = Vec::with_capacity(job.block.len() + job.block.len() / 1000 + 64);
+    loop {
+        let taken = deflate.total_in() as usize;
+        let status = deflate.compress_vec(&job.block[taken..], &mut bytes, flush).map_err(failed)?;
+        // Room left says that nothing is held back.
+        let complete = if job.last { status == Status::StreamEnd } else { bytes.len() < bytes.capacity() };
+        if complete {
+            return Ok(Done { bytes, crc });
+        }
+        bytes.reserve(BLOCK / 4);
+    }
+}
+
+impl<W: Write> Write for GzipEncoder<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Only when more comes: the last block has to be sent as such.
+        if self.block.len() == BLOCK && !bytes.is_empty() {
+            self.submit(false)?;
+        }
+        let length = bytes.len().min(BLOCK - self.block.len());
+        self.block.extend_from_slice(&bytes[..length]);
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
+    }
+}
+
+impl<W: Write + Send> Encoder for GzipEncoder<W> {
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        self.submit(true)?;
+        while !self.pending.is_empty() {
+            self.write_oldest()?;
+        }
+        self.sink.write_all(&self.crc.sum().to_le_bytes())?;
+        self.sink.write_all(&self.crc.amount().to_le_bytes())?;
+        Ok(self.sink.flush()?)
+    }
+}

@@ -1,0 +1,198 @@
+//! xz and the old `.lzma`, both by liblzma, which decodes and encodes xz blocks on several threads.
+//! Bounds on memory are liblzma's own, checked from the headers before it allocates.
+
+use std::io::{self, Read, Write};
+
+use liblzma::stream::{Action, Check, Error as LzmaError, LzmaOptions, MtStreamBuilder, Status, Stream};
+
+use super::checked::Decode;
+use super::input::{Input, trailing_garbage, truncated};
+use super::{Codec, Compression, Encoder};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
+
+/// What liblzma counts beside the dictionary itself: its state and probability tables.
+const BESIDE_DICTIONARY: u64 = 1 << 20;
+/// liblzma's own bound on threads is 16,384; nothing gains from more than this.
+const THREADS: usize = 256;
+const BUFFER: usize = 256 << 10;
+const MAGIC: &[u8; 6] = b"\xfd7zXZ\0";
+
+pub(super) struct Decoder<R> {
+    input: Input<R>,
+    stream: Option<Stream>,
+    codec: Codec,
+    streams: u64,
+    threads: usize,
+    codec_memory: u64,
+    threads_memory: u64,
+}
+
+impl<R: Read> Decoder<R> {
+    pub(super) fn new(codec: Codec, source: R, limits: &Limits, threads: usize) -> Self {
+        Self {
+            input: Input::new(source),
+            stream: None,
+            codec,
+            streams: 0,
+            threads: threads.min(THREADS),
+            codec_memory: limits.codec_memory,
+            threads_memory: limits.codec_threads_memory,
+        }
+    }
+
+    /// Opens the next stream, if there is one. The multi-threaded decoder takes one at a time.
+    fn next_stream(&mut self) -> Result<bool> {
+        if self.streams > 0 && !self.another()? {
+            return Ok(false);
+        }
+        let memory = self.codec_memory.saturating_add(BESIDE_DICTIONARY);
+        let stream = match self.codec {
+            Codec::Lzma => Stream::new_lzma_decoder(memory),
+            _ => {
+                let header = *self.input.peek(12)?.first_chunk::<12>().ok_or_else(truncated)?;
+                // No check, CRC32, CRC64 and SHA-256; liblzma would skip over others.
+                if header.starts_with(MAGIC) && !matches!(header[7], 0 | 1 | 4 | 10) {
+                    return Err(Error::unsupported(format!("xz's check number {} is not known", header[7])));
+                }
+                if self.threads < 2 {
+                    Stream::new_stream_decoder(memory, 0)
+                } else {
+                    MtStreamBuilder::new()
+                        .threads(u32::try_from(self.threads).unwrap_or(1))
+                        .memlimit_stop(memory)
+                        .memlimit_threading(self.threads_memory.saturating_add(memory))
+                        .decoder()
+                }
+            }
+        };
+        self.stream = Some(stream.map_err(|error| self.failure(error))?);
+        self.streams += 1;
+        Ok(true)
+    }
+
+    /// Whether another stream follows the padding.
+    fn another(&mut self) -> Result<bool> {
+        if self.codec == Codec::Lzma {
+            return if self.input.fill()?.is_empty() { Ok(false) } else { Err(trailing_garbage()) };
+        }
+        loop {
+            let rest = self.input.peek(MAGIC.len())?;
+            if rest.is_empty() {
+                return Ok(false);
+            }
+            if rest.starts_with(MAGIC) {
+                return Ok(true);
+            }
+            // Padding comes in fours.
+            if !rest.starts_with(&[0; 4]) {
+                return Err(trailing_garbage());
+            }
+            self.input.consume(4);
+        }
+    }
+
+    fn failure(&self, error: LzmaError) -> Error {
+        let codec = self.codec;
+        match error {
+            LzmaError::MemLimit => {
+                Error::limit("codec_memory", self.codec_memory, format!("the {codec} stream's dictionary"))
+            }
+            LzmaError::Options => Error::unsupported(format!("the {codec} stream uses a filter that is not known")),
+            LzmaError::Mem => Error::io("memory for decoding", io::Error::from(io::ErrorKind::OutOfMemory)),
+            LzmaError::Format => Error::malformed(format!("this is no {codec} stream")),
+            _ => Error::malformed(format!("the {codec} data is corrupt")),
+        }
+    }
+}
+
+impl<R: Read> Decode for Decoder<R> {
+    fn decode(&mut self, out: &mut [u8]) -> Result<usize> {
+        loop {
+            let Some(stream) = &mut self.stream else {
+                if self.next_stream()? {
+                    continue;
+                }
+                return Ok(0);
+            };
+            let bytes = self.input.fill()?;
+            let ended = bytes.is_empty();
+            let (taken, made) = (stream.total_in(), stream.total_out());
+            let status = stream.process(bytes, out, if ended { Action::Finish } else { Action::Run });
+            let taken = (stream.total_in() - taken) as usize;
+            let made = (stream.total_out() - made) as usize;
+            self.input.consume(taken);
+            match status {
+                Ok(Status::StreamEnd) => self.stream = None,
+                Ok(_) if ended && made == 0 => return Err(truncated()),
+                Ok(_) => {}
+                Err(error) => return Err(self.failure(error)),
+            }
+            if made > 0 {
+                return Ok(made);
+            }
+        }
+    }
+}
+
+pub(super) struct XzEncoder<W> {
+    sink: W,
+    stream: Stream,
+    buffer: Vec<u8>,
+}
+
+impl<W: Write> XzEncoder<W> {
+    pub(super) fn new(compression: Compression, sink: W, threads: usize) -> Result<Self> {
+        let level = compression.level().unwrap_or(6);
+        let stream = match compression.codec() {
+            Codec::Lzma => LzmaOptions::new_preset(level).and_then(|options| Stream::new_lzma_encoder(&options)),
+            // Also for one thread, so that the bytes are the same. The block size is left to
+            // liblzma: three times the dictionary, as `xz -T0` has it.
+            _ => MtStreamBuilder::new()
+                .threads(u32::try_from(threads.min(THREADS)).unwrap_or(1))
+                .preset(level)
+                .check(Check::Crc64)
+                .encoder(),
+        };
+        Ok(Self { sink, stream: stream.map_err(encoding)?, buffer: vec![0; BUFFER] })
+    }
+
+    /// One call of liblzma; what it makes goes to the sink.
+    fn step(&mut self, bytes: &[u8], action: Action) -> Result<(usize, Status)> {
+        let (taken, made) = (self.stream.total_in(), self.stream.total_out());
+        let status = self.stream.process(bytes, &mut self.buffer, action).map_err(encoding)?;
+        let made = (self.stream.total_out() - made) as usize;
+        self.sink.write_all(&self.buffer[..made])?;
+        Ok(((self.stream.total_in() - taken) as usize, status))
+    }
+}
+
+fn encoding(error: LzmaError) -> Error {
+    match error {
+        LzmaError::Mem => Error::io("memory for encoding", io::Error::from(io::ErrorKind::OutOfMemory)),
+        _ => Error::new(ErrorKind::Io, "the xz encoder failed").with_source(error),
+    }
+}
+
+impl<W: Write> Write for XzEncoder<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        while !bytes.is_empty() {
+            let (taken, _) = self.step(bytes, Action::Run)?;
+            if taken > 0 {
+                return Ok(taken);
+            }
+        }
+        Ok(0)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
+    }
+}
+
+impl<W: Write + Send> Encoder for XzEncoder<W> {
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        while self.step(&[], Action::Finish)?.1 != Status::StreamEnd {}
+        Ok(self.sink.flush()?)
+    }
+}

@@ -1,0 +1,193 @@
+//! Zstandard: frames and skippable frames in any order, written as one frame by several threads.
+//! Frame headers are read here first, so that a window is judged before it is allocated.
+
+use std::io::{self, Read, Write};
+
+use zstd::stream::raw::{self, CParameter, DParameter, InBuffer, Operation, OutBuffer};
+
+use super::checked::Decode;
+use super::input::{Input, trailing_garbage, truncated};
+use super::{Compression, Encoder};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
+
+const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// Magic, descriptor, window, dictionary and content size.
+const LONGEST_HEADER: usize = 18;
+/// The largest that the library takes; the bound that counts is checked here.
+const WINDOW_LOG_MAX: u32 = if cfg!(target_pointer_width = "64") { 31 } else { 30 };
+const BUFFER: usize = 256 << 10;
+
+pub(super) struct Decoder<R> {
+    input: Input<R>,
+    context: raw::Decoder<'static>,
+    codec_memory: u64,
+    in_frame: bool,
+    frames: u64,
+}
+
+impl<R: Read> Decoder<R> {
+    pub(super) fn new(source: R, limits: &Limits) -> Result<Self> {
+        let mut context = raw::Decoder::new()?;
+        context.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX))?;
+        Ok(Self { input: Input::new(source), context, codec_memory: limits.codec_memory, in_frame: false, frames: 0 })
+    }
+
+    /// Stops before the next frame with data in it; false at the end.
+    fn next_frame(&mut self) -> Result<bool> {
+        loop {
+            let bytes = self.input.peek(LONGEST_HEADER)?;
+            match *bytes {
+                [] if self.frames > 0 => return Ok(false),
+                [0x50..=0x5f, 0x2a, 0x4d, 0x18, a, b, c, d, ..] => {
+                    self.input.skip(8 + u64::from(u32::from_le_bytes([a, b, c, d])))?;
+                    self.frames += 1;
+                }
+                [a, b, c, d, ..] if [a, b, c, d] == MAGIC => {
+                    let header = Header::parse(bytes)?;
+                    if header.dictionary != 0 {
+                        let id = header.dictionary;
+                        return Err(Error::unsupported(format!("the zstd frame needs the dictionary {id}")));
+                    }
+                    if header.window > self.codec_memory {
+                        let what = format!("the zstd frame's window of {} bytes", header.window);
+                        return Err(Error::limit("codec_memory", self.codec_memory, what));
+                    }
+                    self.frames += 1;
+                    return Ok(true);
+                }
+                _ if could_be_cut(bytes) => return Err(truncated()),
+                _ if self.frames > 0 => return Err(trailing_garbage()),
+                _ => return Err(Error::malformed("this is no zstd frame")),
+            }
+        }
+    }
+}
+
+/// Whether too few bytes are left to tell what they are.
+fn could_be_cut(bytes: &[u8]) -> bool {
+    bytes.len() < 4 || (bytes.len() < 8 && bytes[1..].starts_with(&[0x2a, 0x4d, 0x18]) && bytes[0] >> 4 == 5)
+}
+
+struct Header {
+    window: u64,
+    dictionary: u32,
+}
+
+impl Header {
+    /// RFC 8878 section 3.1.1.1; `bytes` begins with the magic number.
+    fn parse(bytes: &[u8]) -> Result<Self> {
+        let mut rest = bytes.get(MAGIC.len()..).unwrap_or_default();
+        let mut number = |length: usize| {
+            let (field, tail) = rest.split_at_checked(length).ok_or_else(truncated)?;
+            rest = tail;
+            Ok::<_, Error>(field.iter().rev().fold(0_u64, |value, &byte| value << 8 | u64::from(byte)))
+        };
+        let descriptor = number(1)?;
+        if descriptor & 0x08 != 0 {
+            return Err(Error::malformed("the zstd frame sets a reserved bit"));
+        }
+        let single_segment = descriptor & 0x20 != 0;
+        let mut window = 0;
+        if !single_segment {
+            let byte = number(1)?;
+            let base = 1_u64 << (10 + (byte >> 3));
+            window = base + base / 8 * (byte & 7);
+        }
+        let dictionary = number([0, 1, 2, 4][(descriptor & 3) as usize])?;
+        let size_length = match descriptor >> 6 {
+            0 => usize::from(single_segment),
+            1 => 2,
+            2 => 4,
+            _ => 8,
+        };
+        let size = number(size_length)? + if size_length == 2 { 256 } else { 0 };
+        if single_segment {
+            window = size;
+        }
+        Ok(Self { window, dictionary: dictionary as u32 })
+    }
+}
+
+impl<R: Read> Decode for Decoder<R> {
+    fn decode(&mut self, out: &mut [u8]) -> Result<usize> {
+        loop {
+            if !self.in_frame {
+                if !self.next_frame()? {
+                    return Ok(0);
+                }
+                self.in_frame = true;
+            }
+            let bytes = self.input.fill()?;
+            let ended = bytes.is_empty();
+            let (mut source, mut target) = (InBuffer::around(bytes), OutBuffer::around(&mut *out));
+            let hint = self
+                .context
+                .run(&mut source, &mut target)
+                .map_err(|error| Error::malformed("the zstd data is corrupt").with_source(error))?;
+            let (taken, made) = (source.pos(), target.pos());
+            self.input.consume(taken);
+            self.in_frame = hint != 0;
+            if made > 0 {
+                return Ok(made);
+            }
+            if self.in_frame && ended {
+                return Err(truncated());
+            }
+        }
+    }
+}
+
+pub(super) struct ZstdEncoder<W> {
+    sink: W,
+    context: raw::Encoder<'static>,
+    buffer: Vec<u8>,
+}
+
+impl<W: Write> ZstdEncoder<W> {
+    pub(super) fn new(compression: Compression, sink: W, threads: usize) -> Result<Self> {
+        let level = compression.level().unwrap_or(3);
+        let mut context = raw::Encoder::new(i32::try_from(level).unwrap_or(3))?;
+        context.set_parameter(CParameter::ChecksumFlag(true))?;
+        // Also for one thread: without workers the bytes would differ.
+        context.set_parameter(CParameter::NbWorkers(u32::try_from(threads.min(200)).unwrap_or(1)))?;
+        Ok(Self { sink, context, buffer: vec![0; BUFFER] })
+    }
+}
+
+fn encoding(error: io::Error) -> Error {
+    Error::new(ErrorKind::Io, "the zstd encoder failed").with_source(error)
+}
+
+impl<W: Write> Write for ZstdEncoder<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        while !bytes.is_empty() {
+            let (mut source, mut target) = (InBuffer::around(bytes), OutBuffer::around(&mut self.buffer[..]));
+            self.context.run(&mut source, &mut target).map_err(encoding)?;
+            let (taken, made) = (source.pos(), target.pos());
+            self.sink.write_all(&self.buffer[..made])?;
+            if taken > 0 {
+                return Ok(taken);
+            }
+        }
+        Ok(0)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
+    }
+}
+
+impl<W: Write + Send> Encoder for ZstdEncoder<W> {
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        loop {
+            let mut target = OutBuffer::around(&mut self.buffer[..]);
+            let left = self.context.finish(&mut target, true).map_err(encoding)?;
+            let made = target.pos();
+            self.sink.write_all(&self.buffer[..made])?;
+            if left == 0 {
+                return Ok(self.sink.flush()?);
+            }
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! A SquashFS as a file of an image: the same layout and the same visitors as for a tar.
+//! The file is hashed on a thread of its own while its blocks are decoded on others.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use rustix::fs::{self, Mode, OFlags};
+
+use super::chunk::Chunk;
+use super::drive::Visitor;
+use super::entry::{Entry, EntryKind};
+use super::extract::DirectFile;
+use super::image::Part;
+use super::layout::{Layout, LayoutSummary, Place};
+use super::pipeline::Flow;
+use super::qcow2::{HEAD_BYTES, Qcow2};
+use super::squashfs::{Data, FileTarget, Reader, Sink, extract};
+use super::unpack::TreeWriter;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::Hasher;
+use crate::limits::Limits;
+use crate::rooted::Dir;
+
+/// The file, or a copy of the stream in a file without a name.
+fn file_of(part: &Part, spool: impl AsFd) -> Result<File> {
+    if let Some(file) = part.input.as_file() {
+        return file.try_clone().map_err(|error| Error::io("the image can't be opened again", error));
+    }
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let mut copy = File::from(
+        fs::openat(spool, ".", flags, Mode::from_raw_mode(0o600))
+            .map_err(|error| Error::io("there is no place to keep the stream while it is read", error))?,
+    );
+    std::io::copy(&mut part.input.reader()?, &mut copy)
+        .and_then(|_| copy.flush())
+        .map_err(|error| Error::io("the stream can't be kept while it is read", error))?;
+    Ok(copy)
+}
+
+/// Hashes a file while `work` reads it, and makes sure that both saw the same bytes.
+fn hashing<T>(file: &File, flow: &Flow<'_>, hasher: &mut Hasher, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let before = identity(file)?;
+    let done = thread::scope(|scope| {
+        let hashed = thread::Builder::new()
+            .name("lxd-image-hash".to_owned())
+            .spawn_scoped(scope, || hash(file, flow, hasher))
+            .map_err(|error| Error::io("a thread can't be started", error))?;
+        let done = work();
+        let hashed = hashed.join().map_err(|_| Error::new(ErrorKind::Io, "the hashing thread ended unexpectedly"))?;
+        let done = done?;
+        hashed.map(|()| done)
+    })?;
+    if identity(file)? != before {
+        return Err(Error::new(ErrorKind::Io, "the file was changed while it was read"));
+    }
+    Ok(done)
+}
+
+fn hash(file: &File, flow: &Flow<'_>, hasher: &mut Hasher) -> Result<()> {
+    use std::os::unix::fs::FileExt;
+    let mut buffer = vec![0; 256 << 10];
+    let mut offset = 0;
+    loop {
+        flow.monitor.report(flow.phase, hasher.bytes(), flow.total)?;
+        match file.read_at(&mut buffer, offset) {
+            Ok(0) => return Ok(()),
+            Ok(count) => {
+                hasher.update(&buffer[..count]);
+                offset += count as u64;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::io("the image can't be read", error)),
+        }
+    }
+}
+
+/// What changes when a file's bytes do: its size and times.
+fn identity(file: &File) -> Result<(i64, i64, u64, i64, u64)> {
+    let stat = fs::fstat(file).map_err(|error| Error::io("the image can't be read", error))?;
+    Ok((stat.st_size, stat.st_mtime, stat.st_mtime_nsec, stat.st_ctime, stat.st_ctime_nsec))
+}
+
+/// Takes a visitor through a SquashFS, member by member.
+pub(super) fn visit_squashfs(
+    part: &Part,
+    flow: &Flow<'_>,
+    hasher: &mut Hasher,
+    visitor: &mut impl Visitor,
+) -> Result<LayoutSummary> {
+    let spool = Dir::open(&std::env::temp_dir())
+        .map_err(|error| Error::io("the temporary directory can't be opened", error))?;
+    let file = file_of(part, &spool)?;
+    let reader = Reader::open(&file, flow.limits)?;
+    hashing(&file, flow, hasher, || {
+        let mut layout = Layout::new(part.role, flow.limits);
+        for node in reader.walk() {
+            flow.monitor.check()?;
+            let node = node?;
+            let mut entry = node.entry;
+            let name = entry.path.clone();
+            let place = match layout.place(&mut entry) {
+                Ok(place) => place,
+                Err(error) => {
+                    visitor.broken(error.in_entry(&name))?;
+                    continue;
+                }
+            };
+            let data = node.data.as_ref();
+            let mut all = |take: &mut dyn FnMut(u64, &[u8]) -> Result<()>| match data {
+                Some(data) => reader.read_file(data, &mut |offset, piece| match piece {
+                    Data::Bytes(bytes) => take(offset, bytes),
+                    Data::Hole(_) => Ok(()),
+                }),
+                None => Ok(()),
+            };
+            show(&mut layout, visitor, entry, place, flow.limits, &mut all).map_err(|error| error.in_entry(&name))?;
+        }
+        layout.finish()
+    })
+}
+
+type Content<'a> = dyn FnMut(&mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<()> + 'a;
+
+/// Shows one member to a visitor.
+fn show(
+    layout: &mut Layout,
+    visitor: &mut impl Visitor,
+    mut entry: Entry,
+    place: Place,
+    limits: &Limits,
+    content: &mut Content<'_>,
+) -> Result<()> {
+    match place {
+        Place::Top | Place::TemplatesDir => Ok(()),
+        Place::Stray => visitor.stray(&entry),
+        Place::Metadata => {
+            let bytes = whole(&entry, limits.metadata, "metadata", content)?;
+            visitor.metadata(&entry, &bytes)?;
+            layout.metadata(bytes)
+        }
+        Place::Template(name) => {
+            let bytes = whole(&entry, limits.template_file, "template_file", content)?;
+            visitor.template(&entry, &name, &bytes)
+        }
+        Place::Rootfs(path) => {
+            entry.path = path;
+            visitor.rootfs(&entry, None)?;
+            if matches!(entry.kind, EntryKind::File { .. }) {
+                content(&mut |offset, bytes| visitor.data(offset, Chunk::from_bytes(bytes.to_vec())))?;
+                visitor.end()?;
+            }
+            Ok(())
+        }
+        Place::Disk => {
+            let EntryKind::File { size } = entry.kind else { return Ok(()) };
+            let mut head = Vec::new();
+            content(&mut |offset, bytes| {
+                take_head(&mut head, offset, bytes);
+                Ok(())
+            })?;
+            let about = Qcow2::parse(&head, size, limits)?;
+            visitor.disk(&entry, None, &about)?;
+            content(&mut |offset, bytes| visitor.data(offset, Chunk::from_bytes(bytes.to_vec())))?;
+            visitor.end()
+        }
+    }
+}
+
+fn take_head(head: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
+    if offset >= HEAD_BYTES as u64 {
+        return;
+    }
+    head.resize(usize::try_from(offset).unwrap_or(0).max(head.len()), 0);
+    head.extend_from_slice(bytes);
+    head.truncate(HEAD_BYTES);
+}
+
+fn whole(entry: &Entry, limit: u64, name: &'static str, content: &mut Content<'_>) -> Result<Vec<u8>> {
+    let EntryKind::File { size } = entry.kind else { return Ok(Vec::new()) };
+    let size = bounded(size, limit, name)?;
+    let mut bytes = vec![0; size];
+    content(&mut |offset, piece| {
+        if let Some(place) = usize::try_from(offset).ok().and_then(|start| bytes.get_mut(start..start + piece.len())) {
+            place.copy_from_slice(piece);
+        }
+        Ok(())
+    })?;
+    Ok(bytes)
+}
+
+fn bounded(size: u64, limit: u64, name: &'static str) -> Result<usize> {
+    usize::try_from(size)
+        .ok()
+        .filter(|_| size <= limit)
+        .ok_or_else(|| Error::limit(name, limit, format_args!("a file of {size} bytes")))
+}
+
+/// The content of one file, without touching the rest.
+pub(super) fn find_in_squashfs(
+    part: &Part,
+    path: &[u8],
+    limit: u64,
+    name: &'static str,
+    limits: &Limits,
+) -> Result<Option<Vec<u8>>> {
+    let Some(file) = part.input.as_file() else {
+        return Err(
+            Error::invalid("a SquashFS can't be looked into while it is a stream").with_hint("save it to a file first")
+        );
+    };
+    let reader = Reader::open(file, limits)?;
+    let node = match reader.find(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        node => node?,
+    };
+    let Some(data) = node.data else {
+        return Err(Error::unsafe_path("this is not a regular file").in_entry(path));
+    };
+    let mut content = |take: &mut dyn FnMut(u64, &[u8]) -> Result<()>| {
+        reader.read_file(&data, &mut |offset, piece| match piece {
+            Data::Bytes(bytes) => take(offset, bytes),
+            Data::Hole(_) => Ok(()),
+        })
+    };
+    whole(&node.entry, limit, name, &mut content).map(Some)
+}
+
+/// Unpacks a SquashFS: names in order on this thread, contents on others.
+pub(super) fn unpack_squashfs(
+    part: &Part,
+    flow: &Flow<'_>,
+    hasher: &mut Hasher,
+    writer: &mut TreeWriter<'_, '_>,
+) -> Result<LayoutSummary> {
+    let file = file_of(part, writer.dir)?;
+    let reader = Reader::open(&file, flow.limits)?;
+    hashing(&file, flow, hasher, || {
+        let mut sink = TreeSink {
+            layout: Layout::new(part.role, flow.limits),
+            limits: flow.limits,
+            small: Vec::new(),
+            disk: None,
+            writer,
+        };
+        extract(&reader, &mut sink, flow.threads, flow.monitor)?;
+        sink.finish()
+    })
+}
+
+/// The content of a small file, shared with the thread that fills it.
+type SmallContent = Arc<Mutex<Vec<u8>>>;
+
+/// Places members, and keeps the small files that are written only once they are whole.
+struct TreeSink<'w, 'a, 'scope> {
+    layout: Layout,
+    limits: &'w Limits,
+    small: Vec<(Entry, Place, SmallContent)>,
+    disk: Option<(Entry, u64)>,
+    writer: &'w mut TreeWriter<'a, 'scope>,
+}
+
+impl TreeSink<'_, '_, '_> {
+    fn finish(mut self) -> Result<LayoutSummary> {
+        for (entry, place, content) in std::mem::take(&mut self.small) {
+            let content = std::mem::take(&mut *content.lock().unwrap_or_else(PoisonError::into_inner));
+            match place {
+                Place::Template(name) => self.writer.template(&entry, &name, &content)?,
+                _ => {
+                    self.writer.metadata(&entry, &content)?;
+                    self.layout.metadata(content)?;
+                }
+            }
+        }
+        if let Some((entry, size)) = self.disk {
+            let file =
+                self.writer.dir.open_file(b"rootfs.img").map_err(|error| Error::io("the disk can't be read", error))?;
+            let mut head = Vec::new();
+            std::io::Read::read_to_end(&mut std::io::Read::take(file, HEAD_BYTES as u64), &mut head)
+                .map_err(|error| Error::io("the disk can't be read", error))?;
+            Qcow2::parse(&head, size, self.limits).map_err(|error| error.in_entry(&entry.path))?;
+        }
+        self.layout.finish()
+    }
+}
+
+impl Sink for TreeSink<'_, '_, '_> {
+    type Target = Target;
+
+    fn entry(&mut self, entry: &Entry) -> Result<Option<Target>> {
+        let mut entry = entry.clone();
+        let place = self.layout.place(&mut entry)?;
+        let small = |limit, name| {
+            let EntryKind::File { size } = entry.kind else { return Ok(Arc::default()) };
+            Ok::<_, Error>(Arc::new(Mutex::new(vec![0; bounded(size, limit, name)?])))
+        };
+        let content = match &place {
+            Place::Top | Place::TemplatesDir => return Ok(None),
+            Place::Stray => return self.writer.stray(&entry).map(|()| None),
+            Place::Rootfs(path) => {
+                entry.path.clone_from(path);
+                let file = self.writer.extractor.entry(&entry)?;
+                return Ok(file.map(|file| Target::Direct(self.writer.extractor.direct(file))));
+            }
+            Place::Disk => {
+                let EntryKind::File { size } = entry.kind else { return Ok(None) };
+                let file = self.writer.extractor.disk(self.writer.dir, size)?;
+                self.disk = Some((entry, size));
+                return Ok(Some(Target::Direct(self.writer.extractor.direct(file))));
+            }
+            Place::Metadata => small(self.limits.metadata, "metadata")?,
+            Place::Template(_) => small(self.limits.template_file, "template_file")?,
+        };
+        self.small.push((entry, place, Arc::clone(&content)));
+        Ok(Some(Target::Small(content)))
+    }
+}
+
+enum Target {
+    Direct(DirectFile),
+    Small(SmallContent),
+}
+
+impl FileTarget for Target {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        match self {
+            Self::Direct(file) => file.write_at(bytes, offset),
+            Self::Small(content) => {
+                let mut content = content.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(place) =
+                    usize::try_from(offset).ok().and_then(|start| content.get_mut(start..start + bytes.len()))
+                {
+                    place.copy_from_slice(bytes);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(self) -> Result<()> {
+        match self {
+            Self::Direct(file) => file.finish(),
+            Self::Small(_) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! A file's bytes: its blocks, holes among them, and its tail in a shared fragment block.
+//! Sizes are read as they are needed; a header's count never becomes an allocation.
+
+use super::decode::Decoder;
+use super::inode::FileAt;
+use super::reader::Reader;
+use super::source::ReadAt;
+use crate::error::{Error, Result};
+
+/// The bit beside a block's stored size that says it is stored as it is.
+pub(super) const RAW_BLOCK: u32 = 1 << 24;
+
+/// A regular file's content, to be read later and in any order.
+#[derive(Clone)]
+pub(crate) struct FileData {
+    pub(super) at: FileAt,
+}
+
+impl FileData {
+    /// Logical size in bytes, holes included.
+    pub(crate) fn size(&self) -> u64 {
+        self.at.size
+    }
+}
+
+/// A compressed block: where it stands and what it must decode to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct StoredBlock {
+    pub(super) position: u64,
+    pub(super) stored: u32,
+    pub(super) raw: bool,
+}
+
+impl StoredBlock {
+    /// From the number that the format keeps; none is larger than the plain block it stands for.
+    pub(super) fn new(position: u64, word: u32, block_size: u32, end: u64) -> Result<Self> {
+        let stored = word & !RAW_BLOCK;
+        if stored == 0 || stored > block_size {
+            return Err(Error::malformed(format!("a data block claims {stored} bytes")).at_offset(position));
+        }
+        if position.checked_add(u64::from(stored)).is_none_or(|last| last > end) {
+            return Err(Error::malformed("a data block lies outside of the image's data").at_offset(position));
+        }
+        Ok(Self { position, stored, raw: word & RAW_BLOCK != 0 })
+    }
+}
+
+/// One piece of a file.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Piece {
+    /// `length` bytes at `offset` of the file, out of one block.
+    Block { block: StoredBlock, offset: u64, length: u32 },
+    /// `length` bytes at `offset` of the file that are all zero.
+    Hole { offset: u64, length: u32 },
+    /// The tail: `length` bytes at `offset` of the file, from `within` of a fragment block on.
+    Tail { fragment: u32, within: u32, offset: u64, length: u32 },
+}
+
+/// The pieces of a file in order.
+pub(super) struct Pieces {
+    file: FileAt,
+    block_size: u32,
+    position: u64,
+    offset: u64,
+}
+
+impl Pieces {
+    pub(super) fn new<S: ReadAt>(reader: &Reader<S>, data: &FileData) -> Self {
+        let file = data.at.clone();
+        Self { position: file.start, file, block_size: reader.superblock.block_size, offset: 0 }
+    }
+
+    pub(super) fn next<S: ReadAt>(&mut self, reader: &Reader<S>) -> Result<Option<Piece>> {
+        let left = self.file.size.saturating_sub(self.offset);
+        if left == 0 {
+            return Ok(None);
+        }
+        let offset = self.offset;
+        let length = u32::try_from(left).unwrap_or(u32::MAX).min(self.block_size);
+        self.offset = offset.saturating_add(u64::from(length));
+        if let Some((fragment, within)) = self.file.fragment
+            && length < self.block_size
+        {
+            if within.checked_add(length).is_none_or(|end| end > self.block_size) {
+                return Err(Error::malformed("a file's tail lies outside of its fragment block"));
+            }
+            return Ok(Some(Piece::Tail { fragment, within, offset, length }));
+        }
+        let word = u32::from_le_bytes(self.file.blocks.array(&reader.source, &reader.blocks)?);
+        if word == 0 {
+            return Ok(Some(Piece::Hole { offset, length }));
+        }
+        let block = StoredBlock::new(self.position, word, self.block_size, reader.superblock.data_end())?;
+        self.position = self.position.saturating_add(u64::from(block.stored));
+        Ok(Some(Piece::Block { block, offset, length }))
+    }
+}
+
+/// What one thread needs to decode blocks: buffers of a block each, and the codec's context.
+pub(super) struct Scratch {
+    decoder: Decoder,
+    stored: Vec<u8>,
+    plain: Vec<u8>,
+}
+
+impl Scratch {
+    pub(super) fn new<S: ReadAt>(reader: &Reader<S>) -> Result<Self> {
+        Ok(Self { decoder: reader.decoder()?, stored: Vec::new(), plain: Vec::new() })
+    }
+
+    /// Decodes a data block that must give `length` bytes.
+    pub(super) fn block(&mut self, source: &impl ReadAt, block: &StoredBlock, length: u32) -> Result<&[u8]> {
+        let found = self.decode(source, block, length)?;
+        if found.len() as u64 != u64::from(length) {
+            return Err(Error::malformed(format!("a data block holds {} bytes in place of {length}", found.len()))
+                .at_offset(block.position));
+        }
+        Ok(found)
+    }
+
+    /// Decodes a block that gives `most` bytes or fewer.
+    pub(super) fn decode(&mut self, source: &impl ReadAt, block: &StoredBlock, most: u32) -> Result<&[u8]> {
+        // Both are at most a block's size, which the superblock's check has bounded.
+        let stored = usize::try_from(block.stored).unwrap_or(usize::MAX);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        if block.raw {
+            if stored > most {
+                return Err(
+                    Error::malformed("a data block is longer than its part of the file").at_offset(block.position)
+                );
+            }
+            let plain = sized(&mut self.plain, stored);
+            source.read_exact_at(plain, block.position)?;
+            return Ok(plain);
+        }
+        let input = sized(&mut self.stored, stored);
+        source.read_exact_at(input, block.position)?;
+        let plain = sized(&mut self.plain, most);
+        let length = self.decoder.decode(input, plain).map_err(|error| error.at_offset(block.position))?;
+        Ok(plain.get(..length).unwrap_or_default())
+    }
+}
+
+/// The first `length` bytes of a buffer that grows to what was ever asked of it.
+fn sized(buffer: &mut Vec<u8>, length: usize) -> &mut [u8] {
+    if buffer.len() < length {
+        buffer.resize(length, 0);
+    }
+    buffer.split_at_mut(length).0
+}

@@ -1,0 +1,106 @@
+//! A directory's listing: runs of entries, each behind a header, sorted by name.
+//! One entry at a time, each name judged before anybody else sees it.
+
+use super::fields::Fields;
+use super::inode::{InodeRef, ListingAt};
+use super::metadata_blocks::{Cursor, MetadataBlocks, Region};
+use super::source::ReadAt;
+use crate::error::{Error, Result};
+use crate::limits::Limits;
+
+/// Entries behind one header, at most.
+pub(super) const RUN: u32 = 256;
+/// What a listing's size claims beyond its bytes, for the `.` and `..` that are not stored.
+pub(super) const UNSTORED: u32 = 3;
+
+/// A name and the inode it stands for.
+pub(super) struct Dirent {
+    pub(super) name: Vec<u8>,
+    pub(super) inode: InodeRef,
+    pub(super) kind: u16,
+}
+
+/// A directory that is being read.
+pub(super) struct Listing {
+    /// None for an empty directory, whose position may point anywhere.
+    cursor: Option<Cursor>,
+    remaining: u32,
+    in_run: u32,
+    block: u32,
+    last: Vec<u8>,
+}
+
+impl Listing {
+    pub(super) fn new(at: ListingAt, table: Region) -> Result<Self> {
+        let remaining = at.bytes.saturating_sub(UNSTORED);
+        let cursor = if remaining > 0 { Some(Cursor::new(table, u64::from(at.block), at.offset)?) } else { None };
+        Ok(Self { cursor, remaining, in_run: 0, block: 0, last: Vec::new() })
+    }
+
+    /// Lets go of the block it is in, while a subdirectory is read.
+    pub(super) fn rest(&mut self) {
+        if let Some(cursor) = &mut self.cursor {
+            cursor.rest();
+        }
+    }
+
+    /// The next entry.
+    pub(super) fn next(
+        &mut self,
+        source: &impl ReadAt,
+        blocks: &MetadataBlocks,
+        limits: &Limits,
+    ) -> Result<Option<Dirent>> {
+        let Some(cursor) = &mut self.cursor else { return Ok(None) };
+        if self.in_run == 0 {
+            if self.remaining == 0 {
+                return Ok(None);
+            }
+            self.remaining = take(self.remaining, 12)?;
+            let header: [u8; 12] = cursor.array(source, blocks)?;
+            let mut header = Fields(&header);
+            self.in_run = header.u32()?.saturating_add(1);
+            self.block = header.u32()?;
+            if self.in_run > RUN {
+                return Err(Error::malformed(format!("{} entries of a directory behind one header", self.in_run)));
+            }
+        }
+        self.in_run -= 1;
+        self.remaining = take(self.remaining, 8)?;
+        let entry: [u8; 8] = cursor.array(source, blocks)?;
+        let mut entry = Fields(&entry);
+        let (offset, _number) = (entry.u16()?, entry.i16()?);
+        let kind = entry.u16()?;
+        let length = u32::from(entry.u16()?) + 1;
+        self.remaining = take(self.remaining, length)?;
+        if u64::from(length) > limits.component {
+            return Err(Error::limit("component", limits.component, "a name"));
+        }
+        let name = cursor.bytes(source, blocks, usize::try_from(length).unwrap_or(usize::MAX))?;
+        check_name(&name)?;
+        if name == self.last {
+            return Err(Error::unsafe_path("a name stands twice in one directory").in_entry(&name));
+        }
+        if name < self.last {
+            return Err(Error::malformed("the names of a directory are not sorted").in_entry(&name));
+        }
+        self.last.clone_from(&name);
+        Ok(Some(Dirent { name, inode: InodeRef::new(self.block, offset), kind }))
+    }
+}
+
+fn take(remaining: u32, bytes: u32) -> Result<u32> {
+    remaining.checked_sub(bytes).ok_or_else(|| Error::malformed("a directory's entries are longer than its listing"))
+}
+
+/// Fails unless `name` is one plain component.
+pub(super) fn check_name(name: &[u8]) -> Result<()> {
+    let wrong = match name {
+        b"" => "a name is empty",
+        b"." | b".." => "a name is `.` or `..`",
+        name if name.contains(&b'/') => "a name holds a slash",
+        name if name.contains(&0) => "a name holds a NUL",
+        _ => return Ok(()),
+    };
+    Err(Error::unsafe_path(wrong).in_entry(name))
+}

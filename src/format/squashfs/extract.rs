@@ -1,0 +1,316 @@
+//! The whole tree into a sink: names on the caller's thread in order, content on the workers.
+//! What is in flight is bounded by blocks, not by the image: a few descriptors and buffers.
+
+use std::mem;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::data::{FileData, Piece, Pieces, Scratch, StoredBlock};
+use super::fragments;
+use super::queue::Queue;
+use super::reader::{Node, Reader};
+use super::source::ReadAt;
+use crate::error::{Error, Result};
+use crate::format::entry::Entry;
+use crate::progress::{Monitor, Phase};
+
+/// Plain bytes after which a batch of work is handed over.
+const BATCH_BYTES: u64 = 1 << 20;
+/// Files in one batch, and batches that wait: their product bounds the open files.
+const BATCH_FILES: usize = 16;
+const BATCHES: usize = 16;
+
+/// Takes the members of an image.
+pub(crate) trait Sink {
+    /// What a regular file's content goes into.
+    type Target: FileTarget;
+
+    /// Takes the next member, parents before children, on the thread that called [`extract`].
+    /// For a regular file it returns where the content goes, or None to pass over it.
+    fn entry(&mut self, entry: &Entry) -> Result<Option<Self::Target>>;
+}
+
+/// Takes one file's content, from several threads at once and in any order.
+pub(crate) trait FileTarget: Send + Sync {
+    /// Takes bytes for a place of the file. Places that are never given are holes.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()>;
+
+    /// All content was given; on whichever thread gave the last. Not called after a failure.
+    fn finish(self) -> Result<()>;
+}
+
+/// What was unpacked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Stats {
+    /// Members, the top included.
+    pub(crate) entries: u64,
+    /// Regular files with content of their own.
+    pub(crate) files: u64,
+    /// Bytes given to targets.
+    pub(crate) written: u64,
+    /// Bytes that were holes.
+    pub(crate) holes: u64,
+}
+
+/// Gives all members to `sink` and their content to its targets, on `threads` threads beside the
+/// caller's; with one or none, all on the caller's.
+pub(crate) fn extract<S: ReadAt, K: Sink>(
+    reader: &Reader<S>,
+    sink: &mut K,
+    threads: usize,
+    monitor: &Monitor,
+) -> Result<Stats> {
+    let shared = Shared {
+        reader,
+        monitor,
+        queue: Queue::new(BATCHES),
+        failure: Mutex::new(None),
+        stopped: AtomicBool::new(false),
+        consumed: AtomicU64::new(0),
+    };
+    if threads <= 1 {
+        let mut scratch = Scratch::new(reader)?;
+        return Producer::new(&shared, |batch| {
+            shared.run(&mut scratch, batch);
+            shared.failed()
+        })
+        .run(sink);
+    }
+    std::thread::scope(|scope| {
+        let mut started = 0;
+        for _ in 0..threads {
+            let spawned = std::thread::Builder::new().name("squashfs".into()).spawn_scoped(scope, || shared.work());
+            match spawned {
+                Ok(_) => started += 1,
+                Err(source) if started == 0 => return Err(Error::io("no thread can be started", source)),
+                // Fewer threads are slower, and that is all.
+                Err(_) => break,
+            }
+        }
+        let result = Producer::new(&shared, |batch| {
+            shared.queue.push(batch);
+            shared.failed()
+        })
+        .run(sink);
+        if result.is_err() {
+            shared.stop();
+        }
+        shared.queue.close();
+        result
+    })
+    .and_then(|stats| shared.failed().map(|()| stats))
+}
+
+/// A file that is being filled. Whoever lets go of it last finishes it.
+struct Job<T> {
+    target: T,
+    path: Vec<u8>,
+}
+
+struct Work<T> {
+    job: Arc<Job<T>>,
+    parts: Vec<Part>,
+}
+
+/// A part of a file that some block holds.
+enum Part {
+    Block { block: StoredBlock, offset: u64, length: u32 },
+    Tail { block: StoredBlock, within: u32, offset: u64, length: u32 },
+}
+
+struct Shared<'a, S, T> {
+    reader: &'a Reader<S>,
+    monitor: &'a Monitor,
+    queue: Queue<Vec<Work<T>>>,
+    failure: Mutex<Option<Error>>,
+    stopped: AtomicBool,
+    consumed: AtomicU64,
+}
+
+impl<S: ReadAt, T: FileTarget> Shared<'_, S, T> {
+    /// A worker's life.
+    fn work(&self) {
+        match Scratch::new(self.reader) {
+            Ok(mut scratch) => {
+                while let Some(batch) = self.queue.pop() {
+                    self.run(&mut scratch, batch);
+                }
+            }
+            Err(error) => self.fail(error),
+        }
+    }
+
+    fn run(&self, scratch: &mut Scratch, batch: Vec<Work<T>>) {
+        for work in batch {
+            if self.stopped.load(Ordering::Relaxed) {
+                return;
+            }
+            if let Err(error) = self.fill(scratch, work) {
+                return self.fail(error);
+            }
+        }
+        let consumed = self.consumed.load(Ordering::Relaxed);
+        if let Err(error) = self.monitor.report(Phase::Unpack, consumed, Some(self.reader.bytes_used())) {
+            self.fail(error);
+        }
+    }
+
+    fn fill(&self, scratch: &mut Scratch, work: Work<T>) -> Result<()> {
+        let Work { job, parts } = work;
+        let filled = parts.iter().try_for_each(|part| self.part(scratch, &job.target, part));
+        filled.map_err(|error| error.in_entry(&job.path))?;
+        match Arc::into_inner(job) {
+            Some(job) if !self.stopped.load(Ordering::Relaxed) => {
+                job.target.finish().map_err(|error| error.in_entry(&job.path))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn part(&self, scratch: &mut Scratch, target: &T, part: &Part) -> Result<()> {
+        match *part {
+            Part::Block { block, offset, length } => {
+                target.write_at(scratch.block(&self.reader.source, &block, length)?, offset)?;
+                self.consumed.fetch_add(u64::from(block.stored), Ordering::Relaxed);
+                Ok(())
+            }
+            Part::Tail { block, within, offset, length } => {
+                self.reader.tail(scratch, block, within, length, |bytes| target.write_at(bytes, offset))
+            }
+        }
+    }
+
+    fn fail(&self, error: Error) {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.stop();
+    }
+
+    fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        self.queue.stop();
+    }
+
+    /// The first failure of any worker.
+    fn failed(&self) -> Result<()> {
+        if !self.stopped.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+    }
+}
+
+/// Walks the tree and makes batches of what the workers are to do.
+struct Producer<'a, S, T, F> {
+    shared: &'a Shared<'a, S, T>,
+    hand_over: F,
+    batch: Vec<Work<T>>,
+    batch_bytes: u64,
+    /// The fragment block of the batch: files with the same one are best done together.
+    fragment: Option<u32>,
+    /// The last fragment block that was looked up.
+    found: Option<(u32, StoredBlock)>,
+    /// Sizes of all files so far, holes included.
+    logical: u64,
+    stats: Stats,
+}
+
+impl<'a, S: ReadAt, T: FileTarget, F: FnMut(Vec<Work<T>>) -> Result<()>> Producer<'a, S, T, F> {
+    fn new(shared: &'a Shared<'a, S, T>, hand_over: F) -> Self {
+        let stats = Stats::default();
+        Self { shared, hand_over, batch: Vec::new(), batch_bytes: 0, fragment: None, found: None, logical: 0, stats }
+    }
+
+    fn run<K: Sink<Target = T>>(mut self, sink: &mut K) -> Result<Stats> {
+        for node in self.shared.reader.walk() {
+            let Node { entry, data, .. } = node?;
+            self.shared.monitor.check()?;
+            self.stats.entries += 1;
+            let target = sink.entry(&entry).map_err(|error| error.in_entry(&entry.path))?;
+            if let (Some(target), Some(data)) = (target, data) {
+                self.stats.files += 1;
+                let job = Arc::new(Job { target, path: entry.path });
+                let queued = self.queue_file(&job, &data);
+                queued.map_err(|error| error.in_entry(&job.path))?;
+                self.finish(job)?;
+            }
+        }
+        self.flush()?;
+        Ok(self.stats)
+    }
+
+    /// The workers may be done with a large file before its last batch is told apart: then the
+    /// producer lets go of it last.
+    fn finish(&mut self, job: Arc<Job<T>>) -> Result<()> {
+        match Arc::into_inner(job) {
+            Some(job) => job.target.finish().map_err(|error| error.in_entry(&job.path)),
+            None => Ok(()),
+        }
+    }
+
+    fn queue_file(&mut self, job: &Arc<Job<T>>, data: &FileData) -> Result<()> {
+        let reader = self.shared.reader;
+        // Holes write nothing, but each is a step: one inode under many names must not add up.
+        self.logical = self.logical.saturating_add(data.size());
+        if self.logical > reader.limits.file_size {
+            return Err(Error::limit("file_size", reader.limits.file_size, "the size of all files together"));
+        }
+        let mut pieces = Pieces::new(reader, data);
+        let mut parts = Vec::new();
+        while let Some(piece) = pieces.next(reader)? {
+            let (part, length) = match piece {
+                Piece::Hole { length, .. } => {
+                    self.stats.holes += u64::from(length);
+                    if self.stats.holes.is_multiple_of(1 << 30) {
+                        self.shared.monitor.check()?;
+                    }
+                    continue;
+                }
+                Piece::Block { block, offset, length } => (Part::Block { block, offset, length }, length),
+                Piece::Tail { fragment, within, offset, length } => {
+                    if self.fragment.is_some_and(|of_batch| of_batch != fragment) {
+                        self.flush()?;
+                    }
+                    self.fragment = Some(fragment);
+                    (Part::Tail { block: self.fragment_block(fragment)?, within, offset, length }, length)
+                }
+            };
+            self.stats.written += u64::from(length);
+            if self.stats.written > reader.limits.output {
+                return Err(Error::limit("output", reader.limits.output, "what the image unpacks to"));
+            }
+            self.batch_bytes += u64::from(length);
+            parts.push(part);
+            if self.batch_bytes >= BATCH_BYTES {
+                self.batch.push(Work { job: Arc::clone(job), parts: mem::take(&mut parts) });
+                self.flush()?;
+            }
+        }
+        if !parts.is_empty() {
+            self.batch.push(Work { job: Arc::clone(job), parts });
+            if self.batch.len() >= BATCH_FILES {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn fragment_block(&mut self, number: u32) -> Result<StoredBlock> {
+        match self.found {
+            Some((found, block)) if found == number => Ok(block),
+            _ => {
+                let block = fragments::find(self.shared.reader, number)?;
+                self.found = Some((number, block));
+                Ok(block)
+            }
+        }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.batch_bytes = 0;
+        self.fragment = None;
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        (self.hand_over)(mem::take(&mut self.batch))
+    }
+}

@@ -1,0 +1,33 @@
+//! SquashFS 4.0 in process: a reader and a writer that need no helper programs.
+//! `FORMAT.md` beside this file tells the layout, with its source.
+
+mod data;
+mod decode;
+mod directory;
+#[allow(dead_code, reason = "taken up by unpack")]
+mod extract;
+mod fields;
+mod fragments;
+mod image;
+mod inode;
+mod metadata_blocks;
+mod queue;
+mod reader;
+mod source;
+mod superblock;
+mod tables;
+mod walk;
+#[allow(dead_code, reason = "taken up by pack and convert")]
+mod write;
+mod xattr;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed test tells by panicking")]
+mod tests;
+
+pub(crate) use extract::{FileTarget, Sink, extract};
+pub(crate) use reader::{Data, Reader};
+pub(crate) use write::{PendingFile, WriteOptions, Writer};
+
+pub use image::{SquashFs, SquashFsEntries};
+pub use superblock::SquashFsCompression;

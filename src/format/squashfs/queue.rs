@@ -1,0 +1,75 @@
+//! A bounded queue between the thread that finds work and the threads that do it.
+//! Closing it ends the workers once it is empty; stopping it throws away what waits.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Work that waits, `capacity` pieces at most.
+pub(super) struct Queue<T> {
+    state: Mutex<State<T>>,
+    filled: Condvar,
+    emptied: Condvar,
+    capacity: usize,
+}
+
+struct State<T> {
+    waiting: VecDeque<T>,
+    closed: bool,
+}
+
+impl<T> Queue<T> {
+    pub(super) fn new(capacity: usize) -> Self {
+        let state = State { waiting: VecDeque::new(), closed: false };
+        Self { state: Mutex::new(state), filled: Condvar::new(), emptied: Condvar::new(), capacity }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a piece of work, waiting for room; gives it up once the queue was closed.
+    pub(super) fn push(&self, work: T) {
+        let mut state = self.lock();
+        while state.waiting.len() >= self.capacity && !state.closed {
+            state = self.emptied.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if !state.closed {
+            state.waiting.push_back(work);
+            self.filled.notify_one();
+        }
+    }
+
+    /// The next piece of work, waiting for it; none once the queue is closed and empty.
+    pub(super) fn pop(&self) -> Option<T> {
+        let mut state = self.lock();
+        loop {
+            if let Some(work) = state.waiting.pop_front() {
+                self.emptied.notify_one();
+                return Some(work);
+            }
+            if state.closed {
+                return None;
+            }
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// No more work will come.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.filled.notify_all();
+        self.emptied.notify_all();
+    }
+
+    /// No more work will be done: what waits is dropped.
+    pub(super) fn stop(&self) {
+        let waiting = {
+            let mut state = self.lock();
+            state.closed = true;
+            std::mem::take(&mut state.waiting)
+        };
+        self.filled.notify_all();
+        self.emptied.notify_all();
+        drop(waiting);
+    }
+}

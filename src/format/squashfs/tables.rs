@@ -1,0 +1,67 @@
+//! Tables of equal records in metadata blocks, found by an index of the blocks' positions.
+//! Ids, fragments and xattr sets are kept this way; only what is asked for is read.
+
+use super::metadata_blocks::{Cursor, MetadataBlocks, Region};
+use super::source::ReadAt;
+use super::superblock::METADATA_BLOCK;
+use crate::error::{Error, Result};
+
+/// Where a table's index and blocks lie. Holds no record: a header may claim four billion.
+#[derive(Debug, Clone)]
+pub(super) struct LookupTable {
+    index: u64,
+    blocks: Region,
+    count: u32,
+    record: usize,
+}
+
+impl LookupTable {
+    /// A table of `count` records of `record` bytes, whose index stands at `index` and must end by
+    /// `end`, and whose blocks lie in `blocks`.
+    pub(super) fn new(blocks: Region, index: u64, end: u64, count: u32, record: usize) -> Result<Self> {
+        let this = Self { index, blocks, count, record };
+        let needed = u64::from(count).div_ceil(this.per_block()) * 8;
+        if index.checked_add(needed).is_none_or(|last| last > end) {
+            return Err(Error::malformed(format!("the {} has {count} records, and no room for them", blocks.name))
+                .at_offset(index));
+        }
+        Ok(this)
+    }
+
+    fn per_block(&self) -> u64 {
+        (METADATA_BLOCK / self.record) as u64
+    }
+
+    pub(super) fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// A cursor at the record with this number.
+    pub(super) fn at(&self, source: &impl ReadAt, number: u32) -> Result<Cursor> {
+        if number >= self.count {
+            return Err(Error::malformed(format!(
+                "number {number} is out of the {}, which has {}",
+                self.blocks.name, self.count
+            )));
+        }
+        let (block, within) = (u64::from(number) / self.per_block(), u64::from(number) % self.per_block());
+        let mut position = [0; 8];
+        source.read_exact_at(&mut position, self.index + block * 8)?;
+        let position = u64::from_le_bytes(position).checked_sub(self.blocks.start);
+        let position =
+            position.ok_or_else(|| Error::malformed(format!("the {} starts too early", self.blocks.name)))?;
+        // A block holds 8 KiB, so this is below it.
+        let offset = u16::try_from(within * self.record as u64).unwrap_or(u16::MAX);
+        Cursor::new(self.blocks, position, offset)
+    }
+
+    /// The record with this number.
+    pub(super) fn get<const N: usize>(
+        &self,
+        source: &impl ReadAt,
+        blocks: &MetadataBlocks,
+        number: u32,
+    ) -> Result<[u8; N]> {
+        self.at(source, number)?.array(source, blocks)
+    }
+}

@@ -1,0 +1,124 @@
+//! The whole tree, one member at a time: depth first, parents before children.
+//! Every directory is entered once, so no image can send it in circles.
+
+use std::collections::{HashMap, HashSet};
+
+use super::directory::Listing;
+use super::inode::InodeRef;
+use super::reader::{Node, Reader, child};
+use super::source::ReadAt;
+use crate::error::{Error, Result};
+use crate::format::entry::EntryKind;
+
+/// Walks over all members of an image. Ends after the first error.
+pub(crate) struct Walk<'r, S> {
+    reader: &'r Reader<S>,
+    state: State,
+    /// The directories it is in: what is left of each listing, and the directory's path.
+    stack: Vec<(Listing, Vec<u8>)>,
+    entered: HashSet<InodeRef>,
+    /// Where an inode with several names was met first.
+    linked: HashMap<u32, (InodeRef, Vec<u8>)>,
+    count: u64,
+}
+
+enum State {
+    Start,
+    Inside,
+    Done,
+}
+
+impl<'r, S: ReadAt> Walk<'r, S> {
+    pub(super) fn new(reader: &'r Reader<S>) -> Self {
+        Self {
+            reader,
+            state: State::Start,
+            stack: Vec::new(),
+            entered: HashSet::new(),
+            linked: HashMap::new(),
+            count: 0,
+        }
+    }
+
+    fn step(&mut self) -> Result<Option<Node>> {
+        if matches!(self.state, State::Start) {
+            self.state = State::Inside;
+            let root = self.reader.root()?;
+            self.enter(&root, InodeRef(self.reader.superblock.root))?;
+            return self.counted(root).map(Some);
+        }
+        let reader = self.reader;
+        while let Some((listing, parent)) = self.stack.last_mut() {
+            let found = listing.next(&reader.source, &reader.blocks, &reader.limits);
+            let Some(found) = found.map_err(|error| error.in_entry(parent))? else {
+                self.stack.pop();
+                continue;
+            };
+            let path = child(parent, &found.name, &reader.limits)?;
+            let mut node = reader.node(path, found.inode, Some(found.kind))?;
+            if node.listing.is_some() {
+                self.enter(&node, found.inode)?;
+            } else if node.links > 1 {
+                self.link(&mut node, found.inode)?;
+            }
+            return self.counted(node).map(Some);
+        }
+        Ok(None)
+    }
+
+    fn enter(&mut self, node: &Node, at: InodeRef) -> Result<()> {
+        let Some(listing) = node.listing else { return Ok(()) };
+        if !self.entered.insert(at) {
+            return Err(
+                Error::malformed("a directory stands in the tree twice, or contains itself").in_entry(&node.entry.path)
+            );
+        }
+        if let Some((parent, _)) = self.stack.last_mut() {
+            parent.rest();
+        }
+        let listing = self.reader.listing(listing).map_err(|error| error.in_entry(&node.entry.path))?;
+        self.stack.push((listing, node.entry.path.clone()));
+        Ok(())
+    }
+
+    /// A further name of an inode becomes a hard link to its first.
+    fn link(&mut self, node: &mut Node, at: InodeRef) -> Result<()> {
+        match self.linked.get(&node.number) {
+            None => {
+                self.linked.insert(node.number, (at, node.entry.path.clone()));
+            }
+            Some((first, _)) if *first != at => {
+                return Err(Error::malformed("two inodes have one number").in_entry(&node.entry.path));
+            }
+            Some((_, target)) => {
+                node.entry.kind = EntryKind::HardLink { target: target.clone() };
+                node.data = None;
+            }
+        }
+        Ok(())
+    }
+
+    fn counted(&mut self, node: Node) -> Result<Node> {
+        self.count += 1;
+        let limit = self.reader.limits.entries;
+        if self.count > limit {
+            return Err(Error::limit("entries", limit, "the number of members").in_entry(&node.entry.path));
+        }
+        Ok(node)
+    }
+}
+
+impl<S: ReadAt> Iterator for Walk<'_, S> {
+    type Item = Result<Node>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if matches!(self.state, State::Done) {
+            return None;
+        }
+        let step = self.step();
+        if !matches!(step, Ok(Some(_))) {
+            self.state = State::Done;
+        }
+        step.transpose()
+    }
+}

@@ -1,0 +1,392 @@
+//! Files' content: cut into blocks, holes left out, what is already there not stored again.
+//! Blocks of one file stand together, since the format keeps one position a file.
+
+use std::collections::HashMap;
+use std::io::{Read, Seek, SeekFrom, Write};
+
+use sha2::{Digest, Sha256};
+
+use super::super::data::RAW_BLOCK;
+use super::super::fragments;
+use super::pipeline::{Packed, Pipeline};
+use super::tree::Kind;
+use super::{Tails, WriteOptions, Writer};
+use crate::error::{Error, Result};
+use crate::format::entry::Entry;
+
+/// What a block is known by. All zero for a block of zeros, which no SHA-256 is known to be.
+type Fingerprint = [u8; 32];
+const ZEROS: Fingerprint = [0; 32];
+/// Blocks of a file above which it is not compared with others: 32 bytes of memory for each add up.
+const COMPARED: usize = 1 << 20;
+
+/// A file's content in the image.
+#[derive(Debug, Clone, Default)]
+pub(super) struct StoredFile {
+    pub(super) size: u64,
+    pub(super) start: Option<u64>,
+    /// The blocks' stored sizes; 0 for a hole.
+    pub(super) blocks: Vec<u32>,
+    pub(super) fragment: Option<(u32, u32)>,
+    pub(super) in_holes: u64,
+    fingerprints: Vec<Fingerprint>,
+}
+
+/// What a block on its way is for.
+pub(super) enum Purpose {
+    Block { file: usize, number: usize },
+    Fragment { number: usize },
+}
+
+/// The output and what stands in it so far.
+pub(super) struct Contents<W> {
+    out: W,
+    position: u64,
+    pipeline: Pipeline<Purpose>,
+    files: Vec<StoredFile>,
+    /// Files by size and first block.
+    known: HashMap<(u64, Fingerprint), Vec<usize>>,
+    /// The shared block that is being filled.
+    fragment: Vec<u8>,
+    /// Position and stored size of the shared blocks.
+    fragments: Vec<(u64, u32)>,
+    block_size: usize,
+    tails: Tails,
+    duplicates: bool,
+}
+
+impl<W: Read + Write + Seek> Contents<W> {
+    pub(super) fn new(out: W, position: u64, pipeline: Pipeline<Purpose>, options: &WriteOptions) -> Self {
+        Self {
+            out,
+            position,
+            pipeline,
+            files: Vec::new(),
+            known: HashMap::new(),
+            fragment: Vec::new(),
+            fragments: Vec::new(),
+            block_size: usize::try_from(options.block_size).unwrap_or(1 << 20),
+            tails: options.tails,
+            duplicates: options.duplicates,
+        }
+    }
+
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    pub(super) fn files(&self) -> &[StoredFile] {
+        &self.files
+    }
+
+    pub(super) fn fragment_count(&self) -> u32 {
+        u32::try_from(self.fragments.len()).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn fragment_records(&self) -> Vec<u8> {
+        let mut records = Vec::with_capacity(self.fragments.len() * fragments::RECORD);
+        for (position, stored) in &self.fragments {
+            records.extend(position.to_le_bytes());
+            records.extend(stored.to_le_bytes());
+            records.extend([0; 4]);
+        }
+        records
+    }
+
+    pub(super) fn into_output(self) -> W {
+        self.out
+    }
+
+    /// Writes `bytes` at the end and returns where they begin.
+    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<u64> {
+        self.out.write_all(bytes).map_err(unwritable)?;
+        let start = self.position;
+        self.position += bytes.len() as u64;
+        Ok(start)
+    }
+
+    /// Writes all that is under way and the last shared block.
+    pub(super) fn flush(&mut self) -> Result<()> {
+        self.flush_fragment()?;
+        self.settle(true)
+    }
+
+    fn flush_fragment(&mut self) -> Result<()> {
+        if self.fragment.is_empty() {
+            return Ok(());
+        }
+        let plain = std::mem::take(&mut self.fragment);
+        let number = self.fragments.len();
+        self.fragments.push((0, 0));
+        self.submit(Purpose::Fragment { number }, plain)
+    }
+
+    fn submit(&mut self, purpose: Purpose, plain: Vec<u8>) -> Result<()> {
+        self.pipeline.submit(purpose, plain)?;
+        self.settle(false)
+    }
+
+    /// Writes blocks that are done, in order; all of them if asked for.
+    fn settle(&mut self, all: bool) -> Result<()> {
+        while let Some((purpose, Packed { bytes, raw })) = self.pipeline.next(all)? {
+            let position = self.append(&bytes)?;
+            // At most a block's size.
+            let stored = bytes.len() as u32 | if raw { RAW_BLOCK } else { 0 };
+            match purpose {
+                Purpose::Fragment { number } => {
+                    if let Some(record) = self.fragments.get_mut(number) {
+                        *record = (position, stored);
+                    }
+                }
+                Purpose::Block { file, number } => {
+                    if let Some(file) = self.files.get_mut(file) {
+                        file.start.get_or_insert(position);
+                        if let Some(block) = file.blocks.get_mut(number) {
+                            *block = stored;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the tail of a file into the shared block.
+    fn add_tail(&mut self, tail: &[u8]) -> Result<(u32, u32)> {
+        if self.fragment.len() + tail.len() > self.block_size {
+            self.flush_fragment()?;
+        }
+        let number = u32::try_from(self.fragments.len()).ok().filter(|number| *number < u32::MAX);
+        let number = number.ok_or_else(|| Error::unsupported("SquashFS holds no more than 2^32 - 1 shared blocks"))?;
+        // Less than a block.
+        let offset = self.fragment.len() as u32;
+        self.fragment.extend(tail);
+        Ok((number, offset))
+    }
+
+    /// Gives a new file the first `count` blocks of an earlier one, by copying them as they are.
+    fn copy_blocks(&mut self, from: usize, to: usize, count: usize) -> Result<()> {
+        self.settle(true)?;
+        let Some(source) = self.files.get(from) else { return Ok(()) };
+        let blocks: Vec<u32> = source.blocks.iter().take(count).copied().collect();
+        let total: u64 = blocks.iter().map(|block| u64::from(block & !RAW_BLOCK)).sum();
+        let holes = blocks.iter().filter(|block| **block == 0).count() * self.block_size;
+        let (mut read_at, start) = (source.start.unwrap_or_default(), self.position);
+        let mut buffer = vec![0; self.block_size];
+        let mut left = total;
+        while left > 0 {
+            let length = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+            let part = buffer.split_at_mut(length).0;
+            self.out
+                .seek(SeekFrom::Start(read_at))
+                .and_then(|_| self.out.read_exact(part))
+                .and_then(|()| self.out.seek(SeekFrom::Start(self.position)))
+                .map_err(|source| Error::io("the image can't be read back", source))?;
+            read_at += length as u64;
+            left -= length as u64;
+            self.append(part)?;
+        }
+        if let Some(file) = self.files.get_mut(to) {
+            file.blocks = blocks;
+            file.in_holes = holes as u64;
+            file.start = (total > 0).then_some(start);
+        }
+        Ok(())
+    }
+}
+
+/// A regular file that is being written. Dropping it unfinished leaves it out of the tree.
+pub(crate) struct FileWriter<'w, W> {
+    writer: &'w mut Writer<W>,
+    file: PendingFile,
+}
+
+/// A file that is being written, without its writer.
+pub(crate) struct PendingFile {
+    entry: Entry,
+    size: u64,
+    given: u64,
+    buffer: Vec<u8>,
+    /// The file's place among the contents.
+    number: usize,
+    fingerprints: Vec<Fingerprint>,
+    /// Earlier files that have been equal so far. While there is one, nothing is written.
+    equal: Vec<usize>,
+}
+
+impl<'w, W: Read + Write + Seek> FileWriter<'w, W> {
+    pub(super) fn new(writer: &'w mut Writer<W>, entry: Entry, size: u64) -> Self {
+        let number = writer.contents.files.len();
+        writer.contents.files.push(StoredFile { size, ..StoredFile::default() });
+        let (buffer, fingerprints, equal) = (Vec::new(), Vec::new(), Vec::new());
+        let file = PendingFile { entry, size, given: 0, buffer, number, fingerprints, equal };
+        Self { writer, file }
+    }
+
+    /// Lets go of the writer for a while.
+    pub(super) fn suspend(self) -> PendingFile {
+        self.file
+    }
+
+    /// Goes on with a file of this writer.
+    pub(super) fn resume(writer: &'w mut Writer<W>, file: PendingFile) -> Self {
+        Self { writer, file }
+    }
+
+    /// A hole from where the file is to `offset`.
+    pub(super) fn hole_up_to(&mut self, offset: u64) -> Result<()> {
+        match offset.checked_sub(self.file.given) {
+            Some(length) => self.hole(length),
+            None => Err(Error::invalid("the pieces of a file came out of order").in_entry(&self.file.entry.path)),
+        }
+    }
+
+    /// Ends the file, with a hole for what was not given.
+    pub(super) fn finish_with_hole(mut self) -> Result<()> {
+        self.hole_up_to(self.file.size)?;
+        self.finish()
+    }
+
+    /// Appends bytes.
+    pub(crate) fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
+        self.take(bytes.len() as u64)?;
+        let block = self.writer.contents.block_size;
+        while !bytes.is_empty() {
+            let (now, later) = bytes.split_at(bytes.len().min(block - self.file.buffer.len()));
+            self.file.buffer.extend(now);
+            bytes = later;
+            if self.file.buffer.len() == block {
+                self.end_block()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends `length` zeros without looking at each.
+    pub(crate) fn hole(&mut self, mut length: u64) -> Result<()> {
+        self.take(length)?;
+        let block = self.writer.contents.block_size;
+        while length > 0 {
+            if self.file.buffer.is_empty() && length >= block as u64 {
+                self.place(ZEROS, block, None)?;
+                length -= block as u64;
+                continue;
+            }
+            let room = block - self.file.buffer.len();
+            let now = usize::try_from(length).unwrap_or(room).min(room);
+            self.file.buffer.resize(self.file.buffer.len() + now, 0);
+            length -= now as u64;
+            if self.file.buffer.len() == block {
+                self.end_block()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the file and puts it into the tree.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        if self.file.given != self.file.size {
+            return Err(self.wrong_size());
+        }
+        if !self.file.buffer.is_empty() {
+            self.end_block()?;
+        }
+        let mut number = self.file.number;
+        let contents = &mut self.writer.contents;
+        if let Some(equal) = self.file.equal.first() {
+            // Nothing of this one was written, and it is the last.
+            contents.files.pop();
+            number = *equal;
+            self.writer.summary.duplicates += 1;
+        } else if let Some(first) = self.file.fingerprints.first().filter(|_| contents.duplicates) {
+            contents.known.entry((self.file.size, *first)).or_default().push(number);
+            if let Some(file) = contents.files.get_mut(number) {
+                file.fingerprints = std::mem::take(&mut self.file.fingerprints);
+            }
+        }
+        self.writer.tree.insert(&self.file.entry, Kind::File(number), &mut self.writer.summary)
+    }
+
+    fn take(&mut self, length: u64) -> Result<()> {
+        self.file.given = self.file.given.saturating_add(length);
+        if self.file.given > self.file.size { Err(self.wrong_size()) } else { Ok(()) }
+    }
+
+    fn wrong_size(&self) -> Error {
+        let given = if self.file.given > self.file.size { "more".into() } else { self.file.given.to_string() };
+        Error::mismatch("the bytes of a file", self.file.size.to_string(), given).in_entry(&self.file.entry.path)
+    }
+
+    fn end_block(&mut self) -> Result<()> {
+        let plain = std::mem::take(&mut self.file.buffer);
+        let length = plain.len();
+        if is_zero(&plain) {
+            self.file.buffer = plain;
+            self.file.buffer.clear();
+            return self.place(ZEROS, length, None);
+        }
+        let fingerprint = if self.compares() { Sha256::digest(&plain).into() } else { ZEROS };
+        self.place(fingerprint, length, Some(plain))
+    }
+
+    fn compares(&self) -> bool {
+        let contents = &self.writer.contents;
+        contents.duplicates && self.file.size / (contents.block_size as u64) < COMPARED as u64
+    }
+
+    /// Finds out whether the next block is one more of an earlier file's, and writes it if not.
+    fn place(&mut self, fingerprint: Fingerprint, length: usize, plain: Option<Vec<u8>>) -> Result<()> {
+        if !self.compares() {
+            return self.emit(length, plain);
+        }
+        let contents = &mut self.writer.contents;
+        let number = self.file.fingerprints.len();
+        self.file.fingerprints.push(fingerprint);
+        if number == 0 {
+            self.file.equal = contents.known.get(&(self.file.size, fingerprint)).cloned().unwrap_or_default();
+        } else if let Some(last) = self.file.equal.first().copied() {
+            self.file.equal.retain(|file| {
+                contents.files.get(*file).and_then(|file| file.fingerprints.get(number)) == Some(&fingerprint)
+            });
+            if self.file.equal.is_empty() {
+                contents.copy_blocks(last, self.file.number, number)?;
+            }
+        }
+        if self.file.equal.is_empty() { self.emit(length, plain) } else { Ok(()) }
+    }
+
+    fn emit(&mut self, length: usize, plain: Option<Vec<u8>>) -> Result<()> {
+        let contents = &mut self.writer.contents;
+        let Some(file) = contents.files.get_mut(self.file.number) else { return Ok(()) };
+        let Some(plain) = plain else {
+            file.blocks.push(0);
+            file.in_holes += length as u64;
+            return Ok(());
+        };
+        let shares = match contents.tails {
+            Tails::Never => false,
+            Tails::SmallFiles => file.blocks.is_empty(),
+            Tails::All => true,
+        };
+        if shares && length < contents.block_size {
+            let fragment = contents.add_tail(&plain)?;
+            if let Some(file) = contents.files.get_mut(self.file.number) {
+                file.fragment = Some(fragment);
+            }
+            return Ok(());
+        }
+        let number = file.blocks.len();
+        file.blocks.push(0);
+        contents.submit(Purpose::Block { file: self.file.number, number }, plain)
+    }
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    // A fold over words of a chunk becomes vector instructions; a chunk that is not zero ends it.
+    bytes.chunks(1024).all(|chunk| chunk.iter().fold(0, |all, byte| all | byte) == 0)
+}
+
+/// The output refused.
+pub(super) fn unwritable(source: std::io::Error) -> Error {
+    Error::io("the image can't be written", source)
+}

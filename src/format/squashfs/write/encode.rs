@@ -1,0 +1,158 @@
+//! One block through a codec, kept only if that made it smaller.
+//! Also what the image tells of a codec's settings, where they are not the usual ones.
+
+use super::super::superblock::{METADATA_BLOCK, SquashFsCompression};
+use crate::error::{Error, Result};
+
+/// Compresses blocks, one after the other. Each thread has its own.
+pub(super) struct Encoder {
+    codec: Codec,
+    buffer: Vec<u8>,
+}
+
+enum Codec {
+    /// Keeps every block as it is.
+    Store,
+    #[cfg(feature = "gzip")]
+    Gzip(Box<flate2::Compress>),
+    #[cfg(feature = "xz")]
+    Xz { level: u32, dictionary: u32 },
+    #[cfg(feature = "zstd")]
+    Zstd(zstd::bulk::Compressor<'static>),
+    #[cfg(feature = "lz4")]
+    Lz4,
+}
+
+impl Encoder {
+    /// An encoder for blocks of at most `block` bytes.
+    #[allow(unused_variables, reason = "what is needed depends on the codecs that are compiled in")]
+    pub(super) fn new(compression: SquashFsCompression, level: Option<u32>, block: u32) -> Result<Self> {
+        let level = checked_level(compression, level)?;
+        let codec = match compression {
+            #[cfg(feature = "gzip")]
+            SquashFsCompression::Gzip => {
+                Ok(Codec::Gzip(Box::new(flate2::Compress::new(flate2::Compression::new(level), true))))
+            }
+            #[cfg(feature = "xz")]
+            SquashFsCompression::Xz => Ok(Codec::Xz { level, dictionary: block }),
+            #[cfg(feature = "zstd")]
+            // At most 22.
+            SquashFsCompression::Zstd => zstd::bulk::Compressor::new(level as i32)
+                .map(Codec::Zstd)
+                .map_err(|source| Error::io("the zstd encoder can't be made", source)),
+            #[cfg(feature = "lz4")]
+            SquashFsCompression::Lz4 => Ok(Codec::Lz4),
+            SquashFsCompression::Lzma | SquashFsCompression::Lzo => {
+                Err(Error::unsupported(format!("SquashFS is not written with {}", compression.name())))
+            }
+            #[cfg(not(all(feature = "gzip", feature = "xz", feature = "zstd", feature = "lz4")))]
+            other => Err(super::super::decode::disabled(other)),
+        };
+        codec.map(|codec| Self { codec, buffer: Vec::new() })
+    }
+
+    /// This encoder, or in its place one that keeps every block as it is.
+    pub(super) fn unless(self, stored: bool) -> Self {
+        if stored { Self { codec: Codec::Store, ..self } } else { self }
+    }
+
+    pub(super) fn for_metadata(compression: SquashFsCompression, level: Option<u32>) -> Result<Self> {
+        Self::new(compression, level, METADATA_BLOCK as u32)
+    }
+
+    /// The settings that stand behind the superblock; none where they are the usual ones, except
+    /// for lz4, which kernels refuse without.
+    pub(super) fn describe(compression: SquashFsCompression, level: Option<u32>) -> Result<Option<Vec<u8>>> {
+        let usual = checked_level(compression, None)?;
+        let level = checked_level(compression, level)?;
+        let words: &[u32] = match compression {
+            // The second word is a window of 2^15 and no strategies.
+            SquashFsCompression::Gzip if level != usual => &[level, 15],
+            SquashFsCompression::Zstd if level != usual => &[level],
+            // The legacy block format, without high compression.
+            SquashFsCompression::Lz4 => &[1, 0],
+            _ => return Ok(None),
+        };
+        Ok(Some(words.iter().flat_map(|word| word.to_le_bytes()).collect()))
+    }
+
+    /// The compressed form of `plain`, or none if that is not shorter.
+    #[allow(unused_variables, reason = "what is needed depends on the codecs that are compiled in")]
+    pub(super) fn encode(&mut self, plain: &[u8]) -> Result<Option<&[u8]>> {
+        // One byte less than the plain block: what does not fit is not shorter.
+        let most = plain.len().saturating_sub(1);
+        let length: usize = match self.codec {
+            // Never shorter.
+            Codec::Store => usize::MAX,
+            #[cfg(feature = "gzip")]
+            Codec::Gzip(ref mut stream) => {
+                self.buffer.resize(most, 0);
+                stream.reset();
+                let status = stream.compress(plain, &mut self.buffer, flate2::FlushCompress::Finish);
+                match status.map_err(|source| Error::io("gzip failed", std::io::Error::other(source)))? {
+                    flate2::Status::StreamEnd => usize::try_from(stream.total_out()).unwrap_or(usize::MAX),
+                    _ => usize::MAX,
+                }
+            }
+            #[cfg(feature = "xz")]
+            Codec::Xz { level, dictionary } => {
+                self.buffer.resize(most, 0);
+                xz(level, dictionary, plain, &mut self.buffer)?
+            }
+            #[cfg(feature = "zstd")]
+            Codec::Zstd(ref mut context) => {
+                self.buffer.resize(zstd::zstd_safe::compress_bound(plain.len()), 0);
+                context
+                    .compress_to_buffer(plain, self.buffer.as_mut_slice())
+                    .map_err(|source| Error::io("zstd failed", source))?
+            }
+            #[cfg(feature = "lz4")]
+            Codec::Lz4 => {
+                self.buffer.resize(lz4_flex::block::get_maximum_output_size(plain.len()), 0);
+                lz4_flex::block::compress_into(plain, &mut self.buffer)
+                    .map_err(|source| Error::io("lz4 failed", std::io::Error::other(source)))?
+            }
+        };
+        Ok(self.buffer.get(..length).filter(|_| length <= most))
+    }
+}
+
+#[cfg(feature = "xz")]
+fn xz(level: u32, dictionary: u32, plain: &[u8], output: &mut [u8]) -> Result<usize> {
+    use liblzma::stream::{Action, Check, Filters, LzmaOptions, Status, Stream};
+
+    let failed = |source| Error::io("xz failed", std::io::Error::other(source));
+    let mut options = LzmaOptions::new_preset(level).map_err(failed)?;
+    options.dict_size(dictionary.max(4096));
+    // Kernels are built to check CRC32 only.
+    let mut filters = Filters::new();
+    filters.lzma2(&options);
+    let mut stream = Stream::new_stream_encoder(&filters, Check::Crc32).map_err(failed)?;
+    match stream.process(plain, output, Action::Finish).map_err(failed)? {
+        Status::StreamEnd => Ok(usize::try_from(stream.total_out()).unwrap_or(usize::MAX)),
+        _ => Ok(usize::MAX),
+    }
+}
+
+/// The level to use: the one asked for, or what `mksquashfs` uses.
+fn checked_level(compression: SquashFsCompression, level: Option<u32>) -> Result<u32> {
+    let (range, usual) = match compression {
+        SquashFsCompression::Gzip => (1..=9, 9),
+        SquashFsCompression::Xz => (0..=9, 6),
+        SquashFsCompression::Zstd => (1..=22, 15),
+        _ if level.is_some() => {
+            return Err(Error::invalid(format!("{} has no levels in SquashFS", compression.name())));
+        }
+        _ => return Ok(0),
+    };
+    let level = level.unwrap_or(usual);
+    if !range.contains(&level) {
+        return Err(Error::invalid(format!(
+            "{} has levels {} to {}, not {level}",
+            compression.name(),
+            range.start(),
+            range.end()
+        )));
+    }
+    Ok(level)
+}

@@ -1,0 +1,116 @@
+//! Blocks on their way through the encoders: compressed in parallel, handed back in order.
+//! A fixed number is under way, so memory does not depend on the image.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use super::super::queue::Queue;
+use super::WriteOptions;
+use super::encode::Encoder;
+use crate::error::{Error, Result};
+
+/// Blocks under way for each thread: one in work, one waiting, two done and not yet their turn.
+const PER_THREAD: usize = 4;
+
+/// A block as it will stand in the image.
+pub(super) struct Packed {
+    pub(super) bytes: Vec<u8>,
+    pub(super) raw: bool,
+}
+
+struct Task {
+    plain: Vec<u8>,
+    answer: SyncSender<Result<Packed>>,
+}
+
+/// Compresses blocks. `P` tells what a block is for and comes back with it.
+pub(super) struct Pipeline<P> {
+    queue: Arc<Queue<Task>>,
+    workers: Vec<JoinHandle<()>>,
+    under_way: VecDeque<(P, Receiver<Result<Packed>>)>,
+    /// In place of workers, where there is one thread.
+    own: Option<Encoder>,
+    finished: VecDeque<(P, Packed)>,
+}
+
+impl<P> Pipeline<P> {
+    pub(super) fn new(options: &WriteOptions) -> Result<Self> {
+        let encoder = || -> Result<Encoder> {
+            Ok(Encoder::new(options.compression, options.level, options.block_size)?.unless(options.stored))
+        };
+        let mut this = Self {
+            queue: Arc::new(Queue::new(usize::MAX)),
+            workers: Vec::new(),
+            under_way: VecDeque::new(),
+            own: None,
+            finished: VecDeque::new(),
+        };
+        if options.threads <= 1 {
+            this.own = Some(encoder()?);
+            return Ok(this);
+        }
+        for _ in 0..options.threads {
+            let (queue, encoder) = (Arc::clone(&this.queue), encoder()?);
+            match std::thread::Builder::new().name("squashfs".into()).spawn(move || work(&queue, encoder)) {
+                Ok(worker) => this.workers.push(worker),
+                Err(source) if this.workers.is_empty() => return Err(Error::io("no thread can be started", source)),
+                // Fewer threads are slower, and give the same bytes.
+                Err(_) => break,
+            }
+        }
+        Ok(this)
+    }
+
+    /// Sends a block on its way.
+    pub(super) fn submit(&mut self, purpose: P, plain: Vec<u8>) -> Result<()> {
+        if let Some(encoder) = &mut self.own {
+            self.finished.push_back((purpose, pack(encoder, plain)?));
+            return Ok(());
+        }
+        let (answer, result) = sync_channel(1);
+        self.queue.push(Task { plain, answer });
+        self.under_way.push_back((purpose, result));
+        Ok(())
+    }
+
+    /// The first block under way, once it is done; none while there is room for more, unless `all`
+    /// are wanted.
+    pub(super) fn next(&mut self, all: bool) -> Result<Option<(P, Packed)>> {
+        if let Some(finished) = self.finished.pop_front() {
+            return Ok(Some(finished));
+        }
+        if !all && self.under_way.len() < self.workers.len() * PER_THREAD {
+            return Ok(None);
+        }
+        let Some((purpose, result)) = self.under_way.pop_front() else { return Ok(None) };
+        let lost = || Error::io("a compressing thread ended", std::io::Error::other("it gave no answer"));
+        Ok(Some((purpose, result.recv().map_err(|_| lost())??)))
+    }
+}
+
+impl<P> Drop for Pipeline<P> {
+    fn drop(&mut self) {
+        self.queue.stop();
+        for worker in self.workers.drain(..) {
+            // A worker that panicked has said so itself.
+            let _ = worker.join();
+        }
+    }
+}
+
+fn work(queue: &Queue<Task>, mut encoder: Encoder) {
+    while let Some(Task { plain, answer }) = queue.pop() {
+        // Nobody waits any more when the writer was dropped.
+        let _ = answer.send(pack(&mut encoder, plain));
+    }
+}
+
+fn pack(encoder: &mut Encoder, plain: Vec<u8>) -> Result<Packed> {
+    let packed = encoder.encode(&plain)?.map(<[u8]>::to_vec);
+    Ok(match packed {
+        Some(bytes) => Packed { bytes, raw: false },
+        None => Packed { bytes: plain, raw: true },
+    })
+}

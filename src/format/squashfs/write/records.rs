@@ -1,0 +1,91 @@
+//! Metadata blocks as they are written, and tables of equal records made of them.
+//! The mirror of what the reader looks up.
+
+use std::io::{Read, Seek, Write};
+
+use super::super::metadata_blocks::RAW;
+use super::super::superblock::METADATA_BLOCK;
+use super::content::Contents;
+use super::encode::Encoder;
+use crate::error::Result;
+
+/// Bytes that become metadata blocks once there are enough.
+pub(super) struct MetadataWriter {
+    encoder: Encoder,
+    plain: Vec<u8>,
+    out: Vec<u8>,
+}
+
+impl MetadataWriter {
+    pub(super) fn new(encoder: Encoder) -> Self {
+        Self { encoder, plain: Vec::with_capacity(2 * METADATA_BLOCK), out: Vec::new() }
+    }
+
+    /// Where the next byte will stand: its block, from the table's start, and the offset in it.
+    pub(super) fn place(&self) -> (u64, u16) {
+        // There is always less than a block waiting.
+        (self.out.len() as u64, self.plain.len() as u16)
+    }
+
+    pub(super) fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            let room = METADATA_BLOCK - self.plain.len();
+            let (now, later) = bytes.split_at(bytes.len().min(room));
+            self.plain.extend(now);
+            bytes = later;
+            if self.plain.len() == METADATA_BLOCK {
+                self.end_block()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end_block(&mut self) -> Result<()> {
+        // A block has at most 8 KiB.
+        let (header, stored) = match self.encoder.encode(&self.plain)? {
+            Some(packed) => (packed.len() as u16, packed),
+            None => (self.plain.len() as u16 | RAW, self.plain.as_slice()),
+        };
+        self.out.extend(header.to_le_bytes());
+        self.out.extend(stored);
+        self.plain.clear();
+        Ok(())
+    }
+
+    /// All blocks, and the encoder for the next table.
+    pub(super) fn finish(mut self) -> Result<(Vec<u8>, Encoder)> {
+        if !self.plain.is_empty() {
+            self.end_block()?;
+        }
+        Ok((self.out, self.encoder))
+    }
+}
+
+/// Writes a table of records and its index; returns where the index stands.
+pub(super) fn write<W: Read + Write + Seek>(
+    contents: &mut Contents<W>,
+    encoder: &mut Encoder,
+    records: &[u8],
+) -> Result<u64> {
+    let index = write_blocks(contents, encoder, records)?;
+    contents.append(&index)
+}
+
+/// Writes a table of records and returns its index.
+pub(super) fn write_blocks<W: Read + Write + Seek>(
+    contents: &mut Contents<W>,
+    encoder: &mut Encoder,
+    records: &[u8],
+) -> Result<Vec<u8>> {
+    let mut index = Vec::new();
+    for plain in records.chunks(METADATA_BLOCK) {
+        let (header, stored) = match encoder.encode(plain)? {
+            Some(packed) => (packed.len() as u16, packed),
+            None => (plain.len() as u16 | RAW, plain),
+        };
+        let place = contents.append(&header.to_le_bytes())?;
+        contents.append(stored)?;
+        index.extend(place.to_le_bytes());
+    }
+    Ok(index)
+}

@@ -1,0 +1,276 @@
+//! The tree that is being written: inodes, and the names that directories give them.
+//! What SquashFS or the kernel can't hold is refused here, before anything is compressed.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::super::directory::check_name;
+use super::super::inode::pack_device;
+use super::Summary;
+use super::xattr_sets::XattrSets;
+use crate::error::{Error, Result};
+use crate::format::entry::{Entry, EntryKind, Timestamp};
+
+/// The kernel's own bounds; a reader would refuse what is over them.
+const NAME_MAX: usize = 255;
+const PATH_MAX: usize = 4095;
+/// The superblock counts ids in sixteen bits.
+const IDS_MAX: usize = 65_535;
+/// The top directory's place among the inodes.
+pub(super) const TOP: usize = 0;
+
+/// An inode to be written.
+pub(super) struct Inode {
+    pub(super) kind: Kind,
+    pub(super) mode: u16,
+    pub(super) uid: u16,
+    pub(super) gid: u16,
+    pub(super) mtime: u32,
+    pub(super) xattrs: Option<u32>,
+    /// Names of it; for a directory, subdirectories.
+    pub(super) links: u32,
+}
+
+/// What an inode is of.
+pub(super) enum Kind {
+    Directory(BTreeMap<Box<[u8]>, usize>),
+    /// The number of the file's content.
+    File(usize),
+    Symlink(Box<[u8]>),
+    BlockDevice(u32),
+    CharDevice(u32),
+    Fifo,
+    Socket,
+}
+
+impl Kind {
+    /// For all but regular files and further names.
+    pub(super) fn new(kind: &EntryKind) -> Result<Self> {
+        let device = |number| {
+            pack_device(number).ok_or_else(|| {
+                Error::unsupported(format!("SquashFS can't hold a device {}:{}", number.major, number.minor))
+            })
+        };
+        Ok(match kind {
+            EntryKind::Directory => Self::Directory(BTreeMap::new()),
+            EntryKind::Symlink { target } => {
+                if target.is_empty() || target.len() > PATH_MAX || target.contains(&0) {
+                    return Err(Error::invalid("the target of a symbolic link has 1 to 4095 bytes and no NUL"));
+                }
+                Self::Symlink(target.as_slice().into())
+            }
+            EntryKind::CharDevice(number) => Self::CharDevice(device(*number)?),
+            EntryKind::BlockDevice(number) => Self::BlockDevice(device(*number)?),
+            EntryKind::Fifo => Self::Fifo,
+            EntryKind::Socket => Self::Socket,
+            EntryKind::File { .. } | EntryKind::HardLink { .. } => return Err(Error::invalid("this has no inode yet")),
+        })
+    }
+}
+
+/// All inodes and names so far.
+pub(super) struct Tree {
+    inodes: Vec<Inode>,
+    ids: Vec<u32>,
+    id_numbers: HashMap<u32, u16>,
+    xattrs: XattrSets,
+    newest: u32,
+}
+
+impl Tree {
+    pub(super) fn new() -> Self {
+        let mut this = Self {
+            inodes: Vec::new(),
+            ids: Vec::new(),
+            id_numbers: HashMap::new(),
+            xattrs: XattrSets::default(),
+            newest: 0,
+        };
+        this.add_missing_directory();
+        this
+    }
+
+    pub(super) fn inode(&self, number: usize) -> Option<&Inode> {
+        self.inodes.get(number)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.inodes.len()
+    }
+
+    pub(super) fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    pub(super) fn xattrs(&self) -> &XattrSets {
+        &self.xattrs
+    }
+
+    pub(super) fn newest(&self) -> u32 {
+        self.newest
+    }
+
+    /// Fails if `entry` can't be in an image, whatever else is.
+    pub(super) fn check(&self, entry: &Entry) -> Result<()> {
+        let path = entry.path.as_slice();
+        let wrong = |error: Error| error.in_entry(path);
+        if path.len() > PATH_MAX {
+            return Err(wrong(Error::invalid("a path has at most 4095 bytes")));
+        }
+        if !path.is_empty() {
+            for name in path.split(|byte| *byte == b'/') {
+                check_name(name).map_err(wrong)?;
+                if name.len() > NAME_MAX {
+                    return Err(wrong(Error::invalid("a name has at most 255 bytes")));
+                }
+            }
+        }
+        if entry.mode > 0o7777 {
+            return Err(wrong(Error::invalid("a mode has at most twelve bits")));
+        }
+        if entry.uid == u32::MAX || entry.gid == u32::MAX {
+            return Err(wrong(Error::invalid("4294967295 is no owner")));
+        }
+        XattrSets::check(&entry.xattrs).map_err(wrong)
+    }
+
+    /// Adds a member, with the directories above it where they are missing. A later member takes
+    /// the place of an earlier one of its name, but no directory's, nor does a directory another's.
+    pub(super) fn insert(&mut self, entry: &Entry, kind: Kind, summary: &mut Summary) -> Result<()> {
+        self.check(entry)?;
+        let inode = self.describe(entry, kind, summary).map_err(|error| error.in_entry(&entry.path))?;
+        let (parent, name) = self.parent(&entry.path)?;
+        let existing = if name.is_empty() { Some(TOP) } else { self.child(parent, name) };
+        let is_directory = matches!(inode.kind, Kind::Directory(_));
+        if let Some(existing) = existing.and_then(|existing| self.inodes.get_mut(existing))
+            && let Kind::Directory(names) = &mut existing.kind
+        {
+            if !is_directory {
+                return Err(Error::invalid("a directory of this name is there already").in_entry(&entry.path));
+            }
+            let (names, links) = (std::mem::take(names), existing.links);
+            *existing = Inode { kind: Kind::Directory(names), links, ..inode };
+            return Ok(());
+        }
+        if is_directory && existing.is_some() {
+            return Err(Error::invalid("a member of this directory's name is there already").in_entry(&entry.path));
+        }
+        let number = self.inodes.len();
+        self.inodes.push(inode);
+        self.name(parent, name, number)
+    }
+
+    /// Gives the inode of `target` a further name.
+    pub(super) fn link(&mut self, path: &[u8], target: &[u8]) -> Result<()> {
+        self.check(&Entry::new(path, EntryKind::Fifo, 0))?;
+        let wrong = |sentence| Error::invalid(sentence).in_entry(path);
+        let number = self.find(target).ok_or_else(|| wrong("the target of a hard link is not there"))?;
+        if matches!(self.inodes.get(number), Some(Inode { kind: Kind::Directory(_), .. })) {
+            return Err(wrong("a directory has one name only"));
+        }
+        let (parent, name) = self.parent(path)?;
+        match self.child(parent, name) {
+            // A link to itself changes nothing.
+            Some(existing) if existing == number => return Ok(()),
+            Some(existing) if matches!(self.inodes.get(existing), Some(Inode { kind: Kind::Directory(_), .. })) => {
+                return Err(wrong("a directory of this name is there already"));
+            }
+            _ => {}
+        }
+        if let Some(inode) = self.inodes.get_mut(number) {
+            inode.links = inode.links.checked_add(1).ok_or_else(|| wrong("an inode has too many names"))?;
+        }
+        self.name(parent, name, number)
+    }
+
+    fn describe(&mut self, entry: &Entry, kind: Kind, summary: &mut Summary) -> Result<Inode> {
+        let mtime = clamp(entry.mtime, summary);
+        self.newest = self.newest.max(mtime);
+        let (xattrs, dropped) = self.xattrs.add(&entry.xattrs)?;
+        summary.dropped_xattrs += dropped;
+        // The mode has twelve bits, as was checked.
+        let mode = (entry.mode & 0o7777) as u16;
+        let links = u32::from(!matches!(kind, Kind::Directory(_)));
+        Ok(Inode { kind, mode, uid: self.id(entry.uid)?, gid: self.id(entry.gid)?, mtime, xattrs, links })
+    }
+
+    fn id(&mut self, id: u32) -> Result<u16> {
+        if let Some(number) = self.id_numbers.get(&id) {
+            return Ok(*number);
+        }
+        if self.ids.len() >= IDS_MAX {
+            return Err(Error::unsupported("SquashFS holds at most 65,535 different owners and groups"));
+        }
+        let number = self.ids.len() as u16;
+        self.ids.push(id);
+        self.id_numbers.insert(id, number);
+        Ok(number)
+    }
+
+    fn child(&self, parent: usize, name: &[u8]) -> Option<usize> {
+        match &self.inodes.get(parent)?.kind {
+            Kind::Directory(names) => names.get(name).copied(),
+            _ => None,
+        }
+    }
+
+    fn find(&self, path: &[u8]) -> Option<usize> {
+        path.split(|byte| *byte == b'/').try_fold(TOP, |at, name| self.child(at, name))
+    }
+
+    /// The directory that holds `path`, made if need be, and the last name. Both are the top's and
+    /// empty for the empty path.
+    fn parent<'p>(&mut self, path: &'p [u8]) -> Result<(usize, &'p [u8])> {
+        let mut names: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
+        let last = names.pop().unwrap_or_default();
+        let mut at = TOP;
+        for name in names {
+            at = match self.child(at, name) {
+                Some(next) => next,
+                None => {
+                    let next = self.add_missing_directory();
+                    self.name(at, name, next)?;
+                    next
+                }
+            };
+            if !matches!(self.inodes.get(at), Some(Inode { kind: Kind::Directory(_), .. })) {
+                return Err(Error::invalid("a member lies below one that is no directory").in_entry(path));
+            }
+        }
+        Ok((at, last))
+    }
+
+    fn name(&mut self, parent: usize, name: &[u8], number: usize) -> Result<()> {
+        let is_directory = matches!(self.inodes.get(number), Some(Inode { kind: Kind::Directory(_), .. }));
+        let Some(Inode { kind: Kind::Directory(names), links, .. }) = self.inodes.get_mut(parent) else {
+            return Err(Error::invalid("a member lies below one that is no directory"));
+        };
+        *links += u32::from(is_directory);
+        if let Some(old) = names.insert(name.into(), number)
+            && let Some(old) = self.inodes.get_mut(old)
+        {
+            old.links -= 1;
+        }
+        Ok(())
+    }
+
+    /// A directory that nobody has described: root's, for all to see, at the time 0.
+    fn add_missing_directory(&mut self) -> usize {
+        let number = self.inodes.len();
+        // Root's id is the first, as the top directory is added before anything else.
+        if self.ids.is_empty() {
+            self.ids.push(0);
+            self.id_numbers.insert(0, 0);
+        }
+        let kind = Kind::Directory(BTreeMap::new());
+        self.inodes.push(Inode { kind, mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs: None, links: 0 });
+        number
+    }
+}
+
+/// Whole seconds from 1970 to 2106, which is what the format has.
+fn clamp(time: Timestamp, summary: &mut Summary) -> u32 {
+    u32::try_from(time.seconds).unwrap_or_else(|_| {
+        summary.clamped_times += 1;
+        if time.seconds < 0 { 0 } else { u32::MAX }
+    })
+}

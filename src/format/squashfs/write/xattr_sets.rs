@@ -1,0 +1,106 @@
+//! Sets of extended attributes: each kept once, however many members have it.
+//! SquashFS knows three name spaces; what is in no such one is counted and left out.
+
+use std::collections::HashMap;
+use std::io::{Read, Seek, Write};
+
+use super::super::xattr::PREFIXES;
+use super::content::Contents;
+use super::encode::Encoder;
+use super::records::{self, MetadataWriter};
+use crate::error::{Error, Result};
+
+/// The kernel's own bounds.
+const NAME_MAX: usize = 255;
+const VALUE_MAX: usize = 64 << 10;
+
+/// A set's names and values as the table holds them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Set {
+    count: u32,
+    pairs: Vec<u8>,
+}
+
+/// All sets so far.
+#[derive(Default)]
+pub(super) struct XattrSets {
+    sets: Vec<Set>,
+    numbers: HashMap<Set, u32>,
+}
+
+impl XattrSets {
+    /// Fails if an attribute is over the kernel's bounds, or stands twice.
+    pub(super) fn check(xattrs: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
+        for (name, value) in xattrs {
+            if name.is_empty() || name.len() > NAME_MAX || name.contains(&0) || value.len() > VALUE_MAX {
+                return Err(Error::invalid(
+                    "an extended attribute has a name of 1 to 255 bytes without NUL and a value of at most 65536",
+                ));
+            }
+        }
+        let mut names: Vec<_> = xattrs.iter().map(|(name, _)| name).collect();
+        names.sort_unstable();
+        if names.windows(2).any(|pair| pair.first() == pair.last()) {
+            return Err(Error::invalid("an extended attribute is given twice"));
+        }
+        Ok(())
+    }
+
+    /// The number of the set with these attributes, and how many of them it can't hold.
+    pub(super) fn add(&mut self, xattrs: &[(Vec<u8>, Vec<u8>)]) -> Result<(Option<u32>, u64)> {
+        let mut sorted: Vec<_> = xattrs.iter().collect();
+        sorted.sort_unstable();
+        let mut set = Set { count: 0, pairs: Vec::new() };
+        for (name, value) in &sorted {
+            let split = (0u16..).zip(PREFIXES).find_map(|(kind, prefix)| Some((kind, name.strip_prefix(prefix)?)));
+            let Some((kind, rest)) = split.filter(|(_, rest)| !rest.is_empty()) else { continue };
+            set.count += 1;
+            set.pairs.extend(kind.to_le_bytes());
+            // Both were checked to be far below their bounds.
+            set.pairs.extend((rest.len() as u16).to_le_bytes());
+            set.pairs.extend(rest);
+            set.pairs.extend((value.len() as u32).to_le_bytes());
+            set.pairs.extend(value);
+        }
+        let dropped = sorted.len() as u64 - u64::from(set.count);
+        if set.count == 0 {
+            return Ok((None, dropped));
+        }
+        if let Some(number) = self.numbers.get(&set) {
+            return Ok((Some(*number), dropped));
+        }
+        let number = u32::try_from(self.sets.len()).ok().filter(|number| *number < u32::MAX);
+        let number = number.ok_or_else(|| Error::unsupported("there are too many sets of extended attributes"))?;
+        self.sets.push(set.clone());
+        self.numbers.insert(set, number);
+        Ok((Some(number), dropped))
+    }
+}
+
+/// Writes the sets and returns where their table stands; nothing if there are none.
+pub(super) fn write<W: Read + Write + Seek>(
+    contents: &mut Contents<W>,
+    encoder: Encoder,
+    sets: &XattrSets,
+) -> Result<Option<u64>> {
+    if sets.sets.is_empty() {
+        return Ok(None);
+    }
+    let mut table = MetadataWriter::new(encoder);
+    let mut records = Vec::new();
+    for set in &sets.sets {
+        let (block, offset) = table.place();
+        records.extend((block << 16 | u64::from(offset)).to_le_bytes());
+        records.extend(set.count.to_le_bytes());
+        records.extend(u32::try_from(set.pairs.len()).unwrap_or(u32::MAX).to_le_bytes());
+        table.write(&set.pairs)?;
+    }
+    let (pairs, mut encoder) = table.finish()?;
+    let start = contents.append(&pairs)?;
+    let index = records::write_blocks(contents, &mut encoder, &records)?;
+    let place = contents.append(&start.to_le_bytes())?;
+    contents.append(&(sets.sets.len() as u32).to_le_bytes())?;
+    contents.append(&[0; 4])?;
+    contents.append(&index)?;
+    Ok(Some(place))
+}

@@ -1,0 +1,346 @@
+//! The writer of an image: takes members one by one, puts each where its form wants it.
+//! It is a visitor, so that a tree being packed and an image being converted look the same to it.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::disk::DiskFile;
+use super::sink::{Sink, StagedFile};
+use crate::error::{Error, Result};
+use crate::fingerprint::{Fingerprint, Hasher};
+use crate::format::chunk::Chunk;
+use crate::format::codec::{Codec, Compression};
+use crate::format::drive::Visitor;
+use crate::format::entry::{Entry, EntryKind, Timestamp};
+use crate::format::image::Form;
+use crate::format::namespace::Namespace;
+use crate::format::qcow2::Qcow2;
+use crate::format::squashfs;
+use crate::format::tar::{SparseMap, TarWriter};
+use crate::limits::Limits;
+use crate::metadata::Metadata;
+
+/// What was written.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Written {
+    /// The fingerprint of the new image.
+    pub fingerprint: Fingerprint,
+    /// Its files, in the order in which they make the fingerprint; none when it went to a stream.
+    pub files: Vec<PathBuf>,
+    /// The size of all files in bytes.
+    pub size: u64,
+    /// Members of the tree that no image can hold, or that were left out: raw path and why.
+    pub omitted: Vec<(Vec<u8>, String)>,
+}
+
+/// What the root file system is written as.
+pub(super) enum RootTarget {
+    /// Into the one archive, or an archive of its own.
+    Tar,
+    /// A SquashFS with this compression.
+    SquashFs(squashfs::WriteOptions),
+}
+
+/// Writes an image.
+pub(super) struct ImageWriter {
+    meta: TarWriter<Sink>,
+    meta_file: Option<StagedFile>,
+    root: Root,
+    root_file: Option<StagedFile>,
+    templates_made: bool,
+    rootfs_made: bool,
+    /// Members are judged once more, whoever says they are good.
+    names: Namespace,
+    metadata: Option<Vec<u8>>,
+    limits: Limits,
+    current: Option<Current>,
+    omitted: Vec<(Vec<u8>, String)>,
+}
+
+enum Root {
+    /// In the one archive.
+    Unified,
+    /// In an archive of its own.
+    Split(TarWriter<Sink>),
+    SquashFs(Box<squashfs::Writer<std::fs::File>>),
+    Disk(DiskFile),
+    /// A split image whose second file is not begun: container or virtual machine is not known yet.
+    NotBegun(RootTarget, Compression, usize),
+    Done,
+}
+
+/// The file whose bytes are coming.
+enum Current {
+    Tar,
+    SquashFs(Box<squashfs::PendingFile>),
+    Disk,
+}
+
+impl ImageWriter {
+    /// Writes a unified image to a stream.
+    pub(super) fn to_stream(
+        out: impl Write + Send + 'static,
+        compression: Compression,
+        threads: usize,
+        limits: &Limits,
+    ) -> Result<Self> {
+        let sink = Sink::start(out, compression, threads, Hasher::new())?;
+        Ok(Self::new(sink, None, Root::Unified, None, limits))
+    }
+
+    /// Writes an image to `out`, and a split image's rootfs to `out` with `.root` behind it.
+    pub(super) fn to_file(
+        out: &Path,
+        form: Form,
+        target: RootTarget,
+        compression: Compression,
+        threads: usize,
+        limits: &Limits,
+    ) -> Result<Self> {
+        let meta_file = StagedFile::make(out)?;
+        let sink = Sink::start(meta_file.handle()?, compression, threads, Hasher::new())?;
+        let (root, root_file) = match form {
+            Form::Unified => (Root::Unified, None),
+            Form::Split => {
+                let mut path = out.as_os_str().to_owned();
+                path.push(".root");
+                let file = StagedFile::make(Path::new(&path))?;
+                (Root::NotBegun(target, compression, threads), Some(file))
+            }
+        };
+        Ok(Self::new(sink, Some(meta_file), root, root_file, limits))
+    }
+
+    fn new(
+        sink: Sink,
+        meta_file: Option<StagedFile>,
+        root: Root,
+        root_file: Option<StagedFile>,
+        limits: &Limits,
+    ) -> Self {
+        Self {
+            meta: TarWriter::new(sink),
+            meta_file,
+            root,
+            root_file,
+            templates_made: false,
+            rootfs_made: false,
+            names: Namespace::default(),
+            metadata: None,
+            limits: limits.clone(),
+            current: None,
+            omitted: Vec::new(),
+        }
+    }
+
+    /// Notes something that the image does without.
+    pub(super) fn omit(&mut self, path: &[u8], why: impl Into<String>) {
+        self.omitted.push((path.to_vec(), why.into()));
+    }
+
+    /// Writes what remains and gives the files their names.
+    pub(super) fn finish(mut self) -> Result<Written> {
+        let metadata = self.metadata.take().ok_or_else(|| Error::malformed("the image has no `metadata.yaml`"))?;
+        Metadata::parse(&metadata, &self.limits).map_err(|error| error.in_entry(b"metadata.yaml"))?;
+        let hasher = self.meta.finish()?.finish()?;
+        let (hasher, size) = match std::mem::replace(&mut self.root, Root::Done) {
+            Root::Unified if !self.rootfs_made => return Err(Error::malformed("the image has no root file system")),
+            Root::Unified | Root::Done => {
+                let size = hasher.bytes();
+                (hasher, size)
+            }
+            Root::NotBegun(..) => return Err(Error::malformed("the image has no root file system")),
+            Root::Split(tar) => {
+                tar.finish()?.finish()?;
+                hash_rootfs(self.root_file.as_ref(), hasher)?
+            }
+            Root::SquashFs(writer) => {
+                writer.finish()?;
+                hash_rootfs(self.root_file.as_ref(), hasher)?
+            }
+            Root::Disk(disk) => {
+                disk.finish()?;
+                hash_rootfs(self.root_file.as_ref(), hasher)?
+            }
+        };
+        let mut files = Vec::new();
+        // The metadata comes last, so that a crash in between leaves no file that looks like an image.
+        let root = self.root_file.take().map(StagedFile::commit).transpose()?;
+        if let Some(meta) = self.meta_file.take() {
+            match meta.commit() {
+                Ok(path) => files.push(path),
+                Err(error) => {
+                    if let Some(root) = &root {
+                        // It was made a moment ago by this call, under a name that was free.
+                        let _ = std::fs::remove_file(root);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        files.extend(root);
+        Ok(Written { fingerprint: hasher.finish(), files, size, omitted: self.omitted })
+    }
+
+    fn small_file(&mut self, entry: &Entry, path: &[u8], content: &[u8]) -> Result<()> {
+        let mut file = Entry::new(path, EntryKind::File { size: content.len() as u64 }, 0o644);
+        file.mtime = entry.mtime;
+        self.meta.begin(&file, None)?;
+        self.meta.data(content)
+    }
+
+    fn begin_tree(&mut self) -> Result<()> {
+        if !matches!(self.root, Root::NotBegun(..)) {
+            return Ok(());
+        }
+        let Root::NotBegun(target, compression, threads) = std::mem::replace(&mut self.root, Root::Done) else {
+            return Ok(());
+        };
+        let file =
+            self.root_file.as_ref().ok_or_else(|| Error::invalid("a split image needs a second file"))?.handle()?;
+        self.root = match target {
+            RootTarget::Tar => Root::Split(TarWriter::new(Sink::start(file, compression, threads, Hasher::new())?)),
+            RootTarget::SquashFs(options) => Root::SquashFs(Box::new(squashfs::Writer::new(file, options)?)),
+        };
+        Ok(())
+    }
+}
+
+impl Visitor for ImageWriter {
+    fn metadata(&mut self, entry: &Entry, content: &[u8]) -> Result<()> {
+        if self.metadata.is_some() {
+            // The layout has made sure that it is the same.
+            return Ok(());
+        }
+        self.metadata = Some(content.to_vec());
+        self.small_file(entry, b"metadata.yaml", content)
+    }
+
+    fn template(&mut self, entry: &Entry, name: &[u8], content: &[u8]) -> Result<()> {
+        if !std::mem::replace(&mut self.templates_made, true) {
+            let mut directory = Entry::new(*b"templates", EntryKind::Directory, 0o755);
+            directory.mtime = entry.mtime;
+            self.meta.begin(&directory, None)?;
+        }
+        self.small_file(entry, &[b"templates/", name].concat(), content)
+    }
+
+    fn rootfs(&mut self, entry: &Entry, sparse: Option<&SparseMap>) -> Result<()> {
+        self.names.take(&entry.path, entry)?;
+        self.rootfs_made = true;
+        self.begin_tree()?;
+        let is_file = matches!(entry.kind, EntryKind::File { .. });
+        let in_tar = matches!(self.root, Root::Unified | Root::Split(_));
+        if in_tar && matches!(entry.kind, EntryKind::Socket) {
+            self.omit(&entry.path, "a socket, which tar can't hold");
+            return Ok(());
+        }
+        match &mut self.root {
+            Root::Unified => {
+                let mut entry = entry.clone();
+                entry.path = below_rootfs(&entry.path);
+                if let EntryKind::HardLink { target } = &mut entry.kind {
+                    *target = below_rootfs(target);
+                }
+                self.meta.begin(&entry, sparse)?;
+                self.current = is_file.then_some(Current::Tar);
+            }
+            Root::Split(tar) => {
+                tar.begin(entry, sparse)?;
+                self.current = is_file.then_some(Current::Tar);
+            }
+            Root::SquashFs(writer) => {
+                if is_file {
+                    self.current = Some(Current::SquashFs(Box::new(writer.begin_pending(entry)?)));
+                } else {
+                    writer.push(entry)?;
+                }
+            }
+            Root::Disk(_) | Root::NotBegun(..) | Root::Done => {
+                return Err(Error::malformed("the image has both `rootfs/` and `rootfs.img`"));
+            }
+        }
+        Ok(())
+    }
+
+    fn disk(&mut self, entry: &Entry, sparse: Option<&SparseMap>, _: &Qcow2) -> Result<()> {
+        self.rootfs_made = true;
+        let EntryKind::File { size } = entry.kind else { return Ok(()) };
+        match &mut self.root {
+            Root::Unified => {
+                let mut disk = Entry::new(*b"rootfs.img", EntryKind::File { size }, 0o644);
+                disk.mtime = entry.mtime;
+                self.meta.begin(&disk, sparse)?;
+                self.current = Some(Current::Tar);
+            }
+            Root::NotBegun(..) => {
+                let file =
+                    self.root_file.as_ref().ok_or_else(|| Error::invalid("a split image needs a second file"))?;
+                self.root = Root::Disk(DiskFile::new(file.handle()?, size));
+                self.current = Some(Current::Disk);
+            }
+            _ => return Err(Error::malformed("the image has both `rootfs/` and `rootfs.img`")),
+        }
+        Ok(())
+    }
+
+    fn data(&mut self, offset: u64, piece: Chunk) -> Result<()> {
+        self.write_data(offset, &piece)
+    }
+
+    fn end(&mut self) -> Result<()> {
+        match (self.current.take(), &mut self.root) {
+            (Some(Current::SquashFs(file)), Root::SquashFs(writer)) => writer.end_pending(*file),
+            _ => Ok(()),
+        }
+    }
+
+    fn stray(&mut self, entry: &Entry) -> Result<()> {
+        self.omit(&entry.path, "not part of an image");
+        Ok(())
+    }
+
+    fn lost_xattr(&mut self, path: &[u8], name: &[u8]) {
+        let name = crate::error::Shown(name).to_string();
+        self.omit(path, format!("the attribute {name}, which names owners instead of numbers"));
+    }
+}
+
+impl ImageWriter {
+    /// The next bytes of the current file, as [`Visitor::data`] takes them.
+    pub(super) fn write_data(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        if let (Some(Current::SquashFs(_)), Root::SquashFs(writer)) = (&self.current, &mut self.root) {
+            let Some(Current::SquashFs(file)) = self.current.take() else { return Ok(()) };
+            self.current = Some(Current::SquashFs(Box::new(writer.write_pending(*file, offset, bytes)?)));
+            return Ok(());
+        }
+        match (&mut self.current, &mut self.root) {
+            (Some(Current::Tar), Root::Unified) => self.meta.data(bytes),
+            (Some(Current::Tar), Root::Split(tar)) => tar.data(bytes),
+            (Some(Current::Disk), Root::Disk(disk)) => disk.write(offset, bytes),
+            _ => Err(Error::invalid("bytes came without a file to put them in")),
+        }
+    }
+}
+
+/// The rootfs's bytes come after the metadata's in the fingerprint, but were often written before.
+fn hash_rootfs(file: Option<&StagedFile>, mut hasher: Hasher) -> Result<(Hasher, u64)> {
+    if let Some(file) = file {
+        hasher.read_all(file.reopen()?)?;
+    }
+    let size = hasher.bytes();
+    Ok((hasher, size))
+}
+
+fn below_rootfs(path: &[u8]) -> Vec<u8> {
+    if path.is_empty() { b"rootfs".to_vec() } else { [b"rootfs/", path].concat() }
+}
+
+/// The default compression of what is written: fast, small, and read by every LXD since 5.0.
+pub(super) const DEFAULT_CODEC: Codec = Codec::Zstd;
+
+/// The time of files that have none of their own.
+pub(super) fn time_of(metadata: &Metadata) -> Timestamp {
+    Timestamp::from_seconds(metadata.creation_date().max(0))
+}

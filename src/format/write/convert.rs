@@ -1,0 +1,154 @@
+//! Converting: an image to another form or codec in one stream, never through a tree on disk.
+
+use std::io::Write;
+use std::path::Path;
+
+use super::archive::{DEFAULT_CODEC, ImageWriter, Written};
+use super::pack::{RootfsFormat, root_target};
+use crate::error::{Error, Result};
+use crate::fingerprint::{Fingerprint, Hasher};
+use crate::format::codec::Compression;
+use crate::format::detect::Container;
+use crate::format::image::{Form, Image};
+use crate::format::pipeline::Flow;
+use crate::format::unpack::default_threads;
+use crate::progress::{Monitor, Phase};
+
+/// How an image is converted. What is not said stays as it is.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ConvertOptions {
+    form: Option<Form>,
+    rootfs_format: Option<RootfsFormat>,
+    compression: Option<Compression>,
+    expected: Option<Fingerprint>,
+    threads: usize,
+    monitor: Monitor,
+}
+
+impl Default for ConvertOptions {
+    fn default() -> Self {
+        Self {
+            form: None,
+            rootfs_format: None,
+            compression: None,
+            expected: None,
+            threads: default_threads(),
+            monitor: Monitor::none(),
+        }
+    }
+}
+
+impl ConvertOptions {
+    /// Form and codec of the source, on all cores.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// One file, or two.
+    #[must_use]
+    pub fn form(mut self, form: Form) -> Self {
+        self.form = Some(form);
+        self
+    }
+
+    /// What the rootfs of a split container image becomes.
+    #[must_use]
+    pub fn rootfs_format(mut self, format: RootfsFormat) -> Self {
+        self.rootfs_format = Some(format);
+        self
+    }
+
+    /// The codec and its level.
+    #[must_use]
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = Some(compression);
+        self
+    }
+
+    /// The fingerprint that the source must have.
+    #[must_use]
+    pub fn expect(mut self, fingerprint: Fingerprint) -> Self {
+        self.expected = Some(fingerprint);
+        self
+    }
+
+    /// How many threads work, at most. The bytes don't depend on it.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads.max(1);
+        self
+    }
+
+    /// Reports progress and listens for cancellation.
+    #[must_use]
+    pub fn monitor(mut self, monitor: Monitor) -> Self {
+        self.monitor = monitor;
+        self
+    }
+}
+
+impl Image {
+    /// Writes the image to `out` in another form; a split image's rootfs goes to `out` with `.root` behind it.
+    ///
+    /// # Errors
+    /// `AlreadyExists` for the output; those of [`verify`](Self::verify) for the source, and the
+    /// first rule that it breaks; `Mismatch`. Whatever the error, nothing is left.
+    pub fn convert(&self, out: impl AsRef<Path>, options: &ConvertOptions) -> Result<Written> {
+        let form = options.form.unwrap_or_else(|| self.form());
+        let format = options.rootfs_format.unwrap_or_else(|| {
+            let squashfs = self.parts.last().is_some_and(|part| part.container == Container::SquashFs);
+            if squashfs && form == Form::Split { RootfsFormat::SquashFs } else { RootfsFormat::Tar }
+        });
+        let compression = self.compression(options);
+        let target = root_target(format, form, compression, options.threads, None)?;
+        let writer = ImageWriter::to_file(out.as_ref(), form, target, compression, options.threads, &self.limits)?;
+        self.convert_into(writer, options)
+    }
+
+    /// Writes the image to a stream, as a unified one.
+    ///
+    /// # Errors
+    /// As [`convert`](Self::convert); `InvalidInput` when the options ask for a split image.
+    pub fn convert_to(&self, out: impl Write + Send + 'static, options: &ConvertOptions) -> Result<Written> {
+        if options.form == Some(Form::Split) {
+            return Err(Error::invalid("a split image is two files, and a stream is one"));
+        }
+        let writer = ImageWriter::to_stream(out, self.compression(options), options.threads, &self.limits)?;
+        self.convert_into(writer, options)
+    }
+
+    /// The codec that was asked for, else the source's own.
+    fn compression(&self, options: &ConvertOptions) -> Compression {
+        options.compression.unwrap_or_else(|| {
+            let codec = self.parts.iter().rev().find_map(|part| part.container.codec());
+            // Old LZMA can be read but is not written; xz is its successor.
+            match codec {
+                Some(crate::format::Codec::Lzma) => Compression::new(crate::format::Codec::Xz),
+                codec => Compression::new(codec.unwrap_or(DEFAULT_CODEC)),
+            }
+        })
+    }
+
+    fn convert_into(&self, mut writer: ImageWriter, options: &ConvertOptions) -> Result<Written> {
+        let flow = Flow {
+            limits: &self.limits,
+            monitor: &options.monitor,
+            phase: Phase::Convert,
+            threads: options.threads,
+            total: self.size(),
+        };
+        let mut hasher = Hasher::new();
+        for part in &self.parts {
+            self.visit(part, &flow, &mut hasher, &mut writer).map_err(|error| part.name_error(error))?;
+        }
+        let found = hasher.finish();
+        if let Some(expected) = options.expected
+            && expected != found
+        {
+            return Err(Error::mismatch("the fingerprint of the source", expected.to_string(), found.to_string()));
+        }
+        writer.finish()
+    }
+}

@@ -1,0 +1,303 @@
+//! Packing: a directory tree or a disk, with metadata and templates, to an image.
+//! The same tree gives the same bytes, on any number of threads.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use super::archive::{DEFAULT_CODEC, ImageWriter, RootTarget, Written, time_of};
+use super::tree::TreeReader;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::Hasher;
+use crate::format::codec::{Codec, Compression};
+use crate::format::drive::{Visitor, drive_disk};
+use crate::format::entry::{Entry, EntryKind, Timestamp};
+use crate::format::image::Form;
+use crate::format::input::Input;
+use crate::format::pipeline::Flow;
+use crate::format::squashfs;
+use crate::format::unpack::default_threads;
+use crate::limits::Limits;
+use crate::metadata::Metadata;
+use crate::progress::{Monitor, Phase};
+use crate::rooted::Dir;
+
+/// What the rootfs of a split container image is written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum RootfsFormat {
+    /// A tar archive, compressed as a whole.
+    #[default]
+    Tar,
+    /// A SquashFS.
+    SquashFs,
+}
+
+impl FromStr for RootfsFormat {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "tar" => Ok(Self::Tar),
+            "squashfs" => Ok(Self::SquashFs),
+            other => Err(Error::invalid(format!("`{other}` is no format of a rootfs; tar and squashfs are"))),
+        }
+    }
+}
+
+/// What is packed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Rootfs {
+    /// A directory whose content becomes the root file system.
+    Directory(PathBuf),
+    /// A qcow2 disk.
+    Disk(Input),
+}
+
+impl Rootfs {
+    /// A directory or a disk, whichever is at `path`.
+    ///
+    /// # Errors
+    /// `NotFound`, `Io`.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        if path.is_dir() { Ok(Self::Directory(path.to_path_buf())) } else { Input::open(path).map(Self::Disk) }
+    }
+}
+
+/// How a tree is packed.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PackOptions {
+    metadata: Metadata,
+    metadata_bytes: Vec<u8>,
+    templates: Option<PathBuf>,
+    form: Form,
+    rootfs_format: RootfsFormat,
+    compression: Compression,
+    newest: Option<i64>,
+    all_xattrs: bool,
+    threads: usize,
+    limits: Limits,
+    monitor: Monitor,
+}
+
+impl PackOptions {
+    /// A unified image, zstd, with this metadata.
+    #[must_use]
+    pub fn new(metadata: Metadata) -> Self {
+        let metadata_bytes = metadata.to_yaml().into_bytes();
+        Self {
+            metadata,
+            metadata_bytes,
+            templates: None,
+            form: Form::Unified,
+            rootfs_format: RootfsFormat::Tar,
+            compression: Compression::new(DEFAULT_CODEC),
+            newest: None,
+            all_xattrs: false,
+            threads: default_threads(),
+            limits: Limits::default(),
+            monitor: Monitor::none(),
+        }
+    }
+
+    /// As [`new`](Self::new), with the bytes of a `metadata.yaml`, which go into the image as they are.
+    ///
+    /// # Errors
+    /// `Malformed` and `LimitExceeded` for what is no metadata.
+    pub fn from_metadata_bytes(bytes: Vec<u8>) -> Result<Self> {
+        let mut options = Self::new(Metadata::parse(&bytes, &Limits::default())?);
+        options.metadata_bytes = bytes;
+        Ok(options)
+    }
+
+    /// The directory whose files become `templates/`.
+    #[must_use]
+    pub fn templates(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.templates = Some(directory.into());
+        self
+    }
+
+    /// One file, or metadata and rootfs apart.
+    #[must_use]
+    pub fn form(mut self, form: Form) -> Self {
+        self.form = form;
+        self
+    }
+
+    /// What the rootfs of a split image is.
+    #[must_use]
+    pub fn rootfs_format(mut self, format: RootfsFormat) -> Self {
+        self.rootfs_format = format;
+        self
+    }
+
+    /// The codec and its level.
+    #[must_use]
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = compression;
+        self
+    }
+
+    /// Seconds since 1970: modification times after this one become it, as `SOURCE_DATE_EPOCH` asks.
+    #[must_use]
+    pub fn newest_mtime(mut self, seconds: Option<i64>) -> Self {
+        self.newest = seconds;
+        self
+    }
+
+    /// Takes `trusted.*` and every `security.*` attribute too, not only file capabilities.
+    #[must_use]
+    pub fn all_xattrs(mut self, yes: bool) -> Self {
+        self.all_xattrs = yes;
+        self
+    }
+
+    /// How many threads compress, at most. The bytes don't depend on it.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads.max(1);
+        self
+    }
+
+    /// The limits that templates and disks are held to.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Reports progress and listens for cancellation.
+    #[must_use]
+    pub fn monitor(mut self, monitor: Monitor) -> Self {
+        self.monitor = monitor;
+        self
+    }
+}
+
+/// Packs to the file `out`; a split image's rootfs goes to `out` with `.root` behind it.
+///
+/// # Errors
+/// `AlreadyExists` when a file of that name is there; `Unsupported` for a disk that is no image's;
+/// `Io` naming the file of the tree; `Cancelled`. Whatever the error, nothing is left.
+pub fn pack(rootfs: &Rootfs, out: impl AsRef<Path>, options: &PackOptions) -> Result<Written> {
+    let target =
+        root_target(options.rootfs_format, options.form, options.compression, options.threads, options.newest)?;
+    let writer = ImageWriter::to_file(
+        out.as_ref(),
+        options.form,
+        target,
+        options.compression,
+        options.threads,
+        &options.limits,
+    )?;
+    write(rootfs, writer, options)
+}
+
+/// Packs a unified image into a stream.
+///
+/// # Errors
+/// As [`pack`]; `InvalidInput` when the options ask for a split image.
+pub fn pack_to(rootfs: &Rootfs, out: impl Write + Send + 'static, options: &PackOptions) -> Result<Written> {
+    if options.form == Form::Split {
+        return Err(Error::invalid("a split image is two files, and a stream is one"));
+    }
+    let writer = ImageWriter::to_stream(out, options.compression, options.threads, &options.limits)?;
+    write(rootfs, writer, options)
+}
+
+fn write(rootfs: &Rootfs, mut writer: ImageWriter, options: &PackOptions) -> Result<Written> {
+    let newest = options.newest.map(Timestamp::from_seconds);
+    let own_time = time_of(&options.metadata);
+    let mut about = Entry::new(Vec::new(), EntryKind::Directory, 0o755);
+    about.mtime = newest.map_or(own_time, |newest| newest.min(own_time));
+    writer.metadata(&about, &options.metadata_bytes)?;
+    if let Some(directory) = &options.templates {
+        for (name, content) in templates(directory, &options.limits)? {
+            writer.template(&about, &name, &content)?;
+        }
+    }
+    match rootfs {
+        Rootfs::Directory(path) => {
+            let root = Dir::open(path).map_err(|error| Error::io("the tree can't be opened", error).in_file(path))?;
+            TreeReader {
+                root,
+                writer: &mut writer,
+                monitor: &options.monitor,
+                newest,
+                all_xattrs: options.all_xattrs,
+                done: 0,
+                buffer: vec![0; 256 << 10],
+                first_names: HashMap::new(),
+            }
+            .run()
+            .map_err(|error| error.in_file(path))?;
+        }
+        Rootfs::Disk(input) => {
+            let length = input.len().ok_or_else(|| Error::invalid("a disk can't be packed from a stream"))?;
+            let flow = Flow {
+                limits: &options.limits,
+                monitor: &options.monitor,
+                phase: Phase::Pack,
+                threads: 1,
+                total: Some(length),
+            };
+            flow.run(input.reader()?, Codec::None, &mut Hasher::new(), |chunks| {
+                drive_disk(chunks, length, &options.limits, &mut writer)
+            })
+            .map_err(|error| input.name_error(error))?;
+        }
+    }
+    writer.finish()
+}
+
+pub(super) fn root_target(
+    format: RootfsFormat,
+    form: Form,
+    compression: Compression,
+    threads: usize,
+    newest: Option<i64>,
+) -> Result<RootTarget> {
+    if format == RootfsFormat::Tar {
+        return Ok(RootTarget::Tar);
+    }
+    if form == Form::Unified {
+        return Err(Error::invalid("a SquashFS is the rootfs of a split image").with_hint("ask for a split image"));
+    }
+    let mut options = squashfs::WriteOptions::for_compression(compression)?;
+    options.threads = threads;
+    options.made = newest.map(|seconds| u32::try_from(seconds.max(0)).unwrap_or(u32::MAX));
+    Ok(RootTarget::SquashFs(options))
+}
+
+/// The files of a templates directory, sorted by name.
+fn templates(directory: &Path, limits: &Limits) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let kind = |error: &std::io::Error| {
+        if error.kind() == std::io::ErrorKind::NotFound { ErrorKind::NotFound } else { ErrorKind::Io }
+    };
+    let dir = Dir::open(directory).map_err(|error| {
+        Error::new(kind(&error), "the templates' directory can't be opened").with_source(error).in_file(directory)
+    })?;
+    let mut found = Vec::new();
+    for name in dir.names().map_err(|error| Error::io("the templates can't be listed", error).in_file(directory))? {
+        let file = dir.open_file(&name).map_err(|error| {
+            Error::new(ErrorKind::InvalidInput, "templates are regular files")
+                .with_source(error)
+                .in_file(directory)
+                .in_entry(&name)
+        })?;
+        let mut content = Vec::new();
+        let most = limits.template_file;
+        file.take(most.saturating_add(1))
+            .read_to_end(&mut content)
+            .map_err(|error| Error::io("a template can't be read", error).in_file(directory).in_entry(&name))?;
+        if content.len() as u64 > most {
+            return Err(Error::limit("template_file", most, "a template").in_file(directory).in_entry(&name));
+        }
+        found.push((name, content));
+    }
+    Ok(found)
+}

@@ -1,0 +1,289 @@
+//! The walk over a directory tree to be packed: sorted names, no link followed, one file system.
+//! Everything by handles, so that a tree in use by someone else shows nothing but itself.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use rustix::fs::{self, FileType, SeekFrom, Stat};
+use rustix::io::Errno;
+
+use super::archive::ImageWriter;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::drive::Visitor;
+use crate::format::entry::{DeviceNumber, Entry, EntryKind, Timestamp};
+use crate::format::tar::SparseMap;
+use crate::progress::{Monitor, Phase};
+use crate::rooted::{Dir, is, proc_path};
+
+/// Walks one tree into a writer.
+pub(super) struct TreeReader<'a> {
+    pub(super) root: Dir,
+    pub(super) writer: &'a mut ImageWriter,
+    pub(super) monitor: &'a Monitor,
+    /// Times after this one become it.
+    pub(super) newest: Option<Timestamp>,
+    pub(super) all_xattrs: bool,
+    pub(super) done: u64,
+    pub(super) buffer: Vec<u8>,
+    pub(super) first_names: HashMap<(u64, u64), Vec<u8>>,
+}
+
+struct Level {
+    name: Vec<u8>,
+    dir: Option<Arc<Dir>>,
+    names: std::vec::IntoIter<Vec<u8>>,
+}
+
+/// How many directories are kept open.
+const OPEN: usize = 64;
+
+impl TreeReader<'_> {
+    pub(super) fn run(mut self) -> Result<()> {
+        let stat = self.root.stat_self().map_err(|error| Error::io("the tree can't be read", error))?;
+        let device = stat.st_dev;
+        let mut top = self.entry(Vec::new(), EntryKind::Directory, &stat);
+        top.xattrs = self.xattrs(self.root.as_fd(), &[])?;
+        self.writer.rootfs(&top, None)?;
+        let root = Arc::new(self.root.try_clone().map_err(|error| Error::io("the tree can't be read", error))?);
+        let mut levels = vec![Level { name: Vec::new(), names: names(&root, &[])?, dir: Some(root) }];
+        while let Some(level) = levels.last_mut() {
+            let Some(name) = level.names.next() else {
+                levels.pop();
+                continue;
+            };
+            self.monitor.report(Phase::Pack, self.done, None)?;
+            let dir = here(&self.root, &mut levels)?;
+            let mut path = path_of(&levels);
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(&name);
+            if let Some(child) = self.member(&dir, &name, &path, device).map_err(|error| error.in_entry(&path))? {
+                let names = names(&child, &path)?;
+                levels.push(Level { name, dir: Some(Arc::new(child)), names });
+                // The first stays: everything is found from there.
+                if let Some(far) = levels.len().checked_sub(OPEN).filter(|&far| far > 0)
+                    && let Some(level) = levels.get_mut(far)
+                {
+                    level.dir = None;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes one member; the directory to go into, if it is one.
+    fn member(&mut self, dir: &Dir, name: &[u8], path: &[u8], device: u64) -> Result<Option<Dir>> {
+        let stat = match dir.stat(name) {
+            // A tree in use: what is gone was never there.
+            Err(error) if is(&error, Errno::NOENT) => return Ok(None),
+            stat => stat.map_err(|error| Error::io("a file can't be read", error))?,
+        };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => {
+                let child = dir.child(name).map_err(|error| Error::io("a directory can't be opened", error))?;
+                let stat = child.stat_self().map_err(|error| Error::io("a directory can't be read", error))?;
+                let mut entry = self.entry(path.to_vec(), EntryKind::Directory, &stat);
+                entry.xattrs = self.xattrs(child.as_fd(), path)?;
+                self.writer.rootfs(&entry, None)?;
+                if stat.st_dev != device {
+                    self.writer.omit(path, "what is mounted here");
+                    return Ok(None);
+                }
+                return Ok(Some(child));
+            }
+            FileType::RegularFile => {
+                let file = dir.open_file(name).map_err(|error| Error::io("a file can't be opened", error))?;
+                self.file(&file, path)?;
+            }
+            kind => self.special(dir, name, path, kind, &stat)?,
+        }
+        Ok(None)
+    }
+
+    fn special(&mut self, dir: &Dir, name: &[u8], path: &[u8], kind: FileType, stat: &Stat) -> Result<()> {
+        if self.hard_link(path, stat)? {
+            return Ok(());
+        }
+        let number = DeviceNumber { major: fs::major(stat.st_rdev), minor: fs::minor(stat.st_rdev) };
+        let kind = match kind {
+            FileType::Symlink => {
+                let target = dir.read_link(name).map_err(|error| Error::io("a link can't be read", error))?;
+                EntryKind::Symlink { target }
+            }
+            FileType::CharacterDevice => EntryKind::CharDevice(number),
+            FileType::BlockDevice => EntryKind::BlockDevice(number),
+            FileType::Fifo => EntryKind::Fifo,
+            FileType::Socket => EntryKind::Socket,
+            _ => return Err(Error::unsupported("a file of a kind that no archive knows")),
+        };
+        let mut entry = self.entry(path.to_vec(), kind, stat);
+        if self.all_xattrs {
+            // Only kinds that are taken on request can be on links and special files.
+            let handle = dir.handle(name).map_err(|error| Error::io("a file can't be opened", error))?;
+            entry.xattrs = self.xattrs_at(&proc_path(handle.as_fd()), path)?;
+        }
+        self.writer.rootfs(&entry, None)
+    }
+
+    fn file(&mut self, file: &File, path: &[u8]) -> Result<()> {
+        let stat = fs::fstat(file).map_err(|error| Error::io("a file can't be read", error))?;
+        if self.hard_link(path, &stat)? {
+            return Ok(());
+        }
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        let mut entry = self.entry(path.to_vec(), EntryKind::File { size }, &stat);
+        entry.xattrs = self.xattrs(file.as_fd(), path)?;
+        let sparse = sparse_map(file, &stat, size)?;
+        self.writer.rootfs(&entry, sparse.as_ref())?;
+        match &sparse {
+            None => self.content(file, 0, size)?,
+            Some(map) => {
+                for &(offset, length) in &map.segments {
+                    self.content(file, offset, length)?;
+                }
+            }
+        }
+        self.writer.end()
+    }
+
+    fn content(&mut self, file: &File, mut offset: u64, mut length: u64) -> Result<()> {
+        while length > 0 {
+            let most = usize::try_from(length).unwrap_or(usize::MAX).min(self.buffer.len());
+            let count = match file.read_at(&mut self.buffer[..most], offset) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                count => count.map_err(|error| Error::io("a file can't be read", error))?,
+            };
+            if count == 0 {
+                return Err(Error::new(ErrorKind::Io, "the file became shorter while it was packed")
+                    .with_hint("stop what writes to the tree, or pack a snapshot of it"));
+            }
+            self.writer.write_data(offset, &self.buffer[..count])?;
+            offset += count as u64;
+            length -= count as u64;
+            self.done += count as u64;
+            self.monitor.report(Phase::Pack, self.done, None)?;
+        }
+        Ok(())
+    }
+
+    /// A further name of a file that was packed already.
+    fn hard_link(&mut self, path: &[u8], stat: &Stat) -> Result<bool> {
+        if stat.st_nlink < 2 {
+            return Ok(false);
+        }
+        let target = match self.first_names.entry((stat.st_dev, stat.st_ino)) {
+            std::collections::hash_map::Entry::Occupied(first) => first.get().clone(),
+            std::collections::hash_map::Entry::Vacant(free) => {
+                free.insert(path.to_vec());
+                return Ok(false);
+            }
+        };
+        let entry = self.entry(path.to_vec(), EntryKind::HardLink { target }, stat);
+        self.writer.rootfs(&entry, None)?;
+        Ok(true)
+    }
+
+    fn entry(&self, path: Vec<u8>, kind: EntryKind, stat: &Stat) -> Entry {
+        let mut entry = Entry::new(path, kind, stat.st_mode & 0o7777);
+        entry.uid = stat.st_uid;
+        entry.gid = stat.st_gid;
+        let nanoseconds = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
+        let time = Timestamp { seconds: stat.st_mtime, nanoseconds };
+        entry.mtime = self.newest.map_or(time, |newest| newest.min(time));
+        entry
+    }
+
+    fn xattrs(&self, fd: BorrowedFd<'_>, path: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let mut names = [0_u8; 512];
+        // Most files have none, which one call tells.
+        match fs::flistxattr(fd, &mut names) {
+            Ok(0) | Err(Errno::NOTSUP) => Ok(Vec::new()),
+            _ => self.xattrs_at(&proc_path(fd), path),
+        }
+    }
+
+    fn xattrs_at(&self, place: &str, path: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        // The kernel's bound for a list of names and for a value.
+        let mut list = vec![0; 64 << 10];
+        let length = match fs::listxattr(place, &mut list) {
+            Ok(length) => length,
+            Err(Errno::NOTSUP) => return Ok(Vec::new()),
+            Err(error) => return Err(Error::io("extended attributes can't be listed", error).in_entry(path)),
+        };
+        let mut value = vec![0; 64 << 10];
+        let mut found = Vec::new();
+        for name in list[..length].split(|&byte| byte == 0).filter(|name| self.wants(name)) {
+            match fs::getxattr(place, name, &mut value) {
+                Ok(length) => found.push((name.to_vec(), value[..length].to_vec())),
+                Err(Errno::NODATA) => {}
+                Err(error) => return Err(Error::io("an extended attribute can't be read", error).in_entry(path)),
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// The attributes that belong to the tree, not to the machine it lies on.
+    fn wants(&self, name: &[u8]) -> bool {
+        !name.is_empty()
+            && (self.all_xattrs
+                || name.starts_with(b"user.")
+                || matches!(name, b"security.capability" | b"system.posix_acl_access" | b"system.posix_acl_default"))
+    }
+}
+
+fn names(dir: &Dir, path: &[u8]) -> Result<std::vec::IntoIter<Vec<u8>>> {
+    let names = dir.names().map_err(|error| Error::io("a directory can't be read", error).in_entry(path))?;
+    Ok(names.into_iter())
+}
+
+fn path_of(levels: &[Level]) -> Vec<u8> {
+    levels.iter().skip(1).map(|level| level.name.as_slice()).collect::<Vec<_>>().join(&b'/')
+}
+
+/// The innermost directory, opened again where it was closed on the way down.
+fn here(root: &Dir, levels: &mut [Level]) -> Result<Arc<Dir>> {
+    if let Some(dir) = levels.last().and_then(|level| level.dir.as_ref()) {
+        return Ok(Arc::clone(dir));
+    }
+    let mut dir = Arc::new(root.try_clone().map_err(|error| Error::io("the tree can't be read", error))?);
+    for level in levels.iter().skip(1) {
+        dir = Arc::new(dir.child(&level.name).map_err(|error| Error::io("a directory can't be opened", error))?);
+    }
+    if let Some(level) = levels.last_mut() {
+        level.dir = Some(Arc::clone(&dir));
+    }
+    Ok(dir)
+}
+
+/// Where a file that takes less room than its size has data.
+fn sparse_map(file: &File, stat: &Stat, size: u64) -> Result<Option<SparseMap>> {
+    let stored = u64::try_from(stat.st_blocks).unwrap_or(u64::MAX).saturating_mul(512);
+    if stored >= size {
+        return Ok(None);
+    }
+    let seek = |whence| fs::seek(file, whence);
+    let (mut segments, mut at) = (Vec::new(), 0);
+    while at < size {
+        let start = match seek(SeekFrom::Data(at)) {
+            Err(Errno::NXIO) => break,
+            // A file system that does not know holes.
+            Err(Errno::INVAL | Errno::NOTSUP) => return Ok(None),
+            start => start.map_err(|error| Error::io("a file's holes can't be found", error))?,
+        };
+        let end = seek(SeekFrom::Hole(start)).map_err(|error| Error::io("a file's holes can't be found", error))?;
+        if start >= size {
+            break;
+        }
+        segments.push((start, end.min(size) - start));
+        at = end;
+    }
+    if segments == [(0, size)] {
+        return Ok(None);
+    }
+    Ok(Some(SparseMap { segments, size }))
+}

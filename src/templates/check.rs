@@ -1,0 +1,127 @@
+//! What is allowed in a template, yet surely not meant, for `template check`.
+//! Each warning is something that the peers do in silence.
+
+use super::Template;
+use super::tree::{Expr, FilterCall, Node, Nodes, Relation};
+use super::value::Data;
+
+/// A warning about a template: where, and what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Warning {
+    /// The line, from 1.
+    pub line: u32,
+    /// The column in bytes, from 1.
+    pub column: u32,
+    /// One sentence.
+    pub message: &'static str,
+}
+
+const TRIGGER: &str = "`trigger` is no plain string to LXD and Incus, so that comparing it with one is always \
+                       unequal: write `trigger|lower == …`, or list the triggers in the rule's `when`";
+
+/// All warnings, in the order of the source.
+pub(super) fn warnings(template: &Template) -> Vec<Warning> {
+    let mut search = Search { template, found: Vec::new() };
+    search.nodes(&template.tree.nodes);
+    for tag in &template.tree.macros {
+        search.nodes(&tag.body);
+    }
+    search.found.sort_by_key(|warning| (warning.line, warning.column));
+    search.found
+}
+
+struct Search<'t> {
+    template: &'t Template,
+    found: Vec<Warning>,
+}
+
+impl Search<'_> {
+    fn nodes(&mut self, nodes: &Nodes) {
+        for placed in nodes {
+            self.node(&placed.node, placed.at);
+        }
+    }
+
+    fn node(&mut self, node: &Node, at: u32) {
+        match node {
+            Node::Output(expr, _) | Node::Set(_, expr) => self.expr(expr, at),
+            Node::If(tag) => {
+                tag.conditions.iter().for_each(|expr| self.expr(expr, at));
+                tag.bodies.iter().for_each(|nodes| self.nodes(nodes));
+            }
+            Node::For(tag) => {
+                self.nodes(&tag.body);
+                tag.empty.iter().for_each(|nodes| self.nodes(nodes));
+            }
+            Node::With(tag) => {
+                tag.pairs.iter().for_each(|(_, expr)| self.expr(expr, at));
+                self.nodes(&tag.body);
+            }
+            Node::Block(nodes) | Node::Autoescape(_, nodes) | Node::Spaceless(nodes) => self.nodes(nodes),
+            Node::Filter(tag) => self.nodes(&tag.body),
+            Node::IfChanged(tag) => {
+                self.nodes(&tag.then);
+                tag.otherwise.iter().for_each(|nodes| self.nodes(nodes));
+            }
+            Node::IfEqual(tag) => {
+                self.pair(&tag.left, &tag.right, at);
+                self.nodes(&tag.then);
+                tag.otherwise.iter().for_each(|nodes| self.nodes(nodes));
+            }
+            _ => {}
+        }
+    }
+
+    fn expr(&mut self, expr: &Expr, at: u32) {
+        match expr {
+            Expr::Relation(first, rest) => {
+                let mut left: &Expr = first;
+                self.expr(first, at);
+                for (op, right) in rest {
+                    if matches!(op, Relation::Equal | Relation::Unequal) {
+                        self.pair(left, right, at);
+                    }
+                    self.expr(right, at);
+                    left = right;
+                }
+            }
+            Expr::Logic(first, rest) => {
+                self.expr(first, at);
+                rest.iter().for_each(|(_, expr)| self.expr(expr, at));
+            }
+            Expr::Sum(sum) => {
+                self.expr(&sum.first, at);
+                sum.rest.iter().for_each(|(_, expr)| self.expr(expr, at));
+            }
+            Expr::Filtered(first, _) => self.expr(first, at),
+            _ => {}
+        }
+    }
+
+    /// Warns if one side is `trigger` as it comes and the other a string.
+    fn pair(&mut self, left: &Expr, right: &Expr, at: u32) {
+        if (self.is_trigger(left) && is_text(right)) || (self.is_trigger(right) && is_text(left)) {
+            let (line, column, _) = self.template.place(at);
+            self.found.push(Warning { line, column, message: TRIGGER });
+        }
+    }
+
+    fn is_trigger(&self, expr: &Expr) -> bool {
+        let kept = |call: &FilterCall| {
+            call.filter.is_some_and(|filter| matches!(filter.name(), "safe" | "default" | "default_if_none"))
+        };
+        match expr {
+            Expr::Path(path) => {
+                let name = self.template.tree.names.get(path.name as usize);
+                path.parts.is_empty() && name.is_some_and(|name| name.as_ref() == b"trigger")
+            }
+            Expr::Filtered(first, filters) => filters.iter().all(kept) && self.is_trigger(first),
+            _ => false,
+        }
+    }
+}
+
+fn is_text(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(value) if matches!(value.data, Data::Str(_)))
+}

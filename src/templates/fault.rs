@@ -1,0 +1,39 @@
+//! What stops a template from the inside, before it is known which template it was.
+//! The template turns it into an error that shows the place.
+
+use std::borrow::Cow;
+
+/// A fault and where it happened: a byte position of the source.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    pub(crate) reason: Reason,
+    pub(crate) at: Option<u32>,
+}
+
+/// Why the template goes no further.
+#[derive(Debug)]
+pub(crate) enum Reason {
+    /// The template is wrong.
+    Wrong(Cow<'static, str>),
+    /// A bound is reached: its field in `Limits`, its value, and what is over it.
+    Limit(&'static str, u64, &'static str),
+}
+
+/// What the parts of the template engine give back.
+pub(crate) type Outcome<T> = Result<T, Box<Fault>>;
+
+impl Fault {
+    pub(crate) fn wrong(message: impl Into<Cow<'static, str>>) -> Box<Self> {
+        Box::new(Self { reason: Reason::Wrong(message.into()), at: None })
+    }
+
+    pub(crate) fn limit(name: &'static str, value: u64, what: &'static str) -> Box<Self> {
+        Box::new(Self { reason: Reason::Limit(name, value, what), at: None })
+    }
+
+    /// Gives the place, unless a closer one is known.
+    pub(crate) fn at(mut self: Box<Self>, at: u32) -> Box<Self> {
+        self.at.get_or_insert(at);
+        self
+    }
+}

@@ -1,0 +1,120 @@
+//! Filters that make or take away markup.
+//! They know as little of HTML as pongo2 does: a tag is what stands between `<` and `>`.
+
+use super::super::fault::Outcome;
+use super::super::go::runes;
+use super::super::value::Value;
+use super::{Means, pattern};
+
+pub(crate) fn escape(value: &Value, _: &Value, means: &mut Means<'_>) -> Outcome<Value> {
+    let text = escaped(&value.text());
+    means.fits(text.len())?;
+    Ok(Value::bytes(text))
+}
+
+/// The five characters that markup is sensitive to, as entities.
+pub(super) fn escaped(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + text.len() / 8);
+    for &byte in text {
+        match byte {
+            b'&' => out.extend_from_slice(b"&amp;"),
+            b'>' => out.extend_from_slice(b"&gt;"),
+            b'<' => out.extend_from_slice(b"&lt;"),
+            b'"' => out.extend_from_slice(b"&quot;"),
+            b'\'' => out.extend_from_slice(b"&#39;"),
+            _ => out.push(byte),
+        }
+    }
+    out
+}
+
+/// Everything but ASCII letters, spaces and slashes as `\uXXXX`; what is no UTF-8 is left out.
+pub(super) fn escapejs(value: &Value, _: &Value, means: &mut Means<'_>) -> Outcome<Value> {
+    let text = value.text();
+    let mut out = Vec::with_capacity(text.len() * 2);
+    let mut at = 0;
+    while at < text.len() {
+        let (rune, width) = runes::decode(&text[at..]);
+        let pair = (rune == '\\').then(|| text.get(at + 1)).flatten();
+        match (rune, pair) {
+            (runes::REPLACEMENT, _) => at += width,
+            (_, Some(b'r')) => {
+                out.extend_from_slice(b"\\u000D");
+                at += 2;
+            }
+            (_, Some(b'n')) => {
+                out.extend_from_slice(b"\\u000A");
+                at += 2;
+            }
+            _ => {
+                if rune.is_ascii_alphabetic() || matches!(rune, ' ' | '/') {
+                    runes::push(&mut out, rune);
+                } else {
+                    out.extend_from_slice(format!("\\u{:04X}", u32::from(rune)).as_bytes());
+                }
+                at += width;
+            }
+        }
+        means.fits(out.len())?;
+    }
+    Ok(Value::bytes(out))
+}
+
+pub(super) fn linebreaksbr(value: &Value, _: &Value, means: &mut Means<'_>) -> Outcome<Value> {
+    let text = runes::replace(&value.text(), b"\n", b"<br />");
+    means.fits(text.len())?;
+    Ok(Value::bytes(text))
+}
+
+pub(super) fn linebreaks(value: &Value, _: &Value, means: &mut Means<'_>) -> Outcome<Value> {
+    if value.len() == 0 {
+        return Ok(value.clone());
+    }
+    let text = value.text();
+    let lines = runes::split(&text, b"\n");
+    let mut out = Vec::with_capacity(text.len() + 8);
+    let mut open = false;
+    for (index, line) in lines.iter().enumerate() {
+        if !open {
+            out.extend_from_slice(b"<p>");
+            open = true;
+        }
+        out.extend_from_slice(line);
+        if let Some(next) = lines.get(index + 1)
+            && !runes::trim(line).is_empty()
+        {
+            if runes::trim(next).is_empty() {
+                out.extend_from_slice(b"</p>");
+                open = false;
+            } else {
+                out.extend_from_slice(b"<br />");
+            }
+        }
+        means.fits(out.len())?;
+    }
+    if open {
+        out.extend_from_slice(b"</p>");
+    }
+    Ok(Value::bytes(out))
+}
+
+pub(super) fn striptags(value: &Value, _: &Value, _: &mut Means<'_>) -> Outcome<Value> {
+    let text = value.text();
+    let (mut out, mut rest) = (Vec::with_capacity(text.len()), &text[..]);
+    while let Some(open) = rest.iter().position(|&byte| byte == b'<') {
+        let Some(length) = rest[open..].iter().position(|&byte| byte == b'>') else { break };
+        out.extend_from_slice(&rest[..open]);
+        rest = &rest[open + length + 1..];
+    }
+    out.extend_from_slice(rest);
+    Ok(Value::bytes(runes::trim(&out)))
+}
+
+/// Takes the tags of these names away. To pongo2 a name is a regular expression.
+pub(super) fn removetags(value: &Value, argument: &Value, means: &mut Means<'_>) -> Outcome<Value> {
+    let mut text = value.text().to_vec();
+    for name in runes::split(&argument.text(), b",") {
+        text = pattern::without_tag(&text, name, means)?;
+    }
+    Ok(Value::bytes(runes::trim(&text)))
+}

@@ -1,0 +1,308 @@
+//! Cuts a template into text and tokens, with pongo2's own idea of where a tag ends.
+//! A character that begins no token silently ends the tag; the parser then finds text where none may be.
+
+use super::Dialect;
+use super::fault::{Fault, Outcome};
+use super::go::runes;
+
+/// A token and its place.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Token<'a> {
+    pub(crate) kind: Kind<'a>,
+    pub(crate) at: u32,
+}
+
+/// What a token is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Kind<'a> {
+    Text(&'a [u8]),
+    Word(&'a [u8]),
+    Keyword(Keyword),
+    /// What stands between the quotes, escapes and all.
+    String(&'a [u8]),
+    Number(&'a [u8]),
+    Symbol(Symbol),
+    /// A tag's edge with a trim mark.
+    Trim(Symbol),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Keyword {
+    In,
+    And,
+    Or,
+    Not,
+    True,
+    False,
+    As,
+    Export,
+}
+
+macro_rules! symbols {
+    ($($name:ident $text:literal)*) => {
+        #[derive(Debug, Clone, Copy, PartialEq)]
+        pub(crate) enum Symbol { $($name,)* }
+
+        impl Symbol {
+            pub(crate) fn text(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+symbols! {
+    Equal "==" AtLeast ">=" AtMost "<=" And "&&" Or "||" OpenVariable "{{" CloseVariable "}}" OpenTag "{%" CloseTag "%}"
+    Unequal "!=" Differs "<>" OpenParen "(" CloseParen ")" Plus "+" Minus "-" Star "*" Less "<" Greater ">" Slash "/"
+    Caret "^" Comma "," Dot "." Not "!" Pipe "|" Colon ":" Assign "=" Percent "%" OpenBracket "[" CloseBracket "]"
+}
+
+impl<'a> Token<'a> {
+    /// The symbol, with or without a trim mark.
+    pub(crate) fn symbol(&self) -> Option<Symbol> {
+        match self.kind {
+            Kind::Symbol(symbol) | Kind::Trim(symbol) => Some(symbol),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn word(&self) -> Option<&'a [u8]> {
+        match self.kind {
+            Kind::Word(word) => Some(word),
+            _ => None,
+        }
+    }
+}
+
+/// The value of a string token.
+pub(crate) fn unescaped(raw: &[u8]) -> Vec<u8> {
+    // One after the other, as pongo2 does it: `\\"` in single quotes loses both backslashes but one.
+    let quotes = runes::replace(raw, br#"\""#, b"\"");
+    runes::replace(&quotes, br"\\", br"\")
+}
+
+const VERBATIM: &[u8] = b"{% verbatim %}";
+const ENDVERBATIM: &[u8] = b"{% endverbatim %}";
+
+struct Lexer<'a> {
+    input: &'a [u8],
+    pos: usize,
+    dialect: Dialect,
+    tokens: Vec<Token<'a>>,
+}
+
+/// All tokens of a template.
+pub(crate) fn lex(input: &[u8], dialect: Dialect) -> Outcome<Vec<Token<'_>>> {
+    let mut lexer = Lexer { input, pos: 0, dialect, tokens: Vec::with_capacity(16 + input.len() / 8) };
+    lexer.document()?;
+    Ok(lexer.tokens)
+}
+
+impl<'a> Lexer<'a> {
+    fn rest(&self) -> &'a [u8] {
+        &self.input[self.pos..]
+    }
+
+    fn push(&mut self, kind: Kind<'a>, at: usize) {
+        self.tokens.push(Token { kind, at: u32::try_from(at).unwrap_or(u32::MAX) });
+    }
+
+    fn text(&mut self, start: usize) {
+        if self.pos > start {
+            self.push(Kind::Text(&self.input[start..self.pos]), start);
+        }
+    }
+
+    fn wrong<T>(&self, message: &'static str, at: usize) -> Outcome<T> {
+        Err(Fault::wrong(message).at(u32::try_from(at).unwrap_or(u32::MAX)))
+    }
+
+    fn document(&mut self) -> Outcome<()> {
+        let mut start = 0;
+        let mut verbatim = None;
+        while let Some(&byte) = self.input.get(self.pos) {
+            // pongo2 takes the byte 1 for the end of the file, and drops what follows.
+            if byte == 1 {
+                self.pos += 1;
+                break;
+            }
+            if byte != b'{' {
+                self.pos += 1;
+                continue;
+            }
+            if verbatim.is_some() {
+                if self.rest().starts_with(ENDVERBATIM) {
+                    self.text(start);
+                    self.pos += ENDVERBATIM.len();
+                    start = self.pos;
+                    verbatim = None;
+                    // What follows at once is no start of a verbatim part of its own.
+                    if !self.rest().starts_with(VERBATIM) {
+                        continue;
+                    }
+                }
+            } else if self.rest().starts_with(VERBATIM) {
+                self.text(start);
+                verbatim = Some(self.pos);
+                self.pos += VERBATIM.len();
+                start = self.pos;
+            }
+            if verbatim.is_none() {
+                if self.rest().starts_with(b"{#") {
+                    self.text(start);
+                    self.comment()?;
+                    start = self.pos;
+                    continue;
+                }
+                if matches!(self.rest(), [b'{', b'{' | b'%', ..]) {
+                    self.text(start);
+                    start = self.tag()?;
+                    continue;
+                }
+            }
+            if self.pos < self.input.len() && self.input[self.pos] != 1 {
+                self.pos += 1;
+            }
+        }
+        self.text(start);
+        match verbatim {
+            Some(at) => self.wrong("`verbatim` is not closed by `{% endverbatim %}`", at),
+            None => Ok(()),
+        }
+    }
+
+    fn comment(&mut self) -> Outcome<()> {
+        let open = self.pos;
+        self.pos += 2;
+        loop {
+            match self.rest() {
+                [] | [1, ..] => return self.wrong("the comment is not closed by `#}`", open),
+                [b'\n', ..] => return self.wrong("a comment may not hold a line break", open),
+                [b'#', b'}', ..] => {
+                    self.pos += 2;
+                    return Ok(());
+                }
+                _ => self.pos += 1,
+            }
+        }
+    }
+
+    /// The tokens of a tag, to its end or to the first character that begins none. Gives the place
+    /// from where text goes on.
+    fn tag(&mut self) -> Outcome<usize> {
+        while let Some(&byte) = self.input.get(self.pos) {
+            let at = self.pos;
+            match byte {
+                b'\n' => return self.wrong("a tag may not hold a line break", at),
+                b' ' | b'\r' | b'\t' => self.pos += 1,
+                b'a'..=b'z' | b'A'..=b'Z' | b'_' => self.identifier(at),
+                b'0'..=b'9' => {
+                    self.run(|byte| byte.is_ascii_digit());
+                    if self.rest().first().is_some_and(|&byte| byte.is_ascii_alphabetic() || byte == b'_') {
+                        self.identifier(at);
+                    } else {
+                        self.push(Kind::Number(&self.input[at..self.pos]), at);
+                    }
+                }
+                b'"' | b'\'' => self.string(byte)?,
+                _ => {
+                    let Some((kind, length)) = symbol(self.rest(), self.dialect) else { return Ok(at) };
+                    self.pos += length;
+                    self.push(kind, at);
+                    if matches!(kind, Kind::Symbol(s) | Kind::Trim(s) if matches!(s, Symbol::CloseTag | Symbol::CloseVariable))
+                    {
+                        return Ok(self.pos);
+                    }
+                }
+            }
+        }
+        Ok(self.pos)
+    }
+
+    fn run(&mut self, fits: fn(u8) -> bool) {
+        self.pos += self.rest().iter().take_while(|&&byte| fits(byte)).count();
+    }
+
+    fn identifier(&mut self, at: usize) {
+        self.run(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let word = &self.input[at..self.pos];
+        let keyword = match word {
+            b"in" => Some(Keyword::In),
+            b"and" => Some(Keyword::And),
+            b"or" => Some(Keyword::Or),
+            b"not" => Some(Keyword::Not),
+            b"true" => Some(Keyword::True),
+            b"false" => Some(Keyword::False),
+            b"as" => Some(Keyword::As),
+            b"export" => Some(Keyword::Export),
+            _ => None,
+        };
+        self.push(keyword.map_or(Kind::Word(word), Kind::Keyword), at);
+    }
+
+    fn string(&mut self, quote: u8) -> Outcome<()> {
+        let open = self.pos;
+        self.pos += 1;
+        loop {
+            match self.rest() {
+                [] | [1, ..] => return self.wrong("the string is not closed", open),
+                [byte, ..] if *byte == quote => break,
+                [b'\n', ..] => return self.wrong("a string may not hold a line break", open),
+                [b'\\', b'"' | b'\\', ..] => self.pos += 2,
+                [b'\\', ..] => return self.wrong("a string knows the escapes `\\\"` and `\\\\` only", self.pos),
+                _ => self.pos += 1,
+            }
+        }
+        self.push(Kind::String(&self.input[open + 1..self.pos]), open);
+        self.pos += 1;
+        Ok(())
+    }
+}
+
+/// The longest symbol that `rest` begins with, and its length.
+fn symbol(rest: &[u8], dialect: Dialect) -> Option<(Kind<'static>, usize)> {
+    use Symbol as S;
+    let trim = match rest {
+        [b'{', b'{', b'-', ..] => Some(S::OpenVariable),
+        [b'-', b'}', b'}', ..] => Some(S::CloseVariable),
+        [b'{', b'%', b'-', ..] => Some(S::OpenTag),
+        [b'-', b'%', b'}', ..] => Some(S::CloseTag),
+        _ => None,
+    };
+    if let Some(symbol) = trim {
+        return Some((Kind::Trim(symbol), 3));
+    }
+    let (symbol, length) = match rest {
+        [b'=', b'=', ..] => (S::Equal, 2),
+        [b'>', b'=', ..] => (S::AtLeast, 2),
+        [b'<', b'=', ..] => (S::AtMost, 2),
+        [b'&', b'&', ..] => (S::And, 2),
+        [b'|', b'|', ..] => (S::Or, 2),
+        [b'{', b'{', ..] => (S::OpenVariable, 2),
+        [b'}', b'}', ..] => (S::CloseVariable, 2),
+        [b'{', b'%', ..] => (S::OpenTag, 2),
+        [b'%', b'}', ..] => (S::CloseTag, 2),
+        [b'!', b'=', ..] => (S::Unequal, 2),
+        [b'<', b'>', ..] => (S::Differs, 2),
+        [b'(', ..] => (S::OpenParen, 1),
+        [b')', ..] => (S::CloseParen, 1),
+        [b'+', ..] => (S::Plus, 1),
+        [b'-', ..] => (S::Minus, 1),
+        [b'*', ..] => (S::Star, 1),
+        [b'<', ..] => (S::Less, 1),
+        [b'>', ..] => (S::Greater, 1),
+        [b'/', ..] => (S::Slash, 1),
+        [b'^', ..] => (S::Caret, 1),
+        [b',', ..] => (S::Comma, 1),
+        [b'.', ..] => (S::Dot, 1),
+        [b'!', ..] => (S::Not, 1),
+        [b'|', ..] => (S::Pipe, 1),
+        [b':', ..] => (S::Colon, 1),
+        [b'=', ..] => (S::Assign, 1),
+        [b'%', ..] => (S::Percent, 1),
+        [b'[', ..] if dialect == Dialect::Incus => (S::OpenBracket, 1),
+        [b']', ..] if dialect == Dialect::Incus => (S::CloseBracket, 1),
+        _ => return None,
+    };
+    Some((Kind::Symbol(symbol), length))
+}

@@ -1,0 +1,256 @@
+//! Expressions: six levels, of which three are right-recursive in pongo2 and flat here.
+//! See the table in `TEMPLATES.md`; it is not what a textbook does.
+
+use super::super::Dialect;
+use super::super::fault::{Fault, Outcome};
+use super::super::filters::Filter;
+use super::super::go::number;
+use super::super::lexer::{Keyword, Kind, Symbol, unescaped};
+use super::super::tree::{Expr, FilterCall, Logic, Part, Path, Product, Relation, Step, Sum};
+use super::super::value::Value;
+use super::{Cursor, Parser};
+
+impl<'t, 'a> Parser<'t, 'a> {
+    pub(super) fn expression(&mut self, cursor: &mut Cursor<'t, 'a>) -> Outcome<Expr> {
+        let first = self.relation(cursor)?;
+        let mut rest = Vec::new();
+        while let Some(op) = logic(cursor) {
+            cursor.next += 1;
+            self.chain(rest.len() + 1, cursor.at())?;
+            rest.push((op, self.relation(cursor)?));
+        }
+        Ok(if rest.is_empty() { first } else { Expr::Logic(Box::new(first), rest) })
+    }
+
+    /// An expression one level further in.
+    fn nested(&mut self, cursor: &mut Cursor<'t, 'a>) -> Outcome<Expr> {
+        if self.parens_open >= self.bounds.nesting {
+            return Err(self.too_deep(cursor.at()));
+        }
+        self.parens_open += 1;
+        let expr = self.expression(cursor)?;
+        self.parens_open -= 1;
+        Ok(expr)
+    }
+
+    fn relation(&mut self, cursor: &mut Cursor<'t, 'a>) -> Outcome<Expr> {
+        let first = self.sum(cursor)?;
+        let mut rest = Vec::new();
+        while let Some(op) = relation(cursor) {
+            cursor.next += 1;
+            self.chain(rest.len() + 1, cursor.at())?;
+            rest.push((op, self.sum(cursor)?));
+            // Nothing goes on behind `in`.
+            if matches!(op, Relation::In) {
+                break;
+            }
+        }
+        Ok(if rest.is_empty() { first } else { Expr::Relation(Box::new(first), rest) })
+    }
+
+    fn sum(&mut self, cursor: &mut Cursor<'t, 'a>) -> Outcome<Expr> {
+        let minus = cursor.take_symbol(Symbol::Minus);
+        if !minus {
+            cursor.take_symbol(Symbol::Plus);
+        }
+        let not = cursor.take_symbol(Symbol::Not) || cursor.take_keyword(Keyword::Not);
+        let first = self.product(cursor)?;
+        let mut rest = Vec::new();
+        while let Some(op @ (Symbol::Plus | Symbol::Minus)) = cursor.peek_symbol() {
+            cursor.next += 1;
+            self.chain(rest.len() + 1, cursor.at())?;
+            rest.push((op == Symbol::Plus, self.product(cursor)?));
+        }
+        if !minus && !not && rest.is_empty() {
+            return Ok(first);
+        }
+        Ok(Expr::Sum(Box::new(Sum { minus, not, first, rest })))
+    }
+
+    fn product(&mut self, cursor: &mut Cursor<'t, 'a>) -> Outcome<Expr> {
+        let first = self.power(cursor)?;
+        let mut rest = Vec::new();
+        loop {
+            let op = match cursor.peek_symbol() {
+                Some(Symbol::Star) => Product::Times,
+                Some(Symbol::Slash) => Product::Divide,
+                Some(Symbol::Percent) => Product::Modulo,
+                _ => break,
+            };
+            cursor.next += 1;
+            self.chain(rest.len() + 1, cursor.at())?;
+            rest.push((op, self.power(cursor)?));
+        }
+        Ok(if rest.is_empty() { first } else { Expr::Product(Box::new(first), rest) })
+    }
+
+    fn power(&mut self, cursor: &mut Cursor<'t, 'a>) -> Outcome<Expr> {
+        let first = self.factor(cursor)?;
+        if cursor.peek_symbol() != Some(Symbol::Caret) {
+            return Ok(first);
+        }
+        let mut all = vec![first];
+        while cursor.take_symbol(Symbol::Caret) {
+            self.chain(all.len(), cursor.at())?;
+            all.push(self.factor(cursor)?);
+        }
+        Ok(Expr::Power(all))
+    }
+
+    fn factor(&mut self, cursor: &mut Cursor<'t, 'a>) -> Outcome<Expr> {
+        if cursor.take_symbol(Symbol::OpenParen) {
+            let expr = self.nested(cursor)?;
+            if !cursor.take_symbol(Symbol::CloseParen) {
+                return Err(cursor.wrong("expected `)`"));
+            }
+            return Ok(expr);
+        }
+        let value = self.operand(cursor)?;
+        let mut filters = Vec::new();
+        while cursor.take_symbol(Symbol::Pipe) {
+            self.chain(filters.len() + 1, cursor.at())?;
+            filters.push(self.filter(cursor)?);
+        }
+        Ok(if filters.is_empty() { value } else { Expr::Filtered(Box::new(value), filters) })
+    }
+
+    fn filter(&mut self, cursor: &mut Cursor<'t, 'a>) -> Outcome<FilterCall> {
+        let at = cursor.at();
+        let Some(name) = cursor.take_any_word() else { return Err(cursor.wrong("expected the name of a filter")) };
+        let Some(filter) = Filter::named(name, self.dialect) else {
+            return Err(Fault::wrong(format!("there is no filter `{}`", String::from_utf8_lossy(name))).at(at));
+        };
+        let argument = self.filter_argument(cursor)?;
+        Ok(FilterCall { filter: Some(filter), argument, at })
+    }
+
+    pub(super) fn filter_argument(&mut self, cursor: &mut Cursor<'t, 'a>) -> Outcome<Option<Expr>> {
+        if cursor.take_symbol(Symbol::Colon) { Ok(Some(self.operand(cursor)?)) } else { Ok(None) }
+    }
+
+    /// A literal or a variable, without filters.
+    fn operand(&mut self, cursor: &mut Cursor<'t, 'a>) -> Outcome<Expr> {
+        let Some(token) = cursor.peek() else {
+            return Err(cursor.wrong("expected a number, a string or a name"));
+        };
+        match token.kind {
+            Kind::Number(digits) => {
+                cursor.next += 1;
+                self.number(digits, cursor)
+            }
+            Kind::String(raw) => {
+                cursor.next += 1;
+                Ok(Expr::Literal(Value::bytes(unescaped(raw))))
+            }
+            Kind::Keyword(Keyword::True) => {
+                cursor.next += 1;
+                Ok(Expr::Literal(Value::from(true)))
+            }
+            Kind::Keyword(Keyword::False) => {
+                cursor.next += 1;
+                Ok(Expr::Literal(Value::from(false)))
+            }
+            Kind::Keyword(_) => Err(cursor.wrong("a keyword may not stand here")),
+            Kind::Word(word) => {
+                cursor.next += 1;
+                self.path(word, token.at, cursor)
+            }
+            _ => Err(cursor.wrong("expected a number, a string or a name")),
+        }
+    }
+
+    fn number(&mut self, digits: &[u8], cursor: &mut Cursor<'t, 'a>) -> Outcome<Expr> {
+        if !cursor.take_symbol(Symbol::Dot) {
+            return Ok(Expr::Literal(Value::from(integer(digits, cursor)?)));
+        }
+        let Some(Kind::Number(fraction)) = cursor.peek().map(|token| token.kind) else {
+            return Err(cursor.wrong("expected digits after the point"));
+        };
+        cursor.next += 1;
+        match number::parse_float(&[digits, b".", fraction].concat()) {
+            Some(value) => Ok(Expr::Literal(Value::from(value))),
+            None => Err(cursor.wrong("the number is too large")),
+        }
+    }
+
+    fn path(&mut self, word: &'a [u8], at: u32, cursor: &mut Cursor<'t, 'a>) -> Outcome<Expr> {
+        let mut path = Path { name: self.name(word), call: None, parts: Vec::new(), at };
+        loop {
+            match cursor.peek_symbol() {
+                Some(Symbol::Dot) => {
+                    cursor.next += 1;
+                    path.parts.push(Part { step: self.step(cursor)?, call: None });
+                }
+                Some(Symbol::OpenParen) => {
+                    cursor.next += 1;
+                    let arguments = self.call_arguments(cursor)?;
+                    let call = path.parts.last_mut().map_or(&mut path.call, |part| &mut part.call);
+                    call.get_or_insert_default().extend(arguments);
+                }
+                Some(Symbol::OpenBracket) if self.dialect == Dialect::Incus => {
+                    cursor.next += 1;
+                    let inner = self.nested(cursor)?;
+                    if !cursor.take_symbol(Symbol::CloseBracket) {
+                        return Err(cursor.wrong("expected `]`"));
+                    }
+                    path.parts.push(Part { step: Step::Subscript(inner), call: None });
+                    // pongo2 6 reads no further behind a bracket.
+                    break;
+                }
+                _ => break,
+            }
+            self.chain(path.parts.len(), cursor.at())?;
+        }
+        Ok(Expr::Path(Box::new(path)))
+    }
+
+    fn step(&mut self, cursor: &mut Cursor<'t, 'a>) -> Outcome<Step> {
+        let step = match cursor.peek().map(|token| token.kind) {
+            Some(Kind::Word(word)) => Step::Field(word.into()),
+            Some(Kind::Number(digits)) => Step::Index(usize::try_from(integer(digits, cursor)?).unwrap_or(usize::MAX)),
+            _ => return Err(cursor.wrong("expected a name or an index after the point")),
+        };
+        cursor.next += 1;
+        Ok(step)
+    }
+
+    fn call_arguments(&mut self, cursor: &mut Cursor<'t, 'a>) -> Outcome<Vec<Expr>> {
+        let mut arguments = Vec::new();
+        while !cursor.take_symbol(Symbol::CloseParen) {
+            arguments.push(self.nested(cursor)?);
+            if cursor.take_symbol(Symbol::CloseParen) {
+                break;
+            }
+            if !cursor.take_symbol(Symbol::Comma) {
+                return Err(cursor.wrong("expected `,` or `)` after the argument"));
+            }
+        }
+        Ok(arguments)
+    }
+}
+
+fn integer(digits: &[u8], cursor: &Cursor<'_, '_>) -> Outcome<i64> {
+    let number = std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok());
+    number.ok_or_else(|| cursor.wrong("the number is too large"))
+}
+
+fn logic(cursor: &Cursor<'_, '_>) -> Option<Logic> {
+    match cursor.peek()?.kind {
+        Kind::Symbol(Symbol::And) | Kind::Keyword(Keyword::And) => Some(Logic::And),
+        Kind::Symbol(Symbol::Or) | Kind::Keyword(Keyword::Or) => Some(Logic::Or),
+        _ => None,
+    }
+}
+
+fn relation(cursor: &Cursor<'_, '_>) -> Option<Relation> {
+    Some(match cursor.peek()?.kind {
+        Kind::Symbol(Symbol::Equal) => Relation::Equal,
+        Kind::Symbol(Symbol::Unequal | Symbol::Differs) => Relation::Unequal,
+        Kind::Symbol(Symbol::Less) => Relation::Less,
+        Kind::Symbol(Symbol::Greater) => Relation::Greater,
+        Kind::Symbol(Symbol::AtMost) => Relation::AtMost,
+        Kind::Symbol(Symbol::AtLeast) => Relation::AtLeast,
+        Kind::Keyword(Keyword::In) => Relation::In,
+        _ => return None,
+    })
+}

@@ -1,0 +1,298 @@
+//! Tokens into a tree: the document, its text and the way from a tag to its end tag.
+//! Expressions and the arguments of the single tags are next door.
+
+mod expression;
+mod tags;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Dialect;
+use super::fault::{Fault, Outcome};
+use super::lexer::{Keyword, Kind, Symbol, Token};
+use super::tree::{CycleTag, Macro, Name, Node, Nodes, Placed};
+
+/// The bounds that parsing keeps.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) nesting: u64,
+    /// Blocks that stand around the author's own text.
+    pub(crate) wrapped: u64,
+    /// Where the author's own text ends.
+    pub(crate) own_end: u32,
+    pub(crate) chain: u64,
+}
+
+/// What parsing gives.
+#[derive(Debug, Default)]
+pub(crate) struct Tree {
+    pub(crate) nodes: Nodes,
+    pub(crate) names: Vec<Box<[u8]>>,
+    pub(crate) macros: Vec<Macro>,
+    pub(crate) cycles: Vec<CycleTag>,
+    /// How many `ifchanged` there are, each of which remembers something.
+    pub(crate) watchers: usize,
+}
+
+/// Names that pongo2 itself gives a meaning; every template's table begins with them.
+pub(crate) const FORLOOP: Name = 0;
+pub(crate) const BLOCK: Name = 1;
+pub(crate) const PONGO2: Name = 2;
+
+/// The tokens that are being read: of the document, or of one tag's arguments.
+#[derive(Clone, Copy)]
+pub(crate) struct Cursor<'t, 'a> {
+    tokens: &'t [Token<'a>],
+    next: usize,
+    /// The place of what has no token: the end.
+    end: u32,
+}
+
+impl<'t, 'a> Cursor<'t, 'a> {
+    fn new(tokens: &'t [Token<'a>], end: u32) -> Self {
+        Self { tokens, next: 0, end }
+    }
+
+    fn peek(&self) -> Option<&'t Token<'a>> {
+        self.tokens.get(self.next)
+    }
+
+    fn is_done(&self) -> bool {
+        self.next >= self.tokens.len()
+    }
+
+    /// The place of the current token.
+    fn at(&self) -> u32 {
+        self.peek().map_or(self.end, |token| token.at)
+    }
+
+    fn peek_symbol(&self) -> Option<Symbol> {
+        self.peek().and_then(Token::symbol)
+    }
+
+    fn take_symbol(&mut self, symbol: Symbol) -> bool {
+        let hit = self.peek_symbol() == Some(symbol);
+        self.next += usize::from(hit);
+        hit
+    }
+
+    fn take_keyword(&mut self, keyword: Keyword) -> bool {
+        let hit = self.peek().is_some_and(|token| token.kind == Kind::Keyword(keyword));
+        self.next += usize::from(hit);
+        hit
+    }
+
+    fn take_any_word(&mut self) -> Option<&'a [u8]> {
+        let word = self.peek()?.word()?;
+        self.next += 1;
+        Some(word)
+    }
+
+    fn take_word(&mut self, word: &[u8]) -> bool {
+        let hit = self.peek().and_then(Token::word) == Some(word);
+        self.next += usize::from(hit);
+        hit
+    }
+
+    /// An error at the current token, which it names.
+    fn wrong(&self, message: impl Into<String>) -> Box<Fault> {
+        let mut message = message.into();
+        match self.peek().map(|token| token.kind) {
+            Some(Kind::Symbol(symbol) | Kind::Trim(symbol)) => message += &format!(", found `{}`", symbol.text()),
+            Some(Kind::Word(word)) => message += &format!(", found `{}`", String::from_utf8_lossy(word)),
+            Some(_) => {}
+            None => message += ", but here it ends",
+        }
+        Fault::wrong(message).at(self.at())
+    }
+
+    /// Fails if anything is left.
+    fn finish(&self, what: &str) -> Outcome<()> {
+        if self.is_done() { Ok(()) } else { Err(self.wrong(format!("{what} is over here"))) }
+    }
+}
+
+pub(crate) struct Parser<'t, 'a> {
+    doc: Cursor<'t, 'a>,
+    dialect: Dialect,
+    bounds: Bounds,
+    blocks_open: u64,
+    parens_open: u64,
+    tree: Tree,
+    names: BTreeMap<&'a [u8], Name>,
+    block_names: BTreeSet<&'a [u8]>,
+}
+
+/// The body of a tag, the end tag that was found, and that tag's arguments.
+struct Body<'t, 'a> {
+    nodes: Nodes,
+    end: &'a [u8],
+    arguments: Cursor<'t, 'a>,
+}
+
+/// Parses a whole document.
+pub(crate) fn parse(tokens: &[Token<'_>], end: u32, dialect: Dialect, bounds: Bounds) -> Outcome<Tree> {
+    let mut parser = Parser {
+        doc: Cursor::new(tokens, end),
+        dialect,
+        bounds,
+        blocks_open: 0,
+        parens_open: 0,
+        tree: Tree::default(),
+        names: BTreeMap::new(),
+        block_names: BTreeSet::new(),
+    };
+    for known in [b"forloop".as_slice(), b"block", b"pongo2"] {
+        parser.name(known);
+    }
+    let mut nodes = Vec::new();
+    while !parser.doc.is_done() {
+        parser.element(&mut nodes)?;
+    }
+    parser.tree.nodes = nodes;
+    Ok(parser.tree)
+}
+
+impl<'t, 'a> Parser<'t, 'a> {
+    fn name(&mut self, text: &'a [u8]) -> Name {
+        if let Some(&name) = self.names.get(text) {
+            return name;
+        }
+        let name = Name::try_from(self.tree.names.len()).unwrap_or(Name::MAX);
+        self.tree.names.push(text.into());
+        self.names.insert(text, name);
+        name
+    }
+
+    fn too_deep(&self, at: u32) -> Box<Fault> {
+        Fault::limit("template_nesting", self.bounds.nesting, "the nesting of blocks or parentheses").at(at)
+    }
+
+    /// Checks the length of a chain of operators, filters or parts.
+    fn chain(&self, length: usize, at: u32) -> Outcome<()> {
+        if length as u64 > self.bounds.chain {
+            let what = "the number of operators, filters or parts in one chain";
+            return Err(Fault::limit("template_chain", self.bounds.chain, what).at(at));
+        }
+        Ok(())
+    }
+
+    /// Text, a variable or a tag.
+    fn element(&mut self, nodes: &mut Nodes) -> Outcome<()> {
+        let Some(token) = self.doc.peek() else { return Ok(()) };
+        match token.kind {
+            Kind::Text(text) => {
+                self.text(text, token.at, nodes);
+                Ok(())
+            }
+            Kind::Symbol(Symbol::OpenVariable) | Kind::Trim(Symbol::OpenVariable) => self.variable(nodes),
+            Kind::Symbol(Symbol::OpenTag) | Kind::Trim(Symbol::OpenTag) => self.tag(nodes),
+            _ => Err(self.doc.wrong("only text, variables and tags may stand here")),
+        }
+    }
+
+    fn text(&mut self, text: &[u8], at: u32, nodes: &mut Nodes) {
+        let trims = |index: Option<usize>| {
+            index.and_then(|i| self.doc.tokens.get(i)).is_some_and(|token| matches!(token.kind, Kind::Trim(_)))
+        };
+        let space = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
+        let (mut start, mut end) = (0, text.len());
+        if trims(self.doc.next.checked_sub(1)) {
+            start = text.iter().take_while(|byte| space(byte)).count();
+        }
+        if trims(self.doc.next.checked_add(1)) {
+            end -= text[start..].iter().rev().take_while(|byte| space(byte)).count();
+        }
+        self.doc.next += 1;
+        if start < end {
+            let place = |offset: usize| at.saturating_add(u32::try_from(offset).unwrap_or(u32::MAX));
+            nodes.push(Placed { at: place(start), node: Node::Text(place(start), place(end)) });
+        }
+    }
+
+    fn variable(&mut self, nodes: &mut Nodes) -> Outcome<()> {
+        let at = self.doc.at();
+        self.doc.next += 1;
+        let mut cursor = self.doc;
+        let expr = self.expression(&mut cursor)?;
+        if !cursor.take_symbol(Symbol::CloseVariable) {
+            return Err(cursor.wrong("expected `}}`"));
+        }
+        self.doc = cursor;
+        let safe = expr.is_safe();
+        nodes.push(Placed { at, node: Node::Output(Box::new(expr), safe) });
+        Ok(())
+    }
+
+    fn tag(&mut self, nodes: &mut Nodes) -> Outcome<()> {
+        self.doc.next += 1;
+        let at = self.doc.at();
+        let Some(name) = self.doc.take_any_word() else {
+            return Err(self.doc.wrong("expected the name of a tag"));
+        };
+        let known = tags::check(name).map_err(|fault| fault.at(at))?;
+        let arguments = self.arguments()?;
+        nodes.extend(self.tag_named(known, at, arguments)?.map(|node| Placed { at, node }));
+        Ok(())
+    }
+
+    /// The tokens up to the end of the tag.
+    fn arguments(&mut self) -> Outcome<Cursor<'t, 'a>> {
+        let rest = self.doc.tokens.get(self.doc.next..).unwrap_or(&[]);
+        let Some(length) = rest.iter().position(|token| token.symbol() == Some(Symbol::CloseTag)) else {
+            self.doc.next = self.doc.tokens.len();
+            return Err(self.doc.wrong("expected `%}`"));
+        };
+        self.doc.next += length + 1;
+        Ok(Cursor::new(&rest[..length], rest[length].at))
+    }
+
+    /// The name of the tag that starts here, if it is one of `ends`.
+    fn end_tag(&self, ends: &[&'static [u8]]) -> Option<&'a [u8]> {
+        if self.doc.peek_symbol() != Some(Symbol::OpenTag) {
+            return None;
+        }
+        let word = self.doc.tokens.get(self.doc.next + 1)?.word()?;
+        ends.contains(&word).then_some(word)
+    }
+
+    /// Everything up to one of the end tags.
+    fn body(&mut self, at: u32, ends: &[&'static [u8]]) -> Outcome<Body<'t, 'a>> {
+        if self.blocks_open >= self.bounds.nesting + self.bounds.wrapped {
+            return Err(self.too_deep(at));
+        }
+        self.blocks_open += 1;
+        let mut nodes = Vec::new();
+        while !self.doc.is_done() {
+            if let Some(end) = self.end_tag(ends) {
+                self.doc.next += 2;
+                let arguments = self.arguments()?;
+                self.blocks_open -= 1;
+                return Ok(Body { nodes, end, arguments });
+            }
+            // What follows closes the wrapping, so that a tag of the author's has been left open.
+            if self.doc.at() >= self.bounds.own_end {
+                return Err(self.unclosed(at, ends));
+            }
+            self.element(&mut nodes)?;
+        }
+        Err(self.unclosed(at, ends))
+    }
+
+    fn unclosed(&self, at: u32, ends: &[&'static [u8]]) -> Box<Fault> {
+        let names: Vec<_> = ends.iter().map(|end| format!("`{}`", String::from_utf8_lossy(end))).collect();
+        Fault::wrong(format!("this tag is not closed: expected {}", names.join(" or "))).at(at)
+    }
+
+    /// Passes over a comment, whatever stands in it.
+    fn skip(&mut self, at: u32, end: &'static [u8]) -> Outcome<()> {
+        while !self.doc.is_done() {
+            if self.end_tag(&[end]).is_some() {
+                self.doc.next += 2;
+                let arguments = self.arguments()?;
+                return arguments.finish("`endcomment`");
+            }
+            self.doc.next += 1;
+        }
+        Err(self.unclosed(at, &[end]))
+    }
+}

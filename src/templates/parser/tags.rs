@@ -1,0 +1,364 @@
+//! The tags: their arguments and their bodies.
+//! The order of the checks is pongo2's only where it decides between two trees, not between two errors.
+
+use super::super::fault::{Fault, Outcome};
+use super::super::filters::Filter;
+use super::super::lexer::{Keyword, Kind, Symbol, unescaped};
+use super::super::tree::{
+    CycleTag, Expr, FilterCall, FilterTag, For, If, IfChanged, IfEqual, Lorem, LoremMethod, Macro, Node, Nodes,
+    WidthRatio, With,
+};
+use super::super::value::integer_of;
+use super::{Cursor, Parser};
+
+/// The tags, by their names.
+const TAGS: &[&str] = &[
+    "autoescape",
+    "block",
+    "comment",
+    "cycle",
+    "filter",
+    "firstof",
+    "for",
+    "if",
+    "ifchanged",
+    "ifequal",
+    "ifnotequal",
+    "lorem",
+    "macro",
+    "now",
+    "set",
+    "spaceless",
+    "templatetag",
+    "widthratio",
+    "with",
+];
+
+/// What would read another file. The peers refuse these, and so does this library.
+const REFUSED: [&str; 4] = ["extends", "import", "include", "ssi"];
+
+/// The known name of a tag.
+pub(super) fn check(name: &[u8]) -> Outcome<&'static str> {
+    if let Some(known) = TAGS.iter().find(|known| known.as_bytes() == name) {
+        return Ok(known);
+    }
+    let shown = String::from_utf8_lossy(name);
+    if REFUSED.iter().any(|refused| refused.as_bytes() == name) {
+        return Err(Fault::wrong(format!("`{shown}` is refused: an image template reads no other file")));
+    }
+    if name.starts_with(b"end") || matches!(name, b"else" | b"elif" | b"empty") {
+        return Err(Fault::wrong(format!("`{shown}` has no tag here that it belongs to")));
+    }
+    Err(Fault::wrong(format!("there is no tag `{shown}`")))
+}
+
+impl<'t, 'a> Parser<'t, 'a> {
+    pub(super) fn tag_named(&mut self, name: &str, at: u32, mut args: Cursor<'t, 'a>) -> Outcome<Option<Node>> {
+        let args = &mut args;
+        let node = match name {
+            "if" => self.if_tag(at, args)?,
+            "for" => self.for_tag(at, args)?,
+            "set" => self.set_tag(args)?,
+            "with" => self.with_tag(at, args)?,
+            "macro" => self.macro_tag(at, args)?,
+            "block" => self.block_tag(at, args)?,
+            "autoescape" => self.autoescape_tag(at, args)?,
+            "filter" => self.filter_tag(at, args)?,
+            "spaceless" => {
+                let body = self.body(at, &[b"endspaceless"])?;
+                args.finish("`spaceless`")?;
+                Node::Spaceless(body.nodes)
+            }
+            "comment" => {
+                self.skip(at, b"endcomment")?;
+                args.finish("`comment`")?;
+                return Ok(None);
+            }
+            "ifchanged" => self.ifchanged_tag(at, args)?,
+            "ifequal" => self.ifequal_tag(at, args, true, b"endifequal")?,
+            "ifnotequal" => self.ifequal_tag(at, args, false, b"endifnotequal")?,
+            "cycle" => self.cycle_tag(args)?,
+            "firstof" => Node::FirstOf(
+                self.all_expressions(args)?
+                    .into_iter()
+                    .map(|e| {
+                        let safe = e.is_safe();
+                        (e, safe)
+                    })
+                    .collect(),
+            ),
+            "widthratio" => self.widthratio_tag(args)?,
+            "lorem" => lorem_tag(args)?,
+            "now" => now_tag(args)?,
+            _ => templatetag_tag(args)?,
+        };
+        Ok(Some(node))
+    }
+
+    fn identifier(&mut self, args: &mut Cursor<'t, 'a>) -> Outcome<u32> {
+        match args.take_any_word() {
+            Some(word) => Ok(self.name(word)),
+            None => Err(args.wrong("expected a name")),
+        }
+    }
+
+    fn all_expressions(&mut self, args: &mut Cursor<'t, 'a>) -> Outcome<Vec<Expr>> {
+        let mut all = Vec::new();
+        while !args.is_done() {
+            all.push(self.expression(args)?);
+        }
+        Ok(all)
+    }
+
+    fn if_tag(&mut self, at: u32, args: &mut Cursor<'t, 'a>) -> Outcome<Node> {
+        let mut tag = If { conditions: vec![self.expression(args)?], bodies: Vec::new() };
+        args.finish("the condition")?;
+        loop {
+            let mut body = self.body(at, &[b"elif", b"else", b"endif"])?;
+            tag.bodies.push(body.nodes);
+            if body.end == b"elif" {
+                tag.conditions.push(self.expression(&mut body.arguments)?);
+            }
+            body.arguments.finish("the tag")?;
+            if body.end == b"endif" {
+                return Ok(Node::If(Box::new(tag)));
+            }
+        }
+    }
+
+    fn for_tag(&mut self, at: u32, args: &mut Cursor<'t, 'a>) -> Outcome<Node> {
+        let key = self.identifier(args)?;
+        let value = if args.take_symbol(Symbol::Comma) { Some(self.identifier(args)?) } else { None };
+        if !args.take_keyword(Keyword::In) {
+            return Err(args.wrong("expected `in`"));
+        }
+        let over = self.expression(args)?;
+        let reversed = args.take_word(b"reversed");
+        let sorted = args.take_word(b"sorted");
+        args.finish("`for`")?;
+        let (body, empty) = self.two_bodies(at, b"empty", b"endfor")?;
+        Ok(Node::For(Box::new(For { key, value, over, reversed, sorted, body, empty })))
+    }
+
+    /// A body and, behind `middle`, another.
+    #[allow(clippy::type_complexity)]
+    fn two_bodies(&mut self, at: u32, middle: &'static [u8], end: &'static [u8]) -> Outcome<(Nodes, Option<Nodes>)> {
+        let first = self.body(at, &[middle, end])?;
+        first.arguments.finish("the tag")?;
+        if first.end != middle {
+            return Ok((first.nodes, None));
+        }
+        let second = self.body(at, &[end])?;
+        second.arguments.finish("the tag")?;
+        Ok((first.nodes, Some(second.nodes)))
+    }
+
+    fn set_tag(&mut self, args: &mut Cursor<'t, 'a>) -> Outcome<Node> {
+        let name = self.identifier(args)?;
+        if !args.take_symbol(Symbol::Assign) {
+            return Err(args.wrong("expected `=`"));
+        }
+        let value = self.expression(args)?;
+        args.finish("`set`")?;
+        Ok(Node::Set(name, Box::new(value)))
+    }
+
+    fn with_tag(&mut self, at: u32, args: &mut Cursor<'t, 'a>) -> Outcome<Node> {
+        if args.is_done() {
+            return Err(args.wrong("`with` needs a name and a value"));
+        }
+        let body = self.body(at, &[b"endwith"])?;
+        body.arguments.finish("`endwith`")?;
+        // One `as` anywhere makes it the old style, `with value as name`.
+        let old_style = args.tokens.iter().any(|token| token.kind == Kind::Keyword(Keyword::As));
+        let mut pairs: Vec<(u32, Expr)> = Vec::new();
+        while !args.is_done() {
+            let (name, value) = if old_style {
+                let value = self.expression(args)?;
+                if !args.take_keyword(Keyword::As) {
+                    return Err(args.wrong("expected `as`"));
+                }
+                (self.identifier(args)?, value)
+            } else {
+                let name = self.identifier(args)?;
+                if !args.take_symbol(Symbol::Assign) {
+                    return Err(args.wrong("expected `=`"));
+                }
+                (name, self.expression(args)?)
+            };
+            match pairs.iter_mut().find(|(known, _)| *known == name) {
+                Some(pair) => pair.1 = value,
+                None => pairs.push((name, value)),
+            }
+            self.chain(pairs.len(), args.at())?;
+        }
+        Ok(Node::With(Box::new(With { pairs, body: body.nodes })))
+    }
+
+    fn macro_tag(&mut self, at: u32, args: &mut Cursor<'t, 'a>) -> Outcome<Node> {
+        let mut tag = Macro {
+            name: self.identifier(args)?,
+            arguments: Vec::new(),
+            defaults: Vec::new(),
+            exported: false,
+            body: Vec::new(),
+        };
+        if !args.take_symbol(Symbol::OpenParen) {
+            return Err(args.wrong("expected `(`"));
+        }
+        while !args.take_symbol(Symbol::CloseParen) {
+            let name = self.identifier(args)?;
+            tag.arguments.push(name);
+            self.chain(tag.arguments.len(), args.at())?;
+            let default = if args.take_symbol(Symbol::Assign) { Some(self.expression(args)?) } else { None };
+            match tag.defaults.iter_mut().find(|(known, _)| *known == name) {
+                Some(known) => known.1 = default,
+                None => tag.defaults.push((name, default)),
+            }
+            if args.take_symbol(Symbol::CloseParen) {
+                break;
+            }
+            if !args.take_symbol(Symbol::Comma) {
+                return Err(args.wrong("expected `,` or `)`"));
+            }
+        }
+        tag.exported = args.take_keyword(Keyword::Export);
+        args.finish("`macro`")?;
+        let body = self.body(at, &[b"endmacro"])?;
+        body.arguments.finish("`endmacro`")?;
+        tag.body = body.nodes;
+        if tag.exported && self.tree.macros.iter().any(|known| known.exported && known.name == tag.name) {
+            return Err(Fault::wrong("another macro of this name is exported already").at(at));
+        }
+        self.tree.macros.push(tag);
+        Ok(Node::Macro(self.tree.macros.len() - 1))
+    }
+
+    fn block_tag(&mut self, at: u32, args: &mut Cursor<'t, 'a>) -> Outcome<Node> {
+        let Some(name) = args.take_any_word() else { return Err(args.wrong("expected the name of the block")) };
+        args.finish("`block`")?;
+        let mut body = self.body(at, &[b"endblock"])?;
+        if !body.arguments.is_done() && !body.arguments.take_word(name) {
+            return Err(body.arguments.wrong("expected the name of the block that ends here"));
+        }
+        body.arguments.finish("`endblock`")?;
+        if !self.block_names.insert(name) {
+            return Err(Fault::wrong("there is a block of this name already").at(at));
+        }
+        Ok(Node::Block(body.nodes))
+    }
+
+    fn autoescape_tag(&mut self, at: u32, args: &mut Cursor<'t, 'a>) -> Outcome<Node> {
+        let body = self.body(at, &[b"endautoescape"])?;
+        let on = args.take_word(b"on");
+        if !on && !args.take_word(b"off") {
+            return Err(args.wrong("expected `on` or `off`"));
+        }
+        args.finish("`autoescape`")?;
+        Ok(Node::Autoescape(on, body.nodes))
+    }
+
+    fn filter_tag(&mut self, at: u32, args: &mut Cursor<'t, 'a>) -> Outcome<Node> {
+        let body = self.body(at, &[b"endfilter"])?;
+        let mut filters = Vec::new();
+        while !args.is_done() {
+            let place = args.at();
+            let Some(name) = args.take_any_word() else { return Err(args.wrong("expected the name of a filter")) };
+            let argument = self.filter_argument(args)?;
+            filters.push(FilterCall { filter: Filter::named(name, self.dialect), argument, at: place });
+            self.chain(filters.len(), place)?;
+            if !args.take_symbol(Symbol::Pipe) {
+                break;
+            }
+        }
+        args.finish("`filter`")?;
+        Ok(Node::Filter(Box::new(FilterTag { body: body.nodes, filters })))
+    }
+
+    fn ifchanged_tag(&mut self, at: u32, args: &mut Cursor<'t, 'a>) -> Outcome<Node> {
+        let watched = self.all_expressions(args)?;
+        let (then, otherwise) = self.two_bodies(at, b"else", b"endifchanged")?;
+        let index = self.tree.watchers;
+        self.tree.watchers += 1;
+        Ok(Node::IfChanged(Box::new(IfChanged { index, watched, then, otherwise })))
+    }
+
+    fn ifequal_tag(&mut self, at: u32, args: &mut Cursor<'t, 'a>, wanted: bool, end: &'static [u8]) -> Outcome<Node> {
+        let left = self.expression(args)?;
+        let right = self.expression(args)?;
+        args.finish("the tag")?;
+        let (then, otherwise) = self.two_bodies(at, b"else", end)?;
+        Ok(Node::IfEqual(Box::new(IfEqual { wanted, left, right, then, otherwise })))
+    }
+
+    fn cycle_tag(&mut self, args: &mut Cursor<'t, 'a>) -> Outcome<Node> {
+        let mut tag = CycleTag { items: Vec::new(), name: None, silent: false };
+        while !args.is_done() {
+            tag.items.push(self.expression(args)?);
+            if args.take_keyword(Keyword::As) {
+                tag.name = Some(self.identifier(args)?);
+                tag.silent = args.take_word(b"silent");
+                break;
+            }
+        }
+        args.finish("`cycle`")?;
+        self.tree.cycles.push(tag);
+        Ok(Node::Cycle(self.tree.cycles.len() - 1))
+    }
+
+    fn widthratio_tag(&mut self, args: &mut Cursor<'t, 'a>) -> Outcome<Node> {
+        let current = self.expression(args)?;
+        let max = self.expression(args)?;
+        let width = self.expression(args)?;
+        let name = if args.take_keyword(Keyword::As) { Some(self.identifier(args)?) } else { None };
+        args.finish("`widthratio`")?;
+        Ok(Node::WidthRatio(Box::new(WidthRatio { current, max, width, name })))
+    }
+}
+
+fn lorem_tag(args: &mut Cursor<'_, '_>) -> Outcome<Node> {
+    let mut tag = Lorem { count: 1, method: LoremMethod::Plain, random: false };
+    if let Some(Kind::Number(digits)) = args.peek().map(|token| token.kind) {
+        tag.count = integer_of(digits);
+        args.next += 1;
+    }
+    if args.peek().is_some_and(|token| token.word().is_some()) {
+        tag.method = match args.peek().and_then(|token| token.word()) {
+            Some(b"w") => LoremMethod::Words,
+            Some(b"p") => LoremMethod::Paragraphs,
+            Some(b"b") => LoremMethod::Plain,
+            _ => return Err(args.wrong("expected `w`, `p` or `b`")),
+        };
+        args.next += 1;
+    }
+    tag.random = args.take_word(b"random");
+    args.finish("`lorem`")?;
+    Ok(Node::Lorem(tag))
+}
+
+fn now_tag(args: &mut Cursor<'_, '_>) -> Outcome<Node> {
+    let Some(Kind::String(raw)) = args.peek().map(|token| token.kind) else {
+        return Err(args.wrong("expected a layout in quotes"));
+    };
+    args.next += 1;
+    let fake = args.take_word(b"fake");
+    args.finish("`now`")?;
+    Ok(Node::Now(unescaped(raw), fake))
+}
+
+fn templatetag_tag(args: &mut Cursor<'_, '_>) -> Outcome<Node> {
+    let text = match args.peek().and_then(|token| token.word()) {
+        Some(b"openblock") => "{%",
+        Some(b"closeblock") => "%}",
+        Some(b"openvariable") => "{{",
+        Some(b"closevariable") => "}}",
+        Some(b"openbrace") => "{",
+        Some(b"closebrace") => "}",
+        Some(b"opencomment") => "{#",
+        Some(b"closecomment") => "#}",
+        _ => return Err(args.wrong("expected the name of a template tag, such as `openblock`")),
+    };
+    args.next += 1;
+    args.finish("`templatetag`")?;
+    Ok(Node::Literal(text))
+}

@@ -1,0 +1,190 @@
+//! Evaluates expressions. Chains run in loops, so that only nesting takes stack.
+//! Where Go would panic (a division by zero, lists compared) there is an error instead.
+
+use super::super::Dialect;
+use super::super::fault::{Fault, Outcome};
+use super::super::go::number;
+use super::super::tree::{Expr, FilterCall, Logic, Product, Relation, Sum};
+use super::super::value::Value;
+use super::{Renderer, weight};
+
+impl<'t> Renderer<'t> {
+    pub(super) fn expr(&mut self, expr: &'t Expr) -> Outcome<Value> {
+        match expr {
+            Expr::Literal(value) => Ok(value.clone()),
+            Expr::Path(path) => self.path(path),
+            _ => {
+                self.enter()?;
+                self.spend(0)?;
+                let value = self.compound(expr)?;
+                self.leave();
+                Ok(value)
+            }
+        }
+    }
+
+    /// The value of an expression that a variable will keep.
+    pub(super) fn kept(&mut self, expr: &'t Expr) -> Outcome<Value> {
+        match expr {
+            Expr::Path(path) => self.live_path(path),
+            _ => self.expr(expr),
+        }
+    }
+
+    fn compound(&mut self, expr: &'t Expr) -> Outcome<Value> {
+        match expr {
+            Expr::Filtered(first, filters) => self.filters(first, filters),
+            Expr::Logic(first, rest) => self.logic(first, rest),
+            Expr::Relation(first, rest) => self.relation(first, rest),
+            Expr::Sum(sum) => self.sum(sum),
+            Expr::Product(first, rest) => self.product(first, rest),
+            Expr::Power(all) => self.power(all),
+            Expr::Literal(_) | Expr::Path(_) => self.expr(expr),
+        }
+    }
+
+    fn filters(&mut self, first: &'t Expr, filters: &'t [FilterCall]) -> Outcome<Value> {
+        let mut value = self.expr(first)?;
+        for call in filters {
+            value = self.filtered(&value, call)?;
+        }
+        Ok(value)
+    }
+
+    /// Right-recursive: the first operand that decides, decides.
+    fn logic(&mut self, first: &'t Expr, rest: &'t [(Logic, Expr)]) -> Outcome<Value> {
+        let mut truth = self.expr(first)?.truth();
+        for (op, next) in rest {
+            match (op, truth) {
+                (Logic::And, false) | (Logic::Or, true) => break,
+                _ => truth = self.expr(next)?.truth(),
+            }
+        }
+        Ok(Value::from(truth))
+    }
+
+    /// Right-recursive too: `1 < 2 == true` compares 1 with what `2 == true` gives.
+    fn relation(&mut self, first: &'t Expr, rest: &'t [(Relation, Expr)]) -> Outcome<Value> {
+        let mut operands = vec![self.expr(first)?];
+        for (_, expr) in rest {
+            operands.push(self.expr(expr)?);
+        }
+        let mut right = operands.pop().unwrap_or(Value::NIL);
+        for ((op, _), left) in rest.iter().zip(operands).rev() {
+            self.spend(weight(&left) + weight(&right))?;
+            right = Value::from(self.compare(*op, &left, &right)?);
+        }
+        Ok(right)
+    }
+
+    fn compare(&mut self, op: Relation, left: &Value, right: &Value) -> Outcome<bool> {
+        let numbers = |floats: fn(&f64, &f64) -> bool, integers: fn(&i64, &i64) -> bool| {
+            if left.is_float() || right.is_float() {
+                floats(&left.float(), &right.float())
+            } else {
+                integers(&left.integer(), &right.integer())
+            }
+        };
+        Ok(match op {
+            Relation::Equal => self.equal(left, right)?,
+            Relation::Unequal => !self.equal(left, right)?,
+            Relation::Less => numbers(f64::lt, i64::lt),
+            Relation::Greater => numbers(f64::gt, i64::gt),
+            Relation::AtMost => numbers(f64::le, i64::le),
+            Relation::AtLeast => numbers(f64::ge, i64::ge),
+            Relation::In => {
+                // Each item may be compared with the whole of the left side.
+                if let super::Data::List(list) = &right.data {
+                    self.spend(list.items.len().saturating_mul(weight(left)))?;
+                }
+                right.contains(left).ok_or_else(|| Fault::wrong("`in` can't look for a value of this type here"))?
+            }
+        })
+    }
+
+    pub(super) fn equal(&mut self, left: &Value, right: &Value) -> Outcome<bool> {
+        self.spend(weight(left))?;
+        left.equals(right).ok_or_else(|| Fault::wrong("values of this type can't be compared"))
+    }
+
+    fn sum(&mut self, sum: &'t Sum) -> Outcome<Value> {
+        let mut value = self.expr(&sum.first)?;
+        if sum.not {
+            value = value.negated();
+        }
+        if sum.minus {
+            value = if value.is_float() {
+                Value::from(-value.float())
+            } else if value.is_integer() {
+                Value::from(value.integer().wrapping_neg())
+            } else {
+                return Err(Fault::wrong("a minus sign needs a number"));
+            };
+        }
+        for (plus, expr) in &sum.rest {
+            let next = self.expr(expr)?;
+            value = self.add(&value, &next, *plus)?;
+        }
+        Ok(value)
+    }
+
+    fn add(&mut self, left: &Value, right: &Value, plus: bool) -> Outcome<Value> {
+        self.spend(weight(left) + weight(right))?;
+        if plus && self.dialect == Dialect::Incus && (left.is_string() || right.is_string()) {
+            let (left, right) = (left.text(), right.text());
+            if left.len() + right.len() > self.cap {
+                return Err(Fault::limit("template_output", self.bounds.output, "a value of the template"));
+            }
+            return Ok(Value::bytes([left, right].concat()));
+        }
+        if left.is_float() || right.is_float() {
+            let right = if plus { right.float() } else { -right.float() };
+            return Ok(Value::from(left.float() + right));
+        }
+        let (left, right) = (left.integer(), right.integer());
+        Ok(Value::from(if plus { left.wrapping_add(right) } else { left.wrapping_sub(right) }))
+    }
+
+    fn product(&mut self, first: &'t Expr, rest: &'t [(Product, Expr)]) -> Outcome<Value> {
+        let mut value = self.expr(first)?;
+        for (op, expr) in rest {
+            let next = self.expr(expr)?;
+            self.spend(weight(&value) + weight(&next))?;
+            value = multiply(*op, &value, &next)?;
+        }
+        Ok(value)
+    }
+
+    fn power(&mut self, all: &'t [Expr]) -> Outcome<Value> {
+        let mut operands = Vec::with_capacity(all.len());
+        for expr in all {
+            let value = self.expr(expr)?;
+            self.spend(weight(&value))?;
+            operands.push(value.float());
+        }
+        let mut result = operands.pop().unwrap_or(0.0);
+        for base in operands.into_iter().rev() {
+            result = number::pow(base, result);
+        }
+        Ok(Value::from(result))
+    }
+}
+
+fn multiply(op: Product, left: &Value, right: &Value) -> Outcome<Value> {
+    let floats = left.is_float() || right.is_float();
+    Ok(match op {
+        Product::Times if floats => Value::from(left.float() * right.float()),
+        Product::Divide if floats => Value::from(left.float() / right.float()),
+        Product::Times => Value::from(left.integer().wrapping_mul(right.integer())),
+        Product::Divide | Product::Modulo => {
+            let (left, right) = (left.integer(), right.integer());
+            if right == 0 {
+                return Err(Fault::wrong("division by zero"));
+            }
+            Value::from(match op {
+                Product::Modulo => left.wrapping_rem(right),
+                _ => left.wrapping_div(right),
+            })
+        }
+    })
+}

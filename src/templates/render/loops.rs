@@ -1,0 +1,114 @@
+//! `for`: over lists, maps and the bytes of a string; numbers have no rounds.
+//! The loop's own scope lasts through all rounds, so a `set` inside is seen by the next round.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::super::fault::{Fault, Outcome};
+use super::super::parser::FORLOOP;
+use super::super::tree::For;
+use super::super::value::{Data, List, LoopInfo, Value};
+use super::{Renderer, weight};
+
+impl<'t> Renderer<'t> {
+    pub(super) fn for_tag(&mut self, tag: &'t For) -> Outcome<()> {
+        let parent = match self.private(FORLOOP)? {
+            None => None,
+            Some(slot) => match slot.value.data {
+                Data::Loop(info) if !slot.wrapped => Some(info),
+                Data::Nil | Data::NoLoop if !slot.wrapped => None,
+                _ => return Err(Fault::wrong("`forloop` has been set to something else")),
+            },
+        };
+        let before = self.open(self.scope);
+        let info = Arc::new(LoopInfo::new(parent));
+        self.assign_raw(FORLOOP, Data::Loop(info.clone()).into());
+        let over = self.expr(&tag.over)?;
+        self.rounds(tag, &info, &over)?;
+        self.close(before);
+        Ok(())
+    }
+
+    fn rounds(&mut self, tag: &'t For, info: &LoopInfo, over: &Value) -> Outcome<()> {
+        match &over.data {
+            Data::List(list) if !list.items.is_empty() => self.list(tag, info, list),
+            Data::Map(map) if !map.entries.is_empty() => {
+                // Without `sorted` the order is any order to Go, and this one is as good.
+                let backwards = tag.sorted && tag.reversed;
+                let count = map.entries.len();
+                for index in 0..count {
+                    let entry = if backwards { count - 1 - index } else { index };
+                    let Some((key, value)) = map.entries.get(entry) else { break };
+                    self.round(tag, info, (index, count), Value::bytes(key.clone()), Some(value.clone()))?;
+                }
+                Ok(())
+            }
+            Data::Str(_) | Data::Trigger(_) if tag.sorted => Err(Fault::wrong("a string can't be sorted")),
+            Data::Str(text) | Data::Trigger(text) if !text.is_empty() => {
+                let named = matches!(over.data, Data::Trigger(_));
+                for position in 0..text.len() {
+                    let index = if tag.reversed { text.len() - 1 - position } else { position };
+                    let byte: Arc<[u8]> = text.get(index..=index).unwrap_or(&[]).into();
+                    let data = if named { Data::Trigger(byte) } else { Data::Str(byte) };
+                    self.round(tag, info, (index, text.len()), data.into(), None)?;
+                }
+                Ok(())
+            }
+            _ => match &tag.empty {
+                Some(nodes) => self.nodes(nodes),
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn list(&mut self, tag: &'t For, info: &LoopInfo, list: &List) -> Outcome<()> {
+        let count = list.items.len();
+        if !(tag.sorted && list.strings) {
+            for index in 0..count {
+                // Lists that are not of strings all look alike to pongo2's sorting.
+                let item = if tag.reversed && !tag.sorted { count - 1 - index } else { index };
+                let value = list.items.get(item).cloned().unwrap_or(Value::NIL);
+                self.round(tag, info, (index, count), value, None)?;
+            }
+            return Ok(());
+        }
+        let total: usize = list.items.iter().map(weight).sum();
+        self.spend((total + count * 16).saturating_mul(count.ilog2() as usize + 1))?;
+        let mut items: Vec<_> = list.items.iter().map(|item| (item.text(), item)).collect();
+        items.sort_by(|(a, _), (b, _)| a.cmp(b));
+        if tag.reversed {
+            items.reverse();
+        }
+        for (index, (_, item)) in items.into_iter().enumerate() {
+            self.round(tag, info, (index, count), item.clone(), None)?;
+        }
+        Ok(())
+    }
+
+    fn round(
+        &mut self,
+        tag: &'t For,
+        info: &LoopInfo,
+        (index, count): (usize, usize),
+        key: Value,
+        value: Option<Value>,
+    ) -> Outcome<()> {
+        self.assign(tag.key, Value { safe: false, ..key });
+        if let (Some(name), Some(value)) = (tag.value, value) {
+            self.assign(name, Value { safe: false, ..value });
+        }
+        info.counter.store(index + 1, Ordering::Relaxed);
+        info.counter0.store(index, Ordering::Relaxed);
+        info.revcounter.store(count - index, Ordering::Relaxed);
+        info.revcounter0.store(count - index - 1, Ordering::Relaxed);
+        // Both flags only ever change once, which shows in a string that is walked backwards.
+        if index == 1 {
+            info.first.store(false, Ordering::Relaxed);
+        }
+        if index + 1 == count {
+            info.last.store(true, Ordering::Relaxed);
+        }
+        self.spend(0)?;
+        self.nodes(&tag.body)
+    }
+}

@@ -1,0 +1,70 @@
+//! `lorem`: words and paragraphs of the text that typesetters fill pages with.
+//! The text is pongo2's, since the output has to equal it.
+
+use super::super::fault::Outcome;
+use super::super::tree::{Lorem, LoremMethod};
+use super::Renderer;
+
+impl Renderer<'_> {
+    pub(super) fn lorem_tag(&mut self, tag: Lorem) -> Outcome<()> {
+        let pieces: Vec<&str> = match tag.method {
+            LoremMethod::Words => TEXT.split_ascii_whitespace().collect(),
+            _ => TEXT.split('\n').collect(),
+        };
+        for index in 0..tag.count.max(0).unsigned_abs() {
+            if index > 0 {
+                self.write(if tag.method == LoremMethod::Words { b" " } else { b"\n" })?;
+            }
+            // Any order is as random as another; a jump keeps neighbours apart.
+            let index = if tag.random { index.wrapping_mul(7) + 3 } else { index };
+            let piece = usize::try_from(index % pieces.len() as u64).ok().and_then(|at| pieces.get(at)).unwrap_or(&"");
+            if tag.method == LoremMethod::Paragraphs {
+                self.write(b"<p>")?;
+                self.write(piece.as_bytes())?;
+                self.write(b"</p>")?;
+            } else {
+                self.write(piece.as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+const TEXT: &str = "\
+    Lorem ipsum dolor sit amet, consectetur adipisici elit, sed eiusmod tempor incidunt ut labore et dolore \
+    magna aliqua. Ut enim ad minim veniam, quis nostrud exercitation ullamco laboris nisi ut aliquid ex ea \
+    commodi consequat. Quis aute iure reprehenderit in voluptate velit esse cillum dolore eu fugiat nulla \
+    pariatur. Excepteur sint obcaecat cupiditat non proident, sunt in culpa qui officia deserunt mollit anim id \
+    est laborum.\n\
+    Duis autem vel eum iriure dolor in hendrerit in vulputate velit esse molestie consequat, vel illum dolore \
+    eu feugiat nulla facilisis at vero eros et accumsan et iusto odio dignissim qui blandit praesent luptatum \
+    zzril delenit augue duis dolore te feugait nulla facilisi. Lorem ipsum dolor sit amet, consectetuer \
+    adipiscing elit, sed diam nonummy nibh euismod tincidunt ut laoreet dolore magna aliquam erat volutpat.\n\
+    Ut wisi enim ad minim veniam, quis nostrud exerci tation ullamcorper suscipit lobortis nisl ut aliquip ex \
+    ea commodo consequat. Duis autem vel eum iriure dolor in hendrerit in vulputate velit esse molestie \
+    consequat, vel illum dolore eu feugiat nulla facilisis at vero eros et accumsan et iusto odio dignissim qui \
+    blandit praesent luptatum zzril delenit augue duis dolore te feugait nulla facilisi.\n\
+    Nam liber tempor cum soluta nobis eleifend option congue nihil imperdiet doming id quod mazim placerat \
+    facer possim assum. Lorem ipsum dolor sit amet, consectetuer adipiscing elit, sed diam nonummy nibh euismod \
+    tincidunt ut laoreet dolore magna aliquam erat volutpat. Ut wisi enim ad minim veniam, quis nostrud exerci \
+    tation ullamcorper suscipit lobortis nisl ut aliquip ex ea commodo consequat.\n\
+    Duis autem vel eum iriure dolor in hendrerit in vulputate velit esse molestie consequat, vel illum dolore \
+    eu feugiat nulla facilisis.\n\
+    At vero eos et accusam et justo duo dolores et ea rebum. Stet clita kasd gubergren, no sea takimata sanctus \
+    est Lorem ipsum dolor sit amet. Lorem ipsum dolor sit amet, consetetur sadipscing elitr, sed diam nonumy \
+    eirmod tempor invidunt ut labore et dolore magna aliquyam erat, sed diam voluptua. At vero eos et accusam \
+    et justo duo dolores et ea rebum. Stet clita kasd gubergren, no sea takimata sanctus est Lorem ipsum dolor \
+    sit amet. Lorem ipsum dolor sit amet, consetetur sadipscing elitr, At accusam aliquyam diam diam dolore \
+    dolores duo eirmod eos erat, et nonumy sed tempor et et invidunt justo labore Stet clita ea et gubergren, \
+    kasd magna no rebum. sanctus sea sed takimata ut vero voluptua. est Lorem ipsum dolor sit amet. Lorem ipsum \
+    dolor sit amet, consetetur sadipscing elitr, sed diam nonumy eirmod tempor invidunt ut labore et dolore \
+    magna aliquyam erat.\n\
+    Consetetur sadipscing elitr, sed diam nonumy eirmod tempor invidunt ut labore et dolore magna aliquyam \
+    erat, sed diam voluptua. At vero eos et accusam et justo duo dolores et ea rebum. Stet clita kasd \
+    gubergren, no sea takimata sanctus est Lorem ipsum dolor sit amet. Lorem ipsum dolor sit amet, consetetur \
+    sadipscing elitr, sed diam nonumy eirmod tempor invidunt ut labore et dolore magna aliquyam erat, sed diam \
+    voluptua. At vero eos et accusam et justo duo dolores et ea rebum. Stet clita kasd gubergren, no sea \
+    takimata sanctus est Lorem ipsum dolor sit amet. Lorem ipsum dolor sit amet, consetetur sadipscing elitr, \
+    sed diam nonumy eirmod tempor invidunt ut labore et dolore magna aliquyam erat, sed diam voluptua. At vero \
+    eos et accusam et justo duo dolores et ea rebum. Stet clita kasd gubergren, no sea takimata sanctus est \
+    Lorem ipsum dolor sit amet.";

@@ -1,0 +1,202 @@
+//! Follows a variable: names, keys, indexes and calls.
+//! A path that reaches nil stays nil; one that asks a thing for what it can't have is an error.
+
+use std::sync::Arc;
+
+use super::super::Dialect;
+use super::super::fault::{Fault, Outcome};
+use super::super::tree::{Expr, Path, Step};
+use super::super::value::{Data, Function, LoopInfo, MapType, Value};
+use super::{Renderer, weight};
+
+impl<'t> Renderer<'t> {
+    pub(super) fn path(&mut self, path: &'t Path) -> Outcome<Value> {
+        Ok(self.live_path(path)?.now())
+    }
+
+    /// The value as variables keep it: a field of a loop goes on counting.
+    pub(super) fn live_path(&mut self, path: &'t Path) -> Outcome<Value> {
+        self.follow(path).map_err(|fault| fault.at(path.at))
+    }
+
+    fn follow(&mut self, path: &'t Path) -> Outcome<Value> {
+        self.spend(0)?;
+        let mut current = match self.private(path.name)? {
+            Some(slot) if slot.wrapped => slot.value,
+            Some(slot) if matches!(slot.value.data, Data::Nil) => return Ok(Value::NIL),
+            Some(slot) => slot.value,
+            None => match self.context.get(self.name_of(path.name)) {
+                Some(value) if !matches!(value.data, Data::Nil) => value.clone(),
+                _ => return Ok(Value::NIL),
+            },
+        };
+        current = self.called(current, path.call.as_deref())?;
+        for part in &path.parts {
+            current = current.now();
+            if matches!(current.data, Data::Nil | Data::NoLoop) {
+                return Ok(Value::NIL);
+            }
+            // Once out of a macro, what is inside the value counts as safe as well.
+            let safe = current.safe;
+            let Some(data) = self.step(&current, &part.step)? else { return Ok(Value::NIL) };
+            current = self.called(Value { data, safe }, part.call.as_deref())?;
+        }
+        Ok(current)
+    }
+
+    /// One step into a value; `None` if there is nothing.
+    fn step(&mut self, current: &Value, step: &'t Step) -> Outcome<Option<Data>> {
+        match step {
+            Step::Field(name) => field(current, name),
+            Step::Index(index) => indexed(current, *index),
+            Step::Subscript(expr) => match &current.data {
+                Data::Str(_) | Data::Trigger(_) | Data::List(_) => {
+                    let index = self.expr(expr)?;
+                    self.spend(weight(&index))?;
+                    match usize::try_from(index.integer()) {
+                        Ok(index) => indexed(current, index),
+                        Err(_) => Ok(None),
+                    }
+                }
+                Data::Map(map) => match self.expr(expr)?.data {
+                    Data::Str(key) => Ok(map.get(&key).map(|value| value.data.clone())),
+                    Data::Nil => Err(Fault::wrong("nil is no key")),
+                    _ => Ok(None),
+                },
+                Data::Loop(_) | Data::Cycle(_) | Data::Block => {
+                    let name = self.expr(expr)?.text();
+                    structure(current, &name)
+                }
+                _ => Err(no_index(current)),
+            },
+        }
+    }
+
+    /// Calls what is a function, with or without parentheses.
+    fn called(&mut self, current: Value, call: Option<&'t [Expr]>) -> Outcome<Value> {
+        let Data::Function(function) = &current.data else {
+            if call.is_some() {
+                return Err(Fault::wrong(format!("this is no function, but a {}", current.type_name())));
+            }
+            return Ok(current);
+        };
+        let call = call.unwrap_or(&[]);
+        let wanted = match function {
+            Function::ConfigGet(_) => Some(2),
+            Function::Macro { .. } => None,
+            Function::Super | Function::Text(_) => Some(0),
+        };
+        if let Some(wanted) = wanted.filter(|&wanted| wanted != call.len()) {
+            return Err(Fault::wrong(format!("this function takes {wanted} arguments, not {}", call.len())));
+        }
+        self.enter()?;
+        let mut arguments = Vec::with_capacity(call.len());
+        for expr in call {
+            arguments.push(self.expr(expr)?);
+        }
+        let result = match function {
+            Function::ConfigGet(config) => config_get(config, arguments),
+            Function::Macro { index, scope } => self.call_macro(*index, *scope, arguments)?,
+            Function::Super => Value { safe: self.dialect == Dialect::Incus, ..Value::from("") },
+            Function::Text(text) => Value::bytes(text.clone()),
+        };
+        self.leave();
+        Ok(result)
+    }
+
+    fn call_macro(&mut self, index: usize, scope: usize, arguments: Vec<Value>) -> Outcome<Value> {
+        let Some(tag) = self.tree.macros.get(index) else { return Ok(Value::NIL) };
+        self.macros_open += 1;
+        if self.macros_open > self.bounds.depth {
+            return Err(Fault::limit("template_depth", self.bounds.depth, "the depth of macro calls"));
+        }
+        let mut vars = Vec::with_capacity(tag.defaults.len());
+        let caller = std::mem::replace(&mut self.scope, scope);
+        for (name, default) in &tag.defaults {
+            let value = match default {
+                Some(expr) => Some(self.kept(expr)?),
+                None => None,
+            };
+            vars.push((*name, value));
+        }
+        if arguments.len() > tag.arguments.len() {
+            let (name, wanted) = (String::from_utf8_lossy(self.name_of(tag.name)), tag.arguments.len());
+            return Err(Fault::wrong(format!("the macro `{name}` takes {wanted} arguments, not {}", arguments.len())));
+        }
+        let before = self.open(scope);
+        for (name, value) in vars {
+            match value {
+                Some(value) => self.assign(name, value),
+                None => self.assign_raw(name, Value::NIL),
+            }
+        }
+        for (name, value) in tag.arguments.iter().zip(arguments) {
+            self.assign_raw(*name, value);
+        }
+        let text = self.captured(&tag.body)?;
+        self.close(before);
+        self.scope = caller;
+        self.macros_open -= 1;
+        Ok(Value { safe: true, ..Value::bytes(text) })
+    }
+
+    /// Makes a macro known in the scope that stands.
+    pub(super) fn define(&mut self, index: usize) {
+        if let Some(tag) = self.tree.macros.get(index) {
+            let function = Function::Macro { index, scope: self.scope };
+            self.assign_raw(tag.name, Data::Function(function).into());
+        }
+    }
+}
+
+fn config_get(config: &Arc<super::Map>, arguments: Vec<Value>) -> Value {
+    let mut arguments = arguments.into_iter();
+    let (key, default) = (arguments.next().unwrap_or(Value::NIL), arguments.next().unwrap_or(Value::NIL));
+    match config.get(&key.text()) {
+        Some(value) => {
+            let text = value.text();
+            let end = text.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n')).map_or(0, |last| last + 1);
+            if end == text.len() { Value::bytes(text) } else { Value::bytes(&text[..end]) }
+        }
+        None => default,
+    }
+}
+
+fn field(current: &Value, name: &[u8]) -> Outcome<Option<Data>> {
+    match &current.data {
+        Data::Map(map) if map.kind == MapType::Context && name == b"Update" => {
+            Err(Fault::wrong("`pongo2.Update` can't be called"))
+        }
+        Data::Map(map) => Ok(map.get(name).map(|value| value.data.clone())),
+        Data::Loop(_) | Data::Cycle(_) | Data::Block => structure(current, name),
+        _ => Err(Fault::wrong(format!("a {} has no field `{}`", current.type_name(), String::from_utf8_lossy(name)))),
+    }
+}
+
+/// A field or a method of one of pongo2's own structures.
+fn structure(current: &Value, name: &[u8]) -> Outcome<Option<Data>> {
+    match (&current.data, name) {
+        (Data::Loop(info), _) => Ok(match LoopInfo::FIELDS.iter().position(|field| *field == name) {
+            Some(index) if index < LoopInfo::CHANGING => Some(Data::Field(info.clone(), index)),
+            _ => info.field(name),
+        }),
+        (Data::Cycle(cycle), b"String") => Ok(Some(Data::Function(Function::Text(cycle.current().text())))),
+        (Data::Block, b"Super") => Ok(Some(Data::Function(Function::Super))),
+        (Data::Cycle(_), b"node" | b"value") | (Data::Block, b"ctx" | b"wrappers") => {
+            Err(Fault::wrong("this field is pongo2's own"))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn indexed(current: &Value, index: usize) -> Outcome<Option<Data>> {
+    match &current.data {
+        Data::Str(text) | Data::Trigger(text) => Ok(text.get(index).map(|&byte| Data::Byte(byte))),
+        Data::List(list) => Ok(list.items.get(index).map(|value| value.data.clone())),
+        _ => Err(no_index(current)),
+    }
+}
+
+fn no_index(current: &Value) -> Box<Fault> {
+    Fault::wrong(format!("a {} has no items to point at", current.type_name()))
+}

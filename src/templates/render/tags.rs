@@ -1,0 +1,198 @@
+//! The tags that are no loops: conditions, scopes, captures and the small ones.
+//! Each follows pongo2 where that is odd, and gives an error where it panics.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::super::fault::{Fault, Outcome};
+use super::super::go::{clock, number};
+use super::super::parser::BLOCK;
+use super::super::tree::{Expr, FilterTag, If, IfChanged, IfEqual, Nodes, WidthRatio, With};
+use super::super::value::{Cycle, Data, Value};
+use super::Renderer;
+
+impl<'t> Renderer<'t> {
+    pub(super) fn output(&mut self, expr: &'t Expr, safe: bool) -> Outcome<()> {
+        let mut value = self.expr(expr)?;
+        if !safe && !value.safe && value.is_string() && self.autoescape() {
+            value = self.escaped(&value)?;
+        }
+        self.write_value(&value)
+    }
+
+    /// Conditions and bodies pair up by their index, also where an `elif` follows an `else`.
+    pub(super) fn if_tag(&mut self, tag: &'t If) -> Outcome<()> {
+        let mut index = 0;
+        for condition in &tag.conditions {
+            if self.expr(condition)?.truth() {
+                break;
+            }
+            index += 1;
+        }
+        match tag.bodies.get(index) {
+            Some(nodes) => self.nodes(nodes),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn with_tag(&mut self, tag: &'t With) -> Outcome<()> {
+        let mut values = Vec::with_capacity(tag.pairs.len());
+        for (name, expr) in &tag.pairs {
+            values.push((*name, self.kept(expr)?));
+        }
+        let before = self.open(self.scope);
+        for (name, value) in values {
+            self.assign(name, value);
+        }
+        self.nodes(&tag.body)?;
+        self.close(before);
+        Ok(())
+    }
+
+    pub(super) fn block_tag(&mut self, nodes: &'t Nodes) -> Outcome<()> {
+        self.assign_raw(BLOCK, Data::Block.into());
+        self.nodes(nodes)
+    }
+
+    pub(super) fn autoescape_tag(&mut self, on: bool, nodes: &'t Nodes) -> Outcome<()> {
+        let scope = self.scope;
+        let before = self.autoescape();
+        self.set_autoescape(scope, on);
+        self.nodes(nodes)?;
+        self.set_autoescape(scope, before);
+        Ok(())
+    }
+
+    fn set_autoescape(&mut self, scope: usize, on: bool) {
+        if let Some(scope) = self.scopes.get_mut(scope) {
+            scope.autoescape = on;
+        }
+    }
+
+    pub(super) fn filter_tag(&mut self, tag: &'t FilterTag) -> Outcome<()> {
+        let mut value = Value::bytes(self.captured(&tag.body)?);
+        for call in &tag.filters {
+            value = self.filtered(&value, call)?;
+        }
+        self.write_value(&value)
+    }
+
+    pub(super) fn ifchanged_tag(&mut self, tag: &'t IfChanged) -> Outcome<()> {
+        if tag.watched.is_empty() {
+            let content = self.captured(&tag.then)?;
+            let changed = self.watches.get(tag.index).is_some_and(|watch| watch.content != content);
+            if changed {
+                self.write(&content)?;
+                if let Some(watch) = self.watches.get_mut(tag.index) {
+                    watch.content = content;
+                }
+            }
+            return Ok(());
+        }
+        let mut now = Vec::with_capacity(tag.watched.len());
+        for expr in &tag.watched {
+            now.push(self.kept(expr)?);
+        }
+        let last = self.watches.get_mut(tag.index).map(|watch| std::mem::take(&mut watch.values)).unwrap_or_default();
+        let mut changed = last.is_empty();
+        for (old, new) in last.iter().zip(&now) {
+            if !self.equal(&old.clone().now(), &new.clone().now())? {
+                changed = true;
+                break;
+            }
+        }
+        if let Some(watch) = self.watches.get_mut(tag.index) {
+            watch.values = now;
+        }
+        match (&tag.otherwise, changed) {
+            (_, true) => self.nodes(&tag.then),
+            (Some(nodes), false) => self.nodes(nodes),
+            (None, false) => Err(Fault::wrong("`ifchanged` with values needs an `else`")),
+        }
+    }
+
+    pub(super) fn ifequal_tag(&mut self, tag: &'t IfEqual) -> Outcome<()> {
+        let left = self.expr(&tag.left)?;
+        let right = self.expr(&tag.right)?;
+        if self.equal(&left, &right)? == tag.wanted {
+            return self.nodes(&tag.then);
+        }
+        match &tag.otherwise {
+            Some(nodes) => self.nodes(nodes),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn firstof_tag(&mut self, items: &'t [(Expr, bool)]) -> Outcome<()> {
+        for (expr, safe) in items {
+            let mut value = self.expr(expr)?;
+            if value.truth() {
+                if self.autoescape() && !safe {
+                    value = self.escaped(&value)?;
+                }
+                return self.write_value(&value);
+            }
+        }
+        Ok(())
+    }
+
+    /// The next item of a `cycle`.
+    fn next_item(&mut self, index: usize) -> Outcome<Value> {
+        let Some(tag) = self.tree.cycles.get(index) else { return Ok(Value::NIL) };
+        let Some(turn) = self.cycles.get_mut(index) else { return Ok(Value::NIL) };
+        let item = tag.items.get(turn.checked_rem(tag.items.len()).unwrap_or(0));
+        *turn += 1;
+        match item {
+            Some(expr) => self.kept(expr),
+            None => Err(Fault::wrong("`cycle` needs something to go through")),
+        }
+    }
+
+    pub(super) fn cycle_tag(&mut self, index: usize) -> Outcome<()> {
+        let Some(tag) = self.tree.cycles.get(index) else { return Ok(()) };
+        let value = self.next_item(index)?;
+        if let Data::Cycle(cycle) = &value.data {
+            // `cycle name` moves the cycle of that name on.
+            let next = self.next_item(cycle.tag)?;
+            let next = match &next.data {
+                Data::Cycle(other) if Arc::ptr_eq(cycle, other) => {
+                    return Err(Fault::wrong("a `cycle` goes through itself"));
+                }
+                Data::Cycle(other) => other.current(),
+                _ => next,
+            };
+            *cycle.value.lock().unwrap_or_else(PoisonError::into_inner) = next.clone();
+            let silent = self.tree.cycles.get(cycle.tag).is_some_and(|tag| tag.silent);
+            return if silent { Ok(()) } else { self.write_value(&next.now()) };
+        }
+        if let Some(name) = tag.name {
+            let cycle = Cycle { tag: index, value: Mutex::new(value.clone()) };
+            self.assign_raw(name, Data::Cycle(Arc::new(cycle)).into());
+        }
+        if tag.silent { Ok(()) } else { self.write_value(&value.now()) }
+    }
+
+    pub(super) fn widthratio_tag(&mut self, tag: &'t WidthRatio) -> Outcome<()> {
+        let current = self.expr(&tag.current)?.float();
+        let max = self.expr(&tag.max)?.float();
+        let width = self.expr(&tag.width)?.float();
+        // Rounding up what has been rounded up already is pongo2's.
+        let value = Value::from(number::to_int((current / max * width + 0.5).ceil()));
+        match tag.name {
+            Some(name) => {
+                self.assign_raw(name, value);
+                Ok(())
+            }
+            None => self.write_value(&value),
+        }
+    }
+
+    pub(super) fn now_tag(&mut self, layout: &[u8], fake: bool) -> Outcome<()> {
+        let moment = if fake { clock::Moment::FAKE } else { self.context.moment() };
+        // A chunk of a layout writes at most eight times its own length.
+        if layout.len() > self.cap / 8 {
+            return Err(Fault::limit("template_output", self.bounds.output, "the output of the template"));
+        }
+        self.spend(layout.len())?;
+        self.write(&clock::format(moment, layout))
+    }
+}

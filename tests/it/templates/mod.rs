@@ -1,0 +1,11 @@
+//! Templates: the corpus of pongo2's answers, the bounds, the errors, and random templates.
+//! Contexts come as JSON, in the format of the corpus.
+
+mod cases;
+mod corpus;
+mod differential;
+mod errors;
+mod found;
+mod grammar;
+mod limits;
+mod words;
