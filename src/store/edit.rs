@@ -5,7 +5,8 @@ use super::image::{ETag, StoredImage};
 use super::open::{Store, missing};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
-use crate::metadata::Properties;
+use crate::limits::Limits;
+use crate::metadata::{Plain, Properties, plain_map};
 
 /// A change to an image: only what is named changes.
 ///
@@ -88,6 +89,49 @@ impl Edit {
         self
     }
 
+    /// Reads an edit from YAML, with the keys of LXD's REST API: `auto_update`, `public`,
+    /// `expires_at` and `properties`, which replaces all. Keys that are not there change nothing;
+    /// those that can't change (`fingerprint`, `aliases`, `architecture` …) are ignored, as LXD does.
+    ///
+    /// # Errors
+    /// `Malformed` for what is no YAML, `InvalidInput` for a value of the wrong kind or a key that
+    /// no image has.
+    pub fn from_yaml(text: &[u8], limits: &Limits) -> Result<Self> {
+        let mut edit = Self::new();
+        for (key, value) in plain_map(text, limits)? {
+            edit = match (key.as_str(), value) {
+                ("properties", Plain::Map(all)) => edit.properties(all),
+                ("properties", Plain::Text(None)) => edit.properties(Properties::new()),
+                (_, Plain::Text(Some(value))) => edit.field(&key, &value)?,
+                _ if FIXED.contains(&key.as_str()) => edit,
+                _ => return Err(Error::invalid(format!("`{key}` is nothing that can be set so"))),
+            };
+        }
+        Ok(edit)
+    }
+
+    /// Sets one field by the name and in the form that LXD's REST API has for it.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a name that is none, or a value of the wrong kind.
+    pub fn field(self, key: &str, value: &str) -> Result<Self> {
+        let boolean = || match value {
+            "true" | "yes" | "on" | "1" => Ok(true),
+            "false" | "no" | "off" | "0" => Ok(false),
+            _ => Err(Error::invalid(format!("`{key}` is true or false, not `{value}`"))),
+        };
+        Ok(match key {
+            "public" => self.public(boolean()?),
+            "auto_update" => self.auto_update(boolean()?),
+            "expires_at" => self.expires_at(moment(value)?),
+            _ if FIXED.contains(&key) => self,
+            _ => {
+                return Err(Error::invalid(format!("`{key}` is nothing that can be set"))
+                    .with_hint("public, auto_update and expires_at can be set; properties with `set-property`"));
+            }
+        })
+    }
+
     fn apply(&self, image: &mut StoredImage) -> Result<()> {
         image.public = self.public.unwrap_or(image.public);
         image.auto_update = self.auto_update.unwrap_or(image.auto_update);
@@ -103,6 +147,41 @@ impl Edit {
         }
         Ok(())
     }
+}
+
+/// What the REST object has and nobody can change.
+const FIXED: &[&str] = &[
+    "aliases",
+    "architecture",
+    "cached",
+    "created_at",
+    "filename",
+    "fingerprint",
+    "last_used_at",
+    "profiles",
+    "size",
+    "type",
+    "update_source",
+    "uploaded_at",
+];
+
+/// A time as the REST API has it, a date alone, seconds since 1970, or `never`.
+fn moment(text: &str) -> Result<Option<i64>> {
+    let seconds = match text {
+        "" | "never" => 0,
+        _ => {
+            let time = |text: &str| text.parse::<jiff::Timestamp>().map(|time| time.as_second()).ok();
+            time(text)
+                .or_else(|| time(&format!("{text}T00:00:00Z")))
+                .or_else(|| text.parse::<i64>().ok())
+                .ok_or_else(|| {
+                    Error::invalid(format!("`{text}` is no time"))
+                        .with_hint("write 2030-01-31, 2030-01-31T12:00:00Z, seconds since 1970, or never")
+                })?
+        }
+    };
+    // The peers write "never" as the beginning of 1970 or of our era.
+    Ok(Some(seconds).filter(|seconds| *seconds > 0))
 }
 
 impl Store {
