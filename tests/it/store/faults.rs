@@ -142,16 +142,17 @@ fn check_whole(machine: &Machine, known: &State, what: &str) -> (Store, State) {
 #[test]
 fn every_fault_at_every_operation_leaves_before_or_after_and_never_between() {
     let mut points = 0;
+    let model = prepared();
     for call in CALLS {
         let (before, after) = {
-            let machine = prepared();
+            let machine = model.copy();
             let (store, before) = check_whole(&machine, &State::new(), call.name);
             (call.run)(&store).unwrap();
             (before, check_whole(&machine, &State::new(), call.name).1)
         };
         for &fault in FAULTS {
             for at in 1.. {
-                let machine = prepared();
+                let machine = model.copy();
                 let store = open(&machine);
                 machine.plan(at, fault);
                 let done = (call.run)(&store);

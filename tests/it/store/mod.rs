@@ -3,12 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod aliases;
+#[cfg(feature = "cli")]
+mod cli;
 mod concurrency;
 mod conforming;
 mod damage;
 mod export;
 mod faults;
 mod filters;
+mod killing;
 mod lifecycle;
 mod opening;
 mod pruning;

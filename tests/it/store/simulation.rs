@@ -63,6 +63,31 @@ impl Machine {
         Self { disk: Arc::default(), rows: Arc::new(SqliteCatalog::in_memory().unwrap()) }
     }
 
+    /// Another machine in the same state, on which nothing is going on.
+    pub(crate) fn copy(&self) -> Self {
+        let copy = Self::new();
+        let from = self.disk();
+        {
+            let mut to = copy.disk();
+            (to.names, to.synced_names, to.next) = (from.names.clone(), from.synced_names.clone(), from.next);
+            for (number, inode) in &from.inodes {
+                let content = File::from(rustix::fs::memfd_create("blob", MemfdFlags::CLOEXEC).unwrap());
+                content.write_all_at(&inode.synced, 0).unwrap();
+                to.inodes.insert(*number, Inode { content, synced: inode.synced.clone(), owner: None });
+            }
+        }
+        let images = self.rows.images().unwrap();
+        let put = |catalog: &mut dyn Transaction| {
+            for image in &images {
+                catalog.put(image)?;
+                image.aliases.iter().try_for_each(|alias| catalog.set_alias(alias, &image.fingerprint))?;
+            }
+            Ok(())
+        };
+        copy.rows.write(&mut { put }).unwrap();
+        copy
+    }
+
     fn disk(&self) -> MutexGuard<'_, Disk> {
         self.disk.lock().unwrap()
     }
