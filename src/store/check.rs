@@ -6,10 +6,10 @@ use std::fmt;
 
 use super::blobs::Area;
 use super::image::StoredImage;
+use super::layout;
 use super::open::Store;
 use super::settle::blob_error;
 use super::sidecar::{MOST_BYTES, Sidecar};
-use super::layout;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::progress::{Monitor, Phase};
@@ -85,10 +85,14 @@ impl fmt::Display for Finding {
         };
         match self {
             Self::Catalog(what) => write!(f, "the catalog is damaged: {what}"),
-            Self::Missing(fingerprint, aliases) => write!(f, "the image {fingerprint}{}: a file is missing", named(aliases)),
+            Self::Missing(fingerprint, aliases) => {
+                write!(f, "the image {fingerprint}{}: a file is missing", named(aliases))
+            }
             Self::Unreadable(fingerprint, why) => write!(f, "the image {fingerprint} can't be read: {why}"),
             Self::Damaged(fingerprint, why, aliases) => write!(f, "the image {fingerprint}{}: {why}", named(aliases)),
-            Self::Unlisted(fingerprint) => write!(f, "the image {fingerprint}: there are files, and the catalog does not know it"),
+            Self::Unlisted(fingerprint) => {
+                write!(f, "the image {fingerprint}: there are files, and the catalog does not know it")
+            }
             Self::Sidecar(fingerprint) => write!(f, "the image {fingerprint}: its sidecar file is not up to date"),
             Self::Stray(name) => write!(f, "`{name}` is no file of a store"),
             Self::Lost(what) => f.write_str(what),
@@ -171,7 +175,13 @@ impl Store {
     }
 
     /// Looks at one image; nothing when it is well, or was deleted meanwhile.
-    fn check_image(&self, image: &StoredImage, total: u64, done: &mut u64, monitor: &Monitor) -> Result<Option<Finding>> {
+    fn check_image(
+        &self,
+        image: &StoredImage,
+        total: u64,
+        done: &mut u64,
+        monitor: &Monitor,
+    ) -> Result<Option<Finding>> {
         let aliases = || image.aliases.iter().map(|alias| alias.name.clone()).collect();
         let opened = match self.open_image(&image.fingerprint) {
             Ok(opened) => opened,
@@ -187,7 +197,9 @@ impl Store {
         let mut hasher = Hasher::new();
         let (first, rootfs) = opened.files();
         for file in std::iter::once(first).chain(rootfs) {
-            let read = hash(file, &mut hasher, &mut |hashed| monitor.report(Phase::Verify, done.saturating_add(hashed), Some(total)));
+            let read = hash(file, &mut hasher, &mut |hashed| {
+                monitor.report(Phase::Verify, done.saturating_add(hashed), Some(total))
+            });
             match read {
                 Err(error) if error.kind() == ErrorKind::Io => {
                     return Ok(Some(Finding::Unreadable(image.fingerprint, error.to_string())));
@@ -236,8 +248,7 @@ impl Store {
         };
         let mut unlisted = false;
         let looked = self.catalog.write(&mut |catalog| {
-            unlisted =
-                catalog.image(fingerprint)?.is_none() && !catalog.unsettled()?.contains(fingerprint) && here()?;
+            unlisted = catalog.image(fingerprint)?.is_none() && !catalog.unsettled()?.contains(fingerprint) && here()?;
             Ok(())
         });
         if looked.is_err() {
@@ -290,7 +301,9 @@ impl Store {
 }
 
 fn is_ours(name: &str, fingerprint: &Fingerprint) -> bool {
-    [layout::blob(fingerprint), layout::rootfs(fingerprint), layout::sidecar(fingerprint)].iter().any(|ours| ours == name)
+    [layout::blob(fingerprint), layout::rootfs(fingerprint), layout::sidecar(fingerprint)]
+        .iter()
+        .any(|ours| ours == name)
 }
 
 /// Hashes a file from its start, whatever its position is.

@@ -171,13 +171,12 @@ fn moment(text: &str) -> Result<Option<i64>> {
         "" | "never" => 0,
         _ => {
             let time = |text: &str| text.parse::<jiff::Timestamp>().map(|time| time.as_second()).ok();
-            time(text)
-                .or_else(|| time(&format!("{text}T00:00:00Z")))
-                .or_else(|| text.parse::<i64>().ok())
-                .ok_or_else(|| {
+            time(text).or_else(|| time(&format!("{text}T00:00:00Z"))).or_else(|| text.parse::<i64>().ok()).ok_or_else(
+                || {
                     Error::invalid(format!("`{text}` is no time"))
                         .with_hint("write 2030-01-31, 2030-01-31T12:00:00Z, seconds since 1970, or never")
-                })?
+                },
+            )?
         }
     };
     // The peers write "never" as the beginning of 1970 or of our era.

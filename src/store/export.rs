@@ -58,15 +58,21 @@ impl Store {
     /// # Errors
     /// `NotFound`; `AlreadyExists` for a file that is there; `Mismatch` when the store's bytes are
     /// no longer the image; `Cancelled`; `Io`. No part of the image is left then.
-    pub fn export(&self, fingerprint: &Fingerprint, target: impl AsRef<Path>, options: &ExportOptions) -> Result<Exported> {
+    pub fn export(
+        &self,
+        fingerprint: &Fingerprint,
+        target: impl AsRef<Path>,
+        options: &ExportOptions,
+    ) -> Result<Exported> {
         let target = target.as_ref();
         let opened = self.open_image(fingerprint)?;
         let (directory, names) = if target.is_dir() {
             (target.to_path_buf(), self.file_names(&opened)?)
         } else {
-            let name = target.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
-                Error::invalid("the target has no name of its own").in_file(target)
-            })?;
+            let name = target
+                .file_name()
+                .and_then(|name| name.to_str())
+                .ok_or_else(|| Error::invalid("the target has no name of its own").in_file(target))?;
             (target.parent().unwrap_or(Path::new("")).to_path_buf(), self.names_for(&opened, name)?)
         };
         let dir = Dir::open(&directory).map_err(|error| {
@@ -77,7 +83,8 @@ impl Store {
         let (first, rootfs) = opened.files();
         let mut targets = Vec::new();
         for (file, name) in std::iter::once(first).chain(rootfs).zip(&names) {
-            let mut target = Target::create(&dir, name.as_bytes()).map_err(|error| error.in_file(directory.join(name)))?;
+            let mut target =
+                Target::create(&dir, name.as_bytes()).map_err(|error| error.in_file(directory.join(name)))?;
             transfer.copy(file, &mut target.file, true).map_err(|error| error.in_file(directory.join(name)))?;
             targets.push(target);
         }
@@ -203,8 +210,14 @@ impl<'a> Target<'a> {
     fn publish(&mut self) -> Result<()> {
         let done = match &self.staging {
             Some(staging) => self.dir.rename_new(staging, &self.name),
-            None => linkat(CWD, proc_path(self.file.as_fd()), self.dir.as_fd(), self.name.as_slice(), AtFlags::SYMLINK_FOLLOW)
-                .map_err(Into::into),
+            None => linkat(
+                CWD,
+                proc_path(self.file.as_fd()),
+                self.dir.as_fd(),
+                self.name.as_slice(),
+                AtFlags::SYMLINK_FOLLOW,
+            )
+            .map_err(Into::into),
         };
         match done {
             Ok(()) => {

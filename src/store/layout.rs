@@ -140,7 +140,10 @@ pub(crate) fn is_unfinished(store: &Path) -> Result<bool> {
 
 /// The error for a directory that is no store.
 pub(crate) fn foreign(store: &Path) -> Error {
-    Error::new(ErrorKind::Unsupported, format!("this directory is not an image store: it has no `{MARKER}`, and other files"))
-        .with_hint("name a new or an empty directory")
-        .in_file(store)
+    Error::new(
+        ErrorKind::Unsupported,
+        format!("this directory is not an image store: it has no `{MARKER}`, and other files"),
+    )
+    .with_hint("name a new or an empty directory")
+    .in_file(store)
 }

@@ -1,8 +1,8 @@
 //! `Store`: opening or making one, and opening an image in it to read its bytes.
 //! What else a store does is in the neighbouring files, one for each thing.
 
-use std::fs::File;
 use std::fmt;
+use std::fs::File;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -237,7 +237,10 @@ impl Store {
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => {
-                    return Err(Error::io(format!("the file of the image {} can't be opened", fingerprint.short()), error));
+                    return Err(Error::io(
+                        format!("the file of the image {} can't be opened", fingerprint.short()),
+                        error,
+                    ));
                 }
             }
         }

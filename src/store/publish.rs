@@ -44,8 +44,13 @@ impl Store {
         let written = pack_to(rootfs, Shared(Arc::clone(&staging.0)), packing)?;
         let incoming = staging.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         let incoming = incoming.ok_or_else(|| Error::invalid("nothing was packed"))?;
-        let arrived =
-            self.verify_staged(vec![incoming], &[None], options.expected(), Some(written.fingerprint), options.watch())?;
+        let arrived = self.verify_staged(
+            vec![incoming],
+            &[None],
+            options.expected(),
+            Some(written.fingerprint),
+            options.watch(),
+        )?;
         Ok((self.admit_import(arrived, options)?, written))
     }
 }

@@ -128,8 +128,8 @@ impl Store {
             None => Source::unified(first),
             Some(rootfs) => Source::split(first, rootfs),
         };
-        let verified = Image::open_with(source, &self.options.limits)?
-            .verify(&VerifyOptions::new().monitor(monitor.clone()))?;
+        let verified =
+            Image::open_with(source, &self.options.limits)?.verify(&VerifyOptions::new().monitor(monitor.clone()))?;
         if verified.fingerprint != *fingerprint {
             return Err(Error::mismatch("the fingerprint", fingerprint.to_string(), verified.fingerprint.to_string()));
         }

@@ -109,7 +109,12 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound`, those of `upstream`, those of [`import`](Self::import). The old image is there then.
-    pub fn refresh(&self, fingerprint: &Fingerprint, upstream: &dyn Upstream, options: &RefreshOptions) -> Result<Refreshed> {
+    pub fn refresh(
+        &self,
+        fingerprint: &Fingerprint,
+        upstream: &dyn Upstream,
+        options: &RefreshOptions,
+    ) -> Result<Refreshed> {
         let old = self.image(fingerprint)?;
         let Some(source) = old.source.clone().filter(|source| old.auto_update && !source.alias.is_empty()) else {
             return Ok(Refreshed::NotFollowing);

@@ -43,8 +43,11 @@ impl Store {
         if found.len() > NAMED {
             names.push("more".to_owned());
         }
-        Err(Error::new(ErrorKind::Ambiguous, format!("`{prefix}` is the beginning of several images: {}", names.join(", ")))
-            .with_hint("give more digits"))
+        Err(Error::new(
+            ErrorKind::Ambiguous,
+            format!("`{prefix}` is the beginning of several images: {}", names.join(", ")),
+        )
+        .with_hint("give more digits"))
     }
 
     fn not_found(&self, reference: &str) -> Error {
@@ -52,7 +55,8 @@ impl Store {
         let error = Error::new(ErrorKind::NotFound, format!("there is no image `{shown}` in the store"));
         let digits = !reference.is_empty() && reference.chars().all(|character| character.is_ascii_hexdigit());
         if digits && reference.len() < Prefix::MIN_DIGITS {
-            return error.with_hint(format!("the beginning of a fingerprint has at least {} digits", Prefix::MIN_DIGITS));
+            return error
+                .with_hint(format!("the beginning of a fingerprint has at least {} digits", Prefix::MIN_DIGITS));
         }
         // The error is the answer; that nothing can be suggested is no second one.
         let near = self.catalog.images().map(|images| near(reference, &images)).unwrap_or_default();
@@ -79,7 +83,9 @@ fn near(reference: &str, images: &[StoredImage]) -> Vec<String> {
             }
         }
         let text = image.fingerprint.to_string();
-        if wanted.len() > Prefix::MIN_DIGITS && wanted.get(..Prefix::MIN_DIGITS).is_some_and(|front| text.starts_with(front)) {
+        if wanted.len() > Prefix::MIN_DIGITS
+            && wanted.get(..Prefix::MIN_DIGITS).is_some_and(|front| text.starts_with(front))
+        {
             found.push((most + 2, image.fingerprint.short()));
         }
     }

@@ -4,9 +4,9 @@
 use super::blobs::Area;
 use super::catalog::Transaction;
 use super::image::StoredImage;
+use super::layout;
 use super::open::Store;
 use super::sidecar::Sidecar;
-use super::layout;
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 
@@ -96,9 +96,9 @@ impl Store {
         let text = Sidecar::of(image).to_json()?;
         let mut file = self.blobs.create().map_err(staging_error)?;
         let name = file.name().to_owned();
-        let written = super::stage::write_all(&mut file, text.as_bytes())
-            .and_then(|()| file.sync())
-            .and_then(|()| self.blobs.rename((Area::Staging, &name), (Area::Blobs, &layout::sidecar(&image.fingerprint))));
+        let written = super::stage::write_all(&mut file, text.as_bytes()).and_then(|()| file.sync()).and_then(|()| {
+            self.blobs.rename((Area::Staging, &name), (Area::Blobs, &layout::sidecar(&image.fingerprint)))
+        });
         if let Err(error) = written {
             let _ = self.blobs.remove(Area::Staging, &name);
             return Err(Error::io("an image's sidecar file can't be written", error));

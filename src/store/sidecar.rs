@@ -91,7 +91,11 @@ impl Sidecar {
     /// is refused.
     pub(crate) fn restore(&self, image: &mut StoredImage) -> Result<()> {
         if self.fingerprint != image.fingerprint.to_string() {
-            return Err(Error::mismatch("the fingerprint in a sidecar", image.fingerprint.to_string(), &*self.fingerprint));
+            return Err(Error::mismatch(
+                "the fingerprint in a sidecar",
+                image.fingerprint.to_string(),
+                &*self.fingerprint,
+            ));
         }
         image.properties = properties(&self.properties)?;
         image.original_properties = properties(&self.original_properties)?;

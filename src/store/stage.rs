@@ -93,7 +93,8 @@ impl Store {
         for input in std::iter::once(first).chain(second) {
             let mut file = Incoming::create(&self.blobs)?;
             // A stream's name is only for errors.
-            file.came_as = input.len().and(input.name()).and_then(|path| path.file_name()?.to_str()).and_then(plain_name);
+            file.came_as =
+                input.len().and(input.name()).and_then(|path| path.file_name()?.to_str()).and_then(plain_name);
             copy(&input, &mut file, &mut hasher, &mut done, total, monitor).map_err(|error| input.name_error(error))?;
             names.push(input.name().map(std::path::Path::to_path_buf));
             incoming.push(file);
@@ -132,7 +133,8 @@ impl Store {
         };
         let first_identity = source.first.as_file().map(identity).transpose()?;
         let image = Image::open_with(source, &self.options.limits)?;
-        let in_order = image.parts.first().and_then(|part| part.input.as_file()).map(identity).transpose()? == first_identity;
+        let in_order =
+            image.parts.first().and_then(|part| part.input.as_file()).map(identity).transpose()? == first_identity;
         let verified = image.verify(&VerifyOptions::new().monitor(monitor.clone()))?;
         if let Some(expected) = expected
             && *expected != verified.fingerprint
@@ -142,7 +144,10 @@ impl Store {
         if let Some(arrived) = arrived.filter(|arrived| in_order && *arrived != verified.fingerprint) {
             return Err(Error::new(
                 ErrorKind::Io,
-                format!("the bytes changed on their way to the disk: {arrived} arrived, {} is there", verified.fingerprint),
+                format!(
+                    "the bytes changed on their way to the disk: {arrived} arrived, {} is there",
+                    verified.fingerprint
+                ),
             ));
         }
         // A rule without its template concerns whoever makes an instance; LXD takes such images too.
@@ -156,8 +161,7 @@ impl Store {
         if !in_order {
             incoming.reverse();
         }
-        let facts =
-            Facts { size: verified.size, rootfs_size, image_type: verified.image_type, architecture, metadata };
+        let facts = Facts { size: verified.size, rootfs_size, image_type: verified.image_type, architecture, metadata };
         Ok(Arrived { files: incoming, fingerprint: verified.fingerprint, facts })
     }
 

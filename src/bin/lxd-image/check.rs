@@ -36,7 +36,9 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         for finding in &report.findings {
             output::line(&Shown(finding.to_string().as_bytes()).to_string())?;
         }
-        session.note(|| format!("{} images, {} hashed, {} leftovers swept", report.images, size(report.bytes), report.swept));
+        session.note(|| {
+            format!("{} images, {} hashed, {} leftovers swept", report.images, size(report.bytes), report.swept)
+        });
     } else {
         let rows = report.findings.iter().map(row).collect();
         output::show(Facts::Many(&["finding"], rows), &session.format)?;
@@ -46,7 +48,11 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     }
     let what = if arguments.repair { "put right" } else { "found" };
     let error = Error::new(ErrorKind::Mismatch, format!("{} things were {what} in the store", report.findings.len()));
-    Err(Failure::mismatch(if arguments.repair { error } else { error.with_hint("`lxd-image check --repair` puts them right") }))
+    Err(Failure::mismatch(if arguments.repair {
+        error
+    } else {
+        error.with_hint("`lxd-image check --repair` puts them right")
+    }))
 }
 
 fn row(finding: &Finding) -> Map<String, Value> {

@@ -111,12 +111,10 @@ impl Draft {
         use std::os::unix::fs::OpenOptionsExt;
         let name = format!("lxd-image-edit-{}-{}.yaml", std::process::id(), jiff::Timestamp::now().as_nanosecond());
         let path = std::env::temp_dir().join(name);
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|error| Error::new(ErrorKind::Io, "a file to edit can't be made").with_source(error).in_file(&path))?;
+        let mut file =
+            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(|error| {
+                Error::new(ErrorKind::Io, "a file to edit can't be made").with_source(error).in_file(&path)
+            })?;
         let draft = Self(path);
         file.write_all(text.as_bytes()).map_err(|error| draft.unusable(error))?;
         Ok(draft)
@@ -125,11 +123,19 @@ impl Draft {
     fn edit(&self) -> Result<Vec<u8>> {
         let editor = ["VISUAL", "EDITOR"].iter().find_map(std::env::var_os).unwrap_or_else(|| "vi".into());
         // As git does: the variable may hold arguments, and the shell splits them.
-        let status = Command::new("sh").arg("-c").arg(format!("{} \"$1\"", editor.to_string_lossy())).arg("sh").arg(&self.0).status();
+        let status = Command::new("sh")
+            .arg("-c")
+            .arg(format!("{} \"$1\"", editor.to_string_lossy()))
+            .arg("sh")
+            .arg(&self.0)
+            .status();
         match status {
             Ok(status) if status.success() => {}
             Ok(status) => {
-                return Err(Error::new(ErrorKind::Cancelled, format!("the editor ended with {status}; nothing was changed")));
+                return Err(Error::new(
+                    ErrorKind::Cancelled,
+                    format!("the editor ended with {status}; nothing was changed"),
+                ));
             }
             Err(error) => return Err(Error::new(ErrorKind::Io, "the editor can't be started").with_source(error)),
         }
@@ -182,7 +188,9 @@ pub(crate) fn get_property(arguments: &GetProperty, session: &Session) -> Result
     let image = resolve(&store, &arguments.reference)?;
     match image.properties.get(&arguments.key) {
         // For scripts, so as it is; a terminal's reader gets it escaped.
-        Some(value) if std::io::stdout().is_terminal() => Ok(output::line(&lxd_image::Shown(value.as_bytes()).to_string())?),
+        Some(value) if std::io::stdout().is_terminal() => {
+            Ok(output::line(&lxd_image::Shown(value.as_bytes()).to_string())?)
+        }
         Some(value) => Ok(output::line(value)?),
         None => Err(Error::new(ErrorKind::NotFound, format!("the image has no property `{}`", arguments.key)).into()),
     }

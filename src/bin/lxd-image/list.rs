@@ -37,9 +37,9 @@ fn column(letter: char) -> Result<Column> {
             [one] => one.name.clone(),
             [one, more @ ..] => format!("{} ({} more)", one.name, more.len()),
         }),
-        'L' => ("aliases", |image| {
-            image.aliases.iter().map(|alias| alias.name.as_str()).collect::<Vec<_>>().join("\n")
-        }),
+        'L' => {
+            ("aliases", |image| image.aliases.iter().map(|alias| alias.name.as_str()).collect::<Vec<_>>().join("\n"))
+        }
         'f' => ("fingerprint", |image| image.fingerprint.short()),
         'F' => ("fingerprint", |image| image.fingerprint.to_string()),
         'p' => ("public", |image| yes(image.public)),
@@ -88,7 +88,8 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         let misses = store.explain(&filters)?;
         let fewest = misses.first().map_or(0, |miss| miss.reasons.len());
         for miss in misses.iter().filter(|miss| miss.reasons.len() == fewest) {
-            let name = miss.image.aliases.first().map_or_else(|| miss.image.fingerprint.short(), |alias| alias.name.clone());
+            let name =
+                miss.image.aliases.first().map_or_else(|| miss.image.fingerprint.short(), |alias| alias.name.clone());
             eprintln!("{}: {}", Shown(name.as_bytes()), Shown(miss.reasons.join("; ").as_bytes()));
         }
     }

@@ -55,7 +55,9 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         let name = image.aliases.first().map_or_else(|| image.fingerprint.short(), |alias| alias.name.clone());
         let name = Shown(name.as_bytes());
         match result {
-            Ok(Refreshed::Replaced(new)) => output::line(&format!("{name}: {} → {}", image.fingerprint.short(), new.short()))?,
+            Ok(Refreshed::Replaced(new)) => {
+                output::line(&format!("{name}: {} → {}", image.fingerprint.short(), new.short()))?;
+            }
             Ok(Refreshed::Current) => session.explain(|| format!("{name}: is the newest")),
             Ok(_) => session.note(|| format!("{name}: follows no source")),
             Err(error) => {

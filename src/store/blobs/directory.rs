@@ -34,7 +34,8 @@ impl DirectoryBlobs {
     pub fn create_or_open(path: impl AsRef<Path>, id: &str) -> Result<Self> {
         let path = path.as_ref();
         if !path.join(Area::Blobs.name()).exists() {
-            std::fs::create_dir_all(path).map_err(|error| Error::io("the directory can't be made", error).in_file(path))?;
+            std::fs::create_dir_all(path)
+                .map_err(|error| Error::io("the directory can't be made", error).in_file(path))?;
             Self::create(path, id)?;
         }
         Self::open(path, id)
@@ -47,14 +48,17 @@ impl DirectoryBlobs {
         for area in Area::ALL {
             let name = area.name().as_bytes();
             match top.make_dir(name, 0o700) {
-                Err(error) if !is(&error, Errno::EXIST) => return Err(fail("a directory of the store can't be made")(error)),
+                Err(error) if !is(&error, Errno::EXIST) => {
+                    return Err(fail("a directory of the store can't be made")(error));
+                }
                 _ => {}
             }
             let dir = top.child(name).map_err(fail("a directory of the store can't be opened"))?;
             fs::fchmod(dir.as_fd(), Mode::from_raw_mode(0o700))
                 .map_err(|error| fail("a directory of the store can't be made private")(error.into()))?;
         }
-        let blobs = top.child(Area::Blobs.name().as_bytes()).map_err(fail("a directory of the store can't be opened"))?;
+        let blobs =
+            top.child(Area::Blobs.name().as_bytes()).map_err(fail("a directory of the store can't be opened"))?;
         let write = || -> io::Result<()> {
             match blobs.remove_file(MARKER.as_bytes()) {
                 Err(error) if !is(&error, Errno::NOENT) => return Err(error),
@@ -113,7 +117,8 @@ fn lock(file: &impl AsFd, operation: FlockOperation) -> io::Result<bool> {
             Err(Errno::WOULDBLOCK) => return Ok(false),
             Err(Errno::INTR) => {}
             Err(error @ (Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL)) => {
-                let error = Error::unsupported("the store's file system has no file locks (`flock`)").with_source(io::Error::from(error));
+                let error = Error::unsupported("the store's file system has no file locks (`flock`)")
+                    .with_source(io::Error::from(error));
                 return Err(error.into());
             }
             Err(error) => return Err(error.into()),
@@ -154,7 +159,8 @@ impl Blobs for DirectoryBlobs {
     fn link(&self, staged: &str, blob: &str) -> io::Result<()> {
         match fs::linkat(&self.staging, staged, &self.blobs, blob, AtFlags::empty()) {
             Err(error @ (Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS)) => {
-                let error = Error::unsupported("the store's file system has no hard links").with_source(io::Error::from(error));
+                let error =
+                    Error::unsupported("the store's file system has no hard links").with_source(io::Error::from(error));
                 Err(error.into())
             }
             done => Ok(done?),
@@ -200,9 +206,11 @@ impl Blobs for DirectoryBlobs {
             Err(error) if !is(&error, Errno::NOENT) && !is(&error, Errno::NOTDIR) => {
                 Err(Error::io("the marker of the blobs can't be read", error).in_file(blobs.join(MARKER)))
             }
-            _ => Err(Error::malformed("these are not the blobs of this store: the marker with its id is missing or another")
-                .with_hint("is the file system of the blobs mounted?")
-                .in_file(blobs)),
+            _ => Err(Error::malformed(
+                "these are not the blobs of this store: the marker with its id is missing or another",
+            )
+            .with_hint("is the file system of the blobs mounted?")
+            .in_file(blobs)),
         }
     }
 }

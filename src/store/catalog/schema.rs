@@ -135,8 +135,7 @@ fn image(row: &Row<'_>) -> RowResult<StoredImage> {
 }
 
 pub(crate) fn get(connection: &Connection, wanted: &Fingerprint) -> RowResult<Option<StoredImage>> {
-    let mut statement =
-        connection.prepare_cached(&format!("SELECT {COLUMNS} FROM image WHERE fingerprint = ?1"))?;
+    let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM image WHERE fingerprint = ?1"))?;
     let mut rows = statement.query([wanted.to_string()])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let mut found = image(row)?;
@@ -157,7 +156,8 @@ pub(crate) fn all(connection: &Connection) -> RowResult<Vec<StoredImage>> {
         images.push(image(row)?);
     }
     // Both are sorted by fingerprint, so each alias belongs to this image or to a later one.
-    let mut statement = connection.prepare_cached("SELECT target, name, description FROM alias ORDER BY target, name")?;
+    let mut statement =
+        connection.prepare_cached("SELECT target, name, description FROM alias ORDER BY target, name")?;
     let mut rows = statement.query([])?;
     let mut targets = images.iter_mut().peekable();
     while let Some(row) = rows.next()? {
@@ -180,8 +180,9 @@ pub(crate) fn alias(connection: &Connection, name: &str) -> RowResult<Option<(Al
 
 pub(crate) fn with_prefix(connection: &Connection, prefix: &Prefix, most: usize) -> RowResult<Vec<Fingerprint>> {
     // `g` stands behind every hex digit, so the range is exactly those that begin so.
-    let mut statement = connection
-        .prepare_cached("SELECT fingerprint FROM image WHERE fingerprint >= ?1 AND fingerprint < ?1 || 'g' ORDER BY 1 LIMIT ?2")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT fingerprint FROM image WHERE fingerprint >= ?1 AND fingerprint < ?1 || 'g' ORDER BY 1 LIMIT ?2",
+    )?;
     let mut rows = statement.query(params![prefix.as_str(), i64::try_from(most).unwrap_or(i64::MAX)])?;
     fingerprints(&mut rows)
 }

@@ -14,7 +14,7 @@ use super::{Catalog, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Prefix};
 use crate::store::image::{Alias, StoredImage};
-use crate::store::layout::beside;
+use crate::store::layout::{self, beside};
 
 /// Space that is kept for deleting on a full disk: the write-ahead log grows before anything shrinks.
 const RESERVE_BYTES: u64 = 1 << 20;
@@ -63,6 +63,18 @@ impl SqliteCatalog {
         Ok(catalog)
     }
 
+    /// The catalog of the store at `path`, by itself: rows changed through it have no files behind
+    /// them until they are put there. For tools and measurements.
+    ///
+    /// # Errors
+    /// `NotFound` without a store; `Malformed`, `Unsupported`, `Busy` and `Io` as when opening one.
+    pub fn of_store(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let marker = layout::Marker::read(path)?
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, "there is no image store").in_file(path))?;
+        Self::open(&layout::catalog(path), &marker.id, Duration::from_secs(5), false)
+    }
+
     /// Makes a new catalog for the store `id`. A file of that name, left from an attempt that was
     /// cut short, is replaced: the caller holds the store's lock.
     pub(crate) fn create(path: &Path, id: &str) -> Result<()> {
@@ -109,7 +121,9 @@ impl SqliteCatalog {
                     catalog.probe(id)?;
                     return Ok(catalog);
                 }
-                Err(error) if matches!(error.kind(), ErrorKind::Malformed | ErrorKind::Unsupported) => return Err(error),
+                Err(error) if matches!(error.kind(), ErrorKind::Malformed | ErrorKind::Unsupported) => {
+                    return Err(error);
+                }
                 Err(error) => failed = failed.or(Some(error)),
                 Ok(()) => {
                     if mode == Mode::Write {
@@ -126,7 +140,8 @@ impl SqliteCatalog {
         // A file that was cut to nothing opens well and would be made anew.
         if let Place::File(path, _) = &self.place {
             let length = std::fs::metadata(path).map_err(|error| {
-                let kind = if error.kind() == std::io::ErrorKind::NotFound { ErrorKind::Malformed } else { ErrorKind::Io };
+                let kind =
+                    if error.kind() == std::io::ErrorKind::NotFound { ErrorKind::Malformed } else { ErrorKind::Io };
                 Error::new(kind, "the catalog can't be found").with_source(error).in_file(path)
             })?;
             if length.len() == 0 {
@@ -143,10 +158,15 @@ impl SqliteCatalog {
             };
             Ok((application, version, id))
         })?;
-        schema::check_version(application, version).and_then(|()| {
-            if found.as_deref() == Some(id) { Ok(()) } else { Err(Error::malformed("the catalog is that of another store")) }
-        })
-        .map_err(|error| self.name(error))
+        schema::check_version(application, version)
+            .and_then(|()| {
+                if found.as_deref() == Some(id) {
+                    Ok(())
+                } else {
+                    Err(Error::malformed("the catalog is that of another store"))
+                }
+            })
+            .map_err(|error| self.name(error))
     }
 
     fn connect(&self) -> RowResult<Connection> {
@@ -405,7 +425,8 @@ pub(crate) fn is_full(error: &Error) -> bool {
     if let Some(error) = source.downcast_ref::<rusqlite::Error>() {
         let code = error.sqlite_error().map(|error| error.extended_code);
         // The lock file in shared memory reports a full disk as an input or output error.
-        return error.sqlite_error_code() == Some(ErrorCode::DiskFull) || code == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE);
+        return error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+            || code == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE);
     }
     let errno = source.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
     errno == Some(Errno::NOSPC.raw_os_error()) || errno == Some(Errno::DQUOT.raw_os_error())

@@ -63,16 +63,19 @@ fn import_prints_the_fingerprint_and_list_shows_a_table_like_lxc() {
     let text = shell.ok(&["list"]);
     let lines: Vec<&str> = text.lines().collect();
     let words: Vec<&str> = lines[1].split('|').map(str::trim).filter(|word| !word.is_empty()).collect();
-    assert_eq!(
-        words,
-        ["ALIAS", "FINGERPRINT", "PUBLIC", "DESCRIPTION", "ARCHITECTURE", "TYPE", "SIZE", "UPLOAD DATE"]
-    );
+    assert_eq!(words, ["ALIAS", "FINGERPRINT", "PUBLIC", "DESCRIPTION", "ARCHITECTURE", "TYPE", "SIZE", "UPLOAD DATE"]);
     let cells: Vec<&str> = lines[3].split('|').map(str::trim).collect();
     assert_eq!(cells[1..5], ["debian/12 (1 more)", &fingerprint("one").short(), "yes", ""]);
     assert_eq!(cells[5..8], ["x86_64", "CONTAINER", "3.50KiB"]);
     assert_eq!(shell.ok(&["list", "-c", "F", "--format", "csv", "debian"]), format!("{}\n", fingerprint("one")));
-    assert_eq!(shell.ok(&["list", "-c", "lp", "--format", "csv", "architecture=amd64", "public=true"]), "debian/12 (1 more),yes\n");
-    assert_eq!(shell.ok(&["list", "--format", "{{ fingerprint }} {{ type }}"]), format!("{} container\n", fingerprint("one")));
+    assert_eq!(
+        shell.ok(&["list", "-c", "lp", "--format", "csv", "architecture=amd64", "public=true"]),
+        "debian/12 (1 more),yes\n"
+    );
+    assert_eq!(
+        shell.ok(&["list", "--format", "{{ fingerprint }} {{ type }}"]),
+        format!("{} container\n", fingerprint("one"))
+    );
     shell.fails(&["list", "-c", "x"], 1, "InvalidInput");
 }
 
@@ -84,7 +87,23 @@ fn json_has_the_keys_of_the_rest_object() {
     let info: serde_json::Value = serde_json::from_str(&shell.ok(&["info", "a", "--format", "json"])).unwrap();
     assert_eq!(list[0], info);
     let keys: Vec<&str> = info.as_object().unwrap().keys().map(String::as_str).collect();
-    for key in ["aliases", "architecture", "cached", "created_at", "expires_at", "filename", "fingerprint", "last_used_at", "properties", "public", "size", "type", "uploaded_at", "auto_update", "profiles"] {
+    for key in [
+        "aliases",
+        "architecture",
+        "cached",
+        "created_at",
+        "expires_at",
+        "filename",
+        "fingerprint",
+        "last_used_at",
+        "properties",
+        "public",
+        "size",
+        "type",
+        "uploaded_at",
+        "auto_update",
+        "profiles",
+    ] {
         assert!(keys.contains(&key), "{key}");
     }
 }
@@ -95,7 +114,10 @@ fn explain_says_why_a_near_miss_is_not_listed() {
     shell.ok(&["import", "one.tar", "--alias", "web"]);
     let output = shell.run(&["list", "--explain", "os=debian", "--format", "csv"]);
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "");
-    assert_eq!(String::from_utf8(output.stderr).unwrap(), "web: `os` is `Debian`, which is written differently from `debian`\n");
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "web: `os` is `Debian`, which is written differently from `debian`\n"
+    );
 }
 
 #[test]
@@ -138,7 +160,10 @@ fn properties_and_flags_are_set_got_and_edited() {
     shell.fails(&["set", "a", "architecture=arm64"], 1, "InvalidInput");
     let mut edit = shell.command(&["edit", "a"]);
     let mut child = edit.stdin(Stdio::piped()).spawn().unwrap();
-    let text = shown.replace("Debian", "no").replace("public: true", "public: false").replace("2030-01-01T00:00:00Z", "1970-01-01T00:00:00Z");
+    let text = shown
+        .replace("Debian", "no")
+        .replace("public: true", "public: false")
+        .replace("2030-01-01T00:00:00Z", "1970-01-01T00:00:00Z");
     child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     assert!(child.wait().unwrap().success());
     let shown = shell.ok(&["show", "a"]);

@@ -31,7 +31,9 @@ fn a_flipped_bit_is_found_and_the_image_put_aside_not_deleted() {
     bytes[20] ^= 4;
     fs::write(&file, &bytes).unwrap();
     let found = check(&store);
-    assert!(matches!(&found[..], [Finding::Damaged(which, _, aliases)] if *which == bad.fingerprint && aliases == &["a"]));
+    assert!(
+        matches!(&found[..], [Finding::Damaged(which, _, aliases)] if *which == bad.fingerprint && aliases == &["a"])
+    );
     assert_eq!(store.images().unwrap().len(), 2, "looking changes nothing");
     assert_eq!(repair(&store), found);
     assert_eq!(store.images().unwrap(), [good]);
@@ -132,9 +134,9 @@ fn a_damaged_catalog_is_refused_and_made_anew_from_the_images() {
         let store = Store::open(&path).unwrap();
         assert_eq!(store.images().unwrap(), before, "{name}");
         assert_clean(&store);
-        let aside = fs::read_dir(&path).unwrap().filter(|entry| {
-            entry.as_ref().unwrap().file_name().to_string_lossy().contains("damaged")
-        });
+        let aside = fs::read_dir(&path)
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().contains("damaged"));
         assert_eq!(aside.count(), usize::from(name != "gone"), "{name}: the old file is kept");
     }
 }
@@ -196,8 +198,13 @@ fn what_could_not_be_recovered_is_said() {
     fs::write(path.join("catalog.sqlite"), b"").unwrap();
     fs::write(blob(&path, &fingerprint("none")), b"not an image").unwrap();
     let found = repaired(&path);
-    assert!(found.iter().any(|finding| matches!(finding, Finding::Lost(text) if text.contains(&one.to_string()))), "{found:?}");
-    assert!(found.iter().any(|finding| matches!(finding, Finding::Damaged(which, ..) if *which == fingerprint("none"))));
+    assert!(
+        found.iter().any(|finding| matches!(finding, Finding::Lost(text) if text.contains(&one.to_string()))),
+        "{found:?}"
+    );
+    assert!(
+        found.iter().any(|finding| matches!(finding, Finding::Damaged(which, ..) if *which == fingerprint("none")))
+    );
     let store = Store::open(&path).unwrap();
     assert_eq!(store.images().unwrap().len(), before.len());
     assert!(store.image(&one).unwrap().aliases.is_empty());

@@ -33,7 +33,10 @@ struct Call {
 }
 
 const CALLS: &[Call] = &[
-    Call { name: "import", run: |store| store.import(stream(unified("new")), &ImportOptions::new().alias(alias("n"))).map(drop) },
+    Call {
+        name: "import",
+        run: |store| store.import(stream(unified("new")), &ImportOptions::new().alias(alias("n"))).map(drop),
+    },
     Call {
         name: "import of a split image",
         run: |store| {
@@ -169,14 +172,12 @@ fn every_fault_at_every_operation_leaves_before_or_after_and_never_between() {
                 drop(store);
                 machine.restart();
                 let (store, found) = check_whole(&machine, &before, &what);
-                if done.is_ok() {
-                    assert_eq!(found, after, "{what}: acknowledged, and not there");
-                } else if crashed {
-                    assert!(found == before || found == after, "{what}: something between");
-                } else {
-                    let kind = done.unwrap_err().kind();
-                    assert_eq!(kind, ErrorKind::Io, "{what}");
-                    assert!(found == before || found == after, "{what}: something between");
+                match done {
+                    Ok(()) => assert_eq!(found, after, "{what}: acknowledged, and not there"),
+                    Err(error) => {
+                        assert!(crashed || error.kind() == ErrorKind::Io, "{what}");
+                        assert!(found == before || found == after, "{what}: something between");
+                    }
                 }
                 // And it goes on working.
                 import(&store, "afterwards", &["later"]);

@@ -10,7 +10,8 @@ fn store() -> (Scratch, Store) {
     let store = Store::open(scratch.join("store")).unwrap();
     let options = ImportOptions::new().alias(alias("debian/12")).alias(alias("stable")).public(true);
     store.import(stream(unified("one")), &options).unwrap();
-    let bytes = unified_with("architecture: arm64\ncreation_date: 1\nproperties: {os: ubuntu, architecture: arm64}\n", b"");
+    let bytes =
+        unified_with("architecture: arm64\ncreation_date: 1\nproperties: {os: ubuntu, architecture: arm64}\n", b"");
     store.import(stream(bytes), &ImportOptions::new().alias(alias("ubuntu/arm"))).unwrap();
     import(&store, "three", &[]);
     (scratch, store)
@@ -19,7 +20,10 @@ fn store() -> (Scratch, Store) {
 fn found(store: &Store, filters: &[&str]) -> Vec<String> {
     let filters: Vec<Filter> = filters.iter().map(|text| text.parse().unwrap()).collect();
     let images = store.list(&filters).unwrap();
-    images.into_iter().map(|image| image.aliases.first().map_or(image.fingerprint.short(), |alias| alias.name.clone())).collect()
+    images
+        .into_iter()
+        .map(|image| image.aliases.first().map_or(image.fingerprint.short(), |alias| alias.name.clone()))
+        .collect()
 }
 
 #[test]
@@ -77,7 +81,10 @@ fn every_reason_for_no_match_can_be_asked_for() {
     assert_eq!(reason("colour=red").unwrap(), "it has neither a property nor a field `colour`");
     assert_eq!(reason("STABLE").unwrap(), "`STABLE`: the alias `stable` is written differently");
     assert_eq!(reason("Debian").unwrap(), "`Debian`: the alias `debian/12` is written differently");
-    assert_eq!(reason("12.04").unwrap(), "`12.04` is neither in its aliases (debian/12, stable) nor the beginning of its fingerprint");
+    assert_eq!(
+        reason("12.04").unwrap(),
+        "`12.04` is neither in its aliases (debian/12, stable) nor the beginning of its fingerprint"
+    );
 }
 
 #[test]

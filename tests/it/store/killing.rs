@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use lxd_image::store::{Edit, ExportOptions, ImportOptions, PrunePolicy, Store, StoreOptions};
 use lxd_image::ErrorKind;
+use lxd_image::store::{Edit, ExportOptions, ImportOptions, PrunePolicy, Store, StoreOptions};
 
 use super::*;
 
@@ -114,8 +114,10 @@ fn work(path: &Path, process: u64, seed: u64, log: &Path) {
             assert!(matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::NotFound), "{error}");
         };
         let shared = ImportOptions::new().cached(true).expires_at(1);
-        store.import(split_stream("shared"), &shared).map(drop).unwrap_or_else(allowed);
-        store.export_to(&fingerprint(&own(process, tag)), &mut Vec::new(), &ExportOptions::new()).map(drop).unwrap_or_else(allowed);
+        store.import(split_stream("shared"), &shared).map_or_else(allowed, drop);
+        store
+            .export_to(&fingerprint(&own(process, tag)), &mut Vec::new(), &ExportOptions::new())
+            .map_or_else(allowed, drop);
         store.prune(&PrunePolicy::default()).unwrap();
     }
 }

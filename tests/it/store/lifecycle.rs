@@ -151,7 +151,10 @@ fn another_fingerprint_than_the_expected_one_is_a_mismatch_and_leaves_nothing() 
     let options = ImportOptions::new().expect(Fingerprint::of(b"something else"));
     let error = assert_kind(store.import(stream(unified("one")), &options), ErrorKind::Mismatch);
     let found = fingerprint("one").to_string();
-    assert_eq!(error.expected_and_found(), Some((Fingerprint::of(b"something else").to_string().as_str(), found.as_str())));
+    assert_eq!(
+        error.expected_and_found(),
+        Some((Fingerprint::of(b"something else").to_string().as_str(), found.as_str()))
+    );
     assert_kind(store.import(split_stream("one"), &options), ErrorKind::Mismatch);
     assert_eq!(files(&path), Vec::<String>::new());
     store.import(stream(unified("one")), &ImportOptions::new().expect(fingerprint("one"))).unwrap();
@@ -298,7 +301,8 @@ fn an_edit_based_on_a_state_that_has_changed_fails_and_nothing_is_lost() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let seen = import(&store, "one", &[]);
-    let first = store.edit(&seen.fingerprint, &Edit::new().property("by", "first").unwrap(), Some(&seen.etag())).unwrap();
+    let first =
+        store.edit(&seen.fingerprint, &Edit::new().property("by", "first").unwrap(), Some(&seen.etag())).unwrap();
     let second = Edit::new().property("by", "second").unwrap();
     assert_kind(store.edit(&seen.fingerprint, &second, Some(&seen.etag())), ErrorKind::Mismatch);
     assert_kind(store.edit(&seen.fingerprint, &second.based_on_revision(seen.revision), None), ErrorKind::Mismatch);
@@ -312,7 +316,8 @@ fn the_etag_is_that_of_the_rest_api() {
     let store = Store::open(scratch.join("store")).unwrap();
     let options = ImportOptions::new().public(true).property("a", "<&\"\\>").unwrap();
     let image = store.import(stream(unified("one")), &options).unwrap();
-    let go = "[true,false,{\"a\":\"\\u003c\\u0026\\\"\\\\\\u003e\",\"os\":\"Debian\",\"release\":\"12\",\"tag\":\"one\"}]\n";
+    let go =
+        "[true,false,{\"a\":\"\\u003c\\u0026\\\"\\\\\\u003e\",\"os\":\"Debian\",\"release\":\"12\",\"tag\":\"one\"}]\n";
     assert_eq!(image.etag(), ETag::new(Fingerprint::of(go.as_bytes()).to_string()));
 }
 
@@ -381,7 +386,8 @@ fn the_object_shown_is_that_of_the_rest_api() {
     let scratch = Scratch::new();
     let clock = Clock::new();
     let store = clock.options().open(scratch.join("store")).unwrap();
-    let image = store.import(stream(unified("one")), &ImportOptions::new().alias(alias("a")).file_name("one.tar")).unwrap();
+    let image =
+        store.import(stream(unified("one")), &ImportOptions::new().alias(alias("a")).file_name("one.tar")).unwrap();
     let expected = serde_json::json!({
         "auto_update": false,
         "properties": {"os": "Debian", "release": "12", "tag": "one"},

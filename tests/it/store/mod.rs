@@ -12,6 +12,7 @@ mod export;
 mod faults;
 mod filters;
 mod killing;
+mod layouts;
 mod lifecycle;
 mod opening;
 mod pruning;
@@ -76,7 +77,9 @@ fn member(out: &mut Vec<u8>, name: &str, kind: u8, content: &[u8]) {
 }
 
 pub(crate) fn metadata(tag: &str, rest: &str) -> String {
-    format!("architecture: amd64\ncreation_date: 1700000000\nproperties:\n  os: Debian\n  release: \"12\"\n  tag: {tag}\n{rest}")
+    format!(
+        "architecture: amd64\ncreation_date: 1700000000\nproperties:\n  os: Debian\n  release: \"12\"\n  tag: {tag}\n{rest}"
+    )
 }
 
 /// A unified image in an uncompressed tar; another `tag` makes another image.

@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use lxd_image::store::{ImportOptions, Store, StoreOptions};
 use lxd_image::ErrorKind;
+use lxd_image::store::{ImportOptions, Store, StoreOptions};
 
 use super::*;
 

@@ -40,9 +40,11 @@ impl Upstream for Fake {
 }
 
 pub(crate) fn following(store: &Store, tag: &str, aliases: &[&str]) -> StoredImage {
-    let options = ImportOptions::new()
-        .auto_update(true)
-        .source(UpdateSource::new("https://images.example", "simplestreams", "debian"));
+    let options = ImportOptions::new().auto_update(true).source(UpdateSource::new(
+        "https://images.example",
+        "simplestreams",
+        "debian",
+    ));
     let options = aliases.iter().fold(options, |options, name| options.alias(alias(name)));
     store.import(stream(unified(tag)), &options).unwrap()
 }
@@ -75,7 +77,8 @@ fn the_users_own_property_edits_survive_a_refresh() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let old = following(&store, "old", &["a"]);
-    let edit = Edit::new().public(true).property("mine", "x").unwrap().property("os", "D").unwrap().remove_property("release");
+    let edit =
+        Edit::new().public(true).property("mine", "x").unwrap().property("os", "D").unwrap().remove_property("release");
     store.edit(&old.fingerprint, &edit, None).unwrap();
     let fake = Fake::new("new");
     *fake.label.lock().unwrap() = Some("release".into());
@@ -88,7 +91,8 @@ fn the_users_own_property_edits_survive_a_refresh() {
     *fake.newest.lock().unwrap() = "newer".into();
     *fake.label.lock().unwrap() = None;
     store.refresh(&new.fingerprint, &fake, &RefreshOptions::new()).unwrap();
-    let pairs: Vec<_> = store.resolve("a").unwrap().properties.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+    let pairs: Vec<_> =
+        store.resolve("a").unwrap().properties.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
     assert_eq!(pairs, [("os", "D"), ("tag", "newer"), ("mine", "x")].map(|(k, v)| (k.to_owned(), v.to_owned())));
 }
 

@@ -272,8 +272,12 @@ impl Blobs for SimBlobs {
     fn sync(&self, area: Area) -> io::Result<()> {
         let mut disk = self.step(false)?;
         disk.synced_names.retain(|(place, _), _| *place != area);
-        let now: Vec<_> =
-            disk.names.iter().filter(|((place, _), _)| *place == area).map(|(key, number)| (key.clone(), *number)).collect();
+        let now: Vec<_> = disk
+            .names
+            .iter()
+            .filter(|((place, _), _)| *place == area)
+            .map(|(key, number)| (key.clone(), *number))
+            .collect();
         disk.synced_names.extend(now);
         Ok(())
     }
