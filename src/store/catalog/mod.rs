@@ -1,6 +1,8 @@
 //! `Catalog`: what a store keeps of its images besides their bytes, and how it changes: in transactions.
 //! A small trait, so that another database can stand in for SQLite; `conformance` says what it owes.
 
+mod failure;
+mod reserve;
 mod schema;
 mod sqlite;
 

@@ -2,13 +2,14 @@
 //! Readers never wait; writers wait for each other, as long as their caller said.
 
 use std::fs::File;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, OpenFlags};
 
+use super::failure::{is_full, row_error, sqlite_error};
+use super::reserve::{private_file, release_reserve, reserve};
 use super::schema::{self, RowError, RowResult};
 use super::{Catalog, Transaction};
 use crate::error::{Error, ErrorKind, Result};
@@ -16,8 +17,6 @@ use crate::fingerprint::{Fingerprint, Prefix};
 use crate::store::image::{Alias, StoredImage};
 use crate::store::layout::{self, beside};
 
-/// Space that is kept for deleting on a full disk: the write-ahead log grows before anything shrinks.
-const RESERVE_BYTES: u64 = 1 << 20;
 /// Connections that are kept open while nobody uses them.
 const IDLE: usize = 4;
 
@@ -380,58 +379,6 @@ impl Transaction for Writer<'_> {
     }
 }
 
-fn row_error(error: RowError, path: Option<&Path>) -> Error {
-    match error {
-        RowError::Sqlite(error) => sqlite_error(error, path),
-        RowError::Value(what) => damaged(what, path),
-    }
-}
-
-fn damaged(what: String, path: Option<&Path>) -> Error {
-    let error = Error::malformed(what).with_hint("`lxd-image check --repair` makes the catalog anew from the images");
-    match path {
-        Some(path) => error.in_file(path),
-        None => error,
-    }
-}
-
-fn sqlite_error(error: rusqlite::Error, path: Option<&Path>) -> Error {
-    let (kind, what) = match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            (ErrorKind::Busy, "another program holds the store's catalog, and the wait is over")
-        }
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            return damaged("the catalog is damaged".to_owned(), path).with_source(error);
-        }
-        Some(ErrorCode::DiskFull) => (ErrorKind::Io, "there is no space left for the catalog"),
-        Some(ErrorCode::ReadOnly) => (ErrorKind::Io, "the catalog can only be read"),
-        Some(ErrorCode::CannotOpen) => (ErrorKind::Io, "the catalog can't be opened"),
-        Some(ErrorCode::ConstraintViolation) => (ErrorKind::InvalidInput, "the catalog refuses the change"),
-        Some(_) => (ErrorKind::Io, "the catalog can't be used"),
-        // A value of the wrong type, a missing table: nothing that this library wrote.
-        None => return damaged("the catalog is damaged".to_owned(), path).with_source(error),
-    };
-    let error = Error::new(kind, what).with_source(error);
-    match path {
-        Some(path) => error.in_file(path),
-        None => error,
-    }
-}
-
-/// Whether a full disk or quota is below an error.
-pub(crate) fn is_full(error: &Error) -> bool {
-    use rustix::io::Errno;
-    let Some(source) = std::error::Error::source(error) else { return false };
-    if let Some(error) = source.downcast_ref::<rusqlite::Error>() {
-        let code = error.sqlite_error().map(|error| error.extended_code);
-        // The lock file in shared memory reports a full disk as an input or output error.
-        return error.sqlite_error_code() == Some(ErrorCode::DiskFull)
-            || code == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE);
-    }
-    let errno = source.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
-    errno == Some(Errno::NOSPC.raw_os_error()) || errno == Some(Errno::DQUOT.raw_os_error())
-}
-
 /// A path as a part of a URI.
 fn uri_path(path: &Path) -> String {
     use std::fmt::Write;
@@ -444,35 +391,4 @@ fn uri_path(path: &Path) -> String {
         }
         text
     })
-}
-
-fn private_file(path: &Path) -> Result<()> {
-    std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .and_then(|file| file.set_permissions(std::fs::Permissions::from_mode(0o600)))
-        .map_err(|error| Error::io("the file can't be made", error).in_file(path))
-}
-
-/// Keeps some space, as far as there is any. Best effort: without it only deleting on a full disk suffers.
-fn reserve(catalog: &Path) {
-    let path = beside(catalog, "-reserve");
-    if std::fs::metadata(&path).is_ok_and(|about| about.len() >= RESERVE_BYTES) || private_file(&path).is_err() {
-        return;
-    }
-    if let Ok(file) = std::fs::OpenOptions::new().write(true).open(&path)
-        && rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, RESERVE_BYTES).is_err()
-    {
-        // What was got of it is of no use to anyone else.
-        let _ = file.set_len(0);
-    }
-}
-
-fn release_reserve(catalog: &Path) -> bool {
-    let path = beside(catalog, "-reserve");
-    let held = std::fs::metadata(&path).is_ok_and(|about| about.len() > 0);
-    held && std::fs::OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(0)).is_ok()
 }

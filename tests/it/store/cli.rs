@@ -126,7 +126,7 @@ fn exit_statuses_are_a_contract() {
     shell.ok(&["import", "one.tar", "--alias", "web"]);
     shell.fails(&["import", "one.tar"], 5, "AlreadyExists");
     shell.fails(&["import", "two.tar", "--alias", "web"], 5, "AlreadyExists");
-    let near = shell.fails(&["info", "wbe"], 4, "NotFound");
+    let near = shell.fails(&["info", "wep"], 4, "NotFound");
     assert!(near.contains("hint: near it are: web"), "{near}");
     shell.fails(&["delete", "web", "nothing"], 4, "NotFound");
     assert!(shell.ok(&["list", "-c", "l", "--format", "csv"]).contains("web"), "a slip in one name deletes nothing");

@@ -11,6 +11,7 @@ mod damage;
 mod export;
 mod faults;
 mod filters;
+mod full_disk;
 mod killing;
 mod layouts;
 mod lifecycle;
