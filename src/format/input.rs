@@ -184,6 +184,9 @@ impl Read for InputReader<'_> {
     }
 }
 
+/// How much of a stream is kept for reading it again: what `metadata.yaml` may lie behind.
+const MOST_KEPT: usize = 16 << 20;
+
 /// Reads a stream and keeps what was read.
 struct Recording<'a> {
     peeked: &'a mut Peeked,
@@ -193,6 +196,11 @@ struct Recording<'a> {
 impl Read for Recording<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         if *self.at == self.peeked.seen.len() {
+            if self.peeked.seen.len() > MOST_KEPT {
+                return Err(Error::invalid("what was asked for lies too far behind in this stream")
+                    .with_hint("save it to a file first, which can be read again")
+                    .into());
+            }
             let count = self.peeked.rest.read(buffer)?;
             self.peeked.seen.extend_from_slice(&buffer[..count]);
             *self.at += count;

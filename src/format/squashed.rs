@@ -18,6 +18,7 @@ use super::layout::{Layout, LayoutSummary, Place};
 use super::pipeline::Flow;
 use super::qcow2::{HEAD_BYTES, Qcow2};
 use super::squashfs::{Data, FileTarget, Reader, Sink, extract};
+use super::tar::SparseMap;
 use super::unpack::TreeWriter;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Hasher;
@@ -109,6 +110,13 @@ pub(super) fn visit_squashfs(
                 }
             };
             let data = node.data.as_ref();
+            let sparse = match (data, &entry.kind) {
+                (Some(data), EntryKind::File { size }) => {
+                    let segments = reader.segments(data)?;
+                    (segments != [(0, *size)] && *size > 0).then_some(SparseMap { segments, size: *size })
+                }
+                _ => None,
+            };
             let mut all = |take: &mut dyn FnMut(u64, &[u8]) -> Result<()>| match data {
                 Some(data) => reader.read_file(data, &mut |offset, piece| match piece {
                     Data::Bytes(bytes) => take(offset, bytes),
@@ -116,7 +124,8 @@ pub(super) fn visit_squashfs(
                 }),
                 None => Ok(()),
             };
-            show(&mut layout, visitor, entry, place, flow.limits, &mut all).map_err(|error| error.in_entry(&name))?;
+            let member = Member { entry, sparse };
+            show(&mut layout, visitor, member, place, flow.limits, &mut all).map_err(|error| error.in_entry(&name))?;
         }
         layout.finish()
     })
@@ -124,11 +133,17 @@ pub(super) fn visit_squashfs(
 
 type Content<'a> = dyn FnMut(&mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<()> + 'a;
 
+/// A member and, for a file with holes, where it has data.
+struct Member {
+    entry: Entry,
+    sparse: Option<SparseMap>,
+}
+
 /// Shows one member to a visitor.
 fn show(
     layout: &mut Layout,
     visitor: &mut impl Visitor,
-    mut entry: Entry,
+    Member { mut entry, sparse }: Member,
     place: Place,
     limits: &Limits,
     content: &mut Content<'_>,
@@ -147,7 +162,7 @@ fn show(
         }
         Place::Rootfs(path) => {
             entry.path = path;
-            visitor.rootfs(&entry, None)?;
+            visitor.rootfs(&entry, sparse.as_ref())?;
             if matches!(entry.kind, EntryKind::File { .. }) {
                 content(&mut |offset, bytes| visitor.data(offset, Chunk::from_bytes(bytes.to_vec())))?;
                 visitor.end()?;
@@ -162,7 +177,7 @@ fn show(
                 Ok(())
             })?;
             let about = Qcow2::parse(&head, size, limits)?;
-            visitor.disk(&entry, None, &about)?;
+            visitor.disk(&entry, sparse.as_ref(), &about)?;
             content(&mut |offset, bytes| visitor.data(offset, Chunk::from_bytes(bytes.to_vec())))?;
             visitor.end()
         }

@@ -120,7 +120,8 @@ pub struct Verification {
     /// Members at the archive's top that no image has: the first 1,000.
     pub strays: Vec<Vec<u8>>,
     /// Each rule that the image breaks, in the order of the archive: the first 1,000. Unpacking
-    /// fails with the first of them.
+    /// fails with the first of them, but for a rule of the metadata whose template is not there
+    /// (`NotFound`, or `UnsafePath` for its name), which fails when the rule is applied.
     pub findings: Vec<Error>,
 }
 

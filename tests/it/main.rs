@@ -1,7 +1,9 @@
 //! The behaviour of the library, seen from outside: one binary, one module for each part.
 //! Test names are sentences; the rows of the hostile corpus are named where they are covered.
 
+mod layers;
 mod metadata;
+mod peers;
 #[cfg(feature = "store")]
 mod store;
 mod templates;

@@ -7,6 +7,8 @@ mod report;
 mod walk;
 mod writers;
 
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -41,6 +43,7 @@ pub(crate) struct Extractor<'scope> {
     writers: Writers<'scope>,
     applier: Arc<Applier>,
     policy: Policy,
+    absent: Absent,
 }
 
 impl<'scope> Extractor<'scope> {
@@ -59,6 +62,7 @@ impl<'scope> Extractor<'scope> {
             writers: Writers::start(scope, Arc::clone(&applier), budget, threads)?,
             applier,
             policy,
+            absent: Absent::default(),
         })
     }
 
@@ -72,6 +76,7 @@ impl<'scope> Extractor<'scope> {
             self.walk.root_attributes(entry)?;
             return Ok(None);
         }
+        self.absent.check(entry)?;
         let (parent, name) = split_last(&entry.path);
         match &entry.kind {
             EntryKind::Directory => {
@@ -150,6 +155,10 @@ impl<'scope> Extractor<'scope> {
         if entry.path == target {
             return Err(namespace::link_to_itself());
         }
+        if self.absent.holds(target) {
+            // A further name of a device that was not made is not made either.
+            return self.leave_out(entry, parent, name);
+        }
         let dir = self.walk.go_to(parent)?;
         let (target_parent, target_name) = split_last(target);
         let from = self.walk.look_up(target_parent, target)?;
@@ -168,20 +177,35 @@ impl<'scope> Extractor<'scope> {
         Ok(())
     }
 
+    /// Makes no device, but all that making it would have changed: what had its name is gone.
+    fn leave_out(&mut self, entry: &Entry, parent: &[u8], name: &[u8]) -> Result<()> {
+        let dir = self.walk.go_to(parent)?;
+        match dir.remove_file(name) {
+            Err(error) if is(&error, Errno::ISDIR) || is(&error, Errno::PERM) => {
+                return Err(namespace::directory_becomes_file());
+            }
+            Err(error) if !is(&error, Errno::NOENT) => {
+                return Err(Error::io("an earlier member can't be replaced", error));
+            }
+            _ => {}
+        }
+        self.absent.insert(&entry.path);
+        self.applier.omit(&entry.path, Omitted::Device);
+        Ok(())
+    }
+
     fn node(&mut self, entry: &Entry, kind: FileType, device: Option<DeviceNumber>) -> Result<Option<Arc<OpenFile>>> {
         let (parent, name) = split_last(&entry.path);
         let dir = self.walk.go_to(parent)?;
         if device.is_some() && self.policy.skip_devices {
-            self.applier.omit(&entry.path, Omitted::Device);
-            return Ok(None);
+            return self.leave_out(entry, parent, name).map(|()| None);
         }
         let number = device.map_or(0, |number| fs::makedev(number.major, number.minor));
         let made = make_replacing(&dir, name, || dir.make_node(name, kind, number));
         match made {
             // Ordinary users, and root in a user namespace.
             Err(error) if device.is_some() && is_not_permitted(&error) => {
-                self.applier.omit(&entry.path, Omitted::Device);
-                return Ok(None);
+                return self.leave_out(entry, parent, name).map(|()| None);
             }
             made => made?,
         }
@@ -194,6 +218,43 @@ impl<'scope> Extractor<'scope> {
             self.applier.count(0);
         }
         Ok(None)
+    }
+}
+
+/// Members that are in the image and were left out of the tree, by hashes of their paths: what
+/// comes later is judged as if they were there, so that a verdict does not depend on who unpacks.
+#[derive(Default)]
+struct Absent {
+    paths: HashSet<u64>,
+    hasher: RandomState,
+}
+
+impl Absent {
+    fn insert(&mut self, path: &[u8]) {
+        self.paths.insert(self.hasher.hash_one(path));
+    }
+
+    fn holds(&self, path: &[u8]) -> bool {
+        !self.paths.is_empty() && self.paths.contains(&self.hasher.hash_one(path))
+    }
+
+    /// Refuses what could not stand beside or below such a member; what replaces one is let in.
+    fn check(&mut self, entry: &Entry) -> Result<()> {
+        if self.paths.is_empty() {
+            return Ok(());
+        }
+        let (mut parent, _) = split_last(&entry.path);
+        while !parent.is_empty() {
+            if self.holds(parent) {
+                return Err(below_file());
+            }
+            parent = split_last(parent).0;
+        }
+        if self.holds(&entry.path) && entry.is_directory() {
+            return Err(namespace::file_becomes_directory());
+        }
+        self.paths.remove(&self.hasher.hash_one(entry.path.as_slice()));
+        Ok(())
     }
 }
 

@@ -4,7 +4,6 @@
 mod data;
 mod decode;
 mod directory;
-#[allow(dead_code, reason = "taken up by unpack")]
 mod extract;
 mod fields;
 mod fragments;
@@ -17,7 +16,6 @@ mod source;
 mod superblock;
 mod tables;
 mod walk;
-#[allow(dead_code, reason = "taken up by pack and convert")]
 mod write;
 mod xattr;
 

@@ -234,6 +234,30 @@ impl<S: ReadAt> Reader<S> {
         Ok(())
     }
 
+    /// Where a file has data: offset and length of each run, in order. Decodes nothing.
+    pub(crate) fn segments(&self, data: &FileData) -> Result<Vec<(u64, u64)>> {
+        let mut segments: Vec<(u64, u64)> = Vec::new();
+        let mut pieces = Pieces::new(self, data);
+        while let Some(piece) = pieces.next(self)? {
+            let (offset, length) = match piece {
+                Piece::Hole { .. } => continue,
+                Piece::Block { offset, length, .. } | Piece::Tail { offset, length, .. } => (offset, u64::from(length)),
+            };
+            if let Some((start, run)) = segments.last_mut()
+                && *start + *run == offset
+            {
+                *run += length;
+                continue;
+            }
+            if segments.len() as u64 >= self.limits.sparse_segments {
+                let limit = self.limits.sparse_segments;
+                return Err(Error::limit("sparse_segments", limit, "the number of segments of a sparse file"));
+            }
+            segments.push((offset, length));
+        }
+        Ok(segments)
+    }
+
     /// Gives `length` bytes, from `within` on, of a fragment block to `take`.
     pub(super) fn tail(
         &self,

@@ -156,7 +156,18 @@ impl ImageWriter {
                 hash_rootfs(self.root_file.as_ref(), hasher)?
             }
             Root::SquashFs(writer) => {
-                writer.finish()?;
+                let (_, summary) = writer.finish()?;
+                for (count, what) in [
+                    (summary.dropped_xattrs, "extended attributes, which SquashFS has no place for"),
+                    (
+                        summary.clamped_times,
+                        "times before 1970 or after 2106, which became the nearest that SquashFS has",
+                    ),
+                ] {
+                    if count > 0 {
+                        self.omitted.push((Vec::new(), format!("{count} {what}")));
+                    }
+                }
                 hash_rootfs(self.root_file.as_ref(), hasher)?
             }
             Root::Disk(disk) => {

@@ -27,6 +27,7 @@ const PAGE: u64 = 4096;
 
 /// Which ends of files share blocks with others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(test), expect(dead_code, reason = "tests write every kind of image that the reader must take"))]
 pub(crate) enum Tails {
     /// None: every file has blocks of its own.
     Never,
@@ -149,6 +150,7 @@ impl<W: Read + Write + Seek> Writer<W> {
     }
 
     /// Adds a regular file with what `content` gives, which must be as long as the entry says.
+    #[cfg(test)]
     pub(crate) fn push_file(&mut self, entry: &Entry, content: &mut dyn Read) -> Result<()> {
         let size = self.options.block_size;
         let mut file = self.begin_file(entry)?;

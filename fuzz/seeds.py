@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""seeds.py [CORPUS]: writes what fuzzing starts from below CORPUS (default: corpus, beside this file), a folder a target.
+
+The images come from tests/hostile/make.py, so that there is one place that knows how to build odd ones; those over 64 KiB
+are left out. How the targets `tar` and `unpack` take their first byte is said in src/lib.rs.
+"""
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+MOST = 64 << 10
+METADATA = [
+    b"architecture: x86_64\ncreation_date: 1700000000\n",
+    b"architecture: amd64\ncreation_date: 1700000000\nexpiry_date: 1800000000\nproperties:\n  os: Debian\n  release: 'no'\n  serial: 0x1F\n"
+    b"templates:\n  /etc/hostname:\n    when: [create, copy]\n    create_only: true\n    template: hostname.tpl\n    properties: {a: b}\n",
+    b"%YAML 1.1\n---\n\"architecture\": \"x86\\u005f64\"\n'creation_date': 1_700_000_000\nx: &a [1, ~, !!str 2]\ny: *a\nz: |\n  text\n  more\nw: >-\n  a\n\n  b\n...\n",
+    b"{architecture: aarch64, creation_date: 1, properties: {a: '', b: \"\\n\", ? c : d}, odd: {}}\n",
+    b"\xef\xbb\xbf# comment\narchitecture: i686\ncreation_date: 017\nproperties:\n  1: 1e3\n  yes: ~\n  '': .inf\n  <<: plain\n",
+]
+PROGRAMS = [b"\0" + bytes(range(1, 200, 3)), b"\0" + bytes(range(255, 0, -2)), b"\x04" + b"\x06\x60\x00\x01\x40" * 12, b"\x08" + bytes(range(7, 250, 5)),
+            b"\0\x46\x60\x00\xff\x00\x61\x00\x01\xff\x10", b"\0\x09\x60\x00\x60\x01\xff\x00\x60\x01\xff\x10"]
+
+
+def main():
+    corpus = sys.argv[1] if len(sys.argv) > 1 else os.path.join(HERE, "corpus")
+    counts = {}
+
+    def keep(target, data):
+        folder = os.path.join(corpus, target)
+        os.makedirs(folder, exist_ok=True)
+        if len(data) <= MOST:
+            with open(os.path.join(folder, "seed-" + hashlib.sha256(data).hexdigest()[:16]), "wb") as sink:
+                sink.write(data)
+            counts[target] = counts.get(target, 0) + 1
+
+    with tempfile.TemporaryDirectory() as made:
+        subprocess.run([sys.executable, os.path.join(HERE, "../tests/hostile/make.py"), made], check=True, stdout=subprocess.DEVNULL)
+        with open(os.path.join(made, "manifest.json")) as source:
+            cases = json.load(source)["cases"]
+        for case in cases:
+            if case["call"] == "fetch":
+                continue
+            files = []
+            for name in case["files"]:
+                if os.path.getsize(os.path.join(made, name)) <= MOST:
+                    with open(os.path.join(made, name), "rb") as source:
+                        files.append(source.read())
+            for data in files:
+                keep("detect", data)
+                for mode in (0, 1, 9, 16):
+                    keep("tar", bytes([mode]) + data)
+                    keep("unpack", bytes([mode]) + data)
+                try:
+                    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+                        keep("metadata", archive.extractfile("metadata.yaml").read())
+                except (tarfile.TarError, KeyError, AttributeError, OSError, EOFError, ValueError):
+                    pass
+            if len(files) == 2 and len(files[0]) % 512 == 0 and len(files[0]) < 256 * 512:
+                for mode in (4, 5):
+                    keep("tar", bytes([mode, len(files[0]) // 512]) + b"".join(files))
+                    keep("unpack", bytes([mode, len(files[0]) // 512]) + b"".join(files))
+    for text in METADATA:
+        keep("metadata", text)
+    for program in PROGRAMS:
+        for mode in (2, 6, 10, 18):
+            keep("tar", bytes([mode]) + program)
+            keep("unpack", bytes([mode]) + program)
+    print(", ".join("%s: %d seeds" % item for item in sorted(counts.items())))
+
+
+if __name__ == "__main__":
+    main()

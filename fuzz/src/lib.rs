@@ -1,0 +1,107 @@
+//! What the fuzz targets share: tight limits, images made of a fuzzer's bytes, a canary to watch.
+//! The targets themselves are in `fuzz_targets`, a few lines each.
+#![forbid(unsafe_code)]
+
+mod arena;
+mod bytes;
+mod program;
+
+use std::io::Cursor;
+
+use lxd_image::format::{Image, Input, Source};
+use lxd_image::{Limits, Result};
+
+pub use arena::Arena;
+pub use bytes::{fix_checksums, point_at_canary};
+pub use program::archive;
+
+/// Limits under which every run is short: a fuzzer learns nothing from the second mebibyte.
+#[must_use]
+pub fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.metadata = 64 << 10;
+    limits.yaml_nodes = 10_000;
+    limits.alias_expansions = 100;
+    limits.templates = 16;
+    limits.template_file = 64 << 10;
+    limits.template_bytes = 128 << 10;
+    limits.entries = 256;
+    limits.path = 512;
+    limits.extended_header = 64 << 10;
+    limits.gnu_name = 8 << 10;
+    limits.sparse_segments = 1_000;
+    limits.file_size = 1 << 30;
+    limits.output = 4 << 20;
+    limits.ratio = 10;
+    limits.trailing = 64 << 10;
+    limits.codec_memory = 16 << 20;
+    limits.codec_threads_memory = 32 << 20;
+    limits
+}
+
+/// How a run's bytes are to be taken, said by the first of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Mode(u8);
+
+impl Mode {
+    /// Takes the first byte off.
+    #[must_use]
+    pub fn take(data: &[u8]) -> Option<(Self, &[u8])> {
+        data.split_first().map(|(&mode, rest)| (Self(mode), rest))
+    }
+
+    /// The bytes of the image's one file or two.
+    ///
+    /// Bits 0 and 1 of the mode: 0 as they are; 1 with every tar header's checksum made right, so
+    /// that a changed byte is not refused for its sum; 2 and 3 as a program that writes an archive
+    /// whose members have names and targets of a few letters, so that they meet.
+    /// Bit 2: a split image, cut after as many blocks as the next byte says.
+    #[must_use]
+    pub fn files(self, data: &[u8]) -> Vec<Vec<u8>> {
+        if self.0 & 2 != 0 {
+            return archive(data, self.0 & 4 != 0);
+        }
+        let mut files = match (self.0 & 4 != 0, data.split_first()) {
+            (true, Some((&blocks, data))) => {
+                let (one, other) = data.split_at(data.len().min(usize::from(blocks) * 512));
+                vec![one.to_vec(), other.to_vec()]
+            }
+            _ => vec![data.to_vec()],
+        };
+        if self.0 & 1 != 0 {
+            files.iter_mut().for_each(|file| fix_checksums(file));
+        }
+        files
+    }
+
+    /// Whether headers get the checksums that they need, whatever was changed in them.
+    #[must_use]
+    pub fn repaired(self) -> bool {
+        self.0 & 3 != 0
+    }
+
+    /// Bit 3: whether the rootfs goes to the destination itself.
+    #[must_use]
+    pub fn rootfs_only(self) -> bool {
+        self.0 & 8 != 0
+    }
+
+    /// Bit 4: whether devices are left out.
+    #[must_use]
+    pub fn skip_devices(self) -> bool {
+        self.0 & 16 != 0
+    }
+}
+
+/// Opens files that are in memory as an image.
+///
+/// # Errors
+/// Those of [`Image::open_with`].
+pub fn open(files: &[Vec<u8>]) -> Result<Image> {
+    let input = |bytes: &Vec<u8>| Input::stream(Cursor::new(bytes.clone()));
+    let source = match files {
+        [one, other, ..] => Source::split(input(one), input(other)),
+        one => Source::unified(one.first().map_or_else(|| Input::stream(std::io::empty()), input)),
+    };
+    Image::open_with(source, &limits())
+}

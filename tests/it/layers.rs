@@ -1,0 +1,271 @@
+//! The arrows between the library's parts: each may use what is below it, and nothing up or across.
+//! Reads the sources themselves, since the compiler lets modules of one crate use each other freely.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The parts and their layers, as `DESIGN.md` draws them. What only the crate's own front page names
+/// (`lib`) is not a part: it may use everything and nobody may use it.
+const LAYERS: &[(&str, u8)] = &[
+    ("error", 0),
+    ("limits", 0),
+    ("progress", 0),
+    ("rooted", 0),
+    ("fingerprint", 1),
+    ("metadata", 1),
+    ("format", 2),
+    ("templates", 2),
+    ("store", 3),
+    ("protocol", 3),
+    ("remote", 4),
+    ("server", 4),
+    ("bin", 5),
+];
+
+/// Pairs of one layer that may meet, and arrows down that must not be drawn all the same.
+const NEVER: &[(&str, &str)] =
+    &[("store", "templates"), ("protocol", "store"), ("protocol", "format"), ("protocol", "templates")];
+/// Within the lowest layer the parts carry each other: a limit is an error, progress can be cancelled.
+const WITHIN: &[(&str, &str)] = &[("limits", "error"), ("progress", "error"), ("rooted", "error")];
+
+/// What the front page hands on, and the part it comes from: `crate::Error` is `crate::error::Error`.
+fn re_exports(front_page: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let code = code_only(front_page);
+    for statement in code.split(';') {
+        let Some((_, path)) = statement.split_once("pub use ") else { continue };
+        let Some((part, names)) = path.trim().split_once("::") else { continue };
+        let part = part.trim_start_matches("crate::").to_owned();
+        for name in names.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|name| !name.is_empty()) {
+            found.push((name.to_owned(), part.clone()));
+        }
+    }
+    found
+}
+
+/// Rust without its comments, strings and characters: what is left of them are blanks.
+fn code_only(source: &str) -> String {
+    let bytes: Vec<char> = source.chars().collect();
+    let mut code = String::with_capacity(source.len());
+    let mut at = 0;
+    let starts = |at: usize, what: &str| what.chars().enumerate().all(|(index, c)| bytes.get(at + index) == Some(&c));
+    while at < bytes.len() {
+        if starts(at, "//") {
+            while bytes.get(at).is_some_and(|&c| c != '\n') {
+                at += 1;
+            }
+        } else if starts(at, "/*") {
+            let mut depth = 1;
+            at += 2;
+            while depth > 0 && at < bytes.len() {
+                match () {
+                    () if starts(at, "/*") => (depth, at) = (depth + 1, at + 2),
+                    () if starts(at, "*/") => (depth, at) = (depth - 1, at + 2),
+                    () => at += 1,
+                }
+            }
+        } else if let Some(end) = raw_string_end(&bytes, at) {
+            at = end;
+        } else if bytes[at] == '"' {
+            at += 1;
+            while bytes.get(at).is_some_and(|&c| c != '"') {
+                at += if bytes[at] == '\\' { 2 } else { 1 };
+            }
+            at += 1;
+        } else if bytes[at] == '\'' && (bytes.get(at + 1) == Some(&'\\') || bytes.get(at + 2) == Some(&'\'')) {
+            // A character, and no lifetime.
+            at += if bytes.get(at + 1) == Some(&'\\') { 3 } else { 2 };
+            while bytes.get(at).is_some_and(|&c| c != '\'') {
+                at += 1;
+            }
+            at += 1;
+        } else {
+            code.push(bytes[at]);
+            at += 1;
+            continue;
+        }
+        code.push(' ');
+    }
+    code
+}
+
+fn raw_string_end(bytes: &[char], at: usize) -> Option<usize> {
+    let before = at.checked_sub(1).and_then(|before| bytes.get(before));
+    if bytes[at] != 'r' || before.is_some_and(|&c| c.is_alphanumeric() && c != 'b' || c == '_') {
+        return None;
+    }
+    let hashes = bytes[at + 1..].iter().take_while(|&&c| c == '#').count();
+    let start = at + 1 + hashes;
+    if bytes.get(start) != Some(&'"') {
+        return None;
+    }
+    let close: Vec<char> = std::iter::once('"').chain(std::iter::repeat_n('#', hashes)).collect();
+    bytes[start + 1..].windows(close.len()).position(|window| window == close).map(|end| start + 1 + end + close.len())
+}
+
+/// Takes `#[cfg(test)] mod … { … }` and `#[cfg(test)] use …;` out: tests may use what they like.
+fn without_tests(code: &str) -> String {
+    let mut rest = code;
+    let mut kept = String::new();
+    while let Some(at) = rest.find("#[cfg(test)]") {
+        kept.push_str(&rest[..at]);
+        let item = &rest[at..];
+        let end = match (item.find('{'), item.find(';')) {
+            (Some(open), semicolon) if semicolon.is_none_or(|semicolon| open < semicolon) => {
+                let mut depth = 0;
+                item.char_indices()
+                    .find_map(|(index, c)| {
+                        depth += i32::from(c == '{') - i32::from(c == '}');
+                        (index >= open && depth == 0).then_some(index + 1)
+                    })
+                    .unwrap_or(item.len())
+            }
+            (_, Some(semicolon)) => semicolon + 1,
+            _ => item.len(),
+        };
+        rest = &item[end..];
+    }
+    kept.push_str(rest);
+    kept
+}
+
+/// The first components after `crate::` (and, in a file at the crate's top, `super::`), groups included.
+fn imported(code: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        if code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
+            continue;
+        }
+        let rest = code[at + "crate::".len()..].trim_start();
+        match rest.strip_prefix('{') {
+            None => found.push(word(rest)),
+            Some(group) => {
+                let mut depth = 0;
+                let mut start = true;
+                for (index, c) in group.char_indices() {
+                    match c {
+                        '{' => depth += 1,
+                        '}' if depth == 0 => break,
+                        '}' => depth -= 1,
+                        ',' if depth == 0 => start = true,
+                        c if start && (c.is_alphanumeric() || c == '_') => {
+                            found.push(word(&group[index..]));
+                            start = false;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+    found
+}
+
+fn word(text: &str) -> String {
+    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+/// Why `from` must not use `to`, if so.
+fn forbidden(from: &str, to: &str) -> Option<String> {
+    let layer = |part: &str| LAYERS.iter().find(|(name, _)| *name == part).map(|(_, layer)| *layer);
+    if from == to {
+        return None;
+    }
+    let (Some(above), Some(below)) = (layer(from), layer(to)) else {
+        return Some(format!("`{from}` uses `{to}`, and one of them has no layer: add it to LAYERS and to DESIGN.md"));
+    };
+    if NEVER.contains(&(from, to)) {
+        return Some(format!("`{from}` must never use `{to}`"));
+    }
+    if WITHIN.contains(&(from, to)) || above > below {
+        return None;
+    }
+    let way = if above == below { "across" } else { "up" };
+    Some(format!("`{from}` (layer {above}) uses `{to}` (layer {below}): the arrow points {way}"))
+}
+
+/// What a source file of `part` uses and must not.
+fn violations(part: &str, source: &str, re_exports: &[(String, String)]) -> Vec<String> {
+    let code = without_tests(&code_only(source));
+    imported(&code)
+        .into_iter()
+        // The program is a crate of its own: its `crate::` is the program's, and its `lxd_image::` all that is public.
+        .filter(|_| part != "bin")
+        .map(|name| re_exports.iter().find(|(export, _)| *export == name).map_or(name, |(_, from)| from.clone()))
+        .filter_map(|to| forbidden(part, &to))
+        .collect()
+}
+
+fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn no_import_points_up_or_across_the_layers() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let front_page = fs::read_to_string(src.join("lib.rs")).unwrap();
+    let re_exports = re_exports(&front_page);
+    assert!(re_exports.contains(&("Error".to_owned(), "error".to_owned())), "the front page was not understood");
+    let mut files = Vec::new();
+    sources(&src, &mut files);
+    let mut wrong = Vec::new();
+    let mut arrows = 0;
+    for file in files {
+        let inside = file.strip_prefix(&src).unwrap();
+        let first = inside.components().next().unwrap().as_os_str().to_str().unwrap();
+        let part = first.strip_suffix(".rs").unwrap_or(first);
+        if part == "lib" {
+            continue;
+        }
+        let source = fs::read_to_string(&file).unwrap();
+        arrows += imported(&code_only(&source)).len();
+        wrong.extend(
+            violations(part, &source, &re_exports).into_iter().map(|why| format!("src/{}: {why}", inside.display())),
+        );
+    }
+    assert!(arrows > 50, "only {arrows} imports were found: does this test still read them?");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn an_import_that_points_up_or_across_is_found() {
+    let exports = [("Image".to_owned(), "format".to_owned())];
+    for (part, source, expected) in [
+        ("metadata", "use crate::format::Image;", "points up"),
+        ("format", "use crate::{error::{Error, Result}, templates};", "points across"),
+        ("fingerprint", "fn f() -> crate::metadata::Metadata { todo!() }", "points across"),
+        ("error", "use crate::limits::Limits;", "points across"),
+        ("limits", "fn f(_: &crate::Image) {}", "points up"),
+        ("store", "pub(crate) use crate::templates::Context;", "must never use"),
+        ("server", "use crate::remote::Remote;", "points across"),
+        ("format", "use crate::brand_new::Thing;", "has no layer"),
+        ("format", "// fine\nconst A: char = '\"'; use crate::store::Store; const B: char = '\"';", "points up"),
+    ] {
+        let found = violations(part, source, &exports);
+        assert!(found.len() == 1 && found[0].contains(expected), "{part}: {source} gave {found:?}");
+    }
+}
+
+#[test]
+fn arrows_down_comments_strings_and_tests_are_no_violations() {
+    for (part, source) in [
+        ("format", "use crate::error::{Error, Result};\nuse crate::metadata::Metadata;"),
+        ("store", "use crate::format::Image;"),
+        ("server", "use crate::protocol::Image;\nuse crate::store::Store;"),
+        ("remote", "use crate::protocol::Image;"),
+        ("limits", "use crate::error::Error;"),
+        ("error", "//! See [`Limits`](crate::limits::Limits).\n/* crate::format */ /// crate::store::Store"),
+        ("error", "const A: &str = \"crate::format::Image\"; const B: &str = r#\"\" crate::store \"#;"),
+        ("error", "fn f<'a>(_: &'a str) {}\n#[cfg(test)]\nmod tests {\n use crate::store::Store;\n fn g() { { } }\n}"),
+    ] {
+        assert_eq!(violations(part, source, &[]), Vec::<String>::new(), "{part}: {source}");
+    }
+}

@@ -1,0 +1,92 @@
+//! What a real LXD reads and writes, against what this library makes of the same files.
+//! Each test has an LXD of its own, which is gone when the test ends.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use lxd_image::Fingerprint;
+use lxd_image::format::{Form, Image, ImageType, Source, UnpackOptions, VerifyOptions};
+
+use super::{Lxd, listing, run, small_root};
+
+const METADATA: &str = "architecture: x86_64\ncreation_date: 1700000000\nproperties:\n  description: a small box\n";
+
+/// An image as GNU tar makes it, beside the tree that it holds.
+fn packed_by_tar(work: &Path) -> std::path::PathBuf {
+    small_root(&work.join("rootfs"));
+    fs::write(work.join("metadata.yaml"), METADATA).unwrap();
+    let image = work.join("box.tar.xz");
+    run(Command::new("tar")
+        .args(["--numeric-owner", "--xattrs", "-cJf"])
+        .arg(&image)
+        .args(["metadata.yaml", "rootfs"])
+        .current_dir(work));
+    image
+}
+
+fn open(path: &Path) -> Image {
+    Image::open(Source::open(path, None).unwrap()).unwrap()
+}
+
+/// The fingerprint of an image without a fault.
+#[track_caller]
+fn verified(image: &Image) -> Fingerprint {
+    let verified = image.verify(&VerifyOptions::new()).unwrap();
+    assert!(verified.findings.is_empty(), "{:?}", verified.findings);
+    assert_eq!(verified.image_type, ImageType::Container);
+    verified.fingerprint
+}
+
+/// The only file in a directory, by which an export's name need not be known.
+fn only_file(dir: &Path) -> std::path::PathBuf {
+    let mut files: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    files.remove(0)
+}
+
+#[test]
+fn a_real_lxd_gives_an_image_the_fingerprint_that_we_give_it_and_exports_it_unchanged() {
+    let Some(lxd) = Lxd::start() else { return };
+    let image = packed_by_tar(lxd.work());
+    let ours = verified(&open(&image));
+    lxd.lxc(&["image", "import", image.to_str().unwrap(), "--alias", "box"]);
+    assert_eq!(lxd.fingerprint("box"), ours.to_string());
+
+    fs::create_dir(lxd.work().join("out")).unwrap();
+    lxd.lxc(&["image", "export", "box", "out/"]);
+    let exported = open(&only_file(&lxd.work().join("out")));
+    assert_eq!(exported.form(), Form::Unified);
+    assert_eq!(verified(&exported), ours);
+    assert_eq!(exported.metadata().unwrap().properties().get("description"), Some("a small box"));
+}
+
+#[test]
+fn an_image_that_a_real_lxd_published_verifies_and_unpacks_to_the_container_s_tree() {
+    let Some(lxd) = Lxd::start() else { return };
+    let image = packed_by_tar(lxd.work());
+    lxd.lxc(&["image", "import", image.to_str().unwrap(), "--alias", "box"]);
+    lxd.lxc(&["init", "box", "c1"]);
+    lxd.lxc(&["publish", "c1", "--alias", "published"]);
+    fs::create_dir(lxd.work().join("out")).unwrap();
+    lxd.lxc(&["image", "export", "published", "out/"]);
+
+    let published = open(&only_file(&lxd.work().join("out")));
+    let fingerprint = verified(&published);
+    assert_eq!(lxd.fingerprint("published"), fingerprint.to_string());
+    let tree = lxd.work().join("unpacked");
+    let unpacked = published.unpack_verified(&tree, &fingerprint, &UnpackOptions::new()).unwrap();
+    assert!(unpacked.report.is_complete(), "{:?}", unpacked.report);
+    // Where LXD maps users it shifts the container's owners, and publishes them shifted back.
+    assert_eq!(listing(&tree.join("rootfs")), listing(&lxd.work().join("rootfs")));
+}
+
+#[test]
+fn a_real_lxd_refuses_and_verifying_finds_an_image_without_metadata() {
+    let Some(lxd) = Lxd::start() else { return };
+    small_root(&lxd.work().join("rootfs"));
+    let image = lxd.work().join("bare.tar");
+    run(Command::new("tar").arg("-cf").arg(&image).arg("rootfs").current_dir(lxd.work()));
+    assert!(!lxd.try_lxc(&["image", "import", image.to_str().unwrap()]).status.success());
+    assert!(open(&image).verify(&VerifyOptions::new()).is_err());
+}
