@@ -146,7 +146,8 @@ impl Store {
         for image in &images {
             options.monitor.report(Phase::Verify, report.bytes, Some(total))?;
             match self.check_image(image, total, &mut report.bytes, &options.monitor)? {
-                Some(finding) => findings.push(finding),
+                Some(finding) if self.is_still_so(image)? => findings.push(finding),
+                Some(_) => {}
                 None if !self.sidecar_agrees(image)? => findings.push(Finding::Sidecar(image.fingerprint)),
                 None => {}
             }
@@ -174,7 +175,15 @@ impl Store {
         Ok(report)
     }
 
-    /// Looks at one image; nothing when it is well, or was deleted meanwhile.
+    /// Whether an image that was found damaged is, now: one that was deleted, or made anew meanwhile, is not.
+    fn is_still_so(&self, image: &StoredImage) -> Result<bool> {
+        Ok(match self.catalog.image(&image.fingerprint)? {
+            Some(now) => self.check_image(&now, now.size, &mut 0, &Monitor::none())?.is_some(),
+            None => false,
+        })
+    }
+
+    /// Looks at one image's files; nothing when they are well.
     fn check_image(
         &self,
         image: &StoredImage,
@@ -183,16 +192,13 @@ impl Store {
         monitor: &Monitor,
     ) -> Result<Option<Finding>> {
         let aliases = || image.aliases.iter().map(|alias| alias.name.clone()).collect();
-        let opened = match self.open_image(&image.fingerprint) {
-            Ok(opened) => opened,
-            Err(error) => {
-                return match error.kind() {
-                    ErrorKind::NotFound => Ok(None),
-                    ErrorKind::Malformed => Ok(Some(Finding::Missing(image.fingerprint, aliases()))),
-                    ErrorKind::Mismatch => Ok(Some(Finding::Damaged(image.fingerprint, error.to_string(), aliases()))),
-                    _ => Ok(Some(Finding::Unreadable(image.fingerprint, error.to_string()))),
-                };
+        let opened = match self.open_files(image.clone()) {
+            Ok(Some(opened)) => opened,
+            Ok(None) => return Ok(Some(Finding::Missing(image.fingerprint, aliases()))),
+            Err(error) if error.kind() == ErrorKind::Mismatch => {
+                return Ok(Some(Finding::Damaged(image.fingerprint, error.to_string(), aliases())));
             }
+            Err(error) => return Ok(Some(Finding::Unreadable(image.fingerprint, error.to_string()))),
         };
         let mut hasher = Hasher::new();
         let (first, rootfs) = opened.files();
@@ -261,9 +267,18 @@ impl Store {
     fn put_right(&self, finding: &Finding, options: &CheckOptions) -> Result<()> {
         match finding {
             Finding::Missing(fingerprint, _) | Finding::Damaged(fingerprint, ..) => {
-                // The row first: a row without its files is the worse half.
-                self.catalog.write_to_free(&mut |catalog| catalog.remove(fingerprint))?;
-                self.quarantine_image(fingerprint)
+                // Under the lock, for it may have been deleted and imported again since it was looked
+                // at. The row goes first: a row without its files is the worse half.
+                let mut removed = false;
+                self.catalog.write_to_free(&mut |catalog| {
+                    removed = match catalog.image(fingerprint)? {
+                        // Nobody is told of progress while others wait for the lock.
+                        Some(now) => self.check_image(&now, now.size, &mut 0, &Monitor::none())?.is_some(),
+                        None => false,
+                    };
+                    if removed { catalog.remove(fingerprint) } else { Ok(()) }
+                })?;
+                if removed { self.quarantine_image(fingerprint) } else { Ok(()) }
             }
             Finding::Unlisted(fingerprint) => {
                 let Ok(image) = self.read_again(fingerprint, &options.monitor) else {
@@ -285,11 +300,17 @@ impl Store {
         }
     }
 
+    /// Puts the files aside that have an image's name, unless the catalog has come to know it.
     pub(crate) fn quarantine_image(&self, fingerprint: &Fingerprint) -> Result<()> {
-        for name in [layout::blob(fingerprint), layout::rootfs(fingerprint), layout::sidecar(fingerprint)] {
-            self.quarantine(&name)?;
-        }
-        Ok(())
+        self.catalog.write(&mut |catalog| {
+            if catalog.image(fingerprint)?.is_some() {
+                return Ok(());
+            }
+            for name in [layout::blob(fingerprint), layout::rootfs(fingerprint), layout::sidecar(fingerprint)] {
+                self.quarantine(&name)?;
+            }
+            Ok(())
+        })
     }
 
     fn quarantine(&self, name: &str) -> Result<()> {

@@ -222,31 +222,35 @@ impl Store {
         // even bring it back; a file that is missing twice is really missing.
         for _ in 0..3 {
             let image = self.image(fingerprint)?;
-            let rootfs_name = image.rootfs_size.map(|_| layout::rootfs(fingerprint));
-            let opened = self.blobs.open(Area::Blobs, &layout::blob(fingerprint)).and_then(|first| {
-                let rootfs = rootfs_name.as_deref().map(|name| self.blobs.open(Area::Blobs, name)).transpose()?;
-                Ok((first, rootfs))
-            });
-            match opened {
-                Ok((first, rootfs)) => {
-                    check_length(&first, image.first_size(), fingerprint)?;
-                    if let Some(rootfs) = &rootfs {
-                        check_length(rootfs, image.rootfs_size.unwrap_or(0), fingerprint)?;
-                    }
-                    return Ok(OpenedImage { image, first, rootfs });
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    return Err(Error::io(
-                        format!("the file of the image {} can't be opened", fingerprint.short()),
-                        error,
-                    ));
-                }
+            if let Some(opened) = self.open_files(image)? {
+                return Ok(opened);
             }
         }
         self.blobs.present()?;
         Err(Error::malformed(format!("a file of the image {fingerprint} is missing from the store"))
             .with_hint("`lxd-image check` looks for more damage"))
+    }
+
+    /// Opens the files of an image; `None` when one of them is not there.
+    pub(crate) fn open_files(&self, image: StoredImage) -> Result<Option<OpenedImage>> {
+        let fingerprint = image.fingerprint;
+        let rootfs_name = image.rootfs_size.map(|_| layout::rootfs(&fingerprint));
+        let opened = self.blobs.open(Area::Blobs, &layout::blob(&fingerprint)).and_then(|first| {
+            let rootfs = rootfs_name.as_deref().map(|name| self.blobs.open(Area::Blobs, name)).transpose()?;
+            Ok((first, rootfs))
+        });
+        let (first, rootfs) = match opened {
+            Ok(files) => files,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(Error::io(format!("the file of the image {} can't be opened", fingerprint.short()), error));
+            }
+        };
+        check_length(&first, image.first_size(), &fingerprint)?;
+        if let Some(rootfs) = &rootfs {
+            check_length(rootfs, image.rootfs_size.unwrap_or(0), &fingerprint)?;
+        }
+        Ok(Some(OpenedImage { image, first, rootfs }))
     }
 
     /// The time now, in seconds since 1970.
