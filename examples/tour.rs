@@ -170,7 +170,11 @@ fn through_the_store(path: &Path, rootfs: Option<&Path>) -> Result<()> {
     let filter: Filter = "architecture=x86_64".parse()?;
     say(
         "9. list",
-        &format!("{} of {} images match {filter}", store.list(&[filter.clone()])?.len(), store.images()?.len()),
+        &format!(
+            "{} of {} images match {filter}",
+            store.list(std::slice::from_ref(&filter))?.len(),
+            store.images()?.len()
+        ),
     );
     let found = store.resolve("tour/first")?;
     println!(

@@ -66,3 +66,14 @@ fn reading_and_deleting_work_on_a_full_disk_and_a_failed_import_gives_its_space_
     import(&store, "small", &["works-again"]);
     assert_clean(&store);
 }
+
+#[test]
+fn an_import_needs_the_images_size_once_and_nothing_elsewhere() {
+    let scratch = Scratch::new();
+    let Some(mounted) = Mounted::new(&scratch, "8m") else { return };
+    let store = Store::open(mounted.0.join("store")).unwrap();
+    // More than half of what is free after the reserve: a second copy would not fit.
+    let image = store.import(stream(large("large", 5_000_000)), &ImportOptions::new()).unwrap();
+    assert!(image.size > 5_000_000);
+    assert_clean(&store);
+}
