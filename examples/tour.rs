@@ -1,4 +1,4 @@
-//! The main job in one run: make an image, look at it, fingerprint it, unpack it verified.
+//! The main job in one run: make an image, look at it, fingerprint it, unpack it verified, keep it in a store.
 //! `cargo run --release --example tour [IMAGE [ROOTFS]]`: without a path it packs the small tree in `examples/root`.
 
 use std::io::Write;
@@ -142,6 +142,9 @@ fn tour(path: &Path, rootfs: Option<&Path>) -> Result<()> {
         Ok(())
     })?;
 
+    #[cfg(feature = "store")]
+    through_the_store(path, rootfs)?;
+
     println!();
     println!("Next: `cargo run --release --features cli -- inspect IMAGE` on an image of yours,");
     println!(
@@ -149,6 +152,49 @@ fn tour(path: &Path, rootfs: Option<&Path>) -> Result<()> {
         fingerprint.short()
     );
     std::io::stdout().flush()?;
+    Ok(())
+}
+
+/// The same image in a store: named, found again, used, taken out, and expired.
+#[cfg(feature = "store")]
+fn through_the_store(path: &Path, rootfs: Option<&Path>) -> Result<()> {
+    use lxd_image::store::{Alias, CheckOptions, ExportOptions, Filter, ImportOptions, PrunePolicy, Store};
+
+    let scratch = Scratch::new("store")?;
+    let store = Store::open(scratch.0.join("store"))?;
+    // Cached and long past its date, so that the last step has something to do.
+    let options = ImportOptions::new().alias(Alias::new("tour/first")?).cached(true).expires_at(1);
+    let image = store.import(Source::open(path, rootfs)?, &options)?;
+    say("8. import", &format!("{} is `tour/first` in a new store", image.fingerprint.short()));
+
+    let filter: Filter = "architecture=x86_64".parse()?;
+    say(
+        "9. list",
+        &format!(
+            "{} of {} images match {filter}",
+            store.list(std::slice::from_ref(&filter))?.len(),
+            store.images()?.len()
+        ),
+    );
+    let found = store.resolve("tour/first")?;
+    println!(
+        "     {}, {}, {} bytes, made at {}",
+        found.architecture,
+        found.image_type.name(),
+        found.size,
+        found.created_at
+    );
+
+    let exported = store.export(&found.fingerprint, &scratch.0, &ExportOptions::new())?;
+    say(
+        "10. export",
+        &format!("{} bytes in {} file(s), compared with the fingerprint", exported.size, exported.files.len()),
+    );
+    let clean = store.check(&CheckOptions::new())?.is_clean();
+    say("11. check", if clean { "every byte is as it came" } else { "SOMETHING IS DAMAGED" });
+
+    let pruned = store.prune(&PrunePolicy::default())?;
+    say("12. prune", &format!("{} image(s) went, {} bytes are free again", pruned.images.len(), pruned.bytes));
     Ok(())
 }
 

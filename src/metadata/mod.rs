@@ -8,6 +8,8 @@
 
 mod architecture;
 mod document;
+#[cfg(feature = "store")]
+mod plain;
 mod properties;
 mod read;
 mod rule;
@@ -17,5 +19,7 @@ mod yaml;
 
 pub use architecture::Architecture;
 pub use document::Metadata;
+#[cfg(feature = "store")]
+pub(crate) use plain::{Plain, plain_map};
 pub use properties::Properties;
 pub use rule::TemplateRule;

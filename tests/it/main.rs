@@ -5,4 +5,6 @@ mod format;
 mod layers;
 mod metadata;
 mod peers;
+#[cfg(feature = "store")]
+mod store;
 mod templates;

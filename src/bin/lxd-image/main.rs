@@ -1,16 +1,29 @@
 //! The command line `lxd-image`: a face over the library for people who know `lxc image`.
 //! Reads arguments, calls the library, shows results; each verb has a file of its own.
 
+mod alias;
+mod check;
 mod convert;
+mod delete;
 mod diff;
+mod edit;
+mod export;
 mod failure;
 mod fingerprint;
+mod import;
+mod info;
 mod inspect;
+mod list;
+mod mark;
 mod options;
 mod output;
 mod pack;
 mod progress;
+mod prune;
+mod publish;
+mod refresh;
 mod shell;
+mod store;
 mod template;
 mod unpack;
 mod verify;
@@ -41,6 +54,23 @@ enum Verb {
     Convert(convert::Arguments),
     Diff(diff::Arguments),
     Template(template::Arguments),
+    Import(import::Arguments),
+    List(list::Arguments),
+    Info(info::Info),
+    Show(info::Show),
+    Edit(edit::Arguments),
+    SetProperty(edit::SetProperty),
+    GetProperty(edit::GetProperty),
+    UnsetProperty(edit::UnsetProperty),
+    Set(edit::Set),
+    Delete(delete::Arguments),
+    Export(export::Arguments),
+    Publish(publish::Arguments),
+    Alias(alias::Arguments),
+    Refresh(refresh::Arguments),
+    Prune(prune::Arguments),
+    Check(check::Arguments),
+    Use(mark::Arguments),
     Completions(shell::Completions),
     Man(shell::Man),
 }
@@ -57,6 +87,23 @@ fn main() -> ExitCode {
         Verb::Convert(verb) => convert::run(&verb, &session),
         Verb::Diff(verb) => diff::run(&verb, &session),
         Verb::Template(verb) => template::run(&verb, &session),
+        Verb::Import(verb) => import::run(&verb, &session),
+        Verb::List(verb) => list::run(&verb, &session),
+        Verb::Info(verb) => info::info(&verb, &session),
+        Verb::Show(verb) => info::show(&verb, &session),
+        Verb::Edit(verb) => edit::run(&verb, &session),
+        Verb::SetProperty(verb) => edit::set_property(&verb, &session),
+        Verb::GetProperty(verb) => edit::get_property(&verb, &session),
+        Verb::UnsetProperty(verb) => edit::unset_property(&verb, &session),
+        Verb::Set(verb) => edit::set(&verb, &session),
+        Verb::Delete(verb) => delete::run(&verb, &session),
+        Verb::Export(verb) => export::run(&verb, &session),
+        Verb::Publish(verb) => publish::run(&verb, &session),
+        Verb::Alias(verb) => alias::run(&verb, &session),
+        Verb::Refresh(verb) => refresh::run(&verb, &session),
+        Verb::Prune(verb) => prune::run(&verb, &session),
+        Verb::Check(verb) => check::run(&verb, &session),
+        Verb::Use(verb) => mark::run(&verb, &session),
         Verb::Completions(verb) => shell::completions(&verb),
         Verb::Man(verb) => shell::man(&verb),
     });

@@ -73,6 +73,7 @@ pub(crate) struct Session {
     pub(crate) threads: Option<usize>,
     pub(crate) quiet: bool,
     pub(crate) verbose: bool,
+    pub(crate) store: Option<PathBuf>,
     progress: Mode,
     cancel: Cancel,
 }
@@ -96,6 +97,7 @@ impl Global {
             threads: self.threads.map(usize::from),
             quiet: self.quiet,
             verbose: self.verbose > 0,
+            store: self.store,
             progress: self.progress,
             cancel,
         })

@@ -40,11 +40,11 @@ impl FromStr for Format {
 }
 
 /// Facts about one thing, or rows about several.
-pub(crate) enum Facts {
+pub(crate) enum Facts<'a> {
     /// Key and value, in the order in which people read them.
     One(Map<String, Value>),
     /// The columns, then one object a row.
-    Many(&'static [&'static str], Vec<Map<String, Value>>),
+    Many(&'a [&'a str], Vec<Map<String, Value>>),
 }
 
 /// Writes a line of result.
@@ -183,7 +183,7 @@ fn jinja(facts: Facts, template: &str) -> Result<String> {
 }
 
 /// JSON values as block YAML, with every string quoted that a reader could take for something else.
-fn to_yaml(value: &Value, depth: usize) -> String {
+pub(crate) fn to_yaml(value: &Value, depth: usize) -> String {
     let indent = "  ".repeat(depth);
     match value {
         Value::Object(map) if !map.is_empty() => map

@@ -114,7 +114,7 @@ fn metadata(arguments: &Arguments, epoch: Option<i64>) -> Result<Metadata> {
     Ok(metadata)
 }
 
-fn source_date_epoch() -> Result<Option<i64>> {
+pub(crate) fn source_date_epoch() -> Result<Option<i64>> {
     match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => text.parse().map(Some).map_err(|_| {
             Error::new(ErrorKind::InvalidInput, format!("SOURCE_DATE_EPOCH is `{text}`, which is no number of seconds"))

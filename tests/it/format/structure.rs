@@ -191,7 +191,7 @@ fn an_image_without_metadata_or_without_a_root_is_malformed() {
 #[test]
 fn an_image_with_a_tree_and_a_disk_is_malformed() {
     let disk = file("rootfs.img", super::forge::Disk::default().bytes());
-    unified(image(&[disk.clone()])).refused(MALFORMED);
+    unified(image(std::slice::from_ref(&disk))).refused(MALFORMED);
     unified(archive(&[metadata(), disk.clone(), directory("rootfs/")])).refused(MALFORMED);
     unified(archive(&[metadata(), disk.clone(), disk])).refused(MALFORMED);
 }

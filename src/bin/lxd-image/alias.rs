@@ -1,0 +1,98 @@
+//! `alias create|delete|rename|list`.
+
+use clap::{Args, Subcommand};
+use lxd_image::Result;
+use lxd_image::store::Alias;
+use serde_json::{Map, Value, json};
+
+use crate::failure::Failure;
+use crate::options::Session;
+use crate::output::{self, Facts, Format};
+use crate::store::{local, resolve};
+
+/// Manage aliases
+#[derive(Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Point a new alias to an image
+    Create {
+        /// The alias
+        name: String,
+        /// An alias, a fingerprint or the beginning of one
+        reference: String,
+        /// What the alias is for
+        #[arg(long, default_value = "")]
+        description: String,
+        /// Move the alias if it is taken
+        #[arg(long)]
+        reuse: bool,
+    },
+    /// Remove an alias; the image stays
+    Delete {
+        /// The alias
+        name: String,
+    },
+    /// Give an alias another name
+    Rename {
+        /// The alias
+        name: String,
+        /// Its new name
+        new: String,
+    },
+    /// List aliases
+    List {
+        /// Parts of names or beginnings of fingerprints; all must match
+        filters: Vec<String>,
+    },
+}
+
+pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
+    match &arguments.verb {
+        Verb::Create { name, reference, description, reuse } => {
+            let store = session.store()?;
+            let image = resolve(&store, reference)?;
+            let alias = Alias::new(local(name)?)?.described(&**description);
+            if *reuse {
+                store.move_alias(&alias, &image.fingerprint)?;
+            } else {
+                store.create_alias(&alias, &image.fingerprint)?;
+            }
+        }
+        Verb::Delete { name } => session.store()?.delete_alias(local(name)?)?,
+        Verb::Rename { name, new } => session.store()?.rename_alias(local(name)?, local(new)?)?,
+        Verb::List { filters } => list(filters, session)?,
+    }
+    Ok(())
+}
+
+fn list(filters: &[String], session: &Session) -> Result<()> {
+    let store = session.store_to_read()?;
+    let mut rows = Vec::new();
+    let whole = matches!(session.format, Format::Json | Format::Yaml | Format::Jinja(_));
+    for image in store.images()? {
+        for alias in &image.aliases {
+            let fits = |filter: &String| {
+                alias.name.contains(filter.as_str()) || image.fingerprint.to_string().starts_with(filter.as_str())
+            };
+            if !filters.iter().filter(|filter| *filter != "local:").all(fits) {
+                continue;
+            }
+            let target = if whole { image.fingerprint.to_string() } else { image.fingerprint.short() };
+            let kind = image.image_type.name();
+            let mut row: Map<String, Value> = Map::new();
+            row.insert(if whole { "name" } else { "alias" }.into(), json!(alias.name));
+            row.insert(if whole { "target" } else { "fingerprint" }.into(), json!(target));
+            row.insert("type".into(), if whole { json!(kind) } else { json!(kind.to_uppercase()) });
+            row.insert("description".into(), json!(alias.description));
+            rows.push((alias.name.clone(), row));
+        }
+    }
+    rows.sort_by(|a, b| a.0.cmp(&b.0));
+    let rows = rows.into_iter().map(|(_, row)| row).collect();
+    output::show(Facts::Many(&["alias", "fingerprint", "type", "description"], rows), &session.format)
+}

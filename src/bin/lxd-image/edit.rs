@@ -1,0 +1,197 @@
+//! `edit`, `set` and the verbs for single properties.
+
+use std::io::{IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clap::Args;
+use lxd_image::store::{Edit, Store, StoredImage};
+use lxd_image::{Error, ErrorKind, Result};
+
+use crate::failure::Failure;
+use crate::options::Session;
+use crate::store::{pair, resolve};
+use crate::{info, output};
+
+/// Edit an image in $EDITOR, or take YAML from standard input
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// An alias, a fingerprint or the beginning of one
+    reference: String,
+}
+
+/// Set a property of an image
+#[derive(Args)]
+pub(crate) struct SetProperty {
+    /// An alias, a fingerprint or the beginning of one
+    reference: String,
+    /// The property
+    key: String,
+    /// Its new value
+    value: String,
+}
+
+/// Print a property of an image
+#[derive(Args)]
+pub(crate) struct GetProperty {
+    /// An alias, a fingerprint or the beginning of one
+    reference: String,
+    /// The property
+    key: String,
+}
+
+/// Remove a property of an image
+#[derive(Args)]
+pub(crate) struct UnsetProperty {
+    /// An alias, a fingerprint or the beginning of one
+    reference: String,
+    /// The property
+    key: String,
+}
+
+/// Set public, auto_update or expires_at of an image
+#[derive(Args)]
+pub(crate) struct Set {
+    /// An alias, a fingerprint or the beginning of one
+    reference: String,
+    /// public=BOOL, auto_update=BOOL, expires_at=TIME
+    #[arg(required = true, value_name = "KEY=VALUE", value_parser = pair)]
+    values: Vec<(String, String)>,
+}
+
+const COMMENT: &str = "### The image's properties and flags, as YAML. Lines that begin with # are comments.
+### Architecture, dates and fingerprint can't change.
+";
+
+/// The answer to a text that can't be used is bounded: a person may change it, a pipe can't.
+const MOST_BYTES: u64 = 1 << 20;
+
+pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
+    let store = session.store()?;
+    let image = resolve(&store, &arguments.reference)?;
+    if !std::io::stdin().is_terminal() {
+        let mut text = Vec::new();
+        std::io::stdin()
+            .lock()
+            .take(MOST_BYTES)
+            .read_to_end(&mut text)
+            .map_err(|error| Error::new(ErrorKind::Io, "standard input can't be read").with_source(error))?;
+        store.edit(&image.fingerprint, &Edit::from_yaml(&text, &session.limits)?, Some(&image.etag()))?;
+        return Ok(());
+    }
+    let file = Draft::create(&format!("{COMMENT}{}", info::editable(&image)))?;
+    loop {
+        let text = file.edit()?;
+        match Edit::from_yaml(&text, &session.limits).and_then(|edit| apply(&store, &image, edit)) {
+            Ok(()) => return Ok(()),
+            // What was typed is not lost for a slip in it.
+            Err(error) if matches!(error.kind(), ErrorKind::Malformed | ErrorKind::InvalidInput) => {
+                eprintln!("error[{}]: {error}", error.kind());
+                eprint!("press Enter to edit again, Ctrl-C to give up ");
+                let mut answer = String::new();
+                if std::io::stdin().read_line(&mut answer).is_ok_and(|count| count > 0) {
+                    continue;
+                }
+                return Err(error.into());
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn apply(store: &Store, image: &StoredImage, edit: Edit) -> Result<()> {
+    store.edit(&image.fingerprint, &edit.based_on_revision(image.revision), Some(&image.etag())).map(drop)
+}
+
+/// A private file that an editor works on.
+struct Draft(PathBuf);
+
+impl Draft {
+    fn create(text: &str) -> Result<Self> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let name = format!("lxd-image-edit-{}-{}.yaml", std::process::id(), jiff::Timestamp::now().as_nanosecond());
+        let path = std::env::temp_dir().join(name);
+        let mut file =
+            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(|error| {
+                Error::new(ErrorKind::Io, "a file to edit can't be made").with_source(error).in_file(&path)
+            })?;
+        let draft = Self(path);
+        file.write_all(text.as_bytes()).map_err(|error| draft.unusable(error))?;
+        Ok(draft)
+    }
+
+    fn edit(&self) -> Result<Vec<u8>> {
+        let editor = ["VISUAL", "EDITOR"].iter().find_map(std::env::var_os).unwrap_or_else(|| "vi".into());
+        // As git does: the variable may hold arguments, and the shell splits them.
+        let status = Command::new("sh")
+            .arg("-c")
+            .arg(format!("{} \"$1\"", editor.to_string_lossy()))
+            .arg("sh")
+            .arg(&self.0)
+            .status();
+        match status {
+            Ok(status) if status.success() => {}
+            Ok(status) => {
+                return Err(Error::new(
+                    ErrorKind::Cancelled,
+                    format!("the editor ended with {status}; nothing was changed"),
+                ));
+            }
+            Err(error) => return Err(Error::new(ErrorKind::Io, "the editor can't be started").with_source(error)),
+        }
+        std::fs::read(&self.0).map_err(|error| self.unusable(error))
+    }
+
+    fn unusable(&self, error: std::io::Error) -> Error {
+        let path: &Path = &self.0;
+        Error::new(ErrorKind::Io, "the edited file can't be used").with_source(error).in_file(path)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn change(reference: &str, edit: &Edit, session: &Session) -> Result<(), Failure> {
+    let store = session.store()?;
+    let image = resolve(&store, reference)?;
+    store.edit(&image.fingerprint, edit, None)?;
+    Ok(())
+}
+
+pub(crate) fn set_property(arguments: &SetProperty, session: &Session) -> Result<(), Failure> {
+    change(&arguments.reference, &Edit::new().property(&*arguments.key, &*arguments.value)?, session)
+}
+
+pub(crate) fn unset_property(arguments: &UnsetProperty, session: &Session) -> Result<(), Failure> {
+    change(&arguments.reference, &Edit::new().remove_property(&*arguments.key), session)
+}
+
+pub(crate) fn set(arguments: &Set, session: &Session) -> Result<(), Failure> {
+    const SETTABLE: [&str; 3] = ["public", "auto_update", "expires_at"];
+    let mut edit = Edit::new();
+    for (key, value) in &arguments.values {
+        if !SETTABLE.contains(&key.as_str()) {
+            return Err(Error::new(ErrorKind::InvalidInput, format!("`{key}` can't be set"))
+                .with_hint("public, auto_update and expires_at can; properties with `set-property`")
+                .into());
+        }
+        edit = edit.field(key, value)?;
+    }
+    change(&arguments.reference, &edit, session)
+}
+
+pub(crate) fn get_property(arguments: &GetProperty, session: &Session) -> Result<(), Failure> {
+    let store = session.store_to_read()?;
+    let image = resolve(&store, &arguments.reference)?;
+    match image.properties.get(&arguments.key) {
+        // For scripts, so as it is; a terminal's reader gets it escaped.
+        Some(value) if std::io::stdout().is_terminal() => {
+            Ok(output::line(&lxd_image::Shown(value.as_bytes()).to_string())?)
+        }
+        Some(value) => Ok(output::line(value)?),
+        None => Err(Error::new(ErrorKind::NotFound, format!("the image has no property `{}`", arguments.key)).into()),
+    }
+}

@@ -1,0 +1,92 @@
+//! `info` and `show`: one image, for people, and as the YAML that `edit` takes.
+
+use clap::Args;
+use lxd_image::store::StoredImage;
+use lxd_image::{Result, Shown};
+use serde_json::{Map, Value};
+
+use crate::failure::Failure;
+use crate::options::Session;
+use crate::output::{self, Facts, Format};
+use crate::store;
+
+/// Show all that is known of an image
+#[derive(Args)]
+pub(crate) struct Info {
+    /// An alias, a fingerprint or the beginning of one
+    reference: String,
+}
+
+/// Show what can be edited of an image, as YAML
+#[derive(Args)]
+pub(crate) struct Show {
+    /// An alias, a fingerprint or the beginning of one
+    reference: String,
+}
+
+pub(crate) fn info(arguments: &Info, session: &Session) -> Result<(), Failure> {
+    let store = session.store_to_read()?;
+    let image = store::resolve(&store, &arguments.reference)?;
+    if matches!(session.format, Format::Table | Format::Compact) {
+        return Ok(output::write(for_people(&image).as_bytes())?);
+    }
+    Ok(output::show(Facts::One(store::object(&image)), &session.format)?)
+}
+
+pub(crate) fn show(arguments: &Show, session: &Session) -> Result<(), Failure> {
+    let store = session.store_to_read()?;
+    let image = store::resolve(&store, &arguments.reference)?;
+    if session.format == Format::Table {
+        return Ok(output::write(editable(&image).as_bytes())?);
+    }
+    Ok(output::show(Facts::One(editable_part(&image)), &session.format)?)
+}
+
+fn editable_part(image: &StoredImage) -> Map<String, Value> {
+    let mut object = store::object(image);
+    object.retain(|key, _| matches!(key.as_str(), "auto_update" | "properties" | "public" | "expires_at" | "profiles"));
+    object
+}
+
+/// The YAML that people edit.
+pub(crate) fn editable(image: &StoredImage) -> String {
+    output::to_yaml(&Value::Object(editable_part(image)), 0)
+}
+
+fn for_people(image: &StoredImage) -> String {
+    let yes = |flag| if flag { "yes" } else { "no" };
+    let safe = |text: &str| Shown(text.as_bytes()).to_string();
+    let mut lines = vec![
+        format!("Fingerprint: {}", image.fingerprint),
+        format!("Size: {}", store::size(image.size)),
+        format!("Architecture: {}", image.architecture),
+        format!("Type: {}", image.image_type.name()),
+        format!("Public: {}", yes(image.public)),
+        "Timestamps:".to_owned(),
+        format!("    Created: {}", store::time(Some(image.created_at), "")),
+        format!("    Uploaded: {}", store::time(Some(image.uploaded_at), "")),
+        format!("    Expires: {}", store::time(image.expires_at, "never")),
+        format!("    Last used: {}", store::time(image.last_used_at, "never")),
+        "Properties:".to_owned(),
+    ];
+    lines.extend(image.properties.iter().map(|(key, value)| format!("    {}: {}", safe(key), safe(value))));
+    lines.push("Aliases:".to_owned());
+    lines.extend(image.aliases.iter().map(|alias| match alias.description.as_str() {
+        "" => format!("    - {}", safe(&alias.name)),
+        description => format!("    - {} ({})", safe(&alias.name), safe(description)),
+    }));
+    lines.push(format!("Cached: {}", yes(image.cached)));
+    lines.push(format!("Auto update: {}", if image.auto_update { "enabled" } else { "disabled" }));
+    if let Some(source) = &image.source {
+        lines.push("Source:".to_owned());
+        let facts = [("Server", &source.server), ("Protocol", &source.protocol), ("Alias", &source.alias)];
+        lines.extend(facts.iter().map(|(what, value)| format!("    {what}: {}", safe(value))));
+    }
+    if let Some(rootfs) = image.rootfs_size {
+        lines.push("Files:".to_owned());
+        lines.push(format!("    Metadata: {}", store::size(image.first_size())));
+        lines.push(format!("    Rootfs: {}", store::size(rootfs)));
+    }
+    lines.extend(image.file_name.iter().map(|name| format!("File name: {}", safe(name))));
+    lines.join("\n") + "\n"
+}

@@ -1,0 +1,66 @@
+//! `prune`: cached images that nobody uses, out of the store.
+
+use std::time::Duration;
+
+use clap::Args;
+use lxd_image::Result;
+use lxd_image::store::{PrunePolicy, Removed};
+use serde_json::{Map, Value, json};
+
+use crate::failure::Failure;
+use crate::options::Session;
+use crate::output::{self, Facts, Format};
+use crate::store::{object, size};
+
+/// Remove cached images that were not used for a while, or are past their date
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// How long unused: 10d, 12h, 30m; 0 looks at the expiry date only
+    #[arg(long, default_value = "10d", value_name = "TIME", value_parser = duration)]
+    unused_for: Duration,
+    /// Say what would go, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+fn duration(text: &str) -> std::result::Result<Duration, String> {
+    let (digits, unit) = text.split_at(text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len()));
+    let number: u64 = digits.parse().map_err(|_| format!("`{text}` is no time: write 10d, 12h, 30m or 90s"))?;
+    let seconds = match unit {
+        "d" => 86_400,
+        "h" => 3_600,
+        "m" => 60,
+        "s" => 1,
+        "" if number == 0 => 1,
+        "" => return Err(format!("`{text}` has no unit: write {text}d for days")),
+        other => return Err(format!("`{other}` is no unit: d, h, m or s")),
+    };
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| format!("`{text}` is too long"))
+}
+
+pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
+    let policy = PrunePolicy::unused_for(arguments.unused_for).dry_run(arguments.dry_run);
+    let pruned = session.store()?.prune(&policy)?;
+    let whole = matches!(session.format, Format::Json | Format::Yaml | Format::Jinja(_));
+    let rows = pruned
+        .images
+        .iter()
+        .map(|(image, why)| {
+            let why = if *why == Removed::Expired { "expired" } else { "unused" };
+            let mut row: Map<String, Value> = if whole { object(image) } else { Map::new() };
+            if !whole {
+                row.insert("fingerprint".into(), json!(image.fingerprint.short()));
+                row.insert("description".into(), json!(image.properties.get("description")));
+                row.insert("size".into(), json!(size(image.size)));
+            }
+            row.insert("reason".into(), json!(why));
+            row
+        })
+        .collect();
+    if whole || !pruned.images.is_empty() {
+        output::show(Facts::Many(&["fingerprint", "description", "size", "reason"], rows), &session.format)?;
+    }
+    let verb = if arguments.dry_run { "would be freed" } else { "freed" };
+    session.note(|| format!("{} images, {} {verb}", pruned.images.len(), size(pruned.bytes)));
+    Ok(())
+}

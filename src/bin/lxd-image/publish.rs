@@ -1,0 +1,79 @@
+//! `publish`: a directory, packed straight into the store.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use lxd_image::format::{Compression, PackOptions, Rootfs};
+use lxd_image::store::ImportOptions;
+use lxd_image::{Error, ErrorKind, Result, Shown};
+
+use crate::failure::Failure;
+use crate::import::About;
+use crate::options::Session;
+use crate::output;
+
+/// Make an image of an instance's directory
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// A directory with metadata.yaml, rootfs (or rootfs.img) and templates, or with --metadata a rootfs itself
+    directory: PathBuf,
+    /// The metadata.yaml, when DIRECTORY is a root file system
+    #[arg(long, value_name = "FILE")]
+    metadata: Option<PathBuf>,
+    /// xz, gzip, zstd, bzip2, lz4 or none, with a level behind a colon
+    #[arg(long, value_name = "CODEC[:LEVEL]", default_value = "zstd")]
+    compression: String,
+    #[command(flatten)]
+    about: About,
+}
+
+pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
+    let options = arguments.about.options()?;
+    let compression = arguments.compression.parse()?;
+    directory(&arguments.directory, arguments.metadata.as_deref(), &options, Some(compression), session)
+}
+
+/// Packs and imports what a directory holds.
+pub(crate) fn directory(
+    directory: &Path,
+    metadata: Option<&Path>,
+    options: &ImportOptions,
+    compression: Option<Compression>,
+    session: &Session,
+) -> Result<(), Failure> {
+    let (metadata_path, rootfs) = match metadata {
+        Some(metadata) => (metadata.to_path_buf(), directory.to_path_buf()),
+        None => {
+            let disk = directory.join("rootfs.img");
+            (directory.join("metadata.yaml"), if disk.exists() { disk } else { directory.join("rootfs") })
+        }
+    };
+    let bytes = std::fs::read(&metadata_path).map_err(|error| {
+        let kind = if error.kind() == std::io::ErrorKind::NotFound { ErrorKind::NotFound } else { ErrorKind::Io };
+        Error::new(kind, "the metadata can't be read").with_source(error).in_file(&metadata_path)
+    })?;
+    let (monitor, shown) = session.monitor();
+    let mut packing = PackOptions::from_metadata_bytes(bytes)
+        .map_err(|error| error.in_file(&metadata_path))?
+        .limits(session.limits.clone())
+        .newest_mtime(crate::pack::source_date_epoch()?)
+        .monitor(monitor.clone());
+    if let Some(compression) = compression {
+        packing = packing.compression(compression);
+    }
+    let templates = directory.join("templates");
+    if metadata.is_none() && templates.is_dir() {
+        packing = packing.templates(templates);
+    }
+    if let Some(threads) = session.threads {
+        packing = packing.threads(threads);
+    }
+    let store = session.store()?;
+    let published = store.publish(&Rootfs::open(&rootfs)?, &packing, &options.clone().monitor(monitor));
+    drop(shown);
+    let (image, written) = published?;
+    for (path, why) in &written.omitted {
+        session.note(|| format!("note: left out {}: {}", Shown(path), Shown(why.as_bytes())));
+    }
+    Ok(output::line(&image.fingerprint.to_string())?)
+}

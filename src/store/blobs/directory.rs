@@ -1,0 +1,253 @@
+//! `DirectoryBlobs`: the files of a store in three directories of one file system, by descriptor.
+//! Directories are 0700 and files 0600 whatever the umask; locks are `flock`, which end with their process.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{self, AtFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::{Area, Blobs, StagedFile};
+use crate::error::{Error, Result};
+use crate::rooted::{Dir, is, staging_name};
+
+/// In the directory of the blobs, the id of the store that they belong to.
+const MARKER: &str = "store-id";
+
+/// The files of a store below one directory.
+pub struct DirectoryBlobs {
+    path: PathBuf,
+    id: String,
+    blobs: Dir,
+    staging: Dir,
+    quarantine: Dir,
+}
+
+impl DirectoryBlobs {
+    /// Opens the directories below `path`, or makes them, without a store around them: for programs
+    /// that bring a catalog of their own.
+    ///
+    /// # Errors
+    /// `Malformed` when they are another store's, `Io`.
+    pub fn create_or_open(path: impl AsRef<Path>, id: &str) -> Result<Self> {
+        let path = path.as_ref();
+        if !path.join(Area::Blobs.name()).exists() {
+            std::fs::create_dir_all(path)
+                .map_err(|error| Error::io("the directory can't be made", error).in_file(path))?;
+            Self::create(path, id)?;
+        }
+        Self::open(path, id)
+    }
+
+    /// Makes the directories below `path` for the store `id`; those that are there are kept.
+    pub(crate) fn create(path: &Path, id: &str) -> Result<()> {
+        let fail = |what: &'static str| move |error: io::Error| Error::io(what, error).in_file(path);
+        let top = Dir::open(path).map_err(fail("the store's directory can't be opened"))?;
+        for area in Area::ALL {
+            let name = area.name().as_bytes();
+            match top.make_dir(name, 0o700) {
+                Err(error) if !is(&error, Errno::EXIST) => {
+                    return Err(fail("a directory of the store can't be made")(error));
+                }
+                _ => {}
+            }
+            let dir = top.child(name).map_err(fail("a directory of the store can't be opened"))?;
+            fs::fchmod(dir.as_fd(), Mode::from_raw_mode(0o700))
+                .map_err(|error| fail("a directory of the store can't be made private")(error.into()))?;
+        }
+        let blobs =
+            top.child(Area::Blobs.name().as_bytes()).map_err(fail("a directory of the store can't be opened"))?;
+        let write = || -> io::Result<()> {
+            match blobs.remove_file(MARKER.as_bytes()) {
+                Err(error) if !is(&error, Errno::NOENT) => return Err(error),
+                _ => {}
+            }
+            let mut file = blobs.create(MARKER.as_bytes(), 0o600)?;
+            file.write_all(id.as_bytes())?;
+            file.sync_all()?;
+            fs::fsync(blobs.as_fd())?;
+            Ok(fs::fsync(top.as_fd())?)
+        };
+        write().map_err(fail("the marker of the blobs can't be written"))
+    }
+
+    /// Opens the directories below `path`, which must be those of the store `id`.
+    ///
+    /// # Errors
+    /// `Malformed` when they are another store's or not there, `Io`.
+    pub(crate) fn open(path: &Path, id: &str) -> Result<Self> {
+        let open = |top: &Dir, area: Area| {
+            top.child(area.name().as_bytes()).map_err(|error| {
+                let error = if is(&error, Errno::NOENT) {
+                    Error::malformed("a directory of the store is missing")
+                } else {
+                    Error::io("a directory of the store can't be opened", error)
+                };
+                error.in_file(path.join(area.name()))
+            })
+        };
+        let top = Dir::open(path).map_err(|error| Error::io("the store can't be opened", error).in_file(path))?;
+        let opened = Self {
+            path: path.to_path_buf(),
+            id: id.to_owned(),
+            blobs: open(&top, Area::Blobs)?,
+            staging: open(&top, Area::Staging)?,
+            quarantine: open(&top, Area::Quarantine)?,
+        };
+        opened.present()?;
+        Ok(opened)
+    }
+
+    fn dir(&self, area: Area) -> &Dir {
+        match area {
+            Area::Blobs => &self.blobs,
+            Area::Staging => &self.staging,
+            Area::Quarantine => &self.quarantine,
+        }
+    }
+}
+
+/// A lock that its process lost with its life; `None` while somebody holds it.
+fn lock(file: &impl AsFd, operation: FlockOperation) -> io::Result<bool> {
+    loop {
+        match fs::flock(file, operation) {
+            Ok(()) => return Ok(true),
+            Err(Errno::WOULDBLOCK) => return Ok(false),
+            Err(Errno::INTR) => {}
+            Err(error @ (Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL)) => {
+                let error = Error::unsupported("the store's file system has no file locks (`flock`)")
+                    .with_source(io::Error::from(error));
+                return Err(error.into());
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+impl Blobs for DirectoryBlobs {
+    fn create(&self) -> io::Result<Box<dyn StagedFile>> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        for _ in 0..16 {
+            let name = String::from_utf8_lossy(&staging_name(b"new")).into_owned();
+            let file = match fs::openat(&self.staging, &name, flags, Mode::from_raw_mode(0o600)) {
+                Err(Errno::EXIST) => continue,
+                opened => File::from(opened?),
+            };
+            let prepared = fs::fchmod(&file, Mode::from_raw_mode(0o600))
+                .map_err(io::Error::from)
+                .and_then(|()| lock(&file, FlockOperation::LockExclusive))
+                .and_then(|_| Ok(fs::fstat(&file)?.st_nlink));
+            match prepared {
+                // Swept by another process before it was locked.
+                Ok(0) => {}
+                Ok(_) => return Ok(Box::new(DirectoryFile { name, file })),
+                Err(error) => {
+                    let _ = self.staging.remove_file(name.as_bytes());
+                    return Err(error);
+                }
+            }
+        }
+        Err(io::Error::other("no free name for a staging file was found"))
+    }
+
+    fn open(&self, area: Area, name: &str) -> io::Result<File> {
+        self.dir(area).open_file(name.as_bytes())
+    }
+
+    fn link(&self, staged: &str, blob: &str) -> io::Result<()> {
+        match fs::linkat(&self.staging, staged, &self.blobs, blob, AtFlags::empty()) {
+            Err(error @ (Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS)) => {
+                let error =
+                    Error::unsupported("the store's file system has no hard links").with_source(io::Error::from(error));
+                Err(error.into())
+            }
+            done => Ok(done?),
+        }
+    }
+
+    fn rename(&self, from: (Area, &str), to: (Area, &str)) -> io::Result<()> {
+        Ok(fs::renameat(self.dir(from.0), from.1, self.dir(to.0), to.1)?)
+    }
+
+    fn remove(&self, area: Area, name: &str) -> io::Result<()> {
+        self.dir(area).remove_file(name.as_bytes())
+    }
+
+    fn names(&self, area: Area) -> io::Result<Vec<String>> {
+        let names = self.dir(area).names()?;
+        // Names that are no UTF-8 are none of ours.
+        Ok(names.into_iter().filter_map(|name| String::from_utf8(name).ok()).filter(|name| name != MARKER).collect())
+    }
+
+    fn sync(&self, area: Area) -> io::Result<()> {
+        Ok(fs::fsync(self.dir(area))?)
+    }
+
+    fn seize(&self, staged: &str) -> io::Result<Option<Box<dyn Send>>> {
+        let file = match self.staging.open_file(staged.as_bytes()) {
+            Err(error) if is(&error, Errno::NOENT) => return Ok(None),
+            file => file?,
+        };
+        let held: Box<dyn Send> = Box::new(OwnedFd::from(file.try_clone()?));
+        Ok(if lock(&file, FlockOperation::NonBlockingLockExclusive)? { Some(held) } else { None })
+    }
+
+    fn present(&self) -> Result<()> {
+        use std::io::Read;
+        let mut found = String::new();
+        let blobs = self.path.join(Area::Blobs.name());
+        // By path on purpose: what is mounted over the directory now is what others see.
+        let opened = Dir::open(&blobs).and_then(|dir| dir.open_file(MARKER.as_bytes()));
+        let read = opened.and_then(|file| file.take(1 << 10).read_to_string(&mut found));
+        match read {
+            Ok(_) if found.trim_end() == self.id => Ok(()),
+            Err(error) if !is(&error, Errno::NOENT) && !is(&error, Errno::NOTDIR) => {
+                Err(Error::io("the marker of the blobs can't be read", error).in_file(blobs.join(MARKER)))
+            }
+            _ => Err(Error::malformed(
+                "these are not the blobs of this store: the marker with its id is missing or another",
+            )
+            .with_hint("is the file system of the blobs mounted?")
+            .in_file(blobs)),
+        }
+    }
+}
+
+struct DirectoryFile {
+    name: String,
+    file: File,
+}
+
+impl Write for DirectoryFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl StagedFile for DirectoryFile {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn reflink(&mut self, from: &File) -> io::Result<bool> {
+        match fs::ioctl_ficlone(&self.file, from) {
+            Ok(()) => Ok(true),
+            // Another file system, or one that can't; real trouble comes up again while copying.
+            Err(_) => Ok(false),
+        }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(fs::fsync(&self.file)?)
+    }
+
+    fn reader(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+}

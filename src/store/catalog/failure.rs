@@ -1,0 +1,61 @@
+//! SQLite's errors as this library's: which of its kinds, about which file, and what now.
+//! A busy catalog, a damaged one and a full disk are told apart, for callers act on them differently.
+
+use std::path::Path;
+
+use rusqlite::ErrorCode;
+
+use super::schema::RowError;
+use crate::error::{Error, ErrorKind};
+
+pub(super) fn row_error(error: RowError, path: Option<&Path>) -> Error {
+    match error {
+        RowError::Sqlite(error) => sqlite_error(error, path),
+        RowError::Value(what) => damaged(what, path),
+    }
+}
+
+fn damaged(what: String, path: Option<&Path>) -> Error {
+    let error = Error::malformed(what).with_hint("`lxd-image check --repair` makes the catalog anew from the images");
+    match path {
+        Some(path) => error.in_file(path),
+        None => error,
+    }
+}
+
+pub(super) fn sqlite_error(error: rusqlite::Error, path: Option<&Path>) -> Error {
+    let (kind, what) = match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            (ErrorKind::Busy, "another program holds the store's catalog, and the wait is over")
+        }
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            return damaged("the catalog is damaged".to_owned(), path).with_source(error);
+        }
+        Some(ErrorCode::DiskFull) => (ErrorKind::Io, "there is no space left for the catalog"),
+        Some(ErrorCode::ReadOnly) => (ErrorKind::Io, "the catalog can only be read"),
+        Some(ErrorCode::CannotOpen) => (ErrorKind::Io, "the catalog can't be opened"),
+        Some(ErrorCode::ConstraintViolation) => (ErrorKind::InvalidInput, "the catalog refuses the change"),
+        Some(_) => (ErrorKind::Io, "the catalog can't be used"),
+        // A value of the wrong type, a missing table: nothing that this library wrote.
+        None => return damaged("the catalog is damaged".to_owned(), path).with_source(error),
+    };
+    let error = Error::new(kind, what).with_source(error);
+    match path {
+        Some(path) => error.in_file(path),
+        None => error,
+    }
+}
+
+/// Whether a full disk or quota is below an error.
+pub(super) fn is_full(error: &Error) -> bool {
+    use rustix::io::Errno;
+    let Some(source) = std::error::Error::source(error) else { return false };
+    if let Some(error) = source.downcast_ref::<rusqlite::Error>() {
+        let code = error.sqlite_error().map(|error| error.extended_code);
+        // The lock file in shared memory reports a full disk as an input or output error.
+        return error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+            || code == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE);
+    }
+    let errno = source.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+    errno == Some(Errno::NOSPC.raw_os_error()) || errno == Some(Errno::DQUOT.raw_os_error())
+}

@@ -1,0 +1,254 @@
+//! Edits: what may change of an image, as one transaction, on condition that nobody else changed it.
+//! And the two other things that happen to an image in its life: being used, being deleted.
+
+use super::image::{ETag, StoredImage};
+use super::open::{Store, missing};
+use crate::error::{Error, Result};
+use crate::fingerprint::Fingerprint;
+use crate::limits::Limits;
+use crate::metadata::{Plain, Properties, plain_map};
+
+/// A change to an image: only what is named changes.
+///
+/// ```
+/// use lxd_image::store::Edit;
+///
+/// let edit = Edit::new().public(true).property("os", "Debian")?.remove_property("serial");
+/// # let _ = edit;
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Edit {
+    public: Option<bool>,
+    auto_update: Option<bool>,
+    expires_at: Option<Option<i64>>,
+    replace: Option<Properties>,
+    properties: Vec<(String, Option<String>)>,
+    revision: Option<u64>,
+}
+
+impl Edit {
+    /// Changes nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether clients that have not authenticated may read it.
+    #[must_use]
+    pub fn public(mut self, yes: bool) -> Self {
+        self.public = Some(yes);
+        self
+    }
+
+    /// Whether it follows its source.
+    #[must_use]
+    pub fn auto_update(mut self, yes: bool) -> Self {
+        self.auto_update = Some(yes);
+        self
+    }
+
+    /// When it may be removed, in seconds since 1970; `None` for never.
+    #[must_use]
+    pub fn expires_at(mut self, seconds: Option<i64>) -> Self {
+        self.expires_at = Some(seconds);
+        self
+    }
+
+    /// Sets one property.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a NUL in either text.
+    pub fn property(mut self, key: impl Into<String>, value: impl Into<String>) -> Result<Self> {
+        let (key, value) = (key.into(), value.into());
+        Properties::new().set(&*key, &*value)?;
+        self.properties.push((key, Some(value)));
+        Ok(self)
+    }
+
+    /// Removes one property, if it is there.
+    #[must_use]
+    pub fn remove_property(mut self, key: impl Into<String>) -> Self {
+        self.properties.push((key.into(), None));
+        self
+    }
+
+    /// Replaces all properties, before single ones are set.
+    #[must_use]
+    pub fn properties(mut self, all: Properties) -> Self {
+        self.replace = Some(all);
+        self
+    }
+
+    /// Fails unless the image is still at this [`revision`](StoredImage::revision): stricter than an
+    /// ETag, which does not cover the expiry date.
+    #[must_use]
+    pub fn based_on_revision(mut self, revision: u64) -> Self {
+        self.revision = Some(revision);
+        self
+    }
+
+    /// Reads an edit from YAML, with the keys of LXD's REST API: `auto_update`, `public`,
+    /// `expires_at` and `properties`, which replaces all. Keys that are not there change nothing;
+    /// those that can't change (`fingerprint`, `aliases`, `architecture` …) are ignored, as LXD does.
+    ///
+    /// # Errors
+    /// `Malformed` for what is no YAML, `InvalidInput` for a value of the wrong kind or a key that
+    /// no image has.
+    pub fn from_yaml(text: &[u8], limits: &Limits) -> Result<Self> {
+        let mut edit = Self::new();
+        for (key, value) in plain_map(text, limits)? {
+            edit = match (key.as_str(), value) {
+                ("properties", Plain::Map(all)) => edit.properties(all),
+                ("properties", Plain::Text(None)) => edit.properties(Properties::new()),
+                (_, Plain::Text(Some(value))) => edit.field(&key, &value)?,
+                _ if FIXED.contains(&key.as_str()) => edit,
+                _ => return Err(Error::invalid(format!("`{key}` is nothing that can be set so"))),
+            };
+        }
+        Ok(edit)
+    }
+
+    /// Sets one field by the name and in the form that LXD's REST API has for it.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a name that is none, or a value of the wrong kind.
+    pub fn field(self, key: &str, value: &str) -> Result<Self> {
+        let boolean = || match value {
+            "true" | "yes" | "on" | "1" => Ok(true),
+            "false" | "no" | "off" | "0" => Ok(false),
+            _ => Err(Error::invalid(format!("`{key}` is true or false, not `{value}`"))),
+        };
+        Ok(match key {
+            "public" => self.public(boolean()?),
+            "auto_update" => self.auto_update(boolean()?),
+            "expires_at" => self.expires_at(moment(value)?),
+            _ if FIXED.contains(&key) => self,
+            _ => {
+                return Err(Error::invalid(format!("`{key}` is nothing that can be set"))
+                    .with_hint("public, auto_update and expires_at can be set; properties with `set-property`"));
+            }
+        })
+    }
+
+    fn apply(&self, image: &mut StoredImage) -> Result<()> {
+        image.public = self.public.unwrap_or(image.public);
+        image.auto_update = self.auto_update.unwrap_or(image.auto_update);
+        image.expires_at = self.expires_at.unwrap_or(image.expires_at);
+        if let Some(all) = &self.replace {
+            image.properties = all.clone();
+        }
+        for (key, value) in &self.properties {
+            match value {
+                Some(value) => image.properties.set(&**key, &**value)?,
+                None => drop(image.properties.remove(key)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the REST object has and nobody can change.
+const FIXED: &[&str] = &[
+    "aliases",
+    "architecture",
+    "cached",
+    "created_at",
+    "filename",
+    "fingerprint",
+    "last_used_at",
+    "profiles",
+    "size",
+    "type",
+    "update_source",
+    "uploaded_at",
+];
+
+/// A time as the REST API has it, a date alone, seconds since 1970, or `never`.
+fn moment(text: &str) -> Result<Option<i64>> {
+    let seconds = match text {
+        "" | "never" => 0,
+        _ => {
+            let time = |text: &str| text.parse::<jiff::Timestamp>().map(|time| time.as_second()).ok();
+            time(text).or_else(|| time(&format!("{text}T00:00:00Z"))).or_else(|| text.parse::<i64>().ok()).ok_or_else(
+                || {
+                    Error::invalid(format!("`{text}` is no time"))
+                        .with_hint("write 2030-01-31, 2030-01-31T12:00:00Z, seconds since 1970, or never")
+                },
+            )?
+        }
+    };
+    // The peers write "never" as the beginning of 1970 or of our era.
+    Ok(Some(seconds).filter(|seconds| *seconds > 0))
+}
+
+impl Store {
+    /// Changes an image, if it still is as `based_on` says.
+    ///
+    /// # Errors
+    /// `NotFound`; `Mismatch` when somebody else changed it in between; `Busy`; `Io`. Nothing has
+    /// changed then.
+    pub fn edit(&self, fingerprint: &Fingerprint, edit: &Edit, based_on: Option<&ETag>) -> Result<StoredImage> {
+        let mut edited = None;
+        self.change(&mut |catalog| {
+            let before = catalog.image(fingerprint)?.ok_or_else(|| missing(fingerprint))?;
+            let found = before.etag();
+            if let Some(expected) = based_on.filter(|expected| **expected != found) {
+                return Err(changed(Error::mismatch("the image's ETag", expected.as_str(), found.as_str())));
+            }
+            if let Some(expected) = edit.revision.filter(|expected| *expected != before.revision) {
+                let found = before.revision.to_string();
+                return Err(changed(Error::mismatch("the image's revision", expected.to_string(), found)));
+            }
+            let mut image = before.clone();
+            edit.apply(&mut image)?;
+            if image != before {
+                image.revision += 1;
+                catalog.put(&image)?;
+                catalog.set_unsettled(fingerprint, true)?;
+            }
+            edited = Some(image);
+            Ok(())
+        })?;
+        edited.ok_or_else(|| missing(fingerprint))
+    }
+
+    /// Notes that something was made from the image now: a cached image stays a while longer.
+    ///
+    /// # Errors
+    /// `NotFound`, `Busy`, `Io`.
+    pub fn mark_used(&self, fingerprint: &Fingerprint) -> Result<StoredImage> {
+        let now = self.now();
+        let mut used = None;
+        self.catalog.write(&mut |catalog| {
+            let mut image = catalog.image(fingerprint)?.ok_or_else(|| missing(fingerprint))?;
+            image.last_used_at = Some(now);
+            catalog.put(&image)?;
+            used = Some(image);
+            Ok(())
+        })?;
+        used.ok_or_else(|| missing(fingerprint))
+    }
+
+    /// Removes an image and its aliases. Who has it open reads on. Works on a full disk.
+    ///
+    /// # Errors
+    /// `NotFound`, `Busy`, `Io`.
+    pub fn delete(&self, fingerprint: &Fingerprint) -> Result<StoredImage> {
+        self.blobs.present()?;
+        let mut removed = None;
+        self.change_to_free(&mut |catalog| {
+            let image = catalog.image(fingerprint)?.ok_or_else(|| missing(fingerprint))?;
+            catalog.remove(fingerprint)?;
+            catalog.set_unsettled(fingerprint, true)?;
+            removed = Some(image);
+            Ok(())
+        })?;
+        removed.ok_or_else(|| missing(fingerprint))
+    }
+}
+
+fn changed(error: Error) -> Error {
+    error.with_hint("somebody else changed the image in between: look at it again, then edit")
+}

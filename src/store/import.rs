@@ -1,0 +1,315 @@
+//! Import: from files or streams into the store, with aliases and all else in one step.
+//! An image that is there already is an error, unless it is a cached one or only aliases are wanted.
+
+use super::catalog::Transaction;
+use super::image::{Alias, StoredImage, UpdateSource};
+use super::open::Store;
+use super::stage::{Admission, Arrived, plain_name};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::Fingerprint;
+use crate::format::Source;
+use crate::metadata::Properties;
+use crate::progress::Monitor;
+
+/// How an image is imported.
+///
+/// ```
+/// use lxd_image::store::{Alias, ImportOptions};
+///
+/// let options = ImportOptions::new()
+///     .alias(Alias::new("debian/12")?.described("the stable one"))
+///     .public(true)
+///     .property("variant", "minimal")?;
+/// # let _ = options;
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ImportOptions {
+    aliases: Vec<Alias>,
+    reuse_aliases: bool,
+    public: bool,
+    auto_update: bool,
+    cached: bool,
+    add_aliases: bool,
+    properties: Properties,
+    source_properties: Properties,
+    expected: Option<Fingerprint>,
+    expires_at: Option<i64>,
+    file_name: Option<String>,
+    source: Option<UpdateSource>,
+    monitor: Monitor,
+}
+
+impl ImportOptions {
+    /// A private image without an alias, described by its own metadata.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Gives it one more alias.
+    #[must_use]
+    pub fn alias(mut self, alias: Alias) -> Self {
+        self.aliases.push(alias);
+        self
+    }
+
+    /// Whether aliases that are taken move to the new image, instead of being an error.
+    #[must_use]
+    pub fn reuse_aliases(mut self, yes: bool) -> Self {
+        self.reuse_aliases = yes;
+        self
+    }
+
+    /// Whether clients that have not authenticated may read it.
+    #[must_use]
+    pub fn public(mut self, yes: bool) -> Self {
+        self.public = yes;
+        self
+    }
+
+    /// Whether it follows its source, which must be given.
+    #[must_use]
+    pub fn auto_update(mut self, yes: bool) -> Self {
+        self.auto_update = yes;
+        self
+    }
+
+    /// Whether it comes as a side effect of being used, and goes when it is no longer used.
+    #[must_use]
+    pub fn cached(mut self, yes: bool) -> Self {
+        self.cached = yes;
+        self
+    }
+
+    /// Whether an image that is there already gets the aliases, instead of being an error.
+    #[must_use]
+    pub fn add_aliases_to_existing(mut self, yes: bool) -> Self {
+        self.add_aliases = yes;
+        self
+    }
+
+    /// Sets a property; it wins over the image's own, and survives a refresh.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a NUL in either text.
+    pub fn property(mut self, key: impl Into<String>, value: impl Into<String>) -> Result<Self> {
+        self.properties.set(key, value)?;
+        Ok(self)
+    }
+
+    /// Properties that the image's source tells. They win over the image's own, and a refresh
+    /// brings newer ones.
+    #[must_use]
+    pub fn source_properties(mut self, properties: Properties) -> Self {
+        self.source_properties = properties;
+        self
+    }
+
+    /// The fingerprint that it must have.
+    #[must_use]
+    pub fn expect(mut self, fingerprint: Fingerprint) -> Self {
+        self.expected = Some(fingerprint);
+        self
+    }
+
+    /// When it may be removed, in seconds since 1970; wins over the image's own date.
+    #[must_use]
+    pub fn expires_at(mut self, seconds: i64) -> Self {
+        self.expires_at = Some(seconds);
+        self
+    }
+
+    /// The name that its file is exported under. Ignored unless it is a plain name.
+    #[must_use]
+    pub fn file_name(mut self, name: impl Into<String>) -> Self {
+        self.file_name = plain_name(&name.into());
+        self
+    }
+
+    /// Where it comes from.
+    #[must_use]
+    pub fn source(mut self, source: UpdateSource) -> Self {
+        self.source = Some(source);
+        self
+    }
+
+    /// Reports progress and listens for cancellation.
+    #[must_use]
+    pub fn monitor(mut self, monitor: Monitor) -> Self {
+        self.monitor = monitor;
+        self
+    }
+
+    pub(crate) fn watch(&self) -> &Monitor {
+        &self.monitor
+    }
+
+    pub(crate) fn expected(&self) -> Option<&Fingerprint> {
+        self.expected.as_ref()
+    }
+
+    fn check(&self) -> Result<()> {
+        for (index, alias) in self.aliases.iter().enumerate() {
+            Alias::new(&*alias.name)?;
+            if self.aliases.iter().take(index).any(|earlier| earlier.name == alias.name) {
+                return Err(Error::invalid(format!("the alias `{}` is given twice", alias.name)));
+            }
+        }
+        if self.auto_update && self.source.as_ref().is_none_or(|source| source.alias.is_empty()) {
+            return Err(Error::invalid("an image without a source and its alias can't be updated from there"));
+        }
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Brings an image in: its bytes are copied into the store's own file system, hashed and
+    /// verified, and become visible with all that `options` say in one step.
+    ///
+    /// A cached image that is imported on purpose becomes a published one.
+    ///
+    /// # Errors
+    /// `AlreadyExists` for an image that is there, or an alias that is taken; `Mismatch` for another
+    /// fingerprint than the expected one; those of verifying an image; `InvalidInput` for an alias
+    /// that is none or an architecture that is not known; `Busy`; `Cancelled`; `Io`. The store is as
+    /// it was.
+    pub fn import(&self, source: Source, options: &ImportOptions) -> Result<StoredImage> {
+        self.may_import(options)?;
+        let arrived = self.stage(source, options.expected.as_ref(), &options.monitor)?;
+        self.admit_import(arrived, options)
+    }
+
+    /// Fails early where an import can't end well.
+    pub(crate) fn may_import(&self, options: &ImportOptions) -> Result<()> {
+        options.check()?;
+        self.blobs.present()?;
+        if !options.reuse_aliases && !options.add_aliases {
+            for alias in &options.aliases {
+                if let Some((_, target)) = self.catalog.alias(&alias.name)? {
+                    return Err(alias_taken(&alias.name, &target));
+                }
+            }
+        }
+        if let Some(expected) = &options.expected
+            && let Some(there) = self.catalog.image(expected)?
+            && !(options.add_aliases || there.cached && !options.cached)
+        {
+            return Err(image_exists(expected));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn admit_import(&self, arrived: Arrived, options: &ImportOptions) -> Result<StoredImage> {
+        let image = self.described(&arrived, options)?;
+        options.monitor.check()?;
+        self.admit(arrived, &mut |catalog| {
+            let Some(there) = catalog.image(&image.fingerprint)? else {
+                catalog.put(&image)?;
+                let mut image = image.clone();
+                image.aliases = give_aliases(catalog, &image, &options.aliases, options.reuse_aliases)?;
+                return Ok(Admission::New(image));
+            };
+            let mut image = there.clone();
+            if there.cached && !options.cached {
+                image.cached = false;
+                image.public |= options.public;
+                image.auto_update |= options.auto_update;
+                image.source = options.source.clone().or(image.source);
+                image.expires_at = options.expires_at.or(image.expires_at);
+                for (key, value) in options.properties.iter() {
+                    image.properties.set(key, value)?;
+                }
+            } else if !options.add_aliases {
+                return Err(image_exists(&image.fingerprint));
+            }
+            image.revision += 1;
+            catalog.put(&image)?;
+            image.aliases = give_aliases(catalog, &image, &options.aliases, options.reuse_aliases)?;
+            catalog.set_unsettled(&image.fingerprint, true)?;
+            Ok(Admission::Known(image))
+        })
+    }
+
+    fn described(&self, arrived: &Arrived, options: &ImportOptions) -> Result<StoredImage> {
+        let facts = &arrived.facts;
+        let mut original = facts.metadata.properties().clone();
+        for (key, value) in options.source_properties.iter() {
+            original.set(key, value)?;
+        }
+        let mut properties = original.clone();
+        for (key, value) in options.properties.iter() {
+            properties.set(key, value)?;
+        }
+        let came_as = |index: usize| arrived.files.get(index).and_then(|file| file.came_as.clone());
+        Ok(StoredImage {
+            fingerprint: arrived.fingerprint,
+            image_type: facts.image_type,
+            architecture: facts.architecture,
+            size: facts.size,
+            rootfs_size: facts.rootfs_size,
+            created_at: facts.metadata.creation_date(),
+            expires_at: options.expires_at.or(facts.metadata.expiry_date()),
+            uploaded_at: self.now(),
+            last_used_at: None,
+            public: options.public,
+            auto_update: options.auto_update,
+            cached: options.cached,
+            file_name: options.file_name.clone().or_else(|| came_as(0)),
+            rootfs_name: came_as(1),
+            source: options.source.clone(),
+            properties,
+            original_properties: original,
+            revision: 1,
+            aliases: Vec::new(),
+        })
+    }
+}
+
+/// Points aliases to an image. Images that lose one get new sidecars.
+///
+/// Returns all aliases that the image has then, sorted.
+pub(crate) fn give_aliases(
+    catalog: &mut dyn Transaction,
+    image: &StoredImage,
+    aliases: &[Alias],
+    reuse: bool,
+) -> Result<Vec<Alias>> {
+    let mut all = image.aliases.clone();
+    for alias in aliases {
+        if let Some((_, target)) = catalog.alias(&alias.name)?
+            && target != image.fingerprint
+        {
+            if !reuse {
+                return Err(alias_taken(&alias.name, &target));
+            }
+            touch(catalog, &target)?;
+        }
+        catalog.set_alias(alias, &image.fingerprint)?;
+        all.retain(|other| other.name != alias.name);
+        all.push(alias.clone());
+    }
+    all.sort();
+    Ok(all)
+}
+
+/// Counts a change to an image, and has its sidecar written.
+pub(crate) fn touch(catalog: &mut dyn Transaction, fingerprint: &Fingerprint) -> Result<()> {
+    if let Some(mut image) = catalog.image(fingerprint)? {
+        image.revision += 1;
+        catalog.put(&image)?;
+        catalog.set_unsettled(fingerprint, true)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn alias_taken(name: &str, target: &Fingerprint) -> Error {
+    Error::new(ErrorKind::AlreadyExists, format!("the alias `{name}` is taken: it points to {}", target.short()))
+        .with_hint("`--reuse` moves it, as does `ImportOptions::reuse_aliases` in a program")
+}
+
+fn image_exists(fingerprint: &Fingerprint) -> Error {
+    Error::new(ErrorKind::AlreadyExists, format!("the image {fingerprint} is in the store already"))
+        .with_hint("`lxd-image alias create` gives it another alias")
+}

@@ -1,0 +1,35 @@
+//! The local image store: what LXD keeps inside its daemon, as files and a catalog that any number of
+//! processes share. `LAYOUT.md` tells what is on the disk, and in which order it gets there.
+
+mod alias;
+mod blobs;
+mod catalog;
+mod check;
+pub mod conformance;
+mod edit;
+mod export;
+mod filter;
+mod image;
+mod import;
+mod layout;
+mod open;
+mod prune;
+mod publish;
+mod rebuild;
+mod refresh;
+mod resolve;
+mod settle;
+mod sidecar;
+mod stage;
+
+pub use blobs::{Area, Blobs, DirectoryBlobs, StagedFile};
+pub use catalog::{Catalog, SqliteCatalog, Transaction};
+pub use check::{CheckOptions, CheckReport, Finding};
+pub use edit::Edit;
+pub use export::{ExportOptions, Exported};
+pub use filter::{Filter, NearMiss};
+pub use image::{Alias, ETag, StoredImage, UpdateSource};
+pub use import::ImportOptions;
+pub use open::{OpenedImage, Store, StoreOptions};
+pub use prune::{PrunePolicy, Pruned, Removed};
+pub use refresh::{Newest, RefreshOptions, Refreshed, Upstream};

@@ -1,0 +1,321 @@
+//! `Store`: opening or making one, and opening an image in it to read its bytes.
+//! What else a store does is in the neighbouring files, one for each thing.
+
+use std::fmt;
+use std::fs::File;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::blobs::{Area, Blobs, DirectoryBlobs};
+use super::catalog::{Catalog, SqliteCatalog};
+use super::image::StoredImage;
+use super::layout::{self, Marker};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::Fingerprint;
+use crate::format::{Image, Input, Source};
+use crate::limits::Limits;
+
+/// How a store is opened.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct StoreOptions {
+    create: bool,
+    read_only: bool,
+    busy_timeout: Duration,
+    pub(crate) limits: Limits,
+    clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            create: true,
+            read_only: false,
+            busy_timeout: Duration::from_secs(5),
+            limits: Limits::default(),
+            clock: Arc::new(|| {
+                let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+                i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for StoreOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreOptions")
+            .field("create", &self.create)
+            .field("read_only", &self.read_only)
+            .field("busy_timeout", &self.busy_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl StoreOptions {
+    /// Makes the store if it is not there, and waits five seconds for other writers.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether a store that is not there is made.
+    #[must_use]
+    pub fn create(mut self, yes: bool) -> Self {
+        self.create = yes;
+        self
+    }
+
+    /// Changes nothing, not even leftovers. Works on a file system that can only be read.
+    #[must_use]
+    pub fn read_only(mut self, yes: bool) -> Self {
+        self.read_only = yes;
+        self
+    }
+
+    /// How long to wait for other writers before failing with `Busy`.
+    #[must_use]
+    pub fn busy_timeout(mut self, wait: Duration) -> Self {
+        self.busy_timeout = wait;
+        self
+    }
+
+    /// The limits for images that come in.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Where the time comes from, in seconds since 1970.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    pub(crate) fn now(&self) -> i64 {
+        (self.clock)()
+    }
+
+    /// Opens the store at `path`.
+    ///
+    /// # Errors
+    /// `NotFound` when it is not there and not to be made; `Unsupported` for a newer layout, with
+    /// both versions, and for a directory of something else; `Malformed` when it is damaged;
+    /// `Busy`; `Io`.
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
+        let path = path.as_ref();
+        let marker = match Marker::read(path)? {
+            Some(marker) => marker,
+            None if self.create && !self.read_only => make(path)?,
+            None if path.exists() && !layout::is_unfinished(path)? => return Err(layout::foreign(path)),
+            None => return Err(Error::new(ErrorKind::NotFound, "there is no image store").in_file(path)),
+        };
+        let blobs = DirectoryBlobs::open(path, &marker.id)?;
+        let catalog = SqliteCatalog::open(&layout::catalog(path), &marker.id, self.busy_timeout, self.read_only)?;
+        Ok(self.open_parts(Arc::new(blobs), Arc::new(catalog)))
+    }
+
+    /// Opens a store whose files and catalog are kept in some other way.
+    #[must_use]
+    pub fn open_parts(&self, blobs: Arc<dyn Blobs>, catalog: Arc<dyn Catalog>) -> Store {
+        let store = Store { blobs, catalog, options: self.clone() };
+        if !self.read_only {
+            // Leftovers are in nobody's way: when they can't be swept now, the next one will.
+            let _ = store.sweep();
+        }
+        store
+    }
+}
+
+/// Makes a store, or finishes one whose making was cut short.
+fn make(path: &Path) -> Result<Marker> {
+    let fail = |error: std::io::Error| Error::io("the store's directory can't be made", error).in_file(path);
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(fail)?;
+    let lock = File::open(path).map_err(fail)?;
+    // One maker at a time; the lock ends with this function or with the process.
+    flock(&lock, FlockOperation::LockExclusive).map_err(|error| {
+        Error::unsupported("the store's file system has no file locks (`flock`)")
+            .with_source(std::io::Error::from(error))
+            .in_file(path)
+    })?;
+    if let Some(marker) = Marker::read(path)? {
+        return Ok(marker);
+    }
+    if !layout::is_unfinished(path)? {
+        return Err(layout::foreign(path));
+    }
+    rustix::fs::fchmod(&lock, rustix::fs::Mode::from_raw_mode(0o700)).map_err(|error| fail(error.into()))?;
+    let marker = Marker::new();
+    DirectoryBlobs::create(path, &marker.id)?;
+    SqliteCatalog::create(&layout::catalog(path), &marker.id)?;
+    marker.write(path)?;
+    Ok(marker)
+}
+
+/// A store of images.
+///
+/// Any number of processes and threads may use one store at the same time; a clone is the same
+/// store. Images become visible when they are complete, verified and on the disk, and what was
+/// reported as done survives a crash.
+///
+/// ```
+/// use lxd_image::store::Store;
+///
+/// # let directory = std::env::temp_dir().join(format!("lxd-image-doc-{}", std::process::id()));
+/// let store = Store::open(&directory)?;
+/// assert!(store.images()?.is_empty());
+/// assert_eq!(store.resolve("debian/12").unwrap_err().kind(), lxd_image::ErrorKind::NotFound);
+/// # drop(store);
+/// # std::fs::remove_dir_all(&directory).unwrap();
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) blobs: Arc<dyn Blobs>,
+    pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) options: StoreOptions,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the store at `path`, or makes it, with the usual options.
+    ///
+    /// # Errors
+    /// As [`StoreOptions::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        StoreOptions::new().open(path)
+    }
+
+    /// All images, in the order of their fingerprints.
+    ///
+    /// # Errors
+    /// `Malformed` when the catalog is damaged, `Io`.
+    pub fn images(&self) -> Result<Vec<StoredImage>> {
+        self.catalog.images()
+    }
+
+    /// One image, as it is now.
+    ///
+    /// # Errors
+    /// `NotFound`, `Malformed` when the catalog is damaged, `Io`.
+    pub fn image(&self, fingerprint: &Fingerprint) -> Result<StoredImage> {
+        self.catalog.image(fingerprint)?.ok_or_else(|| missing(fingerprint))
+    }
+
+    /// Opens an image's files. They stay readable to the end, also when the image is deleted.
+    ///
+    /// # Errors
+    /// `NotFound`; `Mismatch` when a file is not as long as it was; `Malformed` when one is
+    /// missing; `Io`.
+    pub fn open_image(&self, fingerprint: &Fingerprint) -> Result<OpenedImage> {
+        // Between the look into the catalog and opening, another process may delete the image, and
+        // even bring it back; a file that is missing twice is really missing.
+        for _ in 0..3 {
+            let image = self.image(fingerprint)?;
+            if let Some(opened) = self.open_files(image)? {
+                return Ok(opened);
+            }
+        }
+        self.blobs.present()?;
+        Err(Error::malformed(format!("a file of the image {fingerprint} is missing from the store"))
+            .with_hint("`lxd-image check` looks for more damage"))
+    }
+
+    /// Opens the files of an image; `None` when one of them is not there.
+    pub(crate) fn open_files(&self, image: StoredImage) -> Result<Option<OpenedImage>> {
+        let fingerprint = image.fingerprint;
+        let rootfs_name = image.rootfs_size.map(|_| layout::rootfs(&fingerprint));
+        let opened = self.blobs.open(Area::Blobs, &layout::blob(&fingerprint)).and_then(|first| {
+            let rootfs = rootfs_name.as_deref().map(|name| self.blobs.open(Area::Blobs, name)).transpose()?;
+            Ok((first, rootfs))
+        });
+        let (first, rootfs) = match opened {
+            Ok(files) => files,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(Error::io(format!("the file of the image {} can't be opened", fingerprint.short()), error));
+            }
+        };
+        check_length(&first, image.first_size(), &fingerprint)?;
+        if let Some(rootfs) = &rootfs {
+            check_length(rootfs, image.rootfs_size.unwrap_or(0), &fingerprint)?;
+        }
+        Ok(Some(OpenedImage { image, first, rootfs }))
+    }
+
+    /// The time now, in seconds since 1970.
+    pub(crate) fn now(&self) -> i64 {
+        self.options.now()
+    }
+}
+
+fn check_length(file: &File, expected: u64, fingerprint: &Fingerprint) -> Result<()> {
+    let found = file.metadata().map_err(|error| Error::io("an image's file can't be read", error))?.len();
+    if found == expected {
+        return Ok(());
+    }
+    let what = format!("the size of a file of the image {}", fingerprint.short());
+    Err(Error::mismatch(&what, expected.to_string(), found.to_string()))
+}
+
+/// The error for a fingerprint that no image has.
+pub(crate) fn missing(fingerprint: &Fingerprint) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there is no image {fingerprint} in the store"))
+}
+
+/// An image whose files are open: a delete does not take them away.
+#[derive(Debug)]
+pub struct OpenedImage {
+    image: StoredImage,
+    first: File,
+    rootfs: Option<File>,
+}
+
+impl OpenedImage {
+    /// What the store knew of it when it was opened.
+    #[must_use]
+    pub fn image(&self) -> &StoredImage {
+        &self.image
+    }
+
+    /// The image's file, or the metadata file of a split one, and the rootfs file. Read them at
+    /// positions: the file's own position may be shared.
+    #[must_use]
+    pub fn files(&self) -> (&File, Option<&File>) {
+        (&self.first, self.rootfs.as_ref())
+    }
+
+    /// The files as an image to inspect, verify or unpack.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn source(&self) -> Result<Source> {
+        let input = |file: &File, name: String| -> Result<Input> {
+            let file = file.try_clone().map_err(|error| Error::io("an image's file can't be opened again", error))?;
+            Ok(Input::file(file)?.named(PathBuf::from(name)))
+        };
+        let first = input(&self.first, self.image.fingerprint.to_string())?;
+        Ok(match &self.rootfs {
+            None => Source::unified(first),
+            Some(rootfs) => Source::split(first, input(rootfs, layout::rootfs(&self.image.fingerprint))?),
+        })
+    }
+
+    /// The image, recognised.
+    ///
+    /// # Errors
+    /// Those of [`Image::open_with`].
+    pub fn open(&self, limits: &Limits) -> Result<Image> {
+        Image::open_with(self.source()?, limits)
+    }
+}

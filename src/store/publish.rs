@@ -1,0 +1,75 @@
+//! Publish: a tree on disk, or bytes that a program makes on the spot, become an image at once.
+//! What is written goes straight into the store's staging, with no file of its own before.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::image::StoredImage;
+use super::import::ImportOptions;
+use super::open::Store;
+use super::stage::Incoming;
+use crate::error::{Error, Result};
+use crate::format::{PackOptions, Rootfs, Written, pack_to};
+
+impl Store {
+    /// Imports a unified image that `write` writes. It is verified as any other.
+    ///
+    /// # Errors
+    /// Those of `write` and of [`import`](Self::import); the store is as it was then.
+    pub fn import_written(
+        &self,
+        options: &ImportOptions,
+        write: impl FnOnce(&mut (dyn Write + Send)) -> Result<()>,
+    ) -> Result<StoredImage> {
+        self.may_import(options)?;
+        let mut incoming = Incoming::create(&self.blobs)?;
+        write(&mut incoming)?;
+        let arrived = self.verify_staged(vec![incoming], &[None], options.expected(), None, options.watch())?;
+        self.admit_import(arrived, options)
+    }
+
+    /// Packs a root file system and imports the image: what a container manager does with a stopped
+    /// instance. Returns also what was packed and what was left out.
+    ///
+    /// # Errors
+    /// Those of [`pack_to`] and of [`import`](Self::import); the store is as it was then.
+    pub fn publish(
+        &self,
+        rootfs: &Rootfs,
+        packing: &PackOptions,
+        options: &ImportOptions,
+    ) -> Result<(StoredImage, Written)> {
+        self.may_import(options)?;
+        let staging = Shared(Arc::new(Mutex::new(Some(Incoming::create(&self.blobs)?))));
+        let written = pack_to(rootfs, Shared(Arc::clone(&staging.0)), packing)?;
+        let incoming = staging.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let incoming = incoming.ok_or_else(|| Error::invalid("nothing was packed"))?;
+        let arrived = self.verify_staged(
+            vec![incoming],
+            &[None],
+            options.expected(),
+            Some(written.fingerprint),
+            options.watch(),
+        )?;
+        Ok((self.admit_import(arrived, options)?, written))
+    }
+}
+
+/// The staged file, lent to a packer that wants to own what it writes to.
+struct Shared(Arc<Mutex<Option<Incoming>>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(incoming) => incoming.write(bytes),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(incoming) => incoming.flush(),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Refresh: an image that follows its source is replaced by the newest one of its alias.
+//! Aliases move and the old image goes in the transaction that brings the new one.
+
+use super::catalog::Transaction;
+use super::image::{StoredImage, UpdateSource};
+use super::import::give_aliases;
+use super::open::{Store, missing};
+use super::stage::Admission;
+use crate::error::{Error, Result};
+use crate::fingerprint::Fingerprint;
+use crate::format::Source;
+use crate::metadata::Properties;
+use crate::progress::Monitor;
+
+/// What a source has under an alias now.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Newest {
+    /// The image's fingerprint.
+    pub fingerprint: Fingerprint,
+    /// What the source tells of it beyond the image's own properties.
+    pub properties: Properties,
+    /// When it may be removed, in seconds since 1970.
+    pub expires_at: Option<i64>,
+}
+
+impl Newest {
+    /// An image of which the source tells nothing else.
+    #[must_use]
+    pub fn new(fingerprint: Fingerprint) -> Self {
+        Self { fingerprint, properties: Properties::new(), expires_at: None }
+    }
+
+    /// What the source tells of it.
+    #[must_use]
+    pub fn properties(mut self, properties: Properties) -> Self {
+        self.properties = properties;
+        self
+    }
+
+    /// When it may be removed, in seconds since 1970.
+    #[must_use]
+    pub fn expires_at(mut self, seconds: Option<i64>) -> Self {
+        self.expires_at = seconds;
+        self
+    }
+}
+
+/// Where newer images come from. Servers are; tests have one in memory.
+pub trait Upstream {
+    /// What stands behind the source's alias now.
+    ///
+    /// # Errors
+    /// `NotFound` when the alias is gone, `Remote`, and whatever a source fails with.
+    fn newest(&self, source: &UpdateSource) -> Result<Newest>;
+
+    /// The bytes of an image. The store verifies them.
+    ///
+    /// # Errors
+    /// `Remote`, and whatever a source fails with.
+    fn fetch(&self, source: &UpdateSource, newest: &Newest, monitor: &Monitor) -> Result<Source>;
+}
+
+/// How images are refreshed.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct RefreshOptions {
+    dry_run: bool,
+    monitor: Monitor,
+}
+
+impl RefreshOptions {
+    /// Fetches and replaces.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether nothing changes, and what would is returned.
+    #[must_use]
+    pub fn dry_run(mut self, yes: bool) -> Self {
+        self.dry_run = yes;
+        self
+    }
+
+    /// Reports progress and listens for cancellation.
+    #[must_use]
+    pub fn monitor(mut self, monitor: Monitor) -> Self {
+        self.monitor = monitor;
+        self
+    }
+}
+
+/// What became of an image that was to be refreshed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refreshed {
+    /// It does not follow a source, and stays what it was.
+    NotFollowing,
+    /// It is the newest.
+    Current,
+    /// This image took its place, or would.
+    Replaced(Fingerprint),
+}
+
+impl Store {
+    /// Replaces an image by the newest of its source, if it follows one. What people changed of its
+    /// properties, its visibility and its aliases go on to the new image.
+    ///
+    /// # Errors
+    /// `NotFound`, those of `upstream`, those of [`import`](Self::import). The old image is there then.
+    pub fn refresh(
+        &self,
+        fingerprint: &Fingerprint,
+        upstream: &dyn Upstream,
+        options: &RefreshOptions,
+    ) -> Result<Refreshed> {
+        let old = self.image(fingerprint)?;
+        let Some(source) = old.source.clone().filter(|source| old.auto_update && !source.alias.is_empty()) else {
+            return Ok(Refreshed::NotFollowing);
+        };
+        let newest = upstream.newest(&source)?;
+        if newest.fingerprint == *fingerprint {
+            return Ok(Refreshed::Current);
+        }
+        if options.dry_run {
+            return Ok(Refreshed::Replaced(newest.fingerprint));
+        }
+        self.blobs.present()?;
+        if self.catalog.image(&newest.fingerprint)?.is_some() {
+            let mut there = false;
+            self.change_to_free(&mut |catalog| {
+                there = catalog.image(&newest.fingerprint)?.is_some();
+                if there { replace(catalog, fingerprint, &newest, None).map(drop) } else { Ok(()) }
+            })?;
+            if there {
+                return Ok(Refreshed::Replaced(newest.fingerprint));
+            }
+        }
+        let bytes = upstream.fetch(&source, &newest, &options.monitor)?;
+        let arrived = self.stage(bytes, Some(&newest.fingerprint), &options.monitor)?;
+        let mut original = arrived.facts.metadata.properties().clone();
+        for (key, value) in newest.properties.iter() {
+            original.set(key, value)?;
+        }
+        let came_as = |index: usize| arrived.files.get(index).and_then(|file| file.came_as.clone());
+        let fresh = StoredImage {
+            fingerprint: newest.fingerprint,
+            image_type: arrived.facts.image_type,
+            architecture: arrived.facts.architecture,
+            size: arrived.facts.size,
+            rootfs_size: arrived.facts.rootfs_size,
+            created_at: arrived.facts.metadata.creation_date(),
+            expires_at: newest.expires_at.or(arrived.facts.metadata.expiry_date()),
+            uploaded_at: self.now(),
+            file_name: came_as(0),
+            rootfs_name: came_as(1),
+            original_properties: original,
+            ..old
+        };
+        options.monitor.check()?;
+        self.admit(arrived, &mut |catalog| replace(catalog, fingerprint, &newest, Some(&fresh)))?;
+        Ok(Refreshed::Replaced(newest.fingerprint))
+    }
+
+    /// Refreshes all images that follow a source. One that fails does not stop the others.
+    ///
+    /// # Errors
+    /// `Malformed` when the catalog is damaged, `Io`, `Cancelled`; what goes wrong with a single
+    /// image is its result.
+    pub fn refresh_all(
+        &self,
+        upstream: &dyn Upstream,
+        options: &RefreshOptions,
+    ) -> Result<Vec<(StoredImage, Result<Refreshed>)>> {
+        let mut done = Vec::new();
+        for image in self.catalog.images()?.into_iter().filter(|image| image.auto_update) {
+            options.monitor.check()?;
+            let result = self.refresh(&image.fingerprint, upstream, options);
+            done.push((image, result));
+        }
+        Ok(done)
+    }
+}
+
+/// The old image's place goes to the new one: to `fresh`, or to one that is there.
+fn replace(
+    catalog: &mut dyn Transaction,
+    old: &Fingerprint,
+    newest: &Newest,
+    fresh: Option<&StoredImage>,
+) -> Result<Admission> {
+    // Read again under the lock: edits that came in while the new image was fetched go on too.
+    let old = catalog.image(old)?.ok_or_else(|| missing(old))?;
+    let there = catalog.image(&newest.fingerprint)?;
+    let mut image = match (&there, fresh) {
+        (Some(there), _) => {
+            let mut image = there.clone();
+            image.cached &= old.cached;
+            image.auto_update = true;
+            image.source = image.source.or_else(|| old.source.clone());
+            image
+        }
+        (None, Some(fresh)) => {
+            let mut image = fresh.clone();
+            image.properties = edits_kept(&old, &fresh.original_properties)?;
+            image.public = old.public;
+            image.cached = old.cached;
+            image.auto_update = old.auto_update;
+            image.source.clone_from(&old.source);
+            image.last_used_at = old.last_used_at;
+            image.revision = old.revision;
+            image.aliases.clear();
+            image
+        }
+        (None, None) => return Err(missing(&newest.fingerprint)),
+    };
+    image.revision += 1;
+    catalog.put(&image)?;
+    // Moved first: removing the old image takes the aliases that it still has.
+    image.aliases = give_aliases(catalog, &image, &old.aliases, true)?;
+    catalog.remove(&old.fingerprint)?;
+    catalog.set_unsettled(&old.fingerprint, true)?;
+    if there.is_some() {
+        catalog.set_unsettled(&image.fingerprint, true)?;
+        return Ok(Admission::Known(image));
+    }
+    Ok(Admission::New(image))
+}
+
+/// The new image's properties, with what people changed of the old one's.
+fn edits_kept(old: &StoredImage, original: &Properties) -> Result<Properties, Error> {
+    let mut properties = original.clone();
+    for (key, value) in old.properties.iter() {
+        if old.original_properties.get(key) != Some(value) {
+            properties.set(key, value)?;
+        }
+    }
+    for (key, _) in old.original_properties.iter() {
+        if old.properties.get(key).is_none() {
+            properties.remove(key);
+        }
+    }
+    Ok(properties)
+}

@@ -1,0 +1,117 @@
+//! Sidecars: beside each image, what the catalog knows of it, so that a lost catalog can be made anew.
+//! Architecture, type and sizes are not among it: the image itself tells them.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::image::{Alias, StoredImage, UpdateSource};
+use crate::error::{Error, Result};
+use crate::metadata::Properties;
+
+/// The content of a sidecar file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Sidecar {
+    layout: u64,
+    fingerprint: String,
+    revision: u64,
+    aliases: Vec<SidecarAlias>,
+    public: bool,
+    auto_update: bool,
+    cached: bool,
+    expires_at: Option<i64>,
+    uploaded_at: i64,
+    file_name: Option<String>,
+    rootfs_name: Option<String>,
+    source: Option<UpdateSource>,
+    properties: Map<String, Value>,
+    original_properties: Map<String, Value>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct SidecarAlias {
+    name: String,
+    description: String,
+}
+
+/// A sidecar has some hundred bytes; one that is larger is not ours.
+pub(crate) const MOST_BYTES: u64 = 16 << 20;
+
+fn map(properties: &Properties) -> Map<String, Value> {
+    properties.iter().map(|(key, value)| (key.to_owned(), Value::from(value))).collect()
+}
+
+fn properties(map: &Map<String, Value>) -> Result<Properties> {
+    let mut properties = Properties::new();
+    for (key, value) in map {
+        let value = value.as_str().ok_or_else(|| Error::malformed("a property in a sidecar is no text"))?;
+        properties.set(key, value)?;
+    }
+    Ok(properties)
+}
+
+impl Sidecar {
+    pub(crate) fn of(image: &StoredImage) -> Self {
+        Self {
+            layout: super::layout::VERSION,
+            fingerprint: image.fingerprint.to_string(),
+            revision: image.revision,
+            aliases: image
+                .aliases
+                .iter()
+                .map(|alias| SidecarAlias { name: alias.name.clone(), description: alias.description.clone() })
+                .collect(),
+            public: image.public,
+            auto_update: image.auto_update,
+            cached: image.cached,
+            expires_at: image.expires_at,
+            uploaded_at: image.uploaded_at,
+            file_name: image.file_name.clone(),
+            rootfs_name: image.rootfs_name.clone(),
+            source: image.source.clone(),
+            properties: map(&image.properties),
+            original_properties: map(&image.original_properties),
+        }
+    }
+
+    pub(crate) fn to_json(&self) -> Result<String> {
+        let text = serde_json::to_string_pretty(self);
+        Ok(text.map_err(|error| Error::malformed("a sidecar can't be written").with_source(error))? + "\n")
+    }
+
+    pub(crate) fn parse(text: &[u8]) -> Result<Self> {
+        let sidecar: Self = serde_json::from_slice(text)
+            .map_err(|error| Error::malformed("a sidecar file is damaged").with_source(error))?;
+        if sidecar.layout != super::layout::VERSION {
+            return Err(Error::unsupported(format!("a sidecar file has layout version {}", sidecar.layout)));
+        }
+        Ok(sidecar)
+    }
+
+    /// Puts what the sidecar knows into an image that was read anew. A sidecar of another image
+    /// is refused.
+    pub(crate) fn restore(&self, image: &mut StoredImage) -> Result<()> {
+        if self.fingerprint != image.fingerprint.to_string() {
+            return Err(Error::mismatch(
+                "the fingerprint in a sidecar",
+                image.fingerprint.to_string(),
+                &*self.fingerprint,
+            ));
+        }
+        image.properties = properties(&self.properties)?;
+        image.original_properties = properties(&self.original_properties)?;
+        image.revision = self.revision;
+        image.public = self.public;
+        image.auto_update = self.auto_update;
+        image.cached = self.cached;
+        image.expires_at = self.expires_at;
+        image.uploaded_at = self.uploaded_at;
+        image.file_name = self.file_name.as_deref().and_then(super::stage::plain_name);
+        image.rootfs_name = self.rootfs_name.as_deref().and_then(super::stage::plain_name);
+        image.source.clone_from(&self.source);
+        image.aliases.clear();
+        for alias in &self.aliases {
+            image.aliases.push(Alias::new(&*alias.name)?.described(&*alias.description));
+        }
+        Ok(())
+    }
+}

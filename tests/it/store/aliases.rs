@@ -1,0 +1,122 @@
+//! Aliases and references: what points where, and what a reference that names nothing or too much gets.
+
+use lxd_image::store::{ImportOptions, Store};
+use lxd_image::{ErrorKind, Fingerprint};
+
+use super::*;
+
+fn store() -> (Scratch, Store) {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    (scratch, store)
+}
+
+#[test]
+fn aliases_are_created_renamed_retargeted_and_deleted() {
+    let (_scratch, store) = store();
+    let (one, two) = (import(&store, "one", &[]).fingerprint, import(&store, "two", &[]).fingerprint);
+    store.create_alias(&alias("web").described("the front"), &one).unwrap();
+    assert_eq!(store.resolve("web").unwrap().fingerprint, one);
+    store.rename_alias("web", "site/web").unwrap();
+    assert_kind(store.alias("web"), ErrorKind::NotFound);
+    assert_eq!(store.alias("site/web").unwrap(), (alias("site/web").described("the front"), one));
+    store.move_alias(&alias("site/web"), &two).unwrap();
+    assert_eq!(store.resolve("site/web").unwrap().fingerprint, two);
+    assert!(store.image(&one).unwrap().aliases.is_empty());
+    assert_clean(&store);
+    store.delete_alias("site/web").unwrap();
+    assert_kind(store.delete_alias("site/web"), ErrorKind::NotFound);
+    assert_eq!(store.images().unwrap().len(), 2, "the images stay");
+    assert_clean(&store);
+}
+
+#[test]
+fn one_alias_has_one_target_and_a_target_has_many() {
+    let (_scratch, store) = store();
+    let (one, two) = (import(&store, "one", &["a", "b"]).fingerprint, import(&store, "two", &[]).fingerprint);
+    assert_kind(store.create_alias(&alias("a"), &two), ErrorKind::AlreadyExists);
+    assert_kind(store.rename_alias("b", "a"), ErrorKind::AlreadyExists);
+    assert_kind(store.create_alias(&alias("c"), &Fingerprint::of(b"no")), ErrorKind::NotFound);
+    assert_kind(store.move_alias(&alias("a"), &Fingerprint::of(b"no")), ErrorKind::NotFound);
+    assert_eq!(store.aliases().unwrap(), [(alias("a"), one), (alias("b"), one)]);
+}
+
+#[test]
+fn an_alias_that_is_taken_stops_an_import_unless_it_is_to_move() {
+    let (scratch, store) = store();
+    let one = import(&store, "one", &["web"]).fingerprint;
+    let options = ImportOptions::new().alias(alias("new")).alias(alias("web"));
+    assert_kind(store.import(stream(unified("two")), &options), ErrorKind::AlreadyExists);
+    assert_eq!(store.images().unwrap().len(), 1);
+    assert_eq!(files(&scratch.join("store")).len(), 2);
+    let two = store.import(stream(unified("two")), &options.reuse_aliases(true)).unwrap();
+    assert_eq!(store.aliases().unwrap(), [(alias("new"), two.fingerprint), (alias("web"), two.fingerprint)]);
+    assert!(store.image(&one).unwrap().aliases.is_empty());
+    assert_clean(&store);
+}
+
+#[test]
+fn an_alias_that_no_reference_could_name_is_refused() {
+    for name in ["", "a:b", "a\nb", " a", "a ", &"a".repeat(256), &"ab".repeat(32)] {
+        assert_kind(lxd_image::store::Alias::new(name), ErrorKind::InvalidInput);
+    }
+    for name in ["a", "debian/12/cloud/amd64", "ü", "with blank", "12", "-x", &"a".repeat(255)] {
+        lxd_image::store::Alias::new(name).unwrap();
+    }
+    let (_scratch, store) = store();
+    let options = ImportOptions::new().alias(alias("a")).alias(alias("a"));
+    assert_kind(store.import(stream(unified("one")), &options), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn a_reference_is_an_alias_first_then_a_fingerprint_then_a_unique_prefix() {
+    let (_scratch, store) = store();
+    let (one, two) = (import(&store, "one", &[]).fingerprint, import(&store, "two", &[]).fingerprint);
+    let digits = one.to_string();
+    assert_eq!(store.resolve(&digits).unwrap().fingerprint, one);
+    assert_eq!(store.resolve(&digits.to_uppercase()).unwrap().fingerprint, one);
+    assert_eq!(store.resolve(&digits[..12]).unwrap().fingerprint, one);
+    assert_eq!(store.resolve(&digits[..4].to_uppercase()).unwrap().fingerprint, one);
+    store.create_alias(&alias(&digits[..12]), &two).unwrap();
+    assert_eq!(store.resolve(&digits[..12]).unwrap().fingerprint, two, "the alias wins");
+}
+
+#[test]
+fn prefixes_have_at_least_four_digits_and_nothing_but_digits() {
+    let (_scratch, store) = store();
+    let digits = import(&store, "one", &[]).fingerprint.to_string();
+    let error = assert_kind(store.resolve(&digits[..3]), ErrorKind::NotFound);
+    assert!(error.hint().unwrap().contains("at least 4 digits"), "{error:?}");
+    for reference in ["", "%", &format!("{}%", &digits[..4]), &format!("{}g", &digits[..4]), "____"] {
+        assert_kind(store.resolve(reference), ErrorKind::NotFound);
+    }
+}
+
+#[test]
+fn two_matches_are_ambiguous_and_both_are_named() {
+    let (_scratch, store) = store();
+    // Some thousand images are needed for four equal digits; so many names are cheap to try.
+    let mut seen = std::collections::HashMap::new();
+    let (a, b) = (0_u32..)
+        .find_map(|number| {
+            let tag = format!("image-{number}");
+            let start = fingerprint(&tag).to_string()[..4].to_owned();
+            seen.insert(start, tag.clone()).map(|earlier| (earlier, tag))
+        })
+        .unwrap();
+    let (a, b) = (import(&store, &a, &[]).fingerprint, import(&store, &b, &[]).fingerprint);
+    let error = assert_kind(store.resolve(&a.to_string()[..4]), ErrorKind::Ambiguous);
+    assert!(error.message().contains(&a.to_string()) && error.message().contains(&b.to_string()), "{error}");
+}
+
+#[test]
+fn an_unknown_reference_suggests_near_ones() {
+    let (_scratch, store) = store();
+    let one = import(&store, "one", &["debian/12", "ubuntu/24.04"]).fingerprint;
+    let hint = |reference: &str| store.resolve(reference).unwrap_err().hint().unwrap().to_owned();
+    assert_eq!(hint("debain/12"), "near it are: debian/12");
+    assert_eq!(hint("ubuntu"), "near it are: ubuntu/24.04");
+    let wrong_end = format!("{}0000000000000000", &one.to_string()[..4]);
+    assert_eq!(hint(&wrong_end), format!("near it are: {}", one.short()));
+    assert_eq!(hint("alpine"), "`lxd-image list` shows what is there");
+}

@@ -1,0 +1,237 @@
+//! Damage: to blobs, sidecars and the catalog; what is found, what is put right, what is said to be lost.
+
+use std::fs;
+use std::path::Path;
+
+use lxd_image::ErrorKind;
+use lxd_image::store::{CheckOptions, Edit, Finding, ImportOptions, Store, StoreOptions};
+
+use super::*;
+
+fn check(store: &Store) -> Vec<Finding> {
+    store.check(&CheckOptions::new()).unwrap().findings
+}
+
+fn repair(store: &Store) -> Vec<Finding> {
+    store.check(&CheckOptions::new().repair(true)).unwrap().findings
+}
+
+fn blob(path: &Path, fingerprint: &Fingerprint) -> std::path::PathBuf {
+    path.join("blobs").join(fingerprint.to_string())
+}
+
+#[test]
+fn a_flipped_bit_is_found_and_the_image_put_aside_not_deleted() {
+    let scratch = Scratch::new();
+    let path = scratch.join("store");
+    let store = Store::open(&path).unwrap();
+    let (bad, good) = (import(&store, "bad", &["a"]), import(&store, "good", &["b"]));
+    let file = blob(&path, &bad.fingerprint);
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[20] ^= 4;
+    fs::write(&file, &bytes).unwrap();
+    let found = check(&store);
+    assert!(
+        matches!(&found[..], [Finding::Damaged(which, _, aliases)] if *which == bad.fingerprint && aliases == &["a"])
+    );
+    assert_eq!(store.images().unwrap().len(), 2, "looking changes nothing");
+    assert_eq!(repair(&store), found);
+    assert_eq!(store.images().unwrap(), [good]);
+    assert_eq!(fs::read(path.join("quarantine").join(bad.fingerprint.to_string())).unwrap(), bytes);
+    assert_clean(&store);
+    import(&store, "bad", &["a"]);
+    assert_clean(&store);
+}
+
+#[test]
+fn cut_replaced_and_missing_blobs_are_found() {
+    let scratch = Scratch::new();
+    let path = scratch.join("store");
+    let store = Store::open(&path).unwrap();
+    let images: Vec<_> = (0..3).map(|number| import(&store, &format!("image-{number}"), &[]).fingerprint).collect();
+    let file = |index: usize| blob(&path, &images[index]);
+    fs::write(file(0), &unified("image-0")[..512]).unwrap();
+    fs::write(file(1), unified("image-9")).unwrap();
+    fs::remove_file(file(2)).unwrap();
+    let found = repair(&store);
+    assert_eq!(found.len(), 3);
+    assert!(found.iter().any(|finding| matches!(finding, Finding::Missing(which, _) if *which == images[2])));
+    assert!(store.images().unwrap().is_empty());
+    assert_clean(&store);
+}
+
+#[test]
+fn half_of_a_split_image_is_put_aside() {
+    let scratch = Scratch::new();
+    let path = scratch.join("store");
+    let store = Store::open(&path).unwrap();
+    let image = store.import(split_stream("one"), &ImportOptions::new()).unwrap();
+    fs::remove_file(path.join(format!("blobs/{}.rootfs", image.fingerprint))).unwrap();
+    assert_kind(store.open_image(&image.fingerprint), ErrorKind::Malformed);
+    assert_eq!(repair(&store), [Finding::Missing(image.fingerprint, vec![])]);
+    assert!(path.join(format!("quarantine/{}", image.fingerprint)).exists());
+    assert_clean(&store);
+}
+
+#[test]
+fn a_lost_sidecar_is_written_again_and_a_stray_file_put_aside() {
+    let scratch = Scratch::new();
+    let path = scratch.join("store");
+    let store = Store::open(&path).unwrap();
+    let image = import(&store, "one", &["a"]);
+    let sidecar = path.join(format!("blobs/{}.json", image.fingerprint));
+    let before = fs::read(&sidecar).unwrap();
+    fs::remove_file(&sidecar).unwrap();
+    fs::write(path.join("blobs/letter"), b"dear").unwrap();
+    let mut found = repair(&store);
+    found.sort_by_key(ToString::to_string);
+    assert_eq!(found, [Finding::Stray("letter".into()), Finding::Sidecar(image.fingerprint)]);
+    assert_eq!(fs::read(&sidecar).unwrap(), before);
+    assert_eq!(fs::read(path.join("quarantine/letter")).unwrap(), b"dear");
+    assert_clean(&store);
+}
+
+/// A store with an edited image and a split one, and what is known of them.
+fn precious(path: &Path) -> Vec<StoredImage> {
+    let store = Store::open(path).unwrap();
+    let one = import(&store, "one", &["a", "b"]);
+    store.edit(&one.fingerprint, &Edit::new().public(true).property("mine", "x").unwrap(), None).unwrap();
+    let options = ImportOptions::new().alias(alias("split").described("two files")).cached(true).expires_at(7);
+    store.import(split_stream("two"), &options).unwrap();
+    store.move_alias(&alias("b"), &store.resolve("split").unwrap().fingerprint).unwrap();
+    store.images().unwrap()
+}
+
+fn repaired(path: &Path) -> Vec<Finding> {
+    Store::repair(path, &StoreOptions::new(), &CheckOptions::new()).unwrap().findings
+}
+
+#[test]
+fn a_damaged_catalog_is_refused_and_made_anew_from_the_images() {
+    type Harm = fn(&Path);
+    let harms: [(&str, Harm); 5] = [
+        ("empty", |catalog| fs::write(catalog, b"").unwrap()),
+        ("gone", |catalog| fs::remove_file(catalog).unwrap()),
+        ("cut", |catalog| {
+            let bytes = fs::read(catalog).unwrap();
+            fs::write(catalog, &bytes[..3000]).unwrap();
+        }),
+        ("other", |catalog| fs::write(catalog, b"text".repeat(2000)).unwrap()),
+        ("schema", |catalog| {
+            let mut bytes = fs::read(catalog).unwrap();
+            bytes[100..2000].fill(0x55);
+            fs::write(catalog, bytes).unwrap();
+        }),
+    ];
+    for (name, harm) in harms {
+        let scratch = Scratch::new();
+        let path = scratch.join("store");
+        let before = precious(&path);
+        harm(&path.join("catalog.sqlite"));
+        assert_kind(Store::open(&path), ErrorKind::Malformed);
+        let found = repaired(&path);
+        assert!(matches!(found[..], [Finding::Catalog(_)]), "{name}: {found:?}");
+        let store = Store::open(&path).unwrap();
+        assert_eq!(store.images().unwrap(), before, "{name}");
+        assert_clean(&store);
+        let aside = fs::read_dir(&path)
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().contains("damaged"));
+        assert_eq!(aside.count(), usize::from(name != "gone"), "{name}: the old file is kept");
+    }
+}
+
+#[test]
+fn a_catalog_damaged_inside_is_found_by_check() {
+    let scratch = Scratch::new();
+    let path = scratch.join("store");
+    let before = precious(&path);
+    let catalog = path.join("catalog.sqlite");
+    let mut bytes = fs::read(&catalog).unwrap();
+    // The last pages hold rows and indexes; the first ones, the tables' own description.
+    let half = bytes.len() / 2;
+    bytes[half..].fill(0x55);
+    fs::write(&catalog, bytes).unwrap();
+    let found = Store::open(&path).and_then(|store| store.check(&CheckOptions::new()));
+    match found {
+        Ok(report) => assert!(matches!(report.findings[0], Finding::Catalog(_)), "{report:?}"),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Malformed, "{error}"),
+    }
+    repaired(&path);
+    assert_eq!(Store::open(&path).unwrap().images().unwrap(), before);
+}
+
+#[test]
+fn a_lost_log_loses_no_image() {
+    let scratch = Scratch::new();
+    let path = scratch.join("store");
+    let store = Store::open(&path).unwrap();
+    let image = import(&store, "one", &["a"]);
+    // As a copy of the store's directory without its log, made while it is in use.
+    let copy = scratch.join("copy");
+    fs::create_dir(&copy).unwrap();
+    for name in ["blobs", "staging", "quarantine"] {
+        fs::create_dir(copy.join(name)).unwrap();
+        for entry in fs::read_dir(path.join(name)).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), copy.join(name).join(entry.file_name())).unwrap();
+        }
+    }
+    for name in ["catalog.sqlite", "lxd-image-store"] {
+        fs::copy(path.join(name), copy.join(name)).unwrap();
+    }
+    let copied = Store::open(&copy).unwrap();
+    assert!(copied.images().unwrap().is_empty());
+    assert_eq!(check(&copied), [Finding::Unlisted(image.fingerprint)]);
+    assert_eq!(repair(&copied), [Finding::Unlisted(image.fingerprint)]);
+    assert_eq!(copied.resolve("a").unwrap(), image);
+    assert_clean(&copied);
+}
+
+#[test]
+fn what_could_not_be_recovered_is_said() {
+    let scratch = Scratch::new();
+    let path = scratch.join("store");
+    let before = precious(&path);
+    let one = fingerprint("one");
+    fs::remove_file(path.join(format!("blobs/{one}.json"))).unwrap();
+    fs::write(path.join("catalog.sqlite"), b"").unwrap();
+    fs::write(blob(&path, &fingerprint("none")), b"not an image").unwrap();
+    let found = repaired(&path);
+    assert!(
+        found.iter().any(|finding| matches!(finding, Finding::Lost(text) if text.contains(&one.to_string()))),
+        "{found:?}"
+    );
+    assert!(
+        found.iter().any(|finding| matches!(finding, Finding::Damaged(which, ..) if *which == fingerprint("none")))
+    );
+    let store = Store::open(&path).unwrap();
+    assert_eq!(store.images().unwrap().len(), before.len());
+    assert!(store.image(&one).unwrap().aliases.is_empty());
+    assert_clean(&store);
+}
+
+#[test]
+fn a_wrong_file_under_an_images_name_stays_and_the_import_is_a_mismatch() {
+    let scratch = Scratch::new();
+    let path = scratch.join("store");
+    let store = Store::open(&path).unwrap();
+    let file = blob(&path, &fingerprint("one"));
+    fs::write(&file, b"something else").unwrap();
+    assert_kind(store.import(stream(unified("one")), &ImportOptions::new()), ErrorKind::Mismatch);
+    assert_eq!(fs::read(&file).unwrap(), b"something else");
+    assert_eq!(repair(&store), [Finding::Unlisted(fingerprint("one"))]);
+    import(&store, "one", &[]);
+    assert_clean(&store);
+}
+
+#[test]
+fn the_right_file_under_an_images_name_is_taken_over() {
+    let scratch = Scratch::new();
+    let path = scratch.join("store");
+    let store = Store::open(&path).unwrap();
+    fs::write(blob(&path, &fingerprint("one")), unified("one")).unwrap();
+    import(&store, "one", &["a"]);
+    assert_clean(&store);
+    assert_eq!(files(&path).len(), 2);
+}

@@ -1,0 +1,109 @@
+//! Export: names and bytes are those that came in, and nothing is written over.
+
+use std::fs;
+
+use lxd_image::format::Source;
+use lxd_image::store::{ExportOptions, ImportOptions, Store};
+use lxd_image::{ErrorKind, Fingerprint};
+
+use super::*;
+
+fn names(paths: &[std::path::PathBuf]) -> Vec<String> {
+    paths.iter().map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
+}
+
+#[test]
+fn a_unified_image_goes_out_as_its_fingerprint_or_under_the_name_it_came_with() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let image = import(&store, "one", &[]);
+    let done = store.export(&image.fingerprint, scratch.path(), &ExportOptions::new()).unwrap();
+    assert_eq!(names(&done.files), [format!("{}.tar", image.fingerprint)]);
+    assert_eq!(fs::read(&done.files[0]).unwrap(), unified("one"));
+    fs::write(scratch.join("named.tar.gz"), unified("two")).unwrap();
+    let image = store.import(Source::open(scratch.join("named.tar.gz"), None).unwrap(), &ImportOptions::new()).unwrap();
+    fs::create_dir(scratch.join("out")).unwrap();
+    let done = store.export(&image.fingerprint, scratch.join("out"), &ExportOptions::new()).unwrap();
+    assert_eq!(names(&done.files), ["named.tar.gz"]);
+    let done = store.export(&image.fingerprint, scratch.join("out/mine"), &ExportOptions::new()).unwrap();
+    assert_eq!(names(&done.files), ["mine.tar"]);
+}
+
+#[test]
+fn a_split_image_goes_out_as_meta_and_rootfs_byte_for_byte() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let image = store.import(split_stream("one"), &ImportOptions::new()).unwrap();
+    let done = store.export(&image.fingerprint, scratch.path(), &ExportOptions::new()).unwrap();
+    let stem = image.fingerprint.to_string();
+    assert_eq!(names(&done.files), [format!("meta-{stem}.tar"), format!("{stem}.tar")]);
+    let (meta, rootfs) = split("one");
+    assert_eq!(fs::read(&done.files[0]).unwrap(), meta);
+    assert_eq!(fs::read(&done.files[1]).unwrap(), rootfs);
+    // What a real LXD exports comes out under the same names again.
+    store.delete(&image.fingerprint).unwrap();
+    let source = Source::open(&done.files[0], Some(&done.files[1])).unwrap();
+    store.import(source, &ImportOptions::new()).unwrap();
+    fs::create_dir(scratch.join("again")).unwrap();
+    let again = store.export(&image.fingerprint, scratch.join("again"), &ExportOptions::new()).unwrap();
+    assert_eq!(names(&again.files), names(&done.files));
+    let done = store.export(&image.fingerprint, scratch.join("mine"), &ExportOptions::new()).unwrap();
+    assert_eq!(names(&done.files), ["mine.tar", "mine.root"]);
+}
+
+#[test]
+fn a_name_from_outside_is_used_only_when_it_is_a_plain_one() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    for (index, name) in ["../x", ".hidden", "-rf", "a/b", "a\nb", "", "..", "a\\b"].iter().enumerate() {
+        let tag = format!("image-{index}");
+        let image = store.import(stream(unified(&tag)), &ImportOptions::new().file_name(*name)).unwrap();
+        assert_eq!(image.file_name, None, "{name:?}");
+    }
+}
+
+#[test]
+fn nothing_is_written_over_and_no_half_of_an_image_is_left() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let image = store.import(split_stream("one"), &ImportOptions::new()).unwrap();
+    let out = scratch.join("out");
+    fs::create_dir(&out).unwrap();
+    let rootfs = out.join(format!("{}.tar", image.fingerprint));
+    fs::write(&rootfs, b"mine").unwrap();
+    assert_kind(store.export(&image.fingerprint, &out, &ExportOptions::new()), ErrorKind::AlreadyExists);
+    assert_eq!(fs::read(&rootfs).unwrap(), b"mine");
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 1);
+    assert_kind(store.export(&image.fingerprint, scratch.join("no/such"), &ExportOptions::new()), ErrorKind::NotFound);
+    assert_kind(store.export(&Fingerprint::of(b"no"), &out, &ExportOptions::new()), ErrorKind::NotFound);
+}
+
+#[test]
+fn a_stream_takes_a_unified_image_and_no_split_one() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let image = import(&store, "one", &[]);
+    assert_eq!(reads(&store, &image.fingerprint), unified("one"));
+    let image = store.import(split_stream("one"), &ImportOptions::new()).unwrap();
+    let mut sink = Vec::new();
+    assert_kind(store.export_to(&image.fingerprint, &mut sink, &ExportOptions::new()), ErrorKind::InvalidInput);
+    assert!(sink.is_empty());
+}
+
+#[test]
+fn damaged_bytes_do_not_leave_the_store_as_an_image() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let image = import(&store, "one", &[]);
+    let blob = scratch.join("store/blobs").join(image.fingerprint.to_string());
+    let mut bytes = fs::read(&blob).unwrap();
+    bytes[1100] ^= 1;
+    fs::write(&blob, &bytes).unwrap();
+    let out = scratch.join("out");
+    fs::create_dir(&out).unwrap();
+    assert_kind(store.export(&image.fingerprint, &out, &ExportOptions::new()), ErrorKind::Mismatch);
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 0);
+    assert_kind(store.export_to(&image.fingerprint, &mut Vec::new(), &ExportOptions::new()), ErrorKind::Mismatch);
+    fs::write(&blob, &bytes[..1000]).unwrap();
+    assert_kind(store.open_image(&image.fingerprint), ErrorKind::Mismatch);
+}

@@ -1,0 +1,79 @@
+//! A real disk that is full: a small file system in memory, where this process may mount one.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use lxd_image::ErrorKind;
+use lxd_image::store::{ImportOptions, Store};
+
+use super::*;
+
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn new(scratch: &Scratch, size: &str) -> Option<Self> {
+        let path = scratch.join("mounted");
+        fs::create_dir(&path).unwrap();
+        let mount =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "none"]).arg(&path).status();
+        mount.is_ok_and(|status| status.success()).then_some(Self(path))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// An image of about this many bytes.
+fn large(tag: &str, bytes: usize) -> Vec<u8> {
+    unified_with(&metadata(tag, ""), &vec![b'x'; bytes])
+}
+
+#[test]
+fn reading_and_deleting_work_on_a_full_disk_and_a_failed_import_gives_its_space_back() {
+    let scratch = Scratch::new();
+    let Some(mounted) = Mounted::new(&scratch, "6m") else { return };
+    let path = mounted.0.join("store");
+    let store = Store::open(&path).unwrap();
+    let mut images = Vec::new();
+    let error = loop {
+        let tag = format!("image-{}", images.len());
+        match store.import(stream(large(&tag, 700_000)), &ImportOptions::new().alias(alias(&tag))) {
+            Ok(image) => images.push(image),
+            Err(error) => break error,
+        }
+        assert!(images.len() < 20, "the disk does not fill");
+    };
+    assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+    assert!(images.len() > 2, "{error}");
+    assert_eq!(files(&path).len(), images.len() * 2, "nothing is left of the one that failed");
+    // Not a byte more.
+    let mut filler = fs::File::create(mounted.0.join("filler")).unwrap();
+    while std::io::Write::write_all(&mut filler, &[0; 4096]).is_ok() {}
+    while std::io::Write::write_all(&mut filler, &[0; 1]).is_ok() {}
+    assert_eq!(store.images().unwrap().len(), images.len());
+    assert_kind(store.import(stream(unified("small")), &ImportOptions::new()), ErrorKind::Io);
+    drop(store);
+    let store = Store::open(&path).unwrap();
+    assert_eq!(reads(&store, &images[0].fingerprint).len() as u64, images[0].size);
+    store.delete(&images[0].fingerprint).unwrap();
+    store.delete_alias("image-1").unwrap();
+    assert_eq!(store.images().unwrap().len(), images.len() - 1);
+    assert_eq!(files(&path).len(), images.len() * 2 - 2, "the space is given back");
+    import(&store, "small", &["works-again"]);
+    assert_clean(&store);
+}
+
+#[test]
+fn an_import_needs_the_images_size_once_and_nothing_elsewhere() {
+    let scratch = Scratch::new();
+    let Some(mounted) = Mounted::new(&scratch, "8m") else { return };
+    let store = Store::open(mounted.0.join("store")).unwrap();
+    // More than half of what is free after the reserve: a second copy would not fit.
+    let image = store.import(stream(large("large", 5_000_000)), &ImportOptions::new()).unwrap();
+    assert!(image.size > 5_000_000);
+    assert_clean(&store);
+}

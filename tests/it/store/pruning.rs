@@ -1,0 +1,87 @@
+//! Expiry: what goes by itself, what never does, and what a clock that is wrong must not do.
+
+use std::time::Duration;
+
+use lxd_image::store::{Edit, ImportOptions, PrunePolicy, Removed, Store};
+
+use super::*;
+
+fn cached(store: &Store, tag: &str) -> StoredImage {
+    store.import(stream(unified(tag)), &ImportOptions::new().cached(true)).unwrap()
+}
+
+fn pruned(store: &Store, policy: &PrunePolicy) -> Vec<(Fingerprint, Removed)> {
+    store.prune(policy).unwrap().images.into_iter().map(|(image, why)| (image.fingerprint, why)).collect()
+}
+
+#[test]
+fn cached_images_not_used_for_ten_days_go() {
+    let scratch = Scratch::new();
+    let clock = Clock::new();
+    let store = clock.options().open(scratch.join("store")).unwrap();
+    let (used, unused) = (cached(&store, "used"), cached(&store, "unused"));
+    clock.set(NOW + 5 * DAY);
+    store.mark_used(&used.fingerprint).unwrap();
+    clock.set(NOW + 10 * DAY - 1);
+    assert_eq!(pruned(&store, &PrunePolicy::default()), []);
+    clock.set(NOW + 10 * DAY);
+    let done = store.prune(&PrunePolicy::default()).unwrap();
+    assert_eq!(done.bytes, unused.size);
+    assert_eq!(done.images, [(unused, Removed::Unused)]);
+    assert_eq!(store.images().unwrap().len(), 1);
+    assert_eq!(files(&scratch.join("store")).len(), 2);
+    assert_clean(&store);
+}
+
+#[test]
+fn the_ten_days_are_adjustable_and_zero_is_never() {
+    let scratch = Scratch::new();
+    let clock = Clock::new();
+    let store = clock.options().open(scratch.join("store")).unwrap();
+    let image = cached(&store, "one");
+    clock.set(NOW + 1000 * DAY);
+    assert_eq!(pruned(&store, &PrunePolicy::unused_for(Duration::ZERO)), []);
+    clock.set(NOW + DAY);
+    let policy = PrunePolicy::unused_for(Duration::from_secs(86_400));
+    assert_eq!(pruned(&store, &policy.clone().dry_run(true)), [(image.fingerprint, Removed::Unused)]);
+    assert_eq!(store.images().unwrap().len(), 1, "a dry run removes nothing");
+    assert_eq!(pruned(&store, &policy), [(image.fingerprint, Removed::Unused)]);
+}
+
+#[test]
+fn cached_images_past_their_expiry_go() {
+    let scratch = Scratch::new();
+    let clock = Clock::new();
+    let store = clock.options().open(scratch.join("store")).unwrap();
+    let options = ImportOptions::new().cached(true).expires_at(NOW + 10);
+    let image = store.import(stream(unified("one")), &options).unwrap();
+    clock.set(NOW + 9);
+    assert_eq!(pruned(&store, &PrunePolicy::default()), []);
+    clock.set(NOW + 10);
+    assert_eq!(pruned(&store, &PrunePolicy::unused_for(Duration::ZERO)), [(image.fingerprint, Removed::Expired)]);
+}
+
+#[test]
+fn published_and_copied_images_are_never_removed_by_expiry() {
+    let scratch = Scratch::new();
+    let clock = Clock::new();
+    let store = clock.options().open(scratch.join("store")).unwrap();
+    let image = import(&store, "one", &[]);
+    store.edit(&image.fingerprint, &Edit::new().expires_at(Some(NOW + 1)), None).unwrap();
+    clock.set(NOW + 10_000 * DAY);
+    assert_eq!(pruned(&store, &PrunePolicy::default()), []);
+}
+
+#[test]
+fn a_clock_that_goes_back_removes_nothing_early() {
+    let scratch = Scratch::new();
+    let clock = Clock::new();
+    let store = clock.options().open(scratch.join("store")).unwrap();
+    let image = cached(&store, "one");
+    for time in [0, 1, NOW - 1000 * DAY, i64::MIN, -1] {
+        clock.set(time);
+        assert_eq!(pruned(&store, &PrunePolicy::default()), []);
+    }
+    clock.set(i64::MAX);
+    assert_eq!(pruned(&store, &PrunePolicy::default()), [(image.fingerprint, Removed::Unused)]);
+}

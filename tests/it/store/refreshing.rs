@@ -1,0 +1,151 @@
+//! Auto-update against a server in memory: what moves, what survives, and what stays when it fails.
+
+use std::sync::Mutex;
+
+use lxd_image::format::Source;
+use lxd_image::store::{Edit, ImportOptions, Newest, RefreshOptions, Refreshed, Store, UpdateSource, Upstream};
+use lxd_image::{Error, ErrorKind, Monitor, Properties, Result};
+
+use super::*;
+
+/// A server with one alias.
+pub(crate) struct Fake {
+    pub(crate) newest: Mutex<String>,
+    pub(crate) label: Mutex<Option<String>>,
+}
+
+impl Fake {
+    pub(crate) fn new(tag: &str) -> Self {
+        Self { newest: Mutex::new(tag.to_owned()), label: Mutex::new(None) }
+    }
+}
+
+impl Upstream for Fake {
+    fn newest(&self, source: &UpdateSource) -> Result<Newest> {
+        assert_eq!(source.alias, "debian");
+        let mut properties = Properties::new();
+        if let Some(label) = &*self.label.lock().unwrap() {
+            properties.set("label", &**label)?;
+        }
+        Ok(Newest::new(fingerprint(&self.newest.lock().unwrap())).properties(properties))
+    }
+
+    fn fetch(&self, _: &UpdateSource, _: &Newest, _: &Monitor) -> Result<Source> {
+        let tag = self.newest.lock().unwrap();
+        if tag.starts_with("gone") {
+            return Err(Error::new(ErrorKind::Remote, "the server is away"));
+        }
+        Ok(stream(unified(&tag)))
+    }
+}
+
+pub(crate) fn following(store: &Store, tag: &str, aliases: &[&str]) -> StoredImage {
+    let options = ImportOptions::new().auto_update(true).source(UpdateSource::new(
+        "https://images.example",
+        "simplestreams",
+        "debian",
+    ));
+    let options = aliases.iter().fold(options, |options, name| options.alias(alias(name)));
+    store.import(stream(unified(tag)), &options).unwrap()
+}
+
+#[test]
+fn the_newest_image_of_the_alias_takes_the_old_ones_place() {
+    let scratch = Scratch::new();
+    let path = scratch.join("store");
+    let store = Store::open(&path).unwrap();
+    let old = following(&store, "old", &["a", "b"]);
+    let fake = Fake::new("old");
+    let options = RefreshOptions::new();
+    assert_eq!(store.refresh(&old.fingerprint, &fake, &options).unwrap(), Refreshed::Current);
+    *fake.newest.lock().unwrap() = "new".into();
+    let dry = RefreshOptions::new().dry_run(true);
+    assert_eq!(store.refresh(&old.fingerprint, &fake, &dry).unwrap(), Refreshed::Replaced(fingerprint("new")));
+    assert_eq!(store.images().unwrap().len(), 1);
+    assert_eq!(store.refresh(&old.fingerprint, &fake, &options).unwrap(), Refreshed::Replaced(fingerprint("new")));
+    let new = store.resolve("a").unwrap();
+    assert_eq!(new.fingerprint, fingerprint("new"));
+    assert_eq!(new.aliases, old.aliases);
+    assert!(new.auto_update && new.source == old.source);
+    assert_eq!(store.images().unwrap().len(), 1);
+    assert_eq!(files(&path).len(), 2, "the old one's files are gone");
+    assert_clean(&store);
+}
+
+#[test]
+fn the_users_own_property_edits_survive_a_refresh() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let old = following(&store, "old", &["a"]);
+    let edit =
+        Edit::new().public(true).property("mine", "x").unwrap().property("os", "D").unwrap().remove_property("release");
+    store.edit(&old.fingerprint, &edit, None).unwrap();
+    let fake = Fake::new("new");
+    *fake.label.lock().unwrap() = Some("release".into());
+    store.refresh(&old.fingerprint, &fake, &RefreshOptions::new()).unwrap();
+    let new = store.resolve("a").unwrap();
+    let pairs: Vec<_> = new.properties.iter().collect();
+    assert_eq!(pairs, [("os", "D"), ("tag", "new"), ("label", "release"), ("mine", "x")]);
+    assert!(new.public);
+    // And the next one too, while what the source says goes with it.
+    *fake.newest.lock().unwrap() = "newer".into();
+    *fake.label.lock().unwrap() = None;
+    store.refresh(&new.fingerprint, &fake, &RefreshOptions::new()).unwrap();
+    let pairs: Vec<_> =
+        store.resolve("a").unwrap().properties.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+    assert_eq!(pairs, [("os", "D"), ("tag", "newer"), ("mine", "x")].map(|(k, v)| (k.to_owned(), v.to_owned())));
+}
+
+#[test]
+fn a_one_off_copy_stays_what_it_was() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let image = import(&store, "old", &["a"]);
+    let fake = Fake::new("new");
+    assert_eq!(store.refresh(&image.fingerprint, &fake, &RefreshOptions::new()).unwrap(), Refreshed::NotFollowing);
+    assert!(store.refresh_all(&fake, &RefreshOptions::new()).unwrap().is_empty());
+    let options = ImportOptions::new().auto_update(true);
+    assert_kind(store.import(stream(unified("x")), &options), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn a_refresh_that_fails_leaves_the_old_image_and_its_aliases() {
+    let scratch = Scratch::new();
+    let path = scratch.join("store");
+    let store = Store::open(&path).unwrap();
+    let old = following(&store, "old", &["a"]);
+    let done = store.refresh_all(&Fake::new("gone"), &RefreshOptions::new()).unwrap();
+    assert_eq!(done.len(), 1);
+    assert_eq!(done[0].1.as_ref().unwrap_err().kind(), ErrorKind::Remote);
+    assert_eq!(store.resolve("a").unwrap(), old);
+    assert_eq!(files(&path).len(), 2);
+    assert_clean(&store);
+}
+
+#[test]
+fn a_newest_image_that_is_here_already_takes_the_aliases() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let old = following(&store, "old", &["a"]);
+    let new = import(&store, "new", &["mine"]);
+    let done = store.refresh(&old.fingerprint, &Fake::new("new"), &RefreshOptions::new()).unwrap();
+    assert_eq!(done, Refreshed::Replaced(new.fingerprint));
+    let now = store.resolve("a").unwrap();
+    assert_eq!(now.aliases, [alias("a"), alias("mine")]);
+    assert!(now.auto_update, "it follows from now on");
+    assert_eq!(store.images().unwrap().len(), 1);
+    assert_clean(&store);
+}
+
+#[test]
+fn an_open_handle_on_the_old_image_outlives_the_refresh() {
+    use std::os::unix::fs::FileExt;
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let old = following(&store, "old", &["a"]);
+    let opened = store.open_image(&old.fingerprint).unwrap();
+    store.refresh(&old.fingerprint, &Fake::new("new"), &RefreshOptions::new()).unwrap();
+    let mut bytes = vec![0; usize::try_from(old.size).unwrap()];
+    opened.files().0.read_exact_at(&mut bytes, 0).unwrap();
+    assert_eq!(bytes, unified("old"));
+}
