@@ -4,6 +4,7 @@
 mod chunk;
 mod codec;
 mod detect;
+mod diff;
 mod drive;
 mod entry;
 mod extract;
@@ -25,6 +26,7 @@ mod write;
 
 pub use codec::{Codec, Compression, Encoder, decode, encode};
 pub use detect::Container;
+pub use diff::{Difference, differences};
 pub use entry::{DeviceNumber, Entry, EntryKind, Timestamp, Xattr};
 pub use extract::{IdMap, IdRange, Omission, Omitted, Report};
 pub use image::{Form, Image, ImageType, fingerprint_of};
@@ -33,5 +35,5 @@ pub use qcow2::{HEAD_BYTES as QCOW2_HEAD_BYTES, Qcow2};
 pub use squashfs::{SquashFs, SquashFsCompression, SquashFsEntries};
 pub use staged::{CommitFailed, Staged, Unverified, Verified};
 pub use unpack::{UnpackOptions, Unpacked};
-pub use verify::{Counts, Difference, Verification, VerifyOptions, differences};
+pub use verify::{Counts, Verification, VerifyOptions};
 pub use write::{ConvertOptions, PackOptions, Rootfs, RootfsFormat, Written, pack, pack_to};

@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::str::FromStr;
 
-use comfy_table::{Table, presets};
+use comfy_table::{ContentLineStyle, LineStyle, Table, TableStyle, presets};
 use lxd_image::{Error, ErrorKind, Result, Shown};
 use serde_json::{Map, Value};
 
@@ -38,6 +38,15 @@ impl FromStr for Format {
         })
     }
 }
+
+/// Tables as `lxc` draws them.
+const LXC: TableStyle = TableStyle::new()
+    .top_border(LineStyle::new('+', '-', '+', '+'))
+    .header_lines(ContentLineStyle::new('|', '|', '|'))
+    .header_separator(LineStyle::new('+', '-', '+', '+'))
+    .content_lines(ContentLineStyle::new('|', '|', '|'))
+    .row_separator(LineStyle::new('+', '-', '+', '+'))
+    .bottom_border(LineStyle::new('+', '-', '+', '+'));
 
 /// Facts about one thing, or rows about several.
 pub(crate) enum Facts<'a> {
@@ -84,7 +93,7 @@ fn into_value(facts: Facts) -> Value {
 
 fn table(facts: Facts, compact: bool) -> String {
     let mut table = Table::new();
-    table.load_style(if compact { presets::NOTHING } else { presets::ASCII_FULL });
+    table.load_style(if compact { presets::NOTHING } else { LXC });
     match facts {
         Facts::One(facts) => {
             let mut text = String::new();

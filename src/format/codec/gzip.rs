@@ -198,9 +198,11 @@ impl<W: Write> GzipEncoder<W> {
         let unix = 3;
         sink.write_all(&[MAGIC[0], MAGIC[1], DEFLATE, 0, 0, 0, 0, 0, xfl, unix])?;
         let workers = Workers::new(threads, || {
-            let mut deflate = Compress::new(flate2::Compression::new(level), false);
             move |job: Job, answers: &SyncSender<_>| {
-                let _ = answers.send(deflate_block(&mut deflate, &job));
+                // A compressor that was reset may still remember its last block, and then the
+                // bytes would depend on which thread took which.
+                let deflate = Compress::new(flate2::Compression::new(level), false);
+                let _ = answers.send(deflate_block(deflate, &job));
             }
         })?;
         Ok(Self {
@@ -231,11 +233,10 @@ impl<W: Write> GzipEncoder<W> {
     }
 }
 
-fn deflate_block(deflate: &mut Compress, job: &Job) -> Result<Done> {
+fn deflate_block(mut deflate: Compress, job: &Job) -> Result<Done> {
     let failed = |error| Error::invalid("deflate failed").with_source(error);
     let mut crc = Crc::new();
     crc.update(&job.block);
-    deflate.reset();
     if !job.before.is_empty() {
         deflate.set_dictionary(&job.before[job.before.len().saturating_sub(WINDOW)..]).map_err(failed)?;
     }
