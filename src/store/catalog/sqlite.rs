@@ -262,7 +262,11 @@ impl Catalog for SqliteCatalog {
     }
 
     fn images(&self) -> Result<Vec<StoredImage>> {
-        self.read(schema::all)
+        self.read(|connection| schema::all(connection, "TRUE"))
+    }
+
+    fn cached_images(&self) -> Result<Vec<StoredImage>> {
+        self.read(|connection| schema::all(connection, "cached = 1"))
     }
 
     fn unsettled(&self) -> Result<Vec<Fingerprint>> {
