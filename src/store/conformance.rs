@@ -135,6 +135,7 @@ pub fn catalog(catalog: &dyn Catalog) -> Result<()> {
     let mut both = vec![one.clone(), two.clone()];
     both.sort_by_key(|image| image.fingerprint);
     owed(catalog.images()? == both, "all images come, in order, with their aliases")?;
+    owed(catalog.cached_images()? == both, "cached images come as all images do")?;
     prefixes(catalog, &both)?;
 
     let failed = catalog.write(&mut |rows| {
@@ -149,7 +150,12 @@ pub fn catalog(catalog: &dyn Catalog) -> Result<()> {
     catalog.write(&mut |rows| moves(rows, &one, &two, &b))?;
     one.aliases = vec![a];
     one.revision += 1;
+    one.cached = false;
     owed(catalog.image(&one.fingerprint)?.as_ref() == Some(&one), "putting an image again keeps its aliases")?;
+    owed(
+        catalog.cached_images()?.iter().all(|image| image.fingerprint != one.fingerprint),
+        "what is no longer cached is not listed so",
+    )?;
     owed(catalog.alias("b")? == Some((b, two.fingerprint)), "an alias that is set again has moved")?;
     owed(catalog.unsettled()? == [two.fingerprint], "what is unsettled is noted once")?;
     catalog.write_to_free(&mut |rows| {
@@ -167,6 +173,7 @@ pub fn catalog(catalog: &dyn Catalog) -> Result<()> {
 fn moves(rows: &mut dyn Transaction, one: &StoredImage, two: &StoredImage, alias: &Alias) -> Result<()> {
     let mut again = one.clone();
     again.revision += 1;
+    again.cached = false;
     rows.put(&again)?;
     rows.set_alias(alias, &two.fingerprint)?;
     rows.set_unsettled(&two.fingerprint, true)?;

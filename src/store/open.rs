@@ -16,8 +16,9 @@ use super::image::StoredImage;
 use super::layout::{self, Marker};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
-use crate::format::{Image, Input, Source};
+use crate::format::{Image, Input, Source, VerifyOptions};
 use crate::limits::Limits;
+use crate::progress::Monitor;
 
 /// How a store is opened.
 #[derive(Clone)]
@@ -26,6 +27,7 @@ pub struct StoreOptions {
     create: bool,
     read_only: bool,
     busy_timeout: Duration,
+    threads: Option<usize>,
     pub(crate) limits: Limits,
     clock: Arc<dyn Fn() -> i64 + Send + Sync>,
 }
@@ -36,6 +38,7 @@ impl Default for StoreOptions {
             create: true,
             read_only: false,
             busy_timeout: Duration::from_secs(5),
+            threads: None,
             limits: Limits::default(),
             clock: Arc::new(|| {
                 let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -88,6 +91,22 @@ impl StoreOptions {
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
+    }
+
+    /// How many threads decode an image that is verified, at most. All cores if not said.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// How images are verified.
+    pub(crate) fn verifying(&self, monitor: &Monitor) -> VerifyOptions {
+        let options = VerifyOptions::new().monitor(monitor.clone());
+        match self.threads {
+            Some(threads) => options.threads(threads),
+            None => options,
+        }
     }
 
     /// Where the time comes from, in seconds since 1970.

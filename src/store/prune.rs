@@ -82,7 +82,7 @@ impl Store {
         let now = self.now();
         let mut pruned = Pruned::default();
         let mut candidates = Vec::new();
-        for image in self.catalog.images()? {
+        for image in self.catalog.cached_images()? {
             match policy.reason(&image, now) {
                 Some(why) if policy.dry_run => {
                     pruned.bytes = pruned.bytes.saturating_add(image.size);

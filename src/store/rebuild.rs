@@ -15,7 +15,7 @@ use super::open::{Store, StoreOptions};
 use super::settle::blob_error;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
-use crate::format::{Image, ImageType, Input, Source, VerifyOptions};
+use crate::format::{Image, ImageType, Input, Source};
 use crate::metadata::Properties;
 use crate::progress::Monitor;
 
@@ -128,8 +128,7 @@ impl Store {
             None => Source::unified(first),
             Some(rootfs) => Source::split(first, rootfs),
         };
-        let verified =
-            Image::open_with(source, &self.options.limits)?.verify(&VerifyOptions::new().monitor(monitor.clone()))?;
+        let verified = Image::open_with(source, &self.options.limits)?.verify(&self.options.verifying(monitor))?;
         if verified.fingerprint != *fingerprint {
             return Err(Error::mismatch("the fingerprint", fingerprint.to_string(), verified.fingerprint.to_string()));
         }

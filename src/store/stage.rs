@@ -14,7 +14,7 @@ use super::open::Store;
 use super::settle::{blob_error, staging_error};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
-use crate::format::{Image, ImageType, Input, Source, VerifyOptions};
+use crate::format::{Image, ImageType, Input, Source};
 use crate::metadata::{Architecture, Metadata};
 use crate::progress::{Monitor, Phase};
 
@@ -135,7 +135,7 @@ impl Store {
         let image = Image::open_with(source, &self.options.limits)?;
         let in_order =
             image.parts.first().and_then(|part| part.input.as_file()).map(identity).transpose()? == first_identity;
-        let verified = image.verify(&VerifyOptions::new().monitor(monitor.clone()))?;
+        let verified = image.verify(&self.options.verifying(monitor))?;
         if let Some(expected) = expected
             && *expected != verified.fingerprint
         {

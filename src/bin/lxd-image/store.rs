@@ -26,7 +26,11 @@ impl Session {
     }
 
     pub(crate) fn store_options(&self) -> StoreOptions {
-        StoreOptions::new().limits(self.limits.clone())
+        let options = StoreOptions::new().limits(self.limits.clone());
+        match self.threads {
+            Some(threads) => options.threads(threads),
+            None => options,
+        }
     }
 
     /// Opens the store to change it, or makes it.

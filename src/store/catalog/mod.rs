@@ -40,6 +40,16 @@ pub trait Catalog: Send + Sync {
     /// As [`image`](Self::image).
     fn images(&self) -> Result<Vec<StoredImage>>;
 
+    /// The images that are cached, in the order of their fingerprints: those that may expire.
+    ///
+    /// # Errors
+    /// As [`image`](Self::image).
+    fn cached_images(&self) -> Result<Vec<StoredImage>> {
+        let mut images = self.images()?;
+        images.retain(|image| image.cached);
+        Ok(images)
+    }
+
     /// The images whose files may differ from what the catalog says.
     ///
     /// # Errors

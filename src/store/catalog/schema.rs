@@ -44,6 +44,7 @@ CREATE TABLE alias (
     description TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX alias_target ON alias (target);
+CREATE INDEX image_cached ON image (fingerprint) WHERE cached = 1;
 CREATE TABLE unsettled (fingerprint TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID;
 ";
 
@@ -148,16 +149,23 @@ pub(crate) fn get(connection: &Connection, wanted: &Fingerprint) -> RowResult<Op
     Ok(Some(found))
 }
 
-pub(crate) fn all(connection: &Connection) -> RowResult<Vec<StoredImage>> {
+/// All images, or the cached ones, in order.
+pub(crate) fn all(connection: &Connection, cached_only: bool) -> RowResult<Vec<StoredImage>> {
+    let (rows, targets) = if cached_only {
+        ("WHERE cached = 1", "WHERE target IN (SELECT fingerprint FROM image WHERE cached = 1)")
+    } else {
+        ("", "")
+    };
     let mut images = Vec::new();
-    let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM image ORDER BY fingerprint"))?;
+    let mut statement =
+        connection.prepare_cached(&format!("SELECT {COLUMNS} FROM image {rows} ORDER BY fingerprint"))?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         images.push(image(row)?);
     }
     // Both are sorted by fingerprint, so each alias belongs to this image or to a later one.
-    let mut statement =
-        connection.prepare_cached("SELECT target, name, description FROM alias ORDER BY target, name")?;
+    let mut statement = connection
+        .prepare_cached(&format!("SELECT target, name, description FROM alias {targets} ORDER BY target, name"))?;
     let mut rows = statement.query([])?;
     let mut targets = images.iter_mut().peekable();
     while let Some(row) = rows.next()? {

@@ -262,7 +262,11 @@ impl Catalog for SqliteCatalog {
     }
 
     fn images(&self) -> Result<Vec<StoredImage>> {
-        self.read(schema::all)
+        self.read(|connection| schema::all(connection, false))
+    }
+
+    fn cached_images(&self) -> Result<Vec<StoredImage>> {
+        self.read(|connection| schema::all(connection, true))
     }
 
     fn unsettled(&self) -> Result<Vec<Fingerprint>> {
