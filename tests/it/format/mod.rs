@@ -15,6 +15,7 @@ mod special;
 mod split;
 mod streams;
 mod structure;
+mod unpacking;
 mod verdict;
 
 pub(crate) use place::{Place, is_root, tree};
