@@ -11,6 +11,8 @@ mod names;
 mod peers;
 mod place;
 mod race;
+mod reading;
+mod round_trips;
 mod special;
 mod split;
 mod streams;
