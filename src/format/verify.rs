@@ -120,7 +120,8 @@ pub struct Verification {
     /// Members at the archive's top that no image has: the first 1,000.
     pub strays: Vec<Vec<u8>>,
     /// Each rule that the image breaks, in the order of the archive: the first 1,000. Unpacking
-    /// fails with the first of them.
+    /// fails with the first of them, but for `NotFound`: a rule in the metadata whose template is
+    /// not in the image, which only an instance made of it would miss.
     pub findings: Vec<Error>,
 }
 
