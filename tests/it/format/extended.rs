@@ -122,7 +122,7 @@ fn of_two_extended_headers_in_a_row_the_later_wins() {
 #[test]
 fn an_extended_header_before_the_end_is_malformed() {
     for header in [pax(&[("path", "rootfs/b")]), long(b'L', "rootfs/b"), long(b'K', "rootfs/b")] {
-        unified(image(&[header.clone()])).refused(MALFORMED);
+        unified(image(std::slice::from_ref(&header))).refused(MALFORMED);
         unified([super::forge::base(), header].concat()).refused(MALFORMED);
     }
 }

@@ -95,7 +95,7 @@ fn a_hard_link_from_the_root_to_metadata_or_templates_is_refused() {
 #[test]
 fn a_rootfs_that_is_a_link_is_refused_first_or_second() {
     for link in [symlink("rootfs", "/"), symlink("./rootfs", ".."), hard_link("rootfs", "metadata.yaml")] {
-        unified(image(&[link.clone()])).refused(UNSAFE);
+        unified(image(std::slice::from_ref(&link))).refused(UNSAFE);
         unified(archive(&[metadata(), link.clone(), file("rootfs/x", "x")])).refused(UNSAFE);
         unified(archive(&[metadata(), directory("rootfs/"), link])).refused(UNSAFE);
     }

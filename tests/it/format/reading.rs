@@ -77,9 +77,11 @@ fn a_stream_is_not_kept_in_memory_while_its_metadata_is_looked_for() {
     assert!(taken.load(Ordering::Relaxed) < 40 << 20, "{} bytes were kept", taken.load(Ordering::Relaxed));
 }
 
-#[cfg(feature = "zstd")]
 #[test]
 fn a_stream_is_not_kept_in_memory_while_its_kind_is_looked_for() {
+    if !Codec::Zstd.is_enabled() {
+        return;
+    }
     let length = 1_u64 << 30;
     let skippable = [&b"\x50\x2a\x4d\x18"[..], &u32::try_from(length).unwrap().to_le_bytes()].concat();
     let (input, taken) = stream(skippable, length);

@@ -147,7 +147,7 @@ fn of_two_files_of_one_name_the_last_stays() {
 #[test]
 fn two_metadata_files_are_malformed_unless_they_are_the_same() {
     let other = file("metadata.yaml", METADATA.replace("x86_64", "aarch64"));
-    unified(image(&[other.clone()])).refused(MALFORMED);
+    unified(image(std::slice::from_ref(&other))).refused(MALFORMED);
     unified(archive(&[other, base()])).refused(MALFORMED);
     unified(image(&[metadata()])).gives_base_and(&[]);
 }
@@ -191,7 +191,7 @@ fn an_image_without_metadata_or_without_a_root_is_malformed() {
 #[test]
 fn an_image_with_a_tree_and_a_disk_is_malformed() {
     let disk = file("rootfs.img", super::forge::Disk::default().bytes());
-    unified(image(&[disk.clone()])).refused(MALFORMED);
+    unified(image(std::slice::from_ref(&disk))).refused(MALFORMED);
     unified(archive(&[metadata(), disk.clone(), directory("rootfs/")])).refused(MALFORMED);
     unified(archive(&[metadata(), disk.clone(), disk])).refused(MALFORMED);
 }

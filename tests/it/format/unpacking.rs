@@ -132,8 +132,8 @@ fn owners_are_shifted_also_inside_of_attributes() {
     ];
     let map: IdMap = "0:100000:65536".parse().unwrap();
     let bytes = image(&[pax_raw(records.concat()), Member::new(b'0', "rootfs/a").mode(0o4754).uid(5).gid(6).bytes()]);
-    let (place, image) = place(&bytes);
-    let done = image().unpack_unverified(place.at("box/dest"), &UnpackOptions::new().map_ids(map.clone())).unwrap();
+    let (place, opened) = place(&bytes);
+    let done = opened().unpack_unverified(place.at("box/dest"), &UnpackOptions::new().map_ids(map.clone())).unwrap();
     if !is_root() {
         return println!("skipped: only root gives files away");
     }
@@ -149,17 +149,13 @@ fn owners_are_shifted_also_inside_of_attributes() {
     );
     assert_eq!(lines[0], owed);
     assert_eq!(lines[1], "etc d755 100000:100000");
-    let beyond = self::image_of(Member::new(b'0', "rootfs/a").uid(70_000));
+    let beyond = image(&[Member::new(b'0', "rootfs/a").uid(70_000).bytes()]);
     unified(beyond.clone()).run().unwrap();
     let path = place.write("beyond", beyond);
     let opened = Image::open(Source::open(path, None).unwrap()).unwrap();
     let error = opened.unpack_unverified(place.at("box/no"), &UnpackOptions::new().map_ids(map)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.hint().is_some());
-}
-
-fn image_of(member: Member) -> Vec<u8> {
-    image(&[member.bytes()])
 }
 
 #[test]
