@@ -184,8 +184,8 @@ impl Read for InputReader<'_> {
     }
 }
 
-/// How much of a stream is kept for reading it again: what `metadata.yaml` may lie behind.
-const MOST_KEPT: usize = 16 << 20;
+/// How much of a stream is kept for a second look, at most: memory must not grow with the image.
+const MOST_KEPT: usize = 32 << 20;
 
 /// Reads a stream and keeps what was read.
 struct Recording<'a> {
@@ -196,10 +196,12 @@ struct Recording<'a> {
 impl Read for Recording<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         if *self.at == self.peeked.seen.len() {
-            if self.peeked.seen.len() > MOST_KEPT {
-                return Err(Error::invalid("what was asked for lies too far behind in this stream")
-                    .with_hint("save it to a file first, which can be read again")
-                    .into());
+            if *self.at >= MOST_KEPT {
+                return Err(Error::invalid(
+                    "the answer lies too far behind in this image to be looked for in a stream",
+                )
+                .with_hint("save it to a file first")
+                .into());
             }
             let count = self.peeked.rest.read(buffer)?;
             self.peeked.seen.extend_from_slice(&buffer[..count]);

@@ -1,6 +1,9 @@
 //! The behaviour of the library, seen from outside: one binary, one module for each part.
 //! Test names are sentences; the rows of the hostile corpus are named where they are covered.
 
+#[cfg(feature = "cli")]
+mod cli;
+mod fingerprint;
 mod format;
 mod layers;
 mod metadata;

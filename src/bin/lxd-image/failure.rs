@@ -17,6 +17,11 @@ impl Failure {
         Self { error, status: 3 }
     }
 
+    /// A rule that an image breaks. Whatever its kind, the image itself was found.
+    pub(crate) fn finding(error: Error) -> Self {
+        Self { error, status: 1 }
+    }
+
     pub(crate) fn report(self) -> ExitCode {
         // A closed pipe (`| head`) is not worth a word.
         let closed = std::error::Error::source(&self.error)

@@ -142,8 +142,10 @@ fn people(text: &mut String, key: &str, value: &Value, depth: usize) {
     }
 }
 
+/// Escapes what a terminal could act on. Backslashes stay: names come here with their bytes
+/// escaped already, and would be escaped twice.
 fn escaped(text: &str) -> String {
-    Shown(text.as_bytes()).to_string()
+    text.split('\\').map(|piece| Shown(piece.as_bytes()).to_string()).collect::<Vec<_>>().join("\\")
 }
 
 fn plain(value: Option<&Value>) -> String {

@@ -50,7 +50,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         for finding in &verified.findings {
             eprintln!("error[{}]: {finding}", finding.kind());
         }
-        return Err(first.into());
+        return Err(Failure::finding(first));
     }
     session.explain(|| format!("{} entries, {} bytes in files", verified.counts.entries(), verified.counts.bytes));
     Ok(output::line(&verified.fingerprint.to_string())?)

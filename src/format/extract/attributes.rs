@@ -90,6 +90,16 @@ impl Applier {
         self.root
     }
 
+    /// The mode that a directory of an ordinary user gets in the end: without setuid and setgid
+    /// where the owner could not be set.
+    pub(crate) fn last_mode(&self, wanted: &Attributes) -> u32 {
+        if self.is_own(wanted) { wanted.mode } else { wanted.mode & 0o1777 }
+    }
+
+    fn is_own(&self, wanted: &Attributes) -> bool {
+        wanted.uid == rustix::process::geteuid().as_raw() && wanted.gid == rustix::process::getegid().as_raw()
+    }
+
     pub(crate) fn omit(&self, path: &[u8], what: Omitted) {
         self.with_report(|report| report.omit(path, what));
     }
@@ -161,8 +171,7 @@ impl Applier {
                 Err(error) => return Err(Error::io("an owner can't be set", error)),
             }
         } else {
-            given =
-                wanted.uid == rustix::process::geteuid().as_raw() && wanted.gid == rustix::process::getegid().as_raw();
+            given = self.is_own(wanted);
         }
         if given {
             return Ok(wanted.mode);

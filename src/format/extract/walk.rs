@@ -199,7 +199,7 @@ impl Walk {
                 Leaving::Attributes(mut attributes) => {
                     let mode = attributes.mode();
                     if !self.applier.is_root() && mode & 0o700 != 0o700 {
-                        self.late_modes.push((path.clone(), mode & 0o1777));
+                        self.late_modes.push((path.clone(), self.applier.last_mode(&attributes)));
                         attributes = attributes.with_mode(mode | 0o700);
                     }
                     self.applier.apply(dir.as_fd(), &attributes, &path)?;

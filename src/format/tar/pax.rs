@@ -95,7 +95,7 @@ impl Extended {
             b"SCHILY.acl.default" => self.acls.push((b"system.posix_acl_default", acl::to_xattr(value)?)),
             _ => {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                    self.xattr(name.to_vec(), value.to_vec(), limits)?;
+                    self.xattr(xattr_name(name), value.to_vec(), limits)?;
                 } else if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
                     let name = percent_decoded(name)
                         .ok_or_else(|| Error::malformed("an attribute's name in a PAX header is badly encoded"))?;
@@ -206,6 +206,35 @@ fn time(value: &[u8]) -> Option<Timestamp> {
 pub(crate) fn in_range(stamp: Timestamp) -> Option<Timestamp> {
     const MILLENNIA: i64 = 1 << 40;
     (-MILLENNIA..MILLENNIA).contains(&stamp.seconds).then_some(stamp)
+}
+
+/// An attribute's name as part of a keyword, which must not hold `=`: escaped as GNU tar does it.
+pub(crate) fn xattr_keyword(name: &[u8]) -> Vec<u8> {
+    let mut keyword = Vec::with_capacity(name.len());
+    for &byte in name {
+        match byte {
+            b'%' => keyword.extend_from_slice(b"%25"),
+            b'=' => keyword.extend_from_slice(b"%3D"),
+            byte => keyword.push(byte),
+        }
+    }
+    keyword
+}
+
+/// The way back. Only these two escapes exist; anything else behind a `%` is a name as it stands.
+fn xattr_name(keyword: &[u8]) -> Vec<u8> {
+    let mut name = Vec::with_capacity(keyword.len());
+    let mut rest = keyword;
+    while let Some((&byte, tail)) = rest.split_first() {
+        let (byte, tail) = match rest {
+            [b'%', b'2', b'5', tail @ ..] => (b'%', tail),
+            [b'%', b'3', b'D', tail @ ..] => (b'=', tail),
+            _ => (byte, tail),
+        };
+        name.push(byte);
+        rest = tail;
+    }
+    name
 }
 
 fn percent_decoded(text: &[u8]) -> Option<Vec<u8>> {

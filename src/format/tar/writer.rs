@@ -142,7 +142,7 @@ impl Head {
         let mut xattrs: Vec<_> = entry.xattrs.iter().collect();
         xattrs.sort();
         for (name, value) in xattrs {
-            head.record(&[b"SCHILY.xattr.", name.as_slice()].concat(), value);
+            head.record(&[b"SCHILY.xattr.", super::pax::xattr_keyword(name).as_slice()].concat(), value);
         }
         Ok(head)
     }

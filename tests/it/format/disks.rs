@@ -5,7 +5,8 @@ use std::process::Command;
 
 use lxd_image::ErrorKind;
 use lxd_image::format::{
-    Form, Image, ImageType, PackOptions, Qcow2, Rootfs, Source, UnpackOptions, VerifyOptions, differences, pack,
+    Compression, Form, Image, ImageType, PackOptions, Qcow2, Rootfs, Source, UnpackOptions, VerifyOptions, differences,
+    pack,
 };
 use lxd_image::{Limits, Metadata};
 
@@ -152,8 +153,11 @@ fn a_disk_is_packed_converted_and_unpacked_without_a_change() {
     bytes.extend((0..300_000_u32).flat_map(u32::to_le_bytes));
     let disk = place.write("disk.qcow2", &bytes);
     let rootfs = || Rootfs::open(&disk).unwrap();
-    let unified = pack(&rootfs(), place.at("unified"), &PackOptions::new(about())).unwrap();
-    let split = pack(&rootfs(), place.at("split"), &PackOptions::new(about()).form(Form::Split)).unwrap();
+    let unified =
+        pack(&rootfs(), place.at("unified"), &PackOptions::new(about()).compression(Compression::NONE)).unwrap();
+    let split =
+        pack(&rootfs(), place.at("split"), &PackOptions::new(about()).compression(Compression::NONE).form(Form::Split))
+            .unwrap();
     assert!(std::fs::read(place.at("split.root")).unwrap() == bytes);
     let open = |name: &str, root: Option<&str>| {
         let root = root.map(|name| place.at(name));

@@ -143,9 +143,12 @@ fn attributes_keep_every_byte_and_a_capability_outlives_the_owner() {
         Member::new(b'0', "rootfs/ping").mode(0o755).uid(1000).data("x").bytes(),
         pax_raw(encoded),
         directory("rootfs/d/"),
+        pax(&[("SCHILY.xattr.user.a%3D%25%2f", "v")]),
+        file("rootfs/escaped", ""),
     ]))
     .gives_base_and(&[
         "rootfs/d d755 0:0 user.a b=0001ff user.plain=76",
+        r#"rootfs/escaped -644 0:0 "" user.a=%%2f=76"#,
         &format!(
             r#"rootfs/ping -755 1000:0 "x" security.capability={} user.bin=00ff0a3d user.empty="#,
             super::place::hex(CAPABILITY)

@@ -291,7 +291,7 @@ impl Default for Disk {
 
 impl Disk {
     pub(crate) fn bytes(&self) -> Vec<u8> {
-        let cluster = 1_u64 << self.cluster_bits.clamp(9, 21);
+        let cluster = 1_u64 << self.cluster_bits.clamp(9, 16);
         let (entries, l1_at) = self.l1.unwrap_or((1, 3 * cluster));
         let mut head = b"QFI\xfb".to_vec();
         head.extend(self.version.to_be_bytes());

@@ -2,7 +2,7 @@
 //! Those of metadata and templates' language have their tests beside those modules.
 
 use lxd_image::ErrorKind;
-use lxd_image::format::{Image, Source};
+use lxd_image::format::{Codec, Image, Source};
 
 use super::Place;
 use super::forge::{
@@ -96,9 +96,11 @@ fn disks_are_measured_by_what_a_machine_sees() {
     files(split()).limit("l1_table", 15).over("l1_table", 16);
 }
 
-#[cfg(feature = "zstd")]
 #[test]
 fn a_look_for_metadata_does_not_decode_a_bomb() {
+    if !Codec::Zstd.is_enabled() {
+        return;
+    }
     let size = 1_u64 << 30;
     let head = Member::new(b'0', "rootfs/zero").size(size.into()).bytes();
     let bytes = super::forge::zstd_zeros(&head, size + 1024);

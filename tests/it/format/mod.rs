@@ -2,6 +2,7 @@
 //! What hostile archives must lead to is here row by row, made by code.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod dialects;
 mod disks;
 mod extended;
 pub(crate) mod forge;
@@ -11,10 +12,13 @@ mod names;
 mod peers;
 mod place;
 mod race;
+mod reading;
+mod round_trips;
 mod special;
 mod split;
 mod streams;
 mod structure;
+mod unpacking;
 mod verdict;
 
 pub(crate) use place::{Place, is_root, tree};

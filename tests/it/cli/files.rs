@@ -1,0 +1,112 @@
+//! The verbs on files: streams, packing, converting, splitting, and what is left out.
+//! `-` stands for standard input or output where one stream makes sense.
+
+use lxd_image::Fingerprint;
+
+use super::{run, run_with};
+use crate::format::forge::{Member, archive, file, image, metadata, rootfs};
+use crate::format::{Place, is_root, tree};
+
+#[test]
+fn an_image_is_read_from_standard_input() {
+    let place = Place::new();
+    let bytes = image(&[]);
+    let digest = format!("{}\n", Fingerprint::of(&bytes));
+    assert_eq!(run_with(&place, &["fingerprint", "-"], &bytes).good(), digest);
+    assert_eq!(run_with(&place, &["verify", "-"], &bytes).good(), digest);
+    assert_eq!(run_with(&place, &["unpack", "-", "dest"], &bytes).good(), digest);
+    assert!(run_with(&place, &["inspect", "-"], &bytes).good().contains(digest.trim()));
+    run_with(&place, &["verify", "-"], b"").failed(1, "error[Malformed]: standard input: ");
+    place.write("root", rootfs(&[]));
+    run_with(&place, &["verify", "-", "root"], &archive(&[metadata()])).good();
+}
+
+#[test]
+fn an_image_goes_to_standard_output_and_its_fingerprint_beside_it() {
+    let place = Place::new();
+    place.write("image.tar", image(&[]));
+    let ran = run(&place, &["convert", "image.tar", "-", "--compression", "gzip"]);
+    assert_eq!((ran.status, ran.err.trim()), (0, &Fingerprint::of(&ran.out).to_string()[..]));
+    let quiet = run(&place, &["-q", "convert", "image.tar", "-", "--compression", "gzip"]);
+    assert!(quiet.err.is_empty() && quiet.out == ran.out);
+    run(&place, &["convert", "image.tar", "-", "--to", "split"]).failed(1, "error[InvalidInput]: ");
+}
+
+#[test]
+fn a_tree_is_packed_the_same_way_twice_and_comes_out_again() {
+    let place = Place::new();
+    std::fs::create_dir_all(place.at("tree/etc")).unwrap();
+    place.write("tree/etc/hostname", "box\n");
+    place.directory("templates");
+    place.write("templates/hostname.tpl", "{{ container.name }}\n");
+    let arguments = ["--architecture", "amd64", "--creation-date", "1700000000", "--property", "os=Box"];
+    let pack = |out: &str, more: &[&str]| run(&place, &[&["pack", "tree", out][..], &arguments, more].concat()).good();
+    let one = pack("one", &["--templates", "templates", "--threads", "1"]);
+    let two = pack("two", &["--templates", "templates", "--threads", "4"]);
+    assert_eq!(one, two);
+    assert_eq!(one.trim(), Fingerprint::of(&std::fs::read(place.at("one")).unwrap()).to_string());
+    run(&place, &["unpack", "one", "dest"]).good();
+    assert_eq!(tree(&place.at("dest/rootfs")), tree(&place.at("tree")));
+    assert_eq!(place.names("dest/templates"), ["hostname.tpl"]);
+    pack("split", &["--split", "--rootfs-format", "squashfs", "--compression", "xz"]);
+    let bytes = [std::fs::read(place.at("split")).unwrap(), std::fs::read(place.at("split.root")).unwrap()].concat();
+    let digest = format!("{}\n", Fingerprint::of(&bytes));
+    assert_eq!(run(&place, &["fingerprint", "split.root", "split"]).good(), digest);
+    run(&place, &["unpack", "split.root", "split", "root", "--rootfs-only"]).good();
+    // A SquashFS counts whole seconds.
+    assert_eq!(place.names("root/etc"), ["hostname"]);
+    for bad in [&["--rootfs-format", "squashfs"][..], &["--compression", "rar"], &["--compression", "zstd:99"]] {
+        let all = [&["pack", "tree", "bad"][..], &arguments, bad].concat();
+        run(&place, &all).failed(1, "error[InvalidInput]: ");
+    }
+    let bad = ["pack", "tree", "bad", "--architecture", "pdp11"];
+    run(&place, &bad).failed(1, "error[InvalidInput]: ");
+    assert!(!place.at("bad").exists());
+}
+
+#[test]
+fn a_difference_is_named_and_equal_images_give_none() {
+    let place = Place::new();
+    place.write("a", image(&[file("rootfs/x", "one"), file("rootfs/only-a", "")]));
+    place.write("b", image(&[file("rootfs/x", "two"), Member::new(b'0', "rootfs/only\x1b-b").bytes()]));
+    assert_eq!(run(&place, &["diff", "a", "a"]).good(), "");
+    let text = run(&place, &["diff", "a", "b"]).good();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert!(lines[0].starts_with(r"+ rootfs/only\x1b-b"));
+    assert!(lines[1].starts_with("- rootfs/only-a"));
+    assert!(lines[2].starts_with("~ rootfs/x: "));
+    run(&place, &["convert", "a", "split", "--to", "split", "--compression", "zstd"]).good();
+    assert_eq!(run(&place, &["diff", "a", "split", "--rootfs-b", "split.root"]).good(), "");
+}
+
+#[test]
+fn what_was_left_out_is_counted_and_named_when_asked_why() {
+    let place = Place::new();
+    place.write(
+        "image.tar",
+        image(&[
+            Member::new(b'3', "rootfs/null").device(1, 3).bytes(),
+            Member::new(b'3', "rootfs/zero").device(1, 5).bytes(),
+            file("backup.yaml", "x"),
+        ]),
+    );
+    let ran = run(&place, &["unpack", "image.tar", "one", "--skip-devices"]);
+    assert!(ran.err.contains("note: 2 × device node not made"), "{}", ran.err);
+    assert!(!ran.err.contains("backup.yaml"));
+    let ran = run(&place, &["-v", "unpack", "image.tar", "two", "--skip-devices"]);
+    assert!(ran.err.contains("backup.yaml") && ran.err.contains("note: null: "), "{}", ran.err);
+    let ran = run(&place, &["-q", "unpack", "image.tar", "three", "--skip-devices"]);
+    assert_eq!((ran.status, &ran.err[..]), (0, ""));
+}
+
+#[test]
+fn owners_are_shifted_on_request() {
+    let place = Place::new();
+    place.write("image.tar", image(&[]));
+    run(&place, &["unpack", "image.tar", "bad", "--map-ids", "0-100000"]).failed(1, "error[InvalidInput]: ");
+    run(&place, &["unpack", "image.tar", "dest", "--map-ids", "0:100000:65536"]).good();
+    if is_root() {
+        assert!(tree(&place.at("dest/rootfs"))[0].starts_with("etc d755 100000:100000"));
+    }
+}
