@@ -108,7 +108,7 @@ fn runs_in_lxd(lxd: &Lxd, name: &str, options: &PackOptions) {
     assert_eq!(lxd.fingerprint(name), written.fingerprint.to_string(), "{name}");
     let container = format!("c-{name}");
     lxd.lxc(&["launch", name, &container]);
-    assert_eq!(lxd.lxc(&["exec", &container, "--", "cat", "/etc/hostname"]), "box\n", "{name}");
+    assert_eq!(lxd.lxc(&["exec", &container, "--", "cat", "/etc/hostname"]), "box", "{name}");
     lxd.lxc(&["delete", "--force", &container]);
 }
 

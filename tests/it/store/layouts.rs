@@ -43,10 +43,12 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// `LXD_IMAGE_KEEP_LAYOUT` names a place where the made store is kept, for a new layout's data.
 #[test]
-#[ignore = "makes the data for a new layout, once"]
-fn keep_a_store_of_this_layout() {
-    let path = data(1);
+fn the_kept_store_has_the_files_that_this_layout_makes() {
+    let scratch = Scratch::new();
+    let kept = std::env::var_os("LXD_IMAGE_KEEP_LAYOUT");
+    let path = kept.map_or_else(|| scratch.join("made"), std::path::PathBuf::from);
     assert!(!path.exists(), "a store that was kept is never changed");
     fill(&path);
     fs::remove_file(path.join("catalog.sqlite-reserve")).unwrap();
@@ -54,6 +56,13 @@ fn keep_a_store_of_this_layout() {
         // Version control keeps no empty directories.
         fs::write(path.join(area).join(".keep"), b"").unwrap();
     }
+    let names = |path: &Path| {
+        let mut names: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&path), names(&data(1)));
+    assert_eq!(names(&path.join("blobs")), names(&data(1).join("blobs")));
 }
 
 #[test]
