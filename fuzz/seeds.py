@@ -2,8 +2,13 @@
 """seeds.py [CORPUS]: writes what fuzzing starts from below CORPUS (default: corpus, beside this file), a folder a target.
 
 The images come from tests/hostile/make.py, so that there is one place that knows how to build odd ones; those over 64 KiB
-are left out. How the targets `tar` and `unpack` take their first byte is said in src/lib.rs.
+are left out. How the targets that read archives take their first byte is said in src/lib.rs.
+
+squashfs-seeds.json holds small SquashFS files (zlib, then base 85), for who fuzzes without a program that makes any: a tree with
+every kind of member, attributes, a hole and two links to the canary, as this library writes it with each compressor, and as
+mksquashfs does. Most store their tables as they are, since nearly every change to a compressed one is only a broken stream.
 """
+import base64
 import hashlib
 import io
 import json
@@ -12,6 +17,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zlib
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MOST = 64 << 10
@@ -39,6 +45,12 @@ def main():
                 sink.write(data)
             counts[target] = counts.get(target, 0) + 1
 
+    def squashfs(data):
+        for mode in (0, 1):
+            keep("squashfs", bytes([mode]) + data)
+        for mode in (0, 1, 4, 5, 13, 20):
+            keep("squashfs_unpack", bytes([mode]) + data)
+
     with tempfile.TemporaryDirectory() as made:
         subprocess.run([sys.executable, os.path.join(HERE, "../tests/hostile/make.py"), made], check=True, stdout=subprocess.DEVNULL)
         with open(os.path.join(made, "manifest.json")) as source:
@@ -53,6 +65,8 @@ def main():
                         files.append(source.read())
             for data in files:
                 keep("detect", data)
+                if data.startswith(b"hsqs"):
+                    squashfs(data)
                 for mode in (0, 1, 9, 16):
                     keep("tar", bytes([mode]) + data)
                     keep("unpack", bytes([mode]) + data)
@@ -67,6 +81,14 @@ def main():
                     keep("unpack", bytes([mode, len(files[0]) // 512]) + b"".join(files))
     for text in METADATA:
         keep("metadata", text)
+    with open(os.path.join(HERE, "squashfs-seeds.json")) as source:
+        for packed in json.load(source).values():
+            squashfs(zlib.decompress(base64.b85decode(packed)))
+    cases = os.path.join(HERE, "../tests/data/templates")
+    for name in sorted(os.listdir(cases)):
+        with open(os.path.join(cases, name)) as source:
+            for case in json.load(source)["cases"]:
+                keep("template", case["template"].encode())
     for program in PROGRAMS:
         for mode in (2, 6, 10, 18):
             keep("tar", bytes([mode]) + program)

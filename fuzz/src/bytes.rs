@@ -1,5 +1,5 @@
-//! Repairs of raw bytes, for what a mutation can't hit by luck: checksums, and a path that exists.
-//! Both leave a file's length as it is.
+//! Repairs of raw bytes, for what a mutation can't hit by luck: checksums, places in order, a path that exists.
+//! All leave a file's length as it is.
 
 /// Where the seeds' absolute links point; as long as [`Arena`](crate::Arena)'s own canary.
 const SEEDS_CANARY: &[u8] = b"/mnt/lxi-canary";
@@ -34,5 +34,35 @@ pub fn fix_checksums(file: &mut [u8]) {
         if at.checked_add(data).is_some_and(|end| end <= file.len()) && !matches!(file[at - 512 + 156], b'1'..=b'6') {
             at += data;
         }
+    }
+}
+
+/// Gives a SquashFS a superblock that can be: the right magic, version and block size, some ids, and
+/// the tables in their order within the file. What they hold stays as it is.
+pub fn fix_superblock(file: &mut [u8]) {
+    const SUPERBLOCK: usize = 96;
+    // In the order in which the tables must come: inodes, directories, fragments, export, ids, xattrs, the end.
+    const PLACES: [usize; 7] = [64, 72, 80, 88, 48, 56, 40];
+    let length = file.len() as u64;
+    let Some(head) = file.first_chunk_mut::<SUPERBLOCK>() else { return };
+    head[..4].copy_from_slice(b"hsqs");
+    head[28..32].copy_from_slice(&[4, 0, 0, 0]);
+    let log = 12 + u16::from(head[22]) % 9;
+    head[22..24].copy_from_slice(&log.to_le_bytes());
+    head[12..16].copy_from_slice(&(1_u32 << log).to_le_bytes());
+    let compressor = 1 + (u16::from(head[20]).wrapping_sub(1)) % 6;
+    head[20..22].copy_from_slice(&compressor.to_le_bytes());
+    head[26] = head[26].max(1);
+    let mut before = SUPERBLOCK as u64;
+    for at in PLACES {
+        let place = u64::from_le_bytes(std::array::from_fn(|byte| head[at + byte]));
+        // There may be no fragments, export table and attributes.
+        if place == u64::MAX && matches!(at, 80 | 88 | 56) {
+            continue;
+        }
+        // A place of the file stays, what is not one is brought in.
+        let place = if place <= length { place } else { place % (length + 1) };
+        before = place.max(before);
+        head[at..at + 8].copy_from_slice(&before.to_le_bytes());
     }
 }

@@ -5,6 +5,8 @@
 mod arena;
 mod bytes;
 mod program;
+mod scratch;
+mod verdict;
 
 use std::io::Cursor;
 
@@ -12,8 +14,10 @@ use lxd_image::format::{Image, Input, Source};
 use lxd_image::{Limits, Result};
 
 pub use arena::Arena;
-pub use bytes::{fix_checksums, point_at_canary};
+pub use bytes::{fix_checksums, fix_superblock, point_at_canary};
 pub use program::archive;
+pub use scratch::Scratch;
+pub use verdict::compare;
 
 /// Limits under which every run is short: a fuzzer learns nothing from the second mebibyte.
 #[must_use]
@@ -37,6 +41,32 @@ pub fn limits() -> Limits {
     limits.codec_memory = 16 << 20;
     limits.codec_threads_memory = 32 << 20;
     limits
+}
+
+/// Limits for a template: a loop shows at its hundredth round what it does.
+#[must_use]
+pub fn template_limits() -> Limits {
+    let mut limits = limits();
+    limits.template_output = 64 << 10;
+    limits.template_steps = 20_000;
+    limits.template_depth = 16;
+    limits
+}
+
+/// The metadata file of a split image, which a rootfs needs beside it.
+#[must_use]
+pub fn metadata_archive() -> Cursor<Vec<u8>> {
+    const METADATA: &[u8] = b"architecture: x86_64\ncreation_date: 1700000000\n";
+    let mut file = vec![0; 512];
+    file[..13].copy_from_slice(b"metadata.yaml");
+    file[100..108].copy_from_slice(b"0000644\0");
+    file[124..136].copy_from_slice(format!("{:011o}\0", METADATA.len()).as_bytes());
+    file[156] = b'0';
+    file[257..265].copy_from_slice(b"ustar\x0000");
+    fix_checksums(&mut file);
+    file.extend_from_slice(METADATA);
+    file.resize(4 * 512, 0);
+    Cursor::new(file)
 }
 
 /// How a run's bytes are to be taken, said by the first of them.
@@ -74,10 +104,16 @@ impl Mode {
         files
     }
 
-    /// Whether headers get the checksums that they need, whatever was changed in them.
+    /// Whether headers get the checksums that they need, and a superblock the places, whatever was changed in them.
     #[must_use]
     pub fn repaired(self) -> bool {
         self.0 & 3 != 0
+    }
+
+    /// Bit 2, for the targets whose bytes are one SquashFS: whether it is the rootfs of a split image.
+    #[must_use]
+    pub fn split(self) -> bool {
+        self.0 & 4 != 0
     }
 
     /// Bit 3: whether the rootfs goes to the destination itself.
