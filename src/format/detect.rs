@@ -96,17 +96,24 @@ fn read_up_to(reader: &mut (impl Read + ?Sized), most: usize) -> Result<Vec<u8>>
 #[derive(Debug, Clone, Copy, Default)]
 struct Top {
     metadata: bool,
+    /// A directory `rootfs`, or a disk.
     rootfs: bool,
     /// A directory or link that belongs to no image's top: `etc`, `bin`.
-    other: bool,
+    directory: bool,
+    /// A file that belongs to no image's top.
+    file: bool,
 }
 
-/// Which part of a split image a tar can be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Metadata,
-    Unified,
-    Rootfs,
+impl Top {
+    /// An image by itself.
+    fn is_unified(self) -> bool {
+        self.metadata && self.rootfs && !self.directory
+    }
+
+    /// Metadata, templates, and nothing else.
+    fn is_metadata_only(self) -> bool {
+        self.metadata && !self.rootfs && !self.directory && !self.file
+    }
 }
 
 /// Says whether `first` is the metadata of the image that the two make (else `second` is).
@@ -125,58 +132,55 @@ pub(crate) fn first_is_metadata(
             _ => Err(Error::malformed("neither of the two files is a tar archive with `metadata.yaml`")),
         };
     };
-    let parts = [
-        part(first, first_codec, limits).map_err(|error| first.name_error(error))?,
-        part(second, second_codec, limits).map_err(|error| second.name_error(error))?,
-    ];
-    match parts {
-        [Part::Metadata, Part::Rootfs] => Ok(true),
-        [Part::Rootfs, Part::Metadata] => Ok(false),
-        [Part::Metadata, Part::Metadata] => {
-            Err(Error::new(crate::ErrorKind::Ambiguous, "both files are the metadata of a split image"))
-        }
-        [Part::Unified, _] | [_, Part::Unified] => Err(Error::invalid(
-            "one of the two files brings metadata and a root file system: it is an image by itself, or not half of one",
+    // The length of a stream is not known before it is read; as the metadata is small, it counts as large.
+    let length = |input: &Input| input.len().unwrap_or(u64::MAX);
+    let first_is_smaller = length(first) <= length(second);
+    let one = top(first, first_codec, first_is_smaller, limits).map_err(|error| first.name_error(error))?;
+    let other = top(second, second_codec, !first_is_smaller, limits).map_err(|error| second.name_error(error))?;
+    if one.is_unified() || other.is_unified() {
+        return Err(Error::invalid(
+            "one of the two files brings metadata and a root file system, so it is an image by itself",
         )
-        .with_hint("give a unified image alone")),
-        [Part::Rootfs, Part::Rootfs] => {
-            Err(Error::malformed("neither of the two files has `metadata.yaml` at its top"))
-        }
+        .with_hint("give a unified image alone"));
+    }
+    match (one.metadata, other.metadata) {
+        (true, false) => Ok(true),
+        (false, true) => Ok(false),
+        (false, false) => Err(Error::malformed("neither of the two files has `metadata.yaml` at its top")),
+        // A root directory may hold a file of that name.
+        (true, true) => match (one.is_metadata_only(), other.is_metadata_only()) {
+            (true, true) => {
+                Err(Error::new(crate::ErrorKind::Ambiguous, "both files are the metadata of a split image"))
+            }
+            (false, false) => Ok(first_is_smaller),
+            (one_only, _) => Ok(one_only),
+        },
     }
 }
 
-fn part(input: &Input, codec: Codec, limits: &Limits) -> Result<Part> {
-    let top = input.peek(|reader| {
+/// Looks at a tar's top: at all of the smaller file, at the larger until it is seen to be a rootfs.
+fn top(input: &Input, codec: Codec, smaller: bool, limits: &Limits) -> Result<Top> {
+    input.peek(|reader| {
         let mut tar = TarReader::new(ReadChunks::new(codec::decoder(codec, reader, limits, 1)?), limits);
         let mut top = Top::default();
         while let Some(member) = tar.next()? {
             let path = member.entry.path;
+            let kind = member.entry.kind;
             let first = path.split(|&byte| byte == b'/').next().unwrap_or_default();
             let at_top = first.len() == path.len();
             match first {
                 b"" | b"templates" => {}
                 b"metadata.yaml" => top.metadata = true,
-                b"rootfs"
-                    if at_top
-                        && matches!(member.entry.kind, EntryKind::Symlink { .. } | EntryKind::HardLink { .. }) =>
-                {
-                    return Err(Error::unsafe_path("`rootfs` is a link").in_entry(&path));
-                }
+                // A link of that name makes no root; whoever reads the archive refuses it.
+                b"rootfs" if at_top && !matches!(kind, EntryKind::Directory) => {}
                 b"rootfs" | b"rootfs.img" => top.rootfs = true,
-                // A stray file at the top of a metadata archive is nothing; what a root directory has is.
-                _ if at_top && matches!(member.entry.kind, EntryKind::File { .. }) => {}
-                _ => top.other = true,
+                _ if at_top && matches!(kind, EntryKind::File { .. }) => top.file = true,
+                _ => top.directory = true,
             }
-            if top.other {
+            if top.directory && (top.metadata || !smaller) {
                 break;
             }
         }
         Ok(top)
-    })?;
-    Ok(match top {
-        Top { other: true, .. } => Part::Rootfs,
-        Top { metadata: true, rootfs: true, .. } => Part::Unified,
-        Top { metadata: true, .. } => Part::Metadata,
-        _ => Part::Rootfs,
     })
 }

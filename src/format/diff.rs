@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::entry::{Entry, EntryKind};
 use super::image::Image;
 use super::verify::VerifyOptions;
-use crate::error::{Result, Shown};
+use crate::error::{ErrorKind, Result, Shown};
 use crate::fingerprint::Fingerprint;
 
 /// What differs between two images.
@@ -72,7 +72,8 @@ fn inventory(image: &Image, options: &VerifyOptions) -> Result<BTreeMap<Vec<u8>,
         members.insert(path, facts(entry, digest));
         Ok(())
     })?;
-    if let Some(error) = verified.findings.into_iter().next() {
+    // A rule whose template is missing is a difference of metadata, not of what can be compared.
+    if let Some(error) = verified.findings.into_iter().find(|error| error.kind() != ErrorKind::NotFound) {
         return Err(error);
     }
     if let Some(metadata) = verified.metadata {

@@ -239,6 +239,7 @@ impl Visitor for ImageWriter {
 
     fn rootfs(&mut self, entry: &Entry, sparse: Option<&SparseMap>) -> Result<()> {
         self.names.take(&entry.path, entry)?;
+        self.check_limits(entry)?;
         self.rootfs_made = true;
         self.begin_tree()?;
         let is_file = matches!(entry.kind, EntryKind::File { .. });
@@ -319,6 +320,19 @@ impl Visitor for ImageWriter {
 }
 
 impl ImageWriter {
+    /// What readers refuse is not written.
+    fn check_limits(&self, entry: &Entry) -> Result<()> {
+        let (length, count) = (entry.path.len() as u64, entry.xattrs.len() as u64);
+        if length > self.limits.path {
+            return Err(Error::limit("path", self.limits.path, format_args!("a path of {length} bytes")));
+        }
+        if count > self.limits.xattrs_per_entry {
+            let limit = self.limits.xattrs_per_entry;
+            return Err(Error::limit("xattrs_per_entry", limit, "the number of extended attributes"));
+        }
+        Ok(())
+    }
+
     /// The next bytes of the current file, as [`Visitor::data`] takes them.
     pub(super) fn write_data(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
         if let (Some(Current::SquashFs(_)), Root::SquashFs(writer)) = (&self.current, &mut self.root) {

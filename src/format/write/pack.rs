@@ -299,5 +299,14 @@ fn templates(directory: &Path, limits: &Limits) -> Result<Vec<(Vec<u8>, Vec<u8>)
         }
         found.push((name, content));
     }
+    if found.len() as u64 > limits.templates {
+        return Err(Error::limit("templates", limits.templates, "the number of templates").in_file(directory));
+    }
+    let bytes: u64 = found.iter().map(|(_, content)| content.len() as u64).sum();
+    if bytes > limits.template_bytes {
+        return Err(
+            Error::limit("template_bytes", limits.template_bytes, "the size of all templates").in_file(directory)
+        );
+    }
     Ok(found)
 }
