@@ -148,18 +148,23 @@ impl Dir {
         Ok(self.names()?.is_empty())
     }
 
-    /// Removes what `name` is, and everything below it, following no link. What is not there is removed already.
+    /// Removes the directory `name` and everything below it, following no link, as long as it is the one
+    /// with this [`identity`](Self::identity): what somebody else put in its place is not touched.
     ///
     /// Works whatever the depth: it goes down and up by one descriptor, and checks on the way up
     /// that it comes out where it went in.
-    pub(crate) fn remove_tree(&self, name: &[u8]) -> io::Result<()> {
-        match self.remove_file(name) {
-            Err(error) if is(&error, Errno::ISDIR) || is(&error, Errno::PERM) => {}
+    pub(crate) fn remove_tree(&self, name: &[u8], own: (u64, u64)) -> io::Result<()> {
+        match self.identity_of(name) {
+            Ok(found) if found == own => {}
+            Ok(_) => return Ok(()),
             Err(error) if is(&error, Errno::NOENT) => return Ok(()),
-            done => return done,
+            Err(error) => return Err(error),
         }
         let mut above: Vec<(Vec<u8>, (u64, u64))> = vec![(name.to_vec(), self.identity()?)];
         let mut here = self.enter_to_remove(name)?;
+        if here.identity()? != own {
+            return Ok(());
+        }
         loop {
             match here.empty_or_first_dir()? {
                 Some(child) => {
@@ -223,8 +228,15 @@ impl Dir {
         Ok(None)
     }
 
-    fn identity(&self) -> io::Result<(u64, u64)> {
+    /// The device and inode of this directory, by which it is known whatever its name becomes.
+    pub(crate) fn identity(&self) -> io::Result<(u64, u64)> {
         let stat = self.stat_self()?;
+        Ok((stat.st_dev, stat.st_ino))
+    }
+
+    /// The device and inode of whatever has this name, link included.
+    pub(crate) fn identity_of(&self, name: &[u8]) -> io::Result<(u64, u64)> {
+        let stat = self.stat(name)?;
         Ok((stat.st_dev, stat.st_ino))
     }
 }

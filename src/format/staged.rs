@@ -43,6 +43,8 @@ pub(super) struct Place {
     parent: Dir,
     parent_path: PathBuf,
     name: Option<Vec<u8>>,
+    /// Device and inode of the staging directory: whoever may write to the parent can put another in its place.
+    identity: Option<(u64, u64)>,
     /// Where the destination is an empty directory already: its mode and owner.
     existing: Option<(u32, u32, u32)>,
 }
@@ -71,11 +73,12 @@ impl Place {
                     return Err(Error::io("nothing can be made beside the destination", error).in_file(destination));
                 }
             }
-            let place = Self { parent, parent_path, name: Some(staging.clone()), existing };
+            let mut place = Self { parent, parent_path, name: Some(staging.clone()), identity: None, existing };
             let dir = place
                 .parent
                 .child(&staging)
                 .map_err(|error| Error::io("the staging directory can't be opened", error))?;
+            place.identity = Some(private_and_empty(&dir).map_err(|error| error.in_file(destination))?);
             return Ok((place, dir, name.as_bytes().to_vec()));
         }
         Err(Error::new(ErrorKind::Io, "no free name for a staging directory was found").in_file(destination))
@@ -87,6 +90,11 @@ impl Place {
             return Err(Error::invalid("it was committed before"));
         };
         let destination = self.parent_path.join(std::ffi::OsStr::from_bytes(name));
+        if !self.is_own(staging) {
+            return Err(
+                Error::unsafe_path("something else was put in the place of what was unpacked").in_file(&destination)
+            );
+        }
         if let (Some((mode, uid, gid)), false) = (self.existing, keep_mode) {
             let dir = self
                 .parent
@@ -107,9 +115,19 @@ impl Place {
         Ok(destination)
     }
 
+    /// Whether the staging directory still has its name.
+    fn is_own(&self, name: &[u8]) -> bool {
+        self.identity.is_some() && self.parent.identity_of(name).ok() == self.identity
+    }
+
     fn discard(&mut self) -> Result<()> {
         let Some(name) = self.name.take() else { return Ok(()) };
-        self.parent.remove_tree(&name).map_err(|error| {
+        let removed = match self.identity {
+            Some(own) => self.parent.remove_tree(&name, own),
+            // It was never opened, so that nothing of ours is in it.
+            None => self.parent.remove_dir(&name),
+        };
+        removed.map_err(|error| {
             use std::os::unix::ffi::OsStrExt;
             Error::io("what was unpacked can't be removed", error)
                 .in_file(self.parent_path.join(std::ffi::OsStr::from_bytes(&name)))
@@ -122,6 +140,16 @@ impl Drop for Place {
         // `discard` tells whoever wants to know; here there is nobody to tell.
         let _ = self.discard();
     }
+}
+
+/// The device and inode of a directory that was just made: by us, for us alone, and with nothing in it.
+fn private_and_empty(dir: &Dir) -> Result<(u64, u64)> {
+    let stat = dir.stat_self().map_err(|error| Error::io("the staging directory can't be read", error))?;
+    let ours = stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_mode & 0o077 == 0;
+    if !ours || !dir.is_empty().map_err(|error| Error::io("the staging directory can't be read", error))? {
+        return Err(Error::unsafe_path("another directory was put in the place of the staging directory"));
+    }
+    dir.identity().map_err(|error| Error::io("the staging directory can't be read", error))
 }
 
 /// The mode and owner of an empty directory that stands at the destination.

@@ -63,3 +63,28 @@ fn nothing_outside_changes_while_a_directory_is_swapped_for_a_link() {
     println!("{swaps} swaps");
     assert_eq!(tree(&place.at("outside")), before);
 }
+
+#[test]
+fn a_directory_put_in_the_place_of_the_staging_one_is_neither_removed_nor_committed() {
+    let place = Place::new();
+    let around = place.directory("around");
+    let archive = place.write("image.tar", image(&[]));
+    let image = Image::open(Source::open(archive, None).unwrap()).unwrap();
+    for commit in [false, true] {
+        let staged = image.stage(around.join("dest"), &UnpackOptions::new()).unwrap();
+        let staging = around.join(&place.names("around")[0]);
+        std::fs::rename(&staging, place.at("aside")).unwrap();
+        std::fs::create_dir(&staging).unwrap();
+        std::fs::write(staging.join("keep"), "somebody's own").unwrap();
+        if commit {
+            let error = staged.accept_unverified().commit("dest").unwrap_err().error;
+            assert_eq!(error.kind(), lxd_image::ErrorKind::UnsafePath);
+        } else {
+            drop(staged);
+        }
+        assert_eq!(std::fs::read_to_string(staging.join("keep")).unwrap(), "somebody's own");
+        assert!(!around.join("dest").exists());
+        std::fs::remove_dir_all(&staging).unwrap();
+        std::fs::remove_dir_all(place.at("aside")).unwrap();
+    }
+}
