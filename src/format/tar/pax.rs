@@ -91,8 +91,8 @@ impl Extended {
             b"uid" => self.uid = optional(value, || id(value), "uid")?,
             b"gid" => self.gid = optional(value, || id(value), "gid")?,
             b"mtime" => self.mtime = optional(value, || time(value), "mtime")?,
-            b"SCHILY.acl.access" => self.acls.push((b"system.posix_acl_access", acl::to_xattr(value)?)),
-            b"SCHILY.acl.default" => self.acls.push((b"system.posix_acl_default", acl::to_xattr(value)?)),
+            b"SCHILY.acl.access" => self.acl(b"system.posix_acl_access", value, limits)?,
+            b"SCHILY.acl.default" => self.acl(b"system.posix_acl_default", value, limits)?,
             _ => {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
                     self.xattr(xattr_name(name), value.to_vec(), limits)?;
@@ -129,6 +129,17 @@ impl Extended {
         if self.xattrs.len() as u64 > limits.xattrs_per_entry {
             return Err(Error::limit("xattrs_per_entry", limits.xattrs_per_entry, "the number of extended attributes"));
         }
+        Ok(())
+    }
+
+    /// An access control list; a later one of its name takes the place of an earlier one.
+    fn acl(&mut self, name: &'static [u8], text: &[u8], limits: &Limits) -> Result<()> {
+        let value = acl::to_xattr(text)?;
+        if value.as_ref().is_some_and(|value| value.len() as u64 > limits.xattr_value) {
+            return Err(Error::limit("xattr_value", limits.xattr_value, "an access control list"));
+        }
+        self.acls.retain(|(known, _)| *known != name);
+        self.acls.push((name, value));
         Ok(())
     }
 

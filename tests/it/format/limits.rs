@@ -19,6 +19,17 @@ fn entries_are_counted() {
 }
 
 #[test]
+fn access_control_lists_are_measured_and_do_not_add_up() {
+    let list = |count: usize| pax_raw(record("SCHILY.acl.access", "u:1:rwx,".repeat(count)));
+    let error = unified(image(&[list(9000), file("rootfs/a", "x")])).refused(super::LIMIT);
+    assert_eq!(error.limit_name(), Some("xattr_value"));
+    // A later list takes the place of an earlier one, which does not stay in memory beside it.
+    let replaced =
+        pax_raw([record("SCHILY.acl.access", "u::r"), record("SCHILY.acl.access", "u::rw,g::r,o::r")].concat());
+    unified(image(&[replaced, file("rootfs/a", "x")])).run().unwrap();
+}
+
+#[test]
 fn paths_components_and_link_targets_are_measured() {
     let deep = format!("rootfs/{}x", "d/".repeat(40));
     unified(image(&[file(&deep, "x")])).limit("path", 80).over("path", 88);
