@@ -276,6 +276,9 @@ struct Current {
 /// Pieces go to the writing threads in lots of about this many bytes.
 const LOT: usize = 512 << 10;
 
+/// And of no more pieces than this: a sparse file's may hold one byte each, and are held in memory.
+const LOT_PIECES: usize = 2048;
+
 impl TreeWriter<'_, '_> {
     /// A file beside the rootfs, written at once.
     fn write_small(&mut self, dir: &Dir, name: &[u8], content: &[u8]) -> Result<()> {
@@ -337,7 +340,7 @@ impl Visitor for TreeWriter<'_, '_> {
         let Some(current) = &mut self.current else { return Ok(()) };
         current.bytes += piece.len();
         current.pieces.push((offset, piece));
-        if current.bytes >= LOT {
+        if current.bytes >= LOT || current.pieces.len() >= LOT_PIECES {
             current.bytes = 0;
             let pieces = std::mem::take(&mut current.pieces);
             self.extractor.data(&current.file, pieces)?;
