@@ -146,10 +146,14 @@ impl Walk {
         if let Some(dir) = &last.dir {
             return Ok(Arc::clone(dir));
         }
-        let path = self.path();
-        let dir = self.look_up(&path, &path)?;
-        if let Some(last) = self.levels.last_mut() {
-            last.dir = Some(Arc::clone(&dir));
+        // Those just above are wanted next, on the way up: kept too, or each would cost a walk from the root.
+        let keep = self.levels.len().saturating_sub(OPEN);
+        let mut dir = Arc::clone(&self.root);
+        for (depth, level) in self.levels.iter_mut().enumerate() {
+            dir = Arc::new(dir.child(&level.name).map_err(|error| not_a_directory(&dir, &level.name, error))?);
+            if depth >= keep {
+                level.dir = Some(Arc::clone(&dir));
+            }
         }
         Ok(dir)
     }
