@@ -7,6 +7,7 @@ use std::hash::{BuildHasher, RandomState};
 use super::entry::{Entry, EntryKind};
 use super::path::split_last;
 use crate::error::{Error, Result};
+use crate::limits::Limits;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -16,18 +17,27 @@ enum Kind {
 }
 
 /// Members seen so far: 16 bytes each, under a keyed hash that an archive's maker can't aim at.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Namespace {
     seen: HashMap<u64, Kind>,
     hasher: RandomState,
+    /// How many parents may still be taken that no member named before.
+    implied: u64,
+    limit: u64,
 }
 
 impl Namespace {
+    /// Under the limit on entries, which holds for the parents that paths imply as well.
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self { seen: HashMap::new(), hasher: RandomState::new(), implied: limits.entries, limit: limits.entries }
+    }
+
     /// Takes the next member, as `path` below the root.
     ///
     /// # Errors
     /// `UnsafePath` for a member below a link, `Malformed` for one below a file, for a hard link
-    /// before its target, and where directory and file have one name.
+    /// before its target, and where directory and file have one name; `LimitExceeded` where paths
+    /// imply more directories than there may be members.
     pub(crate) fn take(&mut self, path: &[u8], entry: &Entry) -> Result<()> {
         if path.is_empty() {
             return Ok(());
@@ -62,6 +72,7 @@ impl Namespace {
             }
             parent = split_last(parent).0;
         }
+        self.implied = self.implied.checked_sub(missing.len() as u64).ok_or_else(|| too_many_implied(self.limit))?;
         self.seen.extend(missing.into_iter().map(|key| (key, Kind::Directory)));
         Ok(())
     }
@@ -92,6 +103,11 @@ impl Namespace {
 }
 
 // The sentences are shared with the extractor, which finds the same on disk.
+
+/// A long path names thousands of directories in one member, so that counting members bounds nothing.
+pub(super) fn too_many_implied(limit: u64) -> Error {
+    Error::limit("entries", limit, "the number of directories that paths imply")
+}
 
 pub(super) fn below_link() -> Error {
     Error::unsafe_path("a member below a symbolic link, which could lead anywhere")

@@ -176,7 +176,7 @@ impl Image {
             show,
             contents,
             current: None,
-            names: Namespace::default(),
+            names: Namespace::new(&self.limits),
             counts: Counts::default(),
             disk: None,
             strays: Vec::new(),
@@ -309,7 +309,8 @@ impl Visitor for Judge<'_> {
 
     fn rootfs(&mut self, entry: &Entry, _: Option<&SparseMap>) -> Result<()> {
         if let Err(error) = self.names.take(&entry.path, entry) {
-            return self.broken(error.in_entry(&entry.path));
+            let error = error.in_entry(&entry.path);
+            return if error.kind() == ErrorKind::LimitExceeded { Err(error) } else { self.broken(error) };
         }
         self.counts.take(entry);
         if self.contents && matches!(entry.kind, EntryKind::File { .. }) {

@@ -58,7 +58,7 @@ impl<'scope> Extractor<'scope> {
         let budget = output_budget(&root, limits)?;
         let applier = Arc::new(Applier::new(&policy));
         Ok(Self {
-            walk: Walk::new(root, Arc::clone(&applier)),
+            walk: Walk::new(root, Arc::clone(&applier), limits.entries),
             writers: Writers::start(scope, Arc::clone(&applier), budget, threads)?,
             applier,
             policy,

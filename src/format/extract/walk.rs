@@ -24,6 +24,9 @@ pub(crate) struct Walk {
     levels: Vec<Level>,
     root_attributes: Option<(Attributes, Vec<u8>)>,
     applier: Arc<Applier>,
+    /// How many directories may still be made that no member names.
+    implied: u64,
+    limit: u64,
     /// Directories that an ordinary user could not enter again once they have their mode.
     late_modes: Vec<(Vec<u8>, u32)>,
 }
@@ -43,8 +46,17 @@ enum Leaving {
 }
 
 impl Walk {
-    pub(crate) fn new(root: Dir, applier: Arc<Applier>) -> Self {
-        Self { root: Arc::new(root), levels: Vec::new(), root_attributes: None, applier, late_modes: Vec::new() }
+    /// `most` is the limit on entries: directories that are made for a member's path count as such.
+    pub(crate) fn new(root: Dir, applier: Arc<Applier>, most: u64) -> Self {
+        Self {
+            root: Arc::new(root),
+            levels: Vec::new(),
+            root_attributes: None,
+            applier,
+            implied: most,
+            limit: most,
+            late_modes: Vec::new(),
+        }
     }
 
     /// Remembers what the root itself gets in the end.
@@ -163,6 +175,7 @@ impl Walk {
         let mut made = false;
         let child = match parent.child(name) {
             Err(error) if is(&error, Errno::NOENT) => {
+                self.implied = self.implied.checked_sub(1).ok_or_else(|| namespace::too_many_implied(self.limit))?;
                 parent.make_dir(name, 0o700).map_err(|error| Error::io("a directory can't be made", error))?;
                 made = true;
                 parent.child(name)

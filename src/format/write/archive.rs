@@ -126,7 +126,7 @@ impl ImageWriter {
             root_file,
             templates_made: false,
             rootfs_made: false,
-            names: Namespace::default(),
+            names: Namespace::new(limits),
             metadata: None,
             limits: limits.clone(),
             current: None,

@@ -19,6 +19,12 @@ fn entries_are_counted() {
 }
 
 #[test]
+fn directories_that_paths_imply_count_as_entries() {
+    let deep = format!("rootfs/{}x", "d/".repeat(1000));
+    unified(image(&[pax(&[("path", &deep)]), file("x", "x")])).limit("entries", 900).over("entries", 1100);
+}
+
+#[test]
 fn access_control_lists_are_measured_and_do_not_add_up() {
     let list = |count: usize| pax_raw(record("SCHILY.acl.access", "u:1:rwx,".repeat(count)));
     let error = unified(image(&[list(9000), file("rootfs/a", "x")])).refused(super::LIMIT);
