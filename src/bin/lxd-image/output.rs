@@ -71,7 +71,7 @@ pub(crate) fn write(bytes: &[u8]) -> Result<()> {
 /// Shows facts in the format that was asked for.
 pub(crate) fn show(facts: Facts, format: &Format) -> Result<()> {
     let text = match format {
-        Format::Json => serde_json::to_string_pretty(&into_value(facts)).map_err(unexpected)? + "\n",
+        Format::Json => terminal_safe(&serde_json::to_string_pretty(&into_value(facts)).map_err(unexpected)?) + "\n",
         Format::Yaml => to_yaml(&into_value(facts), 0),
         Format::Table | Format::Compact => table(facts, *format == Format::Compact),
         Format::Csv => csv(facts)?,
@@ -240,5 +240,22 @@ fn yaml_text(text: &str) -> String {
             "y" | "n" | "yes" | "no" | "on" | "off" | "true" | "false" | "null"
         );
     // JSON's quoted strings are YAML's, and their escapes too.
-    if plain { text.to_owned() } else { Value::String(text.to_owned()).to_string() }
+    if plain { text.to_owned() } else { terminal_safe(&Value::String(text.to_owned()).to_string()) }
+}
+
+/// JSON in which every character that acts on a terminal is an escape: JSON itself lets those from
+/// U+007F on stand as they are. Outside of its strings it has none.
+fn terminal_safe(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            '\u{7f}'..='\u{9f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{2069}'
+            | '\u{feff}' => text.push_str(&format!("\\u{:04x}", u32::from(character))),
+            other => text.push(other),
+        }
+    }
+    text
 }

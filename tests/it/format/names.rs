@@ -133,3 +133,20 @@ fn whiteouts_of_layers_are_plain_files_here() {
     unified(image(&[file("rootfs/etc/.wh.hostname", ""), file("rootfs/.wh..wh..opq", "")]))
         .gives_base_and(&[r#"rootfs/.wh..wh..opq -644 0:0 """#, r#"rootfs/etc/.wh.hostname -644 0:0 """#]);
 }
+
+#[test]
+#[cfg(feature = "cli")]
+fn what_acts_on_a_terminal_is_escaped_in_json_and_yaml_too() {
+    let place = Place::new();
+    let text = "architecture: x86_64\ncreation_date: 1\nproperties:\n  os: \"a\\u009b31m\\u202eb\\u007f\"\n";
+    let image = place.write("image.tar", archive(&[file("metadata.yaml", text), directory("rootfs/")]));
+    for format in ["json", "yaml"] {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_lxd-image"))
+            .args(["inspect", "--format", format])
+            .arg(&image)
+            .output()
+            .unwrap();
+        let shown = String::from_utf8(output.stdout).unwrap();
+        assert!(shown.contains(r#""a\u009b31m\u202eb\u007f""#), "{shown}");
+    }
+}
