@@ -24,6 +24,19 @@ fn the_two_files_may_come_in_either_order() {
 }
 
 #[test]
+fn what_no_image_has_beside_the_metadata_does_not_make_it_a_root() {
+    for stray in [directory("stuff/"), symlink("exec-output", "/"), file("stuff/x", "x")] {
+        let meta = archive(&[stray, metadata(), directory("templates/"), file("templates/t.tpl", "x")]);
+        let root = rootfs(&[file("large", [b'x'; 4096])]);
+        for order in [[meta.clone(), root.clone()], [root, meta]] {
+            files(order).run().unwrap();
+        }
+    }
+    let device = archive(&[metadata(), Member::new(b'4', "sda").device(8, 0).bytes()]);
+    files([device, rootfs(&[file("large", [b'x'; 4096])])]).refused(UNSAFE);
+}
+
+#[test]
 fn metadata_that_brings_a_root_of_its_own_is_refused() {
     let kinds = &[ErrorKind::UnsafePath, ErrorKind::InvalidInput];
     let plant = symlink("rootfs/x", "../../outside/dir");
