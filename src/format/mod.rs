@@ -3,6 +3,7 @@
 
 mod chunk;
 mod codec;
+mod content;
 mod detect;
 mod diff;
 mod drive;

@@ -2,6 +2,7 @@
 //! Judges by the same layout as unpacking, and by hashes of names where that asks the tree on disk.
 
 use super::chunk::Chunk;
+use super::content::ContentDigest;
 use super::detect::Container;
 use super::drive::{Visitor, drive_disk, drive_tar};
 use super::entry::{Entry, EntryKind};
@@ -146,7 +147,9 @@ impl Image {
         self.survey_with(options, false, show)
     }
 
-    /// As [`survey`](Self::survey), with the digest of each regular file's content.
+    /// As [`survey`](Self::survey), with a digest of each regular file's content: equal for two
+    /// files exactly when their contents are. It is not the content's sha256, since zeros in it
+    /// cost no time, stored or not.
     ///
     /// # Errors
     /// As [`survey`](Self::survey).
@@ -275,7 +278,7 @@ fn template_findings(metadata: &Metadata, templates: &[Vec<u8>]) -> Vec<Error> {
 struct Judge<'a> {
     show: &'a mut dyn FnMut(&Entry, Option<&Fingerprint>) -> Result<()>,
     contents: bool,
-    current: Option<(Entry, Hasher)>,
+    current: Option<(Entry, ContentDigest)>,
     names: Namespace,
     counts: Counts,
     disk: Option<Qcow2>,
@@ -285,18 +288,6 @@ struct Judge<'a> {
 
 /// How many findings and strays are kept.
 const MOST: usize = 1_000;
-
-/// Zeros, to hash holes with.
-const ZEROS: &[u8] = &[0; 64 << 10];
-
-impl Judge<'_> {
-    fn hash_hole(hasher: &mut Hasher, up_to: u64) {
-        while hasher.bytes() < up_to {
-            let count = (up_to - hasher.bytes()).min(ZEROS.len() as u64);
-            hasher.update(&ZEROS[..usize::try_from(count).unwrap_or(ZEROS.len())]);
-        }
-    }
-}
 
 impl Visitor for Judge<'_> {
     fn metadata(&mut self, _: &Entry, _: &[u8]) -> Result<()> {
@@ -314,7 +305,7 @@ impl Visitor for Judge<'_> {
         }
         self.counts.take(entry);
         if self.contents && matches!(entry.kind, EntryKind::File { .. }) {
-            self.current = Some((entry.clone(), Hasher::new()));
+            self.current = Some((entry.clone(), ContentDigest::default()));
             return Ok(());
         }
         (self.show)(entry, None)
@@ -326,19 +317,16 @@ impl Visitor for Judge<'_> {
     }
 
     fn data(&mut self, offset: u64, piece: Chunk) -> Result<()> {
-        if let Some((_, hasher)) = &mut self.current {
-            Self::hash_hole(hasher, offset);
-            hasher.update(&piece);
+        if let Some((_, digest)) = &mut self.current {
+            digest.take(offset, &piece);
         }
         Ok(())
     }
 
     fn end(&mut self) -> Result<()> {
-        if let Some((entry, mut hasher)) = self.current.take() {
-            if let EntryKind::File { size } = entry.kind {
-                Self::hash_hole(&mut hasher, size);
-            }
-            (self.show)(&entry, Some(&hasher.finish()))?;
+        if let Some((entry, digest)) = self.current.take() {
+            let EntryKind::File { size } = entry.kind else { return Ok(()) };
+            (self.show)(&entry, Some(&digest.finish(size)))?;
         }
         Ok(())
     }
