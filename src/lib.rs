@@ -33,8 +33,9 @@
 //!
 //! | module | for |
 //! |---|---|
-//! | [`format`] | images as files: open, verify, unpack, pack, convert |
+//! | [`mod@format`] | images as files: open, verify, unpack, pack, convert |
 //! | [`metadata`] | `metadata.yaml`, in and out |
+//! | `store` | images kept in a directory, with aliases and properties (feature `store`) |
 //! | [`templates`] | the template language in both dialects; [`templates::apply`] writes what an image makes anew for each instance |
 //!
 //! Codecs are features (`gzip`, `xz`, `zstd` by default; `bzip2`, `lz4`); one that is compiled out
