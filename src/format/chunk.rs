@@ -67,12 +67,14 @@ pub(crate) struct Pool {
     home: Sender<Vec<u8>>,
     size: usize,
     unborn: usize,
+    /// What went wrong behind the bytes of the last chunk.
+    failed: Option<Error>,
 }
 
 impl Pool {
     pub(crate) fn new(count: usize, size: usize) -> Self {
         let (home, free) = crossbeam_channel::bounded(count);
-        Self { free, home, size, unborn: count }
+        Self { free, home, size, unborn: count, failed: None }
     }
 
     /// An empty buffer, when one is free.
@@ -87,8 +89,12 @@ impl Pool {
         self.free.recv().map_err(|_| Error::cancelled())
     }
 
-    /// Fills one buffer from `reader`, as far as the reader goes. `None` at its end.
+    /// Fills one buffer from `reader`, as far as the reader goes. `None` at its end. Bytes before an
+    /// error come first, so that what can be read does not depend on where buffers end.
     pub(crate) fn fill(&mut self, reader: &mut impl Read) -> Result<Option<Chunk>> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         let mut bytes = self.take()?;
         bytes.resize(self.size, 0);
         let mut filled = 0;
@@ -98,8 +104,13 @@ impl Pool {
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => {
+                    let error = Error::io("the image can't be read", error);
+                    if filled > 0 {
+                        self.failed = Some(error);
+                        break;
+                    }
                     let _ = self.home.try_send(bytes);
-                    return Err(Error::io("the image can't be read", error));
+                    return Err(error);
                 }
             }
         }
