@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 
-use flate2::{Compress, Crc, Decompress, FlushCompress, FlushDecompress, Status};
+use flate2::{Compress, Crc, Decompress, DecompressError, FlushCompress, FlushDecompress, Status};
 
 use super::checked::Decode;
 use super::input::{Input, trailing_garbage, truncated};
@@ -35,6 +35,8 @@ enum State {
     Body,
     Trailer,
     NextHeader,
+    /// What is wrong behind the last bytes that were given.
+    Broken(DecompressError),
 }
 
 impl<R: Read> Decoder<R> {
@@ -110,6 +112,10 @@ impl<R: Read> Decoder<R> {
     }
 }
 
+fn corrupt(error: DecompressError) -> Error {
+    Error::malformed("the deflate data is corrupt").with_source(error)
+}
+
 impl<R: Read> Decode for Decoder<R> {
     fn decode(&mut self, out: &mut [u8]) -> Result<usize> {
         loop {
@@ -127,6 +133,7 @@ impl<R: Read> Decode for Decoder<R> {
                     self.crc.reset();
                     self.state = State::Body;
                 }
+                State::Broken(ref error) => return Err(corrupt(error.clone())),
                 State::Trailer => {
                     self.trailer()?;
                     self.state = State::NextHeader;
@@ -137,14 +144,20 @@ impl<R: Read> Decode for Decoder<R> {
                         return Err(truncated());
                     }
                     let (taken, made) = (self.inflate.total_in(), self.inflate.total_out());
-                    let status = self
-                        .inflate
-                        .decompress(bytes, out, FlushDecompress::None)
-                        .map_err(|error| Error::malformed("the deflate data is corrupt").with_source(error))?;
+                    let status = self.inflate.decompress(bytes, out, FlushDecompress::None);
                     let taken = (self.inflate.total_in() - taken) as usize;
                     let made = (self.inflate.total_out() - made) as usize;
                     self.input.consume(taken);
                     self.crc.update(&out[..made]);
+                    let status = match status {
+                        Ok(status) => status,
+                        // What came before the damage comes first, however the bytes were cut.
+                        Err(error) if made > 0 => {
+                            self.state = State::Broken(error);
+                            return Ok(made);
+                        }
+                        Err(error) => return Err(corrupt(error)),
+                    };
                     if status == Status::StreamEnd {
                         self.state = State::Trailer;
                     } else if taken == 0 && made == 0 {
