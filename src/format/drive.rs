@@ -128,7 +128,12 @@ fn take<C: Chunks>(
 }
 
 /// The whole content of a small file, bounded before it is read.
-fn whole<C: Chunks>(tar: &mut TarReader<C>, entry: &Entry, limit: u64, name: &'static str) -> Result<Vec<u8>> {
+pub(super) fn whole<C: Chunks>(
+    tar: &mut TarReader<C>,
+    entry: &Entry,
+    limit: u64,
+    name: &'static str,
+) -> Result<Vec<u8>> {
     let EntryKind::File { size } = entry.kind else { return Ok(Vec::new()) };
     if size > limit {
         return Err(Error::limit(name, limit, format_args!("a file of {size} bytes")));

@@ -6,7 +6,7 @@ use std::io::Read;
 use super::chunk::ReadChunks;
 use super::codec::{self, Codec};
 use super::detect::{self, Container};
-use super::entry::EntryKind;
+use super::drive::whole;
 use super::input::{Input, InputReader, Source};
 use super::layout::{Layout, Place, Role};
 use super::squashed::find_in_squashfs;
@@ -194,18 +194,9 @@ impl Image {
                 if member_path != path || !matches!(place, Place::Metadata | Place::Template(_)) {
                     continue;
                 }
-                let EntryKind::File { size } = member.entry.kind else { continue };
-                if size > limit {
-                    let error = Error::limit(name, limit, format_args!("a file of {size} bytes"));
-                    return Err(error.in_entry(&member_path));
-                }
-                let mut content = Vec::new();
-                while let Some((offset, piece)) = tar.data()? {
-                    content.resize(usize::try_from(offset.min(size)).unwrap_or(0), 0);
-                    content.extend_from_slice(&piece);
-                }
-                content.resize(usize::try_from(size).unwrap_or(0), 0);
-                return Ok(Some(content));
+                return whole(&mut tar, &member.entry, limit, name)
+                    .map(Some)
+                    .map_err(|error| error.in_entry(&member_path));
             }
             Ok(None)
         })

@@ -10,7 +10,7 @@ use rustix::fs;
 
 use super::chunk::{Chunk, Chunks};
 use super::detect::Container;
-use super::drive::{Visitor, drive_disk, drive_tar};
+use super::drive::Visitor;
 use super::entry::{Entry, EntryKind};
 use super::extract::{Extractor, IdMap, Omitted, OpenFile, Policy, Report};
 use super::image::{Image, ImageType};
@@ -200,18 +200,9 @@ impl Image {
             let mut whole = LayoutSummary { metadata: Vec::new(), templates: Vec::new(), disk: false };
             for part in &self.parts {
                 let summary = match part.container {
-                    Container::Tar(codec) => flow.run(part.input.reader()?, codec, &mut hasher, |chunks| {
-                        drive_tar(ByReference(chunks), part.role, &self.limits, &mut writer)
-                    }),
-                    Container::Qcow2 => {
-                        let length = part.input.len().ok_or_else(|| {
-                            Error::invalid("a disk can't be read from a stream").with_hint("save it to a file first")
-                        })?;
-                        flow.run(part.input.reader()?, super::Codec::None, &mut hasher, |chunks| {
-                            drive_disk(chunks, length, &self.limits, &mut writer)
-                        })
-                    }
+                    // Decoded on several threads, straight into the files.
                     Container::SquashFs => unpack_squashfs(part, &flow, &mut hasher, &mut writer),
+                    Container::Tar(_) | Container::Qcow2 => self.visit(part, &flow, &mut hasher, &mut writer),
                 }
                 .map_err(|error| part.name_error(error))?;
                 whole.disk |= summary.disk;
