@@ -100,6 +100,7 @@ struct Inner {
     offset: Option<u64>,
     mismatch: Option<(String, String)>,
     limit: Option<&'static str>,
+    temporary: bool,
     template: Option<TemplatePlace>,
     source: Option<Source>,
 }
@@ -144,6 +145,7 @@ impl Error {
             offset: None,
             mismatch: None,
             limit: None,
+            temporary: false,
             template: None,
             source: None,
         }))
@@ -163,6 +165,19 @@ impl Error {
 
     pub(crate) fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::InvalidInput, message)
+    }
+
+    /// A server answered wrongly, late or not at all.
+    #[cfg(feature = "remote")]
+    pub(crate) fn remote(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Remote, message)
+    }
+
+    /// Says that the same call may succeed a little later.
+    #[cfg(feature = "remote")]
+    pub(crate) fn temporary(mut self) -> Self {
+        self.0.temporary = true;
+        self
     }
 
     pub(crate) fn cancelled() -> Self {
@@ -289,6 +304,13 @@ impl Error {
     #[must_use]
     pub fn expected_and_found(&self) -> Option<(&str, &str)> {
         self.0.mismatch.as_ref().map(|(a, b)| (a.as_str(), b.as_str()))
+    }
+
+    /// Whether the same call may succeed a little later, with nothing else changed: a connection
+    /// broke, a server had too much to do.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        self.0.temporary
     }
 
     /// For [`ErrorKind::LimitExceeded`]: the field of [`Limits`](crate::Limits).

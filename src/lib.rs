@@ -36,6 +36,7 @@
 //! | [`mod@format`] | images as files: open, verify, unpack, pack, convert |
 //! | [`metadata`] | `metadata.yaml`, in and out |
 //! | `store` | images kept in a directory, with aliases and properties (feature `store`) |
+//! | `remote` | images on servers: lists, aliases, downloads (feature `remote`) |
 //! | [`templates`] | the template language in both dialects; [`templates::apply`] writes what an image makes anew for each instance |
 //!
 //! Codecs are features (`gzip`, `xz`, `zstd` by default; `bzip2`, `lz4`); one that is compiled out
@@ -48,6 +49,8 @@ pub mod format;
 mod limits;
 pub mod metadata;
 mod progress;
+#[cfg(feature = "remote")]
+pub mod remote;
 mod rooted;
 #[cfg(feature = "store")]
 pub mod store;

@@ -130,4 +130,15 @@ limits! {
     qcow2_size = 64 * TIB, i64::MAX as u64;
     /// The L1 table of a qcow2 disk. QEMU's own bound.
     l1_table = 32 * MIB, 32 * MIB;
+    /// Redirects that a server's answer may lead through.
+    redirects = 5, 20;
+    /// The head of a server's answer: status line and headers.
+    headers = 64 * KIB, MIB;
+    /// Seconds that a server may be silent. Less than 1 KiB in that time counts as silence, so that a
+    /// byte now and then holds nobody up for ever.
+    idle = 60, 3_600;
+    /// Seconds that one answer may take in all. A large image over a slow line is honest.
+    total = u64::MAX, u64::MAX;
+    /// An answer that is no image: an object of the REST API, a list of images.
+    answer = 64 * MIB, GIB;
 }

@@ -8,6 +8,8 @@ mod format;
 mod layers;
 mod metadata;
 mod peers;
+#[cfg(feature = "remote")]
+mod remote;
 #[cfg(feature = "store")]
 mod store;
 mod templates;

@@ -1,0 +1,109 @@
+//! What goes wrong on the way to a server and back, as errors of this library: what, with whom, what now.
+//! Those that may pass by themselves say so, for whoever tries again.
+
+use std::io;
+
+use super::tls::Changed;
+use super::url::Url;
+use crate::error::{Error, ErrorKind};
+
+/// An error of the transport, on the way to or from `url`.
+pub(crate) fn translate(error: ureq::Error, url: &Url) -> Error {
+    let host = url.authority();
+    let broken = |why: String| Error::remote(format!("the answer of {host} is no HTTP: {why}"));
+    match error {
+        ureq::Error::Io(error) => io_failure(error, url),
+        ureq::Error::HostNotFound => not_found(host),
+        ureq::Error::Timeout(_) => Error::remote(format!("{host} took too long to be reached")).temporary(),
+        ureq::Error::ConnectionFailed => Error::remote(format!("{host} can't be reached")).temporary(),
+        ureq::Error::LargeResponseHeader(_, most) => {
+            Error::limit("headers", most as u64, format!("the head of an answer of {host}, in bytes,"))
+        }
+        ureq::Error::Protocol(ureq_error) => broken(ureq_error.to_string()),
+        ureq::Error::Http(error) => broken(error.to_string()),
+        ureq::Error::ConnectProxyFailed(why) => Error::remote(format!("the proxy does not lead to {host}: {why}"))
+            .with_hint("the variables HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say which proxy is used when"),
+        ureq::Error::InvalidProxyUrl => Error::invalid("the proxy's URL is none"),
+        ureq::Error::BadUri(why) => Error::invalid(format!("{url} can't be asked for: {why}")),
+        ureq::Error::BodyStalled => Error::remote(format!("the answer of {host} does not go on")).temporary(),
+        other => Error::remote(format!("asking {host} failed: {other}")),
+    }
+}
+
+fn not_found(host: &str) -> Error {
+    Error::remote(format!("there is no host {host}, or its name can't be looked up now"))
+        .with_hint("is the name right, and is this machine on the network?")
+        .temporary()
+}
+
+/// The same for an error that came through `std::io`.
+pub(crate) fn io_failure(error: io::Error, url: &Url) -> Error {
+    let host = url.authority();
+    if error.get_ref().is_some_and(|inner| inner.is::<Error>()) {
+        let ours = Error::from(error);
+        return if ours.kind() == ErrorKind::Remote { ours.before(host) } else { ours };
+    }
+    if error.get_ref().is_some_and(|inner| inner.is::<ureq::Error>()) {
+        return match error.into_inner().map(|inner| inner.downcast::<ureq::Error>()) {
+            Some(Ok(inner)) => translate(*inner, url),
+            _ => Error::remote(format!("asking {host} failed")),
+        };
+    }
+    if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        return tls_failure(tls, url);
+    }
+    let (sentence, temporary) = match error.kind() {
+        io::ErrorKind::ConnectionRefused => (format!("{host} refuses the connection"), true),
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => (format!("{host} can't be reached in time"), true),
+        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable | io::ErrorKind::AddrNotAvailable => {
+            (format!("there is no way to {host}"), true)
+        }
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => {
+            return Error::remote(format!("{host} ended the connection before its answer was complete")).temporary();
+        }
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => {
+            (format!("the connection to {host} broke"), true)
+        }
+        // What the resolver says has no kind of its own.
+        _ if error.to_string().contains("lookup address") => return not_found(host),
+        _ => (format!("the connection to {host} failed"), false),
+    };
+    let made = Error::remote(sentence).with_source(error);
+    if temporary { made.temporary() } else { made }
+}
+
+fn tls_failure(error: &rustls::Error, url: &Url) -> Error {
+    use rustls::CertificateError as Bad;
+    let host = url.authority();
+    if let rustls::Error::Other(other) = error
+        && let Some(Changed { pinned, found }) = other.0.downcast_ref::<Changed>()
+    {
+        return Error::remote(format!(
+            "the certificate of {host} is not the one that was pinned: expected {pinned}, found {found}"
+        ))
+        .with_hint("if the server's owner says that it was changed, remove the remote and add it again");
+    }
+    match error {
+        rustls::Error::InvalidCertificate(Bad::UnknownIssuer) => {
+            Error::remote(format!("the certificate of {host} is not signed by an authority that is trusted here"))
+                .with_hint("pin it with `remote add … --accept-certificate`, or name the authority in SSL_CERT_FILE")
+        }
+        rustls::Error::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
+            Error::remote(format!("the certificate of {host} has expired"))
+                .with_hint("is the clock of this machine right?")
+        }
+        rustls::Error::InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. }) => {
+            Error::remote(format!("the certificate of {host} is not valid yet"))
+                .with_hint("is the clock of this machine right?")
+        }
+        rustls::Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
+            Error::remote(format!("the certificate of {host} is for another name"))
+        }
+        rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => {
+            Error::remote(format!("{host} does not speak TLS")).with_hint("is the port right?")
+        }
+        rustls::Error::AlertReceived(alert) => Error::remote(format!("{host} refuses the TLS connection: {alert:?}"))
+            .with_hint("a server may want a client certificate that it trusts"),
+        other => Error::remote(format!("the TLS connection to {host} is broken")).with_source(other.clone()),
+    }
+}

@@ -1,0 +1,13 @@
+//! Clients of image servers, against a server on loopback that misbehaves on purpose, and against real ones.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod server;
+mod transport;
+
+use lxd_image::{Error, ErrorKind};
+
+pub(crate) fn failed<T>(result: Result<T, Error>, kind: ErrorKind) -> Error {
+    let error = result.err().expect("this must fail");
+    assert_eq!(error.kind(), kind, "{error}");
+    error
+}
