@@ -139,6 +139,9 @@ limits! {
     idle = 60, 3_600;
     /// Seconds that one answer may take in all. A large image over a slow line is honest.
     total = u64::MAX, u64::MAX;
-    /// An answer that is no image: an object of the REST API, a list of images.
-    answer = 64 * MIB, GIB;
+    /// What a server lists: an index, the images of a simplestreams server, an answer in JSON, decoded. The
+    /// largest real `images.json` has 20 MB.
+    remote_index = 64 * MIB, GIB;
+    /// One file of an image on its way from a server. The largest real disks are stored in 20 GB.
+    download = 64 * GIB, u64::MAX;
 }

@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub struct Input {
     bytes: Bytes,
     name: Option<PathBuf>,
+    announced: Option<u64>,
 }
 
 enum Bytes {
@@ -58,14 +59,14 @@ impl Input {
         } else {
             Bytes::Stream(Mutex::new(Some(Peeked { seen: Vec::new(), rest: Box::new(file) })))
         };
-        Ok(Self { bytes, name: None })
+        Ok(Self { bytes, name: None, announced: None })
     }
 
     /// Takes a stream, which can be read once.
     #[must_use]
     pub fn stream(reader: impl Read + Send + 'static) -> Self {
         let peeked = Peeked { seen: Vec::new(), rest: Box::new(reader) };
-        Self { bytes: Bytes::Stream(Mutex::new(Some(peeked))), name: None }
+        Self { bytes: Bytes::Stream(Mutex::new(Some(peeked))), name: None, announced: None }
     }
 
     /// The name to show in errors.
@@ -73,6 +74,18 @@ impl Input {
     pub fn named(mut self, name: impl Into<PathBuf>) -> Self {
         self.name = Some(name.into());
         self
+    }
+
+    /// How long a stream will probably be, in bytes: for progress only.
+    #[must_use]
+    pub fn announced(mut self, bytes: u64) -> Self {
+        self.announced = Some(bytes);
+        self
+    }
+
+    /// The length in bytes, or what was announced of it.
+    pub(crate) fn probable_len(&self) -> Option<u64> {
+        self.len().or(self.announced)
     }
 
     /// The file's name, where it is known.
@@ -148,7 +161,7 @@ impl Input {
 
 impl fmt::Debug for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Input").field("name", &self.name).field("len", &self.len()).finish_non_exhaustive()
+        f.debug_struct("Input").field("name", &self.name).field("len", &self.probable_len()).finish_non_exhaustive()
     }
 }
 

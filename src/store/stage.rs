@@ -83,8 +83,8 @@ impl Store {
     pub(crate) fn stage(&self, source: Source, expected: Option<&Fingerprint>, monitor: &Monitor) -> Result<Arrived> {
         let Source { first, second } = source;
         let total = match &second {
-            None => first.len(),
-            Some(second) => first.len().zip(second.len()).map(|(a, b)| a.saturating_add(b)),
+            None => first.probable_len(),
+            Some(second) => first.probable_len().zip(second.probable_len()).map(|(a, b)| a.saturating_add(b)),
         };
         let mut hasher = Some(Hasher::new());
         let mut incoming = Vec::new();

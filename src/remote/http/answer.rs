@@ -116,14 +116,14 @@ impl Response {
         self.header("retry-after")?.trim().parse().ok()
     }
 
-    /// The body as text, within the limit `answer`.
+    /// The body as text, within the limit `remote_index`.
     ///
     /// # Errors
     /// As [`contents`](Self::contents); `Malformed` when it is no UTF-8.
     pub fn text(self) -> Result<String> {
-        let limit = self.limits.answer;
+        let limit = self.limits.remote_index;
         let url = self.url.clone();
-        String::from_utf8(self.contents("answer", limit)?)
+        String::from_utf8(self.contents("remote_index", limit)?)
             .map_err(|_| Error::malformed(format!("the answer of {url} is no text")))
     }
 

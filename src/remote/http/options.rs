@@ -2,6 +2,7 @@
 
 use super::tls::{Identity, Trust};
 use crate::limits::Limits;
+use crate::remote::Retry;
 
 /// Which proxy a client goes through.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,6 +28,7 @@ pub struct ClientOptions {
     pub(crate) proxy: Proxy,
     pub(crate) allow_http: bool,
     pub(crate) allow_local: bool,
+    pub(crate) retry: Retry,
     pub(crate) user_agent: String,
 }
 
@@ -39,6 +41,7 @@ impl Default for ClientOptions {
             proxy: Proxy::default(),
             allow_http: false,
             allow_local: false,
+            retry: Retry::default(),
             user_agent: concat!("lxd-image/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }
@@ -51,7 +54,7 @@ impl ClientOptions {
         Self::default()
     }
 
-    /// The limits: `redirects`, `headers`, `idle`, `total`, `answer`.
+    /// The limits: `redirects`, `headers`, `idle`, `total`, `remote_index`, `download`.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -91,6 +94,14 @@ impl ClientOptions {
     #[must_use]
     pub fn allow_local(mut self, yes: bool) -> Self {
         self.allow_local = yes;
+        self
+    }
+
+    /// How often things are tried that fail for reasons that may pass. [`Client::send`](super::Client::send)
+    /// itself tries once.
+    #[must_use]
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
         self
     }
 

@@ -1,6 +1,7 @@
 //! Clients of image servers, against a server on loopback that misbehaves on purpose, and against real ones.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod downloads;
 mod server;
 mod transport;
 

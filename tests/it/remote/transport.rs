@@ -40,7 +40,7 @@ fn a_body_is_sent_whole_whether_its_length_is_known_or_not() {
     let url = server.url("/1.0/images");
     let bytes = vec![7; 300_000];
     let request = Request::new(Method::Post, &url).bytes("application/octet-stream", bytes.clone());
-    assert_eq!(client.send(request).unwrap().contents("answer", 1 << 20).unwrap(), bytes);
+    assert_eq!(client.send(request).unwrap().contents("remote_index", 1 << 20).unwrap(), bytes);
     let request = Request::new(Method::Put, &url).stream("x/y", Some(300_000), &*bytes);
     let mut back = Vec::new();
     client.send(request).unwrap().into_body().read_to_end(&mut back).unwrap();
@@ -95,7 +95,7 @@ fn a_client_certificate_is_shown_to_the_server_and_to_no_other() {
     let made = rcgen::generate_simple_self_signed(vec!["me".to_owned()]).unwrap();
     let identity = Identity::from_pem(&made.cert.pem(), &made.signing_key.serialize_pem()).unwrap();
     let client = Client::new(server.options().identity(identity.clone())).unwrap();
-    let shown = client.send(Request::get(&server.url("/"))).unwrap().contents("answer", 1 << 20).unwrap();
+    let shown = client.send(Request::get(&server.url("/"))).unwrap().contents("remote_index", 1 << 20).unwrap();
     assert_eq!(Fingerprint::of(&shown), identity.certificate().fingerprint());
     // The same server, but a way that another one told.
     let request = Request::get(&server.url("/away")).led_by(&other.url("/"));
@@ -222,7 +222,7 @@ fn an_answer_with_two_lengths_is_an_error() {
 /// hostile.md 161.
 #[test]
 fn answers_that_are_to_be_held_in_memory_are_bounded_told_and_untold() {
-    let small = limits(|limits| limits.answer = 1000);
+    let small = limits(|limits| limits.remote_index = 1000);
     for told in [Some(1001), None] {
         let server = Server::plain(move |_, line| {
             head(line, 200, &[], told)?;
@@ -232,7 +232,7 @@ fn answers_that_are_to_be_held_in_memory_are_bounded_told_and_untold() {
         });
         let client = Client::new(server.options().limits(small.clone())).unwrap();
         let error = failed(client.send(Request::get(&server.url("/"))).unwrap().text(), ErrorKind::LimitExceeded);
-        assert_eq!(error.limit_name(), Some("answer"));
+        assert_eq!(error.limit_name(), Some("remote_index"));
     }
 }
 
@@ -263,10 +263,10 @@ fn an_answer_that_is_packed_for_the_way_is_bounded_when_unpacked() {
         };
         answer(line, 200, &[("content-encoding", kind)], body)
     });
-    let client = Client::new(server.options().limits(limits(|limits| limits.answer = 1 << 20))).unwrap();
+    let client = Client::new(server.options().limits(limits(|limits| limits.remote_index = 1 << 20))).unwrap();
     let ask = |path: &str| client.send(Request::get(&server.url(path)).may_be_packed()).unwrap().text();
     assert_eq!(ask("/fair").unwrap(), "fair");
-    assert_eq!(failed(ask("/bomb"), ErrorKind::LimitExceeded).limit_name(), Some("answer"));
+    assert_eq!(failed(ask("/bomb"), ErrorKind::LimitExceeded).limit_name(), Some("remote_index"));
     failed(ask("/cut"), ErrorKind::Malformed);
     failed(ask("/brotli"), ErrorKind::Unsupported);
 }

@@ -1,0 +1,404 @@
+//! `Download`: one file of a server as a stream that goes on where it broke, and never mixes two files.
+//! It is read ahead by a thread of its own, so that the network, the hash and the disk work at once.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use super::http::{Body, Client, Request, Response, Url};
+use crate::error::{Error, Result};
+use crate::fingerprint::{Fingerprint, Hasher};
+use crate::format::Input;
+use crate::progress::{Cancel, Monitor};
+
+/// Bytes that are handed over at once, and how many such pieces may wait: 2 MiB for each download.
+const PIECE: usize = 256 << 10;
+const PIECES: usize = 8;
+/// As many bytes as make a try count as one that got further.
+const FURTHER: u64 = 1024;
+/// How often a reader that waits looks whether it was cancelled.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// One file to be fetched: from where, and what is known of it before.
+#[derive(Debug, Clone)]
+pub struct Download {
+    client: Client,
+    url: Url,
+    led_by: Option<Url>,
+    size: Option<u64>,
+    digest: Option<Fingerprint>,
+    monitor: Monitor,
+}
+
+impl Download {
+    /// A file of which nothing is known.
+    #[must_use]
+    pub fn new(client: &Client, url: &Url) -> Self {
+        Self {
+            client: client.clone(),
+            url: url.clone(),
+            led_by: None,
+            size: None,
+            digest: None,
+            monitor: Monitor::none(),
+        }
+    }
+
+    /// Says that an answer of another URL named this one; see [`Request::led_by`].
+    #[must_use]
+    pub fn led_by(mut self, url: &Url) -> Self {
+        self.led_by = Some(url.clone());
+        self
+    }
+
+    /// How many bytes it must have.
+    #[must_use]
+    pub fn size(mut self, bytes: u64) -> Self {
+        self.size = Some(bytes);
+        self
+    }
+
+    /// The sha256 that it must have.
+    #[must_use]
+    pub fn digest(mut self, digest: Fingerprint) -> Self {
+        self.digest = Some(digest);
+        self
+    }
+
+    /// Listens for cancellation. Progress is told by whoever reads.
+    #[must_use]
+    pub fn monitor(mut self, monitor: &Monitor) -> Self {
+        self.monitor = monitor.clone();
+        self
+    }
+
+    /// Begins to fetch, ahead of whoever reads the input. Its errors come when it is read: those of
+    /// [`Client::send`]; `Mismatch` for another size or digest; `LimitExceeded` for `download`;
+    /// `Remote` when the file was replaced while it was fetched, which is temporary: another
+    /// download may succeed.
+    #[must_use]
+    pub fn open(self) -> Input {
+        let (size, name, monitor) = (self.size, self.url.to_string(), self.monitor.clone());
+        let stop = Cancel::new();
+        let (full, filled) = bounded(PIECES);
+        let (used, empty) = bounded(PIECES + 1);
+        let thread = std::thread::Builder::new().name("download".into()).spawn({
+            let monitor = Monitor::none().with_cancel(stop.clone());
+            move || ahead(Resuming::new(self, monitor), &full, &empty)
+        });
+        let (thread, failed) = match thread {
+            Ok(thread) => (Some(thread), None),
+            Err(error) => (None, Some(Error::io("a thread for the download can't be started", error))),
+        };
+        let reader = Ahead { filled: Some(filled), used, piece: Vec::new(), at: 0, failed, stop, monitor, thread };
+        let input = Input::stream(reader).named(name);
+        match size {
+            Some(size) => input.announced(size),
+            None => input,
+        }
+    }
+
+    /// The same without a thread: fetches when it is read.
+    #[must_use]
+    pub fn reader(self) -> impl Read + Send {
+        let monitor = self.monitor.clone();
+        Resuming::new(self, monitor)
+    }
+}
+
+/// Fetches as far ahead as there are pieces.
+fn ahead(mut from: Resuming, full: &Sender<Result<Vec<u8>>>, empty: &Receiver<Vec<u8>>) {
+    loop {
+        let mut piece = empty.try_recv().unwrap_or_default();
+        piece.resize(PIECE, 0);
+        let mut filled = 0;
+        let done = loop {
+            match from.read(piece.get_mut(filled..).unwrap_or_default()) {
+                Ok(0) => break Ok(()),
+                Ok(count) => filled += count,
+                Err(error) => break Err(Error::from(error)),
+            }
+        };
+        let last = filled < PIECE || done.is_err();
+        piece.truncate(filled);
+        // Nobody reads any more: nobody wants to know.
+        if full.send(Ok(piece)).is_err() {
+            return;
+        }
+        if let Err(error) = done {
+            let _ = full.send(Err(error));
+        }
+        if last {
+            return;
+        }
+    }
+}
+
+/// What a thread fetches, as a reader.
+struct Ahead {
+    filled: Option<Receiver<Result<Vec<u8>>>>,
+    used: Sender<Vec<u8>>,
+    piece: Vec<u8>,
+    at: usize,
+    failed: Option<Error>,
+    stop: Cancel,
+    monitor: Monitor,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Read for Ahead {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.piece.len() {
+            if let Some(error) = self.failed.take() {
+                return Err(error.into());
+            }
+            let Some(filled) = &self.filled else { return Ok(0) };
+            match filled.recv_timeout(LOOK) {
+                Ok(Ok(piece)) => {
+                    let used = std::mem::replace(&mut self.piece, piece);
+                    self.at = 0;
+                    let _ = self.used.try_send(used);
+                }
+                Ok(Err(error)) => return Err(error.into()),
+                Err(RecvTimeoutError::Timeout) => self.monitor.check()?,
+                Err(RecvTimeoutError::Disconnected) => self.filled = None,
+            }
+        }
+        let rest = self.piece.get(self.at..).unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        self.at += count;
+        Ok(count)
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.filled = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Reads a file of a server, and asks for the rest of it when the connection breaks.
+struct Resuming {
+    what: Download,
+    monitor: Monitor,
+    body: Option<Body>,
+    /// Of all bytes that were handed on.
+    hasher: Hasher,
+    /// What tells this file from another under the same name: its ETag, else the time of its last change.
+    validator: Option<String>,
+    total: Option<u64>,
+    failures: u32,
+    failed_at: u64,
+    done: bool,
+}
+
+impl fmt::Debug for Resuming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resuming").field("what", &self.what).finish_non_exhaustive()
+    }
+}
+
+impl Resuming {
+    fn new(what: Download, monitor: Monitor) -> Self {
+        let total = what.size;
+        Self {
+            what,
+            monitor,
+            body: None,
+            hasher: Hasher::new(),
+            validator: None,
+            total,
+            failures: 0,
+            failed_at: 0,
+            done: false,
+        }
+    }
+
+    fn next(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        loop {
+            match self.step(buffer) {
+                Err(error) if error.is_temporary() && !self.done => {
+                    self.body = None;
+                    if self.hasher.bytes() >= self.failed_at.saturating_add(FURTHER) {
+                        self.failures = 0;
+                    }
+                    self.failures += 1;
+                    self.failed_at = self.hasher.bytes();
+                    let retry = &self.what.client.options().retry;
+                    if !retry.again(self.failures) {
+                        return Err(error);
+                    }
+                    retry.wait(self.failures, &self.monitor)?;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn step(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        if self.body.is_none() {
+            self.body = Some(self.ask()?);
+        }
+        let count = match &mut self.body {
+            Some(body) => body.read(buffer)?,
+            None => 0,
+        };
+        if count == 0 {
+            return self.conclude();
+        }
+        self.hasher.update(buffer.get(..count).unwrap_or_default());
+        let bytes = self.hasher.bytes();
+        self.bound(bytes)?;
+        Ok(count)
+    }
+
+    /// Whether a file may have `bytes` bytes, at least.
+    fn bound(&self, bytes: u64) -> Result<()> {
+        let url = &self.what.url;
+        let most = self.what.client.limits().download;
+        if bytes > most {
+            return Err(Error::limit("download", most, format!("the size of {url} in bytes")));
+        }
+        match self.what.size {
+            Some(size) if bytes > size => Err(Error::mismatch(
+                &format!("the size of {url} in bytes"),
+                size.to_string(),
+                format!("at least {bytes}"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn conclude(&mut self) -> Result<usize> {
+        let (url, bytes) = (&self.what.url, self.hasher.bytes());
+        if let Some(total) = self.total.filter(|total| bytes < *total) {
+            let host = url.authority();
+            return Err(Error::remote(format!("{host} ended its answer after {bytes} of {total} bytes")).temporary());
+        }
+        self.done = true;
+        let found = self.hasher.clone().finish();
+        match self.what.digest {
+            Some(digest) if digest != found => {
+                Err(Error::mismatch(&format!("the sha256 of {url}"), digest.to_string(), found.to_string()))
+            }
+            _ => Ok(0),
+        }
+    }
+
+    fn ask(&mut self) -> Result<Body> {
+        let at = self.hasher.bytes();
+        let mut request = Request::get(&self.what.url).header("accept-encoding", "identity").monitor(&self.monitor);
+        if let Some(url) = &self.what.led_by {
+            request = request.led_by(url);
+        }
+        if at > 0 {
+            request = request.header("range", format!("bytes={at}-"));
+            if let Some(validator) = &self.validator {
+                request = request.header("if-range", validator.clone());
+            }
+        }
+        let answer = self.what.client.send(request)?;
+        match (at, answer.status()) {
+            (0, 206) => Err(Error::remote(format!("{} answers with a part that nobody asked for", self.what.url))),
+            (0, _) => self.begin(answer),
+            (_, 206) => self.go_on(answer, at),
+            (_, 200) => self.skip(answer, at),
+            (_, 416) => Err(self.changed()),
+            _ => Err(answer.failure()),
+        }
+    }
+
+    fn begin(&mut self, answer: Response) -> Result<Body> {
+        let answer = answer.success()?;
+        let url = &self.what.url;
+        if let Some(length) = answer.length() {
+            self.bound(length)?;
+            if let Some(size) = self.what.size.filter(|size| *size != length) {
+                return Err(Error::mismatch(
+                    &format!("the size of {url} in bytes"),
+                    size.to_string(),
+                    length.to_string(),
+                ));
+            }
+            self.total = Some(length);
+        }
+        self.validator = validator(&answer);
+        Ok(answer.into_body())
+    }
+
+    /// The rest of the file, if it is the rest of that file.
+    fn go_on(&mut self, answer: Response, at: u64) -> Result<Body> {
+        let wrong = || Error::remote(format!("{} answers with another part than the one asked for", self.what.url));
+        let (first, total) = answer.header("content-range").and_then(content_range).ok_or_else(wrong)?;
+        if first != at {
+            return Err(wrong());
+        }
+        if total.zip(self.total).is_some_and(|(now, before)| now != before) || self.differs(&answer) {
+            return Err(self.changed());
+        }
+        Ok(answer.into_body())
+    }
+
+    /// The file from its start: a server that can't go on. What is there already must be its beginning.
+    fn skip(&mut self, answer: Response, at: u64) -> Result<Body> {
+        if self.differs(&answer) || answer.length().zip(self.total).is_some_and(|(now, before)| now != before) {
+            return Err(self.changed());
+        }
+        let mut body = answer.into_body();
+        let mut hasher = Hasher::new();
+        let mut buffer = vec![0; PIECE];
+        while hasher.bytes() < at {
+            let most = usize::try_from(at - hasher.bytes()).unwrap_or(PIECE).min(PIECE);
+            let count = body.read(buffer.get_mut(..most).unwrap_or_default())?;
+            if count == 0 {
+                return Err(self.changed());
+            }
+            hasher.update(buffer.get(..count).unwrap_or_default());
+        }
+        if hasher.finish() != self.hasher.clone().finish() {
+            return Err(self.changed());
+        }
+        Ok(body)
+    }
+
+    fn differs(&self, answer: &Response) -> bool {
+        self.validator.as_ref().zip(validator(answer).as_ref()).is_some_and(|(before, now)| before != now)
+    }
+
+    fn changed(&mut self) -> Error {
+        // No further try of this download can mend that.
+        self.done = true;
+        Error::remote(format!("{} was replaced by another file while it was fetched", self.what.url)).temporary()
+    }
+}
+
+/// An ETag that means the very bytes, or the time of the last change.
+fn validator(answer: &Response) -> Option<String> {
+    let tag = answer.header("etag").filter(|tag| tag.starts_with('"'));
+    tag.or_else(|| answer.header("last-modified")).map(str::to_owned)
+}
+
+/// Where a part begins, and how long the whole is: `bytes 5-9/10`.
+fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
+    let (range, total) = text.trim().strip_prefix("bytes")?.trim_start().split_once('/')?;
+    let (first, _) = range.split_once('-')?;
+    let total = if total.trim() == "*" { None } else { Some(total.trim().parse().ok()?) };
+    Some((first.trim().parse().ok()?, total))
+}
+
+impl Read for Resuming {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.done || buffer.is_empty() {
+            return Ok(0);
+        }
+        Ok(self.next(buffer)?)
+    }
+}
