@@ -1,12 +1,55 @@
 //! Images on servers: simplestreams, LXD and Incus, and single URLs, behind one trait.
 //! Nothing that a server says is believed: what is stored is named by the digest of what came.
 
+mod copy;
 mod download;
 mod http;
 mod retry;
+mod upstream;
+mod wanted;
 
+pub use copy::{CopyOptions, copy};
 pub use download::Download;
 pub use http::{
     Body, Certificate, Client, ClientOptions, Identity, Method, Proxy, Request, Response, Scheme, Trust, Url,
 };
 pub use retry::Retry;
+pub use upstream::Upstreams;
+pub use wanted::Wanted;
+
+use crate::error::Result;
+use crate::format::Source;
+use crate::progress::Monitor;
+use crate::store::{StoredImage, UpdateSource};
+
+/// A place where others keep images: a server, or a tree of files made for one.
+///
+/// Its images are described as those of a store, since a server is one. What is not told stays
+/// empty; texts of aliases and properties are a stranger's. Only the fingerprint is relied on, and
+/// only as a question: bytes that don't have it are refused by whoever takes them.
+pub trait Remote: Send + Sync {
+    /// How an image that comes from here is brought up to date later: protocol, server and, where
+    /// no known authority vouches for the server, its certificate. Without an alias.
+    fn source(&self) -> UpdateSource;
+
+    /// All images that this client may see, in any order.
+    ///
+    /// # Errors
+    /// Those of [`Client::send`]; `Malformed` when the list can't be read; `Unsupported` where
+    /// there is no list.
+    fn list(&self, monitor: &Monitor) -> Result<Vec<StoredImage>>;
+
+    /// The image that is wanted, as it is now.
+    ///
+    /// # Errors
+    /// `NotFound`, saying what there is instead: other architectures, aliases that are near;
+    /// `Ambiguous` for the beginning of several fingerprints; those of [`list`](Self::list).
+    fn resolve(&self, wanted: &Wanted, monitor: &Monitor) -> Result<StoredImage>;
+
+    /// The bytes of an image that was listed or resolved here. Errors of the way may come when they
+    /// are read.
+    ///
+    /// # Errors
+    /// `NotFound` when it is gone; those of [`list`](Self::list).
+    fn open(&self, image: &StoredImage, monitor: &Monitor) -> Result<Source>;
+}

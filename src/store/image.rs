@@ -213,6 +213,13 @@ impl UpdateSource {
         Self { server: server.into(), protocol: protocol.into(), alias: alias.into(), ..Self::default() }
     }
 
+    /// Whether an image can follow it: it is named by an alias, or its address stands for whatever
+    /// is newest.
+    #[must_use]
+    pub fn is_followed(&self) -> bool {
+        !self.alias.is_empty() || self.protocol == "direct"
+    }
+
     /// The server's certificate in PEM.
     #[must_use]
     pub fn certificate(mut self, pem: impl Into<String>) -> Self {

@@ -157,7 +157,7 @@ impl ImportOptions {
                 return Err(Error::invalid(format!("the alias `{}` is given twice", alias.name)));
             }
         }
-        if self.auto_update && self.source.as_ref().is_none_or(|source| source.alias.is_empty()) {
+        if self.auto_update && !self.source.as_ref().is_some_and(UpdateSource::is_followed) {
             return Err(Error::invalid("an image without a source and its alias can't be updated from there"));
         }
         Ok(())

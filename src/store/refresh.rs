@@ -48,17 +48,17 @@ impl Newest {
 
 /// Where newer images come from. Servers are; tests have one in memory.
 pub trait Upstream {
-    /// What stands behind the source's alias now.
+    /// What stands behind the source of `image` now: behind its alias, for its architecture.
     ///
     /// # Errors
     /// `NotFound` when the alias is gone, `Remote`, and whatever a source fails with.
-    fn newest(&self, source: &UpdateSource) -> Result<Newest>;
+    fn newest(&self, image: &StoredImage, source: &UpdateSource) -> Result<Newest>;
 
     /// The bytes of an image. The store verifies them.
     ///
     /// # Errors
     /// `Remote`, and whatever a source fails with.
-    fn fetch(&self, source: &UpdateSource, newest: &Newest, monitor: &Monitor) -> Result<Source>;
+    fn fetch(&self, image: &StoredImage, source: &UpdateSource, newest: &Newest, monitor: &Monitor) -> Result<Source>;
 }
 
 /// How images are refreshed.
@@ -116,10 +116,10 @@ impl Store {
         options: &RefreshOptions,
     ) -> Result<Refreshed> {
         let old = self.image(fingerprint)?;
-        let Some(source) = old.source.clone().filter(|source| old.auto_update && !source.alias.is_empty()) else {
+        let Some(source) = old.source.clone().filter(|source| old.auto_update && source.is_followed()) else {
             return Ok(Refreshed::NotFollowing);
         };
-        let newest = upstream.newest(&source)?;
+        let newest = upstream.newest(&old, &source)?;
         if newest.fingerprint == *fingerprint {
             return Ok(Refreshed::Current);
         }
@@ -137,7 +137,7 @@ impl Store {
                 return Ok(Refreshed::Replaced(newest.fingerprint));
             }
         }
-        let bytes = upstream.fetch(&source, &newest, &options.monitor)?;
+        let bytes = upstream.fetch(&old, &source, &newest, &options.monitor)?;
         let arrived = self.stage(bytes, Some(&newest.fingerprint), &options.monitor)?;
         let mut original = arrived.facts.metadata.properties().clone();
         for (key, value) in newest.properties.iter() {

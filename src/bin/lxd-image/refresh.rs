@@ -24,11 +24,11 @@ pub(crate) struct Arguments {
 struct Sources;
 
 impl Upstream for Sources {
-    fn newest(&self, source: &UpdateSource) -> Result<Newest> {
+    fn newest(&self, _: &StoredImage, source: &UpdateSource) -> Result<Newest> {
         Err(no_remotes(&source.server))
     }
 
-    fn fetch(&self, source: &UpdateSource, _: &Newest, _: &Monitor) -> Result<Source> {
+    fn fetch(&self, _: &StoredImage, source: &UpdateSource, _: &Newest, _: &Monitor) -> Result<Source> {
         Err(no_remotes(&source.server))
     }
 }

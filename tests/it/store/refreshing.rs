@@ -21,7 +21,7 @@ impl Fake {
 }
 
 impl Upstream for Fake {
-    fn newest(&self, source: &UpdateSource) -> Result<Newest> {
+    fn newest(&self, _: &StoredImage, source: &UpdateSource) -> Result<Newest> {
         assert_eq!(source.alias, "debian");
         let mut properties = Properties::new();
         if let Some(label) = &*self.label.lock().unwrap() {
@@ -30,7 +30,7 @@ impl Upstream for Fake {
         Ok(Newest::new(fingerprint(&self.newest.lock().unwrap())).properties(properties))
     }
 
-    fn fetch(&self, _: &UpdateSource, _: &Newest, _: &Monitor) -> Result<Source> {
+    fn fetch(&self, _: &StoredImage, _: &UpdateSource, _: &Newest, _: &Monitor) -> Result<Source> {
         let tag = self.newest.lock().unwrap();
         if tag.starts_with("gone") {
             return Err(Error::new(ErrorKind::Remote, "the server is away"));

@@ -1,0 +1,292 @@
+//! `copy`: an image of a remote into a store, and `Store::get_or_fetch`: one that is there, or is cached now.
+
+use super::{Remote, Wanted};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::{Fingerprint, Prefix};
+use crate::format::ImageType;
+use crate::metadata::{Architecture, Properties};
+use crate::progress::Monitor;
+use crate::store::{Alias, ImportOptions, Store, StoredImage, UpdateSource};
+
+/// How often a copy begins anew because the file was replaced on the server meanwhile.
+const ANEW: u32 = 3;
+
+/// How an image is copied from a remote.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct CopyOptions {
+    aliases: Vec<Alias>,
+    copy_aliases: bool,
+    reuse_aliases: bool,
+    auto_update: bool,
+    public: bool,
+    properties: Properties,
+    expected: Option<Fingerprint>,
+    image_type: Option<ImageType>,
+    architectures: Vec<Architecture>,
+    monitor: Monitor,
+}
+
+impl CopyOptions {
+    /// A private copy without an alias, of a container's image for this machine, that stays what it is.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Gives it one more alias.
+    #[must_use]
+    pub fn alias(mut self, alias: Alias) -> Self {
+        self.aliases.push(alias);
+        self
+    }
+
+    /// Whether it gets the aliases that it has there, too. Those that a store does not take, since
+    /// they hold a colon or a control character, are left out.
+    #[must_use]
+    pub fn copy_aliases(mut self, yes: bool) -> Self {
+        self.copy_aliases = yes;
+        self
+    }
+
+    /// Whether aliases that are taken move to it, instead of being an error.
+    #[must_use]
+    pub fn reuse_aliases(mut self, yes: bool) -> Self {
+        self.reuse_aliases = yes;
+        self
+    }
+
+    /// Whether it is kept up to date from there. It must be named by an alias then.
+    #[must_use]
+    pub fn auto_update(mut self, yes: bool) -> Self {
+        self.auto_update = yes;
+        self
+    }
+
+    /// Whether clients that have not authenticated may read it.
+    #[must_use]
+    pub fn public(mut self, yes: bool) -> Self {
+        self.public = yes;
+        self
+    }
+
+    /// Sets a property, which wins over what image and server say.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a NUL in either text.
+    pub fn property(mut self, key: impl Into<String>, value: impl Into<String>) -> Result<Self> {
+        self.properties.set(key, value)?;
+        Ok(self)
+    }
+
+    /// The fingerprint that it must have, whatever the server says.
+    #[must_use]
+    pub fn expect(mut self, fingerprint: Fingerprint) -> Self {
+        self.expected = Some(fingerprint);
+        self
+    }
+
+    /// Whether an alias means a container's or a virtual machine's image.
+    #[must_use]
+    pub fn image_type(mut self, image_type: ImageType) -> Self {
+        self.image_type = Some(image_type);
+        self
+    }
+
+    /// The architectures that an alias may mean, best first; this machine's if there are none.
+    #[must_use]
+    pub fn architectures(mut self, architectures: impl IntoIterator<Item = Architecture>) -> Self {
+        self.architectures = architectures.into_iter().collect();
+        self
+    }
+
+    /// Reports progress and listens for cancellation.
+    #[must_use]
+    pub fn monitor(mut self, monitor: Monitor) -> Self {
+        self.monitor = monitor;
+        self
+    }
+
+    /// The image that a reference means with these options.
+    #[must_use]
+    pub fn wanted(&self, reference: &str) -> Wanted {
+        let wanted = Wanted::new(reference).image_type(self.image_type.unwrap_or(ImageType::Container));
+        if self.architectures.is_empty() { wanted } else { wanted.architectures(self.architectures.iter().copied()) }
+    }
+
+    fn import(&self, found: &StoredImage, source: UpdateSource) -> Result<ImportOptions> {
+        let mut options = ImportOptions::new()
+            .reuse_aliases(self.reuse_aliases)
+            .auto_update(self.auto_update)
+            .public(self.public)
+            .expect(found.fingerprint)
+            .source(source)
+            .source_properties(found.properties.clone())
+            .monitor(self.monitor.clone());
+        for (key, value) in self.properties.iter() {
+            options = options.property(key, value)?;
+        }
+        if let Some(seconds) = found.expires_at {
+            options = options.expires_at(seconds);
+        }
+        if let Some(name) = &found.file_name {
+            options = options.file_name(name);
+        }
+        Ok(options)
+    }
+
+    /// The aliases that the copy gets.
+    fn all_aliases(&self, found: &StoredImage) -> Vec<Alias> {
+        let mut all = self.aliases.clone();
+        for alias in found.aliases.iter().filter(|_| self.copy_aliases) {
+            if let Ok(taken) = Alias::new(&*alias.name)
+                && !all.iter().any(|there| there.name == taken.name)
+            {
+                all.push(taken.described(&*alias.description));
+            }
+        }
+        all
+    }
+}
+
+/// Copies the image that `reference` names on `remote` into a store.
+///
+/// An image that is there already gets the aliases, and nothing is fetched; without any it is an
+/// error. A cached one becomes one that stays.
+///
+/// # Errors
+/// Those of [`Remote::resolve`] and [`Remote::open`]; those of [`Store::import`], above all
+/// `Mismatch` when the bytes are not those of the fingerprint that the server named;
+/// `AlreadyExists`; `InvalidInput` for an image that is to follow its source and is named by a
+/// fingerprint. The store is as it was.
+pub fn copy(remote: &dyn Remote, reference: &str, store: &Store, options: &CopyOptions) -> Result<StoredImage> {
+    let monitor = &options.monitor;
+    let found = remote.resolve(&options.wanted(reference), monitor)?;
+    if let Some(expected) = options.expected.filter(|expected| *expected != found.fingerprint) {
+        let what = format!("the fingerprint of `{reference}` on the server");
+        return Err(Error::mismatch(&what, expected.to_string(), found.fingerprint.to_string()));
+    }
+    let source = source_of(remote, reference, &found);
+    if options.auto_update && !source.is_followed() {
+        return Err(Error::invalid(format!(
+            "`{reference}` always names the same image, so that it can't be kept up to date"
+        ))
+        .with_hint("name it by an alias"));
+    }
+    let mut import = options.import(&found, source)?;
+    let aliases = options.all_aliases(&found);
+    for alias in &aliases {
+        import = import.alias(alias.clone());
+    }
+    match store.image(&found.fingerprint) {
+        Err(error) if error.kind() == ErrorKind::NotFound => fetch(remote, &found, store, &import, monitor),
+        Err(error) => Err(error),
+        // Its bytes are here; only what is known of it changes.
+        Ok(there) if there.cached || !aliases.is_empty() => {
+            store.import(store.open_image(&there.fingerprint)?.source()?, &import.add_aliases_to_existing(true))
+        }
+        Ok(_) => store.import(empty(), &import),
+    }
+}
+
+/// Never read: an import of an image that is there fails before.
+fn empty() -> crate::format::Source {
+    crate::format::Source::unified(crate::format::Input::stream(std::io::empty()))
+}
+
+/// Where an image comes from, as it is recorded.
+fn source_of(remote: &dyn Remote, reference: &str, found: &StoredImage) -> UpdateSource {
+    let mut source = remote.source().image_type(found.image_type);
+    // A fingerprint, or its beginning, names the same image for ever.
+    let fixed = reference.parse::<Prefix>().is_ok_and(|prefix| prefix.matches(&found.fingerprint));
+    if !fixed {
+        reference.clone_into(&mut source.alias);
+    }
+    source
+}
+
+fn fetch(
+    remote: &dyn Remote,
+    found: &StoredImage,
+    store: &Store,
+    import: &ImportOptions,
+    monitor: &Monitor,
+) -> Result<StoredImage> {
+    let mut times = 0;
+    loop {
+        // A download tries again by itself; what is left is a file that was replaced meanwhile.
+        match remote.open(found, monitor).and_then(|source| store.import(source, import)) {
+            Err(error) if error.is_temporary() && times + 1 < ANEW => {
+                monitor.check()?;
+                times += 1;
+            }
+            done => return done,
+        }
+    }
+}
+
+impl Store {
+    /// The image that `reference` names on `remote`: from this store if it is there, else fetched
+    /// and cached, to go when it is not used any more ([`prune`](Self::prune)). Marks it as used.
+    ///
+    /// A fingerprint, or its beginning, of an image that is here needs no server. An alias is asked
+    /// for, since it may mean another image by now; when the server can't be reached, what it meant
+    /// last is given, if that is here.
+    ///
+    /// # Errors
+    /// As [`copy`].
+    pub fn get_or_fetch(&self, remote: &dyn Remote, reference: &str, options: &CopyOptions) -> Result<StoredImage> {
+        if let Some(here) = self.named_by_fingerprint(reference)? {
+            return self.mark_used(&here);
+        }
+        let wanted = options.wanted(reference);
+        let found = match remote.resolve(&wanted, &options.monitor) {
+            Ok(found) => found,
+            Err(error) if error.is_temporary() => {
+                return match self.last_known(remote, &wanted)? {
+                    Some(here) => self.mark_used(&here),
+                    None => Err(error),
+                };
+            }
+            Err(error) => return Err(error),
+        };
+        if let Some(expected) = options.expected.filter(|expected| *expected != found.fingerprint) {
+            let what = format!("the fingerprint of `{reference}` on the server");
+            return Err(Error::mismatch(&what, expected.to_string(), found.fingerprint.to_string()));
+        }
+        let source = source_of(remote, reference, &found);
+        let follow = options.auto_update && source.is_followed();
+        let import = options.import(&found, source)?.cached(true).auto_update(follow);
+        // Somebody else may cache it or delete it between two looks.
+        for _ in 0..3 {
+            match self.mark_used(&found.fingerprint) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                done => return done,
+            }
+            match fetch(remote, &found, self, &import, &options.monitor) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Ok(_) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.mark_used(&found.fingerprint)
+    }
+
+    fn named_by_fingerprint(&self, reference: &str) -> Result<Option<Fingerprint>> {
+        let Ok(prefix) = reference.parse::<Prefix>() else { return Ok(None) };
+        let found = self.catalog.with_prefix(&prefix, 2)?;
+        Ok(if let [only] = *found { Some(only) } else { None })
+    }
+
+    /// The newest image here that came from this alias of this server.
+    fn last_known(&self, remote: &dyn Remote, wanted: &Wanted) -> Result<Option<Fingerprint>> {
+        let mut source = remote.source().image_type(wanted.image_type);
+        wanted.reference.clone_into(&mut source.alias);
+        let mut images = self.images()?;
+        images.retain(|image| {
+            image.source.as_ref() == Some(&source)
+                && (wanted.architectures.is_empty() || wanted.architectures.contains(&image.architecture))
+        });
+        Ok(images.into_iter().max_by_key(|image| image.uploaded_at).map(|image| image.fingerprint))
+    }
+}

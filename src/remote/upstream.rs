@@ -1,0 +1,61 @@
+//! `Upstreams`: what `Store::refresh` asks, answered by the remotes that the sources of images name.
+
+use super::{Remote, Wanted};
+use crate::error::Result;
+use crate::format::{ImageType, Source};
+use crate::progress::Monitor;
+use crate::store::{Newest, StoredImage, UpdateSource, Upstream};
+
+type Open = dyn Fn(&UpdateSource) -> Result<Box<dyn Remote>> + Send + Sync;
+
+/// The remotes behind the sources of stored images. How one is opened is the caller's business:
+/// which certificates it shows, and what it trusts beyond what the source says.
+pub struct Upstreams {
+    open: Box<Open>,
+    monitor: Monitor,
+}
+
+impl Upstreams {
+    /// Opens remotes by `open`.
+    #[must_use]
+    pub fn new(open: impl Fn(&UpdateSource) -> Result<Box<dyn Remote>> + Send + Sync + 'static) -> Self {
+        Self { open: Box::new(open), monitor: Monitor::none() }
+    }
+
+    /// Listens for cancellation while servers are asked.
+    #[must_use]
+    pub fn monitor(mut self, monitor: Monitor) -> Self {
+        self.monitor = monitor;
+        self
+    }
+
+    fn find(&self, image: &StoredImage, source: &UpdateSource) -> Result<(Box<dyn Remote>, StoredImage)> {
+        let remote = (self.open)(source)?;
+        // An image never changes its architecture, whatever machine this is.
+        let wanted = Wanted::new(&*source.alias)
+            .image_type(if source.image_type.is_empty() { image.image_type } else { type_of(source) })
+            .architectures([image.architecture]);
+        let found = remote.resolve(&wanted, &self.monitor)?;
+        Ok((remote, found))
+    }
+}
+
+fn type_of(source: &UpdateSource) -> ImageType {
+    if source.image_type == ImageType::VirtualMachine.name() { ImageType::VirtualMachine } else { ImageType::Container }
+}
+
+impl Upstream for Upstreams {
+    fn newest(&self, image: &StoredImage, source: &UpdateSource) -> Result<Newest> {
+        let (_, found) = self.find(image, source)?;
+        Ok(Newest::new(found.fingerprint).properties(found.properties).expires_at(found.expires_at))
+    }
+
+    fn fetch(&self, image: &StoredImage, source: &UpdateSource, newest: &Newest, monitor: &Monitor) -> Result<Source> {
+        let (remote, found) = self.find(image, source)?;
+        // It may have moved on since; then the bytes would be of another image than was announced.
+        if found.fingerprint != newest.fingerprint {
+            return Err(crate::Error::remote("the alias moved on while it was asked for").temporary());
+        }
+        remote.open(&found, monitor)
+    }
+}
