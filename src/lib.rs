@@ -49,15 +49,19 @@ pub mod format;
 mod limits;
 pub mod metadata;
 mod progress;
+#[cfg(feature = "protocol")]
+pub mod protocol;
 #[cfg(feature = "remote")]
 pub mod remote;
 mod rooted;
 #[cfg(feature = "store")]
 pub mod store;
 pub mod templates;
+#[cfg(any(feature = "store", feature = "protocol"))]
+mod time;
 
 pub use error::{Error, ErrorKind, Result, Shown, TemplatePlace, TemplateStage};
 pub use fingerprint::{Fingerprint, Hasher, Prefix, VerifyingReader};
 pub use limits::Limits;
-pub use metadata::{Architecture, Metadata, Properties, TemplateRule};
+pub use metadata::{Architecture, ImageType, Metadata, Properties, TemplateRule};
 pub use progress::{Cancel, Monitor, Phase, Progress, Update};

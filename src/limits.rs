@@ -142,6 +142,8 @@ limits! {
     /// What a server lists: an index, the images of a simplestreams server, an answer in JSON, decoded. The
     /// largest real `images.json` has 20 MB.
     remote_index = 64 * MIB, GIB;
+    /// Nesting in JSON. Real documents nest 8 deep.
+    json_depth = 64, 100;
     /// One file of an image on its way from a server. The largest real disks are stored in 20 GB.
     download = 64 * GIB, u64::MAX;
 }

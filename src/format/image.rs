@@ -26,26 +26,6 @@ pub enum Form {
     Split,
 }
 
-/// Whether an image is for a container or for a virtual machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ImageType {
-    /// The rootfs is a tree of files.
-    Container,
-    /// The rootfs is a disk.
-    VirtualMachine,
-}
-
-impl ImageType {
-    /// The name that LXD's API uses.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Container => "container",
-            Self::VirtualMachine => "virtual-machine",
-        }
-    }
-}
-
 /// One file of an image and what it is.
 #[derive(Debug)]
 pub(crate) struct Part {

@@ -10,9 +10,9 @@ use rustix::fs;
 use rustix::io::Errno;
 
 use super::extract::Report;
-use super::image::ImageType;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
+use crate::metadata::ImageType;
 use crate::metadata::Metadata;
 use crate::rooted::{Dir, is, staging_name};
 

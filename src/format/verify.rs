@@ -6,7 +6,7 @@ use super::content::ContentDigest;
 use super::detect::Container;
 use super::drive::{Visitor, drive_disk, drive_tar};
 use super::entry::{Entry, EntryKind};
-use super::image::{Image, ImageType, Part};
+use super::image::{Image, Part};
 use super::layout::{LayoutSummary, Role};
 use super::namespace::Namespace;
 use super::pipeline::Flow;
@@ -16,6 +16,7 @@ use super::tar::SparseMap;
 use super::unpack::{ByReference, default_threads};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
+use crate::metadata::ImageType;
 use crate::metadata::Metadata;
 use crate::progress::{Monitor, Phase};
 

@@ -8,6 +8,7 @@
 
 mod architecture;
 mod document;
+mod image_type;
 #[cfg(feature = "store")]
 mod plain;
 mod properties;
@@ -19,6 +20,7 @@ mod yaml;
 
 pub use architecture::Architecture;
 pub use document::Metadata;
+pub use image_type::ImageType;
 #[cfg(feature = "store")]
 pub(crate) use plain::{Plain, plain_map};
 pub use properties::Properties;

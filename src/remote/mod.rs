@@ -1,20 +1,36 @@
 //! Images on servers: simplestreams, LXD and Incus, and single URLs, behind one trait.
 //! Nothing that a server says is believed: what is stored is named by the digest of what came.
+//!
+//! ```no_run
+//! use lxd_image::remote::{ClientOptions, CopyOptions, Direct, copy};
+//! use lxd_image::store::{Alias, Store};
+//!
+//! let server = Direct::new(ClientOptions::new(), "https://images.example/lxd".parse()?)?;
+//! let options = CopyOptions::new().alias(Alias::new("busybox")?);
+//! let image = copy(&server, "", &Store::open("/var/lib/lxd-image")?, &options)?;
+//! println!("{}", image.fingerprint);
+//! # Ok::<(), lxd_image::Error>(())
+//! ```
 
 mod copy;
+mod direct;
 mod download;
 mod http;
 mod retry;
+mod simplestreams;
+mod site;
 mod upstream;
 mod wanted;
 
 pub use copy::{CopyOptions, copy};
+pub use direct::Direct;
 pub use download::Download;
 pub use http::{
     Body, Certificate, Client, ClientOptions, Identity, Method, Proxy, Request, Response, Scheme, Trust, Url,
 };
 pub use retry::Retry;
-pub use upstream::Upstreams;
+pub use simplestreams::Simplestreams;
+pub use upstream::{Upstreams, open_source};
 pub use wanted::Wanted;
 
 use crate::error::Result;

@@ -1,12 +1,34 @@
 //! `Upstreams`: what `Store::refresh` asks, answered by the remotes that the sources of images name.
 
-use super::{Remote, Wanted};
-use crate::error::Result;
+use super::{Certificate, ClientOptions, Direct, Remote, Simplestreams, Trust, Wanted};
+use crate::error::{Error, Result};
 use crate::format::{ImageType, Source};
 use crate::progress::Monitor;
 use crate::store::{Newest, StoredImage, UpdateSource, Upstream};
 
 type Open = dyn Fn(&UpdateSource) -> Result<Box<dyn Remote>> + Send + Sync;
+
+/// The remote that a source names. Where the source holds a certificate, the server must show it.
+///
+/// # Errors
+/// `Unsupported` for a protocol that is not known, `InvalidInput` for an address that is none,
+/// `Malformed` for a certificate that is none; those of making the remote.
+pub fn open_source(source: &UpdateSource, options: ClientOptions) -> Result<Box<dyn Remote>> {
+    let options = if source.certificate.is_empty() {
+        options
+    } else {
+        options.trust(Trust::Pinned(Certificate::from_pem(&source.certificate)?.fingerprint()))
+    };
+    let url = source.server.parse()?;
+    match &*source.protocol {
+        "direct" => Ok(Box::new(Direct::new(options, url)?.certificate(&*source.certificate))),
+        "simplestreams" => Ok(Box::new(Simplestreams::new(options, &url)?.certificate(&*source.certificate))),
+        other => {
+            let shown: String = other.chars().take(64).collect();
+            Err(Error::unsupported(format!("images can't be fetched by the protocol `{shown}`")))
+        }
+    }
+}
 
 /// The remotes behind the sources of stored images. How one is opened is the caller's business:
 /// which certificates it shows, and what it trusts beyond what the source says.
@@ -54,7 +76,7 @@ impl Upstream for Upstreams {
         let (remote, found) = self.find(image, source)?;
         // It may have moved on since; then the bytes would be of another image than was announced.
         if found.fingerprint != newest.fingerprint {
-            return Err(crate::Error::remote("the alias moved on while it was asked for").temporary());
+            return Err(Error::remote("the alias moved on while it was asked for").temporary());
         }
         remote.open(&found, monitor)
     }

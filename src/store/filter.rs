@@ -4,10 +4,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::image::{StoredImage, rfc3339};
+use super::image::StoredImage;
 use super::open::Store;
 use crate::error::{Error, Result};
 use crate::metadata::Architecture;
+use crate::time::rfc3339;
 
 /// One condition on an image.
 ///

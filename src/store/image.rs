@@ -57,6 +57,32 @@ pub struct StoredImage {
 }
 
 impl StoredImage {
+    /// An image of which a server told little.
+    #[cfg(feature = "remote")]
+    pub(crate) fn told(fingerprint: Fingerprint, image_type: ImageType, architecture: Architecture) -> Self {
+        Self {
+            fingerprint,
+            image_type,
+            architecture,
+            size: 0,
+            rootfs_size: None,
+            created_at: 0,
+            expires_at: None,
+            uploaded_at: 0,
+            last_used_at: None,
+            public: false,
+            auto_update: false,
+            cached: false,
+            file_name: None,
+            rootfs_name: None,
+            source: None,
+            properties: Properties::new(),
+            original_properties: Properties::new(),
+            revision: 0,
+            aliases: Vec::new(),
+        }
+    }
+
     /// Whether it is one file or two.
     #[must_use]
     pub fn form(&self) -> Form {
@@ -170,6 +196,12 @@ impl Alias {
         // A stranger's text may be long; its beginning is enough to recognise it.
         let shown: String = name.chars().take(64).collect();
         Err(Error::invalid(format!("`{shown}` can't be an alias: it {wrong}")))
+    }
+
+    /// A name that a server told: any text.
+    #[cfg(feature = "remote")]
+    pub(crate) fn told(name: String) -> Self {
+        Self { name, description: String::new() }
     }
 
     /// Says what the name is for.

@@ -12,20 +12,21 @@ const LAYERS: &[(&str, u8)] = &[
     ("limits", 0),
     ("progress", 0),
     ("rooted", 0),
+    ("time", 0),
     ("fingerprint", 1),
     ("metadata", 1),
     ("format", 2),
     ("templates", 2),
+    ("protocol", 2),
     ("store", 3),
-    ("protocol", 3),
+    ("streams", 3),
     ("remote", 4),
     ("server", 4),
     ("bin", 5),
 ];
 
 /// Pairs of one layer that may meet, and arrows down that must not be drawn all the same.
-const NEVER: &[(&str, &str)] =
-    &[("store", "templates"), ("protocol", "store"), ("protocol", "format"), ("protocol", "templates")];
+const NEVER: &[(&str, &str)] = &[("store", "templates"), ("streams", "templates")];
 /// Within the lowest layer the parts carry each other: a limit is an error, progress can be cancelled.
 const WITHIN: &[(&str, &str)] = &[("limits", "error"), ("progress", "error"), ("rooted", "error")];
 

@@ -1,21 +1,23 @@
-//! `import`: files, or a directory that holds an image's parts, into the store.
+//! `import`: files, a directory that holds an image's parts, or what a URL stands for, into the store.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use lxd_image::format::Source;
+use lxd_image::remote::{CopyOptions, Direct, copy};
 use lxd_image::store::{Alias, ImportOptions};
 use lxd_image::{Error, ErrorKind, Result};
 
 use crate::failure::Failure;
 use crate::options::{Session, input};
-use crate::store::{is_url, local, no_remotes, pair};
+use crate::store::{is_url, local, pair};
 use crate::{output, publish};
 
 /// Import an image into the store
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// The image, one file of a split image, or a directory with metadata.yaml and rootfs; `-` is standard input
+    /// The image, one file of a split image, a directory with metadata.yaml and rootfs, or a URL that answers with
+    /// the hash and the place of an image; `-` is standard input
     image: PathBuf,
     /// The other file of a split image
     rootfs: Option<PathBuf>,
@@ -24,6 +26,9 @@ pub(crate) struct Arguments {
     target: Option<String>,
     #[command(flatten)]
     about: About,
+    /// Speak plain http with other machines than this one
+    #[arg(long)]
+    allow_http: bool,
 }
 
 /// What import and publish say of the new image.
@@ -68,6 +73,34 @@ impl About {
     }
 }
 
+/// What a URL tells, to whoever asks for its head, is imported.
+fn from_url(arguments: &Arguments, rootfs: Option<&Path>, session: &Session) -> Result<()> {
+    let about = &arguments.about;
+    if rootfs.is_some() {
+        return Err(Error::new(ErrorKind::InvalidInput, "what a URL stands for is one file: there can't be another"));
+    }
+    let url = arguments.image.to_string_lossy().parse()?;
+    let remote = Direct::new(session.client_options().allow_http(arguments.allow_http), url)?;
+    let (monitor, shown) = session.monitor();
+    let mut options = CopyOptions::new()
+        .public(about.public)
+        .auto_update(about.auto_update)
+        .reuse_aliases(about.reuse)
+        .monitor(monitor);
+    for name in &about.alias {
+        options = options.alias(Alias::new(&**name)?);
+    }
+    for (key, value) in &about.property {
+        options = options.property(key, value)?;
+    }
+    if let Some(digits) = &about.fingerprint {
+        options = options.expect(digits.parse()?);
+    }
+    let imported = copy(&remote, "", &session.store()?, &options);
+    drop(shown);
+    output::line(&imported?.fingerprint.to_string())
+}
+
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     let mut rootfs = arguments.rootfs.as_deref();
     // As with `lxc`, the last word may name where to; `local:` is the only place there is.
@@ -79,7 +112,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         local(target)?;
     }
     if is_url(&arguments.image) {
-        return Err(no_remotes(&arguments.image.to_string_lossy()).into());
+        return Ok(from_url(arguments, rootfs, session)?);
     }
     let options = arguments.about.options()?;
     if arguments.image.is_dir() {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args};
 use lxd_image::format::{Image, Input, Source};
+use lxd_image::remote::ClientOptions;
 use lxd_image::{Cancel, Error, Limits, Monitor, Result};
 
 use crate::failure::Failure;
@@ -118,6 +119,11 @@ impl Session {
         }
         let shown = Shown::new(self.progress);
         (monitor.with_progress(shown.receiver()), Some(shown))
+    }
+
+    /// How servers are talked to.
+    pub(crate) fn client_options(&self) -> ClientOptions {
+        ClientOptions::new().limits(self.limits.clone())
     }
 
     /// Opens an image from one path or two; `-` is standard input.

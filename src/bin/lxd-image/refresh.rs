@@ -1,14 +1,14 @@
 //! `refresh`: images that follow a source, brought up to date.
 
 use clap::Args;
-use lxd_image::format::Source;
-use lxd_image::store::{Newest, RefreshOptions, Refreshed, StoredImage, UpdateSource, Upstream};
-use lxd_image::{Monitor, Result, Shown};
+use lxd_image::remote::{Upstreams, open_source};
+use lxd_image::store::{RefreshOptions, Refreshed, StoredImage};
+use lxd_image::{Result, Shown};
 
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output;
-use crate::store::{no_remotes, resolve};
+use crate::store::resolve;
 
 /// Update images that follow a source, now
 #[derive(Args)]
@@ -18,33 +18,25 @@ pub(crate) struct Arguments {
     /// Say what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
-}
-
-/// The sources that this program can reach.
-struct Sources;
-
-impl Upstream for Sources {
-    fn newest(&self, _: &StoredImage, source: &UpdateSource) -> Result<Newest> {
-        Err(no_remotes(&source.server))
-    }
-
-    fn fetch(&self, _: &StoredImage, source: &UpdateSource, _: &Newest, _: &Monitor) -> Result<Source> {
-        Err(no_remotes(&source.server))
-    }
+    /// Speak plain http with other machines than this one
+    #[arg(long)]
+    allow_http: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     let store = session.store()?;
     let (monitor, shown) = session.monitor();
+    let client = session.client_options().allow_http(arguments.allow_http);
+    let sources = Upstreams::new(move |source| open_source(source, client.clone())).monitor(monitor.clone());
     let options = RefreshOptions::new().dry_run(arguments.dry_run).monitor(monitor);
     let done: Vec<(StoredImage, Result<Refreshed>)> = if arguments.references.is_empty() {
-        store.refresh_all(&Sources, &options)?
+        store.refresh_all(&sources, &options)?
     } else {
         let images = arguments.references.iter().map(|name| resolve(&store, name)).collect::<Result<Vec<_>>>()?;
         images
             .into_iter()
             .map(|image| {
-                let result = store.refresh(&image.fingerprint, &Sources, &options);
+                let result = store.refresh(&image.fingerprint, &sources, &options);
                 (image, result)
             })
             .collect()

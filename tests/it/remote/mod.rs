@@ -1,8 +1,10 @@
 //! Clients of image servers, against a server on loopback that misbehaves on purpose, and against real ones.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod direct;
 mod downloads;
 mod server;
+mod simplestreams;
 mod transport;
 
 use lxd_image::{Error, ErrorKind};

@@ -1,0 +1,81 @@
+//! JSON of strangers: bounded in size and depth before a value is made of it.
+//! What does not fit is Malformed and says where.
+
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer};
+
+use crate::error::{Error, Result};
+use crate::limits::Limits;
+
+/// A document of a server. `what` names it in errors.
+pub(crate) fn from_json<T: DeserializeOwned>(text: &[u8], what: &str, limits: &Limits) -> Result<T> {
+    if u64::try_from(text.len()).is_ok_and(|length| length > limits.remote_index) {
+        return Err(Error::limit("remote_index", limits.remote_index, format_args!("the size of {what} in bytes")));
+    }
+    let depth = depth(text);
+    if depth > limits.json_depth {
+        return Err(Error::limit("json_depth", limits.json_depth, format_args!("the nesting of {what}")));
+    }
+    serde_json::from_slice(text).map_err(|error| {
+        Error::malformed(format!("{what} is not the JSON that it should be: {error}"))
+            .with_hint("this may be no image server, or an address within one that is for people")
+    })
+}
+
+/// How deep arrays and objects nest, counted without a stack; right for all that is JSON.
+fn depth(text: &[u8]) -> u64 {
+    let (mut depth, mut deepest) = (0_u64, 0);
+    let mut bytes = text.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'[' | b'{' => {
+                depth = depth.saturating_add(1);
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b'"' => {
+                while let Some(byte) = bytes.next() {
+                    match byte {
+                        b'\\' => _ = bytes.next(),
+                        b'"' => break,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// For fields of programs in Go, which write `null` for what is empty.
+pub(crate) fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> std::result::Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn nesting_is_counted_outside_of_strings_only() {
+        for (text, expected) in
+            [("1", 0), ("[]", 1), (r#"{"a":[{}]}"#, 3), (r#"["[[[", "\"[["]"#, 1), ("[[", 2), ("]][", 1)]
+        {
+            assert_eq!(depth(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn json_a_hundred_thousand_deep_is_refused_before_it_is_parsed_161() {
+        let deep = "[".repeat(100_000);
+        let error = from_json::<serde_json::Value>(deep.as_bytes(), "a list", &Limits::default()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::LimitExceeded);
+        assert!(error.to_string().contains("json_depth"), "{error}");
+    }
+}

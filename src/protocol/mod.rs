@@ -1,0 +1,30 @@
+//! What image servers and their clients say to each other, as types: the REST objects of LXD and Incus,
+//! simplestreams, direct import. No sockets, no files: bytes in, values out, and back.
+//!
+//! Everything that is read here comes from strangers: documents are bounded in size and depth
+//! ([`Limits::remote_index`](crate::Limits::remote_index), [`Limits::json_depth`](crate::Limits::json_depth)),
+//! fingerprints are [`Fingerprint`](crate::Fingerprint)s or no value, and a path that leads out of a
+//! server's tree is refused.
+//!
+//! ```
+//! use lxd_image::protocol::simplestreams::{Listing, Products};
+//! use lxd_image::{Architecture, ImageType, Limits};
+//!
+//! let document = br#"{"content_id": "images", "datatype": "image-downloads", "format": "products:1.0", "products": {
+//!     "debian:12:default:amd64": {"arch": "amd64", "os": "Debian", "release": "12", "aliases": "debian/12", "versions": {
+//!         "20240601": {"items": {"lxd_combined.tar.gz": {"ftype": "lxd_combined.tar.gz", "path": "images/d.tar.gz",
+//!             "size": 3, "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}}}}}}}"#;
+//! let products = Products::from_json(document, &Limits::default())?;
+//! let listing = Listing::new(&products);
+//! let image = listing.resolve("debian/12", ImageType::Container, Architecture::X86_64).unwrap();
+//! assert_eq!(image.properties.get("description"), Some("Debian 12 amd64 (20240601)"));
+//! # Ok::<(), lxd_image::Error>(())
+//! ```
+
+pub mod direct;
+pub mod escape;
+mod json;
+pub mod rest;
+pub mod simplestreams;
+
+pub(crate) use json::from_json;

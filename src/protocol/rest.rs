@@ -1,0 +1,365 @@
+//! The objects of the REST API for images that LXD and Incus share, read as leniently as their clients do.
+//! Keys that are not known are skipped, `null` is empty, and a fingerprint is one or the object is Malformed.
+
+use serde::de::{DeserializeOwned, Deserializer, Error as _};
+use serde::ser::Serializer;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+use super::from_json;
+use super::json::nullable;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::Fingerprint;
+use crate::limits::Limits;
+use crate::time;
+
+/// The headers of an upload that describe the image. [`header`] gives both spellings.
+pub mod upload {
+    /// The fingerprint that the upload must have, as 64 hexadecimal digits.
+    pub const FINGERPRINT: &str = "fingerprint";
+    /// The file's name.
+    pub const FILE_NAME: &str = "filename";
+    /// `true` or `1` when strangers may read the image.
+    pub const PUBLIC: &str = "public";
+    /// Properties, as a URL's query.
+    pub const PROPERTIES: &str = "properties";
+    /// Aliases, as a URL's query whose values don't matter, or one after the other with commas.
+    pub const ALIASES: &str = "aliases";
+    /// A secret that was given out for this upload.
+    pub const SECRET: &str = "secret";
+    /// The type of the image, for those that tell.
+    pub const TYPE: &str = "type";
+
+    /// The name of a header as LXD and as Incus spell it.
+    #[must_use]
+    pub fn header(field: &str) -> [String; 2] {
+        [format!("X-LXD-{field}"), format!("X-Incus-{field}")]
+    }
+}
+
+/// What a server says of itself: `GET /1.0`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Server {
+    /// The extensions of the API that it has.
+    #[serde(deserialize_with = "nullable")]
+    pub api_extensions: Vec<String>,
+    /// `stable`.
+    #[serde(deserialize_with = "nullable")]
+    pub api_status: String,
+    /// `1.0`.
+    #[serde(deserialize_with = "nullable")]
+    pub api_version: String,
+    /// `trusted` or `untrusted`: what the client is to it.
+    #[serde(deserialize_with = "nullable")]
+    pub auth: String,
+    /// How a client may authenticate.
+    #[serde(deserialize_with = "nullable")]
+    pub auth_methods: Vec<String>,
+    /// Whether it only gives out images.
+    #[serde(deserialize_with = "nullable")]
+    pub public: bool,
+    /// What it tells those that it trusts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environment: Option<BTreeMap<String, Value>>,
+}
+
+/// An alias as a part of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct AliasEntry {
+    /// Its name.
+    #[serde(deserialize_with = "nullable")]
+    pub name: String,
+    /// What it is for.
+    #[serde(deserialize_with = "nullable")]
+    pub description: String,
+}
+
+/// An alias of its own: `GET /1.0/images/aliases/NAME`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Alias {
+    /// Its name.
+    #[serde(deserialize_with = "nullable")]
+    pub name: String,
+    /// What it is for.
+    #[serde(deserialize_with = "nullable")]
+    pub description: String,
+    /// The fingerprint that it points to. A text: in a request it may be a prefix.
+    #[serde(deserialize_with = "nullable")]
+    pub target: String,
+    /// `container` or `virtual-machine`.
+    #[serde(rename = "type", deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    pub image_type: String,
+}
+
+/// Where newer versions of an image come from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Source {
+    /// The alias that was asked for.
+    #[serde(deserialize_with = "nullable")]
+    pub alias: String,
+    /// The server's certificate in PEM.
+    #[serde(deserialize_with = "nullable")]
+    pub certificate: String,
+    /// `lxd`, `incus`, `simplestreams` or `direct`.
+    #[serde(deserialize_with = "nullable")]
+    pub protocol: String,
+    /// The server's address.
+    #[serde(deserialize_with = "nullable")]
+    pub server: String,
+    /// `container` or `virtual-machine`.
+    #[serde(deserialize_with = "nullable")]
+    pub image_type: String,
+}
+
+/// An image: `GET /1.0/images/FINGERPRINT`. Times are seconds since 1970, `None` for never.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[non_exhaustive]
+pub struct Image {
+    /// Whether it follows its source.
+    #[serde(default, deserialize_with = "nullable")]
+    pub auto_update: bool,
+    /// Its properties.
+    #[serde(default, deserialize_with = "nullable")]
+    pub properties: BTreeMap<String, String>,
+    /// Whether strangers may read it.
+    #[serde(default, deserialize_with = "nullable")]
+    pub public: bool,
+    /// When it may be removed.
+    #[serde(default, deserialize_with = "time_in", serialize_with = "time_out")]
+    pub expires_at: Option<i64>,
+    /// The profiles that instances of it get.
+    #[serde(default, deserialize_with = "nullable")]
+    pub profiles: Vec<String>,
+    /// The names that point to it.
+    #[serde(default, deserialize_with = "nullable")]
+    pub aliases: Vec<AliasEntry>,
+    /// The machine it is for, by the kernel's name. A text: servers know more than we do.
+    #[serde(default, deserialize_with = "nullable")]
+    pub architecture: String,
+    /// Whether it came by being used.
+    #[serde(default, deserialize_with = "nullable")]
+    pub cached: bool,
+    /// The name of its first file. Never used as a name of a file without being looked at.
+    #[serde(default, deserialize_with = "nullable")]
+    pub filename: String,
+    /// The digest of its bytes.
+    pub fingerprint: Fingerprint,
+    /// All its bytes. What a server says; a negative number is Malformed.
+    #[serde(default, deserialize_with = "nullable")]
+    pub size: u64,
+    /// Where newer versions come from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update_source: Option<Source>,
+    /// `container` or `virtual-machine`; nothing from servers that know only the first.
+    #[serde(default, rename = "type", deserialize_with = "nullable")]
+    pub image_type: String,
+    /// When it was made.
+    #[serde(default, deserialize_with = "time_in", serialize_with = "time_out")]
+    pub created_at: Option<i64>,
+    /// When it was last used there.
+    #[serde(default, deserialize_with = "time_in", serialize_with = "time_out")]
+    pub last_used_at: Option<i64>,
+    /// When it came there.
+    #[serde(default, deserialize_with = "time_in", serialize_with = "time_out")]
+    pub uploaded_at: Option<i64>,
+}
+
+/// The parts of an image that `PUT` and `PATCH` change; what is `None` was not in the request.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct ImageEdit {
+    /// Whether it follows its source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auto_update: Option<bool>,
+    /// All properties.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub properties: Option<BTreeMap<String, String>>,
+    /// Whether strangers may read it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public: Option<bool>,
+    /// When it may be removed, as RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+    /// The profiles that instances of it get.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profiles: Option<Vec<String>>,
+}
+
+/// Work that a server does after it answered: `GET /1.0/operations/UUID`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Operation {
+    /// Names it.
+    #[serde(deserialize_with = "nullable")]
+    pub id: String,
+    /// `task`, `token` or `websocket`.
+    #[serde(deserialize_with = "nullable")]
+    pub class: String,
+    /// For people.
+    #[serde(deserialize_with = "nullable")]
+    pub description: String,
+    /// When it began, as RFC 3339.
+    #[serde(deserialize_with = "nullable")]
+    pub created_at: String,
+    /// When it last changed, as RFC 3339.
+    #[serde(deserialize_with = "nullable")]
+    pub updated_at: String,
+    /// Its state for people, like `Success`.
+    #[serde(deserialize_with = "nullable")]
+    pub status: String,
+    /// Its state: 100 to 112 while it runs, 200 done, 400 failed, 401 cancelled.
+    #[serde(deserialize_with = "nullable")]
+    pub status_code: u16,
+    /// What it works on.
+    #[serde(deserialize_with = "nullable")]
+    pub resources: BTreeMap<String, Vec<String>>,
+    /// What it found: `fingerprint` and `size` of an import, `secret` of a token, progress.
+    #[serde(deserialize_with = "nullable")]
+    pub metadata: BTreeMap<String, Value>,
+    /// Whether it can be cancelled.
+    #[serde(deserialize_with = "nullable")]
+    pub may_cancel: bool,
+    /// Why it failed.
+    #[serde(deserialize_with = "nullable")]
+    pub err: String,
+    /// Where in a cluster it runs.
+    #[serde(deserialize_with = "nullable")]
+    pub location: String,
+}
+
+impl Operation {
+    /// Whether it is over, and the error of one that failed.
+    ///
+    /// # Errors
+    /// `Remote` with what the server says; `AlreadyExists` where it says that the image is there.
+    pub fn outcome(&self) -> Result<bool> {
+        match self.status_code {
+            200 => Ok(true),
+            401 => Err(Error::new(ErrorKind::Remote, "the server cancelled the operation")),
+            code if code >= 400 => {
+                let kind =
+                    if self.err.contains("already exists") { ErrorKind::AlreadyExists } else { ErrorKind::Remote };
+                Err(Error::new(kind, format!("the server's operation failed: {}", clipped(&self.err))))
+            }
+            _ => Ok(false),
+        }
+    }
+}
+
+/// What every answer is wrapped in.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Envelope {
+    /// `sync`, `async` or `error`.
+    #[serde(rename = "type", deserialize_with = "nullable")]
+    pub kind: String,
+    /// For people, like `Success`.
+    #[serde(deserialize_with = "nullable")]
+    pub status: String,
+    /// The status as a number: 200, 100 for an operation that began.
+    #[serde(deserialize_with = "nullable")]
+    pub status_code: u16,
+    /// Where an operation is found.
+    #[serde(deserialize_with = "nullable")]
+    pub operation: String,
+    /// The HTTP status of an error.
+    #[serde(deserialize_with = "nullable")]
+    pub error_code: u16,
+    /// What went wrong.
+    #[serde(deserialize_with = "nullable")]
+    pub error: String,
+    /// The object that was asked for.
+    pub metadata: Value,
+}
+
+impl Envelope {
+    /// Reads an answer's body.
+    ///
+    /// # Errors
+    /// `Malformed`, `LimitExceeded`.
+    pub fn from_json(body: &[u8], limits: &Limits) -> Result<Self> {
+        from_json(body, "the server's answer", limits)
+    }
+
+    /// An answer with an object.
+    #[must_use]
+    pub fn success(metadata: Value) -> Self {
+        Self { kind: "sync".into(), status: "Success".into(), status_code: 200, metadata, ..Self::default() }
+    }
+
+    /// An answer that work began, with where it is found.
+    #[must_use]
+    pub fn began(operation: impl Into<String>, metadata: Value) -> Self {
+        let (status, operation) = ("Operation created".into(), operation.into());
+        Self { kind: "async".into(), status, status_code: 100, operation, metadata, ..Self::default() }
+    }
+
+    /// An answer that something went wrong, with the HTTP status.
+    #[must_use]
+    pub fn failure(status: u16, sentence: impl Into<String>) -> Self {
+        Self { kind: "error".into(), error_code: status, error: sentence.into(), ..Self::default() }
+    }
+
+    /// The object in an answer that is no error. `what` names it in errors.
+    ///
+    /// # Errors
+    /// Those of [`into_error`](Self::into_error) when it is an error; `Malformed` when the object is another.
+    pub fn object<T: DeserializeOwned>(self, what: &str) -> Result<T> {
+        if self.kind == "error" {
+            return Err(self.into_error(what));
+        }
+        serde_json::from_value(self.metadata)
+            .map_err(|error| Error::malformed(format!("the server's answer holds no {what}: {error}")))
+    }
+
+    /// The error that a server answered with. `what` was asked for.
+    #[must_use]
+    pub fn into_error(self, what: &str) -> Error {
+        let said = clipped(&self.error);
+        match self.error_code {
+            404 => Error::new(ErrorKind::NotFound, format!("the server has no such {what}: {said}")),
+            409 => Error::new(ErrorKind::AlreadyExists, format!("the server has this {what} already: {said}")),
+            400 if said.contains("already exists") => {
+                Error::new(ErrorKind::AlreadyExists, format!("the server has this {what} already: {said}"))
+            }
+            401 | 403 => Error::new(ErrorKind::Remote, format!("the server does not let us have the {what}: {said}"))
+                .with_hint("it may want a client certificate that it trusts"),
+            412 => Error::mismatch(&format!("the {what} was changed meanwhile"), "the state it was read in", "another"),
+            code => {
+                Error::new(ErrorKind::Remote, format!("the server answers {code} when asked for the {what}: {said}"))
+            }
+        }
+    }
+}
+
+/// A stranger's sentence, short enough for an error.
+fn clipped(text: &str) -> String {
+    if text.is_empty() { "it does not say why".to_owned() } else { text.chars().take(500).collect() }
+}
+
+fn time_in<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<i64>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    match time::from_rfc3339(&text) {
+        Some(seconds) => Ok(Some(seconds)),
+        None if text.starts_with("0001-") || text.starts_with("1970-01-01T00:00:00") || text.starts_with('-') => {
+            Ok(None)
+        }
+        // Before 1970 is as good as never; anything that is no time is not.
+        None if text.parse::<jiff::Timestamp>().is_ok() => Ok(None),
+        None => Err(D::Error::custom("a time that is not RFC 3339")),
+    }
+}
+
+fn time_out<S: Serializer>(seconds: &Option<i64>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_str(&time::rfc3339(*seconds))
+}

@@ -1,0 +1,270 @@
+//! The documents themselves: `index.json`, `images.json`. What is not known is kept, so that a tree
+//! which others write too loses nothing by being read and written here.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+use crate::limits::Limits;
+use crate::protocol::from_json;
+use crate::protocol::json::nullable;
+
+/// `streams/v1/index.json`: which lists of products there are.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[non_exhaustive]
+pub struct Index {
+    /// `index:1.0`.
+    #[serde(default, deserialize_with = "nullable")]
+    pub format: String,
+    /// The lists, by name.
+    #[serde(default, deserialize_with = "nullable")]
+    pub index: BTreeMap<String, IndexEntry>,
+    /// What else stands there.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// One list in an index.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
+#[non_exhaustive]
+pub struct IndexEntry {
+    /// `image-downloads` for lists of images.
+    #[serde(default, deserialize_with = "nullable")]
+    pub datatype: String,
+    /// Where the list lies, relative to the server's base.
+    #[serde(default, deserialize_with = "nullable")]
+    pub path: String,
+    /// When it last changed, as mail writes times.
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    pub updated: String,
+    /// The keys of its products.
+    #[serde(default, deserialize_with = "nullable")]
+    pub products: Vec<String>,
+    /// `products:1.0`.
+    #[serde(default, deserialize_with = "nullable")]
+    pub format: String,
+    /// What else stands there.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+impl Index {
+    /// An index of one list of images at `streams/v1/images.json`. `updated` is seconds since 1970.
+    #[must_use]
+    pub fn of(products: &Products, updated: i64) -> Self {
+        let entry = IndexEntry {
+            datatype: "image-downloads".into(),
+            path: "streams/v1/images.json".into(),
+            updated: crate::time::to_rfc2822(updated),
+            products: products.products.keys().cloned().collect(),
+            format: "products:1.0".into(),
+            other: Map::new(),
+        };
+        Self { format: "index:1.0".into(), index: BTreeMap::from([("images".into(), entry)]), other: Map::new() }
+    }
+
+    /// Reads an index.
+    ///
+    /// # Errors
+    /// `LimitExceeded`, `Malformed`.
+    pub fn from_json(text: &[u8], limits: &Limits) -> Result<Self> {
+        from_json(text, "the simplestreams index", limits)
+    }
+
+    /// The document, indented, with a newline at the end.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        pretty(self)
+    }
+
+    /// The lists of images in it: those of the right type that have products.
+    pub fn image_lists(&self) -> impl Iterator<Item = &IndexEntry> {
+        self.index.values().filter(|entry| entry.datatype == "image-downloads" && !entry.products.is_empty())
+    }
+}
+
+/// `images.json`: products, their versions and the files of each.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
+#[non_exhaustive]
+pub struct Products {
+    /// The list's name.
+    #[serde(default, deserialize_with = "nullable")]
+    pub content_id: String,
+    /// `image-downloads`.
+    #[serde(default, deserialize_with = "nullable")]
+    pub datatype: String,
+    /// `products:1.0`.
+    #[serde(default, deserialize_with = "nullable")]
+    pub format: String,
+    /// When it last changed, as mail writes times.
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    pub updated: String,
+    /// The products, by key.
+    #[serde(default, deserialize_with = "nullable")]
+    pub products: BTreeMap<String, Product>,
+    /// What else stands there.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// What is released again and again: a release of a system, in a variant, for an architecture.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
+#[non_exhaustive]
+pub struct Product {
+    /// Its aliases in one text, separated by commas.
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    pub aliases: String,
+    /// The architecture, by the distribution's name.
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    pub arch: String,
+    /// The system's name.
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    pub os: String,
+    /// The release.
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    pub release: String,
+    /// The release's name for people's ears.
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    pub release_codename: String,
+    /// The release's name for people's eyes.
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    pub release_title: String,
+    /// What the image must have to run, as properties `requirements.NAME`.
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "BTreeMap::is_empty")]
+    pub requirements: BTreeMap<String, String>,
+    /// The day of its end, `YYYY-MM-DD`.
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    pub support_eol: String,
+    /// Whether it is supported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supported: Option<bool>,
+    /// The variant, `default` or another.
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    pub variant: String,
+    /// The version of the system.
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    pub version: String,
+    /// Its versions, by serial: a date, and what else tells two of one day apart.
+    #[serde(default, deserialize_with = "nullable")]
+    pub versions: BTreeMap<String, Version>,
+    /// What else stands there.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// One version of a product.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
+#[non_exhaustive]
+pub struct Version {
+    /// Its files, by name.
+    #[serde(default, deserialize_with = "nullable")]
+    pub items: BTreeMap<String, Item>,
+    /// `release`, `daily`, …
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    pub label: String,
+    /// What else stands there.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// One file of a version.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
+#[non_exhaustive]
+pub struct Item {
+    /// What it is: `lxd.tar.xz`, `squashfs`, …
+    #[serde(default, deserialize_with = "nullable")]
+    pub ftype: String,
+    /// Where it lies, relative to the server's base. See [`ItemPath`](super::ItemPath).
+    #[serde(default, deserialize_with = "nullable")]
+    pub path: String,
+    /// Its size in bytes. A number; the peers refuse a text here, and a negative number is Malformed.
+    #[serde(default, deserialize_with = "nullable")]
+    pub size: u64,
+    /// Its digest, as 64 hexadecimal digits.
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    pub sha256: String,
+    /// On metadata: the fingerprint of the image that it makes with a tar whose name is not told apart.
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    pub combined_sha256: String,
+    /// On metadata: the fingerprint of the image that it makes with `root.tar.xz`.
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    pub combined_rootxz_sha256: String,
+    /// On metadata: the fingerprint of the image that it makes with `squashfs`.
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    pub combined_squashfs_sha256: String,
+    /// On metadata: the fingerprint of the image that it makes with `disk1.img`.
+    #[serde(
+        default,
+        rename = "combined_disk1-img_sha256",
+        deserialize_with = "nullable",
+        skip_serializing_if = "String::is_empty"
+    )]
+    pub combined_disk1_sha256: String,
+    /// On metadata: the fingerprint of the image that it makes with `disk-kvm.img`.
+    #[serde(
+        default,
+        rename = "combined_disk-kvm-img_sha256",
+        deserialize_with = "nullable",
+        skip_serializing_if = "String::is_empty"
+    )]
+    pub combined_disk_kvm_sha256: String,
+    /// On metadata: the fingerprint of the image that it makes with `uefi1.img`.
+    #[serde(
+        default,
+        rename = "combined_uefi1-img_sha256",
+        deserialize_with = "nullable",
+        skip_serializing_if = "String::is_empty"
+    )]
+    pub combined_uefi1_sha256: String,
+    /// On a unified image: `virtual-machine` when it is for one.
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    pub combined_type: String,
+    /// On a delta: the serial of the version that it starts from.
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    pub delta_base: String,
+    /// What else stands there.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+impl Products {
+    /// A list of images without products. `updated` is seconds since 1970.
+    #[must_use]
+    pub fn new(updated: i64) -> Self {
+        Self {
+            content_id: "images".into(),
+            datatype: "image-downloads".into(),
+            format: "products:1.0".into(),
+            updated: crate::time::to_rfc2822(updated),
+            ..Self::default()
+        }
+    }
+
+    /// Reads a list of products.
+    ///
+    /// # Errors
+    /// `LimitExceeded`; `Malformed`, also for another format than `products:1.0`.
+    pub fn from_json(text: &[u8], limits: &Limits) -> Result<Self> {
+        let products: Self = from_json(text, "the list of images", limits)?;
+        if !products.format.is_empty() && products.format != "products:1.0" {
+            let shown: String = products.format.chars().take(64).collect();
+            return Err(Error::malformed(format!("the list of images has the format `{shown}`, not `products:1.0`")));
+        }
+        Ok(products)
+    }
+
+    /// The document, indented, with a newline at the end.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        pretty(self)
+    }
+}
+
+fn pretty<T: Serialize>(document: &T) -> String {
+    let mut text = serde_json::to_string_pretty(document)
+        .unwrap_or_else(|error| unreachable!("texts, numbers and maps with texts as keys are always JSON: {error}"));
+    text.push('\n');
+    text
+}

@@ -1,0 +1,208 @@
+//! `Simplestreams`: a remote that is a tree of static files: an index, lists of products, the files of images.
+//! Lists are read again only when they changed; every file is checked against its own digest and the pair against the image's.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::http::{ClientOptions, Url};
+use super::site::Site;
+use super::{Remote, Wanted};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{Input, Source};
+use crate::limits::Limits;
+use crate::progress::Monitor;
+use crate::protocol::simplestreams::{File, Index, Listing, Products, StreamImage};
+use crate::store::{Alias, StoredImage, UpdateSource};
+
+/// How many things an error names.
+const NAMED: usize = 10;
+
+/// A simplestreams server, or a tree for one on this machine's disk.
+#[derive(Debug, Clone)]
+pub struct Simplestreams {
+    site: Site,
+    limits: Limits,
+    certificate: String,
+    /// The lists as they were read last, and what was made of them.
+    seen: Arc<Mutex<Option<Seen>>>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    documents: Vec<Vec<u8>>,
+    listing: Arc<Listing>,
+}
+
+impl Simplestreams {
+    /// The server, or the directory (`file:///DIR`), whose `streams/v1/index.json` lists its images.
+    /// Nothing is asked yet.
+    ///
+    /// # Errors
+    /// Those of [`Client::new`](super::Client::new).
+    pub fn new(options: ClientOptions, base: &Url) -> Result<Self> {
+        let limits = options.limits.clone();
+        Ok(Self { site: Site::new(options, base)?, limits, certificate: String::new(), seen: Arc::default() })
+    }
+
+    /// Keeps lists in a directory, which is made when it is needed, and does not ask for them again
+    /// for an hour; after that, only whether they changed. Nothing of images is kept there.
+    #[must_use]
+    pub fn cache(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.site.keep_in(directory.into());
+        self
+    }
+
+    /// How long kept lists are believed without a question, instead of an hour.
+    #[must_use]
+    pub fn fresh_for(mut self, time: Duration) -> Self {
+        self.site.fresh_for(time);
+        self
+    }
+
+    /// The server's certificate in PEM, to be recorded with images that come from here.
+    #[must_use]
+    pub fn certificate(mut self, pem: impl Into<String>) -> Self {
+        self.certificate = pem.into();
+        self
+    }
+
+    /// The lists as they are now.
+    ///
+    /// # Errors
+    /// As [`Remote::list`].
+    pub fn listing(&self, monitor: &Monitor) -> Result<Arc<Listing>> {
+        let document = self.site.document("streams/v1/index.json", monitor).map_err(|error| {
+            if error.kind() == ErrorKind::NotFound {
+                error.with_hint("a simplestreams server has `streams/v1/index.json` below its address")
+            } else {
+                error
+            }
+        })?;
+        let index = Index::from_json(&document, &self.limits)?;
+        let mut documents = Vec::new();
+        for entry in index.image_lists() {
+            let path = File { path: entry.path.clone(), size: 0, sha256: None };
+            documents.push(self.site.document(path.checked_path()?, monitor)?);
+        }
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seen) = seen.as_ref().filter(|seen| seen.documents == documents) {
+            return Ok(Arc::clone(&seen.listing));
+        }
+        let lists: Vec<Products> =
+            documents.iter().map(|list| Products::from_json(list, &self.limits)).collect::<Result<_>>()?;
+        let listing = Arc::new(Listing::of(&lists));
+        *seen = Some(Seen { documents, listing: Arc::clone(&listing) });
+        Ok(listing)
+    }
+
+    fn stored(&self, listing: &Listing, image: &StreamImage) -> StoredImage {
+        let mut stored = StoredImage::told(image.fingerprint, image.image_type, image.architecture);
+        stored.size = image.size();
+        stored.rootfs_size = image.rootfs.as_ref().map(|rootfs| rootfs.size);
+        stored.created_at = image.created_at;
+        stored.uploaded_at = image.created_at;
+        stored.expires_at = image.expires_at;
+        stored.public = true;
+        stored.file_name = Some(image.file_name().to_owned());
+        stored.properties = image.properties.clone();
+        stored.aliases = listing.names(image).into_iter().map(Alias::told).collect();
+        stored
+    }
+
+    fn file(&self, file: &File, monitor: &Monitor) -> Result<Input> {
+        self.site.open(file.checked_path()?, file.size, file.sha256, monitor)
+    }
+
+    fn not_found(&self, listing: &Listing, wanted: &Wanted) -> Error {
+        let shown: String = wanted.reference.chars().take(64).collect();
+        let kind = wanted.image_type.name();
+        let base = self.site.base();
+        // The same name for another machine, or for the other type.
+        let mut others: Vec<String> = listing
+            .images()
+            .iter()
+            .filter(|image| image.aliases.contains(&wanted.reference))
+            .map(|image| format!("{} ({})", image.architecture, image.image_type.name()))
+            .collect();
+        others.sort();
+        others.dedup();
+        if !others.is_empty() {
+            let machines: Vec<_> = wanted.architectures.iter().map(ToString::to_string).collect();
+            return Error::new(
+                ErrorKind::NotFound,
+                format!("{base} has no image `{shown}` for {} ({kind})", machines.join(" or ")),
+            )
+            .with_hint(format!("it is there for {}", others.join(", ")));
+        }
+        let error = Error::new(ErrorKind::NotFound, format!("{base} has no image `{shown}`"));
+        let mut near: Vec<&String> = listing
+            .images()
+            .iter()
+            .flat_map(|image| &image.aliases)
+            .filter(|name| is_near(name, &wanted.reference))
+            .collect();
+        near.sort();
+        near.dedup();
+        near.truncate(NAMED);
+        if near.is_empty() {
+            return error;
+        }
+        let near: Vec<_> = near.into_iter().map(|name| name.chars().take(64).collect::<String>()).collect();
+        error.with_hint(format!("near it are: {}", near.join(", ")))
+    }
+}
+
+/// Whether people may have meant this name by that one: one holds the other, or its first half.
+fn is_near(name: &str, wanted: &str) -> bool {
+    let (name, wanted) = (name.to_lowercase(), wanted.to_lowercase());
+    let front = wanted.split(['/', '-', ':']).next().unwrap_or_default();
+    wanted.len() >= 2 && (name.contains(&wanted) || wanted.contains(&name) || front.len() >= 2 && name.contains(front))
+}
+
+impl Remote for Simplestreams {
+    fn source(&self) -> UpdateSource {
+        UpdateSource::new(self.site.base().to_string(), "simplestreams", "").certificate(&*self.certificate)
+    }
+
+    fn list(&self, monitor: &Monitor) -> Result<Vec<StoredImage>> {
+        let listing = self.listing(monitor)?;
+        Ok(listing.images().iter().map(|image| self.stored(&listing, image)).collect())
+    }
+
+    fn resolve(&self, wanted: &Wanted, monitor: &Monitor) -> Result<StoredImage> {
+        let listing = self.listing(monitor)?;
+        let by_alias = wanted
+            .architectures
+            .iter()
+            .find_map(|architecture| listing.resolve(&wanted.reference, wanted.image_type, *architecture));
+        if let Some(image) = by_alias {
+            return Ok(self.stored(&listing, image));
+        }
+        let Some(prefix) = wanted.prefix() else { return Err(self.not_found(&listing, wanted)) };
+        let found: Vec<_> = listing.images().iter().filter(|image| prefix.matches(&image.fingerprint)).collect();
+        match *found {
+            [] => Err(self.not_found(&listing, wanted)),
+            [image] => Ok(self.stored(&listing, image)),
+            _ => {
+                let names: Vec<_> = found.iter().take(NAMED).map(|image| image.fingerprint.to_string()).collect();
+                let sentence = format!("`{prefix}` is the beginning of several images: {}", names.join(", "));
+                Err(Error::new(ErrorKind::Ambiguous, sentence).with_hint("give more digits"))
+            }
+        }
+    }
+
+    fn open(&self, image: &StoredImage, monitor: &Monitor) -> Result<Source> {
+        let listing = self.listing(monitor)?;
+        let found = listing.images().iter().find(|there| there.fingerprint == image.fingerprint);
+        let found = found.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("{} has the image {} no more", self.site.base(), image.fingerprint))
+        })?;
+        // Both begin at once; the metadata is small.
+        let first = self.file(&found.first, monitor)?;
+        Ok(match &found.rootfs {
+            None => Source::unified(first),
+            Some(rootfs) => Source::split(first, self.file(rootfs, monitor)?),
+        })
+    }
+}
