@@ -3,6 +3,7 @@
 
 mod direct;
 mod downloads;
+mod peers;
 mod server;
 mod simplestreams;
 mod transport;

@@ -174,6 +174,8 @@ fn connection(
     handler: &Arc<Handler>,
 ) -> io::Result<()> {
     let raw = stream.try_clone()?;
+    // Head and body go in two pieces; the second must not wait for the first one's receipt.
+    raw.set_nodelay(true)?;
     match config {
         None => requests(stream, |_| None, asked, handler)?,
         Some(config) => {
