@@ -100,9 +100,18 @@ struct Inner {
     offset: Option<u64>,
     mismatch: Option<(String, String)>,
     limit: Option<&'static str>,
-    temporary: bool,
+    passing: Passing,
     template: Option<TemplatePlace>,
     source: Option<Source>,
+}
+
+/// Whether an error may pass by itself.
+#[derive(PartialEq)]
+#[cfg_attr(not(feature = "remote"), expect(dead_code, reason = "only what comes from elsewhere passes"))]
+enum Passing {
+    No,
+    Later,
+    Anew,
 }
 
 /// When a template failed.
@@ -145,7 +154,7 @@ impl Error {
             offset: None,
             mismatch: None,
             limit: None,
-            temporary: false,
+            passing: Passing::No,
             template: None,
             source: None,
         }))
@@ -176,8 +185,21 @@ impl Error {
     /// Says that the same call may succeed a little later.
     #[cfg(feature = "remote")]
     pub(crate) fn temporary(mut self) -> Self {
-        self.0.temporary = true;
+        self.0.passing = Passing::Later;
         self
+    }
+
+    /// Says that what was begun can't be gone on with, and may succeed from its start.
+    #[cfg(feature = "remote")]
+    pub(crate) fn begin_anew(mut self) -> Self {
+        self.0.passing = Passing::Anew;
+        self
+    }
+
+    /// Whether [`begin_anew`](Self::begin_anew) was said.
+    #[cfg(feature = "remote")]
+    pub(crate) fn is_to_begin_anew(&self) -> bool {
+        self.0.passing == Passing::Anew
     }
 
     pub(crate) fn cancelled() -> Self {
@@ -310,7 +332,7 @@ impl Error {
     /// broke, a server had too much to do.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
-        self.0.temporary
+        self.0.passing != Passing::No
     }
 
     /// For [`ErrorKind::LimitExceeded`]: the field of [`Limits`](crate::Limits).

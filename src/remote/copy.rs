@@ -216,7 +216,7 @@ fn fetch(
     loop {
         // A download tries again by itself; what is left is a file that was replaced meanwhile.
         match remote.open(found, monitor).and_then(|source| store.import(source, import)) {
-            Err(error) if error.is_temporary() && times + 1 < ANEW => {
+            Err(error) if error.is_to_begin_anew() && times + 1 < ANEW => {
                 monitor.check()?;
                 times += 1;
             }

@@ -376,7 +376,7 @@ impl Resuming {
     fn changed(&mut self) -> Error {
         // No further try of this download can mend that.
         self.done = true;
-        Error::remote(format!("{} was replaced by another file while it was fetched", self.what.url)).temporary()
+        Error::remote(format!("{} was replaced by another file while it was fetched", self.what.url)).begin_anew()
     }
 }
 

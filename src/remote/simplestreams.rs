@@ -9,6 +9,7 @@ use super::http::{ClientOptions, Url};
 use super::site::Site;
 use super::{Remote, Wanted};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::Fingerprint;
 use crate::format::{Input, Source};
 use crate::limits::Limits;
 use crate::progress::Monitor;
@@ -24,13 +25,13 @@ pub struct Simplestreams {
     site: Site,
     limits: Limits,
     certificate: String,
-    /// The lists as they were read last, and what was made of them.
+    /// Which lists were read last, and what was made of them.
     seen: Arc<Mutex<Option<Seen>>>,
 }
 
 #[derive(Debug)]
 struct Seen {
-    documents: Vec<Vec<u8>>,
+    digests: Vec<Fingerprint>,
     listing: Arc<Listing>,
 }
 
@@ -85,14 +86,15 @@ impl Simplestreams {
             let path = File { path: entry.path.clone(), size: 0, sha256: None };
             documents.push(self.site.document(path.checked_path()?, monitor)?);
         }
+        let digests: Vec<_> = documents.iter().map(|list| Fingerprint::of(list)).collect();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(seen) = seen.as_ref().filter(|seen| seen.documents == documents) {
+        if let Some(seen) = seen.as_ref().filter(|seen| seen.digests == digests) {
             return Ok(Arc::clone(&seen.listing));
         }
         let lists: Vec<Products> =
             documents.iter().map(|list| Products::from_json(list, &self.limits)).collect::<Result<_>>()?;
         let listing = Arc::new(Listing::of(&lists));
-        *seen = Some(Seen { documents, listing: Arc::clone(&listing) });
+        *seen = Some(Seen { digests, listing: Arc::clone(&listing) });
         Ok(listing)
     }
 

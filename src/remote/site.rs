@@ -23,6 +23,7 @@ pub(crate) struct Site {
     place: Place,
     cache: Option<PathBuf>,
     fresh: Duration,
+    most: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -46,11 +47,12 @@ struct Kept {
 impl Site {
     pub(crate) fn new(options: ClientOptions, base: &Url) -> Result<Self> {
         let base = base.directory();
+        let most = options.limits.remote_index;
         let place = match base.scheme() {
             Scheme::File => Place::Disk(base.to_file_path()?),
             _ => Place::Server(Client::new(options)?),
         };
-        Ok(Self { base, place, cache: None, fresh: Duration::from_secs(3600) })
+        Ok(Self { base, place, cache: None, fresh: Duration::from_secs(3600), most })
     }
 
     pub(crate) fn base(&self) -> &Url {
@@ -69,14 +71,14 @@ impl Site {
     pub(crate) fn document(&self, path: &str, monitor: &Monitor) -> Result<Vec<u8>> {
         monitor.check()?;
         match &self.place {
-            Place::Disk(root) => read_bounded(&root.join(path)),
+            Place::Disk(root) => read_bounded(&root.join(path), self.most),
             Place::Server(client) => self.fetch(client, &self.base.join(path)?, monitor),
         }
     }
 
     fn fetch(&self, client: &Client, url: &Url, monitor: &Monitor) -> Result<Vec<u8>> {
         let file = self.cache.as_ref().map(|directory| directory.join(self.name(client, url)));
-        let most = client.limits().remote_index;
+        let most = self.most;
         let kept = file.as_deref().and_then(|file| read_kept(file, url, most));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         if let Some((kept, bytes)) = &kept {
@@ -177,8 +179,7 @@ impl Site {
     }
 }
 
-fn read_bounded(path: &Path) -> Result<Vec<u8>> {
-    let most = crate::Limits::default().remote_index;
+fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path).and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut bytes)).map_err(|error| {
         let kind = if error.kind() == std::io::ErrorKind::NotFound { ErrorKind::NotFound } else { ErrorKind::Io };

@@ -110,12 +110,6 @@ impl Response {
         if matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504) { error.temporary() } else { error }
     }
 
-    /// How long the server asks to wait before the next try, in seconds.
-    #[must_use]
-    pub fn retry_after(&self) -> Option<u64> {
-        self.header("retry-after")?.trim().parse().ok()
-    }
-
     /// The body as text, within the limit `remote_index`.
     ///
     /// # Errors

@@ -1,13 +1,16 @@
 //! Whom a connection trusts and who it is: authorities, pinned certificates, a client certificate.
 //! Nothing here is verified less than TLS itself asks: a pin stands in for names, dates and authorities, not for signatures.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -201,6 +204,60 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
+/// What authorities vouch for, and servers whose own certificate was named as one.
+///
+/// Many a private server's only certificate says of itself that it is an authority (`openssl req -x509` makes such); for
+/// those who named that very certificate it is as good as another.
+#[derive(Debug)]
+struct Anchored {
+    usual: Arc<WebPkiServerVerifier>,
+    anchors: HashSet<Fingerprint>,
+}
+
+impl ServerCertVerifier for Anchored {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let judged = self.usual.verify_server_cert(end_entity, intermediates, name, ocsp, now);
+        let Err(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(why))) = &judged else {
+            return judged;
+        };
+        // Said after its dates were looked at, and before its name is.
+        if why.0.to_string() == "CaUsedAsEndEntity" && self.anchors.contains(&Fingerprint::of(end_entity)) {
+            verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
+            return Ok(ServerCertVerified::assertion());
+        }
+        judged
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.usual.supported_verify_schemes()
+    }
+}
+
 fn builder(provider: &Arc<CryptoProvider>) -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>> {
     ClientConfig::builder_with_provider(Arc::clone(provider))
         .with_safe_default_protocol_versions()
@@ -215,8 +272,8 @@ pub(crate) fn config(trust: &Trust, identity: Option<&Identity>) -> Result<Arc<C
         Trust::Pinned(pin) => builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Verifier { question: Question::IsIt(*pin), provider })),
-        Trust::System => builder.with_root_certificates(roots(&[])?),
-        Trust::SystemAnd(more) => builder.with_root_certificates(roots(more)?),
+        Trust::System => builder.dangerous().with_custom_certificate_verifier(anchored(&[], provider)?),
+        Trust::SystemAnd(more) => builder.dangerous().with_custom_certificate_verifier(anchored(more, provider)?),
     };
     let mut config = match identity {
         None => builder.with_no_client_auth(),
@@ -243,23 +300,31 @@ pub(crate) fn asking() -> Result<(Arc<ClientConfig>, Seen)> {
     Ok((Arc::new(config), seen))
 }
 
-fn roots(more: &[Certificate]) -> Result<RootCertStore> {
+fn anchored(more: &[Certificate], provider: Arc<CryptoProvider>) -> Result<Arc<Anchored>> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
-    // A system has odd old ones among its authorities; those that can be used are enough.
-    roots.add_parsable_certificates(found.certs);
+    let mut anchors = HashSet::new();
+    for certificate in found.certs {
+        anchors.insert(Fingerprint::of(&certificate));
+        // A system has odd old ones among its authorities; those that can be used are enough.
+        let _ = roots.add(certificate);
+    }
     for certificate in more {
+        anchors.insert(certificate.fingerprint());
         roots
             .add(CertificateDer::from(certificate.der().to_vec()))
             .map_err(|error| Error::malformed("an authority's certificate can't be used").with_source(error))?;
     }
     if roots.is_empty() {
-        let mut error = Error::invalid("this system has no certificates of authorities, so no server can be trusted")
+        let error = Error::invalid("this system has no certificates of authorities, so no server can be trusted")
             .with_hint("install `ca-certificates`, or name a file of them in SSL_CERT_FILE");
-        if let Some(why) = found.errors.into_iter().next() {
-            error = error.with_source(std::io::Error::other(why.to_string()));
-        }
-        return Err(error);
+        return Err(match found.errors.into_iter().next() {
+            Some(why) => error.with_source(std::io::Error::other(why.to_string())),
+            None => error,
+        });
     }
-    Ok(roots)
+    let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+        .build()
+        .map_err(|error| Error::invalid("the authorities that are trusted can't be used").with_source(error))?;
+    Ok(Arc::new(Anchored { usual, anchors }))
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lxd_image::format::Source;
-use lxd_image::remote::{Client, ClientOptions, Download, Retry};
+use lxd_image::remote::{Client, ClientOptions, CopyOptions, Direct, Download, Retry, copy};
 use lxd_image::store::{ImportOptions, Store};
 use lxd_image::{Cancel, Error, ErrorKind, Fingerprint, Limits, Monitor, Result};
 
@@ -190,6 +190,31 @@ fn what_may_pass_is_tried_again_after_growing_pauses_and_then_given_up() {
     server.forget();
     failed(read(Download::new(&client, &server.url("/forbidden"))), ErrorKind::Remote);
     assert_eq!(server.asked().len(), 1, "what will not pass is not tried again");
+}
+
+/// hostile.md 164.
+#[test]
+fn a_copy_begins_anew_when_the_file_was_replaced_and_then_is_the_one_that_was_told() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let image = unified("right");
+    let (right, wrong) = (image.clone(), vec![b'w'; image.len()]);
+    let hash = Fingerprint::of(&image).to_string();
+    let count = AtomicUsize::new(0);
+    let server = Server::tls(move |asked, line| {
+        if asked.method == "HEAD" {
+            return answer(line, 200, &[("lxd-image-hash", &hash), ("lxd-image-url", "/x")], b"");
+        }
+        match count.fetch_add(1, Ordering::SeqCst) {
+            0 => serve(asked, line, &wrong, "\"wrong\"", 1100),
+            _ => serve(asked, line, &right, "\"right\"", usize::MAX),
+        }
+    });
+    let options = server.options().retry(Retry::new().sleep(|_| {}));
+    let remote = Direct::new(options, server.url("/lxd")).unwrap();
+    let stored = copy(&remote, "", &store, &CopyOptions::new()).unwrap();
+    assert_eq!(stored.fingerprint, Fingerprint::of(&image));
+    assert_clean(&store);
 }
 
 #[test]

@@ -74,6 +74,26 @@ fn a_self_signed_certificate_is_refused_unless_it_is_pinned_or_an_authority() {
 }
 
 #[test]
+fn a_certificate_that_says_it_is_an_authority_serves_those_who_named_it_under_its_own_name() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut about = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    about.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let made = rcgen::CertifiedKey { cert: about.self_signed(&key).unwrap(), signing_key: key };
+    let server = Server::with_certificate(&made, |_, line| answer(line, 200, &[], b"x"));
+    let named = ClientOptions::new().trust(Trust::SystemAnd(vec![server.certificate()]));
+    let client = Client::new(named).unwrap();
+    let ask = |host: &str| client.send(Request::get(&format!("https://{host}:{}/", server.port()).parse().unwrap()));
+    assert_eq!(ask("localhost").unwrap().status(), 200);
+    let error = failed(ask("127.0.0.1"), ErrorKind::Remote);
+    assert!(error.message().contains("is for another name"), "{error}");
+    let stranger = Client::new(ClientOptions::new()).unwrap();
+    failed(
+        stranger.send(Request::get(&format!("https://localhost:{}/", server.port()).parse().unwrap())),
+        ErrorKind::Remote,
+    );
+}
+
+#[test]
 fn the_certificate_of_a_stranger_can_be_seen_before_it_is_trusted() {
     let server = Server::tls(|_, line| answer(line, 200, &[], b"x"));
     let client = Client::new(ClientOptions::new()).unwrap();
