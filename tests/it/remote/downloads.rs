@@ -1,6 +1,6 @@
 //! Downloads that break, lie, change under way: resumed or begun anew, and never put together from two files.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
