@@ -1,8 +1,9 @@
 //! Times as the wire writes them: seconds since 1970 from and to RFC 3339, and the dates of simplestreams.
 //! Private; stores and protocols share it.
 
-use jiff::civil::Date;
-use jiff::{Timestamp, tz};
+use jiff::Timestamp;
+#[cfg(feature = "protocol")]
+use jiff::{civil::Date, tz};
 
 /// Seconds since 1970 as LXD's API writes times; `None` is its "never".
 pub(crate) fn rfc3339(seconds: Option<i64>) -> String {

@@ -14,7 +14,7 @@ use crate::fingerprint::Fingerprint;
 use crate::limits::Limits;
 use crate::time;
 
-/// The headers of an upload that describe the image. [`header`] gives both spellings.
+/// The headers of an upload that describe the image. `header` gives both spellings.
 pub mod upload {
     /// The fingerprint that the upload must have, as 64 hexadecimal digits.
     pub const FINGERPRINT: &str = "fingerprint";

@@ -176,7 +176,7 @@ pub struct Item {
     /// What it is: `lxd.tar.xz`, `squashfs`, …
     #[serde(default, deserialize_with = "nullable")]
     pub ftype: String,
-    /// Where it lies, relative to the server's base. See [`ItemPath`](super::ItemPath).
+    /// Where it lies, relative to the server's base.
     #[serde(default, deserialize_with = "nullable")]
     pub path: String,
     /// Its size in bytes. A number; the peers refuse a text here, and a negative number is Malformed.

@@ -310,3 +310,23 @@ fn spares(list: &str, url: &Url) -> bool {
         host == name || host.strip_suffix(name).is_some_and(|front| front.ends_with('.'))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+
+    #[test]
+    fn no_proxy_names_hosts_domains_and_ports() {
+        let url: Url = "https://images.example:8443/x".parse().unwrap();
+        for list in
+            ["*", "images.example", "IMAGES.EXAMPLE", ".example", "*.example", "example", "a, images.example:8443 ,b"]
+        {
+            assert!(spares(list, &url), "{list}");
+        }
+        for list in ["", ",", "mages.example", "images.example:443", "images.example.org", "other"] {
+            assert!(!spares(list, &url), "{list}");
+        }
+    }
+}

@@ -1,12 +1,15 @@
 //! Clients of image servers, against a server on loopback that misbehaves on purpose, and against real ones.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[cfg(feature = "cli")]
+mod cli;
 mod direct;
 mod downloads;
 mod peers;
 mod server;
 mod simplestreams;
 mod transport;
+mod urls;
 
 use lxd_image::{Error, ErrorKind};
 

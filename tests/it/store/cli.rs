@@ -131,7 +131,7 @@ fn exit_statuses_are_a_contract() {
     shell.fails(&["delete", "web", "nothing"], 4, "NotFound");
     assert!(shell.ok(&["list", "-c", "l", "--format", "csv"]).contains("web"), "a slip in one name deletes nothing");
     shell.fails(&["import", "two.tar", "--fingerprint", &"0".repeat(64)], 1, "Mismatch");
-    shell.fails(&["import", "https://images.example/x"], 1, "Unsupported");
+    shell.fails(&["import", "http://images.example/x"], 1, "InvalidInput");
     shell.fails(&["info", "images:debian"], 1, "Unsupported");
     shell.fails(&["import", "one.tar", "--auto-update"], 1, "InvalidInput");
     shell.fails(&["import", "missing.tar"], 4, "NotFound");

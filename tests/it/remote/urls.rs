@@ -1,0 +1,69 @@
+//! URLs: which are taken, and what a reference in an answer means.
+
+use lxd_image::ErrorKind;
+use lxd_image::remote::{Scheme, Url};
+
+use super::failed;
+
+#[test]
+fn only_addresses_of_servers_and_files_are_urls() {
+    for (text, host, port, shown) in [
+        ("https://images.example", "images.example", 443, "https://images.example/"),
+        ("HTTPS://Images.Example:8443/a/./b/../c?d#e", "images.example", 8443, "https://images.example:8443/a/c?d"),
+        ("http://[::1]:80/x", "::1", 80, "http://[::1]:80/x"),
+        ("http://127.0.0.1?q", "127.0.0.1", 80, "http://127.0.0.1/?q"),
+        ("file:///srv/a%20tree", "", 443, "file:///srv/a%20tree"),
+    ] {
+        let url: Url = text.parse().unwrap();
+        assert_eq!((url.host(), url.port(), &*url.to_string()), (host, port, shown), "{text}");
+    }
+    for text in [
+        "",
+        "images.example",
+        "//images.example",
+        "ftp://images.example",
+        "https://",
+        "https://:443",
+        "https://a b/",
+        "https://a/\r\nx: y",
+        "https://user@images.example",
+        "https://user:word@images.example",
+        "https://a:0/",
+        "https://a:99999/",
+        "https://a:x/",
+        "https://[::1",
+        "https://::1/",
+        "https://[x]/",
+        "https://a/ü",
+        "file://elsewhere/x",
+        "file:///x?y",
+        "https://a%2fb/",
+    ] {
+        failed(text.parse::<Url>(), ErrorKind::InvalidInput);
+    }
+    let file: Url = "file:///srv/a%20tree%2e".parse().unwrap();
+    assert_eq!(file.to_file_path().unwrap().to_str(), Some("/srv/a tree."));
+    assert_eq!(file.scheme(), Scheme::File);
+    failed("file:///a%00b".parse::<Url>().unwrap().to_file_path(), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn a_reference_is_read_from_where_it_stands_and_names_no_file() {
+    let base: Url = "https://images.example/a/b?c".parse().unwrap();
+    for (reference, meant) in [
+        ("x", "https://images.example/a/x"),
+        ("../../../x", "https://images.example/x"),
+        ("%2e%2E/x", "https://images.example/x"),
+        ("/x?y#z", "https://images.example/x?y"),
+        ("?y", "https://images.example/a/b?y"),
+        ("#z", "https://images.example/a/b?c"),
+        ("//other.example/x", "https://other.example/x"),
+        ("http://other.example:8080", "http://other.example:8080/"),
+        ("..", "https://images.example/"),
+    ] {
+        assert_eq!(base.join(reference).unwrap().to_string(), meant, "{reference}");
+    }
+    failed(base.join("file:///etc/passwd"), ErrorKind::UnsafePath);
+    failed(base.join("javascript:alert(1)"), ErrorKind::InvalidInput);
+    failed(base.join("x\r\ny: z"), ErrorKind::InvalidInput);
+}
