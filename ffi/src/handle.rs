@@ -122,12 +122,12 @@ fn freed(name: &str) -> Error {
 /// The handles that are alive. Costs a lock for each call, so only debug builds have it.
 #[cfg(debug_assertions)]
 mod living {
-    use std::collections::HashMap;
+    use std::collections::BTreeMap;
     use std::sync::{LazyLock, PoisonError, RwLock};
 
     use lxd_image::Result;
 
-    static LIVING: LazyLock<RwLock<HashMap<usize, u32>>> = LazyLock::new(RwLock::default);
+    static LIVING: LazyLock<RwLock<BTreeMap<usize, u32>>> = LazyLock::new(RwLock::default);
 
     pub(super) fn add(address: usize, kind: u32) {
         LIVING.write().unwrap_or_else(PoisonError::into_inner).insert(address, kind);

@@ -2,12 +2,10 @@
 //! `LXD_IMAGE_WRITE_HEADER=1` writes it anew.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-pub(crate) fn project() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
-}
+use crate::{project, scratch};
 
 fn made() -> String {
     let ffi = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -99,7 +97,8 @@ fn c_and_cpp_include_the_header_without_a_warning() {
     {
         // An older compiler calls it so.
         let standard = if standard == "c23" { "c2x" } else { standard };
-        let source = crate::scratch(&format!("include-{standard}.{}", if language == "c" { "c" } else { "cpp" }));
+        let dir = scratch(&format!("include-{standard}"));
+        let source = dir.join(if language == "c" { "include.c" } else { "include.cpp" });
         fs::write(
             &source,
             "#include <lxd_image.h>\nint main(void) { lxi_str text = LXI_STR(\"text\"); return text.len != 4; }\n",
