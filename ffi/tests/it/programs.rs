@@ -22,6 +22,28 @@ fn arguments_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn the_calls_that_no_case_makes_work_too() {
+    let dir = scratch("rest");
+    let program = dir.join("rest");
+    compile(&[source("rest.c")], &program);
+    run(Command::new(&program).arg(&dir));
+}
+
+#[test]
+fn every_call_is_made_by_some_program_of_these() {
+    let mut text = String::new();
+    for dir in [source(""), project().join("examples/c")] {
+        for file in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+            text.push_str(&fs::read_to_string(file).unwrap());
+        }
+    }
+    let calls = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("abi/calls.txt")).unwrap();
+    let names = calls.lines().map(|line| line.split('(').next().unwrap().rsplit([' ', '*']).next().unwrap());
+    let unused: Vec<_> = names.filter(|name| !text.contains(&format!("{name}("))).collect();
+    assert!(unused.is_empty(), "no program makes these calls: {unused:?}");
+}
+
+#[test]
 fn eight_threads_share_what_is_const() {
     let dir = scratch("threads");
     let program = dir.join("threads");
