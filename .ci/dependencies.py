@@ -55,12 +55,13 @@ def main():
                           check=True, stdout=subprocess.PIPE, text=True).stdout
     used = {tuple(line.split()[:2]) for line in tree.splitlines() if line}
     skipped = {entry.get("crate", entry.get("name", "")).split("@")[0] for entry in rules["bans"].get("skip", [])}
+    exceptions = {entry["crate"]: entry["allow"] for entry in rules["licenses"].get("exceptions", [])}
     problems, versions = [], {}
     for package in packages.values():
         name = "%s %s" % (package["name"], package["version"])
         if package["id"] not in members and package["source"] != CRATES_IO:
             problems.append("%s comes from %s, not from crates.io" % (name, package["source"] or "a path"))
-        if not allowed(package["license"] or "none", rules["licenses"]["allow"]):
+        if not allowed(package["license"] or "none", rules["licenses"]["allow"] + exceptions.get(package["name"], [])):
             problems.append("%s has the licence %s, which deny.toml does not allow" % (name, package["license"]))
         if (package["name"], "v" + package["version"]) in used:
             versions.setdefault(package["name"], []).append(package["version"])

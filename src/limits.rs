@@ -61,6 +61,15 @@ macro_rules! limits {
                 }
                 Ok(())
             }
+
+            /// The value of one limit by its name; `None` for a name that is none.
+            #[must_use]
+            pub fn get(&self, name: &str) -> Option<u64> {
+                match name {
+                    $(stringify!($name) => Some(self.$name),)*
+                    _ => None,
+                }
+            }
         }
     };
 }

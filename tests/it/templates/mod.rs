@@ -10,3 +10,5 @@ mod found;
 mod grammar;
 mod limits;
 mod words;
+
+pub(crate) use cases::read_context;

@@ -1,0 +1,85 @@
+//! Questions about the library itself: its version, that of its interface, what was compiled in.
+
+use std::ffi::{CStr, c_char};
+
+use lxd_image::ErrorKind;
+use lxd_image::format::Codec;
+
+use crate::args;
+use crate::error::{call, lxi_error};
+use crate::types::*;
+
+/// The version of this interface: it grows by one when programs have to be compiled anew. Compare it with what
+/// `lxi_abi_version` returns to find a library that does not fit its header.
+pub const LXI_ABI_VERSION: u32 = 1;
+
+/// The version of the interface that the library has.
+///
+/// Threads: any. Can't fail.
+#[unsafe(no_mangle)]
+pub extern "C" fn lxi_abi_version() -> u32 {
+    LXI_ABI_VERSION
+}
+
+/// The version of the library, such as `0.1.0`, terminated by NUL.
+///
+/// Owner: the library; never freed. Threads: any. Can't fail.
+#[unsafe(no_mangle)]
+pub extern "C" fn lxi_version() -> *const c_char {
+    const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
+        Ok(version) => version,
+        Err(_) => c"",
+    };
+    VERSION.as_ptr()
+}
+
+/// The name of a status, such as `UnsafePath`, terminated by NUL; `Unknown` for a number that is none.
+///
+/// Owner: the library; never freed. Threads: any. Can't fail.
+#[unsafe(no_mangle)]
+pub extern "C" fn lxi_status_name(status: lxi_status) -> *const c_char {
+    match status {
+        LXI_OK => c"Ok",
+        LXI_NOT_FOUND => c"NotFound",
+        LXI_ALREADY_EXISTS => c"AlreadyExists",
+        LXI_INVALID_INPUT => c"InvalidInput",
+        LXI_MALFORMED => c"Malformed",
+        LXI_UNSUPPORTED => c"Unsupported",
+        LXI_FEATURE_DISABLED => c"FeatureDisabled",
+        LXI_MISMATCH => c"Mismatch",
+        LXI_UNSAFE_PATH => c"UnsafePath",
+        LXI_LIMIT_EXCEEDED => c"LimitExceeded",
+        LXI_AMBIGUOUS => c"Ambiguous",
+        LXI_BUSY => c"Busy",
+        LXI_TEMPLATE => c"Template",
+        LXI_REMOTE => c"Remote",
+        LXI_CANCELLED => c"Cancelled",
+        LXI_IO => c"Io",
+        LXI_PANIC => c"Panic",
+        LXI_OTHER => c"Other",
+        _ => c"Unknown",
+    }
+    .as_ptr()
+}
+
+/// Whether a part of the library was compiled in: `gzip`, `xz`, `zstd`, `bzip2`, `lz4`, `store`, `templates`. A name that
+/// this version does not know is not there either.
+///
+/// Threads: any. Errors: LXI_INVALID_INPUT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lxi_has_feature(name: lxi_str, yes: *mut bool, error: *mut *mut lxi_error) -> lxi_status {
+    call(error, || {
+        let yes = args::out(yes, false, "yes")?;
+        let name = args::text(name, "name of a feature")?;
+        yes.set(match name {
+            "store" | "templates" => true,
+            name => Codec::ALL.iter().any(|codec| codec.feature() == Some(name) && codec.is_enabled()),
+        });
+        Ok(())
+    })
+}
+
+/// An index past the end of a list.
+pub(crate) fn past_end(index: usize, what: &str) -> lxd_image::Error {
+    lxd_image::Error::new(ErrorKind::NotFound, format!("there is no {what} with the index {index}"))
+}

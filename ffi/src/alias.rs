@@ -1,0 +1,160 @@
+//! Aliases of a store: listed, made, moved, renamed, removed.
+
+use lxd_image::Fingerprint;
+use lxd_image::store::Alias;
+
+use crate::about::past_end;
+use crate::args;
+use crate::error::{call, free, lxi_error};
+use crate::handle::{self, handles};
+use crate::import::{alias, lxi_alias};
+use crate::store::lxi_store;
+use crate::types::*;
+
+/// Aliases of a store and what they point to. Read-only, so it may be shared between threads.
+pub struct lxi_alias_list {
+    _opaque: (),
+}
+
+handles! { lxi_alias_list(19) = Vec<(Alias, Fingerprint)>; }
+
+/// All aliases, sorted by name.
+///
+/// Owner: the caller, who frees the list with `lxi_alias_list_free`. Threads: any. Errors: LXI_MALFORMED when the catalog
+/// is damaged, LXI_IO.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lxi_store_aliases(
+    store: *const lxi_store,
+    aliases: *mut *mut lxi_alias_list,
+    error: *mut *mut lxi_error,
+) -> lxi_status {
+    call(error, || {
+        let place = args::out_handle(aliases, "aliases")?;
+        place.set(handle::make(handle::get(store)?.aliases()?));
+        Ok(())
+    })
+}
+
+/// What one alias points to: a list with that one.
+///
+/// Owner: the caller, who frees the list with `lxi_alias_list_free`. Threads: any. Errors: LXI_NOT_FOUND, LXI_MALFORMED
+/// when the catalog is damaged, LXI_IO.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lxi_store_alias(
+    store: *const lxi_store,
+    name: lxi_str,
+    aliases: *mut *mut lxi_alias_list,
+    error: *mut *mut lxi_error,
+) -> lxi_status {
+    call(error, || {
+        let place = args::out_handle(aliases, "aliases")?;
+        let found = handle::get(store)?.alias(args::text(name, "name of an alias")?)?;
+        place.set(handle::make(vec![found]));
+        Ok(())
+    })
+}
+
+/// How many aliases there are.
+///
+/// Threads: any. Errors: LXI_INVALID_INPUT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lxi_alias_list_len(
+    aliases: *const lxi_alias_list,
+    len: *mut usize,
+    error: *mut *mut lxi_error,
+) -> lxi_status {
+    call(error, || {
+        let len = args::out(len, 0, "len")?;
+        len.set(handle::get(aliases)?.len());
+        Ok(())
+    })
+}
+
+/// The alias with an index from 0, and what it points to (`target` may be NULL).
+///
+/// Owner: the texts belong to the list. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lxi_alias_list_at(
+    aliases: *const lxi_alias_list,
+    index: usize,
+    alias: *mut lxi_alias,
+    target: *mut lxi_fingerprint,
+    error: *mut *mut lxi_error,
+) -> lxi_status {
+    call(error, || {
+        let none = lxi_alias { name: lxi_str::EMPTY, description: lxi_str::EMPTY };
+        let alias = args::out(alias, none, "alias")?;
+        let target = if target.is_null() { None } else { Some(args::out(target, lxi_fingerprint::NONE, "target")?) };
+        let found = handle::get(aliases)?.get(index).ok_or_else(|| past_end(index, "alias"))?;
+        alias.set(lxi_alias { name: lxi_str::of(&found.0.name), description: lxi_str::of(&found.0.description) });
+        if let Some(target) = target {
+            target.set(found.1.into());
+        }
+        Ok(())
+    })
+}
+
+/// Frees a list; NULL is fine.
+///
+/// Threads: any, the list being no longer used. Errors: LXI_INVALID_INPUT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lxi_alias_list_free(aliases: *mut lxi_alias_list) -> lxi_status {
+    free(aliases)
+}
+
+/// Makes an alias.
+///
+/// Threads: any. Errors: LXI_INVALID_INPUT for a name that can't be one, LXI_ALREADY_EXISTS when it is taken,
+/// LXI_NOT_FOUND without the image, LXI_BUSY, LXI_IO.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lxi_store_create_alias(
+    store: *const lxi_store,
+    given: lxi_alias,
+    target: *const lxi_fingerprint,
+    error: *mut *mut lxi_error,
+) -> lxi_status {
+    call(error, || handle::get(store)?.create_alias(&alias(given)?, &args::fingerprint(target)?))
+}
+
+/// Points an alias to another image, and describes it anew, whether or not it is there.
+///
+/// Threads: any. Errors: LXI_INVALID_INPUT for a name that can't be one, LXI_NOT_FOUND without the image, LXI_BUSY,
+/// LXI_IO.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lxi_store_move_alias(
+    store: *const lxi_store,
+    given: lxi_alias,
+    target: *const lxi_fingerprint,
+    error: *mut *mut lxi_error,
+) -> lxi_status {
+    call(error, || handle::get(store)?.move_alias(&alias(given)?, &args::fingerprint(target)?))
+}
+
+/// Gives an alias another name.
+///
+/// Threads: any. Errors: LXI_INVALID_INPUT for a name that can't be one, LXI_NOT_FOUND without the alias,
+/// LXI_ALREADY_EXISTS when the new name is taken, LXI_BUSY, LXI_IO.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lxi_store_rename_alias(
+    store: *const lxi_store,
+    name: lxi_str,
+    new_name: lxi_str,
+    error: *mut *mut lxi_error,
+) -> lxi_status {
+    call(error, || {
+        let (name, new_name) = (args::text(name, "name of an alias")?, args::text(new_name, "name of an alias")?);
+        handle::get(store)?.rename_alias(name, new_name)
+    })
+}
+
+/// Removes an alias. The image stays.
+///
+/// Threads: any. Errors: LXI_NOT_FOUND, LXI_BUSY, LXI_IO.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lxi_store_delete_alias(
+    store: *const lxi_store,
+    name: lxi_str,
+    error: *mut *mut lxi_error,
+) -> lxi_status {
+    call(error, || handle::get(store)?.delete_alias(args::text(name, "name of an alias")?))
+}

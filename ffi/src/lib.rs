@@ -1,0 +1,69 @@
+//! The C interface of `lxd-image`. `include/lxd_image.h` is made of these files; their comments are its manual.
+//! All unsafe code of the project is here: `args` and `handle` check what comes in, `error` frames every call.
+#![allow(non_camel_case_types, reason = "the names are C's")]
+#![allow(
+    unsafe_op_in_unsafe_fn,
+    reason = "each exported call only hands its caller's promise, which the header states once for all calls, on to `args` and `handle`"
+)]
+#![allow(
+    clippy::missing_safety_doc,
+    reason = "the promise is the same everywhere: the header's `Rules for every call`"
+)]
+
+mod about;
+mod alias;
+mod apply;
+mod args;
+mod buffer;
+mod context;
+mod diff;
+mod edit;
+mod error;
+mod export;
+mod fingerprint;
+mod handle;
+mod image;
+mod import;
+mod limits;
+mod list;
+mod metadata;
+mod monitor;
+mod pack;
+mod rule;
+mod staged;
+mod store;
+mod stored;
+mod stream;
+mod template;
+mod types;
+mod unpack;
+mod upkeep;
+mod verify;
+
+pub use about::*;
+pub use alias::*;
+pub use apply::*;
+pub use buffer::*;
+pub use context::*;
+pub use diff::*;
+pub use edit::*;
+pub use error::*;
+pub use export::*;
+pub use fingerprint::*;
+pub use image::*;
+pub use import::*;
+pub use limits::*;
+pub use list::*;
+pub use metadata::*;
+pub use monitor::*;
+pub use pack::*;
+pub use rule::*;
+pub use staged::*;
+pub use store::*;
+pub use stored::*;
+pub use stream::*;
+pub use template::*;
+pub use types::*;
+pub use unpack::*;
+pub use upkeep::*;
+pub use verify::*;

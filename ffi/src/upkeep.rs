@@ -1,0 +1,327 @@
+//! A store's upkeep: cached images that go, and checks that find and mend damage.
+
+use std::time::Duration;
+
+use lxd_image::store::{CheckOptions, CheckReport, Finding, PrunePolicy, Pruned, Removed, Store};
+use lxd_image::{Fingerprint, Result};
+
+use crate::about::past_end;
+use crate::args::{self, versioned};
+use crate::error::{call, free, lxi_error};
+use crate::handle::{self, handles};
+use crate::monitor::{lxi_monitor, watch};
+use crate::store::{lxi_store, lxi_store_options, store_options};
+use crate::stored::{lxi_stored_image, stored};
+use crate::types::*;
+
+/// Which cached images go. NULL, or all but `size` zero: those that were not used for 10 days, which is what LXD does,
+/// and those past their expiry date. Images that were put in the store on purpose never go.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct lxi_prune_options {
+    /// The size of this structure in bytes.
+    pub size: usize,
+    /// LXI_PRUNE_….
+    pub flags: u32,
+    /// Padding; must be 0.
+    pub reserved: u32,
+    /// With LXI_PRUNE_UNUSED_FOR: how long an image must not have been used; with 0, only the expiry date counts.
+    pub unused_for_seconds: u64,
+}
+
+/// Removes nothing, and tells what would be removed.
+pub const LXI_PRUNE_DRY_RUN: u32 = 1;
+/// `unused_for_seconds` is said.
+pub const LXI_PRUNE_UNUSED_FOR: u32 = 2;
+
+/// Why an image was removed: LXI_REMOVED_….
+pub type lxi_removed = u32;
+/// Something newer than this list.
+pub const LXI_REMOVED_OTHER: lxi_removed = 0;
+/// Its expiry date is over.
+pub const LXI_REMOVED_EXPIRED: lxi_removed = 1;
+/// It was not used for too long.
+pub const LXI_REMOVED_UNUSED: lxi_removed = 2;
+
+/// What a pruning removed, or would remove. Read-only, so it may be shared between threads.
+pub struct lxi_pruned {
+    _opaque: (),
+}
+
+/// How a store is checked. NULL, or all but `size` zero: looks, and changes nothing.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct lxi_check_options {
+    /// The size of this structure in bytes.
+    pub size: usize,
+    /// LXI_CHECK_….
+    pub flags: u32,
+    /// Padding; must be 0.
+    pub reserved: u32,
+    /// Who watches, or NULL.
+    pub monitor: *const lxi_monitor,
+}
+
+/// Puts right what is found, but for a damaged catalog: that is `lxi_store_repair`'s.
+pub const LXI_CHECK_REPAIR: u32 = 1;
+
+/// What a check found. Read-only, so it may be shared between threads.
+pub struct lxi_check_report {
+    _opaque: (),
+}
+
+/// What a check found; filled by `lxi_check_report_get`. Set `size` to `sizeof(lxi_check_info)` before.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct lxi_check_info {
+    /// The size of this structure in bytes, set by the caller.
+    pub size: usize,
+    /// Images in the catalog.
+    pub images: u64,
+    /// Bytes that were hashed.
+    pub bytes: u64,
+    /// Leftovers of processes that are gone, swept on the way.
+    pub swept: u64,
+    /// How many findings there are: `lxi_check_report_finding_at`.
+    pub findings: usize,
+}
+
+/// What is not as it must be: LXI_FINDING_….
+pub type lxi_finding_kind = u32;
+/// Something newer than this list.
+pub const LXI_FINDING_OTHER: lxi_finding_kind = 0;
+/// The catalog is damaged. `lxi_store_repair` makes it anew.
+pub const LXI_FINDING_CATALOG: lxi_finding_kind = 1;
+/// An image's file is not there. Repairing removes the image.
+pub const LXI_FINDING_MISSING: lxi_finding_kind = 2;
+/// An image's bytes are not those of its fingerprint. Repairing puts the files aside and removes the image.
+pub const LXI_FINDING_DAMAGED: lxi_finding_kind = 3;
+/// An image's files can't be opened or read. Repairing leaves it where it is.
+pub const LXI_FINDING_UNREADABLE: lxi_finding_kind = 4;
+/// Files of an image that the catalog does not know. Repairing takes it in again, or puts the files aside.
+pub const LXI_FINDING_UNLISTED: lxi_finding_kind = 5;
+/// An image's sidecar file is not up to date. Repairing writes it.
+pub const LXI_FINDING_SIDECAR: lxi_finding_kind = 6;
+/// A file that no store makes. Repairing puts it aside.
+pub const LXI_FINDING_STRAY: lxi_finding_kind = 7;
+/// What could not be brought back when the catalog was made anew.
+pub const LXI_FINDING_LOST: lxi_finding_kind = 8;
+
+/// One finding; filled by `lxi_check_report_finding_at`. Set `size` to `sizeof(lxi_finding)` before.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct lxi_finding {
+    /// The size of this structure in bytes, set by the caller.
+    pub size: usize,
+    /// What is not as it must be.
+    pub kind: lxi_finding_kind,
+    /// Whether it is about one image, which `fingerprint` names.
+    pub has_fingerprint: bool,
+    /// The image.
+    pub fingerprint: lxi_fingerprint,
+    /// The finding in words.
+    pub message: lxi_str,
+}
+
+/// A report with the texts that C may look at.
+pub struct Found {
+    report: CheckReport,
+    messages: Vec<String>,
+}
+
+versioned!(lxi_prune_options, lxi_check_options, lxi_check_info, lxi_finding);
+handles! {
+    lxi_pruned(21) = Pruned;
+    lxi_check_report(22) = Found;
+}
+
+/// Removes the cached images that `options`, which may be NULL, name. `count` gets how many that are, `bytes` the bytes of
+/// their files; they and `pruned` may be NULL.
+///
+/// Owner: the caller, who frees the result with `lxi_pruned_free`. Threads: any. Errors: LXI_MALFORMED when the catalog is
+/// damaged or the blobs are not there, LXI_BUSY, LXI_IO. What was removed before stays so.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lxi_store_prune(
+    store: *const lxi_store,
+    options: *const lxi_prune_options,
+    pruned: *mut *mut lxi_pruned,
+    count: *mut usize,
+    bytes: *mut u64,
+    error: *mut *mut lxi_error,
+) -> lxi_status {
+    call(error, || {
+        let place = if pruned.is_null() { None } else { Some(args::out_handle(pruned, "pruned")?) };
+        let count = if count.is_null() { None } else { Some(args::out(count, 0, "count")?) };
+        let bytes = if bytes.is_null() { None } else { Some(args::out(bytes, 0, "bytes")?) };
+        let store = handle::get(store)?;
+        let given = args::options(options)?;
+        let flags = args::flags(given.flags, 3, "flags of pruning")?;
+        args::flags(given.reserved, 0, "reserved bits of pruning")?;
+        let policy = if flags & LXI_PRUNE_UNUSED_FOR == 0 {
+            PrunePolicy::default()
+        } else {
+            PrunePolicy::unused_for(Duration::from_secs(given.unused_for_seconds))
+        };
+        let done = store.prune(&policy.dry_run(flags & LXI_PRUNE_DRY_RUN != 0))?;
+        if let Some(count) = count {
+            count.set(done.images.len());
+        }
+        if let Some(bytes) = bytes {
+            bytes.set(done.bytes);
+        }
+        if let Some(place) = place {
+            place.set(handle::make(done));
+        }
+        Ok(())
+    })
+}
+
+/// An image that was removed, or would be, with an index from 0, and why (`why` may be NULL).
+///
+/// Owner: the caller, who frees the image with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND past the last
+/// one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lxi_pruned_at(
+    pruned: *const lxi_pruned,
+    index: usize,
+    image: *mut *mut lxi_stored_image,
+    why: *mut lxi_removed,
+    error: *mut *mut lxi_error,
+) -> lxi_status {
+    call(error, || {
+        let place = args::out_handle(image, "image")?;
+        let why = if why.is_null() { None } else { Some(args::out(why, LXI_REMOVED_OTHER, "why")?) };
+        let found = handle::get(pruned)?.images.get(index).ok_or_else(|| past_end(index, "image"))?;
+        if let Some(why) = why {
+            why.set(match found.1 {
+                Removed::Expired => LXI_REMOVED_EXPIRED,
+                Removed::Unused => LXI_REMOVED_UNUSED,
+                _ => LXI_REMOVED_OTHER,
+            });
+        }
+        place.set(stored(found.0.clone()));
+        Ok(())
+    })
+}
+
+/// Frees what tells of a pruning; NULL is fine.
+///
+/// Threads: any, the handle being no longer used. Errors: LXI_INVALID_INPUT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lxi_pruned_free(pruned: *mut lxi_pruned) -> lxi_status {
+    free(pruned)
+}
+
+unsafe fn check_options(pointer: *const lxi_check_options) -> Result<CheckOptions> {
+    let given = args::options(pointer)?;
+    let flags = args::flags(given.flags, LXI_CHECK_REPAIR, "flags of checking")?;
+    args::flags(given.reserved, 0, "reserved bits of checking")?;
+    Ok(CheckOptions::new().repair(flags != 0).monitor(watch(given.monitor)?))
+}
+
+fn found(report: CheckReport) -> *mut lxi_check_report {
+    let messages = report.findings.iter().map(ToString::to_string).collect();
+    handle::make(Found { report, messages })
+}
+
+/// Hashes every image, compares catalog and files, and sweeps leftovers. `options` may be NULL.
+///
+/// Owner: the caller, who frees the result with `lxi_check_report_free`. Threads: any. Errors: LXI_MALFORMED when the
+/// blobs are not those of this store, LXI_CANCELLED, LXI_BUSY, LXI_IO. What is damaged is no error but a finding.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lxi_store_check(
+    store: *const lxi_store,
+    options: *const lxi_check_options,
+    report: *mut *mut lxi_check_report,
+    error: *mut *mut lxi_error,
+) -> lxi_status {
+    call(error, || {
+        let place = args::out_handle(report, "report")?;
+        place.set(found(handle::get(store)?.check(&check_options(options)?)?));
+        Ok(())
+    })
+}
+
+/// Checks the store at `path` and puts right what is wrong, the catalog included: one that is damaged or missing is made
+/// anew from the images. No other process may use the store meanwhile. `opening` and `checking` may be NULL.
+///
+/// Owner: the caller, who frees the result with `lxi_check_report_free`. Threads: any. Errors: LXI_NOT_FOUND without a
+/// store, LXI_MALFORMED when the blobs are not those of this store, LXI_UNSUPPORTED for a newer layout, LXI_CANCELLED,
+/// LXI_IO.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lxi_store_repair(
+    path: lxi_str,
+    opening: *const lxi_store_options,
+    checking: *const lxi_check_options,
+    report: *mut *mut lxi_check_report,
+    error: *mut *mut lxi_error,
+) -> lxi_status {
+    call(error, || {
+        let place = args::out_handle(report, "report")?;
+        let path = args::path(path, "store's path")?;
+        place.set(found(Store::repair(path, &store_options(opening)?, &check_options(checking)?)?));
+        Ok(())
+    })
+}
+
+/// Fills `info` with what a check found.
+///
+/// Threads: any. Errors: LXI_INVALID_INPUT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lxi_check_report_get(
+    report: *const lxi_check_report,
+    info: *mut lxi_check_info,
+    error: *mut *mut lxi_error,
+) -> lxi_status {
+    call(error, || {
+        let Found { report, .. } = handle::get(report)?;
+        let (images, bytes, swept) = (report.images, report.bytes, report.swept as u64);
+        args::fill(info, &lxi_check_info { size: 0, images, bytes, swept, findings: report.findings.len() })
+    })
+}
+
+/// Fills `finding` with something that is not as it must be, with an index from 0.
+///
+/// Owner: the text belongs to the report. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lxi_check_report_finding_at(
+    report: *const lxi_check_report,
+    index: usize,
+    finding: *mut lxi_finding,
+    error: *mut *mut lxi_error,
+) -> lxi_status {
+    call(error, || {
+        let Found { report, messages } = handle::get(report)?;
+        let found = report.findings.get(index).zip(messages.get(index));
+        let (found, message) = found.ok_or_else(|| past_end(index, "finding"))?;
+        let (kind, fingerprint): (lxi_finding_kind, Option<&Fingerprint>) = match found {
+            Finding::Catalog(_) => (LXI_FINDING_CATALOG, None),
+            Finding::Missing(of, _) => (LXI_FINDING_MISSING, Some(of)),
+            Finding::Damaged(of, ..) => (LXI_FINDING_DAMAGED, Some(of)),
+            Finding::Unreadable(of, _) => (LXI_FINDING_UNREADABLE, Some(of)),
+            Finding::Unlisted(of) => (LXI_FINDING_UNLISTED, Some(of)),
+            Finding::Sidecar(of) => (LXI_FINDING_SIDECAR, Some(of)),
+            Finding::Stray(_) => (LXI_FINDING_STRAY, None),
+            Finding::Lost(_) => (LXI_FINDING_LOST, None),
+            _ => (LXI_FINDING_OTHER, None),
+        };
+        args::fill(
+            finding,
+            &lxi_finding {
+                size: 0,
+                kind,
+                has_fingerprint: fingerprint.is_some(),
+                fingerprint: fingerprint.map_or(lxi_fingerprint::NONE, |of| (*of).into()),
+                message: lxi_str::of(message),
+            },
+        )
+    })
+}
+
+/// Frees a report; NULL is fine.
+///
+/// Threads: any, the report being no longer used. Errors: LXI_INVALID_INPUT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lxi_check_report_free(report: *mut lxi_check_report) -> lxi_status {
+    free(report)
+}

@@ -1,0 +1,65 @@
+/* What the parts of the runner share: words, output, the place where a case happens. */
+#ifndef CASES_H
+#define CASES_H
+
+#include <lxd_image.h>
+#include <stdio.h>
+
+#define MOST_WORDS 64
+
+/* The words of a step. Each is followed by a NUL, and may hold others. */
+struct words {
+    size_t count;
+    lxi_str word[MOST_WORDS];
+};
+
+/* Where a case's steps happen: the working directory is the case's own. */
+struct place {
+    lxi_limits *limits;
+    lxi_store *store;
+    int64_t clock;
+};
+
+/* Ends the runner: something is wrong with the case, not with the library. */
+_Noreturn void broken(const char *what, const char *which);
+
+/* One line of the result; the words after it are quoted by `quote`. */
+void line(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Begins a line that more is written to, up to `line_end`. */
+void begin(void);
+void line_end(void);
+void quote(lxi_bytes bytes);
+void quote_str(lxi_str text);
+
+/* Shows an error as the format does, frees it, and returns 1; does nothing for LXI_OK. Takes the error's place, since
+ * the order in which C evaluates arguments is not said. */
+int failed(lxi_status status, lxi_error **error);
+void show_kind(const lxi_error_info *info);
+
+/* The word with an index; `is` compares one. */
+lxi_str word(const struct words *words, size_t index);
+int is(lxi_str word, const char *text);
+const char *chars(lxi_str word);
+lxi_bytes bytes_of(lxi_str word);
+/* A fingerprint, NULL for `-`. Returns 1 after an error was shown. */
+int fingerprint_of(lxi_str word, lxi_fingerprint *fingerprint, const lxi_fingerprint **found);
+void show_fingerprint(const lxi_fingerprint *fingerprint);
+
+/* Inputs by descriptor for the words from `first` on; `close_inputs` closes them. */
+struct files {
+    lxi_input input[2];
+    size_t count;
+};
+void open_files(struct files *files, const struct words *words, size_t first);
+void close_files(struct files *files);
+
+/* Each returns whether it knows the step. */
+int prepare_step(struct place *place, const struct words *words);
+int image_step(struct place *place, const struct words *words);
+int template_step(struct place *place, const struct words *words);
+int store_step(struct place *place, const struct words *words);
+
+/* The first lines of what a verification says, or all. */
+void show_verification(const lxi_verification *verification, int all);
+
+#endif
