@@ -127,21 +127,23 @@ mod living {
 
     use lxd_image::Result;
 
+    /// By the complement of their addresses: a plain address in here would make a leaked handle look used to whoever
+    /// looks for leaks.
     static LIVING: LazyLock<RwLock<BTreeMap<usize, u32>>> = LazyLock::new(RwLock::default);
 
     pub(super) fn add(address: usize, kind: u32) {
-        LIVING.write().unwrap_or_else(PoisonError::into_inner).insert(address, kind);
+        LIVING.write().unwrap_or_else(PoisonError::into_inner).insert(!address, kind);
     }
 
     pub(super) fn remove(address: usize, kind: u32) -> bool {
         let mut living = LIVING.write().unwrap_or_else(PoisonError::into_inner);
         // Two threads may free at the same time: one of them finds nothing.
-        living.get(&address) == Some(&kind) && living.remove(&address).is_some()
+        living.get(&!address) == Some(&kind) && living.remove(&!address).is_some()
     }
 
     pub(super) fn check(address: usize, name: &str) -> Result<()> {
         let living = LIVING.read().unwrap_or_else(PoisonError::into_inner);
-        if living.contains_key(&address) { Ok(()) } else { Err(super::freed(name)) }
+        if living.contains_key(&!address) { Ok(()) } else { Err(super::freed(name)) }
     }
 }
 

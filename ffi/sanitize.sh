@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# sanitize.sh [address] [valgrind] [thread]: runs the C programs of the tests where memory errors, leaks and data races show.
+# Without an argument, all three. ROUNDS (default 5) says how often the threads of the last one go round.
+#
+# The sanitizers are those that the stable toolchain carries; RUSTC_BOOTSTRAP=1 opens them, for these builds only. Rust,
+# the codecs and SQLite are all compiled with them; std itself is not, so that ThreadSanitizer needs `tsan.supp`.
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(dirname "$here")
+cd "$root"
+target=${CARGO_TARGET_DIR:-$root/target}
+host=$(rustc -vV | sed -n 's/^host: //p')
+rounds=${ROUNDS:-5}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export CARGO_PROFILE_DEV_DEBUG=${CARGO_PROFILE_DEV_DEBUG:-0} CARGO_INCREMENTAL=0
+
+runner=()
+for name in cases prepare images templates stores; do
+  runner+=("$here/tests/c/$name.c")
+done
+mode=debug
+
+# build KIND: the static library under a sanitizer, in a directory of its own.
+build() {
+  local kind=$1
+  RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=$kind -Cunsafe-allow-abi-mismatch=sanitizer" CFLAGS="-fsanitize=$kind -fno-omit-frame-pointer" \
+    CARGO_TARGET_DIR="$target/$kind" cargo rustc --locked -p lxd-image-ffi --lib --crate-type staticlib --target "$host"
+}
+
+# compile OUT SOURCE…: with the flags and libraries of the kind at hand.
+compile() {
+  local out=$1
+  shift
+  gcc -std=c11 -D_POSIX_C_SOURCE=200809L -g -O1 -pthread "${flags[@]}" -I"$root/include" "$@" "${libraries[@]}" -lstdc++ -lm -ldl -lrt -o "$out"
+}
+
+# programs PREFIX…: every program of the tests, under what is in front of it.
+programs() {
+  local file
+  for file in "$root"/tests/cases/*.cases; do
+    echo "-- $(basename "$file")"
+    "$@" "$work/cases" "$file" "$work/case" >"$work/done"
+    cmp "$work/done" "$file"
+  done
+  local name
+  for name in arguments rest; do
+    echo "-- $name"
+    rm -rf "$work/$name.d"
+    mkdir "$work/$name.d"
+    if [ "$name" = arguments ]; then
+      "$@" "$work/$name" "$mode" "$work/$name.d"
+    else
+      "$@" "$work/$name" "$work/$name.d"
+    fi
+  done
+}
+
+compile_programs() {
+  compile "$work/cases" "${runner[@]}"
+  compile "$work/arguments" "$here/tests/c/arguments.c"
+  compile "$work/rest" "$here/tests/c/rest.c"
+}
+
+address() {
+  build address
+  flags=(-fsanitize=address -fno-omit-frame-pointer)
+  libraries=("$target/address/$host/debug/liblxd_image_ffi.a")
+  compile_programs
+  # An allocation that is too large is refused as it would be elsewhere, and not the end.
+  ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:allocator_may_return_null=1 programs env
+}
+
+valgrind_() {
+  cargo rustc --locked -p lxd-image-ffi --lib --crate-type staticlib
+  flags=()
+  libraries=("$target/debug/liblxd_image_ffi.a")
+  compile_programs
+  # What is "possibly" lost are std's own pointers into the middle of what they own.
+  programs valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite --error-exitcode=9
+}
+
+thread() {
+  # The list of living handles in debug builds has a lock, behind which races would hide.
+  export CARGO_PROFILE_DEV_DEBUG_ASSERTIONS=false
+  build thread
+  unset CARGO_PROFILE_DEV_DEBUG_ASSERTIONS
+  flags=(-fsanitize=thread)
+  libraries=("$target/thread/$host/debug/liblxd_image_ffi.a")
+  compile "$work/threads" "$here/tests/c/threads.c"
+  mkdir "$work/threads.d"
+  TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1:suppressions=$here/tsan.supp" "$work/threads" "$work/threads.d" "$rounds"
+}
+
+[ $# -gt 0 ] || set -- address valgrind thread
+for kind in "$@"; do
+  echo "== $kind"
+  start=$SECONDS
+  case $kind in
+    address) address ;;
+    valgrind) valgrind_ ;;
+    thread) thread ;;
+    *) echo "there is no $kind here" >&2; exit 2 ;;
+  esac
+  echo "== $kind: no error, no leak ($((SECONDS - start)) s)"
+done
