@@ -17,7 +17,7 @@ type Edit struct {
 	// ExpiresAt is when it may be removed; the zero time for never.
 	ExpiresAt *time.Time
 	// Properties are set.
-	Properties map[string]string
+	Properties Properties
 	// ReplaceProperties makes the properties replace all that are there.
 	ReplaceProperties bool
 	// Remove are names of properties to remove, where they are there.

@@ -24,9 +24,9 @@ type ImportOptions struct {
 	// Cached: it comes as a side effect of being used, and goes when it is no longer used.
 	Cached bool
 	// Properties win over the image's own, and survive a refresh.
-	Properties map[string]string
+	Properties Properties
 	// SourceProperties are those that the image's source tells: they win over the image's own, and a refresh brings newer ones.
-	SourceProperties map[string]string
+	SourceProperties Properties
 	// Expected is the fingerprint that it must have, or nil.
 	Expected *Fingerprint
 	// ExpiresAt is when it may be removed; wins over the image's own date. Zero if that is not said.

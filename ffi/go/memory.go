@@ -141,11 +141,11 @@ func (a *arena) strs(list []string) (*C.lxi_str, C.size_t) {
 	return first, C.size_t(len(list))
 }
 
-func (a *arena) pairs(values map[string]string) (*C.lxi_pair, C.size_t) {
+func (a *arena) pairs(values Properties) (*C.lxi_pair, C.size_t) {
 	first, all := many[C.lxi_pair](a, len(values))
-	for i, key := range sortedKeys(values) {
-		all[i].key = a.str(key)
-		all[i].value = a.str(values[key])
+	for i, property := range values {
+		all[i].key = a.str(property.Key)
+		all[i].value = a.str(property.Value)
 	}
 	return first, C.size_t(len(values))
 }

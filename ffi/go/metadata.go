@@ -4,7 +4,6 @@ package lxdimage
 import "C"
 
 import (
-	"sort"
 	"time"
 	"unsafe"
 )
@@ -28,7 +27,7 @@ type MetadataInfo struct {
 	// ExpiryDate is when the image may be removed; zero for never.
 	ExpiryDate time.Time
 	// Properties are names with values, in the order of the file.
-	Properties []Property
+	Properties Properties
 	// Rules are the template rules, in the order of the file.
 	Rules []Rule
 }
@@ -36,6 +35,19 @@ type MetadataInfo struct {
 // Property is a name with a value.
 type Property struct {
 	Key, Value string
+}
+
+// Properties are names with values. Their order is kept.
+type Properties []Property
+
+// Get is the value of a property, and whether it is there.
+func (p Properties) Get(key string) (string, bool) {
+	for _, property := range p {
+		if property.Key == key {
+			return property.Value, true
+		}
+	}
+	return "", false
 }
 
 // Rule is a template rule as it stands in the file: its names and paths may try to climb. Applying checks them.
@@ -49,7 +61,7 @@ type Rule struct {
 	// CreateOnly says that a file that exists already is left alone.
 	CreateOnly bool
 	// Properties are what the template is given as properties.
-	Properties map[string]string
+	Properties Properties
 	// UID and GID are the owner's numbers inside the instance, Mode the permission bits, as text; empty if they are not said.
 	// Incus only.
 	UID, GID, Mode string
@@ -64,7 +76,7 @@ type NewRule struct {
 	// CreateOnly says that a file that exists already is left alone.
 	CreateOnly bool
 	// Properties are what the template is given as properties.
-	Properties map[string]string
+	Properties Properties
 	// Owner is the owner of a new file inside the instance; nil if it is not said. Incus only.
 	Owner *Owner
 	// Mode is the permission bits of a new file; nil if they are not said. Incus only.
@@ -170,7 +182,6 @@ func ruleAt(metadata *C.lxi_metadata, index C.size_t) (*Rule, error) {
 		UID:        text(info.uid),
 		GID:        text(info.gid),
 		Mode:       text(info.mode),
-		Properties: map[string]string{},
 	}
 	var key, value C.lxi_str
 	for i := C.size_t(0); i < info.when; i++ {
@@ -183,7 +194,7 @@ func ruleAt(metadata *C.lxi_metadata, index C.size_t) (*Rule, error) {
 		if err := check(C.lxi_metadata_rule_property_at(metadata, index, i, &key, &value, &told), told); err != nil {
 			return nil, err
 		}
-		rule.Properties[text(key)] = text(value)
+		rule.Properties = append(rule.Properties, Property{text(key), text(value)})
 	}
 	return rule, nil
 }
@@ -312,13 +323,4 @@ func (m *Metadata) borrow() (*C.lxi_metadata, func(), error) {
 	}
 	ptr, done, err := m.handle.read()
 	return (*C.lxi_metadata)(ptr), done, err
-}
-
-func sortedKeys(values map[string]string) []string {
-	keys := make([]string, 0, len(values))
-	for key := range values {
-		keys = append(keys, key)
-	}
-	sort.Strings(keys)
-	return keys
 }

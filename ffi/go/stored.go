@@ -38,7 +38,7 @@ type StoredImage struct {
 	// Source is where newer versions come from, or nil.
 	Source *UpdateSource
 	// Properties are names with values.
-	Properties map[string]string
+	Properties Properties
 	// Aliases point to it, sorted by name.
 	Aliases []Alias
 	// Public says whether clients that have not authenticated may read it.
@@ -95,7 +95,6 @@ func toStoredImage(image *C.lxi_stored_image) (*StoredImage, error) {
 		ETag:         text(info.etag),
 		FileName:     text(info.file_name),
 		RootfsName:   text(info.rootfs_name),
-		Properties:   map[string]string{},
 		Public:       bool(info.is_public),
 		AutoUpdate:   bool(info.auto_update),
 		Cached:       bool(info.cached),
@@ -112,7 +111,7 @@ func toStoredImage(image *C.lxi_stored_image) (*StoredImage, error) {
 		if err := check(C.lxi_stored_image_property_at(image, i, &key, &value, &told), told); err != nil {
 			return nil, err
 		}
-		found.Properties[text(key)] = text(value)
+		found.Properties = append(found.Properties, Property{text(key), text(value)})
 	}
 	for i := C.size_t(0); i < info.aliases; i++ {
 		if err := check(C.lxi_stored_image_alias_at(image, i, &key, &value, &told), told); err != nil {
