@@ -75,6 +75,7 @@ type call struct {
 	gone    chan struct{}
 	handles []cgo.Handle
 	streams []*stream
+	clock   *ticker
 }
 
 // begin must be followed by a deferred end.
@@ -109,7 +110,7 @@ func begin(ctx context.Context) *call {
 	return c
 }
 
-// end gives back what the call needed.
+// end gives back what the call needed. A panic of the caller's own functions goes on here, when results are safe.
 func (c *call) end() {
 	if c.over != nil {
 		close(c.over)
@@ -120,6 +121,13 @@ func (c *call) end() {
 		handle.Delete()
 	}
 	c.arena.free()
+	c.failure.raise()
+	for _, s := range c.streams {
+		s.raise()
+	}
+	if c.clock != nil {
+		c.clock.raise()
+	}
 }
 
 // pass makes a value one that a callback gets.
@@ -134,7 +142,6 @@ func (c *call) sink(writer io.Writer) C.uintptr_t {
 }
 
 // check turns the outcome into an error that has what the caller's own functions and the context said in its chain.
-// A panic of those goes on here.
 func (c *call) check(status C.lxi_status, told *C.lxi_error) error {
 	err := check(status, told)
 	said := c.failure.get()

@@ -27,15 +27,21 @@ func (f *failure) note(err error) {
 	}
 }
 
-// get is what was noted. A panic goes on here.
+// get is the error that was noted.
 func (f *failure) get() error {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	return f.err
+}
+
+// raise lets a panic go on.
+func (f *failure) raise() {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
 	if f.panics {
 		f.panics = false
 		panic(f.panicked)
 	}
-	return f.err
 }
 
 // catch is deferred around a caller's function.

@@ -64,7 +64,7 @@ func (s *Store) Edit(fingerprint Fingerprint, edit Edit) (*StoredImage, error) {
 	of := fingerprint.c()
 	var image *C.lxi_stored_image
 	var told *C.lxi_error
-	if err := s.check(c, C.lxi_store_edit(store, &of, given, &image, &told), told); err != nil {
+	if err := c.check(C.lxi_store_edit(store, &of, given, &image, &told), told); err != nil {
 		return nil, err
 	}
 	return toStoredImage(image)
@@ -106,7 +106,7 @@ func (s *Store) Aliases() ([]AliasTarget, error) {
 	defer end()
 	var list *C.lxi_alias_list
 	var told *C.lxi_error
-	if err := s.check(c, C.lxi_store_aliases(store, &list, &told), told); err != nil {
+	if err := c.check(C.lxi_store_aliases(store, &list, &told), told); err != nil {
 		return nil, err
 	}
 	return toAliases(list)
@@ -121,7 +121,7 @@ func (s *Store) Alias(name string) (*AliasTarget, error) {
 	defer end()
 	var list *C.lxi_alias_list
 	var told *C.lxi_error
-	if err := s.check(c, C.lxi_store_alias(store, str(name), &list, &told), told); err != nil {
+	if err := c.check(C.lxi_store_alias(store, str(name), &list, &told), told); err != nil {
 		return nil, err
 	}
 	aliases, err := toAliases(list)
@@ -142,7 +142,7 @@ func (s *Store) CreateAlias(alias Alias, target Fingerprint) error {
 	of := target.c()
 	given := C.lxi_alias{name: str(alias.Name), description: str(alias.Description)}
 	var told *C.lxi_error
-	return s.check(c, C.lxi_store_create_alias(store, given, &of, &told), told)
+	return c.check(C.lxi_store_create_alias(store, given, &of, &told), told)
 }
 
 // MoveAlias points an alias to another image, and describes it anew, whether or not it is there. Errors: [ErrInvalidInput] for a
@@ -156,7 +156,7 @@ func (s *Store) MoveAlias(alias Alias, target Fingerprint) error {
 	of := target.c()
 	given := C.lxi_alias{name: str(alias.Name), description: str(alias.Description)}
 	var told *C.lxi_error
-	return s.check(c, C.lxi_store_move_alias(store, given, &of, &told), told)
+	return c.check(C.lxi_store_move_alias(store, given, &of, &told), told)
 }
 
 // RenameAlias gives an alias another name. Errors: [ErrInvalidInput] for a name that can't be one, [ErrNotFound] without the alias,
@@ -168,7 +168,7 @@ func (s *Store) RenameAlias(name, newName string) error {
 	}
 	defer end()
 	var told *C.lxi_error
-	return s.check(c, C.lxi_store_rename_alias(store, str(name), str(newName), &told), told)
+	return c.check(C.lxi_store_rename_alias(store, str(name), str(newName), &told), told)
 }
 
 // DeleteAlias removes an alias. The image stays. Errors: [ErrNotFound], [ErrBusy], [ErrIO].
@@ -179,5 +179,5 @@ func (s *Store) DeleteAlias(name string) error {
 	}
 	defer end()
 	var told *C.lxi_error
-	return s.check(c, C.lxi_store_delete_alias(store, str(name), &told), told)
+	return c.check(C.lxi_store_delete_alias(store, str(name), &told), told)
 }

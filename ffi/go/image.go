@@ -116,8 +116,8 @@ func (i *Image) begin(ctx context.Context) (*call, *C.lxi_image, func(), error) 
 	c := begin(ctx)
 	c.streams = i.streams
 	return c, (*C.lxi_image)(ptr), func() {
+		defer i.handle.release()
 		c.end()
-		i.handle.release()
 	}, nil
 }
 

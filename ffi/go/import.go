@@ -101,7 +101,7 @@ func (s *Store) Import(ctx context.Context, source Source, options *ImportOption
 	defer closing()
 	var image *C.lxi_stored_image
 	var told *C.lxi_error
-	if err := s.check(c, C.lxi_store_import(store, first, second, c.importOptions(options), &image, &told), told); err != nil {
+	if err := c.check(C.lxi_store_import(store, first, second, c.importOptions(options), &image, &told), told); err != nil {
 		return nil, err
 	}
 	return toStoredImage(image)
@@ -124,7 +124,7 @@ func (s *Store) Publish(ctx context.Context, packing PackOptions, options *Impor
 	var written *C.lxi_written
 	var told *C.lxi_error
 	status := C.lxi_store_publish(store, pack, c.importOptions(options), &image, &written, &told)
-	if err := s.check(c, status, told); err != nil {
+	if err := c.check(status, told); err != nil {
 		return nil, nil, err
 	}
 	packed, err := toWritten(written)

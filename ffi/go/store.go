@@ -48,13 +48,14 @@ func OpenStore(path string, options *StoreOptions) (*Store, error) {
 	forget := func() {}
 	if options != nil && options.Clock != nil {
 		found.clock = &ticker{now: options.Clock}
+		c.clock = found.clock
 		clock := cgo.NewHandle(found.clock)
 		forget = clock.Delete
 		C.lxi_go_set_clock(given, C.uintptr_t(clock))
 	}
 	var store *C.lxi_store
 	var told *C.lxi_error
-	if err := found.check(c, C.lxi_store_open(str(path), given, &store, &told), told); err != nil {
+	if err := c.check(C.lxi_store_open(str(path), given, &store, &told), told); err != nil {
 		forget()
 		return nil, err
 	}
@@ -93,16 +94,6 @@ func (c *call) storeOptions(options *StoreOptions) (*C.lxi_store_options, func()
 	return given, done, nil
 }
 
-// check is the call's, with what the store's clock had to say.
-func (s *Store) check(c *call, status C.lxi_status, told *C.lxi_error) error {
-	err := c.check(status, told)
-	if s.clock != nil {
-		// It has no errors, but may have panicked.
-		_ = s.clock.get()
-	}
-	return err
-}
-
 // begin begins a call about the store.
 func (s *Store) begin(ctx context.Context) (*call, *C.lxi_store, func(), error) {
 	ptr, err := s.handle.acquire()
@@ -110,9 +101,10 @@ func (s *Store) begin(ctx context.Context) (*call, *C.lxi_store, func(), error) 
 		return nil, nil, nil, err
 	}
 	c := begin(ctx)
+	c.clock = s.clock
 	return c, (*C.lxi_store)(ptr), func() {
+		defer s.handle.release()
 		c.end()
-		s.handle.release()
 	}, nil
 }
 
@@ -128,7 +120,7 @@ func (s *Store) List(filters ...string) ([]*StoredImage, error) {
 	given, count := c.strs(filters)
 	var list *C.lxi_image_list
 	var told *C.lxi_error
-	if err := s.check(c, C.lxi_store_list(store, given, count, &list, &told), told); err != nil {
+	if err := c.check(C.lxi_store_list(store, given, count, &list, &told), told); err != nil {
 		return nil, err
 	}
 	defer C.lxi_image_list_free(list)
@@ -161,7 +153,7 @@ func (s *Store) Resolve(reference string) (*StoredImage, error) {
 	defer end()
 	var image *C.lxi_stored_image
 	var told *C.lxi_error
-	if err := s.check(c, C.lxi_store_resolve(store, str(reference), &image, &told), told); err != nil {
+	if err := c.check(C.lxi_store_resolve(store, str(reference), &image, &told), told); err != nil {
 		return nil, err
 	}
 	return toStoredImage(image)
@@ -172,7 +164,7 @@ func (s *Store) image(c *call, store *C.lxi_store, fingerprint Fingerprint) (*C.
 	of := fingerprint.c()
 	var image *C.lxi_stored_image
 	var told *C.lxi_error
-	err := s.check(c, C.lxi_store_image(store, &of, &image, &told), told)
+	err := c.check(C.lxi_store_image(store, &of, &image, &told), told)
 	return image, err
 }
 
@@ -226,7 +218,7 @@ func (s *Store) Open(fingerprint Fingerprint, limits *Limits) (*Image, error) {
 	of := fingerprint.c()
 	var image *C.lxi_image
 	var told *C.lxi_error
-	if err := s.check(c, C.lxi_store_open_image(store, &of, borrowed, &image, &told), told); err != nil {
+	if err := c.check(C.lxi_store_open_image(store, &of, borrowed, &image, &told), told); err != nil {
 		return nil, err
 	}
 	return ownImage(image, nil), nil
@@ -241,7 +233,7 @@ func (s *Store) Use(fingerprint Fingerprint) error {
 	defer end()
 	of := fingerprint.c()
 	var told *C.lxi_error
-	return s.check(c, C.lxi_store_mark_used(store, &of, &told), told)
+	return c.check(C.lxi_store_mark_used(store, &of, &told), told)
 }
 
 // Delete removes an image and its aliases. Who has it open reads on. Works on a full disk. Errors: [ErrNotFound], [ErrBusy], [ErrIO].
@@ -253,7 +245,7 @@ func (s *Store) Delete(fingerprint Fingerprint) error {
 	defer end()
 	of := fingerprint.c()
 	var told *C.lxi_error
-	return s.check(c, C.lxi_store_delete(store, &of, &told), told)
+	return c.check(C.lxi_store_delete(store, &of, &told), told)
 }
 
 // Close frees the store, when calls that are under way have ended. It never fails.

@@ -24,7 +24,7 @@ func (s *Store) Export(ctx context.Context, fingerprint Fingerprint, target stri
 	of := fingerprint.c()
 	var exported *C.lxi_exported
 	var told *C.lxi_error
-	if err := s.check(c, C.lxi_store_export(store, &of, str(target), c.monitor, &exported, &told), told); err != nil {
+	if err := c.check(C.lxi_store_export(store, &of, str(target), c.monitor, &exported, &told), told); err != nil {
 		return nil, err
 	}
 	defer C.lxi_exported_free(exported)
@@ -51,7 +51,7 @@ func (s *Store) ExportTo(ctx context.Context, fingerprint Fingerprint, out io.Wr
 	of := fingerprint.c()
 	var bytes C.uint64_t
 	var told *C.lxi_error
-	err = s.check(c, C.lxi_go_export_to(store, &of, c.sink(out), c.monitor, &bytes, &told), told)
+	err = c.check(C.lxi_go_export_to(store, &of, c.sink(out), c.monitor, &bytes, &told), told)
 	return int64(bytes), err
 }
 
@@ -117,7 +117,7 @@ func (s *Store) Prune(options *PruneOptions) (*Pruned, error) {
 	var count C.size_t
 	var bytes C.uint64_t
 	var told *C.lxi_error
-	if err := s.check(c, C.lxi_store_prune(store, given, &pruned, &count, &bytes, &told), told); err != nil {
+	if err := c.check(C.lxi_store_prune(store, given, &pruned, &count, &bytes, &told), told); err != nil {
 		return nil, err
 	}
 	defer C.lxi_pruned_free(pruned)
@@ -210,7 +210,7 @@ func (s *Store) Check(ctx context.Context, options *CheckOptions) (*CheckReport,
 	defer end()
 	var report *C.lxi_check_report
 	var told *C.lxi_error
-	if err := s.check(c, C.lxi_store_check(store, c.checkOptions(options), &report, &told), told); err != nil {
+	if err := c.check(C.lxi_store_check(store, c.checkOptions(options), &report, &told), told); err != nil {
 		return nil, err
 	}
 	return toReport(report)
@@ -230,9 +230,8 @@ func Repair(ctx context.Context, path string, options *StoreOptions) (*CheckRepo
 	}
 	defer done()
 	if options != nil && options.Clock != nil {
-		clock := &ticker{now: options.Clock}
-		C.lxi_go_set_clock(opening, c.pass(clock))
-		defer clock.get()
+		c.clock = &ticker{now: options.Clock}
+		C.lxi_go_set_clock(opening, c.pass(c.clock))
 	}
 	var report *C.lxi_check_report
 	var told *C.lxi_error
