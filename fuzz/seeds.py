@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import os
+import random
 import subprocess
 import sys
 import tarfile
@@ -36,6 +37,7 @@ PROGRAMS = [b"\0" + bytes(range(1, 200, 3)), b"\0" + bytes(range(255, 0, -2)), b
 def main():
     corpus = sys.argv[1] if len(sys.argv) > 1 else os.path.join(HERE, "corpus")
     counts = {}
+    images = []
 
     def keep(target, data):
         folder = os.path.join(corpus, target)
@@ -63,6 +65,7 @@ def main():
                 if os.path.getsize(os.path.join(made, name)) <= MOST:
                     with open(os.path.join(made, name), "rb") as source:
                         files.append(source.read())
+            images += files
             for data in files:
                 keep("detect", data)
                 if data.startswith(b"hsqs"):
@@ -93,6 +96,17 @@ def main():
         for mode in (2, 6, 10, 18):
             keep("tar", bytes([mode]) + program)
             keep("unpack", bytes([mode]) + program)
+    # How the target `ffi` takes its bytes is said in fuzz_targets/ffi/main.rs. Every call in the order of its list, with the usual
+    # arguments, is what a program does; the rest is chance, the same one each time.
+    materials = [b"", *METADATA, *PROGRAMS, b"{{ a|b }}{% if c %}", b'{"container": {"name": "c1"}, "devices": {"eth0": {"type": "nic"}}, "x": [1, {}]}']
+    materials += [data for data in images if len(data) <= 4096][:40]
+    with open(os.path.join(HERE, "squashfs-seeds.json")) as source:
+        materials += [zlib.decompress(base64.b85decode(packed)) for packed in json.load(source).values()]
+    chance = random.Random(7)
+    for material in materials:
+        for calls in (bytes(range(128)), bytes(chance.randrange(256) for _ in range(120))):
+            for choices in (b"", bytes(chance.randrange(8) for _ in range(255)), bytes(chance.choice((0, 0, 1, 3, 7, 200, chance.randrange(256))) for _ in range(255))):
+                keep("ffi", bytes([len(calls)]) + calls + bytes([len(choices)]) + choices + material)
     print(", ".join("%s: %d seeds" % item for item in sorted(counts.items())))
 
 
