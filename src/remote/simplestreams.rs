@@ -84,7 +84,7 @@ impl Simplestreams {
         let mut documents = Vec::new();
         for entry in index.image_lists() {
             let path = File { path: entry.path.clone(), size: 0, sha256: None };
-            documents.push(self.site.document(path.checked_path()?, monitor)?);
+            documents.push(self.site.document(path.checked_path()?.as_str(), monitor)?);
         }
         let digests: Vec<_> = documents.iter().map(|list| Fingerprint::of(list)).collect();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -113,7 +113,7 @@ impl Simplestreams {
     }
 
     fn file(&self, file: &File, monitor: &Monitor) -> Result<Input> {
-        self.site.open(file.checked_path()?, file.size, file.sha256, monitor)
+        self.site.open(file.checked_path()?.as_str(), file.size, file.sha256, monitor)
     }
 
     fn not_found(&self, listing: &Listing, wanted: &Wanted) -> Error {
