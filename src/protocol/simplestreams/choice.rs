@@ -57,6 +57,8 @@ pub struct StreamImage {
     pub version: String,
     /// The image, or the metadata of a split one.
     pub first: File,
+    /// The item's name of that, which tells the peers whose image it is.
+    pub first_name: &'static str,
     /// The rootfs of a split image.
     pub rootfs: Option<File>,
     /// What that is.
@@ -205,6 +207,7 @@ fn product_images(key: &str, product: &Product, skipped: &mut Vec<String>) -> Ve
                 product: key.to_owned(),
                 version: serial.clone(),
                 first: file(found.first),
+                first_name: found.name,
                 rootfs: found.rootfs.map(|(_, item)| file(item)),
                 root_kind: found.rootfs.map(|(kind, _)| kind),
                 about: Arc::clone(&about),
@@ -223,12 +226,17 @@ struct Found<'a> {
     fingerprint: Fingerprint,
     image_type: ImageType,
     first: &'a Item,
+    name: &'static str,
     rootfs: Option<(RootKind, &'a Item)>,
 }
 
 /// The images of a version, in the order in which the peers prefer them: SquashFS before tar.
 fn choices<'a>(items: &(impl Iterator<Item = &'a Item> + Clone)) -> Vec<Found<'a>> {
     let mut found: Vec<Found<'a>> = Vec::new();
+    let named = |names: [&'static str; 2]| {
+        let items = items.clone();
+        items.filter_map(move |item| Some((names.into_iter().find(|name| *name == item.ftype)?, item)))
+    };
     let mut add = |new: Found<'a>| {
         if !found.iter().any(|there| there.fingerprint == new.fingerprint) {
             found.push(new);
@@ -236,17 +244,17 @@ fn choices<'a>(items: &(impl Iterator<Item = &'a Item> + Clone)) -> Vec<Found<'a
     };
     for kind in RootKind::ALL {
         let Some(rootfs) = items.clone().find(|item| item.ftype == kind.name()) else { continue };
-        for first in items.clone().filter(|item| METADATA_NAMES.contains(&item.ftype.as_str())) {
+        for (name, first) in named(METADATA_NAMES) {
             if let Ok(fingerprint) = kind.combined(first).parse() {
-                add(Found { fingerprint, image_type: kind.image_type(), first, rootfs: Some((kind, rootfs)) });
+                add(Found { fingerprint, image_type: kind.image_type(), first, name, rootfs: Some((kind, rootfs)) });
             }
         }
     }
-    for first in items.clone().filter(|item| UNIFIED_NAMES.contains(&item.ftype.as_str())) {
+    for (name, first) in named(UNIFIED_NAMES) {
         let machine = first.combined_type == ImageType::VirtualMachine.name();
         let image_type = if machine { ImageType::VirtualMachine } else { ImageType::Container };
         if let Ok(fingerprint) = first.sha256.parse() {
-            add(Found { fingerprint, image_type, first, rootfs: None });
+            add(Found { fingerprint, image_type, first, name, rootfs: None });
         }
     }
     found

@@ -48,6 +48,9 @@ pub struct Publication {
     pub rootfs: Option<(RootKind, PublishedFile)>,
     /// What another list says of the product, to be said here too, its aliases included; its versions don't matter.
     pub about: Option<Arc<Product>>,
+    /// The name that its first file has in another list. It has both peers' names here, unless another image has
+    /// the other one.
+    pub name: Option<&'static str>,
 }
 
 /// The key of a product: `os:release:variant:arch`, as `incus-simplestreams` makes it. What is missing is
@@ -98,6 +101,7 @@ impl Publication {
             first,
             rootfs,
             about: None,
+            name: None,
         }
     }
 
@@ -115,6 +119,7 @@ impl Publication {
             first,
             rootfs,
             about: Some(Arc::clone(&image.about)),
+            name: Some(image.first_name),
         }
     }
 }
@@ -189,22 +194,43 @@ impl Products {
     }
 }
 
+/// Both peers' names of an image's first file.
+fn names(image: &Publication) -> [&'static str; 2] {
+    if image.rootfs.is_some() { METADATA_NAMES } else { UNIFIED_NAMES }
+}
+
+/// Whether two items are one file, and make the same images.
+fn are_twins(one: &Item, other: &Item) -> bool {
+    let images = |item: &Item| RootKind::ALL.map(|kind| kind.combined(item).to_owned());
+    one.sha256.eq_ignore_ascii_case(&other.sha256) && images(one) == images(other)
+}
+
+/// Whether the first file of an image may go under a name in a version: nothing is lost by it.
+fn may_have(version: &Version, image: &Publication, name: &str) -> bool {
+    let Some(item) = version.items.get(name) else { return true };
+    let kind = image.rootfs.as_ref().map(|(kind, _)| *kind);
+    if item.sha256.eq_ignore_ascii_case(&image.first.sha256.to_string()) {
+        let there = kind.map_or("", |kind| kind.combined(item));
+        return there.is_empty() || there.eq_ignore_ascii_case(&image.fingerprint.to_string());
+    }
+    // What stands there for the sake of the other peer only gives way to what is this peer's own.
+    image.name == Some(name)
+        && names(image)
+            .iter()
+            .any(|other| *other != name && version.items.get(*other).is_some_and(|other| are_twins(item, other)))
+}
+
 /// Whether a version has no other image where this one's items go.
 fn has_room(version: &Version, image: &Publication) -> bool {
-    let fingerprint = image.fingerprint.to_string();
-    let same = |digest: &str| digest.is_empty() || digest.eq_ignore_ascii_case(&fingerprint);
-    version.items.values().all(|item| {
-        let name = item.ftype.as_str();
-        match &image.rootfs {
-            None => !UNIFIED_NAMES.contains(&name) || same(&item.sha256),
-            // Metadata stands there once, for all kinds of rootfs.
-            Some((kind, _)) if METADATA_NAMES.contains(&name) => {
-                item.sha256.eq_ignore_ascii_case(&image.first.sha256.to_string()) && same(kind.combined(item))
-            }
-            Some((kind, rootfs)) if name == kind.name() => item.sha256.eq_ignore_ascii_case(&rootfs.sha256.to_string()),
-            Some(_) => true,
-        }
-    })
+    let first = match image.name {
+        Some(name) => may_have(version, image, name),
+        None => names(image).into_iter().all(|name| may_have(version, image, name)),
+    };
+    first
+        && image.rootfs.as_ref().is_none_or(|(kind, rootfs)| {
+            let there = version.items.get(kind.name());
+            there.is_none_or(|item| item.sha256.eq_ignore_ascii_case(&rootfs.sha256.to_string()))
+        })
 }
 
 fn describe(product: &mut Product, image: &Publication) {
@@ -245,26 +271,25 @@ fn add_aliases(product: &mut Product, new: &[String]) {
 }
 
 fn add_items(version: &mut Version, image: &Publication) {
-    let Some((kind, rootfs)) = &image.rootfs else {
-        for name in UNIFIED_NAMES {
-            let mut item = image.first.item(name);
-            if image.image_type == ImageType::VirtualMachine {
-                image.image_type.name().clone_into(&mut item.combined_type);
-            }
-            version.items.insert(name.to_owned(), item);
-        }
-        return;
-    };
-    for name in METADATA_NAMES {
+    let free: Vec<_> = names(image).into_iter().filter(|name| may_have(version, image, name)).collect();
+    for name in free {
         let mut item = image.first.item(name);
-        // The same metadata makes several images with several rootfs files; other metadata makes others.
-        if let Some(old) = version.items.get(name).filter(|old| old.sha256 == item.sha256) {
+        // The same metadata makes several images with several rootfs files.
+        if let Some(old) = version.items.get(name).filter(|old| old.sha256.eq_ignore_ascii_case(&item.sha256)) {
             item = Item { path: item.path, size: item.size, ..old.clone() };
         }
-        kind.set_combined(&mut item, image.fingerprint.to_string());
+        match &image.rootfs {
+            Some((kind, _)) => kind.set_combined(&mut item, image.fingerprint.to_string()),
+            None if image.image_type == ImageType::VirtualMachine => {
+                image.image_type.name().clone_into(&mut item.combined_type);
+            }
+            None => {}
+        }
         version.items.insert(name.to_owned(), item);
     }
-    version.items.insert(kind.name().to_owned(), rootfs.item(kind.name()));
+    if let Some((kind, rootfs)) = &image.rootfs {
+        version.items.insert(kind.name().to_owned(), rootfs.item(kind.name()));
+    }
 }
 
 fn withdraw_from(version: &mut Version, fingerprint: &str) -> bool {
@@ -402,5 +427,36 @@ mod tests {
         assert!(!products.describe("Box:1:default:amd64", &about));
         assert!(products.describe("Box:1:default:amd64", &Product { aliases: "y".into(), ..about }));
         assert_eq!(fingerprints(&products).len(), 1);
+    }
+
+    /// Lists that serve both peers have metadata for each, and one rootfs.
+    #[test]
+    fn an_image_for_each_peer_has_one_version_and_each_its_own_name() {
+        let mut products = Products::new(0);
+        let image = |peer: &'static str| {
+            let mut image = split("one", RootKind::Squashfs);
+            image.fingerprint = Fingerprint::of(peer.as_bytes());
+            image.first = published(peer);
+            image.name = Some(peer);
+            image
+        };
+        let both = [image("incus.tar.xz"), image("lxd.tar.xz")];
+        for _ in 0..2 {
+            for image in &both {
+                products.publish(image).unwrap();
+            }
+        }
+        let versions = &products.products["Box:1:default:amd64"].versions;
+        assert_eq!(versions.len(), 1, "{versions:?}");
+        for image in &both {
+            let name = image.name.unwrap();
+            assert_eq!(versions["202311142213"].items[name].path, image.first.path.as_str());
+        }
+        assert_eq!(fingerprints(&products).len(), 2);
+        // A third can't take the place of either.
+        products
+            .publish(&Publication { fingerprint: Fingerprint::of(b"3"), first: published("3"), ..both[0].clone() })
+            .unwrap();
+        assert_eq!(fingerprints(&products).len(), 3);
     }
 }
