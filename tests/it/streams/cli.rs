@@ -46,11 +46,15 @@ fn a_tree_is_made_read_mirrored_and_pruned() {
     let two = Fingerprint::of(&[meta, rootfs].concat()).to_string();
     fails(&scratch, &["simplestreams", "list", "www"], 4, "NotFound");
     assert_eq!(ok(&scratch, &["simplestreams", "add", "www", "one.tar", "--alias", "first"]).trim_end(), one);
-    let words = ["simplestreams", "add", "www", "root.tar", "meta.tar", "--property", "release=13", "--no-default-alias"];
+    let words =
+        ["simplestreams", "add", "www", "root.tar", "meta.tar", "--property", "release=13", "--no-default-alias"];
     assert_eq!(ok(&scratch, &words).trim_end(), two);
     fails(&scratch, &words, 5, "AlreadyExists");
     let table = ok(&scratch, &["simplestreams", "list", "www"]);
-    assert!(table.contains("Debian:12:default:amd64") && table.contains("first") && table.contains(&two[..12]), "{table}");
+    assert!(
+        table.contains("Debian:12:default:amd64") && table.contains("first") && table.contains(&two[..12]),
+        "{table}"
+    );
     let lines = ok(&scratch, &["simplestreams", "list", "www", "--format", "{{ fingerprint }} {{ type }}"]);
     assert!(lines.contains(&format!("{one} container")), "{lines}");
     ok(&scratch, &["simplestreams", "verify", "www"]);
@@ -80,7 +84,17 @@ fn a_tree_is_made_read_mirrored_and_pruned() {
 #[test]
 fn metadata_is_made_for_a_disk_that_is_there() {
     let scratch = Scratch::new();
-    let words = ["simplestreams", "generate-metadata", "meta.tar.xz", "--os", "Box", "--release", "1", "--architecture", "amd64"];
+    let words = [
+        "simplestreams",
+        "generate-metadata",
+        "meta.tar.xz",
+        "--os",
+        "Box",
+        "--release",
+        "1",
+        "--architecture",
+        "amd64",
+    ];
     let words = [&words[..], &["--creation-date", "1700000000", "--property", "a=b"]].concat();
     let digest = ok(&scratch, &words);
     assert_eq!(digest.trim_end(), Fingerprint::of(&fs::read(scratch.join("meta.tar.xz")).unwrap()).to_string());

@@ -164,9 +164,8 @@ fn a_store_gets_the_images_and_the_aliases_that_are_meant_here() {
     let old = version("i686", 1_600_000_000);
     let store = Store::open(scratch.join("store")).unwrap();
     let remote = on_disk(origin.path());
-    let run = |delete: bool| {
-        mirror(&remote, MirrorTarget::Store(&store), &MirrorOptions::new().delete(delete)).unwrap()
-    };
+    let run =
+        |delete: bool| mirror(&remote, MirrorTarget::Store(&store), &MirrorOptions::new().delete(delete)).unwrap();
     assert_eq!(run(false).copied.len(), 3);
     assert_eq!(store.resolve("box/arm64").unwrap().fingerprint, other);
     assert_eq!(store.resolve("box/i386").unwrap().fingerprint, old);

@@ -9,7 +9,9 @@ use lxd_image::streams::{AddOptions, PruneOptions, Tree};
 use lxd_image::{Cancel, ErrorKind, Fingerprint, ImageType, Monitor};
 use serde_json::{Value, json};
 
-use super::{add, add_split, assert_clean, failed, input, listed, sorted, split_fingerprint, split_source, stored, tree, verify};
+use super::{
+    add, add_split, assert_clean, failed, input, listed, sorted, split_fingerprint, split_source, stored, tree, verify,
+};
 use crate::store::{Scratch, metadata, split, unified, unified_with};
 
 fn json_of(path: impl AsRef<std::path::Path>) -> Value {
@@ -135,7 +137,9 @@ fn prune_keeps_the_newest_versions_of_each_product_and_their_files() {
     let scratch = Scratch::new();
     let (tree, clock) = tree(&scratch.join("tree"));
     let version = |tag: &str, created: u64| {
-        let text = format!("architecture: amd64\ncreation_date: {created}\nproperties: {{os: Box, release: '1', tag: {tag}}}\n");
+        let text = format!(
+            "architecture: amd64\ncreation_date: {created}\nproperties: {{os: Box, release: '1', tag: {tag}}}\n"
+        );
         let source = Source::unified(input(unified_with(&text, tag.as_bytes())));
         tree.lock().unwrap().add(source, &AddOptions::new()).unwrap().fingerprint
     };
@@ -165,8 +169,9 @@ fn verify_finds_whatever_is_not_as_the_list_says() {
     let kinds = || verify(&tree).findings.iter().map(lxd_image::Error::kind).collect::<Vec<_>>();
     let change = |pointer: &str, value: Value| {
         let mut document: Value = serde_json::from_slice(&good).unwrap();
-        *document.pointer_mut(&format!("/products/Debian:two:default:amd64/versions/202311142213/items/{pointer}")).unwrap() =
-            value;
+        *document
+            .pointer_mut(&format!("/products/Debian:two:default:amd64/versions/202311142213/items/{pointer}"))
+            .unwrap() = value;
         fs::write(&list, document.to_string()).unwrap();
     };
     let wrong = Fingerprint::of(b"wrong").to_string();
