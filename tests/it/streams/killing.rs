@@ -49,7 +49,7 @@ fn a_mirror_that_is_killed_leaves_a_whole_tree_and_the_next_run_goes_on() {
             .spawn()
             .unwrap();
         // Longer if nothing came so far: a machine may be slow to start a program at all.
-        let until = Instant::now() + Duration::from_micros(random.below(120_000));
+        let until = Instant::now() + Duration::from_micros(random.below(80_000));
         while Instant::now() < until && child.try_wait().unwrap().is_none() {
             std::thread::sleep(Duration::from_micros(200));
         }

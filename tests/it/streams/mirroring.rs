@@ -11,7 +11,7 @@ use lxd_image::streams::{AddOptions, Tree};
 use lxd_image::{ErrorKind, Fingerprint};
 use serde_json::Value;
 
-use super::{add, add_split, assert_clean, failed, input, listed, sorted, split_source, stored, tree};
+use super::{add, add_split, assert_clean, failed, input, listed, sorted, stored, tree};
 use crate::remote::server::{Server, answer};
 use crate::store::{Scratch, unified, unified_with};
 
@@ -177,7 +177,7 @@ fn a_store_gets_the_images_and_the_aliases_that_are_meant_here() {
     assert!(store.image(&own).unwrap().public);
     // Somebody's own copy, by its alias, is theirs.
     let mine = Fingerprint::of(&unified("mine"));
-    super::super::store::import(&store, "mine", &["mine"]);
+    crate::store::import(&store, "mine", &["mine"]);
     let newer = version("x86_64", 1_700_200_000);
     origin.lock().unwrap().remove(&[own]).unwrap();
     let done = run(true);
@@ -213,5 +213,4 @@ fn a_server_that_goes_away_ends_the_run_and_what_came_stays() {
     failed(mirror(&remote, MirrorTarget::Tree(&copy), &MirrorOptions::new()), ErrorKind::Remote);
     assert_eq!(listed(&copy).len(), 1);
     assert_clean(&copy);
-    let _ = split_source;
 }

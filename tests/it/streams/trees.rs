@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{
     add, add_split, assert_clean, failed, input, listed, sorted, split_fingerprint, split_source, stored, tree, verify,
 };
-use crate::store::{Scratch, metadata, split, unified, unified_with};
+use crate::store::{Scratch, split, unified, unified_with};
 
 fn json_of(path: impl AsRef<std::path::Path>) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
@@ -228,5 +228,4 @@ fn what_others_wrote_into_index_and_list_is_kept() {
     assert_eq!(index["index"]["images"]["path"], "streams/v1/images.json");
     let list = json_of(at.join("streams/v1/images.json"));
     assert_eq!((&list["creator"], &list["content_id"]), (&json!("hand"), &json!("theirs")));
-    let _ = metadata("", "");
 }
