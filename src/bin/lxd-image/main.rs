@@ -15,6 +15,7 @@ mod info;
 mod inspect;
 mod list;
 mod mark;
+mod mirror;
 mod options;
 mod output;
 mod pack;
@@ -22,7 +23,9 @@ mod progress;
 mod prune;
 mod publish;
 mod refresh;
+mod remotes;
 mod shell;
+mod simplestreams;
 mod store;
 mod template;
 mod unpack;
@@ -71,6 +74,8 @@ enum Verb {
     Prune(prune::Arguments),
     Check(check::Arguments),
     Use(mark::Arguments),
+    Mirror(mirror::Arguments),
+    Simplestreams(simplestreams::Arguments),
     Completions(shell::Completions),
     Man(shell::Man),
 }
@@ -104,6 +109,8 @@ fn main() -> ExitCode {
         Verb::Prune(verb) => prune::run(&verb, &session),
         Verb::Check(verb) => check::run(&verb, &session),
         Verb::Use(verb) => mark::run(&verb, &session),
+        Verb::Mirror(verb) => mirror::run(&verb, &session),
+        Verb::Simplestreams(verb) => simplestreams::run(&verb, &session),
         Verb::Completions(verb) => shell::completions(&verb),
         Verb::Man(verb) => shell::man(&verb),
     });
