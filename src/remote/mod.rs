@@ -12,11 +12,15 @@
 //! # Ok::<(), lxd_image::Error>(())
 //! ```
 
+mod ahead;
 mod copy;
 mod direct;
 mod download;
 mod http;
+mod near;
+mod rest;
 mod retry;
+mod settings;
 mod simplestreams;
 mod site;
 mod upstream;
@@ -28,7 +32,9 @@ pub use download::Download;
 pub use http::{
     Body, Certificate, Client, ClientOptions, Identity, Method, Proxy, Request, Response, Scheme, Trust, Url,
 };
+pub use rest::{Lxd, UploadOptions};
 pub use retry::Retry;
+pub use settings::{FirstUse, KnownRemote, Protocol, Settings};
 pub use simplestreams::Simplestreams;
 pub use upstream::{Upstreams, open_source};
 pub use wanted::Wanted;
