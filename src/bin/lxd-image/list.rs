@@ -58,16 +58,6 @@ fn column(letter: char) -> Result<Column> {
     })
 }
 
-/// What a store's own list would give of these images, in its order.
-fn selected(mut images: Vec<StoredImage>, filters: &[Filter]) -> Vec<StoredImage> {
-    images.retain(|image| filters.iter().all(|filter| filter.matches(image)));
-    images.sort_by_cached_key(|image| {
-        let name = image.aliases.first().map(|alias| alias.name.clone());
-        (name.is_none(), name, image.fingerprint)
-    });
-    images
-}
-
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     let columns = arguments.columns.chars().filter(|letter| *letter != ',').map(column).collect::<Result<Vec<_>>>()?;
     let mut filters: Vec<Filter> = Vec::new();
@@ -93,7 +83,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
             let (monitor, shown) = session.monitor();
             let listed = session.remote(name).and_then(|remote| remote.list(&monitor));
             drop(shown);
-            selected(listed?, &filters)
+            Filter::select(listed?, &filters)
         }
     };
     let whole = matches!(session.format, Format::Json | Format::Yaml | Format::Jinja(_));

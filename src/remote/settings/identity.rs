@@ -75,7 +75,9 @@ fn make() -> Result<(String, String)> {
     let mut about = CertificateParams::default();
     about.distinguished_name = DistinguishedName::new();
     about.distinguished_name.push(DnType::OrganizationName, "lxd-image");
-    about.distinguished_name.push(DnType::CommonName, rustix::system::uname().nodename().to_string_lossy().into_owned());
+    about
+        .distinguished_name
+        .push(DnType::CommonName, rustix::system::uname().nodename().to_string_lossy().into_owned());
     about.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     let now = crate::time::rfc3339(Some(jiff::Timestamp::now().as_second()));
     let year = now.get(..4).and_then(|digits| digits.parse().ok()).unwrap_or(2026);
