@@ -12,12 +12,16 @@
 //! # Ok::<(), lxd_image::Error>(())
 //! ```
 
+mod ahead;
 mod copy;
 mod direct;
 mod download;
 mod http;
 mod mirror;
+mod near;
+mod rest;
 mod retry;
+mod settings;
 mod simplestreams;
 mod site;
 mod upstream;
@@ -30,7 +34,9 @@ pub use http::{
     Body, Certificate, Client, ClientOptions, Identity, Method, Proxy, Request, Response, Scheme, Trust, Url,
 };
 pub use mirror::{MirrorOptions, MirrorTarget, Mirrored, mirror};
+pub use rest::{Lxd, UploadOptions};
 pub use retry::Retry;
+pub use settings::{FirstUse, KnownRemote, Protocol, Settings};
 pub use simplestreams::Simplestreams;
 pub use upstream::{Upstreams, open_source};
 pub use wanted::Wanted;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::http::{ClientOptions, Url};
+use super::near::is_near;
 use super::site::Site;
 use super::{Remote, Wanted};
 use crate::error::{Error, ErrorKind, Result};
@@ -154,13 +155,6 @@ impl Simplestreams {
         let near: Vec<_> = near.into_iter().map(|name| name.chars().take(64).collect::<String>()).collect();
         error.with_hint(format!("near it are: {}", near.join(", ")))
     }
-}
-
-/// Whether people may have meant this name by that one: one holds the other, or its first half.
-fn is_near(name: &str, wanted: &str) -> bool {
-    let (name, wanted) = (name.to_lowercase(), wanted.to_lowercase());
-    let front = wanted.split(['/', '-', ':']).next().unwrap_or_default();
-    wanted.len() >= 2 && (name.contains(&wanted) || wanted.contains(&name) || front.len() >= 2 && name.contains(front))
 }
 
 impl Remote for Simplestreams {

@@ -4,6 +4,7 @@
 mod alias;
 mod check;
 mod convert;
+mod copy;
 mod delete;
 mod diff;
 mod edit;
@@ -19,11 +20,12 @@ mod mirror;
 mod options;
 mod output;
 mod pack;
+mod place;
 mod progress;
 mod prune;
 mod publish;
 mod refresh;
-mod remotes;
+mod remote;
 mod shell;
 mod simplestreams;
 mod store;
@@ -58,6 +60,7 @@ enum Verb {
     Diff(diff::Arguments),
     Template(template::Arguments),
     Import(import::Arguments),
+    Copy(copy::Arguments),
     List(list::Arguments),
     Info(info::Info),
     Show(info::Show),
@@ -76,6 +79,7 @@ enum Verb {
     Use(mark::Arguments),
     Mirror(mirror::Arguments),
     Simplestreams(simplestreams::Arguments),
+    Remote(remote::Arguments),
     Completions(shell::Completions),
     Man(shell::Man),
 }
@@ -93,6 +97,7 @@ fn main() -> ExitCode {
         Verb::Diff(verb) => diff::run(&verb, &session),
         Verb::Template(verb) => template::run(&verb, &session),
         Verb::Import(verb) => import::run(&verb, &session),
+        Verb::Copy(verb) => copy::run(&verb, &session),
         Verb::List(verb) => list::run(&verb, &session),
         Verb::Info(verb) => info::info(&verb, &session),
         Verb::Show(verb) => info::show(&verb, &session),
@@ -111,6 +116,7 @@ fn main() -> ExitCode {
         Verb::Use(verb) => mark::run(&verb, &session),
         Verb::Mirror(verb) => mirror::run(&verb, &session),
         Verb::Simplestreams(verb) => simplestreams::run(&verb, &session),
+        Verb::Remote(verb) => remote::run(&verb, &session),
         Verb::Completions(verb) => shell::completions(&verb),
         Verb::Man(verb) => shell::man(&verb),
     });

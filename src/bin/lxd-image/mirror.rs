@@ -11,7 +11,6 @@ use serde_json::{Map, Value, json};
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output::{self, Facts};
-use crate::remotes::remote;
 use crate::store::size;
 
 /// Copy what a remote has and a tree of static files, or the store, has not
@@ -50,7 +49,7 @@ impl Session {
 }
 
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
-    let remote = remote(&arguments.remote, arguments.allow_http, session)?;
+    let remote = session.remote_or_address(&arguments.remote, arguments.allow_http)?;
     let (monitor, shown) = session.monitor();
     let mut options = MirrorOptions::new().delete(arguments.delete).monitor(monitor);
     for filter in &arguments.filters {
