@@ -153,6 +153,9 @@ limits! {
     remote_index = 64 * MIB, GIB;
     /// Nesting in JSON. Real documents nest 8 deep.
     json_depth = 64, 100;
+    /// The metadata file of an image in two files, where it must be kept in memory: a server sends it before the
+    /// rootfs, and the rootfs was asked for first. Real ones stay below 100 KiB.
+    metadata_file = 32 * MIB, 256 * MIB;
     /// One file of an image on its way from a server. The largest real disks are stored in 20 GB.
     download = 64 * GIB, u64::MAX;
 }

@@ -22,6 +22,8 @@ pub enum Phase {
     Pack,
     /// Reading one archive and writing another.
     Convert,
+    /// Sending to a server.
+    Upload,
 }
 
 impl Phase {
@@ -34,6 +36,7 @@ impl Phase {
             Self::Unpack => "unpack",
             Self::Pack => "pack",
             Self::Convert => "convert",
+            Self::Upload => "upload",
         }
     }
 }

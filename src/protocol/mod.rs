@@ -24,6 +24,7 @@
 pub mod direct;
 pub mod escape;
 mod json;
+pub mod multipart;
 pub mod rest;
 pub mod simplestreams;
 

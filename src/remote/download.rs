@@ -3,24 +3,16 @@
 
 use std::fmt;
 use std::io::{self, Read};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-
+use super::ahead::{PIECE, read_ahead};
 use super::http::{Body, Client, Request, Response, Url};
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::format::Input;
 use crate::progress::{Cancel, Monitor};
 
-/// Bytes that are handed over at once, and how many such pieces may wait: 2 MiB for each download.
-const PIECE: usize = 256 << 10;
-const PIECES: usize = 8;
 /// As many bytes as make a try count as one that got further.
 const FURTHER: u64 = 1024;
-/// How often a reader that waits looks whether it was cancelled.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// One file to be fetched: from where, and what is known of it before.
 #[derive(Debug, Clone)]
@@ -81,20 +73,25 @@ impl Download {
     /// download may succeed.
     #[must_use]
     pub fn open(self) -> Input {
+        self.open_with(None)
+    }
+
+    /// The same for a file whose answer is here already.
+    pub(super) fn open_begun(self, mut answer: Response, stop: &Cancel) -> Input {
+        answer.watched_by(Monitor::none().with_cancel(stop.clone()));
+        self.open_with(Some((answer, stop.clone())))
+    }
+
+    fn open_with(self, begun: Option<(Response, Cancel)>) -> Input {
         let (size, name, monitor) = (self.size, self.url.to_string(), self.monitor.clone());
-        let stop = Cancel::new();
-        let (full, filled) = bounded(PIECES);
-        let (used, empty) = bounded(PIECES + 1);
-        let thread = std::thread::Builder::new().name("download".into()).spawn({
-            let monitor = Monitor::none().with_cancel(stop.clone());
-            move || ahead(Resuming::new(self, monitor), &full, &empty)
-        });
-        let (thread, failed) = match thread {
-            Ok(thread) => (Some(thread), None),
-            Err(error) => (None, Some(Error::io("a thread for the download can't be started", error))),
+        let (begun, stop) = match begun {
+            Some((answer, stop)) => (Some(answer), stop),
+            None => (None, Cancel::new()),
         };
-        let reader = Ahead { filled: Some(filled), used, piece: Vec::new(), at: 0, failed, stop, monitor, thread };
-        let input = Input::stream(reader).named(name);
+        let size = size.or_else(|| begun.as_ref().and_then(Response::length));
+        let mut resuming = Resuming::new(self, Monitor::none().with_cancel(stop.clone()));
+        resuming.begun = begun;
+        let input = Input::stream(read_ahead(resuming, stop, monitor)).named(name);
         match size {
             Some(size) => input.announced(size),
             None => input,
@@ -109,86 +106,12 @@ impl Download {
     }
 }
 
-/// Fetches as far ahead as there are pieces.
-fn ahead(mut from: Resuming, full: &Sender<Result<Vec<u8>>>, empty: &Receiver<Vec<u8>>) {
-    loop {
-        let mut piece = empty.try_recv().unwrap_or_default();
-        piece.resize(PIECE, 0);
-        let mut filled = 0;
-        let done = loop {
-            match from.read(piece.get_mut(filled..).unwrap_or_default()) {
-                Ok(0) => break Ok(()),
-                Ok(count) => filled += count,
-                Err(error) => break Err(Error::from(error)),
-            }
-        };
-        let last = filled < PIECE || done.is_err();
-        piece.truncate(filled);
-        // Nobody reads any more: nobody wants to know.
-        if full.send(Ok(piece)).is_err() {
-            return;
-        }
-        if let Err(error) = done {
-            let _ = full.send(Err(error));
-        }
-        if last {
-            return;
-        }
-    }
-}
-
-/// What a thread fetches, as a reader.
-struct Ahead {
-    filled: Option<Receiver<Result<Vec<u8>>>>,
-    used: Sender<Vec<u8>>,
-    piece: Vec<u8>,
-    at: usize,
-    failed: Option<Error>,
-    stop: Cancel,
-    monitor: Monitor,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Read for Ahead {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.at == self.piece.len() {
-            if let Some(error) = self.failed.take() {
-                return Err(error.into());
-            }
-            let Some(filled) = &self.filled else { return Ok(0) };
-            match filled.recv_timeout(LOOK) {
-                Ok(Ok(piece)) => {
-                    let used = std::mem::replace(&mut self.piece, piece);
-                    self.at = 0;
-                    let _ = self.used.try_send(used);
-                }
-                Ok(Err(error)) => return Err(error.into()),
-                Err(RecvTimeoutError::Timeout) => self.monitor.check()?,
-                Err(RecvTimeoutError::Disconnected) => self.filled = None,
-            }
-        }
-        let rest = self.piece.get(self.at..).unwrap_or_default();
-        let count = rest.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&rest[..count]);
-        self.at += count;
-        Ok(count)
-    }
-}
-
-impl Drop for Ahead {
-    fn drop(&mut self) {
-        self.stop.cancel();
-        self.filled = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
 /// Reads a file of a server, and asks for the rest of it when the connection breaks.
 struct Resuming {
     what: Download,
     monitor: Monitor,
+    /// The first answer, where somebody asked already.
+    begun: Option<Response>,
     body: Option<Body>,
     /// Of all bytes that were handed on.
     hasher: Hasher,
@@ -212,6 +135,7 @@ impl Resuming {
         Self {
             what,
             monitor,
+            begun: None,
             body: None,
             hasher: Hasher::new(),
             validator: None,
@@ -294,6 +218,9 @@ impl Resuming {
     }
 
     fn ask(&mut self) -> Result<Body> {
+        if let Some(answer) = self.begun.take() {
+            return self.begin(answer);
+        }
         let at = self.hasher.bytes();
         let mut request = Request::get(&self.what.url).header("accept-encoding", "identity").monitor(&self.monitor);
         if let Some(url) = &self.what.led_by {

@@ -1,6 +1,6 @@
 //! `Upstreams`: what `Store::refresh` asks, answered by the remotes that the sources of images name.
 
-use super::{Certificate, ClientOptions, Direct, Remote, Simplestreams, Trust, Wanted};
+use super::{Certificate, ClientOptions, Direct, Lxd, Remote, Simplestreams, Trust, Wanted};
 use crate::error::{Error, Result};
 use crate::format::{ImageType, Source};
 use crate::progress::Monitor;
@@ -23,6 +23,9 @@ pub fn open_source(source: &UpdateSource, options: ClientOptions) -> Result<Box<
     match &*source.protocol {
         "direct" => Ok(Box::new(Direct::new(options, url)?.certificate(&*source.certificate))),
         "simplestreams" => Ok(Box::new(Simplestreams::new(options, &url)?.certificate(&*source.certificate))),
+        "lxd" | "incus" => {
+            Ok(Box::new(Lxd::new(options, &url)?.protocol(&*source.protocol).certificate(&*source.certificate)))
+        }
         other => {
             let shown: String = other.chars().take(64).collect();
             Err(Error::unsupported(format!("images can't be fetched by the protocol `{shown}`")))

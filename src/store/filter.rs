@@ -69,6 +69,19 @@ impl Filter {
     }
 }
 
+impl Filter {
+    /// Of some images those that meet all filters, sorted by their first alias, those without one at the end.
+    #[must_use]
+    pub fn select(mut images: Vec<StoredImage>, filters: &[Self]) -> Vec<StoredImage> {
+        images.retain(|image| filters.iter().all(|filter| filter.matches(image)));
+        images.sort_by_cached_key(|image| {
+            let name = image.aliases.first().map(|alias| alias.name.clone());
+            (name.is_none(), name, image.fingerprint)
+        });
+        images
+    }
+}
+
 fn reason_of_word(word: &str, image: &StoredImage) -> Option<String> {
     let begins = image.fingerprint.to_string().starts_with(&word.to_ascii_lowercase());
     if begins || image.aliases.iter().any(|alias| alias.name.contains(word)) {
@@ -158,13 +171,7 @@ impl Store {
     /// # Errors
     /// `Malformed` when the catalog is damaged, `Io`.
     pub fn list(&self, filters: &[Filter]) -> Result<Vec<StoredImage>> {
-        let mut images = self.catalog.images()?;
-        images.retain(|image| filters.iter().all(|filter| filter.matches(image)));
-        images.sort_by_cached_key(|image| {
-            let name = image.aliases.first().map(|alias| alias.name.clone());
-            (name.is_none(), name, image.fingerprint)
-        });
-        Ok(images)
+        Ok(Filter::select(self.catalog.images()?, filters))
     }
 
     /// The images that do not meet all filters and why, those that nearly do first.

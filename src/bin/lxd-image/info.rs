@@ -1,32 +1,53 @@
 //! `info` and `show`: one image, for people, and as the YAML that `edit` takes.
 
 use clap::Args;
+use lxd_image::remote::Wanted;
 use lxd_image::store::StoredImage;
-use lxd_image::{Result, Shown};
+use lxd_image::{ImageType, Result, Shown};
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output::{self, Facts, Format};
+use crate::place::Place;
 use crate::store;
 
 /// Show all that is known of an image
 #[derive(Args)]
 pub(crate) struct Info {
-    /// An alias, a fingerprint or the beginning of one
+    /// An alias, a fingerprint or the beginning of one; of a remote, behind its name and a colon
+    #[arg(value_name = "[REMOTE:]REF")]
     reference: String,
+    /// Of a remote: the image for virtual machines, not the one for containers
+    #[arg(long)]
+    vm: bool,
 }
 
 /// Show what can be edited of an image, as YAML
 #[derive(Args)]
 pub(crate) struct Show {
-    /// An alias, a fingerprint or the beginning of one
+    /// An alias, a fingerprint or the beginning of one; of a remote, behind its name and a colon
+    #[arg(value_name = "[REMOTE:]REF")]
     reference: String,
+    /// Of a remote: the image for virtual machines, not the one for containers
+    #[arg(long)]
+    vm: bool,
+}
+
+fn find(reference: &str, vm: bool, session: &Session) -> Result<StoredImage> {
+    let (name, reference) = match Place::of(reference) {
+        Place::Local(reference) => return session.store_to_read()?.resolve(reference),
+        Place::Remote(name, reference) => (name, reference),
+    };
+    let wanted = Wanted::new(reference).image_type(if vm { ImageType::VirtualMachine } else { ImageType::Container });
+    let (monitor, shown) = session.monitor();
+    let found = session.remote(name).and_then(|remote| remote.resolve(&wanted, &monitor));
+    drop(shown);
+    found
 }
 
 pub(crate) fn info(arguments: &Info, session: &Session) -> Result<(), Failure> {
-    let store = session.store_to_read()?;
-    let image = store::resolve(&store, &arguments.reference)?;
+    let image = find(&arguments.reference, arguments.vm, session)?;
     if matches!(session.format, Format::Table | Format::Compact) {
         return Ok(output::write(for_people(&image).as_bytes())?);
     }
@@ -34,8 +55,7 @@ pub(crate) fn info(arguments: &Info, session: &Session) -> Result<(), Failure> {
 }
 
 pub(crate) fn show(arguments: &Show, session: &Session) -> Result<(), Failure> {
-    let store = session.store_to_read()?;
-    let image = store::resolve(&store, &arguments.reference)?;
+    let image = find(&arguments.reference, arguments.vm, session)?;
     if session.format == Format::Table {
         return Ok(output::write(editable(&image).as_bytes())?);
     }

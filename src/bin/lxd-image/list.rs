@@ -13,7 +13,7 @@ use crate::store;
 /// List images
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Words (part of an alias, beginning of a fingerprint) and key=value pairs; all must match
+    /// A remote and a colon, to list what is there; words (part of an alias, beginning of a fingerprint) and key=value pairs; all must match
     filters: Vec<String>,
     /// l alias, L all aliases, f fingerprint, F the whole of it, p public, d description, a architecture,
     /// t type, s size, u upload date, e expiry, c cached, U last use
@@ -61,16 +61,31 @@ fn column(letter: char) -> Result<Column> {
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     let columns = arguments.columns.chars().filter(|letter| *letter != ',').map(column).collect::<Result<Vec<_>>>()?;
     let mut filters: Vec<Filter> = Vec::new();
+    let mut remote = None;
     for (index, text) in arguments.filters.iter().enumerate() {
-        // As with `lxc`, the first word may name a remote: nothing behind its colon.
-        if index == 0 && text.ends_with(':') && !text.contains('=') {
-            store::local(text)?;
-            continue;
+        let mut text = text.as_str();
+        // As with `lxc`, the first word may name a remote, and what is behind its colon is a filter.
+        if index == 0
+            && !text.contains('=')
+            && let Some((name, rest)) = text.split_once(':')
+        {
+            remote = (name != "local").then_some(name);
+            text = rest;
+            if text.is_empty() {
+                continue;
+            }
         }
         filters.push(text.strip_prefix("local:").unwrap_or(text).parse()?);
     }
-    let store = session.store_to_read()?;
-    let images = store.list(&filters)?;
+    let images = match remote {
+        None => session.store_to_read()?.list(&filters)?,
+        Some(name) => {
+            let (monitor, shown) = session.monitor();
+            let listed = session.remote(name).and_then(|remote| remote.list(&monitor));
+            drop(shown);
+            Filter::select(listed?, &filters)
+        }
+    };
     let whole = matches!(session.format, Format::Json | Format::Yaml | Format::Jinja(_));
     let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
     let rows = images
@@ -84,8 +99,8 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         })
         .collect();
     output::show(Facts::Many(&names, rows), &session.format)?;
-    if arguments.explain {
-        let misses = store.explain(&filters)?;
+    if arguments.explain && remote.is_none() {
+        let misses = session.store_to_read()?.explain(&filters)?;
         let fewest = misses.first().map_or(0, |miss| miss.reasons.len());
         for miss in misses.iter().filter(|miss| miss.reasons.len() == fewest) {
             let name =

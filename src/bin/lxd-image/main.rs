@@ -4,6 +4,7 @@
 mod alias;
 mod check;
 mod convert;
+mod copy;
 mod delete;
 mod diff;
 mod edit;
@@ -15,14 +16,18 @@ mod info;
 mod inspect;
 mod list;
 mod mark;
+mod mirror;
 mod options;
 mod output;
 mod pack;
+mod place;
 mod progress;
 mod prune;
 mod publish;
 mod refresh;
+mod remote;
 mod shell;
+mod simplestreams;
 mod store;
 mod template;
 mod unpack;
@@ -55,6 +60,7 @@ enum Verb {
     Diff(diff::Arguments),
     Template(template::Arguments),
     Import(import::Arguments),
+    Copy(copy::Arguments),
     List(list::Arguments),
     Info(info::Info),
     Show(info::Show),
@@ -71,6 +77,9 @@ enum Verb {
     Prune(prune::Arguments),
     Check(check::Arguments),
     Use(mark::Arguments),
+    Mirror(mirror::Arguments),
+    Simplestreams(simplestreams::Arguments),
+    Remote(remote::Arguments),
     Completions(shell::Completions),
     Man(shell::Man),
 }
@@ -88,6 +97,7 @@ fn main() -> ExitCode {
         Verb::Diff(verb) => diff::run(&verb, &session),
         Verb::Template(verb) => template::run(&verb, &session),
         Verb::Import(verb) => import::run(&verb, &session),
+        Verb::Copy(verb) => copy::run(&verb, &session),
         Verb::List(verb) => list::run(&verb, &session),
         Verb::Info(verb) => info::info(&verb, &session),
         Verb::Show(verb) => info::show(&verb, &session),
@@ -104,6 +114,9 @@ fn main() -> ExitCode {
         Verb::Prune(verb) => prune::run(&verb, &session),
         Verb::Check(verb) => check::run(&verb, &session),
         Verb::Use(verb) => mark::run(&verb, &session),
+        Verb::Mirror(verb) => mirror::run(&verb, &session),
+        Verb::Simplestreams(verb) => simplestreams::run(&verb, &session),
+        Verb::Remote(verb) => remote::run(&verb, &session),
         Verb::Completions(verb) => shell::completions(&verb),
         Verb::Man(verb) => shell::man(&verb),
     });

@@ -60,8 +60,8 @@ pub(crate) fn local(reference: &str) -> Result<&str> {
 }
 
 pub(crate) fn no_remotes(what: &str) -> Error {
-    Error::new(ErrorKind::Unsupported, format!("`{what}` is not here, and this program has no remotes"))
-        .with_hint("only images of the local store and files can be named")
+    let sentence = format!("`{what}` is not here, and this verb works on the local store and on files only");
+    Error::new(ErrorKind::Unsupported, sentence).with_hint("`lxd-image copy` brings images here and to servers")
 }
 
 /// The image that a reference on the command line names.

@@ -11,6 +11,7 @@ use super::url::Url;
 use super::watch::Watch;
 use crate::error::{Error, ErrorKind, Result, Shown};
 use crate::limits::Limits;
+use crate::progress::Monitor;
 
 /// The head of an answer, and its body still to be read.
 pub struct Response {
@@ -54,6 +55,11 @@ impl Response {
         self.status
     }
 
+    /// The limits that it is read within.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// A header's value, if it is there once and is text. Names are compared without their case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -72,6 +78,11 @@ impl Response {
     #[must_use]
     pub fn length(&self) -> Option<u64> {
         self.header("content-length")?.parse().ok()
+    }
+
+    /// Hands the answer over to somebody else, who may cancel its reading.
+    pub(crate) fn watched_by(&mut self, monitor: Monitor) {
+        self.body.watch.hand_to(monitor);
     }
 
     /// This answer, if its status is one of success (200 to 299).

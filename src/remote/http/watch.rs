@@ -53,6 +53,11 @@ impl Watch {
         work()
     }
 
+    /// Listens to somebody else from here on.
+    pub(crate) fn hand_to(&mut self, monitor: Monitor) {
+        self.monitor = monitor;
+    }
+
     /// Begins to count silence anew.
     pub(crate) fn restart(&mut self) {
         (self.waited, self.bytes) = (Duration::ZERO, 0);

@@ -6,7 +6,7 @@ mod cli;
 mod direct;
 mod downloads;
 mod peers;
-mod server;
+pub(crate) mod server;
 mod simplestreams;
 mod transport;
 mod urls;

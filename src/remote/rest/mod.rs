@@ -1,0 +1,245 @@
+//! `Lxd`: a real LXD or Incus as a remote, by its REST API: public to anyone, or as one of those that it trusts.
+//! What is asked and answered is in `ask`, images in two files in `parts`, the way to a server in `upload`.
+
+mod ask;
+mod parts;
+mod trust;
+mod upload;
+
+use std::collections::BTreeSet;
+
+use super::http::{Client, ClientOptions, Request, Url};
+use super::near::is_near;
+use super::{Download, Remote, Wanted};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::Fingerprint;
+use crate::format::{ImageType, Source};
+use crate::metadata::{Architecture, Properties};
+use crate::progress::{Cancel, Monitor};
+use crate::protocol::escape::{query, segment};
+use crate::protocol::{multipart, rest};
+use crate::store::{Alias, StoredImage, UpdateSource};
+
+pub use upload::UploadOptions;
+
+/// How many things an error names.
+const NAMED: usize = 10;
+
+/// An LXD or Incus server. Cheap to clone.
+///
+/// What it shows depends on who asks: public images to everyone, all of them to clients whose
+/// certificate ([`ClientOptions::identity`]) it trusts, and one private image to whoever has its
+/// [`secret`](Self::secret). A server with a certificate of its own making is pinned by
+/// [`Trust::Pinned`](super::Trust::Pinned); one that changed it fails as `Remote`.
+#[derive(Debug, Clone)]
+pub struct Lxd {
+    client: Client,
+    base: Url,
+    certificate: String,
+    protocol: String,
+    secret: Option<String>,
+}
+
+impl Lxd {
+    /// The server at an address like `https://host:8443`. Nothing is asked yet.
+    ///
+    /// # Errors
+    /// Those of [`Client::new`]; `InvalidInput` for a file.
+    pub fn new(options: ClientOptions, base: &Url) -> Result<Self> {
+        if base.host().is_empty() {
+            return Err(Error::invalid(format!("{base} is a file, which no server stands behind")));
+        }
+        let (client, base) = (Client::new(options)?, base.directory());
+        Ok(Self { client, base, certificate: String::new(), protocol: "lxd".to_owned(), secret: None })
+    }
+
+    /// The server's certificate in PEM, to be recorded with images that come from here.
+    #[must_use]
+    pub fn certificate(mut self, pem: impl Into<String>) -> Self {
+        self.certificate = pem.into();
+        self
+    }
+
+    /// What is recorded as the protocol: `lxd` unless it is said, or `incus`. Both are spoken alike.
+    #[must_use]
+    pub fn protocol(mut self, name: impl Into<String>) -> Self {
+        self.protocol = name.into();
+        self
+    }
+
+    /// A secret that the owner of a private image made for whoever fetches it. It goes with every
+    /// question for an image, and serves but once on some servers.
+    #[must_use]
+    pub fn secret(mut self, text: impl Into<String>) -> Self {
+        self.secret = Some(text.into());
+        self
+    }
+
+    /// The server's address.
+    #[must_use]
+    pub fn url(&self) -> &Url {
+        &self.base
+    }
+
+    fn image_url(&self, name: &str, below: &str) -> Result<Url> {
+        let url = self.base.join(&format!("1.0/images/{}{below}", segment(name)))?;
+        Ok(match &self.secret {
+            Some(secret) => url.with_query(&query([("secret", &**secret)])),
+            None => url,
+        })
+    }
+
+    fn image(&self, name: &str, monitor: &Monitor) -> Result<rest::Image> {
+        self.object(&self.image_url(name, "")?, "image", monitor)
+    }
+
+    /// What an alias points to; `None` where there is none that this client may see.
+    fn alias(&self, name: &str, monitor: &Monitor) -> Result<Option<rest::Alias>> {
+        // No way of writing these survives in an address.
+        if matches!(name, "" | "." | "..") {
+            return Ok(None);
+        }
+        let url = self.base.join(&format!("1.0/images/aliases/{}", segment(name)))?;
+        match self.object(&url, "alias", monitor) {
+            Ok(alias) => Ok(Some(alias)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn stored(&self, image: &rest::Image) -> Result<StoredImage> {
+        let architecture: Architecture = image.architecture.parse().map_err(|error| {
+            Error::unsupported(format!("the image {} is for a machine that is not known here", image.fingerprint))
+                .with_source(error)
+        })?;
+        let mut stored = StoredImage::told(image.fingerprint, type_named(&image.image_type), architecture);
+        stored.size = image.size;
+        stored.created_at = image.created_at.unwrap_or(0);
+        stored.uploaded_at = image.uploaded_at.unwrap_or(0);
+        stored.last_used_at = image.last_used_at;
+        stored.expires_at = image.expires_at;
+        stored.public = image.public;
+        stored.cached = image.cached;
+        stored.auto_update = image.auto_update;
+        stored.file_name = Some(image.filename.clone()).filter(|name| !name.is_empty());
+        let mut properties = Properties::new();
+        for (key, value) in &image.properties {
+            properties.set(&**key, &**value)?;
+        }
+        stored.original_properties = properties.clone();
+        stored.properties = properties;
+        stored.aliases =
+            image.aliases.iter().map(|alias| Alias::told(alias.name.clone()).described(&*alias.description)).collect();
+        if let Some(source) = &image.update_source {
+            let from = UpdateSource::new(&*source.server, &*source.protocol, &*source.alias);
+            stored.source = Some(from.certificate(&*source.certificate).image_type(type_named(&source.image_type)));
+        }
+        Ok(stored)
+    }
+
+    /// An image that a name led to, if it is for the machine and of the type that was asked for.
+    fn fitting(&self, found: StoredImage, wanted: &Wanted, monitor: &Monitor) -> Result<StoredImage> {
+        let right_type = found.image_type == wanted.image_type;
+        if right_type && (wanted.architectures.is_empty() || wanted.architectures.contains(&found.architecture)) {
+            return Ok(found);
+        }
+        // Servers with images for several machines name them `NAME/ARCHITECTURE`, too.
+        for architecture in wanted.architectures.iter().filter(|_| right_type) {
+            for name in [architecture.kernel_name(), architecture.debian_name()] {
+                let name = format!("{}/{name}", wanted.reference);
+                if let Some(alias) = self.alias(&name, monitor)? {
+                    let other = self.stored(&self.image(&alias.target, monitor)?)?;
+                    if other.architecture == *architecture && other.image_type == wanted.image_type {
+                        return Ok(other);
+                    }
+                }
+            }
+        }
+        let machines: Vec<_> = wanted.architectures.iter().map(ToString::to_string).collect();
+        let shown: String = wanted.reference.chars().take(64).collect();
+        let kind = wanted.image_type.name();
+        let sentence = format!("{} has no image `{shown}` for {} ({kind})", self.base, machines.join(" or "));
+        Err(Error::new(ErrorKind::NotFound, sentence).with_hint(format!(
+            "it is there for {} ({})",
+            found.architecture,
+            found.image_type.name()
+        )))
+    }
+
+    fn not_found(&self, wanted: &Wanted, monitor: &Monitor) -> Error {
+        let shown: String = wanted.reference.chars().take(64).collect();
+        let error = Error::new(ErrorKind::NotFound, format!("{} has no image `{shown}`", self.base));
+        // The error is the answer; that nothing can be suggested is no second one.
+        let near: BTreeSet<String> = self
+            .list(monitor)
+            .unwrap_or_default()
+            .into_iter()
+            .flat_map(|image| image.aliases)
+            .map(|alias| alias.name)
+            .filter(|name| is_near(name, &wanted.reference))
+            .map(|name| name.chars().take(64).collect())
+            .collect();
+        if near.is_empty() {
+            return error.with_hint("a private image is only seen by those whom the server trusts");
+        }
+        let near: Vec<_> = near.into_iter().take(NAMED).collect();
+        error.with_hint(format!("near it are: {}", near.join(", ")))
+    }
+}
+
+fn type_named(name: &str) -> ImageType {
+    if name == ImageType::VirtualMachine.name() { ImageType::VirtualMachine } else { ImageType::Container }
+}
+
+impl Remote for Lxd {
+    fn source(&self) -> UpdateSource {
+        let server = self.base.to_string();
+        UpdateSource::new(server.trim_end_matches('/'), &*self.protocol, "").certificate(&*self.certificate)
+    }
+
+    /// All images that this client may see. Those of machines that are not known here are left out.
+    fn list(&self, monitor: &Monitor) -> Result<Vec<StoredImage>> {
+        let url = self.base.join("1.0/images")?.with_query("recursion=1");
+        let images: Option<Vec<rest::Image>> = self.object(&url, "list of images", monitor)?;
+        Ok(images.unwrap_or_default().iter().filter_map(|image| self.stored(image).ok()).collect())
+    }
+
+    fn resolve(&self, wanted: &Wanted, monitor: &Monitor) -> Result<StoredImage> {
+        if wanted.fingerprint().is_none()
+            && let Some(alias) = self.alias(&wanted.reference, monitor)?
+        {
+            let target: Fingerprint = alias.target.parse().map_err(|error| {
+                let sentence = format!("{} says that an alias points to what is no image", self.base);
+                Error::malformed(sentence).with_source(error)
+            })?;
+            let found = self.image(&target.to_string(), monitor)?;
+            if found.fingerprint != target {
+                return Err(self.another(&target.to_string(), &found.fingerprint));
+            }
+            return self.fitting(self.stored(&found)?, wanted, monitor);
+        }
+        let Some(prefix) = wanted.prefix() else { return Err(self.not_found(wanted, monitor)) };
+        match self.image(prefix.as_str(), monitor) {
+            Ok(found) if prefix.matches(&found.fingerprint) => self.stored(&found),
+            Ok(found) => Err(self.another(prefix.as_str(), &found.fingerprint)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(self.not_found(wanted, monitor)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn open(&self, image: &StoredImage, monitor: &Monitor) -> Result<Source> {
+        let url = self.image_url(&image.fingerprint.to_string(), "/export")?;
+        let answer = self.client.options().retry.run(monitor, || {
+            let request = Request::get(&url).header("accept-encoding", "identity").monitor(monitor);
+            self.checked(self.client.send(request)?, "image")
+        })?;
+        let stop = Cancel::new();
+        match answer.header("content-type").filter(|kind| multipart::is_multipart(kind)).map(str::to_owned) {
+            Some(kind) => parts::open(answer, &kind, stop, monitor),
+            None => {
+                let download = Download::new(&self.client, &url).digest(image.fingerprint).monitor(monitor);
+                Ok(Source::unified(download.open_begun(answer, &stop)))
+            }
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Becoming one of those whom a server trusts: its owner's password, or a token that was made for this client.
+//! The certificate itself is shown in the handshake; this only asks that it be remembered.
+
+use serde_json::json;
+
+use super::Lxd;
+use crate::error::{Error, ErrorKind, Result};
+use crate::progress::Monitor;
+use crate::remote::http::{Method, Request};
+
+impl Lxd {
+    /// Asks the server to trust this client's certificate from now on. `word` is the server's trust
+    /// password, or a token that its owner made for this client; `name` is what it is called there.
+    ///
+    /// # Errors
+    /// `InvalidInput` without an identity; `Remote` when the server refuses; those of [`server`](Self::server).
+    pub fn ask_for_trust(&self, word: &str, name: &str, monitor: &Monitor) -> Result<()> {
+        if self.client.options().identity.is_none() {
+            return Err(Error::invalid("a server can't trust a client that has no certificate"));
+        }
+        // The peers read the word under different keys, and don't mind others.
+        let body = json!({ "type": "client", "name": name, "password": word, "trust_token": word });
+        let request = Request::new(Method::Post, &self.base.join("1.0/certificates")?).json(&body).monitor(monitor);
+        match self.send(request, "trust in this client") {
+            // It is trusted already.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Fails unless the server trusts this client.
+    pub(super) fn require_trust(&self, monitor: &Monitor) -> Result<()> {
+        if self.server(monitor)?.auth == "trusted" {
+            return Ok(());
+        }
+        Err(Error::remote(format!(
+            "{} does not trust this client, and takes images only from those it does",
+            self.base
+        ))
+        .with_hint("have the server's owner add this client's certificate, or give the trust password to `remote add`"))
+    }
+}

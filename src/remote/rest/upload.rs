@@ -1,0 +1,220 @@
+//! An image of a store on its way to a server: checked before, sent as it is read, named and published there.
+//! The server computes the digest again; what it says is compared with ours.
+
+use std::io::{self, Cursor, Read};
+
+use serde_json::json;
+
+use super::Lxd;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::Fingerprint;
+use crate::format::ImageType;
+use crate::progress::{Monitor, Phase};
+use crate::protocol::escape::{query, segment};
+use crate::protocol::multipart::Form;
+use crate::protocol::rest::{Operation, upload};
+use crate::remote::http::{Method, Request};
+use crate::store::{Alias, OpenedImage, StoredImage};
+
+/// How an image is copied to a server.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct UploadOptions {
+    aliases: Vec<Alias>,
+    copy_aliases: bool,
+    reuse_aliases: bool,
+    public: bool,
+    monitor: Monitor,
+}
+
+impl UploadOptions {
+    /// A private copy without an alias.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Gives it one more alias there.
+    #[must_use]
+    pub fn alias(mut self, alias: Alias) -> Self {
+        self.aliases.push(alias);
+        self
+    }
+
+    /// Whether it gets the aliases there that it has here, too.
+    #[must_use]
+    pub fn copy_aliases(mut self, yes: bool) -> Self {
+        self.copy_aliases = yes;
+        self
+    }
+
+    /// Whether aliases that are taken there move to it, instead of being an error.
+    #[must_use]
+    pub fn reuse_aliases(mut self, yes: bool) -> Self {
+        self.reuse_aliases = yes;
+        self
+    }
+
+    /// Whether strangers may read it there.
+    #[must_use]
+    pub fn public(mut self, yes: bool) -> Self {
+        self.public = yes;
+        self
+    }
+
+    /// Reports progress and listens for cancellation.
+    #[must_use]
+    pub fn monitor(mut self, monitor: Monitor) -> Self {
+        self.monitor = monitor;
+        self
+    }
+
+    fn all_aliases(&self, image: &StoredImage) -> Vec<Alias> {
+        let mut all = self.aliases.clone();
+        for alias in image.aliases.iter().filter(|_| self.copy_aliases) {
+            if !all.iter().any(|there| there.name == alias.name) {
+                all.push(alias.clone());
+            }
+        }
+        all
+    }
+}
+
+impl Lxd {
+    /// Copies an image of a store to this server, which must trust this client. Its properties go
+    /// with it.
+    ///
+    /// An image that is there already gets the aliases, and nothing is sent; without any it is an
+    /// error.
+    ///
+    /// # Errors
+    /// `Remote` where the server does not trust this client, or refuses; `AlreadyExists` for an
+    /// image that is there, or an alias that is taken; `Mismatch` when another digest arrived;
+    /// those of [`server`](Self::server); `Cancelled`.
+    pub fn upload(&self, image: &OpenedImage, options: &UploadOptions) -> Result<()> {
+        let (about, monitor) = (image.image(), &options.monitor);
+        self.require_trust(monitor)?;
+        let aliases = options.all_aliases(about);
+        let mut taken = Vec::new();
+        for alias in &aliases {
+            let there = self.alias(&alias.name, monitor)?;
+            let here = there.as_ref().is_some_and(|there| there.target == about.fingerprint.to_string());
+            if let Some(there) = there.as_ref().filter(|_| !here && !options.reuse_aliases) {
+                let target: String = there.target.chars().take(12).collect();
+                let sentence = format!("the alias `{}` is taken on {}: it points to {target}", alias.name, self.base);
+                return Err(Error::new(ErrorKind::AlreadyExists, sentence).with_hint("`--reuse` moves it"));
+            }
+            taken.push(there.is_some());
+        }
+        match self.image(&about.fingerprint.to_string(), monitor) {
+            Ok(there) if there.fingerprint != about.fingerprint => {
+                return Err(self.another(&about.fingerprint.to_string(), &there.fingerprint));
+            }
+            Ok(_) if aliases.is_empty() => {
+                let sentence = format!("the image {} is on {} already", about.fingerprint, self.base);
+                return Err(Error::new(ErrorKind::AlreadyExists, sentence));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => self.send_image(image, options)?,
+            Err(error) => return Err(error),
+        }
+        for (alias, taken) in aliases.iter().zip(taken) {
+            self.point_alias(alias, about, taken, monitor)?;
+        }
+        Ok(())
+    }
+
+    fn point_alias(&self, alias: &Alias, image: &StoredImage, taken: bool, monitor: &Monitor) -> Result<()> {
+        let target = image.fingerprint.to_string();
+        let request = if taken {
+            let url = self.base.join(&format!("1.0/images/aliases/{}", segment(&alias.name)))?;
+            Request::new(Method::Put, &url).json(&json!({ "description": alias.description, "target": target }))
+        } else {
+            let kind = image.image_type.name();
+            Request::new(Method::Post, &self.base.join("1.0/images/aliases")?)
+                .json(&json!({ "name": alias.name, "description": alias.description, "target": target, "type": kind }))
+        };
+        self.send(request.monitor(monitor), "alias").map(|_| ())
+    }
+
+    fn send_image(&self, image: &OpenedImage, options: &UploadOptions) -> Result<()> {
+        let (about, monitor) = (image.image(), &options.monitor);
+        let source = image.source()?;
+        let name = about.file_name.clone().unwrap_or_else(|| about.fingerprint.to_string());
+        let request = Request::new(Method::Post, &self.base.join("1.0/images")?);
+        let mut request = request.monitor(monitor);
+        let properties = query(about.properties.iter());
+        let mut fields = vec![
+            (upload::FINGERPRINT, about.fingerprint.to_string()),
+            (upload::FILE_NAME, name.clone()),
+            (upload::PUBLIC, options.public.to_string()),
+            (upload::TYPE, about.image_type.name().to_owned()),
+        ];
+        if !properties.is_empty() {
+            fields.push((upload::PROPERTIES, properties));
+        }
+        for (field, value) in fields {
+            for header in upload::header(field) {
+                request = request.header(header, value.clone());
+            }
+        }
+        let first = source.first.reader()?;
+        let request = match &source.second {
+            None => {
+                let body = Counted::new(first, about.size, monitor);
+                request.stream("application/octet-stream", Some(about.size), body)
+            }
+            Some(second) => {
+                // Nothing can hold the digest of its own digest.
+                let form = Form::new(Fingerprint::of(about.fingerprint.as_bytes()).to_string());
+                let rootfs = if about.image_type == ImageType::VirtualMachine { "rootfs.img" } else { "rootfs" };
+                let rootfs_name = about.rootfs_name.clone().unwrap_or_else(|| format!("{}.root", about.fingerprint));
+                let head = form.head(true, "metadata", &name);
+                let middle = form.head(false, rootfs, &rootfs_name);
+                let tail = form.tail();
+                let around = (head.len() + middle.len() + tail.len()) as u64;
+                let length = about.size.saturating_add(around);
+                let body = Cursor::new(head).chain(first).chain(Cursor::new(middle)).chain(second.reader()?);
+                let body = Counted::new(body.chain(Cursor::new(tail)), length, monitor);
+                request.stream(&form.content_type(), Some(length), body)
+            }
+        };
+        let began = self.send(request, "image")?;
+        let done = self.finished(began, "image", monitor)?;
+        self.arrived(&done, &about.fingerprint)
+    }
+
+    /// Whether the server has what was sent.
+    fn arrived(&self, done: &Operation, sent: &Fingerprint) -> Result<()> {
+        match done.metadata.get("fingerprint").and_then(serde_json::Value::as_str) {
+            Some(found) if found != sent.to_string() => {
+                let found: String = found.chars().take(64).collect();
+                Err(Error::mismatch(&format!("the image that arrived on {}", self.base), sent.to_string(), found))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What is sent, with its progress told.
+struct Counted<'a, R> {
+    inner: R,
+    done: u64,
+    total: u64,
+    monitor: &'a Monitor,
+}
+
+impl<'a, R: Read> Counted<'a, R> {
+    fn new(inner: R, total: u64, monitor: &'a Monitor) -> Self {
+        Self { inner, done: 0, total, monitor }
+    }
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(out)?;
+        self.done = self.done.saturating_add(count as u64);
+        self.monitor.report(Phase::Upload, self.done, Some(self.total))?;
+        Ok(count)
+    }
+}

@@ -1,0 +1,89 @@
+//! The certificate that shows servers who asks: made when it is first needed, kept where only its owner reads it.
+//! Its key never leaves this directory.
+
+use std::fs::{self, File};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, date_time_ymd};
+
+use super::Settings;
+use super::file::{make_directory, write_private};
+use crate::error::{Error, ErrorKind, Result};
+use crate::remote::http::Identity;
+
+const CERTIFICATE: &str = "client.crt";
+const KEY: &str = "client.key";
+
+impl Settings {
+    /// The client's certificate and key, `client.crt` and `client.key`; made if there are none.
+    ///
+    /// # Errors
+    /// `Malformed` when they can't be understood or one is missing, `Io`.
+    pub fn identity(&self) -> Result<Identity> {
+        if let Some(identity) = self.read_identity()? {
+            return Ok(identity);
+        }
+        make_directory(self.directory())?;
+        let lock = self.directory().join("lock");
+        let failed = |error| Error::io("the settings can't be locked", error).in_file(&lock);
+        let held = File::options().create(true).write(true).truncate(false).mode(0o600).open(&lock).map_err(failed)?;
+        held.lock().map_err(failed)?;
+        // Somebody else may have made them meanwhile.
+        if let Some(identity) = self.read_identity()? {
+            return Ok(identity);
+        }
+        let (certificate, key) = make()?;
+        let identity = Identity::from_pem(&certificate, &key)?;
+        // The key first: where the certificate is, its key is too.
+        write_private(&self.directory().join(KEY), key.as_bytes())?;
+        write_private(&self.directory().join(CERTIFICATE), certificate.as_bytes())?;
+        Ok(identity)
+    }
+
+    /// The file with the client's certificate, to be given to a server's owner.
+    #[must_use]
+    pub fn certificate_file(&self) -> PathBuf {
+        self.directory().join(CERTIFICATE)
+    }
+
+    fn read_identity(&self) -> Result<Option<Identity>> {
+        let read = |name: &str| {
+            let path = self.directory().join(name);
+            match fs::read_to_string(&path) {
+                Ok(text) => Ok(Some(text)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(Error::io("the client's certificate can't be read", error).in_file(path)),
+            }
+        };
+        match (read(CERTIFICATE)?, read(KEY)?) {
+            (Some(certificate), Some(key)) => {
+                Identity::from_pem(&certificate, &key).map(Some).map_err(|error| error.in_file(self.certificate_file()))
+            }
+            (None, _) => Ok(None),
+            (Some(_), None) => {
+                Err(Error::malformed("the client's certificate has no key beside it").in_file(self.certificate_file()))
+            }
+        }
+    }
+}
+
+/// A certificate for ten years, and its key, both in PEM. Servers know it by its digest; its name is for people.
+fn make() -> Result<(String, String)> {
+    let failed = |error| Error::new(ErrorKind::Unsupported, "a certificate can't be made").with_source(error);
+    let key = KeyPair::generate().map_err(failed)?;
+    let mut about = CertificateParams::default();
+    about.distinguished_name = DistinguishedName::new();
+    about.distinguished_name.push(DnType::OrganizationName, "lxd-image");
+    about
+        .distinguished_name
+        .push(DnType::CommonName, rustix::system::uname().nodename().to_string_lossy().into_owned());
+    about.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let now = crate::time::rfc3339(Some(jiff::Timestamp::now().as_second()));
+    let year = now.get(..4).and_then(|digits| digits.parse().ok()).unwrap_or(2026);
+    // A clock that is a little behind must not make it one of the future.
+    about.not_before = date_time_ymd(year - 1, 1, 1);
+    about.not_after = date_time_ymd(year + 10, 12, 31);
+    let certificate = about.self_signed(&key).map_err(failed)?;
+    Ok((certificate.pem(), key.serialize_pem()))
+}
