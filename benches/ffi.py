@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""What the line between C and Rust costs: an image unpacked and verified by a program in C and by one in Rust, in turns, in one run.
+"""What the line between C, Go and Rust costs: an image unpacked and verified by a program in each of them, in turns, in one run.
 
 usage: benches/ffi.py IMAGE... --bin PROGRAM --prefix PREFIX [--runs 11] [--work DIR]
-PREFIX is where ffi/install.sh installed the library; benches/ffi.c is compiled against it by pkg-config. PROGRAM is ffi/examples/unpack.rs, built
+PREFIX is where ffi/install.sh installed the library; benches/ffi.c and benches/ffi-go are compiled against it by pkg-config (without
+go on the path, Go is left out; "Go, reader" passes every byte of the image through an io.Reader). PROGRAM is ffi/examples/unpack.rs, built
 of the same library with the same profile.
-Prints minimum and median of wall and processor time, and the ratios of C to Rust. Of two equal programs the minimum over many runs is what
+Prints minimum and median of wall and processor time, and the ratios to Rust. Of two equal programs the minimum over many runs is what
 other load on the machine disturbs least. --work is where trees are written (default /dev/shm, so that a slow disk hides nothing).
 """
 import argparse, hashlib, os, resource, shutil, statistics, subprocess, sys, tempfile, time
@@ -28,9 +29,17 @@ try:
     flags = subprocess.run(["pkg-config", "--cflags", "--libs", "lxd_image"], env=env, check=True, capture_output=True, text=True).stdout.split()
     program, source = os.path.join(work, "unpack"), os.path.join(os.path.dirname(os.path.abspath(__file__)), "ffi.c")
     subprocess.run(["cc", "-std=c11", "-O2", source, *flags, f"-Wl,-rpath,{a.prefix}/lib", "-o", program], check=True)
+    with_go = shutil.which("go") is not None
+    if with_go:
+        go_env = dict(env, CGO_LDFLAGS=f"-O2 -g -Wl,-rpath,{a.prefix}/lib")
+        subprocess.run(["go", "build", "-a", "-o", program + "-go", "."], cwd=os.path.join(os.path.dirname(source), "ffi-go"), env=go_env, check=True)
+    else: print("go is not there: left out")
     for image in a.images:
         with open(image, "rb") as f: fingerprint = hashlib.file_digest(f, "sha256").hexdigest()
         ways = {"Rust": [a.bin, image, out, fingerprint], "C": [program, image, out, fingerprint]}
+        if with_go:
+            ways["Go"] = [program + "-go", image, out, fingerprint]
+            ways["Go, reader"] = ["env", "THROUGH_READER=1"] + ways["Go"]
         got = {name: [] for name in ways}
         for turn in range(a.runs):
             # Who comes first changes, so that nobody always profits.
@@ -40,7 +49,8 @@ try:
         for name, runs in got.items():
             (wall, cpu) = zip(*runs)
             best[name] = (min(wall), min(cpu), statistics.median(wall), statistics.median(cpu))
-            print("  %-5s wall min %.3f s, median %.3f; processor min %.3f s, median %.3f" % (name, best[name][0], best[name][2], best[name][1], best[name][3]))
-        print("  C / Rust: wall min %.3f, processor min %.3f" % tuple(best["C"][i] / best["Rust"][i] for i in (0, 1)), flush=True)
+            print("  %-10s wall min %.3f s, median %.3f; processor min %.3f s, median %.3f" % (name, best[name][0], best[name][2], best[name][1], best[name][3]))
+        for name in best:
+            if name != "Rust": print("  %s / Rust: wall min %.3f, processor min %.3f" % (name, *(best[name][i] / best["Rust"][i] for i in (0, 1))), flush=True)
 finally:
     shutil.rmtree(work, ignore_errors=True)
