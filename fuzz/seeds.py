@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import os
+import random
 import subprocess
 import sys
 import tarfile
@@ -33,9 +34,43 @@ PROGRAMS = [b"\0" + bytes(range(1, 200, 3)), b"\0" + bytes(range(255, 0, -2)), b
             b"\0\x46\x60\x00\xff\x00\x61\x00\x01\xff\x10", b"\0\x09\x60\x00\x60\x01\xff\x00\x60\x01\xff\x10"]
 
 
+def lists():
+    """Documents of simplestreams servers: all kinds of rootfs, metadata for each peer, odd versions and paths."""
+    kinds = [("squashfs", "squashfs"), ("root.tar.xz", "rootxz"), ("disk-kvm.img", "disk-kvm-img"), ("disk1.img", "disk1-img"), ("uefi1.img", "uefi1-img")]
+
+    def item(ftype, path, **more):
+        return dict({"ftype": ftype, "path": path, "size": 3, "sha256": hashlib.sha256(path.encode()).hexdigest()}, **more)
+
+    def items(tag, kinds, names=("lxd.tar.xz", "incus.tar.xz"), same=True):
+        made = {}
+        for name in names:
+            combined = {"combined_%s_sha256" % key: hashlib.sha256((tag + ftype + ("" if same else name)).encode()).hexdigest() for ftype, key in kinds}
+            made[name] = item(name, "images/%s/20240601_05:24/%s" % (tag, "meta" if same else name), **combined)
+        for ftype, _ in kinds:
+            made[ftype] = item(ftype, "images/%s/20240601_05:24/%s" % (tag, ftype))
+        return made
+
+    def products(versions, **more):
+        product = dict({"aliases": "box/1,box", "arch": "amd64", "os": "Box", "release": "1", "release_title": "One", "variant": "default",
+                        "support_eol": "2030-01-02", "requirements": {"secureboot": "false"}, "versions": versions}, **more)
+        return {"content_id": "images", "datatype": "image-downloads", "format": "products:1.0", "products": {"box:1:default:amd64": product}}
+
+    unified = {name: item(name, "images/u", combined_type=kind) for name, kind in (("lxd_combined.tar.gz", ""), ("incus_combined.tar.gz", "virtual-machine"))}
+    yield {"format": "index:1.0", "index": {"images": {"datatype": "image-downloads", "path": "streams/v1/images.json", "products": ["box:1:default:amd64"]}}}
+    yield products({"20240601_05:24": {"items": items("a", kinds), "label": "daily"}})
+    yield products({"202406010524": {"items": items("a", kinds[:2], same=False)}, "202406010524_1": {"items": items("b", kinds[:1])}})
+    yield products({"20240601": {"items": unified}, "soon": {"items": {}}, "20241399": {"items": {}}, "": None}, extra=[1, {"a": None}])
+    yield products({"20240601": {"items": items("../..", kinds[:1], names=("lxd.tar.xz",))}}, arch="none", aliases=None)
+    old = items("a", kinds[1:2])
+    for name in ("lxd.tar.xz", "incus.tar.xz"):
+        old[name]["combined_sha256"] = old[name].pop("combined_rootxz_sha256")
+    yield products({"20240601": {"items": dict(old, delta=item("squashfs.vcdiff", "images/d", delta_base="20240501"))}})
+
+
 def main():
     corpus = sys.argv[1] if len(sys.argv) > 1 else os.path.join(HERE, "corpus")
     counts = {}
+    images = []
 
     def keep(target, data):
         folder = os.path.join(corpus, target)
@@ -63,6 +98,7 @@ def main():
                 if os.path.getsize(os.path.join(made, name)) <= MOST:
                     with open(os.path.join(made, name), "rb") as source:
                         files.append(source.read())
+            images += files
             for data in files:
                 keep("detect", data)
                 if data.startswith(b"hsqs"):
@@ -79,6 +115,8 @@ def main():
                 for mode in (4, 5):
                     keep("tar", bytes([mode, len(files[0]) // 512]) + b"".join(files))
                     keep("unpack", bytes([mode, len(files[0]) // 512]) + b"".join(files))
+    for document in lists():
+        keep("simplestreams", json.dumps(document).encode())
     for text in METADATA:
         keep("metadata", text)
     with open(os.path.join(HERE, "squashfs-seeds.json")) as source:
@@ -93,6 +131,17 @@ def main():
         for mode in (2, 6, 10, 18):
             keep("tar", bytes([mode]) + program)
             keep("unpack", bytes([mode]) + program)
+    # How the target `ffi` takes its bytes is said in fuzz_targets/ffi/main.rs. Every call in the order of its list, with the usual
+    # arguments, is what a program does; the rest is chance, the same one each time.
+    materials = [b"", *METADATA, *PROGRAMS, b"{{ a|b }}{% if c %}", b'{"container": {"name": "c1"}, "devices": {"eth0": {"type": "nic"}}, "x": [1, {}]}']
+    materials += [data for data in images if len(data) <= 4096][:40]
+    with open(os.path.join(HERE, "squashfs-seeds.json")) as source:
+        materials += [zlib.decompress(base64.b85decode(packed)) for packed in json.load(source).values()]
+    chance = random.Random(7)
+    for material in materials:
+        for calls in (bytes(range(128)), bytes(chance.randrange(256) for _ in range(120))):
+            for choices in (b"", bytes(chance.randrange(8) for _ in range(255)), bytes(chance.choice((0, 0, 1, 3, 7, 200, chance.randrange(256))) for _ in range(255))):
+                keep("ffi", bytes([len(calls)]) + calls + bytes([len(choices)]) + choices + material)
     print(", ".join("%s: %d seeds" % item for item in sorted(counts.items())))
 
 

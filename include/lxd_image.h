@@ -5,7 +5,8 @@
  * Rules for every call
  *
  *   - A call returns LXI_OK, or why it failed; its results come last. Of a call that failed the results are NULL, zero or
- *     empty, but where its comment says otherwise. Calls that can't fail are the exception: they return their result.
+ *     empty, but where its comment says otherwise, and a structure that was to be filled is as it was. Calls that can't
+ *     fail are the exception: they return their result.
  *   - The last argument, `lxi_error **error`, may be NULL. Else it is set to NULL, or after a failure to an error that says
  *     what, where and what now; free it with `lxi_error_free`. There is no error that is kept for a thread.
  *   - Text is a pointer and a length: `lxi_str`, in UTF-8; a path of the host is any bytes but NUL. LXI_STR("text") makes

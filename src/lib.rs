@@ -37,6 +37,7 @@
 //! | [`metadata`] | `metadata.yaml`, in and out |
 //! | `store` | images kept in a directory, with aliases and properties (feature `store`) |
 //! | `remote` | images on servers: lists, aliases, downloads (feature `remote`) |
+//! | `streams` | trees of static files that a web server makes an image server of (feature `streams`) |
 //! | [`templates`] | the template language in both dialects; [`templates::apply`] writes what an image makes anew for each instance |
 //!
 //! Codecs are features (`gzip`, `xz`, `zstd` by default; `bzip2`, `lz4`); one that is compiled out
@@ -56,6 +57,8 @@ pub mod remote;
 mod rooted;
 #[cfg(feature = "store")]
 pub mod store;
+#[cfg(feature = "streams")]
+pub mod streams;
 pub mod templates;
 #[cfg(any(feature = "store", feature = "protocol"))]
 mod time;

@@ -50,3 +50,9 @@ fn midnight(year: &str, month: &str, day: &str) -> Option<i64> {
 pub(crate) fn to_rfc2822(seconds: i64) -> String {
     Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH).strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
 }
+
+/// Seconds since 1970 as `YYYYMMDDHHMM`, in UTC: the key of a version of a simplestreams product.
+#[cfg(feature = "protocol")]
+pub(crate) fn to_serial(seconds: i64) -> String {
+    Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH).strftime("%Y%m%d%H%M").to_string()
+}

@@ -140,9 +140,9 @@ unsafe fn run(given: &Given, instance: impl FnOnce() -> Result<InstanceDir>) -> 
     let place = if given.applied.is_null() { None } else { Some(args::out_handle(given.applied, "applied")?) };
     let trigger: Trigger = args::text(given.trigger, "trigger")?.parse()?;
     let (options, limits) = apply_options(given.options)?;
-    let context = handle::get(given.context)?;
+    let (context, metadata) = (handle::get(given.context)?, handle::get_optional(given.metadata)?);
     let instance = instance()?;
-    let metadata = match handle::get_optional(given.metadata)? {
+    let metadata = match metadata {
         Some(metadata) => metadata.clone(),
         None => instance.metadata(&limits)?,
     };
@@ -201,8 +201,10 @@ pub unsafe extern "C" fn lxi_apply_at(
 ) -> lxi_status {
     call(error, || {
         let given = Given { metadata, trigger, context, options, applied };
-        handle::get(metadata)?;
-        run(&given, || InstanceDir::new(duplicate(rootfs_fd)?, duplicate(templates_fd)?))
+        run(&given, || {
+            handle::get(metadata)?;
+            InstanceDir::new(duplicate(rootfs_fd)?, duplicate(templates_fd)?)
+        })
     })
 }
 

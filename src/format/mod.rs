@@ -38,4 +38,4 @@ pub use squashfs::{SquashFs, SquashFsCompression, SquashFsEntries};
 pub use staged::{CommitFailed, Staged, Unverified, Verified};
 pub use unpack::{UnpackOptions, Unpacked};
 pub use verify::{Counts, Verification, VerifyOptions};
-pub use write::{ConvertOptions, PackOptions, Rootfs, RootfsFormat, Written, pack, pack_to};
+pub use write::{ConvertOptions, PackOptions, Rootfs, RootfsFormat, Written, pack, pack_metadata, pack_to};

@@ -9,7 +9,7 @@ use crate::progress::Monitor;
 use crate::store::{Alias, ImportOptions, Store, StoredImage, UpdateSource};
 
 /// How often a copy begins anew because the file was replaced on the server meanwhile.
-const ANEW: u32 = 3;
+pub(super) const ANEW: u32 = 3;
 
 /// How an image is copied from a remote.
 #[derive(Debug, Clone, Default)]
@@ -114,6 +114,12 @@ impl CopyOptions {
         if self.architectures.is_empty() { wanted } else { wanted.architectures(self.architectures.iter().copied()) }
     }
 
+    /// How an image is imported that is named by its fingerprint, with the aliases of these options.
+    pub(super) fn importing(&self, found: &StoredImage, source: UpdateSource) -> Result<ImportOptions> {
+        let import = self.import(found, source)?;
+        Ok(self.all_aliases(found).into_iter().fold(import, ImportOptions::alias))
+    }
+
     fn import(&self, found: &StoredImage, source: UpdateSource) -> Result<ImportOptions> {
         let mut options = ImportOptions::new()
             .reuse_aliases(self.reuse_aliases)
@@ -205,7 +211,7 @@ fn source_of(remote: &dyn Remote, reference: &str, found: &StoredImage) -> Updat
     source
 }
 
-fn fetch(
+pub(super) fn fetch(
     remote: &dyn Remote,
     found: &StoredImage,
     store: &Store,

@@ -17,6 +17,7 @@ mod copy;
 mod direct;
 mod download;
 mod http;
+mod mirror;
 mod near;
 mod rest;
 mod retry;
@@ -32,6 +33,7 @@ pub use download::Download;
 pub use http::{
     Body, Certificate, Client, ClientOptions, Identity, Method, Proxy, Request, Response, Scheme, Trust, Url,
 };
+pub use mirror::{MirrorOptions, MirrorTarget, Mirrored, mirror};
 pub use rest::{Lxd, UploadOptions};
 pub use retry::Retry;
 pub use settings::{FirstUse, KnownRemote, Protocol, Settings};
@@ -42,6 +44,7 @@ pub use wanted::Wanted;
 use crate::error::Result;
 use crate::format::Source;
 use crate::progress::Monitor;
+use crate::protocol::simplestreams::StreamImage;
 use crate::store::{StoredImage, UpdateSource};
 
 /// A place where others keep images: a server, or a tree of files made for one.
@@ -74,4 +77,14 @@ pub trait Remote: Send + Sync {
     /// # Errors
     /// `NotFound` when it is gone; those of [`list`](Self::list).
     fn open(&self, image: &StoredImage, monitor: &Monitor) -> Result<Source>;
+
+    /// What a list of a simplestreams server says of an image that was listed or resolved here; `None` where there
+    /// are no such lists.
+    ///
+    /// # Errors
+    /// `NotFound` when it is gone; those of [`list`](Self::list).
+    fn listed(&self, image: &StoredImage, monitor: &Monitor) -> Result<Option<StreamImage>> {
+        let _ = (image, monitor);
+        Ok(None)
+    }
 }

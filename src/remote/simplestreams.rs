@@ -85,7 +85,7 @@ impl Simplestreams {
         let mut documents = Vec::new();
         for entry in index.image_lists() {
             let path = File { path: entry.path.clone(), size: 0, sha256: None };
-            documents.push(self.site.document(path.checked_path()?, monitor)?);
+            documents.push(self.site.document(path.checked_path()?.as_str(), monitor)?);
         }
         let digests: Vec<_> = documents.iter().map(|list| Fingerprint::of(list)).collect();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -99,22 +99,23 @@ impl Simplestreams {
         Ok(listing)
     }
 
-    fn stored(&self, listing: &Listing, image: &StreamImage) -> StoredImage {
-        let mut stored = StoredImage::told(image.fingerprint, image.image_type, image.architecture);
-        stored.size = image.size();
-        stored.rootfs_size = image.rootfs.as_ref().map(|rootfs| rootfs.size);
-        stored.created_at = image.created_at;
-        stored.uploaded_at = image.created_at;
-        stored.expires_at = image.expires_at;
-        stored.public = true;
-        stored.file_name = Some(image.file_name().to_owned());
-        stored.properties = image.properties.clone();
-        stored.aliases = listing.names(image).into_iter().map(Alias::told).collect();
-        stored
+    /// An image of the list that was read last; if it is not in that, of the list as it is now.
+    fn known(&self, fingerprint: &Fingerprint, monitor: &Monitor) -> Result<StreamImage> {
+        let find = |listing: &Listing| listing.images().iter().find(|there| there.fingerprint == *fingerprint).cloned();
+        let last = {
+            let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.as_ref().map(|seen| Arc::clone(&seen.listing))
+        };
+        if let Some(image) = last.and_then(|listing| find(&listing)) {
+            return Ok(image);
+        }
+        find(&*self.listing(monitor)?).ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("{} has the image {fingerprint} no more", self.site.base()))
+        })
     }
 
     fn file(&self, file: &File, monitor: &Monitor) -> Result<Input> {
-        self.site.open(file.checked_path()?, file.size, file.sha256, monitor)
+        self.site.open(file.checked_path()?.as_str(), file.size, file.sha256, monitor)
     }
 
     fn not_found(&self, listing: &Listing, wanted: &Wanted) -> Error {
@@ -163,7 +164,7 @@ impl Remote for Simplestreams {
 
     fn list(&self, monitor: &Monitor) -> Result<Vec<StoredImage>> {
         let listing = self.listing(monitor)?;
-        Ok(listing.images().iter().map(|image| self.stored(&listing, image)).collect())
+        Ok(listing.images().iter().map(|image| stored(&listing, image)).collect())
     }
 
     fn resolve(&self, wanted: &Wanted, monitor: &Monitor) -> Result<StoredImage> {
@@ -173,13 +174,13 @@ impl Remote for Simplestreams {
             .iter()
             .find_map(|architecture| listing.resolve(&wanted.reference, wanted.image_type, *architecture));
         if let Some(image) = by_alias {
-            return Ok(self.stored(&listing, image));
+            return Ok(stored(&listing, image));
         }
         let Some(prefix) = wanted.prefix() else { return Err(self.not_found(&listing, wanted)) };
         let found: Vec<_> = listing.images().iter().filter(|image| prefix.matches(&image.fingerprint)).collect();
         match *found {
             [] => Err(self.not_found(&listing, wanted)),
-            [image] => Ok(self.stored(&listing, image)),
+            [image] => Ok(stored(&listing, image)),
             _ => {
                 let names: Vec<_> = found.iter().take(NAMED).map(|image| image.fingerprint.to_string()).collect();
                 let sentence = format!("`{prefix}` is the beginning of several images: {}", names.join(", "));
@@ -189,11 +190,7 @@ impl Remote for Simplestreams {
     }
 
     fn open(&self, image: &StoredImage, monitor: &Monitor) -> Result<Source> {
-        let listing = self.listing(monitor)?;
-        let found = listing.images().iter().find(|there| there.fingerprint == image.fingerprint);
-        let found = found.ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("{} has the image {} no more", self.site.base(), image.fingerprint))
-        })?;
+        let found = self.known(&image.fingerprint, monitor)?;
         // Both begin at once; the metadata is small.
         let first = self.file(&found.first, monitor)?;
         Ok(match &found.rootfs {
@@ -201,4 +198,23 @@ impl Remote for Simplestreams {
             Some(rootfs) => Source::split(first, self.file(rootfs, monitor)?),
         })
     }
+
+    fn listed(&self, image: &StoredImage, monitor: &Monitor) -> Result<Option<StreamImage>> {
+        self.known(&image.fingerprint, monitor).map(Some)
+    }
+}
+
+/// An image of a list as others describe theirs.
+pub(super) fn stored(listing: &Listing, image: &StreamImage) -> StoredImage {
+    let mut stored = StoredImage::told(image.fingerprint, image.image_type, image.architecture);
+    stored.size = image.size();
+    stored.rootfs_size = image.rootfs.as_ref().map(|rootfs| rootfs.size);
+    stored.created_at = image.created_at;
+    stored.uploaded_at = image.created_at;
+    stored.expires_at = image.expires_at;
+    stored.public = true;
+    stored.file_name = Some(image.file_name().to_owned());
+    stored.properties = image.properties.clone();
+    stored.aliases = listing.names(image).into_iter().map(Alias::told).collect();
+    stored
 }

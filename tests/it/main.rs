@@ -14,4 +14,6 @@ mod peers;
 mod remote;
 #[cfg(feature = "store")]
 mod store;
+#[cfg(feature = "cli")]
+mod streams;
 mod templates;

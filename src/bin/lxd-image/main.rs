@@ -16,6 +16,7 @@ mod info;
 mod inspect;
 mod list;
 mod mark;
+mod mirror;
 mod options;
 mod output;
 mod pack;
@@ -26,6 +27,7 @@ mod publish;
 mod refresh;
 mod remote;
 mod shell;
+mod simplestreams;
 mod store;
 mod template;
 mod unpack;
@@ -75,6 +77,8 @@ enum Verb {
     Prune(prune::Arguments),
     Check(check::Arguments),
     Use(mark::Arguments),
+    Mirror(mirror::Arguments),
+    Simplestreams(simplestreams::Arguments),
     Remote(remote::Arguments),
     Completions(shell::Completions),
     Man(shell::Man),
@@ -110,6 +114,8 @@ fn main() -> ExitCode {
         Verb::Prune(verb) => prune::run(&verb, &session),
         Verb::Check(verb) => check::run(&verb, &session),
         Verb::Use(verb) => mark::run(&verb, &session),
+        Verb::Mirror(verb) => mirror::run(&verb, &session),
+        Verb::Simplestreams(verb) => simplestreams::run(&verb, &session),
         Verb::Remote(verb) => remote::run(&verb, &session),
         Verb::Completions(verb) => shell::completions(&verb),
         Verb::Man(verb) => shell::man(&verb),

@@ -2,7 +2,7 @@
 //! And the remotes behind such names.
 
 use lxd_image::Result;
-use lxd_image::remote::{Lxd, Remote, Settings};
+use lxd_image::remote::{Lxd, Remote, Settings, Simplestreams, Url};
 
 use crate::options::Session;
 
@@ -31,6 +31,15 @@ impl Session {
 
     pub(crate) fn remote(&self, name: &str) -> Result<Box<dyn Remote>> {
         self.settings()?.connect(name, self.client_options())
+    }
+
+    /// A remote by its name with a colon, or a simplestreams server by its address.
+    pub(crate) fn remote_or_address(&self, text: &str, allow_http: bool) -> Result<Box<dyn Remote>> {
+        if !["https://", "http://", "file://"].iter().any(|scheme| text.starts_with(scheme)) {
+            return self.remote(text.strip_suffix(':').unwrap_or(text));
+        }
+        let url: Url = text.parse()?;
+        Ok(Box::new(Simplestreams::new(self.client_options().allow_http(allow_http), &url)?))
     }
 
     pub(crate) fn lxd(&self, name: &str) -> Result<Lxd> {

@@ -194,6 +194,16 @@ impl ImageWriter {
         Ok(Written { fingerprint: hasher.finish(), files, size, omitted: self.omitted })
     }
 
+    /// Ends an archive that has metadata and templates only, and gives the file its name.
+    pub(super) fn finish_metadata(mut self) -> Result<Written> {
+        let metadata = self.metadata.take().ok_or_else(|| Error::malformed("the image has no `metadata.yaml`"))?;
+        Metadata::parse(&metadata, &self.limits).map_err(|error| error.in_entry(b"metadata.yaml"))?;
+        let hasher = self.meta.finish()?.finish()?;
+        let size = hasher.bytes();
+        let files = self.meta_file.take().map(StagedFile::commit).transpose()?.into_iter().collect();
+        Ok(Written { fingerprint: hasher.finish(), files, size, omitted: self.omitted })
+    }
+
     fn small_file(&mut self, entry: &Entry, path: &[u8], content: &[u8]) -> Result<()> {
         let mut file = Entry::new(path, EntryKind::File { size: content.len() as u64 }, 0o644);
         file.mtime = entry.mtime;

@@ -10,4 +10,4 @@ mod tree;
 
 pub use archive::Written;
 pub use convert::ConvertOptions;
-pub use pack::{PackOptions, Rootfs, RootfsFormat, pack, pack_to};
+pub use pack::{PackOptions, Rootfs, RootfsFormat, pack, pack_metadata, pack_to};

@@ -209,7 +209,26 @@ pub fn pack_to(rootfs: &Rootfs, out: impl Write + Send + 'static, options: &Pack
     write(rootfs, writer, options)
 }
 
-fn write(rootfs: &Rootfs, mut writer: ImageWriter, options: &PackOptions) -> Result<Written> {
+/// Packs the metadata file of a split image alone, with the templates, to the file `out`: for a rootfs that is there
+/// already. The fingerprint is that of this file, not of an image.
+///
+/// # Errors
+/// `AlreadyExists` when a file of that name is there; `Io`. Whatever the error, nothing is left.
+pub fn pack_metadata(out: impl AsRef<Path>, options: &PackOptions) -> Result<Written> {
+    let target = root_target(RootfsFormat::Tar, Form::Unified, options.compression, options.threads, None)?;
+    let mut writer = ImageWriter::to_file(
+        out.as_ref(),
+        Form::Unified,
+        target,
+        options.compression,
+        options.threads,
+        &options.limits,
+    )?;
+    write_metadata(&mut writer, options)?;
+    writer.finish_metadata()
+}
+
+fn write_metadata(writer: &mut ImageWriter, options: &PackOptions) -> Result<()> {
     let newest = options.newest.map(Timestamp::from_seconds);
     let own_time = time_of(&options.metadata);
     let mut about = Entry::new(Vec::new(), EntryKind::Directory, 0o755);
@@ -220,6 +239,12 @@ fn write(rootfs: &Rootfs, mut writer: ImageWriter, options: &PackOptions) -> Res
             writer.template(&about, &name, &content)?;
         }
     }
+    Ok(())
+}
+
+fn write(rootfs: &Rootfs, mut writer: ImageWriter, options: &PackOptions) -> Result<Written> {
+    let newest = options.newest.map(Timestamp::from_seconds);
+    write_metadata(&mut writer, options)?;
     match rootfs {
         Rootfs::Directory(path) => {
             let root = Dir::open(path).map_err(|error| Error::io("the tree can't be opened", error).in_file(path))?;

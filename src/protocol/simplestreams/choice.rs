@@ -2,10 +2,12 @@
 //! What is incomplete, unknown or no fingerprint is left out, as it is there.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
+use super::item::{ItemPath, METADATA_NAMES, RootKind, UNIFIED_NAMES};
 use super::{Item, Product, Products};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::fingerprint::Fingerprint;
 use crate::metadata::{Architecture, ImageType, Properties};
 use crate::time;
@@ -26,15 +28,8 @@ impl File {
     ///
     /// # Errors
     /// `UnsafePath` for one that is absolute, names another server, or climbs, in whatever spelling.
-    pub fn checked_path(&self) -> Result<&str> {
-        let plain = self.path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "\\");
-        let climbs = plain.split(['/', '\\']).any(|part| part == "..");
-        let odd = plain.bytes().any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'\\' | b'?' | b'#'));
-        if plain.is_empty() || plain.starts_with('/') || plain.contains(':') || climbs || odd {
-            let shown: String = self.path.chars().take(128).collect();
-            return Err(Error::unsafe_path(format!("the list names a file outside of its server's tree: `{shown}`")));
-        }
-        Ok(&self.path)
+    pub fn checked_path(&self) -> Result<ItemPath> {
+        self.path.parse()
     }
 }
 
@@ -62,8 +57,14 @@ pub struct StreamImage {
     pub version: String,
     /// The image, or the metadata of a split one.
     pub first: File,
+    /// The item's name of that, which tells the peers whose image it is.
+    pub first_name: &'static str,
     /// The rootfs of a split image.
     pub rootfs: Option<File>,
+    /// What that is.
+    pub root_kind: Option<RootKind>,
+    /// All that the list says of its product, but for the versions. The images of a product share it.
+    pub about: Arc<Product>,
 }
 
 impl StreamImage {
@@ -84,7 +85,11 @@ impl StreamImage {
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
     images: Vec<StreamImage>,
+    skipped: Vec<String>,
 }
+
+/// How many reasons are kept; a list of another world has one for each product.
+const REASONS: usize = 1_000;
 
 impl Listing {
     /// The images of one list.
@@ -98,8 +103,9 @@ impl Listing {
     pub fn of<'a>(lists: impl IntoIterator<Item = &'a Products>) -> Self {
         let mut images: Vec<StreamImage> = Vec::new();
         let mut places: HashMap<Fingerprint, usize> = HashMap::new();
+        let mut skipped = Vec::new();
         for (key, product) in lists.into_iter().flat_map(|list| &list.products) {
-            for image in product_images(key, product) {
+            for image in product_images(key, product, &mut skipped) {
                 match places.get(&image.fingerprint).and_then(|place| images.get_mut(*place)) {
                     Some(there) => {
                         let new = image.aliases.into_iter().filter(|alias| !there.aliases.contains(alias));
@@ -115,13 +121,20 @@ impl Listing {
         }
         // The sort is stable: of one version, images stay in the order in which they are preferred.
         images.sort_by_key(|image| Reverse((image.created_at, image.version.clone())));
-        Self { images }
+        skipped.truncate(REASONS);
+        Self { images, skipped }
     }
 
     /// All images, newest first.
     #[must_use]
     pub fn images(&self) -> &[StreamImage] {
         &self.images
+    }
+
+    /// What was left out although it looks like an image, and why; a sentence each, at most 1,000.
+    #[must_use]
+    pub fn skipped(&self) -> &[String] {
+        &self.skipped
     }
 
     /// The image that an alias means: the newest of the type and architecture. An alias may say the
@@ -151,14 +164,37 @@ impl Listing {
     }
 }
 
-fn product_images(key: &str, product: &Product) -> Vec<StreamImage> {
-    let Ok(architecture) = product.arch.parse::<Architecture>() else { return Vec::new() };
+fn product_images(key: &str, product: &Product, skipped: &mut Vec<String>) -> Vec<StreamImage> {
+    let mut skip = |why: std::fmt::Arguments<'_>| {
+        if skipped.len() < REASONS {
+            let shown: String = key.chars().take(128).collect();
+            skipped.push(format!("the product `{shown}`{why}"));
+        }
+    };
+    let Ok(architecture) = product.arch.parse::<Architecture>() else {
+        let shown: String = product.arch.chars().take(64).collect();
+        skip(format_args!(" is for an unknown architecture, `{shown}`"));
+        return Vec::new();
+    };
     let aliases: Vec<String> =
         product.aliases.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    let about = Arc::new(Product { versions: BTreeMap::new(), ..product.clone() });
     let mut images = Vec::new();
     for (serial, version) in &product.versions {
-        let Some(created_at) = time::from_serial(serial) else { continue };
-        for found in choices(&version.items.values()) {
+        let shown = || serial.chars().take(64).collect::<String>();
+        let Some(created_at) = time::from_serial(serial) else {
+            skip(format_args!(" has a version that begins with no date, `{}`", shown()));
+            continue;
+        };
+        let found = choices(&version.items.values());
+        let has_metadata = version
+            .items
+            .values()
+            .any(|item| METADATA_NAMES.contains(&item.ftype.as_str()) || UNIFIED_NAMES.contains(&item.ftype.as_str()));
+        if found.is_empty() && has_metadata {
+            skip(format_args!(", version `{}`, has metadata, but no rootfs with a digest of both", shown()));
+        }
+        for found in found {
             let properties = properties(product, serial, &version.label, &found);
             images.push(StreamImage {
                 fingerprint: found.fingerprint,
@@ -171,7 +207,10 @@ fn product_images(key: &str, product: &Product) -> Vec<StreamImage> {
                 product: key.to_owned(),
                 version: serial.clone(),
                 first: file(found.first),
-                rootfs: found.rootfs.map(file),
+                first_name: found.name,
+                rootfs: found.rootfs.map(|(_, item)| file(item)),
+                root_kind: found.rootfs.map(|(kind, _)| kind),
+                about: Arc::clone(&about),
             });
         }
     }
@@ -187,47 +226,42 @@ struct Found<'a> {
     fingerprint: Fingerprint,
     image_type: ImageType,
     first: &'a Item,
-    rootfs: Option<&'a Item>,
+    name: &'static str,
+    rootfs: Option<(RootKind, &'a Item)>,
 }
 
 /// The images of a version, in the order in which the peers prefer them: SquashFS before tar.
 fn choices<'a>(items: &(impl Iterator<Item = &'a Item> + Clone)) -> Vec<Found<'a>> {
-    use ImageType::{Container, VirtualMachine};
-    type Digest = fn(&Item) -> [&str; 2];
-    const ROOTS: [(&str, ImageType, Digest); 5] = [
-        ("squashfs", Container, |item| [&item.combined_squashfs_sha256, ""]),
-        ("root.tar.xz", Container, |item| [&item.combined_rootxz_sha256, &item.combined_sha256]),
-        ("disk-kvm.img", VirtualMachine, |item| [&item.combined_disk_kvm_sha256, ""]),
-        ("disk1.img", VirtualMachine, |item| [&item.combined_disk1_sha256, ""]),
-        ("uefi1.img", VirtualMachine, |item| [&item.combined_uefi1_sha256, ""]),
-    ];
     let mut found: Vec<Found<'a>> = Vec::new();
+    let named = |names: [&'static str; 2]| {
+        let items = items.clone();
+        items.filter_map(move |item| Some((names.into_iter().find(|name| *name == item.ftype)?, item)))
+    };
     let mut add = |new: Found<'a>| {
         if !found.iter().any(|there| there.fingerprint == new.fingerprint) {
             found.push(new);
         }
     };
-    let metadata = || items.clone().filter(|item| matches!(&*item.ftype, "lxd.tar.xz" | "incus.tar.xz"));
-    for (ftype, image_type, digests) in ROOTS {
-        let Some(rootfs) = items.clone().find(|item| item.ftype == ftype) else { continue };
-        for first in metadata() {
-            let digest = digests(first).into_iter().find(|digest| !digest.is_empty());
-            if let Some(fingerprint) = digest.and_then(|digest| digest.parse().ok()) {
-                add(Found { fingerprint, image_type, first, rootfs: Some(rootfs) });
+    for kind in RootKind::ALL {
+        let Some(rootfs) = items.clone().find(|item| item.ftype == kind.name()) else { continue };
+        for (name, first) in named(METADATA_NAMES) {
+            if let Ok(fingerprint) = kind.combined(first).parse() {
+                add(Found { fingerprint, image_type: kind.image_type(), first, name, rootfs: Some((kind, rootfs)) });
             }
         }
     }
-    for first in items.clone().filter(|item| matches!(&*item.ftype, "lxd_combined.tar.gz" | "incus_combined.tar.gz")) {
-        let image_type = if first.combined_type == VirtualMachine.name() { VirtualMachine } else { Container };
+    for (name, first) in named(UNIFIED_NAMES) {
+        let machine = first.combined_type == ImageType::VirtualMachine.name();
+        let image_type = if machine { ImageType::VirtualMachine } else { ImageType::Container };
         if let Ok(fingerprint) = first.sha256.parse() {
-            add(Found { fingerprint, image_type, first, rootfs: None });
+            add(Found { fingerprint, image_type, first, name, rootfs: None });
         }
     }
     found
 }
 
 fn properties(product: &Product, serial: &str, label: &str, found: &Found<'_>) -> Properties {
-    let kind = found.rootfs.map_or("tar.gz", |rootfs| &rootfs.ftype);
+    let kind = found.rootfs.map_or("tar.gz", |(kind, _)| kind.name());
     let title = if product.release_title.is_empty() { &product.release } else { &product.release_title };
     let mut description = format!("{} {title} {}", product.os, product.arch);
     if !product.variant.is_empty() && product.variant != "default" {

@@ -3,6 +3,10 @@
 
 mod choice;
 mod document;
+mod item;
+mod publish;
 
 pub use choice::{File, Listing, StreamImage};
 pub use document::{Index, IndexEntry, Item, Product, Products, Version};
+pub use item::{ItemPath, METADATA_NAMES, RootKind, UNIFIED_NAMES};
+pub use publish::{Publication, PublishedFile, product_key, serial};

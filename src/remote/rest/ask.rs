@@ -25,16 +25,15 @@ impl Lxd {
     /// # Errors
     /// Those of [`Client::send`](crate::remote::Client::send); `Malformed` where no LXD answers.
     pub fn server(&self, monitor: &Monitor) -> Result<Server> {
-        self.object(Request::get(&self.base.join("1.0")?), "LXD or Incus server", monitor)
+        self.object(&self.base.join("1.0")?, "LXD or Incus server", monitor)
     }
 
-    /// Asks for an object, and again if that fails in passing. Only for requests without a body.
-    pub(super) fn object<T: DeserializeOwned>(&self, request: Request<'_>, what: &str, monitor: &Monitor) -> Result<T> {
-        let url = request.url.clone();
+    /// Asks for an object, and again if that fails in passing.
+    pub(super) fn object<T: DeserializeOwned>(&self, url: &Url, what: &str, monitor: &Monitor) -> Result<T> {
         self.client
             .options()
             .retry
-            .run(monitor, || self.send(Request::get(&url).may_be_packed().monitor(monitor), what)?.object(what))
+            .run(monitor, || self.send(Request::get(url).may_be_packed().monitor(monitor), what)?.object(what))
     }
 
     /// Sends one request once, and reads the answer's envelope.

@@ -90,7 +90,7 @@ impl Lxd {
     }
 
     fn image(&self, name: &str, monitor: &Monitor) -> Result<rest::Image> {
-        self.object(Request::get(&self.image_url(name, "")?), "image", monitor)
+        self.object(&self.image_url(name, "")?, "image", monitor)
     }
 
     /// What an alias points to; `None` where there is none that this client may see.
@@ -100,7 +100,7 @@ impl Lxd {
             return Ok(None);
         }
         let url = self.base.join(&format!("1.0/images/aliases/{}", segment(name)))?;
-        match self.object(Request::get(&url), "alias", monitor) {
+        match self.object(&url, "alias", monitor) {
             Ok(alias) => Ok(Some(alias)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -200,7 +200,7 @@ impl Remote for Lxd {
     /// All images that this client may see. Those of machines that are not known here are left out.
     fn list(&self, monitor: &Monitor) -> Result<Vec<StoredImage>> {
         let url = self.base.join("1.0/images")?.with_query("recursion=1");
-        let images: Option<Vec<rest::Image>> = self.object(Request::get(&url), "list of images", monitor)?;
+        let images: Option<Vec<rest::Image>> = self.object(&url, "list of images", monitor)?;
         Ok(images.unwrap_or_default().iter().filter_map(|image| self.stored(image).ok()).collect())
     }
 

@@ -7,7 +7,7 @@ mod direct;
 mod downloads;
 mod lxd;
 mod peers;
-mod server;
+pub(crate) mod server;
 mod settings;
 mod simplestreams;
 mod transport;

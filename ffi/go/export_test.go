@@ -1,0 +1,6 @@
+package lxdimage
+
+// Living is how many handles of the library are open.
+func Living() int64 {
+	return living.Load()
+}

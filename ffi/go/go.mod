@@ -1,0 +1,3 @@
+module lxdimage
+
+go 1.19

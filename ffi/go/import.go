@@ -1,0 +1,136 @@
+package lxdimage
+
+// #include <lxd_image.h>
+import "C"
+
+import (
+	"context"
+	"time"
+)
+
+// ImportOptions say how an image is imported. Nil, or the zero value: a private image without an alias, described by its own
+// metadata.
+type ImportOptions struct {
+	// Aliases are those that it gets.
+	Aliases []Alias
+	// ReuseAliases moves aliases that are taken to the new image, instead of that being an error.
+	ReuseAliases bool
+	// AddAliases gives an image that is there already the aliases, instead of that being an error.
+	AddAliases bool
+	// Public lets clients that have not authenticated read it.
+	Public bool
+	// AutoUpdate makes it follow its source, which must be given.
+	AutoUpdate bool
+	// Cached: it comes as a side effect of being used, and goes when it is no longer used.
+	Cached bool
+	// Properties win over the image's own, and survive a refresh.
+	Properties Properties
+	// SourceProperties are those that the image's source tells: they win over the image's own, and a refresh brings newer ones.
+	SourceProperties Properties
+	// Expected is the fingerprint that it must have, or nil.
+	Expected *Fingerprint
+	// ExpiresAt is when it may be removed; wins over the image's own date. Zero if that is not said.
+	ExpiresAt time.Time
+	// FileName is the name that its file is exported under. Ignored unless it is a plain name.
+	FileName string
+	// Source is where it comes from, or nil.
+	Source *UpdateSource
+}
+
+func (c *call) importOptions(options *ImportOptions) *C.lxi_import_options {
+	given := one[C.lxi_import_options](&c.arena)
+	given.size = C.sizeof_lxi_import_options
+	given.monitor = c.monitor
+	if options == nil {
+		return given
+	}
+	for _, flag := range []struct {
+		set  bool
+		flag C.uint32_t
+	}{
+		{options.ReuseAliases, C.LXI_IMPORT_REUSE_ALIASES},
+		{options.AddAliases, C.LXI_IMPORT_ADD_ALIASES},
+		{options.Public, C.LXI_IMPORT_PUBLIC},
+		{options.AutoUpdate, C.LXI_IMPORT_AUTO_UPDATE},
+		{options.Cached, C.LXI_IMPORT_CACHED},
+	} {
+		if flag.set {
+			given.flags |= flag.flag
+		}
+	}
+	first, aliases := many[C.lxi_alias](&c.arena, len(options.Aliases))
+	for i, alias := range options.Aliases {
+		aliases[i].name = c.str(alias.Name)
+		aliases[i].description = c.str(alias.Description)
+	}
+	given.aliases, given.aliases_len = first, C.size_t(len(aliases))
+	given.properties, given.properties_len = c.pairs(options.Properties)
+	given.source_properties, given.source_properties_len = c.pairs(options.SourceProperties)
+	given.expected = c.fingerprint(options.Expected)
+	given.expires_at = seconds(options.ExpiresAt)
+	given.file_name = c.str(options.FileName)
+	if source := options.Source; source != nil {
+		said := one[C.lxi_update_source](&c.arena)
+		said.size = C.sizeof_lxi_update_source
+		said.server = c.str(source.Server)
+		said.protocol = c.str(source.Protocol)
+		said.alias = c.str(source.Alias)
+		said.certificate = c.str(source.Certificate)
+		said.image_type = C.lxi_image_type(source.Type)
+		given.source = said
+	}
+	return given
+}
+
+// Import brings an image in: its bytes are copied into the store's own file system, hashed and verified, and become visible with
+// all that the options say in one step. A cached image that is imported on purpose becomes a published one.
+//
+// Errors: [ErrAlreadyExists] for an image that is there, or an alias that is taken; [ErrMismatch] for another fingerprint than the
+// expected one; those of verifying an image; [ErrInvalidInput] for an alias that is none or an architecture that is not
+// known; [ErrBusy]; [ErrCancelled]; [ErrIO]. The store is as it was.
+func (s *Store) Import(ctx context.Context, source Source, options *ImportOptions) (*StoredImage, error) {
+	c, store, end, err := s.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	first, second, closing, err := c.source(source)
+	if err != nil {
+		return nil, err
+	}
+	defer closing()
+	var image *C.lxi_stored_image
+	var told *C.lxi_error
+	if err := c.check(C.lxi_store_import(store, first, second, c.importOptions(options), &image, &told), told); err != nil {
+		return nil, err
+	}
+	return toStoredImage(image)
+}
+
+// Publish packs a root file system and imports the image in one step: what a container manager does with a stopped instance.
+// Errors: those of [Pack] and [Store.Import]; the store is as it was.
+func (s *Store) Publish(ctx context.Context, packing PackOptions, options *ImportOptions) (*StoredImage, *Written, error) {
+	c, store, end, err := s.begin(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer end()
+	pack, done, err := c.packOptions(&packing)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer done()
+	var image *C.lxi_stored_image
+	var written *C.lxi_written
+	var told *C.lxi_error
+	status := C.lxi_store_publish(store, pack, c.importOptions(options), &image, &written, &told)
+	if err := c.check(status, told); err != nil {
+		return nil, nil, err
+	}
+	packed, err := toWritten(written)
+	stored, imageErr := toStoredImage(image)
+	if err == nil {
+		err = imageErr
+	}
+	return stored, packed, err
+}

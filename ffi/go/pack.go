@@ -1,0 +1,235 @@
+package lxdimage
+
+// #include "callbacks.h"
+import "C"
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// RootfsFormat is what the rootfs of a split container image is written as.
+type RootfsFormat uint32
+
+// The formats of a rootfs file.
+const (
+	// RootfsDefault is whichever is usual: tar when packing, the source's own when converting.
+	RootfsDefault RootfsFormat = C.LXI_ROOTFS_DEFAULT
+	// RootfsTar is a tar archive, compressed as a whole.
+	RootfsTar RootfsFormat = C.LXI_ROOTFS_TAR
+	// RootfsSquashFS is a SquashFS.
+	RootfsSquashFS RootfsFormat = C.LXI_ROOTFS_SQUASHFS
+)
+
+// PackOptions say what is packed and how: a root file system (Tree or Disk) and the metadata (Metadata or MetadataYAML).
+type PackOptions struct {
+	// Tree is the directory whose content becomes the root file system.
+	Tree string
+	// Disk is the qcow2 disk of a virtual machine, instead of a tree.
+	Disk *Input
+	// Metadata describes the image.
+	Metadata *Metadata
+	// MetadataYAML are the bytes of a metadata.yaml, which go into the image as they are, instead of Metadata.
+	MetadataYAML []byte
+	// Templates is the directory whose files become templates/.
+	Templates string
+	// Compression is a codec with or without a level, such as zstd:19, xz or none; empty for zstd.
+	Compression string
+	// Form is one file, which is usual, or two.
+	Form Form
+	// RootfsFormat is what the rootfs of a split image is.
+	RootfsFormat RootfsFormat
+	// AllXattrs takes trusted.* and every security.* attribute too, not only file capabilities.
+	AllXattrs bool
+	// NewestModTime, unless zero: modification times after this one become it.
+	NewestModTime time.Time
+	// Threads is how many threads compress, at most; 0 for all cores. The bytes don't depend on it.
+	Threads uint32
+	// Limits hold for metadata, templates and disks.
+	Limits *Limits
+}
+
+// ConvertOptions say how an image is converted. Nil, or the zero value: to what it is.
+type ConvertOptions struct {
+	// Form is one file, or two.
+	Form Form
+	// RootfsFormat is what the rootfs of a split container image becomes.
+	RootfsFormat RootfsFormat
+	// Compression is a codec with or without a level, such as zstd:19; empty: as it is.
+	Compression string
+	// Expected is the fingerprint that the source must have, or nil.
+	Expected *Fingerprint
+	// Threads is how many threads work, at most; 0 for all cores. The bytes don't depend on it.
+	Threads uint32
+}
+
+// Written is an image that was written.
+type Written struct {
+	// Fingerprint is the new image's.
+	Fingerprint Fingerprint
+	// Bytes is the size of all its files.
+	Bytes uint64
+	// Files are their paths, in the order in which they make the fingerprint. None when it went to a writer.
+	Files []string
+	// Omitted are members that no image can hold, or that were left out.
+	Omitted []Omission
+}
+
+func toWritten(written *C.lxi_written) (*Written, error) {
+	defer C.lxi_written_free(written)
+	info := C.lxi_written_info{size: C.sizeof_lxi_written_info}
+	var told *C.lxi_error
+	if err := check(C.lxi_written_get(written, &info, &told), told); err != nil {
+		return nil, err
+	}
+	found := &Written{Fingerprint: toFingerprint(&info.fingerprint), Bytes: uint64(info.bytes)}
+	var words C.lxi_str
+	for i := C.size_t(0); i < info.files; i++ {
+		if err := check(C.lxi_written_file_at(written, i, &words, &told), told); err != nil {
+			return nil, err
+		}
+		found.Files = append(found.Files, text(words))
+	}
+	var path C.lxi_bytes
+	for i := C.size_t(0); i < info.omitted; i++ {
+		if err := check(C.lxi_written_omitted_at(written, i, &path, &words, &told), told); err != nil {
+			return nil, err
+		}
+		found.Omitted = append(found.Omitted, Omission{named(path), text(words)})
+	}
+	return found, nil
+}
+
+// packOptions makes arguments; what they borrow is given back by the returned function.
+func (c *call) packOptions(options *PackOptions) (*C.lxi_pack_options, func(), error) {
+	given := one[C.lxi_pack_options](&c.arena)
+	given.size = C.sizeof_lxi_pack_options
+	given.monitor = c.monitor
+	given.tree = c.str(options.Tree)
+	given.metadata_yaml = c.arena.bytes(options.MetadataYAML)
+	given.templates = c.str(options.Templates)
+	given.compression = c.str(options.Compression)
+	given.form = C.lxi_form(options.Form)
+	given.rootfs_format = C.lxi_rootfs_format(options.RootfsFormat)
+	given.threads = C.uint32_t(options.Threads)
+	if options.AllXattrs {
+		given.flags |= C.LXI_PACK_ALL_XATTRS
+	}
+	if !options.NewestModTime.IsZero() {
+		given.flags |= C.LXI_PACK_NEWEST_MTIME
+		given.newest_mtime = C.int64_t(options.NewestModTime.Unix())
+	}
+	metadata, metadataDone, err := options.Metadata.borrow()
+	if err != nil {
+		return nil, nil, err
+	}
+	given.metadata = metadata
+	limits, limitsDone, err := options.Limits.borrow()
+	if err != nil {
+		metadataDone()
+		return nil, nil, err
+	}
+	given.limits = limits
+	closing := func() {}
+	if options.Disk != nil {
+		given.disk, closing, err = c.input(*options.Disk)
+		if err != nil {
+			metadataDone()
+			limitsDone()
+			return nil, nil, err
+		}
+	}
+	return given, func() {
+		closing()
+		limitsDone()
+		metadataDone()
+	}, nil
+}
+
+// Pack packs to the file out; a split image's rootfs goes to out with ".root" behind it. The same tree gives the same bytes.
+//
+// Errors: [ErrAlreadyExists] when a file of that name is there, [ErrUnsupported] for a disk that is no image's, [ErrMalformed] for the
+// metadata, [ErrNotFound], [ErrIO], [ErrCancelled]. Whatever the error, nothing is left.
+func Pack(ctx context.Context, out string, options PackOptions) (*Written, error) {
+	c := begin(ctx)
+	defer c.end()
+	given, done, err := c.packOptions(&options)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	var written *C.lxi_written
+	var told *C.lxi_error
+	if err := c.check(C.lxi_pack(given, str(out), &written, &told), told); err != nil {
+		return nil, err
+	}
+	return toWritten(written)
+}
+
+// PackTo packs a unified image into a writer, which is used by one goroutine at a time and during the call only. Errors: as
+// [Pack]; the writer's, in the chain; [ErrInvalidInput] when the options ask for a split image.
+func PackTo(ctx context.Context, out io.Writer, options PackOptions) (*Written, error) {
+	c := begin(ctx)
+	defer c.end()
+	given, done, err := c.packOptions(&options)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	var written *C.lxi_written
+	var told *C.lxi_error
+	if err := c.check(C.lxi_go_pack_to(given, c.sink(out), &written, &told), told); err != nil {
+		return nil, err
+	}
+	return toWritten(written)
+}
+
+func (c *call) convertOptions(options *ConvertOptions) *C.lxi_convert_options {
+	given := one[C.lxi_convert_options](&c.arena)
+	given.size = C.sizeof_lxi_convert_options
+	given.monitor = c.monitor
+	if options != nil {
+		given.form = C.lxi_form(options.Form)
+		given.rootfs_format = C.lxi_rootfs_format(options.RootfsFormat)
+		given.compression = c.str(options.Compression)
+		given.expected = c.fingerprint(options.Expected)
+		given.threads = C.uint32_t(options.Threads)
+	}
+	return given
+}
+
+// Convert writes the image to the file out in another form or codec, in one stream; a split image's rootfs goes to out with
+// ".root" behind it.
+//
+// Errors: [ErrAlreadyExists] for the output; those of [Image.Verify] for the source, and the first rule that it breaks;
+// [ErrMismatch]. Whatever the error, nothing is left.
+func (i *Image) Convert(ctx context.Context, out string, options *ConvertOptions) (*Written, error) {
+	c, image, end, err := i.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	var written *C.lxi_written
+	var told *C.lxi_error
+	if err := c.check(C.lxi_image_convert(image, c.convertOptions(options), str(out), &written, &told), told); err != nil {
+		return nil, err
+	}
+	return toWritten(written)
+}
+
+// ConvertTo writes the image to a writer, as a unified one. The writer is used by one goroutine at a time and during the call
+// only. Errors: as [Image.Convert]; the writer's, in the chain; [ErrInvalidInput] when the options ask for a split image.
+func (i *Image) ConvertTo(ctx context.Context, out io.Writer, options *ConvertOptions) (*Written, error) {
+	c, image, end, err := i.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	var written *C.lxi_written
+	var told *C.lxi_error
+	if err := c.check(C.lxi_go_convert_to(image, c.convertOptions(options), c.sink(out), &written, &told), told); err != nil {
+		return nil, err
+	}
+	return toWritten(written)
+}

@@ -1,0 +1,98 @@
+//! `mirror`: a remote's images into a tree of static files, or into the store.
+
+use std::path::Path;
+
+use clap::Args;
+use lxd_image::remote::{MirrorOptions, MirrorTarget, Mirrored, mirror};
+use lxd_image::streams::{Tree, TreeOptions};
+use lxd_image::{Error, Result};
+use serde_json::{Map, Value, json};
+
+use crate::failure::Failure;
+use crate::options::Session;
+use crate::output::{self, Facts};
+use crate::store::size;
+
+/// Copy what a remote has and a tree of static files, or the store, has not
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// The remote, or the address of a simplestreams server
+    #[arg(value_name = "REMOTE:")]
+    remote: String,
+    /// The directory of a tree, or `local:` for the store
+    #[arg(value_name = "DIR|local:")]
+    target: String,
+    /// Words (part of an alias, beginning of a fingerprint) and key=value pairs; all must match
+    filters: Vec<String>,
+    /// Remove images that match and are gone on the remote
+    #[arg(long)]
+    delete: bool,
+    /// Speak plain http with other machines than this one
+    #[arg(long)]
+    allow_http: bool,
+}
+
+impl Session {
+    /// How trees are opened.
+    pub(crate) fn tree_options(&self) -> TreeOptions {
+        let options = TreeOptions::new().limits(self.limits.clone());
+        match self.threads {
+            Some(threads) => options.threads(threads),
+            None => options,
+        }
+    }
+
+    /// Opens a tree to change it, or makes it.
+    pub(crate) fn tree(&self, path: &Path) -> Result<Tree> {
+        self.tree_options().create(path)
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
+    let remote = session.remote_or_address(&arguments.remote, arguments.allow_http)?;
+    let (monitor, shown) = session.monitor();
+    let mut options = MirrorOptions::new().delete(arguments.delete).monitor(monitor);
+    for filter in &arguments.filters {
+        options = options.filter(filter.parse()?);
+    }
+    let done = if arguments.target == "local:" {
+        mirror(&*remote, MirrorTarget::Store(&session.store()?), &options)
+    } else {
+        mirror(&*remote, MirrorTarget::Tree(&session.tree(Path::new(&arguments.target))?), &options)
+    };
+    drop(shown);
+    report(done?, session)
+}
+
+fn report(done: Mirrored, session: &Session) -> Result<(), Failure> {
+    let mut rows: Vec<Map<String, Value>> = Vec::new();
+    let mut row = |action: &str, fingerprint: String, bytes: Option<u64>, description: Option<&str>| {
+        let cells = [
+            ("action", json!(action)),
+            ("fingerprint", json!(fingerprint)),
+            ("size", json!(bytes.map(size))),
+            ("description", json!(description)),
+        ];
+        rows.push(cells.into_iter().map(|(key, value)| (key.to_owned(), value)).collect());
+    };
+    for image in &done.copied {
+        row("copied", image.fingerprint.to_string(), Some(image.size), image.properties.get("description"));
+    }
+    for fingerprint in &done.removed {
+        row("removed", fingerprint.to_string(), None, None);
+    }
+    if !rows.is_empty() {
+        output::show(Facts::Many(&["action", "fingerprint", "size", "description"], rows), &session.format)?;
+    }
+    session.note(|| {
+        format!("{} images copied, {} there already, {} removed", done.copied.len(), done.kept, done.removed.len())
+    });
+    let count = done.failed.len();
+    let mut failed = done.failed.into_iter();
+    let Some((fingerprint, error)) = failed.next() else { return Ok(()) };
+    for (fingerprint, error) in failed {
+        session.note(|| format!("{}: {error}", fingerprint.short()));
+    }
+    let what = format!("{count} images could not be copied, among them {}: {error}", fingerprint.short());
+    Err(Error::new(error.kind(), what).with_hint("the others are there; another run tries these again").into())
+}

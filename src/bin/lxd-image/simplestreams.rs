@@ -1,0 +1,278 @@
+//! `simplestreams`: trees of static files that any web server makes an image server of.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use lxd_image::format::{PackOptions, Source, pack_metadata};
+use lxd_image::streams::{AddOptions, PruneOptions, TreeVerifyOptions};
+use lxd_image::{Error, ErrorKind, Fingerprint, Metadata, Prefix, Result, Shown};
+use serde_json::{Map, Value, json};
+
+use crate::failure::Failure;
+use crate::options::{Session, input};
+use crate::output::{self, Facts, Format};
+use crate::store::{pair, size, time};
+
+/// Keep a tree of static files for any web server
+#[derive(Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Add(Add),
+    List(List),
+    Remove(Remove),
+    Verify(Verify),
+    Prune(Prune),
+    GenerateMetadata(GenerateMetadata),
+}
+
+/// Add an image; the tree is made if it is not there
+#[derive(Args)]
+struct Add {
+    /// The tree
+    directory: PathBuf,
+    /// The image, or one file of a split image; `-` is standard input
+    image: PathBuf,
+    /// The other file of a split image
+    rootfs: Option<PathBuf>,
+    /// One more alias for its product (repeatable)
+    #[arg(long, value_name = "NAME")]
+    alias: Vec<String>,
+    /// Do not make the alias os/release/variant
+    #[arg(long)]
+    no_default_alias: bool,
+    /// A property, which wins over the image's own: os, release, variant, … (repeatable)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    property: Vec<(String, String)>,
+    /// The fingerprint that it must have
+    #[arg(long, value_name = "HEX")]
+    fingerprint: Option<String>,
+}
+
+/// List the images of a tree
+#[derive(Args)]
+struct List {
+    /// The tree
+    directory: PathBuf,
+}
+
+/// Take images out of the list; their files stay until `prune`
+#[derive(Args)]
+struct Remove {
+    /// The tree
+    directory: PathBuf,
+    /// Fingerprints, or the beginnings of some
+    #[arg(required = true)]
+    fingerprint: Vec<String>,
+}
+
+/// Read all files and compare them with the list
+#[derive(Args)]
+struct Verify {
+    /// The tree
+    directory: PathBuf,
+}
+
+/// Remove files that left the list an hour ago or longer
+#[derive(Args)]
+struct Prune {
+    /// The tree
+    directory: PathBuf,
+    /// How many versions of each product stay in the list (default: all)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    keep: Option<u32>,
+    /// Say what would go, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Write the metadata file of a split image, for a rootfs or disk that is there already
+#[derive(Args)]
+struct GenerateMetadata {
+    /// The file to write, such as incus.tar.xz
+    file: PathBuf,
+    /// The operating system's name
+    #[arg(long)]
+    os: String,
+    /// Its release
+    #[arg(long)]
+    release: String,
+    /// Which of several of one release
+    #[arg(long, default_value = "default")]
+    variant: String,
+    /// The machine that it is for
+    #[arg(long)]
+    architecture: String,
+    /// What people read
+    #[arg(long)]
+    description: Option<String>,
+    /// When it was made, in seconds since 1970 (default: SOURCE_DATE_EPOCH, else now)
+    #[arg(long, env = "SOURCE_DATE_EPOCH", value_name = "SECONDS")]
+    creation_date: Option<i64>,
+    /// One more property (repeatable)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    property: Vec<(String, String)>,
+}
+
+pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
+    match &arguments.verb {
+        Verb::Add(verb) => Ok(add(verb, session)?),
+        Verb::List(verb) => Ok(list(verb, session)?),
+        Verb::Remove(verb) => Ok(remove(verb, session)?),
+        Verb::Verify(verb) => verify(verb, session),
+        Verb::Prune(verb) => Ok(prune(verb, session)?),
+        Verb::GenerateMetadata(verb) => Ok(generate_metadata(verb)?),
+    }
+}
+
+fn add(arguments: &Add, session: &Session) -> Result<()> {
+    let (monitor, shown) = session.monitor();
+    let mut options = AddOptions::new().default_alias(!arguments.no_default_alias).monitor(monitor);
+    for name in &arguments.alias {
+        options = options.alias(&**name)?;
+    }
+    for (key, value) in &arguments.property {
+        options = options.property(key, value)?;
+    }
+    if let Some(digits) = &arguments.fingerprint {
+        options = options.expect(digits.parse()?);
+    }
+    let source = match &arguments.rootfs {
+        None => Source::unified(input(&arguments.image)?),
+        Some(rootfs) => Source::split(input(&arguments.image)?, input(rootfs)?),
+    };
+    let added = session.tree(&arguments.directory)?.lock()?.add(source, &options);
+    drop(shown);
+    output::line(&added?.fingerprint.to_string())
+}
+
+fn list(arguments: &List, session: &Session) -> Result<()> {
+    let listing = session.tree_options().open(&arguments.directory)?.listing()?;
+    let whole = matches!(session.format, Format::Json | Format::Yaml | Format::Jinja(_));
+    let rows = listing
+        .images()
+        .iter()
+        .map(|image| {
+            let fingerprint = if whole { image.fingerprint.to_string() } else { image.fingerprint.short() };
+            let bytes = if whole { json!(image.size()) } else { json!(size(image.size())) };
+            let mut row = Map::new();
+            let mut cell = |key: &str, value: Value| drop(row.insert(key.to_owned(), value));
+            cell("product", json!(image.product));
+            cell("version", json!(image.version));
+            cell("fingerprint", json!(fingerprint));
+            cell("architecture", json!(image.architecture.to_string()));
+            cell("type", json!(image.image_type.name()));
+            cell("size", bytes);
+            cell("created", json!(time(Some(image.created_at), "")));
+            cell("aliases", json!(listing.names(image)));
+            if whole {
+                cell("description", json!(image.properties.get("description")));
+                cell(
+                    "files",
+                    json!(
+                        std::iter::once(&image.first).chain(&image.rootfs).map(|file| &file.path).collect::<Vec<_>>()
+                    ),
+                );
+            }
+            row
+        })
+        .collect();
+    for reason in listing.skipped() {
+        session.explain(|| Shown(reason.as_bytes()).to_string());
+    }
+    let columns = ["product", "version", "fingerprint", "architecture", "type", "size", "aliases"];
+    output::show(Facts::Many(&columns, rows), &session.format)
+}
+
+fn remove(arguments: &Remove, session: &Session) -> Result<()> {
+    let tree = session.tree_options().open(&arguments.directory)?;
+    let mut writer = tree.lock()?;
+    let listing = tree.listing()?;
+    let mut gone: Vec<Fingerprint> = Vec::new();
+    for text in &arguments.fingerprint {
+        let prefix: Prefix = text.parse()?;
+        let found: Vec<_> = listing.images().iter().filter(|image| prefix.matches(&image.fingerprint)).collect();
+        match *found {
+            [image] if gone.contains(&image.fingerprint) => {}
+            [image] => gone.push(image.fingerprint),
+            [] => return Err(Error::new(ErrorKind::NotFound, format!("the tree lists no image {prefix}"))),
+            _ => {
+                let sentence = format!("`{prefix}` is the beginning of {} images", found.len());
+                return Err(Error::new(ErrorKind::Ambiguous, sentence).with_hint("give more digits"));
+            }
+        }
+    }
+    writer.remove(&gone)
+}
+
+fn verify(arguments: &Verify, session: &Session) -> Result<(), Failure> {
+    let tree = session.tree_options().open(&arguments.directory)?;
+    let (monitor, shown) = session.monitor();
+    let report = tree.verify(&TreeVerifyOptions::new().monitor(monitor));
+    drop(shown);
+    let report = report?;
+    for reason in &report.skipped {
+        session.explain(|| Shown(reason.as_bytes()).to_string());
+    }
+    let count = report.findings.len();
+    for finding in &report.findings {
+        output::line(&format!("{}: {finding}", finding.kind()))?;
+    }
+    if count == 0 {
+        session
+            .note(|| format!("{} images in {} files, {}: all right", report.images, report.files, size(report.bytes)));
+        return Ok(());
+    }
+    let what = format!("{count} of what the list says of its {} files is not so", report.files);
+    Err(Failure::mismatch(Error::new(ErrorKind::Mismatch, what).with_hint("remove those images, and add them again")))
+}
+
+fn prune(arguments: &Prune, session: &Session) -> Result<()> {
+    let mut options = PruneOptions::new().dry_run(arguments.dry_run);
+    if let Some(keep) = arguments.keep {
+        options = options.keep(usize::try_from(keep).unwrap_or(usize::MAX));
+    }
+    let done = session.tree_options().open(&arguments.directory)?.lock()?.prune(&options)?;
+    for line in done.versions.iter().chain(&done.files) {
+        output::line(&Shown(line.as_bytes()).to_string())?;
+    }
+    let verb = if arguments.dry_run { "would be freed" } else { "freed" };
+    session.note(|| {
+        format!("{} files, {} {verb}; {} wait for their hour", done.files.len(), size(done.bytes), done.waiting)
+    });
+    Ok(())
+}
+
+fn generate_metadata(arguments: &GenerateMetadata) -> Result<()> {
+    let now = || {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    };
+    let architecture: lxd_image::Architecture = arguments.architecture.parse()?;
+    let mut metadata = Metadata::new(architecture.kernel_name(), arguments.creation_date.unwrap_or_else(now))?;
+    let description = arguments
+        .description
+        .clone()
+        .unwrap_or_else(|| format!("{} {} {}", arguments.os, arguments.release, architecture.debian_name()));
+    let properties = metadata.properties_mut();
+    for (key, value) in [
+        ("architecture", architecture.debian_name()),
+        ("description", &*description),
+        ("os", &*arguments.os),
+        ("release", &*arguments.release),
+        ("variant", &*arguments.variant),
+    ] {
+        properties.set(key, value)?;
+    }
+    for (key, value) in &arguments.property {
+        properties.set(key, value)?;
+    }
+    let options = PackOptions::new(metadata).compression("xz".parse()?);
+    let written = pack_metadata(Path::new(&arguments.file), &options)?;
+    output::line(&written.fingerprint.to_string())
+}

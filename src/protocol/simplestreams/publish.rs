@@ -1,0 +1,462 @@
+//! `Publication`: an image on its way into a list of products, under the names that both peers look for.
+//! Used for static trees and for the lists that a server makes of its store.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::choice::StreamImage;
+use super::document::{Item, Product, Products, Version};
+use super::item::{ItemPath, METADATA_NAMES, RootKind, UNIFIED_NAMES};
+use crate::error::{Error, Result};
+use crate::fingerprint::Fingerprint;
+use crate::metadata::{Architecture, ImageType, Properties};
+use crate::time;
+
+/// A file of an image, where all is known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PublishedFile {
+    /// Where it lies below the server's base.
+    pub path: ItemPath,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its own digest.
+    pub sha256: Fingerprint,
+}
+
+/// An image that is to be published, and where.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Publication {
+    /// The key of its product, for example from [`product_key`].
+    pub product: String,
+    /// The key of its version; begins with `YYYYMMDD`. For example from [`serial`].
+    pub version: String,
+    /// The digest of its files together.
+    pub fingerprint: Fingerprint,
+    /// What it is for.
+    pub image_type: ImageType,
+    /// The machine it is for.
+    pub architecture: Architecture,
+    /// Its properties: `os`, `release`, `variant`, … become the product's, `requirements.X` its requirements.
+    pub properties: Properties,
+    /// The aliases that the product gets, besides those that it has. None may hold a comma: such ones are left out.
+    pub aliases: Vec<String>,
+    /// The unified image, or the metadata.
+    pub first: PublishedFile,
+    /// The rootfs of a split image.
+    pub rootfs: Option<(RootKind, PublishedFile)>,
+    /// What another list says of the product, to be said here too, its aliases included; its versions don't matter.
+    pub about: Option<Arc<Product>>,
+    /// The name that its first file has in another list. It has both peers' names here, unless another image has
+    /// the other one.
+    pub name: Option<&'static str>,
+}
+
+/// The key of a product: `os:release:variant:arch`, as `incus-simplestreams` makes it. What is missing is
+/// `unknown`, a missing variant `default`.
+#[must_use]
+pub fn product_key(properties: &Properties, architecture: Architecture) -> String {
+    let part = |key: &str, missing: &str| {
+        let value = properties.get(key).filter(|value| !value.is_empty()).unwrap_or(missing);
+        // A colon would make five parts of four.
+        value.replace(':', "_")
+    };
+    let arch = properties.get("architecture").filter(|name| name.parse().ok() == Some(architecture));
+    format!(
+        "{}:{}:{}:{}",
+        part("os", "unknown"),
+        part("release", "unknown"),
+        part("variant", "default"),
+        arch.unwrap_or(architecture.debian_name())
+    )
+}
+
+/// The key of a version: `YYYYMMDDHHMM` of a time in seconds since 1970.
+#[must_use]
+pub fn serial(created_at: i64) -> String {
+    time::to_serial(created_at)
+}
+
+impl Publication {
+    /// An image in its product of [`product_key`] and its version of [`serial`], without aliases.
+    #[must_use]
+    pub fn new(
+        fingerprint: Fingerprint,
+        image_type: ImageType,
+        architecture: Architecture,
+        created_at: i64,
+        properties: Properties,
+        first: PublishedFile,
+        rootfs: Option<(RootKind, PublishedFile)>,
+    ) -> Self {
+        Self {
+            product: product_key(&properties, architecture),
+            version: serial(created_at),
+            fingerprint,
+            image_type,
+            architecture,
+            properties,
+            aliases: Vec::new(),
+            first,
+            rootfs,
+            about: None,
+            name: None,
+        }
+    }
+
+    /// An image of another list, under the keys that it has there, with its files where they lie here.
+    #[must_use]
+    pub fn like(image: &StreamImage, first: PublishedFile, rootfs: Option<(RootKind, PublishedFile)>) -> Self {
+        Self {
+            product: image.product.clone(),
+            version: image.version.clone(),
+            fingerprint: image.fingerprint,
+            image_type: image.image_type,
+            architecture: image.architecture,
+            properties: image.properties.clone(),
+            aliases: Vec::new(),
+            first,
+            rootfs,
+            about: Some(Arc::clone(&image.about)),
+            name: Some(image.first_name),
+        }
+    }
+}
+
+impl PublishedFile {
+    /// A file, where it lies, its size in bytes and its digest.
+    #[must_use]
+    pub fn new(path: ItemPath, size: u64, sha256: Fingerprint) -> Self {
+        Self { path, size, sha256 }
+    }
+
+    fn item(&self, ftype: &str) -> Item {
+        Item {
+            ftype: ftype.to_owned(),
+            path: self.path.to_string(),
+            size: self.size,
+            sha256: self.sha256.to_string(),
+            ..Item::default()
+        }
+    }
+}
+
+impl Products {
+    /// Adds an image. Both peers' names are written, with the same paths. Where its version has another image
+    /// with a rootfs of the same kind, it gets a version of its own, whose key sorts behind.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a version that begins with no date, which every reader would skip.
+    pub fn publish(&mut self, image: &Publication) -> Result<()> {
+        if time::from_serial(&image.version).is_none() {
+            let shown: String = image.version.chars().take(64).collect();
+            return Err(Error::invalid(format!("the version `{shown}` does not begin with a date (YYYYMMDD)")));
+        }
+        let product = self.products.entry(image.product.clone()).or_default();
+        describe(product, image);
+        let key = (0_u32..)
+            .map(|count| if count == 0 { image.version.clone() } else { format!("{}_{count}", image.version) })
+            .find(|key| product.versions.get(key).is_none_or(|version| has_room(version, image)))
+            .unwrap_or_else(|| image.version.clone());
+        let version = product.versions.entry(key).or_default();
+        if let Some(label) = image.properties.get("label") {
+            label.clone_into(&mut version.label);
+        }
+        add_items(version, image);
+        Ok(())
+    }
+
+    /// Says of a product what another list says of it, aliases included; its versions stay. Whether that changed anything.
+    pub fn describe(&mut self, key: &str, about: &Product) -> bool {
+        let Some(product) = self.products.get_mut(key) else { return false };
+        let new = Product { versions: std::mem::take(&mut product.versions), ..about.clone() };
+        let same = Product { versions: BTreeMap::new(), ..new.clone() } == *product;
+        *product = new;
+        !same
+    }
+
+    /// Takes an image out; versions and products that are empty then go too. Whether it was there.
+    ///
+    /// The files that only it named are not among the items any more; metadata that other images of
+    /// the version need stays.
+    pub fn withdraw(&mut self, fingerprint: &Fingerprint) -> bool {
+        let text = fingerprint.to_string();
+        let mut found = false;
+        for product in self.products.values_mut() {
+            for version in product.versions.values_mut() {
+                found |= withdraw_from(version, &text);
+            }
+            product.versions.retain(|_, version| !version.items.is_empty());
+        }
+        self.products.retain(|_, product| !product.versions.is_empty());
+        found
+    }
+}
+
+/// Both peers' names of an image's first file.
+fn names(image: &Publication) -> [&'static str; 2] {
+    if image.rootfs.is_some() { METADATA_NAMES } else { UNIFIED_NAMES }
+}
+
+/// Whether two items are one file, and make the same images.
+fn are_twins(one: &Item, other: &Item) -> bool {
+    let images = |item: &Item| RootKind::ALL.map(|kind| kind.combined(item).to_owned());
+    one.sha256.eq_ignore_ascii_case(&other.sha256) && images(one) == images(other)
+}
+
+/// Whether the first file of an image may go under a name in a version: nothing is lost by it.
+fn may_have(version: &Version, image: &Publication, name: &str) -> bool {
+    let Some(item) = version.items.get(name) else { return true };
+    let kind = image.rootfs.as_ref().map(|(kind, _)| *kind);
+    if item.sha256.eq_ignore_ascii_case(&image.first.sha256.to_string()) {
+        let there = kind.map_or("", |kind| kind.combined(item));
+        return there.is_empty() || there.eq_ignore_ascii_case(&image.fingerprint.to_string());
+    }
+    // What stands there for the sake of the other peer only gives way to what is this peer's own.
+    image.name == Some(name)
+        && names(image)
+            .iter()
+            .any(|other| *other != name && version.items.get(*other).is_some_and(|other| are_twins(item, other)))
+}
+
+/// Whether a version has no other image where this one's items go.
+fn has_room(version: &Version, image: &Publication) -> bool {
+    let first = match image.name {
+        Some(name) => may_have(version, image, name),
+        None => names(image).into_iter().all(|name| may_have(version, image, name)),
+    };
+    first
+        && image.rootfs.as_ref().is_none_or(|(kind, rootfs)| {
+            let there = version.items.get(kind.name());
+            there.is_none_or(|item| item.sha256.eq_ignore_ascii_case(&rootfs.sha256.to_string()))
+        })
+}
+
+fn describe(product: &mut Product, image: &Publication) {
+    if let Some(about) = &image.about {
+        *product = Product { versions: std::mem::take(&mut product.versions), ..(**about).clone() };
+        add_aliases(product, &image.aliases);
+        return;
+    }
+    let property = |key: &str| image.properties.get(key).unwrap_or_default().to_owned();
+    let arch = property("architecture");
+    let fits = arch.parse().ok() == Some(image.architecture);
+    product.arch = if fits { arch } else { image.architecture.debian_name().to_owned() };
+    product.os = property("os");
+    product.release = property("release");
+    let title = property("release_title");
+    product.release_title = if title.is_empty() { product.release.clone() } else { title };
+    product.release_codename = property("release_codename");
+    product.variant = property("variant");
+    product.version = property("version");
+    let requirements: BTreeMap<_, _> = image
+        .properties
+        .iter()
+        .filter_map(|(key, value)| Some((key.strip_prefix("requirements.")?.to_owned(), value.to_owned())))
+        .collect();
+    product.requirements = requirements;
+    add_aliases(product, &image.aliases);
+}
+
+fn add_aliases(product: &mut Product, new: &[String]) {
+    let mut aliases: Vec<&str> = product.aliases.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+    for alias in new {
+        // A comma would make two aliases of one.
+        if !alias.contains(',') && !alias.trim().is_empty() && !aliases.contains(&alias.as_str()) {
+            aliases.push(alias);
+        }
+    }
+    product.aliases = aliases.join(",");
+}
+
+fn add_items(version: &mut Version, image: &Publication) {
+    let free: Vec<_> = names(image).into_iter().filter(|name| may_have(version, image, name)).collect();
+    for name in free {
+        let mut item = image.first.item(name);
+        // The same metadata makes several images with several rootfs files.
+        if let Some(old) = version.items.get(name).filter(|old| old.sha256.eq_ignore_ascii_case(&item.sha256)) {
+            item = Item { path: item.path, size: item.size, ..old.clone() };
+        }
+        match &image.rootfs {
+            Some((kind, _)) => kind.set_combined(&mut item, image.fingerprint.to_string()),
+            None if image.image_type == ImageType::VirtualMachine => {
+                image.image_type.name().clone_into(&mut item.combined_type);
+            }
+            None => {}
+        }
+        version.items.insert(name.to_owned(), item);
+    }
+    if let Some((kind, rootfs)) = &image.rootfs {
+        version.items.insert(kind.name().to_owned(), rootfs.item(kind.name()));
+    }
+}
+
+fn withdraw_from(version: &mut Version, fingerprint: &str) -> bool {
+    let unified: Vec<_> = version
+        .items
+        .iter()
+        .filter(|(_, item)| {
+            UNIFIED_NAMES.contains(&item.ftype.as_str()) && item.sha256.eq_ignore_ascii_case(fingerprint)
+        })
+        .map(|(name, _)| name.clone())
+        .collect();
+    let mut kinds = Vec::new();
+    for item in version.items.values_mut().filter(|item| METADATA_NAMES.contains(&item.ftype.as_str())) {
+        for kind in RootKind::ALL {
+            if kind.combined(item).eq_ignore_ascii_case(fingerprint) {
+                kind.set_combined(item, String::new());
+                kinds.push(kind.name());
+            }
+        }
+    }
+    let found = !unified.is_empty() || !kinds.is_empty();
+    version.items.retain(|name, item| {
+        let gone = unified.contains(name) || kinds.contains(&item.ftype.as_str());
+        let useless = METADATA_NAMES.contains(&item.ftype.as_str())
+            && RootKind::ALL.iter().all(|kind| kind.combined(item).is_empty());
+        !(found && (gone || useless))
+    });
+    // A delta from a file that is gone is of no use.
+    if found {
+        let kept: Vec<_> = version.items.values().map(|item| item.ftype.clone()).collect();
+        version.items.retain(|_, item| {
+            item.ftype.strip_suffix(".vcdiff").is_none_or(|base| kept.iter().any(|ftype| ftype == base))
+        });
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+    use crate::limits::Limits;
+    use crate::protocol::simplestreams::{Index, Listing};
+
+    fn published(name: &str) -> PublishedFile {
+        let sha256 = Fingerprint::of(name.as_bytes());
+        PublishedFile::new(format!("images/{sha256}.{name}").parse().unwrap(), name.len() as u64, sha256)
+    }
+
+    fn split(tag: &str, kind: RootKind) -> Publication {
+        let mut properties = Properties::new();
+        for (key, value) in [
+            ("os", "Box"),
+            ("release", "1"),
+            ("variant", "default"),
+            ("label", "daily"),
+            ("requirements.secureboot", "false"),
+        ] {
+            properties.set(key, value).unwrap();
+        }
+        let mut image = Publication::new(
+            Fingerprint::of(format!("{tag} {}", kind.name()).as_bytes()),
+            kind.image_type(),
+            Architecture::X86_64,
+            1_700_000_000,
+            properties,
+            published(&format!("{tag}.meta")),
+            Some((kind, published(&format!("{tag}.{}", kind.name())))),
+        );
+        image.aliases = vec!["box/1".into(), "a,b".into(), " ".into(), "box".into()];
+        image
+    }
+
+    fn fingerprints(products: &Products) -> Vec<Fingerprint> {
+        Listing::new(products).images().iter().map(|image| image.fingerprint).collect()
+    }
+
+    #[test]
+    fn what_is_published_is_listed_once_though_both_peers_find_it_under_their_own_names() {
+        let mut products = Products::new(0);
+        let image = split("one", RootKind::Squashfs);
+        products.publish(&image).unwrap();
+        products.publish(&image).unwrap();
+        let items = &products.products["Box:1:default:amd64"].versions["202311142213"].items;
+        assert_eq!(items.keys().collect::<Vec<_>>(), ["incus.tar.xz", "lxd.tar.xz", "squashfs"]);
+        assert_eq!(items["lxd.tar.xz"].path, items["incus.tar.xz"].path);
+        assert_eq!(products.products["Box:1:default:amd64"].aliases, "box/1,box");
+        let again = Products::from_json(products.to_json().as_bytes(), &Limits::default()).unwrap();
+        assert_eq!(again, products);
+        let listing = Listing::new(&again);
+        let [found] = listing.images() else { panic!("{:?}", listing.images()) };
+        assert_eq!(found.fingerprint, image.fingerprint);
+        assert_eq!(found.first.path, image.first.path.as_str());
+        assert_eq!(found.properties.get("requirements.secureboot"), Some("false"));
+        assert_eq!(found.properties.get("description"), Some("Box 1 amd64 (daily) (202311142213)"));
+        assert_eq!(Index::of(&products, 0).image_lists().count(), 1);
+    }
+
+    #[test]
+    fn one_version_holds_kinds_of_rootfs_but_never_loses_an_image_to_another() {
+        let mut products = Products::new(0);
+        let (first, disk) = (split("one", RootKind::Squashfs), split("one", RootKind::DiskKvm));
+        let other = split("two", RootKind::Squashfs);
+        for image in [&first, &disk, &other] {
+            products.publish(image).unwrap();
+        }
+        let versions = &products.products["Box:1:default:amd64"].versions;
+        assert_eq!(versions.keys().collect::<Vec<_>>(), ["202311142213", "202311142213_1"]);
+        assert_eq!(fingerprints(&products).len(), 3);
+        assert!(products.withdraw(&first.fingerprint));
+        assert!(!products.withdraw(&first.fingerprint));
+        let mut left = fingerprints(&products);
+        left.sort();
+        let mut expected = vec![disk.fingerprint, other.fingerprint];
+        expected.sort();
+        assert_eq!(left, expected);
+        assert!(products.withdraw(&disk.fingerprint) && products.withdraw(&other.fingerprint));
+        assert!(products.products.is_empty());
+    }
+
+    #[test]
+    fn a_version_without_a_date_is_refused_and_what_another_list_says_of_a_product_is_said_here() {
+        let mut products = Products::new(0);
+        let mut image = split("one", RootKind::Tar);
+        image.version = "soon".into();
+        assert!(products.publish(&image).is_err());
+        image.version = "20240101_05:24".into();
+        let about =
+            Product { aliases: "x".into(), arch: "amd64".into(), release_title: "One".into(), ..Product::default() };
+        image.about = Some(Arc::new(about.clone()));
+        image.aliases = Vec::new();
+        products.publish(&image).unwrap();
+        assert_eq!(products.products["Box:1:default:amd64"].release_title, "One");
+        assert!(!products.describe("Box:1:default:amd64", &about));
+        assert!(products.describe("Box:1:default:amd64", &Product { aliases: "y".into(), ..about }));
+        assert_eq!(fingerprints(&products).len(), 1);
+    }
+
+    /// Lists that serve both peers have metadata for each, and one rootfs.
+    #[test]
+    fn an_image_for_each_peer_has_one_version_and_each_its_own_name() {
+        let mut products = Products::new(0);
+        let image = |peer: &'static str| {
+            let mut image = split("one", RootKind::Squashfs);
+            image.fingerprint = Fingerprint::of(peer.as_bytes());
+            image.first = published(peer);
+            image.name = Some(peer);
+            image
+        };
+        let both = [image("incus.tar.xz"), image("lxd.tar.xz")];
+        for _ in 0..2 {
+            for image in &both {
+                products.publish(image).unwrap();
+            }
+        }
+        let versions = &products.products["Box:1:default:amd64"].versions;
+        assert_eq!(versions.len(), 1, "{versions:?}");
+        for image in &both {
+            let name = image.name.unwrap();
+            assert_eq!(versions["202311142213"].items[name].path, image.first.path.as_str());
+        }
+        assert_eq!(fingerprints(&products).len(), 2);
+        // A third can't take the place of either.
+        products
+            .publish(&Publication { fingerprint: Fingerprint::of(b"3"), first: published("3"), ..both[0].clone() })
+            .unwrap();
+        assert_eq!(fingerprints(&products).len(), 3);
+    }
+}

@@ -1,0 +1,291 @@
+//! Adding: an image's files into the tree, and then the image into the list.
+
+use super::files::{Counted, Part, Staged};
+use super::tree::TreeWriter;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::{Fingerprint, Hasher};
+use crate::format::{Container, Image, Source, Verification, VerifyOptions};
+use crate::metadata::{Architecture, Properties};
+use crate::progress::Monitor;
+use crate::protocol::simplestreams::{Listing, Publication, PublishedFile, RootKind, StreamImage};
+
+/// How an image is added.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct AddOptions {
+    aliases: Vec<String>,
+    no_default_alias: bool,
+    properties: Properties,
+    expected: Option<Fingerprint>,
+    monitor: Monitor,
+}
+
+impl AddOptions {
+    /// Under the alias `os/release/variant`, described by its own metadata.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Gives its product one more alias. Aliases belong to products: they mean the newest version.
+    ///
+    /// # Errors
+    /// `InvalidInput` for one that is empty, or holds a comma, a colon, a control character, or a blank at an end.
+    pub fn alias(mut self, name: impl Into<String>) -> Result<Self> {
+        let name = name.into();
+        if name.is_empty() || name.trim() != name || name.contains([',', ':']) || name.chars().any(char::is_control) {
+            let shown: String = name.chars().take(64).collect();
+            return Err(Error::invalid(format!(
+                "`{shown}` can't be an alias in a list: it is empty, or holds a comma, a colon, a control character or a blank at an end"
+            )));
+        }
+        self.aliases.push(name);
+        Ok(self)
+    }
+
+    /// Whether its product gets the alias `os/release/variant`.
+    #[must_use]
+    pub fn default_alias(mut self, yes: bool) -> Self {
+        self.no_default_alias = !yes;
+        self
+    }
+
+    /// Sets a property, which wins over the image's own: `os`, `release`, `variant`, …
+    ///
+    /// # Errors
+    /// `InvalidInput` for a NUL in either text.
+    pub fn property(mut self, key: impl Into<String>, value: impl Into<String>) -> Result<Self> {
+        self.properties.set(key, value)?;
+        Ok(self)
+    }
+
+    /// The fingerprint that it must have.
+    #[must_use]
+    pub fn expect(mut self, fingerprint: Fingerprint) -> Self {
+        self.expected = Some(fingerprint);
+        self
+    }
+
+    /// Reports progress and listens for cancellation.
+    #[must_use]
+    pub fn monitor(mut self, monitor: Monitor) -> Self {
+        self.monitor = monitor;
+        self
+    }
+}
+
+/// An image that was added.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Added {
+    /// Its fingerprint.
+    pub fingerprint: Fingerprint,
+    /// The key of its product.
+    pub product: String,
+    /// Bytes in its files.
+    pub size: u64,
+}
+
+impl TreeWriter {
+    /// Adds an image: verified, its files on the disk under their digests, and then in the list. Files may come
+    /// in either order.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when it is listed; `InvalidInput` when it has no `os` or no `release`; what
+    /// [`Image::verify`] finds; `Mismatch`; `Cancelled`; `Io`. Nothing of it is listed then.
+    pub fn add(&mut self, source: Source, options: &AddOptions) -> Result<Added> {
+        let limits = self.tree.options.limits.clone();
+        let Source { first, second } = source;
+        let lengths = std::iter::once(&first).chain(&second).map(|input| input.probable_len());
+        let total = lengths.reduce(|sum, length| sum.zip(length).map(|(a, b)| a.saturating_add(b))).flatten();
+        let mut counted = Counted { whole: Hasher::new(), total, monitor: &options.monitor };
+        let one = self.stage("first", &first, &mut counted)?;
+        let other = second.as_ref().map(|input| self.stage("second", input, &mut counted)).transpose()?;
+        let opened = match (&other, &second) {
+            (Some(staged), Some(input)) => Source::split(one.input(&first)?, staged.input(input)?),
+            _ => Source::unified(one.input(&first)?),
+        };
+        let image = Image::open_with(opened, &limits)?;
+        let found = self.verified(&image, options)?;
+        // What each file is was found out; which of them is which, the digests of the parts tell.
+        let in_order = other.is_none() || counted.whole.finish() == found.fingerprint;
+        let container = image.containers().nth(1);
+        drop(image);
+        let (one, other) = match other {
+            Some(other) if !in_order => (other, Some(one)),
+            other => (one, other),
+        };
+        let metadata = found.metadata.ok_or_else(|| Error::malformed("the image has no metadata"))?;
+        let architecture: Architecture = metadata.architecture().parse()?;
+        let properties = properties(metadata.properties(), options, architecture)?;
+        self.not_listed(&found.fingerprint)?;
+        let kind = container.map(kind_of);
+        let (first, rootfs) = self.place_all(one, kind.zip(other), &options.monitor)?;
+        let mut publication = Publication::new(
+            found.fingerprint,
+            found.image_type,
+            architecture,
+            metadata.creation_date(),
+            properties,
+            first,
+            rootfs,
+        );
+        if !options.no_default_alias {
+            publication.aliases.push(default_alias(&publication.properties));
+        }
+        publication.aliases.extend(options.aliases.iter().cloned());
+        self.commit(|products| products.publish(&publication))?;
+        Ok(Added { fingerprint: found.fingerprint, product: publication.product, size: found.size })
+    }
+
+    /// Adds an image of another list, as it is said there: same product, same version, same aliases. Files that are
+    /// here already are not fetched; `open` is called if any is needed. Its digests are checked, it is not decoded.
+    ///
+    /// # Errors
+    /// `Mismatch` when the bytes are not those of the fingerprint; those of `open`; `Cancelled`; `Io`. Nothing of it
+    /// is listed then.
+    pub fn adopt(
+        &mut self,
+        image: &StreamImage,
+        monitor: &Monitor,
+        open: impl FnOnce() -> Result<Source>,
+    ) -> Result<()> {
+        let (first, rootfs) = match self.left_behind(image, monitor)? {
+            Some(files) => files,
+            None => {
+                let source = open()?;
+                let mut counted = Counted { whole: Hasher::new(), total: Some(image.size()), monitor };
+                let one = self.stage("first", &source.first, &mut counted)?;
+                let other =
+                    source.second.as_ref().map(|input| self.stage("second", input, &mut counted)).transpose()?;
+                let found = counted.whole.finish();
+                if found != image.fingerprint {
+                    return Err(Error::mismatch("the fingerprint", image.fingerprint.to_string(), found.to_string()));
+                }
+                if other.is_some() != image.root_kind.is_some() {
+                    return Err(Error::invalid("the list and the server differ on how many files the image has"));
+                }
+                self.place_all(one, image.root_kind.zip(other), monitor)?
+            }
+        };
+        let publication = Publication::like(image, first, rootfs);
+        self.commit(|products| products.publish(&publication))
+    }
+
+    /// The files of an image whose adding was cut short after they had their names.
+    fn left_behind(&self, image: &StreamImage, monitor: &Monitor) -> Result<Option<Placed>> {
+        let part = if image.rootfs.is_some() { Part::Metadata } else { Part::Unified };
+        let mut files = vec![(part, &image.first)];
+        if let (Some(kind), Some(rootfs)) = (image.root_kind, &image.rootfs) {
+            files.push((Part::Rootfs(kind), rootfs));
+        }
+        let mut found = Vec::new();
+        let mut whole = Hasher::new();
+        for (part, file) in files {
+            let Some(sha256) = file.sha256 else { return Ok(None) };
+            let published = PublishedFile::new(part.path(&sha256)?, file.size, sha256);
+            if !self.has(&published, monitor)? {
+                return Ok(None);
+            }
+            let path = self.tree.root.join(published.path.as_str());
+            super::files::read_whole(&path, &mut [&mut whole], monitor)?;
+            found.push(published);
+        }
+        if whole.finish() != image.fingerprint {
+            return Ok(None);
+        }
+        let mut found = found.into_iter();
+        Ok(match (found.next(), image.root_kind.zip(found.next())) {
+            (Some(first), rootfs) => Some((first, rootfs)),
+            (None, _) => None,
+        })
+    }
+
+    fn verified(&self, image: &Image, options: &AddOptions) -> Result<Verification> {
+        let mut verify = VerifyOptions::new().monitor(options.monitor.clone());
+        if let Some(threads) = self.tree.options.threads {
+            verify = verify.threads(threads);
+        }
+        let mut found = image.verify(&verify)?;
+        if let Some(expected) = options.expected.filter(|expected| *expected != found.fingerprint) {
+            return Err(Error::mismatch("the fingerprint", expected.to_string(), found.fingerprint.to_string()));
+        }
+        // As in a store: a rule without its template concerns whoever makes an instance.
+        match found.findings.iter().position(|finding| finding.kind() != ErrorKind::NotFound) {
+            Some(place) => Err(found.findings.swap_remove(place)),
+            None => Ok(found),
+        }
+    }
+
+    fn not_listed(&self, fingerprint: &Fingerprint) -> Result<()> {
+        let listing = Listing::new(&self.tree.products()?);
+        if listing.images().iter().any(|image| image.fingerprint == *fingerprint) {
+            return Err(Error::new(
+                ErrorKind::AlreadyExists,
+                format!("the tree lists the image {fingerprint} already"),
+            ));
+        }
+        Ok(())
+    }
+
+    fn place_all(&self, first: Staged, rootfs: Option<(RootKind, Staged)>, monitor: &Monitor) -> Result<Placed> {
+        let part = if rootfs.is_some() { Part::Metadata } else { Part::Unified };
+        let first = self.place(first, part, monitor)?;
+        let rootfs = match rootfs {
+            Some((kind, staged)) => Some((kind, self.place(staged, Part::Rootfs(kind), monitor)?)),
+            None => None,
+        };
+        Ok((first, rootfs))
+    }
+}
+
+type Placed = (PublishedFile, Option<(RootKind, PublishedFile)>);
+
+fn kind_of(container: Container) -> RootKind {
+    match container {
+        Container::SquashFs => RootKind::Squashfs,
+        Container::Tar(_) => RootKind::Tar,
+        Container::Qcow2 => RootKind::DiskKvm,
+    }
+}
+
+fn default_alias(properties: &Properties) -> String {
+    let part = |key: &str| properties.get(key).unwrap_or("default").replace([',', ':'], "_");
+    format!("{}/{}/{}", part("os"), part("release"), part("variant"))
+}
+
+/// What the image and the caller say, and what every reader needs.
+fn properties(own: &Properties, options: &AddOptions, architecture: Architecture) -> Result<Properties> {
+    let mut all = own.clone();
+    for (key, value) in options.properties.iter() {
+        all.set(key, value)?;
+    }
+    for key in ["os", "release"] {
+        if all.get(key).is_none_or(|value| value.trim().is_empty()) {
+            return Err(Error::invalid(format!("the image has no property `{key}`, by which lists sort images"))
+                .with_hint(format!("give one: --property {key}=NAME")));
+        }
+    }
+    if all.get("variant").is_none_or(str::is_empty) {
+        all.set("variant", "default")?;
+    }
+    if all.get("architecture").is_none_or(|name| name.parse().ok() != Some(architecture)) {
+        all.set("architecture", architecture.debian_name())?;
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+
+    #[test]
+    fn aliases_are_names_that_a_list_can_hold() {
+        for name in ["", " x", "a,b", "a:b", "a\nb"] {
+            assert!(AddOptions::new().alias(name).is_err(), "{name:?}");
+        }
+        assert!(AddOptions::new().alias("debian/12").is_ok());
+    }
+}

@@ -1,0 +1,173 @@
+//! The documents of a tree: read with bounds, and replaced in an order in which every reader finds all that is named.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use serde_json::Map;
+
+use super::tree::{INDEX, LIST, PRIVATE, STAGING, TreeWriter, fail};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
+use crate::protocol::simplestreams::{Index, IndexEntry, Products};
+
+/// What was withdrawn: paths of files, and when.
+pub(super) type Retired = BTreeMap<String, i64>;
+
+const RETIRED: &str = "retired.json";
+
+pub(super) fn read(path: &Path, limits: &Limits) -> Result<Vec<u8>> {
+    let most = limits.remote_index;
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut bytes)).map_err(|error| {
+        let kind = if error.kind() == std::io::ErrorKind::NotFound { ErrorKind::NotFound } else { ErrorKind::Io };
+        Error::new(kind, "the list can't be read").with_source(error).in_file(path)
+    })?;
+    if bytes.len() as u64 > most {
+        return Err(Error::limit("remote_index", most, "the size of the list in bytes").in_file(path));
+    }
+    Ok(bytes)
+}
+
+pub(super) fn empty_index() -> Index {
+    let mut index = Index::of(&Products::new(0), 0);
+    index.index.clear();
+    index
+}
+
+/// The paths of all files that a list names.
+pub(super) fn paths(products: &Products) -> BTreeSet<&str> {
+    let versions = products.products.values().flat_map(|product| product.versions.values());
+    versions.flat_map(|version| version.items.values()).map(|item| item.path.as_str()).collect()
+}
+
+/// Which of an index's lists is ours: the one with our path, else a new one.
+fn own_entry(index: &mut Index) -> &mut IndexEntry {
+    let key = index.index.iter().find(|(_, entry)| entry.path == LIST).map(|(key, _)| key.clone());
+    let key = key.unwrap_or_else(|| if index.index.contains_key("images") { LIST.into() } else { "images".into() });
+    index.index.entry(key).or_insert_with(|| IndexEntry {
+        path: LIST.into(),
+        other: Map::new(),
+        ..IndexEntry::default()
+    })
+}
+
+/// The products that an index says are in our list; `None` where it does not name the list.
+pub(super) fn indexed(index: &Index) -> Option<BTreeSet<&str>> {
+    let entry = index.image_lists().find(|entry| entry.path == LIST)?;
+    Some(entry.products.iter().map(String::as_str).collect())
+}
+
+impl TreeWriter {
+    /// Changes the list. Replacing `images.json` is the moment that counts: before it the index names the products
+    /// of both, after it those of the new one.
+    pub(super) fn commit<T>(&mut self, change: impl FnOnce(&mut Products) -> Result<T>) -> Result<T> {
+        let now = self.tree.options.now();
+        // Read again each time: other tools write here too.
+        let old = match self.tree.products() {
+            Ok(products) => Some(products),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let mut new = old.clone().unwrap_or_else(|| Products::new(now));
+        let done = change(&mut new)?;
+        let changed = old.as_ref() != Some(&new);
+        if changed {
+            let frame = Products::new(now);
+            new.updated = frame.updated;
+            for (field, value) in [
+                (&mut new.content_id, frame.content_id),
+                (&mut new.datatype, frame.datatype),
+                (&mut new.format, frame.format),
+            ] {
+                if field.is_empty() {
+                    *field = value;
+                }
+            }
+            if let Some(old) = &old {
+                let kept = paths(&new);
+                let gone = paths(old).into_iter().filter(|path| !kept.contains(path));
+                self.retire(gone.map(|path| (path.to_owned(), now)).collect())?;
+            }
+        }
+        let keys = |products: &Products| products.products.keys().cloned().collect::<BTreeSet<String>>();
+        let exact = keys(&new);
+        if changed {
+            let both = exact.union(&old.as_ref().map(keys).unwrap_or_default()).cloned().collect();
+            self.write_index(&both, now)?;
+            self.replace(LIST, new.to_json().as_bytes())?;
+        }
+        self.write_index(&exact, now)?;
+        Ok(done)
+    }
+
+    fn write_index(&self, products: &BTreeSet<String>, now: i64) -> Result<()> {
+        let old = self.tree.index()?;
+        let mut new = old.clone();
+        let fresh = Index::of(&Products::new(now), now);
+        let entry = own_entry(&mut new);
+        entry.products = products.iter().cloned().collect();
+        if let Some(model) = fresh.index.into_values().next() {
+            entry.datatype = model.datatype;
+            entry.format = model.format;
+            if old != new {
+                own_entry(&mut new).updated = model.updated;
+            }
+        }
+        // An index that is right stays as it is, so that caches need not ask again.
+        if old == new && self.tree.root.join(INDEX).exists() {
+            return Ok(());
+        }
+        self.replace(INDEX, new.to_json().as_bytes())
+    }
+
+    /// What was withdrawn and when. It only decides how long files stay: one that can't be read is one that is lost.
+    pub(super) fn retired(&self) -> Retired {
+        let path = self.tree.root.join(PRIVATE).join(RETIRED);
+        read(&path, &self.tree.options.limits)
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok())
+            .unwrap_or_default()
+    }
+
+    fn retire(&self, gone: Retired) -> Result<()> {
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let mut retired = self.retired();
+        retired.extend(gone);
+        self.write_retired(&retired)
+    }
+
+    pub(super) fn write_retired(&self, retired: &Retired) -> Result<()> {
+        let text = serde_json::to_vec(retired)
+            .map_err(|error| Error::new(ErrorKind::Io, "what was withdrawn can't be noted").with_source(error))?;
+        self.replace(&format!("{PRIVATE}/{RETIRED}"), &text)
+    }
+
+    /// Gives a document new content in one step, on the disk when this returns.
+    fn replace(&self, name: &str, text: &[u8]) -> Result<()> {
+        let path = self.tree.root.join(name);
+        let staged = self.tree.root.join(STAGING).join("document");
+        let written = || -> std::io::Result<()> {
+            // Everybody may read it, as far as the umask allows.
+            let mut file = File::options().write(true).create(true).truncate(true).mode(0o644).open(&staged)?;
+            file.write_all(text)?;
+            file.sync_all()?;
+            fs::rename(&staged, &path)
+        };
+        written().map_err(|error| {
+            let _ = fs::remove_file(&staged);
+            fail(&path)(error)
+        })?;
+        sync_parent(&path)
+    }
+}
+
+/// Makes a name that a file was given last.
+pub(super) fn sync_parent(path: &Path) -> Result<()> {
+    let parent = path.parent().unwrap_or(path);
+    File::open(parent).and_then(|directory| directory.sync_all()).map_err(fail(parent))
+}

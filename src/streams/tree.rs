@@ -1,0 +1,254 @@
+//! `Tree`: a directory that is opened to look at it, and `TreeWriter`: the one process that changes it.
+//! Other tools' trees are taken as they are; what is not known of them is kept.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::document;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::Fingerprint;
+use crate::limits::Limits;
+use crate::protocol::simplestreams::{Index, Listing, Product, Products};
+
+pub(super) const INDEX: &str = "streams/v1/index.json";
+pub(super) const LIST: &str = "streams/v1/images.json";
+pub(super) const IMAGES: &str = "images";
+pub(super) const PRIVATE: &str = ".lxd-image";
+pub(super) const STAGING: &str = ".lxd-image/staging";
+
+/// How a tree is read and written.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct TreeOptions {
+    pub(super) limits: Limits,
+    pub(super) threads: Option<usize>,
+    clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+}
+
+impl Default for TreeOptions {
+    fn default() -> Self {
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
+        Self { limits: Limits::default(), threads: None, clock: Arc::new(now) }
+    }
+}
+
+impl fmt::Debug for TreeOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TreeOptions").field("threads", &self.threads).finish_non_exhaustive()
+    }
+}
+
+impl TreeOptions {
+    /// The usual ones.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What images and lists may ask for.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// How many threads verify an image that is added.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads.max(1));
+        self
+    }
+
+    /// Where the time comes from, in seconds since 1970.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    pub(super) fn now(&self) -> i64 {
+        (self.clock)()
+    }
+
+    /// Opens a tree that is there.
+    ///
+    /// # Errors
+    /// `NotFound` where there is no list of images; `Malformed` and `LimitExceeded` for one that can't be read; `Io`.
+    pub fn open(self, path: impl Into<PathBuf>) -> Result<Tree> {
+        let tree = Tree { root: path.into(), options: self };
+        tree.products()?;
+        Ok(tree)
+    }
+
+    /// Opens a tree, or makes an empty one: what else is in the directory stays as it is.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); `Busy` while another process writes into the tree.
+    pub fn create(self, path: impl Into<PathBuf>) -> Result<Tree> {
+        let tree = Tree { root: path.into(), options: self };
+        match tree.products() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            found => return found.map(|_| tree),
+        }
+        make_dir(&tree.root, 0o755)?;
+        tree.lock()?.commit(|_| Ok(()))?;
+        Ok(tree)
+    }
+}
+
+/// A tree of static files.
+#[derive(Debug, Clone)]
+pub struct Tree {
+    pub(super) root: PathBuf,
+    pub(super) options: TreeOptions,
+}
+
+impl Tree {
+    /// Opens a tree that is there, with the usual options.
+    ///
+    /// # Errors
+    /// As [`TreeOptions::open`].
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
+        TreeOptions::new().open(path)
+    }
+
+    /// Opens a tree or makes an empty one, with the usual options.
+    ///
+    /// # Errors
+    /// As [`TreeOptions::create`].
+    pub fn create(path: impl Into<PathBuf>) -> Result<Self> {
+        TreeOptions::new().create(path)
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// The list as it is now.
+    ///
+    /// # Errors
+    /// As [`TreeOptions::open`].
+    pub fn products(&self) -> Result<Products> {
+        let path = self.root.join(LIST);
+        let text = document::read(&path, &self.options.limits).map_err(|error| {
+            let what = "a tree for a web server has its list there; `simplestreams add` makes one";
+            if error.kind() == ErrorKind::NotFound { error.with_hint(what) } else { error }
+        })?;
+        Products::from_json(&text, &self.options.limits).map_err(|error| error.in_file(path))
+    }
+
+    /// The images in the list, newest first.
+    ///
+    /// # Errors
+    /// As [`TreeOptions::open`].
+    pub fn listing(&self) -> Result<Listing> {
+        Ok(Listing::new(&self.products()?))
+    }
+
+    /// The index; an empty one where there is none.
+    pub(super) fn index(&self) -> Result<Index> {
+        let path = self.root.join(INDEX);
+        match document::read(&path, &self.options.limits) {
+            Ok(text) => Index::from_json(&text, &self.options.limits).map_err(|error| error.in_file(path)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(document::empty_index()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Begins to write: as long as the writer is there, no other process of this kind can. Removes what one
+    /// left behind that was killed.
+    ///
+    /// # Errors
+    /// `Busy` while there is another writer; `Unsupported` on a file system without locks; `Io`.
+    pub fn lock(&self) -> Result<TreeWriter> {
+        let private = self.root.join(PRIVATE);
+        make_dir(&private, 0o700)?;
+        let path = private.join("lock");
+        // Never truncated, never removed: it is the same file for all.
+        let lock = File::options().read(true).append(true).create(true).mode(0o600).open(&path).map_err(fail(&path))?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::AGAIN) => {
+                return Err(Error::new(ErrorKind::Busy, "another process writes into this tree")
+                    .with_hint("try again when it is done")
+                    .in_file(&self.root));
+            }
+            Err(error) => {
+                return Err(Error::unsupported("the tree's file system has no file locks (`flock`)")
+                    .with_source(std::io::Error::from(error))
+                    .in_file(&self.root));
+            }
+        }
+        make_dir(&self.root.join(IMAGES), 0o755)?;
+        make_dir(&self.root.join("streams/v1"), 0o755)?;
+        let staging = self.root.join(STAGING);
+        make_dir(&staging, 0o700)?;
+        for entry in fs::read_dir(&staging).map_err(fail(&staging))? {
+            let path = entry.map_err(fail(&staging))?.path();
+            fs::remove_file(&path).map_err(fail(&path))?;
+        }
+        Ok(TreeWriter { tree: self.clone(), _lock: lock })
+    }
+}
+
+/// The right to change a tree, until it is dropped.
+#[derive(Debug)]
+pub struct TreeWriter {
+    pub(super) tree: Tree,
+    _lock: File,
+}
+
+impl TreeWriter {
+    /// The tree.
+    #[must_use]
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Takes images out of the list. Their files stay until [`prune`](Self::prune) removes them, an hour later
+    /// at the earliest: whoever has read the list before still finds them.
+    ///
+    /// # Errors
+    /// `NotFound` when one is not listed, and then none is taken out; `Io`.
+    pub fn remove(&mut self, fingerprints: &[Fingerprint]) -> Result<()> {
+        self.commit(|products| {
+            for fingerprint in fingerprints {
+                if !products.withdraw(fingerprint) {
+                    return Err(Error::new(ErrorKind::NotFound, format!("the tree lists no image {fingerprint}")));
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Says of products what another list says of them: names, dates, requirements and aliases, not versions.
+    /// Products that are not there are left out.
+    ///
+    /// # Errors
+    /// `Io`; `Malformed` when the list can't be read any more.
+    pub fn describe<'a>(&mut self, about: impl IntoIterator<Item = (&'a str, &'a Product)>) -> Result<()> {
+        self.commit(|products| {
+            for (key, product) in about {
+                products.describe(key, product);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// A directory, and those above it, if they are not there.
+pub(super) fn make_dir(path: &Path, mode: u32) -> Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(fail(path))
+}
+
+pub(super) fn fail(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
+    move |error| Error::io("the tree can't be read or written", error).in_file(path)
+}
