@@ -22,11 +22,12 @@ for name in cases prepare images templates stores; do
 done
 mode=debug
 
-# build KIND: the static library under a sanitizer, in a directory of its own.
+# build KIND: the static library under a sanitizer, in a directory that both share, since macros and build scripts are
+# the same. What is made for one is overwritten by the other.
 build() {
   local kind=$1
   RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=$kind -Cunsafe-allow-abi-mismatch=sanitizer" CFLAGS="-fsanitize=$kind -fno-omit-frame-pointer" \
-    CARGO_TARGET_DIR="$target/$kind" cargo rustc --locked -p lxd-image-ffi --lib --crate-type staticlib --target "$host"
+    CARGO_TARGET_DIR="$target/sanitize" cargo rustc --locked -p lxd-image-ffi --lib --crate-type staticlib --target "$host"
 }
 
 # compile OUT SOURCE…: with the flags and libraries of the kind at hand.
@@ -66,14 +67,15 @@ compile_programs() {
 address() {
   build address
   flags=(-fsanitize=address -fno-omit-frame-pointer)
-  libraries=("$target/address/$host/debug/liblxd_image_ffi.a")
+  libraries=("$target/sanitize/$host/debug/liblxd_image_ffi.a")
   compile_programs
   # An allocation that is too large is refused as it would be elsewhere, and not the end.
   ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:allocator_may_return_null=1 programs env
 }
 
 valgrind_() {
-  cargo rustc --locked -p lxd-image-ffi --lib --crate-type staticlib
+  # What the tests use, so that in CI there is nothing to build.
+  cargo build --locked --workspace --all-features --lib
   flags=()
   libraries=("$target/debug/liblxd_image_ffi.a")
   compile_programs
@@ -87,7 +89,7 @@ thread() {
   build thread
   unset CARGO_PROFILE_DEV_DEBUG_ASSERTIONS
   flags=(-fsanitize=thread)
-  libraries=("$target/thread/$host/debug/liblxd_image_ffi.a")
+  libraries=("$target/sanitize/$host/debug/liblxd_image_ffi.a")
   compile "$work/threads" "$here/tests/c/threads.c"
   mkdir "$work/threads.d"
   TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1:suppressions=$here/tsan.supp" "$work/threads" "$work/threads.d" "$rounds"

@@ -33,3 +33,5 @@ pub use import::ImportOptions;
 pub use open::{OpenedImage, Store, StoreOptions};
 pub use prune::{PrunePolicy, Pruned, Removed};
 pub use refresh::{Newest, RefreshOptions, Refreshed, Upstream};
+#[cfg(feature = "remote")]
+pub(crate) use resolve::steps;

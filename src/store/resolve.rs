@@ -95,7 +95,7 @@ fn near(reference: &str, images: &[StoredImage]) -> Vec<String> {
 }
 
 /// How many letters must be changed, added or left out to come from one to the other, up to `most`.
-fn steps(from: &str, to: &str, most: usize) -> Option<usize> {
+pub(crate) fn steps(from: &str, to: &str, most: usize) -> Option<usize> {
     let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
     if from.len().abs_diff(to.len()) > most || from.len() > 128 {
         return None;

@@ -2,7 +2,11 @@
 //! Where a peer is missing a test says so and passes, unless `LXD_IMAGE_REQUIRE_PEERS=1`.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[cfg(feature = "cli")]
+mod journeys;
 mod lxd;
+#[cfg(feature = "cli")]
+mod remotes;
 mod templates;
 
 use std::ffi::OsStr;

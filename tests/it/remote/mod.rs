@@ -5,8 +5,10 @@
 mod cli;
 mod direct;
 mod downloads;
+mod lxd;
 mod peers;
 pub(crate) mod server;
+mod settings;
 mod simplestreams;
 mod transport;
 mod urls;

@@ -105,8 +105,13 @@ impl Server {
                     open.lock().unwrap().push(stream.try_clone().unwrap());
                     let (config, asked, handler) = (config.clone(), Arc::clone(&asked), Arc::clone(&handler));
                     connections.push(std::thread::spawn(move || {
+                        let ended = stream.try_clone();
                         // What a client does to a connection is its own business.
                         let _ = connection(stream, config, &asked, &handler);
+                        // Those that are open are remembered, so that dropping one does not end it.
+                        if let Ok(ended) = ended {
+                            let _ = ended.shutdown(Shutdown::Both);
+                        }
                     }));
                 }
                 for connection in connections {
