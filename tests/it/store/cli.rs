@@ -132,7 +132,7 @@ fn exit_statuses_are_a_contract() {
     assert!(shell.ok(&["list", "-c", "l", "--format", "csv"]).contains("web"), "a slip in one name deletes nothing");
     shell.fails(&["import", "two.tar", "--fingerprint", &"0".repeat(64)], 1, "Mismatch");
     shell.fails(&["import", "http://images.example/x"], 1, "InvalidInput");
-    shell.fails(&["info", "images:debian"], 1, "Unsupported");
+    shell.fails(&["info", "nowhere:debian"], 4, "NotFound");
     shell.fails(&["import", "one.tar", "--auto-update"], 1, "InvalidInput");
     shell.fails(&["import", "missing.tar"], 4, "NotFound");
     assert_eq!(shell.run(&["import"]).status.code(), Some(2));

@@ -69,7 +69,7 @@ fn a_tree_is_made_read_mirrored_and_pruned() {
     ok(&scratch, &["mirror", &url, "local:", "first"]);
     let stored = ok(&scratch, &["list", "--format", "{{ fingerprint }}"]);
     assert_eq!(stored.trim_end(), one);
-    fails(&scratch, &["mirror", "images:", "copy"], 4, "NotFound");
+    fails(&scratch, &["mirror", "nowhere:", "copy"], 4, "NotFound");
 
     fails(&scratch, &["simplestreams", "remove", "www", &two[..12], "abcd1234"], 4, "NotFound");
     ok(&scratch, &["simplestreams", "remove", "www", &two[..12]]);
