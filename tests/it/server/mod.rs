@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::store::{Scratch, alias, stream, unified};
 
+mod listening;
 mod reading;
 
 /// A store, and a handler that serves it.
