@@ -4,9 +4,12 @@
 mod bounds;
 mod hostile;
 #[cfg(feature = "cli")]
+mod killing;
+#[cfg(feature = "cli")]
 mod serving;
 mod stopping;
 mod talking;
+mod telling;
 mod trusting;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -15,7 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use lxd_image::server::{Handler, Listener, ListenerOptions, ServerCertificate, ServerOptions};
+use lxd_image::server::{Handler, Listener, ListenerOptions, ServerCertificate, ServerOptions, TrustedClients};
 use lxd_image::store::{ImportOptions, Store, StoreOptions, StoredImage};
 use lxd_image::{Cancel, Fingerprint, Result};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -34,7 +37,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) struct Listening {
     pub(super) address: SocketAddr,
     pub(super) plain: SocketAddr,
-    pub(super) fingerprint: Fingerprint,
     pub(super) store: Store,
     pub(super) log: Log,
     pub(super) scratch: Scratch,
@@ -73,6 +75,15 @@ impl Listening {
         Self::of(&StoreOptions::new(), change)
     }
 
+    /// That trusts a client, by a file in the directory `trusted`.
+    pub(super) fn trusting(friend: &Identity) -> Self {
+        Self::with(|options, scratch| {
+            std::fs::create_dir(scratch.join("trusted")).unwrap();
+            std::fs::write(scratch.join("trusted/one.crt"), &friend.pem).unwrap();
+            options.trusted(TrustedClients::at(scratch.join("trusted")).unwrap())
+        })
+    }
+
     /// With a store that was opened in some way.
     pub(super) fn of(store: &StoreOptions, change: impl FnOnce(ListenerOptions, &Scratch) -> ListenerOptions) -> Self {
         Self::start(store, None, change)
@@ -101,11 +112,10 @@ impl Listening {
             listener.listen(socket).unwrap();
         }
         let addresses = listener.local_addresses();
-        let fingerprint = listener.fingerprint().unwrap();
         let stop = Cancel::new();
         let switch = stop.clone();
         let thread = Some(std::thread::spawn(move || listener.run(&switch)));
-        Self { address: addresses[0].0, plain: addresses[1].0, fingerprint, store, log, scratch, stop, thread }
+        Self { address: addresses[0].0, plain: addresses[1].0, store, log, scratch, stop, thread }
     }
 
     pub(super) fn import(&self, tag: &str) -> StoredImage {
@@ -138,6 +148,11 @@ impl Listening {
     /// A connection with TLS.
     pub(super) fn tls(&self) -> Talk<Tls> {
         Talk::new(StreamOwned::new(client(None, &[b"http/1.1"]), self.tcp()))
+    }
+
+    /// A connection of a client with a certificate.
+    pub(super) fn trusted(&self, identity: &Identity) -> Talk<Tls> {
+        Talk::new(StreamOwned::new(client(Some(identity), &[b"http/1.1"]), self.tcp()))
     }
 
     /// A connection without.
@@ -310,8 +325,12 @@ impl<S: Read + Write> Talk<S> {
     }
 
     pub(super) fn ask(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) {
+        self.try_ask(method, path, headers).unwrap();
+    }
+
+    pub(super) fn try_ask(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) -> io::Result<()> {
         let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        self.send(format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n").as_bytes()).unwrap();
+        self.send(format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n").as_bytes())
     }
 
     fn line(&mut self) -> io::Result<String> {

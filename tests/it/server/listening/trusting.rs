@@ -2,22 +2,7 @@
 
 use std::fs;
 
-use lxd_image::server::TrustedClients;
-
 use super::*;
-
-/// Trusts what is in the directory `trusted`.
-fn server(trusted: &Identity) -> Listening {
-    Listening::with(|options, scratch| {
-        fs::create_dir(scratch.join("trusted")).unwrap();
-        fs::write(scratch.join("trusted/one.crt"), &trusted.pem).unwrap();
-        options.trusted(TrustedClients::at(scratch.join("trusted")).unwrap())
-    })
-}
-
-fn as_client(served: &Listening, identity: &Identity) -> Talk<Tls> {
-    Talk::new(StreamOwned::new(client(Some(identity), &[b"http/1.1"]), served.tcp()))
-}
 
 fn auth(talk: &mut Talk<Tls>) -> String {
     talk.ask("GET", "/1.0", &[]);
@@ -28,17 +13,17 @@ fn auth(talk: &mut Talk<Tls>) -> String {
 #[test]
 fn a_client_with_a_trusted_certificate_is_trusted_and_others_are_strangers() {
     let (friend, other) = (Identity::new(), Identity::new());
-    let mut served = server(&friend);
-    let mut talk = as_client(&served, &friend);
+    let mut served = Listening::trusting(&friend);
+    let mut talk = served.trusted(&friend);
     assert_eq!(auth(&mut talk), "trusted");
-    assert_eq!(auth(&mut as_client(&served, &other)), "untrusted");
+    assert_eq!(auth(&mut served.trusted(&other)), "untrusted");
     assert_eq!(auth(&mut served.tls()), "untrusted");
     // It is taken away, and another is there, while a connection goes on.
     fs::remove_file(served.scratch.join("trusted/one.crt")).unwrap();
     assert_eq!(auth(&mut talk), "untrusted");
     fs::write(served.scratch.join("trusted/two.pem"), [other.pem.as_str(), friend.pem.as_str()].concat()).unwrap();
     assert_eq!(auth(&mut talk), "trusted");
-    assert_eq!(auth(&mut as_client(&served, &other)), "trusted");
+    assert_eq!(auth(&mut served.trusted(&other)), "trusted");
     // What can't be understood makes nobody trusted.
     fs::write(served.scratch.join("trusted/three.crt"), "no certificate").unwrap();
     assert_eq!(auth(&mut talk), "untrusted");
@@ -51,18 +36,18 @@ fn a_client_with_a_trusted_certificate_is_trusted_and_others_are_strangers() {
 #[test]
 fn a_certificate_without_its_key_opens_nothing() {
     let friend = Identity::new();
-    let served = server(&friend);
-    let mut talk = as_client(&served, &friend.stolen());
+    let served = Listening::trusting(&friend);
+    let mut talk = served.trusted(&friend.stolen());
     // With TLS 1.3 the client hears of it after its first request.
     let sent = talk.send(b"GET /1.0 HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(sent.is_err() || talk.answer("GET").is_err());
-    assert_eq!(auth(&mut as_client(&served, &friend)), "trusted");
+    assert_eq!(auth(&mut served.trusted(&friend)), "trusted");
 }
 
 #[test]
 fn clients_are_not_asked_for_a_certificate_where_nobody_is_trusted() {
     let served = Listening::new();
-    assert_eq!(auth(&mut as_client(&served, &Identity::new())), "untrusted");
-    let mut shown = as_client(&served, &Identity::new().stolen());
+    assert_eq!(auth(&mut served.trusted(&Identity::new())), "untrusted");
+    let mut shown = served.trusted(&Identity::new().stolen());
     assert_eq!(auth(&mut shown), "untrusted");
 }
