@@ -7,6 +7,7 @@ mod answer;
 mod conditional;
 mod direct;
 mod handler;
+mod host;
 mod listener;
 mod message;
 mod metrics;
