@@ -4,6 +4,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::{self, HeaderName};
@@ -33,6 +34,8 @@ pub struct Request {
     pub client: Client,
     /// Whether it came over TLS.
     pub secure: bool,
+    /// Where it came from, as far as the network tells; `None` when there was none.
+    pub peer: Option<IpAddr>,
     /// The body; whoever reads it may stop early.
     pub body: Box<dyn Read + Send>,
 }
@@ -53,6 +56,7 @@ impl Request {
             headers: HeaderMap::new(),
             client: Client::Stranger,
             secure: true,
+            peer: None,
             body: Box::new(io::empty()),
         }
     }
@@ -217,6 +221,12 @@ impl Pieces {
     #[must_use]
     pub fn length(&self) -> u64 {
         self.pieces.iter().map(Piece::length).fold(0, u64::saturating_add)
+    }
+
+    /// How many bytes were not read yet.
+    pub(crate) fn left(&self) -> u64 {
+        let rest = self.pieces.iter().skip(self.at).map(Piece::length).fold(0, u64::saturating_add);
+        rest.saturating_sub(self.inside)
     }
 
     fn files_after(&self, at: usize) -> bool {

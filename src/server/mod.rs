@@ -22,7 +22,7 @@ mod upstream;
 mod verified;
 
 pub use handler::Handler;
-pub use listener::{Listener, ListenerOptions};
+pub use listener::{Listener, ListenerOptions, ServerCertificate, TrustedClients};
 pub use message::{Body, Check, Client, Piece, Pieces, Request, Response};
 pub use options::ServerOptions;
 pub use upstream::{Fetch, Pull};
