@@ -35,6 +35,7 @@ pub struct Handler {
     pub(crate) operations: Operations,
     pub(crate) secrets: Secrets,
     pub(crate) verified: Arc<Verified>,
+    pub(crate) streams: simplestreams::Streams,
     pub(crate) metrics: metrics::Metrics,
 }
 
@@ -48,6 +49,7 @@ impl Handler {
             operations: Operations::default(),
             secrets: Secrets::default(),
             verified: Arc::default(),
+            streams: simplestreams::Streams::default(),
             metrics: metrics::Metrics::default(),
         }
     }
@@ -77,7 +79,9 @@ impl Handler {
             ["metrics"] => metrics::answer(self, &request),
             ["health"] => metrics::health(self, &request),
             ["static", name] => page::asset(&request, name),
-            ["images", name] => page::image(self, &request, name),
+            ["images", name] => {
+                simplestreams::file(self, &request, name).unwrap_or_else(|| page::image(self, &request, name))
+            }
             // Any other address may be an alias: direct import.
             ref parts => direct::answer(self, &request, &parts.join("/")),
         }

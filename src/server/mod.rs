@@ -7,6 +7,7 @@ mod answer;
 mod conditional;
 mod direct;
 mod handler;
+mod host;
 mod listener;
 mod message;
 mod metrics;
@@ -21,7 +22,7 @@ mod upstream;
 mod verified;
 
 pub use handler::Handler;
-pub use listener::{Listener, ListenerOptions};
+pub use listener::{Listener, ListenerOptions, ServerCertificate, TrustedClients};
 pub use message::{Body, Check, Client, Piece, Pieces, Request, Response};
 pub use options::ServerOptions;
 pub use upstream::{Fetch, Pull};

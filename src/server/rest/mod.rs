@@ -4,7 +4,7 @@
 mod aliases;
 mod change;
 mod events;
-mod export;
+pub(super) mod export;
 mod filter;
 mod images;
 mod operations;
@@ -18,6 +18,8 @@ use super::answer;
 use super::handler::Handler;
 use super::message::{Request, Response};
 use crate::metadata::Architecture;
+
+pub(super) use images::quoted;
 
 /// What of the API's extensions is done here, as far as clients look at them. Named by LXD's own list.
 const EXTENSIONS: &[&str] = &[
