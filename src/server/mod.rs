@@ -6,6 +6,7 @@ mod address;
 mod answer;
 mod conditional;
 mod direct;
+mod events;
 mod handler;
 mod listener;
 mod message;
@@ -17,6 +18,7 @@ mod rest;
 mod secrets;
 mod sight;
 mod simplestreams;
+mod through;
 mod upstream;
 mod verified;
 
