@@ -159,6 +159,8 @@ impl Body {
 pub enum Piece {
     /// Bytes that are there.
     Bytes(Vec<u8>),
+    /// Bytes that many responses have in common.
+    Shared(Arc<[u8]>),
     /// A part of a file, which is read as it is sent.
     File {
         /// The file. Read at positions, never at its own.
@@ -174,6 +176,7 @@ impl Piece {
     fn length(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Shared(bytes) => bytes.len() as u64,
             Self::File { length, .. } => *length,
         }
     }
@@ -231,6 +234,12 @@ impl Pieces {
     }
 }
 
+fn copy(bytes: &[u8], from: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    let from = usize::try_from(from).unwrap_or(usize::MAX);
+    let mut rest = bytes.get(from..).unwrap_or_default();
+    rest.read(buffer)
+}
+
 impl Read for Pieces {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         use std::os::unix::fs::FileExt;
@@ -246,11 +255,8 @@ impl Read for Pieces {
             let room = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
             let buffer = &mut buffer[..room];
             let read = match piece {
-                Piece::Bytes(bytes) => {
-                    let from = usize::try_from(self.inside).unwrap_or(usize::MAX);
-                    let mut rest = bytes.get(from..).unwrap_or_default();
-                    rest.read(buffer)?
-                }
+                Piece::Bytes(bytes) => copy(bytes, self.inside, buffer)?,
+                Piece::Shared(bytes) => copy(bytes, self.inside, buffer)?,
                 Piece::File { file, offset, .. } => {
                     let read = loop {
                         match file.read_at(buffer, offset.saturating_add(self.inside)) {

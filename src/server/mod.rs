@@ -6,7 +6,9 @@ mod address;
 mod answer;
 mod conditional;
 mod direct;
+mod events;
 mod handler;
+mod host;
 mod listener;
 mod message;
 mod metrics;
@@ -17,6 +19,7 @@ mod rest;
 mod secrets;
 mod sight;
 mod simplestreams;
+mod through;
 mod upstream;
 mod verified;
 

@@ -24,6 +24,8 @@ mod stage;
 
 pub use blobs::{Area, Blobs, DirectoryBlobs, StagedFile};
 pub use catalog::{Catalog, SqliteCatalog, Transaction};
+#[cfg(feature = "server")]
+pub(crate) use catalog::is_full;
 pub use check::{CheckOptions, CheckReport, Finding};
 pub use edit::Edit;
 pub use export::{ExportOptions, Exported};

@@ -205,6 +205,7 @@ impl Listener {
         stage.send_replace(Stage::Finish);
         if timeout(grace, shared.gate.empty(connections)).await.is_err() {
             stage.send_replace(Stage::Cut);
+            shared.handler.stop();
             let _ = timeout(THREADS_END, shared.gate.empty(connections)).await;
         }
         Ok(())

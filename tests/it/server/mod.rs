@@ -11,8 +11,10 @@ use serde_json::Value;
 
 use crate::store::{Scratch, alias, stream, unified};
 
+mod direct;
 mod listening;
 mod reading;
+mod streams;
 
 /// A store, and a handler that serves it.
 pub(crate) struct Served {
