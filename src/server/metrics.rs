@@ -122,7 +122,10 @@ impl Metrics {
 
 /// `GET /metrics`.
 pub(crate) fn answer(handler: &Handler, request: &Request) -> Response {
-    let here = request.peer.is_some_and(|peer| peer.to_canonical().is_loopback());
+    // What a proxy on this machine passes on comes from elsewhere.
+    let passed_on =
+        ["forwarded", "via", "x-forwarded-for", "x-real-ip"].iter().any(|name| request.headers.contains_key(*name));
+    let here = !passed_on && request.peer.is_some_and(|peer| peer.to_canonical().is_loopback());
     if !(here || request.is_trusted()) {
         return super::answer::not_found();
     }

@@ -100,6 +100,8 @@ where
             .timer(TokioTimer::new())
             .header_read_timeout(shared.head_time)
             .max_buf_size(shared.longest_head.max(8 << 10))
+            // The one is looked at while a head comes, the other when it is there.
+            .max_header_size(shared.longest_head)
             .max_headers(HEADERS);
         let stream = Scanned::new(stream, Scan::new(Arc::clone(&peer.ambiguous)));
         let connection = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode, Uri, Version};
 
@@ -21,19 +21,36 @@ const WAITING: usize = 4_096;
 /// The most of an address that is written.
 const LONGEST: usize = 1_024;
 
+/// How long is waited for the lines of a server that ends.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
 /// Takes lines.
 #[derive(Debug, Clone)]
-pub(super) struct Journal(Option<SyncSender<String>>);
+pub(super) struct Journal(Option<SyncSender<Said>>);
+
+#[derive(Debug)]
+enum Said {
+    Line(String),
+    /// Everything before it is to be written now.
+    Flush(SyncSender<()>),
+}
 
 impl Journal {
     /// Writes to `writer`, on a thread that ends with the last of the clones.
     pub(super) fn new(writer: Option<Box<dyn Write + Send>>) -> Result<Self> {
         let Some(mut writer) = writer else { return Ok(Self(None)) };
-        let (sender, lines) = sync_channel::<String>(WAITING);
+        let (sender, lines) = sync_channel::<Said>(WAITING);
         let write = move || {
-            for line in lines {
-                // There is nobody to tell, and the server serves on.
-                let _ = writer.write_all(line.as_bytes());
+            for said in lines {
+                // Of what fails here there is nobody to tell, and the server serves on.
+                let _ = match said {
+                    Said::Line(line) => writer.write_all(line.as_bytes()),
+                    Said::Flush(flushed) => {
+                        let done = writer.flush();
+                        drop(flushed);
+                        done
+                    }
+                };
             }
         };
         thread::Builder::new()
@@ -46,7 +63,17 @@ impl Journal {
     /// A line that is about no request.
     pub(super) fn note(&self, text: impl fmt::Display) {
         if let Some(sender) = &self.0 {
-            let _ = sender.try_send(format!("{text}\n"));
+            let _ = sender.try_send(Said::Line(format!("{text}\n")));
+        }
+    }
+
+    /// Waits until what was said so far is written, but not for long.
+    pub(super) fn flush(&self) {
+        let (flushed, wait) = sync_channel(1);
+        if let Some(sender) = &self.0
+            && sender.try_send(Said::Flush(flushed)).is_ok()
+        {
+            let _ = wait.recv_timeout(LAST_LINES);
         }
     }
 }

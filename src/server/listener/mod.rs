@@ -166,25 +166,27 @@ impl Listener {
     ///
     /// # Errors
     /// `InvalidInput` when it listens nowhere; `Io` when it can't begin.
-    pub fn run(self, stop: &Cancel) -> Result<()> {
+    pub fn run(mut self, stop: &Cancel) -> Result<()> {
         if self.sockets.is_empty() {
             return Err(Error::invalid("the server listens nowhere"));
         }
         let runtime = runtime(&self.options)?;
-        let served = runtime.block_on(self.serve(stop));
+        let journal = Journal::new(self.options.log.take())?;
+        let served = runtime.block_on(self.serve(stop, journal.clone()));
         runtime.shutdown_timeout(THREADS_END);
+        journal.flush();
         served
     }
 
-    async fn serve(self, stop: &Cancel) -> Result<()> {
+    async fn serve(self, stop: &Cancel, journal: Journal) -> Result<()> {
         let (stage, staged) = watch::channel(Stage::Serve);
-        let ListenerOptions { trusted, limits, connections, connections_per_address, head_time, grace, log, .. } =
+        let ListenerOptions { trusted, limits, connections, connections_per_address, head_time, grace, .. } =
             self.options;
         let shared = Arc::new(Shared {
             handler: self.handler,
             trusted,
             gate: Gate::new(connections, connections_per_address),
-            journal: Journal::new(log)?,
+            journal,
             head_time,
             silence: Duration::from_secs(limits.idle),
             longest_head: usize::try_from(limits.headers).unwrap_or(usize::MAX),

@@ -265,12 +265,20 @@ impl ServerCertVerifier for Any {
 
 /// The client's side of TLS.
 pub(super) fn client(identity: Option<&Identity>, protocols: &[&[u8]]) -> ClientConnection {
+    client_of(rustls::DEFAULT_VERSIONS, identity, protocols)
+}
+
+pub(super) fn client_of(
+    versions: &[&'static rustls::SupportedProtocolVersion],
+    identity: Option<&Identity>,
+    protocols: &[&[u8]],
+) -> ClientConnection {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = rustls::RootCertStore::empty();
     roots.add(Identity::new().certificate).unwrap();
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().unwrap();
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Any(verifier)));

@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 
 use super::*;
-use crate::server::{Served, request, trusted};
+use crate::server::{Served, request, trusted, with};
 use crate::store::reads;
 
 #[test]
@@ -76,11 +76,13 @@ fn plain_http_is_spoken_where_that_was_asked_for_and_never_on_the_port_for_tls()
 #[test]
 fn old_clients_agree_on_tls_1_2_and_those_without_protocols_on_http_1() {
     let served = Listening::new();
-    let mut talk = Talk::new(StreamOwned::new(client(None, &[]), served.tcp()));
-    talk.ask("GET", "/health", &[]);
-    assert_eq!(talk.answer("GET").unwrap().text(), "ok\n");
-    let version = talk.stream.get_ref().conn.protocol_version();
-    assert_eq!(version, Some(rustls::ProtocolVersion::TLSv1_3));
+    for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+        let mut talk = Talk::new(StreamOwned::new(client_of(&[version], None, &[]), served.tcp()));
+        talk.ask("GET", "/health", &[]);
+        assert_eq!(talk.answer("GET").unwrap().text(), "ok\n");
+        let agreed = &talk.stream.get_ref().conn;
+        assert_eq!((agreed.protocol_version(), agreed.alpn_protocol()), (Some(version.version), None));
+    }
 }
 
 #[test]
@@ -158,6 +160,8 @@ fn metrics_are_for_this_machine_and_for_trusted_clients() {
         assert_eq!(served.handler.handle(from(address)).status, status, "{address}");
     }
     assert_eq!(served.handler.handle(trusted(from("192.0.2.7"))).status, 200);
+    // A proxy on this machine.
+    assert_eq!(served.handler.handle(with(from("127.0.0.1"), "x-forwarded-for", "192.0.2.7")).status, 404);
     assert_eq!(served.get("/metrics").status, 404);
     assert_eq!(served.handler.handle(trusted(request("DELETE", "/metrics"))).status, 405);
 }

@@ -67,7 +67,11 @@ fn events_are_told_pings_are_answered_and_a_farewell_is_returned() {
     let (kind, text) = frame(&mut talk);
     assert_eq!(kind, 1);
     let event: Value = serde_json::from_slice(&text).unwrap();
-    assert_eq!((&event["type"], &event["metadata"]["action"]), (&"lifecycle".into(), &"image-deleted".into()), "{event}");
+    assert_eq!(
+        (&event["type"], &event["metadata"]["action"]),
+        (&"lifecycle".into(), &"image-deleted".into()),
+        "{event}"
+    );
     send(&mut talk, 9, b"there?");
     assert_eq!(frame(&mut talk), (10, b"there?".to_vec()));
     send(&mut talk, 8, &1_000_u16.to_be_bytes());
