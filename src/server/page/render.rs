@@ -61,8 +61,9 @@ pub(super) fn problem(site: &Site, status: StatusCode, title: &str, sentence: &s
 }
 
 fn html<T: Serialize>(site: &Site, template: &str, own: &T) -> std::result::Result<String, minijinja::Error> {
-    let named = |name: &str, text| format!("/static/{name}?v={}", tag(text));
-    let page = Page { site, style: named("style.css", STYLE), icon: named("icon.svg", ICON), own };
+    // A new text has a new address, so that each may be kept.
+    let named = |name| format!("/static/{name}?v={}", asset(name).map_or("", |(_, _, tag)| tag));
+    let page = Page { site, style: named("style.css"), icon: named("icon.svg"), own };
     environment()?.get_template(template)?.render(Serde(&page))
 }
 
@@ -95,16 +96,11 @@ fn framed(status: StatusCode, html: String) -> Response {
 
 /// A file that pages name: its type, its text, its tag.
 pub(super) fn asset(name: &str) -> Option<(&'static str, &'static str, &'static str)> {
-    let (content_type, text) = match name {
-        "style.css" => ("text/css; charset=utf-8", STYLE),
-        "icon.svg" => ("image/svg+xml", ICON),
-        _ => return None,
-    };
-    Some((content_type, text, tag(text)))
-}
-
-fn tag(text: &'static str) -> &'static str {
     static TAGS: OnceLock<[String; 2]> = OnceLock::new();
     let [style, icon] = TAGS.get_or_init(|| [STYLE, ICON].map(|text| Fingerprint::of(text.as_bytes()).short()));
-    if std::ptr::eq(text, STYLE) { style } else { icon }
+    match name {
+        "style.css" => Some(("text/css; charset=utf-8", STYLE, style)),
+        "icon.svg" => Some(("image/svg+xml", ICON, icon)),
+        _ => None,
+    }
 }
