@@ -47,7 +47,7 @@ def add(name, architecture, created, properties, aliases, size=100_000, public=T
 DAY = 86_400
 START = 1_717_200_000
 add("debian", "x86_64", START, {"os": "Debian", "release": "bookworm", "variant": "default", "serial": "20240601_05:24",
-    "description": "Debian bookworm amd64 (20240601_05:24)"}, ["debian/12", "debian/bookworm", "debian/12/amd64", "d", "e", "f", "g"], 3_000_000)
+    "description": "Debian bookworm amd64 (20240601_05:24)"}, ["debian/12", "debian/bookworm", "debian/12/amd64", "debian/stable", "stable", "lts", "x/y/z"], 3_000_000)
 add("debian-arm", "aarch64", START, {"os": "Debian", "release": "bookworm", "variant": "cloud",
     "description": "Debian bookworm arm64 (20240601_05:24)"}, ["debian/12/arm64"], 700_000)
 add("jammy", "aarch64", START - 40 * DAY, {"os": "Ubuntu", "release": "jammy", "version": "22.04", "label": "release",

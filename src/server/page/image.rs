@@ -16,6 +16,10 @@ use crate::store::StoredImage;
 /// How many images of one prefix are looked at.
 const CANDIDATES: usize = 100;
 
+/// A value that is longer, in bytes, is folded, with so many characters of it to be seen.
+const LONG: usize = 400;
+const BEGINNING: usize = 120;
+
 #[derive(Serialize)]
 struct Shown {
     name: String,
@@ -31,11 +35,19 @@ struct Shown {
     uploaded: String,
     expires: Option<String>,
     aliases: Vec<(String, String)>,
-    properties: Vec<(String, String)>,
+    properties: Vec<Property>,
     add: Vec<Commands>,
     launch: Vec<Commands>,
     direct: Option<Vec<Commands>>,
     files: Vec<File>,
+}
+
+#[derive(Serialize)]
+struct Property {
+    key: String,
+    /// The beginning of a value that would be longer than the rest of the page; people open it.
+    beginning: Option<String>,
+    value: String,
 }
 
 #[derive(Serialize)]
@@ -65,13 +77,18 @@ pub(super) fn page(handler: &Handler, site: &Site, name: &str) -> Result<Respons
             .iter()
             .map(|alias| (text::visible(&alias.name), text::visible(&alias.description)))
             .collect(),
-        properties: image.properties.iter().map(|(key, value)| (text::visible(key), text::visible(value))).collect(),
+        properties: image.properties.iter().map(|(key, value)| property(key, value)).collect(),
         add: site.remote.add(),
         launch: site.remote.launch(&image),
         direct: site.remote.direct(&image),
         files: files(handler, &image),
     };
     render::page(site, "image.html", &own)
+}
+
+fn property(key: &str, value: &str) -> Property {
+    let beginning = (value.len() > LONG).then(|| text::short(value, BEGINNING));
+    Property { key: text::short(key, LONG), beginning, value: text::visible(value) }
 }
 
 /// The public image whose fingerprint begins like this.
@@ -100,10 +117,10 @@ fn find(handler: &Handler, digits: &str) -> Result<StoredImage> {
 fn files(handler: &Handler, image: &StoredImage) -> Vec<File> {
     let Some(rootfs_size) = image.rootfs_size else {
         let href = format!("/1.0/images/{}/export", image.fingerprint);
-        return vec![File { label: "Image", href, size: text::size(image.size) }];
+        return vec![File { label: "Image file", href, size: text::size(image.size) }];
     };
     let mut files = vec![File {
-        label: "Metadata",
+        label: "Metadata file",
         href: simplestreams::metadata_path(&image.fingerprint),
         size: text::size(image.first_size()),
     }];

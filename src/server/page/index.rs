@@ -17,6 +17,7 @@ const ALIASES: usize = 4;
 const PROPERTIES: usize = 8;
 /// The longest texts here, in characters.
 const LONGEST: usize = 160;
+const ALIAS: usize = 48;
 const VALUE: usize = 80;
 
 #[derive(Serialize)]
@@ -25,6 +26,8 @@ struct Index {
     total: usize,
     /// How many of them were found.
     found: usize,
+    /// Whether somebody looks for something, and knows this server already.
+    searched: bool,
     add: Vec<Commands>,
     streams: Vec<Commands>,
     form: Form,
@@ -58,8 +61,9 @@ pub(super) fn page(handler: &Handler, site: &Site, address: &Address) -> Result<
     search.sort(&mut images);
     let (part, place) = search.part(images.len());
     let rows = images.get(part).unwrap_or_default().iter().map(|image| row(site, image)).collect();
+    let searched = search.is_one();
     let (add, streams) = (site.remote.add(), site.remote.add_streams());
-    render::page(site, "index.html", &Index { total, found: images.len(), add, streams, form, place, rows })
+    render::page(site, "index.html", &Index { total, found: images.len(), searched, add, streams, form, place, rows })
 }
 
 fn row(site: &Site, image: &StoredImage) -> Row {
@@ -69,7 +73,7 @@ fn row(site: &Site, image: &StoredImage) -> Row {
     Row {
         href: format!("/images/{}", image.fingerprint),
         name,
-        others: names.by_ref().take(ALIASES).collect(),
+        others: names.by_ref().take(ALIASES).map(|name| text::short(&name, ALIAS)).collect(),
         more: names.count(),
         description: text::short(&describe(image), LONGEST),
         architecture: image.architecture.kernel_name(),

@@ -91,6 +91,15 @@ impl Search {
         }
     }
 
+    /// Whether anything but the first page of all images is asked for.
+    pub(super) fn is_one(&self) -> bool {
+        self.narrows() || self.page > 1 || self.order != Order::Newest
+    }
+
+    fn narrows(&self) -> bool {
+        !self.words.is_empty() || self.os.is_some() || self.architecture.is_some() || self.image_type.is_some()
+    }
+
     /// Whether an image is looked for.
     pub(super) fn finds(&self, image: &StoredImage) -> bool {
         self.architecture.is_none_or(|wanted| image.architecture == wanted)
@@ -178,17 +187,14 @@ impl Search {
             label: text::short(label, SYSTEM),
             chosen,
         };
-        let any = |label: &str, chosen: bool| choice("", label, chosen);
+        let any = |chosen: bool| choice("", "Any", chosen);
         let mut form = Form {
             q: self.q.clone(),
-            systems: vec![any("Any system", self.os.is_none())],
-            architectures: vec![any("Any architecture", self.architecture.is_none())],
-            types: vec![any("Any type", self.image_type.is_none())],
+            systems: vec![any(self.os.is_none())],
+            architectures: vec![any(self.architecture.is_none())],
+            types: vec![any(self.image_type.is_none())],
             orders: ORDERS.iter().map(|(order, value, label)| choice(value, label, *order == self.order)).collect(),
-            narrows: !self.words.is_empty()
-                || self.os.is_some()
-                || self.architecture.is_some()
-                || self.image_type.is_some(),
+            narrows: self.narrows(),
         };
         let chosen = self.os.as_deref();
         form.systems.extend(systems.into_iter().take(SYSTEMS).map(|os| choice(os, os, chosen == Some(os))));
