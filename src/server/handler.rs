@@ -10,6 +10,7 @@ use super::message::{Request, Response};
 use super::operations::Operations;
 use super::options::ServerOptions;
 use super::secrets::Secrets;
+use super::through::Through;
 use super::verified::Verified;
 use super::{answer, direct, metrics, page, rest, simplestreams};
 use crate::store::{Store, StoredImage};
@@ -34,6 +35,7 @@ pub struct Handler {
     pub(crate) options: ServerOptions,
     pub(crate) operations: Operations,
     pub(crate) secrets: Secrets,
+    pub(crate) through: Through,
     pub(crate) verified: Arc<Verified>,
     pub(crate) streams: simplestreams::Streams,
     pub(crate) metrics: metrics::Metrics,
@@ -43,11 +45,13 @@ impl Handler {
     /// Serves `store`.
     #[must_use]
     pub fn new(store: Store, options: ServerOptions) -> Self {
+        let operations = Operations::default();
         Self {
             store,
             options,
-            operations: Operations::default(),
-            secrets: Secrets::default(),
+            secrets: Secrets::new(operations.clone()),
+            operations,
+            through: Through::default(),
             verified: Arc::default(),
             streams: simplestreams::Streams::default(),
             metrics: metrics::Metrics::default(),
@@ -64,6 +68,13 @@ impl Handler {
             response.headers.remove(http::header::TRANSFER_ENCODING);
         }
         response
+    }
+
+    /// Has all that goes on stop soon, and nobody wait for it any more: the server is about to end. What arrives from now on
+    /// is refused as far as it takes long.
+    pub fn stop(&self) {
+        self.operations.stop();
+        self.through.stop();
     }
 
     fn route(&self, request: Request) -> Response {
@@ -104,5 +115,11 @@ impl Handler {
             "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" | "TRACE" | "CONNECT" => answer::wrong_method("GET, HEAD"),
             _ => answer::failure(StatusCode::NOT_IMPLEMENTED, "this method is not known here"),
         })
+    }
+}
+
+impl Drop for Handler {
+    fn drop(&mut self) {
+        self.stop();
     }
 }

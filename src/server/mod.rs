@@ -6,6 +6,7 @@ mod address;
 mod answer;
 mod conditional;
 mod direct;
+mod events;
 mod handler;
 mod host;
 mod listener;
@@ -18,6 +19,7 @@ mod rest;
 mod secrets;
 mod sight;
 mod simplestreams;
+mod through;
 mod upstream;
 mod verified;
 

@@ -6,11 +6,12 @@ use crate::fingerprint::Fingerprint;
 use crate::metadata::{Architecture, ImageType};
 use crate::progress::Monitor;
 use crate::protocol::rest;
-use crate::store::{Store, StoredImage};
+use crate::store::{ImportOptions, Refreshed, Store, StoredImage};
 
 /// Brings images from elsewhere into the store of a server.
 pub trait Fetch: Send + Sync {
-    /// The fingerprint of what the upstream has under this alias for this type and architecture; `None` where it has none.
+    /// The fingerprint of what the upstream has under this alias for this type and architecture, or of its image whose
+    /// fingerprint begins so; `None` where it has none.
     ///
     /// # Errors
     /// `Remote` when it can't be asked.
@@ -23,17 +24,30 @@ pub trait Fetch: Send + Sync {
     fn list(&self) -> Result<Vec<rest::Image>>;
 
     /// Brings an image of the upstream into `store`, verified, as a cached public one; one that is there is given as it is.
+    /// `alias` is what led to it, where one did: it is recorded in the image's source.
     ///
     /// # Errors
     /// `NotFound`, `Mismatch`, `Remote`; those of importing.
-    fn fetch(&self, fingerprint: &Fingerprint, store: &Store, monitor: &Monitor) -> Result<StoredImage>;
+    fn fetch(
+        &self,
+        fingerprint: &Fingerprint,
+        alias: Option<&str>,
+        store: &Store,
+        monitor: &Monitor,
+    ) -> Result<StoredImage>;
 
     /// Brings an image that a trusted client names by its source, as `POST /1.0/images` with a JSON body does: `image` with
     /// its server, protocol, alias or fingerprint, or `url`. The image is in the store afterwards.
     ///
     /// # Errors
     /// Those of the source and of importing; `Unsupported` for sources that it does not know.
-    fn pull(&self, source: &Pull, store: &Store, options: crate::store::ImportOptions) -> Result<StoredImage>;
+    fn pull(&self, source: &Pull, store: &Store, options: ImportOptions) -> Result<StoredImage>;
+
+    /// Replaces an image by the newest of its source, if it follows one.
+    ///
+    /// # Errors
+    /// Those of [`Store::refresh`].
+    fn refresh(&self, fingerprint: &Fingerprint, store: &Store, monitor: &Monitor) -> Result<Refreshed>;
 }
 
 /// What a client wants to have brought.

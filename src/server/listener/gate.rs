@@ -32,16 +32,15 @@ struct Holder {
     requests: Arc<Semaphore>,
 }
 
-/// The right to one connection, before it is known from where.
+/// One connection that counts among all.
 pub(super) type Ticket = OwnedSemaphorePermit;
 
-/// One connection that counts.
+/// One connection that counts for its address.
 #[derive(Debug)]
 pub(super) struct Place {
     address: IpAddr,
     addresses: Arc<Mutex<HashMap<IpAddr, Holder>>>,
     requests: Arc<Semaphore>,
-    _ticket: Ticket,
 }
 
 /// One request that counts.
@@ -68,7 +67,7 @@ impl Gate {
     }
 
     /// One more connection from an address; `None` when it has enough.
-    pub(super) fn enter(&self, ticket: Ticket, address: IpAddr) -> Option<Place> {
+    pub(super) fn enter(&self, address: IpAddr) -> Option<Place> {
         let address = network(address);
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         let holder = addresses
@@ -79,7 +78,7 @@ impl Gate {
         }
         holder.connections += 1;
         let requests = Arc::clone(&holder.requests);
-        Some(Place { address, addresses: Arc::clone(&self.addresses), requests, _ticket: ticket })
+        Some(Place { address, addresses: Arc::clone(&self.addresses), requests })
     }
 
     /// Waits until a request from there may be worked on.

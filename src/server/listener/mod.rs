@@ -205,6 +205,7 @@ impl Listener {
         stage.send_replace(Stage::Finish);
         if timeout(grace, shared.gate.empty(connections)).await.is_err() {
             stage.send_replace(Stage::Cut);
+            shared.handler.stop();
             let _ = timeout(THREADS_END, shared.gate.empty(connections)).await;
         }
         Ok(())
@@ -214,20 +215,21 @@ impl Listener {
 /// Takes connections for as long as it is not dropped.
 async fn accept(shared: Arc<Shared>, socket: tokio::net::TcpListener, tls: Option<TlsAcceptor>) {
     loop {
-        // Those that are too many wait in the kernel.
-        let Some(ticket) = shared.gate.ticket().await else { return };
-        let (stream, from) = match socket.accept().await {
-            Ok(accepted) => accepted,
-            Err(_) => {
-                sleep(RECOVER).await;
-                continue;
-            }
+        let Ok((stream, from)) = socket.accept().await else {
+            sleep(RECOVER).await;
+            continue;
         };
-        let Some(place) = shared.gate.enter(ticket, from.ip()) else {
+        let Some(place) = shared.gate.enter(from.ip()) else {
             shared.handler.metrics.refused();
             continue;
         };
-        tokio::spawn(connection::serve(Arc::clone(&shared), tls.clone(), stream, from, place));
+        // One waits here, and those after it in the kernel.
+        let Some(ticket) = shared.gate.ticket().await else { return };
+        let (shared, tls) = (Arc::clone(&shared), tls.clone());
+        tokio::spawn(async move {
+            connection::serve(shared, tls, stream, from, place).await;
+            drop(ticket);
+        });
     }
 }
 

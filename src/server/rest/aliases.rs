@@ -1,5 +1,5 @@
 //! `/1.0/images/aliases`: names of images. Strangers see those of public images, where a real server tells them nothing.
-//! Trusted clients make, change, rename and delete them.
+//! How they change is in `naming`.
 
 use http::StatusCode;
 use http::header;
@@ -12,8 +12,9 @@ use super::super::{answer, conditional, sight};
 use super::images::{is_recursive, quoted};
 use crate::error::Result;
 use crate::fingerprint::Fingerprint;
+use crate::metadata::ImageType;
 use crate::protocol::escape;
-use crate::store::{Alias, StoredImage};
+use crate::store::Alias;
 
 /// All of them.
 pub(super) fn list(handler: &Handler, request: &Request, address: &Address) -> Response {
@@ -22,7 +23,13 @@ pub(super) fn list(handler: &Handler, request: &Request, address: &Address) -> R
         Ok(found) => answer::object(Value::Array(
             found
                 .iter()
-                .map(|(alias, image)| if recursive { object(alias, image) } else { json!(location(&alias.name)) })
+                .map(|(alias, image)| {
+                    if recursive {
+                        object(alias, &image.fingerprint, image.image_type)
+                    } else {
+                        json!(location(&alias.name))
+                    }
+                })
                 .collect(),
         )),
         Err(error) => answer::error(&error, request.is_trusted()),
@@ -32,24 +39,14 @@ pub(super) fn list(handler: &Handler, request: &Request, address: &Address) -> R
 /// One of them.
 pub(super) fn get(handler: &Handler, request: &Request, name: &str) -> Response {
     let one = || -> Result<Response> {
-        let (alias, image) = sight::alias(handler, request, name)?;
-        let etag = etag(&alias, &image);
+        let (alias, target, image_type) = sight::meaning(handler, request, name)?;
+        let etag = etag(&alias, &target, image_type);
         if conditional::is_known(request, &etag) {
             return Ok(Response::new(StatusCode::NOT_MODIFIED).with(header::ETAG, &quoted(&etag)));
         }
-        Ok(answer::object(object(&alias, &image)).with(header::ETAG, &quoted(&etag)))
+        Ok(answer::object(object(&alias, &target, image_type)).with(header::ETAG, &quoted(&etag)))
     };
     one().unwrap_or_else(|error| answer::error(&error, request.is_trusted()))
-}
-
-/// `POST /1.0/images/aliases`.
-pub(super) fn create(_handler: &Handler, _request: Request) -> Response {
-    answer::forbidden()
-}
-
-/// `PUT`, `PATCH`, `POST`, `DELETE /1.0/images/aliases/NAME`.
-pub(super) fn change(_handler: &Handler, _request: Request, _name: &str) -> Response {
-    answer::forbidden()
 }
 
 /// Where an alias is.
@@ -57,14 +54,13 @@ pub(super) fn location(name: &str) -> String {
     format!("/1.0/images/aliases/{}", escape::segment(name))
 }
 
-fn object(alias: &Alias, image: &StoredImage) -> Value {
+fn object(alias: &Alias, target: &Fingerprint, image_type: ImageType) -> Value {
     json!({
-        "name": alias.name, "description": alias.description, "target": image.fingerprint.to_string(),
-        "type": image.image_type.name(),
+        "name": alias.name, "description": alias.description, "target": target.to_string(), "type": image_type.name(),
     })
 }
 
 /// Changes with all that can be changed of an alias.
-pub(super) fn etag(alias: &Alias, image: &StoredImage) -> String {
-    Fingerprint::of(object(alias, image).to_string().as_bytes()).to_string()
+pub(super) fn etag(alias: &Alias, target: &Fingerprint, image_type: ImageType) -> String {
+    Fingerprint::of(object(alias, target, image_type).to_string().as_bytes()).to_string()
 }

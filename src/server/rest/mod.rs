@@ -2,12 +2,17 @@
 //! To a stranger, what is private looks as if it were not there.
 
 mod aliases;
+mod body;
 mod change;
+mod described;
 mod events;
 pub(super) mod export;
 mod filter;
 mod images;
+mod naming;
 mod operations;
+mod outcome;
+mod pull;
 mod upload;
 
 use http::{Method, StatusCode};
@@ -19,6 +24,7 @@ use super::handler::Handler;
 use super::message::{Request, Response};
 use crate::metadata::Architecture;
 
+pub(crate) use described::Ticket;
 pub(super) use images::quoted;
 
 /// What of the API's extensions is done here, as far as clients look at them. Named by LXD's own list.
@@ -51,10 +57,10 @@ pub(crate) fn route(handler: &Handler, request: Request, address: &Address, rest
         ["images"] if request.method == Method::POST => upload::post(handler, request),
         ["images"] => answer::wrong_method("GET, HEAD, POST"),
         ["images", "aliases"] if reads => aliases::list(handler, &request, address),
-        ["images", "aliases"] => aliases::create(handler, request),
+        ["images", "aliases"] => naming::create(handler, request),
         // The name's slashes are escaped by the peers' clients; whoever does not is understood as well.
         ["images", "aliases", name @ ..] if reads => aliases::get(handler, &request, &name.join("/")),
-        ["images", "aliases", name @ ..] => aliases::change(handler, request, &name.join("/")),
+        ["images", "aliases", name @ ..] => naming::change(handler, request, &name.join("/")),
         ["images", fingerprint] if reads => images::get(handler, &request, address, fingerprint),
         ["images", fingerprint] => change::image(handler, request, fingerprint),
         ["images", fingerprint, "export"] if reads => export::get(handler, &request, address, fingerprint),
@@ -86,6 +92,6 @@ fn about(request: &Request) -> Response {
 }
 
 /// The architecture of this machine.
-fn current() -> Option<Architecture> {
+pub(crate) fn current() -> Option<Architecture> {
     Architecture::from_uname(rustix::system::uname().machine().to_str().ok()?)
 }

@@ -67,7 +67,8 @@ impl Streams {
 
     /// The certificate that the server made for itself.
     fn authority(&self) -> PathBuf {
-        let found = run(Command::new("find").arg(self.dir.join("settings")).args(["-path", "*server*", "-name", "*.crt"]));
+        let found =
+            run(Command::new("find").arg(self.dir.join("settings")).args(["-path", "*server*", "-name", "*.crt"]));
         PathBuf::from(found.lines().next().expect("the server has a certificate"))
     }
 
@@ -95,9 +96,12 @@ fn clients_of_both_peers_list_resolve_and_fetch_by_simplestreams() {
             assert!(told.contains(image), "{}: {told}", client.display());
         }
         assert!(!told.contains(&streams.private) && !told.contains("hidden"), "{told}");
-        for (alias, image) in
-            [("box/1", &streams.one), ("box/2", &streams.squashfs), ("box/3", &streams.tar), ("box/1/arm64", &streams.arm)]
-        {
+        for (alias, image) in [
+            ("box/1", &streams.one),
+            ("box/2", &streams.squashfs),
+            ("box/3", &streams.tar),
+            ("box/1/arm64", &streams.arm),
+        ] {
             let info = words(&["image", "info", &format!("ours:{alias}")]);
             assert!(info.contains(image), "{}, {alias}: {info}", client.display());
         }
@@ -139,12 +143,13 @@ fn the_tools_of_simplestreams_query_and_mirror_our_server() {
     let target = streams.dir.join("mirrored");
     run(tool(&mirror).args(["--no-verify", &index]).arg(&target));
     let tree = Tree::open(&target).unwrap();
-    let mut found: Vec<_> = tree.listing().unwrap().images().iter().map(|image| image.fingerprint.to_string()).collect();
+    let mut found: Vec<_> =
+        tree.listing().unwrap().images().iter().map(|image| image.fingerprint.to_string()).collect();
     found.sort();
     let mut expected: Vec<_> = streams.public().into_iter().cloned().collect();
     expected.sort();
     assert_eq!(found, expected);
-    let report = tree.verify(&lxd_image::streams::VerifyOptions::new()).unwrap();
+    let report = tree.verify(&Default::default()).unwrap();
     assert!(report.is_clean(), "{report:?}");
 }
 

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::store::{Scratch, alias, stream, unified};
 
 mod direct;
+mod listening;
 mod page;
 mod reading;
 mod streams;

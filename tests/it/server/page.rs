@@ -57,13 +57,22 @@ fn every_page_lets_a_browser_do_nothing_but_show_it() {
     for path in ["/", "/?q=x", &format!("/images/{}", image.fingerprint), "/no/such/alias", "/images/abcd"] {
         let response = ask(&served, path);
         let policy = response.header("content-security-policy").unwrap().to_owned();
-        for rule in ["default-src 'none'", "style-src 'self'", "form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'"] {
+        for rule in [
+            "default-src 'none'",
+            "style-src 'self'",
+            "form-action 'self'",
+            "base-uri 'none'",
+            "frame-ancestors 'none'",
+        ] {
             assert!(policy.contains(rule), "{path}: {policy}");
         }
         assert_eq!(response.header("x-content-type-options"), Some("nosniff"));
         assert_eq!(response.header("referrer-policy"), Some("no-referrer"));
         let text = html(response);
-        assert!(text.contains("<html lang=\"en\">") && !text.contains("<script") && !text.contains(" style="), "{text}");
+        assert!(
+            text.contains("<html lang=\"en\">") && !text.contains("<script") && !text.contains(" style="),
+            "{text}"
+        );
     }
 }
 
@@ -74,8 +83,17 @@ fn texts_of_strangers_are_shown_and_are_never_part_of_the_page() {
     let properties = serde_json::json!({
         "os": evil, "release": evil, "description": evil, evil: evil, "variant": "\u{202e}gnp.exe", "long": "x".repeat(5000),
     });
-    let image = described(&served, "evil", &properties, &["<img src=x onerror=alert(1)>", "'; reboot #", "a\u{202e}b", "\"x\" onfocus=y"]);
-    for path in ["/".to_owned(), format!("/images/{}", image.fingerprint), "/?q=%22%3E%3Cscript%3Ealert(1)&os=%3Cb%3E&sort=%3Ci%3E".to_owned()] {
+    let image = described(
+        &served,
+        "evil",
+        &properties,
+        &["<img src=x onerror=alert(1)>", "'; reboot #", "a\u{202e}b", "\"x\" onfocus=y"],
+    );
+    for path in [
+        "/".to_owned(),
+        format!("/images/{}", image.fingerprint),
+        "/?q=%22%3E%3Cscript%3Ealert(1)&os=%3Cb%3E&sort=%3Ci%3E".to_owned(),
+    ] {
         let text = page(&served, &path);
         for raw in ["<script", "<img", "<b>", "<i>", "\u{202e}", "49", "\" onfocus", "='\"><"] {
             assert!(!text.contains(raw), "{path} has {raw}");
@@ -115,9 +133,7 @@ fn private_images_are_on_no_page_not_even_of_those_who_are_trusted() {
 #[test]
 fn words_and_choices_narrow_the_list_down_and_the_form_keeps_them() {
     let served = Served::new();
-    let json = |os: &str, release: &str, architecture: &str| {
-        serde_json::json!({"os": os, "release": release, "architecture": architecture, "description": format!("{os} {release}")})
-    };
+    let json = |os: &str, release: &str, architecture: &str| serde_json::json!({"os": os, "release": release, "architecture": architecture, "description": format!("{os} {release}")});
     described(&served, "one", &json("Debian", "bookworm", "x86_64"), &["debian/12"]);
     let arm = described(&served, "two", &json("Debian", "bookworm", "aarch64"), &["debian/12/arm64"]);
     described(&served, "three", &json("Ubuntu", "jammy", "x86_64"), &["ubuntu/22.04", "jammy"]);
@@ -150,9 +166,13 @@ fn images_are_in_the_order_that_is_asked_for() {
     made("b", 1_700_000_000, &[1; 10]);
     made("C", 1_600_000_000, &[2; 100_000]);
     made("a", 1_650_000_000, &[3; 10_000]);
-    for (order, expected) in
-        [("", ["b", "a", "C"]), ("name", ["a", "b", "C"]), ("largest", ["C", "a", "b"]), ("smallest", ["b", "a", "C"]), ("x", ["b", "a", "C"])]
-    {
+    for (order, expected) in [
+        ("", ["b", "a", "C"]),
+        ("name", ["a", "b", "C"]),
+        ("largest", ["C", "a", "b"]),
+        ("smallest", ["b", "a", "C"]),
+        ("x", ["b", "a", "C"]),
+    ] {
         assert_eq!(names(&page(&served, &format!("/?sort={order}"))), expected, "{order}");
     }
 }
@@ -184,10 +204,24 @@ fn many_images_are_on_many_pages_of_a_bounded_size() {
 #[test]
 fn the_page_of_an_image_has_all_that_is_known_and_leads_to_its_files() {
     let served = Served::new();
-    let one = described(&served, "one", &serde_json::json!({"os": "Debian", "note": "first\nsecond"}), &["debian/12", "stable"]);
+    let one = described(
+        &served,
+        "one",
+        &serde_json::json!({"os": "Debian", "note": "first\nsecond"}),
+        &["debian/12", "stable"],
+    );
     let two = served.store.import(split_stream("two"), &ImportOptions::new().public(true).alias(alias("two"))).unwrap();
     let text = page(&served, &format!("/images/{}", one.fingerprint));
-    for part in ["debian&#x2f;12", "stable", "first\nsecond", "2023-11-14 22:13 UTC", "x86_64", "amd64", "Container", &one.fingerprint.to_string()] {
+    for part in [
+        "debian&#x2f;12",
+        "stable",
+        "first\nsecond",
+        "2023-11-14 22:13 UTC",
+        "x86_64",
+        "amd64",
+        "Container",
+        &one.fingerprint.to_string(),
+    ] {
         assert!(text.contains(part), "{part}");
     }
     for command in [
@@ -202,8 +236,11 @@ fn the_page_of_an_image_has_all_that_is_known_and_leads_to_its_files() {
     assert_eq!(text, page(&served, &format!("/images/{}", one.fingerprint.short())));
     for (image, files) in [(&one, 1), (&two, 2)] {
         let text = page(&served, &format!("/images/{}", image.fingerprint));
-        let links: Vec<_> =
-            text.split("<li><a href=\"").skip(1).map(|rest| rest.split('"').next().unwrap().replace("&#x2f;", "/")).collect();
+        let links: Vec<_> = text
+            .split("<li><a href=\"")
+            .skip(1)
+            .map(|rest| rest.split('"').next().unwrap().replace("&#x2f;", "/"))
+            .collect();
         assert_eq!(links.len(), files, "{links:?}");
         let bytes: Vec<u8> = links.iter().flat_map(|path| served.get(path).body.read_to_end().unwrap()).collect();
         assert_eq!(Fingerprint::of(&bytes), image.fingerprint);
@@ -217,7 +254,10 @@ fn the_address_of_an_alias_leads_a_browser_to_the_page_of_its_image() {
     let image = served.import("one", &["debian/12"], true);
     for path in ["/debian/12", "/debian%2F12"] {
         let response = ask(&served, path);
-        assert_eq!((response.status.as_u16(), response.header("location")), (303, Some(&*format!("/images/{}", image.fingerprint))));
+        assert_eq!(
+            (response.status.as_u16(), response.header("location")),
+            (303, Some(&*format!("/images/{}", image.fingerprint)))
+        );
         assert!(response.header("vary").unwrap().contains("Accept"));
     }
     let missing = ask(&served, "/debian/13");
@@ -230,7 +270,11 @@ fn the_server_is_called_what_it_was_told_and_is_where_the_client_found_it() {
     let told = Served::with(ServerOptions::new().name("Images <of> us").base_url("https://images.example.net:8443/"));
     told.import("one", &["one"], true);
     let text = page(&told, "/");
-    assert!(text.contains("Images &lt;of&gt; us") && text.contains("lxc remote add ours https:&#x2f;&#x2f;images.example.net:8443 "), "{text}");
+    assert!(
+        text.contains("Images &lt;of&gt; us")
+            && text.contains("lxc remote add ours https:&#x2f;&#x2f;images.example.net:8443 "),
+        "{text}"
+    );
     let served = Served::new();
     served.import("one", &["one"], true);
     let nowhere = served.handler.handle(with(request("GET", "/"), "accept", "text/html"));
