@@ -84,7 +84,7 @@ impl Handler {
         };
         match *address.parts() {
             [] if page::wants(&request) => page::index(self, &request, &address),
-            [] => rest::versions(&request),
+            [] => rest::versions(&request).with(http::header::VARY, "Accept"),
             ["1.0", ref rest @ ..] => rest::route(self, request, &address, rest),
             ["streams", "v1", ref rest @ ..] => simplestreams::route(self, &request, rest),
             ["metrics"] => metrics::answer(self, &request),

@@ -9,6 +9,8 @@ mod lxd;
 mod remotes;
 #[cfg(feature = "cli")]
 mod serving;
+#[cfg(feature = "cli")]
+mod serving_streams;
 mod templates;
 
 use std::ffi::OsStr;

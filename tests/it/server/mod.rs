@@ -13,6 +13,7 @@ use crate::store::{Scratch, alias, stream, unified};
 
 mod direct;
 mod listening;
+mod page;
 mod reading;
 mod streams;
 
