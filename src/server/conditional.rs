@@ -53,9 +53,7 @@ pub(crate) fn wanted(request: &Request, etag: &str, total: u64) -> Wanted {
         }
         (Some(from), _) if from >= total => Wanted::Nothing,
         (Some(from), None) if last.is_empty() => Wanted::Part { from, length: total - from },
-        (Some(from), Some(last)) if last >= from => {
-            Wanted::Part { from, length: last.min(total - 1) - from + 1 }
-        }
+        (Some(from), Some(last)) if last >= from => Wanted::Part { from, length: last.min(total - 1) - from + 1 },
         (Some(_), Some(_)) => Wanted::Nothing,
         _ => Wanted::Whole,
     }

@@ -133,15 +133,8 @@ impl Operations {
             told.resources.insert("images".to_owned(), resources.to_vec());
         }
         let cancel = Cancel::new();
-        let entry = Entry {
-            told,
-            class,
-            status: Status::Running,
-            cancel: cancel.clone(),
-            ended: None,
-            ends: None,
-            pass: None,
-        };
+        let entry =
+            Entry { told, class, status: Status::Running, cancel: cancel.clone(), ended: None, ends: None, pass: None };
         self.0.events.operation(&entry.told());
         state.all.push_back(entry);
         Ok(Ongoing { shared: Arc::clone(&self.0), id, cancel, open: true })
@@ -413,7 +406,8 @@ fn uuid() -> Result<String> {
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let digits = secrets::hex(&bytes);
-    let parts: Vec<&str> = [0..8, 8..12, 12..16, 16..20, 20..32].into_iter().filter_map(|part| digits.get(part)).collect();
+    let parts: Vec<&str> =
+        [0..8, 8..12, 12..16, 16..20, 20..32].into_iter().filter_map(|part| digits.get(part)).collect();
     Ok(parts.join("-"))
 }
 

@@ -121,7 +121,8 @@ impl Through {
             }
             if state.away.is_some_and(|since| since.elapsed() < AWAY) {
                 drop(state);
-                return self.remembered(handler, &key, before, || Error::new(ErrorKind::Remote, "the upstream is away"));
+                return self
+                    .remembered(handler, &key, before, || Error::new(ErrorKind::Remote, "the upstream is away"));
             }
             if state.asking.contains(&key) {
                 state = self.wait(state)?;
@@ -208,7 +209,8 @@ impl Through {
             state = self.wait(state)?;
         }
         let slot = self.slot()?;
-        let alias = state.known.iter().find(|(_, known)| known.found == Some(*fingerprint)).map(|(name, _)| name.0.clone());
+        let alias =
+            state.known.iter().find(|(_, known)| known.found == Some(*fingerprint)).map(|(name, _)| name.0.clone());
         let alias = alias.filter(|alias| alias.parse::<crate::fingerprint::Prefix>().is_err());
         state.fetching.insert(*fingerprint);
         drop(state);

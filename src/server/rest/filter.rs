@@ -166,6 +166,8 @@ mod tests {
             assert!(filter.parse::<Expression>().is_err(), "{filter}");
         }
         assert!("a eq b and ".repeat(100).parse::<Expression>().is_err());
-        assert!(format!("a eq {}", "(".repeat(3000)).parse::<Expression>().is_ok_and(|filter| !filter.holds(&json!({}))));
+        assert!(
+            format!("a eq {}", "(".repeat(3000)).parse::<Expression>().is_ok_and(|filter| !filter.holds(&json!({})))
+        );
     }
 }

@@ -88,7 +88,8 @@ fn pass(handler: &Handler, mut ticket: Ticket, source: &ImageSource) -> Result<R
     if !source.fingerprint.is_empty() {
         ticket.fingerprint = Some(source.fingerprint.parse()?);
     }
-    let images: Vec<_> = ticket.fingerprint.map(|fingerprint| format!("/1.0/images/{fingerprint}")).into_iter().collect();
+    let images: Vec<_> =
+        ticket.fingerprint.map(|fingerprint| format!("/1.0/images/{fingerprint}")).into_iter().collect();
     let ongoing = handler.operations.begin(Class::Token, "Image upload token", &images)?;
     give_out(handler, ongoing, Opens::Upload(Box::new(ticket)))
 }

@@ -117,10 +117,16 @@ fn a_unified_image_comes_byte_for_byte_whole_in_parts_and_not_twice() {
     assert_eq!(whole.body.read_to_end().unwrap(), bytes);
 
     let part = served.handler.handle(with(request("GET", &path), "range", "bytes=10-19"));
-    assert_eq!((part.status.as_u16(), part.header("content-range")), (206, Some(&*format!("bytes 10-19/{}", bytes.len()))));
+    assert_eq!(
+        (part.status.as_u16(), part.header("content-range")),
+        (206, Some(&*format!("bytes 10-19/{}", bytes.len())))
+    );
     assert_eq!(part.body.read_to_end().unwrap(), bytes[10..20]);
     let beyond = served.handler.handle(with(request("GET", &path), "range", "bytes=99999999-"));
-    assert_eq!((beyond.status.as_u16(), beyond.header("content-range")), (416, Some(&*format!("bytes */{}", bytes.len()))));
+    assert_eq!(
+        (beyond.status.as_u16(), beyond.header("content-range")),
+        (416, Some(&*format!("bytes */{}", bytes.len())))
+    );
     for whole in ["bytes=0-1,4-5", "bytes=x"] {
         let response = served.handler.handle(with(request("GET", &path), "range", whole));
         assert_eq!((response.status.as_u16(), response.body.read_to_end().unwrap().len()), (200, bytes.len()));
