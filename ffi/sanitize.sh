@@ -3,7 +3,8 @@
 # Without an argument, all three. ROUNDS (default 5) says how often the threads of the last one go round.
 #
 # The sanitizers are those that the stable toolchain carries; RUSTC_BOOTSTRAP=1 opens them, for these builds only. Rust,
-# the codecs and SQLite are all compiled with them; std itself is not, so that ThreadSanitizer needs `tsan.supp`.
+# the codecs and SQLite are all compiled with them. std is where its sources are (`rustup component add rust-src`) and
+# ThreadSanitizer wants it; elsewhere that one needs `tsan.supp` for what it can't see.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -22,12 +23,13 @@ for name in cases prepare images templates stores; do
 done
 mode=debug
 
-# build KIND: the static library under a sanitizer, in a directory that both share, since macros and build scripts are
+# build KIND [OPTION…]: the static library under a sanitizer, in a directory that both share, since macros and build scripts are
 # the same. What is made for one is overwritten by the other.
 build() {
   local kind=$1
+  shift
   RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=$kind -Cunsafe-allow-abi-mismatch=sanitizer" CFLAGS="-fsanitize=$kind -fno-omit-frame-pointer" \
-    CARGO_TARGET_DIR="$target/sanitize" cargo rustc --locked -p lxd-image-ffi --lib --crate-type staticlib --target "$host"
+    CARGO_TARGET_DIR="$target/sanitize" cargo rustc --locked -p lxd-image-ffi --lib --crate-type staticlib --target "$host" "$@"
 }
 
 # compile OUT SOURCE…: with the flags and libraries of the kind at hand.
@@ -84,15 +86,26 @@ valgrind_() {
 }
 
 thread() {
+  local sysroot runtime std=()
+  sysroot=$(rustc --print sysroot)
+  # The runtime that fits the compiler: gcc's own lacks calls that Rust's code makes.
+  runtime=$sysroot/lib/rustlib/$host/lib/librustc-stable_rt.tsan.a
+  suppressions=$here/tsan.supp
+  if [ -d "$sysroot/lib/rustlib/src/rust/library" ]; then
+    std=(-Zbuild-std=std,panic_unwind)
+    suppressions=/dev/null
+  else
+    echo "the sources of std are not there: races behind its locks are not looked for"
+  fi
   # The list of living handles in debug builds has a lock, behind which races would hide.
   export CARGO_PROFILE_DEV_DEBUG_ASSERTIONS=false
-  build thread
+  build thread "${std[@]}"
   unset CARGO_PROFILE_DEV_DEBUG_ASSERTIONS
-  flags=(-fsanitize=thread)
-  libraries=("$target/sanitize/$host/debug/liblxd_image_ffi.a")
-  compile "$work/threads" "$here/tests/c/threads.c"
-  mkdir "$work/threads.d"
-  TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1:suppressions=$here/tsan.supp" "$work/threads" "$work/threads.d" "$rounds"
+  gcc -std=c11 -D_POSIX_C_SOURCE=200809L -g -O1 -pthread -fsanitize=thread -I"$root/include" -c "$here/tests/c/threads.c" -o "$work/threads.o"
+  gcc -pthread "$work/threads.o" -Wl,--whole-archive "$runtime" -Wl,--no-whole-archive \
+    "$target/sanitize/$host/debug/liblxd_image_ffi.a" -lstdc++ -lm -ldl -lrt -lresolv -Wl,--export-dynamic -o "$work/threads"
+  mkdir -p "$work/threads.d"
+  TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1:suppressions=$suppressions" "$work/threads" "$work/threads.d" "$rounds"
 }
 
 [ $# -gt 0 ] || set -- address valgrind thread

@@ -37,6 +37,7 @@ pub struct Handler {
     pub(crate) secrets: Secrets,
     pub(crate) through: Through,
     pub(crate) verified: Arc<Verified>,
+    pub(crate) streams: simplestreams::Streams,
     pub(crate) metrics: metrics::Metrics,
 }
 
@@ -52,6 +53,7 @@ impl Handler {
             operations,
             through: Through::default(),
             verified: Arc::default(),
+            streams: simplestreams::Streams::default(),
             metrics: metrics::Metrics::default(),
         }
     }
@@ -88,7 +90,9 @@ impl Handler {
             ["metrics"] => metrics::answer(self, &request),
             ["health"] => metrics::health(self, &request),
             ["static", name] => page::asset(&request, name),
-            ["images", name] => page::image(self, &request, name),
+            ["images", name] => {
+                simplestreams::file(self, &request, name).unwrap_or_else(|| page::image(self, &request, name))
+            }
             // Any other address may be an alias: direct import.
             ref parts => direct::answer(self, &request, &parts.join("/")),
         }

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::{self, HeaderName};
@@ -33,6 +34,8 @@ pub struct Request {
     pub client: Client,
     /// Whether it came over TLS.
     pub secure: bool,
+    /// Where it came from, as far as the network tells; `None` when there was none.
+    pub peer: Option<IpAddr>,
     /// The body; whoever reads it may stop early.
     pub body: Box<dyn Read + Send>,
 }
@@ -53,6 +56,7 @@ impl Request {
             headers: HeaderMap::new(),
             client: Client::Stranger,
             secure: true,
+            peer: None,
             body: Box::new(io::empty()),
         }
     }
@@ -155,6 +159,8 @@ impl Body {
 pub enum Piece {
     /// Bytes that are there.
     Bytes(Vec<u8>),
+    /// Bytes that many responses have in common.
+    Shared(Arc<[u8]>),
     /// A part of a file, which is read as it is sent.
     File {
         /// The file. Read at positions, never at its own.
@@ -170,6 +176,7 @@ impl Piece {
     fn length(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Shared(bytes) => bytes.len() as u64,
             Self::File { length, .. } => *length,
         }
     }
@@ -216,9 +223,21 @@ impl Pieces {
         self.pieces.iter().map(Piece::length).fold(0, u64::saturating_add)
     }
 
+    /// How many bytes were not read yet.
+    pub(crate) fn left(&self) -> u64 {
+        let rest = self.pieces.iter().skip(self.at).map(Piece::length).fold(0, u64::saturating_add);
+        rest.saturating_sub(self.inside)
+    }
+
     fn files_after(&self, at: usize) -> bool {
         self.pieces.iter().skip(at + 1).any(|piece| matches!(piece, Piece::File { length, .. } if *length > 0))
     }
+}
+
+fn copy(bytes: &[u8], from: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    let from = usize::try_from(from).unwrap_or(usize::MAX);
+    let mut rest = bytes.get(from..).unwrap_or_default();
+    rest.read(buffer)
 }
 
 impl Read for Pieces {
@@ -236,11 +255,8 @@ impl Read for Pieces {
             let room = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
             let buffer = &mut buffer[..room];
             let read = match piece {
-                Piece::Bytes(bytes) => {
-                    let from = usize::try_from(self.inside).unwrap_or(usize::MAX);
-                    let mut rest = bytes.get(from..).unwrap_or_default();
-                    rest.read(buffer)?
-                }
+                Piece::Bytes(bytes) => copy(bytes, self.inside, buffer)?,
+                Piece::Shared(bytes) => copy(bytes, self.inside, buffer)?,
                 Piece::File { file, offset, .. } => {
                     let read = loop {
                         match file.read_at(buffer, offset.saturating_add(self.inside)) {

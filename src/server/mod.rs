@@ -8,6 +8,7 @@ mod conditional;
 mod direct;
 mod events;
 mod handler;
+mod host;
 mod listener;
 mod message;
 mod metrics;
@@ -23,7 +24,7 @@ mod upstream;
 mod verified;
 
 pub use handler::Handler;
-pub use listener::{Listener, ListenerOptions};
+pub use listener::{Listener, ListenerOptions, ServerCertificate, TrustedClients};
 pub use message::{Body, Check, Client, Piece, Pieces, Request, Response};
 pub use options::ServerOptions;
 pub use upstream::{Fetch, Pull};

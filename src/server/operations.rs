@@ -22,7 +22,7 @@ const TOKENS: usize = 1_000;
 const REMEMBERED: usize = 1_000;
 const MEMORY: Duration = Duration::from_secs(300);
 /// How many clients may wait at once, and for how long a single question may be held back.
-const WAITERS: usize = 256;
+const WAITERS: usize = 32;
 const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 
 /// Their states, as the API numbers them.

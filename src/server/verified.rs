@@ -12,7 +12,7 @@ use crate::fingerprint::Fingerprint;
 const REMEMBERED: usize = 100_000;
 
 /// Device, inode, length, time of the last change of content and of the last change of anything.
-type State = [(u64, u64, u64, i64, i64, i64, i64); 2];
+pub(crate) type State = [(u64, u64, u64, i64, i64, i64, i64); 2];
 
 /// What was verified.
 #[derive(Debug, Default)]

@@ -26,3 +26,18 @@ pub(crate) fn image(_handler: &Handler, _request: &Request, _name: &str) -> Resp
 pub(crate) fn asset(_request: &Request, _name: &str) -> Response {
     Response::new(StatusCode::NOT_FOUND)
 }
+
+/// Elsewhere on this server.
+pub(crate) fn moved(path: &str) -> Response {
+    Response::new(StatusCode::SEE_OTHER).with(http::header::LOCATION, path)
+}
+
+/// There is no such page.
+pub(crate) fn not_found(_handler: &Handler, _request: &Request) -> Response {
+    Response::text(StatusCode::NOT_FOUND, "text/html; charset=utf-8", "not found")
+}
+
+/// The server can't show the page.
+pub(crate) fn failed(_handler: &Handler, _request: &Request, error: &crate::error::Error) -> Response {
+    Response::new(super::answer::status_of(error))
+}

@@ -52,7 +52,8 @@ fn body(handler: &Handler, request: &Request, opened: &OpenedImage) -> Result<Re
     let (first, rootfs) = opened.files();
     let first = file(first)?;
     let Some(rootfs) = rootfs else {
-        let response = in_parts(handler, request, opened, &first, image.size, &image.fingerprint.to_string());
+        let etag = image.fingerprint.to_string();
+        let response = in_parts(request, &first, image.size, &etag, |pieces| checked(handler, opened, pieces));
         return Ok(response.with(header::CONTENT_DISPOSITION, &disposition(name(0))));
     };
     let rootfs = file(rootfs)?;
@@ -75,12 +76,11 @@ fn body(handler: &Handler, request: &Request, opened: &OpenedImage) -> Result<Re
 
 /// One file, or the part of it that is wanted.
 fn in_parts(
-    handler: &Handler,
     request: &Request,
-    opened: &OpenedImage,
     file: &Arc<File>,
     total: u64,
     etag: &str,
+    checked: impl FnOnce(Pieces) -> Pieces,
 ) -> Response {
     let piece = |offset, length| Pieces::new(vec![Piece::File { file: Arc::clone(file), offset, length }]);
     let mut response = match conditional::wanted(request, etag, total) {
@@ -97,7 +97,7 @@ fn in_parts(
         }
         Wanted::Whole => {
             let mut response = Response::new(StatusCode::OK);
-            response.body = Body::Pieces(checked(handler, opened, piece(0, total)));
+            response.body = Body::Pieces(checked(piece(0, total)));
             response
         }
     };
@@ -106,10 +106,50 @@ fn in_parts(
     response
 }
 
+/// One of the files of an image in two files, with the digest of it alone.
+pub(in super::super) enum Part {
+    /// The metadata.
+    First(Fingerprint),
+    /// The rootfs.
+    Rootfs(Fingerprint),
+}
+
+/// The bytes of one file of an image in two files, which the client may see.
+pub(in super::super) fn part(
+    handler: &Handler,
+    request: &Request,
+    image: &StoredImage,
+    part: Part,
+    name: &str,
+) -> Response {
+    let (Part::First(sha256) | Part::Rootfs(sha256)) = part;
+    let etag = sha256.to_string();
+    if conditional::is_known(request, &etag) {
+        return Response::new(StatusCode::NOT_MODIFIED).with(header::ETAG, &quoted(&etag));
+    }
+    let one = || -> Result<Response> {
+        let opened = handler.store.open_image(&image.fingerprint)?;
+        handler.used(opened.image());
+        let (first, rootfs) = opened.files();
+        let (wanted, length) = match part {
+            Part::First(_) => (first, opened.image().first_size()),
+            Part::Rootfs(_) => (rootfs.ok_or_else(sight::absent)?, opened.image().rootfs_size.unwrap_or(0)),
+        };
+        let whole = handler.verified.knows(&opened.image().fingerprint, opened.files());
+        let response = in_parts(request, &file(wanted)?, length, &etag, |pieces| {
+            if whole { pieces } else { hashed(handler, sha256, (wanted, None), pieces) }
+        });
+        Ok(response.with(header::CONTENT_DISPOSITION, &disposition(name)).with(header::ETAG, &quoted(&etag)))
+    };
+    one().unwrap_or_else(|error| damaged(&error))
+}
+
 /// Has the bytes hashed on their way, unless these very files were found right before.
 fn checked(handler: &Handler, opened: &OpenedImage, pieces: Pieces) -> Pieces {
-    let fingerprint = opened.image().fingerprint;
-    let files = opened.files();
+    hashed(handler, opened.image().fingerprint, opened.files(), pieces)
+}
+
+fn hashed(handler: &Handler, fingerprint: Fingerprint, files: (&File, Option<&File>), pieces: Pieces) -> Pieces {
     if handler.verified.knows(&fingerprint, files) {
         return pieces;
     }

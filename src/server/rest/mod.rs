@@ -6,7 +6,7 @@ mod body;
 mod change;
 mod described;
 mod events;
-mod export;
+pub(super) mod export;
 mod filter;
 mod images;
 mod naming;
@@ -25,6 +25,7 @@ use super::message::{Request, Response};
 use crate::metadata::Architecture;
 
 pub(crate) use described::Ticket;
+pub(super) use images::quoted;
 
 /// What of the API's extensions is done here, as far as clients look at them. Named by LXD's own list.
 const EXTENSIONS: &[&str] = &[

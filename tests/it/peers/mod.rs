@@ -7,6 +7,8 @@ mod journeys;
 mod lxd;
 #[cfg(feature = "cli")]
 mod remotes;
+#[cfg(feature = "cli")]
+mod serving;
 mod templates;
 
 use std::ffi::OsStr;
@@ -105,11 +107,22 @@ pub(crate) struct Lxd {
 impl Lxd {
     /// Starts one; `None` where there is no LXD and none is required.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_trusting(None)
+    }
+
+    /// Starts one that trusts the web servers with this certificate, and no others.
+    pub(crate) fn start_trusting(certificate: Option<&Path>) -> Option<Self> {
         if !available(&["lxd", "lxc", "tar", "busybox"]) {
             return None;
         }
         let lxd = Self { dir: TempDir::new(), work: TempDir::new() };
-        script("lxd-up.sh", &[lxd.dir.path().as_os_str()]);
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/lxd-up.sh");
+        let mut command = Command::new("bash");
+        command.arg(script).arg(lxd.dir.path());
+        if let Some(certificate) = certificate {
+            command.env("SSL_CERT_FILE", certificate);
+        }
+        run(&mut command);
         Some(lxd)
     }
 

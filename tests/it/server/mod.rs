@@ -13,10 +13,12 @@ use crate::store::{Scratch, alias, stream, unified};
 
 mod aliases;
 mod changes;
+mod direct;
 mod operations;
 mod pulling;
 mod reading;
 mod secrets;
+mod streams;
 mod uploads;
 
 /// A store, and a handler that serves it.

@@ -164,7 +164,7 @@ fn a_file_that_was_damaged_never_reaches_a_client_whole() {
     assert!(served.get(&path).body.read_to_end().is_ok());
     let blob = crate::store::files(&served.root())
         .into_iter()
-        .find(|name| name.contains(&image.fingerprint.to_string()))
+        .find(|name| name.ends_with(&image.fingerprint.to_string()))
         .map(|name| served.root().join(name))
         .unwrap();
     let mut bytes = fs::read(&blob).unwrap();
