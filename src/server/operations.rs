@@ -211,15 +211,33 @@ impl Operations {
         }
     }
 
-    /// Has all of them stop, nobody wait any more, and nothing begin.
-    pub(crate) fn stop(&self) {
+    /// Has nobody wait or listen any more, and nothing begin.
+    pub(crate) fn finish(&self) {
         let mut state = self.lock();
         state.stopped = true;
-        for entry in &state.all {
-            entry.cancel.cancel();
-        }
         self.0.changed.notify_all();
         self.0.events.stop();
+    }
+
+    /// Has all of them stop as well.
+    pub(crate) fn stop(&self) {
+        self.finish();
+        for entry in &self.lock().all {
+            entry.cancel.cancel();
+        }
+    }
+
+    /// Waits until no work goes on, for so long at most.
+    pub(crate) fn settle(&self, time: Duration) {
+        let until = Instant::now() + time;
+        let mut state = self.lock();
+        while state.all.iter().any(|entry| entry.class == Class::Task && !entry.status.is_over()) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            state = self.0.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

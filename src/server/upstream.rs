@@ -5,23 +5,19 @@ use crate::error::Result;
 use crate::fingerprint::Fingerprint;
 use crate::metadata::{Architecture, ImageType};
 use crate::progress::Monitor;
-use crate::protocol::rest;
 use crate::store::{ImportOptions, Refreshed, Store, StoredImage};
 
 /// Brings images from elsewhere into the store of a server.
 pub trait Fetch: Send + Sync {
+    /// Whether there is an upstream, of which what clients ask for and the store lacks is brought.
+    fn has_upstream(&self) -> bool;
+
     /// The fingerprint of what the upstream has under this alias for this type and architecture, or of its image whose
     /// fingerprint begins so; `None` where it has none.
     ///
     /// # Errors
     /// `Remote` when it can't be asked.
     fn resolve(&self, alias: &str, image_type: ImageType, architecture: Architecture) -> Result<Option<Fingerprint>>;
-
-    /// All public images of the upstream.
-    ///
-    /// # Errors
-    /// `Remote` when it can't be asked.
-    fn list(&self) -> Result<Vec<rest::Image>>;
 
     /// Brings an image of the upstream into `store`, verified, as a cached public one; one that is there is given as it is.
     /// `alias` is what led to it, where one did: it is recorded in the image's source.

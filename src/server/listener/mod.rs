@@ -171,7 +171,9 @@ impl Listener {
             return Err(Error::invalid("the server listens nowhere"));
         }
         let runtime = runtime(&self.options)?;
+        let handler = Arc::clone(&self.handler);
         let served = runtime.block_on(self.serve(stop));
+        handler.stop();
         runtime.shutdown_timeout(THREADS_END);
         served
     }
@@ -203,6 +205,7 @@ impl Listener {
         // The sockets are closed, so that clients go elsewhere at once.
         accepting.shutdown().await;
         stage.send_replace(Stage::Finish);
+        shared.handler.finish();
         if timeout(grace, shared.gate.empty(connections)).await.is_err() {
             stage.send_replace(Stage::Cut);
             let _ = timeout(THREADS_END, shared.gate.empty(connections)).await;

@@ -32,6 +32,7 @@ fn begin(handler: &Handler, request: &mut Request) -> Result<Response> {
     }
     let mut ticket = Ticket {
         public: asked.public,
+        // One that is brought keeps the name that it has there.
         file_name: Some(asked.filename.clone()).filter(|name| !name.is_empty()),
         expires_at: moment(asked.expires_at.as_deref())?.flatten(),
         ..Ticket::default()
