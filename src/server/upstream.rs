@@ -1,4 +1,4 @@
-//! `Fetch`: how a server gets what it does not have. Clients of other servers are not its business; whoever starts
+//! `Fetch`: how a server gets what it does not have, and sends what others want. Clients of other servers are not its business; whoever starts
 //! it brings one.
 
 use crate::error::Result;
@@ -44,6 +44,24 @@ pub trait Fetch: Send + Sync {
     /// # Errors
     /// Those of [`Store::refresh`].
     fn refresh(&self, fingerprint: &Fingerprint, store: &Store, monitor: &Monitor) -> Result<Refreshed>;
+
+    /// Sends an image to another server, which gave out a pass for it.
+    ///
+    /// # Errors
+    /// `Remote`, `AlreadyExists`; those of opening an image.
+    fn push(&self, target: &Push, fingerprint: &Fingerprint, store: &Store, monitor: &Monitor) -> Result<()>;
+}
+
+/// Where a trusted client wants to have an image sent.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Push {
+    /// The address of the server.
+    pub url: String,
+    /// The certificate that the server must show, as PEM.
+    pub certificate: Option<String>,
+    /// The pass that the server gave out for it.
+    pub secret: String,
 }
 
 /// What a client wants to have brought.

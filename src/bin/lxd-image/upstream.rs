@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use lxd_image::remote::{Certificate, ClientOptions, Lxd, Remote, Settings, Trust, Upstreams, Wanted};
-use lxd_image::server::{Fetch, Pull};
+use lxd_image::server::{Fetch, Pull, Push};
 use lxd_image::store::{ImportOptions, RefreshOptions, Refreshed, Store, StoredImage, UpdateSource};
-use lxd_image::{Architecture, Error, ErrorKind, Fingerprint, ImageType, Limits, Monitor, Result};
+use lxd_image::{Architecture, Error, ErrorKind, Fingerprint, ImageType, Limits, Monitor, Prefix, Result};
 
 /// Tries of a download whose file was replaced meanwhile.
 const TRIES: usize = 3;
@@ -33,14 +33,13 @@ impl Upstream {
         Ok(Arc::new(Self { remote, settings, client }))
     }
 
-    /// A server that shows a private image to whoever has its secret.
-    fn with_secret(&self, source: &UpdateSource, secret: &str) -> Result<Lxd> {
+    /// A server that takes whoever has a secret of it for a friend.
+    fn with_secret(&self, url: &str, certificate: &str, secret: &str) -> Result<Lxd> {
         let mut options = self.client.clone();
-        if !source.certificate.is_empty() {
-            options = options.trust(Trust::Pinned(Certificate::from_pem(&source.certificate)?.fingerprint()));
+        if !certificate.is_empty() {
+            options = options.trust(Trust::Pinned(Certificate::from_pem(certificate)?.fingerprint()));
         }
-        let server = Lxd::new(options, &source.server.parse()?)?.protocol(&*source.protocol);
-        Ok(server.certificate(&*source.certificate).secret(secret))
+        Ok(Lxd::new(options, &url.parse()?)?.certificate(certificate).secret(secret))
     }
 
     fn upstream(&self) -> Result<&dyn Remote> {
@@ -87,7 +86,9 @@ impl Fetch for Upstream {
             source = source.certificate(&**pem);
         }
         let remote: Box<dyn Remote> = match &pull.secret {
-            Some(secret) if matches!(&*pull.protocol, "lxd" | "incus") => Box::new(self.with_secret(&source, secret)?),
+            Some(secret) if matches!(&*pull.protocol, "lxd" | "incus") => {
+                Box::new(self.with_secret(&source.server, &source.certificate, secret)?.protocol(&*pull.protocol))
+            }
             _ => self.settings.open_source(&source, self.client.clone())?,
         };
         let reference = pull.fingerprint.as_deref().or(pull.alias.as_deref()).unwrap_or_default();
@@ -95,14 +96,27 @@ impl Fetch for Upstream {
         if let Some(image_type) = pull.image_type {
             wanted = wanted.image_type(image_type);
         }
-        let found = remote.resolve(&wanted, &Monitor::none())?;
+        let found = remote.resolve(&wanted, &options.monitored())?;
+        // Clients of the peers write an alias also where a fingerprint belongs.
+        if source.alias.is_empty()
+            && !reference.parse::<Prefix>().is_ok_and(|prefix| prefix.matches(&found.fingerprint))
+        {
+            reference.clone_into(&mut source.alias);
+        }
         bring(&*remote, &found, source.image_type(found.image_type), store, options.auto_update(pull.auto_update))
     }
 
     fn refresh(&self, fingerprint: &Fingerprint, store: &Store, monitor: &Monitor) -> Result<Refreshed> {
         let (settings, client) = (self.settings.clone(), self.client.clone());
-        let sources = Upstreams::new(move |source| settings.open_source(source, client.clone())).monitor(monitor.clone());
+        let sources =
+            Upstreams::new(move |source| settings.open_source(source, client.clone())).monitor(monitor.clone());
         store.refresh(fingerprint, &sources, &RefreshOptions::new().monitor(monitor.clone()))
+    }
+
+    fn push(&self, target: &Push, fingerprint: &Fingerprint, store: &Store, monitor: &Monitor) -> Result<()> {
+        let server =
+            self.with_secret(&target.url, target.certificate.as_deref().unwrap_or_default(), &target.secret)?;
+        server.push(&store.open_image(fingerprint)?, monitor)
     }
 }
 

@@ -42,7 +42,8 @@ fn begin(handler: &Handler, request: &mut Request) -> Result<Response> {
         ticket.aliases.push(Alias::new(&*alias.name)?.described(&*alias.description));
     }
     match (&*source.kind, &*source.mode) {
-        ("image", "push") => pass(handler, ticket, source),
+        // Whose client says no more than this.
+        ("image" | "", "push") => pass(handler, ticket, source),
         ("image", "" | "pull") => {
             let pull = named(source, asked.auto_update)?;
             bring(handler, request, &ticket, pull)

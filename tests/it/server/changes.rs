@@ -115,7 +115,13 @@ fn a_server_without_a_way_to_others_says_so() {
     let image = served.import("one", &[], true);
     let path = format!("/1.0/images/{}", image.fingerprint);
     assert_eq!(json(served.ask("POST", &format!("{path}/refresh"))).0, 501);
-    assert_eq!(json(served.send("POST", &format!("{path}/export"), &json!({"target": "https://x"}))).0, 501);
+    assert_eq!(
+        json(served.send("POST", &format!("{path}/export"), &json!({"target": "https://x", "secret": "s"}))).0,
+        501
+    );
+    for incomplete in [json!({}), json!({"target": "https://x"}), json!({"secret": "s"})] {
+        assert_eq!(json(served.send("POST", &format!("{path}/export"), &incomplete)).0, 400, "{incomplete}");
+    }
     let pull = json!({"source": {"type": "image", "server": "https://x", "alias": "a"}});
     assert_eq!(json(served.send("POST", "/1.0/images", &pull)).0, 501);
     assert_eq!(json(served.ask("POST", &format!("{path}/other"))).0, 404);
