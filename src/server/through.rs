@@ -226,6 +226,11 @@ impl Through {
             )),
             Err(error) => Err(error),
         };
+        let brought = brought.map_err(|error| match error.kind() {
+            ErrorKind::NotFound | ErrorKind::Busy | ErrorKind::Cancelled | ErrorKind::Io | ErrorKind::Remote => error,
+            // Whatever is wrong with it, the client's request is not.
+            _ => Error::new(ErrorKind::Remote, format!("the upstream's image can't be had: {error}")),
+        });
         if let Err(error) = &brought {
             let mut state = self.lock();
             state.failed.retain(|_, (at, ..)| at.elapsed() < AWAY);
