@@ -80,7 +80,7 @@ impl Store {
         name: &str,
         expected: Option<&(Alias, Fingerprint)>,
         target: Option<Fingerprint>,
-        description: Option<String>,
+        description: Option<&str>,
     ) -> Result<()> {
         self.change(&mut |catalog| {
             let before = catalog.alias(name)?.ok_or_else(|| no_alias(name))?;
@@ -94,8 +94,8 @@ impl Store {
             if before.1 != target {
                 touch(catalog, &before.1)?;
             }
-            let alias = match &description {
-                Some(description) => before.0.described(&**description),
+            let alias = match description {
+                Some(description) => before.0.described(description),
                 None => before.0,
             };
             catalog.set_alias(&alias, &target)?;

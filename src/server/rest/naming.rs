@@ -64,7 +64,7 @@ fn edit(handler: &Handler, request: &mut Request, name: &str) -> Result<Response
     };
     let description = asked.description.or_else(|| (request.method == Method::PUT).then(String::new));
     let expected = expected(handler, request, name)?;
-    handler.store.change_alias(name, expected.as_ref(), target, description)?;
+    handler.store.change_alias(name, expected.as_ref(), target, description.as_deref())?;
     told(handler, request, "image-alias-updated", name, &Value::Null);
     Ok(answer::done())
 }
