@@ -57,7 +57,7 @@ pub(crate) fn file(handler: &Handler, request: &Request, name: &str) -> Option<R
         return Some(refused);
     }
     let one = || -> Result<Response> {
-        let image = sight::image(handler, request, digits, None)?;
+        let image = sight::here(handler, request, digits, None)?;
         if !image.public {
             return Err(sight::absent());
         }
