@@ -28,6 +28,10 @@ pub(crate) fn from_request<T: DeserializeOwned>(text: &[u8], limits: &Limits) ->
     if depth(text) > limits.json_depth {
         return Err(Error::malformed(format!("the request's JSON is nested more than {} deep", limits.json_depth)));
     }
+    // A list would pass for an object whose values come in order.
+    if text.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(Error::malformed("the request holds no JSON object"));
+    }
     serde_json::from_slice(text)
         .map_err(|error| Error::malformed(format!("the request is not the JSON that it should be: {error}")))
 }

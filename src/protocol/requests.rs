@@ -97,6 +97,18 @@ pub(crate) struct ImageSource {
     pub(crate) image_type: String,
 }
 
+/// The body of `POST /1.0/images/FINGERPRINT/export`: where the image is to be sent.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ExportPost {
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) target: String,
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) secret: String,
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) certificate: String,
+}
+
 /// The body of requests about aliases.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]

@@ -2,6 +2,7 @@
 //! Whatever a request holds, there is a response: a panic in one is caught by the listener, and is a defect.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Method, StatusCode};
 
@@ -70,11 +71,17 @@ impl Handler {
         response
     }
 
-    /// Has all that goes on stop soon, and nobody wait for it any more: the server is about to end. What arrives from now on
-    /// is refused as far as it takes long.
+    /// Has nobody wait for what goes on any more, and nothing begin that takes long: the server is about to end.
+    pub fn finish(&self) {
+        self.operations.finish();
+    }
+
+    /// Has all that goes on stop, and waits a moment until it has: what is half done is undone.
     pub fn stop(&self) {
+        const MOMENT: Duration = Duration::from_secs(5);
         self.operations.stop();
         self.through.stop();
+        self.operations.settle(MOMENT);
     }
 
     fn route(&self, request: Request) -> Response {
@@ -84,7 +91,7 @@ impl Handler {
         };
         match *address.parts() {
             [] if page::wants(&request) => page::index(self, &request, &address),
-            [] => rest::versions(&request),
+            [] => rest::versions(&request).with(http::header::VARY, "Accept"),
             ["1.0", ref rest @ ..] => rest::route(self, request, &address, rest),
             ["streams", "v1", ref rest @ ..] => simplestreams::route(self, &request, rest),
             ["metrics"] => metrics::answer(self, &request),

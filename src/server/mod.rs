@@ -27,4 +27,4 @@ pub use handler::Handler;
 pub use listener::{Listener, ListenerOptions, ServerCertificate, TrustedClients};
 pub use message::{Body, Check, Client, Piece, Pieces, Request, Response};
 pub use options::ServerOptions;
-pub use upstream::{Fetch, Pull};
+pub use upstream::{Fetch, Pull, Push};

@@ -30,13 +30,18 @@ pub(crate) fn image(handler: &Handler, request: &Request, text: &str, secret: Op
         Err(error) if error.kind() == ErrorKind::NotFound => error,
         found => return found,
     };
-    let Some(fetch) = &handler.options.fetch else { return Err(absent) };
+    let Some(fetch) = upstream(handler) else { return Err(absent) };
     let prefix: Prefix = text.parse()?;
     // Asked also where a private image is here, which must not be told from none.
-    match handler.through.resolve(handler, &**fetch, prefix.as_str(), ImageType::Container)? {
-        Some(fingerprint) if prefix.matches(&fingerprint) => brought(handler, request, &**fetch, &fingerprint),
+    match handler.through.resolve(handler, fetch, prefix.as_str(), ImageType::Container)? {
+        Some(fingerprint) if prefix.matches(&fingerprint) => brought(handler, request, fetch, &fingerprint),
         _ => Err(absent),
     }
+}
+
+/// What brings images of the upstream, where there is one.
+fn upstream(handler: &Handler) -> Option<&dyn Fetch> {
+    handler.options.fetch.as_deref().filter(|fetch| fetch.has_upstream())
 }
 
 /// An image of the upstream, if the client may see it: one that is here and private stays so, whoever else shows it.
@@ -88,9 +93,9 @@ pub(crate) fn meaning(handler: &Handler, request: &Request, name: &str) -> Resul
 
 /// What a name that the client does not see here stands for on the upstream.
 fn above(handler: &Handler, name: &str) -> Result<(Alias, Fingerprint, ImageType)> {
-    let (Some(fetch), Ok(alias)) = (&handler.options.fetch, Alias::new(name)) else { return Err(absent()) };
+    let (Some(fetch), Ok(alias)) = (upstream(handler), Alias::new(name)) else { return Err(absent()) };
     for image_type in [ImageType::Container, ImageType::VirtualMachine] {
-        let found = handler.through.resolve(handler, &**fetch, name, image_type)?;
+        let found = handler.through.resolve(handler, fetch, name, image_type)?;
         // The beginning of a fingerprint is no alias.
         let digits = |found: &Fingerprint| name.parse::<Prefix>().is_ok_and(|prefix| prefix.matches(found));
         if let Some(fingerprint) = found.filter(|found| !digits(found)) {
@@ -114,8 +119,8 @@ pub(crate) fn alias(handler: &Handler, request: &Request, name: &str) -> Result<
     match alias_here(handler, request, name) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let (alias, fingerprint, _) = above(handler, name)?;
-            let Some(fetch) = &handler.options.fetch else { return Err(absent()) };
-            Ok((alias, brought(handler, request, &**fetch, &fingerprint)?))
+            let Some(fetch) = upstream(handler) else { return Err(absent()) };
+            Ok((alias, brought(handler, request, fetch, &fingerprint)?))
         }
         found => found,
     }

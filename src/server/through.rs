@@ -121,7 +121,8 @@ impl Through {
             }
             if state.away.is_some_and(|since| since.elapsed() < AWAY) {
                 drop(state);
-                return self.remembered(handler, &key, before, || Error::new(ErrorKind::Remote, "the upstream is away"));
+                return self
+                    .remembered(handler, &key, before, || Error::new(ErrorKind::Remote, "the upstream is away"));
             }
             if state.asking.contains(&key) {
                 state = self.wait(state)?;
@@ -208,7 +209,8 @@ impl Through {
             state = self.wait(state)?;
         }
         let slot = self.slot()?;
-        let alias = state.known.iter().find(|(_, known)| known.found == Some(*fingerprint)).map(|(name, _)| name.0.clone());
+        let alias =
+            state.known.iter().find(|(_, known)| known.found == Some(*fingerprint)).map(|(name, _)| name.0.clone());
         let alias = alias.filter(|alias| alias.parse::<crate::fingerprint::Prefix>().is_err());
         state.fetching.insert(*fingerprint);
         drop(state);
@@ -224,6 +226,11 @@ impl Through {
             )),
             Err(error) => Err(error),
         };
+        let brought = brought.map_err(|error| match error.kind() {
+            ErrorKind::NotFound | ErrorKind::Busy | ErrorKind::Cancelled | ErrorKind::Io | ErrorKind::Remote => error,
+            // Whatever is wrong with it, the client's request is not.
+            _ => Error::new(ErrorKind::Remote, format!("the upstream's image can't be had: {error}")),
+        });
         if let Err(error) = &brought {
             let mut state = self.lock();
             state.failed.retain(|_, (at, ..)| at.elapsed() < AWAY);

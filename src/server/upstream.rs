@@ -1,27 +1,23 @@
-//! `Fetch`: how a server gets what it does not have. Clients of other servers are not its business; whoever starts
+//! `Fetch`: how a server gets what it does not have, and sends what others want. Clients of other servers are not its business; whoever starts
 //! it brings one.
 
 use crate::error::Result;
 use crate::fingerprint::Fingerprint;
 use crate::metadata::{Architecture, ImageType};
 use crate::progress::Monitor;
-use crate::protocol::rest;
 use crate::store::{ImportOptions, Refreshed, Store, StoredImage};
 
 /// Brings images from elsewhere into the store of a server.
 pub trait Fetch: Send + Sync {
+    /// Whether there is an upstream, of which what clients ask for and the store lacks is brought.
+    fn has_upstream(&self) -> bool;
+
     /// The fingerprint of what the upstream has under this alias for this type and architecture, or of its image whose
     /// fingerprint begins so; `None` where it has none.
     ///
     /// # Errors
     /// `Remote` when it can't be asked.
     fn resolve(&self, alias: &str, image_type: ImageType, architecture: Architecture) -> Result<Option<Fingerprint>>;
-
-    /// All public images of the upstream.
-    ///
-    /// # Errors
-    /// `Remote` when it can't be asked.
-    fn list(&self) -> Result<Vec<rest::Image>>;
 
     /// Brings an image of the upstream into `store`, verified, as a cached public one; one that is there is given as it is.
     /// `alias` is what led to it, where one did: it is recorded in the image's source.
@@ -48,6 +44,24 @@ pub trait Fetch: Send + Sync {
     /// # Errors
     /// Those of [`Store::refresh`].
     fn refresh(&self, fingerprint: &Fingerprint, store: &Store, monitor: &Monitor) -> Result<Refreshed>;
+
+    /// Sends an image to another server, which gave out a pass for it.
+    ///
+    /// # Errors
+    /// `Remote`, `AlreadyExists`; those of opening an image.
+    fn push(&self, target: &Push, fingerprint: &Fingerprint, store: &Store, monitor: &Monitor) -> Result<()>;
+}
+
+/// Where a trusted client wants to have an image sent.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Push {
+    /// The address of the server.
+    pub url: String,
+    /// The certificate that the server must show, as PEM.
+    pub certificate: Option<String>,
+    /// The pass that the server gave out for it.
+    pub secret: String,
 }
 
 /// What a client wants to have brought.

@@ -23,9 +23,9 @@ mod sidecar;
 mod stage;
 
 pub use blobs::{Area, Blobs, DirectoryBlobs, StagedFile};
-pub use catalog::{Catalog, SqliteCatalog, Transaction};
 #[cfg(feature = "server")]
 pub(crate) use catalog::is_full;
+pub use catalog::{Catalog, SqliteCatalog, Transaction};
 pub use check::{CheckOptions, CheckReport, Finding};
 pub use edit::Edit;
 pub use export::{ExportOptions, Exported};

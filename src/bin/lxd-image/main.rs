@@ -32,6 +32,7 @@ mod simplestreams;
 mod store;
 mod template;
 mod unpack;
+mod upstream;
 mod verify;
 
 use std::process::ExitCode;

@@ -18,6 +18,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output;
+use crate::upstream::Upstream;
 
 /// Descriptors that are asked for: a socket and two files for each connection, with room.
 const DESCRIPTORS: u64 = 16_384;
@@ -43,6 +44,9 @@ pub(crate) struct Arguments {
     /// Certificates of clients that may see and change everything: a file, or a directory with *.crt and *.pem
     #[arg(long, value_name = "FILE|DIR")]
     trust: Option<PathBuf>,
+    /// A remote of which is brought, kept for a while and served what clients ask for and the store lacks
+    #[arg(long, value_name = "REMOTE:")]
+    upstream: Option<String>,
     /// Speak plain http with other machines than this one, where --listen says http://
     #[arg(long)]
     allow_http: bool,
@@ -62,7 +66,8 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         Some(name) => error.with_hint(format!("the store must belong to the user `{name}`, who serves it")),
         None => error,
     })?;
-    let mut options = ServerOptions::new().limits(session.limits.clone());
+    let upstream = Upstream::new(session.settings()?, arguments.upstream.as_deref(), &session.limits)?;
+    let mut options = ServerOptions::new().limits(session.limits.clone()).fetch(upstream);
     if let Some(name) = &arguments.name {
         options = options.name(name);
     }

@@ -174,7 +174,9 @@ impl Listener {
         }
         let runtime = runtime(&self.options)?;
         let journal = Journal::new(self.options.log.take())?;
+        let handler = Arc::clone(&self.handler);
         let served = runtime.block_on(self.serve(stop, journal.clone()));
+        handler.stop();
         runtime.shutdown_timeout(THREADS_END);
         journal.flush();
         served
@@ -208,6 +210,7 @@ impl Listener {
         // The sockets are closed, so that clients go elsewhere at once.
         accepting.shutdown().await;
         stage.send_replace(Stage::Finish);
+        shared.handler.finish();
         if timeout(grace, shared.gate.empty(connections)).await.is_err() {
             stage.send_replace(Stage::Cut);
             shared.handler.stop();

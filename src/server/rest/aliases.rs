@@ -23,7 +23,13 @@ pub(super) fn list(handler: &Handler, request: &Request, address: &Address) -> R
         Ok(found) => answer::object(Value::Array(
             found
                 .iter()
-                .map(|(alias, image)| if recursive { object(alias, &image.fingerprint, image.image_type) } else { json!(location(&alias.name)) })
+                .map(|(alias, image)| {
+                    if recursive {
+                        object(alias, &image.fingerprint, image.image_type)
+                    } else {
+                        json!(location(&alias.name))
+                    }
+                })
                 .collect(),
         )),
         Err(error) => answer::error(&error, request.is_trusted()),

@@ -79,7 +79,9 @@ impl Read for Upload {
         if let Some(announced) = counted.announced
             && (done > announced || count == 0 && !out.is_empty() && done < announced)
         {
-            return Err(Error::malformed(format!("the client announced {announced} bytes and sent another number")).into());
+            return Err(
+                Error::malformed(format!("the client announced {announced} bytes and sent another number")).into()
+            );
         }
         Ok(count)
     }

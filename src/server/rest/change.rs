@@ -1,20 +1,21 @@
 //! Changes to an image that is there: edit, delete, a secret, a refresh.
 //! Only for trusted clients; edits are based on the state that the client read.
 
-use http::{Method, StatusCode, header};
+use http::{Method, header};
 use serde_json::{Value, json};
 
 use super::super::handler::Handler;
 use super::super::message::{Request, Response};
 use super::super::operations::Class;
 use super::super::secrets::Opens;
+use super::super::upstream::Push;
 use super::super::{answer, conditional, sight};
 use super::pull::{fetcher, give_out, in_background};
 use super::{body, outcome};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::Properties;
 use crate::progress::Monitor;
-use crate::protocol::requests::{ImageChange, moment};
+use crate::protocol::requests::{ExportPost, ImageChange, moment};
 use crate::store::{Edit, Refreshed, StoredImage};
 
 /// `PUT`, `PATCH`, `DELETE /1.0/images/FINGERPRINT`.
@@ -102,7 +103,7 @@ fn told(handler: &Handler, request: &Request, action: &str, image: &StoredImage)
 }
 
 /// `POST /1.0/images/FINGERPRINT/secret`, `refresh`, `export`.
-pub(super) fn action(handler: &Handler, request: Request, fingerprint: &str, action: &str) -> Response {
+pub(super) fn action(handler: &Handler, mut request: Request, fingerprint: &str, action: &str) -> Response {
     if !request.is_trusted() {
         return answer::forbidden();
     }
@@ -112,10 +113,7 @@ pub(super) fn action(handler: &Handler, request: Request, fingerprint: &str, act
         }
         "secret" => secret(handler, &request, fingerprint),
         "refresh" => refresh(handler, &request, fingerprint),
-        "export" => sight::here(handler, &request, fingerprint, None).map(|_| {
-            let sentence = "this server sends no images to others by itself: pull from it, or relay";
-            answer::failure(StatusCode::NOT_IMPLEMENTED, sentence)
-        }),
+        "export" => push(handler, &mut request, fingerprint),
         _ => return answer::not_found(),
     };
     done.unwrap_or_else(|error| answer::error(&error, true))
@@ -151,6 +149,29 @@ fn refresh(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Re
                 };
                 ongoing.fail(error.kind(), sentence);
             }
+        }
+    })
+}
+
+fn push(handler: &Handler, request: &mut Request, fingerprint: &str) -> Result<Response> {
+    let asked: ExportPost = body::json(request, &handler.options.limits)?;
+    if asked.target.is_empty() || asked.secret.is_empty() {
+        return Err(Error::invalid("an image is sent to a `target`, with a `secret` that it gave out"));
+    }
+    let image = sight::here(handler, request, fingerprint, None)?;
+    let fetch = fetcher(handler)?;
+    let slot = handler.through.slot()?;
+    let mut target = Push::default();
+    (target.url, target.secret) = (asked.target, asked.secret);
+    target.certificate = Some(asked.certificate).filter(|pem| !pem.is_empty());
+    let ongoing = handler.operations.begin(Class::Task, "Sending image", &[outcome::location(&image)])?;
+    let monitor = Monitor::none().with_cancel(ongoing.cancel()).with_progress(ongoing.progress());
+    let store = handler.store.clone();
+    in_background(ongoing, move |ongoing| {
+        let _slot = slot;
+        match fetch.push(&target, &image.fingerprint, &store, &monitor) {
+            Ok(()) => ongoing.succeed(&[], []),
+            Err(error) => ongoing.fail(error.kind(), outcome::sentence(&error, true)),
         }
     })
 }

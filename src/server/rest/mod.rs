@@ -32,6 +32,7 @@ const EXTENSIONS: &[&str] = &[
     "etag",
     "patch",
     "image_types",
+    "image_force_refresh",
     "image_create_aliases",
     "image_compression_algorithm",
     "simplestreams_properties",

@@ -20,7 +20,11 @@ pub(super) fn route(handler: &Handler, request: &Request, address: &Address, res
     let reads = matches!(request.method, Method::GET | Method::HEAD);
     let done = match rest {
         [id] | [id, "wait"] if reads && sees(handler, request, address, id) => {
-            if rest.len() == 1 { Ok(handler.operations.get(id)) } else { wait(handler, address, id) }
+            if rest.len() == 1 {
+                Ok(handler.operations.get(id))
+            } else {
+                wait(handler, address, id)
+            }
         }
         _ if !request.is_trusted() => return answer::forbidden(),
         [] if reads => return list(handler, address),

@@ -58,7 +58,9 @@ pub(super) fn status(error: &Error) -> StatusCode {
     match error.kind() {
         ErrorKind::Mismatch => StatusCode::BAD_REQUEST,
         // Others are about the image, which no other server may help with.
-        ErrorKind::LimitExceeded if !matches!(error.limit_name(), Some("upload" | "request")) => StatusCode::BAD_REQUEST,
+        ErrorKind::LimitExceeded if !matches!(error.limit_name(), Some("upload" | "request")) => {
+            StatusCode::BAD_REQUEST
+        }
         ErrorKind::Io if is_full(error) => StatusCode::INSUFFICIENT_STORAGE,
         _ => answer::status_of(error),
     }

@@ -32,6 +32,7 @@ fn begin(handler: &Handler, request: &mut Request) -> Result<Response> {
     }
     let mut ticket = Ticket {
         public: asked.public,
+        // One that is brought keeps the name that it has there.
         file_name: Some(asked.filename.clone()).filter(|name| !name.is_empty()),
         expires_at: moment(asked.expires_at.as_deref())?.flatten(),
         ..Ticket::default()
@@ -41,7 +42,8 @@ fn begin(handler: &Handler, request: &mut Request) -> Result<Response> {
         ticket.aliases.push(Alias::new(&*alias.name)?.described(&*alias.description));
     }
     match (&*source.kind, &*source.mode) {
-        ("image", "push") => pass(handler, ticket, source),
+        // Whose client says no more than this.
+        ("image" | "", "push") => pass(handler, ticket, source),
         ("image", "" | "pull") => {
             let pull = named(source, asked.auto_update)?;
             bring(handler, request, &ticket, pull)
@@ -88,7 +90,8 @@ fn pass(handler: &Handler, mut ticket: Ticket, source: &ImageSource) -> Result<R
     if !source.fingerprint.is_empty() {
         ticket.fingerprint = Some(source.fingerprint.parse()?);
     }
-    let images: Vec<_> = ticket.fingerprint.map(|fingerprint| format!("/1.0/images/{fingerprint}")).into_iter().collect();
+    let images: Vec<_> =
+        ticket.fingerprint.map(|fingerprint| format!("/1.0/images/{fingerprint}")).into_iter().collect();
     let ongoing = handler.operations.begin(Class::Token, "Image upload token", &images)?;
     give_out(handler, ongoing, Opens::Upload(Box::new(ticket)))
 }

@@ -29,7 +29,8 @@ pub(super) fn post(handler: &Handler, request: Request) -> Response {
         _ if is_multipart(&kind) => take(handler, request, true),
         _ if !request.is_trusted() => answer::forbidden(),
         _ => {
-            let sentence = "an image comes as application/octet-stream or multipart/form-data, its source as application/json";
+            let sentence =
+                "an image comes as application/octet-stream or multipart/form-data, its source as application/json";
             answer::failure(StatusCode::UNSUPPORTED_MEDIA_TYPE, sentence)
         }
     }

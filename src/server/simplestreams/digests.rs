@@ -11,9 +11,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::super::verified::{self, State, Verified};
+use super::root_kind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
-use crate::format::Container;
 use crate::protocol::simplestreams::RootKind;
 use crate::store::{Store, StoredImage};
 
@@ -194,13 +194,7 @@ fn look(shared: &Shared, store: &Store, verified: &Verified, fingerprint: &Finge
     }
     verified.remember(*fingerprint, state);
     let container = opened.open(&store.options.limits).ok().and_then(|image| image.containers().nth(1));
-    let kind = match container {
-        Some(Container::SquashFs) => RootKind::Squashfs,
-        // Whatever it is compressed with: readers look at the bytes.
-        Some(Container::Tar(_)) => RootKind::Tar,
-        Some(Container::Qcow2) => RootKind::DiskKvm,
-        None => return Some(Found::Unlisted),
-    };
+    let Some(kind) = container.map(root_kind) else { return Some(Found::Unlisted) };
     if kind.image_type() != opened.image().image_type {
         return Some(Found::Unlisted);
     }

@@ -17,6 +17,7 @@ use super::rest::quoted;
 use super::{conditional, sight};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
+use crate::format::Container;
 use crate::protocol::simplestreams::RootKind;
 use crate::store::StoredImage;
 use crate::time;
@@ -120,6 +121,26 @@ fn failed(error: &Error, request: &Request) -> Response {
 /// How the names of files end: as in the trees of static files that `incus-simplestreams` and this library make.
 const UNIFIED: &str = "incus_combined.tar.gz";
 const METADATA: &str = "incus.tar.xz";
+
+/// Where the metadata file of an image in two files lies.
+pub(crate) fn metadata_path(fingerprint: &Fingerprint) -> String {
+    format!("/images/{fingerprint}.{METADATA}")
+}
+
+/// Where its rootfs file lies, which is this.
+pub(crate) fn rootfs_path(fingerprint: &Fingerprint, container: Container) -> String {
+    format!("/images/{fingerprint}.{}", rootfs_ending(root_kind(container)))
+}
+
+/// What readers of lists call a rootfs.
+const fn root_kind(container: Container) -> RootKind {
+    match container {
+        Container::SquashFs => RootKind::Squashfs,
+        // Whatever it is compressed with: readers look at the bytes.
+        Container::Tar(_) => RootKind::Tar,
+        Container::Qcow2 => RootKind::DiskKvm,
+    }
+}
 
 const fn rootfs_ending(kind: RootKind) -> &'static str {
     match kind {

@@ -9,6 +9,10 @@ mod lxd;
 mod remotes;
 #[cfg(feature = "cli")]
 mod serving;
+#[cfg(feature = "cli")]
+mod serving_streams;
+#[cfg(feature = "cli")]
+mod serving_trusted;
 mod templates;
 
 use std::ffi::OsStr;
@@ -147,6 +151,12 @@ impl Lxd {
     /// A directory for the test's own files; the client runs there.
     pub(crate) fn work(&self) -> &Path {
         self.work.path()
+    }
+
+    /// The certificate of its client, which makes it when it first adds a remote.
+    #[cfg(feature = "cli")]
+    pub(crate) fn client_certificate(&self) -> PathBuf {
+        self.work.join("client").join("client.crt")
     }
 
     /// Its own directory, where its instances lie.

@@ -2,9 +2,9 @@
 //! The server is the program, started as a user starts it.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use super::remotes::Ours;
 use super::{Lxd, TempDir, available, run, small_root, try_run};
@@ -12,6 +12,8 @@ use super::{Lxd, TempDir, available, run, small_root, try_run};
 /// `lxd-image serve` on loopback, which ends with the test.
 pub(crate) struct Serving {
     child: Child,
+    /// Kept, since the server says more than where it is.
+    _output: Lines<BufReader<ChildStdout>>,
     /// `127.0.0.1:PORT`.
     pub(crate) address: String,
 }
@@ -23,13 +25,17 @@ impl Serving {
         let log = fs::File::create(ours.0.join("serve.log")).unwrap();
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines.find_map(|line| {
+        let address = lines.by_ref().find_map(|line| {
             let line = line.unwrap();
             let (_, rest) = line.split_once("https://")?;
             Some(rest.split([' ', '/']).next().unwrap().to_owned())
         });
         let log = || fs::read_to_string(ours.0.join("serve.log")).unwrap_or_default();
-        Self { child, address: address.unwrap_or_else(|| panic!("the server does not start: {}", log())) }
+        Self {
+            child,
+            _output: lines,
+            address: address.unwrap_or_else(|| panic!("the server does not start: {}", log())),
+        }
     }
 
     pub(crate) fn url(&self) -> String {

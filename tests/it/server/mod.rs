@@ -11,10 +11,17 @@ use serde_json::Value;
 
 use crate::store::{Scratch, alias, stream, unified};
 
+mod aliases;
+mod changes;
 mod direct;
 mod listening;
+mod page;
+mod operations;
+mod pulling;
 mod reading;
+mod secrets;
 mod streams;
+mod uploads;
 
 /// A store, and a handler that serves it.
 pub(crate) struct Served {
@@ -81,4 +88,60 @@ pub(crate) fn object(response: Response) -> Value {
     let (status, mut envelope) = json(response);
     assert!(status < 300, "{status}: {envelope}");
     envelope["metadata"].take()
+}
+
+/// The same with a body.
+pub(crate) fn body(mut request: Request, body: impl Into<Vec<u8>>) -> Request {
+    request.body = Box::new(std::io::Cursor::new(body.into()));
+    request
+}
+
+/// A trusted client's request with JSON in it.
+pub(crate) fn sent(method: &str, path: &str, json: &Value) -> Request {
+    body(with(trusted(request(method, path)), "content-type", "application/json"), json.to_string())
+}
+
+/// A body of two files, and its `Content-Type`.
+pub(crate) fn form(parts: &[(&str, &[u8])]) -> (String, Vec<u8>) {
+    let form = lxd_image::protocol::multipart::Form::new("a-boundary".to_owned());
+    let mut bytes = Vec::new();
+    for (index, (name, content)) in parts.iter().enumerate() {
+        bytes.extend(form.head(index == 0, name, "a-file"));
+        bytes.extend_from_slice(content);
+    }
+    bytes.extend(form.tail());
+    (form.content_type(), bytes)
+}
+
+impl Served {
+    /// What a trusted client gets.
+    pub(crate) fn ask(&self, method: &str, path: &str) -> Response {
+        self.handler.handle(trusted(request(method, path)))
+    }
+
+    /// What a trusted client gets for some JSON.
+    pub(crate) fn send(&self, method: &str, path: &str, json: &Value) -> Response {
+        self.handler.handle(sent(method, path, json))
+    }
+
+    /// The operation that an answer began, when it is over.
+    pub(crate) fn finished(&self, response: Response) -> Value {
+        let location = response.header("location").expect("an operation").to_owned();
+        let (status, envelope) = self::json(response);
+        assert_eq!((status, &envelope["type"], &envelope["operation"]), (202, &"async".into(), &(&*location).into()));
+        let operation = object(self.ask("GET", &format!("{location}/wait?timeout=20")));
+        assert!(operation["status_code"].as_u64().unwrap() >= 200, "{operation}");
+        operation
+    }
+
+    /// That there is nothing but these images, and nothing half done.
+    pub(crate) fn holds(&self, images: &[&Fingerprint]) {
+        let mut expected: Vec<_> = images.iter().map(ToString::to_string).collect();
+        expected.sort();
+        let found: Vec<_> = self.store.images().unwrap().iter().map(|image| image.fingerprint.to_string()).collect();
+        assert_eq!(found, expected);
+        let files = crate::store::files(&self.root());
+        assert!(!files.iter().any(|name| name.starts_with("staging/")), "{files:?}");
+        crate::store::assert_clean(&self.store);
+    }
 }

@@ -168,7 +168,8 @@ fn a_file_that_was_damaged_never_reaches_a_client_whole() {
         .map(|name| served.root().join(name))
         .unwrap();
     let mut bytes = fs::read(&blob).unwrap();
-    bytes[100] ^= 1;
+    // Behind the first header, by which it is recognised.
+    bytes[600] ^= 1;
     fs::write(&blob, &bytes).unwrap();
     let mut read = Vec::new();
     let lxd_image::server::Body::Pieces(mut pieces) = served.get(&path).body else { panic!("no pieces") };

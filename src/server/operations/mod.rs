@@ -1,18 +1,19 @@
 //! `Operations`: work that may go on after its request was answered, and what became of it.
 //! Trusted clients follow it, wait for it, cancel it. How many there are and how long they are remembered is bounded.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::ops::ControlFlow;
+mod ongoing;
+
+use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-use serde_json::Value;
 
 use super::events::Events;
 use super::secrets::{self, Digest};
 use crate::error::{Error, ErrorKind, Result};
-use crate::progress::{Cancel, Phase, Progress, Update};
+use crate::progress::Cancel;
 use crate::protocol::rest;
+
+pub(crate) use ongoing::Ongoing;
 
 /// How many may run at once.
 const RUNNING: usize = 256;
@@ -22,7 +23,7 @@ const TOKENS: usize = 1_000;
 const REMEMBERED: usize = 1_000;
 const MEMORY: Duration = Duration::from_secs(300);
 /// How many clients may wait at once, and for how long a single question may be held back.
-const WAITERS: usize = 256;
+const WAITERS: usize = 32;
 const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 
 /// Their states, as the API numbers them.
@@ -93,15 +94,6 @@ struct Shared {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Operations(Arc<Shared>);
 
-/// An operation that goes on. Whoever drops it without a word about its end has it fail.
-#[derive(Debug)]
-pub(crate) struct Ongoing {
-    shared: Arc<Shared>,
-    id: String,
-    cancel: Cancel,
-    open: bool,
-}
-
 impl Operations {
     /// What is told to those who listen.
     pub(crate) fn events(&self) -> &Events {
@@ -133,18 +125,11 @@ impl Operations {
             told.resources.insert("images".to_owned(), resources.to_vec());
         }
         let cancel = Cancel::new();
-        let entry = Entry {
-            told,
-            class,
-            status: Status::Running,
-            cancel: cancel.clone(),
-            ended: None,
-            ends: None,
-            pass: None,
-        };
+        let entry =
+            Entry { told, class, status: Status::Running, cancel: cancel.clone(), ended: None, ends: None, pass: None };
         self.0.events.operation(&entry.told());
         state.all.push_back(entry);
-        Ok(Ongoing { shared: Arc::clone(&self.0), id, cancel, open: true })
+        Ok(Ongoing::new(Arc::clone(&self.0), id, cancel))
     }
 
     /// One of them.
@@ -218,15 +203,33 @@ impl Operations {
         }
     }
 
-    /// Has all of them stop, nobody wait any more, and nothing begin.
-    pub(crate) fn stop(&self) {
+    /// Has nobody wait or listen any more, and nothing begin.
+    pub(crate) fn finish(&self) {
         let mut state = self.lock();
         state.stopped = true;
-        for entry in &state.all {
-            entry.cancel.cancel();
-        }
         self.0.changed.notify_all();
         self.0.events.stop();
+    }
+
+    /// Has all of them stop as well.
+    pub(crate) fn stop(&self) {
+        self.finish();
+        for entry in &self.lock().all {
+            entry.cancel.cancel();
+        }
+    }
+
+    /// Waits until no work goes on, for so long at most.
+    pub(crate) fn settle(&self, time: Duration) {
+        let until = Instant::now() + time;
+        let mut state = self.lock();
+        while state.all.iter().any(|entry| entry.class == Class::Task && !entry.status.is_over()) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            state = self.0.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -292,115 +295,6 @@ impl Entry {
     }
 }
 
-impl Ongoing {
-    /// Its name.
-    pub(crate) fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// Where it is found.
-    pub(crate) fn location(&self) -> String {
-        location(&self.id)
-    }
-
-    /// The switch by which clients stop it.
-    pub(crate) fn cancel(&self) -> Cancel {
-        self.cancel.clone()
-    }
-
-    /// What it is now.
-    pub(crate) fn told(&self) -> rest::Operation {
-        self.shared.lock().find(&self.id).map(|entry| entry.told()).unwrap_or_default()
-    }
-
-    /// Says more of it.
-    pub(crate) fn tell(&self, metadata: impl IntoIterator<Item = (&'static str, Value)>) {
-        self.change(|entry| {
-            entry.told.metadata.extend(metadata.into_iter().map(|(key, value)| (key.to_owned(), value)));
-            entry.told.updated_at = jiff::Timestamp::now().to_string();
-        });
-    }
-
-    /// Tells how far a long call is, at most once a second, as the peers' clients show it.
-    pub(crate) fn progress(&self) -> Arc<dyn Progress> {
-        let (shared, id) = (Arc::clone(&self.shared), self.id.clone());
-        let told: Mutex<Option<Instant>> = Mutex::new(None);
-        Arc::new(move |update: &Update| {
-            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-            if told.is_none_or(|told| told.elapsed() >= Duration::from_secs(1)) {
-                *told = Some(Instant::now());
-                let text = match update.total.filter(|total| *total > 0) {
-                    Some(total) => format!("{}%", (u128::from(update.done) * 100 / u128::from(total)).min(100)),
-                    None => format!("{}MB", update.done / 1_000_000),
-                };
-                let step = if update.phase == Phase::Hash { "image" } else { update.phase.name() };
-                change(&shared, &id, |entry| {
-                    let value = Value::String(format!("{step}: {text}"));
-                    entry.told.metadata.insert("download_progress".to_owned(), value);
-                });
-            }
-            ControlFlow::Continue(())
-        })
-    }
-
-    /// It was begun by whoever has this pass, who may look at it.
-    pub(crate) fn begun_with(&self, secret: &str) {
-        self.change(|entry| entry.pass = Some(Digest::of(secret)));
-    }
-
-    /// The work is done; `images` are the addresses of what it is about.
-    pub(crate) fn succeed(mut self, images: &[String], metadata: impl IntoIterator<Item = (&'static str, Value)>) {
-        self.open = false;
-        self.change(|entry| {
-            entry.told.metadata.extend(metadata.into_iter().map(|(key, value)| (key.to_owned(), value)));
-            if !images.is_empty() {
-                entry.told.resources = BTreeMap::from([("images".to_owned(), images.to_vec())]);
-            }
-            entry.set(Status::Success);
-        });
-    }
-
-    /// The work failed, with a sentence for the client.
-    pub(crate) fn fail(mut self, kind: ErrorKind, sentence: impl Into<String>) {
-        self.end_badly(kind, sentence.into());
-    }
-
-    /// A token goes on without anybody's doing, for so long.
-    pub(crate) fn give_out(mut self, time: Duration) {
-        self.open = false;
-        self.change(|entry| entry.ends = Some(Instant::now() + time));
-    }
-
-    fn end_badly(&mut self, kind: ErrorKind, sentence: String) {
-        self.open = false;
-        let cancelled = kind == ErrorKind::Cancelled && self.cancel.is_cancelled();
-        self.change(|entry| {
-            entry.told.err = sentence;
-            entry.set(if cancelled { Status::Cancelled } else { Status::Failure });
-        });
-    }
-
-    fn change(&self, how: impl FnOnce(&mut Entry)) {
-        change(&self.shared, &self.id, how);
-    }
-}
-
-fn change(shared: &Shared, id: &str, how: impl FnOnce(&mut Entry)) {
-    let mut state = shared.lock();
-    if let Some(entry) = state.find(id).filter(|entry| !entry.status.is_over()) {
-        how(entry);
-        shared.told_of(entry);
-    }
-}
-
-impl Drop for Ongoing {
-    fn drop(&mut self) {
-        if self.open {
-            self.end_badly(ErrorKind::Io, "the work ended without a result".to_owned());
-        }
-    }
-}
-
 /// Where an operation is found.
 pub(crate) fn location(id: &str) -> String {
     format!("/1.0/operations/{id}")
@@ -413,7 +307,8 @@ fn uuid() -> Result<String> {
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let digits = secrets::hex(&bytes);
-    let parts: Vec<&str> = [0..8, 8..12, 12..16, 16..20, 20..32].into_iter().filter_map(|part| digits.get(part)).collect();
+    let parts: Vec<&str> =
+        [0..8, 8..12, 12..16, 16..20, 20..32].into_iter().filter_map(|part| digits.get(part)).collect();
     Ok(parts.join("-"))
 }
 
