@@ -3,7 +3,7 @@
 
 use std::cmp::Reverse;
 
-use http::{HeaderName, HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, header};
 
 use super::handler::Handler;
 use super::message::{Request, Response};
@@ -80,8 +80,8 @@ fn choose(handler: &Handler, alias: &str, runs: &[Architecture]) -> Result<Store
     let known = |key| own.properties.get(key).is_some_and(|value| !value.is_empty());
     if known("os") && known("release") {
         let product = product(own);
-        let mut others = handler.store.images()?;
-        others.retain(|image| image.public && of_type(image) && self::product(image) == product);
+        let mut others = sight::all(handler, &sight::anybody())?;
+        others.retain(|image| of_type(image) && self::product(image) == product);
         others.sort_by_key(|image| Reverse((image.created_at, image.uploaded_at, image.fingerprint)));
         for architecture in runs {
             let fitting = |image: &&StoredImage| image.architecture == *architecture && image.rootfs_size.is_none();
@@ -116,19 +116,15 @@ fn in_one_file(alias: &str, image: StoredImage) -> Result<StoredImage> {
     ))
 }
 
-/// The public image of an alias, which may come from the upstream, where there is one.
+/// The public image of an alias, which may come from the upstream, where there is one. To importers everybody is a
+/// stranger: where they are sent, they come as strangers.
 fn public(handler: &Handler, alias: &str) -> Result<Option<StoredImage>> {
-    found(sight::alias(handler, &anybody(), alias))
+    found(sight::alias(handler, &sight::anybody(), alias))
 }
 
 /// The same of those that are here.
 fn here(handler: &Handler, alias: &str) -> Result<Option<StoredImage>> {
-    found(sight::alias_here(handler, &anybody(), alias))
-}
-
-/// To importers everybody is a stranger: where they are sent, they come as strangers.
-fn anybody() -> Request {
-    Request::new(Method::GET, http::Uri::from_static("/"))
+    found(sight::alias_here(handler, &sight::anybody(), alias))
 }
 
 fn found(result: Result<(Alias, StoredImage)>) -> Result<Option<StoredImage>> {
