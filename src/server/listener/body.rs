@@ -14,11 +14,9 @@ use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::super::message::Pieces;
+use super::buffers::Buffers;
 use super::flow::{Flow, Going, Waiting};
 use super::journal::Entry;
-
-/// How much is read at once. Larger ones are not faster, and there are two for each response.
-pub(super) const CHUNK: usize = 128 << 10;
 
 /// The body of a request, for a thread that may wait.
 pub(super) struct Arriving {
@@ -59,10 +57,10 @@ pub(super) struct Departing {
     state: State,
     /// What is not sent yet: what the client was promised, less what it got.
     left: u64,
-    flow: Arc<Flow>,
     waiting: Option<Waiting>,
+    buffers: Buffers,
+    going: Going,
     entry: Entry,
-    _going: Going,
 }
 
 enum State {
@@ -74,9 +72,15 @@ enum State {
 
 impl Departing {
     /// Sends `first`, which was read from `pieces`, and then the rest of them: `length` bytes in all.
-    pub(super) fn new(first: Bytes, pieces: Pieces, length: u64, flow: Arc<Flow>, going: Going, entry: Entry) -> Self {
+    pub(super) fn new(
+        (first, pieces): (Bytes, Pieces),
+        length: u64,
+        buffers: Buffers,
+        going: Going,
+        entry: Entry,
+    ) -> Self {
         let state = if length == 0 { State::Over } else { State::Ready(first, pieces) };
-        Self { state, left: length, flow, waiting: None, entry, _going: going }
+        Self { state, left: length, waiting: None, buffers, going, entry }
     }
 
     fn take(&mut self, chunk: Bytes, pieces: Pieces) -> Poll<Option<io::Result<Frame<Bytes>>>> {
@@ -86,9 +90,11 @@ impl Departing {
         }
         self.left -= count;
         self.entry.sent(count);
-        self.state = if self.left == 0 { State::Over } else { State::Reading(spawn_blocking(move || read(pieces))) };
+        let buffers = self.buffers.clone();
+        self.state =
+            if self.left == 0 { State::Over } else { State::Reading(spawn_blocking(move || read(pieces, &buffers))) };
         // Until it is asked for the next one, it is the client who must read.
-        self.waiting = Some(self.flow.waiting());
+        self.waiting = Some(self.going.waiting());
         Poll::Ready(Some(Ok(Frame::data(chunk))))
     }
 
@@ -100,18 +106,18 @@ impl Departing {
 }
 
 /// The next chunk. Everything that was read is checked before any of it is given out.
-pub(super) fn read(mut pieces: Pieces) -> (io::Result<Bytes>, Pieces) {
-    let mut chunk = vec![0; usize::try_from(pieces.left()).unwrap_or(CHUNK).min(CHUNK)];
+pub(super) fn read(mut pieces: Pieces, buffers: &Buffers) -> (io::Result<Bytes>, Pieces) {
+    let mut chunk = buffers.take(pieces.left());
+    let room = chunk.room();
     let mut filled = 0;
-    while filled < chunk.len() {
-        match pieces.read(&mut chunk[filled..]) {
+    while filled < room.len() {
+        match pieces.read(&mut room[filled..]) {
             Ok(0) => break,
             Ok(count) => filled += count,
             Err(error) => return (Err(error), pieces),
         }
     }
-    chunk.truncate(filled);
-    (Ok(chunk.into()), pieces)
+    (Ok(chunk.filled(filled)), pieces)
 }
 
 impl http_body::Body for Departing {

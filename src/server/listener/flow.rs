@@ -43,6 +43,12 @@ impl Flow {
     }
 }
 
+impl Going {
+    pub(super) fn waiting(&self) -> Waiting {
+        self.0.waiting()
+    }
+}
+
 impl Drop for Going {
     fn drop(&mut self) {
         self.0.requests.fetch_sub(1, Ordering::Relaxed);

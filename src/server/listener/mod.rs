@@ -2,6 +2,7 @@
 //! The only part of the library that has an async runtime.
 
 mod body;
+mod buffers;
 mod certificate;
 mod connection;
 mod flow;
@@ -28,6 +29,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
+use self::buffers::Buffers;
 pub use self::certificate::ServerCertificate;
 use self::gate::Gate;
 use self::journal::Journal;
@@ -189,6 +191,7 @@ impl Listener {
             trusted,
             gate: Gate::new(connections, connections_per_address),
             journal,
+            buffers: Buffers::new(),
             head_time,
             silence: Duration::from_secs(limits.idle),
             longest_head: usize::try_from(limits.headers).unwrap_or(usize::MAX),

@@ -19,6 +19,7 @@ use super::super::answer;
 use super::super::handler::Handler;
 use super::super::message::{Body, Client, Pieces, Request, Response};
 use super::body::{self, Arriving, Departing};
+use super::buffers::Buffers;
 use super::flow::Flow;
 use super::gate::{Gate, Place};
 use super::journal::{Entry, Journal};
@@ -32,6 +33,7 @@ pub(super) struct Shared {
     pub(super) trusted: Option<TrustedClients>,
     pub(super) gate: Gate,
     pub(super) journal: Journal,
+    pub(super) buffers: Buffers,
     pub(super) head_time: Duration,
     pub(super) silence: Duration,
     pub(super) longest_head: usize,
@@ -85,7 +87,7 @@ struct Begun {
 
 impl Begun {
     /// Reads what is sent first, on a thread that may wait for the disk. While nothing is sent yet, an error is still an answer.
-    fn new(mut response: Response, head: bool) -> Self {
+    fn new(mut response: Response, head: bool, buffers: &Buffers) -> Self {
         let mut broke = false;
         loop {
             let pieces = match std::mem::replace(&mut response.body, Body::empty()) {
@@ -96,7 +98,7 @@ impl Begun {
             if head {
                 return Self { response, first: Bytes::new(), pieces: Pieces::default(), length, broke };
             }
-            if let (Ok(first), pieces) = body::read(pieces) {
+            if let (Ok(first), pieces) = body::read(pieces, buffers) {
                 return Self { response, first, pieces, length, broke };
             }
             // What is in memory can be read, so this is the last round.
@@ -120,7 +122,7 @@ impl Service {
         let begun = match self.refuse(&mut parts) {
             Some(refused) => {
                 close = true;
-                Begun::new(refused, head)
+                Begun::new(refused, head, &self.shared.buffers)
             }
             None => self.work(parts, incoming, upgrade).await,
         };
@@ -138,9 +140,9 @@ impl Service {
             response.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         entry.status(response.status);
-        let flow = Arc::clone(&self.peer.flow);
         let length = if head || bodiless { 0 } else { length };
-        let mut sent = hyper::Response::new(Departing::new(first, pieces, length, flow, going, entry));
+        let buffers = self.shared.buffers.clone();
+        let mut sent = hyper::Response::new(Departing::new((first, pieces), length, buffers, going, entry));
         *sent.status_mut() = response.status;
         *sent.headers_mut() = response.headers;
         sent
@@ -171,7 +173,7 @@ impl Service {
         let long = is_long(&parts);
         let busy = || {
             let refused = answer::failure(StatusCode::SERVICE_UNAVAILABLE, "the server has too much to do");
-            Begun::new(refused.with(header::RETRY_AFTER, "5"), head)
+            Begun::new(refused.with(header::RETRY_AFTER, "5"), head, &self.shared.buffers)
         };
         let Ok(Some(turn)) = timeout(self.shared.silence, self.shared.gate.turn(&self.peer.place, long)).await else {
             return busy();
@@ -198,23 +200,23 @@ impl Service {
                     None
                 }
             };
-            (Begun::new(response, head), events)
+            (Begun::new(response, head, &shared.buffers), events)
         });
         match worked.await {
             Ok((begun, None)) => begun,
             Ok((_, Some(events))) => {
                 let Some(upgrade) = upgrade else {
                     let refused = answer::failure(StatusCode::UPGRADE_REQUIRED, "events are told over a WebSocket");
-                    return Begun::new(refused.with(header::UPGRADE, "websocket"), head);
+                    return Begun::new(refused.with(header::UPGRADE, "websocket"), head, &self.shared.buffers);
                 };
                 let (response, telling) = upgrade.accept(events, self.shared.stage.clone(), self.shared.silence);
                 *self.peer.upgraded.lock().unwrap_or_else(PoisonError::into_inner) = Some(tokio::spawn(telling));
-                Begun::new(response, head)
+                Begun::new(response, head, &self.shared.buffers)
             }
             Err(_) => {
                 self.shared.handler.metrics.panicked();
                 let failed = answer::failure(StatusCode::INTERNAL_SERVER_ERROR, "the server can't do this now");
-                Begun::new(failed, head)
+                Begun::new(failed, head, &self.shared.buffers)
             }
         }
     }
