@@ -18,6 +18,13 @@ pub(crate) fn is_known(request: &Request, etag: &str) -> bool {
     request.header(header::IF_NONE_MATCH).is_some_and(|list| names(list, etag))
 }
 
+/// The tags on one of which a change is based; `None` where the client says nothing of that. What is no text names no tag,
+/// and must not pass for nothing said.
+pub(crate) fn based_on(request: &Request) -> Option<&str> {
+    let value = request.headers.get(header::IF_MATCH)?;
+    Some(value.to_str().unwrap_or("?")).filter(|list| !list.trim().is_empty())
+}
+
 /// The part of a file that a client wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wanted {

@@ -3,7 +3,7 @@
 
 use std::cmp::Reverse;
 
-use http::{HeaderName, HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, header};
 
 use super::handler::Handler;
 use super::message::{Request, Response};
@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result, Shown};
 use crate::metadata::Architecture;
 use crate::protocol::direct::{ARCHITECTURES, Answer, architectures};
 use crate::protocol::simplestreams::product_key;
-use crate::store::StoredImage;
+use crate::store::{Alias, StoredImage};
 
 /// What the answer depends on besides the address.
 const VARY: &str = "Accept, LXD-Server-Architectures, Incus-Server-Architectures";
@@ -25,7 +25,8 @@ pub(crate) fn answer(handler: &Handler, request: &Request, alias: &str) -> Respo
         return refused;
     }
     let mut response = if page::wants(request) {
-        match public(handler, alias) {
+        // A look brings nothing from elsewhere.
+        match here(handler, alias) {
             Ok(Some(image)) => page::moved(&format!("/images/{}", image.fingerprint)),
             Ok(None) => page::not_found(handler, request),
             Err(error) => page::failed(handler, request, &error),
@@ -68,7 +69,7 @@ fn choose(handler: &Handler, alias: &str, runs: &[Architecture]) -> Result<Store
     // The alias of the same name for a machine: `debian/12/arm64`.
     for architecture in runs {
         for machine in [architecture.kernel_name(), architecture.debian_name()].iter().chain(architecture.aliases()) {
-            let found = public(handler, &format!("{alias}/{machine}"))?;
+            let found = here(handler, &format!("{alias}/{machine}"))?;
             if let Some(image) = found.filter(|image| image.architecture == *architecture && of_type(image)) {
                 return in_one_file(alias, image);
             }
@@ -79,8 +80,8 @@ fn choose(handler: &Handler, alias: &str, runs: &[Architecture]) -> Result<Store
     let known = |key| own.properties.get(key).is_some_and(|value| !value.is_empty());
     if known("os") && known("release") {
         let product = product(own);
-        let mut others = handler.store.images()?;
-        others.retain(|image| image.public && of_type(image) && self::product(image) == product);
+        let mut others = sight::all(handler, &sight::anybody())?;
+        others.retain(|image| of_type(image) && self::product(image) == product);
         others.sort_by_key(|image| Reverse((image.created_at, image.uploaded_at, image.fingerprint)));
         for architecture in runs {
             let fitting = |image: &&StoredImage| image.architecture == *architecture && image.rootfs_size.is_none();
@@ -115,10 +116,19 @@ fn in_one_file(alias: &str, image: StoredImage) -> Result<StoredImage> {
     ))
 }
 
-/// The public image of an alias. To importers everybody is a stranger: where they are sent, they come as strangers.
+/// The public image of an alias, which may come from the upstream, where there is one. To importers everybody is a
+/// stranger: where they are sent, they come as strangers.
 fn public(handler: &Handler, alias: &str) -> Result<Option<StoredImage>> {
-    let anybody = Request::new(Method::GET, http::Uri::from_static("/"));
-    match sight::alias(handler, &anybody, alias) {
+    found(sight::alias(handler, &sight::anybody(), alias))
+}
+
+/// The same of those that are here.
+fn here(handler: &Handler, alias: &str) -> Result<Option<StoredImage>> {
+    found(sight::alias_here(handler, &sight::anybody(), alias))
+}
+
+fn found(result: Result<(Alias, StoredImage)>) -> Result<Option<StoredImage>> {
+    match result {
         Ok((_, image)) => Ok(Some(image)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),

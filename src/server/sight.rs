@@ -13,6 +13,11 @@ use crate::store::{Alias, StoredImage};
 /// How many images of one prefix are looked at. Fingerprints are digests: so many never have four digits in common by chance.
 const CANDIDATES: usize = 1_000;
 
+/// Somebody of whom nothing is known: what is shown alike to everybody is what they may see.
+pub(crate) fn anybody() -> Request {
+    Request::new(http::Method::GET, http::Uri::from_static("/"))
+}
+
 /// All images that the client may see, in the order of their fingerprints.
 pub(crate) fn all(handler: &Handler, request: &Request) -> Result<Vec<StoredImage>> {
     let mut images = handler.store.images()?;

@@ -8,9 +8,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::handler::Handler;
+use super::message::Client;
 use super::upstream::Fetch;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{Fingerprint, Prefix};
 use crate::metadata::{Architecture, ImageType};
 use crate::progress::{Cancel, Monitor};
 use crate::store::StoredImage;
@@ -59,12 +60,22 @@ pub(crate) struct Through {
     state: Mutex<State>,
     changed: Condvar,
     downloads: Arc<AtomicUsize>,
+    /// The same for what trusted clients have brought and sent, which strangers must not hold up.
+    errands: Arc<AtomicUsize>,
     cancel: Cancel,
 }
 
 /// One of the few downloads that go on at once.
 #[derive(Debug)]
 pub(crate) struct Slot(Arc<AtomicUsize>);
+
+impl Slot {
+    fn of(taken: &Arc<AtomicUsize>) -> Result<Self> {
+        let before = taken.fetch_add(1, Ordering::AcqRel);
+        let slot = Self(Arc::clone(taken));
+        if before >= DOWNLOADS { Err(busy("the server is bringing too many images already")) } else { Ok(slot) }
+    }
+}
 
 impl Drop for Slot {
     fn drop(&mut self) {
@@ -83,14 +94,12 @@ impl<F: FnMut(&mut State)> Drop for Guard<'_, F> {
 }
 
 impl Through {
-    /// Room for one more download, be it for a stranger or for a trusted client.
+    /// Room for one more errand of a trusted client.
     ///
     /// # Errors
     /// `Busy`.
-    pub(crate) fn slot(&self) -> Result<Slot> {
-        let taken = self.downloads.fetch_add(1, Ordering::AcqRel);
-        let slot = Slot(Arc::clone(&self.downloads));
-        if taken >= DOWNLOADS { Err(busy("the server is bringing too many images already")) } else { Ok(slot) }
+    pub(crate) fn errand(&self) -> Result<Slot> {
+        Slot::of(&self.errands)
     }
 
     /// Has everybody stop waiting.
@@ -208,10 +217,9 @@ impl Through {
             }
             state = self.wait(state)?;
         }
-        let slot = self.slot()?;
-        let alias =
-            state.known.iter().find(|(_, known)| known.found == Some(*fingerprint)).map(|(name, _)| name.0.clone());
-        let alias = alias.filter(|alias| alias.parse::<crate::fingerprint::Prefix>().is_err());
+        let slot = Slot::of(&self.downloads)?;
+        let names = state.known.iter().filter(|(_, known)| known.found == Some(*fingerprint)).map(|(name, _)| &name.0);
+        let alias = names.filter(|name| name.parse::<Prefix>().is_err()).min().cloned();
         state.fetching.insert(*fingerprint);
         drop(state);
         let guard = Guard(self, |state: &mut State| _ = state.fetching.remove(fingerprint));
@@ -240,6 +248,9 @@ impl Through {
         }
         drop(guard);
         drop(slot);
+        if let Ok(image) = &brought {
+            super::rest::created(&handler.operations, image, &Client::Stranger);
+        }
         brought
     }
 

@@ -59,6 +59,13 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     raise_descriptors();
     let sockets = sockets(arguments)?;
     let certificate = certificate(arguments, session)?;
+    // The settings and the key may be another user's.
+    let upstream = match (session.settings(), arguments.upstream.as_deref()) {
+        (Ok(settings), name) => Some(Upstream::new(settings, name, &session.limits)?),
+        (Err(error), Some(_)) => return Err(error.into()),
+        // Who has no settings brings nothing from others.
+        (Err(_), None) => None,
+    };
     if let Some(name) = &arguments.user {
         become_user(name)?;
     }
@@ -66,8 +73,10 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         Some(name) => error.with_hint(format!("the store must belong to the user `{name}`, who serves it")),
         None => error,
     })?;
-    let upstream = Upstream::new(session.settings()?, arguments.upstream.as_deref(), &session.limits)?;
-    let mut options = ServerOptions::new().limits(session.limits.clone()).fetch(upstream);
+    let mut options = ServerOptions::new().limits(session.limits.clone());
+    if let Some(upstream) = upstream {
+        options = options.fetch(upstream);
+    }
     if let Some(name) = &arguments.name {
         options = options.name(name);
     }

@@ -78,9 +78,13 @@ impl Ongoing {
         })
     }
 
-    /// It was begun by whoever has this pass, who may look at it.
+    /// It was begun by whoever has this pass, which is used up, but for looking at this. An LXD that sends an image takes
+    /// it from here when it waits.
     pub(crate) fn begun_with(&self, secret: &str) {
-        self.change(|entry| entry.pass = Some(Digest::of(secret)));
+        self.change(|entry| {
+            entry.pass = Some(Digest::of(secret));
+            entry.told.metadata.insert("secret".to_owned(), Value::String(secret.to_owned()));
+        });
     }
 
     /// The work is done; `images` are the addresses of what it is about.

@@ -9,12 +9,8 @@ use super::commands::Commands;
 use super::index::{describe, type_name};
 use super::{Site, render, text};
 use crate::error::{ErrorKind, Result};
-use crate::fingerprint::Prefix;
 use crate::format::Container;
 use crate::store::StoredImage;
-
-/// How many images of one prefix are looked at.
-const CANDIDATES: usize = 100;
 
 /// A value that is longer, in bytes, is folded, with so many characters of it to be seen.
 const LONG: usize = 400;
@@ -93,25 +89,11 @@ fn property(key: &str, value: &str) -> Property {
 
 /// The public image whose fingerprint begins like this.
 fn find(handler: &Handler, digits: &str) -> Result<StoredImage> {
-    let prefix: Prefix = digits.parse().map_err(|_| sight::absent())?;
-    let candidates = match prefix.as_fingerprint() {
-        Some(whole) => vec![whole],
-        None => handler.store.with_prefix(&prefix, CANDIDATES)?,
-    };
-    let mut found = None;
-    for fingerprint in candidates {
-        match handler.store.image(&fingerprint) {
-            Ok(image) if image.public => {
-                if found.replace(image).is_some() {
-                    return Err(sight::absent());
-                }
-            }
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-    }
-    found.ok_or_else(sight::absent)
+    sight::here(handler, &sight::anybody(), digits, None).map_err(|error| match error.kind() {
+        // No fingerprint, and the beginning of several: there is no such page.
+        ErrorKind::InvalidInput | ErrorKind::Ambiguous => sight::absent(),
+        _ => error,
+    })
 }
 
 fn files(handler: &Handler, image: &StoredImage) -> Vec<File> {

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::super::address::Address;
 use super::super::handler::Handler;
 use super::super::message::Response;
+use super::super::sight;
 use super::commands::Commands;
 use super::search::{Form, Place, Search};
 use super::{Site, render, text};
@@ -53,8 +54,7 @@ struct Row {
 }
 
 pub(super) fn page(handler: &Handler, site: &Site, address: &Address) -> Result<Response> {
-    let mut images = handler.store.images()?;
-    images.retain(|image| image.public);
+    let mut images = sight::all(handler, &sight::anybody())?;
     let search = Search::of(address);
     let (total, form) = (images.len(), search.form(&images));
     images.retain(|image| search.finds(image));

@@ -1,7 +1,7 @@
 //! Changes to an image that is there: edit, delete, a secret, a refresh.
 //! Only for trusted clients; edits are based on the state that the client read.
 
-use http::{Method, header};
+use http::Method;
 use serde_json::{Value, json};
 
 use super::super::handler::Handler;
@@ -89,7 +89,7 @@ fn delete(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Res
 /// # Errors
 /// `Mismatch` when the image is in another one.
 fn based_on(request: &Request, image: &StoredImage) -> Result<bool> {
-    let Some(list) = request.header(header::IF_MATCH).filter(|list| !list.trim().is_empty()) else { return Ok(false) };
+    let Some(list) = conditional::based_on(request) else { return Ok(false) };
     let etag = image.etag();
     if !conditional::names(list, etag.as_str()) {
         return Err(Error::mismatch("the image was changed meanwhile: its ETag", "that of the request", etag.as_str()));
@@ -128,7 +128,7 @@ fn secret(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Res
 fn refresh(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Response> {
     let image = sight::here(handler, request, fingerprint, None)?;
     let fetch = fetcher(handler)?;
-    let slot = handler.through.slot()?;
+    let slot = handler.through.errand()?;
     let ongoing = handler.operations.begin(Class::Task, "Refreshing image", &[outcome::location(&image)])?;
     let monitor = Monitor::none().with_cancel(ongoing.cancel()).with_progress(ongoing.progress());
     let (store, operations, client) = (handler.store.clone(), handler.operations.clone(), request.client.clone());
@@ -160,7 +160,7 @@ fn push(handler: &Handler, request: &mut Request, fingerprint: &str) -> Result<R
     }
     let image = sight::here(handler, request, fingerprint, None)?;
     let fetch = fetcher(handler)?;
-    let slot = handler.through.slot()?;
+    let slot = handler.through.errand()?;
     let mut target = Push::default();
     (target.url, target.secret) = (asked.target, asked.secret);
     target.certificate = Some(asked.certificate).filter(|pem| !pem.is_empty());

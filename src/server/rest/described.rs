@@ -123,10 +123,16 @@ fn boolean(text: &str) -> Result<bool> {
     }
 }
 
-/// Names as a query whose values are what they are for, or with commas between them.
+/// Names with commas between them, or as a query: of LXD `NAME=` with what it is for, of Incus `alias=NAME`.
 fn aliases(text: &str) -> Result<Vec<Alias>> {
     if !text.contains('=') {
         return text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(Alias::new).collect();
     }
-    escape::query_pairs(text).into_iter().map(|(name, value)| Ok(Alias::new(name)?.described(value))).collect()
+    let pairs = escape::query_pairs(text).into_iter();
+    pairs
+        .map(|(name, value)| match &*name {
+            "alias" if !value.is_empty() => Alias::new(value),
+            _ => Ok(Alias::new(name)?.described(value)),
+        })
+        .collect()
 }

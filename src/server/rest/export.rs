@@ -107,6 +107,7 @@ fn in_parts(
 }
 
 /// One of the files of an image in two files, with the digest of it alone.
+#[derive(Debug, Clone, Copy)]
 pub(in super::super) enum Part {
     /// The metadata.
     First(Fingerprint),

@@ -26,6 +26,7 @@ use crate::metadata::Architecture;
 
 pub(crate) use described::Ticket;
 pub(super) use images::quoted;
+pub(crate) use outcome::created;
 
 /// What of the API's extensions is done here, as far as clients look at them. Named by LXD's own list.
 const EXTENSIONS: &[&str] = &[
@@ -33,6 +34,7 @@ const EXTENSIONS: &[&str] = &[
     "patch",
     "image_types",
     "image_force_refresh",
+    "images_push_relay",
     "image_create_aliases",
     "image_compression_algorithm",
     "simplestreams_properties",

@@ -1,7 +1,7 @@
 //! Changes to aliases: made, described, pointed elsewhere, renamed and deleted, on condition of what the client read.
 //! Only for trusted clients. A name that is taken is a conflict.
 
-use http::{Method, header};
+use http::Method;
 use serde_json::{Value, json};
 
 use super::super::handler::Handler;
@@ -88,7 +88,7 @@ fn delete(handler: &Handler, request: &Request, name: &str) -> Result<Response> 
 /// # Errors
 /// `Mismatch` when the alias is in another one; `NotFound`.
 fn expected(handler: &Handler, request: &Request, name: &str) -> Result<Option<(Alias, Fingerprint)>> {
-    let Some(list) = request.header(header::IF_MATCH).filter(|list| !list.trim().is_empty()) else { return Ok(None) };
+    let Some(list) = conditional::based_on(request) else { return Ok(None) };
     let (alias, image) = sight::alias_here(handler, request, name)?;
     let etag = aliases::etag(&alias, &image.fingerprint, image.image_type);
     if !conditional::names(list, &etag) {

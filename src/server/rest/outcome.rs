@@ -17,6 +17,13 @@ pub(super) fn location(image: &StoredImage) -> String {
 
 /// An image came in: the end of an operation.
 pub(super) fn arrived(operations: &Operations, ongoing: Ongoing, image: &StoredImage, client: &Client) {
+    created(operations, image, client);
+    let found = [("fingerprint", json!(image.fingerprint.to_string())), ("size", json!(image.size))];
+    ongoing.succeed(&[location(image)], found);
+}
+
+/// Tells those who listen that an image came in, with its names.
+pub(crate) fn created(operations: &Operations, image: &StoredImage, client: &Client) {
     let source = location(image);
     let context = json!({"type": image.image_type.name()});
     operations.events().lifecycle("image-created", &source, &context, client);
@@ -24,7 +31,6 @@ pub(super) fn arrived(operations: &Operations, ongoing: Ongoing, image: &StoredI
         let target = json!({"target": image.fingerprint.to_string()});
         operations.events().lifecycle("image-alias-created", &super::aliases::location(&alias.name), &target, client);
     }
-    ongoing.succeed(&[source], [("fingerprint", json!(image.fingerprint.to_string())), ("size", json!(image.size))]);
 }
 
 /// The end of an operation that failed; the answer, where the request itself is to blame.

@@ -107,7 +107,7 @@ pub(super) fn give_out(handler: &Handler, ongoing: Ongoing, opens: Opens) -> Res
 
 fn bring(handler: &Handler, request: &Request, ticket: &Ticket, pull: Pull) -> Result<Response> {
     let fetch = fetcher(handler)?;
-    let slot = handler.through.slot()?;
+    let slot = handler.through.errand()?;
     let ongoing = handler.operations.begin(Class::Task, "Downloading image", &[])?;
     let monitor = Monitor::none().with_cancel(ongoing.cancel()).with_progress(ongoing.progress());
     // One that is here already gets the aliases, as with a real server.

@@ -163,7 +163,7 @@ fn our_own_client_copies_and_mirrors_our_server_by_simplestreams() {
     let words = ["remote", "add", "ours", &streams.url(), "--protocol", "simplestreams"];
     ours.ok(&[&words[..], &["--certificate", certificate.to_str().unwrap()]].concat());
     assert_eq!(ours.ok(&["copy", "ours:box/2", "--alias", "two"]), streams.squashfs);
-    ours.ok(&["mirror", "ours:"]);
+    ours.ok(&["mirror", "ours:", "local:"]);
     let listed = ours.ok(&["list", "--format", "{{ fingerprint }}"]);
     for image in streams.public() {
         assert!(listed.contains(image.as_str()), "{listed}");
@@ -173,5 +173,5 @@ fn our_own_client_copies_and_mirrors_our_server_by_simplestreams() {
     assert!(info.contains(&streams.tar), "the alias means here what it means there: {info}");
     ours.ok(&["check"]);
     // Nothing changed, so nothing is fetched again.
-    assert!(!ours.ok(&["mirror", "ours:"]).contains("copied"));
+    assert!(!ours.ok(&["mirror", "ours:", "local:"]).contains("copied"));
 }

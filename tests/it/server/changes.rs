@@ -49,6 +49,9 @@ fn an_edit_of_what_somebody_else_changed_is_refused() {
     // As LXD's clients send it: the tag alone.
     let etag = served.ask("GET", &path).header("etag").unwrap().trim_matches('"').to_owned();
     assert_eq!(edit(&format!("x, {etag}"), json!({"a": "4"})), 200);
+    let mut no_text = sent("PUT", &path, &json!({}));
+    no_text.headers.insert("if-match", http::HeaderValue::from_bytes(b"\xff\xfe").unwrap());
+    assert_eq!(json(served.handler.handle(no_text)).0, 412, "what is no tag is not the same as no tag");
     let gone = with(trusted(request("DELETE", &path)), "if-match", &etag);
     assert_eq!(json(served.handler.handle(gone)).0, 412);
     served.holds(&[&image.fingerprint]);

@@ -1,5 +1,6 @@
 //! The server: requests in, responses out, mostly without a socket.
 //! Each area has a file of its own; what they share is here.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::path::PathBuf;
 
@@ -15,8 +16,8 @@ mod aliases;
 mod changes;
 mod direct;
 mod listening;
-mod page;
 mod operations;
+mod page;
 mod pulling;
 mod reading;
 mod secrets;

@@ -77,6 +77,8 @@ fn a_stranger_uploads_what_a_pass_was_made_for_and_only_once() {
     let location = response.header("location").unwrap().to_owned();
     let (status, envelope) = json(response);
     assert_eq!((status, &envelope["metadata"]["status_code"]), (202, &json!(200)), "{envelope}");
+    // From where an LXD takes it to wait.
+    assert_eq!(envelope["metadata"]["metadata"]["secret"], json!(pass));
     let image = served.store.image(&fingerprint("pushed")).unwrap();
     assert!(image.public && image.properties.get("a") == Some("b"));
     assert_eq!(image.aliases.iter().map(|alias| &*alias.name).collect::<Vec<_>>(), ["pushed"]);

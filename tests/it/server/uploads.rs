@@ -55,6 +55,22 @@ fn an_image_in_one_file_comes_in_with_all_that_its_headers_say() {
 }
 
 #[test]
+fn aliases_are_taken_however_a_client_writes_them() {
+    for (written, expected) in [
+        ("a,b/c", vec!["a", "b/c"]),
+        ("a=&b%2Fc=", vec!["a", "b/c"]),
+        ("alias=a&alias=b%2Fc", vec!["a", "b/c"]),
+        ("alias=", vec!["alias"]),
+        ("alias", vec!["alias"]),
+    ] {
+        let served = Served::new();
+        served.finished(served.handler.handle(with(upload(unified("one")), "X-Incus-aliases", written)));
+        let aliases = served.store.image(&fingerprint("one")).unwrap().aliases;
+        assert_eq!(aliases.iter().map(|alias| &*alias.name).collect::<Vec<_>>(), expected, "{written}");
+    }
+}
+
+#[test]
 fn an_image_in_two_files_comes_in_as_it_was_sent() {
     let served = Served::new();
     let (metadata, rootfs) = split("two");
