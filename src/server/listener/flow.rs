@@ -156,3 +156,32 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
         Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_client_that_is_waited_for_and_moves_next_to_nothing_is_silent() {
+        let flow = Arc::new(Flow::default());
+        let start = Instant::now();
+        let mut watch = Watch::new(Arc::clone(&flow), Duration::from_secs(60));
+        let mut silent_after = |seconds: u64| watch.is_silent(start + Duration::from_secs(seconds));
+        // Without a request, bytes change nothing.
+        flow.moved.fetch_add(10_000, Ordering::Relaxed);
+        assert!(!silent_after(30) && silent_after(61));
+        let going = flow.going();
+        // The server works.
+        assert!(!silent_after(100) && !silent_after(1_000));
+        let waiting = going.waiting();
+        assert!(!silent_after(1_050));
+        flow.moved.fetch_add(ENOUGH, Ordering::Relaxed);
+        assert!(!silent_after(1_059) && !silent_after(1_110));
+        flow.moved.fetch_add(ENOUGH - 1, Ordering::Relaxed);
+        assert!(silent_after(1_130));
+        drop(waiting);
+        assert!(!silent_after(1_131));
+        drop(going);
+        assert!(!silent_after(1_140) && silent_after(1_201));
+    }
+}
