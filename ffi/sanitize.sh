@@ -92,7 +92,7 @@ thread() {
   runtime=$sysroot/lib/rustlib/$host/lib/librustc-stable_rt.tsan.a
   suppressions=$here/tsan.supp
   if [ -d "$sysroot/lib/rustlib/src/rust/library" ]; then
-    std=(-Zbuild-std=std,panic_unwind)
+    std=("-Zbuild-std=std,panic_unwind")
     suppressions=/dev/null
   else
     echo "the sources of std are not there: races behind its locks are not looked for"

@@ -7,10 +7,10 @@ use std::io::Cursor;
 
 use http::{HeaderName, HeaderValue, Method, Uri};
 use libfuzzer_sys::fuzz_target;
+use lxd_image::Fingerprint;
 use lxd_image::format::{Input, Source};
 use lxd_image::server::{Body, Client, Handler, Request, ServerOptions};
 use lxd_image::store::{Alias, CheckOptions, ImportOptions, Store, StoredImage};
-use lxd_image::Fingerprint;
 use lxd_image_fuzz::{Arena, METADATA, limits, metadata_archive, tar};
 
 /// What stands in the private image, its alias and its properties, and nowhere else.
@@ -39,7 +39,8 @@ impl Served {
         store.import(split, &public.alias(alias("open/2"))).expect("a good image");
         let private = stream(tar(&[METADATA, ("rootfs/secret", HIDDEN.as_bytes())]));
         let options = ImportOptions::new().alias(alias(HIDDEN)).property("os", HIDDEN).expect("a text");
-        let private = store.import(private, &options.file_name(format!("{HIDDEN}.tar"))).expect("a good image").fingerprint;
+        let private =
+            store.import(private, &options.file_name(format!("{HIDDEN}.tar"))).expect("a good image").fingerprint;
         let options = ServerOptions::new().limits(limits());
         let (handler, images) = (Handler::new(store.clone(), options), store.images().expect("a good store"));
         Self { handler, store, images, private, arena }

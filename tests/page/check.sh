@@ -17,7 +17,7 @@ trap finish EXIT
 
 # serve NAME: serves the store of that name, and sets `url`.
 serve() {
-  LXD_IMAGE_CONF="$work/conf" HOME="$work" "$program" --store "$work/$1" serve --name "$2" --listen 127.0.0.1:0 >"$work/$1.out" 2>"$work/$1.log" &
+  LXD_IMAGE_CONFIG="$work/conf" HOME="$work" "$program" --store "$work/$1" serve --name "$2" --listen 127.0.0.1:0 >"$work/$1.out" 2>"$work/$1.log" &
   servers+=($!)
   url=
   for _ in $(seq 100); do
