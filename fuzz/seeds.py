@@ -67,6 +67,41 @@ def lists():
     yield products({"20240601": {"items": dict(old, delta=item("squashfs.vcdiff", "images/d", delta_base="20240501"))}})
 
 
+def requests():
+    """Requests to a server, as the target `handler` reads them: who asks in a byte, then lines; several with a 0x1e between them."""
+    paths = ["/", "/1.0", "/1.0/images", "/1.0/images?recursion=1", "/1.0/images?filter=properties.os%20eq%20Debian%20and%20public%20eq%20true",
+             "/1.0/images/aliases", "/1.0/images/aliases/open%2F1", "/1.0/images/aliases/open/2", "/1.0/images/0000/export?secret=x", "/streams/v1/index.json",
+             "/streams/v1/images.json", "/open/1", "/?q=open&sort=size&page=2", "/static/style.css", "/metrics", "/health", "/1.0/operations?recursion=1",
+             "/1.0/events?type=operation", "/1.0/images/hiddencanary", "/hiddencanary"]
+    headers = [b"", b"\naccept: text/html", b"\nrange: bytes=1-9\nif-range: \"x\"", b"\nlxd-server-architectures: x86_64, i686\nhost: a.example:8443",
+               b"\nif-none-match: \"x\", *"]
+    for number, path in enumerate(paths):
+        for method in (b"GET", b"HEAD"):
+            yield b"\0" + method + b" " + path.encode() + headers[number % len(headers)]
+    image = io.BytesIO()
+    with tarfile.open(fileobj=image, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, content in (("metadata.yaml", METADATA[0]), ("rootfs/a", b"a")):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    image = image.getvalue()
+    form = b'--b\r\nContent-Disposition: form-data; name="metadata"; filename="m"\r\n\r\n%s\r\n--b\r\nContent-Disposition: form-data; name="rootfs"; filename="r"\r\n\r\n%s\r\n--b--\r\n'
+    changes = [
+        b"POST /1.0/images\nx-lxd-public: true\nx-lxd-properties: os=a&b=c\nx-incus-aliases: n=&m=\ncontent-type: application/octet-stream\n\n" + image[:4096],
+        b"POST /1.0/images\ncontent-type: multipart/form-data; boundary=b\n\n" + form % (image[:2048], image[:2048]),
+        b'POST /1.0/images\ncontent-type: application/json\n\n{"source": {"type": "url", "url": "https://a.example/b"}, "aliases": [{"name": "x"}]}',
+        b'POST /1.0/images/aliases\n\n{"name": "new/one", "target": "%s", "description": "d"}' % (b"0" * 64),
+        b'PUT /1.0/images/aliases/open%2F1\n\n{"description": "d", "target": ""}', b'POST /1.0/images/aliases/open%2F1\n\n{"name": "moved"}',
+        b"DELETE /1.0/images/aliases/open%2F1", b'PATCH /1.0/images/aliases/open%2F2\nif-match: x\n\n{"description": null}',
+        b'PATCH /1.0/images/0000\n\n{"properties": {"a": "b"}, "public": true}', b"DELETE /1.0/images/0000", b"POST /1.0/images/0000/secret",
+        b"POST /1.0/images/0000/refresh", b"GET /1.0/operations", b"GET /1.0/images?recursion=1",
+    ]
+    for change in changes:
+        yield b"\x01" + change
+        yield b"\0" + change
+    yield b"\x1e".join(b"\x01" + change for change in changes[:4])
+
+
 def main():
     corpus = sys.argv[1] if len(sys.argv) > 1 else os.path.join(HERE, "corpus")
     counts = {}
@@ -85,6 +120,9 @@ def main():
             keep("squashfs", bytes([mode]) + data)
         for mode in (0, 1, 4, 5, 13, 20):
             keep("squashfs_unpack", bytes([mode]) + data)
+
+    for data in requests():
+        keep("handler", data)
 
     with tempfile.TemporaryDirectory() as made:
         subprocess.run([sys.executable, os.path.join(HERE, "../tests/hostile/make.py"), made], check=True, stdout=subprocess.DEVNULL)

@@ -37,6 +37,7 @@
 //! | [`metadata`] | `metadata.yaml`, in and out |
 //! | `store` | images kept in a directory, with aliases and properties (feature `store`) |
 //! | `remote` | images on servers: lists, aliases, downloads (feature `remote`) |
+//! | `server` | a store served to LXD, Incus, other tools and people (feature `server`) |
 //! | `streams` | trees of static files that a web server makes an image server of (feature `streams`) |
 //! | [`templates`] | the template language in both dialects; [`templates::apply`] writes what an image makes anew for each instance |
 //!
@@ -55,6 +56,8 @@ pub mod protocol;
 #[cfg(feature = "remote")]
 pub mod remote;
 mod rooted;
+#[cfg(feature = "server")]
+pub mod server;
 #[cfg(feature = "store")]
 pub mod store;
 #[cfg(feature = "streams")]

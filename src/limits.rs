@@ -158,4 +158,8 @@ limits! {
     metadata_file = 32 * MIB, 256 * MIB;
     /// One file of an image on its way from a server. The largest real disks are stored in 20 GB.
     download = 64 * GIB, u64::MAX;
+    /// What a client may send to our server as an image. The largest real disks are stored in 20 GB.
+    upload = 20 * GIB, u64::MAX;
+    /// What else a client may send to our server. LXD takes as much as this of JSON.
+    request = MIB, 16 * MIB;
 }

@@ -56,3 +56,16 @@ pub(crate) fn to_rfc2822(seconds: i64) -> String {
 pub(crate) fn to_serial(seconds: i64) -> String {
     Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH).strftime("%Y%m%d%H%M").to_string()
 }
+
+/// Seconds since 1970 as headers of HTTP have times.
+#[cfg(feature = "server")]
+pub(crate) fn to_http_date(seconds: i64) -> String {
+    Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH).strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+/// A time of a header of HTTP, in the one form that is written today.
+#[cfg(feature = "server")]
+pub(crate) fn from_http_date(text: &str) -> Option<i64> {
+    let time = jiff::civil::DateTime::strptime("%a, %d %b %Y %H:%M:%S GMT", text.trim()).ok()?;
+    Some(tz::Offset::UTC.to_timestamp(time).ok()?.as_second())
+}

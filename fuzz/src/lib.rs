@@ -19,6 +19,9 @@ pub use program::archive;
 pub use scratch::Scratch;
 pub use verdict::compare;
 
+/// A `metadata.yaml` with what every image must have.
+pub const METADATA: (&str, &[u8]) = ("metadata.yaml", b"architecture: x86_64\ncreation_date: 1700000000\n");
+
 /// Limits under which every run is short: a fuzzer learns nothing from the second mebibyte.
 #[must_use]
 pub fn limits() -> Limits {
@@ -56,17 +59,27 @@ pub fn template_limits() -> Limits {
 /// The metadata file of a split image, which a rootfs needs beside it.
 #[must_use]
 pub fn metadata_archive() -> Cursor<Vec<u8>> {
-    const METADATA: &[u8] = b"architecture: x86_64\ncreation_date: 1700000000\n";
-    let mut file = vec![0; 512];
-    file[..13].copy_from_slice(b"metadata.yaml");
-    file[100..108].copy_from_slice(b"0000644\0");
-    file[124..136].copy_from_slice(format!("{:011o}\0", METADATA.len()).as_bytes());
-    file[156] = b'0';
-    file[257..265].copy_from_slice(b"ustar\x0000");
-    fix_checksums(&mut file);
-    file.extend_from_slice(METADATA);
-    file.resize(4 * 512, 0);
-    Cursor::new(file)
+    Cursor::new(tar(&[METADATA]))
+}
+
+/// A small tar of files.
+#[must_use]
+pub fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut archive = Vec::new();
+    for (name, content) in files {
+        let mut head = vec![0; 512];
+        head[..name.len()].copy_from_slice(name.as_bytes());
+        head[100..108].copy_from_slice(b"0000644\0");
+        head[124..136].copy_from_slice(format!("{:011o}\0", content.len()).as_bytes());
+        head[156] = b'0';
+        head[257..265].copy_from_slice(b"ustar\x0000");
+        fix_checksums(&mut head);
+        archive.extend_from_slice(&head);
+        archive.extend_from_slice(content);
+        archive.resize(archive.len().next_multiple_of(512), 0);
+    }
+    archive.resize(archive.len() + 1024, 0);
+    archive
 }
 
 /// How a run's bytes are to be taken, said by the first of them.

@@ -22,6 +22,20 @@ pub(crate) fn from_json<T: DeserializeOwned>(text: &[u8], what: &str, limits: &L
     })
 }
 
+/// What a client sends to our server. What is nested too deep, is no JSON, or names a key twice is Malformed.
+#[cfg(feature = "server")]
+pub(crate) fn from_request<T: DeserializeOwned>(text: &[u8], limits: &Limits) -> Result<T> {
+    if depth(text) > limits.json_depth {
+        return Err(Error::malformed(format!("the request's JSON is nested more than {} deep", limits.json_depth)));
+    }
+    // A list would pass for an object whose values come in order.
+    if text.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(Error::malformed("the request holds no JSON object"));
+    }
+    serde_json::from_slice(text)
+        .map_err(|error| Error::malformed(format!("the request is not the JSON that it should be: {error}")))
+}
+
 /// How deep arrays and objects nest, counted without a stack; right for all that is JSON.
 fn depth(text: &[u8]) -> u64 {
     let (mut depth, mut deepest) = (0_u64, 0);

@@ -25,7 +25,13 @@ pub mod direct;
 pub mod escape;
 mod json;
 pub mod multipart;
+#[cfg(feature = "server")]
+pub(crate) mod requests;
 pub mod rest;
 pub mod simplestreams;
+#[cfg(any(feature = "remote", feature = "server"))]
+pub(crate) mod two_files;
 
 pub(crate) use json::from_json;
+#[cfg(feature = "server")]
+pub(crate) use json::from_request;

@@ -70,6 +70,39 @@ impl Store {
         })
     }
 
+    /// Points an alias to another image, or describes it otherwise, if it still is as `expected` says.
+    ///
+    /// # Errors
+    /// `NotFound` without the alias or the image; `Mismatch` when somebody else changed it in between; `Busy`, `Io`.
+    #[cfg(feature = "server")]
+    pub(crate) fn change_alias(
+        &self,
+        name: &str,
+        expected: Option<&(Alias, Fingerprint)>,
+        target: Option<Fingerprint>,
+        description: Option<&str>,
+    ) -> Result<()> {
+        self.change(&mut |catalog| {
+            let before = catalog.alias(name)?.ok_or_else(|| no_alias(name))?;
+            if expected.is_some_and(|expected| *expected != before) {
+                return Err(Error::mismatch("the alias was changed meanwhile", "what was read of it", "another"));
+            }
+            let target = target.unwrap_or(before.1);
+            if catalog.image(&target)?.is_none() {
+                return Err(missing(&target));
+            }
+            if before.1 != target {
+                touch(catalog, &before.1)?;
+            }
+            let alias = match description {
+                Some(description) => before.0.described(description),
+                None => before.0,
+            };
+            catalog.set_alias(&alias, &target)?;
+            touch(catalog, &target)
+        })
+    }
+
     /// Gives an alias another name.
     ///
     /// # Errors

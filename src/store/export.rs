@@ -121,7 +121,7 @@ impl Store {
     }
 
     /// The names of an image's files in a directory.
-    fn file_names(&self, opened: &OpenedImage) -> Result<Vec<String>> {
+    pub(crate) fn file_names(&self, opened: &OpenedImage) -> Result<Vec<String>> {
         let image = opened.image();
         let endings = self.endings(opened)?;
         Ok(match endings.as_slice() {

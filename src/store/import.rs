@@ -142,6 +142,12 @@ impl ImportOptions {
         self
     }
 
+    /// What it reports to and what cancels it, for whoever fetches the bytes.
+    #[must_use]
+    pub fn monitored(&self) -> Monitor {
+        self.monitor.clone()
+    }
+
     pub(crate) fn watch(&self) -> &Monitor {
         &self.monitor
     }

@@ -27,6 +27,14 @@ impl Store {
         Err(self.not_found(reference))
     }
 
+    /// The fingerprints that begin with these digits, `most` of them.
+    ///
+    /// # Errors
+    /// `Malformed` when the catalog is damaged; `Io`.
+    pub fn with_prefix(&self, prefix: &Prefix, most: usize) -> Result<Vec<Fingerprint>> {
+        self.catalog.with_prefix(prefix, most)
+    }
+
     fn find(&self, reference: &str) -> Result<Option<Fingerprint>> {
         if let Some((_, target)) = self.catalog.alias(reference)? {
             return Ok(Some(target));

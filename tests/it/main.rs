@@ -12,6 +12,8 @@ mod metadata;
 mod peers;
 #[cfg(feature = "remote")]
 mod remote;
+#[cfg(feature = "server")]
+mod server;
 #[cfg(feature = "store")]
 mod store;
 #[cfg(feature = "cli")]

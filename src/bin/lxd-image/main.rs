@@ -26,11 +26,13 @@ mod prune;
 mod publish;
 mod refresh;
 mod remote;
+mod serve;
 mod shell;
 mod simplestreams;
 mod store;
 mod template;
 mod unpack;
+mod upstream;
 mod verify;
 
 use std::process::ExitCode;
@@ -80,6 +82,7 @@ enum Verb {
     Mirror(mirror::Arguments),
     Simplestreams(simplestreams::Arguments),
     Remote(remote::Arguments),
+    Serve(serve::Arguments),
     Completions(shell::Completions),
     Man(shell::Man),
 }
@@ -117,6 +120,7 @@ fn main() -> ExitCode {
         Verb::Mirror(verb) => mirror::run(&verb, &session),
         Verb::Simplestreams(verb) => simplestreams::run(&verb, &session),
         Verb::Remote(verb) => remote::run(&verb, &session),
+        Verb::Serve(verb) => serve::run(&verb, &session),
         Verb::Completions(verb) => shell::completions(&verb),
         Verb::Man(verb) => shell::man(&verb),
     });

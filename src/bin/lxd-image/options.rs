@@ -121,6 +121,11 @@ impl Session {
         (monitor.with_progress(shown.receiver()), Some(shown))
     }
 
+    /// The switch that Ctrl-C throws.
+    pub(crate) fn cancel(&self) -> Cancel {
+        self.cancel.clone()
+    }
+
     /// How servers are talked to.
     pub(crate) fn client_options(&self) -> ClientOptions {
         ClientOptions::new().limits(self.limits.clone())

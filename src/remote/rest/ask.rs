@@ -9,6 +9,7 @@ use super::Lxd;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::progress::Monitor;
+use crate::protocol::escape::query;
 use crate::protocol::rest::{Envelope, Operation, Server};
 use crate::remote::http::{Request, Response, Url};
 
@@ -76,8 +77,16 @@ impl Lxd {
         if !began.operation.starts_with("/1.0/operations/") || began.operation.contains(['?', '#']) {
             return Err(Error::malformed(format!("{} does not say which operation it began", self.base)));
         }
+        let time = WAIT.to_string();
+        let (mut about, mut waiting) = (Vec::new(), vec![("timeout", &*time)]);
+        if let Some(secret) = &self.secret {
+            // By it a stranger is known for who began the operation.
+            about.push(("secret", &**secret));
+            waiting.push(("secret", &**secret));
+        }
         let here = self.base.join(&began.operation)?;
-        let wait = self.base.join(&format!("{}/wait", began.operation))?.with_query(&format!("timeout={WAIT}"));
+        let here = if about.is_empty() { here } else { here.with_query(&query(about)) };
+        let wait = self.base.join(&format!("{}/wait", began.operation))?.with_query(&query(waiting));
         let started = Instant::now();
         let (most, retry) = (self.client.limits().total, &self.client.options().retry);
         let (mut quick, mut failures) = (0, 0);

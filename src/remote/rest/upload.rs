@@ -124,6 +124,19 @@ impl Lxd {
         Ok(())
     }
 
+    /// Sends an image of a store to this server, which need not trust this client: whoever owns it made a
+    /// [`secret`](Self::secret) for this image to be sent, and said what it is called there.
+    ///
+    /// # Errors
+    /// `InvalidInput` without a secret; `Remote` where the server refuses; `AlreadyExists`; `Mismatch` when another
+    /// digest arrived; `Cancelled`.
+    pub fn push(&self, image: &OpenedImage, monitor: &Monitor) -> Result<()> {
+        if self.secret.is_none() {
+            return Err(Error::invalid(format!("an image is sent to {} with a secret of its owner", self.base)));
+        }
+        self.send_image(image, &UploadOptions::new().monitor(monitor.clone()))
+    }
+
     fn point_alias(&self, alias: &Alias, image: &StoredImage, taken: bool, monitor: &Monitor) -> Result<()> {
         let target = image.fingerprint.to_string();
         let request = if taken {
@@ -152,6 +165,9 @@ impl Lxd {
         ];
         if !properties.is_empty() {
             fields.push((upload::PROPERTIES, properties));
+        }
+        if let Some(secret) = &self.secret {
+            fields.push((upload::SECRET, secret.clone()));
         }
         for (field, value) in fields {
             for header in upload::header(field) {

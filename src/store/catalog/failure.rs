@@ -47,7 +47,7 @@ pub(super) fn sqlite_error(error: rusqlite::Error, path: Option<&Path>) -> Error
 }
 
 /// Whether a full disk or quota is below an error.
-pub(super) fn is_full(error: &Error) -> bool {
+pub(crate) fn is_full(error: &Error) -> bool {
     use rustix::io::Errno;
     let Some(source) = std::error::Error::source(error) else { return false };
     if let Some(error) = source.downcast_ref::<rusqlite::Error>() {

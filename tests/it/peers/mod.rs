@@ -7,6 +7,12 @@ mod journeys;
 mod lxd;
 #[cfg(feature = "cli")]
 mod remotes;
+#[cfg(feature = "cli")]
+mod serving;
+#[cfg(feature = "cli")]
+mod serving_streams;
+#[cfg(feature = "cli")]
+mod serving_trusted;
 mod templates;
 
 use std::ffi::OsStr;
@@ -105,11 +111,22 @@ pub(crate) struct Lxd {
 impl Lxd {
     /// Starts one; `None` where there is no LXD and none is required.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_trusting(None)
+    }
+
+    /// Starts one that trusts the web servers with this certificate, and no others.
+    pub(crate) fn start_trusting(certificate: Option<&Path>) -> Option<Self> {
         if !available(&["lxd", "lxc", "tar", "busybox"]) {
             return None;
         }
         let lxd = Self { dir: TempDir::new(), work: TempDir::new() };
-        script("lxd-up.sh", &[lxd.dir.path().as_os_str()]);
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/lxd-up.sh");
+        let mut command = Command::new("bash");
+        command.arg(script).arg(lxd.dir.path());
+        if let Some(certificate) = certificate {
+            command.env("SSL_CERT_FILE", certificate);
+        }
+        run(&mut command);
         Some(lxd)
     }
 
@@ -134,6 +151,12 @@ impl Lxd {
     /// A directory for the test's own files; the client runs there.
     pub(crate) fn work(&self) -> &Path {
         self.work.path()
+    }
+
+    /// The certificate of its client, which makes it when it first adds a remote.
+    #[cfg(feature = "cli")]
+    pub(crate) fn client_certificate(&self) -> PathBuf {
+        self.work.join("client").join("client.crt")
     }
 
     /// Its own directory, where its instances lie.

@@ -1,7 +1,7 @@
 //! A real disk that is full: a small file system in memory, where this process may mount one.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use lxd_image::ErrorKind;
@@ -9,15 +9,19 @@ use lxd_image::store::{ImportOptions, Store};
 
 use super::*;
 
-struct Mounted(PathBuf);
+pub(crate) struct Mounted(PathBuf);
 
 impl Mounted {
-    fn new(scratch: &Scratch, size: &str) -> Option<Self> {
+    pub(crate) fn new(scratch: &Scratch, size: &str) -> Option<Self> {
         let path = scratch.join("mounted");
         fs::create_dir(&path).unwrap();
         let mount =
             Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "none"]).arg(&path).status();
         mount.is_ok_and(|status| status.success()).then_some(Self(path))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 }
 

@@ -20,6 +20,9 @@ mod pruning;
 mod refreshing;
 mod simulation;
 
+#[cfg(feature = "server")]
+pub(crate) use full_disk::Mounted;
+
 use std::fs;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};

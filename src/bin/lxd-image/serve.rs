@@ -1,0 +1,224 @@
+//! `serve`: the store on the network, for LXD, Incus, tools of simplestreams, importers of URLs, and people.
+//! What needs rights is done first, then they are given up, then the store is opened.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::num::NonZeroUsize;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use lxd_image::server::{Handler, Listener, ListenerOptions, ServerCertificate, ServerOptions, TrustedClients};
+use lxd_image::{Error, ErrorKind, Result};
+use nix::unistd::{User, setgid, setgroups, setuid};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::failure::Failure;
+use crate::options::Session;
+use crate::output;
+use crate::upstream::Upstream;
+
+/// Descriptors that are asked for: a socket and two files for each connection, with room.
+const DESCRIPTORS: u64 = 16_384;
+
+/// Serve the store's public images, and to trusted clients the whole store
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Where to listen (default: [::]:8443, or the sockets that systemd gives); http://ADDR:PORT is plain http
+    #[arg(long, value_name = "[http://]ADDR:PORT")]
+    listen: Vec<String>,
+    /// The certificate to show, PEM (default: one that is made at the first start and kept)
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// Its key, PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// The name that people see
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// The address under which clients reach the server, where it is another than the one that they ask for
+    #[arg(long, value_name = "URL")]
+    base_url: Option<String>,
+    /// Certificates of clients that may see and change everything: a file, or a directory with *.crt and *.pem
+    #[arg(long, value_name = "FILE|DIR")]
+    trust: Option<PathBuf>,
+    /// A remote of which is brought, kept for a while and served what clients ask for and the store lacks
+    #[arg(long, value_name = "REMOTE:")]
+    upstream: Option<String>,
+    /// Speak plain http with other machines than this one, where --listen says http://
+    #[arg(long)]
+    allow_http: bool,
+    /// Give up all rights but those of this user, as soon as sockets and key are open
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+}
+
+pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
+    raise_descriptors();
+    let sockets = sockets(arguments)?;
+    let certificate = certificate(arguments, session)?;
+    // The settings and the key may be another user's.
+    let upstream = match (session.settings(), arguments.upstream.as_deref()) {
+        (Ok(settings), name) => Some(Upstream::new(settings, name, &session.limits)?),
+        (Err(error), Some(_)) => return Err(error.into()),
+        // Who has no settings brings nothing from others.
+        (Err(_), None) => None,
+    };
+    if let Some(name) = &arguments.user {
+        become_user(name)?;
+    }
+    let store = session.store().map_err(|error| match &arguments.user {
+        Some(name) => error.with_hint(format!("the store must belong to the user `{name}`, who serves it")),
+        None => error,
+    })?;
+    let mut options = ServerOptions::new().limits(session.limits.clone());
+    if let Some(upstream) = upstream {
+        options = options.fetch(upstream);
+    }
+    if let Some(name) = &arguments.name {
+        options = options.name(name);
+    }
+    if let Some(url) = &arguments.base_url {
+        options = options.base_url(url);
+    }
+    let mut listening = ListenerOptions::new().certificate(certificate).limits(session.limits.clone());
+    if let Some(path) = &arguments.trust {
+        listening = listening.trusted(TrustedClients::at(path)?);
+    }
+    if let Some(threads) = session.threads.and_then(NonZeroUsize::new) {
+        listening = listening.threads(threads);
+    }
+    if !session.quiet {
+        listening = listening.log(io::stderr());
+    }
+    let mut listener = Listener::new(Arc::new(Handler::new(store, options)), listening)?;
+    for (socket, tls) in sockets {
+        if tls { listener.listen(socket)? } else { listener.listen_plain(socket)? }
+    }
+    announce(&listener)?;
+    notify("READY=1");
+    let served = listener.run(&session.cancel());
+    notify("STOPPING=1");
+    Ok(served?)
+}
+
+/// Sockets, each with whether it speaks TLS.
+fn sockets(arguments: &Arguments) -> Result<Vec<(std::net::TcpListener, bool)>> {
+    let mut found = Vec::new();
+    let mut given = listenfd::ListenFd::from_env();
+    for index in 0..given.len() {
+        let socket = given.take_tcp_listener(index).map_err(|error| {
+            Error::new(ErrorKind::InvalidInput, "a socket that was given is not TCP").with_source(error)
+        })?;
+        found.extend(socket.map(|socket| (socket, true)));
+    }
+    for text in &arguments.listen {
+        let (text, tls) = text.strip_prefix("http://").map_or((text.as_str(), true), |rest| (rest, false));
+        for address in addresses(text)? {
+            if !tls && !address.ip().is_loopback() && !arguments.allow_http {
+                let sentence =
+                    format!("{address} is not this machine alone, and plain http is open to everybody between");
+                return Err(Error::new(ErrorKind::InvalidInput, sentence).with_hint("--allow-http allows it"));
+            }
+            found.push((open(address)?, tls));
+        }
+    }
+    if found.is_empty() {
+        // A machine without IPv6 has the other.
+        let both = open(SocketAddr::from(([0_u16; 8], 8443)));
+        let socket = both.or_else(|error| open(SocketAddr::from(([0_u8; 4], 8443))).map_err(|_| error))?;
+        found.push((socket, true));
+    }
+    Ok(found)
+}
+
+fn addresses(text: &str) -> Result<Vec<SocketAddr>> {
+    let wrong = |error| {
+        let sentence = format!("`{text}` is no address to listen at");
+        Error::new(ErrorKind::InvalidInput, sentence).with_hint("write ADDR:PORT, such as [::]:8443").with_source(error)
+    };
+    Ok(text.trim_end_matches('/').to_socket_addrs().map_err(wrong)?.collect())
+}
+
+fn open(address: SocketAddr) -> Result<std::net::TcpListener> {
+    std::net::TcpListener::bind(address).map_err(|error| {
+        Error::new(ErrorKind::Io, format!("the address {address} can't be listened at: {error}")).with_source(error)
+    })
+}
+
+fn certificate(arguments: &Arguments, session: &Session) -> Result<ServerCertificate> {
+    if let (Some(certificate), Some(key)) = (&arguments.cert, &arguments.key) {
+        return ServerCertificate::read(certificate, key);
+    }
+    let names: Vec<String> = arguments.base_url.as_deref().and_then(host).into_iter().collect();
+    ServerCertificate::kept_in(&session.settings()?.directory().join("server"), &names)
+}
+
+/// The host in a URL, as a certificate names it.
+fn host(url: &str) -> Option<String> {
+    let url: http::Uri = url.parse().ok()?;
+    Some(url.host()?.trim_matches(['[', ']']).to_owned())
+}
+
+/// Gives up everything that the user may not.
+fn become_user(name: &str) -> Result<()> {
+    let failed = |error: nix::Error| {
+        let sentence = format!("the user `{name}` can't be become");
+        Error::new(ErrorKind::Io, sentence)
+            .with_source(io::Error::from(error))
+            .with_hint("only root can become another user")
+    };
+    let user = User::from_name(name).map_err(failed)?;
+    let user = user.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no user `{name}`")))?;
+    setgroups(&[user.gid]).map_err(failed)?;
+    setgid(user.gid).map_err(failed)?;
+    setuid(user.uid).map_err(failed)?;
+    if !user.uid.is_root() && setuid(nix::unistd::Uid::from_raw(0)).is_ok() {
+        return Err(Error::new(ErrorKind::Io, "the rights of root could not be given up"));
+    }
+    Ok(())
+}
+
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(DESCRIPTORS, |maximum| maximum.min(DESCRIPTORS));
+    if limit.current.is_some_and(|current| current < wanted) {
+        // With fewer of them, connections wait for each other: it is slower, and works.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
+    }
+}
+
+/// Tells people where it is and how to know it.
+fn announce(listener: &Listener) -> Result<()> {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let mut port = None;
+    for (address, tls) in listener.local_addresses() {
+        output::line(&format!("listening at {}://{address}", if tls { "https" } else { "http" }))?;
+        if tls {
+            port = port.or(Some(address.port()));
+        }
+    }
+    if let (Some(port), Some(fingerprint)) = (port, listener.fingerprint()) {
+        output::line(&format!("certificate {fingerprint}"))?;
+        output::line(&format!("add it with `lxc remote add NAME https://{host}:{port} --public`"))?;
+    }
+    Ok(())
+}
+
+/// Tells systemd, where it started this.
+fn notify(state: &str) {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let send = || {
+        let bytes = path.as_encoded_bytes();
+        let address = match bytes.strip_prefix(b"@") {
+            Some(name) => UnixAddress::from_abstract_name(name)?,
+            None => UnixAddress::from_pathname(&path)?,
+        };
+        UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address)
+    };
+    if let Err(error) = send() {
+        eprintln!("systemd can't be told `{state}`: {error}");
+    }
+}

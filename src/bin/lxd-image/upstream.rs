@@ -1,0 +1,152 @@
+//! What a server brings from others: from its upstream for whoever asks, and from anywhere for trusted clients.
+//! The library's server knows no clients; here the two meet.
+
+use std::sync::Arc;
+
+use lxd_image::remote::{Certificate, ClientOptions, Lxd, Remote, Settings, Trust, Upstreams, Wanted};
+use lxd_image::server::{Fetch, Pull, Push};
+use lxd_image::store::{ImportOptions, RefreshOptions, Refreshed, Store, StoredImage, UpdateSource};
+use lxd_image::{Architecture, Error, ErrorKind, Fingerprint, ImageType, Limits, Monitor, Prefix, Result};
+
+/// Tries of a download whose file was replaced meanwhile.
+const TRIES: usize = 3;
+
+/// Remotes as a server uses them.
+pub(crate) struct Upstream {
+    /// What clients' questions go to.
+    remote: Option<Box<dyn Remote>>,
+    settings: Settings,
+    client: ClientOptions,
+}
+
+impl Upstream {
+    /// Brings what trusted clients name, and what anybody asks for from the remote of this name, where there is one.
+    ///
+    /// # Errors
+    /// Those of [`Settings::connect`].
+    pub(crate) fn new(settings: Settings, remote: Option<&str>, limits: &Limits) -> Result<Arc<Self>> {
+        let client = ClientOptions::new().limits(limits.clone());
+        let remote = match remote {
+            Some(name) => Some(settings.connect(name.strip_suffix(':').unwrap_or(name), client.clone())?),
+            None => None,
+        };
+        Ok(Arc::new(Self { remote, settings, client }))
+    }
+
+    /// A server that takes whoever has a secret of it for a friend.
+    fn with_secret(&self, url: &str, certificate: &str, secret: &str) -> Result<Lxd> {
+        let mut options = self.client.clone();
+        if !certificate.is_empty() {
+            options = options.trust(Trust::Pinned(Certificate::from_pem(certificate)?.fingerprint()));
+        }
+        Ok(Lxd::new(options, &url.parse()?)?.certificate(certificate).secret(secret))
+    }
+
+    fn upstream(&self) -> Result<&dyn Remote> {
+        self.remote.as_deref().ok_or_else(|| Error::new(ErrorKind::NotFound, "this server has no upstream"))
+    }
+}
+
+impl Fetch for Upstream {
+    fn has_upstream(&self) -> bool {
+        self.remote.is_some()
+    }
+
+    fn resolve(&self, alias: &str, image_type: ImageType, architecture: Architecture) -> Result<Option<Fingerprint>> {
+        let wanted = Wanted::new(alias).image_type(image_type).architectures([architecture]);
+        match self.upstream()?.resolve(&wanted, &Monitor::none()) {
+            // Whatever a server shows to us is public only where everybody sees it.
+            Ok(found) => Ok(Some(found.fingerprint).filter(|_| found.public)),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Ambiguous) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn fetch(
+        &self,
+        fingerprint: &Fingerprint,
+        alias: Option<&str>,
+        store: &Store,
+        monitor: &Monitor,
+    ) -> Result<StoredImage> {
+        let upstream = self.upstream()?;
+        let found = upstream.resolve(&Wanted::new(fingerprint.to_string()).architectures([]), monitor)?;
+        if !found.public {
+            return Err(Error::new(ErrorKind::NotFound, "the upstream shows this image to nobody else"));
+        }
+        let mut source = upstream.source().image_type(found.image_type);
+        alias.unwrap_or_default().clone_into(&mut source.alias);
+        let options = ImportOptions::new().public(true).cached(true).monitor(monitor.clone());
+        bring(upstream, &found, source, store, options)
+    }
+
+    fn pull(&self, pull: &Pull, store: &Store, options: ImportOptions) -> Result<StoredImage> {
+        let mut source = UpdateSource::new(&*pull.url, &*pull.protocol, pull.alias.as_deref().unwrap_or_default());
+        if let Some(pem) = &pull.certificate {
+            source = source.certificate(&**pem);
+        }
+        let remote: Box<dyn Remote> = match &pull.secret {
+            Some(secret) if matches!(&*pull.protocol, "lxd" | "incus") => {
+                Box::new(self.with_secret(&source.server, &source.certificate, secret)?.protocol(&*pull.protocol))
+            }
+            _ => self.settings.open_source(&source, self.client.clone())?,
+        };
+        let reference = pull.fingerprint.as_deref().or(pull.alias.as_deref()).unwrap_or_default();
+        let mut wanted = Wanted::new(reference);
+        if let Some(image_type) = pull.image_type {
+            wanted = wanted.image_type(image_type);
+        }
+        let found = remote.resolve(&wanted, &options.monitored())?;
+        // Clients of the peers write an alias also where a fingerprint belongs.
+        if source.alias.is_empty()
+            && !reference.parse::<Prefix>().is_ok_and(|prefix| prefix.matches(&found.fingerprint))
+        {
+            reference.clone_into(&mut source.alias);
+        }
+        bring(&*remote, &found, source.image_type(found.image_type), store, options.auto_update(pull.auto_update))
+    }
+
+    fn refresh(&self, fingerprint: &Fingerprint, store: &Store, monitor: &Monitor) -> Result<Refreshed> {
+        let (settings, client) = (self.settings.clone(), self.client.clone());
+        let sources =
+            Upstreams::new(move |source| settings.open_source(source, client.clone())).monitor(monitor.clone());
+        store.refresh(fingerprint, &sources, &RefreshOptions::new().monitor(monitor.clone()))
+    }
+
+    fn push(&self, target: &Push, fingerprint: &Fingerprint, store: &Store, monitor: &Monitor) -> Result<()> {
+        let server =
+            self.with_secret(&target.url, target.certificate.as_deref().unwrap_or_default(), &target.secret)?;
+        server.push(&store.open_image(fingerprint)?, monitor)
+    }
+}
+
+/// Brings an image that a remote has, or takes it from the store, where it is already.
+fn bring(
+    remote: &dyn Remote,
+    found: &StoredImage,
+    source: UpdateSource,
+    store: &Store,
+    options: ImportOptions,
+) -> Result<StoredImage> {
+    let mut options = options.expect(found.fingerprint).source(source).source_properties(found.properties.clone());
+    if let Some(name) = &found.file_name {
+        options = options.file_name(&**name);
+    }
+    let monitor = options.monitored();
+    let mut tries = 1;
+    loop {
+        let bytes = match store.open_image(&found.fingerprint) {
+            Ok(here) => here.source(),
+            Err(error) if error.kind() == ErrorKind::NotFound => remote.open(found, &monitor),
+            Err(error) => Err(error),
+        };
+        // A download goes on by itself when it breaks; what is left is a file that was replaced meanwhile.
+        match bytes.and_then(|bytes| store.import(bytes, &options)) {
+            Err(error) if error.is_temporary() && tries < TRIES => {
+                monitor.check()?;
+                tries += 1;
+            }
+            done => return done,
+        }
+    }
+}

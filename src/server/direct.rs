@@ -1,0 +1,136 @@
+//! Direct import: the address of an alias answers with the hash of an image and where its file lies.
+//! Which image of the alias depends on the architectures that the client names.
+
+use std::cmp::Reverse;
+
+use http::{HeaderName, HeaderValue, header};
+
+use super::handler::Handler;
+use super::message::{Request, Response};
+use super::rest::export;
+use super::{answer, host, page, sight};
+use crate::error::{Error, ErrorKind, Result, Shown};
+use crate::metadata::Architecture;
+use crate::protocol::direct::{ARCHITECTURES, Answer, architectures};
+use crate::protocol::simplestreams::product_key;
+use crate::store::{Alias, StoredImage};
+
+/// What the answer depends on besides the address.
+const VARY: &str = "Accept, LXD-Server-Architectures, Incus-Server-Architectures";
+
+/// `GET` and `HEAD` of any address that is nothing else: an alias, or nothing. To importers, hash and place of the image,
+/// and its bytes for whoever takes them; to browsers, its page.
+pub(crate) fn answer(handler: &Handler, request: &Request, alias: &str) -> Response {
+    if let Some(refused) = Handler::read_only(request) {
+        return refused;
+    }
+    let mut response = if page::wants(request) {
+        // A look brings nothing from elsewhere.
+        match here(handler, alias) {
+            Ok(Some(image)) => page::moved(&format!("/images/{}", image.fingerprint)),
+            Ok(None) => page::not_found(handler, request),
+            Err(error) => page::failed(handler, request, &error),
+        }
+    } else {
+        import(handler, request, alias).unwrap_or_else(|error| answer::error(&error, request.is_trusted()))
+    };
+    response.headers.insert(header::VARY, HeaderValue::from_static(VARY));
+    response
+}
+
+fn import(handler: &Handler, request: &Request, alias: &str) -> Result<Response> {
+    let runs: Vec<Architecture> =
+        ARCHITECTURES.iter().find_map(|name| request.header(*name)).map(architectures).unwrap_or_default();
+    let image = choose(handler, alias, &runs)?;
+    let base = host::base(handler, request)?
+        .ok_or_else(|| Error::invalid("the request names no host, so it can't be told where the image lies"))?;
+    let url = format!("{base}/1.0/images/{}/export", image.fingerprint);
+    let told = Answer { fingerprint: image.fingerprint, url };
+    let mut response = export::export(handler, request, &image);
+    if response.status.is_client_error() || response.status.is_server_error() {
+        return Ok(response);
+    }
+    for (name, value) in told.to_headers() {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value)) {
+            response.headers.insert(name, value);
+        }
+    }
+    Ok(response)
+}
+
+/// The image that an alias means to a client that runs these architectures; none named: any.
+fn choose(handler: &Handler, alias: &str, runs: &[Architecture]) -> Result<StoredImage> {
+    let fits = |image: &StoredImage| runs.is_empty() || runs.contains(&image.architecture);
+    let own = public(handler, alias)?;
+    if let Some(image) = own.as_ref().filter(|image| fits(image)) {
+        return in_one_file(alias, image.clone());
+    }
+    let of_type = |image: &StoredImage| own.as_ref().is_none_or(|own| own.image_type == image.image_type);
+    // The alias of the same name for a machine: `debian/12/arm64`.
+    for architecture in runs {
+        for machine in [architecture.kernel_name(), architecture.debian_name()].iter().chain(architecture.aliases()) {
+            let found = here(handler, &format!("{alias}/{machine}"))?;
+            if let Some(image) = found.filter(|image| image.architecture == *architecture && of_type(image)) {
+                return in_one_file(alias, image);
+            }
+        }
+    }
+    let Some(own) = own.as_ref() else { return Err(sight::absent()) };
+    // The same system in the same release and variant.
+    let known = |key| own.properties.get(key).is_some_and(|value| !value.is_empty());
+    if known("os") && known("release") {
+        let product = product(own);
+        let mut others = sight::all(handler, &sight::anybody())?;
+        others.retain(|image| of_type(image) && self::product(image) == product);
+        others.sort_by_key(|image| Reverse((image.created_at, image.uploaded_at, image.fingerprint)));
+        for architecture in runs {
+            let fitting = |image: &&StoredImage| image.architecture == *architecture && image.rootfs_size.is_none();
+            if let Some(image) = others.iter().find(fitting) {
+                return Ok(image.clone());
+            }
+        }
+    }
+    let names: Vec<_> = runs.iter().map(|architecture| architecture.kernel_name()).collect();
+    Err(Error::new(
+        ErrorKind::NotFound,
+        format!("`{}` is for {}, and not for {}", Shown(alias.as_bytes()), own.architecture, names.join(", ")),
+    ))
+}
+
+/// What an image is of, whatever machine it is for.
+fn product(image: &StoredImage) -> String {
+    let key = product_key(&image.properties, image.architecture);
+    key.rsplit_once(':').map_or_else(String::new, |(product, _)| product.to_owned())
+}
+
+fn in_one_file(alias: &str, image: StoredImage) -> Result<StoredImage> {
+    if image.rootfs_size.is_none() {
+        return Ok(image);
+    }
+    let alias = Shown(alias.as_bytes());
+    Err(Error::new(
+        ErrorKind::NotFound,
+        format!(
+            "`{alias}` is an image in two files, which can't be imported by an address; add this server as a remote"
+        ),
+    ))
+}
+
+/// The public image of an alias, which may come from the upstream, where there is one. To importers everybody is a
+/// stranger: where they are sent, they come as strangers.
+fn public(handler: &Handler, alias: &str) -> Result<Option<StoredImage>> {
+    found(sight::alias(handler, &sight::anybody(), alias))
+}
+
+/// The same of those that are here.
+fn here(handler: &Handler, alias: &str) -> Result<Option<StoredImage>> {
+    found(sight::alias_here(handler, &sight::anybody(), alias))
+}
+
+fn found(result: Result<(Alias, StoredImage)>) -> Result<Option<StoredImage>> {
+    match result {
+        Ok((_, image)) => Ok(Some(image)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,132 @@
+//! `Handler`: from a request to a response, without sockets. Decides which part of the server answers, and nothing else.
+//! Whatever a request holds, there is a response: a panic in one is caught by the listener, and is a defect.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+
+use super::address::Address;
+use super::message::{Request, Response};
+use super::operations::Operations;
+use super::options::ServerOptions;
+use super::secrets::Secrets;
+use super::through::Through;
+use super::verified::Verified;
+use super::{answer, direct, metrics, page, rest, simplestreams};
+use crate::store::{Store, StoredImage};
+
+/// Serves a store: the REST API of LXD and Incus for images, simplestreams, direct import, a page for people.
+///
+/// ```
+/// use http::{Method, StatusCode};
+/// use lxd_image::server::{Handler, Request, ServerOptions};
+/// use lxd_image::store::Store;
+///
+/// # let directory = std::env::temp_dir().join(format!("lxd-image-doc-handler-{}", std::process::id()));
+/// let handler = Handler::new(Store::open(&directory)?, ServerOptions::new());
+/// let response = handler.handle(Request::new(Method::GET, "/1.0/images".parse().unwrap()));
+/// assert_eq!(response.status, StatusCode::OK);
+/// # std::fs::remove_dir_all(&directory).unwrap();
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Handler {
+    pub(crate) store: Store,
+    pub(crate) options: ServerOptions,
+    pub(crate) operations: Operations,
+    pub(crate) secrets: Secrets,
+    pub(crate) through: Through,
+    pub(crate) verified: Arc<Verified>,
+    pub(crate) streams: simplestreams::Streams,
+    pub(crate) metrics: metrics::Metrics,
+}
+
+impl Handler {
+    /// Serves `store`.
+    #[must_use]
+    pub fn new(store: Store, options: ServerOptions) -> Self {
+        let operations = Operations::default();
+        Self {
+            store,
+            options,
+            secrets: Secrets::new(operations.clone()),
+            operations,
+            through: Through::default(),
+            verified: Arc::default(),
+            streams: simplestreams::Streams::default(),
+            metrics: metrics::Metrics::default(),
+        }
+    }
+
+    /// The response to a request. The body of an upload is read before it returns.
+    #[must_use]
+    pub fn handle(&self, request: Request) -> Response {
+        let head = request.method == Method::HEAD;
+        let mut response = self.route(request);
+        if head {
+            // The listener sends the length of the body, and not the body.
+            response.headers.remove(http::header::TRANSFER_ENCODING);
+        }
+        response
+    }
+
+    /// Has nobody wait for what goes on any more, and nothing begin that takes long: the server is about to end.
+    pub fn finish(&self) {
+        self.operations.finish();
+    }
+
+    /// Has all that goes on stop, and waits a moment until it has: what is half done is undone.
+    pub fn stop(&self) {
+        const MOMENT: Duration = Duration::from_secs(5);
+        self.operations.stop();
+        self.through.stop();
+        self.operations.settle(MOMENT);
+    }
+
+    fn route(&self, request: Request) -> Response {
+        let address = match Address::of(&request.uri) {
+            Ok(address) => address,
+            Err(error) => return answer::error(&error, request.is_trusted()),
+        };
+        match *address.parts() {
+            [] if page::wants(&request) => page::index(self, &request, &address),
+            [] => rest::versions(&request).with(http::header::VARY, "Accept"),
+            ["1.0", ref rest @ ..] => rest::route(self, request, &address, rest),
+            ["streams", "v1", ref rest @ ..] => simplestreams::route(self, &request, rest),
+            ["metrics"] => metrics::answer(self, &request),
+            ["health"] => metrics::health(self, &request),
+            ["static", name] => page::asset(&request, name),
+            ["images", name] => {
+                simplestreams::file(self, &request, name).unwrap_or_else(|| page::image(self, &request, name))
+            }
+            // Any other address may be an alias: direct import.
+            ref parts => direct::answer(self, &request, &parts.join("/")),
+        }
+    }
+
+    /// Keeps an image that came by being used, for it was used again. At most once an hour: it is a write.
+    pub(crate) fn used(&self, image: &StoredImage) {
+        const HOUR: i64 = 3_600;
+        let now = self.store.now();
+        if image.cached && image.last_used_at.is_none_or(|last| now - last > HOUR || last > now) {
+            // That it can't be noted takes nothing away from the client.
+            let _ = self.store.mark_used(&image.fingerprint);
+        }
+    }
+
+    /// The response for what only `GET` and `HEAD` may do, where the method is another.
+    pub(crate) fn read_only(request: &Request) -> Option<Response> {
+        let reads = matches!(request.method, Method::GET | Method::HEAD);
+        (!reads).then(|| match request.method.as_str() {
+            "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" | "TRACE" | "CONNECT" => answer::wrong_method("GET, HEAD"),
+            _ => answer::failure(StatusCode::NOT_IMPLEMENTED, "this method is not known here"),
+        })
+    }
+}
+
+impl Drop for Handler {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

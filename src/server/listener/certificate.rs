@@ -1,0 +1,169 @@
+//! `ServerCertificate`: what the server shows clients, who know it by its sha256. Given, or made at the first start and
+//! kept, with its key where only the owner reads it.
+
+use std::fmt;
+use std::fs::{self, DirBuilder, File};
+use std::io::{ErrorKind as IoErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, SanType,
+    date_time_ymd,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::Fingerprint;
+
+const CERTIFICATE: &str = "server.crt";
+const KEY: &str = "server.key";
+
+/// The most of a file with certificates or keys that is read: a long chain has 20 KiB.
+pub(super) const LONGEST_PEM: u64 = 1 << 20;
+
+/// A certificate, what leads from it to an authority if there is such a thing, and its key.
+pub struct ServerCertificate {
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    pub(super) key: PrivateKeyDer<'static>,
+    fingerprint: Fingerprint,
+}
+
+impl fmt::Debug for ServerCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerCertificate").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
+    }
+}
+
+impl ServerCertificate {
+    /// Reads a certificate, with those that follow it, and its key, each PEM.
+    ///
+    /// # Errors
+    /// `Malformed` for what is no certificate or no key.
+    pub fn from_pem(certificate: &[u8], key: &[u8]) -> Result<Self> {
+        let chain = CertificateDer::pem_slice_iter(certificate)
+            .collect::<std::result::Result<Vec<_>, _>>()
+            .map_err(|error| Error::malformed("the certificate is no PEM").with_source(error))?;
+        let Some(first) = chain.first() else { return Err(Error::malformed("there is no certificate in it")) };
+        let fingerprint = Fingerprint::of(first);
+        let key = PrivateKeyDer::from_pem_slice(key)
+            .map_err(|error| Error::malformed("the private key is no PEM").with_source(error))?;
+        Ok(Self { chain, key, fingerprint })
+    }
+
+    /// Reads both from files.
+    ///
+    /// # Errors
+    /// `Malformed`, `Io`.
+    pub fn read(certificate: &Path, key: &Path) -> Result<Self> {
+        let made = Self::from_pem(&read(certificate)?, &read(key)?);
+        made.map_err(|error| error.in_file(certificate))
+    }
+
+    /// The certificate that is kept in a directory, as `server.crt` and `server.key`; made if there is none, for this machine's
+    /// name, `localhost`, the addresses of loopback, and `names`, which are names of hosts or addresses.
+    ///
+    /// # Errors
+    /// `Malformed` when what is there is none, or only one of the two is there; `InvalidInput` for a name that is none; `Io`.
+    pub fn kept_in(directory: &Path, names: &[String]) -> Result<Self> {
+        let (certificate, key) = (directory.join(CERTIFICATE), directory.join(KEY));
+        if certificate.exists() {
+            return Self::read(&certificate, &key);
+        }
+        let failed = |error| Error::io("the directory for the certificate can't be made", error).in_file(directory);
+        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+        let lock = directory.join("lock");
+        let failed = |error| Error::io("the certificate's directory can't be locked", error).in_file(&lock);
+        let held = File::options().create(true).write(true).truncate(false).mode(0o600).open(&lock).map_err(failed)?;
+        held.lock().map_err(failed)?;
+        // Another process may have made it meanwhile.
+        if !certificate.exists() {
+            let made = make(names)?;
+            // The key first: where the certificate is, its key is too.
+            write(&key, 0o600, &made.1)?;
+            write(&certificate, 0o644, &made.0)?;
+        }
+        Self::read(&certificate, &key)
+    }
+
+    /// The sha256 of the certificate, by which clients know it.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+}
+
+pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let failed = |error| Error::io("a certificate or key can't be read", error).in_file(path);
+    let file = File::open(path).map_err(failed)?;
+    file.take(LONGEST_PEM + 1).read_to_end(&mut text).map_err(failed)?;
+    if text.len() as u64 > LONGEST_PEM {
+        return Err(Error::malformed("it is too long for a certificate or key").in_file(path));
+    }
+    Ok(text)
+}
+
+/// Writes beside and renames: what has the name is whole.
+fn write(path: &Path, mode: u32, text: &str) -> Result<()> {
+    let beside = path.with_extension("new");
+    let write = || {
+        match fs::remove_file(&beside) {
+            Err(error) if error.kind() != IoErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = File::options().create_new(true).write(true).mode(mode).open(&beside)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    };
+    write().map_err(|error| Error::io("the certificate can't be kept", error).in_file(path))
+}
+
+/// A certificate for ten years and its key, PEM.
+fn make(names: &[String]) -> Result<(String, String)> {
+    let failed = |error| Error::new(ErrorKind::Unsupported, "a certificate can't be made").with_source(error);
+    let key = KeyPair::generate().map_err(failed)?;
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let mut about = CertificateParams::default();
+    about.distinguished_name = DistinguishedName::new();
+    about.distinguished_name.push(DnType::OrganizationName, "lxd-image");
+    about.distinguished_name.push(DnType::CommonName, host.clone());
+    about.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    about.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let mut subjects = Vec::new();
+    for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+        subjects.push(SanType::IpAddress(address));
+    }
+    for name in [host.as_str(), "localhost"].into_iter().chain(names.iter().map(String::as_str)) {
+        let subject = match name.parse::<IpAddr>() {
+            Ok(address) => SanType::IpAddress(address),
+            Err(_) if !is_host(name) && name == host => continue,
+            Err(_) if !is_host(name) => {
+                return Err(Error::invalid(format!("`{name}` is no name of a host that a certificate can have")));
+            }
+            Err(_) => SanType::DnsName(name.try_into().map_err(failed)?),
+        };
+        if !subjects.contains(&subject) {
+            subjects.push(subject);
+        }
+    }
+    about.subject_alt_names = subjects;
+    let now = crate::time::rfc3339(Some(jiff::Timestamp::now().as_second()));
+    let year = now.get(..4).and_then(|digits| digits.parse().ok()).unwrap_or(2026);
+    // A client whose clock is a little behind must not take it for one of the future.
+    about.not_before = date_time_ymd(year - 1, 1, 1);
+    about.not_after = date_time_ymd(year + 10, 12, 31);
+    let certificate = about.self_signed(&key).map_err(failed)?;
+    Ok((certificate.pem(), key.serialize_pem()))
+}
+
+fn is_host(name: &str) -> bool {
+    let label = |label: &str| {
+        let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        !label.is_empty() && label.len() < 64 && label.bytes().all(inside)
+    };
+    name.len() < 254 && name.split('.').all(label)
+}

@@ -1,0 +1,190 @@
+//! Looks over the bytes of HTTP/1.1 on their way in, for heads that two programs could understand differently: a length and chunks
+//! together, or two lengths. What parses the head afterwards goes by one of the two and tells nobody.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// The longest name and value that are kept: `transfer-encoding` and a number are shorter.
+const LONGEST: usize = 64;
+
+/// Where in the bytes of a connection the scan is.
+#[derive(Debug)]
+pub(super) struct Scan {
+    ambiguous: Arc<AtomicBool>,
+    state: State,
+    /// The beginning of the line that is read.
+    line: Vec<u8>,
+    /// Whether this is the line of the request.
+    first: bool,
+    length: Option<u64>,
+    chunked: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Head,
+    /// So many bytes of a body.
+    Body(u64),
+    /// After a request whose end is in its chunks; the connection ends with it.
+    Over,
+}
+
+impl Scan {
+    pub(super) fn new(ambiguous: Arc<AtomicBool>) -> Self {
+        Self { ambiguous, state: State::Head, line: Vec::new(), first: true, length: None, chunked: false }
+    }
+
+    pub(super) fn look(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            match self.state {
+                State::Over => return,
+                State::Body(left) => {
+                    let here = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+                    bytes = &bytes[here..];
+                    self.state = match left - here as u64 {
+                        0 => State::Head,
+                        left => State::Body(left),
+                    };
+                }
+                State::Head => {
+                    let end = bytes.iter().position(|byte| *byte == b'\n');
+                    let part = &bytes[..end.unwrap_or(bytes.len())];
+                    let room = LONGEST - self.line.len();
+                    self.line.extend_from_slice(&part[..part.len().min(room)]);
+                    bytes = &bytes[end.map_or(bytes.len(), |end| end + 1)..];
+                    if end.is_some() {
+                        self.line();
+                    }
+                }
+            }
+        }
+    }
+
+    fn line(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        let line = line.strip_suffix(b"\r").unwrap_or(&line);
+        if line.is_empty() && self.first {
+            // Empty lines before a request are skipped.
+            return;
+        }
+        if line.is_empty() {
+            self.state = match (self.chunked, self.length) {
+                (true, _) => State::Over,
+                (false, Some(0) | None) => State::Head,
+                (false, Some(length)) => State::Body(length),
+            };
+            (self.first, self.length, self.chunked) = (true, None, false);
+            return;
+        }
+        if std::mem::take(&mut self.first) {
+            return;
+        }
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { return };
+        let (name, value) = (line[..colon].trim_ascii(), line[colon + 1..].trim_ascii());
+        let twice = if name.eq_ignore_ascii_case(b"content-length") {
+            let length = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+            // What is no number is refused by whoever parses the head.
+            self.length.replace(length.unwrap_or(u64::MAX)).is_some() || self.chunked
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            std::mem::replace(&mut self.chunked, true) || self.length.is_some()
+        } else {
+            false
+        };
+        if twice {
+            self.ambiguous.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A stream that is looked over as it is read.
+#[derive(Debug)]
+pub(super) struct Scanned<S> {
+    inner: S,
+    scan: Scan,
+}
+
+impl<S> Scanned<S> {
+    pub(super) fn new(inner: S, scan: Scan) -> Self {
+        Self { inner, scan }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Scanned<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut this.inner).poll_read(cx, buffer);
+        this.scan.look(&buffer.filled()[before..]);
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Scanned<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().inner).poll_write(cx, buffer)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().inner).poll_write_vectored(cx, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_ambiguous(text: &str, step: usize) -> bool {
+        let found = Arc::new(AtomicBool::new(false));
+        let mut scan = Scan::new(Arc::clone(&found));
+        for part in text.as_bytes().chunks(step) {
+            scan.look(part);
+        }
+        found.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn a_head_with_two_ends_of_its_body_is_found_however_it_is_cut_up() {
+        for (text, expected) in [
+            ("POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", true),
+            ("POST / HTTP/1.1\r\ntransfer-encoding:chunked\r\nCONTENT-LENGTH:3\r\n\r\n", true),
+            ("POST / HTTP/1.1\nContent-Length: 3\nContent-Length: 3\n\n", true),
+            ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", true),
+            (
+                "\r\nGET / HTTP/1.1\r\nA: b\r\n\r\nPOST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+                true,
+            ),
+            ("POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcPOST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n", false),
+            ("POST / HTTP/1.1\r\nContent-Length: 19\r\n\r\nTransfer-Encoding:\r\n", false),
+            ("GET / HTTP/1.1\r\nX-Content-Length: 3\r\nContent-Length: 3\r\n\r\n", false),
+            (
+                "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nContent-Length: 1\r\nContent-Length: 2\r\n",
+                false,
+            ),
+        ] {
+            for step in [1, 2, 7, 1_000] {
+                assert_eq!(is_ambiguous(text, step), expected, "{text}, {step}");
+            }
+        }
+    }
+}

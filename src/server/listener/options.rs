@@ -1,0 +1,127 @@
+//! `ListenerOptions`: who is trusted, which certificate is shown, and how much of this machine clients may hold.
+//! Times that have to do with silence follow `Limits::idle`.
+
+use std::fmt;
+use std::io::Write;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use super::certificate::ServerCertificate;
+use super::trust::TrustedClients;
+use crate::limits::Limits;
+
+/// How a server listens.
+pub struct ListenerOptions {
+    pub(super) certificate: Option<ServerCertificate>,
+    pub(super) trusted: Option<TrustedClients>,
+    pub(super) limits: Limits,
+    pub(super) connections: usize,
+    pub(super) connections_per_address: usize,
+    pub(super) head_time: Duration,
+    pub(super) grace: Duration,
+    pub(super) threads: Option<NonZeroUsize>,
+    pub(super) log: Option<Box<dyn Write + Send>>,
+}
+
+impl Default for ListenerOptions {
+    fn default() -> Self {
+        Self {
+            certificate: None,
+            trusted: None,
+            limits: Limits::default(),
+            // A connection holds at most some 400 KiB (what is read ahead, what is encrypted), so 400 MiB in all.
+            connections: 1_024,
+            // Whatever one address does, as many connections are left for all others.
+            connections_per_address: 512,
+            // Twice what the slowest honest handshake takes over a satellite. A silent client is gone after it.
+            head_time: Duration::from_secs(30),
+            grace: Duration::from_secs(30),
+            threads: None,
+            log: None,
+        }
+    }
+}
+
+impl fmt::Debug for ListenerOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ListenerOptions")
+            .field("certificate", &self.certificate)
+            .field("connections", &self.connections)
+            .field("connections_per_address", &self.connections_per_address)
+            .field("head_time", &self.head_time)
+            .field("grace", &self.grace)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ListenerOptions {
+    /// The usual bounds, no certificate, nobody trusted, no log.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The certificate that the server shows. Needed for TLS.
+    #[must_use]
+    pub fn certificate(mut self, certificate: ServerCertificate) -> Self {
+        self.certificate = Some(certificate);
+        self
+    }
+
+    /// Whose certificates are trusted. Where this is not given, clients are not asked for one, and all are strangers.
+    #[must_use]
+    pub fn trusted(mut self, trusted: TrustedClients) -> Self {
+        self.trusted = Some(trusted);
+        self
+    }
+
+    /// Bounds on what clients send; `headers` and `idle` are those that matter here.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// How many connections there may be at once; more than these wait until others end. At least one.
+    #[must_use]
+    pub fn connections(mut self, connections: usize) -> Self {
+        self.connections = connections.clamp(1, 1 << 20);
+        self
+    }
+
+    /// How many connections one address (of IPv6: one network of 64 bits) may have; more are closed. At least one.
+    #[must_use]
+    pub fn connections_per_address(mut self, connections: usize) -> Self {
+        self.connections_per_address = connections.max(1);
+        self
+    }
+
+    /// How long a client may take for the handshake, and for the head of a request; also how long a connection
+    /// without a request stays open.
+    #[must_use]
+    pub fn head_time(mut self, time: Duration) -> Self {
+        self.head_time = time;
+        self
+    }
+
+    /// How long requests that are under way may take when the server stops.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// How many threads talk to clients (default: one for each core). Reading and hashing have others.
+    #[must_use]
+    pub fn threads(mut self, threads: NonZeroUsize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Where a line for each request goes. A writer that does not keep up loses lines, and holds nobody up.
+    #[must_use]
+    pub fn log(mut self, log: impl Write + Send + 'static) -> Self {
+        self.log = Some(Box::new(log));
+        self
+    }
+}

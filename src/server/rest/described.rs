@@ -1,0 +1,138 @@
+//! What a client says of an image that it sends: headers in the spelling of LXD or of Incus.
+//! Of names and texts nothing is believed; a fingerprint is one or the upload is refused.
+
+use http::HeaderMap;
+
+use crate::error::{Error, Result, Shown};
+use crate::fingerprint::Fingerprint;
+use crate::metadata::ImageType;
+use crate::protocol::escape;
+use crate::protocol::rest::upload;
+use crate::store::{Alias, ImportOptions};
+
+/// What is to become of an image that was announced: said in headers, or before, when a pass was made for its upload.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ticket {
+    pub(super) fingerprint: Option<Fingerprint>,
+    pub(super) file_name: Option<String>,
+    pub(super) public: bool,
+    pub(super) properties: Vec<(String, String)>,
+    pub(super) aliases: Vec<Alias>,
+    pub(super) expires_at: Option<i64>,
+}
+
+impl Ticket {
+    /// What the headers of an upload say.
+    ///
+    /// # Errors
+    /// `InvalidInput` for values that are none, and for two spellings that contradict each other.
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self> {
+        if let Some(name) = field(headers, upload::TYPE)? {
+            // The bytes themselves tell; what can't be a type is a mistake all the same.
+            image_type(&name)?;
+        }
+        Ok(Self {
+            fingerprint: field(headers, upload::FINGERPRINT)?.map(|text| text.parse()).transpose()?,
+            file_name: field(headers, upload::FILE_NAME)?,
+            public: field(headers, upload::PUBLIC)?.map_or(Ok(false), |text| boolean(&text))?,
+            properties: field(headers, upload::PROPERTIES)?.map(|text| escape::query_pairs(&text)).unwrap_or_default(),
+            aliases: field(headers, upload::ALIASES)?.map_or(Ok(Vec::new()), |text| aliases(&text))?,
+            expires_at: None,
+        })
+    }
+
+    /// What a stranger may upload with a pass that was made for it: what its maker said, and no other image.
+    ///
+    /// # Errors
+    /// `Mismatch` when the headers speak of another image.
+    pub(super) fn narrowed(self, headers: Self) -> Result<Self> {
+        if let (Some(allowed), Some(named)) = (self.fingerprint, headers.fingerprint)
+            && allowed != named
+        {
+            return Err(Error::mismatch("the fingerprint", allowed.to_string(), named.to_string()));
+        }
+        Ok(Self {
+            fingerprint: self.fingerprint.or(headers.fingerprint),
+            file_name: self.file_name.or(headers.file_name),
+            properties: if self.properties.is_empty() { headers.properties } else { self.properties },
+            ..self
+        })
+    }
+
+    /// The options of an import.
+    ///
+    /// # Errors
+    /// `InvalidInput` for properties that can't be.
+    pub(super) fn options(&self) -> Result<ImportOptions> {
+        let mut options = ImportOptions::new().public(self.public);
+        if let Some(fingerprint) = self.fingerprint {
+            options = options.expect(fingerprint);
+        }
+        if let Some(name) = &self.file_name {
+            options = options.file_name(&**name);
+        }
+        if let Some(seconds) = self.expires_at {
+            options = options.expires_at(seconds);
+        }
+        for (key, value) in &self.properties {
+            options = options.property(&**key, &**value)?;
+        }
+        Ok(self.aliases.iter().cloned().fold(options, ImportOptions::alias))
+    }
+}
+
+/// The value of a header of an upload, in whichever spelling it is there.
+///
+/// # Errors
+/// `InvalidInput` for what is no text, and for two that differ.
+pub(super) fn field(headers: &HeaderMap, name: &str) -> Result<Option<String>> {
+    let mut found: Option<&str> = None;
+    for header in upload::header(name) {
+        for value in headers.get_all(&header) {
+            let text = std::str::from_utf8(value.as_bytes())
+                .map_err(|_| Error::invalid(format!("the header `{header}` is no text")))?;
+            if found.is_some_and(|found| found != text) {
+                return Err(Error::invalid(format!("the header `{header}` is there twice, with two values")));
+            }
+            found = Some(text);
+        }
+    }
+    Ok(found.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned))
+}
+
+/// A type of images by its name; nothing is a container's.
+///
+/// # Errors
+/// `InvalidInput`.
+pub(super) fn image_type(name: &str) -> Result<ImageType> {
+    match name {
+        "" | "container" => Ok(ImageType::Container),
+        "virtual-machine" => Ok(ImageType::VirtualMachine),
+        _ => Err(Error::invalid("the types of images are container and virtual-machine")),
+    }
+}
+
+fn boolean(text: &str) -> Result<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => {
+            let shown: String = text.chars().take(20).collect();
+            Err(Error::invalid(format!("`{}` is neither true nor false", Shown(shown.as_bytes()))))
+        }
+    }
+}
+
+/// Names with commas between them, or as a query: of LXD `NAME=` with what it is for, of Incus `alias=NAME`.
+fn aliases(text: &str) -> Result<Vec<Alias>> {
+    if !text.contains('=') {
+        return text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(Alias::new).collect();
+    }
+    let pairs = escape::query_pairs(text).into_iter();
+    pairs
+        .map(|(name, value)| match &*name {
+            "alias" if !value.is_empty() => Alias::new(value),
+            _ => Ok(Alias::new(name)?.described(value)),
+        })
+        .collect()
+}

@@ -1,0 +1,173 @@
+//! Filters of lists as the API has them: `properties.os eq "Debian" and not public eq false`.
+//! Evaluated from left to right, as LXD does; a value is a pattern that the whole field matches, in any case.
+
+use std::str::FromStr;
+
+use regex_lite::{Regex, RegexBuilder};
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+
+/// The longest filter in bytes, and the most conditions in one.
+const LONGEST: usize = 4 << 10;
+const MOST: usize = 32;
+
+/// A filter that was understood.
+#[derive(Debug)]
+pub(super) struct Expression(Vec<Clause>);
+
+#[derive(Debug)]
+struct Clause {
+    /// How it is joined to what is before it.
+    or: bool,
+    negated: bool,
+    field: String,
+    value: String,
+    pattern: Option<Regex>,
+}
+
+impl FromStr for Expression {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if text.len() > LONGEST {
+            return Err(Error::invalid(format!("a filter has at most {LONGEST} bytes")));
+        }
+        let mut words = words(text)?.into_iter().peekable();
+        let mut clauses = Vec::new();
+        let mut or = false;
+        loop {
+            let mut negated = false;
+            while words.next_if(|word| word == "not").is_some() {
+                negated = !negated;
+            }
+            let (Some(field), Some(operator), Some(value)) = (words.next(), words.next(), words.next()) else {
+                return Err(Error::invalid("a filter is made of `field eq value`, joined by `and` and `or`"));
+            };
+            match operator.as_str() {
+                "eq" => {}
+                "ne" => negated = !negated,
+                _ => return Err(Error::invalid("a filter compares with `eq` and `ne`")),
+            }
+            let pattern = pattern(&value);
+            clauses.push(Clause { or, negated, field, value, pattern });
+            if clauses.len() > MOST {
+                return Err(Error::invalid(format!("a filter has at most {MOST} conditions")));
+            }
+            or = match words.next().as_deref() {
+                None => return Ok(Self(clauses)),
+                Some("and") => false,
+                Some("or") => true,
+                Some(_) => return Err(Error::invalid("conditions of a filter are joined by `and` and `or`")),
+            };
+        }
+    }
+}
+
+impl Expression {
+    /// Whether it holds for an object.
+    pub(super) fn holds(&self, object: &Value) -> bool {
+        let mut holds = true;
+        for clause in &self.0 {
+            let this = clause.matches(object) != clause.negated;
+            holds = if clause.or { holds || this } else { holds && this };
+        }
+        holds
+    }
+}
+
+impl Clause {
+    fn matches(&self, object: &Value) -> bool {
+        match field(object, &self.field) {
+            Some(Value::String(text)) => {
+                text.eq_ignore_ascii_case(&self.value)
+                    || self.pattern.as_ref().is_some_and(|pattern| pattern.is_match(text))
+            }
+            Some(Value::Bool(yes)) => self.value.parse() == Ok(*yes),
+            Some(Value::Number(number)) => number.to_string() == self.value,
+            _ => false,
+        }
+    }
+}
+
+/// What an object has at a path of keys; the keys of properties may hold dots.
+fn field<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
+    if let Some(value) = object.get(path) {
+        return Some(value);
+    }
+    let (first, rest) = path.split_once('.')?;
+    field(object.get(first)?, rest)
+}
+
+fn pattern(value: &str) -> Option<Regex> {
+    let whole = if value.contains(['^', '$']) { value.to_owned() } else { format!("^(?:{value})$") };
+    RegexBuilder::new(&whole).case_insensitive(true).size_limit(64 << 10).build().ok()
+}
+
+/// Words between blanks; quotes hold blanks together.
+fn words(text: &str) -> Result<Vec<String>> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            ' ' => words.extend(word.take()),
+            '"' | '\'' => {
+                let word = word.get_or_insert_default();
+                loop {
+                    match characters.next() {
+                        Some(end) if end == character => break,
+                        Some(inside) => word.push(inside),
+                        None => return Err(Error::invalid("a quote in a filter has no end")),
+                    }
+                }
+            }
+            other => word.get_or_insert_default().push(other),
+        }
+    }
+    words.extend(word);
+    Ok(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn holds(filter: &str) -> bool {
+        let object = json!({
+            "public": true, "size": 7, "type": "container",
+            "properties": {"os": "Debian", "release.title": "12 (bookworm)"},
+        });
+        filter.parse::<Expression>().expect("a filter").holds(&object)
+    }
+
+    #[test]
+    fn conditions_are_joined_from_left_to_right() {
+        for filter in [
+            "properties.os eq Debian",
+            "properties.os eq \"debian\" and public eq true",
+            "properties.release.title eq '12 .bookworm.'",
+            "size eq 7 and not public eq false",
+            "type ne virtual-machine",
+            "public eq false and size eq 7 or properties.os eq deb.*",
+            "not not public eq true",
+        ] {
+            assert!(holds(filter), "{filter}");
+        }
+        for filter in ["properties.os eq Deb", "nothing eq 1", "size eq 8", "properties eq Debian", "public ne true"] {
+            assert!(!holds(filter), "{filter}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_filter_is_refused() {
+        for filter in ["public", "public eq", "public is true", "a eq b xor c eq d", "a eq \"b", "a eq b and", "not"] {
+            assert!(filter.parse::<Expression>().is_err(), "{filter}");
+        }
+        assert!("a eq b and ".repeat(100).parse::<Expression>().is_err());
+        assert!(
+            format!("a eq {}", "(".repeat(3000)).parse::<Expression>().is_ok_and(|filter| !filter.holds(&json!({})))
+        );
+    }
+}

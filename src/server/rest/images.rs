@@ -1,0 +1,59 @@
+//! `GET /1.0/images` and one image of it: objects or addresses, filtered, with the tags that edits are based on.
+//! An image is served with what the client may see of it.
+
+use http::{StatusCode, header};
+use serde_json::{Value, json};
+
+use super::super::address::Address;
+use super::super::handler::Handler;
+use super::super::message::{Request, Response};
+use super::super::{answer, conditional, sight};
+use super::filter::Expression;
+use crate::error::{Error, Result};
+use crate::store::StoredImage;
+
+/// The images that the client may see.
+pub(super) fn list(handler: &Handler, request: &Request, address: &Address) -> Response {
+    found(handler, request, address).unwrap_or_else(|error| answer::error(&error, request.is_trusted()))
+}
+
+fn found(handler: &Handler, request: &Request, address: &Address) -> Result<Response> {
+    let filter = address.query("filter").map(str::parse::<Expression>).transpose()?;
+    let objects = is_recursive(address);
+    let mut listed = Vec::new();
+    for image in sight::all(handler, request)? {
+        let value = object(&image)?;
+        if filter.as_ref().is_none_or(|filter| filter.holds(&value)) {
+            listed.push(if objects { value } else { json!(format!("/1.0/images/{}", image.fingerprint)) });
+        }
+    }
+    Ok(answer::object(Value::Array(listed)))
+}
+
+/// One image.
+pub(super) fn get(handler: &Handler, request: &Request, address: &Address, fingerprint: &str) -> Response {
+    let one = || -> Result<Response> {
+        let image = sight::image(handler, request, fingerprint, address.query("secret"))?;
+        let etag = image.etag();
+        if conditional::is_known(request, etag.as_str()) {
+            return Ok(Response::new(StatusCode::NOT_MODIFIED).with(header::ETAG, &quoted(etag.as_str())));
+        }
+        Ok(answer::object(object(&image)?).with(header::ETAG, &quoted(etag.as_str())))
+    };
+    one().unwrap_or_else(|error| answer::error(&error, request.is_trusted()))
+}
+
+/// Whether objects are wanted, and not only where they are.
+pub(super) fn is_recursive(address: &Address) -> bool {
+    address.query("recursion").is_some_and(|depth| depth != "0")
+}
+
+/// The image object of the API.
+pub(in super::super) fn object(image: &StoredImage) -> Result<Value> {
+    serde_json::to_value(image).map_err(|error| Error::malformed("an image can't be told in JSON").with_source(error))
+}
+
+/// A tag as a header has it.
+pub(in super::super) fn quoted(etag: &str) -> String {
+    format!("\"{etag}\"")
+}

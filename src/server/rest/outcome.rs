@@ -1,0 +1,73 @@
+//! How work ends, as an operation and as an answer: clients learn from the operation what a real server tells by one, and
+//! from the status of the answer what is wrong with their request.
+
+use http::StatusCode;
+use serde_json::json;
+
+use super::super::answer;
+use super::super::message::{Client, Response};
+use super::super::operations::{Ongoing, Operations};
+use crate::error::{Error, ErrorKind};
+use crate::store::{StoredImage, is_full};
+
+/// Where an image is.
+pub(super) fn location(image: &StoredImage) -> String {
+    format!("/1.0/images/{}", image.fingerprint)
+}
+
+/// An image came in: the end of an operation.
+pub(super) fn arrived(operations: &Operations, ongoing: Ongoing, image: &StoredImage, client: &Client) {
+    created(operations, image, client);
+    let found = [("fingerprint", json!(image.fingerprint.to_string())), ("size", json!(image.size))];
+    ongoing.succeed(&[location(image)], found);
+}
+
+/// Tells those who listen that an image came in, with its names.
+pub(crate) fn created(operations: &Operations, image: &StoredImage, client: &Client) {
+    let source = location(image);
+    let context = json!({"type": image.image_type.name()});
+    operations.events().lifecycle("image-created", &source, &context, client);
+    for alias in &image.aliases {
+        let target = json!({"target": image.fingerprint.to_string()});
+        operations.events().lifecycle("image-alias-created", &super::aliases::location(&alias.name), &target, client);
+    }
+}
+
+/// The end of an operation that failed; the answer, where the request itself is to blame.
+pub(super) fn failed(ongoing: Ongoing, error: &Error, trusted: bool) -> Option<Response> {
+    let sentence = sentence(error, trusted);
+    ongoing.fail(error.kind(), &*sentence);
+    // As the peers do it: what is there already, and what was cancelled, is told by the operation.
+    let by_operation = matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::Cancelled);
+    (!by_operation).then(|| answer::failure(status(error), sentence))
+}
+
+/// The answer to a request that is refused before anything began.
+pub(super) fn refused(error: &Error, trusted: bool) -> Response {
+    answer::failure(status(error), sentence(error, trusted))
+}
+
+/// What a client is told of an error.
+pub(super) fn sentence(error: &Error, trusted: bool) -> String {
+    if error.kind() == ErrorKind::AlreadyExists {
+        // Clients look for these words.
+        return format!("already exists: {error}");
+    }
+    if status(error).is_server_error() && !trusted {
+        return "the server can't do this now".to_owned();
+    }
+    error.to_string()
+}
+
+/// The status for what is wrong with bytes that a client sends.
+pub(super) fn status(error: &Error) -> StatusCode {
+    match error.kind() {
+        ErrorKind::Mismatch => StatusCode::BAD_REQUEST,
+        // Others are about the image, which no other server may help with.
+        ErrorKind::LimitExceeded if !matches!(error.limit_name(), Some("upload" | "request")) => {
+            StatusCode::BAD_REQUEST
+        }
+        ErrorKind::Io if is_full(error) => StatusCode::INSUFFICIENT_STORAGE,
+        _ => answer::status_of(error),
+    }
+}

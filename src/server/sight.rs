@@ -1,0 +1,169 @@
+//! What a client may see. Every look at an image on behalf of a client goes through here, so that what is private is, for a
+//! stranger, in no way different from what is not there. Single images and names that are not here are asked of the upstream,
+//! where there is one; lists are of what is here.
+
+use super::handler::Handler;
+use super::message::Request;
+use super::upstream::Fetch;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::{Fingerprint, Prefix};
+use crate::metadata::ImageType;
+use crate::store::{Alias, StoredImage};
+
+/// How many images of one prefix are looked at. Fingerprints are digests: so many never have four digits in common by chance.
+const CANDIDATES: usize = 1_000;
+
+/// Somebody of whom nothing is known: what is shown alike to everybody is what they may see.
+pub(crate) fn anybody() -> Request {
+    Request::new(http::Method::GET, http::Uri::from_static("/"))
+}
+
+/// All images that the client may see, in the order of their fingerprints.
+pub(crate) fn all(handler: &Handler, request: &Request) -> Result<Vec<StoredImage>> {
+    let mut images = handler.store.images()?;
+    images.retain(|image| image.public || request.is_trusted());
+    Ok(images)
+}
+
+/// The image whose fingerprint begins with `text`, with at least four digits. A private one is also shown to whoever has
+/// a `secret` for it. One that is not here is brought from the upstream, where there is one.
+///
+/// # Errors
+/// `InvalidInput` for a text that is no beginning of a fingerprint; `NotFound`, `Ambiguous`; those of the upstream.
+pub(crate) fn image(handler: &Handler, request: &Request, text: &str, secret: Option<&str>) -> Result<StoredImage> {
+    let absent = match here(handler, request, text, secret) {
+        Err(error) if error.kind() == ErrorKind::NotFound => error,
+        found => return found,
+    };
+    let Some(fetch) = upstream(handler) else { return Err(absent) };
+    let prefix: Prefix = text.parse()?;
+    // Asked also where a private image is here, which must not be told from none.
+    match handler.through.resolve(handler, fetch, prefix.as_str(), ImageType::Container)? {
+        Some(fingerprint) if prefix.matches(&fingerprint) => brought(handler, request, fetch, &fingerprint),
+        _ => Err(absent),
+    }
+}
+
+/// What brings images of the upstream, where there is one.
+fn upstream(handler: &Handler) -> Option<&dyn Fetch> {
+    handler.options.fetch.as_deref().filter(|fetch| fetch.has_upstream())
+}
+
+/// An image of the upstream, if the client may see it: one that is here and private stays so, whoever else shows it.
+fn brought(handler: &Handler, request: &Request, fetch: &dyn Fetch, fingerprint: &Fingerprint) -> Result<StoredImage> {
+    let image = handler.through.fetch(handler, fetch, fingerprint)?;
+    if image.public || request.is_trusted() { Ok(image) } else { Err(absent()) }
+}
+
+/// As [`image`], of those that are here.
+///
+/// # Errors
+/// `InvalidInput` for a text that is no beginning of a fingerprint; `NotFound`, `Ambiguous`.
+pub(crate) fn here(handler: &Handler, request: &Request, text: &str, secret: Option<&str>) -> Result<StoredImage> {
+    let prefix: Prefix = text.parse()?;
+    let candidates = match prefix.as_fingerprint() {
+        Some(whole) => vec![whole],
+        None => handler.store.with_prefix(&prefix, CANDIDATES)?,
+    };
+    let mut seen = None;
+    for fingerprint in candidates {
+        let image = match handler.store.image(&fingerprint) {
+            Ok(image) => image,
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        let opened = || secret.is_some_and(|secret| handler.secrets.opens(&image.fingerprint, secret));
+        if !(image.public || request.is_trusted() || opened()) {
+            continue;
+        }
+        if seen.is_some() {
+            return Err(Error::new(ErrorKind::Ambiguous, format!("`{prefix}` is the beginning of several images")));
+        }
+        seen = Some(image);
+    }
+    seen.ok_or_else(absent)
+}
+
+/// What a name stands for: an alias of this server, or else one of the upstream. Nothing is brought.
+///
+/// # Errors
+/// `NotFound`; those of the upstream.
+pub(crate) fn meaning(handler: &Handler, request: &Request, name: &str) -> Result<(Alias, Fingerprint, ImageType)> {
+    match alias_here(handler, request, name) {
+        Ok((alias, image)) => Ok((alias, image.fingerprint, image.image_type)),
+        Err(error) if error.kind() == ErrorKind::NotFound => above(handler, name),
+        Err(error) => Err(error),
+    }
+}
+
+/// What a name that the client does not see here stands for on the upstream.
+fn above(handler: &Handler, name: &str) -> Result<(Alias, Fingerprint, ImageType)> {
+    let (Some(fetch), Ok(alias)) = (upstream(handler), Alias::new(name)) else { return Err(absent()) };
+    for image_type in [ImageType::Container, ImageType::VirtualMachine] {
+        let found = handler.through.resolve(handler, fetch, name, image_type)?;
+        // The beginning of a fingerprint is no alias.
+        let digits = |found: &Fingerprint| name.parse::<Prefix>().is_ok_and(|prefix| prefix.matches(found));
+        if let Some(fingerprint) = found.filter(|found| !digits(found)) {
+            // A name of this server is never given another meaning, also where the client must not see that it is there;
+            // looked at last, so that both take the same time.
+            return match handler.store.alias(name) {
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok((alias, fingerprint, image_type)),
+                Err(error) => Err(error),
+                Ok(_) => Err(absent()),
+            };
+        }
+    }
+    Err(absent())
+}
+
+/// The alias of this name and the image that it points to, which is brought from the upstream where it is only there.
+///
+/// # Errors
+/// `NotFound`; those of the upstream.
+pub(crate) fn alias(handler: &Handler, request: &Request, name: &str) -> Result<(Alias, StoredImage)> {
+    match alias_here(handler, request, name) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let (alias, fingerprint, _) = above(handler, name)?;
+            let Some(fetch) = upstream(handler) else { return Err(absent()) };
+            Ok((alias, brought(handler, request, fetch, &fingerprint)?))
+        }
+        found => found,
+    }
+}
+
+/// As [`alias`], of those that are here.
+///
+/// # Errors
+/// `NotFound`.
+pub(crate) fn alias_here(handler: &Handler, request: &Request, name: &str) -> Result<(Alias, StoredImage)> {
+    // Between the two looks the alias may move, and the image go.
+    for _ in 0..3 {
+        let (alias, target) = match handler.store.alias(name) {
+            Ok(found) => found,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => break,
+            Err(error) => return Err(error),
+        };
+        match handler.store.image(&target) {
+            Ok(image) if image.public || request.is_trusted() => return Ok((alias, image)),
+            Ok(_) => break,
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(absent())
+}
+
+/// All aliases that the client may see, with what they point to, sorted by name.
+pub(crate) fn aliases(handler: &Handler, request: &Request) -> Result<Vec<(Alias, StoredImage)>> {
+    let mut found = Vec::new();
+    for image in all(handler, request)? {
+        found.extend(image.aliases.iter().map(|alias| (alias.clone(), image.clone())));
+    }
+    found.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
+    Ok(found)
+}
+
+/// The one sentence for everything that a client can't see.
+pub(crate) fn absent() -> Error {
+    Error::new(ErrorKind::NotFound, "not found")
+}

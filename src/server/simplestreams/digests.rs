@@ -1,0 +1,223 @@
+//! `Digests`: what each file of an image in two files hashes to. The store knows the digest of both together only, so
+//! they are read once, on all cores, when a list or a file is first asked for, and remembered as long as they are listed.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::super::verified::{self, State, Verified};
+use super::root_kind;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::{Fingerprint, Hasher};
+use crate::protocol::simplestreams::RootKind;
+use crate::store::{Store, StoredImage};
+
+/// How long a request waits for files to be read. Real clients wait a minute; whoever comes again finds more done.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The files of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Parts {
+    pub(super) kind: RootKind,
+    /// The digest of the metadata file.
+    pub(super) first: Fingerprint,
+    /// The digest of the rootfs file.
+    pub(super) rootfs: Fingerprint,
+}
+
+/// What is known of the files of images.
+#[derive(Debug, Default)]
+pub(super) struct Digests(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    known: Mutex<Known>,
+    changed: Condvar,
+    ended: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    found: HashMap<Fingerprint, Found>,
+    /// Whether somebody reads files now. One at a time: it takes all cores.
+    at_work: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Found {
+    Parts(Parts),
+    /// It is whole, but no reader of lists would make anything of it.
+    Unlisted,
+    /// The files, as they were then, are not the image.
+    Damaged(State),
+}
+
+impl Drop for Digests {
+    fn drop(&mut self) {
+        self.0.ended.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Digests {
+    /// The files of these images, but of those that can't be listed or are damaged.
+    ///
+    /// # Errors
+    /// `Busy` when there is so much to read that it is not done yet; reading goes on.
+    pub(super) fn of(
+        &self,
+        store: &Store,
+        verified: &Arc<Verified>,
+        images: &[&StoredImage],
+    ) -> Result<HashMap<Fingerprint, Parts>> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut tried = HashSet::new();
+        let mut known = self.0.lock();
+        loop {
+            let mut unknown: Vec<&StoredImage> = images
+                .iter()
+                .copied()
+                .filter(|image| !tried.contains(&image.fingerprint) && known.is_unknown(image, store))
+                .collect();
+            if unknown.is_empty() {
+                break;
+            }
+            if !known.at_work {
+                // The largest first: the last one to be done is small then, and no core waits long for another.
+                unknown.sort_by_key(|image| std::cmp::Reverse(image.size));
+                let unknown: Vec<Fingerprint> = unknown.iter().map(|image| image.fingerprint).collect();
+                tried.extend(unknown.iter().copied());
+                self.begin(&mut known, store.clone(), Arc::clone(verified), unknown)?;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let (guard, waited) = self
+                .0
+                .changed
+                .wait_timeout_while(known, left, |known| known.at_work)
+                .unwrap_or_else(PoisonError::into_inner);
+            known = guard;
+            if waited.timed_out() {
+                return Err(Error::new(ErrorKind::Busy, "the files of the images are still being read"));
+            }
+        }
+        let parts = |image: &&StoredImage| match known.found.get(&image.fingerprint) {
+            Some(Found::Parts(parts)) => Some((image.fingerprint, *parts)),
+            _ => None,
+        };
+        Ok(images.iter().filter_map(parts).collect())
+    }
+
+    /// Forgets all but these images, so that no more is remembered than the store has.
+    pub(super) fn keep(&self, images: &[&StoredImage]) {
+        let keep: HashSet<_> = images.iter().map(|image| image.fingerprint).collect();
+        self.0.lock().found.retain(|fingerprint, _| keep.contains(fingerprint));
+    }
+
+    fn begin(&self, known: &mut Known, store: Store, verified: Arc<Verified>, unknown: Vec<Fingerprint>) -> Result<()> {
+        let shared = Arc::clone(&self.0);
+        thread::Builder::new()
+            .name("digests".to_owned())
+            .spawn(move || {
+                let _done = Done(&shared);
+                read_all(&shared, &store, &verified, &unknown);
+            })
+            .map_err(|error| {
+                Error::new(ErrorKind::Busy, "there is no thread to read the images' files").with_source(error)
+            })?;
+        known.at_work = true;
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn is_unknown(&self, image: &StoredImage, store: &Store) -> bool {
+        match self.found.get(&image.fingerprint) {
+            None => true,
+            Some(Found::Parts(_) | Found::Unlisted) => false,
+            // Somebody may have repaired it.
+            Some(Found::Damaged(then)) => store
+                .open_image(&image.fingerprint)
+                .is_ok_and(|opened| verified::state(opened.files()).is_some_and(|now| now != *then)),
+        }
+    }
+}
+
+/// Tells those who wait that the work is over, however it ended.
+struct Done<'a>(&'a Shared);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.lock().at_work = false;
+        self.0.changed.notify_all();
+    }
+}
+
+fn read_all(shared: &Shared, store: &Store, verified: &Verified, unknown: &[Fingerprint]) {
+    let next = AtomicUsize::new(0);
+    let run = || {
+        while let Some(fingerprint) = unknown.get(next.fetch_add(1, Ordering::Relaxed)) {
+            // What can't be opened is not listed, and is tried again with the next list.
+            if let Some(found) = look(shared, store, verified, fingerprint) {
+                shared.lock().found.insert(*fingerprint, found);
+            }
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(unknown.len());
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            // With fewer threads it takes longer.
+            let _ = thread::Builder::new().name("digests".to_owned()).spawn_scoped(scope, run);
+        }
+        run();
+    });
+}
+
+fn look(shared: &Shared, store: &Store, verified: &Verified, fingerprint: &Fingerprint) -> Option<Found> {
+    let opened = store.open_image(fingerprint).ok()?;
+    let (first, Some(rootfs)) = opened.files() else { return Some(Found::Unlisted) };
+    let state = verified::state(opened.files())?;
+    let mut whole = Hasher::new();
+    let mut own = |file| hash(file, &mut whole, &shared.ended).ok();
+    let (first, rootfs) = (own(first)?, own(rootfs)?);
+    if whole.finish() != *fingerprint {
+        return Some(Found::Damaged(state));
+    }
+    verified.remember(*fingerprint, state);
+    let container = opened.open(&store.options.limits).ok().and_then(|image| image.containers().nth(1));
+    let Some(kind) = container.map(root_kind) else { return Some(Found::Unlisted) };
+    if kind.image_type() != opened.image().image_type {
+        return Some(Found::Unlisted);
+    }
+    Some(Found::Parts(Parts { kind, first, rootfs }))
+}
+
+/// The digest of a file, whose bytes also go into `whole`.
+fn hash(file: &File, whole: &mut Hasher, ended: &AtomicBool) -> io::Result<Fingerprint> {
+    let mut own = Hasher::new();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        if ended.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the server is gone"));
+        }
+        match file.read_at(&mut buffer, own.bytes()) {
+            Ok(0) => return Ok(own.finish()),
+            Ok(count) => {
+                let bytes = buffer.get(..count).unwrap_or_default();
+                own.update(bytes);
+                whole.update(bytes);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! `Documents`: index and list as they were last made, given out as long as the public images are the same.
+//! A list that changes has a later date than the one before, also within one second.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::fingerprint::{Fingerprint, Hasher};
+use crate::protocol::simplestreams::{Index, Products};
+use crate::store::StoredImage;
+use crate::time;
+
+/// The two documents.
+#[derive(Debug)]
+pub(super) struct Documents {
+    /// The images that they were made of.
+    state: Fingerprint,
+    /// Whether nothing was left out for a reason that may pass.
+    whole: bool,
+    /// The digest of the list without its date.
+    pub(super) tag: Fingerprint,
+    /// When the list became what it is, as far as this server knows; seconds since 1970.
+    pub(super) updated: i64,
+    /// `index.json`.
+    pub(super) index: Arc<[u8]>,
+    /// `images.json`.
+    pub(super) images: Arc<[u8]>,
+}
+
+/// The documents that were made last.
+#[derive(Debug, Default)]
+pub(super) struct Newest(Mutex<Option<Arc<Documents>>>);
+
+impl Newest {
+    /// The documents, if they were made of these images and need not be made again.
+    pub(super) fn get(&self, state: &Fingerprint) -> Option<Arc<Documents>> {
+        let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        newest.as_ref().filter(|documents| documents.state == *state && documents.whole).map(Arc::clone)
+    }
+
+    /// Makes documents. Where nothing changed, they keep their date.
+    pub(super) fn set(&self, state: Fingerprint, whole: bool, products: &mut Products, now: i64) -> Arc<Documents> {
+        let tag = Fingerprint::of(products.to_json().as_bytes());
+        let updated = {
+            let before = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*before {
+                Some(before) if before.tag == tag => before.updated,
+                Some(before) => now.max(before.updated.saturating_add(1)),
+                None => now,
+            }
+        };
+        products.updated = time::to_rfc2822(updated);
+        let index = Index::of(products, updated).to_json().into_bytes().into();
+        let images = products.to_json().into_bytes().into();
+        let made = Arc::new(Documents { state, whole, tag, updated, index, images });
+        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Two may have made the same at once; both give out one.
+        if let Some(other) =
+            newest.as_ref().filter(|other| other.tag == tag && other.state == state && other.whole == whole)
+        {
+            return Arc::clone(other);
+        }
+        *newest = Some(Arc::clone(&made));
+        made
+    }
+}
+
+/// Changes with all that a list tells of images.
+pub(super) fn state(images: &[StoredImage]) -> Fingerprint {
+    let mut hasher = Hasher::new();
+    let mut text = |text: &str| {
+        hasher.update(&text.len().to_le_bytes());
+        hasher.update(text.as_bytes());
+    };
+    for image in images {
+        text(&image.fingerprint.to_string());
+        text(&format!("{} {} {}", image.properties.len(), image.aliases.len(), image.uploaded_at));
+        for (key, value) in image.properties.iter() {
+            text(key);
+            text(value);
+        }
+        for alias in &image.aliases {
+            text(&alias.name);
+        }
+    }
+    hasher.finish()
+}

@@ -1,0 +1,147 @@
+//! The same store as a simplestreams tree: index, products and files, made of the public images when they are asked for.
+//! Items have the names of both peers, and files lie where a static tree has them.
+
+mod digests;
+mod documents;
+mod list;
+
+use http::{HeaderValue, StatusCode, header};
+
+use self::digests::Digests;
+use self::documents::{Documents, Newest};
+use super::answer;
+use super::handler::Handler;
+use super::message::{Body, Piece, Pieces, Request, Response};
+use super::rest::export;
+use super::rest::quoted;
+use super::{conditional, sight};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::Fingerprint;
+use crate::format::Container;
+use crate::protocol::simplestreams::RootKind;
+use crate::store::StoredImage;
+use crate::time;
+
+/// What was made of the store for readers of simplestreams.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    digests: Digests,
+    newest: Newest,
+}
+
+/// Seconds after which a client may ask again for a list that is still being made.
+const AGAIN: &str = "10";
+
+/// `GET /streams/v1/…`.
+pub(crate) fn route(handler: &Handler, request: &Request, rest: &[&str]) -> Response {
+    if let Some(refused) = Handler::read_only(request) {
+        return refused;
+    }
+    let one = || -> Result<Response> {
+        let documents = match rest {
+            ["index.json" | "images.json"] => documents(handler)?,
+            _ => return Err(sight::absent()),
+        };
+        let text = if rest == ["index.json"] { &documents.index } else { &documents.images };
+        Ok(document(request, &documents, text))
+    };
+    one().unwrap_or_else(|error| failed(&error, request))
+}
+
+/// The file of an image that an item of the list names, if `name` is that of one: `GET /images/FINGERPRINT.ENDING`.
+pub(crate) fn file(handler: &Handler, request: &Request, name: &str) -> Option<Response> {
+    let (digits, ending) = name.split_at_checked(64)?;
+    let ending = ending.strip_prefix('.')?;
+    digits.parse::<Fingerprint>().ok()?;
+    if let Some(refused) = Handler::read_only(request) {
+        return Some(refused);
+    }
+    let one = || -> Result<Response> {
+        let image = sight::here(handler, &sight::anybody(), digits, None)?;
+        if image.rootfs_size.is_none() {
+            return if ending == UNIFIED { Ok(export::export(handler, request, &image)) } else { Err(sight::absent()) };
+        }
+        let parts = handler.streams.digests.of(&handler.store, &handler.verified, &[&image])?;
+        let parts = parts.get(&image.fingerprint).ok_or_else(sight::absent)?;
+        let part = match ending {
+            METADATA => export::Part::First(parts.first),
+            other if other == rootfs_ending(parts.kind) => export::Part::Rootfs(parts.rootfs),
+            _ => return Err(sight::absent()),
+        };
+        Ok(export::part(handler, request, &image, part, name))
+    };
+    Some(one().unwrap_or_else(|error| failed(&error, request)))
+}
+
+/// The list as it is for the images that are public now.
+fn documents(handler: &Handler) -> Result<std::sync::Arc<Documents>> {
+    let images = sight::all(handler, &sight::anybody())?;
+    let state = documents::state(&images);
+    if let Some(documents) = handler.streams.newest.get(&state) {
+        return Ok(documents);
+    }
+    let split: Vec<&StoredImage> = images.iter().filter(|image| image.rootfs_size.is_some()).collect();
+    let parts = handler.streams.digests.of(&handler.store, &handler.verified, &split)?;
+    handler.streams.digests.keep(&split);
+    let mut products = list::products(&images, &parts)?;
+    let whole = parts.len() == split.len();
+    Ok(handler.streams.newest.set(state, whole, &mut products, handler.store.now()))
+}
+
+fn document(request: &Request, documents: &Documents, text: &std::sync::Arc<[u8]>) -> Response {
+    // The same list has another date after a restart, so its tag does not go for every byte.
+    let etag = documents.tag.to_string();
+    let known = match request.header(header::IF_NONE_MATCH) {
+        Some(list) => conditional::names(list, &etag),
+        None => request
+            .header(header::IF_MODIFIED_SINCE)
+            .and_then(time::from_http_date)
+            .is_some_and(|since| documents.updated <= since),
+    };
+    let status = if known { StatusCode::NOT_MODIFIED } else { StatusCode::OK };
+    let mut response = Response::new(status)
+        .with(header::ETAG, &format!("W/{}", quoted(&etag)))
+        .with(header::LAST_MODIFIED, &time::to_http_date(documents.updated));
+    if !known {
+        response.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response.body = Body::Pieces(Pieces::new(vec![Piece::Shared(std::sync::Arc::clone(text))]));
+    }
+    response
+}
+
+fn failed(error: &Error, request: &Request) -> Response {
+    let response = answer::error(error, request.is_trusted());
+    if error.kind() == ErrorKind::Busy { response.with(header::RETRY_AFTER, AGAIN) } else { response }
+}
+
+/// How the names of files end: as in the trees of static files that `incus-simplestreams` and this library make.
+const UNIFIED: &str = "incus_combined.tar.gz";
+const METADATA: &str = "incus.tar.xz";
+
+/// Where the metadata file of an image in two files lies.
+pub(crate) fn metadata_path(fingerprint: &Fingerprint) -> String {
+    format!("/images/{fingerprint}.{METADATA}")
+}
+
+/// Where its rootfs file lies, which is this.
+pub(crate) fn rootfs_path(fingerprint: &Fingerprint, container: Container) -> String {
+    format!("/images/{fingerprint}.{}", rootfs_ending(root_kind(container)))
+}
+
+/// What readers of lists call a rootfs.
+const fn root_kind(container: Container) -> RootKind {
+    match container {
+        Container::SquashFs => RootKind::Squashfs,
+        // Whatever it is compressed with: readers look at the bytes.
+        Container::Tar(_) => RootKind::Tar,
+        Container::Qcow2 => RootKind::DiskKvm,
+    }
+}
+
+const fn rootfs_ending(kind: RootKind) -> &'static str {
+    match kind {
+        RootKind::Squashfs => "squashfs",
+        RootKind::Tar => "root.tar.xz",
+        RootKind::DiskKvm | RootKind::Disk1 | RootKind::Uefi1 => "qcow2",
+    }
+}

@@ -1,0 +1,57 @@
+//! How a server stops: what it began it ends, within its time; what is idle ends at once.
+
+use std::io::Read;
+use std::time::Instant;
+
+use super::*;
+
+#[test]
+fn a_download_that_is_under_way_is_finished_and_idle_connections_are_not_waited_for() {
+    let mut served = Listening::new();
+    let (image, bytes) = served.import_large("large");
+    let mut idle = served.tls();
+    idle.ask("GET", "/health", &[]);
+    idle.answer("GET").unwrap();
+    let mut talk = served.tls();
+    talk.ask("GET", &format!("/1.0/images/{}/export", image.fingerprint), &[]);
+    talk.head().unwrap();
+    served.begin_to_stop();
+    let since = Instant::now();
+    while connect(served.address).is_ok() {
+        assert!(since.elapsed() < PATIENCE, "it still takes connections");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(idle.is_closed());
+    let mut got = vec![0; bytes.len()];
+    talk.stream.read_exact(&mut got).unwrap();
+    assert!(got == bytes);
+    assert!(talk.is_closed());
+    served.stop().unwrap();
+}
+
+#[test]
+fn who_does_not_come_to_an_end_is_cut_when_the_time_is_over() {
+    let mut served = Listening::with(|options, _| options.grace(Duration::from_millis(300)));
+    let (image, bytes) = served.import_large("large");
+    let mut talk = served.tls();
+    talk.ask("GET", &format!("/1.0/images/{}/export", image.fingerprint), &[]);
+    talk.head().unwrap();
+    let mut silent = served.tcp();
+    let since = Instant::now();
+    served.stop().unwrap();
+    assert!(since.elapsed() < PATIENCE);
+    let mut got = Vec::new();
+    let _ = talk.stream.read_to_end(&mut got);
+    assert!(got.len() < bytes.len());
+    assert!(!matches!(silent.read(&mut [0]), Ok(1)));
+}
+
+#[test]
+fn a_server_that_listens_nowhere_or_has_no_certificate_says_so() {
+    let scratch = Scratch::new();
+    let handler = || Arc::new(Handler::new(Store::open(scratch.join("store")).unwrap(), ServerOptions::new()));
+    let mut listener = Listener::new(handler(), ListenerOptions::new()).unwrap();
+    let error = listener.bind("127.0.0.1:0".parse().unwrap()).unwrap_err();
+    assert_eq!(error.kind(), lxd_image::ErrorKind::InvalidInput);
+    assert_eq!(listener.run(&Cancel::new()).unwrap_err().kind(), lxd_image::ErrorKind::InvalidInput);
+}

@@ -1,0 +1,384 @@
+//! Images that the server brings from elsewhere: of its upstream for anybody who asks, and by their source for trusted clients.
+//! The elsewhere is in memory here; what is counted is how often it is asked.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use lxd_image::server::{Fetch, Pull, Push, ServerOptions};
+use lxd_image::store::{ImportOptions, Refreshed, Store, StoredImage, UpdateSource};
+use lxd_image::{Architecture, Error, ErrorKind, Fingerprint, ImageType, Monitor, Prefix, Result};
+use serde_json::{Value, json};
+
+use super::{Served, json, object, sent};
+use crate::store::{fingerprint, stream, unified};
+
+/// What there is elsewhere.
+#[derive(Default)]
+struct Elsewhere {
+    /// Tags of images by alias and type.
+    images: Mutex<HashMap<(String, ImageType), String>>,
+    away: AtomicBool,
+    lies: AtomicBool,
+    panics: AtomicBool,
+    asked: AtomicUsize,
+    fetched: AtomicUsize,
+    pushed: Mutex<Vec<(Push, Fingerprint)>>,
+}
+
+impl Elsewhere {
+    fn with(images: &[(&str, &str)]) -> Arc<Self> {
+        let elsewhere = Self::default();
+        for (alias, tag) in images {
+            elsewhere.put(alias, ImageType::Container, tag);
+        }
+        Arc::new(elsewhere)
+    }
+
+    fn put(&self, alias: &str, image_type: ImageType, tag: &str) {
+        self.images.lock().unwrap().insert((alias.to_owned(), image_type), tag.to_owned());
+    }
+
+    fn tag(&self, wanted: impl Fn(&Fingerprint) -> bool) -> Option<String> {
+        self.images.lock().unwrap().values().find(|tag| wanted(&fingerprint(tag))).cloned()
+    }
+
+    fn reached(&self) -> Result<()> {
+        if self.panics.load(Ordering::SeqCst) {
+            panic!("a defect");
+        }
+        if self.away.load(Ordering::SeqCst) {
+            Err(Error::new(ErrorKind::Remote, "not there, 10.1.2.3"))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    fn fetched(&self) -> usize {
+        self.fetched.load(Ordering::SeqCst)
+    }
+}
+
+impl Fetch for Elsewhere {
+    fn has_upstream(&self) -> bool {
+        true
+    }
+
+    fn resolve(&self, alias: &str, image_type: ImageType, _: Architecture) -> Result<Option<Fingerprint>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.reached()?;
+        let named = self.images.lock().unwrap().get(&(alias.to_owned(), image_type)).map(|tag| fingerprint(tag));
+        let prefix = || alias.parse::<Prefix>().ok().and_then(|prefix| self.tag(|found| prefix.matches(found)));
+        Ok(named.or_else(|| prefix().map(|tag| fingerprint(&tag))))
+    }
+
+    fn fetch(&self, wanted: &Fingerprint, alias: Option<&str>, store: &Store, _: &Monitor) -> Result<StoredImage> {
+        self.fetched.fetch_add(1, Ordering::SeqCst);
+        self.reached()?;
+        // So that others come meanwhile.
+        thread::sleep(Duration::from_millis(50));
+        let tag = self.tag(|found| found == wanted).ok_or_else(|| Error::new(ErrorKind::NotFound, "no such image"))?;
+        let bytes = unified(if self.lies.load(Ordering::SeqCst) { "a lie" } else { &tag });
+        let source = UpdateSource::new("https://elsewhere", "lxd", alias.unwrap_or_default());
+        let options = ImportOptions::new().cached(true).public(true).expect(*wanted).source(source);
+        store.import(stream(bytes), &options)
+    }
+
+    fn pull(&self, source: &Pull, store: &Store, options: ImportOptions) -> Result<StoredImage> {
+        self.reached()?;
+        if source.alias.as_deref() == Some("endless") {
+            loop {
+                options.monitored().check()?;
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+        let named = source.alias.clone().unwrap_or_else(|| source.url.clone());
+        let tag = self.images.lock().unwrap().get(&(named, ImageType::Container)).cloned();
+        let tag = tag.ok_or_else(|| Error::new(ErrorKind::NotFound, "no such image"))?;
+        store.import(stream(unified(&tag)), &options)
+    }
+
+    fn refresh(&self, fingerprint: &Fingerprint, store: &Store, _: &Monitor) -> Result<Refreshed> {
+        self.reached()?;
+        if store.image(fingerprint)?.aliases.iter().any(|alias| alias.name == "follows") {
+            let newer = store.import(stream(unified("newer")), &ImportOptions::new())?;
+            return Ok(Refreshed::Replaced(newer.fingerprint));
+        }
+        Ok(Refreshed::Current)
+    }
+
+    fn push(&self, target: &Push, fingerprint: &Fingerprint, _: &Store, _: &Monitor) -> Result<()> {
+        self.reached()?;
+        self.pushed.lock().unwrap().push((target.clone(), *fingerprint));
+        Ok(())
+    }
+}
+
+fn served(elsewhere: &Arc<Elsewhere>) -> Served {
+    Served::with(ServerOptions::new().fetch(Arc::clone(elsewhere) as Arc<dyn Fetch>))
+}
+
+#[test]
+fn what_the_upstream_has_is_brought_once_kept_for_a_while_and_served() {
+    let elsewhere = Elsewhere::with(&[("debian/12", "there")]);
+    let served = served(&elsewhere);
+    let told = object(served.get("/1.0/images/aliases/debian%2F12"));
+    assert_eq!((&told["target"], &told["type"]), (&json!(fingerprint("there").to_string()), &json!("container")));
+    assert_eq!(elsewhere.fetched(), 0, "a question for a name brings nothing");
+    assert_eq!(object(served.get("/1.0/images")), json!([]), "lists are of what is here");
+    let path = format!("/1.0/images/{}", fingerprint("there"));
+    assert_eq!(object(served.get(&path))["cached"], json!(true));
+    assert_eq!(served.get(&format!("{path}/export")).body.read_to_end().unwrap(), unified("there"));
+    let asked = elsewhere.asked();
+    for _ in 0..3 {
+        object(served.get("/1.0/images/aliases/debian%2F12"));
+        object(served.get(&path));
+    }
+    assert_eq!((elsewhere.asked(), elsewhere.fetched()), (asked, 1));
+    let image = served.store.image(&fingerprint("there")).unwrap();
+    assert!(image.cached && image.public && image.aliases.is_empty());
+    assert_eq!(image.source.unwrap().alias, "debian/12");
+    assert_eq!(object(served.get("/1.0/images")), json!([path]));
+    served.holds(&[&fingerprint("there")]);
+}
+
+#[test]
+fn an_image_is_brought_by_the_beginning_of_its_fingerprint_and_of_either_type_by_its_alias() {
+    let elsewhere = Elsewhere::with(&[("one", "there")]);
+    elsewhere.put("vm", ImageType::VirtualMachine, "disk");
+    let served = served(&elsewhere);
+    assert_eq!(object(served.get("/1.0/images/aliases/vm"))["type"], json!("virtual-machine"));
+    let short = fingerprint("there").short();
+    assert_eq!(served.get(&format!("/1.0/images/aliases/{short}")).status, 404, "that is no alias");
+    let found = object(served.get(&format!("/1.0/images/{short}")));
+    assert_eq!(found["fingerprint"], json!(fingerprint("there").to_string()));
+    for absent in
+        ["/1.0/images/abcdef", "/1.0/images/aliases/absent", &format!("/1.0/images/{}/export", Fingerprint::of(b"x"))]
+    {
+        assert_eq!(served.get(absent).status, 404, "{absent}");
+        let asked = elsewhere.asked();
+        assert_eq!(served.get(absent).status, 404, "{absent}");
+        assert_eq!(elsewhere.asked(), asked, "{absent} was asked for again");
+    }
+    assert_eq!(elsewhere.fetched(), 1);
+}
+
+#[test]
+fn however_many_want_it_an_image_is_brought_once() {
+    let elsewhere = Elsewhere::with(&[("one", "there")]);
+    let served = served(&elsewhere);
+    let path = format!("/1.0/images/{}/export", fingerprint("there"));
+    let barrier = Barrier::new(8);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                barrier.wait();
+                assert_eq!(served.get(&path).body.read_to_end().unwrap(), unified("there"));
+            });
+        }
+    });
+    assert_eq!((elsewhere.asked(), elsewhere.fetched()), (1, 1));
+}
+
+#[test]
+fn while_the_upstream_is_away_what_is_here_is_served_and_it_is_left_alone() {
+    let elsewhere = Elsewhere::with(&[("one", "there")]);
+    let first = served(&elsewhere);
+    object(first.get("/1.0/images/aliases/one"));
+    let path = format!("/1.0/images/{}", fingerprint("there"));
+    object(first.get(&path));
+    // Another server of the same store, which knows nothing of what was asked before.
+    let fetch = Arc::clone(&elsewhere) as Arc<dyn Fetch>;
+    let handler = lxd_image::server::Handler::new(first.store.clone(), ServerOptions::new().fetch(fetch));
+    let get = |path: &str| handler.handle(super::request("GET", path));
+    elsewhere.away.store(true, Ordering::SeqCst);
+    let asked = elsewhere.asked();
+    assert_eq!(object(get("/1.0/images/aliases/one"))["target"], json!(fingerprint("there").to_string()));
+    assert_eq!(get(&format!("{path}/export")).body.read_to_end().unwrap(), unified("there"));
+    for _ in 0..3 {
+        let (status, told) = json(get("/1.0/images/aliases/other"));
+        assert_eq!(status, 502);
+        assert!(!told.to_string().contains("10.1.2.3"), "{told}");
+        assert_eq!(json(get("/1.0/images/abcdef")).0, 502);
+    }
+    assert_eq!(elsewhere.asked(), asked + 1);
+    // The first one remembers.
+    assert_eq!(object(first.get("/1.0/images/aliases/one"))["target"], json!(fingerprint("there").to_string()));
+}
+
+#[test]
+fn what_is_private_here_stays_so_and_a_name_of_ours_is_never_another_s() {
+    let elsewhere = Elsewhere::with(&[("theirs", "private"), ("ours", "there"), ("hidden", "there")]);
+    let served = served(&elsewhere);
+    let private = served.import("private", &["hidden"], false);
+    let public = served.import("public", &["ours"], true);
+    for path in
+        [format!("/1.0/images/{}", private.fingerprint), format!("/1.0/images/{}/export", private.fingerprint.short())]
+    {
+        assert_eq!(served.get(&path).status, 404, "{path}");
+    }
+    assert!(!served.store.image(&private.fingerprint).unwrap().public);
+    assert_eq!(elsewhere.fetched(), 0);
+    assert_eq!(object(served.get("/1.0/images/aliases/ours"))["target"], json!(public.fingerprint.to_string()));
+    assert_eq!(served.get("/1.0/images/aliases/hidden").status, 404);
+    // The upstream is asked for either, so that the time it takes tells nothing.
+    let asked = elsewhere.asked();
+    assert_eq!(served.get("/1.0/images/aliases/nothing").status, 404);
+    assert!(elsewhere.asked() > asked && asked > 0);
+    assert_eq!(
+        object(served.ask("GET", "/1.0/images/aliases/hidden"))["target"],
+        json!(private.fingerprint.to_string())
+    );
+    // While it is away, neither can be told from the other.
+    elsewhere.away.store(true, Ordering::SeqCst);
+    let other = Served::with(ServerOptions::new().fetch(Arc::clone(&elsewhere) as Arc<dyn Fetch>));
+    other.import("private", &["hidden"], false);
+    let answers = ["hidden", "nothing"].map(|name| json(other.get(&format!("/1.0/images/aliases/{name}"))));
+    assert_eq!(answers[0], answers[1]);
+    // What trusted clients change is here.
+    assert_eq!(json(served.ask("DELETE", &format!("/1.0/images/{}", fingerprint("there")))).0, 404);
+    assert_eq!(json(served.send("PUT", "/1.0/images/aliases/theirs", &json!({"target": "abcd"}))).0, 404);
+}
+
+#[test]
+fn an_upstream_that_lies_or_breaks_leaves_nothing_and_is_not_tried_again_at_once() {
+    let elsewhere = Elsewhere::with(&[("one", "there")]);
+    let served = served(&elsewhere);
+    let path = format!("/1.0/images/{}", fingerprint("there"));
+    elsewhere.lies.store(true, Ordering::SeqCst);
+    for _ in 0..3 {
+        assert_eq!(json(served.get(&path)).0, 502);
+    }
+    assert_eq!(elsewhere.fetched(), 1);
+    served.holds(&[]);
+    // A defect in one request must not hold up others.
+    elsewhere.lies.store(false, Ordering::SeqCst);
+    let other = self::served(&elsewhere);
+    elsewhere.panics.store(true, Ordering::SeqCst);
+    let panicked = thread::scope(|scope| scope.spawn(|| other.get(&path)).join());
+    assert!(panicked.is_err());
+    elsewhere.panics.store(false, Ordering::SeqCst);
+    assert_eq!(object(other.get(&path))["fingerprint"], json!(fingerprint("there").to_string()));
+}
+
+fn pull(source: Value) -> Value {
+    let mut source = source;
+    source["type"] = json!("image");
+    source["server"] = json!("https://elsewhere");
+    json!({"source": source})
+}
+
+#[test]
+fn a_trusted_client_has_images_brought_and_follows_that() {
+    let elsewhere = Elsewhere::with(&[("one", "there"), ("https://elsewhere/direct", "direct")]);
+    let served = served(&elsewhere);
+    let mut asked = pull(json!({"alias": "one", "mode": "pull", "protocol": "simplestreams"}));
+    for (key, value) in [
+        ("public", json!(true)),
+        ("aliases", json!([{"name": "here", "description": "brought"}])),
+        ("properties", json!({"a": "b"})),
+        ("expires_at", json!("2030-01-02T03:04:05Z")),
+    ] {
+        asked[key] = value;
+    }
+    let operation = served.finished(served.send("POST", "/1.0/images", &asked));
+    assert_eq!((&operation["status"], &operation["description"]), (&json!("Success"), &json!("Downloading image")));
+    assert_eq!(operation["metadata"]["fingerprint"], json!(fingerprint("there").to_string()));
+    let image = served.store.image(&fingerprint("there")).unwrap();
+    assert!(image.public && !image.cached && image.expires_at == Some(1_893_553_445));
+    assert_eq!((&*image.aliases[0].name, &*image.aliases[0].description), ("here", "brought"));
+    assert_eq!(image.properties.get("a"), Some("b"));
+    // What is here already gets the new names.
+    let again = pull(json!({"alias": "one"}));
+    assert_eq!(served.finished(served.send("POST", "/1.0/images", &again))["status_code"], json!(200));
+    let direct = json!({"source": {"type": "url", "url": "https://elsewhere/direct"}});
+    assert_eq!(served.finished(served.send("POST", "/1.0/images", &direct))["status_code"], json!(200));
+    let absent = served.finished(served.send("POST", "/1.0/images", &pull(json!({"alias": "absent"}))));
+    assert_eq!((&absent["status_code"], &absent["err"]), (&json!(400), &json!("no such image")));
+    served.holds(&[&fingerprint("there"), &fingerprint("direct")]);
+    assert_eq!(served.handler.handle(super::request("POST", "/1.0/images")).status, 403);
+}
+
+#[test]
+fn a_source_that_makes_no_sense_is_refused() {
+    let served = served(&Elsewhere::with(&[("one", "there")]));
+    let with = |key: &str, value: Value| {
+        let mut asked = pull(json!({"alias": "one"}));
+        asked[key] = value;
+        asked
+    };
+    for wrong in [
+        json!({}),
+        json!({"source": null}),
+        json!({"source": {}}),
+        json!({"source": {"type": "instance", "name": "c1"}}),
+        json!({"source": {"type": "snapshot", "name": "c1/s"}}),
+        json!({"source": {"type": "url"}}),
+        json!({"source": {"type": "other"}}),
+        json!({"source": {"type": "image", "alias": "one"}}),
+        json!({"source": {"type": "image", "mode": "push", "fingerprint": "abc"}}),
+        pull(json!({})),
+        pull(json!({"alias": "one", "mode": "sideways"})),
+        pull(json!({"alias": "one", "image_type": "floppy"})),
+        with("aliases", json!([{"name": "a:b"}])),
+        with("compression_algorithm", json!("gzip")),
+        with("expires_at", json!("soon")),
+        with("public", json!("yes")),
+        with("properties", json!({"a\u{0}": "b"})),
+    ] {
+        let (status, told) = json(served.send("POST", "/1.0/images", &wrong));
+        assert_eq!(status, 400, "{wrong}: {told}");
+    }
+    served.holds(&[]);
+}
+
+#[test]
+fn bringing_an_image_is_cancelled_by_its_client_and_by_the_end_of_the_server() {
+    let elsewhere = Elsewhere::with(&[]);
+    let served = served(&elsewhere);
+    let begin = || served.send("POST", "/1.0/images", &pull(json!({"alias": "endless"})));
+    let one = begin();
+    let location = one.header("location").unwrap().to_owned();
+    assert_eq!(json(one).1["metadata"]["status_code"], json!(103));
+    object(served.ask("DELETE", &location));
+    let told = object(served.ask("GET", &format!("{location}/wait?timeout=20")));
+    assert_eq!((&told["status"], &told["status_code"]), (&json!("Cancelled"), &json!(401)));
+    // Only so many at once.
+    let all: Vec<_> = (0..8).map(|_| begin().header("location").unwrap().to_owned()).collect();
+    assert_eq!(json(begin()).0, 503);
+    served.handler.stop();
+    for location in all {
+        assert_eq!(object(served.ask("GET", &location))["status_code"], json!(401));
+    }
+}
+
+#[test]
+fn refreshing_tells_whether_there_was_something_new_and_pushing_whereto() {
+    let elsewhere = Elsewhere::with(&[]);
+    let served = served(&elsewhere);
+    let (stays, follows) = (served.import("stays", &[], false), served.import("follows", &["follows"], false));
+    for (image, refreshed) in [(&stays, false), (&follows, true)] {
+        let operation = served.finished(served.ask("POST", &format!("/1.0/images/{}/refresh", image.fingerprint)));
+        assert_eq!(operation["metadata"]["refreshed"], json!(refreshed), "{operation}");
+    }
+    let path = format!("/1.0/images/{}/export", stays.fingerprint);
+    let target = json!({"target": "https://other", "secret": "s", "certificate": "pem"});
+    assert_eq!(served.finished(served.send("POST", &path, &target))["status_code"], json!(200));
+    let pushed = elsewhere.pushed.lock().unwrap().clone();
+    assert_eq!((&*pushed[0].0.url, &*pushed[0].0.secret, pushed[0].1), ("https://other", "s", stays.fingerprint));
+    elsewhere.away.store(true, Ordering::SeqCst);
+    let failed = served.finished(served.send("POST", &path, &target));
+    assert_eq!(failed["status_code"], json!(400));
+    // A defect is a failure that is told, and makes room.
+    elsewhere.panics.store(true, Ordering::SeqCst);
+    for _ in 0..10 {
+        let failed = served.finished(served.handler.handle(sent("POST", &path, &target)));
+        assert_eq!(failed["err"], json!("the work ended without a result"));
+    }
+}
