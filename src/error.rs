@@ -182,9 +182,10 @@ impl Error {
         Self::new(ErrorKind::Remote, message)
     }
 
-    /// Says that the same call may succeed a little later.
-    #[cfg(feature = "remote")]
-    pub(crate) fn temporary(mut self) -> Self {
+    /// Says that the same call may succeed a little later: for those who implement what this library asks, such as the sources
+    /// of a server.
+    #[must_use]
+    pub fn temporary(mut self) -> Self {
         self.0.passing = Passing::Later;
         self
     }

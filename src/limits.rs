@@ -156,6 +156,8 @@ limits! {
     /// The metadata file of an image in two files, where it must be kept in memory: a server sends it before the
     /// rootfs, and the rootfs was asked for first. Real ones stay below 100 KiB.
     metadata_file = 32 * MIB, 256 * MIB;
+    /// Images that a server keeps of its upstream because they were asked for, all of them together. Anybody may ask.
+    cache = 100 * GIB, u64::MAX;
     /// One file of an image on its way from a server. The largest real disks are stored in 20 GB.
     download = 64 * GIB, u64::MAX;
     /// What a client may send to our server as an image. The largest real disks are stored in 20 GB.

@@ -76,8 +76,25 @@ pub fn question(architectures: &[Architecture], version: &str) -> [(&'static str
     ]
 }
 
-/// The architectures that a client named, in its order; names that are none are left out.
+/// The architectures that a client named, in its order and each once; names that are none are left out.
 #[must_use]
 pub fn architectures(header: &str) -> Vec<Architecture> {
-    header.split(',').filter_map(|name| name.trim().parse().ok()).collect()
+    let mut named = Vec::new();
+    for architecture in header.split(',').filter_map(|name| name.trim().parse().ok()) {
+        if !named.contains(&architecture) {
+            named.push(architecture);
+        }
+    }
+    named
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_architecture_that_is_named_a_thousand_times_is_one() {
+        let header = "386, amd64,x86_64,what,".repeat(1_000);
+        assert_eq!(architectures(&header), [Architecture::I686, Architecture::X86_64]);
+    }
 }

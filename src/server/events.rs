@@ -75,9 +75,14 @@ impl Events {
         Ok(receiver)
     }
 
-    /// An operation changed.
+    /// An operation changed. A secret in it is for whoever asked for it, and asks for the operation.
     pub(crate) fn operation(&self, operation: &Operation) {
-        self.tell(|kinds| kinds.operation, "operation", || serde_json::to_value(operation).unwrap_or_default());
+        let told = || {
+            let mut operation = operation.clone();
+            operation.metadata.remove("secret");
+            serde_json::to_value(operation).unwrap_or_default()
+        };
+        self.tell(|kinds| kinds.operation, "operation", told);
     }
 
     /// Something became of `source`, which is an address like `/1.0/images/FINGERPRINT`.

@@ -59,16 +59,11 @@ impl Handler {
         }
     }
 
-    /// The response to a request. The body of an upload is read before it returns.
+    /// The response to a request, to `HEAD` the same as to `GET`: the listener leaves the body out. The body of an upload is read before
+    /// it returns.
     #[must_use]
     pub fn handle(&self, request: Request) -> Response {
-        let head = request.method == Method::HEAD;
-        let mut response = self.route(request);
-        if head {
-            // The listener sends the length of the body, and not the body.
-            response.headers.remove(http::header::TRANSFER_ENCODING);
-        }
-        response
+        self.route(request)
     }
 
     /// Has nobody wait for what goes on any more, and nothing begin that takes long: the server is about to end.

@@ -34,6 +34,19 @@ fn named(request: &Request) -> Result<Option<&str>> {
     if is_host(host) { Ok(Some(host)) } else { Err(Error::invalid("the request names a host that is none")) }
 }
 
+/// Whether a browser sends this for a page of another server.
+pub(crate) fn is_from_elsewhere(handler: &Handler, request: &Request) -> bool {
+    let header = |name: &str| request.headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    if header("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none")) {
+        return true;
+    }
+    let Some(origin) = header("origin") else { return false };
+    let own = handler.options.base_url.as_deref().is_some_and(|base| base.eq_ignore_ascii_case(origin));
+    let host = origin.split_once("://").map(|(_, host)| host);
+    let named = named(request).ok().flatten();
+    !own && !matches!((host, named), (Some(host), Some(named)) if host.eq_ignore_ascii_case(named))
+}
+
 /// Whether a text is a name or an address, with or without a port.
 fn is_host(text: &str) -> bool {
     let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {

@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Prefix};
 use crate::metadata::{Architecture, ImageType};
 use crate::progress::{Cancel, Monitor};
-use crate::store::StoredImage;
+use crate::store::{PrunePolicy, StoredImage};
 
 /// How long an answer of the upstream is taken for true, and how long its answer that there is nothing.
 const FRESH: Duration = Duration::from_secs(180);
@@ -161,7 +161,10 @@ impl Through {
                 Ok(found)
             }
             Err(error) => {
-                state.away = Some(Instant::now());
+                // What is wrong with one name says nothing of others.
+                if error.is_temporary() {
+                    state.away = Some(Instant::now());
+                }
                 drop(state);
                 self.remembered(handler, &key, before, || error)
             }
@@ -235,7 +238,9 @@ impl Through {
             Err(error) => Err(error),
         };
         let brought = brought.map_err(|error| match error.kind() {
-            ErrorKind::NotFound | ErrorKind::Busy | ErrorKind::Cancelled | ErrorKind::Io | ErrorKind::Remote => error,
+            // Where the upstream is, is nobody's business.
+            ErrorKind::NotFound => super::sight::absent(),
+            ErrorKind::Busy | ErrorKind::Cancelled | ErrorKind::Io | ErrorKind::Remote => error,
             // Whatever is wrong with it, the client's request is not.
             _ => Error::new(ErrorKind::Remote, format!("the upstream's image can't be had: {error}")),
         });
@@ -250,6 +255,9 @@ impl Through {
         drop(slot);
         if let Ok(image) = &brought {
             super::rest::created(&handler.operations, image, &Client::Stranger);
+            let policy = PrunePolicy::default().most(handler.options.limits.cache);
+            // The client has its image whether or not others can go now; the next one tries again.
+            let _ = handler.store.prune(&policy);
         }
         brought
     }

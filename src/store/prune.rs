@@ -13,6 +13,7 @@ use crate::fingerprint::Fingerprint;
 #[non_exhaustive]
 pub struct PrunePolicy {
     unused_for: Duration,
+    most: Option<u64>,
     dry_run: bool,
 }
 
@@ -27,7 +28,15 @@ impl PrunePolicy {
     /// Those that were not used for so long; with zero, only those past their expiry date.
     #[must_use]
     pub const fn unused_for(duration: Duration) -> Self {
-        Self { unused_for: duration, dry_run: false }
+        Self { unused_for: duration, most: None, dry_run: false }
+    }
+
+    /// How many bytes cached images may have in all. Where they have more, those that were not used for longest go, but for
+    /// the last one.
+    #[must_use]
+    pub const fn most(mut self, bytes: u64) -> Self {
+        self.most = Some(bytes);
+        self
     }
 
     /// Whether nothing is removed, and what would be is returned.
@@ -45,10 +54,32 @@ impl PrunePolicy {
             return Some(Removed::Expired);
         }
         // A clock that went back makes the time since the last use negative: then it is none.
-        let unused = now.saturating_sub(image.last_used_at.unwrap_or(image.uploaded_at)).max(0);
+        let unused = now.saturating_sub(last_use(image)).max(0);
         let most = self.unused_for.as_secs();
         (most > 0 && unused.unsigned_abs() >= most).then_some(Removed::Unused)
     }
+
+    /// Of cached images those that must go so that the others have no more than they may.
+    fn for_room(&self, mut images: Vec<StoredImage>) -> Vec<StoredImage> {
+        let Some(most) = self.most else { return Vec::new() };
+        images.sort_by_key(|image| (last_use(image), image.fingerprint));
+        let mut bytes = images.iter().fold(0_u64, |bytes, image| bytes.saturating_add(image.size));
+        let mut going = 0;
+        for image in images.iter().take(images.len().saturating_sub(1)) {
+            if bytes <= most {
+                break;
+            }
+            bytes = bytes.saturating_sub(image.size);
+            going += 1;
+        }
+        images.truncate(going);
+        images
+    }
+}
+
+/// When an image was last of use, in seconds since 1970.
+fn last_use(image: &StoredImage) -> i64 {
+    image.last_used_at.unwrap_or(image.uploaded_at)
 }
 
 /// Why an image was removed.
@@ -59,6 +90,8 @@ pub enum Removed {
     Expired,
     /// It was not used for too long.
     Unused,
+    /// Cached images had too many bytes in all, and others were used later.
+    Room,
 }
 
 /// What a pruning removed, or would remove.
@@ -69,6 +102,13 @@ pub struct Pruned {
     pub images: Vec<(StoredImage, Removed)>,
     /// The bytes of their files.
     pub bytes: u64,
+}
+
+impl Pruned {
+    fn add(&mut self, removed: Vec<(StoredImage, Removed)>) {
+        self.bytes = removed.iter().fold(self.bytes, |bytes, (image, _)| bytes.saturating_add(image.size));
+        self.images.extend(removed);
+    }
 }
 
 impl Store {
@@ -82,6 +122,7 @@ impl Store {
         let now = self.now();
         let mut pruned = Pruned::default();
         let mut candidates = Vec::new();
+        let mut kept = Vec::new();
         for image in self.catalog.cached_images()? {
             match policy.reason(&image, now) {
                 Some(why) if policy.dry_run => {
@@ -89,28 +130,43 @@ impl Store {
                     pruned.images.push((image, why));
                 }
                 Some(_) => candidates.push(image.fingerprint),
-                None => {}
+                None => kept.push(image),
             }
+        }
+        let for_room = policy.for_room(kept);
+        if policy.dry_run {
+            pruned.bytes = for_room.iter().fold(pruned.bytes, |bytes, image| bytes.saturating_add(image.size));
+            pruned.images.extend(for_room.into_iter().map(|image| (image, Removed::Room)));
+            return Ok(pruned);
         }
         // In lots, so that nobody waits for the lock until all is done.
         for lot in candidates.chunks(64) {
-            let removed = self.remove_those(lot, policy, now)?;
-            for (image, why) in removed {
-                pruned.bytes = pruned.bytes.saturating_add(image.size);
-                pruned.images.push((image, why));
-            }
+            pruned.add(self.remove_those(lot, &|image| policy.reason(image, now))?);
+        }
+        for lot in for_room.chunks(64) {
+            let fingerprints: Vec<_> = lot.iter().map(|image| image.fingerprint).collect();
+            let as_it_was = |image: &StoredImage| {
+                let before = lot.iter().find(|before| before.fingerprint == image.fingerprint);
+                before.is_some_and(|before| image.cached && last_use(image) == last_use(before))
+            };
+            let reason = |image: &StoredImage| as_it_was(image).then_some(Removed::Room);
+            pruned.add(self.remove_those(&fingerprints, &reason)?);
         }
         Ok(pruned)
     }
 
-    fn remove_those(&self, lot: &[Fingerprint], policy: &PrunePolicy, now: i64) -> Result<Vec<(StoredImage, Removed)>> {
+    fn remove_those(
+        &self,
+        lot: &[Fingerprint],
+        reason: &dyn Fn(&StoredImage) -> Option<Removed>,
+    ) -> Result<Vec<(StoredImage, Removed)>> {
         let mut removed = Vec::new();
         self.change_to_free(&mut |catalog| {
             removed.clear();
             for fingerprint in lot {
                 // Somebody may have used or copied it since the list was made.
                 let Some(image) = catalog.image(fingerprint)? else { continue };
-                let Some(why) = policy.reason(&image, now) else { continue };
+                let Some(why) = reason(&image) else { continue };
                 catalog.remove(fingerprint)?;
                 catalog.set_unsettled(fingerprint, true)?;
                 removed.push((image, why));

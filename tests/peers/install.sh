@@ -8,7 +8,7 @@ set -euo pipefail
 dir=${1:-peers-tools}
 export DEBIAN_FRONTEND=noninteractive
 
-pkgs=(lxd lxd-client busybox-static xz-utils zstd lz4 bzip2 pigz squashfs-tools libarchive-tools attr acl libcap2-bin
+pkgs=(lxd lxd-client busybox-static xz-utils zstd lz4 bzip2 pigz squashfs-tools squashfs-tools-ng libarchive-tools attr acl libcap2-bin
   qemu-utils curl nginx-light openssl python3 python3-venv golang-go golang-github-flosch-pongo2.v4-dev)
 missing=()
 for p in "${pkgs[@]}"; do

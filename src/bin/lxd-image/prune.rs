@@ -46,7 +46,11 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         .images
         .iter()
         .map(|(image, why)| {
-            let why = if *why == Removed::Expired { "expired" } else { "unused" };
+            let why = match why {
+                Removed::Expired => "expired",
+                Removed::Room => "room",
+                _ => "unused",
+            };
             let mut row: Map<String, Value> = if whole { object(image) } else { Map::new() };
             if !whole {
                 row.insert("fingerprint".into(), json!(image.fingerprint.short()));

@@ -20,7 +20,7 @@ use crate::options::Session;
 use crate::output;
 use crate::upstream::Upstream;
 
-/// Descriptors that are asked for: a socket and two files for each connection, with room.
+/// Descriptors that are asked for: a socket for each connection and two files for each of its four requests, with room.
 const DESCRIPTORS: u64 = 16_384;
 
 /// Serve the store's public images, and to trusted clients the whole store
@@ -44,7 +44,8 @@ pub(crate) struct Arguments {
     /// Certificates of clients that may see and change everything: a file, or a directory with *.crt and *.pem
     #[arg(long, value_name = "FILE|DIR")]
     trust: Option<PathBuf>,
-    /// A remote of which is brought, kept for a while and served what clients ask for and the store lacks
+    /// A remote of which is brought, kept and served what clients ask for and the store lacks; what nobody used for ten days goes,
+    /// and what was not used for longest when there is more than --limit cache=BYTES
     #[arg(long, value_name = "REMOTE:")]
     upstream: Option<String>,
     /// Speak plain http with other machines than this one, where --listen says http://

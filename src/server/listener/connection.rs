@@ -22,8 +22,9 @@ use super::tls::H2;
 use super::{Stage, either};
 use crate::fingerprint::Fingerprint;
 
-/// Requests of one connection at once. A client of images has one or two.
-const STREAMS: u32 = 32;
+/// Requests of one connection at once. A client of images has one or two; each may hold two files and two chunks for as long as
+/// its client does not read.
+const STREAMS: u32 = 4;
 /// What a client may send of one body before it is read, and of all bodies of a connection.
 const WINDOW: u32 = 256 << 10;
 const WINDOWS: u32 = 1 << 20;

@@ -67,6 +67,7 @@ impl Scan {
 
     fn line(&mut self) {
         let line = std::mem::take(&mut self.line);
+        let cut = line.len() == LONGEST;
         let line = line.strip_suffix(b"\r").unwrap_or(&line);
         if line.is_empty() && self.first {
             // Empty lines before a request are skipped.
@@ -89,9 +90,10 @@ impl Scan {
         let twice = if name.eq_ignore_ascii_case(b"content-length") {
             let length = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
             // What is no number is refused by whoever parses the head.
-            self.length.replace(length.unwrap_or(u64::MAX)).is_some() || self.chunked
+            // One that is longer than any number says something else to whoever reads all of it.
+            self.length.replace(length.unwrap_or(u64::MAX)).is_some() || self.chunked || cut
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
-            std::mem::replace(&mut self.chunked, true) || self.length.is_some()
+            std::mem::replace(&mut self.chunked, true) || self.length.is_some() || cut
         } else {
             false
         };
@@ -172,6 +174,10 @@ mod tests {
             ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", true),
             (
                 "\r\nGET / HTTP/1.1\r\nA: b\r\n\r\nPOST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+                true,
+            ),
+            (
+                "POST / HTTP/1.1\r\nContent-Length: 00000000000000000000000000000000000000000000000000000000000000000003\r\n\r\n",
                 true,
             ),
             ("POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcPOST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n", false),

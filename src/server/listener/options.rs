@@ -29,7 +29,8 @@ impl Default for ListenerOptions {
             certificate: None,
             trusted: None,
             limits: Limits::default(),
-            // A connection holds at most some 400 KiB (what is read ahead, what is encrypted), so 400 MiB in all.
+            // A request holds at most some 400 KiB (what is read ahead, what is encrypted), and clients of images have one each, so
+            // 400 MiB; a connection of HTTP/2 may have four.
             connections: 1_024,
             // Whatever one address does, as many connections are left for all others.
             connections_per_address: 512,

@@ -118,7 +118,8 @@ impl Service {
         let upgrade = websocket::Upgrade::of(&mut request);
         let (mut parts, incoming) = request.into_parts();
         let version = parts.version;
-        let mut close = self.shared.stage.borrow().is_ending();
+        // After chunks it is not looked for two ends of the next request, so there is none.
+        let mut close = self.shared.stage.borrow().is_ending() || parts.headers.contains_key(header::TRANSFER_ENCODING);
         let begun = match self.refuse(&mut parts) {
             Some(refused) => {
                 close = true;
@@ -209,7 +210,9 @@ impl Service {
                     let refused = answer::failure(StatusCode::UPGRADE_REQUIRED, "events are told over a WebSocket");
                     return Begun::new(refused.with(header::UPGRADE, "websocket"), head, &self.shared.buffers);
                 };
-                let (response, telling) = upgrade.accept(events, self.shared.stage.clone(), self.shared.silence);
+                let (shared, peer) = (Arc::clone(&self.shared), Arc::clone(&self.peer));
+                let may = move || matches!(client(&shared, &peer), Client::Trusted(_));
+                let (response, telling) = upgrade.accept(events, self.shared.stage.clone(), self.shared.silence, may);
                 *self.peer.upgraded.lock().unwrap_or_else(PoisonError::into_inner) = Some(tokio::spawn(telling));
                 Begun::new(response, head, &self.shared.buffers)
             }

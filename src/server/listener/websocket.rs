@@ -47,12 +47,13 @@ impl Upgrade {
         (version == "13" && well_formed).then(|| Self { upgraded: hyper::upgrade::on(request), key })
     }
 
-    /// The answer, and what is to be done after it was sent.
+    /// The answer, and what is to be done after it was sent. `may` says whether the client may still be told anything.
     pub(super) fn accept(
         self,
         events: mpsc::Receiver<Arc<str>>,
         stage: watch::Receiver<Stage>,
         silence: Duration,
+        may: impl Fn() -> bool + Send + Sync + 'static,
     ) -> (Response, impl Future<Output = ()> + Send + 'static) {
         let response = Response::new(StatusCode::SWITCHING_PROTOCOLS)
             .with(header::CONNECTION, "Upgrade")
@@ -61,7 +62,7 @@ impl Upgrade {
         let telling = async move {
             // A client who went away before the answer hears nothing.
             if let Ok(Ok(upgraded)) = timeout(silence, self.upgraded).await {
-                let _ = Socket::new(upgraded, silence).tell(events, stage).await;
+                let _ = Socket::new(upgraded, silence).tell(events, stage, &may).await;
             }
         };
         (response, telling)
@@ -133,6 +134,7 @@ impl Socket {
         &mut self,
         mut events: mpsc::Receiver<Arc<str>>,
         mut stage: watch::Receiver<Stage>,
+        may: &(impl Fn() -> bool + Send + Sync),
     ) -> Result<(), Error> {
         let mut bytes = [0; LONGEST];
         let mut asked = false;
@@ -151,6 +153,7 @@ impl Socket {
                 };
                 either(ended, told).await
             };
+            let next = if matches!(next, Next::Event(Some(_)) | Next::Quiet) && !may() { Next::Stage } else { next };
             match next {
                 Next::Event(Some(text)) => {
                     self.protocol.write(&mut self.buffers, Message::Text(Utf8Bytes::from(&*text)))?;

@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind};
 
 use self::commands::Remote;
 
-/// Whether the request comes from a browser: it prefers HTML over JSON.
+/// Whether the request comes from a browser: it takes HTML, which clients of the API do not ask for.
 pub(crate) fn wants(request: &Request) -> bool {
     request.header(header::ACCEPT).is_some_and(|accept| accept.contains("text/html"))
 }

@@ -11,6 +11,11 @@ use crate::error::{Error, Result};
 /// The longest filter in bytes, and the most conditions in one.
 const LONGEST: usize = 4 << 10;
 const MOST: usize = 32;
+/// The most patterns in one, the largest of them (in memory, in bytes), and the longest text that they are held against: anybody
+/// may ask, and each of them costs its size times the text's for each image.
+const PATTERNS: usize = 4;
+const LARGEST: usize = 4 << 10;
+const TEXT: usize = 256;
 
 /// A filter that was understood.
 #[derive(Debug)]
@@ -49,10 +54,13 @@ impl FromStr for Expression {
                 "ne" => negated = !negated,
                 _ => return Err(Error::invalid("a filter compares with `eq` and `ne`")),
             }
-            let pattern = pattern(&value);
+            let pattern = pattern(&value)?;
             clauses.push(Clause { or, negated, field, value, pattern });
             if clauses.len() > MOST {
                 return Err(Error::invalid(format!("a filter has at most {MOST} conditions")));
+            }
+            if clauses.iter().filter(|clause| clause.pattern.is_some()).count() > PATTERNS {
+                return Err(Error::invalid(format!("a filter has at most {PATTERNS} patterns")));
             }
             or = match words.next().as_deref() {
                 None => return Ok(Self(clauses)),
@@ -69,8 +77,10 @@ impl Expression {
     pub(super) fn holds(&self, object: &Value) -> bool {
         let mut holds = true;
         for clause in &self.0 {
-            let this = clause.matches(object) != clause.negated;
-            holds = if clause.or { holds || this } else { holds && this };
+            // What decides nothing any more is not looked at.
+            if holds != clause.or {
+                holds = clause.matches(object) != clause.negated;
+            }
         }
         holds
     }
@@ -81,7 +91,7 @@ impl Clause {
         match field(object, &self.field) {
             Some(Value::String(text)) => {
                 text.eq_ignore_ascii_case(&self.value)
-                    || self.pattern.as_ref().is_some_and(|pattern| pattern.is_match(text))
+                    || text.len() <= TEXT && self.pattern.as_ref().is_some_and(|pattern| pattern.is_match(text))
             }
             Some(Value::Bool(yes)) => self.value.parse() == Ok(*yes),
             Some(Value::Number(number)) => number.to_string() == self.value,
@@ -99,9 +109,20 @@ fn field<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
     field(object.get(first)?, rest)
 }
 
-fn pattern(value: &str) -> Option<Regex> {
+/// The pattern that a value is, if it is more than a text; one that is none is a text.
+///
+/// # Errors
+/// `InvalidInput` for one that is too large.
+fn pattern(value: &str) -> Result<Option<Regex>> {
+    if !value.contains(['\\', '.', '+', '*', '?', '(', ')', '|', '[', ']', '{', '}', '^', '$']) {
+        return Ok(None);
+    }
     let whole = if value.contains(['^', '$']) { value.to_owned() } else { format!("^(?:{value})$") };
-    RegexBuilder::new(&whole).case_insensitive(true).size_limit(64 << 10).build().ok()
+    let build = |size| RegexBuilder::new(&whole).case_insensitive(true).size_limit(size).build().ok();
+    match build(LARGEST) {
+        None if build(64 * LARGEST).is_some() => Err(Error::invalid("a pattern in the filter is too large")),
+        pattern => Ok(pattern),
+    }
 }
 
 /// Words between blanks; quotes hold blanks together.
@@ -166,6 +187,8 @@ mod tests {
             assert!(filter.parse::<Expression>().is_err(), "{filter}");
         }
         assert!("a eq b and ".repeat(100).parse::<Expression>().is_err());
+        assert!("a eq ([^~]?){600}".parse::<Expression>().is_err(), "a pattern that costs seconds");
+        assert!(format!("{} a eq b", "a eq b.* or ".repeat(5)).parse::<Expression>().is_err(), "too many patterns");
         assert!(
             format!("a eq {}", "(".repeat(3000)).parse::<Expression>().is_ok_and(|filter| !filter.holds(&json!({})))
         );

@@ -15,13 +15,13 @@ mod outcome;
 mod pull;
 mod upload;
 
-use http::{Method, StatusCode};
+use http::Method;
 use serde_json::json;
 
 use super::address::Address;
-use super::answer;
 use super::handler::Handler;
 use super::message::{Request, Response};
+use super::{answer, host};
 use crate::metadata::Architecture;
 
 pub(crate) use described::Ticket;
@@ -53,6 +53,10 @@ pub(crate) fn route(handler: &Handler, request: Request, address: &Address, rest
         return answer::not_found();
     }
     let reads = matches!(request.method, Method::GET | Method::HEAD);
+    // A browser shows its user's certificate for whatever page it is on.
+    if (!reads || rest.first() == Some(&"events")) && host::is_from_elsewhere(handler, &request) {
+        return answer::forbidden();
+    }
     match rest {
         [] if reads => about(&request),
         [] => answer::wrong_method("GET, HEAD"),
@@ -70,9 +74,8 @@ pub(crate) fn route(handler: &Handler, request: Request, address: &Address, rest
         ["images", fingerprint, action] => change::action(handler, request, fingerprint, action),
         ["operations", rest @ ..] => operations::route(handler, &request, address, rest),
         ["events"] if reads => events::get(handler, &request, address),
-        _ if request.is_trusted() => answer::not_found(),
         // What a real server has and this one has not is not there either.
-        _ => answer::failure(StatusCode::NOT_FOUND, "not found"),
+        _ => answer::not_found(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Changes to aliases: made, described, pointed elsewhere, renamed and deleted, on condition of what the client read.
+//! Changes to aliases: made, described and pointed elsewhere (on condition of what the client read, if it says so), renamed and deleted.
 //! Only for trusted clients. A name that is taken is a conflict.
 
 use http::Method;

@@ -19,6 +19,8 @@ use crate::store::{Store, StoredImage};
 
 /// How long a request waits for files to be read. Real clients wait a minute; whoever comes again finds more done.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How many requests wait at once. Each has a thread, of which others need some.
+const WAITERS: usize = 32;
 
 /// The files of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +48,7 @@ struct Known {
     found: HashMap<Fingerprint, Found>,
     /// Whether somebody reads files now. One at a time: it takes all cores.
     at_work: bool,
+    waiting: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -93,15 +96,21 @@ impl Digests {
                 tried.extend(unknown.iter().copied());
                 self.begin(&mut known, store.clone(), Arc::clone(verified), unknown)?;
             }
+            let busy = || Error::new(ErrorKind::Busy, "the files of the images are still being read");
+            if known.waiting >= WAITERS {
+                return Err(busy());
+            }
+            known.waiting += 1;
+            // Whoever wants one image needs not wait for all.
+            let one = if let [image] = images { Some(image.fingerprint) } else { None };
+            let goes_on = |known: &mut Known| known.at_work && !one.is_some_and(|one| known.found.contains_key(&one));
             let left = deadline.saturating_duration_since(Instant::now());
-            let (guard, waited) = self
-                .0
-                .changed
-                .wait_timeout_while(known, left, |known| known.at_work)
-                .unwrap_or_else(PoisonError::into_inner);
+            let waited = self.0.changed.wait_timeout_while(known, left, goes_on);
+            let (guard, waited) = waited.unwrap_or_else(PoisonError::into_inner);
             known = guard;
+            known.waiting -= 1;
             if waited.timed_out() {
-                return Err(Error::new(ErrorKind::Busy, "the files of the images are still being read"));
+                return Err(busy());
             }
         }
         let parts = |image: &&StoredImage| match known.found.get(&image.fingerprint) {
@@ -109,6 +118,15 @@ impl Digests {
             _ => None,
         };
         Ok(images.iter().filter_map(parts).collect())
+    }
+
+    /// Whether all of these were read and are whole: nothing will be known of them that is not known now.
+    pub(super) fn are_settled(&self, images: &[&StoredImage]) -> bool {
+        let known = self.0.lock();
+        let settled = |image: &&StoredImage| {
+            matches!(known.found.get(&image.fingerprint), Some(Found::Parts(_) | Found::Unlisted))
+        };
+        images.iter().all(settled)
     }
 
     /// Forgets all but these images, so that no more is remembered than the store has.
@@ -169,6 +187,7 @@ fn read_all(shared: &Shared, store: &Store, verified: &Verified, unknown: &[Fing
             // What can't be opened is not listed, and is tried again with the next list.
             if let Some(found) = look(shared, store, verified, fingerprint) {
                 shared.lock().found.insert(*fingerprint, found);
+                shared.changed.notify_all();
             }
         }
     };
@@ -187,8 +206,13 @@ fn look(shared: &Shared, store: &Store, verified: &Verified, fingerprint: &Finge
     let (first, Some(rootfs)) = opened.files() else { return Some(Found::Unlisted) };
     let state = verified::state(opened.files())?;
     let mut whole = Hasher::new();
-    let mut own = |file| hash(file, &mut whole, &shared.ended).ok();
-    let (first, rootfs) = (own(first)?, own(rootfs)?);
+    let mut own = |file| hash(file, &mut whole, &shared.ended);
+    let (first, rootfs) = match own(first).and_then(|first| Ok((first, own(rootfs)?))) {
+        Ok(digests) => digests,
+        Err(_) if shared.ended.load(Ordering::Relaxed) => return None,
+        // What can't be read is not tried again before somebody mends it.
+        Err(_) => return Some(Found::Damaged(state)),
+    };
     if whole.finish() != *fingerprint {
         return Some(Found::Damaged(state));
     }

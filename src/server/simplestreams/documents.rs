@@ -39,25 +39,20 @@ impl Newest {
     /// Makes documents. Where nothing changed, they keep their date.
     pub(super) fn set(&self, state: Fingerprint, whole: bool, products: &mut Products, now: i64) -> Arc<Documents> {
         let tag = Fingerprint::of(products.to_json().as_bytes());
-        let updated = {
-            let before = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            match &*before {
-                Some(before) if before.tag == tag => before.updated,
-                Some(before) => now.max(before.updated.saturating_add(1)),
-                None => now,
+        // Held to the end: of two that are made at once, the later one has the later date.
+        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let updated = match &*newest {
+            Some(before) if before.tag == tag && before.state == state && before.whole == whole => {
+                return Arc::clone(before);
             }
+            Some(before) if before.tag == tag => before.updated,
+            Some(before) => now.max(before.updated.saturating_add(1)),
+            None => now,
         };
         products.updated = time::to_rfc2822(updated);
         let index = Index::of(products, updated).to_json().into_bytes().into();
         let images = products.to_json().into_bytes().into();
         let made = Arc::new(Documents { state, whole, tag, updated, index, images });
-        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Two may have made the same at once; both give out one.
-        if let Some(other) =
-            newest.as_ref().filter(|other| other.tag == tag && other.state == state && other.whole == whole)
-        {
-            return Arc::clone(other);
-        }
         *newest = Some(Arc::clone(&made));
         made
     }

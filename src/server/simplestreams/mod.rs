@@ -84,7 +84,7 @@ fn documents(handler: &Handler) -> Result<std::sync::Arc<Documents>> {
     let parts = handler.streams.digests.of(&handler.store, &handler.verified, &split)?;
     handler.streams.digests.keep(&split);
     let mut products = list::products(&images, &parts)?;
-    let whole = parts.len() == split.len();
+    let whole = handler.streams.digests.are_settled(&split);
     Ok(handler.streams.newest.set(state, whole, &mut products, handler.store.now()))
 }
 

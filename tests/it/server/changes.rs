@@ -155,3 +155,25 @@ fn a_stranger_gets_the_same_answer_for_what_is_there_private_and_absent() {
     }
     assert_eq!(served.store.images().unwrap().len(), 2);
 }
+
+#[test]
+fn a_page_of_another_server_changes_nothing_with_the_certificate_of_whoever_looks_at_it() {
+    let served = Served::new();
+    let image = served.import("kept", &[], true);
+    let path = format!("/1.0/images/{}", image.fingerprint);
+    let delete = || with(trusted(request("DELETE", &path)), "host", "images.example:8443");
+    for (name, value) in [
+        ("origin", "https://elsewhere.example"),
+        ("origin", "null"),
+        ("origin", "https://images.example"),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+    ] {
+        assert_eq!(served.handler.handle(with(delete(), name, value)).status, 403, "{name}: {value}");
+        let events = with(trusted(request("GET", "/1.0/events")), name, value);
+        assert_eq!(served.handler.handle(with(events, "host", "images.example:8443")).status, 403, "{name}: {value}");
+    }
+    assert!(served.store.image(&image.fingerprint).is_ok());
+    let own = with(with(delete(), "origin", "https://images.example:8443"), "sec-fetch-site", "same-origin");
+    assert!(served.handler.handle(own).status.is_success());
+}

@@ -50,7 +50,7 @@ impl Elsewhere {
             panic!("a defect");
         }
         if self.away.load(Ordering::SeqCst) {
-            Err(Error::new(ErrorKind::Remote, "not there, 10.1.2.3"))
+            Err(Error::new(ErrorKind::Remote, "not there, 10.1.2.3").temporary())
         } else {
             Ok(())
         }
@@ -73,6 +73,9 @@ impl Fetch for Elsewhere {
     fn resolve(&self, alias: &str, image_type: ImageType, _: Architecture) -> Result<Option<Fingerprint>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         self.reached()?;
+        if alias.contains("..") {
+            return Err(Error::new(ErrorKind::Remote, "the server answers 400"));
+        }
         let named = self.images.lock().unwrap().get(&(alias.to_owned(), image_type)).map(|tag| fingerprint(tag));
         let prefix = || alias.parse::<Prefix>().ok().and_then(|prefix| self.tag(|found| prefix.matches(found)));
         Ok(named.or_else(|| prefix().map(|tag| fingerprint(&tag))))
@@ -381,4 +384,30 @@ fn refreshing_tells_whether_there_was_something_new_and_pushing_whereto() {
         let failed = served.finished(served.handler.handle(sent("POST", &path, &target)));
         assert_eq!(failed["err"], json!("the work ended without a result"));
     }
+}
+
+#[test]
+fn a_name_that_the_upstream_chokes_on_takes_nothing_from_others() {
+    let elsewhere = Elsewhere::with(&[("one", "one")]);
+    let served = Served::with(ServerOptions::new().fetch(elsewhere));
+    assert_eq!(served.get("/1.0/images/aliases/..%2F..%2Fx").status, 502);
+    assert_eq!(served.get("/1.0/images/aliases/one").status, 200);
+}
+
+#[test]
+fn images_that_strangers_had_brought_never_have_more_bytes_than_they_may() {
+    let elsewhere = Elsewhere::with(&[("one", "one"), ("two", "two"), ("three", "three")]);
+    let mut limits = lxd_image::Limits::default();
+    limits.cache = unified("one").len() as u64 * 2;
+    let served = Served::with(ServerOptions::new().limits(limits.clone()).fetch(elsewhere));
+    let own = served.import("own", &["own"], false);
+    for name in ["one", "two", "three"] {
+        let image = object(served.get(&format!("/1.0/images/{}", fingerprint(name))));
+        assert_eq!(image["fingerprint"], json!(fingerprint(name).to_string()));
+    }
+    let images = served.store.images().unwrap();
+    let cached: u64 = images.iter().filter(|image| image.cached).map(|image| image.size).sum();
+    assert!(cached > 0 && cached <= limits.cache, "{cached}");
+    assert!(images.iter().any(|image| image.fingerprint == own.fingerprint), "what was put there on purpose stays");
+    assert!(images.iter().any(|image| image.fingerprint == fingerprint("three")), "the last one is there");
 }

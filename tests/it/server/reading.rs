@@ -176,6 +176,9 @@ fn a_file_that_was_damaged_never_reaches_a_client_whole() {
     let error = pieces.read_to_end(&mut read).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
     assert!(read.len() < bytes.len(), "all of it was given out");
+    // A range that is all of it is no way around.
+    let whole = served.handler.handle(with(request("GET", &path), "range", "bytes=0-"));
+    assert_eq!((whole.status.as_u16(), whole.body.read_to_end().is_err()), (206, true));
     fs::remove_file(&blob).unwrap();
     assert_eq!(served.get(&path).status, 500);
 }

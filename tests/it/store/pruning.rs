@@ -85,3 +85,26 @@ fn a_clock_that_goes_back_removes_nothing_early() {
     clock.set(i64::MAX);
     assert_eq!(pruned(&store, &PrunePolicy::default()), [(image.fingerprint, Removed::Unused)]);
 }
+
+#[test]
+fn of_too_many_bytes_those_go_that_were_not_used_for_longest_but_never_the_last() {
+    let scratch = Scratch::new();
+    let clock = Clock::new();
+    let store = clock.options().open(scratch.join("store")).unwrap();
+    let one = cached(&store, "one");
+    clock.set(NOW + 1);
+    let two = cached(&store, "two");
+    clock.set(NOW + 2);
+    let three = cached(&store, "three");
+    clock.set(NOW + 3);
+    store.mark_used(&one.fingerprint).unwrap();
+    let published = import(&store, "published", &["published"]);
+    let policy = PrunePolicy::default().most(one.size + three.size);
+    assert_eq!(pruned(&store, &policy.clone().dry_run(true)), [(two.fingerprint, Removed::Room)]);
+    assert_eq!(pruned(&store, &policy), [(two.fingerprint, Removed::Room)]);
+    assert_eq!(pruned(&store, &policy), []);
+    assert_eq!(pruned(&store, &PrunePolicy::default().most(0)), [(three.fingerprint, Removed::Room)]);
+    assert_eq!(pruned(&store, &PrunePolicy::default().most(0)), []);
+    assert!(store.image(&published.fingerprint).is_ok());
+    assert_clean(&store);
+}
