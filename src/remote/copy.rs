@@ -293,6 +293,8 @@ impl Store {
             image.source.as_ref() == Some(&source)
                 && (wanted.architectures.is_empty() || wanted.architectures.contains(&image.architecture))
         });
-        Ok(images.into_iter().max_by_key(|image| image.uploaded_at).map(|image| image.fingerprint))
+        // Of two that came in one second, the one that was made later.
+        let newest = images.into_iter().max_by_key(|image| (image.uploaded_at, image.created_at, image.last_used_at));
+        Ok(newest.map(|image| image.fingerprint))
     }
 }

@@ -189,7 +189,7 @@ impl Through {
             let from = image.source.as_ref().is_some_and(|source| source.alias == key.0);
             from && image.cached && image.public && image.image_type == key.1
         });
-        match images.into_iter().max_by_key(|image| image.uploaded_at) {
+        match images.into_iter().max_by_key(|image| (image.uploaded_at, image.created_at)) {
             Some(image) => Ok(Some(image.fingerprint)),
             None => Err(error()),
         }
