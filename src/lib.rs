@@ -56,6 +56,8 @@ pub mod protocol;
 #[cfg(feature = "remote")]
 pub mod remote;
 mod rooted;
+#[cfg(any(feature = "remote", feature = "server"))]
+mod self_signed;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "store")]

@@ -15,6 +15,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("time", 0),
     ("fingerprint", 1),
     ("metadata", 1),
+    ("self_signed", 1),
     ("format", 2),
     ("templates", 2),
     ("protocol", 2),

@@ -5,12 +5,13 @@ use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
-use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, date_time_ymd};
+use rcgen::ExtendedKeyUsagePurpose;
 
 use super::Settings;
 use super::file::{make_directory, write_private};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::remote::http::Identity;
+use crate::self_signed;
 
 const CERTIFICATE: &str = "client.crt";
 const KEY: &str = "client.key";
@@ -33,7 +34,10 @@ impl Settings {
         if let Some(identity) = self.read_identity()? {
             return Ok(identity);
         }
-        let (certificate, key) = make()?;
+        let (certificate, key) = self_signed::make(|about| {
+            about.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            Ok(())
+        })?;
         let identity = Identity::from_pem(&certificate, &key)?;
         // The key first: where the certificate is, its key is too.
         write_private(&self.directory().join(KEY), key.as_bytes())?;
@@ -66,24 +70,4 @@ impl Settings {
             }
         }
     }
-}
-
-/// A certificate for ten years, and its key, both in PEM. Servers know it by its digest; its name is for people.
-fn make() -> Result<(String, String)> {
-    let failed = |error| Error::new(ErrorKind::Unsupported, "a certificate can't be made").with_source(error);
-    let key = KeyPair::generate().map_err(failed)?;
-    let mut about = CertificateParams::default();
-    about.distinguished_name = DistinguishedName::new();
-    about.distinguished_name.push(DnType::OrganizationName, "lxd-image");
-    about
-        .distinguished_name
-        .push(DnType::CommonName, rustix::system::uname().nodename().to_string_lossy().into_owned());
-    about.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    let now = crate::time::rfc3339(Some(jiff::Timestamp::now().as_second()));
-    let year = now.get(..4).and_then(|digits| digits.parse().ok()).unwrap_or(2026);
-    // A clock that is a little behind must not make it one of the future.
-    about.not_before = date_time_ymd(year - 1, 1, 1);
-    about.not_after = date_time_ymd(year + 10, 12, 31);
-    let certificate = about.self_signed(&key).map_err(failed)?;
-    Ok((certificate.pem(), key.serialize_pem()))
 }

@@ -8,15 +8,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use rcgen::{
-    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose, SanType,
-    date_time_ymd,
-};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyUsagePurpose, SanType};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
+use crate::self_signed;
 
 const CERTIFICATE: &str = "server.crt";
 const KEY: &str = "server.key";
@@ -80,7 +78,7 @@ impl ServerCertificate {
         held.lock().map_err(failed)?;
         // Another process may have made it meanwhile.
         if !certificate.exists() {
-            let made = make(names)?;
+            let made = self_signed::make(|about| describe(about, names))?;
             // The key first: where the certificate is, its key is too.
             write(&key, 0o600, &made.1)?;
             write(&certificate, 0o644, &made.0)?;
@@ -122,17 +120,11 @@ fn write(path: &Path, mode: u32, text: &str) -> Result<()> {
     write().map_err(|error| Error::io("the certificate can't be kept", error).in_file(path))
 }
 
-/// A certificate for ten years and its key, PEM.
-fn make(names: &[String]) -> Result<(String, String)> {
-    let failed = |error| Error::new(ErrorKind::Unsupported, "a certificate can't be made").with_source(error);
-    let key = KeyPair::generate().map_err(failed)?;
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let mut about = CertificateParams::default();
-    about.distinguished_name = DistinguishedName::new();
-    about.distinguished_name.push(DnType::OrganizationName, "lxd-image");
-    about.distinguished_name.push(DnType::CommonName, host.clone());
+/// Says that a certificate is a server's, on this machine and under these names.
+fn describe(about: &mut CertificateParams, names: &[String]) -> Result<()> {
     about.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     about.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let host = self_signed::host();
     let mut subjects = Vec::new();
     for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
         subjects.push(SanType::IpAddress(address));
@@ -144,20 +136,14 @@ fn make(names: &[String]) -> Result<(String, String)> {
             Err(_) if !is_host(name) => {
                 return Err(Error::invalid(format!("`{name}` is no name of a host that a certificate can have")));
             }
-            Err(_) => SanType::DnsName(name.try_into().map_err(failed)?),
+            Err(_) => SanType::DnsName(name.try_into().map_err(self_signed::failed)?),
         };
         if !subjects.contains(&subject) {
             subjects.push(subject);
         }
     }
     about.subject_alt_names = subjects;
-    let now = crate::time::rfc3339(Some(jiff::Timestamp::now().as_second()));
-    let year = now.get(..4).and_then(|digits| digits.parse().ok()).unwrap_or(2026);
-    // A client whose clock is a little behind must not take it for one of the future.
-    about.not_before = date_time_ymd(year - 1, 1, 1);
-    about.not_after = date_time_ymd(year + 10, 12, 31);
-    let certificate = about.self_signed(&key).map_err(failed)?;
-    Ok((certificate.pem(), key.serialize_pem()))
+    Ok(())
 }
 
 fn is_host(name: &str) -> bool {
