@@ -112,6 +112,12 @@ impl Architecture {
             other => Self::find(other),
         }
     }
+
+    /// The architecture of this machine; `None` where it is one that images don't know.
+    #[must_use]
+    pub fn of_this_machine() -> Option<Self> {
+        Self::from_uname(&rustix::system::uname().machine().to_string_lossy())
+    }
 }
 
 impl fmt::Display for Architecture {

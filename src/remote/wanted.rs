@@ -52,7 +52,7 @@ impl Wanted {
 
 /// What this machine runs, best first: itself, and on 64-bit machines their 32-bit selves.
 pub(super) fn native() -> Vec<Architecture> {
-    let own = Architecture::from_uname(&rustix::system::uname().machine().to_string_lossy());
+    let own = Architecture::of_this_machine();
     let smaller = match own {
         Some(Architecture::X86_64) => "i686",
         Some(Architecture::Aarch64) => "armv7l",

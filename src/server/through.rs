@@ -144,7 +144,7 @@ impl Through {
         state.asking.insert(key.clone());
         drop(state);
         let guard = Guard(self, |state: &mut State| _ = state.asking.remove(&key));
-        let architecture = super::rest::current().unwrap_or(Architecture::X86_64);
+        let architecture = Architecture::of_this_machine().unwrap_or(Architecture::X86_64);
         let answer = fetch.resolve(name, image_type, architecture);
         let mut state = self.lock();
         let answer = match answer {
@@ -189,7 +189,7 @@ impl Through {
             let from = image.source.as_ref().is_some_and(|source| source.alias == key.0);
             from && image.cached && image.public && image.image_type == key.1
         });
-        match images.into_iter().max_by_key(|image| (image.uploaded_at, image.created_at)) {
+        match StoredImage::newest(images) {
             Some(image) => Ok(Some(image.fingerprint)),
             None => Err(error()),
         }

@@ -83,6 +83,12 @@ impl StoredImage {
         }
     }
 
+    /// Of some images the one that came last; of those that came in one second, the one that was made last.
+    #[cfg(any(feature = "remote", feature = "server"))]
+    pub(crate) fn newest(images: impl IntoIterator<Item = Self>) -> Option<Self> {
+        images.into_iter().max_by_key(|image| (image.uploaded_at, image.created_at, image.last_used_at))
+    }
+
     /// Whether it is one file or two.
     #[must_use]
     pub fn form(&self) -> Form {

@@ -29,7 +29,7 @@ impl Ticket {
     pub(super) fn of(headers: &HeaderMap) -> Result<Self> {
         if let Some(name) = field(headers, upload::TYPE)? {
             // The bytes themselves tell; what can't be a type is a mistake all the same.
-            image_type(&name)?;
+            name.parse::<ImageType>()?;
         }
         Ok(Self {
             fingerprint: field(headers, upload::FINGERPRINT)?.map(|text| text.parse()).transpose()?,
@@ -98,18 +98,6 @@ pub(super) fn field(headers: &HeaderMap, name: &str) -> Result<Option<String>> {
         }
     }
     Ok(found.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned))
-}
-
-/// A type of images by its name; nothing is a container's.
-///
-/// # Errors
-/// `InvalidInput`.
-pub(super) fn image_type(name: &str) -> Result<ImageType> {
-    match name {
-        "" | "container" => Ok(ImageType::Container),
-        "virtual-machine" => Ok(ImageType::VirtualMachine),
-        _ => Err(Error::invalid("the types of images are container and virtual-machine")),
-    }
 }
 
 fn boolean(text: &str) -> Result<bool> {

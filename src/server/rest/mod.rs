@@ -87,7 +87,7 @@ fn about(request: &Request) -> Response {
         "auth": if trusted { "trusted" } else { "untrusted" }, "auth_methods": ["tls"], "public": !trusted,
     });
     if trusted {
-        let architecture = current().map(Architecture::kernel_name);
+        let architecture = Architecture::of_this_machine().map(Architecture::kernel_name);
         about["environment"] = json!({
             "server": "lxd-image", "server_version": env!("CARGO_PKG_VERSION"), "architectures": [architecture.unwrap_or("x86_64")],
             "project": "default", "server_name": "lxd-image", "server_clustered": false,
@@ -95,9 +95,4 @@ fn about(request: &Request) -> Response {
         about["config"] = json!({});
     }
     answer::object(about)
-}
-
-/// The architecture of this machine.
-pub(crate) fn current() -> Option<Architecture> {
-    Architecture::from_uname(rustix::system::uname().machine().to_str().ok()?)
 }

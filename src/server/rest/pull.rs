@@ -12,7 +12,7 @@ use super::super::message::{Request, Response};
 use super::super::operations::{Class, Ongoing};
 use super::super::secrets::{Opens, UNUSED};
 use super::super::upstream::{Fetch, Pull};
-use super::described::{Ticket, image_type};
+use super::described::Ticket;
 use super::{body, outcome};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Monitor;
@@ -74,7 +74,7 @@ fn named(source: &ImageSource, auto_update: bool) -> Result<Pull> {
     pull.fingerprint = some(&source.fingerprint);
     pull.certificate = some(&source.certificate);
     pull.secret = some(&source.secret);
-    pull.image_type = Some(image_type(&source.image_type)?).filter(|_| !source.image_type.is_empty());
+    pull.image_type = some(&source.image_type).map(|name| name.parse()).transpose()?;
     pull.auto_update = auto_update;
     if pull.url.is_empty() {
         return Err(Error::invalid("the source has no server"));
