@@ -14,9 +14,10 @@ use tokio::net::TcpStream;
 use tokio::time::{interval, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::flow::{Counted, Flow, Watch};
-use super::framing::{Scan, Scanned};
+use super::flow::{Flow, Watch};
+use super::framing::Scan;
 use super::gate::Place;
+use super::observed::Observed;
 use super::service::{Peer, Service, Shared};
 use super::tls::H2;
 use super::{Stage, either};
@@ -46,7 +47,7 @@ pub(super) async fn serve(
     shared.handler.metrics.connected();
     let _counted = Connected(&shared);
     let flow = Arc::new(Flow::default());
-    let stream = Counted::new(stream, Arc::clone(&flow));
+    let stream = Observed::new(stream, Arc::clone(&flow));
     let peer = |certificate, secure| {
         Arc::new(Peer {
             address: from.ip().to_canonical(),
@@ -104,7 +105,7 @@ where
             // The one is looked at while a head comes, the other when it is there.
             .max_header_size(shared.longest_head)
             .max_headers(HEADERS);
-        let stream = Scanned::new(stream, Scan::new(Arc::clone(&peer.ambiguous)));
+        let stream = Observed::new(stream, Scan::new(Arc::clone(&peer.ambiguous)));
         let connection = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
         run(shared, &peer, connection, |connection| connection.graceful_shutdown()).await;
     }

@@ -1,14 +1,11 @@
 //! Whether a connection gets anywhere: the bytes that cross it are counted, and so is who waits for whom. A client
 //! that is waited for and moves next to nothing is left alone with it; a slow disk of ours is no fault of his.
 
-use std::io::{self, IoSlice};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use super::observed::Observer;
 
 /// What must move within the time for silence, so that a byte now and then is silence too.
 const ENOUGH: u64 = 1 << 10;
@@ -46,6 +43,16 @@ impl Flow {
 impl Going {
     pub(super) fn waiting(&self) -> Waiting {
         self.0.waiting()
+    }
+}
+
+impl Observer for Arc<Flow> {
+    fn came(&mut self, bytes: &[u8]) {
+        self.went(bytes.len());
+    }
+
+    fn went(&mut self, count: usize) {
+        self.moved.fetch_add(count as u64, Ordering::Relaxed);
     }
 }
 
@@ -93,67 +100,6 @@ impl Watch {
             (self.since, self.moved, self.idle) = (now, moved, idle);
         }
         now.saturating_duration_since(self.since) >= self.silence
-    }
-}
-
-/// A stream whose bytes are counted.
-#[derive(Debug)]
-pub(super) struct Counted<S> {
-    inner: S,
-    flow: Arc<Flow>,
-}
-
-impl<S> Counted<S> {
-    pub(super) fn new(inner: S, flow: Arc<Flow>) -> Self {
-        Self { inner, flow }
-    }
-
-    fn wrote(&self, written: &Poll<io::Result<usize>>) {
-        if let Poll::Ready(Ok(count)) = written {
-            self.flow.moved.fetch_add(*count as u64, Ordering::Relaxed);
-        }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut this.inner).poll_read(cx, buffer);
-        this.flow.moved.fetch_add((buffer.filled().len() - before) as u64, Ordering::Relaxed);
-        polled
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.inner).poll_write(cx, buffer);
-        this.wrote(&written);
-        written
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.inner).poll_write_vectored(cx, buffers);
-        this.wrote(&written);
-        written
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
     }
 }
 

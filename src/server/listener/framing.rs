@@ -1,13 +1,10 @@
 //! Looks over the bytes of HTTP/1.1 on their way in, for heads that two programs could understand differently: a length and chunks
 //! together, or two lengths. What parses the head afterwards goes by one of the two and tells nobody.
 
-use std::io::{self, IoSlice};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use super::observed::Observer;
 
 /// The longest name and value that are kept: `transfer-encoding` and a number are shorter.
 const LONGEST: usize = 64;
@@ -39,7 +36,7 @@ impl Scan {
         Self { ambiguous, state: State::Head, line: Vec::new(), first: true, length: None, chunked: false }
     }
 
-    pub(super) fn look(&mut self, mut bytes: &[u8]) {
+    fn look(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             match self.state {
                 State::Over => return,
@@ -103,52 +100,9 @@ impl Scan {
     }
 }
 
-/// A stream that is looked over as it is read.
-#[derive(Debug)]
-pub(super) struct Scanned<S> {
-    inner: S,
-    scan: Scan,
-}
-
-impl<S> Scanned<S> {
-    pub(super) fn new(inner: S, scan: Scan) -> Self {
-        Self { inner, scan }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Scanned<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut this.inner).poll_read(cx, buffer);
-        this.scan.look(&buffer.filled()[before..]);
-        polled
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Scanned<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().inner).poll_write(cx, buffer)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().inner).poll_write_vectored(cx, buffers)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+impl Observer for Scan {
+    fn came(&mut self, bytes: &[u8]) {
+        self.look(bytes);
     }
 }
 

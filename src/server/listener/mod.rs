@@ -9,6 +9,7 @@ mod flow;
 mod framing;
 mod gate;
 mod journal;
+mod observed;
 mod options;
 mod service;
 mod tls;
