@@ -185,7 +185,7 @@ pub fn copy(remote: &dyn Remote, reference: &str, store: &Store, options: &CopyO
         import = import.alias(alias.clone());
     }
     match store.image(&found.fingerprint) {
-        Err(error) if error.kind() == ErrorKind::NotFound => fetch(remote, &found, store, &import, monitor),
+        Err(error) if error.kind() == ErrorKind::NotFound => fetch(remote, &found, store, &import),
         Err(error) => Err(error),
         // Its bytes are here; only what is known of it changes.
         Ok(there) if there.cached || !aliases.is_empty() => {
@@ -211,13 +211,13 @@ fn source_of(remote: &dyn Remote, reference: &str, found: &StoredImage) -> Updat
     source
 }
 
-pub(super) fn fetch(
-    remote: &dyn Remote,
-    found: &StoredImage,
-    store: &Store,
-    import: &ImportOptions,
-    monitor: &Monitor,
-) -> Result<StoredImage> {
+/// Brings an image that [`Remote::resolve`] found into a store, as `import` says; begins anew a few times when it is replaced
+/// on the server meanwhile. For those to whom [`copy`] decides too much.
+///
+/// # Errors
+/// Those of [`Remote::open`] and of [`Store::import`]. The store is as it was.
+pub fn fetch(remote: &dyn Remote, found: &StoredImage, store: &Store, import: &ImportOptions) -> Result<StoredImage> {
+    let monitor = &import.monitored();
     let mut times = 0;
     loop {
         // A download tries again by itself; what is left is a file that was replaced meanwhile.
@@ -269,7 +269,7 @@ impl Store {
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 done => return done,
             }
-            match fetch(remote, &found, self, &import, &options.monitor) {
+            match fetch(remote, &found, self, &import) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Ok(_) => {}
                 Err(error) => return Err(error),
@@ -293,8 +293,6 @@ impl Store {
             image.source.as_ref() == Some(&source)
                 && (wanted.architectures.is_empty() || wanted.architectures.contains(&image.architecture))
         });
-        // Of two that came in one second, the one that was made later.
-        let newest = images.into_iter().max_by_key(|image| (image.uploaded_at, image.created_at, image.last_used_at));
-        Ok(newest.map(|image| image.fingerprint))
+        Ok(StoredImage::newest(images).map(|image| image.fingerprint))
     }
 }

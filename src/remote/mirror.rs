@@ -277,7 +277,7 @@ impl Target for IntoStore<'_> {
         let import = options.importing(image, remote.source().image_type(image.image_type))?;
         match self.store.image(&image.fingerprint) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                fetch(remote, image, self.store, &import, monitor).map(|_| true)
+                fetch(remote, image, self.store, &import).map(|_| true)
             }
             Err(error) => Err(error),
             Ok(there) => {

@@ -27,7 +27,7 @@ mod site;
 mod upstream;
 mod wanted;
 
-pub use copy::{CopyOptions, copy};
+pub use copy::{CopyOptions, copy, fetch};
 pub use direct::Direct;
 pub use download::Download;
 pub use http::{

@@ -3,13 +3,10 @@
 
 use std::sync::Arc;
 
-use lxd_image::remote::{Certificate, ClientOptions, Lxd, Remote, Settings, Trust, Upstreams, Wanted};
+use lxd_image::remote::{Certificate, ClientOptions, Lxd, Remote, Settings, Trust, Upstreams, Wanted, fetch};
 use lxd_image::server::{Fetch, Pull, Push};
 use lxd_image::store::{ImportOptions, RefreshOptions, Refreshed, Store, StoredImage, UpdateSource};
-use lxd_image::{Architecture, Error, ErrorKind, Fingerprint, ImageType, Limits, Monitor, Prefix, Result};
-
-/// Tries of a download whose file was replaced meanwhile.
-const TRIES: usize = 3;
+use lxd_image::{Architecture, Error, ErrorKind, Fingerprint, ImageType, Monitor, Prefix, Result};
 
 /// Remotes as a server uses them.
 pub(crate) struct Upstream {
@@ -24,8 +21,7 @@ impl Upstream {
     ///
     /// # Errors
     /// Those of [`Settings::connect`].
-    pub(crate) fn new(settings: Settings, remote: Option<&str>, limits: &Limits) -> Result<Arc<Self>> {
-        let client = ClientOptions::new().limits(limits.clone());
+    pub(crate) fn new(settings: Settings, remote: Option<&str>, client: ClientOptions) -> Result<Arc<Self>> {
         let remote = match remote {
             Some(name) => Some(settings.connect(name.strip_suffix(':').unwrap_or(name), client.clone())?),
             None => None,
@@ -132,21 +128,9 @@ fn bring(
     if let Some(name) = &found.file_name {
         options = options.file_name(&**name);
     }
-    let monitor = options.monitored();
-    let mut tries = 1;
-    loop {
-        let bytes = match store.open_image(&found.fingerprint) {
-            Ok(here) => here.source(),
-            Err(error) if error.kind() == ErrorKind::NotFound => remote.open(found, &monitor),
-            Err(error) => Err(error),
-        };
-        // A download goes on by itself when it breaks; what is left is a file that was replaced meanwhile.
-        match bytes.and_then(|bytes| store.import(bytes, &options)) {
-            Err(error) if error.is_temporary() && tries < TRIES => {
-                monitor.check()?;
-                tries += 1;
-            }
-            done => return done,
-        }
+    match store.open_image(&found.fingerprint) {
+        Ok(here) => store.import(here.source()?, &options),
+        Err(error) if error.kind() == ErrorKind::NotFound => fetch(remote, found, store, &options),
+        Err(error) => Err(error),
     }
 }
