@@ -116,8 +116,9 @@ pub(super) fn visit_squashfs(
                 }
             };
             let data = node.data.as_ref();
-            let sparse = match (data, &entry.kind) {
-                (Some(data), EntryKind::File { size }) => {
+            // Only what unpacking writes: what is no part of an image is judged by neither.
+            let sparse = match (data, &entry.kind, &place) {
+                (Some(data), EntryKind::File { size }, Place::Rootfs(_) | Place::Disk) => {
                     let segments = reader.segments(data)?;
                     (segments != [(0, *size)] && *size > 0).then_some(SparseMap { segments, size: *size })
                 }

@@ -62,12 +62,36 @@ pub(super) struct Pieces {
     block_size: u32,
     position: u64,
     offset: u64,
+    /// Runs of data so far, and whether the last piece was of one.
+    segments: u64,
+    in_segment: bool,
 }
 
 impl Pieces {
     pub(super) fn new<S: ReadAt>(reader: &Reader<S>, data: &FileData) -> Self {
         let file = data.at.clone();
-        Self { position: file.start, file, block_size: reader.superblock.block_size, offset: 0 }
+        Self {
+            position: file.start,
+            file,
+            block_size: reader.superblock.block_size,
+            offset: 0,
+            segments: 0,
+            in_segment: false,
+        }
+    }
+
+    /// Counts a run of data where one begins.
+    fn in_data<S: ReadAt>(&mut self, reader: &Reader<S>) -> Result<()> {
+        if self.in_segment {
+            return Ok(());
+        }
+        let limit = reader.limits.sparse_segments;
+        if self.segments >= limit {
+            return Err(Error::limit("sparse_segments", limit, "the number of segments of a sparse file"));
+        }
+        self.segments += 1;
+        self.in_segment = true;
+        Ok(())
     }
 
     pub(super) fn next<S: ReadAt>(&mut self, reader: &Reader<S>) -> Result<Option<Piece>> {
@@ -84,12 +108,15 @@ impl Pieces {
             if within.checked_add(length).is_none_or(|end| end > self.block_size) {
                 return Err(Error::malformed("a file's tail lies outside of its fragment block"));
             }
+            self.in_data(reader)?;
             return Ok(Some(Piece::Tail { fragment, within, offset, length }));
         }
         let word = u32::from_le_bytes(self.file.blocks.array(&reader.source, &reader.blocks)?);
         if word == 0 {
+            self.in_segment = false;
             return Ok(Some(Piece::Hole { offset, length }));
         }
+        self.in_data(reader)?;
         let block = StoredBlock::new(self.position, word, self.block_size, reader.superblock.data_end())?;
         self.position = self.position.saturating_add(u64::from(block.stored));
         Ok(Some(Piece::Block { block, offset, length }))

@@ -225,6 +225,12 @@ impl<'a, S: ReadAt, T: FileTarget, F: FnMut(Vec<Work<T>>) -> Result<()>> Produce
             let Node { entry, data, .. } = node?;
             self.shared.monitor.check()?;
             self.stats.entries += 1;
+            // Holes write nothing, but each is a step: one inode under many names must not add up.
+            self.logical = self.logical.saturating_add(data.as_ref().map_or(0, FileData::size));
+            let most = self.shared.reader.limits.file_size;
+            if self.logical > most {
+                return Err(Error::limit("file_size", most, "the size of all files together").in_entry(&entry.path));
+            }
             let target = sink.entry(&entry).map_err(|error| error.in_entry(&entry.path))?;
             if let (Some(target), Some(data)) = (target, data) {
                 self.stats.files += 1;
@@ -249,11 +255,6 @@ impl<'a, S: ReadAt, T: FileTarget, F: FnMut(Vec<Work<T>>) -> Result<()>> Produce
 
     fn queue_file(&mut self, job: &Arc<Job<T>>, data: &FileData) -> Result<()> {
         let reader = self.shared.reader;
-        // Holes write nothing, but each is a step: one inode under many names must not add up.
-        self.logical = self.logical.saturating_add(data.size());
-        if self.logical > reader.limits.file_size {
-            return Err(Error::limit("file_size", reader.limits.file_size, "the size of all files together"));
-        }
         let mut pieces = Pieces::new(reader, data);
         let mut parts = Vec::new();
         while let Some(piece) = pieces.next(reader)? {

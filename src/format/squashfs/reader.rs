@@ -249,10 +249,6 @@ impl<S: ReadAt> Reader<S> {
                 *run += length;
                 continue;
             }
-            if segments.len() as u64 >= self.limits.sparse_segments {
-                let limit = self.limits.sparse_segments;
-                return Err(Error::limit("sparse_segments", limit, "the number of segments of a sparse file"));
-            }
             segments.push((offset, length));
         }
         Ok(segments)

@@ -8,9 +8,12 @@ use super::super::reader::Reader;
 use super::super::superblock::METADATA_BLOCK;
 use super::super::write::{Tails, WriteOptions, Writer};
 use super::peers::text;
+use super::trees::Scratchpad;
 use super::writing::compressions;
 use crate::error::{ErrorKind, Result};
+use crate::fingerprint::Fingerprint;
 use crate::format::entry::{Entry, EntryKind};
+use crate::format::{Image, Input, Source, UnpackOptions, VerifyOptions};
 use crate::limits::Limits;
 use crate::progress::{Cancel, Monitor};
 
@@ -348,6 +351,71 @@ fn limits_are_named_when_they_are_reached() {
         limits.set(name, value).unwrap();
         let error = unpack_all(image.0.clone(), &limits).unwrap_err();
         assert_eq!(error.limit_name(), Some(name), "{error:?}");
+    }
+}
+
+/// What verifying and unpacking say of a unified image, each for itself.
+fn verdicts(bytes: &[u8], limits: &Limits) -> (Result<Fingerprint>, Result<Fingerprint>) {
+    let home = Scratchpad::new("verdicts");
+    let path = home.join("image");
+    std::fs::write(&path, bytes).unwrap();
+    let open = || Image::open_with(Source::unified(Input::open(&path).unwrap()), limits).unwrap();
+    let verified = open().verify(&VerifyOptions::new()).and_then(|mut verified| {
+        let fingerprint = verified.fingerprint;
+        verified.findings.drain(..).next().map_or(Ok(fingerprint), Err)
+    });
+    let options = UnpackOptions::new().skip_devices(true);
+    let unpacked = open().unpack_unverified(&home.join("out"), &options);
+    (verified, unpacked.map(|unpacked| unpacked.fingerprint))
+}
+
+/// A unified image with a file of 10,000 bytes that is no part of it, and one with a hole that is.
+fn with_a_stray() -> Option<Forged> {
+    let compression = *compressions().first()?;
+    let options = WriteOptions { block_size: BLOCK, stored: true, tails: Tails::All, ..WriteOptions::new(compression) };
+    let mut writer = Writer::new(Cursor::new(Vec::new()), options).unwrap();
+    let metadata = b"architecture: x86_64\ncreation_date: 1\n";
+    let file = |size| EntryKind::File { size };
+    let mut push = |name: &str, content: &[u8]| {
+        writer.push_file(&Entry::new(name, file(content.len() as u64), 0o644), &mut &*content).unwrap();
+    };
+    push("metadata.yaml", metadata);
+    let mut part = text(4, 10_000);
+    part[4096..8192].fill(0);
+    push("rootfs/part", &part);
+    push("zz_stray", &text(5, 10_000));
+    Some(Forged(writer.finish().unwrap().0.into_inner()))
+}
+
+#[test]
+fn verifying_and_unpacking_judge_what_is_no_part_of_an_image_alike() {
+    let limits = Limits::default();
+    let Some(image) = with_a_stray() else { return };
+    let (verified, unpacked) = verdicts(&image.0, &limits);
+    assert_eq!(verified.unwrap(), unpacked.unwrap());
+    // The tail of what neither of them reads is outside of its fragment block.
+    let stray = image.inode(b"zz_stray");
+    let (verified, unpacked) = verdicts(&image.set((stray + 24, 4), 4000).0, &limits);
+    assert_eq!(verified.unwrap(), unpacked.unwrap());
+    // The same of what both do.
+    let image = with_a_stray().unwrap();
+    let part = image.inode(b"part");
+    let (verified, unpacked) = verdicts(&image.set((part + 24, 4), 4000).0, &limits);
+    assert_eq!((verified.unwrap_err().kind(), unpacked.unwrap_err().kind()), (BAD[0], BAD[0]));
+}
+
+#[test]
+fn verifying_and_unpacking_count_files_and_segments_alike() {
+    let image = with_a_stray().unwrap_or_else(|| Forged(Vec::new())).0;
+    if image.is_empty() {
+        return;
+    }
+    for (name, value) in [("file_size", 15_000), ("sparse_segments", 1)] {
+        let mut limits = Limits::default();
+        limits.set(name, value).unwrap();
+        let (verified, unpacked) = verdicts(&image, &limits);
+        assert_eq!(verified.unwrap_err().limit_name(), Some(name));
+        assert_eq!(unpacked.unwrap_err().limit_name(), Some(name));
     }
 }
 
