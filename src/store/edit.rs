@@ -193,10 +193,7 @@ impl Store {
         let mut edited = None;
         self.change(&mut |catalog| {
             let before = catalog.image(fingerprint)?.ok_or_else(|| missing(fingerprint))?;
-            let found = before.etag();
-            if let Some(expected) = based_on.filter(|expected| **expected != found) {
-                return Err(changed(Error::mismatch("the image's ETag", expected.as_str(), found.as_str())));
-            }
+            unchanged(&before, based_on)?;
             if let Some(expected) = edit.revision.filter(|expected| *expected != before.revision) {
                 let found = before.revision.to_string();
                 return Err(changed(Error::mismatch("the image's revision", expected.to_string(), found)));
@@ -236,10 +233,23 @@ impl Store {
     /// # Errors
     /// `NotFound`, `Busy`, `Io`.
     pub fn delete(&self, fingerprint: &Fingerprint) -> Result<StoredImage> {
+        self.remove(fingerprint, None)
+    }
+
+    /// As [`delete`](Self::delete), of an image that still is what `based_on` was read of.
+    ///
+    /// # Errors
+    /// As there, and `Mismatch` when it was edited since; nothing is removed then.
+    pub fn delete_unchanged(&self, fingerprint: &Fingerprint, based_on: &ETag) -> Result<StoredImage> {
+        self.remove(fingerprint, Some(based_on))
+    }
+
+    fn remove(&self, fingerprint: &Fingerprint, based_on: Option<&ETag>) -> Result<StoredImage> {
         self.blobs.present()?;
         let mut removed = None;
         self.change_to_free(&mut |catalog| {
             let image = catalog.image(fingerprint)?.ok_or_else(|| missing(fingerprint))?;
+            unchanged(&image, based_on)?;
             catalog.remove(fingerprint)?;
             catalog.set_unsettled(fingerprint, true)?;
             removed = Some(image);
@@ -249,6 +259,14 @@ impl Store {
     }
 }
 
+fn unchanged(image: &StoredImage, based_on: Option<&ETag>) -> Result<()> {
+    let found = image.etag();
+    match based_on.filter(|expected| **expected != found) {
+        Some(expected) => Err(changed(Error::mismatch("the image's ETag", expected.as_str(), found.as_str()))),
+        None => Ok(()),
+    }
+}
+
 fn changed(error: Error) -> Error {
-    error.with_hint("somebody else changed the image in between: look at it again, then edit")
+    error.with_hint("somebody else changed the image in between: look at it again, then decide")
 }

@@ -68,10 +68,14 @@ fn edit(handler: &Handler, request: &mut Request, fingerprint: &str) -> Result<R
 
 fn delete(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Response> {
     let image = sight::here(handler, request, fingerprint, None)?;
-    based_on(request, &image)?;
+    let based_on = based_on(request, &image)?.then(|| image.etag());
     let ongoing = handler.operations.begin(Class::Task, "Deleting image", &[outcome::location(&image)])?;
     let (id, location) = (ongoing.id().to_owned(), ongoing.location());
-    match handler.store.delete(&image.fingerprint) {
+    let deleted = match &based_on {
+        Some(etag) => handler.store.delete_unchanged(&image.fingerprint, etag),
+        None => handler.store.delete(&image.fingerprint),
+    };
+    match deleted {
         Ok(_) => {
             told(handler, request, "image-deleted", &image);
             ongoing.succeed(&[], []);

@@ -308,6 +308,10 @@ fn an_edit_based_on_a_state_that_has_changed_fails_and_nothing_is_lost() {
     assert_kind(store.edit(&seen.fingerprint, &second.based_on_revision(seen.revision), None), ErrorKind::Mismatch);
     assert_eq!(store.image(&seen.fingerprint).unwrap(), first);
     assert_kind(store.edit(&Fingerprint::of(b"no"), &Edit::new(), None), ErrorKind::NotFound);
+    // Nor can an image be deleted for what it no longer is.
+    assert_kind(store.delete_unchanged(&seen.fingerprint, &seen.etag()), ErrorKind::Mismatch);
+    assert_eq!(store.delete_unchanged(&seen.fingerprint, &first.etag()).unwrap().fingerprint, seen.fingerprint);
+    assert_kind(store.delete_unchanged(&seen.fingerprint, &first.etag()), ErrorKind::NotFound);
 }
 
 #[test]
