@@ -14,13 +14,16 @@ pub struct Wanted {
     pub image_type: ImageType,
     /// The architectures that will do, best first. Only asked of aliases.
     pub architectures: Vec<Architecture>,
+    /// Whether the error for what is not there names what is near it. Some servers must be asked for all their images
+    /// for that, which a program that tries many names for nobody to read can spare them.
+    pub suggest: bool,
 }
 
 impl Wanted {
     /// A container's image for this machine.
     #[must_use]
     pub fn new(reference: impl Into<String>) -> Self {
-        Self { reference: reference.into(), image_type: ImageType::Container, architectures: native() }
+        Self { reference: reference.into(), image_type: ImageType::Container, architectures: native(), suggest: true }
     }
 
     /// Whether a container's or a virtual machine's image is wanted.
@@ -34,6 +37,13 @@ impl Wanted {
     #[must_use]
     pub fn architectures(mut self, architectures: impl IntoIterator<Item = Architecture>) -> Self {
         self.architectures = architectures.into_iter().collect();
+        self
+    }
+
+    /// Whether the error for what is not there names what is near it.
+    #[must_use]
+    pub fn suggest(mut self, suggest: bool) -> Self {
+        self.suggest = suggest;
         self
     }
 

@@ -49,7 +49,8 @@ impl Fetch for Upstream {
     }
 
     fn resolve(&self, alias: &str, image_type: ImageType, architecture: Architecture) -> Result<Option<Fingerprint>> {
-        let wanted = Wanted::new(alias).image_type(image_type).architectures([architecture]);
+        // Nobody is told what the upstream has beside it, and anybody may ask for names.
+        let wanted = Wanted::new(alias).image_type(image_type).architectures([architecture]).suggest(false);
         match self.upstream()?.resolve(&wanted, &Monitor::none()) {
             // Whatever a server shows to us is public only where everybody sees it.
             Ok(found) => Ok(Some(found.fingerprint).filter(|_| found.public)),
@@ -66,7 +67,8 @@ impl Fetch for Upstream {
         monitor: &Monitor,
     ) -> Result<StoredImage> {
         let upstream = self.upstream()?;
-        let found = upstream.resolve(&Wanted::new(fingerprint.to_string()).architectures([]), monitor)?;
+        let found =
+            upstream.resolve(&Wanted::new(fingerprint.to_string()).architectures([]).suggest(false), monitor)?;
         if !found.public {
             return Err(Error::new(ErrorKind::NotFound, "the upstream shows this image to nobody else"));
         }

@@ -169,6 +169,9 @@ impl Lxd {
     fn not_found(&self, wanted: &Wanted, monitor: &Monitor) -> Error {
         let shown: String = wanted.reference.chars().take(64).collect();
         let error = Error::new(ErrorKind::NotFound, format!("{} has no image `{shown}`", self.base));
+        if !wanted.suggest {
+            return error;
+        }
         // The error is the answer; that nothing can be suggested is no second one.
         let near: BTreeSet<String> = self
             .list(monitor)

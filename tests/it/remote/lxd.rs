@@ -246,6 +246,12 @@ fn an_image_for_another_machine_is_not_found_and_the_error_says_which_there_is()
         let error = failed(remote.resolve(&Wanted::new(name), &Monitor::none()), ErrorKind::NotFound);
         assert_eq!(error.hint().unwrap().contains("box/one"), near, "{name}: {error:?}");
     }
+    // Who reads no hint spares the server its list.
+    let lists = || server.asked().iter().filter(|asked| asked.path.contains("recursion")).count();
+    let before = lists();
+    let error = remote.resolve(&Wanted::new("bx/one").suggest(false), &Monitor::none()).unwrap_err();
+    assert_eq!((error.kind(), error.hint(), lists()), (ErrorKind::NotFound, None, before), "{error:?}");
+    assert!(before > 0);
 }
 
 #[test]
