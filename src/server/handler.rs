@@ -100,6 +100,13 @@ impl Handler {
         }
     }
 
+    /// Makes room: what came from the upstream and nobody used for long goes. For every now and then.
+    pub(crate) fn tidy(&self) {
+        if self.options.fetch.as_ref().is_some_and(|fetch| fetch.has_upstream()) {
+            Through::tidy(self);
+        }
+    }
+
     /// Keeps an image that came by being used, for it was used again. At most once an hour: it is a write.
     pub(crate) fn used(&self, image: &StoredImage) {
         const HOUR: i64 = 3_600;

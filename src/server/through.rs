@@ -255,11 +255,16 @@ impl Through {
         drop(slot);
         if let Ok(image) = &brought {
             super::rest::created(&handler.operations, image, &Client::Stranger);
-            let policy = PrunePolicy::default().most(handler.options.limits.cache);
-            // The client has its image whether or not others can go now; the next one tries again.
-            let _ = handler.store.prune(&policy);
+            Self::tidy(handler);
         }
         brought
+    }
+
+    /// Removes of what was brought what nobody used for long, and what is too much.
+    pub(crate) fn tidy(handler: &Handler) {
+        let policy = PrunePolicy::default().most(handler.options.limits.cache);
+        // Clients have their images whether or not others can go now; the next time tries again.
+        let _ = handler.store.prune(&policy);
     }
 
     /// Waits until something was asked or brought.
@@ -280,4 +285,69 @@ impl Through {
 
 fn busy(sentence: &'static str) -> Error {
     Error::new(ErrorKind::Busy, sentence)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+    use crate::error::Result;
+    use crate::server::{Pull, Push, ServerOptions};
+    use crate::store::{ImportOptions, Refreshed, Store};
+
+    /// Knows `there`, and counts how often it is asked.
+    #[derive(Default)]
+    struct Asked(AtomicUsize);
+
+    impl Fetch for Asked {
+        fn has_upstream(&self) -> bool {
+            true
+        }
+
+        fn resolve(&self, alias: &str, _: ImageType, _: Architecture) -> Result<Option<Fingerprint>> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            Ok((alias == "there").then(|| Fingerprint::of(b"there")))
+        }
+
+        fn fetch(&self, _: &Fingerprint, _: Option<&str>, _: &Store, _: &Monitor) -> Result<StoredImage> {
+            Err(Error::new(ErrorKind::Remote, "nothing is brought here"))
+        }
+
+        fn pull(&self, _: &Pull, _: &Store, _: ImportOptions) -> Result<StoredImage> {
+            Err(Error::new(ErrorKind::Remote, "nothing is brought here"))
+        }
+
+        fn refresh(&self, _: &Fingerprint, _: &Store, _: &Monitor) -> Result<Refreshed> {
+            Err(Error::new(ErrorKind::Remote, "nothing is brought here"))
+        }
+
+        fn push(&self, _: &Push, _: &Fingerprint, _: &Store, _: &Monitor) -> Result<()> {
+            Err(Error::new(ErrorKind::Remote, "nothing is sent from here"))
+        }
+    }
+
+    #[test]
+    fn an_answer_of_the_upstream_is_asked_for_again_when_its_time_is_over() {
+        let directory = std::env::temp_dir().join(format!("lxd-image-through-{}", std::process::id()));
+        let handler = Handler::new(Store::open(&directory).unwrap(), ServerOptions::new());
+        let (through, fetch) = (&handler.through, Asked::default());
+        for (name, known_for) in [("there", FRESH), ("nowhere", ABSENT)] {
+            let key = (name.to_owned(), ImageType::Container);
+            let resolve = || through.resolve(&handler, &fetch, name, ImageType::Container).unwrap().is_some();
+            let older = |by| {
+                let mut state = through.lock();
+                let known = state.known.get_mut(&key).unwrap();
+                known.asked = known.asked.checked_sub(by).unwrap();
+            };
+            let before = fetch.0.load(Ordering::SeqCst);
+            let asked = || fetch.0.load(Ordering::SeqCst) - before;
+            assert_eq!((resolve(), resolve(), asked()), (name == "there", name == "there", 1));
+            older(known_for - Duration::from_secs(20));
+            assert_eq!((resolve(), asked()), (name == "there", 1));
+            older(Duration::from_secs(20));
+            assert_eq!((resolve(), asked()), (name == "there", 2));
+        }
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
 }

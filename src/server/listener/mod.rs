@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
@@ -46,6 +46,8 @@ use crate::progress::Cancel;
 const LOOK: Duration = Duration::from_millis(50);
 /// How long is waited when a connection can't be taken, mostly because there are no descriptors left.
 const RECOVER: Duration = Duration::from_millis(100);
+/// How often room is made.
+const TIDY: Duration = Duration::from_secs(60 * 60);
 /// How long threads that still work are waited for at the very end.
 const THREADS_END: Duration = Duration::from_secs(1);
 
@@ -205,9 +207,11 @@ impl Listener {
             let tls = if tls { self.tls.clone() } else { None };
             accepting.spawn(accept(Arc::clone(&shared), socket, tls));
         }
+        let tidying = tokio::spawn(tidy(Arc::clone(&shared.handler)));
         while !stop.is_cancelled() {
             sleep(LOOK).await;
         }
+        tidying.abort();
         // The sockets are closed, so that clients go elsewhere at once.
         accepting.shutdown().await;
         stage.send_replace(Stage::Finish);
@@ -239,6 +243,16 @@ async fn accept(shared: Arc<Shared>, socket: tokio::net::TcpListener, tls: Optio
             connection::serve(shared, tls, stream, from, place).await;
             drop(ticket);
         });
+    }
+}
+
+/// Makes room at once and every hour, for as long as it is not dropped.
+async fn tidy(handler: Arc<Handler>) {
+    loop {
+        let handler = Arc::clone(&handler);
+        // What ended in one hour is none of the next one's business.
+        let _ = spawn_blocking(move || handler.tidy()).await;
+        sleep(TIDY).await;
     }
 }
 

@@ -17,7 +17,7 @@ use crate::store::{fingerprint, stream, unified};
 
 /// What there is elsewhere.
 #[derive(Default)]
-struct Elsewhere {
+pub(super) struct Elsewhere {
     /// Tags of images by alias and type.
     images: Mutex<HashMap<(String, ImageType), String>>,
     away: AtomicBool,
@@ -29,7 +29,7 @@ struct Elsewhere {
 }
 
 impl Elsewhere {
-    fn with(images: &[(&str, &str)]) -> Arc<Self> {
+    pub(super) fn with(images: &[(&str, &str)]) -> Arc<Self> {
         let elsewhere = Self::default();
         for (alias, tag) in images {
             elsewhere.put(alias, ImageType::Container, tag);

@@ -365,7 +365,7 @@ fn verdicts(bytes: &[u8], limits: &Limits) -> (Result<Fingerprint>, Result<Finge
         verified.findings.drain(..).next().map_or(Ok(fingerprint), Err)
     });
     let options = UnpackOptions::new().skip_devices(true);
-    let unpacked = open().unpack_unverified(&home.join("out"), &options);
+    let unpacked = open().unpack_unverified(home.join("out"), &options);
     (verified, unpacked.map(|unpacked| unpacked.fingerprint))
 }
 

@@ -10,6 +10,7 @@ mod serving;
 mod stopping;
 mod talking;
 mod telling;
+mod tidying;
 mod trusting;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
