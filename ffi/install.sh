@@ -23,8 +23,9 @@ soname=liblxd_image.so.$major
 
 cd "$root"
 # Only the shared library has a soname: the flag goes to its link alone.
+# What cargo prints goes to this script's error output as well, added to it even where that is a file.
 libraries=$(cargo rustc --locked -p lxd-image-ffi --lib --profile "$profile" --crate-type cdylib,staticlib -- \
-  --print native-static-libs -Clink-arg="-Wl,-soname,$soname" 2>&1 | tee /dev/stderr | sed -n 's/^note: native-static-libs: //p' | tail -n 1)
+  --print native-static-libs -Clink-arg="-Wl,-soname,$soname" 2>&1 | tee -a /dev/stderr | sed -n 's/^note: native-static-libs: //p' | tail -n 1)
 
 lib=$destination$prefix/lib
 mkdir -p "$lib/pkgconfig" "$destination$prefix/include"

@@ -321,14 +321,18 @@ impl Caller<'_> {
 
     /// One input, or two.
     pub(crate) fn inputs(&mut self) -> (*const lxi_input, *const lxi_input) {
-        let files = self.files();
-        let mut given = files.into_iter().map(|file| self.input(file)).collect::<Vec<_>>().into_iter();
-        (given.next().unwrap_or(std::ptr::null()), given.next().unwrap_or(std::ptr::null()))
+        let mut files = self.files().into_iter();
+        let first = files.next().map_or(std::ptr::null(), |file| self.input(file, false));
+        // Without a second one, the first is all there is.
+        let second = files.next().map_or(std::ptr::null(), |file| self.input(file, true));
+        (first, second)
     }
 
-    /// An input of these bytes.
-    pub(crate) fn input(&mut self, file: Vec<u8>) -> *const lxi_input {
+    /// An input of these bytes; where it may be left out, it may be left out.
+    fn input(&mut self, file: Vec<u8>, optional: bool) -> *const lxi_input {
+        let before = std::mem::take(&mut self.refused);
         let mut input: lxi_input = zeroed();
+        let mut fed = None;
         let kind = self.choice();
         input.kind = u32::from(kind % 8);
         match kind % 8 {
@@ -349,20 +353,23 @@ impl Caller<'_> {
                 input.read = Some(read);
                 input.release = Some(release);
                 input.user = (&raw const *feed).cast_mut().cast();
-                let before = std::mem::take(&mut self.refused);
-                let pointer = self.required(input);
-                self.feeds.push((feed, !self.refused));
-                self.refused |= before;
-                return pointer;
+                fed = Some(feed);
             }
             4 => input.path = self.path("image", false),
             // There is no such kind.
             _ => self.refused = true,
         }
-        if kind >= 128 {
+        if kind >= 128 && fed.is_none() {
             input.name = self.path("image", true);
         }
-        self.required(input)
+        let pointer: *const lxi_input = self.structure(Some(input), optional, true);
+        let left_out = optional && pointer.is_null();
+        if let Some(feed) = fed {
+            self.feeds.push((feed, !self.refused && !left_out));
+        }
+        // What is left out is not looked at.
+        self.refused = before || self.refused && !left_out;
+        pointer
     }
 }
 
