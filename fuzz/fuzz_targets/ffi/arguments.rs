@@ -75,9 +75,10 @@ impl Caller<'_> {
         if self.choice() % 8 < 6 {
             return std::ptr::with_exposed_provenance(self.tight);
         }
+        let before = self.refused;
         let limits: *mut lxi_limits = self.any(false);
         if limits.is_null() {
-            self.refused = false;
+            self.refused = before;
             return std::ptr::with_exposed_provenance(self.tight);
         }
         limits
@@ -269,9 +270,13 @@ impl Caller<'_> {
         self.structure(None, false, true)
     }
 
-    /// Options, which may be left out.
-    pub(crate) fn options<T: Copy>(&mut self, value: T) -> *const T {
-        self.structure(Some(value), true, true)
+    /// Options, which may be left out: then nothing is looked at that they would hold.
+    pub(crate) fn options<T: Copy>(&mut self, fill: impl FnOnce(&mut Self) -> T) -> *const T {
+        let before = std::mem::take(&mut self.refused);
+        let value = fill(self);
+        let pointer = self.structure(Some(value), true, true);
+        self.refused = before || self.refused && !pointer.is_null();
+        pointer
     }
 
     /// Options that are not left out, since the usual limits are too long for a fuzzer.
@@ -297,11 +302,13 @@ impl Caller<'_> {
         if self.choice() % 4 == 0 {
             return std::ptr::null();
         }
-        let mut monitor: lxi_monitor = zeroed();
-        monitor.cancel = self.optional::<lxi_cancel>();
-        monitor.progress = (self.choice() % 4 != 1).then_some(progress as _);
-        monitor.user = self.patience();
-        self.options(monitor)
+        self.options(|caller| {
+            let mut monitor: lxi_monitor = zeroed();
+            monitor.cancel = caller.optional::<lxi_cancel>();
+            monitor.progress = (caller.choice() % 4 != 1).then_some(progress as _);
+            monitor.user = caller.patience();
+            monitor
+        })
     }
 
     /// The files of an image: one that is well formed, or of the fuzzer's bytes, or those as a program that writes one.

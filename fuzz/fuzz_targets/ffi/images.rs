@@ -258,10 +258,12 @@ pub(crate) fn pack_options(caller: &mut Caller<'_>) -> *const lxi_pack_options {
     let mut options: lxi_pack_options = zeroed();
     options.tree = caller.path("tree", true);
     if caller.choice() % 8 == 7 {
-        let mut disk: lxi_input = zeroed();
-        disk.kind = LXI_INPUT_BYTES;
-        disk.bytes = caller.keep_bytes(caller.material.to_vec());
-        options.disk = caller.required(disk);
+        options.disk = caller.options(|caller| {
+            let mut disk: lxi_input = zeroed();
+            disk.kind = LXI_INPUT_BYTES;
+            disk.bytes = caller.keep_bytes(caller.material.to_vec());
+            disk
+        });
     }
     if caller.choice() % 4 == 3 {
         options.metadata = caller.optional::<lxi_metadata>();

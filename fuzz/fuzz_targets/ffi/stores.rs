@@ -63,33 +63,35 @@ fn one_alias(caller: &mut Caller<'_>) -> lxi_alias {
 }
 
 fn import_options(caller: &mut Caller<'_>) -> *const lxi_import_options {
-    let mut options: lxi_import_options = zeroed();
-    options.flags = caller.flags() % 64;
-    caller.refused |= options.flags > 31;
-    let aliases = vec![one_alias(caller)];
-    let properties = vec![lxi_pair { key: caller.text(), value: caller.text() }];
-    let before = caller.refused;
-    (options.aliases, options.aliases_len) = (aliases.as_ptr(), 1);
-    (options.properties, options.properties_len) = (properties.as_ptr(), 1);
-    caller.kept.push(Box::new((aliases, properties)));
-    if caller.choice() % 4 == 3 {
-        options.expected = caller.fingerprint(true);
-    }
-    options.expires_at = caller.seconds();
-    if caller.choice() % 4 == 3 {
-        options.file_name = caller.one_of(&["image.tar", "../outside/x", "/etc/x"]);
-    }
-    if caller.choice() % 4 == 3 {
-        let mut source: lxi_update_source = zeroed();
-        source.server = caller.one_of(&["https://images.example.org"]);
-        source.protocol = caller.one_of(&["simplestreams", "lxd"]);
-        source.alias = caller.text();
-        source.image_type = u32::from(caller.choice() % 4);
-        options.source = caller.required(source);
-    }
-    options.monitor = caller.monitor();
-    caller.refused |= before;
-    caller.options(options)
+    caller.options(|caller| {
+        let mut options: lxi_import_options = zeroed();
+        options.flags = caller.flags() % 64;
+        caller.refused |= options.flags > 31;
+        let aliases = vec![one_alias(caller)];
+        let properties = vec![lxi_pair { key: caller.text(), value: caller.text() }];
+        (options.aliases, options.aliases_len) = (aliases.as_ptr(), 1);
+        (options.properties, options.properties_len) = (properties.as_ptr(), 1);
+        caller.kept.push(Box::new((aliases, properties)));
+        if caller.choice() % 4 == 3 {
+            options.expected = caller.fingerprint(true);
+        }
+        options.expires_at = caller.seconds();
+        if caller.choice() % 4 == 3 {
+            options.file_name = caller.one_of(&["image.tar", "../outside/x", "/etc/x"]);
+        }
+        if caller.choice() % 4 == 3 {
+            options.source = caller.options(|caller| {
+                let mut source: lxi_update_source = zeroed();
+                source.server = caller.one_of(&["https://images.example.org"]);
+                source.protocol = caller.one_of(&["simplestreams", "lxd"]);
+                source.alias = caller.text();
+                source.image_type = u32::from(caller.choice() % 4);
+                source
+            });
+        }
+        options.monitor = caller.monitor();
+        options
+    })
 }
 
 fn import(caller: &mut Caller<'_>) {
@@ -287,11 +289,13 @@ fn pruned_at(caller: &mut Caller<'_>) {
 }
 
 fn check_options(caller: &mut Caller<'_>) -> *const lxi_check_options {
-    let mut options: lxi_check_options = zeroed();
-    options.flags = caller.flags() % 4;
-    caller.refused |= options.flags > LXI_CHECK_REPAIR;
-    options.monitor = caller.monitor();
-    caller.options(options)
+    caller.options(|caller| {
+        let mut options: lxi_check_options = zeroed();
+        options.flags = caller.flags() % 4;
+        caller.refused |= options.flags > LXI_CHECK_REPAIR;
+        options.monitor = caller.monitor();
+        options
+    })
 }
 
 fn check(caller: &mut Caller<'_>) {
