@@ -75,10 +75,8 @@ impl Caller<'_> {
         if self.choice() % 8 < 6 {
             return std::ptr::with_exposed_provenance(self.tight);
         }
-        let before = self.refused;
-        let limits: *mut lxi_limits = self.any(false);
+        let limits: *mut lxi_limits = self.any(true);
         if limits.is_null() {
-            self.refused = before;
             return std::ptr::with_exposed_provenance(self.tight);
         }
         limits
@@ -272,11 +270,18 @@ impl Caller<'_> {
 
     /// Options, which may be left out: then nothing is looked at that they would hold.
     pub(crate) fn options<T: Copy>(&mut self, fill: impl FnOnce(&mut Self) -> T) -> *const T {
+        self.filled(true, fill).0
+    }
+
+    /// A structure of which `fill` chooses what it holds, and whether it is taken. What is left out is not looked at.
+    fn filled<T: Copy>(&mut self, optional: bool, fill: impl FnOnce(&mut Self) -> T) -> (*const T, bool) {
         let before = std::mem::take(&mut self.refused);
         let value = fill(self);
-        let pointer = self.structure(Some(value), true, true);
-        self.refused = before || self.refused && !pointer.is_null();
-        pointer
+        let pointer = self.structure(Some(value), optional, true);
+        let left_out = optional && pointer.is_null();
+        let taken = !self.refused && !left_out;
+        self.refused = before || self.refused && !left_out;
+        (pointer, taken)
     }
 
     /// Options that are not left out, since the usual limits are too long for a fuzzer.
@@ -335,47 +340,44 @@ impl Caller<'_> {
         (first, second)
     }
 
-    /// An input of these bytes; where it may be left out, it may be left out.
+    /// An input of these bytes.
     fn input(&mut self, file: Vec<u8>, optional: bool) -> *const lxi_input {
-        let before = std::mem::take(&mut self.refused);
-        let mut input: lxi_input = zeroed();
         let mut fed = None;
-        let kind = self.choice();
-        input.kind = u32::from(kind % 8);
-        match kind % 8 {
-            0 => {
-                input.kind = LXI_INPUT_BYTES;
-                input.bytes = self.keep_bytes(file);
+        let (pointer, taken) = self.filled(optional, |caller| {
+            let mut input: lxi_input = zeroed();
+            let kind = caller.choice();
+            input.kind = u32::from(kind % 8);
+            match kind % 8 {
+                0 => {
+                    input.kind = LXI_INPUT_BYTES;
+                    input.bytes = caller.keep_bytes(file);
+                }
+                LXI_FD => {
+                    use std::os::fd::AsRawFd;
+                    let file = caller.file.file(&file);
+                    input.fd = if kind > 240 { -1 } else { file.as_raw_fd() };
+                    caller.refused |= kind > 240;
+                    caller.kept.push(Box::new(file));
+                }
+                2 => input.bytes = caller.keep_bytes(file),
+                LXI_STREAM => {
+                    let feed = Box::new(Feed::new(file, caller.choice(), caller.choice()));
+                    input.read = Some(read);
+                    input.release = Some(release);
+                    input.user = (&raw const *feed).cast_mut().cast();
+                    fed = Some(feed);
+                    return input;
+                }
+                4 => input.path = caller.path("image", false),
+                // There is no such kind.
+                _ => caller.refused = true,
             }
-            LXI_FD => {
-                use std::os::fd::AsRawFd;
-                let file = self.file.file(&file);
-                input.fd = if kind > 240 { -1 } else { file.as_raw_fd() };
-                self.refused |= kind > 240;
-                self.kept.push(Box::new(file));
+            if kind >= 128 {
+                input.name = caller.path("image", true);
             }
-            2 => input.bytes = self.keep_bytes(file),
-            LXI_STREAM => {
-                let feed = Box::new(Feed::new(file, self.choice(), self.choice()));
-                input.read = Some(read);
-                input.release = Some(release);
-                input.user = (&raw const *feed).cast_mut().cast();
-                fed = Some(feed);
-            }
-            4 => input.path = self.path("image", false),
-            // There is no such kind.
-            _ => self.refused = true,
-        }
-        if kind >= 128 && fed.is_none() {
-            input.name = self.path("image", true);
-        }
-        let pointer: *const lxi_input = self.structure(Some(input), optional, true);
-        let left_out = optional && pointer.is_null();
-        if let Some(feed) = fed {
-            self.feeds.push((feed, !self.refused && !left_out));
-        }
-        // What is left out is not looked at.
-        self.refused = before || self.refused && !left_out;
+            input
+        });
+        self.feeds.extend(fed.map(|feed| (feed, taken)));
         pointer
     }
 }
