@@ -17,7 +17,7 @@ use super::image::Part;
 use super::layout::{Layout, LayoutSummary, Place};
 use super::pipeline::Flow;
 use super::qcow2::{HEAD_BYTES, Qcow2};
-use super::squashfs::{Data, FileData, FileTarget, Reader, Sink, extract};
+use super::squashfs::{Data, FileTarget, Reader, Sink, Sizes, extract};
 use super::tar::SparseMap;
 use super::unpack::TreeWriter;
 use crate::error::{Error, ErrorKind, Result};
@@ -97,15 +97,11 @@ pub(super) fn visit_squashfs(
     let reader = Reader::open(&file, flow.limits)?;
     hashing(&file, flow, hasher, || {
         let mut layout = Layout::new(part.role, flow.limits);
-        let mut logical = 0_u64;
+        let mut sizes = Sizes::default();
         for node in reader.walk() {
             flow.monitor.check()?;
             let node = node?;
-            // As unpacking counts: holes cost nothing to store, and a step each to read.
-            logical = logical.saturating_add(node.data.as_ref().map_or(0, FileData::size));
-            if logical > flow.limits.file_size {
-                return Err(Error::limit("file_size", flow.limits.file_size, "the size of all files together"));
-            }
+            sizes.add(node.data.as_ref(), flow.limits)?;
             let mut entry = node.entry;
             let name = entry.path.clone();
             let place = match layout.place(&mut entry) {

@@ -13,8 +13,8 @@ use super::options::ServerOptions;
 use super::secrets::Secrets;
 use super::through::Through;
 use super::verified::Verified;
-use super::{answer, direct, metrics, page, rest, simplestreams};
-use crate::store::{Store, StoredImage};
+use super::{answer, direct, metrics, page, rest, sight, simplestreams};
+use crate::store::{PrunePolicy, Store, StoredImage};
 
 /// Serves a store: the REST API of LXD and Incus for images, simplestreams, direct import, a page for people.
 ///
@@ -100,10 +100,12 @@ impl Handler {
         }
     }
 
-    /// Makes room: what came from the upstream and nobody used for long goes. For every now and then.
+    /// Removes of what came from the upstream what nobody used for long, and what is too much. Nothing where there is none.
     pub(crate) fn tidy(&self) {
-        if self.options.fetch.as_ref().is_some_and(|fetch| fetch.has_upstream()) {
-            Through::tidy(self);
+        if sight::upstream(self).is_some() {
+            let policy = PrunePolicy::default().most(self.options.limits.cache);
+            // Clients have their images whether or not others can go now; the next time tries again.
+            let _ = self.store.prune(&policy);
         }
     }
 

@@ -45,7 +45,7 @@ pub(crate) fn image(handler: &Handler, request: &Request, text: &str, secret: Op
 }
 
 /// What brings images of the upstream, where there is one.
-fn upstream(handler: &Handler) -> Option<&dyn Fetch> {
+pub(crate) fn upstream(handler: &Handler) -> Option<&dyn Fetch> {
     handler.options.fetch.as_deref().filter(|fetch| fetch.has_upstream())
 }
 

@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Prefix};
 use crate::metadata::{Architecture, ImageType};
 use crate::progress::{Cancel, Monitor};
-use crate::store::{PrunePolicy, StoredImage};
+use crate::store::StoredImage;
 
 /// How long an answer of the upstream is taken for true, and how long its answer that there is nothing.
 const FRESH: Duration = Duration::from_secs(180);
@@ -255,16 +255,9 @@ impl Through {
         drop(slot);
         if let Ok(image) = &brought {
             super::rest::created(&handler.operations, image, &Client::Stranger);
-            Self::tidy(handler);
+            handler.tidy();
         }
         brought
-    }
-
-    /// Removes of what was brought what nobody used for long, and what is too much.
-    pub(crate) fn tidy(handler: &Handler) {
-        let policy = PrunePolicy::default().most(handler.options.limits.cache);
-        // Clients have their images whether or not others can go now; the next time tries again.
-        let _ = handler.store.prune(&policy);
     }
 
     /// Waits until something was asked or brought.

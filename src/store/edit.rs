@@ -260,11 +260,12 @@ impl Store {
 }
 
 fn unchanged(image: &StoredImage, based_on: Option<&ETag>) -> Result<()> {
+    let Some(expected) = based_on else { return Ok(()) };
     let found = image.etag();
-    match based_on.filter(|expected| **expected != found) {
-        Some(expected) => Err(changed(Error::mismatch("the image's ETag", expected.as_str(), found.as_str()))),
-        None => Ok(()),
+    if *expected == found {
+        return Ok(());
     }
+    Err(changed(Error::mismatch("the image's ETag", expected.as_str(), found.as_str())))
 }
 
 fn changed(error: Error) -> Error {

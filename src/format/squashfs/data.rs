@@ -6,6 +6,7 @@ use super::inode::FileAt;
 use super::reader::Reader;
 use super::source::ReadAt;
 use crate::error::{Error, Result};
+use crate::limits::Limits;
 
 /// The bit beside a block's stored size that says it is stored as it is.
 pub(super) const RAW_BLOCK: u32 = 1 << 24;
@@ -20,6 +21,21 @@ impl FileData {
     /// Logical size in bytes, holes included.
     pub(crate) fn size(&self) -> u64 {
         self.at.size
+    }
+}
+
+/// The sizes of an image's files together, as all who go through one count them. Holes cost nothing to store, but each is a
+/// step to read: one inode under many names must not add up.
+#[derive(Debug, Default)]
+pub(crate) struct Sizes(u64);
+
+impl Sizes {
+    pub(crate) fn add(&mut self, data: Option<&FileData>, limits: &Limits) -> Result<()> {
+        self.0 = self.0.saturating_add(data.map_or(0, FileData::size));
+        if self.0 > limits.file_size {
+            return Err(Error::limit("file_size", limits.file_size, "the size of all files together"));
+        }
+        Ok(())
     }
 }
 

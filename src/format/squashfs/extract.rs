@@ -5,7 +5,7 @@ use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::data::{FileData, Piece, Pieces, Scratch, StoredBlock};
+use super::data::{FileData, Piece, Pieces, Scratch, Sizes, StoredBlock};
 use super::fragments;
 use super::queue::Queue;
 use super::reader::{Node, Reader};
@@ -209,15 +209,23 @@ struct Producer<'a, S, T, F> {
     fragment: Option<u32>,
     /// The last fragment block that was looked up.
     found: Option<(u32, StoredBlock)>,
-    /// Sizes of all files so far, holes included.
-    logical: u64,
+    sizes: Sizes,
     stats: Stats,
 }
 
 impl<'a, S: ReadAt, T: FileTarget, F: FnMut(Vec<Work<T>>) -> Result<()>> Producer<'a, S, T, F> {
     fn new(shared: &'a Shared<'a, S, T>, hand_over: F) -> Self {
         let stats = Stats::default();
-        Self { shared, hand_over, batch: Vec::new(), batch_bytes: 0, fragment: None, found: None, logical: 0, stats }
+        Self {
+            shared,
+            hand_over,
+            batch: Vec::new(),
+            batch_bytes: 0,
+            fragment: None,
+            found: None,
+            sizes: Sizes::default(),
+            stats,
+        }
     }
 
     fn run<K: Sink<Target = T>>(mut self, sink: &mut K) -> Result<Stats> {
@@ -225,12 +233,8 @@ impl<'a, S: ReadAt, T: FileTarget, F: FnMut(Vec<Work<T>>) -> Result<()>> Produce
             let Node { entry, data, .. } = node?;
             self.shared.monitor.check()?;
             self.stats.entries += 1;
-            // Holes write nothing, but each is a step: one inode under many names must not add up.
-            self.logical = self.logical.saturating_add(data.as_ref().map_or(0, FileData::size));
-            let most = self.shared.reader.limits.file_size;
-            if self.logical > most {
-                return Err(Error::limit("file_size", most, "the size of all files together").in_entry(&entry.path));
-            }
+            let counted = self.sizes.add(data.as_ref(), &self.shared.reader.limits);
+            counted.map_err(|error| error.in_entry(&entry.path))?;
             let target = sink.entry(&entry).map_err(|error| error.in_entry(&entry.path))?;
             if let (Some(target), Some(data)) = (target, data) {
                 self.stats.files += 1;

@@ -23,7 +23,7 @@ mod xattr;
 #[allow(clippy::unwrap_used, reason = "a failed test tells by panicking")]
 mod tests;
 
-pub(crate) use data::FileData;
+pub(crate) use data::Sizes;
 pub(crate) use extract::{FileTarget, Sink, extract};
 pub(crate) use reader::{Data, Reader};
 pub(crate) use write::{PendingFile, WriteOptions, Writer};

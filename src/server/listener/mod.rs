@@ -246,11 +246,11 @@ async fn accept(shared: Arc<Shared>, socket: tokio::net::TcpListener, tls: Optio
     }
 }
 
-/// Makes room at once and every hour, for as long as it is not dropped.
+/// Makes room at once and every hour; never ends by itself.
 async fn tidy(handler: Arc<Handler>) {
     loop {
         let handler = Arc::clone(&handler);
-        // What ended in one hour is none of the next one's business.
+        // A defect that ends it is no reason not to try again.
         let _ = spawn_blocking(move || handler.tidy()).await;
         sleep(TIDY).await;
     }

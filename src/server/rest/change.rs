@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::Properties;
 use crate::progress::Monitor;
 use crate::protocol::requests::{ExportPost, ImageChange, moment};
-use crate::store::{Edit, Refreshed, StoredImage};
+use crate::store::{ETag, Edit, Refreshed, StoredImage};
 
 /// `PUT`, `PATCH`, `DELETE /1.0/images/FINGERPRINT`.
 pub(super) fn image(handler: &Handler, mut request: Request, fingerprint: &str) -> Response {
@@ -37,7 +37,7 @@ pub(super) fn image(handler: &Handler, mut request: Request, fingerprint: &str) 
 fn edit(handler: &Handler, request: &mut Request, fingerprint: &str) -> Result<Response> {
     let change: ImageChange = body::json(request, &handler.options.limits)?;
     let image = sight::here(handler, request, fingerprint, None)?;
-    let based_on = based_on(request, &image)?.then(|| image.etag());
+    let based_on = based_on(request, &image)?;
     let mut edit = Edit::new();
     if let Some(expires_at) = moment(change.expires_at.as_deref())? {
         edit = edit.expires_at(expires_at);
@@ -68,7 +68,7 @@ fn edit(handler: &Handler, request: &mut Request, fingerprint: &str) -> Result<R
 
 fn delete(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Response> {
     let image = sight::here(handler, request, fingerprint, None)?;
-    let based_on = based_on(request, &image)?.then(|| image.etag());
+    let based_on = based_on(request, &image)?;
     let ongoing = handler.operations.begin(Class::Task, "Deleting image", &[outcome::location(&image)])?;
     let (id, location) = (ongoing.id().to_owned(), ongoing.location());
     let deleted = match &based_on {
@@ -88,17 +88,17 @@ fn delete(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Res
     Ok(answer::began(&location, json!(handler.operations.get(&id))))
 }
 
-/// Whether the client says on which state of the image its request is based.
+/// The state of the image on which the client says that its request is based, if it says so.
 ///
 /// # Errors
 /// `Mismatch` when the image is in another one.
-fn based_on(request: &Request, image: &StoredImage) -> Result<bool> {
-    let Some(list) = conditional::based_on(request) else { return Ok(false) };
+fn based_on(request: &Request, image: &StoredImage) -> Result<Option<ETag>> {
+    let Some(list) = conditional::based_on(request) else { return Ok(None) };
     let etag = image.etag();
     if !conditional::names(list, etag.as_str()) {
         return Err(Error::mismatch("the image was changed meanwhile: its ETag", "that of the request", etag.as_str()));
     }
-    Ok(true)
+    Ok(Some(etag))
 }
 
 fn told(handler: &Handler, request: &Request, action: &str, image: &StoredImage) {
