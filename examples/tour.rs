@@ -122,7 +122,7 @@ fn tour(path: &Path, rootfs: Option<&Path>) -> Result<()> {
             unpacked.report.bytes
         ),
     );
-    for (what, count) in &unpacked.report.omitted {
+    for (what, count) in unpacked.report.omissions.counts() {
         println!("     {count} × {what}");
     }
 

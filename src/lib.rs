@@ -50,6 +50,7 @@ mod fingerprint;
 pub mod format;
 mod limits;
 pub mod metadata;
+mod omissions;
 mod progress;
 #[cfg(feature = "protocol")]
 pub mod protocol;
@@ -72,4 +73,5 @@ pub use error::{Error, ErrorKind, Result, Shown, TemplatePlace, TemplateStage};
 pub use fingerprint::{Fingerprint, Hasher, Prefix, VerifyingReader};
 pub use limits::Limits;
 pub use metadata::{Architecture, ImageType, Metadata, Properties, TemplateRule};
+pub use omissions::{Omission, Omissions, Omitted};
 pub use progress::{Cancel, Monitor, Phase, Progress, Update};

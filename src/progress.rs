@@ -3,10 +3,11 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
+use crate::omissions::{Omission, Omissions, Omitted};
 
 /// What a long call is busy with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -99,11 +100,31 @@ impl Cancel {
     }
 }
 
-/// Progress and cancellation together, as options of a long call carry them.
+/// What a call leaves out, and the record of the call around it.
+#[derive(Default)]
+struct Record {
+    omissions: Mutex<Omissions>,
+    outer: Option<Arc<Record>>,
+}
+
+impl Record {
+    fn add(&self, omission: &Omission) {
+        // A panic elsewhere leaves a record that is whole: each entry is added in one step.
+        self.omissions.lock().unwrap_or_else(PoisonError::into_inner).add(omission.clone());
+        if let Some(outer) = &self.outer {
+            outer.add(omission);
+        }
+    }
+}
+
+/// Progress, cancellation and the record of what is left out, as options of a long call carry them.
+///
+/// Clones share all three: what any call given a clone leaves out stands in [`omissions`](Self::omissions).
 #[derive(Clone, Default)]
 pub struct Monitor {
     progress: Option<Arc<dyn Progress>>,
     cancel: Cancel,
+    record: Arc<Record>,
 }
 
 impl Monitor {
@@ -125,6 +146,31 @@ impl Monitor {
     pub fn with_cancel(mut self, cancel: Cancel) -> Self {
         self.cancel = cancel;
         self
+    }
+
+    /// The same progress and cancellation with a record of its own, for the result of one call among several. What is recorded
+    /// there is recorded here, too.
+    #[must_use]
+    pub fn nested(&self) -> Self {
+        let record = Record { omissions: Mutex::default(), outer: Some(Arc::clone(&self.record)) };
+        Self { progress: self.progress.clone(), cancel: self.cancel.clone(), record: Arc::new(record) }
+    }
+
+    /// Records that something was left out of the object named `path` (raw bytes).
+    pub fn omit(&self, path: impl Into<Vec<u8>>, what: Omitted) {
+        self.record.add(&Omission::new(path, what));
+    }
+
+    /// What was left out so far by all calls that this monitor or a clone of it was given to.
+    #[must_use]
+    pub fn omissions(&self) -> Omissions {
+        self.record.omissions.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The switch that stops the calls.
+    #[must_use]
+    pub fn cancel(&self) -> &Cancel {
+        &self.cancel
     }
 
     /// Fails when the caller asked to stop.

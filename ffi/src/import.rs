@@ -204,7 +204,7 @@ pub unsafe extern "C" fn lxi_store_publish(
             image.set(stored(done));
         }
         if let Some(written) = written {
-            written.set(handle::make(packed));
+            written.set(handle::make(packed.into()));
         }
         Ok(())
     })

@@ -111,7 +111,20 @@ pub struct lxi_written_info {
 }
 
 versioned!(lxi_pack_options, lxi_convert_options, lxi_written_info);
-handles! { lxi_written(11) = Written; }
+handles! { lxi_written(11) = WrittenImage; }
+
+/// An image that was written, with its omissions in words for C to point to.
+pub(crate) struct WrittenImage {
+    written: Written,
+    omissions: Vec<(Vec<u8>, String)>,
+}
+
+impl From<Written> for WrittenImage {
+    fn from(written: Written) -> Self {
+        let omissions = written.omissions.iter().map(|one| (one.path.clone(), one.what.to_string())).collect();
+        Self { written, omissions }
+    }
+}
 
 fn form(given: lxi_form) -> Result<Option<Form>> {
     match given {
@@ -216,7 +229,7 @@ pub unsafe extern "C" fn lxi_pack(
         let (rootfs, options) = packing?;
         let done = pack(&rootfs, args::path(out, "output")?, &options)?;
         if let Some(place) = place {
-            place.set(handle::make(done));
+            place.set(handle::make(done.into()));
         }
         Ok(())
     })
@@ -240,7 +253,7 @@ pub unsafe extern "C" fn lxi_pack_to(
         let (rootfs, options) = packing?;
         let done = pack_to(&rootfs, Writer::new(write, user)?, &options)?;
         if let Some(place) = place {
-            place.set(handle::make(done));
+            place.set(handle::make(done.into()));
         }
         Ok(())
     })
@@ -264,7 +277,7 @@ pub unsafe extern "C" fn lxi_image_convert(
         let place = if written.is_null() { None } else { Some(args::out_handle(written, "written")?) };
         let done = handle::get(image)?.convert(args::path(out, "output")?, &convert_options(options)?)?;
         if let Some(place) = place {
-            place.set(handle::make(done));
+            place.set(handle::make(done.into()));
         }
         Ok(())
     })
@@ -288,7 +301,7 @@ pub unsafe extern "C" fn lxi_image_convert_to(
         let place = if written.is_null() { None } else { Some(args::out_handle(written, "written")?) };
         let done = handle::get(image)?.convert_to(Writer::new(write, user)?, &convert_options(options)?)?;
         if let Some(place) = place {
-            place.set(handle::make(done));
+            place.set(handle::make(done.into()));
         }
         Ok(())
     })
@@ -304,7 +317,7 @@ pub unsafe extern "C" fn lxi_written_get(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let written = handle::get(written)?;
+        let WrittenImage { written, omissions } = handle::get(written)?;
         args::fill(
             info,
             &lxi_written_info {
@@ -312,7 +325,7 @@ pub unsafe extern "C" fn lxi_written_get(
                 fingerprint: written.fingerprint.into(),
                 bytes: written.size,
                 files: written.files.len(),
-                omitted: written.omitted.len(),
+                omitted: omissions.len(),
             },
         )
     })
@@ -330,7 +343,7 @@ pub unsafe extern "C" fn lxi_written_file_at(
 ) -> lxi_status {
     call(error, || {
         let path = args::out_str(path, "path")?;
-        let found = handle::get(written)?.files.get(index).ok_or_else(|| past_end(index, "file"))?;
+        let found = handle::get(written)?.written.files.get(index).ok_or_else(|| past_end(index, "file"))?;
         path.set(lxi_str::of_bytes(found.as_os_str().as_bytes()));
         Ok(())
     })
@@ -349,7 +362,7 @@ pub unsafe extern "C" fn lxi_written_omitted_at(
 ) -> lxi_status {
     call(error, || {
         let (path, why) = (args::out(path, lxi_bytes::EMPTY, "path")?, args::out_str(why, "why")?);
-        let found = handle::get(written)?.omitted.get(index).ok_or_else(|| past_end(index, "omitted member"))?;
+        let found = handle::get(written)?.omissions.get(index).ok_or_else(|| past_end(index, "omitted member"))?;
         path.set(lxi_bytes::of(&found.0));
         why.set(lxi_str::of(&found.1));
         Ok(())

@@ -112,7 +112,7 @@ impl Left {
             entries: self.report.entries,
             bytes: self.report.bytes,
             omissions: self.omissions.len(),
-            omitted: self.report.omitted.len(),
+            omitted: self.report.omissions.counts().len(),
         }
     }
 }
@@ -239,7 +239,7 @@ pub unsafe extern "C" fn lxi_unpacked_omission_at(
     call(error, || {
         let (path, what) = (args::out(path, lxi_bytes::EMPTY, "path")?, args::out_str(what, "what")?);
         let left = handle::get(unpacked)?;
-        let found = left.report.omissions.get(index).zip(left.omissions.get(index));
+        let found = left.report.omissions.iter().nth(index).zip(left.omissions.get(index));
         let (omission, text) = found.ok_or_else(|| past_end(index, "omission"))?;
         path.set(lxi_bytes::of(&omission.path));
         what.set(lxi_str::of(text));
@@ -260,7 +260,7 @@ pub unsafe extern "C" fn lxi_unpacked_omitted_at(
 ) -> lxi_status {
     call(error, || {
         let (what, count) = (args::out_str(what, "what")?, args::out(count, 0, "count")?);
-        let found = handle::get(unpacked)?.report.omitted.iter().nth(index);
+        let found = handle::get(unpacked)?.report.omissions.counts().iter().nth(index);
         let (text, number) = found.ok_or_else(|| past_end(index, "kind of omissions"))?;
         what.set(lxi_str::of(text));
         count.set(*number);

@@ -30,7 +30,7 @@ pub use codec::{Codec, Compression, Encoder, decode, encode};
 pub use detect::Container;
 pub use diff::{Difference, differences};
 pub use entry::{DeviceNumber, Entry, EntryKind, Timestamp, Xattr};
-pub use extract::{IdMap, IdRange, Omission, Omitted, Report};
+pub use extract::{IdMap, IdRange, Report};
 pub use image::{Form, Image, fingerprint_of};
 pub use input::{Input, Source};
 pub use qcow2::{HEAD_BYTES as QCOW2_HEAD_BYTES, Qcow2};

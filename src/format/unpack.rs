@@ -12,7 +12,7 @@ use super::chunk::{Chunk, Chunks};
 use super::detect::Container;
 use super::drive::Visitor;
 use super::entry::{Entry, EntryKind};
-use super::extract::{Extractor, IdMap, Omitted, OpenFile, Policy, Report};
+use super::extract::{Extractor, IdMap, OpenFile, Policy, Report};
 use super::image::Image;
 use super::layout::LayoutSummary;
 use super::pipeline::Flow;
@@ -24,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::metadata::ImageType;
 use crate::metadata::Metadata;
+use crate::omissions::Omitted;
 use crate::progress::{Monitor, Phase};
 use crate::rooted::Dir;
 
@@ -190,13 +191,12 @@ impl Image {
             total: self.size(),
         };
         let mut hasher = Hasher::new();
-        let (mut summary, mut report, strays) = thread::scope(|scope| {
+        let (mut summary, report) = thread::scope(|scope| {
             let mut writer = TreeWriter {
                 dir,
                 rootfs_only: options.rootfs_only,
-                extractor: Extractor::new(scope, root, policy, &self.limits, options.threads)?,
+                extractor: Extractor::new(scope, root, policy, &self.limits, options.threads, &options.monitor)?,
                 current: None,
-                strays: Vec::new(),
             };
             let mut whole = LayoutSummary { metadata: Vec::new(), templates: Vec::new(), disk: false };
             for part in &self.parts {
@@ -212,12 +212,8 @@ impl Image {
                     whole.templates = summary.templates;
                 }
             }
-            let strays = writer.strays;
-            Ok::<_, Error>((whole, writer.extractor.finish()?, strays))
+            Ok::<_, Error>((whole, writer.extractor.finish()?))
         })?;
-        for path in strays {
-            report.omit(&path, Omitted::Stray);
-        }
         let metadata_bytes = std::mem::take(&mut summary.metadata);
         let metadata = Metadata::parse(&metadata_bytes, &self.limits)
             .map_err(|error| self.parts[0].name_error(error.in_entry(b"metadata.yaml")))?;
@@ -255,7 +251,6 @@ pub(super) struct TreeWriter<'a, 'scope> {
     rootfs_only: bool,
     pub(super) extractor: Extractor<'scope>,
     current: Option<Current>,
-    strays: Vec<Vec<u8>>,
 }
 
 /// The file whose bytes are coming, and those that wait to be handed over together.
@@ -352,9 +347,7 @@ impl Visitor for TreeWriter<'_, '_> {
     }
 
     fn stray(&mut self, entry: &Entry) -> Result<()> {
-        if self.strays.len() < Report::MOST_OMISSIONS {
-            self.strays.push(entry.path.clone());
-        }
+        self.extractor.omit(&entry.path, Omitted::Stray);
         Ok(())
     }
 }

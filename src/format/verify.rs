@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::metadata::ImageType;
 use crate::metadata::Metadata;
+use crate::omissions::Omitted;
 use crate::progress::{Monitor, Phase};
 
 /// How an image is verified.
@@ -185,6 +186,7 @@ impl Image {
             disk: None,
             strays: Vec::new(),
             findings: Vec::new(),
+            monitor: flow.monitor,
         };
         let mut metadata = Vec::new();
         let mut templates = Vec::new();
@@ -285,6 +287,7 @@ struct Judge<'a> {
     disk: Option<Qcow2>,
     strays: Vec<Vec<u8>>,
     findings: Vec<Error>,
+    monitor: &'a Monitor,
 }
 
 /// How many findings and strays are kept.
@@ -332,7 +335,12 @@ impl Visitor for Judge<'_> {
         Ok(())
     }
 
+    fn lost_xattr(&mut self, path: &[u8], name: &[u8]) {
+        self.monitor.omit(path, Omitted::Xattr(name.to_vec()));
+    }
+
     fn stray(&mut self, entry: &Entry) -> Result<()> {
+        self.monitor.omit(entry.path.as_slice(), Omitted::Stray);
         if self.strays.len() < MOST {
             self.strays.push(entry.path.clone());
         }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, u8)] = &[
     ("error", 0),
     ("limits", 0),
+    ("omissions", 0),
     ("progress", 0),
     ("rooted", 0),
     ("time", 0),
@@ -29,7 +30,13 @@ const LAYERS: &[(&str, u8)] = &[
 /// Pairs of one layer that may meet, and arrows down that must not be drawn all the same.
 const NEVER: &[(&str, &str)] = &[("store", "templates"), ("streams", "templates")];
 /// Within the lowest layer the parts carry each other: a limit is an error, progress can be cancelled.
-const WITHIN: &[(&str, &str)] = &[("limits", "error"), ("progress", "error"), ("rooted", "error")];
+const WITHIN: &[(&str, &str)] = &[
+    ("limits", "error"),
+    ("omissions", "error"),
+    ("progress", "error"),
+    ("progress", "omissions"),
+    ("rooted", "error"),
+];
 
 /// What the front page hands on, and the part it comes from: `crate::Error` is `crate::error::Error`.
 fn re_exports(front_page: &str) -> Vec<(String, String)> {

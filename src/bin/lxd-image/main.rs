@@ -39,7 +39,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::options::Global;
+use crate::failure::Failure;
+use crate::options::{Global, Session};
 
 /// Read, verify, unpack, template and pack LXD and Incus images.
 #[derive(Parser)]
@@ -90,42 +91,50 @@ enum Verb {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let global = arguments.global;
-    let done = global.start().and_then(|session| match arguments.verb {
-        Verb::Inspect(verb) => inspect::run(&verb, &session),
-        Verb::Fingerprint(verb) => fingerprint::run(&verb, &session),
-        Verb::Verify(verb) => verify::run(&verb, &session),
-        Verb::Unpack(verb) => unpack::run(&verb, &session),
-        Verb::Pack(verb) => pack::run(&verb, &session),
-        Verb::Convert(verb) => convert::run(&verb, &session),
-        Verb::Diff(verb) => diff::run(&verb, &session),
-        Verb::Template(verb) => template::run(&verb, &session),
-        Verb::Import(verb) => import::run(&verb, &session),
-        Verb::Copy(verb) => copy::run(&verb, &session),
-        Verb::List(verb) => list::run(&verb, &session),
-        Verb::Info(verb) => info::info(&verb, &session),
-        Verb::Show(verb) => info::show(&verb, &session),
-        Verb::Edit(verb) => edit::run(&verb, &session),
-        Verb::SetProperty(verb) => edit::set_property(&verb, &session),
-        Verb::GetProperty(verb) => edit::get_property(&verb, &session),
-        Verb::UnsetProperty(verb) => edit::unset_property(&verb, &session),
-        Verb::Set(verb) => edit::set(&verb, &session),
-        Verb::Delete(verb) => delete::run(&verb, &session),
-        Verb::Export(verb) => export::run(&verb, &session),
-        Verb::Publish(verb) => publish::run(&verb, &session),
-        Verb::Alias(verb) => alias::run(&verb, &session),
-        Verb::Refresh(verb) => refresh::run(&verb, &session),
-        Verb::Prune(verb) => prune::run(&verb, &session),
-        Verb::Check(verb) => check::run(&verb, &session),
-        Verb::Use(verb) => mark::run(&verb, &session),
-        Verb::Mirror(verb) => mirror::run(&verb, &session),
-        Verb::Simplestreams(verb) => simplestreams::run(&verb, &session),
-        Verb::Remote(verb) => remote::run(&verb, &session),
-        Verb::Serve(verb) => serve::run(&verb, &session),
-        Verb::Completions(verb) => shell::completions(&verb),
-        Verb::Man(verb) => shell::man(&verb),
+    let done = global.start().and_then(|session| {
+        let done = run(arguments.verb, &session);
+        session.report_omissions();
+        done
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
+    }
+}
+
+fn run(verb: Verb, session: &Session) -> Result<(), Failure> {
+    match verb {
+        Verb::Inspect(verb) => inspect::run(&verb, session),
+        Verb::Fingerprint(verb) => fingerprint::run(&verb, session),
+        Verb::Verify(verb) => verify::run(&verb, session),
+        Verb::Unpack(verb) => unpack::run(&verb, session),
+        Verb::Pack(verb) => pack::run(&verb, session),
+        Verb::Convert(verb) => convert::run(&verb, session),
+        Verb::Diff(verb) => diff::run(&verb, session),
+        Verb::Template(verb) => template::run(&verb, session),
+        Verb::Import(verb) => import::run(&verb, session),
+        Verb::Copy(verb) => copy::run(&verb, session),
+        Verb::List(verb) => list::run(&verb, session),
+        Verb::Info(verb) => info::info(&verb, session),
+        Verb::Show(verb) => info::show(&verb, session),
+        Verb::Edit(verb) => edit::run(&verb, session),
+        Verb::SetProperty(verb) => edit::set_property(&verb, session),
+        Verb::GetProperty(verb) => edit::get_property(&verb, session),
+        Verb::UnsetProperty(verb) => edit::unset_property(&verb, session),
+        Verb::Set(verb) => edit::set(&verb, session),
+        Verb::Delete(verb) => delete::run(&verb, session),
+        Verb::Export(verb) => export::run(&verb, session),
+        Verb::Publish(verb) => publish::run(&verb, session),
+        Verb::Alias(verb) => alias::run(&verb, session),
+        Verb::Refresh(verb) => refresh::run(&verb, session),
+        Verb::Prune(verb) => prune::run(&verb, session),
+        Verb::Check(verb) => check::run(&verb, session),
+        Verb::Use(verb) => mark::run(&verb, session),
+        Verb::Mirror(verb) => mirror::run(&verb, session),
+        Verb::Simplestreams(verb) => simplestreams::run(&verb, session),
+        Verb::Remote(verb) => remote::run(&verb, session),
+        Verb::Serve(verb) => serve::run(&verb, session),
+        Verb::Completions(verb) => shell::completions(&verb),
+        Verb::Man(verb) => shell::man(&verb),
     }
 }

@@ -12,6 +12,9 @@ use crate::failure::Failure;
 use crate::output::Format;
 use crate::progress::{Mode, Shown};
 
+/// How many omissions are named before the rest is counted.
+const NAMED_OMISSIONS: usize = 5;
+
 #[derive(Args)]
 pub(crate) struct Global {
     /// How lists and infos are shown: table, json, yaml, csv, compact, or a Jinja text such as '{{ fingerprint }}'
@@ -76,7 +79,8 @@ pub(crate) struct Session {
     pub(crate) verbose: bool,
     pub(crate) store: Option<PathBuf>,
     progress: Mode,
-    cancel: Cancel,
+    /// Stops with Ctrl-C, and keeps the record of what all calls of this run leave out.
+    base: Monitor,
 }
 
 impl Global {
@@ -100,7 +104,7 @@ impl Global {
             verbose: self.verbose > 0,
             store: self.store,
             progress: self.progress,
-            cancel,
+            base: Monitor::none().with_cancel(cancel),
         })
     }
 }
@@ -108,7 +112,7 @@ impl Global {
 impl Session {
     /// Progress on standard error, and the switch that Ctrl-C throws. Ends when dropped.
     pub(crate) fn monitor(&self) -> (Monitor, Option<Shown>) {
-        let monitor = Monitor::none().with_cancel(self.cancel.clone());
+        let monitor = self.base.clone();
         let wanted = match self.progress {
             Mode::Auto => !self.quiet && std::io::stderr().is_terminal(),
             Mode::Always | Mode::Json => true,
@@ -123,7 +127,39 @@ impl Session {
 
     /// The switch that Ctrl-C throws.
     pub(crate) fn cancel(&self) -> Cancel {
-        self.cancel.clone()
+        self.base.cancel().clone()
+    }
+
+    /// Tells what the calls of this run left out or changed: a few by name and the rest counted; all with `-v` or `--format json`.
+    pub(crate) fn report_omissions(&self) {
+        let omissions = self.base.omissions();
+        if self.quiet || omissions.is_empty() {
+            return;
+        }
+        if self.format == Format::Json {
+            for omission in &omissions {
+                let path = lxd_image::Shown(&omission.path).to_string();
+                let line = serde_json::json!({"omitted": {"path": path, "what": omission.what.to_string()}});
+                eprintln!("{line}");
+            }
+        }
+        let all = self.verbose || self.format == Format::Json;
+        let mut left = omissions.counts().clone();
+        for omission in omissions.iter().take(if all { usize::MAX } else { NAMED_OMISSIONS }) {
+            if self.format != Format::Json {
+                eprintln!("note: {omission}");
+            }
+            if let Some(count) = left.get_mut(&omission.what.to_string()) {
+                *count = count.saturating_sub(1);
+            }
+        }
+        left.retain(|_, count| *count > 0);
+        let total: u64 = left.values().sum();
+        if total > 0 {
+            let kinds: Vec<String> = left.iter().map(|(what, count)| format!("{count} × {what}")).collect();
+            let hint = if all { "" } else { " (`-v` names them)" };
+            eprintln!("note: and {total} more: {}{hint}", kinds.join("; "));
+        }
     }
 
     /// How servers are talked to.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use lxd_image::format::{Compression, Form, PackOptions, Rootfs, RootfsFormat, Written, pack, pack_to};
-use lxd_image::{Error, ErrorKind, Metadata, Result, Shown};
+use lxd_image::{Error, ErrorKind, Metadata, Result};
 
 use crate::failure::Failure;
 use crate::options::Session;
@@ -89,9 +89,6 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
 
 /// The fingerprint on standard output, or beside it when the image itself goes there.
 pub(crate) fn report(written: &Written, to_stream: bool, session: &Session) -> Result<(), Failure> {
-    for (path, why) in &written.omitted {
-        session.note(|| format!("note: left out {}: {}", Shown(path), Shown(why.as_bytes())));
-    }
     session.explain(|| format!("{} bytes", written.size));
     if to_stream {
         session.note(|| written.fingerprint.to_string());

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use lxd_image::format::{Compression, PackOptions, Rootfs};
 use lxd_image::store::ImportOptions;
-use lxd_image::{Error, ErrorKind, Result, Shown};
+use lxd_image::{Error, ErrorKind, Result};
 
 use crate::failure::Failure;
 use crate::import::About;
@@ -71,9 +71,6 @@ pub(crate) fn directory(
     let store = session.store()?;
     let published = store.publish(&Rootfs::open(&rootfs)?, &packing, &options.clone().monitor(monitor));
     drop(shown);
-    let (image, written) = published?;
-    for (path, why) in &written.omitted {
-        session.note(|| format!("note: left out {}: {}", Shown(path), Shown(why.as_bytes())));
-    }
+    let (image, _) = published?;
     Ok(output::line(&image.fingerprint.to_string())?)
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use lxd_image::format::{IdMap, UnpackOptions};
-use lxd_image::{Error, ErrorKind, Fingerprint, Result, Shown};
+use lxd_image::{Error, ErrorKind, Fingerprint, Result};
 
 use crate::failure::Failure;
 use crate::options::Session;
@@ -65,12 +65,6 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     };
     drop(shown);
     let done = done?;
-    for (what, count) in &done.report.omitted {
-        session.note(|| format!("note: {count} × {what}"));
-    }
-    for omission in &done.report.omissions {
-        session.explain(|| format!("note: {}: {}", Shown(&omission.path), omission.what));
-    }
     session.explain(|| format!("{} entries, {} bytes in files", done.report.entries, done.report.bytes));
     Ok(output::line(&done.fingerprint.to_string())?)
 }

@@ -9,9 +9,11 @@ use rustix::io::Errno;
 
 use super::Policy;
 use super::ids::IdMap;
-use super::report::{Omitted, Report};
+use super::report::Report;
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, Timestamp};
+use crate::omissions::Omitted;
+use crate::progress::Monitor;
 use crate::rooted::{Dir, proc_path};
 
 /// What an entry wants beside its content, with owners shifted.
@@ -68,15 +70,17 @@ pub(crate) struct Applier {
     root: bool,
     all_xattrs: bool,
     ids: IdMap,
+    monitor: Monitor,
     report: Mutex<Report>,
 }
 
 impl Applier {
-    pub(crate) fn new(policy: &Policy) -> Self {
+    pub(crate) fn new(policy: &Policy, monitor: &Monitor) -> Self {
         Self {
             root: rustix::process::geteuid().is_root(),
             all_xattrs: policy.all_xattrs,
             ids: policy.ids.clone(),
+            monitor: monitor.nested(),
             report: Mutex::default(),
         }
     }
@@ -101,7 +105,7 @@ impl Applier {
     }
 
     pub(crate) fn omit(&self, path: &[u8], what: Omitted) {
-        self.with_report(|report| report.omit(path, what));
+        self.monitor.omit(path, what);
     }
 
     pub(crate) fn count(&self, bytes: u64) {
@@ -119,6 +123,7 @@ impl Applier {
     pub(crate) fn take_report(&self) -> Result<Report> {
         let mut report = Report::default();
         self.with_report(|collected| std::mem::swap(collected, &mut report));
+        report.omissions = self.monitor.omissions();
         Ok(report)
     }
 

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 
 use self::attributes::{Applier, Attributes};
 pub use self::ids::{IdMap, IdRange};
-pub use self::report::{Omission, Omitted, Report};
+pub use self::report::Report;
 use self::walk::Walk;
 use self::writers::Writers;
 pub(crate) use self::writers::{DirectFile, OpenFile};
@@ -27,6 +27,8 @@ use super::namespace::{self, below_file, below_link};
 use super::path::split_last;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
+use crate::omissions::Omitted;
+use crate::progress::Monitor;
 use crate::rooted::{Dir, is};
 
 /// What to write and what to leave out.
@@ -54,9 +56,10 @@ impl<'scope> Extractor<'scope> {
         policy: Policy,
         limits: &Limits,
         threads: usize,
+        monitor: &Monitor,
     ) -> Result<Self> {
         let budget = output_budget(&root, limits)?;
-        let applier = Arc::new(Applier::new(&policy));
+        let applier = Arc::new(Applier::new(&policy, monitor));
         Ok(Self {
             walk: Walk::new(root, Arc::clone(&applier), limits.entries),
             writers: Writers::start(scope, Arc::clone(&applier), budget, threads)?,

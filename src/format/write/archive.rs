@@ -19,6 +19,8 @@ use crate::format::squashfs;
 use crate::format::tar::{SparseMap, TarWriter};
 use crate::limits::Limits;
 use crate::metadata::Metadata;
+use crate::omissions::{Omissions, Omitted};
+use crate::progress::Monitor;
 
 /// What was written.
 #[derive(Debug)]
@@ -30,8 +32,8 @@ pub struct Written {
     pub files: Vec<PathBuf>,
     /// The size of all files in bytes.
     pub size: u64,
-    /// Members of the tree that no image can hold, or that were left out: raw path and why.
-    pub omitted: Vec<(Vec<u8>, String)>,
+    /// What was left out or changed: members that no image can hold, attributes, times.
+    pub omissions: Omissions,
 }
 
 /// What the root file system is written as.
@@ -55,7 +57,7 @@ pub(super) struct ImageWriter {
     metadata: Option<Vec<u8>>,
     limits: Limits,
     current: Option<Current>,
-    omitted: Vec<(Vec<u8>, String)>,
+    monitor: Monitor,
 }
 
 enum Root {
@@ -84,9 +86,10 @@ impl ImageWriter {
         compression: Compression,
         threads: usize,
         limits: &Limits,
+        monitor: &Monitor,
     ) -> Result<Self> {
         let sink = Sink::start(out, compression, threads, Hasher::new())?;
-        Ok(Self::new(sink, None, Root::Unified, None, limits))
+        Ok(Self::new(sink, None, Root::Unified, None, limits, monitor))
     }
 
     /// Writes an image to `out`, and a split image's rootfs to `out` with `.root` behind it.
@@ -97,6 +100,7 @@ impl ImageWriter {
         compression: Compression,
         threads: usize,
         limits: &Limits,
+        monitor: &Monitor,
     ) -> Result<Self> {
         let meta_file = StagedFile::make(out)?;
         let sink = Sink::start(meta_file.handle()?, compression, threads, Hasher::new())?;
@@ -109,7 +113,7 @@ impl ImageWriter {
                 (Root::NotBegun(target, compression, threads), Some(file))
             }
         };
-        Ok(Self::new(sink, Some(meta_file), root, root_file, limits))
+        Ok(Self::new(sink, Some(meta_file), root, root_file, limits, monitor))
     }
 
     fn new(
@@ -118,6 +122,7 @@ impl ImageWriter {
         root: Root,
         root_file: Option<StagedFile>,
         limits: &Limits,
+        monitor: &Monitor,
     ) -> Self {
         Self {
             meta: TarWriter::new(sink),
@@ -130,13 +135,13 @@ impl ImageWriter {
             metadata: None,
             limits: limits.clone(),
             current: None,
-            omitted: Vec::new(),
+            monitor: monitor.nested(),
         }
     }
 
     /// Notes something that the image does without.
-    pub(super) fn omit(&mut self, path: &[u8], why: impl Into<String>) {
-        self.omitted.push((path.to_vec(), why.into()));
+    pub(super) fn omit(&self, path: &[u8], what: Omitted) {
+        self.monitor.omit(path, what);
     }
 
     /// Writes what remains and gives the files their names.
@@ -157,15 +162,13 @@ impl ImageWriter {
             }
             Root::SquashFs(writer) => {
                 let (_, summary) = writer.finish()?;
-                for (count, what) in [
-                    (summary.dropped_xattrs, "extended attributes, which SquashFS has no place for"),
-                    (
-                        summary.clamped_times,
-                        "times before 1970 or after 2106, which became the nearest that SquashFS has",
-                    ),
+                for (count, part, reason) in [
+                    (summary.dropped_xattrs, "extended attributes", "SquashFS has no place for them"),
+                    (summary.clamped_times, "times", "SquashFS holds 1970 to 2106, the nearest is used"),
                 ] {
                     if count > 0 {
-                        self.omitted.push((Vec::new(), format!("{count} {what}")));
+                        let part = format!("{count} {part}").into();
+                        self.monitor.omit(*b"", Omitted::Dropped { part, reason: reason.into() });
                     }
                 }
                 hash_rootfs(self.root_file.as_ref(), hasher)?
@@ -191,7 +194,7 @@ impl ImageWriter {
             }
         }
         files.extend(root);
-        Ok(Written { fingerprint: hasher.finish(), files, size, omitted: self.omitted })
+        Ok(Written { fingerprint: hasher.finish(), files, size, omissions: self.monitor.omissions() })
     }
 
     /// Ends an archive that has metadata and templates only, and gives the file its name.
@@ -201,7 +204,7 @@ impl ImageWriter {
         let hasher = self.meta.finish()?.finish()?;
         let size = hasher.bytes();
         let files = self.meta_file.take().map(StagedFile::commit).transpose()?.into_iter().collect();
-        Ok(Written { fingerprint: hasher.finish(), files, size, omitted: self.omitted })
+        Ok(Written { fingerprint: hasher.finish(), files, size, omissions: self.monitor.omissions() })
     }
 
     fn small_file(&mut self, entry: &Entry, path: &[u8], content: &[u8]) -> Result<()> {
@@ -255,7 +258,7 @@ impl Visitor for ImageWriter {
         let is_file = matches!(entry.kind, EntryKind::File { .. });
         let in_tar = matches!(self.root, Root::Unified | Root::Split(_));
         if in_tar && matches!(entry.kind, EntryKind::Socket) {
-            self.omit(&entry.path, "a socket, which tar can't hold");
+            self.omit(&entry.path, Omitted::Skipped { reason: "tar cannot hold a socket".into() });
             return Ok(());
         }
         match &mut self.root {
@@ -319,13 +322,12 @@ impl Visitor for ImageWriter {
     }
 
     fn stray(&mut self, entry: &Entry) -> Result<()> {
-        self.omit(&entry.path, "not part of an image");
+        self.omit(&entry.path, Omitted::Stray);
         Ok(())
     }
 
     fn lost_xattr(&mut self, path: &[u8], name: &[u8]) {
-        let name = crate::error::Shown(name).to_string();
-        self.omit(path, format!("the attribute {name}, which names owners instead of numbers"));
+        self.omit(path, Omitted::Xattr(name.to_vec()));
     }
 }
 

@@ -103,7 +103,15 @@ impl Image {
         });
         let compression = self.compression(options);
         let target = root_target(format, form, compression, options.threads, None)?;
-        let writer = ImageWriter::to_file(out.as_ref(), form, target, compression, options.threads, &self.limits)?;
+        let writer = ImageWriter::to_file(
+            out.as_ref(),
+            form,
+            target,
+            compression,
+            options.threads,
+            &self.limits,
+            &options.monitor,
+        )?;
         self.convert_into(writer, options)
     }
 
@@ -115,7 +123,8 @@ impl Image {
         if options.form == Some(Form::Split) {
             return Err(Error::invalid("a split image is two files, and a stream is one"));
         }
-        let writer = ImageWriter::to_stream(out, self.compression(options), options.threads, &self.limits)?;
+        let writer =
+            ImageWriter::to_stream(out, self.compression(options), options.threads, &self.limits, &options.monitor)?;
         self.convert_into(writer, options)
     }
 

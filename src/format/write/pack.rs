@@ -193,6 +193,7 @@ pub fn pack(rootfs: &Rootfs, out: impl AsRef<Path>, options: &PackOptions) -> Re
         options.compression,
         options.threads,
         &options.limits,
+        &options.monitor,
     )?;
     write(rootfs, writer, options)
 }
@@ -205,7 +206,7 @@ pub fn pack_to(rootfs: &Rootfs, out: impl Write + Send + 'static, options: &Pack
     if options.form == Form::Split {
         return Err(Error::invalid("a split image is two files, and a stream is one"));
     }
-    let writer = ImageWriter::to_stream(out, options.compression, options.threads, &options.limits)?;
+    let writer = ImageWriter::to_stream(out, options.compression, options.threads, &options.limits, &options.monitor)?;
     write(rootfs, writer, options)
 }
 
@@ -223,6 +224,7 @@ pub fn pack_metadata(out: impl AsRef<Path>, options: &PackOptions) -> Result<Wri
         options.compression,
         options.threads,
         &options.limits,
+        &options.monitor,
     )?;
     write_metadata(&mut writer, options)?;
     writer.finish_metadata()

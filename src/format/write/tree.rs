@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::drive::Visitor;
 use crate::format::entry::{DeviceNumber, Entry, EntryKind, Timestamp};
 use crate::format::tar::SparseMap;
+use crate::omissions::Omitted;
 use crate::progress::{Monitor, Phase};
 use crate::rooted::{Dir, is, proc_path};
 
@@ -90,7 +91,7 @@ impl TreeReader<'_> {
                 entry.xattrs = self.xattrs(child.as_fd(), path)?;
                 self.writer.rootfs(&entry, None)?;
                 if stat.st_dev != device {
-                    self.writer.omit(path, "what is mounted here");
+                    self.writer.omit(path, Omitted::Skipped { reason: "another file system is mounted here".into() });
                     return Ok(None);
                 }
                 return Ok(Some(child));

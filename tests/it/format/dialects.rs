@@ -194,7 +194,7 @@ fn what_we_pack_gnu_tar_unpacks_to_the_same_tree() {
         let options = PackOptions::from_metadata_bytes(METADATA.into()).unwrap().compression(codec.parse().unwrap());
         let _ = std::fs::remove_file(place.at("out.tar"));
         let written = pack(&Rootfs::open(&root).unwrap(), place.at("out.tar"), &options).unwrap();
-        assert_eq!(written.omitted, []);
+        assert!(written.omissions.is_empty());
         same_as_gnu_tar(&place, "out.tar");
     }
 }

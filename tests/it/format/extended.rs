@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use lxd_image::format::Omitted;
+use lxd_image::Omitted;
 
 use super::forge::{
     Member, directory, file, global, image, long, old_sparse, pax, pax_raw, record, sparse_1_0, symlink,

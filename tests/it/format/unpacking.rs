@@ -7,7 +7,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lxd_image::format::{IdMap, Image, Omitted, Source, UnpackOptions};
+use lxd_image::Omitted;
+use lxd_image::format::{IdMap, Image, Source, UnpackOptions};
 use lxd_image::{Cancel, ErrorKind, Fingerprint, Monitor, Update};
 
 use super::forge::{Member, directory, file, hard_link, image, pax, pax_raw, record};
