@@ -1039,6 +1039,9 @@ typedef struct lxi_finding {
 // The operating system refused; the message tells why.
 #define LXI_IO 15
 
+// There is no space left on the file system that is written to, or in the quota there.
+#define LXI_STORAGE_FULL 16
+
 // A defect of this library: it panicked, and the message has the panic's text. Handles that were given to the call as
 // non-const pointers can only be freed afterwards. Please report it.
 #define LXI_PANIC 100

@@ -42,6 +42,8 @@ pub enum ErrorKind {
     Cancelled,
     /// The operating system refused; the source tells why.
     Io,
+    /// There is no space left on the file system that is written to, or in the quota there.
+    StorageFull,
 }
 
 impl ErrorKind {
@@ -64,6 +66,7 @@ impl ErrorKind {
             Self::Remote => "Remote",
             Self::Cancelled => "Cancelled",
             Self::Io => "Io",
+            Self::StorageFull => "StorageFull",
         }
     }
 }
@@ -72,6 +75,14 @@ impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
+}
+
+/// What to do about a full disk, where nobody has said which.
+const FREE_SPACE: &str = "free some space on that file system, or write elsewhere";
+
+/// Whether the operating system says that a file system or a quota is full.
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 type Source = Box<dyn std::error::Error + Send + Sync + 'static>;
@@ -203,6 +214,11 @@ impl Error {
         self.0.passing == Passing::Anew
     }
 
+    /// The file system that is written to is full.
+    pub(crate) fn storage_full(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::StorageFull, message).with_hint(FREE_SPACE)
+    }
+
     pub(crate) fn cancelled() -> Self {
         Self::new(ErrorKind::Cancelled, "cancelled")
     }
@@ -241,11 +257,28 @@ impl Error {
         self
     }
 
-    /// The error below this one.
+    /// The error below this one. An [`ErrorKind::Io`] that a full disk or quota is below becomes
+    /// [`ErrorKind::StorageFull`].
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Source>) -> Self {
-        self.0.source = Some(source.into());
+        let source = source.into();
+        if self.0.kind == ErrorKind::Io && source.downcast_ref::<std::io::Error>().is_some_and(is_full) {
+            self.0.kind = ErrorKind::StorageFull;
+            self.0.hint.get_or_insert(Cow::Borrowed(FREE_SPACE));
+        }
+        self.0.source = Some(source);
         self
+    }
+
+    /// For [`ErrorKind::StorageFull`]: names the directory whose file system is to be cleared.
+    pub(crate) fn on_disk_of(self, directory: &Path) -> Self {
+        use std::os::unix::ffi::OsStrExt;
+        if self.0.kind != ErrorKind::StorageFull {
+            return self;
+        }
+        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        let shown = Shown(directory.as_os_str().as_bytes()).to_string();
+        self.with_hint(format!("free some space in the file system that holds `{shown}`, or write elsewhere"))
     }
 
     /// The file that it happened in, unless a closer one is known already.
@@ -397,6 +430,7 @@ impl From<Error> for std::io::Error {
             ErrorKind::InvalidInput => std::io::ErrorKind::InvalidInput,
             ErrorKind::Unsupported | ErrorKind::FeatureDisabled => std::io::ErrorKind::Unsupported,
             ErrorKind::Malformed | ErrorKind::Mismatch => std::io::ErrorKind::InvalidData,
+            ErrorKind::StorageFull => std::io::ErrorKind::StorageFull,
             _ => std::io::ErrorKind::Other,
         };
         Self::new(kind, error)

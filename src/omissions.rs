@@ -17,7 +17,7 @@ pub enum Omitted {
     Owner,
     /// Setuid and setgid bits, left off because the owner is not the image's.
     SetId,
-    /// An extended attribute, by its name (raw bytes).
+    /// An extended attribute, by its name (raw bytes), that is taken only on request: `all_xattrs`, `--all-xattrs`.
     Xattr(Vec<u8>),
     /// The modification time, which the file system would not take.
     Time,
@@ -60,6 +60,13 @@ pub enum Omitted {
     },
 }
 
+impl Omitted {
+    /// An extended attribute that could not be kept, and why.
+    pub(crate) fn attribute(name: &[u8], reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::Dropped { part: format!("attribute {}", Shown(name)).into(), reason: reason.into() }
+    }
+}
+
 impl fmt::Display for Omitted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = |text: &str| Shown(text.as_bytes()).to_string();
@@ -67,7 +74,9 @@ impl fmt::Display for Omitted {
             Self::Device => f.write_str("device node not created"),
             Self::Owner => f.write_str("owner not set"),
             Self::SetId => f.write_str("setuid or setgid not set, since the owner is not the image's"),
-            Self::Xattr(name) => write!(f, "attribute {} left out", Shown(name)),
+            Self::Xattr(name) => {
+                write!(f, "attribute {} left out: it is taken only with `--all-xattrs`", Shown(name))
+            }
             Self::Time => f.write_str("modification time not set"),
             Self::Stray => f.write_str("not part of an image, left out"),
             Self::Skipped { reason } => write!(f, "skipped: {}", text(reason)),

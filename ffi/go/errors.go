@@ -45,6 +45,8 @@ const (
 	ErrCancelled Kind = C.LXI_CANCELLED
 	// ErrIO: the operating system refused, or a caller's reader or writer failed.
 	ErrIO Kind = C.LXI_IO
+	// ErrStorageFull: there is no space left on the file system that is written to, or in the quota there.
+	ErrStorageFull Kind = C.LXI_STORAGE_FULL
 	// ErrPanic: a defect of the library; the message has what it said. Please report it.
 	ErrPanic Kind = C.LXI_PANIC
 	// ErrOther: a kind that is newer than this list.

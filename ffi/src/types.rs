@@ -38,6 +38,8 @@ pub const LXI_REMOTE: lxi_status = 13;
 pub const LXI_CANCELLED: lxi_status = 14;
 /// The operating system refused; the message tells why.
 pub const LXI_IO: lxi_status = 15;
+/// There is no space left on the file system that is written to, or in the quota there.
+pub const LXI_STORAGE_FULL: lxi_status = 16;
 /// A defect of this library: it panicked, and the message has the panic's text. Handles that were given to the call as
 /// non-const pointers can only be freed afterwards. Please report it.
 pub const LXI_PANIC: lxi_status = 100;
@@ -179,4 +181,5 @@ const KINDS: &[(lxi_status, ErrorKind)] = &[
     (LXI_REMOTE, ErrorKind::Remote),
     (LXI_CANCELLED, ErrorKind::Cancelled),
     (LXI_IO, ErrorKind::Io),
+    (LXI_STORAGE_FULL, ErrorKind::StorageFull),
 ];

@@ -8,6 +8,7 @@ use super::qcow2::{HEAD_BYTES, Qcow2};
 use super::tar::{SparseMap, TarReader};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
+use crate::omissions::Omitted;
 
 /// Takes what an image holds. For a file of the rootfs and for the disk, `data` follows piece by
 /// piece in ascending order, holes left out, and then `end`.
@@ -22,8 +23,8 @@ pub(crate) trait Visitor {
     fn end(&mut self) -> Result<()>;
     /// Something at the top that no image has.
     fn stray(&mut self, entry: &Entry) -> Result<()>;
-    /// An attribute of a member of the rootfs that the archive has in a form which can't be used.
-    fn lost_xattr(&mut self, _path: &[u8], _name: &[u8]) {}
+    /// Something that the archive says about a member of the rootfs in a form which can't be used.
+    fn lost(&mut self, _path: &[u8], _what: &Omitted) {}
     /// A member breaks a rule. Whoever returns `Ok` goes on without it.
     fn broken(&mut self, error: Error) -> Result<()> {
         Err(error)
@@ -45,7 +46,7 @@ pub(crate) fn drive_tar<C: Chunks>(
         let place = match layout.place(&mut entry) {
             Ok(place) => {
                 if let Place::Rootfs(path) = &place {
-                    member.lost_xattrs.iter().for_each(|xattr| visitor.lost_xattr(path, xattr));
+                    member.lost.iter().for_each(|what| visitor.lost(path, what));
                 }
                 place
             }

@@ -178,6 +178,10 @@ impl Image {
                     .map(Some)
                     .map_err(|error| error.in_entry(&member_path));
             }
+            if path == b"metadata.yaml" {
+                // Tells what is there instead.
+                layout.finish()?;
+            }
             Ok(None)
         })
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::entry::{Entry, EntryKind};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Shown};
 use crate::limits::Limits;
 
 /// Which archive of an image is being read.
@@ -48,6 +48,7 @@ pub(crate) struct Layout {
     rootfs: bool,
     disk: bool,
     members: u64,
+    strays: Strays,
 }
 
 impl Layout {
@@ -61,6 +62,7 @@ impl Layout {
             rootfs: false,
             disk: false,
             members: 0,
+            strays: Strays::default(),
         }
     }
 
@@ -124,7 +126,10 @@ impl Layout {
                 EntryKind::CharDevice(_) | EntryKind::BlockDevice(_) => {
                     Err(Error::unsafe_path("a device outside of the root file system"))
                 }
-                _ => Ok(Place::Stray),
+                _ => {
+                    self.strays.add(first, rest, &entry.kind);
+                    Ok(Place::Stray)
+                }
             },
         }
     }
@@ -153,12 +158,11 @@ impl Layout {
             }
             return Ok(LayoutSummary { metadata: Vec::new(), templates: Vec::new(), disk: false });
         }
-        let metadata = self.metadata.ok_or_else(|| {
-            Error::malformed("there is no `metadata.yaml` at the top of the archive, so this is no image")
-        })?;
+        let Some(metadata) = self.metadata else {
+            return Err(self.strays.no_metadata(self.rootfs || self.disk || !self.templates.is_empty()));
+        };
         if self.role == Role::Unified && !self.rootfs && !self.disk {
-            return Err(Error::malformed("the image has neither `rootfs/` nor `rootfs.img`")
-                .with_hint("if this is the metadata of a split image, name its rootfs file too"));
+            return Err(self.strays.no_root());
         }
         let templates = self.templates.into_keys().collect();
         Ok(LayoutSummary { metadata, templates, disk: self.disk })
@@ -230,6 +234,79 @@ impl Layout {
                 .to_vec();
         }
         Ok(Place::Rootfs(rest))
+    }
+}
+
+/// What stands at an archive's top and belongs to no image: for the error, when what belongs there is missing.
+#[derive(Debug, Default)]
+struct Strays {
+    /// The first few names, and whether each is a file.
+    names: Vec<(Vec<u8>, bool)>,
+    more: bool,
+    /// Whether an image lies below one of them.
+    nested: bool,
+}
+
+impl Strays {
+    const NAMED: usize = 4;
+
+    fn add(&mut self, first: &[u8], rest: &[u8], kind: &EntryKind) {
+        let inner = rest.split(|&byte| byte == b'/').next().unwrap_or_default();
+        self.nested |= matches!(inner, b"metadata.yaml" | b"rootfs" | b"rootfs.img");
+        if self.names.iter().any(|(known, _)| known == first) {
+            return;
+        }
+        if self.names.len() == Self::NAMED {
+            self.more = true;
+            return;
+        }
+        self.names.push((first.to_vec(), rest.is_empty() && matches!(kind, EntryKind::File { .. })));
+    }
+
+    /// "`a/`, `b` and more".
+    fn shown(&self) -> String {
+        let names: Vec<String> = self
+            .names
+            .iter()
+            .map(|(name, is_file)| format!("`{}{}`", Shown(name), if *is_file { "" } else { "/" }))
+            .collect();
+        names.join(", ") + if self.more { " and more" } else { "" }
+    }
+
+    fn no_metadata(&self, other_parts: bool) -> Error {
+        let sentence = "there is no `metadata.yaml` at the top of the archive, so this is no image";
+        if self.names.is_empty() {
+            return Error::malformed(sentence);
+        }
+        let error = Error::malformed(format!("{sentence}; at its top: {}", self.shown()));
+        match &self.names[..] {
+            [(name, false)] if self.nested && !other_parts => {
+                let name = Shown(name);
+                error.with_hint(format!(
+                    "all of it lies below `{name}/`: make the archive again inside of that directory, as with `tar -C {name} -cf IMAGE .`"
+                ))
+            }
+            _ if other_parts => error,
+            _ => error.with_hint("if this is the rootfs of a split image, name its metadata file too"),
+        }
+    }
+
+    fn no_root(&self) -> Error {
+        let sentence = "the image has neither `rootfs/` nor `rootfs.img`";
+        let split = "if this is the metadata of a split image, name its rootfs file too";
+        if self.names.is_empty() {
+            return Error::malformed(sentence).with_hint(split);
+        }
+        let error = Error::malformed(format!("{sentence}; at its top: {}", self.shown()));
+        match self.names.iter().find(|(_, is_file)| *is_file) {
+            Some((name, _)) => error.with_hint(format!(
+                "if `{}` is a qcow2 disk, give it the name `rootfs.img` in the archive, or give metadata and disk as two files",
+                Shown(name)
+            )),
+            None => error.with_hint(
+                "a root file system goes below `rootfs/`; if this is the metadata of a split image, name its rootfs file too",
+            ),
+        }
     }
 }
 

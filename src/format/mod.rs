@@ -1,6 +1,7 @@
 //! Reading, checking, unpacking, packing and converting image files.
 //! Everything that knows an archive's or a disk's layout is below here; `FORMAT.md` tells the facts.
 
+mod absent;
 mod chunk;
 mod codec;
 mod content;

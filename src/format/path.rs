@@ -18,7 +18,8 @@ pub(crate) fn normalize(raw: &[u8], limits: &Limits) -> Result<Vec<u8>> {
         return Err(Error::malformed("a name holds a NUL byte"));
     }
     if raw[0] == b'/' {
-        return Err(Error::unsafe_path("an absolute name: members are named relative to the image"));
+        return Err(Error::unsafe_path("an absolute name: members are named relative to the image")
+            .with_hint("make the archive from inside of the directory, as with `tar -C DIRECTORY -cf FILE .`"));
     }
     let mut path = Vec::with_capacity(raw.len());
     for component in raw.split(|&byte| byte == b'/') {

@@ -95,7 +95,8 @@ impl UnpackOptions {
         self
     }
 
-    /// Shifts owners and groups.
+    /// Shifts owners and groups: from the image's numbers to the host's. The disk of a virtual machine has none, and is
+    /// refused with a map.
     #[must_use]
     pub fn map_ids(mut self, ids: IdMap) -> Self {
         self.ids = ids;
@@ -140,15 +141,12 @@ impl Image {
     ///
     /// # Errors
     /// `AlreadyExists` or `UnsafePath` for the destination; for the image `Malformed`,
-    /// `UnsafePath`, `Unsupported`, `LimitExceeded`; `Cancelled`; `Io`. Whatever the error,
-    /// nothing is left.
+    /// `UnsafePath`, `Unsupported`, `LimitExceeded`; `InvalidInput` for an owner outside of the id map;
+    /// `Cancelled`; `StorageFull`; `Io`. Whatever the error, nothing is left.
     pub fn stage(&self, destination: impl AsRef<Path>, options: &UnpackOptions) -> Result<Staged<Unverified>> {
-        let (place, dir, _) = Place::make(destination.as_ref())?;
-        let staged = self.stage_in(place, &dir, options)?;
-        if options.durable {
-            fs::syncfs(dir.as_fd()).map_err(|error| Error::io("the unpacked image can't be made durable", error))?;
-        }
-        Ok(staged)
+        let destination = destination.as_ref();
+        self.stage_beside(destination, options)
+            .map_err(|error| error.on_disk_of(destination.parent().unwrap_or(Path::new(""))))
     }
 
     /// Unpacks to `destination` and verifies: nothing is visible unless the fingerprint is `expected`.
@@ -172,6 +170,15 @@ impl Image {
     pub fn unpack_unverified(&self, destination: impl AsRef<Path>, options: &UnpackOptions) -> Result<Unpacked> {
         let destination = destination.as_ref();
         commit(self.stage(destination, options)?.accept_unverified(), destination, options)
+    }
+
+    fn stage_beside(&self, destination: &Path, options: &UnpackOptions) -> Result<Staged<Unverified>> {
+        let (place, dir, _) = Place::make(destination)?;
+        let staged = self.stage_in(place, &dir, options)?;
+        if options.durable {
+            fs::syncfs(dir.as_fd()).map_err(|error| Error::io("the unpacked image can't be made durable", error))?;
+        }
+        Ok(staged)
     }
 
     fn stage_in(&self, place: Place, dir: &Dir, options: &UnpackOptions) -> Result<Staged<Unverified>> {
@@ -342,8 +349,8 @@ impl Visitor for TreeWriter<'_, '_> {
         }
     }
 
-    fn lost_xattr(&mut self, path: &[u8], name: &[u8]) {
-        self.extractor.omit(path, Omitted::Xattr(name.to_vec()));
+    fn lost(&mut self, path: &[u8], what: &Omitted) {
+        self.extractor.omit(path, what.clone());
     }
 
     fn stray(&mut self, entry: &Entry) -> Result<()> {

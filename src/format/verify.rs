@@ -251,7 +251,7 @@ impl Image {
 /// Where reading ended early: what unpacking would have stopped at, which may have come before.
 fn first_of(findings: &mut Vec<Error>, last: Error) -> Error {
     match last.kind() {
-        ErrorKind::Cancelled | ErrorKind::Io => last,
+        ErrorKind::Cancelled | ErrorKind::Io | ErrorKind::StorageFull => last,
         _ if findings.is_empty() => last,
         _ => findings.swap_remove(0),
     }
@@ -335,8 +335,8 @@ impl Visitor for Judge<'_> {
         Ok(())
     }
 
-    fn lost_xattr(&mut self, path: &[u8], name: &[u8]) {
-        self.monitor.omit(path, Omitted::Xattr(name.to_vec()));
+    fn lost(&mut self, path: &[u8], what: &Omitted) {
+        self.monitor.omit(path, what.clone());
     }
 
     fn stray(&mut self, entry: &Entry) -> Result<()> {

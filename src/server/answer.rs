@@ -91,6 +91,7 @@ pub(crate) fn status_of(error: &Error) -> StatusCode {
         ErrorKind::FeatureDisabled => StatusCode::NOT_IMPLEMENTED,
         ErrorKind::Busy | ErrorKind::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
         ErrorKind::Remote => StatusCode::BAD_GATEWAY,
+        ErrorKind::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

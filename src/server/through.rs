@@ -240,7 +240,9 @@ impl Through {
         let brought = brought.map_err(|error| match error.kind() {
             // Where the upstream is, is nobody's business.
             ErrorKind::NotFound => super::sight::absent(),
-            ErrorKind::Busy | ErrorKind::Cancelled | ErrorKind::Io | ErrorKind::Remote => error,
+            ErrorKind::Busy | ErrorKind::Cancelled | ErrorKind::Io | ErrorKind::StorageFull | ErrorKind::Remote => {
+                error
+            }
             // Whatever is wrong with it, the client's request is not.
             _ => Error::new(ErrorKind::Remote, format!("the upstream's image can't be had: {error}")),
         });

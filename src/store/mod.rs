@@ -23,8 +23,6 @@ mod sidecar;
 mod stage;
 
 pub use blobs::{Area, Blobs, DirectoryBlobs, StagedFile};
-#[cfg(feature = "server")]
-pub(crate) use catalog::is_full;
 pub use catalog::{Catalog, SqliteCatalog, Transaction};
 pub use check::{CheckOptions, CheckReport, Finding};
 pub use edit::Edit;

@@ -88,7 +88,9 @@ impl Tree {
             report.bytes = report.bytes.saturating_add(item.size);
             match self.check_file(item, &options.monitor) {
                 Ok(()) => {}
-                Err(error) if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Io) => return Err(error),
+                Err(error) if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Io | ErrorKind::StorageFull) => {
+                    return Err(error);
+                }
                 Err(error) => {
                     bad.insert(path);
                     findings.push(error);

@@ -10,6 +10,7 @@ use lxd_image::{Error, ErrorKind, Result};
 
 use crate::failure::Failure;
 use crate::options::{Session, input};
+use crate::owners::TreeArguments;
 use crate::store::{is_url, local, pair};
 use crate::{output, publish};
 
@@ -116,7 +117,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     }
     let options = arguments.about.options()?;
     if arguments.image.is_dir() {
-        return publish::directory(&arguments.image, None, &options, None, session);
+        return publish::directory(&arguments.image, None, &TreeArguments::default(), &options, None, session);
     }
     let source = match rootfs {
         None => Source::unified(input(&arguments.image)?),

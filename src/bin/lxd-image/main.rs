@@ -19,6 +19,7 @@ mod mark;
 mod mirror;
 mod options;
 mod output;
+mod owners;
 mod pack;
 mod place;
 mod progress;

@@ -9,6 +9,7 @@ use lxd_image::{Error, ErrorKind, Metadata, Result};
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output;
+use crate::owners::TreeArguments;
 
 /// Pack a root file system, or a virtual machine's disk, to an image
 #[derive(Args)]
@@ -41,9 +42,8 @@ pub(crate) struct Arguments {
     /// What OUT.root is: tar or squashfs
     #[arg(long, value_name = "FORMAT", default_value = "tar")]
     rootfs_format: String,
-    /// Take trusted.* and all security.* attributes too
-    #[arg(long)]
-    all_xattrs: bool,
+    #[command(flatten)]
+    tree: TreeArguments,
 }
 
 fn pair(text: &str) -> std::result::Result<(String, String), String> {
@@ -70,9 +70,9 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         .rootfs_format(rootfs_format)
         .compression(arguments.compression.parse::<Compression>()?)
         .newest_mtime(epoch)
-        .all_xattrs(arguments.all_xattrs)
         .limits(session.limits.clone())
         .monitor(monitor);
+    options = arguments.tree.apply(options)?;
     if let Some(templates) = &arguments.templates {
         options = options.templates(templates);
     }

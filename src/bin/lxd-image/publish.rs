@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::import::About;
 use crate::options::Session;
 use crate::output;
+use crate::owners::TreeArguments;
 
 /// Make an image of an instance's directory
 #[derive(Args)]
@@ -24,19 +25,23 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "CODEC[:LEVEL]", default_value = "zstd")]
     compression: String,
     #[command(flatten)]
+    tree: TreeArguments,
+    #[command(flatten)]
     about: About,
 }
 
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     let options = arguments.about.options()?;
     let compression = arguments.compression.parse()?;
-    directory(&arguments.directory, arguments.metadata.as_deref(), &options, Some(compression), session)
+    let tree = &arguments.tree;
+    directory(&arguments.directory, arguments.metadata.as_deref(), tree, &options, Some(compression), session)
 }
 
 /// Packs and imports what a directory holds.
 pub(crate) fn directory(
     directory: &Path,
     metadata: Option<&Path>,
+    tree: &TreeArguments,
     options: &ImportOptions,
     compression: Option<Compression>,
     session: &Session,
@@ -58,6 +63,7 @@ pub(crate) fn directory(
         .limits(session.limits.clone())
         .newest_mtime(crate::pack::source_date_epoch()?)
         .monitor(monitor.clone());
+    packing = tree.apply(packing)?;
     if let Some(compression) = compression {
         packing = packing.compression(compression);
     }

@@ -42,7 +42,7 @@ impl Session {
     pub(crate) fn store_to_read(&self) -> Result<Store> {
         let path = self.store_path()?;
         match self.store_options().open(&path) {
-            Err(error) if error.kind() == ErrorKind::Io => {
+            Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::StorageFull) => {
                 self.store_options().read_only(true).open(&path).map_err(|_| error)
             }
             opened => opened,

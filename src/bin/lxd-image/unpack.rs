@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use lxd_image::format::{IdMap, UnpackOptions};
+use lxd_image::format::UnpackOptions;
 use lxd_image::{Error, ErrorKind, Fingerprint, Result};
 
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output;
+use crate::owners::IdArguments;
 
 /// Unpack an image to a new directory
 #[derive(Args)]
@@ -29,9 +30,8 @@ pub(crate) struct Arguments {
     /// Set trusted.* and all security.* attributes too
     #[arg(long)]
     all_xattrs: bool,
-    /// Shift owners, as INSIDE:OUTSIDE:COUNT, several by commas
-    #[arg(long, value_name = "MAP")]
-    map_ids: Option<String>,
+    #[command(flatten)]
+    ids: IdArguments,
     /// Wait until everything is on the disk
     #[arg(long)]
     sync: bool,
@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         .split_last()
         .ok_or_else(|| Error::new(ErrorKind::InvalidInput, "an image and a destination are needed"))?;
     let expected = arguments.fingerprint.as_deref().map(str::parse::<Fingerprint>).transpose()?;
-    let ids = arguments.map_ids.as_deref().map_or_else(|| Ok(IdMap::identity()), str::parse)?;
+    let ids = arguments.ids.map()?;
     let Some(first) = files.first() else {
         return Err(Error::new(ErrorKind::InvalidInput, "an image and a destination are needed").into());
     };

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::Policy;
 use super::ids::IdMap;
 use super::report::Report;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::entry::{Entry, Timestamp};
 use crate::omissions::Omitted;
 use crate::progress::Monitor;
@@ -27,15 +27,24 @@ pub(crate) struct Attributes {
 }
 
 impl Attributes {
-    pub(crate) fn of(entry: &Entry, ids: &IdMap) -> Result<Self> {
-        let xattrs = entry
-            .xattrs
-            .iter()
-            .map(|(name, value)| Ok((name.clone(), ids.shift_xattr(name, value)?)))
-            .collect::<Result<_>>()?;
+    /// # Errors
+    /// `InvalidInput` for an owner outside of the id map.
+    pub(crate) fn of(entry: &Entry, applier: &Applier) -> Result<Self> {
+        let ids = &applier.ids;
+        let mut xattrs = Vec::with_capacity(entry.xattrs.len());
+        for (name, value) in &entry.xattrs {
+            match ids.shift_xattr(name, value) {
+                Ok(value) => xattrs.push((name.clone(), value)),
+                // The kernel would not take it either.
+                Err(error) if error.kind() == ErrorKind::Malformed => {
+                    applier.omit(&entry.path, Omitted::attribute(name, error.message().to_owned()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
         Ok(Self {
-            uid: ids.shift(entry.uid)?,
-            gid: ids.shift(entry.gid)?,
+            uid: ids.shift_uid(entry.uid)?,
+            gid: ids.shift_gid(entry.gid)?,
             mode: entry.mode & 0o7777,
             mtime: entry.mtime,
             xattrs,
@@ -45,7 +54,7 @@ impl Attributes {
     /// What a directory gets that the archive never names: 0755, the image's root.
     pub(crate) fn implied(ids: &IdMap) -> Result<Self> {
         let now = Timestamp::from(std::time::SystemTime::now());
-        Ok(Self { uid: ids.shift(0)?, gid: ids.shift(0)?, mode: 0o755, mtime: now, xattrs: Vec::new() })
+        Ok(Self { uid: ids.shift_uid(0)?, gid: ids.shift_gid(0)?, mode: 0o755, mtime: now, xattrs: Vec::new() })
     }
 
     /// A file that is the caller's own and nobody else's business.
@@ -132,9 +141,9 @@ impl Applier {
         let mode = self.owner(wanted, path, |uid, gid| fs::fchown(fd, Some(uid), Some(gid)))?;
         fs::fchmod(fd, Mode::from_raw_mode(mode)).map_err(|error| Error::io("a mode can't be set", error))?;
         for (name, value) in self.wanted_xattrs(wanted, path) {
-            self.xattr(path, name, fs::fsetxattr(fd, name.as_slice(), value, XattrFlags::empty()))?;
+            self.xattr(fd, path, (name, value), fs::fsetxattr(fd, name.as_slice(), value, XattrFlags::empty()))?;
         }
-        self.time(path, fs::futimens(fd, &times(wanted.mtime)))
+        self.time(path, wanted, fs::futimens(fd, &times(wanted.mtime)), || fs::fstat(fd))
     }
 
     /// A special file, by a handle that never opens it.
@@ -144,9 +153,11 @@ impl Applier {
             self.owner(wanted, path, |uid, gid| fs::chownat(handle, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH))?;
         fs::chmod(&place, Mode::from_raw_mode(mode)).map_err(|error| Error::io("a mode can't be set", error))?;
         for (name, value) in self.wanted_xattrs(wanted, path) {
-            self.xattr(path, name, fs::setxattr(&place, name.as_slice(), value, XattrFlags::empty()))?;
+            let set = fs::setxattr(&place, name.as_slice(), value, XattrFlags::empty());
+            self.xattr(handle, path, (name, value), set)?;
         }
-        self.time(path, fs::utimensat(fs::CWD, &place, &times(wanted.mtime), AtFlags::empty()))
+        let set = fs::utimensat(fs::CWD, &place, &times(wanted.mtime), AtFlags::empty());
+        self.time(path, wanted, set, || fs::fstat(handle))
     }
 
     /// A symbolic link: has no mode, and attributes only of the kinds that are set on request.
@@ -158,9 +169,11 @@ impl Applier {
             let mut place = proc_path(dir.as_fd()).into_bytes();
             place.push(b'/');
             place.extend_from_slice(name);
-            self.xattr(path, key, fs::lsetxattr(place.as_slice(), key.as_slice(), value, XattrFlags::empty()))?;
+            let set = fs::lsetxattr(place.as_slice(), key.as_slice(), value, XattrFlags::empty());
+            self.xattr(dir.as_fd(), path, (key, value), set)?;
         }
-        self.time(path, fs::utimensat(dir, name, &times(wanted.mtime), AtFlags::SYMLINK_NOFOLLOW))?;
+        let set = fs::utimensat(dir, name, &times(wanted.mtime), AtFlags::SYMLINK_NOFOLLOW);
+        self.time(path, wanted, set, || fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW))?;
         self.count(0);
         Ok(())
     }
@@ -208,20 +221,74 @@ impl Applier {
         })
     }
 
-    fn xattr(&self, path: &[u8], name: &[u8], set: Result<(), Errno>) -> Result<()> {
+    /// What setting an attribute came to. One that the kernel or the file system cannot hold is left out; only a full
+    /// disk is an error, which ext4 reports by the same number as a value that is too large for it.
+    fn xattr(
+        &self,
+        on: BorrowedFd<'_>,
+        path: &[u8],
+        (name, value): (&[u8], &[u8]),
+        set: Result<(), Errno>,
+    ) -> Result<()> {
         match set {
             Ok(()) => Ok(()),
-            Err(Errno::PERM | Errno::ACCESS | Errno::NOTSUP | Errno::INVAL | Errno::NOENT) => {
-                self.omit(path, Omitted::Xattr(name.to_vec()));
+            Err(error @ Errno::NOSPC) if self.is_full(on, value.len()) => {
+                Err(Error::io("an extended attribute can't be set", error))
+            }
+            Err(
+                error @ (Errno::PERM
+                | Errno::ACCESS
+                | Errno::NOTSUP
+                | Errno::INVAL
+                | Errno::NOENT
+                | Errno::NOSPC
+                | Errno::TOOBIG
+                | Errno::RANGE
+                | Errno::NAMETOOLONG
+                | Errno::FBIG),
+            ) => {
+                let reason = match error {
+                    Errno::PERM | Errno::ACCESS => "not permitted on this file",
+                    Errno::NOTSUP => "the file system has no such attributes",
+                    Errno::INVAL | Errno::NOENT => "the kernel refuses its value",
+                    _ => "the file system cannot hold so much",
+                };
+                self.omit(path, Omitted::attribute(name, reason));
                 Ok(())
             }
             Err(error) => Err(Error::io("an extended attribute can't be set", error)),
         }
     }
 
-    fn time(&self, path: &[u8], set: Result<(), Errno>) -> Result<()> {
+    /// Whether the file system has no room for a value of `len` bytes in blocks of its own.
+    fn is_full(&self, on: BorrowedFd<'_>, len: usize) -> bool {
+        let Ok(space) = fs::fstatvfs(on) else { return true };
+        // What is kept for root can be used by root.
+        let free = if self.root { space.f_bfree } else { space.f_bavail };
+        space.f_blocks > 0 && free.saturating_mul(space.f_frsize) < len as u64 + 4 * space.f_frsize
+    }
+
+    /// What setting a time came to: refused, or silently the nearest that the file system can hold.
+    fn time(
+        &self,
+        path: &[u8],
+        wanted: &Attributes,
+        set: Result<(), Errno>,
+        stat: impl FnOnce() -> Result<fs::Stat, Errno>,
+    ) -> Result<()> {
+        // What every file system holds, so that only odd times cost a look.
+        const EVERYWHERE: std::ops::Range<i64> = 0..i32::MAX as i64;
+        let seconds = wanted.mtime.seconds;
         match set {
-            Ok(()) => Ok(()),
+            Ok(()) if EVERYWHERE.contains(&seconds) => Ok(()),
+            Ok(()) => {
+                let found = stat().map_err(|error| Error::io("a time can't be read", error))?.st_mtime;
+                if found != seconds {
+                    let field = "modification time".into();
+                    self.omit(path, Omitted::Clamped { field, from: seconds.to_string(), to: found.to_string() });
+                }
+                Ok(())
+            }
             Err(Errno::INVAL | Errno::OVERFLOW | Errno::PERM) => {
                 self.omit(path, Omitted::Time);
                 Ok(())

@@ -19,45 +19,51 @@ pub struct IdRange {
 
 /// How owners and groups are shifted. Empty: not at all.
 ///
+/// For unpacking `inside` is the image and `outside` the host; for packing `inside` is the tree that is packed and `outside`
+/// the image, so that the same tree goes back by the map with both sides exchanged.
+///
 /// ```
 /// let map: lxd_image::format::IdMap = "0:100000:65536".parse()?;
-/// assert_eq!(map.shift(1000)?, 101_000);
-/// assert!(map.shift(70_000).is_err());
+/// assert_eq!(map.shift_uid(1000)?, 101_000);
+/// assert!(map.shift_gid(70_000).is_err());
+///
+/// let apart: lxd_image::format::IdMap = "u:0:100000:65536,g:0:200000:65536".parse()?;
+/// assert_eq!((apart.shift_uid(0)?, apart.shift_gid(0)?), (100_000, 200_000));
 /// # Ok::<(), lxd_image::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct IdMap(Vec<IdRange>);
+pub struct IdMap {
+    uids: Ranges,
+    gids: Ranges,
+}
 
-impl IdMap {
-    /// Leaves every number as it is.
-    #[must_use]
-    pub fn identity() -> Self {
-        Self::default()
-    }
+/// The ranges of users, or those of groups. None: nothing changes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Ranges(Vec<IdRange>);
 
-    /// Adds a range.
-    ///
-    /// # Errors
-    /// `InvalidInput` when it is empty, ends beyond 2^32−2, or overlaps one that is there.
-    pub fn with_range(mut self, inside: u32, outside: u32, count: u32) -> Result<Self> {
+impl Ranges {
+    fn add(&mut self, range: IdRange) -> Result<()> {
+        let IdRange { inside, outside, count } = range;
         let fits = |first: u32| count > 0 && first.checked_add(count - 1).is_some_and(|last| last < u32::MAX);
         if !fits(inside) || !fits(outside) {
             return Err(Error::invalid(format!(
                 "the range {inside}:{outside}:{count} is empty or goes beyond the largest owner"
             )));
         }
-        if self.0.iter().any(|range| inside < range.inside + range.count && range.inside < inside + count) {
+        let overlap = |one: u32, its: u32, other: u32| one < other + its && other < one + count;
+        // On either side, as for the kernel: two owners that become one could not be told apart again.
+        if self
+            .0
+            .iter()
+            .any(|known| overlap(inside, known.count, known.inside) || overlap(outside, known.count, known.outside))
+        {
             return Err(Error::invalid(format!("the range {inside}:{outside}:{count} overlaps another")));
         }
-        self.0.push(IdRange { inside, outside, count });
-        Ok(self)
+        self.0.push(range);
+        Ok(())
     }
 
-    /// The number on the host for one in the image.
-    ///
-    /// # Errors
-    /// `InvalidInput` when there are ranges and none holds it.
-    pub fn shift(&self, id: u32) -> Result<u32> {
+    fn shift(&self, id: u32, what: &str) -> Result<u32> {
         if self.0.is_empty() {
             return Ok(id);
         }
@@ -68,20 +74,92 @@ impl IdMap {
                 range.outside.checked_add(into)
             })
             .ok_or_else(|| {
-                Error::invalid(format!("the owner {id} is outside of the id map"))
+                Error::invalid(format!("the {what} {id} is outside of the id map"))
                     .with_hint("widen the map, for example `--map-ids 0:100000:1000000`")
             })
+    }
+
+    fn is_identity(&self) -> bool {
+        self.0.iter().all(|range| range.inside == range.outside)
+    }
+}
+
+impl IdMap {
+    /// Leaves every number as it is.
+    #[must_use]
+    pub fn identity() -> Self {
+        Self::default()
+    }
+
+    /// Adds a range for users and for groups.
+    ///
+    /// # Errors
+    /// `InvalidInput` when it is empty, ends beyond 2^32−2, or overlaps one that is there, on either side.
+    pub fn with_range(self, inside: u32, outside: u32, count: u32) -> Result<Self> {
+        self.with_uid_range(inside, outside, count)?.with_gid_range(inside, outside, count)
+    }
+
+    /// Adds a range for users only.
+    ///
+    /// # Errors
+    /// As [`with_range`](Self::with_range).
+    pub fn with_uid_range(mut self, inside: u32, outside: u32, count: u32) -> Result<Self> {
+        self.uids.add(IdRange { inside, outside, count })?;
+        Ok(self)
+    }
+
+    /// Adds a range for groups only.
+    ///
+    /// # Errors
+    /// As [`with_range`](Self::with_range).
+    pub fn with_gid_range(mut self, inside: u32, outside: u32, count: u32) -> Result<Self> {
+        self.gids.add(IdRange { inside, outside, count })?;
+        Ok(self)
+    }
+
+    /// The number outside for a user inside.
+    ///
+    /// # Errors
+    /// `InvalidInput` when there are ranges for users and none holds it.
+    pub fn shift_uid(&self, uid: u32) -> Result<u32> {
+        self.uids.shift(uid, "owner")
+    }
+
+    /// The number outside for a group inside.
+    ///
+    /// # Errors
+    /// `InvalidInput` when there are ranges for groups and none holds it.
+    pub fn shift_gid(&self, gid: u32) -> Result<u32> {
+        self.gids.shift(gid, "group")
+    }
+
+    /// The number outside for a user or a group, where both are shifted alike.
+    ///
+    /// # Errors
+    /// `InvalidInput` when no range holds it, and when users and groups are shifted differently.
+    pub fn shift(&self, id: u32) -> Result<u32> {
+        if self.uids != self.gids {
+            return Err(Error::invalid("users and groups are shifted differently, so that one number says nothing")
+                .with_hint("give one map for both"));
+        }
+        self.shift_uid(id)
+    }
+
+    /// Whether there are no ranges at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.uids.0.is_empty() && self.gids.0.is_empty()
     }
 
     /// Whether numbers change at all.
     #[must_use]
     pub fn is_identity(&self) -> bool {
-        self.0.iter().all(|range| range.inside == range.outside)
+        self.uids.is_identity() && self.gids.is_identity()
     }
 
     /// The value of an extended attribute with the owners in it shifted.
     pub(crate) fn shift_xattr(&self, name: &[u8], value: &[u8]) -> Result<Vec<u8>> {
-        if self.is_identity() {
+        if self.is_empty() {
             return Ok(value.to_vec());
         }
         match name {
@@ -98,29 +176,31 @@ impl IdMap {
             return Err(Error::malformed("an access control list has a length that none has"));
         }
         for entry in shifted[4..].chunks_exact_mut(8) {
-            if matches!(u16::from_le_bytes([entry[0], entry[1]]), 2 | 8) {
-                let id = u32::from_le_bytes([entry[4], entry[5], entry[6], entry[7]]);
-                entry[4..].copy_from_slice(&self.shift(id)?.to_le_bytes());
-            }
+            let id = u32::from_le_bytes([entry[4], entry[5], entry[6], entry[7]]);
+            let shifted = match u16::from_le_bytes([entry[0], entry[1]]) {
+                2 => self.shift_uid(id)?,
+                8 => self.shift_gid(id)?,
+                _ => continue,
+            };
+            entry[4..].copy_from_slice(&shifted.to_le_bytes());
         }
         Ok(shifted)
     }
 
     /// A capability for the root of this user namespace (revision 2, 20 bytes) becomes one for the
-    /// mapped root (revision 3, 24 bytes); after Linux `include/uapi/linux/capability.h`.
+    /// mapped root (revision 3, 24 bytes), and goes back where that is 0; after Linux `include/uapi/linux/capability.h`.
     fn shift_capability(&self, value: &[u8]) -> Result<Vec<u8>> {
         const REVISION: std::ops::Range<usize> = 3..4;
-        let mut shifted = value.to_vec();
-        match (value.len(), value.get(REVISION)) {
-            (20, Some([2])) => {
-                shifted[3] = 3;
-                shifted.extend_from_slice(&self.shift(0)?.to_le_bytes());
-            }
-            (24, Some([3])) => {
-                let root = u32::from_le_bytes([value[20], value[21], value[22], value[23]]);
-                shifted[20..].copy_from_slice(&self.shift(root)?.to_le_bytes());
-            }
+        let root = match (value, value.get(REVISION)) {
+            ([_, .., a, b, c, d], Some([3])) if value.len() == 24 => u32::from_le_bytes([*a, *b, *c, *d]),
+            (_, Some([2])) if value.len() == 20 => 0,
             _ => return Err(Error::malformed("a file capability of an unknown revision can't be shifted")),
+        };
+        let root = self.shift_uid(root)?;
+        let mut shifted = value[..20].to_vec();
+        shifted[3] = if root == 0 { 2 } else { 3 };
+        if root != 0 {
+            shifted.extend_from_slice(&root.to_le_bytes());
         }
         Ok(shifted)
     }
@@ -129,14 +209,22 @@ impl IdMap {
 impl FromStr for IdMap {
     type Err = Error;
 
-    /// `inside:outside:count`, several of them by commas.
+    /// `inside:outside:count`, several of them by commas; `u:` before one makes it one of users, `g:` one of groups, and
+    /// `b:` says that it is for both.
     fn from_str(text: &str) -> Result<Self> {
         text.split(',').try_fold(Self::default(), |map, range| {
-            let numbers: Option<Vec<u32>> = range.split(':').map(|number| number.parse().ok()).collect();
-            match numbers.as_deref() {
-                Some([inside, outside, count]) => map.with_range(*inside, *outside, *count),
-                _ => Err(Error::invalid(format!("`{range}` is no range of ids"))
-                    .with_hint("write `inside:outside:count`, for example `0:100000:65536`")),
+            let (side, numbers) = match range.split_once(':') {
+                Some((side @ ("u" | "uid" | "g" | "gid" | "b" | "both"), numbers)) => (side, numbers),
+                _ => ("b", range),
+            };
+            let numbers: Option<Vec<u32>> = numbers.split(':').map(|number| number.parse().ok()).collect();
+            match (numbers.as_deref(), side) {
+                (Some([inside, outside, count]), "u" | "uid") => map.with_uid_range(*inside, *outside, *count),
+                (Some([inside, outside, count]), "g" | "gid") => map.with_gid_range(*inside, *outside, *count),
+                (Some([inside, outside, count]), _) => map.with_range(*inside, *outside, *count),
+                _ => Err(Error::invalid(format!("`{range}` is no range of ids")).with_hint(
+                    "write `inside:outside:count`, for example `0:100000:65536`, with `u:` or `g:` before it for users or groups only",
+                )),
             }
         })
     }

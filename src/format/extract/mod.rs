@@ -7,8 +7,6 @@ mod report;
 mod walk;
 mod writers;
 
-use std::collections::HashSet;
-use std::hash::{BuildHasher, RandomState};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -21,6 +19,7 @@ pub use self::report::Report;
 use self::walk::Walk;
 use self::writers::Writers;
 pub(crate) use self::writers::{DirectFile, OpenFile};
+use super::absent::Absent;
 use super::chunk::Chunk;
 use super::entry::{DeviceNumber, Entry, EntryKind};
 use super::namespace::{self, below_file, below_link};
@@ -46,6 +45,7 @@ pub(crate) struct Extractor<'scope> {
     applier: Arc<Applier>,
     policy: Policy,
     absent: Absent,
+    disk: bool,
 }
 
 impl<'scope> Extractor<'scope> {
@@ -58,7 +58,7 @@ impl<'scope> Extractor<'scope> {
         threads: usize,
         monitor: &Monitor,
     ) -> Result<Self> {
-        let budget = output_budget(&root, limits)?;
+        let budget = Budget::of(&root, limits)?;
         let applier = Arc::new(Applier::new(&policy, monitor));
         Ok(Self {
             walk: Walk::new(root, Arc::clone(&applier), limits.entries),
@@ -66,6 +66,7 @@ impl<'scope> Extractor<'scope> {
             applier,
             policy,
             absent: Absent::default(),
+            disk: false,
         })
     }
 
@@ -89,13 +90,13 @@ impl<'scope> Extractor<'scope> {
             EntryKind::File { size } => {
                 let dir = self.walk.go_to(parent)?;
                 let file = make_replacing(&dir, name, || dir.create(name, 0o600))?;
-                let attributes = Attributes::of(entry, &self.policy.ids)?;
+                let attributes = Attributes::of(entry, &self.applier)?;
                 Ok(Some(self.writers.file(file, attributes, *size, &entry.path)))
             }
             EntryKind::Symlink { target } => {
                 let dir = self.walk.go_to(parent)?;
                 make_replacing(&dir, name, || dir.symlink(target, name))?;
-                self.applier.apply_to_link(&dir, name, &Attributes::of(entry, &self.policy.ids)?, &entry.path)?;
+                self.applier.apply_to_link(&dir, name, &Attributes::of(entry, &self.applier)?, &entry.path)?;
                 Ok(None)
             }
             EntryKind::HardLink { target } => {
@@ -142,6 +143,11 @@ impl<'scope> Extractor<'scope> {
 
     /// The disk of a virtual machine, as `rootfs.img` in `dir`.
     pub(crate) fn disk(&mut self, dir: &Dir, size: u64) -> Result<Arc<OpenFile>> {
+        if !self.policy.ids.is_empty() {
+            return Err(Error::invalid("the image is a virtual machine's: its owners are inside of the disk")
+                .with_hint("unpack it without an id map"));
+        }
+        self.disk = true;
         let file = dir.create(b"rootfs.img", 0o600).map_err(|error| Error::io("the disk can't be made", error))?;
         let attributes = Attributes::private_file();
         Ok(self.writers.file(file, attributes, size, b"rootfs.img"))
@@ -150,7 +156,8 @@ impl<'scope> Extractor<'scope> {
     /// Waits for all contents, then gives directories their last attributes.
     pub(crate) fn finish(self) -> Result<Report> {
         self.writers.finish()?;
-        self.walk.finish()?;
+        // Beside a disk there is no root directory.
+        self.walk.finish(!self.disk)?;
         self.applier.take_report()
     }
 
@@ -159,8 +166,8 @@ impl<'scope> Extractor<'scope> {
             return Err(namespace::link_to_itself());
         }
         if self.absent.holds(target) {
-            // A further name of a device that was not made is not made either.
-            return self.leave_out(entry, parent, name);
+            // A further name of what was not made is not made either.
+            return self.leave_out(entry, parent, name, Omitted::Device);
         }
         let dir = self.walk.go_to(parent)?;
         let (target_parent, target_name) = split_last(target);
@@ -180,8 +187,8 @@ impl<'scope> Extractor<'scope> {
         Ok(())
     }
 
-    /// Makes no device, but all that making it would have changed: what had its name is gone.
-    fn leave_out(&mut self, entry: &Entry, parent: &[u8], name: &[u8]) -> Result<()> {
+    /// Makes no special file, but all that making it would have changed: what had its name is gone.
+    fn leave_out(&mut self, entry: &Entry, parent: &[u8], name: &[u8], what: Omitted) -> Result<()> {
         let dir = self.walk.go_to(parent)?;
         match dir.remove_file(name) {
             Err(error) if is(&error, Errno::ISDIR) || is(&error, Errno::PERM) => {
@@ -193,7 +200,7 @@ impl<'scope> Extractor<'scope> {
             _ => {}
         }
         self.absent.insert(&entry.path);
-        self.applier.omit(&entry.path, Omitted::Device);
+        self.applier.omit(&entry.path, what);
         Ok(())
     }
 
@@ -201,14 +208,19 @@ impl<'scope> Extractor<'scope> {
         let (parent, name) = split_last(&entry.path);
         let dir = self.walk.go_to(parent)?;
         if device.is_some() && self.policy.skip_devices {
-            return self.leave_out(entry, parent, name).map(|()| None);
+            return self.leave_out(entry, parent, name, Omitted::Device).map(|()| None);
         }
         let number = device.map_or(0, |number| fs::makedev(number.major, number.minor));
         let made = make_replacing(&dir, name, || dir.make_node(name, kind, number));
         match made {
             // Ordinary users, and root in a user namespace.
             Err(error) if device.is_some() && is_not_permitted(&error) => {
-                return self.leave_out(entry, parent, name).map(|()| None);
+                return self.leave_out(entry, parent, name, Omitted::Device).map(|()| None);
+            }
+            // A file system without pipes and sockets.
+            Err(error) if device.is_none() && is_not_permitted(&error) => {
+                let reason = "the file system takes no special files".into();
+                return self.leave_out(entry, parent, name, Omitted::Skipped { reason }).map(|()| None);
             }
             made => made?,
         }
@@ -216,48 +228,11 @@ impl<'scope> Extractor<'scope> {
         let made = fs::fstat(&handle).map_err(|error| Error::io("a new special file can't be read", error))?;
         // By its handle it is known to be what was made, and no link that took its name since.
         if FileType::from_raw_mode(made.st_mode) == kind {
-            let attributes = Attributes::of(entry, &self.policy.ids)?;
+            let attributes = Attributes::of(entry, &self.applier)?;
             self.applier.apply_to_handle(handle.as_fd(), &attributes, &entry.path)?;
             self.applier.count(0);
         }
         Ok(None)
-    }
-}
-
-/// Members that are in the image and were left out of the tree, by hashes of their paths: what
-/// comes later is judged as if they were there, so that a verdict does not depend on who unpacks.
-#[derive(Default)]
-struct Absent {
-    paths: HashSet<u64>,
-    hasher: RandomState,
-}
-
-impl Absent {
-    fn insert(&mut self, path: &[u8]) {
-        self.paths.insert(self.hasher.hash_one(path));
-    }
-
-    fn holds(&self, path: &[u8]) -> bool {
-        !self.paths.is_empty() && self.paths.contains(&self.hasher.hash_one(path))
-    }
-
-    /// Refuses what could not stand beside or below such a member; what replaces one is let in.
-    fn check(&mut self, entry: &Entry) -> Result<()> {
-        if self.paths.is_empty() {
-            return Ok(());
-        }
-        let (mut parent, _) = split_last(&entry.path);
-        while !parent.is_empty() {
-            if self.holds(parent) {
-                return Err(below_file());
-            }
-            parent = split_last(parent).0;
-        }
-        if self.holds(&entry.path) && entry.is_directory() {
-            return Err(namespace::file_becomes_directory());
-        }
-        self.paths.remove(&self.hasher.hash_one(entry.path.as_slice()));
-        Ok(())
     }
 }
 
@@ -266,14 +241,37 @@ fn is_not_permitted(error: &Error) -> bool {
     error
         .source()
         .and_then(|source| source.downcast_ref::<std::io::Error>())
-        .is_some_and(|error| is(error, Errno::PERM) || is(error, Errno::ACCESS))
+        .is_some_and(|error| [Errno::PERM, Errno::ACCESS, Errno::OPNOTSUPP].iter().any(|&errno| is(error, errno)))
 }
 
-/// What an image may write: the limit, and never past what is free now less 5 %.
-fn output_budget(root: &Dir, limits: &Limits) -> Result<u64> {
-    let space = fs::fstatvfs(root.as_fd()).map_err(|error| Error::io("the free space can't be told", error))?;
-    let free = space.f_bavail.saturating_mul(space.f_frsize);
-    Ok(limits.output.min(free - free / 20))
+/// What an image may write in bytes: the limit, and never past what is free now less 5 %.
+#[derive(Debug, Clone, Copy)]
+struct Budget {
+    limit: u64,
+    free: Option<u64>,
+}
+
+impl Budget {
+    fn of(root: &Dir, limits: &Limits) -> Result<Self> {
+        let space = fs::fstatvfs(root.as_fd()).map_err(|error| Error::io("the free space can't be told", error))?;
+        // A file system in memory without a bound says that it has no blocks at all.
+        let free = (space.f_blocks > 0).then(|| space.f_bavail.saturating_mul(space.f_frsize));
+        Ok(Self { limit: limits.output, free: free.map(|free| free - free / 20) })
+    }
+
+    fn bytes(self) -> u64 {
+        self.free.map_or(self.limit, |free| free.min(self.limit))
+    }
+
+    /// It is used up: by the limit, or since the disk would be full.
+    fn exceeded(self) -> Error {
+        match self.free {
+            Some(free) if free < self.limit => Error::storage_full(format!(
+                "no space left: the image wants to write more than the {free} bytes that may be filled there"
+            )),
+            _ => Error::limit("output", self.limit, "what the image wants to write"),
+        }
+    }
 }
 
 /// Makes something under `name`; what has that name already is replaced, unless it is a directory.

@@ -22,7 +22,7 @@ pub(crate) struct Walk {
     root: Arc<Dir>,
     /// From the root's children down.
     levels: Vec<Level>,
-    root_attributes: Option<(Attributes, Vec<u8>)>,
+    root_attributes: Option<Attributes>,
     applier: Arc<Applier>,
     /// How many directories may still be made that no member names.
     implied: u64,
@@ -61,7 +61,7 @@ impl Walk {
 
     /// Remembers what the root itself gets in the end.
     pub(crate) fn root_attributes(&mut self, entry: &Entry) -> Result<()> {
-        self.root_attributes = Some((Attributes::of(entry, self.applier.ids())?, Vec::new()));
+        self.root_attributes = Some(Attributes::of(entry, &self.applier)?);
         Ok(())
     }
 
@@ -86,7 +86,7 @@ impl Walk {
 
     /// Makes a directory of the archive, or takes one that is there, and stays in it.
     pub(crate) fn make_directory(&mut self, path: &[u8], entry: &Entry) -> Result<()> {
-        let attributes = Attributes::of(entry, self.applier.ids())?;
+        let attributes = Attributes::of(entry, &self.applier)?;
         let (parent, name) = crate::format::path::split_last(path);
         let already_here = self.levels.last().is_some_and(|level| level.name == name) && self.path() == path;
         if !already_here {
@@ -128,8 +128,9 @@ impl Walk {
         Ok(dir)
     }
 
-    /// Leaves every directory and gives the root its attributes.
-    pub(crate) fn finish(mut self) -> Result<()> {
+    /// Leaves every directory and gives the root its attributes, if it is kept: those of its member, or as any
+    /// directory that no member names.
+    pub(crate) fn finish(mut self, root: bool) -> Result<()> {
         self.leave_to(0)?;
         // Deepest first: a parent that can't be entered must not come before its children.
         self.late_modes.sort_by(|a, b| b.0.cmp(&a.0));
@@ -142,8 +143,12 @@ impl Walk {
             fs::fchmod(dir.as_fd(), fs::Mode::from_raw_mode(mode))
                 .map_err(|error| Error::io("a mode can't be set", error))?;
         }
-        if let Some((attributes, path)) = &self.root_attributes {
-            self.applier.apply(self.root.as_fd(), attributes, path)?;
+        if root {
+            let attributes = match self.root_attributes.take() {
+                Some(attributes) => attributes,
+                None => Attributes::implied(self.applier.ids())?,
+            };
+            self.applier.apply(self.root.as_fd(), &attributes, &[])?;
         }
         Ok(())
     }

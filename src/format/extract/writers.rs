@@ -10,6 +10,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 
 use crossbeam_channel::Sender;
 
+use super::Budget;
 use super::attributes::{Applier, Attributes};
 use crate::error::{Error, Result};
 use crate::format::chunk::Chunk;
@@ -34,8 +35,8 @@ struct Job {
 struct Shared {
     applier: Arc<Applier>,
     /// What the image may still write, and what it could at first: bytes.
-    budget: AtomicU64,
-    limit: u64,
+    left: AtomicU64,
+    budget: Budget,
     failed: AtomicBool,
     error: Mutex<Option<Error>>,
 }
@@ -53,14 +54,14 @@ impl<'scope> Writers<'scope> {
     pub(crate) fn start<'env>(
         scope: &'scope Scope<'scope, 'env>,
         applier: Arc<Applier>,
-        budget: u64,
+        budget: Budget,
         threads: usize,
     ) -> Result<Self> {
         let (jobs, queue) = crossbeam_channel::bounded::<Job>(QUEUE);
         let shared = Arc::new(Shared {
             applier,
-            budget: AtomicU64::new(budget),
-            limit: budget,
+            left: AtomicU64::new(budget.bytes()),
+            budget,
             failed: AtomicBool::new(false),
             error: Mutex::new(None),
         });
@@ -170,10 +171,10 @@ impl DirectFile {
 
 impl Shared {
     fn charge(&self, bytes: u64) -> Result<()> {
-        self.budget
+        self.left
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes))
             .map(drop)
-            .map_err(|_| Error::limit("output", self.limit, "what the image wants to write"))
+            .map_err(|_| self.budget.exceeded())
     }
 
     fn run(&self, job: &Job) {

@@ -27,6 +27,7 @@ pub(crate) use data::Sizes;
 pub(crate) use extract::{FileTarget, Sink, extract};
 pub(crate) use reader::{Data, Reader};
 pub(crate) use write::{PendingFile, WriteOptions, Writer};
+pub(crate) use xattr::holds as holds_xattr;
 
 pub use image::{SquashFs, SquashFsEntries};
 pub use superblock::SquashFsCompression;

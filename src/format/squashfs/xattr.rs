@@ -11,6 +11,11 @@ use crate::limits::Limits;
 
 /// The prefixes that names are stored without, by their numbers.
 pub(super) const PREFIXES: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
+/// Whether an attribute of this name can be stored.
+pub(crate) fn holds(name: &[u8]) -> bool {
+    PREFIXES.iter().any(|prefix| name.strip_prefix(*prefix).is_some_and(|rest| !rest.is_empty()))
+}
+
 /// The bit beside a prefix's number that says the value stands elsewhere.
 const ELSEWHERE: u16 = 0x100;
 /// Bytes of a set's record in the table.

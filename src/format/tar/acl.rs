@@ -25,8 +25,13 @@ pub(crate) fn to_xattr(text: &[u8]) -> Result<Option<Vec<u8>>> {
         }
         let mut fields = entry.split(':').map(str::trim);
         let kind = fields.next().ok_or_else(broken)?;
-        let qualifier = fields.next().ok_or_else(broken)?;
-        let permissions = fields.next().ok_or_else(broken)?;
+        let mut qualifier = fields.next().ok_or_else(broken)?;
+        let permissions = match fields.next() {
+            Some(permissions) => permissions,
+            // Solaris writes `mask:r-x` and `other:r-x` without an empty qualifier.
+            None if matches!(kind, "mask" | "m" | "other" | "o") => std::mem::take(&mut qualifier),
+            None => return Err(broken()),
+        };
         let star_id = fields.next();
         let id = match (star_id, qualifier) {
             (None, "") => None,

@@ -96,8 +96,14 @@ impl Header {
     /// # Errors
     /// `Malformed`, naming the field.
     pub(crate) fn number(&self, field: Field) -> Result<i128> {
-        number(self.bytes(field.at, field.len))
-            .ok_or_else(|| Error::malformed(format!("the {} in a tar header is no number", field.name)))
+        let bytes = self.bytes(field.at, field.len);
+        // A leading NUL, which an overflow of the field before left in old tars, is passed over as GNU tar does it. But
+        // readers differ on it, and what they take as a size decides where the next header is.
+        let bytes = match bytes {
+            [0, rest @ ..] if field.at != SIZE.at => rest,
+            _ => bytes,
+        };
+        number(bytes).ok_or_else(|| Error::malformed(format!("the {} in a tar header is no number", field.name)))
     }
 }
 
@@ -119,7 +125,10 @@ pub(crate) fn number(field: &[u8]) -> Option<i128> {
     let start = field.iter().position(|&byte| byte != b' ').unwrap_or(field.len());
     let digits = &field[start..];
     let end = digits.iter().position(|byte| !(b'0'..=b'7').contains(byte)).unwrap_or(digits.len());
-    if digits[end..].iter().any(|&byte| byte != 0 && byte != b' ') {
+    let rest = &digits[end..];
+    // Blanks may stand before the NUL that ends the number. What stands behind it no reader looks at, if there are digits.
+    let ended = if end > 0 { rest.split(|&byte| byte == 0).next().unwrap_or_default() } else { rest };
+    if ended.iter().any(|&byte| byte != 0 && byte != b' ') {
         return None;
     }
     digits[..end].iter().try_fold(0_i128, |value, digit| value.checked_mul(8)?.checked_add(i128::from(digit - b'0')))

@@ -4,9 +4,10 @@
 
 use super::acl;
 use super::sparse::PaxSparse;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Shown};
 use crate::format::entry::{Timestamp, Xattr};
 use crate::limits::Limits;
+use crate::omissions::Omitted;
 
 /// What the extended headers before a member say about it.
 #[derive(Debug, Default)]
@@ -17,7 +18,11 @@ pub(crate) struct Extended {
     pub(crate) uid: Option<u32>,
     pub(crate) gid: Option<u32>,
     pub(crate) mtime: Option<Timestamp>,
+    pub(crate) dev_major: Option<u32>,
+    pub(crate) dev_minor: Option<u32>,
     pub(crate) xattrs: Vec<Xattr>,
+    /// What the records say and the entry can't.
+    pub(crate) lost: Vec<Omitted>,
     /// Access control lists as text: the attribute's name, and its value where it can be had.
     acls: Vec<(&'static [u8], Option<Vec<u8>>)>,
     pub(crate) sparse: PaxSparse,
@@ -91,6 +96,15 @@ impl Extended {
             b"uid" => self.uid = optional(value, || id(value), "uid")?,
             b"gid" => self.gid = optional(value, || id(value), "gid")?,
             b"mtime" => self.mtime = optional(value, || time(value), "mtime")?,
+            b"SCHILY.devmajor" => self.dev_major = optional(value, || number(value), "SCHILY.devmajor")?,
+            b"SCHILY.devminor" => self.dev_minor = optional(value, || number(value), "SCHILY.devminor")?,
+            b"SCHILY.realsize" => return Err(Error::unsupported("a sparse file in the form of `star`")),
+            // An older form of GNU tar's; the kernel's value ends with a NUL.
+            b"RHT.security.selinux" => {
+                self.xattr(b"security.selinux".to_vec(), [value, b"\0"].concat(), limits)?;
+            }
+            b"SCHILY.acl.ace" => note(&mut self.lost, dropped("NFSv4 access control list", "Linux has none")),
+            b"SCHILY.fflags" => note(&mut self.lost, dropped("file flags", "an image has none")),
             b"SCHILY.acl.access" => self.acl(b"system.posix_acl_access", value, limits)?,
             b"SCHILY.acl.default" => self.acl(b"system.posix_acl_default", value, limits)?,
             _ => {
@@ -107,8 +121,11 @@ impl Extended {
                     }
                 } else if let Some(name) = key.strip_prefix(b"GNU.sparse.") {
                     self.sparse.apply(name, value, limits)?;
+                } else if is_part_of_volume(key) {
+                    return Err(several_volumes());
+                } else if Known::of(key) == Known::Nothing {
+                    note(&mut self.lost, unknown_record("PAX record", key));
                 }
-                // Other keys (atime, ctime, comment, vendors' own) say nothing that we keep.
             }
         }
         Ok(())
@@ -134,6 +151,10 @@ impl Extended {
 
     /// An access control list; a later one of its name takes the place of an earlier one.
     fn acl(&mut self, name: &'static [u8], text: &[u8], limits: &Limits) -> Result<()> {
+        if text.is_empty() {
+            self.acls.retain(|(known, _)| *known != name);
+            return Ok(());
+        }
         let value = acl::to_xattr(text)?;
         if value.as_ref().is_some_and(|value| value.len() as u64 > limits.xattr_value) {
             return Err(Error::limit("xattr_value", limits.xattr_value, "an access control list"));
@@ -143,10 +164,10 @@ impl Extended {
         Ok(())
     }
 
-    /// The extended attributes, access control lists among them, and the names of those that can't be had.
-    pub(crate) fn take_xattrs(&mut self) -> (Vec<Xattr>, Vec<Vec<u8>>) {
+    /// The extended attributes, access control lists among them, and what can't be had.
+    pub(crate) fn take_xattrs(&mut self) -> (Vec<Xattr>, Vec<Omitted>) {
         let mut xattrs = std::mem::take(&mut self.xattrs);
-        let mut lost = Vec::new();
+        let mut lost = std::mem::take(&mut self.lost);
         for (name, value) in std::mem::take(&mut self.acls) {
             // GNU tar writes both forms; the kernel's own holds numbers and wins.
             if xattrs.iter().any(|(known, _)| known == name) {
@@ -154,11 +175,62 @@ impl Extended {
             }
             match value {
                 Some(value) => xattrs.push((name.to_vec(), value)),
-                None => lost.push(name.to_vec()),
+                None => lost.push(Omitted::attribute(name, "it gives owners by name only")),
             }
         }
         (xattrs, lost)
     }
+}
+
+/// Whether a reader may pass a record over.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// It says nothing about a tree: access times, names of owners, comments.
+    Ignored,
+    /// Nobody knows what it says.
+    Nothing,
+}
+
+impl Known {
+    pub(super) fn of(key: &[u8]) -> Self {
+        match key {
+            b"atime" | b"ctime" | b"comment" | b"charset" | b"hdrcharset" | b"uname" | b"gname" => Self::Ignored,
+            b"SCHILY.dev" | b"SCHILY.ino" | b"SCHILY.nlink" | b"SCHILY.filetype" | b"SCHILY.tarfiletype" => {
+                Self::Ignored
+            }
+            b"SCHILY.archtype" | b"SCHILY.release" | b"SCHILY.volhdr" | b"SCHILY.dir" => Self::Ignored,
+            b"LIBARCHIVE.creationtime" | b"LIBARCHIVE.symlinktype" => Self::Ignored,
+            b"GNU.dumpdir" | b"GNU.volume.label" => Self::Ignored,
+            _ => Self::Nothing,
+        }
+    }
+}
+
+pub(super) fn is_part_of_volume(key: &[u8]) -> bool {
+    matches!(key, b"GNU.volume.filename" | b"GNU.volume.size" | b"GNU.volume.offset")
+}
+
+pub(super) fn several_volumes() -> Error {
+    Error::unsupported("a part of an archive in several volumes").with_hint("join the volumes with `tar -M` first")
+}
+
+/// How many things are told of one member: it may hold a hundred thousand records.
+const TOLD: usize = 128;
+
+pub(super) fn note(lost: &mut Vec<Omitted>, what: Omitted) {
+    if lost.len() < TOLD {
+        lost.push(what);
+    }
+}
+
+fn dropped(part: &'static str, reason: &'static str) -> Omitted {
+    Omitted::Dropped { part: part.into(), reason: reason.into() }
+}
+
+/// A key is as long as its maker likes; what is kept of it is not.
+pub(super) fn unknown_record(what: &str, key: &[u8]) -> Omitted {
+    let part = format!("{what} `{}`", Shown(&key[..key.len().min(80)]));
+    Omitted::Dropped { part: part.into(), reason: "its meaning is not known".into() }
 }
 
 fn text(value: &[u8]) -> Result<Option<Vec<u8>>> {
@@ -168,7 +240,7 @@ fn text(value: &[u8]) -> Result<Option<Vec<u8>>> {
     Ok((!value.is_empty()).then(|| value.to_vec()))
 }
 
-fn optional<T>(value: &[u8], parse: impl Fn() -> Option<T>, key: &str) -> Result<Option<T>> {
+pub(super) fn optional<T>(value: &[u8], parse: impl Fn() -> Option<T>, key: &str) -> Result<Option<T>> {
     if value.is_empty() {
         return Ok(None);
     }
@@ -179,12 +251,16 @@ fn optional<T>(value: &[u8], parse: impl Fn() -> Option<T>, key: &str) -> Result
 
 /// An owner: 0 to 2^32−2. The last value means "leave as it is" to `chown`, so a file would keep
 /// the extracting user's owner, and its setuid bit.
-fn id(value: &[u8]) -> Option<u32> {
-    u32::try_from(decimal(value)?).ok().filter(|&id| id != u32::MAX)
+pub(super) fn id(value: &[u8]) -> Option<u32> {
+    number(value).filter(|&id| id != u32::MAX)
+}
+
+fn number(value: &[u8]) -> Option<u32> {
+    u32::try_from(decimal(value)?).ok()
 }
 
 /// Seconds with an optional sign and fraction. Digits past the ninth are below our unit and round down.
-fn time(value: &[u8]) -> Option<Timestamp> {
+pub(super) fn time(value: &[u8]) -> Option<Timestamp> {
     let (negative, value) = match value.strip_prefix(b"-") {
         Some(rest) => (true, rest),
         None => (false, value),
@@ -213,10 +289,13 @@ fn time(value: &[u8]) -> Option<Timestamp> {
     in_range(stamp)
 }
 
+/// The range of times that are taken, in seconds since 1970.
+pub(crate) const FIRST_SECOND: i64 = -LAST_SECOND - 1;
+pub(crate) const LAST_SECOND: i64 = (1 << 40) - 1;
+
 /// Times further away than any file system counts (ext4 ends in 2446) are a mistake or a trap.
 pub(crate) fn in_range(stamp: Timestamp) -> Option<Timestamp> {
-    const MILLENNIA: i64 = 1 << 40;
-    (-MILLENNIA..MILLENNIA).contains(&stamp.seconds).then_some(stamp)
+    (FIRST_SECOND..=LAST_SECOND).contains(&stamp.seconds).then_some(stamp)
 }
 
 /// An attribute's name as part of a keyword, which must not hold `=`: escaped as GNU tar does it.

@@ -1,22 +1,25 @@
 //! The walk over a tar stream: one member after the other, each with its one size decided once.
 //! Strict where readers in the world disagree, since what two of them see differently is a trap.
 
-use super::header::{self, BLOCK, Dialect, Header};
+use super::fields::{device, mtime, owner, size_of, unknown_type};
+use super::global::Global;
+use super::header::{self, BLOCK, Header};
 use super::pax::{self, Extended};
 use super::sparse::{MapInData, OldGnu, SparseMap};
 use crate::error::{Error, Result};
 use crate::format::chunk::{Chunk, Chunks};
-use crate::format::entry::{DeviceNumber, Entry, EntryKind, Timestamp};
+use crate::format::entry::{Entry, EntryKind};
 use crate::format::path;
 use crate::limits::Limits;
+use crate::omissions::Omitted;
 
 /// A member and, for a file with holes, where its stored bytes belong.
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) entry: Entry,
     pub(crate) sparse: Option<SparseMap>,
-    /// Names of extended attributes that the archive has in a form which can't be used.
-    pub(crate) lost_xattrs: Vec<Vec<u8>>,
+    /// What the archive says about it in a form which can't be used.
+    pub(crate) lost: Vec<Omitted>,
 }
 
 /// Reads members from a stream of chunks.
@@ -28,6 +31,7 @@ pub(crate) struct TarReader<C> {
     limits: Limits,
     members: u64,
     data: Data,
+    global: Global,
     ended: bool,
 }
 
@@ -46,11 +50,12 @@ struct Before {
     pax: Option<Extended>,
     long_name: Option<Vec<u8>>,
     long_link: Option<Vec<u8>>,
+    solaris_acl: bool,
 }
 
 impl Before {
     fn is_empty(&self) -> bool {
-        self.pax.is_none() && self.long_name.is_none() && self.long_link.is_none()
+        self.pax.is_none() && self.long_name.is_none() && self.long_link.is_none() && !self.solaris_acl
     }
 }
 
@@ -63,6 +68,7 @@ impl<C: Chunks> TarReader<C> {
             limits: limits.clone(),
             members: 0,
             data: Data::default(),
+            global: Global::default(),
             ended: false,
         }
     }
@@ -113,9 +119,10 @@ impl<C: Chunks> TarReader<C> {
                 return self.end(&before);
             };
             if header::is_zero(&block) {
-                // One zero block at the very end is a whole archive; before anything else it takes two.
-                return match self.read_block()? {
-                    Some(second) if !header::is_zero(&second) => {
+                // One zero block ends an archive, as for GNU tar, whatever rubbish follows it. But where a member
+                // follows, other readers go on.
+                return match self.read_second()? {
+                    Some(second) if Header::looks_like_one(&second) => {
                         Err(Error::malformed("a single block of zeros stands between the members of an archive"))
                     }
                     _ => self.end(&before),
@@ -123,22 +130,27 @@ impl<C: Chunks> TarReader<C> {
             }
             let head = Header::parse(&block)?;
             match head.typeflag() {
-                b'x' => {
+                // `X` is what Solaris wrote before POSIX had the other.
+                b'x' | b'X' => {
                     let block = self.read_extension(&head, self.limits.extended_header, "extended_header")?;
-                    before.pax.get_or_insert_default().apply(&block, &self.limits)?;
+                    before.pax.get_or_insert_with(|| self.global.extended()).apply(&block, &self.limits)?;
                 }
                 b'g' => {
                     let block = self.read_extension(&head, self.limits.extended_header, "extended_header")?;
-                    check_global(&block)?;
+                    self.global.apply(&block)?;
                 }
                 b'L' => before.long_name = Some(self.read_long_name(&head)?),
                 b'K' => before.long_link = Some(self.read_long_name(&head)?),
-                b'V' => {
-                    let size = size_of(&head)?;
-                    self.begin_data(size, vec![(0, size)]);
-                    self.skip_data()?;
+                b'V' => self.skip_member(&head)?,
+                b'A' => {
+                    self.skip_member(&head)?;
+                    before.solaris_acl = true;
                 }
-                b'M' => return Err(Error::unsupported("a part of an archive in several volumes")),
+                b'M' => return Err(pax::several_volumes()),
+                b'N' => {
+                    return Err(Error::unsupported("a list of long names as GNU tar wrote it before 1992")
+                        .with_hint("unpack the archive with GNU tar and make it again"));
+                }
                 _ => {
                     self.members += 1;
                     if self.members > self.limits.entries {
@@ -151,6 +163,13 @@ impl<C: Chunks> TarReader<C> {
         }
     }
 
+    /// A member that is none of the tree's, with its data.
+    fn skip_member(&mut self, head: &Header) -> Result<()> {
+        let size = size_of(head)?;
+        self.begin_data(size, Vec::new());
+        self.skip_data()
+    }
+
     fn end(&mut self, before: &Before) -> Result<Option<Member>> {
         if !before.is_empty() {
             return Err(Error::malformed("the archive ends after an extended header that belongs to nothing"));
@@ -160,7 +179,17 @@ impl<C: Chunks> TarReader<C> {
     }
 
     fn member(&mut self, head: &Header, before: Before, raw: &[u8]) -> Result<Member> {
-        let mut extended = before.pax.unwrap_or_default();
+        let mut extended = match before.pax {
+            Some(pax) => pax,
+            None if self.global.is_empty() => Extended::default(),
+            None => self.global.extended(),
+        };
+        if before.solaris_acl {
+            extended.lost.push(Omitted::Dropped {
+                part: "access control list".into(),
+                reason: "it is in the form of Solaris".into(),
+            });
+        }
         let limits = self.limits.clone();
         let path = path::normalize(raw, &limits)?;
         let stored = match extended.size {
@@ -169,16 +198,21 @@ impl<C: Chunks> TarReader<C> {
             None => size_of(head)?,
         };
         let is_file = matches!(head.typeflag(), b'0' | 0 | b'7' | b'S');
-        if !is_file && !matches!(head.typeflag(), b'1'..=b'6') {
+        // Version 7 knew directories by the slash at the end of their names, and readers still do.
+        let is_old_directory = is_file && raw.ends_with(b"/") && head.typeflag() != b'S' && stored == 0;
+        if !is_file && !matches!(head.typeflag(), b'1'..=b'6' | b'D') {
             return Err(unknown_type(head.typeflag()));
         }
-        if raw.ends_with(b"/") && is_file && !(head.typeflag() == 0 && stored == 0) {
+        if raw.ends_with(b"/") && is_file && !is_old_directory {
             return Err(Error::malformed("a regular file whose name ends with a slash"));
         }
         if is_file {
             if stored > limits.file_size {
                 return Err(Error::limit("file_size", limits.file_size, format_args!("a file of {stored} bytes")));
             }
+        } else if head.typeflag() == b'D' {
+            // The names that an incremental backup found in the directory: every reader passes them over.
+            self.begin_data(stored, Vec::new());
         } else if stored != 0 {
             return Err(Error::malformed(format!(
                 "a member that is no regular file has {stored} bytes of data, which readers take differently"
@@ -187,8 +221,7 @@ impl<C: Chunks> TarReader<C> {
         let link = || before.long_link.clone().unwrap_or_else(|| head.link_name().to_vec());
         let mut sparse = None;
         let kind = match head.typeflag() {
-            // Version 7 knew directories by the slash at the end of their names.
-            0 if raw.ends_with(b"/") => EntryKind::Directory,
+            _ if is_old_directory => EntryKind::Directory,
             b'0' | 0 | b'7' | b'S' => {
                 sparse = self.begin_file(head, &mut extended, stored)?;
                 EntryKind::File { size: sparse.as_ref().map_or(stored, |map| map.size) }
@@ -205,31 +238,25 @@ impl<C: Chunks> TarReader<C> {
                 path::check_link_target(&target, &limits)?;
                 EntryKind::Symlink { target }
             }
-            b'3' => EntryKind::CharDevice(device(head)?),
-            b'4' => EntryKind::BlockDevice(device(head)?),
-            b'5' => EntryKind::Directory,
+            b'3' => EntryKind::CharDevice(device(head, &extended)?),
+            b'4' => EntryKind::BlockDevice(device(head, &extended)?),
+            b'5' | b'D' => EntryKind::Directory,
             b'6' => EntryKind::Fifo,
             other => return Err(unknown_type(other)),
         };
         let mode = u32::try_from(head.number(header::MODE)?)
             .map_err(|_| Error::malformed("the mode of a member is out of range"))?;
-        let (xattrs, lost_xattrs) = extended.take_xattrs();
+        let (xattrs, lost) = extended.take_xattrs();
         let entry = Entry {
             path,
             kind,
             mode: mode & 0o7777,
             uid: owner(head, header::UID, extended.uid)?,
             gid: owner(head, header::GID, extended.gid)?,
-            mtime: match extended.mtime {
-                Some(time) => time,
-                None => i64::try_from(head.number(header::MTIME)?)
-                    .ok()
-                    .and_then(|seconds| pax::in_range(Timestamp::from_seconds(seconds)))
-                    .ok_or_else(|| Error::malformed("the time of a member is out of range"))?,
-            },
+            mtime: mtime(head, extended.mtime)?,
             xattrs,
         };
-        Ok(Member { entry, sparse, lost_xattrs })
+        Ok(Member { entry, sparse, lost })
     }
 
     /// Makes the data of a regular file ready to be read, and reads its map when it has holes.
@@ -327,25 +354,35 @@ impl<C: Chunks> TarReader<C> {
         Ok(name)
     }
 
+    /// The block after one of zeros; nothing where there is no whole one.
+    fn read_second(&mut self) -> Result<Option<[u8; BLOCK]>> {
+        let mut block = [0; BLOCK];
+        let filled = self.fill(&mut block)?;
+        Ok((filled == BLOCK).then_some(block))
+    }
+
     /// One block, or nothing at the end of the stream.
     fn read_block(&mut self) -> Result<Option<[u8; BLOCK]>> {
         let mut block = [0; BLOCK];
+        match self.fill(&mut block)? {
+            0 => Ok(None),
+            BLOCK => Ok(Some(block)),
+            _ => Err(Error::malformed("the archive ends in the middle of a header")),
+        }
+    }
+
+    /// How many bytes of a block the stream has.
+    fn fill(&mut self, block: &mut [u8; BLOCK]) -> Result<usize> {
         let mut filled = 0;
-        while filled < BLOCK {
-            if !self.refill()? {
-                if filled == 0 {
-                    return Ok(None);
-                }
-                return Err(Error::malformed("the archive ends in the middle of a header"));
-            }
+        while filled < BLOCK && self.refill()? {
             if let Some(chunk) = &mut self.current {
                 let piece = chunk.split_to(BLOCK - filled);
                 block[filled..filled + piece.len()].copy_from_slice(&piece);
                 filled += piece.len();
             }
         }
-        self.offset += BLOCK as u64;
-        Ok(Some(block))
+        self.offset += filled as u64;
+        Ok(filled)
     }
 
     fn need_block(&mut self) -> Result<[u8; BLOCK]> {
@@ -377,10 +414,6 @@ impl<C: Chunks> TarReader<C> {
     }
 }
 
-fn unknown_type(flag: u8) -> Error {
-    Error::unsupported(format!("a member of the unknown type `{}`", char::from(flag).escape_default()))
-}
-
 fn cut_in_data() -> Error {
     Error::malformed("the archive ends in the middle of a member's data")
 }
@@ -393,14 +426,6 @@ fn reversed(segments: &[(u64, u64)]) -> Vec<(u64, u64)> {
     segments.iter().rev().copied().collect()
 }
 
-fn size_of(head: &Header) -> Result<u64> {
-    let size = head.number(header::SIZE)?;
-    u64::try_from(size)
-        .ok()
-        .filter(|&size| i64::try_from(size).is_ok())
-        .ok_or_else(|| Error::malformed("the size of a member is negative or over 63 bits"))
-}
-
 /// The member's name: a sparse file's own, else PAX, else GNU's long name, else the header's.
 fn raw_name(head: &Header, before: &Before) -> Vec<u8> {
     let pax = before.pax.as_ref();
@@ -408,41 +433,4 @@ fn raw_name(head: &Header, before: &Before) -> Vec<u8> {
         .or_else(|| pax.and_then(|pax| pax.path.clone()))
         .or_else(|| before.long_name.clone())
         .unwrap_or_else(|| head.name())
-}
-
-/// An owner of the header. 2^32−1 means "leave as it is" to `chown`, and what is beyond would wrap to root.
-fn owner(head: &Header, field: header::Field, extended: Option<u32>) -> Result<u32> {
-    if let Some(id) = extended {
-        return Ok(id);
-    }
-    let value = head.number(field)?;
-    u32::try_from(value)
-        .ok()
-        .filter(|&id| id != u32::MAX)
-        .ok_or_else(|| Error::malformed(format!("the {} {value} is not one: they go from 0 to 4294967294", field.name)))
-}
-
-fn device(head: &Header) -> Result<DeviceNumber> {
-    if head.dialect() == Dialect::V7 {
-        return Err(Error::malformed("a device without a number"));
-    }
-    let part = |field| {
-        u32::try_from(head.number(field)?).map_err(|_| Error::malformed("the number of a device is out of range"))
-    };
-    Ok(DeviceNumber { major: part(header::DEV_MAJOR)?, minor: part(header::DEV_MINOR)? })
-}
-
-/// A global header may comment (git does), but what it says about names and sizes would hold for
-/// members that other readers see without it.
-fn check_global(block: &[u8]) -> Result<()> {
-    for record in pax::records(block) {
-        let (key, _) = record?;
-        if matches!(key, b"path" | b"linkpath" | b"size") || key.starts_with(b"GNU.sparse.") {
-            return Err(Error::malformed(format!(
-                "a global header sets `{}` for every member after it",
-                crate::error::Shown(key)
-            )));
-        }
-    }
-    Ok(())
 }

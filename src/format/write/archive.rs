@@ -1,6 +1,7 @@
 //! The writer of an image: takes members one by one, puts each where its form wants it.
 //! It is a visitor, so that a tree being packed and an image being converted look the same to it.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +9,7 @@ use super::disk::DiskFile;
 use super::sink::{Sink, StagedFile};
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
+use crate::format::absent::Absent;
 use crate::format::chunk::Chunk;
 use crate::format::codec::{Codec, Compression};
 use crate::format::drive::Visitor;
@@ -16,7 +18,7 @@ use crate::format::image::Form;
 use crate::format::namespace::Namespace;
 use crate::format::qcow2::Qcow2;
 use crate::format::squashfs;
-use crate::format::tar::{SparseMap, TarWriter};
+use crate::format::tar::{self, SparseMap, TarWriter};
 use crate::limits::Limits;
 use crate::metadata::Metadata;
 use crate::omissions::{Omissions, Omitted};
@@ -58,6 +60,10 @@ pub(super) struct ImageWriter {
     limits: Limits,
     current: Option<Current>,
     monitor: Monitor,
+    /// Sockets that a tar can't hold.
+    absent: Absent,
+    /// Members whose time has a fraction of a second that a SquashFS can't hold.
+    fractions: u64,
 }
 
 enum Root {
@@ -136,6 +142,8 @@ impl ImageWriter {
             limits: limits.clone(),
             current: None,
             monitor: monitor.nested(),
+            absent: Absent::default(),
+            fractions: 0,
         }
     }
 
@@ -161,15 +169,12 @@ impl ImageWriter {
                 hash_rootfs(self.root_file.as_ref(), hasher)?
             }
             Root::SquashFs(writer) => {
-                let (_, summary) = writer.finish()?;
-                for (count, part, reason) in [
-                    (summary.dropped_xattrs, "extended attributes", "SquashFS has no place for them"),
-                    (summary.clamped_times, "times", "SquashFS holds 1970 to 2106, the nearest is used"),
-                ] {
-                    if count > 0 {
-                        let part = format!("{count} {part}").into();
-                        self.monitor.omit(*b"", Omitted::Dropped { part, reason: reason.into() });
-                    }
+                writer.finish()?;
+                if self.fractions > 0 {
+                    // Of nearly every member of most trees, so that naming each would hide the rest.
+                    let part = format!("fractions of a second of {} modification times", self.fractions).into();
+                    let reason = "SquashFS holds whole seconds".into();
+                    self.monitor.omit(*b"", Omitted::Dropped { part, reason });
                 }
                 hash_rootfs(self.root_file.as_ref(), hasher)?
             }
@@ -257,13 +262,14 @@ impl Visitor for ImageWriter {
         self.begin_tree()?;
         let is_file = matches!(entry.kind, EntryKind::File { .. });
         let in_tar = matches!(self.root, Root::Unified | Root::Split(_));
-        if in_tar && matches!(entry.kind, EntryKind::Socket) {
-            self.omit(&entry.path, Omitted::Skipped { reason: "tar cannot hold a socket".into() });
+        if in_tar && self.leaves_out(entry) {
             return Ok(());
         }
+        let fitted = if in_tar { self.fit_tar(entry) } else { self.fit_squashfs(entry) };
+        let entry = fitted.as_ref();
         match &mut self.root {
             Root::Unified => {
-                let mut entry = entry.clone();
+                let mut entry = fitted.into_owned();
                 entry.path = below_rootfs(&entry.path);
                 if let EntryKind::HardLink { target } = &mut entry.kind {
                     *target = below_rootfs(target);
@@ -326,12 +332,61 @@ impl Visitor for ImageWriter {
         Ok(())
     }
 
-    fn lost_xattr(&mut self, path: &[u8], name: &[u8]) {
-        self.omit(path, Omitted::Xattr(name.to_vec()));
+    fn lost(&mut self, path: &[u8], what: &Omitted) {
+        self.omit(path, what.clone());
     }
 }
 
 impl ImageWriter {
+    /// Whether a tar does without this member: a socket, or a further name of one.
+    fn leaves_out(&mut self, entry: &Entry) -> bool {
+        let absent = match &entry.kind {
+            EntryKind::Socket => true,
+            EntryKind::HardLink { target } => self.absent.holds(target),
+            _ => false,
+        };
+        if absent {
+            self.absent.insert(&entry.path);
+            self.omit(&entry.path, Omitted::Skipped { reason: "tar cannot hold a socket".into() });
+        } else {
+            self.absent.forget(&entry.path);
+        }
+        absent
+    }
+
+    /// The member with a time that readers of tar take.
+    fn fit_tar<'e>(&self, entry: &'e Entry) -> Cow<'e, Entry> {
+        self.fit_time(entry, tar::FIRST_SECOND, tar::LAST_SECOND)
+    }
+
+    /// The member with the attributes and the time that a SquashFS holds.
+    fn fit_squashfs<'e>(&mut self, entry: &'e Entry) -> Cow<'e, Entry> {
+        if matches!(entry.kind, EntryKind::HardLink { .. }) {
+            // Its attributes are those of the target, which came before.
+            return Cow::Borrowed(entry);
+        }
+        self.fractions += u64::from(entry.mtime.nanoseconds != 0);
+        let mut fitted = self.fit_time(entry, 0, u32::MAX.into());
+        for (name, _) in entry.xattrs.iter().filter(|(name, _)| !squashfs::holds_xattr(name)) {
+            self.omit(&entry.path, Omitted::attribute(name, "SquashFS has no place for it"));
+            fitted.to_mut().xattrs.retain(|(other, _)| other != name);
+        }
+        fitted
+    }
+
+    fn fit_time<'e>(&self, entry: &'e Entry, first: i64, last: i64) -> Cow<'e, Entry> {
+        let seconds = entry.mtime.seconds;
+        let nearest = seconds.clamp(first, last);
+        if nearest == seconds {
+            return Cow::Borrowed(entry);
+        }
+        let (from, to) = (seconds.to_string(), nearest.to_string());
+        self.omit(&entry.path, Omitted::Clamped { field: "modification time".into(), from, to });
+        let mut fitted = entry.clone();
+        fitted.mtime = Timestamp::from_seconds(nearest);
+        Cow::Owned(fitted)
+    }
+
     /// What readers refuse is not written.
     fn check_limits(&self, entry: &Entry) -> Result<()> {
         let (length, count) = (entry.path.len() as u64, entry.xattrs.len() as u64);

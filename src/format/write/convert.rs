@@ -103,16 +103,10 @@ impl Image {
         });
         let compression = self.compression(options);
         let target = root_target(format, form, compression, options.threads, None)?;
-        let writer = ImageWriter::to_file(
-            out.as_ref(),
-            form,
-            target,
-            compression,
-            options.threads,
-            &self.limits,
-            &options.monitor,
-        )?;
-        self.convert_into(writer, options)
+        let out = out.as_ref();
+        ImageWriter::to_file(out, form, target, compression, options.threads, &self.limits, &options.monitor)
+            .and_then(|writer| self.convert_into(writer, options))
+            .map_err(|error| error.on_disk_of(out.parent().unwrap_or(Path::new(""))))
     }
 
     /// Writes the image to a stream, as a unified one.

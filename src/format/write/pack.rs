@@ -13,6 +13,7 @@ use crate::fingerprint::Hasher;
 use crate::format::codec::{Codec, Compression};
 use crate::format::drive::{Visitor, drive_disk};
 use crate::format::entry::{Entry, EntryKind, Timestamp};
+use crate::format::extract::IdMap;
 use crate::format::image::Form;
 use crate::format::input::Input;
 use crate::format::pipeline::Flow;
@@ -79,6 +80,8 @@ pub struct PackOptions {
     compression: Compression,
     newest: Option<i64>,
     all_xattrs: bool,
+    ids: IdMap,
+    owner: Option<(u32, u32)>,
     threads: usize,
     limits: Limits,
     monitor: Monitor,
@@ -98,6 +101,8 @@ impl PackOptions {
             compression: Compression::new(DEFAULT_CODEC),
             newest: None,
             all_xattrs: false,
+            ids: IdMap::identity(),
+            owner: None,
             threads: default_threads(),
             limits: Limits::default(),
             monitor: Monitor::none(),
@@ -149,10 +154,25 @@ impl PackOptions {
         self
     }
 
-    /// Takes `trusted.*` and every `security.*` attribute too, not only file capabilities.
+    /// Takes `trusted.*` and every `security.*` attribute too, not only file capabilities. What is not taken is reported.
     #[must_use]
     pub fn all_xattrs(mut self, yes: bool) -> Self {
         self.all_xattrs = yes;
+        self
+    }
+
+    /// Shifts owners and groups: from the tree's numbers to the image's, as those of a tree that was unpacked with a map.
+    /// Owners outside of the map are refused by path; those in access control lists and file capabilities are shifted too.
+    #[must_use]
+    pub fn map_ids(mut self, ids: IdMap) -> Self {
+        self.ids = ids;
+        self
+    }
+
+    /// Gives every member this owner and group, whoever owns it in the tree. Not together with [`map_ids`](Self::map_ids).
+    #[must_use]
+    pub fn owner(mut self, uid: u32, gid: u32) -> Self {
+        self.owner = Some((uid, gid));
         self
     }
 
@@ -178,24 +198,47 @@ impl PackOptions {
     }
 }
 
+impl PackOptions {
+    /// Refuses options that this rootfs can't honour.
+    fn check(&self, rootfs: Option<&Rootfs>) -> Result<()> {
+        if let Some((uid, gid)) = self.owner
+            && (uid == u32::MAX || gid == u32::MAX)
+        {
+            return Err(Error::invalid("owners go from 0 to 4294967294"));
+        }
+        if self.owner.is_some() && !self.ids.is_empty() {
+            return Err(Error::invalid("owners can't be shifted and forced at once").with_hint("give one of the two"));
+        }
+        let chosen = self.owner.is_some() || !self.ids.is_empty();
+        if chosen && !matches!(rootfs, Some(Rootfs::Directory(_))) {
+            return Err(Error::invalid("owners can be chosen for a tree only: those of a disk are inside of it"));
+        }
+        Ok(())
+    }
+}
+
 /// Packs to the file `out`; a split image's rootfs goes to `out` with `.root` behind it.
 ///
 /// # Errors
 /// `AlreadyExists` when a file of that name is there; `Unsupported` for a disk that is no image's;
-/// `Io` naming the file of the tree; `Cancelled`. Whatever the error, nothing is left.
+/// `InvalidInput` for an owner outside of the id map; `Io` naming the file of the tree; `StorageFull`; `Cancelled`.
+/// Whatever the error, nothing is left.
 pub fn pack(rootfs: &Rootfs, out: impl AsRef<Path>, options: &PackOptions) -> Result<Written> {
+    options.check(Some(rootfs))?;
+    let out = out.as_ref();
     let target =
         root_target(options.rootfs_format, options.form, options.compression, options.threads, options.newest)?;
-    let writer = ImageWriter::to_file(
-        out.as_ref(),
+    ImageWriter::to_file(
+        out,
         options.form,
         target,
         options.compression,
         options.threads,
         &options.limits,
         &options.monitor,
-    )?;
-    write(rootfs, writer, options)
+    )
+    .and_then(|writer| write(rootfs, writer, options))
+    .map_err(|error| error.on_disk_of(out.parent().unwrap_or(Path::new(""))))
 }
 
 /// Packs a unified image into a stream.
@@ -206,6 +249,7 @@ pub fn pack_to(rootfs: &Rootfs, out: impl Write + Send + 'static, options: &Pack
     if options.form == Form::Split {
         return Err(Error::invalid("a split image is two files, and a stream is one"));
     }
+    options.check(Some(rootfs))?;
     let writer = ImageWriter::to_stream(out, options.compression, options.threads, &options.limits, &options.monitor)?;
     write(rootfs, writer, options)
 }
@@ -216,6 +260,7 @@ pub fn pack_to(rootfs: &Rootfs, out: impl Write + Send + 'static, options: &Pack
 /// # Errors
 /// `AlreadyExists` when a file of that name is there; `Io`. Whatever the error, nothing is left.
 pub fn pack_metadata(out: impl AsRef<Path>, options: &PackOptions) -> Result<Written> {
+    options.check(None)?;
     let target = root_target(RootfsFormat::Tar, Form::Unified, options.compression, options.threads, None)?;
     let mut writer = ImageWriter::to_file(
         out.as_ref(),
@@ -256,6 +301,8 @@ fn write(rootfs: &Rootfs, mut writer: ImageWriter, options: &PackOptions) -> Res
                 monitor: &options.monitor,
                 newest,
                 all_xattrs: options.all_xattrs,
+                ids: &options.ids,
+                owner: options.owner,
                 done: 0,
                 buffer: vec![0; 256 << 10],
                 first_names: HashMap::new(),

@@ -14,6 +14,7 @@ use super::archive::ImageWriter;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::drive::Visitor;
 use crate::format::entry::{DeviceNumber, Entry, EntryKind, Timestamp};
+use crate::format::extract::IdMap;
 use crate::format::tar::SparseMap;
 use crate::omissions::Omitted;
 use crate::progress::{Monitor, Phase};
@@ -27,6 +28,10 @@ pub(super) struct TreeReader<'a> {
     /// Times after this one become it.
     pub(super) newest: Option<Timestamp>,
     pub(super) all_xattrs: bool,
+    /// From the tree's owners to the image's.
+    pub(super) ids: &'a IdMap,
+    /// The owner and group of everything.
+    pub(super) owner: Option<(u32, u32)>,
     pub(super) done: u64,
     pub(super) buffer: Vec<u8>,
     pub(super) first_names: HashMap<(u64, u64), Vec<u8>>,
@@ -45,7 +50,7 @@ impl TreeReader<'_> {
     pub(super) fn run(mut self) -> Result<()> {
         let stat = self.root.stat_self().map_err(|error| Error::io("the tree can't be read", error))?;
         let device = stat.st_dev;
-        let mut top = self.entry(Vec::new(), EntryKind::Directory, &stat);
+        let mut top = self.entry(Vec::new(), EntryKind::Directory, &stat)?;
         top.xattrs = self.xattrs(self.root.as_fd(), &[])?;
         self.writer.rootfs(&top, None)?;
         let root = Arc::new(self.root.try_clone().map_err(|error| Error::io("the tree can't be read", error))?);
@@ -79,15 +84,18 @@ impl TreeReader<'_> {
     /// Writes one member; the directory to go into, if it is one.
     fn member(&mut self, dir: &Dir, name: &[u8], path: &[u8], device: u64) -> Result<Option<Dir>> {
         let stat = match dir.stat(name) {
-            // A tree in use: what is gone was never there.
-            Err(error) if is(&error, Errno::NOENT) => return Ok(None),
+            // A tree in use.
+            Err(error) if is(&error, Errno::NOENT) => {
+                self.writer.omit(path, Omitted::Skipped { reason: "it was removed while the tree was packed".into() });
+                return Ok(None);
+            }
             stat => stat.map_err(|error| Error::io("a file can't be read", error))?,
         };
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => {
                 let child = dir.child(name).map_err(|error| Error::io("a directory can't be opened", error))?;
                 let stat = child.stat_self().map_err(|error| Error::io("a directory can't be read", error))?;
-                let mut entry = self.entry(path.to_vec(), EntryKind::Directory, &stat);
+                let mut entry = self.entry(path.to_vec(), EntryKind::Directory, &stat)?;
                 entry.xattrs = self.xattrs(child.as_fd(), path)?;
                 self.writer.rootfs(&entry, None)?;
                 if stat.st_dev != device {
@@ -121,12 +129,9 @@ impl TreeReader<'_> {
             FileType::Socket => EntryKind::Socket,
             _ => return Err(Error::unsupported("a file of a kind that no archive knows")),
         };
-        let mut entry = self.entry(path.to_vec(), kind, stat);
-        if self.all_xattrs {
-            // Only kinds that are taken on request can be on links and special files.
-            let handle = dir.handle(name).map_err(|error| Error::io("a file can't be opened", error))?;
-            entry.xattrs = self.xattrs_at(&proc_path(handle.as_fd()), path)?;
-        }
+        let mut entry = self.entry(path.to_vec(), kind, stat)?;
+        let handle = dir.handle(name).map_err(|error| Error::io("a file can't be opened", error))?;
+        entry.xattrs = self.xattrs_at(&proc_path(handle.as_fd()), path)?;
         self.writer.rootfs(&entry, None)
     }
 
@@ -136,7 +141,7 @@ impl TreeReader<'_> {
             return Ok(());
         }
         let size = u64::try_from(stat.st_size).unwrap_or(0);
-        let mut entry = self.entry(path.to_vec(), EntryKind::File { size }, &stat);
+        let mut entry = self.entry(path.to_vec(), EntryKind::File { size }, &stat)?;
         entry.xattrs = self.xattrs(file.as_fd(), path)?;
         let sparse = sparse_map(file, &stat, size)?;
         self.writer.rootfs(&entry, sparse.as_ref())?;
@@ -148,7 +153,13 @@ impl TreeReader<'_> {
                 }
             }
         }
-        self.writer.end()
+        self.writer.end()?;
+        let after = fs::fstat(file).map_err(|error| Error::io("a file can't be read", error))?;
+        if version(&after) != version(&stat) {
+            let (part, reason) = ("changes made to it meanwhile", "it was written to while it was packed");
+            self.writer.omit(path, Omitted::Dropped { part: part.into(), reason: reason.into() });
+        }
+        Ok(())
     }
 
     fn content(&mut self, file: &File, mut offset: u64, mut length: u64) -> Result<()> {
@@ -183,19 +194,21 @@ impl TreeReader<'_> {
                 return Ok(false);
             }
         };
-        let entry = self.entry(path.to_vec(), EntryKind::HardLink { target }, stat);
+        let entry = self.entry(path.to_vec(), EntryKind::HardLink { target }, stat)?;
         self.writer.rootfs(&entry, None)?;
         Ok(true)
     }
 
-    fn entry(&self, path: Vec<u8>, kind: EntryKind, stat: &Stat) -> Entry {
+    fn entry(&self, path: Vec<u8>, kind: EntryKind, stat: &Stat) -> Result<Entry> {
         let mut entry = Entry::new(path, kind, stat.st_mode & 0o7777);
-        entry.uid = stat.st_uid;
-        entry.gid = stat.st_gid;
+        (entry.uid, entry.gid) = match self.owner {
+            Some(owner) => owner,
+            None => (self.ids.shift_uid(stat.st_uid)?, self.ids.shift_gid(stat.st_gid)?),
+        };
         let nanoseconds = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
         let time = Timestamp { seconds: stat.st_mtime, nanoseconds };
         entry.mtime = self.newest.map_or(time, |newest| newest.min(time));
-        entry
+        Ok(entry)
     }
 
     fn xattrs(&self, fd: BorrowedFd<'_>, path: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
@@ -207,6 +220,7 @@ impl TreeReader<'_> {
         }
     }
 
+    /// The attributes that are taken, with the owners in them shifted; the others are reported.
     fn xattrs_at(&self, place: &str, path: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         // The kernel's bound for a list of names and for a value.
         let mut list = vec![0; 64 << 10];
@@ -217,11 +231,27 @@ impl TreeReader<'_> {
         };
         let mut value = vec![0; 64 << 10];
         let mut found = Vec::new();
-        for name in list[..length].split(|&byte| byte == 0).filter(|name| self.wants(name)) {
-            match fs::getxattr(place, name, &mut value) {
-                Ok(length) => found.push((name.to_vec(), value[..length].to_vec())),
-                Err(Errno::NODATA) => {}
+        for name in list[..length].split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
+            if !self.wants(name) {
+                self.writer.omit(path, Omitted::Xattr(name.to_vec()));
+                continue;
+            }
+            let length = match fs::getxattr(place, name, &mut value) {
+                Ok(length) => length,
+                Err(Errno::NODATA) => continue,
+                Err(error @ (Errno::PERM | Errno::ACCESS | Errno::RANGE | Errno::NOTSUP)) => {
+                    let reason = format!("it can't be read: {}", std::io::Error::from(error));
+                    self.writer.omit(path, Omitted::attribute(name, reason));
+                    continue;
+                }
                 Err(error) => return Err(Error::io("an extended attribute can't be read", error).in_entry(path)),
+            };
+            match self.ids.shift_xattr(name, &value[..length]) {
+                Ok(value) => found.push((name.to_vec(), value)),
+                Err(error) if error.kind() == ErrorKind::Malformed => {
+                    self.writer.omit(path, Omitted::attribute(name, error.message().to_owned()));
+                }
+                Err(error) => return Err(error.in_entry(path)),
             }
         }
         found.sort();
@@ -230,10 +260,9 @@ impl TreeReader<'_> {
 
     /// The attributes that belong to the tree, not to the machine it lies on.
     fn wants(&self, name: &[u8]) -> bool {
-        !name.is_empty()
-            && (self.all_xattrs
-                || name.starts_with(b"user.")
-                || matches!(name, b"security.capability" | b"system.posix_acl_access" | b"system.posix_acl_default"))
+        self.all_xattrs
+            || name.starts_with(b"user.")
+            || matches!(name, b"security.capability" | b"system.posix_acl_access" | b"system.posix_acl_default")
     }
 }
 
@@ -244,6 +273,17 @@ fn names(dir: &Dir, path: &[u8]) -> Result<std::vec::IntoIter<Vec<u8>>> {
 
 fn path_of(levels: &[Level]) -> Vec<u8> {
     levels.iter().skip(1).map(|level| level.name.as_slice()).collect::<Vec<_>>().join(&b'/')
+}
+
+/// What changes when a file's content does.
+fn version(stat: &Stat) -> (i64, i64, i64, u64) {
+    let nanoseconds = |value| u64::try_from(value).unwrap_or(0);
+    (
+        stat.st_size,
+        stat.st_mtime,
+        stat.st_ctime,
+        nanoseconds(stat.st_mtime_nsec) << 32 | nanoseconds(stat.st_ctime_nsec),
+    )
 }
 
 /// The innermost directory, opened again where it was closed on the way down.

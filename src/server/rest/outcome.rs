@@ -8,7 +8,7 @@ use super::super::answer;
 use super::super::message::{Client, Response};
 use super::super::operations::{Ongoing, Operations};
 use crate::error::{Error, ErrorKind};
-use crate::store::{StoredImage, is_full};
+use crate::store::StoredImage;
 
 /// Where an image is.
 pub(super) fn location(image: &StoredImage) -> String {
@@ -67,7 +67,6 @@ pub(super) fn status(error: &Error) -> StatusCode {
         ErrorKind::LimitExceeded if !matches!(error.limit_name(), Some("upload" | "request")) => {
             StatusCode::BAD_REQUEST
         }
-        ErrorKind::Io if is_full(error) => StatusCode::INSUFFICIENT_STORAGE,
         _ => answer::status_of(error),
     }
 }

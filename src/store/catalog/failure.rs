@@ -25,13 +25,19 @@ fn damaged(what: String, path: Option<&Path>) -> Error {
 
 pub(super) fn sqlite_error(error: rusqlite::Error, path: Option<&Path>) -> Error {
     let (kind, what) = match error.sqlite_error_code() {
+        _ if is_sqlite_full(&error) => {
+            let full = Error::storage_full("there is no space left for the catalog").with_source(error);
+            return match path {
+                Some(path) => full.in_file(path),
+                None => full,
+            };
+        }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             (ErrorKind::Busy, "another program holds the store's catalog, and the wait is over")
         }
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             return damaged("the catalog is damaged".to_owned(), path).with_source(error);
         }
-        Some(ErrorCode::DiskFull) => (ErrorKind::Io, "there is no space left for the catalog"),
         Some(ErrorCode::ReadOnly) => (ErrorKind::Io, "the catalog can only be read"),
         Some(ErrorCode::CannotOpen) => (ErrorKind::Io, "the catalog can't be opened"),
         Some(ErrorCode::ConstraintViolation) => (ErrorKind::InvalidInput, "the catalog refuses the change"),
@@ -47,15 +53,12 @@ pub(super) fn sqlite_error(error: rusqlite::Error, path: Option<&Path>) -> Error
 }
 
 /// Whether a full disk or quota is below an error.
-pub(crate) fn is_full(error: &Error) -> bool {
-    use rustix::io::Errno;
-    let Some(source) = std::error::Error::source(error) else { return false };
-    if let Some(error) = source.downcast_ref::<rusqlite::Error>() {
-        let code = error.sqlite_error().map(|error| error.extended_code);
-        // The lock file in shared memory reports a full disk as an input or output error.
-        return error.sqlite_error_code() == Some(ErrorCode::DiskFull)
-            || code == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE);
-    }
-    let errno = source.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
-    errno == Some(Errno::NOSPC.raw_os_error()) || errno == Some(Errno::DQUOT.raw_os_error())
+pub(super) fn is_full(error: &Error) -> bool {
+    error.kind() == ErrorKind::StorageFull
+}
+
+fn is_sqlite_full(error: &rusqlite::Error) -> bool {
+    // The lock file in shared memory reports a full disk as an input or output error.
+    error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+        || error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
 }

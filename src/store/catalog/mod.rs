@@ -8,9 +8,6 @@ mod sqlite;
 
 pub use sqlite::SqliteCatalog;
 
-#[cfg(feature = "server")]
-pub(crate) use failure::is_full;
-
 use super::image::{Alias, StoredImage};
 use crate::error::Result;
 use crate::fingerprint::{Fingerprint, Prefix};

@@ -110,3 +110,23 @@ fn owners_are_shifted_on_request() {
         assert!(tree(&place.at("dest/rootfs"))[0].starts_with("etc d755 100000:100000"));
     }
 }
+
+#[test]
+fn a_shift_is_undone_and_owners_are_forced_when_packing() {
+    let place = Place::new();
+    place.write("image.tar", image(&[]));
+    run(&place, &["unpack", "image.tar", "box", "--map-uids", "0:100000:65536", "--map-gids", "0:200000:65536"]).good();
+    let pack = |out: &str, more: &[&str]| {
+        let all = ["pack", "box/rootfs", out, "--architecture", "amd64", "--creation-date", "1700000000"];
+        run(&place, &[&all[..], more].concat())
+    };
+    pack("bad.tar", &["--owner", "root"]).failed(2, "error: ");
+    pack("bad.tar", &["--owner", "0:0", "--map-ids", "0:1:1"]).failed(2, "error: ");
+    pack("forced.tar", &["--owner", "0:0"]).good();
+    if is_root() {
+        pack("outside.tar", &["--map-ids", "0:0:10"]).failed(1, "error[InvalidInput]: ");
+        pack("back.tar", &["--map-ids", "u:100000:0:65536,g:200000:0:65536"]).good();
+        let bytes = |name: &str| std::fs::read(place.at(name)).unwrap();
+        assert_eq!(bytes("back.tar"), bytes("forced.tar"));
+    }
+}

@@ -9,6 +9,7 @@ pub(crate) mod forge;
 mod limits;
 mod links;
 mod names;
+mod owners;
 mod peers;
 mod place;
 mod race;
@@ -18,6 +19,7 @@ mod special;
 mod split;
 mod streams;
 mod structure;
+mod tolerance;
 mod unpacking;
 mod verdict;
 

@@ -51,7 +51,7 @@ fn reading_and_deleting_work_on_a_full_disk_and_a_failed_import_gives_its_space_
         }
         assert!(images.len() < 20, "the disk does not fill");
     };
-    assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+    assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
     assert!(images.len() > 2, "{error}");
     assert_eq!(files(&path).len(), images.len() * 2, "nothing is left of the one that failed");
     // Not a byte more.
@@ -59,7 +59,7 @@ fn reading_and_deleting_work_on_a_full_disk_and_a_failed_import_gives_its_space_
     while std::io::Write::write_all(&mut filler, &[0; 4096]).is_ok() {}
     while std::io::Write::write_all(&mut filler, &[0; 1]).is_ok() {}
     assert_eq!(store.images().unwrap().len(), images.len());
-    assert_kind(store.import(stream(unified("small")), &ImportOptions::new()), ErrorKind::Io);
+    assert_kind(store.import(stream(unified("small")), &ImportOptions::new()), ErrorKind::StorageFull);
     drop(store);
     let store = Store::open(&path).unwrap();
     assert_eq!(reads(&store, &images[0].fingerprint).len() as u64, images[0].size);

@@ -1,0 +1,53 @@
+//! Members that were left out: what comes later is judged as if they were there, so that a verdict does not
+//! depend on who unpacks, and their further names are left out as well.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+
+use super::entry::Entry;
+use super::namespace::{self, below_file};
+use super::path::split_last;
+use crate::error::Result;
+
+/// Members that are in the image and were left out of what is written, by hashes of their paths.
+#[derive(Default)]
+pub(super) struct Absent {
+    paths: HashSet<u64>,
+    hasher: RandomState,
+}
+
+impl Absent {
+    pub(super) fn insert(&mut self, path: &[u8]) {
+        self.paths.insert(self.hasher.hash_one(path));
+    }
+
+    pub(super) fn holds(&self, path: &[u8]) -> bool {
+        !self.paths.is_empty() && self.paths.contains(&self.hasher.hash_one(path))
+    }
+
+    /// Forgets a member that another replaces, which may come back to the same path.
+    pub(super) fn forget(&mut self, path: &[u8]) {
+        if !self.paths.is_empty() {
+            self.paths.remove(&self.hasher.hash_one(path));
+        }
+    }
+
+    /// Refuses what could not stand beside or below such a member; what replaces one is let in.
+    pub(super) fn check(&mut self, entry: &Entry) -> Result<()> {
+        if self.paths.is_empty() {
+            return Ok(());
+        }
+        let (mut parent, _) = split_last(&entry.path);
+        while !parent.is_empty() {
+            if self.holds(parent) {
+                return Err(below_file());
+            }
+            parent = split_last(parent).0;
+        }
+        if self.holds(&entry.path) && entry.is_directory() {
+            return Err(namespace::file_becomes_directory());
+        }
+        self.forget(&entry.path);
+        Ok(())
+    }
+}

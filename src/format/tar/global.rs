@@ -1,0 +1,98 @@
+//! Global PAX headers: records that hold for every member after them.
+//! Owners and times are applied as GNU tar does. What would rename or resize members, or what readers
+//! take differently, is refused by name.
+
+use super::pax::{self, Extended, Known};
+use crate::error::{Error, Result, Shown};
+use crate::format::entry::Timestamp;
+use crate::omissions::Omitted;
+
+/// What the global headers so far say about members.
+#[derive(Debug, Default)]
+pub(super) struct Global {
+    values: Values,
+    /// Records that no reader here understands, told with the next member.
+    unknown: Vec<Omitted>,
+}
+
+/// A record that was never there is `None`; an empty one says "none" and is so, too.
+#[derive(Debug, Default, Clone, Copy)]
+struct Values {
+    uid: Option<u32>,
+    gid: Option<u32>,
+    mtime: Option<Timestamp>,
+}
+
+impl Global {
+    /// Takes the records of one `g` header, which replace those of the one before.
+    ///
+    /// # Errors
+    /// `Malformed` for records that name or size members, and where an earlier header's owner or time is not
+    /// repeated: GNU tar then forgets it, and others don't. `Unsupported` for attributes and parts of volumes.
+    pub(super) fn apply(&mut self, block: &[u8]) -> Result<()> {
+        let before = std::mem::take(&mut self.values);
+        let mut repeated = [false; 3];
+        for record in pax::records(block) {
+            let (key, value) = record?;
+            match key {
+                b"uid" => {
+                    self.values.uid = pax::optional(value, || pax::id(value), "uid")?;
+                    repeated[0] = true;
+                }
+                b"gid" => {
+                    self.values.gid = pax::optional(value, || pax::id(value), "gid")?;
+                    repeated[1] = true;
+                }
+                b"mtime" => {
+                    self.values.mtime = pax::optional(value, || pax::time(value), "mtime")?;
+                    repeated[2] = true;
+                }
+                b"path" | b"linkpath" | b"size" | b"SCHILY.devmajor" | b"SCHILY.devminor" | b"SCHILY.realsize" => {
+                    return Err(Error::malformed(sets(key)));
+                }
+                _ if key.starts_with(b"GNU.sparse.") => return Err(Error::malformed(sets(key))),
+                _ if pax::is_part_of_volume(key) => return Err(pax::several_volumes()),
+                _ if is_attribute(key) => {
+                    return Err(Error::unsupported(sets(key))
+                        .with_hint("make the archive again with the attributes on the members that have them"));
+                }
+                _ if Known::of(key) == Known::Ignored => {}
+                _ => pax::note(&mut self.unknown, pax::unknown_record("global PAX record", key)),
+            }
+        }
+        let had = [before.uid.is_some(), before.gid.is_some(), before.mtime.is_some()];
+        for ((key, had), repeated) in ["uid", "gid", "mtime"].iter().zip(had).zip(repeated) {
+            if had && !repeated {
+                return Err(Error::malformed(format!(
+                    "a second global header does not repeat the `{key}` of the first, and readers differ on whether it still holds"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a member starts from, before its own extended headers.
+    pub(super) fn extended(&mut self) -> Extended {
+        let Values { uid, gid, mtime } = self.values;
+        let mut extended = Extended::default();
+        (extended.uid, extended.gid, extended.mtime) = (uid, gid, mtime);
+        extended.lost = std::mem::take(&mut self.unknown);
+        extended
+    }
+
+    /// Whether members have anything from here.
+    pub(super) fn is_empty(&self) -> bool {
+        let Values { uid, gid, mtime } = self.values;
+        uid.is_none() && gid.is_none() && mtime.is_none() && self.unknown.is_empty()
+    }
+}
+
+fn sets(key: &[u8]) -> String {
+    format!("a global header sets `{}` for every member after it", Shown(key))
+}
+
+fn is_attribute(key: &[u8]) -> bool {
+    [&b"SCHILY.xattr."[..], b"LIBARCHIVE.xattr.", b"SCHILY.acl.", b"RHT.security."]
+        .iter()
+        .any(|prefix| key.starts_with(prefix))
+}
