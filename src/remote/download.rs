@@ -120,6 +120,10 @@ struct Resuming {
     total: Option<u64>,
     failures: u32,
     failed_at: u64,
+    /// Whether only the whole file is asked for: this server does not give the part that it is asked for.
+    whole_only: bool,
+    /// How the server says that it packed the file, though that was not asked for.
+    packed: Option<String>,
     done: bool,
 }
 
@@ -142,6 +146,8 @@ impl Resuming {
             total,
             failures: 0,
             failed_at: 0,
+            whole_only: false,
+            packed: None,
             done: false,
         }
     }
@@ -191,7 +197,7 @@ impl Resuming {
         if bytes > most {
             return Err(Error::limit("download", most, format!("the size of {url} in bytes")));
         }
-        match self.what.size {
+        match self.what.size.or(self.total) {
             Some(size) if bytes > size => Err(Error::mismatch(
                 &format!("the size of {url} in bytes"),
                 size.to_string(),
@@ -211,7 +217,11 @@ impl Resuming {
         let found = self.hasher.clone().finish();
         match self.what.digest {
             Some(digest) if digest != found => {
-                Err(Error::mismatch(&format!("the sha256 of {url}"), digest.to_string(), found.to_string()))
+                let error = Error::mismatch(&format!("the sha256 of {url}"), digest.to_string(), found.to_string());
+                Err(match &self.packed {
+                    Some(packed) => error.with_hint(format!("the server says that it packed the file as {packed}")),
+                    None => error,
+                })
             }
             _ => Ok(0),
         }
@@ -226,7 +236,7 @@ impl Resuming {
         if let Some(url) = &self.what.led_by {
             request = request.led_by(url);
         }
-        if at > 0 {
+        if at > 0 && !self.whole_only {
             request = request.header("range", format!("bytes={at}-"));
             if let Some(validator) = &self.validator {
                 request = request.header("if-range", validator.clone());
@@ -234,18 +244,48 @@ impl Resuming {
         }
         let answer = self.what.client.send(request)?;
         match (at, answer.status()) {
+            // The whole file, called a part of it.
+            (0, 206) if is_whole(&answer) => self.begin(answer),
             (0, 206) => Err(Error::remote(format!("{} answers with a part that nobody asked for", self.what.url))),
             (0, _) => self.begin(answer),
             (_, 206) => self.go_on(answer, at),
             (_, 200) => self.skip(answer, at),
+            (_, 416) if !self.whole_only && self.may_be_whole(&answer) => self.ask_for_whole(),
             (_, 416) => Err(self.changed()),
             _ => Err(answer.failure()),
         }
     }
 
+    /// Asks again, without a range: what the server gives for one is of no use, and the whole file can still be had.
+    fn ask_for_whole(&mut self) -> Result<Body> {
+        self.whole_only = true;
+        self.ask()
+    }
+
+    /// Whether an answer that there is no such part leaves it open that the file is the same.
+    fn may_be_whole(&self, answer: &Response) -> bool {
+        let told = answer
+            .header("content-range")
+            .and_then(|text| text.trim().strip_prefix("bytes")?.trim().strip_prefix("*/"));
+        let now: Option<u64> = told.and_then(|total| total.trim().parse().ok());
+        now.is_none() || now == self.total || self.total.is_none()
+    }
+
     fn begin(&mut self, answer: Response) -> Result<Body> {
         let answer = answer.success()?;
         let url = &self.what.url;
+        if let Some(packed) = answer.packed() {
+            // Some servers name the packing of the file itself there. Then it has the size or the digest that was told.
+            let is_itself = match self.what.size {
+                Some(size) => answer.length() == Some(size),
+                None => self.what.digest.is_some(),
+            };
+            if !is_itself {
+                let sentence = format!("{url} comes packed as {packed}, which was not asked for");
+                return Err(Error::remote(sentence).with_hint("the server must send files of images as they are"));
+            }
+            self.packed = Some(packed);
+        }
         if let Some(length) = answer.length() {
             self.bound(length)?;
             if let Some(size) = self.what.size.filter(|size| *size != length) {
@@ -263,20 +303,28 @@ impl Resuming {
 
     /// The rest of the file, if it is the rest of that file.
     fn go_on(&mut self, answer: Response, at: u64) -> Result<Body> {
-        let wrong = || Error::remote(format!("{} answers with another part than the one asked for", self.what.url));
-        let (first, total) = answer.header("content-range").and_then(content_range).ok_or_else(wrong)?;
-        if first != at {
-            return Err(wrong());
-        }
+        let part = answer.header("content-range").and_then(content_range);
+        let Some((_, total)) = part.filter(|(first, _)| *first == at && !self.whole_only) else {
+            if self.whole_only {
+                let sentence = format!("{} answers with another part than the one asked for", self.what.url);
+                return Err(Error::remote(sentence));
+            }
+            return self.ask_for_whole();
+        };
         if total.zip(self.total).is_some_and(|(now, before)| now != before) || self.differs(&answer) {
             return Err(self.changed());
         }
+        if answer.packed() != self.packed {
+            return self.ask_for_whole();
+        }
+        self.total = self.total.or(total);
         Ok(answer.into_body())
     }
 
     /// The file from its start: a server that can't go on. What is there already must be its beginning.
     fn skip(&mut self, answer: Response, at: u64) -> Result<Body> {
-        if self.differs(&answer) || answer.length().zip(self.total).is_some_and(|(now, before)| now != before) {
+        let resized = answer.length().zip(self.total).is_some_and(|(now, before)| now != before);
+        if self.differs(&answer) || resized || answer.packed() != self.packed {
             return Err(self.changed());
         }
         let mut body = answer.into_body();
@@ -311,6 +359,12 @@ impl Resuming {
 fn validator(answer: &Response) -> Option<String> {
     let tag = answer.header("etag").filter(|tag| tag.starts_with('"'));
     tag.or_else(|| answer.header("last-modified")).map(str::to_owned)
+}
+
+/// Whether a part is all of the file.
+fn is_whole(answer: &Response) -> bool {
+    let part = answer.header("content-range").and_then(content_range);
+    part.is_some_and(|(first, total)| first == 0 && total.is_some() && total == answer.length())
 }
 
 /// Where a part begins, and how long the whole is: `bytes 5-9/10`.

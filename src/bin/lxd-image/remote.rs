@@ -129,6 +129,8 @@ impl Add {
         if let FirstUse::Unknown(certificate) = seen? {
             self.accept(&certificate, session)?;
             known = known.certificate(certificate);
+            // What is accepted now must work from now on.
+            known.first_use(&session.client_options(), &monitor)?;
         }
         if self.protocol != Protocol::Simplestreams {
             known = self.greet(known, session, &monitor)?;

@@ -114,11 +114,28 @@ impl Response {
         let said = if said.is_empty() { said } else { format!(": {}", Shown(said.as_bytes())) };
         let error = match status {
             404 | 410 => Error::new(ErrorKind::NotFound, format!("{url} is not there{said}")),
+            407 => Error::remote(format!(
+                "the proxy on the way to {} wants to know who asks (status 407){said}",
+                url.authority()
+            ))
+            .with_hint("write http://NAME:PASSWORD@HOST:PORT for the proxy, with special characters percent-encoded"),
             401 | 403 => Error::remote(format!("{} does not allow it (status {status}){said}", url.authority()))
                 .with_hint("the server may want a client certificate that it trusts"),
             _ => Error::remote(format!("{url} answers with status {status}{said}")),
         };
         if matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504) { error.temporary() } else { error }
+    }
+
+    /// How the body is packed for the way, in lower case, if it is.
+    pub(crate) fn packed(&self) -> Option<String> {
+        let mut named = Vec::new();
+        for value in self.headers.get_all("content-encoding") {
+            let value = value.to_str().unwrap_or("what is no text").to_ascii_lowercase();
+            let parts = value.split(',').map(str::trim).filter(|name| !matches!(*name, "" | "identity" | "none"));
+            named.extend(parts.map(str::to_owned));
+        }
+        let all: String = named.join(", ").chars().take(64).collect();
+        (!all.is_empty()).then(|| Shown(all.as_bytes()).to_string())
     }
 
     /// The body as text, within the limit `remote_index`.
@@ -143,19 +160,13 @@ impl Response {
         if self.body.length.is_some_and(|length| length > most) {
             return Err(over());
         }
-        let packed = match self.header("content-encoding").map(str::to_ascii_lowercase).as_deref() {
-            None | Some("" | "identity") => false,
-            Some("gzip" | "x-gzip") => true,
-            Some(other) => {
-                return Err(Error::unsupported(format!(
-                    "{} sends its answer packed as {}, which was not asked for",
-                    url.authority(),
-                    Shown(other.as_bytes())
-                )));
-            }
-        };
+        let packed = self.packed();
         let mut out = Vec::new();
-        let reader: Box<dyn Read> = if packed { unpacking(self.body)? } else { Box::new(self.body) };
+        let window = self.limits.codec_memory;
+        let reader = match packed {
+            None => Box::new(self.body) as Box<dyn Read>,
+            Some(packing) => unpacking(self.body, &packing, window)?,
+        };
         reader.take(most.saturating_add(1)).read_to_end(&mut out).map_err(|error| {
             if error.get_ref().is_some_and(|inner| inner.is::<Error>()) {
                 return Error::from(error);
@@ -181,15 +192,44 @@ pub(crate) fn accepted() -> &'static str {
     if cfg!(feature = "gzip") { "gzip" } else { "identity" }
 }
 
-#[cfg(feature = "gzip")]
-fn unpacking(body: Body) -> Result<Box<dyn Read>> {
-    Ok(Box::new(flate2::read::MultiGzDecoder::new(body)))
+/// Unpacks what a server packed for the way, asked or not: `gzip`, `deflate` and `zstd`, where they are built in.
+#[cfg_attr(not(feature = "zstd"), expect(unused_variables, reason = "only zstd has windows of any size"))]
+fn unpacking(body: Body, packing: &str, window: u64) -> Result<Box<dyn Read>> {
+    match packing {
+        #[cfg(feature = "gzip")]
+        "gzip" | "x-gzip" => Ok(Box::new(flate2::read::MultiGzDecoder::new(body))),
+        #[cfg(feature = "gzip")]
+        "deflate" => deflated(body),
+        #[cfg(feature = "zstd")]
+        "zstd" => {
+            let wrong = |error| Error::io("zstd can't be set up", error);
+            let mut decoder = zstd::stream::read::Decoder::new(body).map_err(wrong)?;
+            decoder.window_log_max(window.max(1).ilog2().clamp(10, 31)).map_err(wrong)?;
+            Ok(Box::new(decoder))
+        }
+        known if matches!(known, "gzip" | "x-gzip" | "deflate" | "zstd") => Err(Error::new(
+            ErrorKind::FeatureDisabled,
+            format!("{} packs its answer as {packing}", body.url.authority()),
+        )
+        .with_hint("build with the features `gzip` and `zstd`")),
+        other => Err(Error::unsupported(format!(
+            "{} sends its answer packed as {other}, which was not asked for",
+            body.url.authority()
+        ))),
+    }
 }
 
-#[cfg(not(feature = "gzip"))]
-fn unpacking(_: Body) -> Result<Box<dyn Read>> {
-    Err(Error::new(ErrorKind::FeatureDisabled, "the server's answer is packed with gzip")
-        .with_hint("build with the feature `gzip`"))
+/// `deflate` is a zlib stream by the standard, and bare of that from some servers.
+#[cfg(feature = "gzip")]
+fn deflated(mut body: Body) -> Result<Box<dyn Read>> {
+    let mut head = Vec::new();
+    (&mut body).take(2).read_to_end(&mut head)?;
+    let is_zlib = matches!(*head, [a, b] if a & 0x0f == 8 && (u16::from(a) << 8 | u16::from(b)) % 31 == 0);
+    let whole = io::Cursor::new(head).chain(body);
+    if is_zlib {
+        return Ok(Box::new(flate2::read::ZlibDecoder::new(whole)));
+    }
+    Ok(Box::new(flate2::read::DeflateDecoder::new(whole)))
 }
 
 /// The body of an answer. Ends well only when all that the server announced came.

@@ -3,12 +3,14 @@
 
 use std::fmt;
 use std::io::{self, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::sync::Arc;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
+use ureq::http;
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport, TransportAdapter,
 };
@@ -19,6 +21,8 @@ use crate::error::Error;
 
 /// How long one attempt to reach one address may take.
 const REACH: Duration = Duration::from_secs(10);
+/// How long looking up a name may take.
+const LOOK_UP: Duration = Duration::from_secs(20);
 /// Bytes that are asked of the operating system at once.
 const READ: usize = 128 << 10;
 
@@ -27,6 +31,8 @@ pub(crate) struct Connections {
     pub(crate) tls: Option<Arc<ClientConfig>>,
     /// Whether this machine and its own wire must not be reached: a stranger's answer led here.
     pub(crate) led: bool,
+    /// Whether they go to a proxy that is asked by absolute addresses.
+    pub(crate) forwarding: bool,
 }
 
 impl fmt::Debug for Connections {
@@ -61,7 +67,8 @@ impl<In: Transport> Connector<In> for Connections {
             Stream::Plain(socket)
         };
         let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
-        Ok(Some(Box::new(Connection { stream, buffers })))
+        let forward = self.forwarding.then_some(true);
+        Ok(Some(Box::new(Connection { stream, buffers, forward })))
     }
 }
 
@@ -73,20 +80,65 @@ impl Connections {
                 let sentence = format!("a server's answer leads to {}, an address of this machine", address.ip());
                 return Err(fail(Error::remote(sentence)));
             }
-            let began = Instant::now();
-            match TcpStream::connect_timeout(address, REACH) {
+            let target = *address;
+            match aside(REACH, move || TcpStream::connect_timeout(&target, REACH)) {
                 Ok(stream) => {
                     stream.set_nodelay(true)?;
                     stream.set_read_timeout(Some(watch::SLICE))?;
                     stream.set_write_timeout(Some(watch::SLICE))?;
                     return Ok(stream);
                 }
+                // Whoever cancelled or set a deadline need not see the other addresses tried.
+                Err(error) if error.get_ref().is_some_and(|inner| inner.is::<Error>()) => return Err(error.into()),
                 Err(error) => last = Some(error),
             }
-            // Whoever cancelled or set a deadline need not see the other addresses tried.
-            watch::check(began.elapsed())?;
         }
         Err(ureq::Error::Io(last.unwrap_or_else(|| io::ErrorKind::NotConnected.into())))
+    }
+}
+
+/// Runs what can't be interrupted on a thread of its own, and waits for it as long as the current watch allows. The thread ends
+/// by itself.
+fn aside<T: Send + 'static>(most: Duration, work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    let (done, result) = mpsc::sync_channel(1);
+    std::thread::Builder::new().name("connect".into()).spawn(move || drop(done.send(work())))?;
+    let began = Instant::now();
+    loop {
+        let asked = Instant::now();
+        match result.recv_timeout(watch::SLICE) {
+            Ok(done) => return done,
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Err(io::ErrorKind::Other.into()),
+            Err(mpsc::RecvTimeoutError::Timeout) if began.elapsed() > most => {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => watch::check(asked.elapsed())?,
+        }
+    }
+}
+
+/// Looks names up, and listens for cancellation meanwhile.
+#[derive(Debug)]
+pub(crate) struct LookUp;
+
+impl Resolver for LookUp {
+    fn resolve(
+        &self,
+        uri: &http::Uri,
+        _: &ureq::config::Config,
+        _: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let parts = uri.scheme().zip(uri.authority());
+        let name = parts.and_then(|(scheme, authority)| DefaultResolver::host_and_port(scheme, authority));
+        let name = name.ok_or_else(|| ureq::Error::BadUri("it names no host".to_owned()))?;
+        let mut found = self.empty();
+        if let Ok(address) = name.parse() {
+            found.push(address);
+            return Ok(found);
+        }
+        let all = aside(LOOK_UP, move || Ok(name.to_socket_addrs()?.collect::<Vec<_>>()))?;
+        // As many as the list has room for.
+        all.into_iter().take(16).for_each(|address| found.push(address));
+        if found.is_empty() { Err(ureq::Error::HostNotFound) } else { Ok(found) }
     }
 }
 
@@ -202,6 +254,16 @@ enum Stream {
 struct Connection {
     stream: Stream,
     buffers: LazyBuffers,
+    /// To a proxy that is asked by absolute addresses: whether what is sent next begins a request.
+    forward: Option<bool>,
+}
+
+/// The first bytes of a request, whose path is a whole URL, without the slash in front of that.
+fn absolute(output: &[u8]) -> Option<Vec<u8>> {
+    let blank = output.iter().position(|byte| *byte == b' ')?;
+    let (method, path) = output.split_at_checked(blank + 1)?;
+    let url = path.strip_prefix(b"/").filter(|url| url.starts_with(b"http://"))?;
+    Some([method, url].concat())
 }
 
 impl fmt::Debug for Connection {
@@ -216,7 +278,12 @@ impl Transport for Connection {
     }
 
     fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
-        let output = self.buffers.output().get(..amount).unwrap_or_default();
+        let mut output = self.buffers.output().get(..amount).unwrap_or_default();
+        let head = self.forward.and_then(|begins| if begins { absolute(output) } else { None });
+        if let Some(head) = &head {
+            output = head;
+        }
+        self.forward = self.forward.map(|_| false);
         match &mut self.stream {
             Stream::Plain(socket) => socket.write_all(output)?,
             Stream::Tls(secured) => secured.write_all(output)?,
@@ -231,6 +298,8 @@ impl Transport for Connection {
             Stream::Tls(secured) => secured.read(input)?,
         };
         self.buffers.input_appended(count);
+        // What is sent after an answer is the next request.
+        self.forward = self.forward.map(|_| true);
         Ok(count > 0)
     }
 

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use super::spki::UnusableKey;
 use super::tls::Changed;
 use super::url::Url;
 use crate::error::{Error, ErrorKind};
@@ -21,6 +22,10 @@ pub(crate) fn translate(error: ureq::Error, url: &Url) -> Error {
         }
         ureq::Error::Protocol(ureq_error) => broken(ureq_error.to_string()),
         ureq::Error::Http(error) => broken(error.to_string()),
+        ureq::Error::ConnectProxyFailed(why) if why.contains("407") => Error::remote(format!(
+            "the proxy on the way to {host} wants to know who asks (status 407)"
+        ))
+        .with_hint("write http://NAME:PASSWORD@HOST:PORT for the proxy, with special characters percent-encoded"),
         ureq::Error::ConnectProxyFailed(why) => Error::remote(format!("the proxy does not lead to {host}: {why}"))
             .with_hint("the variables HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say which proxy is used when"),
         ureq::Error::InvalidProxyUrl => Error::invalid("the proxy's URL is none"),
@@ -82,6 +87,12 @@ fn tls_failure(error: &rustls::Error, url: &Url) -> Error {
             "the certificate of {host} is not the one that was pinned: expected {pinned}, found {found}"
         ))
         .with_hint("if the server's owner says that it was changed, remove the remote and add it again");
+    }
+    if let rustls::Error::Other(other) = error
+        && let Some(why) = other.0.downcast_ref::<UnusableKey>()
+    {
+        return Error::remote(format!("the certificate of {host} can't be used: {why}"))
+            .with_hint("the server's owner must make another one");
     }
     match error {
         rustls::Error::InvalidCertificate(Bad::UnknownIssuer) => {

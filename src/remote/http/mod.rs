@@ -5,7 +5,9 @@ mod answer;
 mod connect;
 mod failure;
 mod options;
+mod proxy;
 mod request;
+mod spki;
 mod tls;
 mod url;
 mod watch;
@@ -20,10 +22,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use ureq::http;
-use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, SocksConnector};
 
 use self::connect::Connections;
@@ -31,9 +31,6 @@ use self::request::Payload;
 use self::watch::Watch;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
-
-/// How long looking up a name may take.
-const LOOK_UP: Duration = Duration::from_secs(20);
 
 /// Talks HTTP/1.1 with servers. Cheap to clone; connections are kept and used again.
 ///
@@ -62,6 +59,8 @@ struct Purpose {
     /// And it must not end on this machine.
     led: bool,
     proxy: Option<String>,
+    /// Whether the proxy is asked by absolute addresses, and not for a tunnel.
+    forwarded: bool,
 }
 
 impl fmt::Debug for Client {
@@ -77,7 +76,7 @@ impl Client {
     /// `InvalidInput` for a proxy that is none, or an identity whose parts don't fit together.
     pub fn new(options: ClientOptions) -> Result<Self> {
         if let Proxy::Url(text) = &options.proxy {
-            proxy(text)?;
+            proxy::proxy(text)?;
         }
         if options.identity.is_some() && matches!(options.trust, Trust::Pinned(_)) {
             tls::config(&options.trust, options.identity.as_ref())?;
@@ -115,6 +114,10 @@ impl Client {
             let purpose = self.purpose(&start, &url)?;
             let answer = self.once(&purpose, &url, &mut request, &mut watch)?;
             let status = answer.status().as_u16();
+            if status == 407 {
+                // A proxy's answer, which must not pass for one of the server.
+                return Err(Response::new(answer, url, request.method, watch, limits.clone()).failure());
+            }
             let follow =
                 matches!(status, 301 | 302 | 303 | 307 | 308) && matches!(request.method, Method::Get | Method::Head);
             if !follow {
@@ -134,11 +137,8 @@ impl Client {
             }
             hops += 1;
             if hops > limits.redirects {
-                return Err(Error::remote(format!(
-                    "{} redirects more than {} times (limit `redirects`)",
-                    request.url.authority(),
-                    limits.redirects
-                )));
+                let what = format!("the number of redirects of {}", request.url.authority());
+                return Err(Error::limit("redirects", limits.redirects, what));
             }
             url = next;
         }
@@ -157,7 +157,7 @@ impl Client {
         let purpose = self.purpose(url, url)?;
         let agent = self.agent(&purpose, Some(config))?;
         let mut watch = Watch::new(monitor.clone(), self.limits(), None);
-        let asked = self.run(&agent, &mut Request::head(url), url, &mut watch);
+        let asked = self.run(&agent, &purpose, &mut Request::head(url), url, &mut watch);
         let certificate = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
         match (certificate, asked) {
             (Some(certificate), _) => Ok(certificate),
@@ -190,29 +190,36 @@ impl Client {
             match &options.proxy {
                 Proxy::Direct => None,
                 Proxy::Url(text) => Some(text.clone()),
-                Proxy::Environment => from_environment(url),
+                Proxy::Environment => proxy::from_environment(url),
             }
         };
-        Ok(Purpose { tls: url.scheme() == Scheme::Https, stranger, led, proxy })
+        let forwarded = match &proxy {
+            Some(text) => proxy::forwards(url, &proxy::proxy(text)?),
+            None => false,
+        };
+        Ok(Purpose { tls: url.scheme() == Scheme::Https, stranger, led, proxy, forwarded })
     }
 
     fn agent(&self, purpose: &Purpose, tls: Option<Arc<rustls::ClientConfig>>) -> Result<ureq::Agent> {
         let options = &self.0.options;
         let size = |limit: u64| usize::try_from(limit.min(16 << 20)).unwrap_or(16 << 20);
+        let through = purpose.proxy.as_deref().map(proxy::proxy).transpose()?;
+        let forwarding = purpose.forwarded;
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
             .max_response_header_size(size(options.limits.headers))
             .user_agent(options.user_agent.clone())
-            .timeout_resolve(Some(LOOK_UP))
             .input_buffer_size(size(options.limits.headers).max(128 << 10))
             .output_buffer_size(64 << 10)
-            .proxy(purpose.proxy.as_deref().map(proxy).transpose()?)
+            .proxy(through.filter(|_| !forwarding))
             .build();
-        let connections = Connections { tls, led: purpose.led };
+        // Behind a proxy nobody here knows the server's address, and the proxy's own is a person's choice.
+        let led = purpose.led && purpose.proxy.is_none();
+        let connections = Connections { tls, led, forwarding };
         let connector = ().chain(SocksConnector::default()).chain(ConnectProxyConnector::default()).chain(connections);
-        Ok(ureq::Agent::with_parts(config, connector, DefaultResolver::default()))
+        Ok(ureq::Agent::with_parts(config, connector, connect::LookUp))
     }
 
     fn once(
@@ -228,7 +235,7 @@ impl Client {
             None => {
                 let options = &self.0.options;
                 // A proxy may be spoken to over TLS, also where the server is not.
-                let needed = purpose.tls || purpose.proxy.is_some();
+                let needed = purpose.tls || purpose.proxy.as_ref().is_some_and(|proxy| proxy.starts_with("https:"));
                 let identity = options.identity.as_ref().filter(|_| !purpose.stranger);
                 let tls = needed.then(|| tls::config(&options.trust, identity)).transpose()?;
                 let agent = self.agent(purpose, tls)?;
@@ -236,18 +243,29 @@ impl Client {
                 agents.entry(purpose.clone()).or_insert(agent).clone()
             }
         };
-        self.run(&agent, request, url, watch)
+        self.run(&agent, purpose, request, url, watch)
     }
 
     fn run(
         &self,
         agent: &ureq::Agent,
+        purpose: &Purpose,
         request: &mut Request<'_>,
         url: &Url,
         watch: &mut Watch,
     ) -> Result<http::Response<ureq::Body>> {
         request.monitor.check()?;
-        let mut head = http::Request::builder().method(request.method.name()).uri(url.to_string());
+        let mut head = http::Request::builder().method(request.method.name());
+        match purpose.proxy.as_deref().filter(|_| purpose.forwarded) {
+            Some(text) => {
+                let proxy = proxy::proxy(text)?;
+                head = head.uri(proxy::forwarded(url, &proxy)).header("host", url.authority());
+                if let Some(who) = proxy::authorization(&proxy) {
+                    head = head.header("proxy-authorization", who);
+                }
+            }
+            None => head = head.uri(url.to_string()),
+        }
         for (name, value) in &request.headers {
             head = head.header(name, value);
         }
@@ -266,67 +284,5 @@ impl Client {
         })?;
         watch.restart();
         Ok(answer)
-    }
-}
-
-fn proxy(text: &str) -> Result<ureq::Proxy> {
-    // The text may hold a password, so that no error shows it.
-    ureq::Proxy::new(text).map_err(|_| {
-        Error::invalid("the proxy's URL is none")
-            .with_hint("write http://HOST:PORT or socks5://HOST:PORT; HTTPS_PROXY, HTTP_PROXY and ALL_PROXY are read")
-    })
-}
-
-/// The proxy that the environment names for a URL.
-fn from_environment(url: &Url) -> Option<String> {
-    let variable = |name: &str| {
-        let value = std::env::var(name.to_ascii_lowercase()).ok().filter(|value| !value.is_empty());
-        value.or_else(|| std::env::var(name).ok().filter(|value| !value.is_empty()))
-    };
-    let own = if url.scheme() == Scheme::Https { "HTTPS_PROXY" } else { "HTTP_PROXY" };
-    let proxy = variable(own).or_else(|| variable("ALL_PROXY"))?;
-    let spared = variable("NO_PROXY").unwrap_or_default();
-    (!spares(&spared, url)).then_some(proxy)
-}
-
-/// Whether a `NO_PROXY` list names the URL's host, as curl and Go read it.
-fn spares(list: &str, url: &Url) -> bool {
-    let host = url.host();
-    list.split([',', ' ']).map(str::trim).filter(|entry| !entry.is_empty()).any(|entry| {
-        let entry = entry.to_ascii_lowercase();
-        if entry == "*" {
-            return true;
-        }
-        let entry = match entry.rsplit_once(':') {
-            Some((name, port)) if !name.contains(':') && port.parse::<u16>().is_ok() => {
-                if port.parse() != Ok(url.port()) {
-                    return false;
-                }
-                name.to_owned()
-            }
-            _ => entry,
-        };
-        let name = entry.trim_start_matches("*").trim_start_matches('.');
-        host == name || host.strip_suffix(name).is_some_and(|front| front.ends_with('.'))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-    use super::*;
-
-    #[test]
-    fn no_proxy_names_hosts_domains_and_ports() {
-        let url: Url = "https://images.example:8443/x".parse().unwrap();
-        for list in
-            ["*", "images.example", "IMAGES.EXAMPLE", ".example", "*.example", "example", "a, images.example:8443 ,b"]
-        {
-            assert!(spares(list, &url), "{list}");
-        }
-        for list in ["", ",", "mages.example", "images.example:443", "images.example.org", "other"] {
-            assert!(!spares(list, &url), "{list}");
-        }
     }
 }

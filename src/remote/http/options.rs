@@ -9,7 +9,9 @@ use crate::remote::Retry;
 #[non_exhaustive]
 pub enum Proxy {
     /// The one that `HTTPS_PROXY`, `HTTP_PROXY` (for plain http) or `ALL_PROXY` name, in either
-    /// case, unless `NO_PROXY` names the host. This machine itself is never asked for through one.
+    /// case, unless `NO_PROXY` names the host: `*`, a name, a domain, an address, a block of addresses (`10.0.0.0/8`), perhaps
+    /// with a port. Plain http goes through by absolute addresses, TLS through a tunnel. This machine itself is never asked
+    /// for through one.
     #[default]
     Environment,
     /// None.

@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use super::spki;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 
@@ -46,17 +47,9 @@ impl Certificate {
     /// It as PEM.
     #[must_use]
     pub fn to_pem(&self) -> String {
-        const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
         let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
         for line in self.0.chunks(48) {
-            for group in line.chunks(3) {
-                let at = |index: usize| u32::from(group.get(index).copied().unwrap_or(0));
-                let bits = at(0) << 16 | at(1) << 8 | at(2);
-                for place in 0..4 {
-                    let digit = DIGITS[(bits >> (18 - 6 * place) & 63) as usize];
-                    pem.push(if place <= group.len() { char::from(digit) } else { '=' });
-                }
-            }
+            pem.push_str(&super::proxy::base64(line));
             pem.push('\n');
         }
         pem.push_str("-----END CERTIFICATE-----\n");
@@ -187,7 +180,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+        spki::verify_tls12(message, certificate, signed, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -196,7 +189,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+        spki::verify_tls13(message, certificate, signed, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -112,6 +112,50 @@ fn a_file_that_was_replaced_while_it_was_fetched_is_never_put_together_with_the_
 }
 
 #[test]
+fn wrong_answer_to_a_range_is_followed_by_a_question_for_the_whole() {
+    let file = noise(300_000);
+    for way in ["before", "behind", "no range", "416", "416 untold"] {
+        let served = file.clone();
+        let count = AtomicUsize::new(0);
+        let server = Server::plain(move |asked, line| {
+            let Some(from) = asked.from() else {
+                let most = if count.fetch_add(1, Ordering::SeqCst) == 0 { 100_000 } else { usize::MAX };
+                return serve(asked, line, &served, "\"a\"", most);
+            };
+            let start = match way {
+                "before" => from - 10,
+                "behind" => from + 100,
+                "no range" => return answer(line, 206, &[("etag", "\"a\"")], &served[from..]),
+                "416" => return answer(line, 416, &[("content-range", "bytes */300000")], b""),
+                _ => return answer(line, 416, &[], b""),
+            };
+            let range = format!("bytes {start}-{}/{}", served.len() - 1, served.len());
+            answer(line, 206, &[("etag", "\"a\""), ("content-range", &range)], &served[start..])
+        });
+        let (client, _) = client(server.options());
+        let download = Download::new(&client, &server.url("/f")).digest(Fingerprint::of(&file));
+        assert!(read(download).unwrap() == file, "{way}");
+        assert_eq!(server.asked().len(), 3, "{way}");
+    }
+}
+
+#[test]
+fn file_that_comes_packed_unasked_is_taken_only_where_it_is_the_file_itself() {
+    let file = noise(1000);
+    let served = file.clone();
+    let server = Server::plain(move |_, line| answer(line, 200, &[("content-encoding", "gzip")], &served));
+    let (client, _) = client(server.options());
+    let download = || Download::new(&client, &server.url("/f"));
+    assert!(read(download().size(1000)).unwrap() == file);
+    assert!(read(download().digest(Fingerprint::of(&file))).unwrap() == file);
+    let error = failed(read(download()), ErrorKind::Remote);
+    assert!(error.message().contains("packed as gzip"), "{error}");
+    failed(read(download().size(999)), ErrorKind::Remote);
+    let error = failed(read(download().digest(Fingerprint::of(b"other"))), ErrorKind::Mismatch);
+    assert!(error.hint().unwrap().contains("gzip"), "{error:?}");
+}
+
+#[test]
 fn a_server_that_can_not_go_on_begins_anew_and_the_same_bytes_are_passed_over() {
     let file = noise(500_000);
     let served = file.clone();

@@ -7,6 +7,7 @@ mod direct;
 mod downloads;
 mod lxd;
 mod peers;
+mod proxies;
 pub(crate) mod server;
 mod settings;
 mod simplestreams;

@@ -87,6 +87,28 @@ impl Server {
         Self::start(Some(Arc::new(config)), made.cert.pem(), Arc::new(handler))
     }
 
+    /// With a certificate that only pinning takes, over one version of TLS.
+    pub(crate) fn with_pem(
+        certificate: &str,
+        key: &str,
+        version: &'static rustls::SupportedProtocolVersion,
+        handler: impl Fn(&Asked, &mut dyn Line) -> io::Result<Then> + Send + Sync + 'static,
+    ) -> Self {
+        use rustls::pki_types::pem::PemObject;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let der = rustls::pki_types::CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+        let key = rustls::crypto::ring::sign::any_supported_type(&key).unwrap();
+        // Unlike a single certificate this is not looked at.
+        let resolver = rustls::sign::SingleCertAndKey::from(rustls::sign::CertifiedKey::new(vec![der], key));
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(resolver));
+        Self::start(Some(Arc::new(config)), certificate.to_owned(), Arc::new(handler))
+    }
+
     fn start(config: Option<Arc<rustls::ServerConfig>>, certificate: String, handler: Arc<Handler>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

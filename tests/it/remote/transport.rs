@@ -93,6 +93,20 @@ fn a_certificate_that_says_it_is_an_authority_serves_those_who_named_it_under_it
     );
 }
 
+/// As `openssl x509 -req -signkey` makes them: without extensions, of version 1.
+#[test]
+fn pinned_certificate_of_version_1_is_taken() {
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let (certificate, key) = (include_str!("version-1.crt"), include_str!("version-1.key"));
+        let server = Server::with_pem(certificate, key, version, |_, line| answer(line, 200, &[], b"old"));
+        assert_eq!(client(&server).send(Request::get(&server.url("/"))).unwrap().text().unwrap(), "old", "{version:?}");
+        let other = Client::new(server.options().trust(Trust::Pinned(Fingerprint::of(b"other")))).unwrap();
+        failed(other.send(Request::get(&server.url("/"))), ErrorKind::Remote);
+        let shown = client(&server).server_certificate(&server.url("/"), &Monitor::none()).unwrap();
+        assert_eq!(shown, server.certificate());
+    }
+}
+
 #[test]
 fn the_certificate_of_a_stranger_can_be_seen_before_it_is_trusted() {
     let server = Server::tls(|_, line| answer(line, 200, &[], b"x"));
@@ -149,8 +163,8 @@ fn redirects_that_loop_or_lead_down_or_in_are_refused() {
         answer(line, 302, &[("location", if asked.path == "/loop" { "/loop" } else { &to })], b"")
     });
     let client = client(&server);
-    let error = failed(client.send(Request::get(&server.url("/loop"))), ErrorKind::Remote);
-    assert!(error.message().contains("redirects more than 5 times"), "{error}");
+    let error = failed(client.send(Request::get(&server.url("/loop"))), ErrorKind::LimitExceeded);
+    assert_eq!(error.limit_name(), Some("redirects"));
     assert_eq!(server.asked().len(), 6);
     for (to, why) in [
         ("http://127.0.0.1:1/x", "from https"),
