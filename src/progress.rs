@@ -115,6 +115,13 @@ impl Record {
             outer.add(omission);
         }
     }
+
+    fn extend(&self, omissions: &Omissions) {
+        self.omissions.lock().unwrap_or_else(PoisonError::into_inner).extend(omissions);
+        if let Some(outer) = &self.outer {
+            outer.extend(omissions);
+        }
+    }
 }
 
 /// Progress, cancellation and the record of what is left out, as options of a long call carry them.
@@ -159,6 +166,13 @@ impl Monitor {
     /// Records that something was left out of the object named `path` (raw bytes).
     pub fn omit(&self, path: impl Into<Vec<u8>>, what: Omitted) {
         self.record.add(&Omission::new(path, what));
+    }
+
+    /// Records all of another record, for example of a list that was read before.
+    pub fn omit_all(&self, omissions: &Omissions) {
+        if !omissions.is_empty() {
+            self.record.extend(omissions);
+        }
     }
 
     /// What was left out so far by all calls that this monitor or a clone of it was given to.

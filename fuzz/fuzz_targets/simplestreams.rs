@@ -29,8 +29,8 @@ fuzz_target!(|data: &[u8]| {
         }
         let file = |file: &lxd_image::protocol::simplestreams::File| {
             let path = file.checked_path().ok()?;
-            assert!(!path.as_str().starts_with('/') && !path.as_str().split('/').any(|part| part == ".."), "{path}");
-            Some(PublishedFile::new(path, file.size, file.sha256?))
+            assert!(!path.as_str().starts_with("//") && !path.as_str().split('/').any(|part| part == ".."), "{path}");
+            Some(PublishedFile::new(path, file.size.unwrap_or(1), file.sha256?))
         };
         let Some(first) = file(&image.first) else { continue };
         let rootfs = match (&image.rootfs, image.root_kind) {

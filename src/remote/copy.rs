@@ -5,11 +5,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Prefix};
 use crate::format::ImageType;
 use crate::metadata::{Architecture, Properties};
+use crate::omissions::Omitted;
 use crate::progress::Monitor;
 use crate::store::{Alias, ImportOptions, Store, StoredImage, UpdateSource};
 
-/// How often a copy begins anew because the file was replaced on the server meanwhile.
-pub(super) const ANEW: u32 = 3;
+/// How often a copy is begun in all, where the file is replaced on the server or the image is deleted here meanwhile.
+const MAX_STARTS: u32 = 3;
 
 /// How an image is copied from a remote.
 #[derive(Debug, Clone, Default)]
@@ -42,7 +43,7 @@ impl CopyOptions {
     }
 
     /// Whether it gets the aliases that it has there, too. Those that a store does not take, since
-    /// they hold a colon or a control character, are left out.
+    /// they hold a colon or a control character, are left out and recorded in the monitor.
     #[must_use]
     pub fn copy_aliases(mut self, yes: bool) -> Self {
         self.copy_aliases = yes;
@@ -145,10 +146,10 @@ impl CopyOptions {
     fn all_aliases(&self, found: &StoredImage) -> Vec<Alias> {
         let mut all = self.aliases.clone();
         for alias in found.aliases.iter().filter(|_| self.copy_aliases) {
-            if let Ok(taken) = Alias::new(&*alias.name)
-                && !all.iter().any(|there| there.name == taken.name)
-            {
-                all.push(taken.described(&*alias.description));
+            match Alias::new(&*alias.name) {
+                Ok(taken) if all.iter().any(|there| there.name == taken.name) => {}
+                Ok(taken) => all.push(taken.described(&*alias.description)),
+                Err(error) => report_alias(&self.monitor, &found.fingerprint, &alias.name, error.message()),
             }
         }
         all
@@ -157,13 +158,13 @@ impl CopyOptions {
 
 /// Copies the image that `reference` names on `remote` into a store.
 ///
-/// An image that is there already gets the aliases, and nothing is fetched; without any it is an
-/// error. A cached one becomes one that stays.
+/// An image that is there already gets the aliases, and nothing is fetched. What else the options ask for and it has not got is
+/// recorded in the monitor. A cached one becomes one that stays.
 ///
 /// # Errors
 /// Those of [`Remote::resolve`] and [`Remote::open`]; those of [`Store::import`], above all
 /// `Mismatch` when the bytes are not those of the fingerprint that the server named;
-/// `AlreadyExists`; `InvalidInput` for an image that is to follow its source and is named by a
+/// `AlreadyExists` for an alias that is taken; `InvalidInput` for an image that is to follow its source and is named by a
 /// fingerprint. The store is as it was.
 pub fn copy(remote: &dyn Remote, reference: &str, store: &Store, options: &CopyOptions) -> Result<StoredImage> {
     let monitor = &options.monitor;
@@ -184,20 +185,86 @@ pub fn copy(remote: &dyn Remote, reference: &str, store: &Store, options: &CopyO
     for alias in &aliases {
         import = import.alias(alias.clone());
     }
-    match store.image(&found.fingerprint) {
-        Err(error) if error.kind() == ErrorKind::NotFound => fetch(remote, &found, store, &import),
-        Err(error) => Err(error),
+    // It may be deleted between two looks, and then is fetched; whoever keeps deleting it is told that it is gone.
+    for _ in 0..MAX_STARTS {
+        let there = match store.image(&found.fingerprint) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return fetch(remote, &found, store, &import),
+            there => there?,
+        };
         // Its bytes are here; only what is known of it changes.
-        Ok(there) if there.cached || !aliases.is_empty() => {
-            store.import(store.open_image(&there.fingerprint)?.source()?, &import.add_aliases_to_existing(true))
+        match name_again(store, &there, &aliases, options.reuse_aliases, &import) {
+            Err(error) if is_gone(store, &there) => drop(error),
+            Ok(image) => {
+                report_unused(options, &image, monitor);
+                return Ok(image);
+            }
+            Err(error) => return Err(error),
         }
-        Ok(_) => store.import(empty(), &import),
+    }
+    let sentence = format!("the image {} was deleted while it was copied", found.fingerprint);
+    Err(Error::new(ErrorKind::NotFound, sentence).with_hint("copy it again"))
+}
+
+/// Gives an image that is in a store the aliases of a copy. None of its bytes are read or written, but for one that was cached
+/// and is to stay.
+pub(super) fn name_again(
+    store: &Store,
+    there: &StoredImage,
+    aliases: &[Alias],
+    reuse: bool,
+    import: &ImportOptions,
+) -> Result<StoredImage> {
+    if there.cached {
+        let source = store.open_image(&there.fingerprint)?.source()?;
+        return store.import(source, &import.clone().add_aliases_to_existing(true));
+    }
+    let target = &there.fingerprint;
+    let has = |alias: &&Alias| there.aliases.iter().any(|own| own.name == alias.name);
+    let new: Vec<&Alias> = aliases.iter().filter(|alias| !has(alias)).collect();
+    // All or none: one that is taken is found before another is made.
+    for alias in new.iter().filter(|_| !reuse) {
+        match store.alias(&alias.name) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            taken => {
+                taken?;
+                store.create_alias(alias, target)?;
+            }
+        }
+    }
+    for alias in new {
+        if reuse { store.move_alias(alias, target) } else { store.create_alias(alias, target) }?;
+    }
+    store.image(target)
+}
+
+/// Whether an image went while something was done with it.
+pub(super) fn is_gone(store: &Store, image: &StoredImage) -> bool {
+    store.image(&image.fingerprint).is_err_and(|error| error.kind() == ErrorKind::NotFound)
+}
+
+/// Says what the options ask for and an image that was there already has not got.
+fn report_unused(options: &CopyOptions, image: &StoredImage, monitor: &Monitor) {
+    let reason = "the image was in the store already; `set` changes it";
+    let mut unused = Vec::new();
+    if options.public && !image.public {
+        unused.push("`--public`".to_owned());
+    }
+    if options.auto_update && !image.auto_update {
+        unused.push("`--auto-update`".to_owned());
+    }
+    let differs = options.properties.iter().filter(|(key, value)| image.properties.get(key) != Some(*value));
+    unused.extend(differs.map(|(key, _)| format!("the property `{key}`")));
+    for option in unused {
+        let what = Omitted::NotHonoured { option: option.into(), reason: reason.into() };
+        monitor.omit(image.fingerprint.to_string(), what);
     }
 }
 
-/// Never read: an import of an image that is there fails before.
-fn empty() -> crate::format::Source {
-    crate::format::Source::unified(crate::format::Input::stream(std::io::empty()))
+/// Says that an image does not get an alias that it has elsewhere.
+pub(super) fn report_alias(monitor: &Monitor, image: &Fingerprint, name: &str, reason: &str) {
+    let shown: String = name.chars().take(128).collect();
+    let what = Omitted::Dropped { part: format!("alias `{shown}`").into(), reason: reason.to_owned().into() };
+    monitor.omit(image.to_string(), what);
 }
 
 /// Where an image comes from, as it is recorded.
@@ -218,13 +285,19 @@ fn source_of(remote: &dyn Remote, reference: &str, found: &StoredImage) -> Updat
 /// Those of [`Remote::open`] and of [`Store::import`]. The store is as it was.
 pub fn fetch(remote: &dyn Remote, found: &StoredImage, store: &Store, import: &ImportOptions) -> Result<StoredImage> {
     let monitor = &import.monitored();
-    let mut times = 0;
+    // A download tries again by itself; what is left is a file that was replaced meanwhile.
+    restarting(monitor, || remote.open(found, monitor).and_then(|source| store.import(source, import)))
+}
+
+/// Runs what brings one image, again from its start where the file was replaced on the server meanwhile. The one place where that
+/// is done: nothing that is run here restarts by itself.
+pub(super) fn restarting<T>(monitor: &Monitor, mut run: impl FnMut() -> Result<T>) -> Result<T> {
+    let mut starts = 1;
     loop {
-        // A download tries again by itself; what is left is a file that was replaced meanwhile.
-        match remote.open(found, monitor).and_then(|source| store.import(source, import)) {
-            Err(error) if error.is_to_begin_anew() && times + 1 < ANEW => {
+        match run() {
+            Err(error) if error.is_to_begin_anew() && starts < MAX_STARTS => {
                 monitor.check()?;
-                times += 1;
+                starts += 1;
             }
             done => return done,
         }

@@ -4,14 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Remote;
-use super::copy::{ANEW, CopyOptions, fetch};
+use super::copy::{CopyOptions, fetch, is_gone, name_again, report_alias, restarting};
 use super::simplestreams::stored;
 use super::wanted::native;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::format::ImageType;
+use crate::omissions::{Omissions, Omitted};
 use crate::progress::Monitor;
-use crate::store::{Alias, Filter, Store, StoredImage};
+use crate::store::{Alias, Filter, Store, StoredImage, UpdateSource};
 use crate::streams::{AddOptions, Tree, TreeWriter};
 
 /// Where a mirror is.
@@ -78,33 +79,45 @@ pub struct Mirrored {
     pub removed: Vec<Fingerprint>,
     /// Images that could not be copied, for reasons of their own; the next run tries them again.
     pub failed: Vec<(Fingerprint, Error)>,
+    /// What was left out of images and lists: entries that nobody can use, aliases that the target can't hold.
+    pub omissions: Omissions,
 }
 
 /// Brings a tree or a store up to date with a remote. An image that can't be had does not stop the others.
 ///
 /// In a tree images of a simplestreams server have the products, versions and aliases that they have there, under both
 /// peers' names; deltas are not mirrored. In a store an alias that several images have there means the one for this
-/// machine, and a container's before a virtual machine's.
+/// machine, and a container's before a virtual machine's. An image that loses an alias by that, and every other thing that is left
+/// out, is in [`Mirrored::omissions`].
 ///
 /// # Errors
 /// Those of [`Remote::list`]; `Busy` while another process writes into the tree; `Remote` when the server can't be
 /// reached any more, or lists nothing while what is gone is to be removed; `Cancelled`; `Io`. What was copied before stays.
 pub fn mirror(remote: &dyn Remote, target: MirrorTarget<'_>, options: &MirrorOptions) -> Result<Mirrored> {
+    let monitor = options.monitor.nested();
     let run = |writer: &mut dyn Target| -> Result<Mirrored> {
-        let all = remote.list(&options.monitor)?;
+        let all = remote.list(&monitor)?;
         if all.is_empty() && options.delete {
             return Err(Error::remote("the remote lists no images at all: nothing is removed for that")
                 .with_hint("leave `--delete` out, or remove the images by hand"));
         }
-        let there: BTreeSet<Fingerprint> = all.iter().map(|image| image.fingerprint).collect();
+        let mut there: BTreeSet<Fingerprint> = all.iter().map(|image| image.fingerprint).collect();
+        if options.delete {
+            // What is named there and can't be used at the moment is not gone.
+            there.extend(remote.withheld(&monitor)?);
+            for left_out in &monitor.omissions() {
+                let named = std::str::from_utf8(&left_out.path).ok().and_then(|name| name.parse::<Fingerprint>().ok());
+                there.extend(named);
+            }
+        }
         let mut wanted: Vec<StoredImage> = all.into_iter().filter(|image| options.selects(image)).collect();
         // The newest first: as soon as an alias is there, it means the right one.
         wanted.sort_by_key(|image| (std::cmp::Reverse(image.created_at), image.fingerprint));
         let mut done = Mirrored::default();
         writer.begin(&wanted)?;
         for image in wanted {
-            options.monitor.check()?;
-            match anew(&options.monitor, || writer.take(remote, &image, &options.monitor)) {
+            monitor.check()?;
+            match writer.take(remote, &image, &monitor) {
                 Ok(true) => done.copied.push(image),
                 Ok(false) => done.kept += 1,
                 Err(error) if is_its_own(&error) => done.failed.push((image.fingerprint, error)),
@@ -115,6 +128,7 @@ pub fn mirror(remote: &dyn Remote, target: MirrorTarget<'_>, options: &MirrorOpt
         if options.delete {
             done.removed = writer.delete(remote, &there, options)?;
         }
+        done.omissions = monitor.omissions();
         Ok(done)
     };
     match target {
@@ -145,20 +159,6 @@ fn is_its_own(error: &Error) -> bool {
             | UnsafePath
             | Unsupported
     ) || error.kind() == ErrorKind::Remote && !error.is_temporary()
-}
-
-/// Tries again where a file was replaced on the server meanwhile.
-fn anew<T>(monitor: &Monitor, mut run: impl FnMut() -> Result<T>) -> Result<T> {
-    let mut times = 0;
-    loop {
-        match run() {
-            Err(error) if error.is_to_begin_anew() && times + 1 < ANEW => {
-                monitor.check()?;
-                times += 1;
-            }
-            done => return done,
-        }
-    }
 }
 
 /// What is written into.
@@ -197,20 +197,12 @@ impl Target for IntoTree {
             return Ok(false);
         }
         match listed {
-            Some(listed) => self.writer.adopt(&listed, monitor, || remote.open(image, monitor))?,
+            Some(listed) => {
+                restarting(monitor, || self.writer.adopt(&listed, monitor, || remote.open(image, monitor)))?;
+            }
             None => {
-                let mut options = AddOptions::new()
-                    .expect(image.fingerprint)
-                    .default_alias(image.aliases.is_empty())
-                    .monitor(monitor.clone());
-                for (key, value) in image.properties.iter() {
-                    options = options.property(key, value)?;
-                }
-                // Names that no list can hold are left out.
-                for alias in &image.aliases {
-                    options = options.clone().alias(&*alias.name).unwrap_or(options);
-                }
-                self.writer.add(remote.open(image, monitor)?, &options)?;
+                let options = added_as(image, monitor)?;
+                restarting(monitor, || self.writer.add(remote.open(image, monitor)?, &options))?;
             }
         }
         self.here.insert(image.fingerprint);
@@ -241,10 +233,57 @@ impl Target for IntoTree {
     }
 }
 
+/// How an image of a server without lists is put into one.
+fn added_as(image: &StoredImage, monitor: &Monitor) -> Result<AddOptions> {
+    let mut options =
+        AddOptions::new().expect(image.fingerprint).default_alias(image.aliases.is_empty()).monitor(monitor.clone());
+    for (key, value) in image.properties.iter() {
+        options = options.property(key, value)?;
+    }
+    // Lists sort images by these. The stand-in for a release is the image's own: images of one product share their aliases.
+    for (key, missing) in [("os", "unknown".to_owned()), ("release", image.fingerprint.short())] {
+        if image.properties.get(key).is_none_or(|value| value.trim().is_empty()) {
+            let what = Omitted::Defaulted { field: format!("property `{key}`").into(), value: missing.clone() };
+            monitor.omit(image.fingerprint.to_string(), what);
+            options = options.property(key, missing)?;
+        }
+    }
+    for alias in &image.aliases {
+        match options.clone().alias(&*alias.name) {
+            Ok(named) => options = named,
+            Err(error) => report_alias(monitor, &image.fingerprint, &alias.name, error.message()),
+        }
+    }
+    Ok(options)
+}
+
 struct IntoStore<'a> {
     store: &'a Store,
     /// Which image a name means here.
     names: HashMap<String, Fingerprint>,
+}
+
+impl IntoStore<'_> {
+    /// Whether a mirror of this remote brought an image. A copy that somebody named by an alias is theirs; a mirror names by
+    /// fingerprint.
+    fn is_mirrored(image: &StoredImage, remote: &UpdateSource) -> bool {
+        image.source.as_ref().is_some_and(|source| {
+            source.server == remote.server && source.protocol == remote.protocol && source.alias.is_empty()
+        })
+    }
+
+    /// Says which images that are not this mirror's lose an alias to one of its.
+    fn report_moved(&self, remote: &dyn Remote, image: &StoredImage, names: &BTreeSet<String>, monitor: &Monitor) {
+        let source = remote.source();
+        for name in names {
+            let Ok(loser) = self.store.resolve(name) else { continue };
+            let has_it = loser.aliases.iter().any(|alias| alias.name == *name);
+            if has_it && loser.fingerprint != image.fingerprint && !Self::is_mirrored(&loser, &source) {
+                let reason = format!("it means {} of the mirrored server now", image.fingerprint.short());
+                report_alias(monitor, &loser.fingerprint, name, &reason);
+            }
+        }
+    }
 }
 
 impl Target for IntoStore<'_> {
@@ -266,14 +305,24 @@ impl Target for IntoStore<'_> {
 
     fn take(&mut self, remote: &dyn Remote, image: &StoredImage, monitor: &Monitor) -> Result<bool> {
         let mut options = CopyOptions::new().reuse_aliases(true).public(image.public).monitor(monitor.clone());
-        let mut names = BTreeSet::new();
-        for alias in image.aliases.iter().filter(|alias| self.names.get(&alias.name) == Some(&image.fingerprint)) {
-            // Names that no store takes are left out.
-            if let Ok(taken) = Alias::new(&*alias.name) {
-                names.insert(taken.name.clone());
-                options = options.alias(taken.described(&*alias.description));
+        let (mut names, mut aliases) = (BTreeSet::new(), Vec::new());
+        for alias in &image.aliases {
+            if let Some(other) = self.names.get(&alias.name).filter(|other| **other != image.fingerprint) {
+                let reason = format!("here it means another image with that alias, {}", other.short());
+                report_alias(monitor, &image.fingerprint, &alias.name, &reason);
+                continue;
+            }
+            match Alias::new(&*alias.name) {
+                Ok(taken) => {
+                    names.insert(taken.name.clone());
+                    let taken = taken.described(&*alias.description);
+                    aliases.push(taken.clone());
+                    options = options.alias(taken);
+                }
+                Err(error) => report_alias(monitor, &image.fingerprint, &alias.name, error.message()),
             }
         }
+        self.report_moved(remote, image, &names, monitor);
         let import = options.importing(image, remote.source().image_type(image.image_type))?;
         match self.store.image(&image.fingerprint) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -282,11 +331,15 @@ impl Target for IntoStore<'_> {
             Err(error) => Err(error),
             Ok(there) => {
                 names.retain(|name| !there.aliases.iter().any(|alias| alias.name == *name));
-                if there.cached || !names.is_empty() {
-                    let source = self.store.open_image(&there.fingerprint)?.source()?;
-                    self.store.import(source, &import.add_aliases_to_existing(true))?;
+                if !there.cached && names.is_empty() {
+                    return Ok(false);
                 }
-                Ok(false)
+                let named = name_again(self.store, &there, &aliases, true, &import);
+                match named {
+                    // It was deleted since it was seen.
+                    Err(_) if is_gone(self.store, &there) => fetch(remote, image, self.store, &import).map(|_| true),
+                    named => named.map(|_| false),
+                }
             }
         }
     }
@@ -304,11 +357,7 @@ impl Target for IntoStore<'_> {
         let own = remote.source();
         let mut gone = Vec::new();
         for image in self.store.images()? {
-            // A copy that somebody named by an alias is theirs; a mirror names by fingerprint.
-            let mirrored = image.source.as_ref().is_some_and(|source| {
-                source.server == own.server && source.protocol == own.protocol && source.alias.is_empty()
-            });
-            if mirrored && !there.contains(&image.fingerprint) && options.selects(&image) {
+            if Self::is_mirrored(&image, &own) && !there.contains(&image.fingerprint) && options.selects(&image) {
                 match self.store.delete(&image.fingerprint) {
                     Err(error) if error.kind() == ErrorKind::NotFound => {}
                     done => {

@@ -41,7 +41,10 @@ pub use simplestreams::Simplestreams;
 pub use upstream::{Upstreams, open_source};
 pub use wanted::Wanted;
 
+use std::collections::BTreeSet;
+
 use crate::error::Result;
+use crate::fingerprint::Fingerprint;
 use crate::format::Source;
 use crate::progress::Monitor;
 use crate::protocol::simplestreams::StreamImage;
@@ -57,7 +60,8 @@ pub trait Remote: Send + Sync {
     /// no known authority vouches for the server, its certificate. Without an alias.
     fn source(&self) -> UpdateSource;
 
-    /// All images that this client may see, in any order.
+    /// All images that this client may see, in any order. What the server names and nobody can use is left out and recorded in
+    /// the monitor; it hides no other image.
     ///
     /// # Errors
     /// Those of [`Client::send`]; `Malformed` when the list can't be read; `Unsupported` where
@@ -77,6 +81,16 @@ pub trait Remote: Send + Sync {
     /// # Errors
     /// `NotFound` when it is gone; those of [`list`](Self::list).
     fn open(&self, image: &StoredImage, monitor: &Monitor) -> Result<Source>;
+
+    /// Fingerprints that the lists here name and that [`list`](Self::list) leaves out, since nobody can use what they name: such an
+    /// image is not gone. Digests of single files may be among them.
+    ///
+    /// # Errors
+    /// `Remote` when a whole list can't be read, so that it is not known what is gone; those of [`list`](Self::list).
+    fn withheld(&self, monitor: &Monitor) -> Result<BTreeSet<Fingerprint>> {
+        let _ = monitor;
+        Ok(BTreeSet::new())
+    }
 
     /// What a list of a simplestreams server says of an image that was listed or resolved here; `None` where there
     /// are no such lists.

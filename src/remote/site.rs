@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::format::Input;
 use crate::progress::Monitor;
+use crate::protocol::simplestreams::ItemPath;
 
 /// The root of such a tree.
 #[derive(Debug, Clone)]
@@ -67,19 +68,41 @@ impl Site {
         self.fresh = time;
     }
 
-    /// A small document, whole.
-    pub(crate) fn document(&self, path: &str, monitor: &Monitor) -> Result<Vec<u8>> {
+    /// A small document, whole. `check` says whether it is one: nothing is kept that it refuses, and what was kept and is refused
+    /// goes, so that the next question is asked without conditions.
+    pub(crate) fn document(
+        &self,
+        path: &str,
+        monitor: &Monitor,
+        check: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<Vec<u8>> {
         monitor.check()?;
         match &self.place {
-            Place::Disk(root) => read_bounded(&root.join(path), self.most),
-            Place::Server(client) => self.fetch(client, &self.base.join(path)?, monitor),
+            Place::Disk(root) => {
+                let path: ItemPath = path.parse()?;
+                let bytes = read_bounded(&root.join(path.to_file()), self.most)?;
+                check(&bytes)?;
+                Ok(bytes)
+            }
+            Place::Server(client) => {
+                let path: ItemPath = path.parse()?;
+                self.fetch(client, &self.base.join(&path.to_url())?, monitor, check)
+            }
         }
     }
 
-    fn fetch(&self, client: &Client, url: &Url, monitor: &Monitor) -> Result<Vec<u8>> {
+    fn fetch(
+        &self,
+        client: &Client,
+        url: &Url,
+        monitor: &Monitor,
+        check: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<Vec<u8>> {
         let file = self.cache.as_ref().map(|directory| directory.join(self.name(client, url)));
         let most = self.most;
-        let kept = file.as_deref().and_then(|file| read_kept(file, url, most));
+        // A limit may have been lowered since, or this program reads lists in another way than the one that kept it.
+        let kept =
+            file.as_deref().and_then(|file| read_kept(file, url, most)).filter(|(_, bytes)| check(bytes).is_ok());
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         if let Some((kept, bytes)) = &kept {
             // A clock that was put back makes a list old, not eternally young.
@@ -88,7 +111,7 @@ impl Site {
                 return Ok(bytes.clone());
             }
         }
-        client.options().retry.run(monitor, || {
+        let (head, changed) = client.options().retry.run(monitor, || {
             let mut request = Request::get(url).may_be_packed().monitor(monitor);
             if let Some((kept, _)) = &kept {
                 if let Some(tag) = &kept.etag {
@@ -99,7 +122,7 @@ impl Site {
                 }
             }
             let answer = client.send(request)?;
-            if let (304, Some((kept, bytes))) = (answer.status(), &kept) {
+            if let (304, Some((kept, _))) = (answer.status(), &kept) {
                 let kept = Kept {
                     url: url.to_string(),
                     fetched_at: now,
@@ -107,8 +130,7 @@ impl Site {
                     last_modified: kept.last_modified.clone(),
                     sha256: None,
                 };
-                self.write_kept(file.as_deref(), kept, bytes);
-                return Ok(bytes.clone());
+                return Ok((kept, None));
             }
             let answer = answer.success()?;
             let kept = Kept {
@@ -118,10 +140,26 @@ impl Site {
                 fetched_at: now,
                 sha256: None,
             };
-            let bytes = answer.contents("remote_index", most)?;
-            self.write_kept(file.as_deref(), kept, &bytes);
-            Ok(bytes)
-        })
+            Ok((kept, Some(answer.contents("remote_index", most)?)))
+        })?;
+        let bytes = match (changed, kept) {
+            (Some(bytes), _) => bytes,
+            (None, Some((_, bytes))) => {
+                self.write_kept(file.as_deref(), head, &bytes);
+                return Ok(bytes);
+            }
+            (None, None) => {
+                return Err(Error::remote(format!("{url} has not changed, says a server that was not asked")));
+            }
+        };
+        if let Err(error) = check(&bytes) {
+            if let Some(file) = &file {
+                let _ = fs::remove_file(file);
+            }
+            return Err(error.before(url));
+        }
+        self.write_kept(file.as_deref(), head, &bytes);
+        Ok(bytes)
     }
 
     /// The name that a list is kept under: of its address and of whom it was believed from.
@@ -155,21 +193,31 @@ impl Site {
         let _ = write();
     }
 
-    /// One file of an image, of which size and digest are known.
-    pub(crate) fn open(&self, path: &str, size: u64, digest: Option<Fingerprint>, monitor: &Monitor) -> Result<Input> {
+    /// One file of an image, of which a size, a digest or both are known. Without a digest that of the whole image decides.
+    pub(crate) fn open(
+        &self,
+        path: &ItemPath,
+        size: Option<u64>,
+        digest: Option<Fingerprint>,
+        monitor: &Monitor,
+    ) -> Result<Input> {
         match &self.place {
             Place::Server(client) => {
-                let mut download = Download::new(client, &self.base.join(path)?).size(size).monitor(monitor);
+                let mut download = Download::new(client, &self.base.join(&path.to_url())?).monitor(monitor);
+                if let Some(size) = size {
+                    download = download.size(size);
+                }
                 if let Some(digest) = digest {
                     download = download.digest(digest);
                 }
                 Ok(download.open())
             }
             Place::Disk(root) => {
-                let input = Input::open(root.join(path))?;
-                match input.len() {
-                    Some(length) if length != size => {
-                        let what = format!("the size of {} in bytes", root.join(path).display());
+                let file = root.join(path.to_file());
+                let input = Input::open(&file)?;
+                match input.len().zip(size) {
+                    Some((length, size)) if length != size => {
+                        let what = format!("the size of {} in bytes", file.display());
                         Err(Error::mismatch(&what, size.to_string(), length.to_string()))
                     }
                     _ => Ok(input),

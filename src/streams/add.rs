@@ -154,7 +154,8 @@ impl TreeWriter {
             Some(files) => files,
             None => {
                 let source = open()?;
-                let mut counted = Counted { whole: Hasher::new(), total: Some(image.size()), monitor };
+                let mut counted =
+                    Counted { whole: Hasher::new(), total: Some(image.size()).filter(|size| *size > 0), monitor };
                 let one = self.stage("first", &source.first, &mut counted)?;
                 let other =
                     source.second.as_ref().map(|input| self.stage("second", input, &mut counted)).transpose()?;
@@ -183,7 +184,10 @@ impl TreeWriter {
         let mut whole = Hasher::new();
         for (part, file) in files {
             let Some(sha256) = file.sha256 else { return Ok(None) };
-            let published = PublishedFile::new(part.path(&sha256)?, file.size, sha256);
+            let path = part.path(&sha256)?;
+            let there = || std::fs::metadata(self.tree.root.join(path.as_str())).ok().map(|about| about.len());
+            let Some(size) = file.size.or_else(there) else { return Ok(None) };
+            let published = PublishedFile::new(path, size, sha256);
             if !self.has(&published, monitor)? {
                 return Ok(None);
             }

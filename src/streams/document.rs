@@ -6,12 +6,12 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 use super::tree::{INDEX, LIST, PRIVATE, STAGING, TreeWriter, fail};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
-use crate::protocol::simplestreams::{Index, IndexEntry, Products};
+use crate::protocol::simplestreams::{Index, IndexEntry, ItemPath, Products};
 
 /// What was withdrawn: paths of files, and when.
 pub(super) type Retired = BTreeMap<String, i64>;
@@ -37,10 +37,39 @@ pub(super) fn empty_index() -> Index {
     index
 }
 
-/// The paths of all files that a list names.
-pub(super) fn paths(products: &Products) -> BTreeSet<&str> {
-    let versions = products.products.values().flat_map(|product| product.versions.values());
-    versions.flat_map(|version| version.items.values()).map(|item| item.path.as_str()).collect()
+/// The files that a list names, by their paths in the tree, those of entries that can't be read included: whoever reads them
+/// one day must find them.
+pub(super) fn paths(products: &Products) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    let mut add = |path: &str| match path.parse::<ItemPath>() {
+        Ok(path) => all.insert(path.to_file()),
+        Err(_) => all.insert(path.to_owned()),
+    };
+    for product in products.products.values() {
+        for version in product.versions.values() {
+            version.items.values().for_each(|item| _ = add(&item.path));
+            version.items.odd().values().for_each(|odd| odd_paths(&odd.value, &mut add));
+        }
+        product.versions.odd().values().for_each(|odd| odd_paths(&odd.value, &mut add));
+    }
+    products.products.odd().values().for_each(|odd| odd_paths(&odd.value, &mut add));
+    all
+}
+
+/// All texts named `path` in an entry. Its depth is bounded by `json_depth`.
+fn odd_paths(value: &Value, add: &mut impl FnMut(&str) -> bool) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                match value {
+                    Value::String(path) if key == "path" => _ = add(path),
+                    _ => odd_paths(value, add),
+                }
+            }
+        }
+        Value::Array(all) => all.iter().for_each(|value| odd_paths(value, add)),
+        _ => {}
+    }
 }
 
 /// Which of an index's lists is ours: the one with our path, else a new one.
@@ -89,10 +118,12 @@ impl TreeWriter {
             if let Some(old) = &old {
                 let kept = paths(&new);
                 let gone = paths(old).into_iter().filter(|path| !kept.contains(path));
-                self.retire(gone.map(|path| (path.to_owned(), now)).collect())?;
+                self.retire(gone.map(|path| (path, now)).collect())?;
             }
         }
-        let keys = |products: &Products| products.products.keys().cloned().collect::<BTreeSet<String>>();
+        let keys = |products: &Products| -> BTreeSet<String> {
+            products.products.keys().chain(products.products.odd().keys()).cloned().collect()
+        };
         let exact = keys(&new);
         if changed {
             let both = exact.union(&old.as_ref().map(keys).unwrap_or_default()).cloned().collect();
@@ -109,7 +140,7 @@ impl TreeWriter {
         let fresh = Index::of(&Products::new(now), now);
         let entry = own_entry(&mut new);
         entry.products = products.iter().cloned().collect();
-        if let Some(model) = fresh.index.into_values().next() {
+        if let Some(model) = fresh.index.values().next().cloned() {
             entry.datatype = model.datatype;
             entry.format = model.format;
             if old != new {

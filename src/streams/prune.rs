@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::document::{Retired, paths, sync_parent};
 use super::tree::{IMAGES, TreeWriter, fail};
 use crate::error::Result;
-use crate::protocol::simplestreams::Products;
+use crate::protocol::simplestreams::{Products, by_number};
 
 /// What goes, and when.
 #[derive(Debug, Clone)]
@@ -148,7 +148,9 @@ fn drop_versions(products: &mut Products, keep: Option<usize>) -> Vec<String> {
     for (key, product) in &mut products.products {
         let old = product.versions.len().saturating_sub(keep);
         // Keys are dates: their order is that of time.
-        for version in product.versions.keys().take(old).cloned().collect::<Vec<_>>() {
+        let mut keys: Vec<String> = product.versions.keys().cloned().collect();
+        keys.sort_by(|a, b| by_number(a, b));
+        for version in keys.into_iter().take(old) {
             product.versions.remove(&version);
             gone.push(format!("{key} {version}"));
         }

@@ -7,6 +7,7 @@ use super::files::read_whole;
 use super::tree::{INDEX, Tree};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
+use crate::omissions::{Omissions, Omitted};
 use crate::progress::{Monitor, Phase};
 use crate::protocol::simplestreams::{Item, ItemPath, Listing, Products, StreamImage};
 
@@ -45,8 +46,8 @@ pub struct TreeReport {
     /// What is wrong: `Mismatch` for bytes that are not what the list says, `NotFound` for a file that is missing,
     /// `UnsafePath`, `Malformed` for what the list says.
     pub findings: Vec<Error>,
-    /// What every reader skips, and why: no fault of the tree.
-    pub skipped: Vec<String>,
+    /// What the list names and every reader leaves out, and why: the bytes there are not compared with anything.
+    pub omissions: Omissions,
 }
 
 impl TreeReport {
@@ -70,29 +71,40 @@ impl Tree {
         let mut findings = self.check_index(&indexed(&index).unwrap_or_default(), &products);
         let items =
             products.products.values().flat_map(|product| product.versions.values()).flat_map(|v| v.items.values());
-        let mut wanted: BTreeMap<&str, &Item> = BTreeMap::new();
+        let mut wanted: BTreeMap<String, &Item> = BTreeMap::new();
         for item in items {
-            match wanted.get(item.path.as_str()) {
+            // One file is read once, however its path is written.
+            let path = item.path.parse::<ItemPath>().map_or_else(|_| item.path.clone(), |path| path.to_file());
+            match wanted.get(&path) {
                 Some(other) if other.sha256 != item.sha256 || other.size != item.size => {
                     let shown: String = item.path.chars().take(200).collect();
                     findings.push(Error::malformed(format!("the list says two things of the file `{shown}`")));
                 }
-                _ => _ = wanted.insert(&item.path, item),
+                _ => _ = wanted.insert(path, item),
             }
         }
-        let total = wanted.values().map(|item| item.size).fold(0_u64, u64::saturating_add);
+        let total = wanted.values().map(|item| item.size.unwrap_or(0)).fold(0_u64, u64::saturating_add);
         let listing = Listing::new(&products);
+        let monitor = options.monitor.nested();
+        monitor.omit_all(listing.omissions());
+        let of_images = listing.images().iter().flat_map(|image| std::iter::once(&image.first).chain(&image.rootfs));
+        let of_images: BTreeSet<&str> = of_images.map(|file| file.path.as_str()).collect();
         let mut bad: BTreeSet<&str> = BTreeSet::new();
         for (path, item) in &wanted {
             options.monitor.report(Phase::Hash, report.bytes, Some(total))?;
-            report.bytes = report.bytes.saturating_add(item.size);
-            match self.check_file(item, &options.monitor) {
+            if item.sha256.is_empty() && !of_images.contains(item.path.as_str()) {
+                let reason = "the list tells no digest of it, so that its bytes can't be compared".into();
+                monitor.omit(path.as_bytes(), Omitted::Skipped { reason });
+                continue;
+            }
+            report.bytes = report.bytes.saturating_add(item.size.unwrap_or(0));
+            match self.check_file(item, &monitor) {
                 Ok(()) => {}
                 Err(error) if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Io | ErrorKind::StorageFull) => {
                     return Err(error);
                 }
                 Err(error) => {
-                    bad.insert(path);
+                    bad.insert(item.path.as_str());
                     findings.push(error);
                 }
             }
@@ -107,13 +119,14 @@ impl Tree {
         }
         report.images = listing.images().len();
         report.files = wanted.len();
-        report.skipped = listing.skipped().to_vec();
+        report.omissions = monitor.omissions();
         report.findings = findings;
         Ok(report)
     }
 
     fn check_index(&self, named: &BTreeSet<&str>, products: &Products) -> Vec<Error> {
-        let missing: Vec<_> = products.products.keys().filter(|key| !named.contains(key.as_str())).collect();
+        let keys = products.products.keys().chain(products.products.odd().keys());
+        let missing: Vec<_> = keys.filter(|key| !named.contains(key.as_str())).collect();
         let Some(first) = missing.first() else { return Vec::new() };
         let shown: String = first.chars().take(128).collect();
         let what = format!("the index names {} of the list's products not, among them `{shown}`", missing.len());
@@ -122,9 +135,15 @@ impl Tree {
 
     fn check_file(&self, item: &Item, monitor: &Monitor) -> Result<()> {
         let path: ItemPath = item.path.parse()?;
-        let expected: Fingerprint =
-            item.sha256.parse().map_err(|_| Error::malformed(format!("the list tells no digest of `{path}`")))?;
-        let whole = self.root.join(path.as_str());
+        let whole = self.root.join(path.to_file());
+        // Without one the digest of the whole image decides.
+        let expected = match item.sha256.as_str() {
+            "" => None,
+            text => Some(
+                text.parse::<Fingerprint>()
+                    .map_err(|_| Error::malformed(format!("the list tells of `{path}` what is no digest")))?,
+            ),
+        };
         let found = match std::fs::metadata(&whole) {
             Ok(about) if about.is_file() => about.len(),
             Ok(_) => return Err(Error::malformed("this is no file, and the list names it as one").in_file(whole)),
@@ -135,9 +154,10 @@ impl Tree {
             }
             Err(error) => return Err(super::tree::fail(&whole)(error)),
         };
-        if found != item.size {
-            return Err(Error::mismatch("the size in bytes", item.size.to_string(), found.to_string()).in_file(whole));
+        if let Some(size) = item.size.filter(|size| *size != found && *size > 0) {
+            return Err(Error::mismatch("the size in bytes", size.to_string(), found.to_string()).in_file(whole));
         }
+        let Some(expected) = expected else { return Ok(()) };
         let mut own = Hasher::new();
         read_whole(&whole, &mut [&mut own], monitor)?;
         let found = own.finish();
@@ -152,7 +172,7 @@ impl Tree {
         let mut whole = Hasher::new();
         for file in std::iter::once(&image.first).chain(&image.rootfs) {
             let path = file.checked_path()?;
-            read_whole(&self.root.join(path.as_str()), &mut [&mut whole], monitor)?;
+            read_whole(&self.root.join(path.to_file()), &mut [&mut whole], monitor)?;
         }
         let found = whole.finish();
         if found == image.fingerprint {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output::{self, Facts};
-use crate::store::size;
+use crate::store::{pair, size};
 
 /// Copy what a remote has and a tree of static files, or the store, has not
 #[derive(Args)]
@@ -24,6 +24,9 @@ pub(crate) struct Arguments {
     target: String,
     /// Words (part of an alias, beginning of a fingerprint) and key=value pairs; all must match
     filters: Vec<String>,
+    /// Only images with this property (repeatable; all must match)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    property: Vec<(String, String)>,
     /// Remove images that match and are gone on the remote
     #[arg(long)]
     delete: bool,
@@ -54,6 +57,9 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let mut options = MirrorOptions::new().delete(arguments.delete).monitor(monitor);
     for filter in &arguments.filters {
         options = options.filter(filter.parse()?);
+    }
+    for (key, value) in &arguments.property {
+        options = options.filter(format!("{key}={value}").parse()?);
     }
     let done = if arguments.target == "local:" {
         mirror(&*remote, MirrorTarget::Store(&session.store()?), &options)

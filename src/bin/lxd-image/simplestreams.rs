@@ -182,9 +182,8 @@ fn list(arguments: &List, session: &Session) -> Result<()> {
             row
         })
         .collect();
-    for reason in listing.skipped() {
-        session.explain(|| Shown(reason.as_bytes()).to_string());
-    }
+    let (monitor, _) = session.monitor();
+    monitor.omit_all(listing.omissions());
     let columns = ["product", "version", "fingerprint", "architecture", "type", "size", "aliases"];
     output::show(Facts::Many(&columns, rows), &session.format)
 }
@@ -216,16 +215,21 @@ fn verify(arguments: &Verify, session: &Session) -> Result<(), Failure> {
     let report = tree.verify(&TreeVerifyOptions::new().monitor(monitor));
     drop(shown);
     let report = report?;
-    for reason in &report.skipped {
-        session.explain(|| Shown(reason.as_bytes()).to_string());
-    }
     let count = report.findings.len();
     for finding in &report.findings {
         output::line(&format!("{}: {finding}", finding.kind()))?;
     }
     if count == 0 {
-        session
-            .note(|| format!("{} images in {} files, {}: all right", report.images, report.files, size(report.bytes)));
+        session.note(|| {
+            let what = format!("{} images in {} files, {}", report.images, report.files, size(report.bytes));
+            match report.omissions.total() {
+                0 => format!("{what}: all right"),
+                1 => format!("{what}: nothing is wrong with them, but one thing that the list names is not used"),
+                count => {
+                    format!("{what}: nothing is wrong with them, but {count} things that the list names are not used")
+                }
+            }
+        });
         return Ok(());
     }
     let what = format!("{count} of what the list says of its {} files is not so", report.files);

@@ -1,15 +1,18 @@
 //! Which items of a version make an image, what is told of it, and which image an alias means: as the peers choose.
-//! What is incomplete, unknown or no fingerprint is left out, as it is there.
+//! What is incomplete, unknown or no fingerprint is left out, as it is there, and named with the reason.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::entries::Entries;
 use super::item::{ItemPath, METADATA_NAMES, RootKind, UNIFIED_NAMES};
-use super::{Item, Product, Products};
-use crate::error::Result;
+use super::unusable::{AllUnusable, OfProduct, alias_names, aliases_in, digests_of};
+use super::{Item, Product, Products, Version};
+use crate::error::{ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::metadata::{Architecture, ImageType, Properties};
+use crate::omissions::Omissions;
 use crate::time;
 
 /// One file of an image on a server.
@@ -17,8 +20,8 @@ use crate::time;
 pub struct File {
     /// Where it lies, relative to the server's base, as the list says. See [`checked_path`](Self::checked_path).
     pub path: String,
-    /// Its size in bytes, as the list says.
-    pub size: u64,
+    /// Its size in bytes, where the list says it. Where it does not, the digest decides whether all of it came.
+    pub size: Option<u64>,
     /// Its digest, as the list says.
     pub sha256: Option<Fingerprint>,
 }
@@ -27,7 +30,7 @@ impl File {
     /// The path, if it stays below the server's base.
     ///
     /// # Errors
-    /// `UnsafePath` for one that is absolute, names another server, or climbs, in whatever spelling.
+    /// `UnsafePath` for one that names another server or climbs, in whatever spelling.
     pub fn checked_path(&self) -> Result<ItemPath> {
         self.path.parse()
     }
@@ -68,10 +71,11 @@ pub struct StreamImage {
 }
 
 impl StreamImage {
-    /// The size of all its files in bytes.
+    /// The size of all its files in bytes; a file whose size is not told counts as 0.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.first.size.saturating_add(self.rootfs.as_ref().map_or(0, |rootfs| rootfs.size))
+        let rootfs = self.rootfs.as_ref().and_then(|rootfs| rootfs.size);
+        self.first.size.unwrap_or(0).saturating_add(rootfs.unwrap_or(0))
     }
 
     /// The last part of its first file's path.
@@ -85,11 +89,8 @@ impl StreamImage {
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
     images: Vec<StreamImage>,
-    skipped: Vec<String>,
+    unusable: AllUnusable,
 }
-
-/// How many reasons are kept; a list of another world has one for each product.
-const REASONS: usize = 1_000;
 
 impl Listing {
     /// The images of one list.
@@ -101,28 +102,40 @@ impl Listing {
     /// The images of several lists. One that stands in several places is there once, with all its aliases.
     #[must_use]
     pub fn of<'a>(lists: impl IntoIterator<Item = &'a Products>) -> Self {
+        Self::with(lists, AllUnusable::default())
+    }
+
+    /// The same, where something was left out before: entries of the index, whole lists.
+    pub(crate) fn with<'a>(lists: impl IntoIterator<Item = &'a Products>, mut unusable: AllUnusable) -> Self {
         let mut images: Vec<StreamImage> = Vec::new();
         let mut places: HashMap<Fingerprint, usize> = HashMap::new();
-        let mut skipped = Vec::new();
-        for (key, product) in lists.into_iter().flat_map(|list| &list.products) {
-            for image in product_images(key, product, &mut skipped) {
-                match places.get(&image.fingerprint).and_then(|place| images.get_mut(*place)) {
-                    Some(there) => {
-                        let new = image.aliases.into_iter().filter(|alias| !there.aliases.contains(alias));
-                        let new: Vec<String> = new.collect();
-                        there.aliases.extend(new);
-                    }
-                    None => {
+        for list in lists {
+            for (key, odd) in list.products.odd() {
+                let mut of = OfProduct { all: &mut unusable, key, aliases: aliases_in(&odd.value) };
+                of.skip_odd(&[], odd);
+            }
+            for (key, product) in &list.products {
+                let mut of = OfProduct { all: &mut unusable, key, aliases: alias_names(&product.aliases).into() };
+                for image in product_images(key, product, &mut of) {
+                    let Some(there) = places.get(&image.fingerprint).and_then(|place| images.get_mut(*place)) else {
                         places.insert(image.fingerprint, images.len());
                         images.push(image);
+                        continue;
+                    };
+                    if (there.architecture, there.image_type) != (image.architecture, image.image_type) {
+                        let reason = "the same image stands elsewhere for another machine or of another type";
+                        of.skip(&[&image.version], ErrorKind::Malformed, reason.to_owned(), Vec::new());
+                        continue;
                     }
+                    let new = image.aliases.into_iter().filter(|alias| !there.aliases.contains(alias));
+                    let new: Vec<String> = new.collect();
+                    there.aliases.extend(new);
                 }
             }
         }
         // The sort is stable: of one version, images stay in the order in which they are preferred.
-        images.sort_by_key(|image| Reverse((image.created_at, image.version.clone())));
-        skipped.truncate(REASONS);
-        Self { images, skipped }
+        images.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| by_number(&b.version, &a.version)));
+        Self { images, unusable }
     }
 
     /// All images, newest first.
@@ -131,10 +144,16 @@ impl Listing {
         &self.images
     }
 
-    /// What was left out although it looks like an image, and why; a sentence each, at most 1,000.
+    /// What the lists name and is left out, or differs from what stands there, and why. Each is named by its place: product,
+    /// version and item, with slashes between.
     #[must_use]
-    pub fn skipped(&self) -> &[String] {
-        &self.skipped
+    pub fn omissions(&self) -> &Omissions {
+        self.unusable.omissions()
+    }
+
+    /// The same for programs.
+    pub(crate) fn unusable(&self) -> &AllUnusable {
+        &self.unusable
     }
 
     /// The image that an alias means: the newest of the type and architecture. An alias may say the
@@ -164,46 +183,89 @@ impl Listing {
     }
 }
 
-fn product_images(key: &str, product: &Product, skipped: &mut Vec<String>) -> Vec<StreamImage> {
-    let mut skip = |why: std::fmt::Arguments<'_>| {
-        if skipped.len() < REASONS {
-            let shown: String = key.chars().take(128).collect();
-            skipped.push(format!("the product `{shown}`{why}"));
+/// The order of versions: numbers in them count as numbers, so that `20240101.10` comes after `20240101.9`.
+pub(crate) fn by_number(one: &str, other: &str) -> Ordering {
+    let (mut one, mut other) = (one, other);
+    while !one.is_empty() && !other.is_empty() {
+        let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+        let order = match (digits(one), digits(other)) {
+            (0, _) | (_, 0) => {
+                let (first, second) = (one.chars().next(), other.chars().next());
+                one = one.get(first.map_or(0, char::len_utf8)..).unwrap_or_default();
+                other = other.get(second.map_or(0, char::len_utf8)..).unwrap_or_default();
+                first.cmp(&second)
+            }
+            (a, b) => {
+                let (first, second) = (one[..a].trim_start_matches('0'), other[..b].trim_start_matches('0'));
+                (one, other) = (&one[a..], &other[b..]);
+                first.len().cmp(&second.len()).then_with(|| first.cmp(second))
+            }
+        };
+        if order.is_ne() {
+            return order;
         }
-    };
+    }
+    one.len().cmp(&other.len())
+}
+
+fn product_images(key: &str, product: &Product, of: &mut OfProduct<'_>) -> Vec<StreamImage> {
+    let all_digests = |version: &Version| version.items.values().flat_map(digests_of).collect::<Vec<_>>();
     let Ok(architecture) = product.arch.parse::<Architecture>() else {
         let shown: String = product.arch.chars().take(64).collect();
-        skip(format_args!(" is for an unknown architecture, `{shown}`"));
+        let digests = product.versions.values().flat_map(all_digests).collect();
+        of.skip(&[], ErrorKind::Unsupported, format!("it is for an unknown architecture, `{shown}`"), digests);
         return Vec::new();
     };
-    let aliases: Vec<String> =
-        product.aliases.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
-    let about = Arc::new(Product { versions: BTreeMap::new(), ..product.clone() });
+    if product.versions.is_empty() {
+        of.skip(&[], ErrorKind::NotFound, "it has no versions".to_owned(), Vec::new());
+    }
+    for (serial, odd) in product.versions.odd() {
+        of.skip_odd(&[serial], odd);
+    }
+    let expires_at = time::from_date(&product.support_eol);
+    if expires_at.is_none() && !product.support_eol.is_empty() {
+        of.drop_part(&[], "`support_eol`".to_owned(), "it is no date (YYYY-MM-DD)".to_owned());
+    }
+    let about = Arc::new(Product { versions: Entries::default(), ..product.clone() });
     let mut images = Vec::new();
-    for (serial, version) in &product.versions {
-        let shown = || serial.chars().take(64).collect::<String>();
+    let mut versions: Vec<_> = product.versions.iter().collect();
+    // The newest first, so that an image that stands in several has its place in that.
+    versions.sort_by(|(a, _), (b, _)| by_number(b, a));
+    for (serial, version) in versions {
+        let told_before = of.all.omissions().total();
+        for (name, odd) in version.items.odd() {
+            of.skip_odd(&[serial, name], odd);
+        }
         let Some(created_at) = time::from_serial(serial) else {
-            skip(format_args!(" has a version that begins with no date, `{}`", shown()));
+            let reason = "it begins with no date (YYYYMMDD)".to_owned();
+            of.skip(&[serial], ErrorKind::Malformed, reason, all_digests(version));
             continue;
         };
         let found = choices(&version.items.values());
-        let has_metadata = version
-            .items
-            .values()
-            .any(|item| METADATA_NAMES.contains(&item.ftype.as_str()) || UNIFIED_NAMES.contains(&item.ftype.as_str()));
-        if found.is_empty() && has_metadata {
-            skip(format_args!(", version `{}`, has metadata, but no rootfs with a digest of both", shown()));
-        }
+        let mut told = report_rest(serial, version, &found, of);
         for found in found {
-            let properties = properties(product, serial, &version.label, &found);
+            let files = std::iter::once(found.first).chain(found.rootfs.map(|(_, item)| item));
+            if let Some(error) = files.clone().find_map(|item| item.path.parse::<ItemPath>().err()) {
+                told = true;
+                of.skip(&[serial], ErrorKind::UnsafePath, error.message().to_owned(), vec![found.fingerprint]);
+                continue;
+            }
+            for item in files.filter(|item| !item.sha256.is_empty() && item.sha256.parse::<Fingerprint>().is_err()) {
+                let reason = "it is no digest; that of the whole image is checked".to_owned();
+                of.drop_part(&[serial, &item.ftype], "`sha256`".to_owned(), reason);
+            }
+            let (properties, left_out) = properties(product, serial, &version.label, &found);
+            for key in left_out {
+                of.drop_part(&[serial], format!("property `{key}`"), "it holds a NUL".to_owned());
+            }
             images.push(StreamImage {
                 fingerprint: found.fingerprint,
                 image_type: found.image_type,
                 architecture,
-                aliases: aliases.clone(),
+                aliases: of.aliases.to_vec(),
                 properties,
                 created_at,
-                expires_at: time::from_date(&product.support_eol),
+                expires_at,
                 product: key.to_owned(),
                 version: serial.clone(),
                 first: file(found.first),
@@ -212,13 +274,62 @@ fn product_images(key: &str, product: &Product, skipped: &mut Vec<String>) -> Ve
                 root_kind: found.rootfs.map(|(kind, _)| kind),
                 about: Arc::clone(&about),
             });
+            told = true;
+        }
+        if !told {
+            let (reason, kind) = if version.items.is_empty() {
+                ("it has no items", ErrorKind::NotFound)
+            } else {
+                ("none of its items makes an image", ErrorKind::Unsupported)
+            };
+            of.skip(&[serial], kind, reason.to_owned(), all_digests(version));
+        }
+        if of.all.omissions().total() > told_before {
+            // What is left of it names the image that is not made.
+            of.all.withhold(all_digests(version));
         }
     }
     images
 }
 
+/// Reports items that look like parts of an image and make none. Whether there were any.
+fn report_rest(serial: &str, version: &Version, found: &[Found<'_>], of: &mut OfProduct<'_>) -> bool {
+    let mut told = !version.items.odd().is_empty();
+    let mut kinds = Vec::new();
+    for (name, item) in &version.items {
+        let ftype = item.ftype.as_str();
+        let mut skip = |reason: String| {
+            told = true;
+            of.skip(&[serial, name], ErrorKind::Malformed, reason, digests_of(item));
+        };
+        if let Some(kind) = RootKind::ALL.into_iter().find(|kind| kind.name() == ftype) {
+            if kinds.contains(&kind) {
+                skip(format!("another item of the type `{ftype}` stands before it"));
+            }
+            kinds.push(kind);
+        } else if UNIFIED_NAMES.contains(&ftype) && item.sha256.parse::<Fingerprint>().is_err() {
+            skip("it has no `sha256`, by which it is named".to_owned());
+        }
+    }
+    for (name, item) in version.items.iter().filter(|(_, item)| METADATA_NAMES.contains(&item.ftype.as_str())) {
+        let unused = |kind: &RootKind| !found.iter().any(|found| found.rootfs.is_some_and(|(used, _)| used == *kind));
+        for kind in kinds.iter().copied().filter(unused) {
+            told = true;
+            let key = kind.combined_name();
+            let reason = if kind.combined(item).is_empty() {
+                format!("it has no `{key}`, the digest of the image that it makes with `{}`", kind.name())
+            } else {
+                format!("its `{key}` is no digest")
+            };
+            of.skip(&[serial, name], ErrorKind::Malformed, reason, digests_of(item));
+        }
+    }
+    told
+}
+
 fn file(item: &Item) -> File {
-    File { path: item.path.clone(), size: item.size, sha256: item.sha256.parse().ok() }
+    // A file of an image is never empty: 0 is what some tools write where they do not know.
+    File { path: item.path.clone(), size: item.size.filter(|size| *size > 0), sha256: item.sha256.parse().ok() }
 }
 
 /// Items that make an image together.
@@ -260,7 +371,8 @@ fn choices<'a>(items: &(impl Iterator<Item = &'a Item> + Clone)) -> Vec<Found<'a
     found
 }
 
-fn properties(product: &Product, serial: &str, label: &str, found: &Found<'_>) -> Properties {
+/// The properties of an image, and the keys of those that no store takes.
+fn properties(product: &Product, serial: &str, label: &str, found: &Found<'_>) -> (Properties, Vec<String>) {
     let kind = found.rootfs.map_or("tar.gz", |(kind, _)| kind.name());
     let title = if product.release_title.is_empty() { &product.release } else { &product.release_title };
     let mut description = format!("{} {title} {}", product.os, product.arch);
@@ -271,11 +383,10 @@ fn properties(product: &Product, serial: &str, label: &str, found: &Found<'_>) -
         description.push_str(&format!(" ({label})"));
     }
     description.push_str(&format!(" ({serial})"));
-    let mut all = Properties::new();
+    let (mut all, mut left_out) = (Properties::new(), Vec::new());
     let mut set = |key: &str, value: &str| {
-        // A text that no store takes, for a NUL in it, is not told on.
-        if !value.is_empty() {
-            let _ = all.set(key, value);
+        if !value.is_empty() && all.set(key, value).is_err() {
+            left_out.push(key.to_owned());
         }
     };
     for (key, value) in [
@@ -294,5 +405,5 @@ fn properties(product: &Product, serial: &str, label: &str, found: &Found<'_>) -
     for (name, value) in &product.requirements {
         set(&format!("requirements.{name}"), value);
     }
-    all
+    (all, left_out)
 }

@@ -1,11 +1,13 @@
 //! The documents themselves: `index.json`, `images.json`. What is not known is kept, so that a tree
-//! which others write too loses nothing by being read and written here.
+//! which others write too loses nothing by being read and written here. Entries that are wrong stand apart
+//! ([`Entries::odd`]) and hide no others.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::entries::Entries;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::protocol::from_json;
@@ -20,7 +22,7 @@ pub struct Index {
     pub format: String,
     /// The lists, by name.
     #[serde(default, deserialize_with = "nullable")]
-    pub index: BTreeMap<String, IndexEntry>,
+    pub index: Entries<IndexEntry>,
     /// What else stands there.
     #[serde(flatten)]
     pub other: Map<String, Value>,
@@ -62,7 +64,7 @@ impl Index {
             format: "products:1.0".into(),
             other: Map::new(),
         };
-        Self { format: "index:1.0".into(), index: BTreeMap::from([("images".into(), entry)]), other: Map::new() }
+        Self { format: "index:1.0".into(), index: BTreeMap::from([("images".into(), entry)]).into(), other: Map::new() }
     }
 
     /// Reads an index.
@@ -103,7 +105,7 @@ pub struct Products {
     pub updated: String,
     /// The products, by key.
     #[serde(default, deserialize_with = "nullable")]
-    pub products: BTreeMap<String, Product>,
+    pub products: Entries<Product>,
     /// What else stands there.
     #[serde(flatten)]
     pub other: Map<String, Value>,
@@ -148,7 +150,7 @@ pub struct Product {
     pub version: String,
     /// Its versions, by serial: a date, and what else tells two of one day apart.
     #[serde(default, deserialize_with = "nullable")]
-    pub versions: BTreeMap<String, Version>,
+    pub versions: Entries<Version>,
     /// What else stands there.
     #[serde(flatten)]
     pub other: Map<String, Value>,
@@ -160,7 +162,7 @@ pub struct Product {
 pub struct Version {
     /// Its files, by name.
     #[serde(default, deserialize_with = "nullable")]
-    pub items: BTreeMap<String, Item>,
+    pub items: Entries<Item>,
     /// `release`, `daily`, …
     #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
     pub label: String,
@@ -179,9 +181,9 @@ pub struct Item {
     /// Where it lies, relative to the server's base.
     #[serde(default, deserialize_with = "nullable")]
     pub path: String,
-    /// Its size in bytes. A number; the peers refuse a text here, and a negative number is Malformed.
-    #[serde(default, deserialize_with = "nullable")]
-    pub size: u64,
+    /// Its size in bytes, where the list tells it. A number: an item with a text or a negative number here is an odd entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
     /// Its digest, as 64 hexadecimal digits.
     #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
     pub sha256: String,
@@ -242,10 +244,10 @@ impl Products {
         }
     }
 
-    /// Reads a list of products.
+    /// Reads a list of products. One that is wrong is an odd entry and hides no others.
     ///
     /// # Errors
-    /// `LimitExceeded`; `Malformed`, also for another format than `products:1.0`.
+    /// `LimitExceeded`; `Malformed` for what is no JSON object with products, and for another format than `products:1.0`.
     pub fn from_json(text: &[u8], limits: &Limits) -> Result<Self> {
         let products: Self = from_json(text, "the list of images", limits)?;
         if !products.format.is_empty() && products.format != "products:1.0" {

@@ -66,6 +66,18 @@ impl RootKind {
         }
     }
 
+    /// The key of that fingerprint.
+    #[must_use]
+    pub const fn combined_name(self) -> &'static str {
+        match self {
+            Self::Squashfs => "combined_squashfs_sha256",
+            Self::Tar => "combined_rootxz_sha256",
+            Self::DiskKvm => "combined_disk-kvm-img_sha256",
+            Self::Disk1 => "combined_disk1-img_sha256",
+            Self::Uefi1 => "combined_uefi1-img_sha256",
+        }
+    }
+
     pub(super) fn set_combined(self, metadata: &mut Item, fingerprint: String) {
         match self {
             Self::Squashfs => metadata.combined_squashfs_sha256 = fingerprint,
@@ -80,14 +92,19 @@ impl RootKind {
     }
 }
 
-/// Where an item lies below a server's base: relative, without `..`, in characters that a URL holds.
+/// Where an item lies: below a server's base, or, with a slash in front, below the server's root. Never on another server, and
+/// never above either.
+///
+/// Blanks, letters of any script and lone percent signs are taken, since real lists have them; [`to_url`](Self::to_url) writes
+/// them as a URL needs them.
 ///
 /// ```
 /// use lxd_image::ErrorKind;
 /// use lxd_image::protocol::simplestreams::ItemPath;
 ///
 /// assert_eq!("images/debian/20240601_05:24/lxd.tar.xz".parse::<ItemPath>()?.file_name(), "lxd.tar.xz");
-/// for path in ["/etc/passwd", "../secret", "a/%2e%2e/b", "file:///etc/passwd", "//other.host/x"] {
+/// assert_eq!("/files/my image.tar".parse::<ItemPath>()?.to_url(), "/files/my%20image.tar");
+/// for path in ["../secret", "a/%2e%2e/b", "file:///etc/passwd", "//other.host/x"] {
 ///     assert_eq!(path.parse::<ItemPath>().unwrap_err().kind(), ErrorKind::UnsafePath, "{path}");
 /// }
 /// # Ok::<(), lxd_image::Error>(())
@@ -96,7 +113,7 @@ impl RootKind {
 pub struct ItemPath(String);
 
 impl ItemPath {
-    /// The path, with slashes between its parts.
+    /// The path as the list writes it, with slashes between its parts.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -107,12 +124,70 @@ impl ItemPath {
     pub fn file_name(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or(&self.0)
     }
+
+    /// The path as a reference in a URL: what is no character of one is percent-encoded, and so is a percent sign that
+    /// begins no code.
+    #[must_use]
+    pub fn to_url(&self) -> String {
+        let bytes = self.0.as_bytes();
+        let mut out = String::with_capacity(bytes.len());
+        // Else the first part of `2024:x/y` could pass for a scheme.
+        if self.0.split('/').next().is_some_and(|first| first.contains(':')) {
+            out.push_str("./");
+        }
+        for (at, byte) in bytes.iter().enumerate() {
+            let plain = byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(byte);
+            let code = bytes.get(at + 1..at + 3).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+            if plain || *byte == b'%' && code {
+                out.push(char::from(*byte));
+            } else {
+                out.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        out
+    }
+
+    /// The path of the file in a directory that is the server's base and root, without `.` and empty parts: two ways of
+    /// writing one path give one.
+    #[must_use]
+    pub fn to_file(&self) -> String {
+        let parts = self.0.split('/').filter(|part| !matches!(*part, "" | "."));
+        parts.collect::<Vec<_>>().join("/")
+    }
 }
 
 impl fmt::Display for ItemPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
     }
+}
+
+/// What a percent sign must not hide: a dot, a slash, a backslash, a NUL.
+const HIDDEN: [&str; 4] = ["%2e", "%2f", "%5c", "%00"];
+
+/// Whether a path leads elsewhere once it is decoded, however often that is done.
+fn hides_something(path: &str) -> bool {
+    let mut text = path.to_ascii_lowercase();
+    // Each round takes at least two characters away.
+    while text.contains('%') {
+        if HIDDEN.iter().any(|code| text.contains(code)) {
+            return true;
+        }
+        let decoded = text.replace("%25", "%");
+        if decoded == text {
+            return false;
+        }
+        text = decoded;
+    }
+    false
+}
+
+/// Whether a reference begins with a scheme, such as `https:`.
+fn has_scheme(path: &str) -> bool {
+    path.split_once(':').is_some_and(|(scheme, _)| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
+    })
 }
 
 impl FromStr for ItemPath {
@@ -123,28 +198,29 @@ impl FromStr for ItemPath {
     fn from_str(path: &str) -> Result<Self> {
         let refused = |why: &str| {
             let shown: String = path.chars().take(200).collect();
-            Err(Error::unsafe_path(format!("the path `{shown}` of an item {why}"))
-                .with_hint("paths in a list of images are relative to the server's base and stay below it"))
+            Err(Error::unsafe_path(format!("the path `{shown}` of an item {why}")).with_hint(
+                "paths in a list of images are relative to the server's base, or begin at its root, and stay there",
+            ))
         };
         if path.is_empty() || path.len() > 4096 {
             return refused("is empty or over 4096 bytes");
         }
-        // What can't stand in a URL as it is, and what would end the path or change its meaning.
-        if path.bytes().any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'\\' | b'?' | b'#')) {
-            return refused("holds a character that is none of a path");
+        // What would end a request or the path, or change its meaning.
+        if path.chars().any(|c| c.is_control() || matches!(c, '\\' | '?' | '#')) {
+            return refused("holds a control character, a backslash, `?` or `#`");
         }
-        // A colon in the first part would make a scheme of it; behind that, real lists have it in their dates.
-        if path.split('/').next().is_some_and(|first| first.contains(':')) {
-            return refused("names another place");
+        if path.starts_with("//") || has_scheme(path) {
+            return refused("names another server");
         }
-        // What somebody unescapes must not lead elsewhere.
-        let plain = path.to_ascii_lowercase();
-        if ["%2e", "%2f", "%5c", "%00", "%25"].iter().any(|escape| plain.contains(escape)) {
-            return refused("hides where it leads");
+        if hides_something(path) {
+            return refused("hides where it leads behind percent signs");
         }
-        // `./x` and `a//b` are no danger, but the same file under two names.
-        if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
-            return refused("is absolute or climbs");
+        if path.split('/').any(|part| part == "..") {
+            return refused("climbs");
+        }
+        // A directory is no file.
+        if matches!(path.rsplit('/').next(), Some("" | ".")) {
+            return refused("ends with a slash");
         }
         Ok(Self(path.to_owned()))
     }
@@ -162,12 +238,12 @@ mod tests {
     fn only_paths_that_stay_below_the_base_are_taken() {
         for path in [
             "",
-            "/etc/passwd",
+            "/",
             "..",
             "../x",
+            "/../x",
             "a/../b",
-            "a/./b",
-            "a//b",
+            "a/.",
             "a/",
             "//host/x",
             "file:///etc/passwd",
@@ -182,9 +258,8 @@ mod tests {
             "a%00",
             "a?b",
             "a#b",
-            "a b",
             "a\nb",
-            "ä",
+            "%252E%252e/x",
         ] {
             assert_eq!(path.parse::<ItemPath>().unwrap_err().kind(), ErrorKind::UnsafePath, "{path:?}");
         }
@@ -192,7 +267,25 @@ mod tests {
         for path in
             ["x", "images/debian/bookworm/amd64/default/20240601_05:24/rootfs.squashfs", "a/..b", "a/b%20c", "a+b~c"]
         {
-            assert_eq!(path.parse::<ItemPath>().unwrap().as_str(), path);
+            let parsed = path.parse::<ItemPath>().unwrap();
+            assert_eq!((parsed.as_str(), &*parsed.to_url(), &*parsed.to_file()), (path, path, path));
+        }
+    }
+
+    #[test]
+    fn odd_but_harmless_paths_are_taken_and_encoded() {
+        for (path, url, file) in [
+            ("/files/x", "/files/x", "files/x"),
+            ("./a//b/./c", "./a//b/./c", "a/b/c"),
+            ("a b/ä", "a%20b/%C3%A4", "a b/ä"),
+            ("100%", "100%25", "100%"),
+            ("50%/x%2", "50%25/x%252", "50%/x%2"),
+            ("100%25", "100%25", "100%25"),
+            ("2024:01/x", "./2024:01/x", "2024:01/x"),
+            ("a[1]{2}\"<>^`|", "a%5B1%5D%7B2%7D%22%3C%3E%5E%60%7C", "a[1]{2}\"<>^`|"),
+        ] {
+            let parsed = path.parse::<ItemPath>().unwrap();
+            assert_eq!((&*parsed.to_url(), &*parsed.to_file()), (url, file), "{path}");
         }
     }
 

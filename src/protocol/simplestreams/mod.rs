@@ -3,10 +3,16 @@
 
 mod choice;
 mod document;
+mod entries;
 mod item;
 mod publish;
+mod unusable;
 
 pub use choice::{File, Listing, StreamImage};
 pub use document::{Index, IndexEntry, Item, Product, Products, Version};
+pub use entries::{Entries, OddEntry};
 pub use item::{ItemPath, METADATA_NAMES, RootKind, UNIFIED_NAMES};
 pub use publish::{Publication, PublishedFile, product_key, serial};
+
+pub(crate) use choice::by_number;
+pub(crate) use unusable::{AllUnusable, Unusable};

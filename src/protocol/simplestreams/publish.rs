@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::choice::StreamImage;
 use super::document::{Item, Product, Products, Version};
+use super::entries::Entries;
 use super::item::{ItemPath, METADATA_NAMES, RootKind, UNIFIED_NAMES};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
@@ -135,7 +136,7 @@ impl PublishedFile {
         Item {
             ftype: ftype.to_owned(),
             path: self.path.to_string(),
-            size: self.size,
+            size: Some(self.size),
             sha256: self.sha256.to_string(),
             ..Item::default()
         }
@@ -171,7 +172,7 @@ impl Products {
     pub fn describe(&mut self, key: &str, about: &Product) -> bool {
         let Some(product) = self.products.get_mut(key) else { return false };
         let new = Product { versions: std::mem::take(&mut product.versions), ..about.clone() };
-        let same = Product { versions: BTreeMap::new(), ..new.clone() } == *product;
+        let same = Product { versions: Entries::default(), ..new.clone() } == *product;
         *product = new;
         !same
     }

@@ -2,6 +2,7 @@
 //! What is asked and answered is in `ask`, images in two files in `parts`, the way to a server in `upload`.
 
 mod ask;
+mod listed;
 mod parts;
 mod trust;
 mod upload;
@@ -15,6 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::format::{ImageType, Source};
 use crate::metadata::{Architecture, Properties};
+use crate::omissions::Omitted;
 use crate::progress::{Cancel, Monitor};
 use crate::protocol::escape::{query, segment};
 use crate::protocol::{multipart, rest};
@@ -90,7 +92,10 @@ impl Lxd {
     }
 
     fn image(&self, name: &str, monitor: &Monitor) -> Result<rest::Image> {
-        self.object(&self.image_url(name, "")?, "image", monitor)
+        let found: serde_json::Value = self.object(&self.image_url(name, "")?, "image", monitor)?;
+        let shown = listed::name(&found, 0);
+        listed::image(found, &shown, monitor)
+            .map_err(|error| error.before(format_args!("image {shown} of {}", self.base)))
     }
 
     /// What an alias points to; `None` where there is none that this client may see.
@@ -107,7 +112,7 @@ impl Lxd {
         }
     }
 
-    fn stored(&self, image: &rest::Image) -> Result<StoredImage> {
+    fn stored(&self, image: &rest::Image, monitor: &Monitor) -> Result<StoredImage> {
         let architecture: Architecture = image.architecture.parse().map_err(|error| {
             Error::unsupported(format!("the image {} is for a machine that is not known here", image.fingerprint))
                 .with_source(error)
@@ -124,7 +129,12 @@ impl Lxd {
         stored.file_name = Some(image.filename.clone()).filter(|name| !name.is_empty());
         let mut properties = Properties::new();
         for (key, value) in &image.properties {
-            properties.set(&**key, &**value)?;
+            if let Err(error) = properties.set(&**key, &**value) {
+                let shown: String = key.chars().take(128).collect();
+                let reason = error.message().to_owned();
+                let what = Omitted::Dropped { part: format!("property `{shown}`").into(), reason: reason.into() };
+                monitor.omit(image.fingerprint.to_string(), what);
+            }
         }
         stored.original_properties = properties.clone();
         stored.properties = properties;
@@ -148,7 +158,7 @@ impl Lxd {
             for name in [architecture.kernel_name(), architecture.debian_name()] {
                 let name = format!("{}/{name}", wanted.reference);
                 if let Some(alias) = self.alias(&name, monitor)? {
-                    let other = self.stored(&self.image(&alias.target, monitor)?)?;
+                    let other = self.stored(&self.image(&alias.target, monitor)?, monitor)?;
                     if other.architecture == *architecture && other.image_type == wanted.image_type {
                         return Ok(other);
                     }
@@ -174,7 +184,7 @@ impl Lxd {
         }
         // The error is the answer; that nothing can be suggested is no second one.
         let near: BTreeSet<String> = self
-            .list(monitor)
+            .list(&Monitor::none().with_cancel(monitor.cancel().clone()))
             .unwrap_or_default()
             .into_iter()
             .flat_map(|image| image.aliases)
@@ -200,11 +210,26 @@ impl Remote for Lxd {
         UpdateSource::new(server.trim_end_matches('/'), &*self.protocol, "").certificate(&*self.certificate)
     }
 
-    /// All images that this client may see. Those of machines that are not known here are left out.
+    /// All images that this client may see. Those that can't be used here, for a machine that is not known or for what the server
+    /// says of them, are left out and recorded by their fingerprints.
     fn list(&self, monitor: &Monitor) -> Result<Vec<StoredImage>> {
         let url = self.base.join("1.0/images")?.with_query("recursion=1");
-        let images: Option<Vec<rest::Image>> = self.object(&url, "list of images", monitor)?;
-        Ok(images.unwrap_or_default().iter().filter_map(|image| self.stored(image).ok()).collect())
+        let entries: Option<Vec<serde_json::Value>> = self.object(&url, "list of images", monitor)?;
+        let (mut images, mut seen) = (Vec::new(), BTreeSet::new());
+        for (place, entry) in entries.unwrap_or_default().into_iter().enumerate() {
+            let name = listed::name(&entry, place);
+            let read = listed::image(entry, &name, monitor).and_then(|image| self.stored(&image, monitor));
+            let reason = match read {
+                Ok(image) if seen.insert(image.fingerprint) => {
+                    images.push(image);
+                    continue;
+                }
+                Ok(_) => "it is listed twice".to_owned(),
+                Err(error) => error.message().to_owned(),
+            };
+            monitor.omit(name, Omitted::Skipped { reason: reason.into() });
+        }
+        Ok(images)
     }
 
     fn resolve(&self, wanted: &Wanted, monitor: &Monitor) -> Result<StoredImage> {
@@ -219,11 +244,11 @@ impl Remote for Lxd {
             if found.fingerprint != target {
                 return Err(self.another(&target.to_string(), &found.fingerprint));
             }
-            return self.fitting(self.stored(&found)?, wanted, monitor);
+            return self.fitting(self.stored(&found, monitor)?, wanted, monitor);
         }
         let Some(prefix) = wanted.prefix() else { return Err(self.not_found(wanted, monitor)) };
         match self.image(prefix.as_str(), monitor) {
-            Ok(found) if prefix.matches(&found.fingerprint) => self.stored(&found),
+            Ok(found) if prefix.matches(&found.fingerprint) => self.stored(&found, monitor),
             Ok(found) => Err(self.another(prefix.as_str(), &found.fingerprint)),
             Err(error) if error.kind() == ErrorKind::NotFound => Err(self.not_found(wanted, monitor)),
             Err(error) => Err(error),

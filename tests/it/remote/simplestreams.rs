@@ -29,7 +29,7 @@ pub(crate) fn serve(files: &Files) -> Server {
     })
 }
 
-fn put(files: &Files, path: &str, bytes: impl Into<Vec<u8>>) {
+pub(crate) fn put(files: &Files, path: &str, bytes: impl Into<Vec<u8>>) {
     files.lock().unwrap().insert(path.to_owned(), bytes.into());
 }
 
@@ -39,7 +39,7 @@ fn item(files: &Files, ftype: &str, name: &str, bytes: &[u8]) -> Value {
 }
 
 /// The items of a split image.
-fn split_items(files: &Files, tag: &str) -> (Value, Fingerprint) {
+pub(crate) fn split_items(files: &Files, tag: &str) -> (Value, Fingerprint) {
     let (meta, rootfs) = split(tag);
     let fingerprint = Fingerprint::of(&[&*meta, &*rootfs].concat());
     let mut first = item(files, "lxd.tar.xz", &format!("{tag}.tar.xz"), &meta);
@@ -50,7 +50,7 @@ fn split_items(files: &Files, tag: &str) -> (Value, Fingerprint) {
     )
 }
 
-fn list(files: &Files, products: &Value) {
+pub(crate) fn list(files: &Files, products: &Value) {
     let keys: Vec<&String> = products.as_object().unwrap().keys().collect();
     let index = json!({"format": "index:1.0", "index": {
         "images": {"datatype": "image-downloads", "path": "streams/v1/images.json", "format": "products:1.0", "products": keys},
@@ -62,7 +62,7 @@ fn list(files: &Files, products: &Value) {
     put(files, "/streams/v1/images.json", document.to_string());
 }
 
-fn product(versions: &Value) -> Value {
+pub(crate) fn product(versions: &Value) -> Value {
     json!({"aliases": "box, box/1", "arch": "amd64", "os": "Box", "release": "one", "release_title": "One",
         "variant": "default", "support_eol": "2030-01-02", "requirements": {"secureboot": "false"}, "versions": versions})
 }
@@ -202,11 +202,11 @@ fn nothing_of_a_server_that_lies_gets_into_the_store() {
     lie(&|items| items["squashfs"]["sha256"] = json!("0".repeat(64)), mismatch);
     lie(&|items| items["squashfs"]["size"] = json!(5), mismatch);
     lie(&|items| items["squashfs"]["size"] = json!(1_u64 << 50), mismatch);
+    lie(&|items| items["squashfs"]["path"] = json!("/etc/passwd"), &[ErrorKind::NotFound]);
     lie(&|items| items["lxd.tar.xz"]["size"] = json!(-5), &[ErrorKind::Malformed]);
     lie(&|items| items["lxd.tar.xz"]["size"] = json!("5"), &[ErrorKind::Malformed]);
     for way in [
         "../../etc/passwd",
-        "/etc/passwd",
         "file:///etc/passwd",
         "https://elsewhere.example/x",
         "//elsewhere.example/x",
@@ -218,7 +218,10 @@ fn nothing_of_a_server_that_lies_gets_into_the_store() {
         lie(&|items| items["squashfs"]["path"] = json!(way), &[ErrorKind::UnsafePath]);
     }
     // An image named by what is no fingerprint is none.
-    lie(&|items| items["lxd.tar.xz"]["combined_squashfs_sha256"] = json!("../../../x"), &[ErrorKind::NotFound]);
+    lie(
+        &|items| items["lxd.tar.xz"]["combined_squashfs_sha256"] = json!("../../../x"),
+        &[ErrorKind::Malformed, ErrorKind::NotFound],
+    );
     assert!(store.images().unwrap().is_empty());
     assert!(crate::store::files(&path).is_empty());
     list(&files, &json!({"box": product(&json!({"20240101": {"items": good}}))}));

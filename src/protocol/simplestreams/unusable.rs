@@ -1,0 +1,158 @@
+//! What a list names and no reader can use, and why: recorded when images are chosen, so that nothing is left out in silence.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::document::Item;
+use super::entries::OddEntry;
+use super::item::RootKind;
+use crate::error::ErrorKind;
+use crate::fingerprint::Fingerprint;
+use crate::metadata::Architecture;
+use crate::omissions::{Omission, Omissions, Omitted};
+
+/// An entry that is left out.
+#[derive(Debug, Clone)]
+pub(crate) struct Unusable {
+    /// Its place (`PRODUCT/VERSION/ITEM`, or less of it), and why it is left out.
+    pub(crate) omission: Omission,
+    /// What kind of error it is to ask for it.
+    pub(crate) kind: ErrorKind,
+    /// The key of its product.
+    pub(crate) product: String,
+    /// The aliases of its product.
+    pub(crate) aliases: Arc<[String]>,
+    /// Its version, where only that is left out.
+    pub(crate) version: Option<String>,
+    /// The digests that it names.
+    pub(crate) digests: Vec<Fingerprint>,
+}
+
+impl Unusable {
+    /// Whether a reference means this entry, or may have meant an image of it.
+    pub(crate) fn is_meant_by(&self, reference: &str) -> bool {
+        let named = |name: &String| {
+            // An alias may say the architecture itself.
+            let rest = reference.strip_prefix(name.as_str()).and_then(|rest| rest.strip_prefix('/'));
+            name == reference || rest.is_some_and(|machine| machine.parse::<Architecture>().is_ok())
+        };
+        self.aliases.iter().any(named)
+            || reference.len() >= 12 && self.digests.iter().any(|digest| digest.to_string().starts_with(reference))
+    }
+}
+
+/// All that a list names and that is left out.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AllUnusable {
+    entries: Vec<Unusable>,
+    omissions: Omissions,
+    digests: BTreeSet<Fingerprint>,
+    is_incomplete: bool,
+}
+
+impl AllUnusable {
+    pub(crate) fn add(&mut self, entry: Unusable) {
+        self.digests.extend(entry.digests.iter().copied());
+        self.omissions.add(entry.omission.clone());
+        if self.entries.len() < Omissions::MAX_LISTED {
+            self.entries.push(entry);
+        }
+    }
+
+    /// Records that digests are named beside what is left out: images that have them are not gone.
+    pub(crate) fn withhold(&mut self, digests: Vec<Fingerprint>) {
+        self.digests.extend(digests);
+    }
+
+    /// Records a difference that leaves the image usable.
+    pub(crate) fn note(&mut self, omission: Omission) {
+        self.omissions.add(omission);
+    }
+
+    /// Records that a whole list could not be read, so that nobody knows what it names.
+    pub(crate) fn add_list(&mut self, place: &str, reason: String) {
+        self.is_incomplete = true;
+        self.omissions.add(Omission::new(place, Omitted::Skipped { reason: reason.into() }));
+    }
+
+    /// Those that are known one by one: the first thousand.
+    pub(crate) fn entries(&self) -> &[Unusable] {
+        &self.entries
+    }
+
+    pub(crate) fn omissions(&self) -> &Omissions {
+        &self.omissions
+    }
+
+    /// Digests that are named by what is left out, those of images among them.
+    pub(crate) fn digests(&self) -> &BTreeSet<Fingerprint> {
+        &self.digests
+    }
+
+    /// Whether a whole list could not be read.
+    pub(crate) fn is_incomplete(&self) -> bool {
+        self.is_incomplete
+    }
+}
+
+/// What is left out of one product.
+pub(super) struct OfProduct<'a> {
+    pub(super) all: &'a mut AllUnusable,
+    pub(super) key: &'a str,
+    pub(super) aliases: Arc<[String]>,
+}
+
+impl OfProduct<'_> {
+    fn place(&self, below: &[&str]) -> String {
+        let parts = std::iter::once(self.key).chain(below.iter().copied());
+        parts.map(|part| part.chars().take(128).collect::<String>()).collect::<Vec<_>>().join("/")
+    }
+
+    /// Leaves out what stands at `below`: nothing for the product itself, a version, a version and an item.
+    pub(super) fn skip(&mut self, below: &[&str], kind: ErrorKind, reason: String, digests: Vec<Fingerprint>) {
+        let omission = Omission::new(self.place(below), Omitted::Skipped { reason: reason.into() });
+        let version = below.first().map(|version| (*version).to_owned());
+        let (product, aliases) = (self.key.to_owned(), Arc::clone(&self.aliases));
+        self.all.add(Unusable { omission, kind, product, aliases, version, digests });
+    }
+
+    pub(super) fn skip_odd(&mut self, below: &[&str], entry: &OddEntry) {
+        self.skip(below, ErrorKind::Malformed, entry.reason.clone(), digests_in(&entry.value));
+    }
+
+    /// Leaves out one part of an image that is used all the same.
+    pub(super) fn drop_part(&mut self, below: &[&str], part: String, reason: String) {
+        let what = Omitted::Dropped { part: part.into(), reason: reason.into() };
+        self.all.note(Omission::new(self.place(below), what));
+    }
+}
+
+/// The names in a product's list of aliases.
+pub(super) fn alias_names(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// The aliases of a product that can't be read as one, as far as there are any.
+pub(super) fn aliases_in(value: &Value) -> Arc<[String]> {
+    alias_names(value.get("aliases").and_then(Value::as_str).unwrap_or_default()).into()
+}
+
+/// All digests in an entry that can't be read. Its depth is bounded by `json_depth`.
+pub(super) fn digests_in(value: &Value) -> Vec<Fingerprint> {
+    match value {
+        Value::String(text) => text.parse().into_iter().collect(),
+        Value::Array(all) => all.iter().flat_map(digests_in).collect(),
+        Value::Object(all) => all.values().flat_map(digests_in).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// All digests that an item names, under whatever keys.
+pub(super) fn digests_of(item: &Item) -> Vec<Fingerprint> {
+    let known = RootKind::ALL.into_iter().map(|kind| kind.combined(item)).chain([item.sha256.as_str()]);
+    let mut all: Vec<Fingerprint> = known.filter_map(|text| text.parse().ok()).collect();
+    all.extend(item.other.values().flat_map(digests_in));
+    all
+}
