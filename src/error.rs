@@ -78,7 +78,7 @@ impl fmt::Display for ErrorKind {
 }
 
 /// What to do about a full disk, where nobody has said which.
-const FREE_SPACE: &str = "free some space on that file system, or write elsewhere";
+const FREE_SPACE: &str = "free some space in the file system that is written to, or write elsewhere";
 
 /// Whether the operating system says that a file system or a quota is full.
 fn is_full(error: &std::io::Error) -> bool {

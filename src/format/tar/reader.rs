@@ -199,7 +199,12 @@ impl<C: Chunks> TarReader<C> {
         };
         let is_file = matches!(head.typeflag(), b'0' | 0 | b'7' | b'S');
         // Version 7 knew directories by the slash at the end of their names, and readers still do.
-        let is_old_directory = is_file && raw.ends_with(b"/") && head.typeflag() != b'S' && stored == 0;
+        // Not the archive's own top, which has to say that it is one.
+        let is_old_directory = is_file
+            && raw.ends_with(b"/")
+            && head.typeflag() != b'S'
+            && stored == 0
+            && (head.typeflag() == 0 || !path.is_empty());
         if !is_file && !matches!(head.typeflag(), b'1'..=b'6' | b'D') {
             return Err(unknown_type(head.typeflag()));
         }

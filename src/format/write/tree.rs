@@ -276,14 +276,8 @@ fn path_of(levels: &[Level]) -> Vec<u8> {
 }
 
 /// What changes when a file's content does.
-fn version(stat: &Stat) -> (i64, i64, i64, u64) {
-    let nanoseconds = |value| u64::try_from(value).unwrap_or(0);
-    (
-        stat.st_size,
-        stat.st_mtime,
-        stat.st_ctime,
-        nanoseconds(stat.st_mtime_nsec) << 32 | nanoseconds(stat.st_ctime_nsec),
-    )
+fn version(stat: &Stat) -> impl PartialEq {
+    (stat.st_size, stat.st_mtime, stat.st_mtime_nsec, stat.st_ctime, stat.st_ctime_nsec)
 }
 
 /// The innermost directory, opened again where it was closed on the way down.

@@ -173,7 +173,7 @@ fn names_may_begin_with_a_dot_and_parents_need_no_members() {
     .gives_base_and(&[]);
     let left = unified(archive(&[file("rootfs/a/b", "x"), metadata()])).gives(&[
         r#"metadata.yaml -644 0:0 now "architecture: x86_64\ncreation_date: 1700000000\nproperties:\n  os: Debian\n  release: "12"\n""#,
-        "rootfs d700 0:0 now",
+        "rootfs d755 0:0 now",
         "rootfs/a d755 0:0 now",
         r#"rootfs/a/b -644 0:0 "x""#,
     ]);

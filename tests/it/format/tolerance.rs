@@ -82,7 +82,7 @@ fn owners_and_times_of_a_global_header_hold_until_the_next() {
     let left = unified(image(&[owners, file("rootfs/a", "x"), next, file("rootfs/b", "x"), own])).run().unwrap();
     let lines = left.tree().join("\n");
     if is_root() {
-        assert!(lines.contains("rootfs/a -644 1234:55 1500000000.5"), "{lines}");
+        assert!(lines.contains("rootfs/a -644 1234:55 @1500000000.500000000"), "{lines}");
         assert!(lines.contains(r#"rootfs/b -644 7:8 "x""#), "{lines}");
         assert!(lines.contains(r#"rootfs/c -644 9:8 "x""#), "{lines}");
     }
