@@ -45,6 +45,7 @@
 //! gives [`ErrorKind::FeatureDisabled`], and the calls stay the same.
 #![forbid(unsafe_code)]
 
+mod atomic;
 mod error;
 mod fingerprint;
 pub mod format;
@@ -61,6 +62,8 @@ mod rooted;
 mod self_signed;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(any(feature = "store", feature = "streams"))]
+mod sparse;
 #[cfg(feature = "store")]
 pub mod store;
 #[cfg(feature = "streams")]

@@ -113,6 +113,15 @@ impl Dir {
         Ok(fs::unlinkat(&self.0, name, AtFlags::REMOVEDIR)?)
     }
 
+    /// Returns when the names in this directory are on the disk, as far as the file system can say that.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        match fs::fsync(&self.0) {
+            // A file system that knows no sync of a directory keeps its names in some other way.
+            Err(Errno::INVAL | Errno::NOTSUP | Errno::NOSYS) => Ok(()),
+            done => Ok(done?),
+        }
+    }
+
     /// Renames within this directory; whatever has the new name is replaced as `rename(2)` does.
     pub(crate) fn rename(&self, old: &[u8], new: &[u8]) -> io::Result<()> {
         Ok(fs::renameat(&self.0, old, &self.0, new)?)

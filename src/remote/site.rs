@@ -1,9 +1,8 @@
 //! A tree of files that others serve: on a web server, or on this machine's disk where a person named it.
 //! Lists are fetched with conditions, and kept for an hour in a directory of the caller's.
 
-use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::http::{Client, ClientOptions, Request, Scheme, Url};
 use super::{Download, Trust};
+use crate::atomic::{self, Durability};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::format::Input;
@@ -177,18 +177,12 @@ impl Site {
         kept.sha256 = Some(Fingerprint::of(bytes));
         let write = || -> std::io::Result<()> {
             let Some(directory) = file.parent() else { return Ok(()) };
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-            let beside = directory.join(String::from_utf8_lossy(&crate::rooted::staging_name(b"list")).into_owned());
-            let mut out = File::options().write(true).create_new(true).mode(0o600).open(&beside)?;
-            let done = serde_json::to_string(&kept)
-                .map_err(std::io::Error::other)
-                .and_then(|head| out.write_all(format!("{head}\n").as_bytes()))
-                .and_then(|()| out.write_all(bytes))
-                .and_then(|()| fs::rename(&beside, file));
-            if done.is_err() {
-                let _ = fs::remove_file(&beside);
-            }
-            done
+            atomic::make_dirs(directory, 0o700)?;
+            let mut text = serde_json::to_vec(&kept)?;
+            text.push(b'\n');
+            text.extend_from_slice(bytes);
+            // Its digest is compared when it is read: what a power cut left of it is fetched again.
+            atomic::replace(file, 0o600, &text, Durability::Volatile)
         };
         let _ = write();
     }

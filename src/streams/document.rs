@@ -9,6 +9,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::tree::{INDEX, LIST, PRIVATE, STAGING, TreeWriter, fail};
+use crate::atomic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::protocol::simplestreams::{Index, IndexEntry, ItemPath, Products};
@@ -186,19 +187,11 @@ impl TreeWriter {
             // Everybody may read it, as far as the umask allows.
             let mut file = File::options().write(true).create(true).truncate(true).mode(0o644).open(&staged)?;
             file.write_all(text)?;
-            file.sync_all()?;
-            fs::rename(&staged, &path)
+            atomic::rename(&file, &staged, &path)
         };
         written().map_err(|error| {
             let _ = fs::remove_file(&staged);
             fail(&path)(error)
-        })?;
-        sync_parent(&path)
+        })
     }
-}
-
-/// Makes a name that a file was given last.
-pub(super) fn sync_parent(path: &Path) -> Result<()> {
-    let parent = path.parent().unwrap_or(path);
-    File::open(parent).and_then(|directory| directory.sync_all()).map_err(fail(parent))
 }

@@ -5,13 +5,14 @@ use std::io::{ErrorKind as Io, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::document::sync_parent;
 use super::tree::{IMAGES, STAGING, TreeWriter, fail};
+use crate::atomic;
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::format::Input;
 use crate::progress::{Monitor, Phase};
 use crate::protocol::simplestreams::{ItemPath, PublishedFile, RootKind};
+use crate::sparse::SparseFile;
 
 /// What a file of an image is, which its name ends with. The endings are those of `incus-simplestreams`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,11 +91,12 @@ impl TreeWriter {
                 Err(error) => return Err(input.name_error(Error::io("the image can't be read", error))),
             };
             let bytes = buffer.get(..count).unwrap_or_default();
-            own.update(bytes);
-            counted.whole.update(bytes);
             if let Some(file) = &mut staged.file {
+                let mut file = SparseFile::at(file, own.bytes());
                 file.write_all(bytes).map_err(fail(&staged.path))?;
             }
+            own.update(bytes);
+            counted.whole.update(bytes);
         }
         staged.size = own.bytes();
         staged.sha256 = own.finish();
@@ -109,13 +111,11 @@ impl TreeWriter {
         }
         let path = self.tree.root.join(published.path.as_str());
         if let Some(file) = staged.file.take() {
-            let named = file.sync_all().and_then(|()| fs::rename(&staged.path, &path));
-            named.map_err(|error| {
+            atomic::rename(&file, &staged.path, &path).map_err(|error| {
                 let _ = fs::remove_file(&staged.path);
                 fail(&path)(error)
             })?;
         }
-        sync_parent(&path)?;
         Ok(published)
     }
 

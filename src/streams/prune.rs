@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
-use super::document::{Retired, paths, sync_parent};
+use super::document::{Retired, paths};
 use super::tree::{IMAGES, TreeWriter, fail};
+use crate::atomic;
 use crate::error::Result;
 use crate::protocol::simplestreams::{Products, by_number};
 
@@ -113,7 +114,8 @@ impl TreeWriter {
         }
         if !options.dry_run {
             if !done.files.is_empty() {
-                sync_parent(&self.tree.root.join(IMAGES).join("x"))?;
+                let directory = self.tree.root.join(IMAGES);
+                atomic::sync_parent(&directory.join("x")).map_err(fail(&directory))?;
             }
             if left != old {
                 self.write_retired(&left)?;

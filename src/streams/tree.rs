@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::fs::{FlockOperation, flock};
 
 use super::document;
+use crate::atomic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::limits::Limits;
@@ -246,7 +247,7 @@ impl TreeWriter {
 
 /// A directory, and those above it, if they are not there.
 pub(super) fn make_dir(path: &Path, mode: u32) -> Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(fail(path))
+    atomic::make_dirs(path, mode).map_err(fail(path))
 }
 
 pub(super) fn fail(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {

@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 /// The parts and their layers, as `DESIGN.md` draws them. What only the crate's own front page names
 /// (`lib`) is not a part: it may use everything and nobody may use it.
 const LAYERS: &[(&str, u8)] = &[
+    ("atomic", 0),
     ("error", 0),
     ("limits", 0),
     ("omissions", 0),
     ("progress", 0),
     ("rooted", 0),
+    ("sparse", 0),
     ("time", 0),
     ("fingerprint", 1),
     ("metadata", 1),
@@ -31,6 +33,7 @@ const LAYERS: &[(&str, u8)] = &[
 const NEVER: &[(&str, &str)] = &[("store", "templates"), ("streams", "templates")];
 /// Within the lowest layer the parts carry each other: a limit is an error, progress can be cancelled.
 const WITHIN: &[(&str, &str)] = &[
+    ("atomic", "rooted"),
     ("limits", "error"),
     ("omissions", "error"),
     ("progress", "error"),

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender};
 
+use crate::atomic::{self, Durability, Replace};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Hasher;
 use crate::format::codec::{self, Compression};
@@ -61,16 +62,17 @@ impl StagedFile {
             .map_err(|error| Error::io("the output can't be read again", error).in_file(&self.path))
     }
 
-    /// Waits until the file is on the disk and gives it its name.
+    /// Gives the file its name; both are on the disk when this returns.
     pub(super) fn commit(mut self) -> Result<PathBuf> {
-        self.file.sync_all().map_err(|error| Error::io("the output can't be written", error).in_file(&self.path))?;
         let Some(staging) = self.staging.as_deref() else { return Ok(self.path.clone()) };
-        self.dir.rename_new(staging, &self.name).map_err(|error| {
-            if error.kind() == std::io::ErrorKind::AlreadyExists {
-                return taken(&self.path);
-            }
-            Error::io("the output can't be given its name", error).in_file(&self.path)
-        })?;
+        atomic::publish(&self.file, &self.dir, staging, &self.name, Replace::No, Durability::Durable).map_err(
+            |error| {
+                if error.kind() == std::io::ErrorKind::AlreadyExists {
+                    return taken(&self.path);
+                }
+                Error::io("the output can't be written and given its name", error).in_file(&self.path)
+            },
+        )?;
         self.staging = None;
         Ok(self.path.clone())
     }

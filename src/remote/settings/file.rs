@@ -2,14 +2,15 @@
 //! Written beside and renamed, under a lock, so that a reader sees the old or the new and no change is lost.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde_json::Value;
 
 use super::{KnownRemote, Protocol, Settings, check_name};
+use crate::atomic::{self, Durability};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::metadata::{Plain, Properties, plain_map};
@@ -126,25 +127,12 @@ fn print(remotes: &Remotes) -> String {
 }
 
 pub(super) fn make_directory(path: &Path) -> Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
+    atomic::make_dirs(path, 0o700)
         .map_err(|error| Error::io("the directory of the settings can't be made", error).in_file(path))
 }
 
-/// Writes a file that only its owner reads, as a whole or not at all.
+/// Writes a file that only its owner reads, as a whole or not at all; it is on the disk when this returns.
 pub(super) fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
-    let name = String::from_utf8_lossy(&crate::rooted::staging_name(b"settings")).into_owned();
-    let beside = path.with_file_name(name);
-    let write = || -> std::io::Result<()> {
-        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    };
-    write().map_err(|error| {
-        let _ = fs::remove_file(&beside);
-        Error::io("the settings can't be written", error).in_file(path)
-    })
+    atomic::replace(path, 0o600, bytes, Durability::Durable)
+        .map_err(|error| Error::io("the settings can't be written", error).in_file(path))
 }

@@ -2,16 +2,17 @@
 //! kept, with its key where only the owner reads it.
 
 use std::fmt;
-use std::fs::{self, DirBuilder, File};
-use std::io::{ErrorKind as IoErrorKind, Read, Write};
+use std::fs::File;
+use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, KeyUsagePurpose, SanType};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::atomic::{self, Durability};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::self_signed;
@@ -71,7 +72,7 @@ impl ServerCertificate {
             return Self::read(&certificate, &key);
         }
         let failed = |error| Error::io("the directory for the certificate can't be made", error).in_file(directory);
-        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+        atomic::make_dirs(directory, 0o700).map_err(failed)?;
         let lock = directory.join("lock");
         let failed = |error| Error::io("the certificate's directory can't be locked", error).in_file(&lock);
         let held = File::options().create(true).write(true).truncate(false).mode(0o600).open(&lock).map_err(failed)?;
@@ -104,20 +105,10 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Writes beside and renames: what has the name is whole.
+/// Writes a file that is whole, and on the disk when this returns: clients pin the certificate at once.
 fn write(path: &Path, mode: u32, text: &str) -> Result<()> {
-    let beside = path.with_extension("new");
-    let write = || {
-        match fs::remove_file(&beside) {
-            Err(error) if error.kind() != IoErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = File::options().create_new(true).write(true).mode(mode).open(&beside)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    };
-    write().map_err(|error| Error::io("the certificate can't be kept", error).in_file(path))
+    atomic::replace(path, mode, text.as_bytes(), Durability::Durable)
+        .map_err(|error| Error::io("the certificate can't be kept", error).in_file(path))
 }
 
 /// Says that a certificate is a server's, on this machine and under these names.

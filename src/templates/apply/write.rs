@@ -8,6 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, FileType, Gid, Mode, Uid, XattrFlags};
 use rustix::io::Errno;
 
+pub(super) use crate::atomic::Replace;
+use crate::atomic::{self, Durability};
 use crate::error::{Error, ErrorKind, Result};
 use crate::rooted::{Dir, is, proc_path, reopen, staging_name};
 
@@ -99,22 +101,12 @@ fn xattrs(handle: BorrowedFd<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     Ok(found)
 }
 
-/// Whether a file that appeared meanwhile is replaced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Replace {
-    Yes,
-    No,
-}
-
 /// Writes `content` under `name`, in one step as others see it. `false`: the name was taken, and stays.
 pub(super) fn write(dir: &Dir, name: &[u8], content: &[u8], attributes: &Attributes, replace: Replace) -> Result<bool> {
     let (staging, file) = beside(dir, name)?;
     let done = fill(&file, content, attributes).and_then(|()| {
-        let renamed = match replace {
-            Replace::Yes => dir.rename(&staging, name),
-            Replace::No => dir.rename_new(&staging, name),
-        };
-        match renamed {
+        // Made anew whenever the instance starts: nobody waits for the disk.
+        match atomic::publish(&file, dir, &staging, name, replace, Durability::Volatile) {
             Ok(()) => Ok(true),
             Err(error) if replace == Replace::No && is(&error, Errno::EXIST) => Ok(false),
             Err(error) => Err(Error::io("the new file can't be given its name", error)),
