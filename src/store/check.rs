@@ -1,18 +1,22 @@
-//! Check and repair: every blob hashed, catalog and files compared, leftovers named or put right.
+//! Check: every blob hashed, catalog and files compared, leftovers named. `repair.rs` puts right what is found.
 //! Nothing is deleted that was not the store's own rubbish: what is damaged goes to quarantine.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::blobs::Area;
+use super::examine::Examined;
 use super::image::StoredImage;
 use super::layout;
 use super::open::Store;
 use super::settle::blob_error;
-use super::sidecar::{MOST_BYTES, Sidecar};
-use crate::error::{Error, ErrorKind, Result};
-use crate::fingerprint::{Fingerprint, Hasher};
+use super::sidecar::Sidecar;
+use crate::error::Result;
+use crate::fingerprint::Fingerprint;
 use crate::progress::{Monitor, Phase};
+
+/// How many files without a row are looked up under one lock: others wait that long at most.
+const AT_ONCE: usize = 64;
 
 /// How a store is checked.
 #[derive(Debug, Clone, Default)]
@@ -55,11 +59,14 @@ pub enum Finding {
     /// An image's bytes are not those of its fingerprint, for this reason. Repairing puts the
     /// files aside and removes the image, with these aliases.
     Damaged(Fingerprint, String, Vec<String>),
-    /// An image's files can't be opened or read, for this reason. That may pass (too many open files)
-    /// or not (a dying disk): repairing leaves the image where it is.
+    /// An image's files can't be opened or read, for this reason, which is not known to lie in their bytes. It may pass (too
+    /// many open files, a limit, a codec that is compiled out) or not (a dying disk): repairing leaves the files where they
+    /// are, and where the catalog does not know the image, a later repair can take it in.
     Unreadable(Fingerprint, String),
-    /// Files of an image that the catalog does not know. Repairing takes the image in again, or
-    /// puts the files aside when they are no image.
+    /// An image's files are whole, and the catalog has other sizes. Repairing corrects the catalog.
+    Row(Fingerprint),
+    /// Files of an image that the catalog does not know. Repairing takes the image in again; when they turn out not to be
+    /// that image they are [`Damaged`](Self::Damaged), and put aside.
     Unlisted(Fingerprint),
     /// An image's sidecar is missing or says something else than the catalog. Repairing writes it.
     Sidecar(Fingerprint),
@@ -89,6 +96,9 @@ impl fmt::Display for Finding {
                 write!(f, "the image {fingerprint}{}: a file is missing", named(aliases))
             }
             Self::Unreadable(fingerprint, why) => write!(f, "the image {fingerprint} can't be read: {why}"),
+            Self::Row(fingerprint) => {
+                write!(f, "the image {fingerprint}: the catalog has other sizes than its files, which are whole")
+            }
             Self::Damaged(fingerprint, why, aliases) => write!(f, "the image {fingerprint}{}: {why}", named(aliases)),
             Self::Unlisted(fingerprint) => {
                 write!(f, "the image {fingerprint}: there are files, and the catalog does not know it")
@@ -98,6 +108,16 @@ impl fmt::Display for Finding {
             Self::Lost(what) => f.write_str(what),
         }
     }
+}
+
+/// A finding that a repair did not put right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unrepaired {
+    /// What is still not as it must be.
+    pub finding: Finding,
+    /// Why.
+    pub reason: String,
 }
 
 /// What a check found.
@@ -110,8 +130,10 @@ pub struct CheckReport {
     pub bytes: u64,
     /// Leftovers of processes that are gone, swept on the way.
     pub swept: usize,
-    /// What was not as it must be; put right, where repair was asked for.
+    /// What was not as it must be. Where repair was asked for it is put right, but for what [`unrepaired`](Self::unrepaired) names.
     pub findings: Vec<Finding>,
+    /// Those of the findings that a repair left as they are.
+    pub unrepaired: Vec<Unrepaired>,
 }
 
 impl CheckReport {
@@ -122,18 +144,42 @@ impl CheckReport {
     }
 }
 
+impl CheckReport {
+    /// Adds what can't be brought back.
+    pub(super) fn lose(&mut self, finding: Finding) {
+        self.unrepaired.push(Unrepaired { finding: finding.clone(), reason: "it can't be recovered".to_owned() });
+        self.findings.push(finding);
+    }
+}
+
+pub(super) fn lost_sidecar(fingerprint: &Fingerprint) -> Finding {
+    Finding::Lost(format!(
+        "the image {fingerprint}: its aliases, its visibility and edits of its properties could not be recovered"
+    ))
+}
+
+pub(super) fn lost_alias(alias: &str, fingerprint: &Fingerprint) -> Finding {
+    Finding::Lost(format!("the image {fingerprint}: its alias `{alias}` is another image's now"))
+}
+
 impl Store {
     /// Hashes every image, compares catalog and files, and sweeps leftovers. With repair, puts right
-    /// what it finds, but for a damaged catalog: that is [`Store::repair`]'s.
+    /// what it finds, but for a damaged catalog: that is [`Store::repair`]'s. Others may use the store meanwhile, and wait
+    /// for nothing that takes long.
     ///
     /// # Errors
     /// `Malformed` when the blobs are not those of this store, `Cancelled`, `Busy`, `Io`.
     pub fn check(&self, options: &CheckOptions) -> Result<CheckReport> {
+        let monitor = &options.monitor;
+        monitor.check()?;
         self.blobs.present()?;
         let mut report = CheckReport::default();
         report.findings.extend(self.catalog.check()?.into_iter().map(Finding::Catalog));
         if !report.findings.is_empty() {
             // What a damaged catalog says of images is nothing to act on.
+            let reason = "only `lxd-image check --repair` makes the catalog anew";
+            let left = report.findings.iter().filter(|_| options.repair).cloned();
+            report.unrepaired = left.map(|finding| Unrepaired { finding, reason: reason.to_owned() }).collect();
             return Ok(report);
         }
         if options.repair {
@@ -141,85 +187,33 @@ impl Store {
         }
         let images = self.catalog.images()?;
         report.images = images.len() as u64;
-        let total = images.iter().map(|image| image.size).sum();
-        let mut findings = Vec::new();
+        let total = images.iter().map(|image| image.size).fold(0, u64::saturating_add);
+        let mut found: Vec<Examined> = Vec::new();
         for image in &images {
-            options.monitor.report(Phase::Verify, report.bytes, Some(total))?;
-            match self.check_image(image, total, &mut report.bytes, &options.monitor)? {
-                Some(finding) if self.is_still_so(image)? => findings.push(finding),
-                Some(_) => {}
-                None if !self.sidecar_agrees(image)? => findings.push(Finding::Sidecar(image.fingerprint)),
+            monitor.report(Phase::Verify, report.bytes, Some(total))?;
+            match self.examine_settled(image, total, &mut report.bytes, monitor)? {
+                Some(examined) => found.push(examined),
+                None if !self.sidecar_agrees(image)? => found.push((Finding::Sidecar(image.fingerprint), None)),
                 None => {}
             }
         }
         let known: BTreeSet<Fingerprint> = images.iter().map(|image| image.fingerprint).collect();
-        let mut unlisted = BTreeSet::new();
+        let mut candidates: BTreeMap<Fingerprint, Vec<String>> = BTreeMap::new();
         for name in self.blobs.names(Area::Blobs).map_err(blob_error)? {
             match layout::named_image(&name).filter(|found| is_ours(&name, found)) {
                 Some(found) if known.contains(&found) => {}
-                Some(found) => {
-                    if unlisted.insert(found) && self.is_unlisted(&found)? {
-                        findings.push(Finding::Unlisted(found));
-                    }
-                }
-                None => findings.push(Finding::Stray(name)),
+                Some(found) => candidates.entry(found).or_default().push(name),
+                None => found.push((Finding::Stray(name), None)),
             }
         }
+        let unlisted = self.unlisted(candidates, monitor)?;
+        found.extend(unlisted.into_iter().map(|fingerprint| (Finding::Unlisted(fingerprint), None)));
         if options.repair {
-            for finding in &findings {
-                self.put_right(finding, options)?;
-            }
-            let _ = self.settle();
+            self.repair_all(found, options, &mut report)?;
+        } else {
+            report.findings.extend(found.into_iter().map(|(finding, _)| finding));
         }
-        report.findings.extend(findings);
         Ok(report)
-    }
-
-    /// Whether an image that was found damaged is, now: one that was deleted, or made anew meanwhile, is not.
-    fn is_still_so(&self, image: &StoredImage) -> Result<bool> {
-        Ok(match self.catalog.image(&image.fingerprint)? {
-            Some(now) => self.check_image(&now, now.size, &mut 0, &Monitor::none())?.is_some(),
-            None => false,
-        })
-    }
-
-    /// Looks at one image's files; nothing when they are well.
-    fn check_image(
-        &self,
-        image: &StoredImage,
-        total: u64,
-        done: &mut u64,
-        monitor: &Monitor,
-    ) -> Result<Option<Finding>> {
-        let aliases = || image.aliases.iter().map(|alias| alias.name.clone()).collect();
-        let opened = match self.open_files(image.clone()) {
-            Ok(Some(opened)) => opened,
-            Ok(None) => return Ok(Some(Finding::Missing(image.fingerprint, aliases()))),
-            Err(error) if error.kind() == ErrorKind::Mismatch => {
-                return Ok(Some(Finding::Damaged(image.fingerprint, error.to_string(), aliases())));
-            }
-            Err(error) => return Ok(Some(Finding::Unreadable(image.fingerprint, error.to_string()))),
-        };
-        let mut hasher = Hasher::new();
-        let (first, rootfs) = opened.files();
-        for file in std::iter::once(first).chain(rootfs) {
-            let read = hash(file, &mut hasher, &mut |hashed| {
-                monitor.report(Phase::Verify, done.saturating_add(hashed), Some(total))
-            });
-            match read {
-                Err(error) if error.kind() == ErrorKind::Io => {
-                    return Ok(Some(Finding::Unreadable(image.fingerprint, error.to_string())));
-                }
-                done => done?,
-            }
-        }
-        *done = done.saturating_add(hasher.bytes());
-        let found = hasher.finish();
-        if found == image.fingerprint {
-            return Ok(None);
-        }
-        let why = Error::mismatch("the fingerprint", image.fingerprint.to_string(), found.to_string());
-        Ok(Some(Finding::Damaged(image.fingerprint, why.to_string(), aliases())))
     }
 
     fn sidecar_agrees(&self, image: &StoredImage) -> Result<bool> {
@@ -237,87 +231,44 @@ impl Store {
         })
     }
 
-    pub(crate) fn read_sidecar(&self, fingerprint: &Fingerprint) -> Result<Sidecar> {
-        use std::io::Read;
-        let file = self.blobs.open(Area::Blobs, &layout::sidecar(fingerprint)).map_err(blob_error)?;
-        let mut text = Vec::new();
-        file.take(MOST_BYTES).read_to_end(&mut text).map_err(blob_error)?;
-        Sidecar::parse(&text)
-    }
-
-    /// Whether files without a row are there to stay. An import or a removal that is going on has
-    /// the write lock, or is noted in the catalog.
-    fn is_unlisted(&self, fingerprint: &Fingerprint) -> Result<bool> {
-        let here = || -> Result<bool> {
-            let names = self.blobs.names(Area::Blobs).map_err(blob_error)?;
-            Ok(names.iter().any(|name| layout::named_image(name) == Some(*fingerprint)))
+    /// Those of the images, of which files were seen and no row, whose files are there to stay. An import or a removal that
+    /// is going on has the write lock, or is noted in the catalog.
+    fn unlisted(&self, candidates: BTreeMap<Fingerprint, Vec<String>>, monitor: &Monitor) -> Result<Vec<Fingerprint>> {
+        let candidates: Vec<_> = candidates.into_iter().collect();
+        let mut unlisted = Vec::new();
+        if self.options.is_read_only() {
+            // Who can only read has no lock to take, and nobody who writes, as a rule.
+            for (fingerprint, _) in candidates {
+                monitor.check()?;
+                if self.catalog.image(&fingerprint)?.is_none() {
+                    unlisted.push(fingerprint);
+                }
+            }
+            return Ok(unlisted);
+        }
+        let here = |name: &String| match self.blobs.open(Area::Blobs, name) {
+            Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+            Ok(_) => true,
         };
-        let mut unlisted = false;
-        let looked = self.catalog.write(&mut |catalog| {
-            unlisted = catalog.image(fingerprint)?.is_none() && !catalog.unsettled()?.contains(fingerprint) && here()?;
-            Ok(())
-        });
-        if looked.is_err() {
-            // A store that can only be read has nobody who writes either.
-            unlisted = self.catalog.image(fingerprint)?.is_none();
+        for some in candidates.chunks(AT_ONCE) {
+            monitor.check()?;
+            let mut found = Vec::new();
+            self.catalog.write(&mut |catalog| {
+                found.clear();
+                let unsettled: BTreeSet<Fingerprint> = catalog.unsettled()?.into_iter().collect();
+                for (fingerprint, names) in some {
+                    if catalog.image(fingerprint)?.is_none()
+                        && !unsettled.contains(fingerprint)
+                        && names.iter().any(here)
+                    {
+                        found.push(*fingerprint);
+                    }
+                }
+                Ok(())
+            })?;
+            unlisted.append(&mut found);
         }
         Ok(unlisted)
-    }
-
-    fn put_right(&self, finding: &Finding, options: &CheckOptions) -> Result<()> {
-        match finding {
-            Finding::Missing(fingerprint, _) | Finding::Damaged(fingerprint, ..) => {
-                // Under the lock, for it may have been deleted and imported again since it was looked
-                // at. The row goes first: a row without its files is the worse half.
-                let mut removed = false;
-                self.catalog.write_to_free(&mut |catalog| {
-                    removed = match catalog.image(fingerprint)? {
-                        // Nobody is told of progress while others wait for the lock.
-                        Some(now) => self.check_image(&now, now.size, &mut 0, &Monitor::none())?.is_some(),
-                        None => false,
-                    };
-                    if removed { catalog.remove(fingerprint) } else { Ok(()) }
-                })?;
-                if removed { self.quarantine_image(fingerprint) } else { Ok(()) }
-            }
-            Finding::Unlisted(fingerprint) => {
-                let Ok(image) = self.read_again(fingerprint, &options.monitor) else {
-                    return self.quarantine_image(fingerprint);
-                };
-                self.change(&mut |catalog| {
-                    catalog.put(&image)?;
-                    for alias in &image.aliases {
-                        if catalog.alias(&alias.name)?.is_none() {
-                            catalog.set_alias(alias, fingerprint)?;
-                        }
-                    }
-                    catalog.set_unsettled(fingerprint, true)
-                })
-            }
-            Finding::Sidecar(fingerprint) => self.change(&mut |catalog| catalog.set_unsettled(fingerprint, true)),
-            Finding::Stray(name) => self.quarantine(name),
-            Finding::Unreadable(..) | Finding::Catalog(_) | Finding::Lost(_) => Ok(()),
-        }
-    }
-
-    /// Puts the files aside that have an image's name, unless the catalog has come to know it.
-    pub(crate) fn quarantine_image(&self, fingerprint: &Fingerprint) -> Result<()> {
-        self.catalog.write(&mut |catalog| {
-            if catalog.image(fingerprint)?.is_some() {
-                return Ok(());
-            }
-            for name in [layout::blob(fingerprint), layout::rootfs(fingerprint), layout::sidecar(fingerprint)] {
-                self.quarantine(&name)?;
-            }
-            Ok(())
-        })
-    }
-
-    fn quarantine(&self, name: &str) -> Result<()> {
-        match self.blobs.rename((Area::Blobs, name), (Area::Quarantine, name)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(blob_error(error)),
-            _ => self.blobs.sync(Area::Quarantine).and_then(|()| self.blobs.sync(Area::Blobs)).map_err(blob_error),
-        }
     }
 }
 
@@ -325,23 +276,4 @@ fn is_ours(name: &str, fingerprint: &Fingerprint) -> bool {
     [layout::blob(fingerprint), layout::rootfs(fingerprint), layout::sidecar(fingerprint)]
         .iter()
         .any(|ours| ours == name)
-}
-
-/// Hashes a file from its start, whatever its position is.
-fn hash(file: &std::fs::File, hasher: &mut Hasher, report: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
-    use std::os::unix::fs::FileExt;
-    let mut buffer = vec![0; 256 << 10];
-    let mut offset = 0;
-    loop {
-        match file.read_at(&mut buffer, offset) {
-            Ok(0) => return Ok(()),
-            Ok(count) => {
-                hasher.update(&buffer[..count]);
-                offset += count as u64;
-                report(hasher.bytes())?;
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::io("the file can't be read", error)),
-        }
-    }
 }

@@ -78,6 +78,18 @@ pub fn blobs(blobs: &dyn Blobs) -> Result<()> {
         blobs.remove(Area::Staging, &name)?;
     }
     blobs.remove(Area::Quarantine, "aside")?;
+    let mut sparse = blobs.create()?;
+    sparse.write_all(b"one")?;
+    sparse.skip(3)?;
+    sparse.write_all(b"two")?;
+    sparse.skip(5000)?;
+    sparse.flush()?;
+    let mut expected = b"one\0\0\0two".to_vec();
+    expected.resize(5009, 0);
+    let name = sparse.name().to_owned();
+    owed(content(blobs, Area::Staging, &name)? == expected, "what is skipped reads as zeros")?;
+    drop(sparse);
+    blobs.remove(Area::Staging, &name)?;
     for area in Area::ALL {
         blobs.sync(area)?;
         owed(blobs.names(area)?.is_empty(), "what is removed is gone")?;

@@ -17,6 +17,7 @@ use crate::fingerprint::{Fingerprint, Hasher};
 use crate::format::{Codec, Container};
 use crate::progress::{Monitor, Phase};
 use crate::rooted::{Dir, proc_path, staging_name};
+use crate::sparse::SparseFile;
 
 /// How an image is exported.
 #[derive(Debug, Clone, Default)]
@@ -51,7 +52,7 @@ pub struct Exported {
 }
 
 impl Store {
-    /// Writes an image's files to `target`. Into a directory they go under the name they came with,
+    /// Writes an image's files to `target`; they are on the disk when this returns. Into a directory they go under the name they came with,
     /// or their fingerprint's: one file, or metadata as `meta-NAME` and rootfs. Any other target is
     /// a name: the image, or the metadata, gets it with its own ending, a rootfs with `.root`.
     ///
@@ -98,6 +99,13 @@ impl Store {
                 return Err(error.in_file(directory.join(String::from_utf8_lossy(&target.name).as_ref())));
             }
             named.push(target);
+        }
+        // Whoever deletes the image now has nothing but these files.
+        if let Err(error) = dir.sync() {
+            for target in named {
+                let _ = dir.remove_file(&target.name);
+            }
+            return Err(Error::io("the files can't be made durable", error).in_file(directory));
         }
         Ok(Exported { files: names.iter().map(|name| directory.join(name)).collect(), size })
     }
@@ -208,6 +216,7 @@ impl<'a> Target<'a> {
     }
 
     fn publish(&mut self) -> Result<()> {
+        self.file.sync_all().map_err(|error| Error::io("the file can't be made durable", error))?;
         let done = match &self.staging {
             Some(staging) => self.dir.rename_new(staging, &self.name),
             None => linkat(
@@ -253,7 +262,7 @@ impl Transfer<'_> {
             // The copy is what must be right.
             return self.stream(&to.try_clone().map_err(read_error)?, &mut io::sink());
         }
-        self.stream(from, to)
+        self.stream(from, &mut SparseFile::at(to, 0))
     }
 
     fn stream(&mut self, from: &File, to: &mut (impl Write + ?Sized)) -> Result<()> {

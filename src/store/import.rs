@@ -210,7 +210,7 @@ impl Store {
     pub(crate) fn admit_import(&self, arrived: Arrived, options: &ImportOptions) -> Result<StoredImage> {
         let image = self.described(&arrived, options)?;
         options.monitor.check()?;
-        self.admit(arrived, &mut |catalog| {
+        self.admit(arrived, &options.monitor, &mut |catalog| {
             let Some(there) = catalog.image(&image.fingerprint)? else {
                 catalog.put(&image)?;
                 let mut image = image.clone();

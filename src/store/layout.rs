@@ -4,6 +4,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::atomic::{self, Durability};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 
@@ -41,6 +42,14 @@ pub(crate) fn named_image(name: &str) -> Option<Fingerprint> {
 pub(crate) fn catalog(store: &Path) -> PathBuf {
     store.join(CATALOG)
 }
+
+/// The catalog that a repair makes, until it is whole and takes the place of the old one.
+pub(crate) fn rebuilt_catalog(store: &Path) -> PathBuf {
+    store.join("catalog.sqlite.rebuilt")
+}
+
+/// The files that SQLite has for one catalog, and the one that is kept beside it for a full disk.
+pub(crate) const CATALOG_SUFFIXES: [&str; 4] = ["", "-wal", "-shm", "-reserve"];
 
 /// A path with something added to its last name.
 pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -88,18 +97,9 @@ impl Marker {
 
     /// Writes the marker, which makes the directory a store: the last step of making one.
     pub(crate) fn write(&self, store: &Path) -> Result<()> {
-        use std::io::Write;
-        use std::os::unix::fs::OpenOptionsExt;
-        let unfinished = store.join(format!("{MARKER}.new"));
-        let write = || -> std::io::Result<()> {
-            let mut file =
-                std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-            write!(file, "lxd-image store\nlayout: {VERSION}\nid: {}\n", self.id)?;
-            file.sync_all()?;
-            std::fs::rename(&unfinished, store.join(MARKER))?;
-            std::fs::File::open(store)?.sync_all()
-        };
-        write().map_err(|error| Error::io("the store's marker can't be written", error).in_file(store))
+        let text = format!("lxd-image store\nlayout: {VERSION}\nid: {}\n", self.id);
+        atomic::replace(&store.join(MARKER), 0o600, text.as_bytes(), Durability::Durable)
+            .map_err(|error| Error::io("the store's marker can't be written", error).in_file(store))
     }
 
     /// A marker with an id that no other store has.
@@ -118,7 +118,7 @@ pub(crate) fn is_unfinished(store: &Path) -> Result<bool> {
         let name = name.to_string_lossy();
         let ours = ["blobs", "staging", "quarantine"].contains(&name.as_ref())
             || name.starts_with(CATALOG)
-            || name.starts_with(MARKER);
+            || name.trim_start_matches('.').starts_with(MARKER);
         if !ours {
             return Ok(false);
         }

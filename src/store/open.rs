@@ -3,17 +3,16 @@
 
 use std::fmt;
 use std::fs::File;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-
-use rustix::fs::{FlockOperation, flock};
 
 use super::blobs::{Area, Blobs, DirectoryBlobs};
 use super::catalog::{Catalog, SqliteCatalog};
 use super::image::StoredImage;
 use super::layout::{self, Marker};
+use super::lock::StoreLock;
+use crate::atomic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::format::{Image, Input, Source, VerifyOptions};
@@ -120,23 +119,44 @@ impl StoreOptions {
         (self.clock)()
     }
 
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    pub(crate) fn wait(&self) -> Duration {
+        self.busy_timeout
+    }
+
     /// Opens the store at `path`.
     ///
     /// # Errors
     /// `NotFound` when it is not there and not to be made; `Unsupported` for a newer layout, with
     /// both versions, and for a directory of something else; `Malformed` when it is damaged;
-    /// `Busy`; `Io`.
+    /// `Busy` while a repair makes its catalog anew; `Io`.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
         let path = path.as_ref();
         let marker = match Marker::read(path)? {
             Some(marker) => marker,
-            None if self.create && !self.read_only => make(path)?,
+            None if self.create && !self.read_only => make(path, self.busy_timeout)?,
             None if path.exists() && !layout::is_unfinished(path)? => return Err(layout::foreign(path)),
             None => return Err(Error::new(ErrorKind::NotFound, "there is no image store").in_file(path)),
         };
+        let store = self.open_unswept(path, &marker)?;
+        if !self.read_only {
+            store.sweep_at_open();
+            remove_unfinished_catalog(path);
+        }
+        Ok(store)
+    }
+
+    /// Opens the store at `path` and changes nothing.
+    pub(crate) fn open_unswept(&self, path: &Path, marker: &Marker) -> Result<Store> {
+        // No repair replaces the catalog from here on.
+        let lock = StoreLock::shared(path, self.busy_timeout)?;
         let blobs = DirectoryBlobs::open(path, &marker.id)?;
-        let catalog = SqliteCatalog::open(&layout::catalog(path), &marker.id, self.busy_timeout, self.read_only)?;
-        Ok(self.open_parts(Arc::new(blobs), Arc::new(catalog)))
+        let (timeout, read_only) = (self.busy_timeout, self.read_only);
+        let catalog = SqliteCatalog::open(&layout::catalog(path), &marker.id, timeout, read_only, lock)?;
+        Ok(Store { blobs: Arc::new(blobs), catalog: Arc::new(catalog), options: self.clone() })
     }
 
     /// Opens a store whose files and catalog are kept in some other way.
@@ -144,31 +164,40 @@ impl StoreOptions {
     pub fn open_parts(&self, blobs: Arc<dyn Blobs>, catalog: Arc<dyn Catalog>) -> Store {
         let store = Store { blobs, catalog, options: self.clone() };
         if !self.read_only {
-            // Leftovers are in nobody's way: when they can't be swept now, the next one will.
-            let _ = store.sweep();
+            store.sweep_at_open();
         }
         store
     }
 }
 
+/// Removes what a repair that was killed left. A store that is open excludes a living one.
+fn remove_unfinished_catalog(path: &Path) {
+    for suffix in layout::CATALOG_SUFFIXES {
+        let _ = std::fs::remove_file(layout::beside(&layout::rebuilt_catalog(path), suffix));
+    }
+}
+
 /// Makes a store, or finishes one whose making was cut short.
-fn make(path: &Path) -> Result<Marker> {
+fn make(path: &Path, wait: Duration) -> Result<Marker> {
     let fail = |error: std::io::Error| Error::io("the store's directory can't be made", error).in_file(path);
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(fail)?;
-    let lock = File::open(path).map_err(fail)?;
+    atomic::make_dirs(path, 0o700).map_err(fail)?;
+    let mut made = None;
     // One maker at a time; the lock ends with this function or with the process.
-    flock(&lock, FlockOperation::LockExclusive).map_err(|error| {
-        Error::unsupported("the store's file system has no file locks (`flock`)")
-            .with_source(std::io::Error::from(error))
-            .in_file(path)
+    let lock = StoreLock::making(path, wait, &mut || {
+        made = Marker::read(path)?;
+        // Said before anybody is waited for: who uses a store without its marker has it locked.
+        if made.is_none() && !layout::is_unfinished(path)? { Err(layout::foreign(path)) } else { Ok(made.is_some()) }
     })?;
+    let Some(lock) = lock else {
+        return made.ok_or_else(|| Error::new(ErrorKind::NotFound, "there is no image store").in_file(path));
+    };
     if let Some(marker) = Marker::read(path)? {
         return Ok(marker);
     }
     if !layout::is_unfinished(path)? {
         return Err(layout::foreign(path));
     }
-    rustix::fs::fchmod(&lock, rustix::fs::Mode::from_raw_mode(0o700)).map_err(|error| fail(error.into()))?;
+    rustix::fs::fchmod(lock.directory(), rustix::fs::Mode::from_raw_mode(0o700)).map_err(|error| fail(error.into()))?;
     let marker = Marker::new();
     DirectoryBlobs::create(path, &marker.id)?;
     SqliteCatalog::create(&layout::catalog(path), &marker.id)?;

@@ -1,92 +1,151 @@
 //! Making a catalog anew from images and their sidecars, when the old one is damaged or gone.
-//! The old files are kept aside, and what could not be brought back is said.
+//! The old one stays in place until the new one is whole and on the disk, and is kept aside then.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::blobs::{Area, DirectoryBlobs};
-use super::catalog::SqliteCatalog;
-use super::check::{CheckOptions, CheckReport, Finding};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+
+use super::blobs::{Area, Blobs, DirectoryBlobs};
+use super::catalog::{Catalog, SqliteCatalog};
+use super::check::{CheckOptions, CheckReport, Finding, lost_alias, lost_sidecar};
 use super::image::StoredImage;
 use super::layout::{self, Marker};
+use super::lock::StoreLock;
 use super::open::{Store, StoreOptions};
-use super::settle::blob_error;
+use super::reread::Reread;
+use super::settle::{blob_error, staging_error};
+use crate::atomic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
-use crate::format::{Image, ImageType, Input, Source};
-use crate::metadata::Properties;
 use crate::progress::Monitor;
 
 impl Store {
     /// Checks the store at `path` and puts right what is wrong, the catalog included: one that is
-    /// damaged or missing is made anew from the images. No other process may use the store
-    /// meanwhile.
+    /// damaged or missing is made anew from the images. Only that needs the store for itself: others may use it meanwhile
+    /// otherwise.
     ///
     /// # Errors
     /// `NotFound` without a store, `Malformed` when the blobs are not those of this store,
-    /// `Unsupported` for a newer layout, `Cancelled`, `Io`.
+    /// `Unsupported` for a newer layout, `Busy` when the catalog must be made anew and another program, or another handle of
+    /// this one, has the store open; `Cancelled`, `Io`. The catalog is as it was then.
     pub fn repair(path: impl AsRef<Path>, options: &StoreOptions, how: &CheckOptions) -> Result<CheckReport> {
         let path = path.as_ref();
         let how = how.clone().repair(true);
-        let looked = options.clone().create(false).open(path).and_then(|store| store.check(&how));
-        let damage = match looked {
-            Ok(report) => {
-                if !report.findings.iter().any(|finding| matches!(finding, Finding::Catalog(_))) {
-                    return Ok(report);
+        let options = options.clone().create(false).read_only(false);
+        let marker = || -> Result<Marker> {
+            Marker::read(path)?.ok_or_else(|| Error::new(ErrorKind::NotFound, "there is no image store").in_file(path))
+        };
+        if let Ok(report) = look(path, &marker()?, &options, &how)? {
+            return Ok(report);
+        }
+        let lock = StoreLock::exclusive(path, options.wait(), &how.monitor)?;
+        // Another repair may have been quicker.
+        let marker = marker()?;
+        let catalog = layout::catalog(path);
+        let shared = StoreLock::unlocked(path)?;
+        let damage = match SqliteCatalog::open(&catalog, &marker.id, options.wait(), false, shared) {
+            Err(error) => Err(error),
+            // Rows can be wrong in a file that is whole.
+            Ok(rows) => rows.check().and_then(|damage| {
+                if damage.is_empty() {
+                    rows.images()?;
                 }
-                report.findings
-            }
+                Ok(damage)
+            }),
+        };
+        let damage: Vec<Finding> = match damage {
+            Ok(damage) => damage.into_iter().map(Finding::Catalog).collect(),
             Err(error) if error.kind() == ErrorKind::Malformed => vec![Finding::Catalog(error.to_string())],
             Err(error) => return Err(error),
         };
-        let marker = Marker::read(path)?
-            .ok_or_else(|| Error::new(ErrorKind::NotFound, "there is no image store").in_file(path))?;
-        let blobs = Arc::new(DirectoryBlobs::open(path, &marker.id)?);
-        let catalog = layout::catalog(path);
-        let fresh = path.join("catalog.sqlite.rebuilt");
-        SqliteCatalog::create(&fresh, &marker.id)?;
         let mut lost = Vec::new();
-        {
-            let rows = SqliteCatalog::open(&fresh, &marker.id, Duration::ZERO, false)?;
-            // Nothing is swept before the rows are there: without them all images are leftovers.
-            let store = Store { blobs, catalog: Arc::new(rows), options: options.clone() };
-            store.fill(&how.monitor, &mut lost)?;
+        if !damage.is_empty() {
+            lost = replace_catalog(path, &marker, &options, &how.monitor)?;
         }
-        put_aside(&catalog, options)?;
-        for suffix in ["-wal", "-shm", "-reserve"] {
-            // Closed, a database is one file.
-            let _ = std::fs::remove_file(layout::beside(&fresh, suffix));
-        }
-        std::fs::rename(&fresh, &catalog)
-            .and_then(|()| std::fs::File::open(path)?.sync_all())
-            .map_err(|error| Error::io("the new catalog can't be put in place", error).in_file(&catalog))?;
-        let mut report = options.clone().create(false).open(path)?.check(&how)?;
-        report.findings.splice(0..0, damage.into_iter().chain(lost));
+        drop(lock);
+        // Others find a catalog that is whole from here on, and may use the store while all of it is checked.
+        let mut report = options.open_unswept(path, &marker)?.check(&how)?;
+        let found = std::mem::take(&mut report.findings);
+        report.findings = damage;
+        lost.into_iter().for_each(|finding| report.lose(finding));
+        report.findings.extend(found);
         Ok(report)
     }
+}
 
-    /// Adds a row for every image among the blobs.
-    fn fill(&self, monitor: &Monitor, lost: &mut Vec<Finding>) -> Result<()> {
+/// Checks a store whose catalog is whole; what is wrong with it otherwise.
+fn look(
+    path: &Path,
+    marker: &Marker,
+    options: &StoreOptions,
+    how: &CheckOptions,
+) -> Result<std::result::Result<CheckReport, ()>> {
+    match options.open_unswept(path, marker).and_then(|store| store.check(how)) {
+        Ok(report) if report.findings.iter().any(|finding| matches!(finding, Finding::Catalog(_))) => Ok(Err(())),
+        Ok(report) => Ok(Ok(report)),
+        Err(error) if error.kind() == ErrorKind::Malformed => Ok(Err(())),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a catalog of what the files tell and puts it in the place of the old one. Returns what could not be brought back.
+fn replace_catalog(path: &Path, marker: &Marker, options: &StoreOptions, monitor: &Monitor) -> Result<Vec<Finding>> {
+    let blobs: Arc<dyn Blobs> = Arc::new(DirectoryBlobs::open(path, &marker.id)?);
+    let (catalog, fresh) = (layout::catalog(path), layout::rebuilt_catalog(path));
+    let made = || -> Result<Vec<Finding>> {
+        SqliteCatalog::create(&fresh, &marker.id)?;
+        let rows =
+            Arc::new(SqliteCatalog::open(&fresh, &marker.id, Duration::ZERO, false, StoreLock::unlocked(path)?)?);
+        let store = Store { blobs, catalog: Arc::clone(&rows) as Arc<dyn Catalog>, options: options.clone() };
+        let rebuilt = store.fill(monitor)?;
+        store.release_claims(&rebuilt.listed)?;
+        drop(store);
+        let rows = Arc::into_inner(rows).ok_or_else(|| Error::new(ErrorKind::Io, "the new catalog is still in use"))?;
+        rows.finish(rebuilt.listed.len(), rebuilt.aliases)?;
+        for suffix in ["-wal", "-shm", "-reserve"] {
+            // Closed, a database is one file, as was seen.
+            let _ = std::fs::remove_file(layout::beside(&fresh, suffix));
+        }
+        monitor.check()?;
+        let aside = archive_damaged(&catalog, options)?;
+        let placed = std::fs::rename(&fresh, &catalog).and_then(|()| atomic::sync_parent(&catalog));
+        if let Err(error) = placed {
+            restore(&aside);
+            return Err(Error::io("the new catalog can't be put in place", error).in_file(&catalog));
+        }
+        Ok(rebuilt.lost)
+    };
+    made().inspect_err(|_| {
+        for suffix in layout::CATALOG_SUFFIXES {
+            let _ = std::fs::remove_file(layout::beside(&fresh, suffix));
+        }
+    })
+}
+
+/// What a new catalog holds.
+struct Rebuilt {
+    listed: BTreeSet<Fingerprint>,
+    aliases: usize,
+    lost: Vec<Finding>,
+}
+
+impl Store {
+    /// Adds a row for every image among the blobs that can be read. The others stay where they are: the check that follows
+    /// finds them without a row, and says why.
+    fn fill(&self, monitor: &Monitor) -> Result<Rebuilt> {
         let mut taken: BTreeMap<String, (u64, Fingerprint)> = BTreeMap::new();
-        let mut images = Vec::new();
+        let mut images: Vec<StoredImage> = Vec::new();
+        let mut lost = Vec::new();
         for name in self.blobs.names(Area::Blobs).map_err(blob_error)? {
+            monitor.check()?;
             let Ok(fingerprint) = name.parse::<Fingerprint>() else { continue };
-            let image = match self.read_again(&fingerprint, monitor) {
-                Ok(image) => image,
-                Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
-                Err(error) => {
-                    // Without a row the check that follows would find it and not know why.
-                    self.quarantine_image(&fingerprint)?;
-                    lost.push(Finding::Damaged(fingerprint, error.to_string(), Vec::new()));
-                    continue;
-                }
-            };
-            if self.read_sidecar(&fingerprint).is_err() {
-                lost.push(Finding::Lost(format!(
-                    "the image {fingerprint}: its aliases, its visibility and edits of its properties could not be recovered"
-                )));
+            let Reread::Image(image, useless) = self.reread(&fingerprint, monitor)? else { continue };
+            if useless.is_some() {
+                lost.push(lost_sidecar(&fingerprint));
             }
             for alias in &image.aliases {
                 // Of two that claim an alias, the one that changed more often had it last, most likely.
@@ -94,87 +153,77 @@ impl Store {
                 let holder = taken.entry(alias.name.clone()).or_insert(claim);
                 *holder = claim.max(*holder);
             }
-            images.push(image);
+            images.push(*image);
         }
+        let holds =
+            |image: &StoredImage, alias: &str| taken.get(alias).is_some_and(|(_, holder)| *holder == image.fingerprint);
         self.catalog.write(&mut |catalog| {
             for image in &images {
                 catalog.put(image)?;
-                for alias in &image.aliases {
-                    if taken.get(&alias.name).is_some_and(|(_, holder)| *holder == image.fingerprint) {
-                        catalog.set_alias(alias, &image.fingerprint)?;
-                    }
+                for alias in image.aliases.iter().filter(|alias| holds(image, &alias.name)) {
+                    catalog.set_alias(alias, &image.fingerprint)?;
                 }
-                catalog.set_unsettled(&image.fingerprint, true)?;
             }
             Ok(())
         })?;
-        self.settle()
+        for image in &images {
+            let others = image.aliases.iter().filter(|alias| !holds(image, &alias.name));
+            lost.extend(others.map(|alias| lost_alias(&alias.name, &image.fingerprint)));
+        }
+        let listed = images.iter().map(|image| image.fingerprint).collect();
+        Ok(Rebuilt { listed, aliases: taken.len(), lost })
     }
 
-    /// An image as its files tell it, and its sidecar where there is one.
-    ///
-    /// # Errors
-    /// `Mismatch` when the files are not that image, and those of verifying an image.
-    pub(crate) fn read_again(&self, fingerprint: &Fingerprint, monitor: &Monitor) -> Result<StoredImage> {
-        let open = |name: &str| self.blobs.open(Area::Blobs, name);
-        let first = Input::file(open(&layout::blob(fingerprint)).map_err(blob_error)?)?;
-        let rootfs = match open(&layout::rootfs(fingerprint)) {
-            Ok(file) => Some(Input::file(file)?),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => return Err(blob_error(error)),
-        };
-        let rootfs_size = rootfs.as_ref().and_then(Input::len);
-        let source = match rootfs {
-            None => Source::unified(first),
-            Some(rootfs) => Source::split(first, rootfs),
-        };
-        let verified = Image::open_with(source, &self.options.limits)?.verify(&self.options.verifying(monitor))?;
-        if verified.fingerprint != *fingerprint {
-            return Err(Error::mismatch("the fingerprint", fingerprint.to_string(), verified.fingerprint.to_string()));
-        }
-        let metadata = verified.metadata.ok_or_else(|| Error::malformed("the image has no metadata"))?;
-        let mut image = StoredImage {
-            fingerprint: *fingerprint,
-            image_type: if verified.disk.is_some() { ImageType::VirtualMachine } else { ImageType::Container },
-            architecture: metadata.architecture().parse()?,
-            size: verified.size,
-            rootfs_size,
-            created_at: metadata.creation_date(),
-            expires_at: metadata.expiry_date(),
-            uploaded_at: self.now(),
-            last_used_at: None,
-            public: false,
-            auto_update: false,
-            cached: false,
-            file_name: None,
-            rootfs_name: None,
-            source: None,
-            properties: metadata.properties().clone(),
-            original_properties: Properties::clone(metadata.properties()),
-            revision: 1,
-            aliases: Vec::new(),
-        };
-        if let Ok(sidecar) = self.read_sidecar(fingerprint) {
-            let as_read = image.clone();
-            if sidecar.restore(&mut image).is_err() {
-                image = as_read;
+    /// Removes staging names that say which blobs belong to them, where the new catalog has no row for those: the next sweep
+    /// would take them for an import that did not come to its end, and they may be an image that can't be read today.
+    fn release_claims(&self, listed: &BTreeSet<Fingerprint>) -> Result<()> {
+        for name in self.blobs.names(Area::Staging).map_err(staging_error)? {
+            let unlisted = layout::named_image(&name).is_some_and(|fingerprint| !listed.contains(&fingerprint));
+            let Some(_lock) = self.blobs.seize(&name).map_err(staging_error)?.filter(|_| unlisted) else { continue };
+            match self.blobs.remove(Area::Staging, &name) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(staging_error(error)),
+                _ => {}
             }
         }
-        Ok(image)
+        self.blobs.sync(Area::Staging).map_err(staging_error)
     }
 }
 
-/// Renames the damaged catalog's files, so that whoever knows more can look at them.
-fn put_aside(catalog: &Path, options: &StoreOptions) -> Result<()> {
+/// Renames the damaged catalog's files, so that whoever knows more can look at them: to names that nothing has. Returns
+/// the old and new names.
+fn archive_damaged(catalog: &Path, options: &StoreOptions) -> Result<Vec<(PathBuf, PathBuf)>> {
+    const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
     let stamp = options.now();
-    for suffix in ["", "-wal", "-shm"] {
-        let from = layout::beside(catalog, suffix);
-        match std::fs::rename(&from, layout::beside(catalog, &format!(".damaged-{stamp}{suffix}"))) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+    let place = |number: u32, suffix: &str| {
+        let number = if number == 0 { String::new() } else { format!("-{number}") };
+        layout::beside(catalog, &format!(".damaged-{stamp}{number}{suffix}"))
+    };
+    let is_free = |number: &u32| SUFFIXES.iter().all(|suffix| place(*number, suffix).symlink_metadata().is_err());
+    let number = (0..u32::MAX).find(is_free).unwrap_or(u32::MAX);
+    let mut done = Vec::new();
+    // The file itself first: without its log it would be an older catalog, which is worse than none.
+    for suffix in SUFFIXES {
+        let (from, to) = (layout::beside(catalog, suffix), place(number, suffix));
+        let renamed = match renameat_with(CWD, &from, CWD, &to, RenameFlags::NOREPLACE) {
+            // A file system that can't look and rename in one step; nobody else is here.
+            Err(Errno::INVAL | Errno::NOSYS) => std::fs::rename(&from, &to),
+            renamed => renamed.map_err(Into::into),
+        };
+        match renamed {
+            Ok(()) => done.push((from, to)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                restore(&done);
                 return Err(Error::io("the damaged catalog can't be put aside", error).in_file(from));
             }
-            _ => {}
         }
     }
-    Ok(())
+    Ok(done)
+}
+
+/// Gives files their old names back, the log before what it belongs to.
+fn restore(moved: &[(PathBuf, PathBuf)]) {
+    for (from, to) in moved.iter().rev() {
+        let _ = std::fs::rename(to, from);
+    }
 }

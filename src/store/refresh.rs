@@ -159,7 +159,7 @@ impl Store {
             ..old
         };
         options.monitor.check()?;
-        self.admit(arrived, &mut |catalog| replace(catalog, fingerprint, &newest, Some(&fresh)))?;
+        self.admit(arrived, &options.monitor, &mut |catalog| replace(catalog, fingerprint, &newest, Some(&fresh)))?;
         Ok(Refreshed::Replaced(newest.fingerprint))
     }
 

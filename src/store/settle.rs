@@ -14,6 +14,16 @@ use crate::fingerprint::Fingerprint;
 const AT_ONCE: usize = 64;
 
 impl Store {
+    /// Sweeps when the store is opened. Leftovers are in nobody's way: when they can't be swept now, the next one will.
+    pub(crate) fn sweep_at_open(&self) {
+        let any = self.blobs.names(Area::Staging).is_ok_and(|names| !names.is_empty())
+            || self.catalog.unsettled().is_ok_and(|unsettled| !unsettled.is_empty());
+        // What a damaged catalog does not know of may be images all the same.
+        if any && self.catalog.check().is_ok_and(|damage| damage.is_empty()) {
+            let _ = self.sweep();
+        }
+    }
+
     /// Removes what processes that are gone left behind. Returns how many files that were.
     pub(crate) fn sweep(&self) -> Result<usize> {
         let mut swept = 0;

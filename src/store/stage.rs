@@ -8,6 +8,7 @@ use rustix::fs::fstat;
 
 use super::blobs::{Area, Blobs, StagedFile};
 use super::catalog::Transaction;
+use super::examine::hash;
 use super::image::StoredImage;
 use super::layout;
 use super::open::Store;
@@ -17,6 +18,7 @@ use crate::fingerprint::{Fingerprint, Hasher};
 use crate::format::{Image, ImageType, Input, Source};
 use crate::metadata::{Architecture, Metadata};
 use crate::progress::{Monitor, Phase};
+use crate::sparse::{self, Run};
 
 /// One file that is not yet an image's. Its staging name goes when it is dropped.
 pub(crate) struct Incoming {
@@ -25,13 +27,32 @@ pub(crate) struct Incoming {
     name: String,
     leave: bool,
     pub(crate) came_as: Option<String>,
+    written: u64,
 }
 
 impl Incoming {
     pub(crate) fn create(blobs: &Arc<dyn Blobs>) -> Result<Self> {
         let file = blobs.create().map_err(staging_error)?;
         let name = file.name().to_owned();
-        Ok(Self { blobs: Arc::clone(blobs), file, name, leave: false, came_as: None })
+        Ok(Self { blobs: Arc::clone(blobs), file, name, leave: false, came_as: None, written: 0 })
+    }
+
+    /// Writes all, and leaves holes for whole blocks of zeros: a disk image is mostly that.
+    fn write_sparse(&mut self, bytes: &[u8]) -> io::Result<()> {
+        for run in sparse::runs(self.written, bytes) {
+            let count = match run {
+                Run::Data(data) => {
+                    write_all(&mut *self.file, data)?;
+                    data.len()
+                }
+                Run::Hole(length) => {
+                    self.file.skip(length as u64)?;
+                    length
+                }
+            };
+            self.written = self.written.saturating_add(count as u64);
+        }
+        Ok(())
     }
 }
 
@@ -45,7 +66,8 @@ impl Drop for Incoming {
 
 impl Write for Incoming {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        self.write_sparse(bytes)?;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -170,6 +192,7 @@ impl Store {
     pub(crate) fn admit(
         &self,
         mut arrived: Arrived,
+        monitor: &Monitor,
         decide: &mut dyn FnMut(&mut dyn Transaction) -> Result<Admission>,
     ) -> Result<StoredImage> {
         let fingerprint = arrived.fingerprint;
@@ -222,7 +245,7 @@ impl Store {
                     return Ok(image);
                 }
                 (Err(_), _) if occupied && !replace && placed.is_empty() => {
-                    self.compare(&fingerprint)?;
+                    self.compare(&fingerprint, monitor)?;
                     replace = true;
                 }
                 (done, _) => {
@@ -280,14 +303,11 @@ impl Store {
     }
 
     /// Whether files under an image's name, which no row knows, are that image.
-    fn compare(&self, fingerprint: &Fingerprint) -> Result<()> {
+    fn compare(&self, fingerprint: &Fingerprint, monitor: &Monitor) -> Result<()> {
+        let files = self.present_files(fingerprint).map_err(blob_error)?;
         let mut hasher = Hasher::new();
-        for name in [layout::blob(fingerprint), layout::rootfs(fingerprint)] {
-            match self.blobs.open(Area::Blobs, &name) {
-                Ok(file) => hasher.read_all(file).map(|_| ())?,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(blob_error(error)),
-            }
+        for file in files.iter().flatten() {
+            hash(file, &mut hasher, &mut |done| monitor.report(Phase::Verify, done, None))?;
         }
         let found = hasher.finish();
         if found == *fingerprint {
@@ -332,7 +352,7 @@ fn copy(
             Err(error) => return Err(Error::io("the image can't be read", error)),
         };
         let bytes = &buffer[..count];
-        write_all(file, bytes).map_err(|error| Error::io("the image can't be written into the store", error))?;
+        file.write_sparse(bytes).map_err(|error| Error::io("the image can't be written into the store", error))?;
         if let Some(hasher) = hasher {
             hasher.update(bytes);
         }

@@ -1,7 +1,7 @@
 //! `check`: every byte of the store compared with what it must be.
 
 use clap::Args;
-use lxd_image::store::{CheckOptions, Finding, Store};
+use lxd_image::store::{CheckOptions, CheckReport, Finding, Store};
 use lxd_image::{Error, ErrorKind, Result, Shown};
 use serde_json::{Map, Value, json};
 
@@ -25,7 +25,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let checked = if arguments.repair {
         Store::repair(&path, &session.store_options(), &options)
     } else {
-        session.store_options().create(false).open(&path).and_then(|store| store.check(&options))
+        session.existing_store_to_read().and_then(|store| store.check(&options))
     };
     drop(shown);
     let report = checked.map_err(|error| match error.kind() {
@@ -34,29 +34,58 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     })?;
     if session.format == Format::Table {
         for finding in &report.findings {
-            output::line(&Shown(finding.to_string().as_bytes()).to_string())?;
+            let mut text = finding.to_string();
+            if let Some(reason) = left(finding, &report).filter(|reason| !text.contains(*reason)) {
+                text = format!("{text} (left as it is: {reason})");
+            }
+            output::line(&Shown(text.as_bytes()).to_string())?;
         }
         session.note(|| {
             format!("{} images, {} hashed, {} leftovers swept", report.images, size(report.bytes), report.swept)
         });
     } else {
-        let rows = report.findings.iter().map(row).collect();
-        output::show(Facts::Many(&["finding"], rows), &session.format)?;
+        let rows = report.findings.iter().map(|finding| row(finding, &report, arguments.repair)).collect();
+        output::show(Facts::Many(&["finding", "state", "reason"], rows), &session.format)?;
     }
     if report.is_clean() {
         return Ok(());
     }
-    let what = if arguments.repair { "put right" } else { "found" };
-    let error = Error::new(ErrorKind::Mismatch, format!("{} things were {what} in the store", report.findings.len()));
-    Err(Failure::mismatch(if arguments.repair {
-        error
-    } else {
-        error.with_hint("`lxd-image check --repair` puts them right")
+    let (found, left) = (report.findings.len(), report.unrepaired.len());
+    let (what, hint) = match found.saturating_sub(left) {
+        _ if !arguments.repair => (format!("{} found in the store", things(found)), Some(REPAIR)),
+        0 => (format!("{} found in the store and left as found", things(found)), None),
+        repaired if left == 0 => (format!("{} put right in the store", things(repaired)), None),
+        repaired => (format!("{} put right in the store, {} left as found", things(repaired), things(left)), None),
+    };
+    let error = Error::new(ErrorKind::Mismatch, what);
+    Err(Failure::mismatch(match hint {
+        Some(hint) => error.with_hint(hint),
+        None => error,
     }))
 }
 
-fn row(finding: &Finding) -> Map<String, Value> {
+const REPAIR: &str = "`lxd-image check --repair` puts right what can be";
+
+fn things(count: usize) -> String {
+    if count == 1 { "1 thing was".to_owned() } else { format!("{count} things were") }
+}
+
+/// Why a repair left a finding as it is.
+fn left<'a>(finding: &Finding, report: &'a CheckReport) -> Option<&'a str> {
+    let left = report.unrepaired.iter().find(|left| left.finding == *finding);
+    left.map(|left| left.reason.as_str())
+}
+
+fn row(finding: &Finding, report: &CheckReport, repair: bool) -> Map<String, Value> {
+    let left = left(finding, report);
+    let state = match left {
+        _ if !repair => "found",
+        None => "put right",
+        Some(_) => "left",
+    };
     let mut row = Map::new();
     row.insert("finding".into(), json!(finding.to_string()));
+    row.insert("state".into(), json!(state));
+    row.insert("reason".into(), json!(left.unwrap_or_default()));
     row
 }

@@ -5,12 +5,14 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::num::NonZeroUsize;
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
 use lxd_image::server::{Handler, Listener, ListenerOptions, ServerCertificate, ServerOptions, TrustedClients};
+use lxd_image::store::Store;
 use lxd_image::{Error, ErrorKind, Result};
 use nix::unistd::{User, setgid, setgroups, setuid};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -70,7 +72,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     if let Some(name) = &arguments.user {
         become_user(name)?;
     }
-    let store = session.store().map_err(|error| match &arguments.user {
+    let store = store(session).map_err(|error| match &arguments.user {
         Some(name) => error.with_hint(format!("the store must belong to the user `{name}`, who serves it")),
         None => error,
     })?;
@@ -103,6 +105,22 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let served = listener.run(&session.cancel());
     notify("STOPPING=1");
     Ok(served?)
+}
+
+/// The store, opened to change it where that can be done: one on a file system that can only be read is served all the same.
+fn store(session: &Session) -> Result<Store> {
+    let path = session.store_path()?;
+    match session.store() {
+        Err(error) if error.kind() == ErrorKind::Io => {
+            let opened = session.store_options().read_only(true).open(&path).map_err(|_| error)?;
+            session.note(|| {
+                let path = lxd_image::Shown(path.as_os_str().as_bytes()).to_string();
+                format!("note: {path} can only be read: images are served, and none can be uploaded, changed or cached")
+            });
+            Ok(opened)
+        }
+        opened => opened,
+    }
 }
 
 /// Sockets, each with whether it speaks TLS.

@@ -40,13 +40,19 @@ impl Session {
 
     /// Opens the store to look at it: also where this user may only read.
     pub(crate) fn store_to_read(&self) -> Result<Store> {
-        let path = self.store_path()?;
-        match self.store_options().open(&path) {
-            Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::StorageFull) => {
-                self.store_options().read_only(true).open(&path).map_err(|_| error)
-            }
-            opened => opened,
-        }
+        open_to_read(&self.store_options(), &self.store_path()?)
+    }
+
+    /// As [`store_to_read`](Self::store_to_read), of a store that must be there.
+    pub(crate) fn existing_store_to_read(&self) -> Result<Store> {
+        open_to_read(&self.store_options().create(false), &self.store_path()?)
+    }
+}
+
+fn open_to_read(options: &StoreOptions, path: &Path) -> Result<Store> {
+    match options.open(path) {
+        Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::StorageFull) => options.clone().read_only(true).open(path).map_err(|_| error),
+        opened => opened,
     }
 }
 

@@ -34,7 +34,7 @@ impl DirectoryBlobs {
     pub fn create_or_open(path: impl AsRef<Path>, id: &str) -> Result<Self> {
         let path = path.as_ref();
         if !path.join(Area::Blobs.name()).exists() {
-            std::fs::create_dir_all(path)
+            crate::atomic::make_dirs(path, 0o777)
                 .map_err(|error| Error::io("the directory can't be made", error).in_file(path))?;
             Self::create(path, id)?;
         }
@@ -241,6 +241,10 @@ impl StagedFile for DirectoryFile {
             // Another file system, or one that can't; real trouble comes up again while copying.
             Err(_) => Ok(false),
         }
+    }
+
+    fn skip(&mut self, bytes: u64) -> io::Result<()> {
+        crate::sparse::skip(&mut self.file, bytes)
     }
 
     fn sync(&mut self) -> io::Result<()> {

@@ -110,6 +110,15 @@ pub trait StagedFile: Write + Send {
     /// The operating system's.
     fn reflink(&mut self, from: &File) -> io::Result<bool>;
 
+    /// Goes on after so many bytes of zeros, which take no space where the file system can leave them out.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn skip(&mut self, bytes: u64) -> io::Result<()> {
+        let written = io::copy(&mut io::Read::take(io::repeat(0), bytes), self)?;
+        if written == bytes { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+    }
+
     /// Returns when the content is on the disk.
     ///
     /// # Errors

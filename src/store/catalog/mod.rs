@@ -2,6 +2,7 @@
 //! A small trait, so that another database can stand in for SQLite; `conformance` says what it owes.
 
 mod failure;
+mod pool;
 mod reserve;
 mod schema;
 mod sqlite;

@@ -2,45 +2,25 @@
 //! Readers never wait; writers wait for each other, as long as their caller said.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
 use super::failure::{is_full, row_error, sqlite_error};
+use super::pool::{self, Mode, Pool};
 use super::reserve::{private_file, release_reserve, reserve};
 use super::schema::{self, RowError, RowResult};
 use super::{Catalog, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Prefix};
 use crate::store::image::{Alias, StoredImage};
-use crate::store::layout::{self, beside};
-
-/// Connections that are kept open while nobody uses them.
-const IDLE: usize = 4;
+use crate::store::layout::{self, CATALOG_SUFFIXES, beside};
+use crate::store::lock::StoreLock;
 
 /// The catalog of a store in an SQLite database.
 pub struct SqliteCatalog {
-    place: Place,
-    timeout: Duration,
-    idle: Mutex<Vec<Connection>>,
-    returned: Condvar,
-}
-
-enum Place {
-    /// A database that lives and dies with its one connection.
-    Memory,
-    File(PathBuf, Mode),
-}
-
-/// How a database file is opened.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Write,
-    Read,
-    /// Where not even SQLite's own lock file can be made: the file can't be changed by anyone who is like us.
-    Immutable,
+    pool: Pool,
 }
 
 impl SqliteCatalog {
@@ -50,16 +30,9 @@ impl SqliteCatalog {
     /// `Io`.
     pub fn in_memory() -> Result<Self> {
         let connection = Connection::open_in_memory().map_err(|error| sqlite_error(error, None))?;
-        let catalog = Self {
-            place: Place::Memory,
-            timeout: Duration::ZERO,
-            idle: Mutex::new(Vec::new()),
-            returned: Condvar::new(),
-        };
-        create_tables(&connection, "memory").map_err(|error| catalog.error(error))?;
+        create_tables(&connection, "memory").map_err(|error| row_error(error, None))?;
         connection.pragma_update(None, "foreign_keys", true).map_err(|error| sqlite_error(error, None))?;
-        catalog.give_back(connection);
-        Ok(catalog)
+        Ok(Self { pool: Pool::in_memory(connection) })
     }
 
     /// The catalog of the store at `path`, by itself: rows changed through it have no files behind
@@ -71,13 +44,15 @@ impl SqliteCatalog {
         let path = path.as_ref();
         let marker = layout::Marker::read(path)?
             .ok_or_else(|| Error::new(ErrorKind::NotFound, "there is no image store").in_file(path))?;
-        Self::open(&layout::catalog(path), &marker.id, Duration::from_secs(5), false)
+        let wait = Duration::from_secs(5);
+        let lock = StoreLock::shared(path, wait)?;
+        Self::open(&layout::catalog(path), &marker.id, wait, false, lock)
     }
 
     /// Makes a new catalog for the store `id`. A file of that name, left from an attempt that was
     /// cut short, is replaced: the caller holds the store's lock.
     pub(crate) fn create(path: &Path, id: &str) -> Result<()> {
-        for suffix in ["", "-wal", "-shm"] {
+        for suffix in CATALOG_SUFFIXES {
             match std::fs::remove_file(beside(path, suffix)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(Error::io("an unfinished catalog can't be removed", error).in_file(path));
@@ -91,7 +66,8 @@ impl SqliteCatalog {
             let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "FULL")?;
-            create_tables(&connection, id)
+            create_tables(&connection, id)?;
+            close(connection)
         };
         make().map_err(|error| row_error(error, Some(path)))?;
         reserve(path);
@@ -100,25 +76,25 @@ impl SqliteCatalog {
             .map_err(|error| Error::io("the new catalog can't be made durable", error).in_file(path))
     }
 
-    /// Opens the catalog of the store `id`.
+    /// Opens the catalog of the store `id`, whose `lock` it keeps as long as it is open.
     ///
     /// # Errors
     /// `Malformed` when it is damaged or another store's, `Unsupported` when its layout is newer,
     /// `Busy`, `Io`.
-    pub(crate) fn open(path: &Path, id: &str, timeout: Duration, read_only: bool) -> Result<Self> {
+    pub(crate) fn open(path: &Path, id: &str, timeout: Duration, read_only: bool, lock: StoreLock) -> Result<Self> {
         let modes: &[Mode] = if read_only { &[Mode::Read, Mode::Immutable] } else { &[Mode::Write] };
         let mut failed = None;
+        let mut pool = Pool::of_file(path, id, timeout, lock);
         for &mode in modes {
             // Without its log the file alone would be an older state than the one that was promised.
             if mode == Mode::Immutable && std::fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0) {
                 continue;
             }
-            let place = Place::File(path.to_path_buf(), mode);
-            let catalog = Self { place, timeout, idle: Mutex::new(Vec::new()), returned: Condvar::new() };
-            match catalog.probe(id) {
+            pool.set_mode(mode);
+            match pool.with(|_| Ok(())) {
                 Err(error) if is_full(&error) && mode == Mode::Write && release_reserve(path) => {
-                    catalog.probe(id)?;
-                    return Ok(catalog);
+                    pool.with(|_| Ok(()))?;
+                    return Ok(Self { pool });
                 }
                 Err(error) if matches!(error.kind(), ErrorKind::Malformed | ErrorKind::Unsupported) => {
                     return Err(error);
@@ -128,115 +104,83 @@ impl SqliteCatalog {
                     if mode == Mode::Write {
                         reserve(path);
                     }
-                    return Ok(catalog);
+                    return Ok(Self { pool });
                 }
             }
         }
         Err(failed.unwrap_or_else(|| Error::new(ErrorKind::Io, "the catalog can't be opened").in_file(path)))
     }
 
-    fn probe(&self, id: &str) -> Result<()> {
-        // A file that was cut to nothing opens well and would be made anew.
-        if let Place::File(path, _) = &self.place {
-            let length = std::fs::metadata(path).map_err(|error| {
-                let kind =
-                    if error.kind() == std::io::ErrorKind::NotFound { ErrorKind::Malformed } else { ErrorKind::Io };
-                Error::new(kind, "the catalog can't be found").with_source(error).in_file(path)
-            })?;
-            if length.len() == 0 {
-                return Err(Error::malformed("the catalog is empty").in_file(path));
-            }
+    /// Closes the catalog so that its one file holds all of it, on the disk, and reads that file again.
+    ///
+    /// # Errors
+    /// `Malformed` when there are not `images` images and `aliases` aliases in it, or it is damaged; `Io`. What is in the file
+    /// is not to be used then.
+    pub(crate) fn finish(self, images: usize, aliases: usize) -> Result<()> {
+        let Some(path) = self.pool.path().map(Path::to_path_buf) else { return Ok(()) };
+        let named = |error: RowError| row_error(error, Some(&path));
+        // The library of SQLite closes without a word where its last writes fail.
+        for connection in self.pool.into_connections() {
+            close(connection).map_err(named)?;
         }
-        let (application, version, found) = self.read(|connection| {
-            let application = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-            let version = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-            let id = if application == schema::APPLICATION_ID && version == schema::LAYOUT_VERSION {
-                schema::store_id(connection)?
-            } else {
-                None
-            };
-            Ok((application, version, id))
-        })?;
-        schema::check_version(application, version)
-            .and_then(|()| {
-                if found.as_deref() == Some(id) {
-                    Ok(())
-                } else {
-                    Err(Error::malformed("the catalog is that of another store"))
-                }
-            })
-            .map_err(|error| self.name(error))
-    }
-
-    fn connect(&self) -> RowResult<Connection> {
-        let Place::File(path, mode) = &self.place else {
-            return Err(RowError::Value("a catalog in memory has one connection".to_owned()));
+        if std::fs::metadata(beside(&path, "-wal")).is_ok_and(|log| log.len() > 0) {
+            return Err(Error::new(ErrorKind::Io, "the new catalog can't be closed").in_file(&path));
+        }
+        File::open(&path)
+            .and_then(|file| file.sync_all())
+            .map_err(|error| Error::io("the new catalog can't be made durable", error).in_file(&path))?;
+        let look = || -> RowResult<(Vec<String>, i64, i64)> {
+            let connection = pool::connect(&path, Mode::Immutable, Duration::ZERO)?;
+            let found = damage(&connection, "PRAGMA integrity_check")?;
+            let count = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+            let (images, aliases) = (count("SELECT count(*) FROM image")?, count("SELECT count(*) FROM alias")?);
+            connection.close().map_err(|(_, error)| error)?;
+            Ok((found, images, aliases))
         };
-        let connection = match mode {
-            Mode::Write => Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?,
-            Mode::Read => Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?,
-            Mode::Immutable => {
-                let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-                Connection::open_with_flags(format!("file:{}?immutable=1", uri_path(path)), flags)?
-            }
-        };
-        connection.busy_timeout(self.timeout)?;
-        connection.pragma_update(None, "foreign_keys", true)?;
-        if *mode == Mode::Write {
-            connection.pragma_update(None, "synchronous", "FULL")?;
+        let (found, found_images, found_aliases) = look().map_err(named)?;
+        if found.is_empty() && (found_images, found_aliases) == (images as i64, aliases as i64) {
+            return Ok(());
         }
-        Ok(connection)
-    }
-
-    fn take(&self) -> RowResult<Connection> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            match (idle.pop(), &self.place) {
-                (Some(connection), _) => return Ok(connection),
-                (None, Place::Memory) => {
-                    idle = self.returned.wait(idle).unwrap_or_else(PoisonError::into_inner);
-                }
-                (None, Place::File(..)) => {
-                    drop(idle);
-                    return self.connect();
-                }
-            }
-        }
-    }
-
-    fn give_back(&self, connection: Connection) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE {
-            idle.push(connection);
-            self.returned.notify_one();
-        }
+        let what = found.into_iter().next().unwrap_or_else(|| {
+            format!("{found_images} of {images} images and {found_aliases} of {aliases} aliases are in it")
+        });
+        Err(Error::malformed(format!("the new catalog was not written as it should be: {what}")).in_file(&path))
     }
 
     /// Runs `look` on one state of the catalog.
     fn read<T>(&self, look: impl FnOnce(&Connection) -> RowResult<T>) -> Result<T> {
-        let connection = self.take().map_err(|error| self.error(error))?;
-        let found = connection.unchecked_transaction().map_err(RowError::from).and_then(|state| look(&state));
-        self.give_back(connection);
-        found.map_err(|error| self.error(error))
-    }
-
-    fn path(&self) -> Option<&Path> {
-        match &self.place {
-            Place::Memory => None,
-            Place::File(path, _) => Some(path),
-        }
-    }
-
-    fn name(&self, error: Error) -> Error {
-        match self.path() {
-            Some(path) => error.in_file(path),
-            None => error,
-        }
+        self.pool.with(|connection| {
+            let found = connection.unchecked_transaction().map_err(RowError::from).and_then(|state| look(&state));
+            found.map_err(|error| self.error(error))
+        })
     }
 
     fn error(&self, error: RowError) -> Error {
-        row_error(error, self.path())
+        row_error(error, self.pool.path())
     }
+}
+
+/// Writes all of the log into the database and closes it.
+fn close(connection: Connection) -> RowResult<()> {
+    let (busy, _, _) = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+    })?;
+    if busy != 0 {
+        return Err(RowError::Value("the new catalog is used by another program".to_owned()));
+    }
+    Ok(connection.close().map_err(|(_, error)| error)?)
+}
+
+/// What one of SQLite's own checks finds, and aliases without an image.
+fn damage(connection: &Connection, check: &str) -> RowResult<Vec<String>> {
+    let mut found: Vec<String> =
+        connection.prepare(check)?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    found.retain(|line| line != "ok");
+    let lost: i64 = connection.query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| row.get(0))?;
+    if lost > 0 {
+        found.push(format!("{lost} aliases point to no image"));
+    }
+    Ok(found)
 }
 
 fn create_tables(connection: &Connection, id: &str) -> RowResult<()> {
@@ -274,19 +218,7 @@ impl Catalog for SqliteCatalog {
     }
 
     fn check(&self) -> Result<Vec<String>> {
-        let looked = self.read(|connection| {
-            let mut found: Vec<String> = connection
-                .prepare("PRAGMA quick_check")?
-                .query_map([], |row| row.get(0))?
-                .collect::<rusqlite::Result<_>>()?;
-            found.retain(|line| line != "ok");
-            let lost: i64 =
-                connection.query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| row.get(0))?;
-            if lost > 0 {
-                found.push(format!("{lost} aliases point to no image"));
-            }
-            Ok(found)
-        });
+        let looked = self.read(|connection| damage(connection, "PRAGMA quick_check"));
         match looked {
             // Too damaged to be looked at is damaged, too.
             Err(error) if error.kind() == ErrorKind::Malformed => Ok(vec![error.to_string()]),
@@ -295,35 +227,53 @@ impl Catalog for SqliteCatalog {
     }
 
     fn write(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>) -> Result<()> {
-        if let Place::File(path, Mode::Read | Mode::Immutable) = &self.place {
-            return Err(Error::new(ErrorKind::Io, "the store was opened for reading only").in_file(path));
+        if let (false, Some(path)) = (self.pool.may_write(), self.pool.path()) {
+            return Err(Error::new(ErrorKind::Io, "the store was opened for reading only")
+                .with_source(std::io::Error::from(std::io::ErrorKind::ReadOnlyFilesystem))
+                .in_file(path));
         }
-        let connection = self.take().map_err(|error| self.error(error))?;
-        if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
-            self.give_back(connection);
-            return Err(self.error(error.into()));
+        for _ in 0..3 {
+            let written = self.pool.with(|connection| {
+                connection.execute_batch("BEGIN IMMEDIATE").map_err(|error| self.error(error.into()))?;
+                if !self.pool.is_current(connection) {
+                    return Ok(Written::NotBegun);
+                }
+                work(&mut Writer { connection, catalog: self })?;
+                connection.execute_batch("COMMIT").map_err(|error| self.error(error.into()))?;
+                Ok(if self.pool.is_current(connection) { Written::Kept } else { Written::Lost })
+            })?;
+            match written {
+                Written::Kept => return Ok(()),
+                // The next connection is one to the new file.
+                Written::NotBegun => {}
+                Written::Lost => break,
+            }
         }
-        let mut writer = Writer { connection: &connection, catalog: self };
-        let done = work(&mut writer)
-            .and_then(|()| connection.execute_batch("COMMIT").map_err(|error| self.error(error.into())));
-        if done.is_ok() || connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok() {
-            self.give_back(connection);
-        }
-        done
+        let error = Error::new(ErrorKind::Io, "the catalog was replaced while it was changed, and the change is lost")
+            .with_hint("do it again");
+        Err(match self.pool.path() {
+            Some(path) => error.in_file(path),
+            None => error,
+        })
     }
 
     fn write_to_free(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>) -> Result<()> {
-        match self.write(work) {
-            Err(error) if is_full(&error) && self.path().is_some_and(release_reserve) => {
+        match (self.write(work), self.pool.path()) {
+            (Err(error), Some(path)) if is_full(&error) && release_reserve(path) => {
                 let done = self.write(work);
-                if let Some(path) = self.path() {
-                    reserve(path);
-                }
+                reserve(path);
                 done
             }
-            done => done,
+            (done, _) => done,
         }
     }
+}
+
+/// What became of a transaction, if the catalog was replaced meanwhile.
+enum Written {
+    Kept,
+    NotBegun,
+    Lost,
 }
 
 struct Writer<'a> {
@@ -381,18 +331,4 @@ impl Transaction for Writer<'_> {
         };
         self.named(schema::execute(self.connection, sql, [fingerprint.to_string()]))
     }
-}
-
-/// A path as a part of a URI.
-fn uri_path(path: &Path) -> String {
-    use std::fmt::Write;
-    use std::os::unix::ffi::OsStrExt;
-    path.as_os_str().as_bytes().iter().fold(String::new(), |mut text, &byte| {
-        if byte.is_ascii_alphanumeric() || b"/._-".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            let _ = write!(text, "%{byte:02x}");
-        }
-        text
-    })
 }

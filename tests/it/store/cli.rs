@@ -295,3 +295,34 @@ fn a_store_that_may_only_be_read_is_read_and_writes_fail_at_once() {
     }
     shell.ok(&["check"]);
 }
+
+#[test]
+fn check_works_on_a_file_system_that_can_only_be_read() {
+    let shell = Shell::new();
+    let Some(mounted) = super::full_disk::Mounted::new(&shell.scratch, "8m") else { return };
+    let store = mounted.path().join("store");
+    let run = |words: &[&str]| shell.command(words).env("LXD_IMAGE_STORE", &store).output().unwrap();
+    assert!(run(&["import", "one.tar", "--alias", "a"]).status.success());
+    let remounted = Command::new("mount").args(["-o", "remount,ro"]).arg(mounted.path()).status().unwrap();
+    if !remounted.success() {
+        return;
+    }
+    let output = run(&["check"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn check_says_put_right_only_of_what_was() {
+    let shell = Shell::new();
+    shell.ok(&["import", "one.tar"]);
+    let blob = shell.scratch.join("store/blobs").join(fingerprint("one").to_string());
+    fs::rename(&blob, shell.scratch.join("kept")).unwrap();
+    // Neither a file nor nothing: it can't be read, and that does not lie in its bytes.
+    fs::create_dir(&blob).unwrap();
+    fs::write(shell.scratch.join("store/blobs/stray"), "x").unwrap();
+    let text = shell.fails(&["check", "--repair", "-q"], 3, "Mismatch");
+    assert!(text.contains("1 thing was put right in the store, 1 thing was left"), "{text}");
+    fs::remove_dir(&blob).unwrap();
+    fs::rename(shell.scratch.join("kept"), &blob).unwrap();
+    shell.ok(&["check"]);
+}

@@ -18,6 +18,8 @@ mod lifecycle;
 mod opening;
 mod pruning;
 mod refreshing;
+mod repairing;
+mod replacing;
 mod simulation;
 
 #[cfg(feature = "server")]

@@ -98,6 +98,11 @@ impl Machine {
         (disk.count, disk.plan, disk.hit, disk.full) = (0, Some((at, fault)), false, false);
     }
 
+    /// How many operations there were since the plan was made.
+    pub(crate) fn operations(&self) -> u64 {
+        self.disk().count
+    }
+
     /// Whether the planned fault came to pass.
     pub(crate) fn was_hit(&self) -> bool {
         self.disk().hit

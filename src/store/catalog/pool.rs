@@ -1,0 +1,287 @@
+//! The connections to one catalog: opened when they are needed, kept for the next caller, given back whatever happens.
+//! One whose file was replaced or removed is never used again: what is written there, nobody finds.
+
+use std::ops::Deref;
+use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use super::failure::row_error;
+use super::schema::{self, RowResult};
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::layout::beside;
+use crate::store::lock::StoreLock;
+
+/// Connections that are kept open while nobody uses them: as many as a busy server reads with at once.
+const MAX_IDLE: usize = 64;
+
+/// How often a connection is opened again because the file was replaced meanwhile.
+const MAX_TRIES: usize = 5;
+
+/// How a database file is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    Write,
+    Read,
+    /// Where not even SQLite's own lock file can be made: the file can't be changed by anyone who is like us.
+    Immutable,
+}
+
+pub(super) struct Pool {
+    /// `None`: a database in memory, which lives and dies with its one connection.
+    file: Option<DatabaseFile>,
+    idle: Mutex<Vec<PooledConnection>>,
+    returned: Condvar,
+    /// Let go of after the connections.
+    _lock: Option<StoreLock>,
+}
+
+struct DatabaseFile {
+    path: PathBuf,
+    mode: Mode,
+    timeout: Duration,
+    /// The id of the store that it must be the catalog of.
+    id: String,
+}
+
+pub(super) struct PooledConnection {
+    connection: Connection,
+    /// The files under it; `None` for a database in memory.
+    files: Option<Files>,
+}
+
+/// Device and inode of a database file and of its log, by which they are known whatever has their names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Files {
+    main: (u64, u64),
+    log: Option<(u64, u64)>,
+}
+
+impl Pool {
+    pub(super) fn in_memory(connection: Connection) -> Self {
+        let idle = Mutex::new(vec![PooledConnection { connection, files: None }]);
+        Self { file: None, idle, returned: Condvar::new(), _lock: None }
+    }
+
+    pub(super) fn of_file(path: &Path, id: &str, timeout: Duration, lock: StoreLock) -> Self {
+        let file = DatabaseFile { path: path.to_path_buf(), mode: Mode::Write, timeout, id: id.to_owned() };
+        Self { file: Some(file), idle: Mutex::default(), returned: Condvar::new(), _lock: Some(lock) }
+    }
+
+    pub(super) fn set_mode(&mut self, mode: Mode) {
+        if let Some(file) = &mut self.file {
+            file.mode = mode;
+        }
+    }
+
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.file.as_ref().map(|file| file.path.as_path())
+    }
+
+    pub(super) fn may_write(&self) -> bool {
+        self.file.as_ref().is_none_or(|file| file.mode == Mode::Write)
+    }
+
+    /// Lends a connection to the file that has the catalog's name now.
+    ///
+    /// # Errors
+    /// `Malformed` when there is none, or one that is damaged or another store's; `Unsupported`, `Busy`, `Io`; those of `work`.
+    pub(super) fn with<T>(&self, work: impl FnOnce(&PooledConnection) -> Result<T>) -> Result<T> {
+        let connection = self.take()?;
+        // Others wait for the one connection of a database in memory: it comes back also when a panic passes.
+        let done = catch_unwind(AssertUnwindSafe(|| work(&connection)));
+        self.give_back(connection);
+        done.unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    /// Whether what is committed there is in the file that has the catalog's name.
+    pub(super) fn is_current(&self, connection: &PooledConnection) -> bool {
+        self.file.as_ref().is_none_or(|file| connection.is_current(file))
+    }
+
+    fn give_back(&self, connection: PooledConnection) {
+        let whole = connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok();
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        match &self.file {
+            Some(file) if !whole || idle.len() >= MAX_IDLE => {
+                drop(idle);
+                connection.close(file);
+            }
+            _ => {
+                idle.push(connection);
+                drop(idle);
+                self.returned.notify_one();
+            }
+        }
+    }
+
+    fn take(&self) -> Result<PooledConnection> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let found = idle.pop();
+            match (found, &self.file) {
+                (Some(connection), None) => return Ok(connection),
+                (None, None) => idle = self.returned.wait(idle).unwrap_or_else(PoisonError::into_inner),
+                (Some(connection), Some(file)) => {
+                    if connection.is_current(file) {
+                        return Ok(connection);
+                    }
+                    let same = connection.files.is_some_and(|files| identity(&file.path) == Some(files.main));
+                    let connection = connection.abandon();
+                    if same {
+                        // A second log for a file that other connections of this process have open would damage it.
+                        idle.push(connection);
+                        return Err(file.named(
+                            Error::malformed("the catalog's log was removed or replaced while it was in use")
+                                .with_hint("stop all programs that use the store, then run `lxd-image check --repair`"),
+                        ));
+                    }
+                }
+                (None, Some(file)) => {
+                    drop(idle);
+                    return file.connect();
+                }
+            }
+        }
+    }
+
+    /// All connections, to be closed by the caller.
+    pub(super) fn into_connections(self) -> Vec<Connection> {
+        let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
+        idle.into_iter().map(|idle| idle.connection).collect()
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let Some(file) = &self.file else { return };
+        for connection in self.idle.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            connection.close(file);
+        }
+    }
+}
+
+impl DatabaseFile {
+    fn named(&self, error: Error) -> Error {
+        error.in_file(&self.path)
+    }
+
+    fn connect(&self) -> Result<PooledConnection> {
+        for _ in 0..MAX_TRIES {
+            let main = self.find()?;
+            let connection = connect(&self.path, self.mode, self.timeout);
+            let connection = connection.map_err(|error| row_error(error, Some(&self.path)))?;
+            // Opens the log, too.
+            self.probe(&connection)?;
+            let log = if self.mode == Mode::Write { identity(&beside(&self.path, "-wal")) } else { None };
+            let opened = PooledConnection { connection, files: Some(Files { main, log }) };
+            if opened.is_current(self) {
+                return Ok(opened);
+            }
+            opened.close(self);
+        }
+        Err(self.named(Error::new(ErrorKind::Busy, "the catalog is being replaced again and again")))
+    }
+
+    /// The file that has the catalog's name.
+    fn find(&self) -> Result<(u64, u64)> {
+        let about = std::fs::metadata(&self.path).map_err(|error| {
+            let kind = if error.kind() == std::io::ErrorKind::NotFound { ErrorKind::Malformed } else { ErrorKind::Io };
+            let error = Error::new(kind, "the catalog can't be found").with_source(error);
+            self.named(error.with_hint("`lxd-image check --repair` makes the catalog anew from the images"))
+        })?;
+        // A file that was cut to nothing opens well and would be made anew.
+        if about.len() == 0 {
+            let error = Error::malformed("the catalog is empty");
+            return Err(
+                self.named(error.with_hint("`lxd-image check --repair` makes the catalog anew from the images"))
+            );
+        }
+        Ok((about.dev(), about.ino()))
+    }
+
+    /// Fails unless it is the catalog of this store, in a layout that is known.
+    fn probe(&self, connection: &Connection) -> Result<()> {
+        let look = || -> RowResult<(i64, i64, Option<String>)> {
+            let application = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+            let version = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+            let known = application == schema::APPLICATION_ID && version == schema::LAYOUT_VERSION;
+            Ok((application, version, if known { schema::store_id(connection)? } else { None }))
+        };
+        let (application, version, found) = look().map_err(|error| row_error(error, Some(&self.path)))?;
+        schema::check_version(application, version).map_err(|error| self.named(error))?;
+        if found.as_deref() == Some(self.id.as_str()) {
+            return Ok(());
+        }
+        Err(self.named(Error::malformed("the catalog is that of another store")))
+    }
+}
+
+impl PooledConnection {
+    /// Whether its files still have the catalog's names.
+    fn is_current(&self, file: &DatabaseFile) -> bool {
+        self.files.is_none_or(|files| {
+            identity(&file.path) == Some(files.main)
+                && files.log.is_none_or(|log| identity(&beside(&file.path, "-wal")) == Some(log))
+        })
+    }
+
+    /// Makes sure that closing it touches nothing: SQLite's last connection to a file removes the log and its index by
+    /// name, which are those of another file now.
+    fn abandon(self) -> Self {
+        let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        self
+    }
+
+    fn close(self, file: &DatabaseFile) {
+        drop(if self.is_current(file) { self } else { self.abandon() });
+    }
+}
+
+impl Deref for PooledConnection {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+pub(super) fn connect(path: &Path, mode: Mode, timeout: Duration) -> RowResult<Connection> {
+    let connection = match mode {
+        Mode::Write => Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?,
+        Mode::Read => Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?,
+        Mode::Immutable => {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+            Connection::open_with_flags(format!("file:{}?immutable=1", uri_path(path)), flags)?
+        }
+    };
+    connection.busy_timeout(timeout)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    if mode == Mode::Write {
+        connection.pragma_update(None, "synchronous", "FULL")?;
+    }
+    Ok(connection)
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|about| (about.dev(), about.ino()))
+}
+
+/// A path as a part of a URI.
+fn uri_path(path: &Path) -> String {
+    use std::fmt::Write;
+    use std::os::unix::ffi::OsStrExt;
+    path.as_os_str().as_bytes().iter().fold(String::new(), |mut text, &byte| {
+        if byte.is_ascii_alphanumeric() || b"/._-".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            let _ = write!(text, "%{byte:02x}");
+        }
+        text
+    })
+}

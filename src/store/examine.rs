@@ -1,0 +1,188 @@
+//! Looking at one image's files: whether they are the image that their name says, and if not, why.
+//! Nothing is locked while bytes are read. What was seen is kept, so that whoever acts on it can tell under the lock that it is still so.
+
+use std::fs::File;
+use std::io;
+
+use super::blobs::Area;
+use super::check::Finding;
+use super::image::StoredImage;
+use super::layout;
+use super::open::Store;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::{Fingerprint, Hasher};
+use crate::progress::{Monitor, Phase};
+
+/// What tells one state of a file from another without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileState {
+    device: u64,
+    inode: u64,
+    size: i64,
+    /// Seconds and nanoseconds.
+    modified: (i64, i64),
+}
+
+/// The files that a verdict was reached on: the image's, or its metadata's, and the rootfs's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Evidence([Option<FileState>; 2]);
+
+impl Evidence {
+    pub(super) fn of(files: &[Option<File>; 2]) -> io::Result<Self> {
+        let state = |file: &Option<File>| -> io::Result<Option<FileState>> {
+            let Some(file) = file else { return Ok(None) };
+            let about = rustix::fs::fstat(file)?;
+            Ok(Some(FileState {
+                device: about.st_dev,
+                inode: about.st_ino,
+                size: about.st_size,
+                modified: (about.st_mtime, i64::try_from(about.st_mtime_nsec).unwrap_or_default()),
+            }))
+        };
+        let [first, rootfs] = files;
+        Ok(Self([state(first)?, state(rootfs)?]))
+    }
+}
+
+/// A finding, and the files that it was made of; without them it can't be acted on.
+pub(super) type Examined = (Finding, Option<Evidence>);
+
+impl Store {
+    /// Opens the files that have an image's names, those that are there.
+    pub(crate) fn present_files(&self, fingerprint: &Fingerprint) -> io::Result<[Option<File>; 2]> {
+        let open = |name: &str| match self.blobs.open(Area::Blobs, name) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        };
+        Ok([open(&layout::blob(fingerprint))?, open(&layout::rootfs(fingerprint))?])
+    }
+
+    /// The state of an image's files now.
+    pub(super) fn evidence(&self, fingerprint: &Fingerprint) -> io::Result<Evidence> {
+        self.present_files(fingerprint).and_then(|files| Evidence::of(&files))
+    }
+
+    /// Hashes one image's files; nothing when they are well.
+    ///
+    /// # Errors
+    /// `Cancelled`. That the files can't be read is a finding.
+    pub(super) fn examine(
+        &self,
+        image: &StoredImage,
+        total: u64,
+        done: &mut u64,
+        monitor: &Monitor,
+    ) -> Result<Option<Examined>> {
+        let fingerprint = image.fingerprint;
+        let aliases = || image.aliases.iter().map(|alias| alias.name.clone()).collect();
+        let unreadable = |error: &Error| Ok(Some((Finding::Unreadable(fingerprint, told(error)), None)));
+        let opened = self.present_files(&fingerprint).and_then(|files| Ok((Evidence::of(&files)?, files)));
+        let (evidence, [first, rootfs]) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return unreadable(&Error::io("its file can't be opened", error)),
+        };
+        let Some(first) = first.filter(|_| image.rootfs_size.is_none() || rootfs.is_some()) else {
+            return Ok(Some((Finding::Missing(fingerprint, aliases()), Some(evidence))));
+        };
+        let mut hasher = Hasher::new();
+        let read = |file: &File, hasher: &mut Hasher| {
+            let before = *done;
+            hash(file, hasher, &mut |hashed| monitor.report(Phase::Verify, before.saturating_add(hashed), Some(total)))
+        };
+        let hashed = read(&first, &mut hasher).and_then(|()| {
+            let alone = hasher.clone().finish();
+            match &rootfs {
+                // A file beside an image that is whole without it is none of its business.
+                Some(rootfs) if image.rootfs_size.is_some() || alone != fingerprint => {
+                    read(rootfs, &mut hasher)?;
+                    Ok((hasher.clone().finish(), true))
+                }
+                _ => Ok((alone, false)),
+            }
+        });
+        let (found, split) = match hashed {
+            Ok(hashed) => hashed,
+            Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+            Err(error) => return unreadable(&error),
+        };
+        *done = done.saturating_add(hasher.bytes());
+        let Evidence(states) = evidence;
+        let size = |state: Option<FileState>| state.and_then(|state| u64::try_from(state.size).ok());
+        let sizes = (size(states[0]), size(states[1]).filter(|_| split));
+        let known = (Some(image.first_size()), image.rootfs_size);
+        let finding = if found == fingerprint && sizes == known {
+            return Ok(None);
+        } else if found == fingerprint {
+            Finding::Row(fingerprint)
+        } else {
+            let why = if sizes.0 == known.0 && (sizes.1 == known.1 || known.1.is_none()) {
+                Error::mismatch("the fingerprint", fingerprint.to_string(), found.to_string())
+            } else {
+                Error::mismatch("the size of its files", image.size.to_string(), hasher.bytes().to_string())
+            };
+            Finding::Damaged(fingerprint, why.to_string(), aliases())
+        };
+        Ok(Some((finding, Some(evidence))))
+    }
+
+    /// As [`examine`](Self::examine), of what the catalog and the files are when it is done: an image that is deleted or
+    /// brought back meanwhile is looked at again.
+    pub(super) fn examine_settled(
+        &self,
+        image: &StoredImage,
+        total: u64,
+        done: &mut u64,
+        monitor: &Monitor,
+    ) -> Result<Option<Examined>> {
+        let fingerprint = image.fingerprint;
+        let mut image = image.clone();
+        let mut examined = self.examine(&image, total, done, monitor)?;
+        for _ in 0..3 {
+            let Some((_, evidence)) = &examined else { break };
+            let Some(now) = self.catalog.image(&fingerprint)? else { return Ok(None) };
+            let same = match (evidence, self.evidence(&fingerprint)) {
+                (Some(before), Ok(now)) => *before == now,
+                (None, _) => true,
+                (Some(_), Err(error)) => {
+                    let why = told(&Error::io("its file can't be opened", error));
+                    return Ok(Some((Finding::Unreadable(fingerprint, why), None)));
+                }
+            };
+            if same && (now.size, now.rootfs_size) == (image.size, image.rootfs_size) {
+                break;
+            }
+            monitor.check()?;
+            image = now;
+            examined = self.examine(&image, total, &mut 0, monitor)?;
+        }
+        Ok(examined)
+    }
+}
+
+/// An error as one sentence, with what can be done about it.
+pub(super) fn told(error: &Error) -> String {
+    match error.hint() {
+        Some(hint) => format!("{error} ({hint})"),
+        None => error.to_string(),
+    }
+}
+
+/// Hashes a file from its start, whatever its position is. `report` is given the hasher's bytes, and may stop it.
+pub(super) fn hash(file: &File, hasher: &mut Hasher, report: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
+    use std::os::unix::fs::FileExt;
+    let mut buffer = vec![0; 256 << 10];
+    let mut offset = 0;
+    loop {
+        report(hasher.bytes())?;
+        match file.read_at(&mut buffer, offset) {
+            Ok(0) => return Ok(()),
+            Ok(count) => {
+                hasher.update(&buffer[..count]);
+                offset += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::io("its file can't be read", error)),
+        }
+    }
+}

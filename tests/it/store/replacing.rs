@@ -1,0 +1,129 @@
+//! A catalog that is replaced or removed while a store is open: who is excluded, and that no change goes where nobody finds it.
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::Duration;
+
+use lxd_image::ErrorKind;
+use lxd_image::store::{Catalog, CheckOptions, SqliteCatalog, Store, StoreOptions};
+
+use super::*;
+
+fn hasty() -> StoreOptions {
+    StoreOptions::new().busy_timeout(Duration::from_millis(100))
+}
+
+fn remove_catalog(path: &Path) {
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(path.join(format!("catalog.sqlite{suffix}")));
+    }
+}
+
+#[test]
+fn a_catalog_is_not_replaced_while_another_has_the_store_open() {
+    let scratch = Scratch::new();
+    let path = scratch.join("store");
+    let store = Store::open(&path).unwrap();
+    import(&store, "one", &["a"]);
+    remove_catalog(&path);
+    let error = assert_kind(Store::repair(&path, &hasty(), &CheckOptions::new()), ErrorKind::Busy);
+    assert!(error.hint().unwrap().contains("stop"), "{error}");
+    drop(store);
+    Store::repair(&path, &hasty(), &CheckOptions::new()).unwrap();
+    assert_eq!(Store::open(&path).unwrap().resolve("a").unwrap().fingerprint, fingerprint("one"));
+}
+
+#[test]
+fn what_needs_no_new_catalog_is_repaired_while_another_has_the_store_open() {
+    let scratch = Scratch::new();
+    let path = scratch.join("store");
+    let store = Store::open(&path).unwrap();
+    fs::write(path.join("blobs/stray"), "x").unwrap();
+    let report = Store::repair(&path, &hasty(), &CheckOptions::new()).unwrap();
+    assert_eq!((report.findings.len(), report.unrepaired.len()), (1, 0));
+    import(&store, "one", &[]);
+}
+
+#[test]
+fn a_store_cannot_be_opened_while_its_catalog_is_made_anew() {
+    let scratch = Scratch::new();
+    let path = scratch.join("store");
+    drop(Store::open(&path).unwrap());
+    let repairing = fs::File::open(&path).unwrap();
+    repairing.lock().unwrap();
+    let error = assert_kind(hasty().open(&path), ErrorKind::Busy);
+    assert!(error.hint().unwrap().contains("wait"), "{error}");
+    assert_kind(hasty().read_only(true).open(&path), ErrorKind::Busy);
+    drop(repairing);
+    hasty().open(&path).unwrap();
+}
+
+#[test]
+fn nothing_is_acknowledged_by_a_store_whose_catalog_was_removed() {
+    let scratch = Scratch::new();
+    let path = scratch.join("store");
+    let store = Store::open(&path).unwrap();
+    let image = import(&store, "one", &["a"]);
+    remove_catalog(&path);
+    assert_kind(store.create_alias(&alias("b"), &image.fingerprint), ErrorKind::Malformed);
+    assert_kind(store.import(stream(unified("two")), &Default::default()), ErrorKind::Malformed);
+    assert_kind(store.images(), ErrorKind::Malformed);
+}
+
+#[test]
+fn nothing_is_acknowledged_by_a_store_whose_log_was_removed() {
+    let scratch = Scratch::new();
+    let path = scratch.join("store");
+    let store = Store::open(&path).unwrap();
+    let image = import(&store, "one", &["a"]);
+    fs::remove_file(path.join("catalog.sqlite-wal")).unwrap();
+    for _ in 0..3 {
+        assert_kind(store.create_alias(&alias("b"), &image.fingerprint), ErrorKind::Malformed);
+    }
+    drop(store);
+    Store::repair(&path, &hasty(), &CheckOptions::new()).unwrap();
+    assert_eq!(Store::open(&path).unwrap().resolve("a").unwrap().fingerprint, image.fingerprint);
+}
+
+#[test]
+fn an_open_store_goes_on_with_a_catalog_that_was_put_in_place_of_its_own() {
+    let scratch = Scratch::new();
+    let path = scratch.join("store");
+    let one = import(&Store::open(&path).unwrap(), "one", &["a"]);
+    let backup = scratch.join("backup");
+    fs::copy(path.join("catalog.sqlite"), &backup).unwrap();
+    let store = Store::open(&path).unwrap();
+    import(&store, "two", &["b"]);
+    remove_catalog(&path);
+    fs::rename(&backup, path.join("catalog.sqlite")).unwrap();
+    assert_eq!(store.images().unwrap(), [one.clone()]);
+    store.create_alias(&alias("late"), &one.fingerprint).unwrap();
+    let other = Store::open(&path).unwrap();
+    assert_eq!(other.resolve("late").unwrap().fingerprint, one.fingerprint);
+    // Closing what the first store had open before takes nothing from the others.
+    drop(store);
+    other.create_alias(&alias("later"), &one.fingerprint).unwrap();
+    drop(other);
+    assert_eq!(Store::open(&path).unwrap().aliases().unwrap().len(), 3);
+}
+
+#[test]
+fn another_stores_catalog_is_not_taken_for_this_ones() {
+    let scratch = Scratch::new();
+    let (path, foreign) = (scratch.join("store"), scratch.join("foreign"));
+    let store = Store::open(&path).unwrap();
+    drop(Store::open(&foreign).unwrap());
+    remove_catalog(&path);
+    fs::rename(foreign.join("catalog.sqlite"), path.join("catalog.sqlite")).unwrap();
+    assert_kind(store.images(), ErrorKind::Malformed);
+}
+
+#[test]
+fn a_panic_leaves_a_catalog_in_memory_that_works() {
+    let catalog = SqliteCatalog::in_memory().unwrap();
+    let panicked = catch_unwind(AssertUnwindSafe(|| catalog.write(&mut |_| panic!("on purpose"))));
+    panicked.unwrap_err();
+    assert!(catalog.images().unwrap().is_empty());
+    catalog.write(&mut |_| Ok(())).unwrap();
+}
