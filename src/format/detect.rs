@@ -6,6 +6,7 @@ use std::io::Read;
 use super::chunk::ReadChunks;
 use super::codec::{self, Codec};
 use super::entry::EntryKind;
+use super::foreign;
 use super::input::Input;
 use super::qcow2;
 use super::tar::{BLOCK, Header, TarReader};
@@ -48,45 +49,46 @@ pub(crate) fn container(input: &Input, limits: &Limits) -> Result<Container> {
     }
     let codec = Codec::detect(&head).unwrap_or(Codec::None);
     if codec == Codec::None {
-        check_tar(&head)?;
+        if !is_tar(&head)? {
+            let head = input.peek(|reader| read_up_to(reader, foreign::LOOK))?;
+            return Err(foreign::refusal(input, &head));
+        }
         return Ok(Container::Tar(Codec::None));
     }
-    let decoded = input.peek(|reader| read_up_to(&mut codec::decoder(codec, reader, limits, 1)?, LOOK))?;
-    if decoded.is_empty() {
+    let decoded = |most| input.peek(|reader| read_up_to(&mut codec::decoder(codec, reader, limits, 1)?, most));
+    let head = decoded(LOOK)?;
+    if head.is_empty() {
         return Err(Error::malformed(format!("there is nothing in this {codec} file")));
     }
-    if let Some(inner) = Codec::detect(&decoded).filter(|_| !Header::looks_like_one(&decoded)) {
-        return Err(Error::unsupported(format!("the file is compressed twice, with {codec} over {inner}")));
+    if !is_tar(&head)? {
+        // What is cut or damaged further on is named by its start as well.
+        let head = decoded(foreign::LOOK).unwrap_or(head);
+        return Err(foreign::compressed_refusal(input, codec, &head));
     }
-    check_tar(&decoded)?;
     Ok(Container::Tar(codec))
 }
 
-fn check_tar(head: &[u8]) -> Result<()> {
+/// Whether a file that begins with `head` is a tar archive.
+///
+/// # Errors
+/// `Malformed` for one that is empty, cut or damaged.
+fn is_tar(head: &[u8]) -> Result<bool> {
     if Header::looks_like_one(head) {
-        return Ok(());
+        return Ok(true);
     }
     if head.len() >= BLOCK && head.iter().all(|&byte| byte == 0) {
         return Err(Error::malformed("the archive has no members, only zeros"));
     }
-    let what = [
-        (&b"PK\x03\x04"[..], "a zip archive"),
-        (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
-        (b"Rar!", "a rar archive"),
-        (b"KDMV", "a VMDK disk"),
-        (b"# Disk DescriptorFile", "a VMDK descriptor"),
-    ];
-    if let Some((_, what)) = what.iter().find(|(magic, _)| head.starts_with(magic)) {
-        return Err(Error::unsupported(format!("this is {what}, which is no image format")));
-    }
-    if head.get(257..262) == Some(b"ustar") || head.len() < BLOCK {
+    if head.get(257..262) == Some(b"ustar") {
         return Err(Error::malformed("the file's first bytes are those of a damaged tar archive"));
     }
-    Err(Error::unsupported("the file is neither a tar archive, nor a SquashFS, nor a qcow2 disk")
-        .with_hint("a raw disk is never guessed: convert it with `qemu-img convert -O qcow2`"))
+    if head.len() < BLOCK && !foreign::is_known(head) {
+        return Err(Error::malformed("the file is too short for an image, or was cut"));
+    }
+    Ok(false)
 }
 
-fn read_up_to(reader: &mut (impl Read + ?Sized), most: usize) -> Result<Vec<u8>> {
+pub(super) fn read_up_to(reader: &mut (impl Read + ?Sized), most: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     reader.take(most as u64).read_to_end(&mut bytes).map_err(|error| Error::io("the image can't be read", error))?;
     Ok(bytes)

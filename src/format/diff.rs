@@ -1,11 +1,13 @@
 //! What differs between two images, whatever their form and codec.
-//! Compares what they hold: metadata by meaning, templates and files by digest, entries by attribute.
+//! Compares what they hold: metadata by meaning, templates, files and disks by digest, entries by attribute.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::entry::{Entry, EntryKind};
 use super::image::Image;
-use super::verify::VerifyOptions;
+use super::sorted::{Sorted, Sorter};
+use super::verify::{Surveyed, VerifyOptions};
 use crate::error::{ErrorKind, Result, Shown};
 use crate::fingerprint::Fingerprint;
 
@@ -31,46 +33,122 @@ impl Difference {
     }
 }
 
-/// One member, in the form in which it is compared.
-type Facts = BTreeMap<&'static str, String>;
+/// One member, in the form in which it is compared: the name and the value of each fact, by name.
+type Facts = BTreeMap<String, String>;
 
-/// Compares what two images hold: metadata, templates, and every member of the rootfs with its
-/// attributes and content. Their form and codecs don't count.
+/// Compares what two images hold: metadata, templates, the disk, and every member of the rootfs with its
+/// attributes and content. Their form and codecs don't count, nor fractions of a second where one of two times has none:
+/// SquashFS and old archives hold whole seconds.
+///
+/// Takes memory for what differs; [`for_each_difference`] does not.
 ///
 /// # Errors
 /// Those of reading either image; `Malformed` when one of them breaks a rule.
 pub fn differences(first: &Image, second: &Image, options: &VerifyOptions) -> Result<Vec<Difference>> {
-    let first = inventory(first, options)?;
-    let mut second = inventory(second, options)?;
     let mut found = Vec::new();
-    for (path, facts) in first {
-        match second.remove(&path) {
-            None => found.push(Difference::OnlyInFirst(path)),
-            Some(others) if others != facts => {
-                let keys: std::collections::BTreeSet<_> = facts.keys().chain(others.keys()).copied().collect();
-                let value = |facts: &Facts, key| facts.get(key).cloned().unwrap_or_default();
-                let changed = keys
-                    .into_iter()
-                    .filter(|key| facts.get(key) != others.get(key))
-                    .map(|key| (key.to_owned(), value(&facts, key), value(&others, key)))
-                    .collect();
-                found.push(Difference::Changed(path, changed));
-            }
-            Some(_) => {}
-        }
-    }
-    found.extend(second.into_keys().map(Difference::OnlyInSecond));
-    found.sort_by(|a, b| a.path().cmp(b.path()));
+    for_each_difference(first, second, options, &mut |difference| {
+        found.push(difference);
+        Ok(())
+    })?;
     Ok(found)
 }
 
-fn inventory(image: &Image, options: &VerifyOptions) -> Result<BTreeMap<Vec<u8>, Facts>> {
-    let mut members = BTreeMap::new();
-    let verified = image.survey_contents(options, &mut |entry, digest| {
-        let path =
-            if entry.path.is_empty() { b"rootfs".to_vec() } else { [b"rootfs/", entry.path.as_slice()].concat() };
-        members.insert(path, facts(entry, digest));
-        Ok(())
+/// As [`differences`], and gives each to `take`, by path. Reads each image once, so either may be a stream. Memory does not grow
+/// with the images: over [`Limits::diff_memory`](crate::Limits::diff_memory) a temporary file is used.
+///
+/// # Errors
+/// As [`differences`], and those of `take`.
+pub fn for_each_difference(
+    first: &Image,
+    second: &Image,
+    options: &VerifyOptions,
+    take: &mut dyn FnMut(Difference) -> Result<()>,
+) -> Result<()> {
+    let (mut first, mut second) = (inventory(first, options)?, inventory(second, options)?);
+    let (mut one, mut other) = (first.next().transpose()?, second.next().transpose()?);
+    loop {
+        let order = match (&one, &other) {
+            (None, None) => return Ok(()),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(one), Some(other)) => one.key.cmp(&other.key),
+        };
+        options.check()?;
+        let left = if order.is_le() { std::mem::replace(&mut one, first.next().transpose()?) } else { None };
+        let right = if order.is_ge() { std::mem::replace(&mut other, second.next().transpose()?) } else { None };
+        match (left, right) {
+            (Some(left), Some(right)) => {
+                let changed = if left.value == right.value { Vec::new() } else { changes(&left.value, &right.value) };
+                if !changed.is_empty() {
+                    take(Difference::Changed(left.key, changed))?;
+                }
+            }
+            (Some(left), None) => take(Difference::OnlyInFirst(left.key))?,
+            (None, Some(right)) => take(Difference::OnlyInSecond(right.key))?,
+            (None, None) => {}
+        }
+    }
+}
+
+fn changes(one: &[u8], other: &[u8]) -> Vec<(String, String, String)> {
+    let (one, other) = (unpack(one), unpack(other));
+    let keys: BTreeSet<_> = one.keys().chain(other.keys()).collect();
+    let value = |facts: &Facts, key| facts.get(key).cloned().unwrap_or_default();
+    keys.into_iter()
+        .map(|key| (key.clone(), value(&one, key), value(&other, key)))
+        .filter(|(key, one, other)| one != other && !(key == MTIME && same_second(one, other)))
+        .collect()
+}
+
+/// The name of the fact that is compared with the precision of the less precise image.
+const MTIME: &str = "mtime";
+const WHOLE: &str = "000000000";
+
+fn same_second(one: &str, other: &str) -> bool {
+    match (one.split_once('.'), other.split_once('.')) {
+        (Some((one, a)), Some((other, b))) => one == other && (a == WHOLE || b == WHOLE),
+        _ => false,
+    }
+}
+
+/// Facts as bytes: names and values in turn, each behind its length.
+fn pack(facts: &BTreeMap<&'static str, String>) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(facts.iter().map(|(name, value)| name.len() + value.len() + 8).sum());
+    for text in facts.iter().flat_map(|(name, value)| [*name, value]) {
+        bytes.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
+        bytes.extend(text.as_bytes());
+    }
+    bytes
+}
+
+fn unpack(mut bytes: &[u8]) -> Facts {
+    let mut texts = Vec::new();
+    while let Some((length, rest)) = bytes.split_first_chunk() {
+        let Some((text, rest)) = rest.split_at_checked(u32::from_le_bytes(*length) as usize) else { break };
+        texts.push(String::from_utf8_lossy(text).into_owned());
+        bytes = rest;
+    }
+    let mut texts = texts.into_iter();
+    std::iter::from_fn(|| texts.next().zip(texts.next())).collect()
+}
+
+/// The members of an image by path, from one pass over it.
+fn inventory(image: &Image, options: &VerifyOptions) -> Result<Sorted> {
+    let mut members = Sorter::new(image.limits.diff_memory);
+    let verified = image.survey_all(options, true, &mut |surveyed| match surveyed {
+        Surveyed::Member(entry, digest) => {
+            let path =
+                if entry.path.is_empty() { b"rootfs".to_vec() } else { [b"rootfs/", entry.path.as_slice()].concat() };
+            members.push(path, pack(&facts(entry, digest)))
+        }
+        Surveyed::Template(name, content) => {
+            let facts = BTreeMap::from([("content", Fingerprint::of(content).to_string())]);
+            members.push([b"templates/", name].concat(), pack(&facts))
+        }
+        Surveyed::Disk(size, digest) => {
+            let facts = BTreeMap::from([("content", digest.to_string()), ("size", size.to_string())]);
+            members.push(b"rootfs.img".to_vec(), pack(&facts))
+        }
     })?;
     // A rule whose template is missing is a difference of metadata, not of what can be compared.
     if let Some(error) = verified.findings.into_iter().find(|error| error.kind() != ErrorKind::NotFound) {
@@ -78,19 +156,13 @@ fn inventory(image: &Image, options: &VerifyOptions) -> Result<BTreeMap<Vec<u8>,
     }
     if let Some(metadata) = verified.metadata {
         // Compared by meaning: the same mapping written in another style is the same.
-        let text = metadata.to_yaml();
-        members.insert(b"metadata.yaml".to_vec(), Facts::from([("content", text)]));
+        members.push(b"metadata.yaml".to_vec(), pack(&BTreeMap::from([("content", metadata.to_yaml())])))?;
     }
-    for name in verified.templates {
-        let content = image.template(&String::from_utf8_lossy(&name))?;
-        let path = [b"templates/", name.as_slice()].concat();
-        members.insert(path, Facts::from([("content", Fingerprint::of(&content).to_string())]));
-    }
-    Ok(members)
+    members.finish()
 }
 
-fn facts(entry: &Entry, digest: Option<&Fingerprint>) -> Facts {
-    let mut facts = Facts::new();
+fn facts(entry: &Entry, digest: Option<&Fingerprint>) -> BTreeMap<&'static str, String> {
+    let mut facts = BTreeMap::new();
     let (kind, target) = match &entry.kind {
         EntryKind::File { size } => {
             facts.insert("size", size.to_string());
@@ -126,7 +198,7 @@ fn facts(entry: &Entry, digest: Option<&Fingerprint>) -> Facts {
     }
     facts.insert("owner", format!("{}:{}", entry.uid, entry.gid));
     let mtime = entry.mtime;
-    facts.insert("mtime", format!("{}.{:09}", mtime.seconds, mtime.nanoseconds));
+    facts.insert(MTIME, format!("{}.{:09}", mtime.seconds, mtime.nanoseconds));
     if !entry.xattrs.is_empty() {
         let mut xattrs: Vec<_> = entry
             .xattrs

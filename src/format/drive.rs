@@ -3,6 +3,7 @@
 
 use super::chunk::{Chunk, Chunks};
 use super::entry::{Entry, EntryKind};
+use super::holes::Segments;
 use super::layout::{Layout, LayoutSummary, Place, Role};
 use super::qcow2::{HEAD_BYTES, Qcow2};
 use super::tar::{SparseMap, TarReader};
@@ -148,10 +149,11 @@ pub(super) fn whole<C: Chunks>(
     Ok(content)
 }
 
-/// Takes a visitor through a disk that is a file of its own.
+/// Takes a visitor through a disk that is a file of its own, with the holes that it has there.
 pub(crate) fn drive_disk<C: Chunks>(
     chunks: &mut C,
     length: u64,
+    sparse: Option<&SparseMap>,
     limits: &Limits,
     visitor: &mut impl Visitor,
 ) -> Result<LayoutSummary> {
@@ -165,16 +167,16 @@ pub(crate) fn drive_disk<C: Chunks>(
     head.truncate(HEAD_BYTES);
     let about = Qcow2::parse(&head, length, limits)?;
     let entry = Entry::new(*b"rootfs.img", EntryKind::File { size: length }, 0o644);
-    visitor.disk(&entry, None, &about)?;
+    visitor.disk(&entry, sparse, &about)?;
+    let mut segments = sparse.map(Segments::new);
     let mut offset = 0_u64;
-    for chunk in held {
+    let mut held = held.into_iter();
+    while let Some(chunk) = held.next().map_or_else(|| chunks.next_chunk(), |chunk| Ok(Some(chunk)))? {
         let next = offset + chunk.len() as u64;
-        visitor.data(offset, chunk)?;
-        offset = next;
-    }
-    while let Some(chunk) = chunks.next_chunk()? {
-        let next = offset + chunk.len() as u64;
-        visitor.data(offset, chunk)?;
+        match &mut segments {
+            None => visitor.data(offset, chunk)?,
+            Some(segments) => segments.take(offset, &chunk, &mut |offset, piece| visitor.data(offset, piece))?,
+        }
         offset = next;
     }
     if offset != length {

@@ -8,8 +8,9 @@ use super::codec::{self, Codec};
 use super::detect::{self, Container};
 use super::drive::whole;
 use super::input::{Input, InputReader, Source};
-use super::layout::{Layout, Place, Role};
+use super::layout::{Layout, Place, Role, lone_rootfs};
 use super::squashed::find_in_squashfs;
+use super::squashfs::SquashFsCompression;
 use super::tar::TarReader;
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
@@ -26,15 +27,28 @@ pub enum Form {
     Split,
 }
 
+/// How much of a SquashFS tells how it is compressed.
+const SQUASHFS_HEAD: usize = 96;
+
 /// One file of an image and what it is.
 #[derive(Debug)]
 pub(crate) struct Part {
     pub(crate) input: Input,
     pub(crate) container: Container,
     pub(crate) role: Role,
+    /// How the blocks of a SquashFS are compressed.
+    pub(crate) squashfs: Option<SquashFsCompression>,
 }
 
 impl Part {
+    fn new(input: Input, container: Container, role: Role) -> Self {
+        let squashfs = (container == Container::SquashFs)
+            .then(|| input.peek(|reader| detect::read_up_to(reader, SQUASHFS_HEAD)).ok())
+            .flatten()
+            .and_then(|head| SquashFsCompression::of_head(&head));
+        Self { input, container, role, squashfs }
+    }
+
     /// Adds the file's name to an error.
     pub(crate) fn name_error(&self, error: Error) -> Error {
         self.input.name_error(error)
@@ -82,7 +96,18 @@ impl Image {
                         .with_hint("name the metadata file too");
                     return Err(first.name_error(error));
                 }
-                vec![Part { input: first, container: first_is, role: Role::Unified }]
+                let part = Part::new(first, first_is, Role::Unified);
+                // Only one whose top can be read and has no metadata is surely the other file; the rest is told on reading.
+                if part.container == Container::SquashFs
+                    && part.input.as_file().is_some()
+                    && matches!(
+                        find_in_squashfs(&part, b"metadata.yaml", limits.metadata, "metadata", limits),
+                        Ok(None)
+                    )
+                {
+                    return Err(part.name_error(lone_rootfs(crate::ErrorKind::InvalidInput)));
+                }
+                vec![part]
             }
             Some(second) => {
                 let second_is = named(&second)?;
@@ -92,10 +117,7 @@ impl Image {
                 } else {
                     ((second, second_is), (first, first_is))
                 };
-                vec![
-                    Part { input: metadata.0, container: metadata.1, role: Role::Metadata },
-                    Part { input: rootfs.0, container: rootfs.1, role: Role::Rootfs },
-                ]
+                vec![Part::new(metadata.0, metadata.1, Role::Metadata), Part::new(rootfs.0, rootfs.1, Role::Rootfs)]
             }
         };
         Ok(Self { parts, limits: limits.clone() })
@@ -110,6 +132,16 @@ impl Image {
     /// What each file is: the image's one, or metadata and rootfs.
     pub fn containers(&self) -> impl ExactSizeIterator<Item = Container> + '_ {
         self.parts.iter().map(|part| part.container)
+    }
+
+    /// How each file is compressed: by the codec around a tar, or the one inside a SquashFS. `None` for a disk, whose clusters may
+    /// be compressed one by one.
+    pub fn compressions(&self) -> impl ExactSizeIterator<Item = Option<&'static str>> + '_ {
+        self.parts.iter().map(|part| match part.container {
+            Container::Tar(codec) => Some(codec.name()),
+            Container::SquashFs => part.squashfs.map(SquashFsCompression::name),
+            Container::Qcow2 => None,
+        })
     }
 
     /// The size of all files in bytes, where it is known before reading.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::entry::{Entry, EntryKind};
-use crate::error::{Error, Result, Shown};
+use crate::error::{Error, ErrorKind, Result, Shown};
 use crate::limits::Limits;
 
 /// Which archive of an image is being read.
@@ -49,6 +49,54 @@ pub(crate) struct Layout {
     disk: bool,
     members: u64,
     strays: Strays,
+    foreign: Foreign,
+}
+
+/// Names at an archive's top by which one of another kind is known.
+#[derive(Debug, Default)]
+struct Foreign {
+    appliance: bool,
+    docker: bool,
+    oci: bool,
+    /// Members of a root directory.
+    root: u32,
+}
+
+impl Foreign {
+    fn take(&mut self, first: &[u8], alone: bool) {
+        match first {
+            b"oci-layout" => self.oci = true,
+            b"manifest.json" | b"repositories" => self.docker = true,
+            name if alone && name.ends_with(b".ovf") => self.appliance = true,
+            b"bin" | b"dev" | b"etc" | b"home" | b"lib" | b"proc" | b"root" | b"run" | b"sbin" | b"sys" | b"tmp"
+            | b"usr" | b"var" => self.root = self.root.saturating_add(1),
+            _ => {}
+        }
+    }
+
+    /// What the archive is instead of an image, as far as it was read.
+    fn name(&self) -> Option<Error> {
+        if self.appliance {
+            let error = Error::malformed("this is a virtual appliance (OVA), and no image");
+            return Some(error.with_hint(
+                "unpack it with `tar -xf`, convert its disk with `qemu-img convert -f vmdk -O qcow2`, and `pack` that",
+            ));
+        }
+        if !self.oci && !self.docker {
+            return None;
+        }
+        let kind = if self.oci { "OCI" } else { "Docker" };
+        let error = Error::malformed(format!("this is an archive of layers for {kind}, and no image of LXD or Incus"));
+        Some(error.with_hint(
+            "make a root file system of its layers, for example with `docker export` of a container, and `pack` that",
+        ))
+    }
+}
+
+/// A root file system that was given without its metadata.
+pub(crate) fn lone_rootfs(kind: ErrorKind) -> Error {
+    Error::new(kind, "this is a root file system without `metadata.yaml`, which is one file of a split image")
+        .with_hint("name its metadata file too; a root file system alone becomes an image with `pack`")
 }
 
 impl Layout {
@@ -63,6 +111,7 @@ impl Layout {
             disk: false,
             members: 0,
             strays: Strays::default(),
+            foreign: Foreign::default(),
         }
     }
 
@@ -122,16 +171,32 @@ impl Layout {
                 }
                 Ok(Place::Disk)
             }
-            _ => match entry.kind {
-                EntryKind::CharDevice(_) | EntryKind::BlockDevice(_) => {
-                    Err(Error::unsafe_path("a device outside of the root file system"))
+            _ => {
+                self.foreign.take(first, rest.is_empty());
+                match entry.kind {
+                    EntryKind::CharDevice(_) | EntryKind::BlockDevice(_) if self.is_lone_rootfs() => {
+                        Err(lone_rootfs(ErrorKind::Malformed))
+                    }
+                    EntryKind::CharDevice(_) | EntryKind::BlockDevice(_) => {
+                        Err(Error::unsafe_path("a device outside of the root file system"))
+                    }
+                    _ => {
+                        self.strays.add(first, rest, &entry.kind);
+                        Ok(Place::Stray)
+                    }
                 }
-                _ => {
-                    self.strays.add(first, rest, &entry.kind);
-                    Ok(Place::Stray)
-                }
-            },
+            }
         }
+    }
+
+    /// Whether nothing of an image was seen so far, and a root directory was.
+    fn is_lone_rootfs(&self) -> bool {
+        self.role == Role::Unified
+            && self.metadata.is_none()
+            && !self.rootfs
+            && !self.disk
+            && self.templates.is_empty()
+            && self.foreign.root > 1
     }
 
     /// Takes the content of `metadata.yaml`: a second one must be the same.
@@ -159,7 +224,9 @@ impl Layout {
             return Ok(LayoutSummary { metadata: Vec::new(), templates: Vec::new(), disk: false });
         }
         let Some(metadata) = self.metadata else {
-            return Err(self.strays.no_metadata(self.rootfs || self.disk || !self.templates.is_empty()));
+            let other_parts = self.rootfs || self.disk || !self.templates.is_empty();
+            let foreign = self.foreign.name().filter(|_| !other_parts);
+            return Err(foreign.unwrap_or_else(|| self.strays.no_metadata(other_parts)));
         };
         if self.role == Role::Unified && !self.rootfs && !self.disk {
             return Err(self.strays.no_root());

@@ -1,7 +1,8 @@
 //! The header of a qcow2 disk: its virtual size, and the refusal of all that leads to other files.
 //! After QEMU's `docs/interop/qcow2.txt`. Nothing of the disk's content is read.
 
-use crate::error::{Error, Result};
+use super::foreign;
+use crate::error::{Error, Result, Shown};
 use crate::limits::Limits;
 
 /// The first four bytes of every qcow2 disk.
@@ -42,7 +43,7 @@ impl Qcow2 {
     /// header that does not hold together; `LimitExceeded` for a disk larger than allowed.
     pub fn parse(head: &[u8], length: u64, limits: &Limits) -> Result<Self> {
         if !head.starts_with(MAGIC) {
-            return Err(not_qcow2(head));
+            return Err(foreign::disk_refusal(head, None));
         }
         let cut = || Error::malformed("the disk ends in the middle of its header");
         let u32_at =
@@ -51,7 +52,12 @@ impl Qcow2 {
             |at: usize| head.get(at..at + 8).and_then(|bytes| bytes.first_chunk()).map(|b| u64::from_be_bytes(*b));
         let version = u32_at(4).ok_or_else(cut)?;
         if !matches!(version, 2 | 3) {
-            return Err(Error::unsupported(format!("a qcow2 disk of version {version}; 2 and 3 are known")));
+            let error = Error::unsupported(format!("a qcow disk of version {version}; 2 and 3 are known"));
+            return Err(if version == 1 {
+                error.with_hint("convert it with `qemu-img convert -f qcow -O qcow2 OLD NEW`")
+            } else {
+                error
+            });
         }
         let backing_offset = u64_at(8).ok_or_else(cut)?;
         let backing_size = u32_at(16).ok_or_else(cut)?;
@@ -71,11 +77,16 @@ impl Qcow2 {
         }
         let cluster_size = 1_u64 << cluster_bits;
         if backing_offset != 0 || backing_size != 0 {
-            return Err(Error::unsupported("the disk has a backing file, which would be read from the host")
-                .with_hint("flatten it with `qemu-img convert -O qcow2`"));
+            let name = usize::try_from(backing_offset).ok().zip(usize::try_from(backing_size).ok());
+            let name = name.and_then(|(at, length)| head.get(at..at.checked_add(length)?)).unwrap_or_default();
+            let name = if name.is_empty() { String::new() } else { format!(" `{}`", Shown(name)) };
+            return Err(Error::unsupported(format!(
+                "the disk has the backing file{name}, which would be read from the host"
+            ))
+            .with_hint("where that file is, make a disk of both: `qemu-img convert -O qcow2 DISK NEW`"));
         }
         if encryption != 0 {
-            return Err(Error::unsupported("the disk is encrypted"));
+            return Err(encrypted(if encryption == 2 { "with LUKS" } else { "with qcow2's old AES" }));
         }
         if virtual_size > limits.qcow2_size {
             return Err(Error::limit("qcow2_size", limits.qcow2_size, format_args!("a disk of {virtual_size} bytes")));
@@ -83,7 +94,7 @@ impl Qcow2 {
         let mut header_length = 72;
         if version == 3 {
             header_length = u64::from(u32_at(100).ok_or_else(cut)?);
-            check_features(u64_at(72).ok_or_else(cut)?)?;
+            check_features(u64_at(72).ok_or_else(cut)?, || check_extensions(head, header_length, cluster_size).err())?;
             if header_length < 104 || header_length > cluster_size || header_length % 8 != 0 {
                 return Err(Error::malformed(format!("the disk's header says that it has {header_length} bytes")));
             }
@@ -94,24 +105,28 @@ impl Qcow2 {
     }
 }
 
-fn not_qcow2(head: &[u8]) -> Error {
-    let what = if head.starts_with(b"KDMV") || head.starts_with(b"# Disk DescriptorFile") {
-        "a VMDK disk"
-    } else {
-        "a disk that is no qcow2, or a raw one"
-    };
-    Error::unsupported(format!("{what}: only qcow2 is taken, and a format is never guessed"))
-        .with_hint("convert it with `qemu-img convert -O qcow2`")
+fn encrypted(how: &str) -> Error {
+    Error::unsupported(format!("the disk is encrypted {how}")).with_hint(
+        "decrypt it where its key is: `qemu-img convert --object secret,id=key,file=KEY --image-opts \
+         driver=qcow2,encrypt.key-secret=key,file.filename=DISK -O qcow2 NEW`",
+    )
 }
 
-fn check_features(incompatible: u64) -> Result<()> {
+fn data_file(name: &[u8]) -> Error {
+    let name = if name.is_empty() { String::new() } else { format!(" `{}`", Shown(name)) };
+    Error::unsupported(format!("the disk keeps its data in another file{name}, which would be read from the host"))
+        .with_hint("where that file is, make one disk of both: `qemu-img convert -O qcow2 DISK NEW`")
+}
+
+/// `named` looks whether the header's extensions say more.
+fn check_features(incompatible: u64, named: impl FnOnce() -> Option<Error>) -> Result<()> {
     if incompatible & CORRUPT != 0 {
         return Err(
             Error::malformed("the disk is marked as corrupt").with_hint("repair it with `qemu-img check -r all`")
         );
     }
     if incompatible & DATA_FILE != 0 {
-        return Err(Error::unsupported("the disk keeps its data in another file, which would be read from the host"));
+        return Err(named().unwrap_or_else(|| data_file(b"")));
     }
     let unknown = incompatible & !(DIRTY | CORRUPT | DATA_FILE | COMPRESSION | EXTENDED_L2);
     if unknown != 0 {
@@ -145,9 +160,15 @@ fn check_extensions(head: &[u8], start: u64, cluster_size: u64) -> Result<()> {
         let (kind, length) = (number(kind), u64::from(number(length)));
         match kind {
             END => return Ok(()),
+            // `qemu-img rebase -b ""` leaves an empty one.
+            BACKING_FORMAT if length == 0 => {}
             BACKING_FORMAT => return Err(Error::unsupported("the disk's header names a backing file's format")),
-            EXTERNAL_DATA_FILE => return Err(Error::unsupported("the disk's header names an external data file")),
-            ENCRYPTION => return Err(Error::unsupported("the disk is encrypted")),
+            EXTERNAL_DATA_FILE => {
+                let name =
+                    usize::try_from(length).ok().and_then(|length| head.get(at + 8..(at + 8).checked_add(length)?));
+                return Err(data_file(name.unwrap_or_default()));
+            }
+            ENCRYPTION => return Err(encrypted("with LUKS")),
             _ => {}
         }
         let next = at as u64 + 8 + length.next_multiple_of(8);

@@ -6,6 +6,7 @@ use super::content::ContentDigest;
 use super::detect::Container;
 use super::drive::{Visitor, drive_disk, drive_tar};
 use super::entry::{Entry, EntryKind};
+use super::holes;
 use super::image::{Image, Part};
 use super::layout::{LayoutSummary, Role};
 use super::namespace::Namespace;
@@ -54,6 +55,13 @@ impl VerifyOptions {
     pub fn monitor(mut self, monitor: Monitor) -> Self {
         self.monitor = monitor;
         self
+    }
+}
+
+impl VerifyOptions {
+    /// Fails when the caller asked to stop.
+    pub(super) fn check(&self) -> Result<()> {
+        self.monitor.check()
     }
 }
 
@@ -126,6 +134,16 @@ pub struct Verification {
     pub findings: Vec<Error>,
 }
 
+/// What a survey shows.
+pub(super) enum Surveyed<'a> {
+    /// A member of the root file system, and the digest of its content where contents are asked for.
+    Member(&'a Entry, Option<&'a Fingerprint>),
+    /// A template: its name and its content.
+    Template(&'a [u8], &'a [u8]),
+    /// The disk of a virtual machine: its size in bytes and the digest of its content, where contents are asked for.
+    Disk(u64, &'a Fingerprint),
+}
+
 impl Image {
     /// Reads and decodes all of the image and checks every member. Rules that single members break
     /// are collected in [`Verification::findings`]; damage to the archive itself is an error.
@@ -133,7 +151,7 @@ impl Image {
     /// # Errors
     /// `Malformed`, `LimitExceeded` or `Unsupported` where reading can't go on; `Cancelled`; `Io`.
     pub fn verify(&self, options: &VerifyOptions) -> Result<Verification> {
-        self.survey(options, &mut |_, _| Ok(()))
+        self.survey_all(options, false, &mut |_| Ok(()))
     }
 
     /// As [`verify`](Self::verify), and shows every member of the root file system on the way, by
@@ -146,7 +164,10 @@ impl Image {
         options: &VerifyOptions,
         show: &mut dyn FnMut(&Entry, Option<&Fingerprint>) -> Result<()>,
     ) -> Result<Verification> {
-        self.survey_with(options, false, show)
+        self.survey_all(options, false, &mut |surveyed| match surveyed {
+            Surveyed::Member(entry, digest) => show(entry, digest),
+            Surveyed::Template(..) | Surveyed::Disk(..) => Ok(()),
+        })
     }
 
     /// As [`survey`](Self::survey), with a digest of each regular file's content: equal for two
@@ -160,14 +181,18 @@ impl Image {
         options: &VerifyOptions,
         show: &mut dyn FnMut(&Entry, Option<&Fingerprint>) -> Result<()>,
     ) -> Result<Verification> {
-        self.survey_with(options, true, show)
+        self.survey_all(options, true, &mut |surveyed| match surveyed {
+            Surveyed::Member(entry, digest) => show(entry, digest),
+            Surveyed::Template(..) | Surveyed::Disk(..) => Ok(()),
+        })
     }
 
-    fn survey_with(
+    /// All that an image holds, in one pass: so that streams can be surveyed, and nothing is decoded twice.
+    pub(super) fn survey_all(
         &self,
         options: &VerifyOptions,
         contents: bool,
-        show: &mut dyn FnMut(&Entry, Option<&Fingerprint>) -> Result<()>,
+        show: &mut dyn FnMut(Surveyed<'_>) -> Result<()>,
     ) -> Result<Verification> {
         let flow = Flow {
             limits: &self.limits,
@@ -239,8 +264,9 @@ impl Image {
                 let length = part.input.len().ok_or_else(|| {
                     Error::invalid("a disk can't be read from a stream").with_hint("save it to a file first")
                 })?;
+                let sparse = part.input.as_file().map(|file| holes::of_file(file, length)).transpose()?.flatten();
                 flow.run(part.input.reader()?, super::Codec::None, hasher, |chunks| {
-                    drive_disk(chunks, length, &self.limits, visitor)
+                    drive_disk(chunks, length, sparse.as_ref(), &self.limits, visitor)
                 })
             }
             Container::SquashFs => visit_squashfs(part, flow, hasher, visitor),
@@ -279,9 +305,10 @@ fn template_findings(metadata: &Metadata, templates: &[Vec<u8>]) -> Vec<Error> {
 
 /// Keeps the counts and the list of what is wrong.
 struct Judge<'a> {
-    show: &'a mut dyn FnMut(&Entry, Option<&Fingerprint>) -> Result<()>,
+    show: &'a mut dyn FnMut(Surveyed<'_>) -> Result<()>,
     contents: bool,
-    current: Option<(Entry, ContentDigest)>,
+    /// The file, or with `None` the disk, whose bytes are coming.
+    current: Option<(Option<Entry>, u64, ContentDigest)>,
     names: Namespace,
     counts: Counts,
     disk: Option<Qcow2>,
@@ -298,8 +325,8 @@ impl Visitor for Judge<'_> {
         Ok(())
     }
 
-    fn template(&mut self, _: &Entry, _: &[u8], _: &[u8]) -> Result<()> {
-        Ok(())
+    fn template(&mut self, _: &Entry, name: &[u8], content: &[u8]) -> Result<()> {
+        (self.show)(Surveyed::Template(name, content))
     }
 
     fn rootfs(&mut self, entry: &Entry, _: Option<&SparseMap>) -> Result<()> {
@@ -308,31 +335,39 @@ impl Visitor for Judge<'_> {
             return if error.kind() == ErrorKind::LimitExceeded { Err(error) } else { self.broken(error) };
         }
         self.counts.take(entry);
-        if self.contents && matches!(entry.kind, EntryKind::File { .. }) {
-            self.current = Some((entry.clone(), ContentDigest::default()));
+        if let EntryKind::File { size } = entry.kind
+            && self.contents
+        {
+            self.current = Some((Some(entry.clone()), size, ContentDigest::default()));
             return Ok(());
         }
-        (self.show)(entry, None)
+        (self.show)(Surveyed::Member(entry, None))
     }
 
-    fn disk(&mut self, _: &Entry, _: Option<&SparseMap>, about: &Qcow2) -> Result<()> {
+    fn disk(&mut self, entry: &Entry, _: Option<&SparseMap>, about: &Qcow2) -> Result<()> {
+        if let EntryKind::File { size } = entry.kind
+            && self.contents
+        {
+            self.current = Some((None, size, ContentDigest::default()));
+        }
         self.disk = Some(about.clone());
         Ok(())
     }
 
     fn data(&mut self, offset: u64, piece: Chunk) -> Result<()> {
-        if let Some((_, digest)) = &mut self.current {
+        if let Some((_, _, digest)) = &mut self.current {
             digest.take(offset, &piece);
         }
         Ok(())
     }
 
     fn end(&mut self) -> Result<()> {
-        if let Some((entry, digest)) = self.current.take() {
-            let EntryKind::File { size } = entry.kind else { return Ok(()) };
-            (self.show)(&entry, Some(&digest.finish(size)))?;
-        }
-        Ok(())
+        let Some((entry, size, digest)) = self.current.take() else { return Ok(()) };
+        let digest = digest.finish(size);
+        (self.show)(match &entry {
+            Some(entry) => Surveyed::Member(entry, Some(&digest)),
+            None => Surveyed::Disk(size, &digest),
+        })
     }
 
     fn lost(&mut self, path: &[u8], what: &Omitted) {

@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
     /// The form of the output (default: that of the image)
     #[arg(long, value_enum, value_name = "FORM")]
     to: Option<To>,
-    /// xz, gzip, zstd, bzip2, lz4 or none, with a level behind a colon (default: that of the image)
+    /// xz, gzip, zstd, bzip2, lz4 or none, optionally `:LEVEL` (default: what OUT's name ends with, else that of the image)
     #[arg(long, value_name = "CODEC[:LEVEL]")]
     compression: Option<String>,
     /// What the rootfs of a split image becomes: tar or squashfs

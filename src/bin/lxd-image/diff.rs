@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use lxd_image::format::{Difference, VerifyOptions, differences};
+use lxd_image::format::{Difference, VerifyOptions, for_each_difference};
 use lxd_image::{Result, Shown};
 use serde_json::{Map, Value, json};
 
@@ -12,11 +12,15 @@ use crate::options::Session;
 use crate::output::{self, Facts, Format};
 
 /// Show what differs between two images
+///
+/// Compares metadata, templates, and every member of the root file system with its attributes and content, or the disk; form and
+/// compression do not count. Times are compared by the whole second where one of the two has no fraction, as in SquashFS and old
+/// archives. Exit status: 0 when the images hold the same, 1 when they differ, 2 for an error, as diff(1) has it.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// The first image
+    /// The first image; `-` is standard input
     image_a: PathBuf,
-    /// The second image
+    /// The second image; `-` is standard input
     image_b: PathBuf,
     /// The rootfs file of the first, if it is split
     #[arg(long, value_name = "FILE")]
@@ -26,7 +30,19 @@ pub(crate) struct Arguments {
     rootfs_b: Option<PathBuf>,
 }
 
+/// Rows that are shown together, where the format lets rows be shown apart.
+const ROWS: usize = 1_000;
+
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
+    match compare(arguments, session) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(Failure::negative()),
+        Err(error) => Err(Failure::from(error).as_trouble()),
+    }
+}
+
+/// Shows the differences as they are found; whether there are any.
+fn compare(arguments: &Arguments, session: &Session) -> Result<bool> {
     let first = session.open(&arguments.image_a, arguments.rootfs_a.as_deref())?;
     let second = session.open(&arguments.image_b, arguments.rootfs_b.as_deref())?;
     let (monitor, shown) = session.monitor();
@@ -34,15 +50,66 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     if let Some(threads) = session.threads {
         options = options.threads(threads);
     }
-    let found = differences(&first, &second, &options)?;
+    let mut out = Out { format: &session.format, text: String::new(), rows: Vec::new(), any: false };
+    for_each_difference(&first, &second, &options, &mut |difference| out.take(&difference))?;
     drop(shown);
-    if session.format == Format::Table {
-        let text: String = found.iter().map(|difference| format!("{}\n", for_people(difference))).collect();
-        return Ok(output::write(text.as_bytes())?);
-    }
-    let rows = found.iter().map(row).collect();
-    Ok(output::show(Facts::Many(&["difference", "path", "changes"], rows), &session.format)?)
+    out.finish()
 }
+
+/// Differences on their way to standard output.
+struct Out<'a> {
+    format: &'a Format,
+    text: String,
+    rows: Vec<Map<String, Value>>,
+    any: bool,
+}
+
+impl Out<'_> {
+    fn take(&mut self, difference: &Difference) -> Result<()> {
+        match self.format {
+            Format::Table => {
+                self.text.push_str(&for_people(difference));
+                self.text.push('\n');
+            }
+            // As the whole list would be written, element by element.
+            Format::Json => {
+                self.text.push_str(if self.any { ",\n" } else { "[\n" });
+                let row = output::json(&Value::Object(row(difference)))?;
+                self.text.push_str("  ");
+                self.text.push_str(&row.replace('\n', "\n  "));
+            }
+            _ => self.rows.push(row(difference)),
+        }
+        self.any = true;
+        // The columns of a compact table are as wide as the widest row.
+        if self.text.len() >= 64 << 10 || (self.rows.len() >= ROWS && *self.format != Format::Compact) {
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<()> {
+        let rows = std::mem::take(&mut self.rows);
+        if !rows.is_empty() {
+            output::show(Facts::Many(COLUMNS, rows), self.format)?;
+        }
+        output::write(std::mem::take(&mut self.text).as_bytes())
+    }
+
+    fn finish(mut self) -> Result<bool> {
+        match (self.format, self.any) {
+            (Format::Table, _) | (_, true) => {}
+            _ => output::show(Facts::Many(COLUMNS, Vec::new()), self.format)?,
+        }
+        if *self.format == Format::Json && self.any {
+            self.text.push_str("\n]\n");
+        }
+        self.write()?;
+        Ok(self.any)
+    }
+}
+
+const COLUMNS: &[&str] = &["difference", "path", "changes"];
 
 fn for_people(difference: &Difference) -> String {
     let path = Shown(difference.path());

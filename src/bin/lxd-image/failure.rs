@@ -5,31 +5,42 @@ use std::process::ExitCode;
 
 use lxd_image::{Error, ErrorKind};
 
-/// An error and the exit status that goes with it.
+/// An exit status, and the error that goes with it unless all was said already.
 pub(crate) struct Failure {
-    error: Error,
+    error: Option<Error>,
     status: u8,
 }
 
 impl Failure {
     /// A digest or size that is not the expected one, found by a verb whose job it is to look.
     pub(crate) fn mismatch(error: Error) -> Self {
-        Self { error, status: 3 }
+        Self { error: Some(error), status: 3 }
     }
 
     /// A rule that an image breaks. Whatever its kind, the image itself was found.
     pub(crate) fn finding(error: Error) -> Self {
-        Self { error, status: 1 }
+        Self { error: Some(error), status: 1 }
+    }
+
+    /// The answer was "no" and stands on standard output: images differ.
+    pub(crate) fn negative() -> Self {
+        Self { error: None, status: 1 }
+    }
+
+    /// As `diff(1)`: what went wrong is told from what differs by its status.
+    pub(crate) fn as_trouble(self) -> Self {
+        Self { status: if self.status == 1 { 2 } else { self.status }, ..self }
     }
 
     pub(crate) fn report(self) -> ExitCode {
+        let Some(error) = &self.error else { return ExitCode::from(self.status) };
         // A closed pipe (`| head`) is not worth a word.
-        let closed = std::error::Error::source(&self.error)
+        let closed = std::error::Error::source(error)
             .and_then(|source| source.downcast_ref::<std::io::Error>())
             .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe);
         if !closed {
-            eprintln!("error[{}]: {}", self.error.kind(), self.error);
-            if let Some(hint) = self.error.hint() {
+            eprintln!("error[{}]: {error}", error.kind());
+            if let Some(hint) = error.hint() {
                 eprintln!("hint: {hint}");
             }
         }
@@ -45,6 +56,6 @@ impl From<Error> for Failure {
             ErrorKind::Cancelled => 130,
             _ => 1,
         };
-        Self { error, status }
+        Self { error: Some(error), status }
     }
 }

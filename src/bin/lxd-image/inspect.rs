@@ -60,9 +60,11 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
 
 fn facts(image: &Image, verified: &Verification) -> Map<String, Value> {
     let containers: Vec<Container> = image.containers().collect();
-    let codec = |container: &Container| {
-        container.codec().map_or_else(|| container.name().to_owned(), |codec| codec.to_string())
-    };
+    let compressions: Vec<&str> = image
+        .compressions()
+        .zip(&containers)
+        .map(|(compression, container)| compression.unwrap_or(container.name()))
+        .collect();
     let mut facts = Map::new();
     facts.insert("fingerprint".into(), json!(verified.fingerprint));
     let form = match image.form() {
@@ -71,10 +73,10 @@ fn facts(image: &Image, verified: &Verification) -> Map<String, Value> {
     };
     facts.insert("form".into(), json!(form));
     facts.insert("type".into(), json!(verified.image_type.name()));
-    facts.insert("compression".into(), json!(containers.first().map(codec)));
+    facts.insert("compression".into(), json!(compressions.first()));
     if let Some(rootfs) = containers.get(1) {
         facts.insert("rootfs_format".into(), json!(rootfs.name()));
-        facts.insert("rootfs_compression".into(), json!(codec(rootfs)));
+        facts.insert("rootfs_compression".into(), json!(compressions.get(1)));
     }
     facts.insert("size".into(), json!(verified.size));
     if let Some(metadata) = &verified.metadata {

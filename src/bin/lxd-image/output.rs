@@ -71,13 +71,18 @@ pub(crate) fn write(bytes: &[u8]) -> Result<()> {
 /// Shows facts in the format that was asked for.
 pub(crate) fn show(facts: Facts, format: &Format) -> Result<()> {
     let text = match format {
-        Format::Json => terminal_safe(&serde_json::to_string_pretty(&into_value(facts)).map_err(unexpected)?) + "\n",
+        Format::Json => json(&into_value(facts))? + "\n",
         Format::Yaml => to_yaml(&into_value(facts), 0),
         Format::Table | Format::Compact => table(facts, *format == Format::Compact),
         Format::Csv => csv(facts)?,
         Format::Jinja(template) => jinja(facts, template)?,
     };
     write(text.as_bytes())
+}
+
+/// A value as JSON over several lines, safe for a terminal.
+pub(crate) fn json(value: &Value) -> Result<String> {
+    Ok(terminal_safe(&serde_json::to_string_pretty(value).map_err(unexpected)?))
 }
 
 fn unexpected(error: impl std::error::Error + Send + Sync + 'static) -> Error {

@@ -33,9 +33,9 @@ pub(crate) struct Arguments {
     /// The directory whose files become the templates
     #[arg(long, value_name = "DIR")]
     templates: Option<PathBuf>,
-    /// xz, gzip, zstd, bzip2, lz4 or none, with a level behind a colon
-    #[arg(long, value_name = "CODEC[:LEVEL]", default_value = "zstd")]
-    compression: String,
+    /// xz, gzip, zstd, bzip2, lz4 or none, optionally `:LEVEL` (default: what OUT's name ends with, else zstd)
+    #[arg(long, value_name = "CODEC[:LEVEL]")]
+    compression: Option<String>,
     /// Write OUT (metadata) and OUT.root
     #[arg(long)]
     split: bool,
@@ -68,11 +68,13 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let (monitor, shown) = session.monitor();
     options = options
         .rootfs_format(rootfs_format)
-        .compression(arguments.compression.parse::<Compression>()?)
         .newest_mtime(epoch)
         .limits(session.limits.clone())
         .monitor(monitor);
     options = arguments.tree.apply(options)?;
+    if let Some(compression) = &arguments.compression {
+        options = options.compression(compression.parse::<Compression>()?);
+    }
     if let Some(templates) = &arguments.templates {
         options = options.templates(templates);
     }

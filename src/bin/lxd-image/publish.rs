@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
     /// The metadata.yaml, when DIRECTORY is a root file system
     #[arg(long, value_name = "FILE")]
     metadata: Option<PathBuf>,
-    /// xz, gzip, zstd, bzip2, lz4 or none, with a level behind a colon
+    /// xz, gzip, zstd, bzip2, lz4 or none, optionally `:LEVEL`
     #[arg(long, value_name = "CODEC[:LEVEL]", default_value = "zstd")]
     compression: String,
     #[command(flatten)]

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use lxd_image::format::{PackOptions, Source, pack_metadata};
+use lxd_image::format::{Codec, PackOptions, Source, pack_metadata};
 use lxd_image::streams::{AddOptions, PruneOptions, TreeVerifyOptions};
 use lxd_image::{Error, ErrorKind, Fingerprint, Metadata, Prefix, Result, Shown};
 use serde_json::{Map, Value, json};
@@ -276,7 +276,10 @@ fn generate_metadata(arguments: &GenerateMetadata) -> Result<()> {
     for (key, value) in &arguments.property {
         properties.set(key, value)?;
     }
-    let options = PackOptions::new(metadata).compression("xz".parse()?);
+    let mut options = PackOptions::new(metadata);
+    if Codec::from_path(&arguments.file).is_none() {
+        options = options.compression("xz".parse()?);
+    }
     let written = pack_metadata(Path::new(&arguments.file), &options)?;
     output::line(&written.fingerprint.to_string())
 }

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use lxd_image::format::VerifyOptions;
-use lxd_image::{Error, ErrorKind, Prefix, Result};
+use lxd_image::format::{Verification, VerifyOptions};
+use lxd_image::{Error, ErrorKind, Prefix, Result, Shown};
+use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
 use crate::options::Session;
-use crate::output;
+use crate::output::{self, Facts, Format};
 
 /// Check an image against its fingerprint and against the rules
 #[derive(Args)]
@@ -45,6 +46,9 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         );
         return Err(Failure::mismatch(error));
     }
+    if session.format != Format::Table {
+        output::show(Facts::One(facts(&verified)), &session.format)?;
+    }
     if !verified.findings.is_empty() {
         let first = verified.findings.remove(0);
         for finding in &verified.findings {
@@ -53,7 +57,29 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         return Err(Failure::finding(first));
     }
     session.explain(|| format!("{} entries, {} bytes in files", verified.counts.entries(), verified.counts.bytes));
+    if session.format != Format::Table {
+        return Ok(());
+    }
     Ok(output::line(&verified.fingerprint.to_string())?)
+}
+
+fn facts(verified: &Verification) -> Map<String, Value> {
+    let findings: Vec<Value> = verified
+        .findings
+        .iter()
+        .map(|finding| json!({"kind": finding.kind().name(), "message": finding.to_string(), "hint": finding.hint()}))
+        .collect();
+    let strays: Vec<String> = verified.strays.iter().map(|path| Shown(path).to_string()).collect();
+    let mut facts = Map::new();
+    facts.insert("fingerprint".into(), json!(verified.fingerprint));
+    facts.insert("valid".into(), json!(verified.findings.is_empty()));
+    facts.insert("type".into(), json!(verified.image_type.name()));
+    facts.insert("size".into(), json!(verified.size));
+    facts.insert("entries".into(), json!(verified.counts.entries()));
+    facts.insert("bytes".into(), json!(verified.counts.bytes));
+    facts.insert("strays".into(), json!(strays));
+    facts.insert("findings".into(), json!(findings));
+    facts
 }
 
 fn prefix(text: &str) -> Result<Prefix> {

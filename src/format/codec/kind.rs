@@ -2,6 +2,7 @@
 //! Names, file extensions, features and magic numbers stand here once, for every other module.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -115,11 +116,37 @@ impl Codec {
             [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some(Self::Bzip2),
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Self::Xz),
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Self::Zstd),
-            // The second is the legacy format: recognised, then refused with a reason.
+            // The second is the legacy format, which `lz4 -l` and kernels use.
             [0x04, 0x22, 0x4d, 0x18, ..] | [0x02, 0x21, 0x4c, 0x18, ..] => Some(Self::Lz4),
             [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(after_skippable_frames(prefix)),
             _ => lzma_header(prefix).then_some(Self::Lzma),
         }
+    }
+
+    /// The codec that a file's name promises by its ending, in any case: `None` (the variant) for `.tar`, no answer for other
+    /// endings and none.
+    ///
+    /// ```
+    /// use lxd_image::format::Codec;
+    ///
+    /// assert_eq!(Codec::from_path("box.tar.gz"), Some(Codec::Gzip));
+    /// assert_eq!(Codec::from_path("box.TZST"), Some(Codec::Zstd));
+    /// assert_eq!(Codec::from_path("box.tar"), Some(Codec::None));
+    /// assert_eq!(Codec::from_path("box"), None);
+    /// ```
+    #[must_use]
+    pub fn from_path(path: impl AsRef<Path>) -> Option<Self> {
+        let ending = path.as_ref().extension()?.to_str()?.to_ascii_lowercase();
+        Some(match ending.as_str() {
+            "tar" => Self::None,
+            "gz" | "tgz" | "taz" => Self::Gzip,
+            "bz2" | "tbz" | "tbz2" | "tb2" | "tz2" => Self::Bzip2,
+            "xz" | "txz" => Self::Xz,
+            "lzma" | "tlz" => Self::Lzma,
+            "zst" | "zstd" | "tzst" => Self::Zstd,
+            "lz4" | "tlz4" => Self::Lz4,
+            _ => return None,
+        })
     }
 
     /// The refusal of a codec that was compiled out.
@@ -140,7 +167,7 @@ fn after_skippable_frames(mut rest: &[u8]) -> Codec {
         rest = usize::try_from(length).ok().and_then(|length| tail.get(length..)).unwrap_or_default();
     }
     match rest {
-        [0x04, 0x22, 0x4d, 0x18, ..] => Codec::Lz4,
+        [0x04, 0x22, 0x4d, 0x18, ..] | [0x02, 0x21, 0x4c, 0x18, ..] => Codec::Lz4,
         _ => Codec::Zstd,
     }
 }

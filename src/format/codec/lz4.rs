@@ -29,8 +29,12 @@ const DICTIONARY: u8 = 0x01;
 const UNCOMPRESSED: u32 = 1 << 31;
 /// How far a linked block can look back.
 const WINDOW: usize = 64 << 10;
+/// Every block of the legacy format, but for the last, decodes to this many bytes.
+const LEGACY_BLOCK: usize = 8 << 20;
 
 struct Frame {
+    /// Of the format before frames: blocks of one size without a word on their end.
+    legacy: bool,
     flags: u8,
     block_max: usize,
     size: Option<u64>,
@@ -41,6 +45,7 @@ struct Frame {
 pub(super) struct Decoder<R> {
     input: Input<R>,
     lz4_block: u64,
+    codec_memory: u64,
     frame: Option<Frame>,
     frames: u64,
     /// The compressed block.
@@ -58,6 +63,7 @@ impl<R: Read> Decoder<R> {
         Self {
             input: Input::new(source),
             lz4_block: limits.lz4_block,
+            codec_memory: limits.codec_memory,
             frame: None,
             frames: 0,
             packed: Vec::new(),
@@ -85,9 +91,17 @@ impl<R: Read> Decoder<R> {
                     return Ok(true);
                 }
                 [a, b, c, d, ..] if [a, b, c, d] == LEGACY_MAGIC => {
-                    return Err(Error::unsupported(
-                        "this is lz4's legacy format, made with `lz4 -l`; only frames are read",
-                    ));
+                    if LEGACY_BLOCK as u64 > self.codec_memory {
+                        return Err(Error::limit("codec_memory", self.codec_memory, "a block of lz4's legacy format"));
+                    }
+                    self.input.consume(MAGIC.len());
+                    let hash = XxHash32::with_seed(0);
+                    // Blocks are independent, and carry no checksum.
+                    let flags = INDEPENDENT;
+                    self.frame =
+                        Some(Frame { legacy: true, flags, block_max: LEGACY_BLOCK, size: None, hash, decoded: 0 });
+                    self.frames += 1;
+                    return Ok(true);
                 }
                 _ if bytes.len() < MAGIC.len() => return Err(truncated()),
                 _ if self.frames > 0 => return Err(trailing_garbage()),
@@ -135,12 +149,15 @@ impl<R: Read> Decoder<R> {
                 format!("the lz4 frame's block of {block_max} bytes"),
             ));
         }
-        Ok(Frame { flags, block_max, size, hash: XxHash32::with_seed(0), decoded: 0 })
+        Ok(Frame { legacy: false, flags, block_max, size, hash: XxHash32::with_seed(0), decoded: 0 })
     }
 
     /// Decodes the next block into `block`; false at the frame's end.
     fn next_block(&mut self) -> Result<bool> {
         let Some(frame) = &mut self.frame else { return Ok(false) };
+        if frame.legacy {
+            return self.next_legacy_block();
+        }
         let head = u32::from_le_bytes(self.input.take()?);
         if head == 0 {
             if frame.flags & CONTENT_CHECKSUM != 0 && u32::from_le_bytes(self.input.take()?) != frame.hash.finish_32() {
@@ -189,6 +206,43 @@ impl<R: Read> Decoder<R> {
         }
         Ok(true)
     }
+}
+
+impl<R: Read> Decoder<R> {
+    /// As [`next_block`](Self::next_block), in the legacy format: it ends with the stream, or where another frame begins, and
+    /// only its last block may be short.
+    fn next_legacy_block(&mut self) -> Result<bool> {
+        let rest = self.input.peek(MAGIC.len())?;
+        if rest.is_empty() || is_magic(rest) {
+            self.frame = None;
+            return Ok(false);
+        }
+        if self.filled > 0 && self.filled < LEGACY_BLOCK {
+            return Err(trailing_garbage());
+        }
+        let length = u32::from_le_bytes(self.input.take()?) as usize;
+        if length == 0 || length > block::get_maximum_output_size(LEGACY_BLOCK) {
+            return Err(Error::malformed("an lz4 block is larger than its frame allows"));
+        }
+        self.packed.clear();
+        self.input.append_to(&mut self.packed, length)?;
+        if self.packed.len() < length {
+            return Err(truncated());
+        }
+        if self.block.len() < LEGACY_BLOCK {
+            self.block = vec![0; LEGACY_BLOCK];
+        }
+        self.filled = block::decompress_into(&self.packed, &mut self.block[..LEGACY_BLOCK]).map_err(corrupt)?;
+        self.given = 0;
+        Ok(true)
+    }
+}
+
+/// Whether a frame begins here. None of its numbers is the size of a legacy block.
+fn is_magic(bytes: &[u8]) -> bool {
+    matches!(*bytes, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
+        || bytes.starts_with(&MAGIC)
+        || bytes.starts_with(&LEGACY_MAGIC)
 }
 
 fn corrupt(error: block::DecompressError) -> Error {

@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Scope, ScopedJoinHandle};
@@ -14,6 +13,7 @@ use super::Budget;
 use super::attributes::{Applier, Attributes};
 use crate::error::{Error, Result};
 use crate::format::chunk::Chunk;
+use crate::format::holes;
 
 /// A file that is being written, perhaps by several threads at once.
 pub(crate) struct OpenFile {
@@ -21,9 +21,22 @@ pub(crate) struct OpenFile {
     attributes: Attributes,
     size: u64,
     path: Vec<u8>,
-    written: AtomicU64,
+    /// Bytes that came for it, and those of them that are in the file: zeros became holes.
+    given: AtomicU64,
+    stored: AtomicU64,
     /// Jobs that are not done, and one for the side that still hands bytes over.
     pending: AtomicUsize,
+}
+
+impl OpenFile {
+    /// The file is new and every place of it is written once, so zeros need not be.
+    fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        let stored = holes::write(&self.file, bytes, offset)
+            .map_err(|error| Error::io("a file can't be written", error).in_entry(&self.path))?;
+        self.given.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.stored.fetch_add(stored, Ordering::Relaxed);
+        Ok(())
+    }
 }
 
 struct Job {
@@ -91,7 +104,8 @@ impl<'scope> Writers<'scope> {
             attributes,
             size,
             path: path.to_vec(),
-            written: AtomicU64::new(0),
+            given: AtomicU64::new(0),
+            stored: AtomicU64::new(0),
             pending: AtomicUsize::new(1),
         })
     }
@@ -155,12 +169,7 @@ pub(crate) struct DirectFile {
 impl DirectFile {
     pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
         self.shared.charge(bytes.len() as u64)?;
-        self.file
-            .file
-            .write_all_at(bytes, offset)
-            .map_err(|error| Error::io("a file can't be written", error).in_entry(&self.file.path))?;
-        self.file.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        Ok(())
+        self.file.write(bytes, offset)
     }
 
     /// All bytes are there: gives the file its size and its attributes.
@@ -178,15 +187,12 @@ impl Shared {
     }
 
     fn run(&self, job: &Job) {
-        let mut bytes = 0;
         for (offset, piece) in &job.pieces {
-            if let Err(error) = job.file.file.write_all_at(piece, *offset) {
-                self.fail(Error::io("a file can't be written", error).in_entry(&job.file.path));
+            if let Err(error) = job.file.write(piece, *offset) {
+                self.fail(error);
                 return;
             }
-            bytes += piece.len() as u64;
         }
-        job.file.written.fetch_add(bytes, Ordering::Relaxed);
         self.done(&job.file);
     }
 
@@ -201,14 +207,13 @@ impl Shared {
     }
 
     fn complete(&self, file: &OpenFile) -> Result<()> {
-        let written = file.written.load(Ordering::Relaxed);
         // A hole at the end was never written.
-        let sized = if written < file.size { file.file.set_len(file.size) } else { Ok(()) };
+        let sized = if file.stored.load(Ordering::Relaxed) < file.size { file.file.set_len(file.size) } else { Ok(()) };
         sized
             .map_err(|error| Error::io("a file's size can't be set", error))
             .and_then(|()| self.applier.apply(file.file.as_fd(), &file.attributes, &file.path))
             .map_err(|error| error.in_entry(&file.path))?;
-        self.applier.count(written);
+        self.applier.count(file.given.load(Ordering::Relaxed));
         Ok(())
     }
 

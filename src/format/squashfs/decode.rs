@@ -18,7 +18,11 @@ enum Codec {
     Zstd(zstd::bulk::Decompressor<'static>),
     #[cfg(feature = "lz4")]
     Lz4,
-    #[cfg(not(any(feature = "gzip", feature = "xz", feature = "zstd", feature = "lz4")))]
+    #[cfg(feature = "xz")]
+    Lzma { memory: u64 },
+    #[cfg(feature = "lzo")]
+    Lzo,
+    #[cfg(not(any(feature = "gzip", feature = "xz", feature = "zstd", feature = "lz4", feature = "lzo")))]
     #[allow(dead_code, reason = "without codecs there is no decoder, but its type")]
     None,
 }
@@ -38,10 +42,11 @@ impl Decoder {
                 .map_err(|source| Error::io("the zstd decoder can't be made", source)),
             #[cfg(feature = "lz4")]
             SquashFsCompression::Lz4 => Ok(Codec::Lz4),
-            SquashFsCompression::Lzma | SquashFsCompression::Lzo => {
-                Err(Error::unsupported(format!("SquashFS compressed with {} is not read", compression.name())))
-            }
-            #[cfg(not(all(feature = "gzip", feature = "xz", feature = "zstd", feature = "lz4")))]
+            #[cfg(feature = "xz")]
+            SquashFsCompression::Lzma => Ok(Codec::Lzma { memory }),
+            #[cfg(feature = "lzo")]
+            SquashFsCompression::Lzo => Ok(Codec::Lzo),
+            #[cfg(not(all(feature = "gzip", feature = "xz", feature = "zstd", feature = "lz4", feature = "lzo")))]
             other => Err(disabled(other)),
         };
         codec.map(|codec| Self { codec })
@@ -71,7 +76,11 @@ impl Decoder {
             Codec::Lz4 => {
                 lz4_flex::block::decompress_into(input, output).map_err(|source| broken("lz4").with_source(source))
             }
-            #[cfg(not(any(feature = "gzip", feature = "xz", feature = "zstd", feature = "lz4")))]
+            #[cfg(feature = "xz")]
+            Codec::Lzma { memory } => lzma(memory, input, output),
+            #[cfg(feature = "lzo")]
+            Codec::Lzo => super::lzo::decode(input, output),
+            #[cfg(not(any(feature = "gzip", feature = "xz", feature = "zstd", feature = "lz4", feature = "lzo")))]
             Codec::None => Err(Error::unsupported("no codec is compiled in")),
         }
     }
@@ -79,26 +88,72 @@ impl Decoder {
 
 #[cfg(feature = "xz")]
 fn xz(memory: u64, input: &[u8], output: &mut [u8]) -> Result<usize> {
-    use liblzma::stream::{Action, Error as XzError, Status, Stream};
+    let mut stream =
+        liblzma::stream::Stream::new_stream_decoder(memory, 0).map_err(|source| xz_failure("xz", memory, source))?;
+    match run(&mut stream, "xz", memory, input, output)? {
+        true => Ok(usize::try_from(stream.total_out()).unwrap_or(output.len())),
+        false => Err(too_long_or_cut("xz")),
+    }
+}
 
-    let fail = |source| match source {
-        XzError::MemLimit => Error::limit("codec_memory", memory, "the dictionary of an xz block"),
-        source => broken("xz").with_source(source),
-    };
-    let mut stream = Stream::new_stream_decoder(memory, 0).map_err(fail)?;
+/// The `.lzma` container, whose header tells the size. Some writers also end the stream with a marker and some do not,
+/// which only a decoder that is not told the size takes both of.
+#[cfg(feature = "xz")]
+fn lzma(memory: u64, input: &[u8], output: &mut [u8]) -> Result<usize> {
+    const PROPERTIES: usize = 5;
+    const HEADER: usize = PROPERTIES + 8;
+    let cut = || too_long_or_cut("lzma");
+    let (header, body) = input.split_first_chunk::<HEADER>().ok_or_else(cut)?;
+    let size = header.last_chunk().map_or(u64::MAX, |size| u64::from_le_bytes(*size));
+    let size = usize::try_from(size).ok().filter(|size| *size <= output.len()).ok_or_else(cut)?;
+    let mut unsized_header = [0xff; HEADER];
+    unsized_header[..PROPERTIES].copy_from_slice(&header[..PROPERTIES]);
+    let output = output.split_at_mut(size).0;
+    let failed = |source| xz_failure("lzma", memory, source);
+    let mut stream = liblzma::stream::Stream::new_lzma_decoder(memory).map_err(failed)?;
+    stream.process(&unsized_header, &mut [], liblzma::stream::Action::Run).map_err(failed)?;
+    let ended = run(&mut stream, "lzma", memory, body, output)?;
+    let consumed = usize::try_from(stream.total_in()).unwrap_or(usize::MAX) == input.len();
+    if stream.total_out() == size as u64 && (ended || consumed) { Ok(size) } else { Err(cut()) }
+}
+
+/// Runs a decoder over one block; whether the stream ended by itself.
+#[cfg(feature = "xz")]
+fn run(
+    stream: &mut liblzma::stream::Stream,
+    codec: &str,
+    memory: u64,
+    input: &[u8],
+    output: &mut [u8],
+) -> Result<bool> {
+    use liblzma::stream::{Action, Status};
+
+    let (first_in, first_out) = (stream.total_in(), stream.total_out());
     loop {
         let (taken, given) = (stream.total_in(), stream.total_out());
-        let rest_in = usize::try_from(taken).ok().and_then(|at| input.get(at..)).unwrap_or_default();
-        let rest_out = usize::try_from(given).ok().and_then(|at| output.get_mut(at..)).unwrap_or_default();
-        match stream.process(rest_in, rest_out, Action::Finish).map_err(fail)? {
-            Status::StreamEnd => return Ok(usize::try_from(stream.total_out()).unwrap_or(output.len())),
-            _ if (stream.total_in(), stream.total_out()) == (taken, given) => return Err(too_long_or_cut("xz")),
-            _ => {}
+        let rest_in = usize::try_from(taken - first_in).ok().and_then(|at| input.get(at..)).unwrap_or_default();
+        let rest_out = usize::try_from(given - first_out).ok().and_then(|at| output.get_mut(at..)).unwrap_or_default();
+        match stream.process(rest_in, rest_out, Action::Finish) {
+            Ok(Status::StreamEnd) => return Ok(true),
+            // Room or bytes are at their end.
+            Ok(_) if (stream.total_in(), stream.total_out()) == (taken, given) => return Ok(false),
+            Ok(_) => {}
+            Err(source) => return Err(xz_failure(codec, memory, source)),
         }
     }
 }
 
-#[cfg(any(feature = "gzip", feature = "xz", feature = "zstd", feature = "lz4"))]
+#[cfg(feature = "xz")]
+fn xz_failure(codec: &str, memory: u64, source: liblzma::stream::Error) -> Error {
+    match source {
+        liblzma::stream::Error::MemLimit => {
+            Error::limit("codec_memory", memory, format_args!("the dictionary of a block of {codec}"))
+        }
+        source => broken(codec).with_source(source),
+    }
+}
+
+#[cfg(any(feature = "gzip", feature = "xz", feature = "zstd", feature = "lz4", feature = "lzo"))]
 fn broken(codec: &str) -> Error {
     Error::malformed(format!("a block does not decode as {codec}"))
 }
@@ -110,10 +165,11 @@ fn too_long_or_cut(codec: &str) -> Error {
 
 /// The refusal of a codec that was compiled out.
 #[cfg_attr(
-    all(feature = "gzip", feature = "xz", feature = "zstd", feature = "lz4"),
+    all(feature = "gzip", feature = "xz", feature = "zstd", feature = "lz4", feature = "lzo"),
     allow(dead_code, reason = "every codec is there")
 )]
 pub(super) fn disabled(compression: SquashFsCompression) -> Error {
     let name = compression.name();
-    Error::new(ErrorKind::FeatureDisabled, format!("SquashFS with {name} needs the feature `{name}`"))
+    let feature = if compression == SquashFsCompression::Lzma { "xz" } else { name };
+    Error::new(ErrorKind::FeatureDisabled, format!("SquashFS with {name} needs the feature `{feature}`"))
 }

@@ -36,7 +36,7 @@ impl SquashFs {
     ///
     /// # Errors
     /// `Malformed` if this is no SquashFS or its tables can't be where they are said to be,
-    /// `Unsupported` for another version, lzo, lzma or an unknown compressor, `FeatureDisabled` for
+    /// `Unsupported` for another version or an unknown compressor, `FeatureDisabled` for
     /// a compressor that was compiled out, `LimitExceeded`, `Io`.
     pub fn open(file: File, limits: &Limits) -> Result<Self> {
         Reader::open(file, limits).map(|reader| Self { reader })

@@ -9,6 +9,8 @@ mod fields;
 mod fragments;
 mod image;
 mod inode;
+#[cfg(feature = "lzo")]
+mod lzo;
 mod metadata_blocks;
 mod queue;
 mod reader;

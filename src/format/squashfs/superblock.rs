@@ -36,9 +36,9 @@ pub(super) mod flags {
 pub enum SquashFsCompression {
     /// zlib streams.
     Gzip,
-    /// The legacy `.lzma` container. Recognised, not decoded.
+    /// The legacy `.lzma` container. Read, not written.
     Lzma,
-    /// LZO1X. Recognised, not decoded.
+    /// LZO1X. Read, not written.
     Lzo,
     /// xz streams, with or without branch filters.
     Xz,
@@ -71,6 +71,12 @@ impl SquashFsCompression {
             Self::Lz4 => 5,
             Self::Zstd => 6,
         }
+    }
+
+    /// How the image is compressed whose first bytes are `head`; `None` where they are not those of a SquashFS 4.0.
+    pub(crate) fn of_head(head: &[u8]) -> Option<Self> {
+        let number = head.get(20..22)?.first_chunk().map(|number| u16::from_le_bytes(*number))?;
+        head.starts_with(&MAGIC.to_le_bytes()).then(|| Self::from_number(number).ok())?
     }
 
     fn from_number(number: u16) -> Result<Self> {
@@ -126,7 +132,8 @@ impl Superblock {
         let ids = fields.u16()?;
         let (major, minor) = (fields.u16()?, fields.u16()?);
         if (major, minor) != (4, 0) {
-            return Err(Error::unsupported(format!("SquashFS version {major}.{minor}: only 4.0 is read")));
+            return Err(Error::unsupported(format!("SquashFS version {major}.{minor}: only 4.0 is read"))
+                .with_hint("unpack it with a `unsquashfs` that reads it, and make it again with `mksquashfs`"));
         }
         if !BLOCK_SIZES.contains(&block_size) || !block_size.is_power_of_two() {
             return Err(Error::malformed(format!("a block size of {block_size} bytes is none of SquashFS")));

@@ -230,7 +230,10 @@ impl ImageWriter {
             self.root_file.as_ref().ok_or_else(|| Error::invalid("a split image needs a second file"))?.handle()?;
         self.root = match target {
             RootTarget::Tar => Root::Split(TarWriter::new(Sink::start(file, compression, threads, Hasher::new())?)),
-            RootTarget::SquashFs(options) => Root::SquashFs(Box::new(squashfs::Writer::new(file, options)?)),
+            RootTarget::SquashFs(mut options) => {
+                options.monitor = self.monitor.clone();
+                Root::SquashFs(Box::new(squashfs::Writer::new(file, options)?))
+            }
         };
         Ok(())
     }

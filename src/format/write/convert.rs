@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use super::archive::{DEFAULT_CODEC, ImageWriter, Written};
+use super::ending;
 use super::pack::{RootfsFormat, root_target};
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
@@ -60,7 +61,8 @@ impl ConvertOptions {
         self
     }
 
-    /// The codec and its level.
+    /// The codec and its level (default: what the output's name ends with, else that of the source). Where the name says something
+    /// else, that is among the omissions.
     #[must_use]
     pub fn compression(mut self, compression: Compression) -> Self {
         self.compression = Some(compression);
@@ -101,9 +103,10 @@ impl Image {
             let squashfs = self.parts.last().is_some_and(|part| part.container == Container::SquashFs);
             if squashfs && form == Form::Split { RootfsFormat::SquashFs } else { RootfsFormat::Tar }
         });
-        let compression = self.compression(options);
-        let target = root_target(format, form, compression, options.threads, None)?;
-        let out = out.as_ref();
+        let (out, usual) = (out.as_ref(), self.compression(options));
+        let compression = ending::compression(out, options.compression, usual, &options.monitor)?;
+        let squashfs = ending::squashfs_compression(out, options.compression, usual);
+        let target = root_target(format, form, squashfs, options.threads, None)?;
         ImageWriter::to_file(out, form, target, compression, options.threads, &self.limits, &options.monitor)
             .and_then(|writer| self.convert_into(writer, options))
             .map_err(|error| error.on_disk_of(out.parent().unwrap_or(Path::new(""))))

@@ -4,6 +4,7 @@
 mod archive;
 mod convert;
 mod disk;
+mod ending;
 mod pack;
 mod sink;
 mod tree;

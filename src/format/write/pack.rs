@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::archive::{DEFAULT_CODEC, ImageWriter, RootTarget, Written, time_of};
+use super::ending;
 use super::tree::TreeReader;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Hasher;
 use crate::format::codec::{Codec, Compression};
+use crate::format::detect::read_up_to;
 use crate::format::drive::{Visitor, drive_disk};
 use crate::format::entry::{Entry, EntryKind, Timestamp};
 use crate::format::extract::IdMap;
@@ -19,6 +21,7 @@ use crate::format::input::Input;
 use crate::format::pipeline::Flow;
 use crate::format::squashfs;
 use crate::format::unpack::default_threads;
+use crate::format::{foreign, holes, qcow2};
 use crate::limits::Limits;
 use crate::metadata::Metadata;
 use crate::progress::{Monitor, Phase};
@@ -77,7 +80,7 @@ pub struct PackOptions {
     templates: Option<PathBuf>,
     form: Form,
     rootfs_format: RootfsFormat,
-    compression: Compression,
+    compression: Option<Compression>,
     newest: Option<i64>,
     all_xattrs: bool,
     ids: IdMap,
@@ -88,7 +91,7 @@ pub struct PackOptions {
 }
 
 impl PackOptions {
-    /// A unified image, zstd, with this metadata.
+    /// A unified image with this metadata, compressed as the output's name says, else with zstd.
     #[must_use]
     pub fn new(metadata: Metadata) -> Self {
         let metadata_bytes = metadata.to_yaml().into_bytes();
@@ -98,7 +101,7 @@ impl PackOptions {
             templates: None,
             form: Form::Unified,
             rootfs_format: RootfsFormat::Tar,
-            compression: Compression::new(DEFAULT_CODEC),
+            compression: None,
             newest: None,
             all_xattrs: false,
             ids: IdMap::identity(),
@@ -140,10 +143,11 @@ impl PackOptions {
         self
     }
 
-    /// The codec and its level.
+    /// The codec and its level (default: what the output's name ends with, else zstd). Where the name says something else, that is
+    /// among the omissions.
     #[must_use]
     pub fn compression(mut self, compression: Compression) -> Self {
-        self.compression = compression;
+        self.compression = Some(compression);
         self
     }
 
@@ -225,14 +229,15 @@ impl PackOptions {
 /// Whatever the error, nothing is left.
 pub fn pack(rootfs: &Rootfs, out: impl AsRef<Path>, options: &PackOptions) -> Result<Written> {
     options.check(Some(rootfs))?;
-    let out = out.as_ref();
-    let target =
-        root_target(options.rootfs_format, options.form, options.compression, options.threads, options.newest)?;
+    let (out, usual) = (out.as_ref(), Compression::new(DEFAULT_CODEC));
+    let compression = ending::compression(out, options.compression, usual, &options.monitor)?;
+    let squashfs = ending::squashfs_compression(out, options.compression, usual);
+    let target = root_target(options.rootfs_format, options.form, squashfs, options.threads, options.newest)?;
     ImageWriter::to_file(
         out,
         options.form,
         target,
-        options.compression,
+        compression,
         options.threads,
         &options.limits,
         &options.monitor,
@@ -250,7 +255,8 @@ pub fn pack_to(rootfs: &Rootfs, out: impl Write + Send + 'static, options: &Pack
         return Err(Error::invalid("a split image is two files, and a stream is one"));
     }
     options.check(Some(rootfs))?;
-    let writer = ImageWriter::to_stream(out, options.compression, options.threads, &options.limits, &options.monitor)?;
+    let compression = options.compression.unwrap_or(Compression::new(DEFAULT_CODEC));
+    let writer = ImageWriter::to_stream(out, compression, options.threads, &options.limits, &options.monitor)?;
     write(rootfs, writer, options)
 }
 
@@ -261,12 +267,13 @@ pub fn pack_to(rootfs: &Rootfs, out: impl Write + Send + 'static, options: &Pack
 /// `AlreadyExists` when a file of that name is there; `Io`. Whatever the error, nothing is left.
 pub fn pack_metadata(out: impl AsRef<Path>, options: &PackOptions) -> Result<Written> {
     options.check(None)?;
-    let target = root_target(RootfsFormat::Tar, Form::Unified, options.compression, options.threads, None)?;
+    let (out, usual) = (out.as_ref(), Compression::new(DEFAULT_CODEC));
+    let compression = ending::compression(out, options.compression, usual, &options.monitor)?;
     let mut writer = ImageWriter::to_file(
-        out.as_ref(),
+        out,
         Form::Unified,
-        target,
-        options.compression,
+        RootTarget::Tar,
+        compression,
         options.threads,
         &options.limits,
         &options.monitor,
@@ -319,8 +326,14 @@ fn write(rootfs: &Rootfs, mut writer: ImageWriter, options: &PackOptions) -> Res
                 threads: 1,
                 total: Some(length),
             };
+            let head =
+                input.peek(|reader| read_up_to(reader, foreign::LOOK)).map_err(|error| input.name_error(error))?;
+            if !head.starts_with(qcow2::MAGIC) {
+                return Err(input.name_error(foreign::input_disk_refusal(input, &head)));
+            }
+            let sparse = input.as_file().map(|file| holes::of_file(file, length)).transpose()?.flatten();
             flow.run(input.reader()?, Codec::None, &mut Hasher::new(), |chunks| {
-                drive_disk(chunks, length, &options.limits, &mut writer)
+                drive_disk(chunks, length, sparse.as_ref(), &options.limits, &mut writer)
             })
             .map_err(|error| input.name_error(error))?;
         }

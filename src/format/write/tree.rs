@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use rustix::fs::{self, FileType, SeekFrom, Stat};
+use rustix::fs::{self, FileType, Stat};
 use rustix::io::Errno;
 
 use super::archive::ImageWriter;
@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::drive::Visitor;
 use crate::format::entry::{DeviceNumber, Entry, EntryKind, Timestamp};
 use crate::format::extract::IdMap;
-use crate::format::tar::SparseMap;
+use crate::format::holes;
 use crate::omissions::Omitted;
 use crate::progress::{Monitor, Phase};
 use crate::rooted::{Dir, is, proc_path};
@@ -143,7 +143,7 @@ impl TreeReader<'_> {
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         let mut entry = self.entry(path.to_vec(), EntryKind::File { size }, &stat)?;
         entry.xattrs = self.xattrs(file.as_fd(), path)?;
-        let sparse = sparse_map(file, &stat, size)?;
+        let sparse = holes::of_file(file, size)?;
         self.writer.rootfs(&entry, sparse.as_ref())?;
         match &sparse {
             None => self.content(file, 0, size)?,
@@ -293,32 +293,4 @@ fn here(root: &Dir, levels: &mut [Level]) -> Result<Arc<Dir>> {
         level.dir = Some(Arc::clone(&dir));
     }
     Ok(dir)
-}
-
-/// Where a file that takes less room than its size has data.
-fn sparse_map(file: &File, stat: &Stat, size: u64) -> Result<Option<SparseMap>> {
-    let stored = u64::try_from(stat.st_blocks).unwrap_or(u64::MAX).saturating_mul(512);
-    if stored >= size {
-        return Ok(None);
-    }
-    let seek = |whence| fs::seek(file, whence);
-    let (mut segments, mut at) = (Vec::new(), 0);
-    while at < size {
-        let start = match seek(SeekFrom::Data(at)) {
-            Err(Errno::NXIO) => break,
-            // A file system that does not know holes.
-            Err(Errno::INVAL | Errno::NOTSUP) => return Ok(None),
-            start => start.map_err(|error| Error::io("a file's holes can't be found", error))?,
-        };
-        let end = seek(SeekFrom::Hole(start)).map_err(|error| Error::io("a file's holes can't be found", error))?;
-        if start >= size {
-            break;
-        }
-        segments.push((start, end.min(size) - start));
-        at = end;
-    }
-    if segments == [(0, size)] {
-        return Ok(None);
-    }
-    Ok(Some(SparseMap { segments, size }))
 }

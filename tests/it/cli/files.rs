@@ -70,7 +70,9 @@ fn a_difference_is_named_and_equal_images_give_none() {
     place.write("a", image(&[file("rootfs/x", "one"), file("rootfs/only-a", "")]));
     place.write("b", image(&[file("rootfs/x", "two"), Member::new(b'0', "rootfs/only\x1b-b").bytes()]));
     assert_eq!(run(&place, &["diff", "a", "a"]).good(), "");
-    let text = run(&place, &["diff", "a", "b"]).good();
+    let ran = run(&place, &["diff", "a", "b"]);
+    assert_eq!((ran.status, ran.err.as_str()), (1, ""));
+    let text = ran.text();
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines.len(), 3, "{text}");
     assert!(lines[0].starts_with(r"+ rootfs/only\x1b-b"));
@@ -78,6 +80,31 @@ fn a_difference_is_named_and_equal_images_give_none() {
     assert!(lines[2].starts_with("~ rootfs/x: "));
     run(&place, &["convert", "a", "split", "--to", "split", "--compression", "zstd"]).good();
     assert_eq!(run(&place, &["diff", "a", "split", "--rootfs-b", "split.root"]).good(), "");
+    run(&place, &["diff", "a", "tree"]).failed(4, "error[NotFound]: ");
+    place.write("broken", &b"x"[..]);
+    run(&place, &["diff", "a", "broken"]).failed(2, "error[Malformed]: ");
+}
+
+#[test]
+fn differences_are_the_same_list_in_every_format() {
+    let place = Place::new();
+    place.write("a", image(&[file("rootfs/x", "one"), file("rootfs/only-a", "")]));
+    place.write("b", image(&[file("rootfs/x", "two")]));
+    let json = run(&place, &["diff", "a", "b", "--format", "json"]);
+    let rows: serde_json::Value = serde_json::from_str(json.text()).unwrap();
+    assert_eq!(rows.as_array().map(Vec::len), Some(2));
+    assert_eq!(json.text(), serde_json::to_string_pretty(&rows).unwrap() + "\n");
+    assert_eq!(run(&place, &["diff", "a", "a", "--format", "json"]).good(), "[]\n");
+    assert_eq!(run(&place, &["diff", "a", "b", "--format", "csv"]).text().lines().count(), 2);
+    assert_eq!(run(&place, &["diff", "a", "b", "--format", "{{ path }}"]).text(), "rootfs/only-a\nrootfs/x\n");
+}
+
+#[test]
+fn an_image_from_standard_input_is_compared() {
+    let place = Place::new();
+    let bytes = image(&[file("templates/t.tpl", "x"), file(b"templates/caf\xe9.tpl", "y"), file("rootfs/x", "one")]);
+    place.write("a", &bytes);
+    assert_eq!(super::run_with(&place, &["diff", "-", "a"], &bytes).good(), "");
 }
 
 #[test]

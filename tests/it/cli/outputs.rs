@@ -79,7 +79,21 @@ fn no_format_lets_a_name_reach_the_terminal_unescaped() {
     }
     place.write("other.tar", image(&[]));
     let ran = run(&place, &["diff", "image.tar", "other.tar"]);
-    assert!(!ran.out.contains(&0x1b) && ran.status == 0);
+    assert!(!ran.out.contains(&0x1b) && ran.status == 1);
+}
+
+#[test]
+fn a_verdict_is_shown_in_every_format() {
+    let place = place();
+    let text = run(&place, &["verify", "image.tar", "--format", "json"]).good();
+    let facts: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&facts["valid"], &facts["strays"][0]), (&true.into(), &"README".into()));
+    assert_eq!(facts["fingerprint"].as_str().map(str::len), Some(64));
+    assert_eq!(run(&place, &["verify", "image.tar", "--format", "{{ type }}"]).good(), "container\n");
+    place.write("bad.tar", image(&[symlink("rootfs/l", "/"), file("rootfs/l/x", "")]));
+    let ran = run(&place, &["verify", "bad.tar", "--format", "json"]);
+    let facts: serde_json::Value = serde_json::from_str(ran.text()).unwrap();
+    assert_eq!((ran.status, &facts["findings"][0]["kind"]), (1, &"UnsafePath".into()));
 }
 
 #[test]

@@ -2,10 +2,13 @@
 //! What hostile archives must lead to is here row by row, made by code.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod comparing;
 mod dialects;
 mod disks;
 mod extended;
+mod foreign;
 pub(crate) mod forge;
+mod holes;
 mod limits;
 mod links;
 mod names;

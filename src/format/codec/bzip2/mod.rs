@@ -46,6 +46,10 @@ impl<R: Read> Decode for SerialDecoder<R> {
                 match self.input.peek(4)? {
                     [] if self.streams > 0 => return Ok(0),
                     [b'B', b'Z', b'h', b'1'..=b'9', ..] => {}
+                    [0, ..] if self.streams > 0 => {
+                        padding(&mut self.input)?;
+                        return Ok(0);
+                    }
                     rest => return Err(no_stream(rest, self.streams)),
                 }
                 self.stream = Some(Decompress::new(false));
@@ -72,6 +76,21 @@ impl<R: Read> Decode for SerialDecoder<R> {
                 return Ok(made);
             }
         }
+    }
+}
+
+/// Zeros behind the last stream fill up a block of a tape or disk; `bzip2` and `tar` take them.
+fn padding<R: Read>(input: &mut Input<R>) -> Result<()> {
+    loop {
+        let rest = input.fill()?;
+        if rest.is_empty() {
+            return Ok(());
+        }
+        if rest.iter().any(|&byte| byte != 0) {
+            return Err(trailing_garbage());
+        }
+        let length = rest.len();
+        input.consume(length);
     }
 }
 

@@ -13,12 +13,14 @@ use super::walk::{NoEnd, block_end};
 use super::{BLOCK_MAGIC, CRC_BITS, END_MAGIC, HEADER_BITS, MAGIC_BITS, bits, corrupt, no_stream};
 use crate::error::{Error, Result};
 use crate::format::codec::checked::Decode;
-use crate::format::codec::input::{Input, truncated};
+use crate::format::codec::input::{Input, trailing_garbage, truncated};
 use crate::format::codec::workers::Workers;
 
 /// The most that a block can take up: 900,000 symbols of 20 bits, and its tables.
 const BLOCK_MAX: u64 = 900_000 * 20 / 8 + (64 << 10);
 const READ: usize = 256 << 10;
+/// Zeros that may follow the last stream: a block of any tape or disk.
+const PADDING: u64 = 4 << 20;
 /// A block of runs decodes to 46 MB. What is longer than this is decoded twice: once to check
 /// it, once to hand it out piece by piece.
 const HELD: usize = 4 << 20;
@@ -112,6 +114,16 @@ impl<R: Read> ParallelDecoder<R> {
                         return Ok(None);
                     }
                     [b'B', b'Z', b'h', digit @ b'1'..=b'9', ..] => self.level = digit - b'0',
+                    [0, ..] if self.streams > 0 => {
+                        // Kept in the window: the blocks before may have to be cut again.
+                        self.ensure(position, PADDING)?;
+                        let rest = &self.window[(position / 8 - self.base) as usize..];
+                        if !self.ended || rest.iter().any(|&byte| byte != 0) {
+                            return Err(trailing_garbage());
+                        }
+                        self.cut = Cut::Ended;
+                        return Ok(None);
+                    }
                     _ => {
                         let rest = &rest[..rest.len().min(4)];
                         return Err(no_stream(rest, self.streams));

@@ -126,12 +126,38 @@ fn an_xz_dictionary_over_the_limit_is_refused_from_the_header() {
 
 #[cfg(feature = "lz4")]
 #[test]
-fn lz4_is_refused_for_blocks_over_the_limit_and_in_its_legacy_format() {
+fn lz4_is_refused_for_blocks_over_the_limit() {
     let packed = pack(Codec::Lz4, 1, &text(1_000, 17), 999);
     let limits = Limits { lz4_block: 1 << 20, ..Limits::default() };
     let error = unpack_with(Codec::Lz4, &packed, &limits, 1).expect_err("over the limit");
     assert_eq!((error.kind(), error.limit_name()), (ErrorKind::LimitExceeded, Some("lz4_block")));
+}
+
+#[cfg(feature = "lz4")]
+#[test]
+fn the_legacy_format_of_lz4_is_read_to_its_last_block_and_refused_where_it_is_cut() {
     let legacy = b"\x02\x21\x4c\x18\x06\0\0\0\x50hello";
     assert_eq!(Codec::detect(legacy), Some(Codec::Lz4));
-    assert_eq!(kind(Codec::Lz4, legacy, 1), Err(ErrorKind::Unsupported));
+    assert_eq!(kind(Codec::Lz4, legacy, 1).as_deref(), Ok(&b"hello"[..]));
+    let twice = [&legacy[..], legacy, &pack(Codec::Lz4, 1, b" world", 99)].concat();
+    assert_eq!(kind(Codec::Lz4, &twice, 1).as_deref(), Ok(&b"hellohello world"[..]));
+    for length in (5..legacy.len()).chain([1, 2, 3]) {
+        assert_eq!(kind(Codec::Lz4, &legacy[..length], 1), Err(ErrorKind::Malformed), "{length}");
+    }
+    // A short block is the last one.
+    let more = [&legacy[..], &legacy[4..]].concat();
+    assert_eq!(kind(Codec::Lz4, &more, 1), Err(ErrorKind::Malformed));
+}
+
+#[cfg(feature = "bzip2")]
+#[test]
+fn zeros_after_the_last_bzip2_stream_are_padding() {
+    let data = text(2_000_000, 18);
+    let packed = pack(Codec::Bzip2, 1, &data, 9_999);
+    for padding in [1, 2, 512, 100_000] {
+        for threads in [1, 3] {
+            let padded = [&packed[..], &vec![0; padding]].concat();
+            assert!(unpack(Codec::Bzip2, &padded, threads).expect("decoded") == data, "{padding}");
+        }
+    }
 }

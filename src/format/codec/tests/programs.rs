@@ -49,6 +49,7 @@ fn what_programs_compress_is_read() {
         (Codec::Lz4, "lz4 -9 -BD -B4 -BX"),
         (Codec::Lz4, "lz4 -1 -BD -B7 --no-frame-crc"),
         (Codec::Lz4, "lz4 -1 -B5 -BX"),
+        (Codec::Lz4, "lz4 -l -c"),
     ] {
         if !codec.is_enabled() {
             continue;

@@ -200,6 +200,26 @@ fn lz4_images_unpack_as_unsquashfs_does() {
 }
 
 #[test]
+#[cfg_attr(not(feature = "lzo"), ignore = "needs the feature lzo")]
+fn lzo_images_unpack_as_unsquashfs_does_whatever_the_algorithm() {
+    with_tree(
+        "lzo",
+        &[
+            "-comp lzo",
+            "-comp lzo -Xcompression-level 1 -b 1M",
+            "-comp lzo -Xalgorithm lzo1x_1 -b 4096",
+            "-comp lzo -Xalgorithm lzo1x_1_15",
+        ],
+    );
+}
+
+#[test]
+#[cfg_attr(not(feature = "xz"), ignore = "needs the feature xz")]
+fn lzma_images_unpack_as_unsquashfs_does() {
+    with_tree("lzma", &["-comp lzma", "-comp lzma -b 1M", "-comp lzma -b 4096 -no-fragments"]);
+}
+
+#[test]
 #[cfg_attr(not(feature = "gzip"), ignore = "needs the feature gzip")]
 fn an_image_of_squashfs_tools_ng_unpacks_as_unsquashfs_does() {
     if !have(&["tar2sqfs", "unsquashfs", "tar"]) {

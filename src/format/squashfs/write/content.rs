@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::super::data::RAW_BLOCK;
 use super::super::fragments;
+use super::super::superblock::{NO_TABLE, NONE};
 use super::pipeline::{Packed, Pipeline};
 use super::tree::Kind;
 use super::{Tails, WriteOptions, Writer};
@@ -21,20 +22,38 @@ const ZEROS: Fingerprint = [0; 32];
 const COMPARED: usize = 1 << 20;
 
 /// A file's content in the image.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct StoredFile {
     pub(super) size: u64,
-    pub(super) start: Option<u64>,
+    /// Where its blocks begin, or [`NO_TABLE`].
+    start: u64,
     /// The blocks' stored sizes; 0 for a hole.
     pub(super) blocks: Vec<u32>,
-    pub(super) fragment: Option<(u32, u32)>,
+    /// The shared block with the tail, or [`NONE`], and the tail's place in it.
+    pub(super) fragment: (u32, u32),
     pub(super) in_holes: u64,
-    fingerprints: Vec<Fingerprint>,
+    fingerprints: Box<[Fingerprint]>,
+    /// An earlier file with the same key in [`Contents::known`], or [`NONE`].
+    earlier: u32,
 }
+
+impl StoredFile {
+    fn new(size: u64) -> Self {
+        let (blocks, fingerprints) = (Vec::new(), Box::default());
+        Self { size, start: NO_TABLE, blocks, fragment: (NONE, 0), in_holes: 0, fingerprints, earlier: NONE }
+    }
+
+    pub(super) fn start_or_zero(&self) -> u64 {
+        if self.start == NO_TABLE { 0 } else { self.start }
+    }
+}
+
+/// The number of the content that all empty files share.
+const EMPTY: u32 = 0;
 
 /// What a block on its way is for.
 pub(super) enum Purpose {
-    Block { file: usize, number: usize },
+    Block { file: u32, number: usize },
     Fragment { number: usize },
 }
 
@@ -44,8 +63,8 @@ pub(super) struct Contents<W> {
     position: u64,
     pipeline: Pipeline<Purpose>,
     files: Vec<StoredFile>,
-    /// Files by size and first block.
-    known: HashMap<(u64, Fingerprint), Vec<usize>>,
+    /// The last file of those whose size and first block have this hash.
+    known: HashMap<u64, u32>,
     /// The shared block that is being filled.
     fragment: Vec<u8>,
     /// Position and stored size of the shared blocks.
@@ -61,7 +80,7 @@ impl<W: Read + Write + Seek> Contents<W> {
             out,
             position,
             pipeline,
-            files: Vec::new(),
+            files: vec![StoredFile::new(0)],
             known: HashMap::new(),
             fragment: Vec::new(),
             fragments: Vec::new(),
@@ -139,8 +158,10 @@ impl<W: Read + Write + Seek> Contents<W> {
                     }
                 }
                 Purpose::Block { file, number } => {
-                    if let Some(file) = self.files.get_mut(file) {
-                        file.start.get_or_insert(position);
+                    if let Some(file) = self.files.get_mut(file as usize) {
+                        if file.start == NO_TABLE {
+                            file.start = position;
+                        }
                         if let Some(block) = file.blocks.get_mut(number) {
                             *block = stored;
                         }
@@ -165,13 +186,13 @@ impl<W: Read + Write + Seek> Contents<W> {
     }
 
     /// Gives a new file the first `count` blocks of an earlier one, by copying them as they are.
-    fn copy_blocks(&mut self, from: usize, to: usize, count: usize) -> Result<()> {
+    fn copy_blocks(&mut self, from: u32, to: u32, count: usize) -> Result<()> {
         self.settle(true)?;
-        let Some(source) = self.files.get(from) else { return Ok(()) };
+        let Some(source) = self.files.get(from as usize) else { return Ok(()) };
         let blocks: Vec<u32> = source.blocks.iter().take(count).copied().collect();
         let total: u64 = blocks.iter().map(|block| u64::from(block & !RAW_BLOCK)).sum();
         let holes = blocks.iter().filter(|block| **block == 0).count() * self.block_size;
-        let (mut read_at, start) = (source.start.unwrap_or_default(), self.position);
+        let (mut read_at, start) = (source.start_or_zero(), self.position);
         let mut buffer = vec![0; self.block_size];
         let mut left = total;
         while left > 0 {
@@ -186,13 +207,42 @@ impl<W: Read + Write + Seek> Contents<W> {
             left -= length as u64;
             self.append(part)?;
         }
-        if let Some(file) = self.files.get_mut(to) {
+        if let Some(file) = self.files.get_mut(to as usize) {
             file.blocks = blocks;
             file.in_holes = holes as u64;
-            file.start = (total > 0).then_some(start);
+            file.start = if total > 0 { start } else { NO_TABLE };
         }
         Ok(())
     }
+
+    /// Earlier files of this size whose first block is this one.
+    fn candidates(&self, size: u64, first: &Fingerprint) -> Vec<u32> {
+        let mut found = Vec::new();
+        let mut next = self.known.get(&key(size, first)).copied().unwrap_or(NONE);
+        while let Some(file) = self.files.get(next as usize).filter(|_| next != NONE) {
+            if file.size == size && file.fingerprints.first() == Some(first) {
+                found.push(next);
+            }
+            next = file.earlier;
+        }
+        // The first is the one that is shared.
+        found.reverse();
+        found
+    }
+
+    /// Lets later files be found to be the same as this one.
+    fn remember(&mut self, number: u32, fingerprints: Vec<Fingerprint>) {
+        let Some(file) = self.files.get_mut(number as usize) else { return };
+        let Some(first) = fingerprints.first() else { return };
+        file.earlier = self.known.insert(key(file.size, first), number).unwrap_or(NONE);
+        file.fingerprints = fingerprints.into();
+    }
+}
+
+/// A hash of a file's size and first block. Whatever it says, both are compared.
+fn key(size: u64, first: &Fingerprint) -> u64 {
+    let start = first.first_chunk().map_or(0, |start| u64::from_le_bytes(*start));
+    start ^ size.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// A regular file that is being written. Dropping it unfinished leaves it out of the tree.
@@ -208,19 +258,24 @@ pub(crate) struct PendingFile {
     given: u64,
     buffer: Vec<u8>,
     /// The file's place among the contents.
-    number: usize,
+    number: u32,
     fingerprints: Vec<Fingerprint>,
     /// Earlier files that have been equal so far. While there is one, nothing is written.
-    equal: Vec<usize>,
+    equal: Vec<u32>,
 }
 
 impl<'w, W: Read + Write + Seek> FileWriter<'w, W> {
-    pub(super) fn new(writer: &'w mut Writer<W>, entry: Entry, size: u64) -> Self {
-        let number = writer.contents.files.len();
-        writer.contents.files.push(StoredFile { size, ..StoredFile::default() });
+    pub(super) fn new(writer: &'w mut Writer<W>, entry: Entry, size: u64) -> Result<Self> {
+        let number = if size == 0 {
+            EMPTY
+        } else {
+            let number = u32::try_from(writer.contents.files.len()).ok().filter(|number| *number != NONE);
+            writer.contents.files.push(StoredFile::new(size));
+            number.ok_or_else(|| Error::unsupported("SquashFS holds fewer than 2^32 files"))?
+        };
         let (buffer, fingerprints, equal) = (Vec::new(), Vec::new(), Vec::new());
         let file = PendingFile { entry, size, given: 0, buffer, number, fingerprints, equal };
-        Self { writer, file }
+        Ok(Self { writer, file })
     }
 
     /// Lets go of the writer for a while.
@@ -298,13 +353,13 @@ impl<'w, W: Read + Write + Seek> FileWriter<'w, W> {
             contents.files.pop();
             number = *equal;
             self.writer.summary.duplicates += 1;
-        } else if let Some(first) = self.file.fingerprints.first().filter(|_| contents.duplicates) {
-            contents.known.entry((self.file.size, *first)).or_default().push(number);
-            if let Some(file) = contents.files.get_mut(number) {
-                file.fingerprints = std::mem::take(&mut self.file.fingerprints);
-            }
+        } else if contents.duplicates {
+            contents.remember(number, std::mem::take(&mut self.file.fingerprints));
         }
-        self.writer.tree.insert(&self.file.entry, Kind::File(number), &mut self.writer.summary)
+        if let Some(file) = contents.files.get_mut(number as usize) {
+            file.blocks.shrink_to_fit();
+        }
+        self.writer.tree.insert(&self.file.entry, Kind::File(number), &self.writer.options.monitor)
     }
 
     fn take(&mut self, length: u64) -> Result<()> {
@@ -343,10 +398,10 @@ impl<'w, W: Read + Write + Seek> FileWriter<'w, W> {
         let number = self.file.fingerprints.len();
         self.file.fingerprints.push(fingerprint);
         if number == 0 {
-            self.file.equal = contents.known.get(&(self.file.size, fingerprint)).cloned().unwrap_or_default();
+            self.file.equal = contents.candidates(self.file.size, &fingerprint);
         } else if let Some(last) = self.file.equal.first().copied() {
             self.file.equal.retain(|file| {
-                contents.files.get(*file).and_then(|file| file.fingerprints.get(number)) == Some(&fingerprint)
+                contents.files.get(*file as usize).and_then(|file| file.fingerprints.get(number)) == Some(&fingerprint)
             });
             if self.file.equal.is_empty() {
                 contents.copy_blocks(last, self.file.number, number)?;
@@ -357,7 +412,7 @@ impl<'w, W: Read + Write + Seek> FileWriter<'w, W> {
 
     fn emit(&mut self, length: usize, plain: Option<Vec<u8>>) -> Result<()> {
         let contents = &mut self.writer.contents;
-        let Some(file) = contents.files.get_mut(self.file.number) else { return Ok(()) };
+        let Some(file) = contents.files.get_mut(self.file.number as usize) else { return Ok(()) };
         let Some(plain) = plain else {
             file.blocks.push(0);
             file.in_holes += length as u64;
@@ -370,8 +425,8 @@ impl<'w, W: Read + Write + Seek> FileWriter<'w, W> {
         };
         if shares && length < contents.block_size {
             let fragment = contents.add_tail(&plain)?;
-            if let Some(file) = contents.files.get_mut(self.file.number) {
-                file.fragment = Some(fragment);
+            if let Some(file) = contents.files.get_mut(self.file.number as usize) {
+                file.fragment = fragment;
             }
             return Ok(());
         }

@@ -1,6 +1,9 @@
 //! The inode and the directory table: children before their directory, siblings side by side.
 //! Side by side means few headers in the listing and few blocks for whoever reads it.
 
+use std::collections::HashMap;
+use std::num::NonZeroU64;
+
 use super::super::directory::{RUN, UNSTORED};
 use super::super::inode::kind;
 use super::super::superblock::NONE;
@@ -36,6 +39,29 @@ struct Indexed {
     name: Box<[u8]>,
 }
 
+/// Where an inode stands: its block and the offset in it, as a reference of the format and one more, so that none is zero.
+#[derive(Clone, Copy)]
+struct Place(NonZeroU64);
+
+impl Place {
+    fn new((block, offset): (u64, u16)) -> Self {
+        Self(NonZeroU64::MIN.saturating_add(block << 16 | u64::from(offset)))
+    }
+
+    fn reference(self) -> u64 {
+        self.0.get() - 1
+    }
+
+    fn block(self) -> u64 {
+        self.reference() >> 16
+    }
+
+    fn offset(self) -> u16 {
+        // The lower sixteen bits, which is what is meant.
+        (self.reference() & 0xffff) as u16
+    }
+}
+
 struct Tabler<'a> {
     tree: &'a Tree,
     files: &'a [StoredFile],
@@ -43,8 +69,9 @@ struct Tabler<'a> {
     listings: MetadataWriter,
     /// By the tree's own count: the format's number, and the place once it is written.
     numbers: Vec<u32>,
-    places: Vec<Option<(u64, u16)>>,
-    listed: Vec<Option<Box<Listed>>>,
+    places: Vec<Option<Place>>,
+    /// Listings of directories whose inodes are still to be written.
+    listed: HashMap<usize, Listed>,
     by_number: Vec<u64>,
 }
 
@@ -58,7 +85,7 @@ pub(super) fn write(tree: &Tree, files: &[StoredFile], encoder: impl Fn() -> Res
         listings: MetadataWriter::new(encoder()?),
         numbers,
         places: vec![None; tree.len()],
-        listed: vec![None; tree.len()],
+        listed: HashMap::new(),
         by_number: vec![0; usize::try_from(count).unwrap_or(usize::MAX)],
     };
     let mut stack = vec![(TOP, subdirectories(tree, TOP))];
@@ -73,12 +100,12 @@ pub(super) fn write(tree: &Tree, files: &[StoredFile], encoder: impl Fn() -> Res
         }
     }
     // The top has no parent; the format's tools give it the number after the last.
-    let (block, offset) = tabler.inode(TOP, count.saturating_add(1))?;
+    let top = tabler.inode(TOP, count.saturating_add(1))?;
     Ok(Tables {
         inodes: tabler.inodes.finish()?.0,
         listings: tabler.listings.finish()?.0,
         places: tabler.by_number,
-        root: block << 16 | u64::from(offset),
+        root: top.reference(),
     })
 }
 
@@ -97,8 +124,8 @@ fn number(tree: &Tree) -> Result<(Vec<u32>, u32)> {
     let mut waiting = vec![TOP];
     while let Some(directory) = waiting.pop() {
         if let Some(Inode { kind: Kind::Directory(names), .. }) = tree.inode(directory) {
-            for inode in names.values() {
-                give(*inode)?;
+            for inode in names.0.values() {
+                give(*inode as usize)?;
             }
             waiting.extend(subdirectories(tree, directory));
         }
@@ -110,7 +137,7 @@ fn number(tree: &Tree) -> Result<(Vec<u32>, u32)> {
 fn subdirectories(tree: &Tree, directory: usize) -> Vec<usize> {
     let Some(Inode { kind: Kind::Directory(names), .. }) = tree.inode(directory) else { return Vec::new() };
     let is_directory = |inode: &usize| matches!(tree.inode(*inode), Some(Inode { kind: Kind::Directory(_), .. }));
-    names.values().rev().copied().filter(is_directory).collect()
+    names.0.values().rev().map(|inode| *inode as usize).filter(is_directory).collect()
 }
 
 impl Tabler<'_> {
@@ -123,39 +150,36 @@ impl Tabler<'_> {
         let tree = self.tree;
         let Some(Inode { kind: Kind::Directory(names), .. }) = tree.inode(directory) else { return Ok(()) };
         let parent = self.number(directory);
-        let mut members = Vec::with_capacity(names.len());
-        for (name, inode) in names {
-            members.push((name, *inode, self.inode(*inode, parent)?));
+        for inode in names.0.values() {
+            self.inode(*inode as usize, parent)?;
         }
         let mut listed = Listed::default();
         (listed.block, listed.offset) = self.listings.place();
         let mut indexed = listed.block;
-        let mut rest = members.as_slice();
-        while let Some((first, number, (block, _))) =
-            rest.first().map(|(name, inode, at)| (name, self.number(*inode), *at))
-        {
-            let length = rest
-                .iter()
-                .take(RUN as usize)
-                .take_while(|(_, inode, at)| at.0 == block && delta(self.number(*inode), number).is_some())
-                .count();
-            let (run, later) = rest.split_at(length);
-            rest = later;
+        let mut rest = names.0.iter();
+        while let Some((first, inode)) = rest.clone().next() {
+            let (number, block) = (self.number(*inode as usize), self.place(*inode)?.block());
+            let belongs = |inode: u32| {
+                self.place(inode).is_ok_and(|place| place.block() == block)
+                    && delta(self.number(inode as usize), number).is_some()
+            };
+            let length = rest.clone().take(RUN as usize).take_while(|(_, inode)| belongs(**inode)).count();
             let place = self.listings.place().0;
             // The index has sixteen bits for its count; without more of it, look-ups scan on.
             if place != indexed && listed.index.len() < usize::from(u16::MAX) {
-                listed.index.push(Indexed { bytes: listed.bytes, block: place, name: (*first).clone() });
+                listed.index.push(Indexed { bytes: listed.bytes, block: place, name: first.clone() });
                 indexed = place;
             }
-            let mut bytes = Vec::with_capacity(12 + run.len() * 24);
+            let mut bytes = Vec::with_capacity(12 + length * 24);
             // At most 256 entries.
-            bytes.extend((run.len() as u32 - 1).to_le_bytes());
+            bytes.extend((length as u32).saturating_sub(1).to_le_bytes());
             bytes.extend(narrow(block, "inode table")?.to_le_bytes());
             bytes.extend(number.to_le_bytes());
-            for (name, inode, at) in run {
-                bytes.extend(at.1.to_le_bytes());
-                bytes.extend(delta(self.number(*inode), number).unwrap_or_default().to_le_bytes());
-                bytes.extend(tree.inode(*inode).map_or(0, |inode| basic(&inode.kind)).to_le_bytes());
+            for (name, inode) in rest.by_ref().take(length) {
+                let at = *inode as usize;
+                bytes.extend(self.place(*inode)?.offset().to_le_bytes());
+                bytes.extend(delta(self.number(at), number).unwrap_or_default().to_le_bytes());
+                bytes.extend(tree.inode(at).map_or(0, |inode| basic(&inode.kind)).to_le_bytes());
                 // At most 255 bytes, at least one.
                 bytes.extend((name.len() as u16 - 1).to_le_bytes());
                 bytes.extend(name.iter());
@@ -163,14 +187,18 @@ impl Tabler<'_> {
             self.listings.write(&bytes)?;
             listed.bytes += bytes.len() as u64;
         }
-        if let Some(slot) = self.listed.get_mut(directory) {
-            *slot = Some(Box::new(listed));
-        }
+        self.listed.insert(directory, listed);
         Ok(())
     }
 
+    /// Where an inode stands that was written.
+    fn place(&self, inode: u32) -> Result<Place> {
+        let place = self.places.get(inode as usize).copied().flatten();
+        place.ok_or_else(|| Error::invalid("a name has no inode"))
+    }
+
     /// Writes an inode unless it is written already, and returns its place.
-    fn inode(&mut self, number: usize, parent: u32) -> Result<(u64, u16)> {
+    fn inode(&mut self, number: usize, parent: u32) -> Result<Place> {
         if let Some(Some(place)) = self.places.get(number) {
             return Ok(*place);
         }
@@ -179,16 +207,18 @@ impl Tabler<'_> {
         let mut body = Vec::new();
         let extended = match &inode.kind {
             Kind::Directory(_) => {
-                let listed = self.listed.get_mut(number).and_then(Option::take).unwrap_or_default();
+                let listed = self.listed.remove(&number).unwrap_or_default();
                 directory_body(inode, &listed, parent, &mut body)?
             }
             Kind::File(content) => {
-                let Some(file) = self.files.get(*content) else { return Err(Error::invalid("a file has no content")) };
+                let Some(file) = self.files.get(*content as usize) else {
+                    return Err(Error::invalid("a file has no content"));
+                };
                 file_body(inode, file, &mut body)
             }
             Kind::Symlink(target) => {
-                words(&mut body, &[inode.links, target.len() as u32]);
-                body.extend(target.iter());
+                words(&mut body, &[inode.links, target.0.len() as u32]);
+                body.extend(target.0.iter());
                 with_xattrs(inode, &mut body)
             }
             Kind::BlockDevice(device) | Kind::CharDevice(device) => {
@@ -200,7 +230,7 @@ impl Tabler<'_> {
                 with_xattrs(inode, &mut body)
             }
         };
-        let place = self.inodes.place();
+        let place = Place::new(self.inodes.place());
         let kind = basic(&inode.kind) + if extended { kind::EXTENDED } else { 0 };
         let mut header = Vec::with_capacity(16);
         for half in [kind, inode.mode, inode.uid, inode.gid] {
@@ -214,7 +244,7 @@ impl Tabler<'_> {
         }
         let index = usize::try_from(self.number(number)).unwrap_or_default();
         if let Some(slot) = index.checked_sub(1).and_then(|index| self.by_number.get_mut(index)) {
-            *slot = place.0 << 16 | u64::from(place.1);
+            *slot = place.reference();
         }
         Ok(place)
     }
@@ -225,7 +255,7 @@ fn directory_body(inode: &Inode, listed: &Listed, parent: u32, body: &mut Vec<u8
     let bytes = narrow(listed.bytes + u64::from(UNSTORED), "listing of a directory")?;
     let block = narrow(listed.block, "directory table")?;
     if let Ok(bytes) = u16::try_from(bytes)
-        && inode.xattrs.is_none()
+        && inode.xattrs == NONE
     {
         words(body, &[block, links]);
         body.extend(bytes.to_le_bytes());
@@ -237,7 +267,7 @@ fn directory_body(inode: &Inode, listed: &Listed, parent: u32, body: &mut Vec<u8
     // The count was bounded when the index was made.
     body.extend((listed.index.len() as u16).to_le_bytes());
     body.extend(listed.offset.to_le_bytes());
-    words(body, &[inode.xattrs.unwrap_or(NONE)]);
+    words(body, &[inode.xattrs]);
     for indexed in &listed.index {
         let (bytes, block) = (narrow(indexed.bytes, "listing")?, narrow(indexed.block, "directory table")?);
         words(body, &[bytes, block, indexed.name.len() as u32 - 1]);
@@ -247,9 +277,9 @@ fn directory_body(inode: &Inode, listed: &Listed, parent: u32, body: &mut Vec<u8
 }
 
 fn file_body(inode: &Inode, file: &StoredFile, body: &mut Vec<u8>) -> bool {
-    let start = file.start.unwrap_or_default();
-    let (fragment, offset) = file.fragment.unwrap_or((NONE, 0));
-    let plain = inode.links == 1 && inode.xattrs.is_none() && file.in_holes == 0;
+    let start = file.start_or_zero();
+    let (fragment, offset) = file.fragment;
+    let plain = inode.links == 1 && inode.xattrs == NONE && file.in_holes == 0;
     let extended = match (u32::try_from(start), u32::try_from(file.size)) {
         (Ok(start), Ok(size)) if plain => {
             words(body, &[start, fragment, offset, size]);
@@ -259,7 +289,7 @@ fn file_body(inode: &Inode, file: &StoredFile, body: &mut Vec<u8>) -> bool {
             for long in [start, file.size, file.in_holes] {
                 body.extend(long.to_le_bytes());
             }
-            words(body, &[inode.links, fragment, offset, inode.xattrs.unwrap_or(NONE)]);
+            words(body, &[inode.links, fragment, offset, inode.xattrs]);
             true
         }
     };
@@ -269,10 +299,10 @@ fn file_body(inode: &Inode, file: &StoredFile, body: &mut Vec<u8>) -> bool {
 
 /// Adds the set's number where there is one, which makes the inode an extended one.
 fn with_xattrs(inode: &Inode, body: &mut Vec<u8>) -> bool {
-    if let Some(set) = inode.xattrs {
-        words(body, &[set]);
+    if inode.xattrs != NONE {
+        words(body, &[inode.xattrs]);
     }
-    inode.xattrs.is_some()
+    inode.xattrs != NONE
 }
 
 fn words(body: &mut Vec<u8>, words: &[u32]) {

@@ -21,6 +21,7 @@ use super::superblock::{BLOCK_SIZES, SUPERBLOCK, SquashFsCompression, Superblock
 use crate::error::{Error, Result};
 use crate::format::codec::{Codec, Compression};
 use crate::format::entry::{Entry, EntryKind};
+use crate::progress::Monitor;
 
 /// Images are padded to whole pages, since older kernels read the last one whole.
 const PAGE: u64 = 4096;
@@ -56,6 +57,8 @@ pub(crate) struct WriteOptions {
     pub(crate) made: Option<u32>,
     /// Threads that compress, beside the caller's; with one or none, the caller's does.
     pub(crate) threads: usize,
+    /// Told, by path, of what SquashFS can't hold: times that were clamped, attributes that were left out.
+    pub(crate) monitor: Monitor,
 }
 
 impl WriteOptions {
@@ -92,11 +95,12 @@ impl WriteOptions {
             export: true,
             made: None,
             threads: 1,
+            monitor: Monitor::none(),
         }
     }
 }
 
-/// What was written, and what SquashFS could not hold.
+/// What was written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Summary {
     /// Bytes of the image with its padding.
@@ -104,10 +108,6 @@ pub(crate) struct Summary {
     pub(crate) inodes: u32,
     /// Files whose content an earlier file had.
     pub(crate) duplicates: u64,
-    /// Members with a time before 1970 or after 2106, which became the nearest that fits.
-    pub(crate) clamped_times: u64,
-    /// Extended attributes in a name space that SquashFS does not have, which were left out.
-    pub(crate) dropped_xattrs: u64,
 }
 
 /// Writes an image. Members may come in any order, but a hard link after its target.
@@ -146,7 +146,7 @@ impl<W: Read + Write + Seek> Writer<W> {
             EntryKind::HardLink { target } => return self.tree.link(&entry.path, target),
             other => Kind::new(other).map_err(|error| error.in_entry(&entry.path))?,
         };
-        self.tree.insert(entry, kind, &mut self.summary)
+        self.tree.insert(entry, kind, &self.options.monitor)
     }
 
     /// Adds a regular file with what `content` gives, which must be as long as the entry says.
@@ -171,7 +171,7 @@ impl<W: Read + Write + Seek> Writer<W> {
             return Err(Error::invalid("this is no regular file").in_entry(&entry.path));
         };
         self.tree.check(entry)?;
-        Ok(FileWriter::new(self, entry.clone(), size))
+        FileWriter::new(self, entry.clone(), size)
     }
 
     /// As [`begin_file`](Self::begin_file), for a caller that can't keep a borrow between the pieces.

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::super::directory::check_name;
 use super::super::inode::pack_device;
-use super::Summary;
+use super::super::superblock::NONE;
 use super::xattr_sets::XattrSets;
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, EntryKind, Timestamp};
+use crate::omissions::Omitted;
+use crate::progress::Monitor;
 
 /// The kernel's own bounds; a reader would refuse what is over them.
 const NAME_MAX: usize = 255;
@@ -18,29 +20,37 @@ const IDS_MAX: usize = 65_535;
 /// The top directory's place among the inodes.
 pub(super) const TOP: usize = 0;
 
-/// An inode to be written.
+/// An inode to be written. There is one for each member until the end, so every byte of it counts.
 pub(super) struct Inode {
     pub(super) kind: Kind,
     pub(super) mode: u16,
     pub(super) uid: u16,
     pub(super) gid: u16,
     pub(super) mtime: u32,
-    pub(super) xattrs: Option<u32>,
+    /// The number of the set of attributes, or [`NONE`].
+    pub(super) xattrs: u32,
     /// Names of it; for a directory, subdirectories.
     pub(super) links: u32,
 }
 
 /// What an inode is of.
 pub(super) enum Kind {
-    Directory(BTreeMap<Box<[u8]>, usize>),
+    Directory(Box<Names>),
     /// The number of the file's content.
-    File(usize),
-    Symlink(Box<[u8]>),
+    File(u32),
+    Symlink(Box<Target>),
     BlockDevice(u32),
     CharDevice(u32),
     Fifo,
     Socket,
 }
+
+/// The names in a directory, and the numbers of their inodes.
+#[derive(Default)]
+pub(super) struct Names(pub(super) BTreeMap<Box<[u8]>, u32>);
+
+/// Where a symbolic link leads.
+pub(super) struct Target(pub(super) Box<[u8]>);
 
 impl Kind {
     /// For all but regular files and further names.
@@ -51,12 +61,12 @@ impl Kind {
             })
         };
         Ok(match kind {
-            EntryKind::Directory => Self::Directory(BTreeMap::new()),
+            EntryKind::Directory => Self::Directory(Box::default()),
             EntryKind::Symlink { target } => {
                 if target.is_empty() || target.len() > PATH_MAX || target.contains(&0) {
                     return Err(Error::invalid("the target of a symbolic link has 1 to 4095 bytes and no NUL"));
                 }
-                Self::Symlink(target.as_slice().into())
+                Self::Symlink(Box::new(Target(target.as_slice().into())))
             }
             EntryKind::CharDevice(number) => Self::CharDevice(device(*number)?),
             EntryKind::BlockDevice(number) => Self::BlockDevice(device(*number)?),
@@ -135,9 +145,9 @@ impl Tree {
 
     /// Adds a member, with the directories above it where they are missing. A later member takes
     /// the place of an earlier one of its name, but no directory's, nor does a directory another's.
-    pub(super) fn insert(&mut self, entry: &Entry, kind: Kind, summary: &mut Summary) -> Result<()> {
+    pub(super) fn insert(&mut self, entry: &Entry, kind: Kind, monitor: &Monitor) -> Result<()> {
         self.check(entry)?;
-        let inode = self.describe(entry, kind, summary).map_err(|error| error.in_entry(&entry.path))?;
+        let inode = self.describe(entry, kind, monitor).map_err(|error| error.in_entry(&entry.path))?;
         let (parent, name) = self.parent(&entry.path)?;
         let existing = if name.is_empty() { Some(TOP) } else { self.child(parent, name) };
         let is_directory = matches!(inode.kind, Kind::Directory(_));
@@ -182,11 +192,16 @@ impl Tree {
         self.name(parent, name, number)
     }
 
-    fn describe(&mut self, entry: &Entry, kind: Kind, summary: &mut Summary) -> Result<Inode> {
-        let mtime = clamp(entry.mtime, summary);
+    fn describe(&mut self, entry: &Entry, kind: Kind, monitor: &Monitor) -> Result<Inode> {
+        let mtime = clamp(entry.mtime);
+        if i64::from(mtime) != entry.mtime.seconds {
+            let field = "modification time".into();
+            let (from, to) = (entry.mtime.seconds.to_string(), mtime.to_string());
+            monitor.omit(entry.path.as_slice(), Omitted::Clamped { field, from, to });
+        }
         self.newest = self.newest.max(mtime);
-        let (xattrs, dropped) = self.xattrs.add(&entry.xattrs)?;
-        summary.dropped_xattrs += dropped;
+        let lost = |name: &[u8]| monitor.omit(entry.path.as_slice(), Omitted::Xattr(name.to_vec()));
+        let xattrs = self.xattrs.add(&entry.xattrs, lost)?.unwrap_or(NONE);
         // The mode has twelve bits, as was checked.
         let mode = (entry.mode & 0o7777) as u16;
         let links = u32::from(!matches!(kind, Kind::Directory(_)));
@@ -208,7 +223,7 @@ impl Tree {
 
     fn child(&self, parent: usize, name: &[u8]) -> Option<usize> {
         match &self.inodes.get(parent)?.kind {
-            Kind::Directory(names) => names.get(name).copied(),
+            Kind::Directory(names) => names.0.get(name).map(|number| *number as usize),
             _ => None,
         }
     }
@@ -245,8 +260,9 @@ impl Tree {
             return Err(Error::invalid("a member lies below one that is no directory"));
         };
         *links += u32::from(is_directory);
-        if let Some(old) = names.insert(name.into(), number)
-            && let Some(old) = self.inodes.get_mut(old)
+        let number = u32::try_from(number).map_err(|_| Error::unsupported("SquashFS holds fewer than 2^32 inodes"))?;
+        if let Some(old) = names.0.insert(name.into(), number)
+            && let Some(old) = self.inodes.get_mut(old as usize)
         {
             old.links -= 1;
         }
@@ -261,16 +277,13 @@ impl Tree {
             self.ids.push(0);
             self.id_numbers.insert(0, 0);
         }
-        let kind = Kind::Directory(BTreeMap::new());
-        self.inodes.push(Inode { kind, mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs: None, links: 0 });
+        let kind = Kind::Directory(Box::default());
+        self.inodes.push(Inode { kind, mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs: NONE, links: 0 });
         number
     }
 }
 
-/// Whole seconds from 1970 to 2106, which is what the format has.
-fn clamp(time: Timestamp, summary: &mut Summary) -> u32 {
-    u32::try_from(time.seconds).unwrap_or_else(|_| {
-        summary.clamped_times += 1;
-        if time.seconds < 0 { 0 } else { u32::MAX }
-    })
+/// The nearest whole second from 1970 to 2106, which is what the format has.
+fn clamp(time: Timestamp) -> u32 {
+    u32::try_from(time.seconds).unwrap_or(if time.seconds < 0 { 0 } else { u32::MAX })
 }

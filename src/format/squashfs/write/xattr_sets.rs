@@ -1,5 +1,5 @@
 //! Sets of extended attributes: each kept once, however many members have it.
-//! SquashFS knows three name spaces; what is in no such one is counted and left out.
+//! SquashFS knows three name spaces; what is in no such one is left out, and told to the caller.
 
 use std::collections::HashMap;
 use std::io::{Read, Seek, Write};
@@ -46,14 +46,17 @@ impl XattrSets {
         Ok(())
     }
 
-    /// The number of the set with these attributes, and how many of them it can't hold.
-    pub(super) fn add(&mut self, xattrs: &[(Vec<u8>, Vec<u8>)]) -> Result<(Option<u32>, u64)> {
+    /// The number of the set with these attributes. `lost` is called with the name of each that it can't hold.
+    pub(super) fn add(&mut self, xattrs: &[(Vec<u8>, Vec<u8>)], mut lost: impl FnMut(&[u8])) -> Result<Option<u32>> {
         let mut sorted: Vec<_> = xattrs.iter().collect();
         sorted.sort_unstable();
         let mut set = Set { count: 0, pairs: Vec::new() };
         for (name, value) in &sorted {
             let split = (0u16..).zip(PREFIXES).find_map(|(kind, prefix)| Some((kind, name.strip_prefix(prefix)?)));
-            let Some((kind, rest)) = split.filter(|(_, rest)| !rest.is_empty()) else { continue };
+            let Some((kind, rest)) = split.filter(|(_, rest)| !rest.is_empty()) else {
+                lost(name);
+                continue;
+            };
             set.count += 1;
             set.pairs.extend(kind.to_le_bytes());
             // Both were checked to be far below their bounds.
@@ -62,18 +65,17 @@ impl XattrSets {
             set.pairs.extend((value.len() as u32).to_le_bytes());
             set.pairs.extend(value);
         }
-        let dropped = sorted.len() as u64 - u64::from(set.count);
         if set.count == 0 {
-            return Ok((None, dropped));
+            return Ok(None);
         }
         if let Some(number) = self.numbers.get(&set) {
-            return Ok((Some(*number), dropped));
+            return Ok(Some(*number));
         }
         let number = u32::try_from(self.sets.len()).ok().filter(|number| *number < u32::MAX);
         let number = number.ok_or_else(|| Error::unsupported("there are too many sets of extended attributes"))?;
         self.sets.push(set.clone());
         self.numbers.insert(set, number);
-        Ok((Some(number), dropped))
+        Ok(Some(number))
     }
 }
 

@@ -1,0 +1,334 @@
+//! What a file is that is no image: named by its bytes, with the command that makes an image's part of it.
+//! People hand over disks of other machines, compressed disks and web pages; each deserves its own sentence.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::codec::Codec;
+use super::detect::SQUASHFS_MAGIC;
+use super::input::Input;
+use super::qcow2;
+use crate::error::Error;
+
+/// How much of a file's start tells what it is, at most: btrfs has its name behind 64 KiB.
+pub(super) const LOOK: usize = 66 << 10;
+/// How much of its end: the footer of a VHD or DMG.
+const TAIL: usize = 512;
+
+/// Something that people take for an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Kind {
+    /// With its article.
+    name: &'static str,
+    remedy: Remedy,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Remedy {
+    /// `qemu-img` makes a qcow2 of it, under this name of its format.
+    Convert(&'static str),
+    /// It holds a root file system, which can be mounted and packed; as a disk it is raw.
+    Mount,
+    /// This command with the file's name behind it unpacks it.
+    Unpack(&'static str),
+    Say(&'static str),
+    /// Nothing but taking it out of its compression.
+    None,
+}
+
+const fn kind(name: &'static str, remedy: Remedy) -> Kind {
+    Kind { name, remedy }
+}
+
+/// Magic numbers by their place in the file. The first that is there counts, so what may hold another comes first.
+const MAGICS: &[(usize, &[u8], Kind)] = &[
+    (0, b"KDMV", kind("a VMDK disk", Remedy::Convert("vmdk"))),
+    (0, b"COWD", kind("a VMDK disk", Remedy::Convert("vmdk"))),
+    (0, b"# Disk DescriptorFile", kind("the descriptor of a VMDK disk", Remedy::Convert("vmdk"))),
+    (64, b"\x7f\x10\xda\xbe", kind("a VDI disk", Remedy::Convert("vdi"))),
+    (0, b"<<< ", kind("a VDI disk", Remedy::Convert("vdi"))),
+    (0, b"vhdxfile", kind("a VHDX disk", Remedy::Convert("vhdx"))),
+    (0, b"conectix", kind("a VHD disk", Remedy::Convert("vpc"))),
+    (0, b"QED\0", kind("a QED disk", Remedy::Convert("qed"))),
+    (0, b"WithoutFreeSpace", kind("a Parallels disk", Remedy::Convert("parallels"))),
+    (0, b"WithouFreSpacExt", kind("a Parallels disk", Remedy::Convert("parallels"))),
+    (0, b"PK\x03\x04", kind("a zip archive", Remedy::Unpack("unzip"))),
+    (0, b"PK\x05\x06", kind("a zip archive", Remedy::Unpack("unzip"))),
+    (0, b"7z\xbc\xaf\x27\x1c", kind("a 7z archive", Remedy::Unpack("7z x"))),
+    (0, b"Rar!", kind("a rar archive", Remedy::Unpack("unrar x"))),
+    (0, b"070701", kind("a cpio archive", Remedy::Unpack("cpio -idF"))),
+    (0, b"070702", kind("a cpio archive", Remedy::Unpack("cpio -idF"))),
+    (0, b"070707", kind("a cpio archive", Remedy::Unpack("cpio -idF"))),
+    (0, b"!<arch>\n", kind("an ar archive or a Debian package", Remedy::Unpack("ar x"))),
+    (0, b"\xed\xab\xee\xdb", kind("an RPM package", Remedy::Unpack("rpm2archive"))),
+    (0, b"MSCF", kind("a cabinet archive", Remedy::None)),
+    (0, b"\x7fELF", kind("a program", Remedy::None)),
+    (
+        0,
+        b"version https://git-lfs",
+        kind("a Git LFS pointer", Remedy::Say("fetch the file itself with `git lfs pull`")),
+    ),
+    (
+        0,
+        b"sqsh",
+        kind(
+            "a big-endian SquashFS",
+            Remedy::Say("unpack it with an `unsquashfs` that reads it, and make it again with `mksquashfs`"),
+        ),
+    ),
+    (
+        0,
+        b"shsq",
+        kind(
+            "a SquashFS with a vendor's lzma",
+            Remedy::Say("unpack it with the vendor's `unsquashfs`, and make it again with `mksquashfs`"),
+        ),
+    ),
+    (
+        0,
+        b"qshs",
+        kind(
+            "a SquashFS with a vendor's lzma",
+            Remedy::Say("unpack it with the vendor's `unsquashfs`, and make it again with `mksquashfs`"),
+        ),
+    ),
+    (
+        0,
+        b"LUKS\xba\xbe",
+        kind("a LUKS encrypted disk", Remedy::Say("open it with `cryptsetup open`, and convert what is in it")),
+    ),
+    (32_769, b"CD001", kind("an ISO image", Remedy::Convert("raw"))),
+    (32_769, b"BEA01", kind("a UDF image", Remedy::Convert("raw"))),
+    (512, b"EFI PART", kind("a raw disk", Remedy::Convert("raw"))),
+    (4096, b"EFI PART", kind("a raw disk", Remedy::Convert("raw"))),
+    (3, b"NTFS    ", kind("an NTFS file system", Remedy::Convert("raw"))),
+    (1080, b"\x53\xef", kind("an ext4 file system", Remedy::Mount)),
+    (0, b"XFSB", kind("an XFS file system", Remedy::Mount)),
+    (65_600, b"_BHRfS_M", kind("a btrfs file system", Remedy::Mount)),
+    (1024, b"\xe2\xe1\xf5\xe0", kind("an EROFS file system", Remedy::Mount)),
+    (0, b"\x45\x3d\xcd\x28", kind("a cramfs file system", Remedy::Mount)),
+    (536, b"LVM2 001", kind("an LVM volume", Remedy::Convert("raw"))),
+    (510, b"\x55\xaa", kind("a raw disk", Remedy::Convert("raw"))),
+    (
+        0,
+        b"architecture:",
+        kind(
+            "a text such as `metadata.yaml`",
+            Remedy::Say("put it into an archive: `tar -cf metadata.tar metadata.yaml`"),
+        ),
+    ),
+];
+
+const DOWNLOAD: Remedy = Remedy::Say("the address may be that of a page, or ask for a login: look at it in a browser");
+
+fn of(head: &[u8], tail: &[u8]) -> Option<Kind> {
+    let found = MAGICS.iter().find(|(place, magic, _)| head.get(*place..).is_some_and(|rest| rest.starts_with(magic)));
+    if let Some((_, _, found)) = found {
+        return Some(*found);
+    }
+    if tail.starts_with(b"conectix") {
+        return Some(kind("a VHD disk", Remedy::Convert("vpc")));
+    }
+    if tail.starts_with(b"koly") {
+        return Some(kind("an Apple disk image (DMG)", Remedy::Convert("dmg")));
+    }
+    let start: Vec<u8> = head.trim_ascii_start().iter().take(16).map(u8::to_ascii_lowercase).collect();
+    if start.starts_with(b"<!doctype html") || start.starts_with(b"<html") {
+        return Some(kind("a web page", DOWNLOAD));
+    }
+    if start.starts_with(b"<?xml") {
+        return Some(kind("an XML document", DOWNLOAD));
+    }
+    (start.starts_with(b"{") || start.starts_with(b"[")).then(|| kind("a JSON document", DOWNLOAD))
+}
+
+/// Whether a file that begins with `head` has a name here, or is compressed.
+pub(super) fn is_known(head: &[u8]) -> bool {
+    of(head, &[]).is_some()
+        || Codec::detect(head).is_some()
+        || head.starts_with(qcow2::MAGIC)
+        || head.starts_with(SQUASHFS_MAGIC)
+}
+
+/// The refusal of a file that begins with `head`, [`LOOK`] bytes of it where it has them.
+pub(super) fn refusal(input: &Input, head: &[u8]) -> Error {
+    let place = Place::of(input);
+    match of(head, &tail(input)) {
+        Some(found) => {
+            let error = Error::unsupported(format!("this is {}, which is no image format", found.name));
+            with_hint(error, found.remedy(place.file, ""))
+        }
+        None => Error::unsupported("the file is neither a tar archive, nor a SquashFS, nor a qcow2 disk")
+            .with_hint(format!("a raw disk is never guessed: convert it with {}", convert("raw", place.file))),
+    }
+}
+
+/// The refusal of a file that is compressed with `codec` and then begins with `head`.
+pub(super) fn compressed_refusal(input: &Input, codec: Codec, head: &[u8]) -> Error {
+    let what = if head.starts_with(qcow2::MAGIC) {
+        kind("a qcow2 disk", Remedy::None)
+    } else if head.starts_with(SQUASHFS_MAGIC) {
+        kind("a SquashFS", Remedy::None)
+    } else if let Some(found) = of(head, &[]) {
+        found
+    } else if let Some(inner) = Codec::detect(head) {
+        let error = Error::unsupported(format!("the file is compressed twice, with {codec} over {inner}"));
+        return error.with_hint(decompress(codec, Place::of(input), inner.extension()).0);
+    } else {
+        kind("something that is neither a tar archive, nor a SquashFS, nor a qcow2 disk, and", Remedy::Convert("raw"))
+    };
+    let extension = match what.name {
+        "a qcow2 disk" => "qcow2",
+        "a SquashFS" => "squashfs",
+        _ => "img",
+    };
+    let (hint, plain) = decompress(codec, Place::of(input), extension);
+    let error = Error::unsupported(format!("this is {} that is compressed with {codec}", what.name));
+    error.with_hint(format!("{hint}{}", what.remedy(Some(plain.as_ref()), ", then ").unwrap_or_default()))
+}
+
+/// The refusal of a disk that begins with `head` and is no qcow2; `file` is where it lies.
+pub(super) fn disk_refusal(head: &[u8], file: Option<&Path>) -> Error {
+    if let Some(codec) = Codec::detect(head) {
+        let (hint, _) = decompress(codec, Place { file, stream: false }, "qcow2");
+        return Error::unsupported(format!("the disk is compressed with {codec}: only qcow2 itself is taken"))
+            .with_hint(hint);
+    }
+    let found = of(head, &[]).unwrap_or(kind("a disk that is no qcow2, or a raw one", Remedy::Convert("raw")));
+    let error = Error::unsupported(format!("{}: only qcow2 is taken, and a format is never guessed", found.name));
+    let remedy = if found.remedy == Remedy::Mount { Remedy::Convert("raw") } else { found.remedy };
+    with_hint(error, Kind { remedy, ..found }.remedy(file, ""))
+}
+
+/// As [`disk_refusal`], for a disk that is an input.
+pub(super) fn input_disk_refusal(input: &Input, head: &[u8]) -> Error {
+    let place = Place::of(input);
+    match of(head, &tail(input)) {
+        Some(found) if Codec::detect(head).is_none() => {
+            let error = Error::unsupported(format!("this is {}: only a qcow2 disk is packed", found.name));
+            with_hint(error, found.remedy(place.file, ""))
+        }
+        _ => disk_refusal(head, place.file),
+    }
+}
+
+fn with_hint(error: Error, hint: Option<String>) -> Error {
+    match hint.filter(|hint| !hint.is_empty()) {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
+}
+
+impl Kind {
+    fn remedy(self, file: Option<&Path>, before: &str) -> Option<String> {
+        let text = match self.remedy {
+            Remedy::Convert(format) => format!("convert it with {}", convert(format, file)),
+            Remedy::Mount => format!(
+                "for a container mount it and `pack` its directory, for a virtual machine convert it with {}",
+                convert("raw", file)
+            ),
+            Remedy::Unpack(command) => {
+                format!(
+                    "unpack it with `{command} {}` and look for the image in it",
+                    shell(file.unwrap_or(Path::new("FILE")))
+                )
+            }
+            Remedy::Say(text) => text.to_owned(),
+            Remedy::None => return None,
+        };
+        Some(format!("{before}{text}"))
+    }
+}
+
+/// Where a command finds the file.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    file: Option<&'a Path>,
+    stream: bool,
+}
+
+impl<'a> Place<'a> {
+    fn of(input: &'a Input) -> Self {
+        let stream = input.as_file().is_none();
+        Self { file: input.name().filter(|_| !stream), stream }
+    }
+}
+
+/// The command that makes a qcow2 of a disk in `format`.
+fn convert(format: &str, file: Option<&Path>) -> String {
+    let file = file.unwrap_or(Path::new("disk.img"));
+    let mut out = file.with_extension("qcow2");
+    if out == file {
+        out = file.with_extension("new.qcow2");
+    }
+    format!("`qemu-img convert -f {format} -O qcow2 {} {}`", shell(file), shell(&out))
+}
+
+/// The command that decompresses a file, and the file that this makes.
+fn decompress(codec: Codec, place: Place<'_>, extension: &str) -> (String, std::path::PathBuf) {
+    let program = match codec {
+        Codec::Lzma => "xz --format=lzma -dc",
+        Codec::Zstd => "zstd -dc --long=31",
+        other => return decompress_with(&format!("{} -dc", other.name()), codec, place, extension),
+    };
+    decompress_with(program, codec, place, extension)
+}
+
+fn decompress_with(program: &str, codec: Codec, place: Place<'_>, extension: &str) -> (String, std::path::PathBuf) {
+    let file = place.file.unwrap_or(Path::new("disk"));
+    let named = file.extension().is_some_and(|found| found == OsStr::new(codec.extension()));
+    let mut out = if named { file.with_extension("") } else { file.with_extension(extension) };
+    if out == file || (place.file.is_none() && !named) {
+        out = file.with_extension(extension);
+    }
+    if out == file {
+        out.as_mut_os_string().push(".plain");
+    }
+    let source = match place.file {
+        Some(file) => format!("{} ", shell(file)),
+        None if place.stream => String::new(),
+        None => "FILE ".to_owned(),
+    };
+    (format!("decompress it first: `{program} {source}> {}`", shell(&out)), out)
+}
+
+/// A path as a shell takes it.
+fn shell(path: &Path) -> String {
+    let bytes = path.as_os_str().as_bytes();
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+=:@%,".contains(byte);
+    let text = path.to_string_lossy();
+    let text = if bytes.starts_with(b"-") { format!("./{text}") } else { text.into_owned() };
+    if !bytes.is_empty() && bytes.iter().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
+/// The last bytes of a file; none of a stream.
+fn tail(input: &Input) -> Vec<u8> {
+    let (Some(file), Some(length)) = (input.as_file(), input.len()) else { return Vec::new() };
+    let mut bytes = vec![0; TAIL];
+    let place = length.checked_sub(TAIL as u64);
+    match place.map(|place| file.read_exact_at(&mut bytes, place)) {
+        Some(Ok(())) => bytes,
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remedy_names_the_file_as_a_shell_takes_it() {
+        assert_eq!(
+            convert("vmdk", Some(Path::new("a/my disk.vmdk"))),
+            "`qemu-img convert -f vmdk -O qcow2 'a/my disk.vmdk' 'a/my disk.qcow2'`"
+        );
+        assert_eq!(convert("raw", Some(Path::new("-x"))), "`qemu-img convert -f raw -O qcow2 ./-x ./-x.qcow2`");
+        let place = |name| Place { file: Some(Path::new(name)), stream: false };
+        let told = |codec, name| decompress(codec, place(name), "qcow2").0;
+        assert_eq!(told(Codec::Xz, "d.qcow2.xz"), "decompress it first: `xz -dc d.qcow2.xz > d.qcow2`");
+        assert_eq!(told(Codec::Gzip, "it's"), "decompress it first: `gzip -dc 'it'\\''s' > 'it'\\''s.qcow2'`");
+        assert_eq!(told(Codec::Gzip, "d.qcow2"), "decompress it first: `gzip -dc d.qcow2 > d.qcow2.plain`");
+    }
+}

@@ -1,0 +1,139 @@
+//! Holes of files: found where the file system knows them, and left wherever nothing but zeros would be written.
+//! A disk of 100 GiB may hold one; written out it would not fit.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::{self, SeekFrom};
+use rustix::io::Errno;
+
+use super::chunk::Chunk;
+use super::tar::SparseMap;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Zeros are left out in pieces of this size, by offset: a multiple of every file system's block, and large enough that data
+/// which is nearly whole is not torn into many pieces.
+const GRAIN: usize = 16 << 10;
+
+/// Where a file of `size` bytes has data, if it has holes that the file system knows of.
+///
+/// # Errors
+/// `Io`.
+pub(crate) fn of_file(file: &File, size: u64) -> Result<Option<SparseMap>> {
+    let stat = fs::fstat(file).map_err(|error| Error::io("a file can't be read", error))?;
+    let stored = u64::try_from(stat.st_blocks).unwrap_or(u64::MAX).saturating_mul(512);
+    if stored >= size {
+        return Ok(None);
+    }
+    let failed = |error| Error::io("a file's holes can't be found", error);
+    // The position belongs to whoever opened the file.
+    let before = fs::seek(file, SeekFrom::Current(0)).map_err(failed)?;
+    let found = segments(file, size);
+    fs::seek(file, SeekFrom::Start(before)).map_err(failed)?;
+    Ok(match found {
+        Ok(segments) if segments != [(0, size)] => Some(SparseMap { segments, size }),
+        Ok(_) => None,
+        // A file system that does not know holes.
+        Err(Errno::INVAL | Errno::NOTSUP) => None,
+        Err(error) => return Err(failed(error)),
+    })
+}
+
+fn segments(file: &File, size: u64) -> rustix::io::Result<Vec<(u64, u64)>> {
+    let (mut segments, mut at): (Vec<(u64, u64)>, u64) = (Vec::new(), 0);
+    while at < size {
+        let start = match fs::seek(file, SeekFrom::Data(at)) {
+            Err(Errno::NXIO) => break,
+            start => start?,
+        };
+        if start >= size {
+            break;
+        }
+        let end = fs::seek(file, SeekFrom::Hole(start))?.min(size);
+        match segments.last_mut() {
+            // Each segment costs a line in a map.
+            Some((first, length)) if start - (*first + *length) < GRAIN as u64 => *length = end - *first,
+            _ => segments.push((start, end - start)),
+        }
+        at = end;
+    }
+    Ok(segments)
+}
+
+/// Writes `bytes` to a file that holds nothing there yet, and leaves a hole in place of zeros. Returns how many were written; the
+/// caller sets the size at the end.
+///
+/// # Errors
+/// What writing fails with.
+pub(crate) fn write(file: &File, bytes: &[u8], offset: u64) -> std::io::Result<u64> {
+    let mut written = 0;
+    let mut put = |from: usize, to: usize| {
+        if from < to {
+            file.write_all_at(&bytes[from..to], offset.saturating_add(from as u64))?;
+            written += (to - from) as u64;
+        }
+        Ok::<_, std::io::Error>(())
+    };
+    let (mut at, mut owed) = (0, 0);
+    while at < bytes.len() {
+        let within = (offset.wrapping_add(at as u64) % GRAIN as u64) as usize;
+        let end = bytes.len().min(at + GRAIN - within);
+        if is_zero(&bytes[at..end]) {
+            put(owed, at)?;
+            owed = end;
+        }
+        at = end;
+    }
+    put(owed, bytes.len())?;
+    Ok(written)
+}
+
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    // A fold over words of a chunk becomes vector instructions; a chunk that is not zero ends it.
+    bytes.chunks(1024).all(|chunk| chunk.iter().fold(0, |all, byte| all | byte) == 0)
+}
+
+/// Takes the data of a sparse file out of all of its bytes.
+pub(crate) struct Segments<'a> {
+    left: std::iter::Peekable<std::slice::Iter<'a, (u64, u64)>>,
+}
+
+impl<'a> Segments<'a> {
+    pub(crate) fn new(map: &'a SparseMap) -> Self {
+        Self { left: map.segments.iter().peekable() }
+    }
+
+    /// Gives the parts of `chunk`, which stands at `offset`, that lie in segments.
+    ///
+    /// # Errors
+    /// `Io` where a hole holds something: the file was written to since its holes were found; those of `take`.
+    pub(crate) fn take(
+        &mut self,
+        offset: u64,
+        chunk: &Chunk,
+        take: &mut dyn FnMut(u64, Chunk) -> Result<()>,
+    ) -> Result<()> {
+        let mut at = 0;
+        while at < chunk.len() {
+            let place = offset.saturating_add(at as u64);
+            let (until, is_data) = match self.left.peek() {
+                None => (u64::MAX, false),
+                Some((start, _)) if place < *start => (*start, false),
+                Some((start, length)) if place < start.saturating_add(*length) => (start.saturating_add(*length), true),
+                Some(_) => {
+                    self.left.next();
+                    continue;
+                }
+            };
+            let count = usize::try_from(until - place).unwrap_or(usize::MAX).min(chunk.len() - at);
+            let piece = chunk.slice(at..at + count);
+            if is_data {
+                take(place, piece)?;
+            } else if !is_zero(&piece) {
+                return Err(Error::new(ErrorKind::Io, "the file was changed while it was read"));
+            }
+            at += count;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,332 @@
+//! Records sorted by their keys in bounded memory: what is over the bound goes to a file without a name, in sorted runs.
+//! Members of an image come in the archive's order, millions of them, with paths of kilobytes if an attacker wants.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+use std::fs::File;
+use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use rustix::fs::{self, Mode, OFlags};
+
+use crate::error::{Error, Result};
+
+/// Runs that are merged at once. Each has a buffer.
+const RUNS: usize = 64;
+const BUFFER: usize = 32 << 10;
+/// What a record costs beside its bytes: two vectors, and what the allocator keeps for each.
+const OVERHEAD: usize = 96;
+
+/// A key and what belongs to it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) key: Vec<u8>,
+    pub(super) value: Vec<u8>,
+}
+
+/// Takes records in any order. Of several with one key the last counts.
+pub(super) struct Sorter {
+    bound: usize,
+    bytes: usize,
+    held: Vec<Record>,
+    spilled: Option<Spilled>,
+}
+
+/// Sorted runs in a file, the oldest first.
+struct Spilled {
+    file: Arc<File>,
+    end: u64,
+    runs: Vec<Run>,
+}
+
+/// A run's first byte, and the one after its last.
+#[derive(Clone, Copy)]
+struct Run {
+    start: u64,
+    end: u64,
+}
+
+impl Sorter {
+    /// Keeps about `bound` bytes in memory.
+    pub(super) fn new(bound: u64) -> Self {
+        Self { bound: usize::try_from(bound).unwrap_or(usize::MAX), bytes: 0, held: Vec::new(), spilled: None }
+    }
+
+    pub(super) fn push(&mut self, key: Vec<u8>, value: Vec<u8>) -> Result<()> {
+        self.bytes = self.bytes.saturating_add(key.len() + value.len() + OVERHEAD);
+        self.held.push(Record { key, value });
+        if self.bytes > self.bound { self.spill() } else { Ok(()) }
+    }
+
+    /// All records by their keys.
+    pub(super) fn finish(mut self) -> Result<Sorted> {
+        if self.spilled.is_none() {
+            return Ok(Sorted(Source::Held(sorted(self.held))));
+        }
+        if !self.held.is_empty() {
+            self.spill()?;
+        }
+        match self.spilled {
+            Some(spilled) => spilled.merge().map(|merge| Sorted(Source::Merged(merge))),
+            None => Ok(Sorted(Source::Held(Vec::new().into_iter()))),
+        }
+    }
+
+    fn spill(&mut self) -> Result<()> {
+        let spilled = match &mut self.spilled {
+            Some(spilled) => spilled,
+            none => none.insert(Spilled::new()?),
+        };
+        spilled.add(sorted(std::mem::take(&mut self.held)).map(Ok))?;
+        self.bytes = 0;
+        if spilled.runs.len() >= RUNS {
+            let mut joined = Spilled::new()?;
+            joined.add(spilled.merge()?)?;
+            *spilled = joined;
+        }
+        Ok(())
+    }
+}
+
+/// Sorts records that are in memory, and keeps the last of each key.
+fn sorted(mut records: Vec<Record>) -> std::vec::IntoIter<Record> {
+    records.sort_by(|one, other| one.key.cmp(&other.key));
+    records.dedup_by(|later, earlier| {
+        let same = later.key == earlier.key;
+        if same {
+            std::mem::swap(&mut later.value, &mut earlier.value);
+        }
+        same
+    });
+    records.into_iter()
+}
+
+impl Spilled {
+    fn new() -> Result<Self> {
+        let failed = |error| Error::io("there is no place for a temporary file", error);
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = fs::open(std::env::temp_dir(), flags, Mode::from_raw_mode(0o600)).map_err(failed)?;
+        Ok(Self { file: Arc::new(File::from(file)), end: 0, runs: Vec::new() })
+    }
+
+    /// Appends a run. Neighbours have most of their keys in common, so only the difference is written.
+    fn add(&mut self, records: impl Iterator<Item = Result<Record>>) -> Result<()> {
+        let unwritable = |error| Error::io("the temporary file can't be written", error);
+        let mut out = self.file.try_clone().map_err(unwritable)?;
+        out.seek(SeekFrom::Start(self.end)).map_err(unwritable)?;
+        let mut out = BufWriter::with_capacity(256 << 10, out);
+        let (start, mut before) = (self.end, Vec::new());
+        for record in records {
+            let Record { key, value } = record?;
+            let shared = shared(&key, &before);
+            let rest = key.get(shared..).unwrap_or_default();
+            let mut head = Vec::with_capacity(12);
+            for length in [shared, rest.len(), value.len()] {
+                let length = u32::try_from(length).map_err(|_| Error::invalid("a record has more than 4 GiB"))?;
+                head.extend(length.to_le_bytes());
+            }
+            for part in [head.as_slice(), rest, &value] {
+                out.write_all(part).map_err(unwritable)?;
+                self.end = self.end.saturating_add(part.len() as u64);
+            }
+            before = key;
+        }
+        out.flush().map_err(unwritable)?;
+        self.runs.push(Run { start, end: self.end });
+        Ok(())
+    }
+
+    fn merge(&self) -> Result<Merge> {
+        let mut merge = Merge { readers: Vec::new(), heads: BinaryHeap::new() };
+        for (number, run) in self.runs.iter().enumerate() {
+            let file = Arc::clone(&self.file);
+            let mut reader =
+                RunReader { file, at: run.start, end: run.end, buffer: Vec::new(), given: 0, key: Vec::new() };
+            if let Some(record) = reader.next()? {
+                merge.heads.push(Reverse(Head { record, run: number }));
+            }
+            merge.readers.push(reader);
+        }
+        Ok(merge)
+    }
+}
+
+/// How many bytes two keys have in common at their starts: in large steps first, as most of a long path is.
+fn shared(one: &[u8], other: &[u8]) -> usize {
+    const STEP: usize = 256;
+    let steps = one.chunks_exact(STEP).zip(other.chunks_exact(STEP)).take_while(|(one, other)| one == other).count();
+    let at = steps * STEP;
+    let rest = one.iter().skip(at).zip(other.iter().skip(at));
+    at + rest.take_while(|(one, other)| one == other).count()
+}
+
+/// Records by their keys, each key once.
+pub(super) struct Sorted(Source);
+
+enum Source {
+    Held(std::vec::IntoIter<Record>),
+    Merged(Merge),
+}
+
+impl Iterator for Sorted {
+    type Item = Result<Record>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match &mut self.0 {
+            Source::Held(records) => records.next().map(Ok),
+            Source::Merged(merge) => merge.next(),
+        }
+    }
+}
+
+/// The next record of each run.
+struct Merge {
+    readers: Vec<RunReader>,
+    heads: BinaryHeap<Reverse<Head>>,
+}
+
+struct Head {
+    record: Record,
+    run: usize,
+}
+
+impl Ord for Head {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // Of one key, the record of the latest run is wanted first.
+        self.record.key.cmp(&other.record.key).then(other.run.cmp(&self.run))
+    }
+}
+
+impl PartialOrd for Head {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Head {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Head {}
+
+impl Merge {
+    /// The least record, with the next of its run put in its place.
+    fn pop(&mut self) -> Result<Option<Record>> {
+        let Some(Reverse(Head { record, run })) = self.heads.pop() else { return Ok(None) };
+        if let Some(next) = self.readers.get_mut(run).map(RunReader::next).transpose()?.flatten() {
+            self.heads.push(Reverse(Head { record: next, run }));
+        }
+        Ok(Some(record))
+    }
+
+    fn step(&mut self) -> Result<Option<Record>> {
+        let Some(record) = self.pop()? else { return Ok(None) };
+        while self.heads.peek().is_some_and(|Reverse(head)| head.record.key == record.key) {
+            self.pop()?;
+        }
+        Ok(Some(record))
+    }
+}
+
+impl Iterator for Merge {
+    type Item = Result<Record>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step().transpose()
+    }
+}
+
+struct RunReader {
+    file: Arc<File>,
+    at: u64,
+    end: u64,
+    buffer: Vec<u8>,
+    given: usize,
+    key: Vec<u8>,
+}
+
+impl RunReader {
+    fn next(&mut self) -> Result<Option<Record>> {
+        if self.given == self.buffer.len() && self.at == self.end {
+            return Ok(None);
+        }
+        let mut lengths = [0; 3];
+        for length in &mut lengths {
+            *length = u32::from_le_bytes(self.array()?) as usize;
+        }
+        let [shared, rest, value] = lengths;
+        self.key.truncate(shared);
+        let rest = self.take(rest)?;
+        self.key.extend(rest);
+        Ok(Some(Record { key: self.key.clone(), value: self.take(value)? }))
+    }
+
+    fn array(&mut self) -> Result<[u8; 4]> {
+        let bytes = self.take(4)?;
+        bytes.first_chunk().copied().ok_or_else(|| Error::malformed("the temporary file was cut"))
+    }
+
+    fn take(&mut self, length: usize) -> Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(length);
+        while bytes.len() < length {
+            if self.given == self.buffer.len() {
+                self.fill()?;
+            }
+            let ready = self.buffer.get(self.given..).unwrap_or_default();
+            let count = ready.len().min(length - bytes.len());
+            bytes.extend_from_slice(ready.get(..count).unwrap_or_default());
+            self.given += count;
+        }
+        Ok(bytes)
+    }
+
+    fn fill(&mut self) -> Result<()> {
+        let count = usize::try_from(self.end - self.at).unwrap_or(BUFFER).min(BUFFER);
+        if count == 0 {
+            return Err(Error::malformed("the temporary file was cut"));
+        }
+        self.buffer.resize(count, 0);
+        self.file
+            .read_exact_at(&mut self.buffer, self.at)
+            .map_err(|error| Error::io("the temporary file can't be read", error))?;
+        self.at += count as u64;
+        self.given = 0;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed test tells by panicking")]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn all(sorter: Sorter) -> Vec<(Vec<u8>, Vec<u8>)> {
+        sorter.finish().unwrap().map(|record| record.map(|record| (record.key, record.value)).unwrap()).collect()
+    }
+
+    #[test]
+    fn records_come_sorted_and_the_last_of_a_key_counts_whatever_the_bound() {
+        for bound in [u64::MAX, 5_000, 1] {
+            let (mut sorter, mut owed) = (Sorter::new(bound), BTreeMap::new());
+            let mut state = 7_u64;
+            for number in 0..700_u32 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let key = format!("some/long/common/path/{}", state >> 56).into_bytes();
+                let value = vec![number as u8; (state >> 40) as usize % 300];
+                owed.insert(key.clone(), value.clone());
+                sorter.push(key, value).unwrap();
+            }
+            assert_eq!(all(sorter), owed.into_iter().collect::<Vec<_>>(), "{bound}");
+        }
+    }
+
+    #[test]
+    fn nothing_gives_nothing() {
+        assert_eq!(all(Sorter::new(1)), []);
+    }
+}
