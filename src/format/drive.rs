@@ -20,6 +20,10 @@ pub(crate) trait Visitor {
     fn rootfs(&mut self, entry: &Entry, sparse: Option<&SparseMap>) -> Result<()>;
     /// The disk of a virtual machine, once its header was checked.
     fn disk(&mut self, entry: &Entry, sparse: Option<&SparseMap>, about: &Qcow2) -> Result<()>;
+    /// Whether holes of the disk are written down, so that they must depend on nothing but its content.
+    fn records_holes(&self) -> bool {
+        false
+    }
     fn data(&mut self, offset: u64, piece: Chunk) -> Result<()>;
     fn end(&mut self) -> Result<()>;
     /// Something at the top that no image has.

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use super::chunk::Chunk;
 use super::tar::SparseMap;
 use crate::error::{Error, ErrorKind, Result};
+use crate::progress::Monitor;
 
 /// Zeros are left out in pieces of this size, by offset: a multiple of every file system's block, and large enough that data
 /// which is nearly whole is not torn into many pieces.
@@ -39,6 +40,59 @@ pub(crate) fn of_file(file: &File, size: u64) -> Result<Option<SparseMap>> {
     })
 }
 
+/// Where a file of `size` bytes holds anything but zeros, whatever the file system stores: the same bytes give the same answer, and
+/// so the same archive.
+///
+/// # Errors
+/// `Io`, `Cancelled`.
+pub(crate) fn of_content(file: &File, size: u64, monitor: &Monitor) -> Result<Option<SparseMap>> {
+    let stored = of_file(file, size)?.map_or_else(|| vec![(0, size)], |map| map.segments);
+    let mut found: Vec<(u64, u64)> = Vec::new();
+    let mut buffer = vec![0; READ];
+    let mut at = 0;
+    for (start, length) in stored {
+        let end = start.saturating_add(length);
+        // Whole grains, so that it does not matter where the file system's own blocks end.
+        at = at.max(start - start % GRAIN as u64);
+        while at < end {
+            monitor.check()?;
+            let count = usize::try_from(size - at).unwrap_or(READ).min(READ);
+            let bytes = buffer.split_at_mut(count).0;
+            file.read_exact_at(bytes, at).map_err(|error| Error::io("a file can't be read", error))?;
+            for grain in bytes.chunks(GRAIN) {
+                let next = at.saturating_add(grain.len() as u64);
+                if at < end && !is_zero(grain) {
+                    add(&mut found, at, next, GAP);
+                }
+                if at < end {
+                    at = next;
+                }
+            }
+        }
+    }
+    let mut gap = GAP;
+    while found.len() > SEGMENTS {
+        gap *= 2;
+        let all = std::mem::take(&mut found);
+        all.into_iter().for_each(|(start, length)| add(&mut found, start, start + length, gap));
+    }
+    Ok((found != [(0, size)]).then_some(SparseMap { segments: found, size }))
+}
+
+/// What is read at once.
+const READ: usize = 1 << 20;
+/// Zeros that are stored rather than told as a hole, and how many holes are told: readers bound both.
+const GAP: u64 = 64 << 10;
+const SEGMENTS: usize = 200_000;
+
+/// Adds data from `start` to `end`, to the last segment if no more than `gap` lies between.
+fn add(segments: &mut Vec<(u64, u64)>, start: u64, end: u64, gap: u64) {
+    match segments.last_mut() {
+        Some((first, length)) if start - (*first + *length) < gap => *length = end - *first,
+        _ => segments.push((start, end - start)),
+    }
+}
+
 fn segments(file: &File, size: u64) -> rustix::io::Result<Vec<(u64, u64)>> {
     let (mut segments, mut at): (Vec<(u64, u64)>, u64) = (Vec::new(), 0);
     while at < size {
@@ -50,11 +104,8 @@ fn segments(file: &File, size: u64) -> rustix::io::Result<Vec<(u64, u64)>> {
             break;
         }
         let end = fs::seek(file, SeekFrom::Hole(start))?.min(size);
-        match segments.last_mut() {
-            // Each segment costs a line in a map.
-            Some((first, length)) if start - (*first + *length) < GRAIN as u64 => *length = end - *first,
-            _ => segments.push((start, end - start)),
-        }
+        // Each segment costs a line in a map.
+        add(&mut segments, start, end, GRAIN as u64);
         at = end;
     }
     Ok(segments)

@@ -264,7 +264,11 @@ impl Image {
                 let length = part.input.len().ok_or_else(|| {
                     Error::invalid("a disk can't be read from a stream").with_hint("save it to a file first")
                 })?;
-                let sparse = part.input.as_file().map(|file| holes::of_file(file, length)).transpose()?.flatten();
+                let sparse = match part.input.as_file() {
+                    Some(file) if visitor.records_holes() => holes::of_content(file, length, flow.monitor)?,
+                    Some(file) => holes::of_file(file, length)?,
+                    None => None,
+                };
                 flow.run(part.input.reader()?, super::Codec::None, hasher, |chunks| {
                     drive_disk(chunks, length, sparse.as_ref(), &self.limits, visitor)
                 })

@@ -108,10 +108,14 @@ fn lzma(memory: u64, input: &[u8], output: &mut [u8]) -> Result<usize> {
     let size = usize::try_from(size).ok().filter(|size| *size <= output.len()).ok_or_else(cut)?;
     let mut unsized_header = [0xff; HEADER];
     unsized_header[..PROPERTIES].copy_from_slice(&header[..PROPERTIES]);
+    // Headers ask for a dictionary of 8 MiB, of which a block can use no more than its own size.
+    let dictionary = u32::try_from(size.max(4096)).unwrap_or(u32::MAX);
+    unsized_header[1..PROPERTIES].copy_from_slice(&dictionary.to_le_bytes());
     let output = output.split_at_mut(size).0;
     let failed = |source| xz_failure("lzma", memory, source);
     let mut stream = liblzma::stream::Stream::new_lzma_decoder(memory).map_err(failed)?;
-    stream.process(&unsized_header, &mut [], liblzma::stream::Action::Run).map_err(failed)?;
+    // Without room nothing would be taken; a header gives no bytes yet.
+    stream.process(&unsized_header, output, liblzma::stream::Action::Run).map_err(failed)?;
     let ended = run(&mut stream, "lzma", memory, body, output)?;
     let consumed = usize::try_from(stream.total_in()).unwrap_or(usize::MAX) == input.len();
     if stream.total_out() == size as u64 && (ended || consumed) { Ok(size) } else { Err(cut()) }

@@ -298,6 +298,10 @@ impl Visitor for ImageWriter {
         Ok(())
     }
 
+    fn records_holes(&self) -> bool {
+        matches!(self.root, Root::Unified)
+    }
+
     fn disk(&mut self, entry: &Entry, sparse: Option<&SparseMap>, _: &Qcow2) -> Result<()> {
         self.rootfs_made = true;
         let EntryKind::File { size } = entry.kind else { return Ok(()) };

@@ -331,7 +331,11 @@ fn write(rootfs: &Rootfs, mut writer: ImageWriter, options: &PackOptions) -> Res
             if !head.starts_with(qcow2::MAGIC) {
                 return Err(input.name_error(foreign::input_disk_refusal(input, &head)));
             }
-            let sparse = input.as_file().map(|file| holes::of_file(file, length)).transpose()?.flatten();
+            let sparse = match input.as_file() {
+                Some(file) if writer.records_holes() => holes::of_content(file, length, &options.monitor)?,
+                Some(file) => holes::of_file(file, length)?,
+                None => None,
+            };
             flow.run(input.reader()?, Codec::None, &mut Hasher::new(), |chunks| {
                 drive_disk(chunks, length, sparse.as_ref(), &options.limits, &mut writer)
             })

@@ -9,6 +9,12 @@ fn open(bytes: &[u8], limits: &Limits) -> Image {
     Image::open_with(Source::unified(Input::stream(std::io::Cursor::new(bytes.to_vec()))), limits).unwrap()
 }
 
+fn memory(bytes: u64) -> Limits {
+    let mut limits = Limits::default();
+    limits.diff_memory = bytes;
+    limits
+}
+
 fn compare(one: &[u8], other: &[u8], limits: &Limits) -> Vec<Difference> {
     differences(&open(one, limits), &open(other, limits), &VerifyOptions::new().threads(1)).unwrap()
 }
@@ -24,9 +30,9 @@ fn memory_that_is_too_small_changes_no_answer() {
     let owed = compare(&one, &other, &Limits::default());
     assert!(owed.len() > 10);
     for diff_memory in [1, 3_000] {
-        assert_eq!(compare(&one, &other, &Limits { diff_memory, ..Limits::default() }), owed);
+        assert_eq!(compare(&one, &other, &memory(diff_memory)), owed);
     }
-    assert_eq!(compare(&one, &one, &Limits { diff_memory: 1, ..Limits::default() }), []);
+    assert_eq!(compare(&one, &one, &memory(1)), []);
 }
 
 #[test]
@@ -34,7 +40,7 @@ fn the_last_of_members_of_one_name_is_compared_whatever_the_memory() {
     let twice = image(&[file("rootfs/x", "one"), file("rootfs/y", ""), file("rootfs/x", "two")]);
     let once = image(&[file("rootfs/x", "two"), file("rootfs/y", "")]);
     for diff_memory in [1, 1 << 20] {
-        assert_eq!(compare(&twice, &once, &Limits { diff_memory, ..Limits::default() }), []);
+        assert_eq!(compare(&twice, &once, &memory(diff_memory)), []);
     }
 }
 
