@@ -78,3 +78,5 @@ pub use limits::Limits;
 pub use metadata::{Architecture, ImageType, Metadata, Properties, TemplateRule};
 pub use omissions::{Omission, Omissions, Omitted};
 pub use progress::{Cancel, Monitor, Phase, Progress, Update};
+#[cfg(any(feature = "store", feature = "protocol"))]
+pub use time::{parse_duration, parse_time};

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::limits::Limits;
 use crate::metadata::{Plain, Properties, plain_map};
+use crate::time::parse_time;
 
 /// A change to an image: only what is named changes.
 ///
@@ -104,7 +105,7 @@ impl Edit {
                 ("properties", Plain::Text(None)) => edit.properties(Properties::new()),
                 (_, Plain::Text(Some(value))) => edit.field(&key, &value)?,
                 _ if FIXED.contains(&key.as_str()) => edit,
-                _ => return Err(Error::invalid(format!("`{key}` is nothing that can be set so"))),
+                _ => return Err(Error::invalid(format!("`{key}` cannot be set to a list or a map"))),
             };
         }
         Ok(edit)
@@ -126,7 +127,7 @@ impl Edit {
             "expires_at" => self.expires_at(moment(value)?),
             _ if FIXED.contains(&key) => self,
             _ => {
-                return Err(Error::invalid(format!("`{key}` is nothing that can be set"))
+                return Err(Error::invalid(format!("`{key}` cannot be set"))
                     .with_hint("public, auto_update and expires_at can be set; properties with `set-property`"));
             }
         })
@@ -165,22 +166,19 @@ const FIXED: &[&str] = &[
     "uploaded_at",
 ];
 
-/// A time as the REST API has it, a date alone, seconds since 1970, or `never`.
+/// A time of the REST API or as people write one ([`parse_time`]), or `never`.
 fn moment(text: &str) -> Result<Option<i64>> {
-    let seconds = match text {
-        "" | "never" => 0,
-        _ => {
-            let time = |text: &str| text.parse::<jiff::Timestamp>().map(|time| time.as_second()).ok();
-            time(text).or_else(|| time(&format!("{text}T00:00:00Z"))).or_else(|| text.parse::<i64>().ok()).ok_or_else(
-                || {
-                    Error::invalid(format!("`{text}` is no time"))
-                        .with_hint("write 2030-01-31, 2030-01-31T12:00:00Z, seconds since 1970, or never")
-                },
-            )?
-        }
-    };
-    // The peers write "never" as the beginning of 1970 or of our era.
-    Ok(Some(seconds).filter(|seconds| *seconds > 0))
+    // "Never" of the peers is the beginning of 1970, or of our era where nobody set the field.
+    if matches!(text, "" | "0" | "never" | "1970-01-01T00:00:00Z" | "0001-01-01T00:00:00Z") {
+        return Ok(None);
+    }
+    let hint =
+        "write a date (2030-01-31), a time (2030-01-31T12:00:00Z), a duration from now (30d, 2w, 1h30m), or never";
+    // Nobody's image expires in the seventies: a small number is a year, or a duration without its unit.
+    if text.len() < 9 && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Error::invalid(format!("`{text}` is not a time")).with_hint(hint));
+    }
+    parse_time(text, jiff::Timestamp::now().as_second()).map(Some).map_err(|error| error.with_hint(hint))
 }
 
 impl Store {

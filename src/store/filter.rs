@@ -4,21 +4,27 @@
 use std::fmt;
 use std::str::FromStr;
 
+use regex_lite::Regex;
+
+use super::column::{Column, time_text};
 use super::image::StoredImage;
 use super::open::Store;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Shown};
+use crate::fingerprint::Prefix;
 use crate::metadata::Architecture;
 use crate::time::rfc3339;
 
 /// One condition on an image.
 ///
-/// A word matches a part of an alias or the beginning of a fingerprint. `key=value` matches a
-/// property, or a field of the image; all names of an architecture are equal.
+/// A word matches a part of an alias or the beginning of a fingerprint. `key=value` matches a property, a field of the image by
+/// its name in LXD's REST API, or a column of a list, as a whole: what a list shows is found as it is shown, and all names of an
+/// architecture are equal. A value with characters that mean something in a regular expression is also tried as one, which must
+/// match the whole unless it holds `^` or `$`. A key that stands for nothing may be the beginning of a property's name.
 ///
 /// ```
 /// use lxd_image::store::Filter;
 ///
-/// let filters: Vec<Filter> = ["debian", "architecture=amd64"].map(|text| text.parse().unwrap()).into();
+/// let filters: Vec<Filter> = ["debian", "architecture=amd64", "release=2[24].04"].map(|text| text.parse().unwrap()).into();
 /// assert_eq!(filters[1].to_string(), "architecture=amd64");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +33,39 @@ pub struct Filter(Kind);
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
     Word(String),
-    Pair(String, String),
+    Pair(String, Value),
+}
+
+/// What a property or a field must be.
+#[derive(Debug, Clone)]
+struct Value {
+    text: String,
+    pattern: Option<Regex>,
+}
+
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        // The pattern is made of the text.
+        self.text == other.text
+    }
+}
+
+impl Eq for Value {}
+
+impl Value {
+    fn new(text: &str) -> Self {
+        let pattern =
+            text.contains(|letter| r"\.+*?()|[]{}^$".contains(letter)).then(|| match text.contains(['^', '$']) {
+                true => Regex::new(text),
+                false => Regex::new(&format!("^(?:{text})$")),
+            });
+        // As the peers do: what does not compile is a text and nothing else.
+        Self { text: text.to_owned(), pattern: pattern.and_then(std::result::Result::ok) }
+    }
+
+    fn is(&self, found: &str) -> bool {
+        found == self.text || self.pattern.as_ref().is_some_and(|pattern| pattern.is_match(found))
+    }
 }
 
 impl FromStr for Filter {
@@ -36,7 +74,7 @@ impl FromStr for Filter {
     fn from_str(text: &str) -> Result<Self> {
         match text.split_once('=') {
             Some(("", _)) => Err(Error::invalid(format!("the filter `{text}` has no key"))),
-            Some((key, value)) => Ok(Self(Kind::Pair(key.to_owned(), value.to_owned()))),
+            Some((key, value)) => Ok(Self(Kind::Pair(key.to_owned(), Value::new(value)))),
             None if text.is_empty() => Err(Error::invalid("an empty filter matches nothing")),
             None => Ok(Self(Kind::Word(text.to_owned()))),
         }
@@ -47,7 +85,7 @@ impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Kind::Word(word) => f.write_str(word),
-            Kind::Pair(key, value) => write!(f, "{key}={value}"),
+            Kind::Pair(key, value) => write!(f, "{key}={}", value.text),
         }
     }
 }
@@ -102,19 +140,30 @@ fn reason_of_word(word: &str, image: &StoredImage) -> Option<String> {
     })
 }
 
-fn reason_of_pair(key: &str, value: &str, image: &StoredImage) -> Option<String> {
+fn reason_of_pair(key: &str, value: &Value, image: &StoredImage) -> Option<String> {
     let mut found = Vec::new();
     let property = key.strip_prefix("properties.").unwrap_or(key);
     found.extend(image.properties.get(property).map(str::to_owned));
     found.extend(field(key, image));
-    if found.iter().any(|found| equal(key, found, value)) {
+    let shown = shown(key, image);
+    let known = !found.is_empty() || !shown.is_empty();
+    if !known {
+        found
+            .extend(image.properties.iter().filter(|(name, _)| abbreviates(property, name)).map(|(_, v)| v.to_owned()));
+    }
+    if found.iter().chain(&shown).any(|found| equal(key, found, value)) {
         return None;
     }
-    if let Some(other) = found.iter().find(|found| found.to_lowercase() == value.to_lowercase()) {
-        return Some(format!("`{key}` is `{other}`, which is written differently from `{value}`"));
+    let wanted = &value.text;
+    if let Some(other) = found.iter().find(|found| found.to_lowercase() == wanted.to_lowercase()) {
+        return Some(format!("`{key}` is `{other}`, which is written differently from `{wanted}`"));
     }
-    if !found.is_empty() {
-        return Some(format!("`{key}` is `{}`, not `{value}`", found.join("`, `")));
+    // Further values of a flag or a time are the first one in other words.
+    let is = if found.is_empty() { shown } else { found };
+    let several = matches!(key, "alias" | "aliases");
+    let is: Vec<&str> = is.iter().map(String::as_str).take(if several { usize::MAX } else { 1 }).collect();
+    if !is.is_empty() {
+        return Some(format!("`{key}` is `{}`, not `{wanted}`", is.join("`, `")));
     }
     let near = image.properties.iter().map(|(name, _)| name).find(|name| name.to_lowercase() == key.to_lowercase());
     Some(match near {
@@ -123,36 +172,69 @@ fn reason_of_pair(key: &str, value: &str, image: &StoredImage) -> Option<String>
     })
 }
 
-fn equal(key: &str, found: &str, wanted: &str) -> bool {
-    if found == wanted {
+/// Whether a key is the name of a property cut short, as `lxc` takes it: piece by piece between the dots.
+fn abbreviates(key: &str, name: &str) -> bool {
+    key.split('.').count() == name.split('.').count()
+        && key.split('.').zip(name.split('.')).all(|(short, whole)| !short.is_empty() && whole.starts_with(short))
+}
+
+fn equal(key: &str, found: &str, wanted: &Value) -> bool {
+    if wanted.is(found) {
         return true;
     }
-    matches!(key, "architecture" | "arch" | "properties.architecture" | "properties.arch")
-        && match (found.parse::<Architecture>(), wanted.parse::<Architecture>()) {
-            (Ok(found), Ok(wanted)) => found == wanted,
-            _ => false,
+    let text = &*wanted.text;
+    match key {
+        "architecture" | "arch" | "properties.architecture" | "properties.arch" => {
+            match (found.parse::<Architecture>(), text.parse::<Architecture>()) {
+                (Ok(found), Ok(wanted)) => found == wanted,
+                _ => false,
+            }
         }
+        "type" | "public" | "cached" | "auto_update" => found.eq_ignore_ascii_case(text),
+        "fingerprint" => text.parse::<Prefix>().is_ok_and(|digits| found.starts_with(digits.as_str())),
+        // Where people see texts, what acts on a terminal is escaped.
+        _ => Shown(found.as_bytes()).to_string() == text,
+    }
+}
+
+/// What a list shows in the columns of this name, with `_` or `-` for its blanks.
+fn shown(key: &str, image: &StoredImage) -> Vec<String> {
+    let key = match key {
+        "uploaded_at" => "upload date".to_owned(),
+        other => other.replace(['_', '-'], " "),
+    };
+    let columns = Column::ALL.into_iter().filter(|column| column.name() == key);
+    columns.flat_map(|column| column.values(image)).filter(|value| !value.is_empty()).collect()
 }
 
 /// The values of a field, by the names that LXD's REST API has for them.
 fn field(key: &str, image: &StoredImage) -> Vec<String> {
     let one = |value: &dyn fmt::Display| vec![value.to_string()];
+    // A flag is shown in one word and written in another.
+    let flag = |yes: bool| vec![yes.to_string(), (if yes { "yes" } else { "no" }).to_owned()];
     match key {
         "fingerprint" => one(&image.fingerprint),
         "type" => one(&image.image_type.name()),
-        "architecture" => one(&image.architecture),
+        "architecture" | "arch" => one(&image.architecture),
         "size" => one(&image.size),
-        "public" => one(&image.public),
-        "auto_update" => one(&image.auto_update),
-        "cached" => one(&image.cached),
+        "public" => flag(image.public),
+        "auto_update" => flag(image.auto_update),
+        "cached" => flag(image.cached),
         "filename" => image.file_name.iter().cloned().collect(),
         "alias" | "aliases" => image.aliases.iter().map(|alias| alias.name.clone()).collect(),
-        "created_at" => vec![rfc3339(Some(image.created_at))],
-        "expires_at" => vec![rfc3339(image.expires_at)],
-        "uploaded_at" => vec![rfc3339(Some(image.uploaded_at))],
-        "last_used_at" => vec![rfc3339(image.last_used_at)],
+        "created_at" => moment(Some(image.created_at), ""),
+        "expires_at" => moment(image.expires_at, "never"),
+        "uploaded_at" => moment(Some(image.uploaded_at), ""),
+        "last_used_at" => moment(image.last_used_at, "never"),
         _ => Vec::new(),
     }
+}
+
+/// A time as the REST API writes it, as people see it, and its day.
+fn moment(seconds: Option<i64>, otherwise: &str) -> Vec<String> {
+    let written = rfc3339(seconds);
+    let day = written.split('T').next().filter(|_| seconds.is_some()).map(str::to_owned);
+    [written.clone(), time_text(seconds, otherwise)].into_iter().chain(day).collect()
 }
 
 /// An image that a list left out, and why.

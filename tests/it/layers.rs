@@ -39,6 +39,7 @@ const WITHIN: &[(&str, &str)] = &[
     ("progress", "error"),
     ("progress", "omissions"),
     ("rooted", "error"),
+    ("time", "error"),
 ];
 
 /// What the front page hands on, and the part it comes from: `crate::Error` is `crate::error::Error`.

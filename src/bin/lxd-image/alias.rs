@@ -33,11 +33,13 @@ enum Verb {
         reuse: bool,
     },
     /// Remove an alias; the image stays
+    #[command(visible_alias = "rm")]
     Delete {
         /// The alias
         name: String,
     },
     /// Give an alias another name
+    #[command(visible_aliases = ["mv"])]
     Rename {
         /// The alias
         name: String,
@@ -45,8 +47,10 @@ enum Verb {
         new: String,
     },
     /// List aliases
+    #[command(visible_alias = "ls")]
     List {
-        /// Parts of names or beginnings of fingerprints; all must match
+        /// A remote and a colon, to list what is there; then parts of names or beginnings of fingerprints, which all must match
+        #[arg(value_name = "[REMOTE:] FILTER")]
         filters: Vec<String>,
     },
 }
@@ -70,16 +74,29 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     Ok(())
 }
 
+/// A remote and a colon before the words, as with `lxc`, lists what is there.
 fn list(filters: &[String], session: &Session) -> Result<()> {
-    let store = session.store_to_read()?;
+    let (remote, filters) = match filters.split_first() {
+        Some((first, rest)) if first.ends_with(':') => (first.strip_suffix(':'), rest),
+        _ => (None, filters),
+    };
+    let images = match remote {
+        None | Some("" | "local") => session.store_to_read()?.images()?,
+        Some(name) => {
+            let (monitor, shown) = session.monitor();
+            let listed = session.remote(name).and_then(|remote| remote.list(&monitor));
+            drop(shown);
+            listed?
+        }
+    };
     let mut rows = Vec::new();
     let whole = matches!(session.format, Format::Json | Format::Yaml | Format::Jinja(_));
-    for image in store.images()? {
+    for image in images {
         for alias in &image.aliases {
             let fits = |filter: &String| {
                 alias.name.contains(filter.as_str()) || image.fingerprint.to_string().starts_with(filter.as_str())
             };
-            if !filters.iter().filter(|filter| *filter != "local:").all(fits) {
+            if !filters.iter().all(fits) {
                 continue;
             }
             let target = if whole { image.fingerprint.to_string() } else { image.fingerprint.short() };
@@ -89,7 +106,7 @@ fn list(filters: &[String], session: &Session) -> Result<()> {
             row.insert(if whole { "target" } else { "fingerprint" }.into(), json!(target));
             row.insert("type".into(), if whole { json!(kind) } else { json!(kind.to_uppercase()) });
             row.insert("description".into(), json!(alias.description));
-            rows.push((alias.name.clone(), row));
+            rows.push(((alias.name.clone(), image.fingerprint), row));
         }
     }
     rows.sort_by(|a, b| a.0.cmp(&b.0));

@@ -1,8 +1,8 @@
 //! `list`: the images of the store, in a table like `lxc image list`'s.
 
 use clap::Args;
-use lxd_image::store::{Filter, StoredImage};
-use lxd_image::{Error, ErrorKind, Result, Shown};
+use lxd_image::Shown;
+use lxd_image::store::{Column, Filter};
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;
@@ -24,42 +24,13 @@ pub(crate) struct Arguments {
     explain: bool,
 }
 
-type Column = (&'static str, fn(&StoredImage) -> String);
-
-fn yes(flag: bool) -> String {
-    (if flag { "yes" } else { "no" }).to_owned()
-}
-
-fn column(letter: char) -> Result<Column> {
-    Ok(match letter {
-        'l' => ("alias", |image| match image.aliases.as_slice() {
-            [] => String::new(),
-            [one] => one.name.clone(),
-            [one, more @ ..] => format!("{} ({} more)", one.name, more.len()),
-        }),
-        'L' => {
-            ("aliases", |image| image.aliases.iter().map(|alias| alias.name.as_str()).collect::<Vec<_>>().join("\n"))
-        }
-        'f' => ("fingerprint", |image| image.fingerprint.short()),
-        'F' => ("fingerprint", |image| image.fingerprint.to_string()),
-        'p' => ("public", |image| yes(image.public)),
-        'd' => ("description", |image| image.properties.get("description").unwrap_or_default().to_owned()),
-        'a' => ("architecture", |image| image.architecture.to_string()),
-        't' => ("type", |image| image.image_type.name().to_uppercase()),
-        's' => ("size", |image| store::size(image.size)),
-        'u' => ("upload date", |image| store::time(Some(image.uploaded_at), "")),
-        'e' => ("expires at", |image| store::time(image.expires_at, "never")),
-        'c' => ("cached", |image| yes(image.cached)),
-        'U' => ("last used at", |image| store::time(image.last_used_at, "never")),
-        other => {
-            return Err(Error::new(ErrorKind::InvalidInput, format!("`{other}` is no column"))
-                .with_hint("the columns are l L f F p d a t s u e c U"));
-        }
-    })
+/// Several values stand below each other.
+fn cell(mut values: Vec<String>) -> Value {
+    if values.len() == 1 { Value::String(values.remove(0)) } else { Value::from(values) }
 }
 
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
-    let columns = arguments.columns.chars().filter(|letter| *letter != ',').map(column).collect::<Result<Vec<_>>>()?;
+    let columns = Column::parse(&arguments.columns)?;
     let mut filters: Vec<Filter> = Vec::new();
     let mut remote = None;
     for (index, text) in arguments.filters.iter().enumerate() {
@@ -87,14 +58,14 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         }
     };
     let whole = matches!(session.format, Format::Json | Format::Yaml | Format::Jinja(_));
-    let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+    let names: Vec<&str> = columns.iter().map(|column| column.name()).collect();
     let rows = images
         .iter()
         .map(|image| {
             if whole {
                 return store::object(image);
             }
-            let cells = columns.iter().map(|(name, cell)| ((*name).to_owned(), Value::String(cell(image))));
+            let cells = columns.iter().map(|column| (column.name().to_owned(), cell(column.values(image))));
             cells.collect::<Map<_, _>>()
         })
         .collect();
@@ -103,8 +74,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         let misses = session.store_to_read()?.explain(&filters)?;
         let fewest = misses.first().map_or(0, |miss| miss.reasons.len());
         for miss in misses.iter().filter(|miss| miss.reasons.len() == fewest) {
-            let name =
-                miss.image.aliases.first().map_or_else(|| miss.image.fingerprint.short(), |alias| alias.name.clone());
+            let name = store::name_of(&miss.image);
             eprintln!("{}: {}", Shown(name.as_bytes()), Shown(miss.reasons.join("; ").as_bytes()));
         }
     }

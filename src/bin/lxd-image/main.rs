@@ -11,6 +11,7 @@ mod edit;
 mod export;
 mod failure;
 mod fingerprint;
+mod habits;
 mod import;
 mod info;
 mod inspect;
@@ -64,7 +65,9 @@ enum Verb {
     Diff(diff::Arguments),
     Template(template::Arguments),
     Import(import::Arguments),
+    #[command(visible_alias = "cp")]
     Copy(copy::Arguments),
+    #[command(visible_alias = "ls")]
     List(list::Arguments),
     Info(info::Info),
     Show(info::Show),
@@ -73,6 +76,7 @@ enum Verb {
     GetProperty(edit::GetProperty),
     UnsetProperty(edit::UnsetProperty),
     Set(edit::Set),
+    #[command(visible_alias = "rm")]
     Delete(delete::Arguments),
     Export(export::Arguments),
     Publish(publish::Arguments),
@@ -90,7 +94,7 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::parse_from(habits::without_image(std::env::args_os()));
     let global = arguments.global;
     let done = global.start().and_then(|session| {
         let done = run(arguments.verb, &session);

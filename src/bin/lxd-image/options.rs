@@ -18,7 +18,7 @@ const NAMED_OMISSIONS: usize = 5;
 #[derive(Args)]
 pub(crate) struct Global {
     /// How lists and infos are shown: table, json, yaml, csv, compact, or a Jinja text such as '{{ fingerprint }}'
-    #[arg(long, global = true, default_value = "table", value_name = "FORMAT")]
+    #[arg(short, long, global = true, default_value = "table", value_name = "FORMAT")]
     format: Format,
     /// When to show progress
     #[arg(long, global = true, value_enum, default_value_t = Mode::Auto, value_name = "WHEN")]

@@ -110,7 +110,7 @@ fn table(facts: Facts, compact: bool) -> String {
         Facts::Many(columns, rows) => {
             table.set_header(columns.iter().map(|column| column.to_uppercase()));
             for row in rows {
-                table.add_row(columns.iter().map(|column| plain(row.get(*column))));
+                table.add_row(columns.iter().map(|column| cell(row.get(*column))));
             }
         }
     }
@@ -163,6 +163,14 @@ fn plain(value: Option<&Value>) -> String {
     }
 }
 
+/// A cell of a table: several values stand one a line, so that a person and a reader of CSV get each as it is.
+fn cell(value: Option<&Value>) -> String {
+    match value {
+        Some(Value::Array(list)) => list.iter().map(|value| plain(Some(value))).collect::<Vec<_>>().join("\n"),
+        other => plain(other),
+    }
+}
+
 fn csv(facts: Facts) -> Result<String> {
     let mut writer = csv::WriterBuilder::new().from_writer(Vec::new());
     match facts {
@@ -173,7 +181,7 @@ fn csv(facts: Facts) -> Result<String> {
         }
         Facts::Many(columns, rows) => {
             for row in rows {
-                writer.write_record(columns.iter().map(|column| plain(row.get(*column)))).map_err(unexpected)?;
+                writer.write_record(columns.iter().map(|column| cell(row.get(*column)))).map_err(unexpected)?;
             }
         }
     }

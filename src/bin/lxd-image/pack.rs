@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::options::Session;
 use crate::output;
 use crate::owners::TreeArguments;
+use crate::store::pair;
 
 /// Pack a root file system, or a virtual machine's disk, to an image
 #[derive(Args)]
@@ -27,8 +28,8 @@ pub(crate) struct Arguments {
     /// A property (repeatable)
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     property: Vec<(String, String)>,
-    /// Seconds since 1970 (default: SOURCE_DATE_EPOCH, else now)
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    /// A date, a time or seconds since 1970 (default: SOURCE_DATE_EPOCH, else now)
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true, value_parser = crate::store::moment)]
     creation_date: Option<i64>,
     /// The directory whose files become the templates
     #[arg(long, value_name = "DIR")]
@@ -44,11 +45,6 @@ pub(crate) struct Arguments {
     rootfs_format: String,
     #[command(flatten)]
     tree: TreeArguments,
-}
-
-fn pair(text: &str) -> std::result::Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
-    Ok((key.to_owned(), value.to_owned()))
 }
 
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {

@@ -15,27 +15,12 @@ use crate::store::{object, size};
 /// Remove cached images that were not used for a while, or are past their date
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// How long unused: 10d, 12h, 30m; 0 looks at the expiry date only
-    #[arg(long, default_value = "10d", value_name = "TIME", value_parser = duration)]
+    /// How long unused: 10d, 2w, 1h30m; 0 looks at the expiry date only
+    #[arg(long, default_value = "10d", value_name = "TIME", value_parser = crate::store::duration)]
     unused_for: Duration,
     /// Say what would go, and remove nothing
     #[arg(long)]
     dry_run: bool,
-}
-
-fn duration(text: &str) -> std::result::Result<Duration, String> {
-    let (digits, unit) = text.split_at(text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len()));
-    let number: u64 = digits.parse().map_err(|_| format!("`{text}` is no time: write 10d, 12h, 30m or 90s"))?;
-    let seconds = match unit {
-        "d" => 86_400,
-        "h" => 3_600,
-        "m" => 60,
-        "s" => 1,
-        "" if number == 0 => 1,
-        "" => return Err(format!("`{text}` has no unit: write {text}d for days")),
-        other => return Err(format!("`{other}` is no unit: d, h, m or s")),
-    };
-    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| format!("`{text}` is too long"))
 }
 
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {

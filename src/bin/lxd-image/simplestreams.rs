@@ -1,7 +1,6 @@
 //! `simplestreams`: trees of static files that any web server makes an image server of.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use lxd_image::format::{Codec, PackOptions, Source, pack_metadata};
@@ -111,8 +110,8 @@ struct GenerateMetadata {
     /// What people read
     #[arg(long)]
     description: Option<String>,
-    /// When it was made, in seconds since 1970 (default: SOURCE_DATE_EPOCH, else now)
-    #[arg(long, env = "SOURCE_DATE_EPOCH", value_name = "SECONDS")]
+    /// When it was made: a date, a time or seconds since 1970 (default: SOURCE_DATE_EPOCH, else now)
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true, value_parser = crate::store::moment)]
     creation_date: Option<i64>,
     /// One more property (repeatable)
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
@@ -253,12 +252,10 @@ fn prune(arguments: &Prune, session: &Session) -> Result<()> {
 }
 
 fn generate_metadata(arguments: &GenerateMetadata) -> Result<()> {
-    let now = || {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-    };
+    let now = || jiff::Timestamp::now().as_second();
+    let created = arguments.creation_date.or(crate::pack::source_date_epoch()?).unwrap_or_else(now);
     let architecture: lxd_image::Architecture = arguments.architecture.parse()?;
-    let mut metadata = Metadata::new(architecture.kernel_name(), arguments.creation_date.unwrap_or_else(now))?;
+    let mut metadata = Metadata::new(architecture.kernel_name(), created)?;
     let description = arguments
         .description
         .clone()

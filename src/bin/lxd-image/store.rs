@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use lxd_image::store::{Store, StoreOptions, StoredImage};
+pub(crate) use lxd_image::store::{size_text as size, time_text as time};
 use lxd_image::{Error, ErrorKind, Result};
 use serde_json::{Map, Value};
 
@@ -83,32 +84,24 @@ pub(crate) fn object(image: &StoredImage) -> Map<String, Value> {
     }
 }
 
-/// A size as `lxc` shows it: 1024-based, two digits behind the point.
-pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if bytes < 1024 {
-        return format!("{bytes}B");
-    }
-    #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
-    let mut value = bytes as f64 / 1024.0;
-    let mut units = UNITS.iter();
-    let mut unit = units.next();
-    while value >= 1024.0
-        && let Some(next) = units.next()
-    {
-        value /= 1024.0;
-        unit = Some(next);
-    }
-    format!("{value:.2}{}", unit.unwrap_or(&"KiB"))
+/// An error and its hint as the message of wrong usage.
+fn usage(error: &Error) -> String {
+    error.hint().map_or_else(|| error.to_string(), |hint| format!("{error}: {hint}"))
 }
 
-/// A time for people, in UTC, to the minute; `otherwise` when there is none.
-pub(crate) fn time(seconds: Option<i64>, otherwise: &str) -> String {
-    match seconds.map(jiff::Timestamp::from_second) {
-        None => otherwise.to_owned(),
-        Some(Ok(time)) => time.strftime("%Y/%m/%d %H:%M UTC").to_string(),
-        Some(Err(_)) => seconds.unwrap_or_default().to_string(),
-    }
+/// A moment that a person wrote, in seconds since 1970.
+pub(crate) fn moment(text: &str) -> std::result::Result<i64, String> {
+    lxd_image::parse_time(text, jiff::Timestamp::now().as_second()).map_err(|error| usage(&error))
+}
+
+/// A duration that a person wrote.
+pub(crate) fn duration(text: &str) -> std::result::Result<std::time::Duration, String> {
+    lxd_image::parse_duration(text).map_err(|error| usage(&error))
+}
+
+/// What an image is called where there is room for one name: its shortest alias, or the beginning of its fingerprint.
+pub(crate) fn name_of(image: &StoredImage) -> String {
+    image.shortest_alias().map_or_else(|| image.fingerprint.short(), |alias| alias.name.clone())
 }
 
 /// A pair written `key=value`.

@@ -1,0 +1,42 @@
+//! What hands used to `lxc image` type: the word `image` before a verb means nothing here, and is no mistake.
+
+use std::ffi::OsString;
+
+/// Global options whose value is a word of its own.
+const WITH_VALUE: [&str; 6] = ["--format", "-f", "--progress", "--store", "--limit", "--threads"];
+
+/// The words of a command line without `image` where it stands for the verb.
+pub(crate) fn without_image(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut words: Vec<OsString> = words.collect();
+    let mut at = 1;
+    while let Some(word) = words.get(at).and_then(|word| word.to_str()) {
+        match word {
+            "image" => {
+                words.remove(at);
+                break;
+            }
+            option if WITH_VALUE.contains(&option) => at += 2,
+            option if option.starts_with('-') => at += 1,
+            _ => break,
+        }
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_image;
+
+    #[test]
+    fn image_is_left_out_where_a_verb_stands() {
+        for (typed, meant) in [
+            ("lxd-image image list", "lxd-image list"),
+            ("lxd-image -q --store image image list image", "lxd-image -q --store image list image"),
+            ("lxd-image inspect image", "lxd-image inspect image"),
+            ("lxd-image --format=csv image list", "lxd-image --format=csv list"),
+            ("lxd-image image", "lxd-image"),
+        ] {
+            assert_eq!(without_image(typed.split(' ').map(Into::into)).join(" ".as_ref()), meant, "{typed}");
+        }
+    }
+}
