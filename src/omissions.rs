@@ -28,6 +28,11 @@ pub enum Omitted {
         /// Why, as the rest of a sentence: "it has no size".
         reason: Cow<'static, str>,
     },
+    /// The whole image, which was in the store and was removed, and why.
+    Removed {
+        /// Why, as the rest of a sentence: "its last alias moved to another image".
+        reason: Cow<'static, str>,
+    },
     /// One part of the object (an alias, a property, an attribute of a set), and why.
     Dropped {
         /// The part that was left out: "alias `a:b`".
@@ -80,6 +85,7 @@ impl fmt::Display for Omitted {
             Self::Time => f.write_str("modification time not set"),
             Self::Stray => f.write_str("not part of an image, left out"),
             Self::Skipped { reason } => write!(f, "skipped: {}", text(reason)),
+            Self::Removed { reason } => write!(f, "removed from the store: {}", text(reason)),
             Self::Dropped { part, reason } => write!(f, "{} left out: {}", text(part), text(reason)),
             Self::Clamped { field, from, to } => {
                 write!(f, "{} {} is out of range, {} is used", text(field), text(from), text(to))

@@ -19,6 +19,7 @@ pub struct CopyOptions {
     aliases: Vec<Alias>,
     copy_aliases: bool,
     reuse_aliases: bool,
+    replace_images: bool,
     auto_update: bool,
     public: bool,
     properties: Properties,
@@ -54,6 +55,13 @@ impl CopyOptions {
     #[must_use]
     pub fn reuse_aliases(mut self, yes: bool) -> Self {
         self.reuse_aliases = yes;
+        self
+    }
+
+    /// Whether an image goes that loses its last alias to it; see [`ImportOptions::replace_images`].
+    #[must_use]
+    pub fn replace_images(mut self, yes: bool) -> Self {
+        self.replace_images = yes;
         self
     }
 
@@ -124,6 +132,7 @@ impl CopyOptions {
     fn import(&self, found: &StoredImage, source: UpdateSource) -> Result<ImportOptions> {
         let mut options = ImportOptions::new()
             .reuse_aliases(self.reuse_aliases)
+            .replace_images(self.replace_images)
             .auto_update(self.auto_update)
             .public(self.public)
             .expect(found.fingerprint)
@@ -158,8 +167,8 @@ impl CopyOptions {
 
 /// Copies the image that `reference` names on `remote` into a store.
 ///
-/// An image that is there already gets the aliases, and nothing is fetched. What else the options ask for and it has not got is
-/// recorded in the monitor. A cached one becomes one that stays.
+/// An image that is there already gets what the options ask for, and nothing is fetched ([`Store::adopt`]). A cached one becomes
+/// one that stays.
 ///
 /// # Errors
 /// Those of [`Remote::resolve`] and [`Remote::open`]; those of [`Store::import`], above all
@@ -181,82 +190,14 @@ pub fn copy(remote: &dyn Remote, reference: &str, store: &Store, options: &CopyO
         .with_hint("name it by an alias"));
     }
     let mut import = options.import(&found, source)?;
-    let aliases = options.all_aliases(&found);
-    for alias in &aliases {
-        import = import.alias(alias.clone());
+    for alias in options.all_aliases(&found) {
+        import = import.alias(alias);
     }
-    // It may be deleted between two looks, and then is fetched; whoever keeps deleting it is told that it is gone.
-    for _ in 0..MAX_STARTS {
-        let there = match store.image(&found.fingerprint) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return fetch(remote, &found, store, &import),
-            there => there?,
-        };
-        // Its bytes are here; only what is known of it changes.
-        match name_again(store, &there, &aliases, options.reuse_aliases, &import) {
-            Err(error) if is_gone(store, &there) => drop(error),
-            Ok(image) => {
-                report_unused(options, &image, monitor);
-                return Ok(image);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    let sentence = format!("the image {} was deleted while it was copied", found.fingerprint);
-    Err(Error::new(ErrorKind::NotFound, sentence).with_hint("copy it again"))
-}
-
-/// Gives an image that is in a store the aliases of a copy. None of its bytes are read or written, but for one that was cached
-/// and is to stay.
-pub(super) fn name_again(
-    store: &Store,
-    there: &StoredImage,
-    aliases: &[Alias],
-    reuse: bool,
-    import: &ImportOptions,
-) -> Result<StoredImage> {
-    if there.cached {
-        let source = store.open_image(&there.fingerprint)?.source()?;
-        return store.import(source, &import.clone().add_aliases_to_existing(true));
-    }
-    let target = &there.fingerprint;
-    let has = |alias: &&Alias| there.aliases.iter().any(|own| own.name == alias.name);
-    let new: Vec<&Alias> = aliases.iter().filter(|alias| !has(alias)).collect();
-    // All or none: one that is taken is found before another is made.
-    for alias in new.iter().filter(|_| !reuse) {
-        match store.alias(&alias.name) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            taken => {
-                taken?;
-                store.create_alias(alias, target)?;
-            }
-        }
-    }
-    for alias in new {
-        if reuse { store.move_alias(alias, target) } else { store.create_alias(alias, target) }?;
-    }
-    store.image(target)
-}
-
-/// Whether an image went while something was done with it.
-pub(super) fn is_gone(store: &Store, image: &StoredImage) -> bool {
-    store.image(&image.fingerprint).is_err_and(|error| error.kind() == ErrorKind::NotFound)
-}
-
-/// Says what the options ask for and an image that was there already has not got.
-fn report_unused(options: &CopyOptions, image: &StoredImage, monitor: &Monitor) {
-    let reason = "the image was in the store already; `set` changes it";
-    let mut unused = Vec::new();
-    if options.public && !image.public {
-        unused.push("`--public`".to_owned());
-    }
-    if options.auto_update && !image.auto_update {
-        unused.push("`--auto-update`".to_owned());
-    }
-    let differs = options.properties.iter().filter(|(key, value)| image.properties.get(key) != Some(*value));
-    unused.extend(differs.map(|(key, _)| format!("the property `{key}`")));
-    for option in unused {
-        let what = Omitted::NotHonoured { option: option.into(), reason: reason.into() };
-        monitor.omit(image.fingerprint.to_string(), what);
+    // Where its bytes are here, only what is known of it changes; who deletes it meanwhile has it fetched again.
+    let import = import.add_aliases_to_existing(true);
+    match store.adopt(&found.fingerprint, &import) {
+        Err(error) if error.kind() == ErrorKind::NotFound => fetch(remote, &found, store, &import),
+        done => done,
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Remote;
-use super::copy::{CopyOptions, fetch, is_gone, name_again, report_alias, restarting};
+use super::copy::{CopyOptions, fetch, report_alias, restarting};
 use super::simplestreams::stored;
 use super::wanted::native;
 use crate::error::{Error, ErrorKind, Result};
@@ -305,7 +305,7 @@ impl Target for IntoStore<'_> {
 
     fn take(&mut self, remote: &dyn Remote, image: &StoredImage, monitor: &Monitor) -> Result<bool> {
         let mut options = CopyOptions::new().reuse_aliases(true).public(image.public).monitor(monitor.clone());
-        let (mut names, mut aliases) = (BTreeSet::new(), Vec::new());
+        let mut names = BTreeSet::new();
         for alias in &image.aliases {
             if let Some(other) = self.names.get(&alias.name).filter(|other| **other != image.fingerprint) {
                 let reason = format!("here it means another image with that alias, {}", other.short());
@@ -315,9 +315,7 @@ impl Target for IntoStore<'_> {
             match Alias::new(&*alias.name) {
                 Ok(taken) => {
                     names.insert(taken.name.clone());
-                    let taken = taken.described(&*alias.description);
-                    aliases.push(taken.clone());
-                    options = options.alias(taken);
+                    options = options.alias(taken.described(&*alias.description));
                 }
                 Err(error) => report_alias(monitor, &image.fingerprint, &alias.name, error.message()),
             }
@@ -334,11 +332,12 @@ impl Target for IntoStore<'_> {
                 if !there.cached && names.is_empty() {
                     return Ok(false);
                 }
-                let named = name_again(self.store, &there, &aliases, true, &import);
-                match named {
+                match self.store.adopt(&there.fingerprint, &import) {
                     // It was deleted since it was seen.
-                    Err(_) if is_gone(self.store, &there) => fetch(remote, image, self.store, &import).map(|_| true),
-                    named => named.map(|_| false),
+                    Err(error) if error.kind() == ErrorKind::NotFound => {
+                        fetch(remote, image, self.store, &import).map(|_| true)
+                    }
+                    adopted => adopted.map(|_| false),
                 }
             }
         }

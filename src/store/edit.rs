@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::limits::Limits;
 use crate::metadata::{Plain, Properties, plain_map};
-use crate::time::parse_time;
+use crate::moment::parse_time;
 
 /// A change to an image: only what is named changes.
 ///
@@ -133,7 +133,8 @@ impl Edit {
         })
     }
 
-    fn apply(&self, image: &mut StoredImage) -> Result<()> {
+    /// Changes what is known of an image.
+    pub(crate) fn apply(&self, image: &mut StoredImage) -> Result<()> {
         image.public = self.public.unwrap_or(image.public);
         image.auto_update = self.auto_update.unwrap_or(image.auto_update);
         image.expires_at = self.expires_at.unwrap_or(image.expires_at);

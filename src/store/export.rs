@@ -15,6 +15,7 @@ use super::stage::write_all;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::format::{Codec, Container};
+use crate::omissions::Omitted;
 use crate::progress::{Monitor, Phase};
 use crate::rooted::{Dir, proc_path, staging_name};
 use crate::sparse::SparseFile;
@@ -41,6 +42,23 @@ impl ExportOptions {
     }
 }
 
+/// Whether a path can only be a directory's: it ends in a slash.
+fn names_directory(path: &Path) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    path.as_os_str().as_bytes().ends_with(b"/")
+}
+
+/// Says which properties were given to the image in the store: its files are the bytes that came, and know nothing of them.
+fn report_edits(image: &StoredImage, monitor: &Monitor) {
+    let (now, came) = (&image.properties, &image.original_properties);
+    let removed = came.iter().filter(|(key, _)| now.get(key).is_none());
+    for (key, _) in now.iter().filter(|(key, value)| came.get(key) != Some(value)).chain(removed) {
+        let part = format!("property `{key}` of the store");
+        let reason = "the files are those that were imported; `pack` and `publish` write properties into an image";
+        monitor.omit(image.fingerprint.to_string(), Omitted::Dropped { part: part.into(), reason: reason.into() });
+    }
+}
+
 /// What was exported.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -52,7 +70,8 @@ pub struct Exported {
 }
 
 impl Store {
-    /// Writes an image's files to `target`; they are on the disk when this returns. Into a directory they go under the name they came with,
+    /// Writes an image's files to `target`; they are on the disk when this returns. Into a directory (one that ends in `/` is made) they go
+    /// under the name they came with,
     /// or their fingerprint's: one file, or metadata as `meta-NAME` and rootfs. Any other target is
     /// a name: the image, or the metadata, gets it with its own ending, a rootfs with `.root`.
     ///
@@ -67,14 +86,29 @@ impl Store {
     ) -> Result<Exported> {
         let target = target.as_ref();
         let opened = self.open_image(fingerprint)?;
+        // A name that ends in a slash is a directory's, and nothing is written beside it.
+        let made = names_directory(target) && !target.is_dir();
+        if made {
+            std::fs::create_dir(target)
+                .map_err(|error| Error::io("the directory to export to can't be made", error).in_file(target))?;
+        }
+        let done = self.export_into(&opened, target, options);
+        if made && done.is_err() {
+            let _ = std::fs::remove_dir(target);
+        }
+        done
+    }
+
+    fn export_into(&self, opened: &OpenedImage, target: &Path, options: &ExportOptions) -> Result<Exported> {
+        let fingerprint = &opened.image().fingerprint;
         let (directory, names) = if target.is_dir() {
-            (target.to_path_buf(), self.file_names(&opened)?)
+            (target.to_path_buf(), self.file_names(opened)?)
         } else {
             let name = target
                 .file_name()
                 .and_then(|name| name.to_str())
                 .ok_or_else(|| Error::invalid("the target has no name of its own").in_file(target))?;
-            (target.parent().unwrap_or(Path::new("")).to_path_buf(), self.names_for(&opened, name)?)
+            (target.parent().unwrap_or(Path::new("")).to_path_buf(), self.names_for(opened, name)?)
         };
         let dir = Dir::open(&directory).map_err(|error| {
             let kind = if error.kind() == io::ErrorKind::NotFound { ErrorKind::NotFound } else { ErrorKind::Io };
@@ -90,6 +124,7 @@ impl Store {
             targets.push(target);
         }
         let size = transfer.finish(fingerprint)?;
+        report_edits(opened.image(), &options.monitor);
         let mut named: Vec<&Target<'_>> = Vec::new();
         for target in &mut targets {
             if let Err(error) = target.publish() {
@@ -125,6 +160,7 @@ impl Store {
         let mut transfer = Transfer { hasher: Hasher::new(), total: opened.image().size, monitor: &options.monitor };
         transfer.stream(file, sink)?;
         sink.flush().map_err(|error| Error::io("the image can't be written", error))?;
+        report_edits(opened.image(), &options.monitor);
         transfer.finish(fingerprint)
     }
 

@@ -1,13 +1,14 @@
 //! Import: from files or streams into the store, with aliases and all else in one step.
 //! An image that is there already is an error, unless it is a cached one or only aliases are wanted.
 
+use super::adopt::{extend, report_replaced, take_aliases};
 use super::catalog::Transaction;
 use super::image::{Alias, StoredImage, UpdateSource};
 use super::open::Store;
 use super::stage::{Admission, Arrived, plain_name};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
-use crate::format::Source;
+use crate::format::{Source, fingerprint_of};
 use crate::metadata::Properties;
 use crate::progress::Monitor;
 
@@ -28,6 +29,7 @@ use crate::progress::Monitor;
 pub struct ImportOptions {
     aliases: Vec<Alias>,
     reuse_aliases: bool,
+    replace_images: bool,
     public: bool,
     auto_update: bool,
     cached: bool,
@@ -62,6 +64,15 @@ impl ImportOptions {
         self
     }
 
+    /// Whether an image goes that loses its last alias to this one, by [`reuse_aliases`](Self::reuse_aliases): what is imported
+    /// under one name each night leaves one image. An image whose property `keep` is `true` stays. Which ones went is recorded
+    /// in the monitor.
+    #[must_use]
+    pub fn replace_images(mut self, yes: bool) -> Self {
+        self.replace_images = yes;
+        self
+    }
+
     /// Whether clients that have not authenticated may read it.
     #[must_use]
     pub fn public(mut self, yes: bool) -> Self {
@@ -83,7 +94,7 @@ impl ImportOptions {
         self
     }
 
-    /// Whether an image that is there already gets the aliases, instead of being an error.
+    /// Whether an image that is there already gets all of this ([`Store::adopt`]), instead of being an error.
     #[must_use]
     pub fn add_aliases_to_existing(mut self, yes: bool) -> Self {
         self.add_aliases = yes;
@@ -156,7 +167,51 @@ impl ImportOptions {
         self.expected.as_ref()
     }
 
-    fn check(&self) -> Result<()> {
+    pub(crate) fn aliases(&self) -> &[Alias] {
+        &self.aliases
+    }
+
+    pub(crate) fn reuses_aliases(&self) -> bool {
+        self.reuse_aliases
+    }
+
+    pub(crate) fn replaces_images(&self) -> bool {
+        self.replace_images
+    }
+
+    /// The properties that the caller gave.
+    pub(crate) fn given_properties(&self) -> &Properties {
+        &self.properties
+    }
+
+    pub(crate) fn check_expected(&self, found: &Fingerprint) -> Result<()> {
+        match self.expected {
+            Some(expected) if expected != *found => {
+                Err(Error::mismatch("the fingerprint", expected.to_string(), found.to_string()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Adds to what is known of an image that is there. What is not asked for stays.
+    pub(crate) fn extend(&self, image: &mut StoredImage) -> Result<()> {
+        let becomes_kept = image.cached && !self.cached;
+        image.cached &= self.cached;
+        image.public |= self.public;
+        if self.auto_update || becomes_kept || image.source.is_none() {
+            image.source = self.source.clone().or(image.source.take());
+        }
+        image.auto_update |= self.auto_update;
+        if becomes_kept {
+            image.expires_at = self.expires_at.or(image.expires_at);
+        }
+        for (key, value) in self.properties.iter() {
+            image.properties.set(key, value)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
         for (index, alias) in self.aliases.iter().enumerate() {
             Alias::new(&*alias.name)?;
             if self.aliases.iter().take(index).any(|earlier| earlier.name == alias.name) {
@@ -183,17 +238,51 @@ impl Store {
     /// it was.
     pub fn import(&self, source: Source, options: &ImportOptions) -> Result<StoredImage> {
         self.may_import(options)?;
+        if options.add_aliases
+            && let Some(there) = self.known(&source, options)?
+        {
+            match self.adopt(&there, options) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                done => return done,
+            }
+        }
         let arrived = self.stage(source, options.expected.as_ref(), &options.monitor)?;
         self.admit_import(arrived, options)
+    }
+
+    /// The image of the store that these files are, found out without writing anything. Only files are read for it, and only
+    /// where an image of their size is there.
+    fn known(&self, source: &Source, options: &ImportOptions) -> Result<Option<Fingerprint>> {
+        let inputs: Vec<_> = std::iter::once(&source.first).chain(&source.second).collect();
+        let lengths: Option<Vec<u64>> = inputs.iter().map(|input| input.as_file().and_then(|_| input.len())).collect();
+        let Some(lengths) = lengths else { return Ok(None) };
+        let size = lengths.iter().fold(0_u64, |size, length| size.saturating_add(*length));
+        if !self.catalog.images()?.iter().any(|image| image.size == size) {
+            return Ok(None);
+        }
+        // Of two files either may be the metadata.
+        let orders = [inputs.clone(), inputs.into_iter().rev().collect()];
+        let orders = if source.second.is_some() { &orders[..] } else { &orders[..1] };
+        for order in orders {
+            let fingerprint = fingerprint_of(order.iter().copied(), Some(size), &options.monitor)?;
+            if self.catalog.image(&fingerprint)?.is_some_and(|there| there.size == size) {
+                return Ok(Some(fingerprint));
+            }
+        }
+        Ok(None)
     }
 
     /// Fails early where an import can't end well.
     pub(crate) fn may_import(&self, options: &ImportOptions) -> Result<()> {
         options.check()?;
         self.blobs.present()?;
-        if !options.reuse_aliases && !options.add_aliases {
+        if !options.reuse_aliases {
             for alias in &options.aliases {
-                if let Some((_, target)) = self.catalog.alias(&alias.name)? {
+                // Whether it is the image itself that has it turns out when its fingerprint is known.
+                let may_be_own = |target| options.add_aliases && options.expected.is_none_or(|own| own == target);
+                if let Some((_, target)) = self.catalog.alias(&alias.name)?
+                    && !may_be_own(target)
+                {
                     return Err(alias_taken(&alias.name, &target));
                 }
             }
@@ -210,32 +299,23 @@ impl Store {
     pub(crate) fn admit_import(&self, arrived: Arrived, options: &ImportOptions) -> Result<StoredImage> {
         let image = self.described(&arrived, options)?;
         options.monitor.check()?;
-        self.admit(arrived, &options.monitor, &mut |catalog| {
+        let mut replaced = Vec::new();
+        let admitted = self.admit(arrived, &options.monitor, &mut |catalog| {
             let Some(there) = catalog.image(&image.fingerprint)? else {
                 catalog.put(&image)?;
                 let mut image = image.clone();
-                image.aliases = give_aliases(catalog, &image, &options.aliases, options.reuse_aliases)?;
+                (image.aliases, replaced) = take_aliases(catalog, &image, options)?;
                 return Ok(Admission::New(image));
             };
-            let mut image = there.clone();
-            if there.cached && !options.cached {
-                image.cached = false;
-                image.public |= options.public;
-                image.auto_update |= options.auto_update;
-                image.source = options.source.clone().or(image.source);
-                image.expires_at = options.expires_at.or(image.expires_at);
-                for (key, value) in options.properties.iter() {
-                    image.properties.set(key, value)?;
-                }
-            } else if !options.add_aliases {
+            if !options.add_aliases && (!there.cached || options.cached) {
                 return Err(image_exists(&image.fingerprint));
             }
-            image.revision += 1;
-            catalog.put(&image)?;
-            image.aliases = give_aliases(catalog, &image, &options.aliases, options.reuse_aliases)?;
-            catalog.set_unsettled(&image.fingerprint, true)?;
-            Ok(Admission::Known(image))
-        })
+            let extended;
+            (extended, replaced) = extend(catalog, there, options)?;
+            Ok(Admission::Known(extended))
+        })?;
+        report_replaced(&replaced, &options.monitor);
+        Ok(admitted)
     }
 
     fn described(&self, arrived: &Arrived, options: &ImportOptions) -> Result<StoredImage> {

@@ -1,6 +1,7 @@
 //! The local image store: what LXD keeps inside its daemon, as files and a catalog that any number of
 //! processes share. `LAYOUT.md` tells what is on the disk, and in which order it gets there.
 
+mod adopt;
 mod alias;
 mod blobs;
 mod catalog;

@@ -29,7 +29,8 @@ impl Store {
     }
 
     /// Packs a root file system and imports the image: what a container manager does with a stopped
-    /// instance. Returns also what was packed and what was left out.
+    /// instance. Properties that `options` give go into the image's own metadata, so that they are with it wherever it goes.
+    /// Returns also what was packed and what was left out.
     ///
     /// # Errors
     /// Those of [`pack_to`] and of [`import`](Self::import); the store is as it was then.
@@ -40,8 +41,12 @@ impl Store {
         options: &ImportOptions,
     ) -> Result<(StoredImage, Written)> {
         self.may_import(options)?;
+        let mut packing = packing.clone();
+        for (key, value) in options.given_properties().iter() {
+            packing = packing.property(key, value)?;
+        }
         let staging = Shared(Arc::new(Mutex::new(Some(Incoming::create(&self.blobs)?))));
-        let written = pack_to(rootfs, Shared(Arc::clone(&staging.0)), packing)?;
+        let written = pack_to(rootfs, Shared(Arc::clone(&staging.0)), &packing)?;
         let incoming = staging.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         let incoming = incoming.ok_or_else(|| Error::invalid("nothing was packed"))?;
         let arrived = self.verify_staged(

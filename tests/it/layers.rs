@@ -11,6 +11,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("atomic", 0),
     ("error", 0),
     ("limits", 0),
+    ("moment", 0),
     ("omissions", 0),
     ("progress", 0),
     ("rooted", 0),
@@ -39,7 +40,7 @@ const WITHIN: &[(&str, &str)] = &[
     ("progress", "error"),
     ("progress", "omissions"),
     ("rooted", "error"),
-    ("time", "error"),
+    ("moment", "error"),
 ];
 
 /// What the front page hands on, and the part it comes from: `crate::Error` is `crate::error::Error`.

@@ -122,6 +122,16 @@ impl PackOptions {
         Ok(options)
     }
 
+    /// Sets a property of the image's metadata. Metadata that was given in bytes is written anew then.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a NUL in either text.
+    pub fn property(mut self, key: impl Into<String>, value: impl Into<String>) -> Result<Self> {
+        self.metadata.properties_mut().set(key, value)?;
+        self.metadata_bytes = self.metadata.to_yaml().into_bytes();
+        Ok(self)
+    }
+
     /// The directory whose files become `templates/`.
     #[must_use]
     pub fn templates(mut self, directory: impl Into<PathBuf>) -> Self {

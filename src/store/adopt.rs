@@ -1,0 +1,104 @@
+//! Adopting: an image that is in the store gets what an import asks for, without a look at its bytes.
+//! And what happens to images whose last alias such a change takes away.
+
+use super::catalog::Transaction;
+use super::image::StoredImage;
+use super::import::{ImportOptions, give_aliases};
+use super::open::{Store, missing};
+use crate::error::Result;
+use crate::fingerprint::Fingerprint;
+use crate::omissions::Omitted;
+use crate::progress::Monitor;
+
+/// The property that marks an image to be kept when another one takes its last alias.
+pub(crate) const KEEP: &str = "keep";
+
+/// An image that was removed because another one took its last alias, which is named.
+pub(crate) type Replaced = (Fingerprint, String);
+
+impl Store {
+    /// Gives an image that is in the store what `options` ask for: aliases, visibility, updates from a source, properties, and
+    /// that it stays if it was cached. One change of the catalog; nothing of the image is read.
+    ///
+    /// # Errors
+    /// `NotFound`; `AlreadyExists` for an alias that is taken; `Mismatch` for another fingerprint than the expected one;
+    /// `InvalidInput` for an alias that is none; `Busy`; `Io`. The store is as it was.
+    pub fn adopt(&self, fingerprint: &Fingerprint, options: &ImportOptions) -> Result<StoredImage> {
+        options.check()?;
+        options.check_expected(fingerprint)?;
+        let mut adopted = None;
+        let mut replaced = Vec::new();
+        self.change(&mut |catalog| {
+            let there = catalog.image(fingerprint)?.ok_or_else(|| missing(fingerprint))?;
+            let (image, gone) = extend(catalog, there, options)?;
+            adopted = Some(image);
+            replaced = gone;
+            Ok(())
+        })?;
+        report_replaced(&replaced, options.watch());
+        adopted.ok_or_else(|| missing(fingerprint))
+    }
+}
+
+/// Changes what is known of an image that is there as `options` say.
+pub(crate) fn extend(
+    catalog: &mut dyn Transaction,
+    there: StoredImage,
+    options: &ImportOptions,
+) -> Result<(StoredImage, Vec<Replaced>)> {
+    let mut image = there.clone();
+    options.extend(&mut image)?;
+    let names = options.aliases();
+    if image == there && names.iter().all(|name| image.aliases.contains(name)) {
+        return Ok((image, Vec::new()));
+    }
+    image.revision += 1;
+    catalog.put(&image)?;
+    let replaced;
+    (image.aliases, replaced) = take_aliases(catalog, &image, options)?;
+    catalog.set_unsettled(&image.fingerprint, true)?;
+    Ok((image, replaced))
+}
+
+/// Points the aliases of an import to its image, and removes images that lose their last one by that, where this is wanted.
+///
+/// Returns all aliases that the image has then, and what was removed.
+pub(crate) fn take_aliases(
+    catalog: &mut dyn Transaction,
+    image: &StoredImage,
+    options: &ImportOptions,
+) -> Result<(Vec<crate::store::Alias>, Vec<Replaced>)> {
+    let mut losers: Vec<Replaced> = Vec::new();
+    for alias in options.aliases() {
+        if let Some((_, target)) = catalog.alias(&alias.name)?
+            && target != image.fingerprint
+        {
+            losers.retain(|(loser, _)| *loser != target);
+            losers.push((target, alias.name.clone()));
+        }
+    }
+    let aliases = give_aliases(catalog, image, options.aliases(), options.reuses_aliases())?;
+    let mut replaced = Vec::new();
+    for (loser, name) in losers.into_iter().filter(|_| options.replaces_images()) {
+        let Some(image) = catalog.image(&loser)? else { continue };
+        if image.aliases.is_empty() && !is_kept(&image) {
+            catalog.remove(&loser)?;
+            catalog.set_unsettled(&loser, true)?;
+            replaced.push((loser, name));
+        }
+    }
+    Ok((aliases, replaced))
+}
+
+/// Whether somebody marked an image to be kept.
+fn is_kept(image: &StoredImage) -> bool {
+    image.properties.get(KEEP).is_some_and(|value| matches!(&*value.to_lowercase(), "true" | "yes" | "on" | "1"))
+}
+
+/// Says which images are gone.
+pub(crate) fn report_replaced(replaced: &[Replaced], monitor: &Monitor) {
+    for (fingerprint, alias) in replaced {
+        let reason = format!("its last alias `{alias}` moved to another image");
+        monitor.omit(fingerprint.to_string(), Omitted::Removed { reason: reason.into() });
+    }
+}
