@@ -10,11 +10,17 @@ use crate::fingerprint::Fingerprint;
 use crate::omissions::Omitted;
 use crate::progress::Monitor;
 
-/// The property that marks an image to be kept when another one takes its last alias.
-pub(crate) const KEEP: &str = "keep";
-
 /// An image that was removed because another one took its last alias, which is named.
 pub(crate) type Replaced = (Fingerprint, String);
+
+impl StoredImage {
+    /// Whether somebody marked it to be kept, by the property `keep`, when another image takes its last alias.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        let mark = self.properties.get("keep").unwrap_or_default().to_lowercase();
+        matches!(&*mark, "true" | "yes" | "on" | "1")
+    }
+}
 
 impl Store {
     /// Gives an image that is in the store what `options` ask for: aliases, visibility, updates from a source, properties, and
@@ -81,18 +87,13 @@ pub(crate) fn take_aliases(
     let mut replaced = Vec::new();
     for (loser, name) in losers.into_iter().filter(|_| options.replaces_images()) {
         let Some(image) = catalog.image(&loser)? else { continue };
-        if image.aliases.is_empty() && !is_kept(&image) {
+        if image.aliases.is_empty() && !image.is_kept() {
             catalog.remove(&loser)?;
             catalog.set_unsettled(&loser, true)?;
             replaced.push((loser, name));
         }
     }
     Ok((aliases, replaced))
-}
-
-/// Whether somebody marked an image to be kept.
-fn is_kept(image: &StoredImage) -> bool {
-    image.properties.get(KEEP).is_some_and(|value| matches!(&*value.to_lowercase(), "true" | "yes" | "on" | "1"))
 }
 
 /// Says which images are gone.

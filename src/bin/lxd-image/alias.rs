@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output::{self, Facts, Format};
+use crate::place::Place;
 use crate::store::{local, resolve};
 
 /// Manage aliases
@@ -21,7 +22,8 @@ pub(crate) struct Arguments {
 enum Verb {
     /// Point a new alias to an image
     Create {
-        /// The alias
+        /// The alias; of a server behind its name and a colon
+        #[arg(value_name = "[REMOTE:]NAME")]
         name: String,
         /// An alias, a fingerprint or the beginning of one
         reference: String,
@@ -35,13 +37,15 @@ enum Verb {
     /// Remove an alias; the image stays
     #[command(visible_alias = "rm")]
     Delete {
-        /// The alias
+        /// The alias; of a server behind its name and a colon
+        #[arg(value_name = "[REMOTE:]NAME")]
         name: String,
     },
     /// Give an alias another name
     #[command(visible_aliases = ["mv"])]
     Rename {
-        /// The alias
+        /// The alias; of a server behind its name and a colon
+        #[arg(value_name = "[REMOTE:]NAME")]
         name: String,
         /// Its new name
         new: String,
@@ -56,19 +60,39 @@ enum Verb {
 }
 
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
+    let (monitor, _shown) = session.monitor();
     match &arguments.verb {
-        Verb::Create { name, reference, description, reuse } => {
-            let store = session.store()?;
-            let image = resolve(&store, reference)?;
-            let alias = Alias::new(local(name)?)?.described(&**description);
-            if *reuse {
-                store.move_alias(&alias, &image.fingerprint)?;
-            } else {
-                store.create_alias(&alias, &image.fingerprint)?;
+        Verb::Create { name, reference, description, reuse } => match Place::of(name) {
+            Place::Local(name) => {
+                let store = session.store()?;
+                let image = resolve(&store, reference)?;
+                let alias = Alias::new(name)?.described(&**description);
+                if *reuse {
+                    store.move_alias(&alias, &image.fingerprint)?;
+                } else {
+                    store.create_alias(&alias, &image.fingerprint)?;
+                }
             }
-        }
-        Verb::Delete { name } => session.store()?.delete_alias(local(name)?)?,
-        Verb::Rename { name, new } => session.store()?.rename_alias(local(name)?, local(new)?)?,
+            Place::Remote(remote, name) => {
+                let server = session.lxd(remote)?;
+                // As with `lxc`, what it points to is on the same server, whether or not that is said again.
+                let reference =
+                    reference.strip_prefix(remote).and_then(|rest| rest.strip_prefix(':')).unwrap_or(reference);
+                let image = session.find_on(&server, reference, None, &monitor)?;
+                server.create_alias(&Alias::new(name)?.described(&**description), &image, *reuse, &monitor)?;
+            }
+        },
+        Verb::Delete { name } => match Place::of(name) {
+            Place::Local(name) => session.store()?.delete_alias(name)?,
+            Place::Remote(remote, name) => session.lxd(remote)?.delete_alias(name, &monitor)?,
+        },
+        Verb::Rename { name, new } => match Place::of(name) {
+            Place::Local(name) => session.store()?.rename_alias(name, local(new)?)?,
+            Place::Remote(remote, name) => {
+                let new = new.strip_prefix(remote).and_then(|rest| rest.strip_prefix(':')).unwrap_or(new);
+                session.lxd(remote)?.rename_alias(name, new, &monitor)?;
+            }
+        },
         Verb::List { filters } => list(filters, session)?,
     }
     Ok(())

@@ -3,19 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use lxd_image::format::{Compression, ConvertOptions, Form, RootfsFormat};
+use lxd_image::format::{Codec, Compression, ConvertOptions, Form, RootfsFormat};
 use lxd_image::{Error, ErrorKind, Fingerprint, Result};
 
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::pack::report;
+use crate::target::Target;
 
 /// Convert an image to another form or compression
 #[derive(Args)]
 #[command(override_usage = "lxd-image convert [OPTIONS] <IMAGE> [ROOTFS] <OUT>")]
 pub(crate) struct Arguments {
-    /// The image (or both files of a split image, in either order), then the output; `-` is standard output
-    #[arg(num_args = 2..=3, required = true, value_names = ["IMAGE", "ROOTFS", "OUT"])]
+    /// The image (or both files of a split image, in either order, or what the store or a remote calls it), then the output: a
+    /// file, a directory, or `-` for standard output
+    #[arg(num_args = 2..=3, required = true, value_name = "IMAGE [ROOTFS] OUT")]
     paths: Vec<PathBuf>,
     /// The form of the output (default: that of the image)
     #[arg(long, value_enum, value_name = "FORM")]
@@ -65,7 +67,15 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         options = options.threads(threads);
     }
     let to_stream = out == Path::new("-");
-    let written = if to_stream { image.convert_to(std::io::stdout(), &options) } else { image.convert(out, &options) };
+    let written = if to_stream {
+        image.convert_to(std::io::stdout(), &options)
+    } else {
+        let codec = arguments
+            .compression
+            .as_deref()
+            .unwrap_or_else(|| image.containers().next().and_then(|c| c.codec()).map_or("none", Codec::name));
+        Target::of(out, first, codec)?.write(|out| image.convert(out, &options))
+    };
     drop(shown);
     report(&written?, to_stream, session)
 }

@@ -7,7 +7,6 @@ use lxd_image::{Architecture, Error, ErrorKind, ImageType, Monitor, Result};
 
 use crate::failure::Failure;
 use crate::options::Session;
-use crate::output;
 use crate::place::Place;
 
 /// Copy images between remotes and the store
@@ -37,7 +36,7 @@ pub(crate) struct Arguments {
     /// Copy the image of each of these architectures, instead of this machine's; aliases get `/ARCH` behind them
     #[arg(long, value_name = "ARCH", num_args = 1..)]
     all: Vec<Architecture>,
-    /// Move an alias that is taken
+    /// Move an alias that is taken; an image that loses its last alias by that is deleted, unless its property `keep` is `true`
     #[arg(long)]
     reuse: bool,
     /// The secret of a private image, as its owner gave it
@@ -52,6 +51,7 @@ impl Arguments {
             .auto_update(self.auto_update)
             .public(self.public)
             .reuse_aliases(self.reuse)
+            .replace_images(self.reuse)
             .image_type(if self.vm { ImageType::VirtualMachine } else { ImageType::Container })
             .monitor(monitor.clone())
     }
@@ -60,6 +60,7 @@ impl Arguments {
         let mut options = UploadOptions::new()
             .copy_aliases(self.copy_aliases)
             .reuse_aliases(self.reuse)
+            .replace_images(self.reuse)
             .public(self.public)
             .monitor(monitor.clone());
         for name in &self.alias {
@@ -107,7 +108,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         Place::Remote(name, rest) => (Some(name), rest),
     };
     if !rest.is_empty() {
-        let sentence = format!("`{}` is no place to copy to", arguments.target);
+        let sentence = format!("cannot copy to `{}`", arguments.target);
         return Err(Error::new(ErrorKind::InvalidInput, sentence)
             .with_hint("write the name of a remote and a colon; `--alias` names the copy")
             .into());
@@ -115,6 +116,11 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     if target.is_some() && (arguments.auto_update || !arguments.all.is_empty()) {
         let sentence = "an image that is sent to a server can't be kept up to date by it, nor several be sent at once";
         return Err(Error::new(ErrorKind::InvalidInput, sentence).with_hint("copy to the local store first").into());
+    }
+    if matches!(from, Place::Local(_)) && (arguments.vm || !arguments.all.is_empty() || arguments.secret.is_some()) {
+        let sentence =
+            "`--vm`, `--all` and `--secret` choose among the images of a remote, and this is one of the store";
+        return Err(Error::new(ErrorKind::InvalidInput, sentence).into());
     }
     let (monitor, shown) = session.monitor();
     let done = match (from, target) {
@@ -148,7 +154,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     };
     drop(shown);
     for image in done? {
-        output::line(&image.fingerprint.to_string())?;
+        session.print_fingerprint(&image.fingerprint)?;
     }
     Ok(())
 }

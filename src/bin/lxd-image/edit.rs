@@ -5,25 +5,30 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::Args;
-use lxd_image::store::{Edit, Store, StoredImage};
+use lxd_image::remote::Lxd;
+use lxd_image::store::{Edit, StoredImage};
 use lxd_image::{Error, ErrorKind, Result};
 
 use crate::failure::Failure;
+use crate::info;
 use crate::options::Session;
-use crate::store::{pair, resolve};
-use crate::{info, output};
+use crate::output::{self, Format};
+use crate::place::Place;
+use crate::store::pair;
 
 /// Edit an image in $EDITOR, or take YAML from standard input
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// An alias, a fingerprint or the beginning of one
+    /// An alias, a fingerprint or the beginning of one; of a server behind its name and a colon
+    #[arg(value_name = "[REMOTE:]REF")]
     reference: String,
 }
 
 /// Set a property of an image
 #[derive(Args)]
 pub(crate) struct SetProperty {
-    /// An alias, a fingerprint or the beginning of one
+    /// An alias, a fingerprint or the beginning of one; of a server behind its name and a colon
+    #[arg(value_name = "[REMOTE:]REF")]
     reference: String,
     /// The property
     key: String,
@@ -34,7 +39,8 @@ pub(crate) struct SetProperty {
 /// Print a property of an image
 #[derive(Args)]
 pub(crate) struct GetProperty {
-    /// An alias, a fingerprint or the beginning of one
+    /// An alias, a fingerprint or the beginning of one; of a server behind its name and a colon
+    #[arg(value_name = "[REMOTE:]REF")]
     reference: String,
     /// The property
     key: String,
@@ -43,7 +49,8 @@ pub(crate) struct GetProperty {
 /// Remove a property of an image
 #[derive(Args)]
 pub(crate) struct UnsetProperty {
-    /// An alias, a fingerprint or the beginning of one
+    /// An alias, a fingerprint or the beginning of one; of a server behind its name and a colon
+    #[arg(value_name = "[REMOTE:]REF")]
     reference: String,
     /// The property
     key: String,
@@ -52,7 +59,8 @@ pub(crate) struct UnsetProperty {
 /// Set public, auto_update or expires_at of an image
 #[derive(Args)]
 pub(crate) struct Set {
-    /// An alias, a fingerprint or the beginning of one
+    /// An alias, a fingerprint or the beginning of one; of a server behind its name and a colon
+    #[arg(value_name = "[REMOTE:]REF")]
     reference: String,
     /// public=BOOL, auto_update=BOOL, expires_at=TIME
     #[arg(required = true, value_name = "KEY=VALUE", value_parser = pair)]
@@ -66,9 +74,41 @@ const COMMENT: &str = "### The image's properties and flags, as YAML. Lines that
 /// The answer to a text that can't be used is bounded: a person may change it, a pipe can't.
 const MOST_BYTES: u64 = 1 << 20;
 
+/// An image that can be changed, where it is.
+struct Target<'a> {
+    session: &'a Session,
+    server: Option<Lxd>,
+    image: StoredImage,
+}
+
+impl<'a> Target<'a> {
+    fn of(reference: &str, session: &'a Session) -> Result<Self> {
+        let (server, image) = match Place::of(reference) {
+            Place::Local(reference) => (None, session.store()?.resolve(reference)?),
+            Place::Remote(name, reference) => {
+                let server = session.lxd(name)?;
+                let (monitor, _shown) = session.monitor();
+                let image = session.find_on(&server, reference, None, &monitor)?;
+                (Some(server), image)
+            }
+        };
+        Ok(Self { session, server, image })
+    }
+
+    /// Changes it; where it is `unchanged` only if it still is as it was seen.
+    fn change(&self, edit: Edit, unchanged: bool) -> Result<()> {
+        if let Some(server) = &self.server {
+            let (monitor, _shown) = self.session.monitor();
+            return server.edit_image(&self.image, &edit, &monitor);
+        }
+        let tag = self.image.etag();
+        let edit = if unchanged { edit.based_on_revision(self.image.revision) } else { edit };
+        self.session.store()?.edit(&self.image.fingerprint, &edit, unchanged.then_some(&tag)).map(drop)
+    }
+}
+
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
-    let store = session.store()?;
-    let image = resolve(&store, &arguments.reference)?;
+    let target = Target::of(&arguments.reference, session)?;
     if !std::io::stdin().is_terminal() {
         let mut text = Vec::new();
         std::io::stdin()
@@ -76,13 +116,13 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
             .take(MOST_BYTES)
             .read_to_end(&mut text)
             .map_err(|error| Error::new(ErrorKind::Io, "standard input can't be read").with_source(error))?;
-        store.edit(&image.fingerprint, &Edit::from_yaml(&text, &session.limits)?, Some(&image.etag()))?;
+        target.change(Edit::from_yaml(&text, &session.limits)?, true)?;
         return Ok(());
     }
-    let file = Draft::create(&format!("{COMMENT}{}", info::editable(&image)))?;
+    let file = Draft::create(&format!("{COMMENT}{}", info::editable(&target.image)))?;
     loop {
         let text = file.edit()?;
-        match Edit::from_yaml(&text, &session.limits).and_then(|edit| apply(&store, &image, edit)) {
+        match Edit::from_yaml(&text, &session.limits).and_then(|edit| target.change(edit, true)) {
             Ok(()) => return Ok(()),
             // What was typed is not lost for a slip in it.
             Err(error) if matches!(error.kind(), ErrorKind::Malformed | ErrorKind::InvalidInput) => {
@@ -97,10 +137,6 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
             Err(error) => return Err(error.into()),
         }
     }
-}
-
-fn apply(store: &Store, image: &StoredImage, edit: Edit) -> Result<()> {
-    store.edit(&image.fingerprint, &edit.based_on_revision(image.revision), Some(&image.etag())).map(drop)
 }
 
 /// A private file that an editor works on.
@@ -154,19 +190,16 @@ impl Drop for Draft {
     }
 }
 
-fn change(reference: &str, edit: &Edit, session: &Session) -> Result<(), Failure> {
-    let store = session.store()?;
-    let image = resolve(&store, reference)?;
-    store.edit(&image.fingerprint, edit, None)?;
-    Ok(())
+fn change(reference: &str, edit: Edit, session: &Session) -> Result<(), Failure> {
+    Ok(Target::of(reference, session)?.change(edit, false)?)
 }
 
 pub(crate) fn set_property(arguments: &SetProperty, session: &Session) -> Result<(), Failure> {
-    change(&arguments.reference, &Edit::new().property(&*arguments.key, &*arguments.value)?, session)
+    change(&arguments.reference, Edit::new().property(&*arguments.key, &*arguments.value)?, session)
 }
 
 pub(crate) fn unset_property(arguments: &UnsetProperty, session: &Session) -> Result<(), Failure> {
-    change(&arguments.reference, &Edit::new().remove_property(&*arguments.key), session)
+    change(&arguments.reference, Edit::new().remove_property(&*arguments.key), session)
 }
 
 pub(crate) fn set(arguments: &Set, session: &Session) -> Result<(), Failure> {
@@ -180,12 +213,16 @@ pub(crate) fn set(arguments: &Set, session: &Session) -> Result<(), Failure> {
         }
         edit = edit.field(key, value)?;
     }
-    change(&arguments.reference, &edit, session)
+    change(&arguments.reference, edit, session)
 }
 
 pub(crate) fn get_property(arguments: &GetProperty, session: &Session) -> Result<(), Failure> {
-    let store = session.store_to_read()?;
-    let image = resolve(&store, &arguments.reference)?;
+    let image = info::find(&arguments.reference, false, session)?;
+    if matches!(session.format, Format::Json | Format::Yaml | Format::Jinja(_))
+        && let Some(value) = image.properties.get(&arguments.key)
+    {
+        return Ok(output::value(&arguments.key, value, &session.format)?);
+    }
     match image.properties.get(&arguments.key) {
         // For scripts, so as it is; a terminal's reader gets it escaped.
         Some(value) if std::io::stdout().is_terminal() => {

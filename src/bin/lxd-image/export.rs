@@ -6,10 +6,11 @@ use clap::Args;
 use lxd_image::remote::CopyOptions;
 use lxd_image::store::ExportOptions;
 use lxd_image::{Result, Shown};
+use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::options::Session;
-use crate::output;
+use crate::output::{self, Facts, Format};
 use crate::place::Place;
 
 /// Export an image to files
@@ -18,7 +19,7 @@ pub(crate) struct Arguments {
     /// An alias, a fingerprint or the beginning of one; an image of a remote is brought into the store as one that was used
     #[arg(value_name = "[REMOTE:]REF")]
     reference: String,
-    /// A directory, or a name for the files; `-` is standard output
+    /// A directory (made if it ends in `/`), or a name for the files; `-` is standard output
     #[arg(default_value = ".")]
     target: PathBuf,
 }
@@ -47,8 +48,13 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     }
     let done = store.export(&image.fingerprint, &arguments.target, &options);
     drop(shown);
-    for file in done?.files {
-        output::line(&Shown(file.as_os_str().as_bytes()).to_string())?;
+    let files: Vec<String> = done?.files.iter().map(|file| Shown(file.as_os_str().as_bytes()).to_string()).collect();
+    if matches!(session.format, Format::Json | Format::Yaml | Format::Jinja(_)) {
+        let row = |file: String| std::iter::once(("file".to_owned(), Value::from(file))).collect();
+        return Ok(output::show(Facts::Many(&["file"], files.into_iter().map(row).collect()), &session.format)?);
+    }
+    for file in files {
+        output::line(&file)?;
     }
     Ok(())
 }

@@ -1,33 +1,31 @@
-//! `import`: files, a directory that holds an image's parts, or what a URL stands for, into the store.
+//! `import`: files, a directory that holds an image's parts, or what a URL stands for, into the store or to a server.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use lxd_image::format::Source;
-use lxd_image::remote::{CopyOptions, Direct, copy};
-use lxd_image::store::{Alias, ImportOptions};
+use lxd_image::remote::{CopyOptions, UploadOptions, copy};
+use lxd_image::store::{Alias, ImportOptions, StoredImage};
 use lxd_image::{Error, ErrorKind, Result};
 
 use crate::failure::Failure;
 use crate::options::{Session, input};
 use crate::owners::TreeArguments;
-use crate::store::{is_url, local, pair};
-use crate::{output, publish};
+use crate::place::Place;
+use crate::publish;
+use crate::store::{is_url, pair};
 
-/// Import an image into the store
+/// Import an image into the store, or to a server
 #[derive(Args)]
+#[command(override_usage = "lxd-image import [OPTIONS] <IMAGE> [ROOTFS] [REMOTE:] [KEY=VALUE]...")]
 pub(crate) struct Arguments {
-    /// The image, one file of a split image, a directory with metadata.yaml and rootfs, or a URL that answers with
-    /// the hash and the place of an image; `-` is standard input
-    image: PathBuf,
-    /// The other file of a split image
-    rootfs: Option<PathBuf>,
-    /// Where to: the local store
-    #[arg(value_name = "REMOTE:", hide = true)]
-    target: Option<String>,
+    /// The image (or both files of a split image, in either order; or a directory with metadata.yaml and rootfs; or a URL that
+    /// answers with the hash and the place of an image; `-` is standard input), then a server's name and a colon, and properties
+    #[arg(required = true, value_name = "IMAGE")]
+    words: Vec<PathBuf>,
     #[command(flatten)]
     about: About,
-    /// Speak plain http with other machines than this one
+    /// Use plain http with other machines than this one
     #[arg(long)]
     allow_http: bool,
 }
@@ -50,82 +48,171 @@ pub(crate) struct About {
     /// The fingerprint that it must have
     #[arg(long, value_name = "HEX")]
     fingerprint: Option<String>,
-    /// Move an alias that is taken
+    /// Move an alias that is taken; an image that loses its last alias by that is deleted, unless its property `keep` is `true`
     #[arg(long)]
     reuse: bool,
 }
 
+/// The words of `import` and `publish` behind the options: files, where to, and properties.
+pub(crate) struct Words {
+    pub(crate) files: Vec<PathBuf>,
+    /// The server that the image goes to; the store without one.
+    pub(crate) remote: Option<String>,
+    pub(crate) properties: Vec<(String, String)>,
+}
+
+impl Words {
+    /// As `lxc` reads them. A file of the same name comes first.
+    pub(crate) fn of(words: &[PathBuf]) -> Result<Self> {
+        let mut read = Self { files: Vec::new(), remote: None, properties: Vec::new() };
+        for word in words {
+            let there = || std::fs::symlink_metadata(word).is_ok();
+            match word.to_str() {
+                Some(text) if text.contains('=') && !is_url(word) && !there() => {
+                    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+                    if key.is_empty() {
+                        return Err(Error::new(ErrorKind::InvalidInput, format!("the property `{text}` has no name")));
+                    }
+                    read.properties.push((key.to_owned(), value.to_owned()));
+                }
+                Some(text) if text.ends_with(':') && !there() => match Place::of(text) {
+                    Place::Remote(name, "") if read.remote.is_none() => read.remote = Some(name.to_owned()),
+                    Place::Local("") => {}
+                    _ => {
+                        let sentence = format!("`{text}` is one place too many to import to");
+                        return Err(Error::new(ErrorKind::InvalidInput, sentence));
+                    }
+                },
+                _ => read.files.push(word.clone()),
+            }
+        }
+        Ok(read)
+    }
+}
+
 impl About {
-    pub(crate) fn options(&self) -> Result<ImportOptions> {
+    fn properties<'a>(&'a self, words: &'a Words) -> impl Iterator<Item = &'a (String, String)> {
+        self.property.iter().chain(&words.properties)
+    }
+
+    /// How the image is imported. One on its way to a server stays here for a while, and gets its names there. What is packed here
+    /// gets its properties now, since they go into its own metadata.
+    pub(crate) fn options(&self, words: &Words, packed: bool) -> Result<ImportOptions> {
         if self.auto_update {
             return Err(Error::new(ErrorKind::InvalidInput, "an image from files has no source to be updated from"));
         }
-        let mut options = ImportOptions::new().public(self.public).reuse_aliases(self.reuse);
-        for name in &self.alias {
-            options = options.alias(Alias::new(&**name)?);
-        }
-        for (key, value) in &self.property {
-            options = options.property(key, value)?;
-        }
+        let mut options = ImportOptions::new().add_aliases_to_existing(true);
         if let Some(digits) = &self.fingerprint {
             options = options.expect(digits.parse()?);
         }
+        for (key, value) in self.properties(words).filter(|_| packed || words.remote.is_none()) {
+            options = options.property(key, value)?;
+        }
+        if words.remote.is_some() {
+            return Ok(options.cached(true));
+        }
+        options = options.public(self.public).reuse_aliases(self.reuse).replace_images(self.reuse);
+        for name in &self.alias {
+            options = options.alias(Alias::new(&**name)?);
+        }
         Ok(options)
+    }
+
+    /// Prints the fingerprint of an image that was imported, and sends it on where it is for a server.
+    pub(crate) fn finish(&self, image: &StoredImage, words: &Words, session: &Session) -> Result<(), Failure> {
+        if let Some(remote) = &words.remote {
+            let (monitor, shown) = session.monitor();
+            let mut options = UploadOptions::new()
+                .public(self.public)
+                .reuse_aliases(self.reuse)
+                .replace_images(self.reuse)
+                .monitor(monitor);
+            for name in &self.alias {
+                options = options.alias(Alias::new(&**name)?);
+            }
+            for (key, value) in self.properties(words) {
+                options = options.property(key, value)?;
+            }
+            let server = session.lxd(remote)?;
+            let sent =
+                session.store()?.open_image(&image.fingerprint).and_then(|image| server.upload(&image, &options));
+            drop(shown);
+            sent?;
+        }
+        session.print_fingerprint(&image.fingerprint)
     }
 }
 
 /// What a URL tells, to whoever asks for its head, is imported.
-fn from_url(arguments: &Arguments, rootfs: Option<&Path>, session: &Session) -> Result<()> {
+fn from_url(url: &Path, arguments: &Arguments, words: &Words, session: &Session) -> Result<StoredImage> {
     let about = &arguments.about;
-    if rootfs.is_some() {
-        return Err(Error::new(ErrorKind::InvalidInput, "what a URL stands for is one file: there can't be another"));
-    }
-    let url = arguments.image.to_string_lossy().parse()?;
-    let remote = Direct::new(session.client_options().allow_http(arguments.allow_http), url)?;
+    let url = url.to_string_lossy().parse()?;
+    let remote = session.settings()?.direct(url, session.client_options().allow_http(arguments.allow_http))?;
     let (monitor, shown) = session.monitor();
-    let mut options = CopyOptions::new()
-        .public(about.public)
-        .auto_update(about.auto_update)
-        .reuse_aliases(about.reuse)
-        .monitor(monitor);
-    for name in &about.alias {
-        options = options.alias(Alias::new(&**name)?);
-    }
-    for (key, value) in &about.property {
-        options = options.property(key, value)?;
-    }
+    let mut options = CopyOptions::new().monitor(monitor);
     if let Some(digits) = &about.fingerprint {
         options = options.expect(digits.parse()?);
     }
-    let imported = copy(&remote, "", &session.store()?, &options);
+    let store = session.store()?;
+    let imported = if words.remote.is_some() {
+        if about.auto_update {
+            let sentence = "an image that is sent to a server can't be kept up to date by it";
+            return Err(Error::new(ErrorKind::InvalidInput, sentence).with_hint("import it into the local store"));
+        }
+        store.get_or_fetch(&remote, "", &options)
+    } else {
+        options = options
+            .public(about.public)
+            .auto_update(about.auto_update)
+            .reuse_aliases(about.reuse)
+            .replace_images(about.reuse);
+        for name in &about.alias {
+            options = options.alias(Alias::new(&**name)?);
+        }
+        for (key, value) in about.properties(words) {
+            options = options.property(key, value)?;
+        }
+        copy(&remote, "", &store, &options)
+    };
     drop(shown);
-    output::line(&imported?.fingerprint.to_string())
+    imported
 }
 
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
-    let mut rootfs = arguments.rootfs.as_deref();
-    // As with `lxc`, the last word may name where to; `local:` is the only place there is.
-    if let Some(last) = rootfs.and_then(Path::to_str).filter(|last| last.ends_with(':') && !Path::new(last).exists()) {
-        local(last)?;
-        rootfs = None;
+    let words = Words::of(&arguments.words)?;
+    let refuse = |sentence: &str| Error::new(ErrorKind::InvalidInput, sentence.to_owned());
+    let Some((image, rest)) = words.files.split_first() else {
+        return Err(refuse("no image is named")
+            .with_hint("name a file, a directory or a URL before the properties")
+            .into());
+    };
+    let is_directory = image.is_dir();
+    match rest {
+        [] => {}
+        [_] if !is_url(image) && !is_directory => {}
+        [_] if is_directory => return Err(refuse("a directory is a whole image: there can't be another file").into()),
+        [_] => return Err(refuse("what a URL stands for is one file: there can't be another").into()),
+        _ => return Err(refuse("an image is one file or two").into()),
     }
-    if let Some(target) = &arguments.target {
-        local(target)?;
+    if is_url(image) {
+        let imported = from_url(image, arguments, &words, session)?;
+        return arguments.about.finish(&imported, &words, session);
     }
-    if is_url(&arguments.image) {
-        return Ok(from_url(arguments, rootfs, session)?);
+    if arguments.allow_http {
+        return Err(refuse("`--allow-http` is for URLs, and this is a file").into());
     }
-    let options = arguments.about.options()?;
-    if arguments.image.is_dir() {
-        return publish::directory(&arguments.image, None, &TreeArguments::default(), &options, None, session);
+    let options = arguments.about.options(&words, is_directory)?;
+    if is_directory {
+        let imported = publish::directory(image, None, &TreeArguments::default(), &options, None, session)?;
+        return arguments.about.finish(&imported, &words, session);
     }
-    let source = match rootfs {
-        None => Source::unified(input(&arguments.image)?),
-        Some(rootfs) => Source::split(input(&arguments.image)?, input(rootfs)?),
+    let source = match rest.first() {
+        None => Source::unified(input(image)?),
+        Some(rootfs) => Source::split(input(image)?, input(rootfs)?),
     };
     let store = session.store()?;
     let (monitor, shown) = session.monitor();
     let imported = store.import(source, &options.monitor(monitor));
     drop(shown);
-    Ok(output::line(&imported?.fingerprint.to_string())?)
+    arguments.about.finish(&imported?, &words, session)
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 use lxd_image::remote::Wanted;
 use lxd_image::store::StoredImage;
-use lxd_image::{ImageType, Result, Shown};
+use lxd_image::{Error, ErrorKind, ImageType, Result, Shown};
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;
@@ -34,8 +34,13 @@ pub(crate) struct Show {
     vm: bool,
 }
 
-fn find(reference: &str, vm: bool, session: &Session) -> Result<StoredImage> {
+/// The image that a reference names, here or on a remote.
+pub(crate) fn find(reference: &str, vm: bool, session: &Session) -> Result<StoredImage> {
     let (name, reference) = match Place::of(reference) {
+        Place::Local(_) if vm => {
+            let sentence = "`--vm` chooses among the images of a remote, and this is one of the store";
+            return Err(Error::new(ErrorKind::InvalidInput, sentence));
+        }
         Place::Local(reference) => return session.store_to_read()?.resolve(reference),
         Place::Remote(name, reference) => (name, reference),
     };

@@ -32,6 +32,7 @@ mod serve;
 mod shell;
 mod simplestreams;
 mod store;
+mod target;
 mod template;
 mod unpack;
 mod upstream;

@@ -11,9 +11,9 @@ use serde_json::{Map, Value, json};
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output::{self, Facts};
-use crate::store::{pair, size};
+use crate::store::{images, pair, size};
 
-/// Copy what a remote has and a tree of static files, or the store, has not
+/// Copy missing images from a remote to a tree of static files, or to the store
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The remote, or the address of a simplestreams server
@@ -91,7 +91,12 @@ fn report(done: Mirrored, session: &Session) -> Result<(), Failure> {
         output::show(Facts::Many(&["action", "fingerprint", "size", "description"], rows), &session.format)?;
     }
     session.note(|| {
-        format!("{} images copied, {} there already, {} removed", done.copied.len(), done.kept, done.removed.len())
+        format!(
+            "{} copied, {} there already, {} removed",
+            images(done.copied.len() as u64),
+            done.kept,
+            done.removed.len()
+        )
     });
     let count = done.failed.len();
     let mut failed = done.failed.into_iter();

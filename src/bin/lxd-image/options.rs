@@ -5,38 +5,51 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args};
 use lxd_image::format::{Image, Input, Source};
-use lxd_image::remote::ClientOptions;
-use lxd_image::{Cancel, Error, Limits, Monitor, Result};
+use lxd_image::remote::{ClientOptions, CopyOptions};
+use lxd_image::{Cancel, Error, ErrorKind, Fingerprint, Limits, Monitor, Result};
 
 use crate::failure::Failure;
-use crate::output::Format;
+use crate::output::{self, Format};
+use crate::place::Place;
 use crate::progress::{Mode, Shown};
 
 /// How many omissions are named before the rest is counted.
 const NAMED_OMISSIONS: usize = 5;
+/// Under which heading the help of every verb lists these options, apart from the verb's own.
+const HEADING: &str = "Global options";
+
+fn limit_help() -> String {
+    let limits = Limits::default();
+    let names = Limits::NAMES.iter().map(|name| format!("{name} ({})", limits.get(name).unwrap_or_default()));
+    let names = names.collect::<Vec<_>>().join(", ");
+    format!(
+        "Change a safety limit on what input may ask for (repeatable). Units KiB, MiB, GiB and TiB are taken. The limits and their defaults: {names}"
+    )
+}
 
 #[derive(Args)]
+#[command(next_help_heading = HEADING)]
 pub(crate) struct Global {
-    /// How lists and infos are shown: table, json, yaml, csv, compact, or a Jinja text such as '{{ fingerprint }}'
-    #[arg(short, long, global = true, default_value = "table", value_name = "FORMAT")]
-    format: Format,
+    /// How results are shown: table (the default), json, yaml, csv, compact, or a Jinja text such as '{{ fingerprint }}'
+    #[arg(short, long, global = true, value_name = "FORMAT", help_heading = HEADING)]
+    pub(crate) format: Option<Format>,
     /// When to show progress
-    #[arg(long, global = true, value_enum, default_value_t = Mode::Auto, value_name = "WHEN")]
+    #[arg(long, global = true, help_heading = HEADING, value_enum, default_value_t = Mode::Auto, value_name = "WHEN")]
     progress: Mode,
-    /// Say nothing but results and errors
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    /// Print only results and errors
+    #[arg(short, long, global = true, help_heading = HEADING, conflicts_with = "verbose")]
     quiet: bool,
-    /// Say why, too
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    /// Show more detail
+    #[arg(short, long, global = true, help_heading = HEADING, action = ArgAction::Count)]
     verbose: u8,
-    /// The directory of the store
-    #[arg(long, global = true, env = "LXD_IMAGE_STORE", value_name = "DIR")]
+    /// The directory of the store (default: /var/lib/lxd-image for root, ~/.local/share/lxd-image for others)
+    #[arg(long, global = true, help_heading = HEADING, env = "LXD_IMAGE_STORE", value_name = "DIR")]
     store: Option<PathBuf>,
-    /// Raise or lower a limit on what input may ask for
-    #[arg(long = "limit", global = true, value_name = "NAME=VALUE", value_parser = parse_limit)]
+    /// Change a safety limit on what input may ask for (repeatable); `--help` lists them
+    #[arg(long = "limit", long_help = limit_help(), global = true, help_heading = HEADING, value_name = "NAME=VALUE", value_parser = parse_limit)]
     limits: Vec<(String, u64)>,
-    /// How many threads to use (default: one for each core)
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    /// How many threads to use at most (default: one for each core)
+    #[arg(long, global = true, help_heading = HEADING, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 }
 
@@ -52,9 +65,9 @@ fn parse_limit(text: &str) -> std::result::Result<(String, u64), String> {
         "m" => 20,
         "g" => 30,
         "t" => 40,
-        _ => return Err(format!("`{unit}` is no unit: KiB, MiB, GiB or TiB")),
+        _ => return Err(format!("unknown unit `{unit}`: KiB, MiB, GiB or TiB")),
     };
-    let number: u64 = digits.parse().map_err(|_| format!("`{value}` is no number"))?;
+    let number: u64 = digits.parse().map_err(|_| format!("`{value}` is not a number"))?;
     let value = number.checked_mul(1 << shift).ok_or_else(|| format!("`{value}` is too large"))?;
     // Names are checked here already, so that a wrong one is wrong usage.
     Limits::default().set(name, value).map_err(|error| error.to_string())?;
@@ -97,7 +110,7 @@ impl Global {
         })
         .map_err(|error| Error::new(lxd_image::ErrorKind::Io, "signals can't be caught").with_source(error))?;
         Ok(Session {
-            format: self.format,
+            format: self.format.unwrap_or(Format::Table),
             limits: limits(&self.limits)?,
             threads: self.threads.map(usize::from),
             quiet: self.quiet,
@@ -167,13 +180,64 @@ impl Session {
         ClientOptions::new().limits(self.limits.clone())
     }
 
-    /// Opens an image from one path or two; `-` is standard input.
+    /// Opens an image from one path or two, or by its name in the store or on a remote; `-` is standard input.
     pub(crate) fn open(&self, image: &Path, rootfs: Option<&Path>) -> Result<Image> {
-        let source = match rootfs {
-            None => Source::unified(input(image)?),
-            Some(rootfs) => Source::split(input(image)?, input(rootfs)?),
+        Image::open_with(self.source(image, rootfs)?, &self.limits)
+    }
+
+    /// The bytes of an image: files, or what the store or a remote has under this name where there is no such file.
+    pub(crate) fn source(&self, image: &Path, rootfs: Option<&Path>) -> Result<Source> {
+        match rootfs {
+            None => match self.named(image)? {
+                Some(source) => Ok(source),
+                None => Ok(Source::unified(input(image)?)),
+            },
+            Some(rootfs) => Ok(Source::split(input(image)?, input(rootfs)?)),
+        }
+    }
+
+    /// The image that a word names which is no file: of the store, or of a remote, from where it is brought into the store as one
+    /// that was used. `None` for a file, and for what names nothing.
+    pub(crate) fn named(&self, word: &Path) -> Result<Option<Source>> {
+        let there = word == Path::new("-") || std::fs::symlink_metadata(word).is_ok();
+        let Some(text) = word.to_str().filter(|_| !there) else { return Ok(None) };
+        let (store, image, from) = match Place::of(text) {
+            Place::Local(reference) => {
+                // Looking for a name makes no store.
+                if !self.store_path().is_ok_and(|path| path.exists()) {
+                    return Ok(None);
+                }
+                let store = self.store_to_read()?;
+                match store.resolve(reference) {
+                    Ok(image) => (store, image, "the store"),
+                    Err(error) if error.kind() == ErrorKind::NotFound && !text.starts_with("local:") => {
+                        return Ok(None);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            Place::Remote(name, reference) => {
+                let remote = self.remote(name)?;
+                let (monitor, shown) = self.monitor();
+                let store = self.store()?;
+                let image = store.get_or_fetch(&*remote, reference, &CopyOptions::new().monitor(monitor));
+                drop(shown);
+                (store, image?, name)
+            }
         };
-        Image::open_with(source, &self.limits)
+        self.note(|| {
+            format!(
+                "note: there is no file {}; taken from {from}: {}",
+                lxd_image::Shown(text.as_bytes()),
+                image.fingerprint.short()
+            )
+        });
+        store.open_image(&image.fingerprint)?.source().map(Some)
+    }
+
+    /// An image's fingerprint as a result: its digits alone, or an object where a format was asked for that has names.
+    pub(crate) fn print_fingerprint(&self, fingerprint: &Fingerprint) -> std::result::Result<(), Failure> {
+        Ok(output::value("fingerprint", &fingerprint.to_string(), &self.format)?)
     }
 
     /// A line for people who asked why.

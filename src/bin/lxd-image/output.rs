@@ -32,7 +32,7 @@ impl FromStr for Format {
             template if template.contains("{{") || template.contains("{%") => Self::Jinja(template.to_owned()),
             other => {
                 return Err(format!(
-                    "`{other}` is no format: table, json, yaml, csv, compact, or a text with {{{{ key }}}}"
+                    "unknown format `{other}`: table, json, yaml, csv, compact, or a text with {{{{ key }}}}"
                 ));
             }
         })
@@ -66,6 +66,17 @@ pub(crate) fn write(bytes: &[u8]) -> Result<()> {
     out.write_all(bytes)
         .and_then(|()| out.flush())
         .map_err(|error| Error::new(ErrorKind::Io, "standard output can't be written").with_source(error))
+}
+
+/// Shows one value: alone on a line, or by its name in the formats that have names.
+pub(crate) fn value(name: &str, text: &str, format: &Format) -> Result<()> {
+    match format {
+        Format::Table | Format::Compact | Format::Csv => line(text),
+        Format::Json | Format::Yaml | Format::Jinja(_) => {
+            let one = std::iter::once((name.to_owned(), Value::from(text)));
+            show(Facts::One(one.collect()), format)
+        }
+    }
 }
 
 /// Shows facts in the format that was asked for.

@@ -8,16 +8,16 @@ use lxd_image::{Error, ErrorKind, Metadata, Result};
 
 use crate::failure::Failure;
 use crate::options::Session;
-use crate::output;
 use crate::owners::TreeArguments;
 use crate::store::pair;
+use crate::target::Target;
 
 /// Pack a root file system, or a virtual machine's disk, to an image
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// A directory, or a qcow2 file for a virtual machine
     rootfs: PathBuf,
-    /// The image to write; `-` is standard output
+    /// The image to write, or a directory to write it into; `-` is standard output
     out: PathBuf,
     /// A metadata.yaml, which goes into the image as it is
     #[arg(long, value_name = "FILE", conflicts_with_all = ["architecture", "property", "creation_date"])]
@@ -79,8 +79,11 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     }
     let rootfs = Rootfs::open(&arguments.rootfs)?;
     let to_stream = arguments.out == Path::new("-");
-    let written =
-        if to_stream { pack_to(&rootfs, std::io::stdout(), &options) } else { pack(&rootfs, &arguments.out, &options) };
+    let written = if to_stream {
+        pack_to(&rootfs, std::io::stdout(), &options)
+    } else {
+        Target::of(&arguments.out, &arguments.rootfs, &arguments.compression)?.write(|out| pack(&rootfs, out, &options))
+    };
     drop(shown);
     report(&written?, to_stream, session)
 }
@@ -92,7 +95,7 @@ pub(crate) fn report(written: &Written, to_stream: bool, session: &Session) -> R
         session.note(|| written.fingerprint.to_string());
         return Ok(());
     }
-    Ok(output::line(&written.fingerprint.to_string())?)
+    session.print_fingerprint(&written.fingerprint)
 }
 
 fn metadata(arguments: &Arguments, epoch: Option<i64>) -> Result<Metadata> {

@@ -1,8 +1,9 @@
 //! Where a word on the command line points: into the local store, or to a remote by its name.
 //! And the remotes behind such names.
 
-use lxd_image::Result;
-use lxd_image::remote::{Lxd, Remote, Settings, Simplestreams, Url};
+use lxd_image::remote::{Lxd, Remote, Settings, Simplestreams, Url, Wanted};
+use lxd_image::store::StoredImage;
+use lxd_image::{ImageType, Monitor, Result};
 
 use crate::options::Session;
 
@@ -40,6 +41,25 @@ impl Session {
         }
         let url: Url = text.parse()?;
         Ok(Box::new(Simplestreams::new(self.client_options().allow_http(allow_http), &url)?))
+    }
+
+    /// The image that a reference means on a remote. Who does not say for which machine or of which type means whatever is there.
+    pub(crate) fn find_on(
+        &self,
+        remote: &dyn Remote,
+        reference: &str,
+        image_type: Option<ImageType>,
+        monitor: &Monitor,
+    ) -> Result<StoredImage> {
+        let other = |error: lxd_image::Error, wanted: Wanted| match image_type {
+            // A server has one image by a name, and of what type it is was not said.
+            None if error.kind() == lxd_image::ErrorKind::NotFound => {
+                remote.resolve(&wanted.image_type(ImageType::VirtualMachine), monitor).map_err(|_| error)
+            }
+            _ => Err(error),
+        };
+        let wanted = Wanted::new(reference).architectures([]).image_type(image_type.unwrap_or(ImageType::Container));
+        remote.resolve(&wanted, monitor).or_else(|error| other(error, wanted))
     }
 
     pub(crate) fn lxd(&self, name: &str) -> Result<Lxd> {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output::{self, Facts, Format};
-use crate::store::{object, size};
+use crate::store::{images, object, size};
 
 /// Remove cached images that were not used for a while, or are past their date
 #[derive(Args)]
@@ -50,6 +50,6 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         output::show(Facts::Many(&["fingerprint", "description", "size", "reason"], rows), &session.format)?;
     }
     let verb = if arguments.dry_run { "would be freed" } else { "freed" };
-    session.note(|| format!("{} images, {} {verb}", pruned.images.len(), size(pruned.bytes)));
+    session.note(|| format!("{}, {} {verb}", images(pruned.images.len() as u64), size(pruned.bytes)));
     Ok(())
 }

@@ -4,20 +4,22 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use lxd_image::format::{Compression, PackOptions, Rootfs};
-use lxd_image::store::ImportOptions;
+use lxd_image::store::{ImportOptions, StoredImage};
 use lxd_image::{Error, ErrorKind, Result};
 
 use crate::failure::Failure;
-use crate::import::About;
+use crate::import::{About, Words};
 use crate::options::Session;
-use crate::output;
 use crate::owners::TreeArguments;
 
 /// Make an image of an instance's directory
 #[derive(Args)]
+#[command(override_usage = "lxd-image publish [OPTIONS] <DIRECTORY> [REMOTE:] [KEY=VALUE]...")]
 pub(crate) struct Arguments {
-    /// A directory with metadata.yaml, rootfs (or rootfs.img) and templates, or with --metadata a rootfs itself
-    directory: PathBuf,
+    /// A directory with metadata.yaml, rootfs (or rootfs.img) and templates, or with --metadata a rootfs itself; then a server's
+    /// name and a colon, and properties, which go into the image
+    #[arg(required = true, value_name = "DIRECTORY")]
+    words: Vec<PathBuf>,
     /// The metadata.yaml, when DIRECTORY is a root file system
     #[arg(long, value_name = "FILE")]
     metadata: Option<PathBuf>,
@@ -31,10 +33,15 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
-    let options = arguments.about.options()?;
+    let words = Words::of(&arguments.words)?;
+    let [path] = words.files.as_slice() else {
+        return Err(Error::new(ErrorKind::InvalidInput, "one directory becomes one image").into());
+    };
+    let options = arguments.about.options(&words, true)?;
     let compression = arguments.compression.parse()?;
     let tree = &arguments.tree;
-    directory(&arguments.directory, arguments.metadata.as_deref(), tree, &options, Some(compression), session)
+    let image = directory(path, arguments.metadata.as_deref(), tree, &options, Some(compression), session)?;
+    arguments.about.finish(&image, &words, session)
 }
 
 /// Packs and imports what a directory holds.
@@ -45,7 +52,7 @@ pub(crate) fn directory(
     options: &ImportOptions,
     compression: Option<Compression>,
     session: &Session,
-) -> Result<(), Failure> {
+) -> Result<StoredImage> {
     let (metadata_path, rootfs) = match metadata {
         Some(metadata) => (metadata.to_path_buf(), directory.to_path_buf()),
         None => {
@@ -77,6 +84,5 @@ pub(crate) fn directory(
     let store = session.store()?;
     let published = store.publish(&Rootfs::open(&rootfs)?, &packing, &options.clone().monitor(monitor));
     drop(shown);
-    let (image, _) = published?;
-    Ok(output::line(&image.fingerprint.to_string())?)
+    Ok(published?.0)
 }

@@ -3,12 +3,13 @@
 use clap::Args;
 use lxd_image::remote::Upstreams;
 use lxd_image::store::{RefreshOptions, Refreshed, StoredImage};
-use lxd_image::{Result, Shown};
+use lxd_image::{Fingerprint, Result, Shown};
+use serde_json::{Map, Value};
 
 use crate::failure::Failure;
 use crate::options::Session;
-use crate::output;
-use crate::store::resolve;
+use crate::output::{self, Facts, Format};
+use crate::store::{images, name_of, resolve};
 
 /// Update images that follow a source, now
 #[derive(Args)]
@@ -44,15 +45,24 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
             .collect()
     };
     drop(shown);
-    let mut failed = None;
+    let (mut failed, mut current, mut replaced) = (None, 0_u64, 0_u64);
+    let mut rows = Vec::new();
     for (image, result) in done {
-        let name = image.aliases.first().map_or_else(|| image.fingerprint.short(), |alias| alias.name.clone());
-        let name = Shown(name.as_bytes());
+        let name = name_of(&image);
+        let name = Shown(name.as_bytes()).to_string();
         match result {
             Ok(Refreshed::Replaced(new)) => {
-                output::line(&format!("{name}: {} → {}", image.fingerprint.short(), new.short()))?;
+                replaced += 1;
+                if matches!(session.format, Format::Json | Format::Yaml | Format::Jinja(_)) {
+                    rows.push(row(&name, &image, &new));
+                } else {
+                    output::line(&format!("{name}: {} → {}", image.fingerprint.short(), new.short()))?;
+                }
             }
-            Ok(Refreshed::Current) => session.explain(|| format!("{name}: is the newest")),
+            Ok(Refreshed::Current) => {
+                current += 1;
+                session.explain(|| format!("{name}: is the newest"));
+            }
             Ok(_) => session.note(|| format!("{name}: follows no source")),
             Err(error) => {
                 if let Some(earlier) = failed.replace(error) {
@@ -61,5 +71,19 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
             }
         }
     }
+    if matches!(session.format, Format::Json | Format::Yaml | Format::Jinja(_)) {
+        output::show(Facts::Many(&["name", "old", "new"], rows), &session.format)?;
+    }
+    if failed.is_none() && replaced == 0 {
+        session.note(|| match current {
+            0 => "no image follows a source".to_owned(),
+            count => format!("{}: all up to date", images(count)),
+        });
+    }
     failed.map_or(Ok(()), |error| Err(error.into()))
+}
+
+fn row(name: &str, old: &StoredImage, new: &Fingerprint) -> Map<String, Value> {
+    let cells = [("name", name.to_owned()), ("old", old.fingerprint.to_string()), ("new", new.to_string())];
+    cells.into_iter().map(|(key, value)| (key.to_owned(), Value::from(value))).collect()
 }

@@ -58,7 +58,7 @@ struct Add {
     /// Ask only for what anyone may see, and don't show who asks
     #[arg(long)]
     public: bool,
-    /// Believe the certificate that it shows now, and no other from then on
+    /// Trust the certificate that it shows now, and pin it
     #[arg(long, conflicts_with = "certificate")]
     accept_certificate: bool,
     /// A file with the certificate that it must show, in PEM
@@ -107,6 +107,10 @@ fn list(session: &Session) -> Result<()> {
 
 impl Add {
     fn run(&self, session: &Session) -> Result<()> {
+        if self.password.is_some() && self.protocol == Protocol::Simplestreams {
+            let sentence = "`--password` is for LXD and Incus: a simplestreams server trusts nobody in particular";
+            return Err(Error::new(ErrorKind::InvalidInput, sentence));
+        }
         let settings = session.settings()?;
         if settings.remotes()?.iter().any(|(name, _)| *name == self.name) {
             return settings.add(&self.name, KnownRemote::new(self.address()?, self.protocol));
@@ -146,18 +150,18 @@ impl Add {
     fn accept(&self, certificate: &Certificate, session: &Session) -> Result<()> {
         let fingerprint = certificate.fingerprint();
         if self.accept_certificate {
-            session.note(|| format!("The server's certificate is {fingerprint}; no other will be believed."));
+            session.note(|| format!("The server's certificate {fingerprint} is pinned."));
             return Ok(());
         }
         let refused = || {
-            let sentence = format!("the server's certificate {fingerprint} is not vouched for by anyone trusted here");
+            let sentence = format!("the server's certificate {fingerprint} is not signed by a trusted authority");
             Error::new(ErrorKind::Remote, sentence)
                 .with_hint("if that is what the server's owner says it is, give `--accept-certificate`")
         };
         if !std::io::stdin().is_terminal() {
             return Err(refused());
         }
-        eprint!("Certificate fingerprint: {fingerprint}\nIs it the server's (y/n)? ");
+        eprint!("Certificate fingerprint: {fingerprint}\nTrust this certificate? (y/n) ");
         let _ = std::io::stderr().flush();
         let mut answer = String::new();
         std::io::stdin()

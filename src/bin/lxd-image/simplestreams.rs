@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use crate::failure::Failure;
 use crate::options::{Session, input};
 use crate::output::{self, Facts, Format};
-use crate::store::{pair, size, time};
+use crate::store::{counted, pair, size, time};
 
 /// Keep a tree of static files for any web server
 #[derive(Args)]
@@ -125,7 +125,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         Verb::Remove(verb) => Ok(remove(verb, session)?),
         Verb::Verify(verb) => verify(verb, session),
         Verb::Prune(verb) => Ok(prune(verb, session)?),
-        Verb::GenerateMetadata(verb) => Ok(generate_metadata(verb)?),
+        Verb::GenerateMetadata(verb) => Ok(generate_metadata(verb, session)?),
     }
 }
 
@@ -147,7 +147,7 @@ fn add(arguments: &Add, session: &Session) -> Result<()> {
     };
     let added = session.tree(&arguments.directory)?.lock()?.add(source, &options);
     drop(shown);
-    output::line(&added?.fingerprint.to_string())
+    output::value("fingerprint", &added?.fingerprint.to_string(), &session.format)
 }
 
 fn list(arguments: &List, session: &Session) -> Result<()> {
@@ -220,7 +220,8 @@ fn verify(arguments: &Verify, session: &Session) -> Result<(), Failure> {
     }
     if count == 0 {
         session.note(|| {
-            let what = format!("{} images in {} files, {}", report.images, report.files, size(report.bytes));
+            let (images, files) = (counted(report.images as u64, "image"), counted(report.files as u64, "file"));
+            let what = format!("{images} in {files}, {}", size(report.bytes));
             match report.omissions.total() {
                 0 => format!("{what}: all right"),
                 1 => format!("{what}: nothing is wrong with them, but one thing that the list names is not used"),
@@ -246,12 +247,17 @@ fn prune(arguments: &Prune, session: &Session) -> Result<()> {
     }
     let verb = if arguments.dry_run { "would be freed" } else { "freed" };
     session.note(|| {
-        format!("{} files, {} {verb}; {} wait for their hour", done.files.len(), size(done.bytes), done.waiting)
+        format!(
+            "{}, {} {verb}; {} wait for their hour",
+            counted(done.files.len() as u64, "file"),
+            size(done.bytes),
+            done.waiting
+        )
     });
     Ok(())
 }
 
-fn generate_metadata(arguments: &GenerateMetadata) -> Result<()> {
+fn generate_metadata(arguments: &GenerateMetadata, session: &Session) -> Result<()> {
     let now = || jiff::Timestamp::now().as_second();
     let created = arguments.creation_date.or(crate::pack::source_date_epoch()?).unwrap_or_else(now);
     let architecture: lxd_image::Architecture = arguments.architecture.parse()?;
@@ -278,5 +284,5 @@ fn generate_metadata(arguments: &GenerateMetadata) -> Result<()> {
         options = options.compression("xz".parse()?);
     }
     let written = pack_metadata(Path::new(&arguments.file), &options)?;
-    output::line(&written.fingerprint.to_string())
+    output::value("fingerprint", &written.fingerprint.to_string(), &session.format)
 }

@@ -67,7 +67,7 @@ pub(crate) fn local(reference: &str) -> Result<&str> {
 }
 
 pub(crate) fn no_remotes(what: &str) -> Error {
-    let sentence = format!("`{what}` is not here, and this verb works on the local store and on files only");
+    let sentence = format!("`{what}` is a remote, and this works on the local store only");
     Error::new(ErrorKind::Unsupported, sentence).with_hint("`lxd-image copy` brings images here and to servers")
 }
 
@@ -102,6 +102,16 @@ pub(crate) fn duration(text: &str) -> std::result::Result<std::time::Duration, S
 /// What an image is called where there is room for one name: its shortest alias, or the beginning of its fingerprint.
 pub(crate) fn name_of(image: &StoredImage) -> String {
     image.shortest_alias().map_or_else(|| image.fingerprint.short(), |alias| alias.name.clone())
+}
+
+/// A number of images in words.
+pub(crate) fn images(count: u64) -> String {
+    counted(count, "image")
+}
+
+/// A number of things in words.
+pub(crate) fn counted(count: u64, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
 }
 
 /// A pair written `key=value`.

@@ -8,15 +8,14 @@ use lxd_image::{Error, ErrorKind, Fingerprint, Result};
 
 use crate::failure::Failure;
 use crate::options::Session;
-use crate::output;
 use crate::owners::IdArguments;
 
 /// Unpack an image to a new directory
 #[derive(Args)]
 #[command(override_usage = "lxd-image unpack [OPTIONS] <IMAGE> [ROOTFS] <DEST>")]
 pub(crate) struct Arguments {
-    /// The image (or both files of a split image, in either order), then the destination
-    #[arg(num_args = 2..=3, required = true, value_names = ["IMAGE", "ROOTFS", "DEST"])]
+    /// The image (or both files of a split image, in either order, or what the store or a remote calls it), then the destination
+    #[arg(num_args = 2..=3, required = true, value_name = "IMAGE [ROOTFS] DEST")]
     paths: Vec<PathBuf>,
     /// Put the root file system itself at DEST, without metadata and templates
     #[arg(long)]
@@ -66,5 +65,5 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     drop(shown);
     let done = done?;
     session.explain(|| format!("{} entries, {} bytes in files", done.report.entries, done.report.bytes));
-    Ok(output::line(&done.fingerprint.to_string())?)
+    session.print_fingerprint(&done.fingerprint)
 }

@@ -14,7 +14,7 @@ use crate::output::{self, Facts, Format};
 /// Check an image against its fingerprint and against the rules
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// The image, or one file of a split image; `-` is standard input
+    /// The image, or one file of a split image, or what the store or a remote calls it; `-` is standard input
     image: PathBuf,
     /// The other file of a split image
     rootfs: Option<PathBuf>,

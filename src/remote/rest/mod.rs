@@ -1,7 +1,9 @@
 //! `Lxd`: a real LXD or Incus as a remote, by its REST API: public to anyone, or as one of those that it trusts.
-//! What is asked and answered is in `ask`, images in two files in `parts`, the way to a server in `upload`.
+//! What is asked and answered is in `ask`, changes in `edit`, images in two files in `parts`, the way to a
+//! server in `upload`.
 
 mod ask;
+mod edit;
 mod listed;
 mod parts;
 mod trust;

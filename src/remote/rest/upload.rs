@@ -9,12 +9,14 @@ use super::Lxd;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::format::ImageType;
+use crate::metadata::Properties;
+use crate::omissions::Omitted;
 use crate::progress::{Monitor, Phase};
 use crate::protocol::escape::{query, segment};
 use crate::protocol::multipart::Form;
-use crate::protocol::rest::{Operation, upload};
+use crate::protocol::rest::{self, Operation, upload};
 use crate::remote::http::{Method, Request};
-use crate::store::{Alias, OpenedImage, StoredImage};
+use crate::store::{Alias, Edit, OpenedImage, StoredImage};
 
 /// How an image is copied to a server.
 #[derive(Debug, Clone, Default)]
@@ -23,7 +25,9 @@ pub struct UploadOptions {
     aliases: Vec<Alias>,
     copy_aliases: bool,
     reuse_aliases: bool,
+    replace_images: bool,
     public: bool,
+    properties: Properties,
     monitor: Monitor,
 }
 
@@ -55,6 +59,22 @@ impl UploadOptions {
         self
     }
 
+    /// Whether an image goes there that loses its last alias to this one.
+    #[must_use]
+    pub fn replace_images(mut self, yes: bool) -> Self {
+        self.replace_images = yes;
+        self
+    }
+
+    /// Sets a property, which wins over what is known of the image here.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a NUL in either text.
+    pub fn property(mut self, key: impl Into<String>, value: impl Into<String>) -> Result<Self> {
+        self.properties.set(key, value)?;
+        Ok(self)
+    }
+
     /// Whether strangers may read it there.
     #[must_use]
     pub fn public(mut self, yes: bool) -> Self {
@@ -84,12 +104,10 @@ impl Lxd {
     /// Copies an image of a store to this server, which must trust this client. Its properties go
     /// with it.
     ///
-    /// An image that is there already gets the aliases, and nothing is sent; without any it is an
-    /// error.
+    /// An image that is there already gets what the options ask for, and nothing is sent.
     ///
     /// # Errors
-    /// `Remote` where the server does not trust this client, or refuses; `AlreadyExists` for an
-    /// image that is there, or an alias that is taken; `Mismatch` when another digest arrived;
+    /// `Remote` where the server does not trust this client, or refuses; `AlreadyExists` for an alias that is taken; `Mismatch` when another digest arrived;
     /// those of [`server`](Self::server); `Cancelled`.
     pub fn upload(&self, image: &OpenedImage, options: &UploadOptions) -> Result<()> {
         let (about, monitor) = (image.image(), &options.monitor);
@@ -104,23 +122,60 @@ impl Lxd {
                 let sentence = format!("the alias `{}` is taken on {}: it points to {target}", alias.name, self.base);
                 return Err(Error::new(ErrorKind::AlreadyExists, sentence).with_hint("`--reuse` moves it"));
             }
-            taken.push(there.is_some());
+            taken.push(there);
         }
         match self.image(&about.fingerprint.to_string(), monitor) {
             Ok(there) if there.fingerprint != about.fingerprint => {
                 return Err(self.another(&about.fingerprint.to_string(), &there.fingerprint));
             }
-            Ok(_) if aliases.is_empty() => {
-                let sentence = format!("the image {} is on {} already", about.fingerprint, self.base);
-                return Err(Error::new(ErrorKind::AlreadyExists, sentence));
-            }
-            Ok(_) => {}
+            Ok(there) => self.extend_image(&self.stored(&there)?, options)?,
             Err(error) if error.kind() == ErrorKind::NotFound => self.send_image(image, options)?,
             Err(error) => return Err(error),
         }
-        for (alias, taken) in aliases.iter().zip(taken) {
-            self.point_alias(alias, about, taken, monitor)?;
+        for (alias, taken) in aliases.iter().zip(&taken) {
+            self.point_alias(alias, about, taken.is_some(), monitor)?;
         }
+        if options.replace_images {
+            for there in taken.iter().flatten() {
+                self.remove_nameless(there, about, monitor)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives an image that is there what it has not got of the options.
+    fn extend_image(&self, there: &StoredImage, options: &UploadOptions) -> Result<()> {
+        let mut edit = Edit::new();
+        if options.public {
+            edit = edit.public(true);
+        }
+        for (key, value) in options.properties.iter() {
+            edit = edit.property(key, value)?;
+        }
+        let missing = options.properties.iter().any(|(key, value)| there.properties.get(key) != Some(value));
+        if missing || options.public && !there.public {
+            self.edit_image(there, &edit, &options.monitor)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Removes the image that an alias pointed to before, if it has no other one.
+    fn remove_nameless(&self, before: &rest::Alias, image: &StoredImage, monitor: &Monitor) -> Result<()> {
+        if before.target == image.fingerprint.to_string() {
+            return Ok(());
+        }
+        let loser = match self.image(&before.target, monitor) {
+            Ok(loser) => self.stored(&loser)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if !loser.aliases.is_empty() || loser.is_kept() {
+            return Ok(());
+        }
+        self.delete_image(&loser, monitor)?;
+        let reason = format!("its last alias on {} moved to another image", self.base);
+        monitor.omit(loser.fingerprint.to_string(), Omitted::Removed { reason: reason.into() });
         Ok(())
     }
 
@@ -137,7 +192,7 @@ impl Lxd {
         self.send_image(image, &UploadOptions::new().monitor(monitor.clone()))
     }
 
-    fn point_alias(&self, alias: &Alias, image: &StoredImage, taken: bool, monitor: &Monitor) -> Result<()> {
+    pub(super) fn point_alias(&self, alias: &Alias, image: &StoredImage, taken: bool, monitor: &Monitor) -> Result<()> {
         let target = image.fingerprint.to_string();
         let request = if taken {
             let url = self.base.join(&format!("1.0/images/aliases/{}", segment(&alias.name)))?;
@@ -156,7 +211,11 @@ impl Lxd {
         let name = about.file_name.clone().unwrap_or_else(|| about.fingerprint.to_string());
         let request = Request::new(Method::Post, &self.base.join("1.0/images")?);
         let mut request = request.monitor(monitor);
-        let properties = query(about.properties.iter());
+        let mut all = about.properties.clone();
+        for (key, value) in options.properties.iter() {
+            all.set(key, value)?;
+        }
+        let properties = query(all.iter());
         let mut fields = vec![
             (upload::FINGERPRINT, about.fingerprint.to_string()),
             (upload::FILE_NAME, name.clone()),

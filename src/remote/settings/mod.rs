@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::http::{Certificate, ClientOptions, Trust, Url};
 use super::near::is_near;
-use super::{Lxd, Remote, Simplestreams, open_source};
+use super::{Direct, Lxd, Remote, Simplestreams, open_source};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::UpdateSource;
 
@@ -313,6 +313,21 @@ impl Settings {
         match found {
             Some((name, _)) => self.connect(&name, options),
             None => open_source(source, options),
+        }
+    }
+}
+
+impl Settings {
+    /// What stands behind a URL for direct import. Where its server has a name here, it is believed by the certificate that was
+    /// agreed on.
+    ///
+    /// # Errors
+    /// Those of [`Direct::new`].
+    pub fn direct(&self, url: Url, options: ClientOptions) -> Result<Direct> {
+        let mut known = self.read()?.into_iter();
+        match known.find(|(_, known)| known.certificate.is_some() && known.url.same_server(&url)) {
+            Some((_, known)) => Ok(Direct::new(believing(&known, options), url)?.certificate(pem(&known))),
+            None => Direct::new(options, url),
         }
     }
 }

@@ -1,0 +1,89 @@
+//! Where `pack` and `convert` write: a file by its name, or a directory, in which the image gets its usual name.
+//! A name that ends in a slash is a directory's, which is made.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use lxd_image::{Error, ErrorKind, Result};
+
+/// A file to write, and the directory that was made for it.
+pub(crate) struct Target {
+    file: PathBuf,
+    made: Option<PathBuf>,
+}
+
+impl Target {
+    /// The file that `out` means for an image made of `input` with a codec, by its name and maybe its level.
+    pub(crate) fn of(out: &Path, input: &Path, codec: &str) -> Result<Self> {
+        let slash = out.as_os_str().as_bytes().ends_with(b"/");
+        let there = out.is_dir();
+        if !slash && !there {
+            return Ok(Self { file: out.to_path_buf(), made: None });
+        }
+        if !there {
+            std::fs::create_dir(out).map_err(|error| {
+                let kind = match error.kind() {
+                    std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+                    std::io::ErrorKind::AlreadyExists => ErrorKind::AlreadyExists,
+                    _ => ErrorKind::Io,
+                };
+                Error::new(kind, "the directory can't be made").with_source(error).in_file(out)
+            })?;
+        }
+        let name = format!("{}{}", stem(input), ending(codec));
+        Ok(Self { file: out.join(name), made: (!there).then(|| out.to_path_buf()) })
+    }
+
+    /// Writes the file. A directory that was made for it goes when that fails.
+    pub(crate) fn write<T>(self, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+        let done = write(&self.file);
+        if let Some(made) = self.made.filter(|_| done.is_err()) {
+            let _ = std::fs::remove_dir(made);
+        }
+        done
+    }
+}
+
+/// A name without the endings of an image's file.
+fn stem(input: &Path) -> String {
+    let name = input.file_name().map_or_else(|| "image".to_owned(), |name| name.to_string_lossy().into_owned());
+    let name = name.rsplit(':').next().unwrap_or(&name);
+    let mut stem = name;
+    for ending in [".gz", ".xz", ".zst", ".bz2", ".lz4", ".lzma", ".tgz", ".txz", ".squashfs", ".qcow2", ".img", ".tar"]
+    {
+        stem = stem.strip_suffix(ending).filter(|rest| !rest.is_empty()).unwrap_or(stem);
+    }
+    if stem.is_empty() || stem.starts_with('-') { "image".to_owned() } else { stem.to_owned() }
+}
+
+fn ending(codec: &str) -> &'static str {
+    match codec.split(':').next().unwrap_or_default() {
+        "xz" => ".tar.xz",
+        "gzip" => ".tar.gz",
+        "bzip2" => ".tar.bz2",
+        "zstd" => ".tar.zst",
+        "lz4" => ".tar.lz4",
+        "lzma" => ".tar.lzma",
+        _ => ".tar",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_in_a_directory_keeps_its_name_and_gets_the_ending_of_its_codec() {
+        for (input, codec, name) in [
+            ("x/debian.tar.xz", "zstd:19", "debian.tar.zst"),
+            ("rootfs", "none", "rootfs.tar"),
+            ("rootfs/", "gzip", "rootfs.tar.gz"),
+            ("disk.qcow2", "xz", "disk.tar.xz"),
+            ("-", "xz", "image.tar.xz"),
+            (".tar", "xz", ".tar.tar.xz"),
+            ("images:debian/12", "lz4", "12.tar.lz4"),
+        ] {
+            assert_eq!(format!("{}{}", stem(Path::new(input)), ending(codec)), name);
+        }
+    }
+}
