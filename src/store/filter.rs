@@ -237,6 +237,23 @@ fn moment(seconds: Option<i64>, otherwise: &str) -> Vec<String> {
     [written.clone(), time_text(seconds, otherwise)].into_iter().chain(day).collect()
 }
 
+impl Filter {
+    /// Those of some images that do not meet all filters, and why, those that nearly do first.
+    #[must_use]
+    pub fn explain(images: Vec<StoredImage>, filters: &[Self]) -> Vec<NearMiss> {
+        let mut misses: Vec<NearMiss> = images
+            .into_iter()
+            .map(|image| NearMiss {
+                reasons: filters.iter().filter_map(|filter| filter.reason(&image)).collect(),
+                image,
+            })
+            .filter(|miss| !miss.reasons.is_empty())
+            .collect();
+        misses.sort_by_key(|miss| (miss.reasons.len(), miss.image.fingerprint));
+        misses
+    }
+}
+
 /// An image that a list left out, and why.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -261,17 +278,6 @@ impl Store {
     /// # Errors
     /// `Malformed` when the catalog is damaged, `Io`.
     pub fn explain(&self, filters: &[Filter]) -> Result<Vec<NearMiss>> {
-        let mut misses: Vec<NearMiss> = self
-            .catalog
-            .images()?
-            .into_iter()
-            .map(|image| NearMiss {
-                reasons: filters.iter().filter_map(|filter| filter.reason(&image)).collect(),
-                image,
-            })
-            .filter(|miss| !miss.reasons.is_empty())
-            .collect();
-        misses.sort_by_key(|miss| (miss.reasons.len(), miss.image.fingerprint));
-        Ok(misses)
+        Ok(Filter::explain(self.catalog.images()?, filters))
     }
 }

@@ -17,7 +17,7 @@ use crate::target::Target;
 pub(crate) struct Arguments {
     /// The image (or both files of a split image, in either order, or what the store or a remote calls it), then the output: a
     /// file, a directory, or `-` for standard output
-    #[arg(num_args = 2..=3, required = true, value_name = "IMAGE [ROOTFS] OUT")]
+    #[arg(num_args = 2..=3, required = true, value_names = ["IMAGE", "[ROOTFS]", "OUT"])]
     paths: Vec<PathBuf>,
     /// The form of the output (default: that of the image)
     #[arg(long, value_enum, value_name = "FORM")]

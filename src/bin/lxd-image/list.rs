@@ -13,13 +13,14 @@ use crate::store;
 /// List images
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// A remote and a colon, to list what is there; words (part of an alias, beginning of a fingerprint) and key=value pairs; all must match
+    /// A remote and a colon, to list what is there; words (part of an alias, beginning of a
+    /// fingerprint) and key=value pairs, where the value may be a regular expression or what the table shows; all must match
     filters: Vec<String>,
     /// l alias, L all aliases, f fingerprint, F the whole of it, p public, d description, a architecture,
-    /// t type, s size, u upload date, e expiry, c cached, U last use
+    /// t type, s size, u upload date, e expiry, c cached, U last use; json and yaml show everything
     #[arg(short, long, default_value = "lfpdatsu", value_name = "LETTERS")]
     columns: String,
-    /// Say of images that nearly match why they do not
+    /// Show why images that nearly match do not
     #[arg(long)]
     explain: bool,
 }
@@ -48,15 +49,16 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         }
         filters.push(text.strip_prefix("local:").unwrap_or(text).parse()?);
     }
-    let images = match remote {
-        None => session.store_to_read()?.list(&filters)?,
+    let all = match remote {
+        None => session.store_to_read()?.images()?,
         Some(name) => {
             let (monitor, shown) = session.monitor();
             let listed = session.remote(name).and_then(|remote| remote.list(&monitor));
             drop(shown);
-            Filter::select(listed?, &filters)
+            listed?
         }
     };
+    let images = Filter::select(all.clone(), &filters);
     let whole = matches!(session.format, Format::Json | Format::Yaml | Format::Jinja(_));
     let names: Vec<&str> = columns.iter().map(|column| column.name()).collect();
     let rows = images
@@ -70,8 +72,8 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         })
         .collect();
     output::show(Facts::Many(&names, rows), &session.format)?;
-    if arguments.explain && remote.is_none() {
-        let misses = session.store_to_read()?.explain(&filters)?;
+    if arguments.explain {
+        let misses = Filter::explain(all, &filters);
         let fewest = misses.first().map_or(0, |miss| miss.reasons.len());
         for miss in misses.iter().filter(|miss| miss.reasons.len() == fewest) {
             let name = store::name_of(&miss.image);

@@ -12,6 +12,7 @@ mod export;
 mod failure;
 mod fingerprint;
 mod habits;
+mod help;
 mod import;
 mod info;
 mod inspect;
@@ -40,7 +41,8 @@ mod verify;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use lxd_image::{Error, ErrorKind};
 
 use crate::failure::Failure;
 use crate::options::{Global, Session};
@@ -94,9 +96,29 @@ enum Verb {
     Man(shell::Man),
 }
 
+impl Verb {
+    /// Whether what it prints is a text of its own, which no format can change.
+    fn is_text(&self) -> bool {
+        match self {
+            Self::Completions(_) | Self::Man(_) => true,
+            Self::Template(verb) => verb.is_text(),
+            _ => false,
+        }
+    }
+}
+
 fn main() -> ExitCode {
-    let arguments = Arguments::parse_from(habits::without_image(std::env::args_os()));
+    let words = habits::without_image(std::env::args_os());
+    let matches = help::complete(Arguments::command()).get_matches_from(words);
+    let arguments = match Arguments::from_arg_matches(&matches) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
     let global = arguments.global;
+    if global.format.is_some() && arguments.verb.is_text() {
+        let sentence = "`--format` has no effect on text that is printed as it is";
+        return Failure::from(Error::new(ErrorKind::InvalidInput, sentence)).report();
+    }
     let done = global.start().and_then(|session| {
         let done = run(arguments.verb, &session);
         session.report_omissions();

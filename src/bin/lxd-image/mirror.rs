@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::Args;
 use lxd_image::remote::{MirrorOptions, MirrorTarget, Mirrored, mirror};
 use lxd_image::streams::{Tree, TreeOptions};
-use lxd_image::{Error, Result};
+use lxd_image::{Error, ErrorKind, Result};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
     /// The directory of a tree, or `local:` for the store
     #[arg(value_name = "DIR|local:")]
     target: String,
-    /// Words (part of an alias, beginning of a fingerprint) and key=value pairs; all must match
+    /// Words (part of an alias, beginning of a fingerprint) and key=value pairs, where the value may be a regular expression; all must match
     filters: Vec<String>,
     /// Only images with this property (repeatable; all must match)
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
@@ -52,6 +52,10 @@ impl Session {
 }
 
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
+    if arguments.allow_http && !arguments.remote.contains("://") {
+        let sentence = "`--allow-http` is for addresses; of a remote, `remote add --allow-http` says it";
+        return Err(Error::new(ErrorKind::InvalidInput, sentence).into());
+    }
     let remote = session.remote_or_address(&arguments.remote, arguments.allow_http)?;
     let (monitor, shown) = session.monitor();
     let mut options = MirrorOptions::new().delete(arguments.delete).monitor(monitor);

@@ -190,7 +190,7 @@ impl Session {
         match rootfs {
             None => match self.named(image)? {
                 Some(source) => Ok(source),
-                None => Ok(Source::unified(input(image)?)),
+                None => Ok(Source::unified(input(image).map_err(|error| nowhere(error, image))?)),
             },
             Some(rootfs) => Ok(Source::split(input(image)?, input(rootfs)?)),
         }
@@ -253,6 +253,14 @@ impl Session {
             eprintln!("{}", text());
         }
     }
+}
+
+/// The error for a word that names no file, where it may also name an image.
+fn nowhere(error: Error, word: &Path) -> Error {
+    if error.kind() != ErrorKind::NotFound || error.hint().is_some() || word.components().count() > 1 {
+        return error;
+    }
+    error.with_hint("no image of the store has this name either; `lxd-image list` shows what is there")
 }
 
 /// A file by its path, or standard input.

@@ -1,12 +1,13 @@
 //! `completions` and `man`: the command line described to shells and to `man`.
 
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory};
 use lxd_image::{Error, ErrorKind, Result};
 
 use crate::failure::Failure;
-use crate::output;
+use crate::{help, output};
 
 /// Print a shell's completion script
 #[derive(Args)]
@@ -24,13 +25,67 @@ pub(crate) struct Man {
 
 pub(crate) fn completions(arguments: &Completions) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut crate::Arguments::command(), "lxd-image", &mut script);
+    clap_complete::generate(
+        arguments.shell,
+        &mut help::complete(crate::Arguments::command()),
+        "lxd-image",
+        &mut script,
+    );
     Ok(output::write(&script)?)
 }
 
 pub(crate) fn man(arguments: &Man) -> Result<(), Failure> {
-    clap_mangen::generate_to(crate::Arguments::command(), &arguments.directory).map_err(|error| {
-        Error::new(ErrorKind::Io, "the manual pages can't be written").with_source(error).in_file(&arguments.directory)
-    })?;
+    let mut command = crate::Arguments::command().disable_help_subcommand(true);
+    command.build();
+    pages(&command, "", &arguments.directory)
+        .map_err(|error| {
+            Error::new(ErrorKind::Io, "the manual pages can't be written")
+                .with_source(error)
+                .in_file(&arguments.directory)
+        })
+        .map_err(Failure::from)
+}
+
+/// The page of a command, and those of its subcommands.
+fn pages(command: &clap::Command, path: &str, directory: &Path) -> io::Result<()> {
+    let page = clap_mangen::Man::new(command.clone());
+    let mut text = Vec::new();
+    page.render_title(&mut text)?;
+    page.render_name_section(&mut text)?;
+    page.render_synopsis_section(&mut text)?;
+    page.render_description_section(&mut text)?;
+    page.render_options_section(&mut text)?;
+    if command.has_subcommands() {
+        page.render_subcommands_section(&mut text)?;
+    }
+    let examples: Vec<String> = help::examples(path).collect();
+    if !examples.is_empty() {
+        section(&mut text, "EXAMPLES")?;
+        for example in examples {
+            writeln!(text, ".PP\n.nf\n{}\n.fi", roff(&example))?;
+        }
+    }
+    for (title, rows) in [("FILES", help::FILES), ("ENVIRONMENT", help::ENVIRONMENT), ("EXIT STATUS", help::STATUSES)] {
+        section(&mut text, title)?;
+        for (name, what) in rows {
+            writeln!(text, ".TP\n\\fB{}\\fR\n{}", roff(name), roff(what))?;
+        }
+    }
+    page.render_version_section(&mut text)?;
+    std::fs::write(directory.join(page.get_filename()), text)?;
+    for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+        let below = if path.is_empty() { verb.get_name().to_owned() } else { format!("{path} {}", verb.get_name()) };
+        pages(verb, &below, directory)?;
+    }
     Ok(())
+}
+
+fn section(text: &mut Vec<u8>, title: &str) -> io::Result<()> {
+    writeln!(text, ".SH \"{title}\"")
+}
+
+/// A text as `man` takes it: backslashes, hyphens and what would be a request at the beginning of a line.
+fn roff(text: &str) -> String {
+    let text = text.replace('\\', "\\e").replace('-', "\\-");
+    if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
 }

@@ -15,7 +15,7 @@ use crate::owners::IdArguments;
 #[command(override_usage = "lxd-image unpack [OPTIONS] <IMAGE> [ROOTFS] <DEST>")]
 pub(crate) struct Arguments {
     /// The image (or both files of a split image, in either order, or what the store or a remote calls it), then the destination
-    #[arg(num_args = 2..=3, required = true, value_name = "IMAGE [ROOTFS] DEST")]
+    #[arg(num_args = 2..=3, required = true, value_names = ["IMAGE", "[ROOTFS]", "DEST"])]
     paths: Vec<PathBuf>,
     /// Put the root file system itself at DEST, without metadata and templates
     #[arg(long)]

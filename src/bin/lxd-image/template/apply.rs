@@ -26,6 +26,9 @@ pub(super) struct Arguments {
     /// A JSON file with what the templates are given: container, config, devices
     #[arg(long, value_name = "FILE.json")]
     context: Option<PathBuf>,
+    /// The instance's name, where there is no --context
+    #[arg(long, value_name = "NAME", conflicts_with = "context")]
+    name: Option<String>,
     /// Whose templates they are
     #[arg(long, value_enum, default_value_t = Peer::Lxd)]
     dialect: Peer,
@@ -48,12 +51,21 @@ fn trigger(text: &str) -> std::result::Result<Trigger, String> {
 }
 
 pub(super) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
-    let context = match &arguments.context {
-        Some(path) => context::read(path)?,
-        None => Context::new(),
-    };
     let instance = InstanceDir::open(&arguments.dest)?;
     let metadata = instance.metadata(&session.limits)?;
+    let context = match (&arguments.context, &arguments.name) {
+        (Some(path), _) => context::read(path)?,
+        (None, Some(name)) => Context::new().instance([("name", &**name)]),
+        (None, None) => {
+            if metadata.templates().any(|(_, rule)| rule.fires_on(arguments.trigger.name())) {
+                session.note(|| {
+                    "warning: without --name or --context the instance has no name, and files such as /etc/hostname become empty"
+                        .to_owned()
+                });
+            }
+            Context::new()
+        }
+    };
     let (monitor, _shown) = session.monitor();
     let mut options = ApplyOptions::new()
         .dialect(arguments.dialect.into())

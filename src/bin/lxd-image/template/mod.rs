@@ -33,6 +33,13 @@ enum Verb {
     Apply(apply::Arguments),
 }
 
+impl Arguments {
+    /// Whether what is printed is a template's text as it is.
+    pub(crate) fn is_text(&self) -> bool {
+        matches!(self.verb, Verb::Show(_) | Verb::Render(_))
+    }
+}
+
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     match &arguments.verb {
         Verb::List(verb) => list::list(verb, session),

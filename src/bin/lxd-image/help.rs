@@ -1,0 +1,154 @@
+//! What help and manual pages say beyond the options: examples of each verb, files, environment and exit statuses.
+
+use clap::Command;
+
+/// Examples of each verb, by its path below the program.
+const EXAMPLES: &[(&str, &[&str])] = &[
+    (
+        "inspect",
+        &["inspect debian.tar.xz", "inspect meta.tar.xz rootfs.squashfs --format json", "inspect images:debian/12"],
+    ),
+    ("fingerprint", &["fingerprint meta.tar.xz rootfs.squashfs"]),
+    ("verify", &["verify debian.tar.xz --fingerprint 0123456789ab"]),
+    ("unpack", &["unpack debian.tar.xz c1", "unpack debian/12 c1 --map-ids 0:100000:65536"]),
+    (
+        "pack",
+        &[
+            "pack rootfs box.tar.zst --architecture amd64 --property os=Box",
+            "pack rootfs box --split --rootfs-format squashfs --architecture arm64",
+        ],
+    ),
+    (
+        "convert",
+        &[
+            "convert debian.tar.xz out/ --compression zstd:19",
+            "convert debian.tar.xz debian --to split --rootfs-format squashfs",
+        ],
+    ),
+    ("diff", &["diff old.tar.xz new.tar.xz"]),
+    ("template", &["template list debian.tar.xz", "template apply c1 --trigger create --name c1 --dry-run"]),
+    ("template list", &["template list debian.tar.xz"]),
+    ("template show", &["template show debian.tar.xz hosts.tpl"]),
+    ("template check", &["template check debian.tar.xz --dialect incus"]),
+    ("template render", &["template render hostname.tpl --context context.json"]),
+    ("template apply", &["template apply c1 --trigger create --name c1"]),
+    (
+        "import",
+        &[
+            "import box.tar.zst --alias box os=Box",
+            "import meta.tar.xz rootfs.squashfs --alias debian/12",
+            "import https://images.example/box --alias box --auto-update",
+            "import box.tar.zst server: --alias box",
+        ],
+    ),
+    ("copy", &["copy images:debian/12 local: --alias debian/12 --auto-update", "copy debian/12 server: --public"]),
+    (
+        "list",
+        &["list", "list debian -c lfsu", "list 'release=2[24].04' type=virtual-machine", "list images: debian -f csv"],
+    ),
+    ("info", &["info debian/12", "info images:debian/12 --vm"]),
+    ("show", &["show debian/12 >image.yaml"]),
+    ("edit", &["edit debian/12", "edit debian/12 <image.yaml"]),
+    ("set-property", &["set-property debian/12 variant minimal", "set-property nightly keep true"]),
+    ("get-property", &["get-property debian/12 os"]),
+    ("unset-property", &["unset-property debian/12 variant"]),
+    ("set", &["set debian/12 public=true", "set debian/12 expires_at=30d", "set debian/12 expires_at=2027-01-31"]),
+    ("delete", &["delete debian/12 0123456789ab", "delete server:debian/12"]),
+    ("export", &["export debian/12 out/", "export box - | ssh host lxc image import -"]),
+    ("publish", &["publish c1 --alias mine description='our base'", "publish c1 --alias nightly --reuse"]),
+    ("alias", &["alias list", "alias create stable debian/12", "alias rename stable old"]),
+    ("alias create", &["alias create stable debian/12 --description 'what we run'"]),
+    ("alias delete", &["alias delete stable"]),
+    ("alias rename", &["alias rename stable old"]),
+    ("alias list", &["alias list", "alias list images: debian"]),
+    ("refresh", &["refresh", "refresh debian/12 --dry-run"]),
+    ("prune", &["prune", "prune --unused-for 2w --dry-run"]),
+    ("check", &["check", "check --repair"]),
+    ("use", &["use debian/12"]),
+    ("mirror", &["mirror images: /srv/www release=bookworm", "mirror images: local: debian --delete"]),
+    ("simplestreams", &["simplestreams add /srv/www meta.tar.xz rootfs.squashfs", "simplestreams list /srv/www"]),
+    ("simplestreams add", &["simplestreams add /srv/www meta.tar.xz rootfs.squashfs --alias debian"]),
+    ("simplestreams list", &["simplestreams list /srv/www"]),
+    ("simplestreams remove", &["simplestreams remove /srv/www 0123456789ab"]),
+    ("simplestreams verify", &["simplestreams verify /srv/www"]),
+    ("simplestreams prune", &["simplestreams prune /srv/www --keep 3"]),
+    (
+        "simplestreams generate-metadata",
+        &["simplestreams generate-metadata incus.tar.xz --os Box --release 1 --architecture amd64"],
+    ),
+    ("remote", &["remote add server https://server.example:8443", "remote list"]),
+    (
+        "remote add",
+        &[
+            "remote add server https://server.example:8443",
+            "remote add web https://images.example --protocol simplestreams",
+        ],
+    ),
+    ("remote list", &["remote list --format json"]),
+    ("remote remove", &["remote remove server"]),
+    ("remote rename", &["remote rename server box"]),
+    ("remote set-url", &["remote set-url server https://new.example:8443"]),
+    ("serve", &["serve", "serve --listen 127.0.0.1:8443"]),
+    ("completions", &["completions bash >~/.local/share/bash-completion/completions/lxd-image"]),
+    ("man", &["man /usr/local/share/man/man1"]),
+];
+
+/// Files and directories, and what is there.
+pub(crate) const FILES: &[(&str, &str)] = &[
+    ("/var/lib/lxd-image", "the store of root"),
+    ("$XDG_DATA_HOME/lxd-image (~/.local/share/lxd-image)", "the store of any other user"),
+    ("$XDG_CONFIG_HOME/lxd-image (~/.config/lxd-image)", "remotes, and the certificate that servers know this user by"),
+];
+
+/// Variables of the environment, and what they do.
+pub(crate) const ENVIRONMENT: &[(&str, &str)] = &[
+    ("LXD_IMAGE_STORE", "the directory of the store, as --store"),
+    ("LXD_IMAGE_CONFIG", "the directory of remotes and certificates"),
+    ("SOURCE_DATE_EPOCH", "the date of images that are packed, in seconds since 1970"),
+    ("VISUAL, EDITOR", "what `edit` starts; vi without them"),
+    ("HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY", "proxies for connections to servers"),
+];
+
+/// Exit statuses, and when they are given.
+pub(crate) const STATUSES: &[(&str, &str)] = &[
+    ("0", "done"),
+    ("1", "failed"),
+    ("2", "wrong usage"),
+    ("3", "a verb that compares found a mismatch"),
+    ("4", "not found"),
+    ("5", "already there"),
+    ("130", "cancelled"),
+];
+
+/// The examples of a verb, as they are typed.
+pub(crate) fn examples(path: &str) -> impl Iterator<Item = String> {
+    let found = EXAMPLES.iter().find(|(verb, _)| *verb == path).map_or(&[][..], |(_, examples)| examples);
+    found.iter().map(|example| format!("lxd-image {example}"))
+}
+
+/// The command line with all that stands below its options.
+pub(crate) fn complete(command: Command) -> Command {
+    let table = |title: &str, rows: &[(&str, &str)]| {
+        let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+        let rows: String = rows.iter().map(|(name, what)| format!("  {name:width$}  {what}\n")).collect();
+        format!("{title}:\n{rows}\n")
+    };
+    let text = table("Files", FILES) + &table("Environment", ENVIRONMENT) + &table("Exit status", STATUSES);
+    let command = command
+        .after_long_help(text.trim_end().to_owned())
+        .after_help("`--help` shows files, environment and exit statuses.");
+    with_examples(command, "")
+}
+
+fn with_examples(mut command: Command, path: &str) -> Command {
+    let names: Vec<String> = command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
+    for name in names {
+        let path = if path.is_empty() { name.clone() } else { format!("{path} {name}") };
+        command = command.mut_subcommand(&name, |verb| {
+            let lines: String = examples(&path).map(|example| format!("\n  {example}")).collect();
+            let verb = if lines.is_empty() { verb } else { verb.after_help(format!("Examples:{lines}")) };
+            with_examples(verb, &path)
+        });
+    }
+    command
+}
