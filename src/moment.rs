@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
 
 use crate::error::{Error, Result};
 
@@ -59,13 +60,12 @@ fn looks_like_a_date(digits: &str) -> bool {
 
 /// A date or a time of the calendar, as RFC 3339 writes it, or as `list` shows it.
 fn calendar(text: &str) -> Option<i64> {
-    let second = |text: &str| text.parse::<Timestamp>().ok().map(|time| time.as_second());
-    if let Some(second) = second(text) {
-        return Some(second);
+    let in_utc = text.strip_suffix(['Z', 'z']).or_else(|| text.strip_suffix("UTC").map(str::trim_end)).unwrap_or(text);
+    // Reckoned from the civil time, since a timestamp ends before the last hours of the year 9999.
+    match in_utc.replace('/', "-").parse::<DateTime>() {
+        Ok(civil) => Some(civil.duration_since(DateTime::constant(1970, 1, 1, 0, 0, 0, 0)).as_secs()),
+        Err(_) => text.parse::<Timestamp>().ok().map(|time| time.as_second()),
     }
-    let plain = text.strip_suffix("UTC").map_or(text, str::trim_end).replace('/', "-");
-    let civil = plain.parse::<jiff::civil::DateTime>().ok()?;
-    Some(jiff::tz::Offset::UTC.to_timestamp(civil).ok()?.as_second())
 }
 
 /// A duration that a person wrote: numbers with units, `30d`, `2w`, `1h30m`; `0` needs no unit. The units are `s`, `m` (minutes),

@@ -182,9 +182,11 @@ pub fn size_text(bytes: u64) -> String {
 /// Seconds since 1970 for people, in UTC, to the minute; `otherwise` when there is no time.
 #[must_use]
 pub fn time_text(seconds: Option<i64>, otherwise: &str) -> String {
-    match seconds.map(jiff::Timestamp::from_second) {
-        None => otherwise.to_owned(),
-        Some(Ok(time)) => time.strftime("%Y/%m/%d %H:%M UTC").to_string(),
-        Some(Err(_)) => seconds.unwrap_or_default().to_string(),
+    let Some(seconds) = seconds else { return otherwise.to_owned() };
+    // Reckoned from the civil time, since a timestamp ends before the last hours of the year 9999.
+    let epoch = jiff::civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+    match epoch.checked_add(jiff::SignedDuration::from_secs(seconds)) {
+        Ok(time) => time.strftime("%Y/%m/%d %H:%M UTC").to_string(),
+        Err(_) => seconds.to_string(),
     }
 }

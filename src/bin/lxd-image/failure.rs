@@ -32,13 +32,19 @@ impl Failure {
         Self { status: if self.status == 1 { 2 } else { self.status }, ..self }
     }
 
-    pub(crate) fn report(self) -> ExitCode {
-        let Some(error) = &self.error else { return ExitCode::from(self.status) };
-        // A closed pipe (`| head`) is not worth a word.
-        let closed = std::error::Error::source(error)
+    /// Whether it is only that nobody reads any more (`| head`), which is not worth a word.
+    pub(crate) fn is_closed_pipe(&self) -> bool {
+        self.error
+            .as_ref()
+            .and_then(std::error::Error::source)
             .and_then(|source| source.downcast_ref::<std::io::Error>())
-            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe);
-        if !closed {
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+
+    pub(crate) fn report(self) -> ExitCode {
+        if let Some(error) = &self.error
+            && !self.is_closed_pipe()
+        {
             eprintln!("error[{}]: {error}", error.kind());
             if let Some(hint) = error.hint() {
                 eprintln!("hint: {hint}");

@@ -119,14 +119,23 @@ fn main() -> ExitCode {
         let sentence = "`--format` has no effect on text that is printed as it is";
         return Failure::from(Error::new(ErrorKind::InvalidInput, sentence)).report();
     }
-    let done = global.start().and_then(|session| {
-        let done = run(arguments.verb, &session);
-        session.report_omissions();
-        done
-    });
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+    let session = match global.start() {
+        Ok(session) => session,
+        Err(failure) => return failure.report(),
+    };
+    match run(arguments.verb, &session) {
+        Ok(()) => {
+            session.report_omissions();
+            ExitCode::SUCCESS
+        }
+        // Nobody is there to read.
+        Err(failure) if failure.is_closed_pipe() => failure.report(),
+        Err(failure) => {
+            // The error first: it is what scripts and people look for.
+            let status = failure.report();
+            session.report_omissions();
+            status
+        }
     }
 }
 

@@ -121,7 +121,7 @@ fn table(facts: Facts, compact: bool) -> String {
         Facts::Many(columns, rows) => {
             table.set_header(columns.iter().map(|column| column.to_uppercase()));
             for row in rows {
-                table.add_row(columns.iter().map(|column| cell(row.get(*column))));
+                table.add_row(columns.iter().map(|column| cell(column, row.get(*column))));
             }
         }
     }
@@ -174,10 +174,12 @@ fn plain(value: Option<&Value>) -> String {
     }
 }
 
-/// A cell of a table: several values stand one a line, so that a person and a reader of CSV get each as it is.
-fn cell(value: Option<&Value>) -> String {
+/// A cell of a table: aliases stand one a line, so that a person and a reader of CSV get each as it is.
+fn cell(column: &str, value: Option<&Value>) -> String {
     match value {
-        Some(Value::Array(list)) => list.iter().map(|value| plain(Some(value))).collect::<Vec<_>>().join("\n"),
+        Some(Value::Array(list)) if column == "aliases" => {
+            list.iter().map(|value| plain(Some(value))).collect::<Vec<_>>().join("\n")
+        }
         other => plain(other),
     }
 }
@@ -192,7 +194,7 @@ fn csv(facts: Facts) -> Result<String> {
         }
         Facts::Many(columns, rows) => {
             for row in rows {
-                writer.write_record(columns.iter().map(|column| cell(row.get(*column)))).map_err(unexpected)?;
+                writer.write_record(columns.iter().map(|column| cell(column, row.get(*column)))).map_err(unexpected)?;
             }
         }
     }

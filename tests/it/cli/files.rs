@@ -108,7 +108,7 @@ fn an_image_from_standard_input_is_compared() {
 }
 
 #[test]
-fn what_was_left_out_is_counted_and_named_when_asked_why() {
+fn what_was_left_out_is_named() {
     let place = Place::new();
     place.write(
         "image.tar",
@@ -119,8 +119,7 @@ fn what_was_left_out_is_counted_and_named_when_asked_why() {
         ]),
     );
     let ran = run(&place, &["unpack", "image.tar", "one", "--skip-devices"]);
-    assert!(ran.err.contains("note: 2 × device node not made"), "{}", ran.err);
-    assert!(!ran.err.contains("backup.yaml"));
+    assert!(ran.err.contains("note: null: device node not created"), "{}", ran.err);
     let ran = run(&place, &["-v", "unpack", "image.tar", "two", "--skip-devices"]);
     assert!(ran.err.contains("backup.yaml") && ran.err.contains("note: null: "), "{}", ran.err);
     let ran = run(&place, &["-q", "unpack", "image.tar", "three", "--skip-devices"]);

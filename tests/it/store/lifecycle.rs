@@ -187,7 +187,7 @@ fn an_image_that_is_expected_and_present_is_refused_before_a_byte_is_read() {
 }
 
 #[test]
-fn adding_a_present_image_with_new_aliases_is_a_call_of_its_own() {
+fn a_present_image_gets_what_an_import_asks_for_on_request() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     import(&store, "one", &["a"]);
@@ -195,9 +195,26 @@ fn adding_a_present_image_with_new_aliases_is_a_call_of_its_own() {
     assert_kind(store.import(stream(unified("one")), &options), ErrorKind::AlreadyExists);
     let image = store.import(stream(unified("one")), &options.add_aliases_to_existing(true)).unwrap();
     assert_eq!(image.aliases, [alias("a"), alias("b")]);
-    assert!(!image.public, "only aliases are added");
+    assert!(image.public, "all that was asked for is done");
     assert_eq!(store.image(&image.fingerprint).unwrap(), image);
     assert_clean(&store);
+}
+
+#[test]
+fn adopting_changes_the_catalog_alone_and_needs_the_image() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let image = import(&store, "one", &["a"]);
+    let source = lxd_image::store::UpdateSource::new("https://images.example", "simplestreams", "debian");
+    let options = ImportOptions::new().alias(alias("b")).public(true).source(source).auto_update(true);
+    // Without its file nothing of it can be read.
+    std::fs::remove_file(scratch.join("store/blobs").join(image.fingerprint.to_string())).unwrap();
+    let adopted = store.adopt(&image.fingerprint, &options).unwrap();
+    assert!(adopted.public && adopted.auto_update && adopted.aliases.len() == 2);
+    assert_eq!(store.adopt(&image.fingerprint, &options).unwrap(), adopted, "a second time changes nothing");
+    assert_kind(store.adopt(&fingerprint("two"), &ImportOptions::new()), ErrorKind::NotFound);
+    let wrong = ImportOptions::new().expect(fingerprint("two"));
+    assert_kind(store.adopt(&image.fingerprint, &wrong), ErrorKind::Mismatch);
 }
 
 #[test]
