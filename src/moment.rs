@@ -60,12 +60,17 @@ fn looks_like_a_date(digits: &str) -> bool {
 
 /// A date or a time of the calendar, as RFC 3339 writes it, or as `list` shows it.
 fn calendar(text: &str) -> Option<i64> {
-    let in_utc = text.strip_suffix(['Z', 'z']).or_else(|| text.strip_suffix("UTC").map(str::trim_end)).unwrap_or(text);
-    // Reckoned from the civil time, since a timestamp ends before the last hours of the year 9999.
-    match in_utc.replace('/', "-").parse::<DateTime>() {
-        Ok(civil) => Some(civil.duration_since(DateTime::constant(1970, 1, 1, 0, 0, 0, 0)).as_secs()),
-        Err(_) => text.parse::<Timestamp>().ok().map(|time| time.as_second()),
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Some(time.as_second());
     }
+    let in_utc = text.strip_suffix(['Z', 'z']).or_else(|| text.strip_suffix("UTC").map(str::trim_end)).unwrap_or(text);
+    // An offset would be left out in silence here.
+    if in_utc.get(10..).is_some_and(|clock| clock.contains(['+', '-', '['])) {
+        return None;
+    }
+    // Reckoned from the civil time, since a timestamp ends before the last hours of the year 9999.
+    let civil: DateTime = in_utc.replace('/', "-").parse().ok()?;
+    Some(civil.duration_since(DateTime::constant(1970, 1, 1, 0, 0, 0, 0)).as_secs())
 }
 
 /// A duration that a person wrote: numbers with units, `30d`, `2w`, `1h30m`; `0` needs no unit. The units are `s`, `m` (minutes),

@@ -85,7 +85,7 @@ impl fmt::Display for Omitted {
             Self::Time => f.write_str("modification time not set"),
             Self::Stray => f.write_str("not part of an image, left out"),
             Self::Skipped { reason } => write!(f, "skipped: {}", text(reason)),
-            Self::Removed { reason } => write!(f, "removed from the store: {}", text(reason)),
+            Self::Removed { reason } => write!(f, "removed: {}", text(reason)),
             Self::Dropped { part, reason } => write!(f, "{} left out: {}", text(part), text(reason)),
             Self::Clamped { field, from, to } => {
                 write!(f, "{} {} is out of range, {} is used", text(field), text(from), text(to))

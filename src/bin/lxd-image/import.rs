@@ -118,6 +118,13 @@ impl About {
         Ok(options)
     }
 
+    /// Fails early where the server that the image is for would not take it.
+    pub(crate) fn preflight(&self, words: &Words, session: &Session) -> Result<()> {
+        let Some(remote) = &words.remote else { return Ok(()) };
+        let (monitor, _shown) = session.monitor();
+        session.lxd(remote)?.require_trust(&monitor)
+    }
+
     /// Prints the fingerprint of an image that was imported, and sends it on where it is for a server.
     pub(crate) fn finish(&self, image: &StoredImage, words: &Words, session: &Session) -> Result<(), Failure> {
         if let Some(remote) = &words.remote {
@@ -194,6 +201,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         [_] => return Err(refuse("what a URL stands for is one file: there can't be another").into()),
         _ => return Err(refuse("an image is one file or two").into()),
     }
+    arguments.about.preflight(&words, session)?;
     if is_url(image) {
         let imported = from_url(image, arguments, &words, session)?;
         return arguments.about.finish(&imported, &words, session);

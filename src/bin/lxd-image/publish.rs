@@ -39,6 +39,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     };
     let options = arguments.about.options(&words, true)?;
     let compression = arguments.compression.parse()?;
+    arguments.about.preflight(&words, session)?;
     let tree = &arguments.tree;
     let image = directory(path, arguments.metadata.as_deref(), tree, &options, Some(compression), session)?;
     arguments.about.finish(&image, &words, session)

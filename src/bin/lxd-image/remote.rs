@@ -24,13 +24,16 @@ enum Verb {
     /// Give a server a name
     Add(Add),
     /// List remotes
+    #[command(visible_alias = "ls")]
     List,
     /// Forget a remote; images that came from there stay
+    #[command(visible_alias = "rm")]
     Remove {
         /// The remote
         name: String,
     },
     /// Give a remote another name
+    #[command(visible_alias = "mv")]
     Rename {
         /// The remote
         name: String,

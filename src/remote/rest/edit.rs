@@ -30,7 +30,7 @@ impl Lxd {
             Error::malformed(format!("{} describes an image in a way that is not understood", self.base))
                 .with_source(error)
         })?;
-        let before = self.stored(&about)?;
+        let before = self.stored(&about, monitor)?;
         let mut after = before.clone();
         edit.apply(&mut after)?;
         // What is not known here goes back as it came.

@@ -29,8 +29,11 @@ impl Lxd {
         }
     }
 
-    /// Fails unless the server trusts this client.
-    pub(super) fn require_trust(&self, monitor: &Monitor) -> Result<()> {
+    /// Fails unless the server trusts this client: before anything is prepared that it would refuse.
+    ///
+    /// # Errors
+    /// `Remote` when it does not; those of [`server`](Self::server).
+    pub fn require_trust(&self, monitor: &Monitor) -> Result<()> {
         if self.server(monitor)?.auth == "trusted" {
             return Ok(());
         }

@@ -128,7 +128,7 @@ impl Lxd {
             Ok(there) if there.fingerprint != about.fingerprint => {
                 return Err(self.another(&about.fingerprint.to_string(), &there.fingerprint));
             }
-            Ok(there) => self.extend_image(&self.stored(&there)?, options)?,
+            Ok(there) => self.extend_image(&self.stored(&there, monitor)?, options)?,
             Err(error) if error.kind() == ErrorKind::NotFound => self.send_image(image, options)?,
             Err(error) => return Err(error),
         }
@@ -166,7 +166,7 @@ impl Lxd {
             return Ok(());
         }
         let loser = match self.image(&before.target, monitor) {
-            Ok(loser) => self.stored(&loser)?,
+            Ok(loser) => self.stored(&loser, monitor)?,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };

@@ -1,7 +1,7 @@
 //! Clients of image servers, against a server on loopback that misbehaves on purpose, and against real ones.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-#[cfg(feature = "cli")]
+mod changes;
 mod cli;
 mod direct;
 mod downloads;
