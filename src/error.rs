@@ -273,7 +273,8 @@ impl Error {
     /// For [`ErrorKind::StorageFull`]: names the directory whose file system is to be cleared.
     pub(crate) fn on_disk_of(self, directory: &Path) -> Self {
         use std::os::unix::ffi::OsStrExt;
-        if self.0.kind != ErrorKind::StorageFull {
+        // One that says more already is about another file system.
+        if self.0.kind != ErrorKind::StorageFull || self.hint() != Some(FREE_SPACE) {
             return self;
         }
         let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
@@ -281,29 +282,42 @@ impl Error {
         self.with_hint(format!("free some space in the file system that holds `{shown}`, or write elsewhere"))
     }
 
-    /// The file that it happened in, unless a closer one is known already.
+    /// The file that it happened in, unless a closer one is known already. Not noted of [`ErrorKind::Cancelled`]: where a call
+    /// happened to be when its caller stopped it says nothing.
     #[must_use]
     pub fn in_file(mut self, file: impl AsRef<Path>) -> Self {
+        if self.0.kind == ErrorKind::Cancelled {
+            return self;
+        }
         self.0.file.get_or_insert_with(|| file.as_ref().to_path_buf());
         self
     }
 
-    /// The archive member that it happened in, as the bytes that stand in the archive.
+    /// The archive member that it happened in, as the bytes that stand in the archive. Not noted of [`ErrorKind::Cancelled`].
     #[must_use]
     pub fn in_entry(mut self, entry: &[u8]) -> Self {
+        if self.0.kind == ErrorKind::Cancelled {
+            return self;
+        }
         self.0.entry.get_or_insert_with(|| entry.to_vec());
         self
     }
 
-    /// The position in the (decoded) stream, in bytes.
+    /// The position in the (decoded) stream, in bytes. Not noted of [`ErrorKind::Cancelled`].
     #[must_use]
     pub fn at_offset(mut self, offset: u64) -> Self {
+        if self.0.kind == ErrorKind::Cancelled {
+            return self;
+        }
         self.0.offset.get_or_insert(offset);
         self
     }
 
     /// Puts what it happened to before the sentence.
     pub(crate) fn before(mut self, what: impl fmt::Display) -> Self {
+        if self.0.kind == ErrorKind::Cancelled {
+            return self;
+        }
         self.0.message = format!("{what}: {}", self.0.message).into();
         self
     }

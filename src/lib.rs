@@ -49,6 +49,7 @@ mod atomic;
 mod error;
 mod fingerprint;
 pub mod format;
+mod leftovers;
 mod limits;
 pub mod metadata;
 #[cfg(any(feature = "store", feature = "protocol"))]

@@ -162,6 +162,8 @@ limits! {
     cache = 100 * GIB, u64::MAX;
     /// One file of an image on its way from a server. The largest real disks are stored in 20 GB.
     download = 64 * GIB, u64::MAX;
+    /// A SquashFS that comes as a stream, which is kept in a temporary file while it is read. As `download`.
+    spool = 64 * GIB, u64::MAX;
     /// What a client may send to our server as an image. The largest real disks are stored in 20 GB.
     upload = 20 * GIB, u64::MAX;
     /// What else a client may send to our server. LXD takes as much as this of JSON.

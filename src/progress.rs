@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::omissions::{Omission, Omissions, Omitted};
@@ -69,7 +70,14 @@ where
     }
 }
 
-/// A switch that stops the calls it was given to. Clones are the same switch.
+/// How often whoever waits looks whether it was cancelled: a fraction of the second in which a call must end.
+pub(crate) const CANCEL_POLL: Duration = Duration::from_millis(50);
+
+/// A switch that stops the calls it was given to, within a second whatever they wait for. Clones are the same switch.
+///
+/// Two things take longer: waiting for the disk (`fsync`), which no program can interrupt, and removing a large tree that was
+/// being unpacked. Encoders may finish blocks that they have begun on threads of their own, after the call has returned; what
+/// they make goes nowhere.
 #[derive(Debug, Clone, Default)]
 pub struct Cancel(Arc<AtomicBool>);
 

@@ -9,6 +9,8 @@ use std::path::Path;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
+use crate::progress::Cancel;
+
 /// An open directory.
 #[derive(Debug)]
 pub(crate) struct Dir(OwnedFd);
@@ -161,8 +163,8 @@ impl Dir {
     /// with this [`identity`](Self::identity): what somebody else put in its place is not touched.
     ///
     /// Works whatever the depth: it goes down and up by one descriptor, and checks on the way up
-    /// that it comes out where it went in.
-    pub(crate) fn remove_tree(&self, name: &[u8], own: (u64, u64)) -> io::Result<()> {
+    /// that it comes out where it went in. Stops, with all that is left, when `cancel` is switched on.
+    pub(crate) fn remove_tree(&self, name: &[u8], own: (u64, u64), cancel: &Cancel) -> io::Result<()> {
         match self.identity_of(name) {
             Ok(found) if found == own => {}
             Ok(_) => return Ok(()),
@@ -175,6 +177,7 @@ impl Dir {
             return Ok(());
         }
         loop {
+            cancel.check()?;
             match here.empty_or_first_dir()? {
                 Some(child) => {
                     let below = here.enter_to_remove(&child)?;
@@ -276,6 +279,9 @@ pub(crate) fn proc_path(fd: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
+/// What stands between the name and the random part of a staging name.
+const STAGING_MARK: &[u8] = b".lxd-image-";
+
 /// A name that nobody guesses, for something that stands beside `name` until it is done.
 pub(crate) fn staging_name(name: &[u8]) -> Vec<u8> {
     use std::hash::{BuildHasher, Hasher, RandomState};
@@ -283,6 +289,15 @@ pub(crate) fn staging_name(name: &[u8]) -> Vec<u8> {
     let mut staging = b".".to_vec();
     // Leaves room for the rest within the 255 bytes of a name.
     staging.extend_from_slice(&name[..name.len().min(200)]);
-    staging.extend_from_slice(format!(".lxd-image-{random:016x}").as_bytes());
+    staging.extend_from_slice(STAGING_MARK);
+    staging.extend_from_slice(format!("{random:016x}").as_bytes());
     staging
+}
+
+/// Whether [`staging_name`] makes names like this one.
+pub(crate) fn is_staging_name(name: &[u8]) -> bool {
+    let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    name.strip_prefix(b".")
+        .and_then(|name| name.len().checked_sub(16).and_then(|at| name.split_at_checked(at)))
+        .is_some_and(|(name, random)| random.iter().all(is_digit) && name.ends_with(STAGING_MARK))
 }

@@ -14,7 +14,7 @@ use crate::image::lxi_image;
 use crate::limits::{limits_or_default, lxi_limits};
 use crate::metadata::lxi_metadata;
 use crate::monitor::{lxi_monitor, watch};
-use crate::stream::{Writer, lxi_input, lxi_write_fn, one_input};
+use crate::stream::{Lent, Writer, lxi_input, lxi_write_fn, one_input};
 use crate::types::*;
 use crate::verify::threads;
 
@@ -251,7 +251,10 @@ pub unsafe extern "C" fn lxi_pack_to(
         let packing = pack_options(options);
         let place = if written.is_null() { None } else { Some(args::out_handle(written, "written")?) };
         let (rootfs, options) = packing?;
-        let done = pack_to(&rootfs, Writer::new(write, user)?, &options)?;
+        let (lent, writer) = Lent::new(Writer::new(write, user)?);
+        let done = pack_to(&rootfs, writer, &options);
+        drop(lent);
+        let done = done?;
         if let Some(place) = place {
             place.set(handle::make(done.into()));
         }
@@ -299,7 +302,10 @@ pub unsafe extern "C" fn lxi_image_convert_to(
 ) -> lxi_status {
     call(error, || {
         let place = if written.is_null() { None } else { Some(args::out_handle(written, "written")?) };
-        let done = handle::get(image)?.convert_to(Writer::new(write, user)?, &convert_options(options)?)?;
+        let (lent, writer) = Lent::new(Writer::new(write, user)?);
+        let done = handle::get(image)?.convert_to(writer, &convert_options(options)?);
+        drop(lent);
+        let done = done?;
         if let Some(place) = place {
             place.set(handle::make(done.into()));
         }

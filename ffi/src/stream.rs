@@ -4,6 +4,7 @@ use std::ffi::c_void;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use lxd_image::format::{Input, Source};
 use lxd_image::{Error, ErrorKind, Result};
@@ -143,6 +144,38 @@ impl Write for Writer {
     }
 }
 
+/// A writer for a call that may leave its threads behind when it is cancelled: none of them calls C once this is dropped.
+pub(crate) struct Lent(Arc<Mutex<Option<Writer>>>);
+
+impl Lent {
+    /// The writer, and what ends it: dropped before the call returns, it waits for a callback that is at work.
+    pub(crate) fn new(writer: Writer) -> (Self, impl Write + Send + 'static) {
+        let shared = Arc::new(Mutex::new(Some(writer)));
+        (Self(Arc::clone(&shared)), Borrowed(shared))
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+struct Borrowed(Arc<Mutex<Option<Writer>>>);
+
+impl Write for Borrowed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            Some(writer) => writer.write(bytes),
+            None => Err(Error::new(ErrorKind::Cancelled, "cancelled").into()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// The error that a callback's status stands for.
 pub(crate) fn failed(status: lxi_status, what: &str) -> Error {
     Error::new(kind(status), format!("the {what} callback failed with the status {status}"))
@@ -190,7 +223,8 @@ unsafe fn input((taken, name): (Taken, lxi_str)) -> Result<Input> {
         Taken::Fd(fd) => Input::file(File::from(duplicate(fd)?))?,
         Taken::Bytes(bytes) => Input::file(in_memory(args::bytes(bytes, "input's bytes")?)?)?,
         Taken::Path(path) => Input::open(args::path(path, "input's path")?)?,
-        Taken::Stream(reader) => Input::stream(reader),
+        // What the callback uses may be freed once the call has returned.
+        Taken::Stream(reader) => Input::attached_stream(reader),
     };
     Ok(match name {
         Some(name) => input.named(name),

@@ -5,9 +5,10 @@ use std::io::Read;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::error::{Error, Result};
+use crate::progress::{CANCEL_POLL, Cancel};
 
 /// A piece of a pooled buffer. Clones share the buffer; the last one gives it back.
 #[derive(Clone)]
@@ -67,14 +68,17 @@ pub(crate) struct Pool {
     home: Sender<Vec<u8>>,
     size: usize,
     unborn: usize,
+    /// Switched on when nobody takes chunks any more. Those that wait in a queue keep their buffers as long as the queue has a
+    /// sender, so that no buffer may ever come back then.
+    abandoned: Cancel,
     /// What went wrong behind the bytes of the last chunk.
     failed: Option<Error>,
 }
 
 impl Pool {
-    pub(crate) fn new(count: usize, size: usize) -> Self {
+    pub(crate) fn new(count: usize, size: usize, abandoned: Cancel) -> Self {
         let (home, free) = crossbeam_channel::bounded(count);
-        Self { free, home, size, unborn: count, failed: None }
+        Self { free, home, size, unborn: count, abandoned, failed: None }
     }
 
     /// An empty buffer, when one is free.
@@ -86,7 +90,13 @@ impl Pool {
             self.unborn -= 1;
             return Ok(vec![0; self.size]);
         }
-        self.free.recv().map_err(|_| Error::cancelled())
+        loop {
+            match self.free.recv_timeout(CANCEL_POLL) {
+                Ok(buffer) => return Ok(buffer),
+                Err(RecvTimeoutError::Timeout) => self.abandoned.check()?,
+                Err(RecvTimeoutError::Disconnected) => return Err(Error::cancelled()),
+            }
+        }
     }
 
     /// Fills one buffer from `reader`, as far as the reader goes. `None` at its end. Bytes before an
@@ -138,7 +148,7 @@ pub(crate) struct ReadChunks<R> {
 impl<R: Read> ReadChunks<R> {
     /// Small buffers: whoever reads this way wants to see little of the stream.
     pub(crate) fn new(reader: R) -> Self {
-        Self { reader, pool: Pool::new(8, 64 << 10) }
+        Self { reader, pool: Pool::new(8, 64 << 10, Cancel::new()) }
     }
 }
 
@@ -148,12 +158,28 @@ impl<R: Read> Chunks for ReadChunks<R> {
     }
 }
 
-/// Chunks of another thread. An error ends the stream.
-pub(crate) struct ReceivedChunks(pub(crate) Receiver<Result<Chunk>>);
+/// Chunks of another thread, whose pool is told when this is dropped. An error ends the stream.
+pub(crate) struct ReceivedChunks {
+    chunks: Receiver<Result<Chunk>>,
+    abandoned: Cancel,
+}
+
+impl ReceivedChunks {
+    /// Takes the chunks that come over `chunks` from a pool with the switch `abandoned`.
+    pub(crate) fn new(chunks: Receiver<Result<Chunk>>, abandoned: Cancel) -> Self {
+        Self { chunks, abandoned }
+    }
+}
+
+impl Drop for ReceivedChunks {
+    fn drop(&mut self) {
+        self.abandoned.cancel();
+    }
+}
 
 impl Chunks for ReceivedChunks {
     fn next_chunk(&mut self) -> Result<Option<Chunk>> {
-        match self.0.recv() {
+        match self.chunks.recv() {
             Ok(Ok(chunk)) => Ok(Some(chunk)),
             Ok(Err(error)) => Err(error),
             Err(_) => Ok(None),

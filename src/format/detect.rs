@@ -10,6 +10,7 @@ use super::foreign;
 use super::input::Input;
 use super::qcow2;
 use super::tar::{BLOCK, Header, TarReader};
+use super::waiting::Until;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 
@@ -163,7 +164,8 @@ pub(crate) fn first_is_metadata(
 /// Looks at a tar's top: at all of the smaller file, at the larger until it is seen to be a rootfs.
 fn top(input: &Input, codec: Codec, smaller: bool, limits: &Limits) -> Result<Top> {
     input.peek(|reader| {
-        let mut tar = TarReader::new(ReadChunks::new(codec::decoder(codec, reader, limits, 1)?), limits);
+        let reader = Until { reader: codec::decoder(codec, reader, limits, 1)?, cancel: input.cancel().clone() };
+        let mut tar = TarReader::new(ReadChunks::new(reader), limits);
         let mut top = Top::default();
         while let Some(member) = tar.next()? {
             let path = member.entry.path;

@@ -12,6 +12,7 @@ use super::layout::{Layout, Place, Role, lone_rootfs};
 use super::squashed::find_in_squashfs;
 use super::squashfs::SquashFsCompression;
 use super::tar::TarReader;
+use super::waiting::Until;
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::limits::Limits;
@@ -197,7 +198,9 @@ impl Image {
             return find_in_squashfs(part, path, limit, name, &self.limits);
         };
         part.input.peek(|reader| {
-            let reader = Metered::new(codec::decoder(codec, reader, &self.limits, 1)?, part.input.len(), &self.limits);
+            let reader =
+                Until { reader: codec::decoder(codec, reader, &self.limits, 1)?, cancel: part.input.cancel().clone() };
+            let reader = Metered::new(reader, part.input.len(), &self.limits);
             let mut tar = TarReader::new(ReadChunks::new(reader), &self.limits);
             let mut layout = Layout::new(part.role, &self.limits);
             while let Some(mut member) = tar.next()? {
@@ -231,7 +234,7 @@ pub fn fingerprint_of<'a>(
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; 256 << 10];
     for input in inputs {
-        let mut reader = input.reader()?;
+        let mut reader = input.reader(monitor.cancel())?;
         loop {
             monitor.report(Phase::Hash, hasher.bytes(), total)?;
             match read(&mut reader, &mut buffer) {
@@ -241,6 +244,7 @@ pub fn fingerprint_of<'a>(
             }
         }
     }
+    monitor.report(Phase::Hash, hasher.bytes(), Some(hasher.bytes()))?;
     Ok(hasher.finish())
 }
 

@@ -4,17 +4,23 @@
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::FileExt;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use rustix::fs::OFlags;
+
+use super::waiting::{Cancels, Pump, Stream};
 use crate::error::{Error, ErrorKind, Result};
+use crate::progress::Cancel;
 
 /// One file of an image.
 pub struct Input {
     bytes: Bytes,
     name: Option<PathBuf>,
     announced: Option<u64>,
+    cancel: Cancel,
 }
 
 enum Bytes {
@@ -26,7 +32,7 @@ enum Bytes {
 
 struct Peeked {
     seen: Vec<u8>,
-    rest: Box<dyn Read + Send>,
+    rest: Stream,
 }
 
 impl Input {
@@ -36,7 +42,9 @@ impl Input {
     /// `NotFound`, or `Io` naming the file; `InvalidInput` for a directory.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file = File::open(path).map_err(|error| {
+        // A FIFO that nobody writes to yet is not waited for here, where nothing could end the wait.
+        let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
+        let file = File::options().read(true).custom_flags(flags).open(path).map_err(|error| {
             let kind = if error.kind() == std::io::ErrorKind::NotFound { ErrorKind::NotFound } else { ErrorKind::Io };
             Error::new(kind, "the file can't be opened").with_source(error).in_file(path)
         })?;
@@ -57,16 +65,48 @@ impl Input {
         let bytes = if about.is_file() {
             Bytes::File { file, length: about.len() }
         } else {
-            Bytes::Stream(Mutex::new(Some(Peeked { seen: Vec::new(), rest: Box::new(file) })))
+            return Ok(Self::once(Stream::Descriptor(file)));
         };
-        Ok(Self { bytes, name: None, announced: None })
+        Ok(Self { bytes, name: None, announced: None, cancel: Cancel::new() })
     }
 
-    /// Takes a stream, which can be read once.
+    /// Takes a stream, which can be read once. It is read on a thread of its own, so that cancellation need not wait for it: a
+    /// `reader` that never returns is left behind with that thread.
     #[must_use]
     pub fn stream(reader: impl Read + Send + 'static) -> Self {
-        let peeked = Peeked { seen: Vec::new(), rest: Box::new(reader) };
-        Self { bytes: Bytes::Stream(Mutex::new(Some(peeked))), name: None, announced: None }
+        Self::once(Stream::Detached(Pump::new(reader)))
+    }
+
+    /// Takes a stream as [`stream`](Self::stream) does, and never returns to the caller while `reader` is at work: for readers
+    /// that end their own waits when the call is cancelled, or that use what the caller frees afterwards.
+    #[must_use]
+    pub fn attached_stream(reader: impl Read + Send + 'static) -> Self {
+        Self::once(Stream::Attached(Box::new(reader)))
+    }
+
+    /// Takes an open descriptor as a stream, from where it stands: a pipe, a socket, standard input. Cancellation ends a wait
+    /// for its bytes, and leaves nothing behind.
+    #[must_use]
+    pub fn descriptor(fd: impl Into<OwnedFd>) -> Self {
+        Self::once(Stream::Descriptor(File::from(fd.into())))
+    }
+
+    fn once(rest: Stream) -> Self {
+        let peeked = Peeked { seen: Vec::new(), rest };
+        Self { bytes: Bytes::Stream(Mutex::new(Some(peeked))), name: None, announced: None, cancel: Cancel::new() }
+    }
+
+    /// Stops whatever reads this input when `cancel` is switched on, also calls that take no [`Monitor`](crate::Monitor), such
+    /// as [`Image::open`](super::Image::open).
+    #[must_use]
+    pub fn with_cancel(mut self, cancel: Cancel) -> Self {
+        self.cancel = cancel;
+        self
+    }
+
+    /// The switch of [`with_cancel`](Self::with_cancel).
+    pub(crate) fn cancel(&self) -> &Cancel {
+        &self.cancel
     }
 
     /// The name to show in errors.
@@ -125,35 +165,37 @@ impl Input {
         }
     }
 
-    /// All bytes from the start.
+    /// All bytes from the start, until `cancel` is switched on.
     ///
     /// # Errors
     /// `InvalidInput` when a stream was read before.
-    pub(crate) fn reader(&self) -> Result<InputReader<'_>> {
+    pub(crate) fn reader(&self, cancel: &Cancel) -> Result<InputReader<'_>> {
+        let cancels = Cancels::of([&self.cancel, cancel]);
         match &self.bytes {
-            Bytes::File { file, .. } => Ok(InputReader::At { file, offset: 0 }),
+            Bytes::File { file, .. } => Ok(InputReader { cancels, bytes: Reading::At { file, offset: 0 } }),
             Bytes::Stream(state) => {
                 let peeked = state.lock().unwrap_or_else(PoisonError::into_inner).take();
                 let Peeked { seen, rest } = peeked.ok_or_else(|| {
                     Error::invalid("this image is a stream, which can be read only once")
                         .with_hint("save it to a file first")
                 })?;
-                Ok(InputReader::Stream { seen, at: 0, rest })
+                Ok(InputReader { cancels, bytes: Reading::Stream { seen, at: 0, rest } })
             }
         }
     }
 
     /// Lets `look` read from the start, and forgets that it did.
     pub(crate) fn peek<T>(&self, look: impl FnOnce(&mut (dyn Read + Send)) -> Result<T>) -> Result<T> {
+        let cancels = Cancels::of([&self.cancel]);
         match &self.bytes {
-            Bytes::File { file, .. } => look(&mut InputReader::At { file, offset: 0 }),
+            Bytes::File { file, .. } => look(&mut InputReader { cancels, bytes: Reading::At { file, offset: 0 } }),
             Bytes::Stream(state) => {
                 let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
                 let Some(peeked) = state.as_mut() else {
                     return Err(Error::invalid("this image is a stream, which was read already"));
                 };
                 let mut at = 0;
-                look(&mut Recording { peeked, at: &mut at })
+                look(&mut Recording { peeked, at: &mut at, cancels })
             }
         }
     }
@@ -166,27 +208,33 @@ impl fmt::Debug for Input {
 }
 
 /// The bytes of an input, once through.
-pub(crate) enum InputReader<'a> {
+pub(crate) struct InputReader<'a> {
+    cancels: Cancels,
+    bytes: Reading<'a>,
+}
+
+enum Reading<'a> {
     At { file: &'a File, offset: u64 },
-    Stream { seen: Vec<u8>, at: usize, rest: Box<dyn Read + Send> },
+    Stream { seen: Vec<u8>, at: usize, rest: Stream },
 }
 
 impl Read for InputReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        match self {
-            Self::At { file, offset } => {
+        match &mut self.bytes {
+            Reading::At { file, offset } => {
+                self.cancels.check()?;
                 let count = file.read_at(buffer, *offset)?;
                 *offset += count as u64;
                 Ok(count)
             }
-            Self::Stream { seen, at, rest } => {
+            Reading::Stream { seen, at, rest } => {
                 let front = seen.get(*at..).unwrap_or_default();
                 if front.is_empty() {
                     if !seen.is_empty() {
                         *seen = Vec::new();
                         *at = 0;
                     }
-                    return rest.read(buffer);
+                    return rest.read(buffer, &self.cancels);
                 }
                 let count = front.len().min(buffer.len());
                 buffer[..count].copy_from_slice(&front[..count]);
@@ -204,6 +252,7 @@ const MOST_KEPT: usize = 32 << 20;
 struct Recording<'a> {
     peeked: &'a mut Peeked,
     at: &'a mut usize,
+    cancels: Cancels,
 }
 
 impl Read for Recording<'_> {
@@ -216,7 +265,7 @@ impl Read for Recording<'_> {
                 .with_hint("save it to a file first")
                 .into());
             }
-            let count = self.peeked.rest.read(buffer)?;
+            let count = self.peeked.rest.read(buffer, &self.cancels)?;
             self.peeked.seen.extend_from_slice(&buffer[..count]);
             *self.at += count;
             return Ok(count);

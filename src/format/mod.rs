@@ -20,6 +20,7 @@ mod path;
 mod pipeline;
 mod qcow2;
 mod sorted;
+mod spool;
 mod squashed;
 mod squashfs;
 mod staged;
@@ -27,6 +28,7 @@ mod tar;
 mod templates;
 mod unpack;
 mod verify;
+mod waiting;
 mod write;
 
 pub use crate::metadata::ImageType;

@@ -9,7 +9,7 @@ use super::codec::{self, Codec};
 use crate::error::{Error, Result};
 use crate::fingerprint::Hasher;
 use crate::limits::Limits;
-use crate::progress::{Monitor, Phase};
+use crate::progress::{Cancel, Monitor, Phase};
 
 /// Buffers between the stages: few and large, and small enough together for flat memory.
 const BUFFER: usize = 256 << 10;
@@ -42,9 +42,11 @@ impl Flow<'_> {
     ) -> Result<T> {
         thread::scope(|scope| {
             let (raw, raw_chunks) = crossbeam_channel::bounded(RAW_BUFFERS);
+            let unread = Cancel::new();
+            let raw_chunks = ReceivedChunks::new(raw_chunks, unread.clone());
             let reading = spawn(scope, "lxd-image-read", move || {
                 let mut input = input;
-                let mut pool = Pool::new(RAW_BUFFERS, BUFFER);
+                let mut pool = Pool::new(RAW_BUFFERS, BUFFER, unread);
                 loop {
                     let next = match pool.fill(&mut input) {
                         Ok(Some(chunk)) => self.monitor.report(self.phase, hasher.bytes(), self.total).map(|()| chunk),
@@ -68,12 +70,14 @@ impl Flow<'_> {
             })?;
             let mut decoding = None;
             let mut chunks = if codec == Codec::None {
-                ReceivedChunks(raw_chunks)
+                raw_chunks
             } else {
                 let (decoded, decoded_chunks) = crossbeam_channel::bounded(DECODED_BUFFERS);
+                let unused = Cancel::new();
+                let decoded_chunks = ReceivedChunks::new(decoded_chunks, unused.clone());
                 decoding = Some(spawn(scope, "lxd-image-decode", move || {
-                    let mut pool = Pool::new(DECODED_BUFFERS, BUFFER);
-                    let reader = ChunkReader::new(ReceivedChunks(raw_chunks));
+                    let mut pool = Pool::new(DECODED_BUFFERS, BUFFER, unused);
+                    let reader = ChunkReader::new(raw_chunks);
                     let mut decoder = match codec::decoder(codec, reader, self.limits, self.threads) {
                         Ok(decoder) => decoder,
                         Err(error) => {
@@ -82,7 +86,8 @@ impl Flow<'_> {
                         }
                     };
                     loop {
-                        let next = match pool.fill(&mut decoder) {
+                        // A little of the input may decode to very much.
+                        let next = match self.monitor.check().and_then(|()| pool.fill(&mut decoder)) {
                             Ok(Some(chunk)) => Ok(chunk),
                             Ok(None) => return,
                             Err(error) => Err(error),
@@ -93,7 +98,7 @@ impl Flow<'_> {
                         }
                     }
                 })?);
-                ReceivedChunks(decoded_chunks)
+                decoded_chunks
             };
             let consumed = consume(&mut chunks).and_then(|value| match chunks.next_chunk()? {
                 None => Ok(value),

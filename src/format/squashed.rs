@@ -2,12 +2,11 @@
 //! The file is hashed on a thread of its own while its blocks are decoded on others.
 
 use std::fs::File;
-use std::io::Write;
-use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use rustix::fs::{self, Mode, OFlags};
+use rustix::fs;
 
 use super::chunk::Chunk;
 use super::drive::Visitor;
@@ -17,32 +16,45 @@ use super::image::Part;
 use super::layout::{Layout, LayoutSummary, Place};
 use super::pipeline::Flow;
 use super::qcow2::{HEAD_BYTES, Qcow2};
+use super::spool;
 use super::squashfs::{Data, FileTarget, Reader, Sink, Sizes, extract};
 use super::tar::SparseMap;
 use super::unpack::TreeWriter;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Hasher;
 use crate::limits::Limits;
-use crate::rooted::Dir;
 
-/// The file, or a copy of the stream in a file without a name.
-fn file_of(part: &Part, spool: impl AsFd) -> Result<File> {
-    if let Some(file) = part.input.as_file() {
-        return file.try_clone().map_err(|error| Error::io("the image can't be opened again", error));
+/// The file that a SquashFS is read from.
+enum Held {
+    /// The image's own, which is hashed while it is read.
+    Own(File),
+    /// A copy of a stream in a file without a name, hashed while it was made.
+    Copy(File),
+}
+
+impl Held {
+    fn of(part: &Part, flow: &Flow<'_>, hasher: &mut Hasher, directory: &Path) -> Result<Self> {
+        match part.input.as_file() {
+            Some(file) => {
+                file.try_clone().map(Self::Own).map_err(|error| Error::io("the image can't be opened again", error))
+            }
+            None => {
+                let mut stream = part.input.reader(flow.monitor.cancel())?;
+                spool::keep(&mut stream, flow, hasher, directory).map(Self::Copy)
+            }
+        }
     }
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let mut copy = File::from(
-        fs::openat(spool, ".", flags, Mode::from_raw_mode(0o600))
-            .map_err(|error| Error::io("there is no place to keep the stream while it is read", error))?,
-    );
-    std::io::copy(&mut part.input.reader()?, &mut copy)
-        .and_then(|_| copy.flush())
-        .map_err(|error| Error::io("the stream can't be kept while it is read", error))?;
-    Ok(copy)
+
+    fn file(&self) -> &File {
+        match self {
+            Self::Own(file) | Self::Copy(file) => file,
+        }
+    }
 }
 
 /// Hashes a file while `work` reads it, and makes sure that both saw the same bytes.
-fn hashing<T>(file: &File, flow: &Flow<'_>, hasher: &mut Hasher, work: impl FnOnce() -> Result<T>) -> Result<T> {
+fn hashing<T>(held: &Held, flow: &Flow<'_>, hasher: &mut Hasher, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let Held::Own(file) = held else { return work() };
     let before = identity(file)?;
     let done = thread::scope(|scope| {
         let hashed = thread::Builder::new()
@@ -91,11 +103,9 @@ pub(super) fn visit_squashfs(
     hasher: &mut Hasher,
     visitor: &mut impl Visitor,
 ) -> Result<LayoutSummary> {
-    let spool = Dir::open(&std::env::temp_dir())
-        .map_err(|error| Error::io("the temporary directory can't be opened", error))?;
-    let file = file_of(part, &spool)?;
-    let reader = Reader::open(&file, flow.limits)?;
-    hashing(&file, flow, hasher, || {
+    let held = Held::of(part, flow, hasher, &std::env::temp_dir())?;
+    let reader = Reader::open(held.file(), flow.limits)?;
+    hashing(&held, flow, hasher, || {
         let mut layout = Layout::new(part.role, flow.limits);
         let mut sizes = Sizes::default();
         for node in reader.walk() {
@@ -121,9 +131,12 @@ pub(super) fn visit_squashfs(
                 _ => None,
             };
             let mut all = |take: &mut dyn FnMut(u64, &[u8]) -> Result<()>| match data {
-                Some(data) => reader.read_file(data, &mut |offset, piece| match piece {
-                    Data::Bytes(bytes) => take(offset, bytes),
-                    Data::Hole(_) => Ok(()),
+                Some(data) => reader.read_file(data, &mut |offset, piece| {
+                    flow.monitor.check()?;
+                    match piece {
+                        Data::Bytes(bytes) => take(offset, bytes),
+                        Data::Hole(_) => Ok(()),
+                    }
                 }),
                 None => Ok(()),
             };
@@ -253,9 +266,9 @@ pub(super) fn unpack_squashfs(
     hasher: &mut Hasher,
     writer: &mut TreeWriter<'_, '_>,
 ) -> Result<LayoutSummary> {
-    let file = file_of(part, writer.dir)?;
-    let reader = Reader::open(&file, flow.limits)?;
-    hashing(&file, flow, hasher, || {
+    let held = Held::of(part, flow, hasher, &std::env::temp_dir())?;
+    let reader = Reader::open(held.file(), flow.limits)?;
+    hashing(&held, flow, hasher, || {
         let mut sink = TreeSink {
             layout: Layout::new(part.role, flow.limits),
             limits: flow.limits,

@@ -5,6 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs;
 use rustix::io::Errno;
@@ -12,8 +13,10 @@ use rustix::io::Errno;
 use super::extract::Report;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
+use crate::leftovers;
 use crate::metadata::ImageType;
 use crate::metadata::Metadata;
+use crate::progress::Cancel;
 use crate::rooted::{Dir, is, staging_name};
 
 /// Marks a [`Staged`] whose bytes were compared with an expected fingerprint, or accepted without.
@@ -38,20 +41,25 @@ pub struct Staged<State> {
     state: PhantomData<State>,
 }
 
+/// How often removing starts again while another process moves things inside; the waits between add up to two seconds.
+const REMOVALS: u64 = 64;
+
 /// The staging directory; removed when dropped.
 pub(super) struct Place {
     parent: Dir,
     parent_path: PathBuf,
     name: Option<Vec<u8>>,
     /// Device and inode of the staging directory: whoever may write to the parent can put another in its place.
-    identity: Option<(u64, u64)>,
+    identity: (u64, u64),
     /// Where the destination is an empty directory already: its mode and owner.
     existing: Option<(u32, u32, u32)>,
+    /// Holds the lock that tells it from a leftover.
+    _held: Dir,
 }
 
 impl Place {
     /// Makes a private directory beside `destination`, which must not exist or be an empty directory.
-    pub(super) fn make(destination: &Path) -> Result<(Self, Dir, Vec<u8>)> {
+    pub(super) fn make(destination: &Path, cancel: &Cancel) -> Result<(Self, Dir, Vec<u8>)> {
         use std::os::unix::ffi::OsStrExt;
         let name = destination
             .file_name()
@@ -64,6 +72,7 @@ impl Place {
                 .in_file(if parent_path.as_os_str().is_empty() { Path::new(".") } else { &parent_path })
         })?;
         let existing = check_destination(&parent, name.as_bytes()).map_err(|error| error.in_file(destination))?;
+        leftovers::sweep(&parent, cancel);
         for _ in 0..16 {
             let staging = staging_name(name.as_bytes());
             match parent.make_dir(&staging, 0o700) {
@@ -73,12 +82,20 @@ impl Place {
                     return Err(Error::io("nothing can be made beside the destination", error).in_file(destination));
                 }
             }
-            let mut place = Self { parent, parent_path, name: Some(staging.clone()), identity: None, existing };
-            let dir = place
-                .parent
-                .child(&staging)
-                .map_err(|error| Error::io("the staging directory can't be opened", error))?;
-            place.identity = Some(private_and_empty(&dir).map_err(|error| error.in_file(destination))?);
+            let dir = match parent.child(&staging) {
+                // Another process took it for a leftover.
+                Err(error) if is(&error, Errno::NOENT) => continue,
+                dir => dir.map_err(|error| Error::io("the staging directory can't be opened", error))?,
+            };
+            let identity = private_and_empty(&dir).map_err(|error| {
+                let _ = parent.remove_dir(&staging);
+                error.in_file(destination)
+            })?;
+            if !leftovers::hold(&dir) || parent.identity_of(&staging).ok() != Some(identity) {
+                continue;
+            }
+            let held = dir.try_clone().map_err(|error| Error::io("the staging directory can't be opened", error))?;
+            let place = Self { parent, parent_path, name: Some(staging), identity, existing, _held: held };
             return Ok((place, dir, name.as_bytes().to_vec()));
         }
         Err(Error::new(ErrorKind::Io, "no free name for a staging directory was found").in_file(destination))
@@ -117,21 +134,35 @@ impl Place {
 
     /// Whether the staging directory still has its name.
     fn is_own(&self, name: &[u8]) -> bool {
-        self.identity.is_some() && self.parent.identity_of(name).ok() == self.identity
+        self.parent.identity_of(name).ok() == Some(self.identity)
     }
 
-    fn discard(&mut self) -> Result<()> {
+    /// Removes everything. Another process may move things inside meanwhile: then it starts again, a bounded number of times.
+    pub(super) fn discard(&mut self) -> Result<()> {
         let Some(name) = self.name.take() else { return Ok(()) };
-        let removed = match self.identity {
-            Some(own) => self.parent.remove_tree(&name, own),
-            // It was never opened, so that nothing of ours is in it.
-            None => self.parent.remove_dir(&name),
-        };
+        // Whoever cancelled wants it gone, too.
+        let never = Cancel::new();
+        let mut removed = self.parent.remove_tree(&name, self.identity, &never);
+        for attempt in 0..REMOVALS {
+            if removed.is_ok() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(attempt));
+            removed = self.parent.remove_tree(&name, self.identity, &never);
+        }
         removed.map_err(|error| {
             use std::os::unix::ffi::OsStrExt;
             Error::io("what was unpacked can't be removed", error)
                 .in_file(self.parent_path.join(std::ffi::OsStr::from_bytes(&name)))
         })
+    }
+
+    /// Removes everything after `error`, which then says what could not be removed.
+    pub(super) fn discard_after(&mut self, error: Error) -> Error {
+        let Err(left) = self.discard() else { return error };
+        let left = format!("{left}; remove it by hand");
+        let hint = error.hint().map_or_else(|| left.clone(), |hint| format!("{hint}; {left}"));
+        error.with_hint(hint)
     }
 }
 
@@ -217,6 +248,11 @@ impl<State> Staged<State> {
         self.place.discard()
     }
 
+    /// Removes everything because of `error`.
+    fn into_failed(mut self, error: Error) -> Error {
+        self.place.discard_after(error)
+    }
+
     fn into_state<Other>(self) -> Staged<Other> {
         Staged {
             place: self.place,
@@ -238,7 +274,8 @@ impl Staged<Unverified> {
         if self.fingerprint == *expected {
             Ok(self.into_state())
         } else {
-            Err(Error::mismatch("the fingerprint", expected.to_string(), self.fingerprint.to_string()))
+            let error = Error::mismatch("the fingerprint", expected.to_string(), self.fingerprint.to_string());
+            Err(self.into_failed(error))
         }
     }
 
@@ -289,7 +326,7 @@ impl CommitFailed {
 impl From<CommitFailed> for Error {
     /// Keeps the error and removes what was unpacked.
     fn from(failed: CommitFailed) -> Self {
-        failed.error
+        failed.staged.into_failed(failed.error)
     }
 }
 

@@ -173,15 +173,25 @@ impl Image {
     }
 
     fn stage_beside(&self, destination: &Path, options: &UnpackOptions) -> Result<Staged<Unverified>> {
-        let (place, dir, _) = Place::make(destination)?;
-        let staged = self.stage_in(place, &dir, options)?;
-        if options.durable {
-            fs::syncfs(dir.as_fd()).map_err(|error| Error::io("the unpacked image can't be made durable", error))?;
+        let (mut place, dir, _) = Place::make(destination, options.monitor.cancel())?;
+        let unpacked = self.stage_in(&dir, options).and_then(|unpacked| {
+            if options.durable {
+                options.monitor.check()?;
+                fs::syncfs(dir.as_fd())
+                    .map_err(|error| Error::io("the unpacked image can't be made durable", error))?;
+            }
+            options.monitor.report(Phase::Unpack, unpacked.bytes, Some(unpacked.bytes))?;
+            Ok(unpacked)
+        });
+        match unpacked {
+            Ok(StagedImage { fingerprint, image_type, metadata, report, .. }) => {
+                Ok(Staged::new(place, fingerprint, image_type, metadata, report))
+            }
+            Err(error) => Err(place.discard_after(error)),
         }
-        Ok(staged)
     }
 
-    fn stage_in(&self, place: Place, dir: &Dir, options: &UnpackOptions) -> Result<Staged<Unverified>> {
+    fn stage_in(&self, dir: &Dir, options: &UnpackOptions) -> Result<StagedImage> {
         let root = if options.rootfs_only {
             dir.try_clone()
         } else {
@@ -229,8 +239,18 @@ impl Image {
             dir.remove_dir(b"rootfs")
                 .map_err(|error| Error::io("the unused root directory can't be removed", error))?;
         }
-        Ok(Staged::new(place, hasher.finish(), image_type, metadata, report))
+        Ok(StagedImage { bytes: hasher.bytes(), fingerprint: hasher.finish(), image_type, metadata, report })
     }
+}
+
+/// What was unpacked into the staging directory.
+struct StagedImage {
+    /// Of the image as stored.
+    bytes: u64,
+    fingerprint: Fingerprint,
+    image_type: ImageType,
+    metadata: Metadata,
+    report: Report,
 }
 
 fn commit(staged: Staged<Verified>, destination: &Path, options: &UnpackOptions) -> Result<Unpacked> {

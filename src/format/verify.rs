@@ -235,6 +235,7 @@ impl Image {
                 None
             }
         };
+        options.monitor.report(Phase::Verify, hasher.bytes(), Some(hasher.bytes()))?;
         Ok(Verification {
             size: hasher.bytes(),
             fingerprint: hasher.finish(),
@@ -257,7 +258,7 @@ impl Image {
         visitor: &mut impl Visitor,
     ) -> Result<LayoutSummary> {
         match part.container {
-            Container::Tar(codec) => flow.run(part.input.reader()?, codec, hasher, |chunks| {
+            Container::Tar(codec) => flow.run(part.input.reader(flow.monitor.cancel())?, codec, hasher, |chunks| {
                 drive_tar(ByReference(chunks), part.role, &self.limits, visitor)
             }),
             Container::Qcow2 => {
@@ -269,7 +270,7 @@ impl Image {
                     Some(file) => holes::of_file(file, length)?,
                     None => None,
                 };
-                flow.run(part.input.reader()?, super::Codec::None, hasher, |chunks| {
+                flow.run(part.input.reader(flow.monitor.cancel())?, super::Codec::None, hasher, |chunks| {
                     drive_disk(chunks, length, sparse.as_ref(), &self.limits, visitor)
                 })
             }

@@ -91,7 +91,7 @@ impl Download {
         let size = size.or_else(|| begun.as_ref().and_then(Response::length));
         let mut resuming = Resuming::new(self, Monitor::none().with_cancel(stop.clone()));
         resuming.begun = begun;
-        let input = Input::stream(read_ahead(resuming, stop, monitor)).named(name);
+        let input = Input::attached_stream(read_ahead(resuming, stop, monitor)).named(name);
         match size {
             Some(size) => input.announced(size),
             None => input,

@@ -342,7 +342,7 @@ fn copy(
         *done = done.saturating_add(input.len().unwrap_or(0));
         return Ok(());
     }
-    let mut reader = input.reader()?;
+    let mut reader = input.reader(monitor.cancel())?;
     let mut buffer = vec![0; 256 << 10];
     loop {
         let count = match reader.read(&mut buffer) {

@@ -80,7 +80,7 @@ impl TreeWriter {
             File::options().write(true).create(true).truncate(true).mode(0o644).open(&path).map_err(fail(&path))?;
         let mut staged = Staged { path, size: 0, sha256: Fingerprint::of(b""), file: Some(file) };
         let mut own = Hasher::new();
-        let mut reader = input.reader()?;
+        let mut reader = input.reader(counted.monitor.cancel())?;
         let mut buffer = vec![0; 256 << 10];
         loop {
             counted.monitor.report(Phase::Hash, counted.whole.bytes(), counted.total)?;

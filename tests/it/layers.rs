@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, u8)] = &[
     ("atomic", 0),
     ("error", 0),
+    ("leftovers", 0),
     ("limits", 0),
     ("moment", 0),
     ("omissions", 0),
@@ -35,12 +36,15 @@ const NEVER: &[(&str, &str)] = &[("store", "templates"), ("streams", "templates"
 /// Within the lowest layer the parts carry each other: a limit is an error, progress can be cancelled.
 const WITHIN: &[(&str, &str)] = &[
     ("atomic", "rooted"),
+    ("leftovers", "progress"),
+    ("leftovers", "rooted"),
     ("limits", "error"),
     ("omissions", "error"),
     ("progress", "error"),
     ("progress", "omissions"),
     ("rooted", "error"),
     ("moment", "error"),
+    ("rooted", "progress"),
 ];
 
 /// What the front page hands on, and the part it comes from: `crate::Error` is `crate::error::Error`.

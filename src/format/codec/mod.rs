@@ -30,6 +30,7 @@ pub use kind::Codec;
 
 use crate::error::Result;
 use crate::limits::Limits;
+use crate::progress::Cancel;
 
 /// A writer of compressed bytes. Dropping it unfinished leaves a stream without an end, which
 /// every decoder refuses.
@@ -97,7 +98,7 @@ pub fn encode<'a, W: Write + Send + 'a>(
     sink: W,
     threads: usize,
 ) -> Result<Box<dyn Encoder + 'a>> {
-    encoder(compression, sink, threads)
+    encoder(compression, sink, threads, &Cancel::new())
 }
 
 /// A reader of what `source` holds, compressed with `codec`. See [`decode`] for what it checks.
@@ -133,14 +134,16 @@ pub(crate) fn decoder<'a, R: Read + Send + 'a>(
     }
 }
 
-/// A writer that compresses into `sink`. See [`encode`].
+/// A writer that compresses into `sink`, and gives up soon after `cancel` is switched on. See [`encode`].
 pub(crate) fn encoder<'a, W: Write + Send + 'a>(
     compression: Compression,
     sink: W,
     threads: usize,
+    cancel: &Cancel,
 ) -> Result<Box<dyn Encoder + 'a>> {
     let threads = threads.max(1);
-    let _ = threads;
+    // Each is used by some codecs only.
+    let _ = (threads, cancel);
     match compression.codec() {
         Codec::None => Ok(Box::new(Plain(sink))),
         #[cfg(feature = "gzip")]
@@ -148,9 +151,9 @@ pub(crate) fn encoder<'a, W: Write + Send + 'a>(
         #[cfg(feature = "bzip2")]
         Codec::Bzip2 => Ok(Box::new(bzip2::Bzip2Encoder::new(compression, sink, threads)?)),
         #[cfg(feature = "xz")]
-        Codec::Xz | Codec::Lzma => Ok(Box::new(xz::XzEncoder::new(compression, sink, threads)?)),
+        Codec::Xz | Codec::Lzma => Ok(Box::new(xz::XzEncoder::new(compression, sink, threads, cancel)?)),
         #[cfg(feature = "zstd")]
-        Codec::Zstd => Ok(Box::new(zstd::ZstdEncoder::new(compression, sink, threads)?)),
+        Codec::Zstd => Ok(Box::new(zstd::ZstdEncoder::new(compression, sink, threads, cancel)?)),
         #[cfg(feature = "lz4")]
         Codec::Lz4 => Ok(Box::new(lz4::Lz4Encoder::new(compression, sink, threads)?)),
         #[allow(unreachable_patterns, reason = "reached where a codec is compiled out")]

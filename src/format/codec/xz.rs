@@ -10,6 +10,7 @@ use super::input::{Input, trailing_garbage, truncated};
 use super::{Codec, Compression, Encoder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
+use crate::progress::{CANCEL_POLL, Cancel};
 
 /// What liblzma counts beside the dictionary itself: its state and probability tables.
 const BESIDE_DICTIONARY: u64 = 1 << 20;
@@ -139,10 +140,11 @@ pub(super) struct XzEncoder<W> {
     sink: W,
     stream: Stream,
     buffer: Vec<u8>,
+    cancel: Cancel,
 }
 
 impl<W: Write> XzEncoder<W> {
-    pub(super) fn new(compression: Compression, sink: W, threads: usize) -> Result<Self> {
+    pub(super) fn new(compression: Compression, sink: W, threads: usize, cancel: &Cancel) -> Result<Self> {
         let level = compression.level().unwrap_or(6);
         let stream = match compression.codec() {
             Codec::Lzma => LzmaOptions::new_preset(level).and_then(|options| Stream::new_lzma_encoder(&options)),
@@ -152,13 +154,16 @@ impl<W: Write> XzEncoder<W> {
                 .threads(u32::try_from(threads.min(THREADS)).unwrap_or(1))
                 .preset(level)
                 .check(Check::Crc64)
+                // A call returns early, so that it can be cancelled while its threads are busy; the bytes are the same.
+                .timeout_ms(u32::try_from(CANCEL_POLL.as_millis()).unwrap_or(50))
                 .encoder(),
         };
-        Ok(Self { sink, stream: stream.map_err(encoding)?, buffer: vec![0; BUFFER] })
+        Ok(Self { sink, stream: stream.map_err(encoding)?, buffer: vec![0; BUFFER], cancel: cancel.clone() })
     }
 
     /// One call of liblzma; what it makes goes to the sink.
     fn step(&mut self, bytes: &[u8], action: Action) -> Result<(usize, Status)> {
+        self.cancel.check()?;
         let (taken, made) = (self.stream.total_in(), self.stream.total_out());
         let status = self.stream.process(bytes, &mut self.buffer, action).map_err(encoding)?;
         let made = (self.stream.total_out() - made) as usize;

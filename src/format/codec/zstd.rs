@@ -10,6 +10,7 @@ use super::input::{Input, trailing_garbage, truncated};
 use super::{Compression, Encoder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
+use crate::progress::Cancel;
 
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// Magic, descriptor, window, dictionary and content size.
@@ -142,16 +143,17 @@ pub(super) struct ZstdEncoder<W> {
     sink: W,
     context: raw::Encoder<'static>,
     buffer: Vec<u8>,
+    cancel: Cancel,
 }
 
 impl<W: Write> ZstdEncoder<W> {
-    pub(super) fn new(compression: Compression, sink: W, threads: usize) -> Result<Self> {
+    pub(super) fn new(compression: Compression, sink: W, threads: usize, cancel: &Cancel) -> Result<Self> {
         let level = compression.level().unwrap_or(3);
         let mut context = raw::Encoder::new(i32::try_from(level).unwrap_or(3))?;
         context.set_parameter(CParameter::ChecksumFlag(true))?;
         // Also for one thread: without workers the bytes would differ.
         context.set_parameter(CParameter::NbWorkers(u32::try_from(threads.min(200)).unwrap_or(1)))?;
-        Ok(Self { sink, context, buffer: vec![0; BUFFER] })
+        Ok(Self { sink, context, buffer: vec![0; BUFFER], cancel: cancel.clone() })
     }
 }
 
@@ -162,6 +164,7 @@ fn encoding(error: io::Error) -> Error {
 impl<W: Write> Write for ZstdEncoder<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         while !bytes.is_empty() {
+            self.cancel.check()?;
             let (mut source, mut target) = (InBuffer::around(bytes), OutBuffer::around(&mut self.buffer[..]));
             self.context.run(&mut source, &mut target).map_err(encoding)?;
             let (taken, made) = (source.pos(), target.pos());
@@ -181,6 +184,7 @@ impl<W: Write> Write for ZstdEncoder<W> {
 impl<W: Write + Send> Encoder for ZstdEncoder<W> {
     fn finish(mut self: Box<Self>) -> Result<()> {
         loop {
+            self.cancel.check()?;
             let mut target = OutBuffer::around(&mut self.buffer[..]);
             let left = self.context.finish(&mut target, true).map_err(encoding)?;
             let made = target.pos();

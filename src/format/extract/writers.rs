@@ -55,7 +55,8 @@ struct Shared {
 }
 
 pub(crate) struct Writers<'scope> {
-    jobs: Sender<Job>,
+    /// None once all jobs were handed over.
+    jobs: Option<Sender<Job>>,
     shared: Arc<Shared>,
     threads: Vec<ScopedJoinHandle<'scope, ()>>,
 }
@@ -94,7 +95,7 @@ impl<'scope> Writers<'scope> {
                     .map_err(|error| Error::io("a thread can't be started", error))
             })
             .collect::<Result<_>>()?;
-        Ok(Self { jobs, shared, threads })
+        Ok(Self { jobs: Some(jobs), shared, threads })
     }
 
     /// Takes over a new file of `size` logical bytes.
@@ -132,7 +133,7 @@ impl<'scope> Writers<'scope> {
     }
 
     fn send(&self, job: Job) -> Result<()> {
-        if self.jobs.send(job).is_err() {
+        if self.jobs.as_ref().is_none_or(|jobs| jobs.send(job).is_err()) {
             return Err(Error::new(crate::ErrorKind::Io, "the writing threads have ended"));
         }
         self.check()
@@ -147,16 +148,24 @@ impl<'scope> Writers<'scope> {
         Err(error.unwrap_or_else(Error::cancelled))
     }
 
-    pub(crate) fn finish(self) -> Result<()> {
-        let Self { jobs, shared, threads } = self;
-        drop(jobs);
-        for thread in threads {
+    pub(crate) fn finish(mut self) -> Result<()> {
+        self.jobs = None;
+        for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 return Err(Error::new(crate::ErrorKind::Io, "a writing thread ended unexpectedly"));
             }
         }
-        let error = shared.error.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let error = self.shared.error.lock().unwrap_or_else(PoisonError::into_inner).take();
         error.map_or(Ok(()), Err)
+    }
+}
+
+impl Drop for Writers<'_> {
+    fn drop(&mut self) {
+        if self.jobs.is_some() {
+            // The call has failed or was cancelled: what waits in the queue need not be written.
+            self.shared.failed.store(true, Ordering::Relaxed);
+        }
     }
 }
 

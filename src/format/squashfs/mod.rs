@@ -28,6 +28,7 @@ mod tests;
 pub(crate) use data::Sizes;
 pub(crate) use extract::{FileTarget, Sink, extract};
 pub(crate) use reader::{Data, Reader};
+pub(crate) use superblock::{SUPERBLOCK, bytes_used};
 pub(crate) use write::{PendingFile, WriteOptions, Writer};
 pub(crate) use xattr::holds as holds_xattr;
 

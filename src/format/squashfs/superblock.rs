@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::limits::Limits;
 
 /// Bytes of the superblock.
-pub(super) const SUPERBLOCK: usize = 96;
+pub(crate) const SUPERBLOCK: usize = 96;
 /// `hsqs`, as a little-endian number.
 pub(super) const MAGIC: u32 = 0x7371_7368;
 /// Plain bytes of a metadata block; only the last of a table may hold fewer.
@@ -91,6 +91,15 @@ impl SquashFsCompression {
                 return Err(Error::unsupported(format!("SquashFS compressor number {number} is unknown")));
             }
         })
+    }
+}
+
+/// How long the image that begins with `head` says that it is, before anything else of it is looked at.
+pub(crate) fn bytes_used(head: &[u8]) -> Result<u64> {
+    let field = head.get(40..48).and_then(|field| <[u8; 8]>::try_from(field).ok());
+    match field {
+        Some(field) if head.starts_with(&MAGIC.to_le_bytes()) => Ok(u64::from_le_bytes(field)),
+        _ => Err(Error::malformed("the SquashFS is cut short in its superblock")),
     }
 }
 

@@ -6,7 +6,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::disk::DiskFile;
-use super::sink::{Sink, StagedFile};
+use super::sink::Sink;
+use super::staged_file::StagedFile;
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::format::absent::Absent;
@@ -19,6 +20,7 @@ use crate::format::namespace::Namespace;
 use crate::format::qcow2::Qcow2;
 use crate::format::squashfs;
 use crate::format::tar::{self, SparseMap, TarWriter};
+use crate::format::waiting::Until;
 use crate::limits::Limits;
 use crate::metadata::Metadata;
 use crate::omissions::{Omissions, Omitted};
@@ -94,7 +96,7 @@ impl ImageWriter {
         limits: &Limits,
         monitor: &Monitor,
     ) -> Result<Self> {
-        let sink = Sink::start(out, compression, threads, Hasher::new())?;
+        let sink = Sink::start(out, compression, threads, Hasher::new(), monitor)?;
         Ok(Self::new(sink, None, Root::Unified, None, limits, monitor))
     }
 
@@ -102,20 +104,23 @@ impl ImageWriter {
     pub(super) fn to_file(
         out: &Path,
         form: Form,
-        target: RootTarget,
+        mut target: RootTarget,
         compression: Compression,
         threads: usize,
         limits: &Limits,
         monitor: &Monitor,
     ) -> Result<Self> {
-        let meta_file = StagedFile::make(out)?;
-        let sink = Sink::start(meta_file.handle()?, compression, threads, Hasher::new())?;
+        if let RootTarget::SquashFs(options) = &mut target {
+            options.cancel = monitor.cancel().clone();
+        }
+        let meta_file = StagedFile::make(out, monitor)?;
+        let sink = Sink::start(meta_file.handle()?, compression, threads, Hasher::new(), monitor)?;
         let (root, root_file) = match form {
             Form::Unified => (Root::Unified, None),
             Form::Split => {
                 let mut path = out.as_os_str().to_owned();
                 path.push(".root");
-                let file = StagedFile::make(Path::new(&path))?;
+                let file = StagedFile::make(Path::new(&path), monitor)?;
                 (Root::NotBegun(target, compression, threads), Some(file))
             }
         };
@@ -166,7 +171,7 @@ impl ImageWriter {
             Root::NotBegun(..) => return Err(Error::malformed("the image has no root file system")),
             Root::Split(tar) => {
                 tar.finish()?.finish()?;
-                hash_rootfs(self.root_file.as_ref(), hasher)?
+                hash_rootfs(self.root_file.as_ref(), hasher, &self.monitor)?
             }
             Root::SquashFs(writer) => {
                 writer.finish()?;
@@ -176,18 +181,18 @@ impl ImageWriter {
                     let reason = "SquashFS holds whole seconds".into();
                     self.monitor.omit(*b"", Omitted::Dropped { part, reason });
                 }
-                hash_rootfs(self.root_file.as_ref(), hasher)?
+                hash_rootfs(self.root_file.as_ref(), hasher, &self.monitor)?
             }
             Root::Disk(disk) => {
                 disk.finish()?;
-                hash_rootfs(self.root_file.as_ref(), hasher)?
+                hash_rootfs(self.root_file.as_ref(), hasher, &self.monitor)?
             }
         };
         let mut files = Vec::new();
         // The metadata comes last, so that a crash in between leaves no file that looks like an image.
-        let root = self.root_file.take().map(StagedFile::commit).transpose()?;
+        let root = self.root_file.take().map(|file| file.commit(&self.monitor)).transpose()?;
         if let Some(meta) = self.meta_file.take() {
-            match meta.commit() {
+            match meta.commit(&self.monitor) {
                 Ok(path) => files.push(path),
                 Err(error) => {
                     if let Some(root) = &root {
@@ -208,7 +213,7 @@ impl ImageWriter {
         Metadata::parse(&metadata, &self.limits).map_err(|error| error.in_entry(b"metadata.yaml"))?;
         let hasher = self.meta.finish()?.finish()?;
         let size = hasher.bytes();
-        let files = self.meta_file.take().map(StagedFile::commit).transpose()?.into_iter().collect();
+        let files = self.meta_file.take().map(|file| file.commit(&self.monitor)).transpose()?.into_iter().collect();
         Ok(Written { fingerprint: hasher.finish(), files, size, omissions: self.monitor.omissions() })
     }
 
@@ -229,7 +234,9 @@ impl ImageWriter {
         let file =
             self.root_file.as_ref().ok_or_else(|| Error::invalid("a split image needs a second file"))?.handle()?;
         self.root = match target {
-            RootTarget::Tar => Root::Split(TarWriter::new(Sink::start(file, compression, threads, Hasher::new())?)),
+            RootTarget::Tar => {
+                Root::Split(TarWriter::new(Sink::start(file, compression, threads, Hasher::new(), &self.monitor)?))
+            }
             RootTarget::SquashFs(mut options) => {
                 options.monitor = self.monitor.clone();
                 Root::SquashFs(Box::new(squashfs::Writer::new(file, options)?))
@@ -424,9 +431,9 @@ impl ImageWriter {
 }
 
 /// The rootfs's bytes come after the metadata's in the fingerprint, but were often written before.
-fn hash_rootfs(file: Option<&StagedFile>, mut hasher: Hasher) -> Result<(Hasher, u64)> {
+fn hash_rootfs(file: Option<&StagedFile>, mut hasher: Hasher, monitor: &Monitor) -> Result<(Hasher, u64)> {
     if let Some(file) = file {
-        hasher.read_all(file.reopen()?)?;
+        hasher.read_all(Until { reader: file.reopen()?, cancel: monitor.cancel().clone() })?;
     }
     let size = hasher.bytes();
     Ok((hasher, size))

@@ -149,12 +149,15 @@ impl Image {
         for part in &self.parts {
             self.visit(part, &flow, &mut hasher, &mut writer).map_err(|error| part.name_error(error))?;
         }
-        let found = hasher.finish();
+        let (bytes, found) = (hasher.bytes(), hasher.finish());
         if let Some(expected) = options.expected
             && expected != found
         {
             return Err(Error::mismatch("the fingerprint of the source", expected.to_string(), found.to_string()));
         }
-        writer.finish()
+        let written = writer.finish()?;
+        // It is done: whoever wants to stop now comes too late.
+        let _ = options.monitor.report(Phase::Convert, bytes, Some(bytes));
+        Ok(written)
     }
 }

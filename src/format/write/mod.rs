@@ -7,6 +7,7 @@ mod disk;
 mod ending;
 mod pack;
 mod sink;
+mod staged_file;
 mod tree;
 
 pub use archive::Written;

@@ -309,7 +309,7 @@ fn write_metadata(writer: &mut ImageWriter, options: &PackOptions) -> Result<()>
 fn write(rootfs: &Rootfs, mut writer: ImageWriter, options: &PackOptions) -> Result<Written> {
     let newest = options.newest.map(Timestamp::from_seconds);
     write_metadata(&mut writer, options)?;
-    match rootfs {
+    let bytes = match rootfs {
         Rootfs::Directory(path) => {
             let root = Dir::open(path).map_err(|error| Error::io("the tree can't be opened", error).in_file(path))?;
             TreeReader {
@@ -325,7 +325,7 @@ fn write(rootfs: &Rootfs, mut writer: ImageWriter, options: &PackOptions) -> Res
                 first_names: HashMap::new(),
             }
             .run()
-            .map_err(|error| error.in_file(path))?;
+            .map_err(|error| error.in_file(path))?
         }
         Rootfs::Disk(input) => {
             let length = input.len().ok_or_else(|| Error::invalid("a disk can't be packed from a stream"))?;
@@ -346,13 +346,17 @@ fn write(rootfs: &Rootfs, mut writer: ImageWriter, options: &PackOptions) -> Res
                 Some(file) => holes::of_file(file, length)?,
                 None => None,
             };
-            flow.run(input.reader()?, Codec::None, &mut Hasher::new(), |chunks| {
+            flow.run(input.reader(options.monitor.cancel())?, Codec::None, &mut Hasher::new(), |chunks| {
                 drive_disk(chunks, length, sparse.as_ref(), &options.limits, &mut writer)
             })
             .map_err(|error| input.name_error(error))?;
+            length
         }
-    }
-    writer.finish()
+    };
+    let written = writer.finish()?;
+    // It is done: whoever wants to stop now comes too late.
+    let _ = options.monitor.report(Phase::Pack, bytes, Some(bytes));
+    Ok(written)
 }
 
 pub(super) fn root_target(

@@ -47,7 +47,8 @@ struct Level {
 const OPEN: usize = 64;
 
 impl TreeReader<'_> {
-    pub(super) fn run(mut self) -> Result<()> {
+    /// Writes all of it, and returns how many bytes its files hold.
+    pub(super) fn run(mut self) -> Result<u64> {
         let stat = self.root.stat_self().map_err(|error| Error::io("the tree can't be read", error))?;
         let device = stat.st_dev;
         let mut top = self.entry(Vec::new(), EntryKind::Directory, &stat)?;
@@ -78,7 +79,7 @@ impl TreeReader<'_> {
                 }
             }
         }
-        Ok(())
+        Ok(self.done)
     }
 
     /// Writes one member; the directory to go into, if it is one.

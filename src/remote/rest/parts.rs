@@ -20,8 +20,8 @@ pub(super) fn open(mut answer: Response, kind: &str, stop: Cancel, monitor: &Mon
     let body = read_ahead(answer.into_body(), stop, monitor.clone());
     let bounds = Bounds { limits: &limits, most: "download", sender: "the server" };
     let (metadata, rootfs, _) = two_files(Box::new(body), kind, &bounds)?;
-    let rootfs = Input::stream(Anew(rootfs)).named(&*name);
-    let metadata = Input::stream(Anew(metadata)).named(name);
+    let rootfs = Input::attached_stream(Anew(rootfs)).named(&*name);
+    let metadata = Input::attached_stream(Anew(metadata)).named(name);
     // Nearly all of it is the rootfs.
     Ok(Source::split(
         metadata.announced(0),

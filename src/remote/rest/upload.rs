@@ -233,7 +233,7 @@ impl Lxd {
                 request = request.header(header, value.clone());
             }
         }
-        let first = source.first.reader()?;
+        let first = source.first.reader(monitor.cancel())?;
         let request = match &source.second {
             None => {
                 let body = Counted::new(first, about.size, monitor);
@@ -249,7 +249,8 @@ impl Lxd {
                 let tail = form.tail();
                 let around = (head.len() + middle.len() + tail.len()) as u64;
                 let length = about.size.saturating_add(around);
-                let body = Cursor::new(head).chain(first).chain(Cursor::new(middle)).chain(second.reader()?);
+                let body =
+                    Cursor::new(head).chain(first).chain(Cursor::new(middle)).chain(second.reader(monitor.cancel())?);
                 let body = Counted::new(body.chain(Cursor::new(tail)), length, monitor);
                 request.stream(&form.content_type(), Some(length), body)
             }

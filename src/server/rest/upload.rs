@@ -89,9 +89,9 @@ fn import(
         if let (None, Some(name)) = (&ticket.file_name, name) {
             options = options.file_name(name);
         }
-        Source::split(Input::stream(metadata), Input::stream(rootfs))
+        Source::split(Input::attached_stream(metadata), Input::attached_stream(rootfs))
     } else {
-        let input = Input::stream(upload.clone());
+        let input = Input::attached_stream(upload.clone());
         Source::unified(match announced {
             Some(length) => input.announced(length),
             None => input,

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod comparing;
+mod cancelling;
 mod dialects;
 mod disks;
 mod extended;

@@ -3,11 +3,13 @@
 
 use super::super::superblock::{METADATA_BLOCK, SquashFsCompression};
 use crate::error::{Error, Result};
+use crate::progress::Cancel;
 
 /// Compresses blocks, one after the other. Each thread has its own.
 pub(super) struct Encoder {
     codec: Codec,
     buffer: Vec<u8>,
+    cancel: Cancel,
 }
 
 enum Codec {
@@ -48,12 +50,17 @@ impl Encoder {
             #[cfg(not(all(feature = "gzip", feature = "xz", feature = "zstd", feature = "lz4")))]
             other => Err(super::super::decode::disabled(other)),
         };
-        codec.map(|codec| Self { codec, buffer: Vec::new() })
+        codec.map(|codec| Self { codec, buffer: Vec::new(), cancel: Cancel::new() })
     }
 
     /// This encoder, or in its place one that keeps every block as it is.
     pub(super) fn unless(self, stored: bool) -> Self {
         if stored { Self { codec: Codec::Store, ..self } } else { self }
+    }
+
+    /// This encoder, which refuses further blocks once `cancel` is switched on.
+    pub(super) fn until(self, cancel: &Cancel) -> Self {
+        Self { cancel: cancel.clone(), ..self }
     }
 
     pub(super) fn for_metadata(compression: SquashFsCompression, level: Option<u32>) -> Result<Self> {
@@ -79,6 +86,7 @@ impl Encoder {
     /// The compressed form of `plain`, or none if that is not shorter.
     #[allow(unused_variables, reason = "what is needed depends on the codecs that are compiled in")]
     pub(super) fn encode(&mut self, plain: &[u8]) -> Result<Option<&[u8]>> {
+        self.cancel.check()?;
         // One byte less than the plain block: what does not fit is not shorter.
         let most = plain.len().saturating_sub(1);
         let length: usize = match self.codec {

@@ -196,8 +196,8 @@ impl<W: Read + Write + Seek> Writer<W> {
     pub(crate) fn finish(mut self) -> Result<(W, Summary)> {
         self.contents.flush()?;
         let (compression, level) = (self.options.compression, self.options.level);
-        let stored = self.options.stored;
-        let new_encoder = || Ok(Encoder::for_metadata(compression, level)?.unless(stored));
+        let (stored, cancel) = (self.options.stored, self.options.monitor.cancel().clone());
+        let new_encoder = || Ok(Encoder::for_metadata(compression, level)?.unless(stored).until(&cancel));
         let tables = listings::write(&self.tree, self.contents.files(), new_encoder)?;
         let mut encoder = new_encoder()?;
         let inode_table = self.contents.append(&tables.inodes)?;

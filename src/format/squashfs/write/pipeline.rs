@@ -3,13 +3,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use super::super::queue::Queue;
 use super::WriteOptions;
 use super::encode::Encoder;
 use crate::error::{Error, Result};
+use crate::progress::{CANCEL_POLL, Cancel};
 
 /// Blocks under way for each thread: one in work, one waiting, two done and not yet their turn.
 const PER_THREAD: usize = 4;
@@ -33,12 +34,14 @@ pub(super) struct Pipeline<P> {
     /// In place of workers, where there is one thread.
     own: Option<Encoder>,
     finished: VecDeque<(P, Packed)>,
+    cancel: Cancel,
 }
 
 impl<P> Pipeline<P> {
     pub(super) fn new(options: &WriteOptions) -> Result<Self> {
         let encoder = || -> Result<Encoder> {
-            Ok(Encoder::new(options.compression, options.level, options.block_size)?.unless(options.stored))
+            let encoder = Encoder::new(options.compression, options.level, options.block_size)?;
+            Ok(encoder.unless(options.stored).until(options.monitor.cancel()))
         };
         let mut this = Self {
             queue: Arc::new(Queue::new(usize::MAX)),
@@ -46,6 +49,7 @@ impl<P> Pipeline<P> {
             under_way: VecDeque::new(),
             own: None,
             finished: VecDeque::new(),
+            cancel: options.monitor.cancel().clone(),
         };
         if options.threads <= 1 {
             this.own = Some(encoder()?);
@@ -86,7 +90,14 @@ impl<P> Pipeline<P> {
         }
         let Some((purpose, result)) = self.under_way.pop_front() else { return Ok(None) };
         let lost = || Error::io("a compressing thread ended", std::io::Error::other("it gave no answer"));
-        Ok(Some((purpose, result.recv().map_err(|_| lost())??)))
+        loop {
+            self.cancel.check()?;
+            match result.recv_timeout(CANCEL_POLL) {
+                Ok(packed) => return Ok(Some((purpose, packed?))),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(lost()),
+            }
+        }
     }
 }
 

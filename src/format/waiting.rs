@@ -1,0 +1,155 @@
+//! Streams that may be silent for ever: whoever waits for their bytes stops waiting when the call is cancelled.
+//! Descriptors are asked first whether a read would wait; any other reader is read on a thread of its own.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::error::Error;
+use crate::progress::{CANCEL_POLL, Cancel};
+
+/// The switches that end a wait: that of the input and that of the call that reads it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Cancels(Vec<Cancel>);
+
+impl Cancels {
+    pub(super) fn of<'a>(switches: impl IntoIterator<Item = &'a Cancel>) -> Self {
+        Self(switches.into_iter().cloned().collect())
+    }
+
+    pub(super) fn check(&self) -> io::Result<()> {
+        Ok(self.0.iter().try_for_each(Cancel::check)?)
+    }
+}
+
+/// Bytes that come once.
+pub(super) enum Stream {
+    /// A pipe, a socket or a device.
+    Descriptor(File),
+    /// A reader of the caller's, on a thread that is left behind with it when it never answers.
+    Detached(Pump),
+    /// A reader that ends its own waits, or that must not outlive the call.
+    Attached(Box<dyn Read + Send>),
+}
+
+impl Stream {
+    pub(super) fn read(&mut self, buffer: &mut [u8], cancels: &Cancels) -> io::Result<usize> {
+        cancels.check()?;
+        match self {
+            Self::Descriptor(file) => loop {
+                wait_for_input(&*file, cancels)?;
+                match file.read(buffer) {
+                    // Opened so that opening does not wait, and somebody else was faster.
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    done => return done,
+                }
+            },
+            Self::Detached(pump) => pump.read(buffer, cancels),
+            Self::Attached(reader) => reader.read(buffer),
+        }
+    }
+}
+
+/// Waits until a read would not. A FIFO that nobody has opened for writing yet is waited for, too.
+fn wait_for_input(fd: impl AsFd, cancels: &Cancels) -> io::Result<()> {
+    let timeout = Timespec::try_from(CANCEL_POLL).unwrap_or_default();
+    loop {
+        cancels.check()?;
+        match poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)) {
+            Ok(0) | Err(Errno::INTR) => {}
+            // The end and errors are for the read to tell.
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// A reader on a thread of its own, which reads exactly what it is asked for.
+pub(super) struct Pump {
+    reader: Option<Box<dyn Read + Send>>,
+    thread: Option<(Sender<Vec<u8>>, Receiver<io::Result<Vec<u8>>>)>,
+    /// Whether the thread still owes an answer.
+    asked: bool,
+    given: Vec<u8>,
+    at: usize,
+}
+
+/// The most that is asked for at once.
+const PIECE: usize = 256 << 10;
+
+impl Pump {
+    pub(super) fn new(reader: impl Read + Send + 'static) -> Self {
+        Self { reader: Some(Box::new(reader)), thread: None, asked: false, given: Vec::new(), at: 0 }
+    }
+
+    fn read(&mut self, buffer: &mut [u8], cancels: &Cancels) -> io::Result<usize> {
+        if self.at == self.given.len() {
+            let mut piece = std::mem::take(&mut self.given);
+            self.at = 0;
+            if let Some(reader) = self.reader.take() {
+                self.thread = Some(start(reader)?);
+            }
+            let Some((requests, answers)) = &self.thread else { return Err(ended()) };
+            if !self.asked {
+                piece.resize(buffer.len().min(PIECE), 0);
+                requests.send(piece).map_err(|_| ended())?;
+                self.asked = true;
+            }
+            loop {
+                match answers.recv_timeout(CANCEL_POLL) {
+                    Ok(answer) => {
+                        self.asked = false;
+                        self.given = answer?;
+                        break;
+                    }
+                    Err(RecvTimeoutError::Timeout) => cancels.check()?,
+                    Err(RecvTimeoutError::Disconnected) => return Err(ended()),
+                }
+            }
+        }
+        let rest = self.given.get(self.at..).unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        self.at += count;
+        Ok(count)
+    }
+}
+
+fn start(mut reader: Box<dyn Read + Send>) -> io::Result<(Sender<Vec<u8>>, Receiver<io::Result<Vec<u8>>>)> {
+    let (requests, asked) = bounded::<Vec<u8>>(1);
+    let (given, answers) = bounded(1);
+    std::thread::Builder::new().name("lxd-image-wait".to_owned()).spawn(move || {
+        for mut piece in asked {
+            let read = reader.read(&mut piece).map(|count| {
+                piece.truncate(count);
+                piece
+            });
+            // Whoever asked has gone.
+            if given.send(read).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok((requests, answers))
+}
+
+fn ended() -> io::Error {
+    Error::new(crate::ErrorKind::Io, "the thread that reads the stream ended unexpectedly").into()
+}
+
+/// Looks before every read whether it is still wanted: for decoders that make much of little.
+pub(super) struct Until<R> {
+    pub(super) reader: R,
+    pub(super) cancel: Cancel,
+}
+
+impl<R: Read> Read for Until<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.cancel.check()?;
+        self.reader.read(buffer)
+    }
+}
