@@ -10,7 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::progress::Monitor;
+use crate::progress::{Cancel, Monitor};
 
 /// How long to sleep between two tries.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -30,10 +30,10 @@ impl StoreLock {
     /// Of a user of the store, beside any number of others.
     ///
     /// # Errors
-    /// `Busy` when a repair has the store for itself for longer than `wait`; `Io`.
-    pub(crate) fn shared(store: &Path, wait: Duration) -> Result<Self> {
+    /// `Busy` when a repair has the store for itself for longer than `wait`; `Cancelled`; `Io`.
+    pub(crate) fn shared(store: &Path, wait: Duration, cancel: &Cancel) -> Result<Self> {
         let directory = open(store)?;
-        match try_for(&directory, FlockOperation::NonBlockingLockShared, wait, &mut || Ok(()))? {
+        match try_for(&directory, FlockOperation::NonBlockingLockShared, wait, &mut || cancel.check())? {
             Some(Errno::WOULDBLOCK) => Err(Error::new(ErrorKind::Busy, "the store's catalog is being made anew")
                 .with_hint("wait until `lxd-image check --repair` is done")
                 .in_file(store)),
@@ -71,10 +71,16 @@ impl StoreLock {
     ///
     /// # Errors
     /// As [`exclusive`](Self::exclusive), and those of `made`.
-    pub(crate) fn making(store: &Path, wait: Duration, made: &mut dyn FnMut() -> Result<bool>) -> Result<Option<Self>> {
+    pub(crate) fn making(
+        store: &Path,
+        wait: Duration,
+        cancel: &Cancel,
+        made: &mut dyn FnMut() -> Result<bool>,
+    ) -> Result<Option<Self>> {
         let directory = open(store)?;
         let until = Instant::now() + wait;
         loop {
+            cancel.check()?;
             if made()? {
                 return Ok(None);
             }

@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::format::{Image, Input, Source, VerifyOptions};
 use crate::limits::Limits;
-use crate::progress::Monitor;
+use crate::progress::{CANCEL_POLL, Cancel, Monitor};
 
 /// How a store is opened.
 #[derive(Clone)]
@@ -26,6 +26,7 @@ pub struct StoreOptions {
     create: bool,
     read_only: bool,
     busy_timeout: Duration,
+    cancel: Cancel,
     threads: Option<usize>,
     pub(crate) limits: Limits,
     clock: Arc<dyn Fn() -> i64 + Send + Sync>,
@@ -37,6 +38,7 @@ impl Default for StoreOptions {
             create: true,
             read_only: false,
             busy_timeout: Duration::from_secs(5),
+            cancel: Cancel::new(),
             threads: None,
             limits: Limits::default(),
             clock: Arc::new(|| {
@@ -82,6 +84,13 @@ impl StoreOptions {
     #[must_use]
     pub fn busy_timeout(mut self, wait: Duration) -> Self {
         self.busy_timeout = wait;
+        self
+    }
+
+    /// Ends waits for other writers when `cancel` is switched on: the call then fails with `Cancelled`.
+    #[must_use]
+    pub fn cancel(mut self, cancel: Cancel) -> Self {
+        self.cancel = cancel;
         self
     }
 
@@ -137,7 +146,7 @@ impl StoreOptions {
         let path = path.as_ref();
         let marker = match Marker::read(path)? {
             Some(marker) => marker,
-            None if self.create && !self.read_only => make(path, self.busy_timeout)?,
+            None if self.create && !self.read_only => make(path, self.busy_timeout, &self.cancel)?,
             None if path.exists() && !layout::is_unfinished(path)? => return Err(layout::foreign(path)),
             None => return Err(Error::new(ErrorKind::NotFound, "there is no image store").in_file(path)),
         };
@@ -152,10 +161,10 @@ impl StoreOptions {
     /// Opens the store at `path` and changes nothing.
     pub(crate) fn open_unswept(&self, path: &Path, marker: &Marker) -> Result<Store> {
         // No repair replaces the catalog from here on.
-        let lock = StoreLock::shared(path, self.busy_timeout)?;
+        let lock = StoreLock::shared(path, self.busy_timeout, &self.cancel)?;
         let blobs = DirectoryBlobs::open(path, &marker.id)?;
-        let (timeout, read_only) = (self.busy_timeout, self.read_only);
-        let catalog = SqliteCatalog::open(&layout::catalog(path), &marker.id, timeout, read_only, lock)?;
+        let (wait, read_only) = ((self.busy_timeout, &self.cancel), self.read_only);
+        let catalog = SqliteCatalog::open(&layout::catalog(path), &marker.id, wait, read_only, lock)?;
         Ok(Store { blobs: Arc::new(blobs), catalog: Arc::new(catalog), options: self.clone() })
     }
 
@@ -178,12 +187,12 @@ fn remove_unfinished_catalog(path: &Path) {
 }
 
 /// Makes a store, or finishes one whose making was cut short.
-fn make(path: &Path, wait: Duration) -> Result<Marker> {
+fn make(path: &Path, wait: Duration, cancel: &Cancel) -> Result<Marker> {
     let fail = |error: std::io::Error| Error::io("the store's directory can't be made", error).in_file(path);
     atomic::make_dirs(path, 0o700).map_err(fail)?;
     let mut made = None;
     // One maker at a time; the lock ends with this function or with the process.
-    let lock = StoreLock::making(path, wait, &mut || {
+    let lock = StoreLock::making(path, wait, cancel, &mut || {
         made = Marker::read(path)?;
         // Said before anybody is waited for: who uses a store without its marker has it locked.
         if made.is_none() && !layout::is_unfinished(path)? { Err(layout::foreign(path)) } else { Ok(made.is_some()) }

@@ -98,8 +98,9 @@ fn replace_catalog(path: &Path, marker: &Marker, options: &StoreOptions, monitor
     let (catalog, fresh) = (layout::catalog(path), layout::rebuilt_catalog(path));
     let made = || -> Result<Vec<Finding>> {
         SqliteCatalog::create(&fresh, &marker.id)?;
+        let wait = (Duration::ZERO, monitor.cancel());
         let rows =
-            Arc::new(SqliteCatalog::open(&fresh, &marker.id, Duration::ZERO, false, StoreLock::unlocked(path)?)?);
+            Arc::new(SqliteCatalog::open(&fresh, &marker.id, wait, false, StoreLock::unlocked(path)?)?);
         let store = Store { blobs, catalog: Arc::clone(&rows) as Arc<dyn Catalog>, options: options.clone() };
         let rebuilt = store.fill(monitor)?;
         store.release_claims(&rebuilt.listed)?;

@@ -17,6 +17,8 @@ pub(crate) enum Reason {
     Wrong(Cow<'static, str>),
     /// A bound is reached: its field in `Limits`, its value, and what is over it.
     Limit(&'static str, u64, &'static str),
+    /// The caller asked to stop.
+    Cancelled,
 }
 
 /// What the parts of the template engine give back.
@@ -29,6 +31,10 @@ impl Fault {
 
     pub(crate) fn limit(name: &'static str, value: u64, what: &'static str) -> Box<Self> {
         Box::new(Self { reason: Reason::Limit(name, value, what), at: None })
+    }
+
+    pub(crate) fn cancelled() -> Box<Self> {
+        Box::new(Self { reason: Reason::Cancelled, at: None })
     }
 
     /// Gives the place, unless a closer one is known.

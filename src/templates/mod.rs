@@ -27,6 +27,7 @@ mod value;
 
 use crate::error::{Error, ErrorKind, Result, TemplateStage};
 use crate::limits::Limits;
+use crate::progress::Cancel;
 
 pub use apply::{
     Action, Applied, ApplyFailed, ApplyOptions, Change, Deferred, InstanceDir, Outcome, Skip, Target, Trigger, apply,
@@ -135,6 +136,14 @@ impl Template {
     /// # Errors
     /// `Template` if it asks for what can't be, `LimitExceeded` if it writes, works or nests too much.
     pub fn render(&self, context: &Context, limits: &Limits) -> Result<Vec<u8>> {
+        self.render_until(context, limits, &Cancel::new())
+    }
+
+    /// Renders the template unless `cancel` is switched on meanwhile: raised limits let one work for minutes.
+    ///
+    /// # Errors
+    /// As [`render`](Self::render), and `Cancelled`.
+    pub fn render_until(&self, context: &Context, limits: &Limits, cancel: &Cancel) -> Result<Vec<u8>> {
         if let Some(name) = context.wrong_name() {
             let message = format!("the context's name `{}` is none for a template", String::from_utf8_lossy(name));
             return Err(self.error(*Fault::wrong(message), TemplateStage::Exec));
@@ -145,6 +154,7 @@ impl Template {
             depth: limits.template_depth,
         };
         render::Renderer::new(&self.tree, &self.source, context, self.dialect, bounds)
+            .until(cancel)
             .run()
             .map_err(|fault| self.error(*fault, TemplateStage::Exec))
     }
@@ -185,6 +195,7 @@ impl Template {
                 };
                 Error::new(ErrorKind::Template, format!("{verb}: {shown}{message}"))
             }
+            Reason::Cancelled => return Error::cancelled(),
             Reason::Limit(name, value, what) => Error::limit(name, value, format!("{shown}{what}")),
         };
         error.in_template(stage, place.map(|(line, column, _)| (line, column)))

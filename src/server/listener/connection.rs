@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -31,6 +31,8 @@ const WINDOW: u32 = 256 << 10;
 const WINDOWS: u32 = 1 << 20;
 /// What is held for one stream whose client does not read.
 const UNSENT: usize = 256 << 10;
+/// How long an idle connection may take to say goodbye when the server stops.
+const FAREWELL: Duration = Duration::from_millis(200);
 /// Headers of a request. Browsers send 20.
 const HEADERS: usize = 100;
 
@@ -63,7 +65,13 @@ pub(super) async fn serve(
         return talk(&shared, peer(None, false), stream, false).await;
     };
     // A client that fails here, speaks no TLS or is too slow gets nothing.
-    let Ok(Ok(stream)) = timeout(shared.head_time, tls.accept(stream)).await else { return };
+    let mut stage = shared.stage.clone();
+    let ending = async {
+        let _ = stage.wait_for(|stage| stage.is_ending()).await;
+        None
+    };
+    let shaken = either(async { timeout(shared.head_time, tls.accept(stream)).await.ok() }, ending).await;
+    let Some(Ok(stream)) = shaken else { return };
     let session = stream.get_ref().1;
     let certificate = session.peer_certificates().and_then(|chain| chain.first()).map(|first| Fingerprint::of(first));
     let h2 = session.alpn_protocol() == Some(H2);
@@ -166,6 +174,11 @@ async fn run<C>(
             Next::Stage(_) => {
                 finishing = true;
                 finish(connection.as_mut());
+                if peer.flow.is_idle() {
+                    // Nobody is promised anything: half a head would hold the server for as long as it may take.
+                    let _ = timeout(FAREWELL, connection.as_mut()).await;
+                    return;
+                }
             }
         }
     }

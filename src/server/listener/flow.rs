@@ -34,6 +34,11 @@ impl Flow {
         Going(Arc::clone(self))
     }
 
+    /// Whether no request has come that is not answered. One whose head is not complete has not come.
+    pub(super) fn is_idle(&self) -> bool {
+        self.requests.load(Ordering::Relaxed) == 0
+    }
+
     pub(super) fn waiting(self: &Arc<Self>) -> Waiting {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         Waiting(Arc::clone(self))

@@ -6,6 +6,7 @@ mod pool;
 mod reserve;
 mod schema;
 mod sqlite;
+mod waiting;
 
 pub use sqlite::SqliteCatalog;
 

@@ -13,7 +13,9 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::failure::row_error;
 use super::schema::{self, RowResult};
+use super::waiting;
 use crate::error::{Error, ErrorKind, Result};
+use crate::progress::Cancel;
 use crate::store::layout::beside;
 use crate::store::lock::StoreLock;
 
@@ -45,6 +47,7 @@ struct DatabaseFile {
     path: PathBuf,
     mode: Mode,
     timeout: Duration,
+    cancel: Cancel,
     /// The id of the store that it must be the catalog of.
     id: String,
 }
@@ -68,8 +71,9 @@ impl Pool {
         Self { file: None, idle, returned: Condvar::new(), _lock: None }
     }
 
-    pub(super) fn of_file(path: &Path, id: &str, timeout: Duration, lock: StoreLock) -> Self {
-        let file = DatabaseFile { path: path.to_path_buf(), mode: Mode::Write, timeout, id: id.to_owned() };
+    pub(super) fn of_file(path: &Path, id: &str, timeout: Duration, cancel: &Cancel, lock: StoreLock) -> Self {
+        let (path, id, cancel) = (path.to_path_buf(), id.to_owned(), cancel.clone());
+        let file = DatabaseFile { path, mode: Mode::Write, timeout, cancel, id };
         Self { file: Some(file), idle: Mutex::default(), returned: Condvar::new(), _lock: Some(lock) }
     }
 
@@ -90,8 +94,17 @@ impl Pool {
     /// Lends a connection to the file that has the catalog's name now.
     ///
     /// # Errors
-    /// `Malformed` when there is none, or one that is damaged or another store's; `Unsupported`, `Busy`, `Io`; those of `work`.
+    /// `Malformed` when there is none, or one that is damaged or another store's; `Unsupported`, `Busy`, `Cancelled`, `Io`; those of `work`.
     pub(super) fn with<T>(&self, work: impl FnOnce(&PooledConnection) -> Result<T>) -> Result<T> {
+        let Some(file) = &self.file else { return self.lend(work) };
+        waiting::begin(file.timeout, &file.cancel);
+        self.lend(work).map_err(|error| {
+            // The wait was cut short, whatever SQLite calls it.
+            if error.kind() == ErrorKind::Busy && file.cancel.is_cancelled() { Error::cancelled() } else { error }
+        })
+    }
+
+    fn lend<T>(&self, work: impl FnOnce(&PooledConnection) -> Result<T>) -> Result<T> {
         let connection = self.take()?;
         // Others wait for the one connection of a database in memory: it comes back also when a panic passes.
         let done = catch_unwind(AssertUnwindSafe(|| work(&connection)));
@@ -174,7 +187,7 @@ impl DatabaseFile {
     fn connect(&self) -> Result<PooledConnection> {
         for _ in 0..MAX_TRIES {
             let main = self.find()?;
-            let connection = connect(&self.path, self.mode, self.timeout);
+            let connection = connect(&self.path, self.mode);
             let connection = connection.map_err(|error| row_error(error, Some(&self.path)))?;
             // Opens the log, too.
             self.probe(&connection)?;
@@ -251,8 +264,8 @@ impl Deref for PooledConnection {
     }
 }
 
-pub(super) fn connect(path: &Path, mode: Mode, timeout: Duration) -> RowResult<Connection> {
-    let connection = match mode {
+pub(super) fn connect(path: &Path, mode: Mode) -> RowResult<Connection> {
+    let mut connection = match mode {
         Mode::Write => Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?,
         Mode::Read => Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?,
         Mode::Immutable => {
@@ -260,7 +273,7 @@ pub(super) fn connect(path: &Path, mode: Mode, timeout: Duration) -> RowResult<C
             Connection::open_with_flags(format!("file:{}?immutable=1", uri_path(path)), flags)?
         }
     };
-    connection.busy_timeout(timeout)?;
+    waiting::prepare(&mut connection)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     if mode == Mode::Write {
         connection.pragma_update(None, "synchronous", "FULL")?;

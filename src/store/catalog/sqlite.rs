@@ -14,6 +14,7 @@ use super::schema::{self, RowError, RowResult};
 use super::{Catalog, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Prefix};
+use crate::progress::Cancel;
 use crate::store::image::{Alias, StoredImage};
 use crate::store::layout::{self, CATALOG_SUFFIXES, beside};
 use crate::store::lock::StoreLock;
@@ -45,8 +46,9 @@ impl SqliteCatalog {
         let marker = layout::Marker::read(path)?
             .ok_or_else(|| Error::new(ErrorKind::NotFound, "there is no image store").in_file(path))?;
         let wait = Duration::from_secs(5);
-        let lock = StoreLock::shared(path, wait)?;
-        Self::open(&layout::catalog(path), &marker.id, wait, false, lock)
+        let cancel = Cancel::new();
+        let lock = StoreLock::shared(path, wait, &cancel)?;
+        Self::open(&layout::catalog(path), &marker.id, (wait, &cancel), false, lock)
     }
 
     /// Makes a new catalog for the store `id`. A file of that name, left from an attempt that was
@@ -81,10 +83,16 @@ impl SqliteCatalog {
     /// # Errors
     /// `Malformed` when it is damaged or another store's, `Unsupported` when its layout is newer,
     /// `Busy`, `Io`.
-    pub(crate) fn open(path: &Path, id: &str, timeout: Duration, read_only: bool, lock: StoreLock) -> Result<Self> {
+    pub(crate) fn open(
+        path: &Path,
+        id: &str,
+        (timeout, cancel): (Duration, &Cancel),
+        read_only: bool,
+        lock: StoreLock,
+    ) -> Result<Self> {
         let modes: &[Mode] = if read_only { &[Mode::Read, Mode::Immutable] } else { &[Mode::Write] };
         let mut failed = None;
-        let mut pool = Pool::of_file(path, id, timeout, lock);
+        let mut pool = Pool::of_file(path, id, timeout, cancel, lock);
         for &mode in modes {
             // Without its log the file alone would be an older state than the one that was promised.
             if mode == Mode::Immutable && std::fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0) {
@@ -130,7 +138,7 @@ impl SqliteCatalog {
             .and_then(|file| file.sync_all())
             .map_err(|error| Error::io("the new catalog can't be made durable", error).in_file(&path))?;
         let look = || -> RowResult<(Vec<String>, i64, i64)> {
-            let connection = pool::connect(&path, Mode::Immutable, Duration::ZERO)?;
+            let connection = pool::connect(&path, Mode::Immutable)?;
             let found = damage(&connection, "PRAGMA integrity_check")?;
             let count = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
             let (images, aliases) = (count("SELECT count(*) FROM image")?, count("SELECT count(*) FROM alias")?);

@@ -361,7 +361,11 @@ impl Run<'_> {
             return Err(Error::limit("template_bytes", limits.template_bytes, "the size of all templates"));
         }
         let context = self.context.clone().trigger(self.trigger.name()).path(path).properties(rule.properties().iter());
-        Template::parse(&source, self.options.dialect, limits)?.render(&context, limits)
+        Template::parse(&source, self.options.dialect, limits)?.render_until(
+            &context,
+            limits,
+            self.options.monitor.cancel(),
+        )
     }
 
     /// What a dry run shows. All of it is held at once, so that it has a bound of its own.

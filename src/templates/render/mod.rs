@@ -17,6 +17,7 @@ use super::parser::{PONGO2, Tree};
 use super::tree::{FilterCall, Name, Node, Nodes};
 use super::value::{Data, Map, MapType, Value};
 use super::{Dialect, filters};
+use crate::progress::Cancel;
 
 /// Evaluations inside evaluations: nested tags, parentheses and macros together. Each takes a
 /// piece of the stack, and this many fit a thread of 2 MiB in a build without optimisation.
@@ -59,6 +60,9 @@ struct Watch {
     values: Vec<Value>,
 }
 
+/// Steps after which the renderer looks whether it was cancelled: less than a millisecond.
+const STEPS_BETWEEN_LOOKS: u64 = 4096;
+
 pub(crate) struct Renderer<'t> {
     tree: &'t Tree,
     source: &'t [u8],
@@ -76,6 +80,7 @@ pub(crate) struct Renderer<'t> {
     root: Vec<Option<Slot>>,
     cycles: Vec<usize>,
     watches: Vec<Watch>,
+    cancel: Option<&'t Cancel>,
 }
 
 impl<'t> Renderer<'t> {
@@ -109,7 +114,14 @@ impl<'t> Renderer<'t> {
             root,
             cycles: vec![0; tree.cycles.len()],
             watches,
+            cancel: None,
         }
+    }
+
+    /// Stops when `cancel` is switched on.
+    pub(crate) fn until(mut self, cancel: &'t Cancel) -> Self {
+        self.cancel = Some(cancel);
+        self
     }
 
     pub(crate) fn run(mut self) -> Outcome<Vec<u8>> {
@@ -136,7 +148,11 @@ impl<'t> Renderer<'t> {
     fn spend(&mut self, bytes: usize) -> Outcome<()> {
         match self.steps.checked_sub(1 + (bytes / BYTES_PER_STEP) as u64) {
             Some(left) => {
+                let look = left / STEPS_BETWEEN_LOOKS != self.steps / STEPS_BETWEEN_LOOKS;
                 self.steps = left;
+                if look && self.cancel.is_some_and(Cancel::is_cancelled) {
+                    return Err(Fault::cancelled());
+                }
                 Ok(())
             }
             None => Err(self.out_of_steps()),

@@ -47,6 +47,20 @@ fn who_does_not_come_to_an_end_is_cut_when_the_time_is_over() {
 }
 
 #[test]
+fn half_a_request_and_half_a_handshake_do_not_hold_a_server_that_stops() {
+    use std::io::Write;
+    let mut served = Listening::new();
+    let mut half = served.tls();
+    half.stream.write_all(b"GET /1.0 HTTP/1.1\r\nHo").unwrap();
+    half.stream.flush().unwrap();
+    let _silent = served.tcp();
+    std::thread::sleep(Duration::from_millis(200));
+    let since = Instant::now();
+    served.stop().unwrap();
+    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+}
+
+#[test]
 fn a_server_that_listens_nowhere_or_has_no_certificate_says_so() {
     let scratch = Scratch::new();
     let handler = || Arc::new(Handler::new(Store::open(scratch.join("store")).unwrap(), ServerOptions::new()));
