@@ -8,6 +8,7 @@ use lxd_image::{Error, ErrorKind, Fingerprint, Result};
 
 use crate::failure::Failure;
 use crate::options::Session;
+use crate::output;
 use crate::pack::report;
 use crate::target::Target;
 
@@ -68,7 +69,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     }
     let to_stream = out == Path::new("-");
     let written = if to_stream {
-        image.convert_to(std::io::stdout(), &options)
+        image.convert_to(output::Stdout, &options)
     } else {
         let codec = arguments
             .compression

@@ -1,6 +1,6 @@
 //! `edit`, `set` and the verbs for single properties.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -14,6 +14,7 @@ use crate::info;
 use crate::options::Session;
 use crate::output::{self, Format};
 use crate::place::Place;
+use crate::signals::{self, or_cancelled};
 use crate::store::pair;
 
 /// Edit an image in $EDITOR, or take YAML from standard input
@@ -110,12 +111,7 @@ impl<'a> Target<'a> {
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     let target = Target::of(&arguments.reference, session)?;
     if !std::io::stdin().is_terminal() {
-        let mut text = Vec::new();
-        std::io::stdin()
-            .lock()
-            .take(MOST_BYTES)
-            .read_to_end(&mut text)
-            .map_err(|error| Error::new(ErrorKind::Io, "standard input can't be read").with_source(error))?;
+        let text = signals::read(Path::new("-"), MOST_BYTES).map_err(|error| unread("standard input", error))?;
         target.change(Edit::from_yaml(&text, &session.limits)?, true)?;
         return Ok(());
     }
@@ -128,15 +124,22 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
             Err(error) if matches!(error.kind(), ErrorKind::Malformed | ErrorKind::InvalidInput) => {
                 eprintln!("error[{}]: {error}", error.kind());
                 eprint!("press Enter to edit again, Ctrl-C to give up ");
-                let mut answer = String::new();
-                if std::io::stdin().read_line(&mut answer).is_ok_and(|count| count > 0) {
-                    continue;
+                match signals::answer().map_err(|error| unread("the answer", error))? {
+                    Some(_) => continue,
+                    None => return Err(error.into()),
                 }
-                return Err(error.into());
             }
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+fn unread(what: &str, error: std::io::Error) -> Error {
+    or_cancelled(error, |error| Error::new(ErrorKind::Io, format!("{what} can't be read")).with_source(error))
+}
+
+fn unread_editor(error: std::io::Error) -> Error {
+    or_cancelled(error, |error| Error::new(ErrorKind::Io, "the editor can't be started").with_source(error))
 }
 
 /// A private file that an editor works on.
@@ -159,13 +162,9 @@ impl Draft {
     fn edit(&self) -> Result<Vec<u8>> {
         let editor = ["VISUAL", "EDITOR"].iter().find_map(std::env::var_os).unwrap_or_else(|| "vi".into());
         // As git does: the variable may hold arguments, and the shell splits them.
-        let status = Command::new("sh")
-            .arg("-c")
-            .arg(format!("{} \"$1\"", editor.to_string_lossy()))
-            .arg("sh")
-            .arg(&self.0)
-            .status();
-        match status {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("{} \"$1\"", editor.to_string_lossy())).arg("sh").arg(&self.0);
+        match signals::edit(&mut command) {
             Ok(status) if status.success() => {}
             Ok(status) => {
                 return Err(Error::new(
@@ -173,7 +172,7 @@ impl Draft {
                     format!("the editor ended with {status}; nothing was changed"),
                 ));
             }
-            Err(error) => return Err(Error::new(ErrorKind::Io, "the editor can't be started").with_source(error)),
+            Err(error) => return Err(unread_editor(error)),
         }
         std::fs::read(&self.0).map_err(|error| self.unusable(error))
     }

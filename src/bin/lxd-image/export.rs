@@ -41,7 +41,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     };
     let options = ExportOptions::new().monitor(monitor);
     if arguments.target.as_os_str() == "-" {
-        let done = store.export_to(&image.fingerprint, &mut std::io::stdout().lock(), &options);
+        let done = store.export_to(&image.fingerprint, &mut output::Stdout, &options);
         drop(shown);
         done?;
         return Ok(());

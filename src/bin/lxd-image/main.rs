@@ -31,6 +31,7 @@ mod refresh;
 mod remote;
 mod serve;
 mod shell;
+mod signals;
 mod simplestreams;
 mod store;
 mod target;

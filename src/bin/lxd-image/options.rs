@@ -1,6 +1,7 @@
 //! The options that every verb takes, and what they make: limits, threads, progress, a way to stop.
 
 use std::io::IsTerminal;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args};
@@ -12,6 +13,7 @@ use crate::failure::Failure;
 use crate::output::{self, Format};
 use crate::place::Place;
 use crate::progress::{Mode, Shown};
+use crate::signals;
 
 /// How many omissions are named before the rest is counted.
 const NAMED_OMISSIONS: usize = 5;
@@ -99,16 +101,7 @@ pub(crate) struct Session {
 impl Global {
     /// Sets up what every verb needs; from here on Ctrl-C stops cleanly.
     pub(crate) fn start(self) -> Result<Session, Failure> {
-        let cancel = Cancel::new();
-        let switch = cancel.clone();
-        ctrlc::set_handler(move || {
-            if switch.is_cancelled() {
-                // The second time: whoever asks twice does not want to wait.
-                std::process::exit(130);
-            }
-            switch.cancel();
-        })
-        .map_err(|error| Error::new(lxd_image::ErrorKind::Io, "signals can't be caught").with_source(error))?;
+        signals::listen()?;
         Ok(Session {
             format: self.format.unwrap_or(Format::Table),
             limits: limits(&self.limits)?,
@@ -117,7 +110,7 @@ impl Global {
             verbose: self.verbose > 0,
             store: self.store,
             progress: self.progress,
-            base: Monitor::none().with_cancel(cancel),
+            base: Monitor::none().with_cancel(signals::cancel().clone()),
         })
     }
 }
@@ -266,7 +259,11 @@ fn nowhere(error: Error, word: &Path) -> Error {
 /// A file by its path, or standard input.
 pub(crate) fn input(path: &Path) -> Result<Input> {
     if path == Path::new("-") {
-        return Ok(Input::stream(std::io::stdin()).named("standard input"));
+        let stdin = std::io::stdin()
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(|error| Error::new(ErrorKind::Io, "standard input can't be read").with_source(error))?;
+        return Ok(Input::descriptor(stdin).named("standard input").with_cancel(signals::cancel().clone()));
     }
-    Input::open(path)
+    Ok(Input::open(path)?.with_cancel(signals::cancel().clone()))
 }

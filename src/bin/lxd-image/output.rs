@@ -6,7 +6,11 @@ use std::str::FromStr;
 
 use comfy_table::{ContentLineStyle, LineStyle, Table, TableStyle, presets};
 use lxd_image::{Error, ErrorKind, Result, Shown};
+use rustix::event::PollFlags;
+use rustix::io::Errno;
 use serde_json::{Map, Value};
+
+use crate::signals::{or_cancelled, wait_for};
 
 /// How lists and infos are shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,10 +66,35 @@ pub(crate) fn line(text: &str) -> Result<()> {
 }
 
 pub(crate) fn write(bytes: &[u8]) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(bytes)
-        .and_then(|()| out.flush())
-        .map_err(|error| Error::new(ErrorKind::Io, "standard output can't be written").with_source(error))
+    let mut out = Stdout;
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| or_cancelled(error, unwritable))
+}
+
+fn unwritable(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Io, "standard output can't be written").with_source(error)
+}
+
+/// Standard output; a signal ends the wait for whoever reads it.
+pub(crate) struct Stdout;
+
+/// What a pipe that can be written takes without a wait.
+const PIPE_BUF: usize = 4096;
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let stdout = std::io::stdout();
+        loop {
+            wait_for(&stdout, PollFlags::OUT)?;
+            match rustix::io::write(&stdout, &bytes[..bytes.len().min(PIPE_BUF)]) {
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                done => return Ok(done?),
+            }
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Shows one value: alone on a line, or by its name in the formats that have names.

@@ -9,6 +9,8 @@ use lxd_image::{Error, ErrorKind, Metadata, Result};
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::owners::TreeArguments;
+use crate::output;
+use crate::signals::{self, or_cancelled};
 use crate::store::pair;
 use crate::target::Target;
 
@@ -80,9 +82,10 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let rootfs = Rootfs::open(&arguments.rootfs)?;
     let to_stream = arguments.out == Path::new("-");
     let written = if to_stream {
-        pack_to(&rootfs, std::io::stdout(), &options)
+        pack_to(&rootfs, output::Stdout, &options)
     } else {
-        Target::of(&arguments.out, &arguments.rootfs, &arguments.compression)?.write(|out| pack(&rootfs, out, &options))
+        let codec = arguments.compression.as_deref().unwrap_or(DEFAULT_COMPRESSION);
+        Target::of(&arguments.out, &arguments.rootfs, codec)?.write(|out| pack(&rootfs, out, &options))
     };
     drop(shown);
     report(&written?, to_stream, session)
@@ -122,8 +125,8 @@ pub(crate) fn source_date_epoch() -> Result<Option<i64>> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|error| {
+    signals::read(path, u64::MAX).map_err(|error| {
         let kind = if error.kind() == std::io::ErrorKind::NotFound { ErrorKind::NotFound } else { ErrorKind::Io };
-        Error::new(kind, "the file can't be read").with_source(error).in_file(path)
+        or_cancelled(error, |error| Error::new(kind, "the file can't be read").with_source(error).in_file(path))
     })
 }

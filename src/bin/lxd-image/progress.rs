@@ -1,20 +1,23 @@
-//! Progress on standard error: a bar for people once work lasts, or one JSON object a line for programs.
+//! Progress on standard error: a bar for people once work lasts, lines where there is no terminal, or one JSON object a line for
+//! programs.
 
+use std::io::IsTerminal;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use lxd_image::{Progress, Update};
 
+use crate::store::size;
+
 /// When and how progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {
     /// A bar, when standard error is a terminal
     Auto,
-    /// A bar, wherever standard error goes
+    /// A bar, or lines where standard error is no terminal
     Always,
     /// Nothing
     Never,
@@ -24,27 +27,42 @@ pub(crate) enum Mode {
 
 /// Work that is done sooner than this shows no bar.
 const PATIENCE: Duration = Duration::from_millis(300);
-/// The time between two lines of JSON.
-const INTERVAL_MS: u64 = 100;
+/// The time between two lines of JSON, and between two lines for people.
+const JSON_INTERVAL: Duration = Duration::from_millis(100);
+const LINE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Progress that is being shown; the bar goes away when this is dropped.
 pub(crate) struct Shown(Arc<Receiver>);
 
 struct Receiver {
-    mode: Mode,
+    style: Style,
     started: Instant,
-    last_line_ms: AtomicU64,
+    last: Mutex<Option<Line>>,
     bar: OnceLock<ProgressBar>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Style {
+    Bar,
+    Lines,
+    Json,
+}
+
+/// A line that was written.
+struct Line {
+    at: Duration,
+    said: (&'static str, u64, Option<u64>),
 }
 
 impl Shown {
     pub(crate) fn new(mode: Mode) -> Self {
-        Self(Arc::new(Receiver {
-            mode,
-            started: Instant::now(),
-            last_line_ms: AtomicU64::new(0),
-            bar: OnceLock::new(),
-        }))
+        let style = match mode {
+            Mode::Json => Style::Json,
+            Mode::Auto | Mode::Always | Mode::Never if std::io::stderr().is_terminal() => Style::Bar,
+            // A bar writes nothing where it can't go back over what it wrote.
+            Mode::Auto | Mode::Always | Mode::Never => Style::Lines,
+        };
+        Self(Arc::new(Receiver { style, started: Instant::now(), last: Mutex::default(), bar: OnceLock::new() }))
     }
 
     pub(crate) fn receiver(&self) -> Arc<dyn Progress> {
@@ -63,27 +81,46 @@ impl Drop for Shown {
 impl Progress for Receiver {
     fn report(&self, update: &Update) -> ControlFlow<()> {
         let elapsed = self.started.elapsed();
-        if self.mode == Mode::Json {
-            let now = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-            let last = self.last_line_ms.load(Ordering::Relaxed);
-            let finished = update.total == Some(update.done);
-            if finished || last == 0 || now.saturating_sub(last) >= INTERVAL_MS {
-                self.last_line_ms.store(now.max(1), Ordering::Relaxed);
-                let line = serde_json::json!({
-                    "phase": update.phase.name(), "done": update.done, "total": update.total, "milliseconds": now,
-                });
-                eprintln!("{line}");
+        match self.style {
+            Style::Json => self.line(update, elapsed, JSON_INTERVAL),
+            Style::Lines => self.line(update, elapsed, LINE_INTERVAL),
+            Style::Bar if elapsed >= PATIENCE => {
+                let bar = self.bar.get_or_init(|| self.make_bar(update));
+                bar.set_message(update.phase.name());
+                bar.set_position(update.done);
             }
-        } else if elapsed >= PATIENCE {
-            let bar = self.bar.get_or_init(|| self.make_bar(update));
-            bar.set_message(update.phase.name());
-            bar.set_position(update.done);
+            Style::Bar => {}
         }
         ControlFlow::Continue(())
     }
 }
 
 impl Receiver {
+    /// Writes a line when it is time for one, and always for what is complete.
+    fn line(&self, update: &Update, elapsed: Duration, interval: Duration) {
+        let said = (update.phase.name(), update.done, update.total);
+        let complete = update.total == Some(update.done);
+        // Threads report at once: one lock keeps times and lines in one order.
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last
+            .as_ref()
+            .is_none_or(|last| last.said != said && (complete || elapsed.saturating_sub(last.at) >= interval));
+        if !due {
+            return;
+        }
+        *last = Some(Line { at: elapsed, said });
+        if self.style == Style::Json {
+            let now = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+            let line = serde_json::json!({
+                "phase": update.phase.name(), "done": update.done, "total": update.total, "milliseconds": now,
+            });
+            eprintln!("{line}");
+        } else {
+            let total = update.total.map_or_else(String::new, |total| format!(" of {}", size(total)));
+            eprintln!("{}: {}{total}", update.phase.name(), size(update.done));
+        }
+    }
+
     fn make_bar(&self, update: &Update) -> ProgressBar {
         let (bar, template) = match update.total {
             Some(total) => {

@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::import::{About, Words};
 use crate::options::Session;
 use crate::owners::TreeArguments;
+use crate::signals::{self, or_cancelled};
 
 /// Make an image of an instance's directory
 #[derive(Args)]
@@ -61,9 +62,11 @@ pub(crate) fn directory(
             (directory.join("metadata.yaml"), if disk.exists() { disk } else { directory.join("rootfs") })
         }
     };
-    let bytes = std::fs::read(&metadata_path).map_err(|error| {
+    let bytes = signals::read(&metadata_path, u64::MAX).map_err(|error| {
         let kind = if error.kind() == std::io::ErrorKind::NotFound { ErrorKind::NotFound } else { ErrorKind::Io };
-        Error::new(kind, "the metadata can't be read").with_source(error).in_file(&metadata_path)
+        or_cancelled(error, |error| {
+            Error::new(kind, "the metadata can't be read").with_source(error).in_file(&metadata_path)
+        })
     })?;
     let (monitor, shown) = session.monitor();
     let mut packing = PackOptions::from_metadata_bytes(bytes)

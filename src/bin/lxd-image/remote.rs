@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output::{self, Facts};
+use crate::signals::{self, or_cancelled};
 
 /// Manage remotes: image servers by name
 #[derive(Args)]
@@ -123,10 +124,12 @@ impl Add {
             known = known.public(true);
         }
         if let Some(file) = &self.certificate {
-            let pem = std::fs::read_to_string(file).map_err(|error| {
+            let pem = signals::read_text(file).map_err(|error| {
                 let missing = error.kind() == std::io::ErrorKind::NotFound;
                 let kind = if missing { ErrorKind::NotFound } else { ErrorKind::Io };
-                Error::new(kind, "the certificate can't be read").with_source(error).in_file(file)
+                or_cancelled(error, |error| {
+                    Error::new(kind, "the certificate can't be read").with_source(error).in_file(file)
+                })
             })?;
             known = known.certificate(Certificate::from_pem(&pem).map_err(|error| error.in_file(file))?);
         }
@@ -166,10 +169,10 @@ impl Add {
         }
         eprint!("Certificate fingerprint: {fingerprint}\nTrust this certificate? (y/n) ");
         let _ = std::io::stderr().flush();
-        let mut answer = String::new();
-        std::io::stdin()
-            .read_line(&mut answer)
-            .map_err(|error| Error::new(ErrorKind::Io, "the answer can't be read").with_source(error))?;
+        let answer = signals::answer().map_err(|error| {
+            or_cancelled(error, |error| Error::new(ErrorKind::Io, "the answer can't be read").with_source(error))
+        })?;
+        let answer = answer.unwrap_or_default();
         if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") { Ok(()) } else { Err(refused()) }
     }
 

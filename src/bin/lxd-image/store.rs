@@ -27,7 +27,7 @@ impl Session {
     }
 
     pub(crate) fn store_options(&self) -> StoreOptions {
-        let options = StoreOptions::new().limits(self.limits.clone());
+        let options = StoreOptions::new().limits(self.limits.clone()).cancel(self.cancel());
         match self.threads {
             Some(threads) => options.threads(threads),
             None => options,

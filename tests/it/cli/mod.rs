@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod endings;
+mod cancelling;
 mod files;
 mod outputs;
 mod statuses;

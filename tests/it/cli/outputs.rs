@@ -114,6 +114,36 @@ fn progress_for_programs_is_one_object_a_line() {
 }
 
 #[test]
+fn progress_for_programs_ends_with_all_of_it() {
+    let place = Place::new();
+    place.write("image.tar", image(&[file("rootfs/big", vec![b'x'; 2 << 20])]));
+    std::fs::create_dir(place.at("tree")).unwrap();
+    std::fs::write(place.at("tree/file"), vec![b'x'; 1 << 20]).unwrap();
+    for verb in [
+        &["verify", "image.tar"][..],
+        &["fingerprint", "image.tar"],
+        &["unpack", "image.tar", "unpacked"],
+        &["convert", "image.tar", "converted"],
+        &["pack", "tree", "packed", "--architecture", "amd64"],
+    ] {
+        let ran = run(&place, &[&["--progress", "json"], verb].concat());
+        assert_eq!(ran.status, 0, "{verb:?}: {}", ran.err);
+        let last: serde_json::Value = serde_json::from_str(ran.err.lines().last().unwrap()).unwrap();
+        assert!(last["done"].as_u64().unwrap() > 0, "{verb:?}: {last}");
+        assert_eq!(last["done"], last["total"], "{verb:?}");
+    }
+}
+
+#[test]
+fn progress_that_is_always_wanted_is_lines_in_a_file() {
+    let place = Place::new();
+    place.write("image.tar", image(&[file("rootfs/big", vec![b'x'; 2 << 20])]));
+    let ran = run(&place, &["--progress", "always", "verify", "image.tar"]);
+    let last = ran.err.lines().last().unwrap();
+    assert!(last.starts_with("verify: 2.0") && last.contains(" of 2.0"), "{}", ran.err);
+}
+
+#[test]
 fn a_closed_pipe_is_not_worth_a_word() {
     use std::process::{Command, Stdio};
     let place = place();

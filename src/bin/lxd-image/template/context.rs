@@ -1,13 +1,13 @@
 //! The context of `template render` and `template apply`, from a JSON file.
 //! Its keys are the names that templates know; any other key becomes a variable too.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use lxd_image::templates::{Context, Value};
 use lxd_image::{Error, ErrorKind, Result};
 use serde_json::Value as Json;
+
+use crate::signals::{self, or_cancelled};
 
 /// Reads at most this much: everything in it goes into a rendering.
 const MOST: u64 = 16 << 20;
@@ -27,12 +27,7 @@ pub(super) fn bytes(path: &Path, most: u64) -> Result<Vec<u8>> {
         let kind = if error.kind() == std::io::ErrorKind::NotFound { ErrorKind::NotFound } else { ErrorKind::Io };
         Error::new(kind, "the file can't be read").with_source(error).in_file(path)
     };
-    let mut bytes = Vec::new();
-    if path == Path::new("-") {
-        std::io::stdin().lock().take(most + 1).read_to_end(&mut bytes).map_err(cant)?;
-    } else {
-        File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes)).map_err(cant)?;
-    }
+    let bytes = signals::read(path, most + 1).map_err(|error| or_cancelled(error, cant))?;
     if bytes.len() as u64 > most {
         return Err(Error::new(ErrorKind::LimitExceeded, format!("it has more than {most} bytes")).in_file(path));
     }

@@ -41,5 +41,5 @@ pub(super) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     for warning in template.warnings() {
         session.note(|| format!("warning: line {}, column {}: {}", warning.line, warning.column, warning.message));
     }
-    Ok(output::write(&template.render(&context, &session.limits).map_err(named)?)?)
+    Ok(output::write(&template.render_until(&context, &session.limits, &session.cancel()).map_err(named)?)?)
 }

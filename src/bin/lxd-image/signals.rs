@@ -1,0 +1,193 @@
+//! Signals that ask the program to stop, and waits that they end: SIGINT, SIGTERM and SIGHUP, all alike.
+//! The first one switches [`cancel`] on; the second ends the process at once.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use lxd_image::{Cancel, Error, ErrorKind, Result};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+use rustix::process::{Pid, kill_process};
+
+/// How often a wait looks whether it is over.
+const POLL: Duration = Duration::from_millis(50);
+/// How long an editor may take to end once it was told to.
+const EDITOR_ENDS: Duration = Duration::from_millis(500);
+/// The status of a process that Ctrl-C ended.
+const STOPPED: i32 = 130;
+
+/// How the kernel marks a signal that no process sent: that of a key.
+const SI_KERNEL: i32 = 0x80;
+
+/// Whether an editor has the terminal, whose Ctrl-C is then the editor's.
+static EDITING: AtomicBool = AtomicBool::new(false);
+
+/// The switch that signals throw.
+pub(crate) fn cancel() -> &'static Cancel {
+    static CANCEL: OnceLock<Cancel> = OnceLock::new();
+    CANCEL.get_or_init(Cancel::new)
+}
+
+/// Waits for signals on a thread of its own from now on. Must come before any other thread, since threads take over which signals
+/// are left to that one.
+pub(crate) fn listen() -> Result<()> {
+    let failed =
+        |error: nix::Error| Error::new(ErrorKind::Io, "signals can't be caught").with_source(io::Error::from(error));
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGINT);
+    signals.add(Signal::SIGTERM);
+    // Whoever started this under `nohup` wants it to go on without its terminal.
+    if !is_ignored(Signal::SIGHUP) {
+        signals.add(Signal::SIGHUP);
+    }
+    signals.thread_block().map_err(failed)?;
+    let source = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC).map_err(failed)?;
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            loop {
+                match source.read_signal() {
+                    Ok(Some(signal)) => {
+                        let from_terminal = signal.ssi_code == SI_KERNEL;
+                        if !(from_terminal && EDITING.load(Ordering::Relaxed)) {
+                            stop();
+                        }
+                    }
+                    Ok(None) | Err(nix::Error::EINTR) => {}
+                    Err(_) => return,
+                }
+            }
+        })
+        .map_err(|error| Error::new(ErrorKind::Io, "signals can't be waited for").with_source(error))?;
+    Ok(())
+}
+
+fn stop() {
+    if cancel().is_cancelled() {
+        // Whoever asks twice does not want to wait. What is being written has no name that anybody looks at, and the next run
+        // that writes to the same directory removes it.
+        std::process::exit(STOPPED);
+    }
+    cancel().cancel();
+}
+
+/// Whether whoever started the program wants it not to hear of a signal.
+fn is_ignored(signal: Signal) -> bool {
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return false };
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask & (1 << (signal as i32 - 1)) != 0
+}
+
+/// Waits until a descriptor can be read or written; a signal ends the wait.
+pub(crate) fn wait_for(fd: impl AsFd, what: PollFlags) -> io::Result<()> {
+    let timeout = Timespec::try_from(POLL).unwrap_or_default();
+    loop {
+        match poll(&mut [PollFd::new(&fd, what)], Some(&timeout)) {
+            // What need not be waited for is done even then: the result of work that is complete is shown.
+            Ok(0) | Err(rustix::io::Errno::INTR) => cancel().check()?,
+            // Ends and errors are for the read or the write to tell.
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Reads a descriptor; a signal ends the wait.
+pub(crate) struct Patient<F>(F);
+
+impl Patient<File> {
+    /// A file by its path, or standard input for `-`. A FIFO that nobody writes to is waited for when it is read.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        if path == Path::new("-") {
+            return Ok(Self(File::from(io::stdin().as_fd().try_clone_to_owned()?)));
+        }
+        use std::os::unix::fs::OpenOptionsExt;
+        let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
+        File::options().read(true).custom_flags(flags).open(path).map(Self)
+    }
+}
+
+impl<F: Read + AsFd> Read for Patient<F> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            cancel().check()?;
+            wait_for(&self.0, PollFlags::IN)?;
+            match self.0.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return done,
+            }
+        }
+    }
+}
+
+/// The whole of a file that was named on the command line, or of standard input for `-`: at most `most` bytes.
+pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    Patient::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The text of a file that was named on the command line.
+pub(crate) fn read_text(path: &Path) -> io::Result<String> {
+    String::from_utf8(read(path, u64::MAX)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// The error of a wait: that it was cancelled, or what `otherwise` makes of it.
+pub(crate) fn or_cancelled(error: io::Error, otherwise: impl FnOnce(io::Error) -> Error) -> Error {
+    if error.get_ref().is_some_and(|inner| inner.is::<Error>()) { Error::from(error) } else { otherwise(error) }
+}
+
+/// The answer of a person: one line, without its end; `None` where there is no more. One Ctrl-C ends the wait.
+pub(crate) fn answer() -> io::Result<Option<String>> {
+    let mut input = Patient::open(Path::new("-"))?;
+    let mut line = Vec::new();
+    let mut byte = [0];
+    // Byte by byte, so that what follows the line is left for the next question.
+    while input.read(&mut byte)? > 0 {
+        if byte == *b"\n" {
+            return Ok(Some(String::from_utf8_lossy(&line).into_owned()));
+        }
+        line.extend_from_slice(&byte);
+    }
+    Ok((!line.is_empty()).then(|| String::from_utf8_lossy(&line).into_owned()))
+}
+
+/// Runs an editor to its end. It has the terminal, so that Ctrl-C means what it means to the editor; other signals end it.
+pub(crate) fn edit(command: &mut Command) -> io::Result<ExitStatus> {
+    EDITING.store(true, Ordering::Relaxed);
+    let done = command.spawn().and_then(|mut editor| wait(&mut editor));
+    EDITING.store(false, Ordering::Relaxed);
+    done
+}
+
+fn wait(editor: &mut Child) -> io::Result<ExitStatus> {
+    let mut until: Option<Instant> = None;
+    loop {
+        if let Some(status) = editor.try_wait()? {
+            return Ok(status);
+        }
+        match until {
+            None if cancel().is_cancelled() => {
+                let pid = i32::try_from(editor.id()).ok().and_then(Pid::from_raw);
+                if let Some(pid) = pid {
+                    let _ = kill_process(pid, rustix::process::Signal::TERM);
+                }
+                until = Some(Instant::now() + EDITOR_ENDS);
+            }
+            Some(until) if Instant::now() >= until => {
+                return Err(cancel().check().map_or_else(Into::into, |()| io::ErrorKind::TimedOut.into()));
+            }
+            _ => {}
+        }
+        std::thread::sleep(POLL);
+    }
+}
