@@ -154,7 +154,7 @@ impl Site {
         };
         if let Err(error) = check(&bytes) {
             if let Some(file) = &file {
-                let _ = fs::remove_file(file);
+                let _ = std::fs::remove_file(file);
             }
             return Err(error.before(url));
         }

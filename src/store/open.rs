@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::format::{Image, Input, Source, VerifyOptions};
 use crate::limits::Limits;
-use crate::progress::{CANCEL_POLL, Cancel, Monitor};
+use crate::progress::{Cancel, Monitor};
 
 /// How a store is opened.
 #[derive(Clone)]

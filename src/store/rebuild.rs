@@ -47,7 +47,7 @@ impl Store {
         let marker = marker()?;
         let catalog = layout::catalog(path);
         let shared = StoreLock::unlocked(path)?;
-        let damage = match SqliteCatalog::open(&catalog, &marker.id, options.wait(), false, shared) {
+        let damage = match SqliteCatalog::open(&catalog, &marker.id, (options.wait(), how.monitor.cancel()), false, shared) {
             Err(error) => Err(error),
             // Rows can be wrong in a file that is whole.
             Ok(rows) => rows.check().and_then(|damage| {
@@ -99,8 +99,7 @@ fn replace_catalog(path: &Path, marker: &Marker, options: &StoreOptions, monitor
     let made = || -> Result<Vec<Finding>> {
         SqliteCatalog::create(&fresh, &marker.id)?;
         let wait = (Duration::ZERO, monitor.cancel());
-        let rows =
-            Arc::new(SqliteCatalog::open(&fresh, &marker.id, wait, false, StoreLock::unlocked(path)?)?);
+        let rows = Arc::new(SqliteCatalog::open(&fresh, &marker.id, wait, false, StoreLock::unlocked(path)?)?);
         let store = Store { blobs, catalog: Arc::clone(&rows) as Arc<dyn Catalog>, options: options.clone() };
         let rebuilt = store.fill(monitor)?;
         store.release_claims(&rebuilt.listed)?;

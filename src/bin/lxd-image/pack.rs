@@ -8,8 +8,8 @@ use lxd_image::{Error, ErrorKind, Metadata, Result};
 
 use crate::failure::Failure;
 use crate::options::Session;
-use crate::owners::TreeArguments;
 use crate::output;
+use crate::owners::TreeArguments;
 use crate::signals::{self, or_cancelled};
 use crate::store::pair;
 use crate::target::Target;
@@ -64,11 +64,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
             .into());
     }
     let (monitor, shown) = session.monitor();
-    options = options
-        .rootfs_format(rootfs_format)
-        .newest_mtime(epoch)
-        .limits(session.limits.clone())
-        .monitor(monitor);
+    options = options.rootfs_format(rootfs_format).newest_mtime(epoch).limits(session.limits.clone()).monitor(monitor);
     options = arguments.tree.apply(options)?;
     if let Some(compression) = &arguments.compression {
         options = options.compression(compression.parse::<Compression>()?);
@@ -84,7 +80,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let written = if to_stream {
         pack_to(&rootfs, output::Stdout, &options)
     } else {
-        let codec = arguments.compression.as_deref().unwrap_or(DEFAULT_COMPRESSION);
+        let codec = arguments.compression.as_deref().unwrap_or("zstd");
         Target::of(&arguments.out, &arguments.rootfs, codec)?.write(|out| pack(&rootfs, out, &options))
     };
     drop(shown);

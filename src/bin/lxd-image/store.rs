@@ -52,7 +52,9 @@ impl Session {
 
 fn open_to_read(options: &StoreOptions, path: &Path) -> Result<Store> {
     match options.open(path) {
-        Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::StorageFull) => options.clone().read_only(true).open(path).map_err(|_| error),
+        Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::StorageFull) => {
+            options.clone().read_only(true).open(path).map_err(|_| error)
+        }
         opened => opened,
     }
 }

@@ -104,15 +104,12 @@ impl ImageWriter {
     pub(super) fn to_file(
         out: &Path,
         form: Form,
-        mut target: RootTarget,
+        target: RootTarget,
         compression: Compression,
         threads: usize,
         limits: &Limits,
         monitor: &Monitor,
     ) -> Result<Self> {
-        if let RootTarget::SquashFs(options) = &mut target {
-            options.cancel = monitor.cancel().clone();
-        }
         let meta_file = StagedFile::make(out, monitor)?;
         let sink = Sink::start(meta_file.handle()?, compression, threads, Hasher::new(), monitor)?;
         let (root, root_file) = match form {

@@ -243,17 +243,9 @@ pub fn pack(rootfs: &Rootfs, out: impl AsRef<Path>, options: &PackOptions) -> Re
     let compression = ending::compression(out, options.compression, usual, &options.monitor)?;
     let squashfs = ending::squashfs_compression(out, options.compression, usual);
     let target = root_target(options.rootfs_format, options.form, squashfs, options.threads, options.newest)?;
-    ImageWriter::to_file(
-        out,
-        options.form,
-        target,
-        compression,
-        options.threads,
-        &options.limits,
-        &options.monitor,
-    )
-    .and_then(|writer| write(rootfs, writer, options))
-    .map_err(|error| error.on_disk_of(out.parent().unwrap_or(Path::new(""))))
+    ImageWriter::to_file(out, options.form, target, compression, options.threads, &options.limits, &options.monitor)
+        .and_then(|writer| write(rootfs, writer, options))
+        .map_err(|error| error.on_disk_of(out.parent().unwrap_or(Path::new(""))))
 }
 
 /// Packs a unified image into a stream.

@@ -2,8 +2,8 @@
 //! Every test runs the program itself on images that are made by code.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod endings;
 mod cancelling;
+mod endings;
 mod files;
 mod outputs;
 mod statuses;

@@ -2,8 +2,8 @@
 //! What hostile archives must lead to is here row by row, made by code.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod comparing;
 mod cancelling;
+mod comparing;
 mod dialects;
 mod disks;
 mod extended;
