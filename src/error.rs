@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::redact;
+
 /// What every fallible call of this library returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -322,6 +324,29 @@ impl Error {
         self
     }
 
+    /// This error without a secret that may stand in it, in whatever a server or the system said: wherever it stood there is
+    /// `***`. A cause that holds it is dropped.
+    #[must_use]
+    pub fn without_secret(mut self, secret: &str) -> Self {
+        // Nothing can be looked for in what is empty.
+        if secret.is_empty() {
+            return self;
+        }
+        let hide = |text: &str| text.replace(secret, "***");
+        if self.0.message.contains(secret) {
+            self.0.message = hide(&self.0.message).into();
+        }
+        self.0.hint = self.0.hint.map(|hint| if hint.contains(secret) { hide(&hint).into() } else { hint });
+        self.0.mismatch = self.0.mismatch.map(|(expected, found)| (hide(&expected), hide(&found)));
+        self.0.file = self.0.file.map(|file| {
+            if file.to_string_lossy().contains(secret) { hide(&file.to_string_lossy()).into() } else { file }
+        });
+        if holds(self.0.source.as_deref().map(|source| source as _), secret) {
+            self.0.source = None;
+        }
+        self
+    }
+
     /// Where in a template it happened.
     pub(crate) fn in_template(mut self, stage: TemplateStage, position: Option<(u32, u32)>) -> Self {
         self.0.template = Some(TemplatePlace { stage, position });
@@ -390,11 +415,26 @@ impl Error {
     }
 }
 
+/// Whether a text stands in an error or in one below it.
+fn holds(mut error: Option<&(dyn std::error::Error + 'static)>, text: &str) -> bool {
+    while let Some(here) = error {
+        if here.to_string().contains(text) {
+            return true;
+        }
+        error = here.source();
+    }
+    false
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use std::os::unix::ffi::OsStrExt;
         if let Some(file) = &self.0.file {
-            write!(f, "{}: ", Shown(file.as_os_str().as_bytes()))?;
+            // People name addresses where files belong, too, with their passwords.
+            match file.to_str().filter(|text| text.contains("://")) {
+                Some(text) => write!(f, "{}: ", Shown(redact::address(text).as_bytes()))?,
+                None => write!(f, "{}: ", Shown(file.as_os_str().as_bytes()))?,
+            }
         }
         if let Some(entry) = &self.0.entry {
             write!(f, "entry {}: ", Shown(entry))?;

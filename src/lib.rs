@@ -58,6 +58,7 @@ mod omissions;
 mod progress;
 #[cfg(feature = "protocol")]
 pub mod protocol;
+mod redact;
 #[cfg(feature = "remote")]
 pub mod remote;
 mod rooted;

@@ -52,7 +52,7 @@ pub(crate) struct ImageChange {
 }
 
 /// The body of `POST /1.0/images` where an image is to be brought from somewhere.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct ImagePost {
     #[serde(deserialize_with = "nullable")]
@@ -72,7 +72,7 @@ pub(crate) struct ImagePost {
 }
 
 /// Where it is to be brought from.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct ImageSource {
     #[serde(rename = "type", deserialize_with = "nullable")]
@@ -98,7 +98,7 @@ pub(crate) struct ImageSource {
 }
 
 /// The body of `POST /1.0/images/FINGERPRINT/export`: where the image is to be sent.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct ExportPost {
     #[serde(deserialize_with = "nullable")]
@@ -126,7 +126,7 @@ pub(crate) fn moment(text: Option<&str>) -> Result<Option<Option<i64>>> {
     match text.map(str::trim) {
         None | Some("") => Ok(None),
         Some(text) if text.starts_with("0001-01-01") => Ok(None),
-        Some(text) if text.parse::<jiff::Timestamp>().is_ok() => Ok(Some(time::from_rfc3339(text))),
+        Some(text) if time::parse(text).is_some() => Ok(Some(time::from_rfc3339(text))),
         Some(_) => Err(Error::invalid("`expires_at` is no time as RFC 3339 writes it")),
     }
 }

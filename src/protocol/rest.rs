@@ -355,7 +355,7 @@ fn time_in<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Op
             Ok(None)
         }
         // Before 1970 is as good as never; anything that is no time is not.
-        None if text.parse::<jiff::Timestamp>().is_ok() => Ok(None),
+        None if time::parse(&text).is_some() => Ok(None),
         None => Err(D::Error::custom("a time that is not RFC 3339")),
     }
 }

@@ -13,6 +13,8 @@ pub(crate) struct Bounds<'a> {
     pub(crate) limits: &'a Limits,
     /// The limit on both files together, by its name.
     pub(crate) most: &'static str,
+    /// How many bytes both have together, as was told before: more of them are not read.
+    pub(crate) announced: Option<u64>,
     /// For errors: `the server`, `the client`.
     pub(crate) sender: &'static str,
 }
@@ -35,6 +37,7 @@ pub(crate) fn two_files(
         bytes: 0,
         most: (bounds.most, bounds.limits.get(bounds.most).unwrap_or(0)),
         most_aside: bounds.limits.metadata_file,
+        announced: bounds.announced,
         sender: bounds.sender,
     }));
     let half = |second| Half { shared: Arc::clone(&shared), second, at: 0 };
@@ -68,6 +71,7 @@ struct Shared {
     bytes: u64,
     most: (&'static str, u64),
     most_aside: u64,
+    announced: Option<u64>,
     sender: &'static str,
 }
 
@@ -78,6 +82,10 @@ impl Shared {
         self.bytes = self.bytes.saturating_add(count as u64);
         if self.bytes > self.most.1 {
             return Err(Error::limit(self.most.0, self.most.1, "the size of the image in bytes"));
+        }
+        if let Some(announced) = self.announced.filter(|announced| self.bytes > *announced) {
+            let found = format!("at least {}", self.bytes);
+            return Err(Error::mismatch("the size of the image in bytes", announced.to_string(), found));
         }
         if count == 0 && !out.is_empty() {
             match (self.stage, self.reader.next_part()?) {

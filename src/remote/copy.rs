@@ -1,5 +1,6 @@
 //! `copy`: an image of a remote into a store, and `Store::get_or_fetch`: one that is there, or is cached now.
 
+use super::upstream::tells_all;
 use super::{Remote, Wanted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Prefix};
@@ -130,7 +131,9 @@ impl CopyOptions {
     }
 
     fn import(&self, found: &StoredImage, source: UpdateSource) -> Result<ImportOptions> {
+        let exact = tells_all(&source.protocol);
         let mut options = ImportOptions::new()
+            .exact_source_properties(exact)
             .reuse_aliases(self.reuse_aliases)
             .replace_images(self.replace_images)
             .auto_update(self.auto_update)

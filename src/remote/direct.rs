@@ -62,7 +62,7 @@ impl Direct {
 
 impl Remote for Direct {
     fn source(&self) -> UpdateSource {
-        UpdateSource::new(self.url.to_string(), "direct", "").certificate(&*self.certificate)
+        UpdateSource::new(self.url.to_wire(), "direct", "").certificate(&*self.certificate)
     }
 
     fn list(&self, _: &Monitor) -> Result<Vec<StoredImage>> {

@@ -21,6 +21,7 @@ pub struct Download {
     url: Url,
     led_by: Option<Url>,
     size: Option<u64>,
+    at_most: Option<u64>,
     digest: Option<Fingerprint>,
     monitor: Monitor,
 }
@@ -34,6 +35,7 @@ impl Download {
             url: url.clone(),
             led_by: None,
             size: None,
+            at_most: None,
             digest: None,
             monitor: Monitor::none(),
         }
@@ -50,6 +52,14 @@ impl Download {
     #[must_use]
     pub fn size(mut self, bytes: u64) -> Self {
         self.size = Some(bytes);
+        self
+    }
+
+    /// How many bytes it may have: for what a server said of an image, which is not always exact. What is longer fails as
+    /// `Mismatch` as soon as that shows.
+    #[must_use]
+    pub fn at_most(mut self, bytes: u64) -> Self {
+        self.at_most = Some(bytes);
         self
     }
 
@@ -197,7 +207,7 @@ impl Resuming {
         if bytes > most {
             return Err(Error::limit("download", most, format!("the size of {url} in bytes")));
         }
-        match self.what.size.or(self.total) {
+        match self.what.size.or(self.what.at_most).or(self.total) {
             Some(size) if bytes > size => Err(Error::mismatch(
                 &format!("the size of {url} in bytes"),
                 size.to_string(),

@@ -194,6 +194,9 @@ impl Simplestreams {
             return Error::new(lost.kind, sentence).with_hint("tell whoever keeps that server");
         }
         let error = Error::new(ErrorKind::NotFound, format!("{base} has no image `{shown}`"));
+        if !wanted.suggest {
+            return error;
+        }
         let mut near: Vec<&String> = listing
             .images()
             .iter()
@@ -213,7 +216,7 @@ impl Simplestreams {
 
 impl Remote for Simplestreams {
     fn source(&self) -> UpdateSource {
-        UpdateSource::new(self.site.base().to_string(), "simplestreams", "").certificate(&*self.certificate)
+        UpdateSource::new(self.site.base().to_wire(), "simplestreams", "").certificate(&*self.certificate)
     }
 
     fn list(&self, monitor: &Monitor) -> Result<Vec<StoredImage>> {

@@ -124,7 +124,7 @@ impl Site {
             let answer = client.send(request)?;
             if let (304, Some((kept, _))) = (answer.status(), &kept) {
                 let kept = Kept {
-                    url: url.to_string(),
+                    url: url.to_wire(),
                     fetched_at: now,
                     etag: kept.etag.clone(),
                     last_modified: kept.last_modified.clone(),
@@ -134,7 +134,7 @@ impl Site {
             }
             let answer = answer.success()?;
             let kept = Kept {
-                url: url.to_string(),
+                url: url.to_wire(),
                 etag: answer.header("etag").map(str::to_owned),
                 last_modified: answer.header("last-modified").map(str::to_owned),
                 fetched_at: now,
@@ -168,7 +168,7 @@ impl Site {
             Trust::Pinned(pin) => pin.to_string(),
             _ => String::new(),
         };
-        format!("{}.list", Fingerprint::of(format!("{url}\n{trust}").as_bytes()))
+        format!("{}.list", Fingerprint::of(format!("{}\n{trust}", url.to_wire()).as_bytes()))
     }
 
     /// Keeps a list. A cache that can't be written is no reason to fail.
@@ -240,5 +240,5 @@ fn read_kept(file: &Path, url: &Url, most: u64) -> Option<(Kept, Vec<u8>)> {
     let end = bytes.iter().position(|byte| *byte == b'\n')?;
     let kept: Kept = serde_json::from_slice(bytes.get(..end)?).ok()?;
     let list = bytes.split_off(end + 1);
-    (kept.url == url.to_string() && kept.sha256 == Some(Fingerprint::of(&list))).then_some((kept, list))
+    (kept.url == url.to_wire() && kept.sha256 == Some(Fingerprint::of(&list))).then_some((kept, list))
 }

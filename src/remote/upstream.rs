@@ -33,6 +33,11 @@ pub fn open_source(source: &UpdateSource, options: ClientOptions) -> Result<Box<
     }
 }
 
+/// Whether a server of this protocol tells all properties that an image has, and not only what is to be said beyond its own.
+pub(super) fn tells_all(protocol: &str) -> bool {
+    matches!(protocol, "lxd" | "incus")
+}
+
 /// The remotes behind the sources of stored images. How one is opened is the caller's business:
 /// which certificates it shows, and what it trusts beyond what the source says.
 pub struct Upstreams {
@@ -72,7 +77,8 @@ fn type_of(source: &UpdateSource) -> ImageType {
 impl Upstream for Upstreams {
     fn newest(&self, image: &StoredImage, source: &UpdateSource) -> Result<Newest> {
         let (_, found) = self.find(image, source)?;
-        Ok(Newest::new(found.fingerprint).properties(found.properties).expires_at(found.expires_at))
+        let exact = tells_all(&source.protocol);
+        Ok(Newest::new(found.fingerprint).properties(found.properties).expires_at(found.expires_at).exact(exact))
     }
 
     fn fetch(&self, image: &StoredImage, source: &UpdateSource, newest: &Newest, monitor: &Monitor) -> Result<Source> {

@@ -1,18 +1,15 @@
 //! Direct import: the address of an alias answers with the hash of an image and where its file lies.
 //! Which image of the alias depends on the architectures that the client names.
 
-use std::cmp::Reverse;
-
 use http::{HeaderName, HeaderValue, header};
 
 use super::handler::Handler;
 use super::message::{Request, Response};
 use super::rest::export;
-use super::{answer, host, page, sight};
+use super::{answer, host, page, public, sight};
 use crate::error::{Error, ErrorKind, Result, Shown};
 use crate::metadata::Architecture;
 use crate::protocol::direct::{ARCHITECTURES, Answer, architectures};
-use crate::protocol::simplestreams::product_key;
 use crate::store::{Alias, StoredImage};
 
 /// What the answer depends on besides the address.
@@ -75,18 +72,14 @@ fn choose(handler: &Handler, alias: &str, runs: &[Architecture]) -> Result<Store
             }
         }
     }
-    let Some(own) = own.as_ref() else { return Err(sight::absent()) };
+    let Some(own) = own.as_ref() else { return Err(sight::suggesting(handler, sight::absent(), alias)) };
     // The same system in the same release and variant.
     let known = |key| own.properties.get(key).is_some_and(|value| !value.is_empty());
     if known("os") && known("release") {
-        let product = product(own);
-        let mut others = sight::all(handler, &sight::anybody())?;
-        others.retain(|image| of_type(image) && self::product(image) == product);
-        others.sort_by_key(|image| Reverse((image.created_at, image.uploaded_at, image.fingerprint)));
+        let public = public::now(handler)?;
         for architecture in runs {
-            let fitting = |image: &&StoredImage| image.architecture == *architecture && image.rootfs_size.is_none();
-            if let Some(image) = others.iter().find(fitting) {
-                return Ok(image.clone());
+            if let Some(fingerprint) = public.same_product(own, *architecture) {
+                return sight::here(handler, &sight::anybody(), &fingerprint.to_string(), None);
             }
         }
     }
@@ -95,12 +88,6 @@ fn choose(handler: &Handler, alias: &str, runs: &[Architecture]) -> Result<Store
         ErrorKind::NotFound,
         format!("`{}` is for {}, and not for {}", Shown(alias.as_bytes()), own.architecture, names.join(", ")),
     ))
-}
-
-/// What an image is of, whatever machine it is for.
-fn product(image: &StoredImage) -> String {
-    let key = product_key(&image.properties, image.architecture);
-    key.rsplit_once(':').map_or_else(String::new, |(product, _)| product.to_owned())
 }
 
 fn in_one_file(alias: &str, image: StoredImage) -> Result<StoredImage> {

@@ -8,12 +8,13 @@ use http::{Method, StatusCode};
 
 use super::address::Address;
 use super::message::{Request, Response};
+use super::notes::Notes;
 use super::operations::Operations;
 use super::options::ServerOptions;
 use super::secrets::Secrets;
 use super::through::Through;
 use super::verified::Verified;
-use super::{answer, direct, metrics, page, rest, sight, simplestreams};
+use super::{answer, direct, metrics, page, public, rest, sight, simplestreams};
 use crate::store::{PrunePolicy, Store, StoredImage};
 
 /// Serves a store: the REST API of LXD and Incus for images, simplestreams, direct import, a page for people.
@@ -40,6 +41,8 @@ pub struct Handler {
     pub(crate) verified: Arc<Verified>,
     pub(crate) streams: simplestreams::Streams,
     pub(crate) metrics: metrics::Metrics,
+    pub(crate) public: public::Kept,
+    pub(crate) notes: Notes,
 }
 
 impl Handler {
@@ -56,6 +59,8 @@ impl Handler {
             verified: Arc::default(),
             streams: simplestreams::Streams::default(),
             metrics: metrics::Metrics::default(),
+            public: public::Kept::default(),
+            notes: Notes::default(),
         }
     }
 

@@ -42,7 +42,10 @@ pub struct Request {
 
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Request").field("method", &self.method).field("uri", &self.uri).finish_non_exhaustive()
+        f.debug_struct("Request")
+            .field("method", &self.method)
+            .field("uri", &crate::redact::address(&self.uri.to_string()))
+            .finish_non_exhaustive()
     }
 }
 

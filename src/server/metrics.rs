@@ -86,7 +86,7 @@ impl Metrics {
         self.panics.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn text(&self, images: usize, bytes: u64) -> String {
+    fn text(&self, images: usize, bytes: u64, skipped: u64) -> String {
         let mut text = String::new();
         let mut one = |name: &str, kind: &str, help: &str, value: u64| {
             // Writing to a string does not fail.
@@ -99,6 +99,7 @@ impl Metrics {
         one("uptime_seconds", "gauge", "Since the server started.", self.since.elapsed().as_secs());
         one("images", "gauge", "Images in the store that the client may see.", images as u64);
         one("image_bytes", "gauge", "Their sizes together.", bytes);
+        one("images_skipped", "gauge", "Rows of the catalog that can not be read and are listed nowhere.", skipped);
         one("connections", "gauge", "Connections that are open.", of(&self.connections));
         one("connections_refused_total", "counter", "Closed at once: too many of one address.", of(&self.refused));
         one("connections_cut_total", "counter", "Cut because the client was silent.", of(&self.cut));
@@ -132,14 +133,15 @@ pub(crate) fn answer(handler: &Handler, request: &Request) -> Response {
     if let Some(refused) = Handler::read_only(request) {
         return refused;
     }
-    let count = || -> Result<(usize, u64)> {
+    let count = || -> Result<(usize, u64, u64)> {
         // A proxy that does not say that it is one is this machine, too: of what is private nothing is told without a certificate.
         let images = super::sight::all(handler, request)?;
-        Ok((images.len(), images.iter().map(|image| image.size).fold(0, u64::saturating_add)))
+        let skipped = super::public::now(handler)?.skipped;
+        Ok((images.len(), images.iter().map(|image| image.size).fold(0, u64::saturating_add), skipped))
     };
     match count() {
-        Ok((images, bytes)) => {
-            let text = handler.metrics.text(images, bytes);
+        Ok((images, bytes, skipped)) => {
+            let text = handler.metrics.text(images, bytes, skipped);
             Response::text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
         }
         Err(error) => super::answer::error(&error, request.is_trusted()),

@@ -4,6 +4,7 @@
 
 mod address;
 mod answer;
+mod by_version;
 mod conditional;
 mod direct;
 mod events;
@@ -12,9 +13,11 @@ mod host;
 mod listener;
 mod message;
 mod metrics;
+mod notes;
 mod operations;
 mod options;
 mod page;
+mod public;
 mod rest;
 mod secrets;
 mod sight;

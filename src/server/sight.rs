@@ -4,8 +4,9 @@
 
 use super::handler::Handler;
 use super::message::Request;
+use super::public;
 use super::upstream::Fetch;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, Shown};
 use crate::fingerprint::{Fingerprint, Prefix};
 use crate::metadata::ImageType;
 use crate::store::{Alias, StoredImage};
@@ -20,23 +21,26 @@ pub(crate) fn anybody() -> Request {
 
 /// All images that the client may see, in the order of their fingerprints.
 pub(crate) fn all(handler: &Handler, request: &Request) -> Result<Vec<StoredImage>> {
-    let mut images = handler.store.images()?;
-    images.retain(|image| image.public || request.is_trusted());
-    Ok(images)
+    if request.is_trusted() { public::readable(handler, &mut 0) } else { public::all(handler) }
 }
 
 /// The image whose fingerprint begins with `text`, with at least four digits. A private one is also shown to whoever has
 /// a `secret` for it. One that is not here is brought from the upstream, where there is one.
 ///
 /// # Errors
-/// `InvalidInput` for a text that is no beginning of a fingerprint; `NotFound`, `Ambiguous`; those of the upstream.
+/// `NotFound`, also for a text that is no beginning of a fingerprint, naming what may have been meant; `Ambiguous`; those of the
+/// upstream.
 pub(crate) fn image(handler: &Handler, request: &Request, text: &str, secret: Option<&str>) -> Result<StoredImage> {
+    found(handler, request, text, secret).map_err(|error| suggesting(handler, error, text))
+}
+
+fn found(handler: &Handler, request: &Request, text: &str, secret: Option<&str>) -> Result<StoredImage> {
     let absent = match here(handler, request, text, secret) {
         Err(error) if error.kind() == ErrorKind::NotFound => error,
         found => return found,
     };
     let Some(fetch) = upstream(handler) else { return Err(absent) };
-    let prefix: Prefix = text.parse()?;
+    let Ok(prefix) = text.parse::<Prefix>() else { return Err(absent) };
     // Asked also where a private image is here, which must not be told from none.
     match handler.through.resolve(handler, fetch, prefix.as_str(), ImageType::Container)? {
         Some(fingerprint) if prefix.matches(&fingerprint) => brought(handler, request, fetch, &fingerprint),
@@ -58,9 +62,9 @@ fn brought(handler: &Handler, request: &Request, fetch: &dyn Fetch, fingerprint:
 /// As [`image`], of those that are here.
 ///
 /// # Errors
-/// `InvalidInput` for a text that is no beginning of a fingerprint; `NotFound`, `Ambiguous`.
+/// `NotFound`, also for a text that is no beginning of a fingerprint: nothing is called so; `Ambiguous`.
 pub(crate) fn here(handler: &Handler, request: &Request, text: &str, secret: Option<&str>) -> Result<StoredImage> {
-    let prefix: Prefix = text.parse()?;
+    let Ok(prefix) = text.parse::<Prefix>() else { return Err(absent()) };
     let candidates = match prefix.as_fingerprint() {
         Some(whole) => vec![whole],
         None => handler.store.with_prefix(&prefix, CANDIDATES)?,
@@ -89,11 +93,12 @@ pub(crate) fn here(handler: &Handler, request: &Request, text: &str, secret: Opt
 /// # Errors
 /// `NotFound`; those of the upstream.
 pub(crate) fn meaning(handler: &Handler, request: &Request, name: &str) -> Result<(Alias, Fingerprint, ImageType)> {
-    match alias_here(handler, request, name) {
+    let found = match alias_here(handler, request, name) {
         Ok((alias, image)) => Ok((alias, image.fingerprint, image.image_type)),
         Err(error) if error.kind() == ErrorKind::NotFound => above(handler, name),
         Err(error) => Err(error),
-    }
+    };
+    found.map_err(|error| suggesting(handler, error, name))
 }
 
 /// What a name that the client does not see here stands for on the upstream.
@@ -161,6 +166,22 @@ pub(crate) fn aliases(handler: &Handler, request: &Request) -> Result<Vec<(Alias
     }
     found.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
     Ok(found)
+}
+
+/// What is told of a name that means nothing to the client: the same whether or not something private is called so, with the
+/// public names that may have been meant.
+pub(crate) fn suggesting(handler: &Handler, error: Error, name: &str) -> Error {
+    if error.kind() != ErrorKind::NotFound {
+        return error;
+    }
+    // Suggestions are best effort.
+    let Ok(public) = public::now(handler) else { return error };
+    let names = public.suggestions(name);
+    if names.is_empty() {
+        return error;
+    }
+    let names: Vec<String> = names.iter().map(|name| format!("`{}`", Shown(name.as_bytes()))).collect();
+    Error::new(ErrorKind::NotFound, format!("not found; did you mean {}?", names.join(" or ")))
 }
 
 /// The one sentence for everything that a client can't see.

@@ -145,7 +145,7 @@ impl Through {
         drop(state);
         let guard = Guard(self, |state: &mut State| _ = state.asking.remove(&key));
         let architecture = Architecture::of_this_machine().unwrap_or(Architecture::X86_64);
-        let answer = fetch.resolve(name, image_type, architecture);
+        let answer = fetch.resolve(name, image_type, architecture).map_err(not_the_clients);
         let mut state = self.lock();
         let answer = match answer {
             Ok(found) => {
@@ -184,13 +184,8 @@ impl Through {
         if let Some(known) = before {
             return Ok(known.found);
         }
-        let mut images = handler.store.images()?;
-        images.retain(|image| {
-            let from = image.source.as_ref().is_some_and(|source| source.alias == key.0);
-            from && image.cached && image.public && image.image_type == key.1
-        });
-        match StoredImage::newest(images) {
-            Some(image) => Ok(Some(image.fingerprint)),
+        match super::public::now(handler)?.brought(&key.0, key.1) {
+            Some(fingerprint) => Ok(Some(fingerprint)),
             None => Err(error()),
         }
     }
@@ -201,14 +196,15 @@ impl Through {
     /// # Errors
     /// Those of [`Fetch::fetch`], of others' tries too; `Busy`.
     pub(crate) fn fetch(&self, handler: &Handler, fetch: &dyn Fetch, fingerprint: &Fingerprint) -> Result<StoredImage> {
-        let mut state = self.lock();
-        loop {
-            if state.stopped {
-                return Err(Error::cancelled());
-            }
+        let mut state = loop {
+            // Without the lock: the catalog may be slow, and others ask for other images.
             match handler.store.image(fingerprint) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 found => return found,
+            }
+            let state = self.lock();
+            if state.stopped {
+                return Err(Error::cancelled());
             }
             if let Some((at, kind, sentence)) = state.failed.get(fingerprint)
                 && at.elapsed() < AWAY
@@ -216,10 +212,11 @@ impl Through {
                 return Err(Error::new(*kind, sentence.clone()));
             }
             if !state.fetching.contains(fingerprint) {
-                break;
+                // Whoever brought it between the two looks is done: bringing it again finds it here.
+                break state;
             }
-            state = self.wait(state)?;
-        }
+            drop(self.wait(state)?);
+        };
         let slot = Slot::of(&self.downloads)?;
         let names = state.known.iter().filter(|(_, known)| known.found == Some(*fingerprint)).map(|(name, _)| &name.0);
         let alias = names.filter(|name| name.parse::<Prefix>().is_err()).min().cloned();
@@ -237,15 +234,10 @@ impl Through {
             )),
             Err(error) => Err(error),
         };
-        let brought = brought.map_err(|error| match error.kind() {
-            // Where the upstream is, is nobody's business.
-            ErrorKind::NotFound => super::sight::absent(),
-            ErrorKind::Busy | ErrorKind::Cancelled | ErrorKind::Io | ErrorKind::StorageFull | ErrorKind::Remote => {
-                error
-            }
-            // Whatever is wrong with it, the client's request is not.
-            _ => Error::new(ErrorKind::Remote, format!("the upstream's image can't be had: {error}")),
-        });
+        // Another server on this store may have brought it meanwhile: then it is here, and that was all that was wanted.
+        let brought = brought.or_else(|error| handler.store.image(fingerprint).map_err(|_| error));
+        let brought = brought.map_err(not_the_clients);
+        handler.notes.omitted(&monitor.omissions());
         if let Err(error) = &brought {
             let mut state = self.lock();
             state.failed.retain(|_, (at, ..)| at.elapsed() < AWAY);
@@ -275,6 +267,17 @@ impl Through {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An error of the upstream as one of this server: where the upstream is and what it says is nobody's business, and whatever is
+/// wrong with it, the client's request is not.
+fn not_the_clients(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::NotFound => super::sight::absent(),
+        ErrorKind::Busy | ErrorKind::Cancelled | ErrorKind::Io | ErrorKind::StorageFull | ErrorKind::Remote => error,
+        _ if error.is_temporary() => Error::new(ErrorKind::Remote, format!("the upstream fails: {error}")).temporary(),
+        _ => Error::new(ErrorKind::Remote, format!("the upstream's image can't be had: {error}")),
     }
 }
 

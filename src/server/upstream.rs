@@ -1,10 +1,13 @@
 //! `Fetch`: how a server gets what it does not have, and sends what others want. Clients of other servers are not its business; whoever starts
 //! it brings one.
 
+use std::fmt;
+
 use crate::error::Result;
 use crate::fingerprint::Fingerprint;
 use crate::metadata::{Architecture, ImageType};
 use crate::progress::Monitor;
+use crate::redact;
 use crate::store::{ImportOptions, Refreshed, Store, StoredImage};
 
 /// Brings images from elsewhere into the store of a server.
@@ -53,7 +56,7 @@ pub trait Fetch: Send + Sync {
 }
 
 /// Where a trusted client wants to have an image sent.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Push {
     /// The address of the server.
@@ -65,7 +68,7 @@ pub struct Push {
 }
 
 /// What a client wants to have brought.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Pull {
     /// The address of the server, or of a direct import.
@@ -84,4 +87,24 @@ pub struct Pull {
     pub image_type: Option<ImageType>,
     /// Whether the image is to follow its source.
     pub auto_update: bool,
+    /// When the client wants it to end, in seconds since 1970; else it ends when its source says.
+    pub expires_at: Option<i64>,
+}
+
+// Neither shows what opens something.
+impl fmt::Debug for Push {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Push").field("url", &redact::address(&self.url)).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Pull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pull")
+            .field("url", &redact::address(&self.url))
+            .field("protocol", &self.protocol)
+            .field("alias", &self.alias)
+            .field("fingerprint", &self.fingerprint)
+            .finish_non_exhaustive()
+    }
 }

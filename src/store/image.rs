@@ -9,6 +9,8 @@ use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::format::{Form, ImageType};
 use crate::metadata::{Architecture, Properties};
+use crate::redact;
+use crate::time::rfc3339;
 
 /// An image in a store, as it was when it was looked up.
 ///
@@ -58,7 +60,7 @@ pub struct StoredImage {
 
 impl StoredImage {
     /// An image of which a server told little.
-    #[cfg(feature = "remote")]
+    #[cfg(any(feature = "remote", all(test, feature = "server")))]
     pub(crate) fn told(fingerprint: Fingerprint, image_type: ImageType, architecture: Architecture) -> Self {
         Self {
             fingerprint,
@@ -84,7 +86,7 @@ impl StoredImage {
     }
 
     /// Of some images the one that came last; of those that came in one second, the one that was made last.
-    #[cfg(any(feature = "remote", feature = "server"))]
+    #[cfg(feature = "remote")]
     pub(crate) fn newest(images: impl IntoIterator<Item = Self>) -> Option<Self> {
         images.into_iter().max_by_key(|image| (image.uploaded_at, image.created_at, image.last_used_at))
     }
@@ -180,8 +182,9 @@ impl Alias {
     ///
     /// # Errors
     /// `InvalidInput` for an empty name, one over 255 bytes, one with a colon (which ends a
-    /// remote's name), a control character or a blank at either end, and one that reads as a
-    /// whole fingerprint.
+    /// remote's name), a control character or a blank at either end, one that reads as a
+    /// whole fingerprint, and one that no address can hold: clients and proxies take parts between
+    /// slashes that are empty, `.` or `..` out of an address.
     pub fn new(name: impl Into<String>) -> Result<Self> {
         let name = name.into();
         let wrong = if name.is_empty() {
@@ -196,6 +199,8 @@ impl Alias {
             "begins or ends with a blank"
         } else if name.parse::<Fingerprint>().is_ok() {
             "reads as a fingerprint"
+        } else if name.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            "has a part that is empty, `.` or `..`, which no address can hold"
         } else {
             return Ok(Self { name, description: String::new() });
         };
@@ -205,7 +210,7 @@ impl Alias {
     }
 
     /// A name that a server told: any text.
-    #[cfg(feature = "remote")]
+    #[cfg(any(feature = "remote", all(test, feature = "server")))]
     pub(crate) fn told(name: String) -> Self {
         Self { name, description: String::new() }
     }
@@ -228,7 +233,7 @@ impl Serialize for Alias {
 }
 
 /// Where an image came from and newer versions of it come from.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct UpdateSource {
@@ -238,7 +243,8 @@ pub struct UpdateSource {
     pub certificate: String,
     /// How to talk to the server: `lxd`, `simplestreams` or `direct`.
     pub protocol: String,
-    /// The server's address.
+    /// The server's address, with all that stands in its query: a token there is needed when the image is refreshed. Show
+    /// [`redacted`](Self::redacted) to people.
     pub server: String,
     /// `container` or `virtual-machine`.
     pub image_type: String,
@@ -249,6 +255,12 @@ impl UpdateSource {
     #[must_use]
     pub fn new(server: impl Into<String>, protocol: impl Into<String>, alias: impl Into<String>) -> Self {
         Self { server: server.into(), protocol: protocol.into(), alias: alias.into(), ..Self::default() }
+    }
+
+    /// The same to be shown: without passwords and the values of the address's query that may be secrets.
+    #[must_use]
+    pub fn redacted(&self) -> Self {
+        Self { server: redact::address(&self.server), ..self.clone() }
     }
 
     /// Whether an image can follow it: it is named by an alias, or its address stands for whatever
@@ -273,12 +285,15 @@ impl UpdateSource {
     }
 }
 
-/// Seconds since 1970 as LXD's API writes times; `None` is its "never".
-pub(crate) fn rfc3339(seconds: Option<i64>) -> String {
-    let time = jiff::Timestamp::from_second(seconds.unwrap_or(0));
-    // No calendar reaches further; the ends of it say "long ago" and "in a very long time".
-    let end = if seconds.unwrap_or(0) < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
-    time.unwrap_or(end).to_string()
+impl fmt::Debug for UpdateSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpdateSource")
+            .field("alias", &self.alias)
+            .field("protocol", &self.protocol)
+            .field("server", &redact::address(&self.server))
+            .field("image_type", &self.image_type)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Serialize for StoredImage {
@@ -296,7 +311,8 @@ impl Serialize for StoredImage {
         map.serialize_entry("fingerprint", &self.fingerprint)?;
         map.serialize_entry("size", &self.size)?;
         if let Some(source) = &self.source {
-            map.serialize_entry("update_source", source)?;
+            // Whoever reads the object need not learn what opens the source.
+            map.serialize_entry("update_source", &source.redacted())?;
         }
         map.serialize_entry("type", self.image_type.name())?;
         map.serialize_entry("created_at", &rfc3339(Some(self.created_at)))?;

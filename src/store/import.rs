@@ -10,7 +10,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::format::{Source, fingerprint_of};
 use crate::metadata::Properties;
+use crate::omissions::Omitted;
 use crate::progress::Monitor;
+use crate::time;
 
 /// How an image is imported.
 ///
@@ -36,6 +38,7 @@ pub struct ImportOptions {
     add_aliases: bool,
     properties: Properties,
     source_properties: Properties,
+    exact_properties: bool,
     expected: Option<Fingerprint>,
     expires_at: Option<i64>,
     file_name: Option<String>,
@@ -115,6 +118,14 @@ impl ImportOptions {
     #[must_use]
     pub fn source_properties(mut self, properties: Properties) -> Self {
         self.source_properties = properties;
+        self
+    }
+
+    /// Whether [`source_properties`](Self::source_properties) are all that it has: those of the image itself that its source
+    /// does not tell were taken away there. So it is between two LXDs.
+    #[must_use]
+    pub fn exact_source_properties(mut self, yes: bool) -> Self {
+        self.exact_properties = yes;
         self
     }
 
@@ -320,7 +331,8 @@ impl Store {
 
     fn described(&self, arrived: &Arrived, options: &ImportOptions) -> Result<StoredImage> {
         let facts = &arrived.facts;
-        let mut original = facts.metadata.properties().clone();
+        let mut original =
+            if options.exact_properties { Properties::new() } else { facts.metadata.properties().clone() };
         for (key, value) in options.source_properties.iter() {
             original.set(key, value)?;
         }
@@ -329,14 +341,17 @@ impl Store {
             properties.set(key, value)?;
         }
         let came_as = |index: usize| arrived.files.get(index).and_then(|file| file.came_as.clone());
+        let name = arrived.fingerprint.to_string();
+        let time = |field, seconds| within_range(&options.monitor, &name, field, seconds);
+        let expires_at = options.expires_at.or(facts.metadata.expiry_date());
         Ok(StoredImage {
             fingerprint: arrived.fingerprint,
             image_type: facts.image_type,
             architecture: facts.architecture,
             size: facts.size,
             rootfs_size: facts.rootfs_size,
-            created_at: facts.metadata.creation_date(),
-            expires_at: options.expires_at.or(facts.metadata.expiry_date()),
+            created_at: time("creation date", facts.metadata.creation_date()),
+            expires_at: expires_at.map(|seconds| time("expiry date", seconds)),
             uploaded_at: self.now(),
             last_used_at: None,
             public: options.public,
@@ -351,6 +366,16 @@ impl Store {
             aliases: Vec::new(),
         })
     }
+}
+
+/// A time as a store keeps it. One that no client could be told is brought to the end of what can, and that is recorded.
+pub(crate) fn within_range(monitor: &Monitor, image: &str, field: &'static str, seconds: i64) -> i64 {
+    let kept = time::within_range(seconds);
+    if kept != seconds {
+        let to = time::rfc3339(Some(kept));
+        monitor.omit(image, Omitted::Clamped { field: field.into(), from: seconds.to_string(), to });
+    }
+    kept
 }
 
 /// Points aliases to an image. Images that lose one get new sidecars.

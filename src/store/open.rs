@@ -261,6 +261,22 @@ impl Store {
         self.catalog.images()
     }
 
+    /// All images that can be read, as [`images`](Self::images) gives them. Each row of the catalog that can't is given to
+    /// `skipped`, by its fingerprint, and hides no other.
+    ///
+    /// # Errors
+    /// `Malformed` when the catalog as a whole is damaged, `Io`.
+    #[cfg(feature = "server")]
+    pub(crate) fn readable_images(&self, skipped: &mut dyn FnMut(&str, &Error)) -> Result<Vec<StoredImage>> {
+        self.catalog.readable_images(skipped)
+    }
+
+    /// A number that changes with the catalog; `None` where there is none, and all must be looked at again each time.
+    #[cfg(feature = "server")]
+    pub(crate) fn version(&self) -> Option<u64> {
+        self.catalog.version().ok().flatten()
+    }
+
     /// One image, as it is now.
     ///
     /// # Errors

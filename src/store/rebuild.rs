@@ -47,16 +47,17 @@ impl Store {
         let marker = marker()?;
         let catalog = layout::catalog(path);
         let shared = StoreLock::unlocked(path)?;
-        let damage = match SqliteCatalog::open(&catalog, &marker.id, (options.wait(), how.monitor.cancel()), false, shared) {
-            Err(error) => Err(error),
-            // Rows can be wrong in a file that is whole.
-            Ok(rows) => rows.check().and_then(|damage| {
-                if damage.is_empty() {
-                    rows.images()?;
-                }
-                Ok(damage)
-            }),
-        };
+        let damage =
+            match SqliteCatalog::open(&catalog, &marker.id, (options.wait(), how.monitor.cancel()), false, shared) {
+                Err(error) => Err(error),
+                // Rows can be wrong in a file that is whole.
+                Ok(rows) => rows.check().and_then(|damage| {
+                    if damage.is_empty() {
+                        rows.images()?;
+                    }
+                    Ok(damage)
+                }),
+            };
         let damage: Vec<Finding> = match damage {
             Ok(damage) => damage.into_iter().map(Finding::Catalog).collect(),
             Err(error) if error.kind() == ErrorKind::Malformed => vec![Finding::Catalog(error.to_string())],

@@ -3,7 +3,7 @@
 
 use super::catalog::Transaction;
 use super::image::{StoredImage, UpdateSource};
-use super::import::give_aliases;
+use super::import::{give_aliases, within_range};
 use super::open::{Store, missing};
 use super::stage::Admission;
 use crate::error::{Error, Result};
@@ -11,6 +11,7 @@ use crate::fingerprint::Fingerprint;
 use crate::format::Source;
 use crate::metadata::Properties;
 use crate::progress::Monitor;
+use crate::time;
 
 /// What a source has under an alias now.
 #[derive(Debug, Clone)]
@@ -22,19 +23,28 @@ pub struct Newest {
     pub properties: Properties,
     /// When it may be removed, in seconds since 1970.
     pub expires_at: Option<i64>,
+    /// Whether `properties` are all that it has there, and not only what is said beyond the image's own.
+    pub exact: bool,
 }
 
 impl Newest {
     /// An image of which the source tells nothing else.
     #[must_use]
     pub fn new(fingerprint: Fingerprint) -> Self {
-        Self { fingerprint, properties: Properties::new(), expires_at: None }
+        Self { fingerprint, properties: Properties::new(), expires_at: None, exact: false }
     }
 
     /// What the source tells of it.
     #[must_use]
     pub fn properties(mut self, properties: Properties) -> Self {
         self.properties = properties;
+        self
+    }
+
+    /// Whether the properties that the source tells are all that the image has.
+    #[must_use]
+    pub fn exact(mut self, yes: bool) -> Self {
+        self.exact = yes;
         self
     }
 
@@ -105,7 +115,8 @@ pub enum Refreshed {
 
 impl Store {
     /// Replaces an image by the newest of its source, if it follows one. What people changed of its
-    /// properties, its visibility and its aliases go on to the new image.
+    /// properties, the end that they set, its visibility and its aliases go on to the new image, also to one that is in the
+    /// store already; what was set there stays.
     ///
     /// # Errors
     /// `NotFound`, those of `upstream`, those of [`import`](Self::import). The old image is there then.
@@ -127,11 +138,12 @@ impl Store {
             return Ok(Refreshed::Replaced(newest.fingerprint));
         }
         self.blobs.present()?;
+        let own_end = self.own_end(&old);
         if self.catalog.image(&newest.fingerprint)?.is_some() {
             let mut there = false;
             self.change_to_free(&mut |catalog| {
                 there = catalog.image(&newest.fingerprint)?.is_some();
-                if there { replace(catalog, fingerprint, &newest, None).map(drop) } else { Ok(()) }
+                if there { replace(catalog, fingerprint, &newest, None, own_end).map(drop) } else { Ok(()) }
             })?;
             if there {
                 return Ok(Refreshed::Replaced(newest.fingerprint));
@@ -139,19 +151,22 @@ impl Store {
         }
         let bytes = upstream.fetch(&old, &source, &newest, &options.monitor)?;
         let arrived = self.stage(bytes, Some(&newest.fingerprint), &options.monitor)?;
-        let mut original = arrived.facts.metadata.properties().clone();
+        let mut original = if newest.exact { Properties::new() } else { arrived.facts.metadata.properties().clone() };
         for (key, value) in newest.properties.iter() {
             original.set(key, value)?;
         }
         let came_as = |index: usize| arrived.files.get(index).and_then(|file| file.came_as.clone());
+        let name = newest.fingerprint.to_string();
+        let time = |field, seconds| within_range(&options.monitor, &name, field, seconds);
+        let expires_at = newest.expires_at.or(arrived.facts.metadata.expiry_date());
         let fresh = StoredImage {
             fingerprint: newest.fingerprint,
             image_type: arrived.facts.image_type,
             architecture: arrived.facts.architecture,
             size: arrived.facts.size,
             rootfs_size: arrived.facts.rootfs_size,
-            created_at: arrived.facts.metadata.creation_date(),
-            expires_at: newest.expires_at.or(arrived.facts.metadata.expiry_date()),
+            created_at: time("creation date", arrived.facts.metadata.creation_date()),
+            expires_at: expires_at.map(|seconds| time("expiry date", seconds)),
             uploaded_at: self.now(),
             file_name: came_as(0),
             rootfs_name: came_as(1),
@@ -159,8 +174,18 @@ impl Store {
             ..old
         };
         options.monitor.check()?;
-        self.admit(arrived, &options.monitor, &mut |catalog| replace(catalog, fingerprint, &newest, Some(&fresh)))?;
+        self.admit(arrived, &options.monitor, &mut |catalog| {
+            replace(catalog, fingerprint, &newest, Some(&fresh), own_end)
+        })?;
         Ok(Refreshed::Replaced(newest.fingerprint))
+    }
+
+    /// The end that an image's own metadata names: where the store says another, somebody set it, or its source did.
+    fn own_end(&self, image: &StoredImage) -> Option<i64> {
+        image.expires_at?;
+        let opened = self.open_image(&image.fingerprint).and_then(|opened| opened.open(&self.options.limits));
+        // An old image that can't be read is replaced all the same.
+        opened.and_then(|image| image.metadata()).ok()?.expiry_date().map(time::within_range)
     }
 
     /// Refreshes all images that follow a source. One that fails does not stop the others.
@@ -189,6 +214,7 @@ fn replace(
     old: &Fingerprint,
     newest: &Newest,
     fresh: Option<&StoredImage>,
+    own_end: Option<i64>,
 ) -> Result<Admission> {
     // Read again under the lock: edits that came in while the new image was fetched go on too.
     let old = catalog.image(old)?.ok_or_else(|| missing(old))?;
@@ -197,13 +223,20 @@ fn replace(
         (Some(there), _) => {
             let mut image = there.clone();
             image.cached &= old.cached;
-            image.auto_update = true;
-            image.source = image.source.or_else(|| old.source.clone());
+            image.public |= old.public;
+            // It follows what the old one followed, unless it follows something of its own.
+            if !image.auto_update || !image.source.as_ref().is_some_and(UpdateSource::is_followed) {
+                image.source.clone_from(&old.source);
+            }
+            image.auto_update |= old.auto_update;
+            image.last_used_at = image.last_used_at.max(old.last_used_at);
+            // What people changed there is newer than what they changed here.
+            image.properties = edits_kept(&old, &image.original_properties, Some(&image.properties))?;
             image
         }
         (None, Some(fresh)) => {
             let mut image = fresh.clone();
-            image.properties = edits_kept(&old, &fresh.original_properties)?;
+            image.properties = edits_kept(&old, &fresh.original_properties, None)?;
             image.public = old.public;
             image.cached = old.cached;
             image.auto_update = old.auto_update;
@@ -215,6 +248,10 @@ fn replace(
         }
         (None, None) => return Err(missing(&newest.fingerprint)),
     };
+    let set_by_people = !old.cached && old.expires_at != own_end && old.expires_at != newest.expires_at;
+    if set_by_people && old.expires_at.is_some() {
+        image.expires_at = old.expires_at;
+    }
     image.revision += 1;
     catalog.put(&image)?;
     // Moved first: removing the old image takes the aliases that it still has.
@@ -228,16 +265,18 @@ fn replace(
     Ok(Admission::New(image))
 }
 
-/// The new image's properties, with what people changed of the old one's.
-fn edits_kept(old: &StoredImage, original: &Properties) -> Result<Properties, Error> {
-    let mut properties = original.clone();
+/// The new image's properties, with what people changed of the old one's; but for those that they changed of the new one, as it
+/// is `now`.
+fn edits_kept(old: &StoredImage, original: &Properties, now: Option<&Properties>) -> Result<Properties, Error> {
+    let mut properties = now.unwrap_or(original).clone();
+    let edited = |key: &str| now.is_some_and(|now| now.get(key) != original.get(key));
     for (key, value) in old.properties.iter() {
-        if old.original_properties.get(key) != Some(value) {
+        if old.original_properties.get(key) != Some(value) && !edited(key) {
             properties.set(key, value)?;
         }
     }
     for (key, _) in old.original_properties.iter() {
-        if old.properties.get(key).is_none() {
+        if old.properties.get(key).is_none() && !edited(key) {
             properties.remove(key);
         }
     }

@@ -104,6 +104,7 @@ fn for_people(image: &StoredImage) -> String {
     lines.push(format!("Auto update: {}", if image.auto_update { "enabled" } else { "disabled" }));
     if let Some(source) = &image.source {
         lines.push("Source:".to_owned());
+        let source = &source.redacted();
         let facts = [("Server", &source.server), ("Protocol", &source.protocol), ("Alias", &source.alias)];
         lines.extend(facts.iter().map(|(what, value)| format!("    {what}: {}", safe(value))));
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lxd_image::remote::{Certificate, ClientOptions, Lxd, Remote, Settings, Trust, Upstreams, Wanted, fetch};
 use lxd_image::server::{Fetch, Pull, Push};
 use lxd_image::store::{ImportOptions, RefreshOptions, Refreshed, Store, StoredImage, UpdateSource};
-use lxd_image::{Architecture, Error, ErrorKind, Fingerprint, ImageType, Monitor, Prefix, Result};
+use lxd_image::{Architecture, Error, ErrorKind, Fingerprint, ImageType, Limits, Monitor, Prefix, Result};
 
 /// Remotes as a server uses them.
 pub(crate) struct Upstream {
@@ -14,6 +14,7 @@ pub(crate) struct Upstream {
     remote: Option<Box<dyn Remote>>,
     settings: Settings,
     client: ClientOptions,
+    limits: Limits,
 }
 
 impl Upstream {
@@ -21,12 +22,17 @@ impl Upstream {
     ///
     /// # Errors
     /// Those of [`Settings::connect`].
-    pub(crate) fn new(settings: Settings, remote: Option<&str>, client: ClientOptions) -> Result<Arc<Self>> {
+    pub(crate) fn new(
+        settings: Settings,
+        remote: Option<&str>,
+        client: ClientOptions,
+        limits: Limits,
+    ) -> Result<Arc<Self>> {
         let remote = match remote {
             Some(name) => Some(settings.connect(name.strip_suffix(':').unwrap_or(name), client.clone())?),
             None => None,
         };
-        Ok(Arc::new(Self { remote, settings, client }))
+        Ok(Arc::new(Self { remote, settings, client, limits }))
     }
 
     /// A server that takes whoever has a secret of it for a friend.
@@ -72,13 +78,47 @@ impl Fetch for Upstream {
         if !found.public {
             return Err(Error::new(ErrorKind::NotFound, "the upstream shows this image to nobody else"));
         }
+        // Anybody may ask: one image must not fill more than all of them may.
+        if found.size > self.limits.cache {
+            let sentence = format!("the image {} is larger than the limit `cache`", found.fingerprint.short());
+            return Err(Error::new(ErrorKind::LimitExceeded, sentence).with_hint("raise it with `--limit cache=BYTES`"));
+        }
         let mut source = upstream.source().image_type(found.image_type);
         alias.unwrap_or_default().clone_into(&mut source.alias);
-        let options = ImportOptions::new().public(true).cached(true).monitor(monitor.clone());
+        let mut options = ImportOptions::new().public(true).cached(true).monitor(monitor.clone());
+        // Its end comes along, unless it is over: what is served now must not go with the next tidying.
+        if let Some(seconds) = found.expires_at.filter(|seconds| *seconds > jiff::Timestamp::now().as_second()) {
+            options = options.expires_at(seconds);
+        }
         bring(upstream, &found, source, store, options)
     }
 
     fn pull(&self, pull: &Pull, store: &Store, options: ImportOptions) -> Result<StoredImage> {
+        self.pull_from(pull, store, options).map_err(|error| match &pull.secret {
+            Some(secret) => error.without_secret(secret),
+            None => error,
+        })
+    }
+
+    fn refresh(&self, fingerprint: &Fingerprint, store: &Store, monitor: &Monitor) -> Result<Refreshed> {
+        let (settings, client) = (self.settings.clone(), self.client.clone());
+        let sources =
+            Upstreams::new(move |source| settings.open_source(source, client.clone())).monitor(monitor.clone());
+        store.refresh(fingerprint, &sources, &RefreshOptions::new().monitor(monitor.clone()))
+    }
+
+    fn push(&self, target: &Push, fingerprint: &Fingerprint, store: &Store, monitor: &Monitor) -> Result<()> {
+        let send = || {
+            let server =
+                self.with_secret(&target.url, target.certificate.as_deref().unwrap_or_default(), &target.secret)?;
+            server.push(&store.open_image(fingerprint)?, monitor)
+        };
+        send().map_err(|error: Error| error.without_secret(&target.secret))
+    }
+}
+
+impl Upstream {
+    fn pull_from(&self, pull: &Pull, store: &Store, mut options: ImportOptions) -> Result<StoredImage> {
         let mut source = UpdateSource::new(&*pull.url, &*pull.protocol, pull.alias.as_deref().unwrap_or_default());
         if let Some(pem) = &pull.certificate {
             source = source.certificate(&**pem);
@@ -87,7 +127,11 @@ impl Fetch for Upstream {
             Some(secret) if matches!(&*pull.protocol, "lxd" | "incus") => {
                 Box::new(self.with_secret(&source.server, &source.certificate, secret)?.protocol(&*pull.protocol))
             }
-            _ => self.settings.open_source(&source, self.client.clone())?,
+            Some(_) => {
+                let sentence = "a secret opens images of LXD and Incus servers only: the source has another protocol";
+                return Err(Error::new(ErrorKind::InvalidInput, sentence));
+            }
+            None => self.settings.open_source(&source, self.client.clone())?,
         };
         let reference = pull.fingerprint.as_deref().or(pull.alias.as_deref()).unwrap_or_default();
         let mut wanted = Wanted::new(reference);
@@ -101,20 +145,11 @@ impl Fetch for Upstream {
         {
             reference.clone_into(&mut source.alias);
         }
+        // As between two LXDs: its end comes along, unless the client names another.
+        if let Some(seconds) = found.expires_at.filter(|_| pull.expires_at.is_none()) {
+            options = options.expires_at(seconds);
+        }
         bring(&*remote, &found, source.image_type(found.image_type), store, options.auto_update(pull.auto_update))
-    }
-
-    fn refresh(&self, fingerprint: &Fingerprint, store: &Store, monitor: &Monitor) -> Result<Refreshed> {
-        let (settings, client) = (self.settings.clone(), self.client.clone());
-        let sources =
-            Upstreams::new(move |source| settings.open_source(source, client.clone())).monitor(monitor.clone());
-        store.refresh(fingerprint, &sources, &RefreshOptions::new().monitor(monitor.clone()))
-    }
-
-    fn push(&self, target: &Push, fingerprint: &Fingerprint, store: &Store, monitor: &Monitor) -> Result<()> {
-        let server =
-            self.with_secret(&target.url, target.certificate.as_deref().unwrap_or_default(), &target.secret)?;
-        server.push(&store.open_image(fingerprint)?, monitor)
     }
 }
 
@@ -126,7 +161,13 @@ fn bring(
     store: &Store,
     options: ImportOptions,
 ) -> Result<StoredImage> {
-    let mut options = options.expect(found.fingerprint).source(source).source_properties(found.properties.clone());
+    // A server of one of the peers tells all properties, those that were taken away left out.
+    let exact = matches!(&*source.protocol, "lxd" | "incus");
+    let mut options = options
+        .expect(found.fingerprint)
+        .source(source)
+        .source_properties(found.properties.clone())
+        .exact_source_properties(exact);
     if let Some(name) = &found.file_name {
         options = options.file_name(&**name);
     }

@@ -111,6 +111,7 @@ impl Response {
             }
             Err(_) => String::new(),
         };
+        let said = url.secrets().iter().fold(said, |said, secret| said.replace(secret.as_str(), "***"));
         let said = if said.is_empty() { said } else { format!(": {}", Shown(said.as_bytes())) };
         let error = match status {
             404 | 410 => Error::new(ErrorKind::NotFound, format!("{url} is not there{said}")),

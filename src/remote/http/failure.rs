@@ -29,7 +29,8 @@ pub(crate) fn translate(error: ureq::Error, url: &Url) -> Error {
         ureq::Error::ConnectProxyFailed(why) => Error::remote(format!("the proxy does not lead to {host}: {why}"))
             .with_hint("the variables HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say which proxy is used when"),
         ureq::Error::InvalidProxyUrl => Error::invalid("the proxy's URL is none"),
-        ureq::Error::BadUri(why) => Error::invalid(format!("{url} can't be asked for: {why}")),
+        // What it says more quotes the whole address, with all that is secret in it.
+        ureq::Error::BadUri(_) => Error::invalid(format!("{url} can't be asked for")),
         ureq::Error::BodyStalled => Error::remote(format!("the answer of {host} does not go on")).temporary(),
         other => Error::remote(format!("asking {host} failed: {other}")),
     }

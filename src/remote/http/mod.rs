@@ -51,7 +51,7 @@ struct Inner {
 }
 
 /// What connections are for: those for different purposes are never exchanged.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 struct Purpose {
     tls: bool,
     /// The way was told by an answer, and leads to another server than the one that was meant.
@@ -264,7 +264,7 @@ impl Client {
                     head = head.header("proxy-authorization", who);
                 }
             }
-            None => head = head.uri(url.to_string()),
+            None => head = head.uri(url.to_wire()),
         }
         for (name, value) in &request.headers {
             head = head.header(name, value);

@@ -1,11 +1,14 @@
 //! `ClientOptions`: whom a client trusts, who it is, through which proxy, within which limits.
 
+use std::fmt;
+
 use super::tls::{Identity, Trust};
 use crate::limits::Limits;
+use crate::redact;
 use crate::remote::Retry;
 
 /// Which proxy a client goes through.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Proxy {
     /// The one that `HTTPS_PROXY`, `HTTP_PROXY` (for plain http) or `ALL_PROXY` name, in either
@@ -18,6 +21,17 @@ pub enum Proxy {
     Direct,
     /// This one, for all but this machine itself: `http://…`, `https://…`, `socks5://…`, `socks4://…`.
     Url(String),
+}
+
+impl fmt::Debug for Proxy {
+    /// Without the password that may stand in a proxy's address.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Environment => f.write_str("Environment"),
+            Self::Direct => f.write_str("Direct"),
+            Self::Url(url) => write!(f, "Url({})", redact::address(url)),
+        }
+    }
 }
 
 /// How a [`Client`](super::Client) behaves.

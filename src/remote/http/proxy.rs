@@ -39,7 +39,7 @@ pub(super) fn forwards(url: &Url, proxy: &ureq::Proxy) -> bool {
 /// the request is sent: no path of a URL goes without.
 pub(super) fn forwarded(url: &Url, proxy: &ureq::Proxy) -> String {
     let scheme = if proxy.protocol() == ureq::ProxyProtocol::Https { "https" } else { "http" };
-    format!("{scheme}://{}:{}/{url}", proxy.host(), proxy.port())
+    format!("{scheme}://{}:{}/{}", proxy.host(), proxy.port(), url.to_wire())
 }
 
 /// What tells a proxy who asks, where its URL has a name.

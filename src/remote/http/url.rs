@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
+use crate::redact;
 
 /// How a URL is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,6 +32,9 @@ impl Scheme {
 }
 
 /// An absolute URL with scheme `https`, `http` or `file`.
+///
+/// `Display` and `Debug` are for people: values of the query that may be secrets (tokens, signatures, passwords) are replaced by
+/// `***`. [`to_wire`](Self::to_wire) is the URL itself.
 ///
 /// ```
 /// use lxd_image::remote::Url;
@@ -109,6 +113,25 @@ impl Url {
         Self { path, query: None, ..self.clone() }
     }
 
+    /// The whole URL as it is sent and kept, with all that stands in its query. Never for a message or a log.
+    #[must_use]
+    pub fn to_wire(&self) -> String {
+        let front = format!("{}://{}{}", self.scheme.name(), self.authority, self.path);
+        match &self.query {
+            Some(query) => format!("{front}?{query}"),
+            None => front,
+        }
+    }
+
+    /// The values of its query that must not be shown, as they are written and as they are read.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        let written = redact::secrets(self.query.as_deref().unwrap_or_default());
+        written
+            .flat_map(|value| [value.to_owned(), String::from_utf8_lossy(&decode_percent(value)).into_owned()])
+            .filter(|value| !value.is_empty())
+            .collect()
+    }
+
     /// What a reference means that stands in an answer from here: absolute or relative.
     ///
     /// # Errors
@@ -133,7 +156,10 @@ impl Url {
                 format!("{front}{path}")
             };
             check_characters(&whole)?;
-            check_characters(query.unwrap_or_default())?;
+            // A query is not shown, whatever is wrong with it.
+            if check_characters(query.unwrap_or_default()).is_err() {
+                return Err(Error::invalid("the query of a URL holds a character that must be encoded"));
+            }
             let query = match (path.is_empty(), query) {
                 (true, None) => self.query.clone(),
                 (_, query) => query.map(str::to_owned),
@@ -209,7 +235,7 @@ fn check_characters(text: &str) -> Result<()> {
     if text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(());
     }
-    let shown: String = text.chars().take(64).collect();
+    let shown: String = redact::address(text).chars().take(64).collect();
     Err(Error::invalid(format!(
         "`{shown}` is no part of a URL: it holds a blank, a control character or a letter that must be encoded"
     )))
@@ -258,7 +284,7 @@ impl FromStr for Url {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let shown = || text.chars().take(128).collect::<String>();
+        let shown = || redact::address(text).chars().take(128).collect::<String>();
         let wrong = |why: &str| Error::invalid(format!("`{}` is no URL that can be used: {why}", shown()));
         check_characters(text)?;
         let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong("it does not begin with https://"))?;
@@ -304,7 +330,7 @@ impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}{}", self.scheme.name(), self.authority, self.path)?;
         match &self.query {
-            Some(query) => write!(f, "?{query}"),
+            Some(query) => write!(f, "?{}", redact::query(query)),
             None => Ok(()),
         }
     }

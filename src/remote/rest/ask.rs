@@ -39,9 +39,18 @@ impl Lxd {
 
     /// Sends one request once, and reads the answer's envelope.
     pub(super) fn send(&self, request: Request<'_>, what: &str) -> Result<Envelope> {
-        let answer = self.checked(self.client.send(request)?, what)?;
         let limits = self.client.limits();
-        Envelope::from_json(&answer.contents("remote_index", limits.remote_index)?, limits)
+        let sent = self.client.send(request).and_then(|answer| self.checked(answer, what));
+        let read = sent.and_then(|answer| answer.contents("remote_index", limits.remote_index));
+        read.and_then(|text| Envelope::from_json(&text, limits)).map_err(|error| self.discreet(error))
+    }
+
+    /// An error without the secret that goes with this client's questions: a server may say again what it was asked.
+    pub(super) fn discreet(&self, error: Error) -> Error {
+        match &self.secret {
+            Some(secret) => error.without_secret(secret),
+            None => error,
+        }
     }
 
     /// An answer of success, or the error in the server's own words.
@@ -56,7 +65,7 @@ impl Lxd {
         if envelope.error_code == 0 {
             envelope.error_code = status;
         }
-        let error = envelope.into_error(what).before(&self.base);
+        let error = self.discreet(envelope.into_error(what).before(&self.base));
         Err(if matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504) { error.temporary() } else { error })
     }
 
@@ -103,7 +112,7 @@ impl Lxd {
             });
             match state {
                 Ok(operation) => {
-                    if operation.outcome()? {
+                    if operation.outcome().map_err(|error| self.discreet(error))? {
                         return Ok(operation);
                     }
                     failures = 0;

@@ -10,6 +10,7 @@ mod trust;
 mod upload;
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use super::http::{Client, ClientOptions, Request, Url};
 use super::near::is_near;
@@ -35,13 +36,21 @@ const NAMED: usize = 10;
 /// certificate ([`ClientOptions::identity`]) it trusts, and one private image to whoever has its
 /// [`secret`](Self::secret). A server with a certificate of its own making is pinned by
 /// [`Trust::Pinned`](super::Trust::Pinned); one that changed it fails as `Remote`.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Lxd {
     client: Client,
     base: Url,
     certificate: String,
     protocol: String,
     secret: Option<String>,
+}
+
+impl fmt::Debug for Lxd {
+    /// Without the secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secret = self.secret.as_ref().map(|_| "***");
+        f.debug_struct("Lxd").field("base", &self.base).field("secret", &secret).finish_non_exhaustive()
+    }
 }
 
 impl Lxd {
@@ -208,7 +217,7 @@ fn type_named(name: &str) -> ImageType {
 
 impl Remote for Lxd {
     fn source(&self) -> UpdateSource {
-        let server = self.base.to_string();
+        let server = self.base.to_wire();
         UpdateSource::new(server.trim_end_matches('/'), &*self.protocol, "").certificate(&*self.certificate)
     }
 
@@ -265,9 +274,12 @@ impl Remote for Lxd {
         })?;
         let stop = Cancel::new();
         match answer.header("content-type").filter(|kind| multipart::is_multipart(kind)).map(str::to_owned) {
-            Some(kind) => parts::open(answer, &kind, stop, monitor),
+            Some(kind) => parts::open(answer, &kind, image.size, stop, monitor),
             None => {
-                let download = Download::new(&self.client, &url).digest(image.fingerprint).monitor(monitor);
+                let mut download = Download::new(&self.client, &url).digest(image.fingerprint).monitor(monitor);
+                if image.size > 0 {
+                    download = download.at_most(image.size);
+                }
                 Ok(Source::unified(download.open_begun(answer, &stop)))
             }
         }

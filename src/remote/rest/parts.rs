@@ -11,14 +11,23 @@ use crate::remote::ahead::read_ahead;
 use crate::remote::http::Response;
 
 /// The two files of the image that an answer brings.
-pub(super) fn open(mut answer: Response, kind: &str, stop: Cancel, monitor: &Monitor) -> Result<Source> {
+///
+/// `announced` is the size of both in bytes that the server told before, 0 where it told none: no more is taken.
+pub(super) fn open(
+    mut answer: Response,
+    kind: &str,
+    announced: u64,
+    stop: Cancel,
+    monitor: &Monitor,
+) -> Result<Source> {
     answer.watched_by(Monitor::none().with_cancel(stop.clone()));
     let (name, limits, length) = (answer.url().to_string(), answer.limits().clone(), answer.length());
     if let Some(length) = length.filter(|length| *length > limits.download) {
         return Err(Error::limit("download", limits.download, format!("{length} bytes of {name}")));
     }
     let body = read_ahead(answer.into_body(), stop, monitor.clone());
-    let bounds = Bounds { limits: &limits, most: "download", sender: "the server" };
+    let announced = Some(announced).filter(|size| *size > 0);
+    let bounds = Bounds { limits: &limits, most: "download", announced, sender: "the server" };
     let (metadata, rootfs, _) = two_files(Box::new(body), kind, &bounds)?;
     let rootfs = Input::attached_stream(Anew(rootfs)).named(&*name);
     let metadata = Input::attached_stream(Anew(metadata)).named(name);

@@ -24,7 +24,7 @@ impl Lxd {
         match self.send(request, "trust in this client") {
             // It is trusted already.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(error),
+            Err(error) => Err(error.without_secret(word)),
             Ok(_) => Ok(()),
         }
     }

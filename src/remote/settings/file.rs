@@ -107,7 +107,7 @@ fn print(remotes: &Remotes) -> String {
     // JSON's strings are YAML's, too.
     let quoted = |text: &str| Value::String(text.to_owned()).to_string();
     for (name, remote) in remotes {
-        let mut fields = vec![("url", remote.url.to_string()), ("protocol", remote.protocol.to_string())];
+        let mut fields = vec![("url", remote.url.to_wire()), ("protocol", remote.protocol.to_string())];
         fields.push(("public", remote.public.to_string()));
         if remote.allow_http {
             fields.push(("allow_http", "true".to_owned()));

@@ -307,7 +307,7 @@ impl Settings {
         let address = source.server.trim_end_matches('/');
         let found = self.read()?.into_iter().find(|(_, known)| {
             known.protocol.name() == source.protocol
-                && known.url.to_string().trim_end_matches('/') == address
+                && known.url.to_wire().trim_end_matches('/') == address
                 && (source.certificate.is_empty() || pem(known) == source.certificate)
         });
         match found {

@@ -6,12 +6,14 @@ use std::io::{self, Read};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
 
 use super::super::message::Pieces;
 use super::buffers::Buffers;
@@ -20,7 +22,8 @@ use super::journal::Entry;
 
 /// The body of a request, for a thread that may wait.
 pub(super) struct Arriving {
-    incoming: Incoming,
+    /// `None` when it was read to its end, or broke.
+    incoming: Option<Incoming>,
     runtime: Handle,
     flow: Arc<Flow>,
     rest: Bytes,
@@ -28,19 +31,22 @@ pub(super) struct Arriving {
 
 impl Arriving {
     pub(super) fn new(incoming: Incoming, flow: Arc<Flow>) -> Self {
-        Self { incoming, runtime: Handle::current(), flow, rest: Bytes::new() }
+        Self { incoming: Some(incoming), runtime: Handle::current(), flow, rest: Bytes::new() }
     }
 }
 
 impl Read for Arriving {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.rest.is_empty() {
-            let incoming = &mut self.incoming;
+            let Some(incoming) = &mut self.incoming else { return Ok(0) };
             let waiting = self.flow.waiting();
             let frame = self.runtime.block_on(poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx)));
             drop(waiting);
             match frame {
-                None => return Ok(0),
+                None => {
+                    self.incoming = None;
+                    return Ok(0);
+                }
                 Some(Err(error)) => return Err(io::Error::new(io::ErrorKind::ConnectionReset, error)),
                 // What is no data is a trailer, which nobody asked for.
                 Some(Ok(frame)) => self.rest = frame.into_data().unwrap_or_default(),
@@ -50,6 +56,31 @@ impl Read for Arriving {
         self.rest.copy_to_slice(&mut buffer[..count]);
         Ok(count)
     }
+}
+
+/// How much of a body that nobody reads any more is taken off the wire, and how long its connection stays open for that. A
+/// connection that is closed while its client still sends is reset, and the answer with it.
+const LINGER_BYTES: u64 = 16 << 20;
+const LINGER_TIME: Duration = Duration::from_secs(3);
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        let Some(incoming) = self.incoming.take().filter(|incoming| !incoming.is_end_stream()) else { return };
+        // Most clients read the answer meanwhile, and stop.
+        self.runtime.spawn(async move { drop(timeout(LINGER_TIME, pass_over(incoming)).await) });
+    }
+}
+
+/// Reads what is left, within a bound; then only waits, so that the client has its answer before the connection ends.
+async fn pass_over(mut incoming: Incoming) {
+    let mut passed = 0_u64;
+    while passed < LINGER_BYTES {
+        match poll_fn(|cx| Pin::new(&mut incoming).poll_frame(cx)).await {
+            Some(Ok(frame)) => passed = passed.saturating_add(frame.data_ref().map_or(0, |data| data.len() as u64)),
+            None | Some(Err(_)) => return,
+        }
+    }
+    std::future::pending::<()>().await;
 }
 
 /// The body of a response on its way out.

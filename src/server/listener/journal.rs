@@ -14,7 +14,7 @@ use http::{Method, StatusCode, Uri, Version};
 use super::super::handler::Handler;
 use crate::error::{Result, Shown};
 use crate::fingerprint::Fingerprint;
-use crate::protocol::escape;
+use crate::redact;
 
 /// Lines that wait for the writer; more are dropped.
 const WAITING: usize = 4_096;
@@ -157,13 +157,9 @@ impl Drop for Entry {
 /// Path and query as a log may have them.
 fn shown(uri: &Uri) -> String {
     let mut text = uri.path().to_owned();
-    for (index, pair) in uri.query().into_iter().flat_map(|query| query.split('&')).enumerate() {
-        text.push(if index == 0 { '?' } else { '&' });
-        if escape::query_pairs(pair).iter().any(|(key, _)| key == "secret") {
-            text.push_str("secret=***");
-        } else {
-            text.push_str(pair);
-        }
+    if let Some(query) = uri.query() {
+        text.push('?');
+        text.push_str(&redact::query(query));
     }
     if text.len() > LONGEST {
         let end = (0..=LONGEST).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
@@ -181,7 +177,7 @@ mod tests {
     fn a_secret_is_not_written_however_it_is_spelled() {
         for (uri, expected) in [
             ("/1.0/images/ab?secret=hidden", "/1.0/images/ab?secret=***"),
-            ("/a\"?x=1&%73ecret=hidden&y", "/a%22?x=1&secret=***&y"),
+            ("/a\"?q=1&%73ecret=hidden&y", "/a%22?q=1&%73ecret=***&***"),
             ("/a%0a?q=secret", "/a%0a?q=secret"),
         ] {
             assert_eq!(shown(&uri.parse().expect("an address")), expected);

@@ -178,6 +178,8 @@ impl Listener {
         let runtime = runtime(&self.options)?;
         let journal = Journal::new(self.options.log.take())?;
         let handler = Arc::clone(&self.handler);
+        let notes = journal.clone();
+        handler.notes.write_to(move |text| notes.note(text));
         let served = runtime.block_on(self.serve(stop, journal.clone()));
         handler.stop();
         runtime.shutdown_timeout(THREADS_END);

@@ -143,7 +143,8 @@ fn refresh(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Re
                 let location = format!("/1.0/images/{new}");
                 let context = json!({"old": image.fingerprint.to_string()});
                 operations.events().lifecycle("image-refreshed", &location, &context, &client);
-                ongoing.succeed(&[location], [("refreshed", json!(true)), ("fingerprint", json!(new.to_string()))]);
+                let found = [("refreshed", json!(true)), ("fingerprint", json!(new.to_string()))];
+                ongoing.succeed(&[location], found.into_iter().chain(outcome::left_out(&monitor.omissions())));
             }
             Ok(_) => ongoing.succeed(&[], [("refreshed", json!(false))]),
             Err(error) => {

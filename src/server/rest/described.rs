@@ -6,9 +6,11 @@ use http::HeaderMap;
 use crate::error::{Error, Result, Shown};
 use crate::fingerprint::Fingerprint;
 use crate::metadata::ImageType;
+use crate::omissions::Omitted;
+use crate::progress::Monitor;
 use crate::protocol::escape;
 use crate::protocol::rest::upload;
-use crate::store::{Alias, ImportOptions};
+use crate::store::{Alias, ImportOptions, StoredImage};
 
 /// What is to become of an image that was announced: said in headers, or before, when a pass was made for its upload.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +21,10 @@ pub(crate) struct Ticket {
     pub(super) properties: Vec<(String, String)>,
     pub(super) aliases: Vec<Alias>,
     pub(super) expires_at: Option<i64>,
+    /// What was said of its type: the bytes tell, and may tell another.
+    pub(super) image_type: Option<ImageType>,
+    /// What the headers of an upload asked for that its pass does not allow.
+    pub(super) refused: Vec<&'static str>,
 }
 
 impl Ticket {
@@ -27,11 +33,9 @@ impl Ticket {
     /// # Errors
     /// `InvalidInput` for values that are none, and for two spellings that contradict each other.
     pub(super) fn of(headers: &HeaderMap) -> Result<Self> {
-        if let Some(name) = field(headers, upload::TYPE)? {
-            // The bytes themselves tell; what can't be a type is a mistake all the same.
-            name.parse::<ImageType>()?;
-        }
         Ok(Self {
+            image_type: field(headers, upload::TYPE)?.map(|name| name.parse()).transpose()?,
+            refused: Vec::new(),
             fingerprint: field(headers, upload::FINGERPRINT)?.map(|text| text.parse()).transpose()?,
             file_name: field(headers, upload::FILE_NAME)?,
             public: field(headers, upload::PUBLIC)?.map_or(Ok(false), |text| boolean(&text))?,
@@ -51,12 +55,42 @@ impl Ticket {
         {
             return Err(Error::mismatch("the fingerprint", allowed.to_string(), named.to_string()));
         }
+        let mut refused = Vec::new();
+        if headers.public && !self.public {
+            refused.push("public");
+        }
+        if headers.aliases.iter().any(|alias| !self.aliases.iter().any(|own| own.name == alias.name)) {
+            refused.push("aliases");
+        }
+        if !self.properties.is_empty() && !headers.properties.is_empty() && headers.properties != self.properties {
+            refused.push("properties");
+        }
         Ok(Self {
+            refused,
+            image_type: headers.image_type,
             fingerprint: self.fingerprint.or(headers.fingerprint),
             file_name: self.file_name.or(headers.file_name),
             properties: if self.properties.is_empty() { headers.properties } else { self.properties },
             ..self
         })
+    }
+
+    /// Records what was said of an image and is not so, now that it is here.
+    pub(super) fn report(&self, image: &StoredImage, monitor: &Monitor) {
+        let omit =
+            |option, reason| monitor.omit(image.fingerprint.to_string(), Omitted::NotHonoured { option, reason });
+        for header in &self.refused {
+            omit(format!("the header `{header}`").into(), "the secret of the upload does not allow it".into());
+        }
+        if let Some(said) = self.image_type.filter(|said| *said != image.image_type) {
+            omit(
+                format!("the type `{}`", said.name()).into(),
+                format!("the image is a {}", image.image_type.name()).into(),
+            );
+        }
+        if let Some(name) = self.file_name.as_ref().filter(|name| image.file_name.as_ref() != Some(name)) {
+            omit(format!("the file name `{name}`").into(), "it is no plain name".into());
+        }
     }
 
     /// The options of an import.

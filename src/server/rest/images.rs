@@ -22,7 +22,7 @@ fn found(handler: &Handler, request: &Request, address: &Address) -> Result<Resp
     let objects = is_recursive(address);
     let mut listed = Vec::new();
     for image in sight::all(handler, request)? {
-        let value = object(&image)?;
+        let value = seen(&image, request)?;
         if filter.as_ref().is_none_or(|filter| filter.holds(&value)) {
             listed.push(if objects { value } else { json!(format!("/1.0/images/{}", image.fingerprint)) });
         }
@@ -38,7 +38,7 @@ pub(super) fn get(handler: &Handler, request: &Request, address: &Address, finge
         if conditional::is_known(request, etag.as_str()) {
             return Ok(Response::new(StatusCode::NOT_MODIFIED).with(header::ETAG, &quoted(etag.as_str())));
         }
-        Ok(answer::object(object(&image)?).with(header::ETAG, &quoted(etag.as_str())))
+        Ok(answer::object(seen(&image, request)?).with(header::ETAG, &quoted(etag.as_str())))
     };
     one().unwrap_or_else(|error| answer::error(&error, request.is_trusted()))
 }
@@ -46,6 +46,15 @@ pub(super) fn get(handler: &Handler, request: &Request, address: &Address, finge
 /// Whether objects are wanted, and not only where they are.
 pub(super) fn is_recursive(address: &Address) -> bool {
     address.query("recursion").is_some_and(|depth| depth != "0")
+}
+
+/// The image object of the API as a client may see it. Where an image came from is nobody's business but those who are trusted.
+fn seen(image: &StoredImage, request: &Request) -> Result<Value> {
+    let mut object = object(image)?;
+    if let (false, Some(fields)) = (request.is_trusted(), object.as_object_mut()) {
+        fields.remove("update_source");
+    }
+    Ok(object)
 }
 
 /// The image object of the API.

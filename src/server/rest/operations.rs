@@ -52,7 +52,9 @@ fn sees(handler: &Handler, request: &Request, address: &Address, id: &str) -> bo
 fn list(handler: &Handler, address: &Address) -> Response {
     let objects = is_recursive(address);
     let mut by_status: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    for operation in handler.operations.list() {
+    for mut operation in handler.operations.list() {
+        // For whoever asked for it, and asks for the operation itself.
+        operation.metadata.remove("secret");
         let status = operation.status.to_lowercase();
         let value = if objects { json!(operation) } else { json!(location(&operation.id)) };
         by_status.entry(status).or_default().push(value);

@@ -2,12 +2,13 @@
 //! from the status of the answer what is wrong with their request.
 
 use http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::answer;
 use super::super::message::{Client, Response};
 use super::super::operations::{Ongoing, Operations};
 use crate::error::{Error, ErrorKind};
+use crate::omissions::Omissions;
 use crate::store::StoredImage;
 
 /// Where an image is.
@@ -16,10 +17,28 @@ pub(super) fn location(image: &StoredImage) -> String {
 }
 
 /// An image came in: the end of an operation.
-pub(super) fn arrived(operations: &Operations, ongoing: Ongoing, image: &StoredImage, client: &Client) {
+pub(super) fn arrived(
+    operations: &Operations,
+    ongoing: Ongoing,
+    image: &StoredImage,
+    client: &Client,
+    omissions: &Omissions,
+) {
     created(operations, image, client);
     let found = [("fingerprint", json!(image.fingerprint.to_string())), ("size", json!(image.size))];
-    ongoing.succeed(&[location(image)], found);
+    ongoing.succeed(&[location(image)], found.into_iter().chain(left_out(omissions)));
+}
+
+/// What was left out of an image, for an operation: one by one as far as they are kept, and how many in all. Nothing where
+/// nothing was.
+pub(super) fn left_out(omissions: &Omissions) -> Vec<(&'static str, Value)> {
+    /// More of them are counted only: an operation is told often.
+    const LISTED: usize = 100;
+    if omissions.is_empty() {
+        return Vec::new();
+    }
+    let listed: Vec<String> = omissions.iter().take(LISTED).map(ToString::to_string).collect();
+    vec![("omissions", json!(listed)), ("omissions_total", json!(omissions.total()))]
 }
 
 /// Tells those who listen that an image came in, with its names.

@@ -17,7 +17,7 @@ use super::{body, outcome};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Monitor;
 use crate::protocol::requests::{ImagePost, ImageSource, moment};
-use crate::store::Alias;
+use crate::store::{Alias, Edit};
 
 /// Begins to bring an image.
 pub(super) fn post(handler: &Handler, mut request: Request) -> Response {
@@ -111,15 +111,39 @@ fn bring(handler: &Handler, request: &Request, ticket: &Ticket, pull: Pull) -> R
     let ongoing = handler.operations.begin(Class::Task, "Downloading image", &[])?;
     let monitor = Monitor::none().with_cancel(ongoing.cancel()).with_progress(ongoing.progress());
     // One that is here already gets the aliases, as with a real server.
-    let options = ticket.options()?.add_aliases_to_existing(true).monitor(monitor);
+    let options = ticket.options()?.add_aliases_to_existing(true).monitor(monitor.clone());
+    let pull = Pull { expires_at: ticket.expires_at, ..pull };
+    let edit = wanted(ticket, pull.auto_update)?;
     let (store, operations, client) = (handler.store.clone(), handler.operations.clone(), request.client.clone());
     in_background(ongoing, move |ongoing| {
         let _slot = slot;
         match fetch.pull(&pull, &store, options) {
-            Ok(image) => outcome::arrived(&operations, ongoing, &image, &client),
+            // One that was here already becomes what was asked for, as with a real server; one that came is so already.
+            Ok(image) => match store.edit(&image.fingerprint, &edit, None) {
+                Ok(image) => outcome::arrived(&operations, ongoing, &image, &client, &monitor.omissions()),
+                Err(error) => ongoing.fail(error.kind(), outcome::sentence(&error, true)),
+            },
             Err(error) => ongoing.fail(error.kind(), outcome::sentence(&error, true)),
         }
     })
+}
+
+/// What the client asks for of the image besides its bytes; nothing that it did not say.
+fn wanted(ticket: &Ticket, auto_update: bool) -> Result<Edit> {
+    let mut edit = Edit::new();
+    if ticket.public {
+        edit = edit.public(true);
+    }
+    if auto_update {
+        edit = edit.auto_update(true);
+    }
+    if ticket.expires_at.is_some() {
+        edit = edit.expires_at(ticket.expires_at);
+    }
+    for (key, value) in &ticket.properties {
+        edit = edit.property(&**key, &**value)?;
+    }
+    Ok(edit)
 }
 
 /// What brings images here.

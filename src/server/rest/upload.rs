@@ -13,6 +13,7 @@ use super::described::{Ticket, field};
 use super::{outcome, pull};
 use crate::error::{Error, Result};
 use crate::format::{Input, Source};
+use crate::omissions::Omissions;
 use crate::progress::Monitor;
 use crate::protocol::multipart::is_multipart;
 use crate::protocol::rest::upload;
@@ -66,11 +67,14 @@ fn take(handler: &Handler, request: Request, two: bool) -> Response {
     let client = request.client.clone();
     let upload = Upload::new(request.body, announced, &handler.options.limits, ongoing.cancel());
     let monitor = Monitor::none().with_cancel(ongoing.cancel());
-    let done = import(handler, &upload, &kind, two, announced, &ticket, monitor);
+    let done = import(handler, &upload, &kind, two, announced, &ticket, monitor.clone());
+    if let Ok(image) = &done {
+        ticket.report(image, &monitor);
+    }
     if done.is_err() {
         upload.pass_over();
     }
-    conclude(handler, ongoing, done, &client)
+    conclude(handler, ongoing, done, &client, &monitor.omissions())
 }
 
 fn import(
@@ -84,7 +88,7 @@ fn import(
 ) -> Result<StoredImage> {
     let mut options = ticket.options()?.monitor(monitor);
     let source = if two {
-        let bounds = Bounds { limits: &handler.options.limits, most: "upload", sender: "the client" };
+        let bounds = Bounds { limits: &handler.options.limits, most: "upload", announced: None, sender: "the client" };
         let (metadata, rootfs, name) = two_files(Box::new(upload.clone()), kind, &bounds)?;
         if let (None, Some(name)) = (&ticket.file_name, name) {
             options = options.file_name(name);
@@ -101,10 +105,16 @@ fn import(
 }
 
 /// The answer when it is over.
-fn conclude(handler: &Handler, ongoing: Ongoing, done: Result<StoredImage>, client: &Client) -> Response {
+fn conclude(
+    handler: &Handler,
+    ongoing: Ongoing,
+    done: Result<StoredImage>,
+    client: &Client,
+    omissions: &Omissions,
+) -> Response {
     let (id, location) = (ongoing.id().to_owned(), ongoing.location());
     match done {
-        Ok(image) => outcome::arrived(&handler.operations, ongoing, &image, client),
+        Ok(image) => outcome::arrived(&handler.operations, ongoing, &image, client, omissions),
         Err(error) => {
             if let Some(response) = outcome::failed(ongoing, &error, matches!(client, Client::Trusted(_))) {
                 return response;

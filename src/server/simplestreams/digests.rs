@@ -19,6 +19,10 @@ use crate::store::{Store, StoredImage};
 
 /// How long a request waits for files to be read. Real clients wait a minute; whoever comes again finds more done.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the files of a damaged image are taken for the same. Anybody may ask, and each look opens them.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How many images are read by themselves at once, beside those of a list.
+const ALONE: usize = 4;
 /// How many requests wait at once. Each has a thread, of which others need some.
 const WAITERS: usize = 32;
 
@@ -46,8 +50,12 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Known {
     found: HashMap<Fingerprint, Found>,
-    /// Whether somebody reads files now. One at a time: it takes all cores.
+    /// Whether somebody reads the files of a whole list now. One at a time: it takes all cores.
     at_work: bool,
+    /// The images whose files are being read, for a list or by themselves.
+    reading: HashSet<Fingerprint>,
+    /// How many are read by themselves.
+    alone: usize,
     waiting: usize,
 }
 
@@ -56,8 +64,8 @@ enum Found {
     Parts(Parts),
     /// It is whole, but no reader of lists would make anything of it.
     Unlisted,
-    /// The files, as they were then, are not the image.
-    Damaged(State),
+    /// The files, as they were then, are not the image; and when that was looked at last.
+    Damaged(State, Instant),
 }
 
 impl Drop for Digests {
@@ -79,31 +87,42 @@ impl Digests {
     ) -> Result<HashMap<Fingerprint, Parts>> {
         let deadline = Instant::now() + PATIENCE;
         let mut tried = HashSet::new();
+        self.forget_mended(store, images);
         let mut known = self.0.lock();
         loop {
             let mut unknown: Vec<&StoredImage> = images
                 .iter()
                 .copied()
-                .filter(|image| !tried.contains(&image.fingerprint) && known.is_unknown(image, store))
+                .filter(|image| !tried.contains(&image.fingerprint) && !known.found.contains_key(&image.fingerprint))
                 .collect();
             if unknown.is_empty() {
                 break;
             }
-            if !known.at_work {
+            // Whoever wants one image needs not wait for all.
+            let one = if let [image] = images { Some(image.fingerprint) } else { None };
+            if let Some(one) = one
+                && known.alone < ALONE
+                && known.reading.insert(one)
+            {
+                tried.insert(one);
+                known.alone += 1;
+                self.begin(&mut known, store.clone(), Arc::clone(verified), vec![one], true)?;
+            } else if !known.at_work && unknown.iter().any(|image| !known.reading.contains(&image.fingerprint)) {
                 // The largest first: the last one to be done is small then, and no core waits long for another.
                 unknown.sort_by_key(|image| std::cmp::Reverse(image.size));
                 let unknown: Vec<Fingerprint> = unknown.iter().map(|image| image.fingerprint).collect();
                 tried.extend(unknown.iter().copied());
-                self.begin(&mut known, store.clone(), Arc::clone(verified), unknown)?;
+                self.begin(&mut known, store.clone(), Arc::clone(verified), unknown, false)?;
             }
             let busy = || Error::new(ErrorKind::Busy, "the files of the images are still being read");
             if known.waiting >= WAITERS {
                 return Err(busy());
             }
             known.waiting += 1;
-            // Whoever wants one image needs not wait for all.
-            let one = if let [image] = images { Some(image.fingerprint) } else { None };
-            let goes_on = |known: &mut Known| known.at_work && !one.is_some_and(|one| known.found.contains_key(&one));
+            let goes_on = |known: &mut Known| match one {
+                Some(one) => known.reading.contains(&one) && !known.found.contains_key(&one),
+                None => known.at_work || images.iter().any(|image| known.reading.contains(&image.fingerprint)),
+            };
             let left = deadline.saturating_duration_since(Instant::now());
             let waited = self.0.changed.wait_timeout_while(known, left, goes_on);
             let (guard, waited) = waited.unwrap_or_else(PoisonError::into_inner);
@@ -118,6 +137,31 @@ impl Digests {
             _ => None,
         };
         Ok(images.iter().filter_map(parts).collect())
+    }
+
+    /// Forgets of these images those that were found damaged and whose files are others now: somebody may have repaired them.
+    /// Each is looked at once in a while, and nothing is locked meanwhile: the disk that holds it may be slow.
+    fn forget_mended(&self, store: &Store, images: &[&StoredImage]) {
+        let due: Vec<(Fingerprint, State)> = {
+            let mut known = self.0.lock();
+            let now = Instant::now();
+            let mut due = Vec::new();
+            for image in images {
+                if let Some(Found::Damaged(then, looked)) = known.found.get_mut(&image.fingerprint)
+                    && now.duration_since(*looked) >= LOOK_AGAIN
+                {
+                    *looked = now;
+                    due.push((image.fingerprint, *then));
+                }
+            }
+            due
+        };
+        for (fingerprint, then) in due {
+            let opened = store.open_image(&fingerprint);
+            if opened.is_ok_and(|opened| verified::state(opened.files()).is_some_and(|now| now != then)) {
+                self.0.lock().found.remove(&fingerprint);
+            }
+        }
     }
 
     /// Whether all of these were read and are whole: nothing will be known of them that is not known now.
@@ -135,19 +179,37 @@ impl Digests {
         self.0.lock().found.retain(|fingerprint, _| keep.contains(fingerprint));
     }
 
-    fn begin(&self, known: &mut Known, store: Store, verified: Arc<Verified>, unknown: Vec<Fingerprint>) -> Result<()> {
+    fn begin(
+        &self,
+        known: &mut Known,
+        store: Store,
+        verified: Arc<Verified>,
+        unknown: Vec<Fingerprint>,
+        alone: bool,
+    ) -> Result<()> {
         let shared = Arc::clone(&self.0);
-        thread::Builder::new()
-            .name("digests".to_owned())
-            .spawn(move || {
-                let _done = Done(&shared);
+        let one = unknown.first().copied();
+        let spawned = thread::Builder::new().name("digests".to_owned()).spawn(move || {
+            let _done = Done(&shared, alone.then_some(one).flatten());
+            if alone {
+                unknown.iter().for_each(|one| shared.read(&store, &verified, one));
+            } else {
                 read_all(&shared, &store, &verified, &unknown);
-            })
-            .map_err(|error| {
-                Error::new(ErrorKind::Busy, "there is no thread to read the images' files").with_source(error)
-            })?;
-        known.at_work = true;
-        Ok(())
+            }
+        });
+        match spawned {
+            Ok(_) => {
+                known.at_work |= !alone;
+                Ok(())
+            }
+            Err(error) => {
+                if let Some(one) = one.filter(|_| alone) {
+                    known.reading.remove(&one);
+                    known.alone -= 1;
+                }
+                Err(Error::new(ErrorKind::Busy, "there is no thread to read the images' files").with_source(error))
+            }
+        }
     }
 }
 
@@ -157,25 +219,34 @@ impl Shared {
     }
 }
 
-impl Known {
-    fn is_unknown(&self, image: &StoredImage, store: &Store) -> bool {
-        match self.found.get(&image.fingerprint) {
-            None => true,
-            Some(Found::Parts(_) | Found::Unlisted) => false,
-            // Somebody may have repaired it.
-            Some(Found::Damaged(then)) => store
-                .open_image(&image.fingerprint)
-                .is_ok_and(|opened| verified::state(opened.files()).is_some_and(|now| now != *then)),
+impl Shared {
+    /// Reads the files of one image, whose turn it is. What can't be opened is not listed, and is tried again with the next list.
+    fn read(&self, store: &Store, verified: &Verified, fingerprint: &Fingerprint) {
+        let found = look(self, store, verified, fingerprint);
+        let mut known = self.lock();
+        known.reading.remove(fingerprint);
+        if let Some(found) = found {
+            known.found.insert(*fingerprint, found);
         }
+        drop(known);
+        self.changed.notify_all();
     }
 }
 
-/// Tells those who wait that the work is over, however it ended.
-struct Done<'a>(&'a Shared);
+/// Tells those who wait that the work is over, of a list or of one image alone, however it ended.
+struct Done<'a>(&'a Shared, Option<Fingerprint>);
 
 impl Drop for Done<'_> {
     fn drop(&mut self) {
-        self.0.lock().at_work = false;
+        let mut known = self.0.lock();
+        match &self.1 {
+            Some(one) => {
+                known.reading.remove(one);
+                known.alone -= 1;
+            }
+            None => known.at_work = false,
+        }
+        drop(known);
         self.0.changed.notify_all();
     }
 }
@@ -184,10 +255,13 @@ fn read_all(shared: &Shared, store: &Store, verified: &Verified, unknown: &[Fing
     let next = AtomicUsize::new(0);
     let run = || {
         while let Some(fingerprint) = unknown.get(next.fetch_add(1, Ordering::Relaxed)) {
-            // What can't be opened is not listed, and is tried again with the next list.
-            if let Some(found) = look(shared, store, verified, fingerprint) {
-                shared.lock().found.insert(*fingerprint, found);
-                shared.changed.notify_all();
+            // Read by somebody else already, or being read.
+            let taken = {
+                let mut known = shared.lock();
+                known.found.contains_key(fingerprint) || !known.reading.insert(*fingerprint)
+            };
+            if !taken {
+                shared.read(store, verified, fingerprint);
             }
         }
     };
@@ -211,10 +285,10 @@ fn look(shared: &Shared, store: &Store, verified: &Verified, fingerprint: &Finge
         Ok(digests) => digests,
         Err(_) if shared.ended.load(Ordering::Relaxed) => return None,
         // What can't be read is not tried again before somebody mends it.
-        Err(_) => return Some(Found::Damaged(state)),
+        Err(_) => return Some(Found::Damaged(state, Instant::now())),
     };
     if whole.finish() != *fingerprint {
-        return Some(Found::Damaged(state));
+        return Some(Found::Damaged(state, Instant::now()));
     }
     verified.remember(*fingerprint, state);
     let container = opened.open(&store.options.limits).ok().and_then(|image| image.containers().nth(1));

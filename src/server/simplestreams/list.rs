@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::digests::Parts;
 use super::{METADATA, UNIFIED, rootfs_ending};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::metadata::{Architecture, ImageType};
 use crate::protocol::simplestreams::{ItemPath, Products, Publication, PublishedFile, product_key, serial};
@@ -14,8 +14,13 @@ use crate::store::StoredImage;
 /// Seconds of a day. Readers know of a version's date only the day.
 const DAY: i64 = 86_400;
 
-/// The list of these images; those in two files are in it whose `parts` are known.
-pub(super) fn products(images: &[StoredImage], parts: &HashMap<Fingerprint, Parts>) -> Result<Products> {
+/// The list of these images; those in two files are in it whose `parts` are known. One that no list can hold is given to
+/// `skipped`, and hides no other.
+pub(super) fn products(
+    images: &[StoredImage],
+    parts: &HashMap<Fingerprint, Parts>,
+    skipped: &mut dyn FnMut(&StoredImage, &Error),
+) -> Products {
     let mut images: Vec<&StoredImage> =
         images.iter().filter(|image| image.rootfs_size.is_none() || parts.contains_key(&image.fingerprint)).collect();
     // What describes a product last describes it, and a new image must not give others another version.
@@ -28,7 +33,13 @@ pub(super) fn products(images: &[StoredImage], parts: &HashMap<Fingerprint, Part
     products.updated = String::new();
     let mut versions: HashMap<(String, String), u32> = HashMap::new();
     for (image, key) in images.iter().zip(&keys) {
-        let mut publication = publication(image, parts.get(&image.fingerprint))?;
+        let mut publication = match publication(image, parts.get(&image.fingerprint)) {
+            Ok(publication) => publication,
+            Err(error) => {
+                skipped(image, &error);
+                continue;
+            }
+        };
         let own = names.explicit.get(&image.fingerprint).cloned().unwrap_or_default();
         if newest.is(image, key) || own.is_empty() {
             publication.aliases.extend(own);
@@ -46,9 +57,11 @@ pub(super) fn products(images: &[StoredImage], parts: &HashMap<Fingerprint, Part
             publication.version = format!("{}_{count}", publication.version);
         }
         *count += 1;
-        products.publish(&publication)?;
+        if let Err(error) = products.publish(&publication) {
+            skipped(image, &error);
+        }
     }
-    Ok(products)
+    products
 }
 
 fn created(image: &StoredImage) -> i64 {

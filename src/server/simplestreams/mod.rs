@@ -75,17 +75,24 @@ pub(crate) fn file(handler: &Handler, request: &Request, name: &str) -> Option<R
 
 /// The list as it is for the images that are public now.
 fn documents(handler: &Handler) -> Result<std::sync::Arc<Documents>> {
+    // Read before the images: what is made may be newer than this says, and never older.
+    let version = handler.store.version();
+    if let Some(documents) = handler.streams.newest.of_version(version) {
+        return Ok(documents);
+    }
     let images = sight::all(handler, &sight::anybody())?;
     let state = documents::state(&images);
-    if let Some(documents) = handler.streams.newest.get(&state) {
+    if let Some(documents) = handler.streams.newest.get(&state, version) {
         return Ok(documents);
     }
     let split: Vec<&StoredImage> = images.iter().filter(|image| image.rootfs_size.is_some()).collect();
     let parts = handler.streams.digests.of(&handler.store, &handler.verified, &split)?;
     handler.streams.digests.keep(&split);
-    let mut products = list::products(&images, &parts)?;
+    let mut products = list::products(&images, &parts, &mut |image, error| {
+        handler.notes.skipped(&image.fingerprint.to_string(), error);
+    });
     let whole = handler.streams.digests.are_settled(&split);
-    Ok(handler.streams.newest.set(state, whole, &mut products, handler.store.now()))
+    Ok(handler.streams.newest.set((state, version), whole, &mut products, handler.store.now()))
 }
 
 fn document(request: &Request, documents: &Documents, text: &std::sync::Arc<[u8]>) -> Response {

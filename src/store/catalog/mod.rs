@@ -7,11 +7,12 @@ mod reserve;
 mod schema;
 mod sqlite;
 mod waiting;
+mod watch;
 
 pub use sqlite::SqliteCatalog;
 
 use super::image::{Alias, StoredImage};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, Prefix};
 
 /// The rows of a store: images, aliases, and which images' files are still to be brought in line.
@@ -41,6 +42,25 @@ pub trait Catalog: Send + Sync {
     /// # Errors
     /// As [`image`](Self::image).
     fn images(&self) -> Result<Vec<StoredImage>>;
+
+    /// All images that can be read, in the order of their fingerprints. Each row that can't is given to `skipped`, with its
+    /// fingerprint or what stands in its place: one bad row does not hide the others from those who list.
+    ///
+    /// # Errors
+    /// `Malformed` when the catalog as a whole is damaged, `Io`.
+    fn readable_images(&self, skipped: &mut dyn FnMut(&str, &Error)) -> Result<Vec<StoredImage>> {
+        let _ = skipped;
+        self.images()
+    }
+
+    /// A number that is another one after each change, by whatever process; `None` where there is no such thing. What was made
+    /// of the catalog is as it would be made now as long as the number is the same.
+    ///
+    /// # Errors
+    /// `Io`.
+    fn version(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
 
     /// The images that are cached, in the order of their fingerprints: those that may expire.
     ///

@@ -117,6 +117,21 @@ impl Pool {
         self.file.as_ref().is_none_or(|file| connection.is_current(file))
     }
 
+    /// A connection of the caller's own, to be given to [`close`](Self::close).
+    pub(super) fn open(&self) -> Result<PooledConnection> {
+        match &self.file {
+            Some(file) => file.connect(),
+            None => Err(Error::new(ErrorKind::Unsupported, "a catalog in memory has one connection")),
+        }
+    }
+
+    pub(super) fn close(&self, connection: PooledConnection) {
+        match &self.file {
+            Some(file) => connection.close(file),
+            None => self.give_back(connection),
+        }
+    }
+
     fn give_back(&self, connection: PooledConnection) {
         let whole = connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);

@@ -149,8 +149,12 @@ pub(crate) fn get(connection: &Connection, wanted: &Fingerprint) -> RowResult<Op
     Ok(Some(found))
 }
 
-/// All images, or the cached ones, in order.
-pub(crate) fn all(connection: &Connection, cached_only: bool) -> RowResult<Vec<StoredImage>> {
+/// All images, or the cached ones, in order. What `bad` is told of rows that can't be read decides whether that ends it.
+pub(crate) fn all(
+    connection: &Connection,
+    cached_only: bool,
+    bad: &mut dyn FnMut(&str, RowError) -> RowResult<()>,
+) -> RowResult<Vec<StoredImage>> {
     let (rows, targets) = if cached_only {
         ("WHERE cached = 1", "WHERE target IN (SELECT fingerprint FROM image WHERE cached = 1)")
     } else {
@@ -161,7 +165,12 @@ pub(crate) fn all(connection: &Connection, cached_only: bool) -> RowResult<Vec<S
         connection.prepare_cached(&format!("SELECT {COLUMNS} FROM image {rows} ORDER BY fingerprint"))?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        images.push(image(row)?);
+        match image(row) {
+            Ok(image) => images.push(image),
+            // The database itself is at fault, and the next row will fare no better.
+            Err(RowError::Sqlite(error)) if error.sqlite_error_code().is_some() => return Err(error.into()),
+            Err(error) => bad(row.get_ref(0)?.as_str().unwrap_or("an image without a fingerprint"), error)?,
+        }
     }
     // Both are sorted by fingerprint, so each alias belongs to this image or to a later one.
     let mut statement = connection
@@ -169,10 +178,20 @@ pub(crate) fn all(connection: &Connection, cached_only: bool) -> RowResult<Vec<S
     let mut rows = statement.query([])?;
     let mut targets = images.iter_mut().peekable();
     while let Some(row) = rows.next()? {
-        let target = fingerprint(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?;
+        let text = row.get_ref(0)?.as_str().unwrap_or_default();
+        let target = match fingerprint(text) {
+            Ok(target) => target,
+            Err(error) => {
+                bad(text, error)?;
+                continue;
+            }
+        };
         while targets.next_if(|image| image.fingerprint < target).is_some() {}
         if let Some(image) = targets.peek_mut().filter(|image| image.fingerprint == target) {
-            image.aliases.push(Alias { name: row.get(1)?, description: row.get(2)? });
+            match (row.get(1), row.get(2)) {
+                (Ok(name), Ok(description)) => image.aliases.push(Alias { name, description }),
+                (Err(error), _) | (_, Err(error)) => bad(&image.fingerprint.to_string(), error.into())?,
+            }
         }
     }
     Ok(images)

@@ -11,6 +11,7 @@ use super::failure::{is_full, row_error, sqlite_error};
 use super::pool::{self, Mode, Pool};
 use super::reserve::{private_file, release_reserve, reserve};
 use super::schema::{self, RowError, RowResult};
+use super::watch::Watch;
 use super::{Catalog, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Prefix};
@@ -22,6 +23,7 @@ use crate::store::lock::StoreLock;
 /// The catalog of a store in an SQLite database.
 pub struct SqliteCatalog {
     pool: Pool,
+    watch: Watch,
 }
 
 impl SqliteCatalog {
@@ -33,7 +35,7 @@ impl SqliteCatalog {
         let connection = Connection::open_in_memory().map_err(|error| sqlite_error(error, None))?;
         create_tables(&connection, "memory").map_err(|error| row_error(error, None))?;
         connection.pragma_update(None, "foreign_keys", true).map_err(|error| sqlite_error(error, None))?;
-        Ok(Self { pool: Pool::in_memory(connection) })
+        Ok(Self { pool: Pool::in_memory(connection), watch: Watch::default() })
     }
 
     /// The catalog of the store at `path`, by itself: rows changed through it have no files behind
@@ -102,7 +104,7 @@ impl SqliteCatalog {
             match pool.with(|_| Ok(())) {
                 Err(error) if is_full(&error) && mode == Mode::Write && release_reserve(path) => {
                     pool.with(|_| Ok(()))?;
-                    return Ok(Self { pool });
+                    return Ok(Self { pool, watch: Watch::default() });
                 }
                 Err(error) if matches!(error.kind(), ErrorKind::Malformed | ErrorKind::Unsupported) => {
                     return Err(error);
@@ -112,7 +114,7 @@ impl SqliteCatalog {
                     if mode == Mode::Write {
                         reserve(path);
                     }
-                    return Ok(Self { pool });
+                    return Ok(Self { pool, watch: Watch::default() });
                 }
             }
         }
@@ -214,11 +216,27 @@ impl Catalog for SqliteCatalog {
     }
 
     fn images(&self) -> Result<Vec<StoredImage>> {
-        self.read(|connection| schema::all(connection, false))
+        self.read(|connection| schema::all(connection, false, &mut |_, error| Err(error)))
     }
 
     fn cached_images(&self) -> Result<Vec<StoredImage>> {
-        self.read(|connection| schema::all(connection, true))
+        self.read(|connection| schema::all(connection, true, &mut |_, error| Err(error)))
+    }
+
+    fn readable_images(&self, skipped: &mut dyn FnMut(&str, &Error)) -> Result<Vec<StoredImage>> {
+        self.read(|connection| {
+            schema::all(connection, false, &mut |name, error| {
+                skipped(name, &self.error(error));
+                Ok(())
+            })
+        })
+    }
+
+    fn version(&self) -> Result<Option<u64>> {
+        if self.pool.path().is_none() {
+            return Ok(None);
+        }
+        self.watch.version(&self.pool).map(Some)
     }
 
     fn unsettled(&self) -> Result<Vec<Fingerprint>> {

@@ -1,0 +1,114 @@
+//! Addresses as they may be shown: without passwords and without the values of a query that may be a secret.
+//! Private; the client's URLs, the server's access log and the sources of images are all shown by this one rule.
+
+/// Keys of a query whose values are shown. Whatever else stands in a query may be a token, a signature or a password under a
+/// name that nobody here has heard of, so that only these are known to be harmless.
+const HARMLESS: &[&str] = &[
+    "all-projects",
+    "architecture",
+    "filter",
+    "os",
+    "page",
+    "project",
+    "public",
+    "q",
+    "recursion",
+    "sort",
+    "target",
+    "timeout",
+    "type",
+];
+
+/// What stands in the place of a secret.
+const HIDDEN: &str = "***";
+
+/// The pairs of a query, as they may be shown.
+pub(crate) fn query(query: &str) -> String {
+    let mut shown = String::with_capacity(query.len());
+    for (index, pair) in query.split('&').enumerate() {
+        if index > 0 {
+            shown.push('&');
+        }
+        match pair.split_once('=') {
+            // An escaped key is shown as it stands; it is not among the harmless ones.
+            Some((key, value)) if value.is_empty() || HARMLESS.contains(&key) => shown.push_str(pair),
+            Some((key, _)) => {
+                shown.push_str(key);
+                shown.push('=');
+                shown.push_str(HIDDEN);
+            }
+            None if pair.is_empty() || HARMLESS.contains(&pair) => shown.push_str(pair),
+            None => shown.push_str(HIDDEN),
+        }
+    }
+    shown
+}
+
+/// The values of a query that must not be shown, as they stand there.
+#[cfg(feature = "remote")]
+pub(crate) fn secrets(query: &str) -> impl Iterator<Item = &str> {
+    query.split('&').filter_map(|pair| match pair.split_once('=') {
+        Some((key, value)) => Some(value).filter(|_| !HARMLESS.contains(&key)),
+        None => Some(pair).filter(|pair| !HARMLESS.contains(pair)),
+    })
+}
+
+/// A text that is, or was meant to be, an address: without what stands before an `@`, the secret values of its query and its
+/// fragment. It need not be well formed: most often it is shown because it is not.
+pub(crate) fn address(text: &str) -> String {
+    let text = text.split('#').next().unwrap_or_default();
+    let (front, pairs) = match text.split_once('?') {
+        Some((front, pairs)) => (front, Some(pairs)),
+        None => (text, None),
+    };
+    let (scheme, rest) = match front.split_once("://") {
+        Some((scheme, rest)) => (Some(scheme), rest),
+        None => (None, front),
+    };
+    // A password may hold a slash: in what is no address nobody knows where it ends.
+    let host = rest.split('/').next().unwrap_or_default();
+    let end = if host.contains('@') || host.contains(':') { rest.rfind('@') } else { None };
+    let rest = end.map_or_else(|| rest.to_owned(), |at| format!("{HIDDEN}{}", rest.get(at..).unwrap_or_default()));
+    let mut shown = scheme.map_or(rest.clone(), |scheme| format!("{scheme}://{rest}"));
+    if let Some(pairs) = pairs {
+        shown.push('?');
+        shown.push_str(&query(pairs));
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_unknown_keys_are_hidden() {
+        for (text, shown) in [
+            ("recursion=1&filter=a", "recursion=1&filter=a"),
+            ("secret=hidden&x=1", "secret=***&x=***"),
+            ("%73ecret=hidden", "%73ecret=***"),
+            ("X-Amz-Signature=ab%2Fc&X-Amz-Date=20200101", "X-Amz-Signature=***&X-Amz-Date=***"),
+            ("hidden", "***"),
+            ("a=&&b", "a=&&***"),
+            ("", ""),
+        ] {
+            assert_eq!(query(text), shown);
+        }
+    }
+
+    #[test]
+    fn passwords_are_hidden_in_what_is_no_address() {
+        for (text, shown) in [
+            ("https://user:word@host/x?token=t#f", "https://***@host/x?token=***"),
+            ("ftp://user:word@host/", "ftp://***@host/"),
+            ("user:word@host", "***@host"),
+            ("https://user:wo/rd@host/", "https://***@host/"),
+            ("https://us er:wo rd@host/", "https://***@host/"),
+            ("https://host:8443/a@1", "https://***@1"),
+            ("https://host/a@1", "https://host/a@1"),
+            ("", ""),
+        ] {
+            assert_eq!(address(text), shown);
+        }
+    }
+}
