@@ -204,6 +204,10 @@ typedef struct lxi_limits lxi_limits;
 // keys, survive reading and writing.
 typedef struct lxi_metadata lxi_metadata;
 
+// A record of what calls leave out, change, default or cannot honour. Name it in the `lxi_monitor` of one call or of
+// many, also of several threads at the same time; also a call that fails records what it left out until then.
+typedef struct lxi_omissions lxi_omissions;
+
 // What a pruning removed, or would remove. Read-only, so it may be shared between threads.
 typedef struct lxi_pruned lxi_pruned;
 
@@ -287,6 +291,35 @@ typedef struct lxi_bytes {
     size_t len;
 } lxi_bytes;
 
+// How much was left out; filled by `lxi_omissions_get`. Set `size` to `sizeof(lxi_omissions_info)` before.
+typedef struct lxi_omissions_info {
+    // The size of this structure in bytes, set by the caller.
+    size_t size;
+    // How many things were left out in all; 0 if nothing was.
+    uint64_t total;
+    // How many of them `lxi_omissions_at` tells of: the first 1,000.
+    size_t listed;
+    // How many kinds of them `lxi_omissions_kind_at` counts.
+    size_t kinds;
+} lxi_omissions_info;
+
+// What was left out of an object, or how it differs from what was asked for: LXI_OMITTED_….
+typedef uint32_t lxi_omitted;
+
+// One thing that was left out; filled by `lxi_omissions_at`. Set `size` to `sizeof(lxi_omission)` before.
+typedef struct lxi_omission {
+    // The size of this structure in bytes, set by the caller.
+    size_t size;
+    // The object: for a member of an image its path below the root file system (LXI_OMITTED_STRAY: below the archive's
+    // top), for an image its fingerprint or name, for an entry of a list its name there. Any bytes, not escaped; empty for
+    // the call itself.
+    struct lxi_bytes path;
+    // What was left out of it.
+    lxi_omitted what;
+    // The same and why in words, without the path. Safe to print on a terminal.
+    struct lxi_str text;
+} lxi_omission;
+
 // The name of an image: the sha256 of its bytes as stored; of a split image, of the metadata file's bytes followed by
 // the rootfs file's.
 typedef struct lxi_fingerprint {
@@ -350,8 +383,8 @@ typedef struct lxi_progress {
 // any other value stops the call, which then fails with LXI_CANCELLED. Must not unwind or jump out.
 typedef int32_t (*lxi_progress_fn)(void *user, const struct lxi_progress *progress);
 
-// Who watches a long call. Set `size` to `sizeof(lxi_monitor)`; the rest may be zero. Both the switch and what `user`
-// points to must live until the call returns; afterwards neither is used.
+// Who watches a long call. Set `size` to `sizeof(lxi_monitor)`; the rest may be zero. The switch, the
+// record and what `user` points to must live until the call returns; afterwards none of them is used.
 typedef struct lxi_monitor {
     // The size of this structure in bytes.
     size_t size;
@@ -361,6 +394,8 @@ typedef struct lxi_monitor {
     lxi_progress_fn progress;
     // Handed to `progress`.
     void *user;
+    // Records what the call leaves out, or NULL.
+    const struct lxi_omissions *omissions;
 } lxi_monitor;
 
 // What a metadata says; filled by `lxi_metadata_get`. Set `size` to `sizeof(lxi_metadata_info)` before.
@@ -1065,6 +1100,42 @@ typedef struct lxi_finding {
 #define LXI_TYPE_VIRTUAL_MACHINE 2
 
 // Something newer than this list.
+#define LXI_OMITTED_OTHER 0
+
+// A device node, not created: not permitted here, or not wanted.
+#define LXI_OMITTED_DEVICE 1
+
+// The owner, left as the caller's own: only root can give files away.
+#define LXI_OMITTED_OWNER 2
+
+// Setuid and setgid bits, left off because the owner is not the image's.
+#define LXI_OMITTED_SET_ID 3
+
+// An extended attribute.
+#define LXI_OMITTED_XATTR 4
+
+// The modification time, which the file system would not take.
+#define LXI_OMITTED_TIME 5
+
+// The whole entry, which stands at the top of the archive and is not part of an image.
+#define LXI_OMITTED_STRAY 6
+
+// The whole object.
+#define LXI_OMITTED_SKIPPED 7
+
+// One part of the object: an alias, a property, an attribute of a set.
+#define LXI_OMITTED_DROPPED 8
+
+// A value that was out of range; another one stands in its place.
+#define LXI_OMITTED_CLAMPED 9
+
+// A value that was missing; another one was used.
+#define LXI_OMITTED_DEFAULTED 10
+
+// Something that the caller asked for and that had no effect.
+#define LXI_OMITTED_NOT_HONOURED 11
+
+// Something newer than this list.
 #define LXI_PHASE_OTHER 0
 
 // Reading and hashing.
@@ -1280,6 +1351,47 @@ lxi_status lxi_limits_name_at(size_t index, struct lxi_str *name, struct lxi_err
 //
 // Threads: any, the limits being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_limits_free(struct lxi_limits *limits);
+
+// Makes an empty record.
+//
+// Owner: the caller, who frees it with `lxi_omissions_free` after the calls that it was given to. Threads: any. Errors:
+// LXI_INVALID_INPUT.
+lxi_status lxi_omissions_new(struct lxi_omissions **omissions, struct lxi_error **error);
+
+// Looks at what was recorded so far, and fills `info` with how much it is. `lxi_omissions_at` and
+// `lxi_omissions_kind_at` tell of what was there at this call; what they gave before is no longer valid.
+//
+// Threads: one at a time, while no call that is given the record begins; calls that go on already do not matter. Errors:
+// LXI_INVALID_INPUT.
+lxi_status lxi_omissions_get(struct lxi_omissions *omissions,
+                             struct lxi_omissions_info *info,
+                             struct lxi_error **error);
+
+// Fills `omission` with one thing that was left out, with an index from 0, in the order in which they were met. None is
+// there before `lxi_omissions_get`.
+//
+// Owner: path and text belong to `omissions`. Threads: any, while nobody calls `lxi_omissions_get`. Errors: LXI_NOT_FOUND
+// past the last one.
+lxi_status lxi_omissions_at(const struct lxi_omissions *omissions,
+                            size_t index,
+                            struct lxi_omission *omission,
+                            struct lxi_error **error);
+
+// A kind of omissions, with an index from 0, sorted by text: the text of `lxi_omission`, and how many there were of it in
+// all. None is there before `lxi_omissions_get`.
+//
+// Owner: the text belongs to `omissions`. Threads: any, while nobody calls `lxi_omissions_get`. Errors: LXI_NOT_FOUND
+// past the last one.
+lxi_status lxi_omissions_kind_at(const struct lxi_omissions *omissions,
+                                 size_t index,
+                                 struct lxi_str *text,
+                                 uint64_t *count,
+                                 struct lxi_error **error);
+
+// Frees a record; NULL is fine.
+//
+// Threads: any, the record being no longer used. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_omissions_free(struct lxi_omissions *omissions);
 
 // Makes a switch that is off.
 //

@@ -70,6 +70,24 @@ impl Omitted {
     pub(crate) fn attribute(name: &[u8], reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Dropped { part: format!("attribute {}", Shown(name)).into(), reason: reason.into() }
     }
+
+    /// What it is in one lower-case word, for programs.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Device => "device",
+            Self::Owner => "owner",
+            Self::SetId => "set-id",
+            Self::Xattr(_) => "xattr",
+            Self::Time => "time",
+            Self::Stray => "stray",
+            Self::Skipped { .. } => "skipped",
+            Self::Dropped { .. } => "dropped",
+            Self::Clamped { .. } => "clamped",
+            Self::Defaulted { .. } => "defaulted",
+            Self::NotHonoured { .. } => "not-honoured",
+        }
+    }
 }
 
 impl fmt::Display for Omitted {

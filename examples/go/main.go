@@ -77,7 +77,7 @@ func run(ctx context.Context, path, files, alias, destination string, expected [
 	}
 	defer unpacked.Close()
 	fmt.Printf("unpacked %d entries to %s\n", unpacked.Entries, unpacked.Path)
-	for what, count := range unpacked.Omitted {
+	for what, count := range unpacked.Omissions.Counts {
 		fmt.Printf("left out: %s (%d)\n", what, count)
 	}
 	return store.Use(imported.Fingerprint)

@@ -70,6 +70,7 @@ type call struct {
 	failure
 	ctx     context.Context
 	monitor *C.lxi_monitor
+	record  *C.lxi_omissions
 	cancel  *C.lxi_cancel
 	over    chan struct{}
 	gone    chan struct{}
@@ -81,13 +82,11 @@ type call struct {
 // begin must be followed by a deferred end.
 func begin(ctx context.Context) *call {
 	c := &call{ctx: ctx}
-	report, _ := ctx.Value(progressKey{}).(func(Progress))
-	if report == nil && ctx.Done() == nil {
-		return c
-	}
 	c.monitor = one[C.lxi_monitor](&c.arena)
 	c.monitor.size = C.sizeof_lxi_monitor
-	if report != nil {
+	C.lxi_omissions_new(&c.record, nil)
+	c.monitor.omissions = c.record
+	if report, _ := ctx.Value(progressKey{}).(func(Progress)); report != nil {
 		C.lxi_go_set_progress(c.monitor, c.pass(&reports{failure: &c.failure, report: report}))
 	}
 	if ctx.Done() != nil {
@@ -121,6 +120,15 @@ func (c *call) end() {
 		handle.Delete()
 	}
 	c.arena.free()
+	var found Omissions
+	told, _ := c.ctx.Value(omissionsKey{}).(*recorder)
+	if told != nil {
+		found = c.omissions()
+	}
+	C.lxi_omissions_free(c.record)
+	if found.Total > 0 {
+		told.tell(found)
+	}
 	c.failure.raise()
 	for _, s := range c.streams {
 		s.raise()

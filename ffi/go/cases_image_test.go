@@ -128,7 +128,7 @@ func (r *runner) stream(names []string) {
 		return
 	}
 	defer image.Close()
-	verification, err := image.Verify(background, nil)
+	verification, err := image.Verify(r.ctx, nil)
 	if !r.failed(err) {
 		r.line("fingerprint %s", verification.Fingerprint)
 		verification.Close()
@@ -156,9 +156,9 @@ func (r *runner) unpack(words []string) {
 	var unpacked *lxdimage.Unpacked
 	var err error
 	if expected != nil {
-		unpacked, err = image.Unpack(background, words[2], *expected, nil)
+		unpacked, err = image.Unpack(r.ctx, words[2], *expected, nil)
 	} else {
-		unpacked, err = image.UnpackUnverified(background, words[2], nil)
+		unpacked, err = image.UnpackUnverified(r.ctx, words[2], nil)
 	}
 	if !r.failed(err) {
 		r.line("entries %d bytes %d", unpacked.Entries, unpacked.Bytes)
@@ -172,7 +172,7 @@ func (r *runner) stage(words []string) {
 		return
 	}
 	defer image.Close()
-	staged, err := image.Stage(background, words[2], nil)
+	staged, err := image.Stage(r.ctx, words[2], nil)
 	if r.failed(err) {
 		return
 	}
@@ -221,7 +221,7 @@ func (r *runner) convert(words []string) {
 		return
 	}
 	defer image.Close()
-	written, err := image.Convert(background, words[4], &options)
+	written, err := image.Convert(r.ctx, words[4], &options)
 	if !r.failed(err) && words[3] == "none" {
 		r.line("fingerprint %s", written.Fingerprint)
 	}
@@ -231,7 +231,7 @@ func (r *runner) differences(words []string) {
 	first, second := r.open(words[1]), r.open(words[2])
 	defer first.Close()
 	defer second.Close()
-	found, err := lxdimage.Differences(background, first, second, nil)
+	found, err := lxdimage.Differences(r.ctx, first, second, nil)
 	if r.failed(err) {
 		return
 	}
@@ -292,7 +292,7 @@ func (r *runner) entries(names []string) {
 		return
 	}
 	defer image.Close()
-	verification, err := image.Survey(background, nil, func(entry *lxdimage.Entry) error {
+	verification, err := image.Survey(r.ctx, nil, func(entry *lxdimage.Entry) error {
 		r.line("%c %s %04o %d:%d %d %s", "?-dlhcbps"[entry.Kind], quote(entry.Path), entry.Mode, entry.UID, entry.GID, entry.Bytes, quote(entry.Target))
 		return nil
 	})
@@ -311,7 +311,7 @@ func (r *runner) imageStep(words []string) bool {
 	case "fingerprint":
 		source, closing := r.files(words[1:])
 		defer closing()
-		fingerprint, err := lxdimage.FingerprintOf(background, source)
+		fingerprint, err := lxdimage.FingerprintOf(r.ctx, source)
 		if !r.failed(err) {
 			r.line("%s", fingerprint)
 		}
@@ -345,7 +345,7 @@ func (r *runner) imageStep(words []string) bool {
 	case "verify":
 		if image := r.open(words[1:]...); image != nil {
 			defer image.Close()
-			verification, err := image.Verify(background, nil)
+			verification, err := image.Verify(r.ctx, nil)
 			if !r.failed(err) {
 				r.showVerification(verification, true)
 			}
@@ -369,7 +369,7 @@ func (r *runner) imageStep(words []string) bool {
 	case "convert":
 		r.convert(words)
 	case "pack":
-		_, err := lxdimage.Pack(background, words[4], lxdimage.PackOptions{Tree: words[1], MetadataYAML: []byte(words[2]), Compression: words[3]})
+		_, err := lxdimage.Pack(r.ctx, words[4], lxdimage.PackOptions{Tree: words[1], MetadataYAML: []byte(words[2]), Compression: words[3]})
 		r.failed(err)
 	case "differences":
 		r.differences(words)

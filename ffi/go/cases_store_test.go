@@ -43,7 +43,7 @@ func (r *runner) importStep(words []string) {
 	}
 	source, closing := r.files(words[3:])
 	defer closing()
-	image, err := r.store.Import(background, source, &options)
+	image, err := r.store.Import(r.ctx, source, &options)
 	if !r.failed(err) {
 		r.showStored(image)
 	}
@@ -110,7 +110,7 @@ func (r *runner) prune(word string) {
 }
 
 func (r *runner) check() {
-	report, err := r.store.Check(background, nil)
+	report, err := r.store.Check(r.ctx, nil)
 	if r.failed(err) {
 		return
 	}
@@ -139,7 +139,7 @@ func (r *runner) aboutOne(words []string) bool {
 	case "delete":
 		r.failed(r.store.Delete(*of))
 	case "export":
-		paths, err := r.store.Export(background, *of, words[2])
+		paths, err := r.store.Export(r.ctx, *of, words[2])
 		if !r.failed(err) {
 			for _, path := range paths {
 				r.line("%s", quote(filepath.Base(path)))
@@ -149,7 +149,7 @@ func (r *runner) aboutOne(words []string) bool {
 		hasher, err := lxdimage.NewHasher()
 		r.must(err)
 		defer hasher.Close()
-		written, err := r.store.ExportTo(background, *of, hasher)
+		written, err := r.store.ExportTo(r.ctx, *of, hasher)
 		if !r.failed(err) {
 			fingerprint, seen, err := hasher.Fingerprint()
 			r.must(err)
@@ -164,7 +164,7 @@ func (r *runner) aboutOne(words []string) bool {
 			return true
 		}
 		defer image.Close()
-		verification, err := image.Verify(background, nil)
+		verification, err := image.Verify(r.ctx, nil)
 		if !r.failed(err) {
 			r.showVerification(verification, false)
 		}

@@ -42,7 +42,7 @@ func (r *runner) templateStep(words []string) bool {
 			return true
 		}
 		defer variables.Close()
-		outcomes, err := lxdimage.Apply(background, words[1], lxdimage.Trigger(words[2]), variables, &lxdimage.ApplyOptions{Limits: r.limits})
+		outcomes, err := lxdimage.Apply(r.ctx, words[1], lxdimage.Trigger(words[2]), variables, &lxdimage.ApplyOptions{Limits: r.limits})
 		for _, outcome := range outcomes {
 			r.line("%s %s %s", outcome.Action, quote(outcome.Path), quote(outcome.Template))
 		}

@@ -5,6 +5,7 @@ package lxdimage_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -24,6 +25,9 @@ type runner struct {
 	limits *lxdimage.Limits
 	store  *lxdimage.Store
 	clock  time.Time
+	// ctx is every long call's; left is what they left out.
+	ctx  context.Context
+	left lxdimage.Omissions
 }
 
 func TestEveryCaseGivesInGoWhatItGivesInRust(t *testing.T) {
@@ -64,6 +68,7 @@ func runCases(t *testing.T, source string) string {
 	}
 	defer os.Chdir(home)
 	r := &runner{t: t}
+	r.ctx = lxdimage.WithOmissions(context.Background(), func(left lxdimage.Omissions) { r.left.Add(left) })
 	defer r.endPlace()
 	for _, line := range strings.Split(strings.TrimSuffix(source, "\n"), "\n") {
 		if strings.HasPrefix(line, "= ") || strings.HasPrefix(line, "! ") {
@@ -76,7 +81,7 @@ func runCases(t *testing.T, source string) string {
 			r.newPlace()
 		default:
 			words := r.split(line)
-			if !r.prepareStep(words) && !r.imageStep(words) && !r.templateStep(words) && !r.storeStep(words) {
+			if !r.omissionsStep(words) && !r.prepareStep(words) && !r.imageStep(words) && !r.templateStep(words) && !r.storeStep(words) {
 				t.Fatalf("there is no step %s", words[0])
 			}
 		}
@@ -97,6 +102,26 @@ func (r *runner) newPlace() {
 	limits, err := lxdimage.NewLimits()
 	r.must(err)
 	r.limits = limits
+	r.left = lxdimage.Omissions{}
+}
+
+// omissionsStep shows what the steps before left out; the next time it is what came after.
+func (r *runner) omissionsStep(words []string) bool {
+	if words[0] != "omissions" {
+		return false
+	}
+	var counted uint64
+	for _, count := range r.left.Counts {
+		counted += count
+	}
+	if counted != r.left.Total {
+		r.t.Fatalf("the kinds are not the total: %v", r.left)
+	}
+	for _, omission := range r.left.List {
+		r.line("%s %s %s", omission.Kind, quote(omission.Path), quote(omission.What))
+	}
+	r.left = lxdimage.Omissions{}
+	return true
 }
 
 func (r *runner) endPlace() {

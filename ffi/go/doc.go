@@ -14,7 +14,8 @@
 //
 // Every long call takes a context. When it is done the call stops soon, undoes what it began, and fails with an error that
 // is both [ErrCancelled] and the context's. A call can't be stopped while it waits inside of a caller's own Read or Write.
-// [WithProgress] lets a context bring reports.
+// [WithProgress] lets a context bring reports, and [WithOmissions] tells what the calls left out: results that have room for
+// it tell it too.
 //
 // # Closing
 //

@@ -127,7 +127,7 @@ func (s *Store) Publish(ctx context.Context, packing PackOptions, options *Impor
 	if err := c.check(status, told); err != nil {
 		return nil, nil, err
 	}
-	packed, err := toWritten(written)
+	packed, err := toWritten(written, c.omissions())
 	stored, imageErr := toStoredImage(image)
 	if err == nil {
 		err = imageErr

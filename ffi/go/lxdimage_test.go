@@ -1,6 +1,7 @@
 package lxdimage_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
@@ -642,5 +643,60 @@ func TestClosingWhileOthersCallIsAnErrorAtWorst(t *testing.T) {
 		}
 		opened.Close()
 		wait.Wait()
+	}
+}
+
+func TestOmissionsComeWithResultsAndThroughContexts(t *testing.T) {
+	var archive bytes.Buffer
+	writer := tar.NewWriter(&archive)
+	for _, name := range []string{"metadata.yaml", "rootfs/x", "stray"} {
+		content := "x"
+		if name == "metadata.yaml" {
+			content = "architecture: amd64\ncreation_date: 1\n"
+		}
+		if err := writer.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(content))}); err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(writer, content)
+	}
+	writer.Close()
+	image := open(t, lxdimage.Bytes(archive.Bytes()))
+	var left lxdimage.Omissions
+	ctx := lxdimage.WithOmissions(background, left.Add)
+	stray := lxdimage.Omission{Path: "stray", Kind: lxdimage.OmittedStray, What: "not part of an image, left out"}
+	verification := must[*lxdimage.Verification](t)(image.Verify(ctx, nil))
+	verification.Close()
+	written := must[*lxdimage.Written](t)(image.ConvertTo(ctx, io.Discard, nil))
+	for _, of := range []lxdimage.Omissions{verification.Omissions, written.Omissions} {
+		if len(of.List) != 1 || of.List[0] != stray || of.Total != 1 || of.Counts[stray.What] != 1 {
+			t.Fatalf("%+v", of)
+		}
+	}
+	staged := must[*lxdimage.Staged](t)(image.Stage(ctx, filepath.Join(t.TempDir(), "out"), nil))
+	if err := staged.AcceptUnverified(); err != nil {
+		t.Fatal(err)
+	}
+	unpacked := must[*lxdimage.Unpacked](t)(staged.Commit("out"))
+	unpacked.Close()
+	if last := unpacked.Omissions; last.Total == 0 || last.List[len(last.List)-1] != stray {
+		t.Fatalf("%+v", last)
+	}
+	if left.Total != 2+unpacked.Omissions.Total || left.Counts[stray.What] != 3 {
+		t.Fatalf("%+v", left)
+	}
+	// Also a call that fails tells what it left out until then.
+	left = lxdimage.Omissions{}
+	if _, err := image.Unpack(ctx, filepath.Join(t.TempDir(), "out"), lxdimage.Fingerprint{}, nil); !errors.Is(err, lxdimage.ErrMismatch) || left.Total == 0 {
+		t.Fatalf("%v %+v", err, left)
+	}
+}
+
+func TestOmissionsBeyondTheBoundAreCounted(t *testing.T) {
+	one := lxdimage.Omissions{List: make([]lxdimage.Omission, 600), Counts: map[string]uint64{"a": 600}, Total: 600}
+	var all lxdimage.Omissions
+	all.Add(one)
+	all.Add(one)
+	if len(all.List) != 1000 || all.Counts["a"] != 1200 || all.Total != 1200 {
+		t.Fatalf("%d %v %d", len(all.List), all.Counts, all.Total)
 	}
 }

@@ -72,31 +72,24 @@ type Written struct {
 	Bytes uint64
 	// Files are their paths, in the order in which they make the fingerprint. None when it went to a writer.
 	Files []string
-	// Omitted are members that no image can hold, or that were left out.
-	Omitted []Omission
+	// Omissions are members that no image can hold, and what else was left out or changed.
+	Omissions Omissions
 }
 
-func toWritten(written *C.lxi_written) (*Written, error) {
+func toWritten(written *C.lxi_written, omissions Omissions) (*Written, error) {
 	defer C.lxi_written_free(written)
 	info := C.lxi_written_info{size: C.sizeof_lxi_written_info}
 	var told *C.lxi_error
 	if err := check(C.lxi_written_get(written, &info, &told), told); err != nil {
 		return nil, err
 	}
-	found := &Written{Fingerprint: toFingerprint(&info.fingerprint), Bytes: uint64(info.bytes)}
+	found := &Written{Fingerprint: toFingerprint(&info.fingerprint), Bytes: uint64(info.bytes), Omissions: omissions}
 	var words C.lxi_str
 	for i := C.size_t(0); i < info.files; i++ {
 		if err := check(C.lxi_written_file_at(written, i, &words, &told), told); err != nil {
 			return nil, err
 		}
 		found.Files = append(found.Files, text(words))
-	}
-	var path C.lxi_bytes
-	for i := C.size_t(0); i < info.omitted; i++ {
-		if err := check(C.lxi_written_omitted_at(written, i, &path, &words, &told), told); err != nil {
-			return nil, err
-		}
-		found.Omitted = append(found.Omitted, Omission{named(path), text(words)})
 	}
 	return found, nil
 }
@@ -164,7 +157,7 @@ func Pack(ctx context.Context, out string, options PackOptions) (*Written, error
 	if err := c.check(C.lxi_pack(given, str(out), &written, &told), told); err != nil {
 		return nil, err
 	}
-	return toWritten(written)
+	return toWritten(written, c.omissions())
 }
 
 // PackTo packs a unified image into a writer, which is used by one goroutine at a time and during the call only. Errors: as
@@ -182,7 +175,7 @@ func PackTo(ctx context.Context, out io.Writer, options PackOptions) (*Written, 
 	if err := c.check(C.lxi_go_pack_to(given, c.sink(out), &written, &told), told); err != nil {
 		return nil, err
 	}
-	return toWritten(written)
+	return toWritten(written, c.omissions())
 }
 
 func (c *call) convertOptions(options *ConvertOptions) *C.lxi_convert_options {
@@ -215,7 +208,7 @@ func (i *Image) Convert(ctx context.Context, out string, options *ConvertOptions
 	if err := c.check(C.lxi_image_convert(image, c.convertOptions(options), str(out), &written, &told), told); err != nil {
 		return nil, err
 	}
-	return toWritten(written)
+	return toWritten(written, c.omissions())
 }
 
 // ConvertTo writes the image to a writer, as a unified one. The writer is used by one goroutine at a time and during the call
@@ -231,5 +224,5 @@ func (i *Image) ConvertTo(ctx context.Context, out io.Writer, options *ConvertOp
 	if err := c.check(C.lxi_go_convert_to(image, c.convertOptions(options), c.sink(out), &written, &told), told); err != nil {
 		return nil, err
 	}
-	return toWritten(written)
+	return toWritten(written, c.omissions())
 }

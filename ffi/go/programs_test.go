@@ -50,6 +50,12 @@ func TestTheReadmesProgramDoesWhatItSays(t *testing.T) {
 	if err == nil || !strings.Contains(string(said), "that is another image") {
 		t.Errorf("%v\n%s", err, said)
 	}
+	if said, err := exec.Command(run).CombinedOutput(); err == nil || !strings.HasPrefix(string(said), "usage: ") {
+		t.Errorf("%v\n%s", err, said)
+	}
+	if said, err := exec.Command(run, path+"-missing", fingerprint.String(), out).CombinedOutput(); err == nil || !strings.Contains(string(said), "image-missing") {
+		t.Errorf("%v\n%s", err, said)
+	}
 	if said, err := exec.Command(run, path, fingerprint.String(), out).CombinedOutput(); err != nil || !strings.Contains(string(said), "3 entries") {
 		t.Errorf("%v\n%s", err, said)
 	}

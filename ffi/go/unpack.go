@@ -76,20 +76,10 @@ type Unpacked struct {
 	Entries uint64
 	// Bytes is how many bytes of file content were written.
 	Bytes uint64
-	// Omissions are what was left out: the first 1,000.
-	Omissions []Omission
-	// Omitted counts all of them by kind, in words.
-	Omitted map[string]uint64
+	// Omissions are what was left out; none while it is complete.
+	Omissions Omissions
 	// Metadata is the image's; nil while it is staged.
 	Metadata *Metadata
-}
-
-// Omission is something that was left out.
-type Omission struct {
-	// Path is the entry's. Any bytes.
-	Path string
-	// What was left out of it, or why, in words.
-	What string
 }
 
 // Close frees the metadata. The files stay. It never fails.
@@ -108,11 +98,10 @@ func fromUnpackedInfo(info *C.lxi_unpacked_info) *Unpacked {
 		Complete:    bool(info.complete),
 		Entries:     uint64(info.entries),
 		Bytes:       uint64(info.bytes),
-		Omitted:     map[string]uint64{},
 	}
 }
 
-func toUnpacked(unpacked *C.lxi_unpacked) (*Unpacked, error) {
+func toUnpacked(unpacked *C.lxi_unpacked, omissions Omissions) (*Unpacked, error) {
 	defer C.lxi_unpacked_free(unpacked)
 	info := C.lxi_unpacked_info{size: C.sizeof_lxi_unpacked_info}
 	var told *C.lxi_error
@@ -120,21 +109,7 @@ func toUnpacked(unpacked *C.lxi_unpacked) (*Unpacked, error) {
 		return nil, err
 	}
 	found := fromUnpackedInfo(&info)
-	var path C.lxi_bytes
-	var what C.lxi_str
-	for i := C.size_t(0); i < info.omissions; i++ {
-		if err := check(C.lxi_unpacked_omission_at(unpacked, i, &path, &what, &told), told); err != nil {
-			return nil, err
-		}
-		found.Omissions = append(found.Omissions, Omission{named(path), text(what)})
-	}
-	for i := C.size_t(0); i < info.omitted; i++ {
-		var count C.uint64_t
-		if err := check(C.lxi_unpacked_omitted_at(unpacked, i, &what, &count, &told), told); err != nil {
-			return nil, err
-		}
-		found.Omitted[text(what)] = uint64(count)
-	}
+	found.Omissions = omissions
 	var metadata *C.lxi_metadata
 	if err := check(C.lxi_unpacked_metadata(unpacked, &metadata, &told), told); err != nil {
 		return nil, err
@@ -177,13 +152,14 @@ func (i *Image) unpack(ctx context.Context, destination string, expected *Finger
 	if err := c.check(status, told); err != nil {
 		return nil, err
 	}
-	return toUnpacked(unpacked)
+	return toUnpacked(unpacked, c.omissions())
 }
 
 // Staged is an unpacked image in a private directory beside its destination. It must be verified or accepted before it can
 // be committed; closing it before removes everything. It has a Close method.
 type Staged struct {
-	handle *handle
+	handle    *handle
+	omissions Omissions
 }
 
 // Stage unpacks into a private directory beside destination, which must not exist, or be an empty directory, and stays as
@@ -199,7 +175,7 @@ func (i *Image) Stage(ctx context.Context, destination string, options *UnpackOp
 	if err := c.check(C.lxi_image_stage(image, str(destination), c.unpackOptions(options), &staged, &told), told); err != nil {
 		return nil, err
 	}
-	return &Staged{own("staged image", unsafe.Pointer(staged), func() { C.lxi_staged_free(staged) })}, nil
+	return &Staged{own("staged image", unsafe.Pointer(staged), func() { C.lxi_staged_free(staged) }), c.omissions()}, nil
 }
 
 // Info is what was unpacked. Errors: [ErrInvalidInput] when there is nothing any more.
@@ -214,7 +190,9 @@ func (s *Staged) Info() (*Unpacked, error) {
 	if err := check(C.lxi_staged_get((*C.lxi_staged)(ptr), &info, &told), told); err != nil {
 		return nil, err
 	}
-	return fromUnpackedInfo(&info), nil
+	found := fromUnpackedInfo(&info)
+	found.Omissions = s.omissions
+	return found, nil
 }
 
 // Verify compares the fingerprint. On a mismatch everything is removed. Errors: [ErrMismatch] with both values;
@@ -258,7 +236,7 @@ func (s *Staged) Commit(name string) (*Unpacked, error) {
 	if err := check(C.lxi_staged_commit((*C.lxi_staged)(ptr), str(name), &unpacked, &told), told); err != nil {
 		return nil, err
 	}
-	return toUnpacked(unpacked)
+	return toUnpacked(unpacked, s.omissions)
 }
 
 // Discard removes everything, and says so if that fails. Errors: [ErrInvalidInput] when there is nothing any more, [ErrIO].

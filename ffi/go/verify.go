@@ -39,6 +39,8 @@ type Verification struct {
 	Strays []string
 	// Findings are the rules that the image breaks, in the order of the archive. A sound image has none.
 	Findings []*Error
+	// Omissions are what an unpacking would leave out or change.
+	Omissions Omissions
 }
 
 // Disk is what is known of a virtual machine's disk.
@@ -154,7 +156,7 @@ func (i *Image) Verify(ctx context.Context, options *VerifyOptions) (*Verificati
 		return nil, err
 	}
 	defer C.lxi_verification_free(verification)
-	return toVerification(verification)
+	return toVerification(verification, c.omissions())
 }
 
 // Survey is [Image.Verify], and shows every member of the root file system on the way. Members that break a rule are findings
@@ -172,10 +174,10 @@ func (i *Image) Survey(ctx context.Context, options *VerifyOptions, show func(*E
 		return nil, err
 	}
 	defer C.lxi_verification_free(verification)
-	return toVerification(verification)
+	return toVerification(verification, c.omissions())
 }
 
-func toVerification(verification *C.lxi_verification) (*Verification, error) {
+func toVerification(verification *C.lxi_verification, omissions Omissions) (*Verification, error) {
 	info := C.lxi_verification_info{size: C.sizeof_lxi_verification_info}
 	var told *C.lxi_error
 	if err := check(C.lxi_verification_get(verification, &info, &told), told); err != nil {
@@ -192,6 +194,7 @@ func toVerification(verification *C.lxi_verification) (*Verification, error) {
 		Devices:      uint64(info.devices),
 		Others:       uint64(info.others),
 		ContentBytes: uint64(info.content_bytes),
+		Omissions:    omissions,
 	}
 	if info.has_disk {
 		found.Disk = &Disk{uint64(info.disk_virtual_size), uint32(info.disk_snapshots)}

@@ -35,8 +35,15 @@ pub(crate) unsafe trait Versioned: Copy {
     const NAME: &'static str;
 }
 
-/// Declares structures that begin with their size.
+/// Declares structures that begin with their size; `since` names the first member that came later.
 macro_rules! versioned {
+    ($name:ident since $member:ident) => {
+        // SAFETY: `repr(C)`, its first member is `size`, and it holds what the trait allows.
+        unsafe impl $crate::args::Versioned for $name {
+            const LEAST: usize = std::mem::offset_of!($name, $member);
+            const NAME: &'static str = stringify!($name);
+        }
+    };
     ($($name:ident),* $(,)?) => {$(
         // SAFETY: `repr(C)`, its first member is `size`, and it holds what the trait allows.
         unsafe impl $crate::args::Versioned for $name {

@@ -1,4 +1,4 @@
-//! Progress and cancellation of the long calls.
+//! Progress, cancellation and the record of what is left out, of the long calls.
 
 use std::ffi::c_void;
 use std::ops::ControlFlow;
@@ -9,6 +9,7 @@ use lxd_image::{Cancel, Monitor, Phase, Progress, Result, Update};
 use crate::args::{self, versioned};
 use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
+use crate::omissions::{Record, lxi_omissions};
 use crate::types::*;
 
 /// A switch that stops the long calls it was given to. It is made to be shared: one thread waits in a call, another
@@ -54,8 +55,8 @@ pub struct lxi_progress {
 /// any other value stops the call, which then fails with LXI_CANCELLED. Must not unwind or jump out.
 pub type lxi_progress_fn = Option<unsafe extern "C" fn(user: *mut c_void, progress: *const lxi_progress) -> i32>;
 
-/// Who watches a long call. Set `size` to `sizeof(lxi_monitor)`; the rest may be zero. Both the switch and what `user`
-/// points to must live until the call returns; afterwards neither is used.
+/// Who watches a long call. Set `size` to `sizeof(lxi_monitor)`; the rest may be zero. The switch, the
+/// record and what `user` points to must live until the call returns; afterwards none of them is used.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct lxi_monitor {
@@ -67,9 +68,11 @@ pub struct lxi_monitor {
     pub progress: lxi_progress_fn,
     /// Handed to `progress`.
     pub user: *mut c_void,
+    /// Records what the call leaves out, or NULL.
+    pub omissions: *const lxi_omissions,
 }
 
-versioned!(lxi_monitor);
+versioned!(lxi_monitor since omissions);
 
 struct Reports {
     progress: unsafe extern "C" fn(user: *mut c_void, progress: *const lxi_progress) -> i32,
@@ -108,7 +111,7 @@ impl Progress for Reports {
 /// The monitor of a call.
 pub(crate) unsafe fn watch(pointer: *const lxi_monitor) -> Result<Monitor> {
     let given = args::options(pointer)?;
-    let mut monitor = Monitor::none();
+    let mut monitor = handle::get_optional(given.omissions)?.map_or_else(Monitor::none, Record::monitor);
     if let Some(cancel) = handle::get_optional(given.cancel)? {
         monitor = monitor.with_cancel(cancel.clone());
     }

@@ -184,7 +184,8 @@ pub(crate) fn failed(status: lxi_status, what: &str) -> Error {
 /// A duplicate of a descriptor of the caller.
 pub(crate) unsafe fn duplicate(fd: i32) -> Result<OwnedFd> {
     if fd < 0 {
-        return Err(invalid(format!("{fd} is no file descriptor")));
+        return Err(invalid(format!("the file descriptor is {fd}: the file was not opened before this call"))
+            .with_hint("look at what `open` returned, or give the file by its path with LXI_INPUT_PATH"));
     }
     // SAFETY: not -1. Whether it is open says the kernel; that nobody closes it meanwhile is the caller's promise.
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };

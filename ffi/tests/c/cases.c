@@ -198,7 +198,15 @@ static int remove_one(const char *path, const struct stat *about, int kind, stru
 static void end_place(struct place *place) {
     lxi_store_free(place->store);
     lxi_limits_free(place->limits);
+    lxi_omissions_free(place->omissions);
     memset(place, 0, sizeof *place);
+}
+
+static void watch(struct place *place) {
+    place->monitor = (lxi_monitor){.size = sizeof place->monitor};
+    if (lxi_omissions_new(&place->omissions, NULL) != LXI_OK)
+        broken("no record", "");
+    place->monitor.omissions = place->omissions;
 }
 
 static void new_place(struct place *place, const char *directory) {
@@ -210,6 +218,39 @@ static void new_place(struct place *place, const char *directory) {
         broken("the case's directory can't be made", strerror(errno));
     if (lxi_limits_new(&place->limits, NULL) != LXI_OK)
         broken("no limits", "");
+    watch(place);
+}
+
+/* What the steps before left out; the next time it is what came after. */
+static int omissions_step(struct place *place, const struct words *words) {
+    static const char *const kinds[] = {"other",   "device",  "owner",   "set-id",    "xattr",       "time", "stray",
+                                        "skipped", "dropped", "clamped", "defaulted", "not-honoured"};
+    lxi_omissions_info info = {.size = sizeof info};
+    if (!is(word(words, 0), "omissions"))
+        return 0;
+    if (lxi_omissions_get(place->omissions, &info, NULL) != LXI_OK)
+        broken("a record says nothing", "");
+    uint64_t counted = 0;
+    for (size_t i = 0; i < info.kinds; i++) {
+        lxi_str text;
+        uint64_t count = 0;
+        lxi_omissions_kind_at(place->omissions, i, &text, &count, NULL);
+        counted += count;
+    }
+    if (counted != info.total)
+        broken("the kinds are not the total", "");
+    for (size_t i = 0; i < info.listed; i++) {
+        lxi_omission omission = {.size = sizeof omission};
+        if (lxi_omissions_at(place->omissions, i, &omission, NULL) != LXI_OK)
+            broken("an omission is missing", "");
+        printf("= %s", kinds[omission.what]);
+        quote(omission.path);
+        quote_str(omission.text);
+        line_end();
+    }
+    lxi_omissions_free(place->omissions);
+    watch(place);
+    return 1;
 }
 
 int main(int argc, char **argv) {
@@ -238,7 +279,7 @@ int main(int argc, char **argv) {
         }
         struct words words;
         split(text, &words);
-        if (!prepare_step(&place, &words) && !image_step(&place, &words) && !template_step(&place, &words) &&
+        if (!omissions_step(&place, &words) && !prepare_step(&place, &words) && !image_step(&place, &words) && !template_step(&place, &words) &&
             !store_step(&place, &words))
             broken("there is no such step", chars(words.word[0]));
     }

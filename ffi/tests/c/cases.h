@@ -18,6 +18,9 @@ struct place {
     lxi_limits *limits;
     lxi_store *store;
     int64_t clock;
+    /* Watches every long call, and knows what they left out. */
+    lxi_omissions *omissions;
+    lxi_monitor monitor;
 };
 
 /* Ends the runner: something is wrong with the case, not with the library. */

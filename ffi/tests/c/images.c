@@ -188,7 +188,8 @@ static void stream(struct place *place, const struct words *words) {
     lxi_input *second = files.count > 1 ? &files.input[1] : NULL;
     if (!failed(lxi_image_open(&files.input[0], second, place->limits, &image, &error), &error)) {
         lxi_verification *verification = NULL;
-        if (!failed(lxi_image_verify(image, NULL, &verification, &error), &error)) {
+        lxi_verify_options options = {.size = sizeof options, .monitor = &place->monitor};
+        if (!failed(lxi_image_verify(image, &options, &verification, &error), &error)) {
             lxi_verification_info info = {.size = sizeof info};
             lxi_verification_get(verification, &info, NULL);
             fputs("= fingerprint ", stdout);
@@ -208,11 +209,12 @@ static void unpack(struct place *place, const struct words *words) {
     const lxi_fingerprint *found;
     lxi_unpacked *unpacked = NULL;
     lxi_error *error = NULL;
+    lxi_unpack_options options = {.size = sizeof options, .monitor = &place->monitor};
     lxi_image *image = open_image(place, words, 3);
     if (image != NULL && !fingerprint_of(word(words, 1), &expected, &found)) {
         lxi_status status = found != NULL
-                                ? lxi_image_unpack_verified(image, word(words, 2), found, NULL, &unpacked, &error)
-                                : lxi_image_unpack_unverified(image, word(words, 2), NULL, &unpacked, &error);
+                                ? lxi_image_unpack_verified(image, word(words, 2), found, &options, &unpacked, &error)
+                                : lxi_image_unpack_unverified(image, word(words, 2), &options, &unpacked, &error);
         if (!failed(status, &error)) {
             lxi_unpacked_info info = {.size = sizeof info};
             lxi_unpacked_get(unpacked, &info, NULL);
@@ -236,8 +238,9 @@ static void stage(struct place *place, const struct words *words) {
     lxi_staged *staged = NULL;
     lxi_unpacked *unpacked = NULL;
     lxi_error *error = NULL;
+    lxi_unpack_options options = {.size = sizeof options, .monitor = &place->monitor};
     lxi_image *image = open_image(place, words, 4);
-    if (image != NULL && !failed(lxi_image_stage(image, word(words, 2), NULL, &staged, &error), &error) &&
+    if (image != NULL && !failed(lxi_image_stage(image, word(words, 2), &options, &staged, &error), &error) &&
         !fingerprint_of(word(words, 1), &expected, &found)) {
         if (lxi_staged_commit(staged, word(words, 3), NULL, NULL) != LXI_INVALID_INPUT)
             broken("what nobody verified was committed", "");
@@ -266,7 +269,7 @@ static void show_written(lxi_written *written, int fingerprint) {
 }
 
 static void convert(struct place *place, const struct words *words) {
-    lxi_convert_options options = {.size = sizeof options};
+    lxi_convert_options options = {.size = sizeof options, .monitor = &place->monitor};
     if (!is(word(words, 1), "-"))
         options.form = is(word(words, 1), "split") ? LXI_FORM_SPLIT : LXI_FORM_UNIFIED;
     if (!is(word(words, 2), "-"))
@@ -281,8 +284,8 @@ static void convert(struct place *place, const struct words *words) {
     lxi_image_free(image);
 }
 
-static void pack(const struct words *words) {
-    lxi_pack_options options = {.size = sizeof options, .tree = word(words, 1), .metadata_yaml = bytes_of(word(words, 2)), .compression = word(words, 3)};
+static void pack(struct place *place, const struct words *words) {
+    lxi_pack_options options = {.size = sizeof options, .tree = word(words, 1), .metadata_yaml = bytes_of(word(words, 2)), .compression = word(words, 3), .monitor = &place->monitor};
     lxi_written *written = NULL;
     lxi_error *error = NULL;
     if (!failed(lxi_pack(&options, word(words, 4), &written, &error), &error))
@@ -292,10 +295,11 @@ static void pack(const struct words *words) {
 static void differ(struct place *place, const struct words *words) {
     struct words one = {2, {word(words, 1), word(words, 1)}}, other = {2, {word(words, 2), word(words, 2)}};
     lxi_image *first = open_image(place, &one, 1), *second = open_image(place, &other, 1);
+    lxi_verify_options options = {.size = sizeof options, .monitor = &place->monitor};
     lxi_differences *found = NULL;
     lxi_error *error = NULL;
     size_t count = 0;
-    if (first != NULL && second != NULL && !failed(lxi_image_differences(first, second, NULL, &found, &count, &error), &error)) {
+    if (first != NULL && second != NULL && !failed(lxi_image_differences(first, second, &options, &found, &count, &error), &error)) {
         for (size_t i = 0; i < count; i++) {
             static const char *const kinds[] = {"?", "first", "second", "changed"};
             lxi_difference_info info = {.size = sizeof info};
@@ -378,7 +382,7 @@ int image_step(struct place *place, const struct words *words) {
         struct files files;
         open_files(&files, words, 1);
         lxi_input *second = files.count > 1 ? &files.input[1] : NULL;
-        if (!failed(lxi_fingerprint_of(&files.input[0], second, NULL, &fingerprint, &error), &error)) {
+        if (!failed(lxi_fingerprint_of(&files.input[0], second, &place->monitor, &fingerprint, &error), &error)) {
             fputs("= ", stdout);
             show_fingerprint(&fingerprint);
             line_end();
@@ -403,15 +407,17 @@ int image_step(struct place *place, const struct words *words) {
             show_buffer(buffer);
     } else if (is(name, "verify")) {
         lxi_verification *verification = NULL;
+        lxi_verify_options options = {.size = sizeof options, .monitor = &place->monitor};
         image = open_image(place, words, 1);
-        if (image != NULL && !failed(lxi_image_verify(image, NULL, &verification, &error), &error))
+        if (image != NULL && !failed(lxi_image_verify(image, &options, &verification, &error), &error))
             show_verification(verification, 1);
         lxi_verification_free(verification);
     } else if (is(name, "entries")) {
         size_t seen = 0;
+        lxi_verify_options options = {.size = sizeof options, .monitor = &place->monitor};
         image = open_image(place, words, 1);
         if (image != NULL)
-            failed(lxi_image_survey(image, NULL, show_entry, &seen, NULL, &error), &error);
+            failed(lxi_image_survey(image, &options, show_entry, &seen, NULL, &error), &error);
     } else if (is(name, "unpack")) {
         unpack(place, words);
     } else if (is(name, "stage")) {
@@ -424,7 +430,7 @@ int image_step(struct place *place, const struct words *words) {
     } else if (is(name, "convert")) {
         convert(place, words);
     } else if (is(name, "pack")) {
-        pack(words);
+        pack(place, words);
     } else if (is(name, "differences")) {
         differ(place, words);
     } else {

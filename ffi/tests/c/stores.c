@@ -52,7 +52,7 @@ static void show_image(lxi_stored_image *image) {
 
 static void import(struct place *place, const struct words *words) {
     lxi_alias aliases[8];
-    lxi_import_options options = {.size = sizeof options, .aliases = aliases};
+    lxi_import_options options = {.size = sizeof options, .aliases = aliases, .monitor = &place->monitor};
     for (const char *flag = chars(word(words, 1)); *flag != '\0'; flag++)
         options.flags |= *flag == 'p'   ? LXI_IMPORT_PUBLIC
                          : *flag == 'c' ? LXI_IMPORT_CACHED
@@ -154,7 +154,7 @@ static void export_to(struct place *place, const lxi_fingerprint *of) {
     lxi_error *error = NULL;
     uint64_t written = 0, seen = 1;
     lxi_hasher_new(&hasher, NULL);
-    if (!failed(lxi_store_export_to(place->store, of, hash, hasher, NULL, &written, &error), &error)) {
+    if (!failed(lxi_store_export_to(place->store, of, hash, hasher, &place->monitor, &written, &error), &error)) {
         lxi_fingerprint fingerprint;
         lxi_hasher_get(hasher, &fingerprint, &seen, NULL);
         if (seen != written)
@@ -170,7 +170,7 @@ static void export(struct place *place, const lxi_fingerprint *of, lxi_str targe
     lxi_exported *exported = NULL;
     lxi_error *error = NULL;
     lxi_str path;
-    if (failed(lxi_store_export(place->store, of, target, NULL, &exported, &error), &error))
+    if (failed(lxi_store_export(place->store, of, target, &place->monitor, &exported, &error), &error))
         return;
     for (size_t i = 0; lxi_exported_file_at(exported, i, &path, NULL) == LXI_OK; i++) {
         const char *slash = memrchr(path.data, '/', path.len);
@@ -183,10 +183,11 @@ static void export(struct place *place, const lxi_fingerprint *of, lxi_str targe
 
 static void open_stored(struct place *place, const lxi_fingerprint *of) {
     lxi_image *image = NULL;
+    lxi_verify_options options = {.size = sizeof options, .monitor = &place->monitor};
     lxi_verification *verification = NULL;
     lxi_error *error = NULL;
     if (!failed(lxi_store_open_image(place->store, of, place->limits, &image, &error), &error) &&
-        !failed(lxi_image_verify(image, NULL, &verification, &error), &error))
+        !failed(lxi_image_verify(image, &options, &verification, &error), &error))
         show_verification(verification, 0);
     lxi_verification_free(verification);
     lxi_image_free(image);
@@ -216,9 +217,10 @@ static void prune(struct place *place, lxi_str seconds) {
 }
 
 static void check(struct place *place) {
+    lxi_check_options options = {.size = sizeof options, .monitor = &place->monitor};
     lxi_check_report *report = NULL;
     lxi_error *error = NULL;
-    if (failed(lxi_store_check(place->store, NULL, &report, &error), &error))
+    if (failed(lxi_store_check(place->store, &options, &report, &error), &error))
         return;
     lxi_check_info info = {.size = sizeof info};
     lxi_check_report_get(report, &info, NULL);

@@ -28,7 +28,7 @@ static void render(struct place *place, lxi_dialect dialect, uint32_t flags, lxi
 
 static void apply(struct place *place, const struct words *words) {
     static const char *const actions[] = {"?", "created", "replaced", "unchanged", "skipped", "failed"};
-    lxi_apply_options options = {.size = sizeof options, .limits = place->limits};
+    lxi_apply_options options = {.size = sizeof options, .limits = place->limits, .monitor = &place->monitor};
     lxi_context *context = NULL;
     lxi_applied *applied = NULL;
     lxi_error *error = NULL;

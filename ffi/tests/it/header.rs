@@ -27,6 +27,7 @@ const PARTS: &[&str] = &[
     "error",
     "buffer",
     "limits",
+    "omissions",
     "monitor",
     "stream",
     "fingerprint",

@@ -67,6 +67,13 @@ fn the_readme_s_program_compiles_and_runs() {
     let again = Command::new(dir.join("readme")).arg(&image).arg(dir.join("out")).output().unwrap();
     assert!(!again.status.success());
     assert!(String::from_utf8_lossy(&again.stderr).contains("the destination is not empty"), "{again:?}");
+    // A file that is not there is told by its name, and so is a call without arguments.
+    let missing = Command::new(dir.join("readme")).arg(dir.join("missing")).arg(dir.join("new")).output().unwrap();
+    let said = String::from_utf8_lossy(&missing.stderr).into_owned();
+    assert!(said.contains("missing") && said.to_lowercase().contains("no such file"), "{said}");
+    let nothing = Command::new(dir.join("readme")).output().unwrap();
+    assert_eq!(nothing.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&nothing.stderr).starts_with("usage: "), "{nothing:?}");
 }
 
 /// A small image with a template.

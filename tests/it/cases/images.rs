@@ -43,6 +43,10 @@ pub(super) fn from_files(place: &Place, files: &[&[u8]]) -> Source {
     source(place, files, false)
 }
 
+fn verifying(place: &Place) -> VerifyOptions {
+    VerifyOptions::new().monitor(place.monitor.clone())
+}
+
 fn open(place: &Place, files: &[&[u8]]) -> Result<Image> {
     Image::open_with(source(place, files, false), &place.limits)
 }
@@ -164,7 +168,7 @@ fn named(json: &[u8]) -> Context {
 
 fn convert(place: &Place, words: &[&[u8]]) -> Lines {
     let [to_form, rootfs, codec, out, files @ ..] = words else { panic!("convert") };
-    let mut options = ConvertOptions::new();
+    let mut options = ConvertOptions::new().monitor(place.monitor.clone());
     if *to_form != b"-" {
         options = options.form(if *to_form == b"split" { Form::Split } else { Form::Unified });
     }
@@ -180,7 +184,8 @@ fn convert(place: &Place, words: &[&[u8]]) -> Lines {
 
 fn stage(place: &Place, words: &[&[u8]]) -> Lines {
     let [wanted, destination, name, files @ ..] = words else { panic!("stage") };
-    let staged = open(place, files)?.stage(place.path(destination), &UnpackOptions::new())?;
+    let staged =
+        open(place, files)?.stage(place.path(destination), &UnpackOptions::new().monitor(place.monitor.clone()))?;
     let staged = match expected(wanted)? {
         Some(wanted) => staged.verify(&wanted)?,
         None => staged.accept_unverified(),
@@ -205,7 +210,7 @@ fn differing(difference: &Difference) -> String {
 fn applied(place: &Place, directory: &[u8], trigger: &[u8], json: &[u8]) -> Outcome {
     let instance = InstanceDir::open(place.path(directory))?;
     let metadata = instance.metadata(&place.limits)?;
-    let options = ApplyOptions::new().limits(place.limits.clone());
+    let options = ApplyOptions::new().limits(place.limits.clone()).monitor(place.monitor.clone());
     let trigger = text(trigger).parse()?;
     let lines = |applied: &Applied| {
         let line = |outcome: &lxd_image::templates::Outcome| {
@@ -245,7 +250,7 @@ fn asked(place: &Place, name: &str, words: &[&[u8]]) -> Option<Lines> {
             std::iter::once(format!("form {} container {first}", form(image.form()))).chain(rootfs).collect()
         }),
         ("image-stream", files) => Image::open_with(source(place, files, true), &place.limits)
-            .and_then(|image| image.verify(&VerifyOptions::new()))
+            .and_then(|image| image.verify(&verifying(place)))
             .map(|verified| vec![format!("fingerprint {}", verified.fingerprint)]),
         ("image-metadata", files) => {
             open(place, files).and_then(|image| image.metadata()).map(|metadata| print(&metadata))
@@ -254,19 +259,19 @@ fn asked(place: &Place, name: &str, words: &[&[u8]]) -> Option<Lines> {
             open(place, files).and_then(|image| image.template(text(name))).and_then(|bytes| one(quoted(bytes)))
         }
         ("verify", files) => {
-            let verified_image = open(place, files).and_then(|image| image.verify(&VerifyOptions::new()));
+            let verified_image = open(place, files).and_then(|image| image.verify(&verifying(place)));
             verified_image.map(|found| verified(&found, true))
         }
         ("entries", files) => open(place, files).and_then(|image| {
             let mut lines = Vec::new();
-            image.survey(&VerifyOptions::new(), &mut |shown, _| {
+            image.survey(&verifying(place), &mut |shown, _| {
                 lines.push(entry(shown));
                 Ok(())
             })?;
             Ok(lines)
         }),
         ("unpack", [wanted, destination, files @ ..]) => open(place, files).and_then(|image| {
-            let (to, options) = (place.path(destination), UnpackOptions::new());
+            let (to, options) = (place.path(destination), UnpackOptions::new().monitor(place.monitor.clone()));
             let done = match expected(wanted)? {
                 Some(wanted) => image.unpack_verified(to, &wanted, &options)?,
                 None => image.unpack_unverified(to, &options)?,
@@ -284,13 +289,13 @@ fn asked(place: &Place, name: &str, words: &[&[u8]]) -> Option<Lines> {
         ("exists", [path]) => one(yes(place.path(path).symlink_metadata().is_ok()).to_owned()),
         ("convert", words) => convert(place, words),
         ("pack", [tree, yaml, codec, out]) => PackOptions::from_metadata_bytes(yaml.to_vec()).and_then(|options| {
-            let options = options.compression(text(codec).parse()?);
+            let options = options.compression(text(codec).parse()?).monitor(place.monitor.clone());
             pack(&Rootfs::Directory(place.path(tree)), place.path(out), &options).map(|_| Vec::new())
         }),
         ("differences", [first, second]) => {
             let (first, second) = (open(place, &[first]), open(place, &[second]));
             first
-                .and_then(|first| differences(&first, &second?, &VerifyOptions::new()))
+                .and_then(|first| differences(&first, &second?, &verifying(place)))
                 .map(|found| found.iter().map(differing).collect())
         }
         ("template", [of, source, json]) => Template::parse(source, dialect(of), &place.limits)

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use lxd_image::store::Store;
-use lxd_image::{Error, ErrorKind, Limits, Result};
+use lxd_image::{Error, ErrorKind, Limits, Monitor, Omission, Result};
 
 /// Where a case's steps happen.
 pub(crate) struct Place {
@@ -20,13 +20,15 @@ pub(crate) struct Place {
     limits: Limits,
     store: Option<Store>,
     clock: Arc<AtomicI64>,
+    /// Watches every long call, and knows what they left out.
+    monitor: Monitor,
 }
 
 impl Place {
     fn new(dir: PathBuf) -> Self {
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).unwrap();
-        Self { dir, limits: Limits::default(), store: None, clock: Arc::default() }
+        Self { dir, limits: Limits::default(), store: None, clock: Arc::default(), monitor: Monitor::none() }
     }
 
     fn path(&self, word: &[u8]) -> PathBuf {
@@ -104,10 +106,20 @@ fn shown(error: &Error) -> String {
     more.map_or_else(|| error.kind().to_string(), |more| format!("{} {more}", error.kind()))
 }
 
+/// What the steps before left out; the next time it is what came after.
+fn omissions(place: &mut Place) -> Vec<String> {
+    let omissions = std::mem::take(&mut place.monitor).omissions();
+    let line = |one: &Omission| format!("{} {} {}", one.what.name(), quoted(&one.path), quoted(one.what.to_string()));
+    omissions.iter().map(line).collect()
+}
+
 fn step(place: &mut Place, line: &str) -> String {
     let words = words(line);
     let (name, rest) = words.split_first().unwrap();
     let rest: Vec<&[u8]> = rest.iter().map(Vec::as_slice).collect();
+    if text(name) == "omissions" {
+        return omissions(place).iter().map(|line| format!("= {line}\n")).collect();
+    }
     let (lines, error) = match prepare::step(place, text(name), &rest)
         .or_else(|| images::step(place, text(name), &rest))
         .or_else(|| stores::step(place, text(name), &rest))

@@ -60,6 +60,7 @@ fn open(place: &mut Place, directory: &[u8]) -> Lines {
 
 fn import(place: &Place, store: &Store, flags: &[u8], aliases: &[u8], files: &[&[u8]]) -> Lines {
     let mut options = ImportOptions::new()
+        .monitor(place.monitor.clone())
         .public(flags.contains(&b'p'))
         .cached(flags.contains(&b'c'))
         .reuse_aliases(flags.contains(&b'r'))
@@ -152,20 +153,24 @@ fn asked(place: &Place, store: &Store, name: &str, words: &[&[u8]]) -> Option<Li
         ("use", [of]) => image(of).and_then(|of| store.mark_used(&of)).map(|_| Vec::new()),
         ("delete", [of]) => image(of).and_then(|of| store.delete(&of)).map(|_| Vec::new()),
         ("export", [of, target]) => {
-            let done = image(of).and_then(|of| store.export(&of, place.path(target), &ExportOptions::new()));
+            let done = image(of).and_then(|of| {
+                store.export(&of, place.path(target), &ExportOptions::new().monitor(place.monitor.clone()))
+            });
             let name = |path: &std::path::PathBuf| quoted(path.file_name().unwrap().as_encoded_bytes());
             done.map(|done| done.files.iter().map(name).collect())
         }
         ("export-to", [of]) => image(of).and_then(|of| {
             let mut bytes = Vec::new();
-            store.export_to(&of, &mut bytes, &ExportOptions::new())?;
+            store.export_to(&of, &mut bytes, &ExportOptions::new().monitor(place.monitor.clone()))?;
             Ok(vec![Fingerprint::of(&bytes).to_string()])
         }),
         ("open", [of]) => image(of)
-            .and_then(|of| store.open_image(&of)?.open(&place.limits)?.verify(&VerifyOptions::new()))
+            .and_then(|of| {
+                store.open_image(&of)?.open(&place.limits)?.verify(&VerifyOptions::new().monitor(place.monitor.clone()))
+            })
             .map(|found| verified(&found, false)),
         ("prune", [seconds]) => prune(store, seconds),
-        ("check", []) => store.check(&CheckOptions::new()).map(|report| {
+        ("check", []) => store.check(&CheckOptions::new().monitor(place.monitor.clone())).map(|report| {
             let first = format!("images {} bytes {}", report.images, report.bytes);
             std::iter::once(first).chain(report.findings.iter().map(finding)).collect()
         }),
