@@ -935,7 +935,7 @@ typedef struct lxi_import_options {
     const struct lxi_fingerprint *expected;
     // When it may be removed, in seconds since 1970; wins over the image's own date. 0 if that is not said.
     int64_t expires_at;
-    // The name that its file is exported under; or empty. Ignored unless it is a plain name.
+    // The name that its file is exported under; or empty. Refused unless it is a plain name.
     struct lxi_str file_name;
     // Where it comes from, or NULL.
     const struct lxi_update_source *source;
@@ -2211,8 +2211,8 @@ lxi_status lxi_image_list_free(struct lxi_image_list *images);
 //
 // Owner: the caller, who frees the result with `lxi_stored_image_free`. Threads: any. Errors: LXI_ALREADY_EXISTS for an
 // image that is there, or an alias that is taken; LXI_MISMATCH for another fingerprint than the expected one; those of
-// verifying an image; LXI_INVALID_INPUT for an alias that is none or an architecture that is not known; LXI_BUSY;
-// LXI_CANCELLED; LXI_IO. The store is as it was.
+// verifying an image; LXI_INVALID_INPUT for an alias or a file name that is none, or an architecture that is not known;
+// LXI_BUSY; LXI_CANCELLED; LXI_IO. The store is as it was.
 lxi_status lxi_store_import(const struct lxi_store *store,
                             const struct lxi_input *first,
                             const struct lxi_input *second,

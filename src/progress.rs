@@ -134,6 +134,42 @@ impl Record {
 
 /// Progress, cancellation and the record of what is left out, as options of a long call carry them.
 ///
+/// ```
+/// use std::ops::ControlFlow;
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// use lxd_image::format::{Image, Input, Source, VerifyOptions};
+/// use lxd_image::{Cancel, ErrorKind, Monitor, Update};
+///
+/// # fn main() -> lxd_image::Result<()> {
+/// # let file = std::env::temp_dir().join(format!("lxd-image-monitor-{}", std::process::id()));
+/// # let dir = file.with_extension("d");
+/// # std::fs::create_dir_all(dir.join("etc"))?;
+/// # let about = lxd_image::Metadata::new("x86_64", 1_700_000_000)?;
+/// # let options = lxd_image::format::PackOptions::new(about);
+/// # lxd_image::format::pack(&lxd_image::format::Rootfs::open(&dir)?, &file, &options)?;
+/// let cancel = Cancel::new();
+/// let seen = Arc::new(AtomicU64::new(0));
+/// let shown = Arc::clone(&seen);
+/// let monitor = Monitor::none().with_cancel(cancel.clone()).with_progress(Arc::new(move |update: &Update| {
+///     shown.store(update.done, Ordering::Relaxed); // called from any thread, so a bar is drawn elsewhere
+///     ControlFlow::Continue(()) // `Break` stops the call, too
+/// }));
+/// let image = Image::open(Source::unified(Input::open(&file)?))?;
+/// image.verify(&VerifyOptions::new().monitor(monitor.clone()))?;
+/// assert!(seen.load(Ordering::Relaxed) > 0);
+/// assert!(monitor.omissions().is_empty()); // nothing of the image would be left out
+///
+/// cancel.cancel(); // as a handler of Ctrl-C does, from any thread
+/// let stopped = image.verify(&VerifyOptions::new().monitor(monitor)).unwrap_err();
+/// assert_eq!(stopped.kind(), ErrorKind::Cancelled);
+/// # std::fs::remove_file(&file)?;
+/// # std::fs::remove_dir_all(&dir)?;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// Clones share all three: what any call given a clone leaves out stands in [`omissions`](Self::omissions).
 #[derive(Clone, Default)]
 pub struct Monitor {

@@ -31,7 +31,7 @@ type ImportOptions struct {
 	Expected *Fingerprint
 	// ExpiresAt is when it may be removed; wins over the image's own date. Zero if that is not said.
 	ExpiresAt time.Time
-	// FileName is the name that its file is exported under. Ignored unless it is a plain name.
+	// FileName is the name that its file is exported under. Refused unless it is a plain name.
 	FileName string
 	// Source is where it comes from, or nil.
 	Source *UpdateSource

@@ -68,7 +68,7 @@ pub struct lxi_import_options {
     pub expected: *const lxi_fingerprint,
     /// When it may be removed, in seconds since 1970; wins over the image's own date. 0 if that is not said.
     pub expires_at: i64,
-    /// The name that its file is exported under; or empty. Ignored unless it is a plain name.
+    /// The name that its file is exported under; or empty. Refused unless it is a plain name.
     pub file_name: lxi_str,
     /// Where it comes from, or NULL.
     pub source: *const lxi_update_source,
@@ -154,8 +154,8 @@ unsafe fn update_source(pointer: *const lxi_update_source) -> Result<UpdateSourc
 ///
 /// Owner: the caller, who frees the result with `lxi_stored_image_free`. Threads: any. Errors: LXI_ALREADY_EXISTS for an
 /// image that is there, or an alias that is taken; LXI_MISMATCH for another fingerprint than the expected one; those of
-/// verifying an image; LXI_INVALID_INPUT for an alias that is none or an architecture that is not known; LXI_BUSY;
-/// LXI_CANCELLED; LXI_IO. The store is as it was.
+/// verifying an image; LXI_INVALID_INPUT for an alias or a file name that is none, or an architecture that is not known;
+/// LXI_BUSY; LXI_CANCELLED; LXI_IO. The store is as it was.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_import(
     store: *const lxi_store,

@@ -117,6 +117,29 @@ impl CopyOptions {
         self
     }
 
+    /// Fails where the image that `reference` names is not the expected one.
+    fn check_fingerprint(&self, reference: &str, found: &Fingerprint) -> Result<()> {
+        match self.expected.filter(|expected| expected != found) {
+            Some(expected) => {
+                let what = format!("the fingerprint of `{reference}`");
+                Err(Error::mismatch(&what, expected.to_string(), found.to_string()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A cached image has no aliases: somebody who names it wants it to stay.
+    fn refuse_aliases(&self) -> Result<()> {
+        let option = match self {
+            _ if !self.aliases.is_empty() => "alias",
+            _ if self.copy_aliases => "copy_aliases",
+            _ if self.reuse_aliases => "reuse_aliases",
+            _ => return Ok(()),
+        };
+        Err(Error::invalid(format!("the option `{option}` has no effect: a cached image gets no aliases"))
+            .with_hint("copy the image, so that it stays and has names"))
+    }
+
     /// The image that a reference means with these options.
     #[must_use]
     pub fn wanted(&self, reference: &str) -> Wanted {
@@ -149,7 +172,7 @@ impl CopyOptions {
             options = options.expires_at(seconds);
         }
         if let Some(name) = &found.file_name {
-            options = options.file_name(name);
+            options = options.source_file_name(name);
         }
         Ok(options)
     }
@@ -181,10 +204,7 @@ impl CopyOptions {
 pub fn copy(remote: &dyn Remote, reference: &str, store: &Store, options: &CopyOptions) -> Result<StoredImage> {
     let monitor = &options.monitor;
     let found = remote.resolve(&options.wanted(reference), monitor)?;
-    if let Some(expected) = options.expected.filter(|expected| *expected != found.fingerprint) {
-        let what = format!("the fingerprint of `{reference}` on the server");
-        return Err(Error::mismatch(&what, expected.to_string(), found.fingerprint.to_string()));
-    }
+    options.check_fingerprint(reference, &found.fingerprint)?;
     let source = source_of(remote, reference, &found);
     if options.auto_update && !source.is_followed() {
         return Err(Error::invalid(format!(
@@ -256,10 +276,28 @@ impl Store {
     /// for, since it may mean another image by now; when the server can't be reached, what it meant
     /// last is given, if that is here.
     ///
+    /// ```no_run
+    /// use lxd_image::format::UnpackOptions;
+    /// use lxd_image::remote::{ClientOptions, CopyOptions, Simplestreams};
+    /// use lxd_image::store::StoreOptions;
+    ///
+    /// # fn main() -> lxd_image::Result<()> {
+    /// let store = StoreOptions::new().open("/var/lib/boxes/images")?;
+    /// let server = Simplestreams::new(ClientOptions::new(), &"https://images.example.org".parse()?)?;
+    /// // Fetched once; from then on the server only says what the alias means.
+    /// let image = store.get_or_fetch(&server, "debian/12", &CopyOptions::new())?;
+    /// let opened = store.open_image(&image.fingerprint)?;
+    /// opened.open(&Default::default())?.unpack_verified("/srv/c1", &image.fingerprint, &UnpackOptions::new())?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
-    /// As [`copy`].
+    /// As [`copy`]; `InvalidInput` for options about aliases, which a cached image does not get.
     pub fn get_or_fetch(&self, remote: &dyn Remote, reference: &str, options: &CopyOptions) -> Result<StoredImage> {
+        options.refuse_aliases()?;
         if let Some(here) = self.named_by_fingerprint(reference)? {
+            options.check_fingerprint(reference, &here)?;
             return self.mark_used(&here);
         }
         let wanted = options.wanted(reference);
@@ -267,18 +305,23 @@ impl Store {
             Ok(found) => found,
             Err(error) if error.is_temporary() => {
                 return match self.last_known(remote, &wanted)? {
-                    Some(here) => self.mark_used(&here),
+                    Some(here) => {
+                        options.check_fingerprint(reference, &here)?;
+                        self.mark_used(&here)
+                    }
                     None => Err(error),
                 };
             }
             Err(error) => return Err(error),
         };
-        if let Some(expected) = options.expected.filter(|expected| *expected != found.fingerprint) {
-            let what = format!("the fingerprint of `{reference}` on the server");
-            return Err(Error::mismatch(&what, expected.to_string(), found.fingerprint.to_string()));
-        }
+        options.check_fingerprint(reference, &found.fingerprint)?;
         let source = source_of(remote, reference, &found);
         let follow = options.auto_update && source.is_followed();
+        if options.auto_update && !follow {
+            let reason = format!("`{reference}` always names the same image").into();
+            let what = Omitted::NotHonoured { option: "`auto_update`".into(), reason };
+            options.monitor.omit(found.fingerprint.to_string(), what);
+        }
         let import = options.import(&found, source)?.cached(true).auto_update(follow);
         // Somebody else may cache it or delete it between two looks.
         for _ in 0..3 {

@@ -42,6 +42,7 @@ pub struct ImportOptions {
     expected: Option<Fingerprint>,
     expires_at: Option<i64>,
     file_name: Option<String>,
+    source_file_name: Option<String>,
     source: Option<UpdateSource>,
     monitor: Monitor,
 }
@@ -143,10 +144,19 @@ impl ImportOptions {
         self
     }
 
-    /// The name that its file is exported under. Ignored unless it is a plain name.
+    /// The name that its file is exported under. Importing fails with `InvalidInput` unless it is a plain name: no slash or
+    /// backslash, no control character, no dot or dash in front, 200 bytes at most.
     #[must_use]
     pub fn file_name(mut self, name: impl Into<String>) -> Self {
-        self.file_name = plain_name(&name.into());
+        self.file_name = Some(name.into());
+        self
+    }
+
+    /// The name that its file has at its source, which [`file_name`](Self::file_name) wins over. One that is not plain is
+    /// left out, and that is recorded in the monitor.
+    #[must_use]
+    pub fn source_file_name(mut self, name: impl Into<String>) -> Self {
+        self.source_file_name = Some(name.into());
         self
     }
 
@@ -228,6 +238,12 @@ impl ImportOptions {
             if self.aliases.iter().take(index).any(|earlier| earlier.name == alias.name) {
                 return Err(Error::invalid(format!("the alias `{}` is given twice", alias.name)));
             }
+        }
+        if let Some(name) = self.file_name.as_ref().filter(|name| plain_name(name).is_none()) {
+            let shown: String = name.chars().take(64).collect();
+            return Err(Error::invalid(format!("the file name `{shown}` cannot be kept")).with_hint(
+                "a plain name has no slash or backslash, no control character, no dot or dash in front, and 200 bytes at most",
+            ));
         }
         if self.auto_update && !self.source.as_ref().is_some_and(UpdateSource::is_followed) {
             return Err(Error::invalid("an image without a source and its alias can't be updated from there"));
@@ -344,6 +360,14 @@ impl Store {
         let name = arrived.fingerprint.to_string();
         let time = |field, seconds| within_range(&options.monitor, &name, field, seconds);
         let expires_at = options.expires_at.or(facts.metadata.expiry_date());
+        let told = options.source_file_name.as_ref().filter(|_| options.file_name.is_none());
+        let plain = told.and_then(|name| plain_name(name));
+        if let Some(name) = told.filter(|_| plain.is_none()) {
+            let shown: String = name.chars().take(64).collect();
+            let part = format!("file name `{shown}`").into();
+            let what = Omitted::Dropped { part, reason: "it is not a plain name".into() };
+            options.monitor.omit(arrived.fingerprint.to_string(), what);
+        }
         Ok(StoredImage {
             fingerprint: arrived.fingerprint,
             image_type: facts.image_type,
@@ -357,7 +381,7 @@ impl Store {
             public: options.public,
             auto_update: options.auto_update,
             cached: options.cached,
-            file_name: options.file_name.clone().or_else(|| came_as(0)),
+            file_name: options.file_name.clone().or(plain).or_else(|| came_as(0)),
             rootfs_name: came_as(1),
             source: options.source.clone(),
             properties,

@@ -347,6 +347,25 @@ pub(crate) fn missing(fingerprint: &Fingerprint) -> Error {
 }
 
 /// An image whose files are open: a delete does not take them away.
+///
+/// ```no_run
+/// use lxd_image::format::UnpackOptions;
+/// use lxd_image::store::StoreOptions;
+/// use lxd_image::Limits;
+///
+/// # fn main() -> lxd_image::Result<()> {
+/// let store = StoreOptions::new().create(false).open("/var/lib/boxes/images")?;
+/// let known = store.resolve("debian/12")?;
+/// let opened = store.open_image(&known.fingerprint)?;
+/// // As an image: to look into, to verify, to unpack.
+/// let image = opened.open(&Limits::default())?;
+/// image.unpack_verified("/srv/c1", &known.fingerprint, &UnpackOptions::new())?;
+/// // Or as files, to send on as they are.
+/// let (first, rootfs) = opened.files();
+/// println!("{} bytes, {}", first.metadata()?.len(), if rootfs.is_some() { "split" } else { "unified" });
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct OpenedImage {
     image: StoredImage,

@@ -114,6 +114,27 @@ impl Pruned {
 impl Store {
     /// Removes the cached images that the policy names.
     ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use lxd_image::store::{PrunePolicy, StoreOptions};
+    ///
+    /// # fn main() -> lxd_image::Result<()> {
+    /// # let dir = std::env::temp_dir().join(format!("lxd-image-prune-{}", std::process::id()));
+    /// let store = StoreOptions::new().open(&dir)?;
+    /// // Not used for a month, past their expiry date, or more than 20 GB in all.
+    /// let policy = PrunePolicy::unused_for(Duration::from_secs(30 * 24 * 60 * 60)).most(20_000_000_000);
+    /// let would = store.prune(&policy.clone().dry_run(true))?;
+    /// for (image, why) in &would.images {
+    ///     println!("{}: {why:?}", image.fingerprint);
+    /// }
+    /// let done = store.prune(&policy)?;
+    /// assert_eq!(done.bytes, would.bytes);
+    /// # std::fs::remove_dir_all(&dir)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// `Malformed` when the catalog is damaged or the blobs are not there, `Busy`, `Io`. What was
     /// removed before stays so.

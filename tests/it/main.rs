@@ -8,6 +8,8 @@ mod cli;
 mod fingerprint;
 mod format;
 mod layers;
+#[cfg(feature = "cli")]
+mod losses;
 mod metadata;
 mod peers;
 #[cfg(feature = "remote")]

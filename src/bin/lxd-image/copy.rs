@@ -140,7 +140,9 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
             let server = session.lxd(target)?;
             let store = session.store()?;
             // By way of the store, which keeps it for a while as one that was used.
-            let image = store.get_or_fetch(&*remote, reference, &arguments.options(&monitor).copy_aliases(false))?;
+            // Its aliases and who may read it are for the server that it is sent to.
+            let cached = arguments.options(&monitor).copy_aliases(false).reuse_aliases(false).public(false);
+            let image = store.get_or_fetch(&*remote, reference, &cached)?;
             let mut options = arguments.upload(&monitor)?.copy_aliases(false);
             if arguments.copy_aliases {
                 let there = remote.resolve(&arguments.options(&monitor).wanted(reference), &monitor)?;

@@ -169,7 +169,7 @@ fn bring(
         .source_properties(found.properties.clone())
         .exact_source_properties(exact);
     if let Some(name) = &found.file_name {
-        options = options.file_name(&**name);
+        options = options.source_file_name(&**name);
     }
     match store.open_image(&found.fingerprint) {
         Ok(here) => store.import(here.source()?, &options),

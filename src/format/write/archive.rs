@@ -316,6 +316,11 @@ impl Visitor for ImageWriter {
                 self.meta.begin(&disk, sparse)?;
                 self.current = Some(Current::Tar);
             }
+            Root::NotBegun(RootTarget::SquashFs(_), ..) => {
+                return Err(Error::invalid(
+                    "the rootfs is a disk, which stays the qcow2 file that it is: it can't become a SquashFS",
+                ));
+            }
             Root::NotBegun(..) => {
                 let file =
                     self.root_file.as_ref().ok_or_else(|| Error::invalid("a split image needs a second file"))?;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::archive::{DEFAULT_CODEC, ImageWriter, Written};
 use super::ending;
-use super::pack::{RootfsFormat, root_target};
+use super::pack::{RootfsFormat, refuse_squashfs_in_stream, root_target};
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::format::codec::Compression;
@@ -98,6 +98,11 @@ impl Image {
     /// `AlreadyExists` for the output; those of [`verify`](Self::verify) for the source, and the
     /// first rule that it breaks; `Mismatch`. Whatever the error, nothing is left.
     pub fn convert(&self, out: impl AsRef<Path>, options: &ConvertOptions) -> Result<Written> {
+        if options.rootfs_format.is_some() && self.parts.last().is_some_and(|part| part.container == Container::Qcow2) {
+            return Err(Error::invalid(
+                "the option `rootfs_format` has no effect: the disk of a virtual machine stays the qcow2 file that it is",
+            ));
+        }
         let form = options.form.unwrap_or_else(|| self.form());
         let format = options.rootfs_format.unwrap_or_else(|| {
             let squashfs = self.parts.last().is_some_and(|part| part.container == Container::SquashFs);
@@ -115,10 +120,13 @@ impl Image {
     /// Writes the image to a stream, as a unified one.
     ///
     /// # Errors
-    /// As [`convert`](Self::convert); `InvalidInput` when the options ask for a split image.
+    /// As [`convert`](Self::convert); `InvalidInput` when the options ask for a split image or a SquashFS.
     pub fn convert_to(&self, out: impl Write + Send + 'static, options: &ConvertOptions) -> Result<Written> {
         if options.form == Some(Form::Split) {
             return Err(Error::invalid("a split image is two files, and a stream is one"));
+        }
+        if options.rootfs_format == Some(RootfsFormat::SquashFs) {
+            return refuse_squashfs_in_stream();
         }
         let writer =
             ImageWriter::to_stream(out, self.compression(options), options.threads, &self.limits, &options.monitor)?;

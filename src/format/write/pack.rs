@@ -213,8 +213,8 @@ impl PackOptions {
 }
 
 impl PackOptions {
-    /// Refuses options that this rootfs can't honour.
-    fn check(&self, rootfs: Option<&Rootfs>) -> Result<()> {
+    /// Refuses options that this rootfs, the metadata alone, or a stream can't honour.
+    fn check(&self, rootfs: Option<&Rootfs>, stream: bool) -> Result<()> {
         if let Some((uid, gid)) = self.owner
             && (uid == u32::MAX || gid == u32::MAX)
         {
@@ -227,8 +227,24 @@ impl PackOptions {
         if chosen && !matches!(rootfs, Some(Rootfs::Directory(_))) {
             return Err(Error::invalid("owners can be chosen for a tree only: those of a disk are inside of it"));
         }
-        Ok(())
+        let squashfs = self.rootfs_format == RootfsFormat::SquashFs;
+        let refuse = |option: &str, why: &str| Err(Error::invalid(format!("the option {option} has no effect: {why}")));
+        match rootfs {
+            None if squashfs => refuse("`rootfs_format`", "the metadata alone is packed"),
+            None if self.all_xattrs => refuse("`all_xattrs`", "the metadata alone is packed"),
+            Some(Rootfs::Disk(_)) if squashfs => refuse("`rootfs_format`", "a disk stays the qcow2 file that it is"),
+            Some(Rootfs::Disk(_)) if self.all_xattrs => refuse("`all_xattrs`", "a disk has none outside of it"),
+            Some(_) if stream && squashfs => refuse_squashfs_in_stream(),
+            _ => Ok(()),
+        }
     }
+}
+
+pub(super) fn refuse_squashfs_in_stream<T>() -> Result<T> {
+    Err(Error::invalid(
+        "the option `rootfs_format` has no effect: a SquashFS is the second file of a split image, and a stream is one",
+    )
+    .with_hint("write to a file, and ask for a split image"))
 }
 
 /// Packs to the file `out`; a split image's rootfs goes to `out` with `.root` behind it.
@@ -238,7 +254,7 @@ impl PackOptions {
 /// `InvalidInput` for an owner outside of the id map; `Io` naming the file of the tree; `StorageFull`; `Cancelled`.
 /// Whatever the error, nothing is left.
 pub fn pack(rootfs: &Rootfs, out: impl AsRef<Path>, options: &PackOptions) -> Result<Written> {
-    options.check(Some(rootfs))?;
+    options.check(Some(rootfs), false)?;
     let (out, usual) = (out.as_ref(), Compression::new(DEFAULT_CODEC));
     let compression = ending::compression(out, options.compression, usual, &options.monitor)?;
     let squashfs = ending::squashfs_compression(out, options.compression, usual);
@@ -251,12 +267,12 @@ pub fn pack(rootfs: &Rootfs, out: impl AsRef<Path>, options: &PackOptions) -> Re
 /// Packs a unified image into a stream.
 ///
 /// # Errors
-/// As [`pack`]; `InvalidInput` when the options ask for a split image.
+/// As [`pack`]; `InvalidInput` when the options ask for a split image or a SquashFS.
 pub fn pack_to(rootfs: &Rootfs, out: impl Write + Send + 'static, options: &PackOptions) -> Result<Written> {
     if options.form == Form::Split {
         return Err(Error::invalid("a split image is two files, and a stream is one"));
     }
-    options.check(Some(rootfs))?;
+    options.check(Some(rootfs), true)?;
     let compression = options.compression.unwrap_or(Compression::new(DEFAULT_CODEC));
     let writer = ImageWriter::to_stream(out, compression, options.threads, &options.limits, &options.monitor)?;
     write(rootfs, writer, options)
@@ -266,9 +282,10 @@ pub fn pack_to(rootfs: &Rootfs, out: impl Write + Send + 'static, options: &Pack
 /// already. The fingerprint is that of this file, not of an image.
 ///
 /// # Errors
-/// `AlreadyExists` when a file of that name is there; `Io`. Whatever the error, nothing is left.
+/// `AlreadyExists` when a file of that name is there; `InvalidInput` for options about a rootfs; `Io`. Whatever the error,
+/// nothing is left.
 pub fn pack_metadata(out: impl AsRef<Path>, options: &PackOptions) -> Result<Written> {
-    options.check(None)?;
+    options.check(None, false)?;
     let (out, usual) = (out.as_ref(), Compression::new(DEFAULT_CODEC));
     let compression = ending::compression(out, options.compression, usual, &options.monitor)?;
     let mut writer = ImageWriter::to_file(
@@ -366,7 +383,9 @@ pub(super) fn root_target(
     }
     let mut options = squashfs::WriteOptions::for_compression(compression)?;
     options.threads = threads;
-    options.made = newest.map(|seconds| u32::try_from(seconds.max(0)).unwrap_or(u32::MAX));
+    options.made = newest.map(u32::try_from).transpose().map_err(|_| {
+        Error::invalid("the option `newest_mtime` is out of the range of a SquashFS, which holds 1970 to 2106")
+    })?;
     Ok(RootTarget::SquashFs(options))
 }
 

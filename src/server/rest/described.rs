@@ -103,7 +103,7 @@ impl Ticket {
             options = options.expect(fingerprint);
         }
         if let Some(name) = &self.file_name {
-            options = options.file_name(&**name);
+            options = options.source_file_name(&**name);
         }
         if let Some(seconds) = self.expires_at {
             options = options.expires_at(seconds);

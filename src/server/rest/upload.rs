@@ -91,7 +91,7 @@ fn import(
         let bounds = Bounds { limits: &handler.options.limits, most: "upload", announced: None, sender: "the client" };
         let (metadata, rootfs, name) = two_files(Box::new(upload.clone()), kind, &bounds)?;
         if let (None, Some(name)) = (&ticket.file_name, name) {
-            options = options.file_name(name);
+            options = options.source_file_name(name);
         }
         Source::split(Input::attached_stream(metadata), Input::attached_stream(rootfs))
     } else {

@@ -19,6 +19,7 @@ use super::{Context, Dialect, Template};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::metadata::TemplateRule;
+use crate::omissions::Omitted;
 use crate::progress::Monitor;
 use crate::rooted::Dir;
 
@@ -76,7 +77,8 @@ impl ApplyOptions {
         self
     }
 
-    /// Turns an owner's number in the instance into the host's, as the instance's id map does.
+    /// Turns an owner's number in the instance into the host's, as the instance's id map does. Not together with
+    /// [`output`](Self::output).
     #[must_use]
     pub fn shift_owners(mut self, shift: impl Fn(u32) -> Result<u32> + Send + Sync + 'static) -> Self {
         self.shift = Some(Arc::new(shift));
@@ -105,7 +107,7 @@ impl ApplyOptions {
         self
     }
 
-    /// Listens for cancellation, between one rule and the next.
+    /// Listens for cancellation, between one rule and the next, and records what of a rule has no effect.
     #[must_use]
     pub fn monitor(mut self, monitor: Monitor) -> Self {
         self.monitor = monitor;
@@ -167,6 +169,12 @@ pub fn apply<'r>(
     let mut applied = Applied::default();
     let (mut first, mut stop) = (None, false);
     if let Some(directory) = &options.output {
+        if options.shift.is_some() {
+            let error = Error::invalid(
+                "the option `shift_owners` has no effect: the files for a virtual machine belong to whoever runs it",
+            );
+            return Err(ApplyFailed { error, applied });
+        }
         match open_output(directory) {
             Ok(dir) => run.output = Some(dir),
             Err(error) => return Err(ApplyFailed { error, applied }),
@@ -273,7 +281,10 @@ impl Run<'_> {
         }
         let existing = if found.taken { Existing::open(&found.dir, &found.name)? } else { None };
         let wanted = match self.options.dialect {
-            Dialect::Lxd => Wanted::PLAIN,
+            Dialect::Lxd => {
+                self.report_unknown_keys(path, rule);
+                Wanted::PLAIN
+            }
             Dialect::Incus => Wanted::of(rule)?,
         };
         let attributes = match &existing {
@@ -294,6 +305,19 @@ impl Run<'_> {
         let replace = if rule.create_only() { Replace::No } else { Replace::Yes };
         let taken = !self.put(&found, &content, &attributes, replace)?;
         Ok(if taken { Action::Skipped(Skip::CreateOnly) } else { done })
+    }
+
+    /// LXD's dialect has no owners and modes in rules.
+    fn report_unknown_keys(&self, path: &str, rule: &TemplateRule) {
+        for (key, value) in [("uid", rule.uid()), ("gid", rule.gid()), ("mode", rule.mode())] {
+            if value.is_some_and(|value| !value.is_empty()) {
+                let what = Omitted::NotHonoured {
+                    option: format!("`{key}` of the rule").into(),
+                    reason: "only Incus knows it".into(),
+                };
+                self.options.monitor.omit(path, what);
+            }
+        }
     }
 
     fn put(&self, found: &Place, content: &[u8], attributes: &Attributes, replace: Replace) -> Result<bool> {

@@ -1,0 +1,130 @@
+//! Members that some form of an image, or a tree on this machine, cannot hold.
+
+use std::path::Path;
+
+use lxd_image::format::{Difference, VerifyOptions, differences};
+use lxd_image::{Omissions, Shown};
+
+use super::Told;
+use super::verbs::{VERBS, called, open};
+use crate::format::forge::{Member, directory, file, image, pax, symlink};
+use crate::format::{Place, is_root};
+
+/// An input with something that is lost on one way or another.
+struct Input {
+    name: &'static str,
+    members: fn() -> Vec<Vec<u8>>,
+    /// What reading alone loses, and every verb that decodes must tell: comparing what was read cannot show it.
+    unread: Option<Told>,
+}
+
+const INPUTS: &[Input] = &[
+    Input { name: "nothing to lose", members: || vec![file("rootfs/x", "x")], unread: None },
+    Input {
+        name: "a member beside the root file system",
+        members: || vec![file("stray", "s")],
+        unread: Some(Told { path: "stray", words: &["not part of an image"] }),
+    },
+    Input {
+        name: "a time before 1970",
+        members: || vec![Member::new(b'0', "rootfs/old").mtime(-5).bytes()],
+        unread: None,
+    },
+    Input {
+        name: "a time after 2106",
+        members: || vec![Member::new(b'0', "rootfs/late").mtime(5_000_000_000).bytes()],
+        unread: None,
+    },
+    Input {
+        name: "attributes of every kind",
+        members: || {
+            let about = [
+                ("SCHILY.xattr.user.mark", "u"),
+                ("SCHILY.xattr.trusted.overlay.opaque", "y"),
+                ("SCHILY.xattr.security.ima", "i"),
+            ];
+            vec![pax(&about), file("rootfs/attributes", "")]
+        },
+        unread: None,
+    },
+    Input { name: "devices", members: || vec![Member::new(b'3', "rootfs/null").device(1, 3).bytes()], unread: None },
+    Input {
+        name: "set-id files of other owners",
+        members: || vec![Member::new(b'0', "rootfs/su").mode(0o6755).uid(1234).gid(1234).bytes()],
+        unread: None,
+    },
+    Input {
+        name: "members of every other type",
+        members: || {
+            vec![
+                directory("rootfs/d/"),
+                symlink("rootfs/link", "d"),
+                Member::new(b'6', "rootfs/pipe").bytes(),
+                Member::new(b'0', b"rootfs/name\xff").bytes(),
+            ]
+        },
+        unread: None,
+    },
+];
+
+/// Whether a record tells of a difference: under the member's path, or for the whole call.
+fn is_told(difference: &Difference, omissions: &Omissions) -> bool {
+    let path = difference.path().strip_prefix(b"rootfs/").unwrap_or(difference.path());
+    omissions.iter().any(|omission| omission.path == path || omission.path.is_empty())
+}
+
+fn check(input: &Input, image: &Path) -> Vec<String> {
+    let mut faults = Vec::new();
+    for verb in VERBS {
+        let place = Place::new();
+        let (left, omissions) = called(&place, verb, image);
+        let stderr = (verb.command)(&place, image.to_str().unwrap());
+        let mut fault = |what: String| faults.push(format!("{} through {}: {what}", input.name, verb.name));
+        if let Some(told) = input.unread.filter(|_| verb.decodes) {
+            if !told.is_in(&omissions) {
+                fault(format!("the record does not tell of {}: {omissions:?}", told.path));
+            }
+            if !told.is_on(&stderr) {
+                fault(format!("standard error does not tell of {}: {stderr}", told.path));
+            }
+        }
+        let Some(left) = left else { continue };
+        let found = differences(&open(&[image.to_path_buf()]), &open(&left), &VerifyOptions::new()).unwrap();
+        for difference in found {
+            let path = Shown(difference.path()).to_string();
+            if !is_told(&difference, &omissions) {
+                fault(format!("{difference:?} is not in the record: {omissions:?}"));
+            }
+            let name = path.strip_prefix("rootfs/").unwrap_or(&path);
+            if !stderr.contains(name) && !stderr.contains("times") {
+                fault(format!("{path} is not on standard error: {stderr}"));
+            }
+        }
+    }
+    faults
+}
+
+#[test]
+fn no_verb_loses_anything_of_an_image_without_a_word() {
+    if !is_root() {
+        eprintln!("not done: only root owns what it unpacks as the image says");
+        return;
+    }
+    let mut faults = Vec::new();
+    for input in INPUTS {
+        let place = Place::new();
+        let path = place.write("input.tar", image(&(input.members)()));
+        faults.extend(check(input, &path));
+    }
+    assert!(faults.is_empty(), "{} losses are not told:\n{}", faults.len(), faults.join("\n"));
+}
+
+#[test]
+fn the_matrix_sees_a_loss_that_is_not_told() {
+    let place = Place::new();
+    let one = place.write("one.tar", image(&[Member::new(b'0', "rootfs/x").mtime(5).bytes()]));
+    let other = place.write("other.tar", image(&[Member::new(b'0', "rootfs/x").mtime(6).bytes()]));
+    let found = differences(&open(&[one]), &open(&[other]), &VerifyOptions::new()).unwrap();
+    assert_eq!(found.len(), 1);
+    assert!(!is_told(&found[0], &Omissions::default()));
+}
