@@ -1135,6 +1135,9 @@ typedef struct lxi_finding {
 // Something that the caller asked for and that had no effect.
 #define LXI_OMITTED_NOT_HONOURED 11
 
+// The whole object, which was there before and had to go.
+#define LXI_OMITTED_REMOVED 12
+
 // Something newer than this list.
 #define LXI_PHASE_OTHER 0
 

@@ -82,6 +82,7 @@ impl Omitted {
             Self::Time => "time",
             Self::Stray => "stray",
             Self::Skipped { .. } => "skipped",
+            Self::Removed { .. } => "removed",
             Self::Dropped { .. } => "dropped",
             Self::Clamped { .. } => "clamped",
             Self::Defaulted { .. } => "defaulted",

@@ -37,6 +37,8 @@ const (
 	OmittedDefaulted Omitted = C.LXI_OMITTED_DEFAULTED
 	// OmittedNotHonoured: something that the caller asked for had no effect.
 	OmittedNotHonoured Omitted = C.LXI_OMITTED_NOT_HONOURED
+	// OmittedRemoved: the whole object, which was there before and had to go.
+	OmittedRemoved Omitted = C.LXI_OMITTED_REMOVED
 )
 
 // String is the kind in a word.
@@ -53,6 +55,7 @@ func (o Omitted) String() string {
 		OmittedClamped:     "clamped",
 		OmittedDefaulted:   "defaulted",
 		OmittedNotHonoured: "not-honoured",
+		OmittedRemoved:     "removed",
 	}
 	if int(o) < len(names) && names[o] != "" {
 		return names[o]

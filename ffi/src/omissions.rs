@@ -40,6 +40,8 @@ pub const LXI_OMITTED_CLAMPED: lxi_omitted = 9;
 pub const LXI_OMITTED_DEFAULTED: lxi_omitted = 10;
 /// Something that the caller asked for and that had no effect.
 pub const LXI_OMITTED_NOT_HONOURED: lxi_omitted = 11;
+/// The whole object, which was there before and had to go.
+pub const LXI_OMITTED_REMOVED: lxi_omitted = 12;
 
 /// How much was left out; filled by `lxi_omissions_get`. Set `size` to `sizeof(lxi_omissions_info)` before.
 #[repr(C)]
@@ -101,6 +103,7 @@ fn code(what: &Omitted) -> lxi_omitted {
         Omitted::Clamped { .. } => LXI_OMITTED_CLAMPED,
         Omitted::Defaulted { .. } => LXI_OMITTED_DEFAULTED,
         Omitted::NotHonoured { .. } => LXI_OMITTED_NOT_HONOURED,
+        Omitted::Removed { .. } => LXI_OMITTED_REMOVED,
         _ => LXI_OMITTED_OTHER,
     }
 }

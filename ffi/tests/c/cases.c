@@ -224,7 +224,7 @@ static void new_place(struct place *place, const char *directory) {
 /* What the steps before left out; the next time it is what came after. */
 static int omissions_step(struct place *place, const struct words *words) {
     static const char *const kinds[] = {"other",   "device",  "owner",   "set-id",    "xattr",       "time", "stray",
-                                        "skipped", "dropped", "clamped", "defaulted", "not-honoured"};
+                                        "skipped", "dropped", "clamped", "defaulted", "not-honoured", "removed"};
     lxi_omissions_info info = {.size = sizeof info};
     if (!is(word(words, 0), "omissions"))
         return 0;

@@ -36,6 +36,11 @@ const INPUTS: &[Input] = &[
         unread: None,
     },
     Input {
+        name: "a fraction of a second",
+        members: || vec![pax(&[("mtime", "1700000000.5")]), file("rootfs/half", "")],
+        unread: None,
+    },
+    Input {
         name: "attributes of every kind",
         members: || {
             let about = [
@@ -45,6 +50,11 @@ const INPUTS: &[Input] = &[
             ];
             vec![pax(&about), file("rootfs/attributes", "")]
         },
+        unread: None,
+    },
+    Input {
+        name: "an attribute that no file system here has",
+        members: || vec![pax(&[("SCHILY.xattr.com.apple.quarantine", "q")]), file("rootfs/foreign", "")],
         unread: None,
     },
     Input { name: "devices", members: || vec![Member::new(b'3', "rootfs/null").device(1, 3).bytes()], unread: None },

@@ -4,6 +4,7 @@
 
 mod images;
 mod options;
+mod stores;
 mod trees;
 mod verbs;
 
