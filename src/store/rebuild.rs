@@ -144,7 +144,7 @@ impl Store {
         for name in self.blobs.names(Area::Blobs).map_err(blob_error)? {
             monitor.check()?;
             let Ok(fingerprint) = name.parse::<Fingerprint>() else { continue };
-            let Reread::Image(image, useless) = self.reread(&fingerprint, monitor)? else { continue };
+            let Reread::Image(image, useless, _) = self.reread(&fingerprint, monitor)? else { continue };
             if useless.is_some() {
                 lost.push(lost_sidecar(&fingerprint));
             }

@@ -88,7 +88,9 @@ impl Store {
                         *finding = Finding::Damaged(fingerprint, why, Vec::new());
                         self.quarantine_image(&fingerprint, &evidence)
                     }
-                    Reread::Image(image, lost) => self.list_image(&image, lost, finding, report),
+                    Reread::Image(image, lost, evidence) => {
+                        self.list_image(&image, lost.is_some(), &evidence, finding, report)
+                    }
                 }
             }
             (Finding::Sidecar(fingerprint), _) => {
@@ -118,7 +120,8 @@ impl Store {
     fn list_image(
         &self,
         image: &super::image::StoredImage,
-        lost: Option<String>,
+        lost: bool,
+        evidence: &Evidence,
         finding: &Finding,
         report: &mut CheckReport,
     ) -> Result<Outcome> {
@@ -128,6 +131,9 @@ impl Store {
         let mut listed = false;
         self.catalog.write(&mut |catalog| {
             listed = false;
+            if !self.is_still(&fingerprint, evidence)? {
+                return Ok(());
+            }
             if let Some(mut there) = catalog.image(&fingerprint)? {
                 if unlisted {
                     return Ok(());
@@ -136,7 +142,7 @@ impl Store {
                 listed = true;
                 return catalog.put(&there);
             }
-            if !unlisted || self.present_files(&fingerprint).map_err(blob_error)?[0].is_none() {
+            if !unlisted {
                 return Ok(());
             }
             if useless {
@@ -161,7 +167,7 @@ impl Store {
             for alias in image.aliases.iter().filter(taken) {
                 report.lose(super::check::lost_alias(&alias.name, &fingerprint));
             }
-            if lost.is_some() {
+            if lost {
                 report.lose(super::check::lost_sidecar(&fingerprint));
             }
         }

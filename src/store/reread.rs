@@ -17,8 +17,8 @@ use crate::progress::{Monitor, Phase};
 
 /// What the files under an image's name are.
 pub(super) enum Reread {
-    /// That image, and why its sidecar is of no use, if so.
-    Image(Box<StoredImage>, Option<String>),
+    /// That image, why its sidecar is of no use, if so, and the files that were read.
+    Image(Box<StoredImage>, Option<String>, Evidence),
     /// Not that image, or none: for this reason, which lies in their bytes.
     Damaged(String, Evidence),
     /// Perhaps that image: reading it failed for this reason.
@@ -38,7 +38,7 @@ impl Store {
         };
         let Some(first) = first else { return Ok(Reread::Damaged("its file is missing".to_owned(), evidence)) };
         let failed = match self.verify_files(fingerprint, &first, rootfs.as_ref(), monitor) {
-            Ok(image) => return self.with_sidecar(image),
+            Ok(image) => return self.with_sidecar(image, evidence),
             Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
             Err(error) => error,
         };
@@ -62,7 +62,7 @@ impl Store {
         }
         // The same bytes say the same again; what a failing machine made of them does not come twice.
         match self.verify_files(fingerprint, &first, rootfs.as_ref(), monitor) {
-            Ok(image) => self.with_sidecar(image),
+            Ok(image) => self.with_sidecar(image, evidence),
             Err(error) if error.kind() == ErrorKind::Cancelled => Err(error),
             Err(error) if lies_in_the_bytes(&error) => Ok(Reread::Damaged(error.to_string(), evidence)),
             Err(error) => Ok(Reread::Unreadable(told(&error))),
@@ -117,13 +117,13 @@ impl Store {
     }
 
     /// Adds what the sidecar knows. One that can't be read now must not be taken for none: what it knows would be lost.
-    fn with_sidecar(&self, image: StoredImage) -> Result<Reread> {
+    fn with_sidecar(&self, image: StoredImage, evidence: Evidence) -> Result<Reread> {
         let mut restored = image.clone();
         let read = self.read_sidecar(&image.fingerprint).and_then(|sidecar| sidecar.restore(&mut restored));
         Ok(match read {
-            Ok(()) => Reread::Image(Box::new(restored), None),
+            Ok(()) => Reread::Image(Box::new(restored), None, evidence),
             Err(error) if error.kind() == ErrorKind::Io => Reread::Unreadable(format!("its sidecar: {}", told(&error))),
-            Err(error) => Reread::Image(Box::new(image), Some(told(&error))),
+            Err(error) => Reread::Image(Box::new(image), Some(told(&error)), evidence),
         })
     }
 

@@ -97,7 +97,7 @@ fn an_open_store_goes_on_with_a_catalog_that_was_put_in_place_of_its_own() {
     import(&store, "two", &["b"]);
     remove_catalog(&path);
     fs::rename(&backup, path.join("catalog.sqlite")).unwrap();
-    assert_eq!(store.images().unwrap(), [one.clone()]);
+    assert_eq!(store.images().unwrap(), std::slice::from_ref(&one));
     store.create_alias(&alias("late"), &one.fingerprint).unwrap();
     let other = Store::open(&path).unwrap();
     assert_eq!(other.resolve("late").unwrap().fingerprint, one.fingerprint);
