@@ -14,6 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::failure::row_error;
 use super::schema::{self, RowResult};
 use super::waiting;
+use super::watch::Watch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Cancel;
 use crate::store::layout::beside;
@@ -39,6 +40,7 @@ pub(super) struct Pool {
     file: Option<DatabaseFile>,
     idle: Mutex<Vec<PooledConnection>>,
     returned: Condvar,
+    pub(super) watch: Watch,
     /// Let go of after the connections.
     _lock: Option<StoreLock>,
 }
@@ -68,13 +70,19 @@ struct Files {
 impl Pool {
     pub(super) fn in_memory(connection: Connection) -> Self {
         let idle = Mutex::new(vec![PooledConnection { connection, files: None }]);
-        Self { file: None, idle, returned: Condvar::new(), _lock: None }
+        Self { file: None, idle, returned: Condvar::new(), watch: Watch::default(), _lock: None }
     }
 
     pub(super) fn of_file(path: &Path, id: &str, timeout: Duration, cancel: &Cancel, lock: StoreLock) -> Self {
         let (path, id, cancel) = (path.to_path_buf(), id.to_owned(), cancel.clone());
         let file = DatabaseFile { path, mode: Mode::Write, timeout, cancel, id };
-        Self { file: Some(file), idle: Mutex::default(), returned: Condvar::new(), _lock: Some(lock) }
+        Self {
+            file: Some(file),
+            idle: Mutex::default(),
+            returned: Condvar::new(),
+            watch: Watch::default(),
+            _lock: Some(lock),
+        }
     }
 
     pub(super) fn set_mode(&mut self, mode: Mode) {
@@ -188,7 +196,8 @@ impl Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         let Some(file) = &self.file else { return };
-        for connection in self.idle.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        let idle = self.idle.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..);
+        for connection in idle.chain(self.watch.take()) {
             connection.close(file);
         }
     }

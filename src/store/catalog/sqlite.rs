@@ -11,7 +11,6 @@ use super::failure::{is_full, row_error, sqlite_error};
 use super::pool::{self, Mode, Pool};
 use super::reserve::{private_file, release_reserve, reserve};
 use super::schema::{self, RowError, RowResult};
-use super::watch::Watch;
 use super::{Catalog, Transaction};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Prefix};
@@ -23,7 +22,6 @@ use crate::store::lock::StoreLock;
 /// The catalog of a store in an SQLite database.
 pub struct SqliteCatalog {
     pool: Pool,
-    watch: Watch,
 }
 
 impl SqliteCatalog {
@@ -35,7 +33,7 @@ impl SqliteCatalog {
         let connection = Connection::open_in_memory().map_err(|error| sqlite_error(error, None))?;
         create_tables(&connection, "memory").map_err(|error| row_error(error, None))?;
         connection.pragma_update(None, "foreign_keys", true).map_err(|error| sqlite_error(error, None))?;
-        Ok(Self { pool: Pool::in_memory(connection), watch: Watch::default() })
+        Ok(Self { pool: Pool::in_memory(connection) })
     }
 
     /// The catalog of the store at `path`, by itself: rows changed through it have no files behind
@@ -104,7 +102,7 @@ impl SqliteCatalog {
             match pool.with(|_| Ok(())) {
                 Err(error) if is_full(&error) && mode == Mode::Write && release_reserve(path) => {
                     pool.with(|_| Ok(()))?;
-                    return Ok(Self { pool, watch: Watch::default() });
+                    return Ok(Self { pool });
                 }
                 Err(error) if matches!(error.kind(), ErrorKind::Malformed | ErrorKind::Unsupported) => {
                     return Err(error);
@@ -114,7 +112,7 @@ impl SqliteCatalog {
                     if mode == Mode::Write {
                         reserve(path);
                     }
-                    return Ok(Self { pool, watch: Watch::default() });
+                    return Ok(Self { pool });
                 }
             }
         }
@@ -236,7 +234,7 @@ impl Catalog for SqliteCatalog {
         if self.pool.path().is_none() {
             return Ok(None);
         }
-        self.watch.version(&self.pool).map(Some)
+        self.pool.watch.version(&self.pool).map(Some)
     }
 
     fn unsettled(&self) -> Result<Vec<Fingerprint>> {
