@@ -19,7 +19,7 @@ fn enabled() -> impl Iterator<Item = Codec> {
 
 fn pack(compression: impl Into<Compression>, threads: usize, data: &[u8], chunk: usize) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut encoder = encoder(compression.into(), &mut out, threads).expect("an encoder");
+    let mut encoder = encoder(compression.into(), &mut out, threads, &crate::Cancel::new()).expect("an encoder");
     for piece in data.chunks(chunk.max(1)) {
         encoder.write_all(piece).expect("written");
     }
@@ -218,7 +218,7 @@ fn a_codec_that_was_left_out_names_its_feature() {
         let Err(error) = decoder(codec, &b""[..], &Limits::default(), 1) else { panic!("{codec} is left out") };
         assert_eq!(error.kind(), ErrorKind::FeatureDisabled);
         assert!(error.to_string().ends_with(&format!("`{}`", codec.feature().expect("a feature"))), "{error}");
-        assert!(encoder(codec.into(), Vec::new(), 1).is_err());
+        assert!(encoder(codec.into(), Vec::new(), 1, &crate::Cancel::new()).is_err());
     }
 }
 
@@ -234,7 +234,7 @@ fn dropping_a_coder_halfway_stops_its_threads() {
         assert!(reader.read(&mut some).expect("some") > 0);
         drop(reader);
         let mut sink = Vec::new();
-        let mut writer = encoder(level, &mut sink, 4).expect("an encoder");
+        let mut writer = encoder(level, &mut sink, 4, &crate::Cancel::new()).expect("an encoder");
         writer.write_all(&data).expect("written");
         drop(writer);
         assert!(unpack(codec, &sink, 2).is_err(), "{codec} made an end of its own");

@@ -332,7 +332,7 @@ mod tests {
 
     fn pack(data: &[u8]) -> Vec<u8> {
         let mut packed = Vec::new();
-        let mut encoder = encoder(Codec::Bzip2.into(), &mut packed, 2).expect("an encoder");
+        let mut encoder = encoder(Codec::Bzip2.into(), &mut packed, 2, &crate::Cancel::new()).expect("an encoder");
         encoder.write_all(data).expect("written");
         encoder.finish().expect("finished");
         packed

@@ -51,8 +51,8 @@ fn half_a_request_and_half_a_handshake_do_not_hold_a_server_that_stops() {
     use std::io::Write;
     let mut served = Listening::new();
     let mut half = served.tls();
-    half.stream.write_all(b"GET /1.0 HTTP/1.1\r\nHo").unwrap();
-    half.stream.flush().unwrap();
+    half.stream.get_mut().write_all(b"GET /1.0 HTTP/1.1\r\nHo").unwrap();
+    half.stream.get_mut().flush().unwrap();
     let _silent = served.tcp();
     std::thread::sleep(Duration::from_millis(200));
     let since = Instant::now();
