@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lxd_image::Omitted;
-use lxd_image::format::{IdMap, Image, Source, UnpackOptions};
+use lxd_image::format::{Codec, Compression, ConvertOptions, IdMap, Image, Source, UnpackOptions};
 use lxd_image::{Cancel, ErrorKind, Fingerprint, Monitor, Update};
 
 use super::forge::{Member, directory, file, hard_link, image, pax, pax_raw, record};
@@ -206,6 +206,22 @@ fn a_full_disk_ends_in_an_error_and_gets_its_space_back() {
         assert_eq!(place.names("small"), [""; 0]);
         assert_eq!(space(), before);
     }
+}
+
+#[test]
+fn converting_onto_a_full_disk_ends_and_leaves_nothing() {
+    let place = Place::new();
+    let Some(small) = is_root().then(|| Small::mount(place.directory("small"))).flatten() else {
+        return println!("skipped: a small file system can't be mounted here");
+    };
+    // More than all buffers between the stages hold, so that whoever reads waits for whoever failed.
+    let path = place.write("image", image(&[file("rootfs/big", vec![b'x'; 24 << 20])]));
+    let options = ConvertOptions::new().compression(Compression::new(Codec::None));
+    let error = Image::open(Source::open(path, None).unwrap()).unwrap().convert(small.0.join("out"), &options);
+    let error = error.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StorageFull, "{error:?}");
+    assert!(error.hint().unwrap().contains(small.0.to_str().unwrap()), "{error:?}");
+    assert_eq!(place.names("small"), [""; 0]);
 }
 
 /// What the test below runs as an ordinary user.
