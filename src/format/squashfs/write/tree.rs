@@ -200,7 +200,9 @@ impl Tree {
             monitor.omit(entry.path.as_slice(), Omitted::Clamped { field, from, to });
         }
         self.newest = self.newest.max(mtime);
-        let lost = |name: &[u8]| monitor.omit(entry.path.as_slice(), Omitted::Xattr(name.to_vec()));
+        let lost = |name: &[u8]| {
+            monitor.omit(entry.path.as_slice(), Omitted::attribute(name, "SquashFS has no place for it"));
+        };
         let xattrs = self.xattrs.add(&entry.xattrs, lost)?.unwrap_or(NONE);
         // The mode has twelve bits, as was checked.
         let mode = (entry.mode & 0o7777) as u16;
