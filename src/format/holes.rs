@@ -1,4 +1,4 @@
-//! Holes of files: found where the file system knows them, and left wherever nothing but zeros would be written.
+//! Holes of files: found where the file system knows them, and left in disks wherever nothing but zeros would be written.
 //! A disk of 100 GiB may hold one; written out it would not fit.
 
 use std::fs::File;

@@ -150,7 +150,7 @@ impl<'scope> Extractor<'scope> {
         self.disk = true;
         let file = dir.create(b"rootfs.img", 0o600).map_err(|error| Error::io("the disk can't be made", error))?;
         let attributes = Attributes::private_file();
-        Ok(self.writers.file(file, attributes, size, b"rootfs.img"))
+        Ok(self.writers.disk(file, attributes, size, b"rootfs.img"))
     }
 
     /// Waits for all contents, then gives directories their last attributes.

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Scope, ScopedJoinHandle};
@@ -21,7 +22,8 @@ pub(crate) struct OpenFile {
     attributes: Attributes,
     size: u64,
     path: Vec<u8>,
-    /// Bytes that came for it, and those of them that are in the file: zeros became holes.
+    is_disk: bool,
+    /// Bytes that came for it, and those of them that are in the file: zeros of a disk became holes.
     given: AtomicU64,
     stored: AtomicU64,
     /// Jobs that are not done, and one for the side that still hands bytes over.
@@ -29,10 +31,15 @@ pub(crate) struct OpenFile {
 }
 
 impl OpenFile {
-    /// The file is new and every place of it is written once, so zeros need not be.
+    /// Of a disk zeros are not written: the file is new and every place of it is written once. Other files have the holes that the
+    /// image says, and those only: a swap file may have none, and a tree that is packed again gives the same bytes.
     fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        let stored = holes::write(&self.file, bytes, offset)
-            .map_err(|error| Error::io("a file can't be written", error).in_entry(&self.path))?;
+        let stored = if self.is_disk {
+            holes::write(&self.file, bytes, offset)
+        } else {
+            self.file.write_all_at(bytes, offset).map(|()| bytes.len() as u64)
+        };
+        let stored = stored.map_err(|error| Error::io("a file can't be written", error).in_entry(&self.path))?;
         self.given.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         self.stored.fetch_add(stored, Ordering::Relaxed);
         Ok(())
@@ -100,15 +107,25 @@ impl<'scope> Writers<'scope> {
 
     /// Takes over a new file of `size` logical bytes.
     pub(crate) fn file(&self, file: File, attributes: Attributes, size: u64, path: &[u8]) -> Arc<OpenFile> {
-        Arc::new(OpenFile {
+        Arc::new(Self::new_file(file, attributes, size, path))
+    }
+
+    /// Takes over the new file of a disk.
+    pub(crate) fn disk(&self, file: File, attributes: Attributes, size: u64, path: &[u8]) -> Arc<OpenFile> {
+        Arc::new(OpenFile { is_disk: true, ..Self::new_file(file, attributes, size, path) })
+    }
+
+    fn new_file(file: File, attributes: Attributes, size: u64, path: &[u8]) -> OpenFile {
+        OpenFile {
             file,
             attributes,
             size,
             path: path.to_vec(),
+            is_disk: false,
             given: AtomicU64::new(0),
             stored: AtomicU64::new(0),
             pending: AtomicUsize::new(1),
-        })
+        }
     }
 
     /// Takes `bytes` off what the image may still write.

@@ -48,7 +48,7 @@ fn a_disk_with_holes_keeps_them_when_it_is_unpacked() {
 }
 
 #[test]
-fn zeros_of_a_dense_archive_become_holes() {
+fn zeros_of_a_disk_become_holes_and_other_files_stay_as_the_image_has_them() {
     let place = Place::new();
     let disk = disk(&place);
     let bytes = std::fs::read(&disk).unwrap();
@@ -64,7 +64,7 @@ fn zeros_of_a_dense_archive_become_holes() {
     }
     is_small(&place.at("out0/rootfs.img"));
     same(&disk, &place.at("out0/rootfs.img"));
-    is_small(&place.at("out1/rootfs/x"));
+    assert!(std::fs::metadata(place.at("out1/rootfs/x")).unwrap().blocks() * 512 >= 8 << 20);
     assert!(std::fs::read(place.at("out1/rootfs/x")).unwrap() == tree);
 }
 
