@@ -32,7 +32,7 @@ pub fn parse_time(text: &str, now: i64) -> Result<i64> {
     let no_time = || Error::invalid(format!("`{text}` is not a time")).with_hint(TIME_HINT);
     let seconds = if let Some(seconds) = text.strip_prefix('@') {
         seconds.parse().map_err(|_| no_time())?
-    } else if let Some(seconds) = text.parse::<i64>().ok() {
+    } else if let Ok(seconds) = text.parse::<i64>() {
         if looks_like_a_date(text) {
             return Err(Error::invalid(format!("`{text}` may be a date or a number of seconds")).with_hint(TIME_HINT));
         }

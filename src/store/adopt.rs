@@ -36,7 +36,7 @@ impl Store {
         let mut replaced = Vec::new();
         self.change(&mut |catalog| {
             let there = catalog.image(fingerprint)?.ok_or_else(|| missing(fingerprint))?;
-            let (image, gone) = extend(catalog, there, options)?;
+            let (image, gone) = extend(catalog, &there, options)?;
             adopted = Some(image);
             replaced = gone;
             Ok(())
@@ -49,13 +49,13 @@ impl Store {
 /// Changes what is known of an image that is there as `options` say.
 pub(crate) fn extend(
     catalog: &mut dyn Transaction,
-    there: StoredImage,
+    there: &StoredImage,
     options: &ImportOptions,
 ) -> Result<(StoredImage, Vec<Replaced>)> {
     let mut image = there.clone();
     options.extend(&mut image)?;
     let names = options.aliases();
-    if image == there && names.iter().all(|name| image.aliases.contains(name)) {
+    if image == *there && names.iter().all(|name| image.aliases.contains(name)) {
         return Ok((image, Vec::new()));
     }
     image.revision += 1;

@@ -338,7 +338,7 @@ impl Store {
                 return Err(image_exists(&image.fingerprint));
             }
             let extended;
-            (extended, replaced) = extend(catalog, there, options)?;
+            (extended, replaced) = extend(catalog, &there, options)?;
             Ok(Admission::Known(extended))
         })?;
         report_replaced(&replaced, &options.monitor);
