@@ -16,7 +16,7 @@ use crate::time::rfc3339;
 
 /// One condition on an image.
 ///
-/// A word matches a part of an alias or the beginning of a fingerprint. `key=value` matches a property, a field of the image by
+/// A word matches a part of an alias or the beginning of a fingerprint, of two digits at least. `key=value` matches a property, a field of the image by
 /// its name in LXD's REST API, or a column of a list, as a whole: what a list shows is found as it is shown, and all names of an
 /// architecture are equal. A value with characters that mean something in a regular expression is also tried as one, which must
 /// match the whole unless it holds `^` or `$`. A key that stands for nothing may be the beginning of a property's name.
@@ -121,7 +121,8 @@ impl Filter {
 }
 
 fn reason_of_word(word: &str, image: &StoredImage) -> Option<String> {
-    let begins = image.fingerprint.to_string().starts_with(&word.to_ascii_lowercase());
+    // One digit begins the fingerprint of every sixteenth image: it is a letter of a name.
+    let begins = word.len() > 1 && image.fingerprint.to_string().starts_with(&word.to_ascii_lowercase());
     if begins || image.aliases.iter().any(|alias| alias.name.contains(word)) {
         return None;
     }
