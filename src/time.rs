@@ -32,6 +32,7 @@ pub(crate) fn rfc3339(seconds: Option<i64>) -> String {
 }
 
 /// A time as RFC 3339 writes it, of the years 0 to 9999; fractions of a second are cut off.
+#[cfg(feature = "protocol")]
 pub(crate) fn parse(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
     let number = |from: usize, to: usize| -> Option<i64> {
@@ -84,6 +85,7 @@ pub(crate) fn from_rfc3339(text: &str) -> Option<i64> {
 }
 
 /// Days since 1970 of a date of the Gregorian calendar, which is reckoned on beyond its beginning.
+#[cfg(feature = "protocol")]
 fn days_to(year: i64, month: i64, day: i64) -> i64 {
     // Years that begin in March have their leap day at the end.
     let year = if month <= 2 { year - 1 } else { year };

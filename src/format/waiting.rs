@@ -68,10 +68,13 @@ fn wait_for_input(fd: impl AsFd, cancels: &Cancels) -> io::Result<()> {
     }
 }
 
+/// Empty pieces on their way to the reading thread, and filled ones on their way back.
+type Channels = (Sender<Vec<u8>>, Receiver<io::Result<Vec<u8>>>);
+
 /// A reader on a thread of its own, which reads exactly what it is asked for.
 pub(super) struct Pump {
     reader: Option<Box<dyn Read + Send>>,
-    thread: Option<(Sender<Vec<u8>>, Receiver<io::Result<Vec<u8>>>)>,
+    thread: Option<Channels>,
     /// Whether the thread still owes an answer.
     asked: bool,
     given: Vec<u8>,
@@ -119,7 +122,7 @@ impl Pump {
     }
 }
 
-fn start(mut reader: Box<dyn Read + Send>) -> io::Result<(Sender<Vec<u8>>, Receiver<io::Result<Vec<u8>>>)> {
+fn start(mut reader: Box<dyn Read + Send>) -> io::Result<Channels> {
     let (requests, asked) = bounded::<Vec<u8>>(1);
     let (given, answers) = bounded(1);
     std::thread::Builder::new().name("lxd-image-wait".to_owned()).spawn(move || {

@@ -212,7 +212,6 @@ impl Through {
                 return Err(Error::new(*kind, sentence.clone()));
             }
             if !state.fetching.contains(fingerprint) {
-                // Whoever brought it between the two looks is done: bringing it again finds it here.
                 break state;
             }
             drop(self.wait(state)?);
@@ -223,6 +222,10 @@ impl Through {
         state.fetching.insert(*fingerprint);
         drop(state);
         let guard = Guard(self, |state: &mut State| _ = state.fetching.remove(fingerprint));
+        // Whoever brought it between the look and the mark is done by now.
+        if let Ok(image) = handler.store.image(fingerprint) {
+            return Ok(image);
+        }
         let monitor = Monitor::none().with_cancel(self.cancel.clone());
         let brought = fetch.fetch(fingerprint, alias.as_deref(), &handler.store, &monitor);
         let brought = match brought {

@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     match compare(arguments, session) {
         Ok(false) => Ok(()),
         Ok(true) => Err(Failure::negative()),
-        Err(error) => Err(Failure::from(error).as_trouble()),
+        Err(error) => Err(Failure::from(error).into_trouble()),
     }
 }
 

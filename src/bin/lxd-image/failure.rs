@@ -28,7 +28,7 @@ impl Failure {
     }
 
     /// As `diff(1)`: what went wrong is told from what differs by its status.
-    pub(crate) fn as_trouble(self) -> Self {
+    pub(crate) fn into_trouble(self) -> Self {
         Self { status: if self.status == 1 { 2 } else { self.status }, ..self }
     }
 

@@ -176,7 +176,10 @@ fn push(handler: &Handler, request: &mut Request, fingerprint: &str) -> Result<R
         let _slot = slot;
         match fetch.push(&target, &image.fingerprint, &store, &monitor) {
             Ok(()) => ongoing.succeed(&[], []),
-            Err(error) => ongoing.fail(error.kind(), outcome::sentence(&error, true)),
+            Err(error) => {
+                let error = error.without_secret(&target.secret);
+                ongoing.fail(error.kind(), outcome::sentence(&error, true));
+            }
         }
     })
 }

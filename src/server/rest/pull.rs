@@ -123,7 +123,11 @@ fn bring(handler: &Handler, request: &Request, ticket: &Ticket, pull: Pull) -> R
                 Ok(image) => outcome::arrived(&operations, ongoing, &image, &client, &monitor.omissions()),
                 Err(error) => ongoing.fail(error.kind(), outcome::sentence(&error, true)),
             },
-            Err(error) => ongoing.fail(error.kind(), outcome::sentence(&error, true)),
+            Err(error) => {
+                // Whoever brings images may quote what it was given.
+                let error = error.without_secret(pull.secret.as_deref().unwrap_or_default());
+                ongoing.fail(error.kind(), outcome::sentence(&error, true));
+            }
         }
     })
 }

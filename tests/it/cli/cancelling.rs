@@ -151,7 +151,20 @@ fn interrupted_readers_leave_nothing() {
     interrupt(&place, &["diff", "xz:0", "bzip2"]);
     interrupt(&place, &["fingerprint", "none"]);
     interrupt(&place, &["import", "bzip2"]);
-    interrupt(&place, &["simplestreams", "add", "www", "xz:0", "--no-default-alias", "--property", "release=1"]);
+    interrupt(
+        &place,
+        &[
+            "simplestreams",
+            "add",
+            "www",
+            "xz:0",
+            "--no-default-alias",
+            "--property",
+            "os=Case",
+            "--property",
+            "release=1",
+        ],
+    );
 }
 
 /// Verbs that wait for somebody else, and the file `fifo` that nobody writes to.

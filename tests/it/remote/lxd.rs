@@ -28,7 +28,7 @@ fn error(line: &mut dyn Line, status: u16, text: &str) -> io::Result<Then> {
 fn object(fingerprint: &str, architecture: &str, aliases: &[&str]) -> Value {
     let aliases: Vec<Value> = aliases.iter().map(|name| json!({"name": name, "description": "told"})).collect();
     json!({
-        "fingerprint": fingerprint, "architecture": architecture, "type": "container", "public": true, "size": 7,
+        "fingerprint": fingerprint, "architecture": architecture, "type": "container", "public": true, "size": 1 << 20,
         "filename": "box.tar", "properties": {"os": "Box"}, "aliases": aliases, "created_at": "2023-11-14T22:13:20Z",
         "expires_at": "1970-01-01T00:00:00Z", "uploaded_at": "2023-11-14T22:13:20Z", "last_used_at": "0001-01-01T00:00:00Z",
         "profiles": ["default"], "cached": false, "auto_update": false, "unknown": [1, {"more": null}]
@@ -411,4 +411,48 @@ fn an_upload_that_a_server_fails_or_misreports_is_an_error_of_its_own_kind() {
     let error = failed(remote(&stranger).upload(&opened, &UploadOptions::new()), ErrorKind::Remote);
     assert!(error.to_string().contains("trust"), "{error}");
     assert_eq!(stranger.asked().len(), 1);
+}
+
+#[test]
+fn no_more_is_taken_than_the_size_that_was_told() {
+    let fingerprint = Fingerprint::of(b"announced");
+    for two in [false, true] {
+        let sent = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&sent);
+        let server = serving(fingerprint, move |_, line| {
+            let (kind, mut begin) = match two {
+                true => form(b"meta", b"", ["metadata", "rootfs"]),
+                false => ("application/octet-stream".to_owned(), Vec::new()),
+            };
+            begin.truncate(begin.len().saturating_sub(if two { 20 } else { 0 }));
+            head(line, 200, &[("Content-Type", &kind)], None)?;
+            line.write_all(&begin)?;
+            for _ in 0..200 {
+                line.write_all(&[b'x'; 1 << 20])?;
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+            Ok(Then::Close)
+        });
+        let scratch = Scratch::new();
+        let store = store(&scratch);
+        let error = failed(copy(&remote(&server), "box/one", &store, &amd64()), ErrorKind::Mismatch);
+        assert!(error.to_string().contains("size"), "{error}");
+        assert!(sent.load(Ordering::SeqCst) < 100, "the server went on to send");
+        assert_clean(&store);
+    }
+}
+
+#[test]
+fn a_secret_stands_in_no_error() {
+    let server = serving(Fingerprint::of(b"x"), |asked, line| error(line, 403, &format!("no: {}", asked.path)));
+    let digits = Fingerprint::of(b"x").to_string();
+    let remote = remote(&server).secret("S3C/RET");
+    let scratch = Scratch::new();
+    for error in [
+        copy(&remote, &digits, &store(&scratch), &amd64()).unwrap_err(),
+        copy(&remote, "nothing", &store(&scratch), &amd64()).unwrap_err(),
+    ] {
+        let all = format!("{error} {error:?} {:?} {remote:?}", error.hint());
+        assert!(!all.contains("S3C"), "{all}");
+    }
 }

@@ -15,7 +15,7 @@ fn only_addresses_of_servers_and_files_are_urls() {
         ("file:///srv/a%20tree", "", 443, "file:///srv/a%20tree"),
     ] {
         let url: Url = text.parse().unwrap();
-        assert_eq!((url.host(), url.port(), &*url.to_string()), (host, port, shown), "{text}");
+        assert_eq!((url.host(), url.port(), &*url.to_wire()), (host, port, shown), "{text}");
     }
     for text in [
         "",
@@ -66,4 +66,33 @@ fn a_reference_is_read_from_where_it_stands_and_names_no_file() {
     failed(base.join("file:///etc/passwd"), ErrorKind::UnsafePath);
     failed(base.join("javascript:alert(1)"), ErrorKind::InvalidInput);
     failed(base.join("x\r\ny: z"), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn what_may_be_a_secret_is_not_shown() {
+    let url: Url = "https://images.example/a?recursion=1&X-Amz-Signature=hidden&hidden".parse().unwrap();
+    let shown = "https://images.example/a?recursion=1&X-Amz-Signature=***&***";
+    assert_eq!((url.to_string(), format!("{url:?}")), (shown.to_owned(), format!("Url({shown})")));
+    assert!(url.to_wire().contains("hidden&hidden"));
+}
+
+#[test]
+fn an_address_that_is_refused_is_shown_without_its_secrets() {
+    for text in [
+        "https://user:hidden@images.example/",
+        "ftp://user:hidden@images.example/",
+        "user:hidden@images.example",
+        "https://us er:hidden@images.example/",
+        "https://user:hid/hidden@images.example/",
+        "ftp://images.example/?token=hidden",
+        "https://images.example:x/?token=hidden#hidden",
+    ] {
+        let error = failed(text.parse::<Url>(), ErrorKind::InvalidInput);
+        assert!(!format!("{error} {:?}", error.hint()).contains("hidden"), "{error}");
+    }
+    let base: Url = "https://images.example/".parse().unwrap();
+    for reference in ["x?token=hidden hidden", "https://user:hidden@other.example/", "ftp://other.example/?a=hidden"] {
+        let error = failed(base.join(reference), ErrorKind::InvalidInput);
+        assert!(!error.to_string().contains("hidden"), "{error}");
+    }
 }

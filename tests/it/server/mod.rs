@@ -16,6 +16,7 @@ mod aliases;
 mod changes;
 mod direct;
 mod listening;
+mod odd;
 mod operations;
 mod page;
 mod pulling;

@@ -23,6 +23,8 @@ pub(super) struct Elsewhere {
     away: AtomicBool,
     lies: AtomicBool,
     panics: AtomicBool,
+    /// Whether another server on the store brings each image first.
+    raced: AtomicBool,
     asked: AtomicUsize,
     fetched: AtomicUsize,
     pushed: Mutex<Vec<(Push, Fingerprint)>>,
@@ -86,6 +88,10 @@ impl Fetch for Elsewhere {
         self.reached()?;
         // So that others come meanwhile.
         thread::sleep(Duration::from_millis(50));
+        if self.raced.load(Ordering::SeqCst) {
+            let tag = self.tag(|found| found == wanted).unwrap();
+            store.import(stream(unified(&tag)), &ImportOptions::new().cached(true).public(true))?;
+        }
         let tag = self.tag(|found| found == wanted).ok_or_else(|| Error::new(ErrorKind::NotFound, "no such image"))?;
         let bytes = unified(if self.lies.load(Ordering::SeqCst) { "a lie" } else { &tag });
         let source = UpdateSource::new("https://elsewhere", "lxd", alias.unwrap_or_default());
@@ -100,6 +106,9 @@ impl Fetch for Elsewhere {
                 options.monitored().check()?;
                 thread::sleep(Duration::from_millis(5));
             }
+        }
+        if source.alias.as_deref() == Some("quotes") {
+            return Err(Error::new(ErrorKind::Remote, format!("no image for {:?} there", source.secret)));
         }
         let named = source.alias.clone().unwrap_or_else(|| source.url.clone());
         let tag = self.images.lock().unwrap().get(&(named, ImageType::Container)).cloned();
@@ -275,6 +284,38 @@ fn pull(source: Value) -> Value {
     source["type"] = json!("image");
     source["server"] = json!("https://elsewhere");
     json!({"source": source})
+}
+
+#[test]
+fn an_image_that_another_server_on_the_store_brought_first_is_served() {
+    let elsewhere = Elsewhere::with(&[("one", "there")]);
+    elsewhere.raced.store(true, Ordering::SeqCst);
+    let served = served(&elsewhere);
+    let path = format!("/1.0/images/{}/export", fingerprint("there"));
+    assert_eq!(served.get(&path).body.read_to_end().unwrap(), unified("there"));
+}
+
+#[test]
+fn the_secret_of_a_pull_stands_in_no_operation() {
+    let elsewhere = Elsewhere::with(&[]);
+    let served = served(&elsewhere);
+    let asked = pull(json!({"alias": "quotes", "protocol": "lxd", "secret": "S3CRET"}));
+    let operation = served.finished(served.send("POST", "/1.0/images", &asked));
+    assert_eq!(operation["status_code"], json!(400));
+    assert!(!operation.to_string().contains("S3CRET"), "{operation}");
+}
+
+#[test]
+fn a_pull_of_an_image_that_is_here_makes_it_what_was_asked_for() {
+    let elsewhere = Elsewhere::with(&[("one", "there")]);
+    let served = served(&elsewhere);
+    let there = served.import("there", &[], false);
+    let mut asked = pull(json!({"alias": "one", "protocol": "lxd"}));
+    (asked["public"], asked["properties"]) = (json!(true), json!({"os": "Asked"}));
+    asked["expires_at"] = json!("2033-01-01T00:00:00Z");
+    assert_eq!(served.finished(served.send("POST", "/1.0/images", &asked))["status_code"], json!(200));
+    let now = served.store.image(&there.fingerprint).unwrap();
+    assert!(now.public && now.properties.get("os") == Some("Asked") && now.expires_at == Some(1_988_150_400));
 }
 
 #[test]

@@ -413,7 +413,7 @@ fn the_object_shown_is_that_of_the_rest_api() {
         "auto_update": false,
         "properties": {"os": "Debian", "release": "12", "tag": "one"},
         "public": false,
-        "expires_at": "1970-01-01T00:00:00Z",
+        "expires_at": "0001-01-01T00:00:00Z",
         "profiles": [],
         "aliases": [{"name": "a", "description": ""}],
         "architecture": "x86_64",
@@ -423,7 +423,7 @@ fn the_object_shown_is_that_of_the_rest_api() {
         "size": image.size,
         "type": "container",
         "created_at": "2023-11-14T22:13:20Z",
-        "last_used_at": "1970-01-01T00:00:00Z",
+        "last_used_at": "0001-01-01T00:00:00Z",
         "uploaded_at": "2025-06-15T15:06:40Z",
     });
     assert_eq!(serde_json::to_value(&image).unwrap(), expected);

@@ -138,6 +138,43 @@ fn a_newest_image_that_is_here_already_takes_the_aliases() {
 }
 
 #[test]
+fn what_was_set_goes_on_to_a_newest_image_that_is_here_already() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let old = following(&store, "old", &["a"]);
+    let edit = Edit::new().public(true).expires_at(Some(2_000_000_000)).property("os", "Mine").unwrap();
+    store.edit(&old.fingerprint, &edit, None).unwrap();
+    let new = import(&store, "new", &[]);
+    store.edit(&new.fingerprint, &Edit::new().property("release", "theirs").unwrap(), None).unwrap();
+    store.refresh(&old.fingerprint, &Fake::new("new"), &RefreshOptions::new()).unwrap();
+    let now = store.resolve("a").unwrap();
+    assert!(now.public && now.auto_update && now.source == old.source);
+    assert_eq!(now.expires_at, Some(2_000_000_000));
+    assert_eq!((now.properties.get("os"), now.properties.get("release")), (Some("Mine"), Some("theirs")));
+}
+
+#[test]
+fn an_end_that_was_set_survives_a_refresh() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let old = following(&store, "old", &["a"]);
+    store.edit(&old.fingerprint, &Edit::new().expires_at(Some(2_000_000_000)), None).unwrap();
+    store.refresh(&old.fingerprint, &Fake::new("new"), &RefreshOptions::new()).unwrap();
+    assert_eq!(store.resolve("a").unwrap().expires_at, Some(2_000_000_000));
+}
+
+#[test]
+fn a_public_image_stays_public_when_a_private_ones_place_falls_to_it() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let old = following(&store, "old", &["a"]);
+    let new = import(&store, "new", &[]);
+    store.edit(&new.fingerprint, &Edit::new().public(true), None).unwrap();
+    store.refresh(&old.fingerprint, &Fake::new("new"), &RefreshOptions::new()).unwrap();
+    assert!(store.resolve("a").unwrap().public);
+}
+
+#[test]
 fn an_open_handle_on_the_old_image_outlives_the_refresh() {
     use std::os::unix::fs::FileExt;
     let scratch = Scratch::new();

@@ -136,3 +136,17 @@ fn one_address_has_its_share_of_connections_and_others_have_theirs() {
         assert!(since.elapsed() < PATIENCE, "a connection that ended still counts");
     }
 }
+
+#[test]
+fn a_body_that_is_too_large_is_answered_and_not_reset() {
+    let served = Listening::with(|options, _| options);
+    for round in 0..30 {
+        let mut talk = served.tls();
+        let length = (4_usize << 20).to_string();
+        let mut head = format!("POST /1.0/images HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n").into_bytes();
+        head.resize(head.len() + (4 << 20), b'x');
+        // All of it is sent before the answer is read, as simple clients do.
+        talk.send(&head).unwrap_or_else(|error| panic!("round {round}: {error}"));
+        assert_eq!(talk.head().unwrap().status, 403, "round {round}");
+    }
+}

@@ -1,0 +1,186 @@
+//! What is odd: names that mean nothing, aliases from before they were refused, rows that can't be read, times of no calendar,
+//! and what strangers must not learn.
+
+use lxd_image::store::{Catalog, ImportOptions, SqliteCatalog, UpdateSource};
+use lxd_image::{ErrorKind, Monitor, Omitted};
+use serde_json::{Value, json};
+
+use super::{Served, json, object, request};
+use crate::store::{alias, assert_kind, metadata, stream, unified, unified_with};
+
+#[test]
+fn a_mistyped_name_is_not_found_and_told_what_may_have_been_meant() {
+    let served = Served::new();
+    served.import("one", &["web", "debian/12"], true);
+    for (name, meant) in [
+        ("wbe", Some("`web`")),
+        ("Web", Some("`web`")),
+        ("debian%2F13", Some("`debian/12`")),
+        ("nope", None),
+        ("24.04", None),
+        ("abc", None),
+        ("abcdefgh", None),
+    ] {
+        for path in ["/1.0/images/NAME", "/1.0/images/NAME/export", "/1.0/images/aliases/NAME", "/NAME"] {
+            let path = path.replace("NAME", name);
+            let (status, told) = json(served.get(&path));
+            assert_eq!(status, 404, "{path}: {told}");
+            let told = told["error"].as_str().unwrap();
+            assert!(told.starts_with("not found"), "{path}: {told}");
+            assert_eq!(told.contains("did you mean"), meant.is_some(), "{path}: {told}");
+            assert!(meant.is_none_or(|meant| told.contains(meant)), "{path}: {told}");
+        }
+        for method in ["PUT", "PATCH"] {
+            assert_eq!(json(served.send(method, &format!("/1.0/images/{name}"), &json!({}))).0, 404, "{name}");
+        }
+        assert_eq!(json(served.ask("DELETE", &format!("/1.0/images/{name}"))).0, 404, "{name}");
+        let alias = json!({"name": "new", "target": name});
+        assert_eq!(json(served.send("POST", "/1.0/images/aliases", &alias)).0, 404, "{name}");
+    }
+}
+
+#[test]
+fn a_private_name_is_never_suggested() {
+    let served = Served::new();
+    served.import("one", &["secret"], false);
+    for name in ["secret", "secrte", "Secret"] {
+        assert_eq!(json(served.get(&format!("/1.0/images/{name}"))).1["error"], json!("not found"), "{name}");
+    }
+}
+
+#[test]
+fn an_alias_that_no_address_can_hold_is_refused_when_it_is_made() {
+    let served = Served::new();
+    let image = served.import("one", &["web"], true);
+    for name in [".", "..", "a/../b", "./a", "a/.", "a//b", "/a", "a/"] {
+        let asked = json!({"name": name, "target": image.fingerprint.to_string()});
+        assert_eq!(json(served.send("POST", "/1.0/images/aliases", &asked)).0, 400, "{name}");
+        assert_eq!(json(served.send("POST", "/1.0/images/aliases/web", &json!({"name": name}))).0, 400, "{name}");
+    }
+    assert_eq!(served.store.image(&image.fingerprint).unwrap().aliases, [alias("web")]);
+}
+
+#[test]
+fn an_alias_of_dots_that_is_there_is_read_and_removed_where_its_list_says() {
+    let served = Served::new();
+    let image = served.import("one", &["web"], true);
+    let catalog = SqliteCatalog::of_store(served.root()).unwrap();
+    for name in [".", "..", "a//b"] {
+        let mut odd = alias("odd");
+        name.clone_into(&mut odd.name);
+        catalog.write(&mut |catalog| catalog.set_alias(&odd, &image.fingerprint)).unwrap();
+    }
+    let listed = object(served.ask("GET", "/1.0/images/aliases"));
+    let places: Vec<&str> = listed.as_array().unwrap().iter().map(|place| place.as_str().unwrap()).collect();
+    assert_eq!(places.len(), 4);
+    for place in places {
+        assert_eq!(object(served.ask("GET", place))["target"], json!(image.fingerprint.to_string()), "{place}");
+        assert_eq!(served.ask("DELETE", place).status, 200, "{place}");
+    }
+    assert!(served.store.image(&image.fingerprint).unwrap().aliases.is_empty());
+    for path in ["/1.0/images/%2E%2E/export", "/%2E", "/1.0/images/aliases/%2E%2E/x"] {
+        assert_eq!(served.get(path).status, 400, "{path}");
+    }
+}
+
+#[test]
+fn a_row_that_cannot_be_read_hides_no_other() {
+    let served = Served::new();
+    let (good, bad) = (served.import("good", &["good"], true), served.import("bad", &["bad"], true));
+    let rows = rusqlite::Connection::open(served.root().join("catalog.sqlite")).unwrap();
+    rows.execute("UPDATE image SET type = 'cloud' WHERE fingerprint = ?1", [bad.fingerprint.to_string()]).unwrap();
+    let place = format!("/1.0/images/{}", good.fingerprint);
+    for answer in [served.get("/1.0/images"), served.ask("GET", "/1.0/images")] {
+        assert_eq!(object(answer), json!([place]));
+    }
+    assert_eq!(object(served.get("/1.0/images/aliases")), json!(["/1.0/images/aliases/good"]));
+    let list = String::from_utf8(served.get("/streams/v1/images.json").body.read_to_end().unwrap()).unwrap();
+    assert!(list.contains(&good.fingerprint.to_string()) && !list.contains(&bad.fingerprint.to_string()));
+    let metrics = String::from_utf8(served.ask("GET", "/metrics").body.read_to_end().unwrap()).unwrap();
+    assert!(metrics.contains("lxd_image_images_skipped 1\n"), "{metrics}");
+}
+
+#[test]
+fn a_date_of_no_calendar_is_clamped_and_told() {
+    let served = Served::new();
+    for (seconds, shown) in [
+        ("1700000000000", "9999-12-31T23:59:59Z"),
+        ("253402300800", "9999-12-31T23:59:59Z"),
+        ("-62167219201", "0000-01-01T00:00:00Z"),
+        ("-9223372036854775807", "0000-01-01T00:00:00Z"),
+        ("253402300799", "9999-12-31T23:59:59Z"),
+    ] {
+        let about = metadata(seconds, "").lines().map(|line| {
+            if line.starts_with("creation_date") { format!("creation_date: {seconds}\n") } else { format!("{line}\n") }
+        });
+        let monitor = Monitor::none();
+        let options = ImportOptions::new().public(true).monitor(monitor.clone());
+        let image = served.store.import(stream(unified_with(&about.collect::<String>(), b"x")), &options).unwrap();
+        let told = object(served.get(&format!("/1.0/images/{}", image.fingerprint)));
+        assert_eq!(told["created_at"], json!(shown), "{seconds}");
+        let clamped = monitor.omissions().iter().any(|omission| matches!(omission.what, Omitted::Clamped { .. }));
+        assert_eq!(clamped, seconds != "253402300799", "{seconds}");
+    }
+}
+
+#[test]
+fn never_is_the_zero_time_of_the_peers_clients() {
+    let served = Served::new();
+    let image = served.import("one", &[], true);
+    let told = object(served.get(&format!("/1.0/images/{}", image.fingerprint)));
+    for key in ["expires_at", "last_used_at"] {
+        assert_eq!(told[key], json!("0001-01-01T00:00:00Z"));
+    }
+}
+
+#[test]
+fn only_trusted_clients_are_told_where_an_image_came_from() {
+    let served = Served::new();
+    let source = UpdateSource::new("https://elsewhere.example/x?token=hidden", "direct", "");
+    let options = ImportOptions::new().public(true).source(source.clone());
+    let image = served.store.import(stream(unified("one")), &options).unwrap();
+    let path = format!("/1.0/images/{}", image.fingerprint);
+    let told = [served.get(&path), served.get("/1.0/images?recursion=1")].map(object);
+    assert!(!Value::from(told.to_vec()).to_string().contains("elsewhere"));
+    let filtered = served.get("/1.0/images?filter=update_source.protocol%20eq%20direct");
+    assert_eq!(object(filtered), json!([]), "a filter tells nothing either");
+    let told = object(served.ask("GET", &path));
+    assert_eq!(told["update_source"]["server"], json!("https://elsewhere.example/x?token=***"));
+    assert!(!format!("{image:?}").contains("hidden"));
+    // A refresh still needs it.
+    assert_eq!(served.store.image(&image.fingerprint).unwrap().source, Some(source));
+}
+
+#[test]
+fn secrets_of_others_stand_in_no_list_of_operations() {
+    let served = Served::new();
+    let image = served.import("one", &[], false);
+    let made = served.ask("POST", &format!("/1.0/images/{}/secret", image.fingerprint));
+    let place = made.header("location").unwrap().to_owned();
+    let secret = json(made).1["metadata"]["metadata"]["secret"].as_str().unwrap().to_owned();
+    assert!(!object(served.ask("GET", "/1.0/operations?recursion=1")).to_string().contains(&secret));
+    assert!(object(served.ask("GET", &place)).to_string().contains(&secret), "whoever asked for it asks for it");
+    let asked = format!("{:?}", request("GET", &format!("/1.0/images/x?secret={secret}")));
+    assert!(!asked.contains(&secret), "{asked}");
+}
+
+#[test]
+fn an_upload_tells_what_was_not_as_it_was_said() {
+    let served = Served::new();
+    let mut upload = super::body(super::trusted(request("POST", "/1.0/images")), unified("one"));
+    for (name, value) in [("x-lxd-type", "virtual-machine"), ("x-lxd-filename", "../up")] {
+        upload = super::with(upload, name, value);
+    }
+    let operation = served.finished(served.handler.handle(upload));
+    assert_eq!(operation["metadata"]["omissions_total"], json!(2), "{operation}");
+    let told = operation["metadata"]["omissions"].to_string();
+    assert!(told.contains("virtual-machine") && told.contains("../up"), "{told}");
+}
+
+#[test]
+fn an_alias_of_an_import_is_checked_like_any_other() {
+    let served = Served::new();
+    let mut odd = alias("odd");
+    "..".clone_into(&mut odd.name);
+    assert_kind(served.store.import(stream(unified("one")), &ImportOptions::new().alias(odd)), ErrorKind::InvalidInput);
+}
