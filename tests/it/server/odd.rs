@@ -110,7 +110,8 @@ fn a_date_of_no_calendar_is_clamped_and_told() {
         ("-9223372036854775807", "0000-01-01T00:00:00Z"),
         ("253402300799", "9999-12-31T23:59:59Z"),
     ] {
-        let about = metadata(seconds, "").lines().map(|line| {
+        let lines = metadata(seconds, "");
+        let about = lines.lines().map(|line| {
             if line.starts_with("creation_date") { format!("creation_date: {seconds}\n") } else { format!("{line}\n") }
         });
         let monitor = Monitor::none();
