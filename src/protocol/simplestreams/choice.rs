@@ -152,6 +152,7 @@ impl Listing {
     }
 
     /// The same for programs.
+    #[cfg(feature = "remote")]
     pub(crate) fn unusable(&self) -> &AllUnusable {
         &self.unusable
     }

@@ -1,5 +1,7 @@
 //! What a list names and no reader can use, and why: recorded when images are chosen, so that nothing is left out in silence.
 
+#![cfg_attr(not(feature = "remote"), allow(dead_code, reason = "only a client tells what cannot be used and why"))]
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
