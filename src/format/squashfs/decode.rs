@@ -157,7 +157,7 @@ fn xz_failure(codec: &str, memory: u64, source: liblzma::stream::Error) -> Error
     }
 }
 
-#[cfg(any(feature = "gzip", feature = "xz", feature = "zstd", feature = "lz4", feature = "lzo"))]
+#[cfg(any(feature = "gzip", feature = "xz", feature = "zstd", feature = "lz4"))]
 fn broken(codec: &str) -> Error {
     Error::malformed(format!("a block does not decode as {codec}"))
 }
