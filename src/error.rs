@@ -160,7 +160,7 @@ impl Error {
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self(Box::new(Inner {
             kind,
-            message: message.into(),
+            message: discreet(message.into()),
             hint: None,
             file: None,
             entry: None,
@@ -255,7 +255,7 @@ impl Error {
     /// What now: one more sentence, shown apart from the error.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
-        self.0.hint = Some(hint.into());
+        self.0.hint = Some(discreet(hint.into()));
         self
     }
 
@@ -320,7 +320,7 @@ impl Error {
         if self.0.kind == ErrorKind::Cancelled {
             return self;
         }
-        self.0.message = format!("{what}: {}", self.0.message).into();
+        self.0.message = discreet(format!("{what}: {}", self.0.message).into());
         self
     }
 
@@ -332,16 +332,20 @@ impl Error {
         if secret.is_empty() {
             return self;
         }
-        let hide = |text: &str| text.replace(secret, "***");
-        if self.0.message.contains(secret) {
+        // A server quotes the address that it was asked for, where it is escaped.
+        let spellings = redact::spellings(secret);
+        let hide = |text: &str| spellings.iter().fold(text.to_owned(), |text, one| text.replace(one.as_str(), "***"));
+        let holds_it = |text: &str| spellings.iter().any(|one| text.contains(one.as_str()));
+        if holds_it(&self.0.message) {
             self.0.message = hide(&self.0.message).into();
         }
-        self.0.hint = self.0.hint.map(|hint| if hint.contains(secret) { hide(&hint).into() } else { hint });
+        self.0.hint = self.0.hint.map(|hint| if holds_it(&hint) { hide(&hint).into() } else { hint });
         self.0.mismatch = self.0.mismatch.map(|(expected, found)| (hide(&expected), hide(&found)));
-        self.0.file = self.0.file.map(|file| {
-            if file.to_string_lossy().contains(secret) { hide(&file.to_string_lossy()).into() } else { file }
-        });
-        if holds(self.0.source.as_deref().map(|source| source as _), secret) {
+        self.0.file = self
+            .0
+            .file
+            .map(|file| if holds_it(&file.to_string_lossy()) { hide(&file.to_string_lossy()).into() } else { file });
+        if holds(self.0.source.as_deref().map(|source| source as _), &holds_it) {
             self.0.source = None;
         }
         self
@@ -415,10 +419,23 @@ impl Error {
     }
 }
 
-/// Whether a text stands in an error or in one below it.
-fn holds(mut error: Option<&(dyn std::error::Error + 'static)>, text: &str) -> bool {
+/// A sentence without the passwords and tokens of addresses that stand in it: people write them where a name belongs, and
+/// errors say again what was written.
+fn discreet(sentence: Cow<'static, str>) -> Cow<'static, str> {
+    match &sentence {
+        // Constants of programs hold no secrets, and may say how a password is written.
+        Cow::Borrowed(_) => sentence,
+        Cow::Owned(text) => match redact::text(text) {
+            Cow::Borrowed(_) => sentence,
+            Cow::Owned(shown) => shown.into(),
+        },
+    }
+}
+
+/// Whether one of the sentences of an error and of those below it is such a one.
+fn holds(mut error: Option<&(dyn std::error::Error + 'static)>, such: &dyn Fn(&str) -> bool) -> bool {
     while let Some(here) = error {
-        if here.to_string().contains(text) {
+        if such(&here.to_string()) {
             return true;
         }
         error = here.source();
@@ -444,7 +461,7 @@ impl fmt::Display for Error {
             write!(f, " (at byte {offset})")?;
         }
         if let Some(source) = &self.0.source {
-            write!(f, ": {}", Shown(source.to_string().as_bytes()))?;
+            write!(f, ": {}", Shown(redact::text(&source.to_string()).as_bytes()))?;
         }
         Ok(())
     }

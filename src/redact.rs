@@ -1,6 +1,8 @@
 //! Addresses as they may be shown: without passwords and without the values of a query that may be a secret.
 //! Private; the client's URLs, the server's access log and the sources of images are all shown by this one rule.
 
+use std::borrow::Cow;
+
 /// Keys of a query whose values are shown. Whatever else stands in a query may be a token, a signature or a password under a
 /// name that nobody here has heard of, so that only these are known to be harmless.
 const HARMLESS: &[&str] = &[
@@ -53,6 +55,27 @@ pub(crate) fn secrets(query: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// A secret as it is, and as it stands in addresses: escaped as a part of a path and as a value of a query.
+pub(crate) fn spellings(secret: &str) -> Vec<String> {
+    let escaped = |upper: bool, plus: bool| -> String {
+        secret.bytes().fold(String::new(), |mut text, byte| {
+            match byte {
+                b' ' if plus => text.push('+'),
+                _ if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => text.push(char::from(byte)),
+                // A query leaves this as it is, and escapes the tilde; neither makes a secret of its own.
+                b'*' if plus => text.push('*'),
+                _ if upper => text.push_str(&format!("%{byte:02X}")),
+                _ => text.push_str(&format!("%{byte:02x}")),
+            }
+            text
+        })
+    };
+    let mut all = vec![secret.to_owned(), escaped(true, false), escaped(false, false), escaped(true, true)];
+    all.push(escaped(true, true).replace('~', "%7E"));
+    all.dedup();
+    all
+}
+
 /// A text that is, or was meant to be, an address: without what stands before an `@`, the secret values of its query and its
 /// fragment. It need not be well formed: most often it is shown because it is not.
 pub(crate) fn address(text: &str) -> String {
@@ -77,6 +100,32 @@ pub(crate) fn address(text: &str) -> String {
     shown
 }
 
+/// A sentence in which addresses may stand, each as [`address`] shows it.
+pub(crate) fn text(text: &str) -> Cow<'_, str> {
+    let Some(first) = text.find("://") else { return Cow::Borrowed(text) };
+    let mut shown = String::with_capacity(text.len());
+    let (mut done, mut at) = (0, first);
+    loop {
+        // Sentences put addresses between blanks or quotes, or before a colon.
+        let rest = text.get(at..).unwrap_or_default();
+        let ends =
+            |letter: char| letter.is_whitespace() || matches!(letter, '`' | '"' | '<' | '>' | ',' | ';' | '(' | ')');
+        let end = at + rest.find(ends).unwrap_or(rest.len());
+        let last = rest.get(..end - at).unwrap_or_default();
+        let colon = last.ends_with(':');
+        let end = if colon { end - 1 } else { end };
+        shown.push_str(text.get(done..at).unwrap_or_default());
+        shown.push_str(&address(text.get(at..end).unwrap_or_default()));
+        done = end;
+        match text.get(end..).and_then(|rest| rest.find("://")) {
+            Some(next) => at = end + next,
+            None => break,
+        }
+    }
+    shown.push_str(text.get(done..).unwrap_or_default());
+    Cow::Owned(shown)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,6 +142,21 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(query(text), shown);
+        }
+    }
+
+    #[test]
+    fn addresses_in_a_sentence_are_shown_as_addresses() {
+        for (sentence, shown) in [
+            ("no remote `https://user:word@host/` here", "no remote `https://***@host/` here"),
+            ("https://host/x?token=t: not there", "https://host/x?token=***: not there"),
+            ("a ftp://u:p@h and http://u:p@h/?a=b.", "a ftp://***@h and http://***@h/?a=***"),
+            ("https://host:8443/1.0: expected 1", "https://host:8443/1.0: expected 1"),
+            ("user@host", "user@host"),
+            ("://", "://"),
+            ("ü://ü:ü@ü", "ü://***@ü"),
+        ] {
+            assert_eq!(text(sentence), shown);
         }
     }
 

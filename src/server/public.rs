@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use super::by_version::ByVersion;
@@ -128,15 +129,35 @@ impl PublicImages {
     }
 }
 
-/// All images that anybody may see, in the order of their fingerprints.
-pub(crate) fn all(handler: &Handler) -> Result<Vec<StoredImage>> {
+/// Images that a client may see, in the order of their fingerprints: those that are kept for everybody, or read for this request.
+#[derive(Debug)]
+pub(crate) enum Listed {
+    /// Kept for everybody.
+    Kept(Arc<PublicImages>),
+    /// Read for this request.
+    Read(Vec<StoredImage>),
+}
+
+impl Deref for Listed {
+    type Target = [StoredImage];
+
+    fn deref(&self) -> &[StoredImage] {
+        match self {
+            Self::Kept(kept) => kept.whole.as_deref().unwrap_or_default(),
+            Self::Read(images) => images,
+        }
+    }
+}
+
+/// All images that anybody may see.
+pub(crate) fn all(handler: &Handler) -> Result<Listed> {
     let kept = now(handler)?;
-    if let Some(images) = &kept.whole {
-        return Ok(images.clone());
+    if kept.whole.is_some() {
+        return Ok(Listed::Kept(kept));
     }
     let mut images = readable(handler, &mut 0)?;
     images.retain(|image| image.public);
-    Ok(images)
+    Ok(Listed::Read(images))
 }
 
 /// All images that can be read. One bad row is told to the log, and hides no other.

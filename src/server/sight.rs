@@ -4,7 +4,7 @@
 
 use super::handler::Handler;
 use super::message::Request;
-use super::public;
+use super::public::{self, Listed};
 use super::upstream::Fetch;
 use crate::error::{Error, ErrorKind, Result, Shown};
 use crate::fingerprint::{Fingerprint, Prefix};
@@ -20,8 +20,8 @@ pub(crate) fn anybody() -> Request {
 }
 
 /// All images that the client may see, in the order of their fingerprints.
-pub(crate) fn all(handler: &Handler, request: &Request) -> Result<Vec<StoredImage>> {
-    if request.is_trusted() { public::readable(handler, &mut 0) } else { public::all(handler) }
+pub(crate) fn all(handler: &Handler, request: &Request) -> Result<Listed> {
+    if request.is_trusted() { public::readable(handler, &mut 0).map(Listed::Read) } else { public::all(handler) }
 }
 
 /// The image whose fingerprint begins with `text`, with at least four digits. A private one is also shown to whoever has
@@ -161,7 +161,7 @@ pub(crate) fn alias_here(handler: &Handler, request: &Request, name: &str) -> Re
 /// All aliases that the client may see, with what they point to, sorted by name.
 pub(crate) fn aliases(handler: &Handler, request: &Request) -> Result<Vec<(Alias, StoredImage)>> {
     let mut found = Vec::new();
-    for image in all(handler, request)? {
+    for image in all(handler, request)?.iter() {
         found.extend(image.aliases.iter().map(|alias| (alias.clone(), image.clone())));
     }
     found.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));

@@ -155,7 +155,9 @@ fn sockets(arguments: &Arguments) -> Result<Vec<(std::net::TcpListener, bool)>> 
 
 fn addresses(text: &str) -> Result<Vec<SocketAddr>> {
     let wrong = |error| {
-        let sentence = format!("`{text}` is no address to listen at");
+        // What stands before an `@` is a password more often than not.
+        let shown = text.rsplit_once('@').map_or(text, |(_, host)| host);
+        let sentence = format!("`{shown}` is no address to listen at");
         Error::new(ErrorKind::InvalidInput, sentence).with_hint("write ADDR:PORT, such as [::]:8443").with_source(error)
     };
     Ok(text.trim_end_matches('/').to_socket_addrs().map_err(wrong)?.collect())

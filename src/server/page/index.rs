@@ -54,10 +54,10 @@ struct Row {
 }
 
 pub(super) fn page(handler: &Handler, site: &Site, address: &Address) -> Result<Response> {
-    let mut images = sight::all(handler, &sight::anybody())?;
+    let all = sight::all(handler, &sight::anybody())?;
     let search = Search::of(address);
-    let (total, form) = (images.len(), search.form(&images));
-    images.retain(|image| search.finds(image));
+    let (total, form) = (all.len(), search.form(&all));
+    let mut images: Vec<&StoredImage> = all.iter().filter(|image| search.finds(image)).collect();
     search.sort(&mut images);
     let (part, place) = search.part(images.len());
     let rows = images.get(part).unwrap_or_default().iter().map(|image| row(site, image)).collect();

@@ -128,8 +128,8 @@ impl Search {
     }
 
     /// Puts what was found into its order.
-    pub(super) fn sort(&self, images: &mut [StoredImage]) {
-        let name = |image: &StoredImage| {
+    pub(super) fn sort(&self, images: &mut [&StoredImage]) {
+        let name = |image: &&StoredImage| {
             let first = image.aliases.first();
             // Those without a name are last.
             (first.is_none(), first.map(|alias| alias.name.to_lowercase()), image.fingerprint)

@@ -88,9 +88,6 @@ impl Ticket {
                 format!("the image is a {}", image.image_type.name()).into(),
             );
         }
-        if let Some(name) = self.file_name.as_ref().filter(|name| image.file_name.as_ref() != Some(name)) {
-            omit(format!("the file name `{name}`").into(), "it is no plain name".into());
-        }
     }
 
     /// The options of an import.

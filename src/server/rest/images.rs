@@ -21,10 +21,15 @@ fn found(handler: &Handler, request: &Request, address: &Address) -> Result<Resp
     let filter = address.query("filter").map(str::parse::<Expression>).transpose()?;
     let objects = is_recursive(address);
     let mut listed = Vec::new();
-    for image in sight::all(handler, request)? {
-        let value = seen(&image, request)?;
+    for image in sight::all(handler, request)?.iter() {
+        let place = || json!(format!("/1.0/images/{}", image.fingerprint));
+        if filter.is_none() && !objects {
+            listed.push(place());
+            continue;
+        }
+        let value = seen(image, request)?;
         if filter.as_ref().is_none_or(|filter| filter.holds(&value)) {
-            listed.push(if objects { value } else { json!(format!("/1.0/images/{}", image.fingerprint)) });
+            listed.push(if objects { value } else { place() });
         }
     }
     Ok(answer::object(Value::Array(listed)))

@@ -420,11 +420,15 @@ fn no_more_is_taken_than_the_size_that_was_told() {
         let sent = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&sent);
         let server = serving(fingerprint, move |_, line| {
+            let parts = Form::new("0123456789");
             let (kind, mut begin) = match two {
-                true => form(b"meta", b"", ["metadata", "rootfs"]),
+                true => (parts.content_type(), parts.head(true, "metadata", "meta.tar")),
                 false => ("application/octet-stream".to_owned(), Vec::new()),
             };
-            begin.truncate(begin.len().saturating_sub(if two { 20 } else { 0 }));
+            if two {
+                begin.extend(b"meta");
+                begin.extend(parts.head(false, "rootfs", "root.tar"));
+            }
             head(line, 200, &[("Content-Type", &kind)], None)?;
             line.write_all(&begin)?;
             for _ in 0..200 {

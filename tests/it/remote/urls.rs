@@ -61,7 +61,7 @@ fn a_reference_is_read_from_where_it_stands_and_names_no_file() {
         ("http://other.example:8080", "http://other.example:8080/"),
         ("..", "https://images.example/"),
     ] {
-        assert_eq!(base.join(reference).unwrap().to_string(), meant, "{reference}");
+        assert_eq!(base.join(reference).unwrap().to_wire(), meant, "{reference}");
     }
     failed(base.join("file:///etc/passwd"), ErrorKind::UnsafePath);
     failed(base.join("javascript:alert(1)"), ErrorKind::InvalidInput);

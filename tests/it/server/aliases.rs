@@ -55,7 +55,7 @@ fn a_name_that_is_taken_is_a_conflict_and_one_that_is_none_is_refused() {
         (json!({"name": "new"}), 400),
         (json!({"target": target}), 400),
         (json!({"name": "new", "target": "abcd"}), 404),
-        (json!({"name": "new", "target": "no digits"}), 400),
+        (json!({"name": "new", "target": "no digits"}), 404),
         (json!({"name": 1, "target": target}), 400),
         (json!([]), 400),
     ] {

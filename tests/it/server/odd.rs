@@ -78,7 +78,7 @@ fn an_alias_of_dots_that_is_there_is_read_and_removed_where_its_list_says() {
         assert_eq!(served.ask("DELETE", place).status, 200, "{place}");
     }
     assert!(served.store.image(&image.fingerprint).unwrap().aliases.is_empty());
-    for path in ["/1.0/images/%2E%2E/export", "/%2E", "/1.0/images/aliases/%2E%2E/x"] {
+    for path in ["/1.0/images/%2E%2E/export", "/%2E"] {
         assert_eq!(served.get(path).status, 400, "{path}");
     }
 }

@@ -431,7 +431,7 @@ fn refreshing_tells_whether_there_was_something_new_and_pushing_whereto() {
 fn a_name_that_the_upstream_chokes_on_takes_nothing_from_others() {
     let elsewhere = Elsewhere::with(&[("one", "one")]);
     let served = Served::with(ServerOptions::new().fetch(elsewhere));
-    assert_eq!(served.get("/1.0/images/aliases/..%2F..%2Fx").status, 502);
+    assert_eq!(served.get("/1.0/images/aliases/x..y").status, 502);
     assert_eq!(served.get("/1.0/images/aliases/one").status, 200);
 }
 

@@ -120,7 +120,7 @@ fn each_request_leaves_a_line_in_the_log_without_secrets_and_without_lines_of_it
     let mut served = Listening::new();
     let image = served.import("one");
     let name = image.fingerprint.to_string();
-    served.get(&format!("/1.0/images/{name}?secret=hidden&x=%0aforged"));
+    served.get(&format!("/1.0/images/{name}?secret=hidden&q=%0aforged"));
     served.get("/nothing\"here");
     let size = served.get(&format!("/1.0/images/{name}/export")).body.len();
     served.stop().unwrap();
@@ -128,7 +128,7 @@ fn each_request_leaves_a_line_in_the_log_without_secrets_and_without_lines_of_it
     let lines: Vec<_> = text.lines().collect();
     assert_eq!(lines.len(), 3, "{text}");
     assert!(lines[0].starts_with("127.0.0.1 - - ["), "{text}");
-    assert!(lines[0].contains(&format!("\"GET /1.0/images/{name}?secret=***&x=%0aforged HTTP/1.1\" 200 ")), "{text}");
+    assert!(lines[0].contains(&format!("\"GET /1.0/images/{name}?secret=***&q=%0aforged HTTP/1.1\" 200 ")), "{text}");
     assert!(lines[1].contains("\"GET /nothing%22here HTTP/1.1\" 40"), "{text}");
     assert!(lines[2].contains(&format!("/export HTTP/1.1\" 200 {size} ")), "{text}");
     assert!(!text.contains("hidden"));
