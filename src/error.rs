@@ -1,10 +1,15 @@
 //! The one error type of this library: a kind for programs, a sentence for people.
 //! Everything that can go wrong in any module ends here; nothing panics on bad input.
 
+mod discreet;
+mod shown;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use self::discreet::discreet;
+pub use self::shown::Shown;
 use crate::redact;
 
 /// What every fallible call of this library returns.
@@ -324,33 +329,6 @@ impl Error {
         self
     }
 
-    /// This error without a secret that may stand in it, in whatever a server or the system said: wherever it stood there is
-    /// `***`. A cause that holds it is dropped.
-    #[must_use]
-    pub fn without_secret(mut self, secret: &str) -> Self {
-        // Nothing can be looked for in what is empty.
-        if secret.is_empty() {
-            return self;
-        }
-        // A server quotes the address that it was asked for, where it is escaped.
-        let spellings = redact::spellings(secret);
-        let hide = |text: &str| spellings.iter().fold(text.to_owned(), |text, one| text.replace(one.as_str(), "***"));
-        let holds_it = |text: &str| spellings.iter().any(|one| text.contains(one.as_str()));
-        if holds_it(&self.0.message) {
-            self.0.message = hide(&self.0.message).into();
-        }
-        self.0.hint = self.0.hint.map(|hint| if holds_it(&hint) { hide(&hint).into() } else { hint });
-        self.0.mismatch = self.0.mismatch.map(|(expected, found)| (hide(&expected), hide(&found)));
-        self.0.file = self
-            .0
-            .file
-            .map(|file| if holds_it(&file.to_string_lossy()) { hide(&file.to_string_lossy()).into() } else { file });
-        if holds(self.0.source.as_deref().map(|source| source as _), &holds_it) {
-            self.0.source = None;
-        }
-        self
-    }
-
     /// Where in a template it happened.
     pub(crate) fn in_template(mut self, stage: TemplateStage, position: Option<(u32, u32)>) -> Self {
         self.0.template = Some(TemplatePlace { stage, position });
@@ -419,30 +397,6 @@ impl Error {
     }
 }
 
-/// A sentence without the passwords and tokens of addresses that stand in it: people write them where a name belongs, and
-/// errors say again what was written.
-fn discreet(sentence: Cow<'static, str>) -> Cow<'static, str> {
-    match &sentence {
-        // Constants of programs hold no secrets, and may say how a password is written.
-        Cow::Borrowed(_) => sentence,
-        Cow::Owned(text) => match redact::text(text) {
-            Cow::Borrowed(_) => sentence,
-            Cow::Owned(shown) => shown.into(),
-        },
-    }
-}
-
-/// Whether one of the sentences of an error and of those below it is such a one.
-fn holds(mut error: Option<&(dyn std::error::Error + 'static)>, such: &dyn Fn(&str) -> bool) -> bool {
-    while let Some(here) = error {
-        if such(&here.to_string()) {
-            return true;
-        }
-        error = here.source();
-    }
-    false
-}
-
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use std::os::unix::ffi::OsStrExt;
@@ -505,43 +459,5 @@ impl From<Error> for std::io::Error {
             _ => std::io::ErrorKind::Other,
         };
         Self::new(kind, error)
-    }
-}
-
-/// Bytes as they may be shown: control characters, quotes of the terminal and what is no UTF-8
-/// become `\xNN`, `\n`, `\t`; a backslash becomes two. Also cuts nothing and hides nothing.
-///
-/// ```
-/// assert_eq!(lxd_image::Shown(b"caf\xe9\x1b[31m").to_string(), "caf\\xe9\\x1b[31m");
-/// ```
-#[derive(Debug, Clone, Copy)]
-pub struct Shown<'a>(pub &'a [u8]);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use fmt::Write;
-        for chunk in self.0.utf8_chunks() {
-            for character in chunk.valid().chars() {
-                match character {
-                    '\n' => f.write_str("\\n")?,
-                    '\t' => f.write_str("\\t")?,
-                    '\\' => f.write_str("\\\\")?,
-                    // Control characters, and those that reorder or hide text on a terminal.
-                    c if c.is_control()
-                        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}') =>
-                    {
-                        let mut bytes = [0; 4];
-                        for byte in c.encode_utf8(&mut bytes).bytes() {
-                            write!(f, "\\x{byte:02x}")?;
-                        }
-                    }
-                    c => f.write_char(c)?,
-                }
-            }
-            for byte in chunk.invalid() {
-                write!(f, "\\x{byte:02x}")?;
-            }
-        }
-        Ok(())
     }
 }
