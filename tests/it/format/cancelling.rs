@@ -220,7 +220,7 @@ fn leftovers_in_a_directory_of_strangers_are_left_alone() {
 #[test]
 fn removal_goes_on_while_somebody_moves_directories_inside() {
     let place = Place::new();
-    let members: Vec<_> = (0..2_000).map(|number| file(&format!("rootfs/a/b/{number}"), "text")).collect();
+    let members: Vec<_> = (0..2_000).map(|number| file(format!("rootfs/a/b/{number}"), "text")).collect();
     let bytes = io::Cursor::new(image(&members));
     let stop = Cancel::new();
     let (stopped, top) = (stop.clone(), place.at(""));

@@ -109,7 +109,7 @@ fn an_archive_that_is_no_image_is_named() {
         let image = Image::open(Source::open(path, None).unwrap()).unwrap();
         for error in [
             image.metadata().unwrap_err(),
-            image.unpack_unverified(&place.at("out"), &lxd_image::format::UnpackOptions::new()).map(drop).unwrap_err(),
+            image.unpack_unverified(place.at("out"), &lxd_image::format::UnpackOptions::new()).map(drop).unwrap_err(),
         ] {
             assert_eq!(error.kind(), ErrorKind::Malformed, "{error}");
             assert!(error.message().contains(name) && error.hint().is_some(), "{error}");
