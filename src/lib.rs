@@ -34,6 +34,7 @@
 //! | module | for |
 //! |---|---|
 //! | [`mod@format`] | images as files: open, verify, unpack, pack, convert |
+//! | [`io`] | bytes at rest, whatever engine holds them: what a storage backend implements |
 //! | [`metadata`] | `metadata.yaml`, in and out |
 //! | `store` | images kept in a directory, with aliases and properties (feature `store`) |
 //! | `remote` | images on servers: lists, aliases, downloads (feature `remote`) |
@@ -49,6 +50,7 @@ mod atomic;
 mod error;
 mod fingerprint;
 pub mod format;
+pub mod io;
 mod leftovers;
 mod limits;
 pub mod metadata;

@@ -2,13 +2,9 @@
 //! Whichever way a member is come by, it is the same one.
 #![no_main]
 
-use std::sync::LazyLock;
-
 use libfuzzer_sys::{Corpus, fuzz_target};
 use lxd_image::format::{EntryKind, SquashFs};
-use lxd_image_fuzz::{Mode, Scratch};
-
-static SCRATCH: LazyLock<Scratch> = LazyLock::new(Scratch::new);
+use lxd_image_fuzz::Mode;
 
 /// Bytes of files that are read in one run, and members that are looked up again.
 const MOST_READ: u64 = 4 << 20;
@@ -20,7 +16,7 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     if mode.repaired() {
         lxd_image_fuzz::fix_superblock(&mut bytes);
     }
-    let Ok(image) = SquashFs::open(SCRATCH.file(&bytes), &lxd_image_fuzz::limits()) else { return Corpus::Keep };
+    let Ok(image) = SquashFs::open(bytes, &lxd_image_fuzz::limits()) else { return Corpus::Keep };
     let mut left = MOST_READ;
     for (number, entry) in image.entries().enumerate() {
         let Ok(entry) = entry else { break };

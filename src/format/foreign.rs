@@ -3,7 +3,6 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::codec::Codec;
@@ -11,6 +10,7 @@ use super::detect::SQUASHFS_MAGIC;
 use super::input::Input;
 use super::qcow2;
 use crate::error::Error;
+use crate::io::ReadAt;
 
 /// How much of a file's start tells what it is, at most: btrfs has its name behind 64 KiB.
 pub(super) const LOOK: usize = 66 << 10;
@@ -251,7 +251,7 @@ struct Place<'a> {
 
 impl<'a> Place<'a> {
     fn of(input: &'a Input) -> Self {
-        let stream = input.as_file().is_none();
+        let stream = input.as_blob().is_none();
         Self { file: input.name().filter(|_| !stream), stream }
     }
 }
@@ -305,10 +305,10 @@ fn shell(path: &Path) -> String {
 
 /// The last bytes of a file; none of a stream.
 fn tail(input: &Input) -> Vec<u8> {
-    let (Some(file), Some(length)) = (input.as_file(), input.len()) else { return Vec::new() };
+    let Some(blob) = input.as_blob() else { return Vec::new() };
     let mut bytes = vec![0; TAIL];
-    let place = length.checked_sub(TAIL as u64);
-    match place.map(|place| file.read_exact_at(&mut bytes, place)) {
+    let place = blob.len().checked_sub(TAIL as u64);
+    match place.map(|place| blob.read_exact_at(&mut bytes, place)) {
         Some(Ok(())) => bytes,
         _ => Vec::new(),
     }

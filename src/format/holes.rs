@@ -2,14 +2,13 @@
 //! A disk of 100 GiB may hold one; written out it would not fit.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
-
-use rustix::fs::{self, SeekFrom};
-use rustix::io::Errno;
 
 use super::chunk::Chunk;
 use super::tar::SparseMap;
 use crate::error::{Error, ErrorKind, Result};
+use crate::io::{self, Blob, ReadAt};
 use crate::progress::Monitor;
 
 /// Zeros are left out in pieces of this size, by offset: a multiple of every file system's block, and large enough that data
@@ -21,23 +20,35 @@ const GRAIN: usize = 16 << 10;
 /// # Errors
 /// `Io`.
 pub(crate) fn of_file(file: &File, size: u64) -> Result<Option<SparseMap>> {
-    let stat = fs::fstat(file).map_err(|error| Error::io("a file can't be read", error))?;
-    let stored = u64::try_from(stat.st_blocks).unwrap_or(u64::MAX).saturating_mul(512);
-    if stored >= size {
-        return Ok(None);
+    map(io::data_ranges(file, size, GRAIN as u64), size)
+}
+
+/// As [`of_file`], of bytes wherever they lie.
+///
+/// # Errors
+/// `Io`.
+pub(crate) fn of_blob(blob: &Blob, size: u64) -> Result<Option<SparseMap>> {
+    map(blob.data_ranges(GRAIN as u64), size)
+}
+
+/// Ranges as a map. Those of another engine may be anything: they are put in order and cut at `size`.
+fn map(found: std::io::Result<Option<Vec<Range<u64>>>>, size: u64) -> Result<Option<SparseMap>> {
+    let found = found.map_err(|error| Error::io("a file's holes can't be found", error))?;
+    let Some(mut ranges) = found else { return Ok(None) };
+    ranges.sort_unstable_by_key(|range| range.start);
+    let mut segments: Vec<(u64, u64)> = Vec::new();
+    for range in ranges {
+        let (start, end) = (range.start.min(size), range.end.min(size));
+        match segments.last_mut() {
+            // Each segment costs a line in a map.
+            Some((first, length)) if start.saturating_sub(first.saturating_add(*length)) < GRAIN as u64 => {
+                *length = (*length).max(end.saturating_sub(*first));
+            }
+            _ if start < end => segments.push((start, end - start)),
+            _ => {}
+        }
     }
-    let failed = |error| Error::io("a file's holes can't be found", error);
-    // The position belongs to whoever opened the file.
-    let before = fs::seek(file, SeekFrom::Current(0)).map_err(failed)?;
-    let found = segments(file, size);
-    fs::seek(file, SeekFrom::Start(before)).map_err(failed)?;
-    Ok(match found {
-        Ok(segments) if segments != [(0, size)] => Some(SparseMap { segments, size }),
-        Ok(_) => None,
-        // A file system that does not know holes.
-        Err(Errno::INVAL | Errno::NOTSUP) => None,
-        Err(error) => return Err(failed(error)),
-    })
+    Ok((size > 0 && segments != [(0, size)]).then_some(SparseMap { segments, size }))
 }
 
 /// Where a file of `size` bytes holds anything but zeros, whatever the file system stores: the same bytes give the same answer, and
@@ -45,8 +56,8 @@ pub(crate) fn of_file(file: &File, size: u64) -> Result<Option<SparseMap>> {
 ///
 /// # Errors
 /// `Io`, `Cancelled`.
-pub(crate) fn of_content(file: &File, size: u64, monitor: &Monitor) -> Result<Option<SparseMap>> {
-    let stored = of_file(file, size)?.map_or_else(|| vec![(0, size)], |map| map.segments);
+pub(crate) fn of_content(blob: &Blob, size: u64, monitor: &Monitor) -> Result<Option<SparseMap>> {
+    let stored = of_blob(blob, size)?.map_or_else(|| vec![(0, size)], |map| map.segments);
     let mut found: Vec<(u64, u64)> = Vec::new();
     let mut buffer = vec![0; READ];
     let mut at = 0;
@@ -58,7 +69,7 @@ pub(crate) fn of_content(file: &File, size: u64, monitor: &Monitor) -> Result<Op
             monitor.check()?;
             let count = usize::try_from(size - at).unwrap_or(READ).min(READ);
             let bytes = buffer.split_at_mut(count).0;
-            file.read_exact_at(bytes, at).map_err(|error| Error::io("a file can't be read", error))?;
+            blob.read_exact_at(bytes, at)?;
             for grain in bytes.chunks(GRAIN) {
                 let next = at.saturating_add(grain.len() as u64);
                 if at < end && !is_zero(grain) {
@@ -91,24 +102,6 @@ fn add(segments: &mut Vec<(u64, u64)>, start: u64, end: u64, gap: u64) {
         Some((first, length)) if start - (*first + *length) < gap => *length = end - *first,
         _ => segments.push((start, end - start)),
     }
-}
-
-fn segments(file: &File, size: u64) -> rustix::io::Result<Vec<(u64, u64)>> {
-    let (mut segments, mut at): (Vec<(u64, u64)>, u64) = (Vec::new(), 0);
-    while at < size {
-        let start = match fs::seek(file, SeekFrom::Data(at)) {
-            Err(Errno::NXIO) => break,
-            start => start?,
-        };
-        if start >= size {
-            break;
-        }
-        let end = fs::seek(file, SeekFrom::Hole(start))?.min(size);
-        // Each segment costs a line in a map.
-        add(&mut segments, start, end, GRAIN as u64);
-        at = end;
-    }
-    Ok(segments)
 }
 
 /// Writes `bytes` to a file that holds nothing there yet, and leaves a hole in place of zeros. Returns how many were written; the

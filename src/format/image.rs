@@ -100,7 +100,7 @@ impl Image {
                 let part = Part::new(first, first_is, Role::Unified);
                 // Only one whose top can be read and has no metadata is surely the other file; the rest is told on reading.
                 if part.container == Container::SquashFs
-                    && part.input.as_file().is_some()
+                    && part.input.as_blob().is_some()
                     && matches!(
                         find_in_squashfs(&part, b"metadata.yaml", limits.metadata, "metadata", limits),
                         Ok(None)

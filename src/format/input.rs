@@ -1,11 +1,11 @@
-//! Where an image's bytes come from: files that can be looked at again, streams that pass once.
+//! Where an image's bytes come from: bytes at rest, which can be looked at again, and streams, which pass once.
 //! One or two of them make a `Source`.
 
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -13,6 +13,7 @@ use rustix::fs::OFlags;
 
 use super::waiting::{Cancels, Pump, Stream};
 use crate::error::{Error, ErrorKind, Result};
+use crate::io::{Blob, ReadAt};
 use crate::progress::Cancel;
 
 /// One file of an image.
@@ -24,8 +25,8 @@ pub struct Input {
 }
 
 enum Bytes {
-    /// Read at positions, so that the file's own position is never used or moved.
-    File { file: File, length: u64 },
+    /// Bytes at rest, read at positions.
+    AtRest(Blob),
     /// What was read of a stream for a first look stays in front of it.
     Stream(Mutex<Option<Peeked>>),
 }
@@ -62,12 +63,16 @@ impl Input {
         if about.is_dir() {
             return Err(Error::invalid("this is a directory, and an image is one file or two"));
         }
-        let bytes = if about.is_file() {
-            Bytes::File { file, length: about.len() }
-        } else {
+        if !about.is_file() {
             return Ok(Self::once(Stream::Descriptor(file)));
-        };
-        Ok(Self { bytes, name: None, announced: None, cancel: Cancel::new() })
+        }
+        Ok(Self::blob(Blob::file(file).map_err(|error| Error::io("the file can't be read", error))?))
+    }
+
+    /// Takes bytes at rest, wherever they lie: in a store, in memory, on another machine.
+    #[must_use]
+    pub fn blob(blob: Blob) -> Self {
+        Self { bytes: Bytes::AtRest(blob), name: None, announced: None, cancel: Cancel::new() }
     }
 
     /// Takes a stream, which can be read once. It is read on a thread of its own, so that cancellation need not wait for it: a
@@ -138,7 +143,7 @@ impl Input {
     #[must_use]
     pub fn len(&self) -> Option<u64> {
         match &self.bytes {
-            Bytes::File { length, .. } => Some(*length),
+            Bytes::AtRest(blob) => Some(blob.len()),
             Bytes::Stream(_) => None,
         }
     }
@@ -157,10 +162,10 @@ impl Input {
         }
     }
 
-    /// The file itself, where there is one: for formats that are read at positions.
-    pub(crate) fn as_file(&self) -> Option<&File> {
+    /// The bytes, where they are at rest: for formats that are read at positions.
+    pub(crate) fn as_blob(&self) -> Option<&Blob> {
         match &self.bytes {
-            Bytes::File { file, .. } => Some(file),
+            Bytes::AtRest(blob) => Some(blob),
             Bytes::Stream(_) => None,
         }
     }
@@ -172,7 +177,7 @@ impl Input {
     pub(crate) fn reader(&self, cancel: &Cancel) -> Result<InputReader<'_>> {
         let cancels = Cancels::of([&self.cancel, cancel]);
         match &self.bytes {
-            Bytes::File { file, .. } => Ok(InputReader { cancels, bytes: Reading::At { file, offset: 0 } }),
+            Bytes::AtRest(blob) => Ok(InputReader { cancels, bytes: Reading::At { blob, offset: 0 } }),
             Bytes::Stream(state) => {
                 let peeked = state.lock().unwrap_or_else(PoisonError::into_inner).take();
                 let Peeked { seen, rest } = peeked.ok_or_else(|| {
@@ -188,7 +193,7 @@ impl Input {
     pub(crate) fn peek<T>(&self, look: impl FnOnce(&mut (dyn Read + Send)) -> Result<T>) -> Result<T> {
         let cancels = Cancels::of([&self.cancel]);
         match &self.bytes {
-            Bytes::File { file, .. } => look(&mut InputReader { cancels, bytes: Reading::At { file, offset: 0 } }),
+            Bytes::AtRest(blob) => look(&mut InputReader { cancels, bytes: Reading::At { blob, offset: 0 } }),
             Bytes::Stream(state) => {
                 let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
                 let Some(peeked) = state.as_mut() else {
@@ -214,16 +219,16 @@ pub(crate) struct InputReader<'a> {
 }
 
 enum Reading<'a> {
-    At { file: &'a File, offset: u64 },
+    At { blob: &'a Blob, offset: u64 },
     Stream { seen: Vec<u8>, at: usize, rest: Stream },
 }
 
 impl Read for InputReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         match &mut self.bytes {
-            Reading::At { file, offset } => {
+            Reading::At { blob, offset } => {
                 self.cancels.check()?;
-                let count = file.read_at(buffer, *offset)?;
+                let count = blob.read_at(buffer, *offset)?;
                 *offset += count as u64;
                 Ok(count)
             }

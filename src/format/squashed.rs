@@ -1,12 +1,9 @@
 //! A SquashFS as a file of an image: the same layout and the same visitors as for a tar.
 //! The file is hashed on a thread of its own while its blocks are decoded on others.
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-
-use rustix::fs;
 
 use super::chunk::Chunk;
 use super::drive::Visitor;
@@ -22,78 +19,67 @@ use super::tar::SparseMap;
 use super::unpack::TreeWriter;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Hasher;
+use crate::io::{self, Blob, ReadAt};
 use crate::limits::Limits;
 
-/// The file that a SquashFS is read from.
+/// The bytes that a SquashFS is read from.
 enum Held {
-    /// The image's own, which is hashed while it is read.
-    Own(File),
+    /// The image's own, which are hashed while they are read.
+    Own(Blob),
     /// A copy of a stream in a file without a name, hashed while it was made.
-    Copy(File),
+    Copy(Blob),
 }
 
 impl Held {
     fn of(part: &Part, flow: &Flow<'_>, hasher: &mut Hasher, directory: &Path) -> Result<Self> {
-        match part.input.as_file() {
-            Some(file) => {
-                file.try_clone().map(Self::Own).map_err(|error| Error::io("the image can't be opened again", error))
-            }
+        match part.input.as_blob() {
+            Some(blob) => Ok(Self::Own(blob.clone())),
             None => {
                 let mut stream = part.input.reader(flow.monitor.cancel())?;
-                spool::keep(&mut stream, flow, hasher, directory).map(Self::Copy)
+                let copy = spool::keep(&mut stream, flow, hasher, directory)?;
+                Blob::file(copy).map(Self::Copy).map_err(unreadable)
             }
         }
     }
 
-    fn file(&self) -> &File {
+    fn blob(&self) -> &Blob {
         match self {
-            Self::Own(file) | Self::Copy(file) => file,
+            Self::Own(blob) | Self::Copy(blob) => blob,
         }
     }
 }
 
-/// Hashes a file while `work` reads it, and makes sure that both saw the same bytes.
+fn unreadable(error: std::io::Error) -> Error {
+    Error::io("the image can't be read", error)
+}
+
+/// Hashes an image while `work` reads it, and makes sure that both saw the same bytes, as far as its engine can tell.
 fn hashing<T>(held: &Held, flow: &Flow<'_>, hasher: &mut Hasher, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let Held::Own(file) = held else { return work() };
-    let before = identity(file)?;
+    let Held::Own(blob) = held else { return work() };
+    let before = blob.version().map_err(unreadable)?;
     let done = thread::scope(|scope| {
         let hashed = thread::Builder::new()
             .name("lxd-image-hash".to_owned())
-            .spawn_scoped(scope, || hash(file, flow, hasher))
+            .spawn_scoped(scope, || hash(blob, flow, hasher))
             .map_err(|error| Error::io("a thread can't be started", error))?;
         let done = work();
         let hashed = hashed.join().map_err(|_| Error::new(ErrorKind::Io, "the hashing thread ended unexpectedly"))?;
         let done = done?;
         hashed.map(|()| done)
     })?;
-    if identity(file)? != before {
+    if blob.version().map_err(unreadable)? != before {
         return Err(Error::new(ErrorKind::Io, "the file was changed while it was read"));
     }
     Ok(done)
 }
 
-fn hash(file: &File, flow: &Flow<'_>, hasher: &mut Hasher) -> Result<()> {
-    use std::os::unix::fs::FileExt;
-    let mut buffer = vec![0; 256 << 10];
-    let mut offset = 0;
-    loop {
-        flow.monitor.report(flow.phase, hasher.bytes(), flow.total)?;
-        match file.read_at(&mut buffer, offset) {
-            Ok(0) => return Ok(()),
-            Ok(count) => {
-                hasher.update(&buffer[..count]);
-                offset += count as u64;
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::io("the image can't be read", error)),
-        }
-    }
-}
-
-/// What changes when a file's bytes do: its size and times.
-fn identity(file: &File) -> Result<(i64, i64, u64, i64, u64)> {
-    let stat = fs::fstat(file).map_err(|error| Error::io("the image can't be read", error))?;
-    Ok((stat.st_size, stat.st_mtime, stat.st_mtime_nsec, stat.st_ctime, stat.st_ctime_nsec))
+fn hash(blob: &Blob, flow: &Flow<'_>, hasher: &mut Hasher) -> Result<()> {
+    let before = hasher.bytes();
+    let mut report = |read: u64| flow.monitor.report(flow.phase, before.saturating_add(read), flow.total);
+    io::read_all(blob, "the image can't be read", &mut report, &mut |bytes| {
+        hasher.update(bytes);
+        Ok(())
+    })
 }
 
 /// Takes a visitor through a SquashFS, member by member.
@@ -104,7 +90,7 @@ pub(super) fn visit_squashfs(
     visitor: &mut impl Visitor,
 ) -> Result<LayoutSummary> {
     let held = Held::of(part, flow, hasher, &std::env::temp_dir())?;
-    let reader = Reader::open(held.file(), flow.limits)?;
+    let reader = Reader::open(held.blob(), flow.limits)?;
     hashing(&held, flow, hasher, || {
         let mut layout = Layout::new(part.role, flow.limits);
         let mut sizes = Sizes::default();
@@ -237,12 +223,12 @@ pub(super) fn find_in_squashfs(
     name: &'static str,
     limits: &Limits,
 ) -> Result<Option<Vec<u8>>> {
-    let Some(file) = part.input.as_file() else {
+    let Some(blob) = part.input.as_blob() else {
         return Err(
             Error::invalid("a SquashFS can't be looked into while it is a stream").with_hint("save it to a file first")
         );
     };
-    let reader = Reader::open(file, limits)?;
+    let reader = Reader::open(blob, limits)?;
     let node = match reader.find(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         node => node?,
@@ -267,7 +253,7 @@ pub(super) fn unpack_squashfs(
     writer: &mut TreeWriter<'_, '_>,
 ) -> Result<LayoutSummary> {
     let held = Held::of(part, flow, hasher, &std::env::temp_dir())?;
-    let reader = Reader::open(held.file(), flow.limits)?;
+    let reader = Reader::open(held.blob(), flow.limits)?;
     hashing(&held, flow, hasher, || {
         let mut sink = TreeSink {
             layout: Layout::new(part.role, flow.limits),

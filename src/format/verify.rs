@@ -265,9 +265,9 @@ impl Image {
                 let length = part.input.len().ok_or_else(|| {
                     Error::invalid("a disk can't be read from a stream").with_hint("save it to a file first")
                 })?;
-                let sparse = match part.input.as_file() {
-                    Some(file) if visitor.records_holes() => holes::of_content(file, length, flow.monitor)?,
-                    Some(file) => holes::of_file(file, length)?,
+                let sparse = match part.input.as_blob() {
+                    Some(blob) if visitor.records_holes() => holes::of_content(blob, length, flow.monitor)?,
+                    Some(blob) => holes::of_blob(blob, length)?,
                     None => None,
                 };
                 flow.run(part.input.reader(flow.monitor.cancel())?, super::Codec::None, hasher, |chunks| {

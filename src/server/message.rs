@@ -2,7 +2,6 @@
 //! A response's body knows its length and is read piece by piece, so that no image is ever in memory.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
 use crate::fingerprint::Fingerprint;
+use crate::io::{Blob, ReadAt};
 
 /// What the server takes a client for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -164,10 +164,10 @@ pub enum Piece {
     Bytes(Vec<u8>),
     /// Bytes that many responses have in common.
     Shared(Arc<[u8]>),
-    /// A part of a file, which is read as it is sent.
-    File {
-        /// The file. Read at positions, never at its own.
-        file: Arc<File>,
+    /// A part of bytes at rest, which is read as it is sent.
+    Stored {
+        /// The bytes, of which it is a part.
+        blob: Blob,
         /// Where the part begins.
         offset: u64,
         /// How long it is.
@@ -180,7 +180,7 @@ impl Piece {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::Shared(bytes) => bytes.len() as u64,
-            Self::File { length, .. } => *length,
+            Self::Stored { length, .. } => *length,
         }
     }
 }
@@ -233,7 +233,7 @@ impl Pieces {
     }
 
     fn files_after(&self, at: usize) -> bool {
-        self.pieces.iter().skip(at + 1).any(|piece| matches!(piece, Piece::File { length, .. } if *length > 0))
+        self.pieces.iter().skip(at + 1).any(|piece| matches!(piece, Piece::Stored { length, .. } if *length > 0))
     }
 }
 
@@ -245,7 +245,6 @@ fn copy(bytes: &[u8], from: u64, buffer: &mut [u8]) -> io::Result<usize> {
 
 impl Read for Pieces {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        use std::os::unix::fs::FileExt;
         if buffer.is_empty() {
             return Ok(0);
         }
@@ -260,9 +259,9 @@ impl Read for Pieces {
             let read = match piece {
                 Piece::Bytes(bytes) => copy(bytes, self.inside, buffer)?,
                 Piece::Shared(bytes) => copy(bytes, self.inside, buffer)?,
-                Piece::File { file, offset, .. } => {
+                Piece::Stored { blob, offset, .. } => {
                     let read = loop {
-                        match file.read_at(buffer, offset.saturating_add(self.inside)) {
+                        match blob.read_at(buffer, offset.saturating_add(self.inside)) {
                             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                             other => break other?,
                         }
@@ -276,7 +275,7 @@ impl Read for Pieces {
                     read
                 }
             };
-            let last = matches!(piece, Piece::File { .. }) && read as u64 == left && !self.files_after(self.at);
+            let last = matches!(piece, Piece::Stored { .. }) && read as u64 == left && !self.files_after(self.at);
             if last
                 && let Some((hasher, check)) = self.check.take()
                 && !check(hasher.finish())

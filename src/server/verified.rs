@@ -2,17 +2,16 @@
 //! on its way to the first client and not on its way to the thousandth. A file that changed in any way is another one.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, PoisonError};
 
 use crate::fingerprint::Fingerprint;
+use crate::io::{Blob, ReadAt, Version};
 
 /// How many images are remembered; more than that are hashed again.
 const REMEMBERED: usize = 100_000;
 
-/// Device, inode, length, time of the last change of content and of the last change of anything.
-pub(crate) type State = [(u64, u64, u64, i64, i64, i64, i64); 2];
+/// The versions of an image's file, or of its metadata file and its rootfs file.
+pub(crate) type State = (Version, Option<Version>);
 
 /// What was verified.
 #[derive(Debug, Default)]
@@ -20,7 +19,7 @@ pub(crate) struct Verified(Mutex<HashMap<Fingerprint, State>>);
 
 impl Verified {
     /// Whether these files were found to be this image, and were not touched since.
-    pub(crate) fn knows(&self, fingerprint: &Fingerprint, files: (&File, Option<&File>)) -> bool {
+    pub(crate) fn knows(&self, fingerprint: &Fingerprint, files: (&Blob, Option<&Blob>)) -> bool {
         let Some(state) = state(files) else { return false };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(fingerprint) == Some(&state)
     }
@@ -35,15 +34,12 @@ impl Verified {
     }
 }
 
-/// What tells whether files are the same as before.
-pub(crate) fn state(files: (&File, Option<&File>)) -> Option<State> {
-    let one = |file: &File| {
-        let data = file.metadata().ok()?;
-        Some((data.dev(), data.ino(), data.size(), data.mtime(), data.mtime_nsec(), data.ctime(), data.ctime_nsec()))
+/// What tells whether files are the same as before; `None` where their engine can't tell.
+pub(crate) fn state(files: (&Blob, Option<&Blob>)) -> Option<State> {
+    let version = |file: &Blob| file.version().ok().flatten();
+    let rootfs = match files.1 {
+        Some(file) => Some(version(file)?),
+        None => None,
     };
-    let second = match files.1 {
-        Some(file) => one(file)?,
-        None => (0, 0, 0, 0, 0, 0, 0),
-    };
-    Some([one(files.0)?, second])
+    Some((version(files.0)?, rootfs))
 }

@@ -17,7 +17,7 @@ fn owed(holds: bool, what: &str) -> Result<()> {
 
 fn content(blobs: &dyn Blobs, area: Area, name: &str) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    blobs.open(area, name)?.read_to_end(&mut bytes)?;
+    blobs.open(area, name)?.reader().read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -43,7 +43,7 @@ pub fn blobs(blobs: &dyn Blobs) -> Result<()> {
     file.write_all(b"one")?;
     file.flush()?;
     let mut early = Vec::new();
-    file.reader()?.take(3).read_to_end(&mut early)?;
+    file.reader()?.reader_from(0, 3).read_to_end(&mut early)?;
     owed(blobs.names(Area::Staging)? == [name.clone()], "a new file has its name in staging")?;
     owed(blobs.names(Area::Blobs)?.is_empty(), "a new file is no blob")?;
     owed(blobs.seize(&name)?.is_none(), "a file is locked while its maker has it")?;
@@ -70,7 +70,7 @@ pub fn blobs(blobs: &dyn Blobs) -> Result<()> {
     blobs.rename((Area::Staging, &staged), (Area::Blobs, "blob"))?;
     owed(content(blobs, Area::Blobs, "blob")? == b"two", "a rename replaces")?;
     let mut bytes = Vec::new();
-    (&open).take(16).read_to_end(&mut bytes)?;
+    open.reader_from(0, 16).read_to_end(&mut bytes)?;
     owed(bytes == b"one", "an open file keeps its bytes when its name goes")?;
     blobs.rename((Area::Blobs, "blob"), (Area::Quarantine, "aside"))?;
     owed(blobs.names(Area::Quarantine)? == ["aside"], "a file can be put aside")?;

@@ -1,7 +1,6 @@
 //! Looking at one image's files: whether they are the image that their name says, and if not, why.
 //! Nothing is locked while bytes are read. What was seen is kept, so that whoever acts on it can tell under the lock that it is still so.
 
-use std::fs::File;
 use std::io;
 
 use super::blobs::Area;
@@ -11,36 +10,24 @@ use super::layout;
 use super::open::Store;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
+use crate::io::{self as bytes, Blob, ReadAt, Version};
 use crate::progress::{Monitor, Phase};
 
-/// What tells one state of a file from another without reading it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FileState {
-    device: u64,
-    inode: u64,
-    size: i64,
-    /// Seconds and nanoseconds.
-    modified: (i64, i64),
-}
-
-/// The files that a verdict was reached on: the image's, or its metadata's, and the rootfs's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Evidence([Option<FileState>; 2]);
+/// The files that a verdict was reached on: the image's, or its metadata's, and the rootfs's. `None` is one that is not there.
+#[derive(Debug, Clone)]
+pub(super) struct Evidence([Option<Option<Version>>; 2]);
 
 impl Evidence {
-    pub(super) fn of(files: &[Option<File>; 2]) -> io::Result<Self> {
-        let state = |file: &Option<File>| -> io::Result<Option<FileState>> {
-            let Some(file) = file else { return Ok(None) };
-            let about = rustix::fs::fstat(file)?;
-            Ok(Some(FileState {
-                device: about.st_dev,
-                inode: about.st_ino,
-                size: about.st_size,
-                modified: (about.st_mtime, i64::try_from(about.st_mtime_nsec).unwrap_or_default()),
-            }))
-        };
+    pub(super) fn of(files: &[Option<Blob>; 2]) -> io::Result<Self> {
+        let version = |file: &Option<Blob>| file.as_ref().map(Blob::version).transpose();
         let [first, rootfs] = files;
-        Ok(Self([state(first)?, state(rootfs)?]))
+        Ok(Self([version(first)?, version(rootfs)?]))
+    }
+
+    /// Whether the files are surely the same. Without versions nobody knows, and nothing must be done to them.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let unknown = |file: &Option<Option<Version>>| matches!(file, Some(None));
+        self.0 == other.0 && !self.0.iter().any(unknown)
     }
 }
 
@@ -49,7 +36,7 @@ pub(super) type Examined = (Finding, Option<Evidence>);
 
 impl Store {
     /// Opens the files that have an image's names, those that are there.
-    pub(crate) fn present_files(&self, fingerprint: &Fingerprint) -> io::Result<[Option<File>; 2]> {
+    pub(crate) fn present_files(&self, fingerprint: &Fingerprint) -> io::Result<[Option<Blob>; 2]> {
         let open = |name: &str| match self.blobs.open(Area::Blobs, name) {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -86,7 +73,7 @@ impl Store {
             return Ok(Some((Finding::Missing(fingerprint, aliases()), Some(evidence))));
         };
         let mut hasher = Hasher::new();
-        let read = |file: &File, hasher: &mut Hasher| {
+        let read = |file: &Blob, hasher: &mut Hasher| {
             let before = *done;
             hash(file, hasher, &mut |hashed| monitor.report(Phase::Verify, before.saturating_add(hashed), Some(total)))
         };
@@ -107,9 +94,7 @@ impl Store {
             Err(error) => return unreadable(&error),
         };
         *done = done.saturating_add(hasher.bytes());
-        let Evidence(states) = evidence;
-        let size = |state: Option<FileState>| state.and_then(|state| u64::try_from(state.size).ok());
-        let sizes = (size(states[0]), size(states[1]).filter(|_| split));
+        let sizes = (Some(first.len()), rootfs.as_ref().filter(|_| split).map(ReadAt::len));
         let known = (Some(image.first_size()), image.rootfs_size);
         let finding = if found == fingerprint && sizes == known {
             return Ok(None);
@@ -142,7 +127,7 @@ impl Store {
             let Some((_, evidence)) = &examined else { break };
             let Some(now) = self.catalog.image(&fingerprint)? else { return Ok(None) };
             let same = match (evidence, self.evidence(&fingerprint)) {
-                (Some(before), Ok(now)) => *before == now,
+                (Some(before), Ok(now)) => before.is_same(&now),
                 (None, _) => true,
                 (Some(_), Err(error)) => {
                     let why = told(&Error::io("its file can't be opened", error));
@@ -168,21 +153,12 @@ pub(super) fn told(error: &Error) -> String {
     }
 }
 
-/// Hashes a file from its start, whatever its position is. `report` is given the hasher's bytes, and may stop it.
-pub(super) fn hash(file: &File, hasher: &mut Hasher, report: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
-    use std::os::unix::fs::FileExt;
-    let mut buffer = vec![0; 256 << 10];
-    let mut offset = 0;
-    loop {
-        report(hasher.bytes())?;
-        match file.read_at(&mut buffer, offset) {
-            Ok(0) => return Ok(()),
-            Ok(count) => {
-                hasher.update(&buffer[..count]);
-                offset += count as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::io("its file can't be read", error)),
-        }
-    }
+/// Hashes a file from its start. `report` is given the hasher's bytes, and may stop it.
+pub(super) fn hash(file: &Blob, hasher: &mut Hasher, report: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
+    let before = hasher.bytes();
+    let mut report = |read: u64| report(before.saturating_add(read));
+    bytes::read_all(file, "its file can't be read", &mut report, &mut |bytes| {
+        hasher.update(bytes);
+        Ok(())
+    })
 }

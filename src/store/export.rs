@@ -4,10 +4,9 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ioctl_ficlone, linkat, openat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat};
 
 use super::image::StoredImage;
 use super::open::{OpenedImage, Store};
@@ -15,6 +14,7 @@ use super::stage::write_all;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::format::{Codec, Container};
+use crate::io::{self as bytes, Blob, ReadAt};
 use crate::omissions::Omitted;
 use crate::progress::{Monitor, Phase};
 use crate::rooted::{Dir, proc_path, staging_name};
@@ -293,29 +293,22 @@ struct Transfer<'a> {
 }
 
 impl Transfer<'_> {
-    fn copy(&mut self, from: &File, to: &mut File, share: bool) -> Result<()> {
-        if share && ioctl_ficlone(&*to, from).is_ok() {
+    fn copy(&mut self, from: &Blob, to: &mut File, share: bool) -> Result<()> {
+        if share && from.reflink_to(to.as_fd()) {
             // The copy is what must be right.
-            return self.stream(&to.try_clone().map_err(read_error)?, &mut io::sink());
+            let copy = to.try_clone().and_then(Blob::file);
+            return self.stream(&copy.map_err(|error| Error::io(UNREADABLE, error))?, &mut io::sink());
         }
         self.stream(from, &mut SparseFile::at(to, 0))
     }
 
-    fn stream(&mut self, from: &File, to: &mut (impl Write + ?Sized)) -> Result<()> {
-        let mut buffer = vec![0; 256 << 10];
-        let mut offset = 0;
-        loop {
-            self.monitor.report(Phase::Hash, self.hasher.bytes(), Some(self.total))?;
-            let count = match from.read_at(&mut buffer, offset) {
-                Ok(0) => return Ok(()),
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(read_error(error)),
-            };
-            offset += count as u64;
-            self.hasher.update(&buffer[..count]);
-            write_all(to, &buffer[..count]).map_err(|error| Error::io("the image can't be written", error))?;
-        }
+    fn stream(&mut self, from: &Blob, to: &mut (impl Write + ?Sized)) -> Result<()> {
+        let (before, total, monitor) = (self.hasher.bytes(), self.total, self.monitor);
+        let mut report = |read: u64| monitor.report(Phase::Hash, before.saturating_add(read), Some(total));
+        bytes::read_all(from, UNREADABLE, &mut report, &mut |bytes| {
+            self.hasher.update(bytes);
+            write_all(to, bytes).map_err(|error| Error::io("the image can't be written", error))
+        })
     }
 
     fn finish(self, expected: &Fingerprint) -> Result<u64> {
@@ -328,6 +321,4 @@ impl Transfer<'_> {
     }
 }
 
-fn read_error(error: io::Error) -> Error {
-    Error::io("the image in the store can't be read", error)
-}
+const UNREADABLE: &str = "the image in the store can't be read";

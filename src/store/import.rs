@@ -9,6 +9,7 @@ use super::stage::{Admission, Arrived, plain_name};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::format::{Source, fingerprint_of};
+use crate::io::ReadAt;
 use crate::metadata::Properties;
 use crate::omissions::Omitted;
 use crate::progress::Monitor;
@@ -281,7 +282,7 @@ impl Store {
     /// where an image of their size is there.
     fn known(&self, source: &Source, options: &ImportOptions) -> Result<Option<Fingerprint>> {
         let inputs: Vec<_> = std::iter::once(&source.first).chain(&source.second).collect();
-        let lengths: Option<Vec<u64>> = inputs.iter().map(|input| input.as_file().and_then(|_| input.len())).collect();
+        let lengths: Option<Vec<u64>> = inputs.iter().map(|input| input.as_blob().map(ReadAt::len)).collect();
         let Some(lengths) = lengths else { return Ok(None) };
         let size = lengths.iter().fold(0_u64, |size, length| size.saturating_add(*length));
         if !self.catalog.images()?.iter().any(|image| image.size == size) {

@@ -2,7 +2,6 @@
 //! What else a store does is in the neighbouring files, one for each thing.
 
 use std::fmt;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use crate::atomic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::format::{Image, Input, Source, VerifyOptions};
+use crate::io::{Blob, ReadAt};
 use crate::limits::Limits;
 use crate::progress::{Cancel, Monitor};
 
@@ -332,8 +332,8 @@ impl Store {
     }
 }
 
-fn check_length(file: &File, expected: u64, fingerprint: &Fingerprint) -> Result<()> {
-    let found = file.metadata().map_err(|error| Error::io("an image's file can't be read", error))?.len();
+fn check_length(file: &Blob, expected: u64, fingerprint: &Fingerprint) -> Result<()> {
+    let found = file.len();
     if found == expected {
         return Ok(());
     }
@@ -350,6 +350,7 @@ pub(crate) fn missing(fingerprint: &Fingerprint) -> Error {
 ///
 /// ```no_run
 /// use lxd_image::format::UnpackOptions;
+/// use lxd_image::io::ReadAt;
 /// use lxd_image::store::StoreOptions;
 /// use lxd_image::Limits;
 ///
@@ -360,17 +361,17 @@ pub(crate) fn missing(fingerprint: &Fingerprint) -> Error {
 /// // As an image: to look into, to verify, to unpack.
 /// let image = opened.open(&Limits::default())?;
 /// image.unpack_verified("/srv/c1", &known.fingerprint, &UnpackOptions::new())?;
-/// // Or as files, to send on as they are.
+/// // Or as bytes, to send on as they are.
 /// let (first, rootfs) = opened.files();
-/// println!("{} bytes, {}", first.metadata()?.len(), if rootfs.is_some() { "split" } else { "unified" });
+/// println!("{} bytes, {}", first.len(), if rootfs.is_some() { "split" } else { "unified" });
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug)]
 pub struct OpenedImage {
     image: StoredImage,
-    first: File,
-    rootfs: Option<File>,
+    first: Blob,
+    rootfs: Option<Blob>,
 }
 
 impl OpenedImage {
@@ -380,27 +381,21 @@ impl OpenedImage {
         &self.image
     }
 
-    /// The image's file, or the metadata file of a split one, and the rootfs file. Read them at
-    /// positions: the file's own position may be shared.
+    /// The image's file, or the metadata file of a split one, and the rootfs file.
     #[must_use]
-    pub fn files(&self) -> (&File, Option<&File>) {
+    pub fn files(&self) -> (&Blob, Option<&Blob>) {
         (&self.first, self.rootfs.as_ref())
     }
 
     /// The files as an image to inspect, verify or unpack.
-    ///
-    /// # Errors
-    /// `Io`.
-    pub fn source(&self) -> Result<Source> {
-        let input = |file: &File, name: String| -> Result<Input> {
-            let file = file.try_clone().map_err(|error| Error::io("an image's file can't be opened again", error))?;
-            Ok(Input::file(file)?.named(PathBuf::from(name)))
-        };
-        let first = input(&self.first, self.image.fingerprint.to_string())?;
-        Ok(match &self.rootfs {
+    #[must_use]
+    pub fn source(&self) -> Source {
+        let input = |file: &Blob, name: String| Input::blob(file.clone()).named(PathBuf::from(name));
+        let first = input(&self.first, self.image.fingerprint.to_string());
+        match &self.rootfs {
             None => Source::unified(first),
-            Some(rootfs) => Source::split(first, input(rootfs, layout::rootfs(&self.image.fingerprint))?),
-        })
+            Some(rootfs) => Source::split(first, input(rootfs, layout::rootfs(&self.image.fingerprint))),
+        }
     }
 
     /// The image, recognised.
@@ -408,6 +403,6 @@ impl OpenedImage {
     /// # Errors
     /// Those of [`Image::open_with`].
     pub fn open(&self, limits: &Limits) -> Result<Image> {
-        Image::open_with(self.source()?, limits)
+        Image::open_with(self.source(), limits)
     }
 }

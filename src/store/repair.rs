@@ -175,7 +175,7 @@ impl Store {
     }
 
     fn is_still(&self, fingerprint: &Fingerprint, evidence: &Evidence) -> Result<bool> {
-        Ok(self.evidence(fingerprint).map_err(blob_error)? == *evidence)
+        Ok(self.evidence(fingerprint).map_err(blob_error)?.is_same(evidence))
     }
 
     /// Puts the files aside that have an image's name, as long as they are those that were looked at and no row knows them.

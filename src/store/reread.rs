@@ -1,8 +1,6 @@
 //! An image read anew from its files and its sidecar, for a catalog that does not know it.
 //! Tells damage, which lies in the bytes, from all else that keeps them from being read here and now.
 
-use std::fs::File;
-
 use super::blobs::Area;
 use super::examine::{Evidence, hash, told};
 use super::image::StoredImage;
@@ -12,6 +10,7 @@ use super::sidecar::{MOST_BYTES, Sidecar};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::format::{Image, ImageType, Input, Source};
+use crate::io::Blob;
 use crate::metadata::Properties;
 use crate::progress::{Monitor, Phase};
 
@@ -73,16 +72,12 @@ impl Store {
     fn verify_files(
         &self,
         fingerprint: &Fingerprint,
-        first: &File,
-        rootfs: Option<&File>,
+        first: &Blob,
+        rootfs: Option<&Blob>,
         monitor: &Monitor,
     ) -> Result<StoredImage> {
-        let input = |file: &File| {
-            let file = file.try_clone().map_err(|error| Error::io("its file can't be opened again", error))?;
-            Input::file(file)
-        };
-        let first = input(first)?;
-        let rootfs = rootfs.map(input).transpose()?;
+        let first = Input::blob(first.clone());
+        let rootfs = rootfs.cloned().map(Input::blob);
         let rootfs_size = rootfs.as_ref().and_then(Input::len);
         let source = match rootfs {
             None => Source::unified(first),
@@ -137,7 +132,7 @@ impl Store {
         };
         let file = self.blobs.open(Area::Blobs, &layout::sidecar(fingerprint)).map_err(failed)?;
         let mut text = Vec::new();
-        file.take(MOST_BYTES).read_to_end(&mut text).map_err(failed)?;
+        file.reader_from(0, MOST_BYTES).read_to_end(&mut text).map_err(failed)?;
         Sidecar::parse(&text)
     }
 }

@@ -4,8 +4,6 @@
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use rustix::fs::fstat;
-
 use super::blobs::{Area, Blobs, StagedFile};
 use super::catalog::Transaction;
 use super::examine::hash;
@@ -141,7 +139,7 @@ impl Store {
     ) -> Result<Arrived> {
         let mut inputs = Vec::new();
         for (file, name) in incoming.iter().zip(names) {
-            let input = Input::file(file.file.reader().map_err(staging_error)?)?;
+            let input = Input::blob(file.file.reader().map_err(staging_error)?);
             inputs.push(match name {
                 Some(name) => input.named(name),
                 None => input,
@@ -153,10 +151,10 @@ impl Store {
             (Some(one), Some(other)) => Source::split(one, other),
             _ => return Err(Error::invalid("an image is one file or two")),
         };
-        let first_identity = source.first.as_file().map(identity).transpose()?;
+        let first = source.first.as_blob().cloned();
         let image = Image::open_with(source, &self.options.limits)?;
-        let in_order =
-            image.parts.first().and_then(|part| part.input.as_file()).map(identity).transpose()? == first_identity;
+        let begins = image.parts.first().and_then(|part| part.input.as_blob());
+        let in_order = first.as_ref().zip(begins).is_some_and(|(first, begins)| first.is_clone_of(begins));
         let verified = image.verify(&self.options.verifying(monitor))?;
         if let Some(expected) = expected
             && *expected != verified.fingerprint
@@ -319,11 +317,6 @@ impl Store {
     }
 }
 
-fn identity(file: &std::fs::File) -> Result<(u64, u64)> {
-    let about = fstat(file).map_err(|error| staging_error(error.into()))?;
-    Ok((about.st_dev, about.st_ino))
-}
-
 /// Copies one file and hashes it on the way; where blocks can be shared there is nothing to copy.
 fn copy(
     input: &Input,
@@ -334,7 +327,7 @@ fn copy(
     monitor: &Monitor,
 ) -> Result<()> {
     monitor.report(Phase::Hash, *done, total)?;
-    if let Some(original) = input.as_file()
+    if let Some(original) = input.as_blob()
         && file.file.reflink(original).map_err(staging_error)?
     {
         // The bytes are hashed when they are verified.

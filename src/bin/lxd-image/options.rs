@@ -225,7 +225,7 @@ impl Session {
                 image.fingerprint.short()
             )
         });
-        store.open_image(&image.fingerprint)?.source().map(Some)
+        Ok(Some(store.open_image(&image.fingerprint)?.source()))
     }
 
     /// An image's fingerprint as a result: its digits alone, or an object where a format was asked for that has names.

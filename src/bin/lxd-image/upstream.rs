@@ -172,7 +172,7 @@ fn bring(
         options = options.source_file_name(&**name);
     }
     match store.open_image(&found.fingerprint) {
-        Ok(here) => store.import(here.source()?, &options),
+        Ok(here) => store.import(here.source(), &options),
         Err(error) if error.kind() == ErrorKind::NotFound => fetch(remote, found, store, &options),
         Err(error) => Err(error),
     }

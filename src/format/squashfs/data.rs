@@ -4,8 +4,8 @@
 use super::decode::Decoder;
 use super::inode::FileAt;
 use super::reader::Reader;
-use super::source::ReadAt;
 use crate::error::{Error, Result};
+use crate::io::ReadAt;
 use crate::limits::Limits;
 
 /// The bit beside a block's stored size that says it is stored as it is.

@@ -4,8 +4,8 @@
 use super::fields::Fields;
 use super::inode::{InodeRef, ListingAt};
 use super::metadata_blocks::{Cursor, MetadataBlocks, Region};
-use super::source::ReadAt;
 use crate::error::{Error, Result};
+use crate::io::ReadAt;
 use crate::limits::Limits;
 
 /// Entries behind one header, at most.

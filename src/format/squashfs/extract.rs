@@ -9,9 +9,9 @@ use super::data::{FileData, Piece, Pieces, Scratch, Sizes, StoredBlock};
 use super::fragments;
 use super::queue::Queue;
 use super::reader::{Node, Reader};
-use super::source::ReadAt;
 use crate::error::{Error, Result};
 use crate::format::entry::Entry;
+use crate::io::ReadAt;
 use crate::progress::{Monitor, Phase};
 
 /// Plain bytes after which a batch of work is handed over.

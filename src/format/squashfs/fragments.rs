@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use super::data::StoredBlock;
 use super::fields::Fields;
 use super::reader::Reader;
-use super::source::ReadAt;
 use crate::error::{Error, Result};
+use crate::io::ReadAt;
 
 /// Bytes of a fragment's record in the table.
 pub(super) const RECORD: usize = 16;

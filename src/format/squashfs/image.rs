@@ -1,7 +1,6 @@
-//! The public face of the reader: look into a SquashFS file without unpacking it.
+//! The public face of the reader: look into a SquashFS without unpacking it.
 //! Unpacking and packing whole images is the business of the calls above.
 
-use std::fs::File;
 use std::io::Write;
 
 use super::reader::{Data, Reader};
@@ -9,6 +8,7 @@ use super::superblock::SquashFsCompression;
 use super::walk::Walk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::entry::{Entry, Timestamp};
+use crate::io::{Blob, ReadAt};
 use crate::limits::Limits;
 
 /// A SquashFS 4.0 file, opened for looking into: its tree, one directory, one file.
@@ -18,9 +18,10 @@ use crate::limits::Limits;
 ///
 /// ```no_run
 /// use std::fs::File;
-/// use lxd_image::{Limits, format::SquashFs};
+/// use lxd_image::{Limits, format::SquashFs, io::Blob};
 ///
-/// let image = SquashFs::open(File::open("rootfs.squashfs")?, &Limits::default())?;
+/// let file = Blob::file(File::open("rootfs.squashfs")?)?;
+/// let image = SquashFs::open(file, &Limits::default())?;
 /// for entry in image.entries() {
 ///     println!("{}", lxd_image::Shown(&entry?.path));
 /// }
@@ -28,18 +29,18 @@ use crate::limits::Limits;
 /// # Ok::<(), lxd_image::Error>(())
 /// ```
 pub struct SquashFs {
-    reader: Reader<File>,
+    reader: Reader<Blob>,
 }
 
 impl SquashFs {
-    /// Reads the superblock and finds the tables.
+    /// Reads the superblock and finds the tables, of a file or of anything else that can be read at positions.
     ///
     /// # Errors
     /// `Malformed` if this is no SquashFS or its tables can't be where they are said to be,
     /// `Unsupported` for another version or an unknown compressor, `FeatureDisabled` for
     /// a compressor that was compiled out, `LimitExceeded`, `Io`.
-    pub fn open(file: File, limits: &Limits) -> Result<Self> {
-        Reader::open(file, limits).map(|reader| Self { reader })
+    pub fn open(source: impl ReadAt + 'static, limits: &Limits) -> Result<Self> {
+        Reader::open(Blob::new(source), limits).map(|reader| Self { reader })
     }
 
     /// How its blocks are compressed.
@@ -137,7 +138,7 @@ impl std::fmt::Debug for SquashFs {
 
 /// The members of a [`SquashFs`]. Ends after the first error.
 pub struct SquashFsEntries<'a> {
-    walk: Walk<'a, File>,
+    walk: Walk<'a, Blob>,
 }
 
 impl Iterator for SquashFsEntries<'_> {

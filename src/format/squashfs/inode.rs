@@ -3,10 +3,10 @@
 
 use super::fields::Fields;
 use super::metadata_blocks::{Cursor, MetadataBlocks};
-use super::source::ReadAt;
 use super::superblock::NONE;
 use crate::error::{Error, Result};
 use crate::format::entry::DeviceNumber;
+use crate::io::ReadAt;
 use crate::limits::Limits;
 
 /// The number of a basic inode's kind; an extended one has [`EXTENDED`] more.

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::decode::Decoder;
-use super::source::ReadAt;
 use super::superblock::METADATA_BLOCK;
 use crate::error::{Error, Result};
+use crate::io::ReadAt;
 
 /// Blocks that stay decoded: 2 MiB, whatever the image. The inodes of 20,000 files fit.
 const CACHED: usize = 256;

@@ -14,7 +14,6 @@ mod lzo;
 mod metadata_blocks;
 mod queue;
 mod reader;
-mod source;
 mod superblock;
 mod tables;
 mod walk;

@@ -7,13 +7,13 @@ use super::directory::Listing;
 use super::fragments::{self, FragmentCache};
 use super::inode::{self, Content, Inode, InodeRef, ListingAt};
 use super::metadata_blocks::{Cursor, MetadataBlocks, Region};
-use super::source::ReadAt;
 use super::superblock::{SUPERBLOCK, SquashFsCompression, Superblock};
 use super::tables::LookupTable;
 use super::walk::Walk;
 use super::xattr::Xattrs;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::entry::{Entry, EntryKind, Timestamp};
+use crate::io::ReadAt;
 use crate::limits::Limits;
 
 /// What an xz block's decoder may take beside its dictionary, which is at most a block.
@@ -54,7 +54,7 @@ pub(crate) struct Node {
 impl<S: ReadAt> Reader<S> {
     /// Reads the superblock and finds the tables.
     pub(crate) fn open(source: S, limits: &Limits) -> Result<Self> {
-        let length = source.len()?;
+        let length = source.len();
         let mut bytes = [0; SUPERBLOCK];
         source.read_exact_at(&mut bytes, 0)?;
         let superblock = Superblock::parse(&bytes, length, limits)?;

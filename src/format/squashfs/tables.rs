@@ -2,9 +2,9 @@
 //! Ids, fragments and xattr sets are kept this way; only what is asked for is read.
 
 use super::metadata_blocks::{Cursor, MetadataBlocks, Region};
-use super::source::ReadAt;
 use super::superblock::METADATA_BLOCK;
 use crate::error::{Error, Result};
+use crate::io::ReadAt;
 
 /// Where a table's index and blocks lie. Holds no record: a header may claim four billion.
 #[derive(Debug, Clone)]

@@ -6,9 +6,9 @@ use std::collections::{HashMap, HashSet};
 use super::directory::Listing;
 use super::inode::InodeRef;
 use super::reader::{Node, Reader, child};
-use super::source::ReadAt;
 use crate::error::{Error, Result};
 use crate::format::entry::EntryKind;
+use crate::io::ReadAt;
 
 /// Walks over all members of an image. Ends after the first error.
 pub(crate) struct Walk<'r, S> {

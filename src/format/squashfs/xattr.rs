@@ -3,10 +3,10 @@
 
 use super::fields::Fields;
 use super::metadata_blocks::{Cursor, MetadataBlocks, Region};
-use super::source::ReadAt;
 use super::superblock::Superblock;
 use super::tables::LookupTable;
 use crate::error::{Error, Result};
+use crate::io::ReadAt;
 use crate::limits::Limits;
 
 /// The prefixes that names are stored without, by their numbers.

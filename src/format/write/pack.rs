@@ -350,9 +350,9 @@ fn write(rootfs: &Rootfs, mut writer: ImageWriter, options: &PackOptions) -> Res
             if !head.starts_with(qcow2::MAGIC) {
                 return Err(input.name_error(foreign::input_disk_refusal(input, &head)));
             }
-            let sparse = match input.as_file() {
-                Some(file) if writer.records_holes() => holes::of_content(file, length, &options.monitor)?,
-                Some(file) => holes::of_file(file, length)?,
+            let sparse = match input.as_blob() {
+                Some(blob) if writer.records_holes() => holes::of_content(blob, length, &options.monitor)?,
+                Some(blob) => holes::of_blob(blob, length)?,
                 None => None,
             };
             flow.run(input.reader(options.monitor.cancel())?, Codec::None, &mut Hasher::new(), |chunks| {

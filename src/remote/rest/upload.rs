@@ -207,7 +207,7 @@ impl Lxd {
 
     fn send_image(&self, image: &OpenedImage, options: &UploadOptions) -> Result<()> {
         let (about, monitor) = (image.image(), &options.monitor);
-        let source = image.source()?;
+        let source = image.source();
         let name = about.file_name.clone().unwrap_or_else(|| about.fingerprint.to_string());
         let request = Request::new(Method::Post, &self.base.join("1.0/images")?);
         let mut request = request.monitor(monitor);

@@ -1,7 +1,6 @@
 //! `GET /1.0/images/FINGERPRINT/export`: an image's bytes. A unified image as it is, whole or in parts; a split one as a form
 //! of two files. Bytes that are not known to be right are hashed on their way.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode, header};
@@ -15,6 +14,7 @@ use super::super::{answer, sight};
 use super::images::quoted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
+use crate::io::Blob;
 use crate::metadata::ImageType;
 use crate::protocol::escape;
 use crate::protocol::multipart::Form;
@@ -50,13 +50,11 @@ fn body(handler: &Handler, request: &Request, opened: &OpenedImage) -> Result<Re
     let names = handler.store.file_names(opened)?;
     let name = |index: usize| names.get(index).map_or("image", String::as_str);
     let (first, rootfs) = opened.files();
-    let first = file(first)?;
     let Some(rootfs) = rootfs else {
         let etag = image.fingerprint.to_string();
-        let response = in_parts(request, &first, image.size, &etag, |pieces| checked(handler, opened, pieces));
+        let response = in_parts(request, first, image.size, &etag, |pieces| checked(handler, opened, pieces));
         return Ok(response.with(header::CONTENT_DISPOSITION, &disposition(name(0))));
     };
-    let rootfs = file(rootfs)?;
     let form = Form::new(boundary(&image.fingerprint));
     let field = match image.image_type {
         ImageType::Container => "rootfs",
@@ -64,9 +62,9 @@ fn body(handler: &Handler, request: &Request, opened: &OpenedImage) -> Result<Re
     };
     let pieces = Pieces::new(vec![
         Piece::Bytes(form.head(true, "metadata", name(0))),
-        Piece::File { file: first, offset: 0, length: image.first_size() },
+        Piece::Stored { blob: first.clone(), offset: 0, length: image.first_size() },
         Piece::Bytes(form.head(false, field, name(1))),
-        Piece::File { file: rootfs, offset: 0, length: image.rootfs_size.unwrap_or(0) },
+        Piece::Stored { blob: rootfs.clone(), offset: 0, length: image.rootfs_size.unwrap_or(0) },
         Piece::Bytes(form.tail()),
     ]);
     let mut response = Response::new(StatusCode::OK).with(header::CONTENT_TYPE, &form.content_type());
@@ -77,12 +75,12 @@ fn body(handler: &Handler, request: &Request, opened: &OpenedImage) -> Result<Re
 /// One file, or the part of it that is wanted.
 fn in_parts(
     request: &Request,
-    file: &Arc<File>,
+    blob: &Blob,
     total: u64,
     etag: &str,
     checked: impl FnOnce(Pieces) -> Pieces,
 ) -> Response {
-    let piece = |offset, length| Pieces::new(vec![Piece::File { file: Arc::clone(file), offset, length }]);
+    let piece = |offset, length| Pieces::new(vec![Piece::Stored { blob: blob.clone(), offset, length }]);
     let mut response = match conditional::wanted(request, etag, total) {
         Wanted::Nothing => {
             let range = format!("bytes */{total}");
@@ -139,7 +137,7 @@ pub(in super::super) fn part(
             Part::Rootfs(_) => (rootfs.ok_or_else(sight::absent)?, opened.image().rootfs_size.unwrap_or(0)),
         };
         let whole = handler.verified.knows(&opened.image().fingerprint, opened.files());
-        let response = in_parts(request, &file(wanted)?, length, &etag, |pieces| {
+        let response = in_parts(request, wanted, length, &etag, |pieces| {
             if whole { pieces } else { hashed(handler, sha256, (wanted, None), pieces) }
         });
         Ok(response.with(header::CONTENT_DISPOSITION, &disposition(name)).with(header::ETAG, &quoted(&etag)))
@@ -152,7 +150,7 @@ fn checked(handler: &Handler, opened: &OpenedImage, pieces: Pieces) -> Pieces {
     hashed(handler, opened.image().fingerprint, opened.files(), pieces)
 }
 
-fn hashed(handler: &Handler, fingerprint: Fingerprint, files: (&File, Option<&File>), pieces: Pieces) -> Pieces {
+fn hashed(handler: &Handler, fingerprint: Fingerprint, files: (&Blob, Option<&Blob>), pieces: Pieces) -> Pieces {
     if handler.verified.knows(&fingerprint, files) {
         return pieces;
     }
@@ -160,14 +158,10 @@ fn hashed(handler: &Handler, fingerprint: Fingerprint, files: (&File, Option<&Fi
     let verified = Arc::clone(&handler.verified);
     pieces.checked(Box::new(move |found| {
         if found == fingerprint {
-            verified.remember(fingerprint, state);
+            verified.remember(fingerprint, state.clone());
         }
         found == fingerprint
     }))
-}
-
-fn file(file: &File) -> Result<Arc<File>> {
-    Ok(Arc::new(file.try_clone().map_err(|error| Error::io("an image's file can't be opened again", error))?))
 }
 
 /// Separates the parts of a form. No image can hold its own: it follows from the digest of all its bytes.

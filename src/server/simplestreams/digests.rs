@@ -2,9 +2,6 @@
 //! they are read once, on all cores, when a list or a file is first asked for, and remembered as long as they are listed.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -14,6 +11,7 @@ use super::super::verified::{self, State, Verified};
 use super::root_kind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
+use crate::io::{self, Blob};
 use crate::protocol::simplestreams::RootKind;
 use crate::store::{Store, StoredImage};
 
@@ -59,13 +57,14 @@ struct Known {
     waiting: usize,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Found {
     Parts(Parts),
     /// It is whole, but no reader of lists would make anything of it.
     Unlisted,
-    /// The files, as they were then, are not the image; and when that was looked at last.
-    Damaged(State, Instant),
+    /// The files, as they were then, are not the image; and when that was looked at last. Without a state nobody can tell
+    /// that they were mended.
+    Damaged(Option<State>, Instant),
 }
 
 impl Drop for Digests {
@@ -142,7 +141,7 @@ impl Digests {
     /// Forgets of these images those that were found damaged and whose files are others now: somebody may have repaired them.
     /// Each is looked at once in a while, and nothing is locked meanwhile: the disk that holds it may be slow.
     fn forget_mended(&self, store: &Store, images: &[&StoredImage]) {
-        let due: Vec<(Fingerprint, State)> = {
+        let due: Vec<(Fingerprint, Option<State>)> = {
             let mut known = self.0.lock();
             let now = Instant::now();
             let mut due = Vec::new();
@@ -151,14 +150,14 @@ impl Digests {
                     && now.duration_since(*looked) >= LOOK_AGAIN
                 {
                     *looked = now;
-                    due.push((image.fingerprint, *then));
+                    due.push((image.fingerprint, then.clone()));
                 }
             }
             due
         };
         for (fingerprint, then) in due {
             let opened = store.open_image(&fingerprint);
-            if opened.is_ok_and(|opened| verified::state(opened.files()).is_some_and(|now| now != then)) {
+            if opened.is_ok_and(|opened| verified::state(opened.files()).is_some_and(|now| Some(now) != then)) {
                 self.0.lock().found.remove(&fingerprint);
             }
         }
@@ -278,7 +277,7 @@ fn read_all(shared: &Shared, store: &Store, verified: &Verified, unknown: &[Fing
 fn look(shared: &Shared, store: &Store, verified: &Verified, fingerprint: &Fingerprint) -> Option<Found> {
     let opened = store.open_image(fingerprint).ok()?;
     let (first, Some(rootfs)) = opened.files() else { return Some(Found::Unlisted) };
-    let state = verified::state(opened.files())?;
+    let state = verified::state(opened.files());
     let mut whole = Hasher::new();
     let mut own = |file| hash(file, &mut whole, &shared.ended);
     let (first, rootfs) = match own(first).and_then(|first| Ok((first, own(rootfs)?))) {
@@ -290,7 +289,9 @@ fn look(shared: &Shared, store: &Store, verified: &Verified, fingerprint: &Finge
     if whole.finish() != *fingerprint {
         return Some(Found::Damaged(state, Instant::now()));
     }
-    verified.remember(*fingerprint, state);
+    if let Some(state) = state {
+        verified.remember(*fingerprint, state);
+    }
     let container = opened.open(&store.options.limits).ok().and_then(|image| image.containers().nth(1));
     let Some(kind) = container.map(root_kind) else { return Some(Found::Unlisted) };
     if kind.image_type() != opened.image().image_type {
@@ -300,22 +301,13 @@ fn look(shared: &Shared, store: &Store, verified: &Verified, fingerprint: &Finge
 }
 
 /// The digest of a file, whose bytes also go into `whole`.
-fn hash(file: &File, whole: &mut Hasher, ended: &AtomicBool) -> io::Result<Fingerprint> {
+fn hash(file: &Blob, whole: &mut Hasher, ended: &AtomicBool) -> Result<Fingerprint> {
     let mut own = Hasher::new();
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        if ended.load(Ordering::Relaxed) {
-            return Err(io::Error::other("the server is gone"));
-        }
-        match file.read_at(&mut buffer, own.bytes()) {
-            Ok(0) => return Ok(own.finish()),
-            Ok(count) => {
-                let bytes = buffer.get(..count).unwrap_or_default();
-                own.update(bytes);
-                whole.update(bytes);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+    let mut goes_on = |_| if ended.load(Ordering::Relaxed) { Err(Error::cancelled()) } else { Ok(()) };
+    io::read_all(file, "an image's file can't be read", &mut goes_on, &mut |bytes| {
+        own.update(bytes);
+        whole.update(bytes);
+        Ok(())
+    })?;
+    Ok(own.finish())
 }

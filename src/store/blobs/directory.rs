@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::{Area, Blobs, StagedFile};
 use crate::error::{Error, Result};
+use crate::io::{Blob, ReadAt};
 use crate::rooted::{Dir, is, staging_name};
 
 /// In the directory of the blobs, the id of the store that they belong to.
@@ -152,8 +153,8 @@ impl Blobs for DirectoryBlobs {
         Err(io::Error::other("no free name for a staging file was found"))
     }
 
-    fn open(&self, area: Area, name: &str) -> io::Result<File> {
-        self.dir(area).open_file(name.as_bytes())
+    fn open(&self, area: Area, name: &str) -> io::Result<Blob> {
+        self.dir(area).open_file(name.as_bytes()).and_then(Blob::file)
     }
 
     fn link(&self, staged: &str, blob: &str) -> io::Result<()> {
@@ -235,12 +236,8 @@ impl StagedFile for DirectoryFile {
         &self.name
     }
 
-    fn reflink(&mut self, from: &File) -> io::Result<bool> {
-        match fs::ioctl_ficlone(&self.file, from) {
-            Ok(()) => Ok(true),
-            // Another file system, or one that can't; real trouble comes up again while copying.
-            Err(_) => Ok(false),
-        }
+    fn reflink(&mut self, from: &Blob) -> io::Result<bool> {
+        Ok(from.reflink_to(self.file.as_fd()))
     }
 
     fn skip(&mut self, bytes: u64) -> io::Result<()> {
@@ -251,7 +248,7 @@ impl StagedFile for DirectoryFile {
         Ok(fs::fsync(&self.file)?)
     }
 
-    fn reader(&self) -> io::Result<File> {
-        self.file.try_clone()
+    fn reader(&self) -> io::Result<Blob> {
+        self.file.try_clone().and_then(Blob::file)
     }
 }

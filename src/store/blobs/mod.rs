@@ -5,10 +5,10 @@ mod directory;
 
 pub use directory::DirectoryBlobs;
 
-use std::fs::File;
 use std::io::{self, Write};
 
 use crate::error::Result;
+use crate::io::Blob;
 
 /// The three places where a store keeps files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,11 +46,12 @@ pub trait Blobs: Send + Sync {
     /// The operating system's.
     fn create(&self) -> io::Result<Box<dyn StagedFile>>;
 
-    /// Opens a file for reading. It stays readable when its name goes.
+    /// Opens a file for reading. It stays readable when its name goes. It must have a [version](crate::io::ReadAt::version): what can't be
+    /// told from another one is never repaired, and hashed each time that a server sends it.
     ///
     /// # Errors
     /// `NotFound`, and the operating system's.
-    fn open(&self, area: Area, name: &str) -> io::Result<File>;
+    fn open(&self, area: Area, name: &str) -> io::Result<Blob>;
 
     /// Gives a staged file its further name among the blobs.
     ///
@@ -104,11 +105,11 @@ pub trait StagedFile: Write + Send {
     /// The name that it was made with.
     fn name(&self) -> &str;
 
-    /// Takes the content of another file by sharing its blocks, if the file system can do that.
+    /// Takes the content of other bytes by sharing their blocks, if the engines of both can do that.
     ///
     /// # Errors
     /// The operating system's.
-    fn reflink(&mut self, from: &File) -> io::Result<bool>;
+    fn reflink(&mut self, from: &Blob) -> io::Result<bool>;
 
     /// Goes on after so many bytes of zeros, which take no space where the file system can leave them out.
     ///
@@ -129,5 +130,5 @@ pub trait StagedFile: Write + Send {
     ///
     /// # Errors
     /// The operating system's.
-    fn reader(&self) -> io::Result<File>;
+    fn reader(&self) -> io::Result<Blob>;
 }

@@ -84,9 +84,9 @@ fn store(scratch: &Scratch) -> Store {
 /// The files of an image as they lie in the store.
 fn bytes(store: &Store, fingerprint: &Fingerprint) -> (Vec<u8>, Option<Vec<u8>>) {
     let opened = store.open_image(fingerprint).unwrap();
-    let all = |mut file: &std::fs::File| {
+    let all = |file: &lxd_image::io::Blob| {
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).unwrap();
+        file.reader().read_to_end(&mut bytes).unwrap();
         bytes
     };
     let (first, second) = opened.files();

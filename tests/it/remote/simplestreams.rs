@@ -107,9 +107,9 @@ fn the_newest_image_of_an_alias_is_copied_with_all_that_is_told_of_it_and_follow
     assert_eq!((&*source.image_type, &*source.certificate), ("container", server.pem()));
     let (meta, rootfs) = split("new");
     let opened = store.open_image(&fingerprint).unwrap();
-    let read = |mut file: &std::fs::File| {
+    let read = |file: &lxd_image::io::Blob| {
         let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut file, &mut bytes).unwrap();
+        std::io::Read::read_to_end(&mut file.reader(), &mut bytes).unwrap();
         bytes
     };
     let (first, second) = opened.files();

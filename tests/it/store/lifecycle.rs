@@ -373,7 +373,7 @@ fn delete_removes_the_image_and_its_aliases() {
 
 #[test]
 fn an_open_image_survives_its_delete_until_it_is_closed() {
-    use std::os::unix::fs::FileExt;
+    use lxd_image::io::ReadAt;
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let image = import(&store, "one", &[]);

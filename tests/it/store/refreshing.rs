@@ -176,7 +176,7 @@ fn a_public_image_stays_public_when_a_private_ones_place_falls_to_it() {
 
 #[test]
 fn an_open_handle_on_the_old_image_outlives_the_refresh() {
-    use std::os::unix::fs::FileExt;
+    use lxd_image::io::ReadAt;
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let old = following(&store, "old", &["a"]);

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use lxd_image::io::Blob;
 use lxd_image::store::{Alias, Area, Blobs, Catalog, SqliteCatalog, StagedFile, StoredImage, Transaction};
 use lxd_image::{Error, ErrorKind, Fingerprint, Prefix, Result};
 use rustix::fs::MemfdFlags;
@@ -233,7 +234,7 @@ impl Blobs for SimBlobs {
         Ok(Box::new(SimFile { disk: Arc::clone(&self.disk), life: self.life, number, name, offset: 0 }))
     }
 
-    fn open(&self, area: Area, name: &str) -> io::Result<File> {
+    fn open(&self, area: Area, name: &str) -> io::Result<Blob> {
         let disk = self.step(false)?;
         let number = disk.find(area, name)?;
         // A description of its own, so that its position is its own.
@@ -241,7 +242,7 @@ impl Blobs for SimBlobs {
             use std::os::fd::AsRawFd;
             format!("/proc/self/fd/{}", disk.inodes[&number].content.as_raw_fd())
         };
-        File::open(path)
+        File::open(path).and_then(Blob::file)
     }
 
     fn link(&self, staged: &str, blob: &str) -> io::Result<()> {
@@ -346,7 +347,7 @@ impl StagedFile for SimFile {
         &self.name
     }
 
-    fn reflink(&mut self, _: &File) -> io::Result<bool> {
+    fn reflink(&mut self, _: &Blob) -> io::Result<bool> {
         Ok(false)
     }
 
@@ -359,9 +360,9 @@ impl StagedFile for SimFile {
         Ok(())
     }
 
-    fn reader(&self) -> io::Result<File> {
+    fn reader(&self) -> io::Result<Blob> {
         let (disk, _) = self.step(false)?;
-        disk.inodes[&self.number].content.try_clone()
+        disk.inodes[&self.number].content.try_clone().and_then(Blob::file)
     }
 }
 
