@@ -2,6 +2,7 @@
 //! What hostile archives must lead to is here row by row, made by code.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod at_rest;
 mod cancelling;
 mod comparing;
 mod dialects;
