@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, u8)] = &[
     ("atomic", 0),
     ("error", 0),
+    ("io", 0),
     ("leftovers", 0),
     ("limits", 0),
     ("moment", 0),
@@ -39,6 +40,7 @@ const WITHIN: &[(&str, &str)] = &[
     ("atomic", "rooted"),
     ("leftovers", "progress"),
     ("leftovers", "rooted"),
+    ("io", "error"),
     ("limits", "error"),
     ("omissions", "error"),
     ("error", "redact"),
@@ -225,6 +227,83 @@ fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             found.push(path);
         }
+    }
+}
+
+/// Names of files of this machine: what stands behind `io::ReadAt` in all that a remote store could hold.
+const FILES: &[&str] = &["FileExt", "MetadataExt", "OwnedFd", "fstat", "statx", "st_ino", "st_dev"];
+
+/// The sources of `store` and `server` that deal with local files all the same, and why.
+const LOCAL: &[(&str, &str)] = &[
+    ("store/blobs/", "the blob store itself"),
+    ("store/catalog/", "SQLite's database is a local file"),
+    ("store/lock.rs", "the lock of the store's directory"),
+    ("store/layout.rs", "the marker file of the store's directory"),
+    ("store/export.rs", "writes the files that the caller names"),
+    ("server/listener/certificate.rs", "the server's own key and certificate"),
+    ("server/listener/trust.rs", "the list of trusted certificates, which people edit"),
+];
+
+/// Names of local files in a source, where something is imported from `std` or asked of the operating system.
+fn local_files(source: &str) -> Vec<String> {
+    let code = without_tests(&code_only(source));
+    let imports_file = code.contains("fs::File")
+        || code.split("use std::fs").skip(1).any(|rest| {
+            rest.split(';')
+                .next()
+                .is_some_and(|names| names.split(|c: char| !c.is_alphanumeric()).any(|name| name == "File"))
+        });
+    let words = code.split(|c: char| !c.is_alphanumeric() && c != '_');
+    // A `File` of the crate's own is a field of a protocol; `ino` and `dev` are plain words but for calls.
+    let mut found: Vec<String> = words
+        .filter(|word| match *word {
+            "File" => imports_file,
+            "ino" | "dev" => code.contains(&format!(".{word}()")),
+            word => FILES.contains(&word),
+        })
+        .map(str::to_owned)
+        .collect();
+    found.dedup();
+    found
+}
+
+#[test]
+fn no_local_file_is_named_above_the_blob_store() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&src.join("store"), &mut files);
+    sources(&src.join("server"), &mut files);
+    let mut needless: Vec<&str> = LOCAL.iter().map(|(path, _)| *path).collect();
+    let mut wrong = Vec::new();
+    for file in files {
+        let inside = file.strip_prefix(&src).unwrap().to_str().unwrap();
+        let found = local_files(&fs::read_to_string(&file).unwrap());
+        if found.is_empty() {
+            continue;
+        }
+        match LOCAL.iter().find(|(path, _)| inside.starts_with(path)) {
+            Some((path, _)) => needless.retain(|other| other != path),
+            None => wrong.push(format!("src/{inside} names {}: carry an `io::Blob`", found.join(", "))),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(needless.is_empty(), "no longer needed in LOCAL: {needless:?}");
+}
+
+#[test]
+fn local_file_is_found_however_it_is_named() {
+    for source in [
+        "use std::fs::File;",
+        "use std::fs::{self, File};\nfn f(_: &File) {}",
+        "fn f(_: std::fs::File) {}",
+        "use std::os::unix::fs::{FileExt as _, OpenOptionsExt};",
+        "fn f(about: &Metadata) -> u64 { about.ino() }",
+        "fn f() { rustix::fs::fstat(fd) }",
+    ] {
+        assert!(!local_files(source).is_empty(), "{source}");
+    }
+    for source in ["struct File;\nfn f(_: File) {}", "// std::fs::File", "use crate::io::Blob;", "let dev = 1;"] {
+        assert_eq!(local_files(source), Vec::<String>::new(), "{source}");
     }
 }
 
