@@ -179,7 +179,7 @@ impl Piece {
     fn length(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
-            Self::Shared(bytes) => bytes.len() as u64,
+            Self::Shared(bytes) => <[u8]>::len(bytes) as u64,
             Self::Stored { length, .. } => *length,
         }
     }
