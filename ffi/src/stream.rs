@@ -7,8 +7,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lxd_image::format::{Input, Source};
+use lxd_image::io::Blob;
 use lxd_image::{Error, ErrorKind, Result};
-use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::args::{self, invalid, versioned};
 use crate::types::*;
@@ -222,7 +222,7 @@ unsafe fn input((taken, name): (Taken, lxi_str)) -> Result<Input> {
     let name = args::optional_path(name, "input's name")?;
     let input = match taken {
         Taken::Fd(fd) => Input::file(File::from(duplicate(fd)?))?,
-        Taken::Bytes(bytes) => Input::file(in_memory(args::bytes(bytes, "input's bytes")?)?)?,
+        Taken::Bytes(bytes) => Input::blob(in_memory(args::bytes(bytes, "input's bytes")?)?),
         Taken::Path(path) => Input::open(args::path(path, "input's path")?)?,
         // What the callback uses may be freed once the call has returned.
         Taken::Stream(reader) => Input::attached_stream(reader),
@@ -233,13 +233,13 @@ unsafe fn input((taken, name): (Taken, lxi_str)) -> Result<Input> {
     })
 }
 
-/// A file without a name that holds a copy: it can be read again, at positions, by several threads.
-fn in_memory(bytes: &[u8]) -> Result<File> {
-    let fail = |error: io::Error| Error::new(ErrorKind::Io, "the bytes can't be kept in memory").with_source(error);
-    let fd = memfd_create("lxd-image", MemfdFlags::CLOEXEC).map_err(|error| fail(error.into()))?;
-    let mut file = File::from(fd);
-    file.write_all(bytes).map_err(fail)?;
-    Ok(file)
+/// A copy, since the caller's memory is his again when the call is over. Too large a one is an error and not the end of the process.
+fn in_memory(bytes: &[u8]) -> Result<Blob> {
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(bytes.len())
+        .map_err(|error| Error::new(ErrorKind::Io, "the bytes can't be kept in memory").with_source(error))?;
+    copy.extend_from_slice(bytes);
+    Ok(copy.into())
 }
 
 /// One file.
