@@ -56,7 +56,8 @@ pub(crate) fn container(input: &Input, limits: &Limits) -> Result<Container> {
         }
         return Ok(Container::Tar(Codec::None));
     }
-    let decoded = |most| input.peek(|reader| read_up_to(&mut codec::decoder(codec, reader, limits, 1)?, most));
+    let decoded =
+        |most| input.peek(|reader| read_up_to(&mut codec::decoder(codec, reader, limits, 1, input.cancel())?, most));
     let head = decoded(LOOK)?;
     if head.is_empty() {
         return Err(Error::malformed(format!("there is nothing in this {codec} file")));
@@ -76,9 +77,6 @@ pub(crate) fn container(input: &Input, limits: &Limits) -> Result<Container> {
 fn is_tar(head: &[u8]) -> Result<bool> {
     if Header::looks_like_one(head) {
         return Ok(true);
-    }
-    if head.len() >= BLOCK && head.iter().all(|&byte| byte == 0) {
-        return Err(Error::malformed("the archive has no members, only zeros"));
     }
     if head.get(257..262) == Some(b"ustar") {
         return Err(Error::malformed("the file's first bytes are those of a damaged tar archive"));
@@ -164,7 +162,8 @@ pub(crate) fn first_is_metadata(
 /// Looks at a tar's top: at all of the smaller file, at the larger until it is seen to be a rootfs.
 fn top(input: &Input, codec: Codec, smaller: bool, limits: &Limits) -> Result<Top> {
     input.peek(|reader| {
-        let reader = Until { reader: codec::decoder(codec, reader, limits, 1)?, cancel: input.cancel().clone() };
+        let reader =
+            Until { reader: codec::decoder(codec, reader, limits, 1, input.cancel())?, cancel: input.cancel().clone() };
         let mut tar = TarReader::new(ReadChunks::new(reader), limits);
         let mut top = Top::default();
         while let Some(member) = tar.next()? {

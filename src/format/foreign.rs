@@ -5,12 +5,14 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::codec::Codec;
-use super::detect::SQUASHFS_MAGIC;
+use super::codec::{self, Codec};
+use super::detect::{SQUASHFS_MAGIC, read_up_to};
 use super::input::Input;
 use super::qcow2;
+use super::tar::{BLOCK, Header};
 use crate::error::Error;
 use crate::io::ReadAt;
+use crate::limits::Limits;
 
 /// How much of a file's start tells what it is, at most: btrfs has its name behind 64 KiB.
 pub(super) const LOOK: usize = 66 << 10;
@@ -33,6 +35,8 @@ enum Remedy {
     Mount,
     /// This command with the file's name behind it unpacks it.
     Unpack(&'static str),
+    /// This command with the file's name behind it writes what is compressed in it.
+    Decompress(&'static str),
     Say(&'static str),
     /// Nothing but taking it out of its compression.
     None,
@@ -44,6 +48,15 @@ const fn kind(name: &'static str, remedy: Remedy) -> Kind {
 
 /// Magic numbers by their place in the file. The first that is there counts, so what may hold another comes first.
 const MAGICS: &[(usize, &[u8], Kind)] = &[
+    (0, b"\x1f\x9d", kind("a file compressed with `compress`", Remedy::Decompress("gzip -dc"))),
+    (0, b"\x89LZO\0\r\n\x1a\n", kind("a file compressed with lzop", Remedy::Decompress("lzop -dc"))),
+    (0, b"LZIP", kind("a file compressed with lzip", Remedy::Decompress("lzip -dc"))),
+    (0, b"LRZI", kind("a file compressed with lrzip", Remedy::Decompress("lrzip -dqo -"))),
+    (0, b"begin ", kind("a uuencoded file", Remedy::Decompress("uudecode -o /dev/stdout"))),
+    (0, b"begin-base64 ", kind("a file in base64", Remedy::Decompress("uudecode -o /dev/stdout"))),
+    (0, b"-----BEGIN PGP", kind("an OpenPGP message or signature", Remedy::Decompress("gpg --decrypt"))),
+    (0, b"xar!", kind("a xar archive", Remedy::Unpack("bsdtar -xf"))),
+    (0, b"#!", kind("a script", Remedy::None)),
     (0, b"KDMV", kind("a VMDK disk", Remedy::Convert("vmdk"))),
     (0, b"COWD", kind("a VMDK disk", Remedy::Convert("vmdk"))),
     (0, b"# Disk DescriptorFile", kind("the descriptor of a VMDK disk", Remedy::Convert("vmdk"))),
@@ -160,6 +173,7 @@ pub(super) fn refusal(input: &Input, head: &[u8]) -> Error {
             let error = Error::unsupported(format!("this is {}, which is no image format", found.name));
             with_hint(error, found.remedy(place.file, ""))
         }
+        None if head.iter().all(|&byte| byte == 0) => Error::malformed("the archive has no members, only zeros"),
         None => Error::unsupported("the file is neither a tar archive, nor a SquashFS, nor a qcow2 disk")
             .with_hint(format!("a raw disk is never guessed: convert it with {}", convert("raw", place.file))),
     }
@@ -173,6 +187,8 @@ pub(super) fn compressed_refusal(input: &Input, codec: Codec, head: &[u8]) -> Er
         kind("a SquashFS", Remedy::None)
     } else if let Some(found) = of(head, &[]) {
         found
+    } else if head.iter().all(|&byte| byte == 0) {
+        return Error::malformed("the archive has no members, only zeros");
     } else if let Some(inner) = Codec::detect(head) {
         let error = Error::unsupported(format!("the file is compressed twice, with {codec} over {inner}"));
         return error.with_hint(decompress(codec, Place::of(input), inner.extension()).0);
@@ -191,6 +207,15 @@ pub(super) fn compressed_refusal(input: &Input, codec: Codec, head: &[u8]) -> Er
 
 /// The refusal of a disk that begins with `head` and is no qcow2; `file` is where it lies.
 pub(super) fn disk_refusal(head: &[u8], file: Option<&Path>) -> Error {
+    if head.starts_with(SQUASHFS_MAGIC) {
+        return Error::unsupported("this is a SquashFS, and a disk is a qcow2 file").with_hint(format!(
+            "unpack it with `unsquashfs {}` and pack the directory, or name its metadata file too: a split image needs no packing",
+            shell(file.unwrap_or(Path::new("FILE")))
+        ));
+    }
+    if Header::looks_like_one(head) {
+        return Error::unsupported("this is a tar archive, and a disk is a qcow2 file").with_hint(unpack_tar(file));
+    }
     if let Some(codec) = Codec::detect(head) {
         let (hint, _) = decompress(codec, Place { file, stream: false }, "qcow2");
         return Error::unsupported(format!("the disk is compressed with {codec}: only qcow2 itself is taken"))
@@ -205,6 +230,12 @@ pub(super) fn disk_refusal(head: &[u8], file: Option<&Path>) -> Error {
 /// As [`disk_refusal`], for a disk that is an input.
 pub(super) fn input_disk_refusal(input: &Input, head: &[u8]) -> Error {
     let place = Place::of(input);
+    if let Some(codec) = Codec::detect(head).filter(|codec| holds_tar(input, *codec)) {
+        return Error::unsupported(format!(
+            "this is a tar archive compressed with {codec}, and a disk is a qcow2 file"
+        ))
+        .with_hint(unpack_tar(place.file));
+    }
     match of(head, &tail(input)) {
         Some(found) if Codec::detect(head).is_none() => {
             let error = Error::unsupported(format!("this is {}: only a qcow2 disk is packed", found.name));
@@ -212,6 +243,19 @@ pub(super) fn input_disk_refusal(input: &Input, head: &[u8]) -> Error {
         }
         _ => disk_refusal(head, place.file),
     }
+}
+
+/// Whether a compressed file is a tar archive; what can't be decoded is none.
+fn holds_tar(input: &Input, codec: Codec) -> bool {
+    let decoded = input.peek(|reader| {
+        let mut decoder = codec::decoder(codec, reader, &Limits::default(), 1, input.cancel())?;
+        read_up_to(&mut decoder, BLOCK)
+    });
+    decoded.is_ok_and(|head| Header::looks_like_one(&head))
+}
+
+fn unpack_tar(file: Option<&Path>) -> String {
+    format!("unpack it with `tar -xf {}` and pack the directory", shell(file.unwrap_or(Path::new("FILE"))))
 }
 
 fn with_hint(error: Error, hint: Option<String>) -> Error {
@@ -234,6 +278,14 @@ impl Kind {
                     "unpack it with `{command} {}` and look for the image in it",
                     shell(file.unwrap_or(Path::new("FILE")))
                 )
+            }
+            Remedy::Decompress(command) => {
+                let file = file.unwrap_or(Path::new("FILE"));
+                let mut out = file.with_extension("");
+                if out == file || out.as_os_str().is_empty() {
+                    out = file.with_extension("plain");
+                }
+                format!("decompress it first: `{command} {} > {}`", shell(file), shell(&out))
             }
             Remedy::Say(text) => text.to_owned(),
             Remedy::None => return None,
@@ -330,5 +382,14 @@ mod tests {
         assert_eq!(told(Codec::Xz, "d.qcow2.xz"), "decompress it first: `xz -dc d.qcow2.xz > d.qcow2`");
         assert_eq!(told(Codec::Gzip, "it's"), "decompress it first: `gzip -dc 'it'\\''s' > 'it'\\''s.qcow2'`");
         assert_eq!(told(Codec::Gzip, "d.qcow2"), "decompress it first: `gzip -dc d.qcow2 > d.qcow2.plain`");
+    }
+
+    #[test]
+    fn what_another_program_compressed_is_named_with_the_command_that_undoes_it() {
+        let told = |head: &[u8], name| of(head, &[]).and_then(|kind| kind.remedy(Some(Path::new(name)), ""));
+        let decompress = |command: &str| Some(format!("decompress it first: `{command}`"));
+        assert_eq!(told(b"\x1f\x9d\x90", "a.tar.Z"), decompress("gzip -dc a.tar.Z > a.tar"));
+        assert_eq!(told(b"\x89LZO\0\r\n\x1a\n", "a"), decompress("lzop -dc a > a.plain"));
+        assert_eq!(told(b"LZIP\x01", "a.tar.lz"), decompress("lzip -dc a.tar.lz > a.tar"));
     }
 }

@@ -198,8 +198,10 @@ impl Image {
             return find_in_squashfs(part, path, limit, name, &self.limits);
         };
         part.input.peek(|reader| {
-            let reader =
-                Until { reader: codec::decoder(codec, reader, &self.limits, 1)?, cancel: part.input.cancel().clone() };
+            let reader = Until {
+                reader: codec::decoder(codec, reader, &self.limits, 1, part.input.cancel())?,
+                cancel: part.input.cancel().clone(),
+            };
             let reader = Metered::new(reader, part.input.len(), &self.limits);
             let mut tar = TarReader::new(ReadChunks::new(reader), &self.limits);
             let mut layout = Layout::new(part.role, &self.limits);

@@ -78,7 +78,8 @@ impl Flow<'_> {
                 decoding = Some(spawn(scope, "lxd-image-decode", move || {
                     let mut pool = Pool::new(DECODED_BUFFERS, BUFFER, unused);
                     let reader = ChunkReader::new(raw_chunks);
-                    let mut decoder = match codec::decoder(codec, reader, self.limits, self.threads) {
+                    let cancel = self.monitor.cancel();
+                    let mut decoder = match codec::decoder(codec, reader, self.limits, self.threads, cancel) {
                         Ok(decoder) => decoder,
                         Err(error) => {
                             let _ = decoded.send(Err(error));

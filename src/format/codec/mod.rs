@@ -73,7 +73,7 @@ pub fn decode<'a, R: Read + Send + 'a>(
     reader.by_ref().take(Codec::PREFIX as u64).read_to_end(&mut prefix)?;
     let codec = Codec::detect(&prefix).unwrap_or(Codec::None);
     let source = io::Cursor::new(prefix).chain(reader);
-    Ok((codec, decoder(codec, source, limits, threads)?))
+    Ok((codec, decoder(codec, source, limits, threads, &Cancel::new())?))
 }
 
 /// Compresses what is written to it into `sink`, with up to `threads` threads. The bytes are
@@ -107,17 +107,18 @@ pub(crate) fn decoder<'a, R: Read + Send + 'a>(
     source: R,
     limits: &Limits,
     threads: usize,
+    cancel: &Cancel,
 ) -> Result<Box<dyn Read + Send + 'a>> {
     let threads = threads.max(1);
     // Each is used by some codecs only.
-    let _ = (limits, threads);
+    let _ = (limits, threads, cancel);
     match codec {
         Codec::None => Ok(Box::new(source)),
         #[cfg(feature = "gzip")]
         Codec::Gzip => Ok(Box::new(checked::Checked::new(gzip::Decoder::new(source)))),
         #[cfg(feature = "bzip2")]
         Codec::Bzip2 if threads > 1 => {
-            Ok(Box::new(checked::Checked::new(bzip2::ParallelDecoder::new(source, threads)?)))
+            Ok(Box::new(checked::Checked::new(bzip2::ParallelDecoder::new(source, threads, cancel.clone())?)))
         }
         #[cfg(feature = "bzip2")]
         Codec::Bzip2 => Ok(Box::new(checked::Checked::new(bzip2::SerialDecoder::new(source)))),

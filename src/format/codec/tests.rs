@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use super::{Codec, Compression, decode, decoder, encoder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
+use crate::progress::Cancel;
 
 /// The codecs of this build that compress.
 fn enabled() -> impl Iterator<Item = Codec> {
@@ -29,7 +30,7 @@ fn pack(compression: impl Into<Compression>, threads: usize, data: &[u8], chunk:
 
 fn unpack_with(codec: Codec, packed: &[u8], limits: &Limits, threads: usize) -> Result<Vec<u8>> {
     let mut data = Vec::new();
-    decoder(codec, packed, limits, threads)?.read_to_end(&mut data)?;
+    decoder(codec, packed, limits, threads, &Cancel::new())?.read_to_end(&mut data)?;
     Ok(data)
 }
 
@@ -91,7 +92,7 @@ proptest! {
             let packed = pack(compression, packing, &data, chunk);
             prop_assert_eq!(Codec::detect(&packed), Some(codec));
             let drip = Drip(&packed, drip.max(packed.len() / 2000));
-            let mut reader = decoder(codec, drip, &Limits::default(), unpacking)?;
+            let mut reader = decoder(codec, drip, &Limits::default(), unpacking, &Cancel::new())?;
             let mut found = Vec::new();
             let mut buffer = vec![0; step.max(length / 2000)];
             loop {
@@ -215,7 +216,9 @@ fn a_compression_is_read_and_written_as_people_write_it() {
 #[test]
 fn a_codec_that_was_left_out_names_its_feature() {
     for &codec in Codec::ALL.iter().filter(|codec| !codec.is_enabled()) {
-        let Err(error) = decoder(codec, &b""[..], &Limits::default(), 1) else { panic!("{codec} is left out") };
+        let Err(error) = decoder(codec, &b""[..], &Limits::default(), 1, &Cancel::new()) else {
+            panic!("{codec} is left out")
+        };
         assert_eq!(error.kind(), ErrorKind::FeatureDisabled);
         assert!(error.to_string().ends_with(&format!("`{}`", codec.feature().expect("a feature"))), "{error}");
         assert!(encoder(codec.into(), Vec::new(), 1, &crate::Cancel::new()).is_err());
@@ -229,7 +232,7 @@ fn dropping_a_coder_halfway_stops_its_threads() {
         let level = Compression::levels(codec)
             .map_or(Compression::new(codec), |(least, _)| Compression::with_level(codec, least).expect("a level"));
         let packed = pack(level, 4, &data, 1 << 20);
-        let mut reader = decoder(codec, &packed[..], &Limits::default(), 4).expect("a decoder");
+        let mut reader = decoder(codec, &packed[..], &Limits::default(), 4, &Cancel::new()).expect("a decoder");
         let mut some = [0; 100_000];
         assert!(reader.read(&mut some).expect("some") > 0);
         drop(reader);

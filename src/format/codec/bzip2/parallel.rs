@@ -4,7 +4,9 @@
 
 use std::collections::VecDeque;
 use std::io::Read;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 
 use bzip2::{Decompress, Status};
 
@@ -15,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::format::codec::checked::Decode;
 use crate::format::codec::input::{Input, trailing_garbage, truncated};
 use crate::format::codec::workers::Workers;
+use crate::progress::{CANCEL_POLL, Cancel};
 
 /// The most that a block can take up: 900,000 symbols of 20 bits, and its tables.
 const BLOCK_MAX: u64 = 900_000 * 20 / 8 + (64 << 10);
@@ -25,6 +28,8 @@ const PADDING: u64 = 4 << 20;
 /// it, once to hand it out piece by piece.
 const HELD: usize = 4 << 20;
 const PIECE: usize = 1 << 20;
+/// How much of a block is decoded between two looks at whether anyone still wants it.
+const SLICE: usize = 32 << 10;
 /// Answers that wait for a block: enough that a thread seldom does.
 const ROOM: usize = 4;
 
@@ -62,13 +67,21 @@ pub(in crate::format::codec) struct ParallelDecoder<R> {
     combined: u32,
     data: Vec<u8>,
     given: usize,
+    cancel: Cancel,
+    /// Ends the blocks that are being decoded: a block takes long, and the threads are waited for.
+    unwanted: Arc<AtomicBool>,
     // Before the workers: see there.
     pieces: VecDeque<Piece>,
     workers: Workers<Vec<u8>, Answer>,
 }
 
 impl<R: Read> ParallelDecoder<R> {
-    pub(in crate::format::codec) fn new(source: R, threads: usize) -> Result<Self> {
+    pub(in crate::format::codec) fn new(source: R, threads: usize, cancel: Cancel) -> Result<Self> {
+        let unwanted = Arc::new(AtomicBool::new(false));
+        let workers = Workers::new(threads, || {
+            let unwanted = Arc::clone(&unwanted);
+            move |block: Vec<u8>, answers: &SyncSender<_>| decode_block(&block, answers, &unwanted)
+        })?;
         Ok(Self {
             input: Input::new(source),
             ended: false,
@@ -82,8 +95,10 @@ impl<R: Read> ParallelDecoder<R> {
             combined: 0,
             data: Vec::new(),
             given: 0,
+            cancel,
+            unwanted,
             pieces: VecDeque::new(),
-            workers: Workers::new(threads, || |block: Vec<u8>, answers: &SyncSender<_>| decode_block(&block, answers))?,
+            workers,
         })
     }
 
@@ -210,10 +225,27 @@ impl<R: Read> ParallelDecoder<R> {
         Ok(())
     }
 
+    /// The next answer of a block; `None` when its thread is gone.
+    fn wait(&self, answers: &Receiver<Answer>) -> Result<Option<Answer>> {
+        loop {
+            match answers.recv_timeout(CANCEL_POLL) {
+                Ok(answer) => return Ok(Some(answer)),
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                Err(RecvTimeoutError::Timeout) => self.cancel.check()?,
+            }
+        }
+    }
+
     fn release(&mut self, end: u64) {
         let bytes = (end / 8).saturating_sub(self.base);
         self.window.drain(..bytes as usize);
         self.base += bytes;
+    }
+}
+
+impl<R> Drop for ParallelDecoder<R> {
+    fn drop(&mut self) {
+        self.unwanted.store(true, Ordering::Relaxed);
     }
 }
 
@@ -236,17 +268,17 @@ impl<R: Read> Decode for ParallelDecoder<R> {
                     }
                     self.combined = 0;
                 }
-                Some(Piece::Block { start, end, level, crc, answers }) => match answers.recv() {
-                    Ok(Answer::Data(data)) => {
+                Some(Piece::Block { start, end, level, crc, answers }) => match self.wait(&answers)? {
+                    Some(Answer::Data(data)) => {
                         (self.data, self.given) = (data, 0);
                         self.pieces.push_front(Piece::Block { start, end, level, crc, answers });
                     }
-                    Ok(Answer::Done) => {
+                    Some(Answer::Done) => {
                         self.combined = self.combined.rotate_left(1) ^ crc;
                         self.release(end);
                     }
-                    Ok(Answer::Failed) | Err(_) if self.walking => return Err(corrupt()),
-                    Ok(Answer::Failed) | Err(_) => {
+                    Some(Answer::Failed) | None if self.walking => return Err(corrupt()),
+                    Some(Answer::Failed) | None => {
                         self.walking = true;
                         self.pieces.clear();
                         self.cut = Cut::Magic(start);
@@ -259,13 +291,13 @@ impl<R: Read> Decode for ParallelDecoder<R> {
 }
 
 /// Decodes a block that stands alone. Says nothing before its checksum was right.
-fn decode_block(block: &[u8], answers: &SyncSender<Answer>) {
+fn decode_block(block: &[u8], answers: &SyncSender<Answer>, unwanted: &AtomicBool) {
     let mut decoder = Decompress::new(false);
     let mut data = Vec::with_capacity(PIECE);
-    let held = step(&mut decoder, block, &mut data, HELD);
+    let held = step(&mut decoder, block, &mut data, HELD, unwanted);
     let answered = match held {
         Some(true) => answers.send(Answer::Data(data)).and_then(|()| answers.send(Answer::Done)),
-        Some(false) if verify(&mut decoder, block, data) => hand_out(block, answers),
+        Some(false) if verify(&mut decoder, block, data, unwanted) => hand_out(block, answers, unwanted),
         _ => answers.send(Answer::Failed),
     };
     // Nobody waits any more where this fails.
@@ -273,30 +305,40 @@ fn decode_block(block: &[u8], answers: &SyncSender<Answer>) {
 }
 
 /// Decodes until `data` has `limit` bytes (`false`) or the block is over (`true`); `None` for a
-/// block that is no good.
-fn step(decoder: &mut Decompress, block: &[u8], data: &mut Vec<u8>, limit: usize) -> Option<bool> {
+/// block that is no good, or that nobody wants any more.
+fn step(
+    decoder: &mut Decompress,
+    block: &[u8],
+    data: &mut Vec<u8>,
+    limit: usize,
+    unwanted: &AtomicBool,
+) -> Option<bool> {
     loop {
         if data.len() >= limit {
             return Some(false);
         }
+        if unwanted.load(Ordering::Relaxed) {
+            return None;
+        }
         if data.len() == data.capacity() {
             data.reserve_exact(PIECE);
         }
-        let taken = usize::try_from(decoder.total_in()).ok()?;
-        match decoder.decompress_vec(block.get(taken..)?, data) {
+        let rest = block.get(usize::try_from(decoder.total_in()).ok()?..)?;
+        let slice = rest.get(..SLICE).unwrap_or(rest);
+        match decoder.decompress_vec(slice, data) {
             Ok(Status::StreamEnd) => return Some(true),
             // All was taken, there is room, and yet no end.
-            Ok(_) if data.len() < data.capacity() => return None,
+            Ok(_) if slice.len() == rest.len() && data.len() < data.capacity() => return None,
             Ok(_) => {}
             Err(_) => return None,
         }
     }
 }
 
-fn verify(decoder: &mut Decompress, block: &[u8], mut data: Vec<u8>) -> bool {
+fn verify(decoder: &mut Decompress, block: &[u8], mut data: Vec<u8>, unwanted: &AtomicBool) -> bool {
     loop {
         data.clear();
-        match step(decoder, block, &mut data, PIECE) {
+        match step(decoder, block, &mut data, PIECE, unwanted) {
             Some(true) => return true,
             Some(false) => {}
             None => return false,
@@ -304,11 +346,15 @@ fn verify(decoder: &mut Decompress, block: &[u8], mut data: Vec<u8>) -> bool {
     }
 }
 
-fn hand_out(block: &[u8], answers: &SyncSender<Answer>) -> Result<(), std::sync::mpsc::SendError<Answer>> {
+fn hand_out(
+    block: &[u8],
+    answers: &SyncSender<Answer>,
+    unwanted: &AtomicBool,
+) -> Result<(), std::sync::mpsc::SendError<Answer>> {
     let mut decoder = Decompress::new(false);
     loop {
         let mut data = Vec::with_capacity(PIECE);
-        let ended = step(&mut decoder, block, &mut data, PIECE);
+        let ended = step(&mut decoder, block, &mut data, PIECE, unwanted);
         answers.send(Answer::Data(data))?;
         match ended {
             Some(false) => {}
@@ -392,7 +438,7 @@ mod tests {
             serial.read_to_end(&mut found).expect("libbz2 takes it");
             assert!(found == data);
             for threads in [1, 2, 4] {
-                let decoder = ParallelDecoder::new(&forged[..], threads).expect("a decoder");
+                let decoder = ParallelDecoder::new(&forged[..], threads, Cancel::new()).expect("a decoder");
                 assert!(unpack(decoder).expect("decoded") == data, "{magic:#x}");
             }
         }
@@ -402,11 +448,17 @@ mod tests {
     fn measured_blocks_end_where_the_next_one_begins() {
         let data = [text(2_000_000), vec![0; 30_000_000], text(10)].concat();
         let packed = pack(&data).repeat(2);
-        let mut decoder = ParallelDecoder::new(&packed[..], 2).expect("a decoder");
+        let mut decoder = ParallelDecoder::new(&packed[..], 2, Cancel::new()).expect("a decoder");
         decoder.walking = true;
         assert!(unpack(decoder).expect("decoded") == data.repeat(2));
-        let mut decoder = ParallelDecoder::new(&packed[..packed.len() - 20], 2).expect("a decoder");
+        let mut decoder = ParallelDecoder::new(&packed[..packed.len() - 20], 2, Cancel::new()).expect("a decoder");
         decoder.walking = true;
         assert!(unpack(decoder).is_err());
+    }
+
+    #[test]
+    fn block_that_nobody_wants_any_more_is_given_up() {
+        let unwanted = AtomicBool::new(true);
+        assert_eq!(step(&mut Decompress::new(false), b"BZh9", &mut Vec::with_capacity(PIECE), HELD, &unwanted), None);
     }
 }

@@ -73,7 +73,7 @@ fn an_error_is_final() {
     for codec in enabled() {
         let mut packed = pack(codec, 1, &text(200_000, 15), 4_000);
         packed.truncate(packed.len() - 1);
-        let mut reader = decoder(codec, &packed[..], &Limits::default(), 2).expect("a decoder");
+        let mut reader = decoder(codec, &packed[..], &Limits::default(), 2, &Cancel::new()).expect("a decoder");
         assert!(std::io::copy(&mut reader, &mut std::io::sink()).is_err());
         for _ in 0..3 {
             let error = Error::from(reader.read(&mut [0; 10]).expect_err("failed before"));
