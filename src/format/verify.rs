@@ -224,10 +224,16 @@ impl Image {
                 templates = summary.templates;
             }
         }
+        let monitor = judge.monitor;
         let Judge { counts, disk, strays, mut findings, .. } = judge;
         let metadata = match Metadata::parse(&metadata, &self.limits) {
             Ok(metadata) => {
                 findings.extend(template_findings(&metadata, &templates));
+                for (path, _) in metadata.templates().filter(|(_, rule)| rule.never_fires()) {
+                    let reason = "its `when` names none of create, copy, rename and start, so that it never fires";
+                    let what = Omitted::NotHonoured { option: "the template rule".into(), reason: reason.into() };
+                    monitor.omit(path, what);
+                }
                 Some(metadata)
             }
             Err(error) => {

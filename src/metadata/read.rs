@@ -67,7 +67,7 @@ fn rules(node: &Node, path: Path<'_>) -> Result<Vec<(String, TemplateRule)>> {
 
 fn rule(node: &Node, path: Path<'_>) -> Result<TemplateRule> {
     let mut template = None;
-    let mut when = None;
+    let mut when = Vec::new();
     let mut create_only = None;
     let mut properties = Properties::new();
     let (mut uid, mut gid, mut mode) = (None, None, None);
@@ -81,7 +81,8 @@ fn rule(node: &Node, path: Path<'_>) -> Result<TemplateRule> {
                 RuleField::Template
             }
             "when" => {
-                when = Some(texts(value, key)?);
+                // As LXD and Incus read it: a rule without events is one that never fires.
+                when = if value.is_null() { Vec::new() } else { texts(value, key)? };
                 RuleField::When
             }
             "create_only" => {
@@ -108,10 +109,11 @@ fn rule(node: &Node, path: Path<'_>) -> Result<TemplateRule> {
         });
     }
     add_missing(&mut fields, RuleField::KNOWN);
-    let missing = |key| path.key(key).malformed(node.place, "missing or empty, and a template rule needs one");
     Ok(TemplateRule {
-        template: template.ok_or_else(|| missing("template"))?,
-        when: when.ok_or_else(|| missing("when"))?,
+        template: template.ok_or_else(|| {
+            path.key("template").malformed(node.place, "missing or empty, and a template rule needs one")
+        })?,
+        when,
         create_only,
         properties,
         uid,

@@ -45,6 +45,9 @@ impl RuleField {
         &[Self::Template, Self::When, Self::CreateOnly, Self::Properties, Self::Uid, Self::Gid, Self::Mode];
 }
 
+/// The events that exist.
+const EVENTS: [&str; 4] = ["create", "copy", "rename", "start"];
+
 impl TemplateRule {
     /// A rule that writes `template`, a file below the image's `templates/`, at the events `when`:
     /// `create`, `copy`, `rename` and `start` are the ones that exist.
@@ -109,6 +112,12 @@ impl TemplateRule {
     /// The events, in order, with those that nobody knows.
     pub fn when(&self) -> impl ExactSizeIterator<Item = &str> + Clone {
         self.when.iter().map(String::as_str)
+    }
+
+    /// Whether no event that exists is among those that the rule names, so that it has no effect.
+    #[must_use]
+    pub fn never_fires(&self) -> bool {
+        !EVENTS.iter().any(|event| self.fires_on(event))
     }
 
     /// Whether `event` is one of those that the rule names.

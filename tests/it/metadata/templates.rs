@@ -54,7 +54,6 @@ fn a_rule_needs_a_template_and_a_list_of_events() {
         ("{when: [create]}", ".template: missing"),
         ("{when: [create], template: ''}", ".template: missing"),
         ("{when: [create], template: ~}", ".template: missing"),
-        ("{template: a}", ".when: missing"),
     ] {
         assert_malformed(with_head(&format!("templates: {{/a: {rule}}}\n")), &format!("{path}{error}"));
     }
@@ -95,4 +94,19 @@ fn merge_keys_work_in_rules() {
     assert!(metadata.template("/a").unwrap().create_only());
     assert!(!metadata.template("/b").unwrap().create_only());
     assert!(metadata.template("/b").unwrap().fires_on("create"));
+}
+
+#[test]
+fn a_rule_without_events_never_fires() {
+    for when in ["", ", when: []", ", when: ~", ", when: [dance]"] {
+        let metadata = with_head(&format!("templates: {{/a: {{template: b{when}}}}}\n")).unwrap();
+        let rule = metadata.template("/a").unwrap();
+        assert!(rule.never_fires() && !rule.fires_on("create"), "{when}");
+    }
+}
+
+#[test]
+fn a_rule_with_one_event_that_exists_fires() {
+    let metadata = with_head("templates: {/a: {template: b, when: [dance, start]}}\n").unwrap();
+    assert!(!metadata.template("/a").unwrap().never_fires());
 }
