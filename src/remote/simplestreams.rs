@@ -105,6 +105,12 @@ impl Simplestreams {
             let reason = "it has no `datatype`, so that no reader takes it for a list of images".into();
             unusable.note(Omission::new(format!("{INDEX}/{name}"), Omitted::Skipped { reason }));
         }
+        // Beside lists that have some it is what every server has; alone it explains why nothing is listed.
+        let none = index.image_lists().next().is_none();
+        for (name, _) in index.index.iter().filter(|(_, entry)| none && entry.names_no_products()) {
+            let reason = "it names no `products`, so that no reader looks into it".into();
+            unusable.note(Omission::new(format!("{INDEX}/{name}"), Omitted::Skipped { reason }));
+        }
         let mut digests = vec![Fingerprint::of(&document)];
         let mut documents = Vec::new();
         let mut first_error = None;

@@ -20,8 +20,8 @@ pub struct Index {
     /// `index:1.0`.
     #[serde(default, deserialize_with = "nullable")]
     pub format: String,
-    /// The lists, by name.
-    #[serde(default, deserialize_with = "nullable")]
+    /// The lists, by name. A document without them is none of these, such as the answer of a server that has another one to show.
+    #[serde(deserialize_with = "nullable")]
     pub index: Entries<IndexEntry>,
     /// What else stands there.
     #[serde(flatten)]
@@ -50,6 +50,14 @@ pub struct IndexEntry {
     /// What else stands there.
     #[serde(flatten)]
     pub other: Map<String, Value>,
+}
+
+impl IndexEntry {
+    /// Whether it is of the right type and yet names no products, so that no reader looks into its list.
+    #[must_use]
+    pub fn names_no_products(&self) -> bool {
+        self.datatype == "image-downloads" && !self.path.is_empty() && self.products.is_empty()
+    }
 }
 
 impl Index {
@@ -103,8 +111,8 @@ pub struct Products {
     /// When it last changed, as mail writes times.
     #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
     pub updated: String,
-    /// The products, by key.
-    #[serde(default, deserialize_with = "nullable")]
+    /// The products, by key. A document without them is no list of products.
+    #[serde(deserialize_with = "nullable")]
     pub products: Entries<Product>,
     /// What else stands there.
     #[serde(flatten)]

@@ -394,3 +394,31 @@ fn cancelled_list_ends_though_the_server_is_silent() {
     });
     assert!(began.elapsed().as_secs() < 10);
 }
+
+#[test]
+fn a_document_of_another_kind_is_no_empty_list() {
+    for (path, text) in [
+        ("streams/v1/index.json", "{}"),
+        ("streams/v1/index.json", r#"{"error": "busy"}"#),
+        ("streams/v1/images.json", "{}"),
+        ("streams/v1/images.json", "[]"),
+        ("streams/v1/images.json", r#"{"message": "please log in"}"#),
+    ] {
+        let files = Files::default();
+        let server = serve(&files);
+        let (items, _) = split_items(&files, "good");
+        list(&files, &json!({"p": product(&json!({"20240102": {"items": items}}))}));
+        put(&files, &format!("/{path}"), text);
+        failed(remote(&server).list(&Monitor::none()), ErrorKind::Malformed);
+    }
+}
+
+#[test]
+fn an_index_that_names_no_products_is_told() {
+    let files = Files::default();
+    let server = serve(&files);
+    let entry = json!({"datatype": "image-downloads", "path": "streams/v1/images.json"});
+    put(&files, "/streams/v1/index.json", json!({"format": "index:1.0", "index": {"images": entry}}).to_string());
+    let (images, told) = listed(&remote(&server));
+    assert!(images.is_empty() && told[0].contains("index.json/images") && told[0].contains("products"), "{told:?}");
+}

@@ -192,7 +192,7 @@ fn verify_finds_whatever_is_not_as_the_list_says() {
     fs::write(&list, "[").unwrap();
     failed(tree.verify(&Default::default()), ErrorKind::Malformed);
     fs::write(&list, &good).unwrap();
-    fs::write(at.join("streams/v1/index.json"), "{}").unwrap();
+    fs::write(at.join("streams/v1/index.json"), r#"{"index": {}}"#).unwrap();
     assert_eq!(kinds(), [ErrorKind::Malformed]);
     // Any change makes the index right.
     add(&tree, "three");
