@@ -248,7 +248,17 @@ fn added_as(image: &StoredImage, monitor: &Monitor) -> Result<AddOptions> {
             options = options.property(key, missing)?;
         }
     }
+    if let Some(seconds) = image.expires_at {
+        let part = format!("expiry date {}", crate::time::rfc3339(Some(seconds)));
+        let reason = "a list of products has none of single images";
+        monitor.omit(image.fingerprint.to_string(), Omitted::Dropped { part: part.into(), reason: reason.into() });
+    }
     for alias in &image.aliases {
+        if !alias.description.is_empty() {
+            let part = format!("description of the alias `{}`", alias.name);
+            let reason = "a list of products has none of aliases";
+            monitor.omit(image.fingerprint.to_string(), Omitted::Dropped { part: part.into(), reason: reason.into() });
+        }
         match options.clone().alias(&*alias.name) {
             Ok(named) => options = named,
             Err(error) => report_alias(monitor, &image.fingerprint, &alias.name, error.message()),

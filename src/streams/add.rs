@@ -6,6 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::format::{Container, Image, Source, Verification, VerifyOptions};
 use crate::metadata::{Architecture, Properties};
+use crate::omissions::Omitted;
 use crate::progress::Monitor;
 use crate::protocol::simplestreams::{Listing, Publication, PublishedFile, RootKind, StreamImage};
 
@@ -119,6 +120,14 @@ impl TreeWriter {
         let architecture: Architecture = metadata.architecture().parse()?;
         let properties = properties(metadata.properties(), options, architecture)?;
         self.not_listed(&found.fingerprint)?;
+        for (key, value) in options.properties.iter() {
+            // What the image says itself comes along inside of it.
+            if !is_listed(key) && metadata.properties().get(key) != Some(value) {
+                let (part, reason) = (format!("property `{key}`"), "a list of products has no place for it");
+                let what = Omitted::Dropped { part: part.into(), reason: reason.into() };
+                options.monitor.omit(found.fingerprint.to_string(), what);
+            }
+        }
         let kind = container.map(kind_of);
         let (first, rootfs) = self.place_all(one, kind.zip(other), &options.monitor)?;
         let mut publication = Publication::new(
@@ -251,6 +260,14 @@ fn kind_of(container: Container) -> RootKind {
         Container::Tar(_) => RootKind::Tar,
         Container::Qcow2 => RootKind::DiskKvm,
     }
+}
+
+/// Whether a list says a property of its products or versions.
+fn is_listed(key: &str) -> bool {
+    let listed = ["os", "release", "release_title", "release_codename", "variant", "version", "architecture", "label"];
+    // Readers make these of what is listed.
+    let made = ["serial", "type", "description"];
+    listed.contains(&key) || made.contains(&key) || key.starts_with("requirements.")
 }
 
 fn default_alias(properties: &Properties) -> String {

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -173,7 +173,7 @@ impl Tree {
         let private = self.root.join(PRIVATE);
         make_dir(&private, 0o700)?;
         let path = private.join("lock");
-        // Never truncated, never removed: it is the same file for all.
+        // Never truncated, and removed only with the tree: it is the same file for all.
         let lock = File::options().read(true).append(true).create(true).mode(0o600).open(&path).map_err(fail(&path))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
@@ -187,6 +187,14 @@ impl Tree {
                     .with_source(std::io::Error::from(error))
                     .in_file(&self.root));
             }
+        }
+        // Whoever discarded the tree meanwhile took the file away that is locked here.
+        let is_there = fs::metadata(&path)
+            .is_ok_and(|there| lock.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (there.dev(), there.ino())));
+        if !is_there {
+            return Err(Error::new(ErrorKind::Busy, "another process has just removed this tree")
+                .with_hint("try again")
+                .in_file(&self.root));
         }
         make_dir(&self.root.join(IMAGES), 0o755)?;
         make_dir(&self.root.join("streams/v1"), 0o755)?;
@@ -228,6 +236,26 @@ impl TreeWriter {
             }
             Ok(())
         })
+    }
+
+    /// Removes the tree if it lists nothing: for whoever made it for an image that did not come. What is not the tree's own stays,
+    /// and so do the directories around it.
+    ///
+    /// # Errors
+    /// `Malformed` when the list can't be read any more; `Io` for that. What can't be removed is left.
+    pub fn discard_if_empty(self) -> Result<()> {
+        if !self.tree.products()?.products.is_empty() {
+            return Ok(());
+        }
+        let at = |name: &str| self.tree.root.join(name);
+        for file in [LIST, INDEX, ".lxd-image/lock"] {
+            let _ = fs::remove_file(at(file));
+        }
+        // From the inside out; one that holds anything else stays.
+        for directory in ["streams/v1", "streams", IMAGES, STAGING, PRIVATE, ""] {
+            let _ = fs::remove_dir(at(directory));
+        }
+        Ok(())
     }
 
     /// Says of products what another list says of them: names, dates, requirements and aliases, not versions.

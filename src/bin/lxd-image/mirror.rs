@@ -45,9 +45,16 @@ impl Session {
         }
     }
 
-    /// Opens a tree to change it, or makes it.
-    pub(crate) fn tree(&self, path: &Path) -> Result<Tree> {
-        self.tree_options().create(path)
+    /// Opens a tree to change it, or makes it. One that was made for a change that failed goes again, unless something came.
+    pub(crate) fn change_tree<T>(&self, path: &Path, change: impl FnOnce(&Tree) -> Result<T>) -> Result<T> {
+        let is_new = std::fs::symlink_metadata(path).is_err();
+        let tree = self.tree_options().create(path)?;
+        change(&tree).inspect_err(|_| {
+            if is_new {
+                // Why the change failed is worth more.
+                let _ = tree.lock().and_then(lxd_image::streams::TreeWriter::discard_if_empty);
+            }
+        })
     }
 }
 
@@ -68,7 +75,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let done = if arguments.target == "local:" {
         mirror(&*remote, MirrorTarget::Store(&session.store()?), &options)
     } else {
-        mirror(&*remote, MirrorTarget::Tree(&session.tree(Path::new(&arguments.target))?), &options)
+        session.change_tree(Path::new(&arguments.target), |tree| mirror(&*remote, MirrorTarget::Tree(tree), &options))
     };
     drop(shown);
     report(done?, session)

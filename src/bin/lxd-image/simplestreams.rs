@@ -23,7 +23,9 @@ pub(crate) struct Arguments {
 #[derive(Subcommand)]
 enum Verb {
     Add(Add),
+    #[command(visible_alias = "ls")]
     List(List),
+    #[command(visible_alias = "rm")]
     Remove(Remove),
     Verify(Verify),
     Prune(Prune),
@@ -145,7 +147,7 @@ fn add(arguments: &Add, session: &Session) -> Result<()> {
         None => Source::unified(input(&arguments.image)?),
         Some(rootfs) => Source::split(input(&arguments.image)?, input(rootfs)?),
     };
-    let added = session.tree(&arguments.directory)?.lock()?.add(source, &options);
+    let added = session.change_tree(&arguments.directory, |tree| tree.lock()?.add(source, &options));
     drop(shown);
     output::value("fingerprint", &added?.fingerprint.to_string(), &session.format)
 }

@@ -66,7 +66,8 @@ impl Lxd {
         if began.kind == "async" { self.finished(began, "image", monitor).map(|_| ()) } else { Ok(()) }
     }
 
-    /// Points an alias to an image that was resolved or listed here.
+    /// Points an alias to an image that was resolved or listed here. An image that loses its last alias by that goes, unless its
+    /// property `keep` says otherwise; the monitor records it.
     ///
     /// # Errors
     /// `AlreadyExists` for an alias that is taken, unless it may be moved; those of [`edit_image`](Self::edit_image).
@@ -77,7 +78,11 @@ impl Lxd {
             let sentence = format!("the alias `{}` is taken on {}", alias.name, self.base);
             return Err(Error::new(ErrorKind::AlreadyExists, sentence).with_hint("`--reuse` moves it"));
         }
-        self.point_alias(alias, image, there.is_some(), monitor)
+        self.point_alias(alias, image, there.is_some(), monitor)?;
+        match &there {
+            Some(there) => self.remove_nameless(there, image, monitor),
+            None => Ok(()),
+        }
     }
 
     /// Removes an alias; the image stays.

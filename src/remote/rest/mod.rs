@@ -128,6 +128,11 @@ impl Lxd {
             Error::unsupported(format!("the image {} is for a machine that is not known here", image.fingerprint))
                 .with_source(error)
         })?;
+        let known = ["", ImageType::Container.name(), ImageType::VirtualMachine.name()];
+        if !known.contains(&&*image.image_type) {
+            let shown: String = image.image_type.chars().take(128).collect();
+            return Err(Error::unsupported(format!("its type, `{shown}`, is not known here")));
+        }
         let mut stored = StoredImage::told(image.fingerprint, type_named(&image.image_type), architecture);
         stored.size = image.size;
         stored.created_at = image.created_at.unwrap_or(0);

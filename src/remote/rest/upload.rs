@@ -129,7 +129,10 @@ impl Lxd {
                 return Err(self.another(&about.fingerprint.to_string(), &there.fingerprint));
             }
             Ok(there) => self.extend_image(&self.stored(&there, monitor)?, options)?,
-            Err(error) if error.kind() == ErrorKind::NotFound => self.send_image(image, options)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.send_image(image, options)?;
+                self.send_end(about, monitor);
+            }
             Err(error) => return Err(error),
         }
         for (alias, taken) in aliases.iter().zip(&taken) {
@@ -141,6 +144,17 @@ impl Lxd {
             }
         }
         Ok(())
+    }
+
+    /// Tells a server that has taken an image when it ends, for which an upload has no header. The image is there by then, so
+    /// that a server which refuses fails nothing; it is told.
+    fn send_end(&self, image: &StoredImage, monitor: &Monitor) {
+        let Some(seconds) = image.expires_at else { return };
+        if let Err(error) = self.edit_image(image, &Edit::new().expires_at(Some(seconds)), monitor) {
+            let part = format!("expiry date {}", crate::time::rfc3339(Some(seconds)));
+            let what = Omitted::Dropped { part: part.into(), reason: error.message().to_owned().into() };
+            monitor.omit(image.fingerprint.to_string(), what);
+        }
     }
 
     /// Gives an image that is there what it has not got of the options.
@@ -161,7 +175,7 @@ impl Lxd {
     }
 
     /// Removes the image that an alias pointed to before, if it has no other one.
-    fn remove_nameless(&self, before: &rest::Alias, image: &StoredImage, monitor: &Monitor) -> Result<()> {
+    pub(super) fn remove_nameless(&self, before: &rest::Alias, image: &StoredImage, monitor: &Monitor) -> Result<()> {
         if before.target == image.fingerprint.to_string() {
             return Ok(());
         }
