@@ -10,9 +10,9 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
+use crate::leftovers;
 use crate::rooted::{Dir, is, staging_name};
 
 /// What a power cut may take back once a call has returned.
@@ -74,13 +74,13 @@ pub(crate) fn rename(file: &File, staging: &Path, path: &Path) -> io::Result<()>
 
 /// Gives the file at `path` new content, or makes it, with the permissions `mode` as far as the umask leaves them.
 ///
-/// Removes on the way what earlier calls for the same path left that were killed: what is being written is locked.
+/// Removes on the way what earlier calls for the same path left that were killed ([`leftovers`]).
 pub(crate) fn replace(path: &Path, mode: u32, content: &[u8], durability: Durability) -> io::Result<()> {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     let name = path.file_name().ok_or(Errno::INVAL)?.as_bytes();
     let dir = Dir::open(path.parent().unwrap_or(Path::new("")))?;
-    sweep(&dir, name);
+    leftovers::sweep_of(&dir, name);
     let (staging, mut file) = create_locked(&dir, name, mode)?;
     let beside = path.with_file_name(OsStr::from_bytes(&staging));
     let done = file.write_all(content).and_then(|()| match durability {
@@ -119,30 +119,12 @@ fn create_locked(dir: &Dir, name: &[u8], mode: u32) -> io::Result<(Vec<u8>, File
             Err(error) if is(&error, Errno::EXIST) => continue,
             file => file?,
         };
-        // Where there are no locks, nothing is swept either.
-        let _ = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
-        // Another process may have swept it before it was locked.
-        if rustix::fs::fstat(&file)?.st_nlink > 0 {
+        // Another process may have taken it for a leftover before it was locked.
+        if leftovers::hold(&file) && rustix::fs::fstat(&file)?.st_nlink > 0 {
             return Ok((staging, file));
         }
     }
     Err(io::Error::other("no free name for a file beside its place was found"))
-}
-
-/// Removes files that were to become `name` and whose makers are gone. Best effort: they are in nobody's way.
-fn sweep(dir: &Dir, name: &[u8]) {
-    let pattern = staging_name(name);
-    let Some(prefix) = pattern.len().checked_sub(16).and_then(|length| pattern.get(..length)) else { return };
-    for found in dir.names().unwrap_or_default() {
-        if found.len() != pattern.len() || !found.starts_with(prefix) {
-            continue;
-        }
-        if let Ok(file) = dir.open_file(&found)
-            && rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
-        {
-            let _ = dir.remove_file(&found);
-        }
-    }
 }
 
 #[cfg(test)]

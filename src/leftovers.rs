@@ -7,7 +7,7 @@ use rustix::fs::{self, FileType, FlockOperation};
 use rustix::io::Errno;
 
 use crate::progress::Cancel;
-use crate::rooted::{Dir, is_staging_name};
+use crate::rooted::{Dir, is_staging_name, is_staging_name_of};
 
 /// Marks a new staging file or directory as that of a living process. False when another process took it for a leftover in the
 /// moment before: then it is gone, or will be. Where the file system has no locks, nothing is ever taken for a leftover.
@@ -26,11 +26,24 @@ fn try_lock(fd: impl AsFd) -> Result<(), Errno> {
 
 /// Removes what processes that are gone left in `dir`. Best effort: what can't be removed stays for the next run.
 pub(crate) fn sweep(dir: &Dir, cancel: &Cancel) {
+    sweep_those(dir, is_staging_name, cancel);
+}
+
+/// As [`sweep`], but only of what was to become `name`: other names in that directory may be made by others.
+#[cfg_attr(
+    not(any(feature = "store", feature = "streams", feature = "remote")),
+    allow(dead_code, reason = "only files that are replaced have one name for ever")
+)]
+pub(crate) fn sweep_of(dir: &Dir, name: &[u8]) {
+    sweep_those(dir, |found| is_staging_name_of(found, name), &Cancel::new());
+}
+
+fn sweep_those(dir: &Dir, wanted: impl Fn(&[u8]) -> bool, cancel: &Cancel) {
     if !is_trusted(dir) {
         return;
     }
     let Ok(names) = dir.names() else { return };
-    for name in names.iter().filter(|name| is_staging_name(name)) {
+    for name in names.iter().filter(|name| wanted(name)) {
         if cancel.is_cancelled() {
             return;
         }

@@ -281,14 +281,15 @@ pub(crate) fn proc_path(fd: BorrowedFd<'_>) -> String {
 
 /// What stands between the name and the random part of a staging name.
 const STAGING_MARK: &[u8] = b".lxd-image-";
+/// How much of the name is repeated: leaves room for the rest within the 255 bytes of a name.
+const STAGED_BYTES: usize = 200;
 
 /// A name that nobody guesses, for something that stands beside `name` until it is done.
 pub(crate) fn staging_name(name: &[u8]) -> Vec<u8> {
     use std::hash::{BuildHasher, Hasher, RandomState};
     let random = RandomState::new().build_hasher().finish();
     let mut staging = b".".to_vec();
-    // Leaves room for the rest within the 255 bytes of a name.
-    staging.extend_from_slice(&name[..name.len().min(200)]);
+    staging.extend_from_slice(&name[..name.len().min(STAGED_BYTES)]);
     staging.extend_from_slice(STAGING_MARK);
     staging.extend_from_slice(format!("{random:016x}").as_bytes());
     staging
@@ -296,8 +297,18 @@ pub(crate) fn staging_name(name: &[u8]) -> Vec<u8> {
 
 /// Whether [`staging_name`] makes names like this one.
 pub(crate) fn is_staging_name(name: &[u8]) -> bool {
+    staged_for(name).is_some()
+}
+
+/// Whether [`staging_name`] makes names like this one for `name`.
+pub(crate) fn is_staging_name_of(staging: &[u8], name: &[u8]) -> bool {
+    staged_for(staging) == Some(&name[..name.len().min(STAGED_BYTES)])
+}
+
+/// The beginning of the name that a staging name stands for.
+fn staged_for(staging: &[u8]) -> Option<&[u8]> {
     let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    name.strip_prefix(b".")
-        .and_then(|name| name.len().checked_sub(16).and_then(|at| name.split_at_checked(at)))
-        .is_some_and(|(name, random)| random.iter().all(is_digit) && name.ends_with(STAGING_MARK))
+    let rest = staging.strip_prefix(b".")?;
+    let (rest, random) = rest.split_at_checked(rest.len().checked_sub(16)?)?;
+    rest.strip_suffix(STAGING_MARK).filter(|_| random.iter().all(is_digit))
 }

@@ -37,6 +37,7 @@ const LAYERS: &[(&str, u8)] = &[
 const NEVER: &[(&str, &str)] = &[("store", "templates"), ("streams", "templates")];
 /// Within the lowest layer the parts carry each other: a limit is an error, progress can be cancelled.
 const WITHIN: &[(&str, &str)] = &[
+    ("atomic", "leftovers"),
     ("atomic", "rooted"),
     ("leftovers", "progress"),
     ("leftovers", "rooted"),
