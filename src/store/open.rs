@@ -266,8 +266,7 @@ impl Store {
     ///
     /// # Errors
     /// `Malformed` when the catalog as a whole is damaged, `Io`.
-    #[cfg(feature = "server")]
-    pub(crate) fn readable_images(&self, skipped: &mut dyn FnMut(&str, &Error)) -> Result<Vec<StoredImage>> {
+    pub fn readable_images(&self, skipped: &mut dyn FnMut(&str, &Error)) -> Result<Vec<StoredImage>> {
         self.catalog.readable_images(skipped)
     }
 

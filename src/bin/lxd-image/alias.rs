@@ -1,8 +1,8 @@
 //! `alias create|delete|rename|list`.
 
 use clap::{Args, Subcommand};
-use lxd_image::Result;
-use lxd_image::store::Alias;
+use lxd_image::store::{Alias, Store};
+use lxd_image::{Fingerprint, Monitor, Omitted, Result};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
@@ -68,7 +68,11 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
                 let image = resolve(&store, reference)?;
                 let alias = Alias::new(name)?.described(&**description);
                 if *reuse {
+                    let before = store.alias(name).ok().map(|(_, target)| target);
                     store.move_alias(&alias, &image.fingerprint)?;
+                    if let Some(before) = before.filter(|before| *before != image.fingerprint) {
+                        remove_nameless(&store, &before, &monitor)?;
+                    }
                 } else {
                     store.create_alias(&alias, &image.fingerprint)?;
                 }
@@ -98,6 +102,17 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     Ok(())
 }
 
+/// Removes an image that lost its last alias to another one, as every `--reuse` does.
+fn remove_nameless(store: &Store, loser: &Fingerprint, monitor: &Monitor) -> Result<()> {
+    let image = store.image(loser)?;
+    if image.aliases.is_empty() && !image.is_kept() {
+        store.delete(loser)?;
+        let reason = "its last alias moved to another image".into();
+        monitor.omit(loser.to_string(), Omitted::Removed { reason });
+    }
+    Ok(())
+}
+
 /// A remote and a colon before the words, as with `lxc`, lists what is there.
 fn list(filters: &[String], session: &Session) -> Result<()> {
     let (remote, filters) = match filters.split_first() {
@@ -105,7 +120,7 @@ fn list(filters: &[String], session: &Session) -> Result<()> {
         _ => (None, filters),
     };
     let images = match remote {
-        None | Some("" | "local") => session.store_to_read()?.images()?,
+        None | Some("" | "local") => session.listed_images()?,
         Some(name) => {
             let (monitor, shown) = session.monitor();
             let listed = session.remote(name).and_then(|remote| remote.list(&monitor));

@@ -112,6 +112,12 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let target = Target::of(&arguments.reference, session)?;
     if !std::io::stdin().is_terminal() {
         let text = signals::read(Path::new("-"), MOST_BYTES).map_err(|error| unread("standard input", error))?;
+        if text.trim_ascii().is_empty() {
+            let error = Error::new(ErrorKind::InvalidInput, "standard input is empty: nothing was changed");
+            return Err(error
+                .with_hint("give it the YAML that `show` prints, or a terminal to start the editor")
+                .into());
+        }
         target.change(Edit::from_yaml(&text, &session.limits)?, true)?;
         return Ok(());
     }

@@ -50,7 +50,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         filters.push(text.strip_prefix("local:").unwrap_or(text).parse()?);
     }
     let all = match remote {
-        None => session.store_to_read()?.images()?,
+        None => session.listed_images()?,
         Some(name) => {
             let (monitor, shown) = session.monitor();
             let listed = session.remote(name).and_then(|remote| remote.list(&monitor));

@@ -265,5 +265,17 @@ pub(crate) fn input(path: &Path) -> Result<Input> {
             .map_err(|error| Error::new(ErrorKind::Io, "standard input can't be read").with_source(error))?;
         return Ok(Input::descriptor(stdin).named("standard input").with_cancel(signals::cancel().clone()));
     }
-    Ok(Input::open(path)?.with_cancel(signals::cancel().clone()))
+    let opened = Input::open(path).map_err(|error| {
+        let scheme = path.to_str().and_then(|text| text.split_once("://")).map(|(scheme, _)| scheme);
+        match scheme.filter(|_| error.kind() == ErrorKind::NotFound) {
+            None => error,
+            Some("http" | "https") => error.with_hint(
+                "`import` takes an address; other verbs take a file, or an image of the store or of a remote",
+            ),
+            Some(_) => {
+                error.with_hint("addresses begin with https://; what lies elsewhere is to be fetched to a file first")
+            }
+        }
+    });
+    Ok(opened?.with_cancel(signals::cancel().clone()))
 }

@@ -157,16 +157,15 @@ fn addresses(text: &str) -> Result<Vec<SocketAddr>> {
     let wrong = |error| {
         // What stands before an `@` is a password more often than not.
         let shown = text.rsplit_once('@').map_or(text, |(_, host)| host);
-        let sentence = format!("`{shown}` is no address to listen at");
+        let sentence = format!("`{shown}` is no address to listen on");
         Error::new(ErrorKind::InvalidInput, sentence).with_hint("write ADDR:PORT, such as [::]:8443").with_source(error)
     };
     Ok(text.trim_end_matches('/').to_socket_addrs().map_err(wrong)?.collect())
 }
 
 fn open(address: SocketAddr) -> Result<std::net::TcpListener> {
-    std::net::TcpListener::bind(address).map_err(|error| {
-        Error::new(ErrorKind::Io, format!("the address {address} can't be listened at: {error}")).with_source(error)
-    })
+    std::net::TcpListener::bind(address)
+        .map_err(|error| Error::new(ErrorKind::Io, format!("cannot listen on {address}")).with_source(error))
 }
 
 fn certificate(arguments: &Arguments, session: &Session) -> Result<ServerCertificate> {

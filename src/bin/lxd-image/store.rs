@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use lxd_image::store::{Store, StoreOptions, StoredImage};
 pub(crate) use lxd_image::store::{size_text as size, time_text as time};
-use lxd_image::{Error, ErrorKind, Result};
+use lxd_image::{Error, ErrorKind, Omitted, Result};
 use serde_json::{Map, Value};
 
 use crate::options::Session;
@@ -42,6 +42,15 @@ impl Session {
     /// Opens the store to look at it: also where this user may only read.
     pub(crate) fn store_to_read(&self) -> Result<Store> {
         open_to_read(&self.store_options(), &self.store_path()?)
+    }
+
+    /// All images of the store. A row of the catalog that can't be read hides no other: it is told of.
+    pub(crate) fn listed_images(&self) -> Result<Vec<StoredImage>> {
+        let (monitor, _) = self.monitor();
+        self.store_to_read()?.readable_images(&mut |name, error| {
+            let reason = format!("{}; `lxd-image check --repair` puts the catalog right", error.message());
+            monitor.omit(name, Omitted::Skipped { reason: reason.into() });
+        })
     }
 
     /// As [`store_to_read`](Self::store_to_read), of a store that must be there.

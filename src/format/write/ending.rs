@@ -62,7 +62,7 @@ pub(super) fn squashfs_compression(out: &Path, asked: Option<Compression>, usual
 fn other_format(out: &Path) -> Option<String> {
     const OTHERS: &[&str] = &[
         "squashfs", "sqfs", "sfs", "qcow2", "vmdk", "vdi", "vhd", "vhdx", "ova", "iso", "zip", "7z", "rar", "deb",
-        "rpm", "cpio",
+        "rpm", "cpio", "z", "lzo", "lz", "lrz", "br", "asc", "gpg",
     ];
     let ending = out.extension().and_then(OsStr::to_str)?.to_ascii_lowercase();
     OTHERS.contains(&ending.as_str()).then_some(ending)

@@ -123,7 +123,7 @@ impl Listener {
     /// # Errors
     /// `Io` when the address can't be had, `InvalidInput` when there is no certificate.
     pub fn bind(&mut self, address: SocketAddr) -> Result<()> {
-        let failed = |error| Error::io(format!("the address {address} can't be listened at"), error);
+        let failed = |error| Error::io(format!("cannot listen on {address}"), error);
         self.listen(TcpListener::bind(address).map_err(failed)?)
     }
 
@@ -147,7 +147,7 @@ impl Listener {
     }
 
     fn add(&mut self, socket: TcpListener, tls: bool) -> Result<()> {
-        let failed = |error| Error::io("a socket can't be listened at", error);
+        let failed = |error| Error::io("cannot listen on a socket", error);
         socket.set_nonblocking(true).map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
         self.sockets.push((socket, address, tls));
@@ -204,7 +204,7 @@ impl Listener {
         });
         let mut accepting = JoinSet::new();
         for (socket, _, tls) in self.sockets {
-            let failed = |error| Error::io("a socket can't be listened at", error);
+            let failed = |error| Error::io("cannot listen on a socket", error);
             let socket = tokio::net::TcpListener::from_std(socket).map_err(failed)?;
             let tls = if tls { self.tls.clone() } else { None };
             accepting.spawn(accept(Arc::clone(&shared), socket, tls));

@@ -61,7 +61,7 @@ fn a_compression_against_the_name_is_written_and_reported() {
 #[test]
 fn a_name_of_something_else_than_an_archive_is_refused() {
     let place = place();
-    for name in ["a.squashfs", "a.qcow2", "a.zip"] {
+    for name in ["a.squashfs", "a.qcow2", "a.zip", "a.tar.Z", "a.tar.lzo", "a.tar.br"] {
         run(&place, &["convert", "source", name]).failed(1, "error[InvalidInput]: ");
         assert!(!place.at(name).exists());
     }

@@ -156,3 +156,62 @@ fn a_shift_is_undone_and_owners_are_forced_when_packing() {
         assert_eq!(bytes("back.tar"), bytes("forced.tar"));
     }
 }
+
+#[test]
+fn a_tree_that_was_made_for_an_image_that_did_not_come_goes_again() {
+    let place = Place::new();
+    place.write("bad.tar", "no image");
+    run(&place, &["simplestreams", "add", "www", "bad.tar"]).failed(1, "error[Malformed]: ");
+    assert!(!place.at("www").exists());
+    place.directory("there");
+    run(&place, &["simplestreams", "add", "there", "bad.tar"]).failed(1, "error[Malformed]: ");
+    assert!(place.at("there").exists(), "a directory that was there before is not this verb's");
+}
+
+#[test]
+fn edit_with_nothing_on_standard_input_says_so() {
+    let place = Place::new();
+    place.write("image.tar", image(&[]));
+    run(&place, &["--store", "store", "import", "image.tar", "--alias", "box"]).good();
+    run(&place, &["--store", "store", "edit", "box"]).failed(1, "error[InvalidInput]: standard input is empty");
+}
+
+#[test]
+fn moving_an_alias_removes_the_image_that_loses_its_last_one() {
+    let place = Place::new();
+    place.write("one.tar", image(&[file("rootfs/one", "")]));
+    place.write("two.tar", image(&[file("rootfs/two", "")]));
+    let one = run(&place, &["--store", "store", "import", "one.tar", "--alias", "box"]).good();
+    run(&place, &["--store", "store", "import", "two.tar", "--alias", "other"]).good();
+    let moved = run(&place, &["--store", "store", "alias", "create", "box", "other", "--reuse"]);
+    assert!(moved.status == 0 && moved.err.contains(one.trim()) && moved.err.contains("removed"), "{}", moved.err);
+    let left = run(&place, &["--store", "store", "list", "-fcsv", "-cl"]).good();
+    assert_eq!(left.lines().count(), 1, "{left}");
+}
+
+#[test]
+fn what_is_packed_as_a_disk_and_is_none_is_named() {
+    let place = Place::new();
+    place.write("root.tar", rootfs(&[]));
+    let ran = run(&place, &["pack", "root.tar", "out.tar", "--architecture", "amd64"]);
+    ran.failed(1, "error[Unsupported]: root.tar: this is a tar archive");
+    assert!(ran.err.contains("tar -xf root.tar"), "{}", ran.err);
+}
+
+#[test]
+fn one_bad_row_of_the_catalog_does_not_hide_the_other_images() {
+    let place = Place::new();
+    for name in ["one", "two"] {
+        place.write("image.tar", image(&[file(format!("rootfs/{name}"), "")]));
+        run(&place, &["--store", "store", "import", "image.tar", "--alias", name]).good();
+    }
+    let catalog = rusqlite::Connection::open(place.at("store/catalog.sqlite")).unwrap();
+    let first = "fingerprint = (SELECT min(fingerprint) FROM image)";
+    catalog.execute(&format!("UPDATE image SET architecture = 'odd' WHERE {first}"), []).unwrap();
+    drop(catalog);
+    for verb in [&["list", "-fcsv", "-cl"][..], &["alias", "list", "-fcsv"]] {
+        let ran = run(&place, &[&["--store", "store"], verb].concat());
+        assert!(ran.err.contains("skipped") && ran.err.contains("`odd`"), "{}", ran.err);
+        assert_eq!(ran.good().lines().count(), 1);
+    }
+}

@@ -26,6 +26,7 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
+    #[command(visible_alias = "ls")]
     List(list::List),
     Show(list::Show),
     Check(check::Arguments),
