@@ -1007,6 +1007,8 @@ typedef struct lxi_check_info {
     uint64_t swept;
     // How many findings there are: `lxi_check_report_finding_at`.
     size_t findings;
+    // How many of them a repair left as they are: `lxi_check_report_unrepaired_at`.
+    size_t unrepaired;
 } lxi_check_info;
 
 // What is not as it must be: LXI_FINDING_….
@@ -1274,6 +1276,9 @@ typedef struct lxi_finding {
 // What could not be brought back when the catalog was made anew.
 #define LXI_FINDING_LOST 8
 
+// An image's files are whole, and the catalog has other sizes. Repairing corrects the catalog.
+#define LXI_FINDING_ROW 9
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -1332,10 +1337,15 @@ lxi_status lxi_limits_new(struct lxi_limits **limits, struct lxi_error **error);
 // Owner: the caller, who frees it with `lxi_limits_free`. Threads: any. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_limits_new_trusted(struct lxi_limits **limits, struct lxi_error **error);
 
-// Sets one limit by its name. Bytes, unless it counts something else; `lxi_limits_name_at` lists the names.
+// Sets one limit by its name. Bytes, unless it counts something else; `lxi_limits_name_at` lists the names. Two bound what
+// goes to temporary files: over `diff_memory` comparing two images uses one, and `spool` is the most of a SquashFS that comes as a
+// stream.
 //
 // Threads: one at a time. Errors: LXI_INVALID_INPUT for a name that is none, and for 0.
-lxi_status lxi_limits_set(struct lxi_limits *limits, struct lxi_str name, uint64_t value, struct lxi_error **error);
+lxi_status lxi_limits_set(struct lxi_limits *limits,
+                          struct lxi_str name,
+                          uint64_t value,
+                          struct lxi_error **error);
 
 // The value of one limit.
 //
@@ -2416,6 +2426,15 @@ lxi_status lxi_check_report_finding_at(const struct lxi_check_report *report,
                                        size_t index,
                                        struct lxi_finding *finding,
                                        struct lxi_error **error);
+
+// Fills `finding` with one of those that a repair left as they are, with an index from 0, and `reason` with why.
+//
+// Owner: the texts belong to the report. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+lxi_status lxi_check_report_unrepaired_at(const struct lxi_check_report *report,
+                                          size_t index,
+                                          struct lxi_finding *finding,
+                                          struct lxi_str *reason,
+                                          struct lxi_error **error);
 
 // Frees a report; NULL is fine.
 //

@@ -109,14 +109,17 @@ func (r *runner) prune(word string) {
 	r.line("bytes %d", pruned.Bytes)
 }
 
-func (r *runner) check() {
-	report, err := r.store.Check(r.ctx, nil)
+func (r *runner) check(options *lxdimage.CheckOptions) {
+	report, err := r.store.Check(r.ctx, options)
 	if r.failed(err) {
 		return
 	}
 	r.line("images %d bytes %d", report.Images, report.Bytes)
 	for _, finding := range report.Findings {
 		r.line("finding %d", finding.Kind)
+	}
+	for _, left := range report.Unrepaired {
+		r.line("unrepaired %d", left.Kind)
 	}
 }
 
@@ -215,7 +218,9 @@ func (r *runner) storeStep(words []string) bool {
 	case "prune":
 		r.prune(words[1])
 	case "check":
-		r.check()
+		r.check(nil)
+	case "repair":
+		r.check(&lxdimage.CheckOptions{Repair: true})
 	default:
 		return r.aboutOne(words)
 	}

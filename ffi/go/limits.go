@@ -46,7 +46,8 @@ func LimitNames() []string {
 	}
 }
 
-// Set sets one limit by its name: bytes, unless it counts something else. Errors: [ErrInvalidInput] for a name that is
+// Set sets one limit by its name: bytes, unless it counts something else. Two bound what goes to temporary files: over diff_memory
+// comparing two images uses one, and spool is the most of a SquashFS that comes as a stream. Errors: [ErrInvalidInput] for a name that is
 // none, and for 0.
 func (l *Limits) Set(name string, value uint64) error {
 	ptr, done, err := l.handle.write()

@@ -160,6 +160,8 @@ const (
 	FindingStray FindingKind = C.LXI_FINDING_STRAY
 	// FindingLost: what could not be brought back when the catalog was made anew.
 	FindingLost FindingKind = C.LXI_FINDING_LOST
+	// FindingRow: an image's files are whole, and the catalog has other sizes. Repairing corrects the catalog.
+	FindingRow FindingKind = C.LXI_FINDING_ROW
 )
 
 // Finding is something that is not as it must be.
@@ -172,6 +174,13 @@ type Finding struct {
 	Message string
 }
 
+// Unrepaired is a finding that a repair left as it is.
+type Unrepaired struct {
+	Finding
+	// Reason is why.
+	Reason string
+}
+
 // CheckReport is what a check found.
 type CheckReport struct {
 	// Images is how many there are in the catalog.
@@ -180,8 +189,10 @@ type CheckReport struct {
 	Bytes uint64
 	// Swept is how many leftovers of processes that are gone were swept on the way.
 	Swept uint64
-	// Findings are what is not as it must be.
+	// Findings are what is not as it must be. A repair puts it right, but for what Unrepaired names.
 	Findings []Finding
+	// Unrepaired are those of the findings that a repair left as they are.
+	Unrepaired []Unrepaired
 }
 
 // CheckOptions say how a store is checked. Nil, or the zero value: looks, and changes nothing.
@@ -255,12 +266,24 @@ func toReport(report *C.lxi_check_report) (*CheckReport, error) {
 		if err := check(C.lxi_check_report_finding_at(report, i, &finding, &told), told); err != nil {
 			return nil, err
 		}
-		told := Finding{Kind: FindingKind(finding.kind), Message: text(finding.message)}
-		if finding.has_fingerprint {
-			of := toFingerprint(&finding.fingerprint)
-			told.Fingerprint = &of
+		found.Findings = append(found.Findings, toFinding(&finding))
+	}
+	for i := C.size_t(0); i < info.unrepaired; i++ {
+		finding := C.lxi_finding{size: C.sizeof_lxi_finding}
+		var reason C.lxi_str
+		if err := check(C.lxi_check_report_unrepaired_at(report, i, &finding, &reason, &told), told); err != nil {
+			return nil, err
 		}
-		found.Findings = append(found.Findings, told)
+		found.Unrepaired = append(found.Unrepaired, Unrepaired{Finding: toFinding(&finding), Reason: text(reason)})
 	}
 	return found, nil
+}
+
+func toFinding(finding *C.lxi_finding) Finding {
+	told := Finding{Kind: FindingKind(finding.kind), Message: text(finding.message)}
+	if finding.has_fingerprint {
+		of := toFingerprint(&finding.fingerprint)
+		told.Fingerprint = &of
+	}
+	return told
 }

@@ -47,7 +47,9 @@ pub unsafe extern "C" fn lxi_limits_new_trusted(
     })
 }
 
-/// Sets one limit by its name. Bytes, unless it counts something else; `lxi_limits_name_at` lists the names.
+/// Sets one limit by its name. Bytes, unless it counts something else; `lxi_limits_name_at` lists the names. Two bound what
+/// goes to temporary files: over `diff_memory` comparing two images uses one, and `spool` is the most of a SquashFS that comes as a
+/// stream.
 ///
 /// Threads: one at a time. Errors: LXI_INVALID_INPUT for a name that is none, and for 0.
 #[unsafe(no_mangle)]

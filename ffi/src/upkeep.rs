@@ -84,6 +84,8 @@ pub struct lxi_check_info {
     pub swept: u64,
     /// How many findings there are: `lxi_check_report_finding_at`.
     pub findings: usize,
+    /// How many of them a repair left as they are: `lxi_check_report_unrepaired_at`.
+    pub unrepaired: usize,
 }
 
 /// What is not as it must be: LXI_FINDING_….
@@ -106,6 +108,8 @@ pub const LXI_FINDING_SIDECAR: lxi_finding_kind = 6;
 pub const LXI_FINDING_STRAY: lxi_finding_kind = 7;
 /// What could not be brought back when the catalog was made anew.
 pub const LXI_FINDING_LOST: lxi_finding_kind = 8;
+/// An image's files are whole, and the catalog has other sizes. Repairing corrects the catalog.
+pub const LXI_FINDING_ROW: lxi_finding_kind = 9;
 
 /// One finding; filled by `lxi_check_report_finding_at`. Set `size` to `sizeof(lxi_finding)` before.
 #[repr(C)]
@@ -127,6 +131,7 @@ pub struct lxi_finding {
 pub struct Found {
     report: CheckReport,
     messages: Vec<String>,
+    unrepaired: Vec<String>,
 }
 
 versioned!(lxi_prune_options, lxi_check_options, lxi_check_info, lxi_finding);
@@ -221,7 +226,8 @@ unsafe fn check_options(pointer: *const lxi_check_options) -> Result<CheckOption
 
 fn found(report: CheckReport) -> *mut lxi_check_report {
     let messages = report.findings.iter().map(ToString::to_string).collect();
-    handle::make(Found { report, messages })
+    let unrepaired = report.unrepaired.iter().map(|left| left.finding.to_string()).collect();
+    handle::make(Found { report, messages, unrepaired })
 }
 
 /// Hashes every image, compares catalog and files, and sweeps leftovers. `options` may be NULL.
@@ -275,8 +281,15 @@ pub unsafe extern "C" fn lxi_check_report_get(
 ) -> lxi_status {
     call(error, || {
         let Found { report, .. } = handle::get(report)?;
-        let (images, bytes, swept) = (report.images, report.bytes, report.swept as u64);
-        args::fill(info, &lxi_check_info { size: 0, images, bytes, swept, findings: report.findings.len() })
+        let told = lxi_check_info {
+            size: 0,
+            images: report.images,
+            bytes: report.bytes,
+            swept: report.swept as u64,
+            findings: report.findings.len(),
+            unrepaired: report.unrepaired.len(),
+        };
+        args::fill(info, &told)
     })
 }
 
@@ -291,31 +304,63 @@ pub unsafe extern "C" fn lxi_check_report_finding_at(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let Found { report, messages } = handle::get(report)?;
+        let Found { report, messages, .. } = handle::get(report)?;
         let found = report.findings.get(index).zip(messages.get(index));
         let (found, message) = found.ok_or_else(|| past_end(index, "finding"))?;
-        let (kind, fingerprint): (lxi_finding_kind, Option<&Fingerprint>) = match found {
-            Finding::Catalog(_) => (LXI_FINDING_CATALOG, None),
-            Finding::Missing(of, _) => (LXI_FINDING_MISSING, Some(of)),
-            Finding::Damaged(of, ..) => (LXI_FINDING_DAMAGED, Some(of)),
-            Finding::Unreadable(of, _) => (LXI_FINDING_UNREADABLE, Some(of)),
-            Finding::Unlisted(of) => (LXI_FINDING_UNLISTED, Some(of)),
-            Finding::Sidecar(of) => (LXI_FINDING_SIDECAR, Some(of)),
-            Finding::Stray(_) => (LXI_FINDING_STRAY, None),
-            Finding::Lost(_) => (LXI_FINDING_LOST, None),
-            _ => (LXI_FINDING_OTHER, None),
-        };
-        args::fill(
-            finding,
-            &lxi_finding {
-                size: 0,
-                kind,
-                has_fingerprint: fingerprint.is_some(),
-                fingerprint: fingerprint.map_or(lxi_fingerprint::NONE, |of| (*of).into()),
-                message: lxi_str::of(message),
-            },
-        )
+        fill_finding(finding, found, message)
     })
+}
+
+/// Fills `finding` with one of those that a repair left as they are, with an index from 0, and `reason` with why.
+///
+/// Owner: the texts belong to the report. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lxi_check_report_unrepaired_at(
+    report: *const lxi_check_report,
+    index: usize,
+    finding: *mut lxi_finding,
+    reason: *mut lxi_str,
+    error: *mut *mut lxi_error,
+) -> lxi_status {
+    call(error, || {
+        let Found { report, unrepaired, .. } = handle::get(report)?;
+        let left = report.unrepaired.get(index).zip(unrepaired.get(index));
+        let (left, message) = left.ok_or_else(|| past_end(index, "finding that was left"))?;
+        let place = args::out_str(reason, "reason")?;
+        fill_finding(finding, &left.finding, message)?;
+        place.set(lxi_str::of(&left.reason));
+        Ok(())
+    })
+}
+
+/// # Safety
+/// That of [`args::fill`].
+unsafe fn fill_finding(place: *mut lxi_finding, found: &Finding, message: &str) -> Result<()> {
+    let (kind, fingerprint) = kind_of(found);
+    let told = lxi_finding {
+        size: 0,
+        kind,
+        has_fingerprint: fingerprint.is_some(),
+        fingerprint: fingerprint.map_or(lxi_fingerprint::NONE, |of| (*of).into()),
+        message: lxi_str::of(message),
+    };
+    // SAFETY: the caller's promise.
+    unsafe { args::fill(place, &told) }
+}
+
+fn kind_of(found: &Finding) -> (lxi_finding_kind, Option<&Fingerprint>) {
+    match found {
+        Finding::Catalog(_) => (LXI_FINDING_CATALOG, None),
+        Finding::Missing(of, _) => (LXI_FINDING_MISSING, Some(of)),
+        Finding::Damaged(of, ..) => (LXI_FINDING_DAMAGED, Some(of)),
+        Finding::Unreadable(of, _) => (LXI_FINDING_UNREADABLE, Some(of)),
+        Finding::Row(of) => (LXI_FINDING_ROW, Some(of)),
+        Finding::Unlisted(of) => (LXI_FINDING_UNLISTED, Some(of)),
+        Finding::Sidecar(of) => (LXI_FINDING_SIDECAR, Some(of)),
+        Finding::Stray(_) => (LXI_FINDING_STRAY, None),
+        Finding::Lost(_) => (LXI_FINDING_LOST, None),
+        _ => (LXI_FINDING_OTHER, None),
+    }
 }
 
 /// Frees a report; NULL is fine.
@@ -324,4 +369,15 @@ pub unsafe extern "C" fn lxi_check_report_finding_at(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_check_report_free(report: *mut lxi_check_report) -> lxi_status {
     free(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finding_of_a_row_has_a_kind_of_its_own() {
+        let image = Fingerprint::of(b"image");
+        assert_eq!(kind_of(&Finding::Row(image)), (LXI_FINDING_ROW, Some(&image)));
+    }
 }

@@ -216,8 +216,8 @@ static void prune(struct place *place, lxi_str seconds) {
     lxi_pruned_free(pruned);
 }
 
-static void check(struct place *place) {
-    lxi_check_options options = {.size = sizeof options, .monitor = &place->monitor};
+static void check(struct place *place, uint32_t flags) {
+    lxi_check_options options = {.size = sizeof options, .flags = flags, .monitor = &place->monitor};
     lxi_check_report *report = NULL;
     lxi_error *error = NULL;
     if (failed(lxi_store_check(place->store, &options, &report, &error), &error))
@@ -229,6 +229,12 @@ static void check(struct place *place) {
         lxi_finding finding = {.size = sizeof finding};
         lxi_check_report_finding_at(report, i, &finding, NULL);
         line("finding %u", finding.kind);
+    }
+    for (size_t i = 0; i < info.unrepaired; i++) {
+        lxi_finding finding = {.size = sizeof finding};
+        lxi_str reason;
+        lxi_check_report_unrepaired_at(report, i, &finding, &reason, NULL);
+        line("unrepaired %u", finding.kind);
     }
     lxi_check_report_free(report);
 }
@@ -295,7 +301,9 @@ int store_step(struct place *place, const struct words *words) {
     } else if (is(name, "prune")) {
         prune(place, word(words, 1));
     } else if (is(name, "check")) {
-        check(place);
+        check(place, 0);
+    } else if (is(name, "repair")) {
+        check(place, LXI_CHECK_REPAIR);
     } else {
         return about_one(place, words);
     }

@@ -95,8 +95,8 @@ fn edit(store: &Store, fingerprint: &[u8], changes: &[&[u8]]) -> Lines {
     store.edit(&text(fingerprint).parse()?, &edit, etag.as_ref()).map(|image| print(&image))
 }
 
-fn finding(finding: &Finding) -> String {
-    let number = match finding {
+fn number(finding: &Finding) -> u32 {
+    match finding {
         Finding::Catalog(_) => 1,
         Finding::Missing(..) => 2,
         Finding::Damaged(..) => 3,
@@ -105,9 +105,9 @@ fn finding(finding: &Finding) -> String {
         Finding::Sidecar(_) => 6,
         Finding::Stray(_) => 7,
         Finding::Lost(_) => 8,
+        Finding::Row(_) => 9,
         _ => 0,
-    };
-    format!("finding {number}")
+    }
 }
 
 fn prune(store: &Store, seconds: &[u8]) -> Lines {
@@ -170,10 +170,15 @@ fn asked(place: &Place, store: &Store, name: &str, words: &[&[u8]]) -> Option<Li
             })
             .map(|found| verified(&found, false)),
         ("prune", [seconds]) => prune(store, seconds),
-        ("check", []) => store.check(&CheckOptions::new().monitor(place.monitor.clone())).map(|report| {
-            let first = format!("images {} bytes {}", report.images, report.bytes);
-            std::iter::once(first).chain(report.findings.iter().map(finding)).collect()
-        }),
+        ("check" | "repair", []) => {
+            let options = CheckOptions::new().repair(name == "repair").monitor(place.monitor.clone());
+            store.check(&options).map(|report| {
+                let first = format!("images {} bytes {}", report.images, report.bytes);
+                let found = report.findings.iter().map(|finding| format!("finding {}", number(finding)));
+                let left = report.unrepaired.iter().map(|left| format!("unrepaired {}", number(&left.finding)));
+                std::iter::once(first).chain(found).chain(left).collect()
+            })
+        }
         _ => return None,
     })
 }
