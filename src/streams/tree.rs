@@ -204,7 +204,7 @@ impl Tree {
             let path = entry.map_err(fail(&staging))?.path();
             fs::remove_file(&path).map_err(fail(&path))?;
         }
-        Ok(TreeWriter { tree: self.clone(), _lock: lock })
+        Ok(TreeWriter { tree: self.clone(), _lock: WriterLock(lock) })
     }
 }
 
@@ -212,7 +212,18 @@ impl Tree {
 #[derive(Debug)]
 pub struct TreeWriter {
     pub(super) tree: Tree,
-    _lock: File,
+    _lock: WriterLock,
+}
+
+/// The lock of whoever writes into a tree.
+#[derive(Debug)]
+struct WriterLock(File);
+
+impl Drop for WriterLock {
+    fn drop(&mut self) {
+        // Closing alone would leave it to a child process that another thread is just about to start, for as long as that takes.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
 }
 
 impl TreeWriter {
