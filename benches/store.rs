@@ -1,16 +1,17 @@
-//! The store among 100 and among 20,000 images: opening, resolving, listing, importing one more, pruning.
-//! What must not grow with the number of images is measured at both.
+//! The store among 100, 20,000 and 100,000 images: opening, resolving, pages of lists, importing one more, pruning.
+//! What must not grow with the number of images is measured at each. `LXD_IMAGE_BENCH_STORE=100,1000` measures at other sizes.
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench may panic")]
 
 use std::hint::black_box;
 use std::io::Cursor;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use lxd_image::Fingerprint;
 use lxd_image::format::{Input, Source};
-use lxd_image::store::{Alias, Catalog, Filter, ImportOptions, PrunePolicy, SqliteCatalog, Store, StoredImage};
+use lxd_image::store::{
+    Alias, Catalog, ImageQuery, ImportOptions, Order, PrunePolicy, SqliteCatalog, Store, StoredImage,
+};
 
 fn member(out: &mut Vec<u8>, name: &str, kind: u8, content: &[u8]) {
     let mut header = [0_u8; 512];
@@ -39,46 +40,76 @@ fn image(number: usize) -> Source {
     Source::unified(Input::stream(Cursor::new(out)))
 }
 
+/// The numbers of images to measure at.
+fn sizes() -> Vec<usize> {
+    match std::env::var("LXD_IMAGE_BENCH_STORE") {
+        Ok(text) => text.split(',').map(|size| size.trim().parse().unwrap()).collect(),
+        Err(_) => vec![100, 20_000, 100_000],
+    }
+}
+
 /// A store with `count` images. Their rows are real; of their files only the first one's are, for
-/// making 20,000 files durable one by one takes longer than all measurements.
-fn filled(count: usize) -> (PathBuf, Store, StoredImage) {
+/// making 100,000 files durable one by one takes longer than all measurements.
+fn filled(count: usize) -> (PathBuf, Store, SqliteCatalog, StoredImage) {
     let path = std::env::temp_dir().join(format!("lxd-image-bench-{}-{count}", std::process::id()));
     let _ = std::fs::remove_dir_all(&path);
     let store = Store::open(&path).unwrap();
     let first = store.import(image(usize::MAX), &ImportOptions::new().alias(Alias::new("first").unwrap())).unwrap();
-    let rows: Arc<dyn Catalog> = Arc::new(SqliteCatalog::of_store(&path).unwrap());
+    let rows = SqliteCatalog::of_store(&path).unwrap();
     rows.write(&mut |catalog| {
         for number in 0..count {
             let mut row = first.clone();
             row.fingerprint = Fingerprint::of(&number.to_le_bytes());
+            row.public = number % 2 == 0;
             row.properties.set("serial", number.to_string())?;
-            catalog.put(&row)?;
-            catalog.set_alias(&Alias::new(format!("debian/{number}/amd64"))?, &row.fingerprint)?;
+            catalog.insert(&row)?;
+            catalog.set_alias(&Alias::new(format!("debian/{number}/amd64"))?, &row.target())?;
         }
         Ok(())
     })
     .unwrap();
-    (path, store, first)
+    (path, store, rows, first)
 }
 
 fn store(criterion: &mut Criterion) {
-    for count in [100, 20_000] {
-        let (path, store, first) = filled(count);
+    for count in sizes() {
+        let (path, store, rows, first) = filled(count);
         let mut group = criterion.benchmark_group(format!("store of {count}"));
         group.sample_size(20);
         group.bench_function("open", |bench| bench.iter(|| Store::open(black_box(&path)).unwrap()));
         let digits = first.fingerprint.to_string();
-        group.bench_function("resolve a prefix", |bench| {
-            bench.iter(|| store.resolve(black_box(&digits[..12])).unwrap());
+        for (name, reference) in
+            [("an alias", "debian/50/amd64"), ("a prefix", &digits[..12]), ("a fingerprint", digits.as_str())]
+        {
+            group.bench_function(format!("resolve {name}"), |bench| {
+                bench.iter(|| store.resolve(black_box(reference)).unwrap());
+            });
+        }
+        let middle = rows.alias("debian/50/amd64", first.image_type).unwrap().unwrap().1.fingerprint;
+        let after = rows.image(&middle).unwrap().as_ref().map(lxd_image::store::Position::after);
+        let all = || ImageQuery::new().limit(100);
+        let queries = [
+            ("all", all()),
+            ("all, from the middle", all().after(after.clone())),
+            ("all by alias", all().order(Order::Alias)),
+            ("all by alias, from the middle", all().order(Order::Alias).after(after)),
+            ("public ones", all().public(true)),
+            ("public ones by alias", all().public(true).order(Order::Alias)),
+            ("those with a property that all have", all().property("os", "Debian")),
+            ("those with a property that all have, by alias", all().property("os", "Debian").order(Order::Alias)),
+            ("those with a property that one has", all().property("serial", "77")),
+            ("those with two properties", all().property("os", "Debian").property("serial", "77").public(false)),
+        ];
+        for (name, query) in &queries {
+            group.bench_function(format!("page of 100: {name}"), |bench| {
+                bench.iter(|| assert!(!rows.images(black_box(query)).unwrap().images.is_empty()));
+            });
+        }
+        group.bench_function("page of 100: fingerprints", |bench| {
+            bench.iter(|| rows.fingerprints(black_box(&all())).unwrap());
         });
-        group.bench_function("resolve an alias", |bench| {
-            bench.iter(|| store.resolve(black_box("debian/50/amd64")).unwrap());
-        });
-        let filters: [Filter; 2] = ["serial=77".parse().unwrap(), "architecture=amd64".parse().unwrap()];
-        group.bench_function("list with a filter", |bench| {
-            bench.iter(|| assert_eq!(store.list(black_box(&filters)).unwrap().len(), 1));
-        });
-        group.bench_function("list all", |bench| bench.iter(|| assert_eq!(store.list(&[]).unwrap().len(), count + 1)));
+        // This one grows: it counts.
+        group.bench_function("totals", |bench| bench.iter(|| rows.totals(black_box(&all())).unwrap()));
         let mut number = 1_000_000;
         group.bench_function("import one more and delete it", |bench| {
             bench.iter_batched(
@@ -105,6 +136,7 @@ fn store(criterion: &mut Criterion) {
             );
         });
         group.finish();
+        drop(rows);
         drop(store);
         std::fs::remove_dir_all(path).unwrap();
     }

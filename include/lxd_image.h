@@ -1079,6 +1079,9 @@ typedef struct lxi_finding {
 // There is no space left on the file system that is written to, or in the quota there.
 #define LXI_STORAGE_FULL 16
 
+// Something between here and the data failed in a way that another try may mend.
+#define LXI_TRANSIENT 17
+
 // A defect of this library: it panicked, and the message has the panic's text. Handles that were given to the call as
 // non-const pointers can only be freed afterwards. Please report it.
 #define LXI_PANIC 100
@@ -2112,7 +2115,8 @@ lxi_status lxi_store_list(const struct lxi_store *store,
                           struct lxi_error **error);
 
 // The image that `reference` names: an alias, a whole fingerprint, or the first digits of exactly one, at least four.
-// An alias wins over a fingerprint that begins like it.
+// An alias wins over a fingerprint that begins like it; where a container's and a virtual machine's image share it, the
+// container's is meant.
 //
 // Owner: the caller, who frees it with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND, whose hint suggests
 // what is near; LXI_AMBIGUOUS, naming the candidates; LXI_MALFORMED when the catalog is damaged; LXI_IO.
@@ -2120,6 +2124,17 @@ lxi_status lxi_store_resolve(const struct lxi_store *store,
                              struct lxi_str reference,
                              struct lxi_stored_image **image,
                              struct lxi_error **error);
+
+// As `lxi_store_resolve`, with the type that is meant where a container's and a virtual machine's image share an alias:
+// LXI_TYPE_…, or 0. An image of the other type is found where none of this type has the alias.
+//
+// Owner: the caller, who frees it with `lxi_stored_image_free`. Threads: any. Errors: as `lxi_store_resolve`;
+// LXI_INVALID_INPUT for a type that is none.
+lxi_status lxi_store_resolve_of_type(const struct lxi_store *store,
+                                     struct lxi_str reference,
+                                     lxi_image_type preferred,
+                                     struct lxi_stored_image **image,
+                                     struct lxi_error **error);
 
 // One image, as it is now.
 //
@@ -2255,7 +2270,7 @@ lxi_status lxi_store_edit(const struct lxi_store *store,
                           struct lxi_stored_image **image,
                           struct lxi_error **error);
 
-// All aliases, sorted by name.
+// All aliases, sorted by name; of a name that a container's and a virtual machine's image share the container's comes first.
 //
 // Owner: the caller, who frees the list with `lxi_alias_list_free`. Threads: any. Errors: LXI_MALFORMED when the catalog
 // is damaged, LXI_IO.
@@ -2263,7 +2278,8 @@ lxi_status lxi_store_aliases(const struct lxi_store *store,
                              struct lxi_alias_list **aliases,
                              struct lxi_error **error);
 
-// What one alias points to: a list with that one.
+// What one alias points to: a list with that one. Where a container's and a virtual machine's image share the name, the
+// container's.
 //
 // Owner: the caller, who frees the list with `lxi_alias_list_free`. Threads: any. Errors: LXI_NOT_FOUND, LXI_MALFORMED
 // when the catalog is damaged, LXI_IO.
@@ -2271,6 +2287,17 @@ lxi_status lxi_store_alias(const struct lxi_store *store,
                            struct lxi_str name,
                            struct lxi_alias_list **aliases,
                            struct lxi_error **error);
+
+// What one alias of images of a type points to: a list with that one. `of` is LXI_TYPE_…, or 0 for what
+// `lxi_store_alias` gives.
+//
+// Owner: the caller, who frees the list with `lxi_alias_list_free`. Threads: any. Errors: LXI_NOT_FOUND, LXI_INVALID_INPUT
+// for a type that is none, LXI_MALFORMED when the catalog is damaged, LXI_IO.
+lxi_status lxi_store_alias_of_type(const struct lxi_store *store,
+                                   struct lxi_str name,
+                                   lxi_image_type of,
+                                   struct lxi_alias_list **aliases,
+                                   struct lxi_error **error);
 
 // How many aliases there are.
 //
@@ -2286,12 +2313,20 @@ lxi_status lxi_alias_list_at(const struct lxi_alias_list *aliases,
                              struct lxi_fingerprint *target,
                              struct lxi_error **error);
 
+// The type of the images that the alias with an index from 0 is for: LXI_TYPE_….
+//
+// Threads: any. Errors: LXI_NOT_FOUND past the last one.
+lxi_status lxi_alias_list_type_at(const struct lxi_alias_list *aliases,
+                                  size_t index,
+                                  lxi_image_type *of,
+                                  struct lxi_error **error);
+
 // Frees a list; NULL is fine.
 //
 // Threads: any, the list being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_alias_list_free(struct lxi_alias_list *aliases);
 
-// Makes an alias.
+// Makes an alias for images of the target's type: a container's and a virtual machine's image may share a name.
 //
 // Threads: any. Errors: LXI_INVALID_INPUT for a name that can't be one, LXI_ALREADY_EXISTS when it is taken,
 // LXI_NOT_FOUND without the image, LXI_BUSY, LXI_IO.
@@ -2300,7 +2335,7 @@ lxi_status lxi_store_create_alias(const struct lxi_store *store,
                                   const struct lxi_fingerprint *target,
                                   struct lxi_error **error);
 
-// Points an alias to another image, and describes it anew, whether or not it is there.
+// Points an alias of images of the target's type to another image, and describes it anew, whether or not it is there.
 //
 // Threads: any. Errors: LXI_INVALID_INPUT for a name that can't be one, LXI_NOT_FOUND without the image, LXI_BUSY,
 // LXI_IO.
@@ -2309,7 +2344,7 @@ lxi_status lxi_store_move_alias(const struct lxi_store *store,
                                 const struct lxi_fingerprint *target,
                                 struct lxi_error **error);
 
-// Gives an alias another name.
+// Gives an alias another name: the container's, where a container's and a virtual machine's image share it.
 //
 // Threads: any. Errors: LXI_INVALID_INPUT for a name that can't be one, LXI_NOT_FOUND without the alias,
 // LXI_ALREADY_EXISTS when the new name is taken, LXI_BUSY, LXI_IO.
@@ -2318,10 +2353,28 @@ lxi_status lxi_store_rename_alias(const struct lxi_store *store,
                                   struct lxi_str new_name,
                                   struct lxi_error **error);
 
-// Removes an alias. The image stays.
+// Gives an alias of images of a type another name. `of` is LXI_TYPE_…, or 0 for what `lxi_store_rename_alias` renames.
+//
+// Threads: any. Errors: as `lxi_store_rename_alias`; LXI_INVALID_INPUT for a type that is none.
+lxi_status lxi_store_rename_alias_of_type(const struct lxi_store *store,
+                                          struct lxi_str name,
+                                          struct lxi_str new_name,
+                                          lxi_image_type of,
+                                          struct lxi_error **error);
+
+// Removes an alias: the container's, where a container's and a virtual machine's image share it. The image stays.
 //
 // Threads: any. Errors: LXI_NOT_FOUND, LXI_BUSY, LXI_IO.
 lxi_status lxi_store_delete_alias(const struct lxi_store *store, struct lxi_str name, struct lxi_error **error);
+
+// Removes an alias of images of a type. `of` is LXI_TYPE_…, or 0 for what `lxi_store_delete_alias` removes. The image
+// stays.
+//
+// Threads: any. Errors: LXI_NOT_FOUND, LXI_INVALID_INPUT for a type that is none, LXI_BUSY, LXI_IO.
+lxi_status lxi_store_delete_alias_of_type(const struct lxi_store *store,
+                                          struct lxi_str name,
+                                          lxi_image_type of,
+                                          struct lxi_error **error);
 
 // Writes an image's files to `target`, compared with the fingerprint. Into a directory they go under the name they came
 // with, or their fingerprint's: one file, or metadata as `meta-NAME` and rootfs. Any other target is a name: the image,

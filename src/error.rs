@@ -51,6 +51,8 @@ pub enum ErrorKind {
     Io,
     /// There is no space left on the file system that is written to, or in the quota there.
     StorageFull,
+    /// Something between here and the data failed in a way that another try may mend.
+    Transient,
 }
 
 impl ErrorKind {
@@ -74,6 +76,7 @@ impl ErrorKind {
             Self::Cancelled => "Cancelled",
             Self::Io => "Io",
             Self::StorageFull => "StorageFull",
+            Self::Transient => "Transient",
         }
     }
 }
@@ -384,10 +387,10 @@ impl Error {
     }
 
     /// Whether the same call may succeed a little later, with nothing else changed: a connection
-    /// broke, a server had too much to do.
+    /// broke, a server had too much to do. Always so of [`ErrorKind::Transient`].
     #[must_use]
     pub fn is_temporary(&self) -> bool {
-        self.0.passing != Passing::No
+        self.0.passing != Passing::No || self.0.kind == ErrorKind::Transient
     }
 
     /// For [`ErrorKind::LimitExceeded`]: the field of [`Limits`](crate::Limits).

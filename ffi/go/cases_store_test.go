@@ -175,6 +175,20 @@ func (r *runner) aboutOne(words []string) bool {
 	return true
 }
 
+// imageType is the type that a step names with a word, or 0 where it has no such word.
+func (r *runner) imageType(words []string, at int) lxdimage.Type {
+	if at >= len(words) {
+		return 0
+	}
+	for _, of := range []lxdimage.Type{lxdimage.TypeContainer, lxdimage.TypeVirtualMachine} {
+		if of.String() == words[at] {
+			return of
+		}
+	}
+	r.t.Fatalf("%q is no type of an image", words[at])
+	return 0
+}
+
 func (r *runner) storeStep(words []string) bool {
 	switch words[0] {
 	case "store":
@@ -191,7 +205,7 @@ func (r *runner) storeStep(words []string) bool {
 			}
 		}
 	case "resolve":
-		image, err := r.store.Resolve(words[1])
+		image, err := r.store.ResolvePreferring(words[1], r.imageType(words, 2))
 		if !r.failed(err) {
 			r.showStored(image)
 		}
@@ -205,14 +219,14 @@ func (r *runner) storeStep(words []string) bool {
 			r.failed(point(alias, *target))
 		}
 	case "rename-alias":
-		r.failed(r.store.RenameAlias(words[1], words[2]))
+		r.failed(r.store.RenameAliasOfType(words[1], words[2], r.imageType(words, 3)))
 	case "delete-alias":
-		r.failed(r.store.DeleteAlias(words[1]))
+		r.failed(r.store.DeleteAliasOfType(words[1], r.imageType(words, 2)))
 	case "aliases":
 		aliases, err := r.store.Aliases()
 		if !r.failed(err) {
 			for _, alias := range aliases {
-				r.line("%s %s %s", quote(alias.Name), quote(alias.Description), alias.Target)
+				r.line("%s %s %s %s", quote(alias.Name), quote(alias.Description), alias.Target, alias.Type)
 			}
 		}
 	case "prune":

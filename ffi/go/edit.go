@@ -75,6 +75,8 @@ type AliasTarget struct {
 	Alias
 	// Target is the image.
 	Target Fingerprint
+	// Type is that of the image: a container's and a virtual machine's image may share a name.
+	Type Type
 }
 
 // toAliases copies a list, and frees it.
@@ -92,12 +94,16 @@ func toAliases(list *C.lxi_alias_list) ([]AliasTarget, error) {
 		if err := check(C.lxi_alias_list_at(list, i, &alias, &target, &told), told); err != nil {
 			return nil, err
 		}
-		aliases = append(aliases, AliasTarget{Alias{text(alias.name), text(alias.description)}, toFingerprint(&target)})
+		var of C.lxi_image_type
+		if err := check(C.lxi_alias_list_type_at(list, i, &of, &told), told); err != nil {
+			return nil, err
+		}
+		aliases = append(aliases, AliasTarget{Alias{text(alias.name), text(alias.description)}, toFingerprint(&target), Type(of)})
 	}
 	return aliases, nil
 }
 
-// Aliases are all aliases, sorted by name. Errors: [ErrMalformed] when the catalog is damaged, [ErrIO].
+// Aliases are all aliases, sorted by name; of a name that two types share the container's comes first. Errors: [ErrMalformed] when the catalog is damaged, [ErrIO].
 func (s *Store) Aliases() ([]AliasTarget, error) {
 	c, store, end, err := s.begin(context.Background())
 	if err != nil {
@@ -112,8 +118,14 @@ func (s *Store) Aliases() ([]AliasTarget, error) {
 	return toAliases(list)
 }
 
-// Alias is one alias and what it points to. Errors: [ErrNotFound], [ErrMalformed] when the catalog is damaged, [ErrIO].
+// Alias is one alias and what it points to: the container's, where a container's and a virtual machine's image share the name.
+// Errors: [ErrNotFound], [ErrMalformed] when the catalog is damaged, [ErrIO].
 func (s *Store) Alias(name string) (*AliasTarget, error) {
+	return s.AliasOfType(name, 0)
+}
+
+// AliasOfType is one alias of images of a type, or with 0 what [Store.Alias] gives. Errors: as there.
+func (s *Store) AliasOfType(name string, of Type) (*AliasTarget, error) {
 	c, store, end, err := s.begin(context.Background())
 	if err != nil {
 		return nil, err
@@ -121,7 +133,7 @@ func (s *Store) Alias(name string) (*AliasTarget, error) {
 	defer end()
 	var list *C.lxi_alias_list
 	var told *C.lxi_error
-	if err := c.check(C.lxi_store_alias(store, str(name), &list, &told), told); err != nil {
+	if err := c.check(C.lxi_store_alias_of_type(store, str(name), C.lxi_image_type(of), &list, &told), told); err != nil {
 		return nil, err
 	}
 	aliases, err := toAliases(list)
@@ -131,7 +143,7 @@ func (s *Store) Alias(name string) (*AliasTarget, error) {
 	return &aliases[0], nil
 }
 
-// CreateAlias makes an alias. Errors: [ErrInvalidInput] for a name that can't be one, [ErrAlreadyExists] when it is taken, [ErrNotFound]
+// CreateAlias makes an alias for images of the target's type. Errors: [ErrInvalidInput] for a name that can't be one, [ErrAlreadyExists] when it is taken, [ErrNotFound]
 // without the image, [ErrBusy], [ErrIO].
 func (s *Store) CreateAlias(alias Alias, target Fingerprint) error {
 	c, store, end, err := s.begin(context.Background())
@@ -145,7 +157,7 @@ func (s *Store) CreateAlias(alias Alias, target Fingerprint) error {
 	return c.check(C.lxi_store_create_alias(store, given, &of, &told), told)
 }
 
-// MoveAlias points an alias to another image, and describes it anew, whether or not it is there. Errors: [ErrInvalidInput] for a
+// MoveAlias points an alias of images of the target's type to another image, and describes it anew, whether or not it is there. Errors: [ErrInvalidInput] for a
 // name that can't be one, [ErrNotFound] without the image, [ErrBusy], [ErrIO].
 func (s *Store) MoveAlias(alias Alias, target Fingerprint) error {
 	c, store, end, err := s.begin(context.Background())
@@ -159,25 +171,38 @@ func (s *Store) MoveAlias(alias Alias, target Fingerprint) error {
 	return c.check(C.lxi_store_move_alias(store, given, &of, &told), told)
 }
 
-// RenameAlias gives an alias another name. Errors: [ErrInvalidInput] for a name that can't be one, [ErrNotFound] without the alias,
-// [ErrAlreadyExists] when the new name is taken, [ErrBusy], [ErrIO].
+// RenameAlias gives an alias another name: the container's, where a container's and a virtual machine's image share it. Errors:
+// [ErrInvalidInput] for a name that can't be one, [ErrNotFound] without the alias, [ErrAlreadyExists] when the new name is taken,
+// [ErrBusy], [ErrIO].
 func (s *Store) RenameAlias(name, newName string) error {
-	c, store, end, err := s.begin(context.Background())
-	if err != nil {
-		return err
-	}
-	defer end()
-	var told *C.lxi_error
-	return c.check(C.lxi_store_rename_alias(store, str(name), str(newName), &told), told)
+	return s.RenameAliasOfType(name, newName, 0)
 }
 
-// DeleteAlias removes an alias. The image stays. Errors: [ErrNotFound], [ErrBusy], [ErrIO].
-func (s *Store) DeleteAlias(name string) error {
+// RenameAliasOfType gives an alias of images of a type another name, or with 0 the one that [Store.RenameAlias] renames. Errors: as
+// there.
+func (s *Store) RenameAliasOfType(name, newName string, of Type) error {
 	c, store, end, err := s.begin(context.Background())
 	if err != nil {
 		return err
 	}
 	defer end()
 	var told *C.lxi_error
-	return c.check(C.lxi_store_delete_alias(store, str(name), &told), told)
+	return c.check(C.lxi_store_rename_alias_of_type(store, str(name), str(newName), C.lxi_image_type(of), &told), told)
+}
+
+// DeleteAlias removes an alias: the container's, where a container's and a virtual machine's image share it. The image stays. Errors:
+// [ErrNotFound], [ErrBusy], [ErrIO].
+func (s *Store) DeleteAlias(name string) error {
+	return s.DeleteAliasOfType(name, 0)
+}
+
+// DeleteAliasOfType removes an alias of images of a type, or with 0 the one that [Store.DeleteAlias] removes. Errors: as there.
+func (s *Store) DeleteAliasOfType(name string, of Type) error {
+	c, store, end, err := s.begin(context.Background())
+	if err != nil {
+		return err
+	}
+	defer end()
+	var told *C.lxi_error
+	return c.check(C.lxi_store_delete_alias_of_type(store, str(name), C.lxi_image_type(of), &told), told)
 }

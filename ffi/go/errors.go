@@ -47,6 +47,8 @@ const (
 	ErrIO Kind = C.LXI_IO
 	// ErrStorageFull: there is no space left on the file system that is written to, or in the quota there.
 	ErrStorageFull Kind = C.LXI_STORAGE_FULL
+	// ErrTransient: something between here and the data failed in a way that another try may mend.
+	ErrTransient Kind = C.LXI_TRANSIENT
 	// ErrPanic: a defect of the library; the message has what it said. Please report it.
 	ErrPanic Kind = C.LXI_PANIC
 	// ErrOther: a kind that is newer than this list.

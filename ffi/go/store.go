@@ -143,9 +143,15 @@ func (s *Store) List(filters ...string) ([]*StoredImage, error) {
 }
 
 // Resolve finds the image that reference names: an alias, a whole fingerprint, or the first digits of exactly one, at least
-// four. An alias wins over a fingerprint that begins like it. Errors: [ErrNotFound], whose hint suggests what is near;
-// [ErrAmbiguous], naming the candidates; [ErrMalformed] when the catalog is damaged; [ErrIO].
+// four. An alias wins over a fingerprint that begins like it; where a container's and a virtual machine's image share it, the
+// container's is meant. Errors: [ErrNotFound], whose hint suggests what is near; [ErrAmbiguous], naming the candidates;
+// [ErrMalformed] when the catalog is damaged; [ErrIO].
 func (s *Store) Resolve(reference string) (*StoredImage, error) {
+	return s.ResolvePreferring(reference, 0)
+}
+
+// ResolvePreferring does as [Store.Resolve], with the type that is meant where an image of each shares an alias. Errors: as there.
+func (s *Store) ResolvePreferring(reference string, preferred Type) (*StoredImage, error) {
 	c, store, end, err := s.begin(context.Background())
 	if err != nil {
 		return nil, err
@@ -153,7 +159,7 @@ func (s *Store) Resolve(reference string) (*StoredImage, error) {
 	defer end()
 	var image *C.lxi_stored_image
 	var told *C.lxi_error
-	if err := c.check(C.lxi_store_resolve(store, str(reference), &image, &told), told); err != nil {
+	if err := c.check(C.lxi_store_resolve_of_type(store, str(reference), C.lxi_image_type(preferred), &image, &told), told); err != nil {
 		return nil, err
 	}
 	return toStoredImage(image)

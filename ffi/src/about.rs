@@ -56,6 +56,7 @@ pub extern "C" fn lxi_status_name(status: lxi_status) -> *const c_char {
         LXI_CANCELLED => c"Cancelled",
         LXI_IO => c"Io",
         LXI_STORAGE_FULL => c"StorageFull",
+        LXI_TRANSIENT => c"Transient",
         LXI_PANIC => c"Panic",
         LXI_OTHER => c"Other",
         _ => c"Unknown",

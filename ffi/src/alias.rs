@@ -1,7 +1,6 @@
 //! Aliases of a store: listed, made, moved, renamed, removed.
 
-use lxd_image::Fingerprint;
-use lxd_image::store::Alias;
+use lxd_image::store::{Alias, AliasTarget};
 
 use crate::about::past_end;
 use crate::args;
@@ -16,9 +15,9 @@ pub struct lxi_alias_list {
     _opaque: (),
 }
 
-handles! { lxi_alias_list(19) = Vec<(Alias, Fingerprint)>; }
+handles! { lxi_alias_list(19) = Vec<(Alias, AliasTarget)>; }
 
-/// All aliases, sorted by name.
+/// All aliases, sorted by name; of a name that a container's and a virtual machine's image share the container's comes first.
 ///
 /// Owner: the caller, who frees the list with `lxi_alias_list_free`. Threads: any. Errors: LXI_MALFORMED when the catalog
 /// is damaged, LXI_IO.
@@ -35,7 +34,8 @@ pub unsafe extern "C" fn lxi_store_aliases(
     })
 }
 
-/// What one alias points to: a list with that one.
+/// What one alias points to: a list with that one. Where a container's and a virtual machine's image share the name, the
+/// container's.
 ///
 /// Owner: the caller, who frees the list with `lxi_alias_list_free`. Threads: any. Errors: LXI_NOT_FOUND, LXI_MALFORMED
 /// when the catalog is damaged, LXI_IO.
@@ -49,6 +49,31 @@ pub unsafe extern "C" fn lxi_store_alias(
     call(error, || {
         let place = args::out_handle(aliases, "aliases")?;
         let found = handle::get(store)?.alias(args::text(name, "name of an alias")?)?;
+        place.set(handle::make(vec![found]));
+        Ok(())
+    })
+}
+
+/// What one alias of images of a type points to: a list with that one. `of` is LXI_TYPE_…, or 0 for what
+/// `lxi_store_alias` gives.
+///
+/// Owner: the caller, who frees the list with `lxi_alias_list_free`. Threads: any. Errors: LXI_NOT_FOUND, LXI_INVALID_INPUT
+/// for a type that is none, LXI_MALFORMED when the catalog is damaged, LXI_IO.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lxi_store_alias_of_type(
+    store: *const lxi_store,
+    name: lxi_str,
+    of: lxi_image_type,
+    aliases: *mut *mut lxi_alias_list,
+    error: *mut *mut lxi_error,
+) -> lxi_status {
+    call(error, || {
+        let place = args::out_handle(aliases, "aliases")?;
+        let (store, name) = (handle::get(store)?, args::text(name, "name of an alias")?);
+        let found = match said_type(of)? {
+            Some(image_type) => store.alias_of(name, image_type)?,
+            None => store.alias(name)?,
+        };
         place.set(handle::make(vec![found]));
         Ok(())
     })
@@ -88,8 +113,26 @@ pub unsafe extern "C" fn lxi_alias_list_at(
         let found = handle::get(aliases)?.get(index).ok_or_else(|| past_end(index, "alias"))?;
         alias.set(lxi_alias { name: lxi_str::of(&found.0.name), description: lxi_str::of(&found.0.description) });
         if let Some(target) = target {
-            target.set(found.1.into());
+            target.set(found.1.fingerprint.into());
         }
+        Ok(())
+    })
+}
+
+/// The type of the images that the alias with an index from 0 is for: LXI_TYPE_….
+///
+/// Threads: any. Errors: LXI_NOT_FOUND past the last one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lxi_alias_list_type_at(
+    aliases: *const lxi_alias_list,
+    index: usize,
+    of: *mut lxi_image_type,
+    error: *mut *mut lxi_error,
+) -> lxi_status {
+    call(error, || {
+        let place = args::out(of, 0, "type of an alias")?;
+        let found = handle::get(aliases)?.get(index).ok_or_else(|| past_end(index, "alias"))?;
+        place.set(image_type(found.1.image_type));
         Ok(())
     })
 }
@@ -102,7 +145,7 @@ pub unsafe extern "C" fn lxi_alias_list_free(aliases: *mut lxi_alias_list) -> lx
     free(aliases)
 }
 
-/// Makes an alias.
+/// Makes an alias for images of the target's type: a container's and a virtual machine's image may share a name.
 ///
 /// Threads: any. Errors: LXI_INVALID_INPUT for a name that can't be one, LXI_ALREADY_EXISTS when it is taken,
 /// LXI_NOT_FOUND without the image, LXI_BUSY, LXI_IO.
@@ -116,7 +159,7 @@ pub unsafe extern "C" fn lxi_store_create_alias(
     call(error, || handle::get(store)?.create_alias(&alias(given)?, &args::fingerprint(target)?))
 }
 
-/// Points an alias to another image, and describes it anew, whether or not it is there.
+/// Points an alias of images of the target's type to another image, and describes it anew, whether or not it is there.
 ///
 /// Threads: any. Errors: LXI_INVALID_INPUT for a name that can't be one, LXI_NOT_FOUND without the image, LXI_BUSY,
 /// LXI_IO.
@@ -130,7 +173,7 @@ pub unsafe extern "C" fn lxi_store_move_alias(
     call(error, || handle::get(store)?.move_alias(&alias(given)?, &args::fingerprint(target)?))
 }
 
-/// Gives an alias another name.
+/// Gives an alias another name: the container's, where a container's and a virtual machine's image share it.
 ///
 /// Threads: any. Errors: LXI_INVALID_INPUT for a name that can't be one, LXI_NOT_FOUND without the alias,
 /// LXI_ALREADY_EXISTS when the new name is taken, LXI_BUSY, LXI_IO.
@@ -143,11 +186,28 @@ pub unsafe extern "C" fn lxi_store_rename_alias(
 ) -> lxi_status {
     call(error, || {
         let (name, new_name) = (args::text(name, "name of an alias")?, args::text(new_name, "name of an alias")?);
-        handle::get(store)?.rename_alias(name, new_name)
+        handle::get(store)?.rename_alias(name, new_name, None)
     })
 }
 
-/// Removes an alias. The image stays.
+/// Gives an alias of images of a type another name. `of` is LXI_TYPE_…, or 0 for what `lxi_store_rename_alias` renames.
+///
+/// Threads: any. Errors: as `lxi_store_rename_alias`; LXI_INVALID_INPUT for a type that is none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lxi_store_rename_alias_of_type(
+    store: *const lxi_store,
+    name: lxi_str,
+    new_name: lxi_str,
+    of: lxi_image_type,
+    error: *mut *mut lxi_error,
+) -> lxi_status {
+    call(error, || {
+        let (name, new_name) = (args::text(name, "name of an alias")?, args::text(new_name, "name of an alias")?);
+        handle::get(store)?.rename_alias(name, new_name, said_type(of)?)
+    })
+}
+
+/// Removes an alias: the container's, where a container's and a virtual machine's image share it. The image stays.
 ///
 /// Threads: any. Errors: LXI_NOT_FOUND, LXI_BUSY, LXI_IO.
 #[unsafe(no_mangle)]
@@ -156,5 +216,19 @@ pub unsafe extern "C" fn lxi_store_delete_alias(
     name: lxi_str,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
-    call(error, || handle::get(store)?.delete_alias(args::text(name, "name of an alias")?))
+    call(error, || handle::get(store)?.delete_alias(args::text(name, "name of an alias")?, None))
+}
+
+/// Removes an alias of images of a type. `of` is LXI_TYPE_…, or 0 for what `lxi_store_delete_alias` removes. The image
+/// stays.
+///
+/// Threads: any. Errors: LXI_NOT_FOUND, LXI_INVALID_INPUT for a type that is none, LXI_BUSY, LXI_IO.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lxi_store_delete_alias_of_type(
+    store: *const lxi_store,
+    name: lxi_str,
+    of: lxi_image_type,
+    error: *mut *mut lxi_error,
+) -> lxi_status {
+    call(error, || handle::get(store)?.delete_alias(args::text(name, "name of an alias")?, said_type(of)?))
 }

@@ -1,11 +1,10 @@
 //! Bringing images into a store: from files, streams, or a tree that is packed on the way.
 
 use lxd_image::Result;
-use lxd_image::format::ImageType;
 use lxd_image::metadata::Properties;
 use lxd_image::store::{Alias, ImportOptions, UpdateSource};
 
-use crate::args::{self, invalid, versioned};
+use crate::args::{self, versioned};
 use crate::error::{call, lxi_error};
 use crate::handle;
 use crate::monitor::{lxi_monitor, watch};
@@ -140,12 +139,10 @@ unsafe fn update_source(pointer: *const lxi_update_source) -> Result<UpdateSourc
         text(given.alias, "source's alias")?,
     )
     .certificate(text(given.certificate, "certificate")?);
-    match given.image_type {
-        0 => Ok(source),
-        LXI_TYPE_CONTAINER => Ok(source.image_type(ImageType::Container)),
-        LXI_TYPE_VIRTUAL_MACHINE => Ok(source.image_type(ImageType::VirtualMachine)),
-        other => Err(invalid(format!("{other} is no type of an image"))),
-    }
+    Ok(match said_type(given.image_type)? {
+        Some(image_type) => source.image_type(image_type),
+        None => source,
+    })
 }
 
 /// Brings an image in, one file with `second` NULL, or metadata and rootfs in either order: its bytes are copied into

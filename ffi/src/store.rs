@@ -148,7 +148,8 @@ pub unsafe extern "C" fn lxi_store_list(
 }
 
 /// The image that `reference` names: an alias, a whole fingerprint, or the first digits of exactly one, at least four.
-/// An alias wins over a fingerprint that begins like it.
+/// An alias wins over a fingerprint that begins like it; where a container's and a virtual machine's image share it, the
+/// container's is meant.
 ///
 /// Owner: the caller, who frees it with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND, whose hint suggests
 /// what is near; LXI_AMBIGUOUS, naming the candidates; LXI_MALFORMED when the catalog is damaged; LXI_IO.
@@ -162,6 +163,30 @@ pub unsafe extern "C" fn lxi_store_resolve(
     call(error, || {
         let place = args::out_handle(image, "image")?;
         place.set(stored(handle::get(store)?.resolve(args::text(reference, "reference")?)?));
+        Ok(())
+    })
+}
+
+/// As `lxi_store_resolve`, with the type that is meant where a container's and a virtual machine's image share an alias:
+/// LXI_TYPE_…, or 0. An image of the other type is found where none of this type has the alias.
+///
+/// Owner: the caller, who frees it with `lxi_stored_image_free`. Threads: any. Errors: as `lxi_store_resolve`;
+/// LXI_INVALID_INPUT for a type that is none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lxi_store_resolve_of_type(
+    store: *const lxi_store,
+    reference: lxi_str,
+    preferred: lxi_image_type,
+    image: *mut *mut lxi_stored_image,
+    error: *mut *mut lxi_error,
+) -> lxi_status {
+    call(error, || {
+        let place = args::out_handle(image, "image")?;
+        let (store, reference) = (handle::get(store)?, args::text(reference, "reference")?);
+        place.set(stored(match said_type(preferred)? {
+            Some(image_type) => store.resolve_preferring(reference, image_type)?,
+            None => store.resolve(reference)?,
+        }));
         Ok(())
     })
 }

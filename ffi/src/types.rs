@@ -1,7 +1,9 @@
 //! The small types that all calls share: texts, bytes, fingerprints, and the numbers of states and choices.
 
 use lxd_image::format::ImageType;
-use lxd_image::{ErrorKind, Fingerprint};
+use lxd_image::{ErrorKind, Fingerprint, Result};
+
+use crate::args::invalid;
 
 /// The outcome of a call: LXI_OK, or why it failed. The values never change their meaning; later versions may add some.
 pub type lxi_status = i32;
@@ -40,6 +42,8 @@ pub const LXI_CANCELLED: lxi_status = 14;
 pub const LXI_IO: lxi_status = 15;
 /// There is no space left on the file system that is written to, or in the quota there.
 pub const LXI_STORAGE_FULL: lxi_status = 16;
+/// Something between here and the data failed in a way that another try may mend.
+pub const LXI_TRANSIENT: lxi_status = 17;
 /// A defect of this library: it panicked, and the message has the panic's text. Handles that were given to the call as
 /// non-const pointers can only be freed afterwards. Please report it.
 pub const LXI_PANIC: lxi_status = 100;
@@ -156,6 +160,16 @@ pub(crate) fn image_type(of: ImageType) -> lxi_image_type {
     }
 }
 
+/// The type that a caller said; `None` for 0.
+pub(crate) fn said_type(of: lxi_image_type) -> Result<Option<ImageType>> {
+    match of {
+        0 => Ok(None),
+        LXI_TYPE_CONTAINER => Ok(Some(ImageType::Container)),
+        LXI_TYPE_VIRTUAL_MACHINE => Ok(Some(ImageType::VirtualMachine)),
+        other => Err(invalid(format!("{other} is no type of an image"))),
+    }
+}
+
 pub(crate) fn status(kind: ErrorKind) -> lxi_status {
     KINDS.iter().find(|(_, known)| *known == kind).map_or(LXI_OTHER, |(status, _)| *status)
 }
@@ -182,4 +196,5 @@ const KINDS: &[(lxi_status, ErrorKind)] = &[
     (LXI_CANCELLED, ErrorKind::Cancelled),
     (LXI_IO, ErrorKind::Io),
     (LXI_STORAGE_FULL, ErrorKind::StorageFull),
+    (LXI_TRANSIENT, ErrorKind::Transient),
 ];

@@ -80,7 +80,7 @@ fn said(response: lxd_image::server::Response) -> Vec<u8> {
     if let Body::Pieces(pieces) = response.body {
         let promised = pieces.length();
         let body = Body::Pieces(pieces).read_to_end().expect("nobody damages this store");
-        assert_eq!(body.len() as u64, promised);
+        assert!(promised.is_none_or(|promised| body.len() as u64 == promised));
         all.extend(body);
     }
     all

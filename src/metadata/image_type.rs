@@ -16,6 +16,9 @@ pub enum ImageType {
 }
 
 impl ImageType {
+    /// Both, containers first: the order in which a name that both have is looked up.
+    pub const ALL: [Self; 2] = [Self::Container, Self::VirtualMachine];
+
     /// The name that LXD's API uses.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -8,7 +8,7 @@ use crate::format::ImageType;
 use crate::metadata::{Architecture, Properties};
 use crate::omissions::Omitted;
 use crate::progress::Monitor;
-use crate::store::{Alias, ImportOptions, Store, StoredImage, UpdateSource};
+use crate::store::{Alias, ImageQuery, ImportOptions, Store, StoredImage, UpdateSource};
 
 /// How often a copy is begun in all, where the file is replaced on the server or the image is deleted here meanwhile.
 const MAX_STARTS: u32 = 3;
@@ -162,6 +162,7 @@ impl CopyOptions {
             .auto_update(self.auto_update)
             .public(self.public)
             .expect(found.fingerprint)
+            .image_type(found.image_type)
             .source(source)
             .source_properties(found.properties.clone())
             .monitor(self.monitor.clone());
@@ -340,7 +341,7 @@ impl Store {
 
     fn named_by_fingerprint(&self, reference: &str) -> Result<Option<Fingerprint>> {
         let Ok(prefix) = reference.parse::<Prefix>() else { return Ok(None) };
-        let found = self.catalog.with_prefix(&prefix, 2)?;
+        let found = self.with_prefix(&prefix, 2)?;
         Ok(if let [only] = *found { Some(only) } else { None })
     }
 
@@ -348,11 +349,17 @@ impl Store {
     fn last_known(&self, remote: &dyn Remote, wanted: &Wanted) -> Result<Option<Fingerprint>> {
         let mut source = remote.source().image_type(wanted.image_type);
         wanted.reference.clone_into(&mut source.alias);
-        let mut images = self.images()?;
-        images.retain(|image| {
-            image.source.as_ref() == Some(&source)
-                && (wanted.architectures.is_empty() || wanted.architectures.contains(&image.architecture))
-        });
-        Ok(StoredImage::newest(images).map(|image| image.fingerprint))
+        let mut newest = None;
+        let mut look = |image: StoredImage| {
+            let fits = image.source.as_ref() == Some(&source)
+                && (wanted.architectures.is_empty() || wanted.architectures.contains(&image.architecture));
+            if fits {
+                newest = StoredImage::newest(newest.take().into_iter().chain([image]));
+            }
+            Ok(())
+        };
+        // One that can't be read can't be given either.
+        self.for_each(&ImageQuery::new(), &mut look, &mut |_, _| {})?;
+        Ok(newest.map(|image| image.fingerprint))
     }
 }

@@ -80,7 +80,7 @@ impl Remote for Direct {
             ));
         }
         let architecture = wanted.architectures.first().copied().unwrap_or(Architecture::X86_64);
-        let mut image = StoredImage::told(fingerprint, wanted.image_type, architecture);
+        let mut image = StoredImage::new(fingerprint, wanted.image_type, architecture);
         image.public = true;
         image.properties = Properties::new();
         Ok(image)

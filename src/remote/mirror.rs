@@ -12,7 +12,7 @@ use crate::fingerprint::Fingerprint;
 use crate::format::ImageType;
 use crate::omissions::{Omissions, Omitted};
 use crate::progress::Monitor;
-use crate::store::{Alias, Filter, Store, StoredImage, UpdateSource};
+use crate::store::{Alias, Filter, ImageQuery, Store, StoredImage, UpdateSource};
 use crate::streams::{AddOptions, Tree, TreeWriter};
 
 /// Where a mirror is.
@@ -86,9 +86,9 @@ pub struct Mirrored {
 /// Brings a tree or a store up to date with a remote. An image that can't be had does not stop the others.
 ///
 /// In a tree images of a simplestreams server have the products, versions and aliases that they have there, under both
-/// peers' names; deltas are not mirrored. In a store an alias that several images have there means the one for this
-/// machine, and a container's before a virtual machine's. An image that loses an alias by that, and every other thing that is left
-/// out, is in [`Mirrored::omissions`].
+/// peers' names; deltas are not mirrored. In a store an alias that several images of one type have there means the one for this
+/// machine; a container's and a virtual machine's image may share it. An image that loses an alias by that, and every other thing
+/// that is left out, is in [`Mirrored::omissions`].
 ///
 /// # Errors
 /// Those of [`Remote::list`]; `Busy` while another process writes into the tree; `Remote` when the server can't be
@@ -126,7 +126,7 @@ pub fn mirror(remote: &dyn Remote, target: MirrorTarget<'_>, options: &MirrorOpt
         }
         writer.finish()?;
         if options.delete {
-            done.removed = writer.delete(remote, &there, options)?;
+            done.removed = writer.delete(remote, &there, options, &monitor)?;
         }
         done.omissions = monitor.omissions();
         Ok(done)
@@ -173,6 +173,7 @@ trait Target {
         remote: &dyn Remote,
         there: &BTreeSet<Fingerprint>,
         options: &MirrorOptions,
+        monitor: &Monitor,
     ) -> Result<Vec<Fingerprint>>;
 }
 
@@ -218,6 +219,7 @@ impl Target for IntoTree {
         _: &dyn Remote,
         there: &BTreeSet<Fingerprint>,
         options: &MirrorOptions,
+        _: &Monitor,
     ) -> Result<Vec<Fingerprint>> {
         let listing = self.writer.tree().listing()?;
         let gone: Vec<_> = listing
@@ -269,8 +271,8 @@ fn added_as(image: &StoredImage, monitor: &Monitor) -> Result<AddOptions> {
 
 struct IntoStore<'a> {
     store: &'a Store,
-    /// Which image a name means here.
-    names: HashMap<String, Fingerprint>,
+    /// Which image a name means here, for each type.
+    names: HashMap<(String, ImageType), Fingerprint>,
 }
 
 impl IntoStore<'_> {
@@ -286,9 +288,9 @@ impl IntoStore<'_> {
     fn report_moved(&self, remote: &dyn Remote, image: &StoredImage, names: &BTreeSet<String>, monitor: &Monitor) {
         let source = remote.source();
         for name in names {
-            let Ok(loser) = self.store.resolve(name) else { continue };
-            let has_it = loser.aliases.iter().any(|alias| alias.name == *name);
-            if has_it && loser.fingerprint != image.fingerprint && !Self::is_mirrored(&loser, &source) {
+            let Ok((_, target)) = self.store.alias_of(name, image.image_type) else { continue };
+            let Ok(loser) = self.store.image(&target.fingerprint) else { continue };
+            if loser.fingerprint != image.fingerprint && !Self::is_mirrored(&loser, &source) {
                 let reason = format!("it means {} of the mirrored server now", image.fingerprint.short());
                 report_alias(monitor, &loser.fingerprint, name, &reason);
             }
@@ -301,13 +303,10 @@ impl Target for IntoStore<'_> {
         let native = native();
         let mut order: Vec<&StoredImage> = wanted.iter().collect();
         // Stable: of several that are as good, the newest.
-        order.sort_by_key(|image| {
-            let place = native.iter().position(|own| *own == image.architecture).unwrap_or(usize::MAX);
-            (image.image_type != ImageType::Container, place)
-        });
+        order.sort_by_key(|image| native.iter().position(|own| *own == image.architecture).unwrap_or(usize::MAX));
         for image in order {
             for alias in &image.aliases {
-                self.names.entry(alias.name.clone()).or_insert(image.fingerprint);
+                self.names.entry((alias.name.clone(), image.image_type)).or_insert(image.fingerprint);
             }
         }
         Ok(())
@@ -317,7 +316,8 @@ impl Target for IntoStore<'_> {
         let mut options = CopyOptions::new().reuse_aliases(true).public(image.public).monitor(monitor.clone());
         let mut names = BTreeSet::new();
         for alias in &image.aliases {
-            if let Some(other) = self.names.get(&alias.name).filter(|other| **other != image.fingerprint) {
+            let name = (alias.name.clone(), image.image_type);
+            if let Some(other) = self.names.get(&name).filter(|other| **other != image.fingerprint) {
                 let reason = format!("here it means another image with that alias, {}", other.short());
                 report_alias(monitor, &image.fingerprint, &alias.name, &reason);
                 continue;
@@ -362,10 +362,12 @@ impl Target for IntoStore<'_> {
         remote: &dyn Remote,
         there: &BTreeSet<Fingerprint>,
         options: &MirrorOptions,
+        monitor: &Monitor,
     ) -> Result<Vec<Fingerprint>> {
         let own = remote.source();
         let mut gone = Vec::new();
-        for image in self.store.images()? {
+        let mut look = |image: StoredImage| {
+            monitor.check()?;
             if Self::is_mirrored(&image, &own) && !there.contains(&image.fingerprint) && options.selects(&image) {
                 match self.store.delete(&image.fingerprint) {
                     Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -375,7 +377,14 @@ impl Target for IntoStore<'_> {
                     }
                 }
             }
-        }
+            Ok(())
+        };
+        // Whether one that can't be read came from there is not known: it stays.
+        let mut unreadable = |name: &str, error: &Error| {
+            let reason = format!("it can't be told whether it is to go: {error}");
+            monitor.omit(name.to_owned(), Omitted::NotHonoured { option: "`delete`".into(), reason: reason.into() });
+        };
+        self.store.for_each(&ImageQuery::new(), &mut look, &mut unreadable)?;
         Ok(gone)
     }
 }

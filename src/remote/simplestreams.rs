@@ -292,7 +292,7 @@ fn is_of_the_list(error: &Error) -> bool {
 
 /// An image of a list as others describe theirs.
 pub(super) fn stored(listing: &Listing, image: &StreamImage) -> StoredImage {
-    let mut stored = StoredImage::told(image.fingerprint, image.image_type, image.architecture);
+    let mut stored = StoredImage::new(image.fingerprint, image.image_type, image.architecture);
     stored.size = image.size();
     stored.rootfs_size = image.rootfs.as_ref().and_then(|rootfs| rootfs.size);
     stored.created_at = image.created_at;

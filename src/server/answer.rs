@@ -70,9 +70,19 @@ pub(crate) fn failure(status: StatusCode, sentence: impl Into<String>) -> Respon
 pub(crate) fn error(error: &Error, trusted: bool) -> Response {
     let status = status_of(error);
     if status.is_server_error() && !trusted {
-        return failure(status, "the server can't do this now");
+        return again(error, failure(status, "the server can't do this now"));
     }
-    failure(status, error.to_string())
+    again(error, failure(status, error.to_string()))
+}
+
+/// The answer to an error, with when to try again where another try may do.
+pub(crate) fn again(error: &Error, mut response: Response) -> Response {
+    /// In seconds.
+    const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
+    if error.kind() == ErrorKind::Transient {
+        response.headers.insert(header::RETRY_AFTER, RETRY_SECONDS);
+    }
+    response
 }
 
 /// The status for a kind of error.
@@ -89,9 +99,24 @@ pub(crate) fn status_of(error: &Error) -> StatusCode {
         ErrorKind::Mismatch => StatusCode::PRECONDITION_FAILED,
         ErrorKind::LimitExceeded => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorKind::FeatureDisabled => StatusCode::NOT_IMPLEMENTED,
-        ErrorKind::Busy | ErrorKind::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorKind::Busy | ErrorKind::Transient | ErrorKind::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
         ErrorKind::Remote => StatusCode::BAD_GATEWAY,
         ErrorKind::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_try_may_mend_is_told_with_when_to_try() {
+        for trusted in [true, false] {
+            let response = error(&Error::new(ErrorKind::Transient, "the catalog is away"), trusted);
+            let retry = response.header(header::RETRY_AFTER).map(str::to_owned);
+            assert_eq!((response.status.as_u16(), retry.as_deref()), (503, Some("1")));
+        }
+        assert_eq!(error(&Error::new(ErrorKind::Io, "no disk"), true).header(header::RETRY_AFTER), None);
     }
 }

@@ -78,7 +78,9 @@ mod tests {
 
     use super::*;
     use crate::fingerprint::Fingerprint;
+    use crate::format::Form;
     use crate::metadata::{Architecture, ImageType};
+    use crate::store::{ImageObjects, StoredImage};
 
     #[test]
     fn a_catalog_that_does_not_change_is_read_once() {
@@ -92,8 +94,9 @@ mod tests {
             })
         };
         assert_eq!((*count().unwrap(), *count().unwrap(), made.load(Ordering::SeqCst)), (0, 0, 1));
-        let image = crate::store::StoredImage::told(Fingerprint::of(b"x"), ImageType::Container, Architecture::X86_64);
-        store.catalog.write(&mut |catalog| catalog.put(&image)).unwrap();
+        let mut image = StoredImage::new(Fingerprint::of(b"x"), ImageType::Container, Architecture::X86_64);
+        image.objects = ImageObjects::new(&image.fingerprint, Form::Unified);
+        store.catalog.write(&mut |catalog| catalog.insert(&image)).unwrap();
         assert_eq!((*count().unwrap(), *count().unwrap(), made.load(Ordering::SeqCst)), (1, 1, 2));
         std::fs::remove_dir_all(&directory).unwrap();
     }

@@ -42,7 +42,8 @@ pub struct Handler {
     pub(crate) streams: simplestreams::Streams,
     pub(crate) metrics: metrics::Metrics,
     pub(crate) public: public::Kept,
-    pub(crate) notes: Notes,
+    /// Shared with bodies that are made while they are sent.
+    pub(crate) notes: Arc<Notes>,
 }
 
 impl Handler {
@@ -60,7 +61,7 @@ impl Handler {
             streams: simplestreams::Streams::default(),
             metrics: metrics::Metrics::default(),
             public: public::Kept::default(),
-            notes: Notes::default(),
+            notes: Arc::default(),
         }
     }
 

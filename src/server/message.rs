@@ -1,5 +1,6 @@
 //! `Request` and `Response`: what goes into the handler and what comes out, with no socket behind either.
-//! A response's body knows its length and is read piece by piece, so that no image is ever in memory.
+//! A response's body is read piece by piece, so that neither an image nor a long list is ever in memory. Bodies that are made of
+//! files know their length; lists are made while they are sent.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -124,7 +125,7 @@ impl Response {
 /// The body of a response.
 #[derive(Debug)]
 pub enum Body {
-    /// Pieces, one after the other, whose length is known.
+    /// Pieces, one after the other.
     Pieces(Pieces),
     /// What happens, for as long as the client listens: a WebSocket of texts.
     Events(tokio::sync::mpsc::Receiver<Arc<str>>),
@@ -146,7 +147,7 @@ impl Body {
     /// All its bytes: for tests and for what is small.
     ///
     /// # Errors
-    /// Those of reading; `InvalidData` when a file is not what it was.
+    /// Those of reading and of what makes the body; `InvalidData` when a file is not what it was.
     pub fn read_to_end(self) -> io::Result<Vec<u8>> {
         let mut all = Vec::new();
         match self {
@@ -185,6 +186,10 @@ impl Piece {
     }
 }
 
+/// What makes a body while it is sent: one chunk after the other. After an error there is no more, and the client learns that the
+/// body is not whole.
+pub type Chunks = Box<dyn Iterator<Item = io::Result<Vec<u8>>> + Send>;
+
 /// Called with the digest of all files' bytes before the last of them is given out; `false` cuts the body short.
 pub type Check = Box<dyn FnOnce(Fingerprint) -> bool + Send>;
 
@@ -197,6 +202,14 @@ pub struct Pieces {
     inside: u64,
     /// Hashes what comes from files, where that is asked.
     check: Option<(crate::fingerprint::Hasher, Check)>,
+    /// What is made while it is sent, behind the pieces.
+    generated: Option<Box<Generated>>,
+}
+
+/// Chunks, and what of the last one was not read yet.
+struct Generated {
+    chunks: Chunks,
+    chunk: io::Cursor<Vec<u8>>,
 }
 
 impl fmt::Debug for Pieces {
@@ -220,20 +233,56 @@ impl Pieces {
         self
     }
 
-    /// How many bytes there are in all.
+    /// Chunks that are made as they are sent, when the client has taken those before. How many bytes they are is not known
+    /// beforehand.
     #[must_use]
-    pub fn length(&self) -> u64 {
-        self.pieces.iter().map(Piece::length).fold(0, u64::saturating_add)
+    pub fn generated(chunks: Chunks) -> Self {
+        let generated = Generated { chunks, chunk: io::Cursor::default() };
+        Self { generated: Some(Box::new(generated)), ..Self::default() }
     }
 
-    /// How many bytes were not read yet.
+    /// How many bytes there are in all; `None` where they are made while they are sent.
+    #[must_use]
+    pub fn length(&self) -> Option<u64> {
+        let known = || self.pieces.iter().map(Piece::length).fold(0, u64::saturating_add);
+        self.generated.is_none().then(known)
+    }
+
+    /// How many bytes were not read yet, at most.
     pub(crate) fn left(&self) -> u64 {
+        if self.generated.is_some() {
+            return u64::MAX;
+        }
         let rest = self.pieces.iter().skip(self.at).map(Piece::length).fold(0, u64::saturating_add);
         rest.saturating_sub(self.inside)
     }
 
     fn files_after(&self, at: usize) -> bool {
         self.pieces.iter().skip(at + 1).any(|piece| matches!(piece, Piece::Stored { length, .. } if *length > 0))
+    }
+}
+
+impl Read for Generated {
+    /// Makes the next chunk only when all before it were read.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = self.chunk.read(buffer)?;
+            if read > 0 {
+                return Ok(read);
+            }
+            match self.chunks.next() {
+                // An empty chunk is not the end of the body.
+                Some(Ok(chunk)) => self.chunk = io::Cursor::new(chunk),
+                Some(Err(error)) => {
+                    // Whoever reads on must not take this for the end.
+                    let kind = error.kind();
+                    let broken = move || Some(Err(io::Error::new(kind, "the rest of the body could not be made")));
+                    self.chunks = Box::new(std::iter::from_fn(broken));
+                    return Err(error);
+                }
+                None => return Ok(0),
+            }
+        }
     }
 }
 
@@ -285,6 +334,6 @@ impl Read for Pieces {
             self.inside += read as u64;
             return Ok(read);
         }
-        Ok(0)
+        self.generated.as_mut().map_or(Ok(0), |generated| generated.read(buffer))
     }
 }

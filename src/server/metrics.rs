@@ -11,6 +11,7 @@ use super::handler::Handler;
 use super::message::{Request, Response};
 use crate::error::{ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
+use crate::store::{ImageQuery, Totals};
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "other"];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -86,7 +87,7 @@ impl Metrics {
         self.panics.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn text(&self, images: usize, bytes: u64, skipped: u64) -> String {
+    fn text(&self, images: u64, bytes: u64, skipped: u64) -> String {
         let mut text = String::new();
         let mut one = |name: &str, kind: &str, help: &str, value: u64| {
             // Writing to a string does not fail.
@@ -97,7 +98,7 @@ impl Metrics {
         };
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         one("uptime_seconds", "gauge", "Since the server started.", self.since.elapsed().as_secs());
-        one("images", "gauge", "Images in the store that the client may see.", images as u64);
+        one("images", "gauge", "Images in the store that the client may see.", images);
         one("image_bytes", "gauge", "Their sizes together.", bytes);
         one("images_skipped", "gauge", "Rows of the catalog that can not be read and are listed nowhere.", skipped);
         one("connections", "gauge", "Connections that are open.", of(&self.connections));
@@ -133,15 +134,15 @@ pub(crate) fn answer(handler: &Handler, request: &Request) -> Response {
     if let Some(refused) = Handler::read_only(request) {
         return refused;
     }
-    let count = || -> Result<(usize, u64, u64)> {
+    let count = || -> Result<(Totals, u64)> {
         // A proxy that does not say that it is one is this machine, too: of what is private nothing is told without a certificate.
-        let images = super::sight::all(handler, request)?;
-        let skipped = super::public::now(handler)?.skipped;
-        Ok((images.len(), images.iter().map(|image| image.size).fold(0, u64::saturating_add), skipped))
+        let mut query = ImageQuery::new();
+        query.public = (!request.is_trusted()).then_some(true);
+        Ok((handler.store.totals(&query)?, super::public::now(handler)?.skipped))
     };
     match count() {
-        Ok((images, bytes, skipped)) => {
-            let text = handler.metrics.text(images, bytes, skipped);
+        Ok((totals, skipped)) => {
+            let text = handler.metrics.text(totals.images, totals.bytes, skipped);
             Response::text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
         }
         Err(error) => super::answer::error(&error, request.is_trusted()),

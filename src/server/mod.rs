@@ -28,6 +28,6 @@ mod verified;
 
 pub use handler::Handler;
 pub use listener::{Listener, ListenerOptions, ServerCertificate, TrustedClients};
-pub use message::{Body, Check, Client, Piece, Pieces, Request, Response};
+pub use message::{Body, Check, Chunks, Client, Piece, Pieces, Request, Response};
 pub use options::ServerOptions;
 pub use upstream::{Fetch, Pull, Push};

@@ -53,6 +53,11 @@ impl Notes {
         }
     }
 
+    /// A list could not be sent to its end.
+    pub(crate) fn cut_short(&self, error: &Error) {
+        self.tell(&format_args!("a list was cut short: {error}"));
+    }
+
     /// What was left out of an image that came from the upstream.
     pub(crate) fn omitted(&self, omissions: &Omissions) {
         for omission in omissions.iter().take(LISTED) {

@@ -1,9 +1,9 @@
 //! `PublicImages`: what anybody may see of the store, as it is found by name, by source and by product without a look at all images.
-//! Made once for each change of the catalog.
+//! Made once for each change of the catalog, page by page: of many images only what finds them is kept.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::ops::Deref;
 use std::sync::Arc;
 
 use super::by_version::ByVersion;
@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::fingerprint::Fingerprint;
 use crate::metadata::{Architecture, ImageType};
 use crate::protocol::simplestreams::product_key;
-use crate::store::StoredImage;
+use crate::store::{Alias, AliasTarget, ImageQuery, StoredImage};
 
 /// How many images are kept whole, so that lists and pages need not read them again. Of more only what finds them is kept.
 const KEPT_WHOLE: usize = 20_000;
@@ -24,18 +24,38 @@ const LONGEST_NAME: usize = 64;
 /// Of images of one product those for each architecture, the newest first.
 type Unified = Vec<(Architecture, Fingerprint)>;
 
+/// What a public image is chosen and sorted by.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) architecture: Architecture,
+    pub(crate) image_type: ImageType,
+    pub(crate) created_at: i64,
+    pub(crate) size: u64,
+    /// Its place among all by the first name, in whatever case; those without one are last.
+    pub(crate) rank: usize,
+    /// Its system, as an index into the systems.
+    system: Option<usize>,
+}
+
 /// The public images of one state of the catalog.
 #[derive(Debug, Default)]
 pub(crate) struct PublicImages {
     /// All of them in the order of their fingerprints, where they are not too many.
     whole: Option<Vec<StoredImage>>,
+    /// The same of each, however many there are.
+    entries: Vec<Entry>,
+    /// The values of their property `os`, sorted.
+    systems: Vec<String>,
     /// How many rows of the catalog could not be read, private ones among them.
     pub(crate) skipped: u64,
     /// The newest cached image that came from an alias of the upstream.
     brought: HashMap<(String, ImageType), Fingerprint>,
     products: HashMap<(String, ImageType), Unified>,
-    /// Names in lower case, sorted, with how they are written.
-    names: Vec<(String, String)>,
+    /// Their aliases, sorted by name and type.
+    aliases: Vec<(Alias, AliasTarget)>,
+    /// Names in lower case, sorted, with the alias that each is of.
+    names: Vec<(String, usize)>,
     /// The names that a text with one letter left out may be a slip of.
     slips: HashMap<u64, Vec<usize>>,
 }
@@ -48,46 +68,163 @@ pub(crate) fn now(handler: &Handler) -> Result<Arc<PublicImages>> {
     handler.public.get(&handler.store, || PublicImages::read(handler))
 }
 
-impl PublicImages {
-    fn read(handler: &Handler) -> Result<Self> {
-        let mut found = Self::default();
-        let mut images = readable(handler, &mut found.skipped)?;
-        images.retain(|image| image.public);
-        found.index(&images);
-        if images.len() <= KEPT_WHOLE {
-            found.whole = Some(images);
+/// When images of one product were made and came in, which they are and for which machine.
+type OfProduct = (i64, i64, Fingerprint, Architecture);
+
+/// What is gathered of one image after the other.
+#[derive(Default)]
+struct Gathered {
+    found: PublicImages,
+    /// The images as long as they are few enough to be kept.
+    whole: Vec<StoredImage>,
+    newest: HashMap<(String, ImageType), (i64, i64, Option<i64>)>,
+    products: HashMap<(String, ImageType), Vec<OfProduct>>,
+    systems: BTreeMap<String, usize>,
+    /// The first name of each image, in lower case.
+    first: Vec<Option<String>>,
+}
+
+impl Gathered {
+    /// Takes the next image, in the order of the fingerprints.
+    fn add(&mut self, mut image: StoredImage) {
+        if let Some(source) = image.source.as_ref().filter(|source| image.cached && !source.alias.is_empty()) {
+            let key = (source.alias.clone(), image.image_type);
+            let age = (image.uploaded_at, image.created_at, image.last_used_at);
+            if self.newest.get(&key).is_none_or(|other| *other <= age) {
+                self.newest.insert(key.clone(), age);
+                self.found.brought.insert(key, image.fingerprint);
+            }
         }
+        if image.rootfs_size.is_none() {
+            let of_product = (image.created_at, image.uploaded_at, image.fingerprint, image.architecture);
+            self.products.entry((product(&image), image.image_type)).or_default().push(of_product);
+        }
+        let system = image.properties.get("os").map(|system| match self.systems.get(system) {
+            Some(index) => *index,
+            None => {
+                let index = self.systems.len();
+                self.systems.insert(system.to_owned(), index);
+                index
+            }
+        });
+        self.first.push(image.aliases.first().map(|alias| alias.name.to_lowercase()));
+        self.found.entries.push(Entry {
+            fingerprint: image.fingerprint,
+            architecture: image.architecture,
+            image_type: image.image_type,
+            created_at: image.created_at,
+            size: image.size,
+            rank: 0,
+            system,
+        });
+        if self.found.entries.len() > KEPT_WHOLE {
+            self.whole = Vec::new();
+            let target = image.target();
+            self.found.aliases.extend(std::mem::take(&mut image.aliases).into_iter().map(|alias| (alias, target)));
+        } else {
+            self.found.aliases.extend(image.aliases.iter().map(|alias| (alias.clone(), image.target())));
+            self.whole.push(image);
+        }
+    }
+
+    /// All that finds what was gathered.
+    fn finish(self) -> PublicImages {
+        let Self { mut found, whole, products, systems, first, .. } = self;
+        for (key, mut of_product) in products {
+            of_product.sort_unstable_by_key(|(created, uploaded, fingerprint, _)| {
+                Reverse((*created, *uploaded, *fingerprint))
+            });
+            let of_product = of_product.iter().map(|(_, _, fingerprint, architecture)| (*architecture, *fingerprint));
+            found.products.insert(key, of_product.collect());
+        }
+        // Numbered as they came; now by their order.
+        let mut places = vec![0; systems.len()];
+        for (place, (system, index)) in systems.into_iter().enumerate() {
+            if let Some(of) = places.get_mut(index) {
+                *of = place;
+            }
+            found.systems.push(system);
+        }
+        let mut by_name: Vec<usize> = (0..found.entries.len()).collect();
+        by_name.sort_by_cached_key(|index| {
+            let name = first.get(*index).cloned().flatten();
+            (name.is_none(), name)
+        });
+        for (rank, index) in by_name.into_iter().enumerate() {
+            if let Some(entry) = found.entries.get_mut(index) {
+                entry.rank = rank;
+                entry.system = entry.system.and_then(|system| places.get(system).copied());
+            }
+        }
+        found.aliases.sort_by(|(one, of_one), (other, of_other)| {
+            (&one.name, of_one.image_type).cmp(&(&other.name, of_other.image_type))
+        });
+        found.names =
+            found.aliases.iter().enumerate().map(|(index, (alias, _))| (alias.name.to_lowercase(), index)).collect();
+        found.names.sort_unstable();
+        for (index, (name, _)) in found.names.iter().enumerate().filter(|(_, (name, _))| name.len() <= LONGEST_NAME) {
+            for slip in slips(name) {
+                found.slips.entry(slip).or_default().push(index);
+            }
+        }
+        found.whole = (found.entries.len() <= KEPT_WHOLE).then_some(whole);
+        found
+    }
+}
+
+impl PublicImages {
+    /// Reads the catalog page by page. One bad row is told to the log, and hides no other.
+    fn read(handler: &Handler) -> Result<Self> {
+        let mut gathered = Gathered::default();
+        let mut skipped = 0;
+        let mut add = |image: StoredImage| {
+            if image.public {
+                gathered.add(image);
+            }
+            Ok(())
+        };
+        handler.store.for_each(&ImageQuery::new(), &mut add, &mut |name, error| {
+            skipped += 1;
+            handler.notes.skipped(name, error);
+        })?;
+        let mut found = gathered.finish();
+        found.skipped = skipped;
         Ok(found)
     }
 
-    fn index(&mut self, images: &[StoredImage]) {
-        let mut newest: HashMap<(String, ImageType), (i64, i64, Option<i64>)> = HashMap::new();
-        let mut products: HashMap<(String, ImageType), Vec<&StoredImage>> = HashMap::new();
-        for image in images {
-            if let Some(source) = image.source.as_ref().filter(|source| image.cached && !source.alias.is_empty()) {
-                let key = (source.alias.clone(), image.image_type);
-                let age = (image.uploaded_at, image.created_at, image.last_used_at);
-                if newest.get(&key).is_none_or(|other| *other <= age) {
-                    newest.insert(key.clone(), age);
-                    self.brought.insert(key, image.fingerprint);
-                }
-            }
-            if image.rootfs_size.is_none() {
-                products.entry((product(image), image.image_type)).or_default().push(image);
-            }
-            self.names.extend(image.aliases.iter().map(|alias| (alias.name.to_lowercase(), alias.name.clone())));
-        }
-        for (key, mut of_product) in products {
-            of_product.sort_by_key(|image| std::cmp::Reverse((image.created_at, image.uploaded_at, image.fingerprint)));
-            let of_product = of_product.iter().map(|image| (image.architecture, image.fingerprint)).collect();
-            self.products.insert(key, of_product);
-        }
-        self.names.sort_unstable();
-        for (index, (name, _)) in self.names.iter().enumerate().filter(|(_, (name, _))| name.len() <= LONGEST_NAME) {
-            for slip in slips(name) {
-                self.slips.entry(slip).or_default().push(index);
-            }
-        }
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// All of them in the order of their fingerprints, where they are kept.
+    pub(crate) fn whole(&self) -> Option<&[StoredImage]> {
+        self.whole.as_deref()
+    }
+
+    /// What is known of each, in the order of their fingerprints.
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The fingerprints of some, in their order.
+    pub(crate) fn fingerprints(&self, from: usize, count: usize) -> impl Iterator<Item = Fingerprint> {
+        self.entries.iter().skip(from).take(count).map(|entry| entry.fingerprint)
+    }
+
+    /// Their aliases with what they point to, sorted by name and type.
+    pub(crate) fn aliases(&self) -> &[(Alias, AliasTarget)] {
+        &self.aliases
+    }
+
+    /// The systems that they have, sorted.
+    pub(crate) fn systems(&self) -> impl Iterator<Item = &str> {
+        self.systems.iter().map(String::as_str)
+    }
+
+    /// The system of one of them.
+    pub(crate) fn system(&self, entry: &Entry) -> Option<&str> {
+        self.systems.get(entry.system?).map(String::as_str)
     }
 
     /// The image that came from this alias of the upstream last, as its name then meant.
@@ -120,52 +257,15 @@ impl PublicImages {
         let longer = |index: &usize| self.names.get(*index).is_some_and(|(other, _)| other.starts_with(&wanted));
         found.extend((begins..).take_while(longer).take(SUGGESTED));
         let mut names: Vec<&str> = Vec::new();
-        for name in found.into_iter().filter_map(|index| self.names.get(index)).map(|(_, name)| name.as_str()) {
+        let aliases =
+            found.into_iter().filter_map(|index| self.names.get(index)).filter_map(|(_, of)| self.aliases.get(*of));
+        for name in aliases.map(|(alias, _)| alias.name.as_str()) {
             if !names.contains(&name) && names.len() < SUGGESTED {
                 names.push(name);
             }
         }
         names
     }
-}
-
-/// Images that a client may see, in the order of their fingerprints: those that are kept for everybody, or read for this request.
-#[derive(Debug)]
-pub(crate) enum Listed {
-    /// Kept for everybody.
-    Kept(Arc<PublicImages>),
-    /// Read for this request.
-    Read(Vec<StoredImage>),
-}
-
-impl Deref for Listed {
-    type Target = [StoredImage];
-
-    fn deref(&self) -> &[StoredImage] {
-        match self {
-            Self::Kept(kept) => kept.whole.as_deref().unwrap_or_default(),
-            Self::Read(images) => images,
-        }
-    }
-}
-
-/// All images that anybody may see.
-pub(crate) fn all(handler: &Handler) -> Result<Listed> {
-    let kept = now(handler)?;
-    if kept.whole.is_some() {
-        return Ok(Listed::Kept(kept));
-    }
-    let mut images = readable(handler, &mut 0)?;
-    images.retain(|image| image.public);
-    Ok(Listed::Read(images))
-}
-
-/// All images that can be read. One bad row is told to the log, and hides no other.
-pub(crate) fn readable(handler: &Handler, skipped: &mut u64) -> Result<Vec<StoredImage>> {
-    handler.store.readable_images(&mut |name, error| {
-        *skipped += 1;
-        handler.notes.skipped(name, error);
-    })
 }
 
 /// What an image is of, whatever machine it is for.
@@ -203,11 +303,11 @@ mod tests {
     use super::*;
 
     fn images(names: &[&str]) -> PublicImages {
-        let mut image = StoredImage::told(Fingerprint::of(b"x"), ImageType::Container, Architecture::X86_64);
-        image.aliases = names.iter().map(|name| crate::store::Alias::told((*name).to_owned())).collect();
-        let mut found = PublicImages::default();
-        found.index(&[image]);
-        found
+        let mut image = StoredImage::new(Fingerprint::of(b"x"), ImageType::Container, Architecture::X86_64);
+        image.aliases = names.iter().map(|name| Alias::told((*name).to_owned())).collect();
+        let mut gathered = Gathered::default();
+        gathered.add(image);
+        gathered.finish()
     }
 
     #[test]

@@ -1,18 +1,24 @@
 //! What a client may see. Every look at an image on behalf of a client goes through here, so that what is private is, for a
 //! stranger, in no way different from what is not there. Single images and names that are not here are asked of the upstream,
-//! where there is one; lists are of what is here.
+//! where there is one; lists are of what is here, and come in pages.
+
+use std::sync::Arc;
 
 use super::handler::Handler;
 use super::message::Request;
-use super::public::{self, Listed};
+use super::notes::Notes;
+use super::public::{self, PublicImages};
 use super::upstream::Fetch;
 use crate::error::{Error, ErrorKind, Result, Shown};
 use crate::fingerprint::{Fingerprint, Prefix};
 use crate::metadata::ImageType;
-use crate::store::{Alias, StoredImage};
+use crate::store::{Alias, AliasQuery, AliasTarget, ImageQuery, Store, StoredImage};
 
 /// How many images of one prefix are looked at. Fingerprints are digests: so many never have four digits in common by chance.
 const CANDIDATES: usize = 1_000;
+
+/// How many images or aliases one page of a list has.
+pub(crate) const PAGE: usize = 1_000;
 
 /// Somebody of whom nothing is known: what is shown alike to everybody is what they may see.
 pub(crate) fn anybody() -> Request {
@@ -20,8 +26,60 @@ pub(crate) fn anybody() -> Request {
 }
 
 /// All images that the client may see, in the order of their fingerprints.
-pub(crate) fn all(handler: &Handler, request: &Request) -> Result<Listed> {
-    if request.is_trusted() { public::readable(handler, &mut 0).map(Listed::Read) } else { public::all(handler) }
+pub(crate) fn images(handler: &Handler, request: &Request) -> Result<Images> {
+    let trusted = request.is_trusted();
+    if !trusted {
+        let public = public::now(handler)?;
+        if public.whole().is_some() {
+            return Ok(Images::Kept { public, from: 0 });
+        }
+    }
+    let mut query = ImageQuery::new().limit(PAGE);
+    query.public = (!trusted).then_some(true);
+    let (store, notes) = (handler.store.clone(), Arc::clone(&handler.notes));
+    Ok(Images::Stored(Box::new(StoredImages { store, query, notes })))
+}
+
+/// Images that come in pages: those that are kept for everybody, or read for this request.
+#[derive(Debug)]
+pub(crate) enum Images {
+    /// Kept for everybody; the next page begins here.
+    Kept { public: Arc<PublicImages>, from: usize },
+    /// Read for this request; the next page is this.
+    Stored(Box<StoredImages>),
+}
+
+/// Images as a query finds them.
+#[derive(Debug)]
+pub(crate) struct StoredImages {
+    store: Store,
+    query: ImageQuery,
+    notes: Arc<Notes>,
+}
+
+impl Images {
+    /// Gives the images of the next page to `each`; whether others follow. A row that can't be read is told to the log, and hides no
+    /// other.
+    pub(crate) fn page(&mut self, each: &mut dyn FnMut(&StoredImage) -> Result<()>) -> Result<bool> {
+        match self {
+            Self::Kept { public, from } => {
+                let images = public.whole().unwrap_or_default();
+                let page = images.iter().skip(*from).take(PAGE);
+                page.into_iter().try_for_each(each)?;
+                *from += PAGE;
+                Ok(*from < images.len())
+            }
+            Self::Stored(stored) => {
+                let StoredImages { store, query, notes } = &mut **stored;
+                let page = store.query(query)?;
+                page.skipped.iter().for_each(|(name, error)| notes.skipped(name, error));
+                page.images.iter().try_for_each(each)?;
+                let more = page.next.is_some();
+                query.after = page.next;
+                Ok(more)
+            }
+        }
+    }
 }
 
 /// The image whose fingerprint begins with `text`, with at least four digits. A private one is also shown to whoever has
@@ -136,36 +194,85 @@ pub(crate) fn alias(handler: &Handler, request: &Request, name: &str) -> Result<
     }
 }
 
-/// As [`alias`], of those that are here.
+/// As [`alias`], of those that are here: where a container's and a virtual machine's image share the name, the container's.
 ///
 /// # Errors
 /// `NotFound`.
 pub(crate) fn alias_here(handler: &Handler, request: &Request, name: &str) -> Result<(Alias, StoredImage)> {
-    // Between the two looks the alias may move, and the image go.
-    for _ in 0..3 {
-        let (alias, target) = match handler.store.alias(name) {
-            Ok(found) => found,
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => break,
-            Err(error) => return Err(error),
-        };
-        match handler.store.image(&target) {
-            Ok(image) if image.public || request.is_trusted() => return Ok((alias, image)),
-            Ok(_) => break,
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+    // A name that the container's image has and the client must not see may be the one of a virtual machine's.
+    for image_type in ImageType::ALL {
+        // Between the two looks the alias may move, and the image go.
+        for _ in 0..3 {
+            let (alias, target) = match handler.store.alias_of(name, image_type) {
+                Ok(found) => found,
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => break,
+                Err(error) => return Err(error),
+            };
+            match handler.store.image(&target.fingerprint) {
+                Ok(image) if image.public || request.is_trusted() => return Ok((alias, image)),
+                Ok(_) => break,
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     Err(absent())
 }
 
-/// All aliases that the client may see, with what they point to, sorted by name.
-pub(crate) fn aliases(handler: &Handler, request: &Request) -> Result<Vec<(Alias, StoredImage)>> {
-    let mut found = Vec::new();
-    for image in all(handler, request)?.iter() {
-        found.extend(image.aliases.iter().map(|alias| (alias.clone(), image.clone())));
+/// All aliases that the client may see, with what they point to, sorted by name. A name that a container's and a virtual machine's
+/// image share comes once, as that of the container.
+pub(crate) fn aliases(handler: &Handler, request: &Request) -> Result<Aliases> {
+    let rows = if request.is_trusted() {
+        AliasRows::Stored(Box::new((handler.store.clone(), AliasQuery::new().limit(PAGE))))
+    } else {
+        AliasRows::Public { public: public::now(handler)?, from: 0 }
+    };
+    Ok(Aliases { rows, last: None })
+}
+
+/// Aliases that come in pages.
+#[derive(Debug)]
+pub(crate) struct Aliases {
+    rows: AliasRows,
+    /// The name that came last.
+    last: Option<String>,
+}
+
+#[derive(Debug)]
+enum AliasRows {
+    /// Those of the public images; the next page begins here.
+    Public { public: Arc<PublicImages>, from: usize },
+    /// All; the next page is this.
+    Stored(Box<(Store, AliasQuery)>),
+}
+
+impl Aliases {
+    /// Gives the aliases of the next page to `each`; whether others follow.
+    pub(crate) fn page(&mut self, each: &mut dyn FnMut(&Alias, &AliasTarget)) -> Result<bool> {
+        let last = &mut self.last;
+        // Of one name the container's comes first.
+        let mut once = |(alias, target): &(Alias, AliasTarget)| {
+            if last.as_ref() != Some(&alias.name) {
+                each(alias, target);
+                *last = Some(alias.name.clone());
+            }
+        };
+        match &mut self.rows {
+            AliasRows::Public { public, from } => {
+                public.aliases().iter().skip(*from).take(PAGE).for_each(&mut once);
+                *from += PAGE;
+                Ok(*from < public.aliases().len())
+            }
+            AliasRows::Stored(stored) => {
+                let (store, query) = &mut **stored;
+                let page = store.alias_page(query)?;
+                page.aliases.iter().for_each(&mut once);
+                let more = page.next.is_some();
+                query.after = page.next;
+                Ok(more)
+            }
+        }
     }
-    found.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
-    Ok(found)
 }
 
 /// What is told of a name that means nothing to the client: the same whether or not something private is called so, with the

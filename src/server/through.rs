@@ -278,7 +278,12 @@ impl Through {
 fn not_the_clients(error: Error) -> Error {
     match error.kind() {
         ErrorKind::NotFound => super::sight::absent(),
-        ErrorKind::Busy | ErrorKind::Cancelled | ErrorKind::Io | ErrorKind::StorageFull | ErrorKind::Remote => error,
+        ErrorKind::Busy
+        | ErrorKind::Cancelled
+        | ErrorKind::Io
+        | ErrorKind::StorageFull
+        | ErrorKind::Transient
+        | ErrorKind::Remote => error,
         _ if error.is_temporary() => Error::new(ErrorKind::Remote, format!("the upstream fails: {error}")).temporary(),
         _ => Error::new(ErrorKind::Remote, format!("the upstream's image can't be had: {error}")),
     }

@@ -2,9 +2,10 @@
 //! And what happens to images whose last alias such a change takes away.
 
 use super::catalog::Transaction;
-use super::image::StoredImage;
+use super::image::{Alias, StoredImage};
 use super::import::{ImportOptions, give_aliases};
 use super::open::{Store, missing};
+use super::reconcile::note_sidecar;
 use crate::error::Result;
 use crate::fingerprint::Fingerprint;
 use crate::omissions::Omitted;
@@ -36,7 +37,7 @@ impl Store {
         let mut replaced = Vec::new();
         self.change(&mut |catalog| {
             let there = catalog.image(fingerprint)?.ok_or_else(|| missing(fingerprint))?;
-            let (image, gone) = extend(catalog, &there, options)?;
+            let (image, gone) = self.extend(catalog, &there, options)?;
             adopted = Some(image);
             replaced = gone;
             Ok(())
@@ -44,56 +45,57 @@ impl Store {
         report_replaced(&replaced, options.watch());
         adopted.ok_or_else(|| missing(fingerprint))
     }
-}
 
-/// Changes what is known of an image that is there as `options` say.
-pub(crate) fn extend(
-    catalog: &mut dyn Transaction,
-    there: &StoredImage,
-    options: &ImportOptions,
-) -> Result<(StoredImage, Vec<Replaced>)> {
-    let mut image = there.clone();
-    options.extend(&mut image)?;
-    let names = options.aliases();
-    if image == *there && names.iter().all(|name| image.aliases.contains(name)) {
-        return Ok((image, Vec::new()));
+    /// Changes what is known of an image that is there as `options` say.
+    pub(crate) fn extend(
+        &self,
+        catalog: &mut dyn Transaction,
+        there: &StoredImage,
+        options: &ImportOptions,
+    ) -> Result<(StoredImage, Vec<Replaced>)> {
+        let mut image = there.clone();
+        options.extend(&mut image)?;
+        let names = options.aliases();
+        if image == *there && names.iter().all(|name| image.aliases.contains(name)) {
+            return Ok((image, Vec::new()));
+        }
+        image.revision = image.revision.saturating_add(1);
+        catalog.update(&image, there.revision)?;
+        let replaced;
+        (image.aliases, replaced) = self.take_aliases(catalog, &image, options)?;
+        note_sidecar(catalog, &image)?;
+        Ok((image, replaced))
     }
-    image.revision += 1;
-    catalog.put(&image)?;
-    let replaced;
-    (image.aliases, replaced) = take_aliases(catalog, &image, options)?;
-    catalog.set_unsettled(&image.fingerprint, true)?;
-    Ok((image, replaced))
-}
 
-/// Points the aliases of an import to its image, and removes images that lose their last one by that, where this is wanted.
-///
-/// Returns all aliases that the image has then, and what was removed.
-pub(crate) fn take_aliases(
-    catalog: &mut dyn Transaction,
-    image: &StoredImage,
-    options: &ImportOptions,
-) -> Result<(Vec<crate::store::Alias>, Vec<Replaced>)> {
-    let mut losers: Vec<Replaced> = Vec::new();
-    for alias in options.aliases() {
-        if let Some((_, target)) = catalog.alias(&alias.name)?
-            && target != image.fingerprint
-        {
-            losers.retain(|(loser, _)| *loser != target);
-            losers.push((target, alias.name.clone()));
+    /// Points the aliases of an import to its image, and removes images that lose their last one by that, where this is wanted.
+    ///
+    /// Returns all aliases that the image has then, and what was removed.
+    pub(crate) fn take_aliases(
+        &self,
+        catalog: &mut dyn Transaction,
+        image: &StoredImage,
+        options: &ImportOptions,
+    ) -> Result<(Vec<Alias>, Vec<Replaced>)> {
+        let mut losers: Vec<Replaced> = Vec::new();
+        for alias in options.aliases() {
+            if let Some((_, target)) = catalog.alias(&alias.name, image.image_type)?
+                && target.fingerprint != image.fingerprint
+            {
+                losers.retain(|(loser, _)| *loser != target.fingerprint);
+                losers.push((target.fingerprint, alias.name.clone()));
+            }
         }
-    }
-    let aliases = give_aliases(catalog, image, options.aliases(), options.reuses_aliases())?;
-    let mut replaced = Vec::new();
-    for (loser, name) in losers.into_iter().filter(|_| options.replaces_images()) {
-        let Some(image) = catalog.image(&loser)? else { continue };
-        if image.aliases.is_empty() && !image.is_kept() {
-            catalog.remove(&loser)?;
-            catalog.set_unsettled(&loser, true)?;
-            replaced.push((loser, name));
+        let aliases = give_aliases(catalog, image, options.aliases(), options.reuses_aliases())?;
+        let mut replaced = Vec::new();
+        for (loser, name) in losers.into_iter().filter(|_| options.replaces_images()) {
+            let Some(image) = catalog.image(&loser)? else { continue };
+            if image.aliases.is_empty() && !image.is_kept() {
+                self.remove_image(catalog, &image)?;
+                replaced.push((loser, name));
+            }
         }
+        Ok((aliases, replaced))
     }
-    Ok((aliases, replaced))
 }
 
 /// Says which images are gone.

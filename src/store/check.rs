@@ -1,22 +1,20 @@
 //! Check: every blob hashed, catalog and files compared, leftovers named. `repair.rs` puts right what is found.
 //! Nothing is deleted that was not the store's own rubbish: what is damaged goes to quarantine.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::blobs::Area;
-use super::examine::Examined;
+use super::blobs::BlobKey;
+use super::catalog::ImageQuery;
+use super::examine::Evidence;
 use super::image::StoredImage;
-use super::layout;
+use super::objects::{Listed, Upload};
 use super::open::Store;
-use super::settle::blob_error;
-use super::sidecar::Sidecar;
 use crate::error::Result;
 use crate::fingerprint::Fingerprint;
 use crate::progress::{Monitor, Phase};
 
-/// How many files without a row are looked up under one lock: others wait that long at most.
-const AT_ONCE: usize = 64;
+/// How often a row is looked at that somebody changes meanwhile.
+const LOOKS: usize = 3;
 
 /// How a store is checked.
 #[derive(Debug, Clone, Default)]
@@ -145,6 +143,13 @@ impl CheckReport {
 }
 
 impl CheckReport {
+    /// Says of all findings that they wait for a new catalog, where a repair was asked for.
+    fn leave_to_rebuild(&mut self, repair: bool) {
+        let reason = "only `lxd-image check --repair` makes the catalog anew";
+        let left = self.findings.iter().filter(|_| repair).cloned();
+        self.unrepaired = left.map(|finding| Unrepaired { finding, reason: reason.to_owned() }).collect();
+    }
+
     /// Adds what can't be brought back.
     pub(super) fn lose(&mut self, finding: Finding) {
         self.unrepaired.push(Unrepaired { finding: finding.clone(), reason: "it can't be recovered".to_owned() });
@@ -172,108 +177,127 @@ impl Store {
     pub fn check(&self, options: &CheckOptions) -> Result<CheckReport> {
         let monitor = &options.monitor;
         monitor.check()?;
-        self.blobs.present()?;
+        self.blobs.check_identity()?;
         let mut report = CheckReport::default();
-        report.findings.extend(self.catalog.check()?.into_iter().map(Finding::Catalog));
+        report.findings.extend(self.catalog.check(monitor)?.into_iter().map(Finding::Catalog));
         if !report.findings.is_empty() {
             // What a damaged catalog says of images is nothing to act on.
-            let reason = "only `lxd-image check --repair` makes the catalog anew";
-            let left = report.findings.iter().filter(|_| options.repair).cloned();
-            report.unrepaired = left.map(|finding| Unrepaired { finding, reason: reason.to_owned() }).collect();
+            report.leave_to_rebuild(options.repair);
             return Ok(report);
         }
         if options.repair {
             report.swept = self.sweep()?;
         }
-        let images = self.catalog.images()?;
-        report.images = images.len() as u64;
-        let total = images.iter().map(|image| image.size).fold(0, u64::saturating_add);
-        let mut found: Vec<Examined> = Vec::new();
-        for image in &images {
+        let mut problems: Vec<Problem> = Vec::new();
+        let total = self.catalog.totals(&ImageQuery::new())?.bytes;
+        let mut unreadable = Vec::new();
+        let mut examine = |image: StoredImage| {
             monitor.report(Phase::Verify, report.bytes, Some(total))?;
-            match self.examine_settled(image, total, &mut report.bytes, monitor)? {
-                Some(examined) => found.push(examined),
-                None if !self.sidecar_agrees(image)? => found.push((Finding::Sidecar(image.fingerprint), None)),
+            report.images += 1;
+            match self.examine_settled(&image, total, &mut report.bytes, monitor)? {
+                Some((finding, evidence)) => problems.push(Problem::of_image(image, finding, evidence)),
+                None if !self.sidecar_agrees(&image)? => {
+                    let finding = Finding::Sidecar(image.fingerprint);
+                    problems.push(Problem::of_image(image, finding, None));
+                }
                 None => {}
             }
+            Ok(())
+        };
+        self.for_each(&ImageQuery::new(), &mut examine, &mut |name, error| {
+            unreadable.push(Finding::Catalog(format!("the row of {name} can't be read: {}", error.message())));
+        })?;
+        if !unreadable.is_empty() {
+            // What such a row says of objects nobody knows: nothing else can be repaired before.
+            report.findings = unreadable;
+            report.findings.extend(problems.into_iter().map(|problem| problem.finding));
+            report.leave_to_rebuild(options.repair);
+            return Ok(report);
         }
-        let known: BTreeSet<Fingerprint> = images.iter().map(|image| image.fingerprint).collect();
-        let mut candidates: BTreeMap<Fingerprint, Vec<String>> = BTreeMap::new();
-        for name in self.blobs.names(Area::Blobs).map_err(blob_error)? {
-            match layout::named_image(&name).filter(|found| is_ours(&name, found)) {
-                Some(found) if known.contains(&found) => {}
-                Some(found) => candidates.entry(found).or_default().push(name),
-                None => found.push((Finding::Stray(name), None)),
-            }
-        }
-        let unlisted = self.unlisted(candidates, monitor)?;
-        found.extend(unlisted.into_iter().map(|fingerprint| (Finding::Unlisted(fingerprint), None)));
+        self.for_each_upload(monitor, &mut |listed| {
+            problems.extend(self.unlisted(listed)?);
+            Ok(())
+        })?;
         if options.repair {
-            self.repair_all(found, options, &mut report)?;
+            self.repair_all(problems, options, &mut report)?;
         } else {
-            report.findings.extend(found.into_iter().map(|(finding, _)| finding));
+            report.findings.extend(problems.into_iter().map(|problem| problem.finding));
         }
         Ok(report)
     }
 
+    /// Whether an image's sidecar says what its row does, or is about to.
     fn sidecar_agrees(&self, image: &StoredImage) -> Result<bool> {
-        if self.read_sidecar(&image.fingerprint).is_ok_and(|sidecar| sidecar == Sidecar::of(image)) {
+        let agrees = |image: &StoredImage| {
+            let key = image.objects.sidecar.as_ref();
+            key.is_some_and(|key| self.read_sidecar(key).is_ok_and(|sidecar| sidecar.agrees_with(image)))
+        };
+        if agrees(image) {
             return Ok(true);
         }
-        // Somebody may have changed it since the list was made, and be writing the sidecar now.
-        Ok(match self.catalog.image(&image.fingerprint)? {
-            None => true,
-            Some(now) => {
-                now.revision != image.revision
-                    || self.catalog.unsettled()?.contains(&image.fingerprint)
-                    || self.read_sidecar(&image.fingerprint).is_ok_and(|sidecar| sidecar == Sidecar::of(&now))
+        // Somebody may have changed it since it was listed, and be writing the sidecar now: the note about it goes as the row
+        // names it.
+        for _ in 0..LOOKS {
+            let Some(now) = self.catalog.image(&image.fingerprint)? else { return Ok(true) };
+            if self.catalog.object(&now.objects.image.sidecar(now.revision))?.is_some() {
+                return Ok(true);
             }
-        })
+            let Some(current) = self.catalog.image(&image.fingerprint)? else { return Ok(true) };
+            if current.revision == now.revision && agrees(&current) {
+                return Ok(true);
+            }
+            let last = self.catalog.image(&image.fingerprint)?;
+            if last.is_none_or(|last| last.revision == now.revision) && current.revision == now.revision {
+                return Ok(false);
+            }
+        }
+        // It changes all the time, and whoever changes it writes its sidecar.
+        Ok(true)
     }
 
-    /// Those of the images, of which files were seen and no row, whose files are there to stay. An import or a removal that
-    /// is going on has the write lock, or is noted in the catalog.
-    fn unlisted(&self, candidates: BTreeMap<Fingerprint, Vec<String>>, monitor: &Monitor) -> Result<Vec<Fingerprint>> {
-        let candidates: Vec<_> = candidates.into_iter().collect();
-        let mut unlisted = Vec::new();
-        if self.options.is_read_only() {
-            // Who can only read has no lock to take, and nobody who writes, as a rule.
-            for (fingerprint, _) in candidates {
-                monitor.check()?;
-                if self.catalog.image(&fingerprint)?.is_none() {
-                    unlisted.push(fingerprint);
-                }
-            }
-            return Ok(unlisted);
-        }
-        let here = |name: &String| match self.blobs.open(Area::Blobs, name) {
-            Err(error) => error.kind() != std::io::ErrorKind::NotFound,
-            Ok(_) => true,
+    /// What is wrong with objects that no row names. An upload or a deletion that is going on has its notes in the catalog.
+    fn unlisted(&self, listed: Listed) -> Result<Vec<Problem>> {
+        let upload = match listed {
+            Listed::Stray(key) => return Ok(vec![Problem::of_strays(&key.to_string(), vec![key])]),
+            Listed::Upload(upload) => upload,
         };
-        for some in candidates.chunks(AT_ONCE) {
-            monitor.check()?;
-            let mut found = Vec::new();
-            self.catalog.write(&mut |catalog| {
-                found.clear();
-                let unsettled: BTreeSet<Fingerprint> = catalog.unsettled()?.into_iter().collect();
-                for (fingerprint, names) in some {
-                    if catalog.image(fingerprint)?.is_none()
-                        && !unsettled.contains(fingerprint)
-                        && names.iter().any(here)
-                    {
-                        found.push(*fingerprint);
-                    }
-                }
-                Ok(())
-            })?;
-            unlisted.append(&mut found);
+        let unnamed = self.unnamed(&upload)?;
+        if unnamed.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(unlisted)
+        if self.catalog.image(&upload.fingerprint)?.is_none() {
+            let finding = Finding::Unlisted(upload.fingerprint);
+            return Ok(vec![Problem { finding, evidence: None, subject: Subject::Upload(upload) }]);
+        }
+        // The image is there with other objects: these are what an older catalog or a copy by hand left.
+        Ok(unnamed.into_iter().map(|key| Problem::of_strays(&key.to_string(), vec![key])).collect())
     }
 }
 
-fn is_ours(name: &str, fingerprint: &Fingerprint) -> bool {
-    [layout::blob(fingerprint), layout::rootfs(fingerprint), layout::sidecar(fingerprint)]
-        .iter()
-        .any(|ours| ours == name)
+/// A finding, and what to act on.
+pub(super) struct Problem {
+    pub(super) finding: Finding,
+    /// The files that it was made of; without them it cannot be acted on where that matters.
+    pub(super) evidence: Option<Evidence>,
+    pub(super) subject: Subject,
+}
+
+/// What a finding is about.
+pub(super) enum Subject {
+    /// An image as its row was.
+    Image(Box<StoredImage>),
+    /// Objects of an image that has no row.
+    Upload(Upload),
+    /// Objects that belong to nothing.
+    Strays(Vec<BlobKey>),
+}
+
+impl Problem {
+    fn of_image(image: StoredImage, finding: Finding, evidence: Option<Evidence>) -> Self {
+        Self { finding, evidence, subject: Subject::Image(Box::new(image)) }
+    }
+
+    fn of_strays(name: &str, keys: Vec<BlobKey>) -> Self {
+        Self { finding: Finding::Stray(name.to_owned()), evidence: None, subject: Subject::Strays(keys) }
+    }
 }

@@ -3,6 +3,7 @@
 
 use super::image::{ETag, StoredImage};
 use super::open::{Store, missing};
+use super::reconcile::note_sidecar;
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::limits::Limits;
@@ -200,9 +201,9 @@ impl Store {
             let mut image = before.clone();
             edit.apply(&mut image)?;
             if image != before {
-                image.revision += 1;
-                catalog.put(&image)?;
-                catalog.set_unsettled(fingerprint, true)?;
+                image.revision = image.revision.saturating_add(1);
+                catalog.update(&image, before.revision)?;
+                note_sidecar(catalog, &image)?;
             }
             edited = Some(image);
             Ok(())
@@ -218,10 +219,8 @@ impl Store {
         let now = self.now();
         let mut used = None;
         self.catalog.write(&mut |catalog| {
-            let mut image = catalog.image(fingerprint)?.ok_or_else(|| missing(fingerprint))?;
-            image.last_used_at = Some(now);
-            catalog.put(&image)?;
-            used = Some(image);
+            catalog.set_last_used(fingerprint, now)?;
+            used = catalog.image(fingerprint)?;
             Ok(())
         })?;
         used.ok_or_else(|| missing(fingerprint))
@@ -244,13 +243,12 @@ impl Store {
     }
 
     fn remove(&self, fingerprint: &Fingerprint, based_on: Option<&ETag>) -> Result<StoredImage> {
-        self.blobs.present()?;
+        self.blobs.check_identity()?;
         let mut removed = None;
-        self.change_to_free(&mut |catalog| {
+        self.change(&mut |catalog| {
             let image = catalog.image(fingerprint)?.ok_or_else(|| missing(fingerprint))?;
             unchanged(&image, based_on)?;
-            catalog.remove(fingerprint)?;
-            catalog.set_unsettled(fingerprint, true)?;
+            self.remove_image(catalog, &image)?;
             removed = Some(image);
             Ok(())
         })?;

@@ -1,25 +1,24 @@
 //! Looking at one image's files: whether they are the image that their name says, and if not, why.
 //! Nothing is locked while bytes are read. What was seen is kept, so that whoever acts on it can tell under the lock that it is still so.
 
-use std::io;
-
-use super::blobs::Area;
 use super::check::Finding;
-use super::image::StoredImage;
-use super::layout;
+use super::image::{ImageObjects, StoredImage};
 use super::open::Store;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fingerprint::{Fingerprint, Hasher};
+use crate::fingerprint::Hasher;
 use crate::io::{self as bytes, Blob, ReadAt, Version};
 use crate::progress::{Monitor, Phase};
 
 /// The files that a verdict was reached on: the image's, or its metadata's, and the rootfs's. `None` is one that is not there.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Evidence([Option<Option<Version>>; 2]);
 
 impl Evidence {
-    pub(super) fn of(files: &[Option<Blob>; 2]) -> io::Result<Self> {
-        let version = |file: &Option<Blob>| file.as_ref().map(Blob::version).transpose();
+    pub(super) fn of(files: &[Option<Blob>; 2]) -> Result<Self> {
+        let version = |file: &Option<Blob>| {
+            let version = file.as_ref().map(Blob::version).transpose();
+            version.map_err(|error| Error::io("its file can't be read", error))
+        };
         let [first, rootfs] = files;
         Ok(Self([version(first)?, version(rootfs)?]))
     }
@@ -35,19 +34,19 @@ impl Evidence {
 pub(super) type Examined = (Finding, Option<Evidence>);
 
 impl Store {
-    /// Opens the files that have an image's names, those that are there.
-    pub(crate) fn present_files(&self, fingerprint: &Fingerprint) -> io::Result<[Option<Blob>; 2]> {
-        let open = |name: &str| match self.blobs.open(Area::Blobs, name) {
+    /// Opens an image's objects, those that are there.
+    pub(crate) fn present_files(&self, objects: &ImageObjects) -> Result<[Option<Blob>; 2]> {
+        let open = |key| match self.blobs.open(key) {
             Ok(file) => Ok(Some(file)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         };
-        Ok([open(&layout::blob(fingerprint))?, open(&layout::rootfs(fingerprint))?])
+        Ok([open(&objects.image)?, objects.rootfs.as_ref().map(open).transpose()?.flatten()])
     }
 
     /// The state of an image's files now.
-    pub(super) fn evidence(&self, fingerprint: &Fingerprint) -> io::Result<Evidence> {
-        self.present_files(fingerprint).and_then(|files| Evidence::of(&files))
+    pub(super) fn evidence(&self, objects: &ImageObjects) -> Result<Evidence> {
+        self.present_files(objects).and_then(|files| Evidence::of(&files))
     }
 
     /// Hashes one image's files; nothing when they are well.
@@ -64,10 +63,10 @@ impl Store {
         let fingerprint = image.fingerprint;
         let aliases = || image.aliases.iter().map(|alias| alias.name.clone()).collect();
         let unreadable = |error: &Error| Ok(Some((Finding::Unreadable(fingerprint, told(error)), None)));
-        let opened = self.present_files(&fingerprint).and_then(|files| Ok((Evidence::of(&files)?, files)));
+        let opened = self.present_files(&image.objects).and_then(|files| Ok((Evidence::of(&files)?, files)));
         let (evidence, [first, rootfs]) = match opened {
             Ok(opened) => opened,
-            Err(error) => return unreadable(&Error::io("its file can't be opened", error)),
+            Err(error) => return unreadable(&error),
         };
         let Some(first) = first.filter(|_| image.rootfs_size.is_none() || rootfs.is_some()) else {
             return Ok(Some((Finding::Missing(fingerprint, aliases()), Some(evidence))));
@@ -126,15 +125,15 @@ impl Store {
         for _ in 0..3 {
             let Some((_, evidence)) = &examined else { break };
             let Some(now) = self.catalog.image(&fingerprint)? else { return Ok(None) };
-            let same = match (evidence, self.evidence(&fingerprint)) {
+            let same = match (evidence, self.evidence(&now.objects)) {
                 (Some(before), Ok(now)) => before.is_same(&now),
                 (None, _) => true,
-                (Some(_), Err(error)) => {
-                    let why = told(&Error::io("its file can't be opened", error));
-                    return Ok(Some((Finding::Unreadable(fingerprint, why), None)));
-                }
+                (Some(_), Err(error)) => return Ok(Some((Finding::Unreadable(fingerprint, told(&error)), None))),
             };
-            if same && (now.size, now.rootfs_size) == (image.size, image.rootfs_size) {
+            if same
+                && now.objects.image == image.objects.image
+                && (now.size, now.rootfs_size) == (image.size, image.rootfs_size)
+            {
                 break;
             }
             monitor.check()?;

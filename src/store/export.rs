@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat};
 
 use super::image::StoredImage;
 use super::open::{OpenedImage, Store};
-use super::stage::write_all;
+use super::scratch::write_all;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::format::{Codec, Container};

@@ -8,7 +8,6 @@ use regex_lite::Regex;
 
 use super::column::{Column, time_text};
 use super::image::StoredImage;
-use super::open::Store;
 use crate::error::{Error, Result, Shown};
 use crate::fingerprint::Prefix;
 use crate::metadata::Architecture;
@@ -263,22 +262,4 @@ pub struct NearMiss {
     pub image: StoredImage,
     /// One sentence for each filter that it does not meet.
     pub reasons: Vec<String>,
-}
-
-impl Store {
-    /// The images that meet all filters, sorted by their first alias, those without one at the end.
-    ///
-    /// # Errors
-    /// `Malformed` when the catalog is damaged, `Io`.
-    pub fn list(&self, filters: &[Filter]) -> Result<Vec<StoredImage>> {
-        Ok(Filter::select(self.catalog.images()?, filters))
-    }
-
-    /// The images that do not meet all filters and why, those that nearly do first.
-    ///
-    /// # Errors
-    /// `Malformed` when the catalog is damaged, `Io`.
-    pub fn explain(&self, filters: &[Filter]) -> Result<Vec<NearMiss>> {
-        Ok(Filter::explain(self.catalog.images()?, filters))
-    }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
+use super::blobs::BlobKey;
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::format::{Form, ImageType};
@@ -56,12 +57,51 @@ pub struct StoredImage {
     pub revision: u64,
     /// The names that point to it, sorted.
     pub aliases: Vec<Alias>,
+    /// The objects that hold its bytes; empty for an image that is in no store.
+    pub objects: ImageObjects,
+}
+
+/// The keys of an image's objects in the blobs of its store.
+///
+/// Two of them are equal when they hold the same bytes of the image: its sidecar is the store's own matter, and is written
+/// after the change that it tells of was committed.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ImageObjects {
+    /// The image's file, or the metadata file of a split one.
+    pub image: BlobKey,
+    /// The rootfs file of a split image.
+    pub rootfs: Option<BlobKey>,
+    /// What the catalog knows of it, for when the catalog is lost; `None` until that is written.
+    pub sidecar: Option<BlobKey>,
+}
+
+impl PartialEq for ImageObjects {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.image, &self.rootfs) == (&other.image, &other.rootfs)
+    }
+}
+
+impl Eq for ImageObjects {}
+
+impl ImageObjects {
+    /// New keys for an image's files.
+    #[must_use]
+    pub fn new(fingerprint: &Fingerprint, form: Form) -> Self {
+        let (image, rootfs) = BlobKey::pair(fingerprint);
+        Self { image, rootfs: (form == Form::Split).then_some(rootfs), sidecar: None }
+    }
+
+    /// All of them.
+    pub fn keys(&self) -> impl Iterator<Item = &BlobKey> {
+        std::iter::once(&self.image).chain(&self.rootfs).chain(&self.sidecar)
+    }
 }
 
 impl StoredImage {
-    /// An image of which a server told little.
-    #[cfg(any(feature = "remote", all(test, feature = "server")))]
-    pub(crate) fn told(fingerprint: Fingerprint, image_type: ImageType, architecture: Architecture) -> Self {
+    /// An image of which nothing else is known: private, without properties and times, in no store. Set the other fields.
+    #[must_use]
+    pub fn new(fingerprint: Fingerprint, image_type: ImageType, architecture: Architecture) -> Self {
         Self {
             fingerprint,
             image_type,
@@ -82,7 +122,14 @@ impl StoredImage {
             original_properties: Properties::new(),
             revision: 0,
             aliases: Vec::new(),
+            objects: ImageObjects::default(),
         }
+    }
+
+    /// What its aliases point to.
+    #[must_use]
+    pub fn target(&self) -> AliasTarget {
+        AliasTarget { fingerprint: self.fingerprint, image_type: self.image_type }
     }
 
     /// Of some images the one that came last; of those that came in one second, the one that was made last.
@@ -220,6 +267,24 @@ impl Alias {
     pub fn described(mut self, description: impl Into<String>) -> Self {
         self.description = description.into();
         self
+    }
+}
+
+/// What an alias points to. A container's image and a virtual machine's may share a name: an alias is unique for each type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub struct AliasTarget {
+    /// The image.
+    pub fingerprint: Fingerprint,
+    /// The type of the image.
+    pub image_type: ImageType,
+}
+
+impl AliasTarget {
+    /// An image of this type.
+    #[must_use]
+    pub fn new(fingerprint: Fingerprint, image_type: ImageType) -> Self {
+        Self { fingerprint, image_type }
     }
 }
 

@@ -1,14 +1,16 @@
 //! Import: from files or streams into the store, with aliases and all else in one step.
 //! An image that is there already is an error, unless it is a cached one or only aliases are wanted.
 
-use super::adopt::{extend, report_replaced, take_aliases};
-use super::catalog::Transaction;
-use super::image::{Alias, StoredImage, UpdateSource};
+use super::adopt::report_replaced;
+use super::catalog::{ImageQuery, Transaction};
+use super::image::{Alias, AliasTarget, StoredImage, UpdateSource};
 use super::open::Store;
-use super::stage::{Admission, Arrived, plain_name};
+use super::reconcile::bump_revision;
+use super::stage::{StagedImage, plain_name};
+use super::upload::Decision;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
-use crate::format::{Source, fingerprint_of};
+use crate::format::{ImageType, Source, fingerprint_of};
 use crate::io::ReadAt;
 use crate::metadata::Properties;
 use crate::omissions::Omitted;
@@ -45,6 +47,7 @@ pub struct ImportOptions {
     file_name: Option<String>,
     source_file_name: Option<String>,
     source: Option<UpdateSource>,
+    image_type: Option<ImageType>,
     monitor: Monitor,
 }
 
@@ -161,6 +164,14 @@ impl ImportOptions {
         self
     }
 
+    /// What it will turn out to be, where that is known before its bytes are there: an alias that is taken is found out before
+    /// anything is fetched.
+    #[must_use]
+    pub fn image_type(mut self, image_type: ImageType) -> Self {
+        self.image_type = Some(image_type);
+        self
+    }
+
     /// Where it comes from.
     #[must_use]
     pub fn source(mut self, source: UpdateSource) -> Self {
@@ -265,7 +276,7 @@ impl Store {
     /// that is none or an architecture that is not known; `Busy`; `Cancelled`; `Io`. The store is as
     /// it was.
     pub fn import(&self, source: Source, options: &ImportOptions) -> Result<StoredImage> {
-        self.may_import(options)?;
+        self.preflight(options)?;
         if options.add_aliases
             && let Some(there) = self.known(&source, options)?
         {
@@ -274,8 +285,8 @@ impl Store {
                 done => return done,
             }
         }
-        let arrived = self.stage(source, options.expected.as_ref(), &options.monitor)?;
-        self.admit_import(arrived, options)
+        let staged = self.stage(source, options.expected.as_ref(), &options.monitor)?;
+        self.publish_import(staged, options)
     }
 
     /// The image of the store that these files are, found out without writing anything. Only files are read for it, and only
@@ -285,7 +296,7 @@ impl Store {
         let lengths: Option<Vec<u64>> = inputs.iter().map(|input| input.as_blob().map(ReadAt::len)).collect();
         let Some(lengths) = lengths else { return Ok(None) };
         let size = lengths.iter().fold(0_u64, |size, length| size.saturating_add(*length));
-        if !self.catalog.images()?.iter().any(|image| image.size == size) {
+        if self.catalog.fingerprints(&ImageQuery::new().size(size).limit(1))?.0.is_empty() {
             return Ok(None);
         }
         // Of two files either may be the metadata.
@@ -301,17 +312,26 @@ impl Store {
     }
 
     /// Fails early where an import can't end well.
-    pub(crate) fn may_import(&self, options: &ImportOptions) -> Result<()> {
+    pub(crate) fn preflight(&self, options: &ImportOptions) -> Result<()> {
         options.check()?;
-        self.blobs.present()?;
+        self.blobs.check_identity()?;
         if !options.reuse_aliases {
             for alias in &options.aliases {
                 // Whether it is the image itself that has it turns out when its fingerprint is known.
-                let may_be_own = |target| options.add_aliases && options.expected.is_none_or(|own| own == target);
-                if let Some((_, target)) = self.catalog.alias(&alias.name)?
-                    && !may_be_own(target)
+                let may_be_own = |target: &AliasTarget| {
+                    options.add_aliases && options.expected.is_none_or(|own| own == target.fingerprint)
+                };
+                let mut taken = Vec::new();
+                for image_type in
+                    ImageType::ALL.into_iter().filter(|of| options.image_type.is_none_or(|wanted| wanted == *of))
                 {
-                    return Err(alias_taken(&alias.name, &target));
+                    let found = self.catalog.alias(&alias.name, image_type)?;
+                    taken.extend(found.map(|(_, target)| target).filter(|target| !may_be_own(target)));
+                }
+                // Where the image's type is not known yet, one that is free may be the right one.
+                let asked = if options.image_type.is_some() { 1 } else { ImageType::ALL.len() };
+                if let (Some(target), true) = (taken.first(), taken.len() == asked) {
+                    return Err(alias_taken(&alias.name, &target.fingerprint));
                 }
             }
         }
@@ -324,32 +344,34 @@ impl Store {
         Ok(())
     }
 
-    pub(crate) fn admit_import(&self, arrived: Arrived, options: &ImportOptions) -> Result<StoredImage> {
-        let image = self.described(&arrived, options)?;
+    pub(crate) fn publish_import(&self, staged: StagedImage, options: &ImportOptions) -> Result<StoredImage> {
+        let image = self.described(&staged, options)?;
         options.monitor.check()?;
         let mut replaced = Vec::new();
-        let admitted = self.admit(arrived, &options.monitor, &mut |catalog| {
+        let published = self.upload(staged, &options.monitor, &mut |catalog, objects| {
+            replaced.clear();
             let Some(there) = catalog.image(&image.fingerprint)? else {
-                catalog.put(&image)?;
                 let mut image = image.clone();
-                (image.aliases, replaced) = take_aliases(catalog, &image, options)?;
-                return Ok(Admission::New(image));
+                image.objects = objects.clone();
+                catalog.insert(&image)?;
+                (image.aliases, replaced) = self.take_aliases(catalog, &image, options)?;
+                return Ok(Decision::New(image));
             };
             if !options.add_aliases && (!there.cached || options.cached) {
                 return Err(image_exists(&image.fingerprint));
             }
             let extended;
-            (extended, replaced) = extend(catalog, &there, options)?;
-            Ok(Admission::Known(extended))
+            (extended, replaced) = self.extend(catalog, &there, options)?;
+            Ok(Decision::Known(extended))
         })?;
         report_replaced(&replaced, &options.monitor);
-        Ok(admitted)
+        Ok(published)
     }
 
-    fn described(&self, arrived: &Arrived, options: &ImportOptions) -> Result<StoredImage> {
-        let facts = &arrived.facts;
+    fn described(&self, staged: &StagedImage, options: &ImportOptions) -> Result<StoredImage> {
+        let info = &staged.info;
         let mut original =
-            if options.exact_properties { Properties::new() } else { facts.metadata.properties().clone() };
+            if options.exact_properties { Properties::new() } else { info.metadata.properties().clone() };
         for (key, value) in options.source_properties.iter() {
             original.set(key, value)?;
         }
@@ -357,39 +379,30 @@ impl Store {
         for (key, value) in options.properties.iter() {
             properties.set(key, value)?;
         }
-        let came_as = |index: usize| arrived.files.get(index).and_then(|file| file.came_as.clone());
-        let name = arrived.fingerprint.to_string();
+        let came_as = |index: usize| staged.files.get(index).and_then(|file| file.came_as.clone());
+        let name = staged.fingerprint.to_string();
         let time = |field, seconds| within_range(&options.monitor, &name, field, seconds);
-        let expires_at = options.expires_at.or(facts.metadata.expiry_date());
+        let expires_at = options.expires_at.or(info.metadata.expiry_date());
         let told = options.source_file_name.as_ref().filter(|_| options.file_name.is_none());
         let plain = told.and_then(|name| plain_name(name));
         if let Some(name) = told.filter(|_| plain.is_none()) {
             let shown: String = name.chars().take(64).collect();
             let part = format!("file name `{shown}`").into();
             let what = Omitted::Dropped { part, reason: "it is not a plain name".into() };
-            options.monitor.omit(arrived.fingerprint.to_string(), what);
+            options.monitor.omit(staged.fingerprint.to_string(), what);
         }
-        Ok(StoredImage {
-            fingerprint: arrived.fingerprint,
-            image_type: facts.image_type,
-            architecture: facts.architecture,
-            size: facts.size,
-            rootfs_size: facts.rootfs_size,
-            created_at: time("creation date", facts.metadata.creation_date()),
-            expires_at: expires_at.map(|seconds| time("expiry date", seconds)),
-            uploaded_at: self.now(),
-            last_used_at: None,
-            public: options.public,
-            auto_update: options.auto_update,
-            cached: options.cached,
-            file_name: options.file_name.clone().or(plain).or_else(|| came_as(0)),
-            rootfs_name: came_as(1),
-            source: options.source.clone(),
-            properties,
-            original_properties: original,
-            revision: 1,
-            aliases: Vec::new(),
-        })
+        let mut image = StoredImage::new(staged.fingerprint, info.image_type, info.architecture);
+        (image.size, image.rootfs_size) = (info.size, info.rootfs_size);
+        image.created_at = time("creation date", info.metadata.creation_date());
+        image.expires_at = expires_at.map(|seconds| time("expiry date", seconds));
+        image.uploaded_at = self.now();
+        (image.public, image.auto_update, image.cached) = (options.public, options.auto_update, options.cached);
+        image.file_name = options.file_name.clone().or(plain).or_else(|| came_as(0));
+        image.rootfs_name = came_as(1);
+        image.source.clone_from(&options.source);
+        (image.properties, image.original_properties) = (properties, original);
+        image.revision = 1;
+        Ok(image)
     }
 }
 
@@ -414,30 +427,20 @@ pub(crate) fn give_aliases(
 ) -> Result<Vec<Alias>> {
     let mut all = image.aliases.clone();
     for alias in aliases {
-        if let Some((_, target)) = catalog.alias(&alias.name)?
-            && target != image.fingerprint
+        if let Some((_, target)) = catalog.alias(&alias.name, image.image_type)?
+            && target.fingerprint != image.fingerprint
         {
             if !reuse {
-                return Err(alias_taken(&alias.name, &target));
+                return Err(alias_taken(&alias.name, &target.fingerprint));
             }
-            touch(catalog, &target)?;
+            bump_revision(catalog, &target.fingerprint)?;
         }
-        catalog.set_alias(alias, &image.fingerprint)?;
+        catalog.set_alias(alias, &image.target())?;
         all.retain(|other| other.name != alias.name);
         all.push(alias.clone());
     }
     all.sort();
     Ok(all)
-}
-
-/// Counts a change to an image, and has its sidecar written.
-pub(crate) fn touch(catalog: &mut dyn Transaction, fingerprint: &Fingerprint) -> Result<()> {
-    if let Some(mut image) = catalog.image(fingerprint)? {
-        image.revision += 1;
-        catalog.put(&image)?;
-        catalog.set_unsettled(fingerprint, true)?;
-    }
-    Ok(())
 }
 
 pub(crate) fn alias_taken(name: &str, target: &Fingerprint) -> Error {

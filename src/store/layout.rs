@@ -1,43 +1,17 @@
-//! The names of a store's files: made from fingerprints, never from a text of an image or a user.
-//! And the marker, which tells a store from any other directory.
+//! A directory store: the names of its files, and the marker, which tells a store from any other directory and says which
+//! layout it has.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::atomic::{self, Durability};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fingerprint::Fingerprint;
 
-/// The layout that this version writes and reads.
-pub(crate) const VERSION: u64 = 1;
+/// The layout that this version writes. It reads all earlier ones, and brings them to this one.
+pub(crate) const VERSION: u64 = 2;
 
 const MARKER: &str = "lxd-image-store";
 const CATALOG: &str = "catalog.sqlite";
-
-/// An image's file, or the metadata file of a split one.
-pub(crate) fn blob(fingerprint: &Fingerprint) -> String {
-    fingerprint.to_string()
-}
-
-/// The rootfs file of a split image.
-pub(crate) fn rootfs(fingerprint: &Fingerprint) -> String {
-    format!("{fingerprint}.rootfs")
-}
-
-/// What the catalog knows of an image, a second time.
-pub(crate) fn sidecar(fingerprint: &Fingerprint) -> String {
-    format!("{fingerprint}.json")
-}
-
-/// The name of a staged file that may get, or has, a name among the blobs.
-pub(crate) fn claim(fingerprint: &Fingerprint, staged: &str) -> String {
-    format!("{fingerprint}{staged}")
-}
-
-/// The image that a name begins with.
-pub(crate) fn named_image(name: &str) -> Option<Fingerprint> {
-    name.get(..64)?.parse().ok()
-}
 
 pub(crate) fn catalog(store: &Path) -> PathBuf {
     store.join(CATALOG)
@@ -59,8 +33,10 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// What the marker says.
+#[derive(Clone)]
 pub(crate) struct Marker {
     pub(crate) id: String,
+    pub(crate) layout: u64,
 }
 
 impl Marker {
@@ -84,18 +60,18 @@ impl Marker {
         let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
         let version = value("layout:").and_then(|version| version.parse::<u64>().ok());
         let version = version.ok_or_else(|| Error::malformed("the store's marker has no layout version"))?;
-        if version != VERSION {
+        if !(1..=VERSION).contains(&version) {
             return Err(Error::unsupported(format!(
-                "the store has layout version {version}, and this program knows version {VERSION}"
+                "the store has layout version {version}, and this program knows versions 1 to {VERSION}"
             ))
             .with_hint("use the version of lxd-image that wrote it, or a newer one"));
         }
         let id = value("id:").filter(|id| !id.is_empty());
         let id = id.ok_or_else(|| Error::malformed("the store's marker has no id"))?;
-        Ok(Self { id: id.to_owned() })
+        Ok(Self { id: id.to_owned(), layout: version })
     }
 
-    /// Writes the marker, which makes the directory a store: the last step of making one.
+    /// Writes the marker, which makes the directory a store of the newest layout: the last step of making or upgrading one.
     pub(crate) fn write(&self, store: &Path) -> Result<()> {
         let text = format!("lxd-image store\nlayout: {VERSION}\nid: {}\n", self.id);
         atomic::replace(&store.join(MARKER), 0o600, text.as_bytes(), Durability::Durable)
@@ -106,7 +82,7 @@ impl Marker {
     pub(crate) fn new() -> Self {
         use std::hash::{BuildHasher, Hasher, RandomState};
         let random = || RandomState::new().build_hasher().finish();
-        Self { id: format!("{:016x}{:016x}", random(), random()) }
+        Self { id: format!("{:016x}{:016x}", random(), random()), layout: VERSION }
     }
 }
 

@@ -1,5 +1,9 @@
-//! The local image store: what LXD keeps inside its daemon, as files and a catalog that any number of
-//! processes share. `LAYOUT.md` tells what is on the disk, and in which order it gets there.
+//! The image store: what LXD keeps inside its daemon, as objects and a catalog that any number of processes share. `LAYOUT.md`
+//! tells what a directory store is on disk, and in which order it gets there.
+//!
+//! A [`Store`] keeps the rules. It stands on three parts, which [`StoreOptions::open_parts`] composes: a [`BlobStore`] for bytes,
+//! a [`Catalog`] for rows, and a local [`Scratch`] for what is on its way in. The module `conformance` (a feature of that name) has the
+//! suites that every implementation of the first two passes.
 
 mod adopt;
 mod alias;
@@ -7,6 +11,7 @@ mod blobs;
 mod catalog;
 mod check;
 mod column;
+#[cfg(feature = "conformance")]
 pub mod conformance;
 mod edit;
 mod examine;
@@ -15,30 +20,40 @@ mod filter;
 mod image;
 mod import;
 mod layout;
+mod list;
 mod lock;
+mod objects;
 mod open;
 mod prune;
 mod publish;
 mod rebuild;
+mod reconcile;
 mod refresh;
 mod repair;
 mod reread;
 mod resolve;
-mod settle;
+mod scratch;
 mod sidecar;
 mod stage;
+mod upload;
 
-pub use blobs::{Area, Blobs, DirectoryBlobs, StagedFile};
-pub use catalog::{Catalog, SqliteCatalog, Transaction};
+pub use blobs::{
+    Area, BlobKey, BlobStore, DirectoryBlobs, DirectoryFiles, Files, MemoryBlobs, MemoryFiles, NewFile, Part,
+};
+pub use catalog::{
+    AliasPage, AliasQuery, Catalog, ImagePage, ImageQuery, MemoryCatalog, Object, ObjectState, Order, Position,
+    SqliteCatalog, Totals, Transaction,
+};
 pub use check::{CheckOptions, CheckReport, Finding, Unrepaired};
 pub use column::{Column, size_text, time_text};
 pub use edit::Edit;
 pub use export::{ExportOptions, Exported};
 pub use filter::{Filter, NearMiss};
-pub use image::{Alias, ETag, StoredImage, UpdateSource};
+pub use image::{Alias, AliasTarget, ETag, ImageObjects, StoredImage, UpdateSource};
 pub use import::ImportOptions;
 pub use open::{OpenedImage, Store, StoreOptions};
 pub use prune::{PrunePolicy, Pruned, Removed};
 pub use refresh::{Newest, RefreshOptions, Refreshed, Upstream};
 #[cfg(feature = "remote")]
 pub(crate) use resolve::steps;
+pub use scratch::{Scratch, StagedFile};

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::blobs::{Area, Blobs, DirectoryBlobs};
-use super::catalog::{Catalog, SqliteCatalog};
+use super::blobs::{BlobStore, DirectoryBlobs, DirectoryFiles, Files, MemoryBlobs};
+use super::catalog::{Catalog, MemoryCatalog, SqliteCatalog};
 use super::image::StoredImage;
 use super::layout::{self, Marker};
 use super::lock::StoreLock;
+use super::scratch::Scratch;
 use crate::atomic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
@@ -128,8 +129,9 @@ impl StoreOptions {
         (self.clock)()
     }
 
-    pub(crate) fn is_read_only(&self) -> bool {
-        self.read_only
+    /// A monitor that listens to the switch that ends waits.
+    pub(crate) fn cancelling(&self) -> Monitor {
+        Monitor::none().with_cancel(self.cancel.clone())
     }
 
     pub(crate) fn wait(&self) -> Duration {
@@ -141,7 +143,7 @@ impl StoreOptions {
     /// # Errors
     /// `NotFound` when it is not there and not to be made; `Unsupported` for a newer layout, with
     /// both versions, and for a directory of something else; `Malformed` when it is damaged;
-    /// `Busy` while a repair makes its catalog anew; `Io`.
+    /// `Busy` while a repair makes its catalog anew, and when it has an older layout and other programs use it; `Io`.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
         let path = path.as_ref();
         let marker = match Marker::read(path)? {
@@ -150,6 +152,9 @@ impl StoreOptions {
             None if path.exists() && !layout::is_unfinished(path)? => return Err(layout::foreign(path)),
             None => return Err(Error::new(ErrorKind::NotFound, "there is no image store").in_file(path)),
         };
+        if marker.layout < layout::VERSION && !self.read_only {
+            upgrade(path, &marker, self)?;
+        }
         let store = self.open_unswept(path, &marker)?;
         if !self.read_only {
             store.sweep_at_open();
@@ -162,21 +167,68 @@ impl StoreOptions {
     pub(crate) fn open_unswept(&self, path: &Path, marker: &Marker) -> Result<Store> {
         // No repair replaces the catalog from here on.
         let lock = StoreLock::shared(path, self.busy_timeout, &self.cancel)?;
-        let blobs = DirectoryBlobs::open(path, &marker.id)?;
+        let (blobs, scratch) = directory_parts(path, &marker.id)?;
         let (wait, read_only) = ((self.busy_timeout, &self.cancel), self.read_only);
         let catalog = SqliteCatalog::open(&layout::catalog(path), &marker.id, wait, read_only, lock)?;
-        Ok(Store { blobs: Arc::new(blobs), catalog: Arc::new(catalog), options: self.clone() })
+        Ok(Store { blobs, catalog: Arc::new(catalog), scratch, options: self.clone() })
     }
 
-    /// Opens a store whose files and catalog are kept in some other way.
+    /// Opens a store that is composed of parts: where the bytes are, where the rows are, and a local place for what is on its
+    /// way. All who use the store give the same blobs and the same catalog; scratch is each machine's own.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use lxd_image::store::{ImageQuery, MemoryBlobs, MemoryCatalog, Scratch, StoreOptions};
+    ///
+    /// # fn main() -> lxd_image::Result<()> {
+    /// let (blobs, catalog) = (Arc::new(MemoryBlobs::new()), Arc::new(MemoryCatalog::new()));
+    /// let store = StoreOptions::new().open_parts(blobs, catalog, Scratch::in_memory());
+    /// assert_eq!(store.totals(&ImageQuery::new())?.images, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
-    pub fn open_parts(&self, blobs: Arc<dyn Blobs>, catalog: Arc<dyn Catalog>) -> Store {
-        let store = Store { blobs, catalog, options: self.clone() };
+    pub fn open_parts(&self, blobs: Arc<dyn BlobStore>, catalog: Arc<dyn Catalog>, scratch: Scratch) -> Store {
+        let store = Store { blobs, catalog, scratch, options: self.clone() };
         if !self.read_only {
             store.sweep_at_open();
         }
         store
     }
+}
+
+/// The blobs and the scratch of a directory store, which are the same files: an image is given its name by a link.
+pub(crate) fn directory_parts(path: &Path, id: &str) -> Result<(Arc<dyn BlobStore>, Scratch)> {
+    let files: Arc<dyn Files> = Arc::new(DirectoryFiles::open(path, id)?);
+    Ok((Arc::new(DirectoryBlobs::new(Arc::clone(&files))), Scratch::new(files, id)))
+}
+
+/// Brings a store of an older layout to this version's, alone: an older program must not go on writing as it knows it. Cut short
+/// at any point, it is done again by the next open; programs that know only the older layout refuse the store from its first
+/// step on.
+pub(crate) fn upgrade(path: &Path, marker: &Marker, options: &StoreOptions) -> Result<()> {
+    let lock = StoreLock::exclusive(path, options.busy_timeout, &options.cancelling()).map_err(|error| {
+        if error.kind() != ErrorKind::Busy {
+            return error;
+        }
+        let (from, to) = (marker.layout, layout::VERSION);
+        let what =
+            format!("the store has layout version {from} and is to be brought to {to}, and other programs use it");
+        Error::new(ErrorKind::Busy, what)
+            .with_hint("stop all programs that use the store; it is upgraded when it is opened next")
+            .in_file(path)
+    })?;
+    let catalog = layout::catalog(path);
+    if !catalog.exists() {
+        return Err(Error::malformed("the catalog can't be found")
+            .with_hint("`lxd-image check --repair` makes the catalog anew from the images")
+            .in_file(catalog));
+    }
+    SqliteCatalog::upgrade(&catalog, &marker.id)?;
+    marker.write(path)?;
+    drop(lock);
+    Ok(())
 }
 
 /// Removes what a repair that was killed left. A store that is open excludes a living one.
@@ -208,7 +260,7 @@ fn make(path: &Path, wait: Duration, cancel: &Cancel) -> Result<Marker> {
     }
     rustix::fs::fchmod(lock.directory(), rustix::fs::Mode::from_raw_mode(0o700)).map_err(|error| fail(error.into()))?;
     let marker = Marker::new();
-    DirectoryBlobs::create(path, &marker.id)?;
+    DirectoryFiles::create(path, &marker.id)?;
     SqliteCatalog::create(&layout::catalog(path), &marker.id)?;
     marker.write(path)?;
     Ok(marker)
@@ -233,8 +285,9 @@ fn make(path: &Path, wait: Duration, cancel: &Cancel) -> Result<Marker> {
 /// ```
 #[derive(Clone)]
 pub struct Store {
-    pub(crate) blobs: Arc<dyn Blobs>,
+    pub(crate) blobs: Arc<dyn BlobStore>,
     pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) scratch: Scratch,
     pub(crate) options: StoreOptions,
 }
 
@@ -253,21 +306,18 @@ impl Store {
         StoreOptions::new().open(path)
     }
 
-    /// All images, in the order of their fingerprints.
+    /// A store in memory, which is gone when its last clone is dropped: for tests and short-lived tools.
     ///
     /// # Errors
-    /// `Malformed` when the catalog is damaged, `Io`.
-    pub fn images(&self) -> Result<Vec<StoredImage>> {
-        self.catalog.images()
+    /// None today; where memory is refused, using it fails with `Io`.
+    pub fn in_memory() -> Result<Self> {
+        let blobs = Arc::new(MemoryBlobs::new());
+        Ok(StoreOptions::new().open_parts(blobs, Arc::new(MemoryCatalog::new()), Scratch::in_memory()))
     }
 
-    /// All images that can be read, as [`images`](Self::images) gives them. Each row of the catalog that can't is given to
-    /// `skipped`, by its fingerprint, and hides no other.
-    ///
-    /// # Errors
-    /// `Malformed` when the catalog as a whole is damaged, `Io`.
-    pub fn readable_images(&self, skipped: &mut dyn FnMut(&str, &Error)) -> Result<Vec<StoredImage>> {
-        self.catalog.readable_images(skipped)
+    /// Listens to the switch that ends the store's waits.
+    pub(crate) fn waiting(&self) -> Monitor {
+        self.options.cancelling()
     }
 
     /// A number that changes with the catalog; `None` where there is none, and all must be looked at again each time.
@@ -298,25 +348,22 @@ impl Store {
                 return Ok(opened);
             }
         }
-        self.blobs.present()?;
+        self.blobs.check_identity()?;
         Err(Error::malformed(format!("a file of the image {fingerprint} is missing from the store"))
             .with_hint("`lxd-image check` looks for more damage"))
     }
 
-    /// Opens the files of an image; `None` when one of them is not there.
+    /// Opens the objects of an image; `None` when one of them is not there.
     pub(crate) fn open_files(&self, image: StoredImage) -> Result<Option<OpenedImage>> {
         let fingerprint = image.fingerprint;
-        let rootfs_name = image.rootfs_size.map(|_| layout::rootfs(&fingerprint));
-        let opened = self.blobs.open(Area::Blobs, &layout::blob(&fingerprint)).and_then(|first| {
-            let rootfs = rootfs_name.as_deref().map(|name| self.blobs.open(Area::Blobs, name)).transpose()?;
+        let opened = self.blobs.open(&image.objects.image).and_then(|first| {
+            let rootfs = image.objects.rootfs.as_ref().map(|key| self.blobs.open(key)).transpose()?;
             Ok((first, rootfs))
         });
         let (first, rootfs) = match opened {
             Ok(files) => files,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => {
-                return Err(Error::io(format!("the file of the image {} can't be opened", fingerprint.short()), error));
-            }
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
         };
         check_length(&first, image.first_size(), &fingerprint)?;
         if let Some(rootfs) = &rootfs {
@@ -393,7 +440,7 @@ impl OpenedImage {
         let first = input(&self.first, self.image.fingerprint.to_string());
         match &self.rootfs {
             None => Source::unified(first),
-            Some(rootfs) => Source::split(first, input(rootfs, layout::rootfs(&self.image.fingerprint))),
+            Some(rootfs) => Source::split(first, input(rootfs, format!("{}.rootfs", self.image.fingerprint))),
         }
     }
 

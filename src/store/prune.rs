@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::catalog::ImageQuery;
 use super::image::StoredImage;
 use super::open::Store;
 use crate::error::Result;
@@ -139,12 +140,12 @@ impl Store {
     /// `Malformed` when the catalog is damaged or the blobs are not there, `Busy`, `Io`. What was
     /// removed before stays so.
     pub fn prune(&self, policy: &PrunePolicy) -> Result<Pruned> {
-        self.blobs.present()?;
+        self.blobs.check_identity()?;
         let now = self.now();
         let mut pruned = Pruned::default();
         let mut candidates = Vec::new();
         let mut kept = Vec::new();
-        for image in self.catalog.cached_images()? {
+        self.for_all(&ImageQuery::new().cached(true), &mut |image| {
             match policy.reason(&image, now) {
                 Some(why) if policy.dry_run => {
                     pruned.bytes = pruned.bytes.saturating_add(image.size);
@@ -153,7 +154,8 @@ impl Store {
                 Some(_) => candidates.push(image.fingerprint),
                 None => kept.push(image),
             }
-        }
+            Ok(())
+        })?;
         let for_room = policy.for_room(kept);
         if policy.dry_run {
             pruned.bytes = for_room.iter().fold(pruned.bytes, |bytes, image| bytes.saturating_add(image.size));
@@ -182,14 +184,13 @@ impl Store {
         reason: &dyn Fn(&StoredImage) -> Option<Removed>,
     ) -> Result<Vec<(StoredImage, Removed)>> {
         let mut removed = Vec::new();
-        self.change_to_free(&mut |catalog| {
+        self.change(&mut |catalog| {
             removed.clear();
             for fingerprint in lot {
                 // Somebody may have used or copied it since the list was made.
                 let Some(image) = catalog.image(fingerprint)? else { continue };
                 let Some(why) = reason(&image) else { continue };
-                catalog.remove(fingerprint)?;
-                catalog.set_unsettled(fingerprint, true)?;
+                self.remove_image(catalog, &image)?;
                 removed.push((image, why));
             }
             Ok(())

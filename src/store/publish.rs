@@ -1,5 +1,5 @@
 //! Publish: a tree on disk, or bytes that a program makes on the spot, become an image at once.
-//! What is written goes straight into the store's staging, with no file of its own before.
+//! What is written goes straight into the store's scratch, with no file of its own before.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::image::StoredImage;
 use super::import::ImportOptions;
 use super::open::Store;
-use super::stage::Incoming;
+use super::scratch::StagedFile;
 use crate::error::{Error, Result};
 use crate::format::{PackOptions, Rootfs, Written, pack_to};
 
@@ -21,11 +21,11 @@ impl Store {
         options: &ImportOptions,
         write: impl FnOnce(&mut (dyn Write + Send)) -> Result<()>,
     ) -> Result<StoredImage> {
-        self.may_import(options)?;
-        let mut incoming = Incoming::create(&self.blobs)?;
-        write(&mut incoming)?;
-        let arrived = self.verify_staged(vec![incoming], &[None], options.expected(), None, options.watch())?;
-        self.admit_import(arrived, options)
+        self.preflight(options)?;
+        let mut file = self.scratch.create()?;
+        write(&mut file)?;
+        let staged = self.verify_staged(vec![file], &[None], options.expected(), None, options.watch())?;
+        self.publish_import(staged, options)
     }
 
     /// Packs a root file system and imports the image: what a container manager does with a stopped
@@ -40,40 +40,35 @@ impl Store {
         packing: &PackOptions,
         options: &ImportOptions,
     ) -> Result<(StoredImage, Written)> {
-        self.may_import(options)?;
+        self.preflight(options)?;
         let mut packing = packing.clone();
         for (key, value) in options.given_properties().iter() {
             packing = packing.property(key, value)?;
         }
-        let staging = Shared(Arc::new(Mutex::new(Some(Incoming::create(&self.blobs)?))));
+        let staging = Shared(Arc::new(Mutex::new(Some(self.scratch.create()?))));
         let written = pack_to(rootfs, Shared(Arc::clone(&staging.0)), &packing)?;
-        let incoming = staging.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let incoming = incoming.ok_or_else(|| Error::invalid("nothing was packed"))?;
-        let arrived = self.verify_staged(
-            vec![incoming],
-            &[None],
-            options.expected(),
-            Some(written.fingerprint),
-            options.watch(),
-        )?;
-        Ok((self.admit_import(arrived, options)?, written))
+        let file = staging.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let file = file.ok_or_else(|| Error::invalid("nothing was packed"))?;
+        let staged =
+            self.verify_staged(vec![file], &[None], options.expected(), Some(written.fingerprint), options.watch())?;
+        Ok((self.publish_import(staged, options)?, written))
     }
 }
 
 /// The staged file, lent to a packer that wants to own what it writes to.
-struct Shared(Arc<Mutex<Option<Incoming>>>);
+struct Shared(Arc<Mutex<Option<StagedFile>>>);
 
 impl Write for Shared {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(incoming) => incoming.write(bytes),
+            Some(file) => file.write(bytes),
             None => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(incoming) => incoming.flush(),
+            Some(file) => file.flush(),
             None => Ok(()),
         }
     }

@@ -9,18 +9,20 @@ use std::time::Duration;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use super::blobs::{Area, Blobs, DirectoryBlobs};
+use super::blobs::BlobKey;
 use super::catalog::{Catalog, SqliteCatalog};
 use super::check::{CheckOptions, CheckReport, Finding, lost_alias, lost_sidecar};
 use super::image::StoredImage;
 use super::layout::{self, Marker};
 use super::lock::StoreLock;
-use super::open::{Store, StoreOptions};
+use super::objects::Listed;
+use super::open::{Store, StoreOptions, directory_parts, upgrade};
+use super::reconcile::note_sidecar;
 use super::reread::Reread;
-use super::settle::{blob_error, staging_error};
 use crate::atomic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
+use crate::format::ImageType;
 use crate::progress::Monitor;
 
 impl Store {
@@ -47,13 +49,19 @@ impl Store {
         let marker = marker()?;
         let catalog = layout::catalog(path);
         let shared = StoreLock::unlocked(path)?;
+        if marker.layout < layout::VERSION && catalog.exists() {
+            match SqliteCatalog::upgrade(&catalog, &marker.id) {
+                Err(error) if error.kind() != ErrorKind::Malformed => return Err(error),
+                _ => {}
+            }
+        }
         let damage =
             match SqliteCatalog::open(&catalog, &marker.id, (options.wait(), how.monitor.cancel()), false, shared) {
                 Err(error) => Err(error),
                 // Rows can be wrong in a file that is whole.
-                Ok(rows) => rows.check().and_then(|damage| {
+                Ok(rows) => rows.check(&how.monitor).and_then(|damage| {
                     if damage.is_empty() {
-                        rows.images()?;
+                        every_row(&rows)?;
                     }
                     Ok(damage)
                 }),
@@ -66,6 +74,9 @@ impl Store {
         let mut lost = Vec::new();
         if !damage.is_empty() {
             lost = replace_catalog(path, &marker, &options, &how.monitor)?;
+        }
+        if marker.layout < layout::VERSION {
+            marker.write(path)?;
         }
         drop(lock);
         // Others find a catalog that is whole from here on, and may use the store while all of it is checked.
@@ -85,7 +96,8 @@ fn look(
     options: &StoreOptions,
     how: &CheckOptions,
 ) -> Result<std::result::Result<CheckReport, ()>> {
-    match options.open_unswept(path, marker).and_then(|store| store.check(how)) {
+    let opened = if marker.layout < layout::VERSION { upgrade(path, marker, options) } else { Ok(()) };
+    match opened.and_then(|()| options.open_unswept(path, marker)).and_then(|store| store.check(how)) {
         Ok(report) if report.findings.iter().any(|finding| matches!(finding, Finding::Catalog(_))) => Ok(Err(())),
         Ok(report) => Ok(Ok(report)),
         Err(error) if error.kind() == ErrorKind::Malformed => Ok(Err(())),
@@ -95,18 +107,17 @@ fn look(
 
 /// Makes a catalog of what the files tell and puts it in the place of the old one. Returns what could not be brought back.
 fn replace_catalog(path: &Path, marker: &Marker, options: &StoreOptions, monitor: &Monitor) -> Result<Vec<Finding>> {
-    let blobs: Arc<dyn Blobs> = Arc::new(DirectoryBlobs::open(path, &marker.id)?);
+    let (blobs, scratch) = directory_parts(path, &marker.id)?;
     let (catalog, fresh) = (layout::catalog(path), layout::rebuilt_catalog(path));
     let made = || -> Result<Vec<Finding>> {
         SqliteCatalog::create(&fresh, &marker.id)?;
         let wait = (Duration::ZERO, monitor.cancel());
         let rows = Arc::new(SqliteCatalog::open(&fresh, &marker.id, wait, false, StoreLock::unlocked(path)?)?);
-        let store = Store { blobs, catalog: Arc::clone(&rows) as Arc<dyn Catalog>, options: options.clone() };
-        let rebuilt = store.fill(monitor)?;
-        store.release_claims(&rebuilt.listed)?;
+        let store = Store { blobs, catalog: Arc::clone(&rows) as Arc<dyn Catalog>, scratch, options: options.clone() };
+        let rebuilt = store.rebuild_rows(monitor)?;
         drop(store);
         let rows = Arc::into_inner(rows).ok_or_else(|| Error::new(ErrorKind::Io, "the new catalog is still in use"))?;
-        rows.finish(rebuilt.listed.len(), rebuilt.aliases)?;
+        rows.finish(rebuilt.images, rebuilt.aliases)?;
         for suffix in ["-wal", "-shm", "-reserve"] {
             // Closed, a database is one file, as was seen.
             let _ = std::fs::remove_file(layout::beside(&fresh, suffix));
@@ -127,66 +138,81 @@ fn replace_catalog(path: &Path, marker: &Marker, options: &StoreOptions, monitor
     })
 }
 
+/// Fails when a row cannot be read.
+fn every_row(rows: &SqliteCatalog) -> Result<()> {
+    let mut query = super::catalog::ImageQuery::new();
+    loop {
+        let page = rows.images(&query)?;
+        if let Some((_, error)) = page.skipped.into_iter().next() {
+            return Err(error);
+        }
+        let Some(next) = page.next else { return Ok(()) };
+        query = query.after(Some(next));
+    }
+}
+
 /// What a new catalog holds.
 struct Rebuilt {
-    listed: BTreeSet<Fingerprint>,
+    images: usize,
     aliases: usize,
     lost: Vec<Finding>,
 }
 
+/// Of the images that claim an alias in their sidecars, the one that changed most often: it had the alias last, most likely.
+type Claims = BTreeMap<(String, ImageType), (u64, Fingerprint)>;
+
 impl Store {
     /// Adds a row for every image among the blobs that can be read. The others stay where they are: the check that follows
     /// finds them without a row, and says why.
-    fn fill(&self, monitor: &Monitor) -> Result<Rebuilt> {
-        let mut taken: BTreeMap<String, (u64, Fingerprint)> = BTreeMap::new();
+    fn rebuild_rows(&self, monitor: &Monitor) -> Result<Rebuilt> {
+        let mut claims = Claims::new();
         let mut images: Vec<StoredImage> = Vec::new();
+        let mut superseded: Vec<(Fingerprint, BlobKey)> = Vec::new();
+        let mut known: BTreeSet<Fingerprint> = BTreeSet::new();
         let mut lost = Vec::new();
-        for name in self.blobs.names(Area::Blobs).map_err(blob_error)? {
-            monitor.check()?;
-            let Ok(fingerprint) = name.parse::<Fingerprint>() else { continue };
-            let Reread::Image(image, useless, _) = self.reread(&fingerprint, monitor)? else { continue };
+        self.for_each_upload(monitor, &mut |listed| {
+            let Listed::Upload(upload) = listed else { return Ok(()) };
+            if !upload.has_image || known.contains(&upload.fingerprint) {
+                return Ok(());
+            }
+            let fingerprint = upload.fingerprint;
+            let Reread::Image(image, useless) = self.reread(&fingerprint, &upload.objects(), monitor)? else {
+                return Ok(());
+            };
             if useless.is_some() {
                 lost.push(lost_sidecar(&fingerprint));
             }
             for alias in &image.aliases {
-                // Of two that claim an alias, the one that changed more often had it last, most likely.
                 let claim = (image.revision, fingerprint);
-                let holder = taken.entry(alias.name.clone()).or_insert(claim);
+                let holder = claims.entry((alias.name.clone(), image.image_type)).or_insert(claim);
                 *holder = claim.max(*holder);
             }
+            superseded.extend(upload.sidecars.iter().rev().skip(1).map(|(_, key)| (fingerprint, key.clone())));
+            known.insert(fingerprint);
             images.push(*image);
-        }
-        let holds =
-            |image: &StoredImage, alias: &str| taken.get(alias).is_some_and(|(_, holder)| *holder == image.fingerprint);
+            Ok(())
+        })?;
+        let holds = |image: &StoredImage, alias: &str| {
+            let claim = claims.get(&(alias.to_owned(), image.image_type));
+            claim.is_some_and(|(_, holder)| *holder == image.fingerprint)
+        };
         self.catalog.write(&mut |catalog| {
             for image in &images {
-                catalog.put(image)?;
+                catalog.insert(image)?;
                 for alias in image.aliases.iter().filter(|alias| holds(image, &alias.name)) {
-                    catalog.set_alias(alias, &image.fingerprint)?;
+                    catalog.set_alias(alias, &image.target())?;
+                }
+                if image.objects.sidecar.is_none() {
+                    note_sidecar(catalog, image)?;
                 }
             }
-            Ok(())
+            superseded.iter().try_for_each(|(fingerprint, key)| catalog.put_object(&self.dead(key, fingerprint)))
         })?;
         for image in &images {
             let others = image.aliases.iter().filter(|alias| !holds(image, &alias.name));
             lost.extend(others.map(|alias| lost_alias(&alias.name, &image.fingerprint)));
         }
-        let listed = images.iter().map(|image| image.fingerprint).collect();
-        Ok(Rebuilt { listed, aliases: taken.len(), lost })
-    }
-
-    /// Removes staging names that say which blobs belong to them, where the new catalog has no row for those: the next sweep
-    /// would take them for an import that did not come to its end, and they may be an image that can't be read today.
-    fn release_claims(&self, listed: &BTreeSet<Fingerprint>) -> Result<()> {
-        for name in self.blobs.names(Area::Staging).map_err(staging_error)? {
-            let unlisted = layout::named_image(&name).is_some_and(|fingerprint| !listed.contains(&fingerprint));
-            let Some(_lock) = self.blobs.seize(&name).map_err(staging_error)?.filter(|_| unlisted) else { continue };
-            match self.blobs.remove(Area::Staging, &name) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(staging_error(error)),
-                _ => {}
-            }
-        }
-        self.blobs.sync(Area::Staging).map_err(staging_error)
+        Ok(Rebuilt { images: images.len(), aliases: claims.len(), lost })
     }
 }
 

@@ -1,11 +1,12 @@
 //! Refresh: an image that follows its source is replaced by the newest one of its alias.
 //! Aliases move and the old image goes in the transaction that brings the new one.
 
-use super::catalog::Transaction;
-use super::image::{StoredImage, UpdateSource};
+use super::catalog::{ImageQuery, Transaction};
+use super::image::{ImageObjects, StoredImage, UpdateSource};
 use super::import::{give_aliases, within_range};
 use super::open::{Store, missing};
-use super::stage::Admission;
+use super::reconcile::note_sidecar;
+use super::upload::Decision;
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::format::Source;
@@ -137,45 +138,39 @@ impl Store {
         if options.dry_run {
             return Ok(Refreshed::Replaced(newest.fingerprint));
         }
-        self.blobs.present()?;
+        self.blobs.check_identity()?;
         let own_end = self.own_end(&old);
         if self.catalog.image(&newest.fingerprint)?.is_some() {
             let mut there = false;
-            self.change_to_free(&mut |catalog| {
+            self.change(&mut |catalog| {
                 there = catalog.image(&newest.fingerprint)?.is_some();
-                if there { replace(catalog, fingerprint, &newest, None, own_end).map(drop) } else { Ok(()) }
+                if there { self.replace(catalog, fingerprint, &newest, None, own_end).map(drop) } else { Ok(()) }
             })?;
             if there {
                 return Ok(Refreshed::Replaced(newest.fingerprint));
             }
         }
         let bytes = upstream.fetch(&old, &source, &newest, &options.monitor)?;
-        let arrived = self.stage(bytes, Some(&newest.fingerprint), &options.monitor)?;
-        let mut original = if newest.exact { Properties::new() } else { arrived.facts.metadata.properties().clone() };
+        let staged = self.stage(bytes, Some(&newest.fingerprint), &options.monitor)?;
+        let info = &staged.info;
+        let mut original = if newest.exact { Properties::new() } else { info.metadata.properties().clone() };
         for (key, value) in newest.properties.iter() {
             original.set(key, value)?;
         }
-        let came_as = |index: usize| arrived.files.get(index).and_then(|file| file.came_as.clone());
+        let came_as = |index: usize| staged.files.get(index).and_then(|file| file.came_as.clone());
         let name = newest.fingerprint.to_string();
         let time = |field, seconds| within_range(&options.monitor, &name, field, seconds);
-        let expires_at = newest.expires_at.or(arrived.facts.metadata.expiry_date());
-        let fresh = StoredImage {
-            fingerprint: newest.fingerprint,
-            image_type: arrived.facts.image_type,
-            architecture: arrived.facts.architecture,
-            size: arrived.facts.size,
-            rootfs_size: arrived.facts.rootfs_size,
-            created_at: time("creation date", arrived.facts.metadata.creation_date()),
-            expires_at: expires_at.map(|seconds| time("expiry date", seconds)),
-            uploaded_at: self.now(),
-            file_name: came_as(0),
-            rootfs_name: came_as(1),
-            original_properties: original,
-            ..old
-        };
+        let expires_at = newest.expires_at.or(info.metadata.expiry_date());
+        let mut fresh = StoredImage::new(newest.fingerprint, info.image_type, info.architecture);
+        (fresh.size, fresh.rootfs_size) = (info.size, info.rootfs_size);
+        fresh.created_at = time("creation date", info.metadata.creation_date());
+        fresh.expires_at = expires_at.map(|seconds| time("expiry date", seconds));
+        fresh.uploaded_at = self.now();
+        (fresh.file_name, fresh.rootfs_name) = (came_as(0), came_as(1));
+        fresh.original_properties = original;
         options.monitor.check()?;
-        self.admit(arrived, &options.monitor, &mut |catalog| {
-            replace(catalog, fingerprint, &newest, Some(&fresh), own_end)
+        self.upload(staged, &options.monitor, &mut |catalog, objects| {
+            self.replace(catalog, fingerprint, &newest, Some((&fresh, objects)), own_end)
         })?;
         Ok(Refreshed::Replaced(newest.fingerprint))
     }
@@ -198,71 +193,86 @@ impl Store {
         upstream: &dyn Upstream,
         options: &RefreshOptions,
     ) -> Result<Vec<(StoredImage, Result<Refreshed>)>> {
+        let mut following = Vec::new();
+        let mut collect = |image| {
+            following.push(image);
+            Ok(())
+        };
+        self.for_all(&ImageQuery::new().auto_update(true), &mut collect)?;
         let mut done = Vec::new();
-        for image in self.catalog.images()?.into_iter().filter(|image| image.auto_update) {
+        for image in following {
             options.monitor.check()?;
             let result = self.refresh(&image.fingerprint, upstream, options);
             done.push((image, result));
         }
         Ok(done)
     }
-}
 
-/// The old image's place goes to the new one: to `fresh`, or to one that is there.
-fn replace(
-    catalog: &mut dyn Transaction,
-    old: &Fingerprint,
-    newest: &Newest,
-    fresh: Option<&StoredImage>,
-    own_end: Option<i64>,
-) -> Result<Admission> {
-    // Read again under the lock: edits that came in while the new image was fetched go on too.
-    let old = catalog.image(old)?.ok_or_else(|| missing(old))?;
-    let there = catalog.image(&newest.fingerprint)?;
-    let mut image = match (&there, fresh) {
-        (Some(there), _) => {
-            let mut image = there.clone();
-            image.cached &= old.cached;
-            image.public |= old.public;
-            // It follows what the old one followed, unless it follows something of its own.
-            if !image.auto_update || !image.source.as_ref().is_some_and(UpdateSource::is_followed) {
-                image.source.clone_from(&old.source);
+    /// The old image's place goes to the new one: to `fresh`, whose objects are there, or to one that is in the store.
+    fn replace(
+        &self,
+        catalog: &mut dyn Transaction,
+        old: &Fingerprint,
+        newest: &Newest,
+        fresh: Option<(&StoredImage, &ImageObjects)>,
+        own_end: Option<i64>,
+    ) -> Result<Decision> {
+        // Read again in the transaction: edits that came in while the new image was fetched go on too.
+        let old = catalog.image(old)?.ok_or_else(|| missing(old))?;
+        let there = catalog.image(&newest.fingerprint)?;
+        let mut image = match (&there, fresh) {
+            (Some(there), _) => {
+                let mut image = there.clone();
+                image.cached &= old.cached;
+                image.public |= old.public;
+                // It follows what the old one followed, unless it follows something of its own.
+                if !image.auto_update || !image.source.as_ref().is_some_and(UpdateSource::is_followed) {
+                    image.source.clone_from(&old.source);
+                }
+                image.auto_update |= old.auto_update;
+                // What people changed there is newer than what they changed here.
+                image.properties = edits_kept(&old, &image.original_properties, Some(&image.properties))?;
+                image
             }
-            image.auto_update |= old.auto_update;
-            image.last_used_at = image.last_used_at.max(old.last_used_at);
-            // What people changed there is newer than what they changed here.
-            image.properties = edits_kept(&old, &image.original_properties, Some(&image.properties))?;
-            image
+            (None, Some((fresh, objects))) => {
+                let mut image = fresh.clone();
+                image.objects = objects.clone();
+                image.properties = edits_kept(&old, &fresh.original_properties, None)?;
+                image.public = old.public;
+                image.cached = old.cached;
+                image.auto_update = old.auto_update;
+                image.source.clone_from(&old.source);
+                image.last_used_at = old.last_used_at;
+                image.revision = old.revision;
+                image
+            }
+            (None, None) => return Err(missing(&newest.fingerprint)),
+        };
+        let set_by_people = !old.cached && old.expires_at != own_end && old.expires_at != newest.expires_at;
+        if set_by_people && old.expires_at.is_some() {
+            image.expires_at = old.expires_at;
         }
-        (None, Some(fresh)) => {
-            let mut image = fresh.clone();
-            image.properties = edits_kept(&old, &fresh.original_properties, None)?;
-            image.public = old.public;
-            image.cached = old.cached;
-            image.auto_update = old.auto_update;
-            image.source.clone_from(&old.source);
-            image.last_used_at = old.last_used_at;
-            image.revision = old.revision;
-            image.aliases.clear();
-            image
+        image.revision = image.revision.saturating_add(1);
+        match &there {
+            Some(there) => {
+                catalog.update(&image, there.revision)?;
+                if let Some(used) = old.last_used_at {
+                    catalog.set_last_used(&image.fingerprint, used)?;
+                    image.last_used_at = image.last_used_at.max(Some(used));
+                }
+            }
+            None => catalog.insert(&image)?,
         }
-        (None, None) => return Err(missing(&newest.fingerprint)),
-    };
-    let set_by_people = !old.cached && old.expires_at != own_end && old.expires_at != newest.expires_at;
-    if set_by_people && old.expires_at.is_some() {
-        image.expires_at = old.expires_at;
+        // Moved first: removing the old image takes the aliases that it still has.
+        image.aliases = give_aliases(catalog, &image, &old.aliases, true)?;
+        // Its row may have changed by that, and its objects are still the same.
+        self.remove_image(catalog, &old)?;
+        if there.is_some() {
+            note_sidecar(catalog, &image)?;
+            return Ok(Decision::Known(image));
+        }
+        Ok(Decision::New(image))
     }
-    image.revision += 1;
-    catalog.put(&image)?;
-    // Moved first: removing the old image takes the aliases that it still has.
-    image.aliases = give_aliases(catalog, &image, &old.aliases, true)?;
-    catalog.remove(&old.fingerprint)?;
-    catalog.set_unsettled(&old.fingerprint, true)?;
-    if there.is_some() {
-        catalog.set_unsettled(&image.fingerprint, true)?;
-        return Ok(Admission::Known(image));
-    }
-    Ok(Admission::New(image))
 }
 
 /// The new image's properties, with what people changed of the old one's; but for those that they changed of the new one, as it

@@ -1,17 +1,15 @@
-//! Putting right what a check found: each finding in a transaction of its own, which is short, since nothing is read in it,
-//! and which acts only while rows and files are still those that the finding was made of.
+//! Repairing what a check found: each finding in a transaction of its own, in which nothing is read, hashed or moved, and which
+//! acts only while the row still names the objects that the finding was made of. Objects that no row names are archived after it.
 
-use std::io;
-
-use super::blobs::Area;
-use super::check::{CheckOptions, CheckReport, Finding, Unrepaired};
-use super::examine::{Evidence, Examined};
-use super::layout;
+use super::blobs::BlobKey;
+use super::check::{CheckOptions, CheckReport, Finding, Problem, Subject, Unrepaired};
+use super::examine::Evidence;
+use super::image::{Alias, ImageObjects, StoredImage};
+use super::objects::Upload;
 use super::open::Store;
-use super::reread::Reread;
-use super::settle::blob_error;
-use crate::error::{Error, ErrorKind, Result};
-use crate::fingerprint::Fingerprint;
+use super::reconcile::note_sidecar;
+use super::reread::{Reread, is_useless};
+use crate::error::{ErrorKind, Result};
 
 /// Why nothing was done about a finding that is no longer true.
 const CHANGED: &str = "it changed while it was looked at: check again";
@@ -23,196 +21,192 @@ enum Outcome {
 }
 
 impl Store {
-    /// Puts right what can be, and adds all findings to the report. One that can't be does not keep others from it.
+    /// Repairs what can be, and adds all findings to the report. One that cannot be does not keep others from it.
     ///
     /// # Errors
-    /// `Cancelled`; what was put right before stays so.
+    /// `Cancelled`; what was repaired before stays so.
     pub(super) fn repair_all(
         &self,
-        found: Vec<Examined>,
+        problems: Vec<Problem>,
         options: &CheckOptions,
         report: &mut CheckReport,
     ) -> Result<()> {
-        for (finding, evidence) in found {
+        for mut problem in problems {
             options.monitor.check()?;
-            let mut finding = finding;
-            let outcome = match self.repair_finding(&mut finding, evidence, options, report) {
+            let outcome = match self.repair_problem(&mut problem, options, report) {
                 Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
                 Err(error) => Outcome::Left(error.to_string()),
                 Ok(outcome) => outcome,
             };
             if let Outcome::Left(reason) = outcome {
-                report.unrepaired.push(Unrepaired { finding: finding.clone(), reason });
+                report.unrepaired.push(Unrepaired { finding: problem.finding.clone(), reason });
             }
-            report.findings.push(finding);
+            report.findings.push(problem.finding);
         }
-        if let Err(error) = self.settle() {
-            let unsettled = self.catalog.unsettled().unwrap_or_default();
-            let left = report
-                .findings
-                .iter()
-                .filter(|finding| matches!(finding, Finding::Sidecar(fingerprint) if unsettled.contains(fingerprint)));
-            report.unrepaired.extend(
-                left.map(|finding| Unrepaired { finding: finding.clone(), reason: error.to_string() })
-                    .collect::<Vec<_>>(),
-            );
+        if let Err(error) = self.reconcile() {
+            let mut left = Vec::new();
+            for finding in &report.findings {
+                let Finding::Sidecar(fingerprint) = finding else { continue };
+                let pending = self.catalog.image(fingerprint).ok().flatten().is_some_and(|image| {
+                    let key = image.objects.image.sidecar(image.revision);
+                    self.catalog.object(&key).is_ok_and(|note| note.is_some())
+                });
+                if pending {
+                    left.push(Unrepaired { finding: finding.clone(), reason: error.to_string() });
+                }
+            }
+            report.unrepaired.extend(left);
         }
         Ok(())
     }
 
-    fn repair_finding(
+    fn repair_problem(
         &self,
-        finding: &mut Finding,
-        evidence: Option<Evidence>,
+        problem: &mut Problem,
         options: &CheckOptions,
         report: &mut CheckReport,
     ) -> Result<Outcome> {
-        match (&*finding, evidence) {
-            (Finding::Missing(fingerprint, _) | Finding::Damaged(fingerprint, ..), Some(evidence)) => {
-                let (fingerprint, mut removed) = (*fingerprint, false);
-                // The row goes first: a row without its files is the worse half.
-                self.catalog.write_to_free(&mut |catalog| {
-                    removed = catalog.image(&fingerprint)?.is_some() && self.is_still(&fingerprint, &evidence)?;
-                    if removed { catalog.remove(&fingerprint) } else { Ok(()) }
+        let Problem { finding, evidence, subject } = problem;
+        match (&*finding, &*subject) {
+            (Finding::Missing(..) | Finding::Damaged(..), Subject::Image(image)) => {
+                let Some(evidence) = evidence else { return Ok(changed()) };
+                if !self.evidence(&image.objects)?.is_same(evidence) {
+                    return Ok(changed());
+                }
+                let mut removed = false;
+                // The row goes first: a row without its objects is the worse half.
+                self.catalog.write(&mut |catalog| {
+                    let there = catalog.image(&image.fingerprint)?;
+                    removed = there.is_some_and(|there| there.objects.image == image.objects.image);
+                    if removed { catalog.remove(&image.fingerprint) } else { Ok(()) }
                 })?;
-                if removed { self.quarantine_image(&fingerprint, &evidence) } else { Ok(changed()) }
+                if !removed {
+                    return Ok(changed());
+                }
+                self.archive(&image.objects.keys().cloned().collect::<Vec<_>>())
             }
-            (Finding::Row(fingerprint), Some(_)) | (Finding::Unlisted(fingerprint), _) => {
-                let fingerprint = *fingerprint;
-                match self.reread(&fingerprint, &options.monitor)? {
+            (Finding::Row(_), Subject::Image(image)) => {
+                match self.reread(&image.fingerprint, &image.objects, &options.monitor)? {
                     Reread::Unreadable(why) => {
-                        *finding = Finding::Unreadable(fingerprint, why.clone());
+                        *finding = Finding::Unreadable(image.fingerprint, why.clone());
+                        Ok(Outcome::Left(why))
+                    }
+                    Reread::Damaged(why, _) => Ok(Outcome::Left(why)),
+                    Reread::Image(found, ..) => self.correct_sizes(image, &found),
+                }
+            }
+            (Finding::Sidecar(_), Subject::Image(image)) => self.renew_sidecar(image),
+            (Finding::Unlisted(_), Subject::Upload(upload)) => {
+                let objects = if upload.has_image { upload.objects() } else { ImageObjects::default() };
+                let reread = if upload.has_image {
+                    self.reread(&upload.fingerprint, &objects, &options.monitor)?
+                } else {
+                    Reread::Damaged("its file is missing".to_owned(), Evidence::default())
+                };
+                match reread {
+                    Reread::Unreadable(why) => {
+                        *finding = Finding::Unreadable(upload.fingerprint, why.clone());
                         Ok(Outcome::Left(why))
                     }
                     Reread::Damaged(why, evidence) => {
-                        *finding = Finding::Damaged(fingerprint, why, Vec::new());
-                        self.quarantine_image(&fingerprint, &evidence)
+                        if upload.has_image && !self.evidence(&objects)?.is_same(&evidence) {
+                            return Ok(changed());
+                        }
+                        *finding = Finding::Damaged(upload.fingerprint, why, Vec::new());
+                        self.archive(&upload.keys())
                     }
-                    Reread::Image(image, lost, evidence) => {
-                        self.list_image(&image, lost.is_some(), &evidence, finding, report)
-                    }
+                    Reread::Image(image, lost) => self.list_image(&image, lost.is_some(), upload, report),
                 }
             }
-            (Finding::Sidecar(fingerprint), _) => {
-                let fingerprint = *fingerprint;
-                // What can't be understood is kept for whoever can.
-                let useless = self.read_sidecar(&fingerprint).is_err_and(|error| is_useless(&error));
-                if useless {
-                    self.catalog.write(&mut |_| self.quarantine(&[layout::sidecar(&fingerprint)]))?;
-                }
-                self.catalog.write(&mut |catalog| match catalog.image(&fingerprint)? {
-                    Some(_) => catalog.set_unsettled(&fingerprint, true),
-                    None => Ok(()),
-                })?;
-                Ok(Outcome::Repaired)
-            }
-            (Finding::Stray(name), _) => {
-                self.catalog.write(&mut |_| self.quarantine(std::slice::from_ref(name)))?;
-                Ok(Outcome::Repaired)
-            }
+            (Finding::Stray(_), Subject::Strays(keys)) => self.archive(keys),
             (Finding::Unreadable(_, why), _) => Ok(Outcome::Left(why.clone())),
             (Finding::Lost(_), _) => Ok(Outcome::Left("it can't be recovered".to_owned())),
             (finding, _) => Ok(Outcome::Left(finding.to_string())),
         }
     }
 
-    /// Adds the row of an image that was read anew, or mends the sizes in the one that is there.
+    /// Corrects the sizes in the row of an image whose files are whole.
+    fn correct_sizes(&self, image: &StoredImage, found: &StoredImage) -> Result<Outcome> {
+        let mut done = false;
+        self.catalog.write(&mut |catalog| {
+            let Some(mut there) = catalog.image(&image.fingerprint)? else { return Ok(()) };
+            done = there.objects.image == image.objects.image;
+            if !done {
+                return Ok(());
+            }
+            // Nobody changed the image, and no sidecar tells sizes: it stays at its revision.
+            (there.size, there.rootfs_size) = (found.size, found.rootfs_size);
+            catalog.update(&there, there.revision)
+        })?;
+        Ok(if done { Outcome::Repaired } else { changed() })
+    }
+
+    /// Has the sidecar written anew.
+    fn renew_sidecar(&self, image: &StoredImage) -> Result<Outcome> {
+        if let Some(key) = &image.objects.sidecar
+            && self.read_sidecar(key).is_err_and(|error| is_useless(&error) && error.kind() != ErrorKind::NotFound)
+        {
+            // What cannot be understood is kept for whoever can.
+            self.blobs.archive(std::slice::from_ref(key))?;
+        }
+        self.catalog.write(&mut |catalog| match catalog.image(&image.fingerprint)? {
+            Some(row) => note_sidecar(catalog, &row),
+            None => Ok(()),
+        })?;
+        Ok(Outcome::Repaired)
+    }
+
+    /// Adds the row of an image that was read anew.
     fn list_image(
         &self,
-        image: &super::image::StoredImage,
+        image: &StoredImage,
         lost: bool,
-        evidence: &Evidence,
-        finding: &Finding,
+        upload: &Upload,
         report: &mut CheckReport,
     ) -> Result<Outcome> {
-        let fingerprint = image.fingerprint;
-        let unlisted = matches!(finding, Finding::Unlisted(_));
-        let useless = unlisted && self.read_sidecar(&fingerprint).is_err_and(|error| is_useless(&error));
+        let newest = upload.sidecars.last();
+        if let Some((_, key)) = newest.filter(|_| image.objects.sidecar.is_none()) {
+            // What cannot be understood is kept for whoever can.
+            self.blobs.archive(std::slice::from_ref(key))?;
+        }
+        let older = || upload.sidecars.iter().rev().skip(1).map(|(_, key)| key);
         let mut listed = false;
+        let mut taken: Vec<Alias> = Vec::new();
         self.catalog.write(&mut |catalog| {
-            listed = false;
-            if !self.is_still(&fingerprint, evidence)? {
+            (listed, taken) = (false, Vec::new());
+            if catalog.image(&image.fingerprint)?.is_some() || catalog.object(&image.objects.image)?.is_some() {
                 return Ok(());
             }
-            if let Some(mut there) = catalog.image(&fingerprint)? {
-                if unlisted {
-                    return Ok(());
-                }
-                (there.size, there.rootfs_size, there.image_type) = (image.size, image.rootfs_size, image.image_type);
-                listed = true;
-                return catalog.put(&there);
-            }
-            if !unlisted {
-                return Ok(());
-            }
-            if useless {
-                self.quarantine(&[layout::sidecar(&fingerprint)])?;
-            }
-            catalog.put(image)?;
+            let mut free = Vec::new();
             for alias in &image.aliases {
-                if catalog.alias(&alias.name)?.is_none() {
-                    catalog.set_alias(alias, &fingerprint)?;
-                }
+                let found = catalog.alias(&alias.name, image.image_type)?;
+                if found.is_some() { taken.push(alias.clone()) } else { free.push(alias) }
             }
+            let row = image;
+            catalog.insert(row)?;
+            free.into_iter().try_for_each(|alias| catalog.set_alias(alias, &row.target()))?;
+            older().try_for_each(|key| catalog.put_object(&self.dead(key, &row.fingerprint)))?;
             listed = true;
-            catalog.set_unsettled(&fingerprint, true)
+            let renewed = row.objects.sidecar.is_none() || !taken.is_empty();
+            if renewed { note_sidecar(catalog, row) } else { Ok(()) }
         })?;
         if !listed {
             return Ok(changed());
         }
-        if unlisted {
-            let taken = |alias: &&super::image::Alias| {
-                self.catalog.alias(&alias.name).is_ok_and(|found| found.is_some_and(|(_, of)| of != fingerprint))
-            };
-            for alias in image.aliases.iter().filter(taken) {
-                report.lose(super::check::lost_alias(&alias.name, &fingerprint));
-            }
-            if lost {
-                report.lose(super::check::lost_sidecar(&fingerprint));
-            }
+        for alias in taken {
+            report.lose(super::check::lost_alias(&alias.name, &image.fingerprint));
+        }
+        if lost {
+            report.lose(super::check::lost_sidecar(&image.fingerprint));
         }
         Ok(Outcome::Repaired)
     }
 
-    fn is_still(&self, fingerprint: &Fingerprint, evidence: &Evidence) -> Result<bool> {
-        Ok(self.evidence(fingerprint).map_err(blob_error)?.is_same(evidence))
+    /// Archives objects that no row names any more.
+    fn archive(&self, keys: &[BlobKey]) -> Result<Outcome> {
+        self.blobs.archive(keys)?;
+        Ok(Outcome::Repaired)
     }
-
-    /// Puts the files aside that have an image's name, as long as they are those that were looked at and no row knows them.
-    fn quarantine_image(&self, fingerprint: &Fingerprint, evidence: &Evidence) -> Result<Outcome> {
-        let mut moved = false;
-        self.catalog.write(&mut |catalog| {
-            moved = catalog.image(fingerprint)?.is_none() && self.is_still(fingerprint, evidence)?;
-            if !moved {
-                return Ok(());
-            }
-            self.quarantine(&[layout::blob(fingerprint), layout::rootfs(fingerprint), layout::sidecar(fingerprint)])
-        })?;
-        Ok(if moved { Outcome::Repaired } else { changed() })
-    }
-
-    /// Puts files aside that belong together, under names that nothing in quarantine has: what was put aside is kept.
-    fn quarantine(&self, names: &[String]) -> Result<()> {
-        let aside = |name: &str, number: u32| if number == 0 { name.to_owned() } else { format!("{name}.{number}") };
-        let is_free = |name: &str| match self.blobs.open(Area::Quarantine, name) {
-            Err(error) => error.kind() == io::ErrorKind::NotFound,
-            Ok(_) => false,
-        };
-        let number = (0..u32::MAX).find(|&number| names.iter().all(|name| is_free(&aside(name, number))));
-        let number = number.ok_or_else(|| Error::new(ErrorKind::Io, "the quarantine has no free name left"))?;
-        for name in names {
-            match self.blobs.rename((Area::Blobs, name), (Area::Quarantine, &aside(name, number))) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(blob_error(error)),
-                _ => {}
-            }
-        }
-        // Where they are comes before where they are not.
-        self.blobs.sync(Area::Quarantine).and_then(|()| self.blobs.sync(Area::Blobs)).map_err(blob_error)
-    }
-}
-
-fn is_useless(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Malformed | ErrorKind::Unsupported | ErrorKind::Mismatch)
 }
 
 fn changed() -> Outcome {

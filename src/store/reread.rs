@@ -1,23 +1,21 @@
 //! An image read anew from its files and its sidecar, for a catalog that does not know it.
 //! Tells damage, which lies in the bytes, from all else that keeps them from being read here and now.
 
-use super::blobs::Area;
+use super::blobs::BlobKey;
 use super::examine::{Evidence, hash, told};
-use super::image::StoredImage;
-use super::layout;
+use super::image::{ImageObjects, StoredImage};
 use super::open::Store;
-use super::sidecar::{MOST_BYTES, Sidecar};
+use super::sidecar::{MAX_BYTES, Sidecar};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::format::{Image, ImageType, Input, Source};
 use crate::io::Blob;
-use crate::metadata::Properties;
 use crate::progress::{Monitor, Phase};
 
 /// What the files under an image's name are.
 pub(super) enum Reread {
-    /// That image, why its sidecar is of no use, if so, and the files that were read.
-    Image(Box<StoredImage>, Option<String>, Evidence),
+    /// That image, and why its sidecar is of no use, if so.
+    Image(Box<StoredImage>, Option<String>),
     /// Not that image, or none: for this reason, which lies in their bytes.
     Damaged(String, Evidence),
     /// Perhaps that image: reading it failed for this reason.
@@ -25,19 +23,24 @@ pub(super) enum Reread {
 }
 
 impl Store {
-    /// Reads the files that have an image's name.
+    /// Reads the objects that are said to hold an image.
     ///
     /// # Errors
     /// `Cancelled`.
-    pub(super) fn reread(&self, fingerprint: &Fingerprint, monitor: &Monitor) -> Result<Reread> {
-        let opened = self.present_files(fingerprint).and_then(|files| Ok((Evidence::of(&files)?, files)));
+    pub(super) fn reread(
+        &self,
+        fingerprint: &Fingerprint,
+        objects: &ImageObjects,
+        monitor: &Monitor,
+    ) -> Result<Reread> {
+        let opened = self.present_files(objects).and_then(|files| Ok((Evidence::of(&files)?, files)));
         let (evidence, [first, rootfs]) = match opened {
             Ok(opened) => opened,
-            Err(error) => return Ok(Reread::Unreadable(told(&Error::io("its file can't be opened", error)))),
+            Err(error) => return Ok(Reread::Unreadable(told(&error))),
         };
         let Some(first) = first else { return Ok(Reread::Damaged("its file is missing".to_owned(), evidence)) };
         let failed = match self.verify_files(fingerprint, &first, rootfs.as_ref(), monitor) {
-            Ok(image) => return self.with_sidecar(image, evidence),
+            Ok(image) => return self.with_sidecar(image, objects),
             Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
             Err(error) => error,
         };
@@ -61,7 +64,7 @@ impl Store {
         }
         // The same bytes say the same again; what a failing machine made of them does not come twice.
         match self.verify_files(fingerprint, &first, rootfs.as_ref(), monitor) {
-            Ok(image) => self.with_sidecar(image, evidence),
+            Ok(image) => self.with_sidecar(image, objects),
             Err(error) if error.kind() == ErrorKind::Cancelled => Err(error),
             Err(error) if lies_in_the_bytes(&error) => Ok(Reread::Damaged(error.to_string(), evidence)),
             Err(error) => Ok(Reread::Unreadable(told(&error))),
@@ -88,53 +91,62 @@ impl Store {
             return Err(Error::mismatch("the fingerprint", fingerprint.to_string(), verified.fingerprint.to_string()));
         }
         let metadata = verified.metadata.ok_or_else(|| Error::malformed("the image has no metadata"))?;
-        Ok(StoredImage {
-            fingerprint: *fingerprint,
-            image_type: if verified.disk.is_some() { ImageType::VirtualMachine } else { ImageType::Container },
-            architecture: metadata.architecture().parse()?,
-            size: verified.size,
-            rootfs_size,
-            created_at: crate::time::within_range(metadata.creation_date()),
-            expires_at: metadata.expiry_date().map(crate::time::within_range),
-            uploaded_at: self.now(),
-            last_used_at: None,
-            public: false,
-            auto_update: false,
-            cached: false,
-            file_name: None,
-            rootfs_name: None,
-            source: None,
-            properties: metadata.properties().clone(),
-            original_properties: Properties::clone(metadata.properties()),
-            revision: 1,
-            aliases: Vec::new(),
-        })
+        let image_type = if verified.disk.is_some() { ImageType::VirtualMachine } else { ImageType::Container };
+        let mut image = StoredImage::new(*fingerprint, image_type, metadata.architecture().parse()?);
+        (image.size, image.rootfs_size) = (verified.size, rootfs_size);
+        image.created_at = crate::time::within_range(metadata.creation_date());
+        image.expires_at = metadata.expiry_date().map(crate::time::within_range);
+        image.uploaded_at = self.now();
+        image.properties = metadata.properties().clone();
+        image.original_properties = metadata.properties().clone();
+        image.revision = 1;
+        Ok(image)
     }
 
     /// Adds what the sidecar knows. One that can't be read now must not be taken for none: what it knows would be lost.
-    fn with_sidecar(&self, image: StoredImage, evidence: Evidence) -> Result<Reread> {
+    fn with_sidecar(&self, mut image: StoredImage, objects: &ImageObjects) -> Result<Reread> {
+        image.objects = objects.clone();
         let mut restored = image.clone();
-        let read = self.read_sidecar(&image.fingerprint).and_then(|sidecar| sidecar.restore(&mut restored));
+        let read = match &objects.sidecar {
+            Some(key) => self.read_sidecar(key).and_then(|sidecar| sidecar.restore(&mut restored)),
+            None => Err(no_sidecar()),
+        };
         Ok(match read {
-            Ok(()) => Reread::Image(Box::new(restored), None, evidence),
-            Err(error) if error.kind() == ErrorKind::Io => Reread::Unreadable(format!("its sidecar: {}", told(&error))),
-            Err(error) => Reread::Image(Box::new(image), Some(told(&error)), evidence),
+            Ok(()) => Reread::Image(Box::new(restored), None),
+            Err(error) if is_useless(&error) => {
+                image.objects.sidecar = None;
+                Reread::Image(Box::new(image), Some(told(&error)))
+            }
+            Err(error) => Reread::Unreadable(format!("its sidecar: {}", told(&error))),
         })
     }
 
     /// # Errors
     /// `NotFound` when there is none, `Malformed` or `Unsupported` for one that is of no use, `Io`.
-    pub(crate) fn read_sidecar(&self, fingerprint: &Fingerprint) -> Result<Sidecar> {
+    pub(crate) fn read_sidecar(&self, key: &BlobKey) -> Result<Sidecar> {
         use std::io::Read;
-        let failed = |error: std::io::Error| match error.kind() {
-            std::io::ErrorKind::NotFound => Error::new(ErrorKind::NotFound, "there is no sidecar file"),
-            _ => Error::io("a sidecar file can't be read", error),
-        };
-        let file = self.blobs.open(Area::Blobs, &layout::sidecar(fingerprint)).map_err(failed)?;
+        let file = self.blobs.open(key)?;
         let mut text = Vec::new();
-        file.reader_from(0, MOST_BYTES).read_to_end(&mut text).map_err(failed)?;
+        let read = file.reader_from(0, MAX_BYTES).read_to_end(&mut text);
+        read.map_err(|error| Error::io("a sidecar file can't be read", error))?;
         Sidecar::parse(&text)
     }
+}
+
+fn no_sidecar() -> Error {
+    Error::new(ErrorKind::NotFound, "there is no sidecar file")
+}
+
+/// Whether a sidecar says nothing to anybody who knows this version.
+pub(super) fn is_useless(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::NotFound
+            | ErrorKind::Malformed
+            | ErrorKind::Unsupported
+            | ErrorKind::Mismatch
+            | ErrorKind::InvalidInput
+    )
 }
 
 /// Whether reading the same bytes fails so on every machine, with any limits, and with whatever is compiled in.

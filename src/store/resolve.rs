@@ -1,25 +1,42 @@
 //! From what people write to the one image that they mean: alias, fingerprint, or the beginning of one.
 //! Where that fails, the error names what they may have meant.
 
+use std::collections::BTreeSet;
+
+use super::catalog::AliasQuery;
 use super::image::StoredImage;
 use super::open::Store;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Prefix};
+use crate::format::ImageType;
 
-/// How many candidates or suggestions an error names.
+/// How many candidates an error names.
 const NAMED: usize = 10;
+/// How many suggestions an error makes.
+const SUGGESTED: usize = 5;
+/// How many aliases a mistyped name is compared with, of those that begin like it, and of all.
+const COMPARED: usize = 2_000;
 
 impl Store {
     /// The image that `reference` names: an alias, a whole fingerprint, or the first digits of
-    /// exactly one, at least four. An alias wins over a fingerprint that begins like it.
+    /// exactly one, at least four. An alias wins over a fingerprint that begins like it; where a container and a virtual machine
+    /// share it, the container is meant.
     ///
     /// # Errors
     /// `NotFound`, suggesting what is near; `Ambiguous`, naming the candidates; `Malformed` when the
     /// catalog is damaged; `Io`.
     pub fn resolve(&self, reference: &str) -> Result<StoredImage> {
+        self.resolve_preferring(reference, ImageType::Container)
+    }
+
+    /// As [`resolve`](Self::resolve), with the type that is meant where an image of each shares an alias.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn resolve_preferring(&self, reference: &str, image_type: ImageType) -> Result<StoredImage> {
         // Between two looks another process may move the alias or delete the image.
         for _ in 0..3 {
-            let Some(fingerprint) = self.find(reference)? else { break };
+            let Some(fingerprint) = self.find(reference, image_type)? else { break };
             if let Some(image) = self.catalog.image(&fingerprint)? {
                 return Ok(image);
             }
@@ -35,9 +52,12 @@ impl Store {
         self.catalog.with_prefix(prefix, most)
     }
 
-    fn find(&self, reference: &str) -> Result<Option<Fingerprint>> {
-        if let Some((_, target)) = self.catalog.alias(reference)? {
-            return Ok(Some(target));
+    fn find(&self, reference: &str, image_type: ImageType) -> Result<Option<Fingerprint>> {
+        let others = ImageType::ALL.into_iter().filter(|of| *of != image_type);
+        for of in std::iter::once(image_type).chain(others) {
+            if let Some((_, target)) = self.catalog.alias(reference, of)? {
+                return Ok(Some(target.fingerprint));
+            }
         }
         if let Ok(fingerprint) = reference.parse() {
             return Ok(Some(fingerprint));
@@ -66,8 +86,8 @@ impl Store {
             return error
                 .with_hint(format!("the beginning of a fingerprint has at least {} digits", Prefix::MIN_DIGITS));
         }
-        // The error is the answer; that nothing can be suggested is no second one.
-        let near = self.catalog.images().map(|images| near(reference, &images)).unwrap_or_default();
+        // Suggestions are best effort.
+        let near = self.suggestions(reference).unwrap_or_default();
         if near.is_empty() {
             return error.with_hint("`lxd-image list` shows what is there");
         }
@@ -75,31 +95,34 @@ impl Store {
     }
 }
 
-/// Names like `reference`, the nearest first.
-fn near(reference: &str, images: &[StoredImage]) -> Vec<String> {
-    let wanted = reference.to_lowercase();
-    let most = (wanted.chars().count() / 4).clamp(1, 3);
-    let mut found: Vec<(usize, String)> = Vec::new();
-    for image in images {
-        for alias in &image.aliases {
-            let name = alias.name.to_lowercase();
-            let steps = steps(&wanted, &name, most);
-            if let Some(steps) = steps {
-                found.push((steps, alias.name.clone()));
-            } else if wanted.len() >= 2 && (name.contains(&wanted) || name.len() >= 3 && wanted.contains(&name)) {
-                found.push((most + 1, alias.name.clone()));
+impl Store {
+    /// Names like `reference`, the nearest first. However many names there are, a bounded number is looked at: those that begin
+    /// like it, and the first ones of all.
+    fn suggestions(&self, reference: &str) -> Result<Vec<String>> {
+        let wanted = reference.to_lowercase();
+        let most = (wanted.chars().count() / 4).clamp(1, 3);
+        let mut found: BTreeSet<(usize, String)> = BTreeSet::new();
+        let mut first = String::new();
+        first.extend(reference.chars().take(2));
+        for query in [AliasQuery::new().prefix(first), AliasQuery::new()] {
+            for (alias, _) in self.catalog.aliases(&query.limit(COMPARED))?.aliases {
+                let name = alias.name.to_lowercase();
+                if let Some(steps) = steps(&wanted, &name, most) {
+                    found.insert((steps, alias.name));
+                } else if wanted.len() >= 2 && (name.contains(&wanted) || name.len() >= 3 && wanted.contains(&name)) {
+                    found.insert((most + 1, alias.name));
+                }
             }
         }
-        let text = image.fingerprint.to_string();
         if wanted.len() > Prefix::MIN_DIGITS
-            && wanted.get(..Prefix::MIN_DIGITS).is_some_and(|front| text.starts_with(front))
+            && let Some(front) = wanted.get(..Prefix::MIN_DIGITS)
+            && let Ok(prefix) = front.parse()
         {
-            found.push((most + 2, image.fingerprint.short()));
+            let near = self.catalog.with_prefix(&prefix, SUGGESTED)?;
+            found.extend(near.iter().map(|fingerprint| (most + 2, fingerprint.short())));
         }
+        Ok(found.into_iter().take(SUGGESTED).map(|(_, name)| name).collect())
     }
-    found.sort();
-    found.truncate(5);
-    found.into_iter().map(|(_, name)| name).collect()
 }
 
 /// How many letters must be changed, added or left out to come from one to the other, up to `most`.

@@ -1,9 +1,11 @@
-//! Sidecars: beside each image, what the catalog knows of it, so that a lost catalog can be made anew.
+//! Sidecars: beside each image an object with what the catalog knows of it, so that a lost catalog can be made anew. Each is of
+//! one revision of the image's row and never changes.
 //! Architecture, type and sizes are not among it: the image itself tells them.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::blobs::BlobKey;
 use super::image::{Alias, StoredImage, UpdateSource};
 use crate::error::{Error, Result};
 use crate::metadata::Properties;
@@ -25,6 +27,11 @@ pub(crate) struct Sidecar {
     source: Option<UpdateSource>,
     properties: Map<String, Value>,
     original_properties: Map<String, Value>,
+    /// The keys of the image's files; layout 1 had no others than the fingerprint's.
+    #[serde(default)]
+    image_object: Option<String>,
+    #[serde(default)]
+    rootfs_object: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,7 +41,7 @@ struct SidecarAlias {
 }
 
 /// A sidecar has some hundred bytes; one that is larger is not ours.
-pub(crate) const MOST_BYTES: u64 = 16 << 20;
+pub(crate) const MAX_BYTES: u64 = 16 << 20;
 
 fn map(properties: &Properties) -> Map<String, Value> {
     properties.iter().map(|(key, value)| (key.to_owned(), Value::from(value))).collect()
@@ -70,7 +77,19 @@ impl Sidecar {
             source: image.source.clone(),
             properties: map(&image.properties),
             original_properties: map(&image.original_properties),
+            image_object: Some(image.objects.image.to_string()),
+            rootfs_object: image.objects.rootfs.as_ref().map(BlobKey::to_string),
         }
+    }
+
+    /// Whether it says what the catalog does.
+    pub(crate) fn agrees_with(&self, image: &StoredImage) -> bool {
+        let mut expected = Self::of(image);
+        if self.layout < expected.layout {
+            // Written by an older version, which had fewer fields.
+            (expected.layout, expected.image_object, expected.rootfs_object) = (self.layout, None, None);
+        }
+        *self == expected
     }
 
     pub(crate) fn to_json(&self) -> Result<String> {
@@ -81,7 +100,7 @@ impl Sidecar {
     pub(crate) fn parse(text: &[u8]) -> Result<Self> {
         let sidecar: Self = serde_json::from_slice(text)
             .map_err(|error| Error::malformed("a sidecar file is damaged").with_source(error))?;
-        if sidecar.layout != super::layout::VERSION {
+        if !(1..=super::layout::VERSION).contains(&sidecar.layout) {
             return Err(Error::unsupported(format!("a sidecar file has layout version {}", sidecar.layout)));
         }
         Ok(sidecar)

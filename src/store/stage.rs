@@ -1,88 +1,25 @@
-//! Bytes on their way in: copied into the store's own file system, hashed as they arrive, verified,
-//! and given their name together with their row, or gone.
+//! Bytes on their way in: copied into scratch, hashed as they arrive, and verified as one image.
 
-use std::io::{self, Read, Write};
-use std::sync::Arc;
+use std::io::{self, Read};
 
-use super::blobs::{Area, Blobs, StagedFile};
-use super::catalog::Transaction;
-use super::examine::hash;
-use super::image::StoredImage;
-use super::layout;
 use super::open::Store;
-use super::settle::{blob_error, staging_error};
+use super::scratch::StagedFile;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::format::{Image, ImageType, Input, Source};
 use crate::metadata::{Architecture, Metadata};
 use crate::progress::{Monitor, Phase};
-use crate::sparse::{self, Run};
 
-/// One file that is not yet an image's. Its staging name goes when it is dropped.
-pub(crate) struct Incoming {
-    blobs: Arc<dyn Blobs>,
-    file: Box<dyn StagedFile>,
-    name: String,
-    leave: bool,
-    pub(crate) came_as: Option<String>,
-    written: u64,
-}
-
-impl Incoming {
-    pub(crate) fn create(blobs: &Arc<dyn Blobs>) -> Result<Self> {
-        let file = blobs.create().map_err(staging_error)?;
-        let name = file.name().to_owned();
-        Ok(Self { blobs: Arc::clone(blobs), file, name, leave: false, came_as: None, written: 0 })
-    }
-
-    /// Writes all, and leaves holes for whole blocks of zeros: a disk image is mostly that.
-    fn write_sparse(&mut self, bytes: &[u8]) -> io::Result<()> {
-        for run in sparse::runs(self.written, bytes) {
-            let count = match run {
-                Run::Data(data) => {
-                    write_all(&mut *self.file, data)?;
-                    data.len()
-                }
-                Run::Hole(length) => {
-                    self.file.skip(length as u64)?;
-                    length
-                }
-            };
-            self.written = self.written.saturating_add(count as u64);
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Incoming {
-    fn drop(&mut self) {
-        if !self.leave {
-            let _ = self.blobs.remove(Area::Staging, &self.name);
-        }
-    }
-}
-
-impl Write for Incoming {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.write_sparse(bytes)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-/// An image that is complete and verified, in staging.
-pub(crate) struct Arrived {
+/// An image that is complete and verified, in scratch.
+pub(crate) struct StagedImage {
     /// The image, or metadata and rootfs.
-    pub(crate) files: Vec<Incoming>,
+    pub(crate) files: Vec<StagedFile>,
     pub(crate) fingerprint: Fingerprint,
-    pub(crate) facts: Facts,
+    pub(crate) info: ImageInfo,
 }
 
 /// What the bytes of an image tell.
-pub(crate) struct Facts {
+pub(crate) struct ImageInfo {
     pub(crate) size: u64,
     pub(crate) rootfs_size: Option<u64>,
     pub(crate) image_type: ImageType,
@@ -90,17 +27,14 @@ pub(crate) struct Facts {
     pub(crate) metadata: Metadata,
 }
 
-/// What to do about an image that arrived.
-pub(crate) enum Admission {
-    /// It is new: its files get their names.
-    New(StoredImage),
-    /// It was there; only its row changed.
-    Known(StoredImage),
-}
-
 impl Store {
-    /// Copies an image into staging and verifies it.
-    pub(crate) fn stage(&self, source: Source, expected: Option<&Fingerprint>, monitor: &Monitor) -> Result<Arrived> {
+    /// Copies an image into scratch and verifies it.
+    pub(crate) fn stage(
+        &self,
+        source: Source,
+        expected: Option<&Fingerprint>,
+        monitor: &Monitor,
+    ) -> Result<StagedImage> {
         let Source { first, second } = source;
         let total = match &second {
             None => first.probable_len(),
@@ -111,7 +45,7 @@ impl Store {
         let mut names = Vec::new();
         let mut done = 0;
         for input in std::iter::once(first).chain(second) {
-            let mut file = Incoming::create(&self.blobs)?;
+            let mut file = self.scratch.create()?;
             // A stream's name is only for errors.
             file.came_as =
                 input.len().and(input.name()).and_then(|path| path.file_name()?.to_str()).and_then(plain_name);
@@ -128,18 +62,18 @@ impl Store {
         self.verify_staged(incoming, &names, expected, arrived, monitor)
     }
 
-    /// Verifies files in staging as one image.
+    /// Verifies staged files as one image.
     pub(crate) fn verify_staged(
         &self,
-        mut incoming: Vec<Incoming>,
+        mut incoming: Vec<StagedFile>,
         names: &[Option<std::path::PathBuf>],
         expected: Option<&Fingerprint>,
         arrived: Option<Fingerprint>,
         monitor: &Monitor,
-    ) -> Result<Arrived> {
+    ) -> Result<StagedImage> {
         let mut inputs = Vec::new();
         for (file, name) in incoming.iter().zip(names) {
-            let input = Input::blob(file.file.reader().map_err(staging_error)?);
+            let input = Input::blob(file.reader()?);
             inputs.push(match name {
                 Some(name) => input.named(name),
                 None => input,
@@ -181,146 +115,16 @@ impl Store {
         if !in_order {
             incoming.reverse();
         }
-        let facts = Facts { size: verified.size, rootfs_size, image_type: verified.image_type, architecture, metadata };
-        Ok(Arrived { files: incoming, fingerprint: verified.fingerprint, facts })
-    }
-
-    /// Makes an image visible: its files on the disk, then their names, then its row, in this order.
-    /// `decide` changes the catalog; nothing of it stays when anything fails.
-    pub(crate) fn admit(
-        &self,
-        mut arrived: Arrived,
-        monitor: &Monitor,
-        decide: &mut dyn FnMut(&mut dyn Transaction) -> Result<Admission>,
-    ) -> Result<StoredImage> {
-        let fingerprint = arrived.fingerprint;
-        for incoming in &mut arrived.files {
-            // After a failed sync nobody knows what is on the disk; the file goes.
-            incoming.file.sync().map_err(|error| Error::io("the image can't be made durable", error))?;
-        }
-        for incoming in &mut arrived.files {
-            let claim = layout::claim(&fingerprint, &incoming.name);
-            let renamed = self.blobs.rename((Area::Staging, &incoming.name), (Area::Staging, &claim));
-            renamed.map_err(staging_error)?;
-            incoming.name = claim;
-        }
-        // From here on, whoever finds these names knows which blobs to look at.
-        self.blobs.sync(Area::Staging).map_err(staging_error)?;
-        let mut replace = false;
-        loop {
-            let mut placed = Vec::new();
-            let mut occupied = false;
-            let mut admitted = None;
-            let done = self.catalog.write(&mut |catalog| {
-                // A catalog may begin again.
-                self.take_back(&placed)?;
-                placed.clear();
-                if catalog.unsettled()?.contains(&fingerprint) && catalog.image(&fingerprint)?.is_none() {
-                    // Its removal did not come to its end yet.
-                    self.remove_files(&fingerprint)?;
-                    catalog.set_unsettled(&fingerprint, false)?;
-                }
-                let image = match decide(catalog)? {
-                    Admission::Known(image) => image,
-                    Admission::New(image) => {
-                        let done = self.place(&arrived.files, &image, replace, &mut placed, &mut occupied);
-                        if let Err(error) = done {
-                            if self.take_back(&placed).is_ok() {
-                                placed.clear();
-                            }
-                            return Err(error);
-                        }
-                        image
-                    }
-                };
-                admitted = Some(image);
-                Ok(())
-            });
-            match (done, admitted) {
-                (Ok(()), Some(image)) => {
-                    drop(arrived);
-                    let _ = self.settle();
-                    return Ok(image);
-                }
-                (Err(_), _) if occupied && !replace && placed.is_empty() => {
-                    self.compare(&fingerprint, monitor)?;
-                    replace = true;
-                }
-                (done, _) => {
-                    // Whether the row is there is known to the catalog alone.
-                    if !placed.is_empty() && self.disown(&fingerprint).is_err() {
-                        arrived.files.iter_mut().for_each(|incoming| incoming.leave = true);
-                    }
-                    return Err(done.err().unwrap_or_else(|| Error::invalid("nothing was decided about the image")));
-                }
-            }
-        }
-    }
-
-    fn place(
-        &self,
-        files: &[Incoming],
-        image: &StoredImage,
-        replace: bool,
-        placed: &mut Vec<String>,
-        occupied: &mut bool,
-    ) -> Result<()> {
-        let fingerprint = &image.fingerprint;
-        // The rootfs first: where the metadata of a split image is, its rootfs is too.
-        for (file, name) in files.iter().zip([layout::blob(fingerprint), layout::rootfs(fingerprint)]).rev() {
-            if replace {
-                match self.blobs.remove(Area::Blobs, &name) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(blob_error(error)),
-                    _ => {}
-                }
-            }
-            match self.blobs.link(&file.name, &name) {
-                Err(error) => {
-                    *occupied = error.kind() == io::ErrorKind::AlreadyExists;
-                    return Err(Error::io("the image can't be given its name", error));
-                }
-                Ok(()) => placed.push(name),
-            }
-        }
-        placed.push(layout::sidecar(fingerprint));
-        self.write_sidecar(image)?;
-        self.blobs.sync(Area::Blobs).map_err(blob_error)
-    }
-
-    fn take_back(&self, placed: &[String]) -> Result<()> {
-        for name in placed {
-            match self.blobs.remove(Area::Blobs, name) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(blob_error(error)),
-                _ => {}
-            }
-        }
-        if placed.is_empty() {
-            return Ok(());
-        }
-        self.blobs.sync(Area::Blobs).map_err(blob_error)
-    }
-
-    /// Whether files under an image's name, which no row knows, are that image.
-    fn compare(&self, fingerprint: &Fingerprint, monitor: &Monitor) -> Result<()> {
-        let files = self.present_files(fingerprint).map_err(blob_error)?;
-        let mut hasher = Hasher::new();
-        for file in files.iter().flatten() {
-            hash(file, &mut hasher, &mut |done| monitor.report(Phase::Verify, done, None))?;
-        }
-        let found = hasher.finish();
-        if found == *fingerprint {
-            return Ok(());
-        }
-        let what = "the file in the store under the image's name, which the catalog does not know";
-        Err(Error::mismatch(what, fingerprint.to_string(), found.to_string())
-            .with_hint("`lxd-image check --repair` puts it aside"))
+        let info =
+            ImageInfo { size: verified.size, rootfs_size, image_type: verified.image_type, architecture, metadata };
+        Ok(StagedImage { files: incoming, fingerprint: verified.fingerprint, info })
     }
 }
 
 /// Copies one file and hashes it on the way; where blocks can be shared there is nothing to copy.
 fn copy(
     input: &Input,
-    file: &mut Incoming,
+    file: &mut StagedFile,
     hasher: &mut Option<Hasher>,
     done: &mut u64,
     total: Option<u64>,
@@ -328,7 +132,7 @@ fn copy(
 ) -> Result<()> {
     monitor.report(Phase::Hash, *done, total)?;
     if let Some(original) = input.as_blob()
-        && file.file.reflink(original).map_err(staging_error)?
+        && file.reflink(original)?
     {
         // The bytes are hashed when they are verified.
         *hasher = None;
@@ -356,19 +160,6 @@ fn copy(
 
 fn again(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
-}
-
-/// Writes all, whatever small steps it takes.
-pub(crate) fn write_all(file: &mut (impl Write + ?Sized), mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match file.write(bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
-            Err(error) if again(&error) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 /// A file's name that may be given to a file of ours, later and elsewhere: no way to climb, nothing hidden.

@@ -273,6 +273,10 @@ static void stores(void) {
     WORKS(lxi_alias_list_at(aliases, 0, &alias, &target, NULL));
     SO(same(alias.description, "what it is for") && memcmp(&target, &info.fingerprint, sizeof target) == 0);
     WORKS(lxi_alias_list_free(aliases));
+    WORKS(lxi_store_alias_of_type(store, LXI_STR("web"), LXI_TYPE_CONTAINER, &aliases, NULL));
+    WORKS(lxi_alias_list_free(aliases));
+    SO(lxi_store_alias_of_type(store, LXI_STR("web"), LXI_TYPE_VIRTUAL_MACHINE, &aliases, NULL) == LXI_NOT_FOUND);
+    SO(lxi_store_alias_of_type(store, LXI_STR("web"), 3, &aliases, NULL) == LXI_INVALID_INPUT);
     WORKS(lxi_stored_image_free(image));
     WORKS(lxi_metadata_free(about));
     WORKS(lxi_store_free(store));

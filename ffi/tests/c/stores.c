@@ -140,6 +140,9 @@ static void aliases(struct place *place) {
         quote_str(alias.description);
         putchar(' ');
         show_fingerprint(&target);
+        lxi_image_type of = 0;
+        lxi_alias_list_type_at(found, i, &of, NULL);
+        printf(" %s", of == LXI_TYPE_CONTAINER ? "container" : "virtual-machine");
         line_end();
     }
     lxi_alias_list_free(found);
@@ -264,6 +267,13 @@ static int about_one(struct place *place, const struct words *words) {
     return 1;
 }
 
+/* The type that a step names, or 0. */
+static lxi_image_type type_of(const struct words *words, size_t index) {
+    if (index >= words->count)
+        return 0;
+    return is(word(words, index), "container") ? LXI_TYPE_CONTAINER : LXI_TYPE_VIRTUAL_MACHINE;
+}
+
 int store_step(struct place *place, const struct words *words) {
     lxi_str name = word(words, 0);
     lxi_error *error = NULL;
@@ -281,7 +291,7 @@ int store_step(struct place *place, const struct words *words) {
         list(place, words);
     } else if (is(name, "resolve")) {
         lxi_stored_image *image = NULL;
-        if (!failed(lxi_store_resolve(place->store, word(words, 1), &image, &error), &error))
+        if (!failed(lxi_store_resolve_of_type(place->store, word(words, 1), type_of(words, 2), &image, &error), &error))
             show_image(image);
     } else if (is(name, "create-alias") || is(name, "move-alias")) {
         lxi_fingerprint fingerprint;
@@ -293,9 +303,13 @@ int store_step(struct place *place, const struct words *words) {
                                       : lxi_store_create_alias(place->store, alias, target, &error),
                &error);
     } else if (is(name, "rename-alias")) {
-        failed(lxi_store_rename_alias(place->store, word(words, 1), word(words, 2), &error), &error);
+        failed(words->count > 3 ? lxi_store_rename_alias_of_type(place->store, word(words, 1), word(words, 2), type_of(words, 3), &error)
+                                : lxi_store_rename_alias(place->store, word(words, 1), word(words, 2), &error),
+               &error);
     } else if (is(name, "delete-alias")) {
-        failed(lxi_store_delete_alias(place->store, word(words, 1), &error), &error);
+        failed(words->count > 2 ? lxi_store_delete_alias_of_type(place->store, word(words, 1), type_of(words, 2), &error)
+                                : lxi_store_delete_alias(place->store, word(words, 1), &error),
+               &error);
     } else if (is(name, "aliases")) {
         aliases(place);
     } else if (is(name, "prune")) {

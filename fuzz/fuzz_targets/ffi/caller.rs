@@ -149,7 +149,7 @@ impl<'a> Caller<'a> {
 
     /// Judges a call that ended, and says whether it went well.
     pub(crate) fn done(&mut self, name: &str, status: lxi_status, error: *mut *mut lxi_error) -> bool {
-        let known = (LXI_OK..=LXI_STORAGE_FULL).contains(&status);
+        let known = (LXI_OK..=LXI_TRANSIENT).contains(&status);
         let mut message = String::new();
         if !error.is_null() {
             // SAFETY: the place is ours, and the library set it.

@@ -130,6 +130,16 @@ fn resolve(caller: &mut Caller<'_>) {
     let (store, reference) = (caller.handle::<lxi_store>(), caller.one_of(&["web", "debian/12"]));
     let place = caller.handle_place::<lxi_stored_image>(false);
     call!(caller, lxi_store_resolve(store, reference, place));
+    let (store, reference) = (caller.handle::<lxi_store>(), caller.one_of(&["web", "debian/12"]));
+    let (of, place) = (image_type(caller), caller.handle_place::<lxi_stored_image>(false));
+    call!(caller, lxi_store_resolve_of_type(store, reference, of, place));
+}
+
+/// A type of images, none, or one that is refused.
+fn image_type(caller: &mut Caller<'_>) -> lxi_image_type {
+    let of = lxi_image_type::from(caller.choice() % 4);
+    caller.refused |= of > LXI_TYPE_VIRTUAL_MACHINE;
+    of
 }
 
 fn image(caller: &mut Caller<'_>) {
@@ -188,6 +198,9 @@ fn aliases(caller: &mut Caller<'_>) {
 fn alias(caller: &mut Caller<'_>) {
     let (store, name, place) = (caller.handle::<lxi_store>(), caller.one_of(&["web", "a"]), caller.handle_place(false));
     call!(caller, lxi_store_alias(store, name, place));
+    let (store, name) = (caller.handle::<lxi_store>(), caller.one_of(&["web", "a"]));
+    let (of, place) = (image_type(caller), caller.handle_place(false));
+    call!(caller, lxi_store_alias_of_type(store, name, of, place));
 }
 
 fn alias_list(caller: &mut Caller<'_>) {
@@ -202,16 +215,25 @@ fn alias_list(caller: &mut Caller<'_>) {
         texts_of(&[alias.name, alias.description]);
     }
     caller.learn(good, target);
+    let (aliases, index) = (caller.handle::<lxi_alias_list>(), caller.index());
+    let of = caller.result::<lxi_image_type>(false);
+    call!(caller, lxi_alias_list_type_at(aliases, index, of));
 }
 
 fn rename_alias(caller: &mut Caller<'_>) {
     let (store, name, new) = (caller.handle::<lxi_store>(), caller.one_of(&["a", "web"]), caller.one_of(&["b", "web"]));
     call!(caller, lxi_store_rename_alias(store, name, new));
+    let (store, name, new) = (caller.handle::<lxi_store>(), caller.one_of(&["a", "web"]), caller.one_of(&["b", "web"]));
+    let of = image_type(caller);
+    call!(caller, lxi_store_rename_alias_of_type(store, name, new, of));
 }
 
 fn delete_alias(caller: &mut Caller<'_>) {
     let (store, name) = (caller.handle::<lxi_store>(), caller.one_of(&["b", "web"]));
     call!(caller, lxi_store_delete_alias(store, name));
+    let (store, name) = (caller.handle::<lxi_store>(), caller.one_of(&["b", "web"]));
+    let of = image_type(caller);
+    call!(caller, lxi_store_delete_alias_of_type(store, name, of));
 }
 
 fn edit(caller: &mut Caller<'_>) {

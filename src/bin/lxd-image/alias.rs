@@ -1,15 +1,15 @@
 //! `alias create|delete|rename|list`.
 
 use clap::{Args, Subcommand};
-use lxd_image::store::{Alias, Store};
-use lxd_image::{Fingerprint, Monitor, Omitted, Result};
+use lxd_image::store::{Alias, AliasTarget, Store, StoredImage};
+use lxd_image::{Error, ErrorKind, Fingerprint, ImageType, Monitor, Omitted, Result};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output::{self, Facts, Format};
 use crate::place::Place;
-use crate::store::{local, resolve};
+use crate::store::{Which, local, resolve};
 
 /// Manage aliases
 #[derive(Args)]
@@ -33,6 +33,8 @@ enum Verb {
         /// Move the alias if it is taken
         #[arg(long)]
         reuse: bool,
+        #[command(flatten)]
+        which: Which,
     },
     /// Remove an alias; the image stays
     #[command(visible_alias = "rm")]
@@ -40,6 +42,8 @@ enum Verb {
         /// The alias; of a server behind its name and a colon
         #[arg(value_name = "[REMOTE:]NAME")]
         name: String,
+        #[command(flatten)]
+        which: Which,
     },
     /// Give an alias another name
     #[command(visible_aliases = ["mv"])]
@@ -49,6 +53,8 @@ enum Verb {
         name: String,
         /// Its new name
         new: String,
+        #[command(flatten)]
+        which: Which,
     },
     /// List aliases
     #[command(visible_alias = "ls")]
@@ -62,13 +68,13 @@ enum Verb {
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     let (monitor, _shown) = session.monitor();
     match &arguments.verb {
-        Verb::Create { name, reference, description, reuse } => match Place::of(name) {
+        Verb::Create { name, reference, description, reuse, which } => match Place::of(name) {
             Place::Local(name) => {
                 let store = session.store()?;
-                let image = resolve(&store, reference)?;
+                let image = resolve(&store, reference, *which)?;
                 let alias = Alias::new(name)?.described(&**description);
                 if *reuse {
-                    let before = store.alias(name).ok().map(|(_, target)| target);
+                    let before = store.alias_of(name, image.image_type).ok().map(|(_, target)| target.fingerprint);
                     store.move_alias(&alias, &image.fingerprint)?;
                     if let Some(before) = before.filter(|before| *before != image.fingerprint) {
                         remove_nameless(&store, &before, &monitor)?;
@@ -82,22 +88,35 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
                 // As with `lxc`, what it points to is on the same server, whether or not that is said again.
                 let reference =
                     reference.strip_prefix(remote).and_then(|rest| rest.strip_prefix(':')).unwrap_or(reference);
-                let image = session.find_on(&server, reference, None, &monitor)?;
+                let image = session.find_on(&server, reference, which.said(), &monitor)?;
                 server.create_alias(&Alias::new(name)?.described(&**description), &image, *reuse, &monitor)?;
             }
         },
-        Verb::Delete { name } => match Place::of(name) {
-            Place::Local(name) => session.store()?.delete_alias(name)?,
-            Place::Remote(remote, name) => session.lxd(remote)?.delete_alias(name, &monitor)?,
-        },
-        Verb::Rename { name, new } => match Place::of(name) {
-            Place::Local(name) => session.store()?.rename_alias(name, local(new)?)?,
+        Verb::Delete { name, which } => match Place::of(name) {
+            Place::Local(name) => session.store()?.delete_alias(name, which.said())?,
             Place::Remote(remote, name) => {
+                refuse_type(*which)?;
+                session.lxd(remote)?.delete_alias(name, &monitor)?;
+            }
+        },
+        Verb::Rename { name, new, which } => match Place::of(name) {
+            Place::Local(name) => session.store()?.rename_alias(name, local(new)?, which.said())?,
+            Place::Remote(remote, name) => {
+                refuse_type(*which)?;
                 let new = new.strip_prefix(remote).and_then(|rest| rest.strip_prefix(':')).unwrap_or(new);
                 session.lxd(remote)?.rename_alias(name, new, &monitor)?;
             }
         },
         Verb::List { filters } => list(filters, session)?,
+    }
+    Ok(())
+}
+
+/// On a server a name means one image, of whatever type.
+fn refuse_type(which: Which) -> Result<()> {
+    if which.vm {
+        let sentence = "`--vm` has no effect on a server: an alias there means one image";
+        return Err(Error::new(ErrorKind::InvalidInput, sentence).with_hint("leave `--vm` out"));
     }
     Ok(())
 }
@@ -119,34 +138,36 @@ fn list(filters: &[String], session: &Session) -> Result<()> {
         Some((first, rest)) if first.ends_with(':') => (first.strip_suffix(':'), rest),
         _ => (None, filters),
     };
-    let images = match remote {
-        None | Some("" | "local") => session.listed_images()?,
+    let aliases: Vec<(Alias, AliasTarget)> = match remote {
+        None | Some("" | "local") => session.store_to_read()?.aliases()?,
         Some(name) => {
             let (monitor, shown) = session.monitor();
             let listed = session.remote(name).and_then(|remote| remote.list(&monitor));
             drop(shown);
-            listed?
+            let named = |image: StoredImage| {
+                let target = image.target();
+                image.aliases.into_iter().map(move |alias| (alias, target))
+            };
+            listed?.into_iter().flat_map(named).collect()
         }
     };
     let mut rows = Vec::new();
     let whole = matches!(session.format, Format::Json | Format::Yaml | Format::Jinja(_));
-    for image in images {
-        for alias in &image.aliases {
-            let fits = |filter: &String| {
-                alias.name.contains(filter.as_str()) || image.fingerprint.to_string().starts_with(filter.as_str())
-            };
-            if !filters.iter().all(fits) {
-                continue;
-            }
-            let target = if whole { image.fingerprint.to_string() } else { image.fingerprint.short() };
-            let kind = image.image_type.name();
-            let mut row: Map<String, Value> = Map::new();
-            row.insert(if whole { "name" } else { "alias" }.into(), json!(alias.name));
-            row.insert(if whole { "target" } else { "fingerprint" }.into(), json!(target));
-            row.insert("type".into(), if whole { json!(kind) } else { json!(kind.to_uppercase()) });
-            row.insert("description".into(), json!(alias.description));
-            rows.push(((alias.name.clone(), image.fingerprint), row));
+    for (alias, target) in aliases {
+        let digits = target.fingerprint.to_string();
+        let fits = |filter: &String| alias.name.contains(filter.as_str()) || digits.starts_with(filter.as_str());
+        if !filters.iter().all(fits) {
+            continue;
         }
+        let kind = target.image_type.name();
+        let mut row: Map<String, Value> = Map::new();
+        row.insert(if whole { "name" } else { "alias" }.into(), json!(alias.name));
+        let shown = if whole { digits } else { target.fingerprint.short() };
+        row.insert(if whole { "target" } else { "fingerprint" }.into(), json!(shown));
+        row.insert("type".into(), if whole { json!(kind) } else { json!(kind.to_uppercase()) });
+        row.insert("description".into(), json!(alias.description));
+        let is_vm = target.image_type == ImageType::VirtualMachine;
+        rows.push(((alias.name, is_vm, target.fingerprint), row));
     }
     rows.sort_by(|a, b| a.0.cmp(&b.0));
     let rows = rows.into_iter().map(|(_, row)| row).collect();

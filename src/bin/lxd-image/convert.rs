@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::options::Session;
 use crate::output;
 use crate::pack::report;
+use crate::store::Which;
 use crate::target::Target;
 
 /// Convert an image to another form or compression
@@ -20,6 +21,8 @@ pub(crate) struct Arguments {
     /// file, a directory, or `-` for standard output
     #[arg(num_args = 2..=3, required = true, value_names = ["IMAGE", "[ROOTFS]", "OUT"])]
     paths: Vec<PathBuf>,
+    #[command(flatten)]
+    which: Which,
     /// The form of the output (default: that of the image)
     #[arg(long, value_enum, value_name = "FORM")]
     to: Option<To>,
@@ -46,7 +49,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let (Some((out, files)), Some(first)) = (arguments.paths.split_last(), arguments.paths.first()) else {
         return Err(Error::new(ErrorKind::InvalidInput, "an image and an output are needed").into());
     };
-    let image = session.open(first, files.get(1).map(PathBuf::as_path))?;
+    let image = session.open(first, files.get(1).map(PathBuf::as_path), arguments.which)?;
     let (monitor, shown) = session.monitor();
     let mut options = ConvertOptions::new().monitor(monitor);
     if let Some(to) = arguments.to {

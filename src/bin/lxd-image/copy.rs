@@ -3,11 +3,12 @@
 use clap::Args;
 use lxd_image::remote::{CopyOptions, Remote, UploadOptions, copy};
 use lxd_image::store::{Alias, Store, StoredImage};
-use lxd_image::{Architecture, Error, ErrorKind, ImageType, Monitor, Result};
+use lxd_image::{Architecture, Error, ErrorKind, Monitor, Result};
 
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::place::Place;
+use crate::store::Which;
 
 /// Copy images between remotes and the store
 #[derive(Args)]
@@ -30,9 +31,8 @@ pub(crate) struct Arguments {
     /// Let everyone read it
     #[arg(long)]
     public: bool,
-    /// The image for virtual machines, not the one for containers
-    #[arg(long)]
-    vm: bool,
+    #[command(flatten)]
+    which: Which,
     /// Copy the image of each of these architectures, instead of this machine's; aliases get `/ARCH` behind them
     #[arg(long, value_name = "ARCH", num_args = 1..)]
     all: Vec<Architecture>,
@@ -52,7 +52,7 @@ impl Arguments {
             .public(self.public)
             .reuse_aliases(self.reuse)
             .replace_images(self.reuse)
-            .image_type(if self.vm { ImageType::VirtualMachine } else { ImageType::Container })
+            .image_type(self.which.image_type())
             .monitor(monitor.clone())
     }
 
@@ -117,9 +117,8 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         let sentence = "an image that is sent to a server can't be kept up to date by it, nor several be sent at once";
         return Err(Error::new(ErrorKind::InvalidInput, sentence).with_hint("copy to the local store first").into());
     }
-    if matches!(from, Place::Local(_)) && (arguments.vm || !arguments.all.is_empty() || arguments.secret.is_some()) {
-        let sentence =
-            "`--vm`, `--all` and `--secret` choose among the images of a remote, and this is one of the store";
+    if matches!(from, Place::Local(_)) && (!arguments.all.is_empty() || arguments.secret.is_some()) {
+        let sentence = "`--all` and `--secret` choose among the images of a remote, and this is one of the store";
         return Err(Error::new(ErrorKind::InvalidInput, sentence).into());
     }
     let (monitor, shown) = session.monitor();
@@ -132,7 +131,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         }),
         (Place::Local(reference), Some(target)) => session.lxd(target).and_then(|server| {
             let store = session.store_to_read()?;
-            let image = store.resolve(reference)?;
+            let image = arguments.which.find(&store, reference)?;
             server.upload(&store.open_image(&image.fingerprint)?, &arguments.upload(&monitor)?)?;
             Ok(vec![image])
         }),

@@ -8,6 +8,7 @@ use lxd_image::Result;
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::place::Place;
+use crate::store::Which;
 
 /// Delete images
 #[derive(Args)]
@@ -15,6 +16,8 @@ pub(crate) struct Arguments {
     /// Aliases, fingerprints or beginnings of fingerprints; of a server behind its name and a colon
     #[arg(required = true, value_name = "[REMOTE:]REF")]
     references: Vec<String>,
+    #[command(flatten)]
+    which: Which,
 }
 
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
@@ -24,9 +27,10 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         .references
         .iter()
         .map(|reference| match Place::of(reference) {
-            Place::Local(reference) => Ok((None, session.store()?.resolve(reference)?)),
+            Place::Local(reference) => Ok((None, arguments.which.find(&session.store()?, reference)?)),
             Place::Remote(name, reference) => {
-                Ok((Some(name), session.find_on(&session.lxd(name)?, reference, None, &monitor)?))
+                let said = arguments.which.said();
+                Ok((Some(name), session.find_on(&session.lxd(name)?, reference, said, &monitor)?))
             }
         })
         .collect::<Result<Vec<_>>>()?;

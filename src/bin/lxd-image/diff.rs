@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output::{self, Facts, Format};
+use crate::store::Which;
 
 /// Show what differs between two images
 ///
@@ -43,8 +44,8 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
 
 /// Shows the differences as they are found; whether there are any.
 fn compare(arguments: &Arguments, session: &Session) -> Result<bool> {
-    let first = session.open(&arguments.image_a, arguments.rootfs_a.as_deref())?;
-    let second = session.open(&arguments.image_b, arguments.rootfs_b.as_deref())?;
+    let first = session.open(&arguments.image_a, arguments.rootfs_a.as_deref(), Which::default())?;
+    let second = session.open(&arguments.image_b, arguments.rootfs_b.as_deref(), Which::default())?;
     let (monitor, shown) = session.monitor();
     let mut options = VerifyOptions::new().monitor(monitor);
     if let Some(threads) = session.threads {

@@ -15,7 +15,7 @@ use crate::options::Session;
 use crate::output::{self, Format};
 use crate::place::Place;
 use crate::signals::{self, or_cancelled};
-use crate::store::pair;
+use crate::store::{Which, pair};
 
 /// Edit an image in $EDITOR, or take YAML from standard input
 #[derive(Args)]
@@ -23,6 +23,8 @@ pub(crate) struct Arguments {
     /// An alias, a fingerprint or the beginning of one; of a server behind its name and a colon
     #[arg(value_name = "[REMOTE:]REF")]
     reference: String,
+    #[command(flatten)]
+    which: Which,
 }
 
 /// Set a property of an image
@@ -31,6 +33,8 @@ pub(crate) struct SetProperty {
     /// An alias, a fingerprint or the beginning of one; of a server behind its name and a colon
     #[arg(value_name = "[REMOTE:]REF")]
     reference: String,
+    #[command(flatten)]
+    which: Which,
     /// The property
     key: String,
     /// Its new value
@@ -43,6 +47,8 @@ pub(crate) struct GetProperty {
     /// An alias, a fingerprint or the beginning of one; of a server behind its name and a colon
     #[arg(value_name = "[REMOTE:]REF")]
     reference: String,
+    #[command(flatten)]
+    which: Which,
     /// The property
     key: String,
 }
@@ -53,6 +59,8 @@ pub(crate) struct UnsetProperty {
     /// An alias, a fingerprint or the beginning of one; of a server behind its name and a colon
     #[arg(value_name = "[REMOTE:]REF")]
     reference: String,
+    #[command(flatten)]
+    which: Which,
     /// The property
     key: String,
 }
@@ -63,6 +71,8 @@ pub(crate) struct Set {
     /// An alias, a fingerprint or the beginning of one; of a server behind its name and a colon
     #[arg(value_name = "[REMOTE:]REF")]
     reference: String,
+    #[command(flatten)]
+    which: Which,
     /// public=BOOL, auto_update=BOOL, expires_at=TIME
     #[arg(required = true, value_name = "KEY=VALUE", value_parser = pair)]
     values: Vec<(String, String)>,
@@ -83,13 +93,13 @@ struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    fn of(reference: &str, session: &'a Session) -> Result<Self> {
+    fn of(reference: &str, which: Which, session: &'a Session) -> Result<Self> {
         let (server, image) = match Place::of(reference) {
-            Place::Local(reference) => (None, session.store()?.resolve(reference)?),
+            Place::Local(reference) => (None, which.find(&session.store()?, reference)?),
             Place::Remote(name, reference) => {
                 let server = session.lxd(name)?;
                 let (monitor, _shown) = session.monitor();
-                let image = session.find_on(&server, reference, None, &monitor)?;
+                let image = session.find_on(&server, reference, which.said(), &monitor)?;
                 (Some(server), image)
             }
         };
@@ -109,7 +119,7 @@ impl<'a> Target<'a> {
 }
 
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
-    let target = Target::of(&arguments.reference, session)?;
+    let target = Target::of(&arguments.reference, arguments.which, session)?;
     if !std::io::stdin().is_terminal() {
         let text = signals::read(Path::new("-"), MOST_BYTES).map_err(|error| unread("standard input", error))?;
         if text.trim_ascii().is_empty() {
@@ -195,16 +205,16 @@ impl Drop for Draft {
     }
 }
 
-fn change(reference: &str, edit: Edit, session: &Session) -> Result<(), Failure> {
-    Ok(Target::of(reference, session)?.change(edit, false)?)
+fn change(reference: &str, which: Which, edit: Edit, session: &Session) -> Result<(), Failure> {
+    Ok(Target::of(reference, which, session)?.change(edit, false)?)
 }
 
 pub(crate) fn set_property(arguments: &SetProperty, session: &Session) -> Result<(), Failure> {
-    change(&arguments.reference, Edit::new().property(&*arguments.key, &*arguments.value)?, session)
+    change(&arguments.reference, arguments.which, Edit::new().property(&*arguments.key, &*arguments.value)?, session)
 }
 
 pub(crate) fn unset_property(arguments: &UnsetProperty, session: &Session) -> Result<(), Failure> {
-    change(&arguments.reference, Edit::new().remove_property(&*arguments.key), session)
+    change(&arguments.reference, arguments.which, Edit::new().remove_property(&*arguments.key), session)
 }
 
 pub(crate) fn set(arguments: &Set, session: &Session) -> Result<(), Failure> {
@@ -218,11 +228,11 @@ pub(crate) fn set(arguments: &Set, session: &Session) -> Result<(), Failure> {
         }
         edit = edit.field(key, value)?;
     }
-    change(&arguments.reference, edit, session)
+    change(&arguments.reference, arguments.which, edit, session)
 }
 
 pub(crate) fn get_property(arguments: &GetProperty, session: &Session) -> Result<(), Failure> {
-    let image = info::find(&arguments.reference, false, session)?;
+    let image = info::find(&arguments.reference, arguments.which, session)?;
     if matches!(session.format, Format::Json | Format::Yaml | Format::Jinja(_))
         && let Some(value) = image.properties.get(&arguments.key)
     {

@@ -12,6 +12,7 @@ use crate::failure::Failure;
 use crate::options::Session;
 use crate::output::{self, Facts, Format};
 use crate::place::Place;
+use crate::store::Which;
 
 /// Export an image to files
 #[derive(Args)]
@@ -22,6 +23,8 @@ pub(crate) struct Arguments {
     /// A directory (made if it ends in `/`), or a name for the files; `-` is standard output
     #[arg(default_value = ".")]
     target: PathBuf,
+    #[command(flatten)]
+    which: Which,
 }
 
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
@@ -30,12 +33,13 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let (store, image) = match Place::of(&arguments.reference) {
         Place::Local(reference) => {
             let store = session.store_to_read()?;
-            let image = store.resolve(reference)?;
+            let image = arguments.which.find(&store, reference)?;
             (store, image)
         }
         Place::Remote(name, reference) => {
             let (remote, store) = (session.remote(name)?, session.store()?);
-            let image = store.get_or_fetch(&*remote, reference, &CopyOptions::new().monitor(monitor.clone()))?;
+            let options = CopyOptions::new().image_type(arguments.which.image_type()).monitor(monitor.clone());
+            let image = store.get_or_fetch(&*remote, reference, &options)?;
             (store, image)
         }
     };

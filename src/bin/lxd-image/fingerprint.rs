@@ -7,6 +7,7 @@ use lxd_image::format::{Image, fingerprint_of};
 
 use crate::failure::Failure;
 use crate::options::{Session, input};
+use crate::store::Which;
 
 /// Print an image's fingerprint
 #[derive(Args)]
@@ -15,11 +16,13 @@ pub(crate) struct Arguments {
     image: PathBuf,
     /// The other file of a split image
     rootfs: Option<PathBuf>,
+    #[command(flatten)]
+    which: Which,
 }
 
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     let (image, rootfs) = (&*arguments.image, arguments.rootfs.as_deref());
-    let named = if rootfs.is_none() { session.named(image)? } else { None };
+    let named = if rootfs.is_none() { session.named(image, arguments.which)? } else { None };
     let (monitor, _shown) = session.monitor();
     let fingerprint = match (named, rootfs) {
         // One file has one digest, whatever it is.
@@ -29,7 +32,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
             fingerprint_of([&file], total, &monitor)?
         }
         // Of two, the metadata comes first.
-        (None, Some(_)) => session.open(image, rootfs)?.fingerprint(&monitor)?,
+        (None, Some(_)) => session.open(image, rootfs, arguments.which)?.fingerprint(&monitor)?,
         (Some(source), _) => Image::open_with(source, &session.limits)?.fingerprint(&monitor)?,
     };
     session.print_fingerprint(&fingerprint)

@@ -3,14 +3,14 @@
 use clap::Args;
 use lxd_image::remote::Wanted;
 use lxd_image::store::StoredImage;
-use lxd_image::{Error, ErrorKind, ImageType, Result, Shown};
+use lxd_image::{Result, Shown};
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output::{self, Facts, Format};
 use crate::place::Place;
-use crate::store;
+use crate::store::{self, Which};
 
 /// Show all that is known of an image
 #[derive(Args)]
@@ -18,9 +18,8 @@ pub(crate) struct Info {
     /// An alias, a fingerprint or the beginning of one; of a remote, behind its name and a colon
     #[arg(value_name = "[REMOTE:]REF")]
     reference: String,
-    /// Of a remote: the image for virtual machines, not the one for containers
-    #[arg(long)]
-    vm: bool,
+    #[command(flatten)]
+    which: Which,
 }
 
 /// Show what can be edited of an image, as YAML
@@ -29,22 +28,17 @@ pub(crate) struct Show {
     /// An alias, a fingerprint or the beginning of one; of a remote, behind its name and a colon
     #[arg(value_name = "[REMOTE:]REF")]
     reference: String,
-    /// Of a remote: the image for virtual machines, not the one for containers
-    #[arg(long)]
-    vm: bool,
+    #[command(flatten)]
+    which: Which,
 }
 
 /// The image that a reference names, here or on a remote.
-pub(crate) fn find(reference: &str, vm: bool, session: &Session) -> Result<StoredImage> {
+pub(crate) fn find(reference: &str, which: Which, session: &Session) -> Result<StoredImage> {
     let (name, reference) = match Place::of(reference) {
-        Place::Local(_) if vm => {
-            let sentence = "`--vm` chooses among the images of a remote, and this is one of the store";
-            return Err(Error::new(ErrorKind::InvalidInput, sentence));
-        }
-        Place::Local(reference) => return session.store_to_read()?.resolve(reference),
+        Place::Local(reference) => return which.find(&session.store_to_read()?, reference),
         Place::Remote(name, reference) => (name, reference),
     };
-    let wanted = Wanted::new(reference).image_type(if vm { ImageType::VirtualMachine } else { ImageType::Container });
+    let wanted = Wanted::new(reference).image_type(which.image_type());
     let (monitor, shown) = session.monitor();
     let found = session.remote(name).and_then(|remote| remote.resolve(&wanted, &monitor));
     drop(shown);
@@ -52,7 +46,7 @@ pub(crate) fn find(reference: &str, vm: bool, session: &Session) -> Result<Store
 }
 
 pub(crate) fn info(arguments: &Info, session: &Session) -> Result<(), Failure> {
-    let image = find(&arguments.reference, arguments.vm, session)?;
+    let image = find(&arguments.reference, arguments.which, session)?;
     if matches!(session.format, Format::Table | Format::Compact) {
         return Ok(output::write(for_people(&image).as_bytes())?);
     }
@@ -60,7 +54,7 @@ pub(crate) fn info(arguments: &Info, session: &Session) -> Result<(), Failure> {
 }
 
 pub(crate) fn show(arguments: &Show, session: &Session) -> Result<(), Failure> {
-    let image = find(&arguments.reference, arguments.vm, session)?;
+    let image = find(&arguments.reference, arguments.which, session)?;
     if session.format == Format::Table {
         return Ok(output::write(editable(&image).as_bytes())?);
     }

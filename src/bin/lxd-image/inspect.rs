@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output::{self, Facts};
+use crate::store::Which;
 
 /// Show what an image is and what it holds
 #[derive(Args)]
@@ -18,13 +19,15 @@ pub(crate) struct Arguments {
     image: PathBuf,
     /// The other file of a split image
     rootfs: Option<PathBuf>,
+    #[command(flatten)]
+    which: Which,
     /// List every member of the root file system
     #[arg(long)]
     entries: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
-    let image = session.open(&arguments.image, arguments.rootfs.as_deref())?;
+    let image = session.open(&arguments.image, arguments.rootfs.as_deref(), arguments.which)?;
     let (monitor, shown) = session.monitor();
     let mut options = VerifyOptions::new().monitor(monitor);
     if let Some(threads) = session.threads {

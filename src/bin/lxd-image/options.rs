@@ -14,6 +14,7 @@ use crate::output::{self, Format};
 use crate::place::Place;
 use crate::progress::{Mode, Shown};
 use crate::signals;
+use crate::store::Which;
 
 /// How many omissions are named before the rest is counted.
 const NAMED_OMISSIONS: usize = 5;
@@ -174,25 +175,29 @@ impl Session {
     }
 
     /// Opens an image from one path or two, or by its name in the store or on a remote; `-` is standard input.
-    pub(crate) fn open(&self, image: &Path, rootfs: Option<&Path>) -> Result<Image> {
-        Image::open_with(self.source(image, rootfs)?, &self.limits)
+    pub(crate) fn open(&self, image: &Path, rootfs: Option<&Path>, which: Which) -> Result<Image> {
+        Image::open_with(self.source(image, rootfs, which)?, &self.limits)
     }
 
     /// The bytes of an image: files, or what the store or a remote has under this name where there is no such file.
-    pub(crate) fn source(&self, image: &Path, rootfs: Option<&Path>) -> Result<Source> {
+    fn source(&self, image: &Path, rootfs: Option<&Path>, which: Which) -> Result<Source> {
         match rootfs {
-            None => match self.named(image)? {
+            None => match self.named(image, which)? {
                 Some(source) => Ok(source),
                 None => Ok(Source::unified(input(image).map_err(|error| nowhere(error, image))?)),
             },
+            Some(_) if which.vm => Err(has_no_type()),
             Some(rootfs) => Ok(Source::split(input(image)?, input(rootfs)?)),
         }
     }
 
     /// The image that a word names which is no file: of the store, or of a remote, from where it is brought into the store as one
     /// that was used. `None` for a file, and for what names nothing.
-    pub(crate) fn named(&self, word: &Path) -> Result<Option<Source>> {
+    pub(crate) fn named(&self, word: &Path, which: Which) -> Result<Option<Source>> {
         let there = word == Path::new("-") || std::fs::symlink_metadata(word).is_ok();
+        if there && which.vm {
+            return Err(has_no_type());
+        }
         let Some(text) = word.to_str().filter(|_| !there) else { return Ok(None) };
         let (store, image, from) = match Place::of(text) {
             Place::Local(reference) => {
@@ -201,9 +206,9 @@ impl Session {
                     return Ok(None);
                 }
                 let store = self.store_to_read()?;
-                match store.resolve(reference) {
+                match which.find(&store, reference) {
                     Ok(image) => (store, image, "the store"),
-                    Err(error) if error.kind() == ErrorKind::NotFound && !text.starts_with("local:") => {
+                    Err(error) if error.kind() == ErrorKind::NotFound && !text.starts_with("local:") && !which.vm => {
                         return Ok(None);
                     }
                     Err(error) => return Err(error),
@@ -213,7 +218,8 @@ impl Session {
                 let remote = self.remote(name)?;
                 let (monitor, shown) = self.monitor();
                 let store = self.store()?;
-                let image = store.get_or_fetch(&*remote, reference, &CopyOptions::new().monitor(monitor));
+                let options = CopyOptions::new().image_type(which.image_type()).monitor(monitor);
+                let image = store.get_or_fetch(&*remote, reference, &options);
                 drop(shown);
                 (store, image?, name)
             }
@@ -246,6 +252,12 @@ impl Session {
             eprintln!("{}", text());
         }
     }
+}
+
+/// The error for a choice among images of one name where files were given.
+fn has_no_type() -> Error {
+    let sentence = "`--vm` chooses among images of the store or a remote, and this is a file";
+    Error::new(ErrorKind::InvalidInput, sentence).with_hint("leave `--vm` out")
 }
 
 /// The error for a word that names no file, where it may also name an image.

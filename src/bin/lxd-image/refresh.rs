@@ -9,13 +9,15 @@ use serde_json::{Map, Value};
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output::{self, Facts, Format};
-use crate::store::{images, name_of, resolve};
+use crate::store::{Which, images, name_of, resolve};
 
 /// Update images that follow a source, now
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Aliases, fingerprints or beginnings of fingerprints (default: all that follow a source)
     references: Vec<String>,
+    #[command(flatten)]
+    which: Which,
     /// Say what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -35,7 +37,8 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let done: Vec<(StoredImage, Result<Refreshed>)> = if arguments.references.is_empty() {
         store.refresh_all(&sources, &options)?
     } else {
-        let images = arguments.references.iter().map(|name| resolve(&store, name)).collect::<Result<Vec<_>>>()?;
+        let images = arguments.references.iter().map(|name| resolve(&store, name, arguments.which));
+        let images = images.collect::<Result<Vec<_>>>()?;
         images
             .into_iter()
             .map(|image| {

@@ -3,9 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use lxd_image::store::{Store, StoreOptions, StoredImage};
+use clap::Args;
+use lxd_image::store::{ImageQuery, Store, StoreOptions, StoredImage};
 pub(crate) use lxd_image::store::{size_text as size, time_text as time};
-use lxd_image::{Error, ErrorKind, Omitted, Result};
+use lxd_image::{Error, ErrorKind, ImageType, Omitted, Prefix, Result};
 use serde_json::{Map, Value};
 
 use crate::options::Session;
@@ -47,10 +48,16 @@ impl Session {
     /// All images of the store. A row of the catalog that can't be read hides no other: it is told of.
     pub(crate) fn listed_images(&self) -> Result<Vec<StoredImage>> {
         let (monitor, _) = self.monitor();
-        self.store_to_read()?.readable_images(&mut |name, error| {
+        let mut images = Vec::new();
+        let mut collect = |image| {
+            images.push(image);
+            Ok(())
+        };
+        self.store_to_read()?.for_each(&ImageQuery::new(), &mut collect, &mut |name, error| {
             let reason = format!("{}; `lxd-image check --repair` puts the catalog right", error.message());
             monitor.omit(name, Omitted::Skipped { reason: reason.into() });
-        })
+        })?;
+        Ok(images)
     }
 
     /// As [`store_to_read`](Self::store_to_read), of a store that must be there.
@@ -82,9 +89,45 @@ pub(crate) fn no_remotes(what: &str) -> Error {
     Error::new(ErrorKind::Unsupported, sentence).with_hint("`lxd-image copy` brings images here and to servers")
 }
 
+/// Which image is meant where a container's and a virtual machine's share a name.
+#[derive(Args, Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Which {
+    /// The image for virtual machines, not the one for containers
+    #[arg(long)]
+    pub(crate) vm: bool,
+}
+
+impl Which {
+    /// The type that is meant.
+    pub(crate) fn image_type(self) -> ImageType {
+        if self.vm { ImageType::VirtualMachine } else { ImageType::Container }
+    }
+
+    /// The type that was said; without one the container's is meant before the virtual machine's.
+    pub(crate) fn said(self) -> Option<ImageType> {
+        self.vm.then_some(ImageType::VirtualMachine)
+    }
+
+    /// The image of the store that a name means.
+    ///
+    /// # Errors
+    /// Those of resolving; `NotFound` where only a container has the name and a virtual machine was said.
+    pub(crate) fn find(self, store: &Store, reference: &str) -> Result<StoredImage> {
+        let image = store.resolve_preferring(reference, self.image_type())?;
+        if self.vm && image.image_type != ImageType::VirtualMachine {
+            let by_digits = reference.parse::<Prefix>().is_ok_and(|prefix| prefix.matches(&image.fingerprint));
+            let what = if by_digits { "the image" } else { "the alias" };
+            let sentence =
+                format!("{what} `{reference}` is one for containers, and none for virtual machines is called so");
+            return Err(Error::new(ErrorKind::NotFound, sentence).with_hint("leave `--vm` out"));
+        }
+        Ok(image)
+    }
+}
+
 /// The image that a reference on the command line names.
-pub(crate) fn resolve(store: &Store, reference: &str) -> Result<StoredImage> {
-    store.resolve(local(reference)?)
+pub(crate) fn resolve(store: &Store, reference: &str, which: Which) -> Result<StoredImage> {
+    which.find(store, local(reference)?)
 }
 
 /// An image as the object of the REST API.

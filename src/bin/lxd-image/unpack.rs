@@ -9,6 +9,7 @@ use lxd_image::{Error, ErrorKind, Fingerprint, Result};
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::owners::IdArguments;
+use crate::store::Which;
 
 /// Unpack an image to a new directory
 #[derive(Args)]
@@ -17,6 +18,8 @@ pub(crate) struct Arguments {
     /// The image (or both files of a split image, in either order, or what the store or a remote calls it), then the destination
     #[arg(num_args = 2..=3, required = true, value_names = ["IMAGE", "[ROOTFS]", "DEST"])]
     paths: Vec<PathBuf>,
+    #[command(flatten)]
+    which: Which,
     /// Put the root file system itself at DEST, without metadata and templates
     #[arg(long)]
     rootfs_only: bool,
@@ -46,7 +49,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let Some(first) = files.first() else {
         return Err(Error::new(ErrorKind::InvalidInput, "an image and a destination are needed").into());
     };
-    let image = session.open(first, files.get(1).map(PathBuf::as_path))?;
+    let image = session.open(first, files.get(1).map(PathBuf::as_path), arguments.which)?;
     let (monitor, shown) = session.monitor();
     let mut options = UnpackOptions::new()
         .rootfs_only(arguments.rootfs_only)

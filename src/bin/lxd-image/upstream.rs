@@ -90,7 +90,13 @@ impl Fetch for Upstream {
         if let Some(seconds) = found.expires_at.filter(|seconds| *seconds > jiff::Timestamp::now().as_second()) {
             options = options.expires_at(seconds);
         }
-        bring(upstream, &found, source, store, options)
+        // One that is here stays as it is, above all private.
+        match store.image(&found.fingerprint) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                fetch(upstream, &found, store, &described(&found, source, options))
+            }
+            here => here,
+        }
     }
 
     fn pull(&self, pull: &Pull, store: &Store, options: ImportOptions) -> Result<StoredImage> {
@@ -149,31 +155,27 @@ impl Upstream {
         if let Some(seconds) = found.expires_at.filter(|_| pull.expires_at.is_none()) {
             options = options.expires_at(seconds);
         }
-        bring(&*remote, &found, source.image_type(found.image_type), store, options.auto_update(pull.auto_update))
+        let options = described(&found, source.image_type(found.image_type), options.auto_update(pull.auto_update));
+        // One that is here gets what was asked for, and nothing of it is read.
+        match store.adopt(&found.fingerprint, &options) {
+            Err(error) if error.kind() == ErrorKind::NotFound => fetch(&*remote, &found, store, &options),
+            adopted => adopted,
+        }
     }
 }
 
-/// Brings an image that a remote has, or takes it from the store, where it is already.
-fn bring(
-    remote: &dyn Remote,
-    found: &StoredImage,
-    source: UpdateSource,
-    store: &Store,
-    options: ImportOptions,
-) -> Result<StoredImage> {
+/// The options of bringing an image that a remote has, with what the remote tells of it.
+fn described(found: &StoredImage, source: UpdateSource, options: ImportOptions) -> ImportOptions {
     // A server of one of the peers tells all properties, those that were taken away left out.
     let exact = matches!(&*source.protocol, "lxd" | "incus");
     let mut options = options
         .expect(found.fingerprint)
+        .image_type(found.image_type)
         .source(source)
         .source_properties(found.properties.clone())
         .exact_source_properties(exact);
     if let Some(name) = &found.file_name {
         options = options.source_file_name(&**name);
     }
-    match store.open_image(&found.fingerprint) {
-        Ok(here) => store.import(here.source(), &options),
-        Err(error) if error.kind() == ErrorKind::NotFound => fetch(remote, found, store, &options),
-        Err(error) => Err(error),
-    }
+    options
 }

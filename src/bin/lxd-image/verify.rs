@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output::{self, Facts, Format};
+use crate::store::Which;
 
 /// Check an image against its fingerprint and against the rules
 #[derive(Args)]
@@ -18,6 +19,8 @@ pub(crate) struct Arguments {
     image: PathBuf,
     /// The other file of a split image
     rootfs: Option<PathBuf>,
+    #[command(flatten)]
+    which: Which,
     /// The fingerprint that it must have, or at least the first 12 digits of it
     #[arg(long, value_name = "HEX")]
     fingerprint: Option<String>,
@@ -28,7 +31,7 @@ const MIN_DIGITS: usize = 12;
 
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     let expected = arguments.fingerprint.as_deref().map(prefix).transpose()?;
-    let image = session.open(&arguments.image, arguments.rootfs.as_deref())?;
+    let image = session.open(&arguments.image, arguments.rootfs.as_deref(), arguments.which)?;
     let (monitor, shown) = session.monitor();
     let mut options = VerifyOptions::new().monitor(monitor);
     if let Some(threads) = session.threads {

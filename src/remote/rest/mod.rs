@@ -133,7 +133,7 @@ impl Lxd {
             let shown: String = image.image_type.chars().take(128).collect();
             return Err(Error::unsupported(format!("its type, `{shown}`, is not known here")));
         }
-        let mut stored = StoredImage::told(image.fingerprint, type_named(&image.image_type), architecture);
+        let mut stored = StoredImage::new(image.fingerprint, type_named(&image.image_type), architecture);
         stored.size = image.size;
         stored.created_at = image.created_at.unwrap_or(0);
         stored.uploaded_at = image.uploaded_at.unwrap_or(0);

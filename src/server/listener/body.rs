@@ -86,8 +86,9 @@ async fn pass_over(mut incoming: Incoming) {
 /// The body of a response on its way out.
 pub(super) struct Departing {
     state: State,
-    /// What is not sent yet: what the client was promised, less what it got.
-    left: u64,
+    /// What is not sent yet: what the client was promised, less what it got. `None` where nothing was promised, for the body is
+    /// made while it is sent.
+    left: Option<u64>,
     waiting: Option<Waiting>,
     buffers: Buffers,
     going: Going,
@@ -102,28 +103,37 @@ enum State {
 }
 
 impl Departing {
-    /// Sends `first`, which was read from `pieces`, and then the rest of them: `length` bytes in all.
+    /// Sends `first`, which was read from `pieces`, and then the rest of them: `length` bytes in all, where that is known.
     pub(super) fn new(
         (first, pieces): (Bytes, Pieces),
-        length: u64,
+        length: Option<u64>,
         buffers: Buffers,
         going: Going,
         entry: Entry,
     ) -> Self {
-        let state = if length == 0 { State::Over } else { State::Ready(first, pieces) };
+        let state = if length == Some(0) { State::Over } else { State::Ready(first, pieces) };
         Self { state, left: length, waiting: None, buffers, going, entry }
     }
 
     fn take(&mut self, chunk: Bytes, pieces: Pieces) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let count = chunk.len() as u64;
-        if count == 0 || count > self.left {
-            return self.fail(io::Error::new(io::ErrorKind::UnexpectedEof, "a body has another length than it said"));
+        match &mut self.left {
+            // The end of a body that told no length.
+            None if count == 0 => return Poll::Ready(None),
+            None => {}
+            Some(left) if count == 0 || count > *left => {
+                let sentence = "a body has another length than it said";
+                return self.fail(io::Error::new(io::ErrorKind::UnexpectedEof, sentence));
+            }
+            Some(left) => *left -= count,
         }
-        self.left -= count;
         self.entry.sent(count);
         let buffers = self.buffers.clone();
-        self.state =
-            if self.left == 0 { State::Over } else { State::Reading(spawn_blocking(move || read(pieces, &buffers))) };
+        self.state = if self.left == Some(0) {
+            State::Over
+        } else {
+            State::Reading(spawn_blocking(move || read(pieces, &buffers)))
+        };
         // Until it is asked for the next one, it is the client who must read.
         self.waiting = Some(self.going.waiting());
         Poll::Ready(Some(Ok(Frame::data(chunk))))
@@ -175,10 +185,11 @@ impl http_body::Body for Departing {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.state, State::Over) && self.left == 0
+        // A body that told no length ends with its last chunk, and one that broke has none.
+        matches!(self.state, State::Over) && self.left == Some(0)
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

@@ -79,8 +79,8 @@ struct Begun {
     response: Response,
     first: Bytes,
     pieces: Pieces,
-    /// Of the whole body, also where it is not sent.
-    length: u64,
+    /// Of the whole body, also where it is not sent; `None` where it is made while it is sent.
+    length: Option<u64>,
     /// Whether what should be sent could not be read.
     broke: bool,
 }
@@ -103,7 +103,7 @@ impl Begun {
             }
             // What is in memory can be read, so this is the last round.
             broke = true;
-            response = answer::failure(StatusCode::INTERNAL_SERVER_ERROR, "the image can't be read here");
+            response = answer::failure(StatusCode::INTERNAL_SERVER_ERROR, "what was asked for can't be read here");
         }
     }
 }
@@ -134,14 +134,14 @@ impl Service {
         let bodiless = response.status == StatusCode::NOT_MODIFIED
             || response.status == StatusCode::NO_CONTENT
             || response.status.is_informational();
-        if !bodiless {
+        if let Some(length) = length.filter(|_| !bodiless) {
             response.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
         if close && version < Version::HTTP_2 {
             response.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         entry.status(response.status);
-        let length = if head || bodiless { 0 } else { length };
+        let length = if head || bodiless { Some(0) } else { length };
         let buffers = self.shared.buffers.clone();
         let mut sent = hyper::Response::new(Departing::new((first, pieces), length, buffers, going, entry));
         *sent.status_mut() = response.status;

@@ -5,11 +5,11 @@ use serde::Serialize;
 use super::super::address::Address;
 use super::super::handler::Handler;
 use super::super::message::Response;
-use super::super::sight;
+use super::super::{public, sight};
 use super::commands::Commands;
 use super::search::{Form, Place, Search};
 use super::{Site, render, text};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::metadata::ImageType;
 use crate::store::StoredImage;
 
@@ -54,16 +54,27 @@ struct Row {
 }
 
 pub(super) fn page(handler: &Handler, site: &Site, address: &Address) -> Result<Response> {
-    let all = sight::all(handler, &sight::anybody())?;
+    let public = public::now(handler)?;
     let search = Search::of(address);
-    let (total, form) = (all.len(), search.form(&all));
-    let mut images: Vec<&StoredImage> = all.iter().filter(|image| search.finds(image)).collect();
-    search.sort(&mut images);
-    let (part, place) = search.part(images.len());
-    let rows = images.get(part).unwrap_or_default().iter().map(|image| row(site, image)).collect();
-    let searched = search.is_one();
+    let (total, form) = (public.len(), search.form(&public));
+    let found = search.run(handler, &public)?;
+    let mut rows = Vec::new();
+    for index in found.shown {
+        if let Some(image) = public.whole().and_then(|images| images.get(index)) {
+            rows.push(row(site, image));
+            continue;
+        }
+        let Some(entry) = public.entries().get(index) else { continue };
+        match sight::here(handler, &sight::anybody(), &entry.fingerprint.to_string(), None) {
+            Ok(image) => rows.push(row(site, &image)),
+            // It went since the catalog was looked at.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let (searched, found, place) = (search.is_one(), found.count, found.place);
     let (add, streams) = (site.remote.add(), site.remote.add_streams());
-    render::page(site, "index.html", &Index { total, found: images.len(), searched, add, streams, form, place, rows })
+    render::page(site, "index.html", &Index { total, found, searched, add, streams, form, place, rows })
 }
 
 fn row(site: &Site, image: &StoredImage) -> Row {

@@ -71,12 +71,8 @@ pub(crate) fn failed(handler: &Handler, request: &Request, error: &Error) -> Res
     let status = answer::status_of(error);
     let site = site(handler, request).unwrap_or_default();
     if status.is_server_error() {
-        return render::problem(
-            &site,
-            status,
-            "Not now",
-            "The server can’t show this page now. Please try again later.",
-        );
+        let sentence = "The server can’t show this page now. Please try again later.";
+        return answer::again(error, render::problem(&site, status, "Not now", sentence));
     }
     render::problem(&site, status, "Not understood", "The server can’t make sense of this request.")
 }

@@ -1,16 +1,21 @@
 //! What people look for: words, choices, an order, a page of what is found. All of it from the query of an address.
-//! A choice that is none is no choice.
+//! A choice that is none is no choice. Choices and orders are answered by what is kept of all public images; words are looked for in
+//! the images that are kept, or in the catalog, page by page.
 
-use std::cmp::Reverse;
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 
 use super::super::address::Address;
+use super::super::handler::Handler;
+use super::super::public::{Entry, PublicImages};
 use super::text;
+use crate::error::Result;
+use crate::fingerprint::Fingerprint;
 use crate::metadata::{Architecture, ImageType};
 use crate::protocol::escape;
-use crate::store::StoredImage;
+use crate::store::{ImageQuery, StoredImage};
 
 /// Images on one page.
 const PAGE: usize = 50;
@@ -76,6 +81,15 @@ pub(super) struct Place {
     next: Option<String>,
 }
 
+/// What was found.
+pub(super) struct Found {
+    /// How many images.
+    pub(super) count: usize,
+    /// Those that are shown: their places among all, in the order that was asked for.
+    pub(super) shown: Vec<usize>,
+    pub(super) place: Place,
+}
+
 impl Search {
     pub(super) fn of(address: &Address) -> Self {
         let q = address.query("q").unwrap_or_default().trim().to_owned();
@@ -100,12 +114,56 @@ impl Search {
         !self.words.is_empty() || self.os.is_some() || self.architecture.is_some() || self.image_type.is_some()
     }
 
-    /// Whether an image is looked for.
-    pub(super) fn finds(&self, image: &StoredImage) -> bool {
-        self.architecture.is_none_or(|wanted| image.architecture == wanted)
-            && self.image_type.is_none_or(|wanted| image.image_type == wanted)
-            && self.os.as_deref().is_none_or(|wanted| image.properties.get("os") == Some(wanted))
-            && self.has_words(image)
+    /// Finds, and puts what is shown of it into its order.
+    ///
+    /// # Errors
+    /// Those of reading the catalog.
+    pub(super) fn run(&self, handler: &Handler, public: &PublicImages) -> Result<Found> {
+        let with_words = if self.words.is_empty() { None } else { Some(self.with_words(handler, public)?) };
+        let entries = public.entries();
+        let has_words = |entry: &Entry| {
+            with_words.as_ref().is_none_or(|with_words| with_words.binary_search(&entry.fingerprint).is_ok())
+        };
+        let found = entries.iter().enumerate().filter(|(_, entry)| self.chooses(entry, public) && has_words(entry));
+        let mut found: Vec<(usize, &Entry)> = found.collect();
+        let count = found.len();
+        let (part, place) = self.part(count);
+        // Only what is shown, and what is before it, is sorted.
+        if part.end < count {
+            found.select_nth_unstable_by(part.end, |(_, one), (_, other)| self.compare(one, other));
+            found.truncate(part.end);
+        }
+        found.sort_unstable_by(|(_, one), (_, other)| self.compare(one, other));
+        let shown = found.get(part).unwrap_or_default().iter().map(|(index, _)| *index).collect();
+        Ok(Found { count, shown, place })
+    }
+
+    /// Whether an image is among what was chosen, whatever its words.
+    fn chooses(&self, entry: &Entry, public: &PublicImages) -> bool {
+        self.architecture.is_none_or(|wanted| entry.architecture == wanted)
+            && self.image_type.is_none_or(|wanted| entry.image_type == wanted)
+            && self.os.as_deref().is_none_or(|wanted| public.system(entry) == Some(wanted))
+    }
+
+    /// The images that have all words, in the order of their fingerprints.
+    fn with_words(&self, handler: &Handler, public: &PublicImages) -> Result<Vec<Fingerprint>> {
+        if let Some(images) = public.whole() {
+            return Ok(images.iter().filter(|image| self.has_words(image)).map(|image| image.fingerprint).collect());
+        }
+        let mut query = ImageQuery::new().public(true);
+        (query.architecture, query.image_type) = (self.architecture, self.image_type);
+        if let Some(os) = &self.os {
+            query = query.property("os", os);
+        }
+        let mut found = Vec::new();
+        let mut look = |image: StoredImage| {
+            if self.has_words(&image) {
+                found.push(image.fingerprint);
+            }
+            Ok(())
+        };
+        handler.store.for_each(&query, &mut look, &mut |name, error| handler.notes.skipped(name, error))?;
+        Ok(found)
     }
 
     fn has_words(&self, image: &StoredImage) -> bool {
@@ -127,23 +185,19 @@ impl Search {
         self.words.iter().all(|word| all.contains(word.as_str()))
     }
 
-    /// Puts what was found into its order.
-    pub(super) fn sort(&self, images: &mut [&StoredImage]) {
-        let name = |image: &&StoredImage| {
-            let first = image.aliases.first();
-            // Those without a name are last.
-            (first.is_none(), first.map(|alias| alias.name.to_lowercase()), image.fingerprint)
+    /// Which of two images comes first.
+    fn compare(&self, one: &Entry, other: &Entry) -> Ordering {
+        let order = match self.order {
+            Order::Newest => other.created_at.cmp(&one.created_at),
+            Order::Name => one.rank.cmp(&other.rank),
+            Order::Largest => other.size.cmp(&one.size),
+            Order::Smallest => one.size.cmp(&other.size),
         };
-        match self.order {
-            Order::Newest => images.sort_by_key(|image| (Reverse(image.created_at), image.fingerprint)),
-            Order::Name => images.sort_by_cached_key(name),
-            Order::Largest => images.sort_by_key(|image| (Reverse(image.size), image.fingerprint)),
-            Order::Smallest => images.sort_by_key(|image| (image.size, image.fingerprint)),
-        }
+        order.then_with(|| one.fingerprint.cmp(&other.fingerprint))
     }
 
     /// The part of so many found images that is shown, and the ways to the others.
-    pub(super) fn part(&self, found: usize) -> (std::ops::Range<usize>, Place) {
+    fn part(&self, found: usize) -> (std::ops::Range<usize>, Place) {
         let pages = found.div_ceil(PAGE).max(1);
         let page = self.page.clamp(1, pages);
         let from = (page - 1) * PAGE;
@@ -169,16 +223,16 @@ impl Search {
     }
 
     /// The form, with what can be chosen of these images.
-    pub(super) fn form(&self, images: &[StoredImage]) -> Form {
-        let systems: BTreeSet<&str> = images
-            .iter()
-            .filter_map(|image| image.properties.get("os"))
+    pub(super) fn form(&self, public: &PublicImages) -> Form {
+        let systems: BTreeSet<&str> = public
+            .systems()
             .filter(|os| !os.trim().is_empty() && os.len() <= SYSTEM)
             .chain(self.os.as_deref())
             .collect();
-        let architectures: BTreeSet<&str> = images
+        let architectures: BTreeSet<&str> = public
+            .entries()
             .iter()
-            .map(|image| image.architecture)
+            .map(|entry| entry.architecture)
             .chain(self.architecture)
             .map(Architecture::kernel_name)
             .collect();

@@ -1,4 +1,5 @@
-//! `/1.0/images/aliases`: names of images. Strangers see those of public images, where a real server tells them nothing.
+//! `/1.0/images/aliases`: names of images. Strangers see those of public images, where a real server tells them nothing. Here a
+//! container and a virtual machine may share a name, and in the API none can: there the name is the container's.
 //! How they change is in `naming`.
 
 use http::StatusCode;
@@ -10,30 +11,28 @@ use super::super::handler::Handler;
 use super::super::message::{Request, Response};
 use super::super::{answer, conditional, sight};
 use super::images::{is_recursive, quoted};
+use super::listing::{self, Page};
 use crate::error::Result;
 use crate::fingerprint::Fingerprint;
 use crate::metadata::ImageType;
 use crate::protocol::escape;
-use crate::store::Alias;
+use crate::store::{Alias, AliasTarget};
 
-/// All of them.
+/// All of them, each name once.
 pub(super) fn list(handler: &Handler, request: &Request, address: &Address) -> Response {
     let recursive = is_recursive(address);
-    match sight::aliases(handler, request) {
-        Ok(found) => answer::object(Value::Array(
-            found
-                .iter()
-                .map(|(alias, image)| {
-                    if recursive {
-                        object(alias, &image.fingerprint, image.image_type)
-                    } else {
-                        json!(location(&alias.name))
-                    }
-                })
-                .collect(),
-        )),
-        Err(error) => answer::error(&error, request.is_trusted()),
-    }
+    let row = move |alias: &Alias, target: &AliasTarget| match recursive {
+        true => object(alias, &target.fingerprint, target.image_type),
+        false => json!(location(&alias.name)),
+    };
+    let list = sight::aliases(handler, request).and_then(|mut aliases| {
+        listing::answer(handler, move || {
+            let mut rows = Vec::new();
+            let more = aliases.page(&mut |alias, target| rows.push(row(alias, target)))?;
+            Ok(Page { rows, more })
+        })
+    });
+    list.unwrap_or_else(|error| answer::error(&error, request.is_trusted()))
 }
 
 /// One of them.

@@ -1,5 +1,5 @@
 //! `GET /1.0/images` and one image of it: objects or addresses, filtered, with the tags that edits are based on.
-//! An image is served with what the client may see of it.
+//! An image is served with what the client may see of it. Lists are made page by page.
 
 use http::{StatusCode, header};
 use serde_json::{Value, json};
@@ -7,9 +7,11 @@ use serde_json::{Value, json};
 use super::super::address::Address;
 use super::super::handler::Handler;
 use super::super::message::{Request, Response};
-use super::super::{answer, conditional, sight};
+use super::super::{answer, conditional, public, sight};
 use super::filter::Expression;
+use super::listing::{self, Page};
 use crate::error::{Error, Result};
+use crate::fingerprint::Fingerprint;
 use crate::store::StoredImage;
 
 /// The images that the client may see.
@@ -19,20 +21,35 @@ pub(super) fn list(handler: &Handler, request: &Request, address: &Address) -> R
 
 fn found(handler: &Handler, request: &Request, address: &Address) -> Result<Response> {
     let filter = address.query("filter").map(str::parse::<Expression>).transpose()?;
-    let objects = is_recursive(address);
-    let mut listed = Vec::new();
-    for image in sight::all(handler, request)?.iter() {
-        let place = || json!(format!("/1.0/images/{}", image.fingerprint));
-        if filter.is_none() && !objects {
-            listed.push(place());
-            continue;
-        }
-        let value = seen(image, request)?;
-        if filter.as_ref().is_none_or(|filter| filter.holds(&value)) {
-            listed.push(if objects { value } else { place() });
-        }
+    let (objects, trusted) = (is_recursive(address), request.is_trusted());
+    let place = |fingerprint: &Fingerprint| json!(format!("/1.0/images/{fingerprint}"));
+    if filter.is_none() && !objects && !trusted {
+        // Where public images are is known without a look at them.
+        let public = public::now(handler)?;
+        let mut from = 0;
+        return listing::answer(handler, move || {
+            let page = public.fingerprints(from, sight::PAGE).map(|fingerprint| place(&fingerprint));
+            let rows: Vec<Value> = page.collect();
+            from += rows.len();
+            Ok(Page { rows, more: from < public.len() })
+        });
     }
-    Ok(answer::object(Value::Array(listed)))
+    let mut images = sight::images(handler, request)?;
+    listing::answer(handler, move || {
+        let mut rows = Vec::new();
+        let more = images.page(&mut |image| {
+            if filter.is_none() && !objects {
+                rows.push(place(&image.fingerprint));
+                return Ok(());
+            }
+            let value = seen(image, trusted)?;
+            if filter.as_ref().is_none_or(|filter| filter.holds(&value)) {
+                rows.push(if objects { value } else { place(&image.fingerprint) });
+            }
+            Ok(())
+        })?;
+        Ok(Page { rows, more })
+    })
 }
 
 /// One image.
@@ -43,7 +60,7 @@ pub(super) fn get(handler: &Handler, request: &Request, address: &Address, finge
         if conditional::is_known(request, etag.as_str()) {
             return Ok(Response::new(StatusCode::NOT_MODIFIED).with(header::ETAG, &quoted(etag.as_str())));
         }
-        Ok(answer::object(seen(&image, request)?).with(header::ETAG, &quoted(etag.as_str())))
+        Ok(answer::object(seen(&image, request.is_trusted())?).with(header::ETAG, &quoted(etag.as_str())))
     };
     one().unwrap_or_else(|error| answer::error(&error, request.is_trusted()))
 }
@@ -54,9 +71,9 @@ pub(super) fn is_recursive(address: &Address) -> bool {
 }
 
 /// The image object of the API as a client may see it. Where an image came from is nobody's business but those who are trusted.
-fn seen(image: &StoredImage, request: &Request) -> Result<Value> {
+fn seen(image: &StoredImage, trusted: bool) -> Result<Value> {
     let mut object = object(image)?;
-    if let (false, Some(fields)) = (request.is_trusted(), object.as_object_mut()) {
+    if let (false, Some(fields)) = (trusted, object.as_object_mut()) {
         fields.remove("update_source");
     }
     Ok(object)

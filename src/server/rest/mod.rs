@@ -9,6 +9,7 @@ mod events;
 pub(super) mod export;
 mod filter;
 mod images;
+mod listing;
 mod naming;
 mod operations;
 mod outcome;

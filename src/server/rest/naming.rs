@@ -1,5 +1,6 @@
 //! Changes to aliases: made, described and pointed elsewhere (on condition of what the client read, if it says so), renamed and deleted.
-//! Only for trusted clients. A name that is taken is a conflict.
+//! Only for trusted clients. A name that is taken is a conflict. Of a container and a virtual machine that share a name, the
+//! container's is changed, as it is the one that is shown.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -9,9 +10,8 @@ use super::super::message::{Request, Response};
 use super::super::{answer, conditional, sight};
 use super::{aliases, body};
 use crate::error::{Error, Result};
-use crate::fingerprint::Fingerprint;
 use crate::protocol::requests::AliasChange;
-use crate::store::Alias;
+use crate::store::{Alias, AliasTarget};
 
 /// `POST /1.0/images/aliases`.
 pub(super) fn create(handler: &Handler, mut request: Request) -> Response {
@@ -64,7 +64,7 @@ fn edit(handler: &Handler, request: &mut Request, name: &str) -> Result<Response
     };
     let description = asked.description.or_else(|| (request.method == Method::PUT).then(String::new));
     let expected = expected(handler, request, name)?;
-    handler.store.change_alias(name, expected.as_ref(), target, description.as_deref())?;
+    handler.store.change_alias(name, None, expected.as_ref(), target, description.as_deref())?;
     told(handler, request, "image-alias-updated", name, &Value::Null);
     Ok(answer::done())
 }
@@ -72,13 +72,13 @@ fn edit(handler: &Handler, request: &mut Request, name: &str) -> Result<Response
 fn rename(handler: &Handler, request: &mut Request, name: &str) -> Result<Response> {
     let asked: AliasChange = body::json(request, &handler.options.limits)?;
     let new = asked.name.ok_or_else(|| Error::invalid("the alias is given no new name"))?;
-    handler.store.rename_alias(name, &new)?;
+    handler.store.rename_alias(name, &new, None)?;
     told(handler, request, "image-alias-renamed", &new, &json!({"old_name": name}));
     Ok(answer::created(&aliases::location(&new)))
 }
 
 fn delete(handler: &Handler, request: &Request, name: &str) -> Result<Response> {
-    handler.store.delete_alias(name)?;
+    handler.store.delete_alias(name, None)?;
     told(handler, request, "image-alias-deleted", name, &Value::Null);
     Ok(answer::done())
 }
@@ -87,14 +87,14 @@ fn delete(handler: &Handler, request: &Request, name: &str) -> Result<Response> 
 ///
 /// # Errors
 /// `Mismatch` when the alias is in another one; `NotFound`.
-fn expected(handler: &Handler, request: &Request, name: &str) -> Result<Option<(Alias, Fingerprint)>> {
+fn expected(handler: &Handler, request: &Request, name: &str) -> Result<Option<(Alias, AliasTarget)>> {
     let Some(list) = conditional::based_on(request) else { return Ok(None) };
     let (alias, image) = sight::alias_here(handler, request, name)?;
     let etag = aliases::etag(&alias, &image.fingerprint, image.image_type);
     if !conditional::names(list, &etag) {
         return Err(Error::mismatch("the alias was changed meanwhile: its ETag", "that of the request", etag));
     }
-    Ok(Some((alias, image.fingerprint)))
+    Ok(Some((alias, image.target())))
 }
 
 fn told(handler: &Handler, request: &Request, action: &str, name: &str, context: &Value) {

@@ -58,12 +58,12 @@ pub(super) fn failed(ongoing: Ongoing, error: &Error, trusted: bool) -> Option<R
     ongoing.fail(error.kind(), &*sentence);
     // As the peers do it: what is there already, and what was cancelled, is told by the operation.
     let by_operation = matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::Cancelled);
-    (!by_operation).then(|| answer::failure(status(error), sentence))
+    (!by_operation).then(|| answer::again(error, answer::failure(status(error), sentence)))
 }
 
 /// The answer to a request that is refused before anything began.
 pub(super) fn refused(error: &Error, trusted: bool) -> Response {
-    answer::failure(status(error), sentence(error, trusted))
+    answer::again(error, answer::failure(status(error), sentence(error, trusted)))
 }
 
 /// What a client is told of an error.

@@ -16,13 +16,13 @@ use crate::protocol::simplestreams::RootKind;
 use crate::store::{Store, StoredImage};
 
 /// How long a request waits for files to be read. Real clients wait a minute; whoever comes again finds more done.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the files of a damaged image are taken for the same. Anybody may ask, and each look opens them.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// How many images are read by themselves at once, beside those of a list.
 const ALONE: usize = 4;
 /// How many requests wait at once. Each has a thread, of which others need some.
-const WAITERS: usize = 32;
+pub(super) const WAITERS: usize = 32;
 
 /// The files of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -43,9 +43,7 @@ pub(super) fn products(
         let own = names.explicit.get(&image.fingerprint).cloned().unwrap_or_default();
         if newest.is(image, key) || own.is_empty() {
             publication.aliases.extend(own);
-            publication.aliases.extend(
-                default_alias(image).filter(|name| !names.taken.contains(&(name.as_str(), image.architecture))),
-            );
+            publication.aliases.extend(default_alias(image).filter(|name| !names.is_taken(name, image.architecture)));
         } else {
             // Its aliases would mean another image of the product.
             publication.product = format!("{key}:{}", image.fingerprint);
@@ -121,25 +119,38 @@ impl<'a> Newest<'a> {
 struct Names<'a> {
     /// The aliases that images have in the store, as products have them.
     explicit: HashMap<Fingerprint, Vec<String>>,
-    /// Those of each architecture, whatever image they mean.
-    taken: HashSet<(&'a str, Architecture)>,
+    /// Those of each architecture and type, whatever image they mean.
+    taken: HashSet<(&'a str, Architecture, ImageType)>,
+}
+
+impl Names<'_> {
+    /// Whether somebody gave this name to an image of this architecture, of whatever type: a product's aliases are of both.
+    fn is_taken(&self, name: &str, architecture: Architecture) -> bool {
+        ImageType::ALL.iter().any(|image_type| self.taken.contains(&(name, architecture, *image_type)))
+    }
 }
 
 /// An alias that ends with the image's architecture is its product's without that: readers put it behind again, and
 /// leave it out on machines of that architecture.
 fn names<'a>(images: &[&'a StoredImage]) -> Names<'a> {
-    let mut aliases: BTreeMap<&str, &StoredImage> = BTreeMap::new();
+    // A container's and a virtual machine's image may share a name, and keep it: readers look for one of the two.
+    let mut aliases: BTreeMap<(&str, ImageType), &StoredImage> = BTreeMap::new();
     for image in images {
-        aliases.extend(image.aliases.iter().map(|alias| (alias.name.as_str(), *image)));
+        aliases.extend(image.aliases.iter().map(|alias| ((alias.name.as_str(), image.image_type), *image)));
     }
-    let mut taken: HashSet<_> = aliases.iter().map(|(name, image)| (*name, image.architecture)).collect();
+    let mut taken: HashSet<_> =
+        aliases.iter().map(|((name, image_type), image)| (*name, image.architecture, *image_type)).collect();
     let mut explicit: HashMap<Fingerprint, Vec<String>> = HashMap::new();
-    for (name, image) in aliases {
+    for ((name, image_type), image) in aliases {
         let short = name
             .rsplit_once('/')
             .filter(|(short, machine)| !short.is_empty() && machine.parse().ok() == Some(image.architecture));
-        let name =
-            short.map(|(short, _)| short).filter(|short| taken.insert((*short, image.architecture))).unwrap_or(name);
+        let own =
+            short.map(|(short, _)| short).filter(|short| !taken.contains(&(*short, image.architecture, image_type)));
+        if let Some(short) = own {
+            taken.insert((short, image.architecture, image_type));
+        }
+        let name = own.unwrap_or(name);
         explicit.entry(image.fingerprint).or_default().push(name.to_owned());
     }
     Names { explicit, taken }

@@ -4,22 +4,25 @@
 mod digests;
 mod documents;
 mod list;
+mod turn;
 
 use http::{HeaderValue, StatusCode, header};
 
 use self::digests::Digests;
 use self::documents::{Documents, Newest};
+use self::turn::Turn;
 use super::answer;
 use super::handler::Handler;
 use super::message::{Body, Piece, Pieces, Request, Response};
 use super::rest::export;
 use super::rest::quoted;
-use super::{conditional, sight};
+use super::{conditional, public, sight};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::format::Container;
+use crate::metadata::Properties;
 use crate::protocol::simplestreams::RootKind;
-use crate::store::StoredImage;
+use crate::store::{ImageQuery, StoredImage};
 use crate::time;
 
 /// What was made of the store for readers of simplestreams.
@@ -27,6 +30,7 @@ use crate::time;
 pub(crate) struct Streams {
     digests: Digests,
     newest: Newest,
+    turn: Turn,
 }
 
 /// Seconds after which a client may ask again for a list that is still being made.
@@ -80,15 +84,43 @@ fn documents(handler: &Handler) -> Result<std::sync::Arc<Documents>> {
     if let Some(documents) = handler.streams.newest.of_version(version) {
         return Ok(documents);
     }
-    let images = sight::all(handler, &sight::anybody())?;
-    let state = documents::state(&images);
+    let public = public::now(handler)?;
+    if let Some(images) = public.whole() {
+        return of_images(handler, version, images);
+    }
+    // So many images are held by one request at a time; the others have what it makes.
+    let _turn = handler.streams.turn.take()?;
+    let version = handler.store.version();
+    if let Some(documents) = handler.streams.newest.of_version(version) {
+        return Ok(documents);
+    }
+    of_images(handler, version, &collect(handler)?)
+}
+
+/// All public images with what a list tells of them, read page by page.
+fn collect(handler: &Handler) -> Result<Vec<StoredImage>> {
+    let mut images = Vec::new();
+    let mut add = |mut image: StoredImage| {
+        // No list tells these.
+        (image.original_properties, image.source) = (Properties::new(), None);
+        images.push(image);
+        Ok(())
+    };
+    let query = ImageQuery::new().public(true);
+    handler.store.for_each(&query, &mut add, &mut |name, error| handler.notes.skipped(name, error))?;
+    Ok(images)
+}
+
+/// The list of these images, which are those of this version of the catalog or newer.
+fn of_images(handler: &Handler, version: Option<u64>, images: &[StoredImage]) -> Result<std::sync::Arc<Documents>> {
+    let state = documents::state(images);
     if let Some(documents) = handler.streams.newest.get(&state, version) {
         return Ok(documents);
     }
     let split: Vec<&StoredImage> = images.iter().filter(|image| image.rootfs_size.is_some()).collect();
     let parts = handler.streams.digests.of(&handler.store, &handler.verified, &split)?;
     handler.streams.digests.keep(&split);
-    let mut products = list::products(&images, &parts, &mut |image, error| {
+    let mut products = list::products(images, &parts, &mut |image, error| {
         handler.notes.skipped(&image.fingerprint.to_string(), error);
     });
     let whole = handler.streams.digests.are_settled(&split);

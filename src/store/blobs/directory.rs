@@ -1,24 +1,28 @@
-//! `DirectoryBlobs`: the files of a store in three directories of one file system, by descriptor.
-//! Directories are 0700 and files 0600 whatever the umask; locks are `flock`, which end with their process.
+//! `DirectoryFiles`: the files of a store in three directories of one file system, by descriptor. Directories are 0700 and files
+//! 0600 whatever the umask; locks are `flock`, which end with their process. And `DirectoryBlobs`, which keeps the contract of a
+//! [`BlobStore`] with them.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{self, AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Area, Blobs, StagedFile};
-use crate::error::{Error, Result};
-use crate::io::{Blob, ReadAt};
+use super::{Area, BlobKey, BlobStore, Files, NewFile};
+use crate::error::{Error, ErrorKind, Result};
+use crate::io::{self as bytes, Blob, ReadAt};
+use crate::progress::{Monitor, Phase};
 use crate::rooted::{Dir, is, staging_name};
+use crate::store::scratch::StagedFile;
 
 /// In the directory of the blobs, the id of the store that they belong to.
 const MARKER: &str = "store-id";
 
 /// The files of a store below one directory.
-pub struct DirectoryBlobs {
+pub struct DirectoryFiles {
     path: PathBuf,
     id: String,
     blobs: Dir,
@@ -26,7 +30,7 @@ pub struct DirectoryBlobs {
     quarantine: Dir,
 }
 
-impl DirectoryBlobs {
+impl DirectoryFiles {
     /// Opens the directories below `path`, or makes them, without a store around them: for programs
     /// that bring a catalog of their own.
     ///
@@ -97,7 +101,7 @@ impl DirectoryBlobs {
             staging: open(&top, Area::Staging)?,
             quarantine: open(&top, Area::Quarantine)?,
         };
-        opened.present()?;
+        opened.check_identity()?;
         Ok(opened)
     }
 
@@ -127,8 +131,8 @@ fn lock(file: &impl AsFd, operation: FlockOperation) -> io::Result<bool> {
     }
 }
 
-impl Blobs for DirectoryBlobs {
-    fn create(&self) -> io::Result<Box<dyn StagedFile>> {
+impl Files for DirectoryFiles {
+    fn create(&self) -> io::Result<Box<dyn NewFile>> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         for _ in 0..16 {
             let name = String::from_utf8_lossy(&staging_name(b"new")).into_owned();
@@ -186,7 +190,7 @@ impl Blobs for DirectoryBlobs {
         Ok(fs::fsync(self.dir(area))?)
     }
 
-    fn seize(&self, staged: &str) -> io::Result<Option<Box<dyn Send>>> {
+    fn try_lock_orphan(&self, staged: &str) -> io::Result<Option<Box<dyn Send>>> {
         let file = match self.staging.open_file(staged.as_bytes()) {
             Err(error) if is(&error, Errno::NOENT) => return Ok(None),
             file => file?,
@@ -195,7 +199,7 @@ impl Blobs for DirectoryBlobs {
         Ok(if lock(&file, FlockOperation::NonBlockingLockExclusive)? { Some(held) } else { None })
     }
 
-    fn present(&self) -> Result<()> {
+    fn check_identity(&self) -> Result<()> {
         use std::io::Read;
         let mut found = String::new();
         let blobs = self.path.join(Area::Blobs.name());
@@ -231,7 +235,7 @@ impl Write for DirectoryFile {
     }
 }
 
-impl StagedFile for DirectoryFile {
+impl NewFile for DirectoryFile {
     fn name(&self) -> &str {
         &self.name
     }
@@ -251,4 +255,144 @@ impl StagedFile for DirectoryFile {
     fn reader(&self) -> io::Result<Blob> {
         self.file.try_clone().and_then(Blob::file)
     }
+}
+
+/// The blobs of a store as files of one directory, beside its scratch.
+pub struct DirectoryBlobs {
+    files: Arc<dyn Files>,
+    /// What a listing that is going on found when it began: reading the directory anew for each page would take the square of
+    /// the number of files.
+    listing: Mutex<Vec<BlobKey>>,
+}
+
+impl DirectoryBlobs {
+    /// Blobs that are kept as these files.
+    #[must_use]
+    pub fn new(files: Arc<dyn Files>) -> Self {
+        Self { files, listing: Mutex::default() }
+    }
+
+    /// Gives a staged file of another place a copy among these files, under the name of a new staging file.
+    fn copy_here(&self, staged: &StagedFile, monitor: &Monitor) -> Result<(Box<dyn NewFile>, String)> {
+        let mut file = self.files.create().map_err(staging_error)?;
+        let name = file.name().to_owned();
+        let copied = copy(&staged.reader()?, &mut *file, staged.len(), monitor)
+            .and_then(|()| file.sync().map_err(|error| Error::io("the image cannot be made durable", error)));
+        match copied {
+            Ok(()) => Ok((file, name)),
+            Err(error) => {
+                let _ = self.files.remove(Area::Staging, &name);
+                Err(error)
+            }
+        }
+    }
+}
+
+fn copy(from: &Blob, to: &mut (impl NewFile + ?Sized), total: u64, monitor: &Monitor) -> Result<()> {
+    if to.reflink(from).map_err(staging_error)? {
+        return Ok(());
+    }
+    let mut offset = 0;
+    let mut report = |read| monitor.report(Phase::Upload, read, Some(total));
+    bytes::read_all(from, "a staged file cannot be read", &mut report, &mut |bytes| {
+        for run in crate::sparse::runs(offset, bytes) {
+            let written = match run {
+                crate::sparse::Run::Data(data) => to.write_all(data).map(|()| data.len()),
+                crate::sparse::Run::Hole(length) => to.skip(length as u64).map(|()| length),
+            };
+            let failed = |error| Error::io("the image cannot be written into the store", error);
+            offset = offset.saturating_add(written.map_err(failed)? as u64);
+        }
+        Ok(())
+    })
+}
+
+impl BlobStore for DirectoryBlobs {
+    fn put(&self, key: &BlobKey, staged: &mut StagedFile, monitor: &Monitor) -> Result<()> {
+        monitor.check()?;
+        // After a failed sync nobody knows what is on the disk, so the name comes after it.
+        let copy = if staged.is_among(&self.files) {
+            staged.sync()?;
+            None
+        } else {
+            Some(self.copy_here(staged, monitor)?)
+        };
+        let name = copy.as_ref().map_or(staged.name(), |(_, name)| name.as_str());
+        let linked = self.files.link(name, key.as_str());
+        if let Some((_, name)) = &copy {
+            let _ = self.files.remove(Area::Staging, name);
+        }
+        linked.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                Error::new(ErrorKind::AlreadyExists, format!("the object `{key}` is there already"))
+            }
+            _ => Error::io("the image cannot be given its name", error),
+        })?;
+        self.files.sync(Area::Blobs).map_err(blob_error)
+    }
+
+    fn open(&self, key: &BlobKey) -> Result<Blob> {
+        self.files.open(Area::Blobs, key.as_str()).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                Error::new(ErrorKind::NotFound, format!("the object `{key}` is not in the store")).with_source(error)
+            }
+            _ => Error::io(format!("the object `{key}` cannot be opened"), error),
+        })
+    }
+
+    fn delete(&self, keys: &[BlobKey]) -> Result<()> {
+        for key in keys {
+            match self.files.remove(Area::Blobs, key.as_str()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(blob_error(error)),
+                _ => {}
+            }
+        }
+        if keys.is_empty() { Ok(()) } else { self.files.sync(Area::Blobs).map_err(blob_error) }
+    }
+
+    fn list(&self, after: Option<&BlobKey>, limit: usize) -> Result<Vec<BlobKey>> {
+        let mut listing = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
+        if after.is_none() || listing.is_empty() {
+            let names = self.files.names(Area::Blobs).map_err(blob_error)?;
+            // Names that are no keys cannot come from a directory.
+            *listing = names.into_iter().filter_map(|name| BlobKey::new(name).ok()).collect();
+            listing.sort_unstable();
+        }
+        let start = after.map_or(0, |after| listing.partition_point(|key| key <= after));
+        let page: Vec<BlobKey> = listing.iter().skip(start).take(limit).cloned().collect();
+        if start + page.len() == listing.len() {
+            listing.clear();
+        }
+        Ok(page)
+    }
+
+    fn archive(&self, keys: &[BlobKey]) -> Result<()> {
+        let aside = |key: &BlobKey, number: u32| if number == 0 { key.to_string() } else { format!("{key}.{number}") };
+        let is_free = |name: &str| match self.files.open(Area::Quarantine, name) {
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+            Ok(_) => false,
+        };
+        let number = (0..u32::MAX).find(|&number| keys.iter().all(|key| is_free(&aside(key, number))));
+        let number = number.ok_or_else(|| Error::new(ErrorKind::Io, "the quarantine has no free name left"))?;
+        for key in keys {
+            match self.files.rename((Area::Blobs, key.as_str()), (Area::Quarantine, &aside(key, number))) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(blob_error(error)),
+                _ => {}
+            }
+        }
+        // Where they are comes before where they are not.
+        self.files.sync(Area::Quarantine).and_then(|()| self.files.sync(Area::Blobs)).map_err(blob_error)
+    }
+
+    fn check_identity(&self) -> Result<()> {
+        self.files.check_identity()
+    }
+}
+
+fn staging_error(error: io::Error) -> Error {
+    Error::io("the store's staging directory cannot be used", error)
+}
+
+fn blob_error(error: io::Error) -> Error {
+    Error::io("the store's directory of blobs cannot be used", error)
 }

@@ -1,134 +1,89 @@
-//! `Blobs`: the files of a store, at the level of single file operations, so that each can be made to fail.
-//! What order of them survives a power cut is the store's business, not the implementation's.
+//! `BlobStore`: the bytes of images, written once under keys that are never used again.
+//!
+//! Why not a file-system interface? A store must be able to live on an object store, which has no rename, no links, no locks
+//! and no directories to sync, and whose listing is slow. So the contract has the verbs that both can keep: create an object,
+//! read it at positions, delete it, list keys page by page. What is visible is decided by the catalog alone; an object without a
+//! row is not there for anybody. A local directory keeps its fast paths (hard link, shared blocks) behind [`BlobStore::put`].
 
 mod directory;
+mod files;
+mod key;
+mod memory;
 
-pub use directory::DirectoryBlobs;
+pub use directory::{DirectoryBlobs, DirectoryFiles};
+pub use files::{Area, Files, NewFile};
+pub(crate) use key::SplitKey;
+pub use key::{BlobKey, Part};
+pub use memory::{MemoryBlobs, MemoryFiles};
 
-use std::io::{self, Write};
+use std::time::Duration;
 
+use super::scratch::StagedFile;
 use crate::error::Result;
 use crate::io::Blob;
+use crate::progress::Monitor;
 
-/// The three places where a store keeps files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Area {
-    /// Images and their sidecars, under names made from fingerprints.
-    Blobs,
-    /// Files in the making, each locked by who makes it.
-    Staging,
-    /// Files that were found damaged.
-    Quarantine,
-}
-
-impl Area {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Blobs, Self::Staging, Self::Quarantine];
-
-    /// The name of its directory.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Blobs => "blobs",
-            Self::Staging => "staging",
-            Self::Quarantine => "quarantine",
-        }
-    }
-}
-
-/// Files in three places, all on one file system.
+/// Where a store keeps the bytes of its images.
 ///
-/// Names are plain: the store makes them from fingerprints and random numbers only.
-pub trait Blobs: Send + Sync {
-    /// Makes a new file in staging, readable by nobody else, and locks it until it is dropped.
+/// Every call can be made from any thread, by any number of processes on any number of machines. Errors have the kinds that
+/// callers need: `NotFound`, `AlreadyExists`, `StorageFull`, `Transient` (worth another try), `Cancelled`, `Malformed` (the
+/// blobs are not those of this store), and `Io` for everything else.
+pub trait BlobStore: Send + Sync {
+    /// Creates the object `key` from a staged file. When this returns, the object is durable and whole. When it fails, the
+    /// object may or may not be there: the caller deletes the key.
     ///
     /// # Errors
-    /// The operating system's.
-    fn create(&self) -> io::Result<Box<dyn StagedFile>>;
+    /// `AlreadyExists` when the key was used before, where the backend can tell; see [`BlobStore`].
+    fn put(&self, key: &BlobKey, staged: &mut StagedFile, monitor: &Monitor) -> Result<()>;
 
-    /// Opens a file for reading. It stays readable when its name goes. It must have a [version](crate::io::ReadAt::version): what can't be
-    /// told from another one is never repaired, and hashed each time that a server sends it.
+    /// Opens an object. Its bytes stay readable when it is deleted meanwhile, for as long as the [grace](Self::grace) says. They must have
+    /// a [version](crate::io::ReadAt::version): what can't be told from another is never repaired, and hashed each time that a server sends it.
     ///
     /// # Errors
-    /// `NotFound`, and the operating system's.
-    fn open(&self, area: Area, name: &str) -> io::Result<Blob>;
+    /// `NotFound`; see [`BlobStore`].
+    fn open(&self, key: &BlobKey) -> Result<Blob>;
 
-    /// Gives a staged file its further name among the blobs.
+    /// Deletes objects. Those that are not there are no error. When this returns, the deletion is durable.
     ///
     /// # Errors
-    /// `AlreadyExists` when the name is taken, and the operating system's.
-    fn link(&self, staged: &str, blob: &str) -> io::Result<()>;
+    /// See [`BlobStore`].
+    fn delete(&self, keys: &[BlobKey]) -> Result<()>;
 
-    /// Renames a file, replacing what has the name.
+    /// The first `limit` keys after `after`, in the order of their bytes. For check and repair only: it may be slow, and an
+    /// object that is created or deleted meanwhile may be missed or listed.
     ///
     /// # Errors
-    /// The operating system's.
-    fn rename(&self, from: (Area, &str), to: (Area, &str)) -> io::Result<()>;
+    /// See [`BlobStore`].
+    fn list(&self, after: Option<&BlobKey>, limit: usize) -> Result<Vec<BlobKey>>;
 
-    /// Removes a name.
+    /// Takes objects that belong together out of the store, and keeps their bytes where an operator finds them: they are no
+    /// longer opened or listed, and nothing that was archived before is overwritten. Those that are not there are no error.
     ///
     /// # Errors
-    /// `NotFound`, and the operating system's.
-    fn remove(&self, area: Area, name: &str) -> io::Result<()>;
+    /// See [`BlobStore`].
+    fn archive(&self, keys: &[BlobKey]) -> Result<()>;
 
-    /// All names, in any order.
+    /// An address at which anybody may read the object for as long as `lifetime`; `None` where there is no such thing.
     ///
     /// # Errors
-    /// The operating system's.
-    fn names(&self, area: Area) -> io::Result<Vec<String>>;
+    /// See [`BlobStore`].
+    fn link(&self, key: &BlobKey, lifetime: Duration) -> Result<Option<String>> {
+        let _ = (key, lifetime);
+        Ok(None)
+    }
 
-    /// Returns when the names in `area` are on the disk as they are now.
-    ///
-    /// # Errors
-    /// The operating system's.
-    fn sync(&self, area: Area) -> io::Result<()>;
+    /// How long an object outlives the row that named it, so that whoever has it open reads to the end. Zero where open
+    /// readers survive a deletion.
+    fn grace(&self) -> Duration {
+        Duration::ZERO
+    }
 
-    /// Locks a staged file whose maker is gone, until what is returned is dropped; `None` when it is
-    /// locked, by its maker or by another who asks the same, or is not there.
-    ///
-    /// # Errors
-    /// The operating system's.
-    fn seize(&self, staged: &str) -> io::Result<Option<Box<dyn Send>>>;
-
-    /// Whether the files that belong to this store are there at all: a file system that is not
-    /// mounted must not look like a store whose images are gone.
+    /// Fails unless these are the blobs of this store: a file system that is not mounted must not look like a store whose
+    /// images are gone.
     ///
     /// # Errors
     /// `Malformed` when something else is in their place.
-    fn present(&self) -> Result<()> {
+    fn check_identity(&self) -> Result<()> {
         Ok(())
     }
-}
-
-/// A new file, locked, in staging.
-pub trait StagedFile: Write + Send {
-    /// The name that it was made with.
-    fn name(&self) -> &str;
-
-    /// Takes the content of other bytes by sharing their blocks, if the engines of both can do that.
-    ///
-    /// # Errors
-    /// The operating system's.
-    fn reflink(&mut self, from: &Blob) -> io::Result<bool>;
-
-    /// Goes on after so many bytes of zeros, which take no space where the file system can leave them out.
-    ///
-    /// # Errors
-    /// The operating system's.
-    fn skip(&mut self, bytes: u64) -> io::Result<()> {
-        let written = io::copy(&mut io::Read::take(io::repeat(0), bytes), self)?;
-        if written == bytes { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
-    }
-
-    /// Returns when the content is on the disk.
-    ///
-    /// # Errors
-    /// The operating system's; after one, the content is not to be trusted.
-    fn sync(&mut self) -> io::Result<()>;
-
-    /// The content, to read.
-    ///
-    /// # Errors
-    /// The operating system's.
-    fn reader(&self) -> io::Result<Blob>;
 }

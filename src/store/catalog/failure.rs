@@ -12,6 +12,10 @@ pub(super) fn row_error(error: RowError, path: Option<&Path>) -> Error {
     match error {
         RowError::Sqlite(error) => sqlite_error(error, path),
         RowError::Value(what) => damaged(what, path),
+        RowError::Whole(error) => match path {
+            Some(path) => error.in_file(path),
+            None => error,
+        },
     }
 }
 

@@ -1,153 +1,189 @@
-//! `Catalog`: what a store keeps of its images besides their bytes, and how it changes: in transactions.
-//! A small trait, so that another database can stand in for SQLite; `conformance` says what it owes.
+//! `Catalog`: what a store keeps of its images besides their bytes, and how that changes: in transactions that do database work
+//! and nothing else. A small trait, so that another database can stand in for SQLite; `conformance` says what it owes.
 
 mod failure;
+mod memory;
+mod migration;
+mod object;
 mod pool;
+mod query;
 mod reserve;
 mod schema;
 mod sqlite;
 mod waiting;
 mod watch;
 
+pub use memory::MemoryCatalog;
+pub use object::{Object, ObjectState};
+pub use query::{AliasPage, AliasQuery, ImagePage, ImageQuery, Order, Position, Totals};
 pub use sqlite::SqliteCatalog;
 
-use super::image::{Alias, StoredImage};
-use crate::error::{Error, Result};
+use super::blobs::BlobKey;
+use super::image::{Alias, AliasTarget, StoredImage};
+use crate::error::Result;
 use crate::fingerprint::{Fingerprint, Prefix};
+use crate::format::ImageType;
+use crate::progress::Monitor;
 
-/// The rows of a store: images, aliases, and which images' files are still to be brought in line.
+/// The rows of a store: images, aliases, and objects that no image row names (yet, or any more).
 ///
-/// Readers see the state after the last commit and never wait for a writer.
+/// Readers see the state after the last commit and never wait for a writer. Writers of different images need not wait for each
+/// other; two writers of one row meet at a compare-and-set on its revision. Every read fails with `Malformed` when the catalog
+/// is damaged, `Transient` when another try may do, `Io`.
 pub trait Catalog: Send + Sync {
     /// One image with its aliases.
     ///
     /// # Errors
-    /// `Malformed` when the catalog is damaged, `Io`.
+    /// See [`Catalog`].
     fn image(&self, fingerprint: &Fingerprint) -> Result<Option<StoredImage>>;
 
-    /// What an alias points to.
+    /// What an alias of images of this type points to.
     ///
     /// # Errors
-    /// As [`image`](Self::image).
-    fn alias(&self, name: &str) -> Result<Option<(Alias, Fingerprint)>>;
+    /// See [`Catalog`].
+    fn alias(&self, name: &str, image_type: ImageType) -> Result<Option<(Alias, AliasTarget)>>;
 
-    /// The first `most` fingerprints that begin so, in order.
+    /// A page of aliases, in the order of their names and types.
     ///
     /// # Errors
-    /// As [`image`](Self::image).
-    fn with_prefix(&self, prefix: &Prefix, most: usize) -> Result<Vec<Fingerprint>>;
+    /// See [`Catalog`].
+    fn aliases(&self, query: &AliasQuery) -> Result<AliasPage>;
 
-    /// All images, in the order of their fingerprints.
+    /// The first `limit` fingerprints that begin so, in order.
     ///
     /// # Errors
-    /// As [`image`](Self::image).
-    fn images(&self) -> Result<Vec<StoredImage>>;
+    /// See [`Catalog`].
+    fn with_prefix(&self, prefix: &Prefix, limit: usize) -> Result<Vec<Fingerprint>>;
 
-    /// All images that can be read, in the order of their fingerprints. Each row that can't is given to `skipped`, with its
-    /// fingerprint or what stands in its place: one bad row does not hide the others from those who list.
+    /// A page of images with their aliases. A row that cannot be read is named in the page, and hides no other.
     ///
     /// # Errors
-    /// `Malformed` when the catalog as a whole is damaged, `Io`.
-    fn readable_images(&self, skipped: &mut dyn FnMut(&str, &Error)) -> Result<Vec<StoredImage>> {
-        let _ = skipped;
-        self.images()
-    }
+    /// See [`Catalog`].
+    fn images(&self, query: &ImageQuery) -> Result<ImagePage>;
+
+    /// A page of fingerprints only: what [`images`](Self::images) would give, for the price of an index. A row that cannot be
+    /// read otherwise is among them.
+    ///
+    /// # Errors
+    /// See [`Catalog`].
+    fn fingerprints(&self, query: &ImageQuery) -> Result<(Vec<Fingerprint>, Option<Position>)>;
+
+    /// How many images a query has in all, and their bytes; its position and limit do not matter.
+    ///
+    /// # Errors
+    /// See [`Catalog`].
+    fn totals(&self, query: &ImageQuery) -> Result<Totals>;
 
     /// A number that is another one after each change, by whatever process; `None` where there is no such thing. What was made
     /// of the catalog is as it would be made now as long as the number is the same.
     ///
     /// # Errors
-    /// `Io`.
+    /// See [`Catalog`].
     fn version(&self) -> Result<Option<u64>> {
         Ok(None)
     }
 
-    /// The images that are cached, in the order of their fingerprints: those that may expire.
+    /// The note about an object, where there is one.
     ///
     /// # Errors
-    /// As [`image`](Self::image).
-    fn cached_images(&self) -> Result<Vec<StoredImage>> {
-        let mut images = self.images()?;
-        images.retain(|image| image.cached);
-        Ok(images)
-    }
+    /// See [`Catalog`].
+    fn object(&self, key: &BlobKey) -> Result<Option<Object>>;
 
-    /// The images whose files may differ from what the catalog says.
+    /// The first `limit` noted objects, in the order of their keys, after `after`.
     ///
     /// # Errors
-    /// As [`image`](Self::image).
-    fn unsettled(&self) -> Result<Vec<Fingerprint>>;
+    /// See [`Catalog`].
+    fn objects(&self, after: Option<&BlobKey>, limit: usize) -> Result<Vec<Object>>;
 
     /// Looks for damage: one sentence for each.
     ///
     /// # Errors
-    /// `Io`, when the catalog can't be read at all.
-    fn check(&self) -> Result<Vec<String>>;
+    /// `Cancelled`; see [`Catalog`].
+    fn check(&self, monitor: &Monitor) -> Result<Vec<String>>;
 
-    /// Runs `work` in a transaction of its own, alone among all writers of all processes. When it
-    /// fails, nothing has changed; when this returns, the change is on the disk. `work` may run
-    /// more than once.
+    /// Runs `work` in a transaction. When it fails, nothing has changed; when this returns, the change is durable. `work` does
+    /// database work only: it may run more than once, and others may wait for it. Changes that remove rows work on a full disk.
     ///
     /// # Errors
-    /// `Busy` when other writers took longer than the wait that was set; `Io`, and those of `work`.
+    /// `Busy` when other writers took longer than the wait that was set; `StorageFull`; `Transient` when it met others too
+    /// often; those of `work`; see [`Catalog`].
     fn write(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>) -> Result<()>;
-
-    /// As [`write`](Self::write), for work that gives space back: may use what was kept for a full disk.
-    ///
-    /// # Errors
-    /// As [`write`](Self::write).
-    fn write_to_free(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>) -> Result<()> {
-        self.write(work)
-    }
 }
 
-/// The catalog as one writer sees and changes it. Every call fails with `Malformed` or `Io`.
+/// The catalog as one writer sees and changes it. Every call fails as reads of a [`Catalog`] do.
+///
+/// What was read of a row does not change until the commit, or the transaction is run again or fails with `Transient`.
 pub trait Transaction {
     /// One image with its aliases.
     ///
     /// # Errors
-    /// `Malformed`, `Io`.
+    /// See [`Catalog`].
     fn image(&mut self, fingerprint: &Fingerprint) -> Result<Option<StoredImage>>;
 
-    /// What an alias points to.
+    /// What an alias of images of this type points to.
     ///
     /// # Errors
-    /// `Malformed`, `Io`.
-    fn alias(&mut self, name: &str) -> Result<Option<(Alias, Fingerprint)>>;
+    /// See [`Catalog`].
+    fn alias(&mut self, name: &str, image_type: ImageType) -> Result<Option<(Alias, AliasTarget)>>;
 
-    /// Adds an image or replaces what is known of it. Its aliases stay as they are.
+    /// Adds an image that is not there, without its aliases.
     ///
     /// # Errors
-    /// `Malformed`, `Io`.
-    fn put(&mut self, image: &StoredImage) -> Result<()>;
+    /// `AlreadyExists` when it is there; see [`Catalog`].
+    fn insert(&mut self, image: &StoredImage) -> Result<()>;
 
-    /// Removes an image and its aliases.
+    /// Replaces what is known of the image whose row is at the revision `expected`: all but its aliases, its sidecar's key and
+    /// the time of its last use, which have calls of their own.
     ///
     /// # Errors
-    /// `Malformed`, `Io`.
+    /// `Transient` when the row is gone or at another revision; see [`Catalog`].
+    fn update(&mut self, image: &StoredImage, expected: u64) -> Result<()>;
+
+    /// Notes when an image was used, unless it was used later. Does not change its revision.
+    ///
+    /// # Errors
+    /// See [`Catalog`].
+    fn set_last_used(&mut self, fingerprint: &Fingerprint, seconds: i64) -> Result<()>;
+
+    /// Names the object that holds an image's sidecar, if its row is still at this revision. Returns whether it was.
+    ///
+    /// # Errors
+    /// See [`Catalog`].
+    fn set_sidecar(&mut self, fingerprint: &Fingerprint, revision: u64, key: &BlobKey) -> Result<bool>;
+
+    /// Removes an image and its aliases. The objects that its row named are the caller's to note as dead.
+    ///
+    /// # Errors
+    /// See [`Catalog`].
     fn remove(&mut self, fingerprint: &Fingerprint) -> Result<()>;
 
-    /// Makes an alias, or points it and its description elsewhere. The target must be there.
+    /// Makes an alias for the type of the image that it points to, or points it and its description elsewhere.
     ///
     /// # Errors
-    /// `Malformed`, `Io`.
-    fn set_alias(&mut self, alias: &Alias, target: &Fingerprint) -> Result<()>;
+    /// `NotFound` when the target is not there; see [`Catalog`].
+    fn set_alias(&mut self, alias: &Alias, target: &AliasTarget) -> Result<()>;
 
-    /// Removes an alias.
+    /// Removes an alias of images of this type, if it is there.
     ///
     /// # Errors
-    /// `Malformed`, `Io`.
-    fn remove_alias(&mut self, name: &str) -> Result<()>;
+    /// See [`Catalog`].
+    fn remove_alias(&mut self, name: &str, image_type: ImageType) -> Result<()>;
 
-    /// The images whose files may differ from what the catalog says.
+    /// The note about an object, where there is one.
     ///
     /// # Errors
-    /// `Malformed`, `Io`.
-    fn unsettled(&mut self) -> Result<Vec<Fingerprint>>;
+    /// See [`Catalog`].
+    fn object(&mut self, key: &BlobKey) -> Result<Option<Object>>;
 
-    /// Notes that an image's files have to be brought in line, or that they are.
+    /// Notes an object, in the place of what was noted of it.
     ///
     /// # Errors
-    /// `Malformed`, `Io`.
-    fn set_unsettled(&mut self, fingerprint: &Fingerprint, unsettled: bool) -> Result<()>;
+    /// See [`Catalog`].
+    fn put_object(&mut self, object: &Object) -> Result<()>;
+
+    /// Removes the note about an object, if there is one.
+    ///
+    /// # Errors
+    /// See [`Catalog`].
+    fn remove_object(&mut self, key: &BlobKey) -> Result<()>;
 }

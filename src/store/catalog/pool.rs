@@ -23,6 +23,9 @@ use crate::store::lock::StoreLock;
 /// Connections that are kept open while nobody uses them: as many as a busy server reads with at once.
 const MAX_IDLE: usize = 64;
 
+/// How many statements a connection keeps prepared: those of all calls and of the usual queries.
+pub(super) const STATEMENTS: usize = 64;
+
 /// How often a connection is opened again because the file was replaced meanwhile.
 const MAX_TRIES: usize = 5;
 
@@ -89,6 +92,17 @@ impl Pool {
         if let Some(file) = &mut self.file {
             file.mode = mode;
         }
+    }
+
+    /// Goes on with a database in memory, and keeps the lock of the file that it is a copy of.
+    pub(super) fn replace(&mut self, copy: Connection) {
+        let idle = std::mem::take(self.idle.get_mut().unwrap_or_else(PoisonError::into_inner));
+        if let Some(file) = self.file.take() {
+            for connection in idle.into_iter().chain(self.watch.take()) {
+                connection.close(&file);
+            }
+        }
+        self.idle = Mutex::new(vec![PooledConnection { connection: copy, files: None }]);
     }
 
     pub(super) fn path(&self) -> Option<&Path> {
@@ -245,8 +259,7 @@ impl DatabaseFile {
     /// Fails unless it is the catalog of this store, in a layout that is known.
     fn probe(&self, connection: &Connection) -> Result<()> {
         let look = || -> RowResult<(i64, i64, Option<String>)> {
-            let application = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-            let version = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+            let (application, version) = schema::versions(connection)?;
             let known = application == schema::APPLICATION_ID && version == schema::LAYOUT_VERSION;
             Ok((application, version, if known { schema::store_id(connection)? } else { None }))
         };
@@ -255,8 +268,13 @@ impl DatabaseFile {
         if found.as_deref() == Some(self.id.as_str()) {
             return Ok(());
         }
-        Err(self.named(Error::malformed("the catalog is that of another store")))
+        Err(self.named(foreign()))
     }
+}
+
+/// The error for a catalog with another store's id.
+pub(super) fn foreign() -> Error {
+    Error::malformed("the catalog is that of another store")
 }
 
 impl PooledConnection {
@@ -294,15 +312,22 @@ pub(super) fn connect(path: &Path, mode: Mode) -> RowResult<Connection> {
         Mode::Read => Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?,
         Mode::Immutable => {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-            Connection::open_with_flags(format!("file:{}?immutable=1", uri_path(path)), flags)?
+            Connection::open_with_flags(uri(path, mode), flags)?
         }
     };
     waiting::prepare(&mut connection)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "foreign_keys", true)?;
     if mode == Mode::Write {
         connection.pragma_update(None, "synchronous", "FULL")?;
     }
     Ok(connection)
+}
+
+/// The address of a database that is only read.
+pub(super) fn uri(path: &Path, mode: Mode) -> String {
+    let how = if mode == Mode::Immutable { "immutable=1" } else { "mode=ro" };
+    format!("file:{}?{how}", uri_path(path))
 }
 
 fn identity(path: &Path) -> Option<(u64, u64)> {

@@ -1,23 +1,32 @@
 //! The catalog's tables and how rows become values. `LAYOUT.md` tells them to people.
 //! A change here is a new layout version with a migration, and a store of the old one among the tests.
 
+mod select;
+
+use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::object::{Object, ObjectState};
+use super::query::{AliasPage, AliasQuery, ImageQuery, Position, Totals};
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, Prefix};
 use crate::format::ImageType;
 use crate::metadata::Properties;
-use crate::store::image::{Alias, StoredImage, UpdateSource};
+use crate::store::blobs::BlobKey;
+use crate::store::image::{Alias, AliasTarget, ImageObjects, StoredImage, UpdateSource};
 
 /// The layout that this version writes; SQLite's `user_version` of the catalog.
-pub(crate) const LAYOUT_VERSION: i64 = 1;
+pub(crate) const LAYOUT_VERSION: i64 = 2;
 
 /// SQLite's `application_id` of the catalog: `lxdI`.
 pub(crate) const APPLICATION_ID: i64 = 0x6c78_6449;
 
-/// Layout version 1.
+/// Layout version 2, but for the table `store`, which has not changed since version 1.
+///
+/// Every filter has an index that gives the images in the order of their fingerprints, with their sizes for totals; the order by
+/// alias has one for all images and one for public ones, which is what the server asks for. `property` and `first_alias` repeat
+/// what stands elsewhere so that an index can hold it. Triggers keep them, because rows are also changed by other programs.
 pub(crate) const TABLES: &str = "
-CREATE TABLE store (id TEXT NOT NULL);
 CREATE TABLE image (
     fingerprint TEXT NOT NULL PRIMARY KEY,
     type TEXT NOT NULL,
@@ -36,17 +45,79 @@ CREATE TABLE image (
     source TEXT,
     properties TEXT NOT NULL,
     original_properties TEXT NOT NULL,
-    revision INTEGER NOT NULL
-) WITHOUT ROWID;
+    revision INTEGER NOT NULL,
+    object TEXT NOT NULL,
+    rootfs_object TEXT,
+    sidecar_object TEXT,
+    first_alias TEXT
+);
 CREATE TABLE alias (
-    name TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    type TEXT NOT NULL,
     target TEXT NOT NULL REFERENCES image (fingerprint) ON DELETE CASCADE,
-    description TEXT NOT NULL
+    description TEXT NOT NULL,
+    PRIMARY KEY (name, type)
 ) WITHOUT ROWID;
-CREATE INDEX alias_target ON alias (target);
-CREATE INDEX image_cached ON image (fingerprint) WHERE cached = 1;
-CREATE TABLE unsettled (fingerprint TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE property (
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    PRIMARY KEY (key, value, fingerprint)
+) WITHOUT ROWID;
+CREATE TABLE object (
+    key TEXT NOT NULL PRIMARY KEY,
+    fingerprint TEXT NOT NULL,
+    state TEXT NOT NULL,
+    holder TEXT,
+    revision INTEGER,
+    time INTEGER
+) WITHOUT ROWID;
+CREATE INDEX image_type ON image (type, fingerprint, size);
+CREATE INDEX image_architecture ON image (architecture, fingerprint, size);
+CREATE INDEX image_size ON image (size, fingerprint);
+CREATE INDEX image_public ON image (public, fingerprint, size);
+CREATE INDEX image_auto_update ON image (auto_update, fingerprint, size);
+CREATE INDEX image_cached ON image (cached, fingerprint, size);
+CREATE INDEX image_alias ON image (first_alias, fingerprint);
+CREATE INDEX image_public_alias ON image (public, first_alias, fingerprint);
+CREATE INDEX alias_target ON alias (target, name);
+CREATE TRIGGER image_inserted AFTER INSERT ON image BEGIN
+    INSERT OR IGNORE INTO property SELECT key, value, new.fingerprint
+        FROM json_each(CASE WHEN json_valid(new.properties) THEN new.properties ELSE '{}' END) WHERE type = 'text';
+    UPDATE image SET first_alias = (SELECT min(name) FROM alias WHERE target = new.fingerprint)
+        WHERE fingerprint = new.fingerprint
+        AND first_alias IS NOT (SELECT min(name) FROM alias WHERE target = new.fingerprint);
+END;
+CREATE TRIGGER image_changed AFTER UPDATE OF fingerprint, properties ON image
+    WHEN old.properties IS NOT new.properties OR old.fingerprint IS NOT new.fingerprint
+BEGIN
+    DELETE FROM property WHERE (key, value, fingerprint) IN (SELECT key, value, old.fingerprint
+        FROM json_each(CASE WHEN json_valid(old.properties) THEN old.properties ELSE '{}' END) WHERE type = 'text');
+    INSERT OR IGNORE INTO property SELECT key, value, new.fingerprint
+        FROM json_each(CASE WHEN json_valid(new.properties) THEN new.properties ELSE '{}' END) WHERE type = 'text';
+END;
+CREATE TRIGGER image_deleted AFTER DELETE ON image BEGIN
+    DELETE FROM property WHERE (key, value, fingerprint) IN (SELECT key, value, old.fingerprint
+        FROM json_each(CASE WHEN json_valid(old.properties) THEN old.properties ELSE '{}' END) WHERE type = 'text');
+END;
+CREATE TRIGGER alias_inserted AFTER INSERT ON alias BEGIN
+    UPDATE image SET first_alias = (SELECT min(name) FROM alias WHERE target = new.target)
+        WHERE fingerprint = new.target AND first_alias IS NOT (SELECT min(name) FROM alias WHERE target = new.target);
+END;
+CREATE TRIGGER alias_changed AFTER UPDATE ON alias BEGIN
+    UPDATE image SET first_alias = (SELECT min(name) FROM alias WHERE target = old.target)
+        WHERE fingerprint = old.target AND first_alias IS NOT (SELECT min(name) FROM alias WHERE target = old.target);
+    UPDATE image SET first_alias = (SELECT min(name) FROM alias WHERE target = new.target)
+        WHERE fingerprint = new.target AND first_alias IS NOT (SELECT min(name) FROM alias WHERE target = new.target);
+END;
+CREATE TRIGGER alias_deleted AFTER DELETE ON alias BEGIN
+    UPDATE image SET first_alias = (SELECT min(name) FROM alias WHERE target = old.target)
+        WHERE fingerprint = old.target AND first_alias IS NOT (SELECT min(name) FROM alias WHERE target = old.target);
+END;
 ";
+
+/// The table that tells whose catalog it is.
+pub(crate) const STORE_TABLE: &str = "CREATE TABLE store (id TEXT NOT NULL);";
 
 /// Why a row could not be read or written, before it is known in which file.
 #[derive(Debug)]
@@ -54,6 +125,8 @@ pub(crate) enum RowError {
     Sqlite(rusqlite::Error),
     /// A value that this library never writes.
     Value(String),
+    /// An error that is whole already.
+    Whole(Error),
 }
 
 impl From<rusqlite::Error> for RowError {
@@ -62,17 +135,35 @@ impl From<rusqlite::Error> for RowError {
     }
 }
 
+impl From<Error> for RowError {
+    fn from(error: Error) -> Self {
+        Self::Whole(error)
+    }
+}
+
+impl RowError {
+    /// Whether the database itself is at fault, so that the next row will fare no better.
+    fn is_of_database(&self) -> bool {
+        matches!(self, Self::Sqlite(error) if error.sqlite_error_code().is_some())
+    }
+}
+
 pub(crate) type RowResult<T> = std::result::Result<T, RowError>;
 
-const COLUMNS: &str = "fingerprint, type, architecture, size, rootfs_size, created_at, expires_at, uploaded_at, \
-     last_used_at, public, auto_update, cached, file_name, rootfs_name, source, properties, original_properties, revision";
+/// All columns of an image's row. The first two are what [`select::walk`] needs of each row.
+const COLUMNS: &str = "image.fingerprint, image.first_alias, image.type, image.architecture, image.size, image.rootfs_size, \
+     image.created_at, image.expires_at, image.uploaded_at, image.last_used_at, image.public, image.auto_update, \
+     image.cached, image.file_name, image.rootfs_name, image.source, image.properties, image.original_properties, \
+     image.revision, image.object, image.rootfs_object, image.sidecar_object";
 
 fn bad(column: &str, value: &dyn std::fmt::Display) -> RowError {
     RowError::Value(format!("the catalog's {column} holds `{value}`"))
 }
 
+/// A fingerprint as this library writes it: one in upper case would have another place in the order than its value has.
 fn fingerprint(text: &str) -> RowResult<Fingerprint> {
-    text.parse().map_err(|_| bad("fingerprint", &text))
+    let value: Fingerprint = text.parse().map_err(|_| bad("fingerprint", &text))?;
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) { Err(bad("fingerprint", &text)) } else { Ok(value) }
 }
 
 fn size(number: i64) -> RowResult<u64> {
@@ -82,6 +173,18 @@ fn size(number: i64) -> RowResult<u64> {
 /// A size as the database holds it; files are never as large as the bound.
 fn stored(size: u64) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
+}
+
+fn image_type(text: &str) -> RowResult<ImageType> {
+    match text {
+        "container" => Ok(ImageType::Container),
+        "virtual-machine" => Ok(ImageType::VirtualMachine),
+        other => Err(bad("type", &other)),
+    }
+}
+
+fn key(column: &str, text: &str) -> RowResult<BlobKey> {
+    BlobKey::new(text).map_err(|_| bad(column, &text))
 }
 
 fn properties(text: &str) -> RowResult<Properties> {
@@ -100,38 +203,45 @@ fn json(value: &impl serde::Serialize) -> RowResult<String> {
     serde_json::to_string(value).map_err(|error| RowError::Value(error.to_string()))
 }
 
+fn text<'a>(row: &'a Row<'_>, index: usize) -> RowResult<&'a str> {
+    Ok(row.get_ref(index)?.as_str().map_err(rusqlite::Error::from)?)
+}
+
+fn optional_key(row: &Row<'_>, index: usize, column: &str) -> RowResult<Option<BlobKey>> {
+    row.get::<_, Option<String>>(index)?.map(|text| key(column, &text)).transpose()
+}
+
 fn image(row: &Row<'_>) -> RowResult<StoredImage> {
-    let text = |index: usize| row.get_ref(index).and_then(|value| Ok(value.as_str()?));
-    let kind = match text(1)? {
-        "container" => ImageType::Container,
-        "virtual-machine" => ImageType::VirtualMachine,
-        other => return Err(bad("type", &other)),
-    };
-    let architecture = text(2)?;
-    let source: Option<UpdateSource> = match row.get::<_, Option<String>>(14)? {
+    let architecture = text(row, 3)?;
+    let source: Option<UpdateSource> = match row.get::<_, Option<String>>(15)? {
         None => None,
         Some(text) => Some(serde_json::from_str(&text).map_err(|error| bad("source", &error))?),
     };
     Ok(StoredImage {
-        fingerprint: fingerprint(text(0)?)?,
-        image_type: kind,
+        fingerprint: fingerprint(text(row, 0)?)?,
+        image_type: image_type(text(row, 2)?)?,
         architecture: architecture.parse().map_err(|_| bad("architecture", &architecture))?,
-        size: size(row.get(3)?)?,
-        rootfs_size: row.get::<_, Option<i64>>(4)?.map(size).transpose()?,
-        created_at: row.get(5)?,
-        expires_at: row.get(6)?,
-        uploaded_at: row.get(7)?,
-        last_used_at: row.get(8)?,
-        public: row.get(9)?,
-        auto_update: row.get(10)?,
-        cached: row.get(11)?,
-        file_name: row.get(12)?,
-        rootfs_name: row.get(13)?,
+        size: size(row.get(4)?)?,
+        rootfs_size: row.get::<_, Option<i64>>(5)?.map(size).transpose()?,
+        created_at: row.get(6)?,
+        expires_at: row.get(7)?,
+        uploaded_at: row.get(8)?,
+        last_used_at: row.get(9)?,
+        public: row.get(10)?,
+        auto_update: row.get(11)?,
+        cached: row.get(12)?,
+        file_name: row.get(13)?,
+        rootfs_name: row.get(14)?,
         source,
-        properties: properties(text(15)?)?,
-        original_properties: properties(text(16)?)?,
-        revision: size(row.get(17)?)?,
+        properties: properties(text(row, 16)?)?,
+        original_properties: properties(text(row, 17)?)?,
+        revision: size(row.get(18)?)?,
         aliases: Vec::new(),
+        objects: ImageObjects {
+            image: key("object", text(row, 19)?)?,
+            rootfs: optional_key(row, 20, "rootfs_object")?,
+            sidecar: optional_key(row, 21, "sidecar_object")?,
+        },
     })
 }
 
@@ -149,96 +259,163 @@ pub(crate) fn get(connection: &Connection, wanted: &Fingerprint) -> RowResult<Op
     Ok(Some(found))
 }
 
-/// All images, or the cached ones, in order. What `bad` is told of rows that can't be read decides whether that ends it.
-pub(crate) fn all(
-    connection: &Connection,
-    cached_only: bool,
-    bad: &mut dyn FnMut(&str, RowError) -> RowResult<()>,
-) -> RowResult<Vec<StoredImage>> {
-    let (rows, targets) = if cached_only {
-        ("WHERE cached = 1", "WHERE target IN (SELECT fingerprint FROM image WHERE cached = 1)")
-    } else {
-        ("", "")
-    };
-    let mut images = Vec::new();
-    let mut statement =
-        connection.prepare_cached(&format!("SELECT {COLUMNS} FROM image {rows} ORDER BY fingerprint"))?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        match image(row) {
-            Ok(image) => images.push(image),
-            // The database itself is at fault, and the next row will fare no better.
-            Err(RowError::Sqlite(error)) if error.sqlite_error_code().is_some() => return Err(error.into()),
-            Err(error) => bad(row.get_ref(0)?.as_str().unwrap_or("an image without a fingerprint"), error)?,
-        }
-    }
-    // Both are sorted by fingerprint, so each alias belongs to this image or to a later one.
-    let mut statement = connection
-        .prepare_cached(&format!("SELECT target, name, description FROM alias {targets} ORDER BY target, name"))?;
-    let mut rows = statement.query([])?;
-    let mut targets = images.iter_mut().peekable();
-    while let Some(row) = rows.next()? {
-        let text = row.get_ref(0)?.as_str().unwrap_or_default();
-        let target = match fingerprint(text) {
-            Ok(target) => target,
-            Err(error) => {
-                bad(text, error)?;
-                continue;
-            }
-        };
-        while targets.next_if(|image| image.fingerprint < target).is_some() {}
-        if let Some(image) = targets.peek_mut().filter(|image| image.fingerprint == target) {
-            match (row.get(1), row.get(2)) {
-                (Ok(name), Ok(description)) => image.aliases.push(Alias { name, description }),
-                (Err(error), _) | (_, Err(error)) => bad(&image.fingerprint.to_string(), error.into())?,
-            }
-        }
-    }
-    Ok(images)
+/// A page of images.
+#[derive(Default)]
+pub(crate) struct Page {
+    pub(crate) images: Vec<StoredImage>,
+    pub(crate) next: Option<Position>,
+    /// What could not be read, by its fingerprint or what stands there.
+    pub(crate) skipped: Vec<(String, RowError)>,
 }
 
-pub(crate) fn alias(connection: &Connection, name: &str) -> RowResult<Option<(Alias, Fingerprint)>> {
-    let mut statement = connection.prepare_cached("SELECT target, description FROM alias WHERE name = ?1")?;
-    let mut rows = statement.query([name])?;
+/// What stands for a fingerprint that is no text.
+const NO_FINGERPRINT: &str = "an image without a fingerprint";
+
+pub(crate) fn page(connection: &Connection, query: &ImageQuery) -> RowResult<Page> {
+    let mut page = Page::default();
+    let next = select::walk(connection, query, COLUMNS, &mut |row, _| {
+        match image(row) {
+            Ok(image) => page.images.push(image),
+            Err(error) if error.is_of_database() => return Err(error),
+            Err(error) => page.skipped.push((text(row, 0).unwrap_or(NO_FINGERPRINT).to_owned(), error)),
+        }
+        Ok(())
+    })?;
+    page.next = next;
+    add_aliases(connection, &mut page)?;
+    Ok(page)
+}
+
+/// The aliases of the images of a page.
+const PAGE_ALIASES: &str = "SELECT target, name, description FROM json_each(?1) AS wanted \
+     CROSS JOIN alias INDEXED BY alias_target ON alias.target = wanted.value";
+
+fn add_aliases(connection: &Connection, page: &mut Page) -> RowResult<()> {
+    let wanted: Vec<String> = page.images.iter().map(|image| image.fingerprint.to_string()).collect();
+    let places: std::collections::HashMap<String, usize> =
+        wanted.iter().cloned().enumerate().map(|(index, text)| (text, index)).collect();
+    let mut statement = connection.prepare_cached(PAGE_ALIASES)?;
+    let mut rows = statement.query([json(&wanted)?])?;
+    while let Some(row) = rows.next()? {
+        let target = text(row, 0)?;
+        let Some(image) = places.get(target).and_then(|&index| page.images.get_mut(index)) else { continue };
+        match (row.get(1), row.get(2)) {
+            (Ok(name), Ok(description)) => image.aliases.push(Alias { name, description }),
+            (Err(error), _) | (_, Err(error)) => page.skipped.push((target.to_owned(), error.into())),
+        }
+    }
+    for image in &mut page.images {
+        image.aliases.sort();
+    }
+    Ok(())
+}
+
+pub(crate) fn fingerprints(
+    connection: &Connection,
+    query: &ImageQuery,
+) -> RowResult<(Vec<Fingerprint>, Option<Position>)> {
+    let mut found = Vec::new();
+    let next = select::walk(connection, query, "image.fingerprint, image.first_alias", &mut |_, fingerprint| {
+        // What is no fingerprint is told with the images.
+        found.extend(fingerprint);
+        Ok(())
+    })?;
+    Ok((found, next))
+}
+
+pub(crate) fn totals(connection: &Connection, query: &ImageQuery) -> RowResult<Totals> {
+    let select = select::totals(connection, query)?;
+    let mut statement = connection.prepare_cached(&select.sql)?;
+    let (images, high, low) = statement.query_row(rusqlite::params_from_iter(select.values), |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?, row.get::<_, Option<i64>>(2)?))
+    })?;
+    let bytes = (i128::from(high.unwrap_or(0)) << 32) + i128::from(low.unwrap_or(0));
+    Ok(Totals { images: u64::try_from(images).unwrap_or(0), bytes: u64::try_from(bytes.max(0)).unwrap_or(u64::MAX) })
+}
+
+pub(crate) fn alias(
+    connection: &Connection,
+    name: &str,
+    image_type: ImageType,
+) -> RowResult<Option<(Alias, AliasTarget)>> {
+    let mut statement =
+        connection.prepare_cached("SELECT target, description FROM alias WHERE name = ?1 AND type = ?2")?;
+    let mut rows = statement.query([name, image_type.name()])?;
     let Some(row) = rows.next()? else { return Ok(None) };
-    let target = fingerprint(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?;
+    let target = AliasTarget::new(fingerprint(text(row, 0)?)?, image_type);
     Ok(Some((Alias { name: name.to_owned(), description: row.get(1)? }, target)))
 }
 
-pub(crate) fn with_prefix(connection: &Connection, prefix: &Prefix, most: usize) -> RowResult<Vec<Fingerprint>> {
-    // `g` stands behind every hex digit, so the range is exactly those that begin so.
-    let mut statement = connection.prepare_cached(
-        "SELECT fingerprint FROM image WHERE fingerprint >= ?1 AND fingerprint < ?1 || 'g' ORDER BY 1 LIMIT ?2",
-    )?;
-    let mut rows = statement.query(params![prefix.as_str(), i64::try_from(most).unwrap_or(i64::MAX)])?;
-    fingerprints(&mut rows)
+/// The first text in order that does not begin so, nor stands before all that do; `None` where there is none.
+fn end_of_prefix(prefix: &str) -> Option<String> {
+    let mut text = prefix.to_owned();
+    while let Some(last) = text.pop() {
+        // Between the two halves of the characters are the surrogates, which are none.
+        let next = if last == '\u{d7ff}' { Some('\u{e000}') } else { char::from_u32(u32::from(last) + 1) };
+        if let Some(next) = next {
+            text.push(next);
+            return Some(text);
+        }
+    }
+    None
 }
 
-pub(crate) fn unsettled(connection: &Connection) -> RowResult<Vec<Fingerprint>> {
-    let mut statement = connection.prepare_cached("SELECT fingerprint FROM unsettled ORDER BY 1")?;
-    let mut rows = statement.query([])?;
-    fingerprints(&mut rows)
-}
+const ALIASES: &str = "SELECT name, type, target, description FROM alias \
+     WHERE (name, type) > (?1, ?2) AND name < ?3 AND (?4 IS NULL OR type = ?4) ORDER BY name, type";
 
-fn fingerprints(rows: &mut rusqlite::Rows<'_>) -> RowResult<Vec<Fingerprint>> {
-    let mut found = Vec::new();
+pub(crate) fn aliases(connection: &Connection, query: &AliasQuery) -> RowResult<AliasPage> {
+    let prefix = query.prefix.as_deref().unwrap_or_default();
+    // Every text stands before every blob.
+    let end = end_of_prefix(prefix).map_or(Value::Blob(Vec::new()), Value::Text);
+    let start = match &query.after {
+        Some((name, image_type)) if name.as_str() >= prefix => (name.as_str(), image_type.name()),
+        // No type stands before the empty one.
+        _ => (prefix, ""),
+    };
+    let mut page = AliasPage::default();
+    let mut statement = connection.prepare_cached(ALIASES)?;
+    let mut rows = statement.query(params![start.0, start.1, end, query.image_type.map(ImageType::name)])?;
     while let Some(row) = rows.next()? {
-        found.push(fingerprint(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?);
+        // An alias that cannot be read hides no other; the check of the catalog tells of it.
+        let Ok((alias, target)) = whole_alias(row) else { continue };
+        if page.aliases.len() == query.limit.max(1) {
+            page.next = page.aliases.last().map(|(alias, target)| (alias.name.clone(), target.image_type));
+            break;
+        }
+        page.aliases.push((alias, target));
+    }
+    Ok(page)
+}
+
+fn whole_alias(row: &Row<'_>) -> RowResult<(Alias, AliasTarget)> {
+    let target = AliasTarget::new(fingerprint(text(row, 2)?)?, image_type(text(row, 1)?)?);
+    Ok((Alias { name: row.get(0)?, description: row.get(3)? }, target))
+}
+
+const WITH_PREFIX: &str = "SELECT fingerprint FROM image \
+     WHERE fingerprint >= ?1 AND fingerprint < ?1 || 'g' ORDER BY fingerprint";
+
+pub(crate) fn with_prefix(connection: &Connection, prefix: &Prefix, limit: usize) -> RowResult<Vec<Fingerprint>> {
+    // `g` stands behind every hex digit, so the range is exactly those that begin so.
+    let mut statement = connection.prepare_cached(WITH_PREFIX)?;
+    let mut rows = statement.query([prefix.as_str()])?;
+    let mut found = Vec::new();
+    while found.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        found.extend(text(row, 0).and_then(fingerprint));
     }
     Ok(found)
 }
 
-pub(crate) fn put(connection: &Connection, image: &StoredImage) -> RowResult<()> {
-    // Not `INSERT OR REPLACE`: that deletes the old row, and its aliases with it.
+/// Adds an image's row. Returns whether there was none.
+pub(crate) fn insert(connection: &Connection, image: &StoredImage) -> RowResult<bool> {
     let mut statement = connection.prepare_cached(
-        "INSERT INTO image VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
-         ON CONFLICT (fingerprint) DO UPDATE SET type = ?2, architecture = ?3, size = ?4, rootfs_size = ?5,
-         created_at = ?6, expires_at = ?7, uploaded_at = ?8, last_used_at = ?9, public = ?10, auto_update = ?11,
-         cached = ?12, file_name = ?13, rootfs_name = ?14, source = ?15, properties = ?16, original_properties = ?17,
-         revision = ?18",
+        "INSERT INTO image VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
+         ?19, ?20, ?21, NULL) ON CONFLICT (fingerprint) DO NOTHING",
     )?;
     let source = image.source.as_ref().map(json).transpose()?;
-    statement.execute(params![
+    let added = statement.execute(params![
         image.fingerprint.to_string(),
         image.image_type.name(),
         image.architecture.kernel_name(),
@@ -257,32 +434,204 @@ pub(crate) fn put(connection: &Connection, image: &StoredImage) -> RowResult<()>
         json(&image.properties)?,
         json(&image.original_properties)?,
         stored(image.revision),
+        image.objects.image.as_str(),
+        image.objects.rootfs.as_ref().map(BlobKey::as_str),
+        image.objects.sidecar.as_ref().map(BlobKey::as_str),
     ])?;
-    Ok(())
+    Ok(added == 1)
 }
 
-pub(crate) fn execute(connection: &Connection, sql: &str, values: impl rusqlite::Params) -> RowResult<()> {
-    connection.prepare_cached(sql)?.execute(values)?;
-    Ok(())
+/// Replaces an image's row of one revision. Returns whether it was there.
+pub(crate) fn update(connection: &Connection, image: &StoredImage, expected: u64) -> RowResult<bool> {
+    let mut statement = connection.prepare_cached(
+        "UPDATE image SET type = ?3, architecture = ?4, size = ?5, rootfs_size = ?6, created_at = ?7, expires_at = ?8,
+         uploaded_at = ?9, public = ?10, auto_update = ?11, cached = ?12, file_name = ?13, rootfs_name = ?14,
+         source = ?15, properties = ?16, original_properties = ?17, revision = ?18, object = ?19, rootfs_object = ?20
+         WHERE fingerprint = ?1 AND revision = ?2",
+    )?;
+    let source = image.source.as_ref().map(json).transpose()?;
+    let changed = statement.execute(params![
+        image.fingerprint.to_string(),
+        stored(expected),
+        image.image_type.name(),
+        image.architecture.kernel_name(),
+        stored(image.size),
+        image.rootfs_size.map(stored),
+        image.created_at,
+        image.expires_at,
+        image.uploaded_at,
+        image.public,
+        image.auto_update,
+        image.cached,
+        image.file_name,
+        image.rootfs_name,
+        source,
+        json(&image.properties)?,
+        json(&image.original_properties)?,
+        stored(image.revision),
+        image.objects.image.as_str(),
+        image.objects.rootfs.as_ref().map(BlobKey::as_str),
+    ])?;
+    Ok(changed == 1)
+}
+
+pub(crate) fn set_last_used(connection: &Connection, wanted: &Fingerprint, seconds: i64) -> RowResult<()> {
+    let sql =
+        "UPDATE image SET last_used_at = ?2 WHERE fingerprint = ?1 AND (last_used_at IS NULL OR last_used_at < ?2)";
+    execute(connection, sql, params![wanted.to_string(), seconds]).map(|_| ())
+}
+
+pub(crate) fn set_sidecar(
+    connection: &Connection,
+    wanted: &Fingerprint,
+    revision: u64,
+    key: &BlobKey,
+) -> RowResult<bool> {
+    let sql = "UPDATE image SET sidecar_object = ?3 WHERE fingerprint = ?1 AND revision = ?2";
+    Ok(execute(connection, sql, params![wanted.to_string(), stored(revision), key.as_str()])? == 1)
+}
+
+/// Sets an alias. Returns whether there is an image of that type to point to.
+pub(crate) fn set_alias(connection: &Connection, alias: &Alias, target: &AliasTarget) -> RowResult<bool> {
+    let sql = "INSERT INTO alias SELECT ?1, type, fingerprint, ?4 FROM image WHERE fingerprint = ?3 AND type = ?2
+               ON CONFLICT (name, type) DO UPDATE SET target = excluded.target, description = excluded.description";
+    let fingerprint = target.fingerprint.to_string();
+    let values = [alias.name.as_str(), target.image_type.name(), &fingerprint, alias.description.as_str()];
+    Ok(execute(connection, sql, values)? == 1)
+}
+
+const UPLOADING: &str = "uploading";
+const SIDECAR: &str = "sidecar";
+const DEAD: &str = "dead";
+
+fn noted_object(row: &Row<'_>) -> RowResult<Object> {
+    let state = match text(row, 2)? {
+        UPLOADING => ObjectState::Uploading { holder: row.get(3)?, lease_until: row.get(5)? },
+        SIDECAR => ObjectState::Sidecar { revision: size(row.get(4)?)? },
+        DEAD => ObjectState::Dead { delete_after: row.get(5)? },
+        other => return Err(bad("state of an object", &other)),
+    };
+    Ok(Object { key: key("object", text(row, 0)?)?, fingerprint: fingerprint(text(row, 1)?)?, state })
+}
+
+pub(crate) fn object(connection: &Connection, key: &BlobKey) -> RowResult<Option<Object>> {
+    let mut statement = connection
+        .prepare_cached("SELECT key, fingerprint, state, holder, revision, time FROM object WHERE key = ?1")?;
+    let mut rows = statement.query([key.as_str()])?;
+    rows.next()?.map(noted_object).transpose()
+}
+
+const OBJECTS: &str = "SELECT key, fingerprint, state, holder, revision, time FROM object WHERE key > ?1 ORDER BY key";
+
+pub(crate) fn objects(connection: &Connection, after: Option<&BlobKey>, limit: usize) -> RowResult<Vec<Object>> {
+    let mut statement = connection.prepare_cached(OBJECTS)?;
+    let mut rows = statement.query([after.map_or("", BlobKey::as_str)])?;
+    let mut found = Vec::new();
+    while found.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        // A note that cannot be read hides no other; the check of the catalog tells of it.
+        found.extend(noted_object(row));
+    }
+    Ok(found)
+}
+
+pub(crate) fn put_object(connection: &Connection, object: &Object) -> RowResult<()> {
+    let (state, holder, revision, time) = match &object.state {
+        ObjectState::Uploading { holder, lease_until } => (UPLOADING, Some(holder.as_str()), None, Some(*lease_until)),
+        ObjectState::Sidecar { revision } => (SIDECAR, None, Some(stored(*revision)), None),
+        ObjectState::Dead { delete_after } => (DEAD, None, None, Some(*delete_after)),
+    };
+    let sql = "INSERT OR REPLACE INTO object VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let values = params![object.key.as_str(), object.fingerprint.to_string(), state, holder, revision, time];
+    execute(connection, sql, values).map(|_| ())
+}
+
+/// Looks for rows that cannot be read and for those that contradict others: one sentence for each. Rows of images are not among
+/// them, since a page of images tells of them.
+pub(crate) fn inconsistencies(connection: &Connection) -> RowResult<Vec<String>> {
+    let mut found = Vec::new();
+    let mut count = |sql: &str, what: &str| -> RowResult<()> {
+        let number: i64 = connection.query_row(sql, [], |row| row.get(0))?;
+        if number > 0 {
+            found.push(format!("{number} {what}"));
+        }
+        Ok(())
+    };
+    count("SELECT count(*) FROM pragma_foreign_key_check", "aliases point to no image")?;
+    count(
+        "SELECT count(*) FROM alias JOIN image ON fingerprint = target WHERE alias.type IS NOT image.type",
+        "aliases have another type than their image",
+    )?;
+    count(
+        "SELECT count(*) FROM image WHERE first_alias IS NOT (SELECT min(name) FROM alias WHERE target = fingerprint)",
+        "images are sorted by an alias that is not their first",
+    )?;
+    const PROPERTIES: &str = "SELECT key, value, fingerprint FROM image,
+        json_each(CASE WHEN json_valid(properties) THEN properties ELSE '{}' END) AS pair WHERE pair.type = 'text'";
+    count(
+        &format!("SELECT count(*) FROM ({PROPERTIES} EXCEPT SELECT key, value, fingerprint FROM property)"),
+        "properties are not found when they are looked for",
+    )?;
+    count(
+        &format!("SELECT count(*) FROM (SELECT key, value, fingerprint FROM property EXCEPT {PROPERTIES})"),
+        "properties are found that no image has",
+    )?;
+    let mut statement = connection.prepare("SELECT name, type, target, description FROM alias")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        if let Err(RowError::Value(what)) = whole_alias(row) {
+            found.push(what);
+        }
+    }
+    let mut statement = connection.prepare("SELECT key, fingerprint, state, holder, revision, time FROM object")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        match noted_object(row) {
+            Err(RowError::Value(what)) => found.push(what),
+            Err(error) if error.is_of_database() => return Err(error),
+            Err(_) => found.push("the note about an object cannot be read".to_owned()),
+            Ok(_) => {}
+        }
+    }
+    Ok(found)
+}
+
+pub(crate) fn execute(connection: &Connection, sql: &str, values: impl rusqlite::Params) -> RowResult<usize> {
+    Ok(connection.prepare_cached(sql)?.execute(values)?)
 }
 
 pub(crate) fn store_id(connection: &Connection) -> RowResult<Option<String>> {
     Ok(connection.query_row("SELECT id FROM store", [], |row| row.get(0)).optional()?)
 }
 
-/// Says what layout a catalog has.
+/// What layout a catalog has: its `application_id` and its `user_version`.
+pub(crate) fn versions(connection: &Connection) -> RowResult<(i64, i64)> {
+    let read = |name| connection.pragma_query_value(None, name, |row| row.get(0));
+    Ok((read("application_id")?, read("user_version")?))
+}
+
+/// Fails unless a catalog has the layout that this version reads and writes.
 ///
 /// # Errors
-/// `Malformed` for a file that is no catalog, `Unsupported` for a newer layout.
+/// `Malformed` for a file that is no catalog, `Unsupported` for another layout.
 pub(crate) fn check_version(application: i64, version: i64) -> Result<()> {
     if application != APPLICATION_ID {
         return Err(Error::malformed("the catalog is empty or another program's database"));
     }
     if version != LAYOUT_VERSION {
+        let hint = if version == 1 {
+            "open the store for writing once, while no other program uses it: that brings it to the new layout"
+        } else {
+            "use the version of lxd-image that wrote it, or a newer one"
+        };
         return Err(Error::unsupported(format!(
             "the store has layout version {version}, and this program knows version {LAYOUT_VERSION}"
         ))
-        .with_hint("use the version of lxd-image that wrote it, or a newer one"));
+        .with_hint(hint));
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,10 @@
 //! `SqliteCatalog`: the catalog in one SQLite file in WAL mode, shared by any number of processes.
-//! Readers never wait; writers wait for each other, as long as their caller said.
+//! Readers never wait; writers wait for each other, as long as their caller said. That is stricter than a [`Catalog`] must be:
+//! `BEGIN IMMEDIATE` lets one writer in at a time, so that no transaction meets another and none is run again because of it.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
@@ -11,17 +13,24 @@ use super::failure::{is_full, row_error, sqlite_error};
 use super::pool::{self, Mode, Pool};
 use super::reserve::{private_file, release_reserve, reserve};
 use super::schema::{self, RowError, RowResult};
-use super::{Catalog, Transaction};
+use super::{
+    AliasPage, AliasQuery, Catalog, ImagePage, ImageQuery, Object, ObjectState, Position, Totals, Transaction,
+    migration,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Prefix};
-use crate::progress::Cancel;
-use crate::store::image::{Alias, StoredImage};
+use crate::format::ImageType;
+use crate::progress::{CANCEL_POLL, Cancel, Monitor};
+use crate::store::blobs::BlobKey;
+use crate::store::image::{Alias, AliasTarget, StoredImage};
 use crate::store::layout::{self, CATALOG_SUFFIXES, beside};
 use crate::store::lock::StoreLock;
 
 /// The catalog of a store in an SQLite database.
 pub struct SqliteCatalog {
     pool: Pool,
+    /// The catalog that this is a copy of, in memory: one of an older layout, opened for reading only.
+    copied: Option<PathBuf>,
 }
 
 impl SqliteCatalog {
@@ -33,7 +42,8 @@ impl SqliteCatalog {
         let connection = Connection::open_in_memory().map_err(|error| sqlite_error(error, None))?;
         create_tables(&connection, "memory").map_err(|error| row_error(error, None))?;
         connection.pragma_update(None, "foreign_keys", true).map_err(|error| sqlite_error(error, None))?;
-        Ok(Self { pool: Pool::in_memory(connection) })
+        connection.set_prepared_statement_cache_capacity(pool::STATEMENTS);
+        Ok(Self { pool: Pool::in_memory(connection), copied: None })
     }
 
     /// The catalog of the store at `path`, by itself: rows changed through it have no files behind
@@ -78,10 +88,29 @@ impl SqliteCatalog {
             .map_err(|error| Error::io("the new catalog can't be made durable", error).in_file(path))
     }
 
-    /// Opens the catalog of the store `id`, whose `lock` it keeps as long as it is open.
+    /// Brings the catalog of the store `id` to the layout of this version, if it has an older one. The caller has the store for
+    /// itself.
     ///
     /// # Errors
-    /// `Malformed` when it is damaged or another store's, `Unsupported` when its layout is newer,
+    /// `Unsupported`, naming both versions, when its layout is newer; `Malformed` when it is damaged or another store's; `Busy`;
+    /// `StorageFull`; `Io`. It is as it was then.
+    pub(crate) fn upgrade(path: &Path, id: &str) -> Result<()> {
+        match migration::upgrade(path, id) {
+            Err(error) if is_full(&error) && release_reserve(path) => {
+                let done = migration::upgrade(path, id);
+                reserve(path);
+                done
+            }
+            done => done,
+        }
+    }
+
+    /// Opens the catalog of the store `id`, whose `lock` it keeps as long as it is open.
+    ///
+    /// One of layout 1 can be opened for reading only as well: it is copied into memory, and what others change later is not seen.
+    ///
+    /// # Errors
+    /// `Malformed` when it is damaged or another store's, `Unsupported` when its layout is another one,
     /// `Busy`, `Io`.
     pub(crate) fn open(
         path: &Path,
@@ -102,7 +131,12 @@ impl SqliteCatalog {
             match pool.with(|_| Ok(())) {
                 Err(error) if is_full(&error) && mode == Mode::Write && release_reserve(path) => {
                     pool.with(|_| Ok(()))?;
-                    return Ok(Self { pool });
+                    return Ok(Self { pool, copied: None });
+                }
+                Err(error) if error.kind() == ErrorKind::Unsupported && read_only => {
+                    let Some(copy) = migration::upgraded_copy(path, id, mode)? else { return Err(error) };
+                    pool.replace(copy);
+                    return Ok(Self { pool, copied: Some(path.to_path_buf()) });
                 }
                 Err(error) if matches!(error.kind(), ErrorKind::Malformed | ErrorKind::Unsupported) => {
                     return Err(error);
@@ -112,7 +146,7 @@ impl SqliteCatalog {
                     if mode == Mode::Write {
                         reserve(path);
                     }
-                    return Ok(Self { pool });
+                    return Ok(Self { pool, copied: None });
                 }
             }
         }
@@ -139,7 +173,8 @@ impl SqliteCatalog {
             .map_err(|error| Error::io("the new catalog can't be made durable", error).in_file(&path))?;
         let look = || -> RowResult<(Vec<String>, i64, i64)> {
             let connection = pool::connect(&path, Mode::Immutable)?;
-            let found = damage(&connection, "PRAGMA integrity_check")?;
+            let mut found = damage(&connection, "PRAGMA integrity_check")?;
+            found.extend(schema::inconsistencies(&connection)?);
             let count = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
             let (images, aliases) = (count("SELECT count(*) FROM image")?, count("SELECT count(*) FROM alias")?);
             connection.close().map_err(|(_, error)| error)?;
@@ -163,9 +198,98 @@ impl SqliteCatalog {
         })
     }
 
-    fn error(&self, error: RowError) -> Error {
-        row_error(error, self.pool.path())
+    /// Runs `look` on one state of the catalog, and ends it soon after the caller asked to stop.
+    fn read_until<T>(&self, monitor: &Monitor, look: impl FnOnce(&Connection) -> RowResult<T>) -> Result<T> {
+        monitor.check()?;
+        let done = self.read(|connection| {
+            let handle = connection.get_interrupt_handle();
+            let (ended, end) = channel::<()>();
+            std::thread::scope(|scope| {
+                let cancel = monitor.cancel();
+                // SQLite itself asks nobody whether to go on.
+                scope.spawn(move || {
+                    while end.recv_timeout(CANCEL_POLL) == Err(RecvTimeoutError::Timeout) {
+                        if cancel.is_cancelled() {
+                            handle.interrupt();
+                        }
+                    }
+                });
+                // Dropped also when a panic passes, so that the thread ends.
+                let _ended = ended;
+                look(connection)
+            })
+        });
+        // The call was interrupted, whatever SQLite calls it.
+        if done.is_err() {
+            monitor.check()?;
+        }
+        done
     }
+
+    fn path(&self) -> Option<&Path> {
+        self.pool.path().or(self.copied.as_deref())
+    }
+
+    fn in_file(&self, error: Error) -> Error {
+        match self.path() {
+            Some(path) => error.in_file(path),
+            None => error,
+        }
+    }
+
+    fn error(&self, error: RowError) -> Error {
+        row_error(error, self.path())
+    }
+
+    /// Runs `work` in a transaction once, or again where the catalog's file was replaced before it began.
+    fn attempt(
+        &self,
+        work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>,
+        only_removals: bool,
+    ) -> std::result::Result<(), Failed> {
+        for _ in 0..3 {
+            let mut began = false;
+            let mut removes = false;
+            let written = self.pool.with(|connection| {
+                connection.execute_batch("BEGIN IMMEDIATE").map_err(|error| self.error(error.into()))?;
+                if !self.pool.is_current(connection) {
+                    return Ok(Written::NotBegun);
+                }
+                began = true;
+                let mut writer = Writer { connection, catalog: self, removes: false };
+                let done = work(&mut writer);
+                removes = writer.removes;
+                done?;
+                if only_removals && !removes {
+                    return Ok(Written::Refused);
+                }
+                connection.execute_batch("COMMIT").map_err(|error| self.error(error.into()))?;
+                Ok(if self.pool.is_current(connection) { Written::Kept } else { Written::Lost })
+            });
+            match written {
+                // Where no transaction could be begun, nobody knows yet what it would do.
+                Err(error) => return Err(Failed { error, may_free: !began || removes }),
+                Ok(Written::Kept) => return Ok(()),
+                // The next connection is one to the new file.
+                Ok(Written::NotBegun) => {}
+                Ok(Written::Lost) => break,
+                Ok(Written::Refused) => {
+                    let error = Error::storage_full("there is no space left for the catalog");
+                    return Err(Failed { error: self.in_file(error), may_free: false });
+                }
+            }
+        }
+        let error = Error::new(ErrorKind::Io, "the catalog was replaced while it was changed, and the change is lost")
+            .with_hint("do it again");
+        Err(Failed { error: self.in_file(error), may_free: false })
+    }
+}
+
+/// Why a transaction was not kept.
+struct Failed {
+    error: Error,
+    /// Whether it removes rows, or might.
+    may_free: bool,
 }
 
 /// Writes all of the log into the database and closes it.
@@ -179,20 +303,17 @@ fn close(connection: Connection) -> RowResult<()> {
     Ok(connection.close().map_err(|(_, error)| error)?)
 }
 
-/// What one of SQLite's own checks finds, and aliases without an image.
+/// What one of SQLite's own checks finds.
 fn damage(connection: &Connection, check: &str) -> RowResult<Vec<String>> {
     let mut found: Vec<String> =
         connection.prepare(check)?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     found.retain(|line| line != "ok");
-    let lost: i64 = connection.query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| row.get(0))?;
-    if lost > 0 {
-        found.push(format!("{lost} aliases point to no image"));
-    }
     Ok(found)
 }
 
 fn create_tables(connection: &Connection, id: &str) -> RowResult<()> {
     let all = connection.unchecked_transaction()?;
+    all.execute_batch(schema::STORE_TABLE)?;
     all.execute_batch(schema::TABLES)?;
     all.execute("INSERT INTO store VALUES (?1)", [id])?;
     all.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
@@ -205,44 +326,58 @@ impl Catalog for SqliteCatalog {
         self.read(|connection| schema::get(connection, fingerprint))
     }
 
-    fn alias(&self, name: &str) -> Result<Option<(Alias, Fingerprint)>> {
-        self.read(|connection| schema::alias(connection, name))
+    fn alias(&self, name: &str, image_type: ImageType) -> Result<Option<(Alias, AliasTarget)>> {
+        self.read(|connection| schema::alias(connection, name, image_type))
     }
 
-    fn with_prefix(&self, prefix: &Prefix, most: usize) -> Result<Vec<Fingerprint>> {
-        self.read(|connection| schema::with_prefix(connection, prefix, most))
+    fn aliases(&self, query: &AliasQuery) -> Result<AliasPage> {
+        self.read(|connection| schema::aliases(connection, query))
     }
 
-    fn images(&self) -> Result<Vec<StoredImage>> {
-        self.read(|connection| schema::all(connection, false, &mut |_, error| Err(error)))
+    fn with_prefix(&self, prefix: &Prefix, limit: usize) -> Result<Vec<Fingerprint>> {
+        self.read(|connection| schema::with_prefix(connection, prefix, limit))
     }
 
-    fn cached_images(&self) -> Result<Vec<StoredImage>> {
-        self.read(|connection| schema::all(connection, true, &mut |_, error| Err(error)))
+    fn images(&self, query: &ImageQuery) -> Result<ImagePage> {
+        let page = self.read(|connection| schema::page(connection, query))?;
+        let skipped = page.skipped.into_iter().map(|(name, error)| (name, self.error(error))).collect();
+        Ok(ImagePage { images: page.images, next: page.next, skipped })
     }
 
-    fn readable_images(&self, skipped: &mut dyn FnMut(&str, &Error)) -> Result<Vec<StoredImage>> {
-        self.read(|connection| {
-            schema::all(connection, false, &mut |name, error| {
-                skipped(name, &self.error(error));
-                Ok(())
-            })
-        })
+    fn fingerprints(&self, query: &ImageQuery) -> Result<(Vec<Fingerprint>, Option<Position>)> {
+        self.read(|connection| schema::fingerprints(connection, query))
+    }
+
+    fn totals(&self, query: &ImageQuery) -> Result<Totals> {
+        self.read(|connection| schema::totals(connection, query))
     }
 
     fn version(&self) -> Result<Option<u64>> {
-        if self.pool.path().is_none() {
-            return Ok(None);
+        match (&self.copied, self.pool.path()) {
+            // A copy never changes.
+            (Some(_), _) => Ok(Some(0)),
+            (None, None) => Ok(None),
+            (None, Some(_)) => self.pool.watch.version(&self.pool).map(Some),
         }
-        self.pool.watch.version(&self.pool).map(Some)
     }
 
-    fn unsettled(&self) -> Result<Vec<Fingerprint>> {
-        self.read(schema::unsettled)
+    fn object(&self, key: &BlobKey) -> Result<Option<Object>> {
+        self.read(|connection| schema::object(connection, key))
     }
 
-    fn check(&self) -> Result<Vec<String>> {
-        let looked = self.read(|connection| damage(connection, "PRAGMA quick_check"));
+    fn objects(&self, after: Option<&BlobKey>, limit: usize) -> Result<Vec<Object>> {
+        self.read(|connection| schema::objects(connection, after, limit))
+    }
+
+    fn check(&self, monitor: &Monitor) -> Result<Vec<String>> {
+        let looked = self.read_until(monitor, |connection| {
+            let mut found = damage(connection, "PRAGMA quick_check")?;
+            // Queries of a damaged database may fail, or find what is not there.
+            if found.is_empty() {
+                found = schema::inconsistencies(connection)?;
+            }
+            Ok(found)
+        });
         match looked {
             // Too damaged to be looked at is damaged, too.
             Err(error) if error.kind() == ErrorKind::Malformed => Ok(vec![error.to_string()]),
@@ -251,44 +386,20 @@ impl Catalog for SqliteCatalog {
     }
 
     fn write(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>) -> Result<()> {
-        if let (false, Some(path)) = (self.pool.may_write(), self.pool.path()) {
+        if let (false, _, Some(path)) | (_, Some(path), _) =
+            (self.pool.may_write(), self.copied.as_deref(), self.pool.path())
+        {
             return Err(Error::new(ErrorKind::Io, "the store was opened for reading only")
                 .with_source(std::io::Error::from(std::io::ErrorKind::ReadOnlyFilesystem))
                 .in_file(path));
         }
-        for _ in 0..3 {
-            let written = self.pool.with(|connection| {
-                connection.execute_batch("BEGIN IMMEDIATE").map_err(|error| self.error(error.into()))?;
-                if !self.pool.is_current(connection) {
-                    return Ok(Written::NotBegun);
-                }
-                work(&mut Writer { connection, catalog: self })?;
-                connection.execute_batch("COMMIT").map_err(|error| self.error(error.into()))?;
-                Ok(if self.pool.is_current(connection) { Written::Kept } else { Written::Lost })
-            })?;
-            match written {
-                Written::Kept => return Ok(()),
-                // The next connection is one to the new file.
-                Written::NotBegun => {}
-                Written::Lost => break,
-            }
-        }
-        let error = Error::new(ErrorKind::Io, "the catalog was replaced while it was changed, and the change is lost")
-            .with_hint("do it again");
-        Err(match self.pool.path() {
-            Some(path) => error.in_file(path),
-            None => error,
-        })
-    }
-
-    fn write_to_free(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>) -> Result<()> {
-        match (self.write(work), self.pool.path()) {
-            (Err(error), Some(path)) if is_full(&error) && release_reserve(path) => {
-                let done = self.write(work);
+        match (self.attempt(work, false), self.pool.path()) {
+            (Err(failed), Some(path)) if failed.may_free && is_full(&failed.error) && release_reserve(path) => {
+                let done = self.attempt(work, true);
                 reserve(path);
-                done
+                done.map_err(|failed| failed.error)
             }
-            (done, _) => done,
+            (done, _) => done.map_err(|failed| failed.error),
         }
     }
 }
@@ -298,17 +409,53 @@ enum Written {
     Kept,
     NotBegun,
     Lost,
+    /// It removes nothing, and the space that is left is kept for those that do.
+    Refused,
 }
 
 struct Writer<'a> {
     connection: &'a Connection,
     catalog: &'a SqliteCatalog,
+    /// Whether rows are removed, or are noted to be: such work gets the space that is kept for it.
+    removes: bool,
 }
 
 impl Writer<'_> {
     fn named<T>(&self, result: RowResult<T>) -> Result<T> {
         result.map_err(|error| self.catalog.error(error))
     }
+
+    fn delete(&mut self, sql: &str, values: impl rusqlite::Params) -> Result<()> {
+        self.removes = true;
+        self.named(schema::execute(self.connection, sql, values)).map(|_| ())
+    }
+}
+
+/// Fails for an image that names no object: nothing could be read of it.
+pub(super) fn check_objects(image: &StoredImage) -> Result<()> {
+    if image.objects.keys().any(BlobKey::is_empty) {
+        return Err(Error::invalid(format!("the image {} names no object that holds its bytes", image.fingerprint))
+            .with_hint("set its `objects`"));
+    }
+    Ok(())
+}
+
+/// The error for adding an image that is there.
+pub(super) fn already_there(fingerprint: &Fingerprint) -> Error {
+    Error::new(ErrorKind::AlreadyExists, format!("the image {fingerprint} is in the catalog already"))
+}
+
+/// The error for a row that is not at the revision that was expected.
+pub(super) fn row_changed(fingerprint: &Fingerprint, expected: u64) -> Error {
+    let what = format!("the image {fingerprint} is no longer at revision {expected} in the catalog");
+    Error::new(ErrorKind::Transient, what).with_hint("read it again and repeat the change")
+}
+
+/// The error for an alias whose target is not there.
+pub(super) fn no_target(alias: &Alias, target: &AliasTarget) -> Error {
+    let shown: String = alias.name.chars().take(64).collect();
+    let (kind, fingerprint) = (target.image_type, target.fingerprint);
+    Error::new(ErrorKind::NotFound, format!("the alias `{shown}` has no {kind} image {fingerprint} to point to"))
 }
 
 impl Transaction for Writer<'_> {
@@ -316,43 +463,63 @@ impl Transaction for Writer<'_> {
         self.named(schema::get(self.connection, fingerprint))
     }
 
-    fn alias(&mut self, name: &str) -> Result<Option<(Alias, Fingerprint)>> {
-        self.named(schema::alias(self.connection, name))
+    fn alias(&mut self, name: &str, image_type: ImageType) -> Result<Option<(Alias, AliasTarget)>> {
+        self.named(schema::alias(self.connection, name, image_type))
     }
 
-    fn put(&mut self, image: &StoredImage) -> Result<()> {
-        self.named(schema::put(self.connection, image))
+    fn insert(&mut self, image: &StoredImage) -> Result<()> {
+        check_objects(image)?;
+        if self.named(schema::insert(self.connection, image))? {
+            return Ok(());
+        }
+        Err(self.catalog.in_file(already_there(&image.fingerprint)))
+    }
+
+    fn update(&mut self, image: &StoredImage, expected: u64) -> Result<()> {
+        check_objects(image)?;
+        if self.named(schema::update(self.connection, image, expected))? {
+            return Ok(());
+        }
+        Err(self.catalog.in_file(row_changed(&image.fingerprint, expected)))
+    }
+
+    fn set_last_used(&mut self, fingerprint: &Fingerprint, seconds: i64) -> Result<()> {
+        self.named(schema::set_last_used(self.connection, fingerprint, seconds))
+    }
+
+    fn set_sidecar(&mut self, fingerprint: &Fingerprint, revision: u64, key: &BlobKey) -> Result<bool> {
+        self.named(schema::set_sidecar(self.connection, fingerprint, revision, key))
     }
 
     fn remove(&mut self, fingerprint: &Fingerprint) -> Result<()> {
-        let sql = "DELETE FROM image WHERE fingerprint = ?1";
-        self.named(schema::execute(self.connection, sql, [fingerprint.to_string()]))
+        self.delete("DELETE FROM image WHERE fingerprint = ?1", [fingerprint.to_string()])
     }
 
-    fn set_alias(&mut self, alias: &Alias, target: &Fingerprint) -> Result<()> {
-        let sql = "INSERT INTO alias VALUES (?1, ?2, ?3)
-                   ON CONFLICT (name) DO UPDATE SET target = ?2, description = ?3";
-        self.named(schema::execute(
-            self.connection,
-            sql,
-            [alias.name.as_str(), target.to_string().as_str(), alias.description.as_str()],
-        ))
+    fn set_alias(&mut self, alias: &Alias, target: &AliasTarget) -> Result<()> {
+        if self.named(schema::set_alias(self.connection, alias, target))? {
+            return Ok(());
+        }
+        Err(self.catalog.in_file(no_target(alias, target)))
     }
 
-    fn remove_alias(&mut self, name: &str) -> Result<()> {
-        self.named(schema::execute(self.connection, "DELETE FROM alias WHERE name = ?1", [name]))
+    fn remove_alias(&mut self, name: &str, image_type: ImageType) -> Result<()> {
+        self.delete("DELETE FROM alias WHERE name = ?1 AND type = ?2", [name, image_type.name()])
     }
 
-    fn unsettled(&mut self) -> Result<Vec<Fingerprint>> {
-        self.named(schema::unsettled(self.connection))
+    fn object(&mut self, key: &BlobKey) -> Result<Option<Object>> {
+        self.named(schema::object(self.connection, key))
     }
 
-    fn set_unsettled(&mut self, fingerprint: &Fingerprint, unsettled: bool) -> Result<()> {
-        let sql = if unsettled {
-            "INSERT OR IGNORE INTO unsettled VALUES (?1)"
-        } else {
-            "DELETE FROM unsettled WHERE fingerprint = ?1"
-        };
-        self.named(schema::execute(self.connection, sql, [fingerprint.to_string()]))
+    fn put_object(&mut self, object: &Object) -> Result<()> {
+        // A removal begins with this note.
+        self.removes |= matches!(object.state, ObjectState::Dead { .. });
+        self.named(schema::put_object(self.connection, object))
+    }
+
+    fn remove_object(&mut self, key: &BlobKey) -> Result<()> {
+        self.delete("DELETE FROM object WHERE key = ?1", [key.as_str()])
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -81,7 +81,7 @@ mod tests {
             let rows = rusqlite::Connection::open(path.join("catalog.sqlite")).unwrap();
             rows.execute_batch(sql).unwrap();
         };
-        put("INSERT INTO unsettled VALUES ('x'); DELETE FROM unsettled;");
+        put("INSERT INTO object VALUES ('x', 'x', 'dead', NULL, NULL, 0); DELETE FROM object;");
         let after = ask();
         assert_eq!(after.len(), 1);
         assert_ne!(before, after);

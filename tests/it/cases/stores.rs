@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use lxd_image::format::VerifyOptions;
 use lxd_image::store::{
-    Alias, CheckOptions, ETag, Edit, ExportOptions, Filter, Finding, ImportOptions, PrunePolicy, Removed, Store,
-    StoreOptions, StoredImage,
+    Alias, AliasTarget, CheckOptions, ETag, Edit, ExportOptions, Filter, Finding, ImportOptions, PrunePolicy, Removed,
+    Store, StoreOptions, StoredImage,
 };
-use lxd_image::{Fingerprint, Result};
+use lxd_image::{Fingerprint, ImageType, Result};
 
 use super::images::{form, from_files, verified, yes};
 use super::{Lines, Outcome, Place, quoted, text};
@@ -126,6 +126,11 @@ fn list(store: &Store, filters: &[&[u8]]) -> Lines {
     Ok(matching.map(|image| image.fingerprint.to_string()).collect())
 }
 
+/// The type that a step names with its last word, where it does.
+fn image_type(words: &[&[u8]]) -> Option<ImageType> {
+    words.first().map(|word| text(word).parse().unwrap())
+}
+
 fn asked(place: &Place, store: &Store, name: &str, words: &[&[u8]]) -> Option<Lines> {
     let nothing = |()| Vec::new();
     let image = |word: &[u8]| text(word).parse::<Fingerprint>();
@@ -134,7 +139,11 @@ fn asked(place: &Place, store: &Store, name: &str, words: &[&[u8]]) -> Option<Li
     Some(match (name, words) {
         ("import", [flags, aliases, files @ ..]) => import(place, store, flags, aliases, files),
         ("list", filters) => list(store, filters),
-        ("resolve", [reference]) => store.resolve(text(reference)).map(|image| print(&image)),
+        ("resolve", [reference, rest @ ..]) => match image_type(rest) {
+            Some(preferred) => store.resolve_preferring(text(reference), preferred),
+            None => store.resolve(text(reference)),
+        }
+        .map(|image| print(&image)),
         ("edit", [fingerprint, changes @ ..]) => edit(store, fingerprint, changes),
         ("create-alias", [name, description, target]) => {
             alias(name, description).and_then(|alias| store.create_alias(&alias, &image(target)?)).map(nothing)
@@ -142,11 +151,14 @@ fn asked(place: &Place, store: &Store, name: &str, words: &[&[u8]]) -> Option<Li
         ("move-alias", [name, description, target]) => {
             alias(name, description).and_then(|alias| store.move_alias(&alias, &image(target)?)).map(nothing)
         }
-        ("rename-alias", [name, new]) => store.rename_alias(text(name), text(new)).map(nothing),
-        ("delete-alias", [name]) => store.delete_alias(text(name)).map(nothing),
+        ("rename-alias", [name, new, rest @ ..]) => {
+            store.rename_alias(text(name), text(new), image_type(rest)).map(nothing)
+        }
+        ("delete-alias", [name, rest @ ..]) => store.delete_alias(text(name), image_type(rest)).map(nothing),
         ("aliases", []) => store.aliases().map(|aliases| {
-            let line = |(alias, target): &(Alias, Fingerprint)| {
-                format!("{} {} {target}", quoted(&alias.name), quoted(&alias.description))
+            let line = |(alias, target): &(Alias, AliasTarget)| {
+                let (fingerprint, image_type) = (target.fingerprint, target.image_type);
+                format!("{} {} {fingerprint} {image_type}", quoted(&alias.name), quoted(&alias.description))
             };
             aliases.iter().map(line).collect()
         }),

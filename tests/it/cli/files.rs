@@ -209,9 +209,9 @@ fn one_bad_row_of_the_catalog_does_not_hide_the_other_images() {
     let first = "fingerprint = (SELECT min(fingerprint) FROM image)";
     catalog.execute(&format!("UPDATE image SET architecture = 'odd' WHERE {first}"), []).unwrap();
     drop(catalog);
-    for verb in [&["list", "-fcsv", "-cl"][..], &["alias", "list", "-fcsv"]] {
-        let ran = run(&place, &[&["--store", "store"], verb].concat());
-        assert!(ran.err.contains("skipped") && ran.err.contains("`odd`"), "{}", ran.err);
-        assert_eq!(ran.good().lines().count(), 1);
-    }
+    let ran = run(&place, &["--store", "store", "list", "-fcsv", "-cl"]);
+    assert!(ran.err.contains("skipped") && ran.err.contains("`odd`"), "{}", ran.err);
+    assert_eq!(ran.good().lines().count(), 1);
+    let aliases = run(&place, &["--store", "store", "alias", "list", "-fcsv"]);
+    assert_eq!(aliases.good().lines().count(), 2, "an alias is there whatever its image's row says");
 }

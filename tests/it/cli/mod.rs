@@ -7,6 +7,7 @@ mod endings;
 mod files;
 mod outputs;
 mod statuses;
+mod types;
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};

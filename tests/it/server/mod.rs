@@ -16,6 +16,7 @@ mod aliases;
 mod changes;
 mod direct;
 mod listening;
+mod listing;
 mod odd;
 mod operations;
 mod page;

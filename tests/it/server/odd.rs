@@ -68,7 +68,7 @@ fn an_alias_of_dots_that_is_there_is_read_and_removed_where_its_list_says() {
     for name in [".", "..", "a//b"] {
         let mut odd = alias("odd");
         name.clone_into(&mut odd.name);
-        catalog.write(&mut |catalog| catalog.set_alias(&odd, &image.fingerprint)).unwrap();
+        catalog.write(&mut |catalog| catalog.set_alias(&odd, &image.target())).unwrap();
     }
     let listed = object(served.ask("GET", "/1.0/images/aliases"));
     let places: Vec<&str> = listed.as_array().unwrap().iter().map(|place| place.as_str().unwrap()).collect();

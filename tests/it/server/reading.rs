@@ -165,11 +165,7 @@ fn a_file_that_was_damaged_never_reaches_a_client_whole() {
     let path = format!("/1.0/images/{}/export", image.fingerprint);
     // Once while it is right, so that it is known to be.
     assert!(served.get(&path).body.read_to_end().is_ok());
-    let blob = crate::store::files(&served.root())
-        .into_iter()
-        .find(|name| name.ends_with(&image.fingerprint.to_string()))
-        .map(|name| served.root().join(name))
-        .unwrap();
+    let blob = crate::store::blob(&served.root(), &image);
     let mut bytes = fs::read(&blob).unwrap();
     // Behind the first header, by which it is recognised.
     bytes[600] ^= 1;

@@ -141,7 +141,7 @@ fn a_list_is_sent_again_only_when_it_changed_and_its_date_goes_on() {
     assert_ne!((changed.header("etag").unwrap(), list(&served).updated), (etag.as_str(), updated));
     served.store.create_alias(&alias("late"), &image.fingerprint).unwrap();
     assert_eq!(means(&served, "late"), Some(image.fingerprint));
-    served.store.delete_alias("late").unwrap();
+    served.store.delete_alias("late", None).unwrap();
     served.store.delete(&image.fingerprint).unwrap();
     let back = served.get(LIST);
     assert_eq!(back.header("etag"), Some(etag.as_str()), "the same list has the same tag");
@@ -188,7 +188,7 @@ fn a_damaged_image_is_not_listed_and_the_others_are() {
     let served = Served::new();
     let good = served.store.import(split_stream("good"), &ImportOptions::new().public(true)).unwrap();
     let bad = served.store.import(split_stream("bad"), &ImportOptions::new().public(true)).unwrap();
-    let blob = served.root().join("blobs").join(format!("{}.rootfs", bad.fingerprint));
+    let blob = served.root().join("blobs").join(bad.objects.rootfs.unwrap().as_str());
     let right = std::fs::read(&blob).unwrap();
     let mut wrong = right.clone();
     wrong[600] ^= 1;
@@ -218,7 +218,7 @@ fn a_file_of_a_split_image_is_given_in_parts_and_cut_short_when_it_is_not_what_i
     assert_eq!(served.handler.handle(with(request("GET", &path), "if-none-match", &etag)).status, 304);
     let head = served.handler.handle(request("HEAD", &path));
     assert_eq!((head.status, head.headers), (served.get(&path).status, served.get(&path).headers));
-    let blob = served.root().join("blobs").join(format!("{}.rootfs", image.fingerprint));
+    let blob = served.root().join("blobs").join(image.objects.rootfs.as_ref().unwrap().as_str());
     let mut wrong = rootfs.clone();
     wrong[600] ^= 1;
     std::fs::write(&blob, &wrong).unwrap();

@@ -17,15 +17,15 @@ fn aliases_are_created_renamed_retargeted_and_deleted() {
     let (one, two) = (import(&store, "one", &[]).fingerprint, import(&store, "two", &[]).fingerprint);
     store.create_alias(&alias("web").described("the front"), &one).unwrap();
     assert_eq!(store.resolve("web").unwrap().fingerprint, one);
-    store.rename_alias("web", "site/web").unwrap();
+    store.rename_alias("web", "site/web", None).unwrap();
     assert_kind(store.alias("web"), ErrorKind::NotFound);
-    assert_eq!(store.alias("site/web").unwrap(), (alias("site/web").described("the front"), one));
+    assert_eq!(store.alias("site/web").unwrap(), (alias("site/web").described("the front"), container(one)));
     store.move_alias(&alias("site/web"), &two).unwrap();
     assert_eq!(store.resolve("site/web").unwrap().fingerprint, two);
     assert!(store.image(&one).unwrap().aliases.is_empty());
     assert_clean(&store);
-    store.delete_alias("site/web").unwrap();
-    assert_kind(store.delete_alias("site/web"), ErrorKind::NotFound);
+    store.delete_alias("site/web", None).unwrap();
+    assert_kind(store.delete_alias("site/web", None), ErrorKind::NotFound);
     assert_eq!(store.images().unwrap().len(), 2, "the images stay");
     assert_clean(&store);
 }
@@ -35,10 +35,10 @@ fn one_alias_has_one_target_and_a_target_has_many() {
     let (_scratch, store) = store();
     let (one, two) = (import(&store, "one", &["a", "b"]).fingerprint, import(&store, "two", &[]).fingerprint);
     assert_kind(store.create_alias(&alias("a"), &two), ErrorKind::AlreadyExists);
-    assert_kind(store.rename_alias("b", "a"), ErrorKind::AlreadyExists);
+    assert_kind(store.rename_alias("b", "a", None), ErrorKind::AlreadyExists);
     assert_kind(store.create_alias(&alias("c"), &Fingerprint::of(b"no")), ErrorKind::NotFound);
     assert_kind(store.move_alias(&alias("a"), &Fingerprint::of(b"no")), ErrorKind::NotFound);
-    assert_eq!(store.aliases().unwrap(), [(alias("a"), one), (alias("b"), one)]);
+    assert_eq!(store.aliases().unwrap(), [(alias("a"), container(one)), (alias("b"), container(one))]);
 }
 
 #[test]
@@ -50,7 +50,10 @@ fn an_alias_that_is_taken_stops_an_import_unless_it_is_to_move() {
     assert_eq!(store.images().unwrap().len(), 1);
     assert_eq!(files(&scratch.join("store")).len(), 2);
     let two = store.import(stream(unified("two")), &options.reuse_aliases(true)).unwrap();
-    assert_eq!(store.aliases().unwrap(), [(alias("new"), two.fingerprint), (alias("web"), two.fingerprint)]);
+    assert_eq!(
+        store.aliases().unwrap(),
+        [(alias("new"), container(two.fingerprint)), (alias("web"), container(two.fingerprint))]
+    );
     assert!(store.image(&one).unwrap().aliases.is_empty());
     assert_clean(&store);
 }
@@ -119,4 +122,66 @@ fn an_unknown_reference_suggests_near_ones() {
     let wrong_end = format!("{}0000000000000000", &one.to_string()[..4]);
     assert_eq!(hint(&wrong_end), format!("near it are: {}", one.short()));
     assert_eq!(hint("alpine"), "`lxd-image list` shows what is there");
+}
+
+/// A virtual machine's image.
+fn machine(store: &Store, tag: &str, names: &[&str]) -> StoredImage {
+    let mut bytes = Vec::new();
+    member(&mut bytes, "metadata.yaml", b'0', metadata(tag, "").as_bytes());
+    member(&mut bytes, "rootfs.img", b'0', &disk());
+    bytes.resize(bytes.len() + 1024, 0);
+    let options = names.iter().fold(ImportOptions::new(), |options, name| options.alias(alias(name)));
+    let image = store.import(stream(bytes), &options).unwrap();
+    assert_eq!(image.image_type, ImageType::VirtualMachine);
+    image
+}
+
+/// The header of an empty disk.
+fn disk() -> Vec<u8> {
+    let mut disk = vec![0; 0x50000];
+    let mut put = |at: usize, bytes: &[u8]| disk[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, b"QFI\xfb\0\0\0\x02");
+    put(20, &16_u32.to_be_bytes());
+    put(24, &(1_u64 << 20).to_be_bytes());
+    put(36, &1_u32.to_be_bytes());
+    put(40, &0x30000_u64.to_be_bytes());
+    put(48, &0x10000_u64.to_be_bytes());
+    put(56, &1_u32.to_be_bytes());
+    disk
+}
+
+#[test]
+fn a_container_and_a_virtual_machine_share_a_name() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let vm = machine(&store, "vm", &["debian/12"]);
+    assert_eq!(store.resolve("debian/12").unwrap(), vm, "the only one is meant");
+    let container = import(&store, "one", &["debian/12"]);
+    assert_eq!(store.resolve("debian/12").unwrap(), container);
+    assert_eq!(store.resolve_preferring("debian/12", ImageType::VirtualMachine).unwrap(), vm);
+    assert_eq!(store.aliases().unwrap().len(), 2);
+}
+
+#[test]
+fn an_alias_of_one_type_moves_without_the_other() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let vm = machine(&store, "vm", &["web"]);
+    import(&store, "one", &["web"]);
+    let two = import(&store, "two", &[]);
+    store.move_alias(&alias("web"), &two.fingerprint).unwrap();
+    let found = |image_type| store.alias_of("web", image_type).unwrap().1.fingerprint;
+    assert_eq!((found(ImageType::Container), found(ImageType::VirtualMachine)), (two.fingerprint, vm.fingerprint));
+}
+
+#[test]
+fn an_alias_of_a_type_is_deleted_alone() {
+    let scratch = Scratch::new();
+    let store = Store::open(scratch.join("store")).unwrap();
+    machine(&store, "vm", &["web"]);
+    let one = import(&store, "one", &["web"]);
+    store.delete_alias("web", Some(ImageType::VirtualMachine)).unwrap();
+    assert_eq!(store.aliases().unwrap(), [(alias("web"), container(one.fingerprint))]);
+    store.delete_alias("web", None).unwrap();
+    assert_kind(store.alias("web"), ErrorKind::NotFound);
 }

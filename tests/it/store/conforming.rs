@@ -1,8 +1,10 @@
-//! The conformance suite of the store's two traits, run against each implementation here.
+//! The conformance suites of the store's two traits, run against each implementation here.
 
 use std::sync::Arc;
 
-use lxd_image::store::{Blobs, SqliteCatalog, conformance};
+use lxd_image::store::{
+    DirectoryBlobs, DirectoryFiles, Files, MemoryBlobs, MemoryCatalog, Scratch, SqliteCatalog, conformance,
+};
 
 use super::simulation::Machine;
 
@@ -12,16 +14,45 @@ fn the_catalog_in_sqlite_conforms() {
 }
 
 #[test]
-fn the_simulated_disk_and_catalog_conform() {
-    let machine = Machine::new();
-    let blobs: Arc<dyn Blobs> = machine.blobs();
-    conformance::blobs(&*blobs).unwrap();
-    conformance::catalog(&*machine.catalog()).unwrap();
+fn the_catalog_in_a_file_conforms() {
+    let scratch = super::Scratch::new();
+    let path = scratch.join("store");
+    drop(super::Store::open(&path).unwrap());
+    conformance::catalog(&SqliteCatalog::of_store(&path).unwrap()).unwrap();
 }
 
 #[test]
-fn directories_conform() {
+fn the_catalog_in_memory_conforms() {
+    conformance::catalog(&MemoryCatalog::new()).unwrap();
+}
+
+#[test]
+fn the_simulated_catalog_conforms() {
+    conformance::catalog(&*Machine::new().catalog()).unwrap();
+}
+
+#[test]
+fn blobs_on_the_simulated_disk_conform() {
+    let files = Machine::new().files();
+    conformance::blobs(&DirectoryBlobs::new(Arc::clone(&files)), &Scratch::new(files, "machine")).unwrap();
+}
+
+#[test]
+fn blobs_in_a_directory_conform() {
     let scratch = super::Scratch::new();
-    let path = scratch.join("blobs");
-    conformance::blobs(&lxd_image::store::DirectoryBlobs::create_or_open(&path, "an id").unwrap()).unwrap();
+    let files: Arc<dyn Files> = Arc::new(DirectoryFiles::create_or_open(scratch.join("store"), "an id").unwrap());
+    conformance::blobs(&DirectoryBlobs::new(Arc::clone(&files)), &Scratch::new(files, "an id")).unwrap();
+}
+
+#[test]
+fn blobs_in_a_directory_conform_with_scratch_elsewhere() {
+    let scratch = super::Scratch::new();
+    let files: Arc<dyn Files> = Arc::new(DirectoryFiles::create_or_open(scratch.join("store"), "an id").unwrap());
+    let elsewhere = Scratch::directory(scratch.join("scratch"), "scratch").unwrap();
+    conformance::blobs(&DirectoryBlobs::new(files), &elsewhere).unwrap();
+}
+
+#[test]
+fn blobs_in_memory_conform() {
+    conformance::blobs(&MemoryBlobs::new(), &Scratch::in_memory()).unwrap();
 }

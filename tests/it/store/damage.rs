@@ -16,8 +16,13 @@ fn repair(store: &Store) -> Vec<Finding> {
     store.check(&CheckOptions::new().repair(true)).unwrap().findings
 }
 
-fn blob(path: &Path, fingerprint: &Fingerprint) -> std::path::PathBuf {
+/// The file of layout 1 for an image.
+fn legacy_blob(path: &Path, fingerprint: &Fingerprint) -> std::path::PathBuf {
     path.join("blobs").join(fingerprint.to_string())
+}
+
+fn sidecar(path: &Path, image: &StoredImage) -> std::path::PathBuf {
+    path.join("blobs").join(image.objects.sidecar.as_ref().unwrap().as_str())
 }
 
 #[test]
@@ -26,7 +31,7 @@ fn a_flipped_bit_is_found_and_the_image_put_aside_not_deleted() {
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
     let (bad, good) = (import(&store, "bad", &["a"]), import(&store, "good", &["b"]));
-    let file = blob(&path, &bad.fingerprint);
+    let file = blob(&path, &bad);
     let mut bytes = fs::read(&file).unwrap();
     bytes[20] ^= 4;
     fs::write(&file, &bytes).unwrap();
@@ -36,8 +41,8 @@ fn a_flipped_bit_is_found_and_the_image_put_aside_not_deleted() {
     );
     assert_eq!(store.images().unwrap().len(), 2, "looking changes nothing");
     assert_eq!(repair(&store), found);
-    assert_eq!(store.images().unwrap(), [good]);
-    assert_eq!(fs::read(path.join("quarantine").join(bad.fingerprint.to_string())).unwrap(), bytes);
+    assert_eq!(store.images().unwrap(), [store.image(&good.fingerprint).unwrap()]);
+    assert_eq!(fs::read(path.join("quarantine").join(bad.objects.image.as_str())).unwrap(), bytes);
     assert_clean(&store);
     import(&store, "bad", &["a"]);
     assert_clean(&store);
@@ -48,14 +53,16 @@ fn cut_replaced_and_missing_blobs_are_found() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
-    let images: Vec<_> = (0..3).map(|number| import(&store, &format!("image-{number}"), &[]).fingerprint).collect();
+    let images: Vec<_> = (0..3).map(|number| import(&store, &format!("image-{number}"), &[])).collect();
     let file = |index: usize| blob(&path, &images[index]);
     fs::write(file(0), &unified("image-0")[..512]).unwrap();
     fs::write(file(1), unified("image-9")).unwrap();
     fs::remove_file(file(2)).unwrap();
     let found = repair(&store);
     assert_eq!(found.len(), 3);
-    assert!(found.iter().any(|finding| matches!(finding, Finding::Missing(which, _) if *which == images[2])));
+    assert!(
+        found.iter().any(|finding| matches!(finding, Finding::Missing(which, _) if *which == images[2].fingerprint))
+    );
     assert!(store.images().unwrap().is_empty());
     assert_clean(&store);
 }
@@ -66,10 +73,10 @@ fn half_of_a_split_image_is_put_aside() {
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
     let image = store.import(split_stream("one"), &ImportOptions::new()).unwrap();
-    fs::remove_file(path.join(format!("blobs/{}.rootfs", image.fingerprint))).unwrap();
+    fs::remove_file(path.join("blobs").join(image.objects.rootfs.as_ref().unwrap().as_str())).unwrap();
     assert_kind(store.open_image(&image.fingerprint), ErrorKind::Malformed);
     assert_eq!(repair(&store), [Finding::Missing(image.fingerprint, vec![])]);
-    assert!(path.join(format!("quarantine/{}", image.fingerprint)).exists());
+    assert!(path.join("quarantine").join(image.objects.image.as_str()).exists());
     assert_clean(&store);
 }
 
@@ -79,14 +86,15 @@ fn a_lost_sidecar_is_written_again_and_a_stray_file_put_aside() {
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
     let image = import(&store, "one", &["a"]);
-    let sidecar = path.join(format!("blobs/{}.json", image.fingerprint));
-    let before = fs::read(&sidecar).unwrap();
-    fs::remove_file(&sidecar).unwrap();
+    let before = store.image(&image.fingerprint).unwrap();
+    fs::remove_file(sidecar(&path, &before)).unwrap();
     fs::write(path.join("blobs/letter"), b"dear").unwrap();
     let mut found = repair(&store);
     found.sort_by_key(ToString::to_string);
     assert_eq!(found, [Finding::Stray("letter".into()), Finding::Sidecar(image.fingerprint)]);
-    assert_eq!(fs::read(&sidecar).unwrap(), before);
+    let after = store.image(&image.fingerprint).unwrap();
+    assert!(sidecar(&path, &after).exists());
+    assert_eq!((after.aliases, after.properties), (before.aliases, before.properties));
     assert_eq!(fs::read(path.join("quarantine/letter")).unwrap(), b"dear");
     assert_clean(&store);
 }
@@ -184,7 +192,7 @@ fn a_lost_log_loses_no_image() {
     assert!(copied.images().unwrap().is_empty());
     assert_eq!(check(&copied), [Finding::Unlisted(image.fingerprint)]);
     assert_eq!(repair(&copied), [Finding::Unlisted(image.fingerprint)]);
-    assert_eq!(copied.resolve("a").unwrap(), image);
+    assert_eq!(copied.resolve("a").unwrap(), store.image(&image.fingerprint).unwrap());
     assert_clean(&copied);
 }
 
@@ -194,9 +202,9 @@ fn what_could_not_be_recovered_is_said() {
     let path = scratch.join("store");
     let before = precious(&path);
     let one = fingerprint("one");
-    fs::remove_file(path.join(format!("blobs/{one}.json"))).unwrap();
+    fs::remove_file(sidecar(&path, before.iter().find(|image| image.fingerprint == one).unwrap())).unwrap();
     fs::write(path.join("catalog.sqlite"), b"").unwrap();
-    fs::write(blob(&path, &fingerprint("none")), b"not an image").unwrap();
+    fs::write(legacy_blob(&path, &fingerprint("none")), b"not an image").unwrap();
     let found = repaired(&path);
     assert!(
         found.iter().any(|finding| matches!(finding, Finding::Lost(text) if text.contains(&one.to_string()))),
@@ -212,27 +220,70 @@ fn what_could_not_be_recovered_is_said() {
 }
 
 #[test]
-fn a_wrong_file_under_an_images_name_stays_and_the_import_is_a_mismatch() {
+fn a_file_that_only_has_an_images_name_keeps_nobody_from_importing_it() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
-    let file = blob(&path, &fingerprint("one"));
+    let file = legacy_blob(&path, &fingerprint("one"));
     fs::write(&file, b"something else").unwrap();
-    assert_kind(store.import(stream(unified("one")), &ImportOptions::new()), ErrorKind::Mismatch);
-    assert_eq!(fs::read(&file).unwrap(), b"something else");
     assert_eq!(check(&store), [Finding::Unlisted(fingerprint("one"))]);
-    assert!(matches!(&repair(&store)[..], [Finding::Damaged(which, ..)] if *which == fingerprint("one")));
     import(&store, "one", &[]);
+    assert_eq!(fs::read(&file).unwrap(), b"something else");
+    assert_eq!(check(&store), [Finding::Stray(fingerprint("one").to_string())]);
+    repair(&store);
+    assert_eq!(reads(&store, &fingerprint("one")), unified("one"));
     assert_clean(&store);
 }
 
 #[test]
-fn the_right_file_under_an_images_name_is_taken_over() {
+fn objects_of_a_lost_row_are_listed_again_whatever_their_keys_are() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
-    fs::write(blob(&path, &fingerprint("one")), unified("one")).unwrap();
-    import(&store, "one", &["a"]);
+    fs::write(legacy_blob(&path, &fingerprint("one")), unified("one")).unwrap();
+    assert!(repair(&store).contains(&Finding::Unlisted(fingerprint("one"))));
+    assert_eq!(reads(&store, &fingerprint("one")), unified("one"));
     assert_clean(&store);
-    assert_eq!(files(&path).len(), 2);
+}
+
+#[test]
+fn a_catalog_from_a_backup_writes_sidecars_under_keys_that_nobody_has() {
+    let scratch = Scratch::new();
+    let path = scratch.join("store");
+    let image = import(&Store::open(&path).unwrap(), "one", &["a"]);
+    let backup = fs::read(path.join("catalog.sqlite")).unwrap();
+    let change = |key: &str| {
+        let store = Store::open(&path).unwrap();
+        store.edit(&image.fingerprint, &Edit::new().property("key", key).unwrap(), None).unwrap();
+    };
+    change("before");
+    fs::write(path.join("catalog.sqlite"), backup).unwrap();
+    change("after");
+    let store = Store::open(&path).unwrap();
+    repair(&store);
+    assert_eq!(store.image(&image.fingerprint).unwrap().properties.get("key"), Some("after"));
+    assert_clean(&store);
+}
+
+#[test]
+fn a_row_that_cannot_be_read_is_a_finding_and_hides_no_other() {
+    let scratch = Scratch::new();
+    let path = scratch.join("store");
+    let (odd, bad) = {
+        let store = Store::open(&path).unwrap();
+        (import(&store, "odd", &["a"]), import(&store, "bad", &[]))
+    };
+    fs::write(blob(&path, &bad), b"damaged").unwrap();
+    let rows = rusqlite::Connection::open(path.join("catalog.sqlite")).unwrap();
+    rows.execute("UPDATE image SET architecture = 'pdp-11' WHERE fingerprint = ?1", [odd.fingerprint.to_string()])
+        .unwrap();
+    drop(rows);
+    let found = check(&Store::open(&path).unwrap());
+    let is_row = |finding: &Finding| matches!(finding, Finding::Catalog(text) if text.contains("pdp-11"));
+    let is_bad = |finding: &Finding| matches!(finding, Finding::Damaged(which, ..) if *which == bad.fingerprint);
+    assert!(found.iter().any(is_row) && found.iter().any(is_bad), "{found:?}");
+    repaired(&path);
+    let store = Store::open(&path).unwrap();
+    assert_eq!(store.resolve("a").unwrap().fingerprint, odd.fingerprint);
+    assert_clean(&store);
 }

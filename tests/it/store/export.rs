@@ -95,7 +95,7 @@ fn damaged_bytes_do_not_leave_the_store_as_an_image() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let image = import(&store, "one", &[]);
-    let blob = scratch.join("store/blobs").join(image.fingerprint.to_string());
+    let blob = blob(&scratch.join("store"), &image);
     let mut bytes = fs::read(&blob).unwrap();
     bytes[1100] ^= 1;
     fs::write(&blob, &bytes).unwrap();

@@ -67,9 +67,9 @@ const CALLS: &[Call] = &[
         run: |store| store.edit(&fingerprint("one"), &Edit::new().public(true).property("x", "y")?, None).map(drop),
     },
     Call { name: "alias create", run: |store| store.create_alias(&alias("n"), &fingerprint("one")) },
-    Call { name: "alias rename", run: |store| store.rename_alias("a", "z") },
+    Call { name: "alias rename", run: |store| store.rename_alias("a", "z", None) },
     Call { name: "alias move", run: |store| store.move_alias(&alias("a"), &fingerprint("two")) },
-    Call { name: "alias delete", run: |store| store.delete_alias("a") },
+    Call { name: "alias delete", run: |store| store.delete_alias("a", None) },
     Call {
         name: "refresh",
         run: |store| store.refresh(&fingerprint("old"), &Fake::new("new"), &RefreshOptions::new()).map(drop),
@@ -109,7 +109,7 @@ fn options() -> StoreOptions {
 }
 
 fn open(machine: &Machine) -> Store {
-    options().open_parts(machine.blobs(), machine.catalog())
+    machine.open(&options())
 }
 
 /// A store with something of everything.

@@ -64,7 +64,7 @@ fn reading_and_deleting_work_on_a_full_disk_and_a_failed_import_gives_its_space_
     let store = Store::open(&path).unwrap();
     assert_eq!(reads(&store, &images[0].fingerprint).len() as u64, images[0].size);
     store.delete(&images[0].fingerprint).unwrap();
-    store.delete_alias("image-1").unwrap();
+    store.delete_alias("image-1", None).unwrap();
     assert_eq!(store.images().unwrap().len(), images.len() - 1);
     assert_eq!(files(&path).len(), images.len() * 2 - 2, "the space is given back");
     import(&store, "small", &["works-again"]);

@@ -4,13 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use lxd_image::metadata::ImageType;
 use lxd_image::store::{Edit, ImportOptions, UpdateSource};
 
 use super::*;
-
-fn data(version: u32) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/store-layout-{version}"))
-}
 
 /// What each kept store holds: something in every column.
 fn fill(path: &Path) -> Vec<StoredImage> {
@@ -43,42 +40,128 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// `LXD_IMAGE_KEEP_LAYOUT` names a place where the made store is kept, for a new layout's data.
-#[test]
-fn the_kept_store_has_the_files_that_this_layout_makes() {
-    let scratch = Scratch::new();
-    let kept = std::env::var_os("LXD_IMAGE_KEEP_LAYOUT");
-    let path = kept.map_or_else(|| scratch.join("made"), std::path::PathBuf::from);
-    assert!(!path.exists(), "a store that was kept is never changed");
-    fill(&path);
-    fs::remove_file(path.join("catalog.sqlite-reserve")).unwrap();
-    for area in ["staging", "quarantine"] {
-        // Version control keeps no empty directories.
-        fs::write(path.join(area).join(".keep"), b"").unwrap();
-    }
-    let names = |path: &Path| {
-        let mut names: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        names.sort();
-        names
+/// What is told of images whatever the layout: all but the keys of their objects.
+fn told(images: Vec<StoredImage>) -> Vec<StoredImage> {
+    let without_keys = |mut image: StoredImage| {
+        image.objects = Default::default();
+        image
     };
-    assert_eq!(names(&path), names(&data(1)));
-    assert_eq!(names(&path.join("blobs")), names(&data(1).join("blobs")));
+    images.into_iter().map(without_keys).collect()
+}
+
+/// A store of layout 1, in which version control's help for empty directories is no part.
+fn layout_1(scratch: &Scratch, kept: &str) -> PathBuf {
+    let path = scratch.join("store");
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(kept), &path);
+    for area in ["staging", "quarantine"] {
+        let _ = fs::remove_file(path.join(area).join(".keep"));
+    }
+    path
+}
+
+fn layout(path: &Path) -> (String, i64) {
+    let marker = fs::read_to_string(path.join("lxd-image-store")).unwrap();
+    let catalog = rusqlite::Connection::open(path.join("catalog.sqlite")).unwrap();
+    let version = catalog.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    (marker.lines().nth(1).unwrap().to_owned(), version)
 }
 
 #[test]
 fn a_store_of_layout_1_is_read_and_goes_on_living() {
     let scratch = Scratch::new();
-    let path = scratch.join("store");
-    copy(&data(1), &path);
+    let path = layout_1(&scratch, "store-layout-1");
     let expected = fill(&scratch.join("made now"));
     let store = Clock::new().options().open(&path).unwrap();
-    assert_eq!(store.images().unwrap(), expected);
-    for name in fs::read_dir(path.join("quarantine")).unwrap() {
-        fs::remove_file(name.unwrap().path()).unwrap();
-    }
+    assert_eq!(told(store.images().unwrap()), told(expected));
     assert_clean(&store);
     assert_eq!(reads(&store, &fingerprint("one")), unified("one"));
     import(&store, "new", &["new"]);
     assert_eq!(files(&path).len(), 9);
+    assert_clean(&store);
+}
+
+#[test]
+fn every_kind_of_image_of_layout_1_is_whole_after_the_upgrade() {
+    let scratch = Scratch::new();
+    let store = Store::open(layout_1(&scratch, "store-layout-1-every-kind")).unwrap();
+    let images = store.images().unwrap();
+    assert_eq!(images.len(), 5);
+    for image in &images {
+        let opened = store.open_image(&image.fingerprint).unwrap().open(&lxd_image::Limits::default()).unwrap();
+        let verified = opened.verify(&lxd_image::format::VerifyOptions::new()).unwrap();
+        assert_eq!((verified.fingerprint, verified.image_type), (image.fingerprint, image.image_type));
+    }
+    let resolved = |name: &str| store.resolve(name).unwrap().image_type;
+    assert_eq!((resolved("debian/12"), resolved("vm")), (ImageType::Container, ImageType::VirtualMachine));
+    assert_clean(&store);
+}
+
+#[test]
+fn what_an_older_program_left_undone_is_done_after_the_upgrade() {
+    let scratch = Scratch::new();
+    let path = layout_1(&scratch, "store-layout-1-every-kind");
+    let gone = Fingerprint::of(b"gone");
+    let left = |path: &Path| files(path).iter().filter(|name| name.contains(&gone.to_string())).count();
+    assert_eq!(left(&path), 3);
+    let store = Store::open(&path).unwrap();
+    assert_eq!(left(&path), 0);
+    assert_clean(&store);
+}
+
+#[test]
+fn an_upgraded_store_says_so_to_older_programs_in_the_marker_and_in_the_catalog() {
+    let scratch = Scratch::new();
+    let path = layout_1(&scratch, "store-layout-1");
+    drop(Store::open(&path).unwrap());
+    assert_eq!(layout(&path), ("layout: 2".to_owned(), 2));
+}
+
+#[test]
+fn an_upgrade_that_was_cut_short_is_finished_by_the_next_open() {
+    let scratch = Scratch::new();
+    let path = layout_1(&scratch, "store-layout-1");
+    let marker = fs::read(path.join("lxd-image-store")).unwrap();
+    drop(Store::open(&path).unwrap());
+    // The marker comes last.
+    fs::write(path.join("lxd-image-store"), marker).unwrap();
+    let store = Store::open(&path).unwrap();
+    assert_clean(&store);
+    assert_eq!(layout(&path), ("layout: 2".to_owned(), 2));
+}
+
+#[test]
+fn a_store_of_layout_1_that_others_use_is_not_upgraded_beneath_them() {
+    let scratch = Scratch::new();
+    let path = layout_1(&scratch, "store-layout-1");
+    let other = fs::File::open(&path).unwrap();
+    other.lock_shared().unwrap();
+    let options = StoreOptions::new().busy_timeout(std::time::Duration::from_millis(50));
+    let error = assert_kind(options.open(&path), ErrorKind::Busy);
+    assert!(error.to_string().contains("layout version 1"), "{error}");
+    assert_eq!(layout(&path), ("layout: 1".to_owned(), 1));
+    drop(other);
+    options.open(&path).unwrap();
+}
+
+#[test]
+fn a_store_of_layout_1_that_can_only_be_read_is_read_as_it_is() {
+    let scratch = Scratch::new();
+    let path = layout_1(&scratch, "store-layout-1");
+    let store = StoreOptions::new().read_only(true).open(&path).unwrap();
+    assert_eq!(store.images().unwrap().len(), 3);
+    assert_eq!(reads(&store, &fingerprint("one")), unified("one"));
+    assert_eq!(layout(&path), ("layout: 1".to_owned(), 1));
+}
+
+#[test]
+fn a_store_of_layout_1_without_its_catalog_is_repaired_to_the_new_layout() {
+    let scratch = Scratch::new();
+    let path = layout_1(&scratch, "store-layout-1");
+    fs::remove_file(path.join("catalog.sqlite")).unwrap();
+    assert_kind(Store::open(&path), ErrorKind::Malformed);
+    Store::repair(&path, &StoreOptions::new(), &CheckOptions::new()).unwrap();
+    let store = Store::open(&path).unwrap();
+    assert_eq!(store.images().unwrap().len(), 3);
+    assert_eq!(layout(&path), ("layout: 2".to_owned(), 2));
     assert_clean(&store);
 }

@@ -6,6 +6,7 @@ mod aliases;
 #[cfg(feature = "cli")]
 mod cli;
 mod concurrency;
+#[cfg(feature = "conformance")]
 mod conforming;
 mod damage;
 mod export;
@@ -34,7 +35,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use lxd_image::format::{Input, Source};
-use lxd_image::store::{Alias, CheckOptions, ImportOptions, Store, StoreOptions, StoredImage};
+use lxd_image::metadata::ImageType;
+use lxd_image::store::{Alias, AliasTarget, CheckOptions, ImportOptions, Store, StoreOptions, StoredImage};
 use lxd_image::{Error, ErrorKind, Fingerprint};
 
 /// A directory that goes when the test ends.
@@ -164,6 +166,16 @@ pub(crate) fn assert_kind<T: std::fmt::Debug>(result: Result<T, Error>, kind: Er
     let error = result.unwrap_err();
     assert_eq!(error.kind(), kind, "{error}");
     error
+}
+
+/// What an alias of a container points to.
+pub(crate) fn container(fingerprint: Fingerprint) -> AliasTarget {
+    AliasTarget::new(fingerprint, ImageType::Container)
+}
+
+/// The file that holds an image, or the metadata of a split one.
+pub(crate) fn blob(store: &Path, image: &StoredImage) -> PathBuf {
+    store.join("blobs").join(image.objects.image.as_str())
 }
 
 #[track_caller]

@@ -35,9 +35,9 @@ fn a_newer_layout_is_refused_with_both_numbers() {
     drop(Store::open(&path).unwrap());
     let marker = path.join("lxd-image-store");
     let text = fs::read_to_string(&marker).unwrap();
-    fs::write(&marker, text.replace("layout: 1", "layout: 7")).unwrap();
+    fs::write(&marker, text.replace("layout: 2", "layout: 7")).unwrap();
     let error = assert_kind(Store::open(&path), ErrorKind::Unsupported);
-    assert!(error.message().contains("version 7") && error.message().contains("version 1"), "{error}");
+    assert!(error.message().contains("version 7") && error.message().contains("2"), "{error}");
     fs::write(&marker, text).unwrap();
     // A newer program that died before it changed the marker.
     let catalog = path.join("catalog.sqlite");
@@ -45,7 +45,7 @@ fn a_newer_layout_is_refused_with_both_numbers() {
     bytes[60..64].copy_from_slice(&7_u32.to_be_bytes());
     fs::write(&catalog, bytes).unwrap();
     let error = assert_kind(Store::open(&path), ErrorKind::Unsupported);
-    assert!(error.message().contains("version 7") && error.message().contains("version 1"), "{error}");
+    assert!(error.message().contains("version 7") && error.message().contains("2"), "{error}");
 }
 
 #[test]

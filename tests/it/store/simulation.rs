@@ -8,8 +8,12 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use lxd_image::io::Blob;
-use lxd_image::store::{Alias, Area, Blobs, Catalog, SqliteCatalog, StagedFile, StoredImage, Transaction};
-use lxd_image::{Error, ErrorKind, Fingerprint, Prefix, Result};
+use lxd_image::metadata::ImageType;
+use lxd_image::store::{
+    Alias, AliasPage, AliasQuery, AliasTarget, Area, BlobKey, Catalog, DirectoryBlobs, Files, ImagePage, ImageQuery,
+    NewFile, Object, Position, Scratch, SqliteCatalog, Store, StoreOptions, StoredImage, Totals, Transaction,
+};
+use lxd_image::{Error, ErrorKind, Fingerprint, Monitor, Prefix, Result};
 use rustix::fs::MemfdFlags;
 
 /// What happens to one operation.
@@ -77,13 +81,14 @@ impl Machine {
                 to.inodes.insert(*number, Inode { content, synced: inode.synced.clone(), owner: None });
             }
         }
-        let images = self.rows.images().unwrap();
+        let images = self.rows.images(&ImageQuery::new()).unwrap().images;
+        let notes = self.rows.objects(None, 100).unwrap();
         let put = |catalog: &mut dyn Transaction| {
             for image in &images {
-                catalog.put(image)?;
-                image.aliases.iter().try_for_each(|alias| catalog.set_alias(alias, &image.fingerprint))?;
+                catalog.insert(image)?;
+                image.aliases.iter().try_for_each(|alias| catalog.set_alias(alias, &image.target()))?;
             }
-            Ok(())
+            notes.iter().try_for_each(|note| catalog.put_object(note))
         };
         copy.rows.write(&mut { put }).unwrap();
         copy
@@ -126,8 +131,15 @@ impl Machine {
         inodes.retain(|number, _| names.values().any(|other| other == number));
     }
 
-    pub(crate) fn blobs(&self) -> Arc<dyn Blobs> {
-        Arc::new(SimBlobs { disk: Arc::clone(&self.disk), life: self.disk().life })
+    /// A store on this machine.
+    pub(crate) fn open(&self, options: &StoreOptions) -> Store {
+        let files = self.files();
+        let blobs = Arc::new(DirectoryBlobs::new(Arc::clone(&files)));
+        options.open_parts(blobs, self.catalog(), Scratch::new(files, "machine"))
+    }
+
+    pub(crate) fn files(&self) -> Arc<dyn Files> {
+        Arc::new(SimFiles { disk: Arc::clone(&self.disk), life: self.disk().life })
     }
 
     pub(crate) fn catalog(&self) -> Arc<dyn Catalog> {
@@ -206,12 +218,12 @@ impl Disk {
     }
 }
 
-struct SimBlobs {
+struct SimFiles {
     disk: Arc<Mutex<Disk>>,
     life: u64,
 }
 
-impl SimBlobs {
+impl SimFiles {
     fn step(&self, writes: bool) -> io::Result<MutexGuard<'_, Disk>> {
         let mut disk = self.disk.lock().unwrap();
         if disk.life != self.life {
@@ -222,8 +234,8 @@ impl SimBlobs {
     }
 }
 
-impl Blobs for SimBlobs {
-    fn create(&self) -> io::Result<Box<dyn StagedFile>> {
+impl Files for SimFiles {
+    fn create(&self) -> io::Result<Box<dyn NewFile>> {
         let mut disk = self.step(true)?;
         disk.next += 1;
         let number = disk.next;
@@ -288,7 +300,7 @@ impl Blobs for SimBlobs {
         Ok(())
     }
 
-    fn seize(&self, staged: &str) -> io::Result<Option<Box<dyn Send>>> {
+    fn try_lock_orphan(&self, staged: &str) -> io::Result<Option<Box<dyn Send>>> {
         let disk = self.step(false)?;
         let Ok(number) = disk.find(Area::Staging, staged) else { return Ok(None) };
         let held = disk.inodes[&number].owner == Some(disk.life);
@@ -342,7 +354,7 @@ impl Write for SimFile {
     }
 }
 
-impl StagedFile for SimFile {
+impl NewFile for SimFile {
     fn name(&self) -> &str {
         &self.name
     }
@@ -378,54 +390,124 @@ impl SimCatalog {
         stepped.map(drop).map_err(|error| Error::new(ErrorKind::Io, "the catalog").with_source(error))
     }
 
-    fn run(&self, full_matters: bool, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>) -> Result<()> {
-        self.step(full_matters)?;
+    fn read<T>(&self, read: impl FnOnce(&SqliteCatalog) -> Result<T>) -> Result<T> {
+        self.step(false)?;
+        read(&self.rows)
+    }
+}
+
+impl Catalog for SimCatalog {
+    fn image(&self, fingerprint: &Fingerprint) -> Result<Option<StoredImage>> {
+        self.read(|rows| rows.image(fingerprint))
+    }
+
+    fn alias(&self, name: &str, image_type: ImageType) -> Result<Option<(Alias, AliasTarget)>> {
+        self.read(|rows| rows.alias(name, image_type))
+    }
+
+    fn aliases(&self, query: &AliasQuery) -> Result<AliasPage> {
+        self.read(|rows| rows.aliases(query))
+    }
+
+    fn with_prefix(&self, prefix: &Prefix, limit: usize) -> Result<Vec<Fingerprint>> {
+        self.read(|rows| rows.with_prefix(prefix, limit))
+    }
+
+    fn images(&self, query: &ImageQuery) -> Result<ImagePage> {
+        self.read(|rows| rows.images(query))
+    }
+
+    fn fingerprints(&self, query: &ImageQuery) -> Result<(Vec<Fingerprint>, Option<Position>)> {
+        self.read(|rows| rows.fingerprints(query))
+    }
+
+    fn totals(&self, query: &ImageQuery) -> Result<Totals> {
+        self.read(|rows| rows.totals(query))
+    }
+
+    fn object(&self, key: &BlobKey) -> Result<Option<Object>> {
+        self.read(|rows| rows.object(key))
+    }
+
+    fn objects(&self, after: Option<&BlobKey>, limit: usize) -> Result<Vec<Object>> {
+        self.read(|rows| rows.objects(after, limit))
+    }
+
+    fn check(&self, monitor: &Monitor) -> Result<Vec<String>> {
+        self.read(|rows| rows.check(monitor))
+    }
+
+    fn write(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>) -> Result<()> {
+        // A full disk keeps rows from being added; what removes rows has a reserve.
+        let mut grows = true;
+        self.step(false)?;
         self.rows.write(&mut |catalog| {
-            work(catalog)?;
-            self.step(full_matters)
+            let mut watched = Watched { catalog, removes: false };
+            work(&mut watched)?;
+            grows = !watched.removes;
+            self.step(grows)
         })?;
         // Committed, and perhaps nobody hears of it.
         self.step(false)
     }
 }
 
-impl Catalog for SimCatalog {
-    fn image(&self, fingerprint: &Fingerprint) -> Result<Option<StoredImage>> {
-        self.step(false)?;
-        self.rows.image(fingerprint)
+/// A transaction that tells whether it gives space back.
+struct Watched<'a> {
+    catalog: &'a mut dyn Transaction,
+    removes: bool,
+}
+
+impl Transaction for Watched<'_> {
+    fn image(&mut self, fingerprint: &Fingerprint) -> Result<Option<StoredImage>> {
+        self.catalog.image(fingerprint)
     }
 
-    fn alias(&self, name: &str) -> Result<Option<(Alias, Fingerprint)>> {
-        self.step(false)?;
-        self.rows.alias(name)
+    fn alias(&mut self, name: &str, image_type: ImageType) -> Result<Option<(Alias, AliasTarget)>> {
+        self.catalog.alias(name, image_type)
     }
 
-    fn with_prefix(&self, prefix: &Prefix, most: usize) -> Result<Vec<Fingerprint>> {
-        self.step(false)?;
-        self.rows.with_prefix(prefix, most)
+    fn insert(&mut self, image: &StoredImage) -> Result<()> {
+        self.catalog.insert(image)
     }
 
-    fn images(&self) -> Result<Vec<StoredImage>> {
-        self.step(false)?;
-        self.rows.images()
+    fn update(&mut self, image: &StoredImage, expected: u64) -> Result<()> {
+        self.catalog.update(image, expected)
     }
 
-    fn unsettled(&self) -> Result<Vec<Fingerprint>> {
-        self.step(false)?;
-        self.rows.unsettled()
+    fn set_last_used(&mut self, fingerprint: &Fingerprint, seconds: i64) -> Result<()> {
+        self.catalog.set_last_used(fingerprint, seconds)
     }
 
-    fn check(&self) -> Result<Vec<String>> {
-        self.step(false)?;
-        self.rows.check()
+    fn set_sidecar(&mut self, fingerprint: &Fingerprint, revision: u64, key: &BlobKey) -> Result<bool> {
+        self.catalog.set_sidecar(fingerprint, revision, key)
     }
 
-    fn write(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>) -> Result<()> {
-        self.run(true, work)
+    fn remove(&mut self, fingerprint: &Fingerprint) -> Result<()> {
+        self.removes = true;
+        self.catalog.remove(fingerprint)
     }
 
-    fn write_to_free(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>) -> Result<()> {
-        // What is kept for a full disk is enough.
-        self.run(false, work)
+    fn set_alias(&mut self, alias: &Alias, target: &AliasTarget) -> Result<()> {
+        self.catalog.set_alias(alias, target)
+    }
+
+    fn remove_alias(&mut self, name: &str, image_type: ImageType) -> Result<()> {
+        self.removes = true;
+        self.catalog.remove_alias(name, image_type)
+    }
+
+    fn object(&mut self, key: &BlobKey) -> Result<Option<Object>> {
+        self.catalog.object(key)
+    }
+
+    fn put_object(&mut self, object: &Object) -> Result<()> {
+        self.removes |= matches!(object.state, lxd_image::store::ObjectState::Dead { .. });
+        self.catalog.put_object(object)
+    }
+
+    fn remove_object(&mut self, key: &BlobKey) -> Result<()> {
+        self.removes = true;
+        self.catalog.remove_object(key)
     }
 }

@@ -16,6 +16,7 @@ use lxd_image::{Metadata, Result};
 
 use crate::failure::Failure;
 use crate::options::Session;
+use crate::store::Which;
 
 /// Look at, try out and apply templates
 #[derive(Args)]
@@ -85,7 +86,7 @@ impl Templates {
                 .collect::<Result<_>>()?;
             return Ok(Self { metadata: dir.metadata(&session.limits)?, files });
         }
-        let image = session.open(image, rootfs)?;
+        let image = session.open(image, rootfs, Which::default())?;
         let (monitor, shown) = session.monitor();
         let metadata = image.metadata()?;
         let files = image.templates(&monitor);

@@ -214,3 +214,28 @@ fn a_certificate_is_made_once_for_all_names_and_its_key_is_private() {
     assert!(ServerCertificate::kept_in(&scratch.join("a/b"), &[]).is_err());
     assert!(ServerCertificate::kept_in(&scratch.join("c"), &["no name".to_owned()]).is_err());
 }
+
+#[test]
+fn a_list_longer_than_a_page_goes_in_chunks() {
+    let served = Listening::new();
+    crate::server::listing::add(&served.scratch.join("store"), &crate::server::listing::long(3_000));
+    let mut talk = served.tls();
+    talk.ask("GET", "/1.0/images?recursion=1", &[("Connection", "close")]);
+    let head = talk.head().unwrap();
+    assert_eq!((head.header("content-length"), head.header("transfer-encoding")), (None, Some("chunked")));
+    let mut body = Vec::new();
+    talk.stream.read_to_end(&mut body).unwrap();
+    assert!(body.ends_with(b"\r\n0\r\n\r\n"));
+}
+
+#[test]
+fn the_head_of_a_list_longer_than_a_page_has_no_body() {
+    let served = Listening::new();
+    crate::server::listing::add(&served.scratch.join("store"), &crate::server::listing::long(3_000));
+    let mut talk = served.tls();
+    for _ in 0..2 {
+        talk.ask("HEAD", "/1.0/images?recursion=1", &[]);
+        let head = talk.answer("HEAD").unwrap();
+        assert_eq!((head.status, head.header("content-length")), (200, None));
+    }
+}

@@ -1,0 +1,169 @@
+//! Lists as JSON, made page by page while they are sent: a list of any length takes the memory of one page, and a client that reads
+//! slowly holds nothing else up. A list of one page is an answer like any other, with its length.
+
+use std::io;
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::super::answer;
+use super::super::handler::Handler;
+use super::super::message::{Body, Pieces, Response};
+use super::super::notes::Notes;
+use crate::error::{Error, Result};
+use crate::protocol::rest::Envelope;
+
+/// A page of a list.
+pub(super) struct Page {
+    pub(super) rows: Vec<Value>,
+    /// Whether others follow.
+    pub(super) more: bool,
+}
+
+/// The list whose pages `next` gives, one for each call.
+///
+/// # Errors
+/// Those of the first page. An error on a later one cuts the body short.
+pub(super) fn answer<F>(handler: &Handler, mut next: F) -> Result<Response>
+where
+    F: FnMut() -> Result<Page> + Send + 'static,
+{
+    const TAIL: &str = "]}";
+    let first = next()?;
+    if !first.more {
+        return Ok(answer::object(Value::Array(first.rows)));
+    }
+    let mut head = serde_json::to_string(&Envelope::success(json!([])))
+        .map_err(|error| Error::malformed("a list can't be told in JSON").with_source(error))?;
+    // The list is the last thing in it, so that what stands before it can be sent before all of it is there.
+    if !head.ends_with(TAIL) {
+        return Err(Error::malformed("the envelope of a list ends with something else"));
+    }
+    head.truncate(head.len() - TAIL.len());
+    let notes = Arc::clone(&handler.notes);
+    let list = List { head: head.into_bytes(), first: Some(first), next, begun: false, over: false, notes };
+    let mut response = answer::json(StatusCode::OK, "");
+    response.body = Body::Pieces(Pieces::generated(Box::new(list)));
+    Ok(response)
+}
+
+/// The chunks of a list: one for each page.
+struct List<F> {
+    /// What stands before the first row, until it is given out.
+    head: Vec<u8>,
+    first: Option<Page>,
+    next: F,
+    /// Whether a row was given out, so that a comma stands before the next one.
+    begun: bool,
+    over: bool,
+    notes: Arc<Notes>,
+}
+
+impl<F: FnMut() -> Result<Page>> List<F> {
+    fn chunk(&mut self) -> Result<Vec<u8>> {
+        let page = match self.first.take() {
+            Some(page) => page,
+            None => (self.next)()?,
+        };
+        let mut chunk = std::mem::take(&mut self.head);
+        for row in &page.rows {
+            if self.begun {
+                chunk.push(b',');
+            }
+            self.begun = true;
+            serde_json::to_writer(&mut chunk, row)
+                .map_err(|error| Error::malformed("a row of a list can't be told in JSON").with_source(error))?;
+        }
+        if !page.more {
+            chunk.extend_from_slice(b"]}\n");
+            self.over = true;
+        }
+        Ok(chunk)
+    }
+}
+
+impl<F: FnMut() -> Result<Page>> Iterator for List<F> {
+    type Item = io::Result<Vec<u8>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.over {
+            return None;
+        }
+        Some(self.chunk().map_err(|error| {
+            self.over = true;
+            self.notes.cut_short(&error);
+            io::Error::other(error)
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use std::io::Read;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::server::ServerOptions;
+    use crate::store::Store;
+
+    fn handler() -> Handler {
+        Handler::new(Store::in_memory().unwrap(), ServerOptions::new())
+    }
+
+    fn pieces(response: Response) -> Pieces {
+        let Body::Pieces(pieces) = response.body else { panic!("no pieces") };
+        pieces
+    }
+
+    #[test]
+    fn a_page_is_made_when_those_before_it_were_taken() {
+        let made = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&made);
+        let next = move || {
+            let page = counter.fetch_add(1, Ordering::SeqCst);
+            Ok(Page { rows: vec![json!("x".repeat(100))], more: page < 2 })
+        };
+        let mut pieces = pieces(answer(&handler(), next).unwrap());
+        let mut counts = vec![made.load(Ordering::SeqCst)];
+        for _ in 0..2 {
+            pieces.read_exact(&mut [0; 150]).unwrap();
+            counts.push(made.load(Ordering::SeqCst));
+        }
+        pieces.read_to_end(&mut Vec::new()).unwrap();
+        assert_eq!((counts, made.load(Ordering::SeqCst)), (vec![1, 1, 2], 3));
+    }
+
+    #[test]
+    fn pages_without_rows_are_no_end() {
+        let mut rows = vec![vec![json!(2)], vec![], vec![], vec![json!(1)], vec![]];
+        let next = move || {
+            let rows = rows.pop().unwrap_or_default();
+            let more = rows != [json!(2)];
+            Ok(Page { rows, more })
+        };
+        let mut text = String::new();
+        pieces(answer(&handler(), next).unwrap()).read_to_string(&mut text).unwrap();
+        let envelope: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(envelope, json!(Envelope::success(json!([1, 2]))));
+    }
+
+    #[test]
+    fn an_error_on_a_later_page_is_no_end() {
+        let mut pages = 0;
+        let next = move || {
+            pages += 1;
+            if pages == 3 { Err(Error::malformed("a page")) } else { Ok(Page { rows: vec![json!(pages)], more: true }) }
+        };
+        let mut pieces = pieces(answer(&handler(), next).unwrap());
+        pieces.read_to_end(&mut Vec::new()).unwrap_err();
+        pieces.read_to_end(&mut Vec::new()).unwrap_err();
+    }
+
+    #[test]
+    fn an_error_on_the_first_page_is_an_answer() {
+        assert!(answer(&handler(), || Err(Error::malformed("a page"))).is_err());
+    }
+}

@@ -1,0 +1,176 @@
+//! Keys of objects: made from a fingerprint and a random number, so that each is used once and tells what it is.
+//! A late deletion can never hit a newer upload of the same image.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use crate::error::{Error, Result};
+use crate::fingerprint::Fingerprint;
+
+/// The name of an object in a [`BlobStore`](super::BlobStore).
+///
+/// ```
+/// use lxd_image::Fingerprint;
+/// use lxd_image::store::{BlobKey, Part};
+///
+/// let fingerprint = Fingerprint::of(b"an image");
+/// let (first, rootfs) = BlobKey::pair(&fingerprint);
+/// assert_ne!(first, BlobKey::pair(&fingerprint).0, "no key is made twice");
+/// assert_eq!(rootfs.parse(), Some((fingerprint, Part::Rootfs)));
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlobKey(String);
+
+/// Which part of an image an object holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Part {
+    /// A unified image, or the metadata file of a split one.
+    Image,
+    /// The rootfs file of a split image.
+    Rootfs,
+    /// What the catalog knows of an image, as of one revision of its row.
+    Sidecar,
+}
+
+/// What a key tells.
+pub(crate) struct SplitKey {
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) part: Part,
+    /// Of a sidecar, the revision that it tells of; 0 where the key does not say.
+    pub(crate) revision: u64,
+    /// The key of the image file that it belongs to.
+    pub(crate) image: BlobKey,
+}
+
+impl BlobKey {
+    /// A key as a catalog or a listing has it.
+    ///
+    /// # Errors
+    /// `InvalidInput` for an empty text and for one that could name something outside of the store.
+    pub fn new(text: impl Into<String>) -> Result<Self> {
+        let text = text.into();
+        let plain = !text.is_empty()
+            && text.len() <= 255
+            && !matches!(&*text, "." | "..")
+            && !text.bytes().any(|byte| byte == b'/' || byte == 0);
+        if plain { Ok(Self(text)) } else { Err(Error::invalid("this cannot be the key of an object")) }
+    }
+
+    /// New keys for the image file and for the rootfs file of one upload.
+    #[must_use]
+    pub fn pair(fingerprint: &Fingerprint) -> (Self, Self) {
+        let random = RandomState::new().build_hasher().finish();
+        (Self(format!("{fingerprint}.{random:016x}")), Self(format!("{fingerprint}.{random:016x}.rootfs")))
+    }
+
+    /// What stands for the sidecar of one revision of the image whose file has this key, in the note that it is to be written.
+    /// No object ever has this key: several may write one sidecar at once, each under a [new](Self::new_sidecar) one.
+    pub(crate) fn sidecar(&self, revision: u64) -> Self {
+        Self(format!("{}.{revision:x}.json", self.0))
+    }
+
+    /// A new key for the sidecar of one revision of the image whose file has this key.
+    pub(crate) fn new_sidecar(&self, revision: u64) -> Self {
+        let random = RandomState::new().build_hasher().finish();
+        Self(format!("{}.{revision:x}-{random:016x}.json", self.0))
+    }
+
+    /// The keys that layout 1 gave to an image: the bare fingerprint, which is used again when an image comes back.
+    pub(crate) fn legacy(fingerprint: &Fingerprint) -> [Self; 3] {
+        [Self(fingerprint.to_string()), Self(format!("{fingerprint}.rootfs")), Self(format!("{fingerprint}.json"))]
+    }
+
+    /// The image that this is of and what part; `None` for a key that no store makes.
+    #[must_use]
+    pub fn parse(&self) -> Option<(Fingerprint, Part)> {
+        self.split().map(|found| (found.fingerprint, found.part))
+    }
+
+    /// What the key tells; `None` for one that no store makes.
+    pub(crate) fn split(&self) -> Option<SplitKey> {
+        let fingerprint = self.0.get(..64)?.parse().ok()?;
+        let mut rest = self.0.get(64..)?;
+        if let Some(after) = rest.strip_prefix('.')
+            && let Some(random) = after.get(..16)
+            && random.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        {
+            rest = after.get(16..)?;
+        }
+        let (part, revision) = match rest {
+            "" => (Part::Image, 0),
+            ".rootfs" => (Part::Rootfs, 0),
+            ".json" => (Part::Sidecar, 0),
+            other => {
+                let numbers = other.strip_prefix('.')?.strip_suffix(".json")?;
+                let (revision, random) = numbers.split_once('-').unwrap_or((numbers, "0"));
+                u64::from_str_radix(random, 16).ok()?;
+                (Part::Sidecar, u64::from_str_radix(revision, 16).ok()?)
+            }
+        };
+        let image = Self(self.0.strip_suffix(rest)?.to_owned());
+        Some(SplitKey { fingerprint, part, revision, image })
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether there is no key: of an image that is in no store.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Display for BlobKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+
+    #[test]
+    fn keys_tell_their_image_and_part() {
+        let fingerprint = Fingerprint::of(b"x");
+        let (first, rootfs) = BlobKey::pair(&fingerprint);
+        let legacy = BlobKey::legacy(&fingerprint);
+        let cases = [
+            (first.clone(), Part::Image),
+            (rootfs, Part::Rootfs),
+            (first.sidecar(17), Part::Sidecar),
+            (first.new_sidecar(17), Part::Sidecar),
+            (legacy[0].clone(), Part::Image),
+            (legacy[1].clone(), Part::Rootfs),
+            (legacy[2].clone(), Part::Sidecar),
+            (legacy[0].sidecar(17), Part::Sidecar),
+        ];
+        for (key, part) in cases {
+            assert_eq!(key.parse(), Some((fingerprint, part)), "{key}");
+        }
+    }
+
+    #[test]
+    fn other_names_are_no_keys_of_images() {
+        let fingerprint = Fingerprint::of(b"x");
+        for text in ["letter".to_owned(), format!("{fingerprint}x"), format!("{fingerprint}.json.json"), "a".repeat(64)]
+        {
+            let parsed = BlobKey::new(text.clone()).unwrap().parse();
+            assert!(parsed.is_none() || text == "a".repeat(64), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_could_lead_elsewhere_is_refused() {
+        for text in ["", ".", "..", "a/b", "/", "a\0"] {
+            assert!(BlobKey::new(text).is_err(), "{text:?}");
+        }
+    }
+}

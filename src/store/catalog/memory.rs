@@ -1,0 +1,402 @@
+//! `MemoryCatalog`: a catalog that is gone when it is dropped, for tests and for short-lived tools. It keeps no more than a
+//! [`Catalog`] promises: transactions run at once, meet when they commit, and run again.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::sqlite::{already_there, check_objects, no_target, row_changed};
+use super::{AliasPage, AliasQuery, Catalog, ImagePage, ImageQuery, Object, Order, Position, Totals, Transaction};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::{Fingerprint, Prefix};
+use crate::format::ImageType;
+use crate::progress::Monitor;
+use crate::store::blobs::BlobKey;
+use crate::store::image::{Alias, AliasTarget, StoredImage};
+
+/// How often a transaction runs before it fails because others were faster each time.
+const MAX_RUNS: usize = 100;
+
+/// A catalog in memory.
+///
+/// ```
+/// use lxd_image::store::{Catalog, ImageQuery, MemoryCatalog};
+///
+/// let catalog = MemoryCatalog::new();
+/// assert_eq!(catalog.totals(&ImageQuery::new())?.images, 0);
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct MemoryCatalog {
+    /// The state after the last commit. Readers and transactions take it along and keep no lock.
+    current: RwLock<Arc<State>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct State {
+    /// The images with their aliases, which are sorted.
+    images: BTreeMap<Fingerprint, StoredImage>,
+    /// The fingerprint and the description of each alias.
+    aliases: BTreeMap<(String, ImageType), (Fingerprint, String)>,
+    objects: BTreeMap<BlobKey, Object>,
+    /// How many commits there were.
+    commits: u64,
+}
+
+impl MemoryCatalog {
+    /// An empty catalog.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn state(&self) -> Arc<State> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts a state in the place of the one that it was made from. Returns whether that was still there.
+    fn commit(&self, base: &Arc<State>, mut changed: State) -> bool {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&current, base) {
+            return false;
+        }
+        changed.commits = base.commits.wrapping_add(1);
+        *current = Arc::new(changed);
+        true
+    }
+}
+
+impl State {
+    fn alias(&self, name: &str, image_type: ImageType) -> Option<(Alias, AliasTarget)> {
+        let (fingerprint, description) = self.aliases.get(&(name.to_owned(), image_type))?;
+        let alias = Alias { name: name.to_owned(), description: description.clone() };
+        Some((alias, AliasTarget::new(*fingerprint, image_type)))
+    }
+
+    /// The images of a query that are behind its position, in its order.
+    fn page<'a>(&'a self, query: &ImageQuery) -> Vec<&'a StoredImage> {
+        let limit = query.limit.max(1).saturating_add(1);
+        let matching = |image: &&StoredImage| query.matches(image);
+        match query.order {
+            Order::Fingerprint => {
+                let start = query.after.as_ref().map_or(Bound::Unbounded, |after| Bound::Excluded(after.fingerprint));
+                let range = self.images.range((start, Bound::Unbounded)).map(|(_, image)| image);
+                range.filter(matching).take(limit).collect()
+            }
+            Order::Alias => {
+                let after =
+                    query.after.as_ref().map(|position| place(position.alias.as_deref(), &position.fingerprint));
+                let mut found: Vec<_> =
+                    self.images.values().filter(matching).filter(|image| Some(place_of(image)) > after).collect();
+                found.sort_by_key(|image| place_of(image));
+                found.truncate(limit);
+                found
+            }
+        }
+    }
+}
+
+/// Where an image stands in the order by alias.
+fn place<'a>(alias: Option<&'a str>, fingerprint: &Fingerprint) -> (bool, Option<&'a str>, Fingerprint) {
+    (alias.is_none(), alias, *fingerprint)
+}
+
+fn place_of(image: &StoredImage) -> (bool, Option<&str>, Fingerprint) {
+    place(image.aliases.first().map(|alias| alias.name.as_str()), &image.fingerprint)
+}
+
+/// Cuts a page to its limit, and returns the position of the next one.
+fn cut(found: &mut Vec<&StoredImage>, query: &ImageQuery) -> Option<Position> {
+    let limit = query.limit.max(1);
+    if found.len() <= limit {
+        return None;
+    }
+    found.truncate(limit);
+    found.last().map(|image| Position::after(image))
+}
+
+impl Catalog for MemoryCatalog {
+    fn image(&self, fingerprint: &Fingerprint) -> Result<Option<StoredImage>> {
+        Ok(self.state().images.get(fingerprint).cloned())
+    }
+
+    fn alias(&self, name: &str, image_type: ImageType) -> Result<Option<(Alias, AliasTarget)>> {
+        Ok(self.state().alias(name, image_type))
+    }
+
+    fn aliases(&self, query: &AliasQuery) -> Result<AliasPage> {
+        let state = self.state();
+        let prefix = query.prefix.as_deref().unwrap_or_default();
+        let first = (prefix.to_owned(), ImageType::Container);
+        let start = match &query.after {
+            Some(after) if *after >= first => Bound::Excluded(after.clone()),
+            _ => Bound::Included(first),
+        };
+        let mut page = AliasPage::default();
+        for ((name, image_type), (fingerprint, description)) in state.aliases.range((start, Bound::Unbounded)) {
+            if !name.starts_with(prefix) {
+                break;
+            }
+            if query.image_type.is_some_and(|wanted| wanted != *image_type) {
+                continue;
+            }
+            if page.aliases.len() == query.limit.max(1) {
+                page.next = page.aliases.last().map(|(alias, target)| (alias.name.clone(), target.image_type));
+                break;
+            }
+            let alias = Alias { name: name.clone(), description: description.clone() };
+            page.aliases.push((alias, AliasTarget::new(*fingerprint, *image_type)));
+        }
+        Ok(page)
+    }
+
+    fn with_prefix(&self, prefix: &Prefix, limit: usize) -> Result<Vec<Fingerprint>> {
+        let state = self.state();
+        Ok(state.images.keys().filter(|fingerprint| prefix.matches(fingerprint)).take(limit).copied().collect())
+    }
+
+    fn images(&self, query: &ImageQuery) -> Result<ImagePage> {
+        let state = self.state();
+        let mut found = state.page(query);
+        let next = cut(&mut found, query);
+        Ok(ImagePage { images: found.into_iter().cloned().collect(), next, skipped: Vec::new() })
+    }
+
+    fn fingerprints(&self, query: &ImageQuery) -> Result<(Vec<Fingerprint>, Option<Position>)> {
+        let state = self.state();
+        let mut found = state.page(query);
+        let next = cut(&mut found, query);
+        Ok((found.into_iter().map(|image| image.fingerprint).collect(), next))
+    }
+
+    fn totals(&self, query: &ImageQuery) -> Result<Totals> {
+        let mut totals = Totals::default();
+        for image in self.state().images.values().filter(|image| query.matches(image)) {
+            totals.images += 1;
+            totals.bytes = totals.bytes.saturating_add(image.size);
+        }
+        Ok(totals)
+    }
+
+    fn version(&self) -> Result<Option<u64>> {
+        Ok(Some(self.state().commits))
+    }
+
+    fn object(&self, key: &BlobKey) -> Result<Option<Object>> {
+        Ok(self.state().objects.get(key).cloned())
+    }
+
+    fn objects(&self, after: Option<&BlobKey>, limit: usize) -> Result<Vec<Object>> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let state = self.state();
+        Ok(state.objects.range((start, Bound::Unbounded)).take(limit).map(|(_, object)| object.clone()).collect())
+    }
+
+    fn check(&self, monitor: &Monitor) -> Result<Vec<String>> {
+        monitor.check()?;
+        Ok(Vec::new())
+    }
+
+    fn write(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>) -> Result<()> {
+        for _ in 0..MAX_RUNS {
+            let base = self.state();
+            let mut snapshot = Snapshot { base: &base, changed: None };
+            work(&mut snapshot)?;
+            // Work that only read has read one state.
+            let Some(changed) = snapshot.changed else { return Ok(()) };
+            if self.commit(&base, changed) {
+                return Ok(());
+            }
+            std::thread::yield_now();
+        }
+        Err(Error::new(ErrorKind::Transient, "others changed the catalog each time before this change was done")
+            .with_hint("try again"))
+    }
+}
+
+/// A transaction: the state that it began with, and its own copy once it changes something.
+struct Snapshot<'a> {
+    base: &'a Arc<State>,
+    changed: Option<State>,
+}
+
+impl Snapshot<'_> {
+    fn state(&self) -> &State {
+        self.changed.as_ref().unwrap_or(self.base)
+    }
+
+    fn change(&mut self) -> &mut State {
+        self.changed.get_or_insert_with(|| State::clone(self.base))
+    }
+
+    /// Takes an alias from the image that it points to.
+    fn unlink(&mut self, name: &str, image_type: ImageType) {
+        let state = self.change();
+        if let Some((fingerprint, _)) = state.aliases.remove(&(name.to_owned(), image_type))
+            && let Some(image) = state.images.get_mut(&fingerprint)
+        {
+            image.aliases.retain(|alias| alias.name != name);
+        }
+    }
+}
+
+impl Transaction for Snapshot<'_> {
+    fn image(&mut self, fingerprint: &Fingerprint) -> Result<Option<StoredImage>> {
+        Ok(self.state().images.get(fingerprint).cloned())
+    }
+
+    fn alias(&mut self, name: &str, image_type: ImageType) -> Result<Option<(Alias, AliasTarget)>> {
+        Ok(self.state().alias(name, image_type))
+    }
+
+    fn insert(&mut self, image: &StoredImage) -> Result<()> {
+        check_objects(image)?;
+        if self.state().images.contains_key(&image.fingerprint) {
+            return Err(already_there(&image.fingerprint));
+        }
+        let row = StoredImage { aliases: Vec::new(), ..image.clone() };
+        self.change().images.insert(image.fingerprint, row);
+        Ok(())
+    }
+
+    fn update(&mut self, image: &StoredImage, expected: u64) -> Result<()> {
+        check_objects(image)?;
+        let old = self.state().images.get(&image.fingerprint).filter(|old| old.revision == expected);
+        let Some(old) = old else { return Err(row_changed(&image.fingerprint, expected)) };
+        let mut row = image.clone();
+        row.aliases.clone_from(&old.aliases);
+        row.last_used_at = old.last_used_at;
+        row.objects.sidecar.clone_from(&old.objects.sidecar);
+        self.change().images.insert(image.fingerprint, row);
+        Ok(())
+    }
+
+    fn set_last_used(&mut self, fingerprint: &Fingerprint, seconds: i64) -> Result<()> {
+        let is_later = |image: &StoredImage| image.last_used_at.is_none_or(|last| last < seconds);
+        if self.state().images.get(fingerprint).is_some_and(is_later)
+            && let Some(image) = self.change().images.get_mut(fingerprint)
+        {
+            image.last_used_at = Some(seconds);
+        }
+        Ok(())
+    }
+
+    fn set_sidecar(&mut self, fingerprint: &Fingerprint, revision: u64, key: &BlobKey) -> Result<bool> {
+        if self.state().images.get(fingerprint).is_none_or(|image| image.revision != revision) {
+            return Ok(false);
+        }
+        if let Some(image) = self.change().images.get_mut(fingerprint) {
+            image.objects.sidecar = Some(key.clone());
+        }
+        Ok(true)
+    }
+
+    fn remove(&mut self, fingerprint: &Fingerprint) -> Result<()> {
+        if !self.state().images.contains_key(fingerprint) {
+            return Ok(());
+        }
+        let state = self.change();
+        if let Some(image) = state.images.remove(fingerprint) {
+            for alias in image.aliases {
+                state.aliases.remove(&(alias.name, image.image_type));
+            }
+        }
+        Ok(())
+    }
+
+    fn set_alias(&mut self, alias: &Alias, target: &AliasTarget) -> Result<()> {
+        let image = self.state().images.get(&target.fingerprint);
+        if image.is_none_or(|image| image.image_type != target.image_type) {
+            return Err(no_target(alias, target));
+        }
+        self.unlink(&alias.name, target.image_type);
+        let state = self.change();
+        let value = (target.fingerprint, alias.description.clone());
+        state.aliases.insert((alias.name.clone(), target.image_type), value);
+        if let Some(image) = state.images.get_mut(&target.fingerprint) {
+            image.aliases.push(alias.clone());
+            image.aliases.sort();
+        }
+        Ok(())
+    }
+
+    fn remove_alias(&mut self, name: &str, image_type: ImageType) -> Result<()> {
+        if self.state().aliases.contains_key(&(name.to_owned(), image_type)) {
+            self.unlink(name, image_type);
+        }
+        Ok(())
+    }
+
+    fn object(&mut self, key: &BlobKey) -> Result<Option<Object>> {
+        Ok(self.state().objects.get(key).cloned())
+    }
+
+    fn put_object(&mut self, object: &Object) -> Result<()> {
+        self.change().objects.insert(object.key.clone(), object.clone());
+        Ok(())
+    }
+
+    fn remove_object(&mut self, key: &BlobKey) -> Result<()> {
+        if self.state().objects.contains_key(key) {
+            self.change().objects.remove(key);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+    use crate::metadata::Architecture;
+
+    fn image(content: &[u8]) -> StoredImage {
+        let mut image = StoredImage::new(Fingerprint::of(content), ImageType::Container, Architecture::X86_64);
+        image.objects.image = BlobKey::pair(&image.fingerprint).0;
+        image
+    }
+
+    #[cfg(feature = "conformance")]
+    #[test]
+    fn memory_catalog_keeps_the_contract() {
+        crate::store::conformance::catalog(&MemoryCatalog::new()).unwrap();
+    }
+
+    #[test]
+    fn work_runs_again_when_another_commits_meanwhile() {
+        let catalog = MemoryCatalog::new();
+        let mut runs = 0;
+        let work = &mut |rows: &mut dyn Transaction| {
+            runs += 1;
+            if runs == 1 {
+                // No lock is held here, so that a second transaction can commit.
+                catalog.write(&mut |others| others.insert(&image(b"other")))?;
+            }
+            rows.insert(&image(b"mine"))
+        };
+        catalog.write(work).unwrap();
+        assert_eq!((runs, catalog.totals(&ImageQuery::new()).unwrap().images), (2, 2));
+    }
+
+    #[test]
+    fn work_that_is_always_overtaken_fails_with_transient() {
+        let catalog = MemoryCatalog::new();
+        let mut number = 0_u32;
+        let failed = catalog.write(&mut |rows| {
+            number += 1;
+            catalog.write(&mut |others| others.insert(&image(&number.to_le_bytes())))?;
+            rows.insert(&image(b"mine"))
+        });
+        assert_eq!(failed.unwrap_err().kind(), ErrorKind::Transient);
+    }
+
+    #[test]
+    fn version_counts_commits() {
+        let catalog = MemoryCatalog::new();
+        catalog.write(&mut |rows| rows.insert(&image(b"one"))).unwrap();
+        catalog.write(&mut |rows| rows.image(&Fingerprint::of(b"one")).map(|_| ())).unwrap();
+        catalog.write(&mut |rows| rows.remove(&Fingerprint::of(b"one"))).unwrap();
+        assert_eq!(catalog.version().unwrap(), Some(2));
+    }
+}
