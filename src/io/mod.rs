@@ -73,7 +73,7 @@ pub trait ReadAt: Send + Sync {
     /// Fewer than asked for are allowed anywhere.
     ///
     /// # Errors
-    /// Those of the engine. `Interrupted` makes callers try again. An [`Error`](crate::Error) of this library may travel
+    /// Those of the engine. `Interrupted` makes callers try again. An [`Error`] of this library may travel
     /// inside of the [`io::Error`], and comes out with its own kind; all others become [`ErrorKind::Io`](crate::ErrorKind::Io).
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 
