@@ -15,13 +15,23 @@ pub(crate) struct ByVersion<T> {
 
 #[derive(Debug)]
 struct State<T> {
-    made: Option<(u64, Arc<T>)>,
+    made: Option<Made<T>>,
     making: bool,
+    /// How many makings began.
+    begun: u64,
+}
+
+#[derive(Debug)]
+struct Made<T> {
+    version: u64,
+    /// Which making it was.
+    number: u64,
+    what: Arc<T>,
 }
 
 impl<T> Default for ByVersion<T> {
     fn default() -> Self {
-        Self { state: Mutex::new(State { made: None, making: false }), changed: Condvar::new() }
+        Self { state: Mutex::new(State { made: None, making: false, begun: 0 }), changed: Condvar::new() }
     }
 }
 
@@ -32,23 +42,29 @@ impl<T> ByVersion<T> {
     /// # Errors
     /// Those of `make`.
     pub(crate) fn get(&self, store: &Store, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
+        let mut arrived = None;
         loop {
             // Read before the catalog: what is made may be newer than its number, and is made again then, but never older.
             let Some(version) = store.version() else { return make().map(Arc::new) };
             let mut state = self.lock();
-            if let Some((_, made)) = state.made.as_ref().filter(|(of, _)| *of == version) {
-                return Ok(Arc::clone(made));
+            // What was begun after the caller came is never older than the catalog was then. So nobody waits for more than two
+            // makings, however often somebody writes.
+            let arrived = *arrived.get_or_insert(state.begun);
+            if let Some(made) = state.made.as_ref().filter(|made| made.version == version || made.number > arrived) {
+                return Ok(Arc::clone(&made.what));
             }
             if state.making {
                 drop(self.changed.wait(state).unwrap_or_else(PoisonError::into_inner));
                 continue;
             }
             state.making = true;
+            state.begun += 1;
+            let number = state.begun;
             drop(state);
             let guard = Making(self);
             let made = make().map(Arc::new);
             if let Ok(made) = &made {
-                self.lock().made = Some((version, Arc::clone(made)));
+                self.lock().made = Some(Made { version, number, what: Arc::clone(made) });
             }
             drop(guard);
             return made;

@@ -113,13 +113,15 @@ impl Handler {
             // Clients have their images whether or not others can go now; the next time tries again.
             let _ = self.store.prune(&policy);
         }
+        // What uploads left that ended badly; a server runs for months, and nobody else may open its store.
+        let _ = self.store.sweep();
     }
 
     /// Keeps an image that came by being used, for it was used again. At most once an hour: it is a write.
     pub(crate) fn used(&self, image: &StoredImage) {
         const HOUR: i64 = 3_600;
         let now = self.store.now();
-        if image.cached && image.last_used_at.is_none_or(|last| now - last > HOUR || last > now) {
+        if image.cached && image.last_used_at.is_none_or(|last| now.saturating_sub(last) > HOUR || last > now) {
             // That it can't be noted takes nothing away from the client.
             let _ = self.store.mark_used(&image.fingerprint);
         }

@@ -207,11 +207,6 @@ impl PublicImages {
         &self.entries
     }
 
-    /// The fingerprints of some, in their order.
-    pub(crate) fn fingerprints(&self, from: usize, count: usize) -> impl Iterator<Item = Fingerprint> {
-        self.entries.iter().skip(from).take(count).map(|entry| entry.fingerprint)
-    }
-
     /// Their aliases with what they point to, sorted by name and type.
     pub(crate) fn aliases(&self) -> &[(Alias, AliasTarget)] {
         &self.aliases

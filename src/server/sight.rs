@@ -30,7 +30,8 @@ pub(crate) fn images(handler: &Handler, request: &Request) -> Result<Images> {
     let trusted = request.is_trusted();
     if !trusted {
         let public = public::now(handler)?;
-        if public.whole().is_some() {
+        // Not for longer lists: whoever reads one slowly would keep all of it in memory.
+        if public.whole().is_some_and(|whole| whole.len() <= PAGE) {
             return Ok(Images::Kept { public, from: 0 });
         }
     }
@@ -222,10 +223,14 @@ pub(crate) fn alias_here(handler: &Handler, request: &Request, name: &str) -> Re
 /// All aliases that the client may see, with what they point to, sorted by name. A name that a container's and a virtual machine's
 /// image share comes once, as that of the container.
 pub(crate) fn aliases(handler: &Handler, request: &Request) -> Result<Aliases> {
-    let rows = if request.is_trusted() {
-        AliasRows::Stored(Box::new((handler.store.clone(), AliasQuery::new().limit(PAGE))))
+    let trusted = request.is_trusted();
+    let stored = || AliasRows::Stored(Box::new((handler.store.clone(), AliasQuery::new().limit(PAGE), trusted)));
+    let rows = if trusted {
+        stored()
     } else {
-        AliasRows::Public { public: public::now(handler)?, from: 0 }
+        let public = public::now(handler)?;
+        // Not for longer lists: whoever reads one slowly would keep all of it in memory.
+        if public.aliases().len() <= PAGE { AliasRows::Public { public, from: 0 } } else { stored() }
     };
     Ok(Aliases { rows, last: None })
 }
@@ -242,8 +247,8 @@ pub(crate) struct Aliases {
 enum AliasRows {
     /// Those of the public images; the next page begins here.
     Public { public: Arc<PublicImages>, from: usize },
-    /// All; the next page is this.
-    Stored(Box<(Store, AliasQuery)>),
+    /// All, or those of public images; the next page is this.
+    Stored(Box<(Store, AliasQuery, bool)>),
 }
 
 impl Aliases {
@@ -264,9 +269,14 @@ impl Aliases {
                 Ok(*from < public.aliases().len())
             }
             AliasRows::Stored(stored) => {
-                let (store, query) = &mut **stored;
+                let (store, query, trusted) = &mut **stored;
                 let page = store.alias_page(query)?;
-                page.aliases.iter().for_each(&mut once);
+                for row in &page.aliases {
+                    // One that goes meanwhile, or cannot be read, is seen by nobody.
+                    if *trusted || store.image(&row.1.fingerprint).is_ok_and(|image| image.public) {
+                        once(row);
+                    }
+                }
                 let more = page.next.is_some();
                 query.after = page.next;
                 Ok(more)

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::super::address::Address;
 use super::super::handler::Handler;
 use super::super::message::{Request, Response};
-use super::super::{answer, conditional, public, sight};
+use super::super::{answer, conditional, sight};
 use super::filter::Expression;
 use super::listing::{self, Page};
 use crate::error::{Error, Result};
@@ -23,17 +23,6 @@ fn found(handler: &Handler, request: &Request, address: &Address) -> Result<Resp
     let filter = address.query("filter").map(str::parse::<Expression>).transpose()?;
     let (objects, trusted) = (is_recursive(address), request.is_trusted());
     let place = |fingerprint: &Fingerprint| json!(format!("/1.0/images/{fingerprint}"));
-    if filter.is_none() && !objects && !trusted {
-        // Where public images are is known without a look at them.
-        let public = public::now(handler)?;
-        let mut from = 0;
-        return listing::answer(handler, move || {
-            let page = public.fingerprints(from, sight::PAGE).map(|fingerprint| place(&fingerprint));
-            let rows: Vec<Value> = page.collect();
-            from += rows.len();
-            Ok(Page { rows, more: from < public.len() })
-        });
-    }
     let mut images = sight::images(handler, request)?;
     listing::answer(handler, move || {
         let mut rows = Vec::new();
