@@ -92,6 +92,11 @@ impl ImageObjects {
         Self { image, rootfs: (form == Form::Split).then_some(rootfs), sidecar: None }
     }
 
+    /// How many files the image is in.
+    pub(crate) fn files(&self) -> usize {
+        1 + usize::from(self.rootfs.is_some())
+    }
+
     /// All of them.
     pub fn keys(&self) -> impl Iterator<Item = &BlobKey> {
         std::iter::once(&self.image).chain(&self.rootfs).chain(&self.sidecar)

@@ -80,9 +80,7 @@ impl Marker {
 
     /// A marker with an id that no other store has.
     pub(crate) fn new() -> Self {
-        use std::hash::{BuildHasher, Hasher, RandomState};
-        let random = || RandomState::new().build_hasher().finish();
-        Self { id: format!("{:016x}{:016x}", random(), random()), layout: VERSION }
+        Self { id: super::scratch::random_id(), layout: VERSION }
     }
 }
 

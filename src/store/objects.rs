@@ -1,6 +1,7 @@
 //! Objects without a row: found among the blobs by their keys, one upload at a time. Keys are listed in order, so that those of
 //! one upload stand together, and no set of all keys is ever in memory.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::blobs::{BlobKey, Part, SplitKey};
@@ -75,7 +76,10 @@ impl Store {
         // All uploads of one image: their keys stand together, and those of two uploads may be mixed.
         let mut uploads: BTreeMap<BlobKey, Upload> = BTreeMap::new();
         let flush = |uploads: &mut BTreeMap<BlobKey, Upload>, work: &mut dyn FnMut(Listed) -> Result<()>| {
-            std::mem::take(uploads).into_values().try_for_each(|upload| work(Listed::Upload(upload)))
+            // One that was committed has a sidecar, and the newest revision was the last one.
+            let mut all: Vec<Upload> = std::mem::take(uploads).into_values().collect();
+            all.sort_by_key(|upload| Reverse(upload.sidecars.last().map(|(revision, _)| *revision)));
+            all.into_iter().try_for_each(|upload| work(Listed::Upload(upload)))
         };
         loop {
             monitor.check()?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::blobs::{BlobStore, DirectoryBlobs, DirectoryFiles, Files, MemoryBlobs};
+use super::blobs::{BlobKey, BlobStore, DirectoryBlobs, DirectoryFiles, Files, MemoryBlobs};
 use super::catalog::{Catalog, MemoryCatalog, SqliteCatalog};
 use super::image::StoredImage;
 use super::layout::{self, Marker};
@@ -226,9 +226,33 @@ pub(crate) fn upgrade(path: &Path, marker: &Marker, options: &StoreOptions) -> R
             .in_file(catalog));
     }
     SqliteCatalog::upgrade(&catalog, &marker.id)?;
+    abandon_old_imports(path, marker, options)?;
     marker.write(path)?;
     drop(lock);
     Ok(())
+}
+
+/// Notes as dead the files of imports that a program of layout 1 began and did not end: it gave their staged files names that begin
+/// with the fingerprint, before it created files that no row names yet.
+fn abandon_old_imports(path: &Path, marker: &Marker, options: &StoreOptions) -> Result<()> {
+    let (blobs, scratch) = directory_parts(path, &marker.id)?;
+    let begun: Vec<Fingerprint> = scratch.names()?.iter().filter_map(|name| name.get(..64)?.parse().ok()).collect();
+    if begun.is_empty() {
+        return Ok(());
+    }
+    let wait = (options.busy_timeout, &options.cancel);
+    let rows = SqliteCatalog::open(&layout::catalog(path), &marker.id, wait, false, StoreLock::unlocked(path)?)?;
+    let store = Store { blobs, catalog: Arc::new(rows), scratch, options: options.clone() };
+    store.catalog.write(&mut |catalog| {
+        for fingerprint in &begun {
+            if catalog.image(fingerprint)?.is_none() {
+                BlobKey::legacy(fingerprint)
+                    .iter()
+                    .try_for_each(|key| catalog.put_object(&store.dead(key, fingerprint)))?;
+            }
+        }
+        Ok(())
+    })
 }
 
 /// Removes what a repair that was killed left. A store that is open excludes a living one.

@@ -36,27 +36,39 @@ impl Store {
 
     /// Removes what processes that are gone left behind. Returns how many staged files that were.
     pub(crate) fn sweep(&self) -> Result<usize> {
-        self.abandon_orphans()?;
+        let mut failed = self.abandon_orphans();
         let mut swept = 0;
         for name in self.scratch.names()? {
-            let Some(lock) = self.scratch.try_lock_orphan(&name)? else { continue };
-            self.scratch.remove(&name)?;
-            swept += 1;
-            drop(lock);
+            match self.sweep_staged(&name) {
+                Ok(true) => swept += 1,
+                Ok(false) => {}
+                // One that is somebody else's, say, keeps none of the others.
+                Err(error) => failed = failed.and(Err(error)),
+            }
         }
-        self.reconcile()?;
+        swept += self.blobs.sweep()?;
+        failed.and(self.reconcile())?;
         Ok(swept)
+    }
+
+    fn sweep_staged(&self, name: &str) -> Result<bool> {
+        let Some(_lock) = self.scratch.try_lock_orphan(name)? else { return Ok(false) };
+        self.scratch.remove(name)?;
+        Ok(true)
     }
 
     /// Notes as dead what was uploaded by processes that are gone.
     fn abandon_orphans(&self) -> Result<()> {
         let now = self.now();
         let mut orphans = Vec::new();
+        let mut failed = Ok(());
         self.for_each_note(&mut |note| {
-            if let ObjectState::Uploading { holder, lease_until } = &note.state
-                && self.is_orphan(holder, *lease_until, now)?
-            {
-                orphans.push(note);
+            if let ObjectState::Uploading { holder, lease_until } = &note.state {
+                match self.is_orphan(holder, *lease_until, now) {
+                    Ok(true) => orphans.push(note),
+                    Ok(false) => {}
+                    Err(error) => failed = Err(error),
+                }
             }
             Ok(())
         })?;
@@ -71,7 +83,7 @@ impl Store {
                 Ok(())
             })?;
         }
-        Ok(())
+        failed
     }
 
     fn is_orphan(&self, holder: &str, lease_until: i64, now: i64) -> Result<bool> {
@@ -95,14 +107,17 @@ impl Store {
     /// A note that no row will name this object again.
     pub(crate) fn dead(&self, key: &BlobKey, fingerprint: &Fingerprint) -> Object {
         let grace = i64::try_from(self.blobs.grace().as_secs()).unwrap_or(i64::MAX);
-        let delete_after = self.now().saturating_add(grace);
+        // Without a grace no clock is asked, which may be wrong.
+        let delete_after = if grace == 0 { i64::MIN } else { self.now().saturating_add(grace) };
         Object::new(key.clone(), *fingerprint, ObjectState::Dead { delete_after })
     }
 
     /// Removes an image's row, and notes its objects as dead.
     pub(crate) fn remove_image(&self, catalog: &mut dyn Transaction, image: &StoredImage) -> Result<()> {
         catalog.remove(&image.fingerprint)?;
-        image.objects.keys().try_for_each(|key| catalog.put_object(&self.dead(key, &image.fingerprint)))
+        // A damaged catalog may name another image's objects, which must not go with this one.
+        let own = |key: &&BlobKey| key.parse().is_some_and(|(of, _)| of == image.fingerprint);
+        image.objects.keys().filter(own).try_for_each(|key| catalog.put_object(&self.dead(key, &image.fingerprint)))
     }
 
     /// A note that an object is being uploaded by whoever holds a staged file.
@@ -120,17 +135,20 @@ impl Store {
 
     fn note_abandoned(&self, fingerprint: &Fingerprint, keys: &[BlobKey]) -> Result<()> {
         self.catalog.write(&mut |catalog| {
-            for key in keys {
-                if catalog.object(key)?.is_some() {
-                    catalog.put_object(&self.dead(key, fingerprint))?;
-                }
-            }
-            Ok(())
+            let row = catalog.image(fingerprint)?;
+            let is_live = |key: &BlobKey| row.as_ref().is_some_and(|row| row.objects.keys().any(|named| named == key));
+            // Also where no note is left: whoever slept beyond its lease may have created an object since it was swept.
+            keys.iter().filter(|key| !is_live(key)).try_for_each(|key| catalog.put_object(&self.dead(key, fingerprint)))
         })
     }
 
-    /// Writes the sidecars that are noted, and deletes the dead objects whose grace is over.
+    /// Deletes the dead objects whose grace is over, and writes the sidecars that are noted. What fails keeps nothing else from
+    /// being done: on a full disk, deleting comes first.
+    ///
+    /// # Errors
+    /// The first one, when all was tried.
     pub(crate) fn reconcile(&self) -> Result<()> {
+        let mut failed = Ok(());
         for _ in 0..PASSES {
             let now = self.now();
             let (mut pending, mut dead) = (Vec::new(), Vec::new());
@@ -142,36 +160,33 @@ impl Store {
                 }
                 Ok(())
             })?;
-            for batch in pending.chunks(BATCH) {
-                self.write_sidecars(batch)?;
-            }
             for batch in dead.chunks(BATCH) {
-                self.blobs.delete(batch)?;
-                // A key is used once: nobody can have made it live meanwhile.
-                self.catalog.write(&mut |catalog| batch.iter().try_for_each(|key| catalog.remove_object(key)))?;
+                failed = failed.and(self.delete_dead(batch));
             }
-            if pending.is_empty() {
+            for note in &pending {
+                failed = failed.and(self.write_sidecar(note));
+            }
+            if pending.is_empty() || failed.is_err() {
                 break;
             }
         }
-        Ok(())
+        failed
     }
 
-    /// Writes the sidecars of those of the noted revisions that their rows still have, as any other upload.
-    fn write_sidecars(&self, notes: &[Object]) -> Result<()> {
-        let mut jobs = Vec::new();
-        for note in notes {
-            let image = self.catalog.image(&note.fingerprint)?.filter(|image| is_noted(note, image));
-            jobs.push((note, image.map(|image| self.stage_sidecar(image)).transpose()?));
-        }
-        let keys: Vec<(Fingerprint, BlobKey)> =
-            jobs.iter().filter_map(|(note, job)| Some((note.fingerprint, job.as_ref()?.upload.key.clone()))).collect();
-        let done = self.upload_sidecars(&mut jobs);
-        if done.is_err() {
-            for (fingerprint, key) in keys {
-                // What cannot be noted now is found by its note later.
-                let _ = self.note_abandoned(&fingerprint, std::slice::from_ref(&key));
-            }
+    fn delete_dead(&self, keys: &[BlobKey]) -> Result<()> {
+        self.blobs.delete(keys)?;
+        // A key is used once: nobody can have made it live meanwhile.
+        self.catalog.write(&mut |catalog| keys.iter().try_for_each(|key| catalog.remove_object(key)))
+    }
+
+    /// Writes the sidecar of a noted revision, if its row still has that, as any other upload.
+    fn write_sidecar(&self, note: &Object) -> Result<()> {
+        let image = self.catalog.image(&note.fingerprint)?.filter(|image| is_noted(note, image));
+        let mut job = image.map(|image| self.stage_sidecar(image)).transpose()?;
+        let done = self.upload_sidecar(note, job.as_mut());
+        if let (Err(_), Some(job)) = (&done, &job) {
+            // What cannot be noted now is found by its note later.
+            let _ = self.note_abandoned(&note.fingerprint, std::slice::from_ref(&job.upload.key));
         }
         done
     }
@@ -186,20 +201,16 @@ impl Store {
         Ok(SidecarJob { image, staged, upload })
     }
 
-    fn upload_sidecars(&self, jobs: &mut [(&Object, Option<SidecarJob>)]) -> Result<()> {
-        if jobs.iter().any(|(_, job)| job.is_some()) {
-            self.catalog.write(&mut |catalog| {
-                jobs.iter().filter_map(|(_, job)| job.as_ref()).try_for_each(|job| catalog.put_object(&job.upload))
-            })?;
-        }
-        for (_, job) in &mut *jobs {
-            if let Some(job) = job {
+    fn upload_sidecar(&self, note: &Object, job: Option<&mut SidecarJob>) -> Result<()> {
+        let job = match job {
+            None => None,
+            Some(job) => {
+                self.catalog.write(&mut |catalog| catalog.put_object(&job.upload))?;
                 self.blobs.put(&job.upload.key, &mut job.staged, &Monitor::none())?;
+                Some(&*job)
             }
-        }
-        self.catalog.write(&mut |catalog| {
-            jobs.iter().try_for_each(|(note, job)| self.name_sidecar(catalog, note, job.as_ref()))
-        })
+        };
+        self.catalog.write(&mut |catalog| self.name_sidecar(catalog, note, job))
     }
 
     /// Names a sidecar that was written in the row of its image, if nobody was quicker or changed the image meanwhile.

@@ -73,17 +73,18 @@ impl Store {
                 if !self.evidence(&image.objects)?.is_same(evidence) {
                     return Ok(changed());
                 }
-                let mut removed = false;
+                // Hours may have passed since it was seen that these are the blobs of this store.
+                self.blobs.check_identity()?;
+                let mut removed = None;
                 // The row goes first: a row without its objects is the worse half.
                 self.catalog.write(&mut |catalog| {
-                    let there = catalog.image(&image.fingerprint)?;
-                    removed = there.is_some_and(|there| there.objects.image == image.objects.image);
-                    if removed { catalog.remove(&image.fingerprint) } else { Ok(()) }
+                    removed = catalog.image(&image.fingerprint)?.filter(|there| there.objects == image.objects);
+                    if removed.is_some() { catalog.remove(&image.fingerprint) } else { Ok(()) }
                 })?;
-                if !removed {
-                    return Ok(changed());
+                match removed {
+                    Some(row) => self.archive(&row.objects.keys().cloned().collect::<Vec<_>>()),
+                    None => Ok(changed()),
                 }
-                self.archive(&image.objects.keys().cloned().collect::<Vec<_>>())
             }
             (Finding::Row(_), Subject::Image(image)) => {
                 match self.reread(&image.fingerprint, &image.objects, &options.monitor)? {
@@ -112,13 +113,19 @@ impl Store {
                         if upload.has_image && !self.evidence(&objects)?.is_same(&evidence) {
                             return Ok(changed());
                         }
+                        if self.are_named(&upload.keys())? {
+                            return Ok(changed());
+                        }
                         *finding = Finding::Damaged(upload.fingerprint, why, Vec::new());
                         self.archive(&upload.keys())
                     }
                     Reread::Image(image, lost) => self.list_image(&image, lost.is_some(), upload, report),
                 }
             }
-            (Finding::Stray(_), Subject::Strays(keys)) => self.archive(keys),
+            (Finding::Stray(_), Subject::Strays(keys)) => {
+                // Another repair may have listed their image since.
+                if self.are_named(keys)? { Ok(changed()) } else { self.archive(keys) }
+            }
             (Finding::Unreadable(_, why), _) => Ok(Outcome::Left(why.clone())),
             (Finding::Lost(_), _) => Ok(Outcome::Left("it can't be recovered".to_owned())),
             (finding, _) => Ok(Outcome::Left(finding.to_string())),
@@ -129,6 +136,7 @@ impl Store {
     fn correct_sizes(&self, image: &StoredImage, found: &StoredImage) -> Result<Outcome> {
         let mut done = false;
         self.catalog.write(&mut |catalog| {
+            done = false;
             let Some(mut there) = catalog.image(&image.fingerprint)? else { return Ok(()) };
             done = there.objects.image == image.objects.image;
             if !done {
@@ -193,6 +201,14 @@ impl Store {
         if !listed {
             return Ok(changed());
         }
+        // Another repair may have listed it before, and somebody deleted it since it was read.
+        if self.present_files(&image.objects)?.iter().flatten().count() != image.objects.files() {
+            self.catalog.write(&mut |catalog| match catalog.image(&image.fingerprint)? {
+                Some(row) if row.objects == image.objects => catalog.remove(&image.fingerprint),
+                _ => Ok(()),
+            })?;
+            return Ok(changed());
+        }
         for alias in taken {
             report.lose(super::check::lost_alias(&alias.name, &image.fingerprint));
         }
@@ -200,6 +216,20 @@ impl Store {
             report.lose(super::check::lost_sidecar(&image.fingerprint));
         }
         Ok(Outcome::Repaired)
+    }
+
+    /// Whether a row or a note names one of these objects.
+    fn are_named(&self, keys: &[BlobKey]) -> Result<bool> {
+        for key in keys {
+            let Some((fingerprint, _)) = key.parse() else { continue };
+            let row = self.catalog.image(&fingerprint)?;
+            if row.is_some_and(|row| row.objects.keys().any(|named| named == key))
+                || self.catalog.object(key)?.is_some()
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Archives objects that no row names any more.

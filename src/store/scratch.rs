@@ -18,27 +18,26 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Scratch made of these files. All who share them give the same `id`: whoever finds a note about an upload tells by it
-    /// whether the upload's file must be here.
+    /// Scratch made of these files. All who share them give the same `id`, and nobody else does: whoever finds a note about an
+    /// upload tells by it whether the upload's file must be here, and takes the upload for abandoned when it is not.
     #[must_use]
     pub fn new(files: Arc<dyn Files>, id: impl Into<String>) -> Self {
         Self { files, id: id.into() }
     }
 
-    /// A directory of its own, which is made if it is not there. Only processes of this machine share it.
+    /// A directory of its own, which is made if it is not there, and which processes of this machine may share.
     ///
     /// # Errors
     /// `Malformed` when the directory belongs to something else, `Io`.
-    pub fn directory(path: impl AsRef<Path>, id: impl Into<String>) -> Result<Self> {
-        let id = id.into();
-        let files = DirectoryFiles::create_or_open(path, &id)?;
+    pub fn directory(path: impl AsRef<Path>) -> Result<Self> {
+        let (files, id) = DirectoryFiles::private(path)?;
         Ok(Self { files: Arc::new(files), id })
     }
 
     /// Memory, which is gone with the last clone.
     #[must_use]
     pub fn in_memory() -> Self {
-        Self { files: Arc::new(MemoryFiles::new()), id: "memory".to_owned() }
+        Self { files: Arc::new(MemoryFiles::new()), id: random_id() }
     }
 
     /// Makes a staged file, locked until it is dropped.
@@ -60,7 +59,7 @@ impl Scratch {
 
     /// The staged file that a note's `holder` names, if it is one of this scratch.
     pub(crate) fn own<'a>(&self, holder: &'a str) -> Option<&'a str> {
-        holder.strip_prefix(&*self.id)?.strip_prefix('/')
+        holder.strip_prefix(&*self.id)?.strip_prefix('/').filter(|name| !name.contains(['/', '\0']))
     }
 
     pub(crate) fn names(&self) -> Result<Vec<String>> {
@@ -186,6 +185,29 @@ impl Write for StagedFile {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
+}
+
+/// An id that nothing else has: not another scratch directory, not another process's memory.
+pub(super) fn random_id() -> String {
+    format!("{:016x}{:016x}", random_number(), random_number())
+}
+
+/// A number that nobody else has, also not a process that was forked from this one.
+pub(super) fn random_number() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let mut bytes = [0; 8];
+    if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).is_ok_and(|count| count == 8) {
+        return u64::from_ne_bytes(bytes);
+    }
+    // Kernels have had the call since 2014. Elsewhere process, time and count tell one from another.
+    let mut hasher = RandomState::new().build_hasher();
+    hasher.write_u32(std::process::id());
+    hasher.write_u64(COUNT.fetch_add(1, Ordering::Relaxed));
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    hasher.write_u128(now.as_nanos());
+    hasher.finish()
 }
 
 fn staging_error(error: io::Error) -> Error {

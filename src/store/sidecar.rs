@@ -103,6 +103,10 @@ impl Sidecar {
         if !(1..=super::layout::VERSION).contains(&sidecar.layout) {
             return Err(Error::unsupported(format!("a sidecar file has layout version {}", sidecar.layout)));
         }
+        // A catalog counts so far.
+        if i64::try_from(sidecar.revision).is_err() {
+            return Err(Error::malformed("a sidecar file has a revision that no store comes to"));
+        }
         Ok(sidecar)
     }
 

@@ -35,17 +35,27 @@ impl Store {
         let keys: Vec<BlobKey> = objects.keys().cloned().collect();
         let holder = staged.files.first().map(|file| file.holder().to_owned()).unwrap_or_default();
         let notes: Vec<Object> = keys.iter().map(|key| self.uploading(key.clone(), &fingerprint, &holder)).collect();
-        let done = self
-            .catalog
-            .write(&mut |catalog| notes.iter().try_for_each(|note| catalog.put_object(note)))
-            .and_then(|()| {
-                // The rootfs first, which takes longest.
-                for (file, key) in staged.files.iter_mut().zip(&keys).rev() {
-                    self.blobs.put(key, file, monitor)?;
+        // When it is not known whether this was committed, the notes are found later: their holder's lock is free then.
+        self.catalog.write(&mut |catalog| {
+            let row = catalog.image(&fingerprint)?;
+            for note in &notes {
+                let is_named = row.as_ref().is_some_and(|row| row.objects.keys().any(|key| *key == note.key));
+                if is_named || catalog.object(&note.key)?.is_some() {
+                    return Err(Error::new(ErrorKind::Transient, "the key of a new object is in use already"));
                 }
-                monitor.check()?;
-                self.commit(&fingerprint, &objects, &notes, decide)
-            });
+                catalog.put_object(note)?;
+            }
+            Ok(())
+        })?;
+        let mut create = || {
+            // The rootfs first, which takes longest.
+            for (file, key) in staged.files.iter_mut().zip(&keys).rev() {
+                self.blobs.put(key, file, monitor)?;
+            }
+            monitor.check()?;
+            self.commit(&fingerprint, &objects, &notes, decide)
+        };
+        let done = create();
         if done.is_err() {
             // Whether the row is there is known to the catalog alone. What cannot be noted now is found by its note later,
             // since its holder's lock is free then.

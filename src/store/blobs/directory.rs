@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::io::{self as bytes, Blob, ReadAt};
 use crate::progress::{Monitor, Phase};
 use crate::rooted::{Dir, is, staging_name};
-use crate::store::scratch::StagedFile;
+use crate::store::scratch::{StagedFile, random_id};
 
 /// In the directory of the blobs, the id of the store that they belong to.
 const MARKER: &str = "store-id";
@@ -44,6 +44,18 @@ impl DirectoryFiles {
             Self::create(path, id)?;
         }
         Self::open(path, id)
+    }
+
+    /// Opens the directories below `path`, or makes them, with an id of their own, which is returned.
+    pub(in crate::store) fn private(path: impl AsRef<Path>) -> Result<(Self, String)> {
+        let path = path.as_ref();
+        let marker = path.join(Area::Blobs.name()).join(MARKER);
+        let id = match std::fs::read_to_string(&marker) {
+            Ok(id) => id.trim_end().to_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => random_id(),
+            Err(error) => return Err(Error::io("the directory's marker can't be read", error).in_file(marker)),
+        };
+        Ok((Self::create_or_open(path, &id)?, id))
     }
 
     /// Makes the directories below `path` for the store `id`; those that are there are kept.
@@ -366,14 +378,35 @@ impl BlobStore for DirectoryBlobs {
         Ok(page)
     }
 
+    fn sweep(&self) -> Result<usize> {
+        // Copies of what was staged elsewhere; the files of this store's own scratch are swept there.
+        let mut swept = 0;
+        for name in self.files.names(Area::Staging).map_err(staging_error)? {
+            let Ok(Some(_lock)) = self.files.try_lock_orphan(&name) else { continue };
+            match self.files.remove(Area::Staging, &name) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(staging_error(error)),
+                _ => swept += 1,
+            }
+        }
+        Ok(swept)
+    }
+
     fn archive(&self, keys: &[BlobKey]) -> Result<()> {
         let aside = |key: &BlobKey, number: u32| if number == 0 { key.to_string() } else { format!("{key}.{number}") };
         let is_free = |name: &str| match self.files.open(Area::Quarantine, name) {
-            Err(error) => error.kind() == io::ErrorKind::NotFound,
-            Ok(_) => false,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(blob_error(error)),
+            Ok(_) => Ok(false),
         };
-        let number = (0..u32::MAX).find(|&number| keys.iter().all(|key| is_free(&aside(key, number))));
-        let number = number.ok_or_else(|| Error::new(ErrorKind::Io, "the quarantine has no free name left"))?;
+        let mut number: u32 = 0;
+        loop {
+            let free: Vec<bool> = keys.iter().map(|key| is_free(&aside(key, number))).collect::<Result<_>>()?;
+            if free.into_iter().all(|free| free) {
+                break;
+            }
+            let full = || Error::new(ErrorKind::Io, "the quarantine has no free name left");
+            number = number.checked_add(1).ok_or_else(full)?;
+        }
         for key in keys {
             match self.files.rename((Area::Blobs, key.as_str()), (Area::Quarantine, &aside(key, number))) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(blob_error(error)),

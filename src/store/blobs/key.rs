@@ -2,10 +2,10 @@
 //! A late deletion can never hit a newer upload of the same image.
 
 use std::fmt;
-use std::hash::{BuildHasher, Hasher, RandomState};
 
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
+use crate::store::scratch::random_number;
 
 /// The name of an object in a [`BlobStore`](super::BlobStore).
 ///
@@ -60,7 +60,7 @@ impl BlobKey {
     /// New keys for the image file and for the rootfs file of one upload.
     #[must_use]
     pub fn pair(fingerprint: &Fingerprint) -> (Self, Self) {
-        let random = RandomState::new().build_hasher().finish();
+        let random = random_number();
         (Self(format!("{fingerprint}.{random:016x}")), Self(format!("{fingerprint}.{random:016x}.rootfs")))
     }
 
@@ -72,7 +72,7 @@ impl BlobKey {
 
     /// A new key for the sidecar of one revision of the image whose file has this key.
     pub(crate) fn new_sidecar(&self, revision: u64) -> Self {
-        let random = RandomState::new().build_hasher().finish();
+        let random = random_number();
         Self(format!("{}.{revision:x}-{random:016x}.json", self.0))
     }
 

@@ -63,6 +63,15 @@ pub trait BlobStore: Send + Sync {
     /// See [`BlobStore`].
     fn archive(&self, keys: &[BlobKey]) -> Result<()>;
 
+    /// Removes what calls of processes that are gone left on their way into the store, other than objects. Returns how many
+    /// things that were.
+    ///
+    /// # Errors
+    /// See [`BlobStore`].
+    fn sweep(&self) -> Result<usize> {
+        Ok(0)
+    }
+
     /// An address at which anybody may read the object for as long as `lifetime`; `None` where there is no such thing.
     ///
     /// # Errors

@@ -43,7 +43,8 @@ pub trait Catalog: Send + Sync {
     /// See [`Catalog`].
     fn alias(&self, name: &str, image_type: ImageType) -> Result<Option<(Alias, AliasTarget)>>;
 
-    /// A page of aliases, in the order of their names and types.
+    /// A page of aliases, in the order of their names and types. A row that cannot be read is left out; [`check`](Self::check)
+    /// tells of it.
     ///
     /// # Errors
     /// See [`Catalog`].
@@ -112,7 +113,8 @@ pub trait Catalog: Send + Sync {
 
 /// The catalog as one writer sees and changes it. Every call fails as reads of a [`Catalog`] do.
 ///
-/// What was read of a row does not change until the commit, or the transaction is run again or fails with `Transient`.
+/// Transactions are serializable: what was read, also that something is not there, is still so at the commit, or the transaction
+/// is run again or fails with `Transient`. Every call here changes a row in this sense, also one that leaves its revision.
 pub trait Transaction {
     /// One image with its aliases.
     ///
@@ -129,7 +131,7 @@ pub trait Transaction {
     /// Adds an image that is not there, without its aliases.
     ///
     /// # Errors
-    /// `AlreadyExists` when it is there; see [`Catalog`].
+    /// `AlreadyExists` when it is there; `InvalidInput` when it names no object; see [`Catalog`].
     fn insert(&mut self, image: &StoredImage) -> Result<()>;
 
     /// Replaces what is known of the image whose row is at the revision `expected`: all but its aliases, its sidecar's key and
@@ -160,7 +162,7 @@ pub trait Transaction {
     /// Makes an alias for the type of the image that it points to, or points it and its description elsewhere.
     ///
     /// # Errors
-    /// `NotFound` when the target is not there; see [`Catalog`].
+    /// `NotFound` when the target is not there, or is of another type; see [`Catalog`].
     fn set_alias(&mut self, alias: &Alias, target: &AliasTarget) -> Result<()>;
 
     /// Removes an alias of images of this type, if it is there.

@@ -48,7 +48,7 @@ fn blobs_in_a_directory_conform() {
 fn blobs_in_a_directory_conform_with_scratch_elsewhere() {
     let scratch = super::Scratch::new();
     let files: Arc<dyn Files> = Arc::new(DirectoryFiles::create_or_open(scratch.join("store"), "an id").unwrap());
-    let elsewhere = Scratch::directory(scratch.join("scratch"), "scratch").unwrap();
+    let elsewhere = Scratch::directory(scratch.join("scratch")).unwrap();
     conformance::blobs(&DirectoryBlobs::new(files), &elsewhere).unwrap();
 }
 

@@ -165,3 +165,16 @@ fn a_store_of_layout_1_without_its_catalog_is_repaired_to_the_new_layout() {
     assert_eq!(layout(&path), ("layout: 2".to_owned(), 2));
     assert_clean(&store);
 }
+
+#[test]
+fn an_import_that_an_older_program_did_not_end_is_not_taken_for_an_image() {
+    let scratch = Scratch::new();
+    let path = layout_1(&scratch, "store-layout-1");
+    let before = files(&path);
+    let begun = fingerprint("begun");
+    fs::write(path.join("blobs").join(begun.to_string()), unified("begun")).unwrap();
+    fs::write(path.join("staging").join(format!("{begun}.new.1")), unified("begun")).unwrap();
+    let store = Store::open(&path).unwrap();
+    assert_clean(&store);
+    assert_eq!(files(&path), before);
+}

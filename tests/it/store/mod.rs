@@ -23,6 +23,7 @@ mod pruning;
 mod refreshing;
 mod repairing;
 mod replacing;
+mod sharing;
 mod simulation;
 
 #[cfg(feature = "server")]
