@@ -1,8 +1,8 @@
 //! `alias create|delete|rename|list`.
 
 use clap::{Args, Subcommand};
-use lxd_image::store::{Alias, AliasTarget, Store, StoredImage};
-use lxd_image::{Error, ErrorKind, Fingerprint, ImageType, Monitor, Omitted, Result};
+use lxd_image::store::{Alias, AliasTarget, ImportOptions, StoredImage};
+use lxd_image::{Error, ErrorKind, ImageType, Result};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
@@ -74,11 +74,10 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
                 let image = resolve(&store, reference, *which)?;
                 let alias = Alias::new(name)?.described(&**description);
                 if *reuse {
-                    let before = store.alias_of(name, image.image_type).ok().map(|(_, target)| target.fingerprint);
-                    store.move_alias(&alias, &image.fingerprint)?;
-                    if let Some(before) = before.filter(|before| *before != image.fingerprint) {
-                        remove_nameless(&store, &before, &monitor)?;
-                    }
+                    // A cached image stays one: nothing but its name changes.
+                    let options = ImportOptions::new().cached(image.cached).alias(alias);
+                    let options = options.reuse_aliases(true).replace_images(true).monitor(monitor.clone());
+                    store.adopt(&image.fingerprint, &options)?;
                 } else {
                     store.create_alias(&alias, &image.fingerprint)?;
                 }
@@ -121,18 +120,6 @@ fn refuse_type(which: Which) -> Result<()> {
     Ok(())
 }
 
-/// Removes an image that lost its last alias to another one, as every `--reuse` does.
-fn remove_nameless(store: &Store, loser: &Fingerprint, monitor: &Monitor) -> Result<()> {
-    let image = store.image(loser)?;
-    if image.aliases.is_empty() && !image.is_kept() {
-        store.delete(loser)?;
-        let reason = "its last alias moved to another image".into();
-        monitor.omit(loser.to_string(), Omitted::Removed { reason });
-    }
-    Ok(())
-}
-
-/// A remote and a colon before the words, as with `lxc`, lists what is there.
 fn list(filters: &[String], session: &Session) -> Result<()> {
     let (remote, filters) = match filters.split_first() {
         Some((first, rest)) if first.ends_with(':') => (first.strip_suffix(':'), rest),
