@@ -32,7 +32,7 @@ pub(crate) fn images(handler: &Handler, request: &Request) -> Result<Images> {
         let public = public::now(handler)?;
         // Not for longer lists: whoever reads one slowly would keep all of it in memory.
         if public.whole().is_some_and(|whole| whole.len() <= PAGE) {
-            return Ok(Images::Kept { public, from: 0 });
+            return Ok(Images::Kept(public));
         }
     }
     let mut query = ImageQuery::new().limit(PAGE);
@@ -44,8 +44,8 @@ pub(crate) fn images(handler: &Handler, request: &Request) -> Result<Images> {
 /// Images that come in pages: those that are kept for everybody, or read for this request.
 #[derive(Debug)]
 pub(crate) enum Images {
-    /// Kept for everybody; the next page begins here.
-    Kept { public: Arc<PublicImages>, from: usize },
+    /// Kept for everybody, on one page.
+    Kept(Arc<PublicImages>),
     /// Read for this request; the next page is this.
     Stored(Box<StoredImages>),
 }
@@ -63,12 +63,9 @@ impl Images {
     /// other.
     pub(crate) fn page(&mut self, each: &mut dyn FnMut(&StoredImage) -> Result<()>) -> Result<bool> {
         match self {
-            Self::Kept { public, from } => {
-                let images = public.whole().unwrap_or_default();
-                let page = images.iter().skip(*from).take(PAGE);
-                page.into_iter().try_for_each(each)?;
-                *from += PAGE;
-                Ok(*from < images.len())
+            Self::Kept(public) => {
+                public.whole().unwrap_or_default().iter().try_for_each(each)?;
+                Ok(false)
             }
             Self::Stored(stored) => {
                 let StoredImages { store, query, notes } = &mut **stored;
@@ -230,7 +227,7 @@ pub(crate) fn aliases(handler: &Handler, request: &Request) -> Result<Aliases> {
     } else {
         let public = public::now(handler)?;
         // Not for longer lists: whoever reads one slowly would keep all of it in memory.
-        if public.aliases().len() <= PAGE { AliasRows::Public { public, from: 0 } } else { stored() }
+        if public.aliases().len() <= PAGE { AliasRows::Public(public) } else { stored() }
     };
     Ok(Aliases { rows, last: None })
 }
@@ -245,8 +242,8 @@ pub(crate) struct Aliases {
 
 #[derive(Debug)]
 enum AliasRows {
-    /// Those of the public images; the next page begins here.
-    Public { public: Arc<PublicImages>, from: usize },
+    /// Those of the public images, on one page.
+    Public(Arc<PublicImages>),
     /// All, or those of public images; the next page is this.
     Stored(Box<(Store, AliasQuery, bool)>),
 }
@@ -263,10 +260,9 @@ impl Aliases {
             }
         };
         match &mut self.rows {
-            AliasRows::Public { public, from } => {
-                public.aliases().iter().skip(*from).take(PAGE).for_each(&mut once);
-                *from += PAGE;
-                Ok(*from < public.aliases().len())
+            AliasRows::Public(public) => {
+                public.aliases().iter().for_each(&mut once);
+                Ok(false)
             }
             AliasRows::Stored(stored) => {
                 let (store, query, trusted) = &mut **stored;
