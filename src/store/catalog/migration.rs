@@ -9,7 +9,7 @@ use super::failure::row_error;
 use super::object::{Object, ObjectState};
 use super::pool::{self, Mode};
 use super::schema::{self, RowError, RowResult};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::fingerprint::Fingerprint;
 use crate::store::blobs::BlobKey;
 
@@ -173,7 +173,7 @@ fn pending(connection: &Connection) -> RowResult<Vec<Object>> {
         let legacy = BlobKey::legacy(&fingerprint);
         match row.get::<_, Option<i64>>(1)? {
             Some(revision) => {
-                let revision = u64::try_from(revision).map_err(|_| RowError::Whole(bad_revision(revision)))?;
+                let revision = u64::try_from(revision).map_err(|_| schema::bad("revision", &revision))?;
                 let [image, ..] = legacy;
                 let state = ObjectState::Sidecar { revision };
                 objects.push(Object::new(image.sidecar(revision), fingerprint, state));
@@ -185,10 +185,6 @@ fn pending(connection: &Connection) -> RowResult<Vec<Object>> {
         }
     }
     Ok(objects)
-}
-
-fn bad_revision(revision: i64) -> Error {
-    Error::malformed(format!("the catalog's revision holds `{revision}`"))
 }
 
 #[cfg(test)]

@@ -156,7 +156,7 @@ const COLUMNS: &str = "image.fingerprint, image.first_alias, image.type, image.a
      image.cached, image.file_name, image.rootfs_name, image.source, image.properties, image.original_properties, \
      image.revision, image.object, image.rootfs_object, image.sidecar_object";
 
-fn bad(column: &str, value: &dyn std::fmt::Display) -> RowError {
+pub(super) fn bad(column: &str, value: &dyn std::fmt::Display) -> RowError {
     RowError::Value(format!("the catalog's {column} holds `{value}`"))
 }
 
@@ -410,69 +410,53 @@ pub(crate) fn with_prefix(connection: &Connection, prefix: &Prefix, limit: usize
 
 /// Adds an image's row. Returns whether there was none.
 pub(crate) fn insert(connection: &Connection, image: &StoredImage) -> RowResult<bool> {
-    let mut statement = connection.prepare_cached(
-        "INSERT INTO image VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
-         ?19, ?20, ?21, NULL) ON CONFLICT (fingerprint) DO NOTHING",
-    )?;
-    let source = image.source.as_ref().map(json).transpose()?;
-    let added = statement.execute(params![
-        image.fingerprint.to_string(),
-        image.image_type.name(),
-        image.architecture.kernel_name(),
-        stored(image.size),
-        image.rootfs_size.map(stored),
-        image.created_at,
-        image.expires_at,
-        image.uploaded_at,
-        image.last_used_at,
-        image.public,
-        image.auto_update,
-        image.cached,
-        image.file_name,
-        image.rootfs_name,
-        source,
-        json(&image.properties)?,
-        json(&image.original_properties)?,
-        stored(image.revision),
-        image.objects.image.as_str(),
-        image.objects.rootfs.as_ref().map(BlobKey::as_str),
-        image.objects.sidecar.as_ref().map(BlobKey::as_str),
-    ])?;
-    Ok(added == 1)
+    let (columns, values) = written(image)?;
+    let marks: Vec<String> = (4..columns.len() + 4).map(|number| format!("?{number}")).collect();
+    let sql = format!(
+        "INSERT INTO image (fingerprint, last_used_at, sidecar_object, {}) VALUES (?1, ?2, ?3, {})
+         ON CONFLICT (fingerprint) DO NOTHING",
+        columns.join(", "),
+        marks.join(", ")
+    );
+    let sidecar = image.objects.sidecar.as_ref().map(|key| key.as_str().to_owned());
+    let own = [Value::from(image.fingerprint.to_string()), image.last_used_at.into(), sidecar.into()];
+    Ok(execute(connection, &sql, rusqlite::params_from_iter(own.into_iter().chain(values)))? == 1)
 }
 
 /// Replaces an image's row of one revision. Returns whether it was there.
 pub(crate) fn update(connection: &Connection, image: &StoredImage, expected: u64) -> RowResult<bool> {
-    let mut statement = connection.prepare_cached(
-        "UPDATE image SET type = ?3, architecture = ?4, size = ?5, rootfs_size = ?6, created_at = ?7, expires_at = ?8,
-         uploaded_at = ?9, public = ?10, auto_update = ?11, cached = ?12, file_name = ?13, rootfs_name = ?14,
-         source = ?15, properties = ?16, original_properties = ?17, revision = ?18, object = ?19, rootfs_object = ?20
-         WHERE fingerprint = ?1 AND revision = ?2",
-    )?;
-    let source = image.source.as_ref().map(json).transpose()?;
-    let changed = statement.execute(params![
-        image.fingerprint.to_string(),
-        stored(expected),
-        image.image_type.name(),
-        image.architecture.kernel_name(),
-        stored(image.size),
-        image.rootfs_size.map(stored),
-        image.created_at,
-        image.expires_at,
-        image.uploaded_at,
-        image.public,
-        image.auto_update,
-        image.cached,
-        image.file_name,
-        image.rootfs_name,
-        source,
-        json(&image.properties)?,
-        json(&image.original_properties)?,
-        stored(image.revision),
-        image.objects.image.as_str(),
-        image.objects.rootfs.as_ref().map(BlobKey::as_str),
-    ])?;
-    Ok(changed == 1)
+    let (columns, values) = written(image)?;
+    let set: Vec<String> = columns.iter().zip(3..).map(|(column, number)| format!("{column} = ?{number}")).collect();
+    let sql = format!("UPDATE image SET {} WHERE fingerprint = ?1 AND revision = ?2", set.join(", "));
+    let row = [Value::from(image.fingerprint.to_string()), stored(expected).into()];
+    Ok(execute(connection, &sql, rusqlite::params_from_iter(row.into_iter().chain(values)))? == 1)
+}
+
+/// The columns that say what is known of an image, with their values: all but its fingerprint, and but those that are written by
+/// themselves.
+fn written(image: &StoredImage) -> RowResult<([&'static str; 18], [Value; 18])> {
+    let rootfs = image.objects.rootfs.as_ref().map(|key| key.as_str().to_owned());
+    let pairs: [(&str, Value); 18] = [
+        ("type", image.image_type.name().to_owned().into()),
+        ("architecture", image.architecture.kernel_name().to_owned().into()),
+        ("size", stored(image.size).into()),
+        ("rootfs_size", image.rootfs_size.map(stored).into()),
+        ("created_at", image.created_at.into()),
+        ("expires_at", image.expires_at.into()),
+        ("uploaded_at", image.uploaded_at.into()),
+        ("public", image.public.into()),
+        ("auto_update", image.auto_update.into()),
+        ("cached", image.cached.into()),
+        ("file_name", image.file_name.clone().into()),
+        ("rootfs_name", image.rootfs_name.clone().into()),
+        ("source", image.source.as_ref().map(json).transpose()?.into()),
+        ("properties", json(&image.properties)?.into()),
+        ("original_properties", json(&image.original_properties)?.into()),
+        ("revision", stored(image.revision).into()),
+        ("object", image.objects.image.as_str().to_owned().into()),
+        ("rootfs_object", rootfs.into()),
+    ];
+    Ok((std::array::from_fn(|index| pairs[index].0), pairs.map(|(_, value)| value)))
 }
 
 pub(crate) fn set_last_used(connection: &Connection, wanted: &Fingerprint, seconds: i64) -> RowResult<()> {
