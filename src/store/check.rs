@@ -236,18 +236,15 @@ impl Store {
             return Ok(true);
         }
         // Somebody may have changed it since it was listed, and be writing the sidecar now: the note about it goes as the row
-        // names it.
+        // names it. So a row that stays at its revision agrees at the second look.
+        let mut before = None;
         for _ in 0..LOOKS {
             let Some(now) = self.catalog.image(&image.fingerprint)? else { return Ok(true) };
-            if self.catalog.object(&now.objects.image.sidecar(now.revision))?.is_some() {
+            let is_noted = self.catalog.object(&now.objects.image.sidecar(now.revision))?.is_some();
+            if is_noted || agrees(&now) {
                 return Ok(true);
             }
-            let Some(current) = self.catalog.image(&image.fingerprint)? else { return Ok(true) };
-            if current.revision == now.revision && agrees(&current) {
-                return Ok(true);
-            }
-            let last = self.catalog.image(&image.fingerprint)?;
-            if last.is_none_or(|last| last.revision == now.revision) && current.revision == now.revision {
+            if before.replace(now.revision) == Some(now.revision) {
                 return Ok(false);
             }
         }

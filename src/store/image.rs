@@ -97,6 +97,11 @@ impl ImageObjects {
         1 + usize::from(self.rootfs.is_some())
     }
 
+    /// Whether this is one of them.
+    pub(crate) fn names(&self, key: &BlobKey) -> bool {
+        self.keys().any(|named| named == key)
+    }
+
     /// All of them.
     pub fn keys(&self) -> impl Iterator<Item = &BlobKey> {
         std::iter::once(&self.image).chain(&self.rootfs).chain(&self.sidecar)

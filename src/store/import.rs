@@ -15,7 +15,6 @@ use crate::io::ReadAt;
 use crate::metadata::Properties;
 use crate::omissions::Omitted;
 use crate::progress::Monitor;
-use crate::time;
 
 /// How an image is imported.
 ///
@@ -369,20 +368,12 @@ impl Store {
     }
 
     fn described(&self, staged: &StagedImage, options: &ImportOptions) -> Result<StoredImage> {
-        let info = &staged.info;
-        let mut original =
-            if options.exact_properties { Properties::new() } else { info.metadata.properties().clone() };
-        for (key, value) in options.source_properties.iter() {
-            original.set(key, value)?;
-        }
-        let mut properties = original.clone();
+        let told = (&options.source_properties, options.exact_properties);
+        let mut image = staged.stored(told, options.expires_at, self.now(), &options.monitor)?;
+        image.properties = image.original_properties.clone();
         for (key, value) in options.properties.iter() {
-            properties.set(key, value)?;
+            image.properties.set(key, value)?;
         }
-        let came_as = |index: usize| staged.files.get(index).and_then(|file| file.came_as.clone());
-        let name = staged.fingerprint.to_string();
-        let time = |field, seconds| within_range(&options.monitor, &name, field, seconds);
-        let expires_at = options.expires_at.or(info.metadata.expiry_date());
         let told = options.source_file_name.as_ref().filter(|_| options.file_name.is_none());
         let plain = told.and_then(|name| plain_name(name));
         if let Some(name) = told.filter(|_| plain.is_none()) {
@@ -391,29 +382,12 @@ impl Store {
             let what = Omitted::Dropped { part, reason: "it is not a plain name".into() };
             options.monitor.omit(staged.fingerprint.to_string(), what);
         }
-        let mut image = StoredImage::new(staged.fingerprint, info.image_type, info.architecture);
-        (image.size, image.rootfs_size) = (info.size, info.rootfs_size);
-        image.created_at = time("creation date", info.metadata.creation_date());
-        image.expires_at = expires_at.map(|seconds| time("expiry date", seconds));
-        image.uploaded_at = self.now();
+        image.file_name = options.file_name.clone().or(plain).or(image.file_name);
         (image.public, image.auto_update, image.cached) = (options.public, options.auto_update, options.cached);
-        image.file_name = options.file_name.clone().or(plain).or_else(|| came_as(0));
-        image.rootfs_name = came_as(1);
         image.source.clone_from(&options.source);
-        (image.properties, image.original_properties) = (properties, original);
         image.revision = 1;
         Ok(image)
     }
-}
-
-/// A time as a store keeps it. One that no client could be told is brought to the end of what can, and that is recorded.
-pub(crate) fn within_range(monitor: &Monitor, image: &str, field: &'static str, seconds: i64) -> i64 {
-    let kept = time::within_range(seconds);
-    if kept != seconds {
-        let to = time::rfc3339(Some(kept));
-        monitor.omit(image, Omitted::Clamped { field: field.into(), from: seconds.to_string(), to });
-    }
-    kept
 }
 
 /// Points aliases to an image. Images that lose one get new sidecars.

@@ -100,19 +100,21 @@ impl Store {
         flush(&mut uploads, work)
     }
 
+    /// Whether a row or a note names an object.
+    ///
+    /// An upload's note goes as its row comes, and a row goes as notes of its objects come: asked in this order, one of the three
+    /// answers names an object that is named all the time.
+    pub(super) fn is_named(&self, fingerprint: &Fingerprint, key: &BlobKey) -> Result<bool> {
+        Ok(self.catalog.object(key)?.is_some()
+            || self.catalog.image(fingerprint)?.is_some_and(|image| image.objects.names(key))
+            || self.catalog.object(key)?.is_some())
+    }
+
     /// Those of an upload's keys that neither a row nor a note names, and that are there to stay.
     pub(super) fn unnamed(&self, upload: &Upload) -> Result<Vec<BlobKey>> {
         let mut unnamed = Vec::new();
         for key in upload.keys() {
-            // An upload's note goes as its row comes, and a row goes as notes of its objects come: asked in this order, one of
-            // the three answers names an object that is named all the time.
-            let named = self.catalog.object(&key)?.is_some()
-                || self
-                    .catalog
-                    .image(&upload.fingerprint)?
-                    .is_some_and(|image| image.objects.keys().any(|named| *named == key))
-                || self.catalog.object(&key)?.is_some();
-            if named {
+            if self.is_named(&upload.fingerprint, &key)? {
                 continue;
             }
             match self.blobs.open(&key) {

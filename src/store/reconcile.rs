@@ -26,35 +26,35 @@ const PASSES: usize = 8;
 impl Store {
     /// Sweeps when the store is opened. Leftovers are in nobody's way: when they cannot be swept now, the next one will.
     pub(crate) fn sweep_at_open(&self) {
-        let any = self.scratch.names().is_ok_and(|names| !names.is_empty())
-            || self.catalog.objects(None, 1).is_ok_and(|notes| !notes.is_empty());
-        // What a damaged catalog does not know of may be images all the same.
-        if any && self.catalog.check(&self.waiting()).is_ok_and(|damage| damage.is_empty()) {
+        // What a damaged catalog does not know of may be images all the same. Looking for damage takes long in a large catalog, and
+        // uploads of others that are going on are no reason for it.
+        if self.has_leftovers() && self.catalog.check(&self.waiting()).is_ok_and(|damage| damage.is_empty()) {
             let _ = self.sweep();
         }
     }
 
-    /// Removes what processes that are gone left behind. Returns how many staged files that were.
-    pub(crate) fn sweep(&self) -> Result<usize> {
-        let mut failed = self.abandon_orphans();
-        let mut swept = 0;
-        for name in self.scratch.names()? {
-            match self.sweep_staged(&name) {
-                Ok(true) => swept += 1,
-                Ok(false) => {}
-                // One that is somebody else's, say, keeps none of the others.
-                Err(error) => failed = failed.and(Err(error)),
-            }
-        }
-        swept += self.blobs.sweep()?;
-        failed.and(self.reconcile())?;
-        Ok(swept)
+    /// Whether there is anything that nobody is at work on.
+    fn has_leftovers(&self) -> bool {
+        let now = self.now();
+        let mut found = self.scratch.has_orphans();
+        let looked = self.for_each_note(&mut |note| {
+            found |= match &note.state {
+                ObjectState::Uploading { holder, lease_until } => self.is_orphan(holder, *lease_until, now)?,
+                _ => true,
+            };
+            Ok(())
+        });
+        found || looked.is_err()
     }
 
-    fn sweep_staged(&self, name: &str) -> Result<bool> {
-        let Some(_lock) = self.scratch.try_lock_orphan(name)? else { return Ok(false) };
-        self.scratch.remove(name)?;
-        Ok(true)
+    /// Removes what processes that are gone left behind. Returns how many staged files that were. What fails keeps nothing else from
+    /// being done.
+    pub(crate) fn sweep(&self) -> Result<usize> {
+        let abandoned = self.abandon_orphans();
+        let (staged, copies) = (self.scratch.sweep(), self.blobs.sweep());
+        let reconciled = self.reconcile();
+        abandoned.and(reconciled)?;
+        Ok(staged? + copies?)
     }
 
     /// Notes as dead what was uploaded by processes that are gone.
@@ -100,7 +100,11 @@ impl Store {
             let notes = self.catalog.objects(after.as_ref(), BATCH)?;
             let Some(last) = notes.last() else { return Ok(()) };
             after = Some(last.key.clone());
+            let is_last = notes.len() < BATCH;
             notes.into_iter().try_for_each(&mut *work)?;
+            if is_last {
+                return Ok(());
+            }
         }
     }
 
@@ -136,7 +140,7 @@ impl Store {
     fn note_abandoned(&self, fingerprint: &Fingerprint, keys: &[BlobKey]) -> Result<()> {
         self.catalog.write(&mut |catalog| {
             let row = catalog.image(fingerprint)?;
-            let is_live = |key: &BlobKey| row.as_ref().is_some_and(|row| row.objects.keys().any(|named| named == key));
+            let is_live = |key: &BlobKey| row.as_ref().is_some_and(|row| row.objects.names(key));
             // Also where no note is left: whoever slept beyond its lease may have created an object since it was swept.
             keys.iter().filter(|key| !is_live(key)).try_for_each(|key| catalog.put_object(&self.dead(key, fingerprint)))
         })

@@ -3,7 +3,7 @@
 
 use super::catalog::{ImageQuery, Transaction};
 use super::image::{ImageObjects, StoredImage, UpdateSource};
-use super::import::{give_aliases, within_range};
+use super::import::give_aliases;
 use super::open::{Store, missing};
 use super::reconcile::note_sidecar;
 use super::upload::Decision;
@@ -152,22 +152,8 @@ impl Store {
         }
         let bytes = upstream.fetch(&old, &source, &newest, &options.monitor)?;
         let staged = self.stage(bytes, Some(&newest.fingerprint), &options.monitor)?;
-        let info = &staged.info;
-        let mut original = if newest.exact { Properties::new() } else { info.metadata.properties().clone() };
-        for (key, value) in newest.properties.iter() {
-            original.set(key, value)?;
-        }
-        let came_as = |index: usize| staged.files.get(index).and_then(|file| file.came_as.clone());
-        let name = newest.fingerprint.to_string();
-        let time = |field, seconds| within_range(&options.monitor, &name, field, seconds);
-        let expires_at = newest.expires_at.or(info.metadata.expiry_date());
-        let mut fresh = StoredImage::new(newest.fingerprint, info.image_type, info.architecture);
-        (fresh.size, fresh.rootfs_size) = (info.size, info.rootfs_size);
-        fresh.created_at = time("creation date", info.metadata.creation_date());
-        fresh.expires_at = expires_at.map(|seconds| time("expiry date", seconds));
-        fresh.uploaded_at = self.now();
-        (fresh.file_name, fresh.rootfs_name) = (came_as(0), came_as(1));
-        fresh.original_properties = original;
+        let told = (&newest.properties, newest.exact);
+        let fresh = staged.stored(told, newest.expires_at, self.now(), &options.monitor)?;
         options.monitor.check()?;
         self.upload(staged, &options.monitor, &mut |catalog, objects| {
             self.replace(catalog, fingerprint, &newest, Some((&fresh, objects)), own_end)

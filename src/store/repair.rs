@@ -221,10 +221,9 @@ impl Store {
     /// Whether a row or a note names one of these objects.
     fn are_named(&self, keys: &[BlobKey]) -> Result<bool> {
         for key in keys {
-            let Some((fingerprint, _)) = key.parse() else { continue };
-            let row = self.catalog.image(&fingerprint)?;
-            if row.is_some_and(|row| row.objects.keys().any(|named| named == key))
-                || self.catalog.object(key)?.is_some()
+            // A key that no store makes is in no catalog.
+            if let Some((fingerprint, _)) = key.parse()
+                && self.is_named(&fingerprint, key)?
             {
                 return Ok(true);
             }

@@ -66,6 +66,35 @@ impl Scratch {
         self.files.names(Area::Staging).map_err(staging_error)
     }
 
+    /// Whether there are files whose makers are gone.
+    pub(crate) fn has_orphans(&self) -> bool {
+        let is_orphan = |name: &String| !matches!(self.try_lock_orphan(name), Ok(None));
+        self.names().is_ok_and(|names| names.iter().any(is_orphan))
+    }
+
+    /// Removes the files whose makers are gone, and returns how many those were. One that can't be looked at, since it is somebody
+    /// else's, say, keeps none of the others.
+    ///
+    /// # Errors
+    /// The first one, when all was tried.
+    pub(crate) fn sweep(&self) -> Result<usize> {
+        let (mut swept, mut failed) = (0, Ok(()));
+        for name in self.names()? {
+            match self.sweep_one(&name) {
+                Ok(true) => swept += 1,
+                Ok(false) => {}
+                Err(error) => failed = failed.and(Err(error)),
+            }
+        }
+        failed.map(|()| swept)
+    }
+
+    fn sweep_one(&self, name: &str) -> Result<bool> {
+        let Some(_lock) = self.try_lock_orphan(name)? else { return Ok(false) };
+        self.remove(name)?;
+        Ok(true)
+    }
+
     /// Whether a file is there, also one whose maker is gone.
     pub(crate) fn holds(&self, name: &str) -> Result<bool> {
         match self.files.open(Area::Staging, name) {
@@ -80,7 +109,7 @@ impl Scratch {
         self.files.try_lock_orphan(name).map_err(staging_error)
     }
 
-    pub(crate) fn remove(&self, name: &str) -> Result<()> {
+    fn remove(&self, name: &str) -> Result<()> {
         match self.files.remove(Area::Staging, name) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(staging_error(error)),
             _ => Ok(()),

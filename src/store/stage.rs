@@ -2,13 +2,16 @@
 
 use std::io::{self, Read};
 
+use super::image::StoredImage;
 use super::open::Store;
 use super::scratch::StagedFile;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::format::{Image, ImageType, Input, Source};
-use crate::metadata::{Architecture, Metadata};
+use crate::metadata::{Architecture, Metadata, Properties};
+use crate::omissions::Omitted;
 use crate::progress::{Monitor, Phase};
+use crate::time;
 
 /// An image that is complete and verified, in scratch.
 pub(crate) struct StagedImage {
@@ -16,6 +19,49 @@ pub(crate) struct StagedImage {
     pub(crate) files: Vec<StagedFile>,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) info: ImageInfo,
+}
+
+impl StagedImage {
+    /// What a store knows of it that came `now`, with what its source `told` beyond the image's own properties, or instead of
+    /// them where that is `exact`. Times that no client could be told are brought to the end of what can, and that is recorded.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a property that can't be kept.
+    pub(crate) fn stored(
+        &self,
+        (told, exact): (&Properties, bool),
+        expires_at: Option<i64>,
+        now: i64,
+        monitor: &Monitor,
+    ) -> Result<StoredImage> {
+        let metadata = &self.info.metadata;
+        let name = self.fingerprint.to_string();
+        let time = |field, seconds| within_range(monitor, &name, field, seconds);
+        let came_as = |index: usize| self.files.get(index).and_then(|file| file.came_as.clone());
+        let mut image = StoredImage::new(self.fingerprint, self.info.image_type, self.info.architecture);
+        (image.size, image.rootfs_size) = (self.info.size, self.info.rootfs_size);
+        image.created_at = time("creation date", metadata.creation_date());
+        image.expires_at = expires_at.or(metadata.expiry_date()).map(|seconds| time("expiry date", seconds));
+        image.uploaded_at = now;
+        (image.file_name, image.rootfs_name) = (came_as(0), came_as(1));
+        if !exact {
+            image.original_properties = metadata.properties().clone();
+        }
+        for (key, value) in told.iter() {
+            image.original_properties.set(key, value)?;
+        }
+        Ok(image)
+    }
+}
+
+/// A time as a store keeps it. One that no client could be told is brought to the end of what can, and that is recorded.
+fn within_range(monitor: &Monitor, image: &str, field: &'static str, seconds: i64) -> i64 {
+    let kept = time::within_range(seconds);
+    if kept != seconds {
+        let to = time::rfc3339(Some(kept));
+        monitor.omit(image, Omitted::Clamped { field: field.into(), from: seconds.to_string(), to });
+    }
+    kept
 }
 
 /// What the bytes of an image tell.

@@ -39,8 +39,8 @@ impl Store {
         self.catalog.write(&mut |catalog| {
             let row = catalog.image(&fingerprint)?;
             for note in &notes {
-                let is_named = row.as_ref().is_some_and(|row| row.objects.keys().any(|key| *key == note.key));
-                if is_named || catalog.object(&note.key)?.is_some() {
+                if row.as_ref().is_some_and(|row| row.objects.names(&note.key)) || catalog.object(&note.key)?.is_some()
+                {
                     return Err(Error::new(ErrorKind::Transient, "the key of a new object is in use already"));
                 }
                 catalog.put_object(note)?;
@@ -63,7 +63,6 @@ impl Store {
         } else {
             let _ = self.reconcile();
         }
-        drop(staged);
         done
     }
 

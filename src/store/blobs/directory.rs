@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::io::{self as bytes, Blob, ReadAt};
 use crate::progress::{Monitor, Phase};
 use crate::rooted::{Dir, is, staging_name};
-use crate::store::scratch::{StagedFile, random_id};
+use crate::store::scratch::{Scratch, StagedFile, random_id};
 
 /// In the directory of the blobs, the id of the store that they belong to.
 const MARKER: &str = "store-id";
@@ -284,63 +284,45 @@ impl DirectoryBlobs {
         Self { files, listing: Mutex::default() }
     }
 
-    /// Gives a staged file of another place a copy among these files, under the name of a new staging file.
-    fn copy_here(&self, staged: &StagedFile, monitor: &Monitor) -> Result<(Box<dyn NewFile>, String)> {
-        let mut file = self.files.create().map_err(staging_error)?;
-        let name = file.name().to_owned();
-        let copied = copy(&staged.reader()?, &mut *file, staged.len(), monitor)
-            .and_then(|()| file.sync().map_err(|error| Error::io("the image cannot be made durable", error)));
-        match copied {
-            Ok(()) => Ok((file, name)),
-            Err(error) => {
-                let _ = self.files.remove(Area::Staging, &name);
-                Err(error)
-            }
-        }
+    /// These files as scratch, for copies of what was staged elsewhere.
+    fn scratch(&self) -> Scratch {
+        Scratch::new(Arc::clone(&self.files), "")
     }
-}
 
-fn copy(from: &Blob, to: &mut (impl NewFile + ?Sized), total: u64, monitor: &Monitor) -> Result<()> {
-    if to.reflink(from).map_err(staging_error)? {
-        return Ok(());
-    }
-    let mut offset = 0;
-    let mut report = |read| monitor.report(Phase::Upload, read, Some(total));
-    bytes::read_all(from, "a staged file cannot be read", &mut report, &mut |bytes| {
-        for run in crate::sparse::runs(offset, bytes) {
-            let written = match run {
-                crate::sparse::Run::Data(data) => to.write_all(data).map(|()| data.len()),
-                crate::sparse::Run::Hole(length) => to.skip(length as u64).map(|()| length),
-            };
-            let failed = |error| Error::io("the image cannot be written into the store", error);
-            offset = offset.saturating_add(written.map_err(failed)? as u64);
+    /// A copy of a staged file of another place.
+    fn copy_here(&self, staged: &StagedFile, monitor: &Monitor) -> Result<StagedFile> {
+        let (from, mut copy) = (staged.reader()?, self.scratch().create()?);
+        if copy.reflink(&from)? {
+            return Ok(copy);
         }
-        Ok(())
-    })
-}
+        let mut report = |read| monitor.report(Phase::Upload, read, Some(from.len()));
+        bytes::read_all(&from, "a staged file cannot be read", &mut report, &mut |bytes| {
+            copy.write_sparse(bytes).map_err(|error| Error::io("the image cannot be written into the store", error))
+        })?;
+        Ok(copy)
+    }
 
-impl BlobStore for DirectoryBlobs {
-    fn put(&self, key: &BlobKey, staged: &mut StagedFile, monitor: &Monitor) -> Result<()> {
-        monitor.check()?;
+    /// Gives a staged file of these files a key as well.
+    fn link(&self, key: &BlobKey, staged: &mut StagedFile) -> Result<()> {
         // After a failed sync nobody knows what is on the disk, so the name comes after it.
-        let copy = if staged.is_among(&self.files) {
-            staged.sync()?;
-            None
-        } else {
-            Some(self.copy_here(staged, monitor)?)
-        };
-        let name = copy.as_ref().map_or(staged.name(), |(_, name)| name.as_str());
-        let linked = self.files.link(name, key.as_str());
-        if let Some((_, name)) = &copy {
-            let _ = self.files.remove(Area::Staging, name);
-        }
-        linked.map_err(|error| match error.kind() {
+        staged.sync()?;
+        self.files.link(staged.name(), key.as_str()).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => {
                 Error::new(ErrorKind::AlreadyExists, format!("the object `{key}` is there already"))
             }
             _ => Error::io("the image cannot be given its name", error),
         })?;
         self.files.sync(Area::Blobs).map_err(blob_error)
+    }
+}
+
+impl BlobStore for DirectoryBlobs {
+    fn put(&self, key: &BlobKey, staged: &mut StagedFile, monitor: &Monitor) -> Result<()> {
+        monitor.check()?;
+        if staged.is_among(&self.files) {
+            return self.link(key, staged);
+        }
+        self.link(key, &mut self.copy_here(staged, monitor)?)
     }
 
     fn open(&self, key: &BlobKey) -> Result<Blob> {
@@ -379,16 +361,8 @@ impl BlobStore for DirectoryBlobs {
     }
 
     fn sweep(&self) -> Result<usize> {
-        // Copies of what was staged elsewhere; the files of this store's own scratch are swept there.
-        let mut swept = 0;
-        for name in self.files.names(Area::Staging).map_err(staging_error)? {
-            let Ok(Some(_lock)) = self.files.try_lock_orphan(&name) else { continue };
-            match self.files.remove(Area::Staging, &name) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(staging_error(error)),
-                _ => swept += 1,
-            }
-        }
-        Ok(swept)
+        // Copies of what was staged elsewhere. Where these files are the store's scratch as well, it has swept them before.
+        self.scratch().sweep()
     }
 
     fn archive(&self, keys: &[BlobKey]) -> Result<()> {
@@ -420,10 +394,6 @@ impl BlobStore for DirectoryBlobs {
     fn check_identity(&self) -> Result<()> {
         self.files.check_identity()
     }
-}
-
-fn staging_error(error: io::Error) -> Error {
-    Error::io("the store's staging directory cannot be used", error)
 }
 
 fn blob_error(error: io::Error) -> Error {
