@@ -1291,7 +1291,7 @@ extern "C" {
 // Threads: any. Can't fail.
 uint32_t lxi_abi_version(void);
 
-// The version of the library, such as `0.1.0`, terminated by NUL.
+// The version of the library, such as `0.2.0`, terminated by NUL.
 //
 // Owner: the library; never freed. Threads: any. Can't fail.
 const char *lxi_version(void);

@@ -45,7 +45,7 @@ func init() {
 	}
 }
 
-// Version is the version of the library, such as 0.1.0.
+// Version is the version of the library, such as 0.2.0.
 func Version() string {
 	return C.GoString(C.lxi_version())
 }

@@ -21,7 +21,7 @@ pub extern "C" fn lxi_abi_version() -> u32 {
     LXI_ABI_VERSION
 }
 
-/// The version of the library, such as `0.1.0`, terminated by NUL.
+/// The version of the library, such as `0.2.0`, terminated by NUL.
 ///
 /// Owner: the library; never freed. Threads: any. Can't fail.
 #[unsafe(no_mangle)]
