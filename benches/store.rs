@@ -10,7 +10,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use lxd_image::Fingerprint;
 use lxd_image::format::{Input, Source};
 use lxd_image::store::{
-    Alias, Catalog, ImageQuery, ImportOptions, Order, PrunePolicy, SqliteCatalog, Store, StoredImage,
+    Alias, Catalog, ImageQuery, ImportOptions, Order, PruneOptions, SqliteCatalog, Store, StoredImage,
 };
 
 fn member(out: &mut Vec<u8>, name: &str, kind: u8, content: &[u8]) {
@@ -131,7 +131,7 @@ fn store(criterion: &mut Criterion) {
                     let options = ImportOptions::new().cached(true).expires_at(1);
                     store.import(image(number), &options).unwrap();
                 },
-                |()| assert_eq!(store.prune(&PrunePolicy::default()).unwrap().images.len(), 1),
+                |()| assert_eq!(store.prune(&PruneOptions::default()).unwrap().images.len(), 1),
                 BatchSize::PerIteration,
             );
         });

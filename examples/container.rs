@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use lxd_image::format::{Image, PackOptions, Rootfs, Source, UnpackOptions, pack};
 use lxd_image::templates::{ApplyOptions, Deferred, Instance, InstanceDir, Trigger, apply};
-use lxd_image::{Error, ErrorKind, Fingerprint, Limits, Metadata, Result, Shown, TemplateRule};
+use lxd_image::{Error, ErrorKind, Escaped, Fingerprint, Limits, Metadata, Result, TemplateRule};
 
 fn main() -> ExitCode {
     let work = std::env::temp_dir().join(format!("lxd-image-example-{}", std::process::id()));
@@ -67,7 +67,7 @@ fn start(name: &str, directory: &Path, deferred: &mut Deferred) -> Result<()> {
         // The rules in the image are a stranger's. Whatever they say, nothing outside of the root is touched.
         let applied = apply(&directory, metadata.templates(), trigger, &context, &ApplyOptions::new())?;
         for outcome in applied.outcomes {
-            let path = Shown(outcome.path.as_bytes()).to_string();
+            let path = Escaped(outcome.path.as_bytes()).to_string();
             println!("  {trigger:<7} {path:<15} {:<9} {}", outcome.action.name(), outcome.action);
         }
     }

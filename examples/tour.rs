@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use lxd_image::format::{
     Compression, EntryKind, Form, Image, PackOptions, Rootfs, Source, UnpackOptions, VerifyOptions, pack,
 };
-use lxd_image::{Metadata, Monitor, Result, Shown, TemplateRule};
+use lxd_image::{Escaped, Metadata, Monitor, Result, TemplateRule};
 
 fn main() -> std::process::ExitCode {
     let mut paths = std::env::args_os().skip(1).map(PathBuf::from);
@@ -81,9 +81,12 @@ fn tour(path: &Path, rootfs: Option<&Path>) -> Result<()> {
     say("2. open", &format!("{form}: {}; nothing but a few KiB was read", containers.join(" and ")));
 
     let metadata = image.metadata()?;
-    say("3. metadata", &format!("{}, made at {}", Shown(metadata.architecture().as_bytes()), metadata.creation_date()));
+    say(
+        "3. metadata",
+        &format!("{}, made at {}", Escaped(metadata.architecture().as_bytes()), metadata.creation_date()),
+    );
     for (key, value) in metadata.properties().iter() {
-        println!("     {} = {}", Shown(key.as_bytes()), Shown(value.as_bytes()));
+        println!("     {} = {}", Escaped(key.as_bytes()), Escaped(value.as_bytes()));
     }
 
     let fingerprint = image.fingerprint(&Monitor::none())?;
@@ -137,7 +140,7 @@ fn tour(path: &Path, rootfs: Option<&Path>) -> Result<()> {
                 EntryKind::File { .. } => '-',
                 _ => '+',
             };
-            println!("     {kind}{:04o} {}:{} /{}", entry.mode, entry.uid, entry.gid, Shown(&entry.path));
+            println!("     {kind}{:04o} {}:{} /{}", entry.mode, entry.uid, entry.gid, Escaped(&entry.path));
         }
         Ok(())
     })?;
@@ -158,7 +161,7 @@ fn tour(path: &Path, rootfs: Option<&Path>) -> Result<()> {
 /// The same image in a store: named, found again, used, taken out, and expired.
 #[cfg(feature = "store")]
 fn through_the_store(path: &Path, rootfs: Option<&Path>) -> Result<()> {
-    use lxd_image::store::{Alias, CheckOptions, ExportOptions, Filter, ImportOptions, PrunePolicy, Store};
+    use lxd_image::store::{Alias, CheckOptions, ExportOptions, Filter, ImportOptions, PruneOptions, Store};
 
     let scratch = Scratch::new("store")?;
     let store = Store::open(scratch.0.join("store"))?;
@@ -193,7 +196,7 @@ fn through_the_store(path: &Path, rootfs: Option<&Path>) -> Result<()> {
     let clean = store.check(&CheckOptions::new())?.is_clean();
     say("11. check", if clean { "every byte is as it came" } else { "SOMETHING IS DAMAGED" });
 
-    let pruned = store.prune(&PrunePolicy::default())?;
+    let pruned = store.prune(&PruneOptions::default())?;
     say("12. prune", &format!("{} image(s) went, {} bytes are free again", pruned.images.len(), pruned.bytes));
     Ok(())
 }

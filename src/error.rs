@@ -1,57 +1,63 @@
-//! The one error type of this library: a kind for programs, a sentence for people.
-//! Everything that can go wrong in any module ends here; nothing panics on bad input.
+//! The error type of this library, [`Error`]: a kind for programs to match on, and a sentence for people.
+//!
+//! Every fallible call of every module returns it; no input makes the library panic. An error collects where it happened on its
+//! way up: the code that reads an archive adds the member and the offset, its caller the file. Each of those is set once, by the
+//! innermost caller that knows it. Messages, hints and causes are redacted: passwords and tokens in addresses become `***`.
 
 mod discreet;
-mod shown;
+mod escaped;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use self::discreet::discreet;
-pub use self::shown::Shown;
+pub use self::escaped::Escaped;
 use crate::redact;
 
-/// What every fallible call of this library returns.
+/// The result of every fallible call of this library.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, for programs to match on.
+/// The kind of an [`Error`], for programs to match on.
+///
+/// The kinds are few and stable; new ones may be added, so a `match` needs a wildcard arm. The command line prints the
+/// [`name`](Self::name), and its exit status follows from the kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The thing that was named does not exist.
+    /// The named object does not exist.
     NotFound,
-    /// The thing that was to be made is already there.
+    /// The object to create exists already.
     AlreadyExists,
-    /// The caller's own argument makes no sense.
+    /// An argument of the caller is invalid.
     InvalidInput,
-    /// The bytes are not what their format says they must be.
+    /// The data violates its format.
     Malformed,
-    /// The bytes are well formed, but ask for something that this library does not do.
+    /// The data is well formed, but uses a feature that this library does not implement.
     Unsupported,
-    /// The piece that would do it was compiled out; the message names the feature.
+    /// The code for it was compiled out; the message names the Cargo feature.
     FeatureDisabled,
-    /// A digest or a size differs from the one that was expected.
+    /// A digest or a size differs from the expected one.
     Mismatch,
-    /// A name or a link would lead out of the place it belongs to.
+    /// A path or a link leads out of the directory that it must stay in.
     UnsafePath,
-    /// A bound of [`Limits`](crate::Limits) was reached; the message names it.
+    /// A bound of [`Limits`](crate::Limits) is exceeded; the message names it, as does [`Error::limit_name`].
     LimitExceeded,
-    /// Several things match where exactly one is needed.
+    /// Several objects match where exactly one must.
     Ambiguous,
-    /// Somebody else holds the thing, and the wait that was allowed is over.
+    /// Another process or thread holds a lock, and the allowed wait has ended.
     Busy,
-    /// A template could not be parsed or rendered.
+    /// A template cannot be parsed or rendered; [`Error::template_place`] has the position.
     Template,
-    /// A server answered wrongly, late or not at all.
+    /// A server answered incorrectly, too late or not at all.
     Remote,
-    /// The caller asked to stop.
+    /// The caller cancelled the call.
     Cancelled,
-    /// The operating system refused; the source tells why.
+    /// The operating system reported an error, which is the [`source`](std::error::Error::source).
     Io,
-    /// There is no space left on the file system that is written to, or in the quota there.
+    /// The file system that is written to, or the quota on it, is full.
     StorageFull,
-    /// Something between here and the data failed in a way that another try may mend.
+    /// A backend failed in a way that a retry may cure, such as an object store that is overloaded.
     Transient,
 }
 
@@ -87,10 +93,10 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// What to do about a full disk, where nobody has said which.
+/// The hint for a full disk whose path is not known (yet): see [`Error::on_disk_of`].
 const FREE_SPACE: &str = "free some space in the file system that is written to, or write elsewhere";
 
-/// Whether the operating system says that a file system or a quota is full.
+/// Whether the operating system reported a full file system (`ENOSPC`) or quota (`EDQUOT`).
 fn is_full(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
@@ -99,9 +105,12 @@ type Source = Box<dyn std::error::Error + Send + Sync + 'static>;
 
 /// An error: its [`kind`](Error::kind), one sentence, and where it happened.
 ///
-/// `Display` gives one line: the file, the entry, the sentence and the offset, as far as they
-/// are known, with every byte that a terminal could act on escaped. The cause below it, if any,
-/// is [`source`](std::error::Error::source).
+/// `Display` writes one line: the file, the entry, the sentence, the offset and the cause, as far as they are known, with every
+/// control byte [escaped](Escaped). A [`hint`](Error::hint), if there is one, says what to do; it is shown apart. The underlying
+/// error is the [`source`](std::error::Error::source). An error that travels through [`std::io::Read`] or [`std::io::Write`] as
+/// a [`std::io::Error`] is taken out again by `From`, so that nothing is lost at that boundary.
+///
+/// It is one pointer wide, so that a `Result` costs no more than its value.
 ///
 /// ```
 /// use lxd_image::{ErrorKind, Fingerprint};
@@ -121,26 +130,30 @@ struct Inner {
     offset: Option<u64>,
     mismatch: Option<(String, String)>,
     limit: Option<&'static str>,
-    passing: Passing,
+    retry: Retry,
     template: Option<TemplatePlace>,
     source: Option<Source>,
 }
 
-/// Whether an error may pass by itself.
+/// Whether and how a failed call may be retried.
 #[derive(PartialEq)]
-#[cfg_attr(not(feature = "remote"), expect(dead_code, reason = "only what comes from elsewhere passes"))]
-enum Passing {
-    No,
-    Later,
-    Anew,
+#[cfg_attr(not(feature = "remote"), expect(dead_code, reason = "only remote transfers have to restart"))]
+enum Retry {
+    /// The same call fails again.
+    Never,
+    /// The same call may succeed a little later, and may resume where it stopped.
+    Transient,
+    /// The call may succeed if it restarts from the beginning: what was transferred so far is of no use, for example because the
+    /// file was replaced at its server.
+    Restart,
 }
 
-/// When a template failed.
+/// The stage in which a template failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TemplateStage {
-    /// It is not well formed.
+    /// While it was parsed: its syntax is wrong.
     Parse,
-    /// It is, but could not be rendered with what it was given.
+    /// While it was rendered with the values of its context.
     Exec,
 }
 
@@ -153,18 +166,21 @@ impl fmt::Display for TemplateStage {
     }
 }
 
-/// Where and when a template failed.
+/// Where and in which stage a template failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TemplatePlace {
-    /// While parsing or while rendering.
+    /// The stage that failed.
     pub stage: TemplateStage,
-    /// Line and column in bytes, both from 1, where they are known.
+    /// Line, and column in bytes, both counted from 1, where they are known.
     pub position: Option<(u32, u32)>,
 }
 
 impl Error {
-    /// An error of `kind` with a sentence for people: what is wrong, and what now.
+    /// Makes an error of `kind` with a sentence for people: the object first, then what is wrong with it, without a full stop.
+    ///
+    /// Passwords and tokens of addresses in a formatted message are replaced by `***`; string constants are taken as they are.
+    /// For what to do about it use [`with_hint`](Self::with_hint).
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self(Box::new(Inner {
             kind,
@@ -175,7 +191,7 @@ impl Error {
             offset: None,
             mismatch: None,
             limit: None,
-            passing: Passing::No,
+            retry: Retry::Never,
             template: None,
             source: None,
         }))
@@ -197,43 +213,44 @@ impl Error {
         Self::new(ErrorKind::InvalidInput, message)
     }
 
-    /// A server answered wrongly, late or not at all.
+    /// An [`ErrorKind::Remote`] error.
     #[cfg(feature = "remote")]
     pub(crate) fn remote(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::Remote, message)
     }
 
-    /// Says that the same call may succeed a little later: for those who implement what this library asks, such as the sources
-    /// of a server.
+    /// Marks the error as transient: the same call may succeed a little later. For implementations of this library's traits, such as
+    /// the sources of a server; [`is_transient`](Self::is_transient) asks for it.
     #[must_use]
-    pub fn temporary(mut self) -> Self {
-        self.0.passing = Passing::Later;
+    pub fn transient(mut self) -> Self {
+        self.0.retry = Retry::Transient;
         self
     }
 
-    /// Says that what was begun can't be gone on with, and may succeed from its start.
+    /// Marks the error as one after which a transfer must restart from its beginning: it cannot be resumed.
     #[cfg(feature = "remote")]
-    pub(crate) fn begin_anew(mut self) -> Self {
-        self.0.passing = Passing::Anew;
+    pub(crate) fn needs_restart(mut self) -> Self {
+        self.0.retry = Retry::Restart;
         self
     }
 
-    /// Whether [`begin_anew`](Self::begin_anew) was said.
+    /// Whether a transfer may succeed if it restarts from its beginning.
     #[cfg(feature = "remote")]
-    pub(crate) fn is_to_begin_anew(&self) -> bool {
-        self.0.passing == Passing::Anew
+    pub(crate) fn is_to_restart(&self) -> bool {
+        self.0.retry == Retry::Restart
     }
 
-    /// The file system that is written to is full.
+    /// An [`ErrorKind::StorageFull`] error.
     pub(crate) fn storage_full(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::StorageFull, message).with_hint(FREE_SPACE)
     }
 
+    /// The error of every call that ends because its caller cancelled it.
     pub(crate) fn cancelled() -> Self {
         Self::new(ErrorKind::Cancelled, "cancelled")
     }
 
-    /// A bound was reached. `limit` is the field of [`Limits`](crate::Limits).
+    /// The bound `value` of `limit`, a field of [`Limits`](crate::Limits), is exceeded by `what`. The hint says how to raise it.
     pub(crate) fn limit(limit: &'static str, value: u64, what: impl fmt::Display) -> Self {
         let mut error = Self::new(ErrorKind::LimitExceeded, format!("{what} is over the limit `{limit}` of {value}"));
         error.0.limit = Some(limit);
@@ -242,7 +259,7 @@ impl Error {
         ))
     }
 
-    /// Two values that had to be equal are not.
+    /// Two values that must be equal differ: `what` names them, in the terms of the caller.
     pub(crate) fn mismatch(what: &str, expected: impl Into<String>, found: impl Into<String>) -> Self {
         let (expected, found) = (expected.into(), found.into());
         let mut error = Self::new(ErrorKind::Mismatch, format!("{what}: expected {expected}, found {found}"));
@@ -250,25 +267,25 @@ impl Error {
         error
     }
 
-    /// An operating system error on something this library named itself.
+    /// An operating system error with a sentence that says what failed. An error of this library that travelled as an
+    /// [`std::io::Error`] comes out as itself, without `what`.
     pub(crate) fn io(what: impl Into<Cow<'static, str>>, source: impl Into<std::io::Error>) -> Self {
         let source = source.into();
-        // An error of ours that travelled through `std::io::Read` comes out as itself.
         if source.get_ref().is_some_and(|inner| inner.is::<Self>()) {
             return Self::from(source);
         }
         Self::new(ErrorKind::Io, what).with_source(source)
     }
 
-    /// What now: one more sentence, shown apart from the error.
+    /// Sets the hint: what a person can do about the error. It is shown on a line of its own.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
         self.0.hint = Some(discreet(hint.into()));
         self
     }
 
-    /// The error below this one. An [`ErrorKind::Io`] that a full disk or quota is below becomes
-    /// [`ErrorKind::StorageFull`].
+    /// Sets the underlying error. An [`ErrorKind::Io`] error whose source is a full disk or quota becomes
+    /// [`ErrorKind::StorageFull`], with a hint.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Source>) -> Self {
         let source = source.into();
@@ -280,20 +297,20 @@ impl Error {
         self
     }
 
-    /// For [`ErrorKind::StorageFull`]: names the directory whose file system is to be cleared.
+    /// For [`ErrorKind::StorageFull`]: names in the hint the directory whose file system is full.
     pub(crate) fn on_disk_of(self, directory: &Path) -> Self {
         use std::os::unix::ffi::OsStrExt;
-        // One that says more already is about another file system.
+        // A more specific hint is about another file system: keep it.
         if self.0.kind != ErrorKind::StorageFull || self.hint() != Some(FREE_SPACE) {
             return self;
         }
         let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-        let shown = Shown(directory.as_os_str().as_bytes()).to_string();
+        let shown = Escaped(directory.as_os_str().as_bytes()).to_string();
         self.with_hint(format!("free some space in the file system that holds `{shown}`, or write elsewhere"))
     }
 
-    /// The file that it happened in, unless a closer one is known already. Not noted of [`ErrorKind::Cancelled`]: where a call
-    /// happened to be when its caller stopped it says nothing.
+    /// Sets the file that it happened in, unless an inner call has set one. [`ErrorKind::Cancelled`] gets no position: where a
+    /// call was when its caller cancelled it says nothing.
     #[must_use]
     pub fn in_file(mut self, file: impl AsRef<Path>) -> Self {
         if self.0.kind == ErrorKind::Cancelled {
@@ -303,7 +320,8 @@ impl Error {
         self
     }
 
-    /// The archive member that it happened in, as the bytes that stand in the archive. Not noted of [`ErrorKind::Cancelled`].
+    /// Sets the archive member that it happened in, with the raw bytes of its name, under the same rules as
+    /// [`in_file`](Self::in_file).
     #[must_use]
     pub fn in_entry(mut self, entry: &[u8]) -> Self {
         if self.0.kind == ErrorKind::Cancelled {
@@ -313,7 +331,7 @@ impl Error {
         self
     }
 
-    /// The position in the (decoded) stream, in bytes. Not noted of [`ErrorKind::Cancelled`].
+    /// Sets the position in the decoded stream, in bytes, under the same rules as [`in_file`](Self::in_file).
     #[must_use]
     pub fn at_offset(mut self, offset: u64) -> Self {
         if self.0.kind == ErrorKind::Cancelled {
@@ -323,8 +341,8 @@ impl Error {
         self
     }
 
-    /// Puts what it happened to before the sentence.
-    pub(crate) fn before(mut self, what: impl fmt::Display) -> Self {
+    /// Prefixes the message with what the failed call was about: `{what}: {message}`. Not for [`ErrorKind::Cancelled`].
+    pub(crate) fn context(mut self, what: impl fmt::Display) -> Self {
         if self.0.kind == ErrorKind::Cancelled {
             return self;
         }
@@ -332,68 +350,68 @@ impl Error {
         self
     }
 
-    /// Where in a template it happened.
+    /// Sets the stage and the position in a template.
     pub(crate) fn in_template(mut self, stage: TemplateStage, position: Option<(u32, u32)>) -> Self {
         self.0.template = Some(TemplatePlace { stage, position });
         self
     }
 
-    /// For errors of a template: the stage, the line and the column.
+    /// For [`ErrorKind::Template`]: the stage, the line and the column.
     #[must_use]
     pub fn template_place(&self) -> Option<TemplatePlace> {
         self.0.template
     }
 
-    /// The kind, to match on.
+    /// The kind of error, to match on.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// The sentence alone, without file, entry and offset. Not escaped.
+    /// The sentence alone, without file, entry and offset. It is not escaped: wrap it in [`Escaped`] for a terminal.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// What a person can do about it, where that is known.
+    /// What a person can do about the error, if known.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }
 
-    /// The file that it happened in.
+    /// The file that it happened in, if known.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
         self.0.file.as_deref()
     }
 
-    /// The archive member that it happened in: raw bytes of its name.
+    /// The archive member that it happened in, if known: the raw bytes of its name.
     #[must_use]
     pub fn entry(&self) -> Option<&[u8]> {
         self.0.entry.as_deref()
     }
 
-    /// The position in the decoded stream, in bytes.
+    /// The position in the decoded stream, in bytes, if known.
     #[must_use]
     pub fn offset(&self) -> Option<u64> {
         self.0.offset
     }
 
-    /// For [`ErrorKind::Mismatch`]: the expected and the found value.
+    /// For [`ErrorKind::Mismatch`]: the expected and the found value, in this order.
     #[must_use]
     pub fn expected_and_found(&self) -> Option<(&str, &str)> {
         self.0.mismatch.as_ref().map(|(a, b)| (a.as_str(), b.as_str()))
     }
 
-    /// Whether the same call may succeed a little later, with nothing else changed: a connection
-    /// broke, a server had too much to do. Always so of [`ErrorKind::Transient`].
+    /// Whether the same call may succeed a little later, with nothing else changed: a connection broke, or a server was
+    /// overloaded. Always true for [`ErrorKind::Transient`].
     #[must_use]
-    pub fn is_temporary(&self) -> bool {
-        self.0.passing != Passing::No || self.0.kind == ErrorKind::Transient
+    pub fn is_transient(&self) -> bool {
+        self.0.retry != Retry::Never || self.0.kind == ErrorKind::Transient
     }
 
-    /// For [`ErrorKind::LimitExceeded`]: the field of [`Limits`](crate::Limits).
+    /// For [`ErrorKind::LimitExceeded`]: the name of the field of [`Limits`](crate::Limits), as `--limit` takes it.
     #[must_use]
     pub fn limit_name(&self) -> Option<&'static str> {
         self.0.limit
@@ -404,21 +422,21 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use std::os::unix::ffi::OsStrExt;
         if let Some(file) = &self.0.file {
-            // People name addresses where files belong, too, with their passwords.
+            // Callers pass addresses as files, too, and these may hold passwords.
             match file.to_str().filter(|text| text.contains("://")) {
-                Some(text) => write!(f, "{}: ", Shown(redact::address(text).as_bytes()))?,
-                None => write!(f, "{}: ", Shown(file.as_os_str().as_bytes()))?,
+                Some(text) => write!(f, "{}: ", Escaped(redact::address(text).as_bytes()))?,
+                None => write!(f, "{}: ", Escaped(file.as_os_str().as_bytes()))?,
             }
         }
         if let Some(entry) = &self.0.entry {
-            write!(f, "entry {}: ", Shown(entry))?;
+            write!(f, "entry {}: ", Escaped(entry))?;
         }
-        write!(f, "{}", Shown(self.0.message.as_bytes()))?;
+        write!(f, "{}", Escaped(self.0.message.as_bytes()))?;
         if let Some(offset) = self.0.offset {
             write!(f, " (at byte {offset})")?;
         }
         if let Some(source) = &self.0.source {
-            write!(f, ": {}", Shown(redact::text(&source.to_string()).as_bytes()))?;
+            write!(f, ": {}", Escaped(redact::text(&source.to_string()).as_bytes()))?;
         }
         Ok(())
     }
@@ -437,8 +455,8 @@ impl std::error::Error for Error {
 }
 
 impl From<std::io::Error> for Error {
-    /// Takes an error of this library out of the `io::Error` that carried it through
-    /// [`std::io::Read`] or [`std::io::Write`]; anything else becomes [`ErrorKind::Io`].
+    /// Takes an error of this library out of the [`std::io::Error`] that carried it; any other error becomes
+    /// [`ErrorKind::Io`] or [`ErrorKind::StorageFull`].
     fn from(error: std::io::Error) -> Self {
         if error.get_ref().is_some_and(|inner| inner.is::<Self>()) {
             if let Some(Ok(ours)) = error.into_inner().map(|inner| inner.downcast::<Self>()) {
@@ -451,6 +469,8 @@ impl From<std::io::Error> for Error {
 }
 
 impl From<Error> for std::io::Error {
+    /// Carries an error of this library through [`std::io::Read`] or [`std::io::Write`], with the nearest
+    /// [`std::io::ErrorKind`]. Converting back returns the same error.
     fn from(error: Error) -> Self {
         let kind = match error.kind() {
             ErrorKind::NotFound => std::io::ErrorKind::NotFound,

@@ -78,7 +78,7 @@ pub mod templates;
 #[cfg(any(feature = "store", feature = "protocol"))]
 mod time;
 
-pub use error::{Error, ErrorKind, Result, Shown, TemplatePlace, TemplateStage};
+pub use error::{Error, ErrorKind, Escaped, Result, TemplatePlace, TemplateStage};
 pub use fingerprint::{Fingerprint, Hasher, Prefix, VerifyingReader};
 pub use limits::Limits;
 pub use metadata::{Architecture, ImageType, Metadata, Properties, TemplateRule};

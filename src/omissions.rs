@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::error::Shown;
+use crate::error::Escaped;
 
 /// What was left out of an object, or how it differs from what was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,7 +68,7 @@ pub enum Omitted {
 impl Omitted {
     /// An extended attribute that could not be kept, and why.
     pub(crate) fn attribute(name: &[u8], reason: impl Into<Cow<'static, str>>) -> Self {
-        Self::Dropped { part: format!("attribute {}", Shown(name)).into(), reason: reason.into() }
+        Self::Dropped { part: format!("attribute {}", Escaped(name)).into(), reason: reason.into() }
     }
 
     /// What it is in one lower-case word, for programs.
@@ -93,13 +93,13 @@ impl Omitted {
 
 impl fmt::Display for Omitted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = |text: &str| Shown(text.as_bytes()).to_string();
+        let text = |text: &str| Escaped(text.as_bytes()).to_string();
         match self {
             Self::Device => f.write_str("device node not created"),
             Self::Owner => f.write_str("owner not set"),
             Self::SetId => f.write_str("setuid or setgid not set, since the owner is not the image's"),
             Self::Xattr(name) => {
-                write!(f, "attribute {} left out: it is taken only with `--all-xattrs`", Shown(name))
+                write!(f, "attribute {} left out: it is taken only with `--all-xattrs`", Escaped(name))
             }
             Self::Time => f.write_str("modification time not set"),
             Self::Stray => f.write_str("not part of an image, left out"),
@@ -135,7 +135,7 @@ impl Omission {
 
 impl fmt::Display for Omission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path.is_empty() { self.what.fmt(f) } else { write!(f, "{}: {}", Shown(&self.path), self.what) }
+        if self.path.is_empty() { self.what.fmt(f) } else { write!(f, "{}: {}", Escaped(&self.path), self.what) }
     }
 }
 

@@ -126,7 +126,7 @@ pub(crate) unsafe fn call(error: *mut *mut lxi_error, body: impl FnOnce() -> Res
         Ok(Err(error)) => Report::new(error),
         Err(panic) => {
             let text = format!("this library panicked: {}", panic_text(&*panic));
-            let message = lxd_image::Shown(text.as_bytes()).to_string();
+            let message = lxd_image::Escaped(text.as_bytes()).to_string();
             // Dropping a payload may panic again; nobody needs it.
             std::mem::forget(panic);
             Report { status: LXI_PANIC, message, error: Error::new(lxd_image::ErrorKind::Io, text) }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lxd_image::store::{CheckOptions, CheckReport, Finding, PrunePolicy, Pruned, Removed, Store};
+use lxd_image::store::{CheckOptions, CheckReport, Finding, PruneOptions, Pruned, Removed, Store};
 use lxd_image::{Fingerprint, Result};
 
 use crate::about::past_end;
@@ -162,12 +162,12 @@ pub unsafe extern "C" fn lxi_store_prune(
         let given = args::options(options)?;
         let flags = args::flags(given.flags, 3, "flags of pruning")?;
         args::flags(given.reserved, 0, "reserved bits of pruning")?;
-        let policy = if flags & LXI_PRUNE_UNUSED_FOR == 0 {
-            PrunePolicy::default()
+        let options = if flags & LXI_PRUNE_UNUSED_FOR == 0 {
+            PruneOptions::default()
         } else {
-            PrunePolicy::unused_for(Duration::from_secs(given.unused_for_seconds))
+            PruneOptions::unused_for(Duration::from_secs(given.unused_for_seconds))
         };
-        let done = store.prune(&policy.dry_run(flags & LXI_PRUNE_DRY_RUN != 0))?;
+        let done = store.prune(&options.dry_run(flags & LXI_PRUNE_DRY_RUN != 0))?;
         if let Some(count) = count {
             count.set(done.images.len());
         }

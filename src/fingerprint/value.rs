@@ -90,7 +90,7 @@ impl FromStr for Fingerprint {
     }
 }
 
-/// The leading part of a fingerprint: 4 to 64 hex digits. Shown in lower case.
+/// The leading part of a fingerprint: 4 to 64 hex digits. Escaped in lower case.
 ///
 /// LXD takes a single digit; four is the least that names an image on purpose.
 ///

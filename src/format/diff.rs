@@ -8,7 +8,7 @@ use super::entry::{Entry, EntryKind};
 use super::image::Image;
 use super::sorted::{Sorted, Sorter};
 use super::verify::{Surveyed, VerifyOptions};
-use crate::error::{ErrorKind, Result, Shown};
+use crate::error::{ErrorKind, Escaped, Result};
 use crate::fingerprint::Fingerprint;
 
 /// What differs between two images.
@@ -184,7 +184,7 @@ fn facts(entry: &Entry, digest: Option<&Fingerprint>) -> BTreeMap<&'static str, 
     };
     facts.insert("type", kind.to_owned());
     if let Some(target) = target {
-        facts.insert("target", Shown(target).to_string());
+        facts.insert("target", Escaped(target).to_string());
     }
     if let Some(digest) = digest {
         facts.insert("content", digest.to_string());
@@ -203,7 +203,7 @@ fn facts(entry: &Entry, digest: Option<&Fingerprint>) -> BTreeMap<&'static str, 
         let mut xattrs: Vec<_> = entry
             .xattrs
             .iter()
-            .map(|(name, value)| format!("{}={}", Shown(name), Fingerprint::of(value).short()))
+            .map(|(name, value)| format!("{}={}", Escaped(name), Fingerprint::of(value).short()))
             .collect();
         xattrs.sort();
         facts.insert("xattrs", xattrs.join(" "));

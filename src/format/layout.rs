@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::entry::{Entry, EntryKind};
-use crate::error::{Error, ErrorKind, Result, Shown};
+use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::limits::Limits;
 
 /// Which archive of an image is being read.
@@ -335,7 +335,7 @@ impl Strays {
         let names: Vec<String> = self
             .names
             .iter()
-            .map(|(name, is_file)| format!("`{}{}`", Shown(name), if *is_file { "" } else { "/" }))
+            .map(|(name, is_file)| format!("`{}{}`", Escaped(name), if *is_file { "" } else { "/" }))
             .collect();
         names.join(", ") + if self.more { " and more" } else { "" }
     }
@@ -348,7 +348,7 @@ impl Strays {
         let error = Error::malformed(format!("{sentence}; at its top: {}", self.shown()));
         match &self.names[..] {
             [(name, false)] if self.nested && !other_parts => {
-                let name = Shown(name);
+                let name = Escaped(name);
                 error.with_hint(format!(
                     "all of it lies below `{name}/`: make the archive again inside of that directory, as with `tar -C {name} -cf IMAGE .`"
                 ))
@@ -368,7 +368,7 @@ impl Strays {
         match self.names.iter().find(|(_, is_file)| *is_file) {
             Some((name, _)) => error.with_hint(format!(
                 "if `{}` is a qcow2 disk, give it the name `rootfs.img` in the archive, or give metadata and disk as two files",
-                Shown(name)
+                Escaped(name)
             )),
             None => error.with_hint(
                 "a root file system goes below `rootfs/`; if this is the metadata of a split image, name its rootfs file too",

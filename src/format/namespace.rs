@@ -126,7 +126,7 @@ pub(super) fn through_link() -> Error {
 }
 
 pub(super) fn link_before_target(target: &[u8]) -> Error {
-    Error::malformed(format!("a hard link to `{}`, which has not come yet", crate::error::Shown(target)))
+    Error::malformed(format!("a hard link to `{}`, which has not come yet", crate::error::Escaped(target)))
 }
 
 pub(super) fn link_to_directory() -> Error {

@@ -2,7 +2,7 @@
 //! After QEMU's `docs/interop/qcow2.txt`. Nothing of the disk's content is read.
 
 use super::foreign;
-use crate::error::{Error, Result, Shown};
+use crate::error::{Error, Escaped, Result};
 use crate::limits::Limits;
 
 /// The first four bytes of every qcow2 disk.
@@ -79,7 +79,7 @@ impl Qcow2 {
         if backing_offset != 0 || backing_size != 0 {
             let name = usize::try_from(backing_offset).ok().zip(usize::try_from(backing_size).ok());
             let name = name.and_then(|(at, length)| head.get(at..at.checked_add(length)?)).unwrap_or_default();
-            let name = if name.is_empty() { String::new() } else { format!(" `{}`", Shown(name)) };
+            let name = if name.is_empty() { String::new() } else { format!(" `{}`", Escaped(name)) };
             return Err(Error::unsupported(format!(
                 "the disk has the backing file{name}, which would be read from the host"
             ))
@@ -113,7 +113,7 @@ fn encrypted(how: &str) -> Error {
 }
 
 fn data_file(name: &[u8]) -> Error {
-    let name = if name.is_empty() { String::new() } else { format!(" `{}`", Shown(name)) };
+    let name = if name.is_empty() { String::new() } else { format!(" `{}`", Escaped(name)) };
     Error::unsupported(format!("the disk keeps its data in another file{name}, which would be read from the host"))
         .with_hint("where that file is, make one disk of both: `qemu-img convert -O qcow2 DISK NEW`")
 }

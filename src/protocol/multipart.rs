@@ -3,7 +3,7 @@
 
 use std::io::{self, Read};
 
-use crate::error::{Error, Result, Shown};
+use crate::error::{Error, Escaped, Result};
 use crate::limits::Limits;
 
 /// Bytes that are asked of the stream at once.
@@ -210,7 +210,7 @@ pub fn is_multipart(content_type: &str) -> bool {
 fn boundary_of(content_type: &str) -> Result<String> {
     let wrong = || {
         let shown: String = content_type.chars().take(100).collect();
-        Error::malformed(format!("`{}` is no multipart type with a boundary", Shown(shown.as_bytes())))
+        Error::malformed(format!("`{}` is no multipart type with a boundary", Escaped(shown.as_bytes())))
     };
     if !is_multipart(content_type) {
         return Err(wrong());

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::multipart::{Part, Reader};
-use crate::error::{Error, Result, Shown};
+use crate::error::{Error, Escaped, Result};
 use crate::limits::Limits;
 
 /// What may come, and who sends it.
@@ -49,7 +49,7 @@ fn expect(part: Option<Part>, names: &[&str], sender: &str) -> Result<Part> {
         Some(part) if names.contains(&&*part.name) => Ok(part),
         Some(part) => {
             let shown: String = part.name.chars().take(64).collect();
-            let sentence = format!("{sender} sends `{}` where `{}` belongs", Shown(shown.as_bytes()), names[0]);
+            let sentence = format!("{sender} sends `{}` where `{}` belongs", Escaped(shown.as_bytes()), names[0]);
             Err(Error::malformed(sentence))
         }
         None => Err(Error::malformed(format!("{sender} sends an image in two files without its `{}`", names[0]))),

@@ -260,7 +260,7 @@ pub(super) fn restarting<T>(monitor: &Monitor, mut run: impl FnMut() -> Result<T
     let mut starts = 1;
     loop {
         match run() {
-            Err(error) if error.is_to_begin_anew() && starts < MAX_STARTS => {
+            Err(error) if error.is_to_restart() && starts < MAX_STARTS => {
                 monitor.check()?;
                 starts += 1;
             }
@@ -304,7 +304,7 @@ impl Store {
         let wanted = options.wanted(reference);
         let found = match remote.resolve(&wanted, &options.monitor) {
             Ok(found) => found,
-            Err(error) if error.is_temporary() => {
+            Err(error) if error.is_transient() => {
                 return match self.last_known(remote, &wanted)? {
                     Some(here) => {
                         options.check_fingerprint(reference, &here)?;

@@ -89,7 +89,7 @@ impl Remote for Direct {
     fn open(&self, image: &StoredImage, monitor: &Monitor) -> Result<Source> {
         let (fingerprint, lies) = self.ask(&[image.architecture], monitor)?;
         if fingerprint != image.fingerprint {
-            return Err(Error::remote(format!("{} stands for another image by now", self.url)).temporary());
+            return Err(Error::remote(format!("{} stands for another image by now", self.url)).transient());
         }
         let download = Download::new(&self.client, &lies).led_by(&self.url).digest(fingerprint).monitor(monitor);
         Ok(Source::unified(download.open()))

@@ -165,7 +165,7 @@ impl Resuming {
     fn next(&mut self, buffer: &mut [u8]) -> Result<usize> {
         loop {
             match self.step(buffer) {
-                Err(error) if error.is_temporary() && !self.done => {
+                Err(error) if error.is_transient() && !self.done => {
                     self.body = None;
                     if self.hasher.bytes() >= self.failed_at.saturating_add(FURTHER) {
                         self.failures = 0;
@@ -221,7 +221,7 @@ impl Resuming {
         let (url, bytes) = (&self.what.url, self.hasher.bytes());
         if let Some(total) = self.total.filter(|total| bytes < *total) {
             let host = url.authority();
-            return Err(Error::remote(format!("{host} ended its answer after {bytes} of {total} bytes")).temporary());
+            return Err(Error::remote(format!("{host} ended its answer after {bytes} of {total} bytes")).transient());
         }
         self.done = true;
         let found = self.hasher.clone().finish();
@@ -361,7 +361,7 @@ impl Resuming {
     fn changed(&mut self) -> Error {
         // No further try of this download can mend that.
         self.done = true;
-        Error::remote(format!("{} was replaced by another file while it was fetched", self.what.url)).begin_anew()
+        Error::remote(format!("{} was replaced by another file while it was fetched", self.what.url)).needs_restart()
     }
 }
 

@@ -158,7 +158,7 @@ fn is_its_own(error: &Error) -> bool {
             | NotFound
             | UnsafePath
             | Unsupported
-    ) || error.kind() == ErrorKind::Remote && !error.is_temporary()
+    ) || error.kind() == ErrorKind::Remote && !error.is_transient()
 }
 
 /// What is written into.

@@ -87,7 +87,7 @@ impl Retry {
         let mut failures = 0;
         loop {
             match work() {
-                Err(error) if error.is_temporary() => {
+                Err(error) if error.is_transient() => {
                     failures += 1;
                     if !self.again(failures) {
                         return Err(error);

@@ -156,7 +156,7 @@ impl Site {
             if let Some(file) = &file {
                 let _ = std::fs::remove_file(file);
             }
-            return Err(error.before(url));
+            return Err(error.context(url));
         }
         self.write_kept(file.as_deref(), head, &bytes);
         Ok(bytes)

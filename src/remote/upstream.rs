@@ -85,7 +85,7 @@ impl Upstream for Upstreams {
         let (remote, found) = self.find(image, source)?;
         // It may have moved on since; then the bytes would be of another image than was announced.
         if found.fingerprint != newest.fingerprint {
-            return Err(Error::remote("the alias moved on while it was asked for").temporary());
+            return Err(Error::remote("the alias moved on while it was asked for").transient());
         }
         remote.open(&found, monitor)
     }

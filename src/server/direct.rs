@@ -7,7 +7,7 @@ use super::handler::Handler;
 use super::message::{Request, Response};
 use super::rest::export;
 use super::{answer, host, page, public, sight};
-use crate::error::{Error, ErrorKind, Result, Shown};
+use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::metadata::Architecture;
 use crate::protocol::direct::{ARCHITECTURES, Answer, architectures};
 use crate::store::{Alias, StoredImage};
@@ -86,7 +86,7 @@ fn choose(handler: &Handler, alias: &str, runs: &[Architecture]) -> Result<Store
     let names: Vec<_> = runs.iter().map(|architecture| architecture.kernel_name()).collect();
     Err(Error::new(
         ErrorKind::NotFound,
-        format!("`{}` is for {}, and not for {}", Shown(alias.as_bytes()), own.architecture, names.join(", ")),
+        format!("`{}` is for {}, and not for {}", Escaped(alias.as_bytes()), own.architecture, names.join(", ")),
     ))
 }
 
@@ -94,7 +94,7 @@ fn in_one_file(alias: &str, image: StoredImage) -> Result<StoredImage> {
     if image.rootfs_size.is_none() {
         return Ok(image);
     }
-    let alias = Shown(alias.as_bytes());
+    let alias = Escaped(alias.as_bytes());
     Err(Error::new(
         ErrorKind::NotFound,
         format!(

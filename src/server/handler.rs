@@ -15,7 +15,7 @@ use super::secrets::Secrets;
 use super::through::Through;
 use super::verified::Verified;
 use super::{answer, direct, metrics, page, public, rest, sight, simplestreams};
-use crate::store::{PrunePolicy, Store, StoredImage};
+use crate::store::{PruneOptions, Store, StoredImage};
 
 /// Serves a store: the REST API of LXD and Incus for images, simplestreams, direct import, a page for people.
 ///
@@ -109,9 +109,9 @@ impl Handler {
     /// Removes of what came from the upstream what nobody used for long, and what is too much. Nothing where there is none.
     pub(crate) fn tidy(&self) {
         if sight::upstream(self).is_some() {
-            let policy = PrunePolicy::default().most(self.options.limits.cache);
+            let options = PruneOptions::default().max_bytes(self.options.limits.cache);
             // Clients have their images whether or not others can go now; the next time tries again.
-            let _ = self.store.prune(&policy);
+            let _ = self.store.prune(&options);
         }
         // What uploads left that ended badly; a server runs for months, and nobody else may open its store.
         let _ = self.store.sweep();

@@ -43,7 +43,7 @@ impl Notes {
 
     /// An image was left out of what is listed. Told once, for lists are made often.
     pub(crate) fn skipped(&self, name: &str, error: &Error) {
-        let text = format!("image {}: skipped: {error}", crate::error::Shown(name.as_bytes()));
+        let text = format!("image {}: skipped: {error}", crate::error::Escaped(name.as_bytes()));
         let new = {
             let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
             told.len() < REMEMBERED && told.insert(text.clone())

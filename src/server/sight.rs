@@ -9,7 +9,7 @@ use super::message::Request;
 use super::notes::Notes;
 use super::public::{self, PublicImages};
 use super::upstream::Fetch;
-use crate::error::{Error, ErrorKind, Result, Shown};
+use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::fingerprint::{Fingerprint, Prefix};
 use crate::metadata::ImageType;
 use crate::store::{Alias, AliasQuery, AliasTarget, ImageQuery, Store, StoredImage};
@@ -293,7 +293,7 @@ pub(crate) fn suggesting(handler: &Handler, error: Error, name: &str) -> Error {
     if names.is_empty() {
         return error;
     }
-    let names: Vec<String> = names.iter().map(|name| format!("`{}`", Shown(name.as_bytes()))).collect();
+    let names: Vec<String> = names.iter().map(|name| format!("`{}`", Escaped(name.as_bytes()))).collect();
     Error::new(ErrorKind::NotFound, format!("not found; did you mean {}?", names.join(" or ")))
 }
 

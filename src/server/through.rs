@@ -162,7 +162,7 @@ impl Through {
             }
             Err(error) => {
                 // What is wrong with one name says nothing of others.
-                if error.is_temporary() {
+                if error.is_transient() {
                     state.away = Some(Instant::now());
                 }
                 drop(state);
@@ -284,7 +284,7 @@ fn not_the_clients(error: Error) -> Error {
         | ErrorKind::StorageFull
         | ErrorKind::Transient
         | ErrorKind::Remote => error,
-        _ if error.is_temporary() => Error::new(ErrorKind::Remote, format!("the upstream fails: {error}")).temporary(),
+        _ if error.is_transient() => Error::new(ErrorKind::Remote, format!("the upstream fails: {error}")).transient(),
         _ => Error::new(ErrorKind::Remote, format!("the upstream's image can't be had: {error}")),
     }
 }

@@ -8,7 +8,7 @@ use regex_lite::Regex;
 
 use super::column::{Column, time_text};
 use super::image::StoredImage;
-use crate::error::{Error, Result, Shown};
+use crate::error::{Error, Escaped, Result};
 use crate::fingerprint::Prefix;
 use crate::metadata::Architecture;
 use crate::time::rfc3339;
@@ -193,7 +193,7 @@ fn equal(key: &str, found: &str, wanted: &Value) -> bool {
         "type" | "public" | "cached" | "auto_update" => found.eq_ignore_ascii_case(text),
         "fingerprint" => text.parse::<Prefix>().is_ok_and(|digits| found.starts_with(digits.as_str())),
         // Where people see texts, what acts on a terminal is escaped.
-        _ => Shown(found.as_bytes()).to_string() == text,
+        _ => Escaped(found.as_bytes()).to_string() == text,
     }
 }
 

@@ -52,8 +52,8 @@ pub use filter::{Filter, NearMiss};
 pub use image::{Alias, AliasTarget, ETag, ImageObjects, StoredImage, UpdateSource};
 pub use import::ImportOptions;
 pub use open::{OpenedImage, Store, StoreOptions};
-pub use prune::{PrunePolicy, Pruned, Removed};
+pub use prune::{PruneOptions, Pruned, Removed};
 pub use refresh::{Newest, RefreshOptions, Refreshed, Upstream};
 #[cfg(feature = "remote")]
-pub(crate) use resolve::steps;
+pub(crate) use resolve::edit_distance;
 pub use scratch::{Scratch, StagedFile};

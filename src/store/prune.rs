@@ -1,5 +1,5 @@
-//! Pruning: cached images that nobody used for a while, or whose time is over, are removed.
-//! Images that were put in the store on purpose never are.
+//! Pruning: removes cached images that expired, were not used for a while, or exceed the quota of the cache.
+//! Images that were imported on purpose are never pruned.
 
 use std::time::Duration;
 
@@ -9,44 +9,54 @@ use super::open::Store;
 use crate::error::Result;
 use crate::fingerprint::Fingerprint;
 
-/// Which cached images go.
+/// How many images one transaction removes.
+const BATCH: usize = 64;
+
+/// Which cached images [`Store::prune`] removes.
+///
+/// Images that were imported on purpose are never removed, whatever these options say; only those with
+/// [`StoredImage::cached`](super::StoredImage) set are candidates. Three rules apply, in this order: an expiry date that has passed,
+/// a time without use ([`unused_for`](Self::unused_for)), and a quota for all that remain ([`max_bytes`](Self::max_bytes)).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct PrunePolicy {
+pub struct PruneOptions {
     unused_for: Duration,
-    most: Option<u64>,
+    max_bytes: Option<u64>,
     dry_run: bool,
 }
 
-impl Default for PrunePolicy {
-    /// Those that were not used for 10 days, which is what LXD does.
+impl Default for PruneOptions {
+    /// Removes images that were not used for 10 days, the default of LXD's `images.remote_cache_expiry`, and has no quota.
     fn default() -> Self {
         Self::unused_for(Duration::from_secs(10 * 24 * 60 * 60))
     }
 }
 
-impl PrunePolicy {
-    /// Those that were not used for so long; with zero, only those past their expiry date.
+impl PruneOptions {
+    /// Removes images that were not used for `duration`; zero removes only those past their expiry date.
     #[must_use]
     pub const fn unused_for(duration: Duration) -> Self {
-        Self { unused_for: duration, most: None, dry_run: false }
+        Self { unused_for: duration, max_bytes: None, dry_run: false }
     }
 
-    /// How many bytes cached images may have in all. Where they have more, those that were not used for longest go, but for
-    /// the last one.
+    /// Sets a quota for all cached images together, in bytes of their files.
+    ///
+    /// Over it, the least recently used images are evicted first. The most recently used one always stays, even if it alone is
+    /// larger than the quota: evicting it would only fetch it again.
     #[must_use]
-    pub const fn most(mut self, bytes: u64) -> Self {
-        self.most = Some(bytes);
+    pub const fn max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = Some(bytes);
         self
     }
 
-    /// Whether nothing is removed, and what would be is returned.
+    /// Reports what would be removed, and removes nothing.
     #[must_use]
     pub const fn dry_run(mut self, yes: bool) -> Self {
         self.dry_run = yes;
         self
     }
 
+    /// Why `image` is to be removed at `now` (seconds since 1970), leaving the quota aside; `None` if it stays.
     fn reason(&self, image: &StoredImage, now: i64) -> Option<Removed> {
         if !image.cached {
             return None;
@@ -54,31 +64,31 @@ impl PrunePolicy {
         if image.expires_at.is_some_and(|date| date <= now) {
             return Some(Removed::Expired);
         }
-        // A clock that went back makes the time since the last use negative: then it is none.
+        // After the clock was set back the last use may lie in the future: that counts as just used.
         let unused = now.saturating_sub(last_use(image)).max(0);
-        let most = self.unused_for.as_secs();
-        (most > 0 && unused.unsigned_abs() >= most).then_some(Removed::Unused)
+        let max_unused = self.unused_for.as_secs();
+        (max_unused > 0 && unused.unsigned_abs() >= max_unused).then_some(Removed::Unused)
     }
 
-    /// Of cached images those that must go so that the others have no more than they may.
-    fn for_room(&self, mut images: Vec<StoredImage>) -> Vec<StoredImage> {
-        let Some(most) = self.most else { return Vec::new() };
+    /// The images to evict so that the rest fits into the quota, the least recently used first.
+    fn over_quota(&self, mut images: Vec<StoredImage>) -> Vec<StoredImage> {
+        let Some(quota) = self.max_bytes else { return Vec::new() };
         images.sort_by_key(|image| (last_use(image), image.fingerprint));
         let mut bytes = images.iter().fold(0_u64, |bytes, image| bytes.saturating_add(image.size));
-        let mut going = 0;
+        let mut evicted = 0;
         for image in images.iter().take(images.len().saturating_sub(1)) {
-            if bytes <= most {
+            if bytes <= quota {
                 break;
             }
             bytes = bytes.saturating_sub(image.size);
-            going += 1;
+            evicted += 1;
         }
-        images.truncate(going);
+        images.truncate(evicted);
         images
     }
 }
 
-/// When an image was last of use, in seconds since 1970.
+/// When an image was last used, in seconds since 1970; an image that was never used counts from its upload.
 fn last_use(image: &StoredImage) -> i64 {
     image.last_used_at.unwrap_or(image.uploaded_at)
 }
@@ -87,21 +97,21 @@ fn last_use(image: &StoredImage) -> i64 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Removed {
-    /// Its expiry date is over.
+    /// Its expiry date has passed.
     Expired,
-    /// It was not used for too long.
+    /// It was not used for [`PruneOptions::unused_for`].
     Unused,
-    /// Cached images had too many bytes in all, and others were used later.
-    Room,
+    /// The cached images were over [`PruneOptions::max_bytes`], and it was among the least recently used.
+    Evicted,
 }
 
-/// What a pruning removed, or would remove.
+/// What [`Store::prune`] removed, or would remove in a dry run.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Pruned {
-    /// The images, and why each had to go.
+    /// The images, each with the rule that removed it.
     pub images: Vec<(StoredImage, Removed)>,
-    /// The bytes of their files.
+    /// The sizes of their files added up, in bytes.
     pub bytes: u64,
 }
 
@@ -113,23 +123,23 @@ impl Pruned {
 }
 
 impl Store {
-    /// Removes the cached images that the policy names.
+    /// Removes the cached images that `options` select, and reports them.
     ///
     /// ```
     /// use std::time::Duration;
     ///
-    /// use lxd_image::store::{PrunePolicy, StoreOptions};
+    /// use lxd_image::store::{PruneOptions, StoreOptions};
     ///
     /// # fn main() -> lxd_image::Result<()> {
     /// # let dir = std::env::temp_dir().join(format!("lxd-image-prune-{}", std::process::id()));
     /// let store = StoreOptions::new().open(&dir)?;
     /// // Not used for a month, past their expiry date, or more than 20 GB in all.
-    /// let policy = PrunePolicy::unused_for(Duration::from_secs(30 * 24 * 60 * 60)).most(20_000_000_000);
-    /// let would = store.prune(&policy.clone().dry_run(true))?;
+    /// let options = PruneOptions::unused_for(Duration::from_secs(30 * 24 * 60 * 60)).max_bytes(20_000_000_000);
+    /// let would = store.prune(&options.clone().dry_run(true))?;
     /// for (image, why) in &would.images {
     ///     println!("{}: {why:?}", image.fingerprint);
     /// }
-    /// let done = store.prune(&policy)?;
+    /// let done = store.prune(&options)?;
     /// assert_eq!(done.bytes, would.bytes);
     /// # std::fs::remove_dir_all(&dir)?;
     /// # Ok(())
@@ -137,17 +147,17 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `Malformed` when the catalog is damaged or the blobs are not there, `Busy`, `Io`. What was
-    /// removed before stays so.
-    pub fn prune(&self, policy: &PrunePolicy) -> Result<Pruned> {
+    /// `Malformed` if the catalog is damaged or the blobs are missing; `Busy`; `Io`. Images that were removed before the error
+    /// stay removed.
+    pub fn prune(&self, options: &PruneOptions) -> Result<Pruned> {
         self.blobs.check_identity()?;
         let now = self.now();
         let mut pruned = Pruned::default();
         let mut candidates = Vec::new();
         let mut kept = Vec::new();
         self.for_all(&ImageQuery::new().cached(true), &mut |image| {
-            match policy.reason(&image, now) {
-                Some(why) if policy.dry_run => {
+            match options.reason(&image, now) {
+                Some(why) if options.dry_run => {
                     pruned.bytes = pruned.bytes.saturating_add(image.size);
                     pruned.images.push((image, why));
                 }
@@ -156,38 +166,40 @@ impl Store {
             }
             Ok(())
         })?;
-        let for_room = policy.for_room(kept);
-        if policy.dry_run {
-            pruned.bytes = for_room.iter().fold(pruned.bytes, |bytes, image| bytes.saturating_add(image.size));
-            pruned.images.extend(for_room.into_iter().map(|image| (image, Removed::Room)));
+        let over_quota = options.over_quota(kept);
+        if options.dry_run {
+            pruned.bytes = over_quota.iter().fold(pruned.bytes, |bytes, image| bytes.saturating_add(image.size));
+            pruned.images.extend(over_quota.into_iter().map(|image| (image, Removed::Evicted)));
             return Ok(pruned);
         }
-        // In lots, so that nobody waits for the lock until all is done.
-        for lot in candidates.chunks(64) {
-            pruned.add(self.remove_those(lot, &|image| policy.reason(image, now))?);
+        // In batches: one transaction holds the catalog's write lock, and other writers must get a turn.
+        for batch in candidates.chunks(BATCH) {
+            pruned.add(self.remove_batch(batch, &|image| options.reason(image, now))?);
         }
-        for lot in for_room.chunks(64) {
-            let fingerprints: Vec<_> = lot.iter().map(|image| image.fingerprint).collect();
-            let as_it_was = |image: &StoredImage| {
-                let before = lot.iter().find(|before| before.fingerprint == image.fingerprint);
-                before.is_some_and(|before| image.cached && last_use(image) == last_use(before))
+        for batch in over_quota.chunks(BATCH) {
+            let fingerprints: Vec<_> = batch.iter().map(|image| image.fingerprint).collect();
+            // An image that was used since the quota was computed is no longer among the least recently used.
+            let unused_since = |image: &StoredImage| {
+                let listed = batch.iter().find(|listed| listed.fingerprint == image.fingerprint);
+                listed.is_some_and(|listed| image.cached && last_use(image) == last_use(listed))
             };
-            let reason = |image: &StoredImage| as_it_was(image).then_some(Removed::Room);
-            pruned.add(self.remove_those(&fingerprints, &reason)?);
+            let reason = |image: &StoredImage| unused_since(image).then_some(Removed::Evicted);
+            pruned.add(self.remove_batch(&fingerprints, &reason)?);
         }
         Ok(pruned)
     }
 
-    fn remove_those(
+    /// Removes those of `batch` that still have a `reason` inside the transaction that deletes their rows.
+    fn remove_batch(
         &self,
-        lot: &[Fingerprint],
+        batch: &[Fingerprint],
         reason: &dyn Fn(&StoredImage) -> Option<Removed>,
     ) -> Result<Vec<(StoredImage, Removed)>> {
         let mut removed = Vec::new();
         self.change(&mut |catalog| {
             removed.clear();
-            for fingerprint in lot {
-                // Somebody may have used or copied it since the list was made.
+            for fingerprint in batch {
+                // It may have been used, published or deleted since the list was made: only the row decides.
                 let Some(image) = catalog.image(fingerprint)? else { continue };
                 let Some(why) = reason(&image) else { continue };
                 self.remove_image(catalog, &image)?;

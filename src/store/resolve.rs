@@ -1,5 +1,5 @@
-//! From what people write to the one image that they mean: alias, fingerprint, or the beginning of one.
-//! Where that fails, the error names what they may have meant.
+//! Resolves a reference (an alias, a fingerprint or a prefix of one) to the one image that it names.
+//! If no image matches, the error suggests names that are similar.
 
 use std::collections::BTreeSet;
 
@@ -10,31 +10,34 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Prefix};
 use crate::format::ImageType;
 
-/// How many candidates an error names.
-const NAMED: usize = 10;
-/// How many suggestions an error makes.
-const SUGGESTED: usize = 5;
-/// How many aliases a mistyped name is compared with, of those that begin like it, and of all.
-const COMPARED: usize = 2_000;
+/// How many candidates the error for an ambiguous prefix lists.
+const MAX_CANDIDATES: usize = 10;
+/// How many suggestions the error for an unknown name makes.
+const MAX_SUGGESTIONS: usize = 5;
+/// How many aliases an unknown name is compared with: first among those with the same two letters in front, then among all.
+/// Bounds the work that a request for a missing image causes.
+const MAX_COMPARED: usize = 2_000;
 
 impl Store {
-    /// The image that `reference` names: an alias, a whole fingerprint, or the first digits of
-    /// exactly one, at least four. An alias wins over a fingerprint that begins like it; where a container and a virtual machine
-    /// share it, the container is meant.
+    /// Finds the image that `reference` names: an alias, a whole fingerprint, or a prefix of exactly one fingerprint with at
+    /// least four digits ([`Prefix::MIN_DIGITS`]).
+    ///
+    /// An alias takes precedence over a fingerprint with the same beginning. If a container and a virtual machine share the
+    /// alias, the container is returned; [`resolve_preferring`](Self::resolve_preferring) chooses.
     ///
     /// # Errors
-    /// `NotFound`, suggesting what is near; `Ambiguous`, naming the candidates; `Malformed` when the
-    /// catalog is damaged; `Io`.
+    /// `NotFound`, with similar names in the hint; `Ambiguous`, with the candidates in the message; `Malformed` if the catalog is
+    /// damaged; `Io`.
     pub fn resolve(&self, reference: &str) -> Result<StoredImage> {
         self.resolve_preferring(reference, ImageType::Container)
     }
 
-    /// As [`resolve`](Self::resolve), with the type that is meant where an image of each shares an alias.
+    /// Like [`resolve`](Self::resolve), but prefers images of `image_type` if a container and a virtual machine share the alias.
     ///
     /// # Errors
-    /// As there.
+    /// As [`resolve`](Self::resolve).
     pub fn resolve_preferring(&self, reference: &str, image_type: ImageType) -> Result<StoredImage> {
-        // Between two looks another process may move the alias or delete the image.
+        // Alias and image are two reads: another process may move the alias or delete the image between them.
         for _ in 0..3 {
             let Some(fingerprint) = self.find(reference, image_type)? else { break };
             if let Some(image) = self.catalog.image(&fingerprint)? {
@@ -44,14 +47,15 @@ impl Store {
         Err(self.not_found(reference))
     }
 
-    /// The fingerprints that begin with these digits, `most` of them.
+    /// Lists up to `limit` fingerprints that begin with `prefix`, in ascending order.
     ///
     /// # Errors
-    /// `Malformed` when the catalog is damaged; `Io`.
-    pub fn with_prefix(&self, prefix: &Prefix, most: usize) -> Result<Vec<Fingerprint>> {
-        self.catalog.with_prefix(prefix, most)
+    /// `Malformed` if the catalog is damaged; `Io`.
+    pub fn with_prefix(&self, prefix: &Prefix, limit: usize) -> Result<Vec<Fingerprint>> {
+        self.catalog.with_prefix(prefix, limit)
     }
 
+    /// The fingerprint that `reference` stands for. A whole fingerprint is returned without a look at whether its image exists.
     fn find(&self, reference: &str, image_type: ImageType) -> Result<Option<Fingerprint>> {
         let others = ImageType::ALL.into_iter().filter(|of| *of != image_type);
         for of in std::iter::once(image_type).chain(others) {
@@ -63,12 +67,12 @@ impl Store {
             return Ok(Some(fingerprint));
         }
         let Ok(prefix) = reference.parse::<Prefix>() else { return Ok(None) };
-        let found = self.catalog.with_prefix(&prefix, NAMED + 1)?;
+        let found = self.catalog.with_prefix(&prefix, MAX_CANDIDATES + 1)?;
         if found.len() < 2 {
             return Ok(found.first().copied());
         }
-        let mut names: Vec<String> = found.iter().take(NAMED).map(ToString::to_string).collect();
-        if found.len() > NAMED {
+        let mut names: Vec<String> = found.iter().take(MAX_CANDIDATES).map(ToString::to_string).collect();
+        if found.len() > MAX_CANDIDATES {
             names.push("more".to_owned());
         }
         Err(Error::new(
@@ -78,6 +82,7 @@ impl Store {
         .with_hint("give more digits"))
     }
 
+    /// The error for a reference that no image matches, with suggestions in its hint.
     fn not_found(&self, reference: &str) -> Error {
         let shown: String = reference.chars().take(64).collect();
         let error = Error::new(ErrorKind::NotFound, format!("there is no image `{shown}` in the store"));
@@ -96,21 +101,21 @@ impl Store {
 }
 
 impl Store {
-    /// Names like `reference`, the nearest first. However many names there are, a bounded number is looked at: those that begin
-    /// like it, and the first ones of all.
+    /// Names similar to `reference`, the closest first: by edit distance, then names that contain it or are contained in it, then
+    /// fingerprints with the same four digits in front.
     fn suggestions(&self, reference: &str) -> Result<Vec<String>> {
         let wanted = reference.to_lowercase();
-        let most = (wanted.chars().count() / 4).clamp(1, 3);
+        let max_distance = (wanted.chars().count() / 4).clamp(1, 3);
         let mut found: BTreeSet<(usize, String)> = BTreeSet::new();
         let mut first = String::new();
         first.extend(reference.chars().take(2));
         for query in [AliasQuery::new().prefix(first), AliasQuery::new()] {
-            for (alias, _) in self.catalog.aliases(&query.limit(COMPARED))?.aliases {
+            for (alias, _) in self.catalog.aliases(&query.limit(MAX_COMPARED))?.aliases {
                 let name = alias.name.to_lowercase();
-                if let Some(steps) = steps(&wanted, &name, most) {
-                    found.insert((steps, alias.name));
+                if let Some(distance) = edit_distance(&wanted, &name, max_distance) {
+                    found.insert((distance, alias.name));
                 } else if wanted.len() >= 2 && (name.contains(&wanted) || name.len() >= 3 && wanted.contains(&name)) {
-                    found.insert((most + 1, alias.name));
+                    found.insert((max_distance + 1, alias.name));
                 }
             }
         }
@@ -118,17 +123,20 @@ impl Store {
             && let Some(front) = wanted.get(..Prefix::MIN_DIGITS)
             && let Ok(prefix) = front.parse()
         {
-            let near = self.catalog.with_prefix(&prefix, SUGGESTED)?;
-            found.extend(near.iter().map(|fingerprint| (most + 2, fingerprint.short())));
+            let near = self.catalog.with_prefix(&prefix, MAX_SUGGESTIONS)?;
+            found.extend(near.iter().map(|fingerprint| (max_distance + 2, fingerprint.short())));
         }
-        Ok(found.into_iter().take(SUGGESTED).map(|(_, name)| name).collect())
+        Ok(found.into_iter().take(MAX_SUGGESTIONS).map(|(_, name)| name).collect())
     }
 }
 
-/// How many letters must be changed, added or left out to come from one to the other, up to `most`.
-pub(crate) fn steps(from: &str, to: &str, most: usize) -> Option<usize> {
+/// The edit distance (Levenshtein) of two names in characters, or `None` if it exceeds `max`.
+///
+/// Names over 128 characters are not compared: the cost is the product of both lengths, and callers pass names that an
+/// unauthenticated client chose.
+pub(crate) fn edit_distance(from: &str, to: &str, max: usize) -> Option<usize> {
     let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
-    if from.len().abs_diff(to.len()) > most || from.len() > 128 {
+    if from.len().abs_diff(to.len()) > max || from.len() > 128 {
         return None;
     }
     let mut row: Vec<usize> = (0..=to.len()).collect();
@@ -140,5 +148,5 @@ pub(crate) fn steps(from: &str, to: &str, most: usize) -> Option<usize> {
             row[column + 1] = change.min(row[column] + 1).min(diagonal + 1);
         }
     }
-    row.last().copied().filter(|steps| *steps <= most)
+    row.last().copied().filter(|distance| *distance <= max)
 }

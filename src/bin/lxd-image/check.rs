@@ -2,7 +2,7 @@
 
 use clap::Args;
 use lxd_image::store::{CheckOptions, CheckReport, Finding, Store};
-use lxd_image::{Error, ErrorKind, Result, Shown};
+use lxd_image::{Error, ErrorKind, Escaped, Result};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
@@ -38,7 +38,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
             if let Some(reason) = left(finding, &report).filter(|reason| !text.contains(*reason)) {
                 text = format!("{text} (left as it is: {reason})");
             }
-            output::line(&Shown(text.as_bytes()).to_string())?;
+            output::line(&Escaped(text.as_bytes()).to_string())?;
         }
         session.note(|| {
             format!("{} images, {} hashed, {} leftovers swept", report.images, size(report.bytes), report.swept)

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use lxd_image::format::{Difference, VerifyOptions, for_each_difference};
-use lxd_image::{Result, Shown};
+use lxd_image::{Escaped, Result};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
@@ -113,7 +113,7 @@ impl Out<'_> {
 const COLUMNS: &[&str] = &["difference", "path", "changes"];
 
 fn for_people(difference: &Difference) -> String {
-    let path = Shown(difference.path());
+    let path = Escaped(difference.path());
     match difference {
         Difference::OnlyInFirst(_) => format!("- {path}"),
         Difference::OnlyInSecond(_) => format!("+ {path}"),
@@ -130,7 +130,7 @@ fn for_people(difference: &Difference) -> String {
 
 /// A value in one line; digests and texts are cut.
 fn brief(value: &str) -> String {
-    let shown = Shown(value.as_bytes()).to_string();
+    let shown = Escaped(value.as_bytes()).to_string();
     match shown.char_indices().nth(40) {
         Some((at, _)) => format!("{}…", &shown[..at]),
         None if shown.is_empty() => "nothing".to_owned(),
@@ -149,7 +149,7 @@ fn row(difference: &Difference) -> Map<String, Value> {
         changes.into_iter().map(|(what, first, second)| (what, json!([first, second]))).collect();
     let mut row = Map::new();
     row.insert("difference".into(), json!(kind));
-    row.insert("path".into(), json!(Shown(difference.path()).to_string()));
+    row.insert("path".into(), json!(Escaped(difference.path()).to_string()));
     row.insert("changes".into(), Value::Object(changes));
     row
 }

@@ -241,7 +241,7 @@ pub(crate) fn get_property(arguments: &GetProperty, session: &Session) -> Result
     match image.properties.get(&arguments.key) {
         // For scripts, so as it is; a terminal's reader gets it escaped.
         Some(value) if std::io::stdout().is_terminal() => {
-            Ok(output::line(&lxd_image::Shown(value.as_bytes()).to_string())?)
+            Ok(output::line(&lxd_image::Escaped(value.as_bytes()).to_string())?)
         }
         Some(value) => Ok(output::line(value)?),
         None => Err(Error::new(ErrorKind::NotFound, format!("the image has no property `{}`", arguments.key)).into()),

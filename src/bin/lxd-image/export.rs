@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use lxd_image::remote::CopyOptions;
 use lxd_image::store::ExportOptions;
-use lxd_image::{Result, Shown};
+use lxd_image::{Escaped, Result};
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -52,7 +52,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     }
     let done = store.export(&image.fingerprint, &arguments.target, &options);
     drop(shown);
-    let files: Vec<String> = done?.files.iter().map(|file| Shown(file.as_os_str().as_bytes()).to_string()).collect();
+    let files: Vec<String> = done?.files.iter().map(|file| Escaped(file.as_os_str().as_bytes()).to_string()).collect();
     if matches!(session.format, Format::Json | Format::Yaml | Format::Jinja(_)) {
         let row = |file: String| std::iter::once(("file".to_owned(), Value::from(file))).collect();
         return Ok(output::show(Facts::Many(&["file"], files.into_iter().map(row).collect()), &session.format)?);

@@ -3,7 +3,7 @@
 use clap::Args;
 use lxd_image::remote::Wanted;
 use lxd_image::store::StoredImage;
-use lxd_image::{Result, Shown};
+use lxd_image::{Escaped, Result};
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;
@@ -74,7 +74,7 @@ pub(crate) fn editable(image: &StoredImage) -> String {
 
 fn for_people(image: &StoredImage) -> String {
     let yes = |flag| if flag { "yes" } else { "no" };
-    let safe = |text: &str| Shown(text.as_bytes()).to_string();
+    let safe = |text: &str| Escaped(text.as_bytes()).to_string();
     let mut lines = vec![
         format!("Fingerprint: {}", image.fingerprint),
         format!("Size: {}", store::size(image.size)),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use lxd_image::format::{Container, EntryKind, Form, Image, Verification, VerifyOptions};
-use lxd_image::{ErrorKind, Result, Shown};
+use lxd_image::{ErrorKind, Escaped, Result};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
@@ -52,7 +52,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     }
     if let Some(metadata) = verified.metadata.as_ref().filter(|metadata| metadata.known_architecture().is_none()) {
         session
-            .note(|| format!("warning: the architecture {} is not known", Shown(metadata.architecture().as_bytes())));
+            .note(|| format!("warning: the architecture {} is not known", Escaped(metadata.architecture().as_bytes())));
     }
     if arguments.entries {
         const COLUMNS: &[&str] = &["type", "mode", "owner", "size", "modified", "path", "target"];
@@ -100,7 +100,7 @@ fn facts(image: &Image, verified: &Verification) -> Map<String, Value> {
             .collect();
         facts.insert("rules".into(), Value::Object(rules));
     }
-    let templates: Vec<String> = verified.templates.iter().map(|name| Shown(name).to_string()).collect();
+    let templates: Vec<String> = verified.templates.iter().map(|name| Escaped(name).to_string()).collect();
     facts.insert("templates".into(), json!(templates));
     if let Some(disk) = &verified.disk {
         facts.insert(
@@ -119,7 +119,7 @@ fn facts(image: &Image, verified: &Verification) -> Map<String, Value> {
         );
     }
     if !verified.strays.is_empty() {
-        let strays: Vec<String> = verified.strays.iter().map(|path| Shown(path).to_string()).collect();
+        let strays: Vec<String> = verified.strays.iter().map(|path| Escaped(path).to_string()).collect();
         facts.insert("strays".into(), json!(strays));
     }
     facts
@@ -134,8 +134,8 @@ fn row(entry: &lxd_image::format::Entry) -> Map<String, Value> {
     let (kind, size, target) = match &entry.kind {
         EntryKind::File { size } => ("file", json!(size), Value::Null),
         EntryKind::Directory => ("directory", Value::Null, Value::Null),
-        EntryKind::Symlink { target } => ("symlink", Value::Null, json!(Shown(target).to_string())),
-        EntryKind::HardLink { target } => ("link", Value::Null, json!(Shown(target).to_string())),
+        EntryKind::Symlink { target } => ("symlink", Value::Null, json!(Escaped(target).to_string())),
+        EntryKind::HardLink { target } => ("link", Value::Null, json!(Escaped(target).to_string())),
         EntryKind::CharDevice(number) => ("char", Value::Null, json!(format!("{}:{}", number.major, number.minor))),
         EntryKind::BlockDevice(number) => ("block", Value::Null, json!(format!("{}:{}", number.major, number.minor))),
         EntryKind::Fifo => ("fifo", Value::Null, Value::Null),
@@ -147,7 +147,7 @@ fn row(entry: &lxd_image::format::Entry) -> Map<String, Value> {
     row.insert("owner".into(), json!(format!("{}:{}", entry.uid, entry.gid)));
     row.insert("size".into(), size);
     row.insert("modified".into(), json!(date(entry.mtime.seconds)));
-    row.insert("path".into(), json!(format!("/{}", Shown(&entry.path))));
+    row.insert("path".into(), json!(format!("/{}", Escaped(&entry.path))));
     row.insert("target".into(), target);
     row
 }

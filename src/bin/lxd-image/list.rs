@@ -1,7 +1,7 @@
 //! `list`: the images of the store, in a table like `lxc image list`'s.
 
 use clap::Args;
-use lxd_image::Shown;
+use lxd_image::Escaped;
 use lxd_image::store::{Column, Filter};
 use serde_json::{Map, Value};
 
@@ -77,7 +77,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         let fewest = misses.first().map_or(0, |miss| miss.reasons.len());
         for miss in misses.iter().filter(|miss| miss.reasons.len() == fewest) {
             let name = store::name_of(&miss.image);
-            eprintln!("{}: {}", Shown(name.as_bytes()), Shown(miss.reasons.join("; ").as_bytes()));
+            eprintln!("{}: {}", Escaped(name.as_bytes()), Escaped(miss.reasons.join("; ").as_bytes()));
         }
     }
     Ok(())

@@ -145,7 +145,7 @@ impl Session {
         }
         if self.format == Format::Json {
             for omission in &omissions {
-                let path = lxd_image::Shown(&omission.path).to_string();
+                let path = lxd_image::Escaped(&omission.path).to_string();
                 let line = serde_json::json!({"omitted": {"path": path, "what": omission.what.to_string()}});
                 eprintln!("{line}");
             }
@@ -227,7 +227,7 @@ impl Session {
         self.note(|| {
             format!(
                 "note: there is no file {}; taken from {from}: {}",
-                lxd_image::Shown(text.as_bytes()),
+                lxd_image::Escaped(text.as_bytes()),
                 image.fingerprint.short()
             )
         });

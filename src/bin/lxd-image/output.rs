@@ -5,7 +5,7 @@ use std::io::Write;
 use std::str::FromStr;
 
 use comfy_table::{ContentLineStyle, LineStyle, Table, TableStyle, presets};
-use lxd_image::{Error, ErrorKind, Result, Shown};
+use lxd_image::{Error, ErrorKind, Escaped, Result};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use serde_json::{Map, Value};
@@ -190,7 +190,7 @@ fn people(text: &mut String, key: &str, value: &Value, depth: usize) {
 /// Escapes what a terminal could act on. Backslashes stay: names come here with their bytes
 /// escaped already, and would be escaped twice.
 fn escaped(text: &str) -> String {
-    text.split('\\').map(|piece| Shown(piece.as_bytes()).to_string()).collect::<Vec<_>>().join("\\")
+    text.split('\\').map(|piece| Escaped(piece.as_bytes()).to_string()).collect::<Vec<_>>().join("\\")
 }
 
 fn plain(value: Option<&Value>) -> String {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use lxd_image::Result;
-use lxd_image::store::{PrunePolicy, Removed};
+use lxd_image::store::{PruneOptions, Removed};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
@@ -24,8 +24,8 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
-    let policy = PrunePolicy::unused_for(arguments.unused_for).dry_run(arguments.dry_run);
-    let pruned = session.store()?.prune(&policy)?;
+    let options = PruneOptions::unused_for(arguments.unused_for).dry_run(arguments.dry_run);
+    let pruned = session.store()?.prune(&options)?;
     let whole = matches!(session.format, Format::Json | Format::Yaml | Format::Jinja(_));
     let rows = pruned
         .images
@@ -33,7 +33,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         .map(|(image, why)| {
             let why = match why {
                 Removed::Expired => "expired",
-                Removed::Room => "room",
+                Removed::Evicted => "room",
                 _ => "unused",
             };
             let mut row: Map<String, Value> = if whole { object(image) } else { Map::new() };

@@ -3,7 +3,7 @@
 use clap::Args;
 use lxd_image::remote::Upstreams;
 use lxd_image::store::{RefreshOptions, Refreshed, StoredImage};
-use lxd_image::{Fingerprint, Result, Shown};
+use lxd_image::{Escaped, Fingerprint, Result};
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;
@@ -52,7 +52,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let mut rows = Vec::new();
     for (image, result) in done {
         let name = name_of(&image);
-        let name = Shown(name.as_bytes()).to_string();
+        let name = Escaped(name.as_bytes()).to_string();
         match result {
             Ok(Refreshed::Replaced(new)) => {
                 replaced += 1;

@@ -114,7 +114,7 @@ fn store(session: &Session) -> Result<Store> {
         Err(error) if error.kind() == ErrorKind::Io => {
             let opened = session.store_options().read_only(true).open(&path).map_err(|_| error)?;
             session.note(|| {
-                let path = lxd_image::Shown(path.as_os_str().as_bytes()).to_string();
+                let path = lxd_image::Escaped(path.as_os_str().as_bytes()).to_string();
                 format!("note: {path} can only be read: images are served, and none can be uploaded, changed or cached")
             });
             Ok(opened)

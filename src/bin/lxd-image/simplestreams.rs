@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use lxd_image::format::{Codec, PackOptions, Source, pack_metadata};
 use lxd_image::streams::{AddOptions, PruneOptions, TreeVerifyOptions};
-use lxd_image::{Error, ErrorKind, Fingerprint, Metadata, Prefix, Result, Shown};
+use lxd_image::{Error, ErrorKind, Escaped, Fingerprint, Metadata, Prefix, Result};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
@@ -245,7 +245,7 @@ fn prune(arguments: &Prune, session: &Session) -> Result<()> {
     }
     let done = session.tree_options().open(&arguments.directory)?.lock()?.prune(&options)?;
     for line in done.versions.iter().chain(&done.files) {
-        output::line(&Shown(line.as_bytes()).to_string())?;
+        output::line(&Escaped(line.as_bytes()).to_string())?;
     }
     let verb = if arguments.dry_run { "would be freed" } else { "freed" };
     session.note(|| {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use lxd_image::format::{Verification, VerifyOptions};
-use lxd_image::{Error, ErrorKind, Prefix, Result, Shown};
+use lxd_image::{Error, ErrorKind, Escaped, Prefix, Result};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
@@ -72,7 +72,7 @@ fn facts(verified: &Verification) -> Map<String, Value> {
         .iter()
         .map(|finding| json!({"kind": finding.kind().name(), "message": finding.to_string(), "hint": finding.hint()}))
         .collect();
-    let strays: Vec<String> = verified.strays.iter().map(|path| Shown(path).to_string()).collect();
+    let strays: Vec<String> = verified.strays.iter().map(|path| Escaped(path).to_string()).collect();
     let mut facts = Map::new();
     facts.insert("fingerprint".into(), json!(verified.fingerprint));
     facts.insert("valid".into(), json!(verified.findings.is_empty()));

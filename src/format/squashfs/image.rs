@@ -23,7 +23,7 @@ use crate::limits::Limits;
 /// let file = Blob::file(File::open("rootfs.squashfs")?)?;
 /// let image = SquashFs::open(file, &Limits::default())?;
 /// for entry in image.entries() {
-///     println!("{}", lxd_image::Shown(&entry?.path));
+///     println!("{}", lxd_image::Escaped(&entry?.path));
 /// }
 /// image.read_file(b"etc/os-release", &mut std::io::stdout())?;
 /// # Ok::<(), lxd_image::Error>(())

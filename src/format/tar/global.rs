@@ -3,7 +3,7 @@
 //! take differently, is refused by name.
 
 use super::pax::{self, Extended, Known};
-use crate::error::{Error, Result, Shown};
+use crate::error::{Error, Escaped, Result};
 use crate::format::entry::Timestamp;
 use crate::omissions::Omitted;
 
@@ -88,7 +88,7 @@ impl Global {
 }
 
 fn sets(key: &[u8]) -> String {
-    format!("a global header sets `{}` for every member after it", Shown(key))
+    format!("a global header sets `{}` for every member after it", Escaped(key))
 }
 
 fn is_attribute(key: &[u8]) -> bool {

@@ -4,7 +4,7 @@
 
 use super::acl;
 use super::sparse::PaxSparse;
-use crate::error::{Error, ErrorKind, Result, Shown};
+use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::format::entry::{Timestamp, Xattr};
 use crate::limits::Limits;
 use crate::omissions::Omitted;
@@ -229,7 +229,7 @@ fn dropped(part: &'static str, reason: &'static str) -> Omitted {
 
 /// A key is as long as its maker likes; what is kept of it is not.
 pub(super) fn unknown_record(what: &str, key: &[u8]) -> Omitted {
-    let part = format!("{what} `{}`", Shown(&key[..key.len().min(80)]));
+    let part = format!("{what} `{}`", Escaped(&key[..key.len().min(80)]));
     Omitted::Dropped { part: part.into(), reason: "its meaning is not known".into() }
 }
 

@@ -9,7 +9,7 @@ use super::failure::io_failure;
 use super::request::Method;
 use super::url::Url;
 use super::watch::Watch;
-use crate::error::{Error, ErrorKind, Result, Shown};
+use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::limits::Limits;
 use crate::progress::Monitor;
 
@@ -112,7 +112,7 @@ impl Response {
             Err(_) => String::new(),
         };
         let said = url.secrets().iter().fold(said, |said, secret| said.replace(secret.as_str(), "***"));
-        let said = if said.is_empty() { said } else { format!(": {}", Shown(said.as_bytes())) };
+        let said = if said.is_empty() { said } else { format!(": {}", Escaped(said.as_bytes())) };
         let error = match status {
             404 | 410 => Error::new(ErrorKind::NotFound, format!("{url} is not there{said}")),
             407 => Error::remote(format!(
@@ -124,7 +124,7 @@ impl Response {
                 .with_hint("the server may want a client certificate that it trusts"),
             _ => Error::remote(format!("{url} answers with status {status}{said}")),
         };
-        if matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504) { error.temporary() } else { error }
+        if matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504) { error.transient() } else { error }
     }
 
     /// How the body is packed for the way, in lower case, if it is.
@@ -136,7 +136,7 @@ impl Response {
             named.extend(parts.map(str::to_owned));
         }
         let all: String = named.join(", ").chars().take(64).collect();
-        (!all.is_empty()).then(|| Shown(all.as_bytes()).to_string())
+        (!all.is_empty()).then(|| Escaped(all.as_bytes()).to_string())
     }
 
     /// The body as text, within the limit `remote_index`.
@@ -269,8 +269,8 @@ impl Read for Body {
             }
             Err(error) => {
                 let mut error = io_failure(error, &self.url);
-                if let Some(length) = self.length.filter(|length| error.is_temporary() && self.read < *length) {
-                    error = error.before(format_args!("after {} of {length} bytes", self.read));
+                if let Some(length) = self.length.filter(|length| error.is_transient() && self.read < *length) {
+                    error = error.context(format_args!("after {} of {length} bytes", self.read));
                 }
                 Err(error.into())
             }

@@ -15,8 +15,8 @@ pub(crate) fn translate(error: ureq::Error, url: &Url) -> Error {
     match error {
         ureq::Error::Io(error) => io_failure(error, url),
         ureq::Error::HostNotFound => not_found(host),
-        ureq::Error::Timeout(_) => Error::remote(format!("{host} took too long to be reached")).temporary(),
-        ureq::Error::ConnectionFailed => Error::remote(format!("{host} can't be reached")).temporary(),
+        ureq::Error::Timeout(_) => Error::remote(format!("{host} took too long to be reached")).transient(),
+        ureq::Error::ConnectionFailed => Error::remote(format!("{host} can't be reached")).transient(),
         ureq::Error::LargeResponseHeader(_, most) => {
             Error::limit("headers", most as u64, format!("the head of an answer of {host}, in bytes,"))
         }
@@ -31,7 +31,7 @@ pub(crate) fn translate(error: ureq::Error, url: &Url) -> Error {
         ureq::Error::InvalidProxyUrl => Error::invalid("the proxy's URL is none"),
         // What it says more quotes the whole address, with all that is secret in it.
         ureq::Error::BadUri(_) => Error::invalid(format!("{url} can't be asked for")),
-        ureq::Error::BodyStalled => Error::remote(format!("the answer of {host} does not go on")).temporary(),
+        ureq::Error::BodyStalled => Error::remote(format!("the answer of {host} does not go on")).transient(),
         other => Error::remote(format!("asking {host} failed: {other}")),
     }
 }
@@ -39,7 +39,7 @@ pub(crate) fn translate(error: ureq::Error, url: &Url) -> Error {
 fn not_found(host: &str) -> Error {
     Error::remote(format!("there is no host {host}, or its name can't be looked up now"))
         .with_hint("is the name right, and is this machine on the network?")
-        .temporary()
+        .transient()
 }
 
 /// The same for an error that came through `std::io`.
@@ -47,7 +47,7 @@ pub(crate) fn io_failure(error: io::Error, url: &Url) -> Error {
     let host = url.authority();
     if error.get_ref().is_some_and(|inner| inner.is::<Error>()) {
         let ours = Error::from(error);
-        return if ours.kind() == ErrorKind::Remote { ours.before(host) } else { ours };
+        return if ours.kind() == ErrorKind::Remote { ours.context(host) } else { ours };
     }
     if error.get_ref().is_some_and(|inner| inner.is::<ureq::Error>()) {
         return match error.into_inner().map(|inner| inner.downcast::<ureq::Error>()) {
@@ -65,7 +65,7 @@ pub(crate) fn io_failure(error: io::Error, url: &Url) -> Error {
             (format!("there is no way to {host}"), true)
         }
         io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => {
-            return Error::remote(format!("{host} ended the connection before its answer was complete")).temporary();
+            return Error::remote(format!("{host} ended the connection before its answer was complete")).transient();
         }
         io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => {
             (format!("the connection to {host} broke"), true)
@@ -75,7 +75,7 @@ pub(crate) fn io_failure(error: io::Error, url: &Url) -> Error {
         _ => (format!("the connection to {host} failed"), false),
     };
     let made = Error::remote(sentence).with_source(error);
-    if temporary { made.temporary() } else { made }
+    if temporary { made.transient() } else { made }
 }
 
 fn tls_failure(error: &rustls::Error, url: &Url) -> Error {

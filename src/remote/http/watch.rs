@@ -75,7 +75,7 @@ impl Watch {
         }
         if self.bytes < LEAST {
             let seconds = self.idle.as_secs();
-            return Err(Error::remote(format!("the server was silent for {seconds} s")).temporary());
+            return Err(Error::remote(format!("the server was silent for {seconds} s")).transient());
         }
         self.restart();
         Ok(())

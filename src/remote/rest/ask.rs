@@ -65,8 +65,8 @@ impl Lxd {
         if envelope.error_code == 0 {
             envelope.error_code = status;
         }
-        let error = self.discreet(envelope.into_error(what).before(&self.base));
-        Err(if matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504) { error.temporary() } else { error })
+        let error = self.discreet(envelope.into_error(what).context(&self.base));
+        Err(if matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504) { error.transient() } else { error })
     }
 
     /// The error for an answer that is about another image.
@@ -121,7 +121,7 @@ impl Lxd {
                         retry.wait(quick, monitor)?;
                     }
                 }
-                Err(error) if error.is_temporary() => {
+                Err(error) if error.is_transient() => {
                     failures += 1;
                     if !retry.again(failures) {
                         return Err(error);

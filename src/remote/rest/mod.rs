@@ -106,7 +106,7 @@ impl Lxd {
         let found: serde_json::Value = self.object(&self.image_url(name, "")?, "image", monitor)?;
         let shown = listed::name(&found, 0);
         listed::image(found, &shown, monitor)
-            .map_err(|error| error.before(format_args!("image {shown} of {}", self.base)))
+            .map_err(|error| error.context(format_args!("image {shown} of {}", self.base)))
     }
 
     /// What an alias points to; `None` where there is none that this client may see.

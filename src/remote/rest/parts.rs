@@ -48,7 +48,7 @@ impl Read for Anew {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         self.0.read(out).map_err(|error| {
             let error = Error::from(error);
-            io::Error::from(if error.is_temporary() { error.begin_anew() } else { error })
+            io::Error::from(if error.is_transient() { error.needs_restart() } else { error })
         })
     }
 }

@@ -77,7 +77,7 @@ fn parse(bytes: &[u8], limits: &Limits) -> Result<Remotes> {
             Plain::Text(None) if name == "none" => continue,
             _ => return Err(Error::malformed(format!("the remote `{name}` is no map of what is known of it"))),
         };
-        let remote = remote(&fields).map_err(|error| error.before(format_args!("the remote `{name}`")))?;
+        let remote = remote(&fields).map_err(|error| error.context(format_args!("the remote `{name}`")))?;
         remotes.insert(name, remote);
     }
     Ok(remotes)

@@ -35,7 +35,7 @@ impl KnownRemote {
             Ok(_) if self.url.scheme() == Scheme::Http => Ok(FirstUse::Plain),
             // Whatever it answers, its certificate was believed.
             Ok(_) => Ok(FirstUse::Vouched),
-            Err(error) if self.certificate.is_none() && error.kind() == ErrorKind::Remote && !error.is_temporary() => {
+            Err(error) if self.certificate.is_none() && error.kind() == ErrorKind::Remote && !error.is_transient() => {
                 // The error of the way says more than that no certificate came.
                 match client.server_certificate(&self.url, monitor) {
                     Ok(certificate) => Ok(FirstUse::Unknown(certificate)),

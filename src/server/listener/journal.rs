@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use http::{Method, StatusCode, Uri, Version};
 
 use super::super::handler::Handler;
-use crate::error::{Result, Shown};
+use crate::error::{Escaped, Result};
 use crate::fingerprint::Fingerprint;
 use crate::redact;
 
@@ -166,7 +166,7 @@ fn shown(uri: &Uri) -> String {
         text.truncate(end);
         text.push('…');
     }
-    Shown(text.as_bytes()).to_string().replace('"', "%22")
+    Escaped(text.as_bytes()).to_string().replace('"', "%22")
 }
 
 #[cfg(test)]

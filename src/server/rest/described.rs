@@ -3,7 +3,7 @@
 
 use http::HeaderMap;
 
-use crate::error::{Error, Result, Shown};
+use crate::error::{Error, Escaped, Result};
 use crate::fingerprint::Fingerprint;
 use crate::metadata::ImageType;
 use crate::omissions::Omitted;
@@ -137,7 +137,7 @@ fn boolean(text: &str) -> Result<bool> {
         "false" | "0" | "no" | "off" => Ok(false),
         _ => {
             let shown: String = text.chars().take(20).collect();
-            Err(Error::invalid(format!("`{}` is neither true nor false", Shown(shown.as_bytes()))))
+            Err(Error::invalid(format!("`{}` is neither true nor false", Escaped(shown.as_bytes()))))
         }
     }
 }

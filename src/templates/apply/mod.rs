@@ -193,8 +193,9 @@ pub fn apply<'r>(
                 let cancelled = error.kind() == ErrorKind::Cancelled;
                 let (template, before) = (rule.template(), written_before(&applied, options));
                 outcome.action = Action::Failed(copy(&error));
-                first
-                    .get_or_insert(error.before(format_args!("the rule for `{path}` (template `{template}`{before})")));
+                first.get_or_insert(
+                    error.context(format_args!("the rule for `{path}` (template `{template}`{before})")),
+                );
                 stop = cancelled || !options.keep_going;
             }
         }
@@ -374,7 +375,7 @@ impl Run<'_> {
         let attributes = Attributes::new(uid, gid, 0o644);
         write::write(output, b"metadata.yaml", &metadata, &attributes, Replace::Yes)
             .map(drop)
-            .map_err(|error| error.before("the copy of `metadata.yaml`"))
+            .map_err(|error| error.context("the copy of `metadata.yaml`"))
     }
 
     fn render(&mut self, path: &str, rule: &TemplateRule) -> Result<Vec<u8>> {

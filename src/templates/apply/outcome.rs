@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::Trigger;
-use crate::error::{Error, Shown};
+use crate::error::{Error, Escaped};
 
 /// What became of all rules, in their order.
 #[derive(Debug, Default)]
@@ -128,7 +128,7 @@ impl fmt::Display for Skip {
         match self {
             Self::Trigger(trigger, when) if when.is_empty() => write!(f, "not at {trigger}, never at all"),
             Self::Trigger(trigger, when) => {
-                write!(f, "not at {trigger}, only at {}", Shown(when.join(", ").as_bytes()))
+                write!(f, "not at {trigger}, only at {}", Escaped(when.join(", ").as_bytes()))
             }
             Self::CreateOnly => f.write_str("create_only, and the file is there"),
         }

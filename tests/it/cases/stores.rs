@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lxd_image::format::VerifyOptions;
 use lxd_image::store::{
-    Alias, AliasTarget, CheckOptions, ETag, Edit, ExportOptions, Filter, Finding, ImportOptions, PrunePolicy, Removed,
+    Alias, AliasTarget, CheckOptions, ETag, Edit, ExportOptions, Filter, Finding, ImportOptions, PruneOptions, Removed,
     Store, StoreOptions, StoredImage,
 };
 use lxd_image::{Fingerprint, ImageType, Result};
@@ -111,7 +111,7 @@ fn number(finding: &Finding) -> u32 {
 }
 
 fn prune(store: &Store, seconds: &[u8]) -> Lines {
-    let policy = PrunePolicy::unused_for(Duration::from_secs(text(seconds).parse().unwrap()));
+    let policy = PruneOptions::unused_for(Duration::from_secs(text(seconds).parse().unwrap()));
     let done = store.prune(&policy)?;
     let line = |(image, why): &(StoredImage, Removed)| {
         format!("{} {}", if *why == Removed::Expired { "expired" } else { "unused" }, image.fingerprint)

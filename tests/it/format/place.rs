@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lxd_image::{Fingerprint, Shown};
+use lxd_image::{Escaped, Fingerprint};
 use rustix::fs as sys;
 
 use super::forge::TIME;
@@ -47,7 +47,7 @@ impl Place {
     pub(crate) fn names(&self, name: &str) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(self.at(name))
             .unwrap()
-            .map(|entry| Shown(entry.unwrap().file_name().as_bytes()).to_string())
+            .map(|entry| Escaped(entry.unwrap().file_name().as_bytes()).to_string())
             .collect();
         names.sort();
         names
@@ -87,7 +87,7 @@ fn walk(top: &Path, at: &Path, first_names: &mut HashMap<(u64, u64), String>, li
 fn line(top: &Path, path: &Path, first_names: &mut HashMap<(u64, u64), String>) -> String {
     let about = path.symlink_metadata().unwrap();
     let kind = about.file_type();
-    let name = Shown(path.strip_prefix(top).unwrap().as_os_str().as_bytes()).to_string();
+    let name = Escaped(path.strip_prefix(top).unwrap().as_os_str().as_bytes()).to_string();
     let mut line = name.clone();
     if !about.is_dir() && about.nlink() > 1 {
         if let Some(first) = first_names.get(&(about.dev(), about.ino())) {
@@ -116,13 +116,13 @@ fn line(top: &Path, path: &Path, first_names: &mut HashMap<(u64, u64), String>) 
         (seconds, nanoseconds) => write!(line, " @{seconds}.{nanoseconds:09}").unwrap(),
     }
     if kind.is_symlink() {
-        write!(line, " -> {}", Shown(fs::read_link(path).unwrap().as_os_str().as_bytes())).unwrap();
+        write!(line, " -> {}", Escaped(fs::read_link(path).unwrap().as_os_str().as_bytes())).unwrap();
     } else if kind.is_char_device() || kind.is_block_device() {
         write!(line, " {}:{}", sys::major(about.rdev()), sys::minor(about.rdev())).unwrap();
     } else if kind.is_file() {
         let content = fs::read(path).unwrap();
         if content.len() <= 100 {
-            write!(line, " \"{}\"", Shown(&content)).unwrap();
+            write!(line, " \"{}\"", Escaped(&content)).unwrap();
         } else {
             write!(line, " {} {}", content.len(), Fingerprint::of(&content).short()).unwrap();
         }
@@ -153,7 +153,7 @@ pub(crate) fn xattrs(path: &Path) -> Vec<(String, Vec<u8>)> {
         .map(|name| {
             let mut value = vec![0; 64 << 10];
             let length = sys::lgetxattr(path, name, &mut value).unwrap();
-            (Shown(name).to_string(), value[..length].to_vec())
+            (Escaped(name).to_string(), value[..length].to_vec())
         })
         .collect();
     found.sort();

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use lxd_image::format::{Difference, VerifyOptions, differences};
-use lxd_image::{Monitor, Omissions, Omitted, Shown};
+use lxd_image::{Escaped, Monitor, Omissions, Omitted};
 
 use super::Told;
 use super::verbs::{VERBS, called, open};
@@ -141,7 +141,7 @@ fn check(input: &Input, image: &Path) -> Vec<String> {
         let Some(left) = left else { continue };
         let found = differences(&open(&[image.to_path_buf()]), &open(&left), &VerifyOptions::new()).unwrap();
         for difference in found {
-            let path = Shown(difference.path()).to_string();
+            let path = Escaped(difference.path()).to_string();
             if !is_told(&difference, &omissions) {
                 fault(format!("{difference:?} is not in the record: {omissions:?}"));
             }

@@ -104,7 +104,7 @@ fn a_file_that_was_replaced_while_it_was_fetched_is_never_put_together_with_the_
             "silent" => assert_eq!(error.kind(), ErrorKind::Mismatch, "{error}"),
             _ => {
                 assert_eq!(error.kind(), ErrorKind::Remote, "{way}: {error}");
-                assert!(error.message().contains("replaced by another file") && error.is_temporary(), "{way}: {error}");
+                assert!(error.message().contains("replaced by another file") && error.is_transient(), "{way}: {error}");
             }
         }
         assert_eq!(server.asked().len(), 2, "{way}");
@@ -200,7 +200,7 @@ fn a_file_of_another_size_or_digest_is_a_mismatch_found_as_early_as_can_be() {
     assert!(error.message().starts_with("the sha256 of http://"), "{error}");
     // Shorter than it has to be, without a word: as if it had broken off.
     let error = failed(read(download("/untold").size(100_001)), ErrorKind::Remote);
-    assert!(error.is_temporary(), "{error}");
+    assert!(error.is_transient(), "{error}");
 }
 
 /// hostile.md 161.

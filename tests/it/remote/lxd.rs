@@ -292,7 +292,7 @@ fn a_certificate_that_changed_since_it_was_pinned_is_an_error_of_the_remote_168(
     let remote = Lxd::new(options, &server.url("")).unwrap();
     let error = failed(remote.list(&Monitor::none()), ErrorKind::Remote);
     assert!(error.to_string().contains("pinned"), "{error}");
-    assert!(!error.is_temporary() && server.asked().is_empty());
+    assert!(!error.is_transient() && server.asked().is_empty());
 }
 
 #[test]

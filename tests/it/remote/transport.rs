@@ -59,7 +59,7 @@ fn a_certificate_that_changed_since_it_was_pinned_ends_the_connection() {
     let error = failed(client.send(Request::get(&server.url("/"))), ErrorKind::Remote);
     let now = server.certificate().fingerprint();
     assert!(error.message().contains(&pinned.to_string()) && error.message().contains(&now.to_string()), "{error}");
-    assert!(!error.is_temporary());
+    assert!(!error.is_transient());
     assert!(server.asked().is_empty(), "nothing was asked of a stranger");
 }
 
@@ -209,7 +209,7 @@ fn an_answer_that_ends_early_is_an_error_that_may_pass() {
         Ok(Then::Cut)
     });
     let error = failed(client(&server).send(Request::get(&server.url("/"))).unwrap().text(), ErrorKind::Remote);
-    assert!(error.message().contains("after 9 of 100 bytes") && error.is_temporary(), "{error}");
+    assert!(error.message().contains("after 9 of 100 bytes") && error.is_transient(), "{error}");
 }
 
 /// hostile.md 164.
@@ -326,7 +326,7 @@ fn a_silent_server_is_given_up() {
     for path in ["/head", "/body", "/drip"] {
         let done = client.send(Request::get(&server.url(path))).and_then(|answer| answer.text());
         let error = failed(done, ErrorKind::Remote);
-        assert!(error.message().contains("silent for 1 s") && error.is_temporary(), "{path}: {error}");
+        assert!(error.message().contains("silent for 1 s") && error.is_transient(), "{path}: {error}");
     }
 }
 
@@ -379,7 +379,7 @@ fn what_is_no_server_is_said_in_words() {
     // No server listens at the lowest port.
     let nobody = "https://127.0.0.1:1/".parse().unwrap();
     let error = failed(client.send(Request::get(&nobody)), ErrorKind::Remote);
-    assert!(error.message().contains("refuses the connection") && error.is_temporary(), "{error}");
+    assert!(error.message().contains("refuses the connection") && error.is_transient(), "{error}");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let speaks = std::thread::spawn(move || {
@@ -408,9 +408,9 @@ fn errors_of_the_server_say_what_it_says() {
     let client = client(&server);
     let ask = |path: &str| client.send(Request::get(&server.url(path))).unwrap().success();
     let error = failed(ask("/json"), ErrorKind::Remote);
-    assert!(error.message().ends_with("(status 403): not authorized") && !error.is_temporary(), "{error}");
+    assert!(error.message().ends_with("(status 403): not authorized") && !error.is_transient(), "{error}");
     let error = failed(ask("/text"), ErrorKind::Remote);
-    assert!(error.message().ends_with("status 503: come back\\x1b[2J later") && error.is_temporary(), "{error}");
+    assert!(error.message().ends_with("status 503: come back\\x1b[2J later") && error.is_transient(), "{error}");
     let error = failed(ask("/none"), ErrorKind::NotFound);
     assert!(error.message().ends_with("/none is not there"), "{error}");
 }

@@ -52,7 +52,7 @@ impl Elsewhere {
             panic!("a defect");
         }
         if self.away.load(Ordering::SeqCst) {
-            Err(Error::new(ErrorKind::Remote, "not there, 10.1.2.3").temporary())
+            Err(Error::new(ErrorKind::Remote, "not there, 10.1.2.3").transient())
         } else {
             Ok(())
         }

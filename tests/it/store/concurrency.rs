@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lxd_image::ErrorKind;
-use lxd_image::store::{ImportOptions, PrunePolicy, Store, StoreOptions};
+use lxd_image::store::{ImportOptions, PruneOptions, Store, StoreOptions};
 
 use super::*;
 
@@ -110,7 +110,7 @@ fn readers_see_whole_images_while_others_come_and_go() {
                 let image =
                     store.import(split_stream("one"), &ImportOptions::new().cached(true).expires_at(1)).unwrap();
                 if image.uploaded_at.rem_euclid(2) == 0 {
-                    assert_eq!(store.prune(&PrunePolicy::default()).unwrap().images.len(), 1);
+                    assert_eq!(store.prune(&PruneOptions::default()).unwrap().images.len(), 1);
                 } else {
                     store.delete(&image.fingerprint).unwrap();
                 }

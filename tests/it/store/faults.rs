@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use lxd_image::store::{Area, CheckOptions, Edit, ImportOptions, PrunePolicy, RefreshOptions, Store, StoreOptions};
+use lxd_image::store::{Area, CheckOptions, Edit, ImportOptions, PruneOptions, RefreshOptions, Store, StoreOptions};
 use lxd_image::{ErrorKind, Result};
 use rustix::io::Errno;
 
@@ -80,7 +80,7 @@ const CALLS: &[Call] = &[
     },
     Call { name: "use", run: |store| store.mark_used(&fingerprint("cached")).map(drop) },
     Call { name: "delete", run: |store| store.delete(&fingerprint("one")).map(drop) },
-    Call { name: "prune", run: |store| store.prune(&PrunePolicy::default()).map(drop) },
+    Call { name: "prune", run: |store| store.prune(&PruneOptions::default()).map(drop) },
     Call {
         name: "export",
         run: |store| {

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lxd_image::ErrorKind;
-use lxd_image::store::{Edit, ExportOptions, ImportOptions, PrunePolicy, Store, StoreOptions};
+use lxd_image::store::{Edit, ExportOptions, ImportOptions, PruneOptions, Store, StoreOptions};
 
 use super::*;
 
@@ -118,7 +118,7 @@ fn work(path: &Path, process: u64, seed: u64, log: &Path) {
         store
             .export_to(&fingerprint(&own(process, tag)), &mut Vec::new(), &ExportOptions::new())
             .map_or_else(allowed, drop);
-        store.prune(&PrunePolicy::default()).unwrap();
+        store.prune(&PruneOptions::default()).unwrap();
     }
 }
 

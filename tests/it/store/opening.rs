@@ -93,7 +93,7 @@ fn blobs_that_are_not_mounted_are_an_error_and_not_all_images_gone() {
     assert!(error.hint().unwrap().contains("mounted"));
     // A store that was open before refuses what would take the empty directory for the truth.
     assert_kind(store.check(&lxd_image::store::CheckOptions::new().repair(true)), ErrorKind::Malformed);
-    assert_kind(store.prune(&lxd_image::store::PrunePolicy::default()), ErrorKind::Malformed);
+    assert_kind(store.prune(&lxd_image::store::PruneOptions::default()), ErrorKind::Malformed);
     assert_kind(store.delete(&image.fingerprint), ErrorKind::Malformed);
     assert_kind(store.import(stream(unified("two")), &ImportOptions::new()), ErrorKind::Malformed);
     fs::remove_dir(path.join("blobs")).unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lxd_image::store::{Edit, ImportOptions, PrunePolicy, Removed, Store};
+use lxd_image::store::{Edit, ImportOptions, PruneOptions, Removed, Store};
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn cached(store: &Store, tag: &str) -> StoredImage {
     store.import(stream(unified(tag)), &ImportOptions::new().cached(true)).unwrap()
 }
 
-fn pruned(store: &Store, policy: &PrunePolicy) -> Vec<(Fingerprint, Removed)> {
+fn pruned(store: &Store, policy: &PruneOptions) -> Vec<(Fingerprint, Removed)> {
     store.prune(policy).unwrap().images.into_iter().map(|(image, why)| (image.fingerprint, why)).collect()
 }
 
@@ -23,9 +23,9 @@ fn cached_images_not_used_for_ten_days_go() {
     clock.set(NOW + 5 * DAY);
     store.mark_used(&used.fingerprint).unwrap();
     clock.set(NOW + 10 * DAY - 1);
-    assert_eq!(pruned(&store, &PrunePolicy::default()), []);
+    assert_eq!(pruned(&store, &PruneOptions::default()), []);
     clock.set(NOW + 10 * DAY);
-    let done = store.prune(&PrunePolicy::default()).unwrap();
+    let done = store.prune(&PruneOptions::default()).unwrap();
     assert_eq!(done.bytes, unused.size);
     assert_eq!(done.images, [(unused, Removed::Unused)]);
     assert_eq!(store.images().unwrap().len(), 1);
@@ -40,9 +40,9 @@ fn the_ten_days_are_adjustable_and_zero_is_never() {
     let store = clock.options().open(scratch.join("store")).unwrap();
     let image = cached(&store, "one");
     clock.set(NOW + 1000 * DAY);
-    assert_eq!(pruned(&store, &PrunePolicy::unused_for(Duration::ZERO)), []);
+    assert_eq!(pruned(&store, &PruneOptions::unused_for(Duration::ZERO)), []);
     clock.set(NOW + DAY);
-    let policy = PrunePolicy::unused_for(Duration::from_secs(86_400));
+    let policy = PruneOptions::unused_for(Duration::from_secs(86_400));
     assert_eq!(pruned(&store, &policy.clone().dry_run(true)), [(image.fingerprint, Removed::Unused)]);
     assert_eq!(store.images().unwrap().len(), 1, "a dry run removes nothing");
     assert_eq!(pruned(&store, &policy), [(image.fingerprint, Removed::Unused)]);
@@ -56,9 +56,9 @@ fn cached_images_past_their_expiry_go() {
     let options = ImportOptions::new().cached(true).expires_at(NOW + 10);
     let image = store.import(stream(unified("one")), &options).unwrap();
     clock.set(NOW + 9);
-    assert_eq!(pruned(&store, &PrunePolicy::default()), []);
+    assert_eq!(pruned(&store, &PruneOptions::default()), []);
     clock.set(NOW + 10);
-    assert_eq!(pruned(&store, &PrunePolicy::unused_for(Duration::ZERO)), [(image.fingerprint, Removed::Expired)]);
+    assert_eq!(pruned(&store, &PruneOptions::unused_for(Duration::ZERO)), [(image.fingerprint, Removed::Expired)]);
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn published_and_copied_images_are_never_removed_by_expiry() {
     let image = import(&store, "one", &[]);
     store.edit(&image.fingerprint, &Edit::new().expires_at(Some(NOW + 1)), None).unwrap();
     clock.set(NOW + 10_000 * DAY);
-    assert_eq!(pruned(&store, &PrunePolicy::default()), []);
+    assert_eq!(pruned(&store, &PruneOptions::default()), []);
 }
 
 #[test]
@@ -80,10 +80,10 @@ fn a_clock_that_goes_back_removes_nothing_early() {
     let image = cached(&store, "one");
     for time in [0, 1, NOW - 1000 * DAY, i64::MIN, -1] {
         clock.set(time);
-        assert_eq!(pruned(&store, &PrunePolicy::default()), []);
+        assert_eq!(pruned(&store, &PruneOptions::default()), []);
     }
     clock.set(i64::MAX);
-    assert_eq!(pruned(&store, &PrunePolicy::default()), [(image.fingerprint, Removed::Unused)]);
+    assert_eq!(pruned(&store, &PruneOptions::default()), [(image.fingerprint, Removed::Unused)]);
 }
 
 #[test]
@@ -99,12 +99,12 @@ fn of_too_many_bytes_those_go_that_were_not_used_for_longest_but_never_the_last(
     clock.set(NOW + 3);
     store.mark_used(&one.fingerprint).unwrap();
     let published = import(&store, "published", &["published"]);
-    let policy = PrunePolicy::default().most(one.size + three.size);
-    assert_eq!(pruned(&store, &policy.clone().dry_run(true)), [(two.fingerprint, Removed::Room)]);
-    assert_eq!(pruned(&store, &policy), [(two.fingerprint, Removed::Room)]);
+    let policy = PruneOptions::default().max_bytes(one.size + three.size);
+    assert_eq!(pruned(&store, &policy.clone().dry_run(true)), [(two.fingerprint, Removed::Evicted)]);
+    assert_eq!(pruned(&store, &policy), [(two.fingerprint, Removed::Evicted)]);
     assert_eq!(pruned(&store, &policy), []);
-    assert_eq!(pruned(&store, &PrunePolicy::default().most(0)), [(three.fingerprint, Removed::Room)]);
-    assert_eq!(pruned(&store, &PrunePolicy::default().most(0)), []);
+    assert_eq!(pruned(&store, &PruneOptions::default().max_bytes(0)), [(three.fingerprint, Removed::Evicted)]);
+    assert_eq!(pruned(&store, &PruneOptions::default().max_bytes(0)), []);
     assert!(store.image(&published.fingerprint).is_ok());
     assert_clean(&store);
 }

@@ -59,7 +59,7 @@ impl Answer {
 
     pub(crate) fn shown(&self) -> String {
         match self {
-            Self::Output(bytes) => format!("{:?}", lxd_image::Shown(bytes).to_string()),
+            Self::Output(bytes) => format!("{:?}", lxd_image::Escaped(bytes).to_string()),
             Self::Error(stage, text) => format!("error ({stage}): {text}"),
             Self::Limit(text) => format!("limit: {text}"),
         }

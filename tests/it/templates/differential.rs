@@ -134,7 +134,7 @@ fn run(gopath: &Path, name: &str, dialect: Dialect) {
             continue;
         }
         differences += 1;
-        let shown = lxd_image::Shown(&template).to_string();
+        let shown = lxd_image::Escaped(&template).to_string();
         println!("round {round}: {shown}\n  theirs: {}\n  ours:   {}", theirs.shown(), ours.shown());
     }
     println!("{dialect:?}: {rounds} rounds, {outputs} with output, {differences} differences");

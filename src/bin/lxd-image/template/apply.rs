@@ -93,7 +93,7 @@ fn print(applied: &Applied, dry_run: bool, session: &Session) -> Result<()> {
             match &outcome.change {
                 Some(change) => output::write(difference(&outcome.path, change).as_bytes())?,
                 None => session.explain(|| {
-                    let path = lxd_image::Shown(outcome.path.as_bytes());
+                    let path = lxd_image::Escaped(outcome.path.as_bytes());
                     format!("{path}: {} ({})", outcome.action.name(), outcome.action)
                 }),
             }

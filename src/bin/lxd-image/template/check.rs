@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use lxd_image::templates::{Template, Trigger};
-use lxd_image::{Error, ErrorKind, Result, Shown};
+use lxd_image::{Error, ErrorKind, Escaped, Result};
 use serde_json::{Map, Value, json};
 
 use super::{Peer, Templates};
@@ -30,7 +30,7 @@ pub(super) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let mut rows = Vec::new();
     let mut broken = 0;
     for (name, content) in &templates.files {
-        let shown = Shown(name).to_string();
+        let shown = Escaped(name).to_string();
         let parsed = Template::parse(content, arguments.dialect.into(), &session.limits);
         match parsed {
             Ok(template) => {
@@ -53,7 +53,7 @@ pub(super) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         }
     }
     for (path, rule) in templates.metadata.templates() {
-        let shown = Shown(rule.template().as_bytes()).to_string();
+        let shown = Escaped(rule.template().as_bytes()).to_string();
         if !templates.files.iter().any(|(name, _)| name == rule.template().as_bytes()) {
             broken += 1;
             rows.push(row(&shown, "error", None, &format!("the rule for `{path}` names it, and it is not there")));

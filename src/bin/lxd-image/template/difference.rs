@@ -1,7 +1,7 @@
 //! The difference of two texts, line by line, for `template apply --dry-run`.
 //! Lines are escaped: they come from an image, and go to a terminal.
 
-use lxd_image::Shown;
+use lxd_image::Escaped;
 use lxd_image::templates::Change;
 
 /// Unchanged lines that are shown around a change.
@@ -11,7 +11,7 @@ const AROUND: usize = 3;
 pub(super) fn difference(path: &str, change: &Change) -> String {
     let old = change.old.as_deref().map(lines).unwrap_or_default();
     let new = lines(&change.new);
-    let path = Shown(path.as_bytes());
+    let path = Escaped(path.as_bytes());
     let mut text = match change.old {
         Some(_) => format!("--- {path}\n+++ {path}\n"),
         None => format!("--- nothing\n+++ {path}\n"),
@@ -30,7 +30,7 @@ pub(super) fn difference(path: &str, change: &Change) -> String {
     let mut push = |mark: char, lines: &[&[u8]]| {
         for line in lines {
             let (line, ended) = line.strip_suffix(b"\n").map_or((*line, false), |line| (line, true));
-            text.push_str(&format!("{mark}{}\n", Shown(line)));
+            text.push_str(&format!("{mark}{}\n", Escaped(line)));
             if !ended {
                 text.push_str("\\ No newline at end of file\n");
             }

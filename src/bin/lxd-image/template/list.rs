@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use lxd_image::{Error, ErrorKind, Result, Shown};
+use lxd_image::{Error, ErrorKind, Escaped, Result};
 use serde_json::{Map, json};
 
 use super::Templates;
@@ -26,7 +26,7 @@ pub(super) fn list(arguments: &List, session: &Session) -> Result<(), Failure> {
     let mut rows = Vec::new();
     let mut row = |name: &[u8], size: Option<usize>, rule: Option<(&str, &lxd_image::TemplateRule)>| {
         let mut row = Map::new();
-        row.insert("template".into(), json!(Shown(name).to_string()));
+        row.insert("template".into(), json!(Escaped(name).to_string()));
         row.insert("size".into(), json!(size));
         if let Some((path, rule)) = rule {
             row.insert("path".into(), json!(path));
@@ -74,7 +74,7 @@ pub(super) fn show(arguments: &Show, session: &Session) -> Result<(), Failure> {
         return Ok(output::write(content)?);
     }
     for (name, content) in &templates.files {
-        output::line(&format!("==> {} <==", Shown(name)))?;
+        output::line(&format!("==> {} <==", Escaped(name)))?;
         output::write(content)?;
         if !content.ends_with(b"\n") {
             output::line("")?;
