@@ -2,7 +2,7 @@
 //! The one piece of code that gives a finished file its name, and the one place that says what a power cut may take back.
 
 #![cfg_attr(
-    not(all(feature = "store", feature = "streams")),
+    not(all(feature = "store", feature = "simplestreams")),
     allow(dead_code, reason = "the formats alone replace no files and make no directories of their own")
 )]
 

@@ -31,7 +31,7 @@ pub(crate) fn sweep(dir: &Dir, cancel: &Cancel) {
 
 /// As [`sweep`], but only of what was to become `name`: other names in that directory may be made by others.
 #[cfg_attr(
-    not(any(feature = "store", feature = "streams", feature = "remote")),
+    not(any(feature = "store", feature = "simplestreams", feature = "remote")),
     allow(dead_code, reason = "only files that are replaced have one name for ever")
 )]
 pub(crate) fn sweep_of(dir: &Dir, name: &[u8]) {

@@ -39,7 +39,7 @@
 //! | `store` | images kept in a directory, with aliases and properties (feature `store`) |
 //! | `remote` | images on servers: lists, aliases, downloads (feature `remote`) |
 //! | `server` | a store served to LXD, Incus, other tools and people (feature `server`) |
-//! | `streams` | trees of static files that a web server makes an image server of (feature `streams`) |
+//! | `simplestreams` | trees of static files that a web server makes an image server of (feature `simplestreams`) |
 //! | [`templates`] | the template language in both dialects; [`templates::apply`] writes what an image makes anew for each instance |
 //!
 //! Codecs are features (`gzip`, `xz`, `zstd` by default; `bzip2`, `lz4`); one that is compiled out
@@ -68,12 +68,12 @@ mod rooted;
 mod self_signed;
 #[cfg(feature = "server")]
 pub mod server;
-#[cfg(any(feature = "store", feature = "streams"))]
+#[cfg(feature = "simplestreams")]
+pub mod simplestreams;
+#[cfg(any(feature = "store", feature = "simplestreams"))]
 mod sparse;
 #[cfg(feature = "store")]
 pub mod store;
-#[cfg(feature = "streams")]
-pub mod streams;
 pub mod templates;
 #[cfg(any(feature = "store", feature = "protocol"))]
 mod time;

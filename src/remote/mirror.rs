@@ -12,8 +12,8 @@ use crate::fingerprint::Fingerprint;
 use crate::format::ImageType;
 use crate::omissions::{Omissions, Omitted};
 use crate::progress::Monitor;
+use crate::simplestreams::{AddOptions, Tree, TreeWriter};
 use crate::store::{Alias, Filter, ImageQuery, Store, StoredImage, UpdateSource};
-use crate::streams::{AddOptions, Tree, TreeWriter};
 
 /// Where a mirror is.
 #[derive(Debug, Clone, Copy)]

@@ -27,14 +27,14 @@ const LAYERS: &[(&str, u8)] = &[
     ("templates", 2),
     ("protocol", 2),
     ("store", 3),
-    ("streams", 3),
+    ("simplestreams", 3),
     ("remote", 4),
     ("server", 4),
     ("bin", 5),
 ];
 
 /// Pairs of one layer that may meet, and arrows down that must not be drawn all the same.
-const NEVER: &[(&str, &str)] = &[("store", "templates"), ("streams", "templates")];
+const NEVER: &[(&str, &str)] = &[("store", "templates"), ("simplestreams", "templates")];
 /// Within the lowest layer the parts carry each other: a limit is an error, progress can be cancelled.
 const WITHIN: &[(&str, &str)] = &[
     ("atomic", "leftovers"),

@@ -16,8 +16,8 @@ mod peers;
 mod remote;
 #[cfg(feature = "server")]
 mod server;
+#[cfg(feature = "cli")]
+mod simplestreams;
 #[cfg(feature = "store")]
 mod store;
-#[cfg(feature = "cli")]
-mod streams;
 mod templates;

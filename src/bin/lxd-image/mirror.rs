@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 use lxd_image::remote::{MirrorOptions, MirrorTarget, Mirrored, mirror};
-use lxd_image::streams::{Tree, TreeOptions};
+use lxd_image::simplestreams::{Tree, TreeOptions};
 use lxd_image::{Error, ErrorKind, Result};
 use serde_json::{Map, Value, json};
 
@@ -52,7 +52,7 @@ impl Session {
         change(&tree).inspect_err(|_| {
             if is_new {
                 // Why the change failed is worth more.
-                let _ = tree.lock().and_then(lxd_image::streams::TreeWriter::discard_if_empty);
+                let _ = tree.lock().and_then(lxd_image::simplestreams::TreeWriter::discard_if_empty);
             }
         })
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use lxd_image::format::{Codec, PackOptions, Source, pack_metadata};
-use lxd_image::streams::{AddOptions, PruneOptions, TreeVerifyOptions};
+use lxd_image::simplestreams::{AddOptions, PruneOptions, TreeVerifyOptions};
 use lxd_image::{Error, ErrorKind, Escaped, Fingerprint, Metadata, Prefix, Result};
 use serde_json::{Map, Value, json};
 

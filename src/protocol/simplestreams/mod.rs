@@ -14,7 +14,7 @@ pub use entries::{Entries, OddEntry};
 pub use item::{ItemPath, METADATA_NAMES, RootKind, UNIFIED_NAMES};
 pub use publish::{Publication, PublishedFile, product_key, serial};
 
-#[cfg(feature = "streams")]
+#[cfg(feature = "simplestreams")]
 pub(crate) use choice::by_number;
 #[cfg(feature = "remote")]
 pub(crate) use unusable::{AllUnusable, Unusable};

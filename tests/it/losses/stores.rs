@@ -7,8 +7,8 @@ use lxd_image::format::{Input, Source};
 use lxd_image::remote::{
     ClientOptions, CopyOptions, MirrorOptions, MirrorTarget, Simplestreams, Upstreams, copy, mirror,
 };
+use lxd_image::simplestreams::{AddOptions, Tree, TreeOptions};
 use lxd_image::store::{ImportOptions, RefreshOptions, Store};
-use lxd_image::streams::{AddOptions, Tree, TreeOptions};
 use lxd_image::{Monitor, Omissions};
 
 use super::Told;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use lxd_image::format::{
     ConvertOptions, Form, Image, Input, PackOptions, Rootfs, RootfsFormat, Source, UnpackOptions, VerifyOptions, pack,
 };
+use lxd_image::simplestreams::{AddOptions, TreeOptions};
 use lxd_image::store::{ExportOptions, ImportOptions, Store};
-use lxd_image::streams::{AddOptions, TreeOptions};
 use lxd_image::{Monitor, Omissions};
 
 use crate::cli::run;

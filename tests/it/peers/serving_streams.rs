@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use lxd_image::streams::Tree;
+use lxd_image::simplestreams::Tree;
 
 use super::remotes::Ours;
 use super::serving::Serving;

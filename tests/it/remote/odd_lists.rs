@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use lxd_image::remote::{
     CopyOptions, Lxd, MirrorOptions, MirrorTarget, Remote, Retry, Simplestreams, Wanted, copy, mirror,
 };
+use lxd_image::simplestreams::Tree;
 use lxd_image::store::Store;
-use lxd_image::streams::Tree;
 use lxd_image::{Architecture, Cancel, ErrorKind, Fingerprint, Monitor};
 use serde_json::{Value, json};
 

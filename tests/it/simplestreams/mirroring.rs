@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use lxd_image::format::Source;
 use lxd_image::remote::{MirrorOptions, MirrorTarget, Mirrored, Retry, Simplestreams, Url, mirror};
+use lxd_image::simplestreams::{AddOptions, Tree};
 use lxd_image::store::Store;
-use lxd_image::streams::{AddOptions, Tree};
 use lxd_image::{ErrorKind, Fingerprint};
 use serde_json::Value;
 

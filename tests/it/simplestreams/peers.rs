@@ -11,8 +11,8 @@ use lxd_image::remote::{
     Certificate, ClientOptions, CopyOptions, Direct, MirrorOptions, MirrorTarget, Proxy, Simplestreams, Trust, copy,
     mirror,
 };
+use lxd_image::simplestreams::{AddOptions, Tree};
 use lxd_image::store::Store;
-use lxd_image::streams::{AddOptions, Tree};
 use lxd_image::{ErrorKind, Fingerprint, Metadata};
 
 use super::mirroring::serve;

@@ -2,7 +2,7 @@
 //! read it. Files come first and the list last, so that whoever reads it finds all that it names.
 //!
 //! ```
-//! use lxd_image::streams::Tree;
+//! use lxd_image::simplestreams::Tree;
 //!
 //! # let directory = std::env::temp_dir().join(format!("lxd-image-doc-streams-{}", std::process::id()));
 //! let tree = Tree::create(&directory)?;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use lxd_image::format::{Input, Source};
-use lxd_image::streams::{AddOptions, Tree, TreeOptions, TreeReport};
+use lxd_image::simplestreams::{AddOptions, Tree, TreeOptions, TreeReport};
 use lxd_image::{Error, ErrorKind, Fingerprint};
 
 use crate::store::{NOW, split, unified};

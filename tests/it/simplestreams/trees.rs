@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lxd_image::format::Source;
-use lxd_image::streams::{AddOptions, PruneOptions, Tree};
+use lxd_image::simplestreams::{AddOptions, PruneOptions, Tree};
 use lxd_image::{Cancel, ErrorKind, Fingerprint, ImageType, Monitor};
 use serde_json::{Value, json};
 

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lxd_image::Fingerprint;
-use lxd_image::streams::Tree;
+use lxd_image::simplestreams::Tree;
 
 use super::{add, add_split, assert_clean, listed, stored, tree};
 use crate::store::Scratch;
@@ -85,10 +85,10 @@ fn a_mirror_that_is_killed_leaves_a_whole_tree_and_the_next_run_goes_on() {
     assert_eq!(listed(&copy), origins[0].1);
     assert_eq!(fs::read_dir(at.join(".lxd-image/staging")).unwrap().count(), 0);
     // Two hours later only what is listed is left.
-    let later = lxd_image::streams::TreeOptions::new().clock(|| i64::from(i32::MAX)).open(&at).unwrap();
+    let later = lxd_image::simplestreams::TreeOptions::new().clock(|| i64::from(i32::MAX)).open(&at).unwrap();
     let mut writer = later.lock().unwrap();
-    writer.prune(&lxd_image::streams::PruneOptions::new()).unwrap();
-    writer.prune(&lxd_image::streams::PruneOptions::new().after(Duration::ZERO)).unwrap();
+    writer.prune(&lxd_image::simplestreams::PruneOptions::new()).unwrap();
+    writer.prune(&lxd_image::simplestreams::PruneOptions::new().after(Duration::ZERO)).unwrap();
     assert_eq!(stored(&at), stored(&scratch.join("a")));
     println!("{rounds} rounds: {killed} killed, {partial} of them in the middle of a copy");
 }
