@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
-use super::address::Address;
-use super::message::{Request, Response};
-use super::notes::Notes;
-use super::operations::Operations;
-use super::options::ServerOptions;
-use super::secrets::Secrets;
-use super::through::Through;
-use super::verified::Verified;
-use super::{answer, direct, metrics, page, public, rest, sight, simplestreams};
+use crate::server::api::address::Address;
+use crate::server::api::{answer, direct, metrics, rest, simplestreams};
+use crate::server::core::notes::Notes;
+use crate::server::core::operations::Operations;
+use crate::server::core::tokens::Secrets;
+use crate::server::core::upstream_cache::Through;
+use crate::server::core::verified::Verified;
+use crate::server::core::{access, public};
+use crate::server::message::{Request, Response};
+use crate::server::options::ServerOptions;
+use crate::server::web;
 use crate::store::{PruneOptions, Store, StoredImage};
 
 /// Serves a store: the REST API of LXD and Incus for images, simplestreams, direct import, a page for people.
@@ -91,15 +93,15 @@ impl Handler {
             Err(error) => return answer::error(&error, request.is_trusted()),
         };
         match *address.parts() {
-            [] if page::wants(&request) => page::index(self, &request, &address),
+            [] if web::wants(&request) => web::index(self, &request, &address),
             [] => rest::versions(&request).with(http::header::VARY, "Accept"),
             ["1.0", ref rest @ ..] => rest::route(self, request, &address, rest),
             ["streams", "v1", ref rest @ ..] => simplestreams::route(self, &request, rest),
             ["metrics"] => metrics::answer(self, &request),
             ["health"] => metrics::health(self, &request),
-            ["static", name] => page::asset(&request, name),
+            ["static", name] => web::asset(&request, name),
             ["images", name] => {
-                simplestreams::file(self, &request, name).unwrap_or_else(|| page::image(self, &request, name))
+                simplestreams::file(self, &request, name).unwrap_or_else(|| web::image(self, &request, name))
             }
             // Any other address may be an alias: direct import.
             ref parts => direct::answer(self, &request, &parts.join("/")),
@@ -108,7 +110,7 @@ impl Handler {
 
     /// Removes of what came from the upstream what nobody used for long, and what is too much. Nothing where there is none.
     pub(crate) fn tidy(&self) {
-        if sight::upstream(self).is_some() {
+        if access::upstream(self).is_some() {
             let options = PruneOptions::default().max_bytes(self.options.limits.cache);
             // Clients have their images whether or not others can go now; the next time tries again.
             let _ = self.store.prune(&options);

@@ -2,32 +2,16 @@
 //! of addresses a place that tells hash and URL, to people a page. [`Handler`] is a function from request to response, with
 //! no socket behind it; [`Listener`] puts it on the network.
 
-mod address;
-mod answer;
-mod by_version;
-mod conditional;
-mod direct;
-mod events;
+mod api;
+mod core;
 mod handler;
-mod host;
-mod listener;
 mod message;
-mod metrics;
-mod notes;
-mod operations;
+mod net;
 mod options;
-mod page;
-mod public;
-mod rest;
-mod secrets;
-mod sight;
-mod simplestreams;
-mod through;
-mod upstream;
-mod verified;
+mod web;
 
+pub use self::core::transfer::{Fetch, Pull, Push};
 pub use handler::Handler;
-pub use listener::{Listener, ListenerOptions, ServerCertificate, TrustedClients};
 pub use message::{Body, Check, Chunks, Client, Piece, Pieces, Request, Response};
+pub use net::{Listener, ListenerOptions, ServerCertificate, TrustedClients};
 pub use options::ServerOptions;
-pub use upstream::{Fetch, Pull, Push};

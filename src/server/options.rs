@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use super::upstream::Fetch;
 use crate::limits::Limits;
+use crate::server::core::transfer::Fetch;
 
 /// How a store is served.
 #[derive(Clone, Default)]

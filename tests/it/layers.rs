@@ -241,8 +241,8 @@ const LOCAL: &[(&str, &str)] = &[
     ("store/lock.rs", "the lock of the store's directory"),
     ("store/layout.rs", "the marker file of the store's directory"),
     ("store/export.rs", "writes the files that the caller names"),
-    ("server/listener/certificate.rs", "the server's own key and certificate"),
-    ("server/listener/trust.rs", "the list of trusted certificates, which people edit"),
+    ("server/net/certificate.rs", "the server's own key and certificate"),
+    ("server/net/trust.rs", "the list of trusted certificates, which people edit"),
 ];
 
 /// Names of local files in a source, where something is imported from `std` or asked of the operating system.

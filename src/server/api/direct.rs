@@ -1,0 +1,125 @@
+//! Direct import: the address of an alias answers with the hash of an image and where its file lies.
+//! Which image of the alias depends on the architectures that the client names.
+
+use http::{HeaderName, HeaderValue, header};
+
+use crate::error::{Error, ErrorKind, Escaped, Result};
+use crate::metadata::Architecture;
+use crate::protocol::direct::{ARCHITECTURES, Answer, architectures};
+use crate::server::api::rest::export;
+use crate::server::api::{answer, host};
+use crate::server::core::{access, public};
+use crate::server::handler::Handler;
+use crate::server::message::{Request, Response};
+use crate::server::web;
+use crate::store::{Alias, StoredImage};
+
+/// What the answer depends on besides the address.
+const VARY: &str = "Accept, LXD-Server-Architectures, Incus-Server-Architectures";
+
+/// `GET` and `HEAD` of any address that is nothing else: an alias, or nothing. To importers, hash and place of the image,
+/// and its bytes for whoever takes them; to browsers, its page.
+pub(crate) fn answer(handler: &Handler, request: &Request, alias: &str) -> Response {
+    if let Some(refused) = Handler::read_only(request) {
+        return refused;
+    }
+    let mut response = if web::wants(request) {
+        // A look brings nothing from elsewhere.
+        match here(handler, alias) {
+            Ok(Some(image)) => web::moved(&format!("/images/{}", image.fingerprint)),
+            Ok(None) => web::not_found(handler, request),
+            Err(error) => web::failed(handler, request, &error),
+        }
+    } else {
+        import(handler, request, alias).unwrap_or_else(|error| answer::error(&error, request.is_trusted()))
+    };
+    response.headers.insert(header::VARY, HeaderValue::from_static(VARY));
+    response
+}
+
+fn import(handler: &Handler, request: &Request, alias: &str) -> Result<Response> {
+    let runs: Vec<Architecture> =
+        ARCHITECTURES.iter().find_map(|name| request.header(*name)).map(architectures).unwrap_or_default();
+    let image = choose(handler, alias, &runs)?;
+    let base = host::base(handler, request)?
+        .ok_or_else(|| Error::invalid("the request names no host, so it can't be told where the image lies"))?;
+    let url = format!("{base}/1.0/images/{}/export", image.fingerprint);
+    let told = Answer { fingerprint: image.fingerprint, url };
+    let mut response = export::export(handler, request, &image);
+    if response.status.is_client_error() || response.status.is_server_error() {
+        return Ok(response);
+    }
+    for (name, value) in told.to_headers() {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value)) {
+            response.headers.insert(name, value);
+        }
+    }
+    Ok(response)
+}
+
+/// The image that an alias means to a client that runs these architectures; none named: any.
+fn choose(handler: &Handler, alias: &str, runs: &[Architecture]) -> Result<StoredImage> {
+    let fits = |image: &StoredImage| runs.is_empty() || runs.contains(&image.architecture);
+    let own = public(handler, alias)?;
+    if let Some(image) = own.as_ref().filter(|image| fits(image)) {
+        return in_one_file(alias, image.clone());
+    }
+    let of_type = |image: &StoredImage| own.as_ref().is_none_or(|own| own.image_type == image.image_type);
+    // The alias of the same name for a machine: `debian/12/arm64`.
+    for architecture in runs {
+        for machine in [architecture.kernel_name(), architecture.debian_name()].iter().chain(architecture.aliases()) {
+            let found = here(handler, &format!("{alias}/{machine}"))?;
+            if let Some(image) = found.filter(|image| image.architecture == *architecture && of_type(image)) {
+                return in_one_file(alias, image);
+            }
+        }
+    }
+    let Some(own) = own.as_ref() else { return Err(access::suggesting(handler, access::absent(), alias)) };
+    // The same system in the same release and variant.
+    let known = |key| own.properties.get(key).is_some_and(|value| !value.is_empty());
+    if known("os") && known("release") {
+        let public = public::now(handler)?;
+        for architecture in runs {
+            if let Some(fingerprint) = public.same_product(own, *architecture) {
+                return access::here(handler, &access::anybody(), &fingerprint.to_string(), None);
+            }
+        }
+    }
+    let names: Vec<_> = runs.iter().map(|architecture| architecture.kernel_name()).collect();
+    Err(Error::new(
+        ErrorKind::NotFound,
+        format!("`{}` is for {}, and not for {}", Escaped(alias.as_bytes()), own.architecture, names.join(", ")),
+    ))
+}
+
+fn in_one_file(alias: &str, image: StoredImage) -> Result<StoredImage> {
+    if image.rootfs_size.is_none() {
+        return Ok(image);
+    }
+    let alias = Escaped(alias.as_bytes());
+    Err(Error::new(
+        ErrorKind::NotFound,
+        format!(
+            "`{alias}` is an image in two files, which can't be imported by an address; add this server as a remote"
+        ),
+    ))
+}
+
+/// The public image of an alias, which may come from the upstream, where there is one. To importers everybody is a
+/// stranger: where they are sent, they come as strangers.
+fn public(handler: &Handler, alias: &str) -> Result<Option<StoredImage>> {
+    found(access::alias(handler, &access::anybody(), alias))
+}
+
+/// The same of those that are here.
+fn here(handler: &Handler, alias: &str) -> Result<Option<StoredImage>> {
+    found(access::alias_here(handler, &access::anybody(), alias))
+}
+
+fn found(result: Result<(Alias, StoredImage)>) -> Result<Option<StoredImage>> {
+    match result {
+        Ok((_, image)) => Ok(Some(image)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

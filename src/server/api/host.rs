@@ -1,0 +1,119 @@
+//! The address under which a client reaches this server: what it named in its request, or what the server was told.
+//! The client's word goes into headers and pages, so it is a host and a port or nothing.
+
+use http::header;
+
+use crate::error::{Error, Result};
+use crate::server::handler::Handler;
+use crate::server::message::Request;
+
+/// The longest name of a host in the domain name system, with a port.
+const LONGEST: usize = 253 + ":65535".len();
+
+/// `https://host:port`, without a slash at the end; `None` when neither the client nor the options tell.
+///
+/// # Errors
+/// `InvalidInput` when the client names something that is no host, or several.
+pub(crate) fn base(handler: &Handler, request: &Request) -> Result<Option<String>> {
+    let named = named(request)?;
+    Ok(match &handler.options.base_url {
+        Some(url) => Some(url.clone()),
+        // Importers take nothing but TLS; where there is none here, there is some before us.
+        None => named.map(|host| format!("https://{host}")),
+    })
+}
+
+fn named(request: &Request) -> Result<Option<&str>> {
+    let mut values = request.headers.get_all(header::HOST).iter();
+    let (header, more) = (values.next(), values.next());
+    if more.is_some() {
+        return Err(Error::invalid("the request names several hosts"));
+    }
+    let header = header.map(|value| value.to_str().unwrap_or_default());
+    let Some(host) = request.uri.authority().map(http::uri::Authority::as_str).or(header) else { return Ok(None) };
+    if is_host(host) { Ok(Some(host)) } else { Err(Error::invalid("the request names a host that is none")) }
+}
+
+/// Whether a browser sends this for a page of another server.
+pub(crate) fn is_from_elsewhere(handler: &Handler, request: &Request) -> bool {
+    let header = |name: &str| request.headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    if header("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none")) {
+        return true;
+    }
+    let Some(origin) = header("origin") else { return false };
+    let own = handler.options.base_url.as_deref().is_some_and(|base| base.eq_ignore_ascii_case(origin));
+    let host = origin.split_once("://").map(|(_, host)| host);
+    let named = named(request).ok().flatten();
+    !own && !matches!((host, named), (Some(host), Some(named)) if host.eq_ignore_ascii_case(named))
+}
+
+/// Whether a text is a name or an address, with or without a port.
+fn is_host(text: &str) -> bool {
+    let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, rest)) => {
+            let port = rest.strip_prefix(':');
+            if !(rest.is_empty() || port.is_some()) || address.parse::<std::net::Ipv6Addr>().is_err() {
+                return false;
+            }
+            (None, port)
+        }
+        None => {
+            let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
+            (Some(host), port)
+        }
+    };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    text.len() <= LONGEST
+        && host.is_none_or(|host| !host.is_empty() && !host.starts_with(['-', '.']) && host.bytes().all(plain))
+        && port.is_none_or(|port| {
+            !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_with_or_without_a_port() {
+        for host in
+            ["a", "images.example.org", "10.0.0.1:8443", "[::1]", "[fe80::1]:443", "a_b-c.d:0", "LOCALHOST:65535"]
+        {
+            assert!(is_host(host), "{host}");
+        }
+        for host in [
+            "",
+            ":1",
+            "a:",
+            "a:b",
+            "a:1:2",
+            "a:65536",
+            "a:+1",
+            "a b",
+            "a/b",
+            "a@b",
+            "u:p@h",
+            "a\r\nx: y",
+            "\"",
+            "<b>",
+            "[",
+            "[]",
+            "[::1",
+            "[::1]x",
+            "[::1]:",
+            "[a]",
+            "-a",
+            ".a",
+            "a,b",
+            "ä",
+            "a%20b",
+            "a;b",
+            "a'b",
+            "a?b",
+            "a#b",
+        ] {
+            assert!(!is_host(host), "{host:?}");
+        }
+        assert!(!is_host(&"a".repeat(300)));
+    }
+}

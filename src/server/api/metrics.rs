@@ -1,0 +1,165 @@
+//! Metrics for Prometheus, and whether the server is well. Counted where things happen; shown to this machine and to trusted
+//! clients only, for how much is used and by whom is nobody else's business.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use http::{Method, StatusCode};
+
+use crate::error::{ErrorKind, Result};
+use crate::fingerprint::Fingerprint;
+use crate::server::handler::Handler;
+use crate::server::message::{Request, Response};
+use crate::store::{ImageQuery, Totals};
+
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "other"];
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// What is counted.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    since: Instant,
+    requests: [[AtomicU64; CLASSES.len()]; METHODS.len()],
+    sent: AtomicU64,
+    connections: AtomicU64,
+    refused: AtomicU64,
+    cut: AtomicU64,
+    broken: AtomicU64,
+    panics: AtomicU64,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            since: Instant::now(),
+            requests: Default::default(),
+            sent: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            cut: AtomicU64::new(0),
+            broken: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Metrics {
+    /// A request was answered.
+    pub(crate) fn answered(&self, method: &Method, status: StatusCode) {
+        let row = METHODS.iter().position(|name| *name == method.as_str()).unwrap_or(METHODS.len() - 1);
+        let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
+        self.requests[row][class].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many bytes of bodies were sent.
+    pub(crate) fn sent(&self, bytes: u64) {
+        self.sent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// A connection began.
+    pub(crate) fn connected(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A connection ended.
+    pub(crate) fn disconnected(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A connection was closed at once, for its address has enough of them.
+    pub(crate) fn refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A connection was cut, for its client was silent.
+    pub(crate) fn cut(&self) {
+        self.cut.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A body could not be read to its end, or was found to be wrong.
+    pub(crate) fn broke(&self) {
+        self.broken.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The handler panicked.
+    pub(crate) fn panicked(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn text(&self, images: u64, bytes: u64, skipped: u64) -> String {
+        let mut text = String::new();
+        let mut one = |name: &str, kind: &str, help: &str, value: u64| {
+            // Writing to a string does not fail.
+            let _ = write!(
+                text,
+                "# HELP lxd_image_{name} {help}\n# TYPE lxd_image_{name} {kind}\nlxd_image_{name} {value}\n"
+            );
+        };
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        one("uptime_seconds", "gauge", "Since the server started.", self.since.elapsed().as_secs());
+        one("images", "gauge", "Images in the store that the client may see.", images);
+        one("image_bytes", "gauge", "Their sizes together.", bytes);
+        one("images_skipped", "gauge", "Rows of the catalog that can not be read and are listed nowhere.", skipped);
+        one("connections", "gauge", "Connections that are open.", of(&self.connections));
+        one("connections_refused_total", "counter", "Closed at once: too many of one address.", of(&self.refused));
+        one("connections_cut_total", "counter", "Cut because the client was silent.", of(&self.cut));
+        one("response_bytes_total", "counter", "Bytes of bodies that were sent.", of(&self.sent));
+        one("responses_broken_total", "counter", "Bodies that could not be read to their end.", of(&self.broken));
+        one("panics_total", "counter", "Defects of the server that a request met.", of(&self.panics));
+        text.push_str("# HELP lxd_image_requests_total Requests that were answered.\n");
+        text.push_str("# TYPE lxd_image_requests_total counter\n");
+        for (method, row) in METHODS.iter().zip(&self.requests) {
+            for (class, counter) in CLASSES.iter().zip(row) {
+                let count = of(counter);
+                if count > 0 {
+                    let _ =
+                        writeln!(text, "lxd_image_requests_total{{method=\"{method}\",status=\"{class}\"}} {count}");
+                }
+            }
+        }
+        text
+    }
+}
+
+/// `GET /metrics`.
+pub(crate) fn answer(handler: &Handler, request: &Request) -> Response {
+    // What a proxy on this machine passes on comes from elsewhere.
+    let passed_on =
+        ["forwarded", "via", "x-forwarded-for", "x-real-ip"].iter().any(|name| request.headers.contains_key(*name));
+    let here = !passed_on && request.peer.is_some_and(|peer| peer.to_canonical().is_loopback());
+    if !(here || request.is_trusted()) {
+        return crate::server::api::answer::not_found();
+    }
+    if let Some(refused) = Handler::read_only(request) {
+        return refused;
+    }
+    let count = || -> Result<(Totals, u64)> {
+        // A proxy that does not say that it is one is this machine, too: of what is private nothing is told without a certificate.
+        let mut query = ImageQuery::new();
+        query.public = (!request.is_trusted()).then_some(true);
+        Ok((handler.store.totals(&query)?, crate::server::core::public::now(handler)?.skipped))
+    };
+    match count() {
+        Ok((totals, skipped)) => {
+            let text = handler.metrics.text(totals.images, totals.bytes, skipped);
+            Response::text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
+        }
+        Err(error) => crate::server::api::answer::error(&error, request.is_trusted()),
+    }
+}
+
+/// `GET /health`: whether the catalog can be read.
+pub(crate) fn health(handler: &Handler, request: &Request) -> Response {
+    if let Some(refused) = Handler::read_only(request) {
+        return refused;
+    }
+    // One image that can't be there: it costs the same however many there are.
+    let (status, text) = match handler.store.image(&Fingerprint::of(b"health")) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            (StatusCode::SERVICE_UNAVAILABLE, "the store can't be read\n")
+        }
+        _ => (StatusCode::OK, "ok\n"),
+    };
+    Response::text(status, "text/plain; charset=utf-8", text)
+}

@@ -1,0 +1,66 @@
+//! `/1.0/images/aliases`: names of images. Strangers see those of public images, where a real server tells them nothing. Here a
+//! container and a virtual machine may share a name, and in the API none can: there the name is the container's.
+//! How they change is in `naming`.
+
+use http::StatusCode;
+use http::header;
+use serde_json::{Value, json};
+
+use super::images::{is_recursive, quoted};
+use super::listing::{self, Page};
+use crate::error::Result;
+use crate::fingerprint::Fingerprint;
+use crate::metadata::ImageType;
+use crate::protocol::escape;
+use crate::server::api::address::Address;
+use crate::server::api::{answer, conditional};
+use crate::server::core::access;
+use crate::server::handler::Handler;
+use crate::server::message::{Request, Response};
+use crate::store::{Alias, AliasTarget};
+
+/// All of them, each name once.
+pub(super) fn list(handler: &Handler, request: &Request, address: &Address) -> Response {
+    let recursive = is_recursive(address);
+    let row = move |alias: &Alias, target: &AliasTarget| match recursive {
+        true => object(alias, &target.fingerprint, target.image_type),
+        false => json!(location(&alias.name)),
+    };
+    let list = access::aliases(handler, request).and_then(|mut aliases| {
+        listing::answer(handler, move || {
+            let mut rows = Vec::new();
+            let more = aliases.page(&mut |alias, target| rows.push(row(alias, target)))?;
+            Ok(Page { rows, more })
+        })
+    });
+    list.unwrap_or_else(|error| answer::error(&error, request.is_trusted()))
+}
+
+/// One of them.
+pub(super) fn get(handler: &Handler, request: &Request, name: &str) -> Response {
+    let one = || -> Result<Response> {
+        let (alias, target, image_type) = access::meaning(handler, request, name)?;
+        let etag = etag(&alias, &target, image_type);
+        if conditional::is_known(request, &etag) {
+            return Ok(Response::new(StatusCode::NOT_MODIFIED).with(header::ETAG, &quoted(&etag)));
+        }
+        Ok(answer::object(object(&alias, &target, image_type)).with(header::ETAG, &quoted(&etag)))
+    };
+    one().unwrap_or_else(|error| answer::error(&error, request.is_trusted()))
+}
+
+/// Where an alias is.
+pub(super) fn location(name: &str) -> String {
+    format!("/1.0/images/aliases/{}", escape::segment(name))
+}
+
+fn object(alias: &Alias, target: &Fingerprint, image_type: ImageType) -> Value {
+    json!({
+        "name": alias.name, "description": alias.description, "target": target.to_string(), "type": image_type.name(),
+    })
+}
+
+/// Changes with all that can be changed of an alias.
+pub(super) fn etag(alias: &Alias, target: &Fingerprint, image_type: ImageType) -> String {
+    Fingerprint::of(object(alias, target, image_type).to_string().as_bytes()).to_string()
+}

@@ -1,0 +1,88 @@
+//! Bodies of requests: JSON that is bounded before it is read, and images that are counted as they come.
+//! What a client announced and what it sends must agree.
+
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::header;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Result};
+use crate::limits::Limits;
+use crate::progress::Cancel;
+use crate::protocol::from_request;
+use crate::server::message::Request;
+
+/// The length that the head of a request announces.
+///
+/// # Errors
+/// `Malformed` for one that is no number.
+pub(super) fn announced(request: &Request) -> Result<Option<u64>> {
+    let Some(value) = request.headers.get(header::CONTENT_LENGTH) else { return Ok(None) };
+    let digits = value.to_str().ok().filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
+    let length = digits.and_then(|text| text.parse().ok());
+    length.map(Some).ok_or_else(|| Error::malformed("the length of the request's body is no number"))
+}
+
+/// The JSON of a request.
+///
+/// # Errors
+/// `LimitExceeded` for `request`; `Malformed`; `Io` when the connection breaks.
+pub(super) fn json<T: DeserializeOwned>(request: &mut Request, limits: &Limits) -> Result<T> {
+    let too_long = || Error::limit("request", limits.request, "the request's body, in bytes,");
+    if announced(request)?.is_some_and(|length| length > limits.request) {
+        return Err(too_long());
+    }
+    let mut text = Vec::new();
+    let mut body = (&mut request.body).take(limits.request.saturating_add(1));
+    body.read_to_end(&mut text).map_err(|error| Error::io("the request's body can't be read", error))?;
+    if text.len() as u64 > limits.request {
+        return Err(too_long());
+    }
+    from_request(&text, limits)
+}
+
+/// The body of an upload. Clones read the same body, one after the other.
+#[derive(Clone)]
+pub(super) struct Upload(Arc<Mutex<Counted>>);
+
+struct Counted {
+    body: Box<dyn Read + Send>,
+    done: u64,
+    most: u64,
+    announced: Option<u64>,
+    cancel: Cancel,
+}
+
+impl Upload {
+    pub(super) fn new(body: Box<dyn Read + Send>, announced: Option<u64>, limits: &Limits, cancel: Cancel) -> Self {
+        Self(Arc::new(Mutex::new(Counted { body, done: 0, most: limits.upload, announced, cancel })))
+    }
+
+    /// Reads what is left, so that a client that sends on sees the answer, and not a broken connection.
+    pub(super) fn pass_over(mut self) {
+        let mut scrap = vec![0; 64 << 10];
+        while self.read(&mut scrap).is_ok_and(|count| count > 0) {}
+    }
+}
+
+impl Read for Upload {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.cancel.check()?;
+        let count = counted.body.read(out)?;
+        counted.done = counted.done.saturating_add(count as u64);
+        let (done, most) = (counted.done, counted.most);
+        if done > most {
+            return Err(Error::limit("upload", most, "what the client sends, in bytes,").into());
+        }
+        if let Some(announced) = counted.announced
+            && (done > announced || count == 0 && !out.is_empty() && done < announced)
+        {
+            return Err(
+                Error::malformed(format!("the client announced {announced} bytes and sent another number")).into()
+            );
+        }
+        Ok(count)
+    }
+}

@@ -1,0 +1,25 @@
+//! `GET /1.0/events`: what happens to operations and images, as texts over a WebSocket.
+//! `lxc` follows its own operations by it.
+
+use http::StatusCode;
+
+use crate::server::api::address::Address;
+use crate::server::api::answer;
+use crate::server::core::events::Kinds;
+use crate::server::handler::Handler;
+use crate::server::message::{Body, Request, Response};
+
+/// Begins to tell.
+pub(super) fn get(handler: &Handler, request: &Request, address: &Address) -> Response {
+    if !request.is_trusted() {
+        return answer::forbidden();
+    }
+    match Kinds::of(address.query("type")).and_then(|kinds| handler.operations.events().listen(kinds)) {
+        Ok(receiver) => {
+            let mut response = Response::new(StatusCode::OK);
+            response.body = Body::Events(receiver);
+            response
+        }
+        Err(error) => answer::error(&error, true),
+    }
+}

@@ -1,0 +1,187 @@
+//! `GET /1.0/images/FINGERPRINT/export`: an image's bytes. A unified image as it is, whole or in parts; a split one as a form
+//! of two files. Bytes that are not known to be right are hashed on their way.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, StatusCode, header};
+
+use super::images::quoted;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::Fingerprint;
+use crate::io::Blob;
+use crate::metadata::ImageType;
+use crate::protocol::escape;
+use crate::protocol::multipart::Form;
+use crate::server::api::address::Address;
+use crate::server::api::answer;
+use crate::server::api::conditional::{self, Wanted};
+use crate::server::core::access;
+use crate::server::core::verified;
+use crate::server::handler::Handler;
+use crate::server::message::{Body, Piece, Pieces, Request, Response};
+use crate::store::{OpenedImage, StoredImage};
+
+/// The bytes of an image that the client may see.
+pub(super) fn get(handler: &Handler, request: &Request, address: &Address, fingerprint: &str) -> Response {
+    match access::image(handler, request, fingerprint, address.query("secret")) {
+        Ok(image) => export(handler, request, &image),
+        Err(error) => answer::error(&error, request.is_trusted()),
+    }
+}
+
+/// The bytes of an image, which the client may see.
+pub(in crate::server) fn export(handler: &Handler, request: &Request, image: &StoredImage) -> Response {
+    let etag = image.fingerprint.to_string();
+    if conditional::is_known(request, &etag) {
+        return Response::new(StatusCode::NOT_MODIFIED).with(header::ETAG, &quoted(&etag));
+    }
+    let opened = match handler.store.open_image(&image.fingerprint) {
+        Ok(opened) => opened,
+        Err(error) => return damaged(&error),
+    };
+    handler.used(opened.image());
+    match body(handler, request, &opened) {
+        Ok(response) => response.with(header::ETAG, &quoted(&etag)),
+        Err(error) => damaged(&error),
+    }
+}
+
+fn body(handler: &Handler, request: &Request, opened: &OpenedImage) -> Result<Response> {
+    let image = opened.image();
+    let names = handler.store.file_names(opened)?;
+    let name = |index: usize| names.get(index).map_or("image", String::as_str);
+    let (first, rootfs) = opened.files();
+    let Some(rootfs) = rootfs else {
+        let etag = image.fingerprint.to_string();
+        let response = in_parts(request, first, image.size, &etag, |pieces| checked(handler, opened, pieces));
+        return Ok(response.with(header::CONTENT_DISPOSITION, &disposition(name(0))));
+    };
+    let form = Form::new(boundary(&image.fingerprint));
+    let field = match image.image_type {
+        ImageType::Container => "rootfs",
+        ImageType::VirtualMachine => "rootfs.img",
+    };
+    let pieces = Pieces::new(vec![
+        Piece::Bytes(form.head(true, "metadata", name(0))),
+        Piece::Stored { blob: first.clone(), offset: 0, length: image.first_size() },
+        Piece::Bytes(form.head(false, field, name(1))),
+        Piece::Stored { blob: rootfs.clone(), offset: 0, length: image.rootfs_size.unwrap_or(0) },
+        Piece::Bytes(form.tail()),
+    ]);
+    let mut response = Response::new(StatusCode::OK).with(header::CONTENT_TYPE, &form.content_type());
+    response.body = Body::Pieces(checked(handler, opened, pieces));
+    Ok(response)
+}
+
+/// One file, or the part of it that is wanted.
+fn in_parts(
+    request: &Request,
+    blob: &Blob,
+    total: u64,
+    etag: &str,
+    checked: impl FnOnce(Pieces) -> Pieces,
+) -> Response {
+    let piece = |offset, length| Pieces::new(vec![Piece::Stored { blob: blob.clone(), offset, length }]);
+    let mut response = match conditional::wanted(request, etag, total) {
+        Wanted::Nothing => {
+            let range = format!("bytes */{total}");
+            return answer::failure(StatusCode::RANGE_NOT_SATISFIABLE, "there are no such bytes")
+                .with(header::CONTENT_RANGE, &range);
+        }
+        Wanted::Part { from, length } => {
+            let range = format!("bytes {from}-{}/{total}", from + length - 1);
+            let mut response = Response::new(StatusCode::PARTIAL_CONTENT).with(header::CONTENT_RANGE, &range);
+            // What a part must hash to nobody knows; who puts parts together knows what the whole must.
+            let part = piece(from, length);
+            response.body = Body::Pieces(if length == total { checked(part) } else { part });
+            response
+        }
+        Wanted::Whole => {
+            let mut response = Response::new(StatusCode::OK);
+            response.body = Body::Pieces(checked(piece(0, total)));
+            response
+        }
+    };
+    response.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    response.headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    response
+}
+
+/// One of the files of an image in two files, with the digest of it alone.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::server) enum Part {
+    /// The metadata.
+    First(Fingerprint),
+    /// The rootfs.
+    Rootfs(Fingerprint),
+}
+
+/// The bytes of one file of an image in two files, which the client may see.
+pub(in crate::server) fn part(
+    handler: &Handler,
+    request: &Request,
+    image: &StoredImage,
+    part: Part,
+    name: &str,
+) -> Response {
+    let (Part::First(sha256) | Part::Rootfs(sha256)) = part;
+    let etag = sha256.to_string();
+    if conditional::is_known(request, &etag) {
+        return Response::new(StatusCode::NOT_MODIFIED).with(header::ETAG, &quoted(&etag));
+    }
+    let one = || -> Result<Response> {
+        let opened = handler.store.open_image(&image.fingerprint)?;
+        handler.used(opened.image());
+        let (first, rootfs) = opened.files();
+        let (wanted, length) = match part {
+            Part::First(_) => (first, opened.image().first_size()),
+            Part::Rootfs(_) => (rootfs.ok_or_else(access::absent)?, opened.image().rootfs_size.unwrap_or(0)),
+        };
+        let whole = handler.verified.knows(&opened.image().fingerprint, opened.files());
+        let response = in_parts(request, wanted, length, &etag, |pieces| {
+            if whole { pieces } else { hashed(handler, sha256, (wanted, None), pieces) }
+        });
+        Ok(response.with(header::CONTENT_DISPOSITION, &disposition(name)).with(header::ETAG, &quoted(&etag)))
+    };
+    one().unwrap_or_else(|error| damaged(&error))
+}
+
+/// Has the bytes hashed on their way, unless these very files were found right before.
+fn checked(handler: &Handler, opened: &OpenedImage, pieces: Pieces) -> Pieces {
+    hashed(handler, opened.image().fingerprint, opened.files(), pieces)
+}
+
+fn hashed(handler: &Handler, fingerprint: Fingerprint, files: (&Blob, Option<&Blob>), pieces: Pieces) -> Pieces {
+    if handler.verified.knows(&fingerprint, files) {
+        return pieces;
+    }
+    let Some(state) = verified::state(files) else { return pieces };
+    let verified = Arc::clone(&handler.verified);
+    pieces.checked(Box::new(move |found| {
+        if found == fingerprint {
+            verified.remember(fingerprint, state.clone());
+        }
+        found == fingerprint
+    }))
+}
+
+/// Separates the parts of a form. No image can hold its own: it follows from the digest of all its bytes.
+fn boundary(fingerprint: &Fingerprint) -> String {
+    Fingerprint::of(format!("boundary of {fingerprint}").as_bytes()).to_string().chars().take(48).collect()
+}
+
+/// The header that tells a file's name, whatever is in the name.
+pub(in crate::server) fn disposition(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'+');
+    if name.bytes().all(plain) {
+        return format!("inline;filename={name}");
+    }
+    format!("inline;filename*=UTF-8''{}", escape::segment(name))
+}
+
+fn damaged(error: &Error) -> Response {
+    if error.kind() == ErrorKind::NotFound {
+        return answer::not_found();
+    }
+    answer::failure(StatusCode::INTERNAL_SERVER_ERROR, "the image can't be read here")
+}

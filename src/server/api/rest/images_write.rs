@@ -1,0 +1,187 @@
+//! Changes to an image that is there: edit, delete, a secret, a refresh.
+//! Only for trusted clients; edits are based on the state that the client read.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::import::{fetcher, give_out, in_background};
+use super::{body, operation_result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::metadata::Properties;
+use crate::progress::Monitor;
+use crate::protocol::requests::{ExportPost, ImageChange, moment};
+use crate::server::api::{answer, conditional};
+use crate::server::core::access;
+use crate::server::core::operations::Class;
+use crate::server::core::tokens::Opens;
+use crate::server::core::transfer::Push;
+use crate::server::handler::Handler;
+use crate::server::message::{Request, Response};
+use crate::store::{ETag, Edit, Refreshed, StoredImage};
+
+/// `PUT`, `PATCH`, `DELETE /1.0/images/FINGERPRINT`.
+pub(super) fn image(handler: &Handler, mut request: Request, fingerprint: &str) -> Response {
+    let known = matches!(request.method, Method::PUT | Method::PATCH | Method::DELETE);
+    if !known {
+        return answer::wrong_method("GET, HEAD, PUT, PATCH, DELETE");
+    }
+    if !request.is_trusted() {
+        return answer::forbidden();
+    }
+    let done = match request.method {
+        Method::DELETE => delete(handler, &request, fingerprint),
+        _ => edit(handler, &mut request, fingerprint),
+    };
+    done.unwrap_or_else(|error| answer::error(&error, true))
+}
+
+fn edit(handler: &Handler, request: &mut Request, fingerprint: &str) -> Result<Response> {
+    let change: ImageChange = body::json(request, &handler.options.limits)?;
+    let image = access::here(handler, request, fingerprint, None)?;
+    let based_on = based_on(request, &image)?;
+    let mut edit = Edit::new();
+    if let Some(expires_at) = moment(change.expires_at.as_deref())? {
+        edit = edit.expires_at(expires_at);
+    }
+    if request.method == Method::PUT {
+        // All of it: what is not there is empty, but for the date, which older clients don't know.
+        let mut properties = Properties::new();
+        for (key, value) in change.properties.unwrap_or_default().0 {
+            properties.set(key, value)?;
+        }
+        let (public, auto_update) = (change.public.unwrap_or(false), change.auto_update.unwrap_or(false));
+        edit = edit.public(public).auto_update(auto_update).properties(properties);
+    } else {
+        if let Some(public) = change.public {
+            edit = edit.public(public);
+        }
+        if let Some(auto_update) = change.auto_update {
+            edit = edit.auto_update(auto_update);
+        }
+        for (key, value) in change.properties.unwrap_or_default().0 {
+            edit = edit.property(key, value)?;
+        }
+    }
+    let edited = handler.store.edit(&image.fingerprint, &edit, based_on.as_ref())?;
+    told(handler, request, "image-updated", &edited);
+    Ok(answer::done())
+}
+
+fn delete(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Response> {
+    let image = access::here(handler, request, fingerprint, None)?;
+    let based_on = based_on(request, &image)?;
+    let ongoing = handler.operations.begin(Class::Task, "Deleting image", &[operation_result::location(&image)])?;
+    let (id, location) = (ongoing.id().to_owned(), ongoing.location());
+    let deleted = match &based_on {
+        Some(etag) => handler.store.delete_unchanged(&image.fingerprint, etag),
+        None => handler.store.delete(&image.fingerprint),
+    };
+    match deleted {
+        Ok(_) => {
+            told(handler, request, "image-deleted", &image);
+            ongoing.succeed(&[], []);
+        }
+        Err(error) => {
+            ongoing.fail(error.kind(), error.to_string());
+            return Err(error);
+        }
+    }
+    Ok(answer::began(&location, json!(handler.operations.get(&id))))
+}
+
+/// The state of the image on which the client says that its request is based, if it says so.
+///
+/// # Errors
+/// `Mismatch` when the image is in another one.
+fn based_on(request: &Request, image: &StoredImage) -> Result<Option<ETag>> {
+    let Some(list) = conditional::based_on(request) else { return Ok(None) };
+    let etag = image.etag();
+    if !conditional::names(list, etag.as_str()) {
+        return Err(Error::mismatch("the image was changed meanwhile: its ETag", "that of the request", etag.as_str()));
+    }
+    Ok(Some(etag))
+}
+
+fn told(handler: &Handler, request: &Request, action: &str, image: &StoredImage) {
+    let location = operation_result::location(image);
+    handler.operations.events().lifecycle(action, &location, &Value::Null, &request.client);
+}
+
+/// `POST /1.0/images/FINGERPRINT/secret`, `refresh`, `export`.
+pub(super) fn action(handler: &Handler, mut request: Request, fingerprint: &str, action: &str) -> Response {
+    if !request.is_trusted() {
+        return answer::forbidden();
+    }
+    let done = match action {
+        "secret" | "refresh" | "export" if request.method != Method::POST => {
+            return answer::wrong_method(if action == "export" { "GET, HEAD, POST" } else { "POST" });
+        }
+        "secret" => secret(handler, &request, fingerprint),
+        "refresh" => refresh(handler, &request, fingerprint),
+        "export" => push(handler, &mut request, fingerprint),
+        _ => return answer::not_found(),
+    };
+    done.unwrap_or_else(|error| answer::error(&error, true))
+}
+
+fn secret(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Response> {
+    let image = access::here(handler, request, fingerprint, None)?;
+    let ongoing =
+        handler.operations.begin(Class::Token, "Image download token", &[operation_result::location(&image)])?;
+    give_out(handler, ongoing, Opens::Image(image.fingerprint))
+}
+
+fn refresh(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Response> {
+    let image = access::here(handler, request, fingerprint, None)?;
+    let fetch = fetcher(handler)?;
+    let slot = handler.through.errand()?;
+    let ongoing = handler.operations.begin(Class::Task, "Refreshing image", &[operation_result::location(&image)])?;
+    let monitor = Monitor::none().with_cancel(ongoing.cancel()).with_progress(ongoing.progress());
+    let (store, operations, client) = (handler.store.clone(), handler.operations.clone(), request.client.clone());
+    in_background(ongoing, move |ongoing| {
+        let _slot = slot;
+        match fetch.refresh(&image.fingerprint, &store, &monitor) {
+            Ok(Refreshed::Replaced(new)) => {
+                let location = format!("/1.0/images/{new}");
+                let context = json!({"old": image.fingerprint.to_string()});
+                operations.events().lifecycle("image-refreshed", &location, &context, &client);
+                let found = [("refreshed", json!(true)), ("fingerprint", json!(new.to_string()))];
+                ongoing.succeed(&[location], found.into_iter().chain(operation_result::left_out(&monitor.omissions())));
+            }
+            Ok(_) => ongoing.succeed(&[], [("refreshed", json!(false))]),
+            Err(error) => {
+                let sentence = match error.kind() {
+                    ErrorKind::NotFound => format!("the image's source has it no more: {error}"),
+                    _ => error.to_string(),
+                };
+                ongoing.fail(error.kind(), sentence);
+            }
+        }
+    })
+}
+
+fn push(handler: &Handler, request: &mut Request, fingerprint: &str) -> Result<Response> {
+    let asked: ExportPost = body::json(request, &handler.options.limits)?;
+    if asked.target.is_empty() || asked.secret.is_empty() {
+        return Err(Error::invalid("an image is sent to a `target`, with a `secret` that it gave out"));
+    }
+    let image = access::here(handler, request, fingerprint, None)?;
+    let fetch = fetcher(handler)?;
+    let slot = handler.through.errand()?;
+    let mut target = Push::default();
+    (target.url, target.secret) = (asked.target, asked.secret);
+    target.certificate = Some(asked.certificate).filter(|pem| !pem.is_empty());
+    let ongoing = handler.operations.begin(Class::Task, "Sending image", &[operation_result::location(&image)])?;
+    let monitor = Monitor::none().with_cancel(ongoing.cancel()).with_progress(ongoing.progress());
+    let store = handler.store.clone();
+    in_background(ongoing, move |ongoing| {
+        let _slot = slot;
+        match fetch.push(&target, &image.fingerprint, &store, &monitor) {
+            Ok(()) => ongoing.succeed(&[], []),
+            Err(error) => {
+                let error = error.without_secret(&target.secret);
+                ongoing.fail(error.kind(), operation_result::sentence(&error, true));
+            }
+        }
+    })
+}

@@ -1,0 +1,173 @@
+//! `POST /1.0/images` with a source: an image is brought from elsewhere while the client follows the operation, or the client
+//! is given a pass with which another server sends it here.
+
+use std::sync::Arc;
+use std::thread;
+
+use serde_json::json;
+
+use super::upload_headers::Ticket;
+use super::{body, operation_result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::progress::Monitor;
+use crate::protocol::requests::{ImagePost, ImageSource, moment};
+use crate::server::api::answer;
+use crate::server::core::operations::{Class, Ongoing};
+use crate::server::core::tokens::{Opens, UNUSED};
+use crate::server::core::transfer::{Fetch, Pull};
+use crate::server::handler::Handler;
+use crate::server::message::{Request, Response};
+use crate::store::{Alias, Edit};
+
+/// Begins to bring an image.
+pub(super) fn post(handler: &Handler, mut request: Request) -> Response {
+    begin(handler, &mut request).unwrap_or_else(|error| operation_result::refused(&error, true))
+}
+
+fn begin(handler: &Handler, request: &mut Request) -> Result<Response> {
+    let asked: ImagePost = body::json(request, &handler.options.limits)?;
+    let source = asked.source.as_ref().ok_or_else(|| Error::invalid("the request names no source of the image"))?;
+    if !matches!(&*asked.compression_algorithm, "" | "none") {
+        return Err(Error::invalid("an image is kept as it is: it can't be compressed on its way"));
+    }
+    let mut ticket = Ticket {
+        public: asked.public,
+        // One that is brought keeps the name that it has there.
+        file_name: Some(asked.filename.clone()).filter(|name| !name.is_empty()),
+        expires_at: moment(asked.expires_at.as_deref())?.flatten(),
+        ..Ticket::default()
+    };
+    ticket.properties.extend(asked.properties.0.iter().map(|(key, value)| (key.clone(), value.clone())));
+    for alias in &asked.aliases {
+        ticket.aliases.push(Alias::new(&*alias.name)?.described(&*alias.description));
+    }
+    match (&*source.kind, &*source.mode) {
+        // Whose client says no more than this.
+        ("image" | "", "push") => pass(handler, ticket, source),
+        ("image", "" | "pull") => {
+            let pull = named(source, asked.auto_update)?;
+            bring(handler, request, &ticket, pull)
+        }
+        ("image", _) => Err(Error::invalid("an image is pulled from its server, or pushed by it")),
+        ("url", _) if source.url.is_empty() => Err(Error::invalid("the source has no address")),
+        ("url", _) => {
+            let mut pull = Pull::default();
+            pull.url.clone_from(&source.url);
+            "direct".clone_into(&mut pull.protocol);
+            pull.auto_update = asked.auto_update;
+            bring(handler, request, &ticket, pull)
+        }
+        ("instance" | "snapshot" | "container" | "virtual-machine", _) => {
+            Err(Error::invalid("there are no instances here of which an image could be made"))
+        }
+        _ => Err(Error::invalid("an image comes from another server's `image`, or from a `url`")),
+    }
+}
+
+/// The image of a server that is meant.
+fn named(source: &ImageSource, auto_update: bool) -> Result<Pull> {
+    let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    let mut pull = Pull::default();
+    pull.url.clone_from(&source.server);
+    if source.protocol.is_empty() { "lxd" } else { &source.protocol }.clone_into(&mut pull.protocol);
+    pull.alias = some(&source.alias);
+    pull.fingerprint = some(&source.fingerprint);
+    pull.certificate = some(&source.certificate);
+    pull.secret = some(&source.secret);
+    pull.image_type = some(&source.image_type).map(|name| name.parse()).transpose()?;
+    pull.auto_update = auto_update;
+    if pull.url.is_empty() {
+        return Err(Error::invalid("the source has no server"));
+    }
+    if pull.alias.is_none() && pull.fingerprint.is_none() {
+        return Err(Error::invalid("the source names no image, neither by an alias nor by a fingerprint"));
+    }
+    Ok(pull)
+}
+
+/// A pass for another server, which will send the image.
+fn pass(handler: &Handler, mut ticket: Ticket, source: &ImageSource) -> Result<Response> {
+    if !source.fingerprint.is_empty() {
+        ticket.fingerprint = Some(source.fingerprint.parse()?);
+    }
+    let images: Vec<_> =
+        ticket.fingerprint.map(|fingerprint| format!("/1.0/images/{fingerprint}")).into_iter().collect();
+    let ongoing = handler.operations.begin(Class::Token, "Image upload token", &images)?;
+    give_out(handler, ongoing, Opens::Upload(Box::new(ticket)))
+}
+
+/// Answers with a pass, which goes on by itself.
+pub(super) fn give_out(handler: &Handler, ongoing: Ongoing, opens: Opens) -> Result<Response> {
+    let secret = handler.secrets.make(opens, ongoing.id())?;
+    ongoing.tell([("secret", json!(secret))]);
+    let response = answer::began(&ongoing.location(), json!(ongoing.told()));
+    ongoing.give_out(UNUSED);
+    Ok(response)
+}
+
+fn bring(handler: &Handler, request: &Request, ticket: &Ticket, pull: Pull) -> Result<Response> {
+    let fetch = fetcher(handler)?;
+    let slot = handler.through.errand()?;
+    let ongoing = handler.operations.begin(Class::Task, "Downloading image", &[])?;
+    let monitor = Monitor::none().with_cancel(ongoing.cancel()).with_progress(ongoing.progress());
+    // One that is here already gets the aliases, as with a real server.
+    let options = ticket.options()?.add_aliases_to_existing(true).monitor(monitor.clone());
+    let pull = Pull { expires_at: ticket.expires_at, ..pull };
+    let edit = wanted(ticket, pull.auto_update)?;
+    let (store, operations, client) = (handler.store.clone(), handler.operations.clone(), request.client.clone());
+    in_background(ongoing, move |ongoing| {
+        let _slot = slot;
+        match fetch.pull(&pull, &store, options) {
+            // One that was here already becomes what was asked for, as with a real server; one that came is so already.
+            Ok(image) => match store.edit(&image.fingerprint, &edit, None) {
+                Ok(image) => operation_result::arrived(&operations, ongoing, &image, &client, &monitor.omissions()),
+                Err(error) => ongoing.fail(error.kind(), operation_result::sentence(&error, true)),
+            },
+            Err(error) => {
+                // Whoever brings images may quote what it was given.
+                let error = error.without_secret(pull.secret.as_deref().unwrap_or_default());
+                ongoing.fail(error.kind(), operation_result::sentence(&error, true));
+            }
+        }
+    })
+}
+
+/// What the client asks for of the image besides its bytes; nothing that it did not say.
+fn wanted(ticket: &Ticket, auto_update: bool) -> Result<Edit> {
+    let mut edit = Edit::new();
+    if ticket.public {
+        edit = edit.public(true);
+    }
+    if auto_update {
+        edit = edit.auto_update(true);
+    }
+    if ticket.expires_at.is_some() {
+        edit = edit.expires_at(ticket.expires_at);
+    }
+    for (key, value) in &ticket.properties {
+        edit = edit.property(&**key, &**value)?;
+    }
+    Ok(edit)
+}
+
+/// What brings images here.
+///
+/// # Errors
+/// `FeatureDisabled` where nothing does.
+pub(super) fn fetcher(handler: &Handler) -> Result<Arc<dyn Fetch>> {
+    handler
+        .options
+        .fetch
+        .clone()
+        .ok_or_else(|| Error::new(ErrorKind::FeatureDisabled, "this server brings no images from others"))
+}
+
+/// Answers with an operation that goes on after the answer.
+pub(super) fn in_background(ongoing: Ongoing, work: impl FnOnce(Ongoing) + Send + 'static) -> Result<Response> {
+    let response = answer::began(&ongoing.location(), json!(ongoing.told()));
+    thread::Builder::new()
+        .name("operation".to_owned())
+        .spawn(move || work(ongoing))
+        .map_err(|error| Error::io("the work can't be begun", error))?;
+    Ok(response)
+}

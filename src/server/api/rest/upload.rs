@@ -1,0 +1,126 @@
+//! `POST /1.0/images`: an image comes in as one file, as two, or by its source.
+//! What arrives is staged in the store as it comes; the operation that is answered is over when it is admitted, or refused.
+
+use http::{StatusCode, header};
+use serde_json::json;
+
+use super::body::{self, Upload};
+use super::upload_headers::{Ticket, field};
+use super::{import, operation_result};
+use crate::error::{Error, Result};
+use crate::format::{Input, Source};
+use crate::omissions::Omissions;
+use crate::progress::Monitor;
+use crate::protocol::multipart::is_multipart;
+use crate::protocol::rest::upload;
+use crate::protocol::two_files::{Bounds, two_files};
+use crate::server::api::answer;
+use crate::server::core::operations::{Class, Ongoing};
+use crate::server::handler::Handler;
+use crate::server::message::{Client, Request, Response};
+use crate::store::StoredImage;
+
+/// Takes an upload.
+pub(super) fn post(handler: &Handler, request: Request) -> Response {
+    let kind = request.header(header::CONTENT_TYPE).unwrap_or_default().trim().to_ascii_lowercase();
+    match kind.split(';').next().unwrap_or_default().trim() {
+        "application/json" if request.is_trusted() => import::post(handler, request),
+        "application/json" => answer::forbidden(),
+        "" | "application/octet-stream" => take(handler, request, false),
+        _ if is_multipart(&kind) => take(handler, request, true),
+        _ if !request.is_trusted() => answer::forbidden(),
+        _ => {
+            let sentence =
+                "an image comes as application/octet-stream or multipart/form-data, its source as application/json";
+            answer::failure(StatusCode::UNSUPPORTED_MEDIA_TYPE, sentence)
+        }
+    }
+}
+
+fn take(handler: &Handler, request: Request, two: bool) -> Response {
+    let trusted = request.is_trusted();
+    // A pass is used up by being shown, whatever becomes of the upload.
+    let secret = field(&request.headers, upload::SECRET).ok().flatten();
+    let pass = secret.as_deref().filter(|_| !trusted).and_then(|secret| handler.secrets.upload(secret));
+    if !trusted && pass.is_none() {
+        return answer::forbidden();
+    }
+    let begin = || -> Result<(Ticket, Option<u64>, Ongoing)> {
+        let said = Ticket::of(&request.headers)?;
+        let ticket = pass.map_or(Ok(said.clone()), |pass| pass.narrowed(said))?;
+        let announced = body::announced(&request)?;
+        let most = handler.options.limits.upload;
+        // A form has a little around its files.
+        if announced.is_some_and(|length| length > most) {
+            return Err(Error::limit("upload", most, "what the client sends, in bytes,"));
+        }
+        Ok((ticket, announced, handler.operations.begin(Class::Task, "Uploading image", &[])?))
+    };
+    let (ticket, announced, ongoing) = match begin() {
+        Ok(begun) => begun,
+        Err(error) => return operation_result::refused(&error, trusted),
+    };
+    if let Some(secret) = secret.filter(|_| !trusted) {
+        ongoing.begun_with(&secret);
+    }
+    let kind = request.header(header::CONTENT_TYPE).unwrap_or_default().to_owned();
+    let client = request.client.clone();
+    let upload = Upload::new(request.body, announced, &handler.options.limits, ongoing.cancel());
+    let monitor = Monitor::none().with_cancel(ongoing.cancel());
+    let done = import(handler, &upload, &kind, two, announced, &ticket, monitor.clone());
+    if let Ok(image) = &done {
+        ticket.report(image, &monitor);
+    }
+    if done.is_err() {
+        upload.pass_over();
+    }
+    conclude(handler, ongoing, done, &client, &monitor.omissions())
+}
+
+fn import(
+    handler: &Handler,
+    upload: &Upload,
+    kind: &str,
+    two: bool,
+    announced: Option<u64>,
+    ticket: &Ticket,
+    monitor: Monitor,
+) -> Result<StoredImage> {
+    let mut options = ticket.options()?.monitor(monitor);
+    let source = if two {
+        let bounds = Bounds { limits: &handler.options.limits, most: "upload", announced: None, sender: "the client" };
+        let (metadata, rootfs, name) = two_files(Box::new(upload.clone()), kind, &bounds)?;
+        if let (None, Some(name)) = (&ticket.file_name, name) {
+            options = options.source_file_name(name);
+        }
+        Source::split(Input::attached_stream(metadata), Input::attached_stream(rootfs))
+    } else {
+        let input = Input::attached_stream(upload.clone());
+        Source::unified(match announced {
+            Some(length) => input.announced(length),
+            None => input,
+        })
+    };
+    handler.store.import(source, &options)
+}
+
+/// The answer when it is over.
+fn conclude(
+    handler: &Handler,
+    ongoing: Ongoing,
+    done: Result<StoredImage>,
+    client: &Client,
+    omissions: &Omissions,
+) -> Response {
+    let (id, location) = (ongoing.id().to_owned(), ongoing.location());
+    match done {
+        Ok(image) => operation_result::arrived(&handler.operations, ongoing, &image, client, omissions),
+        Err(error) => {
+            if let Some(response) = operation_result::failed(ongoing, &error, matches!(client, Client::Trusted(_))) {
+                return response;
+            }
+        }
+    }
+    let told = handler.operations.get(&id).map(|operation| json!(operation)).unwrap_or_default();
+    answer::began(&location, told)
+}

@@ -1,0 +1,15 @@
+//! The services behind every interface of the server: who may see what, tokens, operations, events, the upstream cache.
+
+pub(crate) mod access;
+pub(crate) mod by_version;
+pub(crate) mod events;
+pub(crate) mod notes;
+pub(crate) mod operations;
+pub(crate) mod public;
+pub(crate) mod tokens;
+pub(crate) mod transfer;
+pub(crate) mod upstream_cache;
+pub(crate) mod verified;
+
+use self::transfer as upstream;
+use super::{handler, message};

@@ -1,0 +1,187 @@
+//! The access log: a line for each request, as web servers write it. What clients send is escaped, and secrets are left out.
+//! Lines go through a queue of bounded length to a thread, so that a full pipe never holds a client up.
+
+use std::fmt;
+use std::io::Write;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use http::{Method, StatusCode, Uri, Version};
+
+use crate::error::{Escaped, Result};
+use crate::fingerprint::Fingerprint;
+use crate::redact;
+use crate::server::handler::Handler;
+
+/// Lines that wait for the writer; more are dropped.
+const WAITING: usize = 4_096;
+/// The most of an address that is written.
+const LONGEST: usize = 1_024;
+
+/// How long is waited for the lines of a server that ends.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Takes lines.
+#[derive(Debug, Clone)]
+pub(super) struct Journal(Option<SyncSender<Said>>);
+
+#[derive(Debug)]
+enum Said {
+    Line(String),
+    /// Everything before it is to be written now.
+    Flush(SyncSender<()>),
+}
+
+impl Journal {
+    /// Writes to `writer`, on a thread that ends with the last of the clones.
+    pub(super) fn new(writer: Option<Box<dyn Write + Send>>) -> Result<Self> {
+        let Some(mut writer) = writer else { return Ok(Self(None)) };
+        let (sender, lines) = sync_channel::<Said>(WAITING);
+        let write = move || {
+            for said in lines {
+                // Of what fails here there is nobody to tell, and the server serves on.
+                let _ = match said {
+                    Said::Line(line) => writer.write_all(line.as_bytes()),
+                    Said::Flush(flushed) => {
+                        let done = writer.flush();
+                        drop(flushed);
+                        done
+                    }
+                };
+            }
+        };
+        thread::Builder::new()
+            .name("access-log".to_owned())
+            .spawn(write)
+            .map_err(|error| crate::Error::io("a thread can't be started", error))?;
+        Ok(Self(Some(sender)))
+    }
+
+    /// A line that is about no request.
+    pub(super) fn note(&self, text: impl fmt::Display) {
+        if let Some(sender) = &self.0 {
+            let _ = sender.try_send(Said::Line(format!("{text}\n")));
+        }
+    }
+
+    /// Waits until what was said so far is written, but not for long.
+    pub(super) fn flush(&self) {
+        let (flushed, wait) = sync_channel(1);
+        if let Some(sender) = &self.0
+            && sender.try_send(Said::Flush(flushed)).is_ok()
+        {
+            let _ = wait.recv_timeout(LAST_LINES);
+        }
+    }
+}
+
+/// A request, to be noted when its response is over.
+pub(super) struct Entry {
+    journal: Journal,
+    handler: Arc<Handler>,
+    peer: IpAddr,
+    client: Option<Fingerprint>,
+    method: Method,
+    what: String,
+    version: Version,
+    status: StatusCode,
+    bytes: u64,
+    broke: bool,
+    since: Instant,
+}
+
+impl Entry {
+    pub(super) fn new(
+        journal: &Journal,
+        handler: &Arc<Handler>,
+        peer: IpAddr,
+        client: Option<Fingerprint>,
+        (method, uri, version): (&Method, &Uri, Version),
+    ) -> Self {
+        Self {
+            journal: journal.clone(),
+            handler: Arc::clone(handler),
+            peer,
+            client,
+            method: method.clone(),
+            what: if journal.0.is_some() { shown(uri) } else { String::new() },
+            version,
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            bytes: 0,
+            broke: false,
+            since: Instant::now(),
+        }
+    }
+
+    pub(super) fn status(&mut self, status: StatusCode) {
+        self.status = status;
+    }
+
+    pub(super) fn sent(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        self.handler.metrics.sent(bytes);
+    }
+
+    /// The body ended before its end, and not because of the client.
+    pub(super) fn broke(&mut self) {
+        self.broke = true;
+        self.handler.metrics.broke();
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.handler.metrics.answered(&self.method, self.status);
+        if self.journal.0.is_none() {
+            return;
+        }
+        let client = self.client.as_ref().map_or_else(|| "-".to_owned(), Fingerprint::short);
+        let time = jiff::Timestamp::now().strftime("%d/%b/%Y:%H:%M:%S +0000");
+        let milliseconds = self.since.elapsed().as_millis();
+        let broke = if self.broke { " cut short" } else { "" };
+        self.journal.note(format_args!(
+            "{} - {client} [{time}] \"{} {} {:?}\" {} {} {milliseconds}ms{broke}",
+            self.peer.to_canonical(),
+            self.method,
+            self.what,
+            self.version,
+            self.status.as_u16(),
+            self.bytes,
+        ));
+    }
+}
+
+/// Path and query as a log may have them.
+fn shown(uri: &Uri) -> String {
+    let mut text = uri.path().to_owned();
+    if let Some(query) = uri.query() {
+        text.push('?');
+        text.push_str(&redact::query(query));
+    }
+    if text.len() > LONGEST {
+        let end = (0..=LONGEST).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+    Escaped(text.as_bytes()).to_string().replace('"', "%22")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_not_written_however_it_is_spelled() {
+        for (uri, expected) in [
+            ("/1.0/images/ab?secret=hidden", "/1.0/images/ab?secret=***"),
+            ("/a\"?q=1&%73ecret=hidden&y", "/a%22?q=1&%73ecret=***&***"),
+            ("/a%0a?q=secret", "/a%0a?q=secret"),
+        ] {
+            assert_eq!(shown(&uri.parse().expect("an address")), expected);
+        }
+        assert!(shown(&format!("/{}", "a".repeat(5_000)).parse().expect("an address")).len() < 1_100);
+    }
+}

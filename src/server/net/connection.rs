@@ -1,0 +1,185 @@
+//! One connection, from its first byte to its last: handshake, protocol, requests, and the reasons to end it.
+//! Everything that belongs to it ends with it.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{interval, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use super::admission::Place;
+use super::framing::Scan;
+use super::idle::{Flow, Watch};
+use super::observed::Observed;
+use super::service::{Peer, Service, Shared};
+use super::tls::H2;
+use super::{Stage, either};
+use crate::fingerprint::Fingerprint;
+
+/// Requests of one connection at once. A client of images has one or two; each may hold two files and two chunks for as long as
+/// its client does not read.
+const STREAMS: u32 = 4;
+/// What a client may send of one body before it is read, and of all bodies of a connection.
+const WINDOW: u32 = 256 << 10;
+const WINDOWS: u32 = 1 << 20;
+/// What is held for one stream whose client does not read.
+const UNSENT: usize = 256 << 10;
+/// How long an idle connection may take to say goodbye when the server stops.
+const FAREWELL: Duration = Duration::from_millis(200);
+/// Headers of a request. Browsers send 20.
+const HEADERS: usize = 100;
+
+/// Serves one connection until it ends.
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    tls: Option<TlsAcceptor>,
+    stream: TcpStream,
+    from: SocketAddr,
+    place: Place,
+) {
+    // A response's head must not wait for more of it.
+    let _ = stream.set_nodelay(true);
+    shared.handler.metrics.connected();
+    let _counted = Connected(&shared);
+    let flow = Arc::new(Flow::default());
+    let stream = Observed::new(stream, Arc::clone(&flow));
+    let peer = |certificate, secure| {
+        Arc::new(Peer {
+            address: from.ip().to_canonical(),
+            certificate,
+            secure,
+            flow: Arc::clone(&flow),
+            ambiguous: Arc::new(AtomicBool::new(false)),
+            place,
+            upgraded: Mutex::new(None),
+        })
+    };
+    let Some(tls) = tls else {
+        return talk(&shared, peer(None, false), stream, false).await;
+    };
+    // A client that fails here, speaks no TLS or is too slow gets nothing.
+    let mut stage = shared.stage.clone();
+    let ending = async {
+        let _ = stage.wait_for(|stage| stage.is_ending()).await;
+        None
+    };
+    let shaken = either(async { timeout(shared.head_time, tls.accept(stream)).await.ok() }, ending).await;
+    let Some(Ok(stream)) = shaken else { return };
+    let session = stream.get_ref().1;
+    let certificate = session.peer_certificates().and_then(|chain| chain.first()).map(|first| Fingerprint::of(first));
+    let h2 = session.alpn_protocol() == Some(H2);
+    talk(&shared, peer(certificate, true), stream, h2).await;
+}
+
+/// A connection that is counted, until it is dropped.
+struct Connected<'a>(&'a Shared);
+
+impl Drop for Connected<'_> {
+    fn drop(&mut self) {
+        self.0.handler.metrics.disconnected();
+    }
+}
+
+async fn talk<S>(shared: &Arc<Shared>, peer: Arc<Peer>, stream: S, h2: bool)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = Service { shared: Arc::clone(shared), peer: Arc::clone(&peer) };
+    if h2 {
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        let head = u32::try_from(shared.longest_head).unwrap_or(u32::MAX);
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS)
+            .max_header_list_size(head)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOWS)
+            .max_send_buf_size(UNSENT);
+        let connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        run(shared, &peer, connection, |connection| connection.graceful_shutdown()).await;
+    } else {
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(shared.head_time)
+            .max_buf_size(shared.longest_head.max(8 << 10))
+            // The one is looked at while a head comes, the other when it is there.
+            .max_header_size(shared.longest_head)
+            .max_headers(HEADERS);
+        let stream = Observed::new(stream, Scan::new(Arc::clone(&peer.ambiguous)));
+        let connection = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
+        run(shared, &peer, connection, |connection| connection.graceful_shutdown()).await;
+    }
+    let upgraded = peer.upgraded.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(mut telling) = upgraded {
+        let mut stage = shared.stage.clone();
+        let ended = async {
+            let _ = stage.wait_for(|stage| *stage == Stage::Cut).await;
+        };
+        either(ended, async { drop((&mut telling).await) }).await;
+        telling.abort();
+    }
+}
+
+/// Goes on until the connection ends, is silent for too long, or the server stops. What is dropped then takes everything with it.
+async fn run<C>(
+    shared: &Shared,
+    peer: &Peer,
+    mut connection: std::pin::Pin<&mut C>,
+    finish: impl Fn(std::pin::Pin<&mut C>),
+) where
+    C: Future<Output = hyper::Result<()>>,
+{
+    enum Next {
+        Ended,
+        Look,
+        Stage(Stage),
+    }
+    let mut stage = shared.stage.clone();
+    let mut watch = Watch::new(Arc::clone(&peer.flow), shared.silence);
+    let mut looks = interval(watch.period());
+    let mut finishing = false;
+    loop {
+        let next = {
+            let talking = async {
+                // Why a client went away is of no use to anybody.
+                let _ = connection.as_mut().await;
+                Next::Ended
+            };
+            let looking = async {
+                looks.tick().await;
+                Next::Look
+            };
+            let staging = async {
+                let next = stage.wait_for(|stage| *stage == Stage::Cut || (stage.is_ending() && !finishing)).await;
+                Next::Stage(next.map_or(Stage::Cut, |stage| *stage))
+            };
+            either(talking, either(looking, staging)).await
+        };
+        match next {
+            Next::Ended => return,
+            Next::Look if watch.is_silent(Instant::now()) => {
+                shared.handler.metrics.cut();
+                return;
+            }
+            Next::Look => {}
+            Next::Stage(Stage::Cut) => return,
+            Next::Stage(_) => {
+                finishing = true;
+                finish(connection.as_mut());
+                if peer.flow.is_idle() {
+                    // Nobody is promised anything: half a head would hold the server for as long as it may take.
+                    let _ = timeout(FAREWELL, connection.as_mut()).await;
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! From a request on the network to the handler on a thread, and back. Refuses what must not reach the handler, and turns
+//! its panics into an answer.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode, Version, header, request};
+use hyper::body::Incoming;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
+
+use super::access_log::{Entry, Journal};
+use super::admission::{Gate, Place};
+use super::body::{self, Arriving, Departing};
+use super::buffers::Buffers;
+use super::idle::Flow;
+use super::trust::TrustedClients;
+use super::{Stage, websocket};
+use crate::fingerprint::Fingerprint;
+use crate::server::api::answer;
+use crate::server::handler::Handler;
+use crate::server::message::{Body, Client, Pieces, Request, Response};
+
+/// What all connections share.
+pub(super) struct Shared {
+    pub(super) handler: Arc<Handler>,
+    pub(super) trusted: Option<TrustedClients>,
+    pub(super) gate: Gate,
+    pub(super) journal: Journal,
+    pub(super) buffers: Buffers,
+    pub(super) head_time: Duration,
+    pub(super) silence: Duration,
+    pub(super) longest_head: usize,
+    pub(super) stage: watch::Receiver<Stage>,
+}
+
+/// What the requests of one connection share.
+pub(super) struct Peer {
+    pub(super) address: IpAddr,
+    /// The certificate that the client showed, and has the key of.
+    pub(super) certificate: Option<Fingerprint>,
+    pub(super) secure: bool,
+    pub(super) flow: Arc<Flow>,
+    /// Whether a head came that can be understood in two ways.
+    pub(super) ambiguous: Arc<AtomicBool>,
+    pub(super) place: Place,
+    /// What goes on when the connection is no longer one of HTTP.
+    pub(super) upgraded: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Answers the requests of one connection.
+#[derive(Clone)]
+pub(super) struct Service {
+    pub(super) shared: Arc<Shared>,
+    pub(super) peer: Arc<Peer>,
+}
+
+type Answering = Pin<Box<dyn Future<Output = Result<hyper::Response<Departing>, Infallible>> + Send>>;
+
+impl hyper::service::Service<hyper::Request<Incoming>> for Service {
+    type Response = hyper::Response<Departing>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn call(&self, request: hyper::Request<Incoming>) -> Answering {
+        let this = self.clone();
+        Box::pin(async move { Ok(this.answer(request).await) })
+    }
+}
+
+/// A response whose first bytes were read.
+struct Begun {
+    response: Response,
+    first: Bytes,
+    pieces: Pieces,
+    /// Of the whole body, also where it is not sent; `None` where it is made while it is sent.
+    length: Option<u64>,
+    /// Whether what should be sent could not be read.
+    broke: bool,
+}
+
+impl Begun {
+    /// Reads what is sent first, on a thread that may wait for the disk. While nothing is sent yet, an error is still an answer.
+    fn new(mut response: Response, head: bool, buffers: &Buffers) -> Self {
+        let mut broke = false;
+        loop {
+            let pieces = match std::mem::replace(&mut response.body, Body::empty()) {
+                Body::Pieces(pieces) => pieces,
+                Body::Events(_) => Pieces::default(),
+            };
+            let length = pieces.length();
+            if head {
+                return Self { response, first: Bytes::new(), pieces: Pieces::default(), length, broke };
+            }
+            if let (Ok(first), pieces) = body::read(pieces, buffers) {
+                return Self { response, first, pieces, length, broke };
+            }
+            // What is in memory can be read, so this is the last round.
+            broke = true;
+            response = answer::failure(StatusCode::INTERNAL_SERVER_ERROR, "what was asked for can't be read here");
+        }
+    }
+}
+
+impl Service {
+    async fn answer(&self, mut request: hyper::Request<Incoming>) -> hyper::Response<Departing> {
+        let going = self.peer.flow.going();
+        let about = (request.method(), request.uri(), request.version());
+        let mut entry =
+            Entry::new(&self.shared.journal, &self.shared.handler, self.peer.address, self.peer.certificate, about);
+        let head = request.method() == Method::HEAD;
+        let upgrade = websocket::Upgrade::of(&mut request);
+        let (mut parts, incoming) = request.into_parts();
+        let version = parts.version;
+        // After chunks it is not looked for two ends of the next request, so there is none.
+        let mut close = self.shared.stage.borrow().is_ending() || parts.headers.contains_key(header::TRANSFER_ENCODING);
+        let begun = match self.refuse(&mut parts) {
+            Some(refused) => {
+                close = true;
+                Begun::new(refused, head, &self.shared.buffers)
+            }
+            None => self.work(parts, incoming, upgrade).await,
+        };
+        let Begun { mut response, first, pieces, length, broke } = begun;
+        if broke {
+            entry.broke();
+        }
+        let bodiless = response.status == StatusCode::NOT_MODIFIED
+            || response.status == StatusCode::NO_CONTENT
+            || response.status.is_informational();
+        if let Some(length) = length.filter(|_| !bodiless) {
+            response.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        if close && version < Version::HTTP_2 {
+            response.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        entry.status(response.status);
+        let length = if head || bodiless { Some(0) } else { length };
+        let buffers = self.shared.buffers.clone();
+        let mut sent = hyper::Response::new(Departing::new((first, pieces), length, buffers, going, entry));
+        *sent.status_mut() = response.status;
+        *sent.headers_mut() = response.headers;
+        sent
+    }
+
+    /// What is answered at once, and the connection closed, because of how the request is framed.
+    fn refuse(&self, parts: &mut request::Parts) -> Option<Response> {
+        if self.peer.ambiguous.load(Ordering::Relaxed) {
+            return Some(answer::failure(StatusCode::BAD_REQUEST, "the end of the request is told twice"));
+        }
+        if parts.version >= Version::HTTP_2 {
+            // The rest of the server goes by the header.
+            let host = parts.uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+            if let (Some(host), false) = (host, parts.headers.contains_key(header::HOST)) {
+                parts.headers.insert(header::HOST, host);
+            }
+        }
+        let hosts = parts.headers.get_all(header::HOST).iter().count();
+        if hosts > 1 || (hosts == 0 && parts.version == Version::HTTP_11) {
+            return Some(answer::failure(StatusCode::BAD_REQUEST, "the request names no host, or several"));
+        }
+        None
+    }
+
+    /// Has the handler answer, on a thread.
+    async fn work(&self, parts: request::Parts, incoming: Incoming, upgrade: Option<websocket::Upgrade>) -> Begun {
+        let head = parts.method == Method::HEAD;
+        let long = is_long(&parts);
+        let busy = || {
+            let refused = answer::failure(StatusCode::SERVICE_UNAVAILABLE, "the server has too much to do");
+            Begun::new(refused.with(header::RETRY_AFTER, "5"), head, &self.shared.buffers)
+        };
+        let Ok(Some(turn)) = timeout(self.shared.silence, self.shared.gate.turn(&self.peer.place, long)).await else {
+            return busy();
+        };
+        let (shared, peer) = (Arc::clone(&self.shared), Arc::clone(&self.peer));
+        let body = Arriving::new(incoming, Arc::clone(&self.peer.flow));
+        let worked = spawn_blocking(move || {
+            // The thread is the client's as long as this runs, even when he is gone.
+            let _turn = turn;
+            let request = Request {
+                method: parts.method,
+                uri: parts.uri,
+                headers: parts.headers,
+                client: client(&shared, &peer),
+                secure: peer.secure,
+                peer: Some(peer.address),
+                body: Box::new(body),
+            };
+            let mut response = shared.handler.handle(request);
+            let events = match std::mem::replace(&mut response.body, Body::empty()) {
+                Body::Events(events) => Some(events),
+                body @ Body::Pieces(_) => {
+                    response.body = body;
+                    None
+                }
+            };
+            (Begun::new(response, head, &shared.buffers), events)
+        });
+        match worked.await {
+            Ok((begun, None)) => begun,
+            Ok((_, Some(events))) => {
+                let Some(upgrade) = upgrade else {
+                    let refused = answer::failure(StatusCode::UPGRADE_REQUIRED, "events are told over a WebSocket");
+                    return Begun::new(refused.with(header::UPGRADE, "websocket"), head, &self.shared.buffers);
+                };
+                let (shared, peer) = (Arc::clone(&self.shared), Arc::clone(&self.peer));
+                let may = move || matches!(client(&shared, &peer), Client::Trusted(_));
+                let (response, telling) = upgrade.accept(events, self.shared.stage.clone(), self.shared.silence, may);
+                *self.peer.upgraded.lock().unwrap_or_else(PoisonError::into_inner) = Some(tokio::spawn(telling));
+                Begun::new(response, head, &self.shared.buffers)
+            }
+            Err(_) => {
+                self.shared.handler.metrics.panicked();
+                let failed = answer::failure(StatusCode::INTERNAL_SERVER_ERROR, "the server can't do this now");
+                Begun::new(failed, head, &self.shared.buffers)
+            }
+        }
+    }
+}
+
+/// Who it is, as of now.
+fn client(shared: &Shared, peer: &Peer) -> Client {
+    let (Some(certificate), Some(trusted)) = (peer.certificate, &shared.trusted) else { return Client::Stranger };
+    match trusted.knows(&certificate) {
+        Ok(true) => Client::Trusted(certificate),
+        Ok(false) => Client::Stranger,
+        Err(error) => {
+            shared.journal.note(format_args!("nobody is trusted: {error}"));
+            Client::Stranger
+        }
+    }
+}
+
+/// Whether a request may take as long as its client likes.
+fn is_long(parts: &request::Parts) -> bool {
+    let reads = matches!(parts.method, Method::GET | Method::HEAD);
+    !reads
+        || (parts.uri.path().starts_with("/1.0/operations/")
+            && parts.uri.path().trim_end_matches('/').ends_with("/wait"))
+}

@@ -1,0 +1,216 @@
+//! A WebSocket on which the server tells what happens, and the client says next to nothing.
+//! The protocol works on bytes in memory here; what is not told in time is not kept.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use hyper::body::Incoming;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
+
+use super::{Stage, either};
+use crate::server::message::Response;
+
+/// The longest message of a client, who has nothing to say but pings and farewells.
+const LONGEST: usize = 4 << 10;
+/// How often a client who says nothing is asked whether he is there.
+const PING: Duration = Duration::from_secs(30);
+
+/// A client's wish to speak WebSocket, which is well formed.
+pub(super) struct Upgrade {
+    upgraded: OnUpgrade,
+    key: HeaderValue,
+}
+
+impl Upgrade {
+    /// The wish in a request, if there is one.
+    pub(super) fn of(request: &mut hyper::Request<Incoming>) -> Option<Self> {
+        if request.method() != Method::GET || request.version() != Version::HTTP_11 {
+            return None;
+        }
+        let headers = request.headers();
+        let version = headers.get(header::SEC_WEBSOCKET_VERSION)?;
+        let key = headers.get(header::SEC_WEBSOCKET_KEY)?.clone();
+        // Sixteen bytes in base64.
+        let well_formed = key.len() == 24 && key.as_bytes().ends_with(b"==");
+        if !has(headers, &header::CONNECTION, "upgrade") || !has(headers, &header::UPGRADE, "websocket") {
+            return None;
+        }
+        (version == "13" && well_formed).then(|| Self { upgraded: hyper::upgrade::on(request), key })
+    }
+
+    /// The answer, and what is to be done after it was sent. `may` says whether the client may still be told anything.
+    pub(super) fn accept(
+        self,
+        events: mpsc::Receiver<Arc<str>>,
+        stage: watch::Receiver<Stage>,
+        silence: Duration,
+        may: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> (Response, impl Future<Output = ()> + Send + 'static) {
+        let response = Response::new(StatusCode::SWITCHING_PROTOCOLS)
+            .with(header::CONNECTION, "Upgrade")
+            .with(header::UPGRADE, "websocket")
+            .with(header::SEC_WEBSOCKET_ACCEPT, &derive_accept_key(self.key.as_bytes()));
+        let telling = async move {
+            // A client who went away before the answer hears nothing.
+            if let Ok(Ok(upgraded)) = timeout(silence, self.upgraded).await {
+                let _ = Socket::new(upgraded, silence).tell(events, stage, &may).await;
+            }
+        };
+        (response, telling)
+    }
+}
+
+/// Whether a header that is a list has a word.
+fn has(headers: &HeaderMap, name: &header::HeaderName, word: &str) -> bool {
+    let mut values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.any(|value| value.split(',').any(|one| one.trim().eq_ignore_ascii_case(word)))
+}
+
+/// Bytes that came and bytes that are to go, as the protocol reads and writes them.
+#[derive(Default)]
+struct Buffers {
+    came: Vec<u8>,
+    to_go: Vec<u8>,
+}
+
+impl Read for Buffers {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.came.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let count = self.came.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&self.came[..count]);
+        self.came.drain(..count);
+        Ok(count)
+    }
+}
+
+impl Write for Buffers {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.to_go.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Socket {
+    stream: TokioIo<Upgraded>,
+    protocol: WebSocketContext,
+    buffers: Buffers,
+    silence: Duration,
+}
+
+/// What happened next.
+enum Next {
+    Event(Option<Arc<str>>),
+    Came(io::Result<usize>),
+    Stage,
+    Quiet,
+}
+
+impl Socket {
+    fn new(upgraded: Upgraded, silence: Duration) -> Self {
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(LONGEST))
+            .max_frame_size(Some(LONGEST))
+            .read_buffer_size(LONGEST);
+        let protocol = WebSocketContext::new(Role::Server, Some(config));
+        Self { stream: TokioIo::new(upgraded), protocol, buffers: Buffers::default(), silence }
+    }
+
+    async fn tell(
+        &mut self,
+        mut events: mpsc::Receiver<Arc<str>>,
+        mut stage: watch::Receiver<Stage>,
+        may: &(impl Fn() -> bool + Send + Sync),
+    ) -> Result<(), Error> {
+        let mut bytes = [0; LONGEST];
+        let mut asked = false;
+        loop {
+            let next = {
+                let read = async {
+                    match timeout(PING, self.stream.read(&mut bytes)).await {
+                        Ok(count) => Next::Came(count),
+                        Err(_) => Next::Quiet,
+                    }
+                };
+                let told = either(async { Next::Event(events.recv().await) }, read);
+                let ended = async {
+                    let _ = stage.wait_for(Stage::is_ending).await;
+                    Next::Stage
+                };
+                either(ended, told).await
+            };
+            let next = if matches!(next, Next::Event(Some(_)) | Next::Quiet) && !may() { Next::Stage } else { next };
+            match next {
+                Next::Event(Some(text)) => {
+                    self.protocol.write(&mut self.buffers, Message::Text(Utf8Bytes::from(&*text)))?;
+                }
+                Next::Came(count) => {
+                    let count = count?;
+                    if count == 0 {
+                        return Ok(());
+                    }
+                    asked = false;
+                    self.buffers.came.extend_from_slice(&bytes[..count]);
+                    self.listen()?;
+                }
+                Next::Quiet if asked => return Ok(()),
+                Next::Quiet => {
+                    asked = true;
+                    self.protocol.write(&mut self.buffers, Message::Ping(Vec::new().into()))?;
+                }
+                Next::Event(None) | Next::Stage => {
+                    self.protocol.close(&mut self.buffers, None)?;
+                    self.send().await?;
+                    return Ok(());
+                }
+            }
+            self.send().await?;
+            if !self.protocol.can_write() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes what the client said. Answers to pings and farewells are made by the protocol.
+    fn listen(&mut self) -> Result<(), Error> {
+        loop {
+            match self.protocol.read(&mut self.buffers) {
+                Ok(_) => {}
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(Error::ConnectionClosed) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Sends what is to go. A client who takes nothing for long is left.
+    async fn send(&mut self) -> Result<(), Error> {
+        match self.protocol.flush(&mut self.buffers) {
+            Ok(()) | Err(Error::ConnectionClosed) => {}
+            Err(error) => return Err(error),
+        }
+        let to_go = std::mem::take(&mut self.buffers.to_go);
+        let sending = async {
+            self.stream.write_all(&to_go).await?;
+            self.stream.flush().await
+        };
+        match timeout(self.silence, sending).await {
+            Ok(sent) => Ok(sent?),
+            Err(_) => Err(Error::Io(io::ErrorKind::TimedOut.into())),
+        }
+    }
+}

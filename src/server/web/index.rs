@@ -1,0 +1,113 @@
+//! The front page: how to use this server, a form to search with, and what is found.
+
+use serde::Serialize;
+
+use super::commands::Commands;
+use super::search::{Form, Place, Search};
+use super::{Site, render, text};
+use crate::error::{ErrorKind, Result};
+use crate::metadata::ImageType;
+use crate::server::api::address::Address;
+use crate::server::core::{access, public};
+use crate::server::handler::Handler;
+use crate::server::message::Response;
+use crate::store::StoredImage;
+
+/// Aliases and properties of one image that are shown here; the others are on its own page.
+const ALIASES: usize = 4;
+const PROPERTIES: usize = 8;
+/// The longest texts here, in characters.
+const LONGEST: usize = 160;
+const ALIAS: usize = 48;
+const VALUE: usize = 80;
+
+#[derive(Serialize)]
+struct Index {
+    /// How many public images there are.
+    total: usize,
+    /// How many of them were found.
+    found: usize,
+    /// Whether somebody looks for something, and knows this server already.
+    searched: bool,
+    add: Vec<Commands>,
+    streams: Vec<Commands>,
+    form: Form,
+    place: Place,
+    rows: Vec<Row>,
+}
+
+/// An image in the list.
+#[derive(Serialize)]
+struct Row {
+    href: String,
+    name: String,
+    /// Its other names, and how many there are besides.
+    others: Vec<String>,
+    more: usize,
+    description: String,
+    architecture: &'static str,
+    type_name: &'static str,
+    size: String,
+    created: String,
+    properties: Vec<(String, String)>,
+    launch: Vec<Commands>,
+}
+
+pub(super) fn page(handler: &Handler, site: &Site, address: &Address) -> Result<Response> {
+    let public = public::now(handler)?;
+    let search = Search::of(address);
+    let (total, form) = (public.len(), search.form(&public));
+    let found = search.run(handler, &public)?;
+    let mut rows = Vec::new();
+    for index in found.shown {
+        if let Some(image) = public.whole().and_then(|images| images.get(index)) {
+            rows.push(row(site, image));
+            continue;
+        }
+        let Some(entry) = public.entries().get(index) else { continue };
+        match access::here(handler, &access::anybody(), &entry.fingerprint.to_string(), None) {
+            Ok(image) => rows.push(row(site, &image)),
+            // It went since the catalog was looked at.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let (searched, found, place) = (search.is_one(), found.count, found.place);
+    let (add, streams) = (site.remote.add(), site.remote.add_streams());
+    render::page(site, "index.html", &Index { total, found, searched, add, streams, form, place, rows })
+}
+
+fn row(site: &Site, image: &StoredImage) -> Row {
+    let mut names = image.aliases.iter().map(|alias| text::short(&alias.name, LONGEST));
+    let name = names.next().unwrap_or_else(|| image.fingerprint.short());
+    let properties = image.properties.iter().filter(|(key, _)| *key != "description").take(PROPERTIES);
+    Row {
+        href: format!("/images/{}", image.fingerprint),
+        name,
+        others: names.by_ref().take(ALIASES).map(|name| text::short(&name, ALIAS)).collect(),
+        more: names.count(),
+        description: text::short(&describe(image), LONGEST),
+        architecture: image.architecture.kernel_name(),
+        type_name: type_name(image.image_type),
+        size: text::size(image.size),
+        created: text::day(image.created_at),
+        properties: properties.map(|(key, value)| (text::short(key, VALUE), text::short(value, VALUE))).collect(),
+        launch: site.remote.launch(image),
+    }
+}
+
+/// What an image says of itself, or what it is.
+pub(super) fn describe(image: &StoredImage) -> String {
+    if let Some(description) = image.properties.get("description").filter(|text| !text.trim().is_empty()) {
+        return description.to_owned();
+    }
+    let parts = ["os", "release", "variant"].map(|key| image.properties.get(key).unwrap_or_default());
+    parts.into_iter().filter(|part| !part.is_empty() && *part != "default").collect::<Vec<_>>().join(" ")
+}
+
+pub(super) fn type_name(image_type: ImageType) -> &'static str {
+    match image_type {
+        ImageType::Container => "Container",
+        ImageType::VirtualMachine => "Virtual machine",
+    }
+}

@@ -1,0 +1,101 @@
+//! The page for people: which images there are, what they are, how to use each.
+//! Plain HTML that works without scripts; all texts come from strangers and are escaped.
+
+mod commands;
+mod image;
+mod index;
+mod render;
+mod search;
+mod text;
+
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+use crate::error::{Error, ErrorKind};
+use crate::server::api::address::Address;
+use crate::server::api::rest::quoted;
+use crate::server::api::{answer, conditional, host};
+use crate::server::handler::Handler;
+use crate::server::message::{Request, Response};
+
+use self::commands::Remote;
+
+/// Whether the request comes from a browser: it takes HTML, which clients of the API do not ask for.
+pub(crate) fn wants(request: &Request) -> bool {
+    request.header(header::ACCEPT).is_some_and(|accept| accept.contains("text/html"))
+}
+
+/// `GET /`, with `?q=` and other choices: the images.
+pub(crate) fn index(handler: &Handler, request: &Request, address: &Address) -> Response {
+    shown(handler, request, |site| index::page(handler, site, address))
+}
+
+/// `GET /images/FINGERPRINT`: one image.
+pub(crate) fn image(handler: &Handler, request: &Request, name: &str) -> Response {
+    shown(handler, request, |site| image::page(handler, site, name))
+}
+
+/// `GET /static/NAME`: style and pictures.
+pub(crate) fn asset(request: &Request, name: &str) -> Response {
+    if let Some(refused) = Handler::read_only(request) {
+        return refused;
+    }
+    let Some((content_type, text, tag)) = render::asset(name) else { return answer::not_found() };
+    let mut response = if conditional::is_known(request, tag) {
+        Response::new(StatusCode::NOT_MODIFIED)
+    } else {
+        Response::text(StatusCode::OK, content_type, text)
+    };
+    response.headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // Pages name an asset with its digest, so that it may be kept.
+    response.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000"));
+    response.with(header::ETAG, &quoted(tag))
+}
+
+/// Elsewhere on this server.
+pub(crate) fn moved(path: &str) -> Response {
+    Response::new(StatusCode::SEE_OTHER).with(header::LOCATION, path)
+}
+
+/// There is no such page, or none that anybody may see: nothing tells which.
+pub(crate) fn not_found(handler: &Handler, request: &Request) -> Response {
+    let site = site(handler, request).unwrap_or_default();
+    render::problem(&site, StatusCode::NOT_FOUND, "Not found", "There is no image and no page at this address.")
+}
+
+/// The server can't show the page.
+pub(crate) fn failed(handler: &Handler, request: &Request, error: &Error) -> Response {
+    if error.kind() == ErrorKind::NotFound {
+        return not_found(handler, request);
+    }
+    let status = answer::status_of(error);
+    let site = site(handler, request).unwrap_or_default();
+    if status.is_server_error() {
+        let sentence = "The server can’t show this page now. Please try again later.";
+        return answer::again(error, render::problem(&site, status, "Not now", sentence));
+    }
+    render::problem(&site, status, "Not understood", "The server can’t make sense of this request.")
+}
+
+/// What all pages show of the server.
+#[derive(Serialize, Default)]
+struct Site {
+    /// What it is called.
+    name: String,
+    /// Where it is, as a client would write it.
+    remote: Remote,
+}
+
+fn site(handler: &Handler, request: &Request) -> Result<Site, Error> {
+    let url = host::base(handler, request)?;
+    let remote = Remote::at(url.as_deref());
+    let name = handler.options.name.as_deref().map_or_else(|| remote.host().to_owned(), text::visible);
+    Ok(Site { name, remote })
+}
+
+fn shown(handler: &Handler, request: &Request, page: impl FnOnce(&Site) -> Result<Response, Error>) -> Response {
+    if let Some(refused) = Handler::read_only(request) {
+        return refused;
+    }
+    site(handler, request).and_then(|site| page(&site)).unwrap_or_else(|error| failed(handler, request, &error))
+}
