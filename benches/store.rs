@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use lxd_image::Fingerprint;
-use lxd_image::format::{Input, Source};
+use lxd_image::format::{ImageSource, Input};
 use lxd_image::store::{
     Alias, Catalog, ImageQuery, ImportOptions, Order, PruneOptions, SqliteCatalog, Store, StoredImage,
 };
@@ -29,7 +29,7 @@ fn member(out: &mut Vec<u8>, name: &str, kind: u8, content: &[u8]) {
     out.resize(out.len().next_multiple_of(512), 0);
 }
 
-fn image(number: usize) -> Source {
+fn image(number: usize) -> ImageSource {
     let mut out = Vec::new();
     let yaml = format!(
         "architecture: amd64\ncreation_date: 1700000000\nproperties: {{os: Debian, serial: '{number}', release: '12', description: a small image}}\n"
@@ -37,7 +37,7 @@ fn image(number: usize) -> Source {
     member(&mut out, "metadata.yaml", b'0', yaml.as_bytes());
     member(&mut out, "rootfs/", b'5', b"");
     out.resize(out.len() + 1024, 0);
-    Source::unified(Input::stream(Cursor::new(out)))
+    ImageSource::unified(Input::stream(Cursor::new(out)))
 }
 
 /// The numbers of images to measure at.

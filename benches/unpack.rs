@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use lxd_image::Metadata;
-use lxd_image::format::{Codec, Compression, Image, PackOptions, Rootfs, Source, UnpackOptions, pack};
+use lxd_image::format::{Codec, Compression, Image, ImageSource, PackOptions, Rootfs, UnpackOptions, pack};
 
 /// A directory that goes away with the run; in memory where there is such a place, so that a slow
 /// disk hides nothing.
@@ -134,7 +134,7 @@ fn unpacking(criterion: &mut Criterion) {
             bencher.iter_batched(
                 || place.without("out"),
                 |out| {
-                    let image = Image::open(Source::open(&image, None).expect("the image")).expect("an image");
+                    let image = Image::open(ImageSource::open(&image, None).expect("the image")).expect("an image");
                     image.unpack_verified(out, &written.fingerprint, &UnpackOptions::new()).expect("a tree")
                 },
                 BatchSize::PerIteration,

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use lxd_image::format::{Image, PackOptions, Rootfs, Source, UnpackOptions, pack};
+use lxd_image::format::{Image, ImageSource, PackOptions, Rootfs, UnpackOptions, pack};
 use lxd_image::templates::{ApplyOptions, Deferred, Instance, InstanceDir, Trigger, apply};
 use lxd_image::{Error, ErrorKind, Escaped, Fingerprint, Limits, Metadata, Result, TemplateRule};
 
@@ -39,7 +39,7 @@ fn run(work: &Path) -> Result<()> {
 
     // Nothing is visible at `c1` before all of it is unpacked and the fingerprint is the right one.
     let instance = work.join("c1");
-    let image = Image::open(Source::open(&image, None)?)?;
+    let image = Image::open(ImageSource::open(&image, None)?)?;
     let unpacked = image.unpack_verified(&instance, &fingerprint, &UnpackOptions::new())?;
     println!("unpacked {}: {} entries", unpacked.fingerprint, unpacked.report.entries);
 

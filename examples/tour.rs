@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use lxd_image::format::{
-    Compression, EntryKind, Form, Image, PackOptions, Rootfs, Source, UnpackOptions, VerifyOptions, pack,
+    Compression, EntryKind, Image, ImageForm, ImageSource, PackOptions, Rootfs, UnpackOptions, VerifyOptions, pack,
 };
 use lxd_image::{Escaped, Metadata, Monitor, Result, TemplateRule};
 
@@ -66,10 +66,10 @@ fn own_image() -> Result<Scratch> {
 }
 
 fn tour(path: &Path, rootfs: Option<&Path>) -> Result<()> {
-    let image = Image::open(Source::open(path, rootfs)?)?;
+    let image = Image::open(ImageSource::open(path, rootfs)?)?;
     let form = match image.form() {
-        Form::Unified => "one file",
-        Form::Split => "metadata and rootfs apart",
+        ImageForm::Unified => "one file",
+        ImageForm::Split => "metadata and rootfs apart",
     };
     let containers: Vec<_> = image
         .containers()
@@ -167,7 +167,7 @@ fn through_the_store(path: &Path, rootfs: Option<&Path>) -> Result<()> {
     let store = Store::open(scratch.0.join("store"))?;
     // Cached and long past its date, so that the last step has something to do.
     let options = ImportOptions::new().alias(Alias::new("tour/first")?).cached(true).expires_at(1);
-    let image = store.import(Source::open(path, rootfs)?, &options)?;
+    let image = store.import(ImageSource::open(path, rootfs)?, &options)?;
     say("8. import", &format!("{} is `tour/first` in a new store", image.fingerprint.short()));
 
     let filter: Filter = "architecture=x86_64".parse()?;

@@ -4,7 +4,7 @@
 //! (*unified*) or two files (*split*), named by the sha256 of its bytes as stored: its *fingerprint*.
 //!
 //! ```
-//! use lxd_image::format::{Image, PackOptions, Rootfs, Source, UnpackOptions, VerifyOptions, pack};
+//! use lxd_image::format::{Image, PackOptions, Rootfs, ImageSource, UnpackOptions, VerifyOptions, pack};
 //! use lxd_image::Metadata;
 //!
 //! # let dir = std::env::temp_dir().join(format!("lxd-image-doc-{}", std::process::id()));
@@ -15,7 +15,7 @@
 //! let written = pack(&Rootfs::open(dir.join("root"))?, dir.join("box.tar.zst"), &PackOptions::new(metadata))?;
 //!
 //! // Opening looks at a few KiB; the metadata is read without unpacking anything.
-//! let image = Image::open(Source::open(dir.join("box.tar.zst"), None)?)?;
+//! let image = Image::open(ImageSource::open(dir.join("box.tar.zst"), None)?)?;
 //! assert_eq!(image.metadata()?.architecture(), "x86_64");
 //!
 //! // One pass: hashed, decoded, checked and written. Nothing is visible unless the fingerprint matches.

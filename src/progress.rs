@@ -139,7 +139,7 @@ impl Record {
 /// use std::sync::Arc;
 /// use std::sync::atomic::{AtomicU64, Ordering};
 ///
-/// use lxd_image::format::{Image, Input, Source, VerifyOptions};
+/// use lxd_image::format::{Image, Input, ImageSource, VerifyOptions};
 /// use lxd_image::{Cancel, ErrorKind, Monitor, Update};
 ///
 /// # fn main() -> lxd_image::Result<()> {
@@ -156,7 +156,7 @@ impl Record {
 ///     shown.store(update.done, Ordering::Relaxed); // called from any thread, so a bar is drawn elsewhere
 ///     ControlFlow::Continue(()) // `Break` stops the call, too
 /// }));
-/// let image = Image::open(Source::unified(Input::open(&file)?))?;
+/// let image = Image::open(ImageSource::unified(Input::open(&file)?))?;
 /// image.verify(&VerifyOptions::new().monitor(monitor.clone()))?;
 /// assert!(seen.load(Ordering::Relaxed) > 0);
 /// assert!(monitor.omissions().is_empty()); // nothing of the image would be left out

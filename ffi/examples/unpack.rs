@@ -3,14 +3,14 @@
 use std::process::ExitCode;
 
 use lxd_image::Result;
-use lxd_image::format::{Image, Source, UnpackOptions};
+use lxd_image::format::{Image, ImageSource, UnpackOptions};
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let [image, destination, fingerprint] = arguments.as_slice() else { return ExitCode::from(2) };
     let unpack = || -> Result<()> {
         let expected = fingerprint.parse()?;
-        let image = Image::open(Source::open(image, None)?)?;
+        let image = Image::open(ImageSource::open(image, None)?)?;
         image.unpack_verified(destination, &expected, &UnpackOptions::new()).map(drop)
     };
     match unpack() {

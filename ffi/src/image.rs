@@ -1,6 +1,6 @@
 //! Images: opened from one file or two, and looked into without unpacking.
 
-use lxd_image::format::{Container, Form, Image};
+use lxd_image::format::{Container, Image, ImageForm};
 
 use crate::args::{self, versioned};
 use crate::buffer::{buffer, lxi_buffer};
@@ -101,10 +101,10 @@ pub unsafe extern "C" fn lxi_image_get(
     })
 }
 
-pub(crate) fn form_of(form: Form) -> lxi_form {
+pub(crate) fn form_of(form: ImageForm) -> lxi_form {
     match form {
-        Form::Unified => LXI_FORM_UNIFIED,
-        Form::Split => LXI_FORM_SPLIT,
+        ImageForm::Unified => LXI_FORM_UNIFIED,
+        ImageForm::Split => LXI_FORM_SPLIT,
     }
 }
 

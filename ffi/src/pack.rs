@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::os::unix::ffi::OsStrExt;
 
-use lxd_image::format::{ConvertOptions, Form, PackOptions, Rootfs, RootfsFormat, Written, pack, pack_to};
+use lxd_image::format::{ConvertOptions, ImageForm, PackOptions, Rootfs, RootfsFormat, Written, pack, pack_to};
 use lxd_image::{Metadata, Result};
 
 use crate::about::past_end;
@@ -126,11 +126,11 @@ impl From<Written> for WrittenImage {
     }
 }
 
-fn form(given: lxi_form) -> Result<Option<Form>> {
+fn form(given: lxi_form) -> Result<Option<ImageForm>> {
     match given {
         LXI_FORM_DEFAULT => Ok(None),
-        LXI_FORM_UNIFIED => Ok(Some(Form::Unified)),
-        LXI_FORM_SPLIT => Ok(Some(Form::Split)),
+        LXI_FORM_UNIFIED => Ok(Some(ImageForm::Unified)),
+        LXI_FORM_SPLIT => Ok(Some(ImageForm::Split)),
         other => Err(invalid(format!("{other} is no form of an image"))),
     }
 }

@@ -1,7 +1,7 @@
 //! An image on disk that nobody sees yet: verified or accepted first, then given its name.
 
 use lxd_image::Error;
-use lxd_image::format::{CommitFailed, Staged, Unverified, Verified};
+use lxd_image::format::{CommitFailed, StagedUnpack, Unverified, Verified};
 
 use crate::args::{self, invalid};
 use crate::error::{call, free, lxi_error};
@@ -19,9 +19,9 @@ pub struct lxi_staged {
 /// Where a staged image stands.
 pub enum Stage {
     /// Compared with nothing.
-    Unverified(Box<Staged<Unverified>>, Left),
+    Unverified(Box<StagedUnpack<Unverified>>, Left),
     /// Compared, or accepted.
-    Verified(Box<Staged<Verified>>, Left),
+    Verified(Box<StagedUnpack<Verified>>, Left),
     /// Committed, discarded or refused.
     Gone,
 }

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lxd_image::format::{Input, Source};
+use lxd_image::format::{ImageSource, Input};
 use lxd_image::io::Blob;
 use lxd_image::{Error, ErrorKind, Result};
 
@@ -256,9 +256,9 @@ pub(crate) unsafe fn inputs(first: *const lxi_input, second: *const lxi_input) -
 }
 
 /// The source of an image.
-pub(crate) unsafe fn source(first: *const lxi_input, second: *const lxi_input) -> Result<Source> {
+pub(crate) unsafe fn source(first: *const lxi_input, second: *const lxi_input) -> Result<ImageSource> {
     Ok(match inputs(first, second)? {
-        (image, None) => Source::unified(image),
-        (one, Some(other)) => Source::split(one, other),
+        (image, None) => ImageSource::unified(image),
+        (one, Some(other)) => ImageSource::split(one, other),
     })
 }

@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use lxd_image::format::{IdMap, ImageType, Report, UnpackOptions, Unpacked};
+use lxd_image::format::{IdMap, ImageType, UnpackOptions, UnpackReport, Unpacked};
 use lxd_image::{Fingerprint, Metadata, Result};
 
 use crate::about::past_end;
@@ -79,7 +79,7 @@ pub struct Left {
     fingerprint: Fingerprint,
     image_type: ImageType,
     metadata: Metadata,
-    report: Report,
+    report: UnpackReport,
     omissions: Vec<String>,
 }
 
@@ -92,7 +92,7 @@ impl Left {
         fingerprint: Fingerprint,
         image_type: ImageType,
         metadata: Metadata,
-        report: Report,
+        report: UnpackReport,
     ) -> Self {
         let omissions = report.omissions.iter().map(|omission| omission.what.to_string()).collect();
         Self { path, fingerprint, image_type, metadata, report, omissions }

@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use lxd_image::format::{Entry, EntryKind, Verification, VerifyOptions};
+use lxd_image::format::{Entry, EntryKind, VerifyOptions, VerifyReport};
 use lxd_image::{Fingerprint, Result};
 
 use crate::about::past_end;
@@ -156,7 +156,7 @@ pub struct lxi_verification_info {
 
 /// A verification with the texts that C may look at.
 pub struct Verified {
-    verification: Verification,
+    verification: VerifyReport,
     findings: Vec<Report>,
 }
 
@@ -179,7 +179,7 @@ pub(crate) fn threads(given: u32) -> usize {
     usize::try_from(given.min(1024)).unwrap_or(1)
 }
 
-fn verified(mut verification: Verification) -> *mut lxi_verification {
+fn verified(mut verification: VerifyReport) -> *mut lxi_verification {
     let findings = std::mem::take(&mut verification.findings).into_iter().map(Report::new).collect();
     handle::make(Verified { verification, findings })
 }

@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::{Corpus, fuzz_target};
-use lxd_image::format::{Image, Input, Source};
+use lxd_image::format::{Image, Input, ImageSource};
 use lxd_image_fuzz::{Arena, Mode, Scratch};
 
 static ARENA: LazyLock<Arena> = LazyLock::new(Arena::new);
@@ -24,8 +24,8 @@ fuzz_target!(|data: &[u8]| -> Corpus {
     lxd_image_fuzz::compare(&ARENA, mode, || {
         let squashfs = Input::file(SCRATCH.file(&bytes))?;
         let source = match mode.split() {
-            true => Source::split(Input::stream(lxd_image_fuzz::metadata_archive()), squashfs),
-            false => Source::unified(squashfs),
+            true => ImageSource::split(Input::stream(lxd_image_fuzz::metadata_archive()), squashfs),
+            false => ImageSource::unified(squashfs),
         };
         Image::open_with(source, &lxd_image_fuzz::limits())
     });

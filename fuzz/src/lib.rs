@@ -10,7 +10,7 @@ mod verdict;
 
 use std::io::Cursor;
 
-use lxd_image::format::{Image, Input, Source};
+use lxd_image::format::{Image, Input, ImageSource};
 use lxd_image::{Limits, Result};
 
 pub use arena::Arena;
@@ -149,8 +149,8 @@ impl Mode {
 pub fn open(files: &[Vec<u8>]) -> Result<Image> {
     let input = |bytes: &Vec<u8>| Input::stream(Cursor::new(bytes.clone()));
     let source = match files {
-        [one, other, ..] => Source::split(input(one), input(other)),
-        one => Source::unified(one.first().map_or_else(|| Input::stream(std::io::empty()), input)),
+        [one, other, ..] => ImageSource::split(input(one), input(other)),
+        one => ImageSource::unified(one.first().map_or_else(|| Input::stream(std::io::empty()), input)),
     };
     Image::open_with(source, &limits())
 }

@@ -13,7 +13,7 @@ use crate::progress::{CANCEL_POLL, Cancel};
 /// A piece of a pooled buffer. Clones share the buffer; the last one gives it back.
 #[derive(Clone)]
 pub(crate) struct Chunk {
-    buffer: Arc<Pooled>,
+    buffer: Arc<PooledBuffer>,
     range: Range<usize>,
 }
 
@@ -21,7 +21,7 @@ impl Chunk {
     /// Bytes that belong to no pool.
     pub(crate) fn from_bytes(bytes: Vec<u8>) -> Self {
         let range = 0..bytes.len();
-        Self { buffer: Arc::new(Pooled { bytes, home: None }), range }
+        Self { buffer: Arc::new(PooledBuffer { bytes, home: None }), range }
     }
 
     /// A part of this chunk. The range is relative to it, and cut to what is there.
@@ -47,12 +47,12 @@ impl std::ops::Deref for Chunk {
     }
 }
 
-struct Pooled {
+struct PooledBuffer {
     bytes: Vec<u8>,
     home: Option<Sender<Vec<u8>>>,
 }
 
-impl Drop for Pooled {
+impl Drop for PooledBuffer {
     fn drop(&mut self) {
         if let Some(home) = &self.home {
             // The pool itself may be gone; then the buffer just ends here.
@@ -63,11 +63,11 @@ impl Drop for Pooled {
 
 /// A fixed number of buffers of one size. Whoever wants one more waits until one comes back, so
 /// that memory has a bound whatever the stages' speeds are.
-pub(crate) struct Pool {
+pub(crate) struct ChunkPool {
     free: Receiver<Vec<u8>>,
     home: Sender<Vec<u8>>,
     size: usize,
-    unborn: usize,
+    unallocated: usize,
     /// Switched on when nobody takes chunks any more. Those that wait in a queue keep their buffers as long as the queue has a
     /// sender, so that no buffer may ever come back then.
     abandoned: Cancel,
@@ -75,10 +75,10 @@ pub(crate) struct Pool {
     failed: Option<Error>,
 }
 
-impl Pool {
+impl ChunkPool {
     pub(crate) fn new(count: usize, size: usize, abandoned: Cancel) -> Self {
         let (home, free) = crossbeam_channel::bounded(count);
-        Self { free, home, size, unborn: count, abandoned, failed: None }
+        Self { free, home, size, unallocated: count, abandoned, failed: None }
     }
 
     /// An empty buffer, when one is free.
@@ -86,8 +86,8 @@ impl Pool {
         if let Ok(buffer) = self.free.try_recv() {
             return Ok(buffer);
         }
-        if self.unborn > 0 {
-            self.unborn -= 1;
+        if self.unallocated > 0 {
+            self.unallocated -= 1;
             return Ok(vec![0; self.size]);
         }
         loop {
@@ -128,7 +128,7 @@ impl Pool {
             let _ = self.home.try_send(bytes);
             return Ok(None);
         }
-        let buffer = Arc::new(Pooled { bytes, home: Some(self.home.clone()) });
+        let buffer = Arc::new(PooledBuffer { bytes, home: Some(self.home.clone()) });
         Ok(Some(Chunk { buffer, range: 0..filled }))
     }
 }
@@ -142,13 +142,13 @@ pub(crate) trait Chunks {
 /// Chunks of any reader, read on the caller's own thread.
 pub(crate) struct ReadChunks<R> {
     reader: R,
-    pool: Pool,
+    pool: ChunkPool,
 }
 
 impl<R: Read> ReadChunks<R> {
     /// Small buffers: whoever reads this way wants to see little of the stream.
     pub(crate) fn new(reader: R) -> Self {
-        Self { reader, pool: Pool::new(8, 64 << 10, Cancel::new()) }
+        Self { reader, pool: ChunkPool::new(8, 64 << 10, Cancel::new()) }
     }
 }
 

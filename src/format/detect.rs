@@ -3,6 +3,7 @@
 
 use std::io::Read;
 
+use super::cancellable::CancelReader;
 use super::chunk::ReadChunks;
 use super::codec::{self, Codec};
 use super::entry::EntryKind;
@@ -10,7 +11,6 @@ use super::foreign;
 use super::input::Input;
 use super::qcow2;
 use super::tar::{BLOCK, Header, TarReader};
-use super::waiting::Until;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 
@@ -30,7 +30,7 @@ pub enum Container {
 }
 
 /// How many bytes say what a file is.
-const LOOK: usize = 2 * BLOCK;
+const HEAD_BYTES: usize = 2 * BLOCK;
 
 /// Says what a file's bytes are.
 ///
@@ -38,7 +38,7 @@ const LOOK: usize = 2 * BLOCK;
 /// `Malformed` when it is empty or cut, `Unsupported` when it is something else, `FeatureDisabled`
 /// when its codec is compiled out.
 pub(crate) fn container(input: &Input, limits: &Limits) -> Result<Container> {
-    let head = input.peek(|reader| read_up_to(reader, LOOK))?;
+    let head = input.peek(|reader| read_up_to(reader, HEAD_BYTES))?;
     if head.is_empty() {
         return Err(Error::malformed("the file is empty"));
     }
@@ -51,20 +51,20 @@ pub(crate) fn container(input: &Input, limits: &Limits) -> Result<Container> {
     let codec = Codec::detect(&head).unwrap_or(Codec::None);
     if codec == Codec::None {
         if !is_tar(&head)? {
-            let head = input.peek(|reader| read_up_to(reader, foreign::LOOK))?;
+            let head = input.peek(|reader| read_up_to(reader, foreign::HEAD_BYTES))?;
             return Err(foreign::refusal(input, &head));
         }
         return Ok(Container::Tar(Codec::None));
     }
     let decoded =
         |most| input.peek(|reader| read_up_to(&mut codec::decoder(codec, reader, limits, 1, input.cancel())?, most));
-    let head = decoded(LOOK)?;
+    let head = decoded(HEAD_BYTES)?;
     if head.is_empty() {
         return Err(Error::malformed(format!("there is nothing in this {codec} file")));
     }
     if !is_tar(&head)? {
         // What is cut or damaged further on is named by its start as well.
-        let head = decoded(foreign::LOOK).unwrap_or(head);
+        let head = decoded(foreign::HEAD_BYTES).unwrap_or(head);
         return Err(foreign::compressed_refusal(input, codec, &head));
     }
     Ok(Container::Tar(codec))
@@ -95,7 +95,7 @@ pub(super) fn read_up_to(reader: &mut (impl Read + ?Sized), most: usize) -> Resu
 
 /// What the top of a tar holds, as far as it takes to tell metadata from a rootfs.
 #[derive(Debug, Clone, Copy, Default)]
-struct Top {
+struct TopNames {
     metadata: bool,
     /// A directory `rootfs`, or a disk.
     rootfs: bool,
@@ -105,7 +105,7 @@ struct Top {
     file: bool,
 }
 
-impl Top {
+impl TopNames {
     /// An image by itself.
     fn is_unified(self) -> bool {
         self.metadata && self.rootfs && !self.directory
@@ -160,12 +160,14 @@ pub(crate) fn first_is_metadata(
 }
 
 /// Looks at a tar's top: at all of the smaller file, at the larger until it is seen to be a rootfs.
-fn top(input: &Input, codec: Codec, smaller: bool, limits: &Limits) -> Result<Top> {
+fn top(input: &Input, codec: Codec, smaller: bool, limits: &Limits) -> Result<TopNames> {
     input.peek(|reader| {
-        let reader =
-            Until { reader: codec::decoder(codec, reader, limits, 1, input.cancel())?, cancel: input.cancel().clone() };
+        let reader = CancelReader {
+            reader: codec::decoder(codec, reader, limits, 1, input.cancel())?,
+            cancel: input.cancel().clone(),
+        };
         let mut tar = TarReader::new(ReadChunks::new(reader), limits);
-        let mut top = Top::default();
+        let mut top = TopNames::default();
         while let Some(member) = tar.next()? {
             let path = member.entry.path;
             let kind = member.entry.kind;

@@ -5,9 +5,9 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::entry::{Entry, EntryKind};
+use super::external_sort::{ExternalSorter, SortedRecords};
 use super::image::Image;
-use super::sorted::{Sorted, Sorter};
-use super::verify::{Surveyed, VerifyOptions};
+use super::verify::{SurveyItem, VerifyOptions};
 use crate::error::{ErrorKind, Escaped, Result};
 use crate::fingerprint::Fingerprint;
 
@@ -133,19 +133,19 @@ fn unpack(mut bytes: &[u8]) -> Facts {
 }
 
 /// The members of an image by path, from one pass over it.
-fn inventory(image: &Image, options: &VerifyOptions) -> Result<Sorted> {
-    let mut members = Sorter::new(image.limits.diff_memory);
+fn inventory(image: &Image, options: &VerifyOptions) -> Result<SortedRecords> {
+    let mut members = ExternalSorter::new(image.limits.diff_memory);
     let verified = image.survey_all(options, true, &mut |surveyed| match surveyed {
-        Surveyed::Member(entry, digest) => {
+        SurveyItem::Member(entry, digest) => {
             let path =
                 if entry.path.is_empty() { b"rootfs".to_vec() } else { [b"rootfs/", entry.path.as_slice()].concat() };
             members.push(path, pack(&facts(entry, digest)))
         }
-        Surveyed::Template(name, content) => {
+        SurveyItem::Template(name, content) => {
             let facts = BTreeMap::from([("content", Fingerprint::of(content).to_string())]);
             members.push([b"templates/", name].concat(), pack(&facts))
         }
-        Surveyed::Disk(size, digest) => {
+        SurveyItem::Disk(size, digest) => {
             let facts = BTreeMap::from([("content", digest.to_string()), ("size", size.to_string())]);
             members.push(b"rootfs.img".to_vec(), pack(&facts))
         }

@@ -15,13 +15,13 @@ use crate::io::ReadAt;
 use crate::limits::Limits;
 
 /// How much of a file's start tells what it is, at most: btrfs has its name behind 64 KiB.
-pub(super) const LOOK: usize = 66 << 10;
+pub(super) const HEAD_BYTES: usize = 66 << 10;
 /// How much of its end: the footer of a VHD or DMG.
-const TAIL: usize = 512;
+const TAIL_BYTES: usize = 512;
 
 /// Something that people take for an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Kind {
+struct ForeignFormat {
     /// With its article.
     name: &'static str,
     remedy: Remedy,
@@ -42,51 +42,51 @@ enum Remedy {
     None,
 }
 
-const fn kind(name: &'static str, remedy: Remedy) -> Kind {
-    Kind { name, remedy }
+const fn foreign(name: &'static str, remedy: Remedy) -> ForeignFormat {
+    ForeignFormat { name, remedy }
 }
 
 /// Magic numbers by their place in the file. The first that is there counts, so what may hold another comes first.
-const MAGICS: &[(usize, &[u8], Kind)] = &[
-    (0, b"\x1f\x9d", kind("a file compressed with `compress`", Remedy::Decompress("gzip -dc"))),
-    (0, b"\x89LZO\0\r\n\x1a\n", kind("a file compressed with lzop", Remedy::Decompress("lzop -dc"))),
-    (0, b"LZIP", kind("a file compressed with lzip", Remedy::Decompress("lzip -dc"))),
-    (0, b"LRZI", kind("a file compressed with lrzip", Remedy::Decompress("lrzip -dqo -"))),
-    (0, b"begin ", kind("a uuencoded file", Remedy::Decompress("uudecode -o /dev/stdout"))),
-    (0, b"begin-base64 ", kind("a file in base64", Remedy::Decompress("uudecode -o /dev/stdout"))),
-    (0, b"-----BEGIN PGP", kind("an OpenPGP message or signature", Remedy::Decompress("gpg --decrypt"))),
-    (0, b"xar!", kind("a xar archive", Remedy::Unpack("bsdtar -xf"))),
-    (0, b"#!", kind("a script", Remedy::None)),
-    (0, b"KDMV", kind("a VMDK disk", Remedy::Convert("vmdk"))),
-    (0, b"COWD", kind("a VMDK disk", Remedy::Convert("vmdk"))),
-    (0, b"# Disk DescriptorFile", kind("the descriptor of a VMDK disk", Remedy::Convert("vmdk"))),
-    (64, b"\x7f\x10\xda\xbe", kind("a VDI disk", Remedy::Convert("vdi"))),
-    (0, b"<<< ", kind("a VDI disk", Remedy::Convert("vdi"))),
-    (0, b"vhdxfile", kind("a VHDX disk", Remedy::Convert("vhdx"))),
-    (0, b"conectix", kind("a VHD disk", Remedy::Convert("vpc"))),
-    (0, b"QED\0", kind("a QED disk", Remedy::Convert("qed"))),
-    (0, b"WithoutFreeSpace", kind("a Parallels disk", Remedy::Convert("parallels"))),
-    (0, b"WithouFreSpacExt", kind("a Parallels disk", Remedy::Convert("parallels"))),
-    (0, b"PK\x03\x04", kind("a zip archive", Remedy::Unpack("unzip"))),
-    (0, b"PK\x05\x06", kind("a zip archive", Remedy::Unpack("unzip"))),
-    (0, b"7z\xbc\xaf\x27\x1c", kind("a 7z archive", Remedy::Unpack("7z x"))),
-    (0, b"Rar!", kind("a rar archive", Remedy::Unpack("unrar x"))),
-    (0, b"070701", kind("a cpio archive", Remedy::Unpack("cpio -idF"))),
-    (0, b"070702", kind("a cpio archive", Remedy::Unpack("cpio -idF"))),
-    (0, b"070707", kind("a cpio archive", Remedy::Unpack("cpio -idF"))),
-    (0, b"!<arch>\n", kind("an ar archive or a Debian package", Remedy::Unpack("ar x"))),
-    (0, b"\xed\xab\xee\xdb", kind("an RPM package", Remedy::Unpack("rpm2archive"))),
-    (0, b"MSCF", kind("a cabinet archive", Remedy::None)),
-    (0, b"\x7fELF", kind("a program", Remedy::None)),
+const MAGICS: &[(usize, &[u8], ForeignFormat)] = &[
+    (0, b"\x1f\x9d", foreign("a file compressed with `compress`", Remedy::Decompress("gzip -dc"))),
+    (0, b"\x89LZO\0\r\n\x1a\n", foreign("a file compressed with lzop", Remedy::Decompress("lzop -dc"))),
+    (0, b"LZIP", foreign("a file compressed with lzip", Remedy::Decompress("lzip -dc"))),
+    (0, b"LRZI", foreign("a file compressed with lrzip", Remedy::Decompress("lrzip -dqo -"))),
+    (0, b"begin ", foreign("a uuencoded file", Remedy::Decompress("uudecode -o /dev/stdout"))),
+    (0, b"begin-base64 ", foreign("a file in base64", Remedy::Decompress("uudecode -o /dev/stdout"))),
+    (0, b"-----BEGIN PGP", foreign("an OpenPGP message or signature", Remedy::Decompress("gpg --decrypt"))),
+    (0, b"xar!", foreign("a xar archive", Remedy::Unpack("bsdtar -xf"))),
+    (0, b"#!", foreign("a script", Remedy::None)),
+    (0, b"KDMV", foreign("a VMDK disk", Remedy::Convert("vmdk"))),
+    (0, b"COWD", foreign("a VMDK disk", Remedy::Convert("vmdk"))),
+    (0, b"# Disk DescriptorFile", foreign("the descriptor of a VMDK disk", Remedy::Convert("vmdk"))),
+    (64, b"\x7f\x10\xda\xbe", foreign("a VDI disk", Remedy::Convert("vdi"))),
+    (0, b"<<< ", foreign("a VDI disk", Remedy::Convert("vdi"))),
+    (0, b"vhdxfile", foreign("a VHDX disk", Remedy::Convert("vhdx"))),
+    (0, b"conectix", foreign("a VHD disk", Remedy::Convert("vpc"))),
+    (0, b"QED\0", foreign("a QED disk", Remedy::Convert("qed"))),
+    (0, b"WithoutFreeSpace", foreign("a Parallels disk", Remedy::Convert("parallels"))),
+    (0, b"WithouFreSpacExt", foreign("a Parallels disk", Remedy::Convert("parallels"))),
+    (0, b"PK\x03\x04", foreign("a zip archive", Remedy::Unpack("unzip"))),
+    (0, b"PK\x05\x06", foreign("a zip archive", Remedy::Unpack("unzip"))),
+    (0, b"7z\xbc\xaf\x27\x1c", foreign("a 7z archive", Remedy::Unpack("7z x"))),
+    (0, b"Rar!", foreign("a rar archive", Remedy::Unpack("unrar x"))),
+    (0, b"070701", foreign("a cpio archive", Remedy::Unpack("cpio -idF"))),
+    (0, b"070702", foreign("a cpio archive", Remedy::Unpack("cpio -idF"))),
+    (0, b"070707", foreign("a cpio archive", Remedy::Unpack("cpio -idF"))),
+    (0, b"!<arch>\n", foreign("an ar archive or a Debian package", Remedy::Unpack("ar x"))),
+    (0, b"\xed\xab\xee\xdb", foreign("an RPM package", Remedy::Unpack("rpm2archive"))),
+    (0, b"MSCF", foreign("a cabinet archive", Remedy::None)),
+    (0, b"\x7fELF", foreign("a program", Remedy::None)),
     (
         0,
         b"version https://git-lfs",
-        kind("a Git LFS pointer", Remedy::Say("fetch the file itself with `git lfs pull`")),
+        foreign("a Git LFS pointer", Remedy::Say("fetch the file itself with `git lfs pull`")),
     ),
     (
         0,
         b"sqsh",
-        kind(
+        foreign(
             "a big-endian SquashFS",
             Remedy::Say("unpack it with an `unsquashfs` that reads it, and make it again with `mksquashfs`"),
         ),
@@ -94,7 +94,7 @@ const MAGICS: &[(usize, &[u8], Kind)] = &[
     (
         0,
         b"shsq",
-        kind(
+        foreign(
             "a SquashFS with a vendor's lzma",
             Remedy::Say("unpack it with the vendor's `unsquashfs`, and make it again with `mksquashfs`"),
         ),
@@ -102,7 +102,7 @@ const MAGICS: &[(usize, &[u8], Kind)] = &[
     (
         0,
         b"qshs",
-        kind(
+        foreign(
             "a SquashFS with a vendor's lzma",
             Remedy::Say("unpack it with the vendor's `unsquashfs`, and make it again with `mksquashfs`"),
         ),
@@ -110,24 +110,24 @@ const MAGICS: &[(usize, &[u8], Kind)] = &[
     (
         0,
         b"LUKS\xba\xbe",
-        kind("a LUKS encrypted disk", Remedy::Say("open it with `cryptsetup open`, and convert what is in it")),
+        foreign("a LUKS encrypted disk", Remedy::Say("open it with `cryptsetup open`, and convert what is in it")),
     ),
-    (32_769, b"CD001", kind("an ISO image", Remedy::Convert("raw"))),
-    (32_769, b"BEA01", kind("a UDF image", Remedy::Convert("raw"))),
-    (512, b"EFI PART", kind("a raw disk", Remedy::Convert("raw"))),
-    (4096, b"EFI PART", kind("a raw disk", Remedy::Convert("raw"))),
-    (3, b"NTFS    ", kind("an NTFS file system", Remedy::Convert("raw"))),
-    (1080, b"\x53\xef", kind("an ext4 file system", Remedy::Mount)),
-    (0, b"XFSB", kind("an XFS file system", Remedy::Mount)),
-    (65_600, b"_BHRfS_M", kind("a btrfs file system", Remedy::Mount)),
-    (1024, b"\xe2\xe1\xf5\xe0", kind("an EROFS file system", Remedy::Mount)),
-    (0, b"\x45\x3d\xcd\x28", kind("a cramfs file system", Remedy::Mount)),
-    (536, b"LVM2 001", kind("an LVM volume", Remedy::Convert("raw"))),
-    (510, b"\x55\xaa", kind("a raw disk", Remedy::Convert("raw"))),
+    (32_769, b"CD001", foreign("an ISO image", Remedy::Convert("raw"))),
+    (32_769, b"BEA01", foreign("a UDF image", Remedy::Convert("raw"))),
+    (512, b"EFI PART", foreign("a raw disk", Remedy::Convert("raw"))),
+    (4096, b"EFI PART", foreign("a raw disk", Remedy::Convert("raw"))),
+    (3, b"NTFS    ", foreign("an NTFS file system", Remedy::Convert("raw"))),
+    (1080, b"\x53\xef", foreign("an ext4 file system", Remedy::Mount)),
+    (0, b"XFSB", foreign("an XFS file system", Remedy::Mount)),
+    (65_600, b"_BHRfS_M", foreign("a btrfs file system", Remedy::Mount)),
+    (1024, b"\xe2\xe1\xf5\xe0", foreign("an EROFS file system", Remedy::Mount)),
+    (0, b"\x45\x3d\xcd\x28", foreign("a cramfs file system", Remedy::Mount)),
+    (536, b"LVM2 001", foreign("an LVM volume", Remedy::Convert("raw"))),
+    (510, b"\x55\xaa", foreign("a raw disk", Remedy::Convert("raw"))),
     (
         0,
         b"architecture:",
-        kind(
+        foreign(
             "a text such as `metadata.yaml`",
             Remedy::Say("put it into an archive: `tar -cf metadata.tar metadata.yaml`"),
         ),
@@ -136,25 +136,25 @@ const MAGICS: &[(usize, &[u8], Kind)] = &[
 
 const DOWNLOAD: Remedy = Remedy::Say("the address may be that of a page, or ask for a login: look at it in a browser");
 
-fn of(head: &[u8], tail: &[u8]) -> Option<Kind> {
+fn of(head: &[u8], tail: &[u8]) -> Option<ForeignFormat> {
     let found = MAGICS.iter().find(|(place, magic, _)| head.get(*place..).is_some_and(|rest| rest.starts_with(magic)));
     if let Some((_, _, found)) = found {
         return Some(*found);
     }
     if tail.starts_with(b"conectix") {
-        return Some(kind("a VHD disk", Remedy::Convert("vpc")));
+        return Some(foreign("a VHD disk", Remedy::Convert("vpc")));
     }
     if tail.starts_with(b"koly") {
-        return Some(kind("an Apple disk image (DMG)", Remedy::Convert("dmg")));
+        return Some(foreign("an Apple disk image (DMG)", Remedy::Convert("dmg")));
     }
     let start: Vec<u8> = head.trim_ascii_start().iter().take(16).map(u8::to_ascii_lowercase).collect();
     if start.starts_with(b"<!doctype html") || start.starts_with(b"<html") {
-        return Some(kind("a web page", DOWNLOAD));
+        return Some(foreign("a web page", DOWNLOAD));
     }
     if start.starts_with(b"<?xml") {
-        return Some(kind("an XML document", DOWNLOAD));
+        return Some(foreign("an XML document", DOWNLOAD));
     }
-    (start.starts_with(b"{") || start.starts_with(b"[")).then(|| kind("a JSON document", DOWNLOAD))
+    (start.starts_with(b"{") || start.starts_with(b"[")).then(|| foreign("a JSON document", DOWNLOAD))
 }
 
 /// Whether a file that begins with `head` has a name here, or is compressed.
@@ -165,9 +165,9 @@ pub(super) fn is_known(head: &[u8]) -> bool {
         || head.starts_with(SQUASHFS_MAGIC)
 }
 
-/// The refusal of a file that begins with `head`, [`LOOK`] bytes of it where it has them.
+/// The refusal of a file that begins with `head`, [`HEAD_BYTES`] bytes of it where it has them.
 pub(super) fn refusal(input: &Input, head: &[u8]) -> Error {
-    let place = Place::of(input);
+    let place = FileLocation::of(input);
     match of(head, &tail(input)) {
         Some(found) => {
             let error = Error::unsupported(format!("this is {}, which is no image format", found.name));
@@ -182,25 +182,28 @@ pub(super) fn refusal(input: &Input, head: &[u8]) -> Error {
 /// The refusal of a file that is compressed with `codec` and then begins with `head`.
 pub(super) fn compressed_refusal(input: &Input, codec: Codec, head: &[u8]) -> Error {
     let what = if head.starts_with(qcow2::MAGIC) {
-        kind("a qcow2 disk", Remedy::None)
+        foreign("a qcow2 disk", Remedy::None)
     } else if head.starts_with(SQUASHFS_MAGIC) {
-        kind("a SquashFS", Remedy::None)
+        foreign("a SquashFS", Remedy::None)
     } else if let Some(found) = of(head, &[]) {
         found
     } else if head.iter().all(|&byte| byte == 0) {
         return Error::malformed("the archive has no members, only zeros");
     } else if let Some(inner) = Codec::detect(head) {
         let error = Error::unsupported(format!("the file is compressed twice, with {codec} over {inner}"));
-        return error.with_hint(decompress(codec, Place::of(input), inner.extension()).0);
+        return error.with_hint(decompress(codec, FileLocation::of(input), inner.extension()).0);
     } else {
-        kind("something that is neither a tar archive, nor a SquashFS, nor a qcow2 disk, and", Remedy::Convert("raw"))
+        foreign(
+            "something that is neither a tar archive, nor a SquashFS, nor a qcow2 disk, and",
+            Remedy::Convert("raw"),
+        )
     };
     let extension = match what.name {
         "a qcow2 disk" => "qcow2",
         "a SquashFS" => "squashfs",
         _ => "img",
     };
-    let (hint, plain) = decompress(codec, Place::of(input), extension);
+    let (hint, plain) = decompress(codec, FileLocation::of(input), extension);
     let error = Error::unsupported(format!("this is {} that is compressed with {codec}", what.name));
     error.with_hint(format!("{hint}{}", what.remedy(Some(plain.as_ref()), ", then ").unwrap_or_default()))
 }
@@ -217,19 +220,19 @@ pub(super) fn disk_refusal(head: &[u8], file: Option<&Path>) -> Error {
         return Error::unsupported("this is a tar archive, and a disk is a qcow2 file").with_hint(unpack_tar(file));
     }
     if let Some(codec) = Codec::detect(head) {
-        let (hint, _) = decompress(codec, Place { file, stream: false }, "qcow2");
+        let (hint, _) = decompress(codec, FileLocation { file, stream: false }, "qcow2");
         return Error::unsupported(format!("the disk is compressed with {codec}: only qcow2 itself is taken"))
             .with_hint(hint);
     }
-    let found = of(head, &[]).unwrap_or(kind("a disk that is no qcow2, or a raw one", Remedy::Convert("raw")));
+    let found = of(head, &[]).unwrap_or(foreign("a disk that is no qcow2, or a raw one", Remedy::Convert("raw")));
     let error = Error::unsupported(format!("{}: only qcow2 is taken, and a format is never guessed", found.name));
     let remedy = if found.remedy == Remedy::Mount { Remedy::Convert("raw") } else { found.remedy };
-    with_hint(error, Kind { remedy, ..found }.remedy(file, ""))
+    with_hint(error, ForeignFormat { remedy, ..found }.remedy(file, ""))
 }
 
 /// As [`disk_refusal`], for a disk that is an input.
 pub(super) fn input_disk_refusal(input: &Input, head: &[u8]) -> Error {
-    let place = Place::of(input);
+    let place = FileLocation::of(input);
     if let Some(codec) = Codec::detect(head).filter(|codec| holds_tar(input, *codec)) {
         return Error::unsupported(format!(
             "this is a tar archive compressed with {codec}, and a disk is a qcow2 file"
@@ -265,7 +268,7 @@ fn with_hint(error: Error, hint: Option<String>) -> Error {
     }
 }
 
-impl Kind {
+impl ForeignFormat {
     fn remedy(self, file: Option<&Path>, before: &str) -> Option<String> {
         let text = match self.remedy {
             Remedy::Convert(format) => format!("convert it with {}", convert(format, file)),
@@ -296,12 +299,12 @@ impl Kind {
 
 /// Where a command finds the file.
 #[derive(Clone, Copy)]
-struct Place<'a> {
+struct FileLocation<'a> {
     file: Option<&'a Path>,
     stream: bool,
 }
 
-impl<'a> Place<'a> {
+impl<'a> FileLocation<'a> {
     fn of(input: &'a Input) -> Self {
         let stream = input.as_blob().is_none();
         Self { file: input.name().filter(|_| !stream), stream }
@@ -319,7 +322,7 @@ fn convert(format: &str, file: Option<&Path>) -> String {
 }
 
 /// The command that decompresses a file, and the file that this makes.
-fn decompress(codec: Codec, place: Place<'_>, extension: &str) -> (String, std::path::PathBuf) {
+fn decompress(codec: Codec, place: FileLocation<'_>, extension: &str) -> (String, std::path::PathBuf) {
     let program = match codec {
         Codec::Lzma => "xz --format=lzma -dc",
         Codec::Zstd => "zstd -dc --long=31",
@@ -328,7 +331,12 @@ fn decompress(codec: Codec, place: Place<'_>, extension: &str) -> (String, std::
     decompress_with(program, codec, place, extension)
 }
 
-fn decompress_with(program: &str, codec: Codec, place: Place<'_>, extension: &str) -> (String, std::path::PathBuf) {
+fn decompress_with(
+    program: &str,
+    codec: Codec,
+    place: FileLocation<'_>,
+    extension: &str,
+) -> (String, std::path::PathBuf) {
     let file = place.file.unwrap_or(Path::new("disk"));
     let named = file.extension().is_some_and(|found| found == OsStr::new(codec.extension()));
     let mut out = if named { file.with_extension("") } else { file.with_extension(extension) };
@@ -358,8 +366,8 @@ fn shell(path: &Path) -> String {
 /// The last bytes of a file; none of a stream.
 fn tail(input: &Input) -> Vec<u8> {
     let Some(blob) = input.as_blob() else { return Vec::new() };
-    let mut bytes = vec![0; TAIL];
-    let place = blob.len().checked_sub(TAIL as u64);
+    let mut bytes = vec![0; TAIL_BYTES];
+    let place = blob.len().checked_sub(TAIL_BYTES as u64);
     match place.map(|place| blob.read_exact_at(&mut bytes, place)) {
         Some(Ok(())) => bytes,
         _ => Vec::new(),
@@ -377,7 +385,7 @@ mod tests {
             "`qemu-img convert -f vmdk -O qcow2 'a/my disk.vmdk' 'a/my disk.qcow2'`"
         );
         assert_eq!(convert("raw", Some(Path::new("-x"))), "`qemu-img convert -f raw -O qcow2 ./-x ./-x.qcow2`");
-        let place = |name| Place { file: Some(Path::new(name)), stream: false };
+        let place = |name| FileLocation { file: Some(Path::new(name)), stream: false };
         let told = |codec, name| decompress(codec, place(name), "qcow2").0;
         assert_eq!(told(Codec::Xz, "d.qcow2.xz"), "decompress it first: `xz -dc d.qcow2.xz > d.qcow2`");
         assert_eq!(told(Codec::Gzip, "it's"), "decompress it first: `gzip -dc 'it'\\''s' > 'it'\\''s.qcow2'`");

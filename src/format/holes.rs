@@ -13,14 +13,14 @@ use crate::progress::Monitor;
 
 /// Zeros are left out in pieces of this size, by offset: a multiple of every file system's block, and large enough that data
 /// which is nearly whole is not torn into many pieces.
-const GRAIN: usize = 16 << 10;
+const GRAIN_BYTES: usize = 16 << 10;
 
 /// Where a file of `size` bytes has data, if it has holes that the file system knows of.
 ///
 /// # Errors
 /// `Io`.
 pub(crate) fn of_file(file: &File, size: u64) -> Result<Option<SparseMap>> {
-    map(io::data_ranges(file, size, GRAIN as u64), size)
+    map(io::data_ranges(file, size, GRAIN_BYTES as u64), size)
 }
 
 /// As [`of_file`], of bytes wherever they lie.
@@ -28,7 +28,7 @@ pub(crate) fn of_file(file: &File, size: u64) -> Result<Option<SparseMap>> {
 /// # Errors
 /// `Io`.
 pub(crate) fn of_blob(blob: &Blob, size: u64) -> Result<Option<SparseMap>> {
-    map(blob.data_ranges(GRAIN as u64), size)
+    map(blob.data_ranges(GRAIN_BYTES as u64), size)
 }
 
 /// Ranges as a map. Those of another engine may be anything: they are put in order and cut at `size`.
@@ -41,7 +41,7 @@ fn map(found: std::io::Result<Option<Vec<Range<u64>>>>, size: u64) -> Result<Opt
         let (start, end) = (range.start.min(size), range.end.min(size));
         match segments.last_mut() {
             // Each segment costs a line in a map.
-            Some((first, length)) if start.saturating_sub(first.saturating_add(*length)) < GRAIN as u64 => {
+            Some((first, length)) if start.saturating_sub(first.saturating_add(*length)) < GRAIN_BYTES as u64 => {
                 *length = (*length).max(end.saturating_sub(*first));
             }
             _ if start < end => segments.push((start, end - start)),
@@ -59,21 +59,21 @@ fn map(found: std::io::Result<Option<Vec<Range<u64>>>>, size: u64) -> Result<Opt
 pub(crate) fn of_content(blob: &Blob, size: u64, monitor: &Monitor) -> Result<Option<SparseMap>> {
     let stored = of_blob(blob, size)?.map_or_else(|| vec![(0, size)], |map| map.segments);
     let mut found: Vec<(u64, u64)> = Vec::new();
-    let mut buffer = vec![0; READ];
+    let mut buffer = vec![0; READ_BYTES];
     let mut at = 0;
     for (start, length) in stored {
         let end = start.saturating_add(length);
         // Whole grains, so that it does not matter where the file system's own blocks end.
-        at = at.max(start - start % GRAIN as u64);
+        at = at.max(start - start % GRAIN_BYTES as u64);
         while at < end {
             monitor.check()?;
-            let count = usize::try_from(size - at).unwrap_or(READ).min(READ);
+            let count = usize::try_from(size - at).unwrap_or(READ_BYTES).min(READ_BYTES);
             let bytes = buffer.split_at_mut(count).0;
             blob.read_exact_at(bytes, at)?;
-            for grain in bytes.chunks(GRAIN) {
+            for grain in bytes.chunks(GRAIN_BYTES) {
                 let next = at.saturating_add(grain.len() as u64);
                 if at < end && !is_zero(grain) {
-                    add(&mut found, at, next, GAP);
+                    add(&mut found, at, next, MIN_HOLE_BYTES);
                 }
                 if at < end {
                     at = next;
@@ -81,8 +81,8 @@ pub(crate) fn of_content(blob: &Blob, size: u64, monitor: &Monitor) -> Result<Op
             }
         }
     }
-    let mut gap = GAP;
-    while found.len() > SEGMENTS {
+    let mut gap = MIN_HOLE_BYTES;
+    while found.len() > MAX_SEGMENTS {
         gap *= 2;
         let all = std::mem::take(&mut found);
         all.into_iter().for_each(|(start, length)| add(&mut found, start, start + length, gap));
@@ -91,10 +91,10 @@ pub(crate) fn of_content(blob: &Blob, size: u64, monitor: &Monitor) -> Result<Op
 }
 
 /// What is read at once.
-const READ: usize = 1 << 20;
+const READ_BYTES: usize = 1 << 20;
 /// Zeros that are stored rather than told as a hole, and how many holes are told: readers bound both.
-const GAP: u64 = 64 << 10;
-const SEGMENTS: usize = 200_000;
+const MIN_HOLE_BYTES: u64 = 64 << 10;
+const MAX_SEGMENTS: usize = 200_000;
 
 /// Adds data from `start` to `end`, to the last segment if no more than `gap` lies between.
 fn add(segments: &mut Vec<(u64, u64)>, start: u64, end: u64, gap: u64) {
@@ -120,8 +120,8 @@ pub(crate) fn write(file: &File, bytes: &[u8], offset: u64) -> std::io::Result<u
     };
     let (mut at, mut owed) = (0, 0);
     while at < bytes.len() {
-        let within = (offset.wrapping_add(at as u64) % GRAIN as u64) as usize;
-        let end = bytes.len().min(at + GRAIN - within);
+        let within = (offset.wrapping_add(at as u64) % GRAIN_BYTES as u64) as usize;
+        let end = bytes.len().min(at + GRAIN_BYTES - within);
         if is_zero(&bytes[at..end]) {
             put(owed, at)?;
             owed = end;
@@ -138,11 +138,11 @@ pub(crate) fn is_zero(bytes: &[u8]) -> bool {
 }
 
 /// Takes the data of a sparse file out of all of its bytes.
-pub(crate) struct Segments<'a> {
+pub(crate) struct SegmentFilter<'a> {
     left: std::iter::Peekable<std::slice::Iter<'a, (u64, u64)>>,
 }
 
-impl<'a> Segments<'a> {
+impl<'a> SegmentFilter<'a> {
     pub(crate) fn new(map: &'a SparseMap) -> Self {
         Self { left: map.segments.iter().peekable() }
     }

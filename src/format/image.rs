@@ -3,16 +3,16 @@
 
 use std::io::Read;
 
+use super::cancellable::CancelReader;
 use super::chunk::ReadChunks;
 use super::codec::{self, Codec};
 use super::detect::{self, Container};
-use super::drive::whole;
-use super::input::{Input, InputReader, Source};
-use super::layout::{Layout, Place, Role, lone_rootfs};
-use super::squashed::find_in_squashfs;
+use super::input::{ImageSource, Input, InputReader};
+use super::layout::{ArchiveRole, Layout, MemberPlace, lone_rootfs};
 use super::squashfs::SquashFsCompression;
+use super::squashfs_image::find_in_squashfs;
 use super::tar::TarReader;
-use super::waiting::Until;
+use super::visitor::whole;
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::limits::Limits;
@@ -21,7 +21,7 @@ use crate::progress::{Monitor, Phase};
 
 /// Whether an image is one file or two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum ImageForm {
     /// One archive with metadata and rootfs.
     Unified,
     /// A metadata archive and a rootfs file.
@@ -29,22 +29,22 @@ pub enum Form {
 }
 
 /// How much of a SquashFS tells how it is compressed.
-const SQUASHFS_HEAD: usize = 96;
+const SQUASHFS_HEAD_BYTES: usize = 96;
 
 /// One file of an image and what it is.
 #[derive(Debug)]
-pub(crate) struct Part {
+pub(crate) struct ImageFile {
     pub(crate) input: Input,
     pub(crate) container: Container,
-    pub(crate) role: Role,
+    pub(crate) role: ArchiveRole,
     /// How the blocks of a SquashFS are compressed.
     pub(crate) squashfs: Option<SquashFsCompression>,
 }
 
-impl Part {
-    fn new(input: Input, container: Container, role: Role) -> Self {
+impl ImageFile {
+    fn new(input: Input, container: Container, role: ArchiveRole) -> Self {
         let squashfs = (container == Container::SquashFs)
-            .then(|| input.peek(|reader| detect::read_up_to(reader, SQUASHFS_HEAD)).ok())
+            .then(|| input.peek(|reader| detect::read_up_to(reader, SQUASHFS_HEAD_BYTES)).ok())
             .flatten()
             .and_then(|head| SquashFsCompression::of_head(&head));
         Self { input, container, role, squashfs }
@@ -59,15 +59,15 @@ impl Part {
 /// An image: files that were recognised, in the order in which they make the fingerprint.
 ///
 /// ```no_run
-/// use lxd_image::format::{Image, Source};
+/// use lxd_image::format::{Image, ImageSource};
 ///
-/// let image = Image::open(Source::open("debian.tar.xz", None)?)?;
+/// let image = Image::open(ImageSource::open("debian.tar.xz", None)?)?;
 /// println!("{}", image.metadata()?.architecture());
 /// # Ok::<(), lxd_image::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Image {
-    pub(crate) parts: Vec<Part>,
+    pub(crate) parts: Vec<ImageFile>,
     pub(crate) limits: Limits,
 }
 
@@ -76,7 +76,7 @@ impl Image {
     ///
     /// # Errors
     /// As [`open_with`](Self::open_with).
-    pub fn open(source: Source) -> Result<Self> {
+    pub fn open(source: ImageSource) -> Result<Self> {
         Self::open_with(source, &Limits::default())
     }
 
@@ -86,8 +86,8 @@ impl Image {
     /// # Errors
     /// `Malformed` and `Unsupported` for what is no image, `Ambiguous` and `InvalidInput` for two
     /// files that don't make one, `FeatureDisabled` when a codec is compiled out.
-    pub fn open_with(source: Source, limits: &Limits) -> Result<Self> {
-        let Source { first, second } = source;
+    pub fn open_with(source: ImageSource, limits: &Limits) -> Result<Self> {
+        let ImageSource { first, second } = source;
         let named = |input: &Input| detect::container(input, limits).map_err(|error| input.name_error(error));
         let first_is = named(&first)?;
         let parts = match second {
@@ -97,7 +97,7 @@ impl Image {
                         .with_hint("name the metadata file too");
                     return Err(first.name_error(error));
                 }
-                let part = Part::new(first, first_is, Role::Unified);
+                let part = ImageFile::new(first, first_is, ArchiveRole::Unified);
                 // Only one whose top can be read and has no metadata is surely the other file; the rest is told on reading.
                 if part.container == Container::SquashFs
                     && part.input.as_blob().is_some()
@@ -118,7 +118,10 @@ impl Image {
                 } else {
                     ((second, second_is), (first, first_is))
                 };
-                vec![Part::new(metadata.0, metadata.1, Role::Metadata), Part::new(rootfs.0, rootfs.1, Role::Rootfs)]
+                vec![
+                    ImageFile::new(metadata.0, metadata.1, ArchiveRole::Metadata),
+                    ImageFile::new(rootfs.0, rootfs.1, ArchiveRole::Rootfs),
+                ]
             }
         };
         Ok(Self { parts, limits: limits.clone() })
@@ -126,8 +129,8 @@ impl Image {
 
     /// Whether it is one file or two.
     #[must_use]
-    pub fn form(&self) -> Form {
-        if self.parts.len() == 1 { Form::Unified } else { Form::Split }
+    pub fn form(&self) -> ImageForm {
+        if self.parts.len() == 1 { ImageForm::Unified } else { ImageForm::Split }
     }
 
     /// What each file is: the image's one, or metadata and rootfs.
@@ -198,17 +201,17 @@ impl Image {
             return find_in_squashfs(part, path, limit, name, &self.limits);
         };
         part.input.peek(|reader| {
-            let reader = Until {
+            let reader = CancelReader {
                 reader: codec::decoder(codec, reader, &self.limits, 1, part.input.cancel())?,
                 cancel: part.input.cancel().clone(),
             };
-            let reader = Metered::new(reader, part.input.len(), &self.limits);
+            let reader = RatioLimit::new(reader, part.input.len(), &self.limits);
             let mut tar = TarReader::new(ReadChunks::new(reader), &self.limits);
             let mut layout = Layout::new(part.role, &self.limits);
             while let Some(mut member) = tar.next()? {
                 let member_path = member.entry.path.clone();
                 let place = layout.place(&mut member.entry).map_err(|error| error.in_entry(&member_path))?;
-                if member_path != path || !matches!(place, Place::Metadata | Place::Template(_)) {
+                if member_path != path || !matches!(place, MemberPlace::Metadata | MemberPlace::Template(_)) {
                     continue;
                 }
                 return whole(&mut tar, &member.entry, limit, name)
@@ -260,24 +263,24 @@ fn read(reader: &mut InputReader<'_>, buffer: &mut [u8]) -> std::io::Result<usiz
 }
 
 /// Bounds how far a small file makes a look for metadata go: a kilobyte can decode to gigabytes.
-struct Metered<R> {
+struct RatioLimit<R> {
     inner: R,
     decoded: u64,
     most: u64,
     ratio: u64,
 }
 
-impl<R: Read> Metered<R> {
+impl<R: Read> RatioLimit<R> {
     fn new(inner: R, length: Option<u64>, limits: &Limits) -> Self {
         /// Below this many decoded bytes nobody counts.
-        const FREE: u64 = 256 << 20;
+        const UNMETERED_BYTES: u64 = 256 << 20;
         // The length of a stream is not known; what was read of it bounds it well enough at 64 KiB.
-        let most = length.unwrap_or(64 << 10).saturating_mul(limits.ratio).max(FREE);
+        let most = length.unwrap_or(64 << 10).saturating_mul(limits.ratio).max(UNMETERED_BYTES);
         Self { inner, decoded: 0, most, ratio: limits.ratio }
     }
 }
 
-impl<R: Read> Read for Metered<R> {
+impl<R: Read> Read for RatioLimit<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let count = self.inner.read(buffer)?;
         self.decoded = self.decoded.saturating_add(count as u64);

@@ -1,5 +1,5 @@
 //! Where an image's bytes come from: bytes at rest, which can be looked at again, and streams, which pass once.
-//! One or two of them make a `Source`.
+//! One or two of them make a [`ImageSource`].
 
 use std::fmt;
 use std::fs::File;
@@ -11,29 +11,29 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::OFlags;
 
-use super::waiting::{Cancels, Pump, Stream};
+use super::cancellable::{CancelSet, CancellableStream, ReaderThread};
 use crate::error::{Error, ErrorKind, Result};
 use crate::io::{Blob, ReadAt};
 use crate::progress::Cancel;
 
 /// One file of an image.
 pub struct Input {
-    bytes: Bytes,
+    bytes: InputBytes,
     name: Option<PathBuf>,
     announced: Option<u64>,
     cancel: Cancel,
 }
 
-enum Bytes {
-    /// Bytes at rest, read at positions.
+enum InputBytes {
+    /// InputBytes at rest, read at positions.
     AtRest(Blob),
     /// What was read of a stream for a first look stays in front of it.
-    Stream(Mutex<Option<Peeked>>),
+    Stream(Mutex<Option<PeekedStream>>),
 }
 
-struct Peeked {
+struct PeekedStream {
     seen: Vec<u8>,
-    rest: Stream,
+    rest: CancellableStream,
 }
 
 impl Input {
@@ -64,7 +64,7 @@ impl Input {
             return Err(Error::invalid("this is a directory, and an image is one file or two"));
         }
         if !about.is_file() {
-            return Ok(Self::once(Stream::Descriptor(file)));
+            return Ok(Self::once(CancellableStream::Descriptor(file)));
         }
         Ok(Self::blob(Blob::file(file).map_err(|error| Error::io("the file can't be read", error))?))
     }
@@ -72,33 +72,33 @@ impl Input {
     /// Takes bytes at rest, wherever they lie: in a store, in memory, on another machine.
     #[must_use]
     pub fn blob(blob: Blob) -> Self {
-        Self { bytes: Bytes::AtRest(blob), name: None, announced: None, cancel: Cancel::new() }
+        Self { bytes: InputBytes::AtRest(blob), name: None, announced: None, cancel: Cancel::new() }
     }
 
     /// Takes a stream, which can be read once. It is read on a thread of its own, so that cancellation need not wait for it: a
     /// `reader` that never returns is left behind with that thread.
     #[must_use]
     pub fn stream(reader: impl Read + Send + 'static) -> Self {
-        Self::once(Stream::Detached(Pump::new(reader)))
+        Self::once(CancellableStream::Detached(ReaderThread::new(reader)))
     }
 
     /// Takes a stream as [`stream`](Self::stream) does, and never returns to the caller while `reader` is at work: for readers
     /// that end their own waits when the call is cancelled, or that use what the caller frees afterwards.
     #[must_use]
     pub fn attached_stream(reader: impl Read + Send + 'static) -> Self {
-        Self::once(Stream::Attached(Box::new(reader)))
+        Self::once(CancellableStream::Attached(Box::new(reader)))
     }
 
     /// Takes an open descriptor as a stream, from where it stands: a pipe, a socket, standard input. Cancellation ends a wait
     /// for its bytes, and leaves nothing behind.
     #[must_use]
     pub fn descriptor(fd: impl Into<OwnedFd>) -> Self {
-        Self::once(Stream::Descriptor(File::from(fd.into())))
+        Self::once(CancellableStream::Descriptor(File::from(fd.into())))
     }
 
-    fn once(rest: Stream) -> Self {
-        let peeked = Peeked { seen: Vec::new(), rest };
-        Self { bytes: Bytes::Stream(Mutex::new(Some(peeked))), name: None, announced: None, cancel: Cancel::new() }
+    fn once(rest: CancellableStream) -> Self {
+        let peeked = PeekedStream { seen: Vec::new(), rest };
+        Self { bytes: InputBytes::Stream(Mutex::new(Some(peeked))), name: None, announced: None, cancel: Cancel::new() }
     }
 
     /// Stops whatever reads this input when `cancel` is switched on, also calls that take no [`Monitor`](crate::Monitor), such
@@ -143,8 +143,8 @@ impl Input {
     #[must_use]
     pub fn len(&self) -> Option<u64> {
         match &self.bytes {
-            Bytes::AtRest(blob) => Some(blob.len()),
-            Bytes::Stream(_) => None,
+            InputBytes::AtRest(blob) => Some(blob.len()),
+            InputBytes::Stream(_) => None,
         }
     }
 
@@ -165,8 +165,8 @@ impl Input {
     /// The bytes, where they are at rest: for formats that are read at positions.
     pub(crate) fn as_blob(&self) -> Option<&Blob> {
         match &self.bytes {
-            Bytes::AtRest(blob) => Some(blob),
-            Bytes::Stream(_) => None,
+            InputBytes::AtRest(blob) => Some(blob),
+            InputBytes::Stream(_) => None,
         }
     }
 
@@ -175,32 +175,32 @@ impl Input {
     /// # Errors
     /// `InvalidInput` when a stream was read before.
     pub(crate) fn reader(&self, cancel: &Cancel) -> Result<InputReader<'_>> {
-        let cancels = Cancels::of([&self.cancel, cancel]);
+        let cancels = CancelSet::of([&self.cancel, cancel]);
         match &self.bytes {
-            Bytes::AtRest(blob) => Ok(InputReader { cancels, bytes: Reading::At { blob, offset: 0 } }),
-            Bytes::Stream(state) => {
+            InputBytes::AtRest(blob) => Ok(InputReader { cancels, bytes: ReadPosition::At { blob, offset: 0 } }),
+            InputBytes::Stream(state) => {
                 let peeked = state.lock().unwrap_or_else(PoisonError::into_inner).take();
-                let Peeked { seen, rest } = peeked.ok_or_else(|| {
+                let PeekedStream { seen, rest } = peeked.ok_or_else(|| {
                     Error::invalid("this image is a stream, which can be read only once")
                         .with_hint("save it to a file first")
                 })?;
-                Ok(InputReader { cancels, bytes: Reading::Stream { seen, at: 0, rest } })
+                Ok(InputReader { cancels, bytes: ReadPosition::Stream { seen, at: 0, rest } })
             }
         }
     }
 
     /// Lets `look` read from the start, and forgets that it did.
     pub(crate) fn peek<T>(&self, look: impl FnOnce(&mut (dyn Read + Send)) -> Result<T>) -> Result<T> {
-        let cancels = Cancels::of([&self.cancel]);
+        let cancels = CancelSet::of([&self.cancel]);
         match &self.bytes {
-            Bytes::AtRest(blob) => look(&mut InputReader { cancels, bytes: Reading::At { blob, offset: 0 } }),
-            Bytes::Stream(state) => {
+            InputBytes::AtRest(blob) => look(&mut InputReader { cancels, bytes: ReadPosition::At { blob, offset: 0 } }),
+            InputBytes::Stream(state) => {
                 let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
                 let Some(peeked) = state.as_mut() else {
                     return Err(Error::invalid("this image is a stream, which was read already"));
                 };
                 let mut at = 0;
-                look(&mut Recording { peeked, at: &mut at, cancels })
+                look(&mut RecordingReader { peeked, at: &mut at, cancels })
             }
         }
     }
@@ -214,25 +214,25 @@ impl fmt::Debug for Input {
 
 /// The bytes of an input, once through.
 pub(crate) struct InputReader<'a> {
-    cancels: Cancels,
-    bytes: Reading<'a>,
+    cancels: CancelSet,
+    bytes: ReadPosition<'a>,
 }
 
-enum Reading<'a> {
+enum ReadPosition<'a> {
     At { blob: &'a Blob, offset: u64 },
-    Stream { seen: Vec<u8>, at: usize, rest: Stream },
+    Stream { seen: Vec<u8>, at: usize, rest: CancellableStream },
 }
 
 impl Read for InputReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         match &mut self.bytes {
-            Reading::At { blob, offset } => {
+            ReadPosition::At { blob, offset } => {
                 self.cancels.check()?;
                 let count = blob.read_at(buffer, *offset)?;
                 *offset += count as u64;
                 Ok(count)
             }
-            Reading::Stream { seen, at, rest } => {
+            ReadPosition::Stream { seen, at, rest } => {
                 let front = seen.get(*at..).unwrap_or_default();
                 if front.is_empty() {
                     if !seen.is_empty() {
@@ -251,19 +251,19 @@ impl Read for InputReader<'_> {
 }
 
 /// How much of a stream is kept for a second look, at most: memory must not grow with the image.
-const MOST_KEPT: usize = 32 << 20;
+const MAX_PEEKED_BYTES: usize = 32 << 20;
 
 /// Reads a stream and keeps what was read.
-struct Recording<'a> {
-    peeked: &'a mut Peeked,
+struct RecordingReader<'a> {
+    peeked: &'a mut PeekedStream,
     at: &'a mut usize,
-    cancels: Cancels,
+    cancels: CancelSet,
 }
 
-impl Read for Recording<'_> {
+impl Read for RecordingReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         if *self.at == self.peeked.seen.len() {
-            if *self.at >= MOST_KEPT {
+            if *self.at >= MAX_PEEKED_BYTES {
                 return Err(Error::invalid(
                     "the answer lies too far behind in this image to be looked for in a stream",
                 )
@@ -285,12 +285,12 @@ impl Read for Recording<'_> {
 
 /// The one or two files of an image.
 #[derive(Debug)]
-pub struct Source {
+pub struct ImageSource {
     pub(crate) first: Input,
     pub(crate) second: Option<Input>,
 }
 
-impl Source {
+impl ImageSource {
     /// An image in one file.
     #[must_use]
     pub fn unified(image: Input) -> Self {

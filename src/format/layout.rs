@@ -9,7 +9,7 @@ use crate::limits::Limits;
 
 /// Which archive of an image is being read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
+pub(crate) enum ArchiveRole {
     /// The only one: metadata, templates and rootfs.
     Unified,
     /// The first of a split image: metadata and templates.
@@ -20,7 +20,7 @@ pub(crate) enum Role {
 
 /// Where a member belongs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum MemberPlace {
     /// The archive's own top (`./`) in an image with metadata: says nothing.
     Top,
     /// The file `metadata.yaml`.
@@ -40,7 +40,7 @@ pub(crate) enum Place {
 /// Judges members in the order of the archive.
 #[derive(Debug)]
 pub(crate) struct Layout {
-    role: Role,
+    role: ArchiveRole,
     limits: Limits,
     metadata: Option<Vec<u8>>,
     templates: BTreeMap<Vec<u8>, u64>,
@@ -48,13 +48,13 @@ pub(crate) struct Layout {
     rootfs: bool,
     disk: bool,
     members: u64,
-    strays: Strays,
-    foreign: Foreign,
+    strays: StrayNames,
+    foreign: ForeignNames,
 }
 
 /// Names at an archive's top by which one of another kind is known.
 #[derive(Debug, Default)]
-struct Foreign {
+struct ForeignNames {
     appliance: bool,
     docker: bool,
     oci: bool,
@@ -62,7 +62,7 @@ struct Foreign {
     root: u32,
 }
 
-impl Foreign {
+impl ForeignNames {
     fn take(&mut self, first: &[u8], alone: bool) {
         match first {
             b"oci-layout" => self.oci = true,
@@ -100,7 +100,7 @@ pub(crate) fn lone_rootfs(kind: ErrorKind) -> Error {
 }
 
 impl Layout {
-    pub(crate) fn new(role: Role, limits: &Limits) -> Self {
+    pub(crate) fn new(role: ArchiveRole, limits: &Limits) -> Self {
         Self {
             role,
             limits: limits.clone(),
@@ -110,8 +110,8 @@ impl Layout {
             rootfs: false,
             disk: false,
             members: 0,
-            strays: Strays::default(),
-            foreign: Foreign::default(),
+            strays: StrayNames::default(),
+            foreign: ForeignNames::default(),
         }
     }
 
@@ -119,18 +119,18 @@ impl Layout {
     ///
     /// # Errors
     /// `UnsafePath`, `Malformed`, `InvalidInput` or `LimitExceeded` for what no image may hold.
-    pub(crate) fn place(&mut self, entry: &mut Entry) -> Result<Place> {
+    pub(crate) fn place(&mut self, entry: &mut Entry) -> Result<MemberPlace> {
         self.members += 1;
         if entry.path.is_empty() {
             return self.top(entry);
         }
-        if self.role == Role::Rootfs {
+        if self.role == ArchiveRole::Rootfs {
             if let EntryKind::HardLink { target } = &entry.kind
                 && target.is_empty()
             {
                 return Err(Error::malformed("a hard link to the root directory"));
             }
-            return Ok(Place::Rootfs(entry.path.clone()));
+            return Ok(MemberPlace::Rootfs(entry.path.clone()));
         }
         let (first, rest) = match entry.path.iter().position(|&byte| byte == b'/') {
             Some(at) => (&entry.path[..at], &entry.path[at + 1..]),
@@ -142,13 +142,13 @@ impl Layout {
                     return Err(Error::malformed("something lies below `metadata.yaml`, which is a file"));
                 }
                 self.need_file(entry, "metadata.yaml")?;
-                Ok(Place::Metadata)
+                Ok(MemberPlace::Metadata)
             }
             b"templates" if rest.is_empty() => {
                 if !entry.is_directory() {
                     return Err(Error::unsafe_path("`templates` is not a directory"));
                 }
-                Ok(Place::TemplatesDir)
+                Ok(MemberPlace::TemplatesDir)
             }
             b"templates" => self.template(entry, rest.to_vec()),
             b"rootfs" => {
@@ -160,7 +160,7 @@ impl Layout {
                     return Err(Error::malformed("something lies below `rootfs.img`, which is a file"));
                 }
                 self.need_file(entry, "rootfs.img")?;
-                if self.role == Role::Metadata {
+                if self.role == ArchiveRole::Metadata {
                     return Err(two_roots());
                 }
                 if self.rootfs {
@@ -169,7 +169,7 @@ impl Layout {
                 if std::mem::replace(&mut self.disk, true) {
                     return Err(Error::malformed("`rootfs.img` is there twice"));
                 }
-                Ok(Place::Disk)
+                Ok(MemberPlace::Disk)
             }
             _ => {
                 self.foreign.take(first, rest.is_empty());
@@ -182,7 +182,7 @@ impl Layout {
                     }
                     _ => {
                         self.strays.add(first, rest, &entry.kind);
-                        Ok(Place::Stray)
+                        Ok(MemberPlace::Stray)
                     }
                 }
             }
@@ -191,7 +191,7 @@ impl Layout {
 
     /// Whether nothing of an image was seen so far, and a root directory was.
     fn is_lone_rootfs(&self) -> bool {
-        self.role == Role::Unified
+        self.role == ArchiveRole::Unified
             && self.metadata.is_none()
             && !self.rootfs
             && !self.disk
@@ -217,7 +217,7 @@ impl Layout {
     /// # Errors
     /// `Malformed` when something is missing.
     pub(crate) fn finish(self) -> Result<LayoutSummary> {
-        if self.role == Role::Rootfs {
+        if self.role == ArchiveRole::Rootfs {
             if self.members == 0 {
                 return Err(Error::malformed("the rootfs archive is empty"));
             }
@@ -228,17 +228,17 @@ impl Layout {
             let foreign = self.foreign.name().filter(|_| !other_parts);
             return Err(foreign.unwrap_or_else(|| self.strays.no_metadata(other_parts)));
         };
-        if self.role == Role::Unified && !self.rootfs && !self.disk {
+        if self.role == ArchiveRole::Unified && !self.rootfs && !self.disk {
             return Err(self.strays.no_root());
         }
         let templates = self.templates.into_keys().collect();
         Ok(LayoutSummary { metadata, templates, disk: self.disk })
     }
 
-    fn top(&mut self, entry: &Entry) -> Result<Place> {
+    fn top(&mut self, entry: &Entry) -> Result<MemberPlace> {
         match entry.kind {
-            EntryKind::Directory if self.role == Role::Rootfs => Ok(Place::Rootfs(Vec::new())),
-            EntryKind::Directory => Ok(Place::Top),
+            EntryKind::Directory if self.role == ArchiveRole::Rootfs => Ok(MemberPlace::Rootfs(Vec::new())),
+            EntryKind::Directory => Ok(MemberPlace::Top),
             EntryKind::Symlink { .. } | EntryKind::HardLink { .. } => {
                 Err(Error::unsafe_path("the top of the archive is a link"))
             }
@@ -254,7 +254,7 @@ impl Layout {
         }
     }
 
-    fn template(&mut self, entry: &Entry, name: Vec<u8>) -> Result<Place> {
+    fn template(&mut self, entry: &Entry, name: Vec<u8>) -> Result<MemberPlace> {
         let EntryKind::File { size } = entry.kind else {
             return Err(Error::unsafe_path("something in `templates/` is not a regular file"));
         };
@@ -276,10 +276,10 @@ impl Layout {
         if self.templates.len() as u64 > self.limits.templates {
             return Err(Error::limit("templates", self.limits.templates, "the number of templates"));
         }
-        Ok(Place::Template(name))
+        Ok(MemberPlace::Template(name))
     }
 
-    fn in_rootfs(&mut self, entry: &mut Entry, rest: Vec<u8>) -> Result<Place> {
+    fn in_rootfs(&mut self, entry: &mut Entry, rest: Vec<u8>) -> Result<MemberPlace> {
         if rest.is_empty() {
             match entry.kind {
                 EntryKind::Directory => {}
@@ -287,7 +287,7 @@ impl Layout {
                 _ => return Err(Error::unsafe_path("`rootfs` is not a directory of its own")),
             }
         }
-        if self.role == Role::Metadata {
+        if self.role == ArchiveRole::Metadata {
             return Err(two_roots());
         }
         if self.disk {
@@ -300,13 +300,13 @@ impl Layout {
                 .ok_or_else(|| Error::unsafe_path("a hard link from the root file system to outside of it"))?
                 .to_vec();
         }
-        Ok(Place::Rootfs(rest))
+        Ok(MemberPlace::Rootfs(rest))
     }
 }
 
 /// What stands at an archive's top and belongs to no image: for the error, when what belongs there is missing.
 #[derive(Debug, Default)]
-struct Strays {
+struct StrayNames {
     /// The first few names, and whether each is a file.
     names: Vec<(Vec<u8>, bool)>,
     more: bool,
@@ -314,7 +314,7 @@ struct Strays {
     nested: bool,
 }
 
-impl Strays {
+impl StrayNames {
     const NAMED: usize = 4;
 
     fn add(&mut self, first: &[u8], rest: &[u8], kind: &EntryKind) {

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::limits::Limits;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum NodeKind {
     Directory,
     Symlink,
     Other,
@@ -19,7 +19,7 @@ enum Kind {
 /// Members seen so far: 16 bytes each, under a keyed hash that an archive's maker can't aim at.
 #[derive(Debug)]
 pub(crate) struct Namespace {
-    seen: HashMap<u64, Kind>,
+    seen: HashMap<u64, NodeKind>,
     hasher: RandomState,
     /// How many parents may still be taken that no member named before.
     implied: u64,
@@ -44,16 +44,16 @@ impl Namespace {
         }
         self.take_parents(path)?;
         let kind = match &entry.kind {
-            EntryKind::Directory => Kind::Directory,
-            EntryKind::Symlink { .. } => Kind::Symlink,
+            EntryKind::Directory => NodeKind::Directory,
+            EntryKind::Symlink { .. } => NodeKind::Symlink,
             EntryKind::HardLink { target } => self.linked(path, target)?,
-            _ => Kind::Other,
+            _ => NodeKind::Other,
         };
         let key = self.key(path);
         match (self.seen.insert(key, kind), kind) {
-            (Some(Kind::Symlink), Kind::Directory) => Err(link_becomes_directory()),
-            (Some(Kind::Other), Kind::Directory) => Err(file_becomes_directory()),
-            (Some(Kind::Directory), Kind::Symlink | Kind::Other) => Err(directory_becomes_file()),
+            (Some(NodeKind::Symlink), NodeKind::Directory) => Err(link_becomes_directory()),
+            (Some(NodeKind::Other), NodeKind::Directory) => Err(file_becomes_directory()),
+            (Some(NodeKind::Directory), NodeKind::Symlink | NodeKind::Other) => Err(directory_becomes_file()),
             _ => Ok(()),
         }
     }
@@ -65,34 +65,34 @@ impl Namespace {
         while !parent.is_empty() {
             let key = self.key(parent);
             match self.seen.get(&key) {
-                Some(Kind::Directory) => break,
-                Some(Kind::Symlink) => return Err(below_link()),
-                Some(Kind::Other) => return Err(below_file()),
+                Some(NodeKind::Directory) => break,
+                Some(NodeKind::Symlink) => return Err(below_link()),
+                Some(NodeKind::Other) => return Err(below_file()),
                 None => missing.push(key),
             }
             parent = split_last(parent).0;
         }
         self.implied = self.implied.checked_sub(missing.len() as u64).ok_or_else(|| too_many_implied(self.limit))?;
-        self.seen.extend(missing.into_iter().map(|key| (key, Kind::Directory)));
+        self.seen.extend(missing.into_iter().map(|key| (key, NodeKind::Directory)));
         Ok(())
     }
 
-    fn linked(&self, path: &[u8], target: &[u8]) -> Result<Kind> {
+    fn linked(&self, path: &[u8], target: &[u8]) -> Result<NodeKind> {
         if path == target {
             return Err(link_to_itself());
         }
         let (mut parent, _) = split_last(target);
         while !parent.is_empty() {
             match self.seen.get(&self.key(parent)) {
-                Some(Kind::Symlink) => return Err(through_link()),
-                Some(Kind::Directory) => break,
+                Some(NodeKind::Symlink) => return Err(through_link()),
+                Some(NodeKind::Directory) => break,
                 _ => {}
             }
             parent = split_last(parent).0;
         }
         match self.seen.get(&self.key(target)) {
             None => Err(link_before_target(target)),
-            Some(Kind::Directory) => Err(link_to_directory()),
+            Some(NodeKind::Directory) => Err(link_to_directory()),
             Some(kind) => Ok(*kind),
         }
     }

@@ -4,7 +4,7 @@
 use std::io::Read;
 use std::thread;
 
-use super::chunk::{ChunkReader, Chunks, Pool, ReceivedChunks};
+use super::chunk::{ChunkPool, ChunkReader, Chunks, ReceivedChunks};
 use super::codec::{self, Codec};
 use crate::error::{Error, Result};
 use crate::fingerprint::Hasher;
@@ -12,13 +12,13 @@ use crate::limits::Limits;
 use crate::progress::{Cancel, Monitor, Phase};
 
 /// Buffers between the stages: few and large, and small enough together for flat memory.
-const BUFFER: usize = 256 << 10;
+const BUFFER_BYTES: usize = 256 << 10;
 const RAW_BUFFERS: usize = 8;
 const DECODED_BUFFERS: usize = 24;
 
 /// What every pass needs to know.
 #[derive(Clone, Copy)]
-pub(crate) struct Flow<'a> {
+pub(crate) struct ReadPass<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) monitor: &'a Monitor,
     pub(crate) phase: Phase,
@@ -27,7 +27,7 @@ pub(crate) struct Flow<'a> {
     pub(crate) total: Option<u64>,
 }
 
-impl Flow<'_> {
+impl ReadPass<'_> {
     /// Reads `input` to its end through `codec`. The bytes as stored go to `hasher`, those decoded
     /// to `consume`, which must take them to the end of its stream unless it fails.
     ///
@@ -46,7 +46,7 @@ impl Flow<'_> {
             let raw_chunks = ReceivedChunks::new(raw_chunks, unread.clone());
             let reading = spawn(scope, "lxd-image-read", move || {
                 let mut input = input;
-                let mut pool = Pool::new(RAW_BUFFERS, BUFFER, unread);
+                let mut pool = ChunkPool::new(RAW_BUFFERS, BUFFER_BYTES, unread);
                 loop {
                     let next = match pool.fill(&mut input) {
                         Ok(Some(chunk)) => self.monitor.report(self.phase, hasher.bytes(), self.total).map(|()| chunk),
@@ -76,7 +76,7 @@ impl Flow<'_> {
                 let unused = Cancel::new();
                 let decoded_chunks = ReceivedChunks::new(decoded_chunks, unused.clone());
                 decoding = Some(spawn(scope, "lxd-image-decode", move || {
-                    let mut pool = Pool::new(DECODED_BUFFERS, BUFFER, unused);
+                    let mut pool = ChunkPool::new(DECODED_BUFFERS, BUFFER_BYTES, unused);
                     let reader = ChunkReader::new(raw_chunks);
                     let cancel = self.monitor.cancel();
                     let mut decoder = match codec::decoder(codec, reader, self.limits, self.threads, cancel) {

@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::pipeline::Flow;
+use super::pipeline::ReadPass;
 use super::squashfs::{SUPERBLOCK, bytes_used};
 use crate::error::{Error, Result};
 use crate::fingerprint::Hasher;
@@ -18,11 +18,11 @@ use crate::rooted::staging_name;
 const PAGE: u64 = 4096;
 
 /// Reads `stream` to its end and hashes all of it. The file that it returns has no name, and holds the image with its padding.
-pub(super) fn keep(stream: &mut impl Read, flow: &Flow<'_>, hasher: &mut Hasher, directory: &Path) -> Result<File> {
+pub(super) fn keep(stream: &mut impl Read, pass: &ReadPass<'_>, hasher: &mut Hasher, directory: &Path) -> Result<File> {
     let unread = |error| Error::io("the image can't be read", error);
     let mut head = Vec::with_capacity(SUPERBLOCK);
     stream.by_ref().take(SUPERBLOCK as u64).read_to_end(&mut head).map_err(unread)?;
-    let limit = flow.limits.spool;
+    let limit = pass.limits.spool;
     let claimed = bytes_used(&head)?;
     let kept = claimed
         .checked_next_multiple_of(PAGE)
@@ -35,7 +35,7 @@ pub(super) fn keep(stream: &mut impl Read, flow: &Flow<'_>, hasher: &mut Hasher,
         let part = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
         copy.write_all(&bytes[..part]).map_err(|error| unkept(error, directory, kept))?;
         left -= part as u64;
-        flow.monitor.report(flow.phase, hasher.bytes(), flow.total)
+        pass.monitor.report(pass.phase, hasher.bytes(), pass.total)
     };
     take(&head)?;
     let mut buffer = vec![0; 256 << 10];

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::fs;
 use rustix::io::Errno;
 
-use super::extract::Report;
+use super::extract::UnpackReport;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::leftovers;
@@ -19,33 +19,33 @@ use crate::metadata::Metadata;
 use crate::progress::Cancel;
 use crate::rooted::{Dir, is, staging_name};
 
-/// Marks a [`Staged`] whose bytes were compared with an expected fingerprint, or accepted without.
+/// Marks a [`StagedUnpack`] whose bytes were compared with an expected fingerprint, or accepted without.
 #[derive(Debug)]
 pub enum Verified {}
 
-/// Marks a [`Staged`] whose bytes were compared with nothing.
+/// Marks a [`StagedUnpack`] whose bytes were compared with nothing.
 #[derive(Debug)]
 pub enum Unverified {}
 
 /// An unpacked image in a private directory beside its destination.
 ///
-/// Dropping it removes everything. [`commit`](Staged::commit) gives it its name in one step, and is
+/// Dropping it removes everything. [`commit`](StagedUnpack::commit) gives it its name in one step, and is
 /// there only once the image was verified or accepted.
 #[must_use = "dropping it removes what was unpacked"]
-pub struct Staged<State> {
-    place: Place,
+pub struct StagedUnpack<Check> {
+    place: StagingDir,
     fingerprint: Fingerprint,
     image_type: ImageType,
     metadata: Metadata,
-    report: Report,
-    state: PhantomData<State>,
+    report: UnpackReport,
+    check: PhantomData<Check>,
 }
 
 /// How often removing starts again while another process moves things inside; the waits between add up to two seconds.
 const REMOVALS: u64 = 64;
 
 /// The staging directory; removed when dropped.
-pub(super) struct Place {
+pub(super) struct StagingDir {
     parent: Dir,
     parent_path: PathBuf,
     name: Option<Vec<u8>>,
@@ -57,7 +57,7 @@ pub(super) struct Place {
     _held: Dir,
 }
 
-impl Place {
+impl StagingDir {
     /// Makes a private directory beside `destination`, which must not exist or be an empty directory.
     pub(super) fn make(destination: &Path, cancel: &Cancel) -> Result<(Self, Dir, Vec<u8>)> {
         use std::os::unix::ffi::OsStrExt;
@@ -166,7 +166,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for StagingDir {
     fn drop(&mut self) {
         // `discard` tells whoever wants to know; here there is nobody to tell.
         let _ = self.discard();
@@ -205,15 +205,15 @@ fn check_destination(parent: &Dir, name: &[u8]) -> Result<Option<(u32, u32, u32)
     }
 }
 
-impl<State> Staged<State> {
+impl<Check> StagedUnpack<Check> {
     pub(super) fn new(
-        place: Place,
+        place: StagingDir,
         fingerprint: Fingerprint,
         image_type: ImageType,
         metadata: Metadata,
-        report: Report,
+        report: UnpackReport,
     ) -> Self {
-        Self { place, fingerprint, image_type, metadata, report, state: PhantomData }
+        Self { place, fingerprint, image_type, metadata, report, check: PhantomData }
     }
 
     /// The fingerprint of the bytes that were unpacked.
@@ -236,7 +236,7 @@ impl<State> Staged<State> {
 
     /// What was written and what was not.
     #[must_use]
-    pub fn report(&self) -> &Report {
+    pub fn report(&self) -> &UnpackReport {
         &self.report
     }
 
@@ -253,26 +253,26 @@ impl<State> Staged<State> {
         self.place.discard_after(error)
     }
 
-    fn into_state<Other>(self) -> Staged<Other> {
-        Staged {
+    fn into_checked<Other>(self) -> StagedUnpack<Other> {
+        StagedUnpack {
             place: self.place,
             fingerprint: self.fingerprint,
             image_type: self.image_type,
             metadata: self.metadata,
             report: self.report,
-            state: PhantomData,
+            check: PhantomData,
         }
     }
 }
 
-impl Staged<Unverified> {
+impl StagedUnpack<Unverified> {
     /// Compares the fingerprint. On a mismatch everything is removed.
     ///
     /// # Errors
     /// `Mismatch` with both values.
-    pub fn verify(self, expected: &Fingerprint) -> Result<Staged<Verified>> {
+    pub fn verify(self, expected: &Fingerprint) -> Result<StagedUnpack<Verified>> {
         if self.fingerprint == *expected {
-            Ok(self.into_state())
+            Ok(self.into_checked())
         } else {
             let error = Error::mismatch("the fingerprint", expected.to_string(), self.fingerprint.to_string());
             Err(self.into_failed(error))
@@ -280,12 +280,12 @@ impl Staged<Unverified> {
     }
 
     /// Takes the image as it is: its origin is trusted, or nobody knows its fingerprint.
-    pub fn accept_unverified(self) -> Staged<Verified> {
-        self.into_state()
+    pub fn accept_unverified(self) -> StagedUnpack<Verified> {
+        self.into_checked()
     }
 }
 
-impl Staged<Verified> {
+impl StagedUnpack<Verified> {
     /// Gives the directory its name beside where it was staged, in one step: a plain name, that of
     /// the destination or another one. On failure the handle comes back with the error.
     ///
@@ -307,18 +307,18 @@ impl Staged<Verified> {
     }
 }
 
-/// A [`Staged::commit`] that did not happen: why, and what can still be committed elsewhere.
+/// A [`StagedUnpack::commit`] that did not happen: why, and what can still be committed elsewhere.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct CommitFailed {
     /// Why.
     pub error: Error,
     /// What was unpacked, as it was before.
-    pub staged: Box<Staged<Verified>>,
+    pub staged: Box<StagedUnpack<Verified>>,
 }
 
 impl CommitFailed {
-    fn new(error: Error, staged: Staged<Verified>) -> Self {
+    fn new(error: Error, staged: StagedUnpack<Verified>) -> Self {
         Self { error, staged: Box::new(staged) }
     }
 }
@@ -330,9 +330,9 @@ impl From<CommitFailed> for Error {
     }
 }
 
-impl<State> fmt::Debug for Staged<State> {
+impl<Check> fmt::Debug for StagedUnpack<Check> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Staged")
+        f.debug_struct("StagedUnpack")
             .field("fingerprint", &self.fingerprint)
             .field("image_type", &self.image_type)
             .field("report", &self.report)

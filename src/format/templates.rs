@@ -2,14 +2,14 @@
 //! Their number and size are bounded where the image is read.
 
 use super::chunk::Chunk;
-use super::drive::Visitor;
 use super::entry::Entry;
 use super::image::Image;
-use super::layout::Role;
-use super::pipeline::Flow;
+use super::layout::ArchiveRole;
+use super::pipeline::ReadPass;
 use super::qcow2::Qcow2;
 use super::tar::SparseMap;
 use super::unpack::default_threads;
+use super::visitor::MemberVisitor;
 use crate::error::Result;
 use crate::fingerprint::Hasher;
 use crate::progress::{Monitor, Phase};
@@ -21,25 +21,25 @@ impl Image {
     /// # Errors
     /// Those of unpacking: a template that is no regular file, too many, too large.
     pub fn templates(&self, monitor: &Monitor) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let flow = Flow {
+        let pass = ReadPass {
             limits: &self.limits,
             monitor,
             phase: Phase::Verify,
             threads: default_threads(),
             total: self.parts[0].input.len(),
         };
-        let mut found = Found(Vec::new());
-        for part in self.parts.iter().filter(|part| part.role != Role::Rootfs) {
-            self.visit(part, &flow, &mut Hasher::new(), &mut found).map_err(|error| part.name_error(error))?;
+        let mut found = TemplateCollector(Vec::new());
+        for part in self.parts.iter().filter(|part| part.role != ArchiveRole::Rootfs) {
+            self.visit(part, &pass, &mut Hasher::new(), &mut found).map_err(|error| part.name_error(error))?;
         }
         found.0.sort();
         Ok(found.0)
     }
 }
 
-struct Found(Vec<(Vec<u8>, Vec<u8>)>);
+struct TemplateCollector(Vec<(Vec<u8>, Vec<u8>)>);
 
-impl Visitor for Found {
+impl MemberVisitor for TemplateCollector {
     fn metadata(&mut self, _: &Entry, _: &[u8]) -> Result<()> {
         Ok(())
     }

@@ -10,16 +10,16 @@ use rustix::fs;
 
 use super::chunk::{Chunk, Chunks};
 use super::detect::Container;
-use super::drive::Visitor;
 use super::entry::{Entry, EntryKind};
-use super::extract::{Extractor, IdMap, OpenFile, Policy, Report};
+use super::extract::{ExtractPolicy, Extractor, IdMap, OpenFile, UnpackReport};
 use super::image::Image;
 use super::layout::LayoutSummary;
-use super::pipeline::Flow;
+use super::pipeline::ReadPass;
 use super::qcow2::Qcow2;
-use super::squashed::unpack_squashfs;
-use super::staged::{Place, Staged, Unverified, Verified};
+use super::squashfs_image::unpack_squashfs;
+use super::staged::{StagedUnpack, StagingDir, Unverified, Verified};
 use super::tar::SparseMap;
+use super::visitor::MemberVisitor;
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::metadata::ImageType;
@@ -131,19 +131,19 @@ pub struct Unpacked {
     /// The image's metadata.
     pub metadata: Metadata,
     /// What was written and what was not.
-    pub report: Report,
+    pub report: UnpackReport,
 }
 
 impl Image {
     /// Unpacks into a private directory beside `destination`, computing the fingerprint in the same
     /// pass. The destination must not exist, or be an empty directory; it stays as it is until
-    /// [`Staged::commit`].
+    /// [`StagedUnpack::commit`].
     ///
     /// # Errors
     /// `AlreadyExists` or `UnsafePath` for the destination; for the image `Malformed`,
     /// `UnsafePath`, `Unsupported`, `LimitExceeded`; `InvalidInput` for an owner outside of the id map;
     /// `Cancelled`; `StorageFull`; `Io`. Whatever the error, nothing is left.
-    pub fn stage(&self, destination: impl AsRef<Path>, options: &UnpackOptions) -> Result<Staged<Unverified>> {
+    pub fn stage(&self, destination: impl AsRef<Path>, options: &UnpackOptions) -> Result<StagedUnpack<Unverified>> {
         let destination = destination.as_ref();
         self.stage_beside(destination, options)
             .map_err(|error| error.on_disk_of(destination.parent().unwrap_or(Path::new(""))))
@@ -172,8 +172,8 @@ impl Image {
         commit(self.stage(destination, options)?.accept_unverified(), destination, options)
     }
 
-    fn stage_beside(&self, destination: &Path, options: &UnpackOptions) -> Result<Staged<Unverified>> {
-        let (mut place, dir, _) = Place::make(destination, options.monitor.cancel())?;
+    fn stage_beside(&self, destination: &Path, options: &UnpackOptions) -> Result<StagedUnpack<Unverified>> {
+        let (mut place, dir, _) = StagingDir::make(destination, options.monitor.cancel())?;
         let unpacked = self.stage_in(&dir, options).and_then(|unpacked| {
             if options.durable {
                 options.monitor.check()?;
@@ -184,23 +184,26 @@ impl Image {
             Ok(unpacked)
         });
         match unpacked {
-            Ok(StagedImage { fingerprint, image_type, metadata, report, .. }) => {
-                Ok(Staged::new(place, fingerprint, image_type, metadata, report))
+            Ok(UnpackedContent { fingerprint, image_type, metadata, report, .. }) => {
+                Ok(StagedUnpack::new(place, fingerprint, image_type, metadata, report))
             }
             Err(error) => Err(place.discard_after(error)),
         }
     }
 
-    fn stage_in(&self, dir: &Dir, options: &UnpackOptions) -> Result<StagedImage> {
+    fn stage_in(&self, dir: &Dir, options: &UnpackOptions) -> Result<UnpackedContent> {
         let root = if options.rootfs_only {
             dir.try_clone()
         } else {
             dir.make_dir(b"rootfs", 0o700).and_then(|()| dir.child(b"rootfs"))
         };
         let root = root.map_err(|error| Error::io("the root directory can't be made", error))?;
-        let policy =
-            Policy { skip_devices: options.skip_devices, all_xattrs: options.all_xattrs, ids: options.ids.clone() };
-        let flow = Flow {
+        let policy = ExtractPolicy {
+            skip_devices: options.skip_devices,
+            all_xattrs: options.all_xattrs,
+            ids: options.ids.clone(),
+        };
+        let pass = ReadPass {
             limits: &self.limits,
             monitor: &options.monitor,
             phase: Phase::Unpack,
@@ -219,12 +222,12 @@ impl Image {
             for part in &self.parts {
                 let summary = match part.container {
                     // Decoded on several threads, straight into the files.
-                    Container::SquashFs => unpack_squashfs(part, &flow, &mut hasher, &mut writer),
-                    Container::Tar(_) | Container::Qcow2 => self.visit(part, &flow, &mut hasher, &mut writer),
+                    Container::SquashFs => unpack_squashfs(part, &pass, &mut hasher, &mut writer),
+                    Container::Tar(_) | Container::Qcow2 => self.visit(part, &pass, &mut hasher, &mut writer),
                 }
                 .map_err(|error| part.name_error(error))?;
                 whole.disk |= summary.disk;
-                if part.role != super::layout::Role::Rootfs {
+                if part.role != super::layout::ArchiveRole::Rootfs {
                     whole.metadata = summary.metadata;
                     whole.templates = summary.templates;
                 }
@@ -239,21 +242,21 @@ impl Image {
             dir.remove_dir(b"rootfs")
                 .map_err(|error| Error::io("the unused root directory can't be removed", error))?;
         }
-        Ok(StagedImage { bytes: hasher.bytes(), fingerprint: hasher.finish(), image_type, metadata, report })
+        Ok(UnpackedContent { bytes: hasher.bytes(), fingerprint: hasher.finish(), image_type, metadata, report })
     }
 }
 
 /// What was unpacked into the staging directory.
-struct StagedImage {
+struct UnpackedContent {
     /// Of the image as stored.
     bytes: u64,
     fingerprint: Fingerprint,
     image_type: ImageType,
     metadata: Metadata,
-    report: Report,
+    report: UnpackReport,
 }
 
-fn commit(staged: Staged<Verified>, destination: &Path, options: &UnpackOptions) -> Result<Unpacked> {
+fn commit(staged: StagedUnpack<Verified>, destination: &Path, options: &UnpackOptions) -> Result<Unpacked> {
     use std::os::unix::ffi::OsStrExt;
     let name = destination.file_name().unwrap_or_default().as_bytes().to_vec();
     let (fingerprint, image_type) = (staged.fingerprint(), staged.image_type());
@@ -264,9 +267,9 @@ fn commit(staged: Staged<Verified>, destination: &Path, options: &UnpackOptions)
 }
 
 /// A stream that someone else keeps.
-pub(super) struct ByReference<'a, C>(pub(super) &'a mut C);
+pub(super) struct BorrowedChunks<'a, C>(pub(super) &'a mut C);
 
-impl<C: Chunks> Chunks for ByReference<'_, C> {
+impl<C: Chunks> Chunks for BorrowedChunks<'_, C> {
     fn next_chunk(&mut self) -> Result<Option<Chunk>> {
         self.0.next_chunk()
     }
@@ -277,21 +280,21 @@ pub(super) struct TreeWriter<'a, 'scope> {
     pub(super) dir: &'a Dir,
     rootfs_only: bool,
     pub(super) extractor: Extractor<'scope>,
-    current: Option<Current>,
+    current: Option<OpenMember>,
 }
 
 /// The file whose bytes are coming, and those that wait to be handed over together.
-struct Current {
+struct OpenMember {
     file: Arc<OpenFile>,
     pieces: Vec<(u64, Chunk)>,
     bytes: usize,
 }
 
 /// Pieces go to the writing threads in lots of about this many bytes.
-const LOT: usize = 512 << 10;
+const BATCH_BYTES: usize = 512 << 10;
 
 /// And of no more pieces than this: a sparse file's may hold one byte each, and are held in memory.
-const LOT_PIECES: usize = 2048;
+const BATCH_PIECES: usize = 2048;
 
 impl TreeWriter<'_, '_> {
     /// A file beside the rootfs, written at once.
@@ -310,7 +313,7 @@ impl TreeWriter<'_, '_> {
     }
 }
 
-impl Visitor for TreeWriter<'_, '_> {
+impl MemberVisitor for TreeWriter<'_, '_> {
     fn metadata(&mut self, _: &Entry, content: &[u8]) -> Result<()> {
         if self.rootfs_only {
             return Ok(());
@@ -339,14 +342,14 @@ impl Visitor for TreeWriter<'_, '_> {
 
     fn rootfs(&mut self, entry: &Entry, _: Option<&SparseMap>) -> Result<()> {
         let file = self.extractor.entry(entry)?;
-        self.current = file.map(|file| Current { file, pieces: Vec::new(), bytes: 0 });
+        self.current = file.map(|file| OpenMember { file, pieces: Vec::new(), bytes: 0 });
         Ok(())
     }
 
     fn disk(&mut self, entry: &Entry, _: Option<&SparseMap>, _: &Qcow2) -> Result<()> {
         let EntryKind::File { size } = entry.kind else { return Ok(()) };
         let file = self.extractor.disk(self.dir, size)?;
-        self.current = Some(Current { file, pieces: Vec::new(), bytes: 0 });
+        self.current = Some(OpenMember { file, pieces: Vec::new(), bytes: 0 });
         Ok(())
     }
 
@@ -354,7 +357,7 @@ impl Visitor for TreeWriter<'_, '_> {
         let Some(current) = &mut self.current else { return Ok(()) };
         current.bytes += piece.len();
         current.pieces.push((offset, piece));
-        if current.bytes >= LOT || current.pieces.len() >= LOT_PIECES {
+        if current.bytes >= BATCH_BYTES || current.pieces.len() >= BATCH_PIECES {
             current.bytes = 0;
             let pieces = std::mem::take(&mut current.pieces);
             self.extractor.data(&current.file, pieces)?;
@@ -369,7 +372,7 @@ impl Visitor for TreeWriter<'_, '_> {
         }
     }
 
-    fn lost(&mut self, path: &[u8], what: &Omitted) {
+    fn omitted(&mut self, path: &[u8], what: &Omitted) {
         self.extractor.omit(path, what.clone());
     }
 

@@ -2,19 +2,19 @@
 //! Judges by the same layout as unpacking, and by hashes of names where that asks the tree on disk.
 
 use super::chunk::Chunk;
-use super::content::ContentDigest;
+use super::content_digest::ContentDigest;
 use super::detect::Container;
-use super::drive::{Visitor, drive_disk, drive_tar};
 use super::entry::{Entry, EntryKind};
 use super::holes;
-use super::image::{Image, Part};
-use super::layout::{LayoutSummary, Role};
+use super::image::{Image, ImageFile};
+use super::layout::{ArchiveRole, LayoutSummary};
 use super::namespace::Namespace;
-use super::pipeline::Flow;
+use super::pipeline::ReadPass;
 use super::qcow2::Qcow2;
-use super::squashed::visit_squashfs;
+use super::squashfs_image::visit_squashfs;
 use super::tar::SparseMap;
-use super::unpack::{ByReference, default_threads};
+use super::unpack::{BorrowedChunks, default_threads};
+use super::visitor::{MemberVisitor, drive_disk, drive_tar};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::metadata::ImageType;
@@ -68,7 +68,7 @@ impl VerifyOptions {
 /// How many members of each kind the root file system of an image has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Counts {
+pub struct MemberCounts {
     /// Regular files.
     pub files: u64,
     /// Directories that are members.
@@ -85,7 +85,7 @@ pub struct Counts {
     pub bytes: u64,
 }
 
-impl Counts {
+impl MemberCounts {
     /// All members.
     #[must_use]
     pub fn entries(&self) -> u64 {
@@ -111,7 +111,7 @@ impl Counts {
 /// What reading a whole image showed.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Verification {
+pub struct VerifyReport {
     /// The fingerprint of the bytes as stored.
     pub fingerprint: Fingerprint,
     /// The size of all files in bytes.
@@ -123,7 +123,7 @@ pub struct Verification {
     /// The names in `templates/`, sorted.
     pub templates: Vec<Vec<u8>>,
     /// What the root file system holds.
-    pub counts: Counts,
+    pub counts: MemberCounts,
     /// The disk of a virtual machine.
     pub disk: Option<Qcow2>,
     /// Members at the archive's top that no image has: the first 1,000.
@@ -135,7 +135,7 @@ pub struct Verification {
 }
 
 /// What a survey shows.
-pub(super) enum Surveyed<'a> {
+pub(super) enum SurveyItem<'a> {
     /// A member of the root file system, and the digest of its content where contents are asked for.
     Member(&'a Entry, Option<&'a Fingerprint>),
     /// A template: its name and its content.
@@ -146,11 +146,11 @@ pub(super) enum Surveyed<'a> {
 
 impl Image {
     /// Reads and decodes all of the image and checks every member. Rules that single members break
-    /// are collected in [`Verification::findings`]; damage to the archive itself is an error.
+    /// are collected in [`VerifyReport::findings`]; damage to the archive itself is an error.
     ///
     /// # Errors
     /// `Malformed`, `LimitExceeded` or `Unsupported` where reading can't go on; `Cancelled`; `Io`.
-    pub fn verify(&self, options: &VerifyOptions) -> Result<Verification> {
+    pub fn verify(&self, options: &VerifyOptions) -> Result<VerifyReport> {
         self.survey_all(options, false, &mut |_| Ok(()))
     }
 
@@ -163,10 +163,10 @@ impl Image {
         &self,
         options: &VerifyOptions,
         show: &mut dyn FnMut(&Entry, Option<&Fingerprint>) -> Result<()>,
-    ) -> Result<Verification> {
+    ) -> Result<VerifyReport> {
         self.survey_all(options, false, &mut |surveyed| match surveyed {
-            Surveyed::Member(entry, digest) => show(entry, digest),
-            Surveyed::Template(..) | Surveyed::Disk(..) => Ok(()),
+            SurveyItem::Member(entry, digest) => show(entry, digest),
+            SurveyItem::Template(..) | SurveyItem::Disk(..) => Ok(()),
         })
     }
 
@@ -180,10 +180,10 @@ impl Image {
         &self,
         options: &VerifyOptions,
         show: &mut dyn FnMut(&Entry, Option<&Fingerprint>) -> Result<()>,
-    ) -> Result<Verification> {
+    ) -> Result<VerifyReport> {
         self.survey_all(options, true, &mut |surveyed| match surveyed {
-            Surveyed::Member(entry, digest) => show(entry, digest),
-            Surveyed::Template(..) | Surveyed::Disk(..) => Ok(()),
+            SurveyItem::Member(entry, digest) => show(entry, digest),
+            SurveyItem::Template(..) | SurveyItem::Disk(..) => Ok(()),
         })
     }
 
@@ -192,9 +192,9 @@ impl Image {
         &self,
         options: &VerifyOptions,
         contents: bool,
-        show: &mut dyn FnMut(Surveyed<'_>) -> Result<()>,
-    ) -> Result<Verification> {
-        let flow = Flow {
+        show: &mut dyn FnMut(SurveyItem<'_>) -> Result<()>,
+    ) -> Result<VerifyReport> {
+        let pass = ReadPass {
             limits: &self.limits,
             monitor: &options.monitor,
             phase: Phase::Verify,
@@ -202,30 +202,30 @@ impl Image {
             total: self.size(),
         };
         let mut hasher = Hasher::new();
-        let mut judge = Judge {
+        let mut visitor = VerifyVisitor {
             show,
             contents,
             current: None,
             names: Namespace::new(&self.limits),
-            counts: Counts::default(),
+            counts: MemberCounts::default(),
             disk: None,
             strays: Vec::new(),
             findings: Vec::new(),
-            monitor: flow.monitor,
+            monitor: pass.monitor,
         };
         let mut metadata = Vec::new();
         let mut templates = Vec::new();
         for part in &self.parts {
             let summary = self
-                .visit(part, &flow, &mut hasher, &mut judge)
-                .map_err(|error| part.name_error(first_of(&mut judge.findings, error)))?;
-            if part.role != Role::Rootfs {
+                .visit(part, &pass, &mut hasher, &mut visitor)
+                .map_err(|error| part.name_error(first_finding(&mut visitor.findings, error)))?;
+            if part.role != ArchiveRole::Rootfs {
                 metadata = summary.metadata;
                 templates = summary.templates;
             }
         }
-        let monitor = judge.monitor;
-        let Judge { counts, disk, strays, mut findings, .. } = judge;
+        let monitor = visitor.monitor;
+        let VerifyVisitor { counts, disk, strays, mut findings, .. } = visitor;
         let metadata = match Metadata::parse(&metadata, &self.limits) {
             Ok(metadata) => {
                 findings.extend(template_findings(&metadata, &templates));
@@ -242,7 +242,7 @@ impl Image {
             }
         };
         options.monitor.report(Phase::Verify, hasher.bytes(), Some(hasher.bytes()))?;
-        Ok(Verification {
+        Ok(VerifyReport {
             size: hasher.bytes(),
             fingerprint: hasher.finish(),
             image_type: if disk.is_some() { ImageType::VirtualMachine } else { ImageType::Container },
@@ -258,35 +258,35 @@ impl Image {
     /// Takes a visitor through one file of the image, whatever holds it.
     pub(super) fn visit(
         &self,
-        part: &Part,
-        flow: &Flow<'_>,
+        part: &ImageFile,
+        pass: &ReadPass<'_>,
         hasher: &mut Hasher,
-        visitor: &mut impl Visitor,
+        visitor: &mut impl MemberVisitor,
     ) -> Result<LayoutSummary> {
         match part.container {
-            Container::Tar(codec) => flow.run(part.input.reader(flow.monitor.cancel())?, codec, hasher, |chunks| {
-                drive_tar(ByReference(chunks), part.role, &self.limits, visitor)
+            Container::Tar(codec) => pass.run(part.input.reader(pass.monitor.cancel())?, codec, hasher, |chunks| {
+                drive_tar(BorrowedChunks(chunks), part.role, &self.limits, visitor)
             }),
             Container::Qcow2 => {
                 let length = part.input.len().ok_or_else(|| {
                     Error::invalid("a disk can't be read from a stream").with_hint("save it to a file first")
                 })?;
                 let sparse = match part.input.as_blob() {
-                    Some(blob) if visitor.records_holes() => holes::of_content(blob, length, flow.monitor)?,
+                    Some(blob) if visitor.records_holes() => holes::of_content(blob, length, pass.monitor)?,
                     Some(blob) => holes::of_blob(blob, length)?,
                     None => None,
                 };
-                flow.run(part.input.reader(flow.monitor.cancel())?, super::Codec::None, hasher, |chunks| {
+                pass.run(part.input.reader(pass.monitor.cancel())?, super::Codec::None, hasher, |chunks| {
                     drive_disk(chunks, length, sparse.as_ref(), &self.limits, visitor)
                 })
             }
-            Container::SquashFs => visit_squashfs(part, flow, hasher, visitor),
+            Container::SquashFs => visit_squashfs(part, pass, hasher, visitor),
         }
     }
 }
 
 /// Where reading ended early: what unpacking would have stopped at, which may have come before.
-fn first_of(findings: &mut Vec<Error>, last: Error) -> Error {
+fn first_finding(findings: &mut Vec<Error>, last: Error) -> Error {
     match last.kind() {
         ErrorKind::Cancelled | ErrorKind::Io | ErrorKind::StorageFull => last,
         _ if findings.is_empty() => last,
@@ -315,13 +315,13 @@ fn template_findings(metadata: &Metadata, templates: &[Vec<u8>]) -> Vec<Error> {
 }
 
 /// Keeps the counts and the list of what is wrong.
-struct Judge<'a> {
-    show: &'a mut dyn FnMut(Surveyed<'_>) -> Result<()>,
+struct VerifyVisitor<'a> {
+    show: &'a mut dyn FnMut(SurveyItem<'_>) -> Result<()>,
     contents: bool,
     /// The file, or with `None` the disk, whose bytes are coming.
     current: Option<(Option<Entry>, u64, ContentDigest)>,
     names: Namespace,
-    counts: Counts,
+    counts: MemberCounts,
     disk: Option<Qcow2>,
     strays: Vec<Vec<u8>>,
     findings: Vec<Error>,
@@ -329,15 +329,15 @@ struct Judge<'a> {
 }
 
 /// How many findings and strays are kept.
-const MOST: usize = 1_000;
+const MAX_KEPT: usize = 1_000;
 
-impl Visitor for Judge<'_> {
+impl MemberVisitor for VerifyVisitor<'_> {
     fn metadata(&mut self, _: &Entry, _: &[u8]) -> Result<()> {
         Ok(())
     }
 
     fn template(&mut self, _: &Entry, name: &[u8], content: &[u8]) -> Result<()> {
-        (self.show)(Surveyed::Template(name, content))
+        (self.show)(SurveyItem::Template(name, content))
     }
 
     fn rootfs(&mut self, entry: &Entry, _: Option<&SparseMap>) -> Result<()> {
@@ -352,7 +352,7 @@ impl Visitor for Judge<'_> {
             self.current = Some((Some(entry.clone()), size, ContentDigest::default()));
             return Ok(());
         }
-        (self.show)(Surveyed::Member(entry, None))
+        (self.show)(SurveyItem::Member(entry, None))
     }
 
     fn disk(&mut self, entry: &Entry, _: Option<&SparseMap>, about: &Qcow2) -> Result<()> {
@@ -376,25 +376,25 @@ impl Visitor for Judge<'_> {
         let Some((entry, size, digest)) = self.current.take() else { return Ok(()) };
         let digest = digest.finish(size);
         (self.show)(match &entry {
-            Some(entry) => Surveyed::Member(entry, Some(&digest)),
-            None => Surveyed::Disk(size, &digest),
+            Some(entry) => SurveyItem::Member(entry, Some(&digest)),
+            None => SurveyItem::Disk(size, &digest),
         })
     }
 
-    fn lost(&mut self, path: &[u8], what: &Omitted) {
+    fn omitted(&mut self, path: &[u8], what: &Omitted) {
         self.monitor.omit(path, what.clone());
     }
 
     fn stray(&mut self, entry: &Entry) -> Result<()> {
         self.monitor.omit(entry.path.as_slice(), Omitted::Stray);
-        if self.strays.len() < MOST {
+        if self.strays.len() < MAX_KEPT {
             self.strays.push(entry.path.clone());
         }
         Ok(())
     }
 
     fn broken(&mut self, error: Error) -> Result<()> {
-        if self.findings.len() < MOST {
+        if self.findings.len() < MAX_KEPT {
             self.findings.push(error);
         }
         Ok(())

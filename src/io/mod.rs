@@ -10,7 +10,7 @@
 //! use std::sync::atomic::{AtomicU64, Ordering};
 //!
 //! use lxd_image::Metadata;
-//! use lxd_image::format::{Image, Input, PackOptions, Rootfs, Source, pack};
+//! use lxd_image::format::{Image, Input, PackOptions, Rootfs, ImageSource, pack};
 //! use lxd_image::io::{Blob, ReadAt, Version};
 //!
 //! /// An object of a bucket. Here the bucket is a buffer; a real one would send a ranged `GET`.
@@ -42,7 +42,7 @@
 //! # let bytes = std::fs::read(dir.join("box.tar.gz"))?;
 //! let requests = Arc::new(AtomicU64::new(0));
 //! let object = Object { bytes, etag: "\"5d41402a\"", requests: Arc::clone(&requests) };
-//! let image = Image::open(Source::unified(Input::blob(Blob::new(object))))?;
+//! let image = Image::open(ImageSource::unified(Input::blob(Blob::new(object))))?;
 //! assert_eq!(image.metadata()?.architecture(), "x86_64");
 //! assert!(requests.load(Ordering::Relaxed) > 0);
 //! # std::fs::remove_dir_all(&dir)?;

@@ -5,7 +5,7 @@ use super::http::{Client, ClientOptions, Request, Url};
 use super::{Download, Remote, Wanted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
-use crate::format::Source;
+use crate::format::ImageSource;
 use crate::metadata::{Architecture, Properties};
 use crate::progress::Monitor;
 use crate::protocol::direct::{Answer, question};
@@ -86,12 +86,12 @@ impl Remote for Direct {
         Ok(image)
     }
 
-    fn open(&self, image: &StoredImage, monitor: &Monitor) -> Result<Source> {
+    fn open(&self, image: &StoredImage, monitor: &Monitor) -> Result<ImageSource> {
         let (fingerprint, lies) = self.ask(&[image.architecture], monitor)?;
         if fingerprint != image.fingerprint {
             return Err(Error::remote(format!("{} stands for another image by now", self.url)).transient());
         }
         let download = Download::new(&self.client, &lies).led_by(&self.url).digest(fingerprint).monitor(monitor);
-        Ok(Source::unified(download.open()))
+        Ok(ImageSource::unified(download.open()))
     }
 }

@@ -45,7 +45,7 @@ use std::collections::BTreeSet;
 
 use crate::error::Result;
 use crate::fingerprint::Fingerprint;
-use crate::format::Source;
+use crate::format::ImageSource;
 use crate::progress::Monitor;
 use crate::protocol::simplestreams::StreamImage;
 use crate::store::{StoredImage, UpdateSource};
@@ -80,7 +80,7 @@ pub trait Remote: Send + Sync {
     ///
     /// # Errors
     /// `NotFound` when it is gone; those of [`list`](Self::list).
-    fn open(&self, image: &StoredImage, monitor: &Monitor) -> Result<Source>;
+    fn open(&self, image: &StoredImage, monitor: &Monitor) -> Result<ImageSource>;
 
     /// Fingerprints that the lists here name and that [`list`](Self::list) leaves out, since nobody can use what they name: such an
     /// image is not gone. Digests of single files may be among them.

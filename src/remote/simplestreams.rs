@@ -12,7 +12,7 @@ use super::site::Site;
 use super::{Remote, Wanted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
-use crate::format::{Input, Source};
+use crate::format::{ImageSource, Input};
 use crate::limits::Limits;
 use crate::omissions::{Omission, Omitted};
 use crate::progress::Monitor;
@@ -261,13 +261,13 @@ impl Remote for Simplestreams {
         }
     }
 
-    fn open(&self, image: &StoredImage, monitor: &Monitor) -> Result<Source> {
+    fn open(&self, image: &StoredImage, monitor: &Monitor) -> Result<ImageSource> {
         let found = self.known(&image.fingerprint, monitor)?;
         // Both begin at once; the metadata is small.
         let first = self.file(&found.first, monitor)?;
         Ok(match &found.rootfs {
-            None => Source::unified(first),
-            Some(rootfs) => Source::split(first, self.file(rootfs, monitor)?),
+            None => ImageSource::unified(first),
+            Some(rootfs) => ImageSource::split(first, self.file(rootfs, monitor)?),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Certificate, ClientOptions, Direct, Lxd, Remote, Simplestreams, Trust, Wanted};
 use crate::error::{Error, Result};
-use crate::format::{ImageType, Source};
+use crate::format::{ImageSource, ImageType};
 use crate::progress::Monitor;
 use crate::store::{Newest, StoredImage, UpdateSource, Upstream};
 
@@ -81,7 +81,13 @@ impl Upstream for Upstreams {
         Ok(Newest::new(found.fingerprint).properties(found.properties).expires_at(found.expires_at).exact(exact))
     }
 
-    fn fetch(&self, image: &StoredImage, source: &UpdateSource, newest: &Newest, monitor: &Monitor) -> Result<Source> {
+    fn fetch(
+        &self,
+        image: &StoredImage,
+        source: &UpdateSource,
+        newest: &Newest,
+        monitor: &Monitor,
+    ) -> Result<ImageSource> {
         let (remote, found) = self.find(image, source)?;
         // It may have moved on since; then the bytes would be of another image than was announced.
         if found.fingerprint != newest.fingerprint {

@@ -4,7 +4,7 @@ use super::files::{Counted, Part, Staged};
 use super::tree::TreeWriter;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
-use crate::format::{Container, Image, Source, Verification, VerifyOptions};
+use crate::format::{Container, Image, ImageSource, VerifyOptions, VerifyReport};
 use crate::metadata::{Architecture, Properties};
 use crate::omissions::Omitted;
 use crate::progress::Monitor;
@@ -94,17 +94,17 @@ impl TreeWriter {
     /// # Errors
     /// `AlreadyExists` when it is listed; `InvalidInput` when it has no `os` or no `release`; what
     /// [`Image::verify`] finds; `Mismatch`; `Cancelled`; `Io`. Nothing of it is listed then.
-    pub fn add(&mut self, source: Source, options: &AddOptions) -> Result<Added> {
+    pub fn add(&mut self, source: ImageSource, options: &AddOptions) -> Result<Added> {
         let limits = self.tree.options.limits.clone();
-        let Source { first, second } = source;
+        let ImageSource { first, second } = source;
         let lengths = std::iter::once(&first).chain(&second).map(|input| input.probable_len());
         let total = lengths.reduce(|sum, length| sum.zip(length).map(|(a, b)| a.saturating_add(b))).flatten();
         let mut counted = Counted { whole: Hasher::new(), total, monitor: &options.monitor };
         let one = self.stage("first", &first, &mut counted)?;
         let other = second.as_ref().map(|input| self.stage("second", input, &mut counted)).transpose()?;
         let opened = match (&other, &second) {
-            (Some(staged), Some(input)) => Source::split(one.input(&first)?, staged.input(input)?),
-            _ => Source::unified(one.input(&first)?),
+            (Some(staged), Some(input)) => ImageSource::split(one.input(&first)?, staged.input(input)?),
+            _ => ImageSource::unified(one.input(&first)?),
         };
         let image = Image::open_with(opened, &limits)?;
         let found = self.verified(&image, options)?;
@@ -157,7 +157,7 @@ impl TreeWriter {
         &mut self,
         image: &StreamImage,
         monitor: &Monitor,
-        open: impl FnOnce() -> Result<Source>,
+        open: impl FnOnce() -> Result<ImageSource>,
     ) -> Result<()> {
         let (first, rootfs) = match self.left_behind(image, monitor)? {
             Some(files) => files,
@@ -214,7 +214,7 @@ impl TreeWriter {
         })
     }
 
-    fn verified(&self, image: &Image, options: &AddOptions) -> Result<Verification> {
+    fn verified(&self, image: &Image, options: &AddOptions) -> Result<VerifyReport> {
         let mut verify = VerifyOptions::new().monitor(options.monitor.clone());
         if let Some(threads) = self.tree.options.threads {
             verify = verify.threads(threads);

@@ -8,7 +8,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use super::blobs::BlobKey;
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
-use crate::format::{Form, ImageType};
+use crate::format::{ImageForm, ImageType};
 use crate::metadata::{Architecture, Properties};
 use crate::redact;
 use crate::time::rfc3339;
@@ -87,9 +87,9 @@ impl Eq for ImageObjects {}
 impl ImageObjects {
     /// New keys for an image's files.
     #[must_use]
-    pub fn new(fingerprint: &Fingerprint, form: Form) -> Self {
+    pub fn new(fingerprint: &Fingerprint, form: ImageForm) -> Self {
         let (image, rootfs) = BlobKey::pair(fingerprint);
-        Self { image, rootfs: (form == Form::Split).then_some(rootfs), sidecar: None }
+        Self { image, rootfs: (form == ImageForm::Split).then_some(rootfs), sidecar: None }
     }
 
     /// How many files the image is in.
@@ -150,8 +150,8 @@ impl StoredImage {
 
     /// Whether it is one file or two.
     #[must_use]
-    pub fn form(&self) -> Form {
-        if self.rootfs_size.is_some() { Form::Split } else { Form::Unified }
+    pub fn form(&self) -> ImageForm {
+        if self.rootfs_size.is_some() { ImageForm::Split } else { ImageForm::Unified }
     }
 
     /// The size of its first file in bytes: the whole image, or the metadata of a split one.

@@ -10,7 +10,7 @@ use super::stage::{StagedImage, plain_name};
 use super::upload::Decision;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
-use crate::format::{ImageType, Source, fingerprint_of};
+use crate::format::{ImageSource, ImageType, fingerprint_of};
 use crate::io::ReadAt;
 use crate::metadata::Properties;
 use crate::omissions::Omitted;
@@ -274,7 +274,7 @@ impl Store {
     /// fingerprint than the expected one; those of verifying an image; `InvalidInput` for an alias
     /// that is none or an architecture that is not known; `Busy`; `Cancelled`; `Io`. The store is as
     /// it was.
-    pub fn import(&self, source: Source, options: &ImportOptions) -> Result<StoredImage> {
+    pub fn import(&self, source: ImageSource, options: &ImportOptions) -> Result<StoredImage> {
         self.preflight(options)?;
         if options.add_aliases
             && let Some(there) = self.known(&source, options)?
@@ -290,7 +290,7 @@ impl Store {
 
     /// The image of the store that these files are, found out without writing anything. Only files are read for it, and only
     /// where an image of their size is there.
-    fn known(&self, source: &Source, options: &ImportOptions) -> Result<Option<Fingerprint>> {
+    fn known(&self, source: &ImageSource, options: &ImportOptions) -> Result<Option<Fingerprint>> {
         let inputs: Vec<_> = std::iter::once(&source.first).chain(&source.second).collect();
         let lengths: Option<Vec<u64>> = inputs.iter().map(|input| input.as_blob().map(ReadAt::len)).collect();
         let Some(lengths) = lengths else { return Ok(None) };

@@ -15,7 +15,7 @@ use super::scratch::Scratch;
 use crate::atomic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
-use crate::format::{Image, Input, Source, VerifyOptions};
+use crate::format::{Image, ImageSource, Input, VerifyOptions};
 use crate::io::{Blob, ReadAt};
 use crate::limits::Limits;
 use crate::progress::{Cancel, Monitor};
@@ -459,12 +459,12 @@ impl OpenedImage {
 
     /// The files as an image to inspect, verify or unpack.
     #[must_use]
-    pub fn source(&self) -> Source {
+    pub fn source(&self) -> ImageSource {
         let input = |file: &Blob, name: String| Input::blob(file.clone()).named(PathBuf::from(name));
         let first = input(&self.first, self.image.fingerprint.to_string());
         match &self.rootfs {
-            None => Source::unified(first),
-            Some(rootfs) => Source::split(first, input(rootfs, format!("{}.rootfs", self.image.fingerprint))),
+            None => ImageSource::unified(first),
+            Some(rootfs) => ImageSource::split(first, input(rootfs, format!("{}.rootfs", self.image.fingerprint))),
         }
     }
 

@@ -9,7 +9,7 @@ use super::reconcile::note_sidecar;
 use super::upload::Decision;
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
-use crate::format::Source;
+use crate::format::ImageSource;
 use crate::metadata::Properties;
 use crate::progress::Monitor;
 use crate::time;
@@ -69,7 +69,13 @@ pub trait Upstream {
     ///
     /// # Errors
     /// `Remote`, and whatever a source fails with.
-    fn fetch(&self, image: &StoredImage, source: &UpdateSource, newest: &Newest, monitor: &Monitor) -> Result<Source>;
+    fn fetch(
+        &self,
+        image: &StoredImage,
+        source: &UpdateSource,
+        newest: &Newest,
+        monitor: &Monitor,
+    ) -> Result<ImageSource>;
 }
 
 /// How images are refreshed.

@@ -8,7 +8,7 @@ use super::open::Store;
 use super::sidecar::{MAX_BYTES, Sidecar};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
-use crate::format::{Image, ImageType, Input, Source};
+use crate::format::{Image, ImageSource, ImageType, Input};
 use crate::io::Blob;
 use crate::progress::{Monitor, Phase};
 
@@ -83,8 +83,8 @@ impl Store {
         let rootfs = rootfs.cloned().map(Input::blob);
         let rootfs_size = rootfs.as_ref().and_then(Input::len);
         let source = match rootfs {
-            None => Source::unified(first),
-            Some(rootfs) => Source::split(first, rootfs),
+            None => ImageSource::unified(first),
+            Some(rootfs) => ImageSource::split(first, rootfs),
         };
         let verified = Image::open_with(source, &self.options.limits)?.verify(&self.options.verifying(monitor))?;
         if verified.fingerprint != *fingerprint {

@@ -7,7 +7,7 @@ use super::open::Store;
 use super::scratch::StagedFile;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
-use crate::format::{Image, ImageType, Input, Source};
+use crate::format::{Image, ImageSource, ImageType, Input};
 use crate::metadata::{Architecture, Metadata, Properties};
 use crate::omissions::Omitted;
 use crate::progress::{Monitor, Phase};
@@ -77,11 +77,11 @@ impl Store {
     /// Copies an image into scratch and verifies it.
     pub(crate) fn stage(
         &self,
-        source: Source,
+        source: ImageSource,
         expected: Option<&Fingerprint>,
         monitor: &Monitor,
     ) -> Result<StagedImage> {
-        let Source { first, second } = source;
+        let ImageSource { first, second } = source;
         let total = match &second {
             None => first.probable_len(),
             Some(second) => first.probable_len().zip(second.probable_len()).map(|(a, b)| a.saturating_add(b)),
@@ -127,8 +127,8 @@ impl Store {
         }
         let mut inputs = inputs.into_iter();
         let source = match (inputs.next(), inputs.next()) {
-            (Some(one), None) => Source::unified(one),
-            (Some(one), Some(other)) => Source::split(one, other),
+            (Some(one), None) => ImageSource::unified(one),
+            (Some(one), Some(other)) => ImageSource::split(one, other),
             _ => return Err(Error::invalid("an image is one file or two")),
         };
         let first = source.first.as_blob().cloned();

@@ -9,7 +9,7 @@ use super::reconcile::note_sidecar;
 use super::stage::StagedImage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
-use crate::format::Form;
+use crate::format::ImageForm;
 use crate::progress::Monitor;
 
 /// What to do about an image whose objects were created.
@@ -30,7 +30,7 @@ impl Store {
         decide: &mut dyn FnMut(&mut dyn Transaction, &ImageObjects) -> Result<Decision>,
     ) -> Result<StoredImage> {
         let fingerprint = staged.fingerprint;
-        let form = if staged.files.len() > 1 { Form::Split } else { Form::Unified };
+        let form = if staged.files.len() > 1 { ImageForm::Split } else { ImageForm::Unified };
         let objects = ImageObjects::new(&fingerprint, form);
         let keys: Vec<BlobKey> = objects.keys().cloned().collect();
         let holder = staged.files.first().map(|file| file.holder().to_owned()).unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use lxd_image::format::{Codec, Compression, ConvertOptions, Form, RootfsFormat};
+use lxd_image::format::{Codec, Compression, ConvertOptions, ImageForm, RootfsFormat};
 use lxd_image::{Error, ErrorKind, Fingerprint, Result};
 
 use crate::failure::Failure;
@@ -54,8 +54,8 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let mut options = ConvertOptions::new().monitor(monitor);
     if let Some(to) = arguments.to {
         options = options.form(match to {
-            To::Unified => Form::Unified,
-            To::Split => Form::Split,
+            To::Unified => ImageForm::Unified,
+            To::Split => ImageForm::Split,
         });
     }
     if let Some(compression) = &arguments.compression {

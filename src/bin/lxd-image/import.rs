@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use lxd_image::format::Source;
+use lxd_image::format::ImageSource;
 use lxd_image::remote::{CopyOptions, UploadOptions, copy};
 use lxd_image::store::{Alias, ImportOptions, StoredImage};
 use lxd_image::{Error, ErrorKind, Result};
@@ -215,8 +215,8 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         return arguments.about.finish(&imported, &words, session);
     }
     let source = match rest.first() {
-        None => Source::unified(input(image)?),
-        Some(rootfs) => Source::split(input(image)?, input(rootfs)?),
+        None => ImageSource::unified(input(image)?),
+        Some(rootfs) => ImageSource::split(input(image)?, input(rootfs)?),
     };
     let store = session.store()?;
     let (monitor, shown) = session.monitor();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use lxd_image::format::{Container, EntryKind, Form, Image, Verification, VerifyOptions};
+use lxd_image::format::{Container, EntryKind, Image, ImageForm, VerifyOptions, VerifyReport};
 use lxd_image::{ErrorKind, Escaped, Result};
 use serde_json::{Map, Value, json};
 
@@ -61,7 +61,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     Ok(output::show(Facts::One(facts(&image, &verified)), &session.format)?)
 }
 
-fn facts(image: &Image, verified: &Verification) -> Map<String, Value> {
+fn facts(image: &Image, verified: &VerifyReport) -> Map<String, Value> {
     let containers: Vec<Container> = image.containers().collect();
     let compressions: Vec<&str> = image
         .compressions()
@@ -71,8 +71,8 @@ fn facts(image: &Image, verified: &Verification) -> Map<String, Value> {
     let mut facts = Map::new();
     facts.insert("fingerprint".into(), json!(verified.fingerprint));
     let form = match image.form() {
-        Form::Unified => "unified",
-        Form::Split => "split",
+        ImageForm::Unified => "unified",
+        ImageForm::Split => "split",
     };
     facts.insert("form".into(), json!(form));
     facts.insert("type".into(), json!(verified.image_type.name()));

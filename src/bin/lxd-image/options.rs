@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args};
-use lxd_image::format::{Image, Input, Source};
+use lxd_image::format::{Image, ImageSource, Input};
 use lxd_image::remote::{ClientOptions, CopyOptions};
 use lxd_image::{Cancel, Error, ErrorKind, Fingerprint, Limits, Monitor, Result};
 
@@ -180,20 +180,20 @@ impl Session {
     }
 
     /// The bytes of an image: files, or what the store or a remote has under this name where there is no such file.
-    fn source(&self, image: &Path, rootfs: Option<&Path>, which: Which) -> Result<Source> {
+    fn source(&self, image: &Path, rootfs: Option<&Path>, which: Which) -> Result<ImageSource> {
         match rootfs {
             None => match self.named(image, which)? {
                 Some(source) => Ok(source),
-                None => Ok(Source::unified(input(image).map_err(|error| nowhere(error, image))?)),
+                None => Ok(ImageSource::unified(input(image).map_err(|error| nowhere(error, image))?)),
             },
             Some(_) if which.vm => Err(has_no_type()),
-            Some(rootfs) => Ok(Source::split(input(image)?, input(rootfs)?)),
+            Some(rootfs) => Ok(ImageSource::split(input(image)?, input(rootfs)?)),
         }
     }
 
     /// The image that a word names which is no file: of the store, or of a remote, from where it is brought into the store as one
     /// that was used. `None` for a file, and for what names nothing.
-    pub(crate) fn named(&self, word: &Path, which: Which) -> Result<Option<Source>> {
+    pub(crate) fn named(&self, word: &Path, which: Which) -> Result<Option<ImageSource>> {
         let there = word == Path::new("-") || std::fs::symlink_metadata(word).is_ok();
         if there && which.vm {
             return Err(has_no_type());

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use lxd_image::format::{Compression, Form, PackOptions, Rootfs, RootfsFormat, Written, pack, pack_to};
+use lxd_image::format::{Compression, ImageForm, PackOptions, Rootfs, RootfsFormat, Written, pack, pack_to};
 use lxd_image::{Error, ErrorKind, Metadata, Result};
 
 use crate::failure::Failure;
@@ -57,7 +57,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     };
     let rootfs_format: RootfsFormat = arguments.rootfs_format.parse()?;
     if arguments.split {
-        options = options.form(Form::Split);
+        options = options.form(ImageForm::Split);
     } else if rootfs_format != RootfsFormat::Tar {
         return Err(Error::new(ErrorKind::InvalidInput, "a SquashFS is the rootfs of a split image")
             .with_hint("give --split, too")

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use lxd_image::format::{Codec, PackOptions, Source, pack_metadata};
+use lxd_image::format::{Codec, ImageSource, PackOptions, pack_metadata};
 use lxd_image::simplestreams::{AddOptions, PruneOptions, TreeVerifyOptions};
 use lxd_image::{Error, ErrorKind, Escaped, Fingerprint, Metadata, Prefix, Result};
 use serde_json::{Map, Value, json};
@@ -144,8 +144,8 @@ fn add(arguments: &Add, session: &Session) -> Result<()> {
         options = options.expect(digits.parse()?);
     }
     let source = match &arguments.rootfs {
-        None => Source::unified(input(&arguments.image)?),
-        Some(rootfs) => Source::split(input(&arguments.image)?, input(rootfs)?),
+        None => ImageSource::unified(input(&arguments.image)?),
+        Some(rootfs) => ImageSource::split(input(&arguments.image)?, input(rootfs)?),
     };
     let added = session.change_tree(&arguments.directory, |tree| tree.lock()?.add(source, &options));
     drop(shown);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use lxd_image::format::{Verification, VerifyOptions};
+use lxd_image::format::{VerifyOptions, VerifyReport};
 use lxd_image::{Error, ErrorKind, Escaped, Prefix, Result};
 use serde_json::{Map, Value, json};
 
@@ -66,7 +66,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     Ok(output::line(&verified.fingerprint.to_string())?)
 }
 
-fn facts(verified: &Verification) -> Map<String, Value> {
+fn facts(verified: &VerifyReport) -> Map<String, Value> {
     let findings: Vec<Value> = verified
         .findings
         .iter()

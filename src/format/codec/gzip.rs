@@ -8,8 +8,8 @@ use std::sync::mpsc::{Receiver, SyncSender};
 
 use flate2::{Compress, Crc, Decompress, DecompressError, FlushCompress, FlushDecompress, Status};
 
-use super::checked::Decode;
-use super::input::{Input, trailing_garbage, truncated};
+use super::checked::DecodeStep;
+use super::peek_reader::{PeekReader, trailing_garbage, truncated};
 use super::workers::{Workers, lost};
 use super::{Compression, Encoder};
 use crate::error::{Error, Result};
@@ -23,14 +23,14 @@ const NAME: u8 = 8;
 const COMMENT: u8 = 16;
 const RESERVED: u8 = 0xe0;
 
-pub(super) struct Decoder<R> {
-    input: Input<R>,
+pub(super) struct GzipDecoder<R> {
+    input: PeekReader<R>,
     inflate: Decompress,
     crc: Crc,
-    state: State,
+    state: GzipState,
 }
 
-enum State {
+enum GzipState {
     FirstHeader,
     Body,
     Trailer,
@@ -39,9 +39,14 @@ enum State {
     Broken(DecompressError),
 }
 
-impl<R: Read> Decoder<R> {
+impl<R: Read> GzipDecoder<R> {
     pub(super) fn new(source: R) -> Self {
-        Self { input: Input::new(source), inflate: Decompress::new(false), crc: Crc::new(), state: State::FirstHeader }
+        Self {
+            input: PeekReader::new(source),
+            inflate: Decompress::new(false),
+            crc: Crc::new(),
+            state: GzipState::FirstHeader,
+        }
     }
 
     fn header(&mut self) -> Result<()> {
@@ -116,29 +121,29 @@ fn corrupt(error: DecompressError) -> Error {
     Error::malformed("the deflate data is corrupt").with_source(error)
 }
 
-impl<R: Read> Decode for Decoder<R> {
+impl<R: Read> DecodeStep for GzipDecoder<R> {
     fn decode(&mut self, out: &mut [u8]) -> Result<usize> {
         loop {
             match self.state {
-                State::FirstHeader => {
+                GzipState::FirstHeader => {
                     self.header()?;
-                    self.state = State::Body;
+                    self.state = GzipState::Body;
                 }
-                State::NextHeader => {
+                GzipState::NextHeader => {
                     if !self.another()? {
                         return Ok(0);
                     }
                     self.header()?;
                     self.inflate.reset(false);
                     self.crc.reset();
-                    self.state = State::Body;
+                    self.state = GzipState::Body;
                 }
-                State::Broken(ref error) => return Err(corrupt(error.clone())),
-                State::Trailer => {
+                GzipState::Broken(ref error) => return Err(corrupt(error.clone())),
+                GzipState::Trailer => {
                     self.trailer()?;
-                    self.state = State::NextHeader;
+                    self.state = GzipState::NextHeader;
                 }
-                State::Body => {
+                GzipState::Body => {
                     let bytes = self.input.fill()?;
                     if bytes.is_empty() {
                         return Err(truncated());
@@ -153,13 +158,13 @@ impl<R: Read> Decode for Decoder<R> {
                         Ok(status) => status,
                         // What came before the damage comes first, however the bytes were cut.
                         Err(error) if made > 0 => {
-                            self.state = State::Broken(error);
+                            self.state = GzipState::Broken(error);
                             return Ok(made);
                         }
                         Err(error) => return Err(corrupt(error)),
                     };
                     if status == Status::StreamEnd {
-                        self.state = State::Trailer;
+                        self.state = GzipState::Trailer;
                     } else if taken == 0 && made == 0 {
                         return Err(Error::malformed("the deflate data is corrupt"));
                     }
@@ -178,13 +183,13 @@ const BLOCK: usize = 128 << 10;
 /// How far deflate can look back.
 const WINDOW: usize = 32 << 10;
 
-struct Job {
+struct DeflateJob {
     before: Arc<Vec<u8>>,
     block: Arc<Vec<u8>>,
     last: bool,
 }
 
-struct Done {
+struct DeflatedBlock {
     bytes: Vec<u8>,
     crc: Crc,
 }
@@ -195,8 +200,8 @@ pub(super) struct GzipEncoder<W> {
     before: Arc<Vec<u8>>,
     crc: Crc,
     // Before the workers: see there.
-    pending: VecDeque<Receiver<Result<Done>>>,
-    workers: Workers<Job, Result<Done>>,
+    pending: VecDeque<Receiver<Result<DeflatedBlock>>>,
+    workers: Workers<DeflateJob, Result<DeflatedBlock>>,
 }
 
 impl<W: Write> GzipEncoder<W> {
@@ -211,7 +216,7 @@ impl<W: Write> GzipEncoder<W> {
         let unix = 3;
         sink.write_all(&[MAGIC[0], MAGIC[1], DEFLATE, 0, 0, 0, 0, 0, xfl, unix])?;
         let workers = Workers::new(threads, || {
-            move |job: Job, answers: &SyncSender<_>| {
+            move |job: DeflateJob, answers: &SyncSender<_>| {
                 // A compressor that was reset may still remember its last block, and then the
                 // bytes would depend on which thread took which.
                 let deflate = Compress::new(flate2::Compression::new(level), false);
@@ -234,7 +239,7 @@ impl<W: Write> GzipEncoder<W> {
         }
         let block = Arc::new(std::mem::replace(&mut self.block, Vec::with_capacity(if last { 0 } else { BLOCK })));
         let before = std::mem::replace(&mut self.before, Arc::clone(&block));
-        self.pending.push_back(self.workers.submit(Job { before, block, last }, 1)?);
+        self.pending.push_back(self.workers.submit(DeflateJob { before, block, last }, 1)?);
         Ok(())
     }
 
@@ -246,7 +251,7 @@ impl<W: Write> GzipEncoder<W> {
     }
 }
 
-fn deflate_block(mut deflate: Compress, job: &Job) -> Result<Done> {
+fn deflate_block(mut deflate: Compress, job: &DeflateJob) -> Result<DeflatedBlock> {
     let failed = |error| Error::invalid("deflate failed").with_source(error);
     let mut crc = Crc::new();
     crc.update(&job.block);
@@ -262,7 +267,7 @@ fn deflate_block(mut deflate: Compress, job: &Job) -> Result<Done> {
         // Room left says that nothing is held back.
         let complete = if job.last { status == Status::StreamEnd } else { bytes.len() < bytes.capacity() };
         if complete {
-            return Ok(Done { bytes, crc });
+            return Ok(DeflatedBlock { bytes, crc });
         }
         bytes.reserve(BLOCK / 4);
     }

@@ -8,8 +8,8 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use lz4_flex::block;
 use twox_hash::XxHash32;
 
-use super::checked::Decode;
-use super::input::{Input, trailing_garbage, truncated};
+use super::checked::DecodeStep;
+use super::peek_reader::{PeekReader, trailing_garbage, truncated};
 use super::workers::{Workers, lost};
 use super::{Compression, Encoder};
 use crate::error::{Error, Result};
@@ -32,7 +32,7 @@ const WINDOW: usize = 64 << 10;
 /// Every block of the legacy format, but for the last, decodes to this many bytes.
 const LEGACY_BLOCK: usize = 8 << 20;
 
-struct Frame {
+struct FrameState {
     /// Of the format before frames: blocks of one size without a word on their end.
     legacy: bool,
     flags: u8,
@@ -42,11 +42,11 @@ struct Frame {
     decoded: u64,
 }
 
-pub(super) struct Decoder<R> {
-    input: Input<R>,
+pub(super) struct Lz4Decoder<R> {
+    input: PeekReader<R>,
     lz4_block: u64,
     codec_memory: u64,
-    frame: Option<Frame>,
+    frame: Option<FrameState>,
     frames: u64,
     /// The compressed block.
     packed: Vec<u8>,
@@ -58,10 +58,10 @@ pub(super) struct Decoder<R> {
     history: Vec<u8>,
 }
 
-impl<R: Read> Decoder<R> {
+impl<R: Read> Lz4Decoder<R> {
     pub(super) fn new(source: R, limits: &Limits) -> Self {
         Self {
-            input: Input::new(source),
+            input: PeekReader::new(source),
             lz4_block: limits.lz4_block,
             codec_memory: limits.codec_memory,
             frame: None,
@@ -99,7 +99,7 @@ impl<R: Read> Decoder<R> {
                     // Blocks are independent, and carry no checksum.
                     let flags = INDEPENDENT;
                     self.frame =
-                        Some(Frame { legacy: true, flags, block_max: LEGACY_BLOCK, size: None, hash, decoded: 0 });
+                        Some(FrameState { legacy: true, flags, block_max: LEGACY_BLOCK, size: None, hash, decoded: 0 });
                     self.frames += 1;
                     return Ok(true);
                 }
@@ -110,7 +110,7 @@ impl<R: Read> Decoder<R> {
         }
     }
 
-    fn descriptor(&mut self) -> Result<Frame> {
+    fn descriptor(&mut self) -> Result<FrameState> {
         self.input.consume(MAGIC.len());
         let fixed: [u8; 2] = self.input.take()?;
         let [flags, block_descriptor] = fixed;
@@ -149,7 +149,7 @@ impl<R: Read> Decoder<R> {
                 format!("the lz4 frame's block of {block_max} bytes"),
             ));
         }
-        Ok(Frame { legacy: false, flags, block_max, size, hash: XxHash32::with_seed(0), decoded: 0 })
+        Ok(FrameState { legacy: false, flags, block_max, size, hash: XxHash32::with_seed(0), decoded: 0 })
     }
 
     /// Decodes the next block into `block`; false at the frame's end.
@@ -208,7 +208,7 @@ impl<R: Read> Decoder<R> {
     }
 }
 
-impl<R: Read> Decoder<R> {
+impl<R: Read> Lz4Decoder<R> {
     /// As [`next_block`](Self::next_block), in the legacy format: it ends with the stream, or where another frame begins, and
     /// only its last block may be short.
     fn next_legacy_block(&mut self) -> Result<bool> {
@@ -259,7 +259,7 @@ fn remember(history: &mut Vec<u8>, block: &[u8]) {
     history.extend_from_slice(recent);
 }
 
-impl<R: Read> Decode for Decoder<R> {
+impl<R: Read> DecodeStep for Lz4Decoder<R> {
     fn decode(&mut self, out: &mut [u8]) -> Result<usize> {
         loop {
             if self.given < self.filled {

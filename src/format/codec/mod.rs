@@ -9,11 +9,11 @@ mod checked;
 mod compression;
 #[cfg(feature = "gzip")]
 mod gzip;
-#[cfg(any(feature = "gzip", feature = "xz", feature = "zstd", feature = "bzip2", feature = "lz4"))]
-mod input;
-mod kind;
 #[cfg(feature = "lz4")]
 mod lz4;
+#[cfg(any(feature = "gzip", feature = "xz", feature = "zstd", feature = "bzip2", feature = "lz4"))]
+mod peek_reader;
+mod table;
 #[cfg(test)]
 mod tests;
 #[cfg(any(feature = "gzip", feature = "bzip2", feature = "lz4"))]
@@ -26,7 +26,7 @@ mod zstd;
 use std::io::{self, Read, Write};
 
 pub use compression::Compression;
-pub use kind::Codec;
+pub use table::Codec;
 
 use crate::error::Result;
 use crate::limits::Limits;
@@ -115,21 +115,21 @@ pub(crate) fn decoder<'a, R: Read + Send + 'a>(
     match codec {
         Codec::None => Ok(Box::new(source)),
         #[cfg(feature = "gzip")]
-        Codec::Gzip => Ok(Box::new(checked::Checked::new(gzip::Decoder::new(source)))),
+        Codec::Gzip => Ok(Box::new(checked::CheckedReader::new(gzip::GzipDecoder::new(source)))),
         #[cfg(feature = "bzip2")]
         Codec::Bzip2 if threads > 1 => {
-            Ok(Box::new(checked::Checked::new(bzip2::ParallelDecoder::new(source, threads, cancel.clone())?)))
+            Ok(Box::new(checked::CheckedReader::new(bzip2::ParallelDecoder::new(source, threads, cancel.clone())?)))
         }
         #[cfg(feature = "bzip2")]
-        Codec::Bzip2 => Ok(Box::new(checked::Checked::new(bzip2::SerialDecoder::new(source)))),
+        Codec::Bzip2 => Ok(Box::new(checked::CheckedReader::new(bzip2::SerialDecoder::new(source)))),
         #[cfg(feature = "xz")]
         Codec::Xz | Codec::Lzma => {
-            Ok(Box::new(checked::Checked::new(xz::Decoder::new(codec, source, limits, threads))))
+            Ok(Box::new(checked::CheckedReader::new(xz::XzDecoder::new(codec, source, limits, threads))))
         }
         #[cfg(feature = "zstd")]
-        Codec::Zstd => Ok(Box::new(checked::Checked::new(zstd::Decoder::new(source, limits)?))),
+        Codec::Zstd => Ok(Box::new(checked::CheckedReader::new(zstd::ZstdDecoder::new(source, limits)?))),
         #[cfg(feature = "lz4")]
-        Codec::Lz4 => Ok(Box::new(checked::Checked::new(lz4::Decoder::new(source, limits)))),
+        Codec::Lz4 => Ok(Box::new(checked::CheckedReader::new(lz4::Lz4Decoder::new(source, limits)))),
         #[allow(unreachable_patterns, reason = "reached where a codec is compiled out")]
         _ => Err(codec.disabled()),
     }
@@ -146,7 +146,7 @@ pub(crate) fn encoder<'a, W: Write + Send + 'a>(
     // Each is used by some codecs only.
     let _ = (threads, cancel);
     match compression.codec() {
-        Codec::None => Ok(Box::new(Plain(sink))),
+        Codec::None => Ok(Box::new(StoredEncoder(sink))),
         #[cfg(feature = "gzip")]
         Codec::Gzip => Ok(Box::new(gzip::GzipEncoder::new(compression, sink, threads)?)),
         #[cfg(feature = "bzip2")]
@@ -163,9 +163,9 @@ pub(crate) fn encoder<'a, W: Write + Send + 'a>(
 }
 
 /// What writes bytes as they are.
-struct Plain<W>(W);
+struct StoredEncoder<W>(W);
 
-impl<W: Write> Write for Plain<W> {
+impl<W: Write> Write for StoredEncoder<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write(bytes)
     }
@@ -175,7 +175,7 @@ impl<W: Write> Write for Plain<W> {
     }
 }
 
-impl<W: Write + Send> Encoder for Plain<W> {
+impl<W: Write + Send> Encoder for StoredEncoder<W> {
     fn finish(mut self: Box<Self>) -> Result<()> {
         Ok(self.0.flush()?)
     }

@@ -5,22 +5,22 @@ use std::io::{self, Read, Write};
 
 use liblzma::stream::{Action, Check, Error as LzmaError, LzmaOptions, MtStreamBuilder, Status, Stream};
 
-use super::checked::Decode;
-use super::input::{Input, trailing_garbage, truncated};
+use super::checked::DecodeStep;
+use super::peek_reader::{PeekReader, trailing_garbage, truncated};
 use super::{Codec, Compression, Encoder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::progress::{CANCEL_POLL, Cancel};
 
 /// What liblzma counts beside the dictionary itself: its state and probability tables.
-const BESIDE_DICTIONARY: u64 = 1 << 20;
+const DECODER_OVERHEAD: u64 = 1 << 20;
 /// liblzma's own bound on threads is 16,384; nothing gains from more than this.
-const THREADS: usize = 256;
+const MAX_THREADS: usize = 256;
 const BUFFER: usize = 256 << 10;
 const MAGIC: &[u8; 6] = b"\xfd7zXZ\0";
 
-pub(super) struct Decoder<R> {
-    input: Input<R>,
+pub(super) struct XzDecoder<R> {
+    input: PeekReader<R>,
     stream: Option<Stream>,
     codec: Codec,
     streams: u64,
@@ -29,14 +29,14 @@ pub(super) struct Decoder<R> {
     threads_memory: u64,
 }
 
-impl<R: Read> Decoder<R> {
+impl<R: Read> XzDecoder<R> {
     pub(super) fn new(codec: Codec, source: R, limits: &Limits, threads: usize) -> Self {
         Self {
-            input: Input::new(source),
+            input: PeekReader::new(source),
             stream: None,
             codec,
             streams: 0,
-            threads: threads.min(THREADS),
+            threads: threads.min(MAX_THREADS),
             codec_memory: limits.codec_memory,
             threads_memory: limits.codec_threads_memory,
         }
@@ -47,7 +47,7 @@ impl<R: Read> Decoder<R> {
         if self.streams > 0 && !self.another()? {
             return Ok(false);
         }
-        let memory = self.codec_memory.saturating_add(BESIDE_DICTIONARY);
+        let memory = self.codec_memory.saturating_add(DECODER_OVERHEAD);
         let stream = match self.codec {
             Codec::Lzma => Stream::new_lzma_decoder(memory),
             _ => {
@@ -107,7 +107,7 @@ impl<R: Read> Decoder<R> {
     }
 }
 
-impl<R: Read> Decode for Decoder<R> {
+impl<R: Read> DecodeStep for XzDecoder<R> {
     fn decode(&mut self, out: &mut [u8]) -> Result<usize> {
         loop {
             let Some(stream) = &mut self.stream else {
@@ -151,7 +151,7 @@ impl<W: Write> XzEncoder<W> {
             // Also for one thread, so that the bytes are the same. The block size is left to
             // liblzma: three times the dictionary, as `xz -T0` has it.
             _ => MtStreamBuilder::new()
-                .threads(u32::try_from(threads.min(THREADS)).unwrap_or(1))
+                .threads(u32::try_from(threads.min(MAX_THREADS)).unwrap_or(1))
                 .preset(level)
                 .check(Check::Crc64)
                 // A call returns early, so that it can be cancelled while its threads are busy; the bytes are the same.

@@ -5,8 +5,8 @@ use std::io::{self, Read, Write};
 
 use zstd::stream::raw::{self, CParameter, DParameter, InBuffer, Operation, OutBuffer};
 
-use super::checked::Decode;
-use super::input::{Input, trailing_garbage, truncated};
+use super::checked::DecodeStep;
+use super::peek_reader::{PeekReader, trailing_garbage, truncated};
 use super::{Compression, Encoder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
@@ -14,30 +14,36 @@ use crate::progress::Cancel;
 
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// Magic, descriptor, window, dictionary and content size.
-const LONGEST_HEADER: usize = 18;
+const MAX_HEADER_BYTES: usize = 18;
 /// The largest that the library takes; the bound that counts is checked here.
 const WINDOW_LOG_MAX: u32 = if cfg!(target_pointer_width = "64") { 31 } else { 30 };
 const BUFFER: usize = 256 << 10;
 
-pub(super) struct Decoder<R> {
-    input: Input<R>,
+pub(super) struct ZstdDecoder<R> {
+    input: PeekReader<R>,
     context: raw::Decoder<'static>,
     codec_memory: u64,
     in_frame: bool,
     frames: u64,
 }
 
-impl<R: Read> Decoder<R> {
+impl<R: Read> ZstdDecoder<R> {
     pub(super) fn new(source: R, limits: &Limits) -> Result<Self> {
         let mut context = raw::Decoder::new()?;
         context.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX))?;
-        Ok(Self { input: Input::new(source), context, codec_memory: limits.codec_memory, in_frame: false, frames: 0 })
+        Ok(Self {
+            input: PeekReader::new(source),
+            context,
+            codec_memory: limits.codec_memory,
+            in_frame: false,
+            frames: 0,
+        })
     }
 
     /// Stops before the next frame with data in it; false at the end.
     fn next_frame(&mut self) -> Result<bool> {
         loop {
-            let bytes = self.input.peek(LONGEST_HEADER)?;
+            let bytes = self.input.peek(MAX_HEADER_BYTES)?;
             match *bytes {
                 [] if self.frames > 0 => return Ok(false),
                 [0x50..=0x5f, 0x2a, 0x4d, 0x18, a, b, c, d, ..] => {
@@ -45,7 +51,7 @@ impl<R: Read> Decoder<R> {
                     self.frames += 1;
                 }
                 [a, b, c, d, ..] if [a, b, c, d] == MAGIC => {
-                    let header = Header::parse(bytes)?;
+                    let header = FrameHeader::parse(bytes)?;
                     if header.dictionary != 0 {
                         let id = header.dictionary;
                         return Err(Error::unsupported(format!("the zstd frame needs the dictionary {id}")));
@@ -70,12 +76,12 @@ fn could_be_cut(bytes: &[u8]) -> bool {
     bytes.len() < 4 || (bytes.len() < 8 && bytes[1..].starts_with(&[0x2a, 0x4d, 0x18]) && bytes[0] >> 4 == 5)
 }
 
-struct Header {
+struct FrameHeader {
     window: u64,
     dictionary: u32,
 }
 
-impl Header {
+impl FrameHeader {
     /// RFC 8878 section 3.1.1.1; `bytes` begins with the magic number.
     fn parse(bytes: &[u8]) -> Result<Self> {
         let mut rest = bytes.get(MAGIC.len()..).unwrap_or_default();
@@ -110,7 +116,7 @@ impl Header {
     }
 }
 
-impl<R: Read> Decode for Decoder<R> {
+impl<R: Read> DecodeStep for ZstdDecoder<R> {
     fn decode(&mut self, out: &mut [u8]) -> Result<usize> {
         loop {
             if !self.in_frame {

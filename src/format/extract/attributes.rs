@@ -7,9 +7,9 @@ use std::sync::Mutex;
 use rustix::fs::{self, AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use super::Policy;
+use super::ExtractPolicy;
 use super::ids::IdMap;
-use super::report::Report;
+use super::report::UnpackReport;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::entry::{Entry, Timestamp};
 use crate::omissions::Omitted;
@@ -80,11 +80,11 @@ pub(crate) struct Applier {
     all_xattrs: bool,
     ids: IdMap,
     monitor: Monitor,
-    report: Mutex<Report>,
+    report: Mutex<UnpackReport>,
 }
 
 impl Applier {
-    pub(crate) fn new(policy: &Policy, monitor: &Monitor) -> Self {
+    pub(crate) fn new(policy: &ExtractPolicy, monitor: &Monitor) -> Self {
         Self {
             root: rustix::process::geteuid().is_root(),
             all_xattrs: policy.all_xattrs,
@@ -124,13 +124,13 @@ impl Applier {
         });
     }
 
-    fn with_report(&self, change: impl FnOnce(&mut Report)) {
+    fn with_report(&self, change: impl FnOnce(&mut UnpackReport)) {
         // A writer that panicked is an error of its own; its counts stand.
         change(&mut self.report.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
     }
 
-    pub(crate) fn take_report(&self) -> Result<Report> {
-        let mut report = Report::default();
+    pub(crate) fn take_report(&self) -> Result<UnpackReport> {
+        let mut report = UnpackReport::default();
         self.with_report(|collected| std::mem::swap(collected, &mut report));
         report.omissions = self.monitor.omissions();
         Ok(report)

@@ -2,9 +2,9 @@
 //! One thread makes names in the archive's order; others write contents and attributes by descriptor.
 
 mod attributes;
+mod directory_stack;
 mod ids;
 mod report;
-mod walk;
 mod writers;
 
 use std::os::fd::AsFd;
@@ -14,15 +14,15 @@ use rustix::fs::{self, FileType};
 use rustix::io::Errno;
 
 use self::attributes::{Applier, Attributes};
+use self::directory_stack::DirectoryStack;
 pub use self::ids::{IdMap, IdRange};
-pub use self::report::Report;
-use self::walk::Walk;
+pub use self::report::UnpackReport;
 use self::writers::Writers;
 pub(crate) use self::writers::{DirectFile, OpenFile};
-use super::absent::Absent;
 use super::chunk::Chunk;
 use super::entry::{DeviceNumber, Entry, EntryKind};
 use super::namespace::{self, below_file, below_link};
+use super::omitted_members::OmittedMembers;
 use super::path::split_last;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
@@ -32,7 +32,7 @@ use crate::rooted::{Dir, is};
 
 /// What to write and what to leave out.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Policy {
+pub(crate) struct ExtractPolicy {
     pub(crate) skip_devices: bool,
     pub(crate) all_xattrs: bool,
     pub(crate) ids: IdMap,
@@ -40,11 +40,11 @@ pub(crate) struct Policy {
 
 /// Writes one tree. Files' contents are written behind its back; [`finish`](Self::finish) waits for them.
 pub(crate) struct Extractor<'scope> {
-    walk: Walk,
+    directories: DirectoryStack,
     writers: Writers<'scope>,
     applier: Arc<Applier>,
-    policy: Policy,
-    absent: Absent,
+    policy: ExtractPolicy,
+    omitted_members: OmittedMembers,
     disk: bool,
 }
 
@@ -53,19 +53,19 @@ impl<'scope> Extractor<'scope> {
     pub(crate) fn new<'env>(
         scope: &'scope std::thread::Scope<'scope, 'env>,
         root: Dir,
-        policy: Policy,
+        policy: ExtractPolicy,
         limits: &Limits,
         threads: usize,
         monitor: &Monitor,
     ) -> Result<Self> {
-        let budget = Budget::of(&root, limits)?;
+        let budget = WriteBudget::of(&root, limits)?;
         let applier = Arc::new(Applier::new(&policy, monitor));
         Ok(Self {
-            walk: Walk::new(root, Arc::clone(&applier), limits.entries),
+            directories: DirectoryStack::new(root, Arc::clone(&applier), limits.entries),
             writers: Writers::start(scope, Arc::clone(&applier), budget, threads)?,
             applier,
             policy,
-            absent: Absent::default(),
+            omitted_members: OmittedMembers::default(),
             disk: false,
         })
     }
@@ -77,24 +77,24 @@ impl<'scope> Extractor<'scope> {
     pub(crate) fn entry(&mut self, entry: &Entry) -> Result<Option<Arc<OpenFile>>> {
         self.writers.check()?;
         if entry.path.is_empty() {
-            self.walk.root_attributes(entry)?;
+            self.directories.root_attributes(entry)?;
             return Ok(None);
         }
-        self.absent.check(entry)?;
+        self.omitted_members.check(entry)?;
         let (parent, name) = split_last(&entry.path);
         match &entry.kind {
             EntryKind::Directory => {
-                self.walk.make_directory(&entry.path, entry)?;
+                self.directories.make_directory(&entry.path, entry)?;
                 Ok(None)
             }
             EntryKind::File { size } => {
-                let dir = self.walk.go_to(parent)?;
+                let dir = self.directories.go_to(parent)?;
                 let file = make_replacing(&dir, name, || dir.create(name, 0o600))?;
                 let attributes = Attributes::of(entry, &self.applier)?;
                 Ok(Some(self.writers.file(file, attributes, *size, &entry.path)))
             }
             EntryKind::Symlink { target } => {
-                let dir = self.walk.go_to(parent)?;
+                let dir = self.directories.go_to(parent)?;
                 make_replacing(&dir, name, || dir.symlink(target, name))?;
                 self.applier.apply_to_link(&dir, name, &Attributes::of(entry, &self.applier)?, &entry.path)?;
                 Ok(None)
@@ -154,10 +154,10 @@ impl<'scope> Extractor<'scope> {
     }
 
     /// Waits for all contents, then gives directories their last attributes.
-    pub(crate) fn finish(self) -> Result<Report> {
+    pub(crate) fn finish(self) -> Result<UnpackReport> {
         self.writers.finish()?;
         // Beside a disk there is no root directory.
-        self.walk.finish(!self.disk)?;
+        self.directories.finish(!self.disk)?;
         self.applier.take_report()
     }
 
@@ -165,13 +165,13 @@ impl<'scope> Extractor<'scope> {
         if entry.path == target {
             return Err(namespace::link_to_itself());
         }
-        if self.absent.holds(target) {
+        if self.omitted_members.holds(target) {
             // A further name of what was not made is not made either.
             return self.leave_out(entry, parent, name, Omitted::Device);
         }
-        let dir = self.walk.go_to(parent)?;
+        let dir = self.directories.go_to(parent)?;
         let (target_parent, target_name) = split_last(target);
-        let from = self.walk.look_up(target_parent, target)?;
+        let from = self.directories.look_up(target_parent, target)?;
         let stat = from.stat(target_name).map_err(|error| {
             if is(&error, Errno::NOENT) {
                 namespace::link_before_target(target)
@@ -189,7 +189,7 @@ impl<'scope> Extractor<'scope> {
 
     /// Makes no special file, but all that making it would have changed: what had its name is gone.
     fn leave_out(&mut self, entry: &Entry, parent: &[u8], name: &[u8], what: Omitted) -> Result<()> {
-        let dir = self.walk.go_to(parent)?;
+        let dir = self.directories.go_to(parent)?;
         match dir.remove_file(name) {
             Err(error) if is(&error, Errno::ISDIR) || is(&error, Errno::PERM) => {
                 return Err(namespace::directory_becomes_file());
@@ -199,14 +199,14 @@ impl<'scope> Extractor<'scope> {
             }
             _ => {}
         }
-        self.absent.insert(&entry.path);
+        self.omitted_members.insert(&entry.path);
         self.applier.omit(&entry.path, what);
         Ok(())
     }
 
     fn node(&mut self, entry: &Entry, kind: FileType, device: Option<DeviceNumber>) -> Result<Option<Arc<OpenFile>>> {
         let (parent, name) = split_last(&entry.path);
-        let dir = self.walk.go_to(parent)?;
+        let dir = self.directories.go_to(parent)?;
         if device.is_some() && self.policy.skip_devices {
             return self.leave_out(entry, parent, name, Omitted::Device).map(|()| None);
         }
@@ -246,12 +246,12 @@ fn is_not_permitted(error: &Error) -> bool {
 
 /// What an image may write in bytes: the limit, and never past what is free now less 5 %.
 #[derive(Debug, Clone, Copy)]
-struct Budget {
+struct WriteBudget {
     limit: u64,
     free: Option<u64>,
 }
 
-impl Budget {
+impl WriteBudget {
     fn of(root: &Dir, limits: &Limits) -> Result<Self> {
         let space = fs::fstatvfs(root.as_fd()).map_err(|error| Error::io("the free space can't be told", error))?;
         // A file system in memory without a bound says that it has no blocks at all.

@@ -5,7 +5,7 @@ use crate::omissions::Omissions;
 /// What an unpacking did.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
-pub struct Report {
+pub struct UnpackReport {
     /// Entries written, directories that were only implied not counted.
     pub entries: u64,
     /// Bytes of file content written.
@@ -14,7 +14,7 @@ pub struct Report {
     pub omissions: Omissions,
 }
 
-impl Report {
+impl UnpackReport {
     /// Whether everything in the image was written as it stands there.
     #[must_use]
     pub fn is_complete(&self) -> bool {

@@ -10,7 +10,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 
 use crossbeam_channel::Sender;
 
-use super::Budget;
+use super::WriteBudget;
 use super::attributes::{Applier, Attributes};
 use crate::error::{Error, Result};
 use crate::format::chunk::Chunk;
@@ -46,40 +46,40 @@ impl OpenFile {
     }
 }
 
-struct Job {
+struct WriteJob {
     file: Arc<OpenFile>,
     pieces: Vec<(u64, Chunk)>,
 }
 
 /// What the threads share.
-struct Shared {
+struct WriterState {
     applier: Arc<Applier>,
     /// What the image may still write, and what it could at first: bytes.
     left: AtomicU64,
-    budget: Budget,
+    budget: WriteBudget,
     failed: AtomicBool,
     error: Mutex<Option<Error>>,
 }
 
 pub(crate) struct Writers<'scope> {
     /// None once all jobs were handed over.
-    jobs: Option<Sender<Job>>,
-    shared: Arc<Shared>,
+    jobs: Option<Sender<WriteJob>>,
+    state: Arc<WriterState>,
     threads: Vec<ScopedJoinHandle<'scope, ()>>,
 }
 
 /// Jobs that may wait: as many descriptors are open for them.
-const QUEUE: usize = 64;
+const MAX_QUEUED_JOBS: usize = 64;
 
 impl<'scope> Writers<'scope> {
     pub(crate) fn start<'env>(
         scope: &'scope Scope<'scope, 'env>,
         applier: Arc<Applier>,
-        budget: Budget,
+        budget: WriteBudget,
         threads: usize,
     ) -> Result<Self> {
-        let (jobs, queue) = crossbeam_channel::bounded::<Job>(QUEUE);
-        let shared = Arc::new(Shared {
+        let (jobs, queue) = crossbeam_channel::bounded::<WriteJob>(MAX_QUEUED_JOBS);
+        let state = Arc::new(WriterState {
             applier,
             left: AtomicU64::new(budget.bytes()),
             budget,
@@ -88,21 +88,21 @@ impl<'scope> Writers<'scope> {
         });
         let threads = (0..threads.max(1))
             .map(|_| {
-                let (queue, shared) = (queue.clone(), Arc::clone(&shared));
+                let (queue, state) = (queue.clone(), Arc::clone(&state));
                 std::thread::Builder::new()
                     .name("lxd-image-write".to_owned())
                     .spawn_scoped(scope, move || {
                         for job in queue {
                             // After a failure the queue is only emptied.
-                            if !shared.failed.load(Ordering::Relaxed) {
-                                shared.run(&job);
+                            if !state.failed.load(Ordering::Relaxed) {
+                                state.run(&job);
                             }
                         }
                     })
                     .map_err(|error| Error::io("a thread can't be started", error))
             })
             .collect::<Result<_>>()?;
-        Ok(Self { jobs: Some(jobs), shared, threads })
+        Ok(Self { jobs: Some(jobs), state, threads })
     }
 
     /// Takes over a new file of `size` logical bytes.
@@ -130,26 +130,26 @@ impl<'scope> Writers<'scope> {
 
     /// Takes `bytes` off what the image may still write.
     pub(crate) fn charge(&self, bytes: u64) -> Result<()> {
-        self.shared.charge(bytes)
+        self.state.charge(bytes)
     }
 
     /// A way to write a file on the caller's own threads.
     pub(crate) fn direct(&self, file: Arc<OpenFile>) -> DirectFile {
-        DirectFile { file, shared: Arc::clone(&self.shared) }
+        DirectFile { file, state: Arc::clone(&self.state) }
     }
 
     pub(crate) fn write(&self, file: &Arc<OpenFile>, pieces: Vec<(u64, Chunk)>) -> Result<()> {
         file.pending.fetch_add(1, Ordering::AcqRel);
-        self.send(Job { file: Arc::clone(file), pieces })
+        self.send(WriteJob { file: Arc::clone(file), pieces })
     }
 
     /// The last bytes of a file: whoever is done last gives the file its attributes.
     pub(crate) fn close(&self, file: Arc<OpenFile>, pieces: Vec<(u64, Chunk)>) -> Result<()> {
         // This job stands for the caller's own part, which `pending` counts from the start.
-        self.send(Job { file, pieces })
+        self.send(WriteJob { file, pieces })
     }
 
-    fn send(&self, job: Job) -> Result<()> {
+    fn send(&self, job: WriteJob) -> Result<()> {
         if self.jobs.as_ref().is_none_or(|jobs| jobs.send(job).is_err()) {
             return Err(Error::new(crate::ErrorKind::Io, "the writing threads have ended"));
         }
@@ -158,10 +158,10 @@ impl<'scope> Writers<'scope> {
 
     /// Fails with the first error of any writer.
     pub(crate) fn check(&self) -> Result<()> {
-        if !self.shared.failed.load(Ordering::Relaxed) {
+        if !self.state.failed.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let error = self.shared.error.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let error = self.state.error.lock().unwrap_or_else(PoisonError::into_inner).take();
         Err(error.unwrap_or_else(Error::cancelled))
     }
 
@@ -172,7 +172,7 @@ impl<'scope> Writers<'scope> {
                 return Err(Error::new(crate::ErrorKind::Io, "a writing thread ended unexpectedly"));
             }
         }
-        let error = self.shared.error.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let error = self.state.error.lock().unwrap_or_else(PoisonError::into_inner).take();
         error.map_or(Ok(()), Err)
     }
 }
@@ -181,7 +181,7 @@ impl Drop for Writers<'_> {
     fn drop(&mut self) {
         if self.jobs.is_some() {
             // The call has failed or was cancelled: what waits in the queue need not be written.
-            self.shared.failed.store(true, Ordering::Relaxed);
+            self.state.failed.store(true, Ordering::Relaxed);
         }
     }
 }
@@ -189,22 +189,22 @@ impl Drop for Writers<'_> {
 /// A file that other threads than the writers fill.
 pub(crate) struct DirectFile {
     file: Arc<OpenFile>,
-    shared: Arc<Shared>,
+    state: Arc<WriterState>,
 }
 
 impl DirectFile {
     pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        self.shared.charge(bytes.len() as u64)?;
+        self.state.charge(bytes.len() as u64)?;
         self.file.write(bytes, offset)
     }
 
     /// All bytes are there: gives the file its size and its attributes.
     pub(crate) fn finish(self) -> Result<()> {
-        self.shared.complete(&self.file)
+        self.state.complete(&self.file)
     }
 }
 
-impl Shared {
+impl WriterState {
     fn charge(&self, bytes: u64) -> Result<()> {
         self.left
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes))
@@ -212,7 +212,7 @@ impl Shared {
             .map_err(|_| self.budget.exceeded())
     }
 
-    fn run(&self, job: &Job) {
+    fn run(&self, job: &WriteJob) {
         for (offset, piece) in &job.pieces {
             if let Err(error) = job.file.write(piece, *offset) {
                 self.fail(error);

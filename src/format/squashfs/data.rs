@@ -1,9 +1,9 @@
 //! A file's bytes: its blocks, holes among them, and its tail in a shared fragment block.
 //! Sizes are read as they are needed; a header's count never becomes an allocation.
 
-use super::decode::Decoder;
-use super::inode::FileAt;
-use super::reader::Reader;
+use super::decode::SquashFsDecoder;
+use super::inode::FileRef;
+use super::reader::SquashFsReader;
 use crate::error::{Error, Result};
 use crate::io::ReadAt;
 use crate::limits::Limits;
@@ -14,7 +14,7 @@ pub(super) const RAW_BLOCK: u32 = 1 << 24;
 /// A regular file's content, to be read later and in any order.
 #[derive(Clone)]
 pub(crate) struct FileData {
-    pub(super) at: FileAt,
+    pub(super) at: FileRef,
 }
 
 impl FileData {
@@ -27,9 +27,9 @@ impl FileData {
 /// The sizes of an image's files together, as all who go through one count them. Holes cost nothing to store, but each is a
 /// step to read: one inode under many names must not add up.
 #[derive(Debug, Default)]
-pub(crate) struct Sizes(u64);
+pub(crate) struct TotalSize(u64);
 
-impl Sizes {
+impl TotalSize {
     pub(crate) fn add(&mut self, data: Option<&FileData>, limits: &Limits) -> Result<()> {
         self.0 = self.0.saturating_add(data.map_or(0, FileData::size));
         if self.0 > limits.file_size {
@@ -63,7 +63,7 @@ impl StoredBlock {
 
 /// One piece of a file.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Piece {
+pub(super) enum FilePiece {
     /// `length` bytes at `offset` of the file, out of one block.
     Block { block: StoredBlock, offset: u64, length: u32 },
     /// `length` bytes at `offset` of the file that are all zero.
@@ -73,8 +73,8 @@ pub(super) enum Piece {
 }
 
 /// The pieces of a file in order.
-pub(super) struct Pieces {
-    file: FileAt,
+pub(super) struct FilePieces {
+    file: FileRef,
     block_size: u32,
     position: u64,
     offset: u64,
@@ -83,8 +83,8 @@ pub(super) struct Pieces {
     in_segment: bool,
 }
 
-impl Pieces {
-    pub(super) fn new<S: ReadAt>(reader: &Reader<S>, data: &FileData) -> Self {
+impl FilePieces {
+    pub(super) fn new<S: ReadAt>(reader: &SquashFsReader<S>, data: &FileData) -> Self {
         let file = data.at.clone();
         Self {
             position: file.start,
@@ -97,7 +97,7 @@ impl Pieces {
     }
 
     /// Counts a run of data where one begins.
-    fn in_data<S: ReadAt>(&mut self, reader: &Reader<S>) -> Result<()> {
+    fn in_data<S: ReadAt>(&mut self, reader: &SquashFsReader<S>) -> Result<()> {
         if self.in_segment {
             return Ok(());
         }
@@ -110,7 +110,7 @@ impl Pieces {
         Ok(())
     }
 
-    pub(super) fn next<S: ReadAt>(&mut self, reader: &Reader<S>) -> Result<Option<Piece>> {
+    pub(super) fn next<S: ReadAt>(&mut self, reader: &SquashFsReader<S>) -> Result<Option<FilePiece>> {
         let left = self.file.size.saturating_sub(self.offset);
         if left == 0 {
             return Ok(None);
@@ -125,29 +125,29 @@ impl Pieces {
                 return Err(Error::malformed("a file's tail lies outside of its fragment block"));
             }
             self.in_data(reader)?;
-            return Ok(Some(Piece::Tail { fragment, within, offset, length }));
+            return Ok(Some(FilePiece::Tail { fragment, within, offset, length }));
         }
         let word = u32::from_le_bytes(self.file.blocks.array(&reader.source, &reader.blocks)?);
         if word == 0 {
             self.in_segment = false;
-            return Ok(Some(Piece::Hole { offset, length }));
+            return Ok(Some(FilePiece::Hole { offset, length }));
         }
         self.in_data(reader)?;
         let block = StoredBlock::new(self.position, word, self.block_size, reader.superblock.data_end())?;
         self.position = self.position.saturating_add(u64::from(block.stored));
-        Ok(Some(Piece::Block { block, offset, length }))
+        Ok(Some(FilePiece::Block { block, offset, length }))
     }
 }
 
 /// What one thread needs to decode blocks: buffers of a block each, and the codec's context.
-pub(super) struct Scratch {
-    decoder: Decoder,
+pub(super) struct BlockDecoder {
+    decoder: SquashFsDecoder,
     stored: Vec<u8>,
     plain: Vec<u8>,
 }
 
-impl Scratch {
-    pub(super) fn new<S: ReadAt>(reader: &Reader<S>) -> Result<Self> {
+impl BlockDecoder {
+    pub(super) fn new<S: ReadAt>(reader: &SquashFsReader<S>) -> Result<Self> {
         Ok(Self { decoder: reader.decoder()?, stored: Vec::new(), plain: Vec::new() })
     }
 

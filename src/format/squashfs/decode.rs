@@ -5,11 +5,11 @@ use super::superblock::SquashFsCompression;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Decodes blocks, one after the other.
-pub(super) struct Decoder {
-    codec: Codec,
+pub(super) struct SquashFsDecoder {
+    codec: BlockCodec,
 }
 
-enum Codec {
+enum BlockCodec {
     #[cfg(feature = "gzip")]
     Gzip(Box<flate2::Decompress>),
     #[cfg(feature = "xz")]
@@ -27,25 +27,25 @@ enum Codec {
     None,
 }
 
-impl Decoder {
+impl SquashFsDecoder {
     /// A decoder that allocates at most `memory` bytes for a dictionary, where the codec has one.
     #[allow(unused_variables, reason = "what is needed depends on the codecs that are compiled in")]
     pub(super) fn new(compression: SquashFsCompression, memory: u64) -> Result<Self> {
         let codec = match compression {
             #[cfg(feature = "gzip")]
-            SquashFsCompression::Gzip => Ok(Codec::Gzip(Box::new(flate2::Decompress::new(true)))),
+            SquashFsCompression::Gzip => Ok(BlockCodec::Gzip(Box::new(flate2::Decompress::new(true)))),
             #[cfg(feature = "xz")]
-            SquashFsCompression::Xz => Ok(Codec::Xz { memory }),
+            SquashFsCompression::Xz => Ok(BlockCodec::Xz { memory }),
             #[cfg(feature = "zstd")]
             SquashFsCompression::Zstd => zstd::bulk::Decompressor::new()
-                .map(Codec::Zstd)
+                .map(BlockCodec::Zstd)
                 .map_err(|source| Error::io("the zstd decoder can't be made", source)),
             #[cfg(feature = "lz4")]
-            SquashFsCompression::Lz4 => Ok(Codec::Lz4),
+            SquashFsCompression::Lz4 => Ok(BlockCodec::Lz4),
             #[cfg(feature = "xz")]
-            SquashFsCompression::Lzma => Ok(Codec::Lzma { memory }),
+            SquashFsCompression::Lzma => Ok(BlockCodec::Lzma { memory }),
             #[cfg(feature = "lzo")]
-            SquashFsCompression::Lzo => Ok(Codec::Lzo),
+            SquashFsCompression::Lzo => Ok(BlockCodec::Lzo),
             #[cfg(not(all(feature = "gzip", feature = "xz", feature = "zstd", feature = "lz4", feature = "lzo")))]
             other => Err(disabled(other)),
         };
@@ -58,7 +58,7 @@ impl Decoder {
     pub(super) fn decode(&mut self, input: &[u8], output: &mut [u8]) -> Result<usize> {
         match self.codec {
             #[cfg(feature = "gzip")]
-            Codec::Gzip(ref mut stream) => {
+            BlockCodec::Gzip(ref mut stream) => {
                 stream.reset(true);
                 match stream.decompress(input, output, flate2::FlushDecompress::Finish) {
                     Ok(flate2::Status::StreamEnd) => Ok(usize::try_from(stream.total_out()).unwrap_or(output.len())),
@@ -67,21 +67,21 @@ impl Decoder {
                 }
             }
             #[cfg(feature = "xz")]
-            Codec::Xz { memory } => xz(memory, input, output),
+            BlockCodec::Xz { memory } => xz(memory, input, output),
             #[cfg(feature = "zstd")]
-            Codec::Zstd(ref mut context) => {
+            BlockCodec::Zstd(ref mut context) => {
                 context.decompress_to_buffer(input, output).map_err(|source| broken("zstd").with_source(source))
             }
             #[cfg(feature = "lz4")]
-            Codec::Lz4 => {
+            BlockCodec::Lz4 => {
                 lz4_flex::block::decompress_into(input, output).map_err(|source| broken("lz4").with_source(source))
             }
             #[cfg(feature = "xz")]
-            Codec::Lzma { memory } => lzma(memory, input, output),
+            BlockCodec::Lzma { memory } => lzma(memory, input, output),
             #[cfg(feature = "lzo")]
-            Codec::Lzo => super::lzo::decode(input, output),
+            BlockCodec::Lzo => super::lzo::decode(input, output),
             #[cfg(not(any(feature = "gzip", feature = "xz", feature = "zstd", feature = "lz4", feature = "lzo")))]
-            Codec::None => Err(Error::unsupported("no codec is compiled in")),
+            BlockCodec::None => Err(Error::unsupported("no codec is compiled in")),
         }
     }
 }

@@ -2,8 +2,8 @@
 //! One entry at a time, each name judged before anybody else sees it.
 
 use super::fields::Fields;
-use super::inode::{InodeRef, ListingAt};
-use super::metadata_blocks::{Cursor, MetadataBlocks, Region};
+use super::inode::{InodeRef, ListingRef};
+use super::metadata_blocks::{MetadataBlocks, MetadataCursor, TableRegion};
 use crate::error::{Error, Result};
 use crate::io::ReadAt;
 use crate::limits::Limits;
@@ -23,7 +23,7 @@ pub(super) struct Dirent {
 /// A directory that is being read.
 pub(super) struct Listing {
     /// None for an empty directory, whose position may point anywhere.
-    cursor: Option<Cursor>,
+    cursor: Option<MetadataCursor>,
     remaining: u32,
     in_run: u32,
     block: u32,
@@ -31,9 +31,10 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    pub(super) fn new(at: ListingAt, table: Region) -> Result<Self> {
+    pub(super) fn new(at: ListingRef, table: TableRegion) -> Result<Self> {
         let remaining = at.bytes.saturating_sub(UNSTORED);
-        let cursor = if remaining > 0 { Some(Cursor::new(table, u64::from(at.block), at.offset)?) } else { None };
+        let cursor =
+            if remaining > 0 { Some(MetadataCursor::new(table, u64::from(at.block), at.offset)?) } else { None };
         Ok(Self { cursor, remaining, in_run: 0, block: 0, last: Vec::new() })
     }
 

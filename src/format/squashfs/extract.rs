@@ -5,10 +5,10 @@ use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::data::{FileData, Piece, Pieces, Scratch, Sizes, StoredBlock};
+use super::data::{BlockDecoder, FileData, FilePiece, FilePieces, StoredBlock, TotalSize};
 use super::fragments;
-use super::queue::Queue;
-use super::reader::{Node, Reader};
+use super::queue::WorkQueue;
+use super::reader::{Node, SquashFsReader};
 use crate::error::{Error, Result};
 use crate::format::entry::Entry;
 use crate::io::ReadAt;
@@ -17,11 +17,11 @@ use crate::progress::{Monitor, Phase};
 /// Plain bytes after which a batch of work is handed over.
 const BATCH_BYTES: u64 = 1 << 20;
 /// Files in one batch, and batches that wait: their product bounds the open files.
-const BATCH_FILES: usize = 16;
-const BATCHES: usize = 16;
+const MAX_BATCH_FILES: usize = 16;
+const MAX_QUEUED_BATCHES: usize = 16;
 
 /// Takes the members of an image.
-pub(crate) trait Sink {
+pub(crate) trait ExtractSink {
     /// What a regular file's content goes into.
     type Target: FileTarget;
 
@@ -41,7 +41,7 @@ pub(crate) trait FileTarget: Send + Sync {
 
 /// What was unpacked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Stats {
+pub(crate) struct ExtractStats {
     /// Members, the top included.
     pub(crate) entries: u64,
     /// Regular files with content of their own.
@@ -54,32 +54,32 @@ pub(crate) struct Stats {
 
 /// Gives all members to `sink` and their content to its targets, on `threads` threads beside the
 /// caller's; with one or none, all on the caller's.
-pub(crate) fn extract<S: ReadAt, K: Sink>(
-    reader: &Reader<S>,
+pub(crate) fn extract<S: ReadAt, K: ExtractSink>(
+    reader: &SquashFsReader<S>,
     sink: &mut K,
     threads: usize,
     monitor: &Monitor,
-) -> Result<Stats> {
-    let shared = Shared {
+) -> Result<ExtractStats> {
+    let state = ExtractState {
         reader,
         monitor,
-        queue: Queue::new(BATCHES),
+        queue: WorkQueue::new(MAX_QUEUED_BATCHES),
         failure: Mutex::new(None),
         stopped: AtomicBool::new(false),
         consumed: AtomicU64::new(0),
     };
     if threads <= 1 {
-        let mut scratch = Scratch::new(reader)?;
-        return Producer::new(&shared, |batch| {
-            shared.run(&mut scratch, batch);
-            shared.failed()
+        let mut scratch = BlockDecoder::new(reader)?;
+        return Producer::new(&state, |batch| {
+            state.run(&mut scratch, batch);
+            state.failed()
         })
         .run(sink);
     }
     std::thread::scope(|scope| {
         let mut started = 0;
         for _ in 0..threads {
-            let spawned = std::thread::Builder::new().name("squashfs".into()).spawn_scoped(scope, || shared.work());
+            let spawned = std::thread::Builder::new().name("squashfs".into()).spawn_scoped(scope, || state.work());
             match spawned {
                 Ok(_) => started += 1,
                 Err(source) if started == 0 => return Err(Error::io("no thread can be started", source)),
@@ -87,50 +87,50 @@ pub(crate) fn extract<S: ReadAt, K: Sink>(
                 Err(_) => break,
             }
         }
-        let result = Producer::new(&shared, |batch| {
-            shared.queue.push(batch);
-            shared.failed()
+        let result = Producer::new(&state, |batch| {
+            state.queue.push(batch);
+            state.failed()
         })
         .run(sink);
         if result.is_err() {
-            shared.stop();
+            state.stop();
         }
-        shared.queue.close();
+        state.queue.close();
         result
     })
-    .and_then(|stats| shared.failed().map(|()| stats))
+    .and_then(|stats| state.failed().map(|()| stats))
 }
 
 /// A file that is being filled. Whoever lets go of it last finishes it.
-struct Job<T> {
+struct FileJob<T> {
     target: T,
     path: Vec<u8>,
 }
 
-struct Work<T> {
-    job: Arc<Job<T>>,
-    parts: Vec<Part>,
+struct FileWork<T> {
+    job: Arc<FileJob<T>>,
+    parts: Vec<BlockPart>,
 }
 
 /// A part of a file that some block holds.
-enum Part {
+enum BlockPart {
     Block { block: StoredBlock, offset: u64, length: u32 },
     Tail { block: StoredBlock, within: u32, offset: u64, length: u32 },
 }
 
-struct Shared<'a, S, T> {
-    reader: &'a Reader<S>,
+struct ExtractState<'a, S, T> {
+    reader: &'a SquashFsReader<S>,
     monitor: &'a Monitor,
-    queue: Queue<Vec<Work<T>>>,
+    queue: WorkQueue<Vec<FileWork<T>>>,
     failure: Mutex<Option<Error>>,
     stopped: AtomicBool,
     consumed: AtomicU64,
 }
 
-impl<S: ReadAt, T: FileTarget> Shared<'_, S, T> {
+impl<S: ReadAt, T: FileTarget> ExtractState<'_, S, T> {
     /// A worker's life.
     fn work(&self) {
-        match Scratch::new(self.reader) {
+        match BlockDecoder::new(self.reader) {
             Ok(mut scratch) => {
                 while let Some(batch) = self.queue.pop() {
                     self.run(&mut scratch, batch);
@@ -140,7 +140,7 @@ impl<S: ReadAt, T: FileTarget> Shared<'_, S, T> {
         }
     }
 
-    fn run(&self, scratch: &mut Scratch, batch: Vec<Work<T>>) {
+    fn run(&self, scratch: &mut BlockDecoder, batch: Vec<FileWork<T>>) {
         for work in batch {
             if self.stopped.load(Ordering::Relaxed) {
                 return;
@@ -155,8 +155,8 @@ impl<S: ReadAt, T: FileTarget> Shared<'_, S, T> {
         }
     }
 
-    fn fill(&self, scratch: &mut Scratch, work: Work<T>) -> Result<()> {
-        let Work { job, parts } = work;
+    fn fill(&self, scratch: &mut BlockDecoder, work: FileWork<T>) -> Result<()> {
+        let FileWork { job, parts } = work;
         let filled = parts.iter().try_for_each(|part| self.part(scratch, &job.target, part));
         filled.map_err(|error| error.in_entry(&job.path))?;
         match Arc::into_inner(job) {
@@ -167,14 +167,14 @@ impl<S: ReadAt, T: FileTarget> Shared<'_, S, T> {
         }
     }
 
-    fn part(&self, scratch: &mut Scratch, target: &T, part: &Part) -> Result<()> {
+    fn part(&self, scratch: &mut BlockDecoder, target: &T, part: &BlockPart) -> Result<()> {
         match *part {
-            Part::Block { block, offset, length } => {
+            BlockPart::Block { block, offset, length } => {
                 target.write_at(scratch.block(&self.reader.source, &block, length)?, offset)?;
                 self.consumed.fetch_add(u64::from(block.stored), Ordering::Relaxed);
                 Ok(())
             }
-            Part::Tail { block, within, offset, length } => {
+            BlockPart::Tail { block, within, offset, length } => {
                 self.reader.tail(scratch, block, within, length, |bytes| target.write_at(bytes, offset))
             }
         }
@@ -201,44 +201,44 @@ impl<S: ReadAt, T: FileTarget> Shared<'_, S, T> {
 
 /// Walks the tree and makes batches of what the workers are to do.
 struct Producer<'a, S, T, F> {
-    shared: &'a Shared<'a, S, T>,
+    state: &'a ExtractState<'a, S, T>,
     hand_over: F,
-    batch: Vec<Work<T>>,
+    batch: Vec<FileWork<T>>,
     batch_bytes: u64,
     /// The fragment block of the batch: files with the same one are best done together.
     fragment: Option<u32>,
     /// The last fragment block that was looked up.
     found: Option<(u32, StoredBlock)>,
-    sizes: Sizes,
-    stats: Stats,
+    sizes: TotalSize,
+    stats: ExtractStats,
 }
 
-impl<'a, S: ReadAt, T: FileTarget, F: FnMut(Vec<Work<T>>) -> Result<()>> Producer<'a, S, T, F> {
-    fn new(shared: &'a Shared<'a, S, T>, hand_over: F) -> Self {
-        let stats = Stats::default();
+impl<'a, S: ReadAt, T: FileTarget, F: FnMut(Vec<FileWork<T>>) -> Result<()>> Producer<'a, S, T, F> {
+    fn new(state: &'a ExtractState<'a, S, T>, hand_over: F) -> Self {
+        let stats = ExtractStats::default();
         Self {
-            shared,
+            state,
             hand_over,
             batch: Vec::new(),
             batch_bytes: 0,
             fragment: None,
             found: None,
-            sizes: Sizes::default(),
+            sizes: TotalSize::default(),
             stats,
         }
     }
 
-    fn run<K: Sink<Target = T>>(mut self, sink: &mut K) -> Result<Stats> {
-        for node in self.shared.reader.walk() {
+    fn run<K: ExtractSink<Target = T>>(mut self, sink: &mut K) -> Result<ExtractStats> {
+        for node in self.state.reader.walk() {
             let Node { entry, data, .. } = node?;
-            self.shared.monitor.check()?;
+            self.state.monitor.check()?;
             self.stats.entries += 1;
-            let counted = self.sizes.add(data.as_ref(), &self.shared.reader.limits);
+            let counted = self.sizes.add(data.as_ref(), &self.state.reader.limits);
             counted.map_err(|error| error.in_entry(&entry.path))?;
             let target = sink.entry(&entry).map_err(|error| error.in_entry(&entry.path))?;
             if let (Some(target), Some(data)) = (target, data) {
                 self.stats.files += 1;
-                let job = Arc::new(Job { target, path: entry.path });
+                let job = Arc::new(FileJob { target, path: entry.path });
                 let queued = self.queue_file(&job, &data);
                 queued.map_err(|error| error.in_entry(&job.path))?;
                 self.finish(job)?;
@@ -250,33 +250,33 @@ impl<'a, S: ReadAt, T: FileTarget, F: FnMut(Vec<Work<T>>) -> Result<()>> Produce
 
     /// The workers may be done with a large file before its last batch is told apart: then the
     /// producer lets go of it last.
-    fn finish(&mut self, job: Arc<Job<T>>) -> Result<()> {
+    fn finish(&mut self, job: Arc<FileJob<T>>) -> Result<()> {
         match Arc::into_inner(job) {
             Some(job) => job.target.finish().map_err(|error| error.in_entry(&job.path)),
             None => Ok(()),
         }
     }
 
-    fn queue_file(&mut self, job: &Arc<Job<T>>, data: &FileData) -> Result<()> {
-        let reader = self.shared.reader;
-        let mut pieces = Pieces::new(reader, data);
+    fn queue_file(&mut self, job: &Arc<FileJob<T>>, data: &FileData) -> Result<()> {
+        let reader = self.state.reader;
+        let mut pieces = FilePieces::new(reader, data);
         let mut parts = Vec::new();
         while let Some(piece) = pieces.next(reader)? {
             let (part, length) = match piece {
-                Piece::Hole { length, .. } => {
+                FilePiece::Hole { length, .. } => {
                     self.stats.holes += u64::from(length);
                     if self.stats.holes.is_multiple_of(1 << 30) {
-                        self.shared.monitor.check()?;
+                        self.state.monitor.check()?;
                     }
                     continue;
                 }
-                Piece::Block { block, offset, length } => (Part::Block { block, offset, length }, length),
-                Piece::Tail { fragment, within, offset, length } => {
+                FilePiece::Block { block, offset, length } => (BlockPart::Block { block, offset, length }, length),
+                FilePiece::Tail { fragment, within, offset, length } => {
                     if self.fragment.is_some_and(|of_batch| of_batch != fragment) {
                         self.flush()?;
                     }
                     self.fragment = Some(fragment);
-                    (Part::Tail { block: self.fragment_block(fragment)?, within, offset, length }, length)
+                    (BlockPart::Tail { block: self.fragment_block(fragment)?, within, offset, length }, length)
                 }
             };
             self.stats.written += u64::from(length);
@@ -286,13 +286,13 @@ impl<'a, S: ReadAt, T: FileTarget, F: FnMut(Vec<Work<T>>) -> Result<()>> Produce
             self.batch_bytes += u64::from(length);
             parts.push(part);
             if self.batch_bytes >= BATCH_BYTES {
-                self.batch.push(Work { job: Arc::clone(job), parts: mem::take(&mut parts) });
+                self.batch.push(FileWork { job: Arc::clone(job), parts: mem::take(&mut parts) });
                 self.flush()?;
             }
         }
         if !parts.is_empty() {
-            self.batch.push(Work { job: Arc::clone(job), parts });
-            if self.batch.len() >= BATCH_FILES {
+            self.batch.push(FileWork { job: Arc::clone(job), parts });
+            if self.batch.len() >= MAX_BATCH_FILES {
                 self.flush()?;
             }
         }
@@ -303,7 +303,7 @@ impl<'a, S: ReadAt, T: FileTarget, F: FnMut(Vec<Work<T>>) -> Result<()>> Produce
         match self.found {
             Some((found, block)) if found == number => Ok(block),
             _ => {
-                let block = fragments::find(self.shared.reader, number)?;
+                let block = fragments::find(self.state.reader, number)?;
                 self.found = Some((number, block));
                 Ok(block)
             }

@@ -5,17 +5,17 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::data::StoredBlock;
 use super::fields::Fields;
-use super::reader::Reader;
+use super::reader::SquashFsReader;
 use crate::error::{Error, Result};
 use crate::io::ReadAt;
 
 /// Bytes of a fragment's record in the table.
 pub(super) const RECORD: usize = 16;
 /// Plain bytes of fragment blocks that are kept; at least two blocks are, whatever their size.
-const KEPT: u32 = 8 << 20;
+const CACHE_BYTES: u32 = 8 << 20;
 
 /// Finds the fragment block with this number.
-pub(super) fn find<S: ReadAt>(reader: &Reader<S>, number: u32) -> Result<StoredBlock> {
+pub(super) fn find<S: ReadAt>(reader: &SquashFsReader<S>, number: u32) -> Result<StoredBlock> {
     let table = reader.fragments.as_ref();
     let table = table.ok_or_else(|| Error::malformed("a file has its tail in a fragment, and there are none"))?;
     let record: [u8; RECORD] = table.get(&reader.source, &reader.blocks, number)?;
@@ -26,11 +26,11 @@ pub(super) fn find<S: ReadAt>(reader: &Reader<S>, number: u32) -> Result<StoredB
 
 /// The last fragment blocks, decoded.
 pub(super) struct FragmentCache {
-    slots: Mutex<Vec<Slot>>,
+    slots: Mutex<Vec<CachedFragment>>,
     capacity: usize,
 }
 
-struct Slot {
+struct CachedFragment {
     block: StoredBlock,
     /// Filled by the first who asks; the others wait for it. None if it does not decode.
     content: Arc<OnceLock<Option<Arc<[u8]>>>>,
@@ -38,7 +38,7 @@ struct Slot {
 
 impl FragmentCache {
     pub(super) fn new(block_size: u32) -> Self {
-        let capacity = usize::try_from(KEPT / block_size.max(1)).unwrap_or(2).clamp(2, 64);
+        let capacity = usize::try_from(CACHE_BYTES / block_size.max(1)).unwrap_or(2).clamp(2, 64);
         Self { slots: Mutex::new(Vec::new()), capacity }
     }
 
@@ -52,7 +52,7 @@ impl FragmentCache {
                     if slots.len() >= self.capacity {
                         slots.remove(0);
                     }
-                    Slot { block, content: Arc::default() }
+                    CachedFragment { block, content: Arc::default() }
                 }
             };
             let content = Arc::clone(&slot.content);

@@ -3,9 +3,9 @@
 
 use std::io::Write;
 
-use super::reader::{Data, Reader};
+use super::reader::{FileBytes, SquashFsReader};
 use super::superblock::SquashFsCompression;
-use super::walk::Walk;
+use super::tree_walk::TreeWalk;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::entry::{Entry, Timestamp};
 use crate::io::{Blob, ReadAt};
@@ -29,7 +29,7 @@ use crate::limits::Limits;
 /// # Ok::<(), lxd_image::Error>(())
 /// ```
 pub struct SquashFs {
-    reader: Reader<Blob>,
+    reader: SquashFsReader<Blob>,
 }
 
 impl SquashFs {
@@ -40,7 +40,7 @@ impl SquashFs {
     /// `Unsupported` for another version or an unknown compressor, `FeatureDisabled` for
     /// a compressor that was compiled out, `LimitExceeded`, `Io`.
     pub fn open(source: impl ReadAt + 'static, limits: &Limits) -> Result<Self> {
-        Reader::open(Blob::new(source), limits).map(|reader| Self { reader })
+        SquashFsReader::open(Blob::new(source), limits).map(|reader| Self { reader })
     }
 
     /// How its blocks are compressed.
@@ -102,8 +102,8 @@ impl SquashFs {
         let data = data.ok_or_else(|| Error::invalid("this is no regular file").in_entry(path))?;
         let failed = |source| Error::io("the file's content can't be written", source);
         self.reader.read_file(&data, &mut |_, part| match part {
-            Data::Bytes(bytes) => out.write_all(bytes).map_err(failed),
-            Data::Hole(length) => {
+            FileBytes::Bytes(bytes) => out.write_all(bytes).map_err(failed),
+            FileBytes::Hole(length) => {
                 std::io::copy(&mut std::io::Read::take(std::io::repeat(0), length), out).map_err(failed).map(drop)
             }
         })?;
@@ -138,7 +138,7 @@ impl std::fmt::Debug for SquashFs {
 
 /// The members of a [`SquashFs`]. Ends after the first error.
 pub struct SquashFsEntries<'a> {
-    walk: Walk<'a, Blob>,
+    walk: TreeWalk<'a, Blob>,
 }
 
 impl Iterator for SquashFsEntries<'_> {

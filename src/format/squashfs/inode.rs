@@ -2,7 +2,7 @@
 //! All fourteen kinds, basic and extended, become one structure.
 
 use super::fields::Fields;
-use super::metadata_blocks::{Cursor, MetadataBlocks};
+use super::metadata_blocks::{MetadataBlocks, MetadataCursor};
 use super::superblock::NONE;
 use crate::error::{Error, Result};
 use crate::format::entry::DeviceNumber;
@@ -42,7 +42,7 @@ impl InodeRef {
 
 /// An inode, read.
 pub(super) struct Inode {
-    pub(super) content: Content,
+    pub(super) content: InodeContent,
     pub(super) mode: u32,
     pub(super) uid_index: u16,
     pub(super) gid_index: u16,
@@ -53,9 +53,9 @@ pub(super) struct Inode {
 }
 
 /// What the inode is of.
-pub(super) enum Content {
-    Directory(ListingAt),
-    File(FileAt),
+pub(super) enum InodeContent {
+    Directory(ListingRef),
+    File(FileRef),
     Symlink(Vec<u8>),
     BlockDevice(DeviceNumber),
     CharDevice(DeviceNumber),
@@ -63,7 +63,7 @@ pub(super) enum Content {
     Socket,
 }
 
-impl Content {
+impl InodeContent {
     /// The kind's number as directory entries carry it.
     pub(super) fn number(&self) -> u16 {
         match self {
@@ -80,7 +80,7 @@ impl Content {
 
 /// Where a directory's listing stands in the directory table, and its bytes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct ListingAt {
+pub(super) struct ListingRef {
     pub(super) block: u32,
     pub(super) offset: u16,
     pub(super) bytes: u32,
@@ -88,17 +88,17 @@ pub(super) struct ListingAt {
 
 /// Where a file's bytes stand. The sizes of its blocks are read from `blocks` as they are needed.
 #[derive(Clone)]
-pub(super) struct FileAt {
+pub(super) struct FileRef {
     pub(super) size: u64,
     pub(super) start: u64,
     /// Number of the fragment block with the file's tail, and the tail's offset in it.
     pub(super) fragment: Option<(u32, u32)>,
-    pub(super) blocks: Cursor,
+    pub(super) blocks: MetadataCursor,
 }
 
 /// Reads the inode that stands at `cursor`.
 pub(super) fn read(
-    mut cursor: Cursor,
+    mut cursor: MetadataCursor,
     source: &impl ReadAt,
     blocks: &MetadataBlocks,
     limits: &Limits,
@@ -112,14 +112,14 @@ pub(super) fn read(
     let number = header.u32()?;
     let extended = number_of_kind > kind::EXTENDED;
     let basic = if extended { number_of_kind - kind::EXTENDED } else { number_of_kind };
-    let mut body = Body { cursor, source, blocks };
+    let mut body = InodeBody { cursor, source, blocks };
     let links;
     let mut xattrs = NONE;
     let content = match basic {
         kind::DIRECTORY => {
             let listing;
             (listing, links, xattrs) = body.directory(extended)?;
-            Content::Directory(listing)
+            InodeContent::Directory(listing)
         }
         kind::FILE => {
             let file;
@@ -127,7 +127,7 @@ pub(super) fn read(
             if file.size > limits.file_size {
                 return Err(Error::limit("file_size", limits.file_size, "a file"));
             }
-            Content::File(file)
+            InodeContent::File(file)
         }
         kind::SYMLINK => {
             let (count, length): (u32, u32) = body.two()?;
@@ -136,7 +136,7 @@ pub(super) fn read(
             if extended {
                 xattrs = body.one()?;
             }
-            Content::Symlink(target)
+            InodeContent::Symlink(target)
         }
         kind::BLOCK_DEVICE | kind::CHAR_DEVICE => {
             let (count, device): (u32, u32) = body.two()?;
@@ -145,14 +145,18 @@ pub(super) fn read(
                 xattrs = body.one()?;
             }
             let device = unpack_device(device);
-            if basic == kind::BLOCK_DEVICE { Content::BlockDevice(device) } else { Content::CharDevice(device) }
+            if basic == kind::BLOCK_DEVICE {
+                InodeContent::BlockDevice(device)
+            } else {
+                InodeContent::CharDevice(device)
+            }
         }
         kind::FIFO | kind::SOCKET => {
             links = body.one()?;
             if extended {
                 xattrs = body.one()?;
             }
-            if basic == kind::FIFO { Content::Fifo } else { Content::Socket }
+            if basic == kind::FIFO { InodeContent::Fifo } else { InodeContent::Socket }
         }
         _ => return Err(Error::malformed(format!("an inode is of the unknown kind {number_of_kind}"))),
     };
@@ -160,13 +164,13 @@ pub(super) fn read(
     Ok(Inode { content, mode, uid_index, gid_index, mtime, number, links, xattrs })
 }
 
-struct Body<'a, S> {
-    cursor: Cursor,
+struct InodeBody<'a, S> {
+    cursor: MetadataCursor,
     source: &'a S,
     blocks: &'a MetadataBlocks,
 }
 
-impl<S: ReadAt> Body<'_, S> {
+impl<S: ReadAt> InodeBody<'_, S> {
     fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         self.cursor.array(self.source, self.blocks)
     }
@@ -179,21 +183,21 @@ impl<S: ReadAt> Body<'_, S> {
         Ok((self.one()?, self.one()?))
     }
 
-    fn directory(&mut self, extended: bool) -> Result<(ListingAt, u32, u32)> {
+    fn directory(&mut self, extended: bool) -> Result<(ListingRef, u32, u32)> {
         if extended {
             let bytes: [u8; 24] = self.array()?;
             let mut fields = Fields(&bytes);
             let (links, bytes, block) = (fields.u32()?, fields.u32()?, fields.u32()?);
             let (_parent, _index_count, offset) = (fields.u32()?, fields.u16()?, fields.u16()?);
-            return Ok((ListingAt { block, offset, bytes }, links, fields.u32()?));
+            return Ok((ListingRef { block, offset, bytes }, links, fields.u32()?));
         }
         let bytes: [u8; 16] = self.array()?;
         let mut fields = Fields(&bytes);
         let (block, links, bytes, offset) = (fields.u32()?, fields.u32()?, fields.u16()?, fields.u16()?);
-        Ok((ListingAt { block, offset, bytes: u32::from(bytes) }, links, NONE))
+        Ok((ListingRef { block, offset, bytes: u32::from(bytes) }, links, NONE))
     }
 
-    fn file(&mut self, extended: bool) -> Result<(FileAt, u32, u32)> {
+    fn file(&mut self, extended: bool) -> Result<(FileRef, u32, u32)> {
         let (start, size, links, fragment, offset, xattrs);
         if extended {
             let bytes: [u8; 40] = self.array()?;
@@ -210,7 +214,7 @@ impl<S: ReadAt> Body<'_, S> {
             (links, xattrs) = (1, NONE);
         }
         let fragment = (fragment != NONE).then_some((fragment, offset));
-        Ok((FileAt { size, start, fragment, blocks: self.cursor.clone() }, links, xattrs))
+        Ok((FileRef { size, start, fragment, blocks: self.cursor.clone() }, links, xattrs))
     }
 
     fn target(&mut self, length: u32, limits: &Limits) -> Result<Vec<u8>> {

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 
 /// Literals that ran just before an instruction, which decides what a small instruction means.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Before {
+enum PrecedingLiterals {
     None,
     /// One to three, which the last match brought along.
     Few,
@@ -19,8 +19,8 @@ enum Before {
 /// `Malformed` for a stream that is cut, goes on behind its end, looks back before its start or gives more than
 /// `output` holds.
 pub(super) fn decode(input: &[u8], output: &mut [u8]) -> Result<usize> {
-    let mut stream = Stream { input, at: 0, output, filled: 0 };
-    let mut before = Before::None;
+    let mut stream = LzoStream { input, at: 0, output, filled: 0 };
+    let mut before = PrecedingLiterals::None;
     // The first byte may be a run of literals by itself.
     if let Some(&first) = input.first()
         && first > 17
@@ -28,20 +28,24 @@ pub(super) fn decode(input: &[u8], output: &mut [u8]) -> Result<usize> {
         stream.at = 1;
         let count = usize::from(first - 17);
         stream.literals(count)?;
-        before = if count < 4 { Before::Few } else { Before::Run };
+        before = if count < 4 { PrecedingLiterals::Few } else { PrecedingLiterals::Run };
     }
     loop {
         let code = stream.byte()?;
         let instruction = usize::from(code);
         let (length, distance, trailing) = match (code, before) {
-            (0..=15, Before::None) => {
+            (0..=15, PrecedingLiterals::None) => {
                 let count = if code == 0 { stream.long(15)? } else { instruction };
                 stream.literals(count.checked_add(3).ok_or_else(broken)?)?;
-                before = Before::Run;
+                before = PrecedingLiterals::Run;
                 continue;
             }
-            (0..=15, Before::Few) => (2, (usize::from(stream.byte()?) << 2) + (instruction >> 2) + 1, instruction),
-            (0..=15, Before::Run) => (3, (usize::from(stream.byte()?) << 2) + (instruction >> 2) + 0x801, instruction),
+            (0..=15, PrecedingLiterals::Few) => {
+                (2, (usize::from(stream.byte()?) << 2) + (instruction >> 2) + 1, instruction)
+            }
+            (0..=15, PrecedingLiterals::Run) => {
+                (3, (usize::from(stream.byte()?) << 2) + (instruction >> 2) + 0x801, instruction)
+            }
             (16..=31, _) => {
                 let length = match instruction & 7 {
                     0 => stream.long(7)?,
@@ -70,18 +74,18 @@ pub(super) fn decode(input: &[u8], output: &mut [u8]) -> Result<usize> {
         stream.copy(distance, length)?;
         let trailing = trailing & 3;
         stream.literals(trailing)?;
-        before = if trailing == 0 { Before::None } else { Before::Few };
+        before = if trailing == 0 { PrecedingLiterals::None } else { PrecedingLiterals::Few };
     }
 }
 
-struct Stream<'a> {
+struct LzoStream<'a> {
     input: &'a [u8],
     at: usize,
     output: &'a mut [u8],
     filled: usize,
 }
 
-impl Stream<'_> {
+impl LzoStream<'_> {
     fn byte(&mut self) -> Result<u8> {
         let byte = *self.input.get(self.at).ok_or_else(broken)?;
         self.at += 1;

@@ -4,54 +4,54 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::decode::Decoder;
+use super::decode::SquashFsDecoder;
 use super::superblock::METADATA_BLOCK;
 use crate::error::{Error, Result};
 use crate::io::ReadAt;
 
 /// Blocks that stay decoded: 2 MiB, whatever the image. The inodes of 20,000 files fit.
-const CACHED: usize = 256;
+const MAX_CACHED_BLOCKS: usize = 256;
 /// The header's bit that says the block is stored as it is.
 pub(super) const RAW: u16 = 0x8000;
 
 /// Where the blocks of one table may lie: from `start`, wholly before `end`.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Region {
+pub(super) struct TableRegion {
     pub(super) start: u64,
     pub(super) end: u64,
     pub(super) name: &'static str,
 }
 
-impl Region {
+impl TableRegion {
     fn outside(&self, at: u64) -> Error {
         Error::malformed(format!("a block of the {} lies outside of it", self.name)).at_offset(at)
     }
 }
 
 /// A decoded block and where the next one starts.
-pub(super) struct Block {
+pub(super) struct DecodedBlock {
     bytes: Vec<u8>,
     next: u64,
 }
 
 /// Reads and keeps metadata blocks.
 pub(super) struct MetadataBlocks {
-    state: Mutex<State>,
+    state: Mutex<BlockCache>,
 }
 
-struct State {
-    decoder: Decoder,
-    cached: HashMap<u64, (Arc<Block>, u64)>,
+struct BlockCache {
+    decoder: SquashFsDecoder,
+    cached: HashMap<u64, (Arc<DecodedBlock>, u64)>,
     /// Counts look-ups, so that the block used longest ago can be told.
     clock: u64,
 }
 
 impl MetadataBlocks {
-    pub(super) fn new(decoder: Decoder) -> Self {
-        Self { state: Mutex::new(State { decoder, cached: HashMap::new(), clock: 0 }) }
+    pub(super) fn new(decoder: SquashFsDecoder) -> Self {
+        Self { state: Mutex::new(BlockCache { decoder, cached: HashMap::new(), clock: 0 }) }
     }
 
-    fn get(&self, source: &impl ReadAt, region: &Region, at: u64) -> Result<Arc<Block>> {
+    fn get(&self, source: &impl ReadAt, region: &TableRegion, at: u64) -> Result<Arc<DecodedBlock>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.clock += 1;
         let now = state.clock;
@@ -64,7 +64,7 @@ impl MetadataBlocks {
             return Ok(Arc::clone(block));
         }
         let block = Arc::new(read_block(source, &mut state.decoder, region, at)?);
-        if state.cached.len() >= CACHED
+        if state.cached.len() >= MAX_CACHED_BLOCKS
             && let Some(oldest) = state.cached.iter().min_by_key(|(_, (_, used))| *used).map(|(at, _)| *at)
         {
             state.cached.remove(&oldest);
@@ -74,7 +74,12 @@ impl MetadataBlocks {
     }
 }
 
-fn read_block(source: &impl ReadAt, decoder: &mut Decoder, region: &Region, at: u64) -> Result<Block> {
+fn read_block(
+    source: &impl ReadAt,
+    decoder: &mut SquashFsDecoder,
+    region: &TableRegion,
+    at: u64,
+) -> Result<DecodedBlock> {
     let data = at.checked_add(2).filter(|end| at >= region.start && *end <= region.end);
     let data = data.ok_or_else(|| region.outside(at))?;
     let mut header = [0; 2];
@@ -96,21 +101,21 @@ fn read_block(source: &impl ReadAt, decoder: &mut Decoder, region: &Region, at: 
         plain.truncate(length);
         bytes = plain;
     }
-    Ok(Block { bytes, next })
+    Ok(DecodedBlock { bytes, next })
 }
 
 /// A place in a table's decoded bytes.
 #[derive(Clone)]
-pub(super) struct Cursor {
-    region: Region,
+pub(super) struct MetadataCursor {
+    region: TableRegion,
     block: u64,
     offset: usize,
-    held: Option<Arc<Block>>,
+    held: Option<Arc<DecodedBlock>>,
 }
 
-impl Cursor {
+impl MetadataCursor {
     /// At `offset` of the block that starts `block` bytes into the region.
-    pub(super) fn new(region: Region, block: u64, offset: u16) -> Result<Self> {
+    pub(super) fn new(region: TableRegion, block: u64, offset: u16) -> Result<Self> {
         let at = region.start.checked_add(block).filter(|at| *at < region.end);
         let at = at.ok_or_else(|| region.outside(region.start.saturating_add(block)))?;
         if usize::from(offset) >= METADATA_BLOCK {

@@ -16,7 +16,7 @@ mod queue;
 mod reader;
 mod superblock;
 mod tables;
-mod walk;
+mod tree_walk;
 mod write;
 mod xattr;
 
@@ -24,9 +24,9 @@ mod xattr;
 #[allow(clippy::unwrap_used, reason = "a failed test tells by panicking")]
 mod tests;
 
-pub(crate) use data::Sizes;
-pub(crate) use extract::{FileTarget, Sink, extract};
-pub(crate) use reader::{Data, Reader};
+pub(crate) use data::TotalSize;
+pub(crate) use extract::{ExtractSink, FileTarget, extract};
+pub(crate) use reader::{FileBytes, SquashFsReader};
 pub(crate) use superblock::{SUPERBLOCK, bytes_used};
 pub(crate) use write::{PendingFile, WriteOptions, Writer};
 pub(crate) use xattr::holds as holds_xattr;

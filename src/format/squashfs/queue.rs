@@ -5,25 +5,25 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Work that waits, `capacity` pieces at most.
-pub(super) struct Queue<T> {
-    state: Mutex<State<T>>,
+pub(super) struct WorkQueue<T> {
+    state: Mutex<QueueState<T>>,
     filled: Condvar,
     emptied: Condvar,
     capacity: usize,
 }
 
-struct State<T> {
+struct QueueState<T> {
     waiting: VecDeque<T>,
     closed: bool,
 }
 
-impl<T> Queue<T> {
+impl<T> WorkQueue<T> {
     pub(super) fn new(capacity: usize) -> Self {
-        let state = State { waiting: VecDeque::new(), closed: false };
+        let state = QueueState { waiting: VecDeque::new(), closed: false };
         Self { state: Mutex::new(state), filled: Condvar::new(), emptied: Condvar::new(), capacity }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
+    fn lock(&self) -> MutexGuard<'_, QueueState<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,15 +1,15 @@
 //! An open image: its tables found and checked, nothing else read yet.
 //! Turns inodes into entries, and finds one by its path without looking at the rest.
 
-use super::data::{FileData, Piece, Pieces, Scratch, StoredBlock};
-use super::decode::Decoder;
+use super::data::{BlockDecoder, FileData, FilePiece, FilePieces, StoredBlock};
+use super::decode::SquashFsDecoder;
 use super::directory::Listing;
 use super::fragments::{self, FragmentCache};
-use super::inode::{self, Content, Inode, InodeRef, ListingAt};
-use super::metadata_blocks::{Cursor, MetadataBlocks, Region};
+use super::inode::{self, Inode, InodeContent, InodeRef, ListingRef};
+use super::metadata_blocks::{MetadataBlocks, MetadataCursor, TableRegion};
 use super::superblock::{SUPERBLOCK, SquashFsCompression, Superblock};
 use super::tables::LookupTable;
-use super::walk::Walk;
+use super::tree_walk::TreeWalk;
 use super::xattr::Xattrs;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::entry::{Entry, EntryKind, Timestamp};
@@ -17,10 +17,10 @@ use crate::io::ReadAt;
 use crate::limits::Limits;
 
 /// What an xz block's decoder may take beside its dictionary, which is at most a block.
-const XZ_MEMORY: u64 = 4 << 20;
+const XZ_OVERHEAD: u64 = 4 << 20;
 
 /// A SquashFS that can be listed and read, by several threads at once.
-pub(crate) struct Reader<S> {
+pub(crate) struct SquashFsReader<S> {
     pub(super) source: S,
     pub(super) superblock: Superblock,
     pub(super) limits: Limits,
@@ -33,7 +33,7 @@ pub(crate) struct Reader<S> {
 
 /// A part of a file's content.
 #[derive(Debug)]
-pub(crate) enum Data<'a> {
+pub(crate) enum FileBytes<'a> {
     /// These bytes.
     Bytes(&'a [u8]),
     /// So many zeros, which the image does not store.
@@ -46,12 +46,12 @@ pub(crate) struct Node {
     pub(crate) entry: Entry,
     /// The content, for a regular file that is not a further name of one.
     pub(crate) data: Option<FileData>,
-    pub(super) listing: Option<ListingAt>,
+    pub(super) listing: Option<ListingRef>,
     pub(super) number: u32,
     pub(super) links: u32,
 }
 
-impl<S: ReadAt> Reader<S> {
+impl<S: ReadAt> SquashFsReader<S> {
     /// Reads the superblock and finds the tables.
     pub(crate) fn open(source: S, limits: &Limits) -> Result<Self> {
         let length = source.len();
@@ -102,11 +102,11 @@ impl<S: ReadAt> Reader<S> {
     }
 
     /// All members from the top, depth first, parents before children, siblings by name.
-    pub(crate) fn walk(&self) -> Walk<'_, S> {
-        Walk::new(self)
+    pub(crate) fn walk(&self) -> TreeWalk<'_, S> {
+        TreeWalk::new(self)
     }
 
-    pub(super) fn decoder(&self) -> Result<Decoder> {
+    pub(super) fn decoder(&self) -> Result<SquashFsDecoder> {
         new_decoder(&self.superblock, &self.limits)
     }
 
@@ -144,14 +144,14 @@ impl<S: ReadAt> Reader<S> {
     }
 
     /// The members of a directory, in order of name; none for what is no directory.
-    pub(crate) fn list(&self, node: &Node) -> Result<Option<List<'_, S>>> {
+    pub(crate) fn list(&self, node: &Node) -> Result<Option<DirectoryMembers<'_, S>>> {
         let Some(at) = node.listing else { return Ok(None) };
-        Ok(Some(List { reader: self, listing: self.listing(at)?, parent: node.entry.path.clone() }))
+        Ok(Some(DirectoryMembers { reader: self, listing: self.listing(at)?, parent: node.entry.path.clone() }))
     }
 
-    pub(super) fn listing(&self, at: ListingAt) -> Result<Listing> {
+    pub(super) fn listing(&self, at: ListingRef) -> Result<Listing> {
         let (start, end) = (self.superblock.directory_table, self.superblock.after_directories());
-        Listing::new(at, Region { start, end, name: "directory table" })
+        Listing::new(at, TableRegion { start, end, name: "directory table" })
     }
 
     /// The member at `path` with the inode at `at`, which must be of `kind` if that is known.
@@ -164,12 +164,12 @@ impl<S: ReadAt> Reader<S> {
 
     fn read_node(&self, path: &[u8], at: InodeRef, kind: Option<u16>) -> Result<Node> {
         let (start, end) = (self.superblock.inode_table, self.superblock.directory_table);
-        let cursor = Cursor::new(Region { start, end, name: "inode table" }, at.block(), at.offset())?;
+        let cursor = MetadataCursor::new(TableRegion { start, end, name: "inode table" }, at.block(), at.offset())?;
         let inode = inode::read(cursor, &self.source, &self.blocks, &self.limits)?;
         if kind.is_some_and(|kind| kind != inode.content.number()) {
             return Err(Error::malformed("a directory and an inode differ on what a member is"));
         }
-        if path.is_empty() && !matches!(inode.content, Content::Directory(_)) {
+        if path.is_empty() && !matches!(inode.content, InodeContent::Directory(_)) {
             return Err(Error::malformed("the top of the image is not a directory"));
         }
         self.describe(inode)
@@ -179,20 +179,20 @@ impl<S: ReadAt> Reader<S> {
         let (mut data, mut listing) = (None, None);
         let (uid, gid) = (self.id(inode.uid_index)?, self.id(inode.gid_index)?);
         let kind = match inode.content {
-            Content::Directory(at) => {
+            InodeContent::Directory(at) => {
                 listing = Some(at);
                 EntryKind::Directory
             }
-            Content::File(at) => {
+            InodeContent::File(at) => {
                 let size = at.size;
                 data = Some(FileData { at });
                 EntryKind::File { size }
             }
-            Content::Symlink(target) => EntryKind::Symlink { target },
-            Content::BlockDevice(number) => EntryKind::BlockDevice(number),
-            Content::CharDevice(number) => EntryKind::CharDevice(number),
-            Content::Fifo => EntryKind::Fifo,
-            Content::Socket => EntryKind::Socket,
+            InodeContent::Symlink(target) => EntryKind::Symlink { target },
+            InodeContent::BlockDevice(number) => EntryKind::BlockDevice(number),
+            InodeContent::CharDevice(number) => EntryKind::CharDevice(number),
+            InodeContent::Fifo => EntryKind::Fifo,
+            InodeContent::Socket => EntryKind::Socket,
         };
         let mut entry = Entry::new(Vec::new(), kind, inode.mode);
         (entry.uid, entry.gid) = (uid, gid);
@@ -216,18 +216,22 @@ impl<S: ReadAt> Reader<S> {
     }
 
     /// Gives a file's content to `take`, in order: where it belongs, and what it is.
-    pub(crate) fn read_file(&self, data: &FileData, take: &mut dyn FnMut(u64, Data<'_>) -> Result<()>) -> Result<()> {
-        let mut scratch = Scratch::new(self)?;
-        let mut pieces = Pieces::new(self, data);
+    pub(crate) fn read_file(
+        &self,
+        data: &FileData,
+        take: &mut dyn FnMut(u64, FileBytes<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let mut scratch = BlockDecoder::new(self)?;
+        let mut pieces = FilePieces::new(self, data);
         while let Some(piece) = pieces.next(self)? {
             match piece {
-                Piece::Hole { offset, length } => take(offset, Data::Hole(u64::from(length)))?,
-                Piece::Block { block, offset, length } => {
-                    take(offset, Data::Bytes(scratch.block(&self.source, &block, length)?))?;
+                FilePiece::Hole { offset, length } => take(offset, FileBytes::Hole(u64::from(length)))?,
+                FilePiece::Block { block, offset, length } => {
+                    take(offset, FileBytes::Bytes(scratch.block(&self.source, &block, length)?))?;
                 }
-                Piece::Tail { fragment, within, offset, length } => {
+                FilePiece::Tail { fragment, within, offset, length } => {
                     let block = fragments::find(self, fragment)?;
-                    self.tail(&mut scratch, block, within, length, |bytes| take(offset, Data::Bytes(bytes)))?;
+                    self.tail(&mut scratch, block, within, length, |bytes| take(offset, FileBytes::Bytes(bytes)))?;
                 }
             }
         }
@@ -237,11 +241,13 @@ impl<S: ReadAt> Reader<S> {
     /// Where a file has data: offset and length of each run, in order. Decodes nothing.
     pub(crate) fn segments(&self, data: &FileData) -> Result<Vec<(u64, u64)>> {
         let mut segments: Vec<(u64, u64)> = Vec::new();
-        let mut pieces = Pieces::new(self, data);
+        let mut pieces = FilePieces::new(self, data);
         while let Some(piece) = pieces.next(self)? {
             let (offset, length) = match piece {
-                Piece::Hole { .. } => continue,
-                Piece::Block { offset, length, .. } | Piece::Tail { offset, length, .. } => (offset, u64::from(length)),
+                FilePiece::Hole { .. } => continue,
+                FilePiece::Block { offset, length, .. } | FilePiece::Tail { offset, length, .. } => {
+                    (offset, u64::from(length))
+                }
             };
             if let Some((start, run)) = segments.last_mut()
                 && *start + *run == offset
@@ -257,7 +263,7 @@ impl<S: ReadAt> Reader<S> {
     /// Gives `length` bytes, from `within` on, of a fragment block to `take`.
     pub(super) fn tail(
         &self,
-        scratch: &mut Scratch,
+        scratch: &mut BlockDecoder,
         block: StoredBlock,
         within: u32,
         length: u32,
@@ -273,13 +279,13 @@ impl<S: ReadAt> Reader<S> {
 }
 
 /// The members of one directory.
-pub(crate) struct List<'r, S> {
-    reader: &'r Reader<S>,
+pub(crate) struct DirectoryMembers<'r, S> {
+    reader: &'r SquashFsReader<S>,
     listing: Listing,
     parent: Vec<u8>,
 }
 
-impl<S: ReadAt> Iterator for List<'_, S> {
+impl<S: ReadAt> Iterator for DirectoryMembers<'_, S> {
     type Item = Result<Node>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -306,14 +312,14 @@ pub(super) fn child(parent: &[u8], name: &[u8], limits: &Limits) -> Result<Vec<u
     Ok(path)
 }
 
-fn new_decoder(superblock: &Superblock, limits: &Limits) -> Result<Decoder> {
-    let memory = limits.codec_memory.min(XZ_MEMORY + u64::from(superblock.block_size));
-    Decoder::new(superblock.compression, memory)
+fn new_decoder(superblock: &Superblock, limits: &Limits) -> Result<SquashFsDecoder> {
+    let memory = limits.codec_memory.min(XZ_OVERHEAD + u64::from(superblock.block_size));
+    SquashFsDecoder::new(superblock.compression, memory)
 }
 
 fn fragment_table(superblock: &Superblock) -> Result<Option<LookupTable>> {
     let Some(table) = superblock.fragment_table.filter(|_| superblock.fragments > 0) else { return Ok(None) };
-    let blocks = Region { start: superblock.directory_table, end: table, name: "fragment table" };
+    let blocks = TableRegion { start: superblock.directory_table, end: table, name: "fragment table" };
     let end = superblock.export_table.unwrap_or(superblock.id_table);
     LookupTable::new(blocks, table, end, superblock.fragments, fragments::RECORD).map(Some)
 }
@@ -321,13 +327,13 @@ fn fragment_table(superblock: &Superblock) -> Result<Option<LookupTable>> {
 /// The export table serves NFS alone and is not read, but one that can't be there is a sign.
 fn check_export_table(superblock: &Superblock) -> Result<()> {
     let Some(table) = superblock.export_table else { return Ok(()) };
-    let blocks = Region { start: superblock.directory_table, end: table, name: "export table" };
+    let blocks = TableRegion { start: superblock.directory_table, end: table, name: "export table" };
     LookupTable::new(blocks, table, superblock.id_table, superblock.inodes, 8).map(drop)
 }
 
 fn read_ids(source: &impl ReadAt, blocks: &MetadataBlocks, superblock: &Superblock) -> Result<Vec<u32>> {
     let table = superblock.id_table;
-    let region = Region { start: superblock.directory_table, end: table, name: "id table" };
+    let region = TableRegion { start: superblock.directory_table, end: table, name: "id table" };
     let end = superblock.xattr_table.unwrap_or(superblock.bytes_used);
     let lookup = LookupTable::new(region, table, end, u32::from(superblock.ids), 4)?;
     (0..lookup.count()).map(|number| lookup.get(source, blocks, number).map(u32::from_le_bytes)).collect()

@@ -1,7 +1,7 @@
 //! Tables of equal records in metadata blocks, found by an index of the blocks' positions.
 //! Ids, fragments and xattr sets are kept this way; only what is asked for is read.
 
-use super::metadata_blocks::{Cursor, MetadataBlocks, Region};
+use super::metadata_blocks::{MetadataBlocks, MetadataCursor, TableRegion};
 use super::superblock::METADATA_BLOCK;
 use crate::error::{Error, Result};
 use crate::io::ReadAt;
@@ -10,7 +10,7 @@ use crate::io::ReadAt;
 #[derive(Debug, Clone)]
 pub(super) struct LookupTable {
     index: u64,
-    blocks: Region,
+    blocks: TableRegion,
     count: u32,
     record: usize,
 }
@@ -18,7 +18,7 @@ pub(super) struct LookupTable {
 impl LookupTable {
     /// A table of `count` records of `record` bytes, whose index stands at `index` and must end by
     /// `end`, and whose blocks lie in `blocks`.
-    pub(super) fn new(blocks: Region, index: u64, end: u64, count: u32, record: usize) -> Result<Self> {
+    pub(super) fn new(blocks: TableRegion, index: u64, end: u64, count: u32, record: usize) -> Result<Self> {
         let this = Self { index, blocks, count, record };
         let needed = u64::from(count).div_ceil(this.per_block()) * 8;
         if index.checked_add(needed).is_none_or(|last| last > end) {
@@ -37,7 +37,7 @@ impl LookupTable {
     }
 
     /// A cursor at the record with this number.
-    pub(super) fn at(&self, source: &impl ReadAt, number: u32) -> Result<Cursor> {
+    pub(super) fn at(&self, source: &impl ReadAt, number: u32) -> Result<MetadataCursor> {
         if number >= self.count {
             return Err(Error::malformed(format!(
                 "number {number} is out of the {}, which has {}",
@@ -52,7 +52,7 @@ impl LookupTable {
             position.ok_or_else(|| Error::malformed(format!("the {} starts too early", self.blocks.name)))?;
         // A block holds 8 KiB, so this is below it.
         let offset = u16::try_from(within * self.record as u64).unwrap_or(u16::MAX);
-        Cursor::new(self.blocks, position, offset)
+        MetadataCursor::new(self.blocks, position, offset)
     }
 
     /// The record with this number.

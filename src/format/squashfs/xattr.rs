@@ -2,7 +2,7 @@
 //! A value may stand elsewhere in the table, shared by several sets.
 
 use super::fields::Fields;
-use super::metadata_blocks::{Cursor, MetadataBlocks, Region};
+use super::metadata_blocks::{MetadataBlocks, MetadataCursor, TableRegion};
 use super::superblock::Superblock;
 use super::tables::LookupTable;
 use crate::error::{Error, Result};
@@ -26,7 +26,7 @@ pub(super) const HEADER: u64 = 16;
 /// Where the sets and their names and values lie.
 pub(super) struct Xattrs {
     sets: LookupTable,
-    pairs: Region,
+    pairs: TableRegion,
 }
 
 impl Xattrs {
@@ -41,10 +41,10 @@ impl Xattrs {
         if start < superblock.id_table || start > table {
             return Err(Error::malformed("the extended attributes lie outside of their table").at_offset(start));
         }
-        let sets = Region { start, end: table, name: "xattr id table" };
+        let sets = TableRegion { start, end: table, name: "xattr id table" };
         Ok(Self {
             sets: LookupTable::new(sets, index, superblock.bytes_used, count, RECORD)?,
-            pairs: Region { start, end: table, name: "xattr table" },
+            pairs: TableRegion { start, end: table, name: "xattr table" },
         })
     }
 
@@ -99,13 +99,18 @@ impl Xattrs {
         Ok(pairs)
     }
 
-    fn cursor(&self, place: u64) -> Result<Cursor> {
+    fn cursor(&self, place: u64) -> Result<MetadataCursor> {
         // The lower sixteen bits are the offset, the rest is the block.
-        Cursor::new(self.pairs, place >> 16, (place & 0xffff) as u16)
+        MetadataCursor::new(self.pairs, place >> 16, (place & 0xffff) as u16)
     }
 }
 
-fn value(cursor: &mut Cursor, source: &impl ReadAt, blocks: &MetadataBlocks, limits: &Limits) -> Result<Vec<u8>> {
+fn value(
+    cursor: &mut MetadataCursor,
+    source: &impl ReadAt,
+    blocks: &MetadataBlocks,
+    limits: &Limits,
+) -> Result<Vec<u8>> {
     let length = u32::from_le_bytes(cursor.array(source, blocks)?);
     if u64::from(length) > limits.xattr_value {
         return Err(Error::limit("xattr_value", limits.xattr_value, "the value of an extended attribute"));

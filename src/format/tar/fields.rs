@@ -1,8 +1,8 @@
 //! What a member's header and its extended headers say together: size, owners, time, device.
 //! The one place that decides which of the two counts.
 
-use super::header::{self, Dialect, Header};
-use super::pax::{self, Extended};
+use super::header::{self, Header, HeaderFormat};
+use super::pax::{self, PaxHeader};
 use crate::error::{Error, Result};
 use crate::format::entry::{DeviceNumber, Timestamp};
 
@@ -26,12 +26,12 @@ pub(super) fn owner(head: &Header, field: header::Field, extended: Option<u32>) 
         .ok_or_else(|| Error::malformed(format!("the {} {value} is not one: they go from 0 to 4294967294", field.name)))
 }
 
-pub(super) fn device(head: &Header, extended: &Extended) -> Result<DeviceNumber> {
+pub(super) fn device(head: &Header, extended: &PaxHeader) -> Result<DeviceNumber> {
     let part = |extended: Option<u32>, field| {
         if let Some(number) = extended {
             return Ok(number);
         }
-        if head.dialect() == Dialect::V7 {
+        if head.format() == HeaderFormat::V7 {
             return Err(Error::malformed("a device without a number"));
         }
         u32::try_from(head.number(field)?).map_err(|_| Error::malformed("the number of a device is out of range"))

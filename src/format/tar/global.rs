@@ -1,29 +1,29 @@
-//! Global PAX headers: records that hold for every member after them.
+//! GlobalPaxHeader PAX headers: records that hold for every member after them.
 //! Owners and times are applied as GNU tar does. What would rename or resize members, or what readers
 //! take differently, is refused by name.
 
-use super::pax::{self, Extended, Known};
+use super::pax::{self, KeywordMeaning, PaxHeader};
 use crate::error::{Error, Escaped, Result};
 use crate::format::entry::Timestamp;
 use crate::omissions::Omitted;
 
 /// What the global headers so far say about members.
 #[derive(Debug, Default)]
-pub(super) struct Global {
-    values: Values,
-    /// Records that no reader here understands, told with the next member.
+pub(super) struct GlobalPaxHeader {
+    values: GlobalValues,
+    /// PaxRecords that no reader here understands, told with the next member.
     unknown: Vec<Omitted>,
 }
 
 /// A record that was never there is `None`; an empty one says "none" and is so, too.
 #[derive(Debug, Default, Clone, Copy)]
-struct Values {
+struct GlobalValues {
     uid: Option<u32>,
     gid: Option<u32>,
     mtime: Option<Timestamp>,
 }
 
-impl Global {
+impl GlobalPaxHeader {
     /// Takes the records of one `g` header, which replace those of the one before.
     ///
     /// # Errors
@@ -56,7 +56,7 @@ impl Global {
                     return Err(Error::unsupported(sets(key))
                         .with_hint("make the archive again with the attributes on the members that have them"));
                 }
-                _ if Known::of(key) == Known::Ignored => {}
+                _ if KeywordMeaning::of(key) == KeywordMeaning::Ignored => {}
                 _ => pax::note(&mut self.unknown, pax::unknown_record("global PAX record", key)),
             }
         }
@@ -72,17 +72,17 @@ impl Global {
     }
 
     /// What a member starts from, before its own extended headers.
-    pub(super) fn extended(&mut self) -> Extended {
-        let Values { uid, gid, mtime } = self.values;
-        let mut extended = Extended::default();
+    pub(super) fn extended(&mut self) -> PaxHeader {
+        let GlobalValues { uid, gid, mtime } = self.values;
+        let mut extended = PaxHeader::default();
         (extended.uid, extended.gid, extended.mtime) = (uid, gid, mtime);
-        extended.lost = std::mem::take(&mut self.unknown);
+        extended.omitted = std::mem::take(&mut self.unknown);
         extended
     }
 
     /// Whether members have anything from here.
     pub(super) fn is_empty(&self) -> bool {
-        let Values { uid, gid, mtime } = self.values;
+        let GlobalValues { uid, gid, mtime } = self.values;
         uid.is_none() && gid.is_none() && mtime.is_none() && self.unknown.is_empty()
     }
 }

@@ -12,7 +12,7 @@ pub(crate) struct Header([u8; BLOCK]);
 
 /// Which of the three layouts a header has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Dialect {
+pub(crate) enum HeaderFormat {
     V7,
     Ustar,
     Gnu,
@@ -58,11 +58,11 @@ impl Header {
         block.first_chunk::<BLOCK>().is_some_and(|block| !is_zero(block) && Self::parse(block).is_ok())
     }
 
-    pub(crate) fn dialect(&self) -> Dialect {
+    pub(crate) fn format(&self) -> HeaderFormat {
         match &self.0[257..265] {
-            b"ustar  \0" => Dialect::Gnu,
-            magic if magic.starts_with(b"ustar") => Dialect::Ustar,
-            _ => Dialect::V7,
+            b"ustar  \0" => HeaderFormat::Gnu,
+            magic if magic.starts_with(b"ustar") => HeaderFormat::Ustar,
+            _ => HeaderFormat::V7,
         }
     }
 
@@ -73,7 +73,7 @@ impl Header {
     /// The name field, with the ustar prefix where the layout has one.
     pub(crate) fn name(&self) -> Vec<u8> {
         let name = until_nul(&self.0[..100]);
-        if self.dialect() == Dialect::Ustar {
+        if self.format() == HeaderFormat::Ustar {
             let prefix = until_nul(&self.0[345..500]);
             if !prefix.is_empty() {
                 return [prefix, b"/", name].concat();

@@ -1,5 +1,5 @@
 //! PAX extended headers: records that say about the next member what its header can't.
-//! After POSIX.1-2001, "pax Extended Header"; strict, since readers that skip what they don't
+//! After POSIX.1-2001, "pax PaxHeader Header"; strict, since readers that skip what they don't
 //! understand disagree about where the next member begins.
 
 use super::acl;
@@ -11,7 +11,7 @@ use crate::omissions::Omitted;
 
 /// What the extended headers before a member say about it.
 #[derive(Debug, Default)]
-pub(crate) struct Extended {
+pub(crate) struct PaxHeader {
     pub(crate) path: Option<Vec<u8>>,
     pub(crate) link_path: Option<Vec<u8>>,
     pub(crate) size: Option<u64>,
@@ -22,16 +22,16 @@ pub(crate) struct Extended {
     pub(crate) dev_minor: Option<u32>,
     pub(crate) xattrs: Vec<Xattr>,
     /// What the records say and the entry can't.
-    pub(crate) lost: Vec<Omitted>,
+    pub(crate) omitted: Vec<Omitted>,
     /// Access control lists as text: the attribute's name, and its value where it can be had.
     acls: Vec<(&'static [u8], Option<Vec<u8>>)>,
     pub(crate) sparse: PaxSparse,
 }
 
 /// One record after the other: key and value.
-pub(crate) struct Records<'a>(&'a [u8]);
+pub(crate) struct PaxRecords<'a>(&'a [u8]);
 
-impl<'a> Iterator for Records<'a> {
+impl<'a> Iterator for PaxRecords<'a> {
     type Item = Result<(&'a [u8], &'a [u8])>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -52,8 +52,8 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-pub(crate) fn records(block: &[u8]) -> Records<'_> {
-    Records(block)
+pub(crate) fn records(block: &[u8]) -> PaxRecords<'_> {
+    PaxRecords(block)
 }
 
 /// `length SP key=value LF`, where the length counts itself.
@@ -74,7 +74,7 @@ pub(crate) fn decimal(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-impl Extended {
+impl PaxHeader {
     /// Takes the records of one `x` header. A later header adds to an earlier one and wins over it.
     pub(crate) fn apply(&mut self, block: &[u8], limits: &Limits) -> Result<()> {
         for record in records(block) {
@@ -103,8 +103,8 @@ impl Extended {
             b"RHT.security.selinux" => {
                 self.xattr(b"security.selinux".to_vec(), [value, b"\0"].concat(), limits)?;
             }
-            b"SCHILY.acl.ace" => note(&mut self.lost, dropped("NFSv4 access control list", "Linux has none")),
-            b"SCHILY.fflags" => note(&mut self.lost, dropped("file flags", "an image has none")),
+            b"SCHILY.acl.ace" => note(&mut self.omitted, dropped("NFSv4 access control list", "Linux has none")),
+            b"SCHILY.fflags" => note(&mut self.omitted, dropped("file flags", "an image has none")),
             b"SCHILY.acl.access" => self.acl(b"system.posix_acl_access", value, limits)?,
             b"SCHILY.acl.default" => self.acl(b"system.posix_acl_default", value, limits)?,
             _ => {
@@ -123,8 +123,8 @@ impl Extended {
                     self.sparse.apply(name, value, limits)?;
                 } else if is_part_of_volume(key) {
                     return Err(several_volumes());
-                } else if Known::of(key) == Known::Nothing {
-                    note(&mut self.lost, unknown_record("PAX record", key));
+                } else if KeywordMeaning::of(key) == KeywordMeaning::Unknown {
+                    note(&mut self.omitted, unknown_record("PAX record", key));
                 }
             }
         }
@@ -167,7 +167,7 @@ impl Extended {
     /// The extended attributes, access control lists among them, and what can't be had.
     pub(crate) fn take_xattrs(&mut self) -> (Vec<Xattr>, Vec<Omitted>) {
         let mut xattrs = std::mem::take(&mut self.xattrs);
-        let mut lost = std::mem::take(&mut self.lost);
+        let mut omitted = std::mem::take(&mut self.omitted);
         for (name, value) in std::mem::take(&mut self.acls) {
             // GNU tar writes both forms; the kernel's own holds numbers and wins.
             if xattrs.iter().any(|(known, _)| known == name) {
@@ -175,23 +175,23 @@ impl Extended {
             }
             match value {
                 Some(value) => xattrs.push((name.to_vec(), value)),
-                None => lost.push(Omitted::attribute(name, "it gives owners by name only")),
+                None => omitted.push(Omitted::attribute(name, "it gives owners by name only")),
             }
         }
-        (xattrs, lost)
+        (xattrs, omitted)
     }
 }
 
 /// Whether a reader may pass a record over.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Known {
+pub(super) enum KeywordMeaning {
     /// It says nothing about a tree: access times, names of owners, comments.
     Ignored,
     /// Nobody knows what it says.
-    Nothing,
+    Unknown,
 }
 
-impl Known {
+impl KeywordMeaning {
     pub(super) fn of(key: &[u8]) -> Self {
         match key {
             b"atime" | b"ctime" | b"comment" | b"charset" | b"hdrcharset" | b"uname" | b"gname" => Self::Ignored,
@@ -201,7 +201,7 @@ impl Known {
             b"SCHILY.archtype" | b"SCHILY.release" | b"SCHILY.volhdr" | b"SCHILY.dir" => Self::Ignored,
             b"LIBARCHIVE.creationtime" | b"LIBARCHIVE.symlinktype" => Self::Ignored,
             b"GNU.dumpdir" | b"GNU.volume.label" => Self::Ignored,
-            _ => Self::Nothing,
+            _ => Self::Unknown,
         }
     }
 }
@@ -215,11 +215,11 @@ pub(super) fn several_volumes() -> Error {
 }
 
 /// How many things are told of one member: it may hold a hundred thousand records.
-const TOLD: usize = 128;
+const MAX_OMISSIONS_PER_MEMBER: usize = 128;
 
-pub(super) fn note(lost: &mut Vec<Omitted>, what: Omitted) {
-    if lost.len() < TOLD {
-        lost.push(what);
+pub(super) fn note(omitted: &mut Vec<Omitted>, what: Omitted) {
+    if omitted.len() < MAX_OMISSIONS_PER_MEMBER {
+        omitted.push(what);
     }
 }
 

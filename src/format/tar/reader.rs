@@ -2,10 +2,10 @@
 //! Strict where readers in the world disagree, since what two of them see differently is a trap.
 
 use super::fields::{device, mtime, owner, size_of, unknown_type};
-use super::global::Global;
+use super::global::GlobalPaxHeader;
 use super::header::{self, BLOCK, Header};
-use super::pax::{self, Extended};
-use super::sparse::{MapInData, OldGnu, SparseMap};
+use super::pax::{self, PaxHeader};
+use super::sparse::{InlineSparseMap, OldGnuSparse, SparseMap};
 use crate::error::{Error, Result};
 use crate::format::chunk::{Chunk, Chunks};
 use crate::format::entry::{Entry, EntryKind};
@@ -19,7 +19,7 @@ pub(crate) struct Member {
     pub(crate) entry: Entry,
     pub(crate) sparse: Option<SparseMap>,
     /// What the archive says about it in a form which can't be used.
-    pub(crate) lost: Vec<Omitted>,
+    pub(crate) omitted: Vec<Omitted>,
 }
 
 /// Reads members from a stream of chunks.
@@ -30,30 +30,30 @@ pub(crate) struct TarReader<C> {
     offset: u64,
     limits: Limits,
     members: u64,
-    data: Data,
-    global: Global,
+    data: MemberData,
+    global: GlobalPaxHeader,
     ended: bool,
 }
 
 /// What is left of the current member's data.
 #[derive(Default)]
-struct Data {
+struct MemberData {
     stored: u64,
     padding: u64,
     /// Segments still to come, last one first; without holes there is one.
     segments: Vec<(u64, u64)>,
 }
 
-/// What stood before a member to be applied to it.
+/// What stood pending a member to be applied to it.
 #[derive(Default)]
-struct Before {
-    pax: Option<Extended>,
+struct PendingHeaders {
+    pax: Option<PaxHeader>,
     long_name: Option<Vec<u8>>,
     long_link: Option<Vec<u8>>,
     solaris_acl: bool,
 }
 
-impl Before {
+impl PendingHeaders {
     fn is_empty(&self) -> bool {
         self.pax.is_none() && self.long_name.is_none() && self.long_link.is_none() && !self.solaris_acl
     }
@@ -67,13 +67,13 @@ impl<C: Chunks> TarReader<C> {
             offset: 0,
             limits: limits.clone(),
             members: 0,
-            data: Data::default(),
-            global: Global::default(),
+            data: MemberData::default(),
+            global: GlobalPaxHeader::default(),
             ended: false,
         }
     }
 
-    /// The next member; what was left of the one before is skipped. `None` after the end marker,
+    /// The next member; what was left of the one pending is skipped. `None` after the end marker,
     /// or at the end of a stream that has none.
     pub(crate) fn next(&mut self) -> Result<Option<Member>> {
         if self.ended {
@@ -96,7 +96,7 @@ impl<C: Chunks> TarReader<C> {
         Ok(Some((offset, piece)))
     }
 
-    /// Reads on to the end of the stream, so that everything before is known to be whole.
+    /// Reads on to the end of the stream, so that everything pending is known to be whole.
     ///
     /// # Errors
     /// Those of the stream, and `LimitExceeded` when too much follows the end marker.
@@ -113,10 +113,10 @@ impl<C: Chunks> TarReader<C> {
     }
 
     fn read_member(&mut self) -> Result<Option<Member>> {
-        let mut before = Before::default();
+        let mut pending = PendingHeaders::default();
         loop {
             let Some(block) = self.read_block()? else {
-                return self.end(&before);
+                return self.end(&pending);
             };
             if header::is_zero(&block) {
                 // One zero block ends an archive, as for GNU tar, whatever rubbish follows it. But where a member
@@ -125,30 +125,30 @@ impl<C: Chunks> TarReader<C> {
                     Some(second) if Header::looks_like_one(&second) => {
                         Err(Error::malformed("a single block of zeros stands between the members of an archive"))
                     }
-                    _ => self.end(&before),
+                    _ => self.end(&pending),
                 };
             }
             let head = Header::parse(&block)?;
             match head.typeflag() {
-                // `X` is what Solaris wrote before POSIX had the other.
+                // `X` is what Solaris wrote pending POSIX had the other.
                 b'x' | b'X' => {
                     let block = self.read_extension(&head, self.limits.extended_header, "extended_header")?;
-                    before.pax.get_or_insert_with(|| self.global.extended()).apply(&block, &self.limits)?;
+                    pending.pax.get_or_insert_with(|| self.global.extended()).apply(&block, &self.limits)?;
                 }
                 b'g' => {
                     let block = self.read_extension(&head, self.limits.extended_header, "extended_header")?;
                     self.global.apply(&block)?;
                 }
-                b'L' => before.long_name = Some(self.read_long_name(&head)?),
-                b'K' => before.long_link = Some(self.read_long_name(&head)?),
+                b'L' => pending.long_name = Some(self.read_long_name(&head)?),
+                b'K' => pending.long_link = Some(self.read_long_name(&head)?),
                 b'V' => self.skip_member(&head)?,
                 b'A' => {
                     self.skip_member(&head)?;
-                    before.solaris_acl = true;
+                    pending.solaris_acl = true;
                 }
                 b'M' => return Err(pax::several_volumes()),
                 b'N' => {
-                    return Err(Error::unsupported("a list of long names as GNU tar wrote it before 1992")
+                    return Err(Error::unsupported("a list of long names as GNU tar wrote it pending 1992")
                         .with_hint("unpack the archive with GNU tar and make it again"));
                 }
                 _ => {
@@ -156,8 +156,8 @@ impl<C: Chunks> TarReader<C> {
                     if self.members > self.limits.entries {
                         return Err(Error::limit("entries", self.limits.entries, "the number of members"));
                     }
-                    let raw = raw_name(&head, &before);
-                    return self.member(&head, before, &raw).map(Some).map_err(|error| error.in_entry(&raw));
+                    let raw = raw_name(&head, &pending);
+                    return self.member(&head, pending, &raw).map(Some).map_err(|error| error.in_entry(&raw));
                 }
             }
         }
@@ -170,22 +170,22 @@ impl<C: Chunks> TarReader<C> {
         self.skip_data()
     }
 
-    fn end(&mut self, before: &Before) -> Result<Option<Member>> {
-        if !before.is_empty() {
+    fn end(&mut self, pending: &PendingHeaders) -> Result<Option<Member>> {
+        if !pending.is_empty() {
             return Err(Error::malformed("the archive ends after an extended header that belongs to nothing"));
         }
         self.ended = true;
         Ok(None)
     }
 
-    fn member(&mut self, head: &Header, before: Before, raw: &[u8]) -> Result<Member> {
-        let mut extended = match before.pax {
+    fn member(&mut self, head: &Header, pending: PendingHeaders, raw: &[u8]) -> Result<Member> {
+        let mut extended = match pending.pax {
             Some(pax) => pax,
-            None if self.global.is_empty() => Extended::default(),
+            None if self.global.is_empty() => PaxHeader::default(),
             None => self.global.extended(),
         };
-        if before.solaris_acl {
-            extended.lost.push(Omitted::Dropped {
+        if pending.solaris_acl {
+            extended.omitted.push(Omitted::Dropped {
                 part: "access control list".into(),
                 reason: "it is in the form of Solaris".into(),
             });
@@ -223,7 +223,7 @@ impl<C: Chunks> TarReader<C> {
                 "a member that is no regular file has {stored} bytes of data, which readers take differently"
             )));
         }
-        let link = || before.long_link.clone().unwrap_or_else(|| head.link_name().to_vec());
+        let link = || pending.long_link.clone().unwrap_or_else(|| head.link_name().to_vec());
         let mut sparse = None;
         let kind = match head.typeflag() {
             _ if is_old_directory => EntryKind::Directory,
@@ -251,7 +251,7 @@ impl<C: Chunks> TarReader<C> {
         };
         let mode = u32::try_from(head.number(header::MODE)?)
             .map_err(|_| Error::malformed("the mode of a member is out of range"))?;
-        let (xattrs, lost) = extended.take_xattrs();
+        let (xattrs, omitted) = extended.take_xattrs();
         let entry = Entry {
             path,
             kind,
@@ -261,14 +261,14 @@ impl<C: Chunks> TarReader<C> {
             mtime: mtime(head, extended.mtime)?,
             xattrs,
         };
-        Ok(Member { entry, sparse, lost })
+        Ok(Member { entry, sparse, omitted })
     }
 
     /// Makes the data of a regular file ready to be read, and reads its map when it has holes.
-    fn begin_file(&mut self, head: &Header, extended: &mut Extended, stored: u64) -> Result<Option<SparseMap>> {
+    fn begin_file(&mut self, head: &Header, extended: &mut PaxHeader, stored: u64) -> Result<Option<SparseMap>> {
         let limits = self.limits.clone();
         let map = if head.typeflag() == b'S' {
-            let mut old = OldGnu::from_header(head, &limits)?;
+            let mut old = OldGnuSparse::from_header(head, &limits)?;
             while old.wants_block() {
                 let block = self.need_block()?;
                 old.take_block(&block, &limits)?;
@@ -276,7 +276,7 @@ impl<C: Chunks> TarReader<C> {
             old.into_map(stored)?
         } else if extended.sparse.is_sparse() {
             if extended.sparse.map_in_data()? {
-                let mut map = MapInData::default();
+                let mut map = InlineSparseMap::default();
                 let mut blocks: u64 = 0;
                 loop {
                     blocks += BLOCK as u64;
@@ -314,7 +314,7 @@ impl<C: Chunks> TarReader<C> {
 
     fn begin_data(&mut self, stored: u64, mut segments: Vec<(u64, u64)>) {
         segments.retain(|&(_, length)| length > 0);
-        self.data = Data { stored, padding: padding(stored), segments };
+        self.data = MemberData { stored, padding: padding(stored), segments };
     }
 
     fn skip_data(&mut self) -> Result<()> {
@@ -327,11 +327,11 @@ impl<C: Chunks> TarReader<C> {
         while padding > 0 {
             padding -= self.take_some(padding)?.len() as u64;
         }
-        self.data = Data::default();
+        self.data = MemberData::default();
         Ok(())
     }
 
-    /// The content of an extension header, bounded before it is read.
+    /// The content of an extension header, bounded pending it is read.
     fn read_extension(&mut self, head: &Header, limit: u64, name: &'static str) -> Result<Vec<u8>> {
         let size = size_of(head)?;
         if size > limit {
@@ -408,7 +408,7 @@ impl<C: Chunks> TarReader<C> {
     /// Whether there is anything in `current`, after fetching it where needed.
     fn refill(&mut self) -> Result<bool> {
         while self.current.as_ref().is_none_or(|chunk| chunk.is_empty()) {
-            // The old chunk goes back to its pool before a new one is waited for.
+            // The old chunk goes back to its pool pending a new one is waited for.
             self.current = None;
             match self.chunks.next_chunk()? {
                 Some(chunk) => self.current = Some(chunk),
@@ -432,10 +432,10 @@ fn reversed(segments: &[(u64, u64)]) -> Vec<(u64, u64)> {
 }
 
 /// The member's name: a sparse file's own, else PAX, else GNU's long name, else the header's.
-fn raw_name(head: &Header, before: &Before) -> Vec<u8> {
-    let pax = before.pax.as_ref();
+fn raw_name(head: &Header, pending: &PendingHeaders) -> Vec<u8> {
+    let pax = pending.pax.as_ref();
     pax.and_then(|pax| pax.sparse.name.clone())
         .or_else(|| pax.and_then(|pax| pax.path.clone()))
-        .or_else(|| before.long_name.clone())
+        .or_else(|| pending.long_name.clone())
         .unwrap_or_else(|| head.name())
 }

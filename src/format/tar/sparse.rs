@@ -139,14 +139,14 @@ impl PaxSparse {
 
 /// The map of a version 1.0 file while it is read from the front of the data, block by block.
 #[derive(Debug, Default)]
-pub(crate) struct MapInData {
+pub(crate) struct InlineSparseMap {
     count: Option<u64>,
     offset: Option<u64>,
     segments: Vec<(u64, u64)>,
     digits: Vec<u8>,
 }
 
-impl MapInData {
+impl InlineSparseMap {
     /// Takes one block; true when the map is complete.
     pub(crate) fn take_block(&mut self, block: &[u8; BLOCK], limits: &Limits) -> Result<bool> {
         for &byte in block {
@@ -188,14 +188,14 @@ impl MapInData {
 
 /// The map of GNU's old sparse header (type `S`) while its extension blocks are read.
 #[derive(Debug, Default)]
-pub(crate) struct OldGnu {
+pub(crate) struct OldGnuSparse {
     segments: Vec<(u64, u64)>,
     size: u64,
     more: bool,
     done: bool,
 }
 
-impl OldGnu {
+impl OldGnuSparse {
     pub(crate) fn from_header(head: &Header, limits: &Limits) -> Result<Self> {
         let size = unsigned(head.bytes(483, 12))?;
         let mut map = Self { size, more: head.bytes(482, 1) != [0], ..Self::default() };

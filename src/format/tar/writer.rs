@@ -46,7 +46,7 @@ impl<W: Write> TarWriter<W> {
             (EntryKind::File { size }, None) => *size,
             _ => 0,
         };
-        Head::new(entry, &name, stored, sparse.map(|map| map.size))?.write(self)?;
+        HeaderBuilder::new(entry, &name, stored, sparse.map(|map| map.size))?.write(self)?;
         self.owed = stored;
         if let Some(map) = map {
             self.data(&map)?;
@@ -93,12 +93,12 @@ impl<W: Write> TarWriter<W> {
 }
 
 /// One member's header and the records before it.
-struct Head {
+struct HeaderBuilder {
     block: [u8; BLOCK],
     records: Vec<u8>,
 }
 
-impl Head {
+impl HeaderBuilder {
     fn new(entry: &Entry, name: &[u8], stored: u64, sparse: Option<u64>) -> Result<Self> {
         let mut head = Self { block: [0; BLOCK], records: Vec::new() };
         head.block[257..265].copy_from_slice(b"ustar\x0000");

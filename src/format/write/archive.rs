@@ -6,21 +6,21 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::disk::DiskFile;
-use super::sink::Sink;
+use super::encode_thread::EncodeThread;
 use super::staged_file::StagedFile;
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
-use crate::format::absent::Absent;
+use crate::format::cancellable::CancelReader;
 use crate::format::chunk::Chunk;
 use crate::format::codec::{Codec, Compression};
-use crate::format::drive::Visitor;
 use crate::format::entry::{Entry, EntryKind, Timestamp};
-use crate::format::image::Form;
+use crate::format::image::ImageForm;
 use crate::format::namespace::Namespace;
+use crate::format::omitted_members::OmittedMembers;
 use crate::format::qcow2::Qcow2;
 use crate::format::squashfs;
 use crate::format::tar::{self, SparseMap, TarWriter};
-use crate::format::waiting::Until;
+use crate::format::visitor::MemberVisitor;
 use crate::limits::Limits;
 use crate::metadata::Metadata;
 use crate::omissions::{Omissions, Omitted};
@@ -50,9 +50,9 @@ pub(super) enum RootTarget {
 
 /// Writes an image.
 pub(super) struct ImageWriter {
-    meta: TarWriter<Sink>,
+    meta: TarWriter<EncodeThread>,
     meta_file: Option<StagedFile>,
-    root: Root,
+    root: RootWriter,
     root_file: Option<StagedFile>,
     templates_made: bool,
     rootfs_made: bool,
@@ -60,19 +60,19 @@ pub(super) struct ImageWriter {
     names: Namespace,
     metadata: Option<Vec<u8>>,
     limits: Limits,
-    current: Option<Current>,
+    open_member: Option<OpenMember>,
     monitor: Monitor,
     /// Sockets that a tar can't hold.
-    absent: Absent,
+    omitted_members: OmittedMembers,
     /// Members whose time has a fraction of a second that a SquashFS can't hold.
     fractions: u64,
 }
 
-enum Root {
+enum RootWriter {
     /// In the one archive.
     Unified,
     /// In an archive of its own.
-    Split(TarWriter<Sink>),
+    Split(TarWriter<EncodeThread>),
     SquashFs(Box<squashfs::Writer<std::fs::File>>),
     Disk(DiskFile),
     /// A split image whose second file is not begun: container or virtual machine is not known yet.
@@ -81,7 +81,7 @@ enum Root {
 }
 
 /// The file whose bytes are coming.
-enum Current {
+enum OpenMember {
     Tar,
     SquashFs(Box<squashfs::PendingFile>),
     Disk,
@@ -96,14 +96,14 @@ impl ImageWriter {
         limits: &Limits,
         monitor: &Monitor,
     ) -> Result<Self> {
-        let sink = Sink::start(out, compression, threads, Hasher::new(), monitor)?;
-        Ok(Self::new(sink, None, Root::Unified, None, limits, monitor))
+        let sink = EncodeThread::start(out, compression, threads, Hasher::new(), monitor)?;
+        Ok(Self::new(sink, None, RootWriter::Unified, None, limits, monitor))
     }
 
     /// Writes an image to `out`, and a split image's rootfs to `out` with `.root` behind it.
     pub(super) fn to_file(
         out: &Path,
-        form: Form,
+        form: ImageForm,
         target: RootTarget,
         compression: Compression,
         threads: usize,
@@ -111,23 +111,23 @@ impl ImageWriter {
         monitor: &Monitor,
     ) -> Result<Self> {
         let meta_file = StagedFile::make(out, monitor)?;
-        let sink = Sink::start(meta_file.handle()?, compression, threads, Hasher::new(), monitor)?;
+        let sink = EncodeThread::start(meta_file.handle()?, compression, threads, Hasher::new(), monitor)?;
         let (root, root_file) = match form {
-            Form::Unified => (Root::Unified, None),
-            Form::Split => {
+            ImageForm::Unified => (RootWriter::Unified, None),
+            ImageForm::Split => {
                 let mut path = out.as_os_str().to_owned();
                 path.push(".root");
                 let file = StagedFile::make(Path::new(&path), monitor)?;
-                (Root::NotBegun(target, compression, threads), Some(file))
+                (RootWriter::NotBegun(target, compression, threads), Some(file))
             }
         };
         Ok(Self::new(sink, Some(meta_file), root, root_file, limits, monitor))
     }
 
     fn new(
-        sink: Sink,
+        sink: EncodeThread,
         meta_file: Option<StagedFile>,
-        root: Root,
+        root: RootWriter,
         root_file: Option<StagedFile>,
         limits: &Limits,
         monitor: &Monitor,
@@ -142,9 +142,9 @@ impl ImageWriter {
             names: Namespace::new(limits),
             metadata: None,
             limits: limits.clone(),
-            current: None,
+            open_member: None,
             monitor: monitor.nested(),
-            absent: Absent::default(),
+            omitted_members: OmittedMembers::default(),
             fractions: 0,
         }
     }
@@ -159,18 +159,20 @@ impl ImageWriter {
         let metadata = self.metadata.take().ok_or_else(|| Error::malformed("the image has no `metadata.yaml`"))?;
         Metadata::parse(&metadata, &self.limits).map_err(|error| error.in_entry(b"metadata.yaml"))?;
         let hasher = self.meta.finish()?.finish()?;
-        let (hasher, size) = match std::mem::replace(&mut self.root, Root::Done) {
-            Root::Unified if !self.rootfs_made => return Err(Error::malformed("the image has no root file system")),
-            Root::Unified | Root::Done => {
+        let (hasher, size) = match std::mem::replace(&mut self.root, RootWriter::Done) {
+            RootWriter::Unified if !self.rootfs_made => {
+                return Err(Error::malformed("the image has no root file system"));
+            }
+            RootWriter::Unified | RootWriter::Done => {
                 let size = hasher.bytes();
                 (hasher, size)
             }
-            Root::NotBegun(..) => return Err(Error::malformed("the image has no root file system")),
-            Root::Split(tar) => {
+            RootWriter::NotBegun(..) => return Err(Error::malformed("the image has no root file system")),
+            RootWriter::Split(tar) => {
                 tar.finish()?.finish()?;
                 hash_rootfs(self.root_file.as_ref(), hasher, &self.monitor)?
             }
-            Root::SquashFs(writer) => {
+            RootWriter::SquashFs(writer) => {
                 writer.finish()?;
                 if self.fractions > 0 {
                     // Of nearly every member of most trees, so that naming each would hide the rest.
@@ -180,7 +182,7 @@ impl ImageWriter {
                 }
                 hash_rootfs(self.root_file.as_ref(), hasher, &self.monitor)?
             }
-            Root::Disk(disk) => {
+            RootWriter::Disk(disk) => {
                 disk.finish()?;
                 hash_rootfs(self.root_file.as_ref(), hasher, &self.monitor)?
             }
@@ -222,28 +224,33 @@ impl ImageWriter {
     }
 
     fn begin_tree(&mut self) -> Result<()> {
-        if !matches!(self.root, Root::NotBegun(..)) {
+        if !matches!(self.root, RootWriter::NotBegun(..)) {
             return Ok(());
         }
-        let Root::NotBegun(target, compression, threads) = std::mem::replace(&mut self.root, Root::Done) else {
+        let RootWriter::NotBegun(target, compression, threads) = std::mem::replace(&mut self.root, RootWriter::Done)
+        else {
             return Ok(());
         };
         let file =
             self.root_file.as_ref().ok_or_else(|| Error::invalid("a split image needs a second file"))?.handle()?;
         self.root = match target {
-            RootTarget::Tar => {
-                Root::Split(TarWriter::new(Sink::start(file, compression, threads, Hasher::new(), &self.monitor)?))
-            }
+            RootTarget::Tar => RootWriter::Split(TarWriter::new(EncodeThread::start(
+                file,
+                compression,
+                threads,
+                Hasher::new(),
+                &self.monitor,
+            )?)),
             RootTarget::SquashFs(mut options) => {
                 options.monitor = self.monitor.clone();
-                Root::SquashFs(Box::new(squashfs::Writer::new(file, options)?))
+                RootWriter::SquashFs(Box::new(squashfs::Writer::new(file, options)?))
             }
         };
         Ok(())
     }
 }
 
-impl Visitor for ImageWriter {
+impl MemberVisitor for ImageWriter {
     fn metadata(&mut self, entry: &Entry, content: &[u8]) -> Result<()> {
         if self.metadata.is_some() {
             // The layout has made sure that it is the same.
@@ -268,34 +275,34 @@ impl Visitor for ImageWriter {
         self.rootfs_made = true;
         self.begin_tree()?;
         let is_file = matches!(entry.kind, EntryKind::File { .. });
-        let in_tar = matches!(self.root, Root::Unified | Root::Split(_));
+        let in_tar = matches!(self.root, RootWriter::Unified | RootWriter::Split(_));
         if in_tar && self.leaves_out(entry) {
             return Ok(());
         }
         let fitted = if in_tar { self.fit_tar(entry) } else { self.fit_squashfs(entry) };
         let entry = fitted.as_ref();
         match &mut self.root {
-            Root::Unified => {
+            RootWriter::Unified => {
                 let mut entry = fitted.into_owned();
                 entry.path = below_rootfs(&entry.path);
                 if let EntryKind::HardLink { target } = &mut entry.kind {
                     *target = below_rootfs(target);
                 }
                 self.meta.begin(&entry, sparse)?;
-                self.current = is_file.then_some(Current::Tar);
+                self.open_member = is_file.then_some(OpenMember::Tar);
             }
-            Root::Split(tar) => {
+            RootWriter::Split(tar) => {
                 tar.begin(entry, sparse)?;
-                self.current = is_file.then_some(Current::Tar);
+                self.open_member = is_file.then_some(OpenMember::Tar);
             }
-            Root::SquashFs(writer) => {
+            RootWriter::SquashFs(writer) => {
                 if is_file {
-                    self.current = Some(Current::SquashFs(Box::new(writer.begin_pending(entry)?)));
+                    self.open_member = Some(OpenMember::SquashFs(Box::new(writer.begin_pending(entry)?)));
                 } else {
                     writer.push(entry)?;
                 }
             }
-            Root::Disk(_) | Root::NotBegun(..) | Root::Done => {
+            RootWriter::Disk(_) | RootWriter::NotBegun(..) | RootWriter::Done => {
                 return Err(Error::malformed("the image has both `rootfs/` and `rootfs.img`"));
             }
         }
@@ -303,29 +310,29 @@ impl Visitor for ImageWriter {
     }
 
     fn records_holes(&self) -> bool {
-        matches!(self.root, Root::Unified)
+        matches!(self.root, RootWriter::Unified)
     }
 
     fn disk(&mut self, entry: &Entry, sparse: Option<&SparseMap>, _: &Qcow2) -> Result<()> {
         self.rootfs_made = true;
         let EntryKind::File { size } = entry.kind else { return Ok(()) };
         match &mut self.root {
-            Root::Unified => {
+            RootWriter::Unified => {
                 let mut disk = Entry::new(*b"rootfs.img", EntryKind::File { size }, 0o644);
                 disk.mtime = entry.mtime;
                 self.meta.begin(&disk, sparse)?;
-                self.current = Some(Current::Tar);
+                self.open_member = Some(OpenMember::Tar);
             }
-            Root::NotBegun(RootTarget::SquashFs(_), ..) => {
+            RootWriter::NotBegun(RootTarget::SquashFs(_), ..) => {
                 return Err(Error::invalid(
                     "the rootfs is a disk, which stays the qcow2 file that it is: it can't become a SquashFS",
                 ));
             }
-            Root::NotBegun(..) => {
+            RootWriter::NotBegun(..) => {
                 let file =
                     self.root_file.as_ref().ok_or_else(|| Error::invalid("a split image needs a second file"))?;
-                self.root = Root::Disk(DiskFile::new(file.handle()?, size));
-                self.current = Some(Current::Disk);
+                self.root = RootWriter::Disk(DiskFile::new(file.handle()?, size));
+                self.open_member = Some(OpenMember::Disk);
             }
             _ => return Err(Error::malformed("the image has both `rootfs/` and `rootfs.img`")),
         }
@@ -337,8 +344,8 @@ impl Visitor for ImageWriter {
     }
 
     fn end(&mut self) -> Result<()> {
-        match (self.current.take(), &mut self.root) {
-            (Some(Current::SquashFs(file)), Root::SquashFs(writer)) => writer.end_pending(*file),
+        match (self.open_member.take(), &mut self.root) {
+            (Some(OpenMember::SquashFs(file)), RootWriter::SquashFs(writer)) => writer.end_pending(*file),
             _ => Ok(()),
         }
     }
@@ -348,7 +355,7 @@ impl Visitor for ImageWriter {
         Ok(())
     }
 
-    fn lost(&mut self, path: &[u8], what: &Omitted) {
+    fn omitted(&mut self, path: &[u8], what: &Omitted) {
         self.omit(path, what.clone());
     }
 }
@@ -356,18 +363,18 @@ impl Visitor for ImageWriter {
 impl ImageWriter {
     /// Whether a tar does without this member: a socket, or a further name of one.
     fn leaves_out(&mut self, entry: &Entry) -> bool {
-        let absent = match &entry.kind {
+        let omitted = match &entry.kind {
             EntryKind::Socket => true,
-            EntryKind::HardLink { target } => self.absent.holds(target),
+            EntryKind::HardLink { target } => self.omitted_members.holds(target),
             _ => false,
         };
-        if absent {
-            self.absent.insert(&entry.path);
+        if omitted {
+            self.omitted_members.insert(&entry.path);
             self.omit(&entry.path, Omitted::Skipped { reason: "tar cannot hold a socket".into() });
         } else {
-            self.absent.forget(&entry.path);
+            self.omitted_members.forget(&entry.path);
         }
-        absent
+        omitted
     }
 
     /// The member with a time that readers of tar take.
@@ -416,17 +423,17 @@ impl ImageWriter {
         Ok(())
     }
 
-    /// The next bytes of the current file, as [`Visitor::data`] takes them.
+    /// The next bytes of the open_member file, as [`MemberVisitor::data`] takes them.
     pub(super) fn write_data(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
-        if let (Some(Current::SquashFs(_)), Root::SquashFs(writer)) = (&self.current, &mut self.root) {
-            let Some(Current::SquashFs(file)) = self.current.take() else { return Ok(()) };
-            self.current = Some(Current::SquashFs(Box::new(writer.write_pending(*file, offset, bytes)?)));
+        if let (Some(OpenMember::SquashFs(_)), RootWriter::SquashFs(writer)) = (&self.open_member, &mut self.root) {
+            let Some(OpenMember::SquashFs(file)) = self.open_member.take() else { return Ok(()) };
+            self.open_member = Some(OpenMember::SquashFs(Box::new(writer.write_pending(*file, offset, bytes)?)));
             return Ok(());
         }
-        match (&mut self.current, &mut self.root) {
-            (Some(Current::Tar), Root::Unified) => self.meta.data(bytes),
-            (Some(Current::Tar), Root::Split(tar)) => tar.data(bytes),
-            (Some(Current::Disk), Root::Disk(disk)) => disk.write(offset, bytes),
+        match (&mut self.open_member, &mut self.root) {
+            (Some(OpenMember::Tar), RootWriter::Unified) => self.meta.data(bytes),
+            (Some(OpenMember::Tar), RootWriter::Split(tar)) => tar.data(bytes),
+            (Some(OpenMember::Disk), RootWriter::Disk(disk)) => disk.write(offset, bytes),
             _ => Err(Error::invalid("bytes came without a file to put them in")),
         }
     }
@@ -435,7 +442,7 @@ impl ImageWriter {
 /// The rootfs's bytes come after the metadata's in the fingerprint, but were often written before.
 fn hash_rootfs(file: Option<&StagedFile>, mut hasher: Hasher, monitor: &Monitor) -> Result<(Hasher, u64)> {
     if let Some(file) = file {
-        hasher.read_all(Until { reader: file.reopen()?, cancel: monitor.cancel().clone() })?;
+        hasher.read_all(CancelReader { reader: file.reopen()?, cancel: monitor.cancel().clone() })?;
     }
     let size = hasher.bytes();
     Ok((hasher, size))

@@ -4,14 +4,14 @@ use std::io::Write;
 use std::path::Path;
 
 use super::archive::{DEFAULT_CODEC, ImageWriter, Written};
-use super::ending;
+use super::extension;
 use super::pack::{RootfsFormat, refuse_squashfs_in_stream, root_target};
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::format::codec::Compression;
 use crate::format::detect::Container;
-use crate::format::image::{Form, Image};
-use crate::format::pipeline::Flow;
+use crate::format::image::{Image, ImageForm};
+use crate::format::pipeline::ReadPass;
 use crate::format::unpack::default_threads;
 use crate::progress::{Monitor, Phase};
 
@@ -19,7 +19,7 @@ use crate::progress::{Monitor, Phase};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ConvertOptions {
-    form: Option<Form>,
+    form: Option<ImageForm>,
     rootfs_format: Option<RootfsFormat>,
     compression: Option<Compression>,
     expected: Option<Fingerprint>,
@@ -49,7 +49,7 @@ impl ConvertOptions {
 
     /// One file, or two.
     #[must_use]
-    pub fn form(mut self, form: Form) -> Self {
+    pub fn form(mut self, form: ImageForm) -> Self {
         self.form = Some(form);
         self
     }
@@ -106,11 +106,11 @@ impl Image {
         let form = options.form.unwrap_or_else(|| self.form());
         let format = options.rootfs_format.unwrap_or_else(|| {
             let squashfs = self.parts.last().is_some_and(|part| part.container == Container::SquashFs);
-            if squashfs && form == Form::Split { RootfsFormat::SquashFs } else { RootfsFormat::Tar }
+            if squashfs && form == ImageForm::Split { RootfsFormat::SquashFs } else { RootfsFormat::Tar }
         });
         let (out, usual) = (out.as_ref(), self.compression(options));
-        let compression = ending::compression(out, options.compression, usual, &options.monitor)?;
-        let squashfs = ending::squashfs_compression(out, options.compression, usual);
+        let compression = extension::compression(out, options.compression, usual, &options.monitor)?;
+        let squashfs = extension::squashfs_compression(out, options.compression, usual);
         let target = root_target(format, form, squashfs, options.threads, None)?;
         ImageWriter::to_file(out, form, target, compression, options.threads, &self.limits, &options.monitor)
             .and_then(|writer| self.convert_into(writer, options))
@@ -122,7 +122,7 @@ impl Image {
     /// # Errors
     /// As [`convert`](Self::convert); `InvalidInput` when the options ask for a split image or a SquashFS.
     pub fn convert_to(&self, out: impl Write + Send + 'static, options: &ConvertOptions) -> Result<Written> {
-        if options.form == Some(Form::Split) {
+        if options.form == Some(ImageForm::Split) {
             return Err(Error::invalid("a split image is two files, and a stream is one"));
         }
         if options.rootfs_format == Some(RootfsFormat::SquashFs) {
@@ -146,7 +146,7 @@ impl Image {
     }
 
     fn convert_into(&self, mut writer: ImageWriter, options: &ConvertOptions) -> Result<Written> {
-        let flow = Flow {
+        let pass = ReadPass {
             limits: &self.limits,
             monitor: &options.monitor,
             phase: Phase::Convert,
@@ -155,7 +155,7 @@ impl Image {
         };
         let mut hasher = Hasher::new();
         for part in &self.parts {
-            self.visit(part, &flow, &mut hasher, &mut writer).map_err(|error| part.name_error(error))?;
+            self.visit(part, &pass, &mut hasher, &mut writer).map_err(|error| part.name_error(error))?;
         }
         let (bytes, found) = (hasher.bytes(), hasher.finish());
         if let Some(expected) = options.expected

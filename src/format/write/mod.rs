@@ -4,9 +4,9 @@
 mod archive;
 mod convert;
 mod disk;
-mod ending;
+mod encode_thread;
+mod extension;
 mod pack;
-mod sink;
 mod staged_file;
 mod tree;
 

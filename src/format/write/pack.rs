@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::archive::{DEFAULT_CODEC, ImageWriter, RootTarget, Written, time_of};
-use super::ending;
+use super::extension;
 use super::tree::TreeReader;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Hasher;
 use crate::format::codec::{Codec, Compression};
 use crate::format::detect::read_up_to;
-use crate::format::drive::{Visitor, drive_disk};
 use crate::format::entry::{Entry, EntryKind, Timestamp};
 use crate::format::extract::IdMap;
-use crate::format::image::Form;
+use crate::format::image::ImageForm;
 use crate::format::input::Input;
-use crate::format::pipeline::Flow;
+use crate::format::pipeline::ReadPass;
 use crate::format::squashfs;
 use crate::format::unpack::default_threads;
+use crate::format::visitor::{MemberVisitor, drive_disk};
 use crate::format::{foreign, holes, qcow2};
 use crate::limits::Limits;
 use crate::metadata::Metadata;
@@ -78,7 +78,7 @@ pub struct PackOptions {
     metadata: Metadata,
     metadata_bytes: Vec<u8>,
     templates: Option<PathBuf>,
-    form: Form,
+    form: ImageForm,
     rootfs_format: RootfsFormat,
     compression: Option<Compression>,
     newest: Option<i64>,
@@ -99,7 +99,7 @@ impl PackOptions {
             metadata,
             metadata_bytes,
             templates: None,
-            form: Form::Unified,
+            form: ImageForm::Unified,
             rootfs_format: RootfsFormat::Tar,
             compression: None,
             newest: None,
@@ -141,7 +141,7 @@ impl PackOptions {
 
     /// One file, or metadata and rootfs apart.
     #[must_use]
-    pub fn form(mut self, form: Form) -> Self {
+    pub fn form(mut self, form: ImageForm) -> Self {
         self.form = form;
         self
     }
@@ -256,8 +256,8 @@ pub(super) fn refuse_squashfs_in_stream<T>() -> Result<T> {
 pub fn pack(rootfs: &Rootfs, out: impl AsRef<Path>, options: &PackOptions) -> Result<Written> {
     options.check(Some(rootfs), false)?;
     let (out, usual) = (out.as_ref(), Compression::new(DEFAULT_CODEC));
-    let compression = ending::compression(out, options.compression, usual, &options.monitor)?;
-    let squashfs = ending::squashfs_compression(out, options.compression, usual);
+    let compression = extension::compression(out, options.compression, usual, &options.monitor)?;
+    let squashfs = extension::squashfs_compression(out, options.compression, usual);
     let target = root_target(options.rootfs_format, options.form, squashfs, options.threads, options.newest)?;
     ImageWriter::to_file(out, options.form, target, compression, options.threads, &options.limits, &options.monitor)
         .and_then(|writer| write(rootfs, writer, options))
@@ -269,7 +269,7 @@ pub fn pack(rootfs: &Rootfs, out: impl AsRef<Path>, options: &PackOptions) -> Re
 /// # Errors
 /// As [`pack`]; `InvalidInput` when the options ask for a split image or a SquashFS.
 pub fn pack_to(rootfs: &Rootfs, out: impl Write + Send + 'static, options: &PackOptions) -> Result<Written> {
-    if options.form == Form::Split {
+    if options.form == ImageForm::Split {
         return Err(Error::invalid("a split image is two files, and a stream is one"));
     }
     options.check(Some(rootfs), true)?;
@@ -287,10 +287,10 @@ pub fn pack_to(rootfs: &Rootfs, out: impl Write + Send + 'static, options: &Pack
 pub fn pack_metadata(out: impl AsRef<Path>, options: &PackOptions) -> Result<Written> {
     options.check(None, false)?;
     let (out, usual) = (out.as_ref(), Compression::new(DEFAULT_CODEC));
-    let compression = ending::compression(out, options.compression, usual, &options.monitor)?;
+    let compression = extension::compression(out, options.compression, usual, &options.monitor)?;
     let mut writer = ImageWriter::to_file(
         out,
-        Form::Unified,
+        ImageForm::Unified,
         RootTarget::Tar,
         compression,
         options.threads,
@@ -338,15 +338,16 @@ fn write(rootfs: &Rootfs, mut writer: ImageWriter, options: &PackOptions) -> Res
         }
         Rootfs::Disk(input) => {
             let length = input.len().ok_or_else(|| Error::invalid("a disk can't be packed from a stream"))?;
-            let flow = Flow {
+            let pass = ReadPass {
                 limits: &options.limits,
                 monitor: &options.monitor,
                 phase: Phase::Pack,
                 threads: 1,
                 total: Some(length),
             };
-            let head =
-                input.peek(|reader| read_up_to(reader, foreign::LOOK)).map_err(|error| input.name_error(error))?;
+            let head = input
+                .peek(|reader| read_up_to(reader, foreign::HEAD_BYTES))
+                .map_err(|error| input.name_error(error))?;
             if !head.starts_with(qcow2::MAGIC) {
                 return Err(input.name_error(foreign::input_disk_refusal(input, &head)));
             }
@@ -355,7 +356,7 @@ fn write(rootfs: &Rootfs, mut writer: ImageWriter, options: &PackOptions) -> Res
                 Some(blob) => holes::of_blob(blob, length)?,
                 None => None,
             };
-            flow.run(input.reader(options.monitor.cancel())?, Codec::None, &mut Hasher::new(), |chunks| {
+            pass.run(input.reader(options.monitor.cancel())?, Codec::None, &mut Hasher::new(), |chunks| {
                 drive_disk(chunks, length, sparse.as_ref(), &options.limits, &mut writer)
             })
             .map_err(|error| input.name_error(error))?;
@@ -370,7 +371,7 @@ fn write(rootfs: &Rootfs, mut writer: ImageWriter, options: &PackOptions) -> Res
 
 pub(super) fn root_target(
     format: RootfsFormat,
-    form: Form,
+    form: ImageForm,
     compression: Compression,
     threads: usize,
     newest: Option<i64>,
@@ -378,7 +379,7 @@ pub(super) fn root_target(
     if format == RootfsFormat::Tar {
         return Ok(RootTarget::Tar);
     }
-    if form == Form::Unified {
+    if form == ImageForm::Unified {
         return Err(Error::invalid("a SquashFS is the rootfs of a split image").with_hint("ask for a split image"));
     }
     let mut options = squashfs::WriteOptions::for_compression(compression)?;

@@ -12,10 +12,10 @@ use rustix::io::Errno;
 
 use super::archive::ImageWriter;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::drive::Visitor;
 use crate::format::entry::{DeviceNumber, Entry, EntryKind, Timestamp};
 use crate::format::extract::IdMap;
 use crate::format::holes;
+use crate::format::visitor::MemberVisitor;
 use crate::omissions::Omitted;
 use crate::progress::{Monitor, Phase};
 use crate::rooted::{Dir, is, proc_path};
@@ -37,14 +37,14 @@ pub(super) struct TreeReader<'a> {
     pub(super) first_names: HashMap<(u64, u64), Vec<u8>>,
 }
 
-struct Level {
+struct DirectoryLevel {
     name: Vec<u8>,
     dir: Option<Arc<Dir>>,
     names: std::vec::IntoIter<Vec<u8>>,
 }
 
 /// How many directories are kept open.
-const OPEN: usize = 64;
+const MAX_OPEN_DIRECTORIES: usize = 64;
 
 impl TreeReader<'_> {
     /// Writes all of it, and returns how many bytes its files hold.
@@ -55,7 +55,7 @@ impl TreeReader<'_> {
         top.xattrs = self.xattrs(self.root.as_fd(), &[])?;
         self.writer.rootfs(&top, None)?;
         let root = Arc::new(self.root.try_clone().map_err(|error| Error::io("the tree can't be read", error))?);
-        let mut levels = vec![Level { name: Vec::new(), names: names(&root, &[])?, dir: Some(root) }];
+        let mut levels = vec![DirectoryLevel { name: Vec::new(), names: names(&root, &[])?, dir: Some(root) }];
         while let Some(level) = levels.last_mut() {
             let Some(name) = level.names.next() else {
                 levels.pop();
@@ -70,9 +70,9 @@ impl TreeReader<'_> {
             path.extend_from_slice(&name);
             if let Some(child) = self.member(&dir, &name, &path, device).map_err(|error| error.in_entry(&path))? {
                 let names = names(&child, &path)?;
-                levels.push(Level { name, dir: Some(Arc::new(child)), names });
+                levels.push(DirectoryLevel { name, dir: Some(Arc::new(child)), names });
                 // The first stays: everything is found from there.
-                if let Some(far) = levels.len().checked_sub(OPEN).filter(|&far| far > 0)
+                if let Some(far) = levels.len().checked_sub(MAX_OPEN_DIRECTORIES).filter(|&far| far > 0)
                     && let Some(level) = levels.get_mut(far)
                 {
                     level.dir = None;
@@ -272,7 +272,7 @@ fn names(dir: &Dir, path: &[u8]) -> Result<std::vec::IntoIter<Vec<u8>>> {
     Ok(names.into_iter())
 }
 
-fn path_of(levels: &[Level]) -> Vec<u8> {
+fn path_of(levels: &[DirectoryLevel]) -> Vec<u8> {
     levels.iter().skip(1).map(|level| level.name.as_slice()).collect::<Vec<_>>().join(&b'/')
 }
 
@@ -282,7 +282,7 @@ fn version(stat: &Stat) -> impl PartialEq {
 }
 
 /// The innermost directory, opened again where it was closed on the way down.
-fn here(root: &Dir, levels: &mut [Level]) -> Result<Arc<Dir>> {
+fn here(root: &Dir, levels: &mut [DirectoryLevel]) -> Result<Arc<Dir>> {
     if let Some(dir) = levels.last().and_then(|level| level.dir.as_ref()) {
         return Ok(Arc::clone(dir));
     }

@@ -17,7 +17,7 @@ use super::near::is_near;
 use super::{Download, Remote, Wanted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
-use crate::format::{ImageType, Source};
+use crate::format::{ImageSource, ImageType};
 use crate::metadata::{Architecture, Properties};
 use crate::omissions::Omitted;
 use crate::progress::{Cancel, Monitor};
@@ -271,7 +271,7 @@ impl Remote for Lxd {
         }
     }
 
-    fn open(&self, image: &StoredImage, monitor: &Monitor) -> Result<Source> {
+    fn open(&self, image: &StoredImage, monitor: &Monitor) -> Result<ImageSource> {
         let url = self.image_url(&image.fingerprint.to_string(), "/export")?;
         let answer = self.client.options().retry.run(monitor, || {
             let request = Request::get(&url).header("accept-encoding", "identity").monitor(monitor);
@@ -285,7 +285,7 @@ impl Remote for Lxd {
                 if image.size > 0 {
                     download = download.at_most(image.size);
                 }
-                Ok(Source::unified(download.open_begun(answer, &stop)))
+                Ok(ImageSource::unified(download.open_begun(answer, &stop)))
             }
         }
     }

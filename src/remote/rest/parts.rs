@@ -4,7 +4,7 @@
 use std::io::{self, Read};
 
 use crate::error::{Error, Result};
-use crate::format::{Input, Source};
+use crate::format::{ImageSource, Input};
 use crate::progress::{Cancel, Monitor};
 use crate::protocol::two_files::{Bounds, Half, two_files};
 use crate::remote::ahead::read_ahead;
@@ -19,7 +19,7 @@ pub(super) fn open(
     announced: u64,
     stop: Cancel,
     monitor: &Monitor,
-) -> Result<Source> {
+) -> Result<ImageSource> {
     answer.watched_by(Monitor::none().with_cancel(stop.clone()));
     let (name, limits, length) = (answer.url().to_string(), answer.limits().clone(), answer.length());
     if let Some(length) = length.filter(|length| *length > limits.download) {
@@ -32,7 +32,7 @@ pub(super) fn open(
     let rootfs = Input::attached_stream(Anew(rootfs)).named(&*name);
     let metadata = Input::attached_stream(Anew(metadata)).named(name);
     // Nearly all of it is the rootfs.
-    Ok(Source::split(
+    Ok(ImageSource::split(
         metadata.announced(0),
         match length {
             Some(length) => rootfs.announced(length),

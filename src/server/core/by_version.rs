@@ -94,7 +94,7 @@ mod tests {
 
     use super::*;
     use crate::fingerprint::Fingerprint;
-    use crate::format::Form;
+    use crate::format::ImageForm;
     use crate::metadata::{Architecture, ImageType};
     use crate::store::{ImageObjects, StoredImage};
 
@@ -111,7 +111,7 @@ mod tests {
         };
         assert_eq!((*count().unwrap(), *count().unwrap(), made.load(Ordering::SeqCst)), (0, 0, 1));
         let mut image = StoredImage::new(Fingerprint::of(b"x"), ImageType::Container, Architecture::X86_64);
-        image.objects = ImageObjects::new(&image.fingerprint, Form::Unified);
+        image.objects = ImageObjects::new(&image.fingerprint, ImageForm::Unified);
         store.catalog.write(&mut |catalog| catalog.insert(&image)).unwrap();
         assert_eq!((*count().unwrap(), *count().unwrap(), made.load(Ordering::SeqCst)), (1, 1, 2));
         std::fs::remove_dir_all(&directory).unwrap();

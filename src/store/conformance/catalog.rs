@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::owed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
-use crate::format::{Form, ImageType};
+use crate::format::{ImageForm, ImageType};
 use crate::metadata::{Architecture, Properties};
 use crate::progress::{Cancel, Monitor};
 use crate::store::blobs::BlobKey;
@@ -72,7 +72,7 @@ fn write(catalog: &dyn Catalog, work: &mut dyn FnMut(&mut dyn Transaction) -> Re
 /// A container's image of which little is known.
 fn plain(content: &[u8]) -> StoredImage {
     let mut image = StoredImage::new(Fingerprint::of(content), ImageType::Container, Architecture::X86_64);
-    image.objects = ImageObjects::new(&image.fingerprint, Form::Unified);
+    image.objects = ImageObjects::new(&image.fingerprint, ImageForm::Unified);
     image
 }
 
@@ -86,7 +86,7 @@ fn full(content: &[u8]) -> Result<StoredImage> {
     let mut original_properties = Properties::new();
     original_properties.set("z", "another")?;
     let fingerprint = Fingerprint::of(content);
-    let mut objects = ImageObjects::new(&fingerprint, Form::Split);
+    let mut objects = ImageObjects::new(&fingerprint, ImageForm::Split);
     objects.sidecar = Some(objects.image.sidecar(9));
     Ok(StoredImage {
         fingerprint,

@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::io::Read;
 
 use lxd_image::format::{
-    Container, ConvertOptions, Difference, Entry, EntryKind, Form, Image, Input, PackOptions, Rootfs, RootfsFormat,
-    Source, UnpackOptions, Verification, VerifyOptions, differences, fingerprint_of, pack,
+    Container, ConvertOptions, Difference, Entry, EntryKind, Image, ImageForm, ImageSource, Input, PackOptions, Rootfs,
+    RootfsFormat, UnpackOptions, VerifyOptions, VerifyReport, differences, fingerprint_of, pack,
 };
 use lxd_image::metadata::Metadata;
 use lxd_image::templates::{
@@ -27,19 +27,19 @@ impl Read for Trickle {
     }
 }
 
-fn source(place: &Place, files: &[&[u8]], streamed: bool) -> Source {
+fn source(place: &Place, files: &[&[u8]], streamed: bool) -> ImageSource {
     let input = |file: &&[u8]| {
         let file = File::open(place.path(file)).unwrap();
         if streamed { Input::stream(Trickle(file)) } else { Input::file(file).unwrap() }
     };
     match files {
-        [one, other] => Source::split(input(one), input(other)),
-        [one] => Source::unified(input(one)),
+        [one, other] => ImageSource::split(input(one), input(other)),
+        [one] => ImageSource::unified(input(one)),
         _ => panic!("one file or two"),
     }
 }
 
-pub(super) fn from_files(place: &Place, files: &[&[u8]]) -> Source {
+pub(super) fn from_files(place: &Place, files: &[&[u8]]) -> ImageSource {
     source(place, files, false)
 }
 
@@ -51,8 +51,8 @@ fn open(place: &Place, files: &[&[u8]]) -> Result<Image> {
     Image::open_with(source(place, files, false), &place.limits)
 }
 
-pub(super) fn form(form: Form) -> &'static str {
-    if form == Form::Unified { "unified" } else { "split" }
+pub(super) fn form(form: ImageForm) -> &'static str {
+    if form == ImageForm::Unified { "unified" } else { "split" }
 }
 
 pub(super) fn yes(truth: bool) -> &'static str {
@@ -84,7 +84,7 @@ fn print(metadata: &Metadata) -> Vec<String> {
     lines
 }
 
-pub(super) fn verified(verification: &Verification, all: bool) -> Vec<String> {
+pub(super) fn verified(verification: &VerifyReport, all: bool) -> Vec<String> {
     let counts = &verification.counts;
     let metadata = verification.metadata.as_ref().map_or("-".to_owned(), |metadata| quoted(metadata.architecture()));
     let mut lines = vec![
@@ -170,7 +170,7 @@ fn convert(place: &Place, words: &[&[u8]]) -> Lines {
     let [to_form, rootfs, codec, out, files @ ..] = words else { panic!("convert") };
     let mut options = ConvertOptions::new().monitor(place.monitor.clone());
     if *to_form != b"-" {
-        options = options.form(if *to_form == b"split" { Form::Split } else { Form::Unified });
+        options = options.form(if *to_form == b"split" { ImageForm::Split } else { ImageForm::Unified });
     }
     if *rootfs != b"-" {
         options = options.rootfs_format(text(rootfs).parse::<RootfsFormat>().unwrap());

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use lxd_image::format::Form;
+use lxd_image::format::ImageForm;
 use lxd_image::store::{Alias, Catalog, ImageObjects, SqliteCatalog, Store, StoredImage, Transaction};
 use lxd_image::{Architecture, Fingerprint, ImageType};
 
@@ -24,7 +24,7 @@ impl Shared {
             for image_type in ImageType::ALL {
                 let fingerprint = Fingerprint::of(image_type.name().as_bytes());
                 let mut image = StoredImage::new(fingerprint, image_type, Architecture::X86_64);
-                image.objects = ImageObjects::new(&fingerprint, Form::Unified);
+                image.objects = ImageObjects::new(&fingerprint, ImageForm::Unified);
                 catalog.insert(&image)?;
                 catalog.set_alias(&Alias::new("web")?, &image.target())?;
             }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lxd_image::format::{
-    Compression, ConvertOptions, Form, Image, Input, PackOptions, Rootfs, RootfsFormat, Source, SquashFs,
+    Compression, ConvertOptions, Image, ImageForm, ImageSource, Input, PackOptions, Rootfs, RootfsFormat, SquashFs,
     UnpackOptions, VerifyOptions, differences, fingerprint_of, pack,
 };
 use lxd_image::io::{Blob, ReadAt, Version};
@@ -91,8 +91,8 @@ fn forms() -> Vec<(&'static str, Files)> {
     let mut forms = Vec::new();
     for (name, options) in [
         ("unified", options()),
-        ("split", options().form(Form::Split)),
-        ("squashfs", options().form(Form::Split).rootfs_format(RootfsFormat::SquashFs)),
+        ("split", options().form(ImageForm::Split)),
+        ("squashfs", options().form(ImageForm::Split).rootfs_format(RootfsFormat::SquashFs)),
     ] {
         let written = pack(&rootfs, place.at(name), &options).unwrap();
         forms.push((name, written.files.iter().map(|path| fs::read(path).unwrap()).collect()));
@@ -100,15 +100,15 @@ fn forms() -> Vec<(&'static str, Files)> {
     forms
 }
 
-fn source(files: &Files, change: impl Fn(&mut Object)) -> Source {
+fn source(files: &Files, change: impl Fn(&mut Object)) -> ImageSource {
     let mut inputs = files.iter().map(|bytes| {
         let mut object = Object::new(bytes);
         change(&mut object);
         Input::blob(Blob::new(object))
     });
     match (inputs.next(), inputs.next()) {
-        (Some(one), None) => Source::unified(one),
-        (Some(one), Some(other)) => Source::split(one, other),
+        (Some(one), None) => ImageSource::unified(one),
+        (Some(one), Some(other)) => ImageSource::split(one, other),
         _ => panic!("one file or two"),
     }
 }
@@ -146,7 +146,8 @@ fn object_is_unpacked_as_a_file_is() {
     for (form, files) in forms() {
         let paths: Vec<_> =
             files.iter().zip(["first", "second"]).map(|(bytes, name)| place.write(name, bytes)).collect();
-        let from_files = Image::open(Source::open(&paths[0], paths.get(1).map(PathBuf::as_path)).unwrap()).unwrap();
+        let from_files =
+            Image::open(ImageSource::open(&paths[0], paths.get(1).map(PathBuf::as_path)).unwrap()).unwrap();
         let (one, other) = (place.at(&format!("{form}-file")), place.at(&format!("{form}-object")));
         from_files.unpack_verified(&one, &fingerprint(&files), &UnpackOptions::new()).unwrap();
         open(&files, |_| {}).unpack_verified(&other, &fingerprint(&files), &UnpackOptions::new()).unwrap();
@@ -159,9 +160,9 @@ fn object_is_converted_to_an_image_with_the_same_content() {
     let place = Place::new();
     for (form, files) in forms() {
         let out = place.at(form);
-        let options = ConvertOptions::new().compression(Compression::NONE).form(Form::Unified);
+        let options = ConvertOptions::new().compression(Compression::NONE).form(ImageForm::Unified);
         open(&files, |_| {}).convert(&out, &options).unwrap();
-        let converted = Image::open(Source::open(&out, None).unwrap()).unwrap();
+        let converted = Image::open(ImageSource::open(&out, None).unwrap()).unwrap();
         assert_eq!(differences(&open(&files, |_| {}), &converted, &VerifyOptions::new()).unwrap(), [], "{form}");
     }
 }
@@ -267,7 +268,7 @@ fn engine_that_tells_more_bytes_than_there_is_room_for_is_an_input_error() {
             1 << 20
         }
     }
-    let error = Image::open(Source::unified(Input::blob(Blob::new(Boaster)))).unwrap_err();
+    let error = Image::open(ImageSource::unified(Input::blob(Blob::new(Boaster)))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io);
 }
 

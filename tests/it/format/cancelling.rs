@@ -6,8 +6,8 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use lxd_image::format::{
-    Compression, Form, Image, Input, PackOptions, Rootfs, RootfsFormat, Source, UnpackOptions, VerifyOptions, encode,
-    pack, pack_to,
+    Compression, Image, ImageForm, ImageSource, Input, PackOptions, Rootfs, RootfsFormat, UnpackOptions, VerifyOptions,
+    encode, pack, pack_to,
 };
 use lxd_image::{Cancel, ErrorKind, Limits, Metadata, Monitor, Result};
 use rustix::fs::{FlockOperation, flock};
@@ -99,7 +99,7 @@ fn call_that_was_cancelled_before_it_began_ends() {
     let path = place.write("image.tar.lz4", &packed);
     for _ in 0..20 {
         let cancel = Cancel::new();
-        let opened = Image::open(Source::open(&path, None).unwrap()).unwrap();
+        let opened = Image::open(ImageSource::open(&path, None).unwrap()).unwrap();
         cancel.cancel();
         let error = opened.verify(&VerifyOptions::new().monitor(Monitor::none().with_cancel(cancel))).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Cancelled);
@@ -115,20 +115,20 @@ fn output_that_takes_nothing_does_not_hold_a_cancelled_call() {
 
 #[test]
 fn silent_stream_does_not_hold_a_call_with_a_switch() {
-    cancelled(|_, cancel| Image::open(Source::unified(Input::stream(Silent).with_cancel(cancel))));
+    cancelled(|_, cancel| Image::open(ImageSource::unified(Input::stream(Silent).with_cancel(cancel))));
     let (reader, _writer) = io::pipe().unwrap();
     let input = Input::descriptor(OwnedFd::from(reader));
-    cancelled(|_, cancel| Image::open(Source::unified(input.with_cancel(cancel))));
+    cancelled(|_, cancel| Image::open(ImageSource::unified(input.with_cancel(cancel))));
 }
 
 #[test]
 fn stream_that_falls_silent_does_not_hold_a_cancelled_call() {
     let bytes = image(&[file("rootfs/file", vec![b'x'; 1 << 20])]);
     let begun = io::Cursor::new(bytes[..200_000].to_vec());
-    let opened = Image::open(Source::unified(Input::stream(begun.clone().chain(Silent)))).unwrap();
+    let opened = Image::open(ImageSource::unified(Input::stream(begun.clone().chain(Silent)))).unwrap();
     cancelled(|monitor, _| opened.verify(&VerifyOptions::new().monitor(monitor)));
     let place = Place::new();
-    let opened = Image::open(Source::unified(Input::stream(begun.chain(Silent)))).unwrap();
+    let opened = Image::open(ImageSource::unified(Input::stream(begun.chain(Silent)))).unwrap();
     cancelled(|monitor, _| opened.unpack_unverified(place.at("out"), &UnpackOptions::new().monitor(monitor)));
     assert!(place.names("").is_empty());
 }
@@ -136,7 +136,7 @@ fn stream_that_falls_silent_does_not_hold_a_cancelled_call() {
 /// A split image with a SquashFS: both files' paths.
 fn squashfs(place: &Place) -> (std::path::PathBuf, std::path::PathBuf) {
     let rootfs = tree(place, 1 << 20);
-    let options = options("gzip").form(Form::Split).rootfs_format(RootfsFormat::SquashFs);
+    let options = options("gzip").form(ImageForm::Split).rootfs_format(RootfsFormat::SquashFs);
     pack(&rootfs, place.at("image"), &options).unwrap();
     (place.at("image"), place.at("image.root"))
 }
@@ -148,11 +148,11 @@ fn what_follows_a_squashfs_in_a_stream_counts_and_is_not_kept() {
     let mut bytes = fs::read(&root).unwrap();
     bytes.extend_from_slice(&[0; 300_000]);
     fs::write(&root, &bytes).unwrap();
-    let kept = Image::open(Source::open(&meta, Some(&root)).unwrap()).unwrap();
+    let kept = Image::open(ImageSource::open(&meta, Some(&root)).unwrap()).unwrap();
     let wanted = kept.verify(&VerifyOptions::new()).unwrap().fingerprint;
     let mut limits = Limits::default();
     limits.spool = bytes.len() as u64 - 200_000;
-    let streamed = Source::split(Input::open(&meta).unwrap(), Input::stream(io::Cursor::new(bytes)));
+    let streamed = ImageSource::split(Input::open(&meta).unwrap(), Input::stream(io::Cursor::new(bytes)));
     let image = Image::open_with(streamed, &limits).unwrap();
     assert_eq!(image.verify(&VerifyOptions::new()).unwrap().fingerprint, wanted);
 }
@@ -163,7 +163,8 @@ fn squashfs_that_claims_too_much_is_refused_before_it_is_kept() {
     let (meta, root) = squashfs(&place);
     let mut head = fs::read(root).unwrap()[..96].to_vec();
     head[40..48].copy_from_slice(&(1_u64 << 40).to_le_bytes());
-    let source = Source::split(Input::open(meta).unwrap(), Input::stream(io::Cursor::new(head).chain(io::repeat(0))));
+    let source =
+        ImageSource::split(Input::open(meta).unwrap(), Input::stream(io::Cursor::new(head).chain(io::repeat(0))));
     let error = Image::open(source).unwrap().verify(&VerifyOptions::new()).unwrap_err();
     assert_eq!((error.kind(), error.limit_name()), (ErrorKind::LimitExceeded, Some("spool")));
 }
@@ -173,7 +174,7 @@ fn squashfs_stream_that_falls_silent_does_not_hold_a_cancelled_call() {
     let place = Place::new();
     let (meta, root) = squashfs(&place);
     let bytes = io::Cursor::new(fs::read(root).unwrap());
-    let source = Source::split(Input::open(meta).unwrap(), Input::stream(bytes.chain(Silent)));
+    let source = ImageSource::split(Input::open(meta).unwrap(), Input::stream(bytes.chain(Silent)));
     let image = Image::open(source).unwrap();
     cancelled(|monitor, _| image.verify(&VerifyOptions::new().monitor(monitor)));
 }
@@ -190,7 +191,7 @@ fn leftovers_are_told_from_the_living_by_their_lock() {
     // Names of somebody else.
     place.directory(".out.lxd-image-backup");
     place.directory("out.lxd-image-00000000000000dd");
-    let opened = Image::open(Source::open(place.write("image.tar", bytes), None).unwrap()).unwrap();
+    let opened = Image::open(ImageSource::open(place.write("image.tar", bytes), None).unwrap()).unwrap();
     opened.unpack_unverified(place.at("out"), &UnpackOptions::new()).unwrap();
     assert_eq!(
         place.names(""),
@@ -212,7 +213,7 @@ fn leftovers_in_a_directory_of_strangers_are_left_alone() {
     fs::set_permissions(&shared, fs::Permissions::from_mode(0o777)).unwrap();
     place.directory("shared/.out.lxd-image-00000000000000aa");
     let bytes = image(&[file("rootfs/file", "text")]);
-    let opened = Image::open(Source::open(place.write("image.tar", bytes), None).unwrap()).unwrap();
+    let opened = Image::open(ImageSource::open(place.write("image.tar", bytes), None).unwrap()).unwrap();
     opened.unpack_unverified(shared.join("out"), &UnpackOptions::new()).unwrap();
     assert_eq!(place.names("shared"), [".out.lxd-image-00000000000000aa", "out"]);
 }
@@ -234,7 +235,7 @@ fn removal_goes_on_while_somebody_moves_directories_inside() {
             }
         }
     });
-    let opened = Image::open(Source::unified(Input::stream(bytes.chain(Silent)))).unwrap();
+    let opened = Image::open(ImageSource::unified(Input::stream(bytes.chain(Silent)))).unwrap();
     let cancel = Cancel::new();
     let switch = cancel.clone();
     let switching = std::thread::spawn(move || {

@@ -1,12 +1,12 @@
 //! Comparing images: everything that they hold, in bounded memory, from one pass.
 
-use lxd_image::format::{Difference, Image, Input, Source, VerifyOptions, differences};
+use lxd_image::format::{Difference, Image, ImageSource, Input, VerifyOptions, differences};
 use lxd_image::{ErrorKind, Limits};
 
 use super::forge::{Disk, Member, archive, file, image, metadata};
 
 fn open(bytes: &[u8], limits: &Limits) -> Image {
-    Image::open_with(Source::unified(Input::stream(std::io::Cursor::new(bytes.to_vec()))), limits).unwrap()
+    Image::open_with(ImageSource::unified(Input::stream(std::io::Cursor::new(bytes.to_vec()))), limits).unwrap()
 }
 
 fn memory(bytes: u64) -> Limits {

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
-use lxd_image::format::{Codec, Image, PackOptions, Rootfs, Source, UnpackOptions, VerifyOptions, pack};
+use lxd_image::format::{Codec, Image, ImageSource, PackOptions, Rootfs, UnpackOptions, VerifyOptions, pack};
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, makedev, mknodat, setxattr, utimensat,
 };
@@ -95,12 +95,12 @@ fn same_as_gnu_tar(place: &Place, archive: &str) {
         "--delay-directory-restore",
     ];
     run(place, "tar", &restore);
-    let image = Image::open(Source::open(place.at(archive), None).unwrap()).unwrap();
+    let image = Image::open(ImageSource::open(place.at(archive), None).unwrap()).unwrap();
     let done = image.unpack_unverified(place.at("ours"), &UnpackOptions::new()).unwrap();
     assert!(done.report.is_complete(), "{archive}: {:?}", done.report);
     let (ours, theirs) = (tree(&place.at("ours")), tree(&place.at("theirs")));
     assert_eq!(comparable(ours), comparable(theirs), "{archive}");
-    let image = Image::open(Source::open(place.at(archive), None).unwrap()).unwrap();
+    let image = Image::open(ImageSource::open(place.at(archive), None).unwrap()).unwrap();
     assert!(image.verify(&VerifyOptions::new()).unwrap().findings.is_empty());
     std::fs::remove_dir_all(place.at("ours")).unwrap();
     std::fs::remove_dir_all(place.at("theirs")).unwrap();
@@ -225,7 +225,7 @@ fn what_every_codecs_program_compresses_is_read() {
         }
         let script = format!("{command} -c < plain.tar > out.tar");
         run(&place, "sh", &["-c", &script]);
-        let open = |name: &str| Image::open(Source::open(place.at(name), None).unwrap()).unwrap();
+        let open = |name: &str| Image::open(ImageSource::open(place.at(name), None).unwrap()).unwrap();
         let found =
             lxd_image::format::differences(&open("plain.tar"), &open("out.tar"), &VerifyOptions::new().threads(2));
         assert_eq!(found.unwrap(), [], "{command}");

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use lxd_image::ErrorKind;
 use lxd_image::format::{
-    Compression, Form, Image, ImageType, PackOptions, Qcow2, Rootfs, Source, UnpackOptions, VerifyOptions, differences,
-    pack,
+    Compression, Image, ImageForm, ImageSource, ImageType, PackOptions, Qcow2, Rootfs, UnpackOptions, VerifyOptions,
+    differences, pack,
 };
 use lxd_image::{Limits, Metadata};
 
@@ -155,20 +155,23 @@ fn a_disk_is_packed_converted_and_unpacked_without_a_change() {
     let rootfs = || Rootfs::open(&disk).unwrap();
     let unified =
         pack(&rootfs(), place.at("unified"), &PackOptions::new(about()).compression(Compression::NONE)).unwrap();
-    let split =
-        pack(&rootfs(), place.at("split"), &PackOptions::new(about()).compression(Compression::NONE).form(Form::Split))
-            .unwrap();
+    let split = pack(
+        &rootfs(),
+        place.at("split"),
+        &PackOptions::new(about()).compression(Compression::NONE).form(ImageForm::Split),
+    )
+    .unwrap();
     assert!(std::fs::read(place.at("split.root")).unwrap() == bytes);
     let open = |name: &str, root: Option<&str>| {
         let root = root.map(|name| place.at(name));
-        Image::open(Source::open(place.at(name), root.as_deref()).unwrap()).unwrap()
+        Image::open(ImageSource::open(place.at(name), root.as_deref()).unwrap()).unwrap()
     };
     let (one, two) = (open("unified", None), open("split", Some("split.root")));
     assert_eq!(differences(&one, &two, &VerifyOptions::new()).unwrap(), []);
     assert_eq!(one.verify(&VerifyOptions::new()).unwrap().disk.unwrap().virtual_size, 1 << 20);
     let options = lxd_image::format::ConvertOptions::new();
-    one.convert(place.at("there"), &options.clone().form(Form::Split)).unwrap();
-    open("there", Some("there.root")).convert(place.at("back"), &options.form(Form::Unified)).unwrap();
+    one.convert(place.at("there"), &options.clone().form(ImageForm::Split)).unwrap();
+    open("there", Some("there.root")).convert(place.at("back"), &options.form(ImageForm::Unified)).unwrap();
     assert!(std::fs::read(place.at("back")).unwrap() == std::fs::read(place.at("unified")).unwrap());
     for (image, expected) in [(one, unified.fingerprint), (two, split.fingerprint)] {
         let dest = place.at("box/dest");

@@ -1,6 +1,6 @@
 //! Files that are no images are named, with the command that helps.
 
-use lxd_image::format::{Codec, Image, PackOptions, Rootfs, Source, pack};
+use lxd_image::format::{Codec, Image, ImageSource, PackOptions, Rootfs, pack};
 use lxd_image::{Error, ErrorKind, Metadata};
 
 use super::Place;
@@ -9,7 +9,7 @@ use super::forge::{Disk, archive, compressed, directory, file, metadata};
 fn refused(place: &Place, name: &str) -> Error {
     place.write("meta.tar", archive(&[metadata()]));
     let path = place.at(name);
-    let source = Source::open(place.at("meta.tar"), Some(&path)).unwrap();
+    let source = ImageSource::open(place.at("meta.tar"), Some(&path)).unwrap();
     let error = Image::open(source).and_then(|image| image.metadata()).unwrap_err();
     assert_eq!(error.file(), Some(&*path));
     error
@@ -106,7 +106,7 @@ fn an_archive_that_is_no_image_is_named() {
         (root.to_vec(), "root file system"),
     ] {
         let path = place.write("file", archive(&members));
-        let image = Image::open(Source::open(path, None).unwrap()).unwrap();
+        let image = Image::open(ImageSource::open(path, None).unwrap()).unwrap();
         for error in [
             image.metadata().unwrap_err(),
             image.unpack_unverified(place.at("out"), &lxd_image::format::UnpackOptions::new()).map(drop).unwrap_err(),

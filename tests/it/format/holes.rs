@@ -6,7 +6,7 @@ use std::path::Path;
 
 use lxd_image::Metadata;
 use lxd_image::format::{
-    Compression, ConvertOptions, Form, Image, PackOptions, Rootfs, Source, UnpackOptions, VerifyOptions, pack,
+    Compression, ConvertOptions, Image, ImageForm, ImageSource, PackOptions, Rootfs, UnpackOptions, VerifyOptions, pack,
 };
 
 use super::Place;
@@ -41,7 +41,7 @@ fn a_disk_with_holes_keeps_them_when_it_is_unpacked() {
     let place = Place::new();
     let disk = disk(&place);
     let meta = place.write("meta", archive(&[metadata()]));
-    let image = Image::open(Source::open(meta, Some(&disk)).unwrap()).unwrap();
+    let image = Image::open(ImageSource::open(meta, Some(&disk)).unwrap()).unwrap();
     image.unpack_unverified(place.at("out"), &UnpackOptions::new()).unwrap();
     is_small(&place.at("out/rootfs.img"));
     same(&disk, &place.at("out/rootfs.img"));
@@ -60,7 +60,10 @@ fn zeros_of_a_disk_become_holes_and_other_files_stay_as_the_image_has_them() {
     ];
     for (index, bytes) in images.iter().enumerate() {
         let (path, out) = (place.write("image", bytes), place.at(&format!("out{index}")));
-        Image::open(Source::open(path, None).unwrap()).unwrap().unpack_unverified(&out, &UnpackOptions::new()).unwrap();
+        Image::open(ImageSource::open(path, None).unwrap())
+            .unwrap()
+            .unpack_unverified(&out, &UnpackOptions::new())
+            .unwrap();
     }
     is_small(&place.at("out0/rootfs.img"));
     same(&disk, &place.at("out0/rootfs.img"));
@@ -76,12 +79,12 @@ fn packing_and_converting_keep_the_holes_of_a_disk() {
     pack(&Rootfs::open(&disk).unwrap(), place.at("one"), &options).unwrap();
     is_small(&place.at("one"));
     assert!(std::fs::metadata(place.at("one")).unwrap().len() < 2 << 20, "an archive with holes");
-    let split = ConvertOptions::new().form(Form::Split);
-    Image::open(Source::open(place.at("one"), None).unwrap()).unwrap().convert(place.at("two"), &split).unwrap();
+    let split = ConvertOptions::new().form(ImageForm::Split);
+    Image::open(ImageSource::open(place.at("one"), None).unwrap()).unwrap().convert(place.at("two"), &split).unwrap();
     is_small(&place.at("two.root"));
     same(&disk, &place.at("two.root"));
-    let two = Image::open(Source::open(place.at("two"), Some(&place.at("two.root"))).unwrap()).unwrap();
-    let unified = ConvertOptions::new().form(Form::Unified);
+    let two = Image::open(ImageSource::open(place.at("two"), Some(&place.at("two.root"))).unwrap()).unwrap();
+    let unified = ConvertOptions::new().form(ImageForm::Unified);
     two.convert(place.at("back"), &unified).unwrap();
     same(&place.at("one"), &place.at("back"));
     assert_eq!(two.verify(&VerifyOptions::new()).unwrap().disk.unwrap().virtual_size, 1 << 20);

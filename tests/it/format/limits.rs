@@ -2,7 +2,7 @@
 //! Those of metadata and templates' language have their tests beside those modules.
 
 use lxd_image::ErrorKind;
-use lxd_image::format::{Codec, Image, Source};
+use lxd_image::format::{Codec, Image, ImageSource};
 
 use super::Place;
 use super::forge::{
@@ -122,7 +122,7 @@ fn a_look_for_metadata_does_not_decode_a_bomb() {
     let head = Member::new(b'0', "rootfs/zero").size(size.into()).bytes();
     let bytes = super::forge::zstd_zeros(&head, size + 1024);
     let place = Place::new();
-    let image = Image::open(Source::open(place.write("image", bytes), None).unwrap()).unwrap();
+    let image = Image::open(ImageSource::open(place.write("image", bytes), None).unwrap()).unwrap();
     let error = image.metadata().unwrap_err();
     assert_eq!((error.kind(), error.limit_name()), (ErrorKind::LimitExceeded, Some("ratio")));
 }

@@ -2,7 +2,7 @@
 //! No link of an archive is ever followed, and a hard link leads only to what the archive brought.
 
 use lxd_image::ErrorKind;
-use lxd_image::format::{Image, Source, UnpackOptions};
+use lxd_image::format::{Image, ImageSource, UnpackOptions};
 
 use super::forge::{
     METADATA, Member, archive, directory, file, hard_link, image, long, metadata, pax, pax_raw, record, symlink,
@@ -160,7 +160,7 @@ fn a_destination_that_is_in_use_or_a_link_is_refused_and_stays() {
     place.directory("box");
     let path = place.write("image", image(&[]));
     let unpack = |name: &str| {
-        let image = Image::open(Source::open(&path, None).unwrap()).unwrap();
+        let image = Image::open(ImageSource::open(&path, None).unwrap()).unwrap();
         image.unpack_unverified(place.at(name), &UnpackOptions::new()).map(|_| ()).map_err(|error| error.kind())
     };
     place.directory("box/full/inner");

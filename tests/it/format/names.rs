@@ -2,7 +2,7 @@
 //! Bytes are kept as they are, and escaped where people see them.
 
 use lxd_image::ErrorKind;
-use lxd_image::format::{Image, Source, VerifyOptions};
+use lxd_image::format::{Image, ImageSource, VerifyOptions};
 
 use super::forge::{METADATA, Member, archive, directory, file, hard_link, image, long, pax, pax_raw, record};
 use super::verdict::unified;
@@ -113,7 +113,7 @@ fn long_names_of_both_kinds_are_read() {
         (pax(&[("path", &format!("{deep}/f"))]), pax(&[("linkpath", &target)])),
     ] {
         let bytes = image(&[name, file("rootfs/n", "x"), link, Member::new(b'2', "rootfs/l").link("t").bytes()]);
-        let image = Image::open(Source::open(place.write("image", &bytes), None).unwrap()).unwrap();
+        let image = Image::open(ImageSource::open(place.write("image", &bytes), None).unwrap()).unwrap();
         let mut seen = Vec::new();
         image
             .survey(&VerifyOptions::new(), &mut |entry, _| {

@@ -3,7 +3,9 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use lxd_image::format::{Codec, Compression, IdMap, Image, PackOptions, Rootfs, Source, UnpackOptions, Written, pack};
+use lxd_image::format::{
+    Codec, Compression, IdMap, Image, ImageSource, PackOptions, Rootfs, UnpackOptions, Written, pack,
+};
 use lxd_image::{Error, ErrorKind, Metadata, Omitted};
 use rustix::fs::{FileType, Mode, XattrFlags, getxattr, mknodat, setxattr};
 
@@ -21,7 +23,7 @@ fn packed(place: &Place, tree: &str, out: &str, options: &PackOptions) -> Result
 }
 
 fn unpacked(place: &Place, image: &str, dest: &str, options: &UnpackOptions) {
-    let source = Source::open(place.at(image), None).unwrap();
+    let source = ImageSource::open(place.at(image), None).unwrap();
     Image::open(source).unwrap().unpack_unverified(place.at(dest), options).unwrap();
 }
 

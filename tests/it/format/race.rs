@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lxd_image::format::{Image, Source, UnpackOptions};
+use lxd_image::format::{Image, ImageSource, UnpackOptions};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::forge::{Member, directory, file, hard_link, image, pax, symlink};
@@ -52,7 +52,7 @@ fn nothing_outside_changes_while_a_directory_is_swapped_for_a_link() {
             swaps
         });
         for round in 0..6 {
-            let image = Image::open(Source::open(&path, None).unwrap()).unwrap();
+            let image = Image::open(ImageSource::open(&path, None).unwrap()).unwrap();
             let destination = place.at(&format!("box/dest{round}"));
             // Committed trees would be swapped too: what is unpacked is only staged.
             drop(image.stage(&destination, &UnpackOptions::new().threads(2)));
@@ -69,7 +69,7 @@ fn a_directory_put_in_the_place_of_the_staging_one_is_neither_removed_nor_commit
     let place = Place::new();
     let around = place.directory("around");
     let archive = place.write("image.tar", image(&[]));
-    let image = Image::open(Source::open(archive, None).unwrap()).unwrap();
+    let image = Image::open(ImageSource::open(archive, None).unwrap()).unwrap();
     for commit in [false, true] {
         let staged = image.stage(around.join("dest"), &UnpackOptions::new()).unwrap();
         let staging = around.join(&place.names("around")[0]);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lxd_image::ErrorKind;
-use lxd_image::format::{Codec, Image, Input, Source, VerifyOptions};
+use lxd_image::format::{Codec, Image, ImageSource, Input, VerifyOptions};
 
 use super::forge::{METADATA, Member, archive, base, compressed, directory, file, image, metadata};
 
@@ -41,7 +41,7 @@ fn metadata_that_comes_first_costs_less_than_a_mib_of_a_large_image() {
     let size = 200_u64 << 20;
     let big = Member::new(b'0', "rootfs/big").size(size.into()).bytes();
     let (input, taken) = stream([base(), big].concat(), size + 1024);
-    let opened = Image::open(Source::unified(input)).unwrap();
+    let opened = Image::open(ImageSource::unified(input)).unwrap();
     assert_eq!(opened.metadata().unwrap().architecture(), "x86_64");
     assert!(taken.load(Ordering::Relaxed) < 1 << 20, "{} bytes were read", taken.load(Ordering::Relaxed));
     // And the whole of it can still be read after that look.
@@ -54,7 +54,7 @@ fn a_stream_of_every_codec_is_looked_at_and_then_read_from_its_start() {
     for codec in Codec::ALL.iter().copied().filter(|codec| codec.is_enabled()) {
         let bytes = compressed(codec, &image(&[file("rootfs/noise", &noise)]));
         let (input, taken) = stream(bytes.clone(), 0);
-        let opened = Image::open(Source::unified(input)).unwrap();
+        let opened = Image::open(ImageSource::unified(input)).unwrap();
         assert_eq!(opened.metadata_bytes().unwrap(), METADATA.as_bytes());
         // The smallest piece that can be decoded of these is a block of 900 KB and of 4 MiB.
         let most = if matches!(codec, Codec::Bzip2 | Codec::Lz4) { 5 << 20 } else { 1 << 20 };
@@ -70,7 +70,7 @@ fn a_stream_is_not_kept_in_memory_while_its_metadata_is_looked_for() {
     let size = 100_u64 << 20;
     let big = Member::new(b'0', "rootfs/big").size(size.into()).bytes();
     let (input, taken) = stream(archive(&[directory("rootfs/"), big]), size);
-    let opened = Image::open(Source::unified(input)).unwrap();
+    let opened = Image::open(ImageSource::unified(input)).unwrap();
     let error = opened.metadata().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     assert!(error.hint().is_some_and(|hint| hint.contains("file")), "{error:?}");
@@ -85,7 +85,7 @@ fn a_stream_is_not_kept_in_memory_while_its_kind_is_looked_for() {
     let length = 1_u64 << 30;
     let skippable = [&b"\x50\x2a\x4d\x18"[..], &u32::try_from(length).unwrap().to_le_bytes()].concat();
     let (input, taken) = stream(skippable, length);
-    assert_eq!(Image::open(Source::unified(input)).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(Image::open(ImageSource::unified(input)).unwrap_err().kind(), ErrorKind::InvalidInput);
     assert!(taken.load(Ordering::Relaxed) < 40 << 20, "{} bytes were kept", taken.load(Ordering::Relaxed));
 }
 
@@ -93,6 +93,6 @@ fn a_stream_is_not_kept_in_memory_while_its_kind_is_looked_for() {
 fn metadata_that_comes_last_is_found_too() {
     let place = super::Place::new();
     let bytes = archive(&[file("rootfs/big", vec![b'x'; 2 << 20]), metadata()]);
-    let opened = Image::open(Source::open(place.write("image", bytes), None).unwrap()).unwrap();
+    let opened = Image::open(ImageSource::open(place.write("image", bytes), None).unwrap()).unwrap();
     assert_eq!(opened.metadata().unwrap().creation_date(), 1_700_000_000);
 }

@@ -7,8 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use lxd_image::format::{
-    Codec, Compression, ConvertOptions, Form, Image, PackOptions, Rootfs, RootfsFormat, Source, UnpackOptions,
-    VerifyOptions, differences, fingerprint_of, pack, pack_to,
+    Codec, Compression, ConvertOptions, Image, ImageForm, ImageSource, PackOptions, Rootfs, RootfsFormat,
+    UnpackOptions, VerifyOptions, differences, fingerprint_of, pack, pack_to,
 };
 use lxd_image::{Fingerprint, Metadata, Monitor};
 use proptest::prelude::*;
@@ -127,7 +127,7 @@ fn about() -> Metadata {
 
 fn open(place: &Place, name: &str, root: bool) -> Image {
     let rootfs = root.then(|| place.at(&format!("{name}.root")));
-    Image::open(Source::open(place.at(name), rootfs.as_deref()).unwrap()).unwrap()
+    Image::open(ImageSource::open(place.at(name), rootfs.as_deref()).unwrap()).unwrap()
 }
 
 /// Packs to a stream: nothing waits for the disk.
@@ -222,7 +222,7 @@ fn split_images_of_both_formats_come_out_again() {
         let Some(compression) = compression else { return };
         let options = PackOptions::new(about())
             .compression(compression)
-            .form(Form::Split)
+            .form(ImageForm::Split)
             .rootfs_format(format)
             .templates(place.at("templates"));
         let written = pack(&Rootfs::open(place.at("tree")).unwrap(), place.at(name), &options.threads(2)).unwrap();
@@ -245,9 +245,9 @@ fn converting_there_and_back_changes_nothing() {
     for (index, codec) in codecs().into_iter().enumerate() {
         let (there, back) = (format!("there{index}"), format!("back{index}"));
         let convert = ConvertOptions::new().threads(2);
-        let split = convert.clone().form(Form::Split).compression(Compression::new(codec));
+        let split = convert.clone().form(ImageForm::Split).compression(Compression::new(codec));
         open(&place, "first", false).convert(place.at(&there), &split).unwrap();
-        let unified = convert.form(Form::Unified).compression(Compression::NONE);
+        let unified = convert.form(ImageForm::Unified).compression(Compression::NONE);
         open(&place, &there, true).convert(place.at(&back), &unified).unwrap();
         let found = differences(&open(&place, "first", false), &open(&place, &there, true), &VerifyOptions::new());
         assert_eq!(found.unwrap(), [], "{codec}");
@@ -255,7 +255,7 @@ fn converting_there_and_back_changes_nothing() {
     }
     let Some(compression) = squashing() else { return };
     let squashed =
-        ConvertOptions::new().compression(compression).form(Form::Split).rootfs_format(RootfsFormat::SquashFs);
+        ConvertOptions::new().compression(compression).form(ImageForm::Split).rootfs_format(RootfsFormat::SquashFs);
     open(&place, "first", false).convert(place.at("squashed"), &squashed).unwrap();
     let found = differences(&open(&place, "first", false), &open(&place, "squashed", true), &VerifyOptions::new());
     assert_eq!(found.unwrap(), []);
@@ -281,7 +281,8 @@ fn an_output_that_is_there_stays_and_nothing_is_left_beside_it() {
     place.write("box/two.root", "mine");
     let rootfs = || Rootfs::open(place.at("tree")).unwrap();
     let options = PackOptions::new(about()).compression(Compression::NONE);
-    for (name, form) in [("box/out", Form::Unified), ("box/out", Form::Split), ("box/two", Form::Split)] {
+    for (name, form) in [("box/out", ImageForm::Unified), ("box/out", ImageForm::Split), ("box/two", ImageForm::Split)]
+    {
         let error = pack(&rootfs(), place.at(name), &options.clone().form(form)).unwrap_err();
         assert_eq!(error.kind(), lxd_image::ErrorKind::AlreadyExists);
         assert_eq!(place.names("box"), ["out", "two.root"]);

@@ -1,7 +1,7 @@
 //! Two files for one image: rows 134 to 142 of the hostile inputs, and the other good forms of a split.
 //! Content decides which file is which; what is neither half is refused.
 
-use lxd_image::format::{Form, Image, UnpackOptions};
+use lxd_image::format::{Image, ImageForm, UnpackOptions};
 use lxd_image::{ErrorKind, Fingerprint, Limits};
 
 use super::forge::{METADATA, Member, archive, directory, file, hard_link, image, metadata, rootfs, symlink};
@@ -159,7 +159,7 @@ fn the_form_and_the_size_are_told_before_anything_is_read() {
     let place = Place::new();
     let paths = [place.write("root", rootfs(&[])), place.write("meta", meta())];
     let image: Image = open(&paths, &Limits::default()).unwrap();
-    assert_eq!(image.form(), Form::Split);
+    assert_eq!(image.form(), ImageForm::Split);
     assert_eq!(image.size(), Some((rootfs(&[]).len() + meta().len()) as u64));
     assert_eq!(image.metadata().unwrap().architecture(), "x86_64");
     assert_eq!(image.template("t.tpl").unwrap(), b"x");

@@ -2,7 +2,7 @@
 //! A stream is whole or it is refused, wherever the archive inside had its end.
 
 use lxd_image::ErrorKind;
-use lxd_image::format::{Codec, Container, Image, Source};
+use lxd_image::format::{Codec, Container, Image, ImageSource};
 
 use super::forge::{END, Member, base, compressed, file, image, zstd_zeros};
 use super::verdict::unified;
@@ -23,7 +23,7 @@ fn every_codec_is_recognised_by_content_and_gives_the_same_tree() {
     for codec in codecs() {
         let bytes = compressed(codec, &image(&[]));
         let place = Place::new();
-        let opened = Image::open(Source::open(place.write("image.txt", &bytes), None).unwrap()).unwrap();
+        let opened = Image::open(ImageSource::open(place.write("image.txt", &bytes), None).unwrap()).unwrap();
         assert_eq!(opened.containers().collect::<Vec<_>>(), [Container::Tar(codec)]);
         unified(bytes).gives_base_and(&[]);
     }

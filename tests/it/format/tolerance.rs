@@ -2,7 +2,7 @@
 //! And what is told of them where something can't be kept.
 
 use lxd_image::Omitted;
-use lxd_image::format::{Codec, Compression, ConvertOptions, Form, RootfsFormat, UnpackOptions};
+use lxd_image::format::{Codec, Compression, ConvertOptions, ImageForm, RootfsFormat, UnpackOptions};
 
 use super::forge::{
     Disk, METADATA, Member, archive, base, directory, file, global, hard_link, image, metadata, pax, pax_raw, record,
@@ -204,7 +204,7 @@ fn what_a_squashfs_cannot_hold_is_told_by_path() {
         [pax(&[("mtime", "1500000000.25")]), file("rootfs/fraction", "x")].concat(),
     ];
     let paths = [place.write("image", image(&members))];
-    let options = ConvertOptions::new().form(Form::Split).rootfs_format(RootfsFormat::SquashFs);
+    let options = ConvertOptions::new().form(ImageForm::Split).rootfs_format(RootfsFormat::SquashFs);
     let options = options.compression(Compression::new(Codec::Gzip));
     let written = open(&paths, &Default::default()).unwrap().convert(place.at("out"), &options).unwrap();
     let notes: Vec<String> = written.omissions.iter().map(ToString::to_string).collect();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lxd_image::Omitted;
-use lxd_image::format::{Codec, Compression, ConvertOptions, IdMap, Image, Source, UnpackOptions};
+use lxd_image::format::{Codec, Compression, ConvertOptions, IdMap, Image, ImageSource, UnpackOptions};
 use lxd_image::{Cancel, ErrorKind, Fingerprint, Monitor, Update};
 
 use super::forge::{Member, directory, file, hard_link, image, pax, pax_raw, record};
@@ -19,7 +19,7 @@ fn place(bytes: &[u8]) -> (Place, impl Fn() -> Image + use<>) {
     let place = Place::new();
     place.directory("box");
     let path = place.write("image", bytes);
-    (place, move || Image::open(Source::open(&path, None).unwrap()).unwrap())
+    (place, move || Image::open(ImageSource::open(&path, None).unwrap()).unwrap())
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn owners_are_shifted_also_inside_of_attributes() {
     let beyond = image(&[Member::new(b'0', "rootfs/a").uid(70_000).bytes()]);
     unified(beyond.clone()).run().unwrap();
     let path = place.write("beyond", beyond);
-    let opened = Image::open(Source::open(path, None).unwrap()).unwrap();
+    let opened = Image::open(ImageSource::open(path, None).unwrap()).unwrap();
     let error = opened.unpack_unverified(place.at("box/no"), &UnpackOptions::new().map_ids(map)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.hint().is_some());
@@ -198,7 +198,7 @@ fn a_full_disk_ends_in_an_error_and_gets_its_space_back() {
     let many: Vec<_> = (0..600).map(|number| file(format!("rootfs/f{number}"), [b'x'; 200])).collect();
     for bytes in [image(&[file("rootfs/big", vec![b'x'; 3 << 20])]), image(&many)] {
         let path = place.write("image", bytes);
-        let opened = Image::open(Source::open(path, None).unwrap()).unwrap();
+        let opened = Image::open(ImageSource::open(path, None).unwrap()).unwrap();
         let error = opened.unpack_unverified(small.0.join("dest"), &UnpackOptions::new()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::StorageFull, "{error:?}");
         let hint = error.hint().unwrap();
@@ -217,7 +217,7 @@ fn converting_onto_a_full_disk_ends_and_leaves_nothing() {
     // More than all buffers between the stages hold, so that whoever reads waits for whoever failed.
     let path = place.write("image", image(&[file("rootfs/big", vec![b'x'; 24 << 20])]));
     let options = ConvertOptions::new().compression(Compression::new(Codec::None));
-    let error = Image::open(Source::open(path, None).unwrap()).unwrap().convert(small.0.join("out"), &options);
+    let error = Image::open(ImageSource::open(path, None).unwrap()).unwrap().convert(small.0.join("out"), &options);
     let error = error.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::StorageFull, "{error:?}");
     assert!(error.hint().unwrap().contains(small.0.to_str().unwrap()), "{error:?}");
@@ -273,7 +273,7 @@ fn for_user() -> Vec<u8> {
 
 fn unpack_as_user(directory: &std::path::Path) {
     use std::os::unix::fs::PermissionsExt;
-    let opened = Image::open(Source::open(directory.join("image"), None).unwrap()).unwrap();
+    let opened = Image::open(ImageSource::open(directory.join("image"), None).unwrap()).unwrap();
     let done = opened.unpack_unverified(directory.join("dest"), &UnpackOptions::new()).unwrap();
     let omitted = |path: &str, what: Omitted| {
         done.report.omissions.iter().any(|omission| omission.path == path.as_bytes() && omission.what == what)

@@ -3,7 +3,9 @@
 
 use std::path::PathBuf;
 
-use lxd_image::format::{Codec, Compression, ConvertOptions, Image, Source, UnpackOptions, Unpacked, VerifyOptions};
+use lxd_image::format::{
+    Codec, Compression, ConvertOptions, Image, ImageSource, UnpackOptions, Unpacked, VerifyOptions,
+};
 use lxd_image::{Error, ErrorKind, Limits};
 
 use super::place::{Place, is_root, tree};
@@ -36,7 +38,7 @@ pub(crate) fn files(files: impl IntoIterator<Item = Vec<u8>>) -> Case {
 }
 
 pub(crate) fn open(paths: &[PathBuf], limits: &Limits) -> Result<Image, Error> {
-    Image::open_with(Source::open(&paths[0], paths.get(1).map(PathBuf::as_path))?, limits)
+    Image::open_with(ImageSource::open(&paths[0], paths.get(1).map(PathBuf::as_path))?, limits)
 }
 
 impl Case {

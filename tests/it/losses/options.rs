@@ -1,7 +1,8 @@
 //! An option that a call cannot honour is refused, or is in the record.
 
 use lxd_image::format::{
-    ConvertOptions, Form, Image, Input, PackOptions, Rootfs, RootfsFormat, Source, pack, pack_metadata, pack_to,
+    ConvertOptions, Image, ImageForm, ImageSource, Input, PackOptions, Rootfs, RootfsFormat, pack, pack_metadata,
+    pack_to,
 };
 use lxd_image::remote::{ClientOptions, CopyOptions, Simplestreams};
 use lxd_image::store::{Alias, ImportOptions, Store};
@@ -38,7 +39,7 @@ fn squashfs_is_refused_in_a_stream() {
     refused(pack_to(&tree(&place), std::io::sink(), &options), "rootfs_format");
     let input = Input::open(place.write("image.tar", image(&[]))).unwrap();
     let options = ConvertOptions::new().rootfs_format(RootfsFormat::SquashFs);
-    refused(Image::open(Source::unified(input)).unwrap().convert_to(std::io::sink(), &options), "rootfs_format");
+    refused(Image::open(ImageSource::unified(input)).unwrap().convert_to(std::io::sink(), &options), "rootfs_format");
 }
 
 #[test]
@@ -53,7 +54,7 @@ fn squashfs_is_refused_when_publishing() {
 fn options_about_a_tree_are_refused_for_a_disk() {
     let place = Place::new();
     let rootfs = disk(&place);
-    let split = packing().form(Form::Split).rootfs_format(RootfsFormat::SquashFs);
+    let split = packing().form(ImageForm::Split).rootfs_format(RootfsFormat::SquashFs);
     refused(pack(&rootfs, place.at("out"), &split), "rootfs_format");
     refused(pack(&rootfs, place.at("out"), &packing().all_xattrs(true)), "all_xattrs");
     assert!(!place.at("out").exists() && !place.at("out.root").exists());
@@ -71,7 +72,8 @@ fn options_about_a_rootfs_are_refused_for_metadata_alone() {
 fn a_time_that_a_squashfs_cannot_hold_is_refused() {
     let place = Place::new();
     for seconds in [-1, 1 << 40] {
-        let options = packing().form(Form::Split).rootfs_format(RootfsFormat::SquashFs).newest_mtime(Some(seconds));
+        let options =
+            packing().form(ImageForm::Split).rootfs_format(RootfsFormat::SquashFs).newest_mtime(Some(seconds));
         refused(pack(&tree(&place), place.at("out"), &options), "newest_mtime");
     }
 }
@@ -84,19 +86,19 @@ fn the_rootfs_format_of_a_disk_cannot_be_converted() {
         Input::open(place.write("disk.qcow2", Disk::default().bytes())).unwrap(),
     ];
     let [meta, disk] = parts;
-    let split = Image::open(Source::split(meta, disk)).unwrap();
+    let split = Image::open(ImageSource::split(meta, disk)).unwrap();
     let options = ConvertOptions::new().rootfs_format(RootfsFormat::Tar);
     refused(split.convert(place.at("out"), &options), "rootfs_format");
     let unified = archive(&[metadata(), file("rootfs.img", Disk::default().bytes())]);
     let input = Input::open(place.write("unified.tar", unified)).unwrap();
-    let options = ConvertOptions::new().form(Form::Split).rootfs_format(RootfsFormat::SquashFs);
-    let error = Image::open(Source::unified(input)).unwrap().convert(place.at("out"), &options).unwrap_err();
+    let options = ConvertOptions::new().form(ImageForm::Split).rootfs_format(RootfsFormat::SquashFs);
+    let error = Image::open(ImageSource::unified(input)).unwrap().convert(place.at("out"), &options).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     assert!(!place.at("out").exists() && !place.at("out.root").exists());
 }
 
-fn source(place: &Place) -> Source {
-    Source::unified(Input::open(place.write("image.tar", image(&[]))).unwrap())
+fn source(place: &Place) -> ImageSource {
+    ImageSource::unified(Input::open(place.write("image.tar", image(&[]))).unwrap())
 }
 
 #[test]
@@ -189,12 +191,12 @@ fn owners_in_rules_that_lxd_does_not_know_are_recorded() {
 fn options_that_are_honoured_leave_the_record_empty() {
     let place = Place::new();
     let monitor = Monitor::none();
-    let options = packing().form(Form::Split).rootfs_format(RootfsFormat::SquashFs).monitor(monitor.clone());
+    let options = packing().form(ImageForm::Split).rootfs_format(RootfsFormat::SquashFs).monitor(monitor.clone());
     pack(&tree(&place), place.at("out"), &options.newest_mtime(Some(1_000))).unwrap();
     let store = Store::open(place.at("store")).unwrap();
     store
         .import(
-            Source::unified(Input::open(place.write("a", archive(&[base()]))).unwrap()),
+            ImageSource::unified(Input::open(place.write("a", archive(&[base()]))).unwrap()),
             &ImportOptions::new().monitor(monitor.clone()),
         )
         .unwrap();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use lxd_image::format::{Input, Source};
+use lxd_image::format::{ImageSource, Input};
 use lxd_image::remote::{
     ClientOptions, CopyOptions, MirrorOptions, MirrorTarget, Simplestreams, Upstreams, copy, mirror,
 };
@@ -20,7 +20,7 @@ use crate::format::forge::{archive, directory, file, image};
 fn tree(place: &Place, change: &dyn Fn(&mut serde_json::Value)) -> Tree {
     let tree = TreeOptions::new().create(place.at("tree")).unwrap();
     let input = Input::open(place.write("image.tar", image(&[]))).unwrap();
-    tree.lock().unwrap().add(Source::unified(input), &AddOptions::new()).unwrap();
+    tree.lock().unwrap().add(ImageSource::unified(input), &AddOptions::new()).unwrap();
     let list = place.at("tree/streams/v1/images.json");
     let mut document: serde_json::Value = serde_json::from_slice(&fs::read(&list).unwrap()).unwrap();
     for product in document["products"].as_object_mut().unwrap().values_mut() {
@@ -133,7 +133,7 @@ fn an_expiry_date_out_of_range_is_told_by_import() {
     let path = without_end(&place, "image.tar");
     let monitor = Monitor::none();
     let store = Store::open(place.at("imported")).unwrap();
-    let source = Source::unified(Input::open(path).unwrap());
+    let source = ImageSource::unified(Input::open(path).unwrap());
     store.import(source, &ImportOptions::new().monitor(monitor.clone())).unwrap();
     let ran = run(&place, &["--store", "store", "import", "image.tar"]);
     all_tell(vec![("import", monitor.omissions(), Some(ran.err))], NO_CALENDAR);
@@ -144,7 +144,7 @@ fn an_expiry_date_out_of_range_is_told_by_copy_and_mirror() {
     let place = Place::new();
     let tree = TreeOptions::new().create(place.at("tree")).unwrap();
     let input = Input::open(without_end(&place, "image.tar")).unwrap();
-    tree.lock().unwrap().add(Source::unified(input), &AddOptions::new()).unwrap();
+    tree.lock().unwrap().add(ImageSource::unified(input), &AddOptions::new()).unwrap();
     let lost = losses(&place).into_iter().filter(|(verb, ..)| *verb != "mirror to a tree").collect();
     all_tell(lost, NO_CALENDAR);
 }
@@ -160,7 +160,7 @@ fn what_refresh_cannot_take_is_told() {
     let newer = "architecture: x86_64\ncreation_date: 1800000000\nexpiry_date: 99999999999999\nproperties: {os: Debian, release: \"12\"}\n";
     let input =
         Input::open(place.write("newer.tar", archive(&[file("metadata.yaml", newer), directory("rootfs/")]))).unwrap();
-    tree.lock().unwrap().add(Source::unified(input), &AddOptions::new()).unwrap();
+    tree.lock().unwrap().add(ImageSource::unified(input), &AddOptions::new()).unwrap();
     let monitor = Monitor::none();
     let at = place.at("tree");
     let upstreams = Upstreams::new(move |_| Ok(Box::new(remote(&at))));
@@ -175,7 +175,7 @@ fn a_property_that_a_list_has_no_place_for_is_told() {
     let tree = TreeOptions::new().create(place.at("tree")).unwrap();
     let monitor = Monitor::none();
     let options = AddOptions::new().property("owner", "me").unwrap().property("variant", "cloud").unwrap();
-    let source = Source::unified(Input::open(&path).unwrap());
+    let source = ImageSource::unified(Input::open(&path).unwrap());
     tree.lock().unwrap().add(source, &options.monitor(monitor.clone())).unwrap();
     let ran = run(&place, &["simplestreams", "add", "tree-too", "image.tar", "--property", "owner=me"]);
     let record = monitor.omissions();

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use lxd_image::format::{Form, PackOptions, Rootfs, RootfsFormat, pack, pack_to};
+use lxd_image::format::{ImageForm, PackOptions, Rootfs, RootfsFormat, pack, pack_to};
 use lxd_image::store::{ImportOptions, Store};
 use lxd_image::{Monitor, Omissions};
 use rustix::fs as sys;
@@ -90,7 +90,7 @@ const WAYS: &[Way] = &[
         "pack to SquashFS",
         true,
         |place, monitor| {
-            let options = packing(monitor).form(Form::Split).rootfs_format(RootfsFormat::SquashFs);
+            let options = packing(monitor).form(ImageForm::Split).rootfs_format(RootfsFormat::SquashFs);
             pack(&rootfs(place), place.at("two"), &options).unwrap();
         },
         &[

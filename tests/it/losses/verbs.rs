@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use lxd_image::format::{
-    ConvertOptions, Form, Image, Input, PackOptions, Rootfs, RootfsFormat, Source, UnpackOptions, VerifyOptions, pack,
+    ConvertOptions, Image, ImageForm, ImageSource, Input, PackOptions, Rootfs, RootfsFormat, UnpackOptions,
+    VerifyOptions, pack,
 };
 use lxd_image::simplestreams::{AddOptions, TreeOptions};
 use lxd_image::store::{ExportOptions, ImportOptions, Store};
@@ -26,21 +27,27 @@ pub(super) fn open(files: &[PathBuf]) -> Image {
     let mut inputs = files.iter().map(|file| Input::open(file).unwrap());
     let first = inputs.next().unwrap();
     Image::open(match inputs.next() {
-        Some(second) => Source::split(first, second),
-        None => Source::unified(first),
+        Some(second) => ImageSource::split(first, second),
+        None => ImageSource::unified(first),
     })
     .unwrap()
 }
 
-fn source(file: &Path) -> Source {
-    Source::unified(Input::open(file).unwrap())
+fn source(file: &Path) -> ImageSource {
+    ImageSource::unified(Input::open(file).unwrap())
 }
 
 fn image(file: &Path) -> Image {
     Image::open(source(file)).unwrap()
 }
 
-fn convert(place: &Place, file: &Path, monitor: &Monitor, form: Form, format: Option<RootfsFormat>) -> Vec<PathBuf> {
+fn convert(
+    place: &Place,
+    file: &Path,
+    monitor: &Monitor,
+    form: ImageForm,
+    format: Option<RootfsFormat>,
+) -> Vec<PathBuf> {
     let mut options = ConvertOptions::new().form(form).monitor(monitor.clone());
     if let Some(format) = format {
         options = options.rootfs_format(format);
@@ -86,19 +93,21 @@ pub(super) const VERBS: &[Verb] = &[
     },
     Verb {
         name: "convert to one file",
-        call: |place, file, monitor| Some(convert(place, file, monitor, Form::Unified, None)),
+        call: |place, file, monitor| Some(convert(place, file, monitor, ImageForm::Unified, None)),
         command: |place, file| told(place, &["convert", file, "out.tar", "--to", "unified"]),
         decodes: true,
     },
     Verb {
         name: "convert to two files",
-        call: |place, file, monitor| Some(convert(place, file, monitor, Form::Split, None)),
+        call: |place, file, monitor| Some(convert(place, file, monitor, ImageForm::Split, None)),
         command: |place, file| told(place, &["convert", file, "out.tar", "--to", "split"]),
         decodes: true,
     },
     Verb {
         name: "convert to SquashFS",
-        call: |place, file, monitor| Some(convert(place, file, monitor, Form::Split, Some(RootfsFormat::SquashFs))),
+        call: |place, file, monitor| {
+            Some(convert(place, file, monitor, ImageForm::Split, Some(RootfsFormat::SquashFs)))
+        },
         command: |place, file| {
             told(place, &["convert", file, "out.tar", "--to", "split", "--rootfs-format", "squashfs"])
         },

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use lxd_image::format::{
-    Codec, Compression, ConvertOptions, Form, Image, ImageType, PackOptions, Rootfs, RootfsFormat, Source,
+    Codec, Compression, ConvertOptions, Image, ImageForm, ImageSource, ImageType, PackOptions, Rootfs, RootfsFormat,
     UnpackOptions, VerifyOptions, differences, pack,
 };
 use lxd_image::{Fingerprint, Metadata};
@@ -29,7 +29,7 @@ fn packed_by_tar(work: &Path) -> std::path::PathBuf {
 }
 
 fn open(path: &Path) -> Image {
-    Image::open(Source::open(path, None).unwrap()).unwrap()
+    Image::open(ImageSource::open(path, None).unwrap()).unwrap()
 }
 
 /// The fingerprint of an image without a fault.
@@ -59,7 +59,7 @@ fn a_real_lxd_gives_an_image_the_fingerprint_that_we_give_it_and_exports_it_unch
     fs::create_dir(lxd.work().join("out")).unwrap();
     lxd.lxc(&["image", "export", "box", "out/"]);
     let exported = open(&only_file(&lxd.work().join("out")));
-    assert_eq!(exported.form(), Form::Unified);
+    assert_eq!(exported.form(), ImageForm::Unified);
     assert_eq!(verified(&exported), ours);
     assert_eq!(exported.metadata().unwrap().properties().get("description"), Some("a small box"));
 }
@@ -124,10 +124,10 @@ fn a_real_lxd_imports_every_form_that_we_pack_and_starts_a_container_of_it() {
         let options = metadata(codec.name()).compression(Compression::new(codec));
         runs_in_lxd(&lxd, &format!("unified-{codec}"), &options);
     }
-    runs_in_lxd(&lxd, "split-tar", &metadata("split").form(Form::Split).compression(Compression::new(Codec::Xz)));
+    runs_in_lxd(&lxd, "split-tar", &metadata("split").form(ImageForm::Split).compression(Compression::new(Codec::Xz)));
     for codec in [Codec::Gzip, Codec::Xz, Codec::Zstd] {
         let options = metadata(&format!("squashfs {codec}"))
-            .form(Form::Split)
+            .form(ImageForm::Split)
             .rootfs_format(RootfsFormat::SquashFs)
             .compression(Compression::new(codec));
         runs_in_lxd(&lxd, &format!("squashfs-{codec}"), &options);
@@ -140,7 +140,7 @@ fn an_image_of_a_real_lxd_is_the_same_image_in_any_form_that_we_convert_it_to() 
     let image = packed_by_tar(lxd.work());
     let first = open(&image);
     let split = lxd.work().join("split");
-    let written = first.convert(&split, &ConvertOptions::new().form(Form::Split)).unwrap();
+    let written = first.convert(&split, &ConvertOptions::new().form(ImageForm::Split)).unwrap();
     lxd.lxc(&[
         "image",
         "import",
@@ -150,6 +150,6 @@ fn an_image_of_a_real_lxd_is_the_same_image_in_any_form_that_we_convert_it_to() 
         "s",
     ]);
     assert_eq!(lxd.fingerprint("s"), written.fingerprint.to_string());
-    let second = Image::open(Source::open(&written.files[0], Some(&written.files[1])).unwrap()).unwrap();
+    let second = Image::open(ImageSource::open(&written.files[0], Some(&written.files[1])).unwrap()).unwrap();
     assert_eq!(differences(&first, &second, &VerifyOptions::new()).unwrap(), []);
 }

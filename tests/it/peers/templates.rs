@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use lxd_image::format::{IdMap, Image, PackOptions, Rootfs, Source, UnpackOptions, pack};
+use lxd_image::format::{IdMap, Image, ImageSource, PackOptions, Rootfs, UnpackOptions, pack};
 use lxd_image::templates::{ApplyOptions, Deferred, Instance, InstanceDir, Trigger, apply};
 use lxd_image::{Limits, Metadata};
 
@@ -126,7 +126,7 @@ fn what_apply_writes_is_what_a_real_lxd_writes_at_create_start_rename_and_copy()
     let (root, base) = theirs(&lxd, "c1");
     let mut ours = Ours { dir: lxd.work().join("ours"), deferred: Deferred::default(), base };
     let map = IdMap::identity().with_range(0, base, 65_536).unwrap();
-    Image::open(Source::open(&image, None).unwrap())
+    Image::open(ImageSource::open(&image, None).unwrap())
         .unwrap()
         .unpack_unverified(&ours.dir, &UnpackOptions::new().map_ids(map))
         .unwrap();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lxd_image::format::Source;
+use lxd_image::format::ImageSource;
 use lxd_image::remote::{Client, ClientOptions, CopyOptions, Direct, Download, Retry, copy};
 use lxd_image::store::{ImportOptions, Store};
 use lxd_image::{Cancel, Error, ErrorKind, Fingerprint, Limits, Monitor, Result};
@@ -285,7 +285,7 @@ fn a_download_lands_in_the_store_or_leaves_nothing_there() {
     let fetch = |path: &str, monitor: &Monitor| {
         let download = Download::new(&client, &server.url(path)).monitor(monitor);
         let options = ImportOptions::new().expect(Fingerprint::of(&image)).monitor(monitor.clone());
-        store.import(Source::unified(download.open()), &options)
+        store.import(ImageSource::unified(download.open()), &options)
     };
     failed(fetch("/bad", &Monitor::none()), ErrorKind::Mismatch);
     failed(fetch("/cut", &Monitor::none()), ErrorKind::Remote);

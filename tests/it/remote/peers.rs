@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use lxd_image::format::{Form, PackOptions, Rootfs, RootfsFormat, pack};
+use lxd_image::format::{ImageForm, PackOptions, Rootfs, RootfsFormat, pack};
 use lxd_image::remote::{ClientOptions, CopyOptions, Remote, Simplestreams, Upstreams, copy, open_source};
 use lxd_image::store::{RefreshOptions, Refreshed, Store};
 use lxd_image::{Metadata, Monitor};
@@ -43,7 +43,7 @@ fn image(scratch: &Scratch, name: &str, created: i64) -> (PathBuf, PathBuf) {
     }
     let options = PackOptions::new(metadata)
         .compression("xz".parse().unwrap())
-        .form(Form::Split)
+        .form(ImageForm::Split)
         .rootfs_format(RootfsFormat::SquashFs);
     let out = scratch.join(&format!("{name}.tar.xz"));
     pack(&Rootfs::open(&root).unwrap(), &out, &options).unwrap();

@@ -4,7 +4,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use lxd_image::format::Form;
+use lxd_image::format::ImageForm;
 use lxd_image::server::Body;
 use lxd_image::store::{Alias, Catalog, ImageObjects, SqliteCatalog, StoredImage};
 use lxd_image::{Architecture, Fingerprint, ImageType};
@@ -16,7 +16,7 @@ use super::{Served, object};
 fn row(tag: &str, image_type: ImageType) -> StoredImage {
     let fingerprint = Fingerprint::of(tag.as_bytes());
     let mut image = StoredImage::new(fingerprint, image_type, Architecture::X86_64);
-    image.objects = ImageObjects::new(&fingerprint, Form::Unified);
+    image.objects = ImageObjects::new(&fingerprint, ImageForm::Unified);
     (image.public, image.size, image.created_at) = (true, 7, 1_700_000_000);
     image
 }

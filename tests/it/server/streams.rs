@@ -1,7 +1,7 @@
 //! The store as simplestreams: what readers find in the list is what the store has, and every file that it names is there.
 //! Only what is public is in it.
 
-use lxd_image::format::{Input, Source};
+use lxd_image::format::{ImageSource, Input};
 use lxd_image::protocol::simplestreams::{Index, Listing, Products, RootKind};
 use lxd_image::server::{Response, ServerOptions};
 use lxd_image::store::{ImportOptions, StoredImage};
@@ -261,7 +261,7 @@ fn images_of_one_day_and_one_product_are_all_listed() {
     for count in 0..3 {
         let (meta, rootfs) = split(&format!("split{count}"));
         let source =
-            Source::split(Input::stream(std::io::Cursor::new(meta)), Input::stream(std::io::Cursor::new(rootfs)));
+            ImageSource::split(Input::stream(std::io::Cursor::new(meta)), Input::stream(std::io::Cursor::new(rootfs)));
         served.store.import(source, &ImportOptions::new().public(true)).unwrap();
     }
     let listing = Listing::new(&list(&served));

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use lxd_image::format::Source;
+use lxd_image::format::ImageSource;
 use lxd_image::remote::{MirrorOptions, MirrorTarget, Mirrored, Retry, Simplestreams, Url, mirror};
 use lxd_image::simplestreams::{AddOptions, Tree};
 use lxd_image::store::Store;
@@ -154,7 +154,7 @@ fn a_store_gets_the_images_and_the_aliases_that_are_meant_here() {
     let (origin, _) = tree(&scratch.join("origin"));
     let version = |arch: &str, created: u64| {
         let text = format!("architecture: {arch}\ncreation_date: {created}\nproperties: {{os: Box, release: '1'}}\n");
-        let source = Source::unified(input(unified_with(&text, arch.as_bytes())));
+        let source = ImageSource::unified(input(unified_with(&text, arch.as_bytes())));
         let options = AddOptions::new().default_alias(false).alias("box").unwrap();
         origin.lock().unwrap().add(source, &options).unwrap().fingerprint
     };

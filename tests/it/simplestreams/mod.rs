@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use lxd_image::format::{Input, Source};
+use lxd_image::format::{ImageSource, Input};
 use lxd_image::simplestreams::{AddOptions, Tree, TreeOptions, TreeReport};
 use lxd_image::{Error, ErrorKind, Fingerprint};
 
@@ -30,9 +30,9 @@ fn input(bytes: Vec<u8>) -> Input {
     Input::stream(Cursor::new(bytes))
 }
 
-fn split_source(tag: &str) -> Source {
+fn split_source(tag: &str) -> ImageSource {
     let (meta, rootfs) = split(tag);
-    Source::split(input(meta), input(rootfs))
+    ImageSource::split(input(meta), input(rootfs))
 }
 
 fn split_fingerprint(tag: &str) -> Fingerprint {
@@ -43,7 +43,7 @@ fn split_fingerprint(tag: &str) -> Fingerprint {
 /// Adds the unified image of a tag in a release of that name.
 fn add(tree: &Tree, tag: &str) -> Fingerprint {
     let options = AddOptions::new().property("release", tag).unwrap();
-    tree.lock().unwrap().add(Source::unified(input(unified(tag))), &options).unwrap().fingerprint
+    tree.lock().unwrap().add(ImageSource::unified(input(unified(tag))), &options).unwrap().fingerprint
 }
 
 fn add_split(tree: &Tree, tag: &str) -> Fingerprint {

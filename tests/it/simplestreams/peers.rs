@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use lxd_image::format::{Form, PackOptions, Rootfs, RootfsFormat, Source, pack};
+use lxd_image::format::{ImageForm, ImageSource, PackOptions, Rootfs, RootfsFormat, pack};
 use lxd_image::remote::{
     Certificate, ClientOptions, CopyOptions, Direct, MirrorOptions, MirrorTarget, Proxy, Simplestreams, Trust, copy,
     mirror,
@@ -52,7 +52,7 @@ fn missing(reason: &str) {
 /// A split image with a SquashFS, as most servers have them.
 fn add_squashfs(scratch: &Scratch, tree: &Tree, name: &str) -> Fingerprint {
     let (meta, rootfs) = squashfs(scratch, name);
-    let added = tree.lock().unwrap().add(Source::open(meta, Some(&rootfs)).unwrap(), &AddOptions::new());
+    let added = tree.lock().unwrap().add(ImageSource::open(meta, Some(&rootfs)).unwrap(), &AddOptions::new());
     added.unwrap().fingerprint
 }
 
@@ -67,7 +67,7 @@ fn squashfs(scratch: &Scratch, name: &str) -> (PathBuf, PathBuf) {
     metadata.properties_mut().set("description", format!("Box {name}")).unwrap();
     let options = PackOptions::new(metadata)
         .compression("xz".parse().unwrap())
-        .form(Form::Split)
+        .form(ImageForm::Split)
         .rootfs_format(RootfsFormat::SquashFs);
     let out = scratch.join(&format!("{name}.tar.xz"));
     pack(&Rootfs::open(&root).unwrap(), &out, &options).unwrap();

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use lxd_image::format::Source;
+use lxd_image::format::ImageSource;
 use lxd_image::simplestreams::{AddOptions, PruneOptions, Tree};
 use lxd_image::{Cancel, ErrorKind, Fingerprint, ImageType, Monitor};
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ fn what_is_added_is_listed_for_both_peers_under_the_digests_of_its_files() {
     // Either file may come first.
     let (meta, rootfs) = split("two");
     let options = AddOptions::new().alias("second").unwrap().property("release", "two").unwrap();
-    let source = Source::split(input(rootfs.clone()), input(meta.clone()));
+    let source = ImageSource::split(input(rootfs.clone()), input(meta.clone()));
     let two = tree.lock().unwrap().add(source, &options).unwrap();
     assert_eq!((one, two.fingerprint), (Fingerprint::of(&unified("one")), split_fingerprint("two")));
     assert_eq!(two.product, "Debian:two:default:amd64");
@@ -64,12 +64,12 @@ fn what_can_not_be_added_leaves_the_tree_as_it_was() {
     let before = (stored(&at), fs::read(at.join("streams/v1/images.json")).unwrap());
     let mut writer = tree.lock().unwrap();
     let options = AddOptions::new().property("release", "one").unwrap();
-    let one = || Source::unified(input(unified("one")));
+    let one = || ImageSource::unified(input(unified("one")));
     failed(writer.add(one(), &options), ErrorKind::AlreadyExists);
     let nameless = unified_with("architecture: amd64\ncreation_date: 1700000000\n", b"x");
-    let error = failed(writer.add(Source::unified(input(nameless)), &AddOptions::new()), ErrorKind::InvalidInput);
+    let error = failed(writer.add(ImageSource::unified(input(nameless)), &AddOptions::new()), ErrorKind::InvalidInput);
     assert!(error.to_string().contains("`os`") && error.hint().unwrap().contains("--property"), "{error}");
-    failed(writer.add(Source::unified(input(b"no image".to_vec())), &AddOptions::new()), ErrorKind::Malformed);
+    failed(writer.add(ImageSource::unified(input(b"no image".to_vec())), &AddOptions::new()), ErrorKind::Malformed);
     let wrong = AddOptions::new().expect(Fingerprint::of(b"another"));
     failed(writer.add(split_source("two"), &wrong), ErrorKind::Mismatch);
     let cancel = Cancel::new();
@@ -140,7 +140,7 @@ fn prune_keeps_the_newest_versions_of_each_product_and_their_files() {
         let text = format!(
             "architecture: amd64\ncreation_date: {created}\nproperties: {{os: Box, release: '1', tag: {tag}}}\n"
         );
-        let source = Source::unified(input(unified_with(&text, tag.as_bytes())));
+        let source = ImageSource::unified(input(unified_with(&text, tag.as_bytes())));
         tree.lock().unwrap().add(source, &AddOptions::new()).unwrap().fingerprint
     };
     let day = 86_400;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use lxd_image::format::Source;
+use lxd_image::format::ImageSource;
 use lxd_image::store::{ExportOptions, ImportOptions, Store};
 use lxd_image::{ErrorKind, Fingerprint};
 
@@ -21,7 +21,8 @@ fn a_unified_image_goes_out_as_its_fingerprint_or_under_the_name_it_came_with() 
     assert_eq!(names(&done.files), [format!("{}.tar", image.fingerprint)]);
     assert_eq!(fs::read(&done.files[0]).unwrap(), unified("one"));
     fs::write(scratch.join("named.tar.gz"), unified("two")).unwrap();
-    let image = store.import(Source::open(scratch.join("named.tar.gz"), None).unwrap(), &ImportOptions::new()).unwrap();
+    let image =
+        store.import(ImageSource::open(scratch.join("named.tar.gz"), None).unwrap(), &ImportOptions::new()).unwrap();
     fs::create_dir(scratch.join("out")).unwrap();
     let done = store.export(&image.fingerprint, scratch.join("out"), &ExportOptions::new()).unwrap();
     assert_eq!(names(&done.files), ["named.tar.gz"]);
@@ -42,7 +43,7 @@ fn a_split_image_goes_out_as_meta_and_rootfs_byte_for_byte() {
     assert_eq!(fs::read(&done.files[1]).unwrap(), rootfs);
     // What a real LXD exports comes out under the same names again.
     store.delete(&image.fingerprint).unwrap();
-    let source = Source::open(&done.files[0], Some(&done.files[1])).unwrap();
+    let source = ImageSource::open(&done.files[0], Some(&done.files[1])).unwrap();
     store.import(source, &ImportOptions::new()).unwrap();
     fs::create_dir(scratch.join("again")).unwrap();
     let again = store.export(&image.fingerprint, scratch.join("again"), &ExportOptions::new()).unwrap();

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 
-use lxd_image::format::{ImageType, Input, Source};
+use lxd_image::format::{ImageSource, ImageType, Input};
 use lxd_image::store::{ETag, Edit, ImportOptions, Store};
 use lxd_image::{Cancel, ErrorKind, Fingerprint, Monitor};
 
@@ -54,7 +54,7 @@ fn an_import_is_not_visible_before_it_is_complete() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.path().join("store")).unwrap();
     let reader = Watching(store.clone(), io::Cursor::new(unified("slow")));
-    store.import(Source::unified(Input::stream(reader)), &ImportOptions::new()).unwrap();
+    store.import(ImageSource::unified(Input::stream(reader)), &ImportOptions::new()).unwrap();
     assert_eq!(store.images().unwrap().len(), 1);
 }
 
@@ -73,7 +73,7 @@ fn an_import_whose_source_breaks_off_leaves_nothing() {
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
     let broken = Broken(io::Cursor::new(unified("cut")[..900].to_vec()));
-    assert_kind(store.import(Source::unified(Input::stream(broken)), &ImportOptions::new()), ErrorKind::Io);
+    assert_kind(store.import(ImageSource::unified(Input::stream(broken)), &ImportOptions::new()), ErrorKind::Io);
     assert_eq!(files(&path), Vec::<String>::new());
 }
 
@@ -180,7 +180,7 @@ fn an_image_that_is_expected_and_present_is_refused_before_a_byte_is_read() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let image = import(&store, "one", &["web"]);
-    let source = || Source::unified(Input::stream(Untouched));
+    let source = || ImageSource::unified(Input::stream(Untouched));
     assert_kind(store.import(source(), &ImportOptions::new().expect(image.fingerprint)), ErrorKind::AlreadyExists);
     // Of another type it could have the name as well.
     let options = ImportOptions::new().alias(alias("web")).image_type(ImageType::Container);
@@ -266,7 +266,7 @@ fn a_split_image_may_come_in_either_order_and_from_streams_or_files() {
     let (meta, rootfs) = split("one");
     let expected = Fingerprint::of(&[meta.clone(), rootfs.clone()].concat());
     let reader = |bytes: &Vec<u8>| Input::stream(io::Cursor::new(bytes.clone()));
-    let image = store.import(Source::split(reader(&rootfs), reader(&meta)), &ImportOptions::new()).unwrap();
+    let image = store.import(ImageSource::split(reader(&rootfs), reader(&meta)), &ImportOptions::new()).unwrap();
     assert_eq!(image.fingerprint, expected);
     assert_eq!((image.size, image.rootfs_size), ((meta.len() + rootfs.len()) as u64, Some(rootfs.len() as u64)));
     let blobs = scratch.join("store/blobs");
@@ -278,7 +278,7 @@ fn a_split_image_may_come_in_either_order_and_from_streams_or_files() {
     let (one, other) = (scratch.join("rootfs.tar"), scratch.join("meta.tar"));
     fs::write(&one, &rootfs).unwrap();
     fs::write(&other, &meta).unwrap();
-    let image = store.import(Source::open(&one, Some(&other)).unwrap(), &ImportOptions::new()).unwrap();
+    let image = store.import(ImageSource::open(&one, Some(&other)).unwrap(), &ImportOptions::new()).unwrap();
     assert_eq!((image.file_name.as_deref(), image.rootfs_name.as_deref()), (Some("meta.tar"), Some("rootfs.tar")));
 }
 

@@ -35,7 +35,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
-use lxd_image::format::{Input, Source};
+use lxd_image::format::{ImageSource, Input};
 use lxd_image::metadata::ImageType;
 use lxd_image::store::{Alias, AliasTarget, CheckOptions, ImportOptions, Store, StoreOptions, StoredImage};
 use lxd_image::{Error, ErrorKind, Fingerprint};
@@ -118,13 +118,13 @@ pub(crate) fn split(tag: &str) -> (Vec<u8>, Vec<u8>) {
     (meta, rootfs)
 }
 
-pub(crate) fn stream(bytes: impl Into<Vec<u8>>) -> Source {
-    Source::unified(Input::stream(Cursor::new(bytes.into())))
+pub(crate) fn stream(bytes: impl Into<Vec<u8>>) -> ImageSource {
+    ImageSource::unified(Input::stream(Cursor::new(bytes.into())))
 }
 
-pub(crate) fn split_stream(tag: &str) -> Source {
+pub(crate) fn split_stream(tag: &str) -> ImageSource {
     let (meta, rootfs) = split(tag);
-    Source::split(Input::stream(Cursor::new(meta)), Input::stream(Cursor::new(rootfs)))
+    ImageSource::split(Input::stream(Cursor::new(meta)), Input::stream(Cursor::new(rootfs)))
 }
 
 pub(crate) fn alias(name: &str) -> Alias {

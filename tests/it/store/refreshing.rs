@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use lxd_image::format::Source;
+use lxd_image::format::ImageSource;
 use lxd_image::store::{Edit, ImportOptions, Newest, RefreshOptions, Refreshed, Store, UpdateSource, Upstream};
 use lxd_image::{Error, ErrorKind, Monitor, Properties, Result};
 
@@ -30,7 +30,7 @@ impl Upstream for Fake {
         Ok(Newest::new(fingerprint(&self.newest.lock().unwrap())).properties(properties))
     }
 
-    fn fetch(&self, _: &StoredImage, _: &UpdateSource, _: &Newest, _: &Monitor) -> Result<Source> {
+    fn fetch(&self, _: &StoredImage, _: &UpdateSource, _: &Newest, _: &Monitor) -> Result<ImageSource> {
         let tag = self.newest.lock().unwrap();
         if tag.starts_with("gone") {
             return Err(Error::new(ErrorKind::Remote, "the server is away"));

@@ -23,13 +23,13 @@ pub(super) fn get(bytes: &[u8], position: u64, count: u64) -> Option<u64> {
 
 /// Bits put one after the other into bytes.
 #[derive(Default)]
-pub(super) struct Writer {
+pub(super) struct BitWriter {
     bytes: Vec<u8>,
     pending: u64,
     count: u32,
 }
 
-impl Writer {
+impl BitWriter {
     pub(super) fn with_capacity(bytes: usize) -> Self {
         Self { bytes: Vec::with_capacity(bytes), pending: 0, count: 0 }
     }

@@ -12,13 +12,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::codec::workers::{Workers, lost};
 use crate::format::codec::{Compression, Encoder};
 
-/// Runs shrink before they count for a block's size, so that a block may take in very much.
-const BLOCK_MAX: usize = 4 << 20;
+/// RunCounter shrink before they count for a block's size, so that a block may take in very much.
+const MAX_BLOCK_INPUT: usize = 4 << 20;
 /// libbz2 ends a block this much before its nominal size, and looks only now and then.
-const MARGIN: usize = 19 + 8;
+const BLOCK_MARGIN: usize = 19 + 8;
 
 /// A block in a stream of its own: its bits stand from `HEADER_BITS` up to `end`.
-struct Block {
+struct EncodedBlock {
     stream: Vec<u8>,
     end: u64,
     crc: u32,
@@ -26,25 +26,25 @@ struct Block {
 
 pub(in crate::format::codec) struct Bzip2Encoder<W> {
     sink: W,
-    out: bits::Writer,
+    out: bits::BitWriter,
     combined: u32,
     block: Vec<u8>,
-    runs: Runs,
+    runs: RunCounter,
     full: usize,
     // Before the workers: see there.
-    pending: VecDeque<Receiver<Result<Block>>>,
-    workers: Workers<Vec<u8>, Result<Block>>,
+    pending: VecDeque<Receiver<Result<EncodedBlock>>>,
+    workers: Workers<Vec<u8>, Result<EncodedBlock>>,
 }
 
 /// How long data is after bzip2's first step, which packs runs of four and more.
 #[derive(Default)]
-struct Runs {
+struct RunCounter {
     packed: usize,
     last: u8,
     run: u8,
 }
 
-impl Runs {
+impl RunCounter {
     /// Takes bytes until `full` is reached; how many.
     fn take(&mut self, bytes: &[u8], full: usize) -> usize {
         for (index, &byte) in bytes.iter().enumerate() {
@@ -70,15 +70,15 @@ impl Runs {
 impl<W: Write> Bzip2Encoder<W> {
     pub(in crate::format::codec) fn new(compression: Compression, sink: W, threads: usize) -> Result<Self> {
         let level = compression.level().unwrap_or(9).clamp(1, 9);
-        let mut out = bits::Writer::default();
+        let mut out = bits::BitWriter::default();
         out.put(u64::from(u32::from_be_bytes([b'B', b'Z', b'h', b'0' + level as u8])), 32);
         Ok(Self {
             sink,
             out,
             combined: 0,
             block: Vec::new(),
-            runs: Runs::default(),
-            full: level as usize * 100_000 - MARGIN,
+            runs: RunCounter::default(),
+            full: level as usize * 100_000 - BLOCK_MARGIN,
             pending: VecDeque::new(),
             workers: Workers::new(threads, || {
                 move |block: Vec<u8>, answers: &SyncSender<_>| {
@@ -92,7 +92,7 @@ impl<W: Write> Bzip2Encoder<W> {
         while self.pending.len() >= self.workers.depth() {
             self.write_oldest()?;
         }
-        self.runs = Runs::default();
+        self.runs = RunCounter::default();
         self.pending.push_back(self.workers.submit(std::mem::take(&mut self.block), 1)?);
         Ok(())
     }
@@ -106,7 +106,7 @@ impl<W: Write> Bzip2Encoder<W> {
     }
 }
 
-fn compress(data: &[u8], level: u32) -> Result<Block> {
+fn compress(data: &[u8], level: u32) -> Result<EncodedBlock> {
     let failed = || Error::new(ErrorKind::Io, "the bzip2 encoder failed");
     // 30 is the program's own work factor.
     let mut encoder = Compress::new(bzip2::Compression::new(level), 30);
@@ -128,15 +128,15 @@ fn compress(data: &[u8], level: u32) -> Result<Block> {
                 && bits::get(&stream, end + MAGIC_BITS, CRC_BITS) == Some(crc)
         })
         .ok_or_else(failed)?;
-    Ok(Block { stream, end, crc: crc as u32 })
+    Ok(EncodedBlock { stream, end, crc: crc as u32 })
 }
 
 impl<W: Write> Write for Bzip2Encoder<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.block.len() >= BLOCK_MAX || self.runs.packed >= self.full {
+        if self.block.len() >= MAX_BLOCK_INPUT || self.runs.packed >= self.full {
             self.submit()?;
         }
-        let room = bytes.len().min(BLOCK_MAX - self.block.len());
+        let room = bytes.len().min(MAX_BLOCK_INPUT - self.block.len());
         let length = self.runs.take(&bytes[..room], self.full);
         self.block.extend_from_slice(&bytes[..length]);
         Ok(length)

@@ -2,10 +2,10 @@
 //! A stream has no index and its blocks begin at any bit, so `scan` looks for them and `walk` makes sure.
 
 mod bits;
+mod block_end;
 mod encode;
 mod parallel;
 mod scan;
-mod walk;
 
 use std::io::{self, Read};
 
@@ -14,8 +14,8 @@ use bzip2::{Decompress, Status};
 pub(super) use encode::Bzip2Encoder;
 pub(super) use parallel::ParallelDecoder;
 
-use super::checked::Decode;
-use super::input::{Input, trailing_garbage, truncated};
+use super::checked::DecodeStep;
+use super::peek_reader::{PeekReader, trailing_garbage, truncated};
 use crate::error::{Error, Result};
 
 /// What begins a block: pi, in 48 bits.
@@ -28,18 +28,18 @@ const MAGIC_BITS: u64 = 48;
 const CRC_BITS: u64 = 32;
 
 pub(super) struct SerialDecoder<R> {
-    input: Input<R>,
+    input: PeekReader<R>,
     stream: Option<Decompress>,
     streams: u64,
 }
 
 impl<R: Read> SerialDecoder<R> {
     pub(super) fn new(source: R) -> Self {
-        Self { input: Input::new(source), stream: None, streams: 0 }
+        Self { input: PeekReader::new(source), stream: None, streams: 0 }
     }
 }
 
-impl<R: Read> Decode for SerialDecoder<R> {
+impl<R: Read> DecodeStep for SerialDecoder<R> {
     fn decode(&mut self, out: &mut [u8]) -> Result<usize> {
         loop {
             let Some(stream) = &mut self.stream else {
@@ -80,7 +80,7 @@ impl<R: Read> Decode for SerialDecoder<R> {
 }
 
 /// Zeros behind the last stream fill up a block of a tape or disk; `bzip2` and `tar` take them.
-fn padding<R: Read>(input: &mut Input<R>) -> Result<()> {
+fn padding<R: Read>(input: &mut PeekReader<R>) -> Result<()> {
     loop {
         let rest = input.fill()?;
         if rest.is_empty() {

@@ -10,30 +10,30 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 
 use bzip2::{Decompress, Status};
 
+use super::block_end::{BlockEndError, block_end};
 use super::scan::Scanner;
-use super::walk::{NoEnd, block_end};
 use super::{BLOCK_MAGIC, CRC_BITS, END_MAGIC, HEADER_BITS, MAGIC_BITS, bits, corrupt, no_stream};
 use crate::error::{Error, Result};
-use crate::format::codec::checked::Decode;
-use crate::format::codec::input::{Input, trailing_garbage, truncated};
+use crate::format::codec::checked::DecodeStep;
+use crate::format::codec::peek_reader::{PeekReader, trailing_garbage, truncated};
 use crate::format::codec::workers::Workers;
 use crate::progress::{CANCEL_POLL, Cancel};
 
 /// The most that a block can take up: 900,000 symbols of 20 bits, and its tables.
-const BLOCK_MAX: u64 = 900_000 * 20 / 8 + (64 << 10);
-const READ: usize = 256 << 10;
+const MAX_BLOCK_BYTES: u64 = 900_000 * 20 / 8 + (64 << 10);
+const READ_BYTES: usize = 256 << 10;
 /// Zeros that may follow the last stream: a block of any tape or disk.
-const PADDING: u64 = 4 << 20;
+const MAX_PADDING_BYTES: u64 = 4 << 20;
 /// A block of runs decodes to 46 MB. What is longer than this is decoded twice: once to check
 /// it, once to hand it out piece by piece.
-const HELD: usize = 4 << 20;
-const PIECE: usize = 1 << 20;
+const MAX_HELD_BYTES: usize = 4 << 20;
+const PIECE_BYTES: usize = 1 << 20;
 /// How much of a block is decoded between two looks at whether anyone still wants it.
-const SLICE: usize = 32 << 10;
+const SLICE_BYTES: usize = 32 << 10;
 /// Answers that wait for a block: enough that a thread seldom does.
-const ROOM: usize = 4;
+const ANSWER_SLOTS: usize = 4;
 
-enum Answer {
+enum BlockAnswer {
     Data(Vec<u8>),
     Done,
     Failed,
@@ -41,27 +41,27 @@ enum Answer {
 
 /// Where the next piece begins, in bits from the start of the file.
 #[derive(Clone, Copy)]
-enum Cut {
+enum NextPiece {
     Header(u64),
     Magic(u64),
     Ended,
 }
 
-enum Piece {
-    Block { start: u64, end: u64, level: u8, crc: u32, answers: Receiver<Answer> },
+enum StreamPiece {
+    Block { start: u64, end: u64, level: u8, crc: u32, answers: Receiver<BlockAnswer> },
     End { crc: u32 },
     Fail(Error),
 }
 
 pub(in crate::format::codec) struct ParallelDecoder<R> {
-    input: Input<R>,
+    input: PeekReader<R>,
     ended: bool,
     /// The bytes from byte `base` of the file, kept until what they hold was decoded.
     window: Vec<u8>,
     base: u64,
     scanner: Scanner,
     walking: bool,
-    cut: Cut,
+    cut: NextPiece,
     level: u8,
     streams: u64,
     combined: u32,
@@ -71,8 +71,8 @@ pub(in crate::format::codec) struct ParallelDecoder<R> {
     /// Ends the blocks that are being decoded: a block takes long, and the threads are waited for.
     unwanted: Arc<AtomicBool>,
     // Before the workers: see there.
-    pieces: VecDeque<Piece>,
-    workers: Workers<Vec<u8>, Answer>,
+    pieces: VecDeque<StreamPiece>,
+    workers: Workers<Vec<u8>, BlockAnswer>,
 }
 
 impl<R: Read> ParallelDecoder<R> {
@@ -83,13 +83,13 @@ impl<R: Read> ParallelDecoder<R> {
             move |block: Vec<u8>, answers: &SyncSender<_>| decode_block(&block, answers, &unwanted)
         })?;
         Ok(Self {
-            input: Input::new(source),
+            input: PeekReader::new(source),
             ended: false,
             window: Vec::new(),
             base: 0,
             scanner: Scanner::new(),
             walking: false,
-            cut: Cut::Header(0),
+            cut: NextPiece::Header(0),
             level: 9,
             streams: 0,
             combined: 0,
@@ -106,8 +106,8 @@ impl<R: Read> ParallelDecoder<R> {
     fn ensure(&mut self, position: u64, bytes: u64) -> Result<()> {
         while !self.ended && (self.base + self.window.len() as u64) < position / 8 + bytes {
             let before = self.window.len();
-            self.input.append_to(&mut self.window, READ)?;
-            self.ended = self.window.len() < before + READ;
+            self.input.append_to(&mut self.window, READ_BYTES)?;
+            self.ended = self.window.len() < before + READ_BYTES;
         }
         Ok(())
     }
@@ -117,26 +117,26 @@ impl<R: Read> ParallelDecoder<R> {
     }
 
     /// The next piece, or `None` at the file's end.
-    fn next_piece(&mut self) -> Result<Option<Piece>> {
+    fn next_piece(&mut self) -> Result<Option<StreamPiece>> {
         match self.cut {
-            Cut::Ended => Ok(None),
-            Cut::Header(position) => {
+            NextPiece::Ended => Ok(None),
+            NextPiece::Header(position) => {
                 self.ensure(position, 4)?;
                 let rest = &self.window[(position / 8 - self.base) as usize..];
                 match *rest {
                     [] if self.streams > 0 => {
-                        self.cut = Cut::Ended;
+                        self.cut = NextPiece::Ended;
                         return Ok(None);
                     }
                     [b'B', b'Z', b'h', digit @ b'1'..=b'9', ..] => self.level = digit - b'0',
                     [0, ..] if self.streams > 0 => {
                         // Kept in the window: the blocks before may have to be cut again.
-                        self.ensure(position, PADDING)?;
+                        self.ensure(position, MAX_PADDING_BYTES)?;
                         let rest = &self.window[(position / 8 - self.base) as usize..];
                         if !self.ended || rest.iter().any(|&byte| byte != 0) {
                             return Err(trailing_garbage());
                         }
-                        self.cut = Cut::Ended;
+                        self.cut = NextPiece::Ended;
                         return Ok(None);
                     }
                     _ => {
@@ -145,23 +145,23 @@ impl<R: Read> ParallelDecoder<R> {
                     }
                 }
                 self.streams += 1;
-                self.cut = Cut::Magic(position + HEADER_BITS);
+                self.cut = NextPiece::Magic(position + HEADER_BITS);
                 self.next_piece()
             }
-            Cut::Magic(start) => {
+            NextPiece::Magic(start) => {
                 self.ensure(start, 16)?;
                 let magic = self.bits(start, MAGIC_BITS).ok_or_else(truncated)?;
                 let crc = self.bits(start + MAGIC_BITS, CRC_BITS).ok_or_else(truncated)? as u32;
                 match magic {
                     BLOCK_MAGIC => {
                         let end = if self.walking { self.walk(start)? } else { self.scan(start)? };
-                        self.cut = Cut::Magic(end);
-                        let answers = self.workers.submit(self.wrap(start, end, crc), ROOM)?;
-                        Ok(Some(Piece::Block { start, end, level: self.level, crc, answers }))
+                        self.cut = NextPiece::Magic(end);
+                        let answers = self.workers.submit(self.wrap(start, end, crc), ANSWER_SLOTS)?;
+                        Ok(Some(StreamPiece::Block { start, end, level: self.level, crc, answers }))
                     }
                     END_MAGIC => {
-                        self.cut = Cut::Header((start + MAGIC_BITS + CRC_BITS).next_multiple_of(8));
-                        Ok(Some(Piece::End { crc }))
+                        self.cut = NextPiece::Header((start + MAGIC_BITS + CRC_BITS).next_multiple_of(8));
+                        Ok(Some(StreamPiece::End { crc }))
                     }
                     _ => Err(corrupt()),
                 }
@@ -178,7 +178,7 @@ impl<R: Read> ParallelDecoder<R> {
                 Err(_) if self.ended => return Err(truncated()),
                 Err(resume) => from = resume + self.base * 8,
             }
-            if from > start + BLOCK_MAX * 8 {
+            if from > start + MAX_BLOCK_BYTES * 8 {
                 return Err(corrupt());
             }
             let have = self.base + self.window.len() as u64 - start / 8;
@@ -188,11 +188,11 @@ impl<R: Read> ParallelDecoder<R> {
 
     /// Where the block at `start` ends.
     fn walk(&mut self, start: u64) -> Result<u64> {
-        self.ensure(start, BLOCK_MAX)?;
+        self.ensure(start, MAX_BLOCK_BYTES)?;
         let end = block_end(&self.window, start - self.base * 8, u32::from(self.level) * 100_000);
         match end {
             Ok(end) => Ok(end + self.base * 8),
-            Err(NoEnd::Cut) if self.ended => Err(truncated()),
+            Err(BlockEndError::Truncated) if self.ended => Err(truncated()),
             Err(_) => Err(corrupt()),
         }
     }
@@ -200,7 +200,7 @@ impl<R: Read> ParallelDecoder<R> {
     /// The block as a stream of its own.
     fn wrap(&self, start: u64, end: u64, crc: u32) -> Vec<u8> {
         let (from, to) = (start - self.base * 8, end - self.base * 8);
-        let mut writer = bits::Writer::with_capacity(((to - from) / 8) as usize + 32);
+        let mut writer = bits::BitWriter::with_capacity(((to - from) / 8) as usize + 32);
         writer.put(u64::from(u32::from_be_bytes([b'B', b'Z', b'h', b'0' + self.level])), 32);
         writer.copy(&self.window, from, to);
         writer.put(END_MAGIC, 48);
@@ -217,8 +217,8 @@ impl<R: Read> ParallelDecoder<R> {
                 Ok(Some(piece)) => self.pieces.push_back(piece),
                 Ok(None) => break,
                 Err(error) => {
-                    self.cut = Cut::Ended;
-                    self.pieces.push_back(Piece::Fail(error));
+                    self.cut = NextPiece::Ended;
+                    self.pieces.push_back(StreamPiece::Fail(error));
                 }
             }
         }
@@ -226,7 +226,7 @@ impl<R: Read> ParallelDecoder<R> {
     }
 
     /// The next answer of a block; `None` when its thread is gone.
-    fn wait(&self, answers: &Receiver<Answer>) -> Result<Option<Answer>> {
+    fn wait(&self, answers: &Receiver<BlockAnswer>) -> Result<Option<BlockAnswer>> {
         loop {
             match answers.recv_timeout(CANCEL_POLL) {
                 Ok(answer) => return Ok(Some(answer)),
@@ -249,7 +249,7 @@ impl<R> Drop for ParallelDecoder<R> {
     }
 }
 
-impl<R: Read> Decode for ParallelDecoder<R> {
+impl<R: Read> DecodeStep for ParallelDecoder<R> {
     fn decode(&mut self, out: &mut [u8]) -> Result<usize> {
         loop {
             if self.given < self.data.len() {
@@ -261,27 +261,27 @@ impl<R: Read> Decode for ParallelDecoder<R> {
             self.cut_ahead()?;
             match self.pieces.pop_front() {
                 None => return Ok(0),
-                Some(Piece::Fail(error)) => return Err(error),
-                Some(Piece::End { crc }) => {
+                Some(StreamPiece::Fail(error)) => return Err(error),
+                Some(StreamPiece::End { crc }) => {
                     if crc != self.combined {
                         return Err(Error::malformed("the decompressed data does not match bzip2's checksum"));
                     }
                     self.combined = 0;
                 }
-                Some(Piece::Block { start, end, level, crc, answers }) => match self.wait(&answers)? {
-                    Some(Answer::Data(data)) => {
+                Some(StreamPiece::Block { start, end, level, crc, answers }) => match self.wait(&answers)? {
+                    Some(BlockAnswer::Data(data)) => {
                         (self.data, self.given) = (data, 0);
-                        self.pieces.push_front(Piece::Block { start, end, level, crc, answers });
+                        self.pieces.push_front(StreamPiece::Block { start, end, level, crc, answers });
                     }
-                    Some(Answer::Done) => {
+                    Some(BlockAnswer::Done) => {
                         self.combined = self.combined.rotate_left(1) ^ crc;
                         self.release(end);
                     }
-                    Some(Answer::Failed) | None if self.walking => return Err(corrupt()),
-                    Some(Answer::Failed) | None => {
+                    Some(BlockAnswer::Failed) | None if self.walking => return Err(corrupt()),
+                    Some(BlockAnswer::Failed) | None => {
                         self.walking = true;
                         self.pieces.clear();
-                        self.cut = Cut::Magic(start);
+                        self.cut = NextPiece::Magic(start);
                         self.level = level;
                     }
                 },
@@ -291,14 +291,14 @@ impl<R: Read> Decode for ParallelDecoder<R> {
 }
 
 /// Decodes a block that stands alone. Says nothing before its checksum was right.
-fn decode_block(block: &[u8], answers: &SyncSender<Answer>, unwanted: &AtomicBool) {
+fn decode_block(block: &[u8], answers: &SyncSender<BlockAnswer>, unwanted: &AtomicBool) {
     let mut decoder = Decompress::new(false);
-    let mut data = Vec::with_capacity(PIECE);
-    let held = step(&mut decoder, block, &mut data, HELD, unwanted);
+    let mut data = Vec::with_capacity(PIECE_BYTES);
+    let held = step(&mut decoder, block, &mut data, MAX_HELD_BYTES, unwanted);
     let answered = match held {
-        Some(true) => answers.send(Answer::Data(data)).and_then(|()| answers.send(Answer::Done)),
+        Some(true) => answers.send(BlockAnswer::Data(data)).and_then(|()| answers.send(BlockAnswer::Done)),
         Some(false) if verify(&mut decoder, block, data, unwanted) => hand_out(block, answers, unwanted),
-        _ => answers.send(Answer::Failed),
+        _ => answers.send(BlockAnswer::Failed),
     };
     // Nobody waits any more where this fails.
     let _ = answered;
@@ -321,10 +321,10 @@ fn step(
             return None;
         }
         if data.len() == data.capacity() {
-            data.reserve_exact(PIECE);
+            data.reserve_exact(PIECE_BYTES);
         }
         let rest = block.get(usize::try_from(decoder.total_in()).ok()?..)?;
-        let slice = rest.get(..SLICE).unwrap_or(rest);
+        let slice = rest.get(..SLICE_BYTES).unwrap_or(rest);
         match decoder.decompress_vec(slice, data) {
             Ok(Status::StreamEnd) => return Some(true),
             // All was taken, there is room, and yet no end.
@@ -338,7 +338,7 @@ fn step(
 fn verify(decoder: &mut Decompress, block: &[u8], mut data: Vec<u8>, unwanted: &AtomicBool) -> bool {
     loop {
         data.clear();
-        match step(decoder, block, &mut data, PIECE, unwanted) {
+        match step(decoder, block, &mut data, PIECE_BYTES, unwanted) {
             Some(true) => return true,
             Some(false) => {}
             None => return false,
@@ -348,18 +348,18 @@ fn verify(decoder: &mut Decompress, block: &[u8], mut data: Vec<u8>, unwanted: &
 
 fn hand_out(
     block: &[u8],
-    answers: &SyncSender<Answer>,
+    answers: &SyncSender<BlockAnswer>,
     unwanted: &AtomicBool,
-) -> Result<(), std::sync::mpsc::SendError<Answer>> {
+) -> Result<(), std::sync::mpsc::SendError<BlockAnswer>> {
     let mut decoder = Decompress::new(false);
     loop {
-        let mut data = Vec::with_capacity(PIECE);
-        let ended = step(&mut decoder, block, &mut data, PIECE, unwanted);
-        answers.send(Answer::Data(data))?;
+        let mut data = Vec::with_capacity(PIECE_BYTES);
+        let ended = step(&mut decoder, block, &mut data, PIECE_BYTES, unwanted);
+        answers.send(BlockAnswer::Data(data))?;
         match ended {
             Some(false) => {}
-            Some(true) => return answers.send(Answer::Done),
-            None => return answers.send(Answer::Failed),
+            Some(true) => return answers.send(BlockAnswer::Done),
+            None => return answers.send(BlockAnswer::Failed),
         }
     }
 }
@@ -369,7 +369,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::format::codec::checked::Checked;
+    use crate::format::codec::checked::CheckedReader;
     use crate::format::codec::{Codec, encoder};
 
     fn text(length: usize) -> Vec<u8> {
@@ -386,7 +386,7 @@ mod tests {
 
     fn unpack(decoder: ParallelDecoder<&[u8]>) -> std::io::Result<Vec<u8>> {
         let mut data = Vec::new();
-        Checked::new(decoder).read_to_end(&mut data).map(|_| data)
+        CheckedReader::new(decoder).read_to_end(&mut data).map(|_| data)
     }
 
     /// The stream with `magic` among the first block's selectors: more of them than a block needs
@@ -409,7 +409,7 @@ mod tests {
         let (end, count) = (position, 15);
         let mut counted = HEADER_BITS + MAGIC_BITS + CRC_BITS + 25 + 16 + 3;
         counted += 16 * u64::from(rows.count_ones());
-        let mut writer = bits::Writer::default();
+        let mut writer = bits::BitWriter::default();
         writer.copy(packed, 0, counted);
         writer.put(selectors + u64::from((magic << 1).count_zeros()) - 15, count);
         writer.copy(packed, counted + u64::from(count), end);
@@ -433,7 +433,7 @@ mod tests {
                 last = found;
             }
             forged.truncate((last + MAGIC_BITS + CRC_BITS).div_ceil(8) as usize);
-            let mut serial = Checked::new(crate::format::codec::bzip2::SerialDecoder::new(&forged[..]));
+            let mut serial = CheckedReader::new(crate::format::codec::bzip2::SerialDecoder::new(&forged[..]));
             let mut found = Vec::new();
             serial.read_to_end(&mut found).expect("libbz2 takes it");
             assert!(found == data);
@@ -459,6 +459,9 @@ mod tests {
     #[test]
     fn block_that_nobody_wants_any_more_is_given_up() {
         let unwanted = AtomicBool::new(true);
-        assert_eq!(step(&mut Decompress::new(false), b"BZh9", &mut Vec::with_capacity(PIECE), HELD, &unwanted), None);
+        assert_eq!(
+            step(&mut Decompress::new(false), b"BZh9", &mut Vec::with_capacity(PIECE_BYTES), MAX_HELD_BYTES, &unwanted),
+            None
+        );
     }
 }

@@ -54,7 +54,7 @@ fn is_magic(bytes: &[u8], position: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::codec::bzip2::bits::Writer;
+    use crate::format::codec::bzip2::bits::BitWriter;
 
     #[test]
     fn a_magic_number_is_found_at_every_bit_and_from_every_start() {
@@ -62,7 +62,7 @@ mod tests {
         for magic in [BLOCK_MAGIC, END_MAGIC] {
             for before in 0..200_u64 {
                 for after in [0, 1, 7, 8, 40, 100] {
-                    let mut writer = Writer::default();
+                    let mut writer = BitWriter::default();
                     (0..before).for_each(|_| writer.put(1, 1));
                     writer.put(magic, 48);
                     (0..after).for_each(|_| writer.put(1, 1));

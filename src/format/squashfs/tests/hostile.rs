@@ -3,8 +3,8 @@
 
 use std::io::Cursor;
 
-use super::super::extract::{FileTarget, Sink, extract};
-use super::super::reader::Reader;
+use super::super::extract::{ExtractSink, FileTarget, extract};
+use super::super::reader::SquashFsReader;
 use super::super::superblock::METADATA_BLOCK;
 use super::super::write::{Tails, WriteOptions, Writer};
 use super::peers::text;
@@ -13,14 +13,14 @@ use super::writing::compressions;
 use crate::error::{ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::format::entry::{Entry, EntryKind};
-use crate::format::{Image, Input, Source, UnpackOptions, VerifyOptions};
+use crate::format::{Image, ImageSource, Input, UnpackOptions, VerifyOptions};
 use crate::limits::Limits;
 use crate::progress::{Cancel, Monitor};
 
 /// Takes everything and keeps nothing.
 pub(super) struct Nowhere;
 
-impl Sink for Nowhere {
+impl ExtractSink for Nowhere {
     type Target = Self;
 
     fn entry(&mut self, _: &Entry) -> Result<Option<Self>> {
@@ -40,7 +40,7 @@ impl FileTarget for Nowhere {
 
 /// Opens, walks and decodes everything.
 pub(super) fn unpack_all(image: Vec<u8>, limits: &Limits) -> Result<()> {
-    extract(&Reader::open(image, limits)?, &mut Nowhere, 1, &Monitor::none()).map(drop)
+    extract(&SquashFsReader::open(image, limits)?, &mut Nowhere, 1, &Monitor::none()).map(drop)
 }
 
 /// A good image with stored tables, to be changed.
@@ -162,7 +162,7 @@ fn names_that_lead_elsewhere_are_unsafe() {
 fn a_link_and_a_directory_of_one_name_are_unsafe() {
     // Row 108; 109 is that the link itself is kept.
     let Some(image) = good() else { return };
-    let target = Reader::open(image.0.clone(), &Limits::default()).unwrap().find(b"dup1").unwrap().entry.kind;
+    let target = SquashFsReader::open(image.0.clone(), &Limits::default()).unwrap().find(b"dup1").unwrap().entry.kind;
     assert_eq!(target, EntryKind::Symlink { target: b"/outside/of/it".to_vec() });
     image.swap(DIRECTORY_TABLE, b"dup2", b"dup1").gives("twice", UNSAFE);
     good().unwrap().swap(DIRECTORY_TABLE, b"dup1", b"dup3").gives("unsorted", BAD);
@@ -359,7 +359,7 @@ fn verdicts(bytes: &[u8], limits: &Limits) -> (Result<Fingerprint>, Result<Finge
     let home = Scratchpad::new("verdicts");
     let path = home.join("image");
     std::fs::write(&path, bytes).unwrap();
-    let open = || Image::open_with(Source::unified(Input::open(&path).unwrap()), limits).unwrap();
+    let open = || Image::open_with(ImageSource::unified(Input::open(&path).unwrap()), limits).unwrap();
     let verified = open().verify(&VerifyOptions::new()).and_then(|mut verified| {
         let fingerprint = verified.fingerprint;
         verified.findings.drain(..).next().map_or(Ok(fingerprint), Err)
@@ -421,7 +421,7 @@ fn a_cancelled_call_stops() {
     let Some(image) = good() else { return };
     let cancel = Cancel::new();
     cancel.cancel();
-    let reader = Reader::open(image.0, &Limits::default()).unwrap();
+    let reader = SquashFsReader::open(image.0, &Limits::default()).unwrap();
     for threads in [1, 3] {
         let monitor = Monitor::none().with_cancel(cancel.clone());
         let error = extract(&reader, &mut Nowhere, threads, &monitor).unwrap_err();
@@ -452,7 +452,7 @@ fn a_codec_that_is_compiled_out_is_named() {
         };
         let mut image = superblock.encode().to_vec();
         image.resize(4096, 0);
-        let error = Reader::open(image, &Limits::default()).err().unwrap();
+        let error = SquashFsReader::open(image, &Limits::default()).err().unwrap();
         if compressions().contains(&compression) {
             assert_eq!(error.kind(), ErrorKind::Malformed);
         } else {

@@ -10,7 +10,7 @@ use std::time::Instant;
 use rustix::fs::XattrFlags;
 
 use super::super::extract::extract;
-use super::super::reader::Reader;
+use super::super::reader::SquashFsReader;
 use super::trees::{DirectorySink, Scratchpad, facts, is_root};
 use crate::io::Blob;
 use crate::limits::Limits;
@@ -111,7 +111,7 @@ pub(super) fn unsquash(image: &Path, to: &Path) {
 }
 
 pub(super) fn unpack(image: &Path, to: &Path, threads: usize) {
-    let reader = Reader::open(Blob::file(File::open(image).unwrap()).unwrap(), &Limits::default()).unwrap();
+    let reader = SquashFsReader::open(Blob::file(File::open(image).unwrap()).unwrap(), &Limits::default()).unwrap();
     let mut sink = DirectorySink::new(to);
     extract(&reader, &mut sink, threads, &Monitor::none()).unwrap();
     sink.finish();

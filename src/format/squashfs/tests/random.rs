@@ -6,7 +6,7 @@ use std::io::Cursor;
 
 use proptest::prelude::*;
 
-use super::super::reader::Reader;
+use super::super::reader::SquashFsReader;
 use super::super::write::{Tails, WriteOptions, Writer};
 use super::hostile::unpack_all;
 use super::peers::text;
@@ -113,7 +113,7 @@ proptest! {
         }
         let image = writer.finish().unwrap().0.into_inner();
         unpack_all(image.clone(), &Limits::default()).unwrap();
-        let reader = Reader::open(image, &Limits::default()).unwrap();
+        let reader = SquashFsReader::open(image, &Limits::default()).unwrap();
         let mut found = 0;
         for node in reader.walk() {
             let entry = node.unwrap().entry;

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
 
-use super::super::extract::{FileTarget, Sink};
+use super::super::extract::{ExtractSink, FileTarget};
 use crate::error::{Error, Result};
 use crate::format::entry::{Entry, EntryKind};
 
@@ -198,7 +198,7 @@ fn attributes(path: &Path, entry: &Entry) -> Result<()> {
     rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)
 }
 
-impl Sink for DirectorySink {
+impl ExtractSink for DirectorySink {
     type Target = DiskFile;
 
     fn entry(&mut self, entry: &Entry) -> Result<Option<DiskFile>> {

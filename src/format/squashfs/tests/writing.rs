@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::super::reader::Reader;
+use super::super::reader::SquashFsReader;
 use super::super::superblock::SquashFsCompression;
 use super::super::write::{Summary, Tails, WriteOptions, Writer};
 use super::peers::{have, make_tree, run, same, text, unpack, unsquash};
@@ -220,7 +220,7 @@ fn a_file_that_begins_like_another_keeps_its_own_end() {
             }
             let (image, summary) = writer.finish().unwrap();
             assert_eq!(summary.duplicates, 2);
-            let reader = Reader::open(image.into_inner(), &Limits::default()).unwrap();
+            let reader = SquashFsReader::open(image.into_inner(), &Limits::default()).unwrap();
             for (name, content) in [("a", &first), ("b", &second), ("c", &first), ("d", &second)] {
                 assert!(read(&reader, name) == *content, "{name} of {end}");
             }
@@ -229,15 +229,15 @@ fn a_file_that_begins_like_another_keeps_its_own_end() {
 }
 
 /// The content of a file.
-pub(super) fn read(reader: &Reader<Vec<u8>>, path: &str) -> Vec<u8> {
-    use super::super::reader::Data;
+pub(super) fn read(reader: &SquashFsReader<Vec<u8>>, path: &str) -> Vec<u8> {
+    use super::super::reader::FileBytes;
     let node = reader.find(path.as_bytes()).unwrap();
     let mut content = Vec::new();
-    let mut take = |offset, data: Data<'_>| {
+    let mut take = |offset, data: FileBytes<'_>| {
         assert_eq!(offset, content.len() as u64);
         match data {
-            Data::Bytes(bytes) => content.extend(bytes),
-            Data::Hole(length) => content.resize(content.len() + usize::try_from(length).unwrap(), 0),
+            FileBytes::Bytes(bytes) => content.extend(bytes),
+            FileBytes::Hole(length) => content.resize(content.len() + usize::try_from(length).unwrap(), 0),
         }
         Ok(())
     };
@@ -256,7 +256,7 @@ fn a_directory_of_seventy_thousand_entries_is_written_read_and_searched() {
     let (image, summary) = writer.finish().unwrap();
     assert_eq!(summary.inodes, 70_002);
     let image = image.into_inner();
-    let reader = Reader::open(image.clone(), &Limits::default()).unwrap();
+    let reader = SquashFsReader::open(image.clone(), &Limits::default()).unwrap();
     assert_eq!(reader.walk().map(Result::unwrap).count(), 70_002);
     assert_eq!(read(&reader, "large/69999"), b"69999");
     assert_eq!(reader.find(b"large/70000").err().unwrap().kind(), ErrorKind::NotFound);
@@ -347,7 +347,7 @@ fn what_squashfs_can_not_hold_is_refused_or_reported_before_anything_is_lost() {
         "late: attribute system.posix_acl_access left out: SquashFS has no place for it",
     ];
     assert_eq!(told, owed);
-    let reader = Reader::open(image.into_inner(), &Limits::default()).unwrap();
+    let reader = SquashFsReader::open(image.into_inner(), &Limits::default()).unwrap();
     let found: Vec<_> = reader.walk().map(|node| String::from_utf8(node.unwrap().entry.path).unwrap()).collect();
     assert_eq!(found, ["", "dir", "early", "late"]);
     assert_eq!(reader.find(b"early").unwrap().entry.mtime.seconds, 0);
@@ -366,7 +366,7 @@ fn more_owners_than_the_format_counts_are_refused() {
     }
     assert_eq!(refused, Some((65_535, ErrorKind::Unsupported)));
     let (image, _) = writer.finish().unwrap();
-    let reader = Reader::open(image.into_inner(), &Limits::default()).unwrap();
+    let reader = SquashFsReader::open(image.into_inner(), &Limits::default()).unwrap();
     assert_eq!(reader.find(b"65534").unwrap().entry.uid, 65_534);
 }
 
@@ -384,7 +384,7 @@ fn members_come_in_any_order_and_the_last_of_a_name_wins() {
     directory.uid = 7;
     writer.push(&directory).unwrap();
     let (image, _) = writer.finish().unwrap();
-    let reader = Reader::open(image.into_inner(), &Limits::default()).unwrap();
+    let reader = SquashFsReader::open(image.into_inner(), &Limits::default()).unwrap();
     assert_eq!(read(&reader, "again"), b"old");
     assert_eq!(read(&reader, "deep/down/file"), b"new");
     let entries: Vec<_> = reader.walk().map(|node| node.unwrap().entry).collect();

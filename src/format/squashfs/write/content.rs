@@ -9,17 +9,17 @@ use sha2::{Digest, Sha256};
 use super::super::data::RAW_BLOCK;
 use super::super::fragments;
 use super::super::superblock::{NO_TABLE, NONE};
-use super::pipeline::{Packed, Pipeline};
-use super::tree::Kind;
+use super::pipeline::{EncodePipeline, EncodedBlock};
+use super::tree::InodeKind;
 use super::{Tails, WriteOptions, Writer};
 use crate::error::{Error, Result};
 use crate::format::entry::Entry;
 
 /// What a block is known by. All zero for a block of zeros, which no SHA-256 is known to be.
-type Fingerprint = [u8; 32];
-const ZEROS: Fingerprint = [0; 32];
+type BlockHash = [u8; 32];
+const ZEROS: BlockHash = [0; 32];
 /// Blocks of a file above which it is not compared with others: 32 bytes of memory for each add up.
-const COMPARED: usize = 1 << 20;
+const MAX_COMPARED_BLOCKS: usize = 1 << 20;
 
 /// A file's content in the image.
 #[derive(Debug, Clone)]
@@ -32,8 +32,8 @@ pub(super) struct StoredFile {
     /// The shared block with the tail, or [`NONE`], and the tail's place in it.
     pub(super) fragment: (u32, u32),
     pub(super) in_holes: u64,
-    fingerprints: Box<[Fingerprint]>,
-    /// An earlier file with the same key in [`Contents::known`], or [`NONE`].
+    fingerprints: Box<[BlockHash]>,
+    /// An earlier file with the same key in [`DataWriter::known`], or [`NONE`].
     earlier: u32,
 }
 
@@ -52,16 +52,16 @@ impl StoredFile {
 const EMPTY: u32 = 0;
 
 /// What a block on its way is for.
-pub(super) enum Purpose {
+pub(super) enum BlockPurpose {
     Block { file: u32, number: usize },
     Fragment { number: usize },
 }
 
 /// The output and what stands in it so far.
-pub(super) struct Contents<W> {
+pub(super) struct DataWriter<W> {
     out: W,
     position: u64,
-    pipeline: Pipeline<Purpose>,
+    pipeline: EncodePipeline<BlockPurpose>,
     files: Vec<StoredFile>,
     /// The last file of those whose size and first block have this hash.
     known: HashMap<u64, u32>,
@@ -74,8 +74,8 @@ pub(super) struct Contents<W> {
     duplicates: bool,
 }
 
-impl<W: Read + Write + Seek> Contents<W> {
-    pub(super) fn new(out: W, position: u64, pipeline: Pipeline<Purpose>, options: &WriteOptions) -> Self {
+impl<W: Read + Write + Seek> DataWriter<W> {
+    pub(super) fn new(out: W, position: u64, pipeline: EncodePipeline<BlockPurpose>, options: &WriteOptions) -> Self {
         Self {
             out,
             position,
@@ -127,7 +127,7 @@ impl<W: Read + Write + Seek> Contents<W> {
     /// Writes all that is under way and the last shared block.
     pub(super) fn flush(&mut self) -> Result<()> {
         self.flush_fragment()?;
-        self.settle(true)
+        self.write_finished(true)
     }
 
     fn flush_fragment(&mut self) -> Result<()> {
@@ -137,27 +137,27 @@ impl<W: Read + Write + Seek> Contents<W> {
         let plain = std::mem::take(&mut self.fragment);
         let number = self.fragments.len();
         self.fragments.push((0, 0));
-        self.submit(Purpose::Fragment { number }, plain)
+        self.submit(BlockPurpose::Fragment { number }, plain)
     }
 
-    fn submit(&mut self, purpose: Purpose, plain: Vec<u8>) -> Result<()> {
+    fn submit(&mut self, purpose: BlockPurpose, plain: Vec<u8>) -> Result<()> {
         self.pipeline.submit(purpose, plain)?;
-        self.settle(false)
+        self.write_finished(false)
     }
 
     /// Writes blocks that are done, in order; all of them if asked for.
-    fn settle(&mut self, all: bool) -> Result<()> {
-        while let Some((purpose, Packed { bytes, raw })) = self.pipeline.next(all)? {
+    fn write_finished(&mut self, all: bool) -> Result<()> {
+        while let Some((purpose, EncodedBlock { bytes, raw })) = self.pipeline.next(all)? {
             let position = self.append(&bytes)?;
             // At most a block's size.
             let stored = bytes.len() as u32 | if raw { RAW_BLOCK } else { 0 };
             match purpose {
-                Purpose::Fragment { number } => {
+                BlockPurpose::Fragment { number } => {
                     if let Some(record) = self.fragments.get_mut(number) {
                         *record = (position, stored);
                     }
                 }
-                Purpose::Block { file, number } => {
+                BlockPurpose::Block { file, number } => {
                     if let Some(file) = self.files.get_mut(file as usize) {
                         if file.start == NO_TABLE {
                             file.start = position;
@@ -187,7 +187,7 @@ impl<W: Read + Write + Seek> Contents<W> {
 
     /// Gives a new file the first `count` blocks of an earlier one, by copying them as they are.
     fn copy_blocks(&mut self, from: u32, to: u32, count: usize) -> Result<()> {
-        self.settle(true)?;
+        self.write_finished(true)?;
         let Some(source) = self.files.get(from as usize) else { return Ok(()) };
         let blocks: Vec<u32> = source.blocks.iter().take(count).copied().collect();
         let total: u64 = blocks.iter().map(|block| u64::from(block & !RAW_BLOCK)).sum();
@@ -216,7 +216,7 @@ impl<W: Read + Write + Seek> Contents<W> {
     }
 
     /// Earlier files of this size whose first block is this one.
-    fn candidates(&self, size: u64, first: &Fingerprint) -> Vec<u32> {
+    fn candidates(&self, size: u64, first: &BlockHash) -> Vec<u32> {
         let mut found = Vec::new();
         let mut next = self.known.get(&key(size, first)).copied().unwrap_or(NONE);
         while let Some(file) = self.files.get(next as usize).filter(|_| next != NONE) {
@@ -231,7 +231,7 @@ impl<W: Read + Write + Seek> Contents<W> {
     }
 
     /// Lets later files be found to be the same as this one.
-    fn remember(&mut self, number: u32, fingerprints: Vec<Fingerprint>) {
+    fn remember(&mut self, number: u32, fingerprints: Vec<BlockHash>) {
         let Some(file) = self.files.get_mut(number as usize) else { return };
         let Some(first) = fingerprints.first() else { return };
         file.earlier = self.known.insert(key(file.size, first), number).unwrap_or(NONE);
@@ -240,7 +240,7 @@ impl<W: Read + Write + Seek> Contents<W> {
 }
 
 /// A hash of a file's size and first block. Whatever it says, both are compared.
-fn key(size: u64, first: &Fingerprint) -> u64 {
+fn key(size: u64, first: &BlockHash) -> u64 {
     let start = first.first_chunk().map_or(0, |start| u64::from_le_bytes(*start));
     start ^ size.wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
@@ -259,7 +259,7 @@ pub(crate) struct PendingFile {
     buffer: Vec<u8>,
     /// The file's place among the contents.
     number: u32,
-    fingerprints: Vec<Fingerprint>,
+    fingerprints: Vec<BlockHash>,
     /// Earlier files that have been equal so far. While there is one, nothing is written.
     equal: Vec<u32>,
 }
@@ -359,7 +359,7 @@ impl<'w, W: Read + Write + Seek> FileWriter<'w, W> {
         if let Some(file) = contents.files.get_mut(number as usize) {
             file.blocks.shrink_to_fit();
         }
-        self.writer.tree.insert(&self.file.entry, Kind::File(number), &self.writer.options.monitor)
+        self.writer.tree.insert(&self.file.entry, InodeKind::File(number), &self.writer.options.monitor)
     }
 
     fn take(&mut self, length: u64) -> Result<()> {
@@ -386,11 +386,11 @@ impl<'w, W: Read + Write + Seek> FileWriter<'w, W> {
 
     fn compares(&self) -> bool {
         let contents = &self.writer.contents;
-        contents.duplicates && self.file.size / (contents.block_size as u64) < COMPARED as u64
+        contents.duplicates && self.file.size / (contents.block_size as u64) < MAX_COMPARED_BLOCKS as u64
     }
 
     /// Finds out whether the next block is one more of an earlier file's, and writes it if not.
-    fn place(&mut self, fingerprint: Fingerprint, length: usize, plain: Option<Vec<u8>>) -> Result<()> {
+    fn place(&mut self, fingerprint: BlockHash, length: usize, plain: Option<Vec<u8>>) -> Result<()> {
         if !self.compares() {
             return self.emit(length, plain);
         }
@@ -432,7 +432,7 @@ impl<'w, W: Read + Write + Seek> FileWriter<'w, W> {
         }
         let number = file.blocks.len();
         file.blocks.push(0);
-        contents.submit(Purpose::Block { file: self.file.number, number }, plain)
+        contents.submit(BlockPurpose::Block { file: self.file.number, number }, plain)
     }
 }
 

@@ -7,12 +7,12 @@ use crate::progress::Cancel;
 
 /// Compresses blocks, one after the other. Each thread has its own.
 pub(super) struct Encoder {
-    codec: Codec,
+    codec: BlockCodec,
     buffer: Vec<u8>,
     cancel: Cancel,
 }
 
-enum Codec {
+enum BlockCodec {
     /// Keeps every block as it is.
     Store,
     #[cfg(feature = "gzip")]
@@ -33,17 +33,17 @@ impl Encoder {
         let codec = match compression {
             #[cfg(feature = "gzip")]
             SquashFsCompression::Gzip => {
-                Ok(Codec::Gzip(Box::new(flate2::Compress::new(flate2::Compression::new(level), true))))
+                Ok(BlockCodec::Gzip(Box::new(flate2::Compress::new(flate2::Compression::new(level), true))))
             }
             #[cfg(feature = "xz")]
-            SquashFsCompression::Xz => Ok(Codec::Xz { level, dictionary: block }),
+            SquashFsCompression::Xz => Ok(BlockCodec::Xz { level, dictionary: block }),
             #[cfg(feature = "zstd")]
             // At most 22.
             SquashFsCompression::Zstd => zstd::bulk::Compressor::new(level as i32)
-                .map(Codec::Zstd)
+                .map(BlockCodec::Zstd)
                 .map_err(|source| Error::io("the zstd encoder can't be made", source)),
             #[cfg(feature = "lz4")]
-            SquashFsCompression::Lz4 => Ok(Codec::Lz4),
+            SquashFsCompression::Lz4 => Ok(BlockCodec::Lz4),
             SquashFsCompression::Lzma | SquashFsCompression::Lzo => {
                 Err(Error::unsupported(format!("SquashFS is not written with {}", compression.name())))
             }
@@ -55,7 +55,7 @@ impl Encoder {
 
     /// This encoder, or in its place one that keeps every block as it is.
     pub(super) fn unless(self, stored: bool) -> Self {
-        if stored { Self { codec: Codec::Store, ..self } } else { self }
+        if stored { Self { codec: BlockCodec::Store, ..self } } else { self }
     }
 
     /// This encoder, which refuses further blocks once `cancel` is switched on.
@@ -91,9 +91,9 @@ impl Encoder {
         let most = plain.len().saturating_sub(1);
         let length: usize = match self.codec {
             // Never shorter.
-            Codec::Store => usize::MAX,
+            BlockCodec::Store => usize::MAX,
             #[cfg(feature = "gzip")]
-            Codec::Gzip(ref mut stream) => {
+            BlockCodec::Gzip(ref mut stream) => {
                 self.buffer.resize(most, 0);
                 stream.reset();
                 let status = stream.compress(plain, &mut self.buffer, flate2::FlushCompress::Finish);
@@ -103,19 +103,19 @@ impl Encoder {
                 }
             }
             #[cfg(feature = "xz")]
-            Codec::Xz { level, dictionary } => {
+            BlockCodec::Xz { level, dictionary } => {
                 self.buffer.resize(most, 0);
                 xz(level, dictionary, plain, &mut self.buffer)?
             }
             #[cfg(feature = "zstd")]
-            Codec::Zstd(ref mut context) => {
+            BlockCodec::Zstd(ref mut context) => {
                 self.buffer.resize(zstd::zstd_safe::compress_bound(plain.len()), 0);
                 context
                     .compress_to_buffer(plain, self.buffer.as_mut_slice())
                     .map_err(|source| Error::io("zstd failed", source))?
             }
             #[cfg(feature = "lz4")]
-            Codec::Lz4 => {
+            BlockCodec::Lz4 => {
                 self.buffer.resize(lz4_flex::block::get_maximum_output_size(plain.len()), 0);
                 lz4_flex::block::compress_into(plain, &mut self.buffer)
                     .map_err(|source| Error::io("lz4 failed", std::io::Error::other(source)))?

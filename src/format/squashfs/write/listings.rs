@@ -10,11 +10,11 @@ use super::super::superblock::NONE;
 use super::content::StoredFile;
 use super::encode::Encoder;
 use super::records::MetadataWriter;
-use super::tree::{Inode, Kind, TOP, Tree};
+use super::tree::{Inode, InodeKind, TOP, Tree};
 use crate::error::{Error, Result};
 
 /// Both tables, compressed.
-pub(super) struct Tables {
+pub(super) struct InodeTables {
     pub(super) inodes: Vec<u8>,
     pub(super) listings: Vec<u8>,
     /// Each inode's place, by its number less one.
@@ -24,16 +24,16 @@ pub(super) struct Tables {
 
 /// A listing in the directory table.
 #[derive(Clone, Default)]
-struct Listed {
+struct DirectoryListing {
     block: u64,
     offset: u16,
     bytes: u64,
     /// Where runs of entries begin that lie in other blocks than the first.
-    index: Vec<Indexed>,
+    index: Vec<IndexEntry>,
 }
 
 #[derive(Clone)]
-struct Indexed {
+struct IndexEntry {
     bytes: u64,
     block: u64,
     name: Box<[u8]>,
@@ -41,9 +41,9 @@ struct Indexed {
 
 /// Where an inode stands: its block and the offset in it, as a reference of the format and one more, so that none is zero.
 #[derive(Clone, Copy)]
-struct Place(NonZeroU64);
+struct InodePlace(NonZeroU64);
 
-impl Place {
+impl InodePlace {
     fn new((block, offset): (u64, u16)) -> Self {
         Self(NonZeroU64::MIN.saturating_add(block << 16 | u64::from(offset)))
     }
@@ -62,23 +62,23 @@ impl Place {
     }
 }
 
-struct Tabler<'a> {
+struct TableBuilder<'a> {
     tree: &'a Tree,
     files: &'a [StoredFile],
     inodes: MetadataWriter,
     listings: MetadataWriter,
     /// By the tree's own count: the format's number, and the place once it is written.
     numbers: Vec<u32>,
-    places: Vec<Option<Place>>,
+    places: Vec<Option<InodePlace>>,
     /// Listings of directories whose inodes are still to be written.
-    listed: HashMap<usize, Listed>,
+    listed: HashMap<usize, DirectoryListing>,
     by_number: Vec<u64>,
 }
 
 /// Builds both tables.
-pub(super) fn write(tree: &Tree, files: &[StoredFile], encoder: impl Fn() -> Result<Encoder>) -> Result<Tables> {
+pub(super) fn write(tree: &Tree, files: &[StoredFile], encoder: impl Fn() -> Result<Encoder>) -> Result<InodeTables> {
     let (numbers, count) = number(tree)?;
-    let mut tabler = Tabler {
+    let mut tabler = TableBuilder {
         tree,
         files,
         inodes: MetadataWriter::new(encoder()?),
@@ -101,7 +101,7 @@ pub(super) fn write(tree: &Tree, files: &[StoredFile], encoder: impl Fn() -> Res
     }
     // The top has no parent; the format's tools give it the number after the last.
     let top = tabler.inode(TOP, count.saturating_add(1))?;
-    Ok(Tables {
+    Ok(InodeTables {
         inodes: tabler.inodes.finish()?.0,
         listings: tabler.listings.finish()?.0,
         places: tabler.by_number,
@@ -123,7 +123,7 @@ fn number(tree: &Tree) -> Result<(Vec<u32>, u32)> {
     give(TOP)?;
     let mut waiting = vec![TOP];
     while let Some(directory) = waiting.pop() {
-        if let Some(Inode { kind: Kind::Directory(names), .. }) = tree.inode(directory) {
+        if let Some(Inode { kind: InodeKind::Directory(names), .. }) = tree.inode(directory) {
             for inode in names.0.values() {
                 give(*inode as usize)?;
             }
@@ -135,12 +135,12 @@ fn number(tree: &Tree) -> Result<(Vec<u32>, u32)> {
 
 /// The directories in a directory, the last by name first: they are taken from the end.
 fn subdirectories(tree: &Tree, directory: usize) -> Vec<usize> {
-    let Some(Inode { kind: Kind::Directory(names), .. }) = tree.inode(directory) else { return Vec::new() };
-    let is_directory = |inode: &usize| matches!(tree.inode(*inode), Some(Inode { kind: Kind::Directory(_), .. }));
+    let Some(Inode { kind: InodeKind::Directory(names), .. }) = tree.inode(directory) else { return Vec::new() };
+    let is_directory = |inode: &usize| matches!(tree.inode(*inode), Some(Inode { kind: InodeKind::Directory(_), .. }));
     names.0.values().rev().map(|inode| *inode as usize).filter(is_directory).collect()
 }
 
-impl Tabler<'_> {
+impl TableBuilder<'_> {
     fn number(&self, inode: usize) -> u32 {
         self.numbers.get(inode).copied().unwrap_or_default()
     }
@@ -148,12 +148,12 @@ impl Tabler<'_> {
     /// Writes the inodes of a directory's members, then its listing.
     fn directory(&mut self, directory: usize) -> Result<()> {
         let tree = self.tree;
-        let Some(Inode { kind: Kind::Directory(names), .. }) = tree.inode(directory) else { return Ok(()) };
+        let Some(Inode { kind: InodeKind::Directory(names), .. }) = tree.inode(directory) else { return Ok(()) };
         let parent = self.number(directory);
         for inode in names.0.values() {
             self.inode(*inode as usize, parent)?;
         }
-        let mut listed = Listed::default();
+        let mut listed = DirectoryListing::default();
         (listed.block, listed.offset) = self.listings.place();
         let mut indexed = listed.block;
         let mut rest = names.0.iter();
@@ -167,7 +167,7 @@ impl Tabler<'_> {
             let place = self.listings.place().0;
             // The index has sixteen bits for its count; without more of it, look-ups scan on.
             if place != indexed && listed.index.len() < usize::from(u16::MAX) {
-                listed.index.push(Indexed { bytes: listed.bytes, block: place, name: first.clone() });
+                listed.index.push(IndexEntry { bytes: listed.bytes, block: place, name: first.clone() });
                 indexed = place;
             }
             let mut bytes = Vec::with_capacity(12 + length * 24);
@@ -192,13 +192,13 @@ impl Tabler<'_> {
     }
 
     /// Where an inode stands that was written.
-    fn place(&self, inode: u32) -> Result<Place> {
+    fn place(&self, inode: u32) -> Result<InodePlace> {
         let place = self.places.get(inode as usize).copied().flatten();
         place.ok_or_else(|| Error::invalid("a name has no inode"))
     }
 
     /// Writes an inode unless it is written already, and returns its place.
-    fn inode(&mut self, number: usize, parent: u32) -> Result<Place> {
+    fn inode(&mut self, number: usize, parent: u32) -> Result<InodePlace> {
         if let Some(Some(place)) = self.places.get(number) {
             return Ok(*place);
         }
@@ -206,31 +206,31 @@ impl Tabler<'_> {
         let Some(inode) = tree.inode(number) else { return Err(Error::invalid("a name has no inode")) };
         let mut body = Vec::new();
         let extended = match &inode.kind {
-            Kind::Directory(_) => {
+            InodeKind::Directory(_) => {
                 let listed = self.listed.remove(&number).unwrap_or_default();
                 directory_body(inode, &listed, parent, &mut body)?
             }
-            Kind::File(content) => {
+            InodeKind::File(content) => {
                 let Some(file) = self.files.get(*content as usize) else {
                     return Err(Error::invalid("a file has no content"));
                 };
                 file_body(inode, file, &mut body)
             }
-            Kind::Symlink(target) => {
+            InodeKind::Symlink(target) => {
                 words(&mut body, &[inode.links, target.0.len() as u32]);
                 body.extend(target.0.iter());
                 with_xattrs(inode, &mut body)
             }
-            Kind::BlockDevice(device) | Kind::CharDevice(device) => {
+            InodeKind::BlockDevice(device) | InodeKind::CharDevice(device) => {
                 words(&mut body, &[inode.links, *device]);
                 with_xattrs(inode, &mut body)
             }
-            Kind::Fifo | Kind::Socket => {
+            InodeKind::Fifo | InodeKind::Socket => {
                 words(&mut body, &[inode.links]);
                 with_xattrs(inode, &mut body)
             }
         };
-        let place = Place::new(self.inodes.place());
+        let place = InodePlace::new(self.inodes.place());
         let kind = basic(&inode.kind) + if extended { kind::EXTENDED } else { 0 };
         let mut header = Vec::with_capacity(16);
         for half in [kind, inode.mode, inode.uid, inode.gid] {
@@ -250,7 +250,7 @@ impl Tabler<'_> {
     }
 }
 
-fn directory_body(inode: &Inode, listed: &Listed, parent: u32, body: &mut Vec<u8>) -> Result<bool> {
+fn directory_body(inode: &Inode, listed: &DirectoryListing, parent: u32, body: &mut Vec<u8>) -> Result<bool> {
     let links = inode.links.saturating_add(2);
     let bytes = narrow(listed.bytes + u64::from(UNSTORED), "listing of a directory")?;
     let block = narrow(listed.block, "directory table")?;
@@ -311,15 +311,15 @@ fn words(body: &mut Vec<u8>, words: &[u32]) {
     }
 }
 
-fn basic(of: &Kind) -> u16 {
+fn basic(of: &InodeKind) -> u16 {
     match of {
-        Kind::Directory(_) => kind::DIRECTORY,
-        Kind::File(_) => kind::FILE,
-        Kind::Symlink(_) => kind::SYMLINK,
-        Kind::BlockDevice(_) => kind::BLOCK_DEVICE,
-        Kind::CharDevice(_) => kind::CHAR_DEVICE,
-        Kind::Fifo => kind::FIFO,
-        Kind::Socket => kind::SOCKET,
+        InodeKind::Directory(_) => kind::DIRECTORY,
+        InodeKind::File(_) => kind::FILE,
+        InodeKind::Symlink(_) => kind::SYMLINK,
+        InodeKind::BlockDevice(_) => kind::BLOCK_DEVICE,
+        InodeKind::CharDevice(_) => kind::CHAR_DEVICE,
+        InodeKind::Fifo => kind::FIFO,
+        InodeKind::Socket => kind::SOCKET,
     }
 }
 

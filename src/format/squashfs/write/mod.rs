@@ -11,11 +11,11 @@ mod xattr_sets;
 
 use std::io::{Read, Seek, SeekFrom, Write};
 
-use content::Contents;
+use content::DataWriter;
 pub(crate) use content::{FileWriter, PendingFile};
 use encode::Encoder;
-use pipeline::Pipeline;
-use tree::{Kind, Tree};
+use pipeline::EncodePipeline;
+use tree::{InodeKind, Tree};
 
 use super::superblock::{BLOCK_SIZES, SUPERBLOCK, SquashFsCompression, Superblock, flags};
 use crate::error::{Error, Result};
@@ -113,7 +113,7 @@ pub(crate) struct Summary {
 /// Writes an image. Members may come in any order, but a hard link after its target.
 pub(crate) struct Writer<W> {
     tree: Tree,
-    contents: Contents<W>,
+    contents: DataWriter<W>,
     options: WriteOptions,
     summary: Summary,
 }
@@ -134,8 +134,8 @@ impl<W: Read + Write + Seek> Writer<W> {
             head.extend(described);
         }
         out.seek(SeekFrom::Start(0)).and_then(|_| out.write_all(&head)).map_err(content::unwritable)?;
-        let pipeline = Pipeline::new(&options)?;
-        let contents = Contents::new(out, head.len() as u64, pipeline, &options);
+        let pipeline = EncodePipeline::new(&options)?;
+        let contents = DataWriter::new(out, head.len() as u64, pipeline, &options);
         Ok(Self { tree: Tree::new(), contents, options, summary: Summary::default() })
     }
 
@@ -144,7 +144,7 @@ impl<W: Read + Write + Seek> Writer<W> {
         let kind = match &entry.kind {
             EntryKind::File { .. } => return Err(Error::invalid("a file needs its content").in_entry(&entry.path)),
             EntryKind::HardLink { target } => return self.tree.link(&entry.path, target),
-            other => Kind::new(other).map_err(|error| error.in_entry(&entry.path))?,
+            other => InodeKind::new(other).map_err(|error| error.in_entry(&entry.path))?,
         };
         self.tree.insert(entry, kind, &self.options.monitor)
     }

@@ -6,45 +6,45 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use super::super::queue::Queue;
+use super::super::queue::WorkQueue;
 use super::WriteOptions;
 use super::encode::Encoder;
 use crate::error::{Error, Result};
 use crate::progress::{CANCEL_POLL, Cancel};
 
 /// Blocks under way for each thread: one in work, one waiting, two done and not yet their turn.
-const PER_THREAD: usize = 4;
+const BLOCKS_PER_THREAD: usize = 4;
 
 /// A block as it will stand in the image.
-pub(super) struct Packed {
+pub(super) struct EncodedBlock {
     pub(super) bytes: Vec<u8>,
     pub(super) raw: bool,
 }
 
-struct Task {
+struct EncodeTask {
     plain: Vec<u8>,
-    answer: SyncSender<Result<Packed>>,
+    answer: SyncSender<Result<EncodedBlock>>,
 }
 
 /// Compresses blocks. `P` tells what a block is for and comes back with it.
-pub(super) struct Pipeline<P> {
-    queue: Arc<Queue<Task>>,
+pub(super) struct EncodePipeline<P> {
+    queue: Arc<WorkQueue<EncodeTask>>,
     workers: Vec<JoinHandle<()>>,
-    under_way: VecDeque<(P, Receiver<Result<Packed>>)>,
+    under_way: VecDeque<(P, Receiver<Result<EncodedBlock>>)>,
     /// In place of workers, where there is one thread.
     own: Option<Encoder>,
-    finished: VecDeque<(P, Packed)>,
+    finished: VecDeque<(P, EncodedBlock)>,
     cancel: Cancel,
 }
 
-impl<P> Pipeline<P> {
+impl<P> EncodePipeline<P> {
     pub(super) fn new(options: &WriteOptions) -> Result<Self> {
         let encoder = || -> Result<Encoder> {
             let encoder = Encoder::new(options.compression, options.level, options.block_size)?;
             Ok(encoder.unless(options.stored).until(options.monitor.cancel()))
         };
         let mut this = Self {
-            queue: Arc::new(Queue::new(usize::MAX)),
+            queue: Arc::new(WorkQueue::new(usize::MAX)),
             workers: Vec::new(),
             under_way: VecDeque::new(),
             own: None,
@@ -74,18 +74,18 @@ impl<P> Pipeline<P> {
             return Ok(());
         }
         let (answer, result) = sync_channel(1);
-        self.queue.push(Task { plain, answer });
+        self.queue.push(EncodeTask { plain, answer });
         self.under_way.push_back((purpose, result));
         Ok(())
     }
 
     /// The first block under way, once it is done; none while there is room for more, unless `all`
     /// are wanted.
-    pub(super) fn next(&mut self, all: bool) -> Result<Option<(P, Packed)>> {
+    pub(super) fn next(&mut self, all: bool) -> Result<Option<(P, EncodedBlock)>> {
         if let Some(finished) = self.finished.pop_front() {
             return Ok(Some(finished));
         }
-        if !all && self.under_way.len() < self.workers.len() * PER_THREAD {
+        if !all && self.under_way.len() < self.workers.len() * BLOCKS_PER_THREAD {
             return Ok(None);
         }
         let Some((purpose, result)) = self.under_way.pop_front() else { return Ok(None) };
@@ -101,7 +101,7 @@ impl<P> Pipeline<P> {
     }
 }
 
-impl<P> Drop for Pipeline<P> {
+impl<P> Drop for EncodePipeline<P> {
     fn drop(&mut self) {
         self.queue.stop();
         for worker in self.workers.drain(..) {
@@ -111,17 +111,17 @@ impl<P> Drop for Pipeline<P> {
     }
 }
 
-fn work(queue: &Queue<Task>, mut encoder: Encoder) {
-    while let Some(Task { plain, answer }) = queue.pop() {
+fn work(queue: &WorkQueue<EncodeTask>, mut encoder: Encoder) {
+    while let Some(EncodeTask { plain, answer }) = queue.pop() {
         // Nobody waits any more when the writer was dropped.
         let _ = answer.send(pack(&mut encoder, plain));
     }
 }
 
-fn pack(encoder: &mut Encoder, plain: Vec<u8>) -> Result<Packed> {
+fn pack(encoder: &mut Encoder, plain: Vec<u8>) -> Result<EncodedBlock> {
     let packed = encoder.encode(&plain)?.map(<[u8]>::to_vec);
     Ok(match packed {
-        Some(bytes) => Packed { bytes, raw: false },
-        None => Packed { bytes: plain, raw: true },
+        Some(bytes) => EncodedBlock { bytes, raw: false },
+        None => EncodedBlock { bytes: plain, raw: true },
     })
 }

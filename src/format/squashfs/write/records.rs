@@ -5,7 +5,7 @@ use std::io::{Read, Seek, Write};
 
 use super::super::metadata_blocks::RAW;
 use super::super::superblock::METADATA_BLOCK;
-use super::content::Contents;
+use super::content::DataWriter;
 use super::encode::Encoder;
 use crate::error::Result;
 
@@ -63,7 +63,7 @@ impl MetadataWriter {
 
 /// Writes a table of records and its index; returns where the index stands.
 pub(super) fn write<W: Read + Write + Seek>(
-    contents: &mut Contents<W>,
+    contents: &mut DataWriter<W>,
     encoder: &mut Encoder,
     records: &[u8],
 ) -> Result<u64> {
@@ -73,7 +73,7 @@ pub(super) fn write<W: Read + Write + Seek>(
 
 /// Writes a table of records and returns its index.
 pub(super) fn write_blocks<W: Read + Write + Seek>(
-    contents: &mut Contents<W>,
+    contents: &mut DataWriter<W>,
     encoder: &mut Encoder,
     records: &[u8],
 ) -> Result<Vec<u8>> {

@@ -22,23 +22,23 @@ pub(super) const TOP: usize = 0;
 
 /// An inode to be written. There is one for each member until the end, so every byte of it counts.
 pub(super) struct Inode {
-    pub(super) kind: Kind,
+    pub(super) kind: InodeKind,
     pub(super) mode: u16,
     pub(super) uid: u16,
     pub(super) gid: u16,
     pub(super) mtime: u32,
     /// The number of the set of attributes, or [`NONE`].
     pub(super) xattrs: u32,
-    /// Names of it; for a directory, subdirectories.
+    /// DirectoryNames of it; for a directory, subdirectories.
     pub(super) links: u32,
 }
 
 /// What an inode is of.
-pub(super) enum Kind {
-    Directory(Box<Names>),
+pub(super) enum InodeKind {
+    Directory(Box<DirectoryNames>),
     /// The number of the file's content.
     File(u32),
-    Symlink(Box<Target>),
+    Symlink(Box<LinkTarget>),
     BlockDevice(u32),
     CharDevice(u32),
     Fifo,
@@ -47,12 +47,12 @@ pub(super) enum Kind {
 
 /// The names in a directory, and the numbers of their inodes.
 #[derive(Default)]
-pub(super) struct Names(pub(super) BTreeMap<Box<[u8]>, u32>);
+pub(super) struct DirectoryNames(pub(super) BTreeMap<Box<[u8]>, u32>);
 
 /// Where a symbolic link leads.
-pub(super) struct Target(pub(super) Box<[u8]>);
+pub(super) struct LinkTarget(pub(super) Box<[u8]>);
 
-impl Kind {
+impl InodeKind {
     /// For all but regular files and further names.
     pub(super) fn new(kind: &EntryKind) -> Result<Self> {
         let device = |number| {
@@ -66,7 +66,7 @@ impl Kind {
                 if target.is_empty() || target.len() > PATH_MAX || target.contains(&0) {
                     return Err(Error::invalid("the target of a symbolic link has 1 to 4095 bytes and no NUL"));
                 }
-                Self::Symlink(Box::new(Target(target.as_slice().into())))
+                Self::Symlink(Box::new(LinkTarget(target.as_slice().into())))
             }
             EntryKind::CharDevice(number) => Self::CharDevice(device(*number)?),
             EntryKind::BlockDevice(number) => Self::BlockDevice(device(*number)?),
@@ -145,20 +145,20 @@ impl Tree {
 
     /// Adds a member, with the directories above it where they are missing. A later member takes
     /// the place of an earlier one of its name, but no directory's, nor does a directory another's.
-    pub(super) fn insert(&mut self, entry: &Entry, kind: Kind, monitor: &Monitor) -> Result<()> {
+    pub(super) fn insert(&mut self, entry: &Entry, kind: InodeKind, monitor: &Monitor) -> Result<()> {
         self.check(entry)?;
         let inode = self.describe(entry, kind, monitor).map_err(|error| error.in_entry(&entry.path))?;
         let (parent, name) = self.parent(&entry.path)?;
         let existing = if name.is_empty() { Some(TOP) } else { self.child(parent, name) };
-        let is_directory = matches!(inode.kind, Kind::Directory(_));
+        let is_directory = matches!(inode.kind, InodeKind::Directory(_));
         if let Some(existing) = existing.and_then(|existing| self.inodes.get_mut(existing))
-            && let Kind::Directory(names) = &mut existing.kind
+            && let InodeKind::Directory(names) = &mut existing.kind
         {
             if !is_directory {
                 return Err(Error::invalid("a directory of this name is there already").in_entry(&entry.path));
             }
             let (names, links) = (std::mem::take(names), existing.links);
-            *existing = Inode { kind: Kind::Directory(names), links, ..inode };
+            *existing = Inode { kind: InodeKind::Directory(names), links, ..inode };
             return Ok(());
         }
         if is_directory && existing.is_some() {
@@ -174,14 +174,16 @@ impl Tree {
         self.check(&Entry::new(path, EntryKind::Fifo, 0))?;
         let wrong = |sentence| Error::invalid(sentence).in_entry(path);
         let number = self.find(target).ok_or_else(|| wrong("the target of a hard link is not there"))?;
-        if matches!(self.inodes.get(number), Some(Inode { kind: Kind::Directory(_), .. })) {
+        if matches!(self.inodes.get(number), Some(Inode { kind: InodeKind::Directory(_), .. })) {
             return Err(wrong("a directory has one name only"));
         }
         let (parent, name) = self.parent(path)?;
         match self.child(parent, name) {
             // A link to itself changes nothing.
             Some(existing) if existing == number => return Ok(()),
-            Some(existing) if matches!(self.inodes.get(existing), Some(Inode { kind: Kind::Directory(_), .. })) => {
+            Some(existing)
+                if matches!(self.inodes.get(existing), Some(Inode { kind: InodeKind::Directory(_), .. })) =>
+            {
                 return Err(wrong("a directory of this name is there already"));
             }
             _ => {}
@@ -192,7 +194,7 @@ impl Tree {
         self.name(parent, name, number)
     }
 
-    fn describe(&mut self, entry: &Entry, kind: Kind, monitor: &Monitor) -> Result<Inode> {
+    fn describe(&mut self, entry: &Entry, kind: InodeKind, monitor: &Monitor) -> Result<Inode> {
         let mtime = clamp(entry.mtime);
         if i64::from(mtime) != entry.mtime.seconds {
             let field = "modification time".into();
@@ -206,7 +208,7 @@ impl Tree {
         let xattrs = self.xattrs.add(&entry.xattrs, lost)?.unwrap_or(NONE);
         // The mode has twelve bits, as was checked.
         let mode = (entry.mode & 0o7777) as u16;
-        let links = u32::from(!matches!(kind, Kind::Directory(_)));
+        let links = u32::from(!matches!(kind, InodeKind::Directory(_)));
         Ok(Inode { kind, mode, uid: self.id(entry.uid)?, gid: self.id(entry.gid)?, mtime, xattrs, links })
     }
 
@@ -225,7 +227,7 @@ impl Tree {
 
     fn child(&self, parent: usize, name: &[u8]) -> Option<usize> {
         match &self.inodes.get(parent)?.kind {
-            Kind::Directory(names) => names.0.get(name).map(|number| *number as usize),
+            InodeKind::Directory(names) => names.0.get(name).map(|number| *number as usize),
             _ => None,
         }
     }
@@ -249,7 +251,7 @@ impl Tree {
                     next
                 }
             };
-            if !matches!(self.inodes.get(at), Some(Inode { kind: Kind::Directory(_), .. })) {
+            if !matches!(self.inodes.get(at), Some(Inode { kind: InodeKind::Directory(_), .. })) {
                 return Err(Error::invalid("a member lies below one that is no directory").in_entry(path));
             }
         }
@@ -257,8 +259,8 @@ impl Tree {
     }
 
     fn name(&mut self, parent: usize, name: &[u8], number: usize) -> Result<()> {
-        let is_directory = matches!(self.inodes.get(number), Some(Inode { kind: Kind::Directory(_), .. }));
-        let Some(Inode { kind: Kind::Directory(names), links, .. }) = self.inodes.get_mut(parent) else {
+        let is_directory = matches!(self.inodes.get(number), Some(Inode { kind: InodeKind::Directory(_), .. }));
+        let Some(Inode { kind: InodeKind::Directory(names), links, .. }) = self.inodes.get_mut(parent) else {
             return Err(Error::invalid("a member lies below one that is no directory"));
         };
         *links += u32::from(is_directory);
@@ -279,7 +281,7 @@ impl Tree {
             self.ids.push(0);
             self.id_numbers.insert(0, 0);
         }
-        let kind = Kind::Directory(Box::default());
+        let kind = InodeKind::Directory(Box::default());
         self.inodes.push(Inode { kind, mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs: NONE, links: 0 });
         number
     }

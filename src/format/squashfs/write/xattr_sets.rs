@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io::{Read, Seek, Write};
 
 use super::super::xattr::PREFIXES;
-use super::content::Contents;
+use super::content::DataWriter;
 use super::encode::Encoder;
 use super::records::{self, MetadataWriter};
 use crate::error::{Error, Result};
@@ -16,7 +16,7 @@ const VALUE_MAX: usize = 64 << 10;
 
 /// A set's names and values as the table holds them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Set {
+struct XattrSet {
     count: u32,
     pairs: Vec<u8>,
 }
@@ -24,8 +24,8 @@ struct Set {
 /// All sets so far.
 #[derive(Default)]
 pub(super) struct XattrSets {
-    sets: Vec<Set>,
-    numbers: HashMap<Set, u32>,
+    sets: Vec<XattrSet>,
+    numbers: HashMap<XattrSet, u32>,
 }
 
 impl XattrSets {
@@ -50,7 +50,7 @@ impl XattrSets {
     pub(super) fn add(&mut self, xattrs: &[(Vec<u8>, Vec<u8>)], mut lost: impl FnMut(&[u8])) -> Result<Option<u32>> {
         let mut sorted: Vec<_> = xattrs.iter().collect();
         sorted.sort_unstable();
-        let mut set = Set { count: 0, pairs: Vec::new() };
+        let mut set = XattrSet { count: 0, pairs: Vec::new() };
         for (name, value) in &sorted {
             let split = (0u16..).zip(PREFIXES).find_map(|(kind, prefix)| Some((kind, name.strip_prefix(prefix)?)));
             let Some((kind, rest)) = split.filter(|(_, rest)| !rest.is_empty()) else {
@@ -81,7 +81,7 @@ impl XattrSets {
 
 /// Writes the sets and returns where their table stands; nothing if there are none.
 pub(super) fn write<W: Read + Write + Seek>(
-    contents: &mut Contents<W>,
+    contents: &mut DataWriter<W>,
     encoder: Encoder,
     sets: &XattrSets,
 ) -> Result<Option<u64>> {

@@ -8,7 +8,7 @@ use super::body::{self, Upload};
 use super::upload_headers::{Ticket, field};
 use super::{import, operation_result};
 use crate::error::{Error, Result};
-use crate::format::{Input, Source};
+use crate::format::{ImageSource, Input};
 use crate::omissions::Omissions;
 use crate::progress::Monitor;
 use crate::protocol::multipart::is_multipart;
@@ -93,10 +93,10 @@ fn import(
         if let (None, Some(name)) = (&ticket.file_name, name) {
             options = options.source_file_name(name);
         }
-        Source::split(Input::attached_stream(metadata), Input::attached_stream(rootfs))
+        ImageSource::split(Input::attached_stream(metadata), Input::attached_stream(rootfs))
     } else {
         let input = Input::attached_stream(upload.clone());
-        Source::unified(match announced {
+        ImageSource::unified(match announced {
             Some(length) => input.announced(length),
             None => input,
         })

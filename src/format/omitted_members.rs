@@ -11,12 +11,12 @@ use crate::error::Result;
 
 /// Members that are in the image and were left out of what is written, by hashes of their paths.
 #[derive(Default)]
-pub(super) struct Absent {
+pub(super) struct OmittedMembers {
     paths: HashSet<u64>,
     hasher: RandomState,
 }
 
-impl Absent {
+impl OmittedMembers {
     pub(super) fn insert(&mut self, path: &[u8]) {
         self.paths.insert(self.hasher.hash_one(path));
     }

@@ -13,7 +13,7 @@ use crate::format::codec::{self, Compression};
 use crate::progress::{CANCEL_POLL, Cancel, Monitor};
 
 /// Bytes on their way through a codec on another thread.
-pub(super) struct Sink {
+pub(super) struct EncodeThread {
     buffer: Vec<u8>,
     filled: Option<Sender<Vec<u8>>>,
     empty: Receiver<Vec<u8>>,
@@ -23,7 +23,7 @@ pub(super) struct Sink {
     monitor: Monitor,
     /// Ends the thread.
     abandoned: Cancel,
-    out: Box<dyn Revoke>,
+    out: Box<dyn RevokeOutput>,
 }
 
 /// Size and number of the buffers between the threads.
@@ -32,9 +32,9 @@ const BUFFERS: usize = 8;
 
 /// How long a thread that was told to end is waited for. Most end at once; zstd finishes the jobs that it has begun, which can
 /// take minutes, and a pipe may never be read.
-const PATIENCE: Duration = Duration::from_millis(200);
+const END_GRACE: Duration = Duration::from_millis(200);
 
-impl Sink {
+impl EncodeThread {
     /// Compresses into `out`, until `monitor` is cancelled. What arrives there goes on in `hasher`.
     pub(super) fn start(
         out: impl Write + Send + 'static,
@@ -47,8 +47,8 @@ impl Sink {
         let (filled, queue) = crossbeam_channel::bounded::<Vec<u8>>(BUFFERS);
         let (done, empty) = crossbeam_channel::bounded::<Vec<u8>>(BUFFERS);
         let (end, ended) = crossbeam_channel::bounded(1);
-        let (out, abandoned) = (Revocable(Arc::new(Mutex::new(Some(out)))), Cancel::new());
-        let hashed = Hashed { out: out.clone(), hasher: Arc::clone(&hasher), abandoned: abandoned.clone() };
+        let (out, abandoned) = (RevocableOutput(Arc::new(Mutex::new(Some(out)))), Cancel::new());
+        let hashed = HashingOutput { out: out.clone(), hasher: Arc::clone(&hasher), abandoned: abandoned.clone() };
         let mut encoder = codec::encoder(compression, hashed, threads, &abandoned)?;
         let stop = abandoned.clone();
         std::thread::Builder::new()
@@ -124,7 +124,7 @@ impl Sink {
     }
 }
 
-impl Write for Sink {
+impl Write for EncodeThread {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         let count = bytes.len().min(BUFFER - self.buffer.len());
         self.buffer.extend_from_slice(&bytes[..count]);
@@ -139,11 +139,11 @@ impl Write for Sink {
     }
 }
 
-impl Drop for Sink {
+impl Drop for EncodeThread {
     fn drop(&mut self) {
         self.abandoned.cancel();
         self.filled = None;
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + END_GRACE;
         // Whatever it says, the output is not finished and nobody will see it.
         let _ = self.ended.recv_deadline(until);
         self.out.revoke(until);
@@ -151,19 +151,19 @@ impl Drop for Sink {
 }
 
 /// Takes the output away from a thread that is left behind: its file is closed, and nothing more is written.
-trait Revoke: Send {
+trait RevokeOutput: Send {
     fn revoke(&self, until: Instant);
 }
 
-struct Revocable<W>(Arc<Mutex<Option<W>>>);
+struct RevocableOutput<W>(Arc<Mutex<Option<W>>>);
 
-impl<W> Clone for Revocable<W> {
+impl<W> Clone for RevocableOutput<W> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<W: Write + Send> Revoke for Revocable<W> {
+impl<W: Write + Send> RevokeOutput for RevocableOutput<W> {
     fn revoke(&self, until: Instant) {
         loop {
             match self.0.try_lock() {
@@ -178,13 +178,13 @@ impl<W: Write + Send> Revoke for Revocable<W> {
 }
 
 /// Hashes what passes.
-struct Hashed<W> {
-    out: Revocable<W>,
+struct HashingOutput<W> {
+    out: RevocableOutput<W>,
     hasher: Arc<Mutex<Hasher>>,
     abandoned: Cancel,
 }
 
-impl<W: Write> Hashed<W> {
+impl<W: Write> HashingOutput<W> {
     fn with<T>(&self, use_it: impl FnOnce(&mut W) -> std::io::Result<T>) -> std::io::Result<T> {
         match self.out.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             Some(out) if !self.abandoned.is_cancelled() => use_it(out),
@@ -193,7 +193,7 @@ impl<W: Write> Hashed<W> {
     }
 }
 
-impl<W: Write> Write for Hashed<W> {
+impl<W: Write> Write for HashingOutput<W> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         let count = self.with(|out| out.write(bytes))?;
         self.hasher.lock().unwrap_or_else(PoisonError::into_inner).update(&bytes[..count]);

@@ -13,10 +13,10 @@ use rustix::fs::{self, Mode, OFlags};
 use crate::error::{Error, Result};
 
 /// Runs that are merged at once. Each has a buffer.
-const RUNS: usize = 64;
+const MAX_RUNS: usize = 64;
 const BUFFER: usize = 32 << 10;
 /// What a record costs beside its bytes: two vectors, and what the allocator keeps for each.
-const OVERHEAD: usize = 96;
+const RECORD_OVERHEAD: usize = 96;
 
 /// A key and what belongs to it.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,62 +26,62 @@ pub(super) struct Record {
 }
 
 /// Takes records in any order. Of several with one key the last counts.
-pub(super) struct Sorter {
+pub(super) struct ExternalSorter {
     bound: usize,
     bytes: usize,
     held: Vec<Record>,
-    spilled: Option<Spilled>,
+    spilled: Option<SpillFile>,
 }
 
-/// Sorted runs in a file, the oldest first.
-struct Spilled {
+/// SortedRecords runs in a file, the oldest first.
+struct SpillFile {
     file: Arc<File>,
     end: u64,
-    runs: Vec<Run>,
+    runs: Vec<SortedRun>,
 }
 
 /// A run's first byte, and the one after its last.
 #[derive(Clone, Copy)]
-struct Run {
+struct SortedRun {
     start: u64,
     end: u64,
 }
 
-impl Sorter {
+impl ExternalSorter {
     /// Keeps about `bound` bytes in memory.
     pub(super) fn new(bound: u64) -> Self {
         Self { bound: usize::try_from(bound).unwrap_or(usize::MAX), bytes: 0, held: Vec::new(), spilled: None }
     }
 
     pub(super) fn push(&mut self, key: Vec<u8>, value: Vec<u8>) -> Result<()> {
-        self.bytes = self.bytes.saturating_add(key.len() + value.len() + OVERHEAD);
+        self.bytes = self.bytes.saturating_add(key.len() + value.len() + RECORD_OVERHEAD);
         self.held.push(Record { key, value });
         if self.bytes > self.bound { self.spill() } else { Ok(()) }
     }
 
     /// All records by their keys.
-    pub(super) fn finish(mut self) -> Result<Sorted> {
+    pub(super) fn finish(mut self) -> Result<SortedRecords> {
         if self.spilled.is_none() {
-            return Ok(Sorted(Source::Held(sorted(self.held))));
+            return Ok(SortedRecords(RecordSource::Held(sorted(self.held))));
         }
         if !self.held.is_empty() {
             self.spill()?;
         }
         match self.spilled {
-            Some(spilled) => spilled.merge().map(|merge| Sorted(Source::Merged(merge))),
-            None => Ok(Sorted(Source::Held(Vec::new().into_iter()))),
+            Some(spilled) => spilled.merge().map(|merge| SortedRecords(RecordSource::Merged(merge))),
+            None => Ok(SortedRecords(RecordSource::Held(Vec::new().into_iter()))),
         }
     }
 
     fn spill(&mut self) -> Result<()> {
         let spilled = match &mut self.spilled {
             Some(spilled) => spilled,
-            none => none.insert(Spilled::new()?),
+            none => none.insert(SpillFile::new()?),
         };
         spilled.add(sorted(std::mem::take(&mut self.held)).map(Ok))?;
         self.bytes = 0;
-        if spilled.runs.len() >= RUNS {
-            let mut joined = Spilled::new()?;
+        if spilled.runs.len() >= MAX_RUNS {
+            let mut joined = SpillFile::new()?;
             joined.add(spilled.merge()?)?;
             *spilled = joined;
         }
@@ -102,7 +102,7 @@ fn sorted(mut records: Vec<Record>) -> std::vec::IntoIter<Record> {
     records.into_iter()
 }
 
-impl Spilled {
+impl SpillFile {
     fn new() -> Result<Self> {
         let failed = |error| Error::io("there is no place for a temporary file", error);
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
@@ -133,18 +133,18 @@ impl Spilled {
             before = key;
         }
         out.flush().map_err(unwritable)?;
-        self.runs.push(Run { start, end: self.end });
+        self.runs.push(SortedRun { start, end: self.end });
         Ok(())
     }
 
-    fn merge(&self) -> Result<Merge> {
-        let mut merge = Merge { readers: Vec::new(), heads: BinaryHeap::new() };
+    fn merge(&self) -> Result<RunMerge> {
+        let mut merge = RunMerge { readers: Vec::new(), heads: BinaryHeap::new() };
         for (number, run) in self.runs.iter().enumerate() {
             let file = Arc::clone(&self.file);
             let mut reader =
                 RunReader { file, at: run.start, end: run.end, buffer: Vec::new(), given: 0, key: Vec::new() };
             if let Some(record) = reader.next()? {
-                merge.heads.push(Reverse(Head { record, run: number }));
+                merge.heads.push(Reverse(RunHead { record, run: number }));
             }
             merge.readers.push(reader);
         }
@@ -162,62 +162,62 @@ fn shared(one: &[u8], other: &[u8]) -> usize {
 }
 
 /// Records by their keys, each key once.
-pub(super) struct Sorted(Source);
+pub(super) struct SortedRecords(RecordSource);
 
-enum Source {
+enum RecordSource {
     Held(std::vec::IntoIter<Record>),
-    Merged(Merge),
+    Merged(RunMerge),
 }
 
-impl Iterator for Sorted {
+impl Iterator for SortedRecords {
     type Item = Result<Record>;
 
     fn next(&mut self) -> Option<Self::Item> {
         match &mut self.0 {
-            Source::Held(records) => records.next().map(Ok),
-            Source::Merged(merge) => merge.next(),
+            RecordSource::Held(records) => records.next().map(Ok),
+            RecordSource::Merged(merge) => merge.next(),
         }
     }
 }
 
 /// The next record of each run.
-struct Merge {
+struct RunMerge {
     readers: Vec<RunReader>,
-    heads: BinaryHeap<Reverse<Head>>,
+    heads: BinaryHeap<Reverse<RunHead>>,
 }
 
-struct Head {
+struct RunHead {
     record: Record,
     run: usize,
 }
 
-impl Ord for Head {
+impl Ord for RunHead {
     fn cmp(&self, other: &Self) -> Ordering {
         // Of one key, the record of the latest run is wanted first.
         self.record.key.cmp(&other.record.key).then(other.run.cmp(&self.run))
     }
 }
 
-impl PartialOrd for Head {
+impl PartialOrd for RunHead {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Head {
+impl PartialEq for RunHead {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other) == Ordering::Equal
     }
 }
 
-impl Eq for Head {}
+impl Eq for RunHead {}
 
-impl Merge {
+impl RunMerge {
     /// The least record, with the next of its run put in its place.
     fn pop(&mut self) -> Result<Option<Record>> {
-        let Some(Reverse(Head { record, run })) = self.heads.pop() else { return Ok(None) };
+        let Some(Reverse(RunHead { record, run })) = self.heads.pop() else { return Ok(None) };
         if let Some(next) = self.readers.get_mut(run).map(RunReader::next).transpose()?.flatten() {
-            self.heads.push(Reverse(Head { record: next, run }));
+            self.heads.push(Reverse(RunHead { record: next, run }));
         }
         Ok(Some(record))
     }
@@ -231,7 +231,7 @@ impl Merge {
     }
 }
 
-impl Iterator for Merge {
+impl Iterator for RunMerge {
     type Item = Result<Record>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -305,14 +305,14 @@ mod tests {
 
     use super::*;
 
-    fn all(sorter: Sorter) -> Vec<(Vec<u8>, Vec<u8>)> {
+    fn all(sorter: ExternalSorter) -> Vec<(Vec<u8>, Vec<u8>)> {
         sorter.finish().unwrap().map(|record| record.map(|record| (record.key, record.value)).unwrap()).collect()
     }
 
     #[test]
     fn records_come_sorted_and_the_last_of_a_key_counts_whatever_the_bound() {
         for bound in [u64::MAX, 5_000, 1] {
-            let (mut sorter, mut owed) = (Sorter::new(bound), BTreeMap::new());
+            let (mut sorter, mut owed) = (ExternalSorter::new(bound), BTreeMap::new());
             let mut state = 7_u64;
             for number in 0..700_u32 {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -327,6 +327,6 @@ mod tests {
 
     #[test]
     fn nothing_gives_nothing() {
-        assert_eq!(all(Sorter::new(1)), []);
+        assert_eq!(all(ExternalSorter::new(1)), []);
     }
 }

@@ -3,8 +3,8 @@
 
 use super::chunk::{Chunk, Chunks};
 use super::entry::{Entry, EntryKind};
-use super::holes::Segments;
-use super::layout::{Layout, LayoutSummary, Place, Role};
+use super::holes::SegmentFilter;
+use super::layout::{ArchiveRole, Layout, LayoutSummary, MemberPlace};
 use super::qcow2::{HEAD_BYTES, Qcow2};
 use super::tar::{SparseMap, TarReader};
 use crate::error::{Error, Result};
@@ -13,7 +13,7 @@ use crate::omissions::Omitted;
 
 /// Takes what an image holds. For a file of the rootfs and for the disk, `data` follows piece by
 /// piece in ascending order, holes left out, and then `end`.
-pub(crate) trait Visitor {
+pub(crate) trait MemberVisitor {
     fn metadata(&mut self, entry: &Entry, content: &[u8]) -> Result<()>;
     fn template(&mut self, entry: &Entry, name: &[u8], content: &[u8]) -> Result<()>;
     /// A member of the rootfs; its path is relative to it.
@@ -29,7 +29,7 @@ pub(crate) trait Visitor {
     /// Something at the top that no image has.
     fn stray(&mut self, entry: &Entry) -> Result<()>;
     /// Something that the archive says about a member of the rootfs in a form which can't be used.
-    fn lost(&mut self, _path: &[u8], _what: &Omitted) {}
+    fn omitted(&mut self, _path: &[u8], _what: &Omitted) {}
     /// A member breaks a rule. Whoever returns `Ok` goes on without it.
     fn broken(&mut self, error: Error) -> Result<()> {
         Err(error)
@@ -39,9 +39,9 @@ pub(crate) trait Visitor {
 /// Takes a visitor through a tar to its very end.
 pub(crate) fn drive_tar<C: Chunks>(
     chunks: C,
-    role: Role,
+    role: ArchiveRole,
     limits: &Limits,
-    visitor: &mut impl Visitor,
+    visitor: &mut impl MemberVisitor,
 ) -> Result<LayoutSummary> {
     let mut tar = TarReader::new(chunks, limits);
     let mut layout = Layout::new(role, limits);
@@ -50,8 +50,8 @@ pub(crate) fn drive_tar<C: Chunks>(
         let name = entry.path.clone();
         let place = match layout.place(&mut entry) {
             Ok(place) => {
-                if let Place::Rootfs(path) = &place {
-                    member.lost.iter().for_each(|what| visitor.lost(path, what));
+                if let MemberPlace::Rootfs(path) = &place {
+                    member.omitted.iter().for_each(|what| visitor.omitted(path, what));
                 }
                 place
             }
@@ -80,23 +80,23 @@ fn take<C: Chunks>(
     layout: &mut Layout,
     mut entry: Entry,
     sparse: Option<&SparseMap>,
-    place: Place,
+    place: MemberPlace,
     limits: &Limits,
-    visitor: &mut impl Visitor,
+    visitor: &mut impl MemberVisitor,
 ) -> Result<()> {
     match place {
-        Place::Top | Place::TemplatesDir => Ok(()),
-        Place::Stray => visitor.stray(&entry),
-        Place::Metadata => {
+        MemberPlace::Top | MemberPlace::TemplatesDir => Ok(()),
+        MemberPlace::Stray => visitor.stray(&entry),
+        MemberPlace::Metadata => {
             let content = whole(tar, &entry, limits.metadata, "metadata")?;
             visitor.metadata(&entry, &content)?;
             layout.metadata(content)
         }
-        Place::Template(name) => {
+        MemberPlace::Template(name) => {
             let content = whole(tar, &entry, limits.template_file, "template_file")?;
             visitor.template(&entry, &name, &content)
         }
-        Place::Rootfs(path) => {
+        MemberPlace::Rootfs(path) => {
             entry.path = path;
             visitor.rootfs(&entry, sparse)?;
             if matches!(entry.kind, EntryKind::File { .. }) {
@@ -107,7 +107,7 @@ fn take<C: Chunks>(
             }
             Ok(())
         }
-        Place::Disk => {
+        MemberPlace::Disk => {
             let EntryKind::File { size } = entry.kind else { return Ok(()) };
             let mut head = Vec::new();
             let mut held = Vec::new();
@@ -159,7 +159,7 @@ pub(crate) fn drive_disk<C: Chunks>(
     length: u64,
     sparse: Option<&SparseMap>,
     limits: &Limits,
-    visitor: &mut impl Visitor,
+    visitor: &mut impl MemberVisitor,
 ) -> Result<LayoutSummary> {
     let mut held = Vec::new();
     let mut head = Vec::new();
@@ -172,7 +172,7 @@ pub(crate) fn drive_disk<C: Chunks>(
     let about = Qcow2::parse(&head, length, limits)?;
     let entry = Entry::new(*b"rootfs.img", EntryKind::File { size: length }, 0o644);
     visitor.disk(&entry, sparse, &about)?;
-    let mut segments = sparse.map(Segments::new);
+    let mut segments = sparse.map(SegmentFilter::new);
     let mut offset = 0_u64;
     let mut held = held.into_iter();
     while let Some(chunk) = held.next().map_or_else(|| chunks.next_chunk(), |chunk| Ok(Some(chunk)))? {

@@ -16,12 +16,12 @@ use crate::format::namespace;
 use crate::rooted::{Dir, is};
 
 /// How many directories are kept open; those further up are found again when they are needed.
-const OPEN: usize = 64;
+const MAX_OPEN_DIRECTORIES: usize = 64;
 
-pub(crate) struct Walk {
+pub(crate) struct DirectoryStack {
     root: Arc<Dir>,
     /// From the root's children down.
-    levels: Vec<Level>,
+    levels: Vec<DirectoryLevel>,
     root_attributes: Option<Attributes>,
     applier: Arc<Applier>,
     /// How many directories may still be made that no member names.
@@ -31,21 +31,21 @@ pub(crate) struct Walk {
     late_modes: Vec<(Vec<u8>, u32)>,
 }
 
-struct Level {
+struct DirectoryLevel {
     name: Vec<u8>,
     dir: Option<Arc<Dir>>,
-    leaving: Leaving,
+    pending: PendingAttributes,
 }
 
 /// What a directory gets when the walk leaves it.
-enum Leaving {
+enum PendingAttributes {
     /// All of an entry's attributes.
     Attributes(Attributes),
     /// The times that it had when the walk came back to it.
     Times(Timestamps),
 }
 
-impl Walk {
+impl DirectoryStack {
     /// `most` is the limit on entries: directories that are made for a member's path count as such.
     pub(crate) fn new(root: Dir, applier: Arc<Applier>, most: u64) -> Self {
         Self {
@@ -104,7 +104,7 @@ impl Walk {
             self.enter(name)?;
         }
         if let Some(level) = self.levels.last_mut() {
-            level.leaving = Leaving::Attributes(attributes);
+            level.pending = PendingAttributes::Attributes(attributes);
         }
         self.applier.count(0);
         Ok(())
@@ -164,7 +164,7 @@ impl Walk {
             return Ok(Arc::clone(dir));
         }
         // Those just above are wanted next, on the way up: kept too, or each would cost a walk from the root.
-        let keep = self.levels.len().saturating_sub(OPEN);
+        let keep = self.levels.len().saturating_sub(MAX_OPEN_DIRECTORIES);
         let mut dir = Arc::clone(&self.root);
         for (depth, level) in self.levels.iter_mut().enumerate() {
             dir = Arc::new(dir.child(&level.name).map_err(|error| not_a_directory(&dir, &level.name, error))?);
@@ -188,11 +188,11 @@ impl Walk {
             opened => opened,
         };
         let child = child.map_err(|error| not_a_directory(&parent, name, error))?;
-        let leaving = if made {
-            Leaving::Attributes(Attributes::implied(self.applier.ids())?)
+        let pending = if made {
+            PendingAttributes::Attributes(Attributes::implied(self.applier.ids())?)
         } else {
             let stat = child.stat_self().map_err(|error| Error::io("a directory can't be read", error))?;
-            Leaving::Times(Timestamps {
+            PendingAttributes::Times(Timestamps {
                 last_access: Timespec {
                     tv_sec: stat.st_atime,
                     tv_nsec: i64::try_from(stat.st_atime_nsec).unwrap_or(0),
@@ -203,8 +203,8 @@ impl Walk {
                 },
             })
         };
-        self.levels.push(Level { name: name.to_vec(), dir: Some(Arc::new(child)), leaving });
-        if let Some(far) = self.levels.len().checked_sub(OPEN + 1)
+        self.levels.push(DirectoryLevel { name: name.to_vec(), dir: Some(Arc::new(child)), pending });
+        if let Some(far) = self.levels.len().checked_sub(MAX_OPEN_DIRECTORIES + 1)
             && let Some(level) = self.levels.get_mut(far)
         {
             level.dir = None;
@@ -217,8 +217,8 @@ impl Walk {
             let dir = self.here()?;
             let path = self.path();
             let Some(level) = self.levels.pop() else { return Ok(()) };
-            match level.leaving {
-                Leaving::Attributes(mut attributes) => {
+            match level.pending {
+                PendingAttributes::Attributes(mut attributes) => {
                     let mode = attributes.mode();
                     if !self.applier.is_root() && mode & 0o700 != 0o700 {
                         self.late_modes.push((path.clone(), self.applier.last_mode(&attributes)));
@@ -226,7 +226,7 @@ impl Walk {
                     }
                     self.applier.apply(dir.as_fd(), &attributes, &path)?;
                 }
-                Leaving::Times(times) => {
+                PendingAttributes::Times(times) => {
                     fs::futimens(dir.as_fd(), &times)
                         .map_err(|error| Error::io("a directory's times can't be set", error))?;
                 }

@@ -5,15 +5,15 @@ use std::collections::{HashMap, HashSet};
 
 use super::directory::Listing;
 use super::inode::InodeRef;
-use super::reader::{Node, Reader, child};
+use super::reader::{Node, SquashFsReader, child};
 use crate::error::{Error, Result};
 use crate::format::entry::EntryKind;
 use crate::io::ReadAt;
 
 /// Walks over all members of an image. Ends after the first error.
-pub(crate) struct Walk<'r, S> {
-    reader: &'r Reader<S>,
-    state: State,
+pub(crate) struct TreeWalk<'r, S> {
+    reader: &'r SquashFsReader<S>,
+    state: WalkState,
     /// The directories it is in: what is left of each listing, and the directory's path.
     stack: Vec<(Listing, Vec<u8>)>,
     entered: HashSet<InodeRef>,
@@ -22,17 +22,17 @@ pub(crate) struct Walk<'r, S> {
     count: u64,
 }
 
-enum State {
+enum WalkState {
     Start,
     Inside,
     Done,
 }
 
-impl<'r, S: ReadAt> Walk<'r, S> {
-    pub(super) fn new(reader: &'r Reader<S>) -> Self {
+impl<'r, S: ReadAt> TreeWalk<'r, S> {
+    pub(super) fn new(reader: &'r SquashFsReader<S>) -> Self {
         Self {
             reader,
-            state: State::Start,
+            state: WalkState::Start,
             stack: Vec::new(),
             entered: HashSet::new(),
             linked: HashMap::new(),
@@ -41,8 +41,8 @@ impl<'r, S: ReadAt> Walk<'r, S> {
     }
 
     fn step(&mut self) -> Result<Option<Node>> {
-        if matches!(self.state, State::Start) {
-            self.state = State::Inside;
+        if matches!(self.state, WalkState::Start) {
+            self.state = WalkState::Inside;
             let root = self.reader.root()?;
             self.enter(&root, InodeRef(self.reader.superblock.root))?;
             return self.counted(root).map(Some);
@@ -108,16 +108,16 @@ impl<'r, S: ReadAt> Walk<'r, S> {
     }
 }
 
-impl<S: ReadAt> Iterator for Walk<'_, S> {
+impl<S: ReadAt> Iterator for TreeWalk<'_, S> {
     type Item = Result<Node>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if matches!(self.state, State::Done) {
+        if matches!(self.state, WalkState::Done) {
             return None;
         }
         let step = self.step();
         if !matches!(step, Ok(Some(_))) {
-            self.state = State::Done;
+            self.state = WalkState::Done;
         }
         step.transpose()
     }

@@ -5,45 +5,45 @@ use super::bits::get;
 
 /// Why there is no end.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum NoEnd {
+pub(super) enum BlockEndError {
     /// The bytes are over before.
-    Cut,
+    Truncated,
     /// This is no block.
     Corrupt,
 }
 
 /// A code book: how long codes are and where each length's codes stop.
-struct Codes {
+struct CodeBook {
     /// For each length from 1: the first value that has a longer code, in 20 bits.
     limits: Vec<u64>,
     /// The end-of-block code and its length.
     end: (u64, u64),
 }
 
-const LONGEST_CODE: u64 = 20;
+const MAX_CODE_BITS: u64 = 20;
 /// Symbols between two choices of a code book.
-const GROUP: u32 = 50;
+const GROUP_SYMBOLS: u32 = 50;
 
-struct Walk<'a> {
+struct BitCursor<'a> {
     bytes: &'a [u8],
     position: u64,
 }
 
-impl Walk<'_> {
-    fn take(&mut self, count: u64) -> Result<u64, NoEnd> {
-        let value = get(self.bytes, self.position, count).ok_or(NoEnd::Cut)?;
+impl BitCursor<'_> {
+    fn take(&mut self, count: u64) -> Result<u64, BlockEndError> {
+        let value = get(self.bytes, self.position, count).ok_or(BlockEndError::Truncated)?;
         self.position += count;
         Ok(value)
     }
 
     /// Reads a code book of `symbols` symbols, the last of which ends the block.
-    fn codes(&mut self, symbols: usize) -> Result<Codes, NoEnd> {
+    fn codes(&mut self, symbols: usize) -> Result<CodeBook, BlockEndError> {
         let mut length = self.take(5)?;
         let mut lengths = Vec::with_capacity(symbols);
         for _ in 0..symbols {
             loop {
-                if !(1..=LONGEST_CODE).contains(&length) {
-                    return Err(NoEnd::Corrupt);
+                if !(1..=MAX_CODE_BITS).contains(&length) {
+                    return Err(BlockEndError::Corrupt);
                 }
                 if self.take(1)? == 0 {
                     break;
@@ -53,24 +53,24 @@ impl Walk<'_> {
             lengths.push(length);
         }
         let (mut code, mut limits, mut end) = (0_u64, Vec::new(), (0, 0));
-        for length in 1..=LONGEST_CODE {
+        for length in 1..=MAX_CODE_BITS {
             let count = lengths.iter().filter(|&&other| other == length).count();
             code += count as u64;
             if length == lengths[symbols - 1] && end.1 == 0 {
                 // The last symbol has the last code of its length.
                 end = (code - 1, length);
             }
-            limits.push(code << (LONGEST_CODE - length));
+            limits.push(code << (MAX_CODE_BITS - length));
             code <<= 1;
         }
-        Ok(Codes { limits, end })
+        Ok(CodeBook { limits, end })
     }
 
     /// Follows one code; true for the one that ends the block.
-    fn symbol(&mut self, codes: &Codes) -> Result<bool, NoEnd> {
-        let available = (self.bytes.len() as u64 * 8).saturating_sub(self.position).min(LONGEST_CODE);
-        let bits = get(self.bytes, self.position, available).unwrap_or(0) << (LONGEST_CODE - available);
-        let length = codes.limits.iter().position(|&limit| bits < limit).ok_or(NoEnd::Corrupt)? as u64 + 1;
+    fn symbol(&mut self, codes: &CodeBook) -> Result<bool, BlockEndError> {
+        let available = (self.bytes.len() as u64 * 8).saturating_sub(self.position).min(MAX_CODE_BITS);
+        let bits = get(self.bytes, self.position, available).unwrap_or(0) << (MAX_CODE_BITS - available);
+        let length = codes.limits.iter().position(|&limit| bits < limit).ok_or(BlockEndError::Corrupt)? as u64 + 1;
         let code = self.take(length)?;
         Ok((code, length) == codes.end)
     }
@@ -78,8 +78,8 @@ impl Walk<'_> {
 
 /// The bit behind the block whose magic number stands at bit `start`; `symbols_max` is how many
 /// bytes a block of its stream may hold.
-pub(super) fn block_end(bytes: &[u8], start: u64, symbols_max: u32) -> Result<u64, NoEnd> {
-    let mut walk = Walk { bytes, position: start + super::MAGIC_BITS + super::CRC_BITS };
+pub(super) fn block_end(bytes: &[u8], start: u64, symbols_max: u32) -> Result<u64, BlockEndError> {
+    let mut walk = BitCursor { bytes, position: start + super::MAGIC_BITS + super::CRC_BITS };
     // Whether randomised, and where the transform starts.
     walk.take(25)?;
     let rows = walk.take(16)?;
@@ -90,7 +90,7 @@ pub(super) fn block_end(bytes: &[u8], start: u64, symbols_max: u32) -> Result<u6
     let books = walk.take(3)? as usize;
     let choices = walk.take(15)?;
     if used == 0 || !(2..=6).contains(&books) || choices == 0 {
-        return Err(NoEnd::Corrupt);
+        return Err(BlockEndError::Corrupt);
     }
     let mut recent: Vec<usize> = (0..books).collect();
     let mut chosen = Vec::with_capacity(choices as usize);
@@ -99,7 +99,7 @@ pub(super) fn block_end(bytes: &[u8], start: u64, symbols_max: u32) -> Result<u6
         while walk.take(1)? == 1 {
             back += 1;
             if back == books {
-                return Err(NoEnd::Corrupt);
+                return Err(BlockEndError::Corrupt);
             }
         }
         recent[..=back].rotate_right(1);
@@ -108,15 +108,15 @@ pub(super) fn block_end(bytes: &[u8], start: u64, symbols_max: u32) -> Result<u6
     let books = (0..books).map(|_| walk.codes(used + 2)).collect::<Result<Vec<_>, _>>()?;
     let mut symbols = 0;
     for book in chosen {
-        for _ in 0..GROUP {
+        for _ in 0..GROUP_SYMBOLS {
             if walk.symbol(&books[book])? {
                 return Ok(walk.position);
             }
             symbols += 1;
             if symbols > symbols_max {
-                return Err(NoEnd::Corrupt);
+                return Err(BlockEndError::Corrupt);
             }
         }
     }
-    Err(NoEnd::Corrupt)
+    Err(BlockEndError::Corrupt)
 }

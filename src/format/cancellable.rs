@@ -14,9 +14,9 @@ use crate::progress::{CANCEL_POLL, Cancel};
 
 /// The switches that end a wait: that of the input and that of the call that reads it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Cancels(Vec<Cancel>);
+pub(super) struct CancelSet(Vec<Cancel>);
 
-impl Cancels {
+impl CancelSet {
     pub(super) fn of<'a>(switches: impl IntoIterator<Item = &'a Cancel>) -> Self {
         Self(switches.into_iter().cloned().collect())
     }
@@ -27,17 +27,17 @@ impl Cancels {
 }
 
 /// Bytes that come once.
-pub(super) enum Stream {
+pub(super) enum CancellableStream {
     /// A pipe, a socket or a device.
     Descriptor(File),
     /// A reader of the caller's, on a thread that is left behind with it when it never answers.
-    Detached(Pump),
+    Detached(ReaderThread),
     /// A reader that ends its own waits, or that must not outlive the call.
     Attached(Box<dyn Read + Send>),
 }
 
-impl Stream {
-    pub(super) fn read(&mut self, buffer: &mut [u8], cancels: &Cancels) -> io::Result<usize> {
+impl CancellableStream {
+    pub(super) fn read(&mut self, buffer: &mut [u8], cancels: &CancelSet) -> io::Result<usize> {
         cancels.check()?;
         match self {
             Self::Descriptor(file) => loop {
@@ -55,7 +55,7 @@ impl Stream {
 }
 
 /// Waits until a read would not. A FIFO that nobody has opened for writing yet is waited for, too.
-fn wait_for_input(fd: impl AsFd, cancels: &Cancels) -> io::Result<()> {
+fn wait_for_input(fd: impl AsFd, cancels: &CancelSet) -> io::Result<()> {
     let timeout = Timespec::try_from(CANCEL_POLL).unwrap_or_default();
     loop {
         cancels.check()?;
@@ -72,7 +72,7 @@ fn wait_for_input(fd: impl AsFd, cancels: &Cancels) -> io::Result<()> {
 type Channels = (Sender<Vec<u8>>, Receiver<io::Result<Vec<u8>>>);
 
 /// A reader on a thread of its own, which reads exactly what it is asked for.
-pub(super) struct Pump {
+pub(super) struct ReaderThread {
     reader: Option<Box<dyn Read + Send>>,
     thread: Option<Channels>,
     /// Whether the thread still owes an answer.
@@ -82,14 +82,14 @@ pub(super) struct Pump {
 }
 
 /// The most that is asked for at once.
-const PIECE: usize = 256 << 10;
+const MAX_REQUEST_BYTES: usize = 256 << 10;
 
-impl Pump {
+impl ReaderThread {
     pub(super) fn new(reader: impl Read + Send + 'static) -> Self {
         Self { reader: Some(Box::new(reader)), thread: None, asked: false, given: Vec::new(), at: 0 }
     }
 
-    fn read(&mut self, buffer: &mut [u8], cancels: &Cancels) -> io::Result<usize> {
+    fn read(&mut self, buffer: &mut [u8], cancels: &CancelSet) -> io::Result<usize> {
         if self.at == self.given.len() {
             let mut piece = std::mem::take(&mut self.given);
             self.at = 0;
@@ -98,7 +98,7 @@ impl Pump {
             }
             let Some((requests, answers)) = &self.thread else { return Err(ended()) };
             if !self.asked {
-                piece.resize(buffer.len().min(PIECE), 0);
+                piece.resize(buffer.len().min(MAX_REQUEST_BYTES), 0);
                 requests.send(piece).map_err(|_| ended())?;
                 self.asked = true;
             }
@@ -145,12 +145,12 @@ fn ended() -> io::Error {
 }
 
 /// Looks before every read whether it is still wanted: for decoders that make much of little.
-pub(super) struct Until<R> {
+pub(super) struct CancelReader<R> {
     pub(super) reader: R,
     pub(super) cancel: Cancel,
 }
 
-impl<R: Read> Read for Until<R> {
+impl<R: Read> Read for CancelReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.cancel.check()?;
         self.reader.read(buffer)

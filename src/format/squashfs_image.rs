@@ -6,37 +6,37 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use super::chunk::Chunk;
-use super::drive::Visitor;
 use super::entry::{Entry, EntryKind};
 use super::extract::DirectFile;
-use super::image::Part;
-use super::layout::{Layout, LayoutSummary, Place};
-use super::pipeline::Flow;
+use super::image::ImageFile;
+use super::layout::{Layout, LayoutSummary, MemberPlace};
+use super::pipeline::ReadPass;
 use super::qcow2::{HEAD_BYTES, Qcow2};
 use super::spool;
-use super::squashfs::{Data, FileTarget, Reader, Sink, Sizes, extract};
+use super::squashfs::{ExtractSink, FileBytes, FileTarget, SquashFsReader, TotalSize, extract};
 use super::tar::SparseMap;
 use super::unpack::TreeWriter;
+use super::visitor::MemberVisitor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Hasher;
 use crate::io::{self, Blob, ReadAt};
 use crate::limits::Limits;
 
 /// The bytes that a SquashFS is read from.
-enum Held {
+enum SquashFsSource {
     /// The image's own, which are hashed while they are read.
     Own(Blob),
     /// A copy of a stream in a file without a name, hashed while it was made.
     Copy(Blob),
 }
 
-impl Held {
-    fn of(part: &Part, flow: &Flow<'_>, hasher: &mut Hasher, directory: &Path) -> Result<Self> {
+impl SquashFsSource {
+    fn of(part: &ImageFile, pass: &ReadPass<'_>, hasher: &mut Hasher, directory: &Path) -> Result<Self> {
         match part.input.as_blob() {
             Some(blob) => Ok(Self::Own(blob.clone())),
             None => {
-                let mut stream = part.input.reader(flow.monitor.cancel())?;
-                let copy = spool::keep(&mut stream, flow, hasher, directory)?;
+                let mut stream = part.input.reader(pass.monitor.cancel())?;
+                let copy = spool::keep(&mut stream, pass, hasher, directory)?;
                 Blob::file(copy).map(Self::Copy).map_err(unreadable)
             }
         }
@@ -54,13 +54,18 @@ fn unreadable(error: std::io::Error) -> Error {
 }
 
 /// Hashes an image while `work` reads it, and makes sure that both saw the same bytes, as far as its engine can tell.
-fn hashing<T>(held: &Held, flow: &Flow<'_>, hasher: &mut Hasher, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let Held::Own(blob) = held else { return work() };
+fn hashing<T>(
+    source: &SquashFsSource,
+    pass: &ReadPass<'_>,
+    hasher: &mut Hasher,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let SquashFsSource::Own(blob) = source else { return work() };
     let before = blob.version().map_err(unreadable)?;
     let done = thread::scope(|scope| {
         let hashed = thread::Builder::new()
             .name("lxd-image-hash".to_owned())
-            .spawn_scoped(scope, || hash(blob, flow, hasher))
+            .spawn_scoped(scope, || hash(blob, pass, hasher))
             .map_err(|error| Error::io("a thread can't be started", error))?;
         let done = work();
         let hashed = hashed.join().map_err(|_| Error::new(ErrorKind::Io, "the hashing thread ended unexpectedly"))?;
@@ -73,9 +78,9 @@ fn hashing<T>(held: &Held, flow: &Flow<'_>, hasher: &mut Hasher, work: impl FnOn
     Ok(done)
 }
 
-fn hash(blob: &Blob, flow: &Flow<'_>, hasher: &mut Hasher) -> Result<()> {
+fn hash(blob: &Blob, pass: &ReadPass<'_>, hasher: &mut Hasher) -> Result<()> {
     let before = hasher.bytes();
-    let mut report = |read: u64| flow.monitor.report(flow.phase, before.saturating_add(read), flow.total);
+    let mut report = |read: u64| pass.monitor.report(pass.phase, before.saturating_add(read), pass.total);
     io::read_all(blob, "the image can't be read", &mut report, &mut |bytes| {
         hasher.update(bytes);
         Ok(())
@@ -84,20 +89,20 @@ fn hash(blob: &Blob, flow: &Flow<'_>, hasher: &mut Hasher) -> Result<()> {
 
 /// Takes a visitor through a SquashFS, member by member.
 pub(super) fn visit_squashfs(
-    part: &Part,
-    flow: &Flow<'_>,
+    part: &ImageFile,
+    pass: &ReadPass<'_>,
     hasher: &mut Hasher,
-    visitor: &mut impl Visitor,
+    visitor: &mut impl MemberVisitor,
 ) -> Result<LayoutSummary> {
-    let held = Held::of(part, flow, hasher, &std::env::temp_dir())?;
-    let reader = Reader::open(held.blob(), flow.limits)?;
-    hashing(&held, flow, hasher, || {
-        let mut layout = Layout::new(part.role, flow.limits);
-        let mut sizes = Sizes::default();
+    let source = SquashFsSource::of(part, pass, hasher, &std::env::temp_dir())?;
+    let reader = SquashFsReader::open(source.blob(), pass.limits)?;
+    hashing(&source, pass, hasher, || {
+        let mut layout = Layout::new(part.role, pass.limits);
+        let mut sizes = TotalSize::default();
         for node in reader.walk() {
-            flow.monitor.check()?;
+            pass.monitor.check()?;
             let node = node?;
-            sizes.add(node.data.as_ref(), flow.limits)?;
+            sizes.add(node.data.as_ref(), pass.limits)?;
             let mut entry = node.entry;
             let name = entry.path.clone();
             let place = match layout.place(&mut entry) {
@@ -110,7 +115,7 @@ pub(super) fn visit_squashfs(
             let data = node.data.as_ref();
             // Only what unpacking writes: what is no part of an image is judged by neither.
             let sparse = match (data, &entry.kind, &place) {
-                (Some(data), EntryKind::File { size }, Place::Rootfs(_) | Place::Disk) => {
+                (Some(data), EntryKind::File { size }, MemberPlace::Rootfs(_) | MemberPlace::Disk) => {
                     let segments = reader.segments(data)?;
                     (segments != [(0, *size)] && *size > 0).then_some(SparseMap { segments, size: *size })
                 }
@@ -118,25 +123,25 @@ pub(super) fn visit_squashfs(
             };
             let mut all = |take: &mut dyn FnMut(u64, &[u8]) -> Result<()>| match data {
                 Some(data) => reader.read_file(data, &mut |offset, piece| {
-                    flow.monitor.check()?;
+                    pass.monitor.check()?;
                     match piece {
-                        Data::Bytes(bytes) => take(offset, bytes),
-                        Data::Hole(_) => Ok(()),
+                        FileBytes::Bytes(bytes) => take(offset, bytes),
+                        FileBytes::Hole(_) => Ok(()),
                     }
                 }),
                 None => Ok(()),
             };
-            let member = Member { entry, sparse };
-            show(&mut layout, visitor, member, place, flow.limits, &mut all).map_err(|error| error.in_entry(&name))?;
+            let member = SquashFsMember { entry, sparse };
+            show(&mut layout, visitor, member, place, pass.limits, &mut all).map_err(|error| error.in_entry(&name))?;
         }
         layout.finish()
     })
 }
 
-type Content<'a> = dyn FnMut(&mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<()> + 'a;
+type ReadContent<'a> = dyn FnMut(&mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<()> + 'a;
 
 /// A member and, for a file with holes, where it has data.
-struct Member {
+struct SquashFsMember {
     entry: Entry,
     sparse: Option<SparseMap>,
 }
@@ -144,25 +149,25 @@ struct Member {
 /// Shows one member to a visitor.
 fn show(
     layout: &mut Layout,
-    visitor: &mut impl Visitor,
-    Member { mut entry, sparse }: Member,
-    place: Place,
+    visitor: &mut impl MemberVisitor,
+    SquashFsMember { mut entry, sparse }: SquashFsMember,
+    place: MemberPlace,
     limits: &Limits,
-    content: &mut Content<'_>,
+    content: &mut ReadContent<'_>,
 ) -> Result<()> {
     match place {
-        Place::Top | Place::TemplatesDir => Ok(()),
-        Place::Stray => visitor.stray(&entry),
-        Place::Metadata => {
+        MemberPlace::Top | MemberPlace::TemplatesDir => Ok(()),
+        MemberPlace::Stray => visitor.stray(&entry),
+        MemberPlace::Metadata => {
             let bytes = whole(&entry, limits.metadata, "metadata", content)?;
             visitor.metadata(&entry, &bytes)?;
             layout.metadata(bytes)
         }
-        Place::Template(name) => {
+        MemberPlace::Template(name) => {
             let bytes = whole(&entry, limits.template_file, "template_file", content)?;
             visitor.template(&entry, &name, &bytes)
         }
-        Place::Rootfs(path) => {
+        MemberPlace::Rootfs(path) => {
             entry.path = path;
             visitor.rootfs(&entry, sparse.as_ref())?;
             if matches!(entry.kind, EntryKind::File { .. }) {
@@ -171,7 +176,7 @@ fn show(
             }
             Ok(())
         }
-        Place::Disk => {
+        MemberPlace::Disk => {
             let EntryKind::File { size } = entry.kind else { return Ok(()) };
             let mut head = Vec::new();
             content(&mut |offset, bytes| {
@@ -195,7 +200,7 @@ fn take_head(head: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
     head.truncate(HEAD_BYTES);
 }
 
-fn whole(entry: &Entry, limit: u64, name: &'static str, content: &mut Content<'_>) -> Result<Vec<u8>> {
+fn whole(entry: &Entry, limit: u64, name: &'static str, content: &mut ReadContent<'_>) -> Result<Vec<u8>> {
     let EntryKind::File { size } = entry.kind else { return Ok(Vec::new()) };
     let size = bounded(size, limit, name)?;
     let mut bytes = vec![0; size];
@@ -217,7 +222,7 @@ fn bounded(size: u64, limit: u64, name: &'static str) -> Result<usize> {
 
 /// The content of one file, without touching the rest.
 pub(super) fn find_in_squashfs(
-    part: &Part,
+    part: &ImageFile,
     path: &[u8],
     limit: u64,
     name: &'static str,
@@ -228,7 +233,7 @@ pub(super) fn find_in_squashfs(
             Error::invalid("a SquashFS can't be looked into while it is a stream").with_hint("save it to a file first")
         );
     };
-    let reader = Reader::open(blob, limits)?;
+    let reader = SquashFsReader::open(blob, limits)?;
     let node = match reader.find(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         node => node?,
@@ -238,8 +243,8 @@ pub(super) fn find_in_squashfs(
     };
     let mut content = |take: &mut dyn FnMut(u64, &[u8]) -> Result<()>| {
         reader.read_file(&data, &mut |offset, piece| match piece {
-            Data::Bytes(bytes) => take(offset, bytes),
-            Data::Hole(_) => Ok(()),
+            FileBytes::Bytes(bytes) => take(offset, bytes),
+            FileBytes::Hole(_) => Ok(()),
         })
     };
     whole(&node.entry, limit, name, &mut content).map(Some)
@@ -247,22 +252,22 @@ pub(super) fn find_in_squashfs(
 
 /// Unpacks a SquashFS: names in order on this thread, contents on others.
 pub(super) fn unpack_squashfs(
-    part: &Part,
-    flow: &Flow<'_>,
+    part: &ImageFile,
+    pass: &ReadPass<'_>,
     hasher: &mut Hasher,
     writer: &mut TreeWriter<'_, '_>,
 ) -> Result<LayoutSummary> {
-    let held = Held::of(part, flow, hasher, &std::env::temp_dir())?;
-    let reader = Reader::open(held.blob(), flow.limits)?;
-    hashing(&held, flow, hasher, || {
+    let source = SquashFsSource::of(part, pass, hasher, &std::env::temp_dir())?;
+    let reader = SquashFsReader::open(source.blob(), pass.limits)?;
+    hashing(&source, pass, hasher, || {
         let mut sink = TreeSink {
-            layout: Layout::new(part.role, flow.limits),
-            limits: flow.limits,
+            layout: Layout::new(part.role, pass.limits),
+            limits: pass.limits,
             small: Vec::new(),
             disk: None,
             writer,
         };
-        extract(&reader, &mut sink, flow.threads, flow.monitor)?;
+        extract(&reader, &mut sink, pass.threads, pass.monitor)?;
         sink.finish()
     })
 }
@@ -274,7 +279,7 @@ type SmallContent = Arc<Mutex<Vec<u8>>>;
 struct TreeSink<'w, 'a, 'scope> {
     layout: Layout,
     limits: &'w Limits,
-    small: Vec<(Entry, Place, SmallContent)>,
+    small: Vec<(Entry, MemberPlace, SmallContent)>,
     disk: Option<(Entry, u64)>,
     writer: &'w mut TreeWriter<'a, 'scope>,
 }
@@ -284,7 +289,7 @@ impl TreeSink<'_, '_, '_> {
         for (entry, place, content) in std::mem::take(&mut self.small) {
             let content = std::mem::take(&mut *content.lock().unwrap_or_else(PoisonError::into_inner));
             match place {
-                Place::Template(name) => self.writer.template(&entry, &name, &content)?,
+                MemberPlace::Template(name) => self.writer.template(&entry, &name, &content)?,
                 _ => {
                     self.writer.metadata(&entry, &content)?;
                     self.layout.metadata(content)?;
@@ -303,10 +308,10 @@ impl TreeSink<'_, '_, '_> {
     }
 }
 
-impl Sink for TreeSink<'_, '_, '_> {
-    type Target = Target;
+impl ExtractSink for TreeSink<'_, '_, '_> {
+    type Target = MemberTarget;
 
-    fn entry(&mut self, entry: &Entry) -> Result<Option<Target>> {
+    fn entry(&mut self, entry: &Entry) -> Result<Option<MemberTarget>> {
         let mut entry = entry.clone();
         let place = self.layout.place(&mut entry)?;
         let small = |limit, name| {
@@ -314,33 +319,33 @@ impl Sink for TreeSink<'_, '_, '_> {
             Ok::<_, Error>(Arc::new(Mutex::new(vec![0; bounded(size, limit, name)?])))
         };
         let content = match &place {
-            Place::Top | Place::TemplatesDir => return Ok(None),
-            Place::Stray => return self.writer.stray(&entry).map(|()| None),
-            Place::Rootfs(path) => {
+            MemberPlace::Top | MemberPlace::TemplatesDir => return Ok(None),
+            MemberPlace::Stray => return self.writer.stray(&entry).map(|()| None),
+            MemberPlace::Rootfs(path) => {
                 entry.path.clone_from(path);
                 let file = self.writer.extractor.entry(&entry)?;
-                return Ok(file.map(|file| Target::Direct(self.writer.extractor.direct(file))));
+                return Ok(file.map(|file| MemberTarget::Direct(self.writer.extractor.direct(file))));
             }
-            Place::Disk => {
+            MemberPlace::Disk => {
                 let EntryKind::File { size } = entry.kind else { return Ok(None) };
                 let file = self.writer.extractor.disk(self.writer.dir, size)?;
                 self.disk = Some((entry, size));
-                return Ok(Some(Target::Direct(self.writer.extractor.direct(file))));
+                return Ok(Some(MemberTarget::Direct(self.writer.extractor.direct(file))));
             }
-            Place::Metadata => small(self.limits.metadata, "metadata")?,
-            Place::Template(_) => small(self.limits.template_file, "template_file")?,
+            MemberPlace::Metadata => small(self.limits.metadata, "metadata")?,
+            MemberPlace::Template(_) => small(self.limits.template_file, "template_file")?,
         };
         self.small.push((entry, place, Arc::clone(&content)));
-        Ok(Some(Target::Small(content)))
+        Ok(Some(MemberTarget::Small(content)))
     }
 }
 
-enum Target {
+enum MemberTarget {
     Direct(DirectFile),
     Small(SmallContent),
 }
 
-impl FileTarget for Target {
+impl FileTarget for MemberTarget {
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
         match self {
             Self::Direct(file) => file.write_at(bytes, offset),

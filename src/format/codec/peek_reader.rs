@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 /// Large enough that a system call and a hand-over between threads cost nothing beside decoding.
 const BUFFER: usize = 256 << 10;
 
-pub(super) struct Input<R> {
+pub(super) struct PeekReader<R> {
     source: R,
     buffer: Vec<u8>,
     start: usize,
@@ -16,7 +16,7 @@ pub(super) struct Input<R> {
     ended: bool,
 }
 
-impl<R: Read> Input<R> {
+impl<R: Read> PeekReader<R> {
     pub(super) fn new(source: R) -> Self {
         Self { source, buffer: vec![0; BUFFER], start: 0, end: 0, ended: false }
     }
