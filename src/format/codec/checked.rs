@@ -1,22 +1,33 @@
-//! The decoded side of every decoder: `Read` over a step that fills a buffer.
-//! It keeps errors final, tells where they happened, and spares decoders small buffers.
+//! The decoded side of every decoder: [`Read`] over a step that fills a buffer.
+//!
+//! A codec implements [`DecodeStep`] and nothing else. [`CheckedReader`] makes a reader of it that
+//! keeps errors final, adds the offset in the decoded bytes to each error, and saves decoders from
+//! small buffers.
+//!
+//! Errors have to be final because callers retry: `Read::read_to_end` and `BufReader` may call
+//! `read` again after an error, and a decoder in an undefined state must not return bytes then.
 
 use std::io::{self, Read};
 
 use crate::error::{Error, Result};
 
-/// Below this much room, decoding goes through a buffer of our own: window-based codecs copy
-/// their window on every call.
+/// Below this much room in the caller's buffer, decoding goes through a buffer of our own:
+/// window-based codecs copy their window on every call, which would cost more than the decoding.
 const MIN_DIRECT_BYTES: usize = 64 << 10;
+/// Bytes of that buffer.
 const SCRATCH_BYTES: usize = 256 << 10;
 
-/// One step of a decoder.
+/// One step of a decoder. The single method is called until it returns 0 or an error, and never
+/// again after that.
 pub(super) trait DecodeStep {
-    /// Decodes into `out`, which is never empty. `Ok(0)` says that the whole stream was there
-    /// and every checksum right.
+    /// Decodes into `out`, which is never empty, and returns how many bytes were written. `Ok(0)`
+    /// means that the whole stream was complete and every checksum right; a step that consumed
+    /// input and produced nothing must go on instead of returning 0.
     fn decode(&mut self, out: &mut [u8]) -> Result<usize>;
 }
 
+/// A reader over a [`DecodeStep`]. The first error is returned as it is, with the offset; each
+/// later read fails with `Malformed`.
 pub(super) struct CheckedReader<D> {
     decoder: D,
     state: DecoderState,
@@ -26,6 +37,7 @@ pub(super) struct CheckedReader<D> {
     filled: usize,
 }
 
+/// Whether the decoder may be called again. `Ended` and `Failed` are final.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum DecoderState {
     Running,
@@ -39,7 +51,8 @@ impl<D: DecodeStep> CheckedReader<D> {
     }
 }
 
-/// Runs one step and remembers how it went.
+/// Runs one step and records its outcome in `state`. A free function, since the output may borrow
+/// `scratch` of the same reader.
 fn step<D: DecodeStep>(decoder: &mut D, state: &mut DecoderState, position: &mut u64, out: &mut [u8]) -> Result<usize> {
     match *state {
         DecoderState::Running => {}

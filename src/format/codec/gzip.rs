@@ -1,5 +1,13 @@
-//! gzip: members one after the other; written as one member by several threads.
-//! The container is handled here, so that every field of header and trailer is checked.
+//! gzip: members one after the other, decoded on one thread, written as one member by several.
+//!
+//! Format facts: RFC 1952 (member header, flags, trailer) and RFC 1951 (deflate, window of 32 KiB).
+//! The container is handled here and only deflate by the library, so that every field of header and
+//! trailer is checked: magic number, method, reserved flags, header checksum, CRC-32 and length of
+//! the content.
+//!
+//! The encoder works as pigz does: blocks of 128 KiB are deflated on their own, each with the 32
+//! KiB before it as dictionary, and end with a sync flush on a byte boundary so that they can be
+//! concatenated. Members carry no file name and no time.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -17,12 +25,15 @@ use crate::error::{Error, Result};
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 const DEFLATE: u8 = 8;
 // Header flags, RFC 1952 section 2.3.1.
+// The flags of the member header, FLG in RFC 1952 section 2.3.1.
 const HEADER_CRC: u8 = 2;
 const EXTRA: u8 = 4;
 const NAME: u8 = 8;
 const COMMENT: u8 = 16;
 const RESERVED: u8 = 0xe0;
 
+/// Decodes all members of a stream. Each member has a state of its own: nothing but the position in
+/// the input is carried over.
 pub(super) struct GzipDecoder<R> {
     input: PeekReader<R>,
     inflate: Decompress,
@@ -30,12 +41,13 @@ pub(super) struct GzipDecoder<R> {
     state: GzipState,
 }
 
+/// Which part of a member comes next.
 enum GzipState {
     FirstHeader,
     Body,
     Trailer,
     NextHeader,
-    /// What is wrong behind the last bytes that were given.
+    /// Damage behind the last bytes that were returned; reported by the next call.
     Broken(DecompressError),
 }
 
@@ -49,6 +61,8 @@ impl<R: Read> GzipDecoder<R> {
         }
     }
 
+    /// Reads and checks a member's header. The name, comment and extra field are passed over, and
+    /// hashed for the header's own checksum. None is kept, so a long one costs no memory.
     fn header(&mut self) -> Result<()> {
         let fixed: [u8; 10] = self.input.take()?;
         let [id1, id2, method, flags, ..] = fixed;
@@ -86,6 +100,7 @@ impl<R: Read> GzipDecoder<R> {
         Ok(())
     }
 
+    /// Compares the CRC-32 and the length modulo 2^32 of the decoded member with its trailer.
     fn trailer(&mut self) -> Result<()> {
         let crc = u32::from_le_bytes(self.input.take()?);
         let length = u32::from_le_bytes(self.input.take()?);
@@ -98,7 +113,8 @@ impl<R: Read> GzipDecoder<R> {
         Ok(())
     }
 
-    /// Whether another member follows. Zeros may fill up a block of a tape or disk.
+    /// Whether another member follows. Zeros after the last one are taken as padding, as tapes and
+    /// `gzip` itself have it; anything else is garbage.
     fn another(&mut self) -> Result<bool> {
         if self.input.peek(2)?.starts_with(&MAGIC) {
             return Ok(true);
@@ -117,6 +133,7 @@ impl<R: Read> GzipDecoder<R> {
     }
 }
 
+/// Damage inside the deflate data.
 fn corrupt(error: DecompressError) -> Error {
     Error::malformed("the deflate data is corrupt").with_source(error)
 }
@@ -177,23 +194,29 @@ impl<R: Read> DecodeStep for GzipDecoder<R> {
     }
 }
 
-/// What one job compresses. Small enough to keep threads busy, large enough that the few bytes
-/// between blocks don't count; pigz takes the same.
+/// Bytes that one job compresses. Small enough to keep threads busy, large enough that the few
+/// bytes between blocks don't count; pigz has the same.
 const BLOCK: usize = 128 << 10;
-/// How far deflate can look back.
+/// How far deflate can refer back, in bytes (RFC 1951 section 2).
 const WINDOW: usize = 32 << 10;
 
+/// A block to be deflated: its bytes, the block before it for the dictionary, and whether it ends
+/// the stream.
 struct DeflateJob {
     before: Arc<Vec<u8>>,
     block: Arc<Vec<u8>>,
     last: bool,
 }
 
+/// The result of a job: the deflated bytes, and the CRC of the plain ones, to be combined in the
+/// order of the blocks.
 struct DeflatedBlock {
     bytes: Vec<u8>,
     crc: Crc,
 }
 
+/// Compresses into one member. Blocks are written in order; at most [`Workers::depth`] of them are
+/// in flight.
 pub(super) struct GzipEncoder<W> {
     sink: W,
     block: Vec<u8>,
@@ -233,6 +256,8 @@ impl<W: Write> GzipEncoder<W> {
         })
     }
 
+    /// Hands the filled block to a thread, after writing finished blocks while too many are in
+    /// flight.
     fn submit(&mut self, last: bool) -> Result<()> {
         while self.pending.len() >= self.workers.depth() {
             self.write_oldest()?;
@@ -243,6 +268,7 @@ impl<W: Write> GzipEncoder<W> {
         Ok(())
     }
 
+    /// Waits for the oldest block in flight and writes it.
     fn write_oldest(&mut self) -> Result<()> {
         let Some(oldest) = self.pending.pop_front() else { return Ok(()) };
         let done = oldest.recv().map_err(|_| lost())??;
@@ -251,6 +277,7 @@ impl<W: Write> GzipEncoder<W> {
     }
 }
 
+/// Deflates one block with the end of the one before as dictionary.
 fn deflate_block(mut deflate: Compress, job: &DeflateJob) -> Result<DeflatedBlock> {
     let failed = |error| Error::invalid("deflate failed").with_source(error);
     let mut crc = Crc::new();

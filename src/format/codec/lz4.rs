@@ -1,5 +1,17 @@
-//! lz4 frames: concatenated, with skippable frames, blocks linked or not, every checksum checked.
-//! Written as one frame of independent blocks, which several threads compress.
+//! lz4 frames: concatenated, with skippable frames, blocks linked or independent, every checksum
+//! checked.
+//!
+//! Format facts: the LZ4 Frame Format description 1.6 and the LZ4 Block Format, both in the `doc`
+//! directory of the lz4 project; checksums are xxHash-32 with seed 0. The legacy format (`lz4 -l`,
+//! Linux kernels) is read as well. It has blocks of 8 MiB, no checksums and no mark of its end, so
+//! it ends at the end of the stream or where a magic number follows.
+//!
+//! Hostile input: a frame's header states the largest block, which is compared with `lz4_block`
+//! before it is allocated, and each block's length is compared with the frame's. Dictionaries are
+//! refused, since they are not part of the stream.
+//!
+//! Written as one frame of independent 4 MiB blocks with a checksum of the content, which several
+//! threads compress.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -18,9 +30,11 @@ use crate::limits::Limits;
 const MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
 const LEGACY_MAGIC: [u8; 4] = [0x02, 0x21, 0x4c, 0x18];
 // The frame descriptor's flags, from the frame format's description 1.6.
+// The frame descriptor's FLG byte, from the frame format's description 1.6.
 const VERSION: u8 = 0x40;
 const VERSION_MASK: u8 = 0xc0;
 const INDEPENDENT: u8 = 0x20;
+/// Bytes of a block as written: the format's largest, and what the `lz4` program uses by default.
 const BLOCK_CHECKSUM: u8 = 0x10;
 const CONTENT_SIZE: u8 = 0x08;
 const CONTENT_CHECKSUM: u8 = 0x04;
@@ -32,6 +46,7 @@ const WINDOW: usize = 64 << 10;
 /// Every block of the legacy format, but for the last, decodes to this many bytes.
 const LEGACY_BLOCK: usize = 8 << 20;
 
+/// The frame that is being read: what its descriptor said, and what was decoded of it.
 struct FrameState {
     /// Of the format before frames: blocks of one size without a word on their end.
     legacy: bool,
@@ -42,6 +57,7 @@ struct FrameState {
     decoded: u64,
 }
 
+/// Decodes all frames of a stream, block by block.
 pub(super) struct Lz4Decoder<R> {
     input: PeekReader<R>,
     lz4_block: u64,
@@ -74,6 +90,11 @@ impl<R: Read> Lz4Decoder<R> {
         }
     }
 
+    /// Goes to the next frame with data in it, past skippable frames; false at the end of the
+    /// stream.
+    ///
+    /// # Errors
+    /// `Malformed` for what is no frame, `LimitExceeded` for one with too large blocks.
     fn next_frame(&mut self) -> Result<bool> {
         loop {
             let bytes = self.input.peek(8)?;
@@ -110,6 +131,7 @@ impl<R: Read> Lz4Decoder<R> {
         }
     }
 
+    /// Reads a frame's descriptor and checks its checksum before any field is used.
     fn descriptor(&mut self) -> Result<FrameState> {
         self.input.consume(MAGIC.len());
         let fixed: [u8; 2] = self.input.take()?;
@@ -245,11 +267,13 @@ fn is_magic(bytes: &[u8]) -> bool {
         || bytes.starts_with(&LEGACY_MAGIC)
 }
 
+/// Damage inside a block.
 fn corrupt(error: block::DecompressError) -> Error {
     Error::malformed("the lz4 data is corrupt").with_source(error)
 }
 
-/// Keeps the last `WINDOW` bytes of `history` and `block` together.
+/// Keeps the last `WINDOW` bytes of `history` and `block` together: what a linked block may refer
+/// back to.
 fn remember(history: &mut Vec<u8>, block: &[u8]) {
     let recent = &block[block.len().saturating_sub(WINDOW)..];
     let keep = WINDOW - recent.len();
@@ -282,8 +306,10 @@ impl<R: Read> DecodeStep for Lz4Decoder<R> {
 
 /// The format's largest block, and what the `lz4` program takes.
 const BLOCK: usize = 4 << 20;
+/// The number of that block size in a frame's descriptor.
 const BLOCK_CODE: u8 = 7;
 
+/// Compresses into one frame, with blocks on several threads.
 pub(super) struct Lz4Encoder<W> {
     sink: W,
     block: Vec<u8>,
@@ -307,6 +333,8 @@ impl<W: Write> Lz4Encoder<W> {
         Ok(Self { sink, block: Vec::new(), hash: XxHash32::with_seed(0), pending: VecDeque::new(), workers })
     }
 
+    /// Hands the filled block to a thread. The content's checksum is computed here, in the order of
+    /// the bytes.
     fn submit(&mut self) -> Result<()> {
         while self.pending.len() >= self.workers.depth() {
             self.write_oldest()?;
@@ -316,6 +344,7 @@ impl<W: Write> Lz4Encoder<W> {
         Ok(())
     }
 
+    /// Waits for the oldest block in flight and writes it.
     fn write_oldest(&mut self) -> Result<()> {
         let Some(oldest) = self.pending.pop_front() else { return Ok(()) };
         Ok(self.sink.write_all(&oldest.recv().map_err(|_| lost())?)?)

@@ -1,6 +1,25 @@
-//! Compression and decompression of whole streams, one file a codec behind two functions.
-//! What comes out of a decoder has been checked to its last trailer; what an encoder writes
-//! is the same whatever the number of threads.
+//! Compression and decompression of whole streams, one file per codec behind two functions.
+//!
+//! [`decode`] recognises a stream by its first bytes and returns a reader of what it holds;
+//! [`encode`] returns a writer. Inside the crate, `decoder` and `encoder` take the codec and a
+//! switch for cancellation as well. In the flow of data a codec stands between the bytes of a file
+//! ([`Input`](super::Input)) and the tar reader. SquashFS compresses block by block and has
+//! decoders of its own in `squashfs::decode`.
+//!
+//! Invariants, which hold for every codec and are tested for each:
+//!
+//! * A reader returns end of file only after the last member, stream or frame was complete and each
+//!   of its checksums was right. Data that is cut or followed by garbage is an error, never a short
+//!   result.
+//! * Memory is bounded by [`Limits`] before it is allocated: the window or dictionary that a header
+//!   asks for is compared with `codec_memory` first.
+//! * The bytes that an encoder writes do not depend on the number of threads, so that an image's
+//!   fingerprint does not depend on the machine that packed it.
+//! * Errors are sticky: a reader that failed once fails again, see `checked`.
+//!
+//! The facts about each codec (name, extensions, magic numbers, levels, cargo feature) stand in
+//! `table`. To add a codec, add a row there, a file beside the others, and an arm to `decoder` and
+//! `encoder`.
 
 #[cfg(feature = "bzip2")]
 mod bzip2;
@@ -32,10 +51,17 @@ use crate::error::Result;
 use crate::limits::Limits;
 use crate::progress::Cancel;
 
-/// A writer of compressed bytes. Dropping it unfinished leaves a stream without an end, which
-/// every decoder refuses.
+/// A writer of compressed bytes, as [`encode`] returns it.
+///
+/// Bytes that were written may still be in a buffer or in the queue of a thread; only
+/// [`finish`](Self::finish) makes sure that all of them and the end of the stream have reached the
+/// sink. An encoder that is dropped unfinished leaves a stream without an end, which every decoder
+/// refuses as cut.
 pub trait Encoder: Write + Send {
     /// Writes what is pending and the stream's end, and flushes the sink.
+    ///
+    /// Consumes the encoder, so that nothing can be written after the end of the stream. The sink
+    /// itself is not closed or synchronised to disk; that is left to its owner.
     ///
     /// # Errors
     /// What the sink fails with.
@@ -102,6 +128,12 @@ pub fn encode<'a, W: Write + Send + 'a>(
 }
 
 /// A reader of what `source` holds, compressed with `codec`. See [`decode`] for what it checks.
+///
+/// `threads` is a bound; gzip, zstd and lz4 decode on the calling thread whatever it is. `cancel`
+/// ends waits inside the decoder, where a block can take long.
+///
+/// # Errors
+/// `FeatureDisabled` for a codec that was compiled out; `Io` where a thread can't be started.
 pub(crate) fn decoder<'a, R: Read + Send + 'a>(
     codec: Codec,
     source: R,
@@ -136,6 +168,13 @@ pub(crate) fn decoder<'a, R: Read + Send + 'a>(
 }
 
 /// A writer that compresses into `sink`, and gives up soon after `cancel` is switched on. See [`encode`].
+///
+/// zstd, xz and lzma look at `cancel` between calls of their library; the others encode blocks
+/// short enough that the caller's own check is soon enough.
+///
+/// # Errors
+/// `FeatureDisabled` for a codec that was compiled out; `Io` where a thread can't be started or the
+/// header can't be written.
 pub(crate) fn encoder<'a, W: Write + Send + 'a>(
     compression: Compression,
     sink: W,
@@ -162,7 +201,7 @@ pub(crate) fn encoder<'a, W: Write + Send + 'a>(
     }
 }
 
-/// What writes bytes as they are.
+/// The encoder of [`Codec::None`]: writes bytes as they are.
 struct StoredEncoder<W>(W);
 
 impl<W: Write> Write for StoredEncoder<W> {

@@ -1,13 +1,21 @@
-//! The compressed side of every decoder: a buffered source that can be looked at before it is taken.
-//! Decoders need to see headers before they allocate for them, and how far they are.
+//! The compressed side of every decoder: a buffered source that can be looked at before bytes are
+//! taken from it.
+//!
+//! Decoders need to see a header before they allocate for what it asks, need to know how far they
+//! are, and must not read past the end of a member into what follows. A plain `BufReader` gives the
+//! first 8 KiB at most; [`PeekReader`] gives as much as its buffer holds and reports the end of the
+//! source reliably.
 
 use std::io::{ErrorKind, Read};
 
 use crate::error::{Error, Result};
 
-/// Large enough that a system call and a hand-over between threads cost nothing beside decoding.
+/// Bytes of the buffer: large enough that a system call and a hand-over between threads cost
+/// nothing compared with decoding.
 const BUFFER: usize = 256 << 10;
 
+/// A source with a buffer in front of it. `start..end` of the buffer is what was read and not yet
+/// consumed.
 pub(super) struct PeekReader<R> {
     source: R,
     buffer: Vec<u8>,
@@ -21,7 +29,8 @@ impl<R: Read> PeekReader<R> {
         Self { source, buffer: vec![0; BUFFER], start: 0, end: 0, ended: false }
     }
 
-    /// What is buffered, read first if nothing is. Empty only at the end, and then for ever.
+    /// What is buffered, after a read if nothing is. Empty only at the end of the source, and from
+    /// then on always.
     pub(super) fn fill(&mut self) -> Result<&[u8]> {
         if self.start == self.end && !self.ended {
             (self.start, self.end) = (0, 0);
@@ -30,7 +39,8 @@ impl<R: Read> PeekReader<R> {
         Ok(&self.buffer[self.start..self.end])
     }
 
-    /// What is buffered, at least `length` bytes unless the source ends before.
+    /// At least `length` bytes without consuming them, or fewer where the source ends before.
+    /// `length` must not be larger than the buffer.
     pub(super) fn peek(&mut self, length: usize) -> Result<&[u8]> {
         debug_assert!(length <= BUFFER);
         while self.end - self.start < length && !self.ended {
@@ -43,7 +53,7 @@ impl<R: Read> PeekReader<R> {
         Ok(&self.buffer[self.start..self.end])
     }
 
-    /// Takes `length` of the bytes that were shown.
+    /// Marks the first `length` of the buffered bytes as used.
     pub(super) fn consume(&mut self, length: usize) {
         self.start = (self.start + length).min(self.end);
     }
@@ -87,6 +97,8 @@ impl<R: Read> PeekReader<R> {
         Ok(())
     }
 
+    /// Reads once into the room behind `end`. A read of 0 bytes is the end; a read that was
+    /// interrupted by a signal is repeated.
     fn read_more(&mut self) -> Result<()> {
         loop {
             match self.source.read(&mut self.buffer[self.end..]) {
@@ -102,12 +114,13 @@ impl<R: Read> PeekReader<R> {
     }
 }
 
-/// The stream ended where its format wants more.
+/// The error for a stream that ends where its format requires more bytes.
 pub(super) fn truncated() -> Error {
     Error::malformed("the compressed stream is cut short")
 }
 
-/// Bytes stand where the stream should be over.
+/// The error for bytes that follow the end of the stream and begin no further member. Refused,
+/// since another program might take them for a second archive.
 pub(super) fn trailing_garbage() -> Error {
     Error::malformed("garbage follows the end of the compressed stream")
 }

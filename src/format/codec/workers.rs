@@ -1,5 +1,9 @@
-//! Threads that take jobs in order and answer each through a channel of its own.
-//! Whoever waits for the answers in the order of the jobs gets them in order.
+//! A pool of threads for the codecs that work block by block: gzip, bzip2 and lz4.
+//!
+//! Jobs are taken from one queue in the order in which they were submitted, and each is answered
+//! through a channel of its own. A caller that receives from these channels in the order of
+//! submission gets the results in order, whichever thread was faster; this is what makes the output
+//! independent of the number of threads.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -8,8 +12,11 @@ use std::thread::{Builder, JoinHandle};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Dropping it stops the threads and waits for them. Drop the receivers first: a thread may be
-/// waiting for room in one.
+/// The pool. Dropping it stops the threads and waits for them, so that no thread outlives the
+/// codec.
+///
+/// Drop the receivers first (declare them before the pool): a thread may be waiting for room in the
+/// channel of an answer that nobody will receive, and would never see that it should stop.
 pub(super) struct Workers<T, U> {
     jobs: Option<Sender<(T, SyncSender<U>)>>,
     stop: Arc<AtomicBool>,
@@ -17,7 +24,12 @@ pub(super) struct Workers<T, U> {
 }
 
 impl<T: Send + 'static, U: Send + 'static> Workers<T, U> {
-    /// `make` gives each thread its own state.
+    /// Starts `threads` threads, at least one. `make` is called once for each and gives it a state
+    /// of its own, such as a compressor. The function gets the job and the channel for its answers;
+    /// it may send several.
+    ///
+    /// # Errors
+    /// `Io` where a thread can't be started. Those that were started are stopped.
     pub(super) fn new<F>(threads: usize, make: impl Fn() -> F) -> Result<Self>
     where
         F: FnMut(T, &SyncSender<U>) + Send + 'static,
@@ -41,12 +53,17 @@ impl<T: Send + 'static, U: Send + 'static> Workers<T, U> {
         Ok(workers)
     }
 
-    /// How many jobs should be under way to keep all threads busy while the oldest is waited for.
+    /// How many jobs should be in flight to keep all threads busy while the oldest is waited for.
+    /// The bound on memory is this number times the size of a block.
     pub(super) fn depth(&self) -> usize {
         self.threads.len() * 2
     }
 
-    /// Queues a job; `room` answers of it may wait to be received.
+    /// Queues a job and returns the receiver of its answers. The thread waits when `room` answers
+    /// have not been received.
+    ///
+    /// # Errors
+    /// `Io` where all threads have ended, which means that each of them panicked.
     pub(super) fn submit(&self, job: T, room: usize) -> Result<Receiver<U>> {
         let (answers, receiver) = sync_channel(room);
         self.jobs.as_ref().and_then(|jobs| jobs.send((job, answers)).ok()).ok_or_else(lost)?;
@@ -54,11 +71,13 @@ impl<T: Send + 'static, U: Send + 'static> Workers<T, U> {
     }
 }
 
+/// The next job; `None` once the pool was dropped and the queue is empty. Holding the lock while
+/// waiting is intended: exactly one idle thread waits in `recv`, the others wait for the lock.
 fn next<J>(queue: &Mutex<Receiver<J>>) -> Option<J> {
     queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
 
-/// A thread ended without its answer.
+/// The error for a thread that ended without an answer.
 pub(super) fn lost() -> Error {
     Error::new(ErrorKind::Io, "a compression thread ended early")
 }

@@ -1,5 +1,12 @@
 //! xz and the old `.lzma`, both by liblzma, which decodes and encodes xz blocks on several threads.
-//! Bounds on memory are liblzma's own, checked from the headers before it allocates.
+//!
+//! Format facts: "The .xz File Format" 1.2 (stream header, checks, stream padding in multiples of
+//! four bytes) and `lzma-file-format.txt` of XZ Utils. Streams may be concatenated for xz; a
+//! `.lzma` file is one stream.
+//!
+//! Hostile input: bounds on memory are liblzma's own (`memlimit`), checked from the headers before
+//! it allocates. A check of an unknown number would be skipped silently by liblzma, so it is
+//! refused here first. `.lzma` has no checksum: only its structure can be checked.
 
 use std::io::{self, Read, Write};
 
@@ -12,13 +19,17 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::progress::{CANCEL_POLL, Cancel};
 
-/// What liblzma counts beside the dictionary itself: its state and probability tables.
+/// What liblzma counts beside the dictionary itself: its state and probability tables. Added to
+/// `codec_memory`, so that the limit means bytes of dictionary.
 const DECODER_OVERHEAD: u64 = 1 << 20;
 /// liblzma's own bound on threads is 16,384; nothing gains from more than this.
 const MAX_THREADS: usize = 256;
+/// Bytes of the buffer between liblzma and the sink.
 const BUFFER: usize = 256 << 10;
 const MAGIC: &[u8; 6] = b"\xfd7zXZ\0";
 
+/// Decodes all streams. One liblzma decoder is made for each stream, as its multi-threaded one
+/// handles a single stream.
 pub(super) struct XzDecoder<R> {
     input: PeekReader<R>,
     stream: Option<Stream>,
@@ -72,7 +83,7 @@ impl<R: Read> XzDecoder<R> {
         Ok(true)
     }
 
-    /// Whether another stream follows the padding.
+    /// Whether another stream follows the padding, which must be zeros in multiples of four bytes.
     fn another(&mut self) -> Result<bool> {
         if self.codec == Codec::Lzma {
             return if self.input.fill()?.is_empty() { Ok(false) } else { Err(trailing_garbage()) };
@@ -93,6 +104,7 @@ impl<R: Read> XzDecoder<R> {
         }
     }
 
+    /// liblzma's error as one of ours.
     fn failure(&self, error: LzmaError) -> Error {
         let codec = self.codec;
         match error {
@@ -136,6 +148,7 @@ impl<R: Read> DecodeStep for XzDecoder<R> {
     }
 }
 
+/// Compresses into one stream, xz with CRC-64 or `.lzma`.
 pub(super) struct XzEncoder<W> {
     sink: W,
     stream: Stream,
@@ -161,7 +174,8 @@ impl<W: Write> XzEncoder<W> {
         Ok(Self { sink, stream: stream.map_err(encoding)?, buffer: vec![0; BUFFER], cancel: cancel.clone() })
     }
 
-    /// One call of liblzma; what it makes goes to the sink.
+    /// One call of liblzma; what it produces goes to the sink. Returns how many bytes were
+    /// consumed, and the status.
     fn step(&mut self, bytes: &[u8], action: Action) -> Result<(usize, Status)> {
         self.cancel.check()?;
         let (taken, made) = (self.stream.total_in(), self.stream.total_out());
@@ -172,6 +186,7 @@ impl<W: Write> XzEncoder<W> {
     }
 }
 
+/// liblzma's error while encoding as one of ours.
 fn encoding(error: LzmaError) -> Error {
     match error {
         LzmaError::Mem => Error::io("memory for encoding", io::Error::from(io::ErrorKind::OutOfMemory)),

@@ -1,5 +1,11 @@
 //! Zstandard: frames and skippable frames in any order, written as one frame by several threads.
-//! Frame headers are read here first, so that a window is judged before it is allocated.
+//!
+//! Format facts: RFC 8878, section 3.1.1 (frames) and 3.1.2 (skippable frames).
+//!
+//! Hostile input: frame headers are parsed here before libzstd sees them, so that a window is
+//! compared with `codec_memory` before it is allocated, and a frame that needs a dictionary is
+//! refused with its number. Checksums of frames are verified by libzstd; frames without one are
+//! taken, as every decoder takes them.
 
 use std::io::{self, Read, Write};
 
@@ -12,13 +18,18 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::progress::Cancel;
 
+/// The magic number of a frame, RFC 8878 section 3.1.1.
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// Magic, descriptor, window, dictionary and content size.
+/// Bytes of the longest frame header: magic number, descriptor, window, dictionary and content
+/// size.
 const MAX_HEADER_BYTES: usize = 18;
-/// The largest that the library takes; the bound that counts is checked here.
+/// The largest window that libzstd accepts, as a power of two; the bound that counts is checked
+/// here.
 const WINDOW_LOG_MAX: u32 = if cfg!(target_pointer_width = "64") { 31 } else { 30 };
+/// Bytes of the buffer between libzstd and the sink.
 const BUFFER: usize = 256 << 10;
 
+/// Decodes all frames of a stream with one context, which libzstd resets at each frame.
 pub(super) struct ZstdDecoder<R> {
     input: PeekReader<R>,
     context: raw::Decoder<'static>,
@@ -40,7 +51,11 @@ impl<R: Read> ZstdDecoder<R> {
         })
     }
 
-    /// Stops before the next frame with data in it; false at the end.
+    /// Stops before the next frame with data in it; false at the end of the stream.
+    ///
+    /// # Errors
+    /// `LimitExceeded` for a window over `codec_memory`, `Unsupported` for a dictionary,
+    /// `Malformed` for what is no frame.
     fn next_frame(&mut self) -> Result<bool> {
         loop {
             let bytes = self.input.peek(MAX_HEADER_BYTES)?;
@@ -71,18 +86,21 @@ impl<R: Read> ZstdDecoder<R> {
     }
 }
 
-/// Whether too few bytes are left to tell what they are.
+/// Whether so few bytes are left that they may be the beginning of a frame. Decides between "cut"
+/// and "garbage" in the error.
 fn could_be_cut(bytes: &[u8]) -> bool {
     bytes.len() < 4 || (bytes.len() < 8 && bytes[1..].starts_with(&[0x2a, 0x4d, 0x18]) && bytes[0] >> 4 == 5)
 }
 
+/// The two fields of a frame header that decide whether it may be decoded.
 struct FrameHeader {
     window: u64,
     dictionary: u32,
 }
 
 impl FrameHeader {
-    /// RFC 8878 section 3.1.1.1; `bytes` begins with the magic number.
+    /// Parses a header as RFC 8878 section 3.1.1.1 lays it out; `bytes` begins with the magic
+    /// number.
     fn parse(bytes: &[u8]) -> Result<Self> {
         let mut rest = bytes.get(MAGIC.len()..).unwrap_or_default();
         let mut number = |length: usize| {
@@ -145,6 +163,7 @@ impl<R: Read> DecodeStep for ZstdDecoder<R> {
     }
 }
 
+/// Compresses into one frame with a checksum, on libzstd's own threads.
 pub(super) struct ZstdEncoder<W> {
     sink: W,
     context: raw::Encoder<'static>,
@@ -163,6 +182,7 @@ impl<W: Write> ZstdEncoder<W> {
     }
 }
 
+/// libzstd's error while encoding as one of ours.
 fn encoding(error: io::Error) -> Error {
     Error::new(ErrorKind::Io, "the zstd encoder failed").with_source(error)
 }

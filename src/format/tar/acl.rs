@@ -1,9 +1,16 @@
-//! POSIX access control lists: the text that `tar --acls` writes, as the kernel's attribute.
-//! Layout of the attribute after Linux `include/uapi/linux/posix_acl_xattr.h`.
+//! POSIX access control lists: converts the text that `tar --acls` writes into the value of the
+//! kernel's extended attribute.
+//!
+//! The text form is that of `acl_to_text(3)` (draft POSIX.1e), in the PAX records
+//! `SCHILY.acl.access` and `SCHILY.acl.default`. The layout of the attribute is from Linux
+//! `include/uapi/linux/posix_acl_xattr.h`: a version of four bytes, then entries of tag,
+//! permissions and id, all little-endian and sorted by tag and id.
 
 use crate::error::{Error, Result};
 
+/// The only version of the attribute that kernels accept.
 const VERSION: u32 = 2;
+/// The id of entries that have none: owner, owning group, mask and others.
 const NO_ID: u32 = u32::MAX;
 
 /// The value of `system.posix_acl_access` or `…_default` for a text such as

@@ -1,11 +1,17 @@
 //! What a member's header and its extended headers say together: size, owners, time, device.
-//! The one place that decides which of the two counts.
+//!
+//! The one place that decides which of the two counts: an extended header's value wins over the
+//! header's field, as POSIX requires.
 
 use super::header::{self, Header, HeaderFormat};
 use super::pax::{self, PaxHeader};
 use crate::error::{Error, Result};
 use crate::format::entry::{DeviceNumber, Timestamp};
 
+/// The size of a member's data by its header field.
+///
+/// # Errors
+/// `Malformed` for a negative number and for one over 63 bits, which no file system can hold.
 pub(super) fn size_of(head: &Header) -> Result<u64> {
     let size = head.number(header::SIZE)?;
     u64::try_from(size)
@@ -14,7 +20,11 @@ pub(super) fn size_of(head: &Header) -> Result<u64> {
         .ok_or_else(|| Error::malformed("the size of a member is negative or over 63 bits"))
 }
 
-/// An owner of the header. 2^32−1 means "leave as it is" to `chown`, and what is beyond would wrap to root.
+/// An owner or group, by the extended header or else the header's field. 2^32−1 means "leave as it
+/// is" to `chown`, and larger numbers would wrap to root when cut to 32 bits.
+///
+/// # Errors
+/// `Malformed` for a number outside of 0 to 2^32−2.
 pub(super) fn owner(head: &Header, field: header::Field, extended: Option<u32>) -> Result<u32> {
     if let Some(id) = extended {
         return Ok(id);
@@ -26,6 +36,11 @@ pub(super) fn owner(head: &Header, field: header::Field, extended: Option<u32>) 
         .ok_or_else(|| Error::malformed(format!("the {} {value} is not one: they go from 0 to 4294967294", field.name)))
 }
 
+/// The number of a device node.
+///
+/// # Errors
+/// `Malformed` for a number out of range, and where neither a header in v7 format nor an extended
+/// header gives one.
 pub(super) fn device(head: &Header, extended: &PaxHeader) -> Result<DeviceNumber> {
     let part = |extended: Option<u32>, field| {
         if let Some(number) = extended {
@@ -42,7 +57,10 @@ pub(super) fn device(head: &Header, extended: &PaxHeader) -> Result<DeviceNumber
     })
 }
 
-/// The time of the header, where no extended header says another.
+/// The modification time, by the extended header or else the header's field.
+///
+/// # Errors
+/// `Malformed` for a time outside of the accepted range.
 pub(super) fn mtime(head: &Header, extended: Option<Timestamp>) -> Result<Timestamp> {
     if let Some(time) = extended {
         return Ok(time);
@@ -53,6 +71,8 @@ pub(super) fn mtime(head: &Header, extended: Option<Timestamp>) -> Result<Timest
         .ok_or_else(|| Error::malformed("the time of a member is out of range"))
 }
 
+/// The refusal of a type flag that is not in the manuals. POSIX has readers treat it as a regular
+/// file; which bytes are its data then depends on the reader.
 pub(super) fn unknown_type(flag: u8) -> Error {
     Error::unsupported(format!("a member of the unknown type `{}`", char::from(flag).escape_default()))
 }

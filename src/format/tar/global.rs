@@ -1,13 +1,15 @@
-//! GlobalPaxHeader PAX headers: records that hold for every member after them.
-//! Owners and times are applied as GNU tar does. What would rename or resize members, or what readers
-//! take differently, is refused by name.
+//! Global PAX headers (type `g`): records that hold for every member after them.
+//!
+//! Owners and times are applied as GNU tar applies them. Records that would rename or resize
+//! members are refused by name, since readers differ on them: a hostile archive could show one tree
+//! to a scanner and another to the extractor.
 
 use super::pax::{self, KeywordMeaning, PaxHeader};
 use crate::error::{Error, Escaped, Result};
 use crate::format::entry::Timestamp;
 use crate::omissions::Omitted;
 
-/// What the global headers so far say about members.
+/// The records of the last global header, as far as they apply to members.
 #[derive(Debug, Default)]
 pub(super) struct GlobalPaxHeader {
     values: GlobalValues,
@@ -15,7 +17,8 @@ pub(super) struct GlobalPaxHeader {
     unknown: Vec<Omitted>,
 }
 
-/// A record that was never there is `None`; an empty one says "none" and is so, too.
+/// The values in effect. A record that was never given is `None`, and so is one with an empty
+/// value, which POSIX defines as taking the record back.
 #[derive(Debug, Default, Clone, Copy)]
 struct GlobalValues {
     uid: Option<u32>,
@@ -87,10 +90,12 @@ impl GlobalPaxHeader {
     }
 }
 
+/// The sentence for a record that must not be global.
 fn sets(key: &[u8]) -> String {
     format!("a global header sets `{}` for every member after it", Escaped(key))
 }
 
+/// Whether a record is an extended attribute or an access control list.
 fn is_attribute(key: &[u8]) -> bool {
     [&b"SCHILY.xattr."[..], b"LIBARCHIVE.xattr.", b"SCHILY.acl.", b"RHT.security."]
         .iter()

@@ -1,16 +1,19 @@
 //! The 512-byte header block: its checksum, its numbers, its names.
-//! v7, ustar and GNU layouts, after POSIX.1-1988 and the GNU tar manual, "Basic Tar Format".
+//!
+//! Format facts: v7 and ustar after POSIX.1-1988, GNU after the GNU tar manual, "Basic Tar Format".
+//! Numbers are octal text or GNU's base 256; the reader accepts both in every format, as all tars
+//! do.
 
 use crate::error::{Error, Result};
 
-/// Headers and data come in blocks of this many bytes.
+/// Bytes of a block. Headers, data and the end of an archive all come in whole blocks.
 pub(crate) const BLOCK: usize = 512;
 
-/// A header block whose checksum is right.
+/// A header block whose checksum is right. Its other fields are checked when they are read.
 #[derive(Clone)]
 pub(crate) struct Header([u8; BLOCK]);
 
-/// Which of the three layouts a header has.
+/// The three layouts, told apart by the magic number at offset 257.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HeaderFormat {
     V7,
@@ -18,7 +21,7 @@ pub(crate) enum HeaderFormat {
     Gnu,
 }
 
-/// One field of the header, by its name in the manuals.
+/// A numeric field of the header: its name in the manuals, its offset and its length in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Field {
     pub(crate) name: &'static str,
@@ -53,7 +56,8 @@ impl Header {
         Ok(header)
     }
 
-    /// Whether a block looks like the first header of a tar archive.
+    /// Whether a block is likely to be the first header of a tar archive: not all zeros, and with a
+    /// correct checksum. Used for detection, since v7 archives have no magic number.
     pub(crate) fn looks_like_one(block: &[u8]) -> bool {
         block.first_chunk::<BLOCK>().is_some_and(|block| !is_zero(block) && Self::parse(block).is_ok())
     }
@@ -66,6 +70,7 @@ impl Header {
         }
     }
 
+    /// The type of the member as the byte at offset 156; 0 is v7's regular file.
     pub(crate) fn typeflag(&self) -> u8 {
         self.0[156]
     }
@@ -82,6 +87,7 @@ impl Header {
         name.to_vec()
     }
 
+    /// The target of a link, up to the first NUL. All 100 bytes may be used.
     pub(crate) fn link_name(&self) -> &[u8] {
         until_nul(&self.0[157..257])
     }
@@ -91,7 +97,7 @@ impl Header {
         self.0.get(at..at.saturating_add(len)).unwrap_or_default()
     }
 
-    /// A numeric field.
+    /// A numeric field by its place in the header.
     ///
     /// # Errors
     /// `Malformed`, naming the field.
@@ -107,6 +113,7 @@ impl Header {
     }
 }
 
+/// Whether a block is all zeros, which ends an archive.
 pub(crate) fn is_zero(block: &[u8; BLOCK]) -> bool {
     block.iter().all(|&byte| byte == 0)
 }
@@ -146,6 +153,7 @@ pub(crate) fn checksums(block: &[u8; BLOCK]) -> (u32, i32) {
     (unsigned, signed)
 }
 
+/// A text field without the NUL that ends it and what follows.
 fn until_nul(field: &[u8]) -> &[u8] {
     field.split(|&byte| byte == 0).next().unwrap_or_default()
 }

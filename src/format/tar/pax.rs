@@ -1,6 +1,13 @@
-//! PAX extended headers: records that say about the next member what its header can't.
-//! After POSIX.1-2001, "pax PaxHeader Header"; strict, since readers that skip what they don't
-//! understand disagree about where the next member begins.
+//! PAX extended headers (type `x`): records that say about the next member what its header can't.
+//!
+//! Format facts: POSIX.1-2001, "pax Extended Header", for the record's form and the standard
+//! keywords; the manuals of GNU tar, star and libarchive for `GNU.sparse.*`, `SCHILY.*` and
+//! `LIBARCHIVE.*`. Parsing is strict: a reader that skips what it does not understand may disagree
+//! with others about where the next member begins.
+//!
+//! Records that are understood become fields of [`PaxHeader`]. Keywords that say nothing about a
+//! tree are ignored by a list; everything else is reported as an omission with its keyword, so that
+//! no information is lost without a note.
 
 use super::acl;
 use super::sparse::PaxSparse;
@@ -9,7 +16,8 @@ use crate::format::entry::{Timestamp, Xattr};
 use crate::limits::Limits;
 use crate::omissions::Omitted;
 
-/// What the extended headers before a member say about it.
+/// What the extended headers before a member say about it. Fields are `None` where no record gave
+/// them.
 #[derive(Debug, Default)]
 pub(crate) struct PaxHeader {
     pub(crate) path: Option<Vec<u8>>,
@@ -28,7 +36,7 @@ pub(crate) struct PaxHeader {
     pub(crate) sparse: PaxSparse,
 }
 
-/// One record after the other: key and value.
+/// An iterator over a header's records, as key and value. Ends after the first error.
 pub(crate) struct PaxRecords<'a>(&'a [u8]);
 
 impl<'a> Iterator for PaxRecords<'a> {
@@ -52,11 +60,13 @@ impl<'a> Iterator for PaxRecords<'a> {
     }
 }
 
+/// The records of a header's content.
 pub(crate) fn records(block: &[u8]) -> PaxRecords<'_> {
     PaxRecords(block)
 }
 
-/// `length SP key=value LF`, where the length counts itself.
+/// Splits off one record, `length SP key=value LF`, where the length counts the whole record with
+/// its own digits.
 fn take_record(block: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let blank = block.iter().take(20).position(|&byte| byte == b' ')?;
     let length = usize::try_from(decimal(&block[..blank])?).ok()?;
@@ -66,7 +76,7 @@ fn take_record(block: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     (last == b'\n' && equals > 0).then_some((&record[..equals], &record[equals + 1..], &block[length..]))
 }
 
-/// Digits only, within 64 bits.
+/// A decimal number of digits only, within 64 bits. `str::parse` alone would accept a plus sign.
 pub(crate) fn decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return None;
@@ -131,6 +141,11 @@ impl PaxHeader {
         Ok(())
     }
 
+    /// Adds an extended attribute; a later one of the same name replaces the earlier.
+    ///
+    /// # Errors
+    /// `Malformed` for a name that no kernel takes, `LimitExceeded` for a too long name or value or
+    /// too many attributes.
     fn xattr(&mut self, name: Vec<u8>, value: Vec<u8>, limits: &Limits) -> Result<()> {
         if name.is_empty() || name.contains(&0) {
             return Err(Error::malformed("an extended attribute has no name, or a NUL in it"));
@@ -149,7 +164,8 @@ impl PaxHeader {
         Ok(())
     }
 
-    /// An access control list; a later one of its name takes the place of an earlier one.
+    /// Adds an access control list given as text. A later one of its name replaces an earlier one;
+    /// an empty text removes it.
     fn acl(&mut self, name: &'static [u8], text: &[u8], limits: &Limits) -> Result<()> {
         if text.is_empty() {
             self.acls.retain(|(known, _)| *known != name);
@@ -164,7 +180,8 @@ impl PaxHeader {
         Ok(())
     }
 
-    /// The extended attributes, access control lists among them, and what can't be had.
+    /// Removes and returns the extended attributes, with access control lists converted to
+    /// attributes, and what could not be converted. Call it once, after the last record.
     pub(crate) fn take_xattrs(&mut self) -> (Vec<Xattr>, Vec<Omitted>) {
         let mut xattrs = std::mem::take(&mut self.xattrs);
         let mut omitted = std::mem::take(&mut self.omitted);
@@ -182,16 +199,17 @@ impl PaxHeader {
     }
 }
 
-/// Whether a reader may pass a record over.
+/// Whether a record that is not handled may be ignored silently or has to be reported.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum KeywordMeaning {
     /// It says nothing about a tree: access times, names of owners, comments.
     Ignored,
-    /// Nobody knows what it says.
+    /// Its meaning is not known here, so it is reported.
     Unknown,
 }
 
 impl KeywordMeaning {
+    /// Looks a keyword up in the list of those that are ignored.
     pub(super) fn of(key: &[u8]) -> Self {
         match key {
             b"atime" | b"ctime" | b"comment" | b"charset" | b"hdrcharset" | b"uname" | b"gname" => Self::Ignored,
@@ -206,33 +224,39 @@ impl KeywordMeaning {
     }
 }
 
+/// Whether a record belongs to an archive that GNU tar split over several volumes.
 pub(super) fn is_part_of_volume(key: &[u8]) -> bool {
     matches!(key, b"GNU.volume.filename" | b"GNU.volume.size" | b"GNU.volume.offset")
 }
 
+/// The refusal of such an archive.
 pub(super) fn several_volumes() -> Error {
     Error::unsupported("a part of an archive in several volumes").with_hint("join the volumes with `tar -M` first")
 }
 
-/// How many things are told of one member: it may hold a hundred thousand records.
+/// Omissions that are reported of one member at most: it may hold a hundred thousand records.
 const MAX_OMISSIONS_PER_MEMBER: usize = 128;
 
+/// Adds an omission unless the member has enough of them.
 pub(super) fn note(omitted: &mut Vec<Omitted>, what: Omitted) {
     if omitted.len() < MAX_OMISSIONS_PER_MEMBER {
         omitted.push(what);
     }
 }
 
+/// An omission of a known part of a member, with the reason.
 fn dropped(part: &'static str, reason: &'static str) -> Omitted {
     Omitted::Dropped { part: part.into(), reason: reason.into() }
 }
 
-/// A key is as long as its maker likes; what is kept of it is not.
+/// The omission of a record with an unknown keyword. A keyword is as long as its maker likes; 80
+/// bytes of it are kept.
 pub(super) fn unknown_record(what: &str, key: &[u8]) -> Omitted {
     let part = format!("{what} `{}`", Escaped(&key[..key.len().min(80)]));
     Omitted::Dropped { part: part.into(), reason: "its meaning is not known".into() }
 }
 
+/// A name or link target; empty means that the header's own counts.
 fn text(value: &[u8]) -> Result<Option<Vec<u8>>> {
     if value.contains(&0) {
         return Err(Error::malformed("a name in a PAX header holds a NUL byte"));
@@ -240,6 +264,8 @@ fn text(value: &[u8]) -> Result<Option<Vec<u8>>> {
     Ok((!value.is_empty()).then(|| value.to_vec()))
 }
 
+/// A value that takes an earlier record back when it is empty, as POSIX has it; anything else must
+/// parse.
 pub(super) fn optional<T>(value: &[u8], parse: impl Fn() -> Option<T>, key: &str) -> Result<Option<T>> {
     if value.is_empty() {
         return Ok(None);
@@ -255,6 +281,7 @@ pub(super) fn id(value: &[u8]) -> Option<u32> {
     number(value).filter(|&id| id != u32::MAX)
 }
 
+/// A number within 32 bits.
 fn number(value: &[u8]) -> Option<u32> {
     u32::try_from(decimal(value)?).ok()
 }
@@ -289,11 +316,13 @@ pub(super) fn time(value: &[u8]) -> Option<Timestamp> {
     in_range(stamp)
 }
 
-/// The range of times that are taken, in seconds since 1970.
+/// The earliest modification time that is accepted, in seconds since 1970.
 pub(crate) const FIRST_SECOND: i64 = -LAST_SECOND - 1;
+/// The latest modification time that is accepted, in seconds since 1970: the year 36812.
 pub(crate) const LAST_SECOND: i64 = (1 << 40) - 1;
 
-/// Times further away than any file system counts (ext4 ends in 2446) are a mistake or a trap.
+/// The time, if it is within the accepted range. Times further away than any file system counts
+/// (ext4 ends in 2446) are a mistake or a trap: they overflow in programs that convert them.
 pub(crate) fn in_range(stamp: Timestamp) -> Option<Timestamp> {
     (FIRST_SECOND..=LAST_SECOND).contains(&stamp.seconds).then_some(stamp)
 }
@@ -311,7 +340,8 @@ pub(crate) fn xattr_keyword(name: &[u8]) -> Vec<u8> {
     keyword
 }
 
-/// The way back. Only these two escapes exist; anything else behind a `%` is a name as it stands.
+/// Decodes an attribute's name from a keyword. Only the two escapes of [`xattr_keyword`] exist;
+/// anything else after a `%` is part of the name.
 fn xattr_name(keyword: &[u8]) -> Vec<u8> {
     let mut name = Vec::with_capacity(keyword.len());
     let mut rest = keyword;
@@ -327,6 +357,7 @@ fn xattr_name(keyword: &[u8]) -> Vec<u8> {
     name
 }
 
+/// Decodes a name in URL encoding, as libarchive writes it; `None` for an incomplete escape.
 fn percent_decoded(text: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;

@@ -1,5 +1,13 @@
-//! The walk over a tar stream: one member after the other, each with its one size decided once.
-//! Strict where readers in the world disagree, since what two of them see differently is a trap.
+//! Reads a tar stream: one member after the other, each with its one size decided once.
+//!
+//! The reader is strict where readers in the world disagree, since what two of them see differently
+//! is a trap: a scanner would check one tree and the extractor write another. Examples: data behind
+//! a directory's header, a single block of zeros between members, a name with a NUL in a GNU long
+//! name, a regular file whose name ends with a slash.
+//!
+//! Call [`TarReader::next`] until it returns `None`, [`TarReader::data`] between for the member's
+//! bytes, and [`TarReader::finish`] at the end; only then is the whole stream known to be good (the
+//! codec's checksum comes last).
 
 use super::fields::{device, mtime, owner, size_of, unknown_type};
 use super::global::GlobalPaxHeader;
@@ -13,7 +21,8 @@ use crate::format::path;
 use crate::limits::Limits;
 use crate::omissions::Omitted;
 
-/// A member and, for a file with holes, where its stored bytes belong.
+/// A member with its attributes. For a file with holes, `sparse` says where its stored bytes
+/// belong.
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) entry: Entry,
@@ -22,7 +31,8 @@ pub(crate) struct Member {
     pub(crate) omitted: Vec<Omitted>,
 }
 
-/// Reads members from a stream of chunks.
+/// Reads members from a stream of decoded chunks. Holds one chunk at a time, and no list of
+/// members.
 pub(crate) struct TarReader<C> {
     chunks: C,
     current: Option<Chunk>,
@@ -35,7 +45,8 @@ pub(crate) struct TarReader<C> {
     ended: bool,
 }
 
-/// What is left of the current member's data.
+/// What is left of the current member's data in the stream, padding to the end of its last block
+/// included.
 #[derive(Default)]
 struct MemberData {
     stored: u64,
@@ -44,7 +55,8 @@ struct MemberData {
     segments: Vec<(u64, u64)>,
 }
 
-/// What stood pending a member to be applied to it.
+/// The extension headers that came before a member and apply to it: PAX, GNU long names, Solaris
+/// ACLs.
 #[derive(Default)]
 struct PendingHeaders {
     pax: Option<PaxHeader>,
@@ -84,7 +96,11 @@ impl<C: Chunks> TarReader<C> {
         self.read_member().map_err(|error| error.at_offset(at))
     }
 
-    /// The next stored bytes of the current member, and where in the file they belong.
+    /// The next stored bytes of the current member, and their offset in the file; `None` after the
+    /// last. Pieces share the chunk's buffer, so nothing is copied. Holes are not returned.
+    ///
+    /// # Errors
+    /// `Malformed` where the stream ends within the data; those of the stream.
     pub(crate) fn data(&mut self) -> Result<Option<(u64, Chunk)>> {
         let Some((offset, length)) = self.data.segments.pop() else { return Ok(None) };
         let piece = self.take_some(length)?;
@@ -112,6 +128,7 @@ impl<C: Chunks> TarReader<C> {
         }
     }
 
+    /// Reads headers up to and including the next member's own.
     fn read_member(&mut self) -> Result<Option<Member>> {
         let mut pending = PendingHeaders::default();
         loop {
@@ -163,13 +180,15 @@ impl<C: Chunks> TarReader<C> {
         }
     }
 
-    /// A member that is none of the tree's, with its data.
+    /// Skips a member that is no part of the tree, such as a volume label, with its data.
     fn skip_member(&mut self, head: &Header) -> Result<()> {
         let size = size_of(head)?;
         self.begin_data(size, Vec::new());
         self.skip_data()
     }
 
+    /// Ends the archive. An extension header without a member is damage, as it is where an archive
+    /// was cut.
     fn end(&mut self, pending: &PendingHeaders) -> Result<Option<Member>> {
         if !pending.is_empty() {
             return Err(Error::malformed("the archive ends after an extended header that belongs to nothing"));
@@ -178,6 +197,8 @@ impl<C: Chunks> TarReader<C> {
         Ok(None)
     }
 
+    /// Makes a member of its header and what was pending for it. `raw` is the name as it stands in
+    /// the archive.
     fn member(&mut self, head: &Header, pending: PendingHeaders, raw: &[u8]) -> Result<Member> {
         let mut extended = match pending.pax {
             Some(pax) => pax,
@@ -301,6 +322,8 @@ impl<C: Chunks> TarReader<C> {
         self.sparse_checked(map)
     }
 
+    /// Compares the logical size of a sparse file with the limit: a map of a few bytes may claim 8
+    /// EiB.
     fn sparse_checked(&self, map: SparseMap) -> Result<Option<SparseMap>> {
         if map.size > self.limits.file_size {
             return Err(Error::limit(
@@ -312,11 +335,14 @@ impl<C: Chunks> TarReader<C> {
         Ok(Some(map))
     }
 
+    /// Makes `stored` bytes the current member's data, of which `segments` are to be returned, last
+    /// one first.
     fn begin_data(&mut self, stored: u64, mut segments: Vec<(u64, u64)>) {
         segments.retain(|&(_, length)| length > 0);
         self.data = MemberData { stored, padding: padding(stored), segments };
     }
 
+    /// Reads over the rest of the current member's data and its padding.
     fn skip_data(&mut self) -> Result<()> {
         self.data.segments.clear();
         let mut left = self.data.stored;
@@ -347,6 +373,8 @@ impl<C: Chunks> TarReader<C> {
         Ok(content)
     }
 
+    /// The content of a GNU long name or long link header (types `L` and `K`), without its closing
+    /// NUL.
     fn read_long_name(&mut self, head: &Header) -> Result<Vec<u8>> {
         let mut name = self.read_extension(head, self.limits.gnu_name, "gnu_name")?;
         if name.last() == Some(&0) {
@@ -376,7 +404,7 @@ impl<C: Chunks> TarReader<C> {
         }
     }
 
-    /// How many bytes of a block the stream has.
+    /// Reads bytes into a block until it is full or the stream ends, and returns how many.
     fn fill(&mut self, block: &mut [u8; BLOCK]) -> Result<usize> {
         let mut filled = 0;
         while filled < BLOCK && self.refill()? {
@@ -390,6 +418,7 @@ impl<C: Chunks> TarReader<C> {
         Ok(filled)
     }
 
+    /// A block that must be there.
     fn need_block(&mut self) -> Result<[u8; BLOCK]> {
         self.read_block()?.ok_or_else(cut_in_data)
     }
@@ -405,7 +434,8 @@ impl<C: Chunks> TarReader<C> {
         Ok(piece)
     }
 
-    /// Whether there is anything in `current`, after fetching it where needed.
+    /// Makes sure that `current` holds bytes, fetching the next chunk where needed; false at the
+    /// end of the stream.
     fn refill(&mut self) -> Result<bool> {
         while self.current.as_ref().is_none_or(|chunk| chunk.is_empty()) {
             // The old chunk goes back to its pool pending a new one is waited for.
@@ -419,19 +449,23 @@ impl<C: Chunks> TarReader<C> {
     }
 }
 
+/// The error for a stream that ends within a member.
 fn cut_in_data() -> Error {
     Error::malformed("the archive ends in the middle of a member's data")
 }
 
+/// Bytes from the end of data of this size to the end of its block.
 fn padding(size: u64) -> u64 {
     size.wrapping_neg() % BLOCK as u64
 }
 
+/// Segments with the last one first, so that they can be taken off the end.
 fn reversed(segments: &[(u64, u64)]) -> Vec<(u64, u64)> {
     segments.iter().rev().copied().collect()
 }
 
-/// The member's name: a sparse file's own, else PAX, else GNU's long name, else the header's.
+/// The member's name as it stands in the archive. In order of precedence: a sparse file's own name
+/// record, PAX `path`, GNU's long name, the header's field.
 fn raw_name(head: &Header, pending: &PendingHeaders) -> Vec<u8> {
     let pax = pending.pax.as_ref();
     pax.and_then(|pax| pax.sparse.name.clone())

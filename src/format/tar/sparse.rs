@@ -1,12 +1,20 @@
 //! Sparse files in tar: where the data of a file with holes belongs.
-//! GNU's old header, and its PAX forms 0.0, 0.1 and 1.0; after the GNU tar manual, "Sparse Formats".
+//!
+//! Four forms are read: GNU's old header (type `S`) and its PAX forms 0.0, 0.1 and 1.0, after the
+//! GNU tar manual, "Storing Sparse Files". Form 1.0 is written. star's form is refused by name in
+//! `pax`.
+//!
+//! A map is hostile input: it may overlap, go backwards, claim more bytes than are stored, or have
+//! millions of entries. [`SparseMap::checked`] is the only way to make one from an archive, and
+//! each form counts its entries against `sparse_segments` while it reads them.
 
 use super::header::{self, BLOCK, Header};
 use super::pax::decimal;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 
-/// Where the stored bytes of a sparse file belong: segments in order, and the size with its holes.
+/// Where the stored bytes of a sparse file belong: segments in ascending order, and the size with
+/// its holes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct SparseMap {
     /// Offset and length in the file. Ascending, without overlap, lengths not 0.
@@ -16,7 +24,11 @@ pub(crate) struct SparseMap {
 }
 
 impl SparseMap {
-    /// Checks a map against the bytes that are stored for it.
+    /// Checks a map against the `stored` bytes that the archive holds for it.
+    ///
+    /// # Errors
+    /// `Malformed` for segments that overlap, go backwards, lie beyond `size` or don't add up to
+    /// `stored`.
     pub(crate) fn checked(segments: Vec<(u64, u64)>, size: u64, stored: u64) -> Result<Self> {
         let (mut end, mut total) = (0_u64, 0_u64);
         for &(offset, length) in &segments {
@@ -39,10 +51,12 @@ impl SparseMap {
     }
 }
 
+/// The error for a segment whose end does not fit 64 bits.
 fn too_far() -> Error {
     Error::malformed("a segment of a sparse file ends beyond 64 bits")
 }
 
+/// Adds a segment, within the limit on their number.
 fn push(segments: &mut Vec<(u64, u64)>, offset: u64, length: u64, limits: &Limits) -> Result<()> {
     if segments.len() as u64 >= limits.sparse_segments {
         return Err(Error::limit("sparse_segments", limits.sparse_segments, "the number of segments of a sparse file"));
@@ -51,7 +65,7 @@ fn push(segments: &mut Vec<(u64, u64)>, offset: u64, length: u64, limits: &Limit
     Ok(())
 }
 
-/// What `GNU.sparse.*` records say.
+/// What the `GNU.sparse.*` records of a member say, in any of the three PAX forms.
 #[derive(Debug, Default)]
 pub(crate) struct PaxSparse {
     pub(crate) name: Option<Vec<u8>>,
@@ -66,6 +80,12 @@ pub(crate) struct PaxSparse {
 }
 
 impl PaxSparse {
+    /// Takes one record; `key` is the keyword without `GNU.sparse.`. Form 0.0 repeats the keywords
+    /// `offset` and `numbytes`, so order counts.
+    ///
+    /// # Errors
+    /// `Malformed` for values that are no numbers or don't fit together, `LimitExceeded` for too
+    /// many segments.
     pub(crate) fn apply(&mut self, key: &[u8], value: &[u8], limits: &Limits) -> Result<()> {
         let number = || decimal(value).ok_or_else(|| Error::malformed("a number of a sparse file is none"));
         match key {
@@ -137,7 +157,8 @@ impl PaxSparse {
     }
 }
 
-/// The map of a version 1.0 file while it is read from the front of the data, block by block.
+/// The map of a form 1.0 file while it is read from the front of the data, block by block: decimal
+/// numbers, one a line.
 #[derive(Debug, Default)]
 pub(crate) struct InlineSparseMap {
     count: Option<u64>,
@@ -147,7 +168,7 @@ pub(crate) struct InlineSparseMap {
 }
 
 impl InlineSparseMap {
-    /// Takes one block; true when the map is complete.
+    /// Takes one block; returns true when the map is complete. The rest of that block is padding.
     pub(crate) fn take_block(&mut self, block: &[u8; BLOCK], limits: &Limits) -> Result<bool> {
         for &byte in block {
             if byte != b'\n' {
@@ -186,7 +207,8 @@ impl InlineSparseMap {
     }
 }
 
-/// The map of GNU's old sparse header (type `S`) while its extension blocks are read.
+/// The map of GNU's old sparse header (type `S`): four segments in the header, 21 in each extension
+/// block after it.
 #[derive(Debug, Default)]
 pub(crate) struct OldGnuSparse {
     segments: Vec<(u64, u64)>,
@@ -196,6 +218,8 @@ pub(crate) struct OldGnuSparse {
 }
 
 impl OldGnuSparse {
+    /// Reads the header's own segments. Offsets 386, 482 and 483 are those of `struct
+    /// oldgnu_header` in GNU tar.
     pub(crate) fn from_header(head: &Header, limits: &Limits) -> Result<Self> {
         let size = unsigned(head.bytes(483, 12))?;
         let mut map = Self { size, more: head.bytes(482, 1) != [0], ..Self::default() };
@@ -203,6 +227,7 @@ impl OldGnuSparse {
         Ok(map)
     }
 
+    /// Whether an extension block follows.
     pub(crate) fn wants_block(&self) -> bool {
         self.more
     }
@@ -212,6 +237,7 @@ impl OldGnuSparse {
         self.take_pairs(&block[..504], limits)
     }
 
+    /// Takes pairs of offset and length of 12 bytes each, up to the first empty one.
     fn take_pairs(&mut self, pairs: &[u8], limits: &Limits) -> Result<()> {
         for pair in pairs.chunks_exact(24) {
             if pair[0] == 0 || self.done {
@@ -228,6 +254,7 @@ impl OldGnuSparse {
     }
 }
 
+/// A number of the old header, which must not be negative.
 fn unsigned(field: &[u8]) -> Result<u64> {
     header::number(field)
         .and_then(|value| u64::try_from(value).ok())

@@ -1,5 +1,13 @@
-//! Writes tar that every reader takes: ustar headers, PAX records only where ustar has no room.
-//! The same members give the same bytes; there is no time, name or number of the machine in them.
+//! Writes tar that every reader takes: ustar headers, with PAX records only where ustar has no
+//! room.
+//!
+//! The same members give the same bytes: no time, name, user or process of the machine gets into an
+//! archive, xattrs are sorted, and the extended header has a fixed name. This is what makes `pack`
+//! reproducible.
+//!
+//! Records are used for names over 256 bytes or without a slash in the right place, numbers that
+//! don't fit their octal field, times with fractions or before 1970, extended attributes
+//! (`SCHILY.xattr.`, as GNU tar and libarchive write them) and sparse files (GNU form 1.0).
 
 use std::io::Write;
 
@@ -8,11 +16,14 @@ use super::sparse::SparseMap;
 use crate::error::{Error, Result};
 use crate::format::entry::{DeviceNumber, Entry, EntryKind, Timestamp};
 
-/// Largest number of an 8-byte and a 12-byte octal field with its closing NUL.
+/// The largest number of an 8-byte octal field with its closing NUL.
 const OCTAL_8: u64 = 0o777_7777;
+/// The largest number of a 12-byte octal field with its closing NUL: 8 GiB less one byte for sizes.
 const OCTAL_12: u64 = 0o777_7777_7777;
 
-/// Writes members to a stream.
+/// Writes members to a stream. Each regular file must get exactly the bytes that its header states
+/// before the next member begins; both too few and too many are errors, since the archive would be
+/// damaged.
 pub(crate) struct TarWriter<W> {
     sink: W,
     written: u64,
@@ -26,6 +37,12 @@ impl<W: Write> TarWriter<W> {
     }
 
     /// Begins a member. For a file, exactly its bytes (those of `sparse`, if given) follow by [`data`](Self::data).
+    ///
+    /// The top of the tree, whose path is empty, is written as `./`.
+    ///
+    /// # Errors
+    /// `Unsupported` for a socket and for a device number that does not fit; `InvalidInput` when
+    /// the member before is incomplete; `Io`.
     pub(crate) fn begin(&mut self, entry: &Entry, sparse: Option<&SparseMap>) -> Result<()> {
         self.pad()?;
         let mut name = entry.path.clone();
@@ -77,6 +94,8 @@ impl<W: Write> TarWriter<W> {
         Ok(self.sink)
     }
 
+    /// Fills up the last block of the current member with zeros, after checking that all of its
+    /// bytes came.
     fn pad(&mut self) -> Result<()> {
         if self.owed > 0 {
             return Err(Error::invalid(format!("a file has {} bytes fewer than its header says", self.owed)));
@@ -85,6 +104,7 @@ impl<W: Write> TarWriter<W> {
         self.put(&[0; BLOCK][..rest])
     }
 
+    /// Writes bytes and counts them.
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
         self.sink.write_all(bytes).map_err(|error| Error::io("the archive can't be written", error))?;
         self.written = self.written.wrapping_add(bytes.len() as u64);
@@ -92,7 +112,7 @@ impl<W: Write> TarWriter<W> {
     }
 }
 
-/// One member's header and the records before it.
+/// One member's header block and the PAX records that go before it.
 struct HeaderBuilder {
     block: [u8; BLOCK],
     records: Vec<u8>,
@@ -184,6 +204,8 @@ impl HeaderBuilder {
         self.name(&condensed);
     }
 
+    /// Writes an octal number with leading zeros into a field of `len` bytes, the last of which
+    /// stays NUL.
     fn octal(&mut self, at: usize, len: usize, value: u64) {
         let text = format!("{value:0width$o}", width = len - 1);
         let bytes = text.as_bytes();
@@ -200,6 +222,8 @@ impl HeaderBuilder {
         }
     }
 
+    /// Writes the modification time: whole seconds from 1970 that fit go into the field, all others
+    /// into a record.
     fn time(&mut self, time: Timestamp) {
         let plain = u64::try_from(time.seconds).ok().filter(|&seconds| seconds <= OCTAL_12);
         self.octal(136, 12, plain.unwrap_or(0));
@@ -219,7 +243,8 @@ impl HeaderBuilder {
         self.record(b"mtime", text.as_bytes());
     }
 
-    /// `length SP key=value LF`, where the length counts its own digits.
+    /// Appends a record, `length SP key=value LF`. The length counts its own digits, so it is found
+    /// by trying.
     fn record(&mut self, key: &[u8], value: &[u8]) {
         let rest = key.len() + value.len() + 3;
         let mut length = rest + 1;
@@ -234,6 +259,7 @@ impl HeaderBuilder {
         self.records.push(b'\n');
     }
 
+    /// Writes the extended header, if there are records, and then the member's own.
     fn write<W: Write>(mut self, writer: &mut TarWriter<W>) -> Result<()> {
         if !self.records.is_empty() {
             let mut extension = Self { block: [0; BLOCK], records: Vec::new() };
@@ -254,6 +280,7 @@ impl HeaderBuilder {
         writer.put(&self.block)
     }
 
+    /// Sets the checksum, which must be the last field to be written.
     fn seal(&mut self) {
         let (sum, _) = checksums(&self.block);
         let text = format!("{sum:06o}\0 ");

@@ -1,7 +1,8 @@
-//! Bits, the highest of each byte first, as bzip2 writes them.
-//! Positions count bits from the start of a slice.
+//! Bits in bzip2's order: the highest of each byte first. Positions count bits from the start of a
+//! slice, as `u64`, since a file may have more than 2^32 of them.
 
-/// The `count` bits at `position`, at most 48; `None` beyond the end.
+/// The `count` bits at `position`, at most 48, as the low bits of the result; `None` where they
+/// reach beyond the end.
 pub(super) fn get(bytes: &[u8], position: u64, count: u64) -> Option<u64> {
     debug_assert!(count <= 48);
     let first = usize::try_from(position / 8).ok()?;
@@ -21,7 +22,8 @@ pub(super) fn get(bytes: &[u8], position: u64, count: u64) -> Option<u64> {
     Some((word << (position % 8)).checked_shr(64 - count as u32).unwrap_or(0))
 }
 
-/// Bits put one after the other into bytes.
+/// Bits appended one after the other into bytes. `count` bits, fewer than 8, wait in `pending` for
+/// their byte to be full.
 #[derive(Default)]
 pub(super) struct BitWriter {
     bytes: Vec<u8>,
@@ -46,7 +48,8 @@ impl BitWriter {
         self.pending &= (1 << self.count) - 1;
     }
 
-    /// Appends the bits from `from` up to `to` of `bytes`; what is beyond its end is left out.
+    /// Appends the bits of `bytes` from `from` up to `to`, 32 at a time; what is beyond the end of
+    /// `bytes` is left out.
     pub(super) fn copy(&mut self, bytes: &[u8], mut from: u64, to: u64) {
         let to = to.min(bytes.len() as u64 * 8);
         while let Some(word) = (to >= from + 32).then(|| get(bytes, from, 32)).flatten() {
@@ -61,12 +64,12 @@ impl BitWriter {
         }
     }
 
-    /// The whole bytes so far; the rest stays.
+    /// Removes and returns the whole bytes so far; the bits of an incomplete byte stay.
     pub(super) fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.bytes)
     }
 
-    /// All bytes, the last filled up with zeros.
+    /// All bytes, with the last one filled up with zeros.
     pub(super) fn finish(mut self) -> Vec<u8> {
         if self.count > 0 {
             self.put(0, 8 - self.count);

@@ -1,18 +1,21 @@
-//! Where a block really ends: its codes followed to the last, without undoing the transform.
-//! Slower than looking for the next magic number, and never wrong.
+//! Measures a block: follows its codes to the last one without undoing the transform.
+//!
+//! Slower than looking for the next magic number, but right for every valid block, also one that
+//! holds the bits of a magic number. Used once the fast way has failed. The end of a block is
+//! marked by a symbol of its own, so all codes before it have to be followed.
 
 use super::bits::get;
 
-/// Why there is no end.
+/// Why a block's end can't be found.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum BlockEndError {
-    /// The bytes are over before.
+    /// The bytes end before the block does.
     Truncated,
     /// This is no block.
     Corrupt,
 }
 
-/// A code book: how long codes are and where each length's codes stop.
+/// A Huffman code: how long codes are and where each length's codes end.
 struct CodeBook {
     /// For each length from 1: the first value that has a longer code, in 20 bits.
     limits: Vec<u64>,
@@ -20,10 +23,12 @@ struct CodeBook {
     end: (u64, u64),
 }
 
+/// Bits of the longest code that bzip2 allows.
 const MAX_CODE_BITS: u64 = 20;
-/// Symbols between two choices of a code book.
+/// Symbols that are coded with one code book before the next one is chosen.
 const GROUP_SYMBOLS: u32 = 50;
 
+/// A position in the bits of a block, moved on by each read.
 struct BitCursor<'a> {
     bytes: &'a [u8],
     position: u64,
@@ -76,8 +81,9 @@ impl BitCursor<'_> {
     }
 }
 
-/// The bit behind the block whose magic number stands at bit `start`; `symbols_max` is how many
-/// bytes a block of its stream may hold.
+/// Returns the bit behind the block whose magic number stands at bit `start`. `symbols_max` is how
+/// many bytes a block of this stream may hold, so that damaged data does not send it through the
+/// whole window.
 pub(super) fn block_end(bytes: &[u8], start: u64, symbols_max: u32) -> Result<u64, BlockEndError> {
     let mut walk = BitCursor { bytes, position: start + super::MAGIC_BITS + super::CRC_BITS };
     // Whether randomised, and where the transform starts.

@@ -1,5 +1,9 @@
-//! Writing bzip2 on several threads: each block is compressed alone, and their bits are put one
-//! behind the other into one stream, as the `bzip2` program would write it.
+//! Writes bzip2 on several threads: each block is compressed on its own, and their bits are put one
+//! behind the other into one stream.
+//!
+//! libbz2 can only write whole streams, so a thread makes a stream of one block, finds the block's
+//! bits in it, and the caller copies them. Input is cut into blocks where libbz2 would do it, so
+//! that the result is what the `bzip2` program writes.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -12,18 +16,22 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::codec::workers::{Workers, lost};
 use crate::format::codec::{Compression, Encoder};
 
-/// RunCounter shrink before they count for a block's size, so that a block may take in very much.
+/// Plain bytes of a block at most. Runs shrink in bzip2's first step, before they count for a
+/// block's size, so that one block of zeros could take in 46 MB.
 const MAX_BLOCK_INPUT: usize = 4 << 20;
-/// libbz2 ends a block this much before its nominal size, and looks only now and then.
+/// libbz2 ends a block this many bytes before its nominal size, and looks only now and then; a
+/// block that is cut by then stays one block.
 const BLOCK_MARGIN: usize = 19 + 8;
 
-/// A block in a stream of its own: its bits stand from `HEADER_BITS` up to `end`.
+/// A block in a stream of its own: its bits are those from `HEADER_BITS` up to `end`.
 struct EncodedBlock {
     stream: Vec<u8>,
     end: u64,
     crc: u32,
 }
 
+/// Compresses into one stream. Blocks are appended in order; `combined` is the stream's checksum so
+/// far.
 pub(in crate::format::codec) struct Bzip2Encoder<W> {
     sink: W,
     out: bits::BitWriter,
@@ -36,7 +44,8 @@ pub(in crate::format::codec) struct Bzip2Encoder<W> {
     workers: Workers<Vec<u8>, Result<EncodedBlock>>,
 }
 
-/// How long data is after bzip2's first step, which packs runs of four and more.
+/// Counts how long the data is after bzip2's first step, which packs runs of four to 255 equal
+/// bytes into five.
 #[derive(Default)]
 struct RunCounter {
     packed: usize,
@@ -45,7 +54,7 @@ struct RunCounter {
 }
 
 impl RunCounter {
-    /// Takes bytes until `full` is reached; how many.
+    /// Counts bytes until `full` is reached, and returns how many were taken.
     fn take(&mut self, bytes: &[u8], full: usize) -> usize {
         for (index, &byte) in bytes.iter().enumerate() {
             if self.packed >= full {
@@ -88,6 +97,7 @@ impl<W: Write> Bzip2Encoder<W> {
         })
     }
 
+    /// Hands the block to a thread, after writing finished blocks while too many are in flight.
     fn submit(&mut self) -> Result<()> {
         while self.pending.len() >= self.workers.depth() {
             self.write_oldest()?;
@@ -97,6 +107,8 @@ impl<W: Write> Bzip2Encoder<W> {
         Ok(())
     }
 
+    /// Waits for the oldest block in flight, adds its checksum to the stream's (rotate left,
+    /// exclusive or) and writes its bits.
     fn write_oldest(&mut self) -> Result<()> {
         let Some(oldest) = self.pending.pop_front() else { return Ok(()) };
         let block = oldest.recv().map_err(|_| lost())??;
@@ -106,6 +118,8 @@ impl<W: Write> Bzip2Encoder<W> {
     }
 }
 
+/// Compresses one block into a stream of its own, and finds where the block's bits end in it: the
+/// end mark stands at one of eight places, since up to seven bits of padding follow it.
 fn compress(data: &[u8], level: u32) -> Result<EncodedBlock> {
     let failed = || Error::new(ErrorKind::Io, "the bzip2 encoder failed");
     // 30 is the program's own work factor.

@@ -1,5 +1,15 @@
 //! bzip2: whole streams on one thread, or block by block on several.
-//! A stream has no index and its blocks begin at any bit, so `scan` looks for them and `walk` makes sure.
+//!
+//! The format has no specification; the facts are from the source of bzip2 1.0.8 and the
+//! reverse-engineered description by Joe Tsai ("BZIP2: Format Specification"). A stream is a header
+//! of four bytes, blocks of at most 900,000 bytes, and an end mark with a checksum of the blocks'
+//! checksums. Everything after the header is a sequence of bits: blocks begin at any bit, and
+//! nothing says where they end. So the parallel decoder looks for the 48-bit magic numbers
+//! (`scan`), and where such bits turn out to be data, it measures blocks by following their codes
+//! (`block_end`).
+//!
+//! Blocks that decode are verified by libbz2 against their own checksum before any of their bytes
+//! is returned.
 
 mod bits;
 mod block_end;
@@ -18,15 +28,18 @@ use super::checked::DecodeStep;
 use super::peek_reader::{PeekReader, trailing_garbage, truncated};
 use crate::error::{Error, Result};
 
-/// What begins a block: pi, in 48 bits.
+/// The magic number at the start of a block: the digits of pi.
 const BLOCK_MAGIC: u64 = 0x3141_5926_5359;
-/// What begins a stream's end: the root of pi.
+/// The magic number at the end of a stream: the digits of the square root of pi.
 const END_MAGIC: u64 = 0x1772_4538_5090;
-/// `BZh1` to `BZh9`.
+/// Bits of a stream's header, `BZh1` to `BZh9`.
 const HEADER_BITS: u64 = 32;
+/// Bits of either magic number.
 const MAGIC_BITS: u64 = 48;
+/// Bits of a block's or stream's checksum, which follows the magic number.
 const CRC_BITS: u64 = 32;
 
+/// Decodes all streams on the calling thread.
 pub(super) struct SerialDecoder<R> {
     input: PeekReader<R>,
     stream: Option<Decompress>,
@@ -79,7 +92,8 @@ impl<R: Read> DecodeStep for SerialDecoder<R> {
     }
 }
 
-/// Zeros behind the last stream fill up a block of a tape or disk; `bzip2` and `tar` take them.
+/// Reads zeros up to the end of the input. They fill up a block of a tape or disk; `bzip2` and
+/// `tar` accept them.
 fn padding<R: Read>(input: &mut PeekReader<R>) -> Result<()> {
     loop {
         let rest = input.fill()?;
@@ -94,11 +108,13 @@ fn padding<R: Read>(input: &mut PeekReader<R>) -> Result<()> {
     }
 }
 
+/// Damage inside a block.
 fn corrupt() -> Error {
     Error::malformed("the bzip2 data is corrupt")
 }
 
-/// Why `rest`, with no header at its start, can't follow after `streams` streams.
+/// The error for `rest`, which does not begin with a header, after `streams` streams: cut, garbage
+/// or no bzip2 at all.
 fn no_stream(rest: &[u8], streams: u64) -> Error {
     if b"BZh".starts_with(rest) || rest == b"BZh" {
         truncated()

@@ -1,6 +1,14 @@
-//! bzip2 blocks decoded on several threads: each becomes a small stream of its own.
-//! Blocks are cut at the next magic number; one that does not decode that way was cut at bits that
-//! only look like one, and from there on every block is measured before it is cut.
+//! Decodes bzip2 on several threads: each block becomes a small stream of its own, which libbz2
+//! decodes and verifies.
+//!
+//! Blocks are cut at the next magic number. A block that does not decode that way was cut at bits
+//! that only look like one: then everything that was cut ahead is discarded, and from there on
+//! every block is measured before it is cut (`walking`). This makes the result the same as that of
+//! the serial decoder for every input, at the cost of one restart.
+//!
+//! Hostile input: the window of compressed bytes is bounded by the size of the blocks in flight (a
+//! block is at most `MAX_BLOCK_BYTES`), and a block of runs, which decodes to 46 MB, is decoded
+//! twice rather than held in memory.
 
 use std::collections::VecDeque;
 use std::io::Read;
@@ -19,27 +27,31 @@ use crate::format::codec::peek_reader::{PeekReader, trailing_garbage, truncated}
 use crate::format::codec::workers::Workers;
 use crate::progress::{CANCEL_POLL, Cancel};
 
-/// The most that a block can take up: 900,000 symbols of 20 bits, and its tables.
+/// Compressed bytes of a block at most: 900,000 symbols of 20 bits, and its tables.
 const MAX_BLOCK_BYTES: u64 = 900_000 * 20 / 8 + (64 << 10);
+/// Bytes that are read at once.
 const READ_BYTES: usize = 256 << 10;
 /// Zeros that may follow the last stream: a block of any tape or disk.
 const MAX_PADDING_BYTES: u64 = 4 << 20;
-/// A block of runs decodes to 46 MB. What is longer than this is decoded twice: once to check
-/// it, once to hand it out piece by piece.
+/// Plain bytes of a block that are held until its checksum was verified. A block of runs decodes to
+/// 46 MB; what is longer than this is decoded twice, once to verify it and once to return it piece
+/// by piece.
 const MAX_HELD_BYTES: usize = 4 << 20;
+/// Bytes of a piece in which such a block is returned.
 const PIECE_BYTES: usize = 1 << 20;
-/// How much of a block is decoded between two looks at whether anyone still wants it.
+/// Compressed bytes that are decoded between two looks at whether the result is still wanted.
 const SLICE_BYTES: usize = 32 << 10;
-/// Answers that wait for a block: enough that a thread seldom does.
+/// Answers of one block that may wait to be received: enough that a thread seldom waits.
 const ANSWER_SLOTS: usize = 4;
 
+/// What a thread sends back for a block.
 enum BlockAnswer {
     Data(Vec<u8>),
     Done,
     Failed,
 }
 
-/// Where the next piece begins, in bits from the start of the file.
+/// What is expected next in the input, and at which bit from the start of the file.
 #[derive(Clone, Copy)]
 enum NextPiece {
     Header(u64),
@@ -47,12 +59,14 @@ enum NextPiece {
     Ended,
 }
 
+/// A piece of the input that was cut and awaits its turn, in the order of the input.
 enum StreamPiece {
     Block { start: u64, end: u64, level: u8, crc: u32, answers: Receiver<BlockAnswer> },
     End { crc: u32 },
     Fail(Error),
 }
 
+/// Decodes all streams, with blocks on several threads.
 pub(in crate::format::codec) struct ParallelDecoder<R> {
     input: PeekReader<R>,
     ended: bool,
@@ -112,6 +126,7 @@ impl<R: Read> ParallelDecoder<R> {
         Ok(())
     }
 
+    /// Bits by their position in the file; `None` where the window ends before.
     fn bits(&self, position: u64, count: u64) -> Option<u64> {
         bits::get(&self.window, position - self.base * 8, count)
     }
@@ -169,7 +184,7 @@ impl<R: Read> ParallelDecoder<R> {
         }
     }
 
-    /// Where the block at `start` seems to end: at the next magic number.
+    /// Returns where the block at `start` seems to end: at the next magic number.
     fn scan(&mut self, start: u64) -> Result<u64> {
         let mut from = start + MAGIC_BITS;
         loop {
@@ -186,7 +201,7 @@ impl<R: Read> ParallelDecoder<R> {
         }
     }
 
-    /// Where the block at `start` ends.
+    /// Returns where the block at `start` ends, by following its codes.
     fn walk(&mut self, start: u64) -> Result<u64> {
         self.ensure(start, MAX_BLOCK_BYTES)?;
         let end = block_end(&self.window, start - self.base * 8, u32::from(self.level) * 100_000);
@@ -197,7 +212,7 @@ impl<R: Read> ParallelDecoder<R> {
         }
     }
 
-    /// The block as a stream of its own.
+    /// Makes a stream of the block's bits: a header, the block, and an end mark with its checksum.
     fn wrap(&self, start: u64, end: u64, crc: u32) -> Vec<u8> {
         let (from, to) = (start - self.base * 8, end - self.base * 8);
         let mut writer = bits::BitWriter::with_capacity(((to - from) / 8) as usize + 32);
@@ -236,6 +251,8 @@ impl<R: Read> ParallelDecoder<R> {
         }
     }
 
+    /// Removes the window's bytes before `end`: the blocks in them were decoded and will not be cut
+    /// again.
     fn release(&mut self, end: u64) {
         let bytes = (end / 8).saturating_sub(self.base);
         self.window.drain(..bytes as usize);
@@ -290,7 +307,7 @@ impl<R: Read> DecodeStep for ParallelDecoder<R> {
     }
 }
 
-/// Decodes a block that stands alone. Says nothing before its checksum was right.
+/// Decodes a block in a stream of its own. Sends nothing before its checksum was right.
 fn decode_block(block: &[u8], answers: &SyncSender<BlockAnswer>, unwanted: &AtomicBool) {
     let mut decoder = Decompress::new(false);
     let mut data = Vec::with_capacity(PIECE_BYTES);
@@ -335,6 +352,7 @@ fn step(
     }
 }
 
+/// Decodes the rest of a block without keeping it; whether its checksum was right.
 fn verify(decoder: &mut Decompress, block: &[u8], mut data: Vec<u8>, unwanted: &AtomicBool) -> bool {
     loop {
         data.clear();
@@ -346,6 +364,7 @@ fn verify(decoder: &mut Decompress, block: &[u8], mut data: Vec<u8>, unwanted: &
     }
 }
 
+/// Decodes a verified block a second time and sends it piece by piece.
 fn hand_out(
     block: &[u8],
     answers: &SyncSender<BlockAnswer>,

@@ -1,15 +1,20 @@
-//! Where blocks may begin: the two 48-bit magic numbers, at any bit.
-//! Compressed data may hold the same bits by chance; whoever asks has to find that out.
+//! Finds the 48-bit magic numbers of bzip2, which may begin at any bit.
+//!
+//! Compressed data may hold the same bits by chance (or because somebody wants it to), so a match
+//! is a candidate; `parallel` finds out by decoding.
 
 use super::bits::get;
 use super::{BLOCK_MAGIC, END_MAGIC, MAGIC_BITS};
 
-/// Finds magic numbers by sampling: wherever one begins, the four pairs of bytes at offsets 1 to
-/// 4 from its first byte hold nothing but bits of it, and one of them is met in steps of four.
+/// Finds magic numbers by sampling: wherever one begins, the four pairs of bytes at offsets 1 to 4
+/// from its first byte hold nothing but bits of it, and one of them is met in steps of four.
+/// `pairs` is a set of all such pairs, one bit for each value, so that most of the input costs one
+/// look-up per four bytes.
 pub(super) struct Scanner {
     pairs: Box<[u64; 1024]>,
 }
 
+/// Bytes between two samples.
 const STEP: usize = 4;
 
 impl Scanner {
@@ -26,8 +31,8 @@ impl Scanner {
         Self { pairs }
     }
 
-    /// The first magic number that begins at bit `from` or later, or else from where to look
-    /// once there is more.
+    /// The bit at which the first magic number at `from` or later begins, or, as the error, the bit
+    /// from which to look once there are more bytes.
     pub(super) fn find(&self, bytes: &[u8], from: u64) -> Result<u64, u64> {
         let end = (bytes.len() as u64 * 8 + 1).saturating_sub(MAGIC_BITS);
         let mut sample = (from / 8) as usize + STEP;
@@ -47,6 +52,7 @@ impl Scanner {
     }
 }
 
+/// Whether either magic number stands at this bit.
 fn is_magic(bytes: &[u8], position: u64) -> bool {
     matches!(get(bytes, position, MAGIC_BITS), Some(BLOCK_MAGIC | END_MAGIC))
 }
