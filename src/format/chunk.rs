@@ -1,5 +1,9 @@
-//! Large buffers that travel from stage to stage whole, and the pool that bounds them.
-//! A chunk is shared, never copied: the hash, the parser and the writers look at the same bytes.
+//! Large buffers that pass from stage to stage as a whole, and the pool that bounds their number.
+//!
+//! A [`Chunk`] is shared, never copied: the hash, the parser and the writing threads look at the
+//! same bytes. A buffer goes back to its pool when the last piece of it is dropped, on whichever
+//! thread that happens. The pool hands out no more than its number of buffers, so memory has a
+//! bound however fast or slow the stages are.
 
 use std::io::Read;
 use std::ops::Range;
@@ -47,8 +51,11 @@ impl std::ops::Deref for Chunk {
     }
 }
 
+/// A buffer and the pool that it returns to when dropped; none for bytes that were allocated for
+/// this chunk.
 struct PooledBuffer {
     bytes: Vec<u8>,
+    /// Where the buffer goes when it is dropped.
     home: Option<Sender<Vec<u8>>>,
 }
 
@@ -61,12 +68,15 @@ impl Drop for PooledBuffer {
     }
 }
 
-/// A fixed number of buffers of one size. Whoever wants one more waits until one comes back, so
-/// that memory has a bound whatever the stages' speeds are.
+/// A fixed number of buffers of one size. Taking one more waits until one comes back.
 pub(crate) struct ChunkPool {
+    /// Buffers that came back.
     free: Receiver<Vec<u8>>,
+    /// Given to each buffer, so that it finds its way back.
     home: Sender<Vec<u8>>,
+    /// Bytes of each buffer.
     size: usize,
+    /// Buffers that may still be allocated.
     unallocated: usize,
     /// Switched on when nobody takes chunks any more. Those that wait in a queue keep their buffers as long as the queue has a
     /// sender, so that no buffer may ever come back then.
@@ -76,12 +86,17 @@ pub(crate) struct ChunkPool {
 }
 
 impl ChunkPool {
+    /// A pool of `count` buffers of `size` bytes, allocated when they are first needed. `abandoned`
+    /// ends a wait for a buffer.
     pub(crate) fn new(count: usize, size: usize, abandoned: Cancel) -> Self {
         let (home, free) = crossbeam_channel::bounded(count);
         Self { free, home, size, unallocated: count, abandoned, failed: None }
     }
 
     /// An empty buffer, when one is free.
+    ///
+    /// # Errors
+    /// `Cancelled` once the receiving side is gone.
     fn take(&mut self) -> Result<Vec<u8>> {
         if let Ok(buffer) = self.free.try_recv() {
             return Ok(buffer);
@@ -133,13 +148,14 @@ impl ChunkPool {
     }
 }
 
-/// A stream of bytes that comes in chunks.
+/// A stream of bytes in chunks.
 pub(crate) trait Chunks {
     /// The next bytes, never empty; `None` at the end of the stream, which is then known to be whole.
     fn next_chunk(&mut self) -> Result<Option<Chunk>>;
 }
 
-/// Chunks of any reader, read on the caller's own thread.
+/// Chunks of any reader, read on the caller's own thread: for a look at the first members of an
+/// archive.
 pub(crate) struct ReadChunks<R> {
     reader: R,
     pool: ChunkPool,
@@ -158,9 +174,11 @@ impl<R: Read> Chunks for ReadChunks<R> {
     }
 }
 
-/// Chunks of another thread, whose pool is told when this is dropped. An error ends the stream.
+/// Chunks from another thread. Dropping it tells that thread's pool to stop waiting. An error ends
+/// the stream.
 pub(crate) struct ReceivedChunks {
     chunks: Receiver<Result<Chunk>>,
+    /// Set when this is dropped, to stop the sender's pool from waiting.
     abandoned: Cancel,
 }
 
@@ -187,9 +205,10 @@ impl Chunks for ReceivedChunks {
     }
 }
 
-/// The reader's side of a chunk stream, for decoders.
+/// A [`Read`] over chunks, for decoders, which want bytes.
 pub(crate) struct ChunkReader<C> {
     chunks: C,
+    /// The chunk whose bytes are being returned.
     current: Option<Chunk>,
 }
 

@@ -1,12 +1,16 @@
-//! A digest of a file's content in which runs of zeros cost nothing, whether they are stored or holes.
-//! For comparing contents: a sparse file may be 16 TiB of name only, which no one has the time to hash.
+//! A digest of a file's content for which runs of zeros cost nothing, whether they are stored or
+//! holes.
+//!
+//! For comparing contents only, not a checksum that others compute: a sparse file may have 16 TiB
+//! of which nothing is stored, which would take hours to hash byte by byte.
 
 use crate::fingerprint::{Fingerprint, Hasher};
 
-/// Zeros are told from data in blocks of this many bytes.
+/// Bytes of a block. Blocks of zeros are left out of the digest; others are hashed with their
+/// number.
 const BLOCK: usize = 64 << 10;
 
-/// Takes a file's data in ascending order, with whatever holes between.
+/// Takes a file's data in ascending order, with any holes between.
 #[derive(Default)]
 pub(super) struct ContentDigest {
     hasher: Hasher,
@@ -16,6 +20,7 @@ pub(super) struct ContentDigest {
 }
 
 impl ContentDigest {
+    /// Adds bytes at `offset`, which must not be before the end of the last ones.
     pub(super) fn take(&mut self, mut offset: u64, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let number = offset / BLOCK as u64;
@@ -39,6 +44,7 @@ impl ContentDigest {
         self.hasher.finish()
     }
 
+    /// Hashes the current block, unless it is all zeros.
     fn end_block(&mut self) {
         if self.block.iter().any(|&byte| byte != 0) {
             self.block.resize(BLOCK, 0);

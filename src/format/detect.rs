@@ -1,5 +1,9 @@
-//! What a file is, by its first bytes and never by its name; which of two files is the metadata.
-//! Looks at a few KiB, and through a stream's decoder where it is compressed.
+//! What a file is, by its first bytes and never by its name; and which of two files is the
+//! metadata.
+//!
+//! Looks at 1 KiB, through the decoder where the file is compressed; at 66 KiB where that fits
+//! nothing, to name the format in the error (`foreign`). Telling which of two tar archives is the
+//! metadata takes reading the smaller one.
 
 use std::io::Read;
 
@@ -17,7 +21,7 @@ use crate::limits::Limits;
 /// The first bytes of every SquashFS.
 pub(crate) const SQUASHFS_MAGIC: &[u8] = b"hsqs";
 
-/// What holds an image's files.
+/// The container format of one file of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Container {
@@ -29,7 +33,7 @@ pub enum Container {
     Qcow2,
 }
 
-/// How many bytes say what a file is.
+/// Bytes that decide what a file is: two tar blocks.
 const HEAD_BYTES: usize = 2 * BLOCK;
 
 /// Says what a file's bytes are.
@@ -87,13 +91,14 @@ fn is_tar(head: &[u8]) -> Result<bool> {
     Ok(false)
 }
 
+/// Reads at most `most` bytes, fewer only at the end.
 pub(super) fn read_up_to(reader: &mut (impl Read + ?Sized), most: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     reader.take(most as u64).read_to_end(&mut bytes).map_err(|error| Error::io("the image can't be read", error))?;
     Ok(bytes)
 }
 
-/// What the top of a tar holds, as far as it takes to tell metadata from a rootfs.
+/// What the top of a tar holds, as far as needed to tell metadata from a root file system.
 #[derive(Debug, Clone, Copy, Default)]
 struct TopNames {
     metadata: bool,
@@ -106,12 +111,12 @@ struct TopNames {
 }
 
 impl TopNames {
-    /// An image by itself.
+    /// Whether the archive is an image by itself.
     fn is_unified(self) -> bool {
         self.metadata && self.rootfs && !self.directory
     }
 
-    /// Metadata, templates, and nothing else.
+    /// Whether the archive holds metadata and templates and nothing else.
     fn is_metadata_only(self) -> bool {
         self.metadata && !self.rootfs && !self.directory && !self.file
     }

@@ -1,5 +1,8 @@
-//! What differs between two images, whatever their form and codec.
-//! Compares what they hold: metadata by meaning, templates, files and disks by digest, entries by attribute.
+//! Compares two images by what they hold, whatever their form and codec.
+//!
+//! Metadata is compared by meaning, templates, files and disks by digest, and entries attribute by
+//! attribute. Each image is read once: members become records that are sorted by path
+//! (`external_sort`), and the two sorted lists are merged.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +14,7 @@ use super::verify::{SurveyItem, VerifyOptions};
 use crate::error::{ErrorKind, Escaped, Result};
 use crate::fingerprint::Fingerprint;
 
-/// What differs between two images.
+/// One difference between two images.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Difference {
@@ -33,7 +36,7 @@ impl Difference {
     }
 }
 
-/// One member, in the form in which it is compared: the name and the value of each fact, by name.
+/// The attributes of one member as text: name and value, sorted by name.
 type Facts = BTreeMap<String, String>;
 
 /// Compares what two images hold: metadata, templates, the disk, and every member of the rootfs with its
@@ -73,6 +76,7 @@ pub fn for_each_difference(
             (None, Some(_)) => Ordering::Greater,
             (Some(one), Some(other)) => one.key.cmp(&other.key),
         };
+        // Advance a side only if its record is consumed below; both sides when the paths are equal.
         options.check()?;
         let left = if order.is_le() { std::mem::replace(&mut one, first.next().transpose()?) } else { None };
         let right = if order.is_ge() { std::mem::replace(&mut other, second.next().transpose()?) } else { None };
@@ -90,6 +94,7 @@ pub fn for_each_difference(
     }
 }
 
+/// The attributes that differ, with both values; empty for one that a side does not have.
 fn changes(one: &[u8], other: &[u8]) -> Vec<(String, String, String)> {
     let (one, other) = (unpack(one), unpack(other));
     let keys: BTreeSet<_> = one.keys().chain(other.keys()).collect();
@@ -100,10 +105,12 @@ fn changes(one: &[u8], other: &[u8]) -> Vec<(String, String, String)> {
         .collect()
 }
 
-/// The name of the fact that is compared with the precision of the less precise image.
+/// The attribute that is compared with the precision of the less precise image.
 const MTIME: &str = "mtime";
+/// The fraction of a time in whole seconds.
 const WHOLE: &str = "000000000";
 
+/// Whether two times differ in their fractions only, and one of them has none.
 fn same_second(one: &str, other: &str) -> bool {
     match (one.split_once('.'), other.split_once('.')) {
         (Some((one, a)), Some((other, b))) => one == other && (a == WHOLE || b == WHOLE),
@@ -111,7 +118,7 @@ fn same_second(one: &str, other: &str) -> bool {
     }
 }
 
-/// Facts as bytes: names and values in turn, each behind its length.
+/// Attributes as bytes for the sorter: names and values in turn, each behind its length.
 fn pack(facts: &BTreeMap<&'static str, String>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(facts.iter().map(|(name, value)| name.len() + value.len() + 8).sum());
     for text in facts.iter().flat_map(|(name, value)| [*name, value]) {
@@ -121,6 +128,7 @@ fn pack(facts: &BTreeMap<&'static str, String>) -> Vec<u8> {
     bytes
 }
 
+/// The reverse of [`pack`].
 fn unpack(mut bytes: &[u8]) -> Facts {
     let mut texts = Vec::new();
     while let Some((length, rest)) = bytes.split_first_chunk() {
@@ -161,6 +169,7 @@ fn inventory(image: &Image, options: &VerifyOptions) -> Result<SortedRecords> {
     members.finish()
 }
 
+/// The attributes of a member that are compared. Those of a hard link are its target's.
 fn facts(entry: &Entry, digest: Option<&Fingerprint>) -> BTreeMap<&'static str, String> {
     let mut facts = BTreeMap::new();
     let (kind, target) = match &entry.kind {

@@ -1,9 +1,11 @@
 //! One member of an archive or a tree, in the terms that tar and SquashFS share.
-//! Readers produce these, writers take them; the bytes of a file travel apart.
+//!
+//! Readers produce entries and writers take them; the bytes of a file travel apart. An [`Entry`]
+//! that a reader returned has a normalised path, so it never leads out of the image.
 
 use std::time::{Duration, SystemTime};
 
-/// An extended attribute: its full name and its value, both bytes.
+/// An extended attribute: its full name (`security.capability`) and its value, both bytes.
 pub type Xattr = (Vec<u8>, Vec<u8>);
 
 /// A member: its name, what it is, and its attributes.
@@ -29,6 +31,9 @@ pub struct Entry {
 
 impl Entry {
     /// A member with no owner but root, no attributes and the time 0.
+    ///
+    /// The mode is cut to its twelve permission bits. Set the other fields as needed; the type may
+    /// get more of them.
     #[must_use]
     pub fn new(path: impl Into<Vec<u8>>, kind: EntryKind, mode: u32) -> Self {
         Self {

@@ -1,5 +1,9 @@
-//! Records sorted by their keys in bounded memory: what is over the bound goes to a file without a name, in sorted runs.
-//! Members of an image come in the archive's order, millions of them, with paths of kilobytes if an attacker wants.
+//! Sorts records by their keys in bounded memory: what is over the bound goes to a temporary file
+//! without a name, in sorted runs that are merged at the end.
+//!
+//! Used to compare two images: their members come in the order of the archives, millions of them,
+//! with paths of kilobytes if an attacker wants. Keys in a run share long prefixes, so only the
+//! difference to the key before is written.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -12,30 +16,38 @@ use rustix::fs::{self, Mode, OFlags};
 
 use crate::error::{Error, Result};
 
-/// Runs that are merged at once. Each has a buffer.
+/// Runs that are merged at once. Each has a buffer. When there are more, they are first merged into
+/// one.
 const MAX_RUNS: usize = 64;
+/// Bytes of a run's buffer while it is merged.
 const BUFFER: usize = 32 << 10;
-/// What a record costs beside its bytes: two vectors, and what the allocator keeps for each.
+/// Bytes that a record costs in memory beside its content: two vectors, and what the allocator
+/// keeps for each.
 const RECORD_OVERHEAD: usize = 96;
 
-/// A key and what belongs to it.
+/// A key and the value that belongs to it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) key: Vec<u8>,
     pub(super) value: Vec<u8>,
 }
 
-/// Takes records in any order. Of several with one key the last counts.
+/// Takes records in any order. Of several with the same key the last one wins, as the last member
+/// of an archive does.
 pub(super) struct ExternalSorter {
+    /// Bytes in memory above which records are spilled.
     bound: usize,
+    /// Bytes that the held records take.
     bytes: usize,
     held: Vec<Record>,
     spilled: Option<SpillFile>,
 }
 
-/// SortedRecords runs in a file, the oldest first.
+/// Sorted runs in an unnamed file (`O_TMPFILE`), the oldest first. The kernel removes it with the
+/// last descriptor.
 struct SpillFile {
     file: Arc<File>,
+    /// Where the next run begins.
     end: u64,
     runs: Vec<SortedRun>,
 }
@@ -53,13 +65,14 @@ impl ExternalSorter {
         Self { bound: usize::try_from(bound).unwrap_or(usize::MAX), bytes: 0, held: Vec::new(), spilled: None }
     }
 
+    /// Adds a record; writes all held ones to the file when they are over the bound.
     pub(super) fn push(&mut self, key: Vec<u8>, value: Vec<u8>) -> Result<()> {
         self.bytes = self.bytes.saturating_add(key.len() + value.len() + RECORD_OVERHEAD);
         self.held.push(Record { key, value });
         if self.bytes > self.bound { self.spill() } else { Ok(()) }
     }
 
-    /// All records by their keys.
+    /// Returns all records sorted by key, each key once.
     pub(super) fn finish(mut self) -> Result<SortedRecords> {
         if self.spilled.is_none() {
             return Ok(SortedRecords(RecordSource::Held(sorted(self.held))));
@@ -73,6 +86,7 @@ impl ExternalSorter {
         }
     }
 
+    /// Writes the held records to the file as one sorted run.
     fn spill(&mut self) -> Result<()> {
         let spilled = match &mut self.spilled {
             Some(spilled) => spilled,
@@ -80,6 +94,8 @@ impl ExternalSorter {
         };
         spilled.add(sorted(std::mem::take(&mut self.held)).map(Ok))?;
         self.bytes = 0;
+        // All runs become one, so that the number of buffers while merging stays bounded. Each
+        // record is rewritten once per 64 spills.
         if spilled.runs.len() >= MAX_RUNS {
             let mut joined = SpillFile::new()?;
             joined.add(spilled.merge()?)?;
@@ -89,7 +105,8 @@ impl ExternalSorter {
     }
 }
 
-/// Sorts records that are in memory, and keeps the last of each key.
+/// Sorts records in memory and keeps the last of each key. The sort is stable, which makes "last"
+/// well defined.
 fn sorted(mut records: Vec<Record>) -> std::vec::IntoIter<Record> {
     records.sort_by(|one, other| one.key.cmp(&other.key));
     records.dedup_by(|later, earlier| {
@@ -137,6 +154,7 @@ impl SpillFile {
         Ok(())
     }
 
+    /// Starts a merge of all runs.
     fn merge(&self) -> Result<RunMerge> {
         let mut merge = RunMerge { readers: Vec::new(), heads: BinaryHeap::new() };
         for (number, run) in self.runs.iter().enumerate() {
@@ -152,7 +170,8 @@ impl SpillFile {
     }
 }
 
-/// How many bytes two keys have in common at their starts: in large steps first, as most of a long path is.
+/// How many bytes two keys have in common at their start; compares 256 at a time first, as most of
+/// a long path is equal.
 fn shared(one: &[u8], other: &[u8]) -> usize {
     const STEP: usize = 256;
     let steps = one.chunks_exact(STEP).zip(other.chunks_exact(STEP)).take_while(|(one, other)| one == other).count();
@@ -161,9 +180,10 @@ fn shared(one: &[u8], other: &[u8]) -> usize {
     at + rest.take_while(|(one, other)| one == other).count()
 }
 
-/// Records by their keys, each key once.
+/// The sorted records, from memory or from the merged runs.
 pub(super) struct SortedRecords(RecordSource);
 
+/// Where the sorted records come from.
 enum RecordSource {
     Held(std::vec::IntoIter<Record>),
     Merged(RunMerge),
@@ -180,14 +200,16 @@ impl Iterator for SortedRecords {
     }
 }
 
-/// The next record of each run.
+/// A k-way merge: the next record of each run in a heap.
 struct RunMerge {
     readers: Vec<RunReader>,
     heads: BinaryHeap<Reverse<RunHead>>,
 }
 
+/// The next record of a run, ordered by key and then by age.
 struct RunHead {
     record: Record,
+    /// The run's number; a larger one is younger.
     run: usize,
 }
 
@@ -222,6 +244,7 @@ impl RunMerge {
         Ok(Some(record))
     }
 
+    /// The next record. Of several with its key, the others are dropped: they are from older runs.
     fn step(&mut self) -> Result<Option<Record>> {
         let Some(record) = self.pop()? else { return Ok(None) };
         while self.heads.peek().is_some_and(|Reverse(head)| head.record.key == record.key) {
@@ -239,12 +262,16 @@ impl Iterator for RunMerge {
     }
 }
 
+/// Reads one run record by record through a buffer, rebuilding keys from the one before.
 struct RunReader {
     file: Arc<File>,
+    /// Where the next part of the run is read.
     at: u64,
     end: u64,
     buffer: Vec<u8>,
+    /// Bytes of the buffer that were used.
     given: usize,
+    /// The last key, whose beginning the next may share.
     key: Vec<u8>,
 }
 
@@ -264,11 +291,13 @@ impl RunReader {
         Ok(Some(Record { key: self.key.clone(), value: self.take(value)? }))
     }
 
+    /// Four bytes, for a length.
     fn array(&mut self) -> Result<[u8; 4]> {
         let bytes = self.take(4)?;
         bytes.first_chunk().copied().ok_or_else(|| Error::malformed("the temporary file was cut"))
     }
 
+    /// The next `length` bytes of the run.
     fn take(&mut self, length: usize) -> Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(length);
         while bytes.len() < length {
@@ -283,6 +312,7 @@ impl RunReader {
         Ok(bytes)
     }
 
+    /// Reads the next part of the run into the buffer.
     fn fill(&mut self) -> Result<()> {
         let count = usize::try_from(self.end - self.at).unwrap_or(BUFFER).min(BUFFER);
         if count == 0 {

@@ -1,5 +1,8 @@
-//! What a file is that is no image: named by its bytes, with the command that makes an image's part of it.
-//! People hand over disks of other machines, compressed disks and web pages; each deserves its own sentence.
+//! Names files that are no image by their bytes, with the command that makes one of them.
+//!
+//! People hand over disks of other hypervisors, compressed disks, packages and web pages. Each gets
+//! an error that says what it is and a hint with a command that can be pasted into a shell. Nothing
+//! of this decides what is accepted; it only words refusals.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -14,12 +17,12 @@ use crate::error::Error;
 use crate::io::ReadAt;
 use crate::limits::Limits;
 
-/// How much of a file's start tells what it is, at most: btrfs has its name behind 64 KiB.
+/// Bytes of a file's start that are looked at: btrfs has its magic number behind 64 KiB.
 pub(super) const HEAD_BYTES: usize = 66 << 10;
-/// How much of its end: the footer of a VHD or DMG.
+/// Bytes of a file's end that are looked at: the footer of a VHD or DMG.
 const TAIL_BYTES: usize = 512;
 
-/// Something that people take for an image.
+/// A format that people take for an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct ForeignFormat {
     /// With its article.
@@ -27,6 +30,7 @@ struct ForeignFormat {
     remedy: Remedy,
 }
 
+/// What can be done to make an image of such a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Remedy {
     /// `qemu-img` makes a qcow2 of it, under this name of its format.
@@ -37,11 +41,13 @@ enum Remedy {
     Unpack(&'static str),
     /// This command with the file's name behind it writes what is compressed in it.
     Decompress(&'static str),
+    /// This sentence.
     Say(&'static str),
     /// Nothing but taking it out of its compression.
     None,
 }
 
+/// Shorthand for the rows of the table.
 const fn foreign(name: &'static str, remedy: Remedy) -> ForeignFormat {
     ForeignFormat { name, remedy }
 }
@@ -134,8 +140,10 @@ const MAGICS: &[(usize, &[u8], ForeignFormat)] = &[
     ),
 ];
 
+/// The remedy for documents that a web server returned in place of a file.
 const DOWNLOAD: Remedy = Remedy::Say("the address may be that of a page, or ask for a login: look at it in a browser");
 
+/// The format by the first and the last bytes of a file, `None` for an unknown one.
 fn of(head: &[u8], tail: &[u8]) -> Option<ForeignFormat> {
     let found = MAGICS.iter().find(|(place, magic, _)| head.get(*place..).is_some_and(|rest| rest.starts_with(magic)));
     if let Some((_, _, found)) = found {
@@ -257,10 +265,12 @@ fn holds_tar(input: &Input, codec: Codec) -> bool {
     decoded.is_ok_and(|head| Header::looks_like_one(&head))
 }
 
+/// The hint for a tar archive in place of a disk.
 fn unpack_tar(file: Option<&Path>) -> String {
     format!("unpack it with `tar -xf {}` and pack the directory", shell(file.unwrap_or(Path::new("FILE"))))
 }
 
+/// Adds a hint, unless it is empty.
 fn with_hint(error: Error, hint: Option<String>) -> Error {
     match hint.filter(|hint| !hint.is_empty()) {
         Some(hint) => error.with_hint(hint),
@@ -269,6 +279,8 @@ fn with_hint(error: Error, hint: Option<String>) -> Error {
 }
 
 impl ForeignFormat {
+    /// The remedy as a sentence with a command for this file; `before` joins it to an earlier
+    /// command.
     fn remedy(self, file: Option<&Path>, before: &str) -> Option<String> {
         let text = match self.remedy {
             Remedy::Convert(format) => format!("convert it with {}", convert(format, file)),
@@ -297,10 +309,12 @@ impl ForeignFormat {
     }
 }
 
-/// Where a command finds the file.
+/// How a command can refer to the file: by its path, as standard input, or by a placeholder.
 #[derive(Clone, Copy)]
 struct FileLocation<'a> {
+    /// Its path, where it has one.
     file: Option<&'a Path>,
+    /// Whether it comes through a pipe, so that a command reads standard input.
     stream: bool,
 }
 
@@ -331,6 +345,7 @@ fn decompress(codec: Codec, place: FileLocation<'_>, extension: &str) -> (String
     decompress_with(program, codec, place, extension)
 }
 
+/// As [`decompress`], with the program to call.
 fn decompress_with(
     program: &str,
     codec: Codec,
@@ -354,7 +369,7 @@ fn decompress_with(
     (format!("decompress it first: `{program} {source}> {}`", shell(&out)), out)
 }
 
-/// A path as a shell takes it.
+/// A path as one word for a POSIX shell, quoted where needed; a leading dash is protected as `./-`.
 fn shell(path: &Path) -> String {
     let bytes = path.as_os_str().as_bytes();
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+=:@%,".contains(byte);
@@ -363,7 +378,7 @@ fn shell(path: &Path) -> String {
     if !bytes.is_empty() && bytes.iter().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
-/// The last bytes of a file; none of a stream.
+/// The last bytes of a file; empty for a stream and for a shorter file.
 fn tail(input: &Input) -> Vec<u8> {
     let Some(blob) = input.as_blob() else { return Vec::new() };
     let mut bytes = vec![0; TAIL_BYTES];

@@ -1,5 +1,9 @@
-//! Holes of files: found where the file system knows them, and left in disks wherever nothing but zeros would be written.
-//! A disk of 100 GiB may hold one; written out it would not fit.
+//! Holes in files: found where the file system knows them, and made in disks where only zeros would
+//! be written.
+//!
+//! A disk of 100 GiB may hold 1 GiB; written out it would not fit. Files of a rootfs keep exactly
+//! the holes that the image has, since a swap file must have none and a tree that is packed again
+//! must give the same bytes.
 
 use std::fs::File;
 use std::ops::Range;
@@ -11,8 +15,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::io::{self, Blob, ReadAt};
 use crate::progress::Monitor;
 
-/// Zeros are left out in pieces of this size, by offset: a multiple of every file system's block, and large enough that data
-/// which is nearly whole is not torn into many pieces.
+/// Zeros are left out in pieces of this size, aligned by offset: a multiple of every file system's
+/// block, and large enough that data which is nearly contiguous is not torn into many pieces.
 const GRAIN_BYTES: usize = 16 << 10;
 
 /// Where a file of `size` bytes has data, if it has holes that the file system knows of.
@@ -90,10 +94,11 @@ pub(crate) fn of_content(blob: &Blob, size: u64, monitor: &Monitor) -> Result<Op
     Ok((found != [(0, size)]).then_some(SparseMap { segments: found, size }))
 }
 
-/// What is read at once.
+/// Bytes that are read at once.
 const READ_BYTES: usize = 1 << 20;
-/// Zeros that are stored rather than told as a hole, and how many holes are told: readers bound both.
+/// Zeros that are stored rather than recorded as a hole, since each hole costs a line in the map.
 const MIN_HOLE_BYTES: u64 = 64 << 10;
+/// Segments of a map at most; readers limit them. Larger gaps are merged until it fits.
 const MAX_SEGMENTS: usize = 200_000;
 
 /// Adds data from `start` to `end`, to the last segment if no more than `gap` lies between.
@@ -132,12 +137,13 @@ pub(crate) fn write(file: &File, bytes: &[u8], offset: u64) -> std::io::Result<u
     Ok(written)
 }
 
+/// Whether all bytes are zero.
 pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     // A fold over words of a chunk becomes vector instructions; a chunk that is not zero ends it.
     bytes.chunks(1024).all(|chunk| chunk.iter().fold(0, |all, byte| all | byte) == 0)
 }
 
-/// Takes the data of a sparse file out of all of its bytes.
+/// Passes on the data of a sparse file and drops its holes, from a stream of all of its bytes.
 pub(crate) struct SegmentFilter<'a> {
     left: std::iter::Peekable<std::slice::Iter<'a, (u64, u64)>>,
 }
@@ -147,10 +153,8 @@ impl<'a> SegmentFilter<'a> {
         Self { left: map.segments.iter().peekable() }
     }
 
-    /// Gives the parts of `chunk`, which stands at `offset`, that lie in segments.
-    ///
-    /// # Errors
-    /// `Io` where a hole holds something: the file was written to since its holes were found; those of `take`.
+    /// Passes the parts of `chunk`, which stands at `offset`, that lie in segments. Chunks have to
+    /// come in order.
     pub(crate) fn take(
         &mut self,
         offset: u64,

@@ -1,5 +1,8 @@
-//! `Image`: one file or two that were recognised as an image, before anything else is known of it.
-//! Opening looks at a few KiB; what reads more says so.
+//! [`Image`]: one file or two that were recognised as an image, before anything else is known of
+//! it.
+//!
+//! Opening looks at a few KiB. Methods that read more say how much. Each of them is a pass of its
+//! own: an image that is a stream allows one of them.
 
 use std::io::Read;
 
@@ -20,6 +23,9 @@ use crate::metadata::Metadata;
 use crate::progress::{Monitor, Phase};
 
 /// Whether an image is one file or two.
+///
+/// The form changes the fingerprint: that of a split image is the digest of its two files one after
+/// the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImageForm {
     /// One archive with metadata and rootfs.
@@ -28,10 +34,10 @@ pub enum ImageForm {
     Split,
 }
 
-/// How much of a SquashFS tells how it is compressed.
+/// Bytes of a SquashFS that tell how it is compressed: its superblock.
 const SQUASHFS_HEAD_BYTES: usize = 96;
 
-/// One file of an image and what it is.
+/// One file of an image, with its container and its role.
 #[derive(Debug)]
 pub(crate) struct ImageFile {
     pub(crate) input: Input,
@@ -42,6 +48,7 @@ pub(crate) struct ImageFile {
 }
 
 impl ImageFile {
+    /// Takes a file that was recognised; looks at the superblock of a SquashFS.
     fn new(input: Input, container: Container, role: ArchiveRole) -> Self {
         let squashfs = (container == Container::SquashFs)
             .then(|| input.peek(|reader| detect::read_up_to(reader, SQUASHFS_HEAD_BYTES)).ok())
@@ -82,6 +89,9 @@ impl Image {
 
     /// Recognises an image. Looks at the first KiB of each file; of a split image whose files are
     /// both tars, at as much of each as tells which is the metadata.
+    ///
+    /// Use it where images come from strangers and the defaults are too generous, or where a
+    /// trusted image exceeds them.
     ///
     /// # Errors
     /// `Malformed` and `Unsupported` for what is no image, `Ambiguous` and `InvalidInput` for two
@@ -134,6 +144,8 @@ impl Image {
     }
 
     /// What each file is: the image's one, or metadata and rootfs.
+    ///
+    /// For a split image the metadata comes first, whatever order the files were given in.
     pub fn containers(&self) -> impl ExactSizeIterator<Item = Container> + '_ {
         self.parts.iter().map(|part| part.container)
     }
@@ -149,12 +161,16 @@ impl Image {
     }
 
     /// The size of all files in bytes, where it is known before reading.
+    ///
+    /// `None` for a stream.
     #[must_use]
     pub fn size(&self) -> Option<u64> {
         self.parts.iter().try_fold(0_u64, |sum, part| sum.checked_add(part.input.len()?))
     }
 
     /// The metadata, without unpacking anything: reads up to `metadata.yaml` and no further.
+    ///
+    /// A SquashFS and an archive at rest can be asked any number of times.
     ///
     /// # Errors
     /// `Malformed` when there is none or it breaks a rule, `LimitExceeded` when it is too large or
@@ -170,6 +186,7 @@ impl Image {
     /// # Errors
     /// As [`metadata`](Self::metadata), but for the content.
     pub fn metadata_bytes(&self) -> Result<Vec<u8>> {
+        // Metadata and templates are in the first file, whatever the form.
         let part = &self.parts[0];
         self.find_file(b"metadata.yaml", self.limits.metadata, "metadata")
             .and_then(|found| found.ok_or_else(|| Error::malformed("there is no `metadata.yaml` in the image")))
@@ -177,6 +194,9 @@ impl Image {
     }
 
     /// The bytes of a template, by its name in `templates/`.
+    ///
+    /// Reads up to that template, and no further; [`templates`](Self::templates) returns all of
+    /// them in one pass.
     ///
     /// # Errors
     /// `NotFound` when there is none of that name.
@@ -188,13 +208,18 @@ impl Image {
 
     /// The fingerprint, read from the files' bytes as stored.
     ///
+    /// This is the image's identity in LXD and Incus: the SHA-256 of the file, or of metadata and
+    /// rootfs one after the other. Reads all bytes; unpacking and verifying return the same value
+    /// from the pass they make anyway.
+    ///
     /// # Errors
     /// `Io` and `Cancelled`.
     pub fn fingerprint(&self, monitor: &Monitor) -> Result<Fingerprint> {
         fingerprint_of(self.parts.iter().map(|part| &part.input), self.size(), monitor)
     }
 
-    /// The content of one file outside of the rootfs.
+    /// The content of one file outside of the rootfs; `None` where the image has none of that name.
+    /// Reads up to it.
     fn find_file(&self, path: &[u8], limit: u64, name: &'static str) -> Result<Option<Vec<u8>>> {
         let part = &self.parts[0];
         let Container::Tar(codec) = part.container else {
@@ -229,6 +254,8 @@ impl Image {
 
 /// The fingerprint of files that need not be an image: the digest of their bytes one after the other.
 ///
+/// Reports progress in [`Phase::Hash`] against `total`.
+///
 /// # Errors
 /// `Io` and `Cancelled`.
 pub fn fingerprint_of<'a>(
@@ -262,7 +289,8 @@ fn read(reader: &mut InputReader<'_>, buffer: &mut [u8]) -> std::io::Result<usiz
     }
 }
 
-/// Bounds how far a small file makes a look for metadata go: a kilobyte can decode to gigabytes.
+/// Bounds how much a small file may make a search for metadata decode: a kilobyte can decode to
+/// gigabytes.
 struct RatioLimit<R> {
     inner: R,
     decoded: u64,
@@ -271,8 +299,9 @@ struct RatioLimit<R> {
 }
 
 impl<R: Read> RatioLimit<R> {
+    /// Bounds the decoded bytes by the file's length times the limit `ratio`.
     fn new(inner: R, length: Option<u64>, limits: &Limits) -> Self {
-        /// Below this many decoded bytes nobody counts.
+        /// Decoded bytes below which the ratio is not checked.
         const UNMETERED_BYTES: u64 = 256 << 20;
         // The length of a stream is not known; what was read of it bounds it well enough at 64 KiB.
         let most = length.unwrap_or(64 << 10).saturating_mul(limits.ratio).max(UNMETERED_BYTES);

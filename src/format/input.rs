@@ -1,5 +1,9 @@
-//! Where an image's bytes come from: bytes at rest, which can be looked at again, and streams, which pass once.
-//! One or two of them make a [`ImageSource`].
+//! Where an image's bytes come from: bytes at rest, which can be read at any position, and streams,
+//! which pass once.
+//!
+//! [`Input`] is one file, [`ImageSource`] the one or two files of an image. Recognising an image
+//! has to look at the first bytes; for a stream these are kept (up to a bound) and returned again
+//! by the reader that follows.
 
 use std::fmt;
 use std::fs::File;
@@ -16,22 +20,41 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::io::{Blob, ReadAt};
 use crate::progress::Cancel;
 
-/// One file of an image.
+/// One file of an image: a path, an open file, a blob of a store, a pipe, or any reader.
+///
+/// Files and blobs are read at positions, and may be read several times. Streams are read once:
+/// after a look at their first bytes ([`Image::open`](super::Image::open)) one call may read them
+/// to the end. SquashFS needs positions, so a SquashFS that comes as a stream is copied to a
+/// temporary file.
+///
+/// ```
+/// use lxd_image::format::Input;
+///
+/// let input = Input::stream(std::io::Cursor::new(vec![0_u8; 512])).named("download.tar");
+/// assert_eq!(input.len(), None);
+/// assert_eq!(input.name(), Some(std::path::Path::new("download.tar")));
+/// ```
 pub struct Input {
     bytes: InputBytes,
+    /// The name for errors.
     name: Option<PathBuf>,
+    /// The probable length of a stream.
     announced: Option<u64>,
+    /// Stops every call that reads this input.
     cancel: Cancel,
 }
 
+/// The two kinds of sources.
 enum InputBytes {
-    /// InputBytes at rest, read at positions.
+    /// Bytes that are read at positions.
     AtRest(Blob),
-    /// What was read of a stream for a first look stays in front of it.
+    /// A stream with what was read of it for a first look; `None` once a reader took it.
     Stream(Mutex<Option<PeekedStream>>),
 }
 
+/// A stream and the bytes that were already read from it.
 struct PeekedStream {
+    /// Bytes that were read for a first look.
     seen: Vec<u8>,
     rest: CancellableStream,
 }
@@ -212,12 +235,13 @@ impl fmt::Debug for Input {
     }
 }
 
-/// The bytes of an input, once through.
+/// Reads all bytes of an input once, from the start.
 pub(crate) struct InputReader<'a> {
     cancels: CancelSet,
     bytes: ReadPosition<'a>,
 }
 
+/// How far an [`InputReader`] is.
 enum ReadPosition<'a> {
     At { blob: &'a Blob, offset: u64 },
     Stream { seen: Vec<u8>, at: usize, rest: CancellableStream },
@@ -250,10 +274,11 @@ impl Read for InputReader<'_> {
     }
 }
 
-/// How much of a stream is kept for a second look, at most: memory must not grow with the image.
+/// Bytes of a stream that are kept for a second look at most, since memory must not grow with the
+/// image.
 const MAX_PEEKED_BYTES: usize = 32 << 20;
 
-/// Reads a stream and keeps what was read.
+/// Reads a stream and keeps what was read, so that a later reader starts from the beginning.
 struct RecordingReader<'a> {
     peeked: &'a mut PeekedStream,
     at: &'a mut usize,
@@ -283,7 +308,15 @@ impl Read for RecordingReader<'_> {
     }
 }
 
-/// The one or two files of an image.
+/// The one or two files of an image, before anything is known of them.
+///
+/// ```no_run
+/// use lxd_image::format::{Image, ImageSource, Input};
+///
+/// let unified = Image::open(ImageSource::open("debian.tar.xz", None)?)?;
+/// let split = Image::open(ImageSource::split(Input::open("meta.tar.xz")?, Input::open("rootfs.squashfs")?))?;
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct ImageSource {
     pub(crate) first: Input,
@@ -297,7 +330,8 @@ impl ImageSource {
         Self { first: image, second: None }
     }
 
-    /// An image in two files, metadata and rootfs, in either order.
+    /// An image in two files, metadata and rootfs. They may be given in either order; their content
+    /// tells which is which.
     #[must_use]
     pub fn split(one: Input, other: Input) -> Self {
         Self { first: one, second: Some(other) }

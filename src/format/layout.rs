@@ -1,5 +1,15 @@
-//! Where a member of an archive belongs in an image, and which members an image must and must not have.
-//! One judge for unpacking, verifying and converting, so that all of them see the same image.
+//! Where a member of an archive belongs in an image, and which members an image must and must not
+//! have.
+//!
+//! One judge for unpacking, verifying, converting and comparing, so that all of them see the same
+//! image. [`Layout::place`] is called for each member in the order of the archive,
+//! [`Layout::finish`] at the end.
+//!
+//! The rules follow what LXD and Incus accept: `metadata.yaml` at the top, templates as plain files
+//! in one directory, and a root in one of two forms, `rootfs/` or `rootfs.img`. Anything else at
+//! the top is a stray member, which is never written. Archives of other kinds (OVA, Docker, OCI, a
+//! bare root file system) are recognised by the names at their top, for the error that says what to
+//! do.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +17,7 @@ use super::entry::{Entry, EntryKind};
 use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::limits::Limits;
 
-/// Which archive of an image is being read.
+/// Which archive of an image is being read. It decides what the top of the archive means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ArchiveRole {
     /// The only one: metadata, templates and rootfs.
@@ -18,7 +28,7 @@ pub(crate) enum ArchiveRole {
     Rootfs,
 }
 
-/// Where a member belongs.
+/// Where a member belongs in an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum MemberPlace {
     /// The archive's own top (`./`) in an image with metadata: says nothing.
@@ -37,32 +47,41 @@ pub(crate) enum MemberPlace {
     Stray,
 }
 
-/// Judges members in the order of the archive.
+/// Places members in the order of the archive, and remembers which parts of an image were seen.
 #[derive(Debug)]
 pub(crate) struct Layout {
     role: ArchiveRole,
     limits: Limits,
+    /// The content of `metadata.yaml`, once it came.
     metadata: Option<Vec<u8>>,
+    /// The templates so far, with their sizes.
     templates: BTreeMap<Vec<u8>, u64>,
     template_bytes: u64,
+    /// Whether a member of `rootfs/` came.
     rootfs: bool,
+    /// Whether `rootfs.img` came.
     disk: bool,
+    /// Members so far.
     members: u64,
     strays: StrayNames,
     foreign: ForeignNames,
 }
 
-/// Names at an archive's top by which one of another kind is known.
+/// Names at an archive's top by which an archive of another kind is recognised.
 #[derive(Debug, Default)]
 struct ForeignNames {
+    /// An OVF description: a virtual appliance.
     appliance: bool,
+    /// A file of `docker save`.
     docker: bool,
+    /// The file `oci-layout`.
     oci: bool,
     /// Members of a root directory.
     root: u32,
 }
 
 impl ForeignNames {
+    /// Takes the first component of a member's path; `alone` says that the path has no further one.
     fn take(&mut self, first: &[u8], alone: bool) {
         match first {
             b"oci-layout" => self.oci = true,
@@ -93,13 +112,14 @@ impl ForeignNames {
     }
 }
 
-/// A root file system that was given without its metadata.
+/// The error for a root file system that was given without its metadata.
 pub(crate) fn lone_rootfs(kind: ErrorKind) -> Error {
     Error::new(kind, "this is a root file system without `metadata.yaml`, which is one file of a split image")
         .with_hint("name its metadata file too; a root file system alone becomes an image with `pack`")
 }
 
 impl Layout {
+    /// A layout that has seen no member.
     pub(crate) fn new(role: ArchiveRole, limits: &Limits) -> Self {
         Self {
             role,
@@ -172,6 +192,8 @@ impl Layout {
                 Ok(MemberPlace::Disk)
             }
             _ => {
+                // Only counted here; whether it is an archive of another kind shows at the end,
+                // when no part of an image came.
                 self.foreign.take(first, rest.is_empty());
                 match entry.kind {
                     EntryKind::CharDevice(_) | EntryKind::BlockDevice(_) if self.is_lone_rootfs() => {
@@ -199,7 +221,11 @@ impl Layout {
             && self.foreign.root > 1
     }
 
-    /// Takes the content of `metadata.yaml`: a second one must be the same.
+    /// Takes the content of `metadata.yaml`.
+    ///
+    /// # Errors
+    /// `Malformed` for a second one with different content: which of them counts would depend on
+    /// the reader.
     pub(crate) fn metadata(&mut self, content: Vec<u8>) -> Result<()> {
         match &self.metadata {
             Some(first) if *first != content => {
@@ -235,6 +261,7 @@ impl Layout {
         Ok(LayoutSummary { metadata, templates, disk: self.disk })
     }
 
+    /// The member that is the archive's own top.
     fn top(&mut self, entry: &Entry) -> Result<MemberPlace> {
         match entry.kind {
             EntryKind::Directory if self.role == ArchiveRole::Rootfs => Ok(MemberPlace::Rootfs(Vec::new())),
@@ -246,6 +273,7 @@ impl Layout {
         }
     }
 
+    /// Fails unless the entry is a regular file.
     fn need_file(&self, entry: &Entry, name: &str) -> Result<()> {
         match entry.kind {
             EntryKind::File { .. } => Ok(()),
@@ -254,6 +282,7 @@ impl Layout {
         }
     }
 
+    /// Places a file of `templates/`, within the limits on their number and size.
     fn template(&mut self, entry: &Entry, name: Vec<u8>) -> Result<MemberPlace> {
         let EntryKind::File { size } = entry.kind else {
             return Err(Error::unsafe_path("something in `templates/` is not a regular file"));
@@ -279,6 +308,7 @@ impl Layout {
         Ok(MemberPlace::Template(name))
     }
 
+    /// Places a member of `rootfs/`, and makes a hard link's target relative to the root.
     fn in_rootfs(&mut self, entry: &mut Entry, rest: Vec<u8>) -> Result<MemberPlace> {
         if rest.is_empty() {
             match entry.kind {
@@ -304,19 +334,22 @@ impl Layout {
     }
 }
 
-/// What stands at an archive's top and belongs to no image: for the error, when what belongs there is missing.
+/// Names at an archive's top that belong to no image: for the error, when a part is missing.
 #[derive(Debug, Default)]
 struct StrayNames {
     /// The first few names, and whether each is a file.
     names: Vec<(Vec<u8>, bool)>,
+    /// Whether there were more than are named.
     more: bool,
     /// Whether an image lies below one of them.
     nested: bool,
 }
 
 impl StrayNames {
+    /// Names that the error shows at most.
     const NAMED: usize = 4;
 
+    /// Takes the path of a stray member, split after its first component.
     fn add(&mut self, first: &[u8], rest: &[u8], kind: &EntryKind) {
         let inner = rest.split(|&byte| byte == b'/').next().unwrap_or_default();
         self.nested |= matches!(inner, b"metadata.yaml" | b"rootfs" | b"rootfs.img");
@@ -340,6 +373,7 @@ impl StrayNames {
         names.join(", ") + if self.more { " and more" } else { "" }
     }
 
+    /// The error for an archive without metadata, with a hint by what is there instead.
     fn no_metadata(&self, other_parts: bool) -> Error {
         let sentence = "there is no `metadata.yaml` at the top of the archive, so this is no image";
         if self.names.is_empty() {
@@ -358,6 +392,7 @@ impl StrayNames {
         }
     }
 
+    /// The error for an image without a root, with a hint by what is there instead.
     fn no_root(&self) -> Error {
         let sentence = "the image has neither `rootfs/` nor `rootfs.img`";
         let split = "if this is the metadata of a split image, name its rootfs file too";
@@ -377,16 +412,18 @@ impl StrayNames {
     }
 }
 
+/// The error for an image that is a container and a virtual machine at once.
 fn both_roots() -> Error {
     Error::malformed("the image has both `rootfs/` and `rootfs.img`: container or virtual machine?")
 }
 
+/// The error for a split image whose first file has a root as well.
 fn two_roots() -> Error {
     Error::invalid("the metadata archive of a split image brings a root file system of its own")
         .with_hint("a unified image is given alone, without a second file")
 }
 
-/// What an archive held, beside a root file system.
+/// What an archive held beside a root file system.
 #[derive(Debug)]
 pub(crate) struct LayoutSummary {
     /// The bytes of `metadata.yaml`.

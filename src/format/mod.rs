@@ -1,5 +1,42 @@
-//! Reading, checking, unpacking, packing and converting image files.
-//! Everything that knows an archive's or a disk's layout is below here; `FORMAT.md` tells the facts.
+//! Image files: reading, verifying, unpacking, packing, converting and comparing them.
+//!
+//! An image of LXD or Incus is one file (unified: `metadata.yaml`, `templates/` and `rootfs/` or
+//! `rootfs.img` in one archive) or two (split: a metadata archive, and a tar, SquashFS or qcow2
+//! file as the root). Everything that knows the layout of an archive or a disk is in this module;
+//! `FORMAT.md` in the repository has the facts.
+//!
+//! # Where to start
+//!
+//! * [`Image`] opens one or two files ([`ImageSource`] of [`Input`]s) and looks at a few KiB. Its
+//!   methods do the rest: `metadata`, `fingerprint`, [`verify`](Image::verify),
+//!   [`unpack_verified`](Image::unpack_verified), `convert`.
+//! * [`pack`] makes an image of a directory or a disk.
+//! * [`differences`] compares two images.
+//! * [`SquashFs`] looks into a SquashFS file without an image around it; [`decode`] and [`encode`]
+//!   are the codecs.
+//!
+//! # Data flow
+//!
+//! ```text
+//! Input ── hash ──▶ codec ──▶ tar reader ──▶ layout ──▶ MemberVisitor
+//!   │  (pipeline)                              ▲          ├─ unpack: extract (writes below one directory)
+//!   └─ positions ──▶ squashfs reader ──────────┘          ├─ verify: namespace (checks, writes nothing)
+//!                                                         └─ write: tar or SquashFS writer, codec, hash, file
+//! ```
+//!
+//! A pass reads each byte once: what is hashed for the fingerprint is the same buffer that is
+//! decoded, so nobody can swap content between the check and the use. `layout` decides where a
+//! member belongs, for every consumer alike.
+//!
+//! # Invariants against hostile images
+//!
+//! * Nothing is written outside of the destination: names are normalised, no link is followed, and
+//!   every file is created through a handle of its directory.
+//! * Every size, count and length that an image states is compared with [`Limits`](crate::Limits)
+//!   before it is used.
+//! * Memory does not grow with the image, apart from a few bytes per member.
+//! * Whatever fails or is cancelled leaves nothing behind; an unpacked image appears in one step
+//!   ([`StagedUnpack`]).
 
 mod cancellable;
 mod chunk;

@@ -1,5 +1,7 @@
-//! Members that were left out: what comes later is judged as if they were there, so that a verdict does not
-//! depend on who unpacks, and their further names are left out as well.
+//! Members that were left out of what is written, such as devices that an ordinary user can't make.
+//!
+//! What comes later is judged as if they were there, so that the verdict on an image does not
+//! depend on who unpacks it, and their further names (hard links) are left out as well.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -9,7 +11,7 @@ use super::namespace::{self, below_file};
 use super::path::split_last;
 use crate::error::Result;
 
-/// Members that are in the image and were left out of what is written, by hashes of their paths.
+/// The paths of such members, as hashes under a random key.
 #[derive(Default)]
 pub(super) struct OmittedMembers {
     paths: HashSet<u64>,
@@ -17,10 +19,12 @@ pub(super) struct OmittedMembers {
 }
 
 impl OmittedMembers {
+    /// Adds the path of a member that was left out.
     pub(super) fn insert(&mut self, path: &[u8]) {
         self.paths.insert(self.hasher.hash_one(path));
     }
 
+    /// Whether the member at this path was left out.
     pub(super) fn holds(&self, path: &[u8]) -> bool {
         !self.paths.is_empty() && self.paths.contains(&self.hasher.hash_one(path))
     }

@@ -1,5 +1,8 @@
-//! Names in archives: one form for all of them, and the refusal of those that climb.
-//! Every name that a reader takes from an image passes here before anything is done with it.
+//! Names in archives: one form for all of them, and the refusal of those that lead out of the
+//! image.
+//!
+//! Every name that a reader takes from an image passes through [`normalize`] before anything else
+//! is done with it.
 
 use crate::error::{Error, Result};
 use crate::limits::Limits;

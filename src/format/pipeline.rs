@@ -1,5 +1,10 @@
-//! One pass over a file: read and hashed on one thread, decoded on another, consumed on the caller's.
-//! Every byte that is consumed was hashed from the same buffer, so no one can swap it in between.
+//! One pass over a file: read and hashed on one thread, decoded on another, consumed on the
+//! caller's.
+//!
+//! Every byte that is consumed was hashed from the same buffer, so that a file which changes while
+//! it is read can't pass the check with one content and be unpacked with another. The stages are
+//! connected by bounded queues of pooled buffers, which bounds memory and lets the slowest stage
+//! set the pace.
 
 use std::io::Read;
 use std::thread;
@@ -11,12 +16,16 @@ use crate::fingerprint::Hasher;
 use crate::limits::Limits;
 use crate::progress::{Cancel, Monitor, Phase};
 
-/// Buffers between the stages: few and large, and small enough together for flat memory.
+/// Bytes of a buffer between the stages: few and large buffers cost less hand-over than many small
+/// ones.
 const BUFFER_BYTES: usize = 256 << 10;
+/// Buffers of stored bytes: 2 MiB in all.
 const RAW_BUFFERS: usize = 8;
+/// Buffers of decoded bytes: 6 MiB in all. Members hold on to their pieces until a batch is full,
+/// so there are more of them.
 const DECODED_BUFFERS: usize = 24;
 
-/// What every pass needs to know.
+/// The settings of a pass, shared by all files of an image.
 #[derive(Clone, Copy)]
 pub(crate) struct ReadPass<'a> {
     pub(crate) limits: &'a Limits,
@@ -31,6 +40,9 @@ impl ReadPass<'_> {
     /// Reads `input` to its end through `codec`. The bytes as stored go to `hasher`, those decoded
     /// to `consume`, which must take them to the end of its stream unless it fails.
     ///
+    /// Everything that `consume` takes was hashed. A failure of any stage stops the others: each
+    /// notices within [`CANCEL_POLL`](crate::progress::CANCEL_POLL) that nobody receives any more.
+    ///
     /// # Errors
     /// Those of the input, the codec and `consume`; whatever came first in the stream.
     pub(crate) fn run<T>(
@@ -41,6 +53,8 @@ impl ReadPass<'_> {
         consume: impl FnOnce(&mut ReceivedChunks) -> Result<T>,
     ) -> Result<T> {
         thread::scope(|scope| {
+            // Bounded by the number of buffers: a chunk in the queue holds one, so a full queue
+            // means that the pool is empty as well.
             let (raw, raw_chunks) = crossbeam_channel::bounded(RAW_BUFFERS);
             let unread = Cancel::new();
             let raw_chunks = ReceivedChunks::new(raw_chunks, unread.clone());
@@ -105,6 +119,8 @@ impl ReadPass<'_> {
                 None => Ok(value),
                 Some(_) => Err(Error::malformed("something follows the end of the data")),
             });
+            // The order matters: a thread that still waits for room in a queue ends only once the
+            // receiver is gone, so the joins below would never return if they came first.
             // Whoever still has something to send learns that nobody listens, and ends.
             drop(chunks);
             let decoded = decoding.is_none_or(|thread| thread.join().is_ok());
@@ -119,6 +135,7 @@ impl ReadPass<'_> {
     }
 }
 
+/// Starts a named thread of the scope. The name shows in `ps -L` and in panics.
 fn spawn<'scope, T: Send + 'scope>(
     scope: &'scope thread::Scope<'scope, '_>,
     name: &str,

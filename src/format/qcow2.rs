@@ -1,5 +1,12 @@
-//! The header of a qcow2 disk: its virtual size, and the refusal of all that leads to other files.
-//! After QEMU's `docs/interop/qcow2.txt`. Nothing of the disk's content is read.
+//! The header of a qcow2 disk: its virtual size, and the refusal of everything that leads to other
+//! files.
+//!
+//! Format facts: QEMU's `docs/interop/qcow2.rst`. Nothing of the disk's content is read.
+//!
+//! A qcow2 file may name a backing file or an external data file, which the hypervisor would open
+//! with its own permissions when the machine starts (the class of CVE-2014-5160 and others). Such
+//! disks are refused, by the header's fields as well as by its extensions, and so are encrypted
+//! disks and incompatible features that are not known.
 
 use super::foreign;
 use crate::error::{Error, Escaped, Result};
@@ -11,13 +18,25 @@ pub(crate) const MAGIC: &[u8] = b"QFI\xfb";
 /// How much of a disk's start [`Qcow2::parse`] looks at, at most: bytes.
 pub const HEAD_BYTES: usize = 64 << 10;
 
+/// Incompatible feature bit 0: reference counts may be wrong. Harmless to readers, so it is
+/// accepted.
 const DIRTY: u64 = 1 << 0;
+/// Incompatible feature bit 1: the disk must not be used.
 const CORRUPT: u64 = 1 << 1;
+/// Incompatible feature bit 2: the content is in another file.
 const DATA_FILE: u64 = 1 << 2;
+/// Incompatible feature bit 3: clusters are compressed with another codec than deflate.
 const COMPRESSION: u64 = 1 << 3;
+/// Incompatible feature bit 4: clusters have subclusters.
 const EXTENDED_L2: u64 = 1 << 4;
 
 /// What the header of a disk says.
+///
+/// ```
+/// use lxd_image::{Limits, format::Qcow2};
+///
+/// assert!(Qcow2::parse(b"not a disk", 10, &Limits::default()).is_err());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Qcow2 {
@@ -36,6 +55,9 @@ impl Qcow2 {
     ///
     /// `head` holds the first [`HEAD_BYTES`] of it, or all when it is shorter; `length` is that of
     /// the whole file in bytes.
+    ///
+    /// Everything in the header that refers to another file is refused, since the hypervisor would
+    /// open that file with its own permissions.
     ///
     /// # Errors
     /// `Unsupported` for what would need another file or a key (backing file, external data file,
@@ -76,6 +98,7 @@ impl Qcow2 {
             )));
         }
         let cluster_size = 1_u64 << cluster_bits;
+        // Either field alone is refused: QEMU looks at the offset, other tools at the size.
         if backing_offset != 0 || backing_size != 0 {
             let name = usize::try_from(backing_offset).ok().zip(usize::try_from(backing_size).ok());
             let name = name.and_then(|(at, length)| head.get(at..at.checked_add(length)?)).unwrap_or_default();
@@ -105,6 +128,7 @@ impl Qcow2 {
     }
 }
 
+/// The refusal of an encrypted disk.
 fn encrypted(how: &str) -> Error {
     Error::unsupported(format!("the disk is encrypted {how}")).with_hint(
         "decrypt it where its key is: `qemu-img convert --object secret,id=key,file=KEY --image-opts \
@@ -112,13 +136,15 @@ fn encrypted(how: &str) -> Error {
     )
 }
 
+/// The refusal of a disk with an external data file.
 fn data_file(name: &[u8]) -> Error {
     let name = if name.is_empty() { String::new() } else { format!(" `{}`", Escaped(name)) };
     Error::unsupported(format!("the disk keeps its data in another file{name}, which would be read from the host"))
         .with_hint("where that file is, make one disk of both: `qemu-img convert -O qcow2 DISK NEW`")
 }
 
-/// `named` looks whether the header's extensions say more.
+/// Refuses incompatible features. `named` looks whether the header's extensions name the external
+/// data file.
 fn check_features(incompatible: u64, named: impl FnOnce() -> Option<Error>) -> Result<()> {
     if incompatible & CORRUPT != 0 {
         return Err(
@@ -179,6 +205,7 @@ fn check_extensions(head: &[u8], start: u64, cluster_size: u64) -> Result<()> {
     }
 }
 
+/// Checks that the L1 table lies in the file, within the limit, and covers the virtual size.
 fn check_l1(
     entries: u32,
     offset: u64,

@@ -1,5 +1,9 @@
-//! A SquashFS that comes as a stream, kept in a temporary file: it is read at positions.
-//! What is kept is bounded by the image's own head, which is read first; what follows the image is hashed and not kept.
+//! Copies a SquashFS that comes as a stream to a temporary file, since it has to be read at
+//! positions.
+//!
+//! The size of the copy is known from the superblock, which comes first, and is compared with the
+//! limit `spool` before anything is written. Bytes after the image (padding) are hashed for the
+//! fingerprint and not kept.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -14,10 +18,15 @@ use crate::error::{Error, Result};
 use crate::fingerprint::Hasher;
 use crate::rooted::staging_name;
 
-/// Images are padded to whole pages.
+/// SquashFS images are padded to whole pages of this many bytes.
 const PAGE: u64 = 4096;
 
-/// Reads `stream` to its end and hashes all of it. The file that it returns has no name, and holds the image with its padding.
+/// Reads `stream` to its end and hashes all of it. Returns an unnamed file in `directory` that
+/// holds the image with its padding.
+///
+/// # Errors
+/// `LimitExceeded` for an image larger than `spool`; `Malformed` for one that is cut in its
+/// superblock; `StorageFull`; `Io`.
 pub(super) fn keep(stream: &mut impl Read, pass: &ReadPass<'_>, hasher: &mut Hasher, directory: &Path) -> Result<File> {
     let unread = |error| Error::io("the image can't be read", error);
     let mut head = Vec::with_capacity(SUPERBLOCK);
@@ -49,7 +58,8 @@ pub(super) fn keep(stream: &mut impl Read, pass: &ReadPass<'_>, hasher: &mut Has
     }
 }
 
-/// A file that ends with its last descriptor, whatever happens to this process.
+/// A file without a name, which the kernel removes with its last descriptor, whatever happens to
+/// this process. Where the file system has no `O_TMPFILE`, the file is made and unlinked at once.
 fn nameless(directory: &Path) -> io::Result<File> {
     let (flags, mode) = (OFlags::RDWR | OFlags::CLOEXEC, Mode::from_raw_mode(0o600));
     match fs::openat(CWD, directory, flags | OFlags::TMPFILE, mode) {
@@ -64,6 +74,7 @@ fn nameless(directory: &Path) -> io::Result<File> {
     Ok(File::from(file))
 }
 
+/// The error for a copy that can't be written, with the number of bytes that it needs.
 fn unkept(error: io::Error, directory: &Path, bytes: u64) -> Error {
     Error::io("the stream can't be kept here while it is read", error).in_file(directory).with_hint(format!(
         "{bytes} bytes are needed: name a directory with more room in TMPDIR, or save the image to a file and name that"

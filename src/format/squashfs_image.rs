@@ -1,5 +1,13 @@
 //! A SquashFS as a file of an image: the same layout and the same visitors as for a tar.
-//! The file is hashed on a thread of its own while its blocks are decoded on others.
+//!
+//! A SquashFS is read at positions and in the order of its tree, not in the order of its bytes. So
+//! the file is hashed on a thread of its own while its blocks are decoded on others, and the
+//! version of the source (for a file: size, times, inode) is compared before and after, to be sure
+//! that both saw the same bytes.
+//!
+//! Unpacking has a way of its own ([`unpack_squashfs`]): names are made in order on the caller's
+//! thread, while blocks of many files are decoded and written on all cores. Everything else uses
+//! [`visit_squashfs`], member by member.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,6 +39,8 @@ enum SquashFsSource {
 }
 
 impl SquashFsSource {
+    /// The source for a file of an image: itself if it can be read at positions, else a copy in
+    /// `directory`.
     fn of(part: &ImageFile, pass: &ReadPass<'_>, hasher: &mut Hasher, directory: &Path) -> Result<Self> {
         match part.input.as_blob() {
             Some(blob) => Ok(Self::Own(blob.clone())),
@@ -49,11 +59,13 @@ impl SquashFsSource {
     }
 }
 
+/// The error for a source that can't be read.
 fn unreadable(error: std::io::Error) -> Error {
     Error::io("the image can't be read", error)
 }
 
-/// Hashes an image while `work` reads it, and makes sure that both saw the same bytes, as far as its engine can tell.
+/// Hashes an image while `work` reads it, and fails if the source changed meanwhile, as far as its
+/// engine can tell. A copy was hashed when it was made.
 fn hashing<T>(
     source: &SquashFsSource,
     pass: &ReadPass<'_>,
@@ -61,6 +73,9 @@ fn hashing<T>(
     work: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
     let SquashFsSource::Own(blob) = source else { return work() };
+    // The hash and the decoder read at different positions at different times. Only an unchanged
+    // version shows that both saw the same bytes; otherwise a file could be swapped after its good
+    // bytes were hashed.
     let before = blob.version().map_err(unreadable)?;
     let done = thread::scope(|scope| {
         let hashed = thread::Builder::new()
@@ -78,6 +93,7 @@ fn hashing<T>(
     Ok(done)
 }
 
+/// Hashes all bytes of a source and reports progress.
 fn hash(blob: &Blob, pass: &ReadPass<'_>, hasher: &mut Hasher) -> Result<()> {
     let before = hasher.bytes();
     let mut report = |read: u64| pass.monitor.report(pass.phase, before.saturating_add(read), pass.total);
@@ -87,7 +103,10 @@ fn hash(blob: &Blob, pass: &ReadPass<'_>, hasher: &mut Hasher) -> Result<()> {
     })
 }
 
-/// Takes a visitor through a SquashFS, member by member.
+/// Takes a visitor through a SquashFS, member by member in the order of its tree.
+///
+/// # Errors
+/// As `drive_tar`.
 pub(super) fn visit_squashfs(
     part: &ImageFile,
     pass: &ReadPass<'_>,
@@ -191,6 +210,7 @@ fn show(
     }
 }
 
+/// Adds bytes at `offset` to the first bytes of a file; bytes beyond [`HEAD_BYTES`] are dropped.
 fn take_head(head: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
     if offset >= HEAD_BYTES as u64 {
         return;
@@ -220,7 +240,12 @@ fn bounded(size: u64, limit: u64, name: &'static str) -> Result<usize> {
         .ok_or_else(|| Error::limit(name, limit, format_args!("a file of {size} bytes")))
 }
 
-/// The content of one file, without touching the rest.
+/// The content of one file, read without touching the rest; `None` where the image has none of that
+/// name.
+///
+/// # Errors
+/// `InvalidInput` for a stream, `UnsafePath` for what is no regular file, `LimitExceeded` by the
+/// limit of this `name`.
 pub(super) fn find_in_squashfs(
     part: &ImageFile,
     path: &[u8],
@@ -272,10 +297,11 @@ pub(super) fn unpack_squashfs(
     })
 }
 
-/// The content of a small file, shared with the thread that fills it.
+/// The content of a small file, shared with the thread that decodes it.
 type SmallContent = Arc<Mutex<Vec<u8>>>;
 
-/// Places members, and keeps the small files that are written only once they are whole.
+/// Places members and writes them. Small files (metadata and templates) are kept until all content
+/// was decoded, because they are judged as a whole.
 struct TreeSink<'w, 'a, 'scope> {
     layout: Layout,
     limits: &'w Limits,
@@ -285,6 +311,7 @@ struct TreeSink<'w, 'a, 'scope> {
 }
 
 impl TreeSink<'_, '_, '_> {
+    /// Judges the small files and the disk's header, after all content was written.
     fn finish(mut self) -> Result<LayoutSummary> {
         for (entry, place, content) in std::mem::take(&mut self.small) {
             let content = std::mem::take(&mut *content.lock().unwrap_or_else(PoisonError::into_inner));
@@ -296,6 +323,8 @@ impl TreeSink<'_, '_, '_> {
                 }
             }
         }
+        // Workers write the disk in any order, so its header can be checked only now. Nothing is
+        // visible before it is.
         if let Some((entry, size)) = self.disk {
             let file =
                 self.writer.dir.open_file(b"rootfs.img").map_err(|error| Error::io("the disk can't be read", error))?;
@@ -340,6 +369,7 @@ impl ExtractSink for TreeSink<'_, '_, '_> {
     }
 }
 
+/// Where a file's content goes: into the file on disk, or into memory.
 enum MemberTarget {
     Direct(DirectFile),
     Small(SmallContent),

@@ -1,5 +1,13 @@
-//! An image on disk that nobody sees yet: written beside its place, private, gone unless committed.
-//! The type says whether its bytes were compared with a fingerprint.
+//! An unpacked image that nobody sees yet: in a private directory beside its destination, removed
+//! unless committed.
+//!
+//! The type parameter says whether its bytes were compared with a fingerprint, so that code which
+//! commits an unverified image does not compile by mistake.
+//!
+//! The directory has mode 0700 and a name of its own, and is identified by device and inode: a user
+//! who may write to the parent directory can rename it and put another in its place, and then
+//! neither the commit nor the removal must touch that one. An advisory lock tells a directory in
+//! use from one that a crash left behind; `leftovers` removes the latter.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -19,7 +27,8 @@ use crate::metadata::Metadata;
 use crate::progress::Cancel;
 use crate::rooted::{Dir, is, staging_name};
 
-/// Marks a [`StagedUnpack`] whose bytes were compared with an expected fingerprint, or accepted without.
+/// Marks a [`StagedUnpack`] whose bytes were compared with an expected fingerprint, or explicitly
+/// accepted without.
 #[derive(Debug)]
 pub enum Verified {}
 
@@ -29,8 +38,19 @@ pub enum Unverified {}
 
 /// An unpacked image in a private directory beside its destination.
 ///
-/// Dropping it removes everything. [`commit`](StagedUnpack::commit) gives it its name in one step, and is
-/// there only once the image was verified or accepted.
+/// Dropping it removes everything. [`commit`](StagedUnpack::commit) gives it its name in one step,
+/// and exists only once the image was [verified](StagedUnpack::verify) or
+/// [accepted](StagedUnpack::accept_unverified).
+///
+/// ```no_run
+/// use lxd_image::format::{Image, ImageSource, UnpackOptions};
+///
+/// let image = Image::open(ImageSource::open("debian.tar.xz", None)?)?;
+/// let staged = image.stage("/srv/debian", &UnpackOptions::new())?;
+/// println!("{}", staged.fingerprint());
+/// let path = staged.accept_unverified().commit("debian")?;
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 #[must_use = "dropping it removes what was unpacked"]
 pub struct StagedUnpack<Check> {
     place: StagingDir,
@@ -41,13 +61,17 @@ pub struct StagedUnpack<Check> {
     check: PhantomData<Check>,
 }
 
-/// How often removing starts again while another process moves things inside; the waits between add up to two seconds.
+/// Attempts to remove the directory while another process moves things inside it; the waits between
+/// add up to two seconds.
 const REMOVALS: u64 = 64;
 
 /// The staging directory; removed when dropped.
 pub(super) struct StagingDir {
+    /// The directory that the destination is in, as a handle: its path may be renamed
+    /// meanwhile.
     parent: Dir,
     parent_path: PathBuf,
+    /// The temporary name; `None` once it was committed or removed.
     name: Option<Vec<u8>>,
     /// Device and inode of the staging directory: whoever may write to the parent can put another in its place.
     identity: (u64, u64),
@@ -59,6 +83,9 @@ pub(super) struct StagingDir {
 
 impl StagingDir {
     /// Makes a private directory beside `destination`, which must not exist or be an empty directory.
+    ///
+    /// Returns it with an open handle and the destination's last component. Leftovers of crashed
+    /// processes in the parent directory are removed first.
     pub(super) fn make(destination: &Path, cancel: &Cancel) -> Result<(Self, Dir, Vec<u8>)> {
         use std::os::unix::ffi::OsStrExt;
         let name = destination
@@ -73,6 +100,8 @@ impl StagingDir {
         })?;
         let existing = check_destination(&parent, name.as_bytes()).map_err(|error| error.in_file(destination))?;
         leftovers::sweep(&parent, cancel);
+        // A name is random, so a second attempt is rare; the bound is for a directory in which
+        // somebody makes all of them fail.
         for _ in 0..16 {
             let staging = staging_name(name.as_bytes());
             match parent.make_dir(&staging, 0o700) {
@@ -91,6 +120,8 @@ impl StagingDir {
                 let _ = parent.remove_dir(&staging);
                 error.in_file(destination)
             })?;
+            // The lock is taken after the directory exists, so another process may have swept it in
+            // between. Then it is not ours any more, and another name is tried.
             if !leftovers::hold(&dir) || parent.identity_of(&staging).ok() != Some(identity) {
                 continue;
             }
@@ -101,6 +132,8 @@ impl StagingDir {
         Err(Error::new(ErrorKind::Io, "no free name for a staging directory was found").in_file(destination))
     }
 
+    /// Renames the directory to `name`. Unless `keep_mode`, it gets the mode and owner of the empty
+    /// directory that it replaces.
     fn commit(&mut self, name: &[u8], keep_mode: bool) -> Result<PathBuf> {
         use std::os::unix::ffi::OsStrExt;
         let Some(staging) = self.name.as_deref() else {
@@ -173,7 +206,8 @@ impl Drop for StagingDir {
     }
 }
 
-/// The device and inode of a directory that was just made: by us, for us alone, and with nothing in it.
+/// The device and inode of a directory that was just made. Fails unless it is ours, private and
+/// empty: between `mkdir` and `open` another process may have replaced it.
 fn private_and_empty(dir: &Dir) -> Result<(u64, u64)> {
     let stat = dir.stat_self().map_err(|error| Error::io("the staging directory can't be read", error))?;
     let ours = stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_mode & 0o077 == 0;
@@ -183,7 +217,10 @@ fn private_and_empty(dir: &Dir) -> Result<(u64, u64)> {
     dir.identity().map_err(|error| Error::io("the staging directory can't be read", error))
 }
 
-/// The mode and owner of an empty directory that stands at the destination.
+/// The mode and owner of an empty directory at the destination; `None` where there is nothing.
+///
+/// # Errors
+/// `AlreadyExists` for anything else, `UnsafePath` for a symbolic link.
 fn check_destination(parent: &Dir, name: &[u8]) -> Result<Option<(u32, u32, u32)>> {
     let stat = match parent.stat(name) {
         Err(error) if is(&error, Errno::NOENT) => return Ok(None),
@@ -206,6 +243,7 @@ fn check_destination(parent: &Dir, name: &[u8]) -> Result<Option<(u32, u32, u32)
 }
 
 impl<Check> StagedUnpack<Check> {
+    /// An image that was unpacked into `place`.
     pub(super) fn new(
         place: StagingDir,
         fingerprint: Fingerprint,
@@ -242,17 +280,20 @@ impl<Check> StagedUnpack<Check> {
 
     /// Removes everything, and says so if that fails.
     ///
+    /// Dropping the handle does the same and ignores errors.
+    ///
     /// # Errors
     /// `Io`.
     pub fn discard(mut self) -> Result<()> {
         self.place.discard()
     }
 
-    /// Removes everything because of `error`.
+    /// Removes everything because of `error`, and returns it.
     fn into_failed(mut self, error: Error) -> Error {
         self.place.discard_after(error)
     }
 
+    /// The same image with another marker.
     fn into_checked<Other>(self) -> StagedUnpack<Other> {
         StagedUnpack {
             place: self.place,
@@ -280,6 +321,8 @@ impl StagedUnpack<Unverified> {
     }
 
     /// Takes the image as it is: its origin is trusted, or nobody knows its fingerprint.
+    ///
+    /// Named so that a reader of the calling code sees what is not checked.
     pub fn accept_unverified(self) -> StagedUnpack<Verified> {
         self.into_checked()
     }
@@ -299,6 +342,8 @@ impl StagedUnpack<Verified> {
         self.commit_bytes(name.as_bytes(), false)
     }
 
+    /// As `commit`, by any name of bytes. With `keep_mode` the directory keeps the mode that the
+    /// image gave it.
     pub(super) fn commit_bytes(mut self, name: &[u8], keep_mode: bool) -> Result<PathBuf, CommitFailed> {
         match self.place.commit(name, keep_mode) {
             Ok(path) => Ok(path),
@@ -307,7 +352,10 @@ impl StagedUnpack<Verified> {
     }
 }
 
-/// A [`StagedUnpack::commit`] that did not happen: why, and what can still be committed elsewhere.
+/// The error of a [`StagedUnpack::commit`], with the image, which can still be committed under
+/// another name.
+///
+/// Converting it to an [`Error`] removes the image.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct CommitFailed {

@@ -1,5 +1,4 @@
-//! The templates of an image, in one pass over it, for whoever wants to look at them all.
-//! Their number and size are bounded where the image is read.
+//! Reads all templates of an image in one pass. Their number and size are bounded by the layout.
 
 use super::chunk::Chunk;
 use super::entry::Entry;
@@ -37,6 +36,7 @@ impl Image {
     }
 }
 
+/// The visitor that keeps templates, by name and content, and ignores everything else.
 struct TemplateCollector(Vec<(Vec<u8>, Vec<u8>)>);
 
 impl MemberVisitor for TemplateCollector {

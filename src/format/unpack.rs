@@ -1,5 +1,10 @@
-//! Unpacking in one pass: hashed, decoded, checked and written at the same time, visible at the end.
-//! What is shared with verifying and converting is in `pipeline` and `drive`; this is the writing.
+//! Unpacking in one pass: an image is hashed, decoded, checked and written at the same time, and
+//! becomes visible at the end.
+//!
+//! The steps: a private directory is made beside the destination (`staged`), members are written
+//! into it by handle (`extract`) while the bytes are hashed (`pipeline`), the fingerprint is
+//! compared, and one rename gives the directory its name. Until then nobody sees anything, and
+//! whatever fails or is cancelled removes it.
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -29,6 +34,16 @@ use crate::progress::{Monitor, Phase};
 use crate::rooted::Dir;
 
 /// How an image is unpacked.
+///
+/// ```no_run
+/// use lxd_image::format::{Image, ImageSource, UnpackOptions};
+///
+/// let options = UnpackOptions::new().map_ids("0:100000:65536".parse()?).skip_devices(true);
+/// let image = Image::open(ImageSource::open("debian.tar.xz", None)?)?;
+/// let unpacked = image.unpack_unverified("/var/lib/containers/debian", &options)?;
+/// println!("{} members, complete: {}", unpacked.report.entries, unpacked.report.is_complete());
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct UnpackOptions {
@@ -75,6 +90,9 @@ impl UnpackOptions {
     }
 
     /// Makes no device nodes, even where they could be made.
+    ///
+    /// Without it, an ordinary user's attempt to make one fails and is reported as an omission as
+    /// well.
     #[must_use]
     pub fn skip_devices(mut self, yes: bool) -> Self {
         self.skip_devices = yes;
@@ -82,6 +100,9 @@ impl UnpackOptions {
     }
 
     /// Sets `trusted.*` and every `security.*` attribute too, not only file capabilities.
+    ///
+    /// Such attributes are honoured by the host's security modules, so take them from trusted
+    /// images only.
     #[must_use]
     pub fn all_xattrs(mut self, yes: bool) -> Self {
         self.all_xattrs = yes;
@@ -89,6 +110,9 @@ impl UnpackOptions {
     }
 
     /// Waits until everything is on the disk before it becomes visible.
+    ///
+    /// Costs a `syncfs` of the destination's file system. Without it, a crash of the machine soon
+    /// after may lose content.
     #[must_use]
     pub fn durable(mut self, yes: bool) -> Self {
         self.durable = yes;
@@ -118,7 +142,7 @@ impl UnpackOptions {
     }
 }
 
-/// What an unpacking left at its destination.
+/// The result of unpacking: what is at the destination now.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Unpacked {
@@ -138,6 +162,9 @@ impl Image {
     /// Unpacks into a private directory beside `destination`, computing the fingerprint in the same
     /// pass. The destination must not exist, or be an empty directory; it stays as it is until
     /// [`StagedUnpack::commit`].
+    ///
+    /// Use it where the fingerprint is learned only afterwards, or the destination's name depends
+    /// on it; otherwise [`unpack_verified`](Self::unpack_verified) is shorter.
     ///
     /// # Errors
     /// `AlreadyExists` or `UnsafePath` for the destination; for the image `Malformed`,
@@ -165,6 +192,8 @@ impl Image {
 
     /// Unpacks to `destination` whatever the fingerprint is, for images whose origin is trusted.
     ///
+    /// The fingerprint is computed nevertheless, and returned.
+    ///
     /// # Errors
     /// Those of [`stage`](Self::stage).
     pub fn unpack_unverified(&self, destination: impl AsRef<Path>, options: &UnpackOptions) -> Result<Unpacked> {
@@ -172,6 +201,7 @@ impl Image {
         commit(self.stage(destination, options)?.accept_unverified(), destination, options)
     }
 
+    /// Makes the staging directory and unpacks into it; removes it after an error.
     fn stage_beside(&self, destination: &Path, options: &UnpackOptions) -> Result<StagedUnpack<Unverified>> {
         let (mut place, dir, _) = StagingDir::make(destination, options.monitor.cancel())?;
         let unpacked = self.stage_in(&dir, options).and_then(|unpacked| {
@@ -191,6 +221,7 @@ impl Image {
         }
     }
 
+    /// Unpacks into a directory: all files of the image in order, then checks of the whole.
     fn stage_in(&self, dir: &Dir, options: &UnpackOptions) -> Result<UnpackedContent> {
         let root = if options.rootfs_only {
             dir.try_clone()
@@ -212,6 +243,8 @@ impl Image {
         };
         let mut hasher = Hasher::new();
         let (mut summary, report) = thread::scope(|scope| {
+            // The extractor's threads belong to this scope: they end before the staging directory
+            // can be removed, so that no thread writes into a directory that is being deleted.
             let mut writer = TreeWriter {
                 dir,
                 rootfs_only: options.rootfs_only,
@@ -239,6 +272,8 @@ impl Image {
             .map_err(|error| self.parts[0].name_error(error.in_entry(b"metadata.yaml")))?;
         let image_type = if summary.disk { ImageType::VirtualMachine } else { ImageType::Container };
         if summary.disk && !options.rootfs_only {
+            // Whether an image has a tree or a disk is known only after reading it, so the
+            // directory was made in advance.
             dir.remove_dir(b"rootfs")
                 .map_err(|error| Error::io("the unused root directory can't be removed", error))?;
         }
@@ -246,7 +281,7 @@ impl Image {
     }
 }
 
-/// What was unpacked into the staging directory.
+/// What was unpacked into the staging directory, before it is verified.
 struct UnpackedContent {
     /// Of the image as stored.
     bytes: u64,
@@ -256,6 +291,7 @@ struct UnpackedContent {
     report: UnpackReport,
 }
 
+/// Gives the staged image its name, and collects what the caller wants to know of it.
 fn commit(staged: StagedUnpack<Verified>, destination: &Path, options: &UnpackOptions) -> Result<Unpacked> {
     use std::os::unix::ffi::OsStrExt;
     let name = destination.file_name().unwrap_or_default().as_bytes().to_vec();
@@ -275,7 +311,8 @@ impl<C: Chunks> Chunks for BorrowedChunks<'_, C> {
     }
 }
 
-/// Writes what it is shown.
+/// The visitor that writes: metadata and templates at once, files of the rootfs through the
+/// extractor's threads.
 pub(super) struct TreeWriter<'a, 'scope> {
     pub(super) dir: &'a Dir,
     rootfs_only: bool,
@@ -283,17 +320,19 @@ pub(super) struct TreeWriter<'a, 'scope> {
     current: Option<OpenMember>,
 }
 
-/// The file whose bytes are coming, and those that wait to be handed over together.
+/// The file whose bytes are coming, and pieces that wait to be handed to the writing threads
+/// together.
 struct OpenMember {
     file: Arc<OpenFile>,
     pieces: Vec<(u64, Chunk)>,
     bytes: usize,
 }
 
-/// Pieces go to the writing threads in lots of about this many bytes.
+/// Bytes after which pieces are handed over: one message per batch instead of one per 512 bytes.
 const BATCH_BYTES: usize = 512 << 10;
 
-/// And of no more pieces than this: a sparse file's may hold one byte each, and are held in memory.
+/// Pieces after which they are handed over: those of a sparse file may hold one byte each, and each
+/// holds a buffer.
 const BATCH_PIECES: usize = 2048;
 
 impl TreeWriter<'_, '_> {

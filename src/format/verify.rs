@@ -1,5 +1,9 @@
-//! Reading everything and writing nothing: the fingerprint, what an image holds, and each rule it breaks.
-//! Judges by the same layout as unpacking, and by hashes of names where that asks the tree on disk.
+//! Verifies an image: reads everything and writes nothing.
+//!
+//! The result is the fingerprint, what the image holds, and each rule that it breaks. The rules are
+//! those of unpacking: `layout` places the members, and `namespace` judges paths by hashes where
+//! unpacking asks the tree on disk. An image without findings unpacks, except for what depends on
+//! the machine (space, permissions).
 
 use super::chunk::Chunk;
 use super::content_digest::ContentDigest;
@@ -22,7 +26,19 @@ use crate::metadata::Metadata;
 use crate::omissions::Omitted;
 use crate::progress::{Monitor, Phase};
 
-/// How an image is verified.
+/// How an image is verified, and how two images are compared.
+///
+/// ```no_run
+/// use lxd_image::format::{Image, ImageSource, VerifyOptions};
+///
+/// let image = Image::open(ImageSource::open("debian.tar.xz", None)?)?;
+/// let report = image.verify(&VerifyOptions::new().threads(4))?;
+/// println!("{} with {} members", report.fingerprint, report.counts.entries());
+/// for finding in &report.findings {
+///     eprintln!("{finding}");
+/// }
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct VerifyOptions {
@@ -65,7 +81,8 @@ impl VerifyOptions {
     }
 }
 
-/// How many members of each kind the root file system of an image has.
+/// How many members of each kind the root file system of an image has. All zero for a virtual
+/// machine, whose root is a disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemberCounts {
@@ -92,6 +109,7 @@ impl MemberCounts {
         self.files + self.directories + self.symlinks + self.hard_links + self.devices + self.others
     }
 
+    /// Counts a member.
     fn take(&mut self, entry: &Entry) {
         let counter = match &entry.kind {
             EntryKind::File { size } => {
@@ -109,6 +127,10 @@ impl MemberCounts {
 }
 
 /// What reading a whole image showed.
+///
+/// An image is good when [`findings`](Self::findings) is empty. Each finding is an [`Error`] that
+/// was not returned: its kind is to be matched, its file and entry say where, its message says
+/// what.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct VerifyReport {
@@ -134,7 +156,7 @@ pub struct VerifyReport {
     pub findings: Vec<Error>,
 }
 
-/// What a survey shows.
+/// One item of an image, as a survey shows it.
 pub(super) enum SurveyItem<'a> {
     /// A member of the root file system, and the digest of its content where contents are asked for.
     Member(&'a Entry, Option<&'a Fingerprint>),
@@ -148,6 +170,10 @@ impl Image {
     /// Reads and decodes all of the image and checks every member. Rules that single members break
     /// are collected in [`VerifyReport::findings`]; damage to the archive itself is an error.
     ///
+    /// Reads every byte of the image once and writes nothing, so it needs no space and no
+    /// permissions. Takes about as long as unpacking to a file system without limits: decoding
+    /// dominates.
+    ///
     /// # Errors
     /// `Malformed`, `LimitExceeded` or `Unsupported` where reading can't go on; `Cancelled`; `Io`.
     pub fn verify(&self, options: &VerifyOptions) -> Result<VerifyReport> {
@@ -156,6 +182,9 @@ impl Image {
 
     /// As [`verify`](Self::verify), and shows every member of the root file system on the way, by
     /// its path below the root.
+    ///
+    /// The entry's path is relative to the root of the image's file system, and empty for the root
+    /// itself. The digest is `None` here; [`survey_contents`](Self::survey_contents) computes it.
     ///
     /// # Errors
     /// As [`verify`](Self::verify), and those of `show`.
@@ -285,7 +314,9 @@ impl Image {
     }
 }
 
-/// Where reading ended early: what unpacking would have stopped at, which may have come before.
+/// The error to return where reading ended early: the first finding, if there is one, as unpacking
+/// would have stopped there. Errors that say nothing about the image (cancelled, I/O) are returned
+/// as they are.
 fn first_finding(findings: &mut Vec<Error>, last: Error) -> Error {
     match last.kind() {
         ErrorKind::Cancelled | ErrorKind::Io | ErrorKind::StorageFull => last,
@@ -294,7 +325,8 @@ fn first_finding(findings: &mut Vec<Error>, last: Error) -> Error {
     }
 }
 
-/// Rules whose template is not in the image: every instance made of it would fail to start.
+/// The template rules of the metadata whose template is not in the image: each instance made of it
+/// would fail to start.
 fn template_findings(metadata: &Metadata, templates: &[Vec<u8>]) -> Vec<Error> {
     metadata
         .templates()
@@ -314,7 +346,7 @@ fn template_findings(metadata: &Metadata, templates: &[Vec<u8>]) -> Vec<Error> {
         .collect()
 }
 
-/// Keeps the counts and the list of what is wrong.
+/// The visitor that counts members and collects findings.
 struct VerifyVisitor<'a> {
     show: &'a mut dyn FnMut(SurveyItem<'_>) -> Result<()>,
     contents: bool,
@@ -328,7 +360,7 @@ struct VerifyVisitor<'a> {
     monitor: &'a Monitor,
 }
 
-/// How many findings and strays are kept.
+/// Findings and stray members that are kept at most: a hostile image may have millions.
 const MAX_KEPT: usize = 1_000;
 
 impl MemberVisitor for VerifyVisitor<'_> {

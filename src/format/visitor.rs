@@ -1,5 +1,10 @@
-//! The one loop over an archive's members: where each belongs, in order, to whoever wants them.
-//! Unpacking, verifying, converting and comparing are visitors of it.
+//! The one loop over an archive's members: decides where each belongs and shows it to a visitor, in
+//! order.
+//!
+//! Unpacking, verifying, converting, comparing and listing templates are implementations of
+//! [`MemberVisitor`], so all of them see the same members and apply the same rules. The loop exists
+//! once per way of reading: [`drive_tar`], [`drive_disk`], and `visit_squashfs` beside the SquashFS
+//! reader.
 
 use super::chunk::{Chunk, Chunks};
 use super::entry::{Entry, EntryKind};
@@ -11,32 +16,49 @@ use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::omissions::Omitted;
 
-/// Takes what an image holds. For a file of the rootfs and for the disk, `data` follows piece by
-/// piece in ascending order, holes left out, and then `end`.
+/// Receives what an image holds.
+///
+/// The order of calls: members in the order of the archive. For a file of the rootfs and for the
+/// disk, [`data`](Self::data) follows piece by piece in ascending order, holes left out, and then
+/// [`end`](Self::end). An error of any method ends the pass, except as [`broken`](Self::broken)
+/// says.
 pub(crate) trait MemberVisitor {
+    /// The content of `metadata.yaml`. A second one, which must be the same, is shown as well.
     fn metadata(&mut self, entry: &Entry, content: &[u8]) -> Result<()>;
+    /// A file of `templates/`, by its name there.
     fn template(&mut self, entry: &Entry, name: &[u8], content: &[u8]) -> Result<()>;
-    /// A member of the rootfs; its path is relative to it.
+    /// A member of the root file system; its path is relative to the root, and the root's own is
+    /// empty. `sparse` says where a file has data, if it has holes.
     fn rootfs(&mut self, entry: &Entry, sparse: Option<&SparseMap>) -> Result<()>;
     /// The disk of a virtual machine, once its header was checked.
     fn disk(&mut self, entry: &Entry, sparse: Option<&SparseMap>, about: &Qcow2) -> Result<()>;
-    /// Whether holes of the disk are written down, so that they must depend on nothing but its content.
+    /// Whether the visitor writes down where the disk has holes. Then holes have to be found by
+    /// content instead of by what the file system stores, so that equal disks give equal archives.
     fn records_holes(&self) -> bool {
         false
     }
+    /// The next bytes of the current file or disk, and where they belong in it.
     fn data(&mut self, offset: u64, piece: Chunk) -> Result<()>;
+    /// All bytes of the current file or disk were shown. A hole may remain at its end.
     fn end(&mut self) -> Result<()>;
-    /// Something at the top that no image has.
+    /// A member at the top of the archive that no image has. Images of other tools have some, so it
+    /// is no error.
     fn stray(&mut self, entry: &Entry) -> Result<()>;
-    /// Something that the archive says about a member of the rootfs in a form which can't be used.
+    /// Something that the archive states about a member of the rootfs and that can't be
+    /// represented.
     fn omitted(&mut self, _path: &[u8], _what: &Omitted) {}
-    /// A member breaks a rule. Whoever returns `Ok` goes on without it.
+    /// A member breaks a rule. Returning `Ok` skips the member and goes on, as verifying does to
+    /// find all errors; the default stops with the error.
     fn broken(&mut self, error: Error) -> Result<()> {
         Err(error)
     }
 }
 
-/// Takes a visitor through a tar to its very end.
+/// Takes a visitor through a tar to the end of its stream, and returns what the layout found.
+///
+/// # Errors
+/// `Malformed` for a damaged archive and for an image without the parts it needs; those of the
+/// visitor.
 pub(crate) fn drive_tar<C: Chunks>(
     chunks: C,
     role: ArchiveRole,
@@ -154,6 +176,12 @@ pub(super) fn whole<C: Chunks>(
 }
 
 /// Takes a visitor through a disk that is a file of its own, with the holes that it has there.
+///
+/// `length` is the file's size; a file that turns out to be shorter or longer changed while it was
+/// read.
+///
+/// # Errors
+/// `Unsupported` or `Malformed` for a disk that is refused by its header; those of the visitor.
 pub(crate) fn drive_disk<C: Chunks>(
     chunks: &mut C,
     length: u64,

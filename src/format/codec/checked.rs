@@ -31,8 +31,10 @@ pub(super) trait DecodeStep {
 pub(super) struct CheckedReader<D> {
     decoder: D,
     state: DecoderState,
+    /// Decoded bytes so far, for errors.
     position: u64,
     scratch: Vec<u8>,
+    /// Bytes of `scratch` that were returned, of the first `filled`.
     given: usize,
     filled: usize,
 }
@@ -40,8 +42,11 @@ pub(super) struct CheckedReader<D> {
 /// Whether the decoder may be called again. `Ended` and `Failed` are final.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum DecoderState {
+    /// The next call decodes.
     Running,
+    /// The stream was complete and correct.
     Ended,
+    /// An error was returned.
     Failed,
 }
 

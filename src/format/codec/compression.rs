@@ -1,5 +1,5 @@
-//! `Compression`: a codec and how hard it shall try, as a person writes it: `zstd:19`.
-//! A value of this type is always one that its codec takes.
+//! [`Compression`]: a codec with a level, as people write it: `zstd:19`. A value of this type is
+//! always one that its codec accepts, so nothing that takes one has to check it again.
 
 use std::fmt;
 use std::str::FromStr;
@@ -29,6 +29,8 @@ impl Compression {
     pub const NONE: Self = Self::new(Codec::None);
 
     /// The codec at its usual level: gzip 6, bzip2 9, xz and lzma 6, zstd 3.
+    ///
+    /// These are the defaults of the codecs' own programs.
     #[must_use]
     pub const fn new(codec: Codec) -> Self {
         Self { codec, level: None }

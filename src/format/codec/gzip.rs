@@ -22,7 +22,9 @@ use super::workers::{Workers, lost};
 use super::{Compression, Encoder};
 use crate::error::{Error, Result};
 
+/// The magic number, ID1 and ID2.
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
+/// The only compression method, CM.
 const DEFLATE: u8 = 8;
 // Header flags, RFC 1952 section 2.3.1.
 // The flags of the member header, FLG in RFC 1952 section 2.3.1.
@@ -69,6 +71,8 @@ impl<R: Read> GzipDecoder<R> {
         if [id1, id2] != MAGIC {
             return Err(Error::malformed("this is no gzip member"));
         }
+        // Reserved flags may mean fields that shift everything after them, so RFC 1952 section
+        // 2.3.1.2 requires an error.
         if method != DEFLATE || flags & RESERVED != 0 {
             return Err(Error::malformed(format!("gzip method {method} with flags {flags:#04x} does not exist")));
         }

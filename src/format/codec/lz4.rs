@@ -27,7 +27,9 @@ use super::{Compression, Encoder};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 
+/// The magic number of a frame.
 const MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
+/// The magic number of a legacy frame.
 const LEGACY_MAGIC: [u8; 4] = [0x02, 0x21, 0x4c, 0x18];
 // The frame descriptor's flags, from the frame format's description 1.6.
 // The frame descriptor's FLG byte, from the frame format's description 1.6.
@@ -40,6 +42,7 @@ const CONTENT_SIZE: u8 = 0x08;
 const CONTENT_CHECKSUM: u8 = 0x04;
 const RESERVED: u8 = 0x02;
 const DICTIONARY: u8 = 0x01;
+/// The bit in a block's length that says it is stored without compression.
 const UNCOMPRESSED: u32 = 1 << 31;
 /// How far a linked block can look back.
 const WINDOW: usize = 64 << 10;
@@ -50,18 +53,25 @@ const LEGACY_BLOCK: usize = 8 << 20;
 struct FrameState {
     /// Of the format before frames: blocks of one size without a word on their end.
     legacy: bool,
+    /// The descriptor's FLG byte.
     flags: u8,
+    /// Plain bytes of a block at most.
     block_max: usize,
+    /// The content's size, where the descriptor states it.
     size: Option<u64>,
+    /// The checksum of the content so far.
     hash: XxHash32,
+    /// Bytes decoded of this frame.
     decoded: u64,
 }
 
 /// Decodes all frames of a stream, block by block.
 pub(super) struct Lz4Decoder<R> {
     input: PeekReader<R>,
+    /// The limit on a block's size.
     lz4_block: u64,
     codec_memory: u64,
+    /// The current frame, `None` between frames.
     frame: Option<FrameState>,
     frames: u64,
     /// The compressed block.
@@ -150,6 +160,7 @@ impl<R: Read> Lz4Decoder<R> {
             dictionary = u32::from_le_bytes(field);
         }
         let [checksum] = self.input.take()?;
+        // Before the fields are judged, so that damage is not reported as an unknown version.
         if checksum != (XxHash32::oneshot(0, &header) >> 8) as u8 {
             return Err(Error::malformed("the lz4 frame's header does not match its checksum"));
         }
@@ -313,6 +324,7 @@ const BLOCK_CODE: u8 = 7;
 pub(super) struct Lz4Encoder<W> {
     sink: W,
     block: Vec<u8>,
+    /// The checksum of the content so far.
     hash: XxHash32,
     // Before the workers: see there.
     pending: VecDeque<Receiver<Vec<u8>>>,

@@ -19,8 +19,11 @@ const BUFFER: usize = 256 << 10;
 pub(super) struct PeekReader<R> {
     source: R,
     buffer: Vec<u8>,
+    /// The first byte that was not consumed.
     start: usize,
+    /// The end of what was read.
     end: usize,
+    /// Whether the source has returned 0 bytes.
     ended: bool,
 }
 

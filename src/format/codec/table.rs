@@ -1,5 +1,9 @@
-//! `Codec`: the compressions that an image's archives may carry, and how a stream tells which one it has.
-//! Names, file extensions, features and magic numbers stand here once, for every other module.
+//! [`Codec`]: the compressions of an archive, and the table of everything that depends on which
+//! codec it is.
+//!
+//! Names, file extensions, features and magic numbers stand here once, for every other
+//! module: detection, the command line, default output names, hints in errors. To add a codec, add
+//! a variant, a row, and the code (see the module above).
 
 use std::fmt;
 use std::path::Path;
@@ -88,6 +92,9 @@ impl Codec {
     }
 
     /// Whether this build can handle it.
+    ///
+    /// Codecs are cargo features, so that a build without C code or with few dependencies is
+    /// possible.
     #[must_use]
     pub const fn is_enabled(self) -> bool {
         match self {
@@ -161,6 +168,8 @@ impl Codec {
     }
 }
 
+/// The codec of a stream that begins with skippable frames, which zstd and lz4 share: by the first
+/// other frame, or zstd where the prefix ends before one.
 fn after_skippable_frames(mut rest: &[u8]) -> Codec {
     while let [0x50..=0x5f, 0x2a, 0x4d, 0x18, a, b, c, d, tail @ ..] = rest {
         let length = u32::from_le_bytes([*a, *b, *c, *d]);

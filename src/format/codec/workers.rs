@@ -18,7 +18,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// Drop the receivers first (declare them before the pool): a thread may be waiting for room in the
 /// channel of an answer that nobody will receive, and would never see that it should stop.
 pub(super) struct Workers<T, U> {
+    /// `None` once the pool is being dropped, which ends the queue.
     jobs: Option<Sender<(T, SyncSender<U>)>>,
+    /// Set when dropped: queued jobs are not done any more.
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }

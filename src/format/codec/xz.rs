@@ -26,6 +26,7 @@ const DECODER_OVERHEAD: u64 = 1 << 20;
 const MAX_THREADS: usize = 256;
 /// Bytes of the buffer between liblzma and the sink.
 const BUFFER: usize = 256 << 10;
+/// The magic number of a stream header.
 const MAGIC: &[u8; 6] = b"\xfd7zXZ\0";
 
 /// Decodes all streams. One liblzma decoder is made for each stream, as its multi-threaded one

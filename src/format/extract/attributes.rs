@@ -1,5 +1,13 @@
-//! Owners, modes, attributes and times, always by descriptor and in the order that keeps them:
-//! owner first (it clears setuid and capabilities), then mode, then attributes, times last.
+//! Sets owners, modes, extended attributes and times, always by descriptor and in an order that
+//! keeps them:
+//!
+//! 1. owner, since `chown` clears setuid, setgid and file capabilities;
+//! 2. mode, which ACLs in extended attributes may refine;
+//! 3. extended attributes, file capabilities among them;
+//! 4. times, which everything before changes.
+//!
+//! What can't be set (not permitted, not supported, out of range) is reported as an omission and
+//! does not fail the unpacking.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Mutex;
@@ -16,7 +24,7 @@ use crate::omissions::Omitted;
 use crate::progress::Monitor;
 use crate::rooted::{Dir, proc_path};
 
-/// What an entry wants beside its content, with owners shifted.
+/// The attributes of an entry, with owners already shifted to the host's.
 #[derive(Debug, Clone)]
 pub(crate) struct Attributes {
     uid: u32,
@@ -27,8 +35,8 @@ pub(crate) struct Attributes {
 }
 
 impl Attributes {
-    /// # Errors
-    /// `InvalidInput` for an owner outside of the id map.
+    /// The attributes of an entry. Attributes that the kernel would refuse are omitted and
+    /// reported.
     pub(crate) fn of(entry: &Entry, applier: &Applier) -> Result<Self> {
         let ids = &applier.ids;
         let mut xattrs = Vec::with_capacity(entry.xattrs.len());
@@ -51,32 +59,37 @@ impl Attributes {
         })
     }
 
-    /// What a directory gets that the archive never names: 0755, the image's root.
+    /// The attributes of a directory that no member of the archive names: 0755, owned by the
+    /// image's root, made now.
     pub(crate) fn implied(ids: &IdMap) -> Result<Self> {
         let now = Timestamp::from(std::time::SystemTime::now());
         Ok(Self { uid: ids.shift_uid(0)?, gid: ids.shift_gid(0)?, mode: 0o755, mtime: now, xattrs: Vec::new() })
     }
 
-    /// A file that is the caller's own and nobody else's business.
+    /// The attributes of a file for the caller only, such as a disk.
     pub(crate) fn private_file() -> Self {
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let now = Timestamp::from(std::time::SystemTime::now());
         Self { uid, gid, mode: 0o600, mtime: now, xattrs: Vec::new() }
     }
 
+    /// The permission bits.
     pub(crate) fn mode(&self) -> u32 {
         self.mode
     }
 
+    /// The same with other permission bits.
     pub(crate) fn with_mode(self, mode: u32) -> Self {
         Self { mode, ..self }
     }
 }
 
-/// Applies attributes, and collects what it could not.
+/// Applies attributes, and collects what could not be applied. Shared by all writing threads.
 #[derive(Debug)]
 pub(crate) struct Applier {
+    /// Whether the process is root, so that owners can be set.
     root: bool,
+    /// Whether `trusted.*` and all of `security.*` are set.
     all_xattrs: bool,
     ids: IdMap,
     monitor: Monitor,
@@ -84,6 +97,8 @@ pub(crate) struct Applier {
 }
 
 impl Applier {
+    /// `monitor` is told of omissions; it gets a list of its own, so that a report has those of one
+    /// unpacking only.
     pub(crate) fn new(policy: &ExtractPolicy, monitor: &Monitor) -> Self {
         Self {
             root: rustix::process::geteuid().is_root(),
@@ -98,7 +113,7 @@ impl Applier {
         &self.ids
     }
 
-    /// Whether permissions of directories don't stop this process.
+    /// Whether the process may enter any directory, whatever its mode.
     pub(crate) fn is_root(&self) -> bool {
         self.root
     }
@@ -109,14 +124,17 @@ impl Applier {
         if self.is_own(wanted) { wanted.mode } else { wanted.mode & 0o1777 }
     }
 
+    /// Whether the wanted owner and group are those that a new file gets anyway.
     fn is_own(&self, wanted: &Attributes) -> bool {
         wanted.uid == rustix::process::geteuid().as_raw() && wanted.gid == rustix::process::getegid().as_raw()
     }
 
+    /// Reports something that was left out.
     pub(crate) fn omit(&self, path: &[u8], what: Omitted) {
         self.monitor.omit(path, what);
     }
 
+    /// Counts a member that is complete, with the bytes of its content.
     pub(crate) fn count(&self, bytes: u64) {
         self.with_report(|report| {
             report.entries += 1;
@@ -129,6 +147,7 @@ impl Applier {
         change(&mut self.report.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
     }
 
+    /// The report so far, leaving an empty one.
     pub(crate) fn take_report(&self) -> Result<UnpackReport> {
         let mut report = UnpackReport::default();
         self.with_report(|collected| std::mem::swap(collected, &mut report));
@@ -136,7 +155,7 @@ impl Applier {
         Ok(report)
     }
 
-    /// A file or directory that is open.
+    /// Applies attributes to an open file or directory.
     pub(crate) fn apply(&self, fd: BorrowedFd<'_>, wanted: &Attributes, path: &[u8]) -> Result<()> {
         let mode = self.owner(wanted, path, |uid, gid| fs::fchown(fd, Some(uid), Some(gid)))?;
         fs::fchmod(fd, Mode::from_raw_mode(mode)).map_err(|error| Error::io("a mode can't be set", error))?;
@@ -146,7 +165,9 @@ impl Applier {
         self.time(path, wanted, fs::futimens(fd, &times(wanted.mtime)), || fs::fstat(fd))
     }
 
-    /// A special file, by a handle that never opens it.
+    /// Applies attributes to a special file through an `O_PATH` handle, which never opens the
+    /// device or pipe. `fchmod` refuses such handles, so mode and attributes go through
+    /// `/proc/self/fd`.
     pub(crate) fn apply_to_handle(&self, handle: BorrowedFd<'_>, wanted: &Attributes, path: &[u8]) -> Result<()> {
         let place = proc_path(handle);
         let mode =
@@ -160,7 +181,7 @@ impl Applier {
         self.time(path, wanted, set, || fs::fstat(handle))
     }
 
-    /// A symbolic link: has no mode, and attributes only of the kinds that are set on request.
+    /// Applies attributes to a symbolic link itself. Linux has no mode for links.
     pub(crate) fn apply_to_link(&self, dir: &Dir, name: &[u8], wanted: &Attributes, path: &[u8]) -> Result<()> {
         self.owner(&Attributes { mode: 0, ..wanted.clone() }, path, |uid, gid| {
             fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
@@ -178,7 +199,8 @@ impl Applier {
         Ok(())
     }
 
-    /// Sets the owner if that can be done; the mode to set then.
+    /// Sets the owner where that is possible; returns the mode to set. Without the wanted owner a
+    /// file must not be setuid or setgid: it would run with the rights of whoever unpacked it.
     fn owner(&self, wanted: &Attributes, path: &[u8], set: impl FnOnce(Uid, Gid) -> Result<(), Errno>) -> Result<u32> {
         let mut given = false;
         if self.root {
@@ -195,13 +217,15 @@ impl Applier {
             return Ok(wanted.mode);
         }
         self.omit(path, Omitted::Owner);
+        // The bits would apply to the wrong owner.
         if wanted.mode & 0o6000 != 0 {
             self.omit(path, Omitted::SetId);
         }
         Ok(wanted.mode & !0o6000)
     }
 
-    /// The attributes that are set; the others are reported.
+    /// The attributes to set; the others are reported. `trusted.*` and most of `security.*` are set
+    /// on request only, since the host's security modules act on them.
     fn wanted_xattrs<'a>(
         &'a self,
         wanted: &'a Attributes,
@@ -221,8 +245,8 @@ impl Applier {
         })
     }
 
-    /// What setting an attribute came to. One that the kernel or the file system cannot hold is left out; only a full
-    /// disk is an error, which ext4 reports by the same number as a value that is too large for it.
+    /// Handles the result of setting an attribute. One that the kernel or file system can't hold is
+    /// omitted; a full disk is an error. ext4 reports both by `ENOSPC`, so free space decides.
     fn xattr(
         &self,
         on: BorrowedFd<'_>,
@@ -268,7 +292,8 @@ impl Applier {
         space.f_blocks > 0 && free.saturating_mul(space.f_frsize) < len as u64 + 4 * space.f_frsize
     }
 
-    /// What setting a time came to: refused, or silently the nearest that the file system can hold.
+    /// Handles the result of setting a time: file systems refuse it or silently store the nearest
+    /// that they can.
     fn time(
         &self,
         path: &[u8],

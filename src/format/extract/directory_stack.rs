@@ -1,6 +1,8 @@
 //! The directory that the next name goes into, kept as a stack of handles from the root down.
-//! What a directory's own attributes are to be is applied when the walk leaves it, so that later
-//! entries in it don't spoil its times; nothing else about the tree is remembered.
+//!
+//! Archives list a directory's members together, so most members need no look-up. A directory's own
+//! attributes are applied when the stack leaves it, so that later members don't change its times;
+//! nothing else about the tree is remembered.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -15,29 +17,36 @@ use crate::format::entry::Entry;
 use crate::format::namespace;
 use crate::rooted::{Dir, is};
 
-/// How many directories are kept open; those further up are found again when they are needed.
+/// Directories that are kept open, well below the usual limit of 1,024 descriptors. Those further
+/// up are opened again, from the root, when they are needed.
 const MAX_OPEN_DIRECTORIES: usize = 64;
 
+/// The directories from the root to the current one.
 pub(crate) struct DirectoryStack {
     root: Arc<Dir>,
     /// From the root's children down.
     levels: Vec<DirectoryLevel>,
+    /// What the root gets at the end, if a member names it.
     root_attributes: Option<Attributes>,
     applier: Arc<Applier>,
     /// How many directories may still be made that no member names.
     implied: u64,
+    /// The limit on entries, for the error.
     limit: u64,
     /// Directories that an ordinary user could not enter again once they have their mode.
     late_modes: Vec<(Vec<u8>, u32)>,
 }
 
+/// One directory of the stack; its handle is closed when too many are open.
 struct DirectoryLevel {
     name: Vec<u8>,
+    /// The handle; `None` when it was closed to save descriptors.
     dir: Option<Arc<Dir>>,
+    /// What is applied on leaving.
     pending: PendingAttributes,
 }
 
-/// What a directory gets when the walk leaves it.
+/// What a directory gets when the stack leaves it.
 enum PendingAttributes {
     /// All of an entry's attributes.
     Attributes(Attributes),
@@ -110,7 +119,8 @@ impl DirectoryStack {
         Ok(())
     }
 
-    /// Opens a directory without going there or making anything: the place of a hard link's target.
+    /// Opens a directory without making anything or changing the stack: the directory of a hard
+    /// link's target.
     pub(crate) fn look_up(&self, path: &[u8], target: &[u8]) -> Result<Arc<Dir>> {
         let mut dir = Arc::clone(&self.root);
         for name in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
@@ -153,11 +163,12 @@ impl DirectoryStack {
         Ok(())
     }
 
+    /// The current directory's path below the root.
     fn path(&self) -> Vec<u8> {
         self.levels.iter().map(|level| level.name.as_slice()).collect::<Vec<_>>().join(&b'/')
     }
 
-    /// The directory at the end of the stack, opened again from the root where it was closed.
+    /// The current directory, opened again from the root where it was closed.
     fn here(&mut self) -> Result<Arc<Dir>> {
         let Some(last) = self.levels.last() else { return Ok(Arc::clone(&self.root)) };
         if let Some(dir) = &last.dir {
@@ -175,6 +186,7 @@ impl DirectoryStack {
         Ok(dir)
     }
 
+    /// Goes into a child of the current directory, and makes it if it is missing.
     fn enter(&mut self, name: &[u8]) -> Result<()> {
         let parent = self.here()?;
         let mut made = false;
@@ -212,6 +224,9 @@ impl DirectoryStack {
         Ok(())
     }
 
+    /// Leaves directories until `depth` are left, and applies what is pending for each. An ordinary
+    /// user keeps access to a directory without permissions until the end, as a later member may go
+    /// into it again.
     fn leave_to(&mut self, depth: usize) -> Result<()> {
         while self.levels.len() > depth {
             let dir = self.here()?;
@@ -221,6 +236,8 @@ impl DirectoryStack {
                 PendingAttributes::Attributes(mut attributes) => {
                     let mode = attributes.mode();
                     if !self.applier.is_root() && mode & 0o700 != 0o700 {
+                        // Root may enter any directory; others need the permissions that the image
+                        // does not give, until nothing is left to be written.
                         self.late_modes.push((path.clone(), self.applier.last_mode(&attributes)));
                         attributes = attributes.with_mode(mode | 0o700);
                     }

@@ -1,5 +1,8 @@
-//! Owner shifting: the numbers in an image to the numbers on the host, as unprivileged containers need it.
-//! Reaches into the two attributes that hold owners themselves: ACLs and file capabilities.
+//! Shifts owners between the image and the host, as unprivileged containers need it: container root
+//! becomes an unprivileged user such as 100000.
+//!
+//! Two extended attributes hold owners themselves and are rewritten: ACLs (named users and groups)
+//! and file capabilities (the root user of the namespace they apply to).
 
 use std::str::FromStr;
 
@@ -37,11 +40,12 @@ pub struct IdMap {
     gids: Ranges,
 }
 
-/// The ranges of users, or those of groups. None: nothing changes.
+/// The ranges of users, or those of groups. Empty: nothing changes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Ranges(Vec<IdRange>);
 
 impl Ranges {
+    /// Adds a range, which must not overlap others on either side.
     fn add(&mut self, range: IdRange) -> Result<()> {
         let IdRange { inside, outside, count } = range;
         let fits = |first: u32| count > 0 && first.checked_add(count - 1).is_some_and(|last| last < u32::MAX);
@@ -63,6 +67,11 @@ impl Ranges {
         Ok(())
     }
 
+    /// The number outside for one inside; unchanged without ranges.
+    ///
+    /// # Errors
+    /// `InvalidInput` when there are ranges and none holds the number. `what` names it in the
+    /// error.
     fn shift(&self, id: u32, what: &str) -> Result<u32> {
         if self.0.is_empty() {
             return Ok(id);
@@ -79,6 +88,7 @@ impl Ranges {
             })
     }
 
+    /// Whether no range changes a number.
     fn is_identity(&self) -> bool {
         self.0.iter().all(|range| range.inside == range.outside)
     }
@@ -92,6 +102,8 @@ impl IdMap {
     }
 
     /// Adds a range for users and for groups.
+    ///
+    /// The kernel applies the same rules to the maps of a user namespace (`user_namespaces(7)`).
     ///
     /// # Errors
     /// `InvalidInput` when it is empty, ends beyond 2^32−2, or overlaps one that is there, on either side.
@@ -169,7 +181,8 @@ impl IdMap {
         }
     }
 
-    /// Entries of 8 bytes after a version of 4: tag, permissions, id. Users are tag 2, groups 8.
+    /// Rewrites an ACL: after a version of 4 bytes, entries of 8 bytes with tag, permissions and
+    /// id. Tag 2 names a user, 8 a group.
     fn shift_acl(&self, value: &[u8]) -> Result<Vec<u8>> {
         let mut shifted = value.to_vec();
         if value.len() < 4 || !(value.len() - 4).is_multiple_of(8) {

@@ -1,5 +1,19 @@
-//! Writing a tree from entries, below one directory that nothing can leave.
-//! One thread makes names in the archive's order; others write contents and attributes by descriptor.
+//! Writes a tree from entries, below one directory that nothing can leave.
+//!
+//! One thread (the caller's) makes names in the order of the archive, since later members may
+//! replace or link to earlier ones. Other threads write contents and attributes through descriptors
+//! that were opened for them, and never see a name.
+//!
+//! Invariants against hostile images, with the attack that each stops:
+//!
+//! * Directories are opened component by component without following links (`rooted::Dir`), so that
+//!   a member below a symbolic link from the same archive can't be written elsewhere.
+//! * An existing name is removed before a member replaces it, never opened for writing: a hard link
+//!   or link of that name is not written through.
+//! * A special file is given its attributes by a handle that does not open it, after its type was
+//!   checked.
+//! * Bytes are charged to a budget before they are written: the limit `output`, and at most 95 % of
+//!   the space that was free.
 
 mod attributes;
 mod directory_stack;
@@ -30,21 +44,27 @@ use crate::omissions::Omitted;
 use crate::progress::Monitor;
 use crate::rooted::{Dir, is};
 
-/// What to write and what to leave out.
+/// Which members and attributes are written, and with which owners.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ExtractPolicy {
+    /// Makes no device nodes.
     pub(crate) skip_devices: bool,
+    /// Sets `trusted.*` and all of `security.*`.
     pub(crate) all_xattrs: bool,
+    /// From the image's owners to the host's.
     pub(crate) ids: IdMap,
 }
 
-/// Writes one tree. Files' contents are written behind its back; [`finish`](Self::finish) waits for them.
+/// Writes one tree. Contents are written by threads in the background; [`finish`](Self::finish)
+/// waits for them, and errors of theirs are returned by whichever call comes next.
 pub(crate) struct Extractor<'scope> {
     directories: DirectoryStack,
     writers: Writers<'scope>,
     applier: Arc<Applier>,
     policy: ExtractPolicy,
+    /// Members that were left out, for the judgement of later ones.
     omitted_members: OmittedMembers,
+    /// Whether a disk was written in place of a tree.
     disk: bool,
 }
 
@@ -80,6 +100,8 @@ impl<'scope> Extractor<'scope> {
             self.directories.root_attributes(entry)?;
             return Ok(None);
         }
+        // Before anything is made: a member below one that was left out is refused, as it would be
+        // had that one been made.
         self.omitted_members.check(entry)?;
         let (parent, name) = split_last(&entry.path);
         match &entry.kind {
@@ -89,6 +111,8 @@ impl<'scope> Extractor<'scope> {
             }
             EntryKind::File { size } => {
                 let dir = self.directories.go_to(parent)?;
+                // Mode 0600 until the owner is set: content must not be readable by others in
+                // between.
                 let file = make_replacing(&dir, name, || dir.create(name, 0o600))?;
                 let attributes = Attributes::of(entry, &self.applier)?;
                 Ok(Some(self.writers.file(file, attributes, *size, &entry.path)))
@@ -116,6 +140,7 @@ impl<'scope> Extractor<'scope> {
     /// `LimitExceeded` when the image writes more than allowed, or an earlier write's error.
     pub(crate) fn data(&mut self, file: &Arc<OpenFile>, pieces: Vec<(u64, Chunk)>) -> Result<()> {
         let bytes: u64 = pieces.iter().map(|(_, piece)| piece.len() as u64).sum();
+        // Charged before the bytes are queued, so that the limit holds for what waits too.
         self.charge(bytes)?;
         self.writers.write(file, pieces)
     }
@@ -155,12 +180,16 @@ impl<'scope> Extractor<'scope> {
 
     /// Waits for all contents, then gives directories their last attributes.
     pub(crate) fn finish(self) -> Result<UnpackReport> {
+        // Contents first: writing a file changes no directory, but a failure must not leave
+        // directories that look complete.
         self.writers.finish()?;
         // Beside a disk there is no root directory.
         self.directories.finish(!self.disk)?;
         self.applier.take_report()
     }
 
+    /// Makes a further name of an earlier member. The target is looked up from the root without
+    /// following links.
     fn hard_link(&mut self, entry: &Entry, target: &[u8], parent: &[u8], name: &[u8]) -> Result<()> {
         if entry.path == target {
             return Err(namespace::link_to_itself());
@@ -187,7 +216,8 @@ impl<'scope> Extractor<'scope> {
         Ok(())
     }
 
-    /// Makes no special file, but all that making it would have changed: what had its name is gone.
+    /// Leaves a special file out, with the side effects that making it would have had: what had its
+    /// name is gone, and later members can't be below it.
     fn leave_out(&mut self, entry: &Entry, parent: &[u8], name: &[u8], what: Omitted) -> Result<()> {
         let dir = self.directories.go_to(parent)?;
         match dir.remove_file(name) {
@@ -204,6 +234,7 @@ impl<'scope> Extractor<'scope> {
         Ok(())
     }
 
+    /// Makes a device, pipe or socket. Where that is not permitted, it is left out and reported.
     fn node(&mut self, entry: &Entry, kind: FileType, device: Option<DeviceNumber>) -> Result<Option<Arc<OpenFile>>> {
         let (parent, name) = split_last(&entry.path);
         let dir = self.directories.go_to(parent)?;
@@ -236,6 +267,7 @@ impl<'scope> Extractor<'scope> {
     }
 }
 
+/// Whether an error means that this user or this file system can't have such a file.
 fn is_not_permitted(error: &Error) -> bool {
     use std::error::Error as _;
     error
@@ -244,14 +276,18 @@ fn is_not_permitted(error: &Error) -> bool {
         .is_some_and(|error| [Errno::PERM, Errno::ACCESS, Errno::OPNOTSUPP].iter().any(|&errno| is(error, errno)))
 }
 
-/// What an image may write in bytes: the limit, and never past what is free now less 5 %.
+/// Bytes that an image may write: the limit `output`, and never more than what was free at the
+/// start less 5 %.
 #[derive(Debug, Clone, Copy)]
 struct WriteBudget {
     limit: u64,
+    /// Bytes that may be filled; `None` for a file system without a size.
     free: Option<u64>,
 }
 
 impl WriteBudget {
+    /// Measures the free space of the file system that `root` is on. Space that is freed meanwhile
+    /// does not count.
     fn of(root: &Dir, limits: &Limits) -> Result<Self> {
         let space = fs::fstatvfs(root.as_fd()).map_err(|error| Error::io("the free space can't be told", error))?;
         // A file system in memory without a bound says that it has no blocks at all.
@@ -259,11 +295,12 @@ impl WriteBudget {
         Ok(Self { limit: limits.output, free: free.map(|free| free - free / 20) })
     }
 
+    /// The number of bytes that may be written.
     fn bytes(self) -> u64 {
         self.free.map_or(self.limit, |free| free.min(self.limit))
     }
 
-    /// It is used up: by the limit, or since the disk would be full.
+    /// The error for a budget that is used up: by the limit, or because the disk would be full.
     fn exceeded(self) -> Error {
         match self.free {
             Some(free) if free < self.limit => Error::storage_full(format!(
@@ -274,7 +311,7 @@ impl WriteBudget {
     }
 }
 
-/// Makes something under `name`; what has that name already is replaced, unless it is a directory.
+/// Makes something named `name`, after removing what has that name, unless it is a directory.
 fn make_replacing<T>(dir: &Dir, name: &[u8], make: impl Fn() -> std::io::Result<T>) -> Result<T> {
     match make() {
         Err(error) if is(&error, Errno::EXIST) => {
@@ -292,7 +329,8 @@ fn make_replacing<T>(dir: &Dir, name: &[u8], make: impl Fn() -> std::io::Result<
     }
 }
 
-/// The error for a component on the way to a member that is no directory.
+/// The error for a component of a member's path that is no directory: a symbolic link is an attack,
+/// a file is damage.
 fn not_a_directory(dir: &Dir, name: &[u8], error: std::io::Error) -> Error {
     if is(&error, Errno::LOOP) || is(&error, Errno::NOTDIR) {
         return match dir.stat(name).map(|stat| FileType::from_raw_mode(stat.st_mode)) {

@@ -1,8 +1,8 @@
-//! What an unpacking did.
+//! [`UnpackReport`]: what an unpacking wrote and what it left out.
 
 use crate::omissions::Omissions;
 
-/// What an unpacking did.
+/// What an unpacking wrote and what it left out.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct UnpackReport {
@@ -16,6 +16,9 @@ pub struct UnpackReport {
 
 impl UnpackReport {
     /// Whether everything in the image was written as it stands there.
+    ///
+    /// An ordinary user who unpacks an image with devices or other owners gets an incomplete tree
+    /// without an error; this tells.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.omissions.is_empty()

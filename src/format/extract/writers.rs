@@ -1,5 +1,5 @@
-//! Threads that write files' contents and attributes, by descriptors that were made for them.
-//! They never see a name, so nothing that happens to names can lead them astray.
+//! Threads that write files' contents and attributes, through descriptors that were opened for
+//! them. They never see a name, so nothing that happens to names meanwhile can mislead them.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -16,12 +16,16 @@ use crate::error::{Error, Result};
 use crate::format::chunk::Chunk;
 use crate::format::holes;
 
-/// A file that is being written, perhaps by several threads at once.
+/// A file that is being written, perhaps by several threads at once. `pending` counts jobs that are
+/// not done, and one for the caller; whoever brings it to zero completes the file.
 pub(crate) struct OpenFile {
     file: File,
     attributes: Attributes,
+    /// The logical size, holes included.
     size: u64,
+    /// The path in the image, for errors and omissions.
     path: Vec<u8>,
+    /// Whether zeros become holes.
     is_disk: bool,
     /// Bytes that came for it, and those of them that are in the file: zeros of a disk became holes.
     given: AtomicU64,
@@ -31,8 +35,9 @@ pub(crate) struct OpenFile {
 }
 
 impl OpenFile {
-    /// Of a disk zeros are not written: the file is new and every place of it is written once. Other files have the holes that the
-    /// image says, and those only: a swap file may have none, and a tree that is packed again gives the same bytes.
+    /// Writes bytes at their offset. Zeros of a disk become holes, which is safe since the file is
+    /// new and each offset is written once. Other files have the holes that the image states, and
+    /// only those: a swap file may have none.
     fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
         let stored = if self.is_disk {
             holes::write(&self.file, bytes, offset)
@@ -46,21 +51,25 @@ impl OpenFile {
     }
 }
 
+/// Pieces of one file to be written.
 struct WriteJob {
     file: Arc<OpenFile>,
     pieces: Vec<(u64, Chunk)>,
 }
 
-/// What the threads share.
+/// What the threads share: the budget, and the first failure.
 struct WriterState {
     applier: Arc<Applier>,
     /// What the image may still write, and what it could at first: bytes.
     left: AtomicU64,
     budget: WriteBudget,
+    /// Set with the first error; checked without a lock.
     failed: AtomicBool,
+    /// The first error, until a caller takes it.
     error: Mutex<Option<Error>>,
 }
 
+/// The pool of writing threads.
 pub(crate) struct Writers<'scope> {
     /// None once all jobs were handed over.
     jobs: Option<Sender<WriteJob>>,
@@ -68,10 +77,11 @@ pub(crate) struct Writers<'scope> {
     threads: Vec<ScopedJoinHandle<'scope, ()>>,
 }
 
-/// Jobs that may wait: as many descriptors are open for them.
+/// Jobs that may wait; as many descriptors are open for them.
 const MAX_QUEUED_JOBS: usize = 64;
 
 impl<'scope> Writers<'scope> {
+    /// Starts the threads, at least one.
     pub(crate) fn start<'env>(
         scope: &'scope Scope<'scope, 'env>,
         applier: Arc<Applier>,
@@ -138,7 +148,13 @@ impl<'scope> Writers<'scope> {
         DirectFile { file, state: Arc::clone(&self.state) }
     }
 
+    /// Queues pieces of a file. Waits while the queue is full.
+    ///
+    /// # Errors
+    /// The first error of any writer.
     pub(crate) fn write(&self, file: &Arc<OpenFile>, pieces: Vec<(u64, Chunk)>) -> Result<()> {
+        // Counted before it is sent: a thread might finish the job before this one goes on, and
+        // must not see zero.
         file.pending.fetch_add(1, Ordering::AcqRel);
         self.send(WriteJob { file: Arc::clone(file), pieces })
     }
@@ -149,6 +165,7 @@ impl<'scope> Writers<'scope> {
         self.send(WriteJob { file, pieces })
     }
 
+    /// Queues a job, and returns an error of an earlier one.
     fn send(&self, job: WriteJob) -> Result<()> {
         if self.jobs.as_ref().is_none_or(|jobs| jobs.send(job).is_err()) {
             return Err(Error::new(crate::ErrorKind::Io, "the writing threads have ended"));
@@ -165,6 +182,7 @@ impl<'scope> Writers<'scope> {
         Err(error.unwrap_or_else(Error::cancelled))
     }
 
+    /// Waits until everything is written, and returns the first error.
     pub(crate) fn finish(mut self) -> Result<()> {
         self.jobs = None;
         for thread in self.threads.drain(..) {
@@ -186,13 +204,15 @@ impl Drop for Writers<'_> {
     }
 }
 
-/// A file that other threads than the writers fill.
+/// A file that other threads than the writers fill, such as SquashFS workers. Charged to the same
+/// budget.
 pub(crate) struct DirectFile {
     file: Arc<OpenFile>,
     state: Arc<WriterState>,
 }
 
 impl DirectFile {
+    /// Writes bytes at an offset, within the budget.
     pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
         self.state.charge(bytes.len() as u64)?;
         self.file.write(bytes, offset)
@@ -205,6 +225,7 @@ impl DirectFile {
 }
 
 impl WriterState {
+    /// Takes bytes off the budget. Atomic, so that threads together can't exceed it.
     fn charge(&self, bytes: u64) -> Result<()> {
         self.left
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes))
@@ -212,6 +233,7 @@ impl WriterState {
             .map_err(|_| self.budget.exceeded())
     }
 
+    /// Writes the pieces of a job.
     fn run(&self, job: &WriteJob) {
         for (offset, piece) in &job.pieces {
             if let Err(error) = job.file.write(piece, *offset) {
@@ -224,6 +246,8 @@ impl WriterState {
 
     /// One part of a file is done; with the last one it gets its size and its attributes.
     fn done(&self, file: &OpenFile) {
+        // Acquire and release: the last thread must see the writes of all others before it sets
+        // times and attributes.
         if file.pending.fetch_sub(1, Ordering::AcqRel) != 1 {
             return;
         }
@@ -232,6 +256,8 @@ impl WriterState {
         }
     }
 
+    /// Gives a complete file its size, where a hole at its end was never written, and its
+    /// attributes.
     fn complete(&self, file: &OpenFile) -> Result<()> {
         // A hole at the end was never written.
         let sized = if file.stored.load(Ordering::Relaxed) < file.size { file.file.set_len(file.size) } else { Ok(()) };
@@ -243,6 +269,7 @@ impl WriterState {
         Ok(())
     }
 
+    /// Records an error, unless there is an earlier one. The threads then only empty the queue.
     fn fail(&self, error: Error) {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         self.failed.store(true, Ordering::Relaxed);

@@ -1,5 +1,7 @@
-//! A file's bytes: its blocks, holes among them, and its tail in a shared fragment block.
-//! Sizes are read as they are needed; a header's count never becomes an allocation.
+//! A file's content: its blocks, holes among them, and its tail in a shared fragment block.
+//!
+//! The list of block sizes is read from the inode as it is needed; a count in a header never
+//! becomes an allocation.
 
 use super::decode::SquashFsDecoder;
 use super::inode::FileRef;
@@ -24,12 +26,16 @@ impl FileData {
     }
 }
 
-/// The sizes of an image's files together, as all who go through one count them. Holes cost nothing to store, but each is a
-/// step to read: one inode under many names must not add up.
+/// The sizes of an image's files added up, compared with the limit `file_size`. Holes cost nothing
+/// to store, but each is a step to read, and one inode may be used under many names.
 #[derive(Debug, Default)]
 pub(crate) struct TotalSize(u64);
 
 impl TotalSize {
+    /// Adds the size of one file.
+    ///
+    /// # Errors
+    /// `LimitExceeded` when all files together are over the limit.
     pub(crate) fn add(&mut self, data: Option<&FileData>, limits: &Limits) -> Result<()> {
         self.0 = self.0.saturating_add(data.map_or(0, FileData::size));
         if self.0 > limits.file_size {
@@ -39,16 +45,24 @@ impl TotalSize {
     }
 }
 
-/// A compressed block: where it stands and what it must decode to.
+/// A stored block: its position in the image, its length there, and whether it is stored without
+/// compression.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StoredBlock {
+    /// Where it begins, in bytes from the start of the image.
     pub(super) position: u64,
+    /// Bytes that it takes in the image.
     pub(super) stored: u32,
+    /// Whether it is stored without compression.
     pub(super) raw: bool,
 }
 
 impl StoredBlock {
-    /// From the number that the format keeps; none is larger than the plain block it stands for.
+    /// Decodes the number that the format keeps for a block's length, and checks it.
+    ///
+    /// # Errors
+    /// `Malformed` for a block that is empty, longer than a plain one, or outside of the image's
+    /// data.
     pub(super) fn new(position: u64, word: u32, block_size: u32, end: u64) -> Result<Self> {
         let stored = word & !RAW_BLOCK;
         if stored == 0 || stored > block_size {
@@ -61,7 +75,7 @@ impl StoredBlock {
     }
 }
 
-/// One piece of a file.
+/// A piece of a file, at most a block long.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum FilePiece {
     /// `length` bytes at `offset` of the file, out of one block.
@@ -72,11 +86,13 @@ pub(super) enum FilePiece {
     Tail { fragment: u32, within: u32, offset: u64, length: u32 },
 }
 
-/// The pieces of a file in order.
+/// The pieces of a file in order. An iterator in spirit; each step needs the reader.
 pub(super) struct FilePieces {
     file: FileRef,
     block_size: u32,
+    /// Where the next block is stored.
     position: u64,
+    /// Where the next piece belongs in the file.
     offset: u64,
     /// Runs of data so far, and whether the last piece was of one.
     segments: u64,
@@ -84,6 +100,7 @@ pub(super) struct FilePieces {
 }
 
 impl FilePieces {
+    /// The pieces of a file from its start.
     pub(super) fn new<S: ReadAt>(reader: &SquashFsReader<S>, data: &FileData) -> Self {
         let file = data.at.clone();
         Self {
@@ -96,7 +113,7 @@ impl FilePieces {
         }
     }
 
-    /// Counts a run of data where one begins.
+    /// Counts a run of data where one begins, against the limit on segments of a sparse file.
     fn in_data<S: ReadAt>(&mut self, reader: &SquashFsReader<S>) -> Result<()> {
         if self.in_segment {
             return Ok(());
@@ -110,6 +127,11 @@ impl FilePieces {
         Ok(())
     }
 
+    /// Returns the next piece, `None` at the end of the file.
+    ///
+    /// # Errors
+    /// `Malformed` for a block or tail that lies outside of its place; `LimitExceeded` for too many
+    /// segments.
     pub(super) fn next<S: ReadAt>(&mut self, reader: &SquashFsReader<S>) -> Result<Option<FilePiece>> {
         let left = self.file.size.saturating_sub(self.offset);
         if left == 0 {
@@ -139,7 +161,8 @@ impl FilePieces {
     }
 }
 
-/// What one thread needs to decode blocks: buffers of a block each, and the codec's context.
+/// What one thread needs to decode blocks: a buffer for the stored and one for the plain bytes, and
+/// the codec's context.
 pub(super) struct BlockDecoder {
     decoder: SquashFsDecoder,
     stored: Vec<u8>,
@@ -151,7 +174,7 @@ impl BlockDecoder {
         Ok(Self { decoder: reader.decoder()?, stored: Vec::new(), plain: Vec::new() })
     }
 
-    /// Decodes a data block that must give `length` bytes.
+    /// Reads and decodes a data block that must give exactly `length` bytes.
     pub(super) fn block(&mut self, source: &impl ReadAt, block: &StoredBlock, length: u32) -> Result<&[u8]> {
         let found = self.decode(source, block, length)?;
         if found.len() as u64 != u64::from(length) {
@@ -161,7 +184,7 @@ impl BlockDecoder {
         Ok(found)
     }
 
-    /// Decodes a block that gives `most` bytes or fewer.
+    /// Reads and decodes a block that gives at most `most` bytes.
     pub(super) fn decode(&mut self, source: &impl ReadAt, block: &StoredBlock, most: u32) -> Result<&[u8]> {
         // Both are at most a block's size, which the superblock's check has bounded.
         let stored = usize::try_from(block.stored).unwrap_or(usize::MAX);
@@ -184,7 +207,8 @@ impl BlockDecoder {
     }
 }
 
-/// The first `length` bytes of a buffer that grows to what was ever asked of it.
+/// The first `length` bytes of a buffer, which grows to the largest length ever asked of it and is
+/// never shrunk or cleared.
 fn sized(buffer: &mut Vec<u8>, length: usize) -> &mut [u8] {
     if buffer.len() < length {
         buffer.resize(length, 0);

@@ -1,14 +1,18 @@
-//! One compressed block into a buffer whose size is known before, whatever the codec.
-//! A decoder is kept by each thread, so that contexts are allocated once.
+//! Decodes one compressed block into a buffer whose size is known before, whatever the codec.
+//!
+//! Blocks are small and complete, so the codecs' one-shot interfaces serve. Each thread keeps a
+//! decoder, so that contexts are allocated once.
 
 use super::superblock::SquashFsCompression;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Decodes blocks, one after the other.
+/// Decodes blocks of one image, one after the other.
 pub(super) struct SquashFsDecoder {
     codec: BlockCodec,
 }
 
+/// The codec with its context. xz and lzma contexts are made per block, since liblzma can't reset
+/// them; `memory` bounds them.
 enum BlockCodec {
     #[cfg(feature = "gzip")]
     Gzip(Box<flate2::Decompress>),
@@ -86,6 +90,7 @@ impl SquashFsDecoder {
     }
 }
 
+/// Decodes a block that is a complete xz stream.
 #[cfg(feature = "xz")]
 fn xz(memory: u64, input: &[u8], output: &mut [u8]) -> Result<usize> {
     let mut stream =
@@ -147,6 +152,7 @@ fn run(
     }
 }
 
+/// liblzma's error as one of ours.
 #[cfg(feature = "xz")]
 fn xz_failure(codec: &str, memory: u64, source: liblzma::stream::Error) -> Error {
     match source {
@@ -157,11 +163,13 @@ fn xz_failure(codec: &str, memory: u64, source: liblzma::stream::Error) -> Error
     }
 }
 
+/// The error for a block that is damaged.
 #[cfg(any(feature = "gzip", feature = "xz", feature = "zstd", feature = "lz4"))]
 fn broken(codec: &str) -> Error {
     Error::malformed(format!("a block does not decode as {codec}"))
 }
 
+/// The error for a block that ends early or holds more than its buffer.
 #[cfg(any(feature = "gzip", feature = "xz"))]
 fn too_long_or_cut(codec: &str) -> Error {
     Error::malformed(format!("a block of {codec} is cut, or decodes to more than a block may hold"))

@@ -1,5 +1,8 @@
-//! A directory's listing: runs of entries, each behind a header, sorted by name.
-//! One entry at a time, each name judged before anybody else sees it.
+//! Reads a directory's listing: runs of entries, each behind a header, sorted by name.
+//!
+//! Entries are returned one at a time, each name checked before anything else sees it. In a listing
+//! a header (12 bytes) gives the block of the inode table and the first inode number for up to 256
+//! entries of 8 bytes and a name.
 
 use super::fields::Fields;
 use super::inode::{InodeRef, ListingRef};
@@ -8,29 +11,37 @@ use crate::error::{Error, Result};
 use crate::io::ReadAt;
 use crate::limits::Limits;
 
-/// Entries behind one header, at most.
+/// Entries behind one header at most, by the kernel's `SQUASHFS_DIR_COUNT`.
 pub(super) const RUN: u32 = 256;
-/// What a listing's size claims beyond its bytes, for the `.` and `..` that are not stored.
+/// Bytes that a listing's size counts for the `.` and `..` entries, which are not stored.
 pub(super) const UNSTORED: u32 = 3;
 
-/// A name and the inode it stands for.
+/// An entry: a name, the inode that it names, and the type that the entry gives, which must be the
+/// inode's.
 pub(super) struct Dirent {
     pub(super) name: Vec<u8>,
     pub(super) inode: InodeRef,
+    /// The basic type's number, which must match the inode.
     pub(super) kind: u16,
 }
 
-/// A directory that is being read.
+/// A listing that is being read. Holds the last name, to check that they ascend.
 pub(super) struct Listing {
     /// None for an empty directory, whose position may point anywhere.
     cursor: Option<MetadataCursor>,
+    /// Bytes of the listing that were not read.
     remaining: u32,
+    /// Entries left behind the current header.
     in_run: u32,
+    /// The block of the inode table that the current header names.
     block: u32,
+    /// The name before, to check that names ascend.
     last: Vec<u8>,
 }
 
 impl Listing {
+    /// Starts at the beginning of a listing. An empty one needs no valid position, as some writers
+    /// leave none.
     pub(super) fn new(at: ListingRef, table: TableRegion) -> Result<Self> {
         let remaining = at.bytes.saturating_sub(UNSTORED);
         let cursor =
@@ -38,14 +49,19 @@ impl Listing {
         Ok(Self { cursor, remaining, in_run: 0, block: 0, last: Vec::new() })
     }
 
-    /// Lets go of the block it is in, while a subdirectory is read.
+    /// Drops the decoded block, for a listing that waits while a subdirectory is read. Otherwise a
+    /// deep tree would hold a block of 8 KiB for each level.
     pub(super) fn rest(&mut self) {
         if let Some(cursor) = &mut self.cursor {
             cursor.rest();
         }
     }
 
-    /// The next entry.
+    /// Returns the next entry, `None` after the last.
+    ///
+    /// # Errors
+    /// `UnsafePath` for a name that is no single component and for one that comes twice;
+    /// `Malformed` for names that are not sorted.
     pub(super) fn next(
         &mut self,
         source: &impl ReadAt,
@@ -90,6 +106,7 @@ impl Listing {
     }
 }
 
+/// What remains of a listing after `bytes` of it.
 fn take(remaining: u32, bytes: u32) -> Result<u32> {
     remaining.checked_sub(bytes).ok_or_else(|| Error::malformed("a directory's entries are longer than its listing"))
 }

@@ -1,5 +1,12 @@
-//! The whole tree into a sink: names on the caller's thread in order, content on the workers.
-//! What is in flight is bounded by blocks, not by the image: a few descriptors and buffers.
+//! Extracts the whole tree into a sink: names in order on the caller's thread, content on worker
+//! threads.
+//!
+//! A producer walks the tree, asks the sink for a target for each file, and makes batches of blocks
+//! to be decoded. Workers decode them and write to the targets, from several threads and in any
+//! order. Files that share a fragment block go into one batch, so that the block is decoded once.
+//!
+//! What is in flight is bounded by the number of batches, not by the image: some descriptors, and a
+//! few buffers per thread.
 
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,13 +21,14 @@ use crate::format::entry::Entry;
 use crate::io::ReadAt;
 use crate::progress::{Monitor, Phase};
 
-/// Plain bytes after which a batch of work is handed over.
+/// Plain bytes after which a batch is handed over.
 const BATCH_BYTES: u64 = 1 << 20;
-/// Files in one batch, and batches that wait: their product bounds the open files.
+/// Files in one batch. With [`MAX_QUEUED_BATCHES`] it bounds how many files are open.
 const MAX_BATCH_FILES: usize = 16;
+/// Batches that wait for a worker.
 const MAX_QUEUED_BATCHES: usize = 16;
 
-/// Takes the members of an image.
+/// Receives the members of an image.
 pub(crate) trait ExtractSink {
     /// What a regular file's content goes into.
     type Target: FileTarget;
@@ -30,16 +38,17 @@ pub(crate) trait ExtractSink {
     fn entry(&mut self, entry: &Entry) -> Result<Option<Self::Target>>;
 }
 
-/// Takes one file's content, from several threads at once and in any order.
+/// Receives one file's content, from several threads at once and in any order.
 pub(crate) trait FileTarget: Send + Sync {
-    /// Takes bytes for a place of the file. Places that are never given are holes.
+    /// Writes bytes at an offset of the file. Offsets that are never written are holes.
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()>;
 
-    /// All content was given; on whichever thread gave the last. Not called after a failure.
+    /// Called once after all content was written, on the thread that wrote the last of it. Not
+    /// called after a failure.
     fn finish(self) -> Result<()>;
 }
 
-/// What was unpacked.
+/// Numbers about what was extracted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ExtractStats {
     /// Members, the top included.
@@ -101,34 +110,39 @@ pub(crate) fn extract<S: ReadAt, K: ExtractSink>(
     .and_then(|stats| state.failed().map(|()| stats))
 }
 
-/// A file that is being filled. Whoever lets go of it last finishes it.
+/// A file that is being filled. The last owner of the `Arc` around it finishes it.
 struct FileJob<T> {
     target: T,
     path: Vec<u8>,
 }
 
+/// Parts of one file to be decoded and written.
 struct FileWork<T> {
     job: Arc<FileJob<T>>,
     parts: Vec<BlockPart>,
 }
 
-/// A part of a file that some block holds.
+/// A part of a file that is in some block.
 enum BlockPart {
     Block { block: StoredBlock, offset: u64, length: u32 },
     Tail { block: StoredBlock, within: u32, offset: u64, length: u32 },
 }
 
+/// What the producer and the workers share.
 struct ExtractState<'a, S, T> {
     reader: &'a SquashFsReader<S>,
     monitor: &'a Monitor,
     queue: WorkQueue<Vec<FileWork<T>>>,
+    /// The first failure of any worker, until it is taken.
     failure: Mutex<Option<Error>>,
+    /// Set with the first failure.
     stopped: AtomicBool,
+    /// Stored bytes that were decoded, for progress.
     consumed: AtomicU64,
 }
 
 impl<S: ReadAt, T: FileTarget> ExtractState<'_, S, T> {
-    /// A worker's life.
+    /// The loop of a worker thread: takes batches until the queue is closed and empty.
     fn work(&self) {
         match BlockDecoder::new(self.reader) {
             Ok(mut scratch) => {
@@ -140,6 +154,8 @@ impl<S: ReadAt, T: FileTarget> ExtractState<'_, S, T> {
         }
     }
 
+    /// Processes one batch and reports progress. The first failure is recorded and stops all
+    /// workers.
     fn run(&self, scratch: &mut BlockDecoder, batch: Vec<FileWork<T>>) {
         for work in batch {
             if self.stopped.load(Ordering::Relaxed) {
@@ -155,6 +171,7 @@ impl<S: ReadAt, T: FileTarget> ExtractState<'_, S, T> {
         }
     }
 
+    /// Decodes and writes parts of a file, and finishes the file if they were the last.
     fn fill(&self, scratch: &mut BlockDecoder, work: FileWork<T>) -> Result<()> {
         let FileWork { job, parts } = work;
         let filled = parts.iter().try_for_each(|part| self.part(scratch, &job.target, part));
@@ -167,6 +184,7 @@ impl<S: ReadAt, T: FileTarget> ExtractState<'_, S, T> {
         }
     }
 
+    /// Decodes and writes one part.
     fn part(&self, scratch: &mut BlockDecoder, target: &T, part: &BlockPart) -> Result<()> {
         match *part {
             BlockPart::Block { block, offset, length } => {
@@ -180,11 +198,13 @@ impl<S: ReadAt, T: FileTarget> ExtractState<'_, S, T> {
         }
     }
 
+    /// Records a failure, unless there is an earlier one, and stops everything.
     fn fail(&self, error: Error) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         self.stop();
     }
 
+    /// Stops the workers after the part they are at, and drops what waits.
     fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
         self.queue.stop();
@@ -199,9 +219,10 @@ impl<S: ReadAt, T: FileTarget> ExtractState<'_, S, T> {
     }
 }
 
-/// Walks the tree and makes batches of what the workers are to do.
+/// Walks the tree and makes batches of the blocks that the workers are to decode.
 struct Producer<'a, S, T, F> {
     state: &'a ExtractState<'a, S, T>,
+    /// Queues a batch, or processes it where there are no workers.
     hand_over: F,
     batch: Vec<FileWork<T>>,
     batch_bytes: u64,
@@ -228,6 +249,7 @@ impl<'a, S: ReadAt, T: FileTarget, F: FnMut(Vec<FileWork<T>>) -> Result<()>> Pro
         }
     }
 
+    /// Walks the tree to its end.
     fn run<K: ExtractSink<Target = T>>(mut self, sink: &mut K) -> Result<ExtractStats> {
         for node in self.state.reader.walk() {
             let Node { entry, data, .. } = node?;
@@ -248,8 +270,9 @@ impl<'a, S: ReadAt, T: FileTarget, F: FnMut(Vec<FileWork<T>>) -> Result<()>> Pro
         Ok(self.stats)
     }
 
-    /// The workers may be done with a large file before its last batch is told apart: then the
-    /// producer lets go of it last.
+    /// Drops the producer's share of a job. The workers may be done with all parts of a large file
+    /// before its last batch is split off; then the producer is the last owner and finishes the
+    /// file.
     fn finish(&mut self, job: Arc<FileJob<T>>) -> Result<()> {
         match Arc::into_inner(job) {
             Some(job) => job.target.finish().map_err(|error| error.in_entry(&job.path)),
@@ -257,6 +280,7 @@ impl<'a, S: ReadAt, T: FileTarget, F: FnMut(Vec<FileWork<T>>) -> Result<()>> Pro
         }
     }
 
+    /// Adds the blocks of one file to batches. Counts written bytes against the limit `output`.
     fn queue_file(&mut self, job: &Arc<FileJob<T>>, data: &FileData) -> Result<()> {
         let reader = self.state.reader;
         let mut pieces = FilePieces::new(reader, data);
@@ -265,6 +289,8 @@ impl<'a, S: ReadAt, T: FileTarget, F: FnMut(Vec<FileWork<T>>) -> Result<()>> Pro
             let (part, length) = match piece {
                 FilePiece::Hole { length, .. } => {
                     self.stats.holes += u64::from(length);
+                    // A hole costs no I/O, so nothing else in this loop would notice a cancellation
+                    // in a file of exabytes.
                     if self.stats.holes.is_multiple_of(1 << 30) {
                         self.state.monitor.check()?;
                     }
@@ -272,6 +298,8 @@ impl<'a, S: ReadAt, T: FileTarget, F: FnMut(Vec<FileWork<T>>) -> Result<()>> Pro
                 }
                 FilePiece::Block { block, offset, length } => (BlockPart::Block { block, offset, length }, length),
                 FilePiece::Tail { fragment, within, offset, length } => {
+                    // One fragment block per batch, so that no two threads wait for each other to
+                    // decode it.
                     if self.fragment.is_some_and(|of_batch| of_batch != fragment) {
                         self.flush()?;
                     }
@@ -299,6 +327,7 @@ impl<'a, S: ReadAt, T: FileTarget, F: FnMut(Vec<FileWork<T>>) -> Result<()>> Pro
         Ok(())
     }
 
+    /// The fragment block of this number, from the last look-up if it is the same.
     fn fragment_block(&mut self, number: u32) -> Result<StoredBlock> {
         match self.found {
             Some((found, block)) if found == number => Ok(block),
@@ -310,6 +339,7 @@ impl<'a, S: ReadAt, T: FileTarget, F: FnMut(Vec<FileWork<T>>) -> Result<()>> Pro
         }
     }
 
+    /// Hands the batch over, if there is anything in it.
     fn flush(&mut self) -> Result<()> {
         self.batch_bytes = 0;
         self.fragment = None;

@@ -1,13 +1,14 @@
-//! Little-endian numbers out of a few bytes, in the order in which they stand there.
-//! Running out of bytes is an error, never a panic.
+//! Reads little-endian numbers from a few bytes, in the order in which they stand there. Too few
+//! bytes are an error, never a panic.
 
 use crate::error::{Error, Result};
 
-/// What is left to be taken of a record.
+/// The part of a record that was not read yet.
 #[derive(Clone, Copy)]
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl Fields<'_> {
+    /// The next `N` bytes.
     fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
         let (bytes, rest) = self.0.split_first_chunk().ok_or_else(|| Error::malformed("a record is cut short"))?;
         self.0 = rest;

@@ -1,5 +1,9 @@
-//! Fragment blocks: the tails of many files in one block, found by number.
-//! Decoded once and kept for a while, whichever thread asks.
+//! Fragment blocks, which hold the tails of many files; found by number, and kept decoded for a
+//! while.
+//!
+//! Small files are stored one after the other, so neighbouring files use the same fragment block.
+//! The cache decodes each block once, whichever thread asks first; others wait for that thread
+//! instead of decoding it again.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -9,9 +13,9 @@ use super::reader::SquashFsReader;
 use crate::error::{Error, Result};
 use crate::io::ReadAt;
 
-/// Bytes of a fragment's record in the table.
+/// Bytes of a fragment's record in the table: position, length, and four unused.
 pub(super) const RECORD: usize = 16;
-/// Plain bytes of fragment blocks that are kept; at least two blocks are, whatever their size.
+/// Plain bytes of fragment blocks that are kept. At least two blocks are, whatever their size.
 const CACHE_BYTES: u32 = 8 << 20;
 
 /// Finds the fragment block with this number.
@@ -24,12 +28,14 @@ pub(super) fn find<S: ReadAt>(reader: &SquashFsReader<S>, number: u32) -> Result
     StoredBlock::new(record.u64()?, record.u32()?, superblock.block_size, superblock.data_end())
 }
 
-/// The last fragment blocks, decoded.
+/// The fragment blocks that were used last, decoded. The least recently used one is evicted.
 pub(super) struct FragmentCache {
     slots: Mutex<Vec<CachedFragment>>,
+    /// Blocks that are kept.
     capacity: usize,
 }
 
+/// A block in the cache, or on its way there.
 struct CachedFragment {
     block: StoredBlock,
     /// Filled by the first who asks; the others wait for it. None if it does not decode.

@@ -1,5 +1,4 @@
-//! The public face of the reader: look into a SquashFS without unpacking it.
-//! Unpacking and packing whole images is the business of the calls above.
+//! The public interface of the reader: looks into a SquashFS without unpacking it.
 
 use std::io::Write;
 
@@ -68,6 +67,8 @@ impl SquashFs {
     }
 
     /// All members from the top on, depth first, parents before children, siblings by name.
+    ///
+    /// Reads metadata as the iterator goes on; an error ends it.
     #[must_use]
     pub fn entries(&self) -> SquashFsEntries<'_> {
         SquashFsEntries { walk: self.reader.walk() }
@@ -76,6 +77,9 @@ impl SquashFs {
     /// The member at `path`; the empty path is the top. Links are not followed, and a further name
     /// of a file is told as a file.
     ///
+    /// A further name of a file is returned as a file, not as a hard link, since the first name is
+    /// not known without a walk.
+    ///
     /// # Errors
     /// `NotFound`, and what reading the directories on the way can give.
     pub fn entry(&self, path: &[u8]) -> Result<Entry> {
@@ -83,6 +87,8 @@ impl SquashFs {
     }
 
     /// The members of the directory at `path`, by name.
+    ///
+    /// Reads the directory's listing and the inodes of its members.
     ///
     /// # Errors
     /// `NotFound`, `InvalidInput` if it is no directory, and what reading it can give.
@@ -93,6 +99,8 @@ impl SquashFs {
     }
 
     /// Writes the content of the regular file at `path` to `out`, holes as zeros, and returns its size.
+    ///
+    /// Reads and decodes the blocks of this file only, and the fragment block with its tail.
     ///
     /// # Errors
     /// `NotFound`, `InvalidInput` if it is no regular file, `Malformed` if its blocks don't decode,

@@ -1,5 +1,7 @@
-//! Inodes: what a file is, its attributes, and where its content or its listing stands.
-//! All fourteen kinds, basic and extended, become one structure.
+//! Inodes: what a member is, its attributes, and where its content or its listing is.
+//!
+//! The format has fourteen kinds, a basic and an extended one of each of seven types. Both become
+//! one [`Inode`].
 
 use super::fields::Fields;
 use super::metadata_blocks::{MetadataBlocks, MetadataCursor};
@@ -21,7 +23,7 @@ pub(super) mod kind {
     pub(in super::super) const EXTENDED: u16 = 7;
 }
 
-/// An inode's place: metadata block (from the table's start) and offset in it.
+/// An inode as it was read. Owners are indices into the id table, xattrs the number of a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct InodeRef(pub(super) u64);
 
@@ -30,10 +32,12 @@ impl InodeRef {
         Self(u64::from(block) << 16 | u64::from(offset))
     }
 
+    /// The start of its metadata block, relative to the inode table.
     pub(super) fn block(self) -> u64 {
         self.0 >> 16
     }
 
+    /// The offset in the decoded block.
     pub(super) fn offset(self) -> u16 {
         // The lower sixteen bits, which is what is meant.
         (self.0 & 0xffff) as u16
@@ -47,12 +51,15 @@ pub(super) struct Inode {
     pub(super) uid_index: u16,
     pub(super) gid_index: u16,
     pub(super) mtime: u32,
+    /// The inode's number, which hard links share.
     pub(super) number: u32,
+    /// How many names it has.
     pub(super) links: u32,
+    /// The number of its set of attributes.
     pub(super) xattrs: Option<u32>,
 }
 
-/// What the inode is of.
+/// What kind of member the inode describes, with what is particular to it.
 pub(super) enum InodeContent {
     Directory(ListingRef),
     File(FileRef),
@@ -78,21 +85,27 @@ impl InodeContent {
     }
 }
 
-/// Where a directory's listing stands in the directory table, and its bytes.
+/// Where a directory's listing is in the directory table, and its size.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ListingRef {
+    /// The metadata block, relative to the directory table.
     pub(super) block: u32,
     pub(super) offset: u16,
+    /// Bytes of the listing, and three for `.` and `..`.
     pub(super) bytes: u32,
 }
 
-/// Where a file's bytes stand. The sizes of its blocks are read from `blocks` as they are needed.
+/// Where a file's bytes are. The sizes of its blocks follow the inode and are read from `blocks` as
+/// they are needed.
 #[derive(Clone)]
 pub(super) struct FileRef {
+    /// Logical bytes.
     pub(super) size: u64,
+    /// Where its first block is stored.
     pub(super) start: u64,
     /// Number of the fragment block with the file's tail, and the tail's offset in it.
     pub(super) fragment: Option<(u32, u32)>,
+    /// At the list of block sizes.
     pub(super) blocks: MetadataCursor,
 }
 
@@ -164,6 +177,7 @@ pub(super) fn read(
     Ok(Inode { content, mode, uid_index, gid_index, mtime, number, links, xattrs })
 }
 
+/// The fields after an inode's common header.
 struct InodeBody<'a, S> {
     cursor: MetadataCursor,
     source: &'a S,
@@ -175,14 +189,18 @@ impl<S: ReadAt> InodeBody<'_, S> {
         self.cursor.array(self.source, self.blocks)
     }
 
+    /// One number of 32 bits.
     fn one(&mut self) -> Result<u32> {
         self.array().map(u32::from_le_bytes)
     }
 
+    /// Two numbers of 32 bits.
     fn two(&mut self) -> Result<(u32, u32)> {
         Ok((self.one()?, self.one()?))
     }
 
+    /// The fields of a directory: its listing, links and xattrs. A directory's index only speeds up
+    /// look-ups and is not read.
     fn directory(&mut self, extended: bool) -> Result<(ListingRef, u32, u32)> {
         if extended {
             let bytes: [u8; 24] = self.array()?;
@@ -197,6 +215,7 @@ impl<S: ReadAt> InodeBody<'_, S> {
         Ok((ListingRef { block, offset, bytes: u32::from(bytes) }, links, NONE))
     }
 
+    /// The fields of a regular file, with its cursor at the list of block sizes.
     fn file(&mut self, extended: bool) -> Result<(FileRef, u32, u32)> {
         let (start, size, links, fragment, offset, xattrs);
         if extended {
@@ -217,6 +236,7 @@ impl<S: ReadAt> InodeBody<'_, S> {
         Ok((FileRef { size, start, fragment, blocks: self.cursor.clone() }, links, xattrs))
     }
 
+    /// The target of a symbolic link, bounded before it is read.
     fn target(&mut self, length: u32, limits: &Limits) -> Result<Vec<u8>> {
         if length == 0 {
             return Err(Error::malformed("a symbolic link has no target"));

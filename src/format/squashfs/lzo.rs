@@ -1,9 +1,13 @@
-//! LZO1X, decoded without `unsafe`: what every variant of the compressor writes (`lzo1x_1` to `lzo1x_999`).
-//! After the description of the stream in the kernel's `Documentation/staging/lzo.rst`; each step checks both buffers.
+//! Decodes LZO1X, without `unsafe`: what every variant of the compressor writes (`lzo1x_1` to
+//! `lzo1x_999`).
+//!
+//! Format facts: the kernel's `Documentation/staging/lzo.rst`. Each step checks both buffers, so
+//! that no input can make it read or write outside of them.
 
 use crate::error::{Error, Result};
 
-/// Literals that ran just before an instruction, which decides what a small instruction means.
+/// How many literals the instruction before copied; the meaning of an instruction below 16 depends
+/// on it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum PrecedingLiterals {
     None,
@@ -78,6 +82,7 @@ pub(super) fn decode(input: &[u8], output: &mut [u8]) -> Result<usize> {
     }
 }
 
+/// The input with its position, and the output as far as it is filled.
 struct LzoStream<'a> {
     input: &'a [u8],
     at: usize,
@@ -86,12 +91,14 @@ struct LzoStream<'a> {
 }
 
 impl LzoStream<'_> {
+    /// The next byte of the input.
     fn byte(&mut self) -> Result<u8> {
         let byte = *self.input.get(self.at).ok_or_else(broken)?;
         self.at += 1;
         Ok(byte)
     }
 
+    /// A little-endian number of two bytes.
     fn word(&mut self) -> Result<usize> {
         Ok(usize::from(self.byte()?) | usize::from(self.byte()?) << 8)
     }
@@ -106,6 +113,7 @@ impl LzoStream<'_> {
         }
     }
 
+    /// Copies bytes from the input to the output.
     fn literals(&mut self, count: usize) -> Result<()> {
         let from = self.at.checked_add(count).and_then(|end| self.input.get(self.at..end)).ok_or_else(broken)?;
         let room = self.filled.checked_add(count).and_then(|end| self.output.get_mut(self.filled..end));
@@ -131,6 +139,7 @@ impl LzoStream<'_> {
     }
 }
 
+/// The error for a block that is damaged.
 fn broken() -> Error {
     Error::malformed("a block does not decode as lzo")
 }

@@ -1,5 +1,8 @@
-//! Metadata blocks: up to 8 KiB of a table, compressed, behind a two-byte header.
-//! A bounded cache keeps the last ones decoded; a cursor reads across their borders.
+//! Metadata blocks: up to 8 KiB of a table, compressed, behind a header of two bytes.
+//!
+//! [`MetadataCursor`] reads across the borders of blocks; [`MetadataBlocks`] keeps the last blocks
+//! decoded, since the inodes of one directory are in few of them. Each block is checked against the
+//! region of its table before it is read.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +17,8 @@ const MAX_CACHED_BLOCKS: usize = 256;
 /// The header's bit that says the block is stored as it is.
 pub(super) const RAW: u16 = 0x8000;
 
-/// Where the blocks of one table may lie: from `start`, wholly before `end`.
+/// Where the blocks of one table may be: from `start`, and wholly before `end`. The name is for
+/// errors.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TableRegion {
     pub(super) start: u64,
@@ -23,6 +27,7 @@ pub(super) struct TableRegion {
 }
 
 impl TableRegion {
+    /// The error for a block at this position.
     fn outside(&self, at: u64) -> Error {
         Error::malformed(format!("a block of the {} lies outside of it", self.name)).at_offset(at)
     }
@@ -31,15 +36,18 @@ impl TableRegion {
 /// A decoded block and where the next one starts.
 pub(super) struct DecodedBlock {
     bytes: Vec<u8>,
+    /// Where the next block of the table begins.
     next: u64,
 }
 
-/// Reads and keeps metadata blocks.
+/// The cache of decoded blocks, shared by all threads that read an image.
 pub(super) struct MetadataBlocks {
     state: Mutex<BlockCache>,
 }
 
+/// The cached blocks by position, each with the time of its last use.
 struct BlockCache {
+    /// One decoder for all, used under the lock.
     decoder: SquashFsDecoder,
     cached: HashMap<u64, (Arc<DecodedBlock>, u64)>,
     /// Counts look-ups, so that the block used longest ago can be told.
@@ -51,6 +59,8 @@ impl MetadataBlocks {
         Self { state: Mutex::new(BlockCache { decoder, cached: HashMap::new(), clock: 0 }) }
     }
 
+    /// The block at this position, decoded. One lock is held while a block is decoded: metadata is
+    /// read by one thread at a time in practice.
     fn get(&self, source: &impl ReadAt, region: &TableRegion, at: u64) -> Result<Arc<DecodedBlock>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.clock += 1;
@@ -74,6 +84,7 @@ impl MetadataBlocks {
     }
 }
 
+/// Reads and decodes a block, after checking that it lies in the region.
 fn read_block(
     source: &impl ReadAt,
     decoder: &mut SquashFsDecoder,
@@ -104,12 +115,15 @@ fn read_block(
     Ok(DecodedBlock { bytes, next })
 }
 
-/// A place in a table's decoded bytes.
+/// A position in the decoded bytes of a table. Cloning it is cheap, and gives a second position.
 #[derive(Clone)]
 pub(super) struct MetadataCursor {
     region: TableRegion,
+    /// Where the current block is stored.
     block: u64,
+    /// The position in its plain bytes.
     offset: usize,
+    /// The current block, so that small reads need no lock.
     held: Option<Arc<DecodedBlock>>,
 }
 

@@ -1,17 +1,22 @@
 //! A bounded queue between the thread that finds work and the threads that do it.
-//! Closing it ends the workers once it is empty; stopping it throws away what waits.
+//!
+//! Closing it ends the workers once it is empty; stopping it drops what waits. (`crossbeam_channel`
+//! has no way to drop the queued items from the sending side.)
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Work that waits, `capacity` pieces at most.
+/// Work that waits, at most `capacity` items.
 pub(super) struct WorkQueue<T> {
     state: Mutex<QueueState<T>>,
+    /// Signalled when an item was added.
     filled: Condvar,
+    /// Signalled when there is room.
     emptied: Condvar,
     capacity: usize,
 }
 
+/// The items, and whether more will come.
 struct QueueState<T> {
     waiting: VecDeque<T>,
     closed: bool,

@@ -1,5 +1,7 @@
-//! An open image: its tables found and checked, nothing else read yet.
-//! Turns inodes into entries, and finds one by its path without looking at the rest.
+//! An open image: its tables are found and checked, nothing else is read yet.
+//!
+//! Turns inodes into entries, finds a member by its path without looking at the rest, and reads the
+//! content of files.
 
 use super::data::{BlockDecoder, FileData, FilePiece, FilePieces, StoredBlock};
 use super::decode::SquashFsDecoder;
@@ -16,10 +18,10 @@ use crate::format::entry::{Entry, EntryKind, Timestamp};
 use crate::io::ReadAt;
 use crate::limits::Limits;
 
-/// What an xz block's decoder may take beside its dictionary, which is at most a block.
+/// Bytes that an xz block's decoder may use beside its dictionary, which is at most a block.
 const XZ_OVERHEAD: u64 = 4 << 20;
 
-/// A SquashFS that can be listed and read, by several threads at once.
+/// A SquashFS that can be listed and read, by several threads at once. All methods take `&self`.
 pub(crate) struct SquashFsReader<S> {
     pub(super) source: S,
     pub(super) superblock: Superblock,
@@ -27,6 +29,7 @@ pub(crate) struct SquashFsReader<S> {
     pub(super) blocks: MetadataBlocks,
     pub(super) fragments: Option<LookupTable>,
     pub(super) fragment_cache: FragmentCache,
+    /// The id table.
     ids: Vec<u32>,
     xattrs: Option<Xattrs>,
 }
@@ -40,23 +43,31 @@ pub(crate) enum FileBytes<'a> {
     Hole(u64),
 }
 
-/// One member of the tree, and what is needed to read on from it.
+/// A member of the tree, with what is needed to read on from it.
 pub(crate) struct Node {
     /// The member as every format tells it.
     pub(crate) entry: Entry,
     /// The content, for a regular file that is not a further name of one.
     pub(crate) data: Option<FileData>,
+    /// Where a directory's listing is.
     pub(super) listing: Option<ListingRef>,
+    /// The inode's number.
     pub(super) number: u32,
+    /// How many names the inode has.
     pub(super) links: u32,
 }
 
 impl<S: ReadAt> SquashFsReader<S> {
     /// Reads the superblock and finds the tables.
+    ///
+    /// # Errors
+    /// `Malformed` for an image whose tables can't be where they are said to be; `Unsupported` or
+    /// `FeatureDisabled` by its compression; `LimitExceeded`; `Io`.
     pub(crate) fn open(source: S, limits: &Limits) -> Result<Self> {
         let length = source.len();
         let mut bytes = [0; SUPERBLOCK];
         source.read_exact_at(&mut bytes, 0)?;
+        // Positions of tables are checked in here; everything below relies on their order.
         let superblock = Superblock::parse(&bytes, length, limits)?;
         let decoder = new_decoder(&superblock, limits)?;
         let blocks = MetadataBlocks::new(decoder);
@@ -106,6 +117,7 @@ impl<S: ReadAt> SquashFsReader<S> {
         TreeWalk::new(self)
     }
 
+    /// A further decoder of the image's blocks, for another thread.
     pub(super) fn decoder(&self) -> Result<SquashFsDecoder> {
         new_decoder(&self.superblock, &self.limits)
     }
@@ -143,12 +155,13 @@ impl<S: ReadAt> SquashFsReader<S> {
         Ok(node)
     }
 
-    /// The members of a directory, in order of name; none for what is no directory.
+    /// The members of a directory, in order of name; `None` for what is no directory.
     pub(crate) fn list(&self, node: &Node) -> Result<Option<DirectoryMembers<'_, S>>> {
         let Some(at) = node.listing else { return Ok(None) };
         Ok(Some(DirectoryMembers { reader: self, listing: self.listing(at)?, parent: node.entry.path.clone() }))
     }
 
+    /// Opens a directory's listing.
     pub(super) fn listing(&self, at: ListingRef) -> Result<Listing> {
         let (start, end) = (self.superblock.directory_table, self.superblock.after_directories());
         Listing::new(at, TableRegion { start, end, name: "directory table" })
@@ -162,6 +175,7 @@ impl<S: ReadAt> SquashFsReader<S> {
         })
     }
 
+    /// Reads an inode and checks it against what the directory says of it.
     fn read_node(&self, path: &[u8], at: InodeRef, kind: Option<u16>) -> Result<Node> {
         let (start, end) = (self.superblock.inode_table, self.superblock.directory_table);
         let cursor = MetadataCursor::new(TableRegion { start, end, name: "inode table" }, at.block(), at.offset())?;
@@ -175,6 +189,7 @@ impl<S: ReadAt> SquashFsReader<S> {
         self.describe(inode)
     }
 
+    /// Makes a node of an inode: resolves owners and extended attributes.
     fn describe(&self, inode: Inode) -> Result<Node> {
         let (mut data, mut listing) = (None, None);
         let (uid, gid) = (self.id(inode.uid_index)?, self.id(inode.gid_index)?);
@@ -205,6 +220,7 @@ impl<S: ReadAt> SquashFsReader<S> {
         Ok(Node { entry, data, listing, number: inode.number, links: inode.links })
     }
 
+    /// The owner with this index.
     fn id(&self, index: u16) -> Result<u32> {
         let id = self.ids.get(usize::from(index)).copied();
         let id = id.ok_or_else(|| Error::malformed(format!("an owner is number {index} of {} ids", self.ids.len())))?;
@@ -278,7 +294,7 @@ impl<S: ReadAt> SquashFsReader<S> {
     }
 }
 
-/// The members of one directory.
+/// An iterator over the members of one directory.
 pub(crate) struct DirectoryMembers<'r, S> {
     reader: &'r SquashFsReader<S>,
     listing: Listing,
@@ -298,7 +314,7 @@ impl<S: ReadAt> Iterator for DirectoryMembers<'_, S> {
     }
 }
 
-/// The path of a directory's member.
+/// The path of a directory's member, within the limit on paths.
 pub(super) fn child(parent: &[u8], name: &[u8], limits: &Limits) -> Result<Vec<u8>> {
     let mut path = Vec::with_capacity(parent.len() + 1 + name.len());
     path.extend(parent);
@@ -312,11 +328,13 @@ pub(super) fn child(parent: &[u8], name: &[u8], limits: &Limits) -> Result<Vec<u
     Ok(path)
 }
 
+/// A decoder for the image's blocks, with its memory bounded by what a block can need.
 fn new_decoder(superblock: &Superblock, limits: &Limits) -> Result<SquashFsDecoder> {
     let memory = limits.codec_memory.min(XZ_OVERHEAD + u64::from(superblock.block_size));
     SquashFsDecoder::new(superblock.compression, memory)
 }
 
+/// Finds the fragment table; `None` for an image without fragments.
 fn fragment_table(superblock: &Superblock) -> Result<Option<LookupTable>> {
     let Some(table) = superblock.fragment_table.filter(|_| superblock.fragments > 0) else { return Ok(None) };
     let blocks = TableRegion { start: superblock.directory_table, end: table, name: "fragment table" };
@@ -331,6 +349,7 @@ fn check_export_table(superblock: &Superblock) -> Result<()> {
     LookupTable::new(blocks, table, superblock.id_table, superblock.inodes, 8).map(drop)
 }
 
+/// Reads the id table, which has at most 65,535 entries.
 fn read_ids(source: &impl ReadAt, blocks: &MetadataBlocks, superblock: &Superblock) -> Result<Vec<u32>> {
     let table = superblock.id_table;
     let region = TableRegion { start: superblock.directory_table, end: table, name: "id table" };

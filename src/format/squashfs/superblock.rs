@@ -1,5 +1,8 @@
 //! The first 96 bytes: what the image holds and where its tables start.
-//! Everything that can be judged without reading further is judged here.
+//!
+//! Everything that can be judged without reading further is judged here: version, block size, and
+//! that the tables are in the order in which every known writer puts them, each before the next,
+//! all within the file.
 
 use super::fields::Fields;
 use crate::error::{Error, Result};
@@ -13,8 +16,9 @@ pub(super) const MAGIC: u32 = 0x7371_7368;
 pub(super) const METADATA_BLOCK: usize = 8192;
 /// The smallest and the largest data block.
 pub(super) const BLOCK_SIZES: std::ops::RangeInclusive<u32> = 4096..=1 << 20;
-/// In place of a table's position, an index or an id: there is none.
+/// In place of a table's position: the image has no such table.
 pub(super) const NO_TABLE: u64 = u64::MAX;
+/// In place of an index or number: there is none.
 pub(super) const NONE: u32 = u32::MAX;
 
 /// Flags of the superblock, as the writer sets them. A reader needs none.
@@ -22,9 +26,13 @@ pub(super) mod flags {
     /// Inodes, data blocks, fragment blocks, extended attributes and ids that are not compressed.
     /// Each block tells for itself; these are for who looks at the superblock only.
     pub(in super::super) const STORED: u16 = 0x1 | 0x2 | 0x8 | 0x100 | 0x800;
+    /// No file's tail is in a fragment.
     pub(in super::super) const NO_FRAGMENTS: u16 = 0x10;
+    /// The tail of every file is in a fragment.
     pub(in super::super) const ALWAYS_FRAGMENTS: u16 = 0x20;
+    /// Files with the same content share it.
     pub(in super::super) const DUPLICATES: u16 = 0x40;
+    /// There is an export table, which NFS needs.
     pub(in super::super) const EXPORTABLE: u16 = 0x80;
     /// The compressor's settings stand behind the superblock.
     pub(in super::super) const OPTIONS: u16 = 0x400;
@@ -62,6 +70,7 @@ impl SquashFsCompression {
         }
     }
 
+    /// The format's number of the compressor.
     pub(super) const fn number(self) -> u16 {
         match self {
             Self::Gzip => 1,
@@ -79,6 +88,10 @@ impl SquashFsCompression {
         head.starts_with(&MAGIC.to_le_bytes()).then(|| Self::from_number(number).ok())?
     }
 
+    /// The compressor with this number.
+    ///
+    /// # Errors
+    /// `Unsupported` for a number that is not in the format.
     fn from_number(number: u16) -> Result<Self> {
         Ok(match number {
             1 => Self::Gzip,
@@ -106,15 +119,21 @@ pub(crate) fn bytes_used(head: &[u8]) -> Result<u64> {
 /// The superblock's fields that matter, checked.
 #[derive(Debug, Clone)]
 pub(super) struct Superblock {
+    /// The number of inodes. Nothing depends on it.
     pub(super) inodes: u32,
+    /// When the image was made, in seconds since 1970.
     pub(super) mkfs_time: u32,
+    /// Plain bytes of a data block.
     pub(super) block_size: u32,
+    /// The number of fragment blocks.
     pub(super) fragments: u32,
     pub(super) compression: SquashFsCompression,
     pub(super) flags: u16,
+    /// The number of different owners and groups.
     pub(super) ids: u16,
     /// The root directory's inode: metadata block and offset, as an inode reference.
     pub(super) root: u64,
+    /// Bytes of the image without padding.
     pub(super) bytes_used: u64,
     pub(super) id_table: u64,
     pub(super) xattr_table: Option<u64>,
@@ -177,7 +196,9 @@ impl Superblock {
         Ok(this)
     }
 
-    /// The tables stand in one order, each whole before the next begins, all of them in the file.
+    /// Checks that the tables come in one order, each complete before the next begins, all of them
+    /// within the file. Then no table can be made to overlap another, and each cursor has a region
+    /// that it must not leave.
     fn check_places(&self, length: u64) -> Result<()> {
         if self.bytes_used > length {
             return Err(Error::malformed(format!(
@@ -227,6 +248,7 @@ impl Superblock {
         self.fragment_table.or(self.export_table).unwrap_or(self.id_table)
     }
 
+    /// The superblock as bytes, for the writer.
     pub(super) fn encode(&self) -> [u8; SUPERBLOCK] {
         let mut bytes = Vec::with_capacity(SUPERBLOCK);
         for number in [MAGIC, self.inodes, self.mkfs_time, self.block_size, self.fragments] {
@@ -258,6 +280,7 @@ impl Superblock {
     }
 }
 
+/// A table's position, unless the number says that there is none.
 fn present(table: u64) -> Option<u64> {
     (table != NO_TABLE).then_some(table)
 }

@@ -1,17 +1,22 @@
 //! Tables of equal records in metadata blocks, found by an index of the blocks' positions.
-//! Ids, fragments and xattr sets are kept this way; only what is asked for is read.
+//!
+//! Ids, fragments and xattr sets are kept this way. Records are read when they are asked for.
 
 use super::metadata_blocks::{MetadataBlocks, MetadataCursor, TableRegion};
 use super::superblock::METADATA_BLOCK;
 use crate::error::{Error, Result};
 use crate::io::ReadAt;
 
-/// Where a table's index and blocks lie. Holds no record: a header may claim four billion.
+/// Where a table's index and blocks are. Holds no record, since a header may claim four billion of
+/// them.
 #[derive(Debug, Clone)]
 pub(super) struct LookupTable {
+    /// Where the positions of the blocks are stored.
     index: u64,
     blocks: TableRegion,
+    /// The number of records.
     count: u32,
+    /// Bytes of a record.
     record: usize,
 }
 
@@ -28,10 +33,12 @@ impl LookupTable {
         Ok(this)
     }
 
+    /// Records in a full block.
     fn per_block(&self) -> u64 {
         (METADATA_BLOCK / self.record) as u64
     }
 
+    /// The number of records.
     pub(super) fn count(&self) -> u32 {
         self.count
     }

@@ -1,5 +1,9 @@
-//! The whole tree, one member at a time: depth first, parents before children.
-//! Every directory is entered once, so no image can send it in circles.
+//! Walks the whole tree, one member at a time: depth first, parents before children, siblings by
+//! name.
+//!
+//! Every directory is entered once, by its inode's position, so that no image can send the walk in
+//! circles or make it visit a directory through many names. Memory is a few bytes per directory and
+//! per file with several names.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,18 +14,21 @@ use crate::error::{Error, Result};
 use crate::format::entry::EntryKind;
 use crate::io::ReadAt;
 
-/// Walks over all members of an image. Ends after the first error.
+/// An iterator over all members of an image. Ends after the first error.
 pub(crate) struct TreeWalk<'r, S> {
     reader: &'r SquashFsReader<S>,
     state: WalkState,
     /// The directories it is in: what is left of each listing, and the directory's path.
     stack: Vec<(Listing, Vec<u8>)>,
+    /// Directories that were entered, by position.
     entered: HashSet<InodeRef>,
     /// Where an inode with several names was met first.
     linked: HashMap<u32, (InodeRef, Vec<u8>)>,
+    /// Members so far.
     count: u64,
 }
 
+/// Whether the top was returned, and whether the walk has ended.
 enum WalkState {
     Start,
     Inside,
@@ -40,6 +47,7 @@ impl<'r, S: ReadAt> TreeWalk<'r, S> {
         }
     }
 
+    /// The next member.
     fn step(&mut self) -> Result<Option<Node>> {
         if matches!(self.state, WalkState::Start) {
             self.state = WalkState::Inside;
@@ -66,6 +74,7 @@ impl<'r, S: ReadAt> TreeWalk<'r, S> {
         Ok(None)
     }
 
+    /// Goes into a directory, unless it was entered before.
     fn enter(&mut self, node: &Node, at: InodeRef) -> Result<()> {
         let Some(listing) = node.listing else { return Ok(()) };
         if !self.entered.insert(at) {
@@ -98,6 +107,7 @@ impl<'r, S: ReadAt> TreeWalk<'r, S> {
         Ok(())
     }
 
+    /// Counts a member against the limit on entries.
     fn counted(&mut self, node: Node) -> Result<Node> {
         self.count += 1;
         let limit = self.reader.limits.entries;

@@ -1,5 +1,5 @@
-//! Extended attributes: a table of sets, each a run of names and values.
-//! A value may stand elsewhere in the table, shared by several sets.
+//! Reads extended attributes: a table of sets, each a run of names and values. Members with the
+//! same attributes share a set. A value may be stored out of line, shared by several sets.
 
 use super::fields::Fields;
 use super::metadata_blocks::{MetadataBlocks, MetadataCursor, TableRegion};
@@ -11,25 +11,27 @@ use crate::limits::Limits;
 
 /// The prefixes that names are stored without, by their numbers.
 pub(super) const PREFIXES: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
-/// Whether an attribute of this name can be stored.
+/// Whether an attribute of this name can be stored: SquashFS has three name spaces, `system.*`
+/// (ACLs) is not one of them.
 pub(crate) fn holds(name: &[u8]) -> bool {
     PREFIXES.iter().any(|prefix| name.strip_prefix(*prefix).is_some_and(|rest| !rest.is_empty()))
 }
 
-/// The bit beside a prefix's number that says the value stands elsewhere.
+/// The bit in an attribute's type that says its value is stored out of line.
 const ELSEWHERE: u16 = 0x100;
 /// Bytes of a set's record in the table.
 pub(super) const RECORD: usize = 16;
 /// Bytes before the table's index.
 pub(super) const HEADER: u64 = 16;
 
-/// Where the sets and their names and values lie.
+/// Where the sets and their names and values are.
 pub(super) struct Xattrs {
     sets: LookupTable,
     pairs: TableRegion,
 }
 
 impl Xattrs {
+    /// Finds the table of sets, without reading any.
     pub(super) fn open(source: &impl ReadAt, superblock: &Superblock, table: u64) -> Result<Self> {
         let index = table.checked_add(HEADER).filter(|end| *end <= superblock.bytes_used);
         let index =
@@ -99,12 +101,14 @@ impl Xattrs {
         Ok(pairs)
     }
 
+    /// A cursor at a reference: block in the upper 48 bits, offset in the lower 16.
     fn cursor(&self, place: u64) -> Result<MetadataCursor> {
         // The lower sixteen bits are the offset, the rest is the block.
         MetadataCursor::new(self.pairs, place >> 16, (place & 0xffff) as u16)
     }
 }
 
+/// Reads a value, within the limit on its length.
 fn value(
     cursor: &mut MetadataCursor,
     source: &impl ReadAt,

@@ -16,8 +16,11 @@ pub(crate) struct Header([u8; BLOCK]);
 /// The three layouts, told apart by the magic number at offset 257.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HeaderFormat {
+    /// The layout of Unix version 7, without a magic number.
     V7,
+    /// POSIX.1-1988, with a prefix for long names.
     Ustar,
+    /// GNU tar's, with other fields in place of the prefix.
     Gnu,
 }
 
@@ -29,13 +32,21 @@ pub(crate) struct Field {
     pub(crate) len: usize,
 }
 
+/// Permission bits.
 pub(crate) const MODE: Field = Field { name: "mode", at: 100, len: 8 };
+/// The owner's number.
 pub(crate) const UID: Field = Field { name: "uid", at: 108, len: 8 };
+/// The group's number.
 pub(crate) const GID: Field = Field { name: "gid", at: 116, len: 8 };
+/// Bytes of data after the header.
 pub(crate) const SIZE: Field = Field { name: "size", at: 124, len: 12 };
+/// Seconds since 1970.
 pub(crate) const MTIME: Field = Field { name: "mtime", at: 136, len: 12 };
+/// The sum of the header's bytes, with this field as blanks.
 pub(crate) const CHECKSUM: Field = Field { name: "checksum", at: 148, len: 8 };
+/// A device's driver.
 pub(crate) const DEV_MAJOR: Field = Field { name: "devmajor", at: 329, len: 8 };
+/// The device of that driver.
 pub(crate) const DEV_MINOR: Field = Field { name: "devminor", at: 337, len: 8 };
 
 impl Header {
@@ -47,6 +58,8 @@ impl Header {
     pub(crate) fn parse(block: &[u8; BLOCK]) -> Result<Self> {
         let header = Self(*block);
         let stated = header.number(CHECKSUM)?;
+        // Old Sun and BSD tars summed `char`s, which were signed. Both sums are equal for headers
+        // in ASCII.
         let (unsigned, signed) = checksums(block);
         if stated != i128::from(unsigned) && stated != i128::from(signed) {
             return Err(Error::malformed(format!(
@@ -62,6 +75,7 @@ impl Header {
         block.first_chunk::<BLOCK>().is_some_and(|block| !is_zero(block) && Self::parse(block).is_ok())
     }
 
+    /// Which layout the header has, by its magic number.
     pub(crate) fn format(&self) -> HeaderFormat {
         match &self.0[257..265] {
             b"ustar  \0" => HeaderFormat::Gnu,

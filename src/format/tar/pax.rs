@@ -20,8 +20,11 @@ use crate::omissions::Omitted;
 /// them.
 #[derive(Debug, Default)]
 pub(crate) struct PaxHeader {
+    /// The name, in place of the header's.
     pub(crate) path: Option<Vec<u8>>,
+    /// The target of a link, in place of the header's.
     pub(crate) link_path: Option<Vec<u8>>,
+    /// Bytes of data in the archive, in place of the header's.
     pub(crate) size: Option<u64>,
     pub(crate) uid: Option<u32>,
     pub(crate) gid: Option<u32>,
@@ -33,6 +36,7 @@ pub(crate) struct PaxHeader {
     pub(crate) omitted: Vec<Omitted>,
     /// Access control lists as text: the attribute's name, and its value where it can be had.
     acls: Vec<(&'static [u8], Option<Vec<u8>>)>,
+    /// What makes the member a sparse file.
     pub(crate) sparse: PaxSparse,
 }
 
@@ -97,6 +101,8 @@ impl PaxHeader {
         Ok(())
     }
 
+    /// Takes one record. An empty value takes an earlier record of that keyword back, as POSIX has
+    /// it.
     fn apply_record(&mut self, key: &[u8], value: &[u8], limits: &Limits) -> Result<()> {
         match key {
             // An empty value takes an earlier record back.

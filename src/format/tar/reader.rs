@@ -35,13 +35,16 @@ pub(crate) struct Member {
 /// members.
 pub(crate) struct TarReader<C> {
     chunks: C,
+    /// The chunk that is being parsed.
     current: Option<Chunk>,
     /// Decoded bytes taken so far.
     offset: u64,
     limits: Limits,
+    /// Members so far, for the limit.
     members: u64,
     data: MemberData,
     global: GlobalPaxHeader,
+    /// Whether the end of the archive was reached.
     ended: bool,
 }
 
@@ -49,7 +52,9 @@ pub(crate) struct TarReader<C> {
 /// included.
 #[derive(Default)]
 struct MemberData {
+    /// Bytes of data that are left.
     stored: u64,
+    /// Bytes after the data, up to a whole block.
     padding: u64,
     /// Segments still to come, last one first; without holes there is one.
     segments: Vec<(u64, u64)>,
@@ -60,18 +65,23 @@ struct MemberData {
 #[derive(Default)]
 struct PendingHeaders {
     pax: Option<PaxHeader>,
+    /// GNU's long name.
     long_name: Option<Vec<u8>>,
+    /// GNU's long link target.
     long_link: Option<Vec<u8>>,
+    /// Whether Solaris stored an ACL, which is not read.
     solaris_acl: bool,
 }
 
 impl PendingHeaders {
+    /// Whether nothing is pending.
     fn is_empty(&self) -> bool {
         self.pax.is_none() && self.long_name.is_none() && self.long_link.is_none() && !self.solaris_acl
     }
 }
 
 impl<C: Chunks> TarReader<C> {
+    /// Reads the archive from the start of a stream.
     pub(crate) fn new(chunks: C, limits: &Limits) -> Self {
         Self {
             chunks,
@@ -170,6 +180,8 @@ impl<C: Chunks> TarReader<C> {
                 }
                 _ => {
                     self.members += 1;
+                    // Before the name is parsed, so that the limit holds for broken members as
+                    // well.
                     if self.members > self.limits.entries {
                         return Err(Error::limit("entries", self.limits.entries, "the number of members"));
                     }
@@ -211,8 +223,12 @@ impl<C: Chunks> TarReader<C> {
                 reason: "it is in the form of Solaris".into(),
             });
         }
+        // A copy, since the methods below borrow the whole reader.
         let limits = self.limits.clone();
         let path = path::normalize(raw, &limits)?;
+        // The size decides where the next header is. It is taken from one place only, the extended
+        // header if it has one, as POSIX requires; readers that mix the two can be shown different
+        // members.
         let stored = match extended.size {
             // The header's own size is not used, but must be a number.
             Some(size) => head.number(header::SIZE).map(|_| size)?,
@@ -229,6 +245,7 @@ impl<C: Chunks> TarReader<C> {
         if !is_file && !matches!(head.typeflag(), b'1'..=b'6' | b'D') {
             return Err(unknown_type(head.typeflag()));
         }
+        // GNU tar would make a directory of it, others a file.
         if raw.ends_with(b"/") && is_file && !is_old_directory {
             return Err(Error::malformed("a regular file whose name ends with a slash"));
         }

@@ -68,14 +68,18 @@ fn push(segments: &mut Vec<(u64, u64)>, offset: u64, length: u64, limits: &Limit
 /// What the `GNU.sparse.*` records of a member say, in any of the three PAX forms.
 #[derive(Debug, Default)]
 pub(crate) struct PaxSparse {
+    /// The file's real name; the header's is a made-up one.
     pub(crate) name: Option<Vec<u8>>,
     major: Option<u64>,
     minor: Option<u64>,
+    /// The logical size.
     size: Option<u64>,
+    /// The number of segments, where it is stated.
     count: Option<u64>,
     segments: Vec<(u64, u64)>,
     /// An offset whose length has not come yet (0.0 gives them in turns).
     pending: Option<u64>,
+    /// Whether a map came, even an empty one.
     mapped: bool,
 }
 
@@ -105,11 +109,13 @@ impl PaxSparse {
                 }
                 self.mapped = true;
             }
+            // Form 0.0: one pair of records for each segment, offset first.
             b"numbytes" => {
                 let offset =
                     self.pending.take().ok_or_else(|| Error::malformed("a segment of a sparse file has no offset"))?;
                 push(&mut self.segments, offset, number()?, limits)?;
             }
+            // Form 0.1: all segments in one record, which replaces an earlier one.
             b"map" => {
                 self.mapped = true;
                 self.segments.clear();
@@ -161,9 +167,12 @@ impl PaxSparse {
 /// numbers, one a line.
 #[derive(Debug, Default)]
 pub(crate) struct InlineSparseMap {
+    /// The number of segments, which comes first.
     count: Option<u64>,
+    /// An offset whose length has not come.
     offset: Option<u64>,
     segments: Vec<(u64, u64)>,
+    /// The digits of a number that crosses blocks.
     digits: Vec<u8>,
 }
 
@@ -213,7 +222,9 @@ impl InlineSparseMap {
 pub(crate) struct OldGnuSparse {
     segments: Vec<(u64, u64)>,
     size: u64,
+    /// Whether an extension block follows.
     more: bool,
+    /// Whether an empty pair has ended the map.
     done: bool,
 }
 
@@ -232,6 +243,7 @@ impl OldGnuSparse {
         self.more
     }
 
+    /// Takes an extension block: 21 segments, and whether another block follows.
     pub(crate) fn take_block(&mut self, block: &[u8; BLOCK], limits: &Limits) -> Result<()> {
         self.more = block[504] != 0;
         self.take_pairs(&block[..504], limits)
@@ -249,6 +261,7 @@ impl OldGnuSparse {
         Ok(())
     }
 
+    /// The map, checked against the bytes that are stored.
     pub(crate) fn into_map(self, stored: u64) -> Result<SparseMap> {
         SparseMap::checked(self.segments, self.size, stored)
     }

@@ -26,6 +26,7 @@ const OCTAL_12: u64 = 0o777_7777_7777;
 /// damaged.
 pub(crate) struct TarWriter<W> {
     sink: W,
+    /// Bytes written so far, for padding.
     written: u64,
     /// Stored bytes of the current member that are still to come.
     owed: u64,
@@ -119,6 +120,8 @@ struct HeaderBuilder {
 }
 
 impl HeaderBuilder {
+    /// Builds the header of an entry. `stored` is the size of its data in the archive, `sparse` the
+    /// logical size of a sparse file.
     fn new(entry: &Entry, name: &[u8], stored: u64, sparse: Option<u64>) -> Result<Self> {
         let mut head = Self { block: [0; BLOCK], records: Vec::new() };
         head.block[257..265].copy_from_slice(b"ustar\x0000");
@@ -160,6 +163,8 @@ impl HeaderBuilder {
             head.octal(337, 8, u64::from(minor));
         }
         let mut xattrs: Vec<_> = entry.xattrs.iter().collect();
+        // Sorted, so that the same tree gives the same bytes whatever order the file system lists
+        // attributes in.
         xattrs.sort();
         for (name, value) in xattrs {
             head.record(&[b"SCHILY.xattr.", super::pax::xattr_keyword(name).as_slice()].concat(), value);
@@ -246,6 +251,8 @@ impl HeaderBuilder {
     /// Appends a record, `length SP key=value LF`. The length counts its own digits, so it is found
     /// by trying.
     fn record(&mut self, key: &[u8], value: &[u8]) {
+        // A blank, an equals sign and a line feed. The length's own digits may add a digit, so it
+        // is repeated until it is stable.
         let rest = key.len() + value.len() + 3;
         let mut length = rest + 1;
         while length != rest + length.to_string().len() {

@@ -1,5 +1,8 @@
-//! The writer of an image: takes members one by one, puts each where its form wants it.
-//! It is a visitor, so that a tree being packed and an image being converted look the same to it.
+//! The writer of an image: takes members one by one, and puts each where the image's form wants it.
+//!
+//! It is a [`MemberVisitor`], so that a tree being packed and an image being converted look the
+//! same to it. Members are checked again by [`Namespace`], so that no image is written that the
+//! reader would refuse.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -26,7 +29,7 @@ use crate::metadata::Metadata;
 use crate::omissions::{Omissions, Omitted};
 use crate::progress::Monitor;
 
-/// What was written.
+/// The result of packing or converting.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Written {
@@ -48,16 +51,21 @@ pub(super) enum RootTarget {
     SquashFs(squashfs::WriteOptions),
 }
 
-/// Writes an image.
+/// Writes an image. Call [`finish`](Self::finish) at the end; dropping it removes what was written.
 pub(super) struct ImageWriter {
+    /// The archive with metadata; of a unified image the only one.
     meta: TarWriter<EncodeThread>,
     meta_file: Option<StagedFile>,
+    /// Where the rootfs goes.
     root: RootWriter,
     root_file: Option<StagedFile>,
+    /// Whether the directory `templates` was written.
     templates_made: bool,
+    /// Whether there is a rootfs.
     rootfs_made: bool,
     /// Members are judged once more, whoever says they are good.
     names: Namespace,
+    /// The content of `metadata.yaml`, for a last check.
     metadata: Option<Vec<u8>>,
     limits: Limits,
     open_member: Option<OpenMember>,
@@ -68,19 +76,24 @@ pub(super) struct ImageWriter {
     fractions: u64,
 }
 
+/// Where members of the rootfs go. A split image's second file is begun with its first member,
+/// which decides between a container's tree and a virtual machine's disk.
 enum RootWriter {
     /// In the one archive.
     Unified,
     /// In an archive of its own.
     Split(TarWriter<EncodeThread>),
+    /// A SquashFS as the second file.
     SquashFs(Box<squashfs::Writer<std::fs::File>>),
+    /// A disk as the second file.
     Disk(DiskFile),
     /// A split image whose second file is not begun: container or virtual machine is not known yet.
     NotBegun(RootTarget, Compression, usize),
+    /// It is finished, or failed.
     Done,
 }
 
-/// The file whose bytes are coming.
+/// The kind of the file whose bytes are coming.
 enum OpenMember {
     Tar,
     SquashFs(Box<squashfs::PendingFile>),
@@ -216,6 +229,7 @@ impl ImageWriter {
         Ok(Written { fingerprint: hasher.finish(), files, size, omissions: self.monitor.omissions() })
     }
 
+    /// Writes a file of the metadata archive.
     fn small_file(&mut self, entry: &Entry, path: &[u8], content: &[u8]) -> Result<()> {
         let mut file = Entry::new(path, EntryKind::File { size: content.len() as u64 }, 0o644);
         file.mtime = entry.mtime;
@@ -223,6 +237,7 @@ impl ImageWriter {
         self.meta.data(content)
     }
 
+    /// Begins the second file of a split image, for a container.
     fn begin_tree(&mut self) -> Result<()> {
         if !matches!(self.root, RootWriter::NotBegun(..)) {
             return Ok(());
@@ -270,6 +285,7 @@ impl MemberVisitor for ImageWriter {
     }
 
     fn rootfs(&mut self, entry: &Entry, sparse: Option<&SparseMap>) -> Result<()> {
+        // Judged as a reader will judge it: an image that can't be unpacked must not be written.
         self.names.take(&entry.path, entry)?;
         self.check_limits(entry)?;
         self.rootfs_made = true;
@@ -397,6 +413,8 @@ impl ImageWriter {
         fitted
     }
 
+    /// The entry with its modification time moved to the nearest that the format has, which is
+    /// reported.
     fn fit_time<'e>(&self, entry: &'e Entry, first: i64, last: i64) -> Cow<'e, Entry> {
         let seconds = entry.mtime.seconds;
         let nearest = seconds.clamp(first, last);
@@ -448,6 +466,7 @@ fn hash_rootfs(file: Option<&StagedFile>, mut hasher: Hasher, monitor: &Monitor)
     Ok((hasher, size))
 }
 
+/// A path of the rootfs as it is in a unified image.
 fn below_rootfs(path: &[u8]) -> Vec<u8> {
     if path.is_empty() { b"rootfs".to_vec() } else { [b"rootfs/", path].concat() }
 }

@@ -1,4 +1,9 @@
-//! Converting: an image to another form or codec in one stream, never through a tree on disk.
+//! Converting: writes an image in another form or with another codec, in one pass and never through
+//! a tree on disk.
+//!
+//! The source is driven through the layout and the visitor like for every other use, with an
+//! `ImageWriter` as the visitor. So owners, devices and attributes are kept without root
+//! permissions, and nothing of the image is executed or mounted.
 
 use std::io::Write;
 use std::path::Path;
@@ -15,7 +20,17 @@ use crate::format::pipeline::ReadPass;
 use crate::format::unpack::default_threads;
 use crate::progress::{Monitor, Phase};
 
-/// How an image is converted. What is not said stays as it is.
+/// How an image is converted. Whatever is not set stays as it is in the source.
+///
+/// ```no_run
+/// use lxd_image::format::{ConvertOptions, Image, ImageForm, ImageSource, RootfsFormat};
+///
+/// let image = Image::open(ImageSource::open("debian.tar.xz", None)?)?;
+/// let options = ConvertOptions::new().form(ImageForm::Split).rootfs_format(RootfsFormat::SquashFs);
+/// let written = image.convert("debian.tar.zst", &options)?;
+/// println!("{:?}", written.files);
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ConvertOptions {
@@ -145,6 +160,7 @@ impl Image {
         })
     }
 
+    /// Passes the image through a writer.
     fn convert_into(&self, mut writer: ImageWriter, options: &ConvertOptions) -> Result<Written> {
         let pass = ReadPass {
             limits: &self.limits,

@@ -1,5 +1,8 @@
-//! Bytes on their way through a codec on a thread of its own, hashed behind it.
-//! Whoever waits for that thread stops waiting when the call is cancelled, and leaves the thread behind if it does not end soon.
+//! Compresses on a thread of its own, and hashes the compressed bytes on their way to the output.
+//!
+//! A call that is cancelled stops waiting for the thread at once. If the thread does not end soon
+//! (zstd finishes the jobs that it has begun, a pipe may have no reader), it is left behind, but
+//! its output is taken away from it: nothing is written after the call returned.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
@@ -12,13 +15,16 @@ use crate::fingerprint::Hasher;
 use crate::format::codec::{self, Compression};
 use crate::progress::{CANCEL_POLL, Cancel, Monitor};
 
-/// Bytes on their way through a codec on another thread.
+/// A writer that hands bytes to the encoder's thread in large buffers.
 pub(super) struct EncodeThread {
     buffer: Vec<u8>,
+    /// Filled buffers to the thread; `None` once the stream was ended.
     filled: Option<Sender<Vec<u8>>>,
+    /// Empty buffers back from the thread.
     empty: Receiver<Vec<u8>>,
     /// How the thread ended.
     ended: Receiver<Result<()>>,
+    /// Hashes what arrives at the output.
     hasher: Arc<Mutex<Hasher>>,
     monitor: Monitor,
     /// Ends the thread.
@@ -26,12 +32,12 @@ pub(super) struct EncodeThread {
     out: Box<dyn RevokeOutput>,
 }
 
-/// Size and number of the buffers between the threads.
+/// Bytes of a buffer between the threads.
 const BUFFER: usize = 256 << 10;
+/// Buffers between the threads.
 const BUFFERS: usize = 8;
 
-/// How long a thread that was told to end is waited for. Most end at once; zstd finishes the jobs that it has begun, which can
-/// take minutes, and a pipe may never be read.
+/// How long a thread that was told to end is waited for. Most end at once; zstd can take minutes.
 const END_GRACE: Duration = Duration::from_millis(200);
 
 impl EncodeThread {
@@ -94,6 +100,7 @@ impl EncodeThread {
         Ok(hasher)
     }
 
+    /// Hands the filled buffer over; an empty one ends the stream.
     fn send(&mut self) -> Result<()> {
         let next = self.empty.try_recv().unwrap_or_else(|_| Vec::with_capacity(BUFFER));
         let mut full = std::mem::replace(&mut self.buffer, next);
@@ -141,6 +148,8 @@ impl Write for EncodeThread {
 
 impl Drop for EncodeThread {
     fn drop(&mut self) {
+        // First the switch and then the queue: the thread must not take the end of the queue for
+        // the end of the stream.
         self.abandoned.cancel();
         self.filled = None;
         let until = Instant::now() + END_GRACE;
@@ -150,11 +159,13 @@ impl Drop for EncodeThread {
     }
 }
 
-/// Takes the output away from a thread that is left behind: its file is closed, and nothing more is written.
+/// Takes the output away from a thread that is left behind: the file is closed, and nothing more is
+/// written.
 trait RevokeOutput: Send {
     fn revoke(&self, until: Instant);
 }
 
+/// An output that may be taken away by another thread.
 struct RevocableOutput<W>(Arc<Mutex<Option<W>>>);
 
 impl<W> Clone for RevocableOutput<W> {
@@ -177,7 +188,7 @@ impl<W: Write + Send> RevokeOutput for RevocableOutput<W> {
     }
 }
 
-/// Hashes what passes.
+/// Hashes what passes to the output.
 struct HashingOutput<W> {
     out: RevocableOutput<W>,
     hasher: Arc<Mutex<Hasher>>,

@@ -1,5 +1,8 @@
-//! What an output's name promises: the codec where none is asked for, and a word where the two differ.
-//! `box.tar.gz` that holds zstd is opened by nobody who believes its name.
+//! What the extension of an output's name promises: the codec, where none was asked for, and an
+//! omission where the two differ.
+//!
+//! A file called `box.tar.gz` that holds zstd is opened wrongly by every program that believes the
+//! name.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -50,7 +53,8 @@ pub(super) fn compression(
     }
 }
 
-/// The compression inside of a SquashFS beside an archive of that name: as for the archive, where SquashFS knows the codec.
+/// The compression inside a SquashFS that is written beside an archive of that name: as for the
+/// archive, where SquashFS has the codec, else `usual`.
 pub(super) fn squashfs_compression(out: &Path, asked: Option<Compression>, usual: Compression) -> Compression {
     asked.unwrap_or_else(|| match Codec::from_path(out) {
         Some(codec @ (Codec::Gzip | Codec::Xz | Codec::Zstd | Codec::Lz4)) if codec.is_enabled() => codec.into(),
@@ -58,8 +62,10 @@ pub(super) fn squashfs_compression(out: &Path, asked: Option<Compression>, usual
     })
 }
 
-/// The ending of a name that says what is no archive.
+/// The extension of a name that promises another format than an archive.
 fn other_format(out: &Path) -> Option<String> {
+    /// Extensions of formats that people confuse with images, and of compressions that are not
+    /// written.
     const OTHERS: &[&str] = &[
         "squashfs", "sqfs", "sfs", "qcow2", "vmdk", "vdi", "vhd", "vhdx", "ova", "iso", "zip", "7z", "rar", "deb",
         "rpm", "cpio", "z", "lzo", "lz", "lrz", "br", "asc", "gpg",

@@ -1,5 +1,9 @@
-//! Writing images: one writer that takes members from a tree or from another image, in any form.
-//! What it writes is hashed as it goes and visible only when it is whole.
+//! Writing images: packing a tree or a disk, and converting one image into another form.
+//!
+//! `archive` has the one writer, a visitor like all consumers of images. `tree` feeds it from a
+//! directory, `convert` from another image. Bytes pass through an encoder on a thread of its own
+//! (`encode_thread`), are hashed behind it, and go to files that get their names only when they are
+//! complete (`staged_file`).
 
 mod archive;
 mod convert;

@@ -1,5 +1,8 @@
-//! Packing: a directory tree or a disk, with metadata and templates, to an image.
-//! The same tree gives the same bytes, on any number of threads.
+//! Packing: makes an image of a directory tree or a disk, with metadata and templates.
+//!
+//! The same tree, options and metadata give the same bytes, whatever machine packs and however many
+//! threads it has: members are sorted, nothing of the machine is recorded, and `newest_mtime` caps
+//! times as `SOURCE_DATE_EPOCH` asks.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -27,7 +30,7 @@ use crate::metadata::Metadata;
 use crate::progress::{Monitor, Phase};
 use crate::rooted::Dir;
 
-/// What the rootfs of a split container image is written as.
+/// The root file system to be packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum RootfsFormat {
@@ -71,7 +74,18 @@ impl Rootfs {
     }
 }
 
-/// How a tree is packed.
+/// How a tree or a disk is packed.
+///
+/// ```no_run
+/// use lxd_image::format::{PackOptions, Rootfs, pack};
+///
+/// let options = PackOptions::from_metadata_bytes(std::fs::read("metadata.yaml")?)?
+///     .compression("zstd:19".parse()?)
+///     .newest_mtime(Some(1_700_000_000));
+/// let written = pack(&Rootfs::open("rootfs")?, "image.tar.zst", &options)?;
+/// println!("{}", written.fingerprint);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PackOptions {
@@ -133,6 +147,8 @@ impl PackOptions {
     }
 
     /// The directory whose files become `templates/`.
+    ///
+    /// Subdirectories and links in it are refused, since an image can't have them there.
     #[must_use]
     pub fn templates(mut self, directory: impl Into<PathBuf>) -> Self {
         self.templates = Some(directory.into());
@@ -191,6 +207,8 @@ impl PackOptions {
     }
 
     /// How many threads compress, at most. The bytes don't depend on it.
+    ///
+    /// The default is one per core.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads.max(1);
@@ -240,6 +258,7 @@ impl PackOptions {
     }
 }
 
+/// The refusal of a SquashFS for an image that is written to a stream.
 pub(super) fn refuse_squashfs_in_stream<T>() -> Result<T> {
     Err(Error::invalid(
         "the option `rootfs_format` has no effect: a SquashFS is the second file of a split image, and a stream is one",
@@ -248,6 +267,17 @@ pub(super) fn refuse_squashfs_in_stream<T>() -> Result<T> {
 }
 
 /// Packs to the file `out`; a split image's rootfs goes to `out` with `.root` behind it.
+///
+/// The fingerprint of the result is computed while it is written.
+///
+/// ```no_run
+/// use lxd_image::{format::{PackOptions, Rootfs, pack}, metadata::Metadata, Limits};
+///
+/// let metadata = Metadata::parse(b"architecture: x86_64\ncreation_date: 1700000000\n", &Limits::default())?;
+/// let written = pack(&Rootfs::open("rootfs")?, "image.tar.zst", &PackOptions::new(metadata))?;
+/// println!("{}", written.fingerprint);
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 ///
 /// # Errors
 /// `AlreadyExists` when a file of that name is there; `Unsupported` for a disk that is no image's;
@@ -265,6 +295,9 @@ pub fn pack(rootfs: &Rootfs, out: impl AsRef<Path>, options: &PackOptions) -> Re
 }
 
 /// Packs a unified image into a stream.
+///
+/// Nothing is written before the first member; after an error the stream has a part of an archive,
+/// which every reader refuses.
 ///
 /// # Errors
 /// As [`pack`]; `InvalidInput` when the options ask for a split image or a SquashFS.
@@ -301,6 +334,7 @@ pub fn pack_metadata(out: impl AsRef<Path>, options: &PackOptions) -> Result<Wri
     writer.finish_metadata()
 }
 
+/// Writes metadata and templates.
 fn write_metadata(writer: &mut ImageWriter, options: &PackOptions) -> Result<()> {
     let newest = options.newest.map(Timestamp::from_seconds);
     let own_time = time_of(&options.metadata);
@@ -315,6 +349,7 @@ fn write_metadata(writer: &mut ImageWriter, options: &PackOptions) -> Result<()>
     Ok(())
 }
 
+/// Writes metadata, templates and the rootfs, and finishes the image.
 fn write(rootfs: &Rootfs, mut writer: ImageWriter, options: &PackOptions) -> Result<Written> {
     let newest = options.newest.map(Timestamp::from_seconds);
     write_metadata(&mut writer, options)?;
@@ -369,6 +404,7 @@ fn write(rootfs: &Rootfs, mut writer: ImageWriter, options: &PackOptions) -> Res
     Ok(written)
 }
 
+/// What the options ask the rootfs to be written as.
 pub(super) fn root_target(
     format: RootfsFormat,
     form: ImageForm,

@@ -1,4 +1,5 @@
-//! Files that are written beside their place and get their names once they are whole.
+//! Files that are written beside their destination and get their names once they are complete, so
+//! that no name ever refers to a partial image.
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
@@ -12,11 +13,14 @@ use crate::leftovers;
 use crate::progress::Monitor;
 use crate::rooted::{Dir, staging_name};
 
-/// A file beside its place, gone unless committed.
+/// A file in the destination's directory under a temporary name; removed when dropped uncommitted.
+/// A lock on it tells it from a leftover of a crashed process.
 pub(super) struct StagedFile {
     dir: Dir,
+    /// Where the file will be.
     path: PathBuf,
     name: Vec<u8>,
+    /// The temporary name; `None` once it was committed.
     staging: Option<Vec<u8>>,
     file: File,
 }
@@ -33,6 +37,8 @@ impl StagedFile {
             let kind = if error.kind() == std::io::ErrorKind::NotFound { ErrorKind::NotFound } else { ErrorKind::Io };
             Error::new(kind, "the output's directory can't be opened").with_source(error).in_file(path)
         })?;
+        // Checked early, so that a long packing does not fail at its end; the rename checks again
+        // without a race.
         if dir.stat(&name).is_ok() {
             return Err(taken(path));
         }
@@ -67,7 +73,11 @@ impl StagedFile {
             .map_err(|error| Error::io("the output can't be read again", error).in_file(&self.path))
     }
 
-    /// Gives the file its name; both are on the disk when this returns, which nothing can interrupt.
+    /// Gives the file its name, without replacing anything. Content and name are on the disk when
+    /// this returns.
+    ///
+    /// # Errors
+    /// `AlreadyExists` where the name was taken meanwhile; `Cancelled`; `Io`.
     pub(super) fn commit(mut self, monitor: &Monitor) -> Result<PathBuf> {
         monitor.check()?;
         let Some(staging) = self.staging.as_deref() else { return Ok(self.path.clone()) };
@@ -93,6 +103,7 @@ impl Drop for StagedFile {
     }
 }
 
+/// The error for an output that exists.
 fn taken(path: &Path) -> Error {
     Error::new(ErrorKind::AlreadyExists, "the output exists already")
         .with_hint("remove it first, or name another")

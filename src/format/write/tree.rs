@@ -1,5 +1,8 @@
-//! The walk over a directory tree to be packed: sorted names, no link followed, one file system.
-//! Everything by handles, so that a tree in use by someone else shows nothing but itself.
+//! Walks the directory tree to be packed: names sorted, no link followed, one file system.
+//!
+//! Everything is opened by handles of its directory, so that a tree which is changed while it is
+//! packed can't lead the walk out of itself. Sorted names and the rule for hard links (the first
+//! name in order has the content) make the result reproducible.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -20,7 +23,7 @@ use crate::omissions::Omitted;
 use crate::progress::{Monitor, Phase};
 use crate::rooted::{Dir, is, proc_path};
 
-/// Walks one tree into a writer.
+/// Walks one tree into an [`ImageWriter`].
 pub(super) struct TreeReader<'a> {
     pub(super) root: Dir,
     pub(super) writer: &'a mut ImageWriter,
@@ -32,18 +35,24 @@ pub(super) struct TreeReader<'a> {
     pub(super) ids: &'a IdMap,
     /// The owner and group of everything.
     pub(super) owner: Option<(u32, u32)>,
+    /// Bytes of content packed so far.
     pub(super) done: u64,
     pub(super) buffer: Vec<u8>,
+    /// The first name of each file with several, by device and inode.
     pub(super) first_names: HashMap<(u64, u64), Vec<u8>>,
 }
 
+/// A directory that the walk is in: its name, its handle while it is open, and the names that are
+/// left.
 struct DirectoryLevel {
     name: Vec<u8>,
+    /// The handle; `None` when it was closed to save descriptors.
     dir: Option<Arc<Dir>>,
+    /// Names that were not packed yet.
     names: std::vec::IntoIter<Vec<u8>>,
 }
 
-/// How many directories are kept open.
+/// Directories that are kept open; those further up are opened again when the walk comes back.
 const MAX_OPEN_DIRECTORIES: usize = 64;
 
 impl TreeReader<'_> {
@@ -99,6 +108,8 @@ impl TreeReader<'_> {
                 let mut entry = self.entry(path.to_vec(), EntryKind::Directory, &stat)?;
                 entry.xattrs = self.xattrs(child.as_fd(), path)?;
                 self.writer.rootfs(&entry, None)?;
+                // As `tar --one-file-system`: `/proc` or a bind mount inside of a tree is no part
+                // of it.
                 if stat.st_dev != device {
                     self.writer.omit(path, Omitted::Skipped { reason: "another file system is mounted here".into() });
                     return Ok(None);
@@ -114,6 +125,7 @@ impl TreeReader<'_> {
         Ok(None)
     }
 
+    /// Writes a link, device, pipe or socket.
     fn special(&mut self, dir: &Dir, name: &[u8], path: &[u8], kind: FileType, stat: &Stat) -> Result<()> {
         if self.hard_link(path, stat)? {
             return Ok(());
@@ -136,6 +148,7 @@ impl TreeReader<'_> {
         self.writer.rootfs(&entry, None)
     }
 
+    /// Writes a regular file with its holes. A file that changed while it was read is reported.
     fn file(&mut self, file: &File, path: &[u8]) -> Result<()> {
         let stat = fs::fstat(file).map_err(|error| Error::io("a file can't be read", error))?;
         if self.hard_link(path, &stat)? {
@@ -163,6 +176,7 @@ impl TreeReader<'_> {
         Ok(())
     }
 
+    /// Writes a range of a file.
     fn content(&mut self, file: &File, mut offset: u64, mut length: u64) -> Result<()> {
         while length > 0 {
             let most = usize::try_from(length).unwrap_or(usize::MAX).min(self.buffer.len());
@@ -183,7 +197,7 @@ impl TreeReader<'_> {
         Ok(())
     }
 
-    /// A further name of a file that was packed already.
+    /// Writes a further name of a file that was packed already; false if it was not.
     fn hard_link(&mut self, path: &[u8], stat: &Stat) -> Result<bool> {
         if stat.st_nlink < 2 {
             return Ok(false);
@@ -200,6 +214,7 @@ impl TreeReader<'_> {
         Ok(true)
     }
 
+    /// The entry of a file: its attributes with owners shifted and its time capped.
     fn entry(&self, path: Vec<u8>, kind: EntryKind, stat: &Stat) -> Result<Entry> {
         let mut entry = Entry::new(path, kind, stat.st_mode & 0o7777);
         (entry.uid, entry.gid) = match self.owner {
@@ -212,6 +227,7 @@ impl TreeReader<'_> {
         Ok(entry)
     }
 
+    /// The extended attributes of an open file.
     fn xattrs(&self, fd: BorrowedFd<'_>, path: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let mut names = [0_u8; 512];
         // Most files have none, which one call tells.
@@ -267,16 +283,18 @@ impl TreeReader<'_> {
     }
 }
 
+/// The names in a directory, sorted.
 fn names(dir: &Dir, path: &[u8]) -> Result<std::vec::IntoIter<Vec<u8>>> {
     let names = dir.names().map_err(|error| Error::io("a directory can't be read", error).in_entry(path))?;
     Ok(names.into_iter())
 }
 
+/// The current directory's path below the root.
 fn path_of(levels: &[DirectoryLevel]) -> Vec<u8> {
     levels.iter().skip(1).map(|level| level.name.as_slice()).collect::<Vec<_>>().join(&b'/')
 }
 
-/// What changes when a file's content does.
+/// Values that change when a file's content does.
 fn version(stat: &Stat) -> impl PartialEq {
     (stat.st_size, stat.st_mtime, stat.st_mtime_nsec, stat.st_ctime, stat.st_ctime_nsec)
 }

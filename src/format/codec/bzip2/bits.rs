@@ -27,6 +27,7 @@ pub(super) fn get(bytes: &[u8], position: u64, count: u64) -> Option<u64> {
 #[derive(Default)]
 pub(super) struct BitWriter {
     bytes: Vec<u8>,
+    /// Bits that don't make a byte yet, in the low `count` bits.
     pending: u64,
     count: u32,
 }

@@ -42,7 +42,9 @@ const CRC_BITS: u64 = 32;
 /// Decodes all streams on the calling thread.
 pub(super) struct SerialDecoder<R> {
     input: PeekReader<R>,
+    /// The decoder of the current stream, `None` between streams.
     stream: Option<Decompress>,
+    /// Streams begun so far. After the first, padding may follow.
     streams: u64,
 }
 

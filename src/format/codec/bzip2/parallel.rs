@@ -46,23 +46,32 @@ const ANSWER_SLOTS: usize = 4;
 
 /// What a thread sends back for a block.
 enum BlockAnswer {
+    /// Plain bytes of a block whose checksum was right.
     Data(Vec<u8>),
+    /// All bytes of the block were sent.
     Done,
+    /// The bits are no valid block: damage, or a wrong cut.
     Failed,
 }
 
 /// What is expected next in the input, and at which bit from the start of the file.
 #[derive(Clone, Copy)]
 enum NextPiece {
+    /// A stream header, or the end of the file.
     Header(u64),
+    /// The magic number of a block or of the stream's end.
     Magic(u64),
+    /// Nothing more.
     Ended,
 }
 
 /// A piece of the input that was cut and awaits its turn, in the order of the input.
 enum StreamPiece {
+    /// A block that a thread decodes; where it was cut is kept for cutting again.
     Block { start: u64, end: u64, level: u8, crc: u32, answers: Receiver<BlockAnswer> },
+    /// The end of a stream, with its checksum.
     End { crc: u32 },
+    /// Cutting failed here. Reported only when the blocks before were good.
     Fail(Error),
 }
 
@@ -72,13 +81,19 @@ pub(in crate::format::codec) struct ParallelDecoder<R> {
     ended: bool,
     /// The bytes from byte `base` of the file, kept until what they hold was decoded.
     window: Vec<u8>,
+    /// The number of the window's first byte in the file.
     base: u64,
     scanner: Scanner,
+    /// Whether blocks are measured instead of cut at magic numbers.
     walking: bool,
+    /// What is to be cut next.
     cut: NextPiece,
+    /// The current stream's block size, in units of 100,000 bytes.
     level: u8,
     streams: u64,
+    /// The checksum of the current stream's blocks so far.
     combined: u32,
+    /// Plain bytes that are being returned.
     data: Vec<u8>,
     given: usize,
     cancel: Cancel,
@@ -296,6 +311,8 @@ impl<R: Read> DecodeStep for ParallelDecoder<R> {
                     }
                     Some(BlockAnswer::Failed) | None if self.walking => return Err(corrupt()),
                     Some(BlockAnswer::Failed) | None => {
+                        // From here on blocks are measured. What was cut ahead is discarded, since
+                        // its boundaries may be wrong too.
                         self.walking = true;
                         self.pieces.clear();
                         self.cut = NextPiece::Magic(start);

@@ -11,6 +11,7 @@ use super::{BLOCK_MAGIC, END_MAGIC, MAGIC_BITS};
 /// `pairs` is a set of all such pairs, one bit for each value, so that most of the input costs one
 /// look-up per four bytes.
 pub(super) struct Scanner {
+    /// One bit for each value of two bytes that can be inside of a magic number.
     pairs: Box<[u64; 1024]>,
 }
 

@@ -1,5 +1,5 @@
 //! Images that lie: each a good one with some bytes changed, each refused for its own reason.
-//! The rows they answer are those on SquashFS in the project's list of hostile inputs.
+//! The cases are those on SquashFS in the project's list of hostile inputs.
 
 use std::io::Cursor;
 

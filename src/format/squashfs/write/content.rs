@@ -1,5 +1,9 @@
-//! Files' content: cut into blocks, holes left out, what is already there not stored again.
-//! Blocks of one file stand together, since the format keeps one position a file.
+//! Writes the content of files: cut into blocks, holes left out, duplicates not stored again.
+//!
+//! Blocks of one file must be contiguous, since the format keeps one start position per file. So a
+//! file that looks like an earlier one is not written while all of its blocks are equal (by
+//! SHA-256); when it differs after all, the blocks that it shares with the earlier file are copied
+//! from the output as they are.
 
 use std::collections::HashMap;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -15,13 +19,15 @@ use super::{Tails, WriteOptions, Writer};
 use crate::error::{Error, Result};
 use crate::format::entry::Entry;
 
-/// What a block is known by. All zero for a block of zeros, which no SHA-256 is known to be.
+/// The SHA-256 of a plain block. All zero stands for a block of zeros, which no SHA-256 is known to
+/// be.
 type BlockHash = [u8; 32];
+/// The hash that stands for a block of zeros.
 const ZEROS: BlockHash = [0; 32];
-/// Blocks of a file above which it is not compared with others: 32 bytes of memory for each add up.
+/// Blocks above which a file is not compared with others: 32 bytes of memory for each would add up.
 const MAX_COMPARED_BLOCKS: usize = 1 << 20;
 
-/// A file's content in the image.
+/// A file's content in the image, shared by all inodes with equal content.
 #[derive(Debug, Clone)]
 pub(super) struct StoredFile {
     pub(super) size: u64,
@@ -31,7 +37,9 @@ pub(super) struct StoredFile {
     pub(super) blocks: Vec<u32>,
     /// The shared block with the tail, or [`NONE`], and the tail's place in it.
     pub(super) fragment: (u32, u32),
+    /// Bytes that are holes.
     pub(super) in_holes: u64,
+    /// The hashes of its blocks; empty when it is not compared.
     fingerprints: Box<[BlockHash]>,
     /// An earlier file with the same key in [`DataWriter::known`], or [`NONE`].
     earlier: u32,
@@ -43,6 +51,7 @@ impl StoredFile {
         Self { size, start: NO_TABLE, blocks, fragment: (NONE, 0), in_holes: 0, fingerprints, earlier: NONE }
     }
 
+    /// Where its blocks begin; 0, as `mksquashfs` writes it, for a file without blocks.
     pub(super) fn start_or_zero(&self) -> u64 {
         if self.start == NO_TABLE { 0 } else { self.start }
     }
@@ -51,17 +60,19 @@ impl StoredFile {
 /// The number of the content that all empty files share.
 const EMPTY: u32 = 0;
 
-/// What a block on its way is for.
+/// What a block in the pipeline is part of.
 pub(super) enum BlockPurpose {
     Block { file: u32, number: usize },
     Fragment { number: usize },
 }
 
-/// The output and what stands in it so far.
+/// The output, and the content that was written to it so far.
 pub(super) struct DataWriter<W> {
     out: W,
+    /// Where the next byte is written.
     position: u64,
     pipeline: EncodePipeline<BlockPurpose>,
+    /// The content of all files. The first is that of empty files.
     files: Vec<StoredFile>,
     /// The last file of those whose size and first block have this hash.
     known: HashMap<u64, u32>,
@@ -90,18 +101,22 @@ impl<W: Read + Write + Seek> DataWriter<W> {
         }
     }
 
+    /// Where the next byte is written.
     pub(super) fn position(&self) -> u64 {
         self.position
     }
 
+    /// The content of all files, by the numbers that inodes have.
     pub(super) fn files(&self) -> &[StoredFile] {
         &self.files
     }
 
+    /// The number of fragment blocks.
     pub(super) fn fragment_count(&self) -> u32 {
         u32::try_from(self.fragments.len()).unwrap_or(u32::MAX)
     }
 
+    /// The records of the fragment table.
     pub(super) fn fragment_records(&self) -> Vec<u8> {
         let mut records = Vec::with_capacity(self.fragments.len() * fragments::RECORD);
         for (position, stored) in &self.fragments {
@@ -112,6 +127,7 @@ impl<W: Read + Write + Seek> DataWriter<W> {
         records
     }
 
+    /// Gives the output back.
     pub(super) fn into_output(self) -> W {
         self.out
     }
@@ -130,6 +146,7 @@ impl<W: Read + Write + Seek> DataWriter<W> {
         self.write_finished(true)
     }
 
+    /// Sends the fragment block that is being filled to the pipeline.
     fn flush_fragment(&mut self) -> Result<()> {
         if self.fragment.is_empty() {
             return Ok(());
@@ -140,12 +157,14 @@ impl<W: Read + Write + Seek> DataWriter<W> {
         self.submit(BlockPurpose::Fragment { number }, plain)
     }
 
+    /// Sends a block to the pipeline, and writes those that are finished.
     fn submit(&mut self, purpose: BlockPurpose, plain: Vec<u8>) -> Result<()> {
         self.pipeline.submit(purpose, plain)?;
         self.write_finished(false)
     }
 
-    /// Writes blocks that are done, in order; all of them if asked for.
+    /// Writes blocks that are compressed, in the order of submission; waits for all of them if
+    /// `all`.
     fn write_finished(&mut self, all: bool) -> Result<()> {
         while let Some((purpose, EncodedBlock { bytes, raw })) = self.pipeline.next(all)? {
             let position = self.append(&bytes)?;
@@ -172,7 +191,8 @@ impl<W: Read + Write + Seek> DataWriter<W> {
         Ok(())
     }
 
-    /// Puts the tail of a file into the shared block.
+    /// Puts a file's tail into the fragment block; returns the fragment's number and the offset in
+    /// it.
     fn add_tail(&mut self, tail: &[u8]) -> Result<(u32, u32)> {
         if self.fragment.len() + tail.len() > self.block_size {
             self.flush_fragment()?;
@@ -185,7 +205,7 @@ impl<W: Read + Write + Seek> DataWriter<W> {
         Ok((number, offset))
     }
 
-    /// Gives a new file the first `count` blocks of an earlier one, by copying them as they are.
+    /// Gives a new file the first `count` blocks of an earlier one, by copying their stored bytes.
     fn copy_blocks(&mut self, from: u32, to: u32, count: usize) -> Result<()> {
         self.write_finished(true)?;
         let Some(source) = self.files.get(from as usize) else { return Ok(()) };
@@ -199,6 +219,8 @@ impl<W: Read + Write + Seek> DataWriter<W> {
             let length = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
             let part = buffer.split_at_mut(length).0;
             self.out
+                // Read back from the output instead of being compressed again: the same bytes for a
+                // fraction of the time.
                 .seek(SeekFrom::Start(read_at))
                 .and_then(|_| self.out.read_exact(part))
                 .and_then(|()| self.out.seek(SeekFrom::Start(self.position)))
@@ -215,7 +237,7 @@ impl<W: Read + Write + Seek> DataWriter<W> {
         Ok(())
     }
 
-    /// Earlier files of this size whose first block is this one.
+    /// Earlier files of this size whose first block has this hash, the oldest first.
     fn candidates(&self, size: u64, first: &BlockHash) -> Vec<u32> {
         let mut found = Vec::new();
         let mut next = self.known.get(&key(size, first)).copied().unwrap_or(NONE);
@@ -230,7 +252,7 @@ impl<W: Read + Write + Seek> DataWriter<W> {
         found
     }
 
-    /// Lets later files be found to be the same as this one.
+    /// Lets later files be recognised as equal to this one.
     fn remember(&mut self, number: u32, fingerprints: Vec<BlockHash>) {
         let Some(file) = self.files.get_mut(number as usize) else { return };
         let Some(first) = fingerprints.first() else { return };
@@ -255,7 +277,9 @@ pub(crate) struct FileWriter<'w, W> {
 pub(crate) struct PendingFile {
     entry: Entry,
     size: u64,
+    /// Bytes that came so far.
     given: u64,
+    /// The block that is being filled.
     buffer: Vec<u8>,
     /// The file's place among the contents.
     number: u32,
@@ -265,6 +289,7 @@ pub(crate) struct PendingFile {
 }
 
 impl<'w, W: Read + Write + Seek> FileWriter<'w, W> {
+    /// Begins a file of `size` bytes.
     pub(super) fn new(writer: &'w mut Writer<W>, entry: Entry, size: u64) -> Result<Self> {
         let number = if size == 0 {
             EMPTY
@@ -362,16 +387,19 @@ impl<'w, W: Read + Write + Seek> FileWriter<'w, W> {
         self.writer.tree.insert(&self.file.entry, InodeKind::File(number), &self.writer.options.monitor)
     }
 
+    /// Counts bytes that were given, and refuses more than the entry's size.
     fn take(&mut self, length: u64) -> Result<()> {
         self.file.given = self.file.given.saturating_add(length);
         if self.file.given > self.file.size { Err(self.wrong_size()) } else { Ok(()) }
     }
 
+    /// The error for content that is longer or shorter than its entry says.
     fn wrong_size(&self) -> Error {
         let given = if self.file.given > self.file.size { "more".into() } else { self.file.given.to_string() };
         Error::mismatch("the bytes of a file", self.file.size.to_string(), given).in_entry(&self.file.entry.path)
     }
 
+    /// Ends the block that is being filled.
     fn end_block(&mut self) -> Result<()> {
         let plain = std::mem::take(&mut self.file.buffer);
         let length = plain.len();
@@ -384,12 +412,14 @@ impl<'w, W: Read + Write + Seek> FileWriter<'w, W> {
         self.place(fingerprint, length, Some(plain))
     }
 
+    /// Whether this file takes part in the search for duplicates.
     fn compares(&self) -> bool {
         let contents = &self.writer.contents;
         contents.duplicates && self.file.size / (contents.block_size as u64) < MAX_COMPARED_BLOCKS as u64
     }
 
-    /// Finds out whether the next block is one more of an earlier file's, and writes it if not.
+    /// Decides whether the next block is equal to that of an earlier file so far, and emits it if
+    /// not. `plain` is `None` for zeros.
     fn place(&mut self, fingerprint: BlockHash, length: usize, plain: Option<Vec<u8>>) -> Result<()> {
         if !self.compares() {
             return self.emit(length, plain);
@@ -410,6 +440,8 @@ impl<'w, W: Read + Write + Seek> FileWriter<'w, W> {
         if self.file.equal.is_empty() { self.emit(length, plain) } else { Ok(()) }
     }
 
+    /// Adds a block to the file: as a hole, as a tail in the fragment block, or through the
+    /// pipeline.
     fn emit(&mut self, length: usize, plain: Option<Vec<u8>>) -> Result<()> {
         let contents = &mut self.writer.contents;
         let Some(file) = contents.files.get_mut(self.file.number as usize) else { return Ok(()) };
@@ -436,6 +468,7 @@ impl<'w, W: Read + Write + Seek> FileWriter<'w, W> {
     }
 }
 
+/// Whether all bytes are zero.
 fn is_zero(bytes: &[u8]) -> bool {
     // A fold over words of a chunk becomes vector instructions; a chunk that is not zero ends it.
     bytes.chunks(1024).all(|chunk| chunk.iter().fold(0, |all, byte| all | byte) == 0)

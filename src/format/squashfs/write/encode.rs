@@ -1,5 +1,5 @@
-//! One block through a codec, kept only if that made it smaller.
-//! Also what the image tells of a codec's settings, where they are not the usual ones.
+//! Compresses one block, kept only if that made it smaller; and the compressor options that an
+//! image records.
 
 use super::super::superblock::{METADATA_BLOCK, SquashFsCompression};
 use crate::error::{Error, Result};
@@ -12,6 +12,7 @@ pub(super) struct Encoder {
     cancel: Cancel,
 }
 
+/// The codec with its context.
 enum BlockCodec {
     /// Keeps every block as it is.
     Store,
@@ -63,6 +64,7 @@ impl Encoder {
         Self { cancel: cancel.clone(), ..self }
     }
 
+    /// An encoder for metadata blocks.
     pub(super) fn for_metadata(compression: SquashFsCompression, level: Option<u32>) -> Result<Self> {
         Self::new(compression, level, METADATA_BLOCK as u32)
     }
@@ -125,6 +127,7 @@ impl Encoder {
     }
 }
 
+/// Compresses a block into a complete xz stream; `usize::MAX` when it does not fit.
 #[cfg(feature = "xz")]
 fn xz(level: u32, dictionary: u32, plain: &[u8], output: &mut [u8]) -> Result<usize> {
     use liblzma::stream::{Action, Check, Filters, LzmaOptions, Status, Stream};

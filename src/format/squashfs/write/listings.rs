@@ -1,5 +1,9 @@
-//! The inode and the directory table: children before their directory, siblings side by side.
-//! Side by side means few headers in the listing and few blocks for whoever reads it.
+//! Builds the inode table and the directory table: children before their directory, siblings next
+//! to each other.
+//!
+//! Inodes of siblings in one metadata block mean few headers in the listing and few blocks to read
+//! for it. A listing refers to inodes by position, so a directory's members have to be written
+//! before its listing, and its listing before its own inode.
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;
@@ -19,19 +23,23 @@ pub(super) struct InodeTables {
     pub(super) listings: Vec<u8>,
     /// Each inode's place, by its number less one.
     pub(super) places: Vec<u64>,
+    /// The root directory's inode reference.
     pub(super) root: u64,
 }
 
-/// A listing in the directory table.
+/// A listing in the directory table, before the inode that refers to it is written.
 #[derive(Clone, Default)]
 struct DirectoryListing {
     block: u64,
     offset: u16,
+    /// Bytes of the listing.
     bytes: u64,
     /// Where runs of entries begin that lie in other blocks than the first.
     index: Vec<IndexEntry>,
 }
 
+/// An entry of a directory's index: where in the listing a new metadata block begins, and the first
+/// name in it.
 #[derive(Clone)]
 struct IndexEntry {
     bytes: u64,
@@ -48,6 +56,7 @@ impl InodePlace {
         Self(NonZeroU64::MIN.saturating_add(block << 16 | u64::from(offset)))
     }
 
+    /// The position as the format's inode reference.
     fn reference(self) -> u64 {
         self.0.get() - 1
     }
@@ -62,6 +71,7 @@ impl InodePlace {
     }
 }
 
+/// Both tables while they are built.
 struct TableBuilder<'a> {
     tree: &'a Tree,
     files: &'a [StoredFile],
@@ -72,6 +82,7 @@ struct TableBuilder<'a> {
     places: Vec<Option<InodePlace>>,
     /// Listings of directories whose inodes are still to be written.
     listed: HashMap<usize, DirectoryListing>,
+    /// Inode references in the order of numbers, for the export table.
     by_number: Vec<u64>,
 }
 
@@ -109,7 +120,8 @@ pub(super) fn write(tree: &Tree, files: &[StoredFile], encoder: impl Fn() -> Res
     })
 }
 
-/// Numbers from 1 on for every inode that has a name, siblings one after the other.
+/// Numbers the inodes from 1 on, siblings one after the other. Hard links share the number of their
+/// inode.
 fn number(tree: &Tree) -> Result<(Vec<u32>, u32)> {
     let mut numbers = vec![0; tree.len()];
     let mut last = 0u32;
@@ -141,6 +153,7 @@ fn subdirectories(tree: &Tree, directory: usize) -> Vec<usize> {
 }
 
 impl TableBuilder<'_> {
+    /// The format's number of an inode.
     fn number(&self, inode: usize) -> u32 {
         self.numbers.get(inode).copied().unwrap_or_default()
     }
@@ -250,6 +263,8 @@ impl TableBuilder<'_> {
     }
 }
 
+/// Appends a directory's fields; returns whether it has to be an extended inode: for an index,
+/// xattrs, or a long listing.
 fn directory_body(inode: &Inode, listed: &DirectoryListing, parent: u32, body: &mut Vec<u8>) -> Result<bool> {
     let links = inode.links.saturating_add(2);
     let bytes = narrow(listed.bytes + u64::from(UNSTORED), "listing of a directory")?;
@@ -276,6 +291,7 @@ fn directory_body(inode: &Inode, listed: &DirectoryListing, parent: u32, body: &
     Ok(true)
 }
 
+/// Appends a file's fields and block sizes; returns whether it has to be an extended inode.
 fn file_body(inode: &Inode, file: &StoredFile, body: &mut Vec<u8>) -> bool {
     let start = file.start_or_zero();
     let (fragment, offset) = file.fragment;
@@ -305,12 +321,14 @@ fn with_xattrs(inode: &Inode, body: &mut Vec<u8>) -> bool {
     inode.xattrs != NONE
 }
 
+/// Appends little-endian numbers.
 fn words(body: &mut Vec<u8>, words: &[u32]) {
     for word in words {
         body.extend(word.to_le_bytes());
     }
 }
 
+/// The number of the basic inode type.
 fn basic(of: &InodeKind) -> u16 {
     match of {
         InodeKind::Directory(_) => kind::DIRECTORY,
@@ -328,6 +346,7 @@ fn delta(number: u32, first: u32) -> Option<i16> {
     i16::try_from(i64::from(number) - i64::from(first)).ok()
 }
 
+/// A position that the format keeps in 32 bits.
 fn narrow(place: u64, what: &str) -> Result<u32> {
     u32::try_from(place).map_err(|_| Error::unsupported(format!("the {what} would be larger than SquashFS can tell")))
 }

@@ -1,5 +1,12 @@
-//! The writer: members in, an image out, the same bytes for the same tree on any number of threads.
-//! Content is compressed and written as it comes; inodes and listings are built at the end.
+//! The SquashFS writer: members in, an image out, the same bytes for the same tree on any number of
+//! threads.
+//!
+//! Content is compressed and written as it comes (`content`, `pipeline`); inodes and listings are
+//! kept in memory (`tree`) and written at the end (`listings`, `records`, `xattr_sets`), then the
+//! superblock. The order of members does not change the tables, only the order of the data.
+//!
+//! Reproducible by construction: blocks are numbered before they are compressed and written in that
+//! order; there is no time but that of the newest member, and no thread decides anything.
 
 mod content;
 mod encode;
@@ -23,7 +30,7 @@ use crate::format::codec::{Codec, Compression};
 use crate::format::entry::{Entry, EntryKind};
 use crate::progress::Monitor;
 
-/// Images are padded to whole pages, since older kernels read the last one whole.
+/// Images are padded to whole pages, since older kernels read the last one as a whole.
 const PAGE: u64 = 4096;
 
 /// Which ends of files share blocks with others.
@@ -38,7 +45,7 @@ pub(crate) enum Tails {
     All,
 }
 
-/// How an image is written.
+/// How an image is written. The defaults are those of `mksquashfs`.
 #[derive(Debug, Clone)]
 pub(crate) struct WriteOptions {
     pub(crate) compression: SquashFsCompression,
@@ -84,6 +91,7 @@ impl WriteOptions {
         Ok(Self { level: compression.level(), ..Self::new(chosen) })
     }
 
+    /// The options for a compression at its default level, with blocks of 128 KiB.
     pub(crate) fn new(compression: SquashFsCompression) -> Self {
         Self {
             compression,
@@ -233,10 +241,13 @@ impl<W: Read + Write + Seek> Writer<W> {
             fragment_table: Some(fragment_table),
             export_table,
         };
+        // `bytes_used` in the superblock does not count the padding.
         let padding = bytes_used.next_multiple_of(PAGE) - bytes_used;
         self.contents.append(&[0; PAGE as usize][..padding as usize])?;
         self.summary.bytes = self.contents.position();
         self.summary.inodes = superblock.inodes;
+        // The superblock comes last, over the zeros at the start: an image that is cut has no magic
+        // number.
         let mut out = self.contents.into_output();
         out.seek(SeekFrom::Start(0))
             .and_then(|_| out.write_all(&superblock.encode()))
@@ -245,6 +256,8 @@ impl<W: Read + Write + Seek> Writer<W> {
         Ok((out, self.summary))
     }
 
+    /// The superblock's flags, which describe the image to people and old kernels; readers need
+    /// none.
     fn flags(&self) -> Result<u16> {
         let mut set = match self.options.tails {
             Tails::Never => flags::NO_FRAGMENTS,

@@ -1,5 +1,6 @@
-//! Blocks on their way through the encoders: compressed in parallel, handed back in order.
-//! A fixed number is under way, so memory does not depend on the image.
+//! Compresses blocks on several threads and returns them in the order of submission.
+//!
+//! A fixed number of blocks is in flight, so that memory does not depend on the image.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,27 +13,31 @@ use super::encode::Encoder;
 use crate::error::{Error, Result};
 use crate::progress::{CANCEL_POLL, Cancel};
 
-/// Blocks under way for each thread: one in work, one waiting, two done and not yet their turn.
+/// Blocks in flight per thread: one being compressed, one waiting, two finished whose turn has not
+/// come.
 const BLOCKS_PER_THREAD: usize = 4;
 
-/// A block as it will stand in the image.
+/// A block as it will be stored.
 pub(super) struct EncodedBlock {
     pub(super) bytes: Vec<u8>,
     pub(super) raw: bool,
 }
 
+/// A block to be compressed, and the channel for the result.
 struct EncodeTask {
     plain: Vec<u8>,
     answer: SyncSender<Result<EncodedBlock>>,
 }
 
-/// Compresses blocks. `P` tells what a block is for and comes back with it.
+/// The threads and the blocks in flight. `P` says what a block is for and is returned with it.
 pub(super) struct EncodePipeline<P> {
     queue: Arc<WorkQueue<EncodeTask>>,
     workers: Vec<JoinHandle<()>>,
+    /// Blocks in flight, in the order of submission.
     under_way: VecDeque<(P, Receiver<Result<EncodedBlock>>)>,
     /// In place of workers, where there is one thread.
     own: Option<Encoder>,
+    /// Blocks that were compressed on the caller's thread.
     finished: VecDeque<(P, EncodedBlock)>,
     cancel: Cancel,
 }
@@ -111,6 +116,7 @@ impl<P> Drop for EncodePipeline<P> {
     }
 }
 
+/// The loop of a worker thread.
 fn work(queue: &WorkQueue<EncodeTask>, mut encoder: Encoder) {
     while let Some(EncodeTask { plain, answer }) = queue.pop() {
         // Nobody waits any more when the writer was dropped.
@@ -118,6 +124,7 @@ fn work(queue: &WorkQueue<EncodeTask>, mut encoder: Encoder) {
     }
 }
 
+/// Compresses a block, or keeps it as it is where that is not shorter.
 fn pack(encoder: &mut Encoder, plain: Vec<u8>) -> Result<EncodedBlock> {
     let packed = encoder.encode(&plain)?.map(<[u8]>::to_vec);
     Ok(match packed {

@@ -1,5 +1,5 @@
-//! Metadata blocks as they are written, and tables of equal records made of them.
-//! The mirror of what the reader looks up.
+//! Writes metadata blocks, and look-up tables of equal records made of them: the counterpart of
+//! `metadata_blocks` and `tables`.
 
 use std::io::{Read, Seek, Write};
 
@@ -9,7 +9,7 @@ use super::content::DataWriter;
 use super::encode::Encoder;
 use crate::error::Result;
 
-/// Bytes that become metadata blocks once there are enough.
+/// Collects bytes into metadata blocks.
 pub(super) struct MetadataWriter {
     encoder: Encoder,
     plain: Vec<u8>,
@@ -27,6 +27,7 @@ impl MetadataWriter {
         (self.out.len() as u64, self.plain.len() as u16)
     }
 
+    /// Appends bytes, across the border of blocks.
     pub(super) fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
             let room = METADATA_BLOCK - self.plain.len();
@@ -40,6 +41,7 @@ impl MetadataWriter {
         Ok(())
     }
 
+    /// Compresses the block that is full, behind its header.
     fn end_block(&mut self) -> Result<()> {
         // A block has at most 8 KiB.
         let (header, stored) = match self.encoder.encode(&self.plain)? {

@@ -1,5 +1,6 @@
 //! The tree that is being written: inodes, and the names that directories give them.
-//! What SquashFS or the kernel can't hold is refused here, before anything is compressed.
+//!
+//! What SquashFS or the kernel can't represent is refused here, before anything is compressed.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,8 +13,9 @@ use crate::format::entry::{Entry, EntryKind, Timestamp};
 use crate::omissions::Omitted;
 use crate::progress::Monitor;
 
-/// The kernel's own bounds; a reader would refuse what is over them.
+/// The kernel's bound on a name (`NAME_MAX`), which is also SquashFS's.
 const NAME_MAX: usize = 255;
+/// The kernel's bound on a path without its NUL (`PATH_MAX` less one).
 const PATH_MAX: usize = 4095;
 /// The superblock counts ids in sixteen bits.
 const IDS_MAX: usize = 65_535;
@@ -33,7 +35,7 @@ pub(super) struct Inode {
     pub(super) links: u32,
 }
 
-/// What an inode is of.
+/// The type of an inode, with what is particular to it.
 pub(super) enum InodeKind {
     Directory(Box<DirectoryNames>),
     /// The number of the file's content.
@@ -49,7 +51,7 @@ pub(super) enum InodeKind {
 #[derive(Default)]
 pub(super) struct DirectoryNames(pub(super) BTreeMap<Box<[u8]>, u32>);
 
-/// Where a symbolic link leads.
+/// Where a symbolic link points. A type of its own, boxed, to keep [`Inode`] small.
 pub(super) struct LinkTarget(pub(super) Box<[u8]>);
 
 impl InodeKind {
@@ -77,16 +79,19 @@ impl InodeKind {
     }
 }
 
-/// All inodes and names so far.
+/// All inodes and names so far, with the tables of ids and xattr sets that they refer to.
 pub(super) struct Tree {
     inodes: Vec<Inode>,
+    /// Owners and groups, by index.
     ids: Vec<u32>,
     id_numbers: HashMap<u32, u16>,
     xattrs: XattrSets,
+    /// The latest modification time.
     newest: u32,
 }
 
 impl Tree {
+    /// A tree with only the top directory.
     pub(super) fn new() -> Self {
         let mut this = Self {
             inodes: Vec::new(),
@@ -107,6 +112,7 @@ impl Tree {
         self.inodes.len()
     }
 
+    /// The owners and groups, by the index that inodes have.
     pub(super) fn ids(&self) -> &[u32] {
         &self.ids
     }
@@ -115,6 +121,7 @@ impl Tree {
         &self.xattrs
     }
 
+    /// The latest modification time so far, in seconds since 1970.
     pub(super) fn newest(&self) -> u32 {
         self.newest
     }
@@ -194,6 +201,8 @@ impl Tree {
         self.name(parent, name, number)
     }
 
+    /// Makes an inode of an entry: clamps its time to what the format has, and numbers its owners
+    /// and attributes.
     fn describe(&mut self, entry: &Entry, kind: InodeKind, monitor: &Monitor) -> Result<Inode> {
         let mtime = clamp(entry.mtime);
         if i64::from(mtime) != entry.mtime.seconds {
@@ -212,6 +221,7 @@ impl Tree {
         Ok(Inode { kind, mode, uid: self.id(entry.uid)?, gid: self.id(entry.gid)?, mtime, xattrs, links })
     }
 
+    /// The index of an owner or group in the id table, added if it is new.
     fn id(&mut self, id: u32) -> Result<u16> {
         if let Some(number) = self.id_numbers.get(&id) {
             return Ok(*number);
@@ -225,6 +235,7 @@ impl Tree {
         Ok(number)
     }
 
+    /// The inode that a directory gives this name.
     fn child(&self, parent: usize, name: &[u8]) -> Option<usize> {
         match &self.inodes.get(parent)?.kind {
             InodeKind::Directory(names) => names.0.get(name).map(|number| *number as usize),
@@ -232,6 +243,7 @@ impl Tree {
         }
     }
 
+    /// The inode at a path.
     fn find(&self, path: &[u8]) -> Option<usize> {
         path.split(|byte| *byte == b'/').try_fold(TOP, |at, name| self.child(at, name))
     }
@@ -258,6 +270,7 @@ impl Tree {
         Ok((at, last))
     }
 
+    /// Gives an inode a name in a directory; an earlier inode of that name loses it.
     fn name(&mut self, parent: usize, name: &[u8], number: usize) -> Result<()> {
         let is_directory = matches!(self.inodes.get(number), Some(Inode { kind: InodeKind::Directory(_), .. }));
         let Some(Inode { kind: InodeKind::Directory(names), links, .. }) = self.inodes.get_mut(parent) else {

@@ -1,5 +1,4 @@
-//! Sets of extended attributes: each kept once, however many members have it.
-//! SquashFS knows three name spaces; what is in no such one is left out, and told to the caller.
+//! Sets of extended attributes, each stored once however many members have it.
 
 use std::collections::HashMap;
 use std::io::{Read, Seek, Write};
@@ -12,16 +11,17 @@ use crate::error::{Error, Result};
 
 /// The kernel's own bounds.
 const NAME_MAX: usize = 255;
+/// The kernel's bound on an attribute's value (`XATTR_SIZE_MAX`).
 const VALUE_MAX: usize = 64 << 10;
 
-/// A set's names and values as the table holds them.
+/// A set's names and values, encoded as in the table.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct XattrSet {
     count: u32,
     pairs: Vec<u8>,
 }
 
-/// All sets so far.
+/// All sets so far, numbered in the order in which they came.
 #[derive(Default)]
 pub(super) struct XattrSets {
     sets: Vec<XattrSet>,
