@@ -70,6 +70,8 @@ mod self_signed;
 pub mod server;
 #[cfg(feature = "simplestreams")]
 pub mod simplestreams;
+#[cfg(any(feature = "store", feature = "protocol"))]
+mod source_protocol;
 #[cfg(any(feature = "store", feature = "simplestreams"))]
 mod sparse;
 #[cfg(feature = "store")]

@@ -1,34 +1,48 @@
-//! Direct import: an address that answers `HEAD` with the hash of an image and where it lies.
-//! LXD and Incus spell the headers differently; a server sends both, a client sends both and takes either.
+//! Direct import: a URL that answers `HEAD` with the hash of an image and the URL of its file.
+//!
+//! LXD and Incus spell the headers differently. A server sends both spellings; a client sends both and accepts either, but
+//! refuses two that contradict each other.
+//!
+//! ```
+//! use lxd_image::protocol::direct::Answer;
+//!
+//! let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+//! let answer = Answer::from_headers(|name| match name {
+//!     "LXD-Image-Hash" => Some(hash),
+//!     "LXD-Image-URL" => Some("https://images.example/box.tar.xz"),
+//!     _ => None,
+//! })?;
+//! assert_eq!(answer.fingerprint.to_string(), hash);
+//! # Ok::<(), lxd_image::Error>(())
+//! ```
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::metadata::Architecture;
 
-/// The headers in which a client tells which architectures it runs, best first, separated by `, `.
+/// Request headers: the architectures that the client runs, best first, separated by `, `.
 pub const ARCHITECTURES: [&str; 2] = ["LXD-Server-Architectures", "Incus-Server-Architectures"];
-/// The headers in which a client tells its version.
+/// Request headers: the version of the client.
 pub const VERSION: [&str; 2] = ["LXD-Server-Version", "Incus-Server-Version"];
-/// The headers in which a server tells the sha256 of the image, as 64 hexadecimal digits.
+/// Response headers: the sha256 of the image, as 64 hexadecimal digits.
 pub const HASH: [&str; 2] = ["LXD-Image-Hash", "Incus-Image-Hash"];
-/// The headers in which a server tells where the image lies, as an absolute address.
+/// Response headers: the absolute URL of the file of the image.
 pub const URL: [&str; 2] = ["LXD-Image-URL", "Incus-Image-URL"];
 
-/// What a server answered: which image, and where.
+/// The response: which image, and where its file is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// The image's fingerprint. Nothing is taken without it.
+    /// The fingerprint of the image.
     pub fingerprint: Fingerprint,
-    /// Where the image lies. Not checked yet: whoever goes there decides where it may go.
+    /// The URL of its file. Unchecked: the client decides where it may connect to.
     pub url: String,
 }
 
 impl Answer {
-    /// Reads the answer. `header` gives the value of a header, whose name is taken in any case.
+    /// Reads a response. `header` returns the value of a header and must ignore case in its name.
     ///
     /// # Errors
-    /// `Remote` when the hash or the address is missing, or the two spellings contradict each other;
-    /// `Malformed` for a hash that is none.
+    /// `Remote` when the hash or the URL is missing, or the two spellings contradict each other; `Malformed` for an invalid hash.
     pub fn from_headers<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Result<Self> {
         let one = |names: [&str; 2], what: &str| {
             let mut values =
@@ -55,7 +69,7 @@ impl Answer {
         Ok(Self { fingerprint, url: url.to_owned() })
     }
 
-    /// The headers of this answer, in both spellings.
+    /// The headers of this response, in both spellings.
     #[must_use]
     pub fn to_headers(&self) -> [(&'static str, String); 4] {
         let hash = self.fingerprint.to_string();
@@ -63,7 +77,7 @@ impl Answer {
     }
 }
 
-/// The headers of a question, in both spellings: the architectures that are taken, best first, and a version.
+/// The headers of a request, in both spellings: the accepted architectures, best first, and the version of the client.
 #[must_use]
 pub fn question(architectures: &[Architecture], version: &str) -> [(&'static str, String); 4] {
     let names: Vec<_> = architectures.iter().map(|architecture| architecture.kernel_name()).collect();
@@ -76,7 +90,7 @@ pub fn question(architectures: &[Architecture], version: &str) -> [(&'static str
     ]
 }
 
-/// The architectures that a client named, in its order and each once; names that are none are left out.
+/// Parses the architectures of a request, in order and without duplicates. Unknown names are skipped.
 #[must_use]
 pub fn architectures(header: &str) -> Vec<Architecture> {
     let mut named = Vec::new();

@@ -1,5 +1,6 @@
-//! JSON of strangers: bounded in size and depth before a value is made of it.
-//! What does not fit is Malformed and says where.
+//! Untrusted JSON: bounded in size and depth before it is parsed.
+//!
+//! `serde_json` recurses, and its own depth limit can't be set, so the depth is counted over the bytes first.
 
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer};
@@ -7,7 +8,10 @@ use serde::de::{DeserializeOwned, Deserializer};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 
-/// A document of a server. `what` names it in errors.
+/// Parses a document of a server. `what` names it in errors.
+///
+/// # Errors
+/// `LimitExceeded` for `remote_index` or `json_depth`; `Malformed`.
 pub(crate) fn from_json<T: DeserializeOwned>(text: &[u8], what: &str, limits: &Limits) -> Result<T> {
     if u64::try_from(text.len()).is_ok_and(|length| length > limits.remote_index) {
         return Err(Error::limit("remote_index", limits.remote_index, format_args!("the size of {what} in bytes")));
@@ -22,13 +26,16 @@ pub(crate) fn from_json<T: DeserializeOwned>(text: &[u8], what: &str, limits: &L
     })
 }
 
-/// What a client sends to our server. What is nested too deep, is no JSON, or names a key twice is Malformed.
+/// Parses the JSON body of a request to the server. Its size was bounded when it was read.
+///
+/// # Errors
+/// `Malformed` for too deep nesting, anything but an object, invalid JSON, and duplicate keys.
 #[cfg(feature = "server")]
 pub(crate) fn from_request<T: DeserializeOwned>(text: &[u8], limits: &Limits) -> Result<T> {
     if depth(text) > limits.json_depth {
         return Err(Error::malformed(format!("the request's JSON is nested more than {} deep", limits.json_depth)));
     }
-    // A list would pass for an object whose values come in order.
+    // `serde` accepts an array for a struct, field by field; LXD does not.
     if text.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
         return Err(Error::malformed("the request holds no JSON object"));
     }
@@ -36,7 +43,7 @@ pub(crate) fn from_request<T: DeserializeOwned>(text: &[u8], limits: &Limits) ->
         .map_err(|error| Error::malformed(format!("the request is not the JSON that it should be: {error}")))
 }
 
-/// How deep arrays and objects nest, counted without a stack; right for all that is JSON.
+/// The nesting depth of arrays and objects, counted without recursion. Exact for valid JSON; anything else fails to parse later.
 fn depth(text: &[u8]) -> u64 {
     let (mut depth, mut deepest) = (0_u64, 0);
     let mut bytes = text.iter();
@@ -62,7 +69,7 @@ fn depth(text: &[u8]) -> u64 {
     deepest
 }
 
-/// For fields of programs in Go, which write `null` for what is empty.
+/// Reads `null` as the default value: Go programs write it for empty slices and maps.
 pub(crate) fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
     deserializer: D,
 ) -> std::result::Result<T, D::Error> {

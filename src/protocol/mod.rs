@@ -1,10 +1,16 @@
-//! What image servers and their clients say to each other, as types: the REST objects of LXD and Incus,
-//! simplestreams, direct import. No sockets, no files: bytes in, values out, and back.
+//! Types of the wire: the REST objects of LXD and Incus, simplestreams documents, direct import. No sockets and no files: bytes in,
+//! values out, and back. Clients (`remote`) and servers use the same types.
 //!
-//! Everything that is read here comes from strangers: documents are bounded in size and depth
-//! ([`Limits::remote_index`](crate::Limits::remote_index), [`Limits::json_depth`](crate::Limits::json_depth)),
-//! fingerprints are [`Fingerprint`](crate::Fingerprint)s or no value, and a path that leads out of a
-//! server's tree is refused.
+//! | module | for |
+//! |---|---|
+//! | [`rest`] | objects and envelopes of LXD's and Incus's REST API |
+//! | [`simplestreams`] | index, lists of products, and which images they offer |
+//! | [`direct`] | the headers of direct import |
+//!
+//! All input is untrusted. Documents are bounded in size and depth before they are parsed
+//! ([`Limits::remote_index`](crate::Limits::remote_index), [`Limits::json_depth`](crate::Limits::json_depth)), a fingerprint is
+//! a [`Fingerprint`](crate::Fingerprint) or an error, and a path that leads out of a server's tree is refused. Apart from that,
+//! reading is lenient, as LXD's clients are: unknown keys are skipped or kept, `null` is empty, and a bad entry hides no other.
 //!
 //! ```
 //! use lxd_image::protocol::simplestreams::{Listing, Products};
@@ -22,16 +28,19 @@
 //! ```
 
 pub mod direct;
-pub mod escape;
+#[cfg(any(feature = "remote", feature = "server"))]
+pub(crate) mod escape;
 mod json;
-pub mod multipart;
+#[cfg(any(feature = "remote", feature = "server"))]
+pub(crate) mod multipart;
 #[cfg(feature = "server")]
 pub(crate) mod requests;
 pub mod rest;
 pub mod simplestreams;
 #[cfg(any(feature = "remote", feature = "server"))]
-pub(crate) mod two_files;
+pub(crate) mod split_body;
 
+pub use crate::source_protocol::Protocol;
 pub(crate) use json::from_json;
 #[cfg(feature = "server")]
 pub(crate) use json::from_request;

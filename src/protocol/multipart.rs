@@ -7,37 +7,22 @@ use crate::error::{Error, Escaped, Result};
 use crate::limits::Limits;
 
 /// Bytes that are asked of the stream at once.
-const READ: usize = 64 << 10;
+const READ_BYTES: usize = 64 << 10;
 /// RFC 2046 allows no longer boundary.
-const LONGEST: usize = 70;
+const MAX_BOUNDARY_BYTES: usize = 70;
 
 /// What the head of a part says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct Part {
+pub(crate) struct Part {
     /// The name of the form's field: `metadata`, `rootfs`, `rootfs.img`.
-    pub name: String,
+    pub(crate) name: String,
     /// The file's name, where there is one. A stranger's text.
-    pub file_name: Option<String>,
+    pub(crate) file_name: Option<String>,
 }
 
 /// Reads such a body. [`Read`] gives the bytes of the current part, and their end.
-///
-/// ```
-/// use lxd_image::Limits;
-/// use lxd_image::protocol::multipart::Reader;
-/// use std::io::Read;
-///
-/// let body: &[u8] = b"--x\r\nContent-Disposition: form-data; name=\"metadata\"; filename=\"m\"\r\n\r\nhello\r\n--x--\r\n";
-/// let mut reader = Reader::new(body, "multipart/form-data; boundary=x", &Limits::default())?;
-/// assert_eq!(reader.next_part()?.unwrap().name, "metadata");
-/// let mut text = String::new();
-/// reader.read_to_string(&mut text)?;
-/// assert_eq!((text.as_str(), reader.next_part()?), ("hello", None));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Debug)]
-pub struct Reader<R> {
+pub(crate) struct Reader<R> {
     inner: R,
     buffer: Vec<u8>,
     at: usize,
@@ -66,7 +51,7 @@ impl<R: Read> Reader<R> {
     ///
     /// # Errors
     /// `Malformed` for a type that is not multipart, or names no boundary.
-    pub fn new(inner: R, content_type: &str, limits: &Limits) -> Result<Self> {
+    pub(crate) fn new(inner: R, content_type: &str, limits: &Limits) -> Result<Self> {
         let boundary = boundary_of(content_type)?;
         let mut delimiter = b"\r\n--".to_vec();
         delimiter.extend_from_slice(boundary.as_bytes());
@@ -86,8 +71,8 @@ impl<R: Read> Reader<R> {
     /// # Errors
     /// `Malformed` for what is no such body, or ends too early; `LimitExceeded` for a head over
     /// `headers`; those of the stream.
-    pub fn next_part(&mut self) -> Result<Option<Part>> {
-        let mut scrap = vec![0; READ];
+    pub(crate) fn next_part(&mut self) -> Result<Option<Part>> {
+        let mut scrap = vec![0; READ_BYTES];
         while self.read(&mut scrap)? > 0 {}
         if self.place == Place::Over {
             return Ok(None);
@@ -144,7 +129,7 @@ impl<R: Read> Reader<R> {
         self.buffer.drain(..self.at);
         self.at = 0;
         let before = self.buffer.len();
-        self.buffer.resize(before + READ, 0);
+        self.buffer.resize(before + READ_BYTES, 0);
         let done = loop {
             match self.inner.read(self.buffer.get_mut(before..).unwrap_or_default()) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -203,7 +188,7 @@ fn find(text: &[u8], what: &[u8]) -> Option<usize> {
 
 /// Whether a `Content-Type` is multipart.
 #[must_use]
-pub fn is_multipart(content_type: &str) -> bool {
+pub(crate) fn is_multipart(content_type: &str) -> bool {
     content_type.trim_start().get(..10).is_some_and(|front| front.eq_ignore_ascii_case("multipart/"))
 }
 
@@ -216,7 +201,8 @@ fn boundary_of(content_type: &str) -> Result<String> {
         return Err(wrong());
     }
     let boundary = parameter(content_type, "boundary").ok_or_else(wrong)?;
-    let fits = (1..=LONGEST).contains(&boundary.len()) && boundary.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    let fits =
+        (1..=MAX_BOUNDARY_BYTES).contains(&boundary.len()) && boundary.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     if fits { Ok(boundary) } else { Err(wrong()) }
 }
 
@@ -261,26 +247,26 @@ fn part(head: &[u8]) -> Result<Part> {
 
 /// What stands around the parts of a body that is written.
 #[derive(Debug, Clone)]
-pub struct Form {
+pub(crate) struct Form {
     boundary: String,
 }
 
 impl Form {
     /// A form with this boundary: 1 to 70 letters and digits that are nowhere in its parts.
     #[must_use]
-    pub fn new(boundary: impl Into<String>) -> Self {
+    pub(crate) fn new(boundary: impl Into<String>) -> Self {
         Self { boundary: boundary.into() }
     }
 
     /// The `Content-Type` of the body.
     #[must_use]
-    pub fn content_type(&self) -> String {
+    pub(crate) fn content_type(&self) -> String {
         format!("multipart/form-data; boundary={}", self.boundary)
     }
 
     /// What stands before the bytes of the first part, or of a further one.
     #[must_use]
-    pub fn head(&self, first: bool, name: &str, file_name: &str) -> Vec<u8> {
+    pub(crate) fn head(&self, first: bool, name: &str, file_name: &str) -> Vec<u8> {
         let end = if first { "" } else { "\r\n" };
         format!(
             "{end}--{}\r\nContent-Disposition: form-data; name=\"{}\"; filename=\"{}\"\r\n\
@@ -294,7 +280,7 @@ impl Form {
 
     /// What stands after the last part.
     #[must_use]
-    pub fn tail(&self) -> Vec<u8> {
+    pub(crate) fn tail(&self) -> Vec<u8> {
         format!("\r\n--{}--\r\n", self.boundary).into_bytes()
     }
 }

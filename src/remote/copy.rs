@@ -1,7 +1,14 @@
-//! `copy`: an image of a remote into a store, and `Store::get_or_fetch`: one that is there, or is cached now.
+//! `copy`: brings an image of a remote into a store; `Store::get_or_fetch`: uses a store as a cache of a remote.
+//!
+//! Order: resolve, compare with the expected fingerprint, adopt the image if the store has it ([`Store::adopt`]), and only then
+//! download. Each step may find that another process changed the store meanwhile; the store's own calls are atomic, so the
+//! answer is to repeat the step, a bounded number of times.
+//!
+//! [`restarting`] is the only loop that starts an image again from its beginning. Below it, a download resumes and a request is
+//! retried by [`RetryPolicy`](super::RetryPolicy); nothing else repeats, so that tries don't multiply.
 
-use super::upstream::tells_all;
-use super::{Remote, Wanted};
+use super::resolution::reports_all_properties;
+use super::{Remote, Resolution, UnverifiedImage, Wanted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Prefix};
 use crate::format::ImageType;
@@ -10,10 +17,20 @@ use crate::omissions::Omitted;
 use crate::progress::Monitor;
 use crate::store::{Alias, ImageQuery, ImportOptions, Store, StoredImage, UpdateSource};
 
-/// How often a copy is begun in all, where the file is replaced on the server or the image is deleted here meanwhile.
+/// How often an image is started in all, when the file is replaced on the server or the image is deleted here meanwhile.
 const MAX_STARTS: u32 = 3;
 
-/// How an image is copied from a remote.
+/// Options of [`copy`] and of [`Store::get_or_fetch`].
+///
+/// ```
+/// use lxd_image::remote::CopyOptions;
+/// use lxd_image::store::Alias;
+///
+/// // Kept up to date under a name of its own.
+/// let options = CopyOptions::new().alias(Alias::new("web/base")?).auto_update(true).property("team", "web")?;
+/// # let _ = options;
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct CopyOptions {
@@ -27,46 +44,47 @@ pub struct CopyOptions {
     expected: Option<Fingerprint>,
     image_type: Option<ImageType>,
     architectures: Vec<Architecture>,
+    trust_transport: bool,
     monitor: Monitor,
 }
 
 impl CopyOptions {
-    /// A private copy without an alias, of a container's image for this machine, that stays what it is.
+    /// A private copy of a container image for this machine, without an alias, that is not refreshed.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Gives it one more alias.
+    /// Adds an alias.
     #[must_use]
     pub fn alias(mut self, alias: Alias) -> Self {
         self.aliases.push(alias);
         self
     }
 
-    /// Whether it gets the aliases that it has there, too. Those that a store does not take, since
-    /// they hold a colon or a control character, are left out and recorded in the monitor.
+    /// Whether the copy also gets the aliases that the image has on the remote. Those that a store refuses, because they hold a
+    /// colon or a control character, are left out and recorded in the monitor.
     #[must_use]
     pub fn copy_aliases(mut self, yes: bool) -> Self {
         self.copy_aliases = yes;
         self
     }
 
-    /// Whether aliases that are taken move to it, instead of being an error.
+    /// Whether aliases that are taken move to the copy, instead of failing as `AlreadyExists`.
     #[must_use]
     pub fn reuse_aliases(mut self, yes: bool) -> Self {
         self.reuse_aliases = yes;
         self
     }
 
-    /// Whether an image goes that loses its last alias to it; see [`ImportOptions::replace_images`].
+    /// Whether an image that loses its last alias to the copy is deleted; see [`ImportOptions::replace_images`].
     #[must_use]
     pub fn replace_images(mut self, yes: bool) -> Self {
         self.replace_images = yes;
         self
     }
 
-    /// Whether it is kept up to date from there. It must be named by an alias then.
+    /// Whether the copy follows its source on refresh. The image must be named by an alias then.
     #[must_use]
     pub fn auto_update(mut self, yes: bool) -> Self {
         self.auto_update = yes;
@@ -80,7 +98,7 @@ impl CopyOptions {
         self
     }
 
-    /// Sets a property, which wins over what image and server say.
+    /// Sets a property, which takes precedence over those of the image and of the remote.
     ///
     /// # Errors
     /// `InvalidInput` for a NUL in either text.
@@ -91,19 +109,29 @@ impl CopyOptions {
 
     /// The fingerprint that it must have, whatever the server says.
     #[must_use]
-    pub fn expect(mut self, fingerprint: Fingerprint) -> Self {
+    pub fn expected_fingerprint(mut self, fingerprint: Fingerprint) -> Self {
         self.expected = Some(fingerprint);
         self
     }
 
-    /// Whether an alias means a container's or a virtual machine's image.
+    /// Whether an image may be copied although neither the remote nor
+    /// [`expected_fingerprint`](Self::expected_fingerprint) names its fingerprint before the download
+    /// ([`Resolution::AfterDownload`]). It is stored under the fingerprint of the bytes that arrived, so that a server, or
+    /// whoever stands in for it, decides what they are. Off unless it is set; has no effect on remotes that name fingerprints.
+    #[must_use]
+    pub fn trust_transport(mut self, yes: bool) -> Self {
+        self.trust_transport = yes;
+        self
+    }
+
+    /// The type that an alias must have; containers by default.
     #[must_use]
     pub fn image_type(mut self, image_type: ImageType) -> Self {
         self.image_type = Some(image_type);
         self
     }
 
-    /// The architectures that an alias may mean, best first; this machine's if there are none.
+    /// The architectures that an alias may mean, best first; those of this machine if there are none.
     #[must_use]
     pub fn architectures(mut self, architectures: impl IntoIterator<Item = Architecture>) -> Self {
         self.architectures = architectures.into_iter().collect();
@@ -128,7 +156,7 @@ impl CopyOptions {
         }
     }
 
-    /// A cached image has no aliases: somebody who names it wants it to stay.
+    /// Fails if these options are about aliases. A cached image has none: a name says that the image is to stay.
     fn refuse_aliases(&self) -> Result<()> {
         let option = match self {
             _ if !self.aliases.is_empty() => "alias",
@@ -140,35 +168,26 @@ impl CopyOptions {
             .with_hint("copy the image, so that it stays and has names"))
     }
 
-    /// The image that a reference means with these options.
+    /// The request for a reference with these options.
     #[must_use]
     pub fn wanted(&self, reference: &str) -> Wanted {
         let wanted = Wanted::new(reference).image_type(self.image_type.unwrap_or(ImageType::Container));
         if self.architectures.is_empty() { wanted } else { wanted.architectures(self.architectures.iter().copied()) }
     }
 
-    /// How an image is imported that is named by its fingerprint, with the aliases of these options.
+    /// The import of an image that the remote names by its fingerprint, with the aliases of these options.
     pub(super) fn importing(&self, found: &StoredImage, source: UpdateSource) -> Result<ImportOptions> {
         let import = self.import(found, source)?;
         Ok(self.all_aliases(found).into_iter().fold(import, ImportOptions::alias))
     }
 
+    /// How an image is imported that the remote names by its fingerprint, without aliases.
     fn import(&self, found: &StoredImage, source: UpdateSource) -> Result<ImportOptions> {
-        let exact = tells_all(&source.protocol);
-        let mut options = ImportOptions::new()
-            .exact_source_properties(exact)
-            .reuse_aliases(self.reuse_aliases)
-            .replace_images(self.replace_images)
-            .auto_update(self.auto_update)
-            .public(self.public)
+        let mut options = self
+            .import_from(source)?
             .expect(found.fingerprint)
             .image_type(found.image_type)
-            .source(source)
-            .source_properties(found.properties.clone())
-            .monitor(self.monitor.clone());
-        for (key, value) in self.properties.iter() {
-            options = options.property(key, value)?;
-        }
+            .source_properties(found.properties.clone());
         if let Some(seconds) = found.expires_at {
             options = options.expires_at(seconds);
         }
@@ -178,7 +197,39 @@ impl CopyOptions {
         Ok(options)
     }
 
-    /// The aliases that the copy gets.
+    /// How an image is imported whose fingerprint is known only after its download, with the aliases of these options.
+    fn import_unverified(&self, found: &UnverifiedImage, source: UpdateSource) -> Result<ImportOptions> {
+        let mut options =
+            self.import_from(source)?.image_type(found.image_type).source_properties(found.properties.clone());
+        if let Some(fingerprint) = self.expected {
+            options = options.expect(fingerprint);
+        }
+        if let Some(seconds) = found.expires_at {
+            options = options.expires_at(seconds);
+        }
+        if let Some(name) = &found.file_name {
+            options = options.source_file_name(name);
+        }
+        Ok(self.aliases.iter().cloned().fold(options, ImportOptions::alias))
+    }
+
+    /// What does not depend on the image.
+    fn import_from(&self, source: UpdateSource) -> Result<ImportOptions> {
+        let mut options = ImportOptions::new()
+            .exact_source_properties(reports_all_properties(&source.protocol))
+            .reuse_aliases(self.reuse_aliases)
+            .replace_images(self.replace_images)
+            .auto_update(self.auto_update)
+            .public(self.public)
+            .source(source)
+            .monitor(self.monitor.clone());
+        for (key, value) in self.properties.iter() {
+            options = options.property(key, value)?;
+        }
+        Ok(options)
+    }
+
+    /// The aliases of the copy: those of the options, and with `copy_aliases` those of the remote that a store accepts.
     fn all_aliases(&self, found: &StoredImage) -> Vec<Alias> {
         let mut all = self.aliases.clone();
         for alias in found.aliases.iter().filter(|_| self.copy_aliases) {
@@ -194,17 +245,21 @@ impl CopyOptions {
 
 /// Copies the image that `reference` names on `remote` into a store.
 ///
-/// An image that is there already gets what the options ask for, and nothing is fetched ([`Store::adopt`]). A cached one becomes
-/// one that stays.
+/// If the store has the image already, it gets what the options ask for and nothing is downloaded ([`Store::adopt`]); a cached
+/// image becomes one that stays.
 ///
 /// # Errors
-/// Those of [`Remote::resolve`] and [`Remote::open`]; those of [`Store::import`], above all
+/// Those of [`Remote::locate`] and [`Remote::open`]; `Unsupported` for an image whose fingerprint is known only after its
+/// download, without [`CopyOptions::trust_transport`] or an expected one; those of [`Store::import`], above all
 /// `Mismatch` when the bytes are not those of the fingerprint that the server named;
 /// `AlreadyExists` for an alias that is taken; `InvalidInput` for an image that is to follow its source and is named by a
 /// fingerprint. The store is as it was.
 pub fn copy(remote: &dyn Remote, reference: &str, store: &Store, options: &CopyOptions) -> Result<StoredImage> {
     let monitor = &options.monitor;
-    let found = remote.resolve(&options.wanted(reference), monitor)?;
+    let found = match remote.locate(&options.wanted(reference), monitor)? {
+        Resolution::Named { image } => *image,
+        Resolution::AfterDownload { image } => return copy_unverified(remote, reference, &image, store, options),
+    };
     options.check_fingerprint(reference, &found.fingerprint)?;
     let source = source_of(remote, reference, &found);
     if options.auto_update && !source.is_followed() {
@@ -217,7 +272,7 @@ pub fn copy(remote: &dyn Remote, reference: &str, store: &Store, options: &CopyO
     for alias in options.all_aliases(&found) {
         import = import.alias(alias);
     }
-    // Where its bytes are here, only what is known of it changes; who deletes it meanwhile has it fetched again.
+    // Deleted between the two calls, the image is downloaded: the import publishes it in one transaction.
     let import = import.add_aliases_to_existing(true);
     match store.adopt(&found.fingerprint, &import) {
         Err(error) if error.kind() == ErrorKind::NotFound => fetch(remote, &found, store, &import),
@@ -225,17 +280,53 @@ pub fn copy(remote: &dyn Remote, reference: &str, store: &Store, options: &CopyO
     }
 }
 
-/// Says that an image does not get an alias that it has elsewhere.
+/// Copies an image whose fingerprint is known only after its download: against the expected fingerprint where the caller has
+/// one, else only with [`CopyOptions::trust_transport`].
+///
+/// # Errors
+/// As [`copy`]; `Unsupported` without either, and for an image that is to be kept up to date: a refresh compares fingerprints
+/// before it fetches anything.
+fn copy_unverified(
+    remote: &dyn Remote,
+    reference: &str,
+    found: &UnverifiedImage,
+    store: &Store,
+    options: &CopyOptions,
+) -> Result<StoredImage> {
+    if options.auto_update {
+        return Err(found.refused("it can't be kept up to date from there").with_hint("copy it without auto-update"));
+    }
+    if options.expected.is_none() && !options.trust_transport {
+        return Err(found.refused("nothing would vouch for its bytes but the connection").with_hint(
+            "give the fingerprint that it must have, or set `trust_transport` to take whatever the server sends",
+        ));
+    }
+    let mut source = remote.source().image_type(found.image_type);
+    reference.clone_into(&mut source.alias);
+    let import = options.import_unverified(found, source)?.add_aliases_to_existing(true);
+    // An image that is expected and already here is not downloaded again.
+    if let Some(expected) = &options.expected {
+        match store.adopt(expected, &import) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            adopted => return adopted,
+        }
+    }
+    restarting(&options.monitor, || {
+        remote.open_unverified(found, &options.monitor).and_then(|bytes| store.import(bytes, &import))
+    })
+}
+
+/// Records in the monitor that an image does not get an alias that it has elsewhere.
 pub(super) fn report_alias(monitor: &Monitor, image: &Fingerprint, name: &str, reason: &str) {
     let shown: String = name.chars().take(128).collect();
     let what = Omitted::Dropped { part: format!("alias `{shown}`").into(), reason: reason.to_owned().into() };
     monitor.omit(image.to_string(), what);
 }
 
-/// Where an image comes from, as it is recorded.
+/// The source that is recorded with a copy, with the reference as its alias unless that is a fingerprint.
 fn source_of(remote: &dyn Remote, reference: &str, found: &StoredImage) -> UpdateSource {
     let mut source = remote.source().image_type(found.image_type);
-    // A fingerprint, or its beginning, names the same image for ever.
+    // A fingerprint names the same image for ever, so that there is nothing to follow.
     let fixed = reference.parse::<Prefix>().is_ok_and(|prefix| prefix.matches(&found.fingerprint));
     if !fixed {
         reference.clone_into(&mut source.alias);
@@ -243,19 +334,19 @@ fn source_of(remote: &dyn Remote, reference: &str, found: &StoredImage) -> Updat
     source
 }
 
-/// Brings an image that [`Remote::resolve`] found into a store, as `import` says; begins anew a few times when it is replaced
-/// on the server meanwhile. For those to whom [`copy`] decides too much.
+/// Downloads and imports an image that [`Remote::resolve`] found. Starts again, at most three times in all, when the file is
+/// replaced on the server meanwhile. For callers that build their own [`ImportOptions`]; others use [`copy`].
 ///
 /// # Errors
 /// Those of [`Remote::open`] and of [`Store::import`]. The store is as it was.
 pub fn fetch(remote: &dyn Remote, found: &StoredImage, store: &Store, import: &ImportOptions) -> Result<StoredImage> {
     let monitor = &import.monitored();
-    // A download tries again by itself; what is left is a file that was replaced meanwhile.
+    // The download itself resumes and retries; only a replaced file comes up here.
     restarting(monitor, || remote.open(found, monitor).and_then(|source| store.import(source, import)))
 }
 
-/// Runs what brings one image, again from its start where the file was replaced on the server meanwhile. The one place where that
-/// is done: nothing that is run here restarts by itself.
+/// Runs `run`, which brings one image, and starts it again from the beginning when the file was replaced on the server meanwhile:
+/// at most [`MAX_STARTS`] times in all, without a pause. The only restart loop of the remotes.
 pub(super) fn restarting<T>(monitor: &Monitor, mut run: impl FnMut() -> Result<T>) -> Result<T> {
     let mut starts = 1;
     loop {
@@ -270,12 +361,11 @@ pub(super) fn restarting<T>(monitor: &Monitor, mut run: impl FnMut() -> Result<T
 }
 
 impl Store {
-    /// The image that `reference` names on `remote`: from this store if it is there, else fetched
-    /// and cached, to go when it is not used any more ([`prune`](Self::prune)). Marks it as used.
+    /// Returns the image that `reference` names on `remote`: from this store if it is here, else downloaded and cached until it
+    /// is unused for long enough ([`prune`](Self::prune)). Marks it as used.
     ///
-    /// A fingerprint, or its beginning, of an image that is here needs no server. An alias is asked
-    /// for, since it may mean another image by now; when the server can't be reached, what it meant
-    /// last is given, if that is here.
+    /// The fingerprint, or a prefix, of an image that is here needs no request. An alias is always asked for, since it may mean
+    /// another image by now; if the server can't be reached, the image that it meant last is returned, if that is here.
     ///
     /// ```no_run
     /// use lxd_image::format::UnpackOptions;
@@ -294,7 +384,9 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// As [`copy`]; `InvalidInput` for options about aliases, which a cached image does not get.
+    /// As [`copy`]; `InvalidInput` for options about aliases, which a cached image does not get; `Unsupported` for a remote
+    /// that names no fingerprint before a download ([`Resolution::AfterDownload`]): whether such an image is cached already
+    /// can't be told.
     pub fn get_or_fetch(&self, remote: &dyn Remote, reference: &str, options: &CopyOptions) -> Result<StoredImage> {
         options.refuse_aliases()?;
         if let Some(here) = self.named_by_fingerprint(reference)? {
@@ -324,7 +416,7 @@ impl Store {
             options.monitor.omit(found.fingerprint.to_string(), what);
         }
         let import = options.import(&found, source)?.cached(true).auto_update(follow);
-        // Somebody else may cache it or delete it between two looks.
+        // Another process may cache or prune the image between the two calls. Three rounds end that unless it goes on for ever.
         for _ in 0..3 {
             match self.mark_used(&found.fingerprint) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -339,13 +431,14 @@ impl Store {
         self.mark_used(&found.fingerprint)
     }
 
+    /// The only image here whose fingerprint begins with the reference.
     fn named_by_fingerprint(&self, reference: &str) -> Result<Option<Fingerprint>> {
         let Ok(prefix) = reference.parse::<Prefix>() else { return Ok(None) };
         let found = self.with_prefix(&prefix, 2)?;
         Ok(if let [only] = *found { Some(only) } else { None })
     }
 
-    /// The newest image here that came from this alias of this server.
+    /// The newest image here that came from this alias of this server, for when the server can't be reached.
     fn last_known(&self, remote: &dyn Remote, wanted: &Wanted) -> Result<Option<Fingerprint>> {
         let mut source = remote.source().image_type(wanted.image_type);
         wanted.reference.clone_into(&mut source.alias);
@@ -358,7 +451,7 @@ impl Store {
             }
             Ok(())
         };
-        // One that can't be read can't be given either.
+        // An image whose row can't be read can't be returned either, so it is skipped.
         self.for_each(&ImageQuery::new(), &mut look, &mut |_, _| {})?;
         Ok(newest.map(|image| image.fingerprint))
     }

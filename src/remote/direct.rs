@@ -1,8 +1,10 @@
-//! `Direct`: a URL that tells, to `HEAD`, which image it stands for and where that lies.
-//! Static servers do it with two header lines; the peers spell the headers differently, so both are sent and taken.
+//! `Direct`: a direct-import URL, as `lxc image import URL` takes it.
+//!
+//! The URL answers `HEAD` with two headers, the sha256 of the image and the URL of its file (LXD: `lxd/images.go`,
+//! `imgPostURLInfo`). LXD and Incus spell the headers differently, so both spellings are sent and accepted.
 
 use super::http::{Client, ClientOptions, Request, Url};
-use super::{Download, Remote, Wanted};
+use super::{Download, Protocol, Remote, Resolution, Wanted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::format::ImageSource;
@@ -11,11 +13,21 @@ use crate::progress::Monitor;
 use crate::protocol::direct::{Answer, question};
 use crate::store::{StoredImage, UpdateSource};
 
-/// The version that servers are told: they may choose among images by it, and this is what LXD and
-/// Incus images are read like.
+/// The version that is sent to servers, which may choose an image by it. Images are read as LXD 5.0 reads them.
 const VERSION: &str = concat!("5.0.2 lxd-image/", env!("CARGO_PKG_VERSION"));
 
-/// A URL for direct import, as a remote with one image.
+/// A direct-import URL, as a remote with one image and no list.
+///
+/// An image that is copied from here with `auto_update` follows whatever the URL stands for later.
+///
+/// ```no_run
+/// use lxd_image::Monitor;
+/// use lxd_image::remote::{ClientOptions, Direct, Remote, Wanted};
+///
+/// let remote = Direct::new(ClientOptions::new(), "https://images.example/box".parse()?)?;
+/// println!("{}", remote.resolve(&Wanted::new(""), &Monitor::none())?.fingerprint);
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Direct {
     client: Client,
@@ -24,7 +36,7 @@ pub struct Direct {
 }
 
 impl Direct {
-    /// What stands behind a URL. Nothing is asked yet.
+    /// A client for this URL. Nothing is sent yet.
     ///
     /// # Errors
     /// Those of [`Client::new`]; `InvalidInput` for a file.
@@ -43,7 +55,7 @@ impl Direct {
         self
     }
 
-    /// Which image the URL stands for, and where that lies.
+    /// Asks which image the URL stands for, and where its file is.
     fn ask(&self, architectures: &[Architecture], monitor: &Monitor) -> Result<(Fingerprint, Url)> {
         let retry = &self.client.options().retry;
         let answer = retry.run(monitor, || {
@@ -62,16 +74,16 @@ impl Direct {
 
 impl Remote for Direct {
     fn source(&self) -> UpdateSource {
-        UpdateSource::new(self.url.to_wire(), "direct", "").certificate(&*self.certificate)
+        UpdateSource::new(self.url.to_wire(), Protocol::Direct, "").certificate(&*self.certificate)
     }
 
     fn list(&self, _: &Monitor) -> Result<Vec<StoredImage>> {
         Err(Error::unsupported(format!("{} stands for one image and has no list", self.url)))
     }
 
-    /// Whatever the reference, unless it is a fingerprint, the one image that the URL stands for now.
-    /// Its architecture is not known before it is fetched; the best one that was asked for is told.
-    fn resolve(&self, wanted: &Wanted, monitor: &Monitor) -> Result<StoredImage> {
+    /// The one image that the URL stands for now, whatever the reference, unless that is a fingerprint. The architecture is not
+    /// known before the download, so the best one that was asked for is reported.
+    fn locate(&self, wanted: &Wanted, monitor: &Monitor) -> Result<Resolution> {
         let (fingerprint, _) = self.ask(&wanted.architectures, monitor)?;
         if let Some(prefix) = wanted.prefix().filter(|prefix| !prefix.matches(&fingerprint)) {
             return Err(Error::new(
@@ -83,15 +95,16 @@ impl Remote for Direct {
         let mut image = StoredImage::new(fingerprint, wanted.image_type, architecture);
         image.public = true;
         image.properties = Properties::new();
-        Ok(image)
+        Ok(Resolution::named(image))
     }
 
     fn open(&self, image: &StoredImage, monitor: &Monitor) -> Result<ImageSource> {
+        // Asked again: the address may be signed for a short time, and the image may have been replaced since.
         let (fingerprint, lies) = self.ask(&[image.architecture], monitor)?;
         if fingerprint != image.fingerprint {
             return Err(Error::remote(format!("{} stands for another image by now", self.url)).transient());
         }
-        let download = Download::new(&self.client, &lies).led_by(&self.url).digest(fingerprint).monitor(monitor);
+        let download = Download::new(&self.client, &lies).referred_by(&self.url).digest(fingerprint).monitor(monitor);
         Ok(ImageSource::unified(download.open()))
     }
 }

@@ -1,5 +1,12 @@
-//! `mirror`: what a remote has that a tree or a store has not. An image is listed when all of it is there, and leaves the list
-//! before any of it goes, so that the copy is whole at every moment; a run that was cut short is gone on with.
+//! `mirror`: makes a store or a static tree equal to a remote.
+//!
+//! An image is listed only when all of it has arrived, and leaves the list before its files are removed, so that the mirror is
+//! consistent at every moment. There is no state of its own: an interrupted run is continued by the next one, which skips what
+//! is there.
+//!
+//! Deleting is the dangerous part. An image is deleted only if the remote's list was read completely, is not empty, and names the
+//! image neither in use nor as an entry that can't be used at the moment ([`Remote::withheld`]); and in a store only if a mirror
+//! of the same remote brought it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -15,7 +22,7 @@ use crate::progress::Monitor;
 use crate::simplestreams::{AddOptions, Tree, TreeWriter};
 use crate::store::{Alias, Filter, ImageQuery, Store, StoredImage, UpdateSource};
 
-/// Where a mirror is.
+/// What is made equal to the remote.
 #[derive(Debug, Clone, Copy)]
 pub enum MirrorTarget<'a> {
     /// A tree of static files.
@@ -24,7 +31,17 @@ pub enum MirrorTarget<'a> {
     Store(&'a Store),
 }
 
-/// What is mirrored, and what becomes of the rest.
+/// Options of [`mirror`]: which images, and whether others are deleted.
+///
+/// ```no_run
+/// use lxd_image::remote::{ClientOptions, MirrorOptions, MirrorTarget, Simplestreams, mirror};
+/// use lxd_image::simplestreams::Tree;
+///
+/// let remote = Simplestreams::new(ClientOptions::new(), &"https://images.example".parse()?)?;
+/// let report = mirror(&remote, MirrorTarget::Tree(&Tree::open("/srv/www")?), &MirrorOptions::new().delete(true))?;
+/// println!("{} copied, {} deleted, {} failed", report.copied.len(), report.removed.len(), report.failed.len());
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct MirrorOptions {
@@ -34,21 +51,21 @@ pub struct MirrorOptions {
 }
 
 impl MirrorOptions {
-    /// All images; nothing is removed.
+    /// All images; nothing is deleted.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Only images that meet one more condition.
+    /// Adds a condition that an image must meet.
     #[must_use]
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filters.push(filter);
         self
     }
 
-    /// Whether images go that meet the filters and are gone on the remote. In a store only those that a mirror
-    /// brought from there.
+    /// Whether images that meet the filters and are gone on the remote are deleted. In a store, only those that a mirror brought
+    /// from there.
     #[must_use]
     pub fn delete(mut self, yes: bool) -> Self {
         self.delete = yes;
@@ -62,28 +79,29 @@ impl MirrorOptions {
         self
     }
 
+    /// Whether an image meets all conditions.
     fn selects(&self, image: &StoredImage) -> bool {
         self.filters.iter().all(|filter| filter.matches(image))
     }
 }
 
-/// What a run did.
+/// The report of [`mirror`].
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Mirrored {
-    /// Images that came, newest first.
+    /// Images that were copied, newest first.
     pub copied: Vec<StoredImage>,
-    /// How many were there already.
+    /// Number of images that were there already.
     pub kept: usize,
-    /// Images that went.
+    /// Images that were deleted.
     pub removed: Vec<Fingerprint>,
-    /// Images that could not be copied, for reasons of their own; the next run tries them again.
+    /// Images that could not be copied because of themselves, and why. The next run tries them again.
     pub failed: Vec<(Fingerprint, Error)>,
-    /// What was left out of images and lists: entries that nobody can use, aliases that the target can't hold.
+    /// What was left out: entries of the list that can't be used, aliases that the target can't hold.
     pub omissions: Omissions,
 }
 
-/// Brings a tree or a store up to date with a remote. An image that can't be had does not stop the others.
+/// Makes a tree or a store equal to a remote. An image that can't be copied does not stop the others.
 ///
 /// In a tree images of a simplestreams server have the products, versions and aliases that they have there, under both
 /// peers' names; deltas are not mirrored. In a store an alias that several images of one type have there means the one for this
@@ -95,7 +113,7 @@ pub struct Mirrored {
 /// reached any more, or lists nothing while what is gone is to be removed; `Cancelled`; `Io`. What was copied before stays.
 pub fn mirror(remote: &dyn Remote, target: MirrorTarget<'_>, options: &MirrorOptions) -> Result<Mirrored> {
     let monitor = options.monitor.nested();
-    let run = |writer: &mut dyn Target| -> Result<Mirrored> {
+    let run = |writer: &mut dyn MirrorWriter| -> Result<Mirrored> {
         let all = remote.list(&monitor)?;
         if all.is_empty() && options.delete {
             return Err(Error::remote("the remote lists no images at all: nothing is removed for that")
@@ -103,7 +121,7 @@ pub fn mirror(remote: &dyn Remote, target: MirrorTarget<'_>, options: &MirrorOpt
         }
         let mut there: BTreeSet<Fingerprint> = all.iter().map(|image| image.fingerprint).collect();
         if options.delete {
-            // What is named there and can't be used at the moment is not gone.
+            // An entry that can't be used at the moment is not gone: a broken list must not empty the mirror.
             there.extend(remote.withheld(&monitor)?);
             for left_out in &monitor.omissions() {
                 let named = std::str::from_utf8(&left_out.path).ok().and_then(|name| name.parse::<Fingerprint>().ok());
@@ -111,7 +129,7 @@ pub fn mirror(remote: &dyn Remote, target: MirrorTarget<'_>, options: &MirrorOpt
             }
         }
         let mut wanted: Vec<StoredImage> = all.into_iter().filter(|image| options.selects(image)).collect();
-        // The newest first: as soon as an alias is there, it means the right one.
+        // Newest first, so that an alias means the right image as soon as it is there.
         wanted.sort_by_key(|image| (std::cmp::Reverse(image.created_at), image.fingerprint));
         let mut done = Mirrored::default();
         writer.begin(&wanted)?;
@@ -120,7 +138,7 @@ pub fn mirror(remote: &dyn Remote, target: MirrorTarget<'_>, options: &MirrorOpt
             match writer.take(remote, &image, &monitor) {
                 Ok(true) => done.copied.push(image),
                 Ok(false) => done.kept += 1,
-                Err(error) if is_its_own(&error) => done.failed.push((image.fingerprint, error)),
+                Err(error) if is_image_error(&error) => done.failed.push((image.fingerprint, error)),
                 Err(error) => return Err(error),
             }
         }
@@ -135,14 +153,15 @@ pub fn mirror(remote: &dyn Remote, target: MirrorTarget<'_>, options: &MirrorOpt
         MirrorTarget::Tree(tree) => {
             let writer = tree.lock()?;
             let here = tree.listing()?.images().iter().map(|image| image.fingerprint).collect();
-            run(&mut IntoTree { writer, here, about: BTreeMap::new() })
+            run(&mut TreeTarget { writer, here, about: BTreeMap::new() })
         }
-        MirrorTarget::Store(store) => run(&mut IntoStore { store, names: HashMap::new() }),
+        MirrorTarget::Store(store) => run(&mut StoreTarget { store, names: HashMap::new() }),
     }
 }
 
-/// Whether an error is one image's own, so that others may fare better.
-fn is_its_own(error: &Error) -> bool {
+/// Whether an error is about one image, so that the run goes on with the others: not a server that can't be reached, a full disk
+/// or a cancelled call.
+fn is_image_error(error: &Error) -> bool {
     use ErrorKind::{
         AlreadyExists, FeatureDisabled, InvalidInput, LimitExceeded, Malformed, Mismatch, NotFound, UnsafePath,
         Unsupported,
@@ -161,13 +180,15 @@ fn is_its_own(error: &Error) -> bool {
     ) || error.kind() == ErrorKind::Remote && !error.is_transient()
 }
 
-/// What is written into.
-trait Target {
+/// The target of a run, as the loop in [`mirror`] sees it.
+trait MirrorWriter {
+    /// Called once, with all images that are to be there in the end, before the first is taken.
     fn begin(&mut self, wanted: &[StoredImage]) -> Result<()>;
-    /// Takes one image; whether it was not there.
+    /// Copies one image if it is not there. Returns whether it was copied.
     fn take(&mut self, remote: &dyn Remote, image: &StoredImage, monitor: &Monitor) -> Result<bool>;
+    /// Called once, after the last image was taken.
     fn finish(&mut self) -> Result<()>;
-    /// Removes what is not `there` any more.
+    /// Deletes images that are not in `there`, the fingerprints that the remote still names. Returns what was deleted.
     fn delete(
         &mut self,
         remote: &dyn Remote,
@@ -177,14 +198,16 @@ trait Target {
     ) -> Result<Vec<Fingerprint>>;
 }
 
-struct IntoTree {
+/// A static tree, locked for the whole run.
+struct TreeTarget {
     writer: TreeWriter,
+    /// What the tree lists.
     here: BTreeSet<Fingerprint>,
-    /// What the remote says of the products that were seen.
+    /// The products of the remote's lists without their versions, to be written in the end.
     about: BTreeMap<String, std::sync::Arc<crate::protocol::simplestreams::Product>>,
 }
 
-impl Target for IntoTree {
+impl MirrorWriter for TreeTarget {
     fn begin(&mut self, _: &[StoredImage]) -> Result<()> {
         Ok(())
     }
@@ -235,14 +258,17 @@ impl Target for IntoTree {
     }
 }
 
-/// How an image of a server without lists is put into one.
+/// The options for adding an image of a remote that is not simplestreams. A list of products lacks some fields of a store, which
+/// are left out and recorded.
 fn added_as(image: &StoredImage, monitor: &Monitor) -> Result<AddOptions> {
-    let mut options =
-        AddOptions::new().expect(image.fingerprint).default_alias(image.aliases.is_empty()).monitor(monitor.clone());
+    let mut options = AddOptions::new()
+        .expected_fingerprint(image.fingerprint)
+        .default_alias(image.aliases.is_empty())
+        .monitor(monitor.clone());
     for (key, value) in image.properties.iter() {
         options = options.property(key, value)?;
     }
-    // Lists sort images by these. The stand-in for a release is the image's own: images of one product share their aliases.
+    // Lists sort images by these. The default for a release is unique: images of one product share their aliases.
     for (key, missing) in [("os", "unknown".to_owned()), ("release", image.fingerprint.short())] {
         if image.properties.get(key).is_none_or(|value| value.trim().is_empty()) {
             let what = Omitted::Defaulted { field: format!("property `{key}`").into(), value: missing.clone() };
@@ -269,22 +295,23 @@ fn added_as(image: &StoredImage, monitor: &Monitor) -> Result<AddOptions> {
     Ok(options)
 }
 
-struct IntoStore<'a> {
+/// A store.
+struct StoreTarget<'a> {
     store: &'a Store,
-    /// Which image a name means here, for each type.
+    /// Which image each pair of alias and type means in the end.
     names: HashMap<(String, ImageType), Fingerprint>,
 }
 
-impl IntoStore<'_> {
-    /// Whether a mirror of this remote brought an image. A copy that somebody named by an alias is theirs; a mirror names by
-    /// fingerprint.
+impl StoreTarget<'_> {
+    /// Whether a mirror of this remote brought an image. It records a source without an alias; an image with one was copied by a
+    /// user and is never deleted by a mirror.
     fn is_mirrored(image: &StoredImage, remote: &UpdateSource) -> bool {
         image.source.as_ref().is_some_and(|source| {
             source.server == remote.server && source.protocol == remote.protocol && source.alias.is_empty()
         })
     }
 
-    /// Says which images that are not this mirror's lose an alias to one of its.
+    /// Records which images of others lose an alias to a mirrored one.
     fn report_moved(&self, remote: &dyn Remote, image: &StoredImage, names: &BTreeSet<String>, monitor: &Monitor) {
         let source = remote.source();
         for name in names {
@@ -298,11 +325,11 @@ impl IntoStore<'_> {
     }
 }
 
-impl Target for IntoStore<'_> {
+impl MirrorWriter for StoreTarget<'_> {
     fn begin(&mut self, wanted: &[StoredImage]) -> Result<()> {
         let native = native();
         let mut order: Vec<&StoredImage> = wanted.iter().collect();
-        // Stable: of several that are as good, the newest.
+        // The sort is stable and the list is newest first: of equally good images the newest gets the alias.
         order.sort_by_key(|image| native.iter().position(|own| *own == image.architecture).unwrap_or(usize::MAX));
         for image in order {
             for alias in &image.aliases {
@@ -343,7 +370,7 @@ impl Target for IntoStore<'_> {
                     return Ok(false);
                 }
                 match self.store.adopt(&there.fingerprint, &import) {
-                    // It was deleted since it was seen.
+                    // Deleted by another process since the lookup above.
                     Err(error) if error.kind() == ErrorKind::NotFound => {
                         fetch(remote, image, self.store, &import).map(|_| true)
                     }
@@ -379,7 +406,7 @@ impl Target for IntoStore<'_> {
             }
             Ok(())
         };
-        // Whether one that can't be read came from there is not known: it stays.
+        // Where an unreadable image came from is unknown, so it must stay.
         let mut unreadable = |name: &str, error: &Error| {
             let reason = format!("it can't be told whether it is to go: {error}");
             monitor.omit(name.to_owned(), Omitted::NotHonoured { option: "`delete`".into(), reason: reason.into() });

@@ -1,5 +1,37 @@
-//! Images on servers: simplestreams, LXD and Incus, and single URLs, behind one trait.
-//! Nothing that a server says is believed: what is stored is named by the digest of what came.
+//! Clients of image servers: LXD and Incus, simplestreams, and direct-import URLs, behind one trait.
+//!
+//! ```text
+//! Wanted ──Remote::locate──▶ Resolution ──Remote::open──▶ ImageSource ──Store::import──▶ StoredImage
+//! (alias, type, machines)    (fingerprint, description)   (bytes)   (bytes checked)
+//! ```
+//!
+//! A [`Remote`] describes and delivers images; it decides nothing. [`copy()`] brings one image into a
+//! [`Store`](crate::store::Store), [`mirror()`] keeps a store or a static tree equal to a remote,
+//! `Store::get_or_fetch` uses a store as a cache, and [`RemoteRefresh`] answers what
+//! [`Store::refresh`](crate::store::Store::refresh) asks of the source of an image. [`Settings`] has the remotes that a user
+//! knows by name. [`RemoteAddress`] turns a protocol and a URL into a client.
+//!
+//! Invariants:
+//!
+//! - Nothing that a server says is believed. An image is stored under the digest of the bytes that arrived, and refused if that
+//!   is not the fingerprint that was asked for. Where a protocol has no fingerprint to ask for, the caller says so explicitly
+//!   ([`Resolution`]).
+//! - Each document is bounded before it is parsed, each wait is bounded in time and can be cancelled
+//!   ([`Limits`](crate::Limits)), and no answer leads to a file or, from another host, to this machine.
+//! - Every request that changes nothing is retried after transient errors ([`RetryPolicy`]); a download resumes where it broke
+//!   ([`Download`]). An image is started again from its beginning in one place, `copy.rs`, when the server replaced the file
+//!   meanwhile.
+//! - Secrets in URLs and requests are never part of an error or of a `Debug` text.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `remote.rs`, `resolution.rs`, `wanted.rs` | the contract |
+//! | `rest/`, `simplestreams.rs`, `direct.rs` | one client for each protocol |
+//! | `download.rs`, `read_ahead.rs`, `retry.rs` | bytes: resumed, read ahead, retried |
+//! | `static_tree.rs` | documents and files below one URL, cached |
+//! | `http/` | transport: TLS, proxies, redirects, time limits |
+//! | `copy.rs`, `mirror.rs`, `refresh.rs` | what is done with remotes |
+//! | `settings/` | remotes by name, the client's certificate |
 //!
 //! ```no_run
 //! use lxd_image::remote::{ClientOptions, CopyOptions, Direct, copy};
@@ -12,21 +44,27 @@
 //! # Ok::<(), lxd_image::Error>(())
 //! ```
 
-mod ahead;
+mod address;
 mod copy;
 mod direct;
 mod download;
 mod http;
 mod mirror;
-mod near;
+mod read_ahead;
+mod refresh;
+#[expect(clippy::module_inception, reason = "the file of the trait is named after the trait")]
+mod remote;
+mod resolution;
 mod rest;
 mod retry;
 mod settings;
+mod similar;
 mod simplestreams;
-mod site;
-mod upstream;
+mod static_tree;
 mod wanted;
 
+pub use crate::source_protocol::Protocol;
+pub use address::RemoteAddress;
 pub use copy::{CopyOptions, copy, fetch};
 pub use direct::Direct;
 pub use download::Download;
@@ -34,71 +72,11 @@ pub use http::{
     Body, Certificate, Client, ClientOptions, Identity, Method, Proxy, Request, Response, Scheme, Trust, Url,
 };
 pub use mirror::{MirrorOptions, MirrorTarget, Mirrored, mirror};
+pub use refresh::{RemoteRefresh, open_source};
+pub use remote::Remote;
+pub use resolution::{Resolution, UnverifiedImage};
 pub use rest::{Lxd, UploadOptions};
-pub use retry::Retry;
-pub use settings::{FirstUse, KnownRemote, Protocol, Settings};
+pub use retry::RetryPolicy;
+pub use settings::{FirstUse, KnownRemote, Settings};
 pub use simplestreams::Simplestreams;
-pub use upstream::{Upstreams, open_source};
 pub use wanted::Wanted;
-
-use std::collections::BTreeSet;
-
-use crate::error::Result;
-use crate::fingerprint::Fingerprint;
-use crate::format::ImageSource;
-use crate::progress::Monitor;
-use crate::protocol::simplestreams::StreamImage;
-use crate::store::{StoredImage, UpdateSource};
-
-/// A place where others keep images: a server, or a tree of files made for one.
-///
-/// Its images are described as those of a store, since a server is one. What is not told stays
-/// empty; texts of aliases and properties are a stranger's. Only the fingerprint is relied on, and
-/// only as a question: bytes that don't have it are refused by whoever takes them.
-pub trait Remote: Send + Sync {
-    /// How an image that comes from here is brought up to date later: protocol, server and, where
-    /// no known authority vouches for the server, its certificate. Without an alias.
-    fn source(&self) -> UpdateSource;
-
-    /// All images that this client may see, in any order. What the server names and nobody can use is left out and recorded in
-    /// the monitor; it hides no other image.
-    ///
-    /// # Errors
-    /// Those of [`Client::send`]; `Malformed` when the list can't be read; `Unsupported` where
-    /// there is no list.
-    fn list(&self, monitor: &Monitor) -> Result<Vec<StoredImage>>;
-
-    /// The image that is wanted, as it is now.
-    ///
-    /// # Errors
-    /// `NotFound`, saying what there is instead: other architectures, aliases that are near;
-    /// `Ambiguous` for the beginning of several fingerprints; those of [`list`](Self::list).
-    fn resolve(&self, wanted: &Wanted, monitor: &Monitor) -> Result<StoredImage>;
-
-    /// The bytes of an image that was listed or resolved here. Errors of the way may come when they
-    /// are read.
-    ///
-    /// # Errors
-    /// `NotFound` when it is gone; those of [`list`](Self::list).
-    fn open(&self, image: &StoredImage, monitor: &Monitor) -> Result<ImageSource>;
-
-    /// Fingerprints that the lists here name and that [`list`](Self::list) leaves out, since nobody can use what they name: such an
-    /// image is not gone. Digests of single files may be among them.
-    ///
-    /// # Errors
-    /// `Remote` when a whole list can't be read, so that it is not known what is gone; those of [`list`](Self::list).
-    fn withheld(&self, monitor: &Monitor) -> Result<BTreeSet<Fingerprint>> {
-        let _ = monitor;
-        Ok(BTreeSet::new())
-    }
-
-    /// What a list of a simplestreams server says of an image that was listed or resolved here; `None` where there
-    /// are no such lists.
-    ///
-    /// # Errors
-    /// `NotFound` when it is gone; those of [`list`](Self::list).
-    fn listed(&self, image: &StoredImage, monitor: &Monitor) -> Result<Option<StreamImage>> {
-        let _ = (image, monitor);
-        Ok(None)
-    }
-}

@@ -1,4 +1,7 @@
-//! `Retry`: trying again what may pass by itself, with growing pauses.
+//! `RetryPolicy`: how often and after which pauses a transient failure is tried again.
+//!
+//! Only requests that change nothing are retried. What fails for good (`NotFound`, `Mismatch`, a refused certificate) is not: see
+//! [`Error::is_transient`](crate::Error::is_transient).
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,40 +11,49 @@ use crate::error::Result;
 use crate::progress::Monitor;
 
 /// A pause is slept in pieces no longer than this, so that a cancelled call ends soon.
-const PIECE: Duration = Duration::from_millis(100);
-/// No pause is longer.
-const LONGEST: Duration = Duration::from_secs(30);
+const SLEEP_SLICE: Duration = Duration::from_millis(100);
+/// The longest pause.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-/// How often and after which pauses something is tried again that failed for a reason that may pass.
+/// How often and after which pauses something is tried again after a transient failure.
+///
+/// ```
+/// use lxd_image::remote::{ClientOptions, RetryPolicy};
+/// use std::time::Duration;
+///
+/// // Pauses of 1, 2 and 4 seconds.
+/// let options = ClientOptions::new().retry(RetryPolicy::new().tries(4).pause(Duration::from_secs(1)));
+/// # let _ = options;
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
-pub struct Retry {
+pub struct RetryPolicy {
     tries: u32,
     pause: Duration,
     sleep: Arc<dyn Fn(Duration) + Send + Sync>,
 }
 
-impl Default for Retry {
+impl Default for RetryPolicy {
     fn default() -> Self {
         Self { tries: 5, pause: Duration::from_millis(500), sleep: Arc::new(std::thread::sleep) }
     }
 }
 
-impl fmt::Debug for Retry {
+impl fmt::Debug for RetryPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Retry").field("tries", &self.tries).field("pause", &self.pause).finish_non_exhaustive()
+        f.debug_struct("RetryPolicy").field("tries", &self.tries).field("pause", &self.pause).finish_non_exhaustive()
     }
 }
 
-impl Retry {
+impl RetryPolicy {
     /// Five tries, with half a second between the first two and twice as much each time after.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How often something is tried in all, before its error is the answer. A download that gets
-    /// further counts anew.
+    /// The number of tries in all, at least 1, before the error is returned. A download that makes progress between two
+    /// failures starts counting again.
     #[must_use]
     pub fn tries(mut self, tries: u32) -> Self {
         self.tries = tries.max(1);
@@ -55,34 +67,35 @@ impl Retry {
         self
     }
 
-    /// What waits, instead of [`std::thread::sleep`].
+    /// Sleeps with this function instead of [`std::thread::sleep`]: for tests, and for hosts that schedule their own waits.
     #[must_use]
     pub fn sleep(mut self, sleep: impl Fn(Duration) + Send + Sync + 'static) -> Self {
         self.sleep = Arc::new(sleep);
         self
     }
 
-    /// Whether there is one more try after `failures` of them.
+    /// Whether another try is due after `failures` failures.
     pub(crate) fn again(&self, failures: u32) -> bool {
         failures < self.tries
     }
 
-    /// Waits as long as is due after `failures` tries.
+    /// Sleeps for the pause that is due after `failures` failures.
     ///
     /// # Errors
     /// `Cancelled`.
     pub(crate) fn wait(&self, failures: u32, monitor: &Monitor) -> Result<()> {
-        let mut left = self.pause.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST);
+        let mut left = self.pause.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(MAX_PAUSE);
         while !left.is_zero() {
             monitor.check()?;
-            let piece = left.min(PIECE);
-            (self.sleep)(piece);
-            left -= piece;
+            let slice = left.min(SLEEP_SLICE);
+            (self.sleep)(slice);
+            left -= slice;
         }
         monitor.check()
     }
 
-    /// Does something until it succeeds, fails for good, or was tried often enough.
+    /// Repeats `work` until it succeeds, fails for good, or has used up its tries. Nothing that runs in here may retry by
+    /// itself, or tries would multiply.
     pub(crate) fn run<T>(&self, monitor: &Monitor, mut work: impl FnMut() -> Result<T>) -> Result<T> {
         let mut failures = 0;
         loop {

@@ -1,5 +1,12 @@
-//! `Simplestreams`: a remote that is a tree of static files: an index, lists of products, the files of images.
-//! Lists are read again only when they changed; every file is checked against its own digest and the pair against the image's.
+//! `Simplestreams`: a server, or a directory, of static files in simplestreams layout.
+//!
+//! `streams/v1/index.json` names lists of products, and a list names the files of images with their sizes and digests. The lists
+//! are parsed by [`protocol::simplestreams`](crate::protocol::simplestreams); here they are fetched, cached and kept in memory
+//! as long as their digests don't change. Every file is checked against its own digest while it is read, and the pair of files
+//! against the fingerprint of the image when it is imported.
+//!
+//! Lists are made by people and scripts. An entry, a product or a whole list that can't be used is left out and recorded, and
+//! hides nothing else; only if all lists are unreadable is that the error.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -7,9 +14,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::http::{ClientOptions, Url};
-use super::near::is_near;
-use super::site::Site;
-use super::{Remote, Wanted};
+use super::similar::is_similar;
+use super::static_tree::StaticTree;
+use super::{Protocol, Remote, Resolution, Wanted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::format::{ImageSource, Input};
@@ -19,50 +26,67 @@ use crate::progress::Monitor;
 use crate::protocol::simplestreams::{AllUnusable, File, Index, Listing, Products, StreamImage, Unusable, by_number};
 use crate::store::{Alias, StoredImage, UpdateSource};
 
-/// How many things an error names.
-const NAMED: usize = 10;
-/// Where every server has its index.
+/// How many names the hint of an error lists.
+const MAX_SUGGESTIONS: usize = 10;
+/// Where every server has its index (simplestreams, and LXD: `shared/simplestreams`).
 const INDEX: &str = "streams/v1/index.json";
 
-/// A simplestreams server, or a tree for one on this machine's disk.
+/// A simplestreams server, or a static tree on disk.
+///
+/// ```no_run
+/// use lxd_image::Monitor;
+/// use lxd_image::remote::{ClientOptions, Remote, Simplestreams};
+///
+/// let remote = Simplestreams::new(ClientOptions::new(), &"https://images.example".parse()?)?.cache_dir("/var/cache/lists");
+/// for image in remote.list(&Monitor::none())? {
+///     println!("{} {}", image.fingerprint, image.architecture);
+/// }
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Simplestreams {
-    site: Site,
+    tree: StaticTree,
     limits: Limits,
     certificate: String,
-    /// Which lists were read last, and what was made of them.
-    seen: Arc<Mutex<Option<Seen>>>,
+    /// The listing that was parsed last, shared by clones.
+    last_listing: Arc<Mutex<Option<LastListing>>>,
 }
 
+/// A parsed listing, and the documents that it was parsed from.
 #[derive(Debug)]
-struct Seen {
+struct LastListing {
+    /// The sha256 of the index and of each list, in order.
     digests: Vec<Fingerprint>,
     listing: Arc<Listing>,
 }
 
 impl Simplestreams {
-    /// The server, or the directory (`file:///DIR`), whose `streams/v1/index.json` lists its images.
-    /// Nothing is asked yet.
+    /// The server, or the directory (`file:///DIR`), that has `streams/v1/index.json` below this URL. Nothing is read yet.
     ///
     /// # Errors
     /// Those of [`Client::new`](super::Client::new).
     pub fn new(options: ClientOptions, base: &Url) -> Result<Self> {
         let limits = options.limits.clone();
-        Ok(Self { site: Site::new(options, base)?, limits, certificate: String::new(), seen: Arc::default() })
+        Ok(Self {
+            tree: StaticTree::new(options, base)?,
+            limits,
+            certificate: String::new(),
+            last_listing: Arc::default(),
+        })
     }
 
-    /// Keeps lists in a directory, which is made when it is needed, and does not ask for them again
-    /// for an hour; after that, only whether they changed. Nothing of images is kept there.
+    /// Caches index and lists in a directory, which is created when needed. A cached list is used for an hour without a
+    /// request ([`max_age`](Self::max_age)), then revalidated. Files of images are not cached.
     #[must_use]
-    pub fn cache(mut self, directory: impl Into<PathBuf>) -> Self {
-        self.site.keep_in(directory.into());
+    pub fn cache_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.tree.set_cache_dir(directory.into());
         self
     }
 
-    /// How long kept lists are believed without a question, instead of an hour.
+    /// How long cached lists are used without a request, instead of an hour. Zero revalidates them each time.
     #[must_use]
-    pub fn fresh_for(mut self, time: Duration) -> Self {
-        self.site.fresh_for(time);
+    pub fn max_age(mut self, time: Duration) -> Self {
+        self.tree.set_max_age(time);
         self
     }
 
@@ -73,14 +97,14 @@ impl Simplestreams {
         self
     }
 
-    /// The lists as they are now. What in them can't be used is left out and hides nothing else; see [`Listing::omissions`]. Of
-    /// several lists one that can't be read does not hide the others either.
+    /// Reads the lists as they are now. Entries that can't be used are left out, see [`Listing::omissions`]; a list that can't be
+    /// read does not hide the others.
     ///
     /// # Errors
     /// As [`Remote::list`]; also when none of the lists that the index names can be read.
     pub fn listing(&self, monitor: &Monitor) -> Result<Arc<Listing>> {
         let mut index = None;
-        let document = self.site.document(INDEX, monitor, &mut |bytes| {
+        let document = self.tree.document(INDEX, monitor, &mut |bytes| {
             index = Some(Index::from_json(bytes, &self.limits)?);
             Ok(())
         });
@@ -95,7 +119,7 @@ impl Simplestreams {
             Some(index) => index,
             None => Index::from_json(&document, &self.limits)?,
         };
-        let last = self.last();
+        let last = self.cached_listing();
         let is_known = |digest: &Fingerprint| last.as_ref().is_some_and(|(digests, _)| digests.contains(digest));
         let mut unusable = AllUnusable::default();
         for (name, odd) in index.index.odd() {
@@ -105,7 +129,7 @@ impl Simplestreams {
             let reason = "it has no `datatype`, so that no reader takes it for a list of images".into();
             unusable.note(Omission::new(format!("{INDEX}/{name}"), Omitted::Skipped { reason }));
         }
-        // Beside lists that have some it is what every server has; alone it explains why nothing is listed.
+        // Most indexes have such entries beside usable ones. If there are no others, they explain the empty listing.
         let none = index.image_lists().next().is_none();
         for (name, _) in index.index.iter().filter(|(_, entry)| none && entry.names_no_products()) {
             let reason = "it names no `products`, so that no reader looks into it".into();
@@ -116,7 +140,7 @@ impl Simplestreams {
         let mut first_error = None;
         for entry in index.image_lists() {
             let mut products = None;
-            let list = self.site.document(&entry.path, monitor, &mut |bytes| {
+            let list = self.tree.document(&entry.path, monitor, &mut |bytes| {
                 let known = is_known(&Fingerprint::of(bytes));
                 products = if known { None } else { Some(Products::from_json(bytes, &self.limits)?) };
                 Ok(())
@@ -126,7 +150,7 @@ impl Simplestreams {
                     digests.push(Fingerprint::of(&bytes));
                     documents.push((bytes, products));
                 }
-                Err(error) if is_of_the_list(&error) => {
+                Err(error) if is_list_error(&error) => {
                     unusable.add_list(&entry.path, error.message().to_owned());
                     first_error.get_or_insert(error);
                 }
@@ -147,37 +171,72 @@ impl Simplestreams {
             });
         }
         let listing = Arc::new(Listing::with(&lists, unusable));
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Seen { digests, listing: Arc::clone(&listing) });
+        *self.last_listing.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(LastListing { digests, listing: Arc::clone(&listing) });
         Ok(listing)
     }
 
-    /// What was read last: the digests of index and lists, and what was made of them.
-    fn last(&self) -> Option<(Vec<Fingerprint>, Arc<Listing>)> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The listing that was parsed last, with the digests of its documents.
+    fn cached_listing(&self) -> Option<(Vec<Fingerprint>, Arc<Listing>)> {
+        let seen = self.last_listing.lock().unwrap_or_else(PoisonError::into_inner);
         seen.as_ref().map(|seen| (seen.digests.clone(), Arc::clone(&seen.listing)))
     }
 
-    /// An image of the list that was read last; if it is not in that, of the list as it is now.
+    /// The entry of an image: from the listing that was parsed last, else from the lists as they are now. So opening an image that
+    /// was just resolved needs no request for lists, and sees the same entry.
     fn known(&self, fingerprint: &Fingerprint, monitor: &Monitor) -> Result<StreamImage> {
         let find = |listing: &Listing| listing.images().iter().find(|there| there.fingerprint == *fingerprint).cloned();
-        if let Some(image) = self.last().and_then(|(_, listing)| find(&listing)) {
+        if let Some(image) = self.cached_listing().and_then(|(_, listing)| find(&listing)) {
             return Ok(image);
         }
         find(&*self.listing(monitor)?).ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("{} has the image {fingerprint} no more", self.site.base()))
+            Error::new(ErrorKind::NotFound, format!("{} has the image {fingerprint} no more", self.tree.base()))
         })
     }
 
+    /// Opens one file of an image.
     fn file(&self, file: &File, monitor: &Monitor) -> Result<Input> {
-        self.site.open(&file.checked_path()?, file.size, file.sha256, monitor)
+        self.tree.open(&file.checked_path()?, file.size, file.sha256, monitor)
     }
 
+    /// The image that an alias, a fingerprint or a prefix of one means in the lists as they are now.
+    fn find_image(&self, wanted: &Wanted, monitor: &Monitor) -> Result<StoredImage> {
+        let listing = self.listing(monitor)?;
+        let by_alias = wanted
+            .architectures
+            .iter()
+            .find_map(|architecture| listing.resolve(&wanted.reference, wanted.image_type, *architecture));
+        if let Some(image) = by_alias {
+            // The newest version may be unusable. The caller gets an older one and must be able to see that.
+            let newer = |entry: &&Unusable| {
+                let newer = |version: &String| by_number(version, &image.version).is_gt();
+                entry.product == image.product && entry.version.as_ref().is_some_and(newer)
+            };
+            for entry in listing.unusable().entries().iter().filter(newer) {
+                monitor.omit(entry.omission.path.clone(), entry.omission.what.clone());
+            }
+            return Ok(stored(&listing, image));
+        }
+        let Some(prefix) = wanted.prefix() else { return Err(self.not_found(&listing, wanted)) };
+        let found: Vec<_> = listing.images().iter().filter(|image| prefix.matches(&image.fingerprint)).collect();
+        match *found {
+            [] => Err(self.not_found(&listing, wanted)),
+            [image] => Ok(stored(&listing, image)),
+            _ => {
+                let names: Vec<_> =
+                    found.iter().take(MAX_SUGGESTIONS).map(|image| image.fingerprint.to_string()).collect();
+                let sentence = format!("`{prefix}` is the beginning of several images: {}", names.join(", "));
+                Err(Error::new(ErrorKind::Ambiguous, sentence).with_hint("give more digits"))
+            }
+        }
+    }
+
+    /// The error for a reference that means nothing, with the best hint: other architectures, an unusable entry, similar aliases.
     fn not_found(&self, listing: &Listing, wanted: &Wanted) -> Error {
         let shown: String = wanted.reference.chars().take(64).collect();
         let kind = wanted.image_type.name();
-        let base = self.site.base();
-        // The same name for another machine, or for the other type.
+        let base = self.tree.base();
+        // The same alias for another architecture or type.
         let mut others: Vec<String> = listing
             .images()
             .iter()
@@ -207,11 +266,11 @@ impl Simplestreams {
             .images()
             .iter()
             .flat_map(|image| &image.aliases)
-            .filter(|name| is_near(name, &wanted.reference))
+            .filter(|name| is_similar(name, &wanted.reference))
             .collect();
         near.sort();
         near.dedup();
-        near.truncate(NAMED);
+        near.truncate(MAX_SUGGESTIONS);
         if near.is_empty() {
             return error;
         }
@@ -222,7 +281,7 @@ impl Simplestreams {
 
 impl Remote for Simplestreams {
     fn source(&self) -> UpdateSource {
-        UpdateSource::new(self.site.base().to_wire(), "simplestreams", "").certificate(&*self.certificate)
+        UpdateSource::new(self.tree.base().to_wire(), Protocol::Simplestreams, "").certificate(&*self.certificate)
     }
 
     fn list(&self, monitor: &Monitor) -> Result<Vec<StoredImage>> {
@@ -231,39 +290,13 @@ impl Remote for Simplestreams {
         Ok(listing.images().iter().map(|image| stored(&listing, image)).collect())
     }
 
-    fn resolve(&self, wanted: &Wanted, monitor: &Monitor) -> Result<StoredImage> {
-        let listing = self.listing(monitor)?;
-        let by_alias = wanted
-            .architectures
-            .iter()
-            .find_map(|architecture| listing.resolve(&wanted.reference, wanted.image_type, *architecture));
-        if let Some(image) = by_alias {
-            // Somebody who gets an older version than the alias means should know.
-            let newer = |entry: &&Unusable| {
-                let newer = |version: &String| by_number(version, &image.version).is_gt();
-                entry.product == image.product && entry.version.as_ref().is_some_and(newer)
-            };
-            for entry in listing.unusable().entries().iter().filter(newer) {
-                monitor.omit(entry.omission.path.clone(), entry.omission.what.clone());
-            }
-            return Ok(stored(&listing, image));
-        }
-        let Some(prefix) = wanted.prefix() else { return Err(self.not_found(&listing, wanted)) };
-        let found: Vec<_> = listing.images().iter().filter(|image| prefix.matches(&image.fingerprint)).collect();
-        match *found {
-            [] => Err(self.not_found(&listing, wanted)),
-            [image] => Ok(stored(&listing, image)),
-            _ => {
-                let names: Vec<_> = found.iter().take(NAMED).map(|image| image.fingerprint.to_string()).collect();
-                let sentence = format!("`{prefix}` is the beginning of several images: {}", names.join(", "));
-                Err(Error::new(ErrorKind::Ambiguous, sentence).with_hint("give more digits"))
-            }
-        }
+    fn locate(&self, wanted: &Wanted, monitor: &Monitor) -> Result<Resolution> {
+        self.find_image(wanted, monitor).map(Resolution::named)
     }
 
     fn open(&self, image: &StoredImage, monitor: &Monitor) -> Result<ImageSource> {
         let found = self.known(&image.fingerprint, monitor)?;
-        // Both begin at once; the metadata is small.
+        // Both downloads start now: the metadata is small, and the rootfs need not wait for it.
         let first = self.file(&found.first, monitor)?;
         Ok(match &found.rootfs {
             None => ImageSource::unified(first),
@@ -274,7 +307,7 @@ impl Remote for Simplestreams {
     fn withheld(&self, monitor: &Monitor) -> Result<BTreeSet<Fingerprint>> {
         let listing = self.listing(monitor)?;
         if listing.unusable().is_incomplete() {
-            return Err(Error::remote(format!("not all lists of {} can be read", self.site.base())));
+            return Err(Error::remote(format!("not all lists of {} can be read", self.tree.base())));
         }
         Ok(listing.unusable().digests().clone())
     }
@@ -284,13 +317,13 @@ impl Remote for Simplestreams {
     }
 }
 
-/// Whether a list itself is at fault, so that others may be read: not the way to the server, nor whoever cancelled.
-fn is_of_the_list(error: &Error) -> bool {
+/// Whether an error is about the list itself, so that others may still be read: not a transport error or a cancelled call.
+fn is_list_error(error: &Error) -> bool {
     use ErrorKind::{LimitExceeded, Malformed, NotFound, UnsafePath, Unsupported};
     matches!(error.kind(), LimitExceeded | Malformed | NotFound | UnsafePath | Unsupported)
 }
 
-/// An image of a list as others describe theirs.
+/// Describes an image of a list as a store describes its own.
 pub(super) fn stored(listing: &Listing, image: &StreamImage) -> StoredImage {
     let mut stored = StoredImage::new(image.fingerprint, image.image_type, image.architecture);
     stored.size = image.size();

@@ -1,66 +1,75 @@
-//! `Wanted`: which image of a remote is meant, and by what.
+//! `Wanted`: the request for an image: reference, type and architectures.
 
 use crate::fingerprint::{Fingerprint, Prefix};
 use crate::format::ImageType;
 use crate::metadata::Architecture;
 
-/// An image that is wanted: an alias, a fingerprint or the beginning of one, and for which machine.
+/// The request for an image: an alias, a fingerprint or a prefix of one, with the type and the architectures that are accepted.
+///
+/// ```
+/// use lxd_image::remote::Wanted;
+/// use lxd_image::{Architecture, ImageType};
+///
+/// let wanted = Wanted::new("debian/12").image_type(ImageType::VirtualMachine).architectures([Architecture::Aarch64]);
+/// assert_eq!(wanted.fingerprint(), None);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Wanted {
-    /// What was written.
+    /// The alias, fingerprint or prefix, as the user wrote it.
     pub reference: String,
-    /// For a container unless it was said otherwise. Only asked of aliases.
+    /// The type that an alias must have; containers by default. A fingerprint is taken whatever its type.
     pub image_type: ImageType,
-    /// The architectures that will do, best first. Only asked of aliases.
+    /// The architectures that an alias may mean, best first; all if there are none. A fingerprint is taken whatever its
+    /// architecture.
     pub architectures: Vec<Architecture>,
-    /// Whether the error for what is not there names what is near it. Some servers must be asked for all their images
-    /// for that, which a program that tries many names for nobody to read can spare them.
+    /// Whether a `NotFound` error names similar aliases. That may cost a request for the whole list, which a program that tries
+    /// many names can spare the server.
     pub suggest: bool,
 }
 
 impl Wanted {
-    /// A container's image for this machine.
+    /// A request for a container image for this machine.
     #[must_use]
     pub fn new(reference: impl Into<String>) -> Self {
         Self { reference: reference.into(), image_type: ImageType::Container, architectures: native(), suggest: true }
     }
 
-    /// Whether a container's or a virtual machine's image is wanted.
+    /// Sets the type that an alias must have.
     #[must_use]
     pub fn image_type(mut self, image_type: ImageType) -> Self {
         self.image_type = image_type;
         self
     }
 
-    /// The architectures that will do, best first.
+    /// Sets the architectures that an alias may mean, best first.
     #[must_use]
     pub fn architectures(mut self, architectures: impl IntoIterator<Item = Architecture>) -> Self {
         self.architectures = architectures.into_iter().collect();
         self
     }
 
-    /// Whether the error for what is not there names what is near it.
+    /// Sets whether a `NotFound` error names similar aliases.
     #[must_use]
     pub fn suggest(mut self, suggest: bool) -> Self {
         self.suggest = suggest;
         self
     }
 
-    /// The fingerprint, where the reference is a whole one.
+    /// The fingerprint, if the reference is a whole one (64 hexadecimal digits).
     #[must_use]
     pub fn fingerprint(&self) -> Option<Fingerprint> {
         self.reference.parse().ok()
     }
 
-    /// The beginning of a fingerprint, where the reference may be one.
+    /// The prefix of a fingerprint, if the reference may be one. It may be an alias all the same: `beef` is both.
     #[must_use]
     pub fn prefix(&self) -> Option<Prefix> {
         self.reference.parse().ok()
     }
 }
 
-/// What this machine runs, best first: itself, and on 64-bit machines their 32-bit selves.
+/// The architectures that this machine runs, best first: its own and, on 64-bit machines, the 32-bit one of the same family.
 pub(super) fn native() -> Vec<Architecture> {
     let own = Architecture::of_this_machine();
     let smaller = match own {

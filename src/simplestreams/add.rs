@@ -1,4 +1,5 @@
-//! Adding: an image's files into the tree, and then the image into the list.
+//! Adds images to a tree: verified and published ([`TreeWriter::add`]), or as another list describes them
+//! ([`TreeWriter::adopt`], for mirrors).
 
 use super::files::{Counted, Part, Staged};
 use super::tree::TreeWriter;
@@ -10,7 +11,18 @@ use crate::omissions::Omitted;
 use crate::progress::Monitor;
 use crate::protocol::simplestreams::{Listing, Publication, PublishedFile, RootKind, StreamImage};
 
-/// How an image is added.
+/// Options of [`TreeWriter::add`].
+///
+/// ```no_run
+/// use lxd_image::format::ImageSource;
+/// use lxd_image::simplestreams::{AddOptions, Tree};
+///
+/// let tree = Tree::create("/srv/www")?;
+/// let options = AddOptions::new().alias("box")?.property("os", "Box")?.property("release", "1")?;
+/// let added = tree.lock()?.add(ImageSource::open("box.tar.xz", None)?, &options)?;
+/// println!("{} as {}", added.fingerprint, added.product);
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct AddOptions {
@@ -22,16 +34,16 @@ pub struct AddOptions {
 }
 
 impl AddOptions {
-    /// Under the alias `os/release/variant`, described by its own metadata.
+    /// An image with the alias `os/release/variant`, described by its own metadata.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Gives its product one more alias. Aliases belong to products: they mean the newest version.
+    /// Adds an alias to the product of the image. Aliases belong to products, and mean their newest version.
     ///
     /// # Errors
-    /// `InvalidInput` for one that is empty, or holds a comma, a colon, a control character, or a blank at an end.
+    /// `InvalidInput` for an alias that is empty, holds a comma, a colon or a control character, or begins or ends with a space.
     pub fn alias(mut self, name: impl Into<String>) -> Result<Self> {
         let name = name.into();
         if name.is_empty() || name.trim() != name || name.contains([',', ':']) || name.chars().any(char::is_control) {
@@ -44,14 +56,15 @@ impl AddOptions {
         Ok(self)
     }
 
-    /// Whether its product gets the alias `os/release/variant`.
+    /// Whether the product gets the alias `os/release/variant`; on by default.
     #[must_use]
     pub fn default_alias(mut self, yes: bool) -> Self {
         self.no_default_alias = !yes;
         self
     }
 
-    /// Sets a property, which wins over the image's own: `os`, `release`, `variant`, …
+    /// Sets a property, which takes precedence over that of the image. `os` and `release` are required, `variant` is `default`
+    /// unless it is set; a list has a place for a few others.
     ///
     /// # Errors
     /// `InvalidInput` for a NUL in either text.
@@ -60,9 +73,9 @@ impl AddOptions {
         Ok(self)
     }
 
-    /// The fingerprint that it must have.
+    /// The fingerprint that the image must have; another one fails as `Mismatch`.
     #[must_use]
-    pub fn expect(mut self, fingerprint: Fingerprint) -> Self {
+    pub fn expected_fingerprint(mut self, fingerprint: Fingerprint) -> Self {
         self.expected = Some(fingerprint);
         self
     }
@@ -75,21 +88,21 @@ impl AddOptions {
     }
 }
 
-/// An image that was added.
+/// The result of [`TreeWriter::add`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Added {
-    /// Its fingerprint.
+    /// The fingerprint of the image.
     pub fingerprint: Fingerprint,
-    /// The key of its product.
+    /// The key of its product, `OS:RELEASE:VARIANT:ARCHITECTURE`.
     pub product: String,
-    /// Bytes in its files.
+    /// The size of all its files in bytes.
     pub size: u64,
 }
 
 impl TreeWriter {
-    /// Adds an image: verified, its files on the disk under their digests, and then in the list. Files may come
-    /// in either order.
+    /// Verifies an image, stores its files under their digests, and adds it to the list. The two files of a split image may come in
+    /// either order.
     ///
     /// # Errors
     /// `AlreadyExists` when it is listed; `InvalidInput` when it has no `os` or no `release`; what
@@ -108,7 +121,7 @@ impl TreeWriter {
         };
         let image = Image::open_with(opened, &limits)?;
         let found = self.verified(&image, options)?;
-        // What each file is was found out; which of them is which, the digests of the parts tell.
+        // Opening found out which file is the metadata. If hashing in the given order gives another fingerprint, they came swapped.
         let in_order = other.is_none() || counted.whole.finish() == found.fingerprint;
         let container = image.containers().nth(1);
         drop(image);
@@ -121,7 +134,7 @@ impl TreeWriter {
         let properties = properties(metadata.properties(), options, architecture)?;
         self.not_listed(&found.fingerprint)?;
         for (key, value) in options.properties.iter() {
-            // What the image says itself comes along inside of it.
+            // Properties of the image itself are in its metadata file, so nothing is lost.
             if !is_listed(key) && metadata.properties().get(key) != Some(value) {
                 let (part, reason) = (format!("property `{key}`"), "a list of products has no place for it");
                 let what = Omitted::Dropped { part: part.into(), reason: reason.into() };
@@ -147,8 +160,8 @@ impl TreeWriter {
         Ok(Added { fingerprint: found.fingerprint, product: publication.product, size: found.size })
     }
 
-    /// Adds an image of another list, as it is said there: same product, same version, same aliases. Files that are
-    /// here already are not fetched; `open` is called if any is needed. Its digests are checked, it is not decoded.
+    /// Adds an image of another list as that list describes it: same product, version and aliases. `open` is called only if a file
+    /// is missing here. Digests are checked; the image is not decoded, so that a mirror costs no more than the transfer.
     ///
     /// # Errors
     /// `Mismatch` when the bytes are not those of the fingerprint; those of `open`; `Cancelled`; `Io`. Nothing of it
@@ -182,7 +195,7 @@ impl TreeWriter {
         self.commit(|products| products.publish(&publication))
     }
 
-    /// The files of an image whose adding was cut short after they had their names.
+    /// The files of an image, if all are here with the right bytes: left by an interrupted run, or shared with another image.
     fn left_behind(&self, image: &StreamImage, monitor: &Monitor) -> Result<Option<Placed>> {
         let part = if image.rootfs.is_some() { Part::Metadata } else { Part::Unified };
         let mut files = vec![(part, &image.first)];
@@ -214,6 +227,7 @@ impl TreeWriter {
         })
     }
 
+    /// Verifies an image as strictly as a store does.
     fn verified(&self, image: &Image, options: &AddOptions) -> Result<VerifyReport> {
         let mut verify = VerifyOptions::new().monitor(options.monitor.clone());
         if let Some(threads) = self.tree.options.threads {
@@ -223,13 +237,14 @@ impl TreeWriter {
         if let Some(expected) = options.expected.filter(|expected| *expected != found.fingerprint) {
             return Err(Error::mismatch("the fingerprint", expected.to_string(), found.fingerprint.to_string()));
         }
-        // As in a store: a rule without its template concerns whoever makes an instance.
+        // As in a store: a missing template only matters when an instance is created.
         match found.findings.iter().position(|finding| finding.kind() != ErrorKind::NotFound) {
             Some(place) => Err(found.findings.swap_remove(place)),
             None => Ok(found),
         }
     }
 
+    /// Fails if the tree lists this image already.
     fn not_listed(&self, fingerprint: &Fingerprint) -> Result<()> {
         let listing = Listing::new(&self.tree.products()?);
         if listing.images().iter().any(|image| image.fingerprint == *fingerprint) {
@@ -241,6 +256,7 @@ impl TreeWriter {
         Ok(())
     }
 
+    /// Moves all staged files of an image to their names.
     fn place_all(&self, first: Staged, rootfs: Option<(RootKind, Staged)>, monitor: &Monitor) -> Result<Placed> {
         let part = if rootfs.is_some() { Part::Metadata } else { Part::Unified };
         let first = self.place(first, part, monitor)?;
@@ -252,8 +268,10 @@ impl TreeWriter {
     }
 }
 
+/// The files of an image at their names: the first, and the rootfs of a split image.
 type Placed = (PublishedFile, Option<(RootKind, PublishedFile)>);
 
+/// The kind of rootfs that a container format is in a list.
 fn kind_of(container: Container) -> RootKind {
     match container {
         Container::SquashFs => RootKind::Squashfs,
@@ -262,20 +280,24 @@ fn kind_of(container: Container) -> RootKind {
     }
 }
 
-/// Whether a list says a property of its products or versions.
+/// Whether a list has a field for a property, or readers derive it from one.
 fn is_listed(key: &str) -> bool {
     let listed = ["os", "release", "release_title", "release_codename", "variant", "version", "architecture", "label"];
-    // Readers make these of what is listed.
+    // LXD's client derives these from other fields.
     let made = ["serial", "type", "description"];
     listed.contains(&key) || made.contains(&key) || key.starts_with("requirements.")
 }
 
+/// The alias `os/release/variant`, without characters that a list can't hold.
 fn default_alias(properties: &Properties) -> String {
     let part = |key: &str| properties.get(key).unwrap_or("default").replace([',', ':'], "_");
     format!("{}/{}/{}", part("os"), part("release"), part("variant"))
 }
 
-/// What the image and the caller say, and what every reader needs.
+/// The properties of image and caller, completed with what every reader needs.
+///
+/// # Errors
+/// `InvalidInput` without `os` or `release`: lists sort images by them, and no default would be right.
 fn properties(own: &Properties, options: &AddOptions, architecture: Architecture) -> Result<Properties> {
     let mut all = own.clone();
     for (key, value) in options.properties.iter() {

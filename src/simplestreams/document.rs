@@ -1,4 +1,5 @@
-//! The documents of a tree: read with bounds, and replaced in an order in which every reader finds all that is named.
+//! The documents of a tree: read within limits, and replaced in an order in which every reader finds all that is named (see the
+//! module front).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -14,11 +15,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::protocol::simplestreams::{Index, IndexEntry, ItemPath, Products};
 
-/// What was withdrawn: paths of files, and when.
+/// Files that were withdrawn: their paths, and when, in seconds since 1970.
 pub(super) type Retired = BTreeMap<String, i64>;
 
+/// Where they are recorded, below the private directory.
 const RETIRED: &str = "retired.json";
 
+/// Reads a document of at most `remote_index` bytes.
 pub(super) fn read(path: &Path, limits: &Limits) -> Result<Vec<u8>> {
     let most = limits.remote_index;
     let mut bytes = Vec::new();
@@ -32,14 +35,15 @@ pub(super) fn read(path: &Path, limits: &Limits) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// An index without lists.
 pub(super) fn empty_index() -> Index {
     let mut index = Index::of(&Products::new(0), 0);
     index.index.clear();
     index
 }
 
-/// The files that a list names, by their paths in the tree, those of entries that can't be read included: whoever reads them
-/// one day must find them.
+/// The paths of all files that a list names, including those of entries that can't be read here: another tool may read them, so
+/// prune must not remove their files.
 pub(super) fn paths(products: &Products) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     let mut add = |path: &str| match path.parse::<ItemPath>() {
@@ -57,7 +61,7 @@ pub(super) fn paths(products: &Products) -> BTreeSet<String> {
     all
 }
 
-/// All texts named `path` in an entry. Its depth is bounded by `json_depth`.
+/// Adds every text with the key `path` in an unreadable entry. The recursion is bounded: parsing checked `json_depth`.
 fn odd_paths(value: &Value, add: &mut impl FnMut(&str) -> bool) {
     match value {
         Value::Object(fields) => {
@@ -73,7 +77,7 @@ fn odd_paths(value: &Value, add: &mut impl FnMut(&str) -> bool) {
     }
 }
 
-/// Which of an index's lists is ours: the one with our path, else a new one.
+/// The entry of the tree's own list in an index: the one with its path, else a new one under a free key.
 fn own_entry(index: &mut Index) -> &mut IndexEntry {
     let key = index.index.iter().find(|(_, entry)| entry.path == LIST).map(|(key, _)| key.clone());
     let key = key.unwrap_or_else(|| if index.index.contains_key("images") { LIST.into() } else { "images".into() });
@@ -84,18 +88,18 @@ fn own_entry(index: &mut Index) -> &mut IndexEntry {
     })
 }
 
-/// The products that an index says are in our list; `None` where it does not name the list.
+/// The products that an index names for the tree's own list; `None` if it does not name the list.
 pub(super) fn indexed(index: &Index) -> Option<BTreeSet<&str>> {
     let entry = index.image_lists().find(|entry| entry.path == LIST)?;
     Some(entry.products.iter().map(String::as_str).collect())
 }
 
 impl TreeWriter {
-    /// Changes the list. Replacing `images.json` is the moment that counts: before it the index names the products
-    /// of both, after it those of the new one.
+    /// Applies `change` to the list and publishes the result: steps 2 to 4 of the module front. If `change` fails, nothing is
+    /// written. An unchanged list is not written again, but its index is repaired if it names the wrong products.
     pub(super) fn commit<T>(&mut self, change: impl FnOnce(&mut Products) -> Result<T>) -> Result<T> {
         let now = self.tree.options.now();
-        // Read again each time: other tools write here too.
+        // Read again for each change, since other tools may write here, too; the lock only keeps out this one.
         let old = match self.tree.products() {
             Ok(products) => Some(products),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -135,6 +139,7 @@ impl TreeWriter {
         Ok(done)
     }
 
+    /// Writes the index for these products, unless it is right already.
     fn write_index(&self, products: &BTreeSet<String>, now: i64) -> Result<()> {
         let old = self.tree.index()?;
         let mut new = old.clone();
@@ -148,14 +153,14 @@ impl TreeWriter {
                 own_entry(&mut new).updated = model.updated;
             }
         }
-        // An index that is right stays as it is, so that caches need not ask again.
+        // Not rewritten if it is right, so that caches of HTTP clients stay valid.
         if old == new && self.tree.root.join(INDEX).exists() {
             return Ok(());
         }
         self.replace(INDEX, new.to_json().as_bytes())
     }
 
-    /// What was withdrawn and when. It only decides how long files stay: one that can't be read is one that is lost.
+    /// The withdrawn files. Best effort: if the record is lost, prune finds the files again and waits once more.
     pub(super) fn retired(&self) -> Retired {
         let path = self.tree.root.join(PRIVATE).join(RETIRED);
         read(&path, &self.tree.options.limits)
@@ -164,6 +169,7 @@ impl TreeWriter {
             .unwrap_or_default()
     }
 
+    /// Records files as withdrawn. Before the list is replaced, so that a crash in between does not forget them.
     fn retire(&self, gone: Retired) -> Result<()> {
         if gone.is_empty() {
             return Ok(());
@@ -173,18 +179,19 @@ impl TreeWriter {
         self.write_retired(&retired)
     }
 
+    /// Replaces the record of withdrawn files.
     pub(super) fn write_retired(&self, retired: &Retired) -> Result<()> {
         let text = serde_json::to_vec(retired)
             .map_err(|error| Error::new(ErrorKind::Io, "what was withdrawn can't be noted").with_source(error))?;
         self.replace(&format!("{PRIVATE}/{RETIRED}"), &text)
     }
 
-    /// Gives a document new content in one step, on the disk when this returns.
+    /// Replaces a document atomically and durably.
     fn replace(&self, name: &str, text: &[u8]) -> Result<()> {
         let path = self.tree.root.join(name);
         let staged = self.tree.root.join(STAGING).join("document");
         let written = || -> std::io::Result<()> {
-            // Everybody may read it, as far as the umask allows.
+            // Readable by the web server, as far as the umask allows.
             let mut file = File::options().write(true).create(true).truncate(true).mode(0o644).open(&staged)?;
             file.write_all(text)?;
             atomic::rename(&file, &staged, &path)

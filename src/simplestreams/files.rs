@@ -1,4 +1,4 @@
-//! Files of images on their way into a tree: staged and hashed as they come, then named by their own digest.
+//! Files of images: staged and hashed in one pass, then renamed to their digest.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind as Io, Read, Write};
@@ -14,16 +14,20 @@ use crate::progress::{Monitor, Phase};
 use crate::protocol::simplestreams::{ItemPath, PublishedFile, RootKind};
 use crate::sparse::SparseFile;
 
-/// What a file of an image is, which its name ends with. The endings are those of `incus-simplestreams`.
+/// The role of a file in an image, which decides the suffix of its name. The suffixes are those of `incus-simplestreams`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
+    /// The only file of a unified image.
     Unified,
+    /// The metadata of a split image.
     Metadata,
+    /// The rootfs of a split image.
     Rootfs(RootKind),
 }
 
 impl Part {
-    fn ending(self) -> &'static str {
+    /// The suffix of the file name.
+    fn suffix(self) -> &'static str {
         match self {
             Self::Unified => "incus_combined.tar.gz",
             Self::Metadata => "incus.tar.xz",
@@ -33,12 +37,13 @@ impl Part {
         }
     }
 
+    /// The path of a file with this digest in the tree.
     pub(super) fn path(self, sha256: &Fingerprint) -> Result<ItemPath> {
-        format!("{IMAGES}/{sha256}.{}", self.ending()).parse()
+        format!("{IMAGES}/{sha256}.{}", self.suffix()).parse()
     }
 }
 
-/// A file without its name, gone when dropped.
+/// A staged file. Removed when dropped, unless it was moved to its name.
 #[derive(Debug)]
 pub(super) struct Staged {
     pub(super) path: PathBuf,
@@ -56,6 +61,7 @@ impl Drop for Staged {
 }
 
 impl Staged {
+    /// Opens the staged bytes, under the name of the original for errors.
     pub(super) fn input(&self, original: &Input) -> Result<Input> {
         let input = Input::file(File::open(&self.path).map_err(fail(&self.path))?)?;
         Ok(match original.name() {
@@ -65,7 +71,7 @@ impl Staged {
     }
 }
 
-/// Bytes of one image, counted over its files.
+/// Hash and progress over all files of one image.
 pub(super) struct Counted<'a> {
     pub(super) whole: Hasher,
     pub(super) total: Option<u64>,
@@ -73,7 +79,7 @@ pub(super) struct Counted<'a> {
 }
 
 impl TreeWriter {
-    /// Copies one file into staging; `name` tells it from others there.
+    /// Copies one file of an image into staging under `name`, keeping holes, and hashes it alone and as part of the image.
     pub(super) fn stage(&self, name: &str, input: &Input, counted: &mut Counted<'_>) -> Result<Staged> {
         let path = self.tree.root.join(STAGING).join(name);
         let file =
@@ -103,7 +109,8 @@ impl TreeWriter {
         Ok(staged)
     }
 
-    /// Gives a file its name. One that is there already is read: it stays if it is right, and is replaced if not.
+    /// Moves a staged file to its name, durably. If a file with that name is there, it is read: it stays if its bytes are right, and
+    /// is replaced if not, since a name alone proves nothing in a directory that others write.
     pub(super) fn place(&self, mut staged: Staged, part: Part, monitor: &Monitor) -> Result<PublishedFile> {
         let published = PublishedFile::new(part.path(&staged.sha256)?, staged.size, staged.sha256);
         if self.has(&published, monitor)? {
@@ -119,7 +126,7 @@ impl TreeWriter {
         Ok(published)
     }
 
-    /// Whether a file is there, with the right bytes.
+    /// Whether a file is there with the right size and digest. Reads all of it.
     pub(super) fn has(&self, file: &PublishedFile, monitor: &Monitor) -> Result<bool> {
         let path = self.tree.root.join(file.path.as_str());
         match fs::metadata(&path) {
@@ -133,7 +140,7 @@ impl TreeWriter {
     }
 }
 
-/// Feeds a file to hashers.
+/// Reads a whole file into hashers.
 pub(super) fn read_whole(path: &Path, hashers: &mut [&mut Hasher], monitor: &Monitor) -> Result<()> {
     let mut file = File::open(path).map_err(fail(path))?;
     let mut buffer = vec![0; 256 << 10];

@@ -1,5 +1,21 @@
-//! Trees of static files that any web server turns into an image server: simplestreams, as `lxc`, `incus` and others
-//! read it. Files come first and the list last, so that whoever reads it finds all that it names.
+//! Static trees: directories in simplestreams layout that any web server turns into an image server for `lxc`, `incus` and the
+//! tools of simplestreams.
+//!
+//! A [`Tree`] reads a directory; a [`TreeWriter`], of which there is one at a time, changes it: [`add`](TreeWriter::add),
+//! [`remove`](TreeWriter::remove), [`prune`](TreeWriter::prune). [`Tree::verify`] reads every file and reports what is wrong.
+//!
+//! The web server knows nothing of this code, so every intermediate state must be a valid tree for readers that hold an old list:
+//!
+//! 1. Files of images are staged, hashed, and renamed to their digests. They never change after that.
+//! 2. The index is written with the products of the old and the new list.
+//! 3. The list is replaced by one rename. That publishes, and withdraws.
+//! 4. The index is written with the products of the new list.
+//! 5. Files that the list no longer names stay for an hour (prune), for readers that fetched the list before.
+//!
+//! A process that is killed in between leaves files that no list names, which the next prune removes, or an index that names a
+//! product too many, which readers skip. Each document is durable before the next step.
+//!
+//! Other tools may write into the same tree: fields and entries that are not known here are kept as they are.
 //!
 //! ```
 //! use lxd_image::simplestreams::Tree;
@@ -14,10 +30,10 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `streams/v1/index.json` | names the list, and every product that is in it; while it changes perhaps one more |
-//! | `streams/v1/images.json` | the list: replacing it in one step is what publishes and withdraws |
-//! | `images/SHA256.ENDING` | files of images, each named by its own digest |
-//! | `.lxd-image/` | private: a lock against a second writer, files on their way in, what was withdrawn and when |
+//! | `streams/v1/index.json` | names the list and the products in it; during a change those of the old and the new list |
+//! | `streams/v1/images.json` | the list of products; replacing it publishes and withdraws images |
+//! | `images/SHA256.SUFFIX` | files of images, each named by its own digest |
+//! | `.lxd-image/` | private: the lock of the writer, staged files, and which files were withdrawn when |
 
 mod add;
 mod document;

@@ -1,4 +1,4 @@
-//! Prune: old versions out of the list, and files that no list names out of the tree, once nobody may look for them.
+//! Prune: takes old versions out of the list, and removes files that no list has named for long enough.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,15 @@ use crate::atomic;
 use crate::error::Result;
 use crate::protocol::simplestreams::{Products, by_number};
 
-/// What goes, and when.
+/// Options of [`TreeWriter::prune`]: how many versions stay, and how long withdrawn files do.
+///
+/// ```
+/// use lxd_image::simplestreams::PruneOptions;
+/// use std::time::Duration;
+///
+/// let options = PruneOptions::new().keep(3).after(Duration::from_secs(24 * 3600)).dry_run(true);
+/// # let _ = options;
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PruneOptions {
@@ -21,33 +29,33 @@ pub struct PruneOptions {
 
 impl Default for PruneOptions {
     fn default() -> Self {
-        // As long as clients keep a list without asking again.
+        // LXD and this library use a cached list for up to an hour without asking whether it changed.
         Self { keep: None, after: Duration::from_secs(3600), dry_run: false }
     }
 }
 
 impl PruneOptions {
-    /// All versions stay; files that were listed an hour ago stay.
+    /// Keeps all versions, and withdrawn files for an hour.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How many versions of each product stay in the list, at least one: the newest.
+    /// How many versions of each product stay in the list, the newest ones; at least 1.
     #[must_use]
     pub fn keep(mut self, versions: usize) -> Self {
         self.keep = Some(versions.max(1));
         self
     }
 
-    /// How long files stay after they were taken out of the list, instead of an hour.
+    /// How long files stay after they were withdrawn, instead of an hour. Readers may hold an older list for that long.
     #[must_use]
     pub fn after(mut self, time: Duration) -> Self {
         self.after = time;
         self
     }
 
-    /// Whether nothing changes, and what would is returned.
+    /// Whether nothing is changed and the result says what would be.
     #[must_use]
     pub fn dry_run(mut self, yes: bool) -> Self {
         self.dry_run = yes;
@@ -55,24 +63,24 @@ impl PruneOptions {
     }
 }
 
-/// What was removed.
+/// The result of [`TreeWriter::prune`].
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct PrunedTree {
-    /// Versions that left the list, as `PRODUCT VERSION`.
+    /// Versions that were taken out of the list, as `PRODUCT VERSION`.
     pub versions: Vec<String>,
     /// Files that were removed, by their paths in the tree.
     pub files: Vec<String>,
-    /// Bytes in them.
+    /// The size of these files in bytes.
     pub bytes: u64,
-    /// Files that no list names and that stay for now.
+    /// Number of files that no list names and that stay for now.
     pub waiting: usize,
 }
 
 impl TreeWriter {
-    /// Takes old versions out of the list, if that is wanted, and removes files in `images/` that are named by their
-    /// digests, that the list does not name, and that were taken out of it an hour ago or longer. One that was never
-    /// seen in the list is noted first, and removed an hour after that.
+    /// Takes old versions out of the list, if [`keep`](PruneOptions::keep) is set, and removes files in `images/` that are named by
+    /// a digest, are not in the list, and were withdrawn long enough ago. A file that was never seen in the list (a crash, another
+    /// tool) is recorded as withdrawn now, and removed by a later run.
     ///
     /// # Errors
     /// `Io`; `Malformed` when the list can't be read.
@@ -97,7 +105,7 @@ impl TreeWriter {
                 continue;
             }
             match old.get(&path) {
-                // A clock that was put back makes it wait once more.
+                // A time in the future means that the clock was set back: the file waits once more.
                 Some(since) if *since <= now && now.saturating_sub(*since) >= wait => {
                     if !options.dry_run {
                         let whole = self.tree.root.join(&path);
@@ -124,7 +132,7 @@ impl TreeWriter {
         Ok(done)
     }
 
-    /// The files that are named as those of images are.
+    /// Files in `images/` whose names begin with a digest. Others are not this library's, and stay.
     fn stored(&self) -> Result<BTreeSet<(String, u64)>> {
         let directory = self.tree.root.join(IMAGES);
         let mut found = BTreeSet::new();
@@ -144,12 +152,13 @@ impl TreeWriter {
     }
 }
 
+/// Removes all but the newest `keep` versions of each product, and returns what was removed.
 fn drop_versions(products: &mut Products, keep: Option<usize>) -> Vec<String> {
     let Some(keep) = keep else { return Vec::new() };
     let mut gone = Vec::new();
     for (key, product) in &mut products.products {
         let old = product.versions.len().saturating_sub(keep);
-        // Keys are dates: their order is that of time.
+        // Version keys are dates, compared with numbers by value, so that `20240101_2` is before `20240101_10`.
         let mut keys: Vec<String> = product.versions.keys().cloned().collect();
         keys.sort_by(|a, b| by_number(a, b));
         for version in keys.into_iter().take(old) {

@@ -1,5 +1,4 @@
-//! `Tree`: a directory that is opened to look at it, and `TreeWriter`: the one process that changes it.
-//! Other tools' trees are taken as they are; what is not known of them is kept.
+//! `Tree`: a static tree that is read; `TreeWriter`: the right to change it, held by one process at a time.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -17,13 +16,24 @@ use crate::fingerprint::Fingerprint;
 use crate::limits::Limits;
 use crate::protocol::simplestreams::{Index, Listing, Product, Products};
 
+/// Paths in a tree.
 pub(super) const INDEX: &str = "streams/v1/index.json";
 pub(super) const LIST: &str = "streams/v1/images.json";
 pub(super) const IMAGES: &str = "images";
 pub(super) const PRIVATE: &str = ".lxd-image";
 pub(super) const STAGING: &str = ".lxd-image/staging";
 
-/// How a tree is read and written.
+/// Options of a [`Tree`].
+///
+/// ```no_run
+/// use lxd_image::simplestreams::TreeOptions;
+///
+/// let tree = TreeOptions::new().threads(2).open("/srv/www")?;
+/// for image in tree.listing()?.images() {
+///     println!("{} {}", image.fingerprint, image.product);
+/// }
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct TreeOptions {
@@ -46,27 +56,27 @@ impl fmt::Debug for TreeOptions {
 }
 
 impl TreeOptions {
-    /// The usual ones.
+    /// Default limits, all cores, the clock of the system.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// What images and lists may ask for.
+    /// The limits on lists (`remote_index`, `json_depth`) and on images that are added.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// How many threads verify an image that is added.
+    /// How many threads verify an image that is added, at least 1.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads.max(1));
         self
     }
 
-    /// Where the time comes from, in seconds since 1970.
+    /// The clock, in seconds since 1970: for tests.
     #[must_use]
     pub fn clock(mut self, clock: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
         self.clock = Arc::new(clock);
@@ -77,17 +87,17 @@ impl TreeOptions {
         (self.clock)()
     }
 
-    /// Opens a tree that is there.
+    /// Opens an existing tree.
     ///
     /// # Errors
-    /// `NotFound` where there is no list of images; `Malformed` and `LimitExceeded` for one that can't be read; `Io`.
+    /// `NotFound` without a list of images; `Malformed` and `LimitExceeded` for a list that can't be read; `Io`.
     pub fn open(self, path: impl Into<PathBuf>) -> Result<Tree> {
         let tree = Tree { root: path.into(), options: self };
         tree.products()?;
         Ok(tree)
     }
 
-    /// Opens a tree, or makes an empty one: what else is in the directory stays as it is.
+    /// Opens a tree, or creates an empty one. Other files in the directory stay as they are.
     ///
     /// # Errors
     /// As [`open`](Self::open); `Busy` while another process writes into the tree.
@@ -133,7 +143,7 @@ impl Tree {
         &self.root
     }
 
-    /// The list as it is now.
+    /// Reads the list as it is now.
     ///
     /// # Errors
     /// As [`TreeOptions::open`].
@@ -154,7 +164,7 @@ impl Tree {
         Ok(Listing::new(&self.products()?))
     }
 
-    /// The index; an empty one where there is none.
+    /// Reads the index; an empty one if there is none.
     pub(super) fn index(&self) -> Result<Index> {
         let path = self.root.join(INDEX);
         match document::read(&path, &self.options.limits) {
@@ -164,8 +174,8 @@ impl Tree {
         }
     }
 
-    /// Begins to write: as long as the writer is there, no other process of this kind can. Removes what one
-    /// left behind that was killed.
+    /// Locks the tree for writing until the writer is dropped, and removes staged files of a writer that was killed. Readers need no
+    /// lock.
     ///
     /// # Errors
     /// `Busy` while there is another writer; `Unsupported` on a file system without locks; `Io`.
@@ -173,7 +183,7 @@ impl Tree {
         let private = self.root.join(PRIVATE);
         make_dir(&private, 0o700)?;
         let path = private.join("lock");
-        // Never truncated, and removed only with the tree: it is the same file for all.
+        // Removed only with the tree, so that all processes lock the same inode.
         let lock = File::options().read(true).append(true).create(true).mode(0o600).open(&path).map_err(fail(&path))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
@@ -188,7 +198,7 @@ impl Tree {
                     .in_file(&self.root));
             }
         }
-        // Whoever discarded the tree meanwhile took the file away that is locked here.
+        // If the tree was discarded between opening and locking, this lock is on a removed file and protects nothing.
         let is_there = fs::metadata(&path)
             .is_ok_and(|there| lock.metadata().is_ok_and(|own| (own.dev(), own.ino()) == (there.dev(), there.ino())));
         if !is_there {
@@ -208,20 +218,21 @@ impl Tree {
     }
 }
 
-/// The right to change a tree, until it is dropped.
+/// The right to change a tree, until it is dropped. From [`Tree::lock`].
 #[derive(Debug)]
 pub struct TreeWriter {
     pub(super) tree: Tree,
     _lock: WriterLock,
 }
 
-/// The lock of whoever writes into a tree.
+/// The lock file of a writer.
 #[derive(Debug)]
 struct WriterLock(File);
 
 impl Drop for WriterLock {
     fn drop(&mut self) {
-        // Closing alone would leave it to a child process that another thread is just about to start, for as long as that takes.
+        // Unlocked explicitly: a child that another thread forks may hold a copy of the descriptor until it execs, and `flock` ends
+        // only with the last copy.
         let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }
@@ -233,11 +244,11 @@ impl TreeWriter {
         &self.tree
     }
 
-    /// Takes images out of the list. Their files stay until [`prune`](Self::prune) removes them, an hour later
-    /// at the earliest: whoever has read the list before still finds them.
+    /// Takes images out of the list. Their files stay until [`prune`](Self::prune) removes them, by default an hour later at the
+    /// earliest, so that readers of the old list still find them.
     ///
     /// # Errors
-    /// `NotFound` when one is not listed, and then none is taken out; `Io`.
+    /// `NotFound` if one of them is not listed; then none is removed. `Io`.
     pub fn remove(&mut self, fingerprints: &[Fingerprint]) -> Result<()> {
         self.commit(|products| {
             for fingerprint in fingerprints {
@@ -249,11 +260,11 @@ impl TreeWriter {
         })
     }
 
-    /// Removes the tree if it lists nothing: for whoever made it for an image that did not come. What is not the tree's own stays,
-    /// and so do the directories around it.
+    /// Removes the tree if it lists nothing: for a caller that created it for an image that could not be added. Files of others,
+    /// and directories that hold any, stay.
     ///
     /// # Errors
-    /// `Malformed` when the list can't be read any more; `Io` for that. What can't be removed is left.
+    /// `Malformed` or `Io` when the list can't be read. Files that can't be removed are left.
     pub fn discard_if_empty(self) -> Result<()> {
         if !self.tree.products()?.products.is_empty() {
             return Ok(());
@@ -262,15 +273,15 @@ impl TreeWriter {
         for file in [LIST, INDEX, ".lxd-image/lock"] {
             let _ = fs::remove_file(at(file));
         }
-        // From the inside out; one that holds anything else stays.
+        // From the inside out; `remove_dir` refuses a directory that is not empty.
         for directory in ["streams/v1", "streams", IMAGES, STAGING, PRIVATE, ""] {
             let _ = fs::remove_dir(at(directory));
         }
         Ok(())
     }
 
-    /// Says of products what another list says of them: names, dates, requirements and aliases, not versions.
-    /// Products that are not there are left out.
+    /// Copies the descriptions of products (names, dates, requirements, aliases, not versions) from another list. Products that
+    /// this list does not have are ignored.
     ///
     /// # Errors
     /// `Io`; `Malformed` when the list can't be read any more.
@@ -284,11 +295,12 @@ impl TreeWriter {
     }
 }
 
-/// A directory, and those above it, if they are not there.
+/// Creates a directory and its parents, if they are missing.
 pub(super) fn make_dir(path: &Path, mode: u32) -> Result<()> {
     atomic::make_dirs(path, mode).map_err(fail(path))
 }
 
+/// Turns an I/O error into one about this path of the tree.
 pub(super) fn fail(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
     move |error| Error::io("the tree can't be read or written", error).in_file(path)
 }

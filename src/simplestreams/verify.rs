@@ -1,4 +1,4 @@
-//! Verify: every file that the list names is read, and every image's fingerprint is computed from its files.
+//! Verify: reads every file that the list names, and computes the fingerprint of every image from its files.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use crate::omissions::{Omissions, Omitted};
 use crate::progress::{Monitor, Phase};
 use crate::protocol::simplestreams::{Item, ItemPath, Listing, Products, StreamImage};
 
-/// How a tree is verified.
+/// Options of [`Tree::verify`].
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct TreeVerifyOptions {
@@ -19,7 +19,7 @@ pub struct TreeVerifyOptions {
 }
 
 impl TreeVerifyOptions {
-    /// Without progress.
+    /// Without progress or cancellation.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -33,25 +33,34 @@ impl TreeVerifyOptions {
     }
 }
 
-/// What was found.
+/// The report of [`Tree::verify`].
+///
+/// ```no_run
+/// let report = lxd_image::simplestreams::Tree::open("/srv/www")?.verify(&Default::default())?;
+/// for finding in &report.findings {
+///     eprintln!("{finding}");
+/// }
+/// println!("{} of {} images, {} bytes", if report.is_clean() { "all" } else { "not all" }, report.images, report.bytes);
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct TreeReport {
-    /// Images in the list.
+    /// Number of images in the list.
     pub images: usize,
-    /// Files that it names.
+    /// Number of files that the list names.
     pub files: usize,
-    /// Bytes in those that are there.
+    /// The size of the files that were read, in bytes.
     pub bytes: u64,
-    /// What is wrong: `Mismatch` for bytes that are not what the list says, `NotFound` for a file that is missing,
-    /// `UnsafePath`, `Malformed` for what the list says.
+    /// What is wrong: `Mismatch` for a wrong size or digest, `NotFound` for a missing file, `UnsafePath` and `Malformed` for
+    /// entries of the list.
     pub findings: Vec<Error>,
-    /// What the list names and every reader leaves out, and why: the bytes there are not compared with anything.
+    /// Entries that readers leave out, and files without a digest: they are not verified.
     pub omissions: Omissions,
 }
 
 impl TreeReport {
-    /// Whether nothing is wrong.
+    /// Whether there are no findings.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.findings.is_empty()
@@ -59,12 +68,12 @@ impl TreeReport {
 }
 
 impl Tree {
-    /// Reads all that the list names. A tree can be verified while another process writes into it.
+    /// Reads all files that the list names. A tree can be verified while another process changes it.
     ///
     /// # Errors
-    /// `Malformed` when index or list can't be read; `Cancelled`; `Io`. What is wrong with files is a finding.
+    /// `Malformed` when index or list can't be read; `Cancelled`; `Io`. Whatever is wrong with a file is a finding.
     pub fn verify(&self, options: &TreeVerifyOptions) -> Result<TreeReport> {
-        // The index before the list: it names what a newer list has, too.
+        // The index first: a writer adds products to it before the list has them, so this order can't report one as missing.
         let index = self.index()?;
         let products = self.products()?;
         let mut report = TreeReport::default();
@@ -73,7 +82,7 @@ impl Tree {
             products.products.values().flat_map(|product| product.versions.values()).flat_map(|v| v.items.values());
         let mut wanted: BTreeMap<String, &Item> = BTreeMap::new();
         for item in items {
-            // One file is read once, however its path is written.
+            // Several entries may name one file, also in different spellings; it is read once.
             let path = item.path.parse::<ItemPath>().map_or_else(|_| item.path.clone(), |path| path.to_file());
             match wanted.get(&path) {
                 Some(other) if other.sha256 != item.sha256 || other.size != item.size => {
@@ -110,7 +119,7 @@ impl Tree {
             }
         }
         for image in listing.images().iter().filter(|image| image.rootfs.is_some()) {
-            // One finding for one fault: a file that is wrong makes the image wrong.
+            // A wrong file makes the image wrong; that is one fault and one finding.
             let paths = [Some(&image.first), image.rootfs.as_ref()];
             if paths.into_iter().flatten().any(|file| bad.contains(file.path.as_str())) {
                 continue;
@@ -124,6 +133,7 @@ impl Tree {
         Ok(report)
     }
 
+    /// A finding for products of the list that the index does not name, which readers would not see.
     fn check_index(&self, named: &BTreeSet<&str>, products: &Products) -> Vec<Error> {
         let keys = products.products.keys().chain(products.products.odd().keys());
         let missing: Vec<_> = keys.filter(|key| !named.contains(key.as_str())).collect();
@@ -133,10 +143,11 @@ impl Tree {
         vec![Error::malformed(what).with_hint("any change of the tree makes it right").in_file(self.root.join(INDEX))]
     }
 
+    /// Checks presence, size and digest of one file.
     fn check_file(&self, item: &Item, monitor: &Monitor) -> Result<()> {
         let path: ItemPath = item.path.parse()?;
         let whole = self.root.join(path.to_file());
-        // Without one the digest of the whole image decides.
+        // Without a digest of its own, the fingerprint of the image decides.
         let expected = match item.sha256.as_str() {
             "" => None,
             text => Some(
@@ -167,7 +178,7 @@ impl Tree {
         Ok(())
     }
 
-    /// hostile.md 157: the digest of the whole, where each part's is right.
+    /// Computes the fingerprint of a split image. Both files may be right and the pair still wrong (hostile corpus, row 157).
     fn check_image(&self, image: &StreamImage, monitor: &Monitor) -> Result<Option<Error>> {
         let mut whole = Hasher::new();
         for file in std::iter::once(&image.first).chain(&image.rootfs) {

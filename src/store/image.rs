@@ -11,6 +11,7 @@ use crate::fingerprint::Fingerprint;
 use crate::format::{ImageForm, ImageType};
 use crate::metadata::{Architecture, Properties};
 use crate::redact;
+use crate::source_protocol::Protocol;
 use crate::time::rfc3339;
 
 /// An image in a store, as it was when it was looked up.
@@ -342,7 +343,7 @@ impl UpdateSource {
     /// is newest.
     #[must_use]
     pub fn is_followed(&self) -> bool {
-        !self.alias.is_empty() || self.protocol == "direct"
+        !self.alias.is_empty() || self.protocol.parse().is_ok_and(Protocol::follows_address)
     }
 
     /// The server's certificate in PEM.

@@ -37,6 +37,7 @@ mod sidecar;
 mod stage;
 mod upload;
 
+pub use crate::source_protocol::Protocol;
 pub use blobs::{
     Area, BlobKey, BlobStore, DirectoryBlobs, DirectoryFiles, Files, MemoryBlobs, MemoryFiles, NewFile, Part,
 };

@@ -23,6 +23,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("fingerprint", 1),
     ("metadata", 1),
     ("self_signed", 1),
+    ("source_protocol", 1),
     ("format", 2),
     ("templates", 2),
     ("protocol", 2),

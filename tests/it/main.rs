@@ -11,6 +11,8 @@ mod layers;
 #[cfg(feature = "cli")]
 mod losses;
 mod metadata;
+#[cfg(any(feature = "remote", feature = "server"))]
+mod multipart;
 mod peers;
 #[cfg(feature = "remote")]
 mod remote;

@@ -158,7 +158,7 @@ fn from_url(url: &Path, arguments: &Arguments, words: &Words, session: &Session)
     let (monitor, shown) = session.monitor();
     let mut options = CopyOptions::new().monitor(monitor);
     if let Some(digits) = &about.fingerprint {
-        options = options.expect(digits.parse()?);
+        options = options.expected_fingerprint(digits.parse()?);
     }
     let store = session.store()?;
     let imported = if words.remote.is_some() {

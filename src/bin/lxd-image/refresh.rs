@@ -1,7 +1,7 @@
 //! `refresh`: images that follow a source, brought up to date.
 
 use clap::Args;
-use lxd_image::remote::Upstreams;
+use lxd_image::remote::RemoteRefresh;
 use lxd_image::store::{RefreshOptions, Refreshed, StoredImage};
 use lxd_image::{Escaped, Fingerprint, Result};
 use serde_json::{Map, Value};
@@ -32,7 +32,8 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let client = session.client_options().allow_http(arguments.allow_http);
     // A server that has a name here is spoken to as it was agreed with it.
     let settings = session.settings()?;
-    let sources = Upstreams::new(move |source| settings.open_source(source, client.clone())).monitor(monitor.clone());
+    let sources =
+        RemoteRefresh::new(move |source| settings.open_source(source, client.clone())).monitor(monitor.clone());
     let options = RefreshOptions::new().dry_run(arguments.dry_run).monitor(monitor);
     let done: Vec<(StoredImage, Result<Refreshed>)> = if arguments.references.is_empty() {
         store.refresh_all(&sources, &options)?

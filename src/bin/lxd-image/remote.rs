@@ -57,7 +57,7 @@ struct Add {
     /// The address, like https://host:8443
     url: String,
     /// How it is spoken to: lxd, incus or simplestreams
-    #[arg(long, default_value = "lxd")]
+    #[arg(long, default_value = "lxd", value_parser = Protocol::of_server)]
     protocol: Protocol,
     /// Ask only for what anyone may see, and don't show who asks
     #[arg(long)]

@@ -141,7 +141,7 @@ fn add(arguments: &Add, session: &Session) -> Result<()> {
         options = options.property(key, value)?;
     }
     if let Some(digits) = &arguments.fingerprint {
-        options = options.expect(digits.parse()?);
+        options = options.expected_fingerprint(digits.parse()?);
     }
     let source = match &arguments.rootfs {
         None => ImageSource::unified(input(&arguments.image)?),

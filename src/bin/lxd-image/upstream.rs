@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use lxd_image::remote::{Certificate, ClientOptions, Lxd, Remote, Settings, Trust, Upstreams, Wanted, fetch};
+use lxd_image::remote::{
+    Certificate, ClientOptions, Lxd, Protocol, Remote, RemoteRefresh, Settings, Trust, Wanted, fetch,
+};
 use lxd_image::server::{Fetch, Pull, Push};
 use lxd_image::store::{ImportOptions, RefreshOptions, Refreshed, Store, StoredImage, UpdateSource};
 use lxd_image::{Architecture, Error, ErrorKind, Fingerprint, ImageType, Limits, Monitor, Prefix, Result};
@@ -109,7 +111,7 @@ impl Fetch for Upstream {
     fn refresh(&self, fingerprint: &Fingerprint, store: &Store, monitor: &Monitor) -> Result<Refreshed> {
         let (settings, client) = (self.settings.clone(), self.client.clone());
         let sources =
-            Upstreams::new(move |source| settings.open_source(source, client.clone())).monitor(monitor.clone());
+            RemoteRefresh::new(move |source| settings.open_source(source, client.clone())).monitor(monitor.clone());
         store.refresh(fingerprint, &sources, &RefreshOptions::new().monitor(monitor.clone()))
     }
 
@@ -129,9 +131,10 @@ impl Upstream {
         if let Some(pem) = &pull.certificate {
             source = source.certificate(&**pem);
         }
+        let protocol = pull.protocol.parse::<Protocol>();
         let remote: Box<dyn Remote> = match &pull.secret {
-            Some(secret) if matches!(&*pull.protocol, "lxd" | "incus") => {
-                Box::new(self.with_secret(&source.server, &source.certificate, secret)?.protocol(&*pull.protocol))
+            Some(secret) if protocol.as_ref().is_ok_and(|protocol| protocol.is_rest()) => {
+                Box::new(self.with_secret(&source.server, &source.certificate, secret)?.protocol(protocol?))
             }
             Some(_) => {
                 let sentence = "a secret opens images of LXD and Incus servers only: the source has another protocol";
@@ -167,7 +170,7 @@ impl Upstream {
 /// The options of bringing an image that a remote has, with what the remote tells of it.
 fn described(found: &StoredImage, source: UpdateSource, options: ImportOptions) -> ImportOptions {
     // A server of one of the peers tells all properties, those that were taken away left out.
-    let exact = matches!(&*source.protocol, "lxd" | "incus");
+    let exact = source.protocol.parse().is_ok_and(Protocol::is_rest);
     let mut options = options
         .expect(found.fingerprint)
         .image_type(found.image_type)

@@ -1,5 +1,7 @@
-//! Connections: TCP, or what a proxy gave, with TLS on top where the URL asks for it.
-//! Every wait goes through `watch`, so that a silent server and a cancelled call end it.
+//! `Connections`: opens TCP connections, or takes the tunnel of a proxy, with TLS on top if the URL asks for it.
+//!
+//! `ureq` calls this as a connector and a transport. Its own cannot be cancelled while they wait, so every wait here goes through
+//! `deadline`: sockets by short timeouts, DNS lookups and connects, which have none, on a thread of their own.
 
 use std::fmt;
 use std::io::{self, BufReader, Read, Write};
@@ -15,32 +17,34 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport, TransportAdapter,
 };
 
+use super::deadline;
 use super::url::is_local;
-use super::watch;
 use crate::error::Error;
 
-/// How long one attempt to reach one address may take.
-const REACH: Duration = Duration::from_secs(10);
-/// How long looking up a name may take.
-const LOOK_UP: Duration = Duration::from_secs(20);
-/// Bytes that are asked of the operating system at once.
-const READ: usize = 128 << 10;
+/// The timeout for connecting to one address.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The timeout for a DNS lookup.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(20);
+/// Bytes that are read from a socket at once.
+const READ_BUFFER_BYTES: usize = 128 << 10;
 
-/// Makes connections for one purpose: with these certificates, to these hosts.
+/// Makes connections for one pool_key: with these certificates, to these hosts.
 pub(crate) struct Connections {
+    /// The configuration of TLS, where it is needed.
     pub(crate) tls: Option<Arc<ClientConfig>>,
-    /// Whether this machine and its own wire must not be reached: a stranger's answer led here.
-    pub(crate) led: bool,
-    /// Whether they go to a proxy that is asked by absolute addresses.
+    /// Whether loopback and link-local addresses are refused, because an answer of another host named this address.
+    pub(crate) local_forbidden: bool,
+    /// Whether they go to a proxy that gets absolute URLs.
     pub(crate) forwarding: bool,
 }
 
 impl fmt::Debug for Connections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connections").field("led", &self.led).finish_non_exhaustive()
+        f.debug_struct("Connections").field("local_forbidden", &self.local_forbidden).finish_non_exhaustive()
     }
 }
 
+/// An error of this library inside of one of `ureq`, which `errors::translate` takes out again.
 fn fail(error: Error) -> ureq::Error {
     ureq::Error::Io(io::Error::from(error))
 }
@@ -51,7 +55,7 @@ impl<In: Transport> Connector<In> for Connections {
     fn connect(&self, details: &ConnectionDetails<'_>, chained: Option<In>) -> Result<Option<Self::Out>, ureq::Error> {
         let socket = match chained {
             Some(tunnel) => Socket::Tunnel(TransportAdapter::new(Box::new(tunnel), Arc::clone(&details.current_time))),
-            None => Socket::Tcp(self.reach(details)?),
+            None => Socket::Tcp(self.connect_tcp(details)?),
         };
         let stream = if details.needs_tls() {
             let tls = self.tls.as_ref().ok_or_else(|| fail(Error::invalid("TLS is not set up for this connection")))?;
@@ -60,9 +64,9 @@ impl<In: Transport> Connector<In> for Connections {
                 .map_err(|_| fail(Error::invalid(format!("`{host}` can't be the name of a server"))))?;
             let session = ClientConnection::new(Arc::clone(tls), name)
                 .map_err(|error| fail(Error::remote("TLS can't begin").with_source(error)))?;
-            let mut secured = Secured { session, socket: BufReader::with_capacity(READ, socket) };
-            secured.shake_hands()?;
-            Stream::Tls(Box::new(secured))
+            let mut tls = TlsStream { session, socket: BufReader::with_capacity(READ_BUFFER_BYTES, socket) };
+            tls.handshake()?;
+            Stream::Tls(Box::new(tls))
         } else {
             Stream::Plain(socket)
         };
@@ -73,22 +77,23 @@ impl<In: Transport> Connector<In> for Connections {
 }
 
 impl Connections {
-    fn reach(&self, details: &ConnectionDetails<'_>) -> Result<TcpStream, ureq::Error> {
+    /// Connects to the first address that answers. The address is checked here, after DNS: a name may resolve to anything.
+    fn connect_tcp(&self, details: &ConnectionDetails<'_>) -> Result<TcpStream, ureq::Error> {
         let mut last = None;
         for address in &details.addrs {
-            if self.led && is_local(address.ip()) {
+            if self.local_forbidden && is_local(address.ip()) {
                 let sentence = format!("a server's answer leads to {}, an address of this machine", address.ip());
                 return Err(fail(Error::remote(sentence)));
             }
             let target = *address;
-            match aside(REACH, move || TcpStream::connect_timeout(&target, REACH)) {
+            match interruptible(CONNECT_TIMEOUT, move || TcpStream::connect_timeout(&target, CONNECT_TIMEOUT)) {
                 Ok(stream) => {
                     stream.set_nodelay(true)?;
-                    stream.set_read_timeout(Some(watch::SLICE))?;
-                    stream.set_write_timeout(Some(watch::SLICE))?;
+                    stream.set_read_timeout(Some(deadline::POLL_INTERVAL))?;
+                    stream.set_write_timeout(Some(deadline::POLL_INTERVAL))?;
                     return Ok(stream);
                 }
-                // Whoever cancelled or set a deadline need not see the other addresses tried.
+                // Cancelled, or past the deadline: the other addresses must not be tried.
                 Err(error) if error.get_ref().is_some_and(|inner| inner.is::<Error>()) => return Err(error.into()),
                 Err(error) => last = Some(error),
             }
@@ -97,30 +102,33 @@ impl Connections {
     }
 }
 
-/// Runs what can't be interrupted on a thread of its own, and waits for it as long as the current watch allows. The thread ends
-/// by itself.
-fn aside<T: Send + 'static>(most: Duration, work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+/// Runs a call that can't be interrupted on a thread of its own, and waits for it at most `most` and as long as the current
+/// deadline allows. After that the thread is left to end by itself, since a blocked `getaddrinfo` can't be stopped.
+fn interruptible<T: Send + 'static>(
+    most: Duration,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     let (done, result) = mpsc::sync_channel(1);
     std::thread::Builder::new().name("connect".into()).spawn(move || drop(done.send(work())))?;
     let began = Instant::now();
     loop {
         let asked = Instant::now();
-        match result.recv_timeout(watch::SLICE) {
+        match result.recv_timeout(deadline::POLL_INTERVAL) {
             Ok(done) => return done,
             Err(mpsc::RecvTimeoutError::Disconnected) => return Err(io::ErrorKind::Other.into()),
             Err(mpsc::RecvTimeoutError::Timeout) if began.elapsed() > most => {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            Err(mpsc::RecvTimeoutError::Timeout) => watch::check(asked.elapsed())?,
+            Err(mpsc::RecvTimeoutError::Timeout) => deadline::check(asked.elapsed())?,
         }
     }
 }
 
-/// Looks names up, and listens for cancellation meanwhile.
+/// Resolves names with the system's resolver, cancellably.
 #[derive(Debug)]
-pub(crate) struct LookUp;
+pub(crate) struct SystemResolver;
 
-impl Resolver for LookUp {
+impl Resolver for SystemResolver {
     fn resolve(
         &self,
         uri: &http::Uri,
@@ -135,23 +143,24 @@ impl Resolver for LookUp {
             found.push(address);
             return Ok(found);
         }
-        let all = aside(LOOK_UP, move || Ok(name.to_socket_addrs()?.collect::<Vec<_>>()))?;
-        // As many as the list has room for.
+        let all = interruptible(LOOKUP_TIMEOUT, move || Ok(name.to_socket_addrs()?.collect::<Vec<_>>()))?;
+        // `ResolvedSocketAddrs` holds 16 addresses.
         all.into_iter().take(16).for_each(|address| found.push(address));
         if found.is_empty() { Err(ureq::Error::HostNotFound) } else { Ok(found) }
     }
 }
 
+/// What TLS or HTTP runs on.
 enum Socket {
     Tcp(TcpStream),
-    /// What a proxy opened. Below it are connections of ours, which watch.
+    /// What a proxy opened. Below it are connections of ours, which deadline.
     Tunnel(TransportAdapter),
 }
 
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => watch::wait(|| stream.read(buffer)),
+            Self::Tcp(stream) => deadline::wait(|| stream.read(buffer)),
             Self::Tunnel(tunnel) => tunnel.read(buffer),
         }
     }
@@ -160,7 +169,7 @@ impl Read for Socket {
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => watch::wait(|| stream.write(bytes)),
+            Self::Tcp(stream) => deadline::wait(|| stream.write(bytes)),
             Self::Tunnel(tunnel) => tunnel.write(bytes),
         }
     }
@@ -171,11 +180,12 @@ impl Write for Socket {
 }
 
 impl Socket {
+    /// Whether a pooled connection can be used again.
     fn is_open(&mut self) -> bool {
         match self {
             Self::Tunnel(tunnel) => tunnel.get_mut().is_open(),
             Self::Tcp(stream) => {
-                // Between two requests a server has nothing to say: bytes or an end mean that it is done.
+                // Between two requests a server sends nothing: readable bytes or an end mean that it closed the connection.
                 let quiet = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0]));
                 let back = stream.set_nonblocking(false);
                 back.is_ok() && quiet.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
@@ -185,27 +195,28 @@ impl Socket {
 }
 
 /// TLS over a socket. The session asks for 4 KiB at a time, hence the buffer between.
-struct Secured {
+struct TlsStream {
     session: ClientConnection,
     socket: BufReader<Socket>,
 }
 
-impl Secured {
-    fn shake_hands(&mut self) -> io::Result<()> {
+impl TlsStream {
+    /// Completes the handshake, so that its errors come from connecting and not from the first read.
+    fn handshake(&mut self) -> io::Result<()> {
         while self.session.is_handshaking() {
             self.exchange()?;
         }
         self.send()
     }
 
-    /// Sends what is to be sent, or else takes what comes.
+    /// Writes pending records, or else reads and processes some.
     fn exchange(&mut self) -> io::Result<()> {
         if self.session.wants_write() {
             return self.send();
         }
         let count = self.session.read_tls(&mut self.socket)?;
         if let Err(error) = self.session.process_new_packets() {
-            // The server may be told why; that it can't be changes nothing.
+            // Sends the TLS alert. Best effort: the connection is unusable either way.
             let _ = self.send();
             return Err(io::Error::new(io::ErrorKind::InvalidData, error));
         }
@@ -215,6 +226,7 @@ impl Secured {
         Ok(())
     }
 
+    /// Writes all pending records.
     fn send(&mut self) -> io::Result<()> {
         while self.session.wants_write() {
             self.session.write_tls(self.socket.get_mut())?;
@@ -223,7 +235,7 @@ impl Secured {
     }
 }
 
-impl Read for Secured {
+impl Read for TlsStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.session.reader().read(buffer) {
@@ -234,7 +246,7 @@ impl Read for Secured {
     }
 }
 
-impl Write for Secured {
+impl Write for TlsStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.session.writer().write(bytes)?;
         self.send()?;
@@ -246,19 +258,22 @@ impl Write for Secured {
     }
 }
 
+/// A connection with or without TLS.
 enum Stream {
     Plain(Socket),
-    Tls(Box<Secured>),
+    Tls(Box<TlsStream>),
 }
 
+/// A connection, as `ureq` pools it.
 struct Connection {
     stream: Stream,
     buffers: LazyBuffers,
-    /// To a proxy that is asked by absolute addresses: whether what is sent next begins a request.
+    /// For a proxy that gets absolute URLs: whether the next bytes begin a request.
     forward: Option<bool>,
 }
 
-/// The first bytes of a request, whose path is a whole URL, without the slash in front of that.
+/// Removes the slash before an absolute URL in a request line. `ureq` can only send paths, so `proxy::forwarded` makes the URL a
+/// path, and this turns it into the absolute form that a proxy needs (RFC 9112, 3.2.2).
 fn absolute(output: &[u8]) -> Option<Vec<u8>> {
     let blank = output.iter().position(|byte| *byte == b' ')?;
     let (method, path) = output.split_at_checked(blank + 1)?;
@@ -286,7 +301,7 @@ impl Transport for Connection {
         self.forward = self.forward.map(|_| false);
         match &mut self.stream {
             Stream::Plain(socket) => socket.write_all(output)?,
-            Stream::Tls(secured) => secured.write_all(output)?,
+            Stream::Tls(tls) => tls.write_all(output)?,
         }
         Ok(())
     }
@@ -295,10 +310,10 @@ impl Transport for Connection {
         let input = self.buffers.input_append_buf();
         let count = match &mut self.stream {
             Stream::Plain(socket) => socket.read(input)?,
-            Stream::Tls(secured) => secured.read(input)?,
+            Stream::Tls(tls) => tls.read(input)?,
         };
         self.buffers.input_appended(count);
-        // What is sent after an answer is the next request.
+        // HTTP/1.1 without pipelining: after a response comes the next request.
         self.forward = self.forward.map(|_| true);
         Ok(count > 0)
     }
@@ -306,9 +321,9 @@ impl Transport for Connection {
     fn is_open(&mut self) -> bool {
         match &mut self.stream {
             Stream::Plain(socket) => socket.is_open(),
-            Stream::Tls(secured) => {
-                // TLS 1.3 sends tickets after the handshake, which may wait unread; an end shows all the same.
-                match secured.socket.get_mut() {
+            Stream::Tls(tls) => {
+                // TLS 1.3 servers send session tickets after the handshake, so readable bytes don't mean a closed connection.
+                match tls.socket.get_mut() {
                     Socket::Tcp(stream) => {
                         let state = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0]));
                         let back = stream.set_nonblocking(false);

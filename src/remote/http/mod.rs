@@ -1,20 +1,32 @@
-//! The transport of all remotes: one request, its redirects and its answer, over TLS or to this machine.
-//! Redirects, limits and trust are decided here; framing is `ureq`'s.
+//! `Client`: the HTTP/1.1 transport of all remotes.
+//!
+//! `ureq` does the framing and pools connections. Everything that is a decision is made here, because a server is untrusted:
+//!
+//! - *Redirects* of `GET` and `HEAD` are followed one by one: never from https to http, to a file, or from another host to this
+//!   machine (server-side request forgery). A URL that a document named counts as a redirect from there
+//!   ([`Request::referred_by`]).
+//! - *Identity*: the client certificate is shown only to the server that the caller named, never to one that a redirect leads to.
+//!   So connections are pooled by [`PoolKey`], and never shared between purposes.
+//! - *Time*: each wait is bounded and can be cancelled (`deadline.rs`).
+//! - *Trust*: system authorities, more of them, or one pinned certificate (`tls.rs`, `spki.rs`).
+//! - *Size*: heads are bounded by `Limits::headers`; bodies by whoever reads them.
+//!
+//! A request is sent once; what may be retried is decided by the caller.
 
-mod answer;
 mod connect;
-mod failure;
+mod deadline;
+mod errors;
 mod options;
 mod proxy;
 mod request;
+mod response;
 mod spki;
 mod tls;
 mod url;
-mod watch;
 
-pub use answer::{Body, Response};
 pub use options::{ClientOptions, Proxy};
 pub use request::{Method, Request};
+pub use response::{Body, Response};
 pub use tls::{Certificate, Identity, Trust};
 pub use url::{Scheme, Url};
 
@@ -27,12 +39,12 @@ use ureq::http;
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, SocksConnector};
 
 use self::connect::Connections;
+use self::deadline::Deadline;
 use self::request::Payload;
-use self::watch::Watch;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 
-/// Talks HTTP/1.1 with servers. Cheap to clone; connections are kept and used again.
+/// An HTTP/1.1 client. Cheap to clone; clones share their connections.
 ///
 /// ```no_run
 /// use lxd_image::remote::{Client, ClientOptions, Request};
@@ -45,21 +57,26 @@ use crate::limits::Limits;
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
+/// What clones share.
 struct Inner {
     options: ClientOptions,
-    agents: Mutex<HashMap<Purpose, ureq::Agent>>,
+    /// One `ureq` agent, and so one connection pool, for each kind of connection.
+    agents: Mutex<HashMap<PoolKey, ureq::Agent>>,
 }
 
-/// What connections are for: those for different purposes are never exchanged.
+/// What kind of connection a request needs. Connections of different kinds are never exchanged, since they differ in who the
+/// client says it is and in what it may reach.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Purpose {
+struct PoolKey {
+    /// Whether the server is spoken to over TLS.
     tls: bool,
-    /// The way was told by an answer, and leads to another server than the one that was meant.
-    stranger: bool,
-    /// And it must not end on this machine.
-    led: bool,
+    /// Whether a redirect or a document led from the requested server to another one, which must not see the client certificate.
+    cross_origin: bool,
+    /// Whether loopback and link-local addresses are refused for that reason.
+    local_forbidden: bool,
+    /// The URL of the proxy.
     proxy: Option<String>,
-    /// Whether the proxy is asked by absolute addresses, and not for a tunnel.
+    /// Whether the proxy gets absolute URLs (plain http) instead of a `CONNECT` (RFC 9112, 3.2.2 and 3.2.3).
     forwarded: bool,
 }
 
@@ -70,10 +87,10 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// A client that has not talked to anyone.
+    /// A client without connections. Nothing is sent yet.
     ///
     /// # Errors
-    /// `InvalidInput` for a proxy that is none, or an identity whose parts don't fit together.
+    /// `InvalidInput` for an invalid proxy URL, or a client certificate and key that don't belong together.
     pub fn new(options: ClientOptions) -> Result<Self> {
         if let Proxy::Url(text) = &options.proxy {
             proxy::proxy(text)?;
@@ -84,44 +101,43 @@ impl Client {
         Ok(Self(Arc::new(Inner { options, agents: Mutex::default() })))
     }
 
-    /// The limits that its answers must keep.
+    /// The limits on responses.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.0.options.limits
     }
 
-    /// How it behaves.
+    /// The options that it was made with.
     #[must_use]
     pub fn options(&self) -> &ClientOptions {
         &self.0.options
     }
 
-    /// Sends a request and returns the answer's head, of whatever status; its body is read from the
-    /// answer. Redirects of `GET` and `HEAD` are followed: never from https to http, to a file, or
-    /// (unless allowed) from another machine to this one.
+    /// Sends a request once and returns the response, whatever its status; the body is read from it. Redirects of `GET` and
+    /// `HEAD` are followed: never from https to http, to a file, or (unless allowed) from another host to this machine.
     ///
     /// # Errors
-    /// `Remote`, saying whether the host, the way, the certificate or the answer is at fault;
+    /// `Remote`, saying whether the name, the connection, the certificate or the response is at fault;
     /// `LimitExceeded` for `redirects`, `headers`, `total`; `InvalidInput` for plain http that is
     /// not allowed; `Cancelled`.
     pub fn send(&self, mut request: Request<'_>) -> Result<Response> {
         let limits = &self.0.options.limits;
-        let mut watch = Watch::new(request.monitor.clone(), limits, request.patience);
-        let start = request.led_by.clone().unwrap_or_else(|| request.url.clone());
+        let mut deadline = Deadline::new(request.monitor.clone(), limits, request.idle_timeout);
+        let start = request.referred_by.clone().unwrap_or_else(|| request.url.clone());
         let mut url = request.url.clone();
         let mut hops = 0;
         loop {
-            let purpose = self.purpose(&start, &url)?;
-            let answer = self.once(&purpose, &url, &mut request, &mut watch)?;
+            let pool_key = self.pool_key(&start, &url)?;
+            let answer = self.send_once(&pool_key, &url, &mut request, &mut deadline)?;
             let status = answer.status().as_u16();
             if status == 407 {
-                // A proxy's answer, which must not pass for one of the server.
-                return Err(Response::new(answer, url, request.method, watch, limits.clone()).failure());
+                // This response is the proxy's and must not be taken for the server's.
+                return Err(Response::new(answer, url, request.method, deadline, limits.clone()).failure());
             }
             let follow =
                 matches!(status, 301 | 302 | 303 | 307 | 308) && matches!(request.method, Method::Get | Method::Head);
             if !follow {
-                return Ok(Response::new(answer, url, request.method, watch, limits.clone()));
+                return Ok(Response::new(answer, url, request.method, deadline, limits.clone()));
             }
             let next = answer.headers().get("location").and_then(|value| value.to_str().ok()).ok_or_else(|| {
                 Error::remote(format!("{} redirects (status {status}) without saying where to", url.authority()))
@@ -144,8 +160,8 @@ impl Client {
         }
     }
 
-    /// The certificate that a server shows, without trusting it: for people to compare its
-    /// fingerprint, and to pin it. Nothing is sent to the server.
+    /// The certificate that a server shows, without trusting it: for a user to compare its fingerprint and to pin it. The
+    /// handshake is ended before any data is sent.
     ///
     /// # Errors
     /// `Remote` when it can't be reached or does not speak TLS, `InvalidInput` for a URL without TLS.
@@ -153,11 +169,11 @@ impl Client {
         if url.scheme() != Scheme::Https {
             return Err(Error::invalid(format!("{url} is spoken to without TLS, so that it has no certificate")));
         }
-        let (config, seen) = tls::asking()?;
-        let purpose = self.purpose(url, url)?;
-        let agent = self.agent(&purpose, Some(config))?;
-        let mut watch = Watch::new(monitor.clone(), self.limits(), None);
-        let asked = self.run(&agent, &purpose, &mut Request::head(url), url, &mut watch);
+        let (config, seen) = tls::recording_config()?;
+        let pool_key = self.pool_key(url, url)?;
+        let agent = self.agent(&pool_key, Some(config))?;
+        let mut deadline = Deadline::new(monitor.clone(), self.limits(), None);
+        let asked = self.run(&agent, &pool_key, &mut Request::head(url), url, &mut deadline);
         let certificate = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
         match (certificate, asked) {
             (Some(certificate), _) => Ok(certificate),
@@ -166,14 +182,15 @@ impl Client {
         }
     }
 
-    fn purpose(&self, start: &Url, url: &Url) -> Result<Purpose> {
+    fn pool_key(&self, start: &Url, url: &Url) -> Result<PoolKey> {
         let options = &self.0.options;
         if url.scheme() == Scheme::File {
             return Err(Error::invalid(format!("{url} is no address of a server")));
         }
-        let stranger = !start.same_server(url);
-        let led = stranger && !start.is_loopback() && start.scheme() != Scheme::File && !options.allow_local;
-        if led && (url.is_loopback() || url.host().parse().is_ok_and(url::is_local)) {
+        let cross_origin = !start.same_server(url);
+        let local_forbidden =
+            cross_origin && !start.is_loopback() && start.scheme() != Scheme::File && !options.allow_local;
+        if local_forbidden && (url.is_loopback() || url.host().parse().is_ok_and(url::is_local)) {
             return Err(Error::remote(format!(
                 "an answer of {} leads to {}, an address of this machine",
                 start.authority(),
@@ -197,14 +214,14 @@ impl Client {
             Some(text) => proxy::forwards(url, &proxy::proxy(text)?),
             None => false,
         };
-        Ok(Purpose { tls: url.scheme() == Scheme::Https, stranger, led, proxy, forwarded })
+        Ok(PoolKey { tls: url.scheme() == Scheme::Https, cross_origin, local_forbidden, proxy, forwarded })
     }
 
-    fn agent(&self, purpose: &Purpose, tls: Option<Arc<rustls::ClientConfig>>) -> Result<ureq::Agent> {
+    fn agent(&self, pool_key: &PoolKey, tls: Option<Arc<rustls::ClientConfig>>) -> Result<ureq::Agent> {
         let options = &self.0.options;
         let size = |limit: u64| usize::try_from(limit.min(16 << 20)).unwrap_or(16 << 20);
-        let through = purpose.proxy.as_deref().map(proxy::proxy).transpose()?;
-        let forwarding = purpose.forwarded;
+        let through = pool_key.proxy.as_deref().map(proxy::proxy).transpose()?;
+        let forwarding = pool_key.forwarded;
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -215,48 +232,49 @@ impl Client {
             .output_buffer_size(64 << 10)
             .proxy(through.filter(|_| !forwarding))
             .build();
-        // Behind a proxy nobody here knows the server's address, and the proxy's own is a person's choice.
-        let led = purpose.led && purpose.proxy.is_none();
-        let connections = Connections { tls, led, forwarding };
+        // The proxy resolves the name, so that the address can't be checked here; the address of the proxy itself was chosen by
+        // the user and may be local.
+        let local_forbidden = pool_key.local_forbidden && pool_key.proxy.is_none();
+        let connections = Connections { tls, local_forbidden, forwarding };
         let connector = ().chain(SocksConnector::default()).chain(ConnectProxyConnector::default()).chain(connections);
-        Ok(ureq::Agent::with_parts(config, connector, connect::LookUp))
+        Ok(ureq::Agent::with_parts(config, connector, connect::SystemResolver))
     }
 
-    fn once(
+    fn send_once(
         &self,
-        purpose: &Purpose,
+        pool_key: &PoolKey,
         url: &Url,
         request: &mut Request<'_>,
-        watch: &mut Watch,
+        deadline: &mut Deadline,
     ) -> Result<http::Response<ureq::Body>> {
-        let known = self.0.agents.lock().unwrap_or_else(PoisonError::into_inner).get(purpose).cloned();
+        let known = self.0.agents.lock().unwrap_or_else(PoisonError::into_inner).get(pool_key).cloned();
         let agent = match known {
             Some(agent) => agent,
             None => {
                 let options = &self.0.options;
-                // A proxy may be spoken to over TLS, also where the server is not.
-                let needed = purpose.tls || purpose.proxy.as_ref().is_some_and(|proxy| proxy.starts_with("https:"));
-                let identity = options.identity.as_ref().filter(|_| !purpose.stranger);
+                // The connection to an https proxy needs TLS even if the one to the server does not.
+                let needed = pool_key.tls || pool_key.proxy.as_ref().is_some_and(|proxy| proxy.starts_with("https:"));
+                let identity = options.identity.as_ref().filter(|_| !pool_key.cross_origin);
                 let tls = needed.then(|| tls::config(&options.trust, identity)).transpose()?;
-                let agent = self.agent(purpose, tls)?;
+                let agent = self.agent(pool_key, tls)?;
                 let mut agents = self.0.agents.lock().unwrap_or_else(PoisonError::into_inner);
-                agents.entry(purpose.clone()).or_insert(agent).clone()
+                agents.entry(pool_key.clone()).or_insert(agent).clone()
             }
         };
-        self.run(&agent, purpose, request, url, watch)
+        self.run(&agent, pool_key, request, url, deadline)
     }
 
     fn run(
         &self,
         agent: &ureq::Agent,
-        purpose: &Purpose,
+        pool_key: &PoolKey,
         request: &mut Request<'_>,
         url: &Url,
-        watch: &mut Watch,
+        deadline: &mut Deadline,
     ) -> Result<http::Response<ureq::Body>> {
         request.monitor.check()?;
         let mut head = http::Request::builder().method(request.method.name());
-        match purpose.proxy.as_deref().filter(|_| purpose.forwarded) {
+        match pool_key.proxy.as_deref().filter(|_| pool_key.forwarded) {
             Some(text) => {
                 let proxy = proxy::proxy(text)?;
                 head = head.uri(proxy::forwarded(url, &proxy)).header("host", url.authority());
@@ -270,19 +288,19 @@ impl Client {
             head = head.header(name, value);
         }
         let wrong = |error: http::Error| Error::invalid("a request can't be made of this").with_source(error);
-        watch.restart();
-        let answer = watch.over(|| match &mut request.payload {
-            Payload::None => agent.run(head.body(()).map_err(wrong)?).map_err(|error| failure::translate(error, url)),
+        deadline.restart();
+        let answer = deadline.run(|| match &mut request.payload {
+            Payload::None => agent.run(head.body(()).map_err(wrong)?).map_err(|error| errors::translate(error, url)),
             Payload::Bytes(bytes) => {
-                agent.run(head.body(&**bytes).map_err(wrong)?).map_err(|error| failure::translate(error, url))
+                agent.run(head.body(&**bytes).map_err(wrong)?).map_err(|error| errors::translate(error, url))
             }
             Payload::Stream(reader) => {
                 let mut lent: &mut (dyn io::Read + Send) = &mut **reader;
                 let body = ureq::SendBody::from_reader(&mut lent);
-                agent.run(head.body(body).map_err(wrong)?).map_err(|error| failure::translate(error, url))
+                agent.run(head.body(body).map_err(wrong)?).map_err(|error| errors::translate(error, url))
             }
         })?;
-        watch.restart();
+        deadline.restart();
         Ok(answer)
     }
 }

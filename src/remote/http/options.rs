@@ -1,25 +1,24 @@
-//! `ClientOptions`: whom a client trusts, who it is, through which proxy, within which limits.
+//! `ClientOptions`: trust, identity, proxy, limits and retries of a client.
 
 use std::fmt;
 
 use super::tls::{Identity, Trust};
 use crate::limits::Limits;
 use crate::redact;
-use crate::remote::Retry;
+use crate::remote::RetryPolicy;
 
-/// Which proxy a client goes through.
+/// The proxy of a client.
 #[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Proxy {
-    /// The one that `HTTPS_PROXY`, `HTTP_PROXY` (for plain http) or `ALL_PROXY` name, in either
-    /// case, unless `NO_PROXY` names the host: `*`, a name, a domain, an address, a block of addresses (`10.0.0.0/8`), perhaps
-    /// with a port. Plain http goes through by absolute addresses, TLS through a tunnel. This machine itself is never asked
-    /// for through one.
+    /// The one that `HTTPS_PROXY`, `HTTP_PROXY` (for plain http) or `ALL_PROXY` names, in upper or lower case, unless `NO_PROXY`
+    /// matches the host: `*`, a name, a domain, an address, a network (`10.0.0.0/8`), each with or without a port. Plain http is
+    /// sent to the proxy with absolute URLs, TLS through a tunnel. Loopback addresses are never proxied.
     #[default]
     Environment,
-    /// None.
+    /// No proxy.
     Direct,
-    /// This one, for all but this machine itself: `http://…`, `https://…`, `socks5://…`, `socks4://…`.
+    /// This one for all hosts but loopback: `http://…`, `https://…`, `socks5://…`, `socks4://…`.
     Url(String),
 }
 
@@ -34,7 +33,17 @@ impl fmt::Debug for Proxy {
     }
 }
 
-/// How a [`Client`](super::Client) behaves.
+/// Options of a [`Client`](super::Client) and of every remote.
+///
+/// ```
+/// use lxd_image::Limits;
+/// use lxd_image::remote::{ClientOptions, Proxy};
+///
+/// let mut limits = Limits::default();
+/// limits.total = 600;
+/// let options = ClientOptions::new().limits(limits).proxy(Proxy::Direct);
+/// # let _ = options;
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ClientOptions {
@@ -44,7 +53,7 @@ pub struct ClientOptions {
     pub(crate) proxy: Proxy,
     pub(crate) allow_http: bool,
     pub(crate) allow_local: bool,
-    pub(crate) retry: Retry,
+    pub(crate) retry: RetryPolicy,
     pub(crate) user_agent: String,
 }
 
@@ -57,71 +66,69 @@ impl Default for ClientOptions {
             proxy: Proxy::default(),
             allow_http: false,
             allow_local: false,
-            retry: Retry::default(),
+            retry: RetryPolicy::default(),
             user_agent: concat!("lxd-image/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }
 }
 
 impl ClientOptions {
-    /// The system's trust, no certificate of its own, the proxy of the environment, TLS only.
+    /// System trust, no client certificate, the proxy of the environment, TLS only.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The limits: `redirects`, `headers`, `idle`, `total`, `remote_index`, `download`.
+    /// The limits on requests and responses: `redirects`, `headers`, `idle`, `total`, `remote_index`, `download`.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Which servers are believed.
+    /// Which server certificates are trusted.
     #[must_use]
     pub fn trust(mut self, trust: Trust) -> Self {
         self.trust = trust;
         self
     }
 
-    /// Who this client is. Only shown to the server that it was made to talk to, never to one that
-    /// a redirect leads to.
+    /// The client certificate. It is shown only to the server that a request names, never to one that a redirect leads to.
     #[must_use]
     pub fn identity(mut self, identity: Identity) -> Self {
         self.identity = Some(identity);
         self
     }
 
-    /// Which proxy is used.
+    /// The proxy.
     #[must_use]
     pub fn proxy(mut self, proxy: Proxy) -> Self {
         self.proxy = proxy;
         self
     }
 
-    /// Whether plain http is spoken with other machines than this one.
+    /// Whether plain http may be spoken with hosts other than this one. Anyone on the way can read and change it.
     #[must_use]
     pub fn allow_http(mut self, yes: bool) -> Self {
         self.allow_http = yes;
         self
     }
 
-    /// Whether a server elsewhere may lead to loopback and link-local addresses.
+    /// Whether redirects and documents of another host may lead to loopback and link-local addresses.
     #[must_use]
     pub fn allow_local(mut self, yes: bool) -> Self {
         self.allow_local = yes;
         self
     }
 
-    /// How often things are tried that fail for reasons that may pass. [`Client::send`](super::Client::send)
-    /// itself tries once.
+    /// How transient failures are retried. [`Client::send`](super::Client::send) itself tries once; remotes and downloads retry.
     #[must_use]
-    pub fn retry(mut self, retry: Retry) -> Self {
+    pub fn retry(mut self, retry: RetryPolicy) -> Self {
         self.retry = retry;
         self
     }
 
-    /// What the client says it is.
+    /// The `User-Agent`.
     #[must_use]
     pub fn user_agent(mut self, text: impl Into<String>) -> Self {
         self.user_agent = text.into();

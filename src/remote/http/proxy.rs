@@ -74,13 +74,13 @@ pub(super) fn from_environment(url: &Url) -> Option<String> {
     };
     let own = if url.scheme() == Scheme::Https { "HTTPS_PROXY" } else { "HTTP_PROXY" };
     let proxy = variable(own).or_else(|| variable("ALL_PROXY"))?;
-    let spared = variable("NO_PROXY").unwrap_or_default();
-    (!spares(&spared, url)).then(|| proxy.trim().to_owned())
+    let bypass = variable("NO_PROXY").unwrap_or_default();
+    (!bypasses(&bypass, url)).then(|| proxy.trim().to_owned())
 }
 
 /// Whether a `NO_PROXY` list names the URL's host, as curl and Go read it: `*`, names of hosts and domains with or without a dot
 /// in front, addresses, blocks of addresses (`10.0.0.0/8`), each but the last perhaps with a port.
-fn spares(list: &str, url: &Url) -> bool {
+fn bypasses(list: &str, url: &Url) -> bool {
     let host = url.host().trim_end_matches('.').to_ascii_lowercase();
     let address: Option<IpAddr> = host.parse().ok();
     list.split([',', ' ', '\t']).map(str::trim).filter(|entry| !entry.is_empty()).any(|entry| {
@@ -139,10 +139,10 @@ mod tests {
         for list in
             ["*", "images.example", "IMAGES.EXAMPLE", ".example", "*.example", "example.", "a, images.example:8443 ,b"]
         {
-            assert!(spares(list, &url), "{list}");
+            assert!(bypasses(list, &url), "{list}");
         }
         for list in ["", ",", "mages.example", "images.example:443", "images.example.org", "other", ".", "10.0.0.0/0"] {
-            assert!(!spares(list, &url), "{list}");
+            assert!(!bypasses(list, &url), "{list}");
         }
     }
 
@@ -159,12 +159,12 @@ mod tests {
             ("[fd00::1]", "http://[fd00::1]/"),
             ("fd00::1", "http://[fd00::1]/"),
         ] {
-            assert!(spares(list, &url(address)), "{list} {address}");
+            assert!(bypasses(list, &url(address)), "{list} {address}");
         }
         for (list, address) in
             [("10.0.0.0/16", "http://10.1.2.3/"), ("1.2.3", "http://10.1.2.3/"), ("fd01::/16", "http://[fd00::1]/")]
         {
-            assert!(!spares(list, &url(address)), "{list} {address}");
+            assert!(!bypasses(list, &url(address)), "{list} {address}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! `Request`: what is asked of a server.
+//! `Request`: method, URL, headers and body of one request.
 
 use std::fmt;
 use std::io::Read;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::url::Url;
 use crate::progress::Monitor;
 
-/// What is to be done with what a URL names.
+/// The method of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "HTTP's own words")]
 pub enum Method {
@@ -20,7 +20,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// The word of HTTP.
+    /// The method as HTTP writes it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -34,21 +34,31 @@ impl Method {
     }
 }
 
+/// The body of a request.
 pub(crate) enum Payload<'a> {
     None,
     Bytes(Vec<u8>),
     Stream(Box<dyn Read + Send + 'a>),
 }
 
-/// A request to a server.
+/// A request to a server, which [`Client::send`](super::Client::send) sends once.
+///
+/// ```
+/// use lxd_image::remote::{Method, Request, Url};
+///
+/// let url: Url = "https://images.example/1.0/images/aliases/x".parse()?;
+/// let request = Request::new(Method::Put, &url).json(&serde_json::json!({"target": "0123"})).header("if-match", "\"7\"");
+/// assert_eq!(format!("{request:?}"), "Request(PUT https://images.example/1.0/images/aliases/x)");
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 pub struct Request<'a> {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) payload: Payload<'a>,
     pub(crate) monitor: Monitor,
-    pub(crate) patience: Option<Duration>,
-    pub(crate) led_by: Option<Url>,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) referred_by: Option<Url>,
 }
 
 impl fmt::Debug for Request<'_> {
@@ -67,44 +77,45 @@ impl<'a> Request<'a> {
             headers: Vec::new(),
             payload: Payload::None,
             monitor: Monitor::none(),
-            patience: None,
-            led_by: None,
+            idle_timeout: None,
+            referred_by: None,
         }
     }
 
-    /// Asks for what is there.
+    /// A `GET` request.
     #[must_use]
     pub fn get(url: &Url) -> Self {
         Self::new(Method::Get, url)
     }
 
-    /// Asks for the head of the answer only.
+    /// A `HEAD` request.
     #[must_use]
     pub fn head(url: &Url) -> Self {
         Self::new(Method::Head, url)
     }
 
-    /// Adds a header. One that is no header makes [`send`](super::Client::send) fail.
+    /// Adds a header. An invalid one makes [`send`](super::Client::send) fail as `InvalidInput`.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// Sends bytes along.
+    /// Sets the body and its `Content-Type`.
     #[must_use]
     pub fn bytes(mut self, content_type: &str, bytes: Vec<u8>) -> Self {
         self.payload = Payload::Bytes(bytes);
         self.header("content-type", content_type)
     }
 
-    /// Sends a JSON value along.
+    /// Sets a JSON value as the body.
     #[must_use]
     pub fn json(self, value: &serde_json::Value) -> Self {
         self.bytes("application/json", value.to_string().into_bytes())
     }
 
-    /// Sends what a reader gives along: exactly `length` bytes, or in pieces when that is not known.
+    /// Sets a reader as the body: exactly `length` bytes of it, or all in chunked encoding if the length is not known. Such a
+    /// request can be sent only once.
     #[must_use]
     pub fn stream(mut self, content_type: &str, length: Option<u64>, reader: impl Read + Send + 'a) -> Self {
         self.payload = Payload::Stream(Box::new(reader));
@@ -115,32 +126,32 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Listens for cancellation, while sending and while the answer is read.
+    /// Sets the monitor that cancels the request and the reading of its response.
     #[must_use]
     pub fn monitor(mut self, monitor: &Monitor) -> Self {
         self.monitor = monitor.clone();
         self
     }
 
-    /// Says that the answer may be packed for the way, as [`Response::contents`](super::Response::contents) unpacks it.
+    /// Accepts a response with `Content-Encoding: gzip`, which [`Response::contents`](super::Response::contents) decompresses.
+    /// For documents; files of images must come as they are.
     #[must_use]
-    pub fn may_be_packed(self) -> Self {
-        self.header("accept-encoding", super::answer::accepted())
+    pub fn accept_gzip(self) -> Self {
+        self.header("accept-encoding", super::response::accept_encoding())
     }
 
-    /// How long the server may be silent, where that is not the limit `idle`: for answers that come
-    /// when some work is done.
+    /// How long the server may be silent, instead of the limit `idle`: for responses that come only when an operation is done.
     #[must_use]
-    pub fn patience(mut self, time: Duration) -> Self {
-        self.patience = Some(time);
+    pub fn idle_timeout(mut self, time: Duration) -> Self {
+        self.idle_timeout = Some(time);
         self
     }
 
-    /// Says that an answer of another URL named this one, and not a person: it is treated as a
-    /// redirect from there.
+    /// Says that a response of another URL named this one, and not the user. The request is then treated as a redirect from
+    /// there: no client certificate for another host, no local addresses.
     #[must_use]
-    pub fn led_by(mut self, url: &Url) -> Self {
-        self.led_by = Some(url.clone());
+    pub fn referred_by(mut self, url: &Url) -> Self {
+        self.referred_by = Some(url.clone());
         self
     }
 }

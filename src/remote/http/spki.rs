@@ -1,5 +1,9 @@
-//! The public key in a certificate, and signatures by it, without a look at the rest: a certificate that was pinned is compared
-//! byte by byte, so its version, dates, names and extensions say nothing more. Self-made ones are often odd there.
+//! Verifies TLS signatures by the public key of a pinned certificate, without validating the rest of it.
+//!
+//! A pinned certificate is compared as a whole by its sha256, so its version, dates, names and extensions add nothing. The usual
+//! verifier (`webpki`) refuses certificates of version 1 or with odd extensions, which self-signed ones of LXD servers and
+//! `openssl` may be. So the key is taken out of the DER here (RFC 5280, 4.1) and given to `rustls` as a raw key. Only the
+//! structure on the way to the key is parsed; lengths are checked against the bytes that are there.
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key};
@@ -8,17 +12,18 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, Signatu
 use std::fmt;
 use std::sync::Arc;
 
+/// Tags of ASN.1 values in DER.
 const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
 const SEQUENCE: u8 = 0x30;
-/// `[0]`, which holds the version where it is not 1.
+/// `[0]`, which holds the version of a certificate unless that is 1.
 const VERSION: u8 = 0xa0;
 /// The object identifier of RSA keys, as DER.
 const RSA: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
-/// What TLS libraries verify signatures by, at least.
+/// The smallest RSA key that `ring` verifies signatures with.
 const MIN_RSA_BITS: usize = 2048;
 
-/// One value in DER, and what comes behind it.
+/// One value in DER, with its tag and length, its content, and the bytes that follow it.
 struct Value<'a> {
     tag: u8,
     whole: &'a [u8],
@@ -26,6 +31,7 @@ struct Value<'a> {
     rest: &'a [u8],
 }
 
+/// Reads the value at the start of some DER; `None` if it is cut short or longer than 4 GiB.
 fn value(der: &[u8]) -> Option<Value<'_>> {
     let (&tag, behind) = der.split_first()?;
     let (&first, behind) = behind.split_first()?;
@@ -43,6 +49,7 @@ fn value(der: &[u8]) -> Option<Value<'_>> {
     Some(Value { tag, whole: der.get(..der.len() - rest.len())?, content, rest })
 }
 
+/// Reads a value that must have this tag.
 fn expect(der: &[u8], tag: u8) -> Option<Value<'_>> {
     value(der).filter(|found| found.tag == tag)
 }
@@ -53,7 +60,7 @@ fn key_of(certificate: &[u8]) -> Option<&[u8]> {
     let version = value(signed)?;
     let serial = if version.tag == VERSION { version.rest } else { signed };
     let mut behind = expect(serial, INTEGER)?.rest;
-    // The algorithm of the signature, the issuer, the validity, the subject.
+    // Skips the signature algorithm, the issuer, the validity and the subject.
     for _ in 0..4 {
         behind = expect(behind, SEQUENCE)?.rest;
     }
@@ -67,6 +74,7 @@ fn parts(key: &[u8]) -> Option<(&[u8], &[u8])> {
     (unused == 0).then_some((algorithm.content, bits))
 }
 
+/// The size of an RSA key in bits; `None` for other keys.
 fn rsa_bits(key: &[u8]) -> Option<usize> {
     let (algorithm, bits) = parts(key)?;
     if !algorithm.starts_with(RSA) {
@@ -78,7 +86,7 @@ fn rsa_bits(key: &[u8]) -> Option<usize> {
     Some((modulus.len() - zeros) * 8 - usize::try_from(first.leading_zeros()).unwrap_or(0))
 }
 
-/// Said inside of a handshake: nobody can be told apart by this key.
+/// The error inside of a handshake for a key that signatures can't be verified with.
 #[derive(Debug)]
 pub(super) struct UnusableKey(String);
 
@@ -90,6 +98,7 @@ impl fmt::Display for UnusableKey {
 
 impl std::error::Error for UnusableKey {}
 
+/// The key of a certificate, if it is safe to verify signatures with.
 fn usable_key<'a>(certificate: &'a CertificateDer<'_>) -> Result<&'a [u8], Error> {
     let unusable = |why: String| Error::Other(OtherError(Arc::new(UnusableKey(why))));
     let key = key_of(certificate).ok_or_else(|| unusable("no public key is found in it".to_owned()))?;

@@ -1,5 +1,7 @@
-//! Whom a connection trusts and who it is: authorities, pinned certificates, a client certificate.
-//! Nothing here is verified less than TLS itself asks: a pin stands in for names, dates and authorities, not for signatures.
+//! Trust and identity of TLS connections: authorities, pinned certificates, client certificates.
+//!
+//! A pin takes the place of names, dates and authorities, as LXD's clients do it for servers with certificates of their own
+//! making; signatures of the handshake are verified all the same, since without them anyone could show the pinned certificate.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -17,7 +19,16 @@ use super::spki;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 
-/// A certificate, as bytes in DER.
+/// An X.509 certificate.
+///
+/// ```
+/// use lxd_image::remote::Certificate;
+///
+/// let pem = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+/// let certificate = Certificate::from_pem(pem)?;
+/// assert_eq!((certificate.der(), certificate.to_pem()), (&[0x30, 0][..], pem.to_owned()));
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Certificate(Vec<u8>);
 
@@ -25,26 +36,26 @@ impl Certificate {
     /// The first certificate in a PEM text.
     ///
     /// # Errors
-    /// `Malformed` when there is none.
+    /// `Malformed` when the text holds no certificate.
     pub fn from_pem(pem: &str) -> Result<Self> {
         let der = CertificateDer::from_pem_slice(pem.as_bytes())
             .map_err(|error| Error::malformed(format!("this is no certificate in PEM: {error}")))?;
         Ok(Self(der.as_ref().to_vec()))
     }
 
-    /// Its bytes, in DER.
+    /// The certificate in DER.
     #[must_use]
     pub fn der(&self) -> &[u8] {
         &self.0
     }
 
-    /// Its sha256, by which people and servers recognise it.
+    /// The sha256 of the DER, which LXD and Incus show as the fingerprint of a certificate.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.0)
     }
 
-    /// It as PEM.
+    /// The certificate in PEM, with lines of 64 characters.
     #[must_use]
     pub fn to_pem(&self) -> String {
         let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
@@ -63,21 +74,20 @@ impl fmt::Debug for Certificate {
     }
 }
 
-/// Which servers are believed to be who they say they are.
+/// Which server certificates are trusted.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub enum Trust {
-    /// Those with a certificate from an authority that this system trusts; `SSL_CERT_FILE` and
-    /// `SSL_CERT_DIR` name others.
+    /// Those of authorities that this system trusts; `SSL_CERT_FILE` and `SSL_CERT_DIR` name others.
     #[default]
     System,
-    /// Those, and what these certificates signed: authorities of one's own.
+    /// Those, and those of the given authorities.
     SystemAnd(Vec<Certificate>),
-    /// Only the one whose certificate has this sha256, whatever name and dates stand in it.
+    /// Only the certificate with this sha256, whatever its name and dates.
     Pinned(Fingerprint),
 }
 
-/// Who this client is: a certificate with its key.
+/// A client certificate with its private key.
 #[derive(Clone)]
 pub struct Identity {
     chain: Vec<Vec<u8>>,
@@ -85,10 +95,10 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// A certificate, perhaps with those above it, and its private key, both in PEM.
+    /// Reads a certificate, with or without its chain, and its private key, both in PEM.
     ///
     /// # Errors
-    /// `Malformed` when either is not there, or the key is not of a kind that TLS can use.
+    /// `Malformed` when either is missing, or when TLS can't use the kind of key.
     pub fn from_pem(certificate: &str, key: &str) -> Result<Self> {
         let chain: Vec<Vec<u8>> = CertificateDer::pem_slice_iter(certificate.as_bytes())
             .map(|der| der.map(|der| der.as_ref().to_vec()))
@@ -104,7 +114,7 @@ impl Identity {
         Ok(Self { chain, key: Arc::new(key) })
     }
 
-    /// The certificate.
+    /// The certificate itself, without its chain.
     #[must_use]
     pub fn certificate(&self) -> Certificate {
         Certificate(self.chain.first().cloned().unwrap_or_default())
@@ -117,39 +127,41 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// Said inside of a handshake: the server's certificate is another than the pinned one.
+/// The error inside of a handshake for a certificate that is not the pinned one.
 #[derive(Debug)]
-pub(crate) struct Changed {
+pub(crate) struct PinMismatch {
     pub(crate) pinned: Fingerprint,
     pub(crate) found: Fingerprint,
 }
 
-impl fmt::Display for Changed {
+impl fmt::Display for PinMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the server's certificate is {}, and {} was pinned", self.found, self.pinned)
     }
 }
 
-impl std::error::Error for Changed {}
+impl std::error::Error for PinMismatch {}
 
-/// Where a certificate that was shown is put.
-type Seen = Arc<Mutex<Option<Certificate>>>;
+/// Where the verifier puts the certificate that a server shows.
+type RecordedCertificate = Arc<Mutex<Option<Certificate>>>;
 
-/// What a verifier of our own asks of a server's certificate.
+/// What [`PinVerifier`] does with the certificate of a server.
 #[derive(Debug)]
-enum Question {
-    IsIt(Fingerprint),
-    /// Only noted; the handshake ends here.
-    WhichIsIt(Seen),
+enum VerifierMode {
+    /// Accepts only this one.
+    Pinned(Fingerprint),
+    /// Records it and ends the handshake.
+    Record(RecordedCertificate),
 }
 
+/// Verifies a pin, or records the certificate. Signatures are verified by the key alone, see `spki`.
 #[derive(Debug)]
-struct Verifier {
-    question: Question,
+struct PinVerifier {
+    mode: VerifierMode,
     provider: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for Verifier {
+impl ServerCertVerifier for PinVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -158,16 +170,16 @@ impl ServerCertVerifier for Verifier {
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        match &self.question {
-            Question::IsIt(pinned) => {
+        match &self.mode {
+            VerifierMode::Pinned(pinned) => {
                 let found = Fingerprint::of(end_entity);
                 if found == *pinned {
                     return Ok(ServerCertVerified::assertion());
                 }
-                let changed = Changed { pinned: *pinned, found };
+                let changed = PinMismatch { pinned: *pinned, found };
                 Err(rustls::Error::Other(rustls::OtherError(Arc::new(changed))))
             }
-            Question::WhichIsIt(seen) => {
+            VerifierMode::Record(seen) => {
                 *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(Certificate(end_entity.to_vec()));
                 Err(rustls::Error::General("only the certificate was asked for".to_owned()))
             }
@@ -197,17 +209,17 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// What authorities vouch for, and servers whose own certificate was named as one.
+/// Verifies by authorities, and accepts a server whose own certificate was given as an authority.
 ///
-/// Many a private server's only certificate says of itself that it is an authority (`openssl req -x509` makes such); for
-/// those who named that very certificate it is as good as another.
+/// Certificates of private servers are often marked as authorities (`openssl req -x509` makes such), which `webpki` refuses for a
+/// server. If the user named that very certificate, its name and dates decide.
 #[derive(Debug)]
-struct Anchored {
+struct AnchoredVerifier {
     usual: Arc<WebPkiServerVerifier>,
     anchors: HashSet<Fingerprint>,
 }
 
-impl ServerCertVerifier for Anchored {
+impl ServerCertVerifier for AnchoredVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -220,7 +232,7 @@ impl ServerCertVerifier for Anchored {
         let Err(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(why))) = &judged else {
             return judged;
         };
-        // Said after its dates were looked at, and before its name is.
+        // `webpki` reports this after it checked the dates and before it checks the name, so that only the name is left.
         if why.0.to_string() == "CaUsedAsEndEntity" && self.anchors.contains(&Fingerprint::of(end_entity)) {
             verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
             return Ok(ServerCertVerified::assertion());
@@ -251,20 +263,21 @@ impl ServerCertVerifier for Anchored {
     }
 }
 
+/// The part of the configuration that all connections share.
 fn builder(provider: &Arc<CryptoProvider>) -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>> {
     ClientConfig::builder_with_provider(Arc::clone(provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| Error::new(ErrorKind::Unsupported, "TLS can't be set up").with_source(error))
 }
 
-/// What TLS needs to know for a client.
+/// The TLS configuration of a client. ALPN offers HTTP/1.1 only: `ureq` speaks nothing else.
 pub(crate) fn config(trust: &Trust, identity: Option<&Identity>) -> Result<Arc<ClientConfig>> {
     let provider = Arc::new(ring::default_provider());
     let builder = builder(&provider)?;
     let builder = match trust {
         Trust::Pinned(pin) => builder
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Verifier { question: Question::IsIt(*pin), provider })),
+            .with_custom_certificate_verifier(Arc::new(PinVerifier { mode: VerifierMode::Pinned(*pin), provider })),
         Trust::System => builder.dangerous().with_custom_certificate_verifier(anchored(&[], provider)?),
         Trust::SystemAnd(more) => builder.dangerous().with_custom_certificate_verifier(anchored(more, provider)?),
     };
@@ -281,19 +294,20 @@ pub(crate) fn config(trust: &Trust, identity: Option<&Identity>) -> Result<Arc<C
     Ok(Arc::new(config))
 }
 
-/// A configuration whose handshakes end with the server's certificate.
-pub(crate) fn asking() -> Result<(Arc<ClientConfig>, Seen)> {
+/// A configuration whose handshakes record the certificate of the server and fail.
+pub(crate) fn recording_config() -> Result<(Arc<ClientConfig>, RecordedCertificate)> {
     let provider = Arc::new(ring::default_provider());
-    let seen = Seen::default();
-    let question = Question::WhichIsIt(Arc::clone(&seen));
+    let seen = RecordedCertificate::default();
+    let mode = VerifierMode::Record(Arc::clone(&seen));
     let config = builder(&provider)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Verifier { question, provider }))
+        .with_custom_certificate_verifier(Arc::new(PinVerifier { mode, provider }))
         .with_no_client_auth();
     Ok((Arc::new(config), seen))
 }
 
-fn anchored(more: &[Certificate], provider: Arc<CryptoProvider>) -> Result<Arc<Anchored>> {
+/// The verifier for the system's authorities and more of them.
+fn anchored(more: &[Certificate], provider: Arc<CryptoProvider>) -> Result<Arc<AnchoredVerifier>> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     let mut anchors = HashSet::new();
@@ -319,5 +333,5 @@ fn anchored(more: &[Certificate], provider: Arc<CryptoProvider>) -> Result<Arc<A
     let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
         .build()
         .map_err(|error| Error::invalid("the authorities that are trusted can't be used").with_source(error))?;
-    Ok(Arc::new(Anchored { usual, anchors }))
+    Ok(Arc::new(AnchoredVerifier { usual, anchors }))
 }

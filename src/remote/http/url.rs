@@ -1,5 +1,7 @@
-//! `Url`: an address of a server, and what may be asked of it; relative references and redirects.
-//! Only what image servers need: no user names, no fragments, nothing but http, https and file.
+//! `Url`: an absolute URL, and how references in documents and redirects are resolved against it (RFC 3986, section 5).
+//!
+//! Stricter than the standard where image servers need no more: http, https and file only, no user names, no fragments, ASCII
+//! only. `..` is resolved when a URL is parsed, so that a path never climbs out of a server's directory unseen.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -8,14 +10,14 @@ use std::str::FromStr;
 use crate::error::{Error, Result};
 use crate::redact;
 
-/// How a URL is spoken to.
+/// The scheme of a [`Url`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scheme {
     /// HTTP over TLS.
     Https,
-    /// HTTP without any protection.
+    /// HTTP without TLS.
     Http,
-    /// A file or directory of this machine. Only where a person named it.
+    /// A file or directory of this machine. Only where the user named it; no response may.
     File,
 }
 
@@ -56,7 +58,7 @@ pub struct Url {
 }
 
 impl Url {
-    /// How it is spoken to.
+    /// The scheme.
     #[must_use]
     pub fn scheme(&self) -> Scheme {
         self.scheme
@@ -72,38 +74,38 @@ impl Url {
         host.trim_start_matches('[').trim_end_matches(']')
     }
 
-    /// Host and port, as they stand in it.
+    /// Host and port as they are written, in lower case.
     #[must_use]
     pub fn authority(&self) -> &str {
         &self.authority
     }
 
-    /// The port, or the scheme's own.
+    /// The port, or the default port of the scheme.
     #[must_use]
     pub fn port(&self) -> u16 {
         let written = self.authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
         written.unwrap_or(if self.scheme == Scheme::Http { 80 } else { 443 })
     }
 
-    /// The path, which begins with a slash. Percent signs stay as they are.
+    /// The path, which begins with a slash, percent-encoded.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// The last part of the path; empty after a slash.
+    /// The last segment of the path; empty if the path ends with a slash.
     #[must_use]
     pub fn file_name(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or_default()
     }
 
-    /// The same server and path with a query of its own, which must be encoded already.
+    /// This URL with another query, which must be percent-encoded already. An empty one removes it.
     #[must_use]
     pub fn with_query(&self, query: &str) -> Self {
         Self { query: (!query.is_empty()).then(|| query.to_owned()), ..self.clone() }
     }
 
-    /// This URL as a directory: with a slash at the end, and without a query.
+    /// This URL as a directory: with a slash at its end and without a query, so that [`join`](Self::join) goes below it.
     #[must_use]
     pub fn directory(&self) -> Self {
         let mut path = self.path.clone();
@@ -113,7 +115,7 @@ impl Url {
         Self { path, query: None, ..self.clone() }
     }
 
-    /// The whole URL as it is sent and kept, with all that stands in its query. Never for a message or a log.
+    /// The whole URL, as it is sent and stored, with the secrets in its query. Never for messages or logs.
     #[must_use]
     pub fn to_wire(&self) -> String {
         let front = format!("{}://{}{}", self.scheme.name(), self.authority, self.path);
@@ -123,7 +125,7 @@ impl Url {
         }
     }
 
-    /// The values of its query that must not be shown, as they are written and as they are read.
+    /// The secret values of its query, encoded and decoded, to be removed from texts that a server wrote.
     pub(crate) fn secrets(&self) -> Vec<String> {
         let written = redact::secrets(self.query.as_deref().unwrap_or_default());
         written
@@ -132,7 +134,7 @@ impl Url {
             .collect()
     }
 
-    /// What a reference means that stands in an answer from here: absolute or relative.
+    /// Resolves a reference in a response of this URL: absolute or relative.
     ///
     /// # Errors
     /// As for parsing; `file` URLs are an error, since no answer may name a file.
@@ -172,23 +174,23 @@ impl Url {
         Ok(joined)
     }
 
-    /// Whether both mean the same server at the same port, spoken to in the same way.
+    /// Whether both have the same origin: scheme, host and port.
     #[must_use]
     pub fn same_server(&self, other: &Self) -> bool {
         self.scheme == other.scheme && self.host() == other.host() && self.port() == other.port()
     }
 
-    /// Whether the host is this machine by its own words: `localhost` or a loopback address.
+    /// Whether the host is `localhost` or a loopback address. Other names may resolve to this machine, too.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         let host = self.host();
         host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| plain(address).is_loopback())
     }
 
-    /// For a file: its path on this machine, percent signs decoded.
+    /// The path of a `file` URL, percent-decoded.
     ///
     /// # Errors
-    /// `InvalidInput` for another scheme, or a path that is none.
+    /// `InvalidInput` for another scheme, or a path with a NUL.
     pub fn to_file_path(&self) -> Result<std::path::PathBuf> {
         use std::os::unix::ffi::OsStringExt;
         if self.scheme != Scheme::File {
@@ -202,7 +204,7 @@ impl Url {
     }
 }
 
-/// What percent signs stand for; a sign that stands for nothing stays.
+/// Percent-decodes a text; a `%` without two hexadecimal digits stays.
 fn decode_percent(text: &str) -> Vec<u8> {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
@@ -223,6 +225,7 @@ fn decode_percent(text: &str) -> Vec<u8> {
     out
 }
 
+/// Whether a reference is absolute: a scheme before the first colon (RFC 3986, 3.1).
 fn has_scheme(text: &str) -> bool {
     text.split_once(':').is_some_and(|(scheme, _)| {
         scheme.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -230,7 +233,7 @@ fn has_scheme(text: &str) -> bool {
     })
 }
 
-/// Bytes that would end a request line or a header, and those that no URL holds.
+/// Refuses whitespace, control characters and non-ASCII: they would end a request line or a header.
 fn check_characters(text: &str) -> Result<()> {
     if text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(());
@@ -241,7 +244,7 @@ fn check_characters(text: &str) -> Result<()> {
     )))
 }
 
-/// Takes `.` and `..` out; nothing climbs above the root.
+/// Removes `.` and `..` segments, encoded ones too (RFC 3986, 5.2.4). Nothing climbs above the root.
 fn without_dots(path: &str) -> String {
     let mut kept: Vec<&str> = Vec::new();
     let parts: Vec<&str> = path.split('/').skip(1).collect();
@@ -262,7 +265,7 @@ fn without_dots(path: &str) -> String {
     format!("/{}", kept.join("/"))
 }
 
-/// An IPv4 address that is written as an IPv6 one is the IPv4 address.
+/// The IPv4 address in an IPv4-mapped IPv6 address, which reaches the same host.
 fn plain(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(six) => six.to_ipv4_mapped().map_or(address, IpAddr::V4),
@@ -270,7 +273,7 @@ fn plain(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Whether an address is this machine or its own wire: what a stranger's answer must not lead to.
+/// Whether an address is loopback, link-local or unspecified, which an answer from another host must not lead to.
 pub(crate) fn is_local(address: IpAddr) -> bool {
     match plain(address) {
         IpAddr::V4(four) => {

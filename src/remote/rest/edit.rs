@@ -1,5 +1,7 @@
-//! Changes to what a server knows of its images: edits, aliases, removal. The server must trust this client.
-//! Each is one request, sent once; an edit is refused by the server where somebody else changed the image meanwhile.
+//! Changes of a server's images and aliases, for which it must trust this client.
+//!
+//! Each change is one request that is sent once. An edit replaces the whole object (`PUT`), so it carries the `ETag` that the
+//! object had when it was read (`If-Match`), and the server refuses it if another client changed the image meanwhile.
 
 use serde_json::{Map, Value, json};
 
@@ -33,7 +35,7 @@ impl Lxd {
         let before = self.stored(&about, monitor)?;
         let mut after = before.clone();
         edit.apply(&mut after)?;
-        // What is not known here goes back as it came.
+        // `PUT` replaces the object: fields that an edit does not know must be sent back as they came.
         let mut body = Map::new();
         for key in ["profiles", "expires_at"] {
             if let Some(value) = object.get(key).filter(|value| !value.is_null()) {
@@ -63,11 +65,11 @@ impl Lxd {
         self.require_trust(monitor)?;
         let url = self.image_url(&image.fingerprint.to_string(), "")?;
         let began = self.send(Request::new(Method::Delete, &url).monitor(monitor), "image")?;
-        if began.kind == "async" { self.finished(began, "image", monitor).map(|_| ()) } else { Ok(()) }
+        if began.kind == "async" { self.wait_for_operation(began, "image", monitor).map(|_| ()) } else { Ok(()) }
     }
 
-    /// Points an alias to an image that was resolved or listed here. An image that loses its last alias by that goes, unless its
-    /// property `keep` says otherwise; the monitor records it.
+    /// Points an alias to an image that was resolved or listed here. An image that loses its last alias by that is deleted, unless
+    /// its property `keep` is `true`; the monitor records it.
     ///
     /// # Errors
     /// `AlreadyExists` for an alias that is taken, unless it may be moved; those of [`edit_image`](Self::edit_image).
@@ -80,7 +82,7 @@ impl Lxd {
         }
         self.point_alias(alias, image, there.is_some(), monitor)?;
         match &there {
-            Some(there) => self.remove_nameless(there, image, monitor),
+            Some(there) => self.remove_unaliased(there, image, monitor),
             None => Ok(()),
         }
     }
@@ -106,6 +108,7 @@ impl Lxd {
         self.send(request.monitor(monitor), "alias").map(|_| ())
     }
 
+    /// The URL of an alias, whose name must be valid in a store.
     fn alias_url(&self, name: &str) -> Result<crate::remote::http::Url> {
         Alias::new(name)?;
         self.base.join(&format!("1.0/images/aliases/{}", segment(name)))

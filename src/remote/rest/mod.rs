@@ -1,11 +1,20 @@
-//! `Lxd`: a real LXD or Incus as a remote, by its REST API: public to anyone, or as one of those that it trusts.
-//! What is asked and answered is in `ask`, changes in `edit`, images in two files in `parts`, the way to a
-//! server in `upload`.
+//! `Lxd`: an LXD or Incus server as a remote, by its REST API.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `mod.rs` | resolving and describing images; [`Remote`] |
+//! | `calls.rs` | requests, envelopes, errors, operations that are waited for |
+//! | `image_entry.rs` | one image in a response, read leniently |
+//! | `split_export.rs` | downloads of an image in two files |
+//! | `edit.rs`, `upload.rs`, `trust.rs` | changes, for which the server must trust this client |
+//!
+//! The types of the wire are in [`protocol::rest`](crate::protocol::rest). Requests that only read are retried; requests that
+//! change something are sent once, since a lost response doesn't tell whether they took effect.
 
-mod ask;
+mod calls;
 mod edit;
-mod listed;
-mod parts;
+mod image_entry;
+mod split_export;
 mod trust;
 mod upload;
 
@@ -13,8 +22,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::http::{Client, ClientOptions, Request, Url};
-use super::near::is_near;
-use super::{Download, Remote, Wanted};
+use super::similar::is_similar;
+use super::{Download, Protocol, Remote, Resolution, Wanted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::format::{ImageSource, ImageType};
@@ -27,21 +36,30 @@ use crate::store::{Alias, StoredImage, UpdateSource};
 
 pub use upload::UploadOptions;
 
-/// How many things an error names.
-const NAMED: usize = 10;
+/// How many names the hint of an error lists.
+const MAX_SUGGESTIONS: usize = 10;
 
 /// An LXD or Incus server. Cheap to clone.
 ///
-/// What it shows depends on who asks: public images to everyone, all of them to clients whose
-/// certificate ([`ClientOptions::identity`]) it trusts, and one private image to whoever has its
-/// [`secret`](Self::secret). A server with a certificate of its own making is pinned by
-/// [`Trust::Pinned`](super::Trust::Pinned); one that changed it fails as `Remote`.
+/// What it shows depends on the client: public images to everyone, all images to clients whose certificate
+/// ([`ClientOptions::identity`]) it trusts, and one private image to a client with its [`secret`](Self::secret). A server with a
+/// self-signed certificate is pinned by [`Trust::Pinned`](super::Trust::Pinned); if it shows another one later, requests fail as
+/// `Remote`.
+///
+/// ```no_run
+/// use lxd_image::Monitor;
+/// use lxd_image::remote::{ClientOptions, Lxd, Remote, Wanted};
+///
+/// let server = Lxd::new(ClientOptions::new(), &"https://lxd.example:8443".parse()?)?;
+/// println!("{}", server.resolve(&Wanted::new("debian/12"), &Monitor::none())?.fingerprint);
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Lxd {
     client: Client,
     base: Url,
     certificate: String,
-    protocol: String,
+    protocol: Protocol,
     secret: Option<String>,
 }
 
@@ -54,7 +72,7 @@ impl fmt::Debug for Lxd {
 }
 
 impl Lxd {
-    /// The server at an address like `https://host:8443`. Nothing is asked yet.
+    /// The server at a URL like `https://host:8443`. Nothing is sent yet.
     ///
     /// # Errors
     /// Those of [`Client::new`]; `InvalidInput` for a file.
@@ -63,7 +81,7 @@ impl Lxd {
             return Err(Error::invalid(format!("{base} is a file, which no server stands behind")));
         }
         let (client, base) = (Client::new(options)?, base.directory());
-        Ok(Self { client, base, certificate: String::new(), protocol: "lxd".to_owned(), secret: None })
+        Ok(Self { client, base, certificate: String::new(), protocol: Protocol::Lxd, secret: None })
     }
 
     /// The server's certificate in PEM, to be recorded with images that come from here.
@@ -73,27 +91,29 @@ impl Lxd {
         self
     }
 
-    /// What is recorded as the protocol: `lxd` unless it is said, or `incus`. Both are spoken alike.
+    /// The protocol that is recorded with images from here: [`Protocol::Lxd`] unless it is set. Requests are the same for
+    /// both.
     #[must_use]
-    pub fn protocol(mut self, name: impl Into<String>) -> Self {
-        self.protocol = name.into();
+    pub fn protocol(mut self, protocol: Protocol) -> Self {
+        self.protocol = protocol;
         self
     }
 
-    /// A secret that the owner of a private image made for whoever fetches it. It goes with every
-    /// question for an image, and serves but once on some servers.
+    /// The secret of a private image, which its owner got from the server (`POST /1.0/images/FINGERPRINT/secret`). It is sent with
+    /// every request for an image. On some servers it can be used only once.
     #[must_use]
     pub fn secret(mut self, text: impl Into<String>) -> Self {
         self.secret = Some(text.into());
         self
     }
 
-    /// The server's address.
+    /// The URL of the server, with a slash at its end.
     #[must_use]
     pub fn url(&self) -> &Url {
         &self.base
     }
 
+    /// The URL of an image, or of something below it, with the secret.
     fn image_url(&self, name: &str, below: &str) -> Result<Url> {
         let url = self.base.join(&format!("1.0/images/{}{below}", segment(name)))?;
         Ok(match &self.secret {
@@ -102,16 +122,17 @@ impl Lxd {
         })
     }
 
+    /// The description of an image by its fingerprint or a prefix.
     fn image(&self, name: &str, monitor: &Monitor) -> Result<rest::Image> {
         let found: serde_json::Value = self.object(&self.image_url(name, "")?, "image", monitor)?;
-        let shown = listed::name(&found, 0);
-        listed::image(found, &shown, monitor)
+        let shown = image_entry::name(&found, 0);
+        image_entry::image(found, &shown, monitor)
             .map_err(|error| error.context(format_args!("image {shown} of {}", self.base)))
     }
 
-    /// What an alias points to; `None` where there is none that this client may see.
+    /// The target of an alias; `None` if there is none that this client may see.
     fn alias(&self, name: &str, monitor: &Monitor) -> Result<Option<rest::Alias>> {
-        // No way of writing these survives in an address.
+        // These can't be encoded: clients and proxies resolve `.` and `..` segments even if they are percent-encoded.
         if matches!(name, "" | "." | "..") {
             return Ok(None);
         }
@@ -123,6 +144,10 @@ impl Lxd {
         }
     }
 
+    /// Describes an image of the server as a store does. Properties that a store refuses are left out and recorded.
+    ///
+    /// # Errors
+    /// `Unsupported` for an unknown architecture or type.
     fn stored(&self, image: &rest::Image, monitor: &Monitor) -> Result<StoredImage> {
         let architecture: Architecture = image.architecture.parse().map_err(|error| {
             Error::unsupported(format!("the image {} is for a machine that is not known here", image.fingerprint))
@@ -163,13 +188,13 @@ impl Lxd {
         Ok(stored)
     }
 
-    /// An image that a name led to, if it is for the machine and of the type that was asked for.
-    fn fitting(&self, found: StoredImage, wanted: &Wanted, monitor: &Monitor) -> Result<StoredImage> {
+    /// The image that an alias means, if type and architecture are the requested ones; else the image of `ALIAS/ARCHITECTURE`.
+    fn for_architecture(&self, found: StoredImage, wanted: &Wanted, monitor: &Monitor) -> Result<StoredImage> {
         let right_type = found.image_type == wanted.image_type;
         if right_type && (wanted.architectures.is_empty() || wanted.architectures.contains(&found.architecture)) {
             return Ok(found);
         }
-        // Servers with images for several machines name them `NAME/ARCHITECTURE`, too.
+        // On servers with images for several architectures, these are the customary aliases of the others.
         for architecture in wanted.architectures.iter().filter(|_| right_type) {
             for name in [architecture.kernel_name(), architecture.debian_name()] {
                 let name = format!("{}/{name}", wanted.reference);
@@ -192,30 +217,56 @@ impl Lxd {
         )))
     }
 
+    /// The image that an alias, a fingerprint or a prefix of one means on this server.
+    fn find_image(&self, wanted: &Wanted, monitor: &Monitor) -> Result<StoredImage> {
+        if wanted.fingerprint().is_none()
+            && let Some(alias) = self.alias(&wanted.reference, monitor)?
+        {
+            let target: Fingerprint = alias.target.parse().map_err(|error| {
+                let sentence = format!("{} says that an alias points to what is no image", self.base);
+                Error::malformed(sentence).with_source(error)
+            })?;
+            let found = self.image(&target.to_string(), monitor)?;
+            if found.fingerprint != target {
+                return Err(self.wrong_image(&target.to_string(), &found.fingerprint));
+            }
+            return self.for_architecture(self.stored(&found, monitor)?, wanted, monitor);
+        }
+        let Some(prefix) = wanted.prefix() else { return Err(self.not_found(wanted, monitor)) };
+        match self.image(prefix.as_str(), monitor) {
+            Ok(found) if prefix.matches(&found.fingerprint) => self.stored(&found, monitor),
+            Ok(found) => Err(self.wrong_image(prefix.as_str(), &found.fingerprint)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(self.not_found(wanted, monitor)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The error for a reference that means nothing here, with similar aliases as a hint.
     fn not_found(&self, wanted: &Wanted, monitor: &Monitor) -> Error {
         let shown: String = wanted.reference.chars().take(64).collect();
         let error = Error::new(ErrorKind::NotFound, format!("{} has no image `{shown}`", self.base));
         if !wanted.suggest {
             return error;
         }
-        // The error is the answer; that nothing can be suggested is no second one.
+        // Suggestions are best effort.
         let near: BTreeSet<String> = self
             .list(&Monitor::none().with_cancel(monitor.cancel().clone()))
             .unwrap_or_default()
             .into_iter()
             .flat_map(|image| image.aliases)
             .map(|alias| alias.name)
-            .filter(|name| is_near(name, &wanted.reference))
+            .filter(|name| is_similar(name, &wanted.reference))
             .map(|name| name.chars().take(64).collect())
             .collect();
         if near.is_empty() {
             return error.with_hint("a private image is only seen by those whom the server trusts");
         }
-        let near: Vec<_> = near.into_iter().take(NAMED).collect();
+        let near: Vec<_> = near.into_iter().take(MAX_SUGGESTIONS).collect();
         error.with_hint(format!("near it are: {}", near.join(", ")))
     }
 }
 
+/// The type of an image; servers that know only containers leave it empty.
 fn type_named(name: &str) -> ImageType {
     if name == ImageType::VirtualMachine.name() { ImageType::VirtualMachine } else { ImageType::Container }
 }
@@ -223,18 +274,18 @@ fn type_named(name: &str) -> ImageType {
 impl Remote for Lxd {
     fn source(&self) -> UpdateSource {
         let server = self.base.to_wire();
-        UpdateSource::new(server.trim_end_matches('/'), &*self.protocol, "").certificate(&*self.certificate)
+        UpdateSource::new(server.trim_end_matches('/'), self.protocol, "").certificate(&*self.certificate)
     }
 
-    /// All images that this client may see. Those that can't be used here, for a machine that is not known or for what the server
-    /// says of them, are left out and recorded by their fingerprints.
+    /// All images that this client may see. Those with an unknown architecture or an unusable description are left out and
+    /// recorded by their fingerprints.
     fn list(&self, monitor: &Monitor) -> Result<Vec<StoredImage>> {
         let url = self.base.join("1.0/images")?.with_query("recursion=1");
         let entries: Option<Vec<serde_json::Value>> = self.object(&url, "list of images", monitor)?;
         let (mut images, mut seen) = (Vec::new(), BTreeSet::new());
         for (place, entry) in entries.unwrap_or_default().into_iter().enumerate() {
-            let name = listed::name(&entry, place);
-            let read = listed::image(entry, &name, monitor).and_then(|image| self.stored(&image, monitor));
+            let name = image_entry::name(&entry, place);
+            let read = image_entry::image(entry, &name, monitor).and_then(|image| self.stored(&image, monitor));
             let reason = match read {
                 Ok(image) if seen.insert(image.fingerprint) => {
                     images.push(image);
@@ -248,27 +299,8 @@ impl Remote for Lxd {
         Ok(images)
     }
 
-    fn resolve(&self, wanted: &Wanted, monitor: &Monitor) -> Result<StoredImage> {
-        if wanted.fingerprint().is_none()
-            && let Some(alias) = self.alias(&wanted.reference, monitor)?
-        {
-            let target: Fingerprint = alias.target.parse().map_err(|error| {
-                let sentence = format!("{} says that an alias points to what is no image", self.base);
-                Error::malformed(sentence).with_source(error)
-            })?;
-            let found = self.image(&target.to_string(), monitor)?;
-            if found.fingerprint != target {
-                return Err(self.another(&target.to_string(), &found.fingerprint));
-            }
-            return self.fitting(self.stored(&found, monitor)?, wanted, monitor);
-        }
-        let Some(prefix) = wanted.prefix() else { return Err(self.not_found(wanted, monitor)) };
-        match self.image(prefix.as_str(), monitor) {
-            Ok(found) if prefix.matches(&found.fingerprint) => self.stored(&found, monitor),
-            Ok(found) => Err(self.another(prefix.as_str(), &found.fingerprint)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Err(self.not_found(wanted, monitor)),
-            Err(error) => Err(error),
-        }
+    fn locate(&self, wanted: &Wanted, monitor: &Monitor) -> Result<Resolution> {
+        self.find_image(wanted, monitor).map(Resolution::named)
     }
 
     fn open(&self, image: &StoredImage, monitor: &Monitor) -> Result<ImageSource> {
@@ -279,13 +311,13 @@ impl Remote for Lxd {
         })?;
         let stop = Cancel::new();
         match answer.header("content-type").filter(|kind| multipart::is_multipart(kind)).map(str::to_owned) {
-            Some(kind) => parts::open(answer, &kind, image.size, stop, monitor),
+            Some(kind) => split_export::open(answer, &kind, image.size, stop, monitor),
             None => {
                 let mut download = Download::new(&self.client, &url).digest(image.fingerprint).monitor(monitor);
                 if image.size > 0 {
-                    download = download.at_most(image.size);
+                    download = download.max_size(image.size);
                 }
-                Ok(ImageSource::unified(download.open_begun(answer, &stop)))
+                Ok(ImageSource::unified(download.open_response(answer, &stop)))
             }
         }
     }

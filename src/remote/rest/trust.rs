@@ -9,7 +9,7 @@ use crate::progress::Monitor;
 use crate::remote::http::{Method, Request};
 
 impl Lxd {
-    /// Asks the server to trust this client's certificate from now on. `word` is the server's trust
+    /// Asks the server to trust the certificate of this client from now on. `word` is the server's trust
     /// password, or a token that its owner made for this client; `name` is what it is called there.
     ///
     /// # Errors
@@ -18,18 +18,18 @@ impl Lxd {
         if self.client.options().identity.is_none() {
             return Err(Error::invalid("a server can't trust a client that has no certificate"));
         }
-        // The peers read the word under different keys, and don't mind others.
+        // LXD reads `password`, Incus and newer LXDs `trust_token`; both ignore unknown keys.
         let body = json!({ "type": "client", "name": name, "password": word, "trust_token": word });
         let request = Request::new(Method::Post, &self.base.join("1.0/certificates")?).json(&body).monitor(monitor);
         match self.send(request, "trust in this client") {
-            // It is trusted already.
+            // The certificate is trusted already, which is what was asked for.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(error.without_secret(word)),
             Ok(_) => Ok(()),
         }
     }
 
-    /// Fails unless the server trusts this client: before anything is prepared that it would refuse.
+    /// Fails unless the server trusts this client. Called before expensive work that it would refuse.
     ///
     /// # Errors
     /// `Remote` when it does not; those of [`server`](Self::server).

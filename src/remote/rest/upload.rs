@@ -1,5 +1,8 @@
-//! An image of a store on its way to a server: checked before, sent as it is read, named and published there.
-//! The server computes the digest again; what it says is compared with ours.
+//! Uploads an image of a store to a server.
+//!
+//! Order: check trust, check all aliases, look whether the image is there, send it, point the aliases, delete images that lost
+//! their last alias. Everything that can be refused is checked before the first byte is sent. The body is streamed from the
+//! store; the server computes the digest itself, and its result is compared with the fingerprint.
 
 use std::io::{self, Cursor, Read};
 
@@ -18,7 +21,16 @@ use crate::protocol::rest::{self, Operation, upload};
 use crate::remote::http::{Method, Request};
 use crate::store::{Alias, Edit, OpenedImage, StoredImage};
 
-/// How an image is copied to a server.
+/// Options of [`Lxd::upload`].
+///
+/// ```
+/// use lxd_image::remote::UploadOptions;
+/// use lxd_image::store::Alias;
+///
+/// let options = UploadOptions::new().alias(Alias::new("web/base")?).reuse_aliases(true).public(true);
+/// # let _ = options;
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct UploadOptions {
@@ -38,35 +50,35 @@ impl UploadOptions {
         Self::default()
     }
 
-    /// Gives it one more alias there.
+    /// Adds an alias on the server.
     #[must_use]
     pub fn alias(mut self, alias: Alias) -> Self {
         self.aliases.push(alias);
         self
     }
 
-    /// Whether it gets the aliases there that it has here, too.
+    /// Whether it also gets the aliases that it has in the store.
     #[must_use]
     pub fn copy_aliases(mut self, yes: bool) -> Self {
         self.copy_aliases = yes;
         self
     }
 
-    /// Whether aliases that are taken there move to it, instead of being an error.
+    /// Whether aliases that are taken on the server move to it, instead of failing as `AlreadyExists`.
     #[must_use]
     pub fn reuse_aliases(mut self, yes: bool) -> Self {
         self.reuse_aliases = yes;
         self
     }
 
-    /// Whether an image goes there that loses its last alias to this one.
+    /// Whether an image that loses its last alias to this one is deleted on the server.
     #[must_use]
     pub fn replace_images(mut self, yes: bool) -> Self {
         self.replace_images = yes;
         self
     }
 
-    /// Sets a property, which wins over what is known of the image here.
+    /// Sets a property, which takes precedence over that of the store.
     ///
     /// # Errors
     /// `InvalidInput` for a NUL in either text.
@@ -75,7 +87,7 @@ impl UploadOptions {
         Ok(self)
     }
 
-    /// Whether strangers may read it there.
+    /// Whether untrusted clients may read it on the server.
     #[must_use]
     pub fn public(mut self, yes: bool) -> Self {
         self.public = yes;
@@ -101,10 +113,9 @@ impl UploadOptions {
 }
 
 impl Lxd {
-    /// Copies an image of a store to this server, which must trust this client. Its properties go
-    /// with it.
+    /// Copies an image of a store, with its properties, to this server, which must trust this client.
     ///
-    /// An image that is there already gets what the options ask for, and nothing is sent.
+    /// An image that the server has already gets what the options ask for, and its bytes are not sent.
     ///
     /// # Errors
     /// `Remote` where the server does not trust this client, or refuses; `AlreadyExists` for an alias that is taken; `Mismatch` when another digest arrived;
@@ -126,12 +137,12 @@ impl Lxd {
         }
         match self.image(&about.fingerprint.to_string(), monitor) {
             Ok(there) if there.fingerprint != about.fingerprint => {
-                return Err(self.another(&about.fingerprint.to_string(), &there.fingerprint));
+                return Err(self.wrong_image(&about.fingerprint.to_string(), &there.fingerprint));
             }
-            Ok(there) => self.extend_image(&self.stored(&there, monitor)?, options)?,
+            Ok(there) => self.update_existing(&self.stored(&there, monitor)?, options)?,
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.send_image(image, options)?;
-                self.send_end(about, monitor);
+                self.send_expiry(about, monitor);
             }
             Err(error) => return Err(error),
         }
@@ -140,15 +151,15 @@ impl Lxd {
         }
         if options.replace_images {
             for there in taken.iter().flatten() {
-                self.remove_nameless(there, about, monitor)?;
+                self.remove_unaliased(there, about, monitor)?;
             }
         }
         Ok(())
     }
 
-    /// Tells a server that has taken an image when it ends, for which an upload has no header. The image is there by then, so
-    /// that a server which refuses fails nothing; it is told.
-    fn send_end(&self, image: &StoredImage, monitor: &Monitor) {
+    /// Sets the expiry date of an image that was just uploaded, for which uploads have no header. The image is there by then, so
+    /// a refusal is recorded as an omission and not an error.
+    fn send_expiry(&self, image: &StoredImage, monitor: &Monitor) {
         let Some(seconds) = image.expires_at else { return };
         if let Err(error) = self.edit_image(image, &Edit::new().expires_at(Some(seconds)), monitor) {
             let part = format!("expiry date {}", crate::time::rfc3339(Some(seconds)));
@@ -157,8 +168,8 @@ impl Lxd {
         }
     }
 
-    /// Gives an image that is there what it has not got of the options.
-    fn extend_image(&self, there: &StoredImage, options: &UploadOptions) -> Result<()> {
+    /// Applies the options to an image that the server has already.
+    fn update_existing(&self, there: &StoredImage, options: &UploadOptions) -> Result<()> {
         let mut edit = Edit::new();
         if options.public {
             edit = edit.public(true);
@@ -174,8 +185,8 @@ impl Lxd {
         }
     }
 
-    /// Removes the image that an alias pointed to before, if it has no other one.
-    pub(super) fn remove_nameless(&self, before: &rest::Alias, image: &StoredImage, monitor: &Monitor) -> Result<()> {
+    /// Deletes the image that an alias pointed to before, if it has no other one and is not to be kept.
+    pub(super) fn remove_unaliased(&self, before: &rest::Alias, image: &StoredImage, monitor: &Monitor) -> Result<()> {
         if before.target == image.fingerprint.to_string() {
             return Ok(());
         }
@@ -193,8 +204,8 @@ impl Lxd {
         Ok(())
     }
 
-    /// Sends an image of a store to this server, which need not trust this client: whoever owns it made a
-    /// [`secret`](Self::secret) for this image to be sent, and said what it is called there.
+    /// Sends an image of a store to a server that need not trust this client: a client that it trusts prepared the upload and
+    /// passed on its [`secret`](Self::secret) (mode `push` of `POST /1.0/images`).
     ///
     /// # Errors
     /// `InvalidInput` without a secret; `Remote` where the server refuses; `AlreadyExists`; `Mismatch` when another
@@ -206,6 +217,7 @@ impl Lxd {
         self.send_image(image, &UploadOptions::new().monitor(monitor.clone()))
     }
 
+    /// Creates an alias, or moves one that exists.
     pub(super) fn point_alias(&self, alias: &Alias, image: &StoredImage, taken: bool, monitor: &Monitor) -> Result<()> {
         let target = image.fingerprint.to_string();
         let request = if taken {
@@ -219,6 +231,7 @@ impl Lxd {
         self.send(request.monitor(monitor), "alias").map(|_| ())
     }
 
+    /// Sends the bytes, as one file or as a form of two, and waits until the server has published the image.
     fn send_image(&self, image: &OpenedImage, options: &UploadOptions) -> Result<()> {
         let (about, monitor) = (image.image(), &options.monitor);
         let source = image.source();
@@ -250,11 +263,11 @@ impl Lxd {
         let first = source.first.reader(monitor.cancel())?;
         let request = match &source.second {
             None => {
-                let body = Counted::new(first, about.size, monitor);
+                let body = ProgressReader::new(first, about.size, monitor);
                 request.stream("application/octet-stream", Some(about.size), body)
             }
             Some(second) => {
-                // Nothing can hold the digest of its own digest.
+                // A boundary must not occur in the files. The digest of the fingerprint of the files can't be in them but by chance.
                 let form = Form::new(Fingerprint::of(about.fingerprint.as_bytes()).to_string());
                 let rootfs = if about.image_type == ImageType::VirtualMachine { "rootfs.img" } else { "rootfs" };
                 let rootfs_name = about.rootfs_name.clone().unwrap_or_else(|| format!("{}.root", about.fingerprint));
@@ -265,17 +278,17 @@ impl Lxd {
                 let length = about.size.saturating_add(around);
                 let body =
                     Cursor::new(head).chain(first).chain(Cursor::new(middle)).chain(second.reader(monitor.cancel())?);
-                let body = Counted::new(body.chain(Cursor::new(tail)), length, monitor);
+                let body = ProgressReader::new(body.chain(Cursor::new(tail)), length, monitor);
                 request.stream(&form.content_type(), Some(length), body)
             }
         };
         let began = self.send(request, "image")?;
-        let done = self.finished(began, "image", monitor)?;
-        self.arrived(&done, &about.fingerprint)
+        let done = self.wait_for_operation(began, "image", monitor)?;
+        self.check_uploaded(&done, &about.fingerprint)
     }
 
-    /// Whether the server has what was sent.
-    fn arrived(&self, done: &Operation, sent: &Fingerprint) -> Result<()> {
+    /// Compares the fingerprint that the server computed with the one that was sent.
+    fn check_uploaded(&self, done: &Operation, sent: &Fingerprint) -> Result<()> {
         match done.metadata.get("fingerprint").and_then(serde_json::Value::as_str) {
             Some(found) if found != sent.to_string() => {
                 let found: String = found.chars().take(64).collect();
@@ -286,21 +299,21 @@ impl Lxd {
     }
 }
 
-/// What is sent, with its progress told.
-struct Counted<'a, R> {
+/// A reader that reports how much of a body was sent.
+struct ProgressReader<'a, R> {
     inner: R,
     done: u64,
     total: u64,
     monitor: &'a Monitor,
 }
 
-impl<'a, R: Read> Counted<'a, R> {
+impl<'a, R: Read> ProgressReader<'a, R> {
     fn new(inner: R, total: u64, monitor: &'a Monitor) -> Self {
         Self { inner, done: 0, total, monitor }
     }
 }
 
-impl<R: Read> Read for Counted<'_, R> {
+impl<R: Read> Read for ProgressReader<'_, R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(out)?;
         self.done = self.done.saturating_add(count as u64);

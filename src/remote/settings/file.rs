@@ -1,5 +1,7 @@
-//! `remotes.yaml`: a map of names to maps of texts, so that people can read and mend it.
-//! Written beside and renamed, under a lock, so that a reader sees the old or the new and no change is lost.
+//! `remotes.yaml`: a map of names to maps of texts, which users may read and edit.
+//!
+//! A change reads, modifies and replaces the file under the lock, so that no change is lost; the replacement is atomic, so that
+//! readers need no lock.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,7 +20,7 @@ use crate::remote::http::Certificate;
 
 const NAME: &str = "remotes.yaml";
 
-/// The public servers that everybody knows. The addresses are those that the peers come with.
+/// The remotes without a file. The URLs are those that `lxc` and `incus` come with.
 const WELL_KNOWN: &[(&str, &str)] = &[
     ("images", "https://images.linuxcontainers.org"),
     ("ubuntu", "https://cloud-images.ubuntu.com/releases"),
@@ -29,6 +31,7 @@ const WELL_KNOWN: &[(&str, &str)] = &[
 pub(super) type Remotes = BTreeMap<String, KnownRemote>;
 
 impl Settings {
+    /// Reads all remotes.
     pub(super) fn read(&self) -> Result<Remotes> {
         let path = self.directory().join(NAME);
         let limits = Limits::default();
@@ -42,14 +45,14 @@ impl Settings {
         parse(&bytes, &limits).map_err(|error| error.in_file(&path))
     }
 
-    /// Changes the remotes: all or nothing, one process at a time.
+    /// Changes the remotes under the lock. If `change` fails, nothing is written.
     pub(super) fn change(&self, change: impl FnOnce(&mut Remotes) -> Result<()>) -> Result<()> {
         make_directory(self.directory())?;
         let path = self.directory().join(NAME);
         let lock = self.directory().join("lock");
         let failed = |error| Error::io("the settings can't be locked", error).in_file(&lock);
         let held = File::options().create(true).write(true).truncate(false).mode(0o600).open(&lock).map_err(failed)?;
-        // Gone with the file's descriptor, whatever happens.
+        // Released when the descriptor is closed, also when this process is killed.
         held.lock().map_err(failed)?;
         let mut remotes = self.read()?;
         change(&mut remotes)?;
@@ -64,6 +67,7 @@ fn well_known() -> Result<Remotes> {
         .collect()
 }
 
+/// Parses the file.
 fn parse(bytes: &[u8], limits: &Limits) -> Result<Remotes> {
     if bytes.iter().all(|byte| byte.is_ascii_whitespace()) {
         return Ok(Remotes::new());
@@ -73,7 +77,7 @@ fn parse(bytes: &[u8], limits: &Limits) -> Result<Remotes> {
         check_name(&name)?;
         let fields = match value {
             Plain::Map(fields) => fields,
-            // What no remote is left in.
+            // What `print` writes for no remotes, so that the file is a map all the same.
             Plain::Text(None) if name == "none" => continue,
             _ => return Err(Error::malformed(format!("the remote `{name}` is no map of what is known of it"))),
         };
@@ -83,6 +87,7 @@ fn parse(bytes: &[u8], limits: &Limits) -> Result<Remotes> {
     Ok(remotes)
 }
 
+/// Parses one remote.
 fn remote(fields: &Properties) -> Result<KnownRemote> {
     let flag = |key: &str| match fields.get(key) {
         None | Some("false" | "no") => Ok(false),
@@ -90,7 +95,7 @@ fn remote(fields: &Properties) -> Result<KnownRemote> {
         Some(_) => Err(Error::malformed(format!("`{key}` is neither true nor false"))),
     };
     let url = fields.get("url").ok_or_else(|| Error::malformed("it has no `url`"))?;
-    let mut remote = KnownRemote::new(url.parse()?, fields.get("protocol").unwrap_or("lxd").parse()?);
+    let mut remote = KnownRemote::new(url.parse()?, Protocol::of_server(fields.get("protocol").unwrap_or("lxd"))?);
     if fields.get("public").is_some() {
         remote.public = flag("public")?;
     }
@@ -102,9 +107,9 @@ fn remote(fields: &Properties) -> Result<KnownRemote> {
     Ok(remote)
 }
 
+/// Writes the file. Texts are quoted as in JSON, which YAML reads alike.
 fn print(remotes: &Remotes) -> String {
     let mut text = String::from("# Image servers by name. `lxd-image remote` changes this file.\n");
-    // JSON's strings are YAML's, too.
     let quoted = |text: &str| Value::String(text.to_owned()).to_string();
     for (name, remote) in remotes {
         let mut fields = vec![("url", remote.url.to_wire()), ("protocol", remote.protocol.to_string())];
@@ -126,12 +131,13 @@ fn print(remotes: &Remotes) -> String {
     text
 }
 
+/// Creates the settings directory, readable by its owner only.
 pub(super) fn make_directory(path: &Path) -> Result<()> {
     atomic::make_dirs(path, 0o700)
         .map_err(|error| Error::io("the directory of the settings can't be made", error).in_file(path))
 }
 
-/// Writes a file that only its owner reads, as a whole or not at all; it is on the disk when this returns.
+/// Replaces a file that only its owner can read, atomically and durably.
 pub(super) fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     atomic::replace(path, 0o600, bytes, Durability::Durable)
         .map_err(|error| Error::io("the settings can't be written", error).in_file(path))

@@ -1,26 +1,28 @@
-//! Trust on first use: which certificate a server shows, and whether an authority vouches for it.
-//! Whoever accepts it has it pinned; nothing is sent to the server before.
+//! `FirstUse`: trust on first use, as `lxc remote add` does it.
+//!
+//! The caller shows the fingerprint of an unknown certificate to the user and pins it if the user agrees. Nothing but a request
+//! for the root of the server is sent before.
 
 use super::KnownRemote;
 use crate::error::{ErrorKind, Result};
 use crate::progress::Monitor;
 use crate::remote::http::{Certificate, Client, ClientOptions, Request, Scheme};
 
-/// What is seen of a server before it is trusted.
+/// What is known of a server before it is trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FirstUse {
-    /// It is spoken to without TLS: on this machine, or since that was allowed.
+    /// It is spoken to without TLS, because it is this machine or because that was allowed.
     Plain,
-    /// An authority that this system trusts vouches for it, or it was pinned before.
+    /// An authority that the client trusts vouches for it, or its certificate is pinned already.
     Vouched,
-    /// No authority vouches for this certificate. Somebody must compare its fingerprint with what
-    /// the server's owner says, and pin it.
+    /// No authority vouches for this certificate. The user must compare its fingerprint with what the owner of the server says
+    /// before it is pinned.
     Unknown(Certificate),
 }
 
 impl KnownRemote {
-    /// Asks a server for its certificate, and whether that is to be believed.
+    /// Asks a server for its certificate and says whether that can be trusted.
     ///
     /// # Errors
     /// `Remote` when it can't be reached, or shows another certificate than the pinned one;
@@ -29,14 +31,14 @@ impl KnownRemote {
         if self.url.scheme() == Scheme::File {
             return Ok(FirstUse::Plain);
         }
-        let client = Client::new(super::believing(self, options.clone()))?;
+        let client = Client::new(super::client_options_for(self, options.clone()))?;
         let asked = client.send(Request::head(&self.url).monitor(monitor));
         match asked {
             Ok(_) if self.url.scheme() == Scheme::Http => Ok(FirstUse::Plain),
-            // Whatever it answers, its certificate was believed.
+            // The status does not matter: the handshake was completed.
             Ok(_) => Ok(FirstUse::Vouched),
             Err(error) if self.certificate.is_none() && error.kind() == ErrorKind::Remote && !error.is_transient() => {
-                // The error of the way says more than that no certificate came.
+                // The first error says more than that no certificate was shown.
                 match client.server_certificate(&self.url, monitor) {
                     Ok(certificate) => Ok(FirstUse::Unknown(certificate)),
                     Err(_) => Err(error),

@@ -1,5 +1,5 @@
-//! The certificate that shows servers who asks: made when it is first needed, kept where only its owner reads it.
-//! Its key never leaves this directory.
+//! The client certificate of a user: created on first use, readable by its owner only. The private key never leaves the settings
+//! directory.
 
 use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt;
@@ -17,10 +17,10 @@ const CERTIFICATE: &str = "client.crt";
 const KEY: &str = "client.key";
 
 impl Settings {
-    /// The client's certificate and key, `client.crt` and `client.key`; made if there are none.
+    /// The client certificate and its key, `client.crt` and `client.key`. Created under the lock if there are none.
     ///
     /// # Errors
-    /// `Malformed` when they can't be understood or one is missing, `Io`.
+    /// `Malformed` when they can't be parsed or the key is missing; `Io`.
     pub fn identity(&self) -> Result<Identity> {
         if let Some(identity) = self.read_identity()? {
             return Ok(identity);
@@ -30,7 +30,7 @@ impl Settings {
         let failed = |error| Error::io("the settings can't be locked", error).in_file(&lock);
         let held = File::options().create(true).write(true).truncate(false).mode(0o600).open(&lock).map_err(failed)?;
         held.lock().map_err(failed)?;
-        // Somebody else may have made them meanwhile.
+        // Another process may have created them before this one got the lock.
         if let Some(identity) = self.read_identity()? {
             return Ok(identity);
         }
@@ -39,18 +39,19 @@ impl Settings {
             Ok(())
         })?;
         let identity = Identity::from_pem(&certificate, &key)?;
-        // The key first: where the certificate is, its key is too.
+        // The key first: readers take the certificate as the sign that both are there.
         write_private(&self.directory().join(KEY), key.as_bytes())?;
         write_private(&self.directory().join(CERTIFICATE), certificate.as_bytes())?;
         Ok(identity)
     }
 
-    /// The file with the client's certificate, to be given to a server's owner.
+    /// The path of the client certificate, which the owner of a server adds to its trusted certificates.
     #[must_use]
     pub fn certificate_file(&self) -> PathBuf {
         self.directory().join(CERTIFICATE)
     }
 
+    /// Reads both files; `None` if there is no certificate yet.
     fn read_identity(&self) -> Result<Option<Identity>> {
         let read = |name: &str| {
             let path = self.directory().join(name);

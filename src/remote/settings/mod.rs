@@ -1,96 +1,64 @@
-//! `Settings`: the remotes that a person knows by name, and who that person is to servers, in one directory.
-//! The file is in `file`, the client's certificate in `identity`; connecting to what is named is here.
+//! `Settings`: the remotes that a user knows by name, and the user's client certificate, in one directory.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `remotes.yaml` | the remotes (`file.rs`) |
+//! | `client.crt`, `client.key` | the client certificate, created on first use (`identity.rs`) |
+//! | `lists/` | cached lists of simplestreams servers |
+//! | `lock` | held while either of the first two is written |
+//!
+//! Any number of processes may use a directory: files are replaced atomically, and changes are made under the lock.
 
 mod file;
 mod first_use;
 mod identity;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 use super::http::{Certificate, ClientOptions, Trust, Url};
-use super::near::is_near;
-use super::{Direct, Lxd, Remote, Simplestreams, open_source};
+use super::similar::is_similar;
+use super::{Direct, Lxd, Protocol, Remote, Simplestreams, open_source};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::UpdateSource;
 
 pub use first_use::FirstUse;
 
-/// How a remote is spoken to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum Protocol {
-    /// LXD's REST API.
-    #[default]
-    Lxd,
-    /// Incus's, which is nearly the same.
-    Incus,
-    /// A tree of files with lists of what there is.
-    Simplestreams,
-}
-
-impl Protocol {
-    /// The word for it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Lxd => "lxd",
-            Self::Incus => "incus",
-            Self::Simplestreams => "simplestreams",
-        }
-    }
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for Protocol {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "lxd" => Ok(Self::Lxd),
-            "incus" => Ok(Self::Incus),
-            "simplestreams" => Ok(Self::Simplestreams),
-            other => {
-                let shown: String = other.chars().take(64).collect();
-                Err(Error::invalid(format!("`{shown}` is no protocol of image servers"))
-                    .with_hint("the protocols are lxd, incus and simplestreams"))
-            }
-        }
-    }
-}
-
-/// A server that has a name here.
+/// A remote that has a name in the settings.
+///
+/// ```
+/// use lxd_image::remote::{KnownRemote, Protocol};
+///
+/// let url = KnownRemote::address("lxd.example", Protocol::Lxd)?;
+/// assert_eq!(url.to_string(), "https://lxd.example:8443/");
+/// let remote = KnownRemote::new(url, Protocol::Lxd).public(true);
+/// # let _ = remote;
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KnownRemote {
-    /// Its address; for simplestreams also a directory, as `file:///DIR`.
+    /// Its URL; for simplestreams also a directory, as `file:///DIR`.
     pub url: Url,
-    /// How it is spoken to.
+    /// How the server is spoken to; never direct import, which has no list.
     pub protocol: Protocol,
-    /// Whether it is only asked for what anyone may see: it is not shown who asks.
+    /// Whether only public images are used: the client certificate is not shown.
     pub public: bool,
-    /// The certificate that it must show, where no authority vouches for it.
+    /// The certificate that it must show, if no authority vouches for it.
     pub certificate: Option<Certificate>,
-    /// Whether it is spoken to without TLS, though it is another machine.
+    /// Whether plain http may be spoken with it, although it is another host.
     pub allow_http: bool,
 }
 
 impl KnownRemote {
-    /// A server that authorities vouch for. One of simplestreams is public.
+    /// A server that authorities vouch for. A simplestreams server is public.
     #[must_use]
     pub fn new(url: Url, protocol: Protocol) -> Self {
         let public = protocol == Protocol::Simplestreams;
         Self { url, protocol, public, certificate: None, allow_http: false }
     }
 
-    /// Whether it is only asked for what anyone may see.
+    /// Sets whether only public images are used.
     #[must_use]
     pub fn public(mut self, yes: bool) -> Self {
         self.public = yes;
@@ -104,18 +72,17 @@ impl KnownRemote {
         self
     }
 
-    /// Whether it is spoken to without TLS, though it is another machine.
+    /// Sets whether plain http may be spoken with it.
     #[must_use]
     pub fn allow_http(mut self, yes: bool) -> Self {
         self.allow_http = yes;
         self
     }
 
-    /// The address that a person means: `https` where no scheme is given, and then LXD's port where
-    /// no port is.
+    /// Parses an address as a user writes it: `https` if it has no scheme, and then LXD's port, 8443, if it has no port.
     ///
     /// # Errors
-    /// `InvalidInput` for what is no address.
+    /// `InvalidInput` for an invalid URL.
     pub fn address(text: &str, protocol: Protocol) -> Result<Url> {
         if text.contains("://") {
             return text.parse();
@@ -130,8 +97,7 @@ impl KnownRemote {
     }
 }
 
-/// A person's settings: remotes by name, and a certificate. Any number of processes may use and
-/// change one directory.
+/// The settings of a user: remotes by name, and a client certificate. Any number of processes may use and change one directory.
 ///
 /// ```no_run
 /// use lxd_image::Monitor;
@@ -147,21 +113,20 @@ pub struct Settings {
     directory: PathBuf,
 }
 
-/// Names that stand for something else.
+/// Names that a remote can't have: `local` is the store.
 const RESERVED: &[&str] = &["local"];
 
 impl Settings {
-    /// The settings in a directory, which is made when something is written. Nothing is read yet.
+    /// The settings in a directory, which is created when something is written. Nothing is read yet.
     #[must_use]
     pub fn open(directory: impl Into<PathBuf>) -> Self {
         Self { directory: directory.into() }
     }
 
-    /// Where the settings of this user are: `LXD_IMAGE_CONFIG`, else `lxd-image` in the XDG
-    /// configuration directory.
+    /// The settings directory of this user: `LXD_IMAGE_CONFIG`, else `lxd-image` in the XDG configuration directory.
     ///
     /// # Errors
-    /// `InvalidInput` when the environment names neither, nor a home.
+    /// `InvalidInput` when the environment names neither, and no home directory.
     pub fn user_directory() -> Result<PathBuf> {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         if let Some(own) = variable("LXD_IMAGE_CONFIG") {
@@ -180,19 +145,18 @@ impl Settings {
         &self.directory
     }
 
-    /// All remotes, sorted by name: the well-known public ones until they are changed, and those
-    /// that were added.
+    /// All remotes, sorted by name. Without a file these are the well-known public servers; the first change writes them into it.
     ///
     /// # Errors
-    /// `Malformed` when the file can't be understood, `Io`.
+    /// `Malformed` when the file can't be parsed, `Io`.
     pub fn remotes(&self) -> Result<Vec<(String, KnownRemote)>> {
         Ok(self.read()?.into_iter().collect())
     }
 
-    /// One remote by its name.
+    /// The remote with this name.
     ///
     /// # Errors
-    /// `NotFound`, saying which there are; those of [`remotes`](Self::remotes).
+    /// `NotFound`, with similar names as a hint; those of [`remotes`](Self::remotes).
     pub fn get(&self, name: &str) -> Result<KnownRemote> {
         let mut all = self.read()?;
         all.remove(name).ok_or_else(|| unknown(name, all.keys()))
@@ -205,6 +169,8 @@ impl Settings {
     /// character, an empty one, and `local`; those of [`remotes`](Self::remotes).
     pub fn add(&self, name: &str, remote: KnownRemote) -> Result<()> {
         check_name(name)?;
+        // The file is read by older versions, too, and a remote without a list could not be used by its name.
+        Protocol::of_server(remote.protocol.name())?;
         self.change(|all| {
             if all.contains_key(name) {
                 return Err(taken(name));
@@ -214,7 +180,7 @@ impl Settings {
         })
     }
 
-    /// Forgets a remote. Images that came from there stay and know where they came from.
+    /// Removes a remote. Images that came from there stay, and keep their source.
     ///
     /// # Errors
     /// `NotFound`; those of [`remotes`](Self::remotes).
@@ -225,7 +191,7 @@ impl Settings {
         })
     }
 
-    /// Gives a remote another name.
+    /// Renames a remote.
     ///
     /// # Errors
     /// `NotFound`, `AlreadyExists`; `InvalidInput` as for [`add`](Self::add); those of [`remotes`](Self::remotes).
@@ -241,7 +207,7 @@ impl Settings {
         })
     }
 
-    /// Says that a remote has moved. A certificate that was pinned still must be shown.
+    /// Changes the URL of a remote. A pinned certificate stays pinned.
     ///
     /// # Errors
     /// `NotFound`; those of [`remotes`](Self::remotes).
@@ -255,7 +221,7 @@ impl Settings {
         })
     }
 
-    /// The remote of this name, ready to be asked.
+    /// Connects to the remote with this name. Nothing is sent yet.
     ///
     /// # Errors
     /// Those of [`get`](Self::get), of [`identity`](Self::identity), and of making the remote.
@@ -267,10 +233,10 @@ impl Settings {
         Ok(Box::new(self.lxd(&known, options)?))
     }
 
-    /// The LXD or Incus server of this name: for what only those can do.
+    /// Connects to the LXD or Incus server with this name, for uploads and changes.
     ///
     /// # Errors
-    /// `Unsupported` for one of another kind; those of [`connect`](Self::connect).
+    /// `Unsupported` for a remote of another protocol; those of [`connect`](Self::connect).
     pub fn connect_lxd(&self, name: &str, options: ClientOptions) -> Result<Lxd> {
         let known = self.get(name)?;
         if known.protocol == Protocol::Simplestreams {
@@ -281,25 +247,27 @@ impl Settings {
         self.lxd(&known, options)
     }
 
-    /// The LXD or Incus server that is described, as it would be connected to by name.
+    /// Connects to an LXD or Incus server as if it had a name here: with the client certificate unless it is public, and pinned.
     ///
     /// # Errors
     /// Those of [`identity`](Self::identity) and [`Lxd::new`].
     pub fn lxd(&self, known: &KnownRemote, options: ClientOptions) -> Result<Lxd> {
-        let mut options = believing(known, options);
+        let mut options = client_options_for(known, options);
         if !known.public {
             options = options.identity(self.identity()?);
         }
-        Ok(Lxd::new(options, &known.url)?.protocol(known.protocol.name()).certificate(pem(known)))
+        Ok(Lxd::new(options, &known.url)?.protocol(known.protocol).certificate(pem(known)))
     }
 
+    /// Connects to a simplestreams server, with its lists cached in the settings directory.
     fn simplestreams(&self, known: &KnownRemote, options: ClientOptions) -> Result<Simplestreams> {
-        let remote = Simplestreams::new(believing(known, options), &known.url)?.certificate(pem(known));
-        // Lists are kept only to be asked whether they changed: what people see is never old.
-        Ok(remote.cache(self.directory.join("lists")).fresh_for(Duration::ZERO))
+        let remote = Simplestreams::new(client_options_for(known, options), &known.url)?.certificate(pem(known));
+        // Revalidated each time: the cache saves the transfer, and users never see an outdated list.
+        Ok(remote.cache_dir(self.directory.join("lists")).max_age(Duration::ZERO))
     }
 
-    /// The remote that an image follows: as it is known here by a name, or else as the source says.
+    /// Connects to the remote that an image follows. If it has a name here, its settings (client certificate, pin, plain http) are
+    /// used; otherwise only what the source says.
     ///
     /// # Errors
     /// Those of [`connect`](Self::connect) and of [`open_source`].
@@ -318,31 +286,33 @@ impl Settings {
 }
 
 impl Settings {
-    /// What stands behind a URL for direct import. Where its server has a name here, it is believed by the certificate that was
-    /// agreed on.
+    /// Connects to a direct-import URL. If its server has a name and a pinned certificate here, that pin is used.
     ///
     /// # Errors
     /// Those of [`Direct::new`].
     pub fn direct(&self, url: Url, options: ClientOptions) -> Result<Direct> {
         let mut known = self.read()?.into_iter();
         match known.find(|(_, known)| known.certificate.is_some() && known.url.same_server(&url)) {
-            Some((_, known)) => Ok(Direct::new(believing(&known, options), url)?.certificate(pem(&known))),
+            Some((_, known)) => Ok(Direct::new(client_options_for(&known, options), url)?.certificate(pem(&known))),
             None => Direct::new(options, url),
         }
     }
 }
 
+/// The pinned certificate as it is recorded in a source; empty without one.
 fn pem(known: &KnownRemote) -> String {
     known.certificate.as_ref().map(Certificate::to_pem).unwrap_or_default()
 }
 
-fn believing(known: &KnownRemote, mut options: ClientOptions) -> ClientOptions {
+/// The client options for a remote: its pin and whether plain http is allowed.
+fn client_options_for(known: &KnownRemote, mut options: ClientOptions) -> ClientOptions {
     if let Some(certificate) = &known.certificate {
         options = options.trust(Trust::Pinned(certificate.fingerprint()));
     }
     if known.allow_http { options.allow_http(true) } else { options }
 }
 
+/// Refuses names that could not be written as `NAME:IMAGE` on the command line.
 fn check_name(name: &str) -> Result<()> {
     let wrong = name.is_empty()
         || name.len() > 100
@@ -367,7 +337,7 @@ fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Error {
     let shown: String = name.chars().take(64).collect();
     let known: Vec<&str> = known.map(String::as_str).collect();
     let error = Error::new(ErrorKind::NotFound, format!("there is no remote `{shown}`"));
-    let near: Vec<&str> = known.iter().copied().filter(|other| is_near(other, name)).collect();
+    let near: Vec<&str> = known.iter().copied().filter(|other| is_similar(other, name)).collect();
     if near.is_empty() {
         return error.with_hint(format!("the remotes are {}; `remote add` adds one", known.join(", ")));
     }

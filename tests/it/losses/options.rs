@@ -148,7 +148,7 @@ fn an_expected_fingerprint_counts_for_an_image_that_is_here() {
     let here = store.import(source(&place), &ImportOptions::new()).unwrap();
     let url = format!("file://{}", place.directory("tree").display()).parse().unwrap();
     let remote = Simplestreams::new(ClientOptions::new(), &url).unwrap();
-    let other = CopyOptions::new().expect(Fingerprint::of(b"another"));
+    let other = CopyOptions::new().expected_fingerprint(Fingerprint::of(b"another"));
     let error = store.get_or_fetch(&remote, &here.fingerprint.to_string(), &other).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch, "{error}");
 }

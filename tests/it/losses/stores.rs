@@ -5,7 +5,7 @@ use std::path::Path;
 
 use lxd_image::format::{ImageSource, Input};
 use lxd_image::remote::{
-    ClientOptions, CopyOptions, MirrorOptions, MirrorTarget, Simplestreams, Upstreams, copy, mirror,
+    ClientOptions, CopyOptions, MirrorOptions, MirrorTarget, RemoteRefresh, Simplestreams, copy, mirror,
 };
 use lxd_image::simplestreams::{AddOptions, Tree, TreeOptions};
 use lxd_image::store::{ImportOptions, RefreshOptions, Store};
@@ -163,7 +163,7 @@ fn what_refresh_cannot_take_is_told() {
     tree.lock().unwrap().add(ImageSource::unified(input), &AddOptions::new()).unwrap();
     let monitor = Monitor::none();
     let at = place.at("tree");
-    let upstreams = Upstreams::new(move |_| Ok(Box::new(remote(&at))));
+    let upstreams = RemoteRefresh::new(move |_| Ok(Box::new(remote(&at))));
     store.refresh(&first.fingerprint, &upstreams, &RefreshOptions::new().monitor(monitor.clone())).unwrap();
     all_tell(vec![("refresh", monitor.omissions(), None)], NO_CALENDAR);
 }

@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use lxd_image::remote::{ClientOptions, CopyOptions, Retry, Settings};
+use lxd_image::remote::{ClientOptions, CopyOptions, RetryPolicy, Settings};
 use lxd_image::store::{Alias, Store};
 
 use super::remotes::{Ours, address, packed, same};
@@ -50,7 +50,7 @@ fn journey_3_first_use_caches_and_asks_only_for_aliases_and_4_later_use_needs_no
     let Some(lxd) = Lxd::start() else { return };
     let (_, one, two) = ubuntu(&lxd);
     let settings = Settings::open(lxd.work().join("settings"));
-    let once = ClientOptions::new().retry(Retry::new().tries(1));
+    let once = ClientOptions::new().retry(RetryPolicy::new().tries(1));
     let remote = settings.connect("ubuntu", once).unwrap();
     let store = Store::open(lxd.work().join("store")).unwrap();
     let options = CopyOptions::new();

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use lxd_image::remote::{Client, ClientOptions, CopyOptions, Direct, Remote, Retry, Upstreams, Wanted, copy};
+use lxd_image::remote::{Client, ClientOptions, CopyOptions, Direct, Remote, RemoteRefresh, RetryPolicy, Wanted, copy};
 use lxd_image::store::{RefreshOptions, Refreshed, Store};
 use lxd_image::{Architecture, ErrorKind, Fingerprint, Monitor};
 
@@ -37,7 +37,7 @@ fn tells(told: &Mutex<Told>, headers: &[(&str, &str)], body: &[u8]) {
 }
 
 fn direct(server: &Server) -> Direct {
-    let options = server.options().retry(Retry::new().sleep(|_| {}));
+    let options = server.options().retry(RetryPolicy::new().sleep(|_| {}));
     Direct::new(options, server.url("/lxd")).unwrap().certificate(server.pem())
 }
 
@@ -69,7 +69,7 @@ fn a_url_that_tells_hash_and_place_is_imported_and_followed() {
     let new = unified("new");
     let hash = Fingerprint::of(&new).to_string();
     tells(&told, &[("Incus-Image-Hash", &hash), ("Incus-Image-URL", "/elsewhere/x.tar")], &new);
-    let upstreams = Upstreams::new({
+    let upstreams = RemoteRefresh::new({
         let options = server.options();
         move |source| Ok(Box::new(Direct::new(options.clone(), source.server.parse()?)?) as Box<dyn Remote>)
     });
@@ -132,7 +132,7 @@ fn bytes_of_another_image_are_not_stored_under_the_name_that_was_told() {
     // Nor is an image that is wanted by its fingerprint replaced by one that the server would rather give.
     let other = unified("other");
     tells(&told, &[("LXD-Image-Hash", &Fingerprint::of(&other).to_string()), ("LXD-Image-URL", "/x")], &other);
-    failed(copy(&direct(&server), "", &store, &CopyOptions::new().expect(known)), ErrorKind::Mismatch);
+    failed(copy(&direct(&server), "", &store, &CopyOptions::new().expected_fingerprint(known)), ErrorKind::Mismatch);
     failed(copy(&direct(&server), &known.to_string(), &store, &CopyOptions::new()), ErrorKind::NotFound);
     assert!(store.images().unwrap().is_empty());
     assert!(files(&path).is_empty());

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lxd_image::format::ImageSource;
-use lxd_image::remote::{Client, ClientOptions, CopyOptions, Direct, Download, Retry, copy};
+use lxd_image::remote::{Client, ClientOptions, CopyOptions, Direct, Download, RetryPolicy, copy};
 use lxd_image::store::{ImportOptions, Store};
 use lxd_image::{Cancel, Error, ErrorKind, Fingerprint, Limits, Monitor, Result};
 
@@ -30,7 +30,7 @@ fn noise(length: usize) -> Vec<u8> {
 fn client(options: ClientOptions) -> (Client, Arc<Mutex<Vec<Duration>>>) {
     let pauses = Arc::new(Mutex::new(Vec::new()));
     let slept = Arc::clone(&pauses);
-    let retry = Retry::new().tries(4).sleep(move |time| slept.lock().unwrap().push(time));
+    let retry = RetryPolicy::new().tries(4).sleep(move |time| slept.lock().unwrap().push(time));
     (Client::new(options.retry(retry)).unwrap(), pauses)
 }
 
@@ -254,7 +254,7 @@ fn a_copy_begins_anew_when_the_file_was_replaced_and_then_is_the_one_that_was_to
             _ => serve(asked, line, &right, "\"right\"", usize::MAX),
         }
     });
-    let options = server.options().retry(Retry::new().sleep(|_| {}));
+    let options = server.options().retry(RetryPolicy::new().sleep(|_| {}));
     let remote = Direct::new(options, server.url("/lxd")).unwrap();
     let stored = copy(&remote, "", &store, &CopyOptions::new()).unwrap();
     assert_eq!(stored.fingerprint, Fingerprint::of(&image));

@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lxd_image::protocol::multipart::{Form, Reader};
-use lxd_image::remote::{ClientOptions, CopyOptions, Lxd, Remote, Retry, Trust, UploadOptions, Wanted, copy};
+use lxd_image::remote::{ClientOptions, CopyOptions, Lxd, Remote, RetryPolicy, Trust, UploadOptions, Wanted, copy};
 use lxd_image::store::{ImportOptions, Store};
 use lxd_image::{ErrorKind, Fingerprint, ImageType, Limits, Monitor};
 use serde_json::{Value, json};
 
 use super::failed;
 use super::server::{Asked, Line, Server, Then, answer, head};
+use crate::multipart;
 use crate::store::{Scratch, alias, assert_clean, split, split_stream, stream, unified};
 
 fn sync(line: &mut dyn Line, object: &Value) -> io::Result<Then> {
@@ -37,13 +37,8 @@ fn object(fingerprint: &str, architecture: &str, aliases: &[&str]) -> Value {
 
 /// Both files of an image as a server sends them.
 fn form(meta: &[u8], rootfs: &[u8], names: [&str; 2]) -> (String, Vec<u8>) {
-    let form = Form::new("0123456789");
-    let mut body = form.head(true, names[0], "meta.tar");
-    body.extend_from_slice(meta);
-    body.extend(form.head(false, names[1], "root.tar"));
-    body.extend_from_slice(rootfs);
-    body.extend(form.tail());
-    (form.content_type(), body)
+    let body = multipart::write(&[(names[0], "meta.tar", meta), (names[1], "root.tar", rootfs)]);
+    (multipart::content_type(), body)
 }
 
 /// A server with one image under the alias `box/one`; `export` answers when its bytes are asked for.
@@ -69,7 +64,7 @@ fn serving(
 }
 
 fn remote(server: &Server) -> Lxd {
-    let options = server.options().retry(Retry::new().tries(3).pause(Duration::ZERO));
+    let options = server.options().retry(RetryPolicy::new().tries(3).pause(Duration::ZERO));
     Lxd::new(options, &server.url("")).unwrap().certificate(server.pem())
 }
 
@@ -181,13 +176,13 @@ fn parts_that_are_no_image_are_malformed_175() {
     let (meta, rootfs) = split("two");
     let fingerprint = Fingerprint::of(&[meta.clone(), rootfs.clone()].concat());
     let mut three = form(&meta, &rootfs, ["metadata", "rootfs"]).1;
-    three.truncate(three.len() - Form::new("0123456789").tail().len());
-    three.extend(Form::new("0123456789").head(false, "more", "x"));
-    three.extend(Form::new("0123456789").tail());
-    let mut alone = Form::new("0123456789").head(true, "metadata", "meta.tar");
+    three.truncate(three.len() - multipart::tail().len());
+    three.extend(multipart::head(false, "more", "x"));
+    three.extend(multipart::tail());
+    let mut alone = multipart::head(true, "metadata", "meta.tar");
     alone.extend_from_slice(&meta);
-    alone.extend(Form::new("0123456789").tail());
-    let kind = Form::new("0123456789").content_type();
+    alone.extend(multipart::tail());
+    let kind = multipart::content_type();
     for (body, kind) in [
         (form(&meta, &rootfs, ["rootfs", "metadata"]).1, &*kind),
         (form(&meta, &rootfs, ["metadata", "../../rootfs"]).1, &*kind),
@@ -371,15 +366,10 @@ fn an_image_is_sent_whole_with_its_properties_and_waited_for() {
         }
         if split_image {
             let kind = sent[0].header("content-type").unwrap();
-            let mut reader = Reader::new(&*sent[0].body, kind, &Limits::default()).unwrap();
+            let parts = multipart::read(&sent[0].body, kind);
             let (meta, rootfs) = split("two");
-            for (name, content) in [("metadata", meta), ("rootfs", rootfs)] {
-                assert_eq!(reader.next_part().unwrap().unwrap().name, name);
-                let mut bytes = Vec::new();
-                reader.read_to_end(&mut bytes).unwrap();
-                assert_eq!(bytes, content, "{name}");
-            }
-            assert_eq!(reader.next_part().unwrap(), None);
+            let parts: Vec<_> = parts.into_iter().map(|(name, _, bytes)| (name, bytes)).collect();
+            assert_eq!(parts, [("metadata".to_owned(), meta), ("rootfs".to_owned(), rootfs)]);
         } else {
             assert_eq!(sent[0].body, unified("one"));
         }
@@ -420,14 +410,13 @@ fn no_more_is_taken_than_the_size_that_was_told() {
         let sent = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&sent);
         let server = serving(fingerprint, move |_, line| {
-            let parts = Form::new("0123456789");
             let (kind, mut begin) = match two {
-                true => (parts.content_type(), parts.head(true, "metadata", "meta.tar")),
+                true => (multipart::content_type(), multipart::head(true, "metadata", "meta.tar")),
                 false => ("application/octet-stream".to_owned(), Vec::new()),
             };
             if two {
                 begin.extend(b"meta");
-                begin.extend(parts.head(false, "rootfs", "root.tar"));
+                begin.extend(multipart::head(false, "rootfs", "root.tar"));
             }
             head(line, 200, &[("Content-Type", &kind)], None)?;
             line.write_all(&begin)?;

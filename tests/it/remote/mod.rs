@@ -13,6 +13,7 @@ pub(crate) mod server;
 mod settings;
 mod simplestreams;
 mod transport;
+mod unverified;
 mod urls;
 
 use lxd_image::{Error, ErrorKind};

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use lxd_image::remote::{
-    CopyOptions, Lxd, MirrorOptions, MirrorTarget, Remote, Retry, Simplestreams, Wanted, copy, mirror,
+    CopyOptions, Lxd, MirrorOptions, MirrorTarget, Remote, RetryPolicy, Simplestreams, Wanted, copy, mirror,
 };
 use lxd_image::simplestreams::Tree;
 use lxd_image::store::Store;
@@ -17,7 +17,7 @@ use super::simplestreams::{Files, list, product, put, serve, split_items};
 use crate::store::{Scratch, unified};
 
 fn remote(server: &Server) -> Simplestreams {
-    Simplestreams::new(server.options().retry(Retry::new().tries(1)), &server.url("")).unwrap()
+    Simplestreams::new(server.options().retry(RetryPolicy::new().tries(1)), &server.url("")).unwrap()
 }
 
 fn amd64() -> CopyOptions {
@@ -250,7 +250,7 @@ fn damaged_list_is_not_kept() {
     });
     let scratch = Scratch::new();
     let ask = || {
-        let remote = remote(&server).cache(scratch.join("cache")).fresh_for(std::time::Duration::ZERO);
+        let remote = remote(&server).cache_dir(scratch.join("cache")).max_age(std::time::Duration::ZERO);
         remote.list(&Monitor::none()).map(|images| images.len())
     };
     for damage in [vec![0; 300], b"<html>".to_vec(), b"{\"format\": \"ind".to_vec(), Vec::new()] {
@@ -301,7 +301,7 @@ fn odd_objects_of_a_rest_list_are_named_and_the_others_listed() {
     late["aliases"] = json!([{"name": 5}, {"name": "fine"}]);
     let all: Vec<Value> = std::iter::once(image("a")).chain(odd).chain([late]).collect();
     let server = Server::plain(move |_, line| rest(line, &json!(all)));
-    let remote = Lxd::new(server.options().retry(Retry::new().tries(1)), &server.url("")).unwrap();
+    let remote = Lxd::new(server.options().retry(RetryPolicy::new().tries(1)), &server.url("")).unwrap();
     let monitor = Monitor::none();
     let images = remote.list(&monitor).unwrap();
     assert_eq!(
@@ -358,7 +358,7 @@ fn file_that_changes_each_time_is_begun_three_times_by_every_call() {
         line.write_all(&vec![0; bytes.len() / 2])?;
         Ok(Then::Cut)
     });
-    let options = server.options().retry(Retry::new().pause(std::time::Duration::ZERO));
+    let options = server.options().retry(RetryPolicy::new().pause(std::time::Duration::ZERO));
     let remote = Lxd::new(options, &server.url("")).unwrap();
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();

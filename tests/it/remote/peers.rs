@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use lxd_image::format::{ImageForm, PackOptions, Rootfs, RootfsFormat, pack};
-use lxd_image::remote::{ClientOptions, CopyOptions, Remote, Simplestreams, Upstreams, copy, open_source};
+use lxd_image::remote::{ClientOptions, CopyOptions, Remote, RemoteRefresh, Simplestreams, copy, open_source};
 use lxd_image::store::{RefreshOptions, Refreshed, Store};
 use lxd_image::{Metadata, Monitor};
 
@@ -88,7 +88,7 @@ fn a_tree_of_the_real_incus_simplestreams_is_listed_copied_and_followed() {
     assert_eq!(image.fingerprint, listed[0].fingerprint);
     add("second", 1_700_100_000);
     collect(&tree, "", &files);
-    let upstreams = Upstreams::new(|source| open_source(source, ClientOptions::new()));
+    let upstreams = RemoteRefresh::new(|source| open_source(source, ClientOptions::new()));
     let done = store.refresh(&image.fingerprint, &upstreams, &RefreshOptions::new()).unwrap();
     let newest = remote.list(&Monitor::none()).unwrap().remove(0).fingerprint;
     assert_eq!(done, Refreshed::Replaced(newest));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lxd_image::remote::{CopyOptions, Remote, Retry, Simplestreams, Upstreams, Wanted, copy, open_source};
+use lxd_image::remote::{CopyOptions, Remote, RemoteRefresh, RetryPolicy, Simplestreams, Wanted, copy, open_source};
 use lxd_image::store::{RefreshOptions, Refreshed, Store};
 use lxd_image::{Architecture, ErrorKind, Fingerprint, ImageType, Limits, Monitor};
 use serde_json::{Value, json};
@@ -68,7 +68,7 @@ pub(crate) fn product(versions: &Value) -> Value {
 }
 
 fn remote(server: &Server) -> Simplestreams {
-    let options = server.options().retry(Retry::new().sleep(|_| {}));
+    let options = server.options().retry(RetryPolicy::new().sleep(|_| {}));
     Simplestreams::new(options, &server.url("")).unwrap().certificate(server.pem())
 }
 
@@ -117,7 +117,7 @@ fn the_newest_image_of_an_alias_is_copied_with_all_that_is_told_of_it_and_follow
 
     let (newest, next) = split_items(&files, "newest");
     list(&files, &json!({"box:1:default:amd64": product(&json!({"20240301": {"items": newest}}))}));
-    let upstreams = Upstreams::new(|source| open_source(source, lxd_image::remote::ClientOptions::new()));
+    let upstreams = RemoteRefresh::new(|source| open_source(source, lxd_image::remote::ClientOptions::new()));
     let done = store.refresh(&fingerprint, &upstreams, &RefreshOptions::new()).unwrap();
     assert_eq!(done, Refreshed::Replaced(next));
     let now = store.resolve("mine").unwrap();
@@ -286,19 +286,19 @@ fn lists_are_kept_for_an_hour_and_then_only_asked_whether_they_changed() {
     let (items, fingerprint) = split_items(&files, "x");
     list(&files, &json!({"box": product(&json!({"20240101": {"items": items}}))}));
     let cache = scratch.join("cache");
-    let new = || remote(&server).cache(&cache);
+    let new = || remote(&server).cache_dir(&cache);
     let ask = |remote: &Simplestreams| remote.list(&Monitor::none()).unwrap().len();
     assert_eq!(ask(&new()), 1);
     assert_eq!(server.asked().len(), 2);
     server.forget();
     assert_eq!(ask(&new()), 1);
     assert!(server.asked().is_empty(), "within the hour nothing is asked");
-    assert_eq!(ask(&new().fresh_for(Duration::ZERO)), 1);
+    assert_eq!(ask(&new().max_age(Duration::ZERO)), 1);
     let asked = server.asked();
     assert!(asked.len() == 2 && asked.iter().all(|asked| asked.header("if-none-match").is_some()));
     // Changed, it is read again.
     list(&files, &json!({}));
-    assert_eq!(ask(&new().fresh_for(Duration::ZERO)), 0);
+    assert_eq!(ask(&new().max_age(Duration::ZERO)), 0);
     // What is kept is private, and what was changed there is not believed.
     use std::os::unix::fs::PermissionsExt;
     let mut count = 0;

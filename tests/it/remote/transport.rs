@@ -132,7 +132,7 @@ fn a_client_certificate_is_shown_to_the_server_and_to_no_other() {
     let shown = client.send(Request::get(&server.url("/"))).unwrap().contents("remote_index", 1 << 20).unwrap();
     assert_eq!(Fingerprint::of(&shown), identity.certificate().fingerprint());
     // The same server, but a way that another one told.
-    let request = Request::get(&server.url("/away")).led_by(&other.url("/"));
+    let request = Request::get(&server.url("/away")).referred_by(&other.url("/"));
     client.send(request).unwrap();
     assert_eq!(server.asked()[1].client, None);
 }
@@ -185,12 +185,12 @@ fn what_a_server_elsewhere_says_does_not_lead_to_this_machine() {
     let elsewhere: Url = "https://images.example/".parse().unwrap();
     for host in ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "169.254.169.254", "[fe80::1]"] {
         let url: Url = format!("http://{host}:{}/", server.port()).parse().unwrap();
-        let error = failed(client.send(Request::get(&url).led_by(&elsewhere)), ErrorKind::Remote);
+        let error = failed(client.send(Request::get(&url).referred_by(&elsewhere)), ErrorKind::Remote);
         assert!(error.message().contains("an address of this machine"), "{host}: {error}");
     }
     assert!(server.asked().is_empty());
     let lenient = Client::new(ClientOptions::new().proxy(Proxy::Direct).allow_local(true)).unwrap();
-    assert!(lenient.send(Request::get(&server.url("/")).led_by(&elsewhere)).is_ok());
+    assert!(lenient.send(Request::get(&server.url("/")).referred_by(&elsewhere)).is_ok());
 }
 
 #[test]
@@ -298,7 +298,7 @@ fn an_answer_that_is_packed_for_the_way_is_bounded_when_unpacked() {
         answer(line, 200, &[("content-encoding", kind)], body)
     });
     let client = Client::new(server.options().limits(limits(|limits| limits.remote_index = 1 << 20))).unwrap();
-    let ask = |path: &str| client.send(Request::get(&server.url(path)).may_be_packed()).unwrap().text();
+    let ask = |path: &str| client.send(Request::get(&server.url(path)).accept_gzip()).unwrap().text();
     assert_eq!(ask("/fair").unwrap(), "fair");
     assert_eq!(failed(ask("/bomb"), ErrorKind::LimitExceeded).limit_name(), Some("remote_index"));
     failed(ask("/cut"), ErrorKind::Malformed);

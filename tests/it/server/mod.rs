@@ -106,14 +106,8 @@ pub(crate) fn sent(method: &str, path: &str, json: &Value) -> Request {
 
 /// A body of two files, and its `Content-Type`.
 pub(crate) fn form(parts: &[(&str, &[u8])]) -> (String, Vec<u8>) {
-    let form = lxd_image::protocol::multipart::Form::new("a-boundary".to_owned());
-    let mut bytes = Vec::new();
-    for (index, (name, content)) in parts.iter().enumerate() {
-        bytes.extend(form.head(index == 0, name, "a-file"));
-        bytes.extend_from_slice(content);
-    }
-    bytes.extend(form.tail());
-    (form.content_type(), bytes)
+    let parts: Vec<_> = parts.iter().map(|(name, content)| (*name, "a-file", *content)).collect();
+    (crate::multipart::content_type(), crate::multipart::write(&parts))
 }
 
 impl Served {

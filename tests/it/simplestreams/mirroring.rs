@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use lxd_image::format::ImageSource;
-use lxd_image::remote::{MirrorOptions, MirrorTarget, Mirrored, Retry, Simplestreams, Url, mirror};
+use lxd_image::remote::{MirrorOptions, MirrorTarget, Mirrored, RetryPolicy, Simplestreams, Url, mirror};
 use lxd_image::simplestreams::{AddOptions, Tree};
 use lxd_image::store::Store;
 use lxd_image::{ErrorKind, Fingerprint};
@@ -28,7 +28,7 @@ pub(super) fn serve(root: &Path) -> Server {
 }
 
 fn from(server: &Server) -> Simplestreams {
-    Simplestreams::new(server.options().retry(Retry::new().sleep(|_| {})), &server.url("")).unwrap()
+    Simplestreams::new(server.options().retry(RetryPolicy::new().sleep(|_| {})), &server.url("")).unwrap()
 }
 
 fn on_disk(root: &Path) -> Simplestreams {

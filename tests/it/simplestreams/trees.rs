@@ -70,7 +70,7 @@ fn what_can_not_be_added_leaves_the_tree_as_it_was() {
     let error = failed(writer.add(ImageSource::unified(input(nameless)), &AddOptions::new()), ErrorKind::InvalidInput);
     assert!(error.to_string().contains("`os`") && error.hint().unwrap().contains("--property"), "{error}");
     failed(writer.add(ImageSource::unified(input(b"no image".to_vec())), &AddOptions::new()), ErrorKind::Malformed);
-    let wrong = AddOptions::new().expect(Fingerprint::of(b"another"));
+    let wrong = AddOptions::new().expected_fingerprint(Fingerprint::of(b"another"));
     failed(writer.add(split_source("two"), &wrong), ErrorKind::Mismatch);
     let cancel = Cancel::new();
     cancel.cancel();

@@ -17,6 +17,7 @@ use crate::server::core::tokens::{Opens, UNUSED};
 use crate::server::core::transfer::{Fetch, Pull};
 use crate::server::handler::Handler;
 use crate::server::message::{Request, Response};
+use crate::source_protocol::Protocol;
 use crate::store::{Alias, Edit};
 
 /// Begins to bring an image.
@@ -53,7 +54,7 @@ fn begin(handler: &Handler, request: &mut Request) -> Result<Response> {
         ("url", _) => {
             let mut pull = Pull::default();
             pull.url.clone_from(&source.url);
-            "direct".clone_into(&mut pull.protocol);
+            pull.protocol = Protocol::Direct.into();
             pull.auto_update = asked.auto_update;
             bring(handler, request, &ticket, pull)
         }
@@ -69,7 +70,7 @@ fn named(source: &ImageSource, auto_update: bool) -> Result<Pull> {
     let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let mut pull = Pull::default();
     pull.url.clone_from(&source.server);
-    if source.protocol.is_empty() { "lxd" } else { &source.protocol }.clone_into(&mut pull.protocol);
+    if source.protocol.is_empty() { Protocol::Lxd.name() } else { &source.protocol }.clone_into(&mut pull.protocol);
     pull.alias = some(&source.alias);
     pull.fingerprint = some(&source.fingerprint);
     pull.certificate = some(&source.certificate);

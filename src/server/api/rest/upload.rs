@@ -13,7 +13,7 @@ use crate::omissions::Omissions;
 use crate::progress::Monitor;
 use crate::protocol::multipart::is_multipart;
 use crate::protocol::rest::upload;
-use crate::protocol::two_files::{Bounds, two_files};
+use crate::protocol::split_body::{SplitBounds, split_files};
 use crate::server::api::answer;
 use crate::server::core::operations::{Class, Ongoing};
 use crate::server::handler::Handler;
@@ -88,8 +88,13 @@ fn import(
 ) -> Result<StoredImage> {
     let mut options = ticket.options()?.monitor(monitor);
     let source = if two {
-        let bounds = Bounds { limits: &handler.options.limits, most: "upload", announced: None, sender: "the client" };
-        let (metadata, rootfs, name) = two_files(Box::new(upload.clone()), kind, &bounds)?;
+        let bounds = SplitBounds {
+            limits: &handler.options.limits,
+            limit_name: "upload",
+            announced: None,
+            sender: "the client",
+        };
+        let (metadata, rootfs, name) = split_files(Box::new(upload.clone()), kind, &bounds)?;
         if let (None, Some(name)) = (&ticket.file_name, name) {
             options = options.source_file_name(name);
         }

@@ -1,5 +1,7 @@
-//! An image in two files in one multipart body, of which the metadata comes first, as two readers.
-//! Both are read as they come; whoever asks for the second one first gets it after the first was put aside, within a bound.
+//! `split_files`: an image in two files in one `multipart/form-data` body, as two readers.
+//!
+//! The metadata comes first in the body, as LXD sends it. If the rootfs is read first, the rest of the metadata is spooled into
+//! memory within `Limits::metadata_file`, so that the two readers can be used in either order.
 
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,42 +10,43 @@ use super::multipart::{Part, Reader};
 use crate::error::{Error, Escaped, Result};
 use crate::limits::Limits;
 
-/// What may come, and who sends it.
-pub(crate) struct Bounds<'a> {
+/// Limits on the body, and who sends it.
+pub(crate) struct SplitBounds<'a> {
     pub(crate) limits: &'a Limits,
     /// The limit on both files together, by its name.
-    pub(crate) most: &'static str,
+    pub(crate) limit_name: &'static str,
     /// How many bytes both have together, as was told before: more of them are not read.
     pub(crate) announced: Option<u64>,
     /// For errors: `the server`, `the client`.
     pub(crate) sender: &'static str,
 }
 
-/// The two files of a body with this `Content-Type`, and the name of the first one.
+/// Opens the two files of a body with this `Content-Type`, and returns the file name of the first one.
 ///
 /// # Errors
-/// `Malformed` when it does not begin with the metadata; those of [`Reader::new`]. All others come when the files are read.
-pub(crate) fn two_files(
+/// `Malformed` when the body does not begin with the metadata; those of [`Reader::new`]. All others come when the files are read.
+pub(crate) fn split_files(
     body: Box<dyn Read + Send>,
     content_type: &str,
-    bounds: &Bounds<'_>,
-) -> Result<(Half, Half, Option<String>)> {
+    bounds: &SplitBounds<'_>,
+) -> Result<(SplitFile, SplitFile, Option<String>)> {
     let mut reader = Reader::new(body, content_type, bounds.limits)?;
     let first = expect(reader.next_part()?, &["metadata"], bounds.sender)?;
-    let shared = Arc::new(Mutex::new(Shared {
+    let shared = Arc::new(Mutex::new(SplitBody {
         reader,
         stage: Stage::Metadata,
-        aside: Vec::new(),
+        spooled: Vec::new(),
         bytes: 0,
-        most: (bounds.most, bounds.limits.get(bounds.most).unwrap_or(0)),
-        most_aside: bounds.limits.metadata_file,
+        max_bytes: (bounds.limit_name, bounds.limits.get(bounds.limit_name).unwrap_or(0)),
+        max_metadata: bounds.limits.metadata_file,
         announced: bounds.announced,
         sender: bounds.sender,
     }));
-    let half = |second| Half { shared: Arc::clone(&shared), second, at: 0 };
-    Ok((half(false), half(true), first.file_name))
+    let file = |second| SplitFile { shared: Arc::clone(&shared), second, at: 0 };
+    Ok((file(false), file(true), first.file_name))
 }
 
+/// Checks that a part is there and has one of these field names.
 fn expect(part: Option<Part>, names: &[&str], sender: &str) -> Result<Part> {
     match part {
         Some(part) if names.contains(&&*part.name) => Ok(part),
@@ -57,31 +60,33 @@ fn expect(part: Option<Part>, names: &[&str], sender: &str) -> Result<Part> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// Which part the body is in. The order is that of the body.
 enum Stage {
     Metadata,
     Rootfs,
     Over,
 }
 
-struct Shared {
+/// The body, shared by both files.
+struct SplitBody {
     reader: Reader<Box<dyn Read + Send>>,
     stage: Stage,
     /// What was left of the metadata when the rootfs was asked for.
-    aside: Vec<u8>,
+    spooled: Vec<u8>,
     bytes: u64,
-    most: (&'static str, u64),
-    most_aside: u64,
+    max_bytes: (&'static str, u64),
+    max_metadata: u64,
     announced: Option<u64>,
     sender: &'static str,
 }
 
-impl Shared {
-    /// Reads the file that is due, and goes on to the next at its end.
+impl SplitBody {
+    /// Reads the current part, and moves on to the next at its end. Checks both size limits over both files.
     fn read(&mut self, out: &mut [u8]) -> Result<usize> {
         let count = self.reader.read(out)?;
         self.bytes = self.bytes.saturating_add(count as u64);
-        if self.bytes > self.most.1 {
-            return Err(Error::limit(self.most.0, self.most.1, "the size of the image in bytes"));
+        if self.bytes > self.max_bytes.1 {
+            return Err(Error::limit(self.max_bytes.0, self.max_bytes.1, "the size of the image in bytes"));
         }
         if let Some(announced) = self.announced.filter(|announced| self.bytes > *announced) {
             let found = format!("at least {}", self.bytes);
@@ -102,38 +107,40 @@ impl Shared {
         Ok(count)
     }
 
-    fn put_aside(&mut self) -> Result<()> {
-        let most = self.most_aside;
+    /// Reads the rest of the metadata into memory, so that the body is at the rootfs.
+    fn spool_metadata(&mut self) -> Result<()> {
+        let max_bytes = self.max_metadata;
         let mut piece = vec![0; 64 << 10];
         while self.stage == Stage::Metadata {
             let count = self.read(&mut piece)?;
-            self.aside.extend_from_slice(piece.get(..count).unwrap_or_default());
-            if self.aside.len() as u64 > most {
-                return Err(Error::limit("metadata_file", most, "the metadata file of the image, in bytes,"));
+            self.spooled.extend_from_slice(piece.get(..count).unwrap_or_default());
+            if self.spooled.len() as u64 > max_bytes {
+                return Err(Error::limit("metadata_file", max_bytes, "the metadata file of the image, in bytes,"));
             }
         }
         Ok(())
     }
 }
 
-/// One of the two files.
-pub(crate) struct Half {
-    shared: Arc<Mutex<Shared>>,
+/// A reader for one of the two files.
+pub(crate) struct SplitFile {
+    shared: Arc<Mutex<SplitBody>>,
     second: bool,
     at: usize,
 }
 
-impl Half {
+impl SplitFile {
+    /// Reads from the body or, for metadata that was spooled, from memory.
     fn next(&mut self, out: &mut [u8]) -> Result<usize> {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         if self.second {
-            shared.put_aside()?;
+            shared.spool_metadata()?;
             return if shared.stage == Stage::Rootfs { shared.read(out) } else { Ok(0) };
         }
         if shared.stage == Stage::Metadata {
             return shared.read(out);
         }
-        let rest = shared.aside.get(self.at..).unwrap_or_default();
+        let rest = shared.spooled.get(self.at..).unwrap_or_default();
         let count = rest.len().min(out.len());
         out[..count].copy_from_slice(&rest[..count]);
         self.at += count;
@@ -141,7 +148,7 @@ impl Half {
     }
 }
 
-impl Read for Half {
+impl Read for SplitFile {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         Ok(self.next(out)?)
     }

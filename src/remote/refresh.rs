@@ -1,6 +1,12 @@
-//! `Upstreams`: what `Store::refresh` asks, answered by the remotes that the sources of images name.
+//! `RemoteRefresh`: answers what [`Store::refresh`](crate::store::Store::refresh) asks, from the remotes that the sources of images
+//! name.
+//!
+//! The store knows no network: it asks a trait, in two steps. `newest` says what stands behind the source now, `fetch` opens its
+//! bytes if the store lacks them. Between the two the alias may move; then `fetch` fails as transient, and the next run sees the
+//! newer image.
 
-use super::{Certificate, ClientOptions, Direct, Lxd, Remote, Simplestreams, Trust, Wanted};
+use super::resolution::reports_all_properties;
+use super::{ClientOptions, Remote, RemoteAddress, Wanted};
 use crate::error::{Error, Result};
 use crate::format::{ImageSource, ImageType};
 use crate::progress::Monitor;
@@ -8,57 +14,48 @@ use crate::store::{Newest, StoredImage, UpdateSource, Upstream};
 
 type Open = dyn Fn(&UpdateSource) -> Result<Box<dyn Remote>> + Send + Sync;
 
-/// The remote that a source names. Where the source holds a certificate, the server must show it.
+/// Connects to the remote that the source of an image names. If the source holds a certificate, the server must show it.
 ///
 /// # Errors
-/// `Unsupported` for a protocol that is not known, `InvalidInput` for an address that is none,
-/// `Malformed` for a certificate that is none; those of making the remote.
+/// Those of [`RemoteAddress::from_source`] and [`RemoteAddress::connect`].
 pub fn open_source(source: &UpdateSource, options: ClientOptions) -> Result<Box<dyn Remote>> {
-    let options = if source.certificate.is_empty() {
-        options
-    } else {
-        options.trust(Trust::Pinned(Certificate::from_pem(&source.certificate)?.fingerprint()))
-    };
-    let url = source.server.parse()?;
-    match &*source.protocol {
-        "direct" => Ok(Box::new(Direct::new(options, url)?.certificate(&*source.certificate))),
-        "simplestreams" => Ok(Box::new(Simplestreams::new(options, &url)?.certificate(&*source.certificate))),
-        "lxd" | "incus" => {
-            Ok(Box::new(Lxd::new(options, &url)?.protocol(&*source.protocol).certificate(&*source.certificate)))
-        }
-        other => {
-            let shown: String = other.chars().take(64).collect();
-            Err(Error::unsupported(format!("images can't be fetched by the protocol `{shown}`")))
-        }
-    }
+    RemoteAddress::from_source(source)?.connect(options)
 }
 
-/// Whether a server of this protocol tells all properties that an image has, and not only what is to be said beyond its own.
-pub(super) fn tells_all(protocol: &str) -> bool {
-    matches!(protocol, "lxd" | "incus")
-}
-
-/// The remotes behind the sources of stored images. How one is opened is the caller's business:
-/// which certificates it shows, and what it trusts beyond what the source says.
-pub struct Upstreams {
+/// The remotes behind the sources of stored images. The caller supplies the function that connects to one, and with it the
+/// client certificate and the trust beyond what the source says.
+///
+/// ```no_run
+/// use lxd_image::remote::{ClientOptions, RemoteRefresh, open_source};
+/// use lxd_image::store::{RefreshOptions, Store};
+///
+/// let store = Store::open("/var/lib/lxd-image")?;
+/// let sources = RemoteRefresh::new(|source| open_source(source, ClientOptions::new()));
+/// for image in store.images()? {
+///     println!("{:?}", store.refresh(&image.fingerprint, &sources, &RefreshOptions::new())?);
+/// }
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
+pub struct RemoteRefresh {
     open: Box<Open>,
     monitor: Monitor,
 }
 
-impl Upstreams {
-    /// Opens remotes by `open`.
+impl RemoteRefresh {
+    /// Connects to remotes with `open`, which is called for each question: it may cache clients.
     #[must_use]
     pub fn new(open: impl Fn(&UpdateSource) -> Result<Box<dyn Remote>> + Send + Sync + 'static) -> Self {
         Self { open: Box::new(open), monitor: Monitor::none() }
     }
 
-    /// Listens for cancellation while servers are asked.
+    /// Sets the monitor whose cancellation ends requests for the newest image.
     #[must_use]
     pub fn monitor(mut self, monitor: Monitor) -> Self {
         self.monitor = monitor;
         self
     }
 
+    /// The remote of a source and the image that stands behind it now.
     fn find(&self, image: &StoredImage, source: &UpdateSource) -> Result<(Box<dyn Remote>, StoredImage)> {
         let remote = (self.open)(source)?;
         // An image never changes its architecture, whatever machine this is.
@@ -74,10 +71,10 @@ fn type_of(source: &UpdateSource) -> ImageType {
     if source.image_type == ImageType::VirtualMachine.name() { ImageType::VirtualMachine } else { ImageType::Container }
 }
 
-impl Upstream for Upstreams {
+impl Upstream for RemoteRefresh {
     fn newest(&self, image: &StoredImage, source: &UpdateSource) -> Result<Newest> {
         let (_, found) = self.find(image, source)?;
-        let exact = tells_all(&source.protocol);
+        let exact = reports_all_properties(&source.protocol);
         Ok(Newest::new(found.fingerprint).properties(found.properties).expires_at(found.expires_at).exact(exact))
     }
 
@@ -89,7 +86,7 @@ impl Upstream for Upstreams {
         monitor: &Monitor,
     ) -> Result<ImageSource> {
         let (remote, found) = self.find(image, source)?;
-        // It may have moved on since; then the bytes would be of another image than was announced.
+        // The store has already decided to replace the old image by this one; bytes of a third would fail as `Mismatch`.
         if found.fingerprint != newest.fingerprint {
             return Err(Error::remote("the alias moved on while it was asked for").transient());
         }

@@ -1,19 +1,30 @@
-//! `Response` and `Body`: an answer of a server, of which nothing is believed and little is kept.
+//! `Response` and `Body`: the head of a response, and its body as a stream that ends well only if it is complete.
 
 use std::fmt;
 use std::io::{self, Read};
 
 use ureq::http;
 
-use super::failure::io_failure;
+use super::deadline::Deadline;
+use super::errors::io_failure;
 use super::request::Method;
 use super::url::Url;
-use super::watch::Watch;
 use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::limits::Limits;
 use crate::progress::Monitor;
 
-/// The head of an answer, and its body still to be read.
+/// The head of a response, with its body still to be read.
+///
+/// ```no_run
+/// use lxd_image::remote::{Client, ClientOptions, Request};
+///
+/// let client = Client::new(ClientOptions::new())?;
+/// let response = client.send(Request::get(&"https://images.example/1.0".parse()?))?;
+/// println!("{} {:?}", response.status(), response.header("content-type"));
+/// let bytes = response.success()?.contents("remote_index", 1 << 20)?;
+/// # let _ = bytes;
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 pub struct Response {
     status: u16,
     headers: http::HeaderMap,
@@ -29,11 +40,13 @@ impl fmt::Debug for Response {
 }
 
 impl Response {
+    /// Takes a response of `ureq` apart. A response to `HEAD`, 204 and 304 have no body, whatever their `Content-Length` says
+    /// (RFC 9112, 6.3).
     pub(super) fn new(
         answer: http::Response<ureq::Body>,
         url: Url,
         method: Method,
-        watch: Watch,
+        deadline: Deadline,
         limits: Limits,
     ) -> Self {
         let (head, body) = answer.into_parts();
@@ -42,7 +55,7 @@ impl Response {
         let body = Body {
             reader: body.into_with_config().limit(u64::MAX).reader(),
             url: url.clone(),
-            watch,
+            deadline,
             length: if nothing { Some(0) } else { length },
             read: 0,
         };
@@ -55,12 +68,13 @@ impl Response {
         self.status
     }
 
-    /// The limits that it is read within.
+    /// The limits of the client that it came from.
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// A header's value, if it is there once and is text. Names are compared without their case.
+    /// The value of a header that occurs once and is ASCII; `None` otherwise, so that contradicting headers don't count. Case is
+    /// ignored in names.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.get_all(name).iter();
@@ -68,28 +82,28 @@ impl Response {
         values.next().is_none().then_some(value)
     }
 
-    /// Where the answer came from, after redirects.
+    /// The URL that answered, after redirects.
     #[must_use]
     pub fn url(&self) -> &Url {
         &self.url
     }
 
-    /// How long the body is, in bytes, as the server says: for `HEAD`, what it would be.
+    /// The length of the body in bytes, as the server says; for `HEAD`, what it would be for `GET`.
     #[must_use]
     pub fn length(&self) -> Option<u64> {
         self.header("content-length")?.parse().ok()
     }
 
-    /// Hands the answer over to somebody else, who may cancel its reading.
-    pub(crate) fn watched_by(&mut self, monitor: Monitor) {
-        self.body.watch.hand_to(monitor);
+    /// Replaces the monitor that cancels reading the body.
+    pub(crate) fn set_monitor(&mut self, monitor: Monitor) {
+        self.body.deadline.set_monitor(monitor);
     }
 
-    /// This answer, if its status is one of success (200 to 299).
+    /// This response if its status is 2xx, else the error that it means.
     ///
     /// # Errors
-    /// `NotFound` for 404 and 410, `Remote` for any other; with what the server says, if that is
-    /// short or the JSON of the REST API. Those that may pass are temporary.
+    /// `NotFound` for 404 and 410, `Remote` for any other, with the server's message if that is short text or JSON of the REST
+    /// API. 408, 425, 429, 500, 502, 503 and 504 are transient.
     pub fn success(self) -> Result<Self> {
         match self.status {
             200..=299 => Ok(self),
@@ -97,12 +111,12 @@ impl Response {
         }
     }
 
-    /// The error that this answer is.
+    /// The error that this response means. Reads at most 4 KiB of the body, and removes secrets of the URL from it.
     #[must_use]
     pub fn failure(mut self) -> Error {
         let (status, url) = (self.status, self.url.clone());
         let mut said = Vec::new();
-        // What can't be read is not said.
+        // The message is a courtesy; an error in reading it must not hide the status.
         let _ = (&mut self.body).take(4 << 10).read_to_end(&mut said);
         let said = match serde_json::from_slice::<serde_json::Value>(&said) {
             Ok(value) => value.get("error").and_then(|text| text.as_str()).unwrap_or_default().to_owned(),
@@ -127,8 +141,8 @@ impl Response {
         if matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504) { error.transient() } else { error }
     }
 
-    /// How the body is packed for the way, in lower case, if it is.
-    pub(crate) fn packed(&self) -> Option<String> {
+    /// The `Content-Encoding` in lower case, if there is one but `identity`.
+    pub(crate) fn content_encoding(&self) -> Option<String> {
         let mut named = Vec::new();
         for value in self.headers.get_all("content-encoding") {
             let value = value.to_str().unwrap_or("what is no text").to_ascii_lowercase();
@@ -150,23 +164,23 @@ impl Response {
             .map_err(|_| Error::malformed(format!("the answer of {url} is no text")))
     }
 
-    /// The whole body in memory, unpacked if the server packed it for the way.
+    /// The whole body in memory, decompressed according to its `Content-Encoding`.
     ///
     /// # Errors
-    /// `LimitExceeded`, naming `limit`, for one with more than `most` bytes, told or untold, packed
-    /// or unpacked; `Unsupported` for a way of packing that is not known; `Remote`; `Cancelled`.
+    /// `LimitExceeded`, naming `limit`, for more than `most` bytes, announced or read, compressed or not; `Unsupported` for an
+    /// unknown encoding; `Malformed` for damaged data; `Remote`; `Cancelled`.
     pub fn contents(self, limit: &'static str, most: u64) -> Result<Vec<u8>> {
         let url = self.url.clone();
         let over = || Error::limit(limit, most, format!("the answer of {url}, in bytes,"));
         if self.body.length.is_some_and(|length| length > most) {
             return Err(over());
         }
-        let packed = self.packed();
+        let packed = self.content_encoding();
         let mut out = Vec::new();
         let window = self.limits.codec_memory;
         let reader = match packed {
             None => Box::new(self.body) as Box<dyn Read>,
-            Some(packing) => unpacking(self.body, &packing, window)?,
+            Some(packing) => decompress(self.body, &packing, window)?,
         };
         reader.take(most.saturating_add(1)).read_to_end(&mut out).map_err(|error| {
             if error.get_ref().is_some_and(|inner| inner.is::<Error>()) {
@@ -180,27 +194,27 @@ impl Response {
         Ok(out)
     }
 
-    /// The body, to be read as it comes, exactly as it is sent.
+    /// The body as a stream, exactly as it is sent.
     #[must_use]
     pub fn into_body(self) -> Body {
         self.body
     }
 }
 
-/// What a request may say of the ways that its answer may be packed.
+/// The value of `Accept-Encoding` for documents.
 #[must_use]
-pub(crate) fn accepted() -> &'static str {
+pub(crate) fn accept_encoding() -> &'static str {
     if cfg!(feature = "gzip") { "gzip" } else { "identity" }
 }
 
-/// Unpacks what a server packed for the way, asked or not: `gzip`, `deflate` and `zstd`, where they are built in.
+/// Decompresses a body by its encoding, requested or not: some servers compress whatever they are asked.
 #[cfg_attr(not(feature = "zstd"), expect(unused_variables, reason = "only zstd has windows of any size"))]
-fn unpacking(body: Body, packing: &str, window: u64) -> Result<Box<dyn Read>> {
+fn decompress(body: Body, packing: &str, window: u64) -> Result<Box<dyn Read>> {
     match packing {
         #[cfg(feature = "gzip")]
         "gzip" | "x-gzip" => Ok(Box::new(flate2::read::MultiGzDecoder::new(body))),
         #[cfg(feature = "gzip")]
-        "deflate" => deflated(body),
+        "deflate" => inflate(body),
         #[cfg(feature = "zstd")]
         "zstd" => {
             let wrong = |error| Error::io("zstd can't be set up", error);
@@ -220,9 +234,9 @@ fn unpacking(body: Body, packing: &str, window: u64) -> Result<Box<dyn Read>> {
     }
 }
 
-/// `deflate` is a zlib stream by the standard, and bare of that from some servers.
+/// Decompresses `deflate`: a zlib stream by RFC 9110 (8.4.1.2), raw DEFLATE from some servers.
 #[cfg(feature = "gzip")]
-fn deflated(mut body: Body) -> Result<Box<dyn Read>> {
+fn inflate(mut body: Body) -> Result<Box<dyn Read>> {
     let mut head = Vec::new();
     (&mut body).take(2).read_to_end(&mut head)?;
     let is_zlib = matches!(*head, [a, b] if a & 0x0f == 8 && (u16::from(a) << 8 | u16::from(b)) % 31 == 0);
@@ -233,19 +247,21 @@ fn deflated(mut body: Body) -> Result<Box<dyn Read>> {
     Ok(Box::new(flate2::read::DeflateDecoder::new(whole)))
 }
 
-/// The body of an answer. Ends well only when all that the server announced came.
+/// The body of a response, as a reader. It ends well only when all announced bytes arrived; a connection that closes early is a
+/// transient error.
 ///
-/// Every error is one of this library, carried by [`io::Error`].
+/// Every error is an [`Error`](crate::Error), carried by [`io::Error`].
 pub struct Body {
+    /// Of `ureq`, which undoes chunked encoding and checks `Content-Length`.
     reader: ureq::BodyReader<'static>,
     url: Url,
-    watch: Watch,
+    deadline: Deadline,
     length: Option<u64>,
     read: u64,
 }
 
 impl Body {
-    /// How many bytes are still to come, as far as the server said.
+    /// The number of bytes still to come, if the server announced it.
     #[must_use]
     pub fn remaining(&self) -> Option<u64> {
         self.length.map(|length| length.saturating_sub(self.read))
@@ -261,7 +277,7 @@ impl fmt::Debug for Body {
 impl Read for Body {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let reader = &mut self.reader;
-        let done = self.watch.over(|| reader.read(buffer));
+        let done = self.deadline.run(|| reader.read(buffer));
         match done {
             Ok(count) => {
                 self.read = self.read.saturating_add(count as u64);

@@ -1,4 +1,5 @@
-//! Images in a server's answers, each read by itself: what is wrong with one is told, and hides no other.
+//! Reads one image in a response of a server, leniently: a field that is wrong and dispensable is left out and recorded, so that
+//! one bad field hides no image and one bad image hides no other.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +10,13 @@ use crate::omissions::Omitted;
 use crate::progress::Monitor;
 use crate::protocol::rest::{AliasEntry, Image};
 
-/// What an image can do without.
+/// Fields that an image can do without.
 const OPTIONAL: [&str; 8] =
     ["created_at", "uploaded_at", "expires_at", "last_used_at", "update_source", "profiles", "filename", "size"];
-/// How much of a stranger's text is repeated.
+/// How many characters of untrusted text an omission repeats.
 const MAX_REASON_CHARS: usize = 200;
 
-/// What an entry of a list is called: its fingerprint as far as it has one, else its place.
+/// The name of a list entry in omissions: its fingerprint if it has one, else its position.
 pub(super) fn name(value: &Value, place: usize) -> String {
     match value.get("fingerprint").and_then(Value::as_str) {
         Some(text) if !text.is_empty() => text.chars().take(64).collect(),
@@ -23,10 +24,10 @@ pub(super) fn name(value: &Value, place: usize) -> String {
     }
 }
 
-/// An image as a server describes it. A part that is wrong and that an image can do without is left out and recorded.
+/// Reads the description of an image. A wrong field that is dispensable is left out and recorded.
 ///
 /// # Errors
-/// `Malformed`, naming the part that is wrong.
+/// `Malformed`, naming the field that is wrong and needed.
 pub(super) fn image(value: Value, name: &str, monitor: &Monitor) -> Result<Image> {
     let Value::Object(mut fields) = value else { return Err(Error::malformed("it is no JSON object")) };
     let drop_part = |part: String, reason: String| {
@@ -74,7 +75,7 @@ pub(super) fn image(value: Value, name: &str, monitor: &Monitor) -> Result<Image
     Ok(read)
 }
 
-/// The fields that are wrong, each tried alone, and why.
+/// The fields that are wrong, and why. `serde` stops at the first error, so each field is tried alone in a minimal image.
 fn wrong_fields(fields: &Map<String, Value>) -> BTreeMap<String, String> {
     let no_image = Value::String("0".repeat(64));
     let try_alone = |(key, value): (&String, &Value)| {
@@ -86,6 +87,7 @@ fn wrong_fields(fields: &Map<String, Value>) -> BTreeMap<String, String> {
     fields.iter().filter_map(try_alone).collect()
 }
 
+/// Untrusted text, short enough for an omission.
 fn clipped(text: &str) -> String {
     text.chars().take(MAX_REASON_CHARS).collect()
 }

@@ -1,14 +1,16 @@
-//! What goes wrong on the way to a server and back, as errors of this library: what, with whom, what now.
-//! Those that may pass by themselves say so, for whoever tries again.
+//! Translates errors of `ureq`, `rustls` and `std::io` into errors of this library: which host, what is wrong, what to do.
+//!
+//! Errors that a later try may not see (a refused or broken connection, a timeout, DNS) are marked transient. Errors about
+//! certificates and malformed responses are not: trying again can't mend them, and may hide an attack.
 
 use std::io;
 
 use super::spki::UnusableKey;
-use super::tls::Changed;
+use super::tls::PinMismatch;
 use super::url::Url;
 use crate::error::{Error, ErrorKind};
 
-/// An error of the transport, on the way to or from `url`.
+/// Translates an error of a request to `url`.
 pub(crate) fn translate(error: ureq::Error, url: &Url) -> Error {
     let host = url.authority();
     let broken = |why: String| Error::remote(format!("the answer of {host} is no HTTP: {why}"));
@@ -29,20 +31,21 @@ pub(crate) fn translate(error: ureq::Error, url: &Url) -> Error {
         ureq::Error::ConnectProxyFailed(why) => Error::remote(format!("the proxy does not lead to {host}: {why}"))
             .with_hint("the variables HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say which proxy is used when"),
         ureq::Error::InvalidProxyUrl => Error::invalid("the proxy's URL is none"),
-        // What it says more quotes the whole address, with all that is secret in it.
+        // The message of `ureq` quotes the whole URL, with the secrets in its query.
         ureq::Error::BadUri(_) => Error::invalid(format!("{url} can't be asked for")),
         ureq::Error::BodyStalled => Error::remote(format!("the answer of {host} does not go on")).transient(),
         other => Error::remote(format!("asking {host} failed: {other}")),
     }
 }
 
+/// The error for a host name that can't be resolved. Transient, since a resolver may be down.
 fn not_found(host: &str) -> Error {
     Error::remote(format!("there is no host {host}, or its name can't be looked up now"))
         .with_hint("is the name right, and is this machine on the network?")
         .transient()
 }
 
-/// The same for an error that came through `std::io`.
+/// Translates an error that came through `std::io`. One of this library, carried by it, is returned as it is.
 pub(crate) fn io_failure(error: io::Error, url: &Url) -> Error {
     let host = url.authority();
     if error.get_ref().is_some_and(|inner| inner.is::<Error>()) {
@@ -70,7 +73,7 @@ pub(crate) fn io_failure(error: io::Error, url: &Url) -> Error {
         io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => {
             (format!("the connection to {host} broke"), true)
         }
-        // What the resolver says has no kind of its own.
+        // `std` gives errors of `getaddrinfo` no kind of their own.
         _ if error.to_string().contains("lookup address") => return not_found(host),
         _ => (format!("the connection to {host} failed"), false),
     };
@@ -78,11 +81,12 @@ pub(crate) fn io_failure(error: io::Error, url: &Url) -> Error {
     if temporary { made.transient() } else { made }
 }
 
+/// Translates an error of TLS. Hints name what a user can do: pin, name an authority, check the clock.
 fn tls_failure(error: &rustls::Error, url: &Url) -> Error {
     use rustls::CertificateError as Bad;
     let host = url.authority();
     if let rustls::Error::Other(other) = error
-        && let Some(Changed { pinned, found }) = other.0.downcast_ref::<Changed>()
+        && let Some(PinMismatch { pinned, found }) = other.0.downcast_ref::<PinMismatch>()
     {
         return Error::remote(format!(
             "the certificate of {host} is not the one that was pinned: expected {pinned}, found {found}"

@@ -1,11 +1,10 @@
-//! Which names people may have meant by one that is not there.
-//! For the errors of all remotes that can list their aliases.
+//! `is_similar`: which names a user may have meant, for the hints of errors about aliases and remotes that don't exist.
 
 use crate::store::edit_distance;
 
-/// Whether people may have meant this name by that one: one holds the other, or its first half, or
-/// they are a few letters apart.
-pub(super) fn is_near(name: &str, wanted: &str) -> bool {
+/// Whether `name` may have been meant by `wanted`: one contains the other, or its first part (`debian` of `debian/12`), or they
+/// are at most three edits apart. Case is ignored.
+pub(super) fn is_similar(name: &str, wanted: &str) -> bool {
     let (name, wanted) = (name.to_lowercase(), wanted.to_lowercase());
     let front = wanted.split(['/', '-', ':']).next().unwrap_or_default();
     if edit_distance(&wanted, &name, (wanted.chars().count() / 4).clamp(1, 3)).is_some() {

@@ -1,0 +1,116 @@
+//! The trait `Remote`: the contract of everything that images are fetched from.
+
+use std::collections::BTreeSet;
+
+use super::{Resolution, UnverifiedImage, Wanted};
+use crate::error::Result;
+use crate::fingerprint::Fingerprint;
+use crate::format::ImageSource;
+use crate::progress::Monitor;
+use crate::protocol::simplestreams::StreamImage;
+use crate::store::{StoredImage, UpdateSource};
+
+/// A source of images: a server, or a static tree on disk.
+///
+/// Its images are described as [`StoredImage`]s. Fields that the remote does not report stay empty, and all text (aliases,
+/// properties, file names) is untrusted. Of a description only the fingerprint matters, and only as a claim to check: whoever
+/// takes the bytes refuses those that don't have it.
+///
+/// A new protocol implements [`source`](Self::source), [`list`](Self::list), [`locate`](Self::locate) and
+/// [`open`](Self::open). If it can't name fingerprints before a download, `locate` says so with
+/// [`Resolution::AfterDownload`] and [`open_unverified`](Self::open_unverified) delivers the bytes; callers that need a
+/// fingerprint call [`resolve`](Self::resolve), which refuses such an image.
+///
+/// ```
+/// use lxd_image::format::ImageSource;
+/// use lxd_image::remote::{Protocol, Remote, Resolution, Wanted};
+/// use lxd_image::store::{StoredImage, UpdateSource};
+/// use lxd_image::{Error, Monitor, Result};
+///
+/// /// A remote that offers nothing.
+/// struct Empty;
+///
+/// impl Remote for Empty {
+///     fn source(&self) -> UpdateSource {
+///         UpdateSource::new("https://empty.example", Protocol::Lxd, "")
+///     }
+///     fn list(&self, _: &Monitor) -> Result<Vec<StoredImage>> {
+///         Ok(Vec::new())
+///     }
+///     fn locate(&self, _: &Wanted, _: &Monitor) -> Result<Resolution> {
+///         Err(Error::new(lxd_image::ErrorKind::NotFound, "there are no images"))
+///     }
+///     fn open(&self, _: &StoredImage, _: &Monitor) -> Result<ImageSource> {
+///         Err(Error::new(lxd_image::ErrorKind::NotFound, "there are no images"))
+///     }
+/// }
+///
+/// assert!(Empty.list(&Monitor::none())?.is_empty());
+/// # Ok::<(), Error>(())
+/// ```
+pub trait Remote: Send + Sync {
+    /// How an image from here is refreshed later: protocol, address and, where no known authority vouches for the server, its
+    /// certificate. Without an alias.
+    fn source(&self) -> UpdateSource;
+
+    /// All images that this client may see, in any order. An entry that can't be used is left out and recorded in the
+    /// monitor; it does not hide the others.
+    ///
+    /// # Errors
+    /// Those of [`Client::send`](super::Client::send); `Malformed` when the list can't be read; `Unsupported` where there is
+    /// no list.
+    fn list(&self, monitor: &Monitor) -> Result<Vec<StoredImage>>;
+
+    /// Finds the image that is wanted, as it is now, and says whether its fingerprint is known before its bytes are.
+    ///
+    /// # Errors
+    /// `NotFound`, with other architectures or similar aliases as a hint; `Ambiguous` for a prefix of several fingerprints;
+    /// those of [`list`](Self::list).
+    fn locate(&self, wanted: &Wanted, monitor: &Monitor) -> Result<Resolution>;
+
+    /// [`locate`](Self::locate) for callers that need the fingerprint before the bytes: caches, mirrors, refresh. Not to be
+    /// overridden.
+    ///
+    /// # Errors
+    /// As `locate`; `Unsupported` for an image whose fingerprint is known only after its download.
+    fn resolve(&self, wanted: &Wanted, monitor: &Monitor) -> Result<StoredImage> {
+        self.locate(wanted, monitor)?.into_named()
+    }
+
+    /// Opens the bytes of an image that was listed or resolved here. Transport errors may come only when they are read. The
+    /// caller checks the fingerprint.
+    ///
+    /// # Errors
+    /// `NotFound` when it is gone; those of [`list`](Self::list).
+    fn open(&self, image: &StoredImage, monitor: &Monitor) -> Result<ImageSource>;
+
+    /// Opens the bytes of an image that was located as [`Resolution::AfterDownload`]. The caller computes the fingerprint and
+    /// has already accepted that nothing but the transport vouches for it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); `Unsupported` for a remote that names all its images.
+    fn open_unverified(&self, image: &UnverifiedImage, monitor: &Monitor) -> Result<ImageSource> {
+        let _ = monitor;
+        Err(image.refused("this remote has no downloads without a fingerprint"))
+    }
+
+    /// Fingerprints that the lists here name and that [`list`](Self::list) leaves out because nobody can use the entry: such
+    /// an image is not gone, so a mirror must not delete its copy. Digests of single files may be among them.
+    ///
+    /// # Errors
+    /// `Remote` when a whole list can't be read, so that it is not known what is gone; those of [`list`](Self::list).
+    fn withheld(&self, monitor: &Monitor) -> Result<BTreeSet<Fingerprint>> {
+        let _ = monitor;
+        Ok(BTreeSet::new())
+    }
+
+    /// The simplestreams entry of an image that was listed or resolved here, so that a mirror keeps its product and version;
+    /// `None` for remotes of other protocols.
+    ///
+    /// # Errors
+    /// `NotFound` when it is gone; those of [`list`](Self::list).
+    fn listed(&self, image: &StoredImage, monitor: &Monitor) -> Result<Option<StreamImage>> {
+        let _ = (image, monitor);
+        Ok(None)
+    }
+}
