@@ -1,49 +1,58 @@
-//! `multipart/form-data`, as images in two files travel: read part by part as it comes, written with a length that is known before.
-//! Nothing of a part is kept but what may be the beginning of its end, and the heads of parts are bounded.
+//! `multipart/form-data` (RFC 7578, RFC 2046), in which images in two files are transferred.
+//!
+//! [`Reader`] reads a body of any size with a buffer of a few hundred KiB: bytes of a part are handed on as soon as they can't be
+//! the start of a boundary, and the heads of parts are bounded. [`Form`] writes the texts around the parts, so that the length
+//! of a body is known before it is sent.
 
 use std::io::{self, Read};
 
 use crate::error::{Error, Escaped, Result};
 use crate::limits::Limits;
 
-/// Bytes that are asked of the stream at once.
+/// Bytes that are read from the stream at once.
 const READ_BYTES: usize = 64 << 10;
-/// RFC 2046 allows no longer boundary.
+/// The longest boundary that RFC 2046 (5.1.1) allows.
 const MAX_BOUNDARY_BYTES: usize = 70;
 
-/// What the head of a part says.
+/// The head of a part.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Part {
     /// The name of the form's field: `metadata`, `rootfs`, `rootfs.img`.
     pub(crate) name: String,
-    /// The file's name, where there is one. A stranger's text.
+    /// The file name, if there is one. Untrusted text.
     pub(crate) file_name: Option<String>,
 }
 
-/// Reads such a body. [`Read`] gives the bytes of the current part, and their end.
+/// Reads a body. [`next_part`](Self::next_part) moves to the next part, [`Read`] returns the bytes of the current one until its
+/// end.
 #[derive(Debug)]
 pub(crate) struct Reader<R> {
     inner: R,
+    /// Bytes that were read from the stream; those before `at` are used up.
     buffer: Vec<u8>,
     at: usize,
+    /// Whether the stream has ended.
     ended: bool,
-    /// The line's end and the dashes before the boundary belong to what parts are separated by.
+    /// The boundary with the line end and the dashes before it, which separate parts together.
     delimiter: Vec<u8>,
-    /// By how much a search may go on after a byte that stands where a match would end.
+    /// How far a search may advance for each value of the byte at the end of the window (Horspool).
     skips: [u8; 256],
-    place: Place,
-    /// Bytes from here on that were searched and belong to the part.
-    sure: usize,
-    most_head: u64,
+    place: BodyPosition,
+    /// How many bytes from `at` on were searched and belong to the part.
+    content: usize,
+    /// `Limits::headers`.
+    max_head: u64,
 }
 
+/// Where in the body the reader is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// In a part, or in what stands before the first one.
+enum BodyPosition {
+    /// In a part, or in the preamble.
     Part,
     /// At a delimiter.
     Delimiter,
-    Over,
+    /// After the last part. What follows is ignored.
+    End,
 }
 
 impl<R: Read> Reader<R> {
@@ -62,19 +71,28 @@ impl<R: Read> Reader<R> {
         }
         // The first boundary has no line before it.
         let buffer = b"\r\n".to_vec();
-        let most_head = limits.headers;
-        Ok(Self { inner, buffer, at: 0, ended: false, delimiter, skips, place: Place::Part, sure: 0, most_head })
+        let max_head = limits.headers;
+        Ok(Self {
+            inner,
+            buffer,
+            at: 0,
+            ended: false,
+            delimiter,
+            skips,
+            place: BodyPosition::Part,
+            content: 0,
+            max_head,
+        })
     }
 
-    /// Goes to the next part, over what is left of the current one; `None` after the last.
+    /// Skips the rest of the current part and moves to the next one; `None` after the last.
     ///
     /// # Errors
-    /// `Malformed` for what is no such body, or ends too early; `LimitExceeded` for a head over
-    /// `headers`; those of the stream.
+    /// `Malformed` for an invalid or truncated body; `LimitExceeded` for a head over `headers`; those of the stream.
     pub(crate) fn next_part(&mut self) -> Result<Option<Part>> {
         let mut scrap = vec![0; READ_BYTES];
         while self.read(&mut scrap)? > 0 {}
-        if self.place == Place::Over {
+        if self.place == BodyPosition::End {
             return Ok(None);
         }
         let delimiter = self.delimiter.len();
@@ -83,15 +101,15 @@ impl<R: Read> Reader<R> {
         }
         self.at += delimiter;
         if self.rest().starts_with(b"--") {
-            self.place = Place::Over;
+            self.place = BodyPosition::End;
             return Ok(None);
         }
         let head = self.head()?;
-        self.place = Place::Part;
+        self.place = BodyPosition::Part;
         part(&head).map(Some)
     }
 
-    /// The lines between a boundary and an empty line.
+    /// Reads the head of a part: the lines up to an empty one.
     fn head(&mut self) -> Result<Vec<u8>> {
         let mut looked = 0;
         loop {
@@ -100,31 +118,33 @@ impl<R: Read> Reader<R> {
                 let end = looked + end;
                 let head = rest.get(..end).unwrap_or_default().to_vec();
                 self.at += end + 4;
-                // Only blanks may stand between the boundary and its line's end.
+                // Only spaces and tabs may follow a boundary on its line (RFC 2046, 5.1.1).
                 let line = head.iter().position(|byte| *byte == b'\r').unwrap_or(head.len());
                 if head.iter().take(line).any(|byte| !matches!(byte, b' ' | b'\t')) {
                     return Err(Error::malformed("a multipart body has something behind a boundary"));
                 }
                 return Ok(head);
             }
-            if rest.len() as u64 > self.most_head {
-                return Err(Error::limit("headers", self.most_head, "the head of a part, in bytes,"));
+            if rest.len() as u64 > self.max_head {
+                return Err(Error::limit("headers", self.max_head, "the head of a part, in bytes,"));
             }
             looked = rest.len().saturating_sub(3);
             self.need("within the head of a part")?;
         }
     }
 
+    /// The bytes that were read and not used up.
     fn rest(&self) -> &[u8] {
         self.buffer.get(self.at..).unwrap_or_default()
     }
 
-    /// Takes more of the stream, which must not end here.
+    /// Reads more of the stream, which must not end here. `place` says where that is, for the error.
     fn need(&mut self, place: &str) -> Result<()> {
         self.fill().map_err(|error| Error::io("a multipart body can't be read", error))?;
         if self.ended { Err(Error::malformed(format!("a multipart body ends {place}"))) } else { Ok(()) }
     }
 
+    /// Reads once from the stream, after dropping what is used up.
     fn fill(&mut self) -> io::Result<()> {
         self.buffer.drain(..self.at);
         self.at = 0;
@@ -141,7 +161,7 @@ impl<R: Read> Reader<R> {
         Ok(())
     }
 
-    /// How many bytes from here on are the part's for certain, and whether a delimiter follows them.
+    /// How many bytes from here on certainly belong to the part, and whether a delimiter follows them.
     fn search(&self) -> (usize, bool) {
         let (rest, length) = (self.rest(), self.delimiter.len());
         let mut at = 0;
@@ -157,24 +177,24 @@ impl<R: Read> Reader<R> {
 
 impl<R: Read> Read for Reader<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.place != Place::Part || out.is_empty() {
+        if self.place != BodyPosition::Part || out.is_empty() {
             return Ok(0);
         }
         loop {
             let mut found = false;
-            if self.sure == 0 {
-                (self.sure, found) = self.search();
+            if self.content == 0 {
+                (self.content, found) = self.search();
             }
-            if self.sure > 0 {
-                let count = self.sure.min(out.len());
+            if self.content > 0 {
+                let count = self.content.min(out.len());
                 let bytes = self.buffer.get(self.at..self.at + count).unwrap_or_default();
                 out[..bytes.len()].copy_from_slice(bytes);
                 self.at += count;
-                self.sure -= count;
+                self.content -= count;
                 return Ok(count);
             }
             if found {
-                self.place = Place::Delimiter;
+                self.place = BodyPosition::Delimiter;
                 return Ok(0);
             }
             self.need("within a part")?;
@@ -182,6 +202,7 @@ impl<R: Read> Read for Reader<R> {
     }
 }
 
+/// The offset of the first `what`.
 fn find(text: &[u8], what: &[u8]) -> Option<usize> {
     text.windows(what.len()).position(|window| window == what)
 }
@@ -192,6 +213,7 @@ pub(crate) fn is_multipart(content_type: &str) -> bool {
     content_type.trim_start().get(..10).is_some_and(|front| front.eq_ignore_ascii_case("multipart/"))
 }
 
+/// The boundary in a `Content-Type`.
 fn boundary_of(content_type: &str) -> Result<String> {
     let wrong = || {
         let shown: String = content_type.chars().take(100).collect();
@@ -235,6 +257,7 @@ fn parameter(header: &str, name: &str) -> Option<String> {
     }
 }
 
+/// Parses the head of a part: its `Content-Disposition`.
 fn part(head: &[u8]) -> Result<Part> {
     let head = std::str::from_utf8(head).map_err(|_| Error::malformed("the head of a part is no text"))?;
     let about = head.split("\r\n").filter_map(|line| line.split_once(':'));
@@ -245,14 +268,14 @@ fn part(head: &[u8]) -> Result<Part> {
     Ok(Part { name, file_name: parameter(about, "filename") })
 }
 
-/// What stands around the parts of a body that is written.
+/// Writes the texts around the parts of a body.
 #[derive(Debug, Clone)]
 pub(crate) struct Form {
     boundary: String,
 }
 
 impl Form {
-    /// A form with this boundary: 1 to 70 letters and digits that are nowhere in its parts.
+    /// A form with this boundary: 1 to 70 letters and digits that don't occur in its parts.
     #[must_use]
     pub(crate) fn new(boundary: impl Into<String>) -> Self {
         Self { boundary: boundary.into() }
@@ -264,7 +287,7 @@ impl Form {
         format!("multipart/form-data; boundary={}", self.boundary)
     }
 
-    /// What stands before the bytes of the first part, or of a further one.
+    /// The text before the bytes of a part; `first` says whether it is the first one.
     #[must_use]
     pub(crate) fn head(&self, first: bool, name: &str, file_name: &str) -> Vec<u8> {
         let end = if first { "" } else { "\r\n" };
@@ -278,14 +301,15 @@ impl Form {
         .into_bytes()
     }
 
-    /// What stands after the last part.
+    /// The text after the last part.
     #[must_use]
     pub(crate) fn tail(&self) -> Vec<u8> {
         format!("\r\n--{}--\r\n", self.boundary).into_bytes()
     }
 }
 
-/// A text between quotes, out of which nothing leads.
+/// A text for a quoted string: quotes and backslashes are escaped, control characters replaced, so that no header can be
+/// injected.
 fn quoted(text: &str) -> String {
     let clean = text.chars().map(|character| if character.is_control() { '_' } else { character });
     clean.collect::<String>().replace('\\', "\\\\").replace('"', "\\\"")

@@ -1,5 +1,17 @@
-//! The objects of the REST API for images that LXD and Incus share, read as leniently as their clients do.
-//! Keys that are not known are skipped, `null` is empty, and a fingerprint is one or the object is Malformed.
+//! The objects of the REST API for images that LXD and Incus share (`/1.0`, `/1.0/images`, `/1.0/operations`).
+//!
+//! They are read as leniently as LXD's clients do: unknown keys are skipped and `null` is empty. Only a fingerprint must be valid,
+//! since everything else depends on it. Every response is wrapped in an [`Envelope`].
+//!
+//! ```
+//! use lxd_image::Limits;
+//! use lxd_image::protocol::rest::{Envelope, Server};
+//!
+//! let body = br#"{"type": "sync", "status_code": 200, "metadata": {"auth": "untrusted", "api_version": "1.0"}}"#;
+//! let server: Server = Envelope::from_json(body, &Limits::default())?.object("server")?;
+//! assert_eq!(server.auth, "untrusted");
+//! # Ok::<(), lxd_image::Error>(())
+//! ```
 
 use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde::ser::Serializer;
@@ -20,15 +32,15 @@ pub mod upload {
     pub const FINGERPRINT: &str = "fingerprint";
     /// The file's name.
     pub const FILE_NAME: &str = "filename";
-    /// `true` or `1` when strangers may read the image.
+    /// `true` or `1` if untrusted clients may read the image.
     pub const PUBLIC: &str = "public";
     /// Properties, as a URL's query.
     pub const PROPERTIES: &str = "properties";
-    /// Aliases, as a URL's query whose values don't matter, or one after the other with commas.
+    /// Aliases, as the keys of a query, or separated by commas.
     pub const ALIASES: &str = "aliases";
-    /// A secret that was given out for this upload.
+    /// The secret that was issued for this upload.
     pub const SECRET: &str = "secret";
-    /// The type of the image, for those that tell.
+    /// The type of the image. Optional.
     pub const TYPE: &str = "type";
 
     /// The name of a header as LXD and as Incus spell it.
@@ -38,12 +50,12 @@ pub mod upload {
     }
 }
 
-/// What a server says of itself: `GET /1.0`.
+/// The description of a server: `GET /1.0`.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct Server {
-    /// The extensions of the API that it has.
+    /// The API extensions that it supports.
     #[serde(deserialize_with = "nullable")]
     pub api_extensions: Vec<String>,
     /// `stable`.
@@ -52,21 +64,21 @@ pub struct Server {
     /// `1.0`.
     #[serde(deserialize_with = "nullable")]
     pub api_version: String,
-    /// `trusted` or `untrusted`: what the client is to it.
+    /// `trusted` or `untrusted`: whether it trusts the client that asks.
     #[serde(deserialize_with = "nullable")]
     pub auth: String,
     /// How a client may authenticate.
     #[serde(deserialize_with = "nullable")]
     pub auth_methods: Vec<String>,
-    /// Whether it only gives out images.
+    /// Whether it is a public image server without instances.
     #[serde(deserialize_with = "nullable")]
     pub public: bool,
-    /// What it tells those that it trusts.
+    /// Details of the host, for trusted clients only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub environment: Option<BTreeMap<String, Value>>,
 }
 
-/// An alias as a part of an image.
+/// An alias in the description of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct AliasEntry {
@@ -78,7 +90,7 @@ pub struct AliasEntry {
     pub description: String,
 }
 
-/// An alias of its own: `GET /1.0/images/aliases/NAME`.
+/// An alias: `GET /1.0/images/aliases/NAME`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Alias {
@@ -88,7 +100,7 @@ pub struct Alias {
     /// What it is for.
     #[serde(deserialize_with = "nullable")]
     pub description: String,
-    /// The fingerprint that it points to. A text: in a request it may be a prefix.
+    /// The fingerprint that it points to. Text, since a request may have a prefix.
     #[serde(deserialize_with = "nullable")]
     pub target: String,
     /// `container` or `virtual-machine`.
@@ -96,7 +108,7 @@ pub struct Alias {
     pub image_type: String,
 }
 
-/// Where newer versions of an image come from.
+/// The source that an image is refreshed from.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Source {
@@ -127,10 +139,10 @@ pub struct Image {
     /// Its properties.
     #[serde(default, deserialize_with = "nullable")]
     pub properties: BTreeMap<String, String>,
-    /// Whether strangers may read it.
+    /// Whether untrusted clients may read it.
     #[serde(default, deserialize_with = "nullable")]
     pub public: bool,
-    /// When it may be removed.
+    /// When it may be deleted.
     #[serde(default, deserialize_with = "time_in", serialize_with = "time_out")]
     pub expires_at: Option<i64>,
     /// The profiles that instances of it get.
@@ -139,38 +151,38 @@ pub struct Image {
     /// The names that point to it.
     #[serde(default, deserialize_with = "nullable")]
     pub aliases: Vec<AliasEntry>,
-    /// The machine it is for, by the kernel's name. A text: servers know more than we do.
+    /// The architecture, by the name of the kernel. Text, since a server may know more architectures than this library.
     #[serde(default, deserialize_with = "nullable")]
     pub architecture: String,
-    /// Whether it came by being used.
+    /// Whether it was downloaded as a side effect of being used.
     #[serde(default, deserialize_with = "nullable")]
     pub cached: bool,
-    /// The name of its first file. Never used as a name of a file without being looked at.
+    /// The name of its first file. Untrusted: check it before it becomes a path.
     #[serde(default, deserialize_with = "nullable")]
     pub filename: String,
-    /// The digest of its bytes.
+    /// The sha256 of its files, one after the other.
     pub fingerprint: Fingerprint,
-    /// All its bytes. What a server says; a negative number is Malformed.
+    /// The size of all its files in bytes, as the server reports it; a negative number is `Malformed`.
     #[serde(default, deserialize_with = "nullable")]
     pub size: u64,
-    /// Where newer versions come from.
+    /// The source that it is refreshed from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update_source: Option<Source>,
-    /// `container` or `virtual-machine`; nothing from servers that know only the first.
+    /// `container` or `virtual-machine`; empty on servers that know only containers.
     #[serde(default, rename = "type", deserialize_with = "nullable")]
     pub image_type: String,
-    /// When it was made.
+    /// When it was built.
     #[serde(default, deserialize_with = "time_in", serialize_with = "time_out")]
     pub created_at: Option<i64>,
-    /// When it was last used there.
+    /// When it was last used on the server.
     #[serde(default, deserialize_with = "time_in", serialize_with = "time_out")]
     pub last_used_at: Option<i64>,
-    /// When it came there.
+    /// When it was added to the server.
     #[serde(default, deserialize_with = "time_in", serialize_with = "time_out")]
     pub uploaded_at: Option<i64>,
 }
 
-/// The parts of an image that `PUT` and `PATCH` change; what is `None` was not in the request.
+/// The fields of an image that `PUT` and `PATCH` change. `None` means that the request does not have the field.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -181,10 +193,10 @@ pub struct ImageEdit {
     /// All properties.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub properties: Option<BTreeMap<String, String>>,
-    /// Whether strangers may read it.
+    /// Whether untrusted clients may read it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public: Option<bool>,
-    /// When it may be removed, as RFC 3339.
+    /// When it may be deleted, as RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<String>,
     /// The profiles that instances of it get.
@@ -192,18 +204,18 @@ pub struct ImageEdit {
     pub profiles: Option<Vec<String>>,
 }
 
-/// Work that a server does after it answered: `GET /1.0/operations/UUID`.
+/// A background operation of a server: `GET /1.0/operations/UUID`.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct Operation {
-    /// Names it.
+    /// Its UUID.
     #[serde(deserialize_with = "nullable")]
     pub id: String,
     /// `task`, `token` or `websocket`.
     #[serde(deserialize_with = "nullable")]
     pub class: String,
-    /// For people.
+    /// A description for people.
     #[serde(deserialize_with = "nullable")]
     pub description: String,
     /// When it began, as RFC 3339.
@@ -218,10 +230,10 @@ pub struct Operation {
     /// Its state: 100 to 112 while it runs, 200 done, 400 failed, 401 cancelled.
     #[serde(deserialize_with = "nullable")]
     pub status_code: u16,
-    /// What it works on.
+    /// The URLs of the objects that it works on, by kind.
     #[serde(deserialize_with = "nullable")]
     pub resources: BTreeMap<String, Vec<String>>,
-    /// What it found: `fingerprint` and `size` of an import, `secret` of a token, progress.
+    /// Its results: `fingerprint` and `size` of an import, `secret` of a token, progress.
     #[serde(deserialize_with = "nullable")]
     pub metadata: BTreeMap<String, Value>,
     /// Whether it can be cancelled.
@@ -230,16 +242,16 @@ pub struct Operation {
     /// Why it failed.
     #[serde(deserialize_with = "nullable")]
     pub err: String,
-    /// Where in a cluster it runs.
+    /// The member of a cluster that it runs on.
     #[serde(deserialize_with = "nullable")]
     pub location: String,
 }
 
 impl Operation {
-    /// Whether it is over, and the error of one that failed.
+    /// Whether the operation is done, or the error that it failed with.
     ///
     /// # Errors
-    /// `Remote` with what the server says; `AlreadyExists` where it says that the image is there.
+    /// `Remote` with the message of the server; `AlreadyExists` if that says that the image exists.
     pub fn outcome(&self) -> Result<bool> {
         match self.status_code {
             200 => Ok(true),
@@ -254,7 +266,7 @@ impl Operation {
     }
 }
 
-/// What every answer is wrapped in.
+/// The envelope of every response.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub struct Envelope {
@@ -267,21 +279,21 @@ pub struct Envelope {
     /// The status as a number: 200, 100 for an operation that began.
     #[serde(deserialize_with = "nullable")]
     pub status_code: u16,
-    /// Where an operation is found.
+    /// The path of the operation of an `async` response.
     #[serde(deserialize_with = "nullable")]
     pub operation: String,
     /// The HTTP status of an error.
     #[serde(deserialize_with = "nullable")]
     pub error_code: u16,
-    /// What went wrong.
+    /// The error message.
     #[serde(deserialize_with = "nullable")]
     pub error: String,
-    /// The object that was asked for.
+    /// The requested object.
     pub metadata: Value,
 }
 
 impl Envelope {
-    /// Reads an answer's body.
+    /// Parses the body of a response.
     ///
     /// # Errors
     /// `Malformed`, `LimitExceeded`.
@@ -289,26 +301,26 @@ impl Envelope {
         from_json(body, "the server's answer", limits)
     }
 
-    /// An answer with an object.
+    /// A response with an object.
     #[must_use]
     pub fn success(metadata: Value) -> Self {
         Self { kind: "sync".into(), status: "Success".into(), status_code: 200, metadata, ..Self::default() }
     }
 
-    /// An answer that work began, with where it is found.
+    /// A response that an operation started, with its path.
     #[must_use]
     pub fn began(operation: impl Into<String>, metadata: Value) -> Self {
         let (status, operation) = ("Operation created".into(), operation.into());
         Self { kind: "async".into(), status, status_code: 100, operation, metadata, ..Self::default() }
     }
 
-    /// An answer that something went wrong, with the HTTP status.
+    /// A response for an error, with its HTTP status.
     #[must_use]
     pub fn failure(status: u16, sentence: impl Into<String>) -> Self {
         Self { kind: "error".into(), error_code: status, error: sentence.into(), ..Self::default() }
     }
 
-    /// The object in an answer that is no error. `what` names it in errors.
+    /// The object of a response, or the error that the response is. `what` names the object in errors.
     ///
     /// # Errors
     /// Those of [`into_error`](Self::into_error) when it is an error; `Malformed` when the object is another.
@@ -320,7 +332,7 @@ impl Envelope {
             .map_err(|error| Error::malformed(format!("the server's answer holds no {what}: {error}")))
     }
 
-    /// The error that a server answered with. `what` was asked for.
+    /// The error that a server answered with to a request for `what`.
     #[must_use]
     pub fn into_error(self, what: &str) -> Error {
         let said = clipped(&self.error);
@@ -340,11 +352,12 @@ impl Envelope {
     }
 }
 
-/// A stranger's sentence, short enough for an error.
+/// Untrusted text, short enough for an error.
 fn clipped(text: &str) -> String {
     if text.is_empty() { "it does not say why".to_owned() } else { text.chars().take(500).collect() }
 }
 
+/// Reads a time. Zero times of Go (year 1) and of Unix mean that it is not set, as does an empty text.
 fn time_in<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<i64>, D::Error> {
     let Some(text) = Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()) else {
         return Ok(None);
@@ -354,12 +367,13 @@ fn time_in<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Op
         None if text.starts_with("0001-") || text.starts_with("1970-01-01T00:00:00") || text.starts_with('-') => {
             Ok(None)
         }
-        // Before 1970 is as good as never; anything that is no time is not.
+        // A valid time before 1970 means "not set"; an invalid one is an error.
         None if time::parse(&text).is_some() => Ok(None),
         None => Err(D::Error::custom("a time that is not RFC 3339")),
     }
 }
 
+/// Writes a time as RFC 3339; the zero time of Go if it is not set.
 fn time_out<S: Serializer>(seconds: &Option<i64>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     serializer.serialize_str(&time::rfc3339(*seconds))
 }

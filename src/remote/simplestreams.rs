@@ -23,7 +23,9 @@ use crate::format::{ImageSource, Input};
 use crate::limits::Limits;
 use crate::omissions::{Omission, Omitted};
 use crate::progress::Monitor;
-use crate::protocol::simplestreams::{AllUnusable, File, Index, Listing, Products, StreamImage, Unusable, by_number};
+use crate::protocol::simplestreams::{
+    File, Index, Listing, Products, StreamImage, UnusableEntries, UnusableEntry, by_number,
+};
 use crate::store::{Alias, StoredImage, UpdateSource};
 
 /// How many names the hint of an error lists.
@@ -121,7 +123,7 @@ impl Simplestreams {
         };
         let last = self.cached_listing();
         let is_known = |digest: &Fingerprint| last.as_ref().is_some_and(|(digests, _)| digests.contains(digest));
-        let mut unusable = AllUnusable::default();
+        let mut unusable = UnusableEntries::default();
         for (name, odd) in index.index.odd() {
             unusable.add_list(&format!("{INDEX}/{name}"), odd.reason.clone());
         }
@@ -208,7 +210,7 @@ impl Simplestreams {
             .find_map(|architecture| listing.resolve(&wanted.reference, wanted.image_type, *architecture));
         if let Some(image) = by_alias {
             // The newest version may be unusable. The caller gets an older one and must be able to see that.
-            let newer = |entry: &&Unusable| {
+            let newer = |entry: &&UnusableEntry| {
                 let newer = |version: &String| by_number(version, &image.version).is_gt();
                 entry.product == image.product && entry.version.as_ref().is_some_and(newer)
             };

@@ -16,11 +16,15 @@ use crate::fingerprint::Fingerprint;
 use crate::limits::Limits;
 use crate::protocol::simplestreams::{Index, Listing, Product, Products};
 
-/// Paths in a tree.
+/// The index.
 pub(super) const INDEX: &str = "streams/v1/index.json";
+/// The list of products.
 pub(super) const LIST: &str = "streams/v1/images.json";
+/// The files of images.
 pub(super) const IMAGES: &str = "images";
+/// Files of this library that web servers should not offer; nothing in it is secret.
 pub(super) const PRIVATE: &str = ".lxd-image";
+/// Files that are being written. On the same file system as the tree, so that a rename publishes them.
 pub(super) const STAGING: &str = ".lxd-image/staging";
 
 /// Options of a [`Tree`].
@@ -83,6 +87,7 @@ impl TreeOptions {
         self
     }
 
+    /// The time, in seconds since 1970.
     pub(super) fn now(&self) -> i64 {
         (self.clock)()
     }

@@ -1,5 +1,8 @@
-//! Which items of a version make an image, what is told of it, and which image an alias means: as the peers choose.
-//! What is incomplete, unknown or no fingerprint is left out, as it is there, and named with the reason.
+//! `Listing`: which items of a version make an image, its properties, and which image an alias means, all as LXD and Incus
+//! choose (LXD: `shared/simplestreams/simplestreams.go`, `products.go`).
+//!
+//! An item that is incomplete, of an unknown type or without a valid fingerprint makes no image, as there; but here the omission is
+//! recorded with its reason.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -7,7 +10,7 @@ use std::sync::Arc;
 
 use super::entries::Entries;
 use super::item::{ItemPath, METADATA_NAMES, RootKind, UNIFIED_NAMES};
-use super::unusable::{AllUnusable, OfProduct, alias_names, aliases_in, digests_of};
+use super::unusable::{ProductOmissions, UnusableEntries, alias_names, aliases_in, digests_of};
 use super::{Item, Product, Products, Version};
 use crate::error::{ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
@@ -18,19 +21,19 @@ use crate::time;
 /// One file of an image on a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
-    /// Where it lies, relative to the server's base, as the list says. See [`checked_path`](Self::checked_path).
+    /// Its path, relative to the base of the server, as the list has it. Use [`checked_path`](Self::checked_path).
     pub path: String,
-    /// Its size in bytes, where the list says it. Where it does not, the digest decides whether all of it came.
+    /// Its size in bytes, if the list has it. Otherwise the digest decides whether it is complete.
     pub size: Option<u64>,
-    /// Its digest, as the list says.
+    /// Its digest, if the list has one. Otherwise the fingerprint of the image decides.
     pub sha256: Option<Fingerprint>,
 }
 
 impl File {
-    /// The path, if it stays below the server's base.
+    /// The path, if it stays below the base of the server.
     ///
     /// # Errors
-    /// `UnsafePath` for one that names another server or climbs, in whatever spelling.
+    /// `UnsafePath` for a path to another server or above the base, in any encoding.
     pub fn checked_path(&self) -> Result<ItemPath> {
         self.path.parse()
     }
@@ -40,15 +43,15 @@ impl File {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct StreamImage {
-    /// What its bytes must hash to.
+    /// The sha256 of its files, one after the other.
     pub fingerprint: Fingerprint,
     /// Whether it is for a container or a virtual machine.
     pub image_type: ImageType,
     /// The machine that it is for.
     pub architecture: Architecture,
-    /// The aliases of its product; several images have the same ones.
+    /// The aliases of its product, which all images of the product share.
     pub aliases: Vec<String>,
-    /// What the list tells of it.
+    /// Its properties, derived from product and version as LXD derives them.
     pub properties: Properties,
     /// The date of its version, in seconds since 1970.
     pub created_at: i64,
@@ -60,25 +63,25 @@ pub struct StreamImage {
     pub version: String,
     /// The image, or the metadata of a split one.
     pub first: File,
-    /// The item's name of that, which tells the peers whose image it is.
+    /// The type of that item, one of [`UNIFIED_NAMES`] or [`METADATA_NAMES`]: it says whether LXD or Incus sees the image.
     pub first_name: &'static str,
     /// The rootfs of a split image.
     pub rootfs: Option<File>,
-    /// What that is.
+    /// The kind of rootfs.
     pub root_kind: Option<RootKind>,
-    /// All that the list says of its product, but for the versions. The images of a product share it.
+    /// Its product without the versions, shared by all images of the product.
     pub about: Arc<Product>,
 }
 
 impl StreamImage {
-    /// The size of all its files in bytes; a file whose size is not told counts as 0.
+    /// The size of all its files in bytes; a file of unknown size counts as 0.
     #[must_use]
     pub fn size(&self) -> u64 {
         let rootfs = self.rootfs.as_ref().and_then(|rootfs| rootfs.size);
         self.first.size.unwrap_or(0).saturating_add(rootfs.unwrap_or(0))
     }
 
-    /// The last part of its first file's path.
+    /// The file name of its first file.
     #[must_use]
     pub fn file_name(&self) -> &str {
         self.first.path.rsplit('/').next().unwrap_or_default()
@@ -89,7 +92,7 @@ impl StreamImage {
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
     images: Vec<StreamImage>,
-    unusable: AllUnusable,
+    unusable: UnusableEntries,
 }
 
 impl Listing {
@@ -99,23 +102,24 @@ impl Listing {
         Self::of([products])
     }
 
-    /// The images of several lists. One that stands in several places is there once, with all its aliases.
+    /// The images of several lists. An image that occurs several times is listed once, with all its aliases.
     #[must_use]
     pub fn of<'a>(lists: impl IntoIterator<Item = &'a Products>) -> Self {
-        Self::with(lists, AllUnusable::default())
+        Self::with(lists, UnusableEntries::default())
     }
 
-    /// The same, where something was left out before: entries of the index, whole lists.
-    pub(crate) fn with<'a>(lists: impl IntoIterator<Item = &'a Products>, mut unusable: AllUnusable) -> Self {
+    /// As [`of`](Self::of), with what was left out before: entries of the index, whole lists.
+    pub(crate) fn with<'a>(lists: impl IntoIterator<Item = &'a Products>, mut unusable: UnusableEntries) -> Self {
         let mut images: Vec<StreamImage> = Vec::new();
         let mut places: HashMap<Fingerprint, usize> = HashMap::new();
         for list in lists {
             for (key, odd) in list.products.odd() {
-                let mut of = OfProduct { all: &mut unusable, key, aliases: aliases_in(&odd.value) };
+                let mut of = ProductOmissions { all: &mut unusable, key, aliases: aliases_in(&odd.value) };
                 of.skip_odd(&[], odd);
             }
             for (key, product) in &list.products {
-                let mut of = OfProduct { all: &mut unusable, key, aliases: alias_names(&product.aliases).into() };
+                let mut of =
+                    ProductOmissions { all: &mut unusable, key, aliases: alias_names(&product.aliases).into() };
                 for image in product_images(key, product, &mut of) {
                     let Some(there) = places.get(&image.fingerprint).and_then(|place| images.get_mut(*place)) else {
                         places.insert(image.fingerprint, images.len());
@@ -144,21 +148,20 @@ impl Listing {
         &self.images
     }
 
-    /// What the lists name and is left out, or differs from what stands there, and why. Each is named by its place: product,
-    /// version and item, with slashes between.
+    /// What is left out of the lists, and why. Each omission is named by its path, `PRODUCT/VERSION/ITEM`.
     #[must_use]
     pub fn omissions(&self) -> &Omissions {
         self.unusable.omissions()
     }
 
-    /// The same for programs.
+    /// The entries that are left out, for errors and mirrors.
     #[cfg(feature = "remote")]
-    pub(crate) fn unusable(&self) -> &AllUnusable {
+    pub(crate) fn unusable(&self) -> &UnusableEntries {
         &self.unusable
     }
 
-    /// The image that an alias means: the newest of the type and architecture. An alias may say the
-    /// architecture itself: `debian/12/arm64`.
+    /// The image that an alias means: the newest with this type and architecture. An alias may name the architecture itself:
+    /// `debian/12/arm64`.
     #[must_use]
     pub fn resolve(&self, alias: &str, image_type: ImageType, architecture: Architecture) -> Option<&StreamImage> {
         let plain =
@@ -171,8 +174,8 @@ impl Listing {
         })
     }
 
-    /// The names by which an image is meant: those of its aliases that don't mean a newer one of its
-    /// type and architecture, each with the architecture behind it.
+    /// The aliases that mean this image: those of its product unless a newer image of its type and architecture has them, each
+    /// also with the architecture appended.
     #[must_use]
     pub fn names(&self, image: &StreamImage) -> Vec<String> {
         let machine = image.architecture.debian_name();
@@ -184,7 +187,7 @@ impl Listing {
     }
 }
 
-/// The order of versions: numbers in them count as numbers, so that `20240101.10` comes after `20240101.9`.
+/// The order of versions: digits are compared by value, so that `20240101.10` comes after `20240101.9`.
 pub(crate) fn by_number(one: &str, other: &str) -> Ordering {
     let (mut one, mut other) = (one, other);
     while !one.is_empty() && !other.is_empty() {
@@ -209,7 +212,8 @@ pub(crate) fn by_number(one: &str, other: &str) -> Ordering {
     one.len().cmp(&other.len())
 }
 
-fn product_images(key: &str, product: &Product, of: &mut OfProduct<'_>) -> Vec<StreamImage> {
+/// The images of a product, newest version first. Records everything that makes none.
+fn product_images(key: &str, product: &Product, of: &mut ProductOmissions<'_>) -> Vec<StreamImage> {
     let all_digests = |version: &Version| version.items.values().flat_map(digests_of).collect::<Vec<_>>();
     let Ok(architecture) = product.arch.parse::<Architecture>() else {
         let shown: String = product.arch.chars().take(64).collect();
@@ -230,7 +234,7 @@ fn product_images(key: &str, product: &Product, of: &mut OfProduct<'_>) -> Vec<S
     let about = Arc::new(Product { versions: Entries::default(), ..product.clone() });
     let mut images = Vec::new();
     let mut versions: Vec<_> = product.versions.iter().collect();
-    // The newest first, so that an image that stands in several has its place in that.
+    // Newest first, so that an image that occurs in several versions belongs to the newest.
     versions.sort_by(|(a, _), (b, _)| by_number(b, a));
     for (serial, version) in versions {
         let told_before = of.all.omissions().total();
@@ -286,15 +290,15 @@ fn product_images(key: &str, product: &Product, of: &mut OfProduct<'_>) -> Vec<S
             of.skip(&[serial], kind, reason.to_owned(), all_digests(version));
         }
         if of.all.omissions().total() > told_before {
-            // What is left of it names the image that is not made.
+            // The rest of this version names the image that could not be made, so a mirror must not delete it.
             of.all.withhold(all_digests(version));
         }
     }
     images
 }
 
-/// Reports items that look like parts of an image and make none. Whether there were any.
-fn report_rest(serial: &str, version: &Version, found: &[Found<'_>], of: &mut OfProduct<'_>) -> bool {
+/// Records items that look like files of an image and make none. Returns whether there were any.
+fn report_rest(serial: &str, version: &Version, found: &[Found<'_>], of: &mut ProductOmissions<'_>) -> bool {
     let mut told = !version.items.odd().is_empty();
     let mut kinds = Vec::new();
     for (name, item) in &version.items {
@@ -328,8 +332,9 @@ fn report_rest(serial: &str, version: &Version, found: &[Found<'_>], of: &mut Of
     told
 }
 
+/// The file that an item describes.
 fn file(item: &Item) -> File {
-    // A file of an image is never empty: 0 is what some tools write where they do not know.
+    // A file of an image is never empty; some tools write 0 for an unknown size.
     File { path: item.path.clone(), size: item.size.filter(|size| *size > 0), sha256: item.sha256.parse().ok() }
 }
 

@@ -1,6 +1,7 @@
-//! The documents themselves: `index.json`, `images.json`. What is not known is kept, so that a tree
-//! which others write too loses nothing by being read and written here. Entries that are wrong stand apart
-//! ([`Entries::odd`]) and hide no others.
+//! The documents: `index.json` and `images.json`.
+//!
+//! Unknown fields are kept, so that a tree that other tools write, too, loses nothing when it is read and written here. Invalid
+//! entries are set apart ([`Entries::odd`]), so that they hide no others, and are written back as they were.
 
 use std::collections::BTreeMap;
 
@@ -20,10 +21,10 @@ pub struct Index {
     /// `index:1.0`.
     #[serde(default, deserialize_with = "nullable")]
     pub format: String,
-    /// The lists, by name. A document without them is none of these, such as the answer of a server that has another one to show.
+    /// The lists, by name. Required: without it any JSON object, like the error of another server, would be an empty index.
     #[serde(deserialize_with = "nullable")]
     pub index: Entries<IndexEntry>,
-    /// What else stands there.
+    /// Unknown fields, kept as they are.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
@@ -35,10 +36,10 @@ pub struct IndexEntry {
     /// `image-downloads` for lists of images.
     #[serde(default, deserialize_with = "nullable")]
     pub datatype: String,
-    /// Where the list lies, relative to the server's base.
+    /// The path of the list, relative to the base of the server.
     #[serde(default, deserialize_with = "nullable")]
     pub path: String,
-    /// When it last changed, as mail writes times.
+    /// When it last changed, in the format of RFC 2822.
     #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
     pub updated: String,
     /// The keys of its products.
@@ -47,13 +48,13 @@ pub struct IndexEntry {
     /// `products:1.0`.
     #[serde(default, deserialize_with = "nullable")]
     pub format: String,
-    /// What else stands there.
+    /// Unknown fields, kept as they are.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
 
 impl IndexEntry {
-    /// Whether it is of the right type and yet names no products, so that no reader looks into its list.
+    /// Whether it is a list of images that names no products, so that readers skip it.
     #[must_use]
     pub fn names_no_products(&self) -> bool {
         self.datatype == "image-downloads" && !self.path.is_empty() && self.products.is_empty()
@@ -108,18 +109,18 @@ pub struct Products {
     /// `products:1.0`.
     #[serde(default, deserialize_with = "nullable")]
     pub format: String,
-    /// When it last changed, as mail writes times.
+    /// When it last changed, in the format of RFC 2822.
     #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
     pub updated: String,
-    /// The products, by key. A document without them is no list of products.
+    /// The products, by key. Required, as [`Index::index`] is.
     #[serde(deserialize_with = "nullable")]
     pub products: Entries<Product>,
-    /// What else stands there.
+    /// Unknown fields, kept as they are.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
 
-/// What is released again and again: a release of a system, in a variant, for an architecture.
+/// A product: one release of a system in one variant for one architecture, of which new versions are published.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
 #[non_exhaustive]
 pub struct Product {
@@ -135,16 +136,16 @@ pub struct Product {
     /// The release.
     #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
     pub release: String,
-    /// The release's name for people's ears.
+    /// The code name of the release, like `noble`.
     #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
     pub release_codename: String,
-    /// The release's name for people's eyes.
+    /// The title of the release, like `24.04 LTS`.
     #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
     pub release_title: String,
-    /// What the image must have to run, as properties `requirements.NAME`.
+    /// Requirements of its instances, which become properties `requirements.NAME`.
     #[serde(default, deserialize_with = "nullable", skip_serializing_if = "BTreeMap::is_empty")]
     pub requirements: BTreeMap<String, String>,
-    /// The day of its end, `YYYY-MM-DD`.
+    /// The last day of support, `YYYY-MM-DD`.
     #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
     pub support_eol: String,
     /// Whether it is supported.
@@ -156,10 +157,10 @@ pub struct Product {
     /// The version of the system.
     #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
     pub version: String,
-    /// Its versions, by serial: a date, and what else tells two of one day apart.
+    /// Its versions, by serial: a date, with a suffix for several on one day.
     #[serde(default, deserialize_with = "nullable")]
     pub versions: Entries<Version>,
-    /// What else stands there.
+    /// Unknown fields, kept as they are.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
@@ -174,7 +175,7 @@ pub struct Version {
     /// `release`, `daily`, …
     #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
     pub label: String,
-    /// What else stands there.
+    /// Unknown fields, kept as they are.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
@@ -183,13 +184,13 @@ pub struct Version {
 #[derive(Debug, Clone, PartialEq, Default, Deserialize, Serialize)]
 #[non_exhaustive]
 pub struct Item {
-    /// What it is: `lxd.tar.xz`, `squashfs`, …
+    /// Its type: `lxd.tar.xz`, `squashfs`, …
     #[serde(default, deserialize_with = "nullable")]
     pub ftype: String,
-    /// Where it lies, relative to the server's base.
+    /// Its path, relative to the base of the server. See [`ItemPath`](super::ItemPath).
     #[serde(default, deserialize_with = "nullable")]
     pub path: String,
-    /// Its size in bytes, where the list tells it. A number: an item with a text or a negative number here is an odd entry.
+    /// Its size in bytes, if the list has it. Anything but a non-negative integer makes the item an odd entry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
     /// Its digest, as 64 hexadecimal digits.
@@ -234,7 +235,7 @@ pub struct Item {
     /// On a delta: the serial of the version that it starts from.
     #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
     pub delta_base: String,
-    /// What else stands there.
+    /// Unknown fields, kept as they are.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
@@ -272,6 +273,7 @@ impl Products {
     }
 }
 
+/// Indented JSON with a newline at its end, as the tools of simplestreams write it.
 fn pretty<T: Serialize>(document: &T) -> String {
     let mut text = serde_json::to_string_pretty(document)
         .unwrap_or_else(|error| unreachable!("texts, numbers and maps with texts as keys are always JSON: {error}"));

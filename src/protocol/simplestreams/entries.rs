@@ -1,4 +1,4 @@
-//! `Entries`: the named entries of a document, each read by itself, so that one that is wrong does not hide the others.
+//! `Entries`: a map of named entries that are parsed one by one, so that an invalid entry does not hide the others.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,34 +10,44 @@ use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// An entry that is not what its place asks for. Kept, so that a document that is read and written again has it still.
+/// An invalid entry. Kept, so that a document that is read and written again still has it.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct OddEntry {
-    /// What stands there.
+    /// The value in the document.
     pub value: Value,
-    /// What is wrong with it, as the rest of a sentence: "its `size` is wrong: invalid type: …".
+    /// What is wrong with it, as a clause: "its `size` is wrong: invalid type: …".
     pub reason: String,
 }
 
-/// Entries by name: a map of those that could be read, and beside it those that could not.
+/// Entries by name. Dereferences to the map of valid entries; [`odd`](Self::odd) has the others.
+///
+/// ```
+/// use lxd_image::Limits;
+/// use lxd_image::protocol::simplestreams::Products;
+///
+/// let products = Products::from_json(br#"{"products": {"good": {"arch": "amd64"}, "bad": 5}}"#, &Limits::default())?;
+/// assert_eq!((products.products.len(), products.products.odd().len()), (1, 1));
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entries<T> {
     good: BTreeMap<String, T>,
     odd: BTreeMap<String, OddEntry>,
 }
 
-/// How much of a stranger's text an error repeats.
+/// How many characters of untrusted text a reason repeats.
 const MAX_REASON_CHARS: usize = 200;
 
 impl<T> Entries<T> {
-    /// The entries that could not be read, by name.
+    /// The invalid entries, by name.
     #[must_use]
     pub fn odd(&self) -> &BTreeMap<String, OddEntry> {
         &self.odd
     }
 
-    /// Whether there is no entry at all, neither one that could be read nor an odd one.
+    /// Whether there is no entry at all, valid or odd. Shadows the method of the map, so that a version whose items are all odd is
+    /// not removed as empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.good.is_empty() && self.odd.is_empty()
@@ -115,7 +125,7 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Entries<T> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<T>, A::Error> {
                 let mut entries = Entries::default();
                 while let Some((name, value)) = map.next_entry::<String, Value>()? {
-                    // A name that is there twice means what stands there last, as it does for the peers.
+                    // Of duplicate names the last counts, as in Go, which LXD and Incus are written in.
                     entries.good.remove(&name);
                     entries.odd.remove(&name);
                     let read = if value.is_object() { T::deserialize(&value).ok() } else { None };

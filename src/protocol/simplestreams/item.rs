@@ -1,5 +1,7 @@
-//! Items: the names of files that make images, and where a file may lie.
-//! LXD reads only the names with `lxd`, Incus only those with `incus`; we read both.
+//! Items: the types of files that make images, and the paths that a list may name.
+//!
+//! LXD reads only types with `lxd`, Incus only those with `incus`; both are read here. A path is data of an untrusted server and
+//! becomes a URL or a path on disk, so it is a type of its own that can't leave the server or the tree.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,12 +10,12 @@ use super::document::Item;
 use crate::error::{Error, Result};
 use crate::metadata::ImageType;
 
-/// The names of unified images, LXD's first.
+/// The types of unified images, LXD's first.
 pub const UNIFIED_NAMES: [&str; 2] = ["lxd_combined.tar.gz", "incus_combined.tar.gz"];
-/// The names of metadata files, LXD's first.
+/// The types of metadata files, LXD's first.
 pub const METADATA_NAMES: [&str; 2] = ["lxd.tar.xz", "incus.tar.xz"];
 
-/// What the rootfs of a split image is. In the order of preference among images of one version.
+/// The kind of rootfs of a split image, in the order in which LXD prefers images of one version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RootKind {
     /// `squashfs`.
@@ -44,7 +46,7 @@ impl RootKind {
         }
     }
 
-    /// What an image with it is for.
+    /// Whether an image with it is for containers or virtual machines.
     #[must_use]
     pub const fn image_type(self) -> ImageType {
         match self {
@@ -53,7 +55,7 @@ impl RootKind {
         }
     }
 
-    /// The fingerprint that a metadata item gives for an image with it; empty when it gives none.
+    /// The fingerprint that a metadata item has for an image with this rootfs; empty if it has none.
     #[must_use]
     pub fn combined(self, metadata: &Item) -> &str {
         match self {
@@ -66,7 +68,7 @@ impl RootKind {
         }
     }
 
-    /// The key of that fingerprint.
+    /// The key of that fingerprint in the item.
     #[must_use]
     pub const fn combined_name(self) -> &'static str {
         match self {
@@ -78,6 +80,7 @@ impl RootKind {
         }
     }
 
+    /// Sets that fingerprint; for tar under both keys that readers know.
     pub(super) fn set_combined(self, metadata: &mut Item, fingerprint: String) {
         match self {
             Self::Squashfs => metadata.combined_squashfs_sha256 = fingerprint,
@@ -92,11 +95,11 @@ impl RootKind {
     }
 }
 
-/// Where an item lies: below a server's base, or, with a slash in front, below the server's root. Never on another server, and
-/// never above either.
+/// The path of an item: relative to the base of a server or, with a leading slash, to its root. Never on another server and never
+/// above either.
 ///
-/// Blanks, letters of any script and lone percent signs are taken, since real lists have them; [`to_url`](Self::to_url) writes
-/// them as a URL needs them.
+/// Spaces, non-ASCII letters and lone percent signs are accepted, since real lists have them; [`to_url`](Self::to_url) encodes
+/// them.
 ///
 /// ```
 /// use lxd_image::ErrorKind;
@@ -113,25 +116,25 @@ impl RootKind {
 pub struct ItemPath(String);
 
 impl ItemPath {
-    /// The path as the list writes it, with slashes between its parts.
+    /// The path as the list has it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The last part: the file's name.
+    /// The last segment.
     #[must_use]
     pub fn file_name(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or(&self.0)
     }
 
-    /// The path as a reference in a URL: what is no character of one is percent-encoded, and so is a percent sign that
-    /// begins no code.
+    /// The path as a relative reference (RFC 3986, 4.2). Characters that a URL can't have are percent-encoded, and so is a percent
+    /// sign without two hexadecimal digits.
     #[must_use]
     pub fn to_url(&self) -> String {
         let bytes = self.0.as_bytes();
         let mut out = String::with_capacity(bytes.len());
-        // Else the first part of `2024:x/y` could pass for a scheme.
+        // A colon in the first segment would make it a scheme.
         if self.0.split('/').next().is_some_and(|first| first.contains(':')) {
             out.push_str("./");
         }
@@ -147,8 +150,7 @@ impl ItemPath {
         out
     }
 
-    /// The path of the file in a directory that is the server's base and root, without `.` and empty parts: two ways of
-    /// writing one path give one.
+    /// The path of the file in a static tree, without `.` and empty segments, so that all spellings of a path are equal.
     #[must_use]
     pub fn to_file(&self) -> String {
         let parts = self.0.split('/').filter(|part| !matches!(*part, "" | "."));
@@ -162,10 +164,10 @@ impl fmt::Display for ItemPath {
     }
 }
 
-/// What a percent sign must not hide: a dot, a slash, a backslash, a NUL.
+/// Encoded dot, slash, backslash and NUL, which would change the meaning of a path once it is decoded.
 const HIDDEN: [&str; 4] = ["%2e", "%2f", "%5c", "%00"];
 
-/// Whether a path leads elsewhere once it is decoded, however often that is done.
+/// Whether a path changes its meaning when it is decoded, any number of times: proxies and servers may decode twice.
 fn hides_something(path: &str) -> bool {
     let mut text = path.to_ascii_lowercase();
     // Each round takes at least two characters away.
@@ -194,7 +196,7 @@ impl FromStr for ItemPath {
     type Err = Error;
 
     /// # Errors
-    /// `UnsafePath` for everything that may lead elsewhere, also when it is unescaped by somebody.
+    /// `UnsafePath` for every path that may leave the server or its base, also after decoding.
     fn from_str(path: &str) -> Result<Self> {
         let refused = |why: &str| {
             let shown: String = path.chars().take(200).collect();

@@ -1,5 +1,7 @@
-//! `Publication`: an image on its way into a list of products, under the names that both peers look for.
-//! Used for static trees and for the lists that a server makes of its store.
+//! `Publication`: an image that is added to a list of products, under the names that LXD and Incus look for.
+//!
+//! Used for static trees and for the lists that a server makes of its store. One version holds one image of each kind; a second
+//! one gets a version of its own with a suffix, since an entry must never be overwritten by another image.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,11 +15,11 @@ use crate::fingerprint::Fingerprint;
 use crate::metadata::{Architecture, ImageType, Properties};
 use crate::time;
 
-/// A file of an image, where all is known of it.
+/// A file of an image, with path, size and digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PublishedFile {
-    /// Where it lies below the server's base.
+    /// Its path below the base of the server.
     pub path: ItemPath,
     /// Its size in bytes.
     pub size: u64,
@@ -25,7 +27,7 @@ pub struct PublishedFile {
     pub sha256: Fingerprint,
 }
 
-/// An image that is to be published, and where.
+/// An image that is to be published, with its place in the list.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Publication {
@@ -33,24 +35,24 @@ pub struct Publication {
     pub product: String,
     /// The key of its version; begins with `YYYYMMDD`. For example from [`serial`].
     pub version: String,
-    /// The digest of its files together.
+    /// Its fingerprint: the digest of its files, one after the other.
     pub fingerprint: Fingerprint,
-    /// What it is for.
+    /// Whether it is for containers or virtual machines.
     pub image_type: ImageType,
-    /// The machine it is for.
+    /// The architecture that it is for.
     pub architecture: Architecture,
     /// Its properties: `os`, `release`, `variant`, … become the product's, `requirements.X` its requirements.
     pub properties: Properties,
-    /// The aliases that the product gets, besides those that it has. None may hold a comma: such ones are left out.
+    /// Aliases that are added to the product. Those with a comma are left out.
     pub aliases: Vec<String>,
     /// The unified image, or the metadata.
     pub first: PublishedFile,
     /// The rootfs of a split image.
     pub rootfs: Option<(RootKind, PublishedFile)>,
-    /// What another list says of the product, to be said here too, its aliases included; its versions don't matter.
+    /// The description of the product in another list, to be copied with its aliases; its versions are ignored.
     pub about: Option<Arc<Product>>,
-    /// The name that its first file has in another list. It has both peers' names here, unless another image has
-    /// the other one.
+    /// The type of its first item in another list. Here it gets the names of both LXD and Incus, unless another image has the
+    /// other one.
     pub name: Option<&'static str>,
 }
 
@@ -60,7 +62,7 @@ pub struct Publication {
 pub fn product_key(properties: &Properties, architecture: Architecture) -> String {
     let part = |key: &str, missing: &str| {
         let value = properties.get(key).filter(|value| !value.is_empty()).unwrap_or(missing);
-        // A colon would make five parts of four.
+        // A colon would add a field to the key.
         value.replace(':', "_")
     };
     let arch = properties.get("architecture").filter(|name| name.parse().ok() == Some(architecture));
@@ -106,7 +108,7 @@ impl Publication {
         }
     }
 
-    /// An image of another list, under the keys that it has there, with its files where they lie here.
+    /// An image of another list, under the keys that it has there, with the paths of its files here.
     #[must_use]
     pub fn like(image: &StreamImage, first: PublishedFile, rootfs: Option<(RootKind, PublishedFile)>) -> Self {
         Self {
@@ -126,12 +128,13 @@ impl Publication {
 }
 
 impl PublishedFile {
-    /// A file, where it lies, its size in bytes and its digest.
+    /// A file with its path, its size in bytes and its digest.
     #[must_use]
     pub fn new(path: ItemPath, size: u64, sha256: Fingerprint) -> Self {
         Self { path, size, sha256 }
     }
 
+    /// The item of this file.
     fn item(&self, ftype: &str) -> Item {
         Item {
             ftype: ftype.to_owned(),
@@ -144,11 +147,11 @@ impl PublishedFile {
 }
 
 impl Products {
-    /// Adds an image. Both peers' names are written, with the same paths. Where its version has another image
-    /// with a rootfs of the same kind, it gets a version of its own, whose key sorts behind.
+    /// Adds an image, under the names of LXD and Incus with the same paths. If its version has another image of the same kind
+    /// already, it gets a version of its own, whose key sorts after that.
     ///
     /// # Errors
-    /// `InvalidInput` for a version that begins with no date, which every reader would skip.
+    /// `InvalidInput` for a version that does not begin with a date, which every reader would skip.
     pub fn publish(&mut self, image: &Publication) -> Result<()> {
         if time::from_serial(&image.version).is_none() {
             let shown: String = image.version.chars().take(64).collect();
@@ -168,7 +171,8 @@ impl Products {
         Ok(())
     }
 
-    /// Says of a product what another list says of it, aliases included; its versions stay. Whether that changed anything.
+    /// Replaces the description of a product by that of another list, aliases included; its versions stay. Returns whether that
+    /// changed anything.
     pub fn describe(&mut self, key: &str, about: &Product) -> bool {
         let Some(product) = self.products.get_mut(key) else { return false };
         let new = Product { versions: std::mem::take(&mut product.versions), ..about.clone() };
@@ -177,10 +181,9 @@ impl Products {
         !same
     }
 
-    /// Takes an image out; versions and products that are empty then go too. Whether it was there.
+    /// Removes an image, and versions and products that are empty then. Returns whether it was there.
     ///
-    /// The files that only it named are not among the items any more; metadata that other images of
-    /// the version need stays.
+    /// Items that only this image needs are removed; metadata that other images of the version need stays.
     pub fn withdraw(&mut self, fingerprint: &Fingerprint) -> bool {
         let text = fingerprint.to_string();
         let mut found = false;
@@ -195,18 +198,18 @@ impl Products {
     }
 }
 
-/// Both peers' names of an image's first file.
+/// The types of the first item, for LXD and for Incus.
 fn names(image: &Publication) -> [&'static str; 2] {
     if image.rootfs.is_some() { METADATA_NAMES } else { UNIFIED_NAMES }
 }
 
-/// Whether two items are one file, and make the same images.
+/// Whether two items are the same file and make the same images.
 fn are_twins(one: &Item, other: &Item) -> bool {
     let images = |item: &Item| RootKind::ALL.map(|kind| kind.combined(item).to_owned());
     one.sha256.eq_ignore_ascii_case(&other.sha256) && images(one) == images(other)
 }
 
-/// Whether the first file of an image may go under a name in a version: nothing is lost by it.
+/// Whether the first item of an image may get this name in a version without replacing one that is needed.
 fn may_have(version: &Version, image: &Publication, name: &str) -> bool {
     let Some(item) = version.items.get(name) else { return true };
     let kind = image.rootfs.as_ref().map(|(kind, _)| *kind);
@@ -214,14 +217,14 @@ fn may_have(version: &Version, image: &Publication, name: &str) -> bool {
         let there = kind.map_or("", |kind| kind.combined(item));
         return there.is_empty() || there.eq_ignore_ascii_case(&image.fingerprint.to_string());
     }
-    // What stands there for the sake of the other peer only gives way to what is this peer's own.
+    // An item that is only a copy for the other program gives way to an image that has this name in its own list.
     image.name == Some(name)
         && names(image)
             .iter()
             .any(|other| *other != name && version.items.get(*other).is_some_and(|other| are_twins(item, other)))
 }
 
-/// Whether a version has no other image where this one's items go.
+/// Whether a version has no other image under the names that this one needs.
 fn has_room(version: &Version, image: &Publication) -> bool {
     let first = match image.name {
         Some(name) => may_have(version, image, name),
@@ -234,6 +237,7 @@ fn has_room(version: &Version, image: &Publication) -> bool {
         })
 }
 
+/// Fills in the description of a product from another list or from properties.
 fn describe(product: &mut Product, image: &Publication) {
     if let Some(about) = &image.about {
         *product = Product { versions: std::mem::take(&mut product.versions), ..(**about).clone() };
@@ -260,6 +264,7 @@ fn describe(product: &mut Product, image: &Publication) {
     add_aliases(product, &image.aliases);
 }
 
+/// Adds aliases that the product does not have yet.
 fn add_aliases(product: &mut Product, new: &[String]) {
     let mut aliases: Vec<&str> = product.aliases.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
     for alias in new {
@@ -271,6 +276,7 @@ fn add_aliases(product: &mut Product, new: &[String]) {
     product.aliases = aliases.join(",");
 }
 
+/// Adds the items of an image to a version.
 fn add_items(version: &mut Version, image: &Publication) {
     let free: Vec<_> = names(image).into_iter().filter(|name| may_have(version, image, name)).collect();
     for name in free {
@@ -293,6 +299,7 @@ fn add_items(version: &mut Version, image: &Publication) {
     }
 }
 
+/// Removes the items that only this image needs from a version. Returns whether it was there.
 fn withdraw_from(version: &mut Version, fingerprint: &str) -> bool {
     let unified: Vec<_> = version
         .items

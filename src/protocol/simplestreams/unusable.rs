@@ -1,4 +1,5 @@
-//! What a list names and no reader can use, and why: recorded when images are chosen, so that nothing is left out in silence.
+//! Entries of a list that no image is made of, and why. Recorded while images are chosen, so that nothing is left out silently,
+//! a request for such an image gets the reason, and a mirror does not delete its copy.
 
 #![cfg_attr(not(feature = "remote"), allow(dead_code, reason = "only a client tells what cannot be used and why"))]
 
@@ -15,25 +16,25 @@ use crate::fingerprint::Fingerprint;
 use crate::metadata::Architecture;
 use crate::omissions::{Omission, Omissions, Omitted};
 
-/// An entry that is left out.
+/// An entry that is left out. A reference that means it gets `kind` and the omission as its error.
 #[derive(Debug, Clone)]
-pub(crate) struct Unusable {
-    /// Its place (`PRODUCT/VERSION/ITEM`, or less of it), and why it is left out.
+pub(crate) struct UnusableEntry {
+    /// Its path (`PRODUCT/VERSION/ITEM`, or a part of it), and why it is left out.
     pub(crate) omission: Omission,
-    /// What kind of error it is to ask for it.
+    /// The kind of error that a request for it gets.
     pub(crate) kind: ErrorKind,
     /// The key of its product.
     pub(crate) product: String,
     /// The aliases of its product.
     pub(crate) aliases: Arc<[String]>,
-    /// Its version, where only that is left out.
+    /// Its version, if not the whole product is left out.
     pub(crate) version: Option<String>,
-    /// The digests that it names.
+    /// The digests in it.
     pub(crate) digests: Vec<Fingerprint>,
 }
 
-impl Unusable {
-    /// Whether a reference means this entry, or may have meant an image of it.
+impl UnusableEntry {
+    /// Whether a reference means this entry: by an alias of its product, or by at least 12 digits of a digest in it.
     pub(crate) fn is_meant_by(&self, reference: &str) -> bool {
         let named = |name: &String| {
             // An alias may say the architecture itself.
@@ -45,17 +46,18 @@ impl Unusable {
     }
 }
 
-/// All that a list names and that is left out.
+/// All entries that are left out. The entries themselves are bounded; omissions and digests are complete.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct AllUnusable {
-    entries: Vec<Unusable>,
+pub(crate) struct UnusableEntries {
+    entries: Vec<UnusableEntry>,
     omissions: Omissions,
     digests: BTreeSet<Fingerprint>,
     is_incomplete: bool,
 }
 
-impl AllUnusable {
-    pub(crate) fn add(&mut self, entry: Unusable) {
+impl UnusableEntries {
+    /// Records an entry.
+    pub(crate) fn add(&mut self, entry: UnusableEntry) {
         self.digests.extend(entry.digests.iter().copied());
         self.omissions.add(entry.omission.clone());
         if self.entries.len() < Omissions::MAX_LISTED {
@@ -63,32 +65,33 @@ impl AllUnusable {
         }
     }
 
-    /// Records that digests are named beside what is left out: images that have them are not gone.
+    /// Records digests that are named next to an entry that is left out: images with them are not gone.
     pub(crate) fn withhold(&mut self, digests: Vec<Fingerprint>) {
         self.digests.extend(digests);
     }
 
-    /// Records a difference that leaves the image usable.
+    /// Records an omission that leaves the image usable.
     pub(crate) fn note(&mut self, omission: Omission) {
         self.omissions.add(omission);
     }
 
-    /// Records that a whole list could not be read, so that nobody knows what it names.
+    /// Records that a whole list could not be read, so that it is unknown what it names.
     pub(crate) fn add_list(&mut self, place: &str, reason: String) {
         self.is_incomplete = true;
         self.omissions.add(Omission::new(place, Omitted::Skipped { reason: reason.into() }));
     }
 
-    /// Those that are known one by one: the first thousand.
-    pub(crate) fn entries(&self) -> &[Unusable] {
+    /// The first thousand entries.
+    pub(crate) fn entries(&self) -> &[UnusableEntry] {
         &self.entries
     }
 
+    /// All omissions, for the monitor.
     pub(crate) fn omissions(&self) -> &Omissions {
         &self.omissions
     }
 
-    /// Digests that are named by what is left out, those of images among them.
+    /// All digests in entries that are left out, those of images among them.
     pub(crate) fn digests(&self) -> &BTreeSet<Fingerprint> {
         &self.digests
     }
@@ -99,49 +102,51 @@ impl AllUnusable {
     }
 }
 
-/// What is left out of one product.
-pub(super) struct OfProduct<'a> {
-    pub(super) all: &'a mut AllUnusable,
+/// Records what is left out of one product.
+pub(super) struct ProductOmissions<'a> {
+    pub(super) all: &'a mut UnusableEntries,
     pub(super) key: &'a str,
     pub(super) aliases: Arc<[String]>,
 }
 
-impl OfProduct<'_> {
+impl ProductOmissions<'_> {
+    /// The path of an entry of this product, bounded.
     fn place(&self, below: &[&str]) -> String {
         let parts = std::iter::once(self.key).chain(below.iter().copied());
         parts.map(|part| part.chars().take(128).collect::<String>()).collect::<Vec<_>>().join("/")
     }
 
-    /// Leaves out what stands at `below`: nothing for the product itself, a version, a version and an item.
+    /// Leaves out the entry at `below`: empty for the product itself, a version, or a version and an item.
     pub(super) fn skip(&mut self, below: &[&str], kind: ErrorKind, reason: String, digests: Vec<Fingerprint>) {
         let omission = Omission::new(self.place(below), Omitted::Skipped { reason: reason.into() });
         let version = below.first().map(|version| (*version).to_owned());
         let (product, aliases) = (self.key.to_owned(), Arc::clone(&self.aliases));
-        self.all.add(Unusable { omission, kind, product, aliases, version, digests });
+        self.all.add(UnusableEntry { omission, kind, product, aliases, version, digests });
     }
 
+    /// Leaves out an entry that could not be parsed.
     pub(super) fn skip_odd(&mut self, below: &[&str], entry: &OddEntry) {
         self.skip(below, ErrorKind::Malformed, entry.reason.clone(), digests_in(&entry.value));
     }
 
-    /// Leaves out one part of an image that is used all the same.
+    /// Leaves out a part of an image that is used all the same.
     pub(super) fn drop_part(&mut self, below: &[&str], part: String, reason: String) {
         let what = Omitted::Dropped { part: part.into(), reason: reason.into() };
         self.all.note(Omission::new(self.place(below), what));
     }
 }
 
-/// The names in a product's list of aliases.
+/// Splits the aliases of a product, which are one text with commas.
 pub(super) fn alias_names(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
-/// The aliases of a product that can't be read as one, as far as there are any.
+/// The aliases of a product that could not be parsed, if it has any.
 pub(super) fn aliases_in(value: &Value) -> Arc<[String]> {
     alias_names(value.get("aliases").and_then(Value::as_str).unwrap_or_default()).into()
 }
 
-/// All digests in an entry that can't be read. Its depth is bounded by `json_depth`.
+/// All digests in an entry that could not be parsed. The recursion is bounded: parsing checked `json_depth`.
 pub(super) fn digests_in(value: &Value) -> Vec<Fingerprint> {
     match value {
         Value::String(text) => text.parse().into_iter().collect(),
@@ -151,7 +156,7 @@ pub(super) fn digests_in(value: &Value) -> Vec<Fingerprint> {
     }
 }
 
-/// All digests that an item names, under whatever keys.
+/// All digests in an item, under known and unknown keys.
 pub(super) fn digests_of(item: &Item) -> Vec<Fingerprint> {
     let known = RootKind::ALL.into_iter().map(|kind| kind.combined(item)).chain([item.sha256.as_str()]);
     let mut all: Vec<Fingerprint> = known.filter_map(|text| text.parse().ok()).collect();
