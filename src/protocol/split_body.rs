@@ -62,19 +62,26 @@ fn expect(part: Option<Part>, names: &[&str], sender: &str) -> Result<Part> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 /// Which part the body is in. The order is that of the body.
 enum Stage {
+    /// In the metadata, of which nothing was spooled.
     Metadata,
+    /// In the rootfs; the rest of the metadata, if any, is spooled.
     Rootfs,
+    /// After the rootfs.
     Over,
 }
 
 /// The body, shared by both files.
 struct SplitBody {
+    /// At the part that `stage` says.
     reader: Reader<Box<dyn Read + Send>>,
     stage: Stage,
     /// What was left of the metadata when the rootfs was asked for.
     spooled: Vec<u8>,
+    /// Bytes of both files so far.
     bytes: u64,
+    /// The limit on both, by name and value.
     max_bytes: (&'static str, u64),
+    /// The limit on what is spooled.
     max_metadata: u64,
     announced: Option<u64>,
     sender: &'static str,
@@ -125,7 +132,9 @@ impl SplitBody {
 /// A reader for one of the two files.
 pub(crate) struct SplitFile {
     shared: Arc<Mutex<SplitBody>>,
+    /// Whether it is the rootfs.
     second: bool,
+    /// How much of the spooled metadata was read.
     at: usize,
 }
 

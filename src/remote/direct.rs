@@ -32,6 +32,7 @@ const VERSION: &str = concat!("5.0.2 lxd-image/", env!("CARGO_PKG_VERSION"));
 pub struct Direct {
     client: Client,
     url: Url,
+    /// In PEM, to be recorded with images; empty for none.
     certificate: String,
 }
 

@@ -43,9 +43,13 @@ const MIN_PROGRESS_BYTES: u64 = 1024;
 pub struct Download {
     client: Client,
     url: Url,
+    /// The URL whose response named the file.
     referred_by: Option<Url>,
+    /// The exact size in bytes, if it is known.
     size: Option<u64>,
+    /// The greatest size in bytes, if that is known.
     max_size: Option<u64>,
+    /// The expected sha256.
     digest: Option<Fingerprint>,
     monitor: Monitor,
 }
@@ -115,6 +119,7 @@ impl Download {
         self.open_with(Some((answer, stop.clone())))
     }
 
+    /// Starts the thread, with the first response if there is one.
     fn open_with(self, response: Option<(Response, Cancel)>) -> Input {
         let (size, name, monitor) = (self.size, self.url.to_string(), self.monitor.clone());
         let (response, stop) = match response {
@@ -170,6 +175,7 @@ impl fmt::Debug for ResumingReader {
 }
 
 impl ResumingReader {
+    /// A reader at the start of the file, without a request.
     fn new(download: Download, monitor: Monitor) -> Self {
         let total = download.size;
         Self {

@@ -12,6 +12,7 @@ use crate::format::{ImageSource, ImageType};
 use crate::progress::Monitor;
 use crate::store::{Newest, StoredImage, UpdateSource, Upstream};
 
+/// Connects to the remote of a source.
 type Open = dyn Fn(&UpdateSource) -> Result<Box<dyn Remote>> + Send + Sync;
 
 /// Connects to the remote that the source of an image names. If the source holds a certificate, the server must show it.
@@ -67,6 +68,7 @@ impl RemoteRefresh {
     }
 }
 
+/// The type in a source. Anything but a virtual machine is a container, as older sources leave it empty.
 fn type_of(source: &UpdateSource) -> ImageType {
     if source.image_type == ImageType::VirtualMachine.name() { ImageType::VirtualMachine } else { ImageType::Container }
 }

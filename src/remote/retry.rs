@@ -28,8 +28,11 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct RetryPolicy {
+    /// Tries in all, at least 1.
     tries: u32,
+    /// The first pause; it doubles each time, up to [`MAX_PAUSE`].
     pause: Duration,
+    /// What sleeps.
     sleep: Arc<dyn Fn(Duration) + Send + Sync>,
 }
 

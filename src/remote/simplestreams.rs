@@ -48,7 +48,9 @@ const INDEX: &str = "streams/v1/index.json";
 #[derive(Debug, Clone)]
 pub struct Simplestreams {
     tree: StaticTree,
+    /// For the parsing of documents.
     limits: Limits,
+    /// In PEM, to be recorded with images; empty for none.
     certificate: String,
     /// The listing that was parsed last, shared by clones.
     last_listing: Arc<Mutex<Option<LastListing>>>,

@@ -23,10 +23,14 @@ use crate::protocol::simplestreams::ItemPath;
 /// A tree of static files below one URL.
 #[derive(Debug, Clone)]
 pub(crate) struct StaticTree {
+    /// With a slash at its end.
     base: Url,
     backend: Backend,
+    /// Where documents are cached, if anywhere.
     cache_dir: Option<PathBuf>,
+    /// How old a cached document may be before it is revalidated.
     max_age: Duration,
+    /// `Limits::remote_index`.
     max_bytes: u64,
 }
 
@@ -48,7 +52,9 @@ struct CacheEntry {
     etag: Option<String>,
     #[serde(default)]
     last_modified: Option<String>,
+    /// When the server last said that this is the current document, in seconds since 1970.
     fetched_at: u64,
+    /// Of the document. Always there in a file that was written completely.
     sha256: Option<Fingerprint>,
 }
 

@@ -27,6 +27,7 @@ use crate::protocol::simplestreams::{Listing, Publication, PublishedFile, RootKi
 #[non_exhaustive]
 pub struct AddOptions {
     aliases: Vec<String>,
+    /// Negated, so that the derived default is right.
     no_default_alias: bool,
     properties: Properties,
     expected: Option<Fingerprint>,

@@ -46,9 +46,13 @@ impl Part {
 /// A staged file. Removed when dropped, unless it was moved to its name.
 #[derive(Debug)]
 pub(super) struct Staged {
+    /// Where it is staged.
     pub(super) path: PathBuf,
+    /// Its size in bytes.
     pub(super) size: u64,
+    /// Its own digest.
     pub(super) sha256: Fingerprint,
+    /// Open until it is moved to its name; `None` means that dropping must not remove it.
     file: Option<File>,
 }
 
@@ -73,7 +77,9 @@ impl Staged {
 
 /// Hash and progress over all files of one image.
 pub(super) struct Counted<'a> {
+    /// Over all files so far: gives the fingerprint.
     pub(super) whole: Hasher,
+    /// The size of all files in bytes, if it is known.
     pub(super) total: Option<u64>,
     pub(super) monitor: &'a Monitor,
 }

@@ -22,6 +22,7 @@ use crate::protocol::simplestreams::{Products, by_number};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PruneOptions {
+    /// Versions of each product; `None` for all.
     keep: Option<usize>,
     after: Duration,
     dry_run: bool,

@@ -42,7 +42,9 @@ pub(super) const STAGING: &str = ".lxd-image/staging";
 #[non_exhaustive]
 pub struct TreeOptions {
     pub(super) limits: Limits,
+    /// For verifying; `None` for one per core.
     pub(super) threads: Option<usize>,
+    /// Injected, so that tests need not wait.
     clock: Arc<dyn Fn() -> i64 + Send + Sync>,
 }
 

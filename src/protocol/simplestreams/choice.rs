@@ -340,10 +340,14 @@ fn file(item: &Item) -> File {
 
 /// Items that make an image together.
 struct Found<'a> {
+    /// From the metadata item, or the digest of a unified image.
     fingerprint: Fingerprint,
     image_type: ImageType,
+    /// The metadata, or the unified image.
     first: &'a Item,
+    /// The type of that item.
     name: &'static str,
+    /// The rootfs of a split image.
     rootfs: Option<(RootKind, &'a Item)>,
 }
 

@@ -32,7 +32,9 @@ pub struct OddEntry {
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entries<T> {
+    /// Valid entries.
     good: BTreeMap<String, T>,
+    /// Invalid ones, written back as they were.
     odd: BTreeMap<String, OddEntry>,
 }
 

@@ -49,9 +49,13 @@ impl UnusableEntry {
 /// All entries that are left out. The entries themselves are bounded; omissions and digests are complete.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct UnusableEntries {
+    /// The first of them, for errors.
     entries: Vec<UnusableEntry>,
+    /// All of them, bounded in text.
     omissions: Omissions,
+    /// All digests in them, for mirrors.
     digests: BTreeSet<Fingerprint>,
+    /// Whether a whole list is missing.
     is_incomplete: bool,
 }
 
@@ -104,8 +108,11 @@ impl UnusableEntries {
 
 /// Records what is left out of one product.
 pub(super) struct ProductOmissions<'a> {
+    /// Where they are recorded.
     pub(super) all: &'a mut UnusableEntries,
+    /// The key of the product.
     pub(super) key: &'a str,
+    /// The aliases of the product.
     pub(super) aliases: Arc<[String]>,
 }
 

@@ -19,16 +19,22 @@ pub(crate) const POLL_INTERVAL: Duration = Duration::from_millis(100);
 const MIN_BYTES: u64 = 1024;
 
 thread_local! {
+    /// The deadline of the request that this thread runs.
     static CURRENT: RefCell<Option<Deadline>> = const { RefCell::new(None) };
 }
 
 /// The bounds on one request and its answer: idle timeout, total time (`Limits::idle`, `Limits::total`) and cancellation.
 #[derive(Debug, Clone)]
 pub(crate) struct Deadline {
+    /// Cancels the wait.
     monitor: Monitor,
+    /// How long the server may be silent.
     idle: Duration,
+    /// When the total time is over; `None` for no bound.
     end: Option<Instant>,
+    /// The total time in seconds, for the error.
     total: u64,
+    /// The time waited, and the bytes moved, since the idle timer was reset.
     waited: Duration,
     bytes: u64,
 }

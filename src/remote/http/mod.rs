@@ -182,6 +182,12 @@ impl Client {
         }
     }
 
+    /// Decides what kind of connection the next hop needs, and refuses hops that are not allowed. `start` is the URL that the user
+    /// named, or the document that named this one; `url` is the hop. The check by name and literal address here is repeated for
+    /// resolved addresses in `Connections::connect_tcp`.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a file and for plain http that is not allowed; `Remote` for a local address that another host named.
     fn pool_key(&self, start: &Url, url: &Url) -> Result<PoolKey> {
         let options = &self.0.options;
         if url.scheme() == Scheme::File {
@@ -217,6 +223,8 @@ impl Client {
         Ok(PoolKey { tls: url.scheme() == Scheme::Https, cross_origin, local_forbidden, proxy, forwarded })
     }
 
+    /// Builds the agent for one kind of connection. Redirects of `ureq` are off, since they are decided in [`send`](Self::send);
+    /// statuses are no errors, since callers read them.
     fn agent(&self, pool_key: &PoolKey, tls: Option<Arc<rustls::ClientConfig>>) -> Result<ureq::Agent> {
         let options = &self.0.options;
         let size = |limit: u64| usize::try_from(limit.min(16 << 20)).unwrap_or(16 << 20);
@@ -240,6 +248,8 @@ impl Client {
         Ok(ureq::Agent::with_parts(config, connector, connect::SystemResolver))
     }
 
+    /// Sends one hop over the agent of its kind, which is made when first needed. The lock is held only for the lookup and the
+    /// insertion, never over I/O.
     fn send_once(
         &self,
         pool_key: &PoolKey,
@@ -264,6 +274,8 @@ impl Client {
         self.run(&agent, pool_key, request, url, deadline)
     }
 
+    /// Sends one hop and waits for the head of its response, under the deadline of the request. The idle timer starts again before
+    /// and after, so that time between requests of one connection does not count.
     fn run(
         &self,
         agent: &ureq::Agent,

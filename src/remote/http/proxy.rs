@@ -1,11 +1,18 @@
-//! Which proxy a URL is asked for through: the environment's words for it, as curl and Go read them.
+//! Proxies: which one a URL is requested through, and how it is spoken to.
+//!
+//! The environment (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`) is read as curl and Go's `httpproxy` read it, in lower
+//! case first. Plain http is forwarded: the request line has the absolute URL (RFC 9112, 3.2.2). TLS, and everything through SOCKS,
+//! goes through a tunnel.
 
 use std::net::IpAddr;
 
 use super::url::{Scheme, Url};
 use crate::error::{Error, Result};
 
-/// A proxy by its URL. A user name and a password in it may hold any character: those that a URL does not are encoded.
+/// Parses the URL of a proxy. User name and password may hold any character; those that a URL can't have are encoded first.
+///
+/// # Errors
+/// `InvalidInput`, without the text, since that may hold a password.
 pub(super) fn proxy(text: &str) -> Result<ureq::Proxy> {
     // The text may hold a password, so that no error shows it.
     ureq::Proxy::new(&encoded(text)).map_err(|_| {
@@ -14,7 +21,7 @@ pub(super) fn proxy(text: &str) -> Result<ureq::Proxy> {
     })
 }
 
-/// The same URL with its user name and password as a URL has them.
+/// The URL with user name and password percent-encoded. What is encoded already stays as it is.
 fn encoded(text: &str) -> String {
     let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
     let Some((user, host)) = rest.rsplit_once('@') else { return text.to_owned() };
@@ -30,19 +37,19 @@ fn encoded(text: &str) -> String {
     format!("{scheme}://{safe}@{host}")
 }
 
-/// Whether plain http goes to this proxy by absolute addresses. Through others, and to servers with TLS, there is a tunnel.
+/// Whether a request goes to this proxy with an absolute URL, and not through a tunnel.
 pub(super) fn forwards(url: &Url, proxy: &ureq::Proxy) -> bool {
     url.scheme() == Scheme::Http && matches!(proxy.protocol(), ureq::ProxyProtocol::Http | ureq::ProxyProtocol::Https)
 }
 
-/// The address of a proxy itself, and below it the whole URL that is asked for. The slash in front of that is taken away when
-/// the request is sent: no path of a URL goes without.
+/// The URL of the proxy with the requested URL as its path, which is how `ureq` is made to connect to the proxy. The slash before
+/// the path is removed when the request is sent, see `connect::absolute`.
 pub(super) fn forwarded(url: &Url, proxy: &ureq::Proxy) -> String {
     let scheme = if proxy.protocol() == ureq::ProxyProtocol::Https { "https" } else { "http" };
     format!("{scheme}://{}:{}/{}", proxy.host(), proxy.port(), url.to_wire())
 }
 
-/// What tells a proxy who asks, where its URL has a name.
+/// The value of `Proxy-Authorization`, if the URL of the proxy has a user name or password.
 pub(super) fn authorization(proxy: &ureq::Proxy) -> Option<String> {
     if proxy.username().is_none() && proxy.password().is_none() {
         return None;
@@ -51,7 +58,7 @@ pub(super) fn authorization(proxy: &ureq::Proxy) -> Option<String> {
     Some(format!("Basic {}", base64(who.as_bytes())))
 }
 
-/// Bytes as base64, without line breaks.
+/// Base64 (RFC 4648) without line breaks.
 pub(super) fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
@@ -66,7 +73,7 @@ pub(super) fn base64(bytes: &[u8]) -> String {
     text
 }
 
-/// The proxy that the environment names for a URL.
+/// The proxy for a URL according to the environment.
 pub(super) fn from_environment(url: &Url) -> Option<String> {
     let variable = |name: &str| {
         let value = std::env::var(name.to_ascii_lowercase()).ok().filter(|value| !value.trim().is_empty());
@@ -78,8 +85,8 @@ pub(super) fn from_environment(url: &Url) -> Option<String> {
     (!bypasses(&bypass, url)).then(|| proxy.trim().to_owned())
 }
 
-/// Whether a `NO_PROXY` list names the URL's host, as curl and Go read it: `*`, names of hosts and domains with or without a dot
-/// in front, addresses, blocks of addresses (`10.0.0.0/8`), each but the last perhaps with a port.
+/// Whether a `NO_PROXY` list matches the host of a URL: `*`, host and domain names with or without a leading dot, addresses,
+/// networks (`10.0.0.0/8`), each but the last with or without a port.
 fn bypasses(list: &str, url: &Url) -> bool {
     let host = url.host().trim_end_matches('.').to_ascii_lowercase();
     let address: Option<IpAddr> = host.parse().ok();
@@ -111,7 +118,7 @@ fn bypasses(list: &str, url: &Url) -> bool {
     })
 }
 
-/// Whether an address is in a block like `10.0.0.0` and `8`.
+/// Whether an address is in a network, like `10.0.0.0` and `8`.
 fn in_network(address: IpAddr, network: &str, bits: &str) -> bool {
     let Ok(bits) = bits.parse::<u32>() else { return false };
     match (address, network.parse()) {

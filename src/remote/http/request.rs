@@ -37,7 +37,9 @@ impl Method {
 /// The body of a request.
 pub(crate) enum Payload<'a> {
     None,
+    /// Can be sent again after a redirect.
     Bytes(Vec<u8>),
+    /// Is used up by the first try, so that it is never retried.
     Stream(Box<dyn Read + Send + 'a>),
 }
 
@@ -57,7 +59,9 @@ pub struct Request<'a> {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) payload: Payload<'a>,
     pub(crate) monitor: Monitor,
+    /// Instead of `Limits::idle`.
     pub(crate) idle_timeout: Option<Duration>,
+    /// The URL whose response named this one.
     pub(crate) referred_by: Option<Url>,
 }
 

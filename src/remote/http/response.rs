@@ -28,7 +28,9 @@ use crate::progress::Monitor;
 pub struct Response {
     status: u16,
     headers: http::HeaderMap,
+    /// After redirects.
     url: Url,
+    /// Of the client.
     limits: Limits,
     body: Body,
 }
@@ -254,9 +256,13 @@ fn inflate(mut body: Body) -> Result<Box<dyn Read>> {
 pub struct Body {
     /// Of `ureq`, which undoes chunked encoding and checks `Content-Length`.
     reader: ureq::BodyReader<'static>,
+    /// For errors.
     url: Url,
+    /// Of the whole request: reading the body counts, too.
     deadline: Deadline,
+    /// `Content-Length`, if there is one.
     length: Option<u64>,
+    /// The number of bytes that were read.
     read: u64,
 }
 

@@ -90,6 +90,7 @@ pub enum Trust {
 /// A client certificate with its private key.
 #[derive(Clone)]
 pub struct Identity {
+    /// The certificate and those that signed it, in DER.
     chain: Vec<Vec<u8>>,
     key: Arc<PrivateKeyDer<'static>>,
 }
@@ -215,7 +216,9 @@ impl ServerCertVerifier for PinVerifier {
 /// server. If the user named that very certificate, its name and dates decide.
 #[derive(Debug)]
 struct AnchoredVerifier {
+    /// The verifier of `rustls`, by authorities and names.
     usual: Arc<WebPkiServerVerifier>,
+    /// The sha256 of each certificate that the user gave as an authority.
     anchors: HashSet<Fingerprint>,
 }
 

@@ -57,9 +57,13 @@ const MAX_SUGGESTIONS: usize = 10;
 #[derive(Clone)]
 pub struct Lxd {
     client: Client,
+    /// With a slash at its end, so that paths can be joined.
     base: Url,
+    /// In PEM, to be recorded with images; empty for none.
     certificate: String,
+    /// To be recorded with images.
     protocol: Protocol,
+    /// Of a private image.
     secret: Option<String>,
 }
 

@@ -101,6 +101,7 @@ impl UploadOptions {
         self
     }
 
+    /// The aliases that the image gets on the server, each once.
     fn all_aliases(&self, image: &StoredImage) -> Vec<Alias> {
         let mut all = self.aliases.clone();
         for alias in image.aliases.iter().filter(|_| self.copy_aliases) {
@@ -308,6 +309,7 @@ struct ProgressReader<'a, R> {
 }
 
 impl<'a, R: Read> ProgressReader<'a, R> {
+    /// A reader that reports to the monitor; `total` is the length of the body in bytes.
     fn new(inner: R, total: u64, monitor: &'a Monitor) -> Self {
         Self { inner, done: 0, total, monitor }
     }

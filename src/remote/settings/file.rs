@@ -18,6 +18,7 @@ use crate::limits::Limits;
 use crate::metadata::{Plain, Properties, plain_map};
 use crate::remote::http::Certificate;
 
+/// The file in the settings directory.
 const NAME: &str = "remotes.yaml";
 
 /// The remotes without a file. The URLs are those that `lxc` and `incus` come with.
@@ -28,6 +29,7 @@ const WELL_KNOWN: &[(&str, &str)] = &[
     ("ubuntu-minimal", "https://cloud-images.ubuntu.com/minimal/releases"),
 ];
 
+/// All remotes by name, sorted.
 pub(super) type Remotes = BTreeMap<String, KnownRemote>;
 
 impl Settings {
@@ -60,6 +62,7 @@ impl Settings {
     }
 }
 
+/// The remotes of [`WELL_KNOWN`].
 fn well_known() -> Result<Remotes> {
     WELL_KNOWN
         .iter()

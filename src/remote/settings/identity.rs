@@ -13,7 +13,9 @@ use crate::error::{Error, Result};
 use crate::remote::http::Identity;
 use crate::self_signed;
 
+/// The certificate, in PEM.
 const CERTIFICATE: &str = "client.crt";
+/// Its private key, in PEM.
 const KEY: &str = "client.key";
 
 impl Settings {

@@ -328,11 +328,13 @@ fn check_name(name: &str) -> Result<()> {
         .with_hint("it holds no colon, slash or blank, begins with no dash, and is not `local`"))
 }
 
+/// The error for a name that is in use.
 fn taken(name: &str) -> Error {
     Error::new(ErrorKind::AlreadyExists, format!("there is a remote `{name}` already"))
         .with_hint("`lxd-image remote set-url` moves it, `remote remove` forgets it")
 }
 
+/// The error for a name that is not in use, with similar names or all names as a hint.
 fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Error {
     let shown: String = name.chars().take(64).collect();
     let known: Vec<&str> = known.map(String::as_str).collect();
