@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_gives_nothing() {
+    fn no_records_give_no_records() {
         assert_eq!(all(ExternalSorter::new(1)), []);
     }
 }

@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_program_compressed_is_named_with_the_command_that_undoes_it() {
+    fn unsupported_compression_is_named_with_its_command() {
         let told = |head: &[u8], name| of(head, &[]).and_then(|kind| kind.remedy(Some(Path::new(name)), ""));
         let decompress = |command: &str| Some(format!("decompress it first: `{command}`"));
         assert_eq!(told(b"\x1f\x9d\x90", "a.tar.Z"), decompress("gzip -dc a.tar.Z > a.tar"));

@@ -15,7 +15,7 @@ use super::layout::{ArchiveRole, Layout, MemberPlace, lone_rootfs};
 use super::squashfs::SquashFsCompression;
 use super::squashfs_image::find_in_squashfs;
 use super::tar::TarReader;
-use super::visitor::whole;
+use super::visitor::{MemberContent, TarContent};
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::limits::Limits;
@@ -42,6 +42,7 @@ const SQUASHFS_HEAD_BYTES: usize = 96;
 pub(crate) struct ImageFile {
     pub(crate) input: Input,
     pub(crate) container: Container,
+    /// Which file of the image it is.
     pub(crate) role: ArchiveRole,
     /// How the blocks of a SquashFS are compressed.
     pub(crate) squashfs: Option<SquashFsCompression>,
@@ -74,6 +75,7 @@ impl ImageFile {
 /// ```
 #[derive(Debug)]
 pub struct Image {
+    /// One file, or metadata and rootfs.
     pub(crate) parts: Vec<ImageFile>,
     pub(crate) limits: Limits,
 }
@@ -239,7 +241,8 @@ impl Image {
                 if member_path != path || !matches!(place, MemberPlace::Metadata | MemberPlace::Template(_)) {
                     continue;
                 }
-                return whole(&mut tar, &member.entry, limit, name)
+                return TarContent::new(&mut tar)
+                    .whole(&member.entry, limit, name)
                     .map(Some)
                     .map_err(|error| error.in_entry(&member_path));
             }
@@ -293,7 +296,9 @@ fn read(reader: &mut InputReader<'_>, buffer: &mut [u8]) -> std::io::Result<usiz
 /// gigabytes.
 struct RatioLimit<R> {
     inner: R,
+    /// Bytes decoded so far.
     decoded: u64,
+    /// Bytes that may be decoded.
     most: u64,
     ratio: u64,
 }

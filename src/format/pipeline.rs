@@ -25,12 +25,20 @@ const RAW_BUFFERS: usize = 8;
 /// so there are more of them.
 const DECODED_BUFFERS: usize = 24;
 
+/// The number of threads used unless the caller chooses: as many as the machine runs at once. Respects the
+/// process's CPU affinity and cgroup quota.
+pub(crate) fn default_threads() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// The settings of a pass, shared by all files of an image.
 #[derive(Clone, Copy)]
 pub(crate) struct ReadPass<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) monitor: &'a Monitor,
+    /// The phase that progress is reported as.
     pub(crate) phase: Phase,
+    /// Threads that a codec may use.
     pub(crate) threads: usize,
     /// Bytes of all files of the image, for progress.
     pub(crate) total: Option<u64>,

@@ -21,10 +21,10 @@ use super::layout::{Layout, LayoutSummary, MemberPlace};
 use super::pipeline::ReadPass;
 use super::qcow2::{HEAD_BYTES, Qcow2};
 use super::spool;
-use super::squashfs::{ExtractSink, FileBytes, FileTarget, SquashFsReader, TotalSize, extract};
+use super::squashfs::{ExtractSink, FileBytes, FileData, FileTarget, SquashFsReader, TotalSize, extract};
 use super::tar::SparseMap;
 use super::unpack::TreeWriter;
-use super::visitor::MemberVisitor;
+use super::visitor::{MemberContent, MemberVisitor, bounded_size, show_member};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Hasher;
 use crate::io::{self, Blob, ReadAt};
@@ -140,73 +140,41 @@ pub(super) fn visit_squashfs(
                 }
                 _ => None,
             };
-            let mut all = |take: &mut dyn FnMut(u64, &[u8]) -> Result<()>| match data {
-                Some(data) => reader.read_file(data, &mut |offset, piece| {
-                    pass.monitor.check()?;
-                    match piece {
-                        FileBytes::Bytes(bytes) => take(offset, bytes),
-                        FileBytes::Hole(_) => Ok(()),
-                    }
-                }),
-                None => Ok(()),
-            };
-            let member = SquashFsMember { entry, sparse };
-            show(&mut layout, visitor, member, place, pass.limits, &mut all).map_err(|error| error.in_entry(&name))?;
+            let mut content = SquashFsContent { reader: &reader, data, pass };
+            show_member(&mut content, &mut layout, entry, sparse.as_ref(), place, pass.limits, visitor)
+                .map_err(|error| error.in_entry(&name))?;
         }
         layout.finish()
     })
 }
 
-type ReadContent<'a> = dyn FnMut(&mut dyn FnMut(u64, &[u8]) -> Result<()>) -> Result<()> + 'a;
-
-/// A member and, for a file with holes, where it has data.
-struct SquashFsMember {
-    entry: Entry,
-    sparse: Option<SparseMap>,
+/// The content of one member of a SquashFS, which can be read as often as needed.
+struct SquashFsContent<'a, S> {
+    reader: &'a SquashFsReader<S>,
+    /// `None` for a member without content of its own.
+    data: Option<&'a FileData>,
+    pass: &'a ReadPass<'a>,
 }
 
-/// Shows one member to a visitor.
-fn show(
-    layout: &mut Layout,
-    visitor: &mut impl MemberVisitor,
-    SquashFsMember { mut entry, sparse }: SquashFsMember,
-    place: MemberPlace,
-    limits: &Limits,
-    content: &mut ReadContent<'_>,
-) -> Result<()> {
-    match place {
-        MemberPlace::Top | MemberPlace::TemplatesDir => Ok(()),
-        MemberPlace::Stray => visitor.stray(&entry),
-        MemberPlace::Metadata => {
-            let bytes = whole(&entry, limits.metadata, "metadata", content)?;
-            visitor.metadata(&entry, &bytes)?;
-            layout.metadata(bytes)
-        }
-        MemberPlace::Template(name) => {
-            let bytes = whole(&entry, limits.template_file, "template_file", content)?;
-            visitor.template(&entry, &name, &bytes)
-        }
-        MemberPlace::Rootfs(path) => {
-            entry.path = path;
-            visitor.rootfs(&entry, sparse.as_ref())?;
-            if matches!(entry.kind, EntryKind::File { .. }) {
-                content(&mut |offset, bytes| visitor.data(offset, Chunk::from_bytes(bytes.to_vec())))?;
-                visitor.end()?;
+impl<S: ReadAt> MemberContent for SquashFsContent<'_, S> {
+    fn read(&mut self, take: &mut dyn FnMut(u64, Chunk) -> Result<()>) -> Result<()> {
+        let Some(data) = self.data else { return Ok(()) };
+        self.reader.read_file(data, &mut |offset, piece| {
+            self.pass.monitor.check()?;
+            match piece {
+                FileBytes::Bytes(bytes) => take(offset, Chunk::from_bytes(bytes.to_vec())),
+                FileBytes::Hole(_) => Ok(()),
             }
+        })
+    }
+
+    fn head(&mut self) -> Result<Vec<u8>> {
+        let mut head = Vec::new();
+        self.read(&mut |offset, piece| {
+            take_head(&mut head, offset, &piece);
             Ok(())
-        }
-        MemberPlace::Disk => {
-            let EntryKind::File { size } = entry.kind else { return Ok(()) };
-            let mut head = Vec::new();
-            content(&mut |offset, bytes| {
-                take_head(&mut head, offset, bytes);
-                Ok(())
-            })?;
-            let about = Qcow2::parse(&head, size, limits)?;
-            visitor.disk(&entry, sparse.as_ref(), &about)?;
-            content(&mut |offset, bytes| visitor.data(offset, Chunk::from_bytes(bytes.to_vec())))?;
-            visitor.end()
-        }
+        })?;
+        Ok(head)
     }
 }
 
@@ -218,26 +186,6 @@ fn take_head(head: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
     head.resize(usize::try_from(offset).unwrap_or(0).max(head.len()), 0);
     head.extend_from_slice(bytes);
     head.truncate(HEAD_BYTES);
-}
-
-fn whole(entry: &Entry, limit: u64, name: &'static str, content: &mut ReadContent<'_>) -> Result<Vec<u8>> {
-    let EntryKind::File { size } = entry.kind else { return Ok(Vec::new()) };
-    let size = bounded(size, limit, name)?;
-    let mut bytes = vec![0; size];
-    content(&mut |offset, piece| {
-        if let Some(place) = usize::try_from(offset).ok().and_then(|start| bytes.get_mut(start..start + piece.len())) {
-            place.copy_from_slice(piece);
-        }
-        Ok(())
-    })?;
-    Ok(bytes)
-}
-
-fn bounded(size: u64, limit: u64, name: &'static str) -> Result<usize> {
-    usize::try_from(size)
-        .ok()
-        .filter(|_| size <= limit)
-        .ok_or_else(|| Error::limit(name, limit, format_args!("a file of {size} bytes")))
 }
 
 /// The content of one file, read without touching the rest; `None` where the image has none of that
@@ -266,13 +214,17 @@ pub(super) fn find_in_squashfs(
     let Some(data) = node.data else {
         return Err(Error::unsafe_path("this is not a regular file").in_entry(path));
     };
-    let mut content = |take: &mut dyn FnMut(u64, &[u8]) -> Result<()>| {
-        reader.read_file(&data, &mut |offset, piece| match piece {
-            FileBytes::Bytes(bytes) => take(offset, bytes),
-            FileBytes::Hole(_) => Ok(()),
-        })
-    };
-    whole(&node.entry, limit, name, &mut content).map(Some)
+    let EntryKind::File { size } = node.entry.kind else { return Ok(Some(Vec::new())) };
+    let mut content = vec![0; bounded_size(size, limit, name)?];
+    reader.read_file(&data, &mut |offset, piece| {
+        if let FileBytes::Bytes(bytes) = piece
+            && let Some(room) = usize::try_from(offset).ok().and_then(|at| content.get_mut(at..at + bytes.len()))
+        {
+            room.copy_from_slice(bytes);
+        }
+        Ok(())
+    })?;
+    Ok(Some(content))
 }
 
 /// Unpacks a SquashFS: names in order on this thread, contents on others.
@@ -305,7 +257,9 @@ type SmallContent = Arc<Mutex<Vec<u8>>>;
 struct TreeSink<'w, 'a, 'scope> {
     layout: Layout,
     limits: &'w Limits,
+    /// Metadata and templates, until their content is complete.
     small: Vec<(Entry, MemberPlace, SmallContent)>,
+    /// The disk's entry and size, for the check of its header.
     disk: Option<(Entry, u64)>,
     writer: &'w mut TreeWriter<'a, 'scope>,
 }
@@ -345,7 +299,7 @@ impl ExtractSink for TreeSink<'_, '_, '_> {
         let place = self.layout.place(&mut entry)?;
         let small = |limit, name| {
             let EntryKind::File { size } = entry.kind else { return Ok(Arc::default()) };
-            Ok::<_, Error>(Arc::new(Mutex::new(vec![0; bounded(size, limit, name)?])))
+            Ok::<_, Error>(Arc::new(Mutex::new(vec![0; bounded_size(size, limit, name)?])))
         };
         let content = match &place {
             MemberPlace::Top | MemberPlace::TemplatesDir => return Ok(None),

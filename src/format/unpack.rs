@@ -13,13 +13,13 @@ use std::thread;
 
 use rustix::fs;
 
-use super::chunk::{Chunk, Chunks};
+use super::chunk::Chunk;
 use super::detect::Container;
 use super::entry::{Entry, EntryKind};
 use super::extract::{ExtractPolicy, Extractor, IdMap, OpenFile, UnpackReport};
 use super::image::Image;
 use super::layout::LayoutSummary;
-use super::pipeline::ReadPass;
+use super::pipeline::{ReadPass, default_threads};
 use super::qcow2::Qcow2;
 use super::squashfs_image::unpack_squashfs;
 use super::staged::{StagedUnpack, StagingDir, Unverified, Verified};
@@ -68,11 +68,6 @@ impl Default for UnpackOptions {
             monitor: Monitor::none(),
         }
     }
-}
-
-/// As many threads as the machine runs at once.
-pub(crate) fn default_threads() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
 }
 
 impl UnpackOptions {
@@ -302,15 +297,6 @@ fn commit(staged: StagedUnpack<Verified>, destination: &Path, options: &UnpackOp
     Ok(Unpacked { path, fingerprint, image_type, metadata, report })
 }
 
-/// A stream that someone else keeps.
-pub(super) struct BorrowedChunks<'a, C>(pub(super) &'a mut C);
-
-impl<C: Chunks> Chunks for BorrowedChunks<'_, C> {
-    fn next_chunk(&mut self) -> Result<Option<Chunk>> {
-        self.0.next_chunk()
-    }
-}
-
 /// The visitor that writes: metadata and templates at once, files of the rootfs through the
 /// extractor's threads.
 pub(super) struct TreeWriter<'a, 'scope> {
@@ -325,6 +311,7 @@ pub(super) struct TreeWriter<'a, 'scope> {
 struct OpenMember {
     file: Arc<OpenFile>,
     pieces: Vec<(u64, Chunk)>,
+    /// Bytes that wait.
     bytes: usize,
 }
 

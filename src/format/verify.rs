@@ -7,18 +7,14 @@
 
 use super::chunk::Chunk;
 use super::content_digest::ContentDigest;
-use super::detect::Container;
 use super::entry::{Entry, EntryKind};
-use super::holes;
-use super::image::{Image, ImageFile};
-use super::layout::{ArchiveRole, LayoutSummary};
+use super::image::Image;
+use super::layout::ArchiveRole;
 use super::namespace::Namespace;
-use super::pipeline::ReadPass;
+use super::pipeline::{ReadPass, default_threads};
 use super::qcow2::Qcow2;
-use super::squashfs_image::visit_squashfs;
 use super::tar::SparseMap;
-use super::unpack::{BorrowedChunks, default_threads};
-use super::visitor::{MemberVisitor, drive_disk, drive_tar};
+use super::visitor::MemberVisitor;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::metadata::ImageType;
@@ -171,8 +167,7 @@ impl Image {
     /// are collected in [`VerifyReport::findings`]; damage to the archive itself is an error.
     ///
     /// Reads every byte of the image once and writes nothing, so it needs no space and no
-    /// permissions. Takes about as long as unpacking to a file system without limits: decoding
-    /// dominates.
+    /// permissions.
     ///
     /// # Errors
     /// `Malformed`, `LimitExceeded` or `Unsupported` where reading can't go on; `Cancelled`; `Io`.
@@ -283,35 +278,6 @@ impl Image {
             findings,
         })
     }
-
-    /// Takes a visitor through one file of the image, whatever holds it.
-    pub(super) fn visit(
-        &self,
-        part: &ImageFile,
-        pass: &ReadPass<'_>,
-        hasher: &mut Hasher,
-        visitor: &mut impl MemberVisitor,
-    ) -> Result<LayoutSummary> {
-        match part.container {
-            Container::Tar(codec) => pass.run(part.input.reader(pass.monitor.cancel())?, codec, hasher, |chunks| {
-                drive_tar(BorrowedChunks(chunks), part.role, &self.limits, visitor)
-            }),
-            Container::Qcow2 => {
-                let length = part.input.len().ok_or_else(|| {
-                    Error::invalid("a disk can't be read from a stream").with_hint("save it to a file first")
-                })?;
-                let sparse = match part.input.as_blob() {
-                    Some(blob) if visitor.records_holes() => holes::of_content(blob, length, pass.monitor)?,
-                    Some(blob) => holes::of_blob(blob, length)?,
-                    None => None,
-                };
-                pass.run(part.input.reader(pass.monitor.cancel())?, super::Codec::None, hasher, |chunks| {
-                    drive_disk(chunks, length, sparse.as_ref(), &self.limits, visitor)
-                })
-            }
-            Container::SquashFs => visit_squashfs(part, pass, hasher, visitor),
-        }
-    }
 }
 
 /// The error to return where reading ended early: the first finding, if there is one, as unpacking
@@ -349,6 +315,7 @@ fn template_findings(metadata: &Metadata, templates: &[Vec<u8>]) -> Vec<Error> {
 /// The visitor that counts members and collects findings.
 struct VerifyVisitor<'a> {
     show: &'a mut dyn FnMut(SurveyItem<'_>) -> Result<()>,
+    /// Whether the content of files is hashed.
     contents: bool,
     /// The file, or with `None` the disk, whose bytes are coming.
     current: Option<(Option<Entry>, u64, ContentDigest)>,

@@ -3,16 +3,22 @@
 //!
 //! Unpacking, verifying, converting, comparing and listing templates are implementations of
 //! [`MemberVisitor`], so all of them see the same members and apply the same rules. The loop exists
-//! once per way of reading: [`drive_tar`], [`drive_disk`], and `visit_squashfs` beside the SquashFS
-//! reader.
+//! once per way of reading ([`drive_tar`], [`drive_disk`], and `visit_squashfs` beside the SquashFS
+//! reader); what happens with a member by its place exists once, in [`show_member`].
 
 use super::chunk::{Chunk, Chunks};
+use super::codec::Codec;
+use super::detect::Container;
 use super::entry::{Entry, EntryKind};
-use super::holes::SegmentFilter;
+use super::holes::{self, SegmentFilter};
+use super::image::{Image, ImageFile};
 use super::layout::{ArchiveRole, Layout, LayoutSummary, MemberPlace};
+use super::pipeline::ReadPass;
 use super::qcow2::{HEAD_BYTES, Qcow2};
+use super::squashfs_image::visit_squashfs;
 use super::tar::{SparseMap, TarReader};
 use crate::error::{Error, Result};
+use crate::fingerprint::Hasher;
 use crate::limits::Limits;
 use crate::omissions::Omitted;
 
@@ -82,7 +88,8 @@ pub(crate) fn drive_tar<C: Chunks>(
                 continue;
             }
         };
-        let taken = take(&mut tar, &mut layout, entry, member.sparse.as_ref(), place, limits, visitor);
+        let mut content = TarContent::new(&mut tar);
+        let taken = show_member(&mut content, &mut layout, entry, member.sparse.as_ref(), place, limits, visitor);
         if let Err(error) = taken {
             let error = error.in_entry(&name);
             // What is wrong with the stream itself ends it; a rule that one member breaks may not.
@@ -97,8 +104,92 @@ pub(crate) fn drive_tar<C: Chunks>(
     layout.finish()
 }
 
-fn take<C: Chunks>(
-    tar: &mut TarReader<C>,
+/// The content of one member, whichever container holds it.
+///
+/// [`show_member`] decides what is done with a member by its place; this trait is all that it needs to know about tar and
+/// SquashFS. Offsets ascend, and holes are left out.
+pub(super) trait MemberContent {
+    /// Passes the data, piece by piece, to `take`. The disk's head may have been read before.
+    fn read(&mut self, take: &mut dyn FnMut(u64, Chunk) -> Result<()>) -> Result<()>;
+
+    /// The first [`HEAD_BYTES`] of the content, holes as zeros, or all of it where it is shorter. [`read`](Self::read) returns
+    /// these bytes again.
+    fn head(&mut self) -> Result<Vec<u8>>;
+
+    /// The whole content of a small file.
+    ///
+    /// # Errors
+    /// `LimitExceeded`, by the limit of this `name`, for a file of more than `limit` bytes: before anything is read.
+    fn whole(&mut self, entry: &Entry, limit: u64, name: &'static str) -> Result<Vec<u8>> {
+        let EntryKind::File { size } = entry.kind else { return Ok(Vec::new()) };
+        let mut content = vec![0; bounded_size(size, limit, name)?];
+        self.read(&mut |offset, piece| {
+            if let Some(room) = usize::try_from(offset).ok().and_then(|at| content.get_mut(at..at + piece.len())) {
+                room.copy_from_slice(&piece);
+            }
+            Ok(())
+        })?;
+        Ok(content)
+    }
+}
+
+/// The size of a small file as a length in memory.
+///
+/// # Errors
+/// `LimitExceeded`, by the limit of this `name`, for a file of more than `limit` bytes.
+pub(super) fn bounded_size(size: u64, limit: u64, name: &'static str) -> Result<usize> {
+    usize::try_from(size)
+        .ok()
+        .filter(|_| size <= limit)
+        .ok_or_else(|| Error::limit(name, limit, format_args!("a file of {size} bytes")))
+}
+
+/// The current member's content in a tar, which passes once: pieces that were read for the head are kept.
+pub(super) struct TarContent<'a, C> {
+    tar: &'a mut TarReader<C>,
+    /// Pieces that were read for the head.
+    kept: Vec<(u64, Chunk)>,
+}
+
+impl<'a, C: Chunks> TarContent<'a, C> {
+    /// The content of the member that `tar` returned last.
+    pub(super) fn new(tar: &'a mut TarReader<C>) -> Self {
+        Self { tar, kept: Vec::new() }
+    }
+}
+
+impl<C: Chunks> MemberContent for TarContent<'_, C> {
+    fn read(&mut self, take: &mut dyn FnMut(u64, Chunk) -> Result<()>) -> Result<()> {
+        for (offset, piece) in self.kept.drain(..) {
+            take(offset, piece)?;
+        }
+        while let Some((offset, piece)) = self.tar.data()? {
+            take(offset, piece)?;
+        }
+        Ok(())
+    }
+
+    fn head(&mut self) -> Result<Vec<u8>> {
+        let mut head = Vec::new();
+        while head.len() < HEAD_BYTES {
+            let Some((offset, piece)) = self.tar.data()? else { break };
+            // A hole before the data means that there are zeros, and no magic number.
+            let at = usize::try_from(offset).unwrap_or(usize::MAX).min(HEAD_BYTES);
+            head.resize(head.len().max(at), 0);
+            head.extend_from_slice(&piece);
+            self.kept.push((offset, piece));
+        }
+        head.truncate(HEAD_BYTES);
+        Ok(head)
+    }
+}
+
+/// Shows one member to a visitor, by its place in the image. The one dispatch for tar and SquashFS.
+///
+/// # Errors
+/// Those of the content and of the visitor.
+pub(super) fn show_member(
+    content: &mut dyn MemberContent,
     layout: &mut Layout,
     mut entry: Entry,
     sparse: Option<&SparseMap>,
@@ -110,69 +201,31 @@ fn take<C: Chunks>(
         MemberPlace::Top | MemberPlace::TemplatesDir => Ok(()),
         MemberPlace::Stray => visitor.stray(&entry),
         MemberPlace::Metadata => {
-            let content = whole(tar, &entry, limits.metadata, "metadata")?;
-            visitor.metadata(&entry, &content)?;
-            layout.metadata(content)
+            let bytes = content.whole(&entry, limits.metadata, "metadata")?;
+            visitor.metadata(&entry, &bytes)?;
+            layout.metadata(bytes)
         }
         MemberPlace::Template(name) => {
-            let content = whole(tar, &entry, limits.template_file, "template_file")?;
-            visitor.template(&entry, &name, &content)
+            let bytes = content.whole(&entry, limits.template_file, "template_file")?;
+            visitor.template(&entry, &name, &bytes)
         }
         MemberPlace::Rootfs(path) => {
             entry.path = path;
             visitor.rootfs(&entry, sparse)?;
             if matches!(entry.kind, EntryKind::File { .. }) {
-                while let Some((offset, piece)) = tar.data()? {
-                    visitor.data(offset, piece)?;
-                }
+                content.read(&mut |offset, piece| visitor.data(offset, piece))?;
                 visitor.end()?;
             }
             Ok(())
         }
         MemberPlace::Disk => {
             let EntryKind::File { size } = entry.kind else { return Ok(()) };
-            let mut head = Vec::new();
-            let mut held = Vec::new();
-            while head.len() < HEAD_BYTES {
-                let Some((offset, piece)) = tar.data()? else { break };
-                // A hole before the data means that there are zeros, and no magic number.
-                let at = usize::try_from(offset).unwrap_or(usize::MAX).min(HEAD_BYTES);
-                head.resize(head.len().max(at), 0);
-                head.extend_from_slice(&piece);
-                held.push((offset, piece));
-            }
-            head.truncate(HEAD_BYTES);
-            let about = Qcow2::parse(&head, size, limits)?;
+            let about = Qcow2::parse(&content.head()?, size, limits)?;
             visitor.disk(&entry, sparse, &about)?;
-            for (offset, piece) in held {
-                visitor.data(offset, piece)?;
-            }
-            while let Some((offset, piece)) = tar.data()? {
-                visitor.data(offset, piece)?;
-            }
+            content.read(&mut |offset, piece| visitor.data(offset, piece))?;
             visitor.end()
         }
     }
-}
-
-/// The whole content of a small file, bounded before it is read.
-pub(super) fn whole<C: Chunks>(
-    tar: &mut TarReader<C>,
-    entry: &Entry,
-    limit: u64,
-    name: &'static str,
-) -> Result<Vec<u8>> {
-    let EntryKind::File { size } = entry.kind else { return Ok(Vec::new()) };
-    if size > limit {
-        return Err(Error::limit(name, limit, format_args!("a file of {size} bytes")));
-    }
-    let mut content = Vec::new();
-    while let Some((offset, piece)) = tar.data()? {
-        content.resize(usize::try_from(offset).unwrap_or(usize::MAX).min(usize::try_from(size).unwrap_or(0)), 0);
-        content.extend_from_slice(&piece);
-    }
-    content.resize(usize::try_from(size).unwrap_or(0), 0);
-    Ok(content)
 }
 
 /// Takes a visitor through a disk that is a file of its own, with the holes that it has there.
@@ -218,4 +271,50 @@ pub(crate) fn drive_disk<C: Chunks>(
     }
     visitor.end()?;
     Ok(LayoutSummary { metadata: Vec::new(), templates: Vec::new(), disk: true })
+}
+
+impl Image {
+    /// Takes a visitor through one file of the image, whatever holds it.
+    ///
+    /// Hashes the file's bytes as stored, whatever the container. A disk has to be seekable, as its
+    /// length is needed first.
+    ///
+    /// # Errors
+    /// Those of reading and decoding, and those of the visitor.
+    pub(super) fn visit(
+        &self,
+        part: &ImageFile,
+        pass: &ReadPass<'_>,
+        hasher: &mut Hasher,
+        visitor: &mut impl MemberVisitor,
+    ) -> Result<LayoutSummary> {
+        match part.container {
+            Container::Tar(codec) => pass.run(part.input.reader(pass.monitor.cancel())?, codec, hasher, |chunks| {
+                drive_tar(BorrowedChunks(chunks), part.role, &self.limits, visitor)
+            }),
+            Container::Qcow2 => {
+                let length = part.input.len().ok_or_else(|| {
+                    Error::invalid("a disk can't be read from a stream").with_hint("save it to a file first")
+                })?;
+                let sparse = match part.input.as_blob() {
+                    Some(blob) if visitor.records_holes() => holes::of_content(blob, length, pass.monitor)?,
+                    Some(blob) => holes::of_blob(blob, length)?,
+                    None => None,
+                };
+                pass.run(part.input.reader(pass.monitor.cancel())?, Codec::None, hasher, |chunks| {
+                    drive_disk(chunks, length, sparse.as_ref(), &self.limits, visitor)
+                })
+            }
+            Container::SquashFs => visit_squashfs(part, pass, hasher, visitor),
+        }
+    }
+}
+
+/// A stream of chunks by reference, for a consumer that takes its stream by value.
+pub(super) struct BorrowedChunks<'a, C>(pub(super) &'a mut C);
+
+impl<C: Chunks> Chunks for BorrowedChunks<'_, C> {
+    fn next_chunk(&mut self) -> Result<Option<Chunk>> {
+        self.0.next_chunk()
+    }
 }

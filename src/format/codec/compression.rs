@@ -21,6 +21,7 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Compression {
     codec: Codec,
+    /// `None` for the codec's default.
     level: Option<u32>,
 }
 
@@ -65,12 +66,16 @@ impl Compression {
     /// The least and the highest level of `codec`, if it has any.
     #[must_use]
     pub const fn levels(codec: Codec) -> Option<(u32, u32)> {
-        match codec {
-            Codec::Gzip | Codec::Bzip2 => Some((1, 9)),
-            Codec::Xz | Codec::Lzma => Some((0, 9)),
-            Codec::Zstd => Some((1, 22)),
-            Codec::None | Codec::Lz4 => None,
+        match codec.facts().levels {
+            Some(levels) => Some((levels.lowest, levels.highest)),
+            None => None,
         }
+    }
+
+    /// The level to compress with: the one that was chosen, or else the codec's default. 0 for a codec without levels.
+    #[cfg(any(feature = "gzip", feature = "xz", feature = "zstd", feature = "bzip2"))]
+    pub(super) fn effective_level(self) -> u32 {
+        self.level.or(self.codec.facts().levels.map(|levels| levels.default)).unwrap_or(0)
     }
 }
 

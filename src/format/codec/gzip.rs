@@ -39,15 +39,20 @@ const RESERVED: u8 = 0xe0;
 pub(super) struct GzipDecoder<R> {
     input: PeekReader<R>,
     inflate: Decompress,
+    /// The checksum and length of the current member's plain bytes.
     crc: Crc,
     state: GzipState,
 }
 
 /// Which part of a member comes next.
 enum GzipState {
+    /// The header of the first member, which must be there.
     FirstHeader,
+    /// Deflate data.
     Body,
+    /// Checksum and length.
     Trailer,
+    /// A further member, padding, or the end.
     NextHeader,
     /// Damage behind the last bytes that were returned; reported by the next call.
     Broken(DecompressError),
@@ -207,8 +212,10 @@ const WINDOW: usize = 32 << 10;
 /// A block to be deflated: its bytes, the block before it for the dictionary, and whether it ends
 /// the stream.
 struct DeflateJob {
+    /// The block before, whose end is the dictionary. Empty for the first.
     before: Arc<Vec<u8>>,
     block: Arc<Vec<u8>>,
+    /// Whether the stream ends with this block.
     last: bool,
 }
 
@@ -223,8 +230,11 @@ struct DeflatedBlock {
 /// in flight.
 pub(super) struct GzipEncoder<W> {
     sink: W,
+    /// The block that is being filled.
     block: Vec<u8>,
+    /// The last block that was submitted.
     before: Arc<Vec<u8>>,
+    /// The checksum of the blocks written so far.
     crc: Crc,
     // Before the workers: see there.
     pending: VecDeque<Receiver<Result<DeflatedBlock>>>,
@@ -233,7 +243,7 @@ pub(super) struct GzipEncoder<W> {
 
 impl<W: Write> GzipEncoder<W> {
     pub(super) fn new(compression: Compression, mut sink: W, threads: usize) -> Result<Self> {
-        let level = compression.level().unwrap_or(6);
+        let level = compression.effective_level();
         // No name, no time, so that equal input gives equal output; XFL as gzip sets it.
         let xfl = match level {
             9 => 2,

@@ -1,7 +1,7 @@
 //! [`Codec`]: the compressions of an archive, and the table of everything that depends on which
 //! codec it is.
 //!
-//! Names, file extensions, features and magic numbers stand here once, for every other
+//! Names, file extensions, features, levels and magic numbers stand here once, for every other
 //! module: detection, the command line, default output names, hints in errors. To add a codec, add
 //! a variant, a row, and the code (see the module above).
 
@@ -10,6 +10,114 @@ use std::path::Path;
 use std::str::FromStr;
 
 use crate::error::{Error, ErrorKind, Result};
+
+/// What is known about one codec. Everything that depends on which codec it is, but for the code itself, stands in these rows.
+#[derive(Debug)]
+pub(super) struct CodecFacts {
+    name: &'static str,
+    /// What names of compressed files end in, without the dot.
+    extension: &'static str,
+    /// All endings by which a name promises the codec, in lower case: the extension and the short forms for tar.
+    endings: &'static [&'static str],
+    /// The cargo feature.
+    feature: Option<&'static str>,
+    enabled: bool,
+    /// The lowest and the highest level, and the one that is used unless another is asked for.
+    pub(super) levels: Option<Levels>,
+    /// The first bytes of a stream, any of which tell the codec. Empty for formats without a magic number.
+    magics: &'static [&'static [u8]],
+}
+
+/// The levels of a codec, on the scale of its own program.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Levels {
+    pub(super) lowest: u32,
+    pub(super) highest: u32,
+    pub(super) default: u32,
+}
+
+impl CodecFacts {
+    /// Whether a stream that begins with `prefix` carries one of the magic numbers.
+    fn begins(&self, prefix: &[u8]) -> bool {
+        self.magics.iter().any(|magic| prefix.starts_with(magic))
+    }
+}
+
+/// Shorthand for the rows of the table.
+const fn levels(lowest: u32, highest: u32, default: u32) -> Option<Levels> {
+    Some(Levels { lowest, highest, default })
+}
+
+/// Not compressed. It is a codec as well, so that code which handles archives needs no exception.
+const NONE: CodecFacts = CodecFacts {
+    name: "none",
+    extension: "",
+    endings: &["tar"],
+    feature: None,
+    enabled: true,
+    levels: None,
+    magics: &[],
+};
+const GZIP: CodecFacts = CodecFacts {
+    name: "gzip",
+    extension: "gz",
+    endings: &["gz", "tgz", "taz"],
+    feature: Some("gzip"),
+    enabled: cfg!(feature = "gzip"),
+    levels: levels(1, 9, 6),
+    // RFC 1952 section 2.3.1.
+    magics: &[&[0x1f, 0x8b]],
+};
+/// The magic number is followed by the level as a digit, which detection checks too.
+const BZIP2: CodecFacts = CodecFacts {
+    name: "bzip2",
+    extension: "bz2",
+    endings: &["bz2", "tbz", "tbz2", "tb2", "tz2"],
+    feature: Some("bzip2"),
+    enabled: cfg!(feature = "bzip2"),
+    levels: levels(1, 9, 9),
+    magics: &[b"BZh"],
+};
+const XZ: CodecFacts = CodecFacts {
+    name: "xz",
+    extension: "xz",
+    endings: &["xz", "txz"],
+    feature: Some("xz"),
+    enabled: cfg!(feature = "xz"),
+    levels: levels(0, 9, 6),
+    magics: &[b"\xfd7zXZ\0"],
+};
+/// The `.lzma` container has no magic number; its header is recognised by its plausibility, see
+/// `lzma_header`.
+const LZMA: CodecFacts = CodecFacts {
+    name: "lzma",
+    extension: "lzma",
+    endings: &["lzma", "tlz"],
+    feature: Some("xz"),
+    enabled: cfg!(feature = "xz"),
+    levels: levels(0, 9, 6),
+    magics: &[],
+};
+const ZSTD: CodecFacts = CodecFacts {
+    name: "zstd",
+    extension: "zst",
+    endings: &["zst", "zstd", "tzst"],
+    feature: Some("zstd"),
+    enabled: cfg!(feature = "zstd"),
+    levels: levels(1, 22, 3),
+    // RFC 8878 section 3.1.1.
+    magics: &[&[0x28, 0xb5, 0x2f, 0xfd]],
+};
+const LZ4: CodecFacts = CodecFacts {
+    name: "lz4",
+    extension: "lz4",
+    endings: &["lz4", "tlz4"],
+    feature: Some("lz4"),
+    enabled: cfg!(feature = "lz4"),
+    levels: None,
+    // The second is the legacy format, which `lz4 -l` and kernels use.
+    magics: &[&[0x04, 0x22, 0x4d, 0x18], &[0x02, 0x21, 0x4c, 0x18]],
+};
 
 /// A compression of an archive.
 ///
@@ -53,42 +161,19 @@ impl Codec {
     /// The name, as on the command line and in `Display`.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Gzip => "gzip",
-            Self::Bzip2 => "bzip2",
-            Self::Xz => "xz",
-            Self::Lzma => "lzma",
-            Self::Zstd => "zstd",
-            Self::Lz4 => "lz4",
-        }
+        self.facts().name
     }
 
     /// What a file name ends in, without the dot; empty for `None`.
     #[must_use]
     pub const fn extension(self) -> &'static str {
-        match self {
-            Self::None => "",
-            Self::Gzip => "gz",
-            Self::Bzip2 => "bz2",
-            Self::Xz => "xz",
-            Self::Lzma => "lzma",
-            Self::Zstd => "zst",
-            Self::Lz4 => "lz4",
-        }
+        self.facts().extension
     }
 
-    /// The cargo feature that brings the codec; `None` for what is always there.
+    /// The cargo feature that enables the codec; `None` for what is always there.
     #[must_use]
     pub const fn feature(self) -> Option<&'static str> {
-        match self {
-            Self::None => None,
-            Self::Gzip => Some("gzip"),
-            Self::Bzip2 => Some("bzip2"),
-            Self::Xz | Self::Lzma => Some("xz"),
-            Self::Zstd => Some("zstd"),
-            Self::Lz4 => Some("lz4"),
-        }
+        self.facts().feature
     }
 
     /// Whether this build can handle it.
@@ -97,13 +182,19 @@ impl Codec {
     /// possible.
     #[must_use]
     pub const fn is_enabled(self) -> bool {
+        self.facts().enabled
+    }
+
+    /// The codec's row of the table.
+    pub(super) const fn facts(self) -> &'static CodecFacts {
         match self {
-            Self::None => true,
-            Self::Gzip => cfg!(feature = "gzip"),
-            Self::Bzip2 => cfg!(feature = "bzip2"),
-            Self::Xz | Self::Lzma => cfg!(feature = "xz"),
-            Self::Zstd => cfg!(feature = "zstd"),
-            Self::Lz4 => cfg!(feature = "lz4"),
+            Self::None => &NONE,
+            Self::Gzip => &GZIP,
+            Self::Bzip2 => &BZIP2,
+            Self::Xz => &XZ,
+            Self::Lzma => &LZMA,
+            Self::Zstd => &ZSTD,
+            Self::Lz4 => &LZ4,
         }
     }
 
@@ -118,13 +209,12 @@ impl Codec {
         if prefix.get(257..262) == Some(b"ustar") {
             return None;
         }
+        if let Some(codec) = Self::ALL.iter().copied().find(|codec| codec.facts().begins(prefix)) {
+            // The magic number of bzip2 is three letters; the level that follows makes it a header.
+            let is_header = codec != Self::Bzip2 || matches!(prefix.get(3), Some(b'1'..=b'9'));
+            return is_header.then_some(codec);
+        }
         match prefix {
-            [0x1f, 0x8b, ..] => Some(Self::Gzip),
-            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Some(Self::Bzip2),
-            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Self::Xz),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Self::Zstd),
-            // The second is the legacy format, which `lz4 -l` and kernels use.
-            [0x04, 0x22, 0x4d, 0x18, ..] | [0x02, 0x21, 0x4c, 0x18, ..] => Some(Self::Lz4),
             [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(after_skippable_frames(prefix)),
             _ => lzma_header(prefix).then_some(Self::Lzma),
         }
@@ -144,16 +234,7 @@ impl Codec {
     #[must_use]
     pub fn from_path(path: impl AsRef<Path>) -> Option<Self> {
         let ending = path.as_ref().extension()?.to_str()?.to_ascii_lowercase();
-        Some(match ending.as_str() {
-            "tar" => Self::None,
-            "gz" | "tgz" | "taz" => Self::Gzip,
-            "bz2" | "tbz" | "tbz2" | "tb2" | "tz2" => Self::Bzip2,
-            "xz" | "txz" => Self::Xz,
-            "lzma" | "tlz" => Self::Lzma,
-            "zst" | "zstd" | "tzst" => Self::Zstd,
-            "lz4" | "tlz4" => Self::Lz4,
-            _ => return None,
-        })
+        Self::ALL.iter().copied().find(|codec| codec.facts().endings.contains(&ending.as_str()))
     }
 
     /// The refusal of a codec that was compiled out.
@@ -175,10 +256,7 @@ fn after_skippable_frames(mut rest: &[u8]) -> Codec {
         let length = u32::from_le_bytes([*a, *b, *c, *d]);
         rest = usize::try_from(length).ok().and_then(|length| tail.get(length..)).unwrap_or_default();
     }
-    match rest {
-        [0x04, 0x22, 0x4d, 0x18, ..] | [0x02, 0x21, 0x4c, 0x18, ..] => Codec::Lz4,
-        _ => Codec::Zstd,
-    }
+    if LZ4.begins(rest) { Codec::Lz4 } else { Codec::Zstd }
 }
 
 /// A `.lzma` file has no magic number, so every field of its header has to make sense, as the

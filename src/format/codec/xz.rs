@@ -33,11 +33,15 @@ const MAGIC: &[u8; 6] = b"\xfd7zXZ\0";
 /// handles a single stream.
 pub(super) struct XzDecoder<R> {
     input: PeekReader<R>,
+    /// The decoder of the current stream, `None` between streams.
     stream: Option<Stream>,
     codec: Codec,
+    /// Streams begun so far.
     streams: u64,
     threads: usize,
+    /// The limit on a dictionary, in bytes.
     codec_memory: u64,
+    /// Memory above which liblzma uses fewer threads, in bytes.
     threads_memory: u64,
 }
 
@@ -159,7 +163,7 @@ pub(super) struct XzEncoder<W> {
 
 impl<W: Write> XzEncoder<W> {
     pub(super) fn new(compression: Compression, sink: W, threads: usize, cancel: &Cancel) -> Result<Self> {
-        let level = compression.level().unwrap_or(6);
+        let level = compression.effective_level();
         let stream = match compression.codec() {
             Codec::Lzma => LzmaOptions::new_preset(level).and_then(|options| Stream::new_lzma_encoder(&options)),
             // Also for one thread, so that the bytes are the same. The block size is left to

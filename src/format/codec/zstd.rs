@@ -34,7 +34,9 @@ pub(super) struct ZstdDecoder<R> {
     input: PeekReader<R>,
     context: raw::Decoder<'static>,
     codec_memory: u64,
+    /// Whether a frame was begun and is not complete.
     in_frame: bool,
+    /// Frames begun so far, skippable ones too.
     frames: u64,
 }
 
@@ -94,7 +96,9 @@ fn could_be_cut(bytes: &[u8]) -> bool {
 
 /// The two fields of a frame header that decide whether it may be decoded.
 struct FrameHeader {
+    /// Bytes that a decoder has to keep.
     window: u64,
+    /// The dictionary's number; 0 for none.
     dictionary: u32,
 }
 
@@ -173,7 +177,7 @@ pub(super) struct ZstdEncoder<W> {
 
 impl<W: Write> ZstdEncoder<W> {
     pub(super) fn new(compression: Compression, sink: W, threads: usize, cancel: &Cancel) -> Result<Self> {
-        let level = compression.level().unwrap_or(3);
+        let level = compression.effective_level();
         let mut context = raw::Encoder::new(i32::try_from(level).unwrap_or(3))?;
         context.set_parameter(CParameter::ChecksumFlag(true))?;
         // Also for one thread: without workers the bytes would differ.

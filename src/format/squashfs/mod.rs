@@ -42,7 +42,7 @@ mod xattr;
 #[allow(clippy::unwrap_used, reason = "a failed test tells by panicking")]
 mod tests;
 
-pub(crate) use data::TotalSize;
+pub(crate) use data::{FileData, TotalSize};
 pub(crate) use extract::{ExtractSink, FileTarget, extract};
 pub(crate) use reader::{FileBytes, SquashFsReader};
 pub(crate) use superblock::{SUPERBLOCK, bytes_used};

@@ -17,7 +17,7 @@ use crate::format::codec::Compression;
 use crate::format::detect::Container;
 use crate::format::image::{Image, ImageForm};
 use crate::format::pipeline::ReadPass;
-use crate::format::unpack::default_threads;
+use crate::format::pipeline::default_threads;
 use crate::progress::{Monitor, Phase};
 
 /// How an image is converted. Whatever is not set stays as it is in the source.
@@ -37,6 +37,7 @@ pub struct ConvertOptions {
     form: Option<ImageForm>,
     rootfs_format: Option<RootfsFormat>,
     compression: Option<Compression>,
+    /// The fingerprint that the source must have.
     expected: Option<Fingerprint>,
     threads: usize,
     monitor: Monitor,

@@ -21,8 +21,8 @@ use crate::format::extract::IdMap;
 use crate::format::image::ImageForm;
 use crate::format::input::Input;
 use crate::format::pipeline::ReadPass;
+use crate::format::pipeline::default_threads;
 use crate::format::squashfs;
-use crate::format::unpack::default_threads;
 use crate::format::visitor::{MemberVisitor, drive_disk};
 use crate::format::{foreign, holes, qcow2};
 use crate::limits::Limits;
@@ -95,9 +95,11 @@ pub struct PackOptions {
     form: ImageForm,
     rootfs_format: RootfsFormat,
     compression: Option<Compression>,
+    /// The latest modification time that is kept, in seconds since 1970.
     newest: Option<i64>,
     all_xattrs: bool,
     ids: IdMap,
+    /// The owner and group of all members.
     owner: Option<(u32, u32)>,
     threads: usize,
     limits: Limits,

@@ -200,7 +200,7 @@ fn what_we_pack_gnu_tar_unpacks_to_the_same_tree() {
 }
 
 #[test]
-fn what_every_codecs_program_compresses_is_read() {
+fn output_of_every_codecs_program_is_decoded() {
     let Some((place, root)) = planted(false) else { return };
     let _ = root;
     run(&place, "tar", &["-cf", "plain.tar", "-C", "image", "metadata.yaml", "rootfs"]);

@@ -63,7 +63,7 @@ fn a_disk_that_leads_to_another_file_is_unsupported() {
 }
 
 #[test]
-fn a_disk_with_features_that_nobody_knows_or_marked_corrupt_is_refused() {
+fn disk_with_unknown_features_or_marked_corrupt_is_refused() {
     for bit in [5, 6, 31, 63] {
         refused(&Disk { incompatible: 1 << bit, ..Disk::default() }, UNSUPPORTED);
     }

@@ -45,7 +45,7 @@ fn the_size_of_a_pax_header_is_that_of_the_file_not_of_a_long_name_between() {
 }
 
 #[test]
-fn a_record_that_is_none_is_malformed() {
+fn broken_pax_record_is_malformed() {
     for block in [
         &b"99 path=rootfs/b\n"[..],
         b"5 path=rootfs/b\n",
@@ -336,7 +336,7 @@ fn the_name_of_a_sparse_file_climbs_no_better_than_others() {
 }
 
 #[test]
-fn a_sparse_format_that_nobody_knows_is_unsupported() {
+fn unknown_sparse_format_is_unsupported() {
     let about = [("GNU.sparse.major", "2"), ("GNU.sparse.minor", "0"), ("GNU.sparse.realsize", "512")];
     unified(image(&[pax(&about), file("rootfs/sp", "x")])).refused(UNSUPPORTED);
 }

@@ -101,7 +101,7 @@ fn what_is_written_is_counted() {
 }
 
 #[test]
-fn what_follows_the_end_marker_is_counted() {
+fn bytes_after_the_end_marker_are_limited() {
     let bytes = [image(&[]), vec![0; 10_000]].concat();
     unified(bytes).limit("trailing", 9000).over("trailing", 11_000);
 }

@@ -109,7 +109,7 @@ fn ranges_that_overlap_on_either_side_are_refused() {
 }
 
 #[test]
-fn attributes_that_are_left_out_are_told_and_kept_on_request() {
+fn omitted_attributes_are_reported_and_kept_on_request() {
     let place = Place::new();
     let tree = place.directory("tree");
     std::fs::write(tree.join("f"), "x").unwrap();

@@ -163,7 +163,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_packed_comes_out_again(plan in prop::collection::vec(planned(), 0..25), codec in any::<usize>()) {
+    fn packed_tree_is_unpacked_unchanged(plan in prop::collection::vec(planned(), 0..25), codec in any::<usize>()) {
         let place = Place::new();
         plant(&place.at("tree"), &plan);
         let owed = tree(&place.at("tree"));

@@ -155,7 +155,7 @@ fn a_fingerprint_counts_what_follows_the_end_of_both_archives() {
 }
 
 #[test]
-fn the_form_and_the_size_are_told_before_anything_is_read() {
+fn form_and_size_are_known_before_reading() {
     let place = Place::new();
     let paths = [place.write("root", rootfs(&[])), place.write("meta", meta())];
     let image: Image = open(&paths, &Limits::default()).unwrap();

@@ -117,7 +117,7 @@ fn zeros_after_the_end_marker_are_over_a_limit_when_there_are_too_many() {
 }
 
 #[test]
-fn what_is_compressed_twice_or_another_archive_is_refused() {
+fn double_compression_and_foreign_archives_are_refused() {
     if !Codec::Gzip.is_enabled() {
         return;
     }

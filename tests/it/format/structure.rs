@@ -119,7 +119,7 @@ fn a_prefix_of_ustar_and_contiguous_files_are_read() {
 }
 
 #[test]
-fn a_type_that_nobody_knows_is_unsupported() {
+fn unknown_member_type_is_unsupported() {
     unified(image(&[Member::new(b'Q', "rootfs/q").data("what").bytes(), file("rootfs/b", "y")])).refused(UNSUPPORTED);
 }
 

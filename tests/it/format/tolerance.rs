@@ -107,7 +107,7 @@ fn a_global_header_that_readers_take_differently_is_refused_by_name() {
 }
 
 #[test]
-fn a_record_that_nobody_knows_is_told_with_its_member() {
+fn unknown_pax_record_is_reported_for_its_member() {
     let members = [pax(&[("VENDOR.magic", "1"), ("comment", "c"), ("SCHILY.ino", "7")]), file("rootfs/a", "x")];
     let left = unified(image(&members)).run().unwrap();
     assert_eq!(notes(&left), "a: PAX record `VENDOR.magic` left out: its meaning is not known\n");
@@ -171,7 +171,7 @@ fn the_number_of_a_device_may_stand_in_a_record() {
 }
 
 #[test]
-fn a_time_that_the_file_system_cannot_hold_is_told_by_path() {
+fn time_outside_of_the_file_systems_range_is_reported_by_path() {
     let far = [pax(&[("mtime", "100000000000")]), file("rootfs/far", "x")].concat();
     let left = unified(image(&[far])).run().unwrap();
     let found = std::os::unix::fs::MetadataExt::mtime(&left.place.at("box/dest/rootfs/far").metadata().unwrap());
@@ -180,7 +180,7 @@ fn a_time_that_the_file_system_cannot_hold_is_told_by_path() {
 }
 
 #[test]
-fn an_image_without_its_root_is_told_what_it_has_instead() {
+fn error_for_an_image_without_a_root_lists_its_top() {
     let disk = archive(&[metadata(), file("haos.qcow2", Disk::default().bytes())]);
     let error = unified(disk).refused(MALFORMED);
     assert!(error.to_string().contains("`haos.qcow2`"), "{error}");
@@ -192,7 +192,7 @@ fn an_image_without_its_root_is_told_what_it_has_instead() {
 }
 
 #[test]
-fn what_a_squashfs_cannot_hold_is_told_by_path() {
+fn attributes_that_squashfs_lacks_are_reported_by_path() {
     if !Codec::Gzip.is_enabled() {
         return;
     }

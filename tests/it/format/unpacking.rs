@@ -45,7 +45,7 @@ fn an_empty_directory_at_the_destination_keeps_its_mode() {
 }
 
 #[test]
-fn what_is_staged_is_private_and_goes_away_when_dropped() {
+fn staged_image_is_private_and_removed_when_dropped() {
     use std::os::unix::fs::PermissionsExt;
     let (place, image) = place(&image(&[]));
     let staged = image().stage(place.at("box/dest"), &UnpackOptions::new()).unwrap();

@@ -26,7 +26,9 @@ const BLOCK_MARGIN: usize = 19 + 8;
 /// A block in a stream of its own: its bits are those from `HEADER_BITS` up to `end`.
 struct EncodedBlock {
     stream: Vec<u8>,
+    /// The bit after the block's last.
     end: u64,
+    /// The block's own checksum.
     crc: u32,
 }
 
@@ -35,9 +37,12 @@ struct EncodedBlock {
 pub(in crate::format::codec) struct Bzip2Encoder<W> {
     sink: W,
     out: bits::BitWriter,
+    /// The checksum of the blocks written so far.
     combined: u32,
+    /// Plain bytes of the block that is being filled.
     block: Vec<u8>,
     runs: RunCounter,
+    /// Packed bytes at which a block is complete.
     full: usize,
     // Before the workers: see there.
     pending: VecDeque<Receiver<Result<EncodedBlock>>>,
@@ -48,8 +53,11 @@ pub(in crate::format::codec) struct Bzip2Encoder<W> {
 /// bytes into five.
 #[derive(Default)]
 struct RunCounter {
+    /// Bytes after packing.
     packed: usize,
+    /// The last byte.
     last: u8,
+    /// How often it came in a row.
     run: u8,
 }
 
@@ -78,7 +86,7 @@ impl RunCounter {
 
 impl<W: Write> Bzip2Encoder<W> {
     pub(in crate::format::codec) fn new(compression: Compression, sink: W, threads: usize) -> Result<Self> {
-        let level = compression.level().unwrap_or(9).clamp(1, 9);
+        let level = compression.effective_level().clamp(1, 9);
         let mut out = bits::BitWriter::default();
         out.put(u64::from(u32::from_be_bytes([b'B', b'Z', b'h', b'0' + level as u8])), 32);
         Ok(Self {

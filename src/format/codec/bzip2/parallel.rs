@@ -457,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn bits_that_look_like_a_boundary_are_no_boundary() {
+    fn magic_number_inside_a_block_is_data() {
         let data = text(2_000_000);
         let packed = pack(&data);
         for magic in [BLOCK_MAGIC, END_MAGIC] {
@@ -493,7 +493,7 @@ mod tests {
     }
 
     #[test]
-    fn block_that_nobody_wants_any_more_is_given_up() {
+    fn unwanted_block_is_abandoned() {
         let unwanted = AtomicBool::new(true);
         assert_eq!(
             step(&mut Decompress::new(false), b"BZh9", &mut Vec::with_capacity(PIECE_BYTES), MAX_HELD_BYTES, &unwanted),

@@ -65,7 +65,7 @@ fn what_programs_compress_is_read() {
 }
 
 #[test]
-fn what_is_compressed_here_programs_read() {
+fn our_output_is_decoded_by_every_codecs_program() {
     let mut data = text(3_000_000, 22);
     data.resize(5_000_000, 7);
     for codec in enabled() {
