@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use lxd_image::format::{Image, ImageSource, PackOptions, Rootfs, UnpackOptions, pack};
-use lxd_image::templates::{ApplyOptions, Deferred, Instance, InstanceDir, Trigger, apply};
+use lxd_image::templates::{ApplyOptions, DeferredTrigger, Instance, InstanceDir, Trigger, apply};
 use lxd_image::{Error, ErrorKind, Escaped, Fingerprint, Limits, Metadata, Result, TemplateRule};
 
 fn main() -> ExitCode {
@@ -44,7 +44,7 @@ fn run(work: &Path) -> Result<()> {
     println!("unpacked {}: {} entries", unpacked.fingerprint, unpacked.report.entries);
 
     // What waits for the first start. A manager keeps it with the instance.
-    let mut deferred = Deferred::default();
+    let mut deferred = DeferredTrigger::default();
     deferred.remember(Trigger::Create);
 
     start("c1", &instance, &mut deferred)?;
@@ -54,7 +54,7 @@ fn run(work: &Path) -> Result<()> {
 }
 
 /// What a manager does just before it runs an instance's init.
-fn start(name: &str, directory: &Path, deferred: &mut Deferred) -> Result<()> {
+fn start(name: &str, directory: &Path, deferred: &mut DeferredTrigger) -> Result<()> {
     println!("\nstart of {name}");
     let directory = InstanceDir::open(directory)?;
     let metadata = directory.metadata(&Limits::default())?;

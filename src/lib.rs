@@ -81,7 +81,7 @@ pub mod templates;
 mod time;
 
 pub use error::{Error, ErrorKind, Escaped, Result, TemplatePlace, TemplateStage};
-pub use fingerprint::{Fingerprint, Hasher, Prefix, VerifyingReader};
+pub use fingerprint::{Fingerprint, FingerprintPrefix, Hasher, VerifyingReader};
 pub use limits::Limits;
 pub use metadata::{Architecture, ImageType, Metadata, Properties, TemplateRule};
 #[cfg(any(feature = "store", feature = "protocol"))]

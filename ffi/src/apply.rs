@@ -1,7 +1,7 @@
 //! Applying an image's templates to an instance made of it, and what became of each rule.
 
 use lxd_image::Result;
-use lxd_image::templates::{Action, Applied, ApplyOptions, InstanceDir, Trigger, apply};
+use lxd_image::templates::{Action, ApplyOptions, ApplyReport, InstanceDir, Trigger, apply};
 
 use crate::about::past_end;
 use crate::args::{self, versioned};
@@ -100,7 +100,7 @@ pub struct lxi_outcome {
 
 /// Outcomes with the texts that C may look at.
 pub struct Outcomes {
-    applied: Applied,
+    applied: ApplyReport,
     reasons: Vec<String>,
 }
 
@@ -148,7 +148,7 @@ unsafe fn run(given: &Given, instance: impl FnOnce() -> Result<InstanceDir>) -> 
     };
     let (applied, failure) = match apply(&instance, metadata.templates(), trigger, context, &options) {
         Ok(applied) => (applied, None),
-        Err(failed) => (failed.applied, Some(failed.error)),
+        Err(failed) => (failed.report, Some(failed.error)),
     };
     if let Some(place) = place {
         let reasons = applied.outcomes.iter().map(|outcome| outcome.action.to_string()).collect();
@@ -238,7 +238,7 @@ pub unsafe extern "C" fn lxi_applied_at(
         let all = handle::get(applied)?;
         let found = all.applied.outcomes.get(index).zip(all.reasons.get(index));
         let (found, reason) = found.ok_or_else(|| past_end(index, "outcome"))?;
-        let target = found.action.target();
+        let target = found.action.file();
         let change = found.change.as_ref();
         let old = change.and_then(|change| change.old.as_deref());
         args::fill(
@@ -249,15 +249,15 @@ pub unsafe extern "C" fn lxi_applied_at(
                 template_name: lxi_str::of(&found.template),
                 reason: lxi_str::of(reason),
                 action: match &found.action {
-                    Action::Created(_) => LXI_ACTION_CREATED,
-                    Action::Replaced(_) => LXI_ACTION_REPLACED,
-                    Action::Unchanged(_) => LXI_ACTION_UNCHANGED,
-                    Action::Skipped(_) => LXI_ACTION_SKIPPED,
-                    Action::Failed(_) => LXI_ACTION_FAILED,
+                    Action::Created { .. } => LXI_ACTION_CREATED,
+                    Action::Replaced { .. } => LXI_ACTION_REPLACED,
+                    Action::Unchanged { .. } => LXI_ACTION_UNCHANGED,
+                    Action::Skipped { .. } => LXI_ACTION_SKIPPED,
+                    Action::Failed { .. } => LXI_ACTION_FAILED,
                     _ => LXI_ACTION_OTHER,
                 },
                 status: match &found.action {
-                    Action::Failed(error) => status(error.kind()),
+                    Action::Failed { error } => status(error.kind()),
                     _ => LXI_OK,
                 },
                 uid: target.map_or(0, |target| target.uid),

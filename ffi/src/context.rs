@@ -2,9 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use lxd_image::templates::{Context, Value};
-use lxd_image::{Error, ErrorKind, Result};
-use serde_json::Value as Json;
+use lxd_image::templates::Context;
 
 use crate::args::{self, invalid};
 use crate::error::{call, free, lxi_error};
@@ -17,9 +15,6 @@ pub struct lxi_context {
 }
 
 handles! { lxi_context(14) = Context; }
-
-/// Everything in it goes into a rendering.
-const MOST: usize = 16 << 20;
 
 /// Makes a context from a JSON object with the names that LXD and Incus give to templates:
 ///
@@ -43,7 +38,7 @@ pub unsafe extern "C" fn lxi_context_from_json(
 ) -> lxi_status {
     call(error, || {
         let place = args::out_handle(context, "context")?;
-        place.set(handle::make(named(&object(args::bytes(json, "JSON")?)?)?));
+        place.set(handle::make(Context::from_json(args::bytes(json, "JSON")?)?));
         Ok(())
     })
 }
@@ -60,15 +55,7 @@ pub unsafe extern "C" fn lxi_context_from_variables(
 ) -> lxi_status {
     call(error, || {
         let place = args::out_handle(context, "context")?;
-        let keys = object(args::bytes(json, "JSON")?)?;
-        let context = keys.iter().try_fold(Context::empty(), |context, (key, value)| {
-            Ok::<_, Error>(match key.as_str() {
-                "trigger" => context.trigger(&text(key, value)?),
-                "devices" => devices(context, value)?,
-                "$config" => context.config(texts(key, value)?),
-                _ => context.variable(key, other(value)?),
-            })
-        })?;
+        let context = Context::from_json_variables(args::bytes(json, "JSON")?)?;
         place.set(handle::make(context));
         Ok(())
     })
@@ -100,123 +87,4 @@ pub unsafe extern "C" fn lxi_context_set_now(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_context_free(context: *mut lxi_context) -> lxi_status {
     free(context)
-}
-
-fn object(bytes: &[u8]) -> Result<serde_json::Map<String, Json>> {
-    if bytes.len() > MOST {
-        return Err(Error::new(ErrorKind::LimitExceeded, format!("the context has more than {MOST} bytes")));
-    }
-    // `serde_json` itself stops at a depth of 128.
-    let json: Json = serde_json::from_slice(bytes)
-        .map_err(|error| Error::new(ErrorKind::Malformed, "the context is not JSON").with_source(error))?;
-    match json {
-        Json::Object(keys) => Ok(keys),
-        _ => Err(Error::new(ErrorKind::Malformed, "a context is an object with names and values")),
-    }
-}
-
-/// As the command line's `--context` takes it.
-fn named(keys: &serde_json::Map<String, Json>) -> Result<Context> {
-    let mut context = Context::new();
-    // One stands for both; only who gives two different ones gets them.
-    if let Some(instance) = keys.get("container").or_else(|| keys.get("instance")) {
-        context = context.instance(texts("container", instance)?);
-    }
-    for (key, value) in keys {
-        context = match key.as_str() {
-            "container" => context,
-            "instance" => {
-                let entries = texts(key, value)?;
-                context.variable("instance", Value::map(entries.into_iter().map(|(k, v)| (k, Value::from(v)))))
-            }
-            "trigger" => context.trigger(&text(key, value)?),
-            "path" => context.path(&text(key, value)?),
-            "config" => context.config(texts(key, value)?),
-            "properties" => context.properties(texts(key, value)?),
-            "devices" => devices(context, value)?,
-            _ => context.variable(key, other(value)?),
-        };
-    }
-    Ok(context)
-}
-
-fn devices(context: Context, value: &Json) -> Result<Context> {
-    let Json::Object(devices) = value else { return Err(wrong("devices", "an object of objects")) };
-    devices.iter().try_fold(context, |context, (name, device)| {
-        Ok(context.device(name, texts(&format!("devices.{name}"), device)?))
-    })
-}
-
-fn wrong(key: &str, what: &str) -> Error {
-    Error::new(ErrorKind::Malformed, format!("`{key}` in the context must be {what}"))
-}
-
-/// LXD's values are texts; a number or a truth value is what it looks like.
-fn text(key: &str, value: &Json) -> Result<String> {
-    match value {
-        Json::String(text) => Ok(text.clone()),
-        Json::Bool(_) | Json::Number(_) => Ok(value.to_string()),
-        _ => Err(wrong(key, "a text")),
-    }
-}
-
-fn texts(key: &str, value: &Json) -> Result<Vec<(String, String)>> {
-    let Json::Object(entries) = value else { return Err(wrong(key, "an object of texts")) };
-    entries.iter().map(|(name, value)| Ok((name.clone(), text(&format!("{key}.{name}"), value)?))).collect()
-}
-
-fn other(value: &Json) -> Result<Value> {
-    Ok(match value {
-        Json::Null => Value::NIL,
-        Json::Bool(truth) => Value::from(*truth),
-        Json::String(text) => Value::from(text.as_str()),
-        Json::Number(number) => match (number.as_i64(), number.as_f64()) {
-            (Some(number), _) => Value::from(number),
-            (None, Some(number)) => Value::from(number),
-            (None, None) => return Err(wrong(&number.to_string(), "a number of 64 bits")),
-        },
-        Json::Array(items) => Value::list(items.iter().map(other).collect::<Result<Vec<_>>>()?),
-        Json::Object(entries) => match typed(entries)? {
-            Some(value) => value,
-            None => Value::map(
-                entries.iter().map(|(key, value)| Ok((key.clone(), other(value)?))).collect::<Result<Vec<_>>>()?,
-            ),
-        },
-    })
-}
-
-/// What JSON has no way to say.
-fn typed(entries: &serde_json::Map<String, Json>) -> Result<Option<Value>> {
-    let mut all = entries.iter();
-    let (Some((key, Json::String(text))), None) = (all.next(), all.next()) else { return Ok(None) };
-    let bad = || wrong(key, "a value of its type");
-    Ok(Some(match key.as_str() {
-        "$int" => Value::from(text.parse::<i64>().map_err(|_| bad())?),
-        "$float" => Value::from(text.parse::<f64>().map_err(|_| bad())?),
-        "$bytes" => Value::bytes(base64(text).ok_or_else(bad)?),
-        _ => return Ok(None),
-    }))
-}
-
-/// Standard base64.
-fn base64(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| match byte {
-        b'A'..=b'Z' => Some(byte - b'A'),
-        b'a'..=b'z' => Some(byte - b'a' + 26),
-        b'0'..=b'9' => Some(byte - b'0' + 52),
-        b'+' => Some(62),
-        b'/' => Some(63),
-        _ => None,
-    };
-    let digits = text.trim_end_matches('=').as_bytes();
-    let (mut out, mut bits, mut count) = (Vec::with_capacity(digits.len()), 0_u32, 0);
-    for &byte in digits {
-        bits = bits << 6 | u32::from(digit(byte)?);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            out.push(u8::try_from(bits >> count & 0xff).ok()?);
-        }
-    }
-    Some(out)
 }

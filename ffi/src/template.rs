@@ -1,7 +1,7 @@
 //! Templates: parsed once, rendered many times, from any thread.
 
 use lxd_image::Result;
-use lxd_image::templates::{Dialect, ParseOptions, Template, Warning};
+use lxd_image::templates::{Dialect, ParseOptions, Template, TemplateWarning};
 
 use crate::about::past_end;
 use crate::args::{self, invalid, versioned};
@@ -45,7 +45,7 @@ pub struct lxi_warning {
 /// A template with its warnings.
 pub struct Parsed {
     template: Template,
-    warnings: Vec<Warning>,
+    warnings: Vec<TemplateWarning>,
 }
 
 versioned!(lxi_warning);

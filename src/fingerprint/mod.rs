@@ -5,4 +5,4 @@ mod hasher;
 mod value;
 
 pub use hasher::{Hasher, VerifyingReader};
-pub use value::{Fingerprint, Prefix};
+pub use value::{Fingerprint, FingerprintPrefix};

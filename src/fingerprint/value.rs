@@ -1,4 +1,4 @@
-//! `Fingerprint` and `Prefix`: parsing, showing, ordering and serde.
+//! `Fingerprint` and `FingerprintPrefix`: parsing, showing, ordering and serde.
 //! A text of a stranger becomes one of these or nothing, so that none ever names a file.
 
 use std::fmt;
@@ -95,17 +95,17 @@ impl FromStr for Fingerprint {
 /// LXD takes a single digit; four is the least that names an image on purpose.
 ///
 /// ```
-/// use lxd_image::{Fingerprint, Prefix};
+/// use lxd_image::{Fingerprint, FingerprintPrefix};
 ///
-/// let prefix: Prefix = "E3B0c442".parse()?;
+/// let prefix: FingerprintPrefix = "E3B0c442".parse()?;
 /// assert!(prefix.matches(&Fingerprint::of(b"")));
 /// assert_eq!(prefix.to_string(), "e3b0c442");
 /// # Ok::<(), lxd_image::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Prefix(String);
+pub struct FingerprintPrefix(String);
 
-impl Prefix {
+impl FingerprintPrefix {
     /// The fewest digits that a prefix may have.
     pub const MIN_DIGITS: usize = 4;
 
@@ -128,25 +128,25 @@ impl Prefix {
     }
 }
 
-impl fmt::Display for Prefix {
+impl fmt::Display for FingerprintPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
     }
 }
 
-impl fmt::Debug for Prefix {
+impl fmt::Debug for FingerprintPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Prefix({self})")
+        write!(f, "FingerprintPrefix({self})")
     }
 }
 
-impl From<Fingerprint> for Prefix {
+impl From<Fingerprint> for FingerprintPrefix {
     fn from(fingerprint: Fingerprint) -> Self {
         Self(fingerprint.to_string())
     }
 }
 
-impl FromStr for Prefix {
+impl FromStr for FingerprintPrefix {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -189,4 +189,4 @@ macro_rules! as_text {
     )*};
 }
 
-as_text!(Fingerprint, Prefix);
+as_text!(Fingerprint, FingerprintPrefix);

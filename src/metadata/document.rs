@@ -4,7 +4,7 @@
 use super::architecture::Architecture;
 use super::properties::{Properties, without_nul};
 use super::rule::TemplateRule;
-use super::yaml::{self, Entry};
+use super::yaml::{self, MappingEntry};
 use super::{read, write};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
@@ -36,21 +36,21 @@ pub struct Metadata {
     pub(super) expiry_date: Option<i64>,
     pub(super) properties: Properties,
     pub(super) templates: Vec<(String, TemplateRule)>,
-    pub(super) fields: Vec<Field>,
+    pub(super) fields: Vec<MetadataField>,
 }
 
 /// The keys at the top, in the order in which they are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Field {
+pub(super) enum MetadataField {
     Architecture,
     CreationDate,
     ExpiryDate,
     Properties,
     Templates,
-    Other(Entry),
+    Other(MappingEntry),
 }
 
-impl Field {
+impl MetadataField {
     pub(super) const KNOWN: &[Self] =
         &[Self::Architecture, Self::CreationDate, Self::ExpiryDate, Self::Properties, Self::Templates];
 }
@@ -68,7 +68,7 @@ impl Metadata {
             expiry_date: None,
             properties: Properties::new(),
             templates: Vec::new(),
-            fields: Field::KNOWN.to_vec(),
+            fields: MetadataField::KNOWN.to_vec(),
         };
         metadata.set_architecture(architecture)?;
         metadata.set_creation_date(creation_date)?;
@@ -182,7 +182,7 @@ impl Metadata {
         self.templates.iter().find(|(known, _)| known == path).map(|(_, rule)| rule)
     }
 
-    /// Sets the rule for `path` in its place, or adds it at the end.
+    /// Sets the rule for `path` at its present position, or appends it at the end.
     ///
     /// # Errors
     /// `InvalidInput` unless the path is absolute and without a NUL.
@@ -205,12 +205,12 @@ impl Metadata {
     }
 
     /// The keys that have something to write, in order.
-    pub(super) fn written(&self) -> impl Iterator<Item = &Field> {
+    pub(super) fn written(&self) -> impl Iterator<Item = &MetadataField> {
         self.fields.iter().filter(|field| match field {
-            Field::Architecture | Field::CreationDate | Field::Other(_) => true,
-            Field::ExpiryDate => self.expiry_date.is_some(),
-            Field::Properties => !self.properties.is_empty(),
-            Field::Templates => !self.templates.is_empty(),
+            MetadataField::Architecture | MetadataField::CreationDate | MetadataField::Other(_) => true,
+            MetadataField::ExpiryDate => self.expiry_date.is_some(),
+            MetadataField::Properties => !self.properties.is_empty(),
+            MetadataField::Templates => !self.templates.is_empty(),
         })
     }
 }

@@ -4,13 +4,13 @@
 //! The YAML is read with the event parser `granit-parser` and our own small tree (`yaml`), not
 //! with serde: LXD keeps the text of a scalar (`release: 12.04` is `12.04`), takes numbers and
 //! booleans by the rules of YAML 1.1, and only where they are not quoted. That takes the text,
-//! the quoting, the tag and the place of each scalar, and so does writing unknown keys back.
+//! the quoting, the tag and the location of each scalar, and so does writing unknown keys back.
 
 mod architecture;
 mod document;
-mod image_type;
 #[cfg(feature = "store")]
-mod plain;
+mod flat_map;
+mod image_type;
 mod properties;
 mod read;
 mod rule;
@@ -20,8 +20,9 @@ mod yaml;
 
 pub use architecture::Architecture;
 pub use document::Metadata;
-pub use image_type::ImageType;
 #[cfg(feature = "store")]
-pub(crate) use plain::{Plain, plain_map};
+pub(crate) use flat_map::{FlatValue, parse_flat_map};
+pub use image_type::ImageType;
 pub use properties::Properties;
 pub use rule::TemplateRule;
+pub(crate) use yaml::decode_base64;

@@ -53,7 +53,7 @@ impl Properties {
         self.0.is_empty()
     }
 
-    /// Sets `key` in its place, or adds it at the end.
+    /// Sets `key` at its present position, or appends it at the end.
     ///
     /// # Errors
     /// `InvalidInput` when either text holds a NUL, which LXD's database cuts at.

@@ -2,7 +2,7 @@
 //! Names and paths are kept as they stand; whether they are safe is asked where files are written.
 
 use super::properties::{Properties, without_nul};
-use super::yaml::Entry;
+use super::yaml::MappingEntry;
 use crate::error::{Error, Result};
 
 /// One entry of `templates`: which template writes a file, and at which events.
@@ -37,7 +37,7 @@ pub(super) enum RuleField {
     Uid,
     Gid,
     Mode,
-    Other(Entry),
+    Other(MappingEntry),
 }
 
 impl RuleField {

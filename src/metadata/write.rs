@@ -1,7 +1,7 @@
 //! From `Metadata` to the text of `metadata.yaml`, key by key in the order it keeps.
 //! The layout is that of LXD's own files: block style, two blanks a level.
 
-use super::document::{Field, Metadata};
+use super::document::{Metadata, MetadataField};
 use super::rule::{RuleField, TemplateRule};
 use super::yaml::Emitter;
 
@@ -9,20 +9,22 @@ pub(super) fn metadata(metadata: &Metadata) -> String {
     let mut out = Emitter::default();
     for field in metadata.written() {
         match field {
-            Field::Architecture => out.entry("architecture", |out| out.text(&metadata.architecture)),
-            Field::CreationDate => out.entry("creation_date", |out| out.raw(&metadata.creation_date.to_string())),
-            Field::ExpiryDate => {
+            MetadataField::Architecture => out.entry("architecture", |out| out.text(&metadata.architecture)),
+            MetadataField::CreationDate => {
+                out.entry("creation_date", |out| out.raw(&metadata.creation_date.to_string()))
+            }
+            MetadataField::ExpiryDate => {
                 out.entry("expiry_date", |out| out.raw(&metadata.expiry_date.unwrap_or_default().to_string()));
             }
-            Field::Properties => out.entry("properties", |out| out.text_map(metadata.properties.iter())),
-            Field::Templates => out.entry("templates", |out| {
+            MetadataField::Properties => out.entry("properties", |out| out.text_map(metadata.properties.iter())),
+            MetadataField::Templates => out.entry("templates", |out| {
                 out.nested(|out| {
                     for (path, rule) in metadata.templates() {
                         out.entry(path, |out| out.nested(|out| write_rule(out, rule)));
                     }
                 });
             }),
-            Field::Other(entry) => out.unknown(entry),
+            MetadataField::Other(entry) => out.unknown(entry),
         }
     }
     out.finish()

@@ -10,7 +10,7 @@
 use super::resolution::reports_all_properties;
 use super::{Remote, Resolution, UnverifiedImage, Wanted};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fingerprint::{Fingerprint, Prefix};
+use crate::fingerprint::{Fingerprint, FingerprintPrefix};
 use crate::format::ImageType;
 use crate::metadata::{Architecture, Properties};
 use crate::omissions::Omitted;
@@ -327,7 +327,7 @@ pub(super) fn report_alias(monitor: &Monitor, image: &Fingerprint, name: &str, r
 fn source_of(remote: &dyn Remote, reference: &str, found: &StoredImage) -> UpdateSource {
     let mut source = remote.source().image_type(found.image_type);
     // A fingerprint names the same image for ever, so that there is nothing to follow.
-    let fixed = reference.parse::<Prefix>().is_ok_and(|prefix| prefix.matches(&found.fingerprint));
+    let fixed = reference.parse::<FingerprintPrefix>().is_ok_and(|prefix| prefix.matches(&found.fingerprint));
     if !fixed {
         reference.clone_into(&mut source.alias);
     }
@@ -433,7 +433,7 @@ impl Store {
 
     /// The only image here whose fingerprint begins with the reference.
     fn named_by_fingerprint(&self, reference: &str) -> Result<Option<Fingerprint>> {
-        let Ok(prefix) = reference.parse::<Prefix>() else { return Ok(None) };
+        let Ok(prefix) = reference.parse::<FingerprintPrefix>() else { return Ok(None) };
         let found = self.with_prefix(&prefix, 2)?;
         Ok(if let [only] = *found { Some(only) } else { None })
     }

@@ -1,6 +1,6 @@
 //! `Wanted`: the request for an image: reference, type and architectures.
 
-use crate::fingerprint::{Fingerprint, Prefix};
+use crate::fingerprint::{Fingerprint, FingerprintPrefix};
 use crate::format::ImageType;
 use crate::metadata::Architecture;
 
@@ -64,7 +64,7 @@ impl Wanted {
 
     /// The prefix of a fingerprint, if the reference may be one. It may be an alias all the same: `beef` is both.
     #[must_use]
-    pub fn prefix(&self) -> Option<Prefix> {
+    pub fn prefix(&self) -> Option<FingerprintPrefix> {
         self.reference.parse().ok()
     }
 }

@@ -7,7 +7,7 @@ use super::reconcile::note_sidecar;
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::limits::Limits;
-use crate::metadata::{Plain, Properties, plain_map};
+use crate::metadata::{FlatValue, Properties, parse_flat_map};
 use crate::moment::parse_time;
 
 /// A change to an image: only what is named changes.
@@ -100,11 +100,11 @@ impl Edit {
     /// no image has.
     pub fn from_yaml(text: &[u8], limits: &Limits) -> Result<Self> {
         let mut edit = Self::new();
-        for (key, value) in plain_map(text, limits)? {
+        for (key, value) in parse_flat_map(text, limits)? {
             edit = match (key.as_str(), value) {
-                ("properties", Plain::Map(all)) => edit.properties(all),
-                ("properties", Plain::Text(None)) => edit.properties(Properties::new()),
-                (_, Plain::Text(Some(value))) => edit.field(&key, &value)?,
+                ("properties", FlatValue::Map(all)) => edit.properties(all),
+                ("properties", FlatValue::Text(None)) => edit.properties(Properties::new()),
+                (_, FlatValue::Text(Some(value))) => edit.field(&key, &value)?,
                 _ if FIXED.contains(&key.as_str()) => edit,
                 _ => return Err(Error::invalid(format!("`{key}` cannot be set to a list or a map"))),
             };

@@ -9,7 +9,7 @@ use regex_lite::Regex;
 use super::column::{Column, time_text};
 use super::image::StoredImage;
 use crate::error::{Error, Escaped, Result};
-use crate::fingerprint::Prefix;
+use crate::fingerprint::FingerprintPrefix;
 use crate::metadata::Architecture;
 use crate::time::rfc3339;
 
@@ -191,7 +191,7 @@ fn equal(key: &str, found: &str, wanted: &Value) -> bool {
             }
         }
         "type" | "public" | "cached" | "auto_update" => found.eq_ignore_ascii_case(text),
-        "fingerprint" => text.parse::<Prefix>().is_ok_and(|digits| found.starts_with(digits.as_str())),
+        "fingerprint" => text.parse::<FingerprintPrefix>().is_ok_and(|digits| found.starts_with(digits.as_str())),
         // Where people see texts, what acts on a terminal is escaped.
         _ => Escaped(found.as_bytes()).to_string() == text,
     }

@@ -7,7 +7,7 @@ use super::catalog::AliasQuery;
 use super::image::StoredImage;
 use super::open::Store;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fingerprint::{Fingerprint, Prefix};
+use crate::fingerprint::{Fingerprint, FingerprintPrefix};
 use crate::format::ImageType;
 
 /// How many candidates the error for an ambiguous prefix lists.
@@ -20,7 +20,7 @@ const MAX_COMPARED: usize = 2_000;
 
 impl Store {
     /// Finds the image that `reference` names: an alias, a whole fingerprint, or a prefix of exactly one fingerprint with at
-    /// least four digits ([`Prefix::MIN_DIGITS`]).
+    /// least four digits ([`FingerprintPrefix::MIN_DIGITS`]).
     ///
     /// An alias takes precedence over a fingerprint with the same beginning. If a container and a virtual machine share the
     /// alias, the container is returned; [`resolve_preferring`](Self::resolve_preferring) chooses.
@@ -51,7 +51,7 @@ impl Store {
     ///
     /// # Errors
     /// `Malformed` if the catalog is damaged; `Io`.
-    pub fn with_prefix(&self, prefix: &Prefix, limit: usize) -> Result<Vec<Fingerprint>> {
+    pub fn with_prefix(&self, prefix: &FingerprintPrefix, limit: usize) -> Result<Vec<Fingerprint>> {
         self.catalog.with_prefix(prefix, limit)
     }
 
@@ -66,7 +66,7 @@ impl Store {
         if let Ok(fingerprint) = reference.parse() {
             return Ok(Some(fingerprint));
         }
-        let Ok(prefix) = reference.parse::<Prefix>() else { return Ok(None) };
+        let Ok(prefix) = reference.parse::<FingerprintPrefix>() else { return Ok(None) };
         let found = self.catalog.with_prefix(&prefix, MAX_CANDIDATES + 1)?;
         if found.len() < 2 {
             return Ok(found.first().copied());
@@ -87,9 +87,11 @@ impl Store {
         let shown: String = reference.chars().take(64).collect();
         let error = Error::new(ErrorKind::NotFound, format!("there is no image `{shown}` in the store"));
         let digits = !reference.is_empty() && reference.chars().all(|character| character.is_ascii_hexdigit());
-        if digits && reference.len() < Prefix::MIN_DIGITS {
-            return error
-                .with_hint(format!("the beginning of a fingerprint has at least {} digits", Prefix::MIN_DIGITS));
+        if digits && reference.len() < FingerprintPrefix::MIN_DIGITS {
+            return error.with_hint(format!(
+                "the beginning of a fingerprint has at least {} digits",
+                FingerprintPrefix::MIN_DIGITS
+            ));
         }
         // Suggestions are best effort.
         let near = self.suggestions(reference).unwrap_or_default();
@@ -119,8 +121,8 @@ impl Store {
                 }
             }
         }
-        if wanted.len() > Prefix::MIN_DIGITS
-            && let Some(front) = wanted.get(..Prefix::MIN_DIGITS)
+        if wanted.len() > FingerprintPrefix::MIN_DIGITS
+            && let Some(front) = wanted.get(..FingerprintPrefix::MIN_DIGITS)
             && let Ok(prefix) = front.parse()
         {
             let near = self.catalog.with_prefix(&prefix, MAX_SUGGESTIONS)?;

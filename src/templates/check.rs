@@ -3,12 +3,12 @@
 
 use super::Template;
 use super::tree::{Expr, FilterCall, Node, Nodes, Relation};
-use super::value::Data;
+use super::value::GoValue;
 
 /// A warning about a template: where, and what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Warning {
+pub struct TemplateWarning {
     /// The line, from 1.
     pub line: u32,
     /// The column in bytes, from 1.
@@ -21,7 +21,7 @@ const TRIGGER: &str = "`trigger` is no plain string to LXD and Incus, so that co
                        unequal: write `trigger|lower == …`, or list the triggers in the rule's `when`";
 
 /// All warnings, in the order of the source.
-pub(super) fn warnings(template: &Template) -> Vec<Warning> {
+pub(super) fn warnings(template: &Template) -> Vec<TemplateWarning> {
     let mut search = Search { template, found: Vec::new() };
     search.nodes(&template.tree.nodes);
     for tag in &template.tree.macros {
@@ -33,7 +33,7 @@ pub(super) fn warnings(template: &Template) -> Vec<Warning> {
 
 struct Search<'t> {
     template: &'t Template,
-    found: Vec<Warning>,
+    found: Vec<TemplateWarning>,
 }
 
 impl Search<'_> {
@@ -103,7 +103,7 @@ impl Search<'_> {
     fn pair(&mut self, left: &Expr, right: &Expr, at: u32) {
         if (self.is_trigger(left) && is_text(right)) || (self.is_trigger(right) && is_text(left)) {
             let (line, column, _) = self.template.place(at);
-            self.found.push(Warning { line, column, message: TRIGGER });
+            self.found.push(TemplateWarning { line, column, message: TRIGGER });
         }
     }
 
@@ -114,7 +114,7 @@ impl Search<'_> {
         match expr {
             Expr::Path(path) => {
                 let name = self.template.tree.names.get(path.name as usize);
-                path.parts.is_empty() && name.is_some_and(|name| name.as_ref() == b"trigger")
+                path.segments.is_empty() && name.is_some_and(|name| name.as_ref() == b"trigger")
             }
             Expr::Filtered(first, filters) => filters.iter().all(kept) && self.is_trigger(first),
             _ => false,
@@ -123,5 +123,5 @@ impl Search<'_> {
 }
 
 fn is_text(expr: &Expr) -> bool {
-    matches!(expr, Expr::Literal(value) if matches!(value.data, Data::Str(_)))
+    matches!(expr, Expr::Literal(value) if matches!(value.data, GoValue::Str(_)))
 }

@@ -2,19 +2,19 @@
 //! A character that begins no token silently ends the tag; the parser then finds text where none may be.
 
 use super::Dialect;
-use super::fault::{Fault, Outcome};
+use super::engine_error::{EngineError, EngineResult};
 use super::go::runes;
 
 /// A token and its place.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Token<'a> {
-    pub(crate) kind: Kind<'a>,
+    pub(crate) kind: TokenKind<'a>,
     pub(crate) at: u32,
 }
 
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Kind<'a> {
+pub(crate) enum TokenKind<'a> {
     Text(&'a [u8]),
     Word(&'a [u8]),
     Keyword(Keyword),
@@ -61,14 +61,14 @@ impl<'a> Token<'a> {
     /// The symbol, with or without a trim mark.
     pub(crate) fn symbol(&self) -> Option<Symbol> {
         match self.kind {
-            Kind::Symbol(symbol) | Kind::Trim(symbol) => Some(symbol),
+            TokenKind::Symbol(symbol) | TokenKind::Trim(symbol) => Some(symbol),
             _ => None,
         }
     }
 
     pub(crate) fn word(&self) -> Option<&'a [u8]> {
         match self.kind {
-            Kind::Word(word) => Some(word),
+            TokenKind::Word(word) => Some(word),
             _ => None,
         }
     }
@@ -92,7 +92,7 @@ struct Lexer<'a> {
 }
 
 /// All tokens of a template.
-pub(crate) fn lex(input: &[u8], dialect: Dialect) -> Outcome<Vec<Token<'_>>> {
+pub(crate) fn lex(input: &[u8], dialect: Dialect) -> EngineResult<Vec<Token<'_>>> {
     let mut lexer = Lexer { input, pos: 0, dialect, tokens: Vec::with_capacity(16 + input.len() / 8) };
     lexer.document()?;
     Ok(lexer.tokens)
@@ -103,21 +103,21 @@ impl<'a> Lexer<'a> {
         &self.input[self.pos..]
     }
 
-    fn push(&mut self, kind: Kind<'a>, at: usize) {
+    fn push(&mut self, kind: TokenKind<'a>, at: usize) {
         self.tokens.push(Token { kind, at: u32::try_from(at).unwrap_or(u32::MAX) });
     }
 
     fn text(&mut self, start: usize) {
         if self.pos > start {
-            self.push(Kind::Text(&self.input[start..self.pos]), start);
+            self.push(TokenKind::Text(&self.input[start..self.pos]), start);
         }
     }
 
-    fn wrong<T>(&self, message: &'static str, at: usize) -> Outcome<T> {
-        Err(Fault::wrong(message).at(u32::try_from(at).unwrap_or(u32::MAX)))
+    fn wrong<T>(&self, message: &'static str, at: usize) -> EngineResult<T> {
+        Err(EngineError::wrong(message).at(u32::try_from(at).unwrap_or(u32::MAX)))
     }
 
-    fn document(&mut self) -> Outcome<()> {
+    fn document(&mut self) -> EngineResult<()> {
         let mut start = 0;
         let mut verbatim = None;
         while let Some(&byte) = self.input.get(self.pos) {
@@ -171,7 +171,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn comment(&mut self) -> Outcome<()> {
+    fn comment(&mut self) -> EngineResult<()> {
         let open = self.pos;
         self.pos += 2;
         loop {
@@ -189,7 +189,7 @@ impl<'a> Lexer<'a> {
 
     /// The tokens of a tag, to its end or to the first character that begins none. Gives the place
     /// from where text goes on.
-    fn tag(&mut self) -> Outcome<usize> {
+    fn tag(&mut self) -> EngineResult<usize> {
         while let Some(&byte) = self.input.get(self.pos) {
             let at = self.pos;
             match byte {
@@ -201,7 +201,7 @@ impl<'a> Lexer<'a> {
                     if self.rest().first().is_some_and(|&byte| byte.is_ascii_alphabetic() || byte == b'_') {
                         self.identifier(at);
                     } else {
-                        self.push(Kind::Number(&self.input[at..self.pos]), at);
+                        self.push(TokenKind::Number(&self.input[at..self.pos]), at);
                     }
                 }
                 b'"' | b'\'' => self.string(byte)?,
@@ -209,7 +209,7 @@ impl<'a> Lexer<'a> {
                     let Some((kind, length)) = symbol(self.rest(), self.dialect) else { return Ok(at) };
                     self.pos += length;
                     self.push(kind, at);
-                    if matches!(kind, Kind::Symbol(s) | Kind::Trim(s) if matches!(s, Symbol::CloseTag | Symbol::CloseVariable))
+                    if matches!(kind, TokenKind::Symbol(s) | TokenKind::Trim(s) if matches!(s, Symbol::CloseTag | Symbol::CloseVariable))
                     {
                         return Ok(self.pos);
                     }
@@ -237,10 +237,10 @@ impl<'a> Lexer<'a> {
             b"export" => Some(Keyword::Export),
             _ => None,
         };
-        self.push(keyword.map_or(Kind::Word(word), Kind::Keyword), at);
+        self.push(keyword.map_or(TokenKind::Word(word), TokenKind::Keyword), at);
     }
 
-    fn string(&mut self, quote: u8) -> Outcome<()> {
+    fn string(&mut self, quote: u8) -> EngineResult<()> {
         let open = self.pos;
         self.pos += 1;
         loop {
@@ -253,14 +253,14 @@ impl<'a> Lexer<'a> {
                 _ => self.pos += 1,
             }
         }
-        self.push(Kind::String(&self.input[open + 1..self.pos]), open);
+        self.push(TokenKind::String(&self.input[open + 1..self.pos]), open);
         self.pos += 1;
         Ok(())
     }
 }
 
 /// The longest symbol that `rest` begins with, and its length.
-fn symbol(rest: &[u8], dialect: Dialect) -> Option<(Kind<'static>, usize)> {
+fn symbol(rest: &[u8], dialect: Dialect) -> Option<(TokenKind<'static>, usize)> {
     use Symbol as S;
     let trim = match rest {
         [b'{', b'{', b'-', ..] => Some(S::OpenVariable),
@@ -270,7 +270,7 @@ fn symbol(rest: &[u8], dialect: Dialect) -> Option<(Kind<'static>, usize)> {
         _ => None,
     };
     if let Some(symbol) = trim {
-        return Some((Kind::Trim(symbol), 3));
+        return Some((TokenKind::Trim(symbol), 3));
     }
     let (symbol, length) = match rest {
         [b'=', b'=', ..] => (S::Equal, 2),
@@ -304,5 +304,5 @@ fn symbol(rest: &[u8], dialect: Dialect) -> Option<(Kind<'static>, usize)> {
         [b']', ..] if dialect == Dialect::Incus => (S::CloseBracket, 1),
         _ => return None,
     };
-    Some((Kind::Symbol(symbol), length))
+    Some((TokenKind::Symbol(symbol), length))
 }

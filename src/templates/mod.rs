@@ -15,7 +15,7 @@
 mod apply;
 mod check;
 mod context;
-mod fault;
+mod engine_error;
 mod filters;
 mod go;
 mod instance;
@@ -30,11 +30,12 @@ use crate::limits::Limits;
 use crate::progress::Cancel;
 
 pub use apply::{
-    Action, Applied, ApplyFailed, ApplyOptions, Change, Deferred, InstanceDir, Outcome, Skip, Target, Trigger, apply,
+    Action, ApplyError, ApplyOptions, ApplyReport, ContentChange, DeferredTrigger, InstanceDir, RenderedFile,
+    RuleOutcome, SkipReason, Trigger, apply,
 };
-pub use check::Warning;
+pub use check::TemplateWarning;
 pub use context::Context;
-use fault::{Fault, Reason};
+use engine_error::{EngineError, EngineErrorKind};
 pub use instance::Instance;
 pub use value::Value;
 
@@ -72,11 +73,11 @@ impl ParseOptions {
 }
 
 /// What the peers put around a template.
-const BEFORE: &[u8] = b"{% autoescape off %}";
-const AFTER: &[u8] = b"{% endautoescape %}";
+const WRAP_START: &[u8] = b"{% autoescape off %}";
+const WRAP_END: &[u8] = b"{% endautoescape %}";
 
 /// Nesting takes stack while parsing; no limit may ask for more than this.
-const MOST_NESTING: u64 = 200;
+const MAX_NESTING: u64 = 200;
 
 /// A parsed template, for any number of renderings, from any thread.
 #[derive(Debug)]
@@ -85,7 +86,7 @@ pub struct Template {
     before: usize,
     after: usize,
     dialect: Dialect,
-    tree: parser::Tree,
+    tree: parser::SyntaxTree,
 }
 
 impl Template {
@@ -107,17 +108,17 @@ impl Template {
         if size > limits.template_file.min(u64::from(u32::MAX) / 2) {
             return Err(Error::limit("template_file", limits.template_file, "the size of the template"));
         }
-        let (before, after) = if options.raw { (&[][..], &[][..]) } else { (BEFORE, AFTER) };
+        let (before, after) = if options.raw { (&[][..], &[][..]) } else { (WRAP_START, WRAP_END) };
         let mut template = Self {
             source: [before, source, after].concat(),
             before: before.len(),
             after: after.len(),
             dialect: options.dialect,
-            tree: parser::Tree::default(),
+            tree: parser::SyntaxTree::default(),
         };
         let end = u32::try_from(template.source.len()).unwrap_or(u32::MAX);
-        let bounds = parser::Bounds {
-            nesting: limits.template_nesting.min(MOST_NESTING),
+        let bounds = parser::ParseLimits {
+            nesting: limits.template_nesting.min(MAX_NESTING),
             wrapped: u64::from(!options.raw),
             own_end: u32::try_from(template.source.len() - after.len()).unwrap_or(u32::MAX),
             chain: limits.template_chain,
@@ -146,9 +147,9 @@ impl Template {
     pub fn render_until(&self, context: &Context, limits: &Limits, cancel: &Cancel) -> Result<Vec<u8>> {
         if let Some(name) = context.wrong_name() {
             let message = format!("the context's name `{}` is none for a template", String::from_utf8_lossy(name));
-            return Err(self.error(*Fault::wrong(message), TemplateStage::Exec));
+            return Err(self.error(*EngineError::wrong(message), TemplateStage::Exec));
         }
-        let bounds = render::Bounds {
+        let bounds = render::RenderLimits {
             output: limits.template_output,
             steps: limits.template_steps,
             depth: limits.template_depth,
@@ -161,7 +162,7 @@ impl Template {
 
     /// What is allowed, yet surely not meant: warnings for people who write templates.
     #[must_use]
-    pub fn warnings(&self) -> Vec<Warning> {
+    pub fn warnings(&self) -> Vec<TemplateWarning> {
         check::warnings(self)
     }
 
@@ -182,21 +183,21 @@ impl Template {
         (number(line), number(at - start + 1), &own[start..end])
     }
 
-    fn error(&self, fault: Fault, stage: TemplateStage) -> Error {
+    fn error(&self, fault: EngineError, stage: TemplateStage) -> Error {
         let place = fault.at.map(|at| self.place(at));
         let shown = place.map_or(String::new(), |(line, column, text)| {
             format!("line {line}, column {column} of {}: ", excerpt(text, column as usize))
         });
         let error = match fault.reason {
-            Reason::Wrong(message) => {
+            EngineErrorKind::Wrong(message) => {
                 let verb = match stage {
                     TemplateStage::Parse => "the template can't be parsed",
                     TemplateStage::Exec => "the template can't be rendered",
                 };
                 Error::new(ErrorKind::Template, format!("{verb}: {shown}{message}"))
             }
-            Reason::Cancelled => return Error::cancelled(),
-            Reason::Limit(name, value, what) => Error::limit(name, value, format!("{shown}{what}")),
+            EngineErrorKind::Cancelled => return Error::cancelled(),
+            EngineErrorKind::Limit(name, value, what) => Error::limit(name, value, format!("{shown}{what}")),
         };
         error.in_template(stage, place.map(|(line, column, _)| (line, column)))
     }

@@ -5,20 +5,20 @@ use super::filters::Filter;
 use super::value::Value;
 
 /// A byte position in the source.
-pub(crate) type At = u32;
+pub(crate) type SourceOffset = u32;
 
 /// A name, as an index into the template's table of names.
-pub(crate) type Name = u32;
+pub(crate) type NameId = u32;
 
 /// A node and its place.
 #[derive(Debug)]
-pub(crate) struct Placed {
-    pub(crate) at: At,
+pub(crate) struct LocatedNode {
+    pub(crate) at: SourceOffset,
     pub(crate) node: Node,
 }
 
 /// What stands between a tag and its end.
-pub(crate) type Nodes = Vec<Placed>;
+pub(crate) type Nodes = Vec<LocatedNode>;
 
 /// Something that writes.
 #[derive(Debug)]
@@ -29,35 +29,35 @@ pub(crate) enum Node {
     Literal(&'static str),
     /// `{{ … }}`; the flag tells that `safe` keeps autoescape away.
     Output(Box<Expr>, bool),
-    If(Box<If>),
-    For(Box<For>),
-    Set(Name, Box<Expr>),
-    With(Box<With>),
+    If(Box<IfTag>),
+    For(Box<ForTag>),
+    Set(NameId, Box<Expr>),
+    With(Box<WithTag>),
     Macro(usize),
     Block(Nodes),
     Autoescape(bool, Nodes),
-    Filter(Box<FilterTag>),
+    Filter(Box<FilterBlock>),
     Spaceless(Nodes),
-    IfChanged(Box<IfChanged>),
-    IfEqual(Box<IfEqual>),
+    IfChanged(Box<IfChangedTag>),
+    IfEqual(Box<IfEqualTag>),
     FirstOf(Vec<(Expr, bool)>),
     Cycle(usize),
-    WidthRatio(Box<WidthRatio>),
-    Lorem(Lorem),
+    WidthRatio(Box<WidthRatioTag>),
+    Lorem(LoremTag),
     Now(Vec<u8>, bool),
 }
 
 /// The conditions and the bodies, which pair up by their index.
 #[derive(Debug)]
-pub(crate) struct If {
+pub(crate) struct IfTag {
     pub(crate) conditions: Vec<Expr>,
     pub(crate) bodies: Vec<Nodes>,
 }
 
 #[derive(Debug)]
-pub(crate) struct For {
-    pub(crate) key: Name,
-    pub(crate) value: Option<Name>,
+pub(crate) struct ForTag {
+    pub(crate) key: NameId,
+    pub(crate) value: Option<NameId>,
     pub(crate) over: Expr,
     pub(crate) reversed: bool,
     pub(crate) sorted: bool,
@@ -66,29 +66,29 @@ pub(crate) struct For {
 }
 
 #[derive(Debug)]
-pub(crate) struct With {
-    pub(crate) pairs: Vec<(Name, Expr)>,
+pub(crate) struct WithTag {
+    pub(crate) pairs: Vec<(NameId, Expr)>,
     pub(crate) body: Nodes,
 }
 
 /// A macro; the arguments in order, each default once a name.
 #[derive(Debug)]
-pub(crate) struct Macro {
-    pub(crate) name: Name,
-    pub(crate) arguments: Vec<Name>,
-    pub(crate) defaults: Vec<(Name, Option<Expr>)>,
+pub(crate) struct MacroTag {
+    pub(crate) name: NameId,
+    pub(crate) arguments: Vec<NameId>,
+    pub(crate) defaults: Vec<(NameId, Option<Expr>)>,
     pub(crate) exported: bool,
     pub(crate) body: Nodes,
 }
 
 #[derive(Debug)]
-pub(crate) struct FilterTag {
+pub(crate) struct FilterBlock {
     pub(crate) body: Nodes,
     pub(crate) filters: Vec<FilterCall>,
 }
 
 #[derive(Debug)]
-pub(crate) struct IfChanged {
+pub(crate) struct IfChangedTag {
     pub(crate) index: usize,
     pub(crate) watched: Vec<Expr>,
     pub(crate) then: Nodes,
@@ -96,7 +96,7 @@ pub(crate) struct IfChanged {
 }
 
 #[derive(Debug)]
-pub(crate) struct IfEqual {
+pub(crate) struct IfEqualTag {
     pub(crate) wanted: bool,
     pub(crate) left: Expr,
     pub(crate) right: Expr,
@@ -107,20 +107,20 @@ pub(crate) struct IfEqual {
 #[derive(Debug)]
 pub(crate) struct CycleTag {
     pub(crate) items: Vec<Expr>,
-    pub(crate) name: Option<Name>,
+    pub(crate) name: Option<NameId>,
     pub(crate) silent: bool,
 }
 
 #[derive(Debug)]
-pub(crate) struct WidthRatio {
+pub(crate) struct WidthRatioTag {
     pub(crate) current: Expr,
     pub(crate) max: Expr,
     pub(crate) width: Expr,
-    pub(crate) name: Option<Name>,
+    pub(crate) name: Option<NameId>,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Lorem {
+pub(crate) struct LoremTag {
     pub(crate) count: i64,
     pub(crate) method: LoremMethod,
     pub(crate) random: bool,
@@ -187,20 +187,20 @@ pub(crate) enum Product {
 /// A variable with everything that hangs on it.
 #[derive(Debug)]
 pub(crate) struct Path {
-    pub(crate) name: Name,
+    pub(crate) name: NameId,
     pub(crate) call: Option<Vec<Expr>>,
-    pub(crate) parts: Vec<Part>,
-    pub(crate) at: At,
+    pub(crate) segments: Vec<PathSegment>,
+    pub(crate) at: SourceOffset,
 }
 
 #[derive(Debug)]
-pub(crate) struct Part {
-    pub(crate) step: Step,
+pub(crate) struct PathSegment {
+    pub(crate) step: Accessor,
     pub(crate) call: Option<Vec<Expr>>,
 }
 
 #[derive(Debug)]
-pub(crate) enum Step {
+pub(crate) enum Accessor {
     Field(Box<[u8]>),
     Index(usize),
     Subscript(Expr),
@@ -211,7 +211,7 @@ pub(crate) enum Step {
 pub(crate) struct FilterCall {
     pub(crate) filter: Option<Filter>,
     pub(crate) argument: Option<Expr>,
-    pub(crate) at: At,
+    pub(crate) at: SourceOffset,
 }
 
 impl Expr {

@@ -19,14 +19,14 @@ use super::go::{number, runes};
 /// ```
 #[derive(Debug, Clone)]
 pub struct Value {
-    pub(crate) data: Data,
+    pub(crate) data: GoValue,
     /// The output of a macro, which autoescape leaves alone.
     pub(crate) safe: bool,
 }
 
 /// What a value is. The comments give the Go type.
 #[derive(Debug, Clone)]
-pub(crate) enum Data {
+pub(crate) enum GoValue {
     /// `nil`
     Nil,
     /// `bool`
@@ -144,16 +144,17 @@ impl LoopInfo {
         }
     }
 
-    pub(crate) fn field(&self, name: &[u8]) -> Option<Data> {
-        let count = |number: &AtomicUsize| Data::Int(i64::try_from(number.load(Ordering::Relaxed)).unwrap_or(i64::MAX));
+    pub(crate) fn field(&self, name: &[u8]) -> Option<GoValue> {
+        let count =
+            |number: &AtomicUsize| GoValue::Int(i64::try_from(number.load(Ordering::Relaxed)).unwrap_or(i64::MAX));
         Some(match name {
             b"Counter" => count(&self.counter),
             b"Counter0" => count(&self.counter0),
             b"Revcounter" => count(&self.revcounter),
             b"Revcounter0" => count(&self.revcounter0),
-            b"First" => Data::Bool(self.first.load(Ordering::Relaxed)),
-            b"Last" => Data::Bool(self.last.load(Ordering::Relaxed)),
-            b"Parentloop" => self.parent.clone().map_or(Data::NoLoop, Data::Loop),
+            b"First" => GoValue::Bool(self.first.load(Ordering::Relaxed)),
+            b"Last" => GoValue::Bool(self.last.load(Ordering::Relaxed)),
+            b"Parentloop" => self.parent.clone().map_or(GoValue::NoLoop, GoValue::Loop),
             _ => return None,
         })
     }
@@ -172,8 +173,8 @@ impl Cycle {
     }
 }
 
-impl From<Data> for Value {
-    fn from(data: Data) -> Self {
+impl From<GoValue> for Value {
+    fn from(data: GoValue) -> Self {
         Self { data, safe: false }
     }
 }
@@ -192,41 +193,41 @@ impl From<String> for Value {
 
 impl From<i64> for Value {
     fn from(number: i64) -> Self {
-        Data::Int(number).into()
+        GoValue::Int(number).into()
     }
 }
 
 impl From<f64> for Value {
     fn from(number: f64) -> Self {
-        Data::Float(number).into()
+        GoValue::Float(number).into()
     }
 }
 
 impl From<bool> for Value {
     fn from(truth: bool) -> Self {
-        Data::Bool(truth).into()
+        GoValue::Bool(truth).into()
     }
 }
 
 impl Value {
     /// Go's nil, which prints as nothing.
-    pub const NIL: Self = Self { data: Data::Nil, safe: false };
+    pub const NIL: Self = Self { data: GoValue::Nil, safe: false };
 
     /// A Go string of any bytes.
     pub fn bytes(bytes: impl Into<Arc<[u8]>>) -> Self {
-        Data::Str(bytes.into()).into()
+        GoValue::Str(bytes.into()).into()
     }
 
     /// A string of the type that the peers give to `trigger`, which equals no plain string.
     pub fn trigger(text: &str) -> Self {
-        Data::Trigger(text.as_bytes().into()).into()
+        GoValue::Trigger(text.as_bytes().into()).into()
     }
 
     /// A list: `[]string` if it holds nothing but strings and is not empty, else `[]interface {}`.
     pub fn list(items: impl IntoIterator<Item = Self>) -> Self {
         let items: Vec<Self> = items.into_iter().collect();
-        let strings = !items.is_empty() && items.iter().all(|item| matches!(item.data, Data::Str(_)));
-        Data::List(Arc::new(List { strings, items })).into()
+        let strings = !items.is_empty() && items.iter().all(|item| matches!(item.data, GoValue::Str(_)));
+        GoValue::List(Arc::new(List { strings, items })).into()
     }
 
     /// A map: `map[string]string`, `map[string]map[string]string` or `map[string]interface {}`, by
@@ -234,39 +235,39 @@ impl Value {
     pub fn map<K: AsRef<str>>(entries: impl IntoIterator<Item = (K, Self)>) -> Self {
         let entries: Vec<_> = entries.into_iter().map(|(key, value)| (key.as_ref().as_bytes().into(), value)).collect();
         let all = |fits: fn(&Self) -> bool| !entries.is_empty() && entries.iter().all(|(_, value)| fits(value));
-        let kind = if all(|value| matches!(value.data, Data::Str(_))) {
+        let kind = if all(|value| matches!(value.data, GoValue::Str(_))) {
             MapType::Strings
-        } else if all(|value| matches!(&value.data, Data::Map(map) if map.kind == MapType::Strings)) {
+        } else if all(|value| matches!(&value.data, GoValue::Map(map) if map.kind == MapType::Strings)) {
             MapType::StringMaps
         } else {
             MapType::Any
         };
-        Data::Map(Arc::new(Map::new(kind, entries))).into()
+        GoValue::Map(Arc::new(Map::new(kind, entries))).into()
     }
 
     /// The value as it is now, where it is a field of a loop that goes on.
     pub(crate) fn now(self) -> Self {
         match &self.data {
-            Data::Field(info, index) => {
+            GoValue::Field(info, index) => {
                 let name = LoopInfo::FIELDS.get(*index).copied().unwrap_or(b"");
-                Self { data: info.field(name).unwrap_or(Data::Nil), safe: self.safe }
+                Self { data: info.field(name).unwrap_or(GoValue::Nil), safe: self.safe }
             }
             _ => self,
         }
     }
 
     pub(crate) fn strings(items: Vec<Self>) -> Self {
-        Data::List(Arc::new(List { strings: true, items })).into()
+        GoValue::List(Arc::new(List { strings: true, items })).into()
     }
 
     /// The value behind `cycle`'s pointer is looked at in few places; this is the text of it.
     pub(crate) fn text(&self) -> Arc<[u8]> {
         match &self.data {
-            Data::Nil | Data::NoLoop => Arc::new([]),
-            Data::Str(text) | Data::Trigger(text) => text.clone(),
-            Data::Cycle(cycle) => match cycle.current().data {
+            GoValue::Nil | GoValue::NoLoop => Arc::new([]),
+            GoValue::Str(text) | GoValue::Trigger(text) => text.clone(),
+            GoValue::Cycle(cycle) => match cycle.current().data {
                 // A cycle is never stored inside a cycle, so that this ends.
-                Data::Cycle(_) => Arc::new([]),
+                GoValue::Cycle(_) => Arc::new([]),
                 data => Self::from(data).text(),
             },
             _ => {
@@ -281,14 +282,14 @@ impl Value {
     pub(crate) fn print(&self, out: &mut Vec<u8>) {
         use std::io::Write;
         match &self.data {
-            Data::Nil | Data::NoLoop => {}
-            Data::Bool(truth) => out.extend_from_slice(if *truth { b"True" } else { b"False" }),
-            Data::Int(number) => drop(write!(out, "{number}")),
-            Data::Byte(number) => drop(write!(out, "{number}")),
-            Data::Float(number) => out.extend_from_slice(number::format(*number, b'f', Some(6)).as_bytes()),
-            Data::Str(text) | Data::Trigger(text) => out.extend_from_slice(text),
-            Data::Cycle(_) => out.extend_from_slice(&self.text()),
-            Data::Loop(_) => out.extend_from_slice(b"<pongo2.tagForLoopInformation Value>"),
+            GoValue::Nil | GoValue::NoLoop => {}
+            GoValue::Bool(truth) => out.extend_from_slice(if *truth { b"True" } else { b"False" }),
+            GoValue::Int(number) => drop(write!(out, "{number}")),
+            GoValue::Byte(number) => drop(write!(out, "{number}")),
+            GoValue::Float(number) => out.extend_from_slice(number::format(*number, b'f', Some(6)).as_bytes()),
+            GoValue::Str(text) | GoValue::Trigger(text) => out.extend_from_slice(text),
+            GoValue::Cycle(_) => out.extend_from_slice(&self.text()),
+            GoValue::Loop(_) => out.extend_from_slice(b"<pongo2.tagForLoopInformation Value>"),
             _ => drop(write!(out, "<{} Value>", self.type_name())),
         }
     }
@@ -296,21 +297,21 @@ impl Value {
     /// The name of the Go type, as `%T` prints it.
     pub(crate) fn type_name(&self) -> &'static str {
         match &self.data {
-            Data::Nil => "<nil>",
-            Data::Bool(_) => "bool",
-            Data::Int(_) | Data::Field(..) => "int",
-            Data::Byte(_) => "uint8",
-            Data::Float(_) => "float64",
-            Data::Str(_) => "string",
-            Data::Trigger(_) => "instance.TemplateTrigger",
-            Data::List(list) => {
+            GoValue::Nil => "<nil>",
+            GoValue::Bool(_) => "bool",
+            GoValue::Int(_) | GoValue::Field(..) => "int",
+            GoValue::Byte(_) => "uint8",
+            GoValue::Float(_) => "float64",
+            GoValue::Str(_) => "string",
+            GoValue::Trigger(_) => "instance.TemplateTrigger",
+            GoValue::List(list) => {
                 if list.strings {
                     "[]string"
                 } else {
                     "[]interface {}"
                 }
             }
-            Data::Map(map) => match map.kind {
+            GoValue::Map(map) => match map.kind {
                 MapType::Strings => "map[string]string",
                 MapType::StringMaps => "map[string]map[string]string",
                 MapType::Any => "map[string]interface {}",
@@ -318,27 +319,27 @@ impl Value {
                 MapType::Device => "config.Device",
                 MapType::Context => "pongo2.Context",
             },
-            Data::Loop(_) | Data::NoLoop => "*pongo2.tagForLoopInformation",
-            Data::Cycle(_) => "*pongo2.tagCycleValue",
-            Data::Block => "pongo2.tagBlockInformation",
-            Data::Function(_) => "func(...*pongo2.Value) *pongo2.Value",
+            GoValue::Loop(_) | GoValue::NoLoop => "*pongo2.tagForLoopInformation",
+            GoValue::Cycle(_) => "*pongo2.tagCycleValue",
+            GoValue::Block => "pongo2.tagBlockInformation",
+            GoValue::Function(_) => "func(...*pongo2.Value) *pongo2.Value",
         }
     }
 
     pub(crate) fn is_nil(&self) -> bool {
-        matches!(self.data, Data::Nil | Data::NoLoop)
+        matches!(self.data, GoValue::Nil | GoValue::NoLoop)
     }
 
     pub(crate) fn is_string(&self) -> bool {
-        matches!(self.data, Data::Str(_) | Data::Trigger(_))
+        matches!(self.data, GoValue::Str(_) | GoValue::Trigger(_))
     }
 
     pub(crate) fn is_integer(&self) -> bool {
-        matches!(self.data, Data::Int(_) | Data::Byte(_))
+        matches!(self.data, GoValue::Int(_) | GoValue::Byte(_))
     }
 
     pub(crate) fn is_float(&self) -> bool {
-        matches!(self.data, Data::Float(_))
+        matches!(self.data, GoValue::Float(_))
     }
 
     pub(crate) fn is_number(&self) -> bool {
@@ -347,16 +348,16 @@ impl Value {
 
     /// Strings and lists can be sliced, indexed and joined.
     pub(crate) fn can_slice(&self) -> bool {
-        self.is_string() || matches!(self.data, Data::List(_))
+        self.is_string() || matches!(self.data, GoValue::List(_))
     }
 
     /// The value as an `int`: text by way of a float, anything else 0.
     pub(crate) fn integer(&self) -> i64 {
         match &self.data {
-            Data::Int(number) => *number,
-            Data::Byte(number) => i64::from(*number),
-            Data::Float(number) => number::to_int(*number),
-            Data::Str(text) | Data::Trigger(text) => integer_of(text),
+            GoValue::Int(number) => *number,
+            GoValue::Byte(number) => i64::from(*number),
+            GoValue::Float(number) => number::to_int(*number),
+            GoValue::Str(text) | GoValue::Trigger(text) => integer_of(text),
             _ => 0,
         }
     }
@@ -364,10 +365,10 @@ impl Value {
     /// The value as a `float64`.
     pub(crate) fn float(&self) -> f64 {
         match &self.data {
-            Data::Int(number) => *number as f64,
-            Data::Byte(number) => f64::from(*number),
-            Data::Float(number) => *number,
-            Data::Str(text) | Data::Trigger(text) => number::parse_float(text).unwrap_or(0.0),
+            GoValue::Int(number) => *number as f64,
+            GoValue::Byte(number) => f64::from(*number),
+            GoValue::Float(number) => *number,
+            GoValue::Str(text) | GoValue::Trigger(text) => number::parse_float(text).unwrap_or(0.0),
             _ => 0.0,
         }
     }
@@ -375,23 +376,23 @@ impl Value {
     /// Whether `if` takes the branch.
     pub(crate) fn truth(&self) -> bool {
         match &self.data {
-            Data::Nil | Data::NoLoop | Data::Function(_) | Data::Field(..) => false,
-            Data::Bool(truth) => *truth,
-            Data::Int(number) => *number != 0,
-            Data::Byte(number) => *number != 0,
-            Data::Float(number) => *number != 0.0,
-            Data::Str(text) | Data::Trigger(text) => !text.is_empty(),
-            Data::List(list) => !list.items.is_empty(),
-            Data::Map(map) => !map.entries.is_empty(),
-            Data::Loop(_) | Data::Cycle(_) | Data::Block => true,
+            GoValue::Nil | GoValue::NoLoop | GoValue::Function(_) | GoValue::Field(..) => false,
+            GoValue::Bool(truth) => *truth,
+            GoValue::Int(number) => *number != 0,
+            GoValue::Byte(number) => *number != 0,
+            GoValue::Float(number) => *number != 0.0,
+            GoValue::Str(text) | GoValue::Trigger(text) => !text.is_empty(),
+            GoValue::List(list) => !list.items.is_empty(),
+            GoValue::Map(map) => !map.entries.is_empty(),
+            GoValue::Loop(_) | GoValue::Cycle(_) | GoValue::Block => true,
         }
     }
 
     /// `not`: a number stays a number.
     pub(crate) fn negated(&self) -> Self {
         match &self.data {
-            Data::Int(_) | Data::Byte(_) => Self::from(i64::from(self.integer() == 0)),
-            Data::Float(number) => Self::from(if *number == 0.0 { 1.1 } else { 0.0 }),
+            GoValue::Int(_) | GoValue::Byte(_) => Self::from(i64::from(self.integer() == 0)),
+            GoValue::Float(number) => Self::from(if *number == 0.0 { 1.1 } else { 0.0 }),
             _ => Self::from(!self.truth()),
         }
     }
@@ -399,9 +400,9 @@ impl Value {
     /// Runes of a string, entries of a list or a map, else 0.
     pub(crate) fn len(&self) -> usize {
         match &self.data {
-            Data::Str(text) | Data::Trigger(text) => runes::count(text),
-            Data::List(list) => list.items.len(),
-            Data::Map(map) => map.entries.len(),
+            GoValue::Str(text) | GoValue::Trigger(text) => runes::count(text),
+            GoValue::List(list) => list.items.len(),
+            GoValue::Map(map) => map.entries.len(),
             _ => 0,
         }
     }
@@ -409,16 +410,18 @@ impl Value {
     /// `==`; `None` where Go panics because the type has no equality.
     pub(crate) fn equals(&self, other: &Self) -> Option<bool> {
         Some(match (&self.data, &other.data) {
-            (Data::Nil, Data::Nil) | (Data::NoLoop, Data::NoLoop) => true,
-            (Data::Bool(a), Data::Bool(b)) => a == b,
-            (Data::Int(_) | Data::Byte(_), Data::Int(_) | Data::Byte(_)) => self.integer() == other.integer(),
-            (Data::Float(a), Data::Float(b)) => a == b,
-            (Data::Str(a), Data::Str(b)) | (Data::Trigger(a), Data::Trigger(b)) => a == b,
-            (Data::List(a), Data::List(b)) if a.strings == b.strings => return None,
-            (Data::Map(a), Data::Map(b)) if a.kind == b.kind => return None,
-            (Data::Block, Data::Block) | (Data::Function(_), Data::Function(_)) => return None,
-            (Data::Loop(a), Data::Loop(b)) => Arc::ptr_eq(a, b),
-            (Data::Cycle(a), Data::Cycle(b)) => Arc::ptr_eq(a, b),
+            (GoValue::Nil, GoValue::Nil) | (GoValue::NoLoop, GoValue::NoLoop) => true,
+            (GoValue::Bool(a), GoValue::Bool(b)) => a == b,
+            (GoValue::Int(_) | GoValue::Byte(_), GoValue::Int(_) | GoValue::Byte(_)) => {
+                self.integer() == other.integer()
+            }
+            (GoValue::Float(a), GoValue::Float(b)) => a == b,
+            (GoValue::Str(a), GoValue::Str(b)) | (GoValue::Trigger(a), GoValue::Trigger(b)) => a == b,
+            (GoValue::List(a), GoValue::List(b)) if a.strings == b.strings => return None,
+            (GoValue::Map(a), GoValue::Map(b)) if a.kind == b.kind => return None,
+            (GoValue::Block, GoValue::Block) | (GoValue::Function(_), GoValue::Function(_)) => return None,
+            (GoValue::Loop(a), GoValue::Loop(b)) => Arc::ptr_eq(a, b),
+            (GoValue::Cycle(a), GoValue::Cycle(b)) => Arc::ptr_eq(a, b),
             _ => false,
         })
     }
@@ -426,8 +429,8 @@ impl Value {
     /// `other in self`; `None` where Go panics.
     pub(crate) fn contains(&self, other: &Self) -> Option<bool> {
         Some(match &self.data {
-            Data::Str(text) | Data::Trigger(text) => runes::contains(text, &other.text()),
-            Data::List(list) => {
+            GoValue::Str(text) | GoValue::Trigger(text) => runes::contains(text, &other.text()),
+            GoValue::List(list) => {
                 for item in &list.items {
                     if other.equals(item)? {
                         return Some(true);
@@ -435,14 +438,14 @@ impl Value {
                 }
                 false
             }
-            Data::Map(map) => match &other.data {
-                Data::Str(key) => map.get(key).is_some(),
-                Data::Int(_) => return None,
+            GoValue::Map(map) => match &other.data {
+                GoValue::Str(key) => map.get(key).is_some(),
+                GoValue::Int(_) => return None,
                 _ => false,
             },
-            Data::Loop(_) => LoopInfo::FIELDS.contains(&other.text().as_ref()),
-            Data::Cycle(_) => matches!(other.text().as_ref(), b"node" | b"value"),
-            Data::Block => matches!(other.text().as_ref(), b"ctx" | b"wrappers"),
+            GoValue::Loop(_) => LoopInfo::FIELDS.contains(&other.text().as_ref()),
+            GoValue::Cycle(_) => matches!(other.text().as_ref(), b"node" | b"value"),
+            GoValue::Block => matches!(other.text().as_ref(), b"ctx" | b"wrappers"),
             _ => false,
         })
     }
@@ -450,8 +453,8 @@ impl Value {
     /// The item of a list, or the rune of a string as a string.
     pub(crate) fn item(&self, index: usize) -> Self {
         match &self.data {
-            Data::List(list) => list.items.get(index).cloned().unwrap_or(Self::NIL),
-            Data::Str(text) | Data::Trigger(text) => {
+            GoValue::List(list) => list.items.get(index).cloned().unwrap_or(Self::NIL),
+            GoValue::Str(text) | GoValue::Trigger(text) => {
                 Self::bytes(runes::runes(text).nth(index).map_or(Vec::new(), |(rune, _)| runes::string(rune)))
             }
             _ => Self::NIL,

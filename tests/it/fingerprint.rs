@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 
-use lxd_image::{Error, ErrorKind, Fingerprint, Hasher, Prefix, VerifyingReader};
+use lxd_image::{Error, ErrorKind, Fingerprint, FingerprintPrefix, Hasher, VerifyingReader};
 use proptest::prelude::*;
 
 const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -37,16 +37,16 @@ fn a_fingerprint_is_64_hex_digits_and_nothing_else() {
 fn a_prefix_is_4_to_64_hex_digits_and_nothing_else() {
     let whole = Fingerprint::of(b"");
     for digits in 4..=64 {
-        let prefix: Prefix = EMPTY[..digits].to_uppercase().parse().unwrap();
+        let prefix: FingerprintPrefix = EMPTY[..digits].to_uppercase().parse().unwrap();
         assert!(prefix.matches(&whole) && !prefix.matches(&Fingerprint::of(b"x")));
         assert_eq!(prefix.as_str(), &EMPTY[..digits]);
         assert_eq!(prefix.as_fingerprint(), (digits == 64).then_some(whole));
     }
     let too_long = format!("{EMPTY}0");
     for bad in ["", "e", "e3b", "e3b_", "e3b%", "e3b*", "e3b0/", "-e3b", "e3 b", &too_long] {
-        assert_eq!(bad.parse::<Prefix>().unwrap_err().kind(), ErrorKind::InvalidInput, "{bad:?}");
+        assert_eq!(bad.parse::<FingerprintPrefix>().unwrap_err().kind(), ErrorKind::InvalidInput, "{bad:?}");
     }
-    assert!(Prefix::from(whole).matches(&whole));
+    assert!(FingerprintPrefix::from(whole).matches(&whole));
 }
 
 #[test]
@@ -64,10 +64,13 @@ fn serde_carries_both_as_text_and_refuses_what_parsing_refuses() {
     let whole = Fingerprint::of(b"");
     assert_eq!(serde_json::to_string(&whole).unwrap(), format!("\"{EMPTY}\""));
     assert_eq!(serde_json::from_str::<Fingerprint>(&format!("\"{EMPTY}\"")).unwrap(), whole);
-    assert_eq!(serde_json::from_str::<Prefix>("\"E3B0\"").unwrap().as_str(), "e3b0");
-    assert_eq!(serde_json::to_string(&"e3b0".parse::<Prefix>().unwrap()).unwrap(), "\"e3b0\"");
+    assert_eq!(serde_json::from_str::<FingerprintPrefix>("\"E3B0\"").unwrap().as_str(), "e3b0");
+    assert_eq!(serde_json::to_string(&"e3b0".parse::<FingerprintPrefix>().unwrap()).unwrap(), "\"e3b0\"");
     for bad in ["\"e3b\"", "\"../x\"", "12345678", "null", "[1]"] {
-        assert!(serde_json::from_str::<Fingerprint>(bad).is_err() && serde_json::from_str::<Prefix>(bad).is_err());
+        assert!(
+            serde_json::from_str::<Fingerprint>(bad).is_err()
+                && serde_json::from_str::<FingerprintPrefix>(bad).is_err()
+        );
     }
 }
 
@@ -152,7 +155,7 @@ proptest! {
     #[test]
     fn any_text_is_parsed_or_refused_without_panic(text: String) {
         let _ = text.parse::<Fingerprint>();
-        if let Ok(prefix) = text.parse::<Prefix>() {
+        if let Ok(prefix) = text.parse::<FingerprintPrefix>() {
             prop_assert!(prefix.as_str().bytes().all(|byte| byte.is_ascii_hexdigit()));
         }
     }

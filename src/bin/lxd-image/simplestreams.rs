@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use lxd_image::format::{Codec, ImageSource, PackOptions, pack_metadata};
 use lxd_image::simplestreams::{AddOptions, PruneOptions, TreeVerifyOptions};
-use lxd_image::{Error, ErrorKind, Escaped, Fingerprint, Metadata, Prefix, Result};
+use lxd_image::{Error, ErrorKind, Escaped, Fingerprint, FingerprintPrefix, Metadata, Result};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
@@ -195,7 +195,7 @@ fn remove(arguments: &Remove, session: &Session) -> Result<()> {
     let listing = tree.listing()?;
     let mut gone: Vec<Fingerprint> = Vec::new();
     for text in &arguments.fingerprint {
-        let prefix: Prefix = text.parse()?;
+        let prefix: FingerprintPrefix = text.parse()?;
         let found: Vec<_> = listing.images().iter().filter(|image| prefix.matches(&image.fingerprint)).collect();
         match *found {
             [image] if gone.contains(&image.fingerprint) => {}

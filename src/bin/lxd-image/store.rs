@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use lxd_image::store::{ImageQuery, Store, StoreOptions, StoredImage};
 pub(crate) use lxd_image::store::{size_text as size, time_text as time};
-use lxd_image::{Error, ErrorKind, ImageType, Omitted, Prefix, Result};
+use lxd_image::{Error, ErrorKind, FingerprintPrefix, ImageType, Omitted, Result};
 use serde_json::{Map, Value};
 
 use crate::options::Session;
@@ -115,7 +115,8 @@ impl Which {
     pub(crate) fn find(self, store: &Store, reference: &str) -> Result<StoredImage> {
         let image = store.resolve_preferring(reference, self.image_type())?;
         if self.vm && image.image_type != ImageType::VirtualMachine {
-            let by_digits = reference.parse::<Prefix>().is_ok_and(|prefix| prefix.matches(&image.fingerprint));
+            let by_digits =
+                reference.parse::<FingerprintPrefix>().is_ok_and(|prefix| prefix.matches(&image.fingerprint));
             let what = if by_digits { "the image" } else { "the alias" };
             let sentence =
                 format!("{what} `{reference}` is one for containers, and none for virtual machines is called so");

@@ -8,7 +8,7 @@ use lxd_image::remote::{
 };
 use lxd_image::server::{Fetch, Pull, Push};
 use lxd_image::store::{ImportOptions, RefreshOptions, Refreshed, Store, StoredImage, UpdateSource};
-use lxd_image::{Architecture, Error, ErrorKind, Fingerprint, ImageType, Limits, Monitor, Prefix, Result};
+use lxd_image::{Architecture, Error, ErrorKind, Fingerprint, FingerprintPrefix, ImageType, Limits, Monitor, Result};
 
 /// Remotes as a server uses them.
 pub(crate) struct Upstream {
@@ -150,7 +150,7 @@ impl Upstream {
         let found = remote.resolve(&wanted, &options.monitored())?;
         // Clients of the peers write an alias also where a fingerprint belongs.
         if source.alias.is_empty()
-            && !reference.parse::<Prefix>().is_ok_and(|prefix| prefix.matches(&found.fingerprint))
+            && !reference.parse::<FingerprintPrefix>().is_ok_and(|prefix| prefix.matches(&found.fingerprint))
         {
             reference.clone_into(&mut source.alias);
         }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use lxd_image::format::{VerifyOptions, VerifyReport};
-use lxd_image::{Error, ErrorKind, Escaped, Prefix, Result};
+use lxd_image::{Error, ErrorKind, Escaped, FingerprintPrefix, Result};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
@@ -85,8 +85,8 @@ fn facts(verified: &VerifyReport) -> Map<String, Value> {
     facts
 }
 
-fn prefix(text: &str) -> Result<Prefix> {
-    let prefix: Prefix = text.parse()?;
+fn prefix(text: &str) -> Result<FingerprintPrefix> {
+    let prefix: FingerprintPrefix = text.parse()?;
     if prefix.as_str().len() < MIN_DIGITS {
         return Err(Error::new(
             ErrorKind::InvalidInput,

@@ -4,11 +4,11 @@
 use std::fmt::Write;
 
 use super::scalar::is_plain_string;
-use super::{Content, Entry, Node, Scalar};
+use super::{MappingEntry, Node, NodeContent, Scalar};
 
 /// Keys longer than this are written with `?`; readers look for the colon of a plain one only so
 /// far (1,024 characters in YAML's own grammar).
-const SIMPLE_KEY: usize = 512;
+const MAX_SIMPLE_KEY: usize = 512;
 
 /// Text under construction, at a level of nesting.
 #[derive(Debug, Default)]
@@ -76,7 +76,7 @@ impl Emitter {
     }
 
     /// An entry of a key that this library does not know, as it was read.
-    pub(in super::super) fn unknown(&mut self, entry: &Entry) {
+    pub(in super::super) fn unknown(&mut self, entry: &MappingEntry) {
         if entry.plain {
             self.written_key(&entry.key, |emitter| emitter.node(&entry.value));
         } else {
@@ -87,15 +87,15 @@ impl Emitter {
     // Recursion is no danger: reading bounds the depth.
     fn node(&mut self, node: &Node) {
         match &node.content {
-            Content::Scalar(scalar) => self.scalar(scalar),
-            Content::Sequence(items) if items.is_empty() => self.raw("[]"),
-            Content::Mapping(entries) if entries.is_empty() => self.raw("{}"),
-            Content::Sequence(items) => self.nested(|emitter| {
+            NodeContent::Scalar(scalar) => self.scalar(scalar),
+            NodeContent::Sequence(items) if items.is_empty() => self.raw("[]"),
+            NodeContent::Mapping(entries) if entries.is_empty() => self.raw("{}"),
+            NodeContent::Sequence(items) => self.nested(|emitter| {
                 for item in items {
                     emitter.item(|emitter| emitter.node(item));
                 }
             }),
-            Content::Mapping(entries) => self.nested(|emitter| {
+            NodeContent::Mapping(entries) => self.nested(|emitter| {
                 for entry in entries {
                     emitter.unknown(entry);
                 }
@@ -127,7 +127,7 @@ impl Emitter {
 
     fn written_key(&mut self, written: &str, value: impl FnOnce(&mut Self)) {
         self.indent();
-        if written.len() > SIMPLE_KEY {
+        if written.len() > MAX_SIMPLE_KEY {
             self.out.push_str("? ");
             self.out.push_str(written);
             self.out.push('\n');

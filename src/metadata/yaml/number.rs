@@ -6,8 +6,8 @@
 /// Sexagesimal numbers, dates, `.nan` and the infinities are none.
 pub(super) fn integer(text: &str) -> Option<i64> {
     match number(text)? {
-        Number::Integer(value) => i64::try_from(value).ok(),
-        Number::Float(value) => {
+        YamlNumber::Integer(value) => i64::try_from(value).ok(),
+        YamlNumber::Float(value) => {
             // Both bounds are exact as floats; the upper one is the first that no longer fits.
             #[allow(clippy::cast_possible_truncation, reason = "checked against both bounds")]
             (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&value).then_some(value as i64)
@@ -16,7 +16,7 @@ pub(super) fn integer(text: &str) -> Option<i64> {
 }
 
 pub(super) fn is_integer(text: &str) -> bool {
-    matches!(number(text), Some(Number::Integer(_)))
+    matches!(number(text), Some(YamlNumber::Integer(_)))
 }
 
 pub(super) fn is_number(text: &str) -> bool {
@@ -24,17 +24,17 @@ pub(super) fn is_number(text: &str) -> bool {
         || matches!(text.trim_start_matches(['+', '-']), ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN")
 }
 
-enum Number {
+enum YamlNumber {
     Integer(i128),
     Float(f64),
 }
 
-fn number(text: &str) -> Option<Number> {
+fn number(text: &str) -> Option<YamlNumber> {
     match text.bytes().next()? {
         b'.' => float(text),
         b'+' | b'-' | b'0'..=b'9' => {
             let digits = text.replace('_', "");
-            based_integer(&digits).map(Number::Integer).or_else(|| float(&digits))
+            based_integer(&digits).map(YamlNumber::Integer).or_else(|| float(&digits))
         }
         _ => None,
     }
@@ -64,7 +64,7 @@ fn based_integer(text: &str) -> Option<i128> {
 }
 
 /// `[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`: Rust takes that and more, so look first.
-fn float(text: &str) -> Option<Number> {
+fn float(text: &str) -> Option<YamlNumber> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, exponent.strip_prefix(['+', '-']).unwrap_or(exponent)),
@@ -76,5 +76,5 @@ fn float(text: &str) -> Option<Number> {
     if !well_formed || exponent.is_empty() || (whole.is_empty() && fraction.is_empty()) {
         return None;
     }
-    text.parse().ok().filter(|value: &f64| value.is_finite()).map(Number::Float)
+    text.parse().ok().filter(|value: &f64| value.is_finite()).map(YamlNumber::Float)
 }

@@ -7,7 +7,7 @@ use super::number;
 
 /// The tags that the peers know for scalars; any other is foreign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tag {
+pub(super) enum ScalarTag {
     Binary,
     Bool,
     Float,
@@ -18,7 +18,7 @@ pub(super) enum Tag {
     Merge,
 }
 
-impl Tag {
+impl ScalarTag {
     pub(super) fn of(tag: &granit_parser::Tag) -> Option<Self> {
         if matches!(tag.parts(), ("" | "!", "!") | ("!", "")) {
             // The "non-specific" tag: a string, whatever it looks like.
@@ -57,15 +57,17 @@ pub(in super::super) struct Scalar {
     text: String,
     /// Stands without quotes, and would be another value with them, to some reader.
     plain: bool,
-    tag: Option<Tag>,
+    tag: Option<ScalarTag>,
 }
 
 impl Scalar {
-    pub(super) fn new(text: Cow<'_, str>, plain: bool, tag: Option<Tag>) -> Self {
+    pub(super) fn new(text: Cow<'_, str>, plain: bool, tag: Option<ScalarTag>) -> Self {
         match tag {
             // A string needs no tag, only its quotes.
-            Some(Tag::Str) => return Self { text: text.into_owned(), plain: false, tag: None },
-            Some(Tag::Null) if is_null_word(&text) => return Self { text: "~".to_owned(), plain: true, tag: None },
+            Some(ScalarTag::Str) => return Self { text: text.into_owned(), plain: false, tag: None },
+            Some(ScalarTag::Null) if is_null_word(&text) => {
+                return Self { text: "~".to_owned(), plain: true, tag: None };
+            }
             None if plain && text.is_empty() => return Self { text: "~".to_owned(), plain: true, tag: None },
             _ => {}
         }
@@ -84,11 +86,11 @@ impl Scalar {
     }
 
     pub(super) fn tag_name(&self) -> Option<&'static str> {
-        self.tag.map(Tag::name)
+        self.tag.map(ScalarTag::name)
     }
 
     pub(super) fn is_merge(&self) -> bool {
-        self.text == "<<" && (self.plain || self.tag == Some(Tag::Merge))
+        self.text == "<<" && (self.plain || self.tag == Some(ScalarTag::Merge))
     }
 
     pub(in super::super) fn is_null(&self) -> bool {
@@ -99,34 +101,34 @@ impl Scalar {
     pub(in super::super) fn text(&self) -> Result<Cow<'_, str>, String> {
         let fits = match self.tag {
             None if self.is_null() => return Ok(Cow::Borrowed("")),
-            None | Some(Tag::Str | Tag::Timestamp) => true,
-            Some(Tag::Binary) => {
+            None | Some(ScalarTag::Str | ScalarTag::Timestamp) => true,
+            Some(ScalarTag::Binary) => {
                 let bytes = decode_base64(&self.text).ok_or("the text is not valid base64")?;
                 let text = String::from_utf8(bytes).map_err(|_| "binary data is no text here: it is not UTF-8")?;
                 return Ok(Cow::Owned(text));
             }
-            Some(Tag::Bool) => bool_word(&self.text).is_some(),
-            Some(Tag::Int) => number::is_integer(&self.text),
-            Some(Tag::Float) => number::is_number(&self.text),
-            Some(Tag::Null | Tag::Merge) => false,
+            Some(ScalarTag::Bool) => bool_word(&self.text).is_some(),
+            Some(ScalarTag::Int) => number::is_integer(&self.text),
+            Some(ScalarTag::Float) => number::is_number(&self.text),
+            Some(ScalarTag::Null | ScalarTag::Merge) => false,
         };
         if fits {
             return Ok(Cow::Borrowed(&self.text));
         }
-        Err(format!("the text does not fit the tag !!{}", self.tag.map_or("str", Tag::name)))
+        Err(format!("the text does not fit the tag !!{}", self.tag.map_or("str", ScalarTag::name)))
     }
 
     /// The scalar as a boolean field takes it.
     pub(in super::super) fn boolean(&self) -> Option<bool> {
-        if self.plain || self.tag == Some(Tag::Bool) { bool_word(&self.text) } else { None }
+        if self.plain || self.tag == Some(ScalarTag::Bool) { bool_word(&self.text) } else { None }
     }
 
     /// The scalar as an integer field takes it: fractions are cut.
     pub(in super::super) fn integer(&self) -> Option<i64> {
         match self.tag {
             None if self.plain => number::integer(&self.text),
-            Some(Tag::Int) if number::is_integer(&self.text) => number::integer(&self.text),
-            Some(Tag::Float) => number::integer(&self.text),
+            Some(ScalarTag::Int) if number::is_integer(&self.text) => number::integer(&self.text),
+            Some(ScalarTag::Float) => number::integer(&self.text),
             _ => None,
         }
     }
@@ -180,7 +182,7 @@ pub(super) fn is_plain_string(text: &str) -> bool {
 }
 
 /// Standard base64 with padding; blanks and line ends between the digits are skipped.
-fn decode_base64(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn decode_base64(text: &str) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len() / 4 * 3);
     let (mut bits, mut digits, mut padding) = (0_u32, 0_u32, 0_u32);
     for byte in text.bytes() {

@@ -15,7 +15,7 @@ use super::{KnownRemote, Protocol, Settings, check_name};
 use crate::atomic::{self, Durability};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
-use crate::metadata::{Plain, Properties, plain_map};
+use crate::metadata::{FlatValue, Properties, parse_flat_map};
 use crate::remote::http::Certificate;
 
 /// The file in the settings directory.
@@ -76,12 +76,12 @@ fn parse(bytes: &[u8], limits: &Limits) -> Result<Remotes> {
         return Ok(Remotes::new());
     }
     let mut remotes = Remotes::new();
-    for (name, value) in plain_map(bytes, limits)? {
+    for (name, value) in parse_flat_map(bytes, limits)? {
         check_name(&name)?;
         let fields = match value {
-            Plain::Map(fields) => fields,
+            FlatValue::Map(fields) => fields,
             // What `print` writes for no remotes, so that the file is a map all the same.
-            Plain::Text(None) if name == "none" => continue,
+            FlatValue::Text(None) if name == "none" => continue,
             _ => return Err(Error::malformed(format!("the remote `{name}` is no map of what is known of it"))),
         };
         let remote = remote(&fields).map_err(|error| error.context(format_args!("the remote `{name}`")))?;

@@ -10,7 +10,7 @@ use super::notes::Notes;
 use super::public::{self, PublicImages};
 use super::upstream::Fetch;
 use crate::error::{Error, ErrorKind, Escaped, Result};
-use crate::fingerprint::{Fingerprint, Prefix};
+use crate::fingerprint::{Fingerprint, FingerprintPrefix};
 use crate::metadata::ImageType;
 use crate::store::{Alias, AliasQuery, AliasTarget, ImageQuery, Store, StoredImage};
 
@@ -96,7 +96,7 @@ fn found(handler: &Handler, request: &Request, text: &str, secret: Option<&str>)
         found => return found,
     };
     let Some(fetch) = upstream(handler) else { return Err(absent) };
-    let Ok(prefix) = text.parse::<Prefix>() else { return Err(absent) };
+    let Ok(prefix) = text.parse::<FingerprintPrefix>() else { return Err(absent) };
     // Asked also where a private image is here, which must not be told from none.
     match handler.through.resolve(handler, fetch, prefix.as_str(), ImageType::Container)? {
         Some(fingerprint) if prefix.matches(&fingerprint) => brought(handler, request, fetch, &fingerprint),
@@ -120,7 +120,7 @@ fn brought(handler: &Handler, request: &Request, fetch: &dyn Fetch, fingerprint:
 /// # Errors
 /// `NotFound`, also for a text that is no beginning of a fingerprint: nothing is called so; `Ambiguous`.
 pub(crate) fn here(handler: &Handler, request: &Request, text: &str, secret: Option<&str>) -> Result<StoredImage> {
-    let Ok(prefix) = text.parse::<Prefix>() else { return Err(absent()) };
+    let Ok(prefix) = text.parse::<FingerprintPrefix>() else { return Err(absent()) };
     let candidates = match prefix.as_fingerprint() {
         Some(whole) => vec![whole],
         None => handler.store.with_prefix(&prefix, CANDIDATES)?,
@@ -163,7 +163,7 @@ fn above(handler: &Handler, name: &str) -> Result<(Alias, Fingerprint, ImageType
     for image_type in [ImageType::Container, ImageType::VirtualMachine] {
         let found = handler.through.resolve(handler, fetch, name, image_type)?;
         // The beginning of a fingerprint is no alias.
-        let digits = |found: &Fingerprint| name.parse::<Prefix>().is_ok_and(|prefix| prefix.matches(found));
+        let digits = |found: &Fingerprint| name.parse::<FingerprintPrefix>().is_ok_and(|prefix| prefix.matches(found));
         if let Some(fingerprint) = found.filter(|found| !digits(found)) {
             // A name of this server is never given another meaning, also where the client must not see that it is there;
             // looked at last, so that both take the same time.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::fingerprint::{Fingerprint, Prefix};
+use crate::fingerprint::{Fingerprint, FingerprintPrefix};
 use crate::metadata::{Architecture, ImageType};
 use crate::progress::{Cancel, Monitor};
 use crate::server::core::transfer::Fetch;
@@ -218,7 +218,7 @@ impl Through {
         };
         let slot = Slot::of(&self.downloads)?;
         let names = state.known.iter().filter(|(_, known)| known.found == Some(*fingerprint)).map(|(name, _)| &name.0);
-        let alias = names.filter(|name| name.parse::<Prefix>().is_err()).min().cloned();
+        let alias = names.filter(|name| name.parse::<FingerprintPrefix>().is_err()).min().cloned();
         state.fetching.insert(*fingerprint);
         drop(state);
         let guard = Guard(self, |state: &mut State| _ = state.fetching.remove(fingerprint));

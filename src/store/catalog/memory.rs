@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::sqlite::{already_there, check_objects, no_target, row_changed};
 use super::{AliasPage, AliasQuery, Catalog, ImagePage, ImageQuery, Object, Order, Position, Totals, Transaction};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fingerprint::{Fingerprint, Prefix};
+use crate::fingerprint::{Fingerprint, FingerprintPrefix};
 use crate::format::ImageType;
 use crate::progress::Monitor;
 use crate::store::blobs::BlobKey;
@@ -150,7 +150,7 @@ impl Catalog for MemoryCatalog {
         Ok(page)
     }
 
-    fn with_prefix(&self, prefix: &Prefix, limit: usize) -> Result<Vec<Fingerprint>> {
+    fn with_prefix(&self, prefix: &FingerprintPrefix, limit: usize) -> Result<Vec<Fingerprint>> {
         let state = self.state();
         Ok(state.images.keys().filter(|fingerprint| prefix.matches(fingerprint)).take(limit).copied().collect())
     }

@@ -21,7 +21,7 @@ pub use sqlite::SqliteCatalog;
 use super::blobs::BlobKey;
 use super::image::{Alias, AliasTarget, StoredImage};
 use crate::error::Result;
-use crate::fingerprint::{Fingerprint, Prefix};
+use crate::fingerprint::{Fingerprint, FingerprintPrefix};
 use crate::format::ImageType;
 use crate::progress::Monitor;
 
@@ -54,7 +54,7 @@ pub trait Catalog: Send + Sync {
     ///
     /// # Errors
     /// See [`Catalog`].
-    fn with_prefix(&self, prefix: &Prefix, limit: usize) -> Result<Vec<Fingerprint>>;
+    fn with_prefix(&self, prefix: &FingerprintPrefix, limit: usize) -> Result<Vec<Fingerprint>>;
 
     /// A page of images with their aliases. A row that cannot be read is named in the page, and hides no other.
     ///

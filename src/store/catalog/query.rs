@@ -1,7 +1,7 @@
 //! What a catalog is asked for: filters that an index answers, a position to go on from, a limit.
 
 use crate::error::Error;
-use crate::fingerprint::{Fingerprint, Prefix};
+use crate::fingerprint::{Fingerprint, FingerprintPrefix};
 use crate::format::ImageType;
 use crate::metadata::Architecture;
 use crate::store::image::{Alias, AliasTarget, StoredImage};
@@ -36,7 +36,7 @@ pub struct ImageQuery {
     /// Only those with this many bytes.
     pub size: Option<u64>,
     /// Only those whose fingerprint begins so.
-    pub prefix: Option<Prefix>,
+    pub prefix: Option<FingerprintPrefix>,
     /// Only those with all of these properties, each a key and its whole value.
     pub properties: Vec<(String, String)>,
     /// Their order.
@@ -167,7 +167,7 @@ impl ImageQuery {
 
     /// Only images whose fingerprint begins so.
     #[must_use]
-    pub fn prefix(mut self, prefix: Prefix) -> Self {
+    pub fn prefix(mut self, prefix: FingerprintPrefix) -> Self {
         self.prefix = Some(prefix);
         self
     }

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::object::{Object, ObjectState};
 use super::query::{AliasPage, AliasQuery, ImageQuery, Position, Totals};
 use crate::error::{Error, Result};
-use crate::fingerprint::{Fingerprint, Prefix};
+use crate::fingerprint::{Fingerprint, FingerprintPrefix};
 use crate::format::ImageType;
 use crate::metadata::Properties;
 use crate::store::blobs::BlobKey;
@@ -395,7 +395,11 @@ fn whole_alias(row: &Row<'_>) -> RowResult<(Alias, AliasTarget)> {
 const WITH_PREFIX: &str = "SELECT fingerprint FROM image \
      WHERE fingerprint >= ?1 AND fingerprint < ?1 || 'g' ORDER BY fingerprint";
 
-pub(crate) fn with_prefix(connection: &Connection, prefix: &Prefix, limit: usize) -> RowResult<Vec<Fingerprint>> {
+pub(crate) fn with_prefix(
+    connection: &Connection,
+    prefix: &FingerprintPrefix,
+    limit: usize,
+) -> RowResult<Vec<Fingerprint>> {
     // `g` stands behind every hex digit, so the range is exactly those that begin so.
     let mut statement = connection.prepare_cached(WITH_PREFIX)?;
     let mut rows = statement.query([prefix.as_str()])?;

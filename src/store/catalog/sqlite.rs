@@ -18,7 +18,7 @@ use super::{
     migration,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::fingerprint::{Fingerprint, Prefix};
+use crate::fingerprint::{Fingerprint, FingerprintPrefix};
 use crate::format::ImageType;
 use crate::progress::{CANCEL_POLL, Cancel, Monitor};
 use crate::store::blobs::BlobKey;
@@ -334,7 +334,7 @@ impl Catalog for SqliteCatalog {
         self.read(|connection| schema::aliases(connection, query))
     }
 
-    fn with_prefix(&self, prefix: &Prefix, limit: usize) -> Result<Vec<Fingerprint>> {
+    fn with_prefix(&self, prefix: &FingerprintPrefix, limit: usize) -> Result<Vec<Fingerprint>> {
         self.read(|connection| schema::with_prefix(connection, prefix, limit))
     }
 

@@ -490,7 +490,7 @@ fn filters(images: &[StoredImage]) -> Result<Vec<ImageQuery>> {
         single.push(Box::new(move |query| query.size(size)));
     }
     for length in [4, 12, 63, 64] {
-        let prefix: crate::fingerprint::Prefix = digits.get(..length).unwrap_or_default().parse()?;
+        let prefix: crate::fingerprint::FingerprintPrefix = digits.get(..length).unwrap_or_default().parse()?;
         single.push(Box::new(move |query| query.prefix(prefix.clone())));
     }
     single.push(Box::new(|query| query.property("os", "Debian")));

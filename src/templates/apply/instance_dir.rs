@@ -56,7 +56,7 @@ impl InstanceDir {
         Ok(Self { path: None, top: None, rootfs: dir(rootfs)?, templates: dir(templates)? })
     }
 
-    /// Reads `metadata.yaml`, whose rules say what is applied.
+    /// Reads `metadata.yaml`, whose rules say what is report.
     ///
     /// # Errors
     /// `NotFound` when there is none, `UnsafePath` when it is no regular file, and those of
@@ -95,7 +95,7 @@ impl InstanceDir {
     /// `UnsafePath` unless the name is a plain one of a regular file, `NotFound` when there is none of
     /// that name, `LimitExceeded` when it is too large.
     pub fn template(&self, name: &[u8], limits: &Limits) -> Result<Vec<u8>> {
-        plain(name)?;
+        check_template_name(name)?;
         let missing = || {
             let name = String::from_utf8_lossy(name);
             Error::new(ErrorKind::NotFound, format!("there is no template `{name}` in `templates`"))
@@ -117,7 +117,7 @@ impl InstanceDir {
 }
 
 /// Refuses what is no plain name of a file.
-pub(super) fn plain(name: &[u8]) -> Result<()> {
+pub(super) fn check_template_name(name: &[u8]) -> Result<()> {
     if name.is_empty() || name == b"." || name == b".." || name.contains(&b'/') || name.contains(&0) {
         let name = String::from_utf8_lossy(name);
         return Err(Error::unsafe_path(format!("the template's name `{name}` is no plain name of a file")));

@@ -2,9 +2,9 @@
 //! renamed and started. Rule by rule, each file whole or as it was, and nothing outside of the root.
 
 mod instance_dir;
-mod numbers;
-mod outcome;
-mod place;
+mod new_file;
+mod report;
+mod resolve;
 mod trigger;
 mod write;
 
@@ -12,9 +12,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use self::numbers::Wanted;
-use self::place::{Made, Place};
-use self::write::{Attributes, Existing, Replace};
+use self::new_file::NewFile;
+use self::resolve::{CreatedParents, ResolvedTarget};
+use self::write::{ExistingFile, FileAttributes, Replace};
 use super::{Context, Dialect, Template};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
@@ -24,18 +24,18 @@ use crate::progress::Monitor;
 use crate::rooted::Dir;
 
 pub use instance_dir::InstanceDir;
-pub use outcome::{Action, Applied, ApplyFailed, Change, Outcome, Skip, Target};
-pub use trigger::{Deferred, Trigger};
+pub use report::{Action, ApplyError, ApplyReport, ContentChange, RenderedFile, RuleOutcome, SkipReason};
+pub use trigger::{DeferredTrigger, Trigger};
 
-type Shift = Arc<dyn Fn(u32) -> Result<u32> + Send + Sync>;
+type OwnerShift = Arc<dyn Fn(u32) -> Result<u32> + Send + Sync>;
 
-/// How templates are applied.
+/// How templates are report.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct ApplyOptions {
     dialect: Dialect,
     limits: Limits,
-    shift: Option<Shift>,
+    shift: Option<OwnerShift>,
     keep_going: bool,
     dry_run: bool,
     output: Option<PathBuf>,
@@ -85,7 +85,7 @@ impl ApplyOptions {
         self
     }
 
-    /// Whether the rules behind one that failed are applied all the same. The peers stop.
+    /// Whether the rules behind one that failed are report all the same. The peers stop.
     #[must_use]
     pub fn keep_going(mut self, yes: bool) -> Self {
         self.keep_going = yes;
@@ -146,8 +146,8 @@ impl fmt::Debug for ApplyOptions {
 /// let dir = InstanceDir::open("/srv/containers/c1")?;
 /// let metadata = dir.metadata(&Limits::default())?;
 /// let context = Instance::new("c1").architecture("x86_64").context();
-/// let applied = apply(&dir, metadata.templates(), Trigger::Create, &context, &ApplyOptions::new())?;
-/// for outcome in &applied.outcomes {
+/// let report = apply(&dir, metadata.templates(), Trigger::Create, &context, &ApplyOptions::new())?;
+/// for outcome in &report.outcomes {
 ///     println!("{}: {} ({})", outcome.path, outcome.action.name(), outcome.action);
 /// }
 /// # Ok(())
@@ -164,42 +164,43 @@ pub fn apply<'r>(
     trigger: Trigger,
     context: &Context,
     options: &ApplyOptions,
-) -> Result<Applied, ApplyFailed> {
-    let mut run = Run { instance, trigger, context, options, output: None, fired: 0, source_bytes: 0, shown_bytes: 0 };
-    let mut applied = Applied::default();
+) -> Result<ApplyReport, ApplyError> {
+    let mut run =
+        ApplyRun { instance, trigger, context, options, output: None, fired: 0, source_bytes: 0, shown_bytes: 0 };
+    let mut report = ApplyReport::default();
     let (mut first, mut stop) = (None, false);
     if let Some(directory) = &options.output {
         if options.shift.is_some() {
             let error = Error::invalid(
                 "the option `shift_owners` has no effect: the files for a virtual machine belong to whoever runs it",
             );
-            return Err(ApplyFailed { error, applied });
+            return Err(ApplyError { error, report });
         }
         match open_output(directory) {
             Ok(dir) => run.output = Some(dir),
-            Err(error) => return Err(ApplyFailed { error, applied }),
+            Err(error) => return Err(ApplyError { error, report }),
         }
     }
     for (path, rule) in rules {
-        let mut outcome = Outcome {
+        let mut outcome = RuleOutcome {
             path: path.to_owned(),
             template: rule.template().to_owned(),
-            action: Action::Skipped(Skip::CreateOnly),
+            action: Action::Skipped { reason: SkipReason::CreateOnly },
             change: None,
         };
         match run.rule(path, rule, &mut outcome.change) {
             Ok(action) => outcome.action = action,
             Err(error) => {
                 let cancelled = error.kind() == ErrorKind::Cancelled;
-                let (template, before) = (rule.template(), written_before(&applied, options));
-                outcome.action = Action::Failed(copy(&error));
+                let (template, before) = (rule.template(), written_before(&report, options));
+                outcome.action = Action::Failed { error: copy(&error) };
                 first.get_or_insert(
                     error.context(format_args!("the rule for `{path}` (template `{template}`{before})")),
                 );
                 stop = cancelled || !options.keep_going;
             }
         }
-        applied.outcomes.push(outcome);
+        report.outcomes.push(outcome);
         if stop {
             break;
         }
@@ -210,8 +211,8 @@ pub fn apply<'r>(
         first = Some(error);
     }
     match first {
-        Some(error) => Err(ApplyFailed { error, applied }),
-        None => Ok(applied),
+        Some(error) => Err(ApplyError { error, report }),
+        None => Ok(report),
     }
 }
 
@@ -222,16 +223,16 @@ fn open_output(directory: &Path) -> Result<Dir> {
 }
 
 /// What had been done when a rule failed.
-fn written_before(applied: &Applied, options: &ApplyOptions) -> String {
-    const MOST: usize = 10;
+fn written_before(report: &ApplyReport, options: &ApplyOptions) -> String {
+    const MAX_LISTED: usize = 10;
     if options.dry_run {
         return String::new();
     }
-    let written: Vec<String> = applied.written().map(|path| format!("`{path}`")).collect();
+    let written: Vec<String> = report.written().map(|path| format!("`{path}`")).collect();
     match written.len() {
         0 => "; nothing was written before".to_owned(),
-        count if count > MOST => {
-            format!("; written before: {} and {} more", written[..MOST].join(", "), count - MOST)
+        count if count > MAX_LISTED => {
+            format!("; written before: {} and {} more", written[..MAX_LISTED].join(", "), count - MAX_LISTED)
         }
         _ => format!("; written before: {}", written.join(", ")),
     }
@@ -247,7 +248,7 @@ fn copy(error: &Error) -> Error {
 }
 
 /// One call of [`apply`].
-struct Run<'a> {
+struct ApplyRun<'a> {
     instance: &'a InstanceDir,
     trigger: Trigger,
     context: &'a Context,
@@ -258,54 +259,60 @@ struct Run<'a> {
     shown_bytes: u64,
 }
 
-impl Run<'_> {
-    fn rule(&mut self, path: &str, rule: &TemplateRule, change: &mut Option<Change>) -> Result<Action> {
+impl ApplyRun<'_> {
+    fn rule(&mut self, path: &str, rule: &TemplateRule, change: &mut Option<ContentChange>) -> Result<Action> {
         self.options.monitor.check()?;
         if !rule.fires_on(self.trigger.name()) {
             let when = rule.when().map(str::to_owned).collect();
-            return Ok(Action::Skipped(Skip::Trigger(self.trigger, when)));
+            return Ok(Action::Skipped { reason: SkipReason::Trigger { trigger: self.trigger, when } });
         }
         let limits = &self.options.limits;
         self.fired += 1;
         if self.fired > limits.templates {
             return Err(Error::limit("templates", limits.templates, "the number of rules"));
         }
-        instance_dir::plain(rule.template().as_bytes())?;
-        let components = place::components(path, limits)?;
+        instance_dir::check_template_name(rule.template().as_bytes())?;
+        let components = resolve::components(path, limits)?;
         if let Some(output) = &self.output {
             let output = output.try_clone().map_err(|error| Error::io("a directory can't be kept open", error))?;
-            return self.for_agent(&output, path, rule, change);
+            return self.write_for_agent(&output, path, rule, change);
         }
-        let found = place::find(self.instance.rootfs()?, &components, rule.create_only())?;
-        if found.taken && rule.create_only() {
-            return Ok(Action::Skipped(Skip::CreateOnly));
+        let found = resolve::find(self.instance.rootfs()?, &components, rule.create_only())?;
+        if found.exists && rule.create_only() {
+            return Ok(Action::Skipped { reason: SkipReason::CreateOnly });
         }
-        let existing = if found.taken { Existing::open(&found.dir, &found.name)? } else { None };
+        let existing = if found.exists { ExistingFile::open(&found.dir, &found.name)? } else { None };
         let wanted = match self.options.dialect {
             Dialect::Lxd => {
                 self.report_unknown_keys(path, rule);
-                Wanted::PLAIN
+                NewFile::DEFAULT
             }
-            Dialect::Incus => Wanted::of(rule)?,
+            Dialect::Incus => NewFile::of(rule)?,
         };
         let attributes = match &existing {
             Some(existing) => existing.attributes.clone(),
-            None => Attributes::new(self.options.shifted(wanted.uid)?, self.options.shifted(wanted.gid)?, wanted.mode),
+            None => {
+                FileAttributes::new(self.options.shifted(wanted.uid)?, self.options.shifted(wanted.gid)?, wanted.mode)
+            }
         };
         let content = self.render(path, rule)?;
-        let target =
-            Target { uid: attributes.uid, gid: attributes.gid, mode: attributes.mode, size: content.len() as u64 };
+        let file = RenderedFile {
+            uid: attributes.uid,
+            gid: attributes.gid,
+            mode: attributes.mode,
+            size: content.len() as u64,
+        };
         if existing.as_ref().is_some_and(|existing| existing.holds(&content)) {
-            return Ok(Action::Unchanged(target));
+            return Ok(Action::Unchanged { file });
         }
-        let done = if existing.is_some() { Action::Replaced(target) } else { Action::Created(target) };
+        let done = if existing.is_some() { Action::Replaced { file } } else { Action::Created { file } };
         if self.options.dry_run {
             *change = Some(self.change(existing.as_ref(), content)?);
             return Ok(done);
         }
         let replace = if rule.create_only() { Replace::No } else { Replace::Yes };
         let taken = !self.put(&found, &content, &attributes, replace)?;
-        Ok(if taken { Action::Skipped(Skip::CreateOnly) } else { done })
+        Ok(if taken { Action::Skipped { reason: SkipReason::CreateOnly } } else { done })
     }
 
     /// LXD's dialect has no owners and modes in rules.
@@ -321,8 +328,14 @@ impl Run<'_> {
         }
     }
 
-    fn put(&self, found: &Place, content: &[u8], attributes: &Attributes, replace: Replace) -> Result<bool> {
-        let mut made = Made::default();
+    fn put(
+        &self,
+        found: &ResolvedTarget,
+        content: &[u8],
+        attributes: &FileAttributes,
+        replace: Replace,
+    ) -> Result<bool> {
+        let mut made = CreatedParents::default();
         let written = self
             .options
             .shifted(0)
@@ -335,34 +348,34 @@ impl Run<'_> {
     }
 
     /// A file for the agent of a virtual machine. It belongs to whoever runs the machine.
-    fn for_agent(
+    fn write_for_agent(
         &mut self,
         output: &Dir,
         path: &str,
         rule: &TemplateRule,
-        change: &mut Option<Change>,
+        change: &mut Option<ContentChange>,
     ) -> Result<Action> {
         let name = format!("{}.out", rule.template());
-        let existing = Existing::open(output, name.as_bytes())?;
+        let existing = ExistingFile::open(output, name.as_bytes())?;
         let content = self.render(path, rule)?;
-        let target = Target {
+        let file = RenderedFile {
             uid: rustix::process::geteuid().as_raw(),
             gid: rustix::process::getegid().as_raw(),
             mode: 0o644,
             size: content.len() as u64,
         };
         let done = match &existing {
-            Some(existing) if existing.holds(&content) => Action::Unchanged(target),
-            Some(_) => Action::Replaced(target),
-            None => Action::Created(target),
+            Some(existing) if existing.holds(&content) => Action::Unchanged { file },
+            Some(_) => Action::Replaced { file },
+            None => Action::Created { file },
         };
         if self.options.dry_run {
-            if !matches!(done, Action::Unchanged(_)) {
+            if !matches!(done, Action::Unchanged { .. }) {
                 *change = Some(self.change(existing.as_ref(), content)?);
             }
             return Ok(done);
         }
-        let attributes = Attributes::new(target.uid, target.gid, target.mode);
+        let attributes = FileAttributes::new(file.uid, file.gid, file.mode);
         write::write(output, name.as_bytes(), &content, &attributes, Replace::Yes)?;
         Ok(done)
     }
@@ -372,7 +385,7 @@ impl Run<'_> {
         let Some(output) = self.output.as_ref().filter(|_| !self.options.dry_run) else { return Ok(()) };
         let Some(metadata) = self.instance.metadata_bytes(&self.options.limits)? else { return Ok(()) };
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        let attributes = Attributes::new(uid, gid, 0o644);
+        let attributes = FileAttributes::new(uid, gid, 0o644);
         write::write(output, b"metadata.yaml", &metadata, &attributes, Replace::Yes)
             .map(drop)
             .map_err(|error| error.context("the copy of `metadata.yaml`"))
@@ -394,8 +407,8 @@ impl Run<'_> {
     }
 
     /// What a dry run shows. All of it is held at once, so that it has a bound of its own.
-    fn change(&mut self, existing: Option<&Existing>, new: Vec<u8>) -> Result<Change> {
-        const FILES: u64 = 16;
+    fn change(&mut self, existing: Option<&ExistingFile>, new: Vec<u8>) -> Result<ContentChange> {
+        const DRY_RUN_FILES: u64 = 16;
         let limits = &self.options.limits;
         let old = existing
             .map(|existing| existing.content(limits.template_output))
@@ -403,13 +416,13 @@ impl Run<'_> {
             .map_err(|error| Error::io("the target can't be read", error))?;
         let bytes = old.as_ref().map_or(0, Vec::len) + new.len();
         self.shown_bytes = self.shown_bytes.saturating_add(bytes as u64);
-        if self.shown_bytes > limits.template_output.saturating_mul(FILES) {
+        if self.shown_bytes > limits.template_output.saturating_mul(DRY_RUN_FILES) {
             return Err(Error::limit(
                 "template_output",
                 limits.template_output,
-                format_args!("what a dry run shows, {FILES} times as much as one file,"),
+                format_args!("what a dry run shows, {DRY_RUN_FILES} times as much as one file,"),
             ));
         }
-        Ok(Change { old, new })
+        Ok(ContentChange { old, new })
     }
 }

@@ -1,4 +1,4 @@
-//! When templates are applied: the four events, and the one that waits for the next start.
+//! When templates are report: the four events, and the one that waits for the next start.
 //! A rule's `when` may name others; nothing ever fires them.
 
 use std::fmt;
@@ -57,18 +57,18 @@ impl FromStr for Trigger {
 /// before it ever ran is still to be created.
 ///
 /// ```
-/// use lxd_image::templates::{Deferred, Trigger};
+/// use lxd_image::templates::{DeferredTrigger, Trigger};
 ///
-/// let mut deferred = Deferred::default();
+/// let mut deferred = DeferredTrigger::default();
 /// deferred.remember(Trigger::Create);
 /// deferred.remember(Trigger::Rename);
 /// assert_eq!(deferred.at_start().collect::<Vec<_>>(), [Trigger::Create, Trigger::Start]);
 /// assert_eq!(deferred.at_start().collect::<Vec<_>>(), [Trigger::Start]);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Deferred(Option<Trigger>);
+pub struct DeferredTrigger(Option<Trigger>);
 
-impl Deferred {
+impl DeferredTrigger {
     /// Keeps `trigger` for the next start, unless one waits already. `Start` needs no keeping.
     pub fn remember(&mut self, trigger: Trigger) {
         if trigger != Trigger::Start {

@@ -15,7 +15,7 @@ use crate::rooted::{Dir, is, proc_path, reopen, staging_name};
 
 /// What a file is given beside its content.
 #[derive(Debug, Clone)]
-pub(super) struct Attributes {
+pub(super) struct FileAttributes {
     pub(super) uid: u32,
     pub(super) gid: u32,
     pub(super) mode: u32,
@@ -23,7 +23,7 @@ pub(super) struct Attributes {
     xattrs: Option<Vec<(Vec<u8>, Vec<u8>)>>,
 }
 
-impl Attributes {
+impl FileAttributes {
     pub(super) fn new(uid: u32, gid: u32, mode: u32) -> Self {
         Self { uid, gid, mode, xattrs: None }
     }
@@ -31,13 +31,13 @@ impl Attributes {
 
 /// A regular file that is there already, by a handle that stays on it whatever happens to its name.
 #[derive(Debug)]
-pub(super) struct Existing {
+pub(super) struct ExistingFile {
     handle: OwnedFd,
     pub(super) size: u64,
-    pub(super) attributes: Attributes,
+    pub(super) attributes: FileAttributes,
 }
 
-impl Existing {
+impl ExistingFile {
     /// Looks at what has the name, without opening it: a fifo would hang, a device might act.
     pub(super) fn open(dir: &Dir, name: &[u8]) -> Result<Option<Self>> {
         let cant = |error| Error::io("the target can't be looked at", error);
@@ -49,7 +49,8 @@ impl Existing {
         let what = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => {
                 let xattrs = Some(xattrs(handle.as_fd())?);
-                let attributes = Attributes { uid: stat.st_uid, gid: stat.st_gid, mode: stat.st_mode & 0o7777, xattrs };
+                let attributes =
+                    FileAttributes { uid: stat.st_uid, gid: stat.st_gid, mode: stat.st_mode & 0o7777, xattrs };
                 let size = u64::try_from(stat.st_size).unwrap_or_default();
                 return Ok(Some(Self { handle, size, attributes }));
             }
@@ -102,10 +103,16 @@ fn xattrs(handle: BorrowedFd<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
 }
 
 /// Writes `content` under `name`, in one step as others see it. `false`: the name was taken, and stays.
-pub(super) fn write(dir: &Dir, name: &[u8], content: &[u8], attributes: &Attributes, replace: Replace) -> Result<bool> {
+pub(super) fn write(
+    dir: &Dir,
+    name: &[u8],
+    content: &[u8],
+    attributes: &FileAttributes,
+    replace: Replace,
+) -> Result<bool> {
     let (staging, file) = beside(dir, name)?;
     let done = fill(&file, content, attributes).and_then(|()| {
-        // Made anew whenever the instance starts: nobody waits for the disk.
+        // CreatedParents anew whenever the instance starts: nobody waits for the disk.
         match atomic::publish(&file, dir, &staging, name, replace, Durability::Volatile) {
             Ok(()) => Ok(true),
             Err(error) if replace == Replace::No && is(&error, Errno::EXIST) => Ok(false),
@@ -131,7 +138,7 @@ fn beside(dir: &Dir, name: &[u8]) -> Result<(Vec<u8>, File)> {
     Err(Error::new(ErrorKind::Io, "no free name for a file beside the target was found"))
 }
 
-fn fill(mut file: &File, content: &[u8], attributes: &Attributes) -> Result<()> {
+fn fill(mut file: &File, content: &[u8], attributes: &FileAttributes) -> Result<()> {
     file.write_all(content).map_err(|error| Error::io("the new file can't be written", error))?;
     // The owner first: a change of it clears the bits and attributes that depend on it.
     if attributes.xattrs.is_some() {

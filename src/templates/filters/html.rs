@@ -1,14 +1,14 @@
 //! Filters that make or take away markup.
 //! They know as little of HTML as pongo2 does: a tag is what stands between `<` and `>`.
 
-use super::super::fault::Outcome;
+use super::super::engine_error::EngineResult;
 use super::super::go::runes;
 use super::super::value::Value;
-use super::{Means, pattern};
+use super::{FilterContext, tag_pattern};
 
-pub(crate) fn escape(value: &Value, _: &Value, means: &mut Means<'_>) -> Outcome<Value> {
+pub(crate) fn escape(value: &Value, _: &Value, context: &mut FilterContext<'_>) -> EngineResult<Value> {
     let text = escaped(&value.text());
-    means.fits(text.len())?;
+    context.fits(text.len())?;
     Ok(Value::bytes(text))
 }
 
@@ -29,7 +29,7 @@ pub(super) fn escaped(text: &[u8]) -> Vec<u8> {
 }
 
 /// Everything but ASCII letters, spaces and slashes as `\uXXXX`; what is no UTF-8 is left out.
-pub(super) fn escapejs(value: &Value, _: &Value, means: &mut Means<'_>) -> Outcome<Value> {
+pub(super) fn escapejs(value: &Value, _: &Value, context: &mut FilterContext<'_>) -> EngineResult<Value> {
     let text = value.text();
     let mut out = Vec::with_capacity(text.len() * 2);
     let mut at = 0;
@@ -55,18 +55,18 @@ pub(super) fn escapejs(value: &Value, _: &Value, means: &mut Means<'_>) -> Outco
                 at += width;
             }
         }
-        means.fits(out.len())?;
+        context.fits(out.len())?;
     }
     Ok(Value::bytes(out))
 }
 
-pub(super) fn linebreaksbr(value: &Value, _: &Value, means: &mut Means<'_>) -> Outcome<Value> {
+pub(super) fn linebreaksbr(value: &Value, _: &Value, context: &mut FilterContext<'_>) -> EngineResult<Value> {
     let text = runes::replace(&value.text(), b"\n", b"<br />");
-    means.fits(text.len())?;
+    context.fits(text.len())?;
     Ok(Value::bytes(text))
 }
 
-pub(super) fn linebreaks(value: &Value, _: &Value, means: &mut Means<'_>) -> Outcome<Value> {
+pub(super) fn linebreaks(value: &Value, _: &Value, context: &mut FilterContext<'_>) -> EngineResult<Value> {
     if value.len() == 0 {
         return Ok(value.clone());
     }
@@ -90,7 +90,7 @@ pub(super) fn linebreaks(value: &Value, _: &Value, means: &mut Means<'_>) -> Out
                 out.extend_from_slice(b"<br />");
             }
         }
-        means.fits(out.len())?;
+        context.fits(out.len())?;
     }
     if open {
         out.extend_from_slice(b"</p>");
@@ -98,7 +98,7 @@ pub(super) fn linebreaks(value: &Value, _: &Value, means: &mut Means<'_>) -> Out
     Ok(Value::bytes(out))
 }
 
-pub(super) fn striptags(value: &Value, _: &Value, _: &mut Means<'_>) -> Outcome<Value> {
+pub(super) fn striptags(value: &Value, _: &Value, _: &mut FilterContext<'_>) -> EngineResult<Value> {
     let text = value.text();
     let (mut out, mut rest) = (Vec::with_capacity(text.len()), &text[..]);
     while let Some(open) = rest.iter().position(|&byte| byte == b'<') {
@@ -111,10 +111,10 @@ pub(super) fn striptags(value: &Value, _: &Value, _: &mut Means<'_>) -> Outcome<
 }
 
 /// Takes the tags of these names away. To pongo2 a name is a regular expression.
-pub(super) fn removetags(value: &Value, argument: &Value, means: &mut Means<'_>) -> Outcome<Value> {
+pub(super) fn removetags(value: &Value, argument: &Value, context: &mut FilterContext<'_>) -> EngineResult<Value> {
     let mut text = value.text().to_vec();
     for name in runes::split(&argument.text(), b",") {
-        text = pattern::without_tag(&text, name, means)?;
+        text = tag_pattern::without_tag(&text, name, context)?;
     }
     Ok(Value::bytes(runes::trim(&text)))
 }

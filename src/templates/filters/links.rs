@@ -1,10 +1,10 @@
 //! Filters around addresses: percent escapes, and links out of what looks like one.
 //! pongo2's regular expressions are matched by hand, in linear time.
 
-use super::super::fault::Outcome;
+use super::super::engine_error::EngineResult;
 use super::super::go::runes;
-use super::super::value::{Data, Value};
-use super::{Means, html};
+use super::super::value::{GoValue, Value};
+use super::{FilterContext, html};
 
 /// `url.QueryEscape`.
 fn query_escape(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -18,16 +18,16 @@ fn query_escape(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
-pub(super) fn urlencode(value: &Value, _: &Value, means: &mut Means<'_>) -> Outcome<Value> {
+pub(super) fn urlencode(value: &Value, _: &Value, context: &mut FilterContext<'_>) -> EngineResult<Value> {
     let mut out = Vec::new();
     query_escape(&mut out, &value.text());
-    means.fits(out.len())?;
+    context.fits(out.len())?;
     Ok(Value::bytes(out))
 }
 
-pub(super) fn iriencode(value: &Value, _: &Value, means: &mut Means<'_>) -> Outcome<Value> {
+pub(super) fn iriencode(value: &Value, _: &Value, context: &mut FilterContext<'_>) -> EngineResult<Value> {
     let out = iri(&value.text());
-    means.fits(out.len())?;
+    context.fits(out.len())?;
     Ok(Value::bytes(out))
 }
 
@@ -43,16 +43,16 @@ fn iri(text: &[u8]) -> Vec<u8> {
     out
 }
 
-pub(super) fn urlize(value: &Value, argument: &Value, means: &mut Means<'_>) -> Outcome<Value> {
-    let escape = !matches!(argument.data, Data::Bool(false));
-    linked(&value.text(), escape, -1, means)
+pub(super) fn urlize(value: &Value, argument: &Value, context: &mut FilterContext<'_>) -> EngineResult<Value> {
+    let escape = !matches!(argument.data, GoValue::Bool(false));
+    linked(&value.text(), escape, -1, context)
 }
 
-pub(super) fn urlizetrunc(value: &Value, argument: &Value, means: &mut Means<'_>) -> Outcome<Value> {
-    linked(&value.text(), true, argument.integer(), means)
+pub(super) fn urlizetrunc(value: &Value, argument: &Value, context: &mut FilterContext<'_>) -> EngineResult<Value> {
+    linked(&value.text(), true, argument.integer(), context)
 }
 
-fn linked(text: &[u8], escape: bool, trunc: i64, means: &mut Means<'_>) -> Outcome<Value> {
+fn linked(text: &[u8], escape: bool, trunc: i64, context: &mut FilterContext<'_>) -> EngineResult<Value> {
     let mut sites = Vec::with_capacity(text.len());
     let (mut at, mut copied) = (0, 0);
     // Where the next space or line break is, so that it is looked for once.
@@ -73,11 +73,11 @@ fn linked(text: &[u8], escape: bool, trunc: i64, means: &mut Means<'_>) -> Outco
         let end = stop + text[stop..].iter().take_while(|&&byte| byte == b' ').count();
         sites.extend_from_slice(&text[copied..at]);
         site_link(&mut sites, &text[at..end], escape, trunc);
-        means.fits(sites.len())?;
+        context.fits(sites.len())?;
         (at, copied) = (end, end);
     }
     sites.extend_from_slice(&text[copied..]);
-    let out = mail_links(&sites, trunc, means)?;
+    let out = mail_links(&sites, trunc, context)?;
     Ok(Value::bytes(out))
 }
 
@@ -133,7 +133,7 @@ fn site_link(out: &mut Vec<u8>, raw: &[u8], escape: bool, trunc: i64) {
     }
 }
 
-fn mail_links(text: &[u8], trunc: i64, means: &Means<'_>) -> Outcome<Vec<u8>> {
+fn mail_links(text: &[u8], trunc: i64, context: &FilterContext<'_>) -> EngineResult<Vec<u8>> {
     let word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
     let run = |from: usize| text[from..].iter().take_while(|byte| word(byte)).count();
     let mut out = Vec::with_capacity(text.len());
@@ -157,7 +157,7 @@ fn mail_links(text: &[u8], trunc: i64, means: &Means<'_>) -> Outcome<Vec<u8>> {
                 out.extend_from_slice(b"\">");
                 out.extend_from_slice(&cut_title(mail, trunc));
                 out.extend_from_slice(b"</a>");
-                means.fits(out.len())?;
+                context.fits(out.len())?;
                 at += mail.len();
                 continue;
             }
@@ -166,6 +166,6 @@ fn mail_links(text: &[u8], trunc: i64, means: &Means<'_>) -> Outcome<Vec<u8>> {
         out.extend_from_slice(&text[at..end]);
         at = end;
     }
-    means.fits(out.len())?;
+    context.fits(out.len())?;
     Ok(out)
 }

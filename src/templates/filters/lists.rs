@@ -4,55 +4,55 @@
 use std::sync::Arc;
 
 use super::super::Dialect;
-use super::super::fault::{Fault, Outcome};
+use super::super::engine_error::{EngineError, EngineResult};
 use super::super::go::runes;
-use super::super::value::{Data, List, Value, integer_of};
-use super::Means;
+use super::super::value::{GoValue, List, Value, integer_of};
+use super::FilterContext;
 
 /// What an item of a list costs in steps, for its memory.
 const ITEM_STEPS: usize = 4;
 
-pub(super) fn first(value: &Value, _: &Value, _: &mut Means<'_>) -> Outcome<Value> {
+pub(super) fn first(value: &Value, _: &Value, _: &mut FilterContext<'_>) -> EngineResult<Value> {
     Ok(if value.can_slice() && value.truth() { value.item(0) } else { Value::from("") })
 }
 
-pub(super) fn last(value: &Value, _: &Value, _: &mut Means<'_>) -> Outcome<Value> {
+pub(super) fn last(value: &Value, _: &Value, _: &mut FilterContext<'_>) -> EngineResult<Value> {
     Ok(if value.can_slice() && value.truth() { value.item(value.len() - 1) } else { Value::from("") })
 }
 
 /// Any item will do. The same one every time keeps a rendering repeatable.
-pub(super) fn random(value: &Value, _: &Value, _: &mut Means<'_>) -> Outcome<Value> {
+pub(super) fn random(value: &Value, _: &Value, _: &mut FilterContext<'_>) -> EngineResult<Value> {
     Ok(if value.can_slice() && value.truth() { value.item(0) } else { value.clone() })
 }
 
-pub(super) fn length(value: &Value, _: &Value, _: &mut Means<'_>) -> Outcome<Value> {
+pub(super) fn length(value: &Value, _: &Value, _: &mut FilterContext<'_>) -> EngineResult<Value> {
     Ok(Value::from(i64::try_from(value.len()).unwrap_or(i64::MAX)))
 }
 
-pub(super) fn length_is(value: &Value, argument: &Value, _: &mut Means<'_>) -> Outcome<Value> {
+pub(super) fn length_is(value: &Value, argument: &Value, _: &mut FilterContext<'_>) -> EngineResult<Value> {
     Ok(Value::from(i64::try_from(value.len()) == Ok(argument.integer())))
 }
 
-pub(super) fn join(value: &Value, argument: &Value, means: &mut Means<'_>) -> Outcome<Value> {
+pub(super) fn join(value: &Value, argument: &Value, context: &mut FilterContext<'_>) -> EngineResult<Value> {
     let separator = argument.text();
     let mut out = Vec::new();
     match &value.data {
-        Data::List(list) => {
+        GoValue::List(list) => {
             for (index, item) in list.items.iter().enumerate() {
                 if index > 0 {
                     out.extend_from_slice(&separator);
                 }
                 item.print(&mut out);
-                means.fits(out.len())?;
+                context.fits(out.len())?;
             }
         }
-        Data::Str(text) | Data::Trigger(text) => {
+        GoValue::Str(text) | GoValue::Trigger(text) => {
             for (index, (rune, _)) in runes::runes(text).enumerate() {
                 if index > 0 {
                     out.extend_from_slice(&separator);
                 }
                 runes::push(&mut out, rune);
-                means.fits(out.len())?;
+                context.fits(out.len())?;
             }
         }
         _ => return Ok(value.clone()),
@@ -60,43 +60,43 @@ pub(super) fn join(value: &Value, argument: &Value, means: &mut Means<'_>) -> Ou
     Ok(Value::bytes(out))
 }
 
-pub(super) fn make_list(value: &Value, _: &Value, means: &mut Means<'_>) -> Outcome<Value> {
+pub(super) fn make_list(value: &Value, _: &Value, context: &mut FilterContext<'_>) -> EngineResult<Value> {
     let text = value.text();
-    means.spend(runes::count(&text) * ITEM_STEPS)?;
+    context.spend(runes::count(&text) * ITEM_STEPS)?;
     Ok(Value::strings(runes::runes(&text).map(|(rune, _)| Value::bytes(runes::string(rune))).collect()))
 }
 
-pub(super) fn split(value: &Value, argument: &Value, means: &mut Means<'_>) -> Outcome<Value> {
+pub(super) fn split(value: &Value, argument: &Value, context: &mut FilterContext<'_>) -> EngineResult<Value> {
     let (text, separator) = (value.text(), argument.text());
     if separator.is_empty() {
-        return make_list(value, argument, means);
+        return make_list(value, argument, context);
     }
     let parts = runes::split(&text, &separator);
-    means.spend(parts.len() * ITEM_STEPS)?;
+    context.spend(parts.len() * ITEM_STEPS)?;
     Ok(Value::strings(parts.into_iter().map(Value::bytes).collect()))
 }
 
-pub(super) fn slice(value: &Value, argument: &Value, means: &mut Means<'_>) -> Outcome<Value> {
+pub(super) fn slice(value: &Value, argument: &Value, context: &mut FilterContext<'_>) -> EngineResult<Value> {
     let text = argument.text();
     let [from, to] = runes::split(&text, b":")[..] else {
-        return Err(Fault::wrong("`slice` takes `from:to`; either may be missing, but not the colon"));
+        return Err(EngineError::wrong("`slice` takes `from:to`; either may be missing, but not the colon"));
     };
     if !value.can_slice() {
         return Ok(value.clone());
     }
     let length = i64::try_from(value.len()).unwrap_or(i64::MAX);
-    let (from, to) = match means.dialect {
+    let (from, to) = match context.dialect {
         Dialect::Lxd => bounds_4(integer_of(from), integer_of(to), length),
         Dialect::Incus => bounds_6(from, to, length),
     };
     let (Ok(from), Ok(to)) = (usize::try_from(from), usize::try_from(to)) else {
-        return Err(Fault::wrong("`slice` takes no negative bound in LXD"));
+        return Err(EngineError::wrong("`slice` takes no negative bound in LXD"));
     };
     match &value.data {
-        Data::List(list) => {
-            means.spend(to.saturating_sub(from))?;
+        GoValue::List(list) => {
+            context.spend(to.saturating_sub(from))?;
             let items = list.items.get(from..to).unwrap_or(&[]).to_vec();
-            Ok(Data::List(Arc::new(List { strings: list.strings, items })).into())
+            Ok(GoValue::List(Arc::new(List { strings: list.strings, items })).into())
         }
         _ => Ok(Value::bytes(runes::section(&value.text(), from, to))),
     }

@@ -5,18 +5,18 @@ mod html;
 mod links;
 mod lists;
 mod numbers;
-mod pattern;
 mod strings;
+mod tag_pattern;
 mod truncate;
 
 pub(crate) use html::escape;
 
 use super::Dialect;
-use super::fault::{Fault, Outcome};
+use super::engine_error::{EngineError, EngineResult};
 use super::value::Value;
 
 /// What a filter may know and spend beside its value.
-pub(crate) struct Means<'m> {
+pub(crate) struct FilterContext<'m> {
     pub(crate) dialect: Dialect,
     /// The most bytes that one value may have.
     pub(crate) cap: usize,
@@ -24,25 +24,25 @@ pub(crate) struct Means<'m> {
     pub(crate) steps: &'m mut u64,
 }
 
-impl Means<'_> {
-    pub(crate) fn too_large(&self) -> Box<Fault> {
-        Fault::limit("template_output", self.cap as u64, "a value of the template")
+impl FilterContext<'_> {
+    pub(crate) fn too_large(&self) -> Box<EngineError> {
+        EngineError::limit("template_output", self.cap as u64, "a value of the template")
     }
 
     /// Fails unless `length` more bytes are allowed in a value.
-    pub(crate) fn fits(&self, length: usize) -> Outcome<()> {
+    pub(crate) fn fits(&self, length: usize) -> EngineResult<()> {
         if length > self.cap { Err(self.too_large()) } else { Ok(()) }
     }
 
     /// Pays for work that the lengths of values don't tell of.
-    pub(crate) fn spend(&mut self, steps: usize) -> Outcome<()> {
+    pub(crate) fn spend(&mut self, steps: usize) -> EngineResult<()> {
         let left = self.steps.checked_sub(steps as u64);
         *self.steps = left.unwrap_or(0);
-        if left.is_some() { Ok(()) } else { Err(Fault::limit("template_steps", 0, "the work of a filter")) }
+        if left.is_some() { Ok(()) } else { Err(EngineError::limit("template_steps", 0, "the work of a filter")) }
     }
 }
 
-type Function = fn(&Value, &Value, &mut Means<'_>) -> Outcome<Value>;
+type Function = fn(&Value, &Value, &mut FilterContext<'_>) -> EngineResult<Value>;
 
 /// A filter of the table.
 #[derive(Debug, Clone, Copy)]
@@ -67,10 +67,10 @@ impl Filter {
         self.name() == "safe"
     }
 
-    pub(crate) fn apply(self, value: &Value, argument: &Value, means: &mut Means<'_>) -> Outcome<Value> {
+    pub(crate) fn apply(self, value: &Value, argument: &Value, context: &mut FilterContext<'_>) -> EngineResult<Value> {
         match FILTERS.get(usize::from(self.0)) {
-            Some((_, function)) => function(value, argument, means),
-            None => Err(Fault::wrong("no such filter")),
+            Some((_, function)) => function(value, argument, context),
+            None => Err(EngineError::wrong("no such filter")),
         }
     }
 }
@@ -131,29 +131,29 @@ const FILTERS: &[(&str, Function)] = &[
 ];
 
 /// The value as it is; that `safe` was there is known from the tree.
-fn safe(value: &Value, _: &Value, _: &mut Means<'_>) -> Outcome<Value> {
+fn safe(value: &Value, _: &Value, _: &mut FilterContext<'_>) -> EngineResult<Value> {
     Ok(value.clone())
 }
 
-fn default(value: &Value, argument: &Value, _: &mut Means<'_>) -> Outcome<Value> {
+fn default(value: &Value, argument: &Value, _: &mut FilterContext<'_>) -> EngineResult<Value> {
     Ok(if value.truth() { value.clone() } else { argument.clone() })
 }
 
-fn default_if_none(value: &Value, argument: &Value, _: &mut Means<'_>) -> Outcome<Value> {
+fn default_if_none(value: &Value, argument: &Value, _: &mut FilterContext<'_>) -> EngineResult<Value> {
     Ok(if value.is_nil() { argument.clone() } else { value.clone() })
 }
 
-fn date(_: &Value, _: &Value, _: &mut Means<'_>) -> Outcome<Value> {
-    Err(Fault::wrong("this filter takes a time, and an image's context holds none"))
+fn date(_: &Value, _: &Value, _: &mut FilterContext<'_>) -> EngineResult<Value> {
+    Err(EngineError::wrong("this filter takes a time, and an image's context holds none"))
 }
 
-fn yesno(value: &Value, argument: &Value, _: &mut Means<'_>) -> Outcome<Value> {
+fn yesno(value: &Value, argument: &Value, _: &mut FilterContext<'_>) -> EngineResult<Value> {
     let text = argument.text();
     let mut choices: [&[u8]; 3] = [b"yes", b"no", b"maybe"];
     if !text.is_empty() {
         let given = super::go::runes::split(&text, b",");
         if !(2..=3).contains(&given.len()) {
-            return Err(Fault::wrong("`yesno` takes two or three words"));
+            return Err(EngineError::wrong("`yesno` takes two or three words"));
         }
         for (choice, word) in choices.iter_mut().zip(given) {
             *choice = word;

@@ -1,17 +1,17 @@
 //! Filters that cut: by characters or words, of plain text or of markup.
 //! The markup ones close what they cut through, by pongo2's own odd bookkeeping.
 
-use super::super::fault::{Fault, Outcome};
+use super::super::engine_error::{EngineError, EngineResult};
 use super::super::go::runes;
 use super::super::value::Value;
-use super::Means;
+use super::FilterContext;
 
-pub(super) fn truncatechars(value: &Value, argument: &Value, _: &mut Means<'_>) -> Outcome<Value> {
+pub(super) fn truncatechars(value: &Value, argument: &Value, _: &mut FilterContext<'_>) -> EngineResult<Value> {
     let text = value.text();
     let count = runes::count(&text);
     let wanted = argument.integer();
     let Ok(wanted) = usize::try_from(wanted) else {
-        return Err(Fault::wrong("`truncatechars` takes no negative length"));
+        return Err(EngineError::wrong("`truncatechars` takes no negative length"));
     };
     if wanted >= count {
         return Ok(Value::bytes(runes::section(&text, 0, count)));
@@ -24,7 +24,7 @@ pub(super) fn truncatechars(value: &Value, argument: &Value, _: &mut Means<'_>) 
     Ok(Value::bytes(out))
 }
 
-pub(super) fn truncatewords(value: &Value, argument: &Value, _: &mut Means<'_>) -> Outcome<Value> {
+pub(super) fn truncatewords(value: &Value, argument: &Value, _: &mut FilterContext<'_>) -> EngineResult<Value> {
     let Some(wanted) = usize::try_from(argument.integer()).ok().filter(|&wanted| wanted > 0) else {
         return Ok(Value::from(""));
     };
@@ -37,7 +37,11 @@ pub(super) fn truncatewords(value: &Value, argument: &Value, _: &mut Means<'_>) 
     Ok(Value::bytes(words.join(&b' ')))
 }
 
-pub(super) fn truncatechars_html(value: &Value, argument: &Value, means: &mut Means<'_>) -> Outcome<Value> {
+pub(super) fn truncatechars_html(
+    value: &Value,
+    argument: &Value,
+    context: &mut FilterContext<'_>,
+) -> EngineResult<Value> {
     let text = value.text();
     let wanted = argument.integer().wrapping_sub(3).max(0).unsigned_abs();
     let mut markup = Markup::new(&text);
@@ -51,10 +55,14 @@ pub(super) fn truncatechars_html(value: &Value, argument: &Value, means: &mut Me
     if count >= wanted && count < text.len() as u64 {
         markup.out.extend_from_slice(b"...");
     }
-    markup.finish(means)
+    markup.finish(context)
 }
 
-pub(super) fn truncatewords_html(value: &Value, argument: &Value, means: &mut Means<'_>) -> Outcome<Value> {
+pub(super) fn truncatewords_html(
+    value: &Value,
+    argument: &Value,
+    context: &mut FilterContext<'_>,
+) -> EngineResult<Value> {
     let text = value.text();
     let wanted = argument.integer().max(0).unsigned_abs();
     let mut markup = Markup::new(&text);
@@ -87,7 +95,7 @@ pub(super) fn truncatewords_html(value: &Value, argument: &Value, means: &mut Me
     if count >= wanted {
         markup.out.extend_from_slice(b"...");
     }
-    markup.finish(means)
+    markup.finish(context)
 }
 
 /// Markup that is being copied, with the tags that are open.
@@ -163,13 +171,13 @@ impl<'a> Markup<'a> {
         false
     }
 
-    fn finish(mut self, means: &Means<'_>) -> Outcome<Value> {
+    fn finish(mut self, context: &FilterContext<'_>) -> EngineResult<Value> {
         for tag in self.open.iter().rev() {
             self.out.extend_from_slice(b"</");
             self.out.extend_from_slice(tag);
             self.out.push(b'>');
         }
-        means.fits(self.out.len())?;
+        context.fits(self.out.len())?;
         Ok(Value { safe: true, ..Value::bytes(self.out) })
     }
 }

@@ -1,11 +1,11 @@
 //! `fmt.Sprintf` with one argument, for `stringformat` and `rjust`: verbs, flags and Go's error texts.
 //! What it writes is bounded, for a width may be a million and stand there a thousand times.
 
-use super::super::value::{Data, Value};
+use super::super::value::{GoValue, Value};
 use super::runes;
 
 /// Larger widths and precisions are no numbers to Go.
-const TOO_LARGE: usize = 1_000_000;
+const MAX_WIDTH: usize = 1_000_000;
 
 /// `fmt.Sprintf(format, argument)`, or `None` if more than `cap` bytes would come out.
 pub(crate) fn sprintf(format: &[u8], argument: &Value, cap: usize) -> Option<Vec<u8>> {
@@ -40,7 +40,7 @@ fn parse_number(format: &[u8], start: usize, end: usize) -> (Option<usize>, usiz
     let (mut at, mut value) = (start, None);
     while at < end && format[at].is_ascii_digit() {
         let so_far = value.unwrap_or(0);
-        if so_far > TOO_LARGE {
+        if so_far > MAX_WIDTH {
             return (None, end);
         }
         value = Some(so_far * 10 + usize::from(format[at] - b'0'));
@@ -50,7 +50,7 @@ fn parse_number(format: &[u8], start: usize, end: usize) -> (Option<usize>, usiz
 }
 
 /// Where the reading of a format stands.
-struct State {
+struct FormatCursor {
     at: usize,
     /// The next argument; there is one, number 0.
     argument: usize,
@@ -58,7 +58,7 @@ struct State {
     good: bool,
 }
 
-impl State {
+impl FormatCursor {
     /// Reads `[n]` and tells whether there was one.
     fn index(&mut self, format: &[u8]) -> bool {
         if format.get(self.at) != Some(&b'[') {
@@ -90,7 +90,7 @@ impl State {
         }
         self.argument += 1;
         let number = argument.is_integer().then(|| argument.integer())?;
-        (number.unsigned_abs() <= TOO_LARGE as u64).then_some(number)
+        (number.unsigned_abs() <= MAX_WIDTH as u64).then_some(number)
     }
 }
 
@@ -124,7 +124,7 @@ impl Printer {
     }
 
     fn run(&mut self, format: &[u8], argument: &Value) {
-        let mut state = State { at: 0, argument: 0, reordered: false, good: true };
+        let mut state = FormatCursor { at: 0, argument: 0, reordered: false, good: true };
         while state.at < format.len() && !self.over {
             state.good = true;
             let percent = format[state.at..].iter().position(|&byte| byte == b'%');
@@ -142,7 +142,7 @@ impl Printer {
         if !state.reordered && state.argument == 0 {
             self.flags = Flags::default();
             self.write(b"%!(EXTRA ");
-            if !matches!(argument.data, Data::Nil) {
+            if !matches!(argument.data, GoValue::Nil) {
                 self.write(argument.type_name().as_bytes());
                 self.write(b"=");
             }
@@ -151,7 +151,7 @@ impl Printer {
         }
     }
 
-    fn read_flags(&mut self, format: &[u8], state: &mut State) {
+    fn read_flags(&mut self, format: &[u8], state: &mut FormatCursor) {
         self.flags = Flags::default();
         while let Some(byte) = format.get(state.at) {
             match byte {
@@ -170,7 +170,7 @@ impl Printer {
     }
 
     /// One verb; `false` ends the format.
-    fn verb(&mut self, format: &[u8], argument: &Value, state: &mut State) -> bool {
+    fn verb(&mut self, format: &[u8], argument: &Value, state: &mut FormatCursor) -> bool {
         self.read_flags(format, state);
         let mut after_index = state.index(format);
         if format.get(state.at) == Some(&b'*') {

@@ -1,14 +1,14 @@
 //! The verbs of `fmt.Sprintf`: how each Go type prints under each of them.
 //! A verb that does not fit says so in the output, as Go does it.
 
-use super::super::value::{Data, LoopInfo, Value};
+use super::super::value::{GoValue, LoopInfo, Value};
 use super::sprintf::Printer;
 use super::{number, quote, runes};
 
 impl Printer {
     pub(super) fn argument(&mut self, value: &Value, verb: char) {
         match (&value.data, verb) {
-            (Data::Nil, 'T' | 'v') => self.pad(b"<nil>"),
+            (GoValue::Nil, 'T' | 'v') => self.pad(b"<nil>"),
             (_, 'T') => self.text(value.type_name().as_bytes()),
             _ => self.value(value, verb, false),
         }
@@ -17,7 +17,7 @@ impl Printer {
     /// A verb that does not fit the value: the value is shown by `%v`, with the flags that stand.
     fn bad_verb(&mut self, value: &Value, verb: char) {
         self.error(verb, b"(");
-        if matches!(value.data, Data::Nil) {
+        if matches!(value.data, GoValue::Nil) {
             self.write(b"<nil>");
         } else {
             self.write(value.type_name().as_bytes());
@@ -32,28 +32,28 @@ impl Printer {
             return;
         }
         match &value.data {
-            Data::Nil if inner && verb == 'v' => {
+            GoValue::Nil if inner && verb == 'v' => {
                 self.write(if self.flags.sharp_v { b"interface {}(nil)" } else { b"<nil>" });
             }
             // A nil inside a list or a map prints so whatever the verb is.
-            Data::Nil if inner => self.write(b"<nil>"),
-            Data::Nil => self.bad_verb(value, verb),
-            Data::NoLoop if verb == 'v' => self.pad(b"<nil>"),
-            Data::NoLoop | Data::Block | Data::Function(_) | Data::Field(..) => self.bad_verb(value, verb),
-            Data::Bool(truth) => match verb {
+            GoValue::Nil if inner => self.write(b"<nil>"),
+            GoValue::Nil => self.bad_verb(value, verb),
+            GoValue::NoLoop if verb == 'v' => self.pad(b"<nil>"),
+            GoValue::NoLoop | GoValue::Block | GoValue::Function(_) | GoValue::Field(..) => self.bad_verb(value, verb),
+            GoValue::Bool(truth) => match verb {
                 't' | 'v' => self.pad(if *truth { b"true" } else { b"false" }),
                 _ => self.bad_verb(value, verb),
             },
-            Data::Int(number) => self.integer(value, number.unsigned_abs(), *number < 0, verb),
-            Data::Byte(number) if verb == 'v' && self.flags.sharp_v => {
+            GoValue::Int(number) => self.integer(value, number.unsigned_abs(), *number < 0, verb),
+            GoValue::Byte(number) if verb == 'v' && self.flags.sharp_v => {
                 self.flags.sharp = true;
                 self.digits(u64::from(*number), false, 16, verb, false);
                 self.flags.sharp = false;
             }
-            Data::Byte(number) => self.integer(value, u64::from(*number), false, verb),
-            Data::Float(number) => self.float(value, *number, verb),
-            Data::Str(text) | Data::Trigger(text) => self.string(value, text, verb),
-            Data::List(list) => {
+            GoValue::Byte(number) => self.integer(value, u64::from(*number), false, verb),
+            GoValue::Float(number) => self.float(value, *number, verb),
+            GoValue::Str(text) | GoValue::Trigger(text) => self.string(value, text, verb),
+            GoValue::List(list) => {
                 let (open, separator, close): (&[u8], &[u8], &[u8]) =
                     if self.flags.sharp_v { (b"{", b", ", b"}") } else { (b"[", b" ", b"]") };
                 if self.flags.sharp_v {
@@ -68,7 +68,7 @@ impl Printer {
                 }
                 self.write(close);
             }
-            Data::Map(map) => {
+            GoValue::Map(map) => {
                 let separator: &[u8] = if self.flags.sharp_v { b", " } else { b" " };
                 if self.flags.sharp_v {
                     self.write(value.type_name().as_bytes());
@@ -84,8 +84,8 @@ impl Printer {
                 }
                 self.write(if self.flags.sharp_v { b"}" } else { b"]" });
             }
-            Data::Loop(info) => self.structure(info, verb),
-            Data::Cycle(cycle) => self.string(value, &cycle.current().text(), verb),
+            GoValue::Loop(info) => self.structure(info, verb),
+            GoValue::Cycle(cycle) => self.string(value, &cycle.current().text(), verb),
         }
     }
 
@@ -105,7 +105,7 @@ impl Printer {
                 self.write(b":");
             }
             match info.field(name) {
-                Some(Data::Loop(_)) => self.write(b"0xc000000000"),
+                Some(GoValue::Loop(_)) => self.write(b"0xc000000000"),
                 Some(data) => self.value(&Value::from(data), verb, false),
                 None => {}
             }

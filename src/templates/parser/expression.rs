@@ -2,16 +2,16 @@
 //! See the table in `TEMPLATES.md`; it is not what a textbook does.
 
 use super::super::Dialect;
-use super::super::fault::{Fault, Outcome};
+use super::super::engine_error::{EngineError, EngineResult};
 use super::super::filters::Filter;
 use super::super::go::number;
-use super::super::lexer::{Keyword, Kind, Symbol, unescaped};
-use super::super::tree::{Expr, FilterCall, Logic, Part, Path, Product, Relation, Step, Sum};
+use super::super::lexer::{Keyword, Symbol, TokenKind, unescaped};
+use super::super::tree::{Accessor, Expr, FilterCall, Logic, Path, PathSegment, Product, Relation, Sum};
 use super::super::value::Value;
-use super::{Cursor, Parser};
+use super::{Parser, TokenCursor};
 
 impl<'t, 'a> Parser<'t, 'a> {
-    pub(super) fn expression(&mut self, cursor: &mut Cursor<'t, 'a>) -> Outcome<Expr> {
+    pub(super) fn expression(&mut self, cursor: &mut TokenCursor<'t, 'a>) -> EngineResult<Expr> {
         let first = self.relation(cursor)?;
         let mut rest = Vec::new();
         while let Some(op) = logic(cursor) {
@@ -23,7 +23,7 @@ impl<'t, 'a> Parser<'t, 'a> {
     }
 
     /// An expression one level further in.
-    fn nested(&mut self, cursor: &mut Cursor<'t, 'a>) -> Outcome<Expr> {
+    fn nested(&mut self, cursor: &mut TokenCursor<'t, 'a>) -> EngineResult<Expr> {
         if self.parens_open >= self.bounds.nesting {
             return Err(self.too_deep(cursor.at()));
         }
@@ -33,7 +33,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(expr)
     }
 
-    fn relation(&mut self, cursor: &mut Cursor<'t, 'a>) -> Outcome<Expr> {
+    fn relation(&mut self, cursor: &mut TokenCursor<'t, 'a>) -> EngineResult<Expr> {
         let first = self.sum(cursor)?;
         let mut rest = Vec::new();
         while let Some(op) = relation(cursor) {
@@ -48,7 +48,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(if rest.is_empty() { first } else { Expr::Relation(Box::new(first), rest) })
     }
 
-    fn sum(&mut self, cursor: &mut Cursor<'t, 'a>) -> Outcome<Expr> {
+    fn sum(&mut self, cursor: &mut TokenCursor<'t, 'a>) -> EngineResult<Expr> {
         let minus = cursor.take_symbol(Symbol::Minus);
         if !minus {
             cursor.take_symbol(Symbol::Plus);
@@ -67,7 +67,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(Expr::Sum(Box::new(Sum { minus, not, first, rest })))
     }
 
-    fn product(&mut self, cursor: &mut Cursor<'t, 'a>) -> Outcome<Expr> {
+    fn product(&mut self, cursor: &mut TokenCursor<'t, 'a>) -> EngineResult<Expr> {
         let first = self.power(cursor)?;
         let mut rest = Vec::new();
         loop {
@@ -84,7 +84,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(if rest.is_empty() { first } else { Expr::Product(Box::new(first), rest) })
     }
 
-    fn power(&mut self, cursor: &mut Cursor<'t, 'a>) -> Outcome<Expr> {
+    fn power(&mut self, cursor: &mut TokenCursor<'t, 'a>) -> EngineResult<Expr> {
         let first = self.factor(cursor)?;
         if cursor.peek_symbol() != Some(Symbol::Caret) {
             return Ok(first);
@@ -97,7 +97,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(Expr::Power(all))
     }
 
-    fn factor(&mut self, cursor: &mut Cursor<'t, 'a>) -> Outcome<Expr> {
+    fn factor(&mut self, cursor: &mut TokenCursor<'t, 'a>) -> EngineResult<Expr> {
         if cursor.take_symbol(Symbol::OpenParen) {
             let expr = self.nested(cursor)?;
             if !cursor.take_symbol(Symbol::CloseParen) {
@@ -114,44 +114,44 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(if filters.is_empty() { value } else { Expr::Filtered(Box::new(value), filters) })
     }
 
-    fn filter(&mut self, cursor: &mut Cursor<'t, 'a>) -> Outcome<FilterCall> {
+    fn filter(&mut self, cursor: &mut TokenCursor<'t, 'a>) -> EngineResult<FilterCall> {
         let at = cursor.at();
         let Some(name) = cursor.take_any_word() else { return Err(cursor.wrong("expected the name of a filter")) };
         let Some(filter) = Filter::named(name, self.dialect) else {
-            return Err(Fault::wrong(format!("there is no filter `{}`", String::from_utf8_lossy(name))).at(at));
+            return Err(EngineError::wrong(format!("there is no filter `{}`", String::from_utf8_lossy(name))).at(at));
         };
         let argument = self.filter_argument(cursor)?;
         Ok(FilterCall { filter: Some(filter), argument, at })
     }
 
-    pub(super) fn filter_argument(&mut self, cursor: &mut Cursor<'t, 'a>) -> Outcome<Option<Expr>> {
+    pub(super) fn filter_argument(&mut self, cursor: &mut TokenCursor<'t, 'a>) -> EngineResult<Option<Expr>> {
         if cursor.take_symbol(Symbol::Colon) { Ok(Some(self.operand(cursor)?)) } else { Ok(None) }
     }
 
     /// A literal or a variable, without filters.
-    fn operand(&mut self, cursor: &mut Cursor<'t, 'a>) -> Outcome<Expr> {
+    fn operand(&mut self, cursor: &mut TokenCursor<'t, 'a>) -> EngineResult<Expr> {
         let Some(token) = cursor.peek() else {
             return Err(cursor.wrong("expected a number, a string or a name"));
         };
         match token.kind {
-            Kind::Number(digits) => {
+            TokenKind::Number(digits) => {
                 cursor.next += 1;
                 self.number(digits, cursor)
             }
-            Kind::String(raw) => {
+            TokenKind::String(raw) => {
                 cursor.next += 1;
                 Ok(Expr::Literal(Value::bytes(unescaped(raw))))
             }
-            Kind::Keyword(Keyword::True) => {
+            TokenKind::Keyword(Keyword::True) => {
                 cursor.next += 1;
                 Ok(Expr::Literal(Value::from(true)))
             }
-            Kind::Keyword(Keyword::False) => {
+            TokenKind::Keyword(Keyword::False) => {
                 cursor.next += 1;
                 Ok(Expr::Literal(Value::from(false)))
             }
-            Kind::Keyword(_) => Err(cursor.wrong("a keyword may not stand here")),
-            Kind::Word(word) => {
+            TokenKind::Keyword(_) => Err(cursor.wrong("a keyword may not stand here")),
+            TokenKind::Word(word) => {
                 cursor.next += 1;
                 self.path(word, token.at, cursor)
             }
@@ -159,11 +159,11 @@ impl<'t, 'a> Parser<'t, 'a> {
         }
     }
 
-    fn number(&mut self, digits: &[u8], cursor: &mut Cursor<'t, 'a>) -> Outcome<Expr> {
+    fn number(&mut self, digits: &[u8], cursor: &mut TokenCursor<'t, 'a>) -> EngineResult<Expr> {
         if !cursor.take_symbol(Symbol::Dot) {
             return Ok(Expr::Literal(Value::from(integer(digits, cursor)?)));
         }
-        let Some(Kind::Number(fraction)) = cursor.peek().map(|token| token.kind) else {
+        let Some(TokenKind::Number(fraction)) = cursor.peek().map(|token| token.kind) else {
             return Err(cursor.wrong("expected digits after the point"));
         };
         cursor.next += 1;
@@ -173,18 +173,18 @@ impl<'t, 'a> Parser<'t, 'a> {
         }
     }
 
-    fn path(&mut self, word: &'a [u8], at: u32, cursor: &mut Cursor<'t, 'a>) -> Outcome<Expr> {
-        let mut path = Path { name: self.name(word), call: None, parts: Vec::new(), at };
+    fn path(&mut self, word: &'a [u8], at: u32, cursor: &mut TokenCursor<'t, 'a>) -> EngineResult<Expr> {
+        let mut path = Path { name: self.name(word), call: None, segments: Vec::new(), at };
         loop {
             match cursor.peek_symbol() {
                 Some(Symbol::Dot) => {
                     cursor.next += 1;
-                    path.parts.push(Part { step: self.step(cursor)?, call: None });
+                    path.segments.push(PathSegment { step: self.step(cursor)?, call: None });
                 }
                 Some(Symbol::OpenParen) => {
                     cursor.next += 1;
                     let arguments = self.call_arguments(cursor)?;
-                    let call = path.parts.last_mut().map_or(&mut path.call, |part| &mut part.call);
+                    let call = path.segments.last_mut().map_or(&mut path.call, |part| &mut part.call);
                     call.get_or_insert_default().extend(arguments);
                 }
                 Some(Symbol::OpenBracket) if self.dialect == Dialect::Incus => {
@@ -193,28 +193,30 @@ impl<'t, 'a> Parser<'t, 'a> {
                     if !cursor.take_symbol(Symbol::CloseBracket) {
                         return Err(cursor.wrong("expected `]`"));
                     }
-                    path.parts.push(Part { step: Step::Subscript(inner), call: None });
+                    path.segments.push(PathSegment { step: Accessor::Subscript(inner), call: None });
                     // pongo2 6 reads no further behind a bracket.
                     break;
                 }
                 _ => break,
             }
-            self.chain(path.parts.len(), cursor.at())?;
+            self.chain(path.segments.len(), cursor.at())?;
         }
         Ok(Expr::Path(Box::new(path)))
     }
 
-    fn step(&mut self, cursor: &mut Cursor<'t, 'a>) -> Outcome<Step> {
+    fn step(&mut self, cursor: &mut TokenCursor<'t, 'a>) -> EngineResult<Accessor> {
         let step = match cursor.peek().map(|token| token.kind) {
-            Some(Kind::Word(word)) => Step::Field(word.into()),
-            Some(Kind::Number(digits)) => Step::Index(usize::try_from(integer(digits, cursor)?).unwrap_or(usize::MAX)),
+            Some(TokenKind::Word(word)) => Accessor::Field(word.into()),
+            Some(TokenKind::Number(digits)) => {
+                Accessor::Index(usize::try_from(integer(digits, cursor)?).unwrap_or(usize::MAX))
+            }
             _ => return Err(cursor.wrong("expected a name or an index after the point")),
         };
         cursor.next += 1;
         Ok(step)
     }
 
-    fn call_arguments(&mut self, cursor: &mut Cursor<'t, 'a>) -> Outcome<Vec<Expr>> {
+    fn call_arguments(&mut self, cursor: &mut TokenCursor<'t, 'a>) -> EngineResult<Vec<Expr>> {
         let mut arguments = Vec::new();
         while !cursor.take_symbol(Symbol::CloseParen) {
             arguments.push(self.nested(cursor)?);
@@ -229,28 +231,28 @@ impl<'t, 'a> Parser<'t, 'a> {
     }
 }
 
-fn integer(digits: &[u8], cursor: &Cursor<'_, '_>) -> Outcome<i64> {
+fn integer(digits: &[u8], cursor: &TokenCursor<'_, '_>) -> EngineResult<i64> {
     let number = std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok());
     number.ok_or_else(|| cursor.wrong("the number is too large"))
 }
 
-fn logic(cursor: &Cursor<'_, '_>) -> Option<Logic> {
+fn logic(cursor: &TokenCursor<'_, '_>) -> Option<Logic> {
     match cursor.peek()?.kind {
-        Kind::Symbol(Symbol::And) | Kind::Keyword(Keyword::And) => Some(Logic::And),
-        Kind::Symbol(Symbol::Or) | Kind::Keyword(Keyword::Or) => Some(Logic::Or),
+        TokenKind::Symbol(Symbol::And) | TokenKind::Keyword(Keyword::And) => Some(Logic::And),
+        TokenKind::Symbol(Symbol::Or) | TokenKind::Keyword(Keyword::Or) => Some(Logic::Or),
         _ => None,
     }
 }
 
-fn relation(cursor: &Cursor<'_, '_>) -> Option<Relation> {
+fn relation(cursor: &TokenCursor<'_, '_>) -> Option<Relation> {
     Some(match cursor.peek()?.kind {
-        Kind::Symbol(Symbol::Equal) => Relation::Equal,
-        Kind::Symbol(Symbol::Unequal | Symbol::Differs) => Relation::Unequal,
-        Kind::Symbol(Symbol::Less) => Relation::Less,
-        Kind::Symbol(Symbol::Greater) => Relation::Greater,
-        Kind::Symbol(Symbol::AtMost) => Relation::AtMost,
-        Kind::Symbol(Symbol::AtLeast) => Relation::AtLeast,
-        Kind::Keyword(Keyword::In) => Relation::In,
+        TokenKind::Symbol(Symbol::Equal) => Relation::Equal,
+        TokenKind::Symbol(Symbol::Unequal | Symbol::Differs) => Relation::Unequal,
+        TokenKind::Symbol(Symbol::Less) => Relation::Less,
+        TokenKind::Symbol(Symbol::Greater) => Relation::Greater,
+        TokenKind::Symbol(Symbol::AtMost) => Relation::AtMost,
+        TokenKind::Symbol(Symbol::AtLeast) => Relation::AtLeast,
+        TokenKind::Keyword(Keyword::In) => Relation::In,
         _ => return None,
     })
 }

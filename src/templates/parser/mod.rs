@@ -7,13 +7,13 @@ mod tags;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Dialect;
-use super::fault::{Fault, Outcome};
-use super::lexer::{Keyword, Kind, Symbol, Token};
-use super::tree::{CycleTag, Macro, Name, Node, Nodes, Placed};
+use super::engine_error::{EngineError, EngineResult};
+use super::lexer::{Keyword, Symbol, Token, TokenKind};
+use super::tree::{CycleTag, LocatedNode, MacroTag, NameId, Node, Nodes};
 
 /// The bounds that parsing keeps.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Bounds {
+pub(crate) struct ParseLimits {
     pub(crate) nesting: u64,
     /// Blocks that stand around the author's own text.
     pub(crate) wrapped: u64,
@@ -24,30 +24,30 @@ pub(crate) struct Bounds {
 
 /// What parsing gives.
 #[derive(Debug, Default)]
-pub(crate) struct Tree {
+pub(crate) struct SyntaxTree {
     pub(crate) nodes: Nodes,
     pub(crate) names: Vec<Box<[u8]>>,
-    pub(crate) macros: Vec<Macro>,
+    pub(crate) macros: Vec<MacroTag>,
     pub(crate) cycles: Vec<CycleTag>,
     /// How many `ifchanged` there are, each of which remembers something.
-    pub(crate) watchers: usize,
+    pub(crate) ifchanged_count: usize,
 }
 
 /// Names that pongo2 itself gives a meaning; every template's table begins with them.
-pub(crate) const FORLOOP: Name = 0;
-pub(crate) const BLOCK: Name = 1;
-pub(crate) const PONGO2: Name = 2;
+pub(crate) const FORLOOP: NameId = 0;
+pub(crate) const BLOCK: NameId = 1;
+pub(crate) const PONGO2: NameId = 2;
 
 /// The tokens that are being read: of the document, or of one tag's arguments.
 #[derive(Clone, Copy)]
-pub(crate) struct Cursor<'t, 'a> {
+pub(crate) struct TokenCursor<'t, 'a> {
     tokens: &'t [Token<'a>],
     next: usize,
     /// The place of what has no token: the end.
     end: u32,
 }
 
-impl<'t, 'a> Cursor<'t, 'a> {
+impl<'t, 'a> TokenCursor<'t, 'a> {
     fn new(tokens: &'t [Token<'a>], end: u32) -> Self {
         Self { tokens, next: 0, end }
     }
@@ -76,7 +76,7 @@ impl<'t, 'a> Cursor<'t, 'a> {
     }
 
     fn take_keyword(&mut self, keyword: Keyword) -> bool {
-        let hit = self.peek().is_some_and(|token| token.kind == Kind::Keyword(keyword));
+        let hit = self.peek().is_some_and(|token| token.kind == TokenKind::Keyword(keyword));
         self.next += usize::from(hit);
         hit
     }
@@ -94,50 +94,52 @@ impl<'t, 'a> Cursor<'t, 'a> {
     }
 
     /// An error at the current token, which it names.
-    fn wrong(&self, message: impl Into<String>) -> Box<Fault> {
+    fn wrong(&self, message: impl Into<String>) -> Box<EngineError> {
         let mut message = message.into();
         match self.peek().map(|token| token.kind) {
-            Some(Kind::Symbol(symbol) | Kind::Trim(symbol)) => message += &format!(", found `{}`", symbol.text()),
-            Some(Kind::Word(word)) => message += &format!(", found `{}`", String::from_utf8_lossy(word)),
+            Some(TokenKind::Symbol(symbol) | TokenKind::Trim(symbol)) => {
+                message += &format!(", found `{}`", symbol.text())
+            }
+            Some(TokenKind::Word(word)) => message += &format!(", found `{}`", String::from_utf8_lossy(word)),
             Some(_) => {}
             None => message += ", but here it ends",
         }
-        Fault::wrong(message).at(self.at())
+        EngineError::wrong(message).at(self.at())
     }
 
     /// Fails if anything is left.
-    fn finish(&self, what: &str) -> Outcome<()> {
+    fn finish(&self, what: &str) -> EngineResult<()> {
         if self.is_done() { Ok(()) } else { Err(self.wrong(format!("{what} is over here"))) }
     }
 }
 
 pub(crate) struct Parser<'t, 'a> {
-    doc: Cursor<'t, 'a>,
+    doc: TokenCursor<'t, 'a>,
     dialect: Dialect,
-    bounds: Bounds,
+    bounds: ParseLimits,
     blocks_open: u64,
     parens_open: u64,
-    tree: Tree,
-    names: BTreeMap<&'a [u8], Name>,
+    tree: SyntaxTree,
+    names: BTreeMap<&'a [u8], NameId>,
     block_names: BTreeSet<&'a [u8]>,
 }
 
 /// The body of a tag, the end tag that was found, and that tag's arguments.
-struct Body<'t, 'a> {
+struct TagBody<'t, 'a> {
     nodes: Nodes,
     end: &'a [u8],
-    arguments: Cursor<'t, 'a>,
+    arguments: TokenCursor<'t, 'a>,
 }
 
 /// Parses a whole document.
-pub(crate) fn parse(tokens: &[Token<'_>], end: u32, dialect: Dialect, bounds: Bounds) -> Outcome<Tree> {
+pub(crate) fn parse(tokens: &[Token<'_>], end: u32, dialect: Dialect, bounds: ParseLimits) -> EngineResult<SyntaxTree> {
     let mut parser = Parser {
-        doc: Cursor::new(tokens, end),
+        doc: TokenCursor::new(tokens, end),
         dialect,
         bounds,
         blocks_open: 0,
         parens_open: 0,
-        tree: Tree::default(),
+        tree: SyntaxTree::default(),
         names: BTreeMap::new(),
         block_names: BTreeSet::new(),
     };
@@ -153,46 +155,46 @@ pub(crate) fn parse(tokens: &[Token<'_>], end: u32, dialect: Dialect, bounds: Bo
 }
 
 impl<'t, 'a> Parser<'t, 'a> {
-    fn name(&mut self, text: &'a [u8]) -> Name {
+    fn name(&mut self, text: &'a [u8]) -> NameId {
         if let Some(&name) = self.names.get(text) {
             return name;
         }
-        let name = Name::try_from(self.tree.names.len()).unwrap_or(Name::MAX);
+        let name = NameId::try_from(self.tree.names.len()).unwrap_or(NameId::MAX);
         self.tree.names.push(text.into());
         self.names.insert(text, name);
         name
     }
 
-    fn too_deep(&self, at: u32) -> Box<Fault> {
-        Fault::limit("template_nesting", self.bounds.nesting, "the nesting of blocks or parentheses").at(at)
+    fn too_deep(&self, at: u32) -> Box<EngineError> {
+        EngineError::limit("template_nesting", self.bounds.nesting, "the nesting of blocks or parentheses").at(at)
     }
 
-    /// Checks the length of a chain of operators, filters or parts.
-    fn chain(&self, length: usize, at: u32) -> Outcome<()> {
+    /// Checks the length of a chain of operators, filters or segments.
+    fn chain(&self, length: usize, at: u32) -> EngineResult<()> {
         if length as u64 > self.bounds.chain {
-            let what = "the number of operators, filters or parts in one chain";
-            return Err(Fault::limit("template_chain", self.bounds.chain, what).at(at));
+            let what = "the number of operators, filters or segments in one chain";
+            return Err(EngineError::limit("template_chain", self.bounds.chain, what).at(at));
         }
         Ok(())
     }
 
     /// Text, a variable or a tag.
-    fn element(&mut self, nodes: &mut Nodes) -> Outcome<()> {
+    fn element(&mut self, nodes: &mut Nodes) -> EngineResult<()> {
         let Some(token) = self.doc.peek() else { return Ok(()) };
         match token.kind {
-            Kind::Text(text) => {
+            TokenKind::Text(text) => {
                 self.text(text, token.at, nodes);
                 Ok(())
             }
-            Kind::Symbol(Symbol::OpenVariable) | Kind::Trim(Symbol::OpenVariable) => self.variable(nodes),
-            Kind::Symbol(Symbol::OpenTag) | Kind::Trim(Symbol::OpenTag) => self.tag(nodes),
+            TokenKind::Symbol(Symbol::OpenVariable) | TokenKind::Trim(Symbol::OpenVariable) => self.variable(nodes),
+            TokenKind::Symbol(Symbol::OpenTag) | TokenKind::Trim(Symbol::OpenTag) => self.tag(nodes),
             _ => Err(self.doc.wrong("only text, variables and tags may stand here")),
         }
     }
 
     fn text(&mut self, text: &[u8], at: u32, nodes: &mut Nodes) {
         let trims = |index: Option<usize>| {
-            index.and_then(|i| self.doc.tokens.get(i)).is_some_and(|token| matches!(token.kind, Kind::Trim(_)))
+            index.and_then(|i| self.doc.tokens.get(i)).is_some_and(|token| matches!(token.kind, TokenKind::Trim(_)))
         };
         let space = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
         let (mut start, mut end) = (0, text.len());
@@ -205,11 +207,11 @@ impl<'t, 'a> Parser<'t, 'a> {
         self.doc.next += 1;
         if start < end {
             let place = |offset: usize| at.saturating_add(u32::try_from(offset).unwrap_or(u32::MAX));
-            nodes.push(Placed { at: place(start), node: Node::Text(place(start), place(end)) });
+            nodes.push(LocatedNode { at: place(start), node: Node::Text(place(start), place(end)) });
         }
     }
 
-    fn variable(&mut self, nodes: &mut Nodes) -> Outcome<()> {
+    fn variable(&mut self, nodes: &mut Nodes) -> EngineResult<()> {
         let at = self.doc.at();
         self.doc.next += 1;
         let mut cursor = self.doc;
@@ -219,11 +221,11 @@ impl<'t, 'a> Parser<'t, 'a> {
         }
         self.doc = cursor;
         let safe = expr.is_safe();
-        nodes.push(Placed { at, node: Node::Output(Box::new(expr), safe) });
+        nodes.push(LocatedNode { at, node: Node::Output(Box::new(expr), safe) });
         Ok(())
     }
 
-    fn tag(&mut self, nodes: &mut Nodes) -> Outcome<()> {
+    fn tag(&mut self, nodes: &mut Nodes) -> EngineResult<()> {
         self.doc.next += 1;
         let at = self.doc.at();
         let Some(name) = self.doc.take_any_word() else {
@@ -231,19 +233,19 @@ impl<'t, 'a> Parser<'t, 'a> {
         };
         let known = tags::check(name).map_err(|fault| fault.at(at))?;
         let arguments = self.arguments()?;
-        nodes.extend(self.tag_named(known, at, arguments)?.map(|node| Placed { at, node }));
+        nodes.extend(self.tag_named(known, at, arguments)?.map(|node| LocatedNode { at, node }));
         Ok(())
     }
 
     /// The tokens up to the end of the tag.
-    fn arguments(&mut self) -> Outcome<Cursor<'t, 'a>> {
+    fn arguments(&mut self) -> EngineResult<TokenCursor<'t, 'a>> {
         let rest = self.doc.tokens.get(self.doc.next..).unwrap_or(&[]);
         let Some(length) = rest.iter().position(|token| token.symbol() == Some(Symbol::CloseTag)) else {
             self.doc.next = self.doc.tokens.len();
             return Err(self.doc.wrong("expected `%}`"));
         };
         self.doc.next += length + 1;
-        Ok(Cursor::new(&rest[..length], rest[length].at))
+        Ok(TokenCursor::new(&rest[..length], rest[length].at))
     }
 
     /// The name of the tag that starts here, if it is one of `ends`.
@@ -256,7 +258,7 @@ impl<'t, 'a> Parser<'t, 'a> {
     }
 
     /// Everything up to one of the end tags.
-    fn body(&mut self, at: u32, ends: &[&'static [u8]]) -> Outcome<Body<'t, 'a>> {
+    fn body(&mut self, at: u32, ends: &[&'static [u8]]) -> EngineResult<TagBody<'t, 'a>> {
         if self.blocks_open >= self.bounds.nesting + self.bounds.wrapped {
             return Err(self.too_deep(at));
         }
@@ -267,7 +269,7 @@ impl<'t, 'a> Parser<'t, 'a> {
                 self.doc.next += 2;
                 let arguments = self.arguments()?;
                 self.blocks_open -= 1;
-                return Ok(Body { nodes, end, arguments });
+                return Ok(TagBody { nodes, end, arguments });
             }
             // What follows closes the wrapping, so that a tag of the author's has been left open.
             if self.doc.at() >= self.bounds.own_end {
@@ -278,13 +280,13 @@ impl<'t, 'a> Parser<'t, 'a> {
         Err(self.unclosed(at, ends))
     }
 
-    fn unclosed(&self, at: u32, ends: &[&'static [u8]]) -> Box<Fault> {
+    fn unclosed(&self, at: u32, ends: &[&'static [u8]]) -> Box<EngineError> {
         let names: Vec<_> = ends.iter().map(|end| format!("`{}`", String::from_utf8_lossy(end))).collect();
-        Fault::wrong(format!("this tag is not closed: expected {}", names.join(" or "))).at(at)
+        EngineError::wrong(format!("this tag is not closed: expected {}", names.join(" or "))).at(at)
     }
 
     /// Passes over a comment, whatever stands in it.
-    fn skip(&mut self, at: u32, end: &'static [u8]) -> Outcome<()> {
+    fn skip(&mut self, at: u32, end: &'static [u8]) -> EngineResult<()> {
         while !self.doc.is_done() {
             if self.end_tag(&[end]).is_some() {
                 self.doc.next += 2;

@@ -1,15 +1,15 @@
 //! The tags: their arguments and their bodies.
 //! The order of the checks is pongo2's only where it decides between two trees, not between two errors.
 
-use super::super::fault::{Fault, Outcome};
+use super::super::engine_error::{EngineError, EngineResult};
 use super::super::filters::Filter;
-use super::super::lexer::{Keyword, Kind, Symbol, unescaped};
+use super::super::lexer::{Keyword, Symbol, TokenKind, unescaped};
 use super::super::tree::{
-    CycleTag, Expr, FilterCall, FilterTag, For, If, IfChanged, IfEqual, Lorem, LoremMethod, Macro, Node, Nodes,
-    WidthRatio, With,
+    CycleTag, Expr, FilterBlock, FilterCall, ForTag, IfChangedTag, IfEqualTag, IfTag, LoremMethod, LoremTag, MacroTag,
+    Node, Nodes, WidthRatioTag, WithTag,
 };
 use super::super::value::integer_of;
-use super::{Cursor, Parser};
+use super::{Parser, TokenCursor};
 
 /// The tags, by their names.
 const TAGS: &[&str] = &[
@@ -38,22 +38,27 @@ const TAGS: &[&str] = &[
 const REFUSED: [&str; 4] = ["extends", "import", "include", "ssi"];
 
 /// The known name of a tag.
-pub(super) fn check(name: &[u8]) -> Outcome<&'static str> {
+pub(super) fn check(name: &[u8]) -> EngineResult<&'static str> {
     if let Some(known) = TAGS.iter().find(|known| known.as_bytes() == name) {
         return Ok(known);
     }
     let shown = String::from_utf8_lossy(name);
     if REFUSED.iter().any(|refused| refused.as_bytes() == name) {
-        return Err(Fault::wrong(format!("`{shown}` is refused: an image template reads no other file")));
+        return Err(EngineError::wrong(format!("`{shown}` is refused: an image template reads no other file")));
     }
     if name.starts_with(b"end") || matches!(name, b"else" | b"elif" | b"empty") {
-        return Err(Fault::wrong(format!("`{shown}` has no tag here that it belongs to")));
+        return Err(EngineError::wrong(format!("`{shown}` has no tag here that it belongs to")));
     }
-    Err(Fault::wrong(format!("there is no tag `{shown}`")))
+    Err(EngineError::wrong(format!("there is no tag `{shown}`")))
 }
 
 impl<'t, 'a> Parser<'t, 'a> {
-    pub(super) fn tag_named(&mut self, name: &str, at: u32, mut args: Cursor<'t, 'a>) -> Outcome<Option<Node>> {
+    pub(super) fn tag_named(
+        &mut self,
+        name: &str,
+        at: u32,
+        mut args: TokenCursor<'t, 'a>,
+    ) -> EngineResult<Option<Node>> {
         let args = &mut args;
         let node = match name {
             "if" => self.if_tag(at, args)?,
@@ -95,14 +100,14 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(Some(node))
     }
 
-    fn identifier(&mut self, args: &mut Cursor<'t, 'a>) -> Outcome<u32> {
+    fn identifier(&mut self, args: &mut TokenCursor<'t, 'a>) -> EngineResult<u32> {
         match args.take_any_word() {
             Some(word) => Ok(self.name(word)),
             None => Err(args.wrong("expected a name")),
         }
     }
 
-    fn all_expressions(&mut self, args: &mut Cursor<'t, 'a>) -> Outcome<Vec<Expr>> {
+    fn all_expressions(&mut self, args: &mut TokenCursor<'t, 'a>) -> EngineResult<Vec<Expr>> {
         let mut all = Vec::new();
         while !args.is_done() {
             all.push(self.expression(args)?);
@@ -110,8 +115,8 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(all)
     }
 
-    fn if_tag(&mut self, at: u32, args: &mut Cursor<'t, 'a>) -> Outcome<Node> {
-        let mut tag = If { conditions: vec![self.expression(args)?], bodies: Vec::new() };
+    fn if_tag(&mut self, at: u32, args: &mut TokenCursor<'t, 'a>) -> EngineResult<Node> {
+        let mut tag = IfTag { conditions: vec![self.expression(args)?], bodies: Vec::new() };
         args.finish("the condition")?;
         loop {
             let mut body = self.body(at, &[b"elif", b"else", b"endif"])?;
@@ -126,7 +131,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         }
     }
 
-    fn for_tag(&mut self, at: u32, args: &mut Cursor<'t, 'a>) -> Outcome<Node> {
+    fn for_tag(&mut self, at: u32, args: &mut TokenCursor<'t, 'a>) -> EngineResult<Node> {
         let key = self.identifier(args)?;
         let value = if args.take_symbol(Symbol::Comma) { Some(self.identifier(args)?) } else { None };
         if !args.take_keyword(Keyword::In) {
@@ -137,12 +142,17 @@ impl<'t, 'a> Parser<'t, 'a> {
         let sorted = args.take_word(b"sorted");
         args.finish("`for`")?;
         let (body, empty) = self.two_bodies(at, b"empty", b"endfor")?;
-        Ok(Node::For(Box::new(For { key, value, over, reversed, sorted, body, empty })))
+        Ok(Node::For(Box::new(ForTag { key, value, over, reversed, sorted, body, empty })))
     }
 
     /// A body and, behind `middle`, another.
     #[allow(clippy::type_complexity)]
-    fn two_bodies(&mut self, at: u32, middle: &'static [u8], end: &'static [u8]) -> Outcome<(Nodes, Option<Nodes>)> {
+    fn two_bodies(
+        &mut self,
+        at: u32,
+        middle: &'static [u8],
+        end: &'static [u8],
+    ) -> EngineResult<(Nodes, Option<Nodes>)> {
         let first = self.body(at, &[middle, end])?;
         first.arguments.finish("the tag")?;
         if first.end != middle {
@@ -153,7 +163,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok((first.nodes, Some(second.nodes)))
     }
 
-    fn set_tag(&mut self, args: &mut Cursor<'t, 'a>) -> Outcome<Node> {
+    fn set_tag(&mut self, args: &mut TokenCursor<'t, 'a>) -> EngineResult<Node> {
         let name = self.identifier(args)?;
         if !args.take_symbol(Symbol::Assign) {
             return Err(args.wrong("expected `=`"));
@@ -163,14 +173,14 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(Node::Set(name, Box::new(value)))
     }
 
-    fn with_tag(&mut self, at: u32, args: &mut Cursor<'t, 'a>) -> Outcome<Node> {
+    fn with_tag(&mut self, at: u32, args: &mut TokenCursor<'t, 'a>) -> EngineResult<Node> {
         if args.is_done() {
             return Err(args.wrong("`with` needs a name and a value"));
         }
         let body = self.body(at, &[b"endwith"])?;
         body.arguments.finish("`endwith`")?;
         // One `as` anywhere makes it the old style, `with value as name`.
-        let old_style = args.tokens.iter().any(|token| token.kind == Kind::Keyword(Keyword::As));
+        let old_style = args.tokens.iter().any(|token| token.kind == TokenKind::Keyword(Keyword::As));
         let mut pairs: Vec<(u32, Expr)> = Vec::new();
         while !args.is_done() {
             let (name, value) = if old_style {
@@ -192,11 +202,11 @@ impl<'t, 'a> Parser<'t, 'a> {
             }
             self.chain(pairs.len(), args.at())?;
         }
-        Ok(Node::With(Box::new(With { pairs, body: body.nodes })))
+        Ok(Node::With(Box::new(WithTag { pairs, body: body.nodes })))
     }
 
-    fn macro_tag(&mut self, at: u32, args: &mut Cursor<'t, 'a>) -> Outcome<Node> {
-        let mut tag = Macro {
+    fn macro_tag(&mut self, at: u32, args: &mut TokenCursor<'t, 'a>) -> EngineResult<Node> {
+        let mut tag = MacroTag {
             name: self.identifier(args)?,
             arguments: Vec::new(),
             defaults: Vec::new(),
@@ -228,13 +238,13 @@ impl<'t, 'a> Parser<'t, 'a> {
         body.arguments.finish("`endmacro`")?;
         tag.body = body.nodes;
         if tag.exported && self.tree.macros.iter().any(|known| known.exported && known.name == tag.name) {
-            return Err(Fault::wrong("another macro of this name is exported already").at(at));
+            return Err(EngineError::wrong("another macro of this name is exported already").at(at));
         }
         self.tree.macros.push(tag);
         Ok(Node::Macro(self.tree.macros.len() - 1))
     }
 
-    fn block_tag(&mut self, at: u32, args: &mut Cursor<'t, 'a>) -> Outcome<Node> {
+    fn block_tag(&mut self, at: u32, args: &mut TokenCursor<'t, 'a>) -> EngineResult<Node> {
         let Some(name) = args.take_any_word() else { return Err(args.wrong("expected the name of the block")) };
         args.finish("`block`")?;
         let mut body = self.body(at, &[b"endblock"])?;
@@ -243,12 +253,12 @@ impl<'t, 'a> Parser<'t, 'a> {
         }
         body.arguments.finish("`endblock`")?;
         if !self.block_names.insert(name) {
-            return Err(Fault::wrong("there is a block of this name already").at(at));
+            return Err(EngineError::wrong("there is a block of this name already").at(at));
         }
         Ok(Node::Block(body.nodes))
     }
 
-    fn autoescape_tag(&mut self, at: u32, args: &mut Cursor<'t, 'a>) -> Outcome<Node> {
+    fn autoescape_tag(&mut self, at: u32, args: &mut TokenCursor<'t, 'a>) -> EngineResult<Node> {
         let body = self.body(at, &[b"endautoescape"])?;
         let on = args.take_word(b"on");
         if !on && !args.take_word(b"off") {
@@ -258,7 +268,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(Node::Autoescape(on, body.nodes))
     }
 
-    fn filter_tag(&mut self, at: u32, args: &mut Cursor<'t, 'a>) -> Outcome<Node> {
+    fn filter_tag(&mut self, at: u32, args: &mut TokenCursor<'t, 'a>) -> EngineResult<Node> {
         let body = self.body(at, &[b"endfilter"])?;
         let mut filters = Vec::new();
         while !args.is_done() {
@@ -272,26 +282,32 @@ impl<'t, 'a> Parser<'t, 'a> {
             }
         }
         args.finish("`filter`")?;
-        Ok(Node::Filter(Box::new(FilterTag { body: body.nodes, filters })))
+        Ok(Node::Filter(Box::new(FilterBlock { body: body.nodes, filters })))
     }
 
-    fn ifchanged_tag(&mut self, at: u32, args: &mut Cursor<'t, 'a>) -> Outcome<Node> {
+    fn ifchanged_tag(&mut self, at: u32, args: &mut TokenCursor<'t, 'a>) -> EngineResult<Node> {
         let watched = self.all_expressions(args)?;
         let (then, otherwise) = self.two_bodies(at, b"else", b"endifchanged")?;
-        let index = self.tree.watchers;
-        self.tree.watchers += 1;
-        Ok(Node::IfChanged(Box::new(IfChanged { index, watched, then, otherwise })))
+        let index = self.tree.ifchanged_count;
+        self.tree.ifchanged_count += 1;
+        Ok(Node::IfChanged(Box::new(IfChangedTag { index, watched, then, otherwise })))
     }
 
-    fn ifequal_tag(&mut self, at: u32, args: &mut Cursor<'t, 'a>, wanted: bool, end: &'static [u8]) -> Outcome<Node> {
+    fn ifequal_tag(
+        &mut self,
+        at: u32,
+        args: &mut TokenCursor<'t, 'a>,
+        wanted: bool,
+        end: &'static [u8],
+    ) -> EngineResult<Node> {
         let left = self.expression(args)?;
         let right = self.expression(args)?;
         args.finish("the tag")?;
         let (then, otherwise) = self.two_bodies(at, b"else", end)?;
-        Ok(Node::IfEqual(Box::new(IfEqual { wanted, left, right, then, otherwise })))
+        Ok(Node::IfEqual(Box::new(IfEqualTag { wanted, left, right, then, otherwise })))
     }
 
-    fn cycle_tag(&mut self, args: &mut Cursor<'t, 'a>) -> Outcome<Node> {
+    fn cycle_tag(&mut self, args: &mut TokenCursor<'t, 'a>) -> EngineResult<Node> {
         let mut tag = CycleTag { items: Vec::new(), name: None, silent: false };
         while !args.is_done() {
             tag.items.push(self.expression(args)?);
@@ -306,19 +322,19 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(Node::Cycle(self.tree.cycles.len() - 1))
     }
 
-    fn widthratio_tag(&mut self, args: &mut Cursor<'t, 'a>) -> Outcome<Node> {
+    fn widthratio_tag(&mut self, args: &mut TokenCursor<'t, 'a>) -> EngineResult<Node> {
         let current = self.expression(args)?;
         let max = self.expression(args)?;
         let width = self.expression(args)?;
         let name = if args.take_keyword(Keyword::As) { Some(self.identifier(args)?) } else { None };
         args.finish("`widthratio`")?;
-        Ok(Node::WidthRatio(Box::new(WidthRatio { current, max, width, name })))
+        Ok(Node::WidthRatio(Box::new(WidthRatioTag { current, max, width, name })))
     }
 }
 
-fn lorem_tag(args: &mut Cursor<'_, '_>) -> Outcome<Node> {
-    let mut tag = Lorem { count: 1, method: LoremMethod::Plain, random: false };
-    if let Some(Kind::Number(digits)) = args.peek().map(|token| token.kind) {
+fn lorem_tag(args: &mut TokenCursor<'_, '_>) -> EngineResult<Node> {
+    let mut tag = LoremTag { count: 1, method: LoremMethod::Plain, random: false };
+    if let Some(TokenKind::Number(digits)) = args.peek().map(|token| token.kind) {
         tag.count = integer_of(digits);
         args.next += 1;
     }
@@ -336,8 +352,8 @@ fn lorem_tag(args: &mut Cursor<'_, '_>) -> Outcome<Node> {
     Ok(Node::Lorem(tag))
 }
 
-fn now_tag(args: &mut Cursor<'_, '_>) -> Outcome<Node> {
-    let Some(Kind::String(raw)) = args.peek().map(|token| token.kind) else {
+fn now_tag(args: &mut TokenCursor<'_, '_>) -> EngineResult<Node> {
+    let Some(TokenKind::String(raw)) = args.peek().map(|token| token.kind) else {
         return Err(args.wrong("expected a layout in quotes"));
     };
     args.next += 1;
@@ -346,7 +362,7 @@ fn now_tag(args: &mut Cursor<'_, '_>) -> Outcome<Node> {
     Ok(Node::Now(unescaped(raw), fake))
 }
 
-fn templatetag_tag(args: &mut Cursor<'_, '_>) -> Outcome<Node> {
+fn templatetag_tag(args: &mut TokenCursor<'_, '_>) -> EngineResult<Node> {
     let text = match args.peek().and_then(|token| token.word()) {
         Some(b"openblock") => "{%",
         Some(b"closeblock") => "%}",

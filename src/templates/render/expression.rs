@@ -2,14 +2,14 @@
 //! Where Go would panic (a division by zero, lists compared) there is an error instead.
 
 use super::super::Dialect;
-use super::super::fault::{Fault, Outcome};
+use super::super::engine_error::{EngineError, EngineResult};
 use super::super::go::number;
 use super::super::tree::{Expr, FilterCall, Logic, Product, Relation, Sum};
 use super::super::value::Value;
 use super::{Renderer, weight};
 
 impl<'t> Renderer<'t> {
-    pub(super) fn expr(&mut self, expr: &'t Expr) -> Outcome<Value> {
+    pub(super) fn expr(&mut self, expr: &'t Expr) -> EngineResult<Value> {
         match expr {
             Expr::Literal(value) => Ok(value.clone()),
             Expr::Path(path) => self.path(path),
@@ -24,14 +24,14 @@ impl<'t> Renderer<'t> {
     }
 
     /// The value of an expression that a variable will keep.
-    pub(super) fn kept(&mut self, expr: &'t Expr) -> Outcome<Value> {
+    pub(super) fn kept(&mut self, expr: &'t Expr) -> EngineResult<Value> {
         match expr {
             Expr::Path(path) => self.live_path(path),
             _ => self.expr(expr),
         }
     }
 
-    fn compound(&mut self, expr: &'t Expr) -> Outcome<Value> {
+    fn compound(&mut self, expr: &'t Expr) -> EngineResult<Value> {
         match expr {
             Expr::Filtered(first, filters) => self.filters(first, filters),
             Expr::Logic(first, rest) => self.logic(first, rest),
@@ -43,7 +43,7 @@ impl<'t> Renderer<'t> {
         }
     }
 
-    fn filters(&mut self, first: &'t Expr, filters: &'t [FilterCall]) -> Outcome<Value> {
+    fn filters(&mut self, first: &'t Expr, filters: &'t [FilterCall]) -> EngineResult<Value> {
         let mut value = self.expr(first)?;
         for call in filters {
             value = self.filtered(&value, call)?;
@@ -52,7 +52,7 @@ impl<'t> Renderer<'t> {
     }
 
     /// Right-recursive: the first operand that decides, decides.
-    fn logic(&mut self, first: &'t Expr, rest: &'t [(Logic, Expr)]) -> Outcome<Value> {
+    fn logic(&mut self, first: &'t Expr, rest: &'t [(Logic, Expr)]) -> EngineResult<Value> {
         let mut truth = self.expr(first)?.truth();
         for (op, next) in rest {
             match (op, truth) {
@@ -64,7 +64,7 @@ impl<'t> Renderer<'t> {
     }
 
     /// Right-recursive too: `1 < 2 == true` compares 1 with what `2 == true` gives.
-    fn relation(&mut self, first: &'t Expr, rest: &'t [(Relation, Expr)]) -> Outcome<Value> {
+    fn relation(&mut self, first: &'t Expr, rest: &'t [(Relation, Expr)]) -> EngineResult<Value> {
         let mut operands = vec![self.expr(first)?];
         for (_, expr) in rest {
             operands.push(self.expr(expr)?);
@@ -77,7 +77,7 @@ impl<'t> Renderer<'t> {
         Ok(right)
     }
 
-    fn compare(&mut self, op: Relation, left: &Value, right: &Value) -> Outcome<bool> {
+    fn compare(&mut self, op: Relation, left: &Value, right: &Value) -> EngineResult<bool> {
         let numbers = |floats: fn(&f64, &f64) -> bool, integers: fn(&i64, &i64) -> bool| {
             if left.is_float() || right.is_float() {
                 floats(&left.float(), &right.float())
@@ -94,20 +94,22 @@ impl<'t> Renderer<'t> {
             Relation::AtLeast => numbers(f64::ge, i64::ge),
             Relation::In => {
                 // Each item may be compared with the whole of the left side.
-                if let super::Data::List(list) = &right.data {
+                if let super::GoValue::List(list) = &right.data {
                     self.spend(list.items.len().saturating_mul(weight(left)))?;
                 }
-                right.contains(left).ok_or_else(|| Fault::wrong("`in` can't look for a value of this type here"))?
+                right
+                    .contains(left)
+                    .ok_or_else(|| EngineError::wrong("`in` can't look for a value of this type here"))?
             }
         })
     }
 
-    pub(super) fn equal(&mut self, left: &Value, right: &Value) -> Outcome<bool> {
+    pub(super) fn equal(&mut self, left: &Value, right: &Value) -> EngineResult<bool> {
         self.spend(weight(left))?;
-        left.equals(right).ok_or_else(|| Fault::wrong("values of this type can't be compared"))
+        left.equals(right).ok_or_else(|| EngineError::wrong("values of this type can't be compared"))
     }
 
-    fn sum(&mut self, sum: &'t Sum) -> Outcome<Value> {
+    fn sum(&mut self, sum: &'t Sum) -> EngineResult<Value> {
         let mut value = self.expr(&sum.first)?;
         if sum.not {
             value = value.negated();
@@ -118,7 +120,7 @@ impl<'t> Renderer<'t> {
             } else if value.is_integer() {
                 Value::from(value.integer().wrapping_neg())
             } else {
-                return Err(Fault::wrong("a minus sign needs a number"));
+                return Err(EngineError::wrong("a minus sign needs a number"));
             };
         }
         for (plus, expr) in &sum.rest {
@@ -128,12 +130,12 @@ impl<'t> Renderer<'t> {
         Ok(value)
     }
 
-    fn add(&mut self, left: &Value, right: &Value, plus: bool) -> Outcome<Value> {
+    fn add(&mut self, left: &Value, right: &Value, plus: bool) -> EngineResult<Value> {
         self.spend(weight(left) + weight(right))?;
         if plus && self.dialect == Dialect::Incus && (left.is_string() || right.is_string()) {
             let (left, right) = (left.text(), right.text());
             if left.len() + right.len() > self.cap {
-                return Err(Fault::limit("template_output", self.bounds.output, "a value of the template"));
+                return Err(EngineError::limit("template_output", self.bounds.output, "a value of the template"));
             }
             return Ok(Value::bytes([left, right].concat()));
         }
@@ -145,7 +147,7 @@ impl<'t> Renderer<'t> {
         Ok(Value::from(if plus { left.wrapping_add(right) } else { left.wrapping_sub(right) }))
     }
 
-    fn product(&mut self, first: &'t Expr, rest: &'t [(Product, Expr)]) -> Outcome<Value> {
+    fn product(&mut self, first: &'t Expr, rest: &'t [(Product, Expr)]) -> EngineResult<Value> {
         let mut value = self.expr(first)?;
         for (op, expr) in rest {
             let next = self.expr(expr)?;
@@ -155,7 +157,7 @@ impl<'t> Renderer<'t> {
         Ok(value)
     }
 
-    fn power(&mut self, all: &'t [Expr]) -> Outcome<Value> {
+    fn power(&mut self, all: &'t [Expr]) -> EngineResult<Value> {
         let mut operands = Vec::with_capacity(all.len());
         for expr in all {
             let value = self.expr(expr)?;
@@ -170,7 +172,7 @@ impl<'t> Renderer<'t> {
     }
 }
 
-fn multiply(op: Product, left: &Value, right: &Value) -> Outcome<Value> {
+fn multiply(op: Product, left: &Value, right: &Value) -> EngineResult<Value> {
     let floats = left.is_float() || right.is_float();
     Ok(match op {
         Product::Times if floats => Value::from(left.float() * right.float()),
@@ -179,7 +181,7 @@ fn multiply(op: Product, left: &Value, right: &Value) -> Outcome<Value> {
         Product::Divide | Product::Modulo => {
             let (left, right) = (left.integer(), right.integer());
             if right == 0 {
-                return Err(Fault::wrong("division by zero"));
+                return Err(EngineError::wrong("division by zero"));
             }
             Value::from(match op {
                 Product::Modulo => left.wrapping_rem(right),

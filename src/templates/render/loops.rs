@@ -4,35 +4,35 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::super::fault::{Fault, Outcome};
+use super::super::engine_error::{EngineError, EngineResult};
 use super::super::parser::FORLOOP;
-use super::super::tree::For;
-use super::super::value::{Data, List, LoopInfo, Value};
+use super::super::tree::ForTag;
+use super::super::value::{GoValue, List, LoopInfo, Value};
 use super::{Renderer, weight};
 
 impl<'t> Renderer<'t> {
-    pub(super) fn for_tag(&mut self, tag: &'t For) -> Outcome<()> {
+    pub(super) fn for_tag(&mut self, tag: &'t ForTag) -> EngineResult<()> {
         let parent = match self.private(FORLOOP)? {
             None => None,
             Some(slot) => match slot.value.data {
-                Data::Loop(info) if !slot.wrapped => Some(info),
-                Data::Nil | Data::NoLoop if !slot.wrapped => None,
-                _ => return Err(Fault::wrong("`forloop` has been set to something else")),
+                GoValue::Loop(info) if !slot.wrapped => Some(info),
+                GoValue::Nil | GoValue::NoLoop if !slot.wrapped => None,
+                _ => return Err(EngineError::wrong("`forloop` has been set to something else")),
             },
         };
         let before = self.open(self.scope);
         let info = Arc::new(LoopInfo::new(parent));
-        self.assign_raw(FORLOOP, Data::Loop(info.clone()).into());
+        self.assign_raw(FORLOOP, GoValue::Loop(info.clone()).into());
         let over = self.expr(&tag.over)?;
         self.rounds(tag, &info, &over)?;
         self.close(before);
         Ok(())
     }
 
-    fn rounds(&mut self, tag: &'t For, info: &LoopInfo, over: &Value) -> Outcome<()> {
+    fn rounds(&mut self, tag: &'t ForTag, info: &LoopInfo, over: &Value) -> EngineResult<()> {
         match &over.data {
-            Data::List(list) if !list.items.is_empty() => self.list(tag, info, list),
-            Data::Map(map) if !map.entries.is_empty() => {
+            GoValue::List(list) if !list.items.is_empty() => self.list(tag, info, list),
+            GoValue::Map(map) if !map.entries.is_empty() => {
                 // Without `sorted` the order is any order to Go, and this one is as good.
                 let backwards = tag.sorted && tag.reversed;
                 let count = map.entries.len();
@@ -43,13 +43,13 @@ impl<'t> Renderer<'t> {
                 }
                 Ok(())
             }
-            Data::Str(_) | Data::Trigger(_) if tag.sorted => Err(Fault::wrong("a string can't be sorted")),
-            Data::Str(text) | Data::Trigger(text) if !text.is_empty() => {
-                let named = matches!(over.data, Data::Trigger(_));
+            GoValue::Str(_) | GoValue::Trigger(_) if tag.sorted => Err(EngineError::wrong("a string can't be sorted")),
+            GoValue::Str(text) | GoValue::Trigger(text) if !text.is_empty() => {
+                let named = matches!(over.data, GoValue::Trigger(_));
                 for position in 0..text.len() {
                     let index = if tag.reversed { text.len() - 1 - position } else { position };
                     let byte: Arc<[u8]> = text.get(index..=index).unwrap_or(&[]).into();
-                    let data = if named { Data::Trigger(byte) } else { Data::Str(byte) };
+                    let data = if named { GoValue::Trigger(byte) } else { GoValue::Str(byte) };
                     self.round(tag, info, (index, text.len()), data.into(), None)?;
                 }
                 Ok(())
@@ -61,7 +61,7 @@ impl<'t> Renderer<'t> {
         }
     }
 
-    fn list(&mut self, tag: &'t For, info: &LoopInfo, list: &List) -> Outcome<()> {
+    fn list(&mut self, tag: &'t ForTag, info: &LoopInfo, list: &List) -> EngineResult<()> {
         let count = list.items.len();
         if !(tag.sorted && list.strings) {
             for index in 0..count {
@@ -87,12 +87,12 @@ impl<'t> Renderer<'t> {
 
     fn round(
         &mut self,
-        tag: &'t For,
+        tag: &'t ForTag,
         info: &LoopInfo,
         (index, count): (usize, usize),
         key: Value,
         value: Option<Value>,
-    ) -> Outcome<()> {
+    ) -> EngineResult<()> {
         self.assign(tag.key, Value { safe: false, ..key });
         if let (Some(name), Some(value)) = (tag.value, value) {
             self.assign(name, Value { safe: false, ..value });

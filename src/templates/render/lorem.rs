@@ -1,12 +1,12 @@
 //! `lorem`: words and paragraphs of the text that typesetters fill pages with.
 //! The text is pongo2's, since the output has to equal it.
 
-use super::super::fault::Outcome;
-use super::super::tree::{Lorem, LoremMethod};
+use super::super::engine_error::EngineResult;
+use super::super::tree::{LoremMethod, LoremTag};
 use super::Renderer;
 
 impl Renderer<'_> {
-    pub(super) fn lorem_tag(&mut self, tag: Lorem) -> Outcome<()> {
+    pub(super) fn lorem_tag(&mut self, tag: LoremTag) -> EngineResult<()> {
         let pieces: Vec<&str> = match tag.method {
             LoremMethod::Words => TEXT.split_ascii_whitespace().collect(),
             _ => TEXT.split('\n').collect(),
@@ -50,21 +50,21 @@ const TEXT: &str = "\
     tation ullamcorper suscipit lobortis nisl ut aliquip ex ea commodo consequat.\n\
     Duis autem vel eum iriure dolor in hendrerit in vulputate velit esse molestie consequat, vel illum dolore \
     eu feugiat nulla facilisis.\n\
-    At vero eos et accusam et justo duo dolores et ea rebum. Stet clita kasd gubergren, no sea takimata sanctus \
+    SourceOffset vero eos et accusam et justo duo dolores et ea rebum. Stet clita kasd gubergren, no sea takimata sanctus \
     est Lorem ipsum dolor sit amet. Lorem ipsum dolor sit amet, consetetur sadipscing elitr, sed diam nonumy \
-    eirmod tempor invidunt ut labore et dolore magna aliquyam erat, sed diam voluptua. At vero eos et accusam \
+    eirmod tempor invidunt ut labore et dolore magna aliquyam erat, sed diam voluptua. SourceOffset vero eos et accusam \
     et justo duo dolores et ea rebum. Stet clita kasd gubergren, no sea takimata sanctus est Lorem ipsum dolor \
-    sit amet. Lorem ipsum dolor sit amet, consetetur sadipscing elitr, At accusam aliquyam diam diam dolore \
+    sit amet. Lorem ipsum dolor sit amet, consetetur sadipscing elitr, SourceOffset accusam aliquyam diam diam dolore \
     dolores duo eirmod eos erat, et nonumy sed tempor et et invidunt justo labore Stet clita ea et gubergren, \
     kasd magna no rebum. sanctus sea sed takimata ut vero voluptua. est Lorem ipsum dolor sit amet. Lorem ipsum \
     dolor sit amet, consetetur sadipscing elitr, sed diam nonumy eirmod tempor invidunt ut labore et dolore \
     magna aliquyam erat.\n\
     Consetetur sadipscing elitr, sed diam nonumy eirmod tempor invidunt ut labore et dolore magna aliquyam \
-    erat, sed diam voluptua. At vero eos et accusam et justo duo dolores et ea rebum. Stet clita kasd \
+    erat, sed diam voluptua. SourceOffset vero eos et accusam et justo duo dolores et ea rebum. Stet clita kasd \
     gubergren, no sea takimata sanctus est Lorem ipsum dolor sit amet. Lorem ipsum dolor sit amet, consetetur \
     sadipscing elitr, sed diam nonumy eirmod tempor invidunt ut labore et dolore magna aliquyam erat, sed diam \
-    voluptua. At vero eos et accusam et justo duo dolores et ea rebum. Stet clita kasd gubergren, no sea \
+    voluptua. SourceOffset vero eos et accusam et justo duo dolores et ea rebum. Stet clita kasd gubergren, no sea \
     takimata sanctus est Lorem ipsum dolor sit amet. Lorem ipsum dolor sit amet, consetetur sadipscing elitr, \
-    sed diam nonumy eirmod tempor invidunt ut labore et dolore magna aliquyam erat, sed diam voluptua. At vero \
+    sed diam nonumy eirmod tempor invidunt ut labore et dolore magna aliquyam erat, sed diam voluptua. SourceOffset vero \
     eos et accusam et justo duo dolores et ea rebum. Stet clita kasd gubergren, no sea takimata sanctus est \
     Lorem ipsum dolor sit amet.";

@@ -11,24 +11,24 @@ mod tags;
 use std::sync::Arc;
 
 use super::context::Context;
-use super::fault::{Fault, Outcome};
-use super::filters::Means;
-use super::parser::{PONGO2, Tree};
-use super::tree::{FilterCall, Name, Node, Nodes};
-use super::value::{Data, Map, MapType, Value};
+use super::engine_error::{EngineError, EngineResult};
+use super::filters::FilterContext;
+use super::parser::{PONGO2, SyntaxTree};
+use super::tree::{FilterCall, NameId, Node, Nodes};
+use super::value::{GoValue, Map, MapType, Value};
 use super::{Dialect, filters};
 use crate::progress::Cancel;
 
 /// Evaluations inside evaluations: nested tags, parentheses and macros together. Each takes a
 /// piece of the stack, and this many fit a thread of 2 MiB in a build without optimisation.
-const FRAMES: u32 = 800;
+const MAX_FRAMES: u32 = 800;
 
 /// Bytes that are written, read or copied for one step.
 const BYTES_PER_STEP: usize = 16;
 
 /// The bounds of one rendering.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Bounds {
+pub(crate) struct RenderLimits {
     pub(crate) output: u64,
     pub(crate) steps: u64,
     pub(crate) depth: u64,
@@ -36,7 +36,7 @@ pub(crate) struct Bounds {
 
 /// A name's value in a scope.
 #[derive(Clone)]
-struct Slot {
+struct Variable {
     value: Value,
     /// Whether pongo2 keeps it as a `*Value`; then a nil is not the same as nothing.
     wrapped: bool,
@@ -47,7 +47,7 @@ struct Slot {
 struct Scope {
     parent: usize,
     autoescape: bool,
-    vars: Vec<(Name, Slot)>,
+    vars: Vec<(NameId, Variable)>,
 }
 
 /// The outermost scope, and the end of every chain.
@@ -55,20 +55,20 @@ const ROOT: usize = 0;
 
 /// What an `ifchanged` remembers.
 #[derive(Default)]
-struct Watch {
+struct IfChangedState {
     content: Vec<u8>,
     values: Vec<Value>,
 }
 
 /// Steps after which the renderer looks whether it was cancelled: less than a millisecond.
-const STEPS_BETWEEN_LOOKS: u64 = 4096;
+const CANCEL_CHECK_STEPS: u64 = 4096;
 
 pub(crate) struct Renderer<'t> {
-    tree: &'t Tree,
+    tree: &'t SyntaxTree,
     source: &'t [u8],
     context: &'t Context,
     dialect: Dialect,
-    bounds: Bounds,
+    bounds: RenderLimits,
     cap: usize,
     steps: u64,
     frames: u32,
@@ -77,27 +77,27 @@ pub(crate) struct Renderer<'t> {
     scopes: Vec<Scope>,
     scope: usize,
     /// The names of the outermost scope, by their number.
-    root: Vec<Option<Slot>>,
+    root: Vec<Option<Variable>>,
     cycles: Vec<usize>,
-    watches: Vec<Watch>,
+    ifchanged_states: Vec<IfChangedState>,
     cancel: Option<&'t Cancel>,
 }
 
 impl<'t> Renderer<'t> {
     pub(crate) fn new(
-        tree: &'t Tree,
+        tree: &'t SyntaxTree,
         source: &'t [u8],
         context: &'t Context,
         dialect: Dialect,
-        bounds: Bounds,
+        bounds: RenderLimits,
     ) -> Self {
         let mut root = Vec::new();
         root.resize_with(tree.names.len(), || None);
         if let Some(slot) = root.get_mut(PONGO2 as usize) {
-            *slot = Some(Slot { value: about(dialect), wrapped: false });
+            *slot = Some(Variable { value: about(dialect), wrapped: false });
         }
-        let mut watches = Vec::new();
-        watches.resize_with(tree.watchers, Watch::default);
+        let mut ifchanged_states = Vec::new();
+        ifchanged_states.resize_with(tree.ifchanged_count, IfChangedState::default);
         Self {
             tree,
             source,
@@ -113,7 +113,7 @@ impl<'t> Renderer<'t> {
             scope: ROOT,
             root,
             cycles: vec![0; tree.cycles.len()],
-            watches,
+            ifchanged_states,
             cancel: None,
         }
     }
@@ -124,34 +124,34 @@ impl<'t> Renderer<'t> {
         self
     }
 
-    pub(crate) fn run(mut self) -> Outcome<Vec<u8>> {
+    pub(crate) fn run(mut self) -> EngineResult<Vec<u8>> {
         for exported in self.tree.macros.iter().filter(|known| known.exported) {
             let name = self.name_of(exported.name);
             if self.context.get(name).is_some() {
                 let name = String::from_utf8_lossy(name);
-                return Err(Fault::wrong(format!("the exported macro `{name}` has the name of a variable")));
+                return Err(EngineError::wrong(format!("the exported macro `{name}` has the name of a variable")));
             }
         }
         self.nodes(&self.tree.nodes)?;
         Ok(self.out)
     }
 
-    fn name_of(&self, name: Name) -> &'t [u8] {
+    fn name_of(&self, name: NameId) -> &'t [u8] {
         self.tree.names.get(name as usize).map_or(&[], |text| text)
     }
 
-    fn out_of_steps(&self) -> Box<Fault> {
-        Fault::limit("template_steps", self.bounds.steps, "the work of the template")
+    fn out_of_steps(&self) -> Box<EngineError> {
+        EngineError::limit("template_steps", self.bounds.steps, "the work of the template")
     }
 
     /// Pays one step, and one for every few of `bytes`.
-    fn spend(&mut self, bytes: usize) -> Outcome<()> {
+    fn spend(&mut self, bytes: usize) -> EngineResult<()> {
         match self.steps.checked_sub(1 + (bytes / BYTES_PER_STEP) as u64) {
             Some(left) => {
-                let look = left / STEPS_BETWEEN_LOOKS != self.steps / STEPS_BETWEEN_LOOKS;
+                let look = left / CANCEL_CHECK_STEPS != self.steps / CANCEL_CHECK_STEPS;
                 self.steps = left;
                 if look && self.cancel.is_some_and(Cancel::is_cancelled) {
-                    return Err(Fault::cancelled());
+                    return Err(EngineError::cancelled());
                 }
                 Ok(())
             }
@@ -160,10 +160,14 @@ impl<'t> Renderer<'t> {
     }
 
     /// Goes one evaluation deeper.
-    fn enter(&mut self) -> Outcome<()> {
+    fn enter(&mut self) -> EngineResult<()> {
         self.frames += 1;
-        if self.frames > FRAMES {
-            return Err(Fault::limit("template_depth", self.bounds.depth, "the depth of tags, parentheses and macros"));
+        if self.frames > MAX_FRAMES {
+            return Err(EngineError::limit(
+                "template_depth",
+                self.bounds.depth,
+                "the depth of tags, parentheses and macros",
+            ));
         }
         Ok(())
     }
@@ -172,31 +176,31 @@ impl<'t> Renderer<'t> {
         self.frames -= 1;
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Outcome<()> {
+    fn write(&mut self, bytes: &[u8]) -> EngineResult<()> {
         if bytes.len() > self.cap.saturating_sub(self.out.len()) {
-            return Err(Fault::limit("template_output", self.bounds.output, "the output of the template"));
+            return Err(EngineError::limit("template_output", self.bounds.output, "the output of the template"));
         }
         self.spend(bytes.len())?;
         self.out.extend_from_slice(bytes);
         Ok(())
     }
 
-    fn write_value(&mut self, value: &Value) -> Outcome<()> {
+    fn write_value(&mut self, value: &Value) -> EngineResult<()> {
         match &value.data {
-            Data::Str(text) | Data::Trigger(text) => self.write(text),
-            Data::Nil => Ok(()),
+            GoValue::Str(text) | GoValue::Trigger(text) => self.write(text),
+            GoValue::Nil => Ok(()),
             _ => self.write(&value.text()),
         }
     }
 
     /// What the nodes write, apart from the output.
-    fn captured(&mut self, nodes: &'t Nodes) -> Outcome<Vec<u8>> {
+    fn captured(&mut self, nodes: &'t Nodes) -> EngineResult<Vec<u8>> {
         let outer = std::mem::take(&mut self.out);
         self.nodes(nodes)?;
         Ok(std::mem::replace(&mut self.out, outer))
     }
 
-    fn nodes(&mut self, nodes: &'t Nodes) -> Outcome<()> {
+    fn nodes(&mut self, nodes: &'t Nodes) -> EngineResult<()> {
         self.enter()?;
         for placed in nodes {
             self.spend(0).and_then(|()| self.node(&placed.node)).map_err(|fault| fault.at(placed.at))?;
@@ -205,7 +209,7 @@ impl<'t> Renderer<'t> {
         Ok(())
     }
 
-    fn node(&mut self, node: &'t Node) -> Outcome<()> {
+    fn node(&mut self, node: &'t Node) -> EngineResult<()> {
         match node {
             Node::Text(from, to) => {
                 let source = self.source;
@@ -240,7 +244,7 @@ impl<'t> Renderer<'t> {
     }
 
     /// Looks a name up in the scopes, without the context.
-    fn private(&mut self, name: Name) -> Outcome<Option<Slot>> {
+    fn private(&mut self, name: NameId) -> EngineResult<Option<Variable>> {
         let (mut scope, mut looked_at) = (self.scope, 0);
         while scope != ROOT {
             let Some(here) = self.scopes.get(scope) else { break };
@@ -257,7 +261,7 @@ impl<'t> Renderer<'t> {
         Ok(self.root.get(name as usize).and_then(Clone::clone))
     }
 
-    fn put(&mut self, name: Name, slot: Slot) {
+    fn put(&mut self, name: NameId, slot: Variable) {
         if self.scope == ROOT {
             if let Some(place) = self.root.get_mut(name as usize) {
                 *place = Some(slot);
@@ -271,13 +275,13 @@ impl<'t> Renderer<'t> {
     }
 
     /// Sets a name in the innermost scope, as `set`, `with` and `for` do.
-    fn assign(&mut self, name: Name, value: Value) {
-        self.put(name, Slot { value, wrapped: true });
+    fn assign(&mut self, name: NameId, value: Value) {
+        self.put(name, Variable { value, wrapped: true });
     }
 
     /// Sets a name to what pongo2 keeps as it is: its own structures, and arguments of macros.
-    fn assign_raw(&mut self, name: Name, value: Value) {
-        self.put(name, Slot { value: Value { safe: false, ..value }, wrapped: false });
+    fn assign_raw(&mut self, name: NameId, value: Value) {
+        self.put(name, Variable { value: Value { safe: false, ..value }, wrapped: false });
     }
 
     fn autoescape(&self) -> bool {
@@ -299,37 +303,39 @@ impl<'t> Renderer<'t> {
     }
 
     /// Applies one filter, and pays for what it reads and makes.
-    fn filtered(&mut self, value: &Value, call: &'t FilterCall) -> Outcome<Value> {
+    fn filtered(&mut self, value: &Value, call: &'t FilterCall) -> EngineResult<Value> {
         let argument = match &call.argument {
             Some(expr) => self.expr(expr)?,
             None => Value::NIL,
         };
-        let Some(filter) = call.filter else { return Err(Fault::wrong("there is no such filter").at(call.at)) };
+        let Some(filter) = call.filter else { return Err(EngineError::wrong("there is no such filter").at(call.at)) };
         self.spend(weight(value) + weight(&argument))?;
-        let mut means = Means { dialect: self.dialect, cap: self.cap, steps: &mut self.steps };
-        let result = filter.apply(value, &argument, &mut means).map_err(|fault| fault.at(call.at))?;
+        let mut context = FilterContext { dialect: self.dialect, cap: self.cap, steps: &mut self.steps };
+        let result = filter.apply(value, &argument, &mut context).map_err(|fault| fault.at(call.at))?;
         let size = weight(&result);
         if size > self.cap {
-            return Err(Fault::limit("template_output", self.bounds.output, "a value of the template").at(call.at));
+            return Err(
+                EngineError::limit("template_output", self.bounds.output, "a value of the template").at(call.at)
+            );
         }
         self.spend(size)?;
         Ok(result)
     }
 
-    fn escaped(&mut self, value: &Value) -> Outcome<Value> {
+    fn escaped(&mut self, value: &Value) -> EngineResult<Value> {
         self.spend(weight(value))?;
-        let mut means = Means { dialect: self.dialect, cap: self.cap, steps: &mut self.steps };
-        filters::escape(value, &Value::NIL, &mut means)
+        let mut context = FilterContext { dialect: self.dialect, cap: self.cap, steps: &mut self.steps };
+        filters::escape(value, &Value::NIL, &mut context)
     }
 }
 
 /// About how many bytes one has to look at to do something with a value.
 fn weight(value: &Value) -> usize {
     match &value.data {
-        Data::Str(text) | Data::Trigger(text) => text.len(),
-        Data::List(list) => list.items.len() * BYTES_PER_STEP,
-        Data::Map(map) => map.entries.len() * BYTES_PER_STEP,
-        Data::Cycle(cycle) => weight(&cycle.current()),
+        GoValue::Str(text) | GoValue::Trigger(text) => text.len(),
+        GoValue::List(list) => list.items.len() * BYTES_PER_STEP,
+        GoValue::Map(map) => map.entries.len() * BYTES_PER_STEP,
+        GoValue::Cycle(cycle) => weight(&cycle.current()),
         _ => 0,
     }
 }
@@ -341,5 +347,5 @@ fn about(dialect: Dialect) -> Value {
         Dialect::Incus => "6.0.0",
     };
     let entries = vec![(Arc::from(b"version".as_slice()), Value::from(version))];
-    Data::Map(Arc::new(Map::new(MapType::Context, entries))).into()
+    GoValue::Map(Arc::new(Map::new(MapType::Context, entries))).into()
 }

@@ -4,36 +4,36 @@
 use std::sync::Arc;
 
 use super::super::Dialect;
-use super::super::fault::{Fault, Outcome};
-use super::super::tree::{Expr, Path, Step};
-use super::super::value::{Data, Function, LoopInfo, MapType, Value};
+use super::super::engine_error::{EngineError, EngineResult};
+use super::super::tree::{Accessor, Expr, Path};
+use super::super::value::{Function, GoValue, LoopInfo, MapType, Value};
 use super::{Renderer, weight};
 
 impl<'t> Renderer<'t> {
-    pub(super) fn path(&mut self, path: &'t Path) -> Outcome<Value> {
+    pub(super) fn path(&mut self, path: &'t Path) -> EngineResult<Value> {
         Ok(self.live_path(path)?.now())
     }
 
     /// The value as variables keep it: a field of a loop goes on counting.
-    pub(super) fn live_path(&mut self, path: &'t Path) -> Outcome<Value> {
+    pub(super) fn live_path(&mut self, path: &'t Path) -> EngineResult<Value> {
         self.follow(path).map_err(|fault| fault.at(path.at))
     }
 
-    fn follow(&mut self, path: &'t Path) -> Outcome<Value> {
+    fn follow(&mut self, path: &'t Path) -> EngineResult<Value> {
         self.spend(0)?;
         let mut current = match self.private(path.name)? {
             Some(slot) if slot.wrapped => slot.value,
-            Some(slot) if matches!(slot.value.data, Data::Nil) => return Ok(Value::NIL),
+            Some(slot) if matches!(slot.value.data, GoValue::Nil) => return Ok(Value::NIL),
             Some(slot) => slot.value,
             None => match self.context.get(self.name_of(path.name)) {
-                Some(value) if !matches!(value.data, Data::Nil) => value.clone(),
+                Some(value) if !matches!(value.data, GoValue::Nil) => value.clone(),
                 _ => return Ok(Value::NIL),
             },
         };
         current = self.called(current, path.call.as_deref())?;
-        for part in &path.parts {
+        for part in &path.segments {
             current = current.now();
-            if matches!(current.data, Data::Nil | Data::NoLoop) {
+            if matches!(current.data, GoValue::Nil | GoValue::NoLoop) {
                 return Ok(Value::NIL);
             }
             // Once out of a macro, what is inside the value counts as safe as well.
@@ -45,12 +45,12 @@ impl<'t> Renderer<'t> {
     }
 
     /// One step into a value; `None` if there is nothing.
-    fn step(&mut self, current: &Value, step: &'t Step) -> Outcome<Option<Data>> {
+    fn step(&mut self, current: &Value, step: &'t Accessor) -> EngineResult<Option<GoValue>> {
         match step {
-            Step::Field(name) => field(current, name),
-            Step::Index(index) => indexed(current, *index),
-            Step::Subscript(expr) => match &current.data {
-                Data::Str(_) | Data::Trigger(_) | Data::List(_) => {
+            Accessor::Field(name) => field(current, name),
+            Accessor::Index(index) => indexed(current, *index),
+            Accessor::Subscript(expr) => match &current.data {
+                GoValue::Str(_) | GoValue::Trigger(_) | GoValue::List(_) => {
                     let index = self.expr(expr)?;
                     self.spend(weight(&index))?;
                     match usize::try_from(index.integer()) {
@@ -58,12 +58,12 @@ impl<'t> Renderer<'t> {
                         Err(_) => Ok(None),
                     }
                 }
-                Data::Map(map) => match self.expr(expr)?.data {
-                    Data::Str(key) => Ok(map.get(&key).map(|value| value.data.clone())),
-                    Data::Nil => Err(Fault::wrong("nil is no key")),
+                GoValue::Map(map) => match self.expr(expr)?.data {
+                    GoValue::Str(key) => Ok(map.get(&key).map(|value| value.data.clone())),
+                    GoValue::Nil => Err(EngineError::wrong("nil is no key")),
                     _ => Ok(None),
                 },
-                Data::Loop(_) | Data::Cycle(_) | Data::Block => {
+                GoValue::Loop(_) | GoValue::Cycle(_) | GoValue::Block => {
                     let name = self.expr(expr)?.text();
                     structure(current, &name)
                 }
@@ -73,10 +73,10 @@ impl<'t> Renderer<'t> {
     }
 
     /// Calls what is a function, with or without parentheses.
-    fn called(&mut self, current: Value, call: Option<&'t [Expr]>) -> Outcome<Value> {
-        let Data::Function(function) = &current.data else {
+    fn called(&mut self, current: Value, call: Option<&'t [Expr]>) -> EngineResult<Value> {
+        let GoValue::Function(function) = &current.data else {
             if call.is_some() {
-                return Err(Fault::wrong(format!("this is no function, but a {}", current.type_name())));
+                return Err(EngineError::wrong(format!("this is no function, but a {}", current.type_name())));
             }
             return Ok(current);
         };
@@ -87,7 +87,7 @@ impl<'t> Renderer<'t> {
             Function::Super | Function::Text(_) => Some(0),
         };
         if let Some(wanted) = wanted.filter(|&wanted| wanted != call.len()) {
-            return Err(Fault::wrong(format!("this function takes {wanted} arguments, not {}", call.len())));
+            return Err(EngineError::wrong(format!("this function takes {wanted} arguments, not {}", call.len())));
         }
         self.enter()?;
         let mut arguments = Vec::with_capacity(call.len());
@@ -104,11 +104,11 @@ impl<'t> Renderer<'t> {
         Ok(result)
     }
 
-    fn call_macro(&mut self, index: usize, scope: usize, arguments: Vec<Value>) -> Outcome<Value> {
+    fn call_macro(&mut self, index: usize, scope: usize, arguments: Vec<Value>) -> EngineResult<Value> {
         let Some(tag) = self.tree.macros.get(index) else { return Ok(Value::NIL) };
         self.macros_open += 1;
         if self.macros_open > self.bounds.depth {
-            return Err(Fault::limit("template_depth", self.bounds.depth, "the depth of macro calls"));
+            return Err(EngineError::limit("template_depth", self.bounds.depth, "the depth of macro calls"));
         }
         let mut vars = Vec::with_capacity(tag.defaults.len());
         let caller = std::mem::replace(&mut self.scope, scope);
@@ -121,7 +121,10 @@ impl<'t> Renderer<'t> {
         }
         if arguments.len() > tag.arguments.len() {
             let (name, wanted) = (String::from_utf8_lossy(self.name_of(tag.name)), tag.arguments.len());
-            return Err(Fault::wrong(format!("the macro `{name}` takes {wanted} arguments, not {}", arguments.len())));
+            return Err(EngineError::wrong(format!(
+                "the macro `{name}` takes {wanted} arguments, not {}",
+                arguments.len()
+            )));
         }
         let before = self.open(scope);
         for (name, value) in vars {
@@ -144,7 +147,7 @@ impl<'t> Renderer<'t> {
     pub(super) fn define(&mut self, index: usize) {
         if let Some(tag) = self.tree.macros.get(index) {
             let function = Function::Macro { index, scope: self.scope };
-            self.assign_raw(tag.name, Data::Function(function).into());
+            self.assign_raw(tag.name, GoValue::Function(function).into());
         }
     }
 }
@@ -162,41 +165,45 @@ fn config_get(config: &Arc<super::Map>, arguments: Vec<Value>) -> Value {
     }
 }
 
-fn field(current: &Value, name: &[u8]) -> Outcome<Option<Data>> {
+fn field(current: &Value, name: &[u8]) -> EngineResult<Option<GoValue>> {
     match &current.data {
-        Data::Map(map) if map.kind == MapType::Context && name == b"Update" => {
-            Err(Fault::wrong("`pongo2.Update` can't be called"))
+        GoValue::Map(map) if map.kind == MapType::Context && name == b"Update" => {
+            Err(EngineError::wrong("`pongo2.Update` can't be called"))
         }
-        Data::Map(map) => Ok(map.get(name).map(|value| value.data.clone())),
-        Data::Loop(_) | Data::Cycle(_) | Data::Block => structure(current, name),
-        _ => Err(Fault::wrong(format!("a {} has no field `{}`", current.type_name(), String::from_utf8_lossy(name)))),
+        GoValue::Map(map) => Ok(map.get(name).map(|value| value.data.clone())),
+        GoValue::Loop(_) | GoValue::Cycle(_) | GoValue::Block => structure(current, name),
+        _ => Err(EngineError::wrong(format!(
+            "a {} has no field `{}`",
+            current.type_name(),
+            String::from_utf8_lossy(name)
+        ))),
     }
 }
 
 /// A field or a method of one of pongo2's own structures.
-fn structure(current: &Value, name: &[u8]) -> Outcome<Option<Data>> {
+fn structure(current: &Value, name: &[u8]) -> EngineResult<Option<GoValue>> {
     match (&current.data, name) {
-        (Data::Loop(info), _) => Ok(match LoopInfo::FIELDS.iter().position(|field| *field == name) {
-            Some(index) if index < LoopInfo::CHANGING => Some(Data::Field(info.clone(), index)),
+        (GoValue::Loop(info), _) => Ok(match LoopInfo::FIELDS.iter().position(|field| *field == name) {
+            Some(index) if index < LoopInfo::CHANGING => Some(GoValue::Field(info.clone(), index)),
             _ => info.field(name),
         }),
-        (Data::Cycle(cycle), b"String") => Ok(Some(Data::Function(Function::Text(cycle.current().text())))),
-        (Data::Block, b"Super") => Ok(Some(Data::Function(Function::Super))),
-        (Data::Cycle(_), b"node" | b"value") | (Data::Block, b"ctx" | b"wrappers") => {
-            Err(Fault::wrong("this field is pongo2's own"))
+        (GoValue::Cycle(cycle), b"String") => Ok(Some(GoValue::Function(Function::Text(cycle.current().text())))),
+        (GoValue::Block, b"Super") => Ok(Some(GoValue::Function(Function::Super))),
+        (GoValue::Cycle(_), b"node" | b"value") | (GoValue::Block, b"ctx" | b"wrappers") => {
+            Err(EngineError::wrong("this field is pongo2's own"))
         }
         _ => Ok(None),
     }
 }
 
-fn indexed(current: &Value, index: usize) -> Outcome<Option<Data>> {
+fn indexed(current: &Value, index: usize) -> EngineResult<Option<GoValue>> {
     match &current.data {
-        Data::Str(text) | Data::Trigger(text) => Ok(text.get(index).map(|&byte| Data::Byte(byte))),
-        Data::List(list) => Ok(list.items.get(index).map(|value| value.data.clone())),
+        GoValue::Str(text) | GoValue::Trigger(text) => Ok(text.get(index).map(|&byte| GoValue::Byte(byte))),
+        GoValue::List(list) => Ok(list.items.get(index).map(|value| value.data.clone())),
         _ => Err(no_index(current)),
     }
 }
 
-fn no_index(current: &Value) -> Box<Fault> {
-    Fault::wrong(format!("a {} has no items to point at", current.type_name()))
+fn no_index(current: &Value) -> Box<EngineError> {
+    EngineError::wrong(format!("a {} has no items to point at", current.type_name()))
 }

@@ -1,12 +1,12 @@
 //! `spaceless`: takes the white space between two tags away, over and over until nothing changes.
 //! pongo2 does it by a regular expression; here each round is one pass.
 
-use super::super::fault::Outcome;
+use super::super::engine_error::EngineResult;
 use super::super::tree::Nodes;
 use super::Renderer;
 
 impl<'t> Renderer<'t> {
-    pub(super) fn spaceless_tag(&mut self, nodes: &'t Nodes) -> Outcome<()> {
+    pub(super) fn spaceless_tag(&mut self, nodes: &'t Nodes) -> EngineResult<()> {
         let mut text = self.captured(nodes)?;
         loop {
             self.spend(text.len())?;

@@ -3,15 +3,15 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::super::fault::{Fault, Outcome};
-use super::super::go::{clock, number};
+use super::super::engine_error::{EngineError, EngineResult};
+use super::super::go::{number, time_layout};
 use super::super::parser::BLOCK;
-use super::super::tree::{Expr, FilterTag, If, IfChanged, IfEqual, Nodes, WidthRatio, With};
-use super::super::value::{Cycle, Data, Value};
+use super::super::tree::{Expr, FilterBlock, IfChangedTag, IfEqualTag, IfTag, Nodes, WidthRatioTag, WithTag};
+use super::super::value::{Cycle, GoValue, Value};
 use super::Renderer;
 
 impl<'t> Renderer<'t> {
-    pub(super) fn output(&mut self, expr: &'t Expr, safe: bool) -> Outcome<()> {
+    pub(super) fn output(&mut self, expr: &'t Expr, safe: bool) -> EngineResult<()> {
         let mut value = self.expr(expr)?;
         if !safe && !value.safe && value.is_string() && self.autoescape() {
             value = self.escaped(&value)?;
@@ -20,7 +20,7 @@ impl<'t> Renderer<'t> {
     }
 
     /// Conditions and bodies pair up by their index, also where an `elif` follows an `else`.
-    pub(super) fn if_tag(&mut self, tag: &'t If) -> Outcome<()> {
+    pub(super) fn if_tag(&mut self, tag: &'t IfTag) -> EngineResult<()> {
         let mut index = 0;
         for condition in &tag.conditions {
             if self.expr(condition)?.truth() {
@@ -34,7 +34,7 @@ impl<'t> Renderer<'t> {
         }
     }
 
-    pub(super) fn with_tag(&mut self, tag: &'t With) -> Outcome<()> {
+    pub(super) fn with_tag(&mut self, tag: &'t WithTag) -> EngineResult<()> {
         let mut values = Vec::with_capacity(tag.pairs.len());
         for (name, expr) in &tag.pairs {
             values.push((*name, self.kept(expr)?));
@@ -48,12 +48,12 @@ impl<'t> Renderer<'t> {
         Ok(())
     }
 
-    pub(super) fn block_tag(&mut self, nodes: &'t Nodes) -> Outcome<()> {
-        self.assign_raw(BLOCK, Data::Block.into());
+    pub(super) fn block_tag(&mut self, nodes: &'t Nodes) -> EngineResult<()> {
+        self.assign_raw(BLOCK, GoValue::Block.into());
         self.nodes(nodes)
     }
 
-    pub(super) fn autoescape_tag(&mut self, on: bool, nodes: &'t Nodes) -> Outcome<()> {
+    pub(super) fn autoescape_tag(&mut self, on: bool, nodes: &'t Nodes) -> EngineResult<()> {
         let scope = self.scope;
         let before = self.autoescape();
         self.set_autoescape(scope, on);
@@ -68,7 +68,7 @@ impl<'t> Renderer<'t> {
         }
     }
 
-    pub(super) fn filter_tag(&mut self, tag: &'t FilterTag) -> Outcome<()> {
+    pub(super) fn filter_tag(&mut self, tag: &'t FilterBlock) -> EngineResult<()> {
         let mut value = Value::bytes(self.captured(&tag.body)?);
         for call in &tag.filters {
             value = self.filtered(&value, call)?;
@@ -76,13 +76,13 @@ impl<'t> Renderer<'t> {
         self.write_value(&value)
     }
 
-    pub(super) fn ifchanged_tag(&mut self, tag: &'t IfChanged) -> Outcome<()> {
+    pub(super) fn ifchanged_tag(&mut self, tag: &'t IfChangedTag) -> EngineResult<()> {
         if tag.watched.is_empty() {
             let content = self.captured(&tag.then)?;
-            let changed = self.watches.get(tag.index).is_some_and(|watch| watch.content != content);
+            let changed = self.ifchanged_states.get(tag.index).is_some_and(|watch| watch.content != content);
             if changed {
                 self.write(&content)?;
-                if let Some(watch) = self.watches.get_mut(tag.index) {
+                if let Some(watch) = self.ifchanged_states.get_mut(tag.index) {
                     watch.content = content;
                 }
             }
@@ -92,7 +92,8 @@ impl<'t> Renderer<'t> {
         for expr in &tag.watched {
             now.push(self.kept(expr)?);
         }
-        let last = self.watches.get_mut(tag.index).map(|watch| std::mem::take(&mut watch.values)).unwrap_or_default();
+        let last =
+            self.ifchanged_states.get_mut(tag.index).map(|watch| std::mem::take(&mut watch.values)).unwrap_or_default();
         let mut changed = last.is_empty();
         for (old, new) in last.iter().zip(&now) {
             if !self.equal(&old.clone().now(), &new.clone().now())? {
@@ -100,17 +101,17 @@ impl<'t> Renderer<'t> {
                 break;
             }
         }
-        if let Some(watch) = self.watches.get_mut(tag.index) {
+        if let Some(watch) = self.ifchanged_states.get_mut(tag.index) {
             watch.values = now;
         }
         match (&tag.otherwise, changed) {
             (_, true) => self.nodes(&tag.then),
             (Some(nodes), false) => self.nodes(nodes),
-            (None, false) => Err(Fault::wrong("`ifchanged` with values needs an `else`")),
+            (None, false) => Err(EngineError::wrong("`ifchanged` with values needs an `else`")),
         }
     }
 
-    pub(super) fn ifequal_tag(&mut self, tag: &'t IfEqual) -> Outcome<()> {
+    pub(super) fn ifequal_tag(&mut self, tag: &'t IfEqualTag) -> EngineResult<()> {
         let left = self.expr(&tag.left)?;
         let right = self.expr(&tag.right)?;
         if self.equal(&left, &right)? == tag.wanted {
@@ -122,7 +123,7 @@ impl<'t> Renderer<'t> {
         }
     }
 
-    pub(super) fn firstof_tag(&mut self, items: &'t [(Expr, bool)]) -> Outcome<()> {
+    pub(super) fn firstof_tag(&mut self, items: &'t [(Expr, bool)]) -> EngineResult<()> {
         for (expr, safe) in items {
             let mut value = self.expr(expr)?;
             if value.truth() {
@@ -136,28 +137,28 @@ impl<'t> Renderer<'t> {
     }
 
     /// The next item of a `cycle`.
-    fn next_item(&mut self, index: usize) -> Outcome<Value> {
+    fn next_item(&mut self, index: usize) -> EngineResult<Value> {
         let Some(tag) = self.tree.cycles.get(index) else { return Ok(Value::NIL) };
         let Some(turn) = self.cycles.get_mut(index) else { return Ok(Value::NIL) };
         let item = tag.items.get(turn.checked_rem(tag.items.len()).unwrap_or(0));
         *turn += 1;
         match item {
             Some(expr) => self.kept(expr),
-            None => Err(Fault::wrong("`cycle` needs something to go through")),
+            None => Err(EngineError::wrong("`cycle` needs something to go through")),
         }
     }
 
-    pub(super) fn cycle_tag(&mut self, index: usize) -> Outcome<()> {
+    pub(super) fn cycle_tag(&mut self, index: usize) -> EngineResult<()> {
         let Some(tag) = self.tree.cycles.get(index) else { return Ok(()) };
         let value = self.next_item(index)?;
-        if let Data::Cycle(cycle) = &value.data {
+        if let GoValue::Cycle(cycle) = &value.data {
             // `cycle name` moves the cycle of that name on.
             let next = self.next_item(cycle.tag)?;
             let next = match &next.data {
-                Data::Cycle(other) if Arc::ptr_eq(cycle, other) => {
-                    return Err(Fault::wrong("a `cycle` goes through itself"));
+                GoValue::Cycle(other) if Arc::ptr_eq(cycle, other) => {
+                    return Err(EngineError::wrong("a `cycle` goes through itself"));
                 }
-                Data::Cycle(other) => other.current(),
+                GoValue::Cycle(other) => other.current(),
                 _ => next,
             };
             *cycle.value.lock().unwrap_or_else(PoisonError::into_inner) = next.clone();
@@ -166,12 +167,12 @@ impl<'t> Renderer<'t> {
         }
         if let Some(name) = tag.name {
             let cycle = Cycle { tag: index, value: Mutex::new(value.clone()) };
-            self.assign_raw(name, Data::Cycle(Arc::new(cycle)).into());
+            self.assign_raw(name, GoValue::Cycle(Arc::new(cycle)).into());
         }
         if tag.silent { Ok(()) } else { self.write_value(&value.now()) }
     }
 
-    pub(super) fn widthratio_tag(&mut self, tag: &'t WidthRatio) -> Outcome<()> {
+    pub(super) fn widthratio_tag(&mut self, tag: &'t WidthRatioTag) -> EngineResult<()> {
         let current = self.expr(&tag.current)?.float();
         let max = self.expr(&tag.max)?.float();
         let width = self.expr(&tag.width)?.float();
@@ -186,13 +187,13 @@ impl<'t> Renderer<'t> {
         }
     }
 
-    pub(super) fn now_tag(&mut self, layout: &[u8], fake: bool) -> Outcome<()> {
-        let moment = if fake { clock::Moment::FAKE } else { self.context.moment() };
+    pub(super) fn now_tag(&mut self, layout: &[u8], fake: bool) -> EngineResult<()> {
+        let moment = if fake { time_layout::UtcTime::FAKE } else { self.context.moment() };
         // A chunk of a layout writes at most eight times its own length.
         if layout.len() > self.cap / 8 {
-            return Err(Fault::limit("template_output", self.bounds.output, "the output of the template"));
+            return Err(EngineError::limit("template_output", self.bounds.output, "the output of the template"));
         }
         self.spend(layout.len())?;
-        self.write(&clock::format(moment, layout))
+        self.write(&time_layout::format(moment, layout))
     }
 }

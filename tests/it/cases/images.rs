@@ -9,7 +9,7 @@ use lxd_image::format::{
 };
 use lxd_image::metadata::Metadata;
 use lxd_image::templates::{
-    Applied, ApplyOptions, Context, Dialect, InstanceDir, ParseOptions, Template, Value, apply,
+    ApplyOptions, ApplyReport, Context, Dialect, InstanceDir, ParseOptions, Template, Value, apply,
 };
 use lxd_image::{Error, Fingerprint, Monitor, Result};
 use serde_json::Value as Json;
@@ -212,15 +212,15 @@ fn applied(place: &Place, directory: &[u8], trigger: &[u8], json: &[u8]) -> Outc
     let metadata = instance.metadata(&place.limits)?;
     let options = ApplyOptions::new().limits(place.limits.clone()).monitor(place.monitor.clone());
     let trigger = text(trigger).parse()?;
-    let lines = |applied: &Applied| {
-        let line = |outcome: &lxd_image::templates::Outcome| {
+    let lines = |applied: &ApplyReport| {
+        let line = |outcome: &lxd_image::templates::RuleOutcome| {
             format!("{} {} {}", outcome.action.name(), quoted(&outcome.path), quoted(&outcome.template))
         };
         applied.outcomes.iter().map(line).collect()
     };
     match apply(&instance, metadata.templates(), trigger, &named(json), &options) {
         Ok(applied) => Ok((lines(&applied), None)),
-        Err(failed) => Ok((lines(&failed.applied), Some(failed.error))),
+        Err(failed) => Ok((lines(&failed.report), Some(failed.error))),
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use lxd_image::format::{IdMap, Image, ImageSource, PackOptions, Rootfs, UnpackOptions, pack};
-use lxd_image::templates::{ApplyOptions, Deferred, Instance, InstanceDir, Trigger, apply};
+use lxd_image::templates::{ApplyOptions, DeferredTrigger, Instance, InstanceDir, Trigger, apply};
 use lxd_image::{Limits, Metadata};
 
 use super::{Lxd, run, small_root};
@@ -70,7 +70,7 @@ fn files(root: &Path) -> Files {
 /// An instance of ours, beside LXD's of the same name.
 struct Ours {
     dir: PathBuf,
-    deferred: Deferred,
+    deferred: DeferredTrigger,
     base: u32,
 }
 
@@ -124,7 +124,7 @@ fn what_apply_writes_is_what_a_real_lxd_writes_at_create_start_rename_and_copy()
     lxd.lxc(&["init", "box", "c1", "-c", "user.greeting=hello\r\n"]);
     lxd.lxc(&["start", "c1"]);
     let (root, base) = theirs(&lxd, "c1");
-    let mut ours = Ours { dir: lxd.work().join("ours"), deferred: Deferred::default(), base };
+    let mut ours = Ours { dir: lxd.work().join("ours"), deferred: DeferredTrigger::default(), base };
     let map = IdMap::identity().with_range(0, base, 65_536).unwrap();
     Image::open(ImageSource::open(&image, None).unwrap())
         .unwrap()
@@ -151,7 +151,7 @@ fn what_apply_writes_is_what_a_real_lxd_writes_at_create_start_rename_and_copy()
     lxd.lxc(&["start", "c3"]);
     let copy = lxd.work().join("copy");
     run(Command::new("cp").arg("-a").arg(&ours.dir).arg(&copy));
-    let mut ours = Ours { dir: copy, deferred: Deferred::default(), base };
+    let mut ours = Ours { dir: copy, deferred: DeferredTrigger::default(), base };
     ours.deferred.remember(Trigger::Copy);
     ours.start("c3");
     let written = files(&ours.dir.join("rootfs"));

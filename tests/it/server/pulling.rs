@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use lxd_image::server::{Fetch, Pull, Push, ServerOptions};
 use lxd_image::store::{ImportOptions, Refreshed, Store, StoredImage, UpdateSource};
-use lxd_image::{Architecture, Error, ErrorKind, Fingerprint, ImageType, Monitor, Prefix, Result};
+use lxd_image::{Architecture, Error, ErrorKind, Fingerprint, FingerprintPrefix, ImageType, Monitor, Result};
 use serde_json::{Value, json};
 
 use super::{Served, json, object, sent};
@@ -79,7 +79,8 @@ impl Fetch for Elsewhere {
             return Err(Error::new(ErrorKind::Remote, "the server answers 400"));
         }
         let named = self.images.lock().unwrap().get(&(alias.to_owned(), image_type)).map(|tag| fingerprint(tag));
-        let prefix = || alias.parse::<Prefix>().ok().and_then(|prefix| self.tag(|found| prefix.matches(found)));
+        let prefix =
+            || alias.parse::<FingerprintPrefix>().ok().and_then(|prefix| self.tag(|found| prefix.matches(found)));
         Ok(named.or_else(|| prefix().map(|tag| fingerprint(&tag))))
     }
 

@@ -13,7 +13,7 @@ use lxd_image::store::{
     Alias, AliasPage, AliasQuery, AliasTarget, Area, BlobKey, Catalog, DirectoryBlobs, Files, ImagePage, ImageQuery,
     NewFile, Object, Position, Scratch, SqliteCatalog, Store, StoreOptions, StoredImage, Totals, Transaction,
 };
-use lxd_image::{Error, ErrorKind, Fingerprint, Monitor, Prefix, Result};
+use lxd_image::{Error, ErrorKind, Fingerprint, FingerprintPrefix, Monitor, Result};
 use rustix::fs::MemfdFlags;
 
 /// What happens to one operation.
@@ -409,7 +409,7 @@ impl Catalog for SimCatalog {
         self.read(|rows| rows.aliases(query))
     }
 
-    fn with_prefix(&self, prefix: &Prefix, limit: usize) -> Result<Vec<Fingerprint>> {
+    fn with_prefix(&self, prefix: &FingerprintPrefix, limit: usize) -> Result<Vec<Fingerprint>> {
         self.read(|rows| rows.with_prefix(prefix, limit))
     }
 

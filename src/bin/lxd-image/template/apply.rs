@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use lxd_image::format::IdMap;
-use lxd_image::templates::{Applied, ApplyFailed, ApplyOptions, Context, InstanceDir, Trigger, apply};
+use lxd_image::templates::{ApplyError, ApplyOptions, ApplyReport, Context, InstanceDir, Trigger, apply};
 use lxd_image::{Error, Result};
 use serde_json::{Map, Value, json};
 
@@ -81,13 +81,13 @@ pub(super) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     }
     let (applied, error) = match apply(&instance, metadata.templates(), arguments.trigger, &context, &options) {
         Ok(applied) => (applied, None),
-        Err(ApplyFailed { applied, error, .. }) => (applied, Some(error.in_file(&arguments.dest))),
+        Err(ApplyError { report, error, .. }) => (report, Some(error.in_file(&arguments.dest))),
     };
     print(&applied, arguments.dry_run, session)?;
     error.map_or(Ok(()), |error| Err(error.into()))
 }
 
-fn print(applied: &Applied, dry_run: bool, session: &Session) -> Result<()> {
+fn print(applied: &ApplyReport, dry_run: bool, session: &Session) -> Result<()> {
     if dry_run && session.format == Format::Table {
         for outcome in &applied.outcomes {
             match &outcome.change {
@@ -105,12 +105,12 @@ fn print(applied: &Applied, dry_run: bool, session: &Session) -> Result<()> {
     output::show(Facts::Many(COLUMNS, rows), &session.format)
 }
 
-fn row(outcome: &lxd_image::templates::Outcome) -> Map<String, Value> {
+fn row(outcome: &lxd_image::templates::RuleOutcome) -> Map<String, Value> {
     let mut row = Map::new();
     row.insert("path".into(), json!(outcome.path));
     row.insert("template".into(), json!(outcome.template));
     row.insert("done".into(), json!(outcome.action.name()));
-    if let Some(target) = outcome.action.target() {
+    if let Some(target) = outcome.action.file() {
         row.insert("mode".into(), json!(format!("{:04o}", target.mode)));
         row.insert("owner".into(), json!(format!("{}:{}", target.uid, target.gid)));
         row.insert("size".into(), json!(target.size));

@@ -2,13 +2,13 @@
 //! Lines are escaped: they come from an image, and go to a terminal.
 
 use lxd_image::Escaped;
-use lxd_image::templates::Change;
+use lxd_image::templates::ContentChange;
 
 /// Unchanged lines that are shown around a change.
 const AROUND: usize = 3;
 
 /// What changes, in the manner of `diff -u`: one hunk from the first line that differs to the last.
-pub(super) fn difference(path: &str, change: &Change) -> String {
+pub(super) fn difference(path: &str, change: &ContentChange) -> String {
     let old = change.old.as_deref().map(lines).unwrap_or_default();
     let new = lines(&change.new);
     let path = Escaped(path.as_bytes());

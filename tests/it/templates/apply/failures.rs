@@ -79,7 +79,7 @@ fn row_156_the_first_failure_stops_and_says_what_was_written() {
     );
     let place = failed.error.template_place().unwrap();
     assert_eq!(place.position, Some((1, 6)));
-    let names: Vec<_> = failed.applied.outcomes.iter().map(|outcome| outcome.action.name()).collect();
+    let names: Vec<_> = failed.report.outcomes.iter().map(|outcome| outcome.action.name()).collect();
     assert_eq!(names, ["created", "created", "failed"]);
     assert_eq!(site.text("etc/a"), "c1 create /etc/a \n");
     assert_eq!(site.text("etc/c"), "old");
@@ -99,9 +99,9 @@ fn whoever_asks_for_it_gets_the_rest_and_still_the_error() {
     ];
     let failed = site.apply(&rules, &ApplyOptions::new().keep_going(true)).unwrap_err();
     assert_eq!(failed.error.kind(), ErrorKind::UnsafePath);
-    let names: Vec<_> = failed.applied.outcomes.iter().map(|outcome| outcome.action.name()).collect();
+    let names: Vec<_> = failed.report.outcomes.iter().map(|outcome| outcome.action.name()).collect();
     assert_eq!(names, ["created", "failed", "failed", "created"]);
-    let Action::Failed(error) = &failed.applied.outcomes[2].action else { panic!("it failed") };
+    let Action::Failed { error } = &failed.report.outcomes[2].action else { panic!("it failed") };
     assert_eq!(error.kind(), ErrorKind::Template);
     assert_eq!(site.text("etc/c"), "c1 create /etc/c \n");
 }
@@ -136,5 +136,5 @@ fn a_cancelled_call_writes_nothing_more() {
     let options = ApplyOptions::new().keep_going(true).monitor(Monitor::none().with_cancel(cancel));
     let failed = site.apply(&[("/etc/a", rule("name.tpl")), ("/etc/b", rule("name.tpl"))], &options).unwrap_err();
     assert_eq!(failed.error.kind(), ErrorKind::Cancelled);
-    assert_eq!((failed.applied.outcomes.len(), site.state()), (1, before));
+    assert_eq!((failed.report.outcomes.len(), site.state()), (1, before));
 }

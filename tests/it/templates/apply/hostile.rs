@@ -59,7 +59,7 @@ fn row_145_links_are_followed_inside_the_root_only() {
         assert_eq!(site.host_state(), host, "{link} → {to}");
         match expected {
             Some(place) => {
-                assert!(matches!(done, Ok(Action::Created(_))), "{link} → {to}: {done:?}");
+                assert!(matches!(done, Ok(Action::Created { .. })), "{link} → {to}: {done:?}");
                 assert_eq!(site.text(place), format!("c1 create {path} \n"), "{link} → {to}");
                 assert!(site.root(link).is_symlink());
             }
@@ -136,7 +136,7 @@ fn a_template_that_is_no_regular_file_is_refused() {
 fn row_148_other_hard_links_of_a_target_keep_the_old_content() {
     let site = Site::new();
     fs::hard_link(site.host().join("file"), site.root("etc/x")).unwrap();
-    assert!(matches!(site.one("/etc/x"), Ok(Action::Replaced(_))));
+    assert!(matches!(site.one("/etc/x"), Ok(Action::Replaced { .. })));
     assert_eq!(site.text("etc/x"), "c1 create /etc/x \n");
     assert_eq!(fs::read_to_string(site.host().join("file")).unwrap(), "the host's");
 }

@@ -3,14 +3,14 @@
 
 use std::fs::File;
 
-use lxd_image::templates::{ApplyOptions, Deferred, Dialect, Instance, InstanceDir, Template, Trigger, apply};
+use lxd_image::templates::{ApplyOptions, DeferredTrigger, Dialect, Instance, InstanceDir, Template, Trigger, apply};
 use lxd_image::{ErrorKind, Limits};
 
 use super::{Site, context, rule};
 
 #[test]
 fn the_first_trigger_waits_for_the_next_start() {
-    let mut deferred = Deferred::default();
+    let mut deferred = DeferredTrigger::default();
     assert_eq!(deferred.at_start().collect::<Vec<_>>(), [Trigger::Start]);
     for trigger in [Trigger::Start, Trigger::Copy, Trigger::Rename, Trigger::Create] {
         deferred.remember(trigger);

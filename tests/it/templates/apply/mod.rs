@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use lxd_image::templates::{
-    Action, Applied, ApplyFailed, ApplyOptions, Context, Instance, InstanceDir, Trigger, apply,
+    Action, ApplyError, ApplyOptions, ApplyReport, Context, Instance, InstanceDir, Trigger, apply,
 };
 use lxd_image::{ErrorKind, TemplateRule};
 
@@ -63,7 +63,7 @@ impl Site {
         &self,
         rules: &[(&str, TemplateRule)],
         options: &ApplyOptions,
-    ) -> Result<Applied, Box<ApplyFailed>> {
+    ) -> Result<ApplyReport, Box<ApplyError>> {
         let dir = InstanceDir::open(self.dest()).unwrap();
         let rules = rules.iter().map(|(path, rule)| (*path, rule));
         apply(&dir, rules, Trigger::Create, &context(), options).map_err(Box::new)

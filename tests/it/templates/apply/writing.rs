@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lxd_image::templates::{Action, ApplyOptions, Dialect, Skip, Trigger};
+use lxd_image::templates::{Action, ApplyOptions, Dialect, SkipReason, Trigger};
 use lxd_image::{Error, ErrorKind, TemplateRule};
 use rustix::fs::XattrFlags;
 
@@ -64,7 +64,7 @@ fn an_existing_file_keeps_owner_mode_and_attributes_and_is_a_new_one() {
     // Numbers in the rule are for new files only.
     let named = rule("name.tpl").with_owner(7, 8).with_mode(0o600);
     let applied = site.apply(&[("/etc/file", named)], &ApplyOptions::new().dialect(Dialect::Incus)).unwrap();
-    let target = applied.outcomes[0].action.target().unwrap();
+    let target = applied.outcomes[0].action.file().unwrap();
     assert_eq!((target.uid, target.gid, target.mode, target.size), (wanted.0, wanted.1, 0o4710, 21));
     assert_eq!((owner(&file), mode(&file)), (wanted, 0o4710));
     assert_ne!(fs::metadata(&file).unwrap().ino(), inode);
@@ -80,7 +80,7 @@ fn the_same_content_is_left_alone() {
     let site = Site::new();
     site.one("/etc/file").unwrap();
     let before = site.state();
-    assert!(matches!(site.one("/etc/file"), Ok(Action::Unchanged(_))));
+    assert!(matches!(site.one("/etc/file"), Ok(Action::Unchanged { .. })));
     assert_eq!(site.state(), before);
 }
 
@@ -94,7 +94,7 @@ fn row_150_create_only_leaves_whatever_is_there() {
     let applied = site.apply(&rules, &ApplyOptions::new()).unwrap();
     let names: Vec<_> = applied.outcomes.iter().map(|outcome| outcome.action.name()).collect();
     assert_eq!(names, ["skipped", "skipped", "created", "created"]);
-    assert!(matches!(applied.outcomes[0].action, Action::Skipped(Skip::CreateOnly)));
+    assert!(matches!(applied.outcomes[0].action, Action::Skipped { reason: SkipReason::CreateOnly }));
     assert_eq!(site.text("etc/file"), "old");
     assert!(!site.root("etc/nowhere").exists());
     assert_eq!(applied.written().collect::<Vec<_>>(), ["/etc/new", "/a/b/new"]);
@@ -114,7 +114,7 @@ fn row_150_a_rule_fires_only_at_what_its_when_names() {
     assert_eq!(applied.written().collect::<Vec<_>>(), ["/etc/both"]);
     let expected = vec!["start".to_owned(), "copy".to_owned()];
     assert!(
-        matches!(&applied.outcomes[0].action, Action::Skipped(Skip::Trigger(Trigger::Create, when)) if *when == expected)
+        matches!(&applied.outcomes[0].action, Action::Skipped { reason: SkipReason::Trigger { trigger: Trigger::Create, when } } if *when == expected)
     );
     assert_eq!(applied.outcomes[0].action.to_string(), "not at create, only at start, copy");
 }
@@ -170,7 +170,7 @@ fn a_virtual_machines_files_go_to_its_agent() {
     site.apply(&rules, &options.clone().dry_run(true)).unwrap();
     assert_eq!(fs::read_to_string(out.join("name.tpl.out")).unwrap(), "old");
     let applied = site.apply(&rules, &options).unwrap();
-    assert!(matches!(applied.outcomes[0].action, Action::Replaced(_)));
+    assert!(matches!(applied.outcomes[0].action, Action::Replaced { .. }));
     assert_eq!(fs::read_to_string(out.join("name.tpl.out")).unwrap(), "c1 create /etc/hostname \n");
     assert_eq!(mode(&out.join("name.tpl.out")), 0o644);
     assert_eq!(fs::read_to_string(out.join("metadata.yaml")).unwrap(), "architecture: x86_64\ncreation_date: 1\n");

@@ -55,7 +55,7 @@ fn reads_only_what_it_shows(plans: &[String]) -> bool {
     plans.iter().all(|step| !step.contains("SCAN") && !step.contains("TEMP B-TREE"))
 }
 
-fn prefix() -> crate::fingerprint::Prefix {
+fn prefix() -> crate::fingerprint::FingerprintPrefix {
     Fingerprint::of(&0_i64.to_le_bytes()).to_string()[..6].parse().unwrap()
 }
 

@@ -1,12 +1,14 @@
 //! What a template is rendered with: the variables that LXD and Incus give to it.
 //! Built by the caller; rendering never changes it.
 
+mod json;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::go::clock::Moment;
-use super::value::{Data, Function, Map, MapType, Value};
+use super::go::time_layout::UtcTime;
+use super::value::{Function, GoValue, Map, MapType, Value};
 
 /// The variables of a rendering.
 ///
@@ -69,15 +71,15 @@ impl Context {
     #[must_use]
     pub fn instance<K: AsRef<str>, V: AsRef<str>>(self, entries: impl IntoIterator<Item = (K, V)>) -> Self {
         let map = strings(MapType::Strings, entries);
-        self.variable("container", Data::Map(map.clone()).into()).variable("instance", Data::Map(map).into())
+        self.variable("container", GoValue::Map(map.clone()).into()).variable("instance", GoValue::Map(map).into())
     }
 
     /// `config`, the expanded configuration, and `config_get` that reads it.
     #[must_use]
     pub fn config<K: AsRef<str>, V: AsRef<str>>(self, entries: impl IntoIterator<Item = (K, V)>) -> Self {
         let map = strings(MapType::Strings, entries);
-        self.variable("config", Data::Map(map.clone()).into())
-            .variable("config_get", Data::Function(Function::ConfigGet(map)).into())
+        self.variable("config", GoValue::Map(map.clone()).into())
+            .variable("config_get", GoValue::Function(Function::ConfigGet(map)).into())
     }
 
     /// Adds one of the `devices`.
@@ -87,7 +89,7 @@ impl Context {
         name: &str,
         entries: impl IntoIterator<Item = (K, V)>,
     ) -> Self {
-        self.devices.push((name.as_bytes().into(), Data::Map(strings(MapType::Device, entries)).into()));
+        self.devices.push((name.as_bytes().into(), GoValue::Map(strings(MapType::Device, entries)).into()));
         self.publish_devices();
         self
     }
@@ -95,7 +97,7 @@ impl Context {
     /// `properties` of the rule that the template belongs to.
     #[must_use]
     pub fn properties<K: AsRef<str>, V: AsRef<str>>(self, entries: impl IntoIterator<Item = (K, V)>) -> Self {
-        self.variable("properties", Data::Map(strings(MapType::Strings, entries)).into())
+        self.variable("properties", GoValue::Map(strings(MapType::Strings, entries)).into())
     }
 
     /// Any other variable.
@@ -105,7 +107,7 @@ impl Context {
         self
     }
 
-    /// The time that `{% now %}` shows, in UTC; the clock's if it is not given.
+    /// The time that `{% now %}` shows, in UTC; the time_layout's if it is not given.
     #[must_use]
     pub fn now(mut self, now: SystemTime) -> Self {
         self.now = Some(now);
@@ -114,15 +116,15 @@ impl Context {
 
     fn publish_devices(&mut self) {
         let map = Map::new(MapType::Devices, self.devices.clone());
-        self.variables.insert(b"devices".to_vec(), Data::Map(Arc::new(map)).into());
+        self.variables.insert(b"devices".to_vec(), GoValue::Map(Arc::new(map)).into());
     }
 
     pub(crate) fn get(&self, name: &[u8]) -> Option<&Value> {
         self.variables.get(name)
     }
 
-    pub(crate) fn moment(&self) -> Moment {
-        Moment::from_system(self.now.unwrap_or_else(SystemTime::now))
+    pub(crate) fn moment(&self) -> UtcTime {
+        UtcTime::from_system(self.now.unwrap_or_else(SystemTime::now))
     }
 
     /// A name that no template can use; pongo2 refuses a context that has one.

@@ -7,15 +7,15 @@ use std::sync::Arc;
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, StructureStyle};
 
-use super::path::write_key;
-use super::scalar::{Scalar, Tag};
-use super::{Content, Entry, Node, Path, Place, Size};
+use super::location::write_key;
+use super::scalar::{Scalar, ScalarTag};
+use super::{ExpandedSize, KeyPath, Location, MappingEntry, Node, NodeContent};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 
 /// Deeper trees than this are never built, whatever the limits say: trees are compared, written
 /// and dropped by recursion.
-const DEEPEST: u64 = 255;
+const MAX_DEPTH: u64 = 255;
 
 /// Reads the first document of `bytes`, which must be UTF-8. LXD ignores further ones, too.
 ///
@@ -27,14 +27,14 @@ pub(in super::super) fn parse(bytes: &[u8], limits: &Limits) -> Result<Arc<Node>
         return Err(Error::limit("metadata", limits.metadata, format!("metadata.yaml with {} bytes", bytes.len())));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| {
-        let place = Place::of_byte(bytes, error.valid_up_to());
-        Path::Root
-            .malformed(place, "metadata.yaml is not UTF-8")
+        let location = Location::of_byte(bytes, error.valid_up_to());
+        KeyPath::Root
+            .malformed(location, "metadata.yaml is not UTF-8")
             .with_hint("save it as UTF-8, not as UTF-16 or Latin-1")
     })?;
     // The parser would take a NUL for the end of the text, and other readers would not.
     if let Some(index) = text.find('\0') {
-        return Err(Path::Root.malformed(Place::of_byte(bytes, index), "a NUL character"));
+        return Err(KeyPath::Root.malformed(Location::of_byte(bytes, index), "a NUL character"));
     }
 
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -66,28 +66,28 @@ struct Builder<'a> {
 /// A collection whose end has not come yet.
 struct Frame {
     anchor: usize,
-    place: Place,
-    size: Size,
+    location: Location,
+    size: ExpandedSize,
     flow: bool,
-    content: Open,
+    content: OpenCollection,
 }
 
-enum Open {
+enum OpenCollection {
     Sequence(Vec<Arc<Node>>),
-    Mapping { entries: Vec<Entry>, merges: Vec<usize>, key: Option<Key> },
+    Mapping { entries: Vec<MappingEntry>, merges: Vec<usize>, key: Option<PendingKey> },
 }
 
-struct Key {
+struct PendingKey {
     text: String,
     plain: bool,
     merge: bool,
-    place: Place,
+    location: Location,
 }
 
 impl Frame {
-    fn new(anchor: usize, place: Place, style: StructureStyle, content: Open) -> Self {
+    fn new(anchor: usize, location: Location, style: StructureStyle, content: OpenCollection) -> Self {
         let flow = style == StructureStyle::Flow;
-        Self { anchor, place, size: Size { nodes: 1, text: 0, height: 1 }, flow, content }
+        Self { anchor, location, size: ExpandedSize { nodes: 1, text: 0, height: 1 }, flow, content }
     }
 }
 
@@ -96,7 +96,7 @@ impl<'a> Builder<'a> {
         Self {
             text,
             limits,
-            depth: limits.yaml_depth.min(DEEPEST),
+            depth: limits.yaml_depth.min(MAX_DEPTH),
             open: Vec::new(),
             anchors: HashMap::new(),
             nodes: 0,
@@ -117,34 +117,34 @@ impl<'a> Builder<'a> {
     }
 
     fn event(&mut self, event: Event<'_>, span: &Span) -> Result<()> {
-        let place = Place::of(&span.start);
+        let location = Location::of(&span.start);
         if event.is_node() && self.is_indented_with_a_tab(span) {
-            return Err(self.malformed(place, "a tab is no indentation"));
+            return Err(self.malformed(location, "a tab is no indentation"));
         }
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                self.count(1, place)?;
+                self.count(1, location)?;
                 if text.contains('\0') {
-                    return Err(self.malformed(place, "a NUL character"));
+                    return Err(self.malformed(location, "a NUL character"));
                 }
                 let tag = match tag.as_deref() {
                     None => None,
-                    Some(tag) => Some(Tag::of(tag).ok_or_else(|| self.foreign(place, tag))?),
+                    Some(tag) => Some(ScalarTag::of(tag).ok_or_else(|| self.foreign(location, tag))?),
                 };
-                let size = Size { nodes: 1, text: text.len() as u64, height: 0 };
+                let size = ExpandedSize { nodes: 1, text: text.len() as u64, height: 0 };
                 let scalar = Scalar::new(text, style == ScalarStyle::Plain, tag);
-                self.complete(anchor, Node { content: Content::Scalar(scalar), place, size })
+                self.complete(anchor, Node { content: NodeContent::Scalar(scalar), location, size })
             }
             Event::SequenceStart(style, anchor, tag) => {
-                let content = Open::Sequence(Vec::new());
-                self.open(tag.as_deref(), "seq", Frame::new(anchor, place, style, content))
+                let content = OpenCollection::Sequence(Vec::new());
+                self.open(tag.as_deref(), "seq", Frame::new(anchor, location, style, content))
             }
             Event::MappingStart(style, anchor, tag) => {
-                let content = Open::Mapping { entries: Vec::new(), merges: Vec::new(), key: None };
-                self.open(tag.as_deref(), "map", Frame::new(anchor, place, style, content))
+                let content = OpenCollection::Mapping { entries: Vec::new(), merges: Vec::new(), key: None };
+                self.open(tag.as_deref(), "map", Frame::new(anchor, location, style, content))
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
-            Event::Alias(anchor) => self.alias(anchor, place),
+            Event::Alias(anchor) => self.alias(anchor, location),
             _ => Ok(()),
         }
     }
@@ -162,18 +162,18 @@ impl<'a> Builder<'a> {
     }
 
     fn open(&mut self, tag: Option<&granit_parser::Tag>, kind: &str, frame: Frame) -> Result<()> {
-        let place = frame.place;
-        self.count(1, place)?;
+        let location = frame.location;
+        self.count(1, location)?;
         if self.open.len() as u64 >= self.depth {
-            return Err(self.too_deep(place));
+            return Err(self.too_deep(location));
         }
         if let Some(tag) = tag
             && !tag.is_yaml_core_schema_tag(kind)
         {
-            return Err(self.foreign(place, tag));
+            return Err(self.foreign(location, tag));
         }
-        if matches!(&self.open.last().map(|frame| &frame.content), Some(Open::Mapping { key: None, .. })) {
-            return Err(self.malformed(place, "a key must be a single value"));
+        if matches!(&self.open.last().map(|frame| &frame.content), Some(OpenCollection::Mapping { key: None, .. })) {
+            return Err(self.malformed(location, "a key must be a single value"));
         }
         self.open.push(frame);
         Ok(())
@@ -181,45 +181,50 @@ impl<'a> Builder<'a> {
 
     fn close(&mut self) -> Result<()> {
         // The parser pairs starts with ends.
-        let Some(Frame { anchor, place, size, content, .. }) = self.open.pop() else { return Ok(()) };
+        let Some(Frame { anchor, location, size, content, .. }) = self.open.pop() else { return Ok(()) };
         let content = match content {
-            Open::Sequence(items) => Content::Sequence(items),
-            Open::Mapping { entries, merges, .. } => Content::Mapping(self.merged(entries, &merges)?),
+            OpenCollection::Sequence(items) => NodeContent::Sequence(items),
+            OpenCollection::Mapping { entries, merges, .. } => NodeContent::Mapping(self.merged(entries, &merges)?),
         };
-        self.complete(anchor, Node { content, place, size })
+        self.complete(anchor, Node { content, location, size })
     }
 
-    fn alias(&mut self, anchor: usize, place: Place) -> Result<()> {
+    fn alias(&mut self, anchor: usize, location: Location) -> Result<()> {
         let Some(node) = self.anchors.get(&anchor).map(Arc::clone) else {
-            return Err(self.malformed(place, "an alias inside the value that it stands for"));
+            return Err(self.malformed(location, "an alias inside the value that it stands for"));
         };
         self.aliases += 1;
         if self.aliases > self.limits.alias_expansions {
-            return Err(self.limit("alias_expansions", self.limits.alias_expansions, place, "the number of aliases"));
+            return Err(self.limit(
+                "alias_expansions",
+                self.limits.alias_expansions,
+                location,
+                "the number of aliases",
+            ));
         }
-        self.count(node.size.nodes, place)?;
+        self.count(node.size.nodes, location)?;
         if self.open.len() as u64 + node.size.height > self.depth {
-            return Err(self.too_deep(place));
+            return Err(self.too_deep(location));
         }
         // A file without aliases can't hold more text than it has bytes; one with them neither.
         self.copied = self.copied.saturating_add(node.size.text);
         if self.copied > self.limits.metadata {
-            return Err(self.limit("metadata", self.limits.metadata, place, "the text that aliases stand for"));
+            return Err(self.limit("metadata", self.limits.metadata, location, "the text that aliases stand for"));
         }
-        self.place_node(node, place)
+        self.place_node(node, location)
     }
 
     fn complete(&mut self, anchor: usize, node: Node) -> Result<()> {
-        let place = node.place;
+        let location = node.location;
         let node = Arc::new(node);
         if anchor != 0 {
             self.anchors.insert(anchor, Arc::clone(&node));
         }
-        self.place_node(node, place)
+        self.place_node(node, location)
     }
 
     /// Puts a whole node where the document has come to.
-    fn place_node(&mut self, node: Arc<Node>, place: Place) -> Result<()> {
+    fn place_node(&mut self, node: Arc<Node>, location: Location) -> Result<()> {
         let Some(frame) = self.open.last_mut() else {
             self.root = Some(node);
             return Ok(());
@@ -228,34 +233,35 @@ impl<'a> Builder<'a> {
         frame.size.text = frame.size.text.saturating_add(node.size.text);
         frame.size.height = frame.size.height.max(node.size.height + 1);
         match &mut frame.content {
-            Open::Sequence(items) => items.push(node),
-            Open::Mapping { entries, merges, key } => match key.take() {
+            OpenCollection::Sequence(items) => items.push(node),
+            OpenCollection::Mapping { entries, merges, key } => match key.take() {
                 Some(key) => {
                     if key.merge {
                         merges.push(entries.len());
                     }
-                    entries.push(Entry { key: key.text, plain: key.plain, place: key.place, value: node });
+                    entries.push(MappingEntry { key: key.text, plain: key.plain, location: key.location, value: node });
                 }
-                None => match read_key(&node, place) {
+                None => match read_key(&node, location) {
                     Ok(read) => *key = Some(read),
-                    Err(what) => return Err(self.malformed(place, what)),
+                    Err(what) => return Err(self.malformed(location, what)),
                 },
             },
         }
         Ok(())
     }
 
-    /// The entries with those of merge keys in their place. An entry that is written out wins over
+    /// The entries with those of merge keys in their position. An entry that is written out wins over
     /// a merged one, and an earlier merged one over a later.
-    fn merged(&self, entries: Vec<Entry>, merges: &[usize]) -> Result<Vec<Entry>> {
+    fn merged(&self, entries: Vec<MappingEntry>, merges: &[usize]) -> Result<Vec<MappingEntry>> {
         let mut seen = HashSet::with_capacity(entries.len());
         for (index, entry) in entries.iter().enumerate() {
             // The second merge key is a duplicate of the first; a quoted "<<" is no merge key.
             let merge = merges.binary_search(&index).is_ok();
             if !seen.insert((merge, entry.key.as_str())) {
-                return Err(
-                    self.malformed(entry.place, format!("the key `{}` is here twice", super::path::Short(&entry.key)))
-                );
+                return Err(self.malformed(
+                    entry.location,
+                    format!("the key `{}` is here twice", super::location::Abbreviated(&entry.key)),
+                ));
             }
         }
         if merges.is_empty() {
@@ -270,12 +276,12 @@ impl<'a> Builder<'a> {
                 continue;
             }
             let sources = match &entry.value.content {
-                Content::Sequence(items) => items.as_slice(),
+                NodeContent::Sequence(items) => items.as_slice(),
                 _ => std::slice::from_ref(&entry.value),
             };
             for source in sources {
-                let Content::Mapping(merged) = &source.content else {
-                    return Err(self.malformed(entry.place, "a merge key needs a map, or a list of maps"));
+                let NodeContent::Mapping(merged) = &source.content else {
+                    return Err(self.malformed(entry.location, "a merge key needs a map, or a list of maps"));
                 };
                 out.extend(merged.iter().filter(|entry| keys.insert(entry.key.clone())).cloned());
             }
@@ -283,50 +289,53 @@ impl<'a> Builder<'a> {
         Ok(out)
     }
 
-    fn count(&mut self, nodes: u64, place: Place) -> Result<()> {
+    fn count(&mut self, nodes: u64, location: Location) -> Result<()> {
         self.nodes = self.nodes.saturating_add(nodes);
         if self.nodes > self.limits.yaml_nodes {
-            return Err(self.limit("yaml_nodes", self.limits.yaml_nodes, place, "the number of values"));
+            return Err(self.limit("yaml_nodes", self.limits.yaml_nodes, location, "the number of values"));
         }
         Ok(())
     }
 
-    fn too_deep(&self, place: Place) -> Error {
-        self.limit("yaml_depth", self.depth, place, "nesting")
+    fn too_deep(&self, location: Location) -> Error {
+        self.limit("yaml_depth", self.depth, location, "nesting")
     }
 
-    fn foreign(&self, place: Place, tag: &granit_parser::Tag) -> Error {
-        self.malformed(place, format!("the tag `{}` is not known here", super::path::Short(&tag.original())))
+    fn foreign(&self, location: Location, tag: &granit_parser::Tag) -> Error {
+        self.malformed(
+            location,
+            format!("the tag `{}` is not known here", super::location::Abbreviated(&tag.original())),
+        )
     }
 
     fn syntax(&self, error: &ScanError) -> Error {
-        let place = Place::of(error.marker());
+        let location = Location::of(error.marker());
         match error.kind() {
-            ErrorKind::RecursionLimitExceeded => self.too_deep(place),
-            kind => self.malformed(place, kind),
+            ErrorKind::RecursionLimitExceeded => self.too_deep(location),
+            kind => self.malformed(location, kind),
         }
     }
 
-    fn malformed(&self, place: Place, what: impl fmt::Display) -> Error {
-        Error::malformed(format!("{}: {what}", self.here(place)))
+    fn malformed(&self, location: Location, what: impl fmt::Display) -> Error {
+        Error::malformed(format!("{}: {what}", self.here(location)))
     }
 
-    fn limit(&self, name: &'static str, value: u64, place: Place, what: &str) -> Error {
-        Error::limit(name, value, format!("{}: {what}", self.here(place)))
+    fn limit(&self, name: &'static str, value: u64, location: Location, what: &str) -> Error {
+        Error::limit(name, value, format!("{}: {what}", self.here(location)))
     }
 
-    /// The place and the keys of all collections that are open.
-    fn here(&self, place: Place) -> String {
-        let mut here = place.to_string();
+    /// The location and the keys of all collections that are open.
+    fn here(&self, location: Location) -> String {
+        let mut here = location.to_string();
         let start = here.len();
         for frame in &self.open {
             let first = here.len() == start;
             let mut step = String::new();
             // Writing into a `String` can't fail.
             let _ = match &frame.content {
-                Open::Sequence(items) => write!(step, "[{}]", items.len()),
-                Open::Mapping { key: Some(key), .. } => write_key(&mut step, &key.text, first),
-                Open::Mapping { .. } => Ok(()),
+                OpenCollection::Sequence(items) => write!(step, "[{}]", items.len()),
+                OpenCollection::Mapping { key: Some(key), .. } => write_key(&mut step, &key.text, first),
+                OpenCollection::Mapping { .. } => Ok(()),
             };
             if first && !step.is_empty() {
                 here.push_str(", ");
@@ -337,16 +346,16 @@ impl<'a> Builder<'a> {
     }
 }
 
-fn read_key(node: &Node, place: Place) -> Result<Key, String> {
-    let Content::Scalar(scalar) = &node.content else {
+fn read_key(node: &Node, location: Location) -> Result<PendingKey, String> {
+    let NodeContent::Scalar(scalar) = &node.content else {
         return Err("a key must be a single value".to_owned());
     };
     if scalar.is_merge() {
-        return Ok(Key { text: "<<".to_owned(), plain: false, merge: true, place });
+        return Ok(PendingKey { text: "<<".to_owned(), plain: false, merge: true, location });
     }
     let text = scalar.text()?.into_owned();
     if text.contains('\0') {
         return Err("a NUL character".to_owned());
     }
-    Ok(Key { plain: scalar.is_plain() && !scalar.is_null(), text, merge: false, place })
+    Ok(PendingKey { plain: scalar.is_plain() && !scalar.is_null(), text, merge: false, location })
 }

@@ -1,21 +1,21 @@
 //! `removetags` hands its argument to a regular expression, `</?NAME/?>`, as it comes.
 //! A small matcher for that, without back-tracking: its time is bounded by text times expression.
 
-use super::super::fault::{Fault, Outcome};
+use super::super::engine_error::{EngineError, EngineResult};
 use super::super::go::runes;
-use super::Means;
+use super::FilterContext;
 
 /// Expressions beyond this many steps are no names of tags.
-const MOST: usize = 500;
+const MAX_INSTRUCTIONS: usize = 500;
 
 /// The largest count that Go takes.
-const LARGEST: usize = 1_000;
+const MAX_REPEAT: usize = 1_000;
 
 /// Nor are groups inside groups beyond this.
-const DEEPEST: usize = 50;
+const MAX_GROUP_DEPTH: usize = 50;
 
 #[derive(Clone)]
-enum Step {
+enum Instruction {
     /// One rune of these ranges; or, if the flag is set, one outside of them.
     Rune(Vec<(char, char)>, bool),
     /// Goes on at both offsets, the first preferred.
@@ -26,9 +26,9 @@ enum Step {
 }
 
 /// `text` without what matches `</?NAME/?>`.
-pub(super) fn without_tag(text: &[u8], name: &[u8], means: &mut Means<'_>) -> Outcome<Vec<u8>> {
+pub(super) fn without_tag(text: &[u8], name: &[u8], context: &mut FilterContext<'_>) -> EngineResult<Vec<u8>> {
     let whole = [b"</?", name, b"/?>"].concat();
-    let mut parser = Parser { text: &whole, depth: 0 };
+    let mut parser = PatternParser { text: &whole, depth: 0 };
     let steps = parser.alternatives()?;
     if !parser.text.is_empty() {
         return Err(bad("a parenthesis too many"));
@@ -38,7 +38,7 @@ pub(super) fn without_tag(text: &[u8], name: &[u8], means: &mut Means<'_>) -> Ou
     let anywhere = name.contains(&b'|');
     while at < text.len() {
         let (_, width) = runes::decode(&text[at..]);
-        let found = if anywhere || text[at] == b'<' { matched(&steps, text, at, means)? } else { None };
+        let found = if anywhere || text[at] == b'<' { matched(&steps, text, at, context)? } else { None };
         match found.filter(|&end| end > at) {
             Some(end) => at = end,
             None => {
@@ -50,11 +50,11 @@ pub(super) fn without_tag(text: &[u8], name: &[u8], means: &mut Means<'_>) -> Ou
     Ok(out)
 }
 
-fn bad(why: &str) -> Box<Fault> {
-    Fault::wrong(format!("the argument of `removetags` is no regular expression: {why}"))
+fn bad(why: &str) -> Box<EngineError> {
+    EngineError::wrong(format!("the argument of `removetags` is no regular expression: {why}"))
 }
 
-struct Parser<'p> {
+struct PatternParser<'p> {
     text: &'p [u8],
     depth: usize,
 }
@@ -63,7 +63,7 @@ fn offset(length: usize) -> isize {
     isize::try_from(length).unwrap_or(isize::MAX)
 }
 
-impl Parser<'_> {
+impl PatternParser<'_> {
     fn take(&mut self, byte: u8) -> bool {
         let hit = self.text.first() == Some(&byte);
         self.text = &self.text[usize::from(hit)..];
@@ -76,30 +76,30 @@ impl Parser<'_> {
         (width > 0).then_some(rune)
     }
 
-    fn alternatives(&mut self) -> Outcome<Vec<Step>> {
+    fn alternatives(&mut self) -> EngineResult<Vec<Instruction>> {
         let mut steps = self.sequence()?;
         if self.take(b'|') {
             let other = self.alternatives()?;
-            steps.insert(0, Step::Split(1, offset(steps.len()) + 2));
-            steps.push(Step::Jump(offset(other.len()) + 1));
+            steps.insert(0, Instruction::Split(1, offset(steps.len()) + 2));
+            steps.push(Instruction::Jump(offset(other.len()) + 1));
             steps.extend(other);
         }
-        if steps.len() > MOST { Err(bad("it is too long")) } else { Ok(steps) }
+        if steps.len() > MAX_INSTRUCTIONS { Err(bad("it is too long")) } else { Ok(steps) }
     }
 
-    fn sequence(&mut self) -> Outcome<Vec<Step>> {
+    fn sequence(&mut self) -> EngineResult<Vec<Instruction>> {
         let mut steps = Vec::new();
         while !matches!(self.text.first(), None | Some(b'|' | b')')) {
             let atom = self.atom()?;
             steps.extend(self.repeated(atom)?);
-            if steps.len() > MOST {
+            if steps.len() > MAX_INSTRUCTIONS {
                 return Err(bad("it is too long"));
             }
         }
         Ok(steps)
     }
 
-    fn repeated(&mut self, atom: Vec<Step>) -> Outcome<Vec<Step>> {
+    fn repeated(&mut self, atom: Vec<Instruction>) -> EngineResult<Vec<Instruction>> {
         let bounds = match self.text.first() {
             Some(b'*') => Some((0, None, 1)),
             Some(b'+') => Some((1, None, 1)),
@@ -111,20 +111,21 @@ impl Parser<'_> {
         self.text = &self.text[length..];
         let lazy = self.take(b'?');
         let again = matches!(self.text.first(), Some(b'*' | b'+' | b'?')) || counts(self.text).is_some();
-        if again || least > LARGEST || most.is_some_and(|most| most > LARGEST || most < least) {
+        if again || least > MAX_REPEAT || most.is_some_and(|most| most > MAX_REPEAT || most < least) {
             return Err(bad("a repetition is repeated, or its counts are wrong"));
         }
-        if least.max(most.unwrap_or(0)) * (atom.len() + 1) > MOST {
+        if least.max(most.unwrap_or(0)) * (atom.len() + 1) > MAX_INSTRUCTIONS {
             return Err(bad("it is too long"));
         }
-        let split = |go: isize, stop: isize| if lazy { Step::Split(stop, go) } else { Step::Split(go, stop) };
-        let mut steps: Vec<Step> = std::iter::repeat_n(&atom, least).flatten().cloned().collect();
+        let split =
+            |go: isize, stop: isize| if lazy { Instruction::Split(stop, go) } else { Instruction::Split(go, stop) };
+        let mut steps: Vec<Instruction> = std::iter::repeat_n(&atom, least).flatten().cloned().collect();
         match most {
             None => {
                 let length = offset(atom.len());
                 steps.push(split(1, length + 2));
                 steps.extend(atom);
-                steps.push(Step::Jump(-length - 1));
+                steps.push(Instruction::Jump(-length - 1));
             }
             Some(most) => {
                 // Each optional round can leave for the end of all of them.
@@ -138,23 +139,23 @@ impl Parser<'_> {
         Ok(steps)
     }
 
-    fn atom(&mut self) -> Outcome<Vec<Step>> {
+    fn atom(&mut self) -> EngineResult<Vec<Instruction>> {
         Ok(vec![match self.rune() {
             Some('(') => return self.group(),
             Some('[') => self.class()?,
-            Some('.') => Step::Rune(vec![('\n', '\n')], true),
-            Some('^') => Step::Start,
-            Some('$') => Step::End,
+            Some('.') => Instruction::Rune(vec![('\n', '\n')], true),
+            Some('^') => Instruction::Start,
+            Some('$') => Instruction::End,
             Some('\\') => self.escape()?,
             Some('*' | '+' | '?') => return Err(bad("there is nothing to repeat")),
-            Some(rune) => Step::Rune(vec![(rune, rune)], false),
+            Some(rune) => Instruction::Rune(vec![(rune, rune)], false),
             None => return Err(bad("it ends too early")),
         }])
     }
 
-    fn group(&mut self) -> Outcome<Vec<Step>> {
+    fn group(&mut self) -> EngineResult<Vec<Instruction>> {
         self.depth += 1;
-        if self.depth > DEEPEST {
+        if self.depth > MAX_GROUP_DEPTH {
             return Err(bad("it is too deep"));
         }
         if self.take(b'?') && !self.take(b':') {
@@ -168,32 +169,32 @@ impl Parser<'_> {
         Ok(steps)
     }
 
-    fn escape(&mut self) -> Outcome<Step> {
+    fn escape(&mut self) -> EngineResult<Instruction> {
         Ok(match self.rune() {
-            Some('d') => Step::Rune(vec![('0', '9')], false),
-            Some('D') => Step::Rune(vec![('0', '9')], true),
-            Some('w') => Step::Rune(vec![('0', '9'), ('A', 'Z'), ('_', '_'), ('a', 'z')], false),
-            Some('W') => Step::Rune(vec![('0', '9'), ('A', 'Z'), ('_', '_'), ('a', 'z')], true),
-            Some('s') => Step::Rune(vec![('\t', '\n'), ('\u{c}', '\r'), (' ', ' ')], false),
-            Some('S') => Step::Rune(vec![('\t', '\n'), ('\u{c}', '\r'), (' ', ' ')], true),
-            Some(rune) if rune.is_ascii_punctuation() => Step::Rune(vec![(rune, rune)], false),
+            Some('d') => Instruction::Rune(vec![('0', '9')], false),
+            Some('D') => Instruction::Rune(vec![('0', '9')], true),
+            Some('w') => Instruction::Rune(vec![('0', '9'), ('A', 'Z'), ('_', '_'), ('a', 'z')], false),
+            Some('W') => Instruction::Rune(vec![('0', '9'), ('A', 'Z'), ('_', '_'), ('a', 'z')], true),
+            Some('s') => Instruction::Rune(vec![('\t', '\n'), ('\u{c}', '\r'), (' ', ' ')], false),
+            Some('S') => Instruction::Rune(vec![('\t', '\n'), ('\u{c}', '\r'), (' ', ' ')], true),
+            Some(rune) if rune.is_ascii_punctuation() => Instruction::Rune(vec![(rune, rune)], false),
             _ => return Err(bad("this escape is not supported")),
         })
     }
 
-    fn class(&mut self) -> Outcome<Step> {
+    fn class(&mut self) -> EngineResult<Instruction> {
         let outside = self.take(b'^');
         let mut ranges = Vec::new();
         loop {
             let rune = match self.rune() {
                 None => return Err(bad("a class is not closed")),
-                Some(']') if !ranges.is_empty() => return Ok(Step::Rune(ranges, outside)),
+                Some(']') if !ranges.is_empty() => return Ok(Instruction::Rune(ranges, outside)),
                 Some('\\') => match self.escape()? {
-                    Step::Rune(inner, false) if inner.len() > 1 || inner.iter().any(|(from, to)| from != to) => {
+                    Instruction::Rune(inner, false) if inner.len() > 1 || inner.iter().any(|(from, to)| from != to) => {
                         ranges.extend(inner);
                         continue;
                     }
-                    Step::Rune(inner, false) => inner.first().map_or(runes::REPLACEMENT, |range| range.0),
+                    Instruction::Rune(inner, false) => inner.first().map_or(runes::REPLACEMENT, |range| range.0),
                     _ => return Err(bad("this class is not supported")),
                 },
                 Some(rune) => rune,
@@ -231,14 +232,19 @@ fn counts(text: &[u8]) -> Option<(usize, Option<usize>, usize)> {
 }
 
 /// Where the preferred match that begins at `start` ends.
-fn matched(steps: &[Step], text: &[u8], start: usize, means: &mut Means<'_>) -> Outcome<Option<usize>> {
+fn matched(
+    steps: &[Instruction],
+    text: &[u8],
+    start: usize,
+    context: &mut FilterContext<'_>,
+) -> EngineResult<Option<usize>> {
     let mut best = None;
     let mut at = start;
     let mut threads = Threads::new(steps.len());
     threads.follow(steps, 0, at, text.len());
     loop {
         let (rune, width) = runes::decode(&text[at..]);
-        means.spend(1 + threads.order.len() / 8)?;
+        context.spend(1 + threads.order.len() / 8)?;
         let mut next = Threads::new(steps.len());
         for &thread in &threads.order {
             match steps.get(thread) {
@@ -247,7 +253,7 @@ fn matched(steps: &[Step], text: &[u8], start: usize, means: &mut Means<'_>) -> 
                     best = Some(at);
                     break;
                 }
-                Some(Step::Rune(ranges, outside)) if width > 0 => {
+                Some(Instruction::Rune(ranges, outside)) if width > 0 => {
                     if ranges.iter().any(|(from, to)| (from..=to).contains(&&rune)) != *outside {
                         next.follow(steps, thread + 1, at + width, text.len());
                     }
@@ -274,7 +280,7 @@ impl Threads {
         Self { order: Vec::new(), seen: vec![false; steps + 1] }
     }
 
-    fn follow(&mut self, steps: &[Step], from: usize, at: usize, end: usize) {
+    fn follow(&mut self, steps: &[Instruction], from: usize, at: usize, end: usize) {
         let mut todo = vec![from];
         while let Some(place) = todo.pop() {
             if std::mem::replace(&mut self.seen[place], true) {
@@ -282,11 +288,11 @@ impl Threads {
             }
             let away = |by: isize| place.saturating_add_signed(by).min(steps.len());
             match steps.get(place) {
-                Some(Step::Jump(by)) => todo.push(away(*by)),
-                Some(Step::Split(first, second)) => todo.extend([away(*second), away(*first)]),
-                Some(Step::Start) if at == 0 => todo.push(place + 1),
-                Some(Step::End) if at == end => todo.push(place + 1),
-                Some(Step::Start | Step::End) => {}
+                Some(Instruction::Jump(by)) => todo.push(away(*by)),
+                Some(Instruction::Split(first, second)) => todo.extend([away(*second), away(*first)]),
+                Some(Instruction::Start) if at == 0 => todo.push(place + 1),
+                Some(Instruction::End) if at == end => todo.push(place + 1),
+                Some(Instruction::Start | Instruction::End) => {}
                 _ => self.order.push(place),
             }
         }

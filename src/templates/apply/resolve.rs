@@ -11,25 +11,25 @@ use crate::limits::Limits;
 use crate::rooted::{Dir, is};
 
 /// As many links as the kernel itself follows.
-const MOST_LINKS: usize = 40;
+const MAX_LINKS: usize = 40;
 
 /// A file's place: the deepest directory that is there, what is missing below it, and the name.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ResolvedTarget {
     pub(super) dir: Dir,
     pub(super) missing: Vec<Vec<u8>>,
     pub(super) name: Vec<u8>,
     /// Something has the name already.
-    pub(super) taken: bool,
+    pub(super) exists: bool,
 }
 
 /// How paths are walked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Walk {
+pub(super) enum Resolver {
     /// The kernel resolves links below the root.
     Kernel,
     /// Step by step, refusing every link: for kernels before 5.6, and sandboxes that hide `openat2`.
-    Steps,
+    Stepwise,
 }
 
 /// The components of a rule's path.
@@ -57,9 +57,9 @@ pub(super) fn components<'p>(path: &'p str, limits: &Limits) -> Result<Vec<&'p [
 }
 
 /// Finds the place below `root`. With `stop_at_link` a link counts as what is there, whatever it leads to.
-pub(super) fn find(root: &Dir, components: &[&[u8]], stop_at_link: bool) -> Result<Place> {
-    match find_by(Walk::Kernel, root, components, stop_at_link) {
-        Ok(Err(_)) => find_by(Walk::Steps, root, components, stop_at_link)?
+pub(super) fn find(root: &Dir, components: &[&[u8]], stop_at_link: bool) -> Result<ResolvedTarget> {
+    match find_by(Resolver::Kernel, root, components, stop_at_link) {
+        Ok(Err(_)) => find_by(Resolver::Stepwise, root, components, stop_at_link)?
             .map_err(|error| Error::io("the way to the target can't be walked", error)),
         Ok(found) => found.map_err(|error| Error::io("the way to the target can't be walked", error)),
         Err(error) => Err(error),
@@ -67,31 +67,31 @@ pub(super) fn find(root: &Dir, components: &[&[u8]], stop_at_link: bool) -> Resu
 }
 
 /// The inner error: the kernel can't walk this way at all.
-fn find_by(walk: Walk, root: &Dir, components: &[&[u8]], stop_at_link: bool) -> Result<io::Result<Place>> {
+fn find_by(walk: Resolver, root: &Dir, components: &[&[u8]], stop_at_link: bool) -> Result<io::Result<ResolvedTarget>> {
     let Some((name, parents)) = components.split_last() else {
         return Err(Error::unsafe_path("the path names no file"));
     };
     let mut path = parents.join(&b'/');
     let mut name = name.to_vec();
-    for followed in 0..=MOST_LINKS {
+    for followed in 0..=MAX_LINKS {
         let (dir, missing) = match open_parents(walk, root, &path, followed == 0)? {
             Ok(opened) => opened,
             Err(error) => return Ok(Err(error)),
         };
         if !missing.is_empty() {
-            return Ok(Ok(Place { dir, missing, name, taken: false }));
+            return Ok(Ok(ResolvedTarget { dir, missing, name, exists: false }));
         }
         let kind = match dir.stat(&name) {
             Ok(stat) => FileType::from_raw_mode(stat.st_mode),
             Err(error) if is(&error, Errno::NOENT) => {
-                return Ok(Ok(Place { dir, missing, name, taken: false }));
+                return Ok(Ok(ResolvedTarget { dir, missing, name, exists: false }));
             }
             Err(error) => return Err(Error::io("the target can't be looked at", error)),
         };
         if kind != FileType::Symlink || stop_at_link {
-            return Ok(Ok(Place { dir, missing, name, taken: true }));
+            return Ok(Ok(ResolvedTarget { dir, missing, name, exists: true }));
         }
-        if walk == Walk::Steps {
+        if walk == Resolver::Stepwise {
             return Err(Error::unsafe_path("the target is a link, which this kernel can't follow inside the root"));
         }
         let target = dir.read_link(&name).map_err(|error| Error::io("a link can't be read", error))?;
@@ -118,16 +118,16 @@ fn behind(parent: &[u8], target: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
 type Opened = (Dir, Vec<Vec<u8>>);
 
 /// Opens the parents as far as they are there.
-fn open_parents(walk: Walk, root: &Dir, path: &[u8], may_miss: bool) -> Result<io::Result<Opened>> {
+fn open_parents(walk: Resolver, root: &Dir, path: &[u8], may_miss: bool) -> Result<io::Result<Opened>> {
     let mut end = path.len();
     loop {
         let opened = match walk {
-            Walk::Kernel => root.inside(&path[..end]),
-            Walk::Steps => step(root, &path[..end]),
+            Resolver::Kernel => root.inside(&path[..end]),
+            Resolver::Stepwise => step(root, &path[..end]),
         };
         let dir = match opened {
             Ok(dir) => dir,
-            Err(error) if walk == Walk::Kernel && (is(&error, Errno::NOSYS) || is(&error, Errno::PERM)) => {
+            Err(error) if walk == Resolver::Kernel && (is(&error, Errno::NOSYS) || is(&error, Errno::PERM)) => {
                 return Ok(Err(error));
             }
             Err(error) if is(&error, Errno::NOENT) && end > 0 => {
@@ -166,11 +166,11 @@ pub(super) fn refused(error: io::Error) -> Error {
 
 /// Directories that were made on the way, to take them back if nothing comes of it.
 #[derive(Debug, Default)]
-pub(super) struct Made(Vec<(Dir, Vec<u8>)>);
+pub(super) struct CreatedParents(Vec<(Dir, Vec<u8>)>);
 
-impl Made {
+impl CreatedParents {
     /// Makes what is missing, as the instance's root would, and returns the last of it.
-    pub(super) fn parents(&mut self, place: &Place, uid: u32, gid: u32) -> Result<Dir> {
+    pub(super) fn parents(&mut self, place: &ResolvedTarget, uid: u32, gid: u32) -> Result<Dir> {
         let cant = |error| Error::io("a directory can't be made", error);
         let mut dir = place.dir.try_clone().map_err(cant)?;
         for name in &place.missing {
@@ -214,13 +214,13 @@ mod tests {
         let dir = Dir::open(&root).unwrap();
         let walk = |path: &str| {
             let limits = Limits::default();
-            find_by(Walk::Steps, &dir, &components(path, &limits).unwrap(), false).map(Result::unwrap)
+            find_by(Resolver::Stepwise, &dir, &components(path, &limits).unwrap(), false).map(Result::unwrap)
         };
         for (path, missing, taken) in
             [("/etc/sub/x", 0, false), ("/etc/sub", 0, true), ("//etc/./a/b/c", 2, false), ("/x", 0, false)]
         {
             let place = walk(path).unwrap();
-            assert_eq!((place.missing.len(), place.taken), (missing, taken), "{path}");
+            assert_eq!((place.missing.len(), place.exists), (missing, taken), "{path}");
         }
         for path in ["/link/x", "/etc/file", "/link/sub/x", "/etc/file/x"] {
             assert_eq!(walk(path).unwrap_err().kind(), ErrorKind::UnsafePath, "{path}");

@@ -9,18 +9,18 @@ use crate::error::Error;
 
 /// A line and a column, both counted from 1.
 #[derive(Debug, Clone, Copy)]
-pub(in super::super) struct Place {
+pub(in super::super) struct Location {
     line: usize,
     column: usize,
 }
 
-impl Place {
+impl Location {
     /// The parser counts columns from 0.
     pub(super) fn of(marker: &Marker) -> Self {
         Self { line: marker.line(), column: marker.col() + 1 }
     }
 
-    /// The place of a byte in a text that may not be UTF-8.
+    /// The location of a byte in a text that may not be UTF-8.
     pub(super) fn of_byte(bytes: &[u8], index: usize) -> Self {
         let before = bytes.get(..index).unwrap_or(bytes);
         let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
@@ -28,7 +28,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}, column {}", self.line, self.column)
     }
@@ -36,39 +36,39 @@ impl fmt::Display for Place {
 
 /// The keys that lead to a node, as a list from the inside out.
 #[derive(Debug, Clone, Copy)]
-pub(in super::super) enum Path<'a> {
+pub(in super::super) enum KeyPath<'a> {
     Root,
-    Key(&'a Path<'a>, &'a str),
-    Index(&'a Path<'a>, usize),
+    Key(&'a KeyPath<'a>, &'a str),
+    Index(&'a KeyPath<'a>, usize),
 }
 
-impl<'a> Path<'a> {
+impl<'a> KeyPath<'a> {
     pub(in super::super) const fn key(&'a self, key: &'a str) -> Self {
-        Path::Key(self, key)
+        KeyPath::Key(self, key)
     }
 
     pub(in super::super) const fn index(&'a self, index: usize) -> Self {
-        Path::Index(self, index)
+        KeyPath::Index(self, index)
     }
 
     /// `Malformed`, here.
-    pub(in super::super) fn malformed(&self, place: Place, what: impl fmt::Display) -> Error {
+    pub(in super::super) fn malformed(&self, location: Location, what: impl fmt::Display) -> Error {
         Error::malformed(match self {
-            Path::Root => format!("{place}: {what}"),
-            _ => format!("{place}, {self}: {what}"),
+            KeyPath::Root => format!("{location}: {what}"),
+            _ => format!("{location}, {self}: {what}"),
         })
     }
 }
 
-impl fmt::Display for Path<'_> {
+impl fmt::Display for KeyPath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Path::Root => Ok(()),
-            Path::Key(parent, key) => {
+            KeyPath::Root => Ok(()),
+            KeyPath::Key(parent, key) => {
                 parent.fmt(f)?;
-                write_key(f, key, matches!(parent, Path::Root))
+                write_key(f, key, matches!(parent, KeyPath::Root))
             }
-            Path::Index(parent, index) => {
+            KeyPath::Index(parent, index) => {
                 parent.fmt(f)?;
                 write!(f, "[{index}]")
             }
@@ -82,13 +82,13 @@ pub(super) fn write_key(out: &mut dyn fmt::Write, key: &str, first: bool) -> fmt
     if !key.is_empty() && key.len() <= 64 && key.chars().all(simple) {
         return write!(out, "{}{key}", if first { "" } else { "." });
     }
-    write!(out, "[\"{}\"]", Short(key))
+    write!(out, "[\"{}\"]", Abbreviated(key))
 }
 
 /// The beginning of a text of the document; a sentence has no room for a mebibyte.
-pub(in super::super) struct Short<'a>(pub(in super::super) &'a str);
+pub(in super::super) struct Abbreviated<'a>(pub(in super::super) &'a str);
 
-impl fmt::Display for Short<'_> {
+impl fmt::Display for Abbreviated<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.char_indices().nth(64) {
             Some((end, _)) => write!(f, "{}…", &self.0[..end]),

@@ -2,13 +2,13 @@
 //! For the text that people edit when they change what a store knows of an image.
 
 use super::Properties;
-use super::yaml::{self, Content, Node};
+use super::yaml::{self, Node, NodeContent};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 
 /// A value that is no deeper than it needs to be.
 #[derive(Debug)]
-pub(crate) enum Plain {
+pub(crate) enum FlatValue {
     /// A scalar as it stands there; nothing for null.
     Text(Option<String>),
     /// A map of scalars.
@@ -18,23 +18,23 @@ pub(crate) enum Plain {
 }
 
 /// Reads a document that is a map.
-pub(crate) fn plain_map(bytes: &[u8], limits: &Limits) -> Result<Vec<(String, Plain)>> {
+pub(crate) fn parse_flat_map(bytes: &[u8], limits: &Limits) -> Result<Vec<(String, FlatValue)>> {
     let root = yaml::parse(bytes, limits)?;
-    let Content::Mapping(entries) = &root.content else {
+    let NodeContent::Mapping(entries) = &root.content else {
         return Err(Error::malformed(format!("a map belongs here, not {}", root.kind())));
     };
     entries
         .iter()
         .map(|entry| {
             let value = match &entry.value.content {
-                Content::Scalar(_) => Plain::Text(text(&entry.value, &entry.key)?),
-                Content::Sequence(_) => Plain::List,
-                Content::Mapping(inner) => {
+                NodeContent::Scalar(_) => FlatValue::Text(text(&entry.value, &entry.key)?),
+                NodeContent::Sequence(_) => FlatValue::List,
+                NodeContent::Mapping(inner) => {
                     let mut map = Properties::new();
                     for inner in inner {
                         map.set(&*inner.key, text(&inner.value, &inner.key)?.unwrap_or_default())?;
                     }
-                    Plain::Map(map)
+                    FlatValue::Map(map)
                 }
             };
             Ok((entry.key.clone(), value))
@@ -44,8 +44,8 @@ pub(crate) fn plain_map(bytes: &[u8], limits: &Limits) -> Result<Vec<(String, Pl
 
 fn text(node: &Node, key: &str) -> Result<Option<String>> {
     match &node.content {
-        Content::Scalar(scalar) if scalar.is_null() => Ok(None),
-        Content::Scalar(scalar) => match scalar.text() {
+        NodeContent::Scalar(scalar) if scalar.is_null() => Ok(None),
+        NodeContent::Scalar(scalar) => match scalar.text() {
             Ok(text) => Ok(Some(text.into_owned())),
             Err(what) => Err(Error::malformed(format!("`{key}`: {what}"))),
         },

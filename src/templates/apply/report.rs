@@ -9,17 +9,17 @@ use crate::error::{Error, Escaped};
 /// What became of all rules, in their order.
 #[derive(Debug, Default)]
 #[non_exhaustive]
-pub struct Applied {
+pub struct ApplyReport {
     /// One for each rule that was looked at.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Vec<RuleOutcome>,
 }
 
-impl Applied {
+impl ApplyReport {
     /// The paths that were written, or would be by a dry run.
     pub fn written(&self) -> impl Iterator<Item = &str> {
         self.outcomes
             .iter()
-            .filter(|outcome| matches!(outcome.action, Action::Created(_) | Action::Replaced(_)))
+            .filter(|outcome| matches!(outcome.action, Action::Created { .. } | Action::Replaced { .. }))
             .map(|outcome| outcome.path.as_str())
     }
 }
@@ -27,7 +27,7 @@ impl Applied {
 /// What became of one rule.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Outcome {
+pub struct RuleOutcome {
     /// The rule's path, as the metadata has it.
     pub path: String,
     /// The rule's template.
@@ -35,7 +35,7 @@ pub struct Outcome {
     /// What was done, or would be by a dry run, and why.
     pub action: Action,
     /// After a dry run: what would change.
-    pub change: Option<Change>,
+    pub change: Option<ContentChange>,
 }
 
 /// What was done with a rule.
@@ -43,21 +43,36 @@ pub struct Outcome {
 #[non_exhaustive]
 pub enum Action {
     /// The file was not there.
-    Created(Target),
+    Created {
+        /// The file after the call.
+        file: RenderedFile,
+    },
     /// The file was there with another content.
-    Replaced(Target),
+    Replaced {
+        /// The file after the call.
+        file: RenderedFile,
+    },
     /// The file was there with this very content.
-    Unchanged(Target),
+    Unchanged {
+        /// The file, which was not written.
+        file: RenderedFile,
+    },
     /// The rule did not apply.
-    Skipped(Skip),
+    Skipped {
+        /// Why.
+        reason: SkipReason,
+    },
     /// The rule failed, and its file is as it was.
-    Failed(Error),
+    Failed {
+        /// Why, as the call returns it for the first rule that fails.
+        error: Error,
+    },
 }
 
 /// A file, as it is afterwards: with the host's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Target {
+pub struct RenderedFile {
     /// Its owner.
     pub uid: u32,
     /// Its group.
@@ -71,9 +86,14 @@ pub struct Target {
 /// Why a rule did not apply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Skip {
+pub enum SkipReason {
     /// Its `when` does not name the trigger.
-    Trigger(Trigger, Vec<String>),
+    Trigger {
+        /// The trigger of this call.
+        trigger: Trigger,
+        /// The events of the rule.
+        when: Vec<String>,
+    },
     /// It is `create_only`, and something is there.
     CreateOnly,
 }
@@ -81,7 +101,7 @@ pub enum Skip {
 /// The content of a file before and after.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Change {
+pub struct ContentChange {
     /// `None` if there was no file. Of a larger one the first `template_output` bytes.
     pub old: Option<Vec<u8>>,
     /// What the template gives.
@@ -93,20 +113,20 @@ impl Action {
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
-            Self::Created(_) => "created",
-            Self::Replaced(_) => "replaced",
-            Self::Unchanged(_) => "unchanged",
-            Self::Skipped(_) => "skipped",
-            Self::Failed(_) => "failed",
+            Self::Created { .. } => "created",
+            Self::Replaced { .. } => "replaced",
+            Self::Unchanged { .. } => "unchanged",
+            Self::Skipped { .. } => "skipped",
+            Self::Failed { .. } => "failed",
         }
     }
 
     /// The file, unless the rule was skipped or failed.
     #[must_use]
-    pub const fn target(&self) -> Option<Target> {
+    pub const fn file(&self) -> Option<RenderedFile> {
         match self {
-            Self::Created(target) | Self::Replaced(target) | Self::Unchanged(target) => Some(*target),
-            Self::Skipped(_) | Self::Failed(_) => None,
+            Self::Created { file } | Self::Replaced { file } | Self::Unchanged { file } => Some(*file),
+            Self::Skipped { .. } | Self::Failed { .. } => None,
         }
     }
 }
@@ -114,20 +134,20 @@ impl Action {
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Created(_) => f.write_str("there was no file"),
-            Self::Replaced(_) => f.write_str("the content differed"),
-            Self::Unchanged(_) => f.write_str("the content is the same"),
-            Self::Skipped(skip) => write!(f, "{skip}"),
-            Self::Failed(error) => write!(f, "{error}"),
+            Self::Created { .. } => f.write_str("there was no file"),
+            Self::Replaced { .. } => f.write_str("the content differed"),
+            Self::Unchanged { .. } => f.write_str("the content is the same"),
+            Self::Skipped { reason } => write!(f, "{reason}"),
+            Self::Failed { error } => write!(f, "{error}"),
         }
     }
 }
 
-impl fmt::Display for Skip {
+impl fmt::Display for SkipReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Trigger(trigger, when) if when.is_empty() => write!(f, "not at {trigger}, never at all"),
-            Self::Trigger(trigger, when) => {
+            Self::Trigger { trigger, when } if when.is_empty() => write!(f, "not at {trigger}, never at all"),
+            Self::Trigger { trigger, when } => {
                 write!(f, "not at {trigger}, only at {}", Escaped(when.join(", ").as_bytes()))
             }
             Self::CreateOnly => f.write_str("create_only, and the file is there"),
@@ -138,27 +158,27 @@ impl fmt::Display for Skip {
 /// A rule failed. Tells what became of the others; turns into the plain [`Error`] by `?`.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct ApplyFailed {
+pub struct ApplyError {
     /// The first failure: the rule, the reason, and what was written before it.
     pub error: Error,
     /// What became of the rules, up to the one that failed or, if that was asked for, of all.
-    pub applied: Applied,
+    pub report: ApplyReport,
 }
 
-impl fmt::Display for ApplyFailed {
+impl fmt::Display for ApplyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.error.fmt(f)
     }
 }
 
-impl std::error::Error for ApplyFailed {
+impl std::error::Error for ApplyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         std::error::Error::source(&self.error)
     }
 }
 
-impl From<ApplyFailed> for Error {
-    fn from(failed: ApplyFailed) -> Self {
+impl From<ApplyError> for Error {
+    fn from(failed: ApplyError) -> Self {
         failed.error
     }
 }

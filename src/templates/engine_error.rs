@@ -5,14 +5,14 @@ use std::borrow::Cow;
 
 /// A fault and where it happened: a byte position of the source.
 #[derive(Debug)]
-pub(crate) struct Fault {
-    pub(crate) reason: Reason,
+pub(crate) struct EngineError {
+    pub(crate) reason: EngineErrorKind,
     pub(crate) at: Option<u32>,
 }
 
 /// Why the template goes no further.
 #[derive(Debug)]
-pub(crate) enum Reason {
+pub(crate) enum EngineErrorKind {
     /// The template is wrong.
     Wrong(Cow<'static, str>),
     /// A bound is reached: its field in `Limits`, its value, and what is over it.
@@ -22,19 +22,19 @@ pub(crate) enum Reason {
 }
 
 /// What the parts of the template engine give back.
-pub(crate) type Outcome<T> = Result<T, Box<Fault>>;
+pub(crate) type EngineResult<T> = Result<T, Box<EngineError>>;
 
-impl Fault {
+impl EngineError {
     pub(crate) fn wrong(message: impl Into<Cow<'static, str>>) -> Box<Self> {
-        Box::new(Self { reason: Reason::Wrong(message.into()), at: None })
+        Box::new(Self { reason: EngineErrorKind::Wrong(message.into()), at: None })
     }
 
     pub(crate) fn limit(name: &'static str, value: u64, what: &'static str) -> Box<Self> {
-        Box::new(Self { reason: Reason::Limit(name, value, what), at: None })
+        Box::new(Self { reason: EngineErrorKind::Limit(name, value, what), at: None })
     }
 
     pub(crate) fn cancelled() -> Box<Self> {
-        Box::new(Self { reason: Reason::Cancelled, at: None })
+        Box::new(Self { reason: EngineErrorKind::Cancelled, at: None })
     }
 
     /// Gives the place, unless a closer one is known.

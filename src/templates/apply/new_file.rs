@@ -6,21 +6,21 @@ use crate::metadata::TemplateRule;
 
 /// What a rule says about a new file, in the numbers of the instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(super) struct NewFile {
     pub(super) uid: u32,
     pub(super) gid: u32,
     pub(super) mode: u32,
 }
 
-impl Wanted {
+impl NewFile {
     /// What a new file gets that no rule says anything about, and all that LXD knows.
-    pub(super) const PLAIN: Self = Self { uid: 0, gid: 0, mode: 0o644 };
+    pub(super) const DEFAULT: Self = Self { uid: 0, gid: 0, mode: 0o644 };
 
     pub(super) fn of(rule: &TemplateRule) -> Result<Self> {
         Ok(Self {
-            uid: rule.uid().map_or(Ok(Self::PLAIN.uid), |text| owner("uid", text))?,
-            gid: rule.gid().map_or(Ok(Self::PLAIN.gid), |text| owner("gid", text))?,
-            mode: rule.mode().map_or(Ok(Self::PLAIN.mode), mode)?,
+            uid: rule.uid().map_or(Ok(Self::DEFAULT.uid), |text| owner("uid", text))?,
+            gid: rule.gid().map_or(Ok(Self::DEFAULT.gid), |text| owner("gid", text))?,
+            mode: rule.mode().map_or(Ok(Self::DEFAULT.mode), mode)?,
         })
     }
 }
