@@ -1,5 +1,8 @@
-//! `Fingerprint` and `FingerprintPrefix`: parsing, showing, ordering and serde.
-//! A text of a stranger becomes one of these or nothing, so that none ever names a file.
+//! [`Fingerprint`] and [`FingerprintPrefix`]: parsing, printing, ordering and serde.
+//!
+//! Both parse strictly: hex digits of either case and nothing else. Untrusted text that parses is
+//! therefore safe as a file name, a URL segment and a database key; text that does not never
+//! reaches one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,10 +11,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
 
-/// The sha256 of an image: 32 bytes, shown as 64 lower-case hex digits.
+/// The SHA-256 of an image: 32 bytes, printed as 64 lower-case hex digits.
 ///
 /// For a unified image it is the digest of the file as stored, that is compressed; for a split
-/// image that of the metadata file's bytes followed by the rootfs file's.
+/// image that of the metadata file's bytes followed by the rootfs file's. Ordering is the ordering
+/// of the printed text. Serde carries it as text.
 ///
 /// ```
 /// use lxd_image::Fingerprint;
@@ -25,13 +29,13 @@ use crate::error::{Error, Result};
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// A digest that was computed elsewhere.
+    /// Takes a digest that was computed elsewhere, for example read from a database.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The digest of bytes in memory.
+    /// Computes the digest of bytes in memory. For files and streams use [`Hasher`](super::Hasher).
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         let mut hasher = super::Hasher::new();
@@ -39,13 +43,14 @@ impl Fingerprint {
         hasher.finish()
     }
 
-    /// The 32 bytes.
+    /// The 32 bytes of the digest.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// The usual short form: the first 12 digits.
+    /// The first 12 digits, the form that `lxc image list` shows. It is not unique: use it for
+    /// people only.
     #[must_use]
     pub fn short(&self) -> String {
         let mut text = self.to_string();
@@ -65,6 +70,7 @@ impl fmt::Display for Fingerprint {
     }
 }
 
+/// The digits of the printed form. Lower case, as LXD's API and simplestreams write fingerprints.
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 impl fmt::Debug for Fingerprint {
@@ -90,9 +96,11 @@ impl FromStr for Fingerprint {
     }
 }
 
-/// The leading part of a fingerprint: 4 to 64 hex digits. Escaped in lower case.
+/// The leading part of a fingerprint: 4 to 64 hex digits, printed in lower case.
 ///
-/// LXD takes a single digit; four is the least that names an image on purpose.
+/// A prefix names an image if exactly one image in a store begins with it; finding that out is the
+/// store's work. LXD accepts a single digit. Here four are the minimum, so that a short alias (`a`,
+/// `12`) is not mistaken for a fingerprint by accident.
 ///
 /// ```
 /// use lxd_image::{Fingerprint, FingerprintPrefix};
@@ -100,13 +108,14 @@ impl FromStr for Fingerprint {
 /// let prefix: FingerprintPrefix = "E3B0c442".parse()?;
 /// assert!(prefix.matches(&Fingerprint::of(b"")));
 /// assert_eq!(prefix.to_string(), "e3b0c442");
+/// assert!("e3b".parse::<FingerprintPrefix>().is_err());
 /// # Ok::<(), lxd_image::Error>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FingerprintPrefix(String);
 
 impl FingerprintPrefix {
-    /// The fewest digits that a prefix may have.
+    /// The smallest number of digits that a prefix may have.
     pub const MIN_DIGITS: usize = 4;
 
     /// Whether `fingerprint` begins with these digits.
@@ -121,7 +130,7 @@ impl FingerprintPrefix {
         &self.0
     }
 
-    /// The whole fingerprint, when all 64 digits are there.
+    /// The complete fingerprint, if the prefix has all 64 digits; else `None`.
     #[must_use]
     pub fn as_fingerprint(&self) -> Option<Fingerprint> {
         self.0.parse().ok()
@@ -160,7 +169,8 @@ impl FromStr for FingerprintPrefix {
     }
 }
 
-/// The values of hex digits; an error that shows the first character that is none.
+/// Converts hex digits to their values. The error shows the first character that is not a hex
+/// digit.
 fn nibbles(text: &str) -> Result<Vec<u8>> {
     text.chars()
         .map(|character| {
@@ -172,6 +182,7 @@ fn nibbles(text: &str) -> Result<Vec<u8>> {
         .collect()
 }
 
+/// Implements serde as text for a type with `Display` and `FromStr`, so that both formats are one.
 macro_rules! as_text {
     ($($type:ty),*) => {$(
         impl Serialize for $type {

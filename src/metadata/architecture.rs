@@ -1,5 +1,9 @@
-//! `Architecture`: the kernel's names, and those that distributions use for the same machines.
-//! The table is the one that LXD and Incus share; a name outside of it is no architecture to them.
+//! [`Architecture`]: machine architectures, with the kernel's names and the aliases of
+//! distributions.
+//!
+//! The table is the one of `shared/osarch/architectures.go`, which LXD and Incus share. A name
+//! outside of it parses to an error here, but is kept as text in [`Metadata`](super::Metadata): an
+//! image for an unknown machine can still be stored and copied.
 
 use std::fmt;
 use std::str::FromStr;
@@ -30,10 +34,10 @@ macro_rules! architectures {
         }
 
         impl Architecture {
-            /// All architectures, in the order of the table.
+            /// All architectures, in the order of LXD's table.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
-            /// The kernel's name, which LXD's REST objects carry: `x86_64`.
+            /// The kernel's name, which LXD's REST objects use: `x86_64`.
             #[must_use]
             pub const fn kernel_name(self) -> &'static str {
                 match self {
@@ -41,8 +45,11 @@ macro_rules! architectures {
                 }
             }
 
-            /// Debian's name, which simplestreams and image properties carry: `amd64`. Where Debian
-            /// has a port for each byte order and the kernel one name (mips), the little-endian one.
+            /// Debian's name, which simplestreams and image properties use: `amd64`.
+            ///
+            /// Debian has a port for each byte order of MIPS where the kernel has one name; the
+            /// result is the little-endian port. `armv7l` and `armv8l` share `armhf`, so this name
+            /// does not always parse back to the same architecture.
             #[must_use]
             pub const fn debian_name(self) -> &'static str {
                 match self {
@@ -50,7 +57,7 @@ macro_rules! architectures {
                 }
             }
 
-            /// The other names that are taken for this architecture, without the kernel's own.
+            /// The other names that parse to this architecture, without the kernel's own.
             #[must_use]
             pub const fn aliases(self) -> &'static [&'static str] {
                 match self {
@@ -58,6 +65,7 @@ macro_rules! architectures {
                 }
             }
 
+            /// Looks a name up, in exact case.
             fn find(name: &str) -> Option<Self> {
                 match name {
                     $($kernel $(| $alias)* => Some(Self::$variant),)*
@@ -102,9 +110,10 @@ architectures! {
 }
 
 impl Architecture {
-    /// The architecture of a running machine, from the `machine` field of `uname(2)`.
+    /// The architecture of a running machine, from the `machine` field of `uname(2)`; `None` if
+    /// unknown.
     ///
-    /// Takes what [`FromStr`] takes, and the older x86 names (`i486`) that only a kernel says.
+    /// Accepts every name that [`FromStr`] does, and `i486`, which only old kernels report.
     #[must_use]
     pub fn from_uname(machine: &str) -> Option<Self> {
         match machine {
@@ -113,7 +122,11 @@ impl Architecture {
         }
     }
 
-    /// The architecture of this machine; `None` where it is one that images don't know.
+    /// The architecture of the machine that runs this program; `None` if images have no name for
+    /// it.
+    ///
+    /// It is the kernel's view: a 32-bit program on a 64-bit kernel gets the 64-bit architecture,
+    /// unless `personality(2)` was set, as `linux32` does.
     #[must_use]
     pub fn of_this_machine() -> Option<Self> {
         Self::from_uname(&rustix::system::uname().machine().to_string_lossy())
@@ -129,11 +142,11 @@ impl fmt::Display for Architecture {
 impl FromStr for Architecture {
     type Err = Error;
 
-    /// Takes the kernel's name and every alias, in lower case as the peers do.
+    /// Parses the kernel's name or an alias, in lower case as LXD and Incus do.
     fn from_str(name: &str) -> Result<Self> {
         Self::find(name).ok_or_else(|| {
             let known: Vec<_> = Self::ALL.iter().map(|known| known.kernel_name()).collect();
-            // A stranger's text may be long; its beginning is enough to recognise it.
+            // Untrusted text may be long. Its beginning is enough to recognise it.
             let shown: String = name.chars().take(64).collect();
             Error::invalid(format!("`{shown}` is no architecture that is known here"))
                 .with_hint(format!("the architectures are {}, and their aliases", known.join(", ")))

@@ -1,5 +1,8 @@
-//! `ImageType`: what an image is for. The API's names and the enum, used by archives, stores and servers alike.
-//! Never written in `metadata.yaml`: an archive tells it by what its rootfs is.
+//! [`ImageType`]: container or virtual machine, with the names of LXD's API.
+//!
+//! The type is never written in `metadata.yaml`. An archive shows it by its rootfs (a directory
+//! tree or a disk image), a simplestreams item by its file type, the REST API by the field `type`.
+//! The enum is shared by archives, stores, remotes and servers.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,19 +10,30 @@ use std::str::FromStr;
 use crate::error::{Error, Result};
 
 /// Whether an image is for a container or for a virtual machine.
+///
+/// A container and a virtual machine may share an alias, as in simplestreams; the type tells them
+/// apart.
+///
+/// ```
+/// use lxd_image::ImageType;
+///
+/// assert_eq!("virtual-machine".parse::<ImageType>()?, ImageType::VirtualMachine);
+/// assert_eq!(ImageType::Container.to_string(), "container");
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ImageType {
-    /// The rootfs is a tree of files.
+    /// The rootfs is a tree of files, in the tar archive or as SquashFS.
     Container,
-    /// The rootfs is a disk.
+    /// The rootfs is a disk image (`rootfs.img`, qcow2).
     VirtualMachine,
 }
 
 impl ImageType {
-    /// Both, containers first: the order in which a name that both have is looked up.
+    /// Both types, containers first: the order in which an alias that both have is looked up.
     pub const ALL: [Self; 2] = [Self::Container, Self::VirtualMachine];
 
-    /// The name that LXD's API uses.
+    /// The name in LXD's API: `container` or `virtual-machine`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -38,12 +52,14 @@ impl fmt::Display for ImageType {
 impl FromStr for ImageType {
     type Err = Error;
 
-    /// Takes the names of LXD's API; nothing stands for a container, as it does there.
+    /// Parses the names of LXD's API. The empty text means a container, as in LXD: images stored
+    /// before virtual machines existed have no type.
     fn from_str(name: &str) -> Result<Self> {
         match name {
             "" | "container" => Ok(Self::Container),
             "virtual-machine" => Ok(Self::VirtualMachine),
             _ => {
+                // Untrusted text may be long. Its beginning is enough to recognise it.
                 let shown: String = name.chars().take(64).collect();
                 Err(Error::invalid(format!("`{shown}` is no type of image"))
                     .with_hint("the types are container and virtual-machine"))
