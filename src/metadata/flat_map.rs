@@ -1,23 +1,30 @@
-//! Other YAML than `metadata.yaml`: a map of texts and of maps of texts, read under the same bounds.
-//! For the text that people edit when they change what a store knows of an image.
+//! YAML other than `metadata.yaml`: a map of texts and of maps of texts, read under the same
+//! limits.
+//!
+//! Two files have this shape: the text that people edit to change a stored image's properties
+//! (`store::edit`), and the configuration of remotes (`remote::settings`).
 
 use super::Properties;
 use super::yaml::{self, Node, NodeContent};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 
-/// A value that is no deeper than it needs to be.
+/// A value of the outer map.
 #[derive(Debug)]
 pub(crate) enum FlatValue {
-    /// A scalar as it stands there; nothing for null.
+    /// A scalar as it is spelled; `None` for null.
     Text(Option<String>),
-    /// A map of scalars.
+    /// A map of scalars. Null inside counts as the empty text.
     Map(Properties),
-    /// A list, which nobody looks into.
+    /// A list. No key of these files takes one, so its items are not kept; the caller reports it.
     List,
 }
 
-/// Reads a document that is a map.
+/// Reads a document whose root is a map, in the order of the file.
+///
+/// # Errors
+/// As [`Metadata::parse`](super::Metadata::parse), and `Malformed` for maps nested deeper than two
+/// levels.
 pub(crate) fn parse_flat_map(bytes: &[u8], limits: &Limits) -> Result<Vec<(String, FlatValue)>> {
     let root = yaml::parse(bytes, limits)?;
     let NodeContent::Mapping(entries) = &root.content else {
@@ -42,6 +49,7 @@ pub(crate) fn parse_flat_map(bytes: &[u8], limits: &Limits) -> Result<Vec<(Strin
         .collect()
 }
 
+/// The text of a scalar; `None` for null. `key` is named in the error.
 fn text(node: &Node, key: &str) -> Result<Option<String>> {
     match &node.content {
         NodeContent::Scalar(scalar) if scalar.is_null() => Ok(None),

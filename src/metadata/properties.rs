@@ -1,11 +1,13 @@
-//! `Properties`: texts under names, in the order of the file, of an image or of a template rule.
-//! A vector, not a hash map: real images have about ten, and their order is worth keeping.
+//! [`Properties`]: ordered text values under text keys, of an image or of a template rule.
+//!
+//! A vector and not a hash map: real images have about ten properties, and the order of the file is
+//! kept.
 
 use serde::{Serialize, Serializer};
 
 use crate::error::{Error, Result};
 
-/// An ordered map of texts.
+/// An ordered map of texts. Keys are unique; neither keys nor values contain a NUL.
 ///
 /// ```
 /// let mut properties = lxd_image::Properties::new();
@@ -13,50 +15,52 @@ use crate::error::{Error, Result};
 /// properties.set("release", "12.04")?;
 /// assert_eq!(properties.get("release"), Some("12.04"));
 /// assert_eq!(properties.iter().next(), Some(("os", "Debian")));
+/// assert_eq!(properties.remove("os").as_deref(), Some("Debian"));
 /// # Ok::<(), lxd_image::Error>(())
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Properties(Vec<(String, String)>);
 
 impl Properties {
-    /// An empty map.
+    /// Creates an empty map.
     #[must_use]
     pub const fn new() -> Self {
         Self(Vec::new())
     }
 
-    /// Pairs whose keys are known to differ and to hold no NUL.
+    /// Takes pairs whose keys are known to be unique and free of NULs, as the YAML reader
+    /// guarantees.
     pub(super) const fn from_checked(pairs: Vec<(String, String)>) -> Self {
         Self(pairs)
     }
 
-    /// The value of `key`.
+    /// The value of `key`, or `None`. Linear in the number of properties.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
-    /// Keys and values, in order.
+    /// Keys and values, in the order of the file.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> + DoubleEndedIterator + Clone {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
-    /// How many there are.
+    /// The number of properties.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no properties.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Sets `key` at its present position, or appends it at the end.
+    /// Replaces the value of `key` at its present position, or appends the pair.
     ///
     /// # Errors
-    /// `InvalidInput` when either text holds a NUL, which LXD's database cuts at.
+    /// `InvalidInput` if key or value contains a NUL, where LXD's database would cut the text.
     pub fn set(&mut self, key: impl Into<String>, value: impl Into<String>) -> Result<()> {
         let (key, value) = (without_nul(key, "a property's name")?, without_nul(value, "a property's value")?);
         match self.0.iter_mut().find(|(name, _)| *name == key) {
@@ -66,7 +70,7 @@ impl Properties {
         Ok(())
     }
 
-    /// Takes `key` out and returns its value.
+    /// Removes `key` and returns its value. The order of the others stays.
     pub fn remove(&mut self, key: &str) -> Option<String> {
         let index = self.0.iter().position(|(name, _)| name == key)?;
         Some(self.0.remove(index).1)
@@ -79,7 +83,7 @@ impl Serialize for Properties {
     }
 }
 
-/// A text of the caller that may stand in `metadata.yaml`.
+/// Checks that a caller's text contains no NUL. `what` names it in the error.
 pub(super) fn without_nul(text: impl Into<String>, what: &str) -> Result<String> {
     let text = text.into();
     if text.contains('\0') {

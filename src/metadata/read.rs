@@ -1,5 +1,8 @@
-//! From the YAML tree to `Metadata`: which keys there are, and of which type each must be.
-//! Laxer than our own writer, exactly as strict as LXD and Incus; the error names the key.
+//! From the YAML tree to [`Metadata`]: which keys exist, and which type each value must have.
+//!
+//! As strict as LXD and Incus, which decode the file into `api.ImageMetadata` with Go's `yaml.v2`:
+//! null is an empty value, a boolean or a number must not be quoted, unknown keys are allowed.
+//! Every error names line, column and key.
 
 use super::document::{Metadata, MetadataField};
 use super::properties::Properties;
@@ -7,6 +10,11 @@ use super::rule::{RuleField, TemplateRule};
 use super::yaml::{KeyPath, MappingEntry, Node, NodeContent};
 use crate::error::Result;
 
+/// Builds the description from the top-level map.
+///
+/// # Errors
+/// `Malformed` if the root is not a map, a value has the wrong type, or architecture or creation
+/// date is missing.
 pub(super) fn metadata(root: &Node) -> Result<Metadata> {
     let mut architecture = None;
     let mut creation_date = None;
@@ -59,6 +67,7 @@ pub(super) fn metadata(root: &Node) -> Result<Metadata> {
     })
 }
 
+/// The map `templates`, in the order of the file.
 fn rules(node: &Node, path: KeyPath<'_>) -> Result<Vec<(String, TemplateRule)>> {
     entries(node, path)?
         .iter()
@@ -66,6 +75,7 @@ fn rules(node: &Node, path: KeyPath<'_>) -> Result<Vec<(String, TemplateRule)>> 
         .collect()
 }
 
+/// One template rule. Only `template` is required; Incus's keys are read for both daemons.
 fn rule(node: &Node, path: KeyPath<'_>) -> Result<TemplateRule> {
     let mut template = None;
     let mut when = Vec::new();
@@ -82,7 +92,8 @@ fn rule(node: &Node, path: KeyPath<'_>) -> Result<TemplateRule> {
                 RuleField::Template
             }
             "when" => {
-                // As LXD and Incus read it: a rule without events is one that never fires.
+                // LXD and Incus accept a rule without events. It never fires, and `image check`
+                // warns about it.
                 when = if value.is_null() { Vec::new() } else { texts(value, key)? };
                 RuleField::When
             }
@@ -124,7 +135,9 @@ fn rule(node: &Node, path: KeyPath<'_>) -> Result<TemplateRule> {
     })
 }
 
-/// Gives every known key a position, for when it gets a value: behind the one that it usually follows.
+/// Inserts the known keys that the file lacks, each after the key that it usually follows.
+///
+/// Setting a value later then writes the key where a reader expects it, and not at the end.
 fn add_missing<F: Clone + PartialEq>(fields: &mut Vec<F>, known: &[F]) {
     let mut at = 0;
     for field in known {
@@ -138,7 +151,7 @@ fn add_missing<F: Clone + PartialEq>(fields: &mut Vec<F>, known: &[F]) {
     }
 }
 
-/// The entries of a map; null is an empty one.
+/// The entries of a map; null counts as an empty map.
 fn entries<'a>(node: &'a Node, path: KeyPath<'_>) -> Result<&'a [MappingEntry]> {
     match &node.content {
         NodeContent::Mapping(entries) => Ok(entries),
@@ -147,18 +160,20 @@ fn entries<'a>(node: &'a Node, path: KeyPath<'_>) -> Result<&'a [MappingEntry]> 
     }
 }
 
+/// A scalar as text, exactly as it is spelled in the file.
 fn text(node: &Node, path: KeyPath<'_>) -> Result<String> {
     let NodeContent::Scalar(scalar) = &node.content else {
         return Err(path.malformed(node.location, format!("a text belongs here, not {}", node.kind())));
     };
     let text = scalar.text().map_err(|what| path.malformed(node.location, what))?;
-    // Decoded binary data; other scalars were looked at when they were read.
+    // Only `!!binary` can decode to a NUL. In other scalars the tree builder refused it already.
     if text.contains('\0') {
         return Err(path.malformed(node.location, "a NUL character"));
     }
     Ok(text.into_owned())
 }
 
+/// A list of texts.
 fn texts(node: &Node, path: KeyPath<'_>) -> Result<Vec<String>> {
     let NodeContent::Sequence(items) = &node.content else {
         return Err(path.malformed(node.location, format!("a list belongs here, not {}", node.kind())));
@@ -166,6 +181,7 @@ fn texts(node: &Node, path: KeyPath<'_>) -> Result<Vec<String>> {
     items.iter().enumerate().map(|(index, item)| text(item, path.index(index))).collect()
 }
 
+/// A map of texts.
 fn text_map(node: &Node, path: KeyPath<'_>) -> Result<Properties> {
     let pairs = entries(node, path)?
         .iter()
@@ -174,6 +190,7 @@ fn text_map(node: &Node, path: KeyPath<'_>) -> Result<Properties> {
     Ok(Properties::from_checked(pairs))
 }
 
+/// A boolean in one of YAML 1.1's spellings (`yes`, `on`, `true`), unquoted; `None` for null.
 fn boolean(node: &Node, path: KeyPath<'_>) -> Result<Option<bool>> {
     let value = match &node.content {
         _ if node.is_null() => return Ok(None),
@@ -183,7 +200,7 @@ fn boolean(node: &Node, path: KeyPath<'_>) -> Result<Option<bool>> {
     value.map(Some).ok_or_else(|| path.malformed(node.location, "true or false belongs here, without quotes"))
 }
 
-/// Seconds since 1970; `None` for 0 and null.
+/// Seconds since 1970-01-01 UTC; `None` for 0 and null, which LXD does not tell apart.
 fn date(node: &Node, path: KeyPath<'_>) -> Result<Option<i64>> {
     let date = match &node.content {
         _ if node.is_null() => Some(0),

@@ -1,33 +1,43 @@
-//! `TemplateRule`: when a file of an instance is written from a template, and how.
-//! Names and paths are kept as they stand; whether they are safe is asked where files are written.
+//! [`TemplateRule`]: which template writes a file of an instance, and at which events.
+//!
+//! Names and paths are kept as they are written, even if they are unsafe: an image with a bad rule
+//! can still be inspected, copied and repaired. [`templates::apply`](crate::templates::apply)
+//! refuses them before it opens a file.
 
 use super::properties::{Properties, without_nul};
 use super::yaml::MappingEntry;
 use crate::error::{Error, Result};
 
-/// One entry of `templates`: which template writes a file, and at which events.
+/// An entry of `templates` in `metadata.yaml`: which template writes a file, and at which events.
 ///
 /// ```
 /// use lxd_image::TemplateRule;
 ///
-/// let rule = TemplateRule::new("hostname.tpl", ["create", "copy"])?.with_create_only(true);
+/// let rule = TemplateRule::new("hostname.tpl", ["create", "copy"])?
+///     .with_create_only(true)
+///     .with_property("default", "none")?
+///     .with_mode(0o600);
 /// assert!(rule.fires_on("copy"));
 /// assert!(!rule.fires_on("start"));
+/// assert_eq!(rule.mode(), Some("0600"));
 /// # Ok::<(), lxd_image::Error>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct TemplateRule {
     pub(super) template: String,
     pub(super) when: Vec<String>,
+    /// `None` if the file does not say, which is kept apart from `false` for writing only.
     pub(super) create_only: Option<bool>,
     pub(super) properties: Properties,
+    /// `uid`, `gid` and `mode` stay texts: what they mean is Incus's business, and a bad one is an
+    /// error only when the rule is applied.
     pub(super) uid: Option<String>,
     pub(super) gid: Option<String>,
     pub(super) mode: Option<String>,
     pub(super) fields: Vec<RuleField>,
 }
 
-/// The keys of a rule, in the order in which they are written.
+/// A key of a rule. The list of them keeps the order in which keys are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum RuleField {
     Template,
@@ -41,19 +51,23 @@ pub(super) enum RuleField {
 }
 
 impl RuleField {
+    /// The known keys in the usual order, for new rules and for keys that a file did not have.
     pub(super) const KNOWN: &[Self] =
         &[Self::Template, Self::When, Self::CreateOnly, Self::Properties, Self::Uid, Self::Gid, Self::Mode];
 }
 
-/// The events that exist.
+/// The events that LXD and Incus know. A rule may name others; they never happen.
 const EVENTS: [&str; 4] = ["create", "copy", "rename", "start"];
 
 impl TemplateRule {
-    /// A rule that writes `template`, a file below the image's `templates/`, at the events `when`:
-    /// `create`, `copy`, `rename` and `start` are the ones that exist.
+    /// Creates a rule that writes `template`, a file in the image's `templates/`, at the events
+    /// `when`.
+    ///
+    /// The events that exist are `create`, `copy`, `rename` and `start`; see
+    /// [`Trigger`](crate::templates::Trigger).
     ///
     /// # Errors
-    /// `InvalidInput` for an empty name, and for a NUL in any text.
+    /// `InvalidInput` if the template's name is empty, or a text contains a NUL.
     pub fn new<T: Into<String>>(template: impl Into<String>, when: impl IntoIterator<Item = T>) -> Result<Self> {
         let template = without_nul(template, "a template's name")?;
         if template.is_empty() {
@@ -71,23 +85,23 @@ impl TemplateRule {
         })
     }
 
-    /// Whether a file that exists already is left alone.
+    /// Sets whether a file that already exists is left alone.
     #[must_use]
     pub fn with_create_only(mut self, create_only: bool) -> Self {
         self.create_only = Some(create_only);
         self
     }
 
-    /// Adds a property, or replaces it.
+    /// Sets a property of the rule, which the template sees as `properties.KEY`.
     ///
     /// # Errors
-    /// `InvalidInput` for a NUL in either text.
+    /// `InvalidInput` if key or value contains a NUL.
     pub fn with_property(mut self, key: impl Into<String>, value: impl Into<String>) -> Result<Self> {
         self.properties.set(key, value)?;
         Ok(self)
     }
 
-    /// Sets the owner of a new file, as numbers inside the instance. Only Incus reads it.
+    /// Sets the owner of a new file, as ids inside the instance. Only Incus reads them.
     #[must_use]
     pub fn with_owner(mut self, uid: u32, gid: u32) -> Self {
         self.uid = Some(uid.to_string());
@@ -95,73 +109,75 @@ impl TemplateRule {
         self
     }
 
-    /// Sets the permission bits of a new file, such as `0o600`. Only Incus reads it.
+    /// Sets the permission bits of a new file, such as `0o600`. Only Incus reads them.
     #[must_use]
     pub fn with_mode(mut self, mode: u32) -> Self {
-        // Four digits with a leading zero: octal to Incus, whatever the first digit.
+        // Four digits with a leading zero are octal to Incus, whatever the first digit. Three
+        // digits would be octal too, but four without the zero are decimal.
         self.mode = Some(format!("{:04o}", mode & 0o777));
         self
     }
 
-    /// The name of the template as it stands in the file. It may try to climb out of `templates/`.
+    /// The name of the template, as the file has it. It may contain `/` or `..`.
     #[must_use]
     pub fn template(&self) -> &str {
         &self.template
     }
 
-    /// The events, in order, with those that nobody knows.
+    /// The events of the rule in order, including unknown ones.
     pub fn when(&self) -> impl ExactSizeIterator<Item = &str> + Clone {
         self.when.iter().map(String::as_str)
     }
 
-    /// Whether no event that exists is among those that the rule names, so that it has no effect.
+    /// Whether the rule names no event that exists, so that it never has an effect.
     #[must_use]
     pub fn never_fires(&self) -> bool {
         !EVENTS.iter().any(|event| self.fires_on(event))
     }
 
-    /// Whether `event` is one of those that the rule names.
+    /// Whether the rule names `event`. The comparison is exact, as in LXD.
     #[must_use]
     pub fn fires_on(&self, event: &str) -> bool {
         self.when.iter().any(|named| named == event)
     }
 
-    /// Whether a file that exists already is left alone.
+    /// Whether a file that already exists is left alone. `false` if the file does not say.
     #[must_use]
     pub fn create_only(&self) -> bool {
         self.create_only.unwrap_or(false)
     }
 
-    /// What the template is given as `properties`.
+    /// The rule's properties, which the template sees as `properties`.
     #[must_use]
     pub fn properties(&self) -> &Properties {
         &self.properties
     }
 
-    /// The properties, to change them.
+    /// The rule's properties, for changing them.
     pub fn properties_mut(&mut self) -> &mut Properties {
         &mut self.properties
     }
 
-    /// The owner's number inside the instance, as text. Incus only.
+    /// The user id of a new file inside the instance, as text. Only Incus reads it.
     #[must_use]
     pub fn uid(&self) -> Option<&str> {
         self.uid.as_deref()
     }
 
-    /// The group's number inside the instance, as text. Incus only.
+    /// The group id of a new file inside the instance, as text. Only Incus reads it.
     #[must_use]
     pub fn gid(&self) -> Option<&str> {
         self.gid.as_deref()
     }
 
-    /// The permission bits, as text in one of Incus' several notations. Incus only.
+    /// The permission bits of a new file, as text in one of Incus's notations (`755`, `0755`,
+    /// `0o755`). Only Incus reads it.
     #[must_use]
     pub fn mode(&self) -> Option<&str> {
         self.mode.as_deref()
     }
 
-    /// The keys that have something to write, in order.
+    /// The keys that have a value to write, in order.
     pub(super) fn written(&self) -> impl Iterator<Item = &RuleField> {
         self.fields.iter().filter(|field| match field {
             RuleField::Template | RuleField::When | RuleField::Other(_) => true,

@@ -1,5 +1,7 @@
-//! `Metadata` for serde: the known keys of `metadata.yaml`, for `--format json` and templates.
-//! Written for programs: every key is always there, save those that only Incus knows.
+//! [`Metadata`] for serde: the known keys of `metadata.yaml`, as `--format json` prints them.
+//!
+//! For programs: every known key is present even if it is empty, except those that only Incus
+//! knows.
 
 use serde::ser::{Serialize, SerializeMap, SerializeStruct, Serializer};
 
@@ -20,6 +22,7 @@ impl Serialize for Metadata {
     }
 }
 
+/// The map of rules by path. A map and not a list, as in the file; serde keeps the order.
 struct Templates<'a>(&'a [(String, TemplateRule)]);
 
 impl Serialize for Templates<'_> {

@@ -1,10 +1,14 @@
-//! From `Metadata` to the text of `metadata.yaml`, key by key in the order it keeps.
-//! The layout is that of LXD's own files: block style, two blanks a level.
+//! From [`Metadata`] to the text of `metadata.yaml`, key by key in the order that the description
+//! keeps.
+//!
+//! The layout is that of LXD's own files: block style, two spaces a level. It is fixed, because the
+//! bytes are part of the fingerprint of a packed image.
 
 use super::document::{Metadata, MetadataField};
 use super::rule::{RuleField, TemplateRule};
 use super::yaml::Emitter;
 
+/// Writes the whole file.
 pub(super) fn metadata(metadata: &Metadata) -> String {
     let mut out = Emitter::default();
     for field in metadata.written() {
@@ -30,6 +34,7 @@ pub(super) fn metadata(metadata: &Metadata) -> String {
     out.finish()
 }
 
+/// Writes the keys of one template rule at the emitter's level.
 fn write_rule(out: &mut Emitter, rule: &TemplateRule) {
     for field in rule.written() {
         match field {

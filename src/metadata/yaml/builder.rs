@@ -1,5 +1,8 @@
 //! From the parser's events to a tree of nodes, within the limits and without recursion.
-//! Aliases and merge keys end here; duplicate keys and foreign tags are refused here.
+//!
+//! Aliases and merge keys are resolved here; duplicate keys and unknown tags are refused here. The
+//! builder keeps a stack of open collections instead of recursing, so a deeply nested file cannot
+//! overflow the thread's stack.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Write};
@@ -13,15 +16,15 @@ use super::{ExpandedSize, KeyPath, Location, MappingEntry, Node, NodeContent};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 
-/// Deeper trees than this are never built, whatever the limits say: trees are compared, written
-/// and dropped by recursion.
+/// The deepest tree that is built, whatever the limits say: trees are compared, written and dropped
+/// by recursion, and this depth fits the 2 MiB stack of a thread.
 const MAX_DEPTH: u64 = 255;
 
-/// Reads the first document of `bytes`, which must be UTF-8. LXD ignores further ones, too.
+/// Reads the first document of `bytes`, which must be UTF-8. LXD ignores further documents, too.
 ///
 /// # Errors
-/// `LimitExceeded` for more bytes, depth, nodes or aliases than `limits` has, `Malformed` for
-/// what is no YAML, and for a NUL, a duplicate key or a foreign tag in it.
+/// `LimitExceeded` for more bytes, depth, nodes or aliases than `limits` allows; `Malformed` for
+/// text that is not YAML, a NUL, a duplicate key or an unknown tag.
 pub(in super::super) fn parse(bytes: &[u8], limits: &Limits) -> Result<Arc<Node>> {
     if bytes.len() as u64 > limits.metadata {
         return Err(Error::limit("metadata", limits.metadata, format!("metadata.yaml with {} bytes", bytes.len())));
@@ -32,11 +35,13 @@ pub(in super::super) fn parse(bytes: &[u8], limits: &Limits) -> Result<Arc<Node>
             .malformed(location, "metadata.yaml is not UTF-8")
             .with_hint("save it as UTF-8, not as UTF-16 or Latin-1")
     })?;
-    // The parser would take a NUL for the end of the text, and other readers would not.
+    // The parser would take a NUL for the end of the text. Other readers do not, and would see
+    // other values.
     if let Some(index) = text.find('\0') {
         return Err(KeyPath::Root.malformed(Location::of_byte(bytes, index), "a NUL character"));
     }
 
+    // A byte order mark, which editors on Windows write. YAML 1.2 section 5.2 allows it.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut builder = Builder::new(text, limits);
     let mut parser = Parser::new_from_str_with_options(text, builder.options());
@@ -50,33 +55,42 @@ pub(in super::super) fn parse(bytes: &[u8], limits: &Limits) -> Result<Arc<Node>
     builder.root.ok_or_else(|| Error::malformed("line 1, column 1: metadata.yaml is empty"))
 }
 
+/// The state of reading one document.
 struct Builder<'a> {
     text: &'a str,
     limits: &'a Limits,
+    /// The smaller of the caller's limit and [`MAX_DEPTH`].
     depth: u64,
+    /// The collections that have started and not ended, outermost first.
     open: Vec<Frame>,
+    /// Complete nodes by the parser's number of their anchor. An open one is missing, which refuses
+    /// cycles.
     anchors: HashMap<usize, Arc<Node>>,
     nodes: u64,
     aliases: u64,
-    /// Bytes of text that aliases stand for.
+    /// Bytes of text that aliases stand for, over the whole document.
     copied: u64,
     root: Option<Arc<Node>>,
 }
 
-/// A collection whose end has not come yet.
+/// A collection that has started and not ended.
 struct Frame {
     anchor: usize,
     location: Location,
     size: ExpandedSize,
+    /// Whether it is in flow style (`[…]`, `{…}`), where tabs are allowed.
     flow: bool,
     content: OpenCollection,
 }
 
+/// The content of an open collection. `merges` holds the indexes of merge keys, `key` a key that
+/// waits for its value.
 enum OpenCollection {
     Sequence(Vec<Arc<Node>>),
     Mapping { entries: Vec<MappingEntry>, merges: Vec<usize>, key: Option<PendingKey> },
 }
 
+/// A key that has been read, before its value.
 struct PendingKey {
     text: String,
     plain: bool,
@@ -110,12 +124,14 @@ impl<'a> Builder<'a> {
         let depth = usize::try_from(self.depth).unwrap_or(usize::MAX);
         granit_parser::options! {
             // As libyaml, from which LXD's reader descends.
+            // The parser's defaults are stricter at the end of the file.
             block_scalar_eof_without_line_feed: true,
             flow_nesting_limit: depth,
             block_nesting_limit: depth,
         }
     }
 
+    /// Handles one event of the parser.
     fn event(&mut self, event: Event<'_>, span: &Span) -> Result<()> {
         let location = Location::of(&span.start);
         if event.is_node() && self.is_indented_with_a_tab(span) {
@@ -149,8 +165,10 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Whether the blanks before a node of a block collection hold a tab. The parser minds only
-    /// those at the start of a line; LXD's reader minds all.
+    /// Whether the blanks before a node of a block collection contain a tab.
+    ///
+    /// `granit-parser` refuses tabs only at the start of a line; libyaml, from which Go's `yaml.v2`
+    /// descends, refuses all.
     fn is_indented_with_a_tab(&self, span: &Span) -> bool {
         let in_block = self.open.last().is_some_and(|frame| !frame.flow);
         let Some(before) = span.byte_range().and_then(|range| self.text.get(..range.start)).filter(|_| in_block) else {
@@ -161,6 +179,7 @@ impl<'a> Builder<'a> {
         !span.is_empty() && blanks.contains('\t') && (line.is_empty() || line.ends_with(['\n', '\r']))
     }
 
+    /// Starts a collection, after checking its depth, its tag, and that it is not used as a key.
     fn open(&mut self, tag: Option<&granit_parser::Tag>, kind: &str, frame: Frame) -> Result<()> {
         let location = frame.location;
         self.count(1, location)?;
@@ -179,6 +198,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
+    /// Ends the innermost collection and applies its merge keys.
     fn close(&mut self) -> Result<()> {
         // The parser pairs starts with ends.
         let Some(Frame { anchor, location, size, content, .. }) = self.open.pop() else { return Ok(()) };
@@ -189,6 +209,10 @@ impl<'a> Builder<'a> {
         self.complete(anchor, Node { content, location, size })
     }
 
+    /// Puts the node that an alias stands for, and charges it as if it were written out.
+    ///
+    /// Charging before sharing is what stops "billion laughs": nested aliases grow the charge
+    /// exponentially, and the first one above the limit fails.
     fn alias(&mut self, anchor: usize, location: Location) -> Result<()> {
         let Some(node) = self.anchors.get(&anchor).map(Arc::clone) else {
             return Err(self.malformed(location, "an alias inside the value that it stands for"));
@@ -206,7 +230,8 @@ impl<'a> Builder<'a> {
         if self.open.len() as u64 + node.size.height > self.depth {
             return Err(self.too_deep(location));
         }
-        // A file without aliases can't hold more text than it has bytes; one with them neither.
+        // Without aliases a file cannot contain more text than its size. With aliases it must not
+        // either.
         self.copied = self.copied.saturating_add(node.size.text);
         if self.copied > self.limits.metadata {
             return Err(self.limit("metadata", self.limits.metadata, location, "the text that aliases stand for"));
@@ -214,6 +239,7 @@ impl<'a> Builder<'a> {
         self.place_node(node, location)
     }
 
+    /// Registers the node under its anchor and puts it into the tree.
     fn complete(&mut self, anchor: usize, node: Node) -> Result<()> {
         let location = node.location;
         let node = Arc::new(node);
@@ -223,7 +249,7 @@ impl<'a> Builder<'a> {
         self.place_node(node, location)
     }
 
-    /// Puts a whole node where the document has come to.
+    /// Adds a complete node to the innermost open collection, or makes it the root.
     fn place_node(&mut self, node: Arc<Node>, location: Location) -> Result<()> {
         let Some(frame) = self.open.last_mut() else {
             self.root = Some(node);
@@ -250,8 +276,10 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// The entries with those of merge keys in their position. An entry that is written out wins over
-    /// a merged one, and an earlier merged one over a later.
+    /// The entries with those of merge keys inserted where the merge key stood.
+    ///
+    /// An explicit entry wins over a merged one, and an earlier merged one over a later, as in YAML
+    /// 1.1's `merge` type and in `yaml.v2`'s `decode.go`.
     fn merged(&self, entries: Vec<MappingEntry>, merges: &[usize]) -> Result<Vec<MappingEntry>> {
         let mut seen = HashSet::with_capacity(entries.len());
         for (index, entry) in entries.iter().enumerate() {
@@ -289,6 +317,7 @@ impl<'a> Builder<'a> {
         Ok(out)
     }
 
+    /// Charges nodes against `Limits::yaml_nodes`.
     fn count(&mut self, nodes: u64, location: Location) -> Result<()> {
         self.nodes = self.nodes.saturating_add(nodes);
         if self.nodes > self.limits.yaml_nodes {
@@ -324,7 +353,7 @@ impl<'a> Builder<'a> {
         Error::limit(name, value, format!("{}: {what}", self.here(location)))
     }
 
-    /// The location and the keys of all collections that are open.
+    /// The location and the path of keys of all open collections, for an error.
     fn here(&self, location: Location) -> String {
         let mut here = location.to_string();
         let start = here.len();
@@ -346,6 +375,7 @@ impl<'a> Builder<'a> {
     }
 }
 
+/// Checks that a node can be a key, and takes its text. Returns the reason if it cannot.
 fn read_key(node: &Node, location: Location) -> Result<PendingKey, String> {
     let NodeContent::Scalar(scalar) = &node.content else {
         return Err("a key must be a single value".to_owned());

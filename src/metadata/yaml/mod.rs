@@ -1,5 +1,14 @@
-//! Just enough YAML for `metadata.yaml`: an ordered tree that keeps how scalars were written.
-//! Reading ends in a tree of [`Node`]s, writing begins from one or from plain texts.
+//! The part of YAML that `metadata.yaml` needs: an ordered tree that keeps how scalars were
+//! written.
+//!
+//! [`parse`] (`builder`) turns the parser's events into a tree of [`Node`]s, with aliases resolved
+//! and merge keys applied; [`Emitter`] (`emit`) writes YAML from a tree or from texts. `scalar` and
+//! `number` hold the typing rules of Go's `yaml.v2`, which LXD uses; `location` the places that
+//! errors name.
+//!
+//! Invariants of a tree: it has at most [`Limits::yaml_depth`](crate::Limits) levels and
+//! `yaml_nodes` nodes with aliases counted as often as they occur, no duplicate keys, no NUL, and
+//! no unknown tag. Recursion over a tree is therefore safe.
 
 mod builder;
 mod emit;
@@ -17,15 +26,16 @@ pub(crate) use scalar::decode_base64;
 
 /// One value of the document, with aliases resolved and merge keys applied.
 ///
-/// Children are shared, so that an alias costs nothing until somebody copies its texts.
+/// Children are shared by reference count, so an alias costs nothing until its text is copied.
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) content: NodeContent,
     pub(super) location: Location,
+    /// How much the node counts when an alias repeats it.
     size: ExpandedSize,
 }
 
-/// What a node holds.
+/// The value of a node. Mappings keep the order of the file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NodeContent {
     Scalar(Scalar),
@@ -33,25 +43,30 @@ pub(super) enum NodeContent {
     Mapping(Vec<MappingEntry>),
 }
 
-/// A key and its value.
+/// A key of a mapping and its value.
 #[derive(Debug, Clone)]
 pub(super) struct MappingEntry {
     pub(super) key: String,
-    /// To be written without quotes again, as it was found: `1` and `"1"` differ to some readers.
+    /// Whether the key is written without quotes again: `1` and `"1"` are different keys to some
+    /// readers.
     plain: bool,
     pub(super) location: Location,
     pub(super) value: Arc<Node>,
 }
 
-/// How large a node is with all its aliases written out.
+/// The size of a node with all its aliases written out, for charging an alias before it is
+/// expanded.
 #[derive(Debug, Clone, Copy, Default)]
 struct ExpandedSize {
+    /// The number of nodes, itself included.
     nodes: u64,
+    /// The bytes of all scalars.
     text: u64,
+    /// The levels of collections; 0 for a scalar.
     height: u64,
 }
 
-// Where something stood is no part of what it is.
+// The location is not part of the value: a file with other line breaks is equal.
 impl PartialEq for Node {
     fn eq(&self, other: &Self) -> bool {
         self.content == other.content
@@ -69,7 +84,7 @@ impl PartialEq for MappingEntry {
 impl Eq for MappingEntry {}
 
 impl Node {
-    /// What the node is, for a sentence.
+    /// What the node is, in words for an error.
     pub(super) fn kind(&self) -> &'static str {
         match self.content {
             NodeContent::Scalar(_) => "a single value",
@@ -78,7 +93,7 @@ impl Node {
         }
     }
 
-    /// Null, or nothing at all.
+    /// Whether the node is null, written as `~`, `null` or nothing at all.
     pub(super) fn is_null(&self) -> bool {
         matches!(&self.content, NodeContent::Scalar(scalar) if scalar.is_null())
     }
