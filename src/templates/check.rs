@@ -1,26 +1,31 @@
-//! What is allowed in a template, yet surely not meant, for `template check`.
-//! Each warning is something that the peers do in silence.
+//! Warnings about templates, for `template check`: constructs that LXD and Incus accept in silence
+//! and that do not do what they say.
+//!
+//! There is one so far, the most frequent mistake in published images: comparing `trigger` with a
+//! text.
 
 use super::Template;
 use super::tree::{Expr, FilterCall, Node, Nodes, Relation};
 use super::value::GoValue;
 
-/// A warning about a template: where, and what.
+/// A warning about a template, from [`Template::warnings`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TemplateWarning {
-    /// The line, from 1.
+    /// The line, counted from 1.
     pub line: u32,
-    /// The column in bytes, from 1.
+    /// The column in bytes, counted from 1.
     pub column: u32,
-    /// One sentence.
+    /// What is wrong and what to write instead, in one sentence.
     pub message: &'static str,
 }
 
+/// In LXD's context `trigger` is an `instance.TemplateTrigger`, a named string type. pongo2
+/// compares Go interfaces (`Value.EqualValueTo`), and values of different types are never equal.
 const TRIGGER: &str = "`trigger` is no plain string to LXD and Incus, so that comparing it with one is always \
                        unequal: write `trigger|lower == …`, or list the triggers in the rule's `when`";
 
-/// All warnings, in the order of the source.
+/// Searches the whole tree, macros included, and returns the warnings in the order of the source.
 pub(super) fn warnings(template: &Template) -> Vec<TemplateWarning> {
     let mut search = Search { template, found: Vec::new() };
     search.nodes(&template.tree.nodes);
@@ -31,6 +36,7 @@ pub(super) fn warnings(template: &Template) -> Vec<TemplateWarning> {
     search.found
 }
 
+/// A walk over the tree that collects warnings.
 struct Search<'t> {
     template: &'t Template,
     found: Vec<TemplateWarning>,
@@ -99,7 +105,7 @@ impl Search<'_> {
         }
     }
 
-    /// Warns if one side is `trigger` as it comes and the other a string.
+    /// Warns if one side of a comparison is `trigger` unchanged and the other a text.
     fn pair(&mut self, left: &Expr, right: &Expr, at: u32) {
         if (self.is_trigger(left) && is_text(right)) || (self.is_trigger(right) && is_text(left)) {
             let (line, column, _) = self.template.place(at);
@@ -107,7 +113,10 @@ impl Search<'_> {
         }
     }
 
+    /// Whether the expression is `trigger`, possibly through filters that keep its type.
     fn is_trigger(&self, expr: &Expr) -> bool {
+        // These filters return their input with its Go type. Others, such as `lower`, make a plain
+        // string.
         let kept = |call: &FilterCall| {
             call.filter.is_some_and(|filter| matches!(filter.name(), "safe" | "default" | "default_if_none"))
         };

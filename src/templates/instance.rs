@@ -1,9 +1,12 @@
-//! What a template may know about an instance, and the context that comes of it.
-//! The names are those that LXD and Incus give; a rule's own values are added where it is applied.
+//! [`Instance`]: the facts about an instance that templates may see.
+//!
+//! The names and values are those that LXD and Incus give. What belongs to a single rule
+//! (`trigger`, `path`, `properties`) is added by [`apply`](super::apply()).
 
 use super::context::Context;
 
-/// The facts of an instance, for [`context`](Self::context).
+/// The facts of an instance, from which [`context`](Self::context) makes the variables of its
+/// templates.
 ///
 /// ```
 /// use lxd_image::templates::{Dialect, Instance, Template};
@@ -31,7 +34,8 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// An unprivileged container that stays, of an architecture that nobody named.
+    /// Creates an unprivileged, persistent container with an empty architecture, no configuration
+    /// and no devices.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -44,42 +48,43 @@ impl Instance {
         }
     }
 
-    /// Whether it is a virtual machine, and no container.
+    /// Sets whether it is a virtual machine. The default is a container.
     #[must_use]
     pub fn virtual_machine(mut self, yes: bool) -> Self {
         self.virtual_machine = yes;
         self
     }
 
-    /// The architecture by its kernel name, such as `x86_64`.
+    /// Sets the architecture by its kernel name, such as `x86_64`.
     #[must_use]
     pub fn architecture(mut self, name: impl Into<String>) -> Self {
         self.architecture = name.into();
         self
     }
 
-    /// Whether its root is the host's.
+    /// Sets whether it runs without an id map, so that its root is the host's root
+    /// (`security.privileged`).
     #[must_use]
     pub fn privileged(mut self, yes: bool) -> Self {
         self.privileged = yes;
         self
     }
 
-    /// Whether it is removed when it stops.
+    /// Sets whether it is deleted when it stops.
     #[must_use]
     pub fn ephemeral(mut self, yes: bool) -> Self {
         self.ephemeral = yes;
         self
     }
 
-    /// Adds a key of the configuration, profiles included.
+    /// Adds a key of the expanded configuration, that is with the profiles applied.
     #[must_use]
     pub fn config(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.config.push((key.into(), value.into()));
         self
     }
 
-    /// Adds a device, profiles' devices included.
+    /// Adds a device of the expanded devices, that is with the profiles applied.
     #[must_use]
     pub fn device<K: Into<String>, V: Into<String>>(
         mut self,
@@ -91,7 +96,7 @@ impl Instance {
         self
     }
 
-    /// The variables that templates of this instance are given.
+    /// Creates the variables for this instance's templates.
     #[must_use]
     pub fn context(&self) -> Context {
         let truth = |yes: bool| if yes { "true" } else { "false" };

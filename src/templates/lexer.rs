@@ -1,31 +1,43 @@
-//! Cuts a template into text and tokens, with pongo2's own idea of where a tag ends.
-//! A character that begins no token silently ends the tag; the parser then finds text where none may be.
+//! The lexer: cuts a template into text and tokens, with pongo2's idea of where a tag ends
+//! (`lexer.go`).
+//!
+//! Two modes alternate. Text runs up to `{{`, `{%` or `{#`; inside a tag, tokens follow until `}}`
+//! or `%}`. A character that begins no token ends the tag without an error (`stateCode` returns);
+//! the parser then finds text where none may be, and reports that.
+//!
+//! Input is bytes. pongo2 decodes runes, but only ASCII has a meaning to it, so bytes give the same
+//! tokens.
 
 use super::Dialect;
 use super::engine_error::{EngineError, EngineResult};
 use super::go::runes;
 
-/// A token and its place.
+/// A token and the offset of its first byte in the wrapped source.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Token<'a> {
     pub(crate) kind: TokenKind<'a>,
     pub(crate) at: u32,
 }
 
-/// What a token is.
+/// The kinds of tokens. Slices borrow from the source.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum TokenKind<'a> {
+    /// Everything outside of tags.
     Text(&'a [u8]),
+    /// An identifier that is not a keyword.
     Word(&'a [u8]),
     Keyword(Keyword),
-    /// What stands between the quotes, escapes and all.
+    /// The text between the quotes, with its escapes.
     String(&'a [u8]),
+    /// Decimal digits. A float is three tokens: number, dot, number.
     Number(&'a [u8]),
     Symbol(Symbol),
-    /// A tag's edge with a trim mark.
+    /// An edge of a tag with a trim mark, `{{-` or `-%}`. pongo2 keeps these as symbols of their
+    /// own.
     Trim(Symbol),
 }
 
+/// Words that cannot be names (`TokenKeywords`).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Keyword {
     In,
@@ -66,6 +78,7 @@ impl<'a> Token<'a> {
         }
     }
 
+    /// The identifier, if the token is one.
     pub(crate) fn word(&self) -> Option<&'a [u8]> {
         match self.kind {
             TokenKind::Word(word) => Some(word),
@@ -76,14 +89,18 @@ impl<'a> Token<'a> {
 
 /// The value of a string token.
 pub(crate) fn unescaped(raw: &[u8]) -> Vec<u8> {
-    // One after the other, as pongo2 does it: `\\"` in single quotes loses both backslashes but one.
+    // One replacement after the other, as pongo2 does it (`lexer.emit`): `\\"` in single quotes
+    // becomes one `"` with one backslash less than a scanner would leave.
     let quotes = runes::replace(raw, br#"\""#, b"\"");
     runes::replace(&quotes, br"\\", br"\")
 }
 
+/// The tag is the lexer's, and recognised in exactly this spelling (`lexer.run`). Any other
+/// spelling is an unknown tag to the parser.
 const VERBATIM: &[u8] = b"{% verbatim %}";
 const ENDVERBATIM: &[u8] = b"{% endverbatim %}";
 
+/// The state of the lexer: a position in the input and the tokens so far.
 struct Lexer<'a> {
     input: &'a [u8],
     pos: usize,
@@ -91,7 +108,10 @@ struct Lexer<'a> {
     tokens: Vec<Token<'a>>,
 }
 
-/// All tokens of a template.
+/// Cuts a template into tokens.
+///
+/// # Errors
+/// Unclosed comments, strings and verbatim blocks, line breaks inside a tag, and unknown escapes.
 pub(crate) fn lex(input: &[u8], dialect: Dialect) -> EngineResult<Vec<Token<'_>>> {
     let mut lexer = Lexer { input, pos: 0, dialect, tokens: Vec::with_capacity(16 + input.len() / 8) };
     lexer.document()?;
@@ -107,6 +127,7 @@ impl<'a> Lexer<'a> {
         self.tokens.push(Token { kind, at: u32::try_from(at).unwrap_or(u32::MAX) });
     }
 
+    /// Emits the text from `start` to the present position, if there is any.
     fn text(&mut self, start: usize) {
         if self.pos > start {
             self.push(TokenKind::Text(&self.input[start..self.pos]), start);
@@ -117,11 +138,13 @@ impl<'a> Lexer<'a> {
         Err(EngineError::wrong(message).at(u32::try_from(at).unwrap_or(u32::MAX)))
     }
 
+    /// Reads text and everything in it, to the end of the input.
     fn document(&mut self) -> EngineResult<()> {
         let mut start = 0;
         let mut verbatim = None;
         while let Some(&byte) = self.input.get(self.pos) {
-            // pongo2 takes the byte 1 for the end of the file, and drops what follows.
+            // pongo2's end-of-file mark is the constant 1 (`EOF` follows `TokenError` in an `iota`
+            // block), so a byte 1 in the file ends it, and the rest is dropped.
             if byte == 1 {
                 self.pos += 1;
                 break;
@@ -136,7 +159,8 @@ impl<'a> Lexer<'a> {
                     self.pos += ENDVERBATIM.len();
                     start = self.pos;
                     verbatim = None;
-                    // What follows at once is no start of a verbatim part of its own.
+                    // pongo2 looks for the start again in the same round, before it advances. A `{%
+                    // verbatim %}` right behind the end starts a block only in the next round.
                     if !self.rest().starts_with(VERBATIM) {
                         continue;
                     }
@@ -171,6 +195,7 @@ impl<'a> Lexer<'a> {
         }
     }
 
+    /// Skips a comment, which must end on its line.
     fn comment(&mut self) -> EngineResult<()> {
         let open = self.pos;
         self.pos += 2;
@@ -187,8 +212,8 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// The tokens of a tag, to its end or to the first character that begins none. Gives the place
-    /// from where text goes on.
+    /// Reads the tokens of a tag up to its end, or to the first character that begins no token.
+    /// Returns the offset at which text continues.
     fn tag(&mut self) -> EngineResult<usize> {
         while let Some(&byte) = self.input.get(self.pos) {
             let at = self.pos;
@@ -198,6 +223,8 @@ impl<'a> Lexer<'a> {
                 b'a'..=b'z' | b'A'..=b'Z' | b'_' => self.identifier(at),
                 b'0'..=b'9' => {
                     self.run(|byte| byte.is_ascii_digit());
+                    // `7x` is a name, not a number followed by a name (`stateNumber` falls through
+                    // to `stateIdentifier`).
                     if self.rest().first().is_some_and(|&byte| byte.is_ascii_alphabetic() || byte == b'_') {
                         self.identifier(at);
                     } else {
@@ -219,10 +246,12 @@ impl<'a> Lexer<'a> {
         Ok(self.pos)
     }
 
+    /// Advances over bytes that satisfy `fits`.
     fn run(&mut self, fits: fn(u8) -> bool) {
         self.pos += self.rest().iter().take_while(|&&byte| fits(byte)).count();
     }
 
+    /// Reads the rest of an identifier that began at `at`, and tells keywords from names.
     fn identifier(&mut self, at: usize) {
         self.run(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         let word = &self.input[at..self.pos];
@@ -240,6 +269,8 @@ impl<'a> Lexer<'a> {
         self.push(keyword.map_or(TokenKind::Word(word), TokenKind::Keyword), at);
     }
 
+    /// Reads a string. `}}` and `%}` in it do not end the tag. Only `\"` and `\\` are escapes, also
+    /// between single quotes.
     fn string(&mut self, quote: u8) -> EngineResult<()> {
         let open = self.pos;
         self.pos += 1;
@@ -259,7 +290,8 @@ impl<'a> Lexer<'a> {
     }
 }
 
-/// The longest symbol that `rest` begins with, and its length.
+/// The longest symbol at the start of `rest`, and its length. The order matters: `{{-` before `{{`,
+/// `==` before `=`.
 fn symbol(rest: &[u8], dialect: Dialect) -> Option<(TokenKind<'static>, usize)> {
     use Symbol as S;
     let trim = match rest {

@@ -1,38 +1,45 @@
-//! The parsed template: nodes that write and expressions that give values.
-//! Chains (`a and b and …`, `x|f|g`) are flat lists, so that depth comes from nesting alone.
+//! The syntax tree: nodes that write, and expressions that have values.
+//!
+//! Chains (`a and b and …`, `x|f|g`, `a.b.c`) are flat lists although pongo2 parses some of them
+//! recursively. Depth then comes from nesting alone, which the parser bounds, and a chain of a
+//! thousand operators takes no stack.
+//!
+//! Names are indexes into a table, so that looking up a variable compares numbers. Text is a range
+//! of the source.
 
 use super::filters::Filter;
 use super::value::Value;
 
-/// A byte position in the source.
+/// A byte offset in the wrapped source.
 pub(crate) type SourceOffset = u32;
 
-/// A name, as an index into the template's table of names.
+/// A name, as an index into the tree's table of names.
 pub(crate) type NameId = u32;
 
-/// A node and its place.
+/// A node and its offset, which errors during rendering are given.
 #[derive(Debug)]
 pub(crate) struct LocatedNode {
     pub(crate) at: SourceOffset,
     pub(crate) node: Node,
 }
 
-/// What stands between a tag and its end.
+/// The nodes of a document or of a tag's body, in order.
 pub(crate) type Nodes = Vec<LocatedNode>;
 
-/// Something that writes.
+/// A node: something that writes output or changes variables.
 #[derive(Debug)]
 pub(crate) enum Node {
     /// Text, as a range of the source.
     Text(u32, u32),
-    /// A text that does not stand in the source as such.
+    /// A text that is not in the source, from `templatetag`.
     Literal(&'static str),
-    /// `{{ … }}`; the flag tells that `safe` keeps autoescape away.
+    /// `{{ … }}`. The flag is set if `safe` exempts it from autoescape.
     Output(Box<Expr>, bool),
     If(Box<IfTag>),
     For(Box<ForTag>),
     Set(NameId, Box<Expr>),
     With(Box<WithTag>),
+    /// The definition of a macro, by its index. The macro is known only after this node has run.
     Macro(usize),
     Block(Nodes),
     Autoescape(bool, Nodes),
@@ -41,19 +48,22 @@ pub(crate) enum Node {
     IfChanged(Box<IfChangedTag>),
     IfEqual(Box<IfEqualTag>),
     FirstOf(Vec<(Expr, bool)>),
+    /// `cycle`, by its index, since each has a position that survives loops.
     Cycle(usize),
     WidthRatio(Box<WidthRatioTag>),
     Lorem(LoremTag),
+    /// `now`: the layout, and whether the fixed time of `fake` is shown.
     Now(Vec<u8>, bool),
 }
 
-/// The conditions and the bodies, which pair up by their index.
+/// `if`: conditions and bodies pair up by their index. One more body is the `else`.
 #[derive(Debug)]
 pub(crate) struct IfTag {
     pub(crate) conditions: Vec<Expr>,
     pub(crate) bodies: Vec<Nodes>,
 }
 
+/// `for KEY[, VALUE] in OVER [reversed] [sorted]`.
 #[derive(Debug)]
 pub(crate) struct ForTag {
     pub(crate) key: NameId,
@@ -65,13 +75,14 @@ pub(crate) struct ForTag {
     pub(crate) empty: Option<Nodes>,
 }
 
+/// `with`: names and values, of which a repeated name keeps the last value.
 #[derive(Debug)]
 pub(crate) struct WithTag {
     pub(crate) pairs: Vec<(NameId, Expr)>,
     pub(crate) body: Nodes,
 }
 
-/// A macro; the arguments in order, each default once a name.
+/// A macro. `arguments` may repeat a name; `defaults` has each name once.
 #[derive(Debug)]
 pub(crate) struct MacroTag {
     pub(crate) name: NameId,
@@ -81,12 +92,14 @@ pub(crate) struct MacroTag {
     pub(crate) body: Nodes,
 }
 
+/// `filter`: a body whose output goes through filters.
 #[derive(Debug)]
 pub(crate) struct FilterBlock {
     pub(crate) body: Nodes,
     pub(crate) filters: Vec<FilterCall>,
 }
 
+/// `ifchanged`: without `watched` the rendered body is compared, else the values.
 #[derive(Debug)]
 pub(crate) struct IfChangedTag {
     pub(crate) index: usize,
@@ -95,6 +108,7 @@ pub(crate) struct IfChangedTag {
     pub(crate) otherwise: Option<Nodes>,
 }
 
+/// `ifequal` (`wanted` is true) and `ifnotequal`.
 #[derive(Debug)]
 pub(crate) struct IfEqualTag {
     pub(crate) wanted: bool,
@@ -104,6 +118,7 @@ pub(crate) struct IfEqualTag {
     pub(crate) otherwise: Option<Nodes>,
 }
 
+/// `cycle A B … [as NAME [silent]]`.
 #[derive(Debug)]
 pub(crate) struct CycleTag {
     pub(crate) items: Vec<Expr>,
@@ -111,6 +126,7 @@ pub(crate) struct CycleTag {
     pub(crate) silent: bool,
 }
 
+/// `widthratio CURRENT MAX WIDTH [as NAME]`.
 #[derive(Debug)]
 pub(crate) struct WidthRatioTag {
     pub(crate) current: Expr,
@@ -119,6 +135,7 @@ pub(crate) struct WidthRatioTag {
     pub(crate) name: Option<NameId>,
 }
 
+/// `lorem [COUNT] [w|p|b] [random]`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LoremTag {
     pub(crate) count: i64,
@@ -126,6 +143,7 @@ pub(crate) struct LoremTag {
     pub(crate) random: bool,
 }
 
+/// What `lorem` writes: words, paragraphs in `<p>`, or plain paragraphs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LoremMethod {
     Words,
@@ -133,11 +151,11 @@ pub(crate) enum LoremMethod {
     Plain,
 }
 
-/// Something that has a value.
+/// An expression: something that has a value. Levels are pongo2's, see `parser/expression.rs`.
 #[derive(Debug)]
 pub(crate) enum Expr {
     Literal(Value),
-    Path(Box<Path>),
+    Path(Box<VariablePath>),
     /// A value and the filters it goes through.
     Filtered(Box<Expr>, Vec<FilterCall>),
     /// `a and (b or (c …))`
@@ -152,12 +170,14 @@ pub(crate) enum Expr {
     Power(Vec<Expr>),
 }
 
+/// The operators of the loosest level.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Logic {
     And,
     Or,
 }
 
+/// The relational operators.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Relation {
     Equal,
@@ -169,6 +189,7 @@ pub(crate) enum Relation {
     In,
 }
 
+/// A sum. `minus` and `not` belong to the first term only; in `rest` the flag is set for `+`.
 #[derive(Debug)]
 pub(crate) struct Sum {
     pub(crate) minus: bool,
@@ -177,6 +198,7 @@ pub(crate) struct Sum {
     pub(crate) rest: Vec<(bool, Expr)>,
 }
 
+/// The operators of a term.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Product {
     Times,
@@ -184,21 +206,23 @@ pub(crate) enum Product {
     Modulo,
 }
 
-/// A variable with everything that hangs on it.
+/// A variable and what follows it: calls, keys and indexes.
 #[derive(Debug)]
-pub(crate) struct Path {
+pub(crate) struct VariablePath {
     pub(crate) name: NameId,
     pub(crate) call: Option<Vec<Expr>>,
     pub(crate) segments: Vec<PathSegment>,
     pub(crate) at: SourceOffset,
 }
 
+/// One step of a path, and the call behind it.
 #[derive(Debug)]
 pub(crate) struct PathSegment {
     pub(crate) step: Accessor,
     pub(crate) call: Option<Vec<Expr>>,
 }
 
+/// A key (`.name`), an index (`.0`), or in Incus a subscript (`[expr]`).
 #[derive(Debug)]
 pub(crate) enum Accessor {
     Field(Box<[u8]>),
@@ -206,7 +230,8 @@ pub(crate) enum Accessor {
     Subscript(Expr),
 }
 
-/// A filter and its argument. An unknown filter is found out when a `filter` tag runs.
+/// A filter and its argument. `filter` is `None` for an unknown name in a `filter` tag, which
+/// pongo2 reports only when the tag runs.
 #[derive(Debug)]
 pub(crate) struct FilterCall {
     pub(crate) filter: Option<Filter>,
@@ -215,7 +240,10 @@ pub(crate) struct FilterCall {
 }
 
 impl Expr {
-    /// Whether `safe` has been applied to every part, which keeps autoescape away.
+    /// Whether `safe` is applied in every operand, which exempts the output from autoescape.
+    ///
+    /// pongo2 decides this from the tree, not from the value (`FilterApplied` of each expression
+    /// node).
     pub(crate) fn is_safe(&self) -> bool {
         match self {
             Self::Literal(_) | Self::Path(_) => false,

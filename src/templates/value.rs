@@ -1,30 +1,41 @@
-//! The values of a template, with the Go types that pongo2 tells apart: a named string is no string.
-//! Conversions between them are pongo2's, down to its surprises.
+//! Values of templates, with the Go types that pongo2 tells apart (`value.go`).
+//!
+//! Types matter: `==` is False between an int and a float, printing a list shows the name of its
+//! type, and the named string type of `trigger` equals no string. Conversions (`integer`, `float`,
+//! `truth`, `text`) are pongo2's, including their surprises.
+//!
+//! [`Value`] is public and opaque; [`GoValue`] is what the engine matches on. Cloning shares texts,
+//! lists and maps.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::go::{number, runes};
 
-/// A value as templates see it.
+/// A value of a template's variable: nil, a boolean, an integer, a float, a text, a list or a map.
 ///
-/// Bytes need not be UTF-8. Cloning is cheap.
+/// Texts are bytes and need not be UTF-8. Cloning is cheap. For a context in JSON,
+/// [`Context::from_json`](super::Context::from_json) makes the values.
 ///
 /// ```
-/// use lxd_image::templates::Value;
+/// use lxd_image::templates::{Context, Dialect, Template, Value};
+/// use lxd_image::Limits;
 ///
-/// let nic = Value::map([("type", Value::from("nic")), ("hwaddr", Value::from("00:16:3e:11:22:33"))]);
-/// let list = Value::list([Value::from(1), Value::from("x")]);
-/// # let _ = (nic, list);
+/// let nic = Value::map([("type", Value::from("nic")), ("mtu", Value::from(1500))]);
+/// let context = Context::new().variable("nics", Value::list([nic]));
+/// let source = b"{% for nic in nics %}{{ nic.type }} {{ nic.mtu / 2 }}{% endfor %}";
+/// let template = Template::parse(source, Dialect::Lxd, &Limits::default())?;
+/// assert_eq!(template.render(&context, &Limits::default())?, b"nic 750");
+/// # Ok::<(), lxd_image::Error>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Value {
     pub(crate) data: GoValue,
-    /// The output of a macro, which autoescape leaves alone.
+    /// Whether autoescape leaves the value alone: the output of a macro.
     pub(crate) safe: bool,
 }
 
-/// What a value is. The comments give the Go type.
+/// The kinds of values. Each names its Go type.
 #[derive(Debug, Clone)]
 pub(crate) enum GoValue {
     /// `nil`
@@ -33,53 +44,55 @@ pub(crate) enum GoValue {
     Bool(bool),
     /// `int`
     Int(i64),
-    /// `uint8`, what indexing a string gives
+    /// `uint8`, the result of indexing a string
     Byte(u8),
     /// `float64`
     Float(f64),
     /// `string`
     Str(Arc<[u8]>),
-    /// `instance.TemplateTrigger`, a named string
+    /// `instance.TemplateTrigger`, LXD's named string type
     Trigger(Arc<[u8]>),
     /// A slice
     List(Arc<List>),
     /// A map with strings for keys
     Map(Arc<Map>),
-    /// `*tagForLoopInformation`
+    /// `*tagForLoopInformation`, the variable `forloop`
     Loop(Arc<LoopInfo>),
-    /// A field of a loop that is kept in a variable: Go keeps the place, so that it counts on
+    /// A field of `forloop` kept in a variable: pongo2 keeps a reference to the field, so it goes
+    /// on counting
     Field(Arc<LoopInfo>, usize),
-    /// A nil `*tagForLoopInformation`: nil to look at, yet not equal to nil
+    /// A nil `*tagForLoopInformation`, the `Parentloop` of an outermost loop: prints as nil, is not
+    /// equal to nil
     NoLoop,
-    /// `*tagCycleValue`
+    /// `*tagCycleValue`, the variable of `cycle … as name`
     Cycle(Arc<Cycle>),
-    /// `tagBlockInformation`
+    /// `tagBlockInformation`, the variable `block`
     Block,
     /// `func`
     Function(Function),
 }
 
-/// What can be called.
+/// The functions that a template can call.
 #[derive(Debug, Clone)]
 pub(crate) enum Function {
     /// `config_get(key, default)` over this configuration.
     ConfigGet(Arc<Map>),
-    /// A macro of the template, and the scope that it was defined in.
+    /// A macro of the template, and the scope in which it was defined.
     Macro { index: usize, scope: usize },
-    /// `block.Super`, which finds no parent here.
+    /// `block.Super`, which is empty because there are no parent templates.
     Super,
-    /// A method without arguments that gives a text.
+    /// A method without arguments whose result is known.
     Text(Arc<[u8]>),
 }
 
-/// A list, `[]string` or `[]interface {}`.
+/// A list: `[]string` if `strings` is set, else `[]interface {}`.
 #[derive(Debug)]
 pub(crate) struct List {
     pub(crate) strings: bool,
     pub(crate) items: Vec<Value>,
 }
 
-/// The Go type of a map.
+/// The Go type of a map, which shows when the map is printed or compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MapType {
     Strings,
@@ -90,7 +103,8 @@ pub(crate) enum MapType {
     Context,
 }
 
-/// A map, sorted by its keys: Go's own order is none.
+/// A map with text keys, sorted by key. Go's maps have no order, so any order is as good, and this
+/// one is repeatable.
 #[derive(Debug)]
 pub(crate) struct Map {
     pub(crate) kind: MapType,
@@ -98,21 +112,25 @@ pub(crate) struct Map {
 }
 
 impl Map {
+    /// Builds a map. The last of several entries with one key wins, as in Go.
     pub(crate) fn new(kind: MapType, mut entries: Vec<(Arc<[u8]>, Value)>) -> Self {
-        // The last of several entries of one key wins, as in a Go map.
+        // The sort is stable and `dedup` keeps the first: reversing makes the last entry the first.
         entries.reverse();
         entries.sort_by(|a, b| a.0.cmp(&b.0));
         entries.dedup_by(|later, first| later.0 == first.0);
         Self { kind, entries }
     }
 
+    /// The value of a key, by binary search.
     pub(crate) fn get(&self, key: &[u8]) -> Option<&Value> {
         let at = self.entries.binary_search_by(|(name, _)| name.as_ref().cmp(key)).ok()?;
         self.entries.get(at).map(|(_, value)| value)
     }
 }
 
-/// `forloop`: shared by everything that looks at the same loop, and written by the loop alone.
+/// The variable `forloop`, written by its loop and shared with all variables that refer to it.
+///
+/// Atomics only because values must be `Sync`: a rendering is single-threaded.
 #[derive(Debug)]
 pub(crate) struct LoopInfo {
     pub(crate) counter: AtomicUsize,
@@ -125,10 +143,11 @@ pub(crate) struct LoopInfo {
 }
 
 impl LoopInfo {
-    /// The fields that the rounds change, the first of [`FIELDS`](Self::FIELDS).
+    /// The number of [`FIELDS`](Self::FIELDS), from the first, that change from round to round.
     pub(crate) const CHANGING: usize = 6;
 
-    /// The names of the fields, in Go's order.
+    /// The names of the fields in the order of the Go struct. Go exports only capitalised names, so
+    /// templates write `forloop.Counter`.
     pub(crate) const FIELDS: [&[u8]; 7] =
         [b"Counter", b"Counter0", b"Revcounter", b"Revcounter0", b"First", b"Last", b"Parentloop"];
 
@@ -144,6 +163,7 @@ impl LoopInfo {
         }
     }
 
+    /// The present value of a field; `None` for other names.
     pub(crate) fn field(&self, name: &[u8]) -> Option<GoValue> {
         let count =
             |number: &AtomicUsize| GoValue::Int(i64::try_from(number.load(Ordering::Relaxed)).unwrap_or(i64::MAX));
@@ -160,7 +180,7 @@ impl LoopInfo {
     }
 }
 
-/// What `cycle … as name` leaves behind: the tag it came from and its present value.
+/// The variable of `cycle … as name`: the tag it belongs to, and its present item.
 #[derive(Debug)]
 pub(crate) struct Cycle {
     pub(crate) tag: usize,
@@ -168,6 +188,7 @@ pub(crate) struct Cycle {
 }
 
 impl Cycle {
+    /// The present item.
     pub(crate) fn current(&self) -> Value {
         self.value.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone().now()
     }
@@ -210,28 +231,29 @@ impl From<bool> for Value {
 }
 
 impl Value {
-    /// Go's nil, which prints as nothing.
+    /// Go's nil: undefined. It prints as nothing.
     pub const NIL: Self = Self { data: GoValue::Nil, safe: false };
 
-    /// A Go string of any bytes.
+    /// A text of any bytes.
     pub fn bytes(bytes: impl Into<Arc<[u8]>>) -> Self {
         GoValue::Str(bytes.into()).into()
     }
 
-    /// A string of the type that the peers give to `trigger`, which equals no plain string.
+    /// A text of the type that LXD and Incus give to `trigger`, which equals no other text.
     pub fn trigger(text: &str) -> Self {
         GoValue::Trigger(text.as_bytes().into()).into()
     }
 
-    /// A list: `[]string` if it holds nothing but strings and is not empty, else `[]interface {}`.
+    /// A list. Its Go type is `[]string` if it has items and all are texts, else `[]interface {}`.
     pub fn list(items: impl IntoIterator<Item = Self>) -> Self {
         let items: Vec<Self> = items.into_iter().collect();
         let strings = !items.is_empty() && items.iter().all(|item| matches!(item.data, GoValue::Str(_)));
         GoValue::List(Arc::new(List { strings, items })).into()
     }
 
-    /// A map: `map[string]string`, `map[string]map[string]string` or `map[string]interface {}`, by
-    /// what it holds.
+    /// A map. Its Go type follows from its values: `map[string]string`,
+    /// `map[string]map[string]string` or `map[string]interface {}`. Empty maps are of the last
+    /// kind.
     pub fn map<K: AsRef<str>>(entries: impl IntoIterator<Item = (K, Self)>) -> Self {
         let entries: Vec<_> = entries.into_iter().map(|(key, value)| (key.as_ref().as_bytes().into(), value)).collect();
         let all = |fits: fn(&Self) -> bool| !entries.is_empty() && entries.iter().all(|(_, value)| fits(value));
@@ -245,7 +267,7 @@ impl Value {
         GoValue::Map(Arc::new(Map::new(kind, entries))).into()
     }
 
-    /// The value as it is now, where it is a field of a loop that goes on.
+    /// The value at this moment, if it is a field of a running loop; else the value itself.
     pub(crate) fn now(self) -> Self {
         match &self.data {
             GoValue::Field(info, index) => {
@@ -256,11 +278,12 @@ impl Value {
         }
     }
 
+    /// A `[]string`, which may be empty.
     pub(crate) fn strings(items: Vec<Self>) -> Self {
         GoValue::List(Arc::new(List { strings: true, items })).into()
     }
 
-    /// The value behind `cycle`'s pointer is looked at in few places; this is the text of it.
+    /// The value as text, as printing shows it (`Value.String`). Shares the bytes of a text.
     pub(crate) fn text(&self) -> Arc<[u8]> {
         match &self.data {
             GoValue::Nil | GoValue::NoLoop => Arc::new([]),
@@ -278,7 +301,7 @@ impl Value {
         }
     }
 
-    /// Appends the text of the value.
+    /// Appends the value as text.
     pub(crate) fn print(&self, out: &mut Vec<u8>) {
         use std::io::Write;
         match &self.data {
@@ -294,7 +317,7 @@ impl Value {
         }
     }
 
-    /// The name of the Go type, as `%T` prints it.
+    /// The name of the Go type, as `fmt`'s `%T` prints it.
     pub(crate) fn type_name(&self) -> &'static str {
         match &self.data {
             GoValue::Nil => "<nil>",
@@ -346,12 +369,12 @@ impl Value {
         self.is_integer() || self.is_float()
     }
 
-    /// Strings and lists can be sliced, indexed and joined.
+    /// Whether the value can be sliced, indexed and joined (`Value.CanSlice`).
     pub(crate) fn can_slice(&self) -> bool {
         self.is_string() || matches!(self.data, GoValue::List(_))
     }
 
-    /// The value as an `int`: text by way of a float, anything else 0.
+    /// The value as `int` (`Value.Integer`): a text by way of a float, a boolean or nil as 0.
     pub(crate) fn integer(&self) -> i64 {
         match &self.data {
             GoValue::Int(number) => *number,
@@ -362,7 +385,7 @@ impl Value {
         }
     }
 
-    /// The value as a `float64`.
+    /// The value as `float64` (`Value.Float`), with the same conversions.
     pub(crate) fn float(&self) -> f64 {
         match &self.data {
             GoValue::Int(number) => *number as f64,
@@ -373,7 +396,7 @@ impl Value {
         }
     }
 
-    /// Whether `if` takes the branch.
+    /// Whether `if` takes its branch (`Value.IsTrue`). The texts `0` and `false` are true.
     pub(crate) fn truth(&self) -> bool {
         match &self.data {
             GoValue::Nil | GoValue::NoLoop | GoValue::Function(_) | GoValue::Field(..) => false,
@@ -388,7 +411,8 @@ impl Value {
         }
     }
 
-    /// `not`: a number stays a number.
+    /// The result of `not` (`Value.Negate`). A number stays a number, and the negation of 0.0 is
+    /// 1.1.
     pub(crate) fn negated(&self) -> Self {
         match &self.data {
             GoValue::Int(_) | GoValue::Byte(_) => Self::from(i64::from(self.integer() == 0)),
@@ -397,7 +421,7 @@ impl Value {
         }
     }
 
-    /// Runes of a string, entries of a list or a map, else 0.
+    /// The length (`Value.Len`): runes of a text, entries of a list or map, else 0.
     pub(crate) fn len(&self) -> usize {
         match &self.data {
             GoValue::Str(text) | GoValue::Trigger(text) => runes::count(text),
@@ -407,7 +431,8 @@ impl Value {
         }
     }
 
-    /// `==`; `None` where Go panics because the type has no equality.
+    /// The result of `==`, or `None` where Go panics because the type is not comparable. Values of
+    /// different types are unequal.
     pub(crate) fn equals(&self, other: &Self) -> Option<bool> {
         Some(match (&self.data, &other.data) {
             (GoValue::Nil, GoValue::Nil) | (GoValue::NoLoop, GoValue::NoLoop) => true,
@@ -426,7 +451,7 @@ impl Value {
         })
     }
 
-    /// `other in self`; `None` where Go panics.
+    /// The result of `other in self` (`Value.Contains`), or `None` where Go panics.
     pub(crate) fn contains(&self, other: &Self) -> Option<bool> {
         Some(match &self.data {
             GoValue::Str(text) | GoValue::Trigger(text) => runes::contains(text, &other.text()),
@@ -440,6 +465,7 @@ impl Value {
             }
             GoValue::Map(map) => match &other.data {
                 GoValue::Str(key) => map.get(key).is_some(),
+                // Go's `reflect.Value.MapIndex` panics for a key of another type.
                 GoValue::Int(_) => return None,
                 _ => false,
             },
@@ -450,7 +476,7 @@ impl Value {
         })
     }
 
-    /// The item of a list, or the rune of a string as a string.
+    /// The item of a list, or the rune of a text as a text (`Value.Index`).
     pub(crate) fn item(&self, index: usize) -> Self {
         match &self.data {
             GoValue::List(list) => list.items.get(index).cloned().unwrap_or(Self::NIL),
@@ -462,7 +488,7 @@ impl Value {
     }
 }
 
-/// The text as an `int`, by way of a float.
+/// A text as `int`, by way of a float: `1.5` is 1, and text that is not a number is 0.
 pub(crate) fn integer_of(text: &[u8]) -> i64 {
     number::parse_float(text).map_or(0, number::to_int)
 }

@@ -1,5 +1,8 @@
-//! The directory of an unpacked image, as handles: `rootfs/`, `templates/` and `metadata.yaml`.
-//! Opened once, without following a link, so that nothing put in their place later is looked at.
+//! [`InstanceDir`]: the directory of an unpacked image as handles on `rootfs/`, `templates/` and
+//! `metadata.yaml`.
+//!
+//! The directories are opened once, without following a link. Later calls go through the handles,
+//! so replacing a directory by a link afterwards has no effect.
 
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,22 +16,38 @@ use crate::limits::Limits;
 use crate::metadata::Metadata;
 use crate::rooted::{Dir, is, reopen};
 
-/// An unpacked image, or an instance that was made of one.
+/// An unpacked image, or an instance made from one: the directories that [`apply`](super::apply)
+/// works on.
+///
+/// ```no_run
+/// use lxd_image::Limits;
+/// use lxd_image::templates::InstanceDir;
+///
+/// let dir = InstanceDir::open("/srv/containers/c1")?;
+/// for name in dir.template_names(&Limits::default())? {
+///     let source = dir.template(&name, &Limits::default())?;
+///     println!("{}: {} bytes", String::from_utf8_lossy(&name), source.len());
+/// }
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct InstanceDir {
+    /// For errors only. `None` if the caller opened the directories.
     path: Option<PathBuf>,
+    /// The directory that holds `metadata.yaml`, if it was opened by path.
     top: Option<Dir>,
+    /// `None` for a virtual machine.
     rootfs: Option<Dir>,
     templates: Option<Dir>,
 }
 
 impl InstanceDir {
-    /// Opens what unpacking made: a directory with `metadata.yaml`, `templates/`, and `rootfs/` unless it
-    /// is a virtual machine's.
+    /// Opens a directory that [`unpack`](crate::Image::unpack) made: `metadata.yaml`, `templates/`,
+    /// and `rootfs/` unless the image is a virtual machine's. Each of the three may be missing.
     ///
     /// # Errors
-    /// `NotFound` when there is no such directory, `UnsafePath` when a link or a file stands where
-    /// `rootfs/` or `templates/` belongs.
+    /// `NotFound` if there is no such directory, `UnsafePath` if `rootfs` or `templates` is a link
+    /// or a file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let top = Dir::open(path).map_err(|error| {
@@ -48,18 +67,19 @@ impl InstanceDir {
     }
 
     /// Takes directories that the caller opened: an instance's root, and its image's templates.
+    /// There is no `metadata.yaml` then; the caller passes the rules to [`apply`](super::apply).
     ///
     /// # Errors
-    /// `InvalidInput` when either is no directory.
+    /// `InvalidInput` if either descriptor is not a directory.
     pub fn new(rootfs: OwnedFd, templates: OwnedFd) -> Result<Self> {
         let dir = |fd| Dir::from_fd(fd).map(Some).map_err(|error| Error::invalid("no directory").with_source(error));
         Ok(Self { path: None, top: None, rootfs: dir(rootfs)?, templates: dir(templates)? })
     }
 
-    /// Reads `metadata.yaml`, whose rules say what is report.
+    /// Reads `metadata.yaml`, whose rules [`apply`](super::apply) takes.
     ///
     /// # Errors
-    /// `NotFound` when there is none, `UnsafePath` when it is no regular file, and those of
+    /// `NotFound` if it does not exist, `UnsafePath` if it is not a regular file, and those of
     /// [`Metadata::parse`].
     pub fn metadata(&self, limits: &Limits) -> Result<Metadata> {
         let name = |error: Error| match &self.path {
@@ -71,15 +91,16 @@ impl InstanceDir {
         Metadata::parse(&bytes, limits).map_err(name)
     }
 
+    /// The bytes of `metadata.yaml`; `None` if it does not exist or the directory is unknown.
     pub(super) fn metadata_bytes(&self, limits: &Limits) -> Result<Option<Vec<u8>>> {
         let Some(top) = &self.top else { return Ok(None) };
         read(top, b"metadata.yaml", "metadata", limits.metadata)
     }
 
-    /// The names in `templates/`, sorted by their bytes.
+    /// The names in `templates/`, sorted by their bytes; empty if the directory does not exist.
     ///
     /// # Errors
-    /// `LimitExceeded` when there are too many, and `Io`.
+    /// `LimitExceeded` if there are more than `Limits::templates`, and `Io`.
     pub fn template_names(&self, limits: &Limits) -> Result<Vec<Vec<u8>>> {
         let Some(templates) = &self.templates else { return Ok(Vec::new()) };
         let names = templates.names().map_err(|error| Error::io("`templates` can't be read", error))?;
@@ -89,11 +110,11 @@ impl InstanceDir {
         Ok(names)
     }
 
-    /// The bytes of a template.
+    /// The source of a template.
     ///
     /// # Errors
-    /// `UnsafePath` unless the name is a plain one of a regular file, `NotFound` when there is none of
-    /// that name, `LimitExceeded` when it is too large.
+    /// `UnsafePath` unless the name is a plain one of a regular file, `NotFound` if it does not
+    /// exist, `LimitExceeded` if it is larger than `Limits::template_file`.
     pub fn template(&self, name: &[u8], limits: &Limits) -> Result<Vec<u8>> {
         check_template_name(name)?;
         let missing = || {
@@ -104,6 +125,7 @@ impl InstanceDir {
         read(templates, name, "template_file", limits.template_file)?.ok_or_else(missing)
     }
 
+    /// The root to write into. A virtual machine has none, and the error says what to do.
     pub(super) fn rootfs(&self) -> Result<&Dir> {
         self.rootfs.as_ref().ok_or_else(|| {
             let error = Error::new(ErrorKind::NotFound, "there is no `rootfs` to write into")
@@ -116,7 +138,8 @@ impl InstanceDir {
     }
 }
 
-/// Refuses what is no plain name of a file.
+/// Refuses a name with a slash, a NUL, or that is `.` or `..`. LXD accepts subdirectories of
+/// `templates/`; Incus, and this library, do not.
 pub(super) fn check_template_name(name: &[u8]) -> Result<()> {
     if name.is_empty() || name == b"." || name == b".." || name.contains(&b'/') || name.contains(&0) {
         let name = String::from_utf8_lossy(name);
@@ -125,7 +148,8 @@ pub(super) fn check_template_name(name: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// A regular file, opened only once it is known to be one.
+/// Reads a regular file. It is looked at through an `O_PATH` handle first: opening a fifo would
+/// block, opening a device may act.
 fn read(dir: &Dir, name: &[u8], limit_name: &'static str, limit: u64) -> Result<Option<Vec<u8>>> {
     let shown = String::from_utf8_lossy(name);
     let cant = |error| Error::io(format!("`{shown}` can't be read"), error);

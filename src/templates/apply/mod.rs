@@ -1,5 +1,17 @@
 //! Applying templates: what LXD and Incus do to an instance's files when it is created, copied,
-//! renamed and started. Rule by rule, each file whole or as it was, and nothing outside of the root.
+//! renamed and started.
+//!
+//! For each rule, in the order of `metadata.yaml`: does it fire at this trigger → resolve the
+//! target below the instance's root (`resolve`) → decide owner and mode (`new_file`, or the
+//! existing file's) → render → write a new file beside the target and rename it (`write`). The
+//! result for each rule is recorded (`report`), also if the call fails.
+//!
+//! Invariants, each with a test in `tests/it/templates/apply`:
+//!
+//! - nothing outside of the root is opened for writing, even if the tree changes during the call;
+//! - a file has its old or its new content at every moment, and its old one if the rule fails;
+//! - a dry run writes nothing;
+//! - directories made for a rule that then fails are removed.
 
 mod instance_dir;
 mod new_file;
@@ -27,9 +39,21 @@ pub use instance_dir::InstanceDir;
 pub use report::{Action, ApplyError, ApplyReport, ContentChange, RenderedFile, RuleOutcome, SkipReason};
 pub use trigger::{DeferredTrigger, Trigger};
 
+/// Maps an id inside the instance to the host's. Shared, so that the options can be cloned.
 type OwnerShift = Arc<dyn Fn(u32) -> Result<u32> + Send + Sync>;
 
-/// How templates are report.
+/// How [`apply`] works. The default is LXD's behaviour.
+///
+/// ```
+/// use lxd_image::templates::{ApplyOptions, Dialect};
+///
+/// // An unprivileged Incus container whose ids start at 1000000 on the host; report, but do not write.
+/// let options = ApplyOptions::new()
+///     .dialect(Dialect::Incus)
+///     .shift_owners(|id| Ok(id + 1_000_000))
+///     .dry_run(true);
+/// # let _ = options;
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct ApplyOptions {
@@ -57,27 +81,28 @@ impl Default for ApplyOptions {
 }
 
 impl ApplyOptions {
-    /// As LXD: owners as they are, and the first failure stops.
+    /// Options as LXD applies templates: its dialect, ids as they are, and the first failure stops.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whose templates these are. Only Incus knows a rule's `uid`, `gid` and `mode`.
+    /// Sets the dialect of the templates. Only Incus reads a rule's `uid`, `gid` and `mode`.
     #[must_use]
     pub fn dialect(mut self, dialect: Dialect) -> Self {
         self.dialect = dialect;
         self
     }
 
-    /// What templates may ask for.
+    /// Sets the bounds on templates: sizes, work, output.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Turns an owner's number in the instance into the host's, as the instance's id map does. Not together with
+    /// Sets how an id inside the instance maps to the host's, as the instance's id map does. Files
+    /// and directories that are made get the mapped ids. Cannot be combined with
     /// [`output`](Self::output).
     #[must_use]
     pub fn shift_owners(mut self, shift: impl Fn(u32) -> Result<u32> + Send + Sync + 'static) -> Self {
@@ -85,35 +110,40 @@ impl ApplyOptions {
         self
     }
 
-    /// Whether the rules behind one that failed are report all the same. The peers stop.
+    /// Sets whether the rules after a failed one are applied too. LXD and Incus stop. The call
+    /// fails in both cases.
     #[must_use]
     pub fn keep_going(mut self, yes: bool) -> Self {
         self.keep_going = yes;
         self
     }
 
-    /// Only tells what would change, and writes nothing.
+    /// Sets whether to report what would change, with old and new content, and write nothing.
     #[must_use]
     pub fn dry_run(mut self, yes: bool) -> Self {
         self.dry_run = yes;
         self
     }
 
-    /// For a virtual machine: writes `<template>.out` files and a copy of `metadata.yaml` into this
-    /// directory, for the agent inside to put in place. It is the agent that heeds `create_only`.
+    /// For a virtual machine: writes `<template>.out` files and a copy of `metadata.yaml` into
+    /// `directory`, where the agent inside the machine picks them up and puts them in place.
+    ///
+    /// The agent decides about `create_only`, because only it sees the machine's files.
     #[must_use]
     pub fn output(mut self, directory: impl Into<PathBuf>) -> Self {
         self.output = Some(directory.into());
         self
     }
 
-    /// Listens for cancellation, between one rule and the next, and records what of a rule has no effect.
+    /// Sets the monitor: cancellation is checked between rules and while rendering, and parts of
+    /// rules that have no effect are recorded as omissions.
     #[must_use]
     pub fn monitor(mut self, monitor: Monitor) -> Self {
         self.monitor = monitor;
         self
     }
 
+    /// The host's id for an id inside the instance.
     fn shifted(&self, id: u32) -> Result<u32> {
         self.shift.as_ref().map_or(Ok(id), |shift| shift(id))
     }
@@ -133,10 +163,11 @@ impl fmt::Debug for ApplyOptions {
 
 /// Applies the rules that fire at `trigger`, in their order, as LXD and Incus do.
 ///
-/// Each path is resolved below the instance's root, as a process in the instance would resolve it: a link
-/// may lead elsewhere in the root, never out of it. A file is replaced by a new one with the same owner,
-/// mode and extended attributes, in one step; if anything fails, it is as it was. `context` is what all
-/// templates know; `trigger`, `path` and `properties` are set for each rule.
+/// Each path is resolved below the instance's root as a process in the instance would resolve it: a
+/// link may lead elsewhere in the root, never out of it. A file is replaced by a new one with the
+/// same owner, mode and extended attributes, in one step; if anything fails, it stays as it was.
+/// `context` holds what all templates of the instance see; `trigger`, `path` and `properties` are
+/// set for each rule.
 ///
 /// ```no_run
 /// use lxd_image::templates::{ApplyOptions, Instance, InstanceDir, Trigger, apply};
@@ -155,9 +186,10 @@ impl fmt::Debug for ApplyOptions {
 /// ```
 ///
 /// # Errors
-/// The first failure, with what became of the rules: `UnsafePath` for a template's name that is not plain
-/// and a target that leads out or is no regular file, `NotFound` for a missing template, `Template` and
-/// `LimitExceeded` from rendering, `InvalidInput` for numbers in a rule that are none, `Io`, `Cancelled`.
+/// The first failure, with what became of the rules: `UnsafePath` for a template name that is not
+/// plain and for a target that leads out of the root or is not a regular file, `NotFound` for a
+/// missing template, `Template` and `LimitExceeded` from rendering, `InvalidInput` for bad numbers
+/// in a rule and for options that exclude each other, `Io`, `Cancelled`.
 pub fn apply<'r>(
     instance: &InstanceDir,
     rules: impl IntoIterator<Item = (&'r str, &'r TemplateRule)>,
@@ -216,13 +248,15 @@ pub fn apply<'r>(
     }
 }
 
+/// Opens the directory for a virtual machine's files. The caller made it and is trusted with its
+/// path.
 fn open_output(directory: &Path) -> Result<Dir> {
     Dir::open(directory).map_err(|error| {
         Error::io("the directory for a virtual machine's files can't be opened", error).in_file(directory)
     })
 }
 
-/// What had been done when a rule failed.
+/// Lists the files that were written before a rule failed, for the error's text.
 fn written_before(report: &ApplyReport, options: &ApplyOptions) -> String {
     const MAX_LISTED: usize = 10;
     if options.dry_run {
@@ -238,7 +272,7 @@ fn written_before(report: &ApplyReport, options: &ApplyOptions) -> String {
     }
 }
 
-/// The same error once more, for the list of what became of each rule.
+/// Copies an error, which cannot be cloned, for the report. Its source becomes part of the message.
 fn copy(error: &Error) -> Error {
     let message = match std::error::Error::source(error) {
         Some(source) => format!("{}: {source}", error.message()),
@@ -247,19 +281,23 @@ fn copy(error: &Error) -> Error {
     Error::new(error.kind(), message)
 }
 
-/// One call of [`apply`].
+/// The state of one call of [`apply`].
 struct ApplyRun<'a> {
     instance: &'a InstanceDir,
     trigger: Trigger,
     context: &'a Context,
     options: &'a ApplyOptions,
     output: Option<Dir>,
+    /// Rules that fired, bounded by `Limits::templates`.
     fired: u64,
+    /// Size of all templates read, bounded by `Limits::template_bytes`.
     source_bytes: u64,
+    /// Bytes that a dry run holds for its report.
     shown_bytes: u64,
 }
 
 impl ApplyRun<'_> {
+    /// Applies one rule. `change` is set in a dry run if the file would change.
     fn rule(&mut self, path: &str, rule: &TemplateRule, change: &mut Option<ContentChange>) -> Result<Action> {
         self.options.monitor.check()?;
         if !rule.fires_on(self.trigger.name()) {
@@ -271,6 +309,7 @@ impl ApplyRun<'_> {
         if self.fired > limits.templates {
             return Err(Error::limit("templates", limits.templates, "the number of rules"));
         }
+        // Checked before the target, so that a bad rule fails even if its file would be skipped.
         instance_dir::check_template_name(rule.template().as_bytes())?;
         let components = resolve::components(path, limits)?;
         if let Some(output) = &self.output {
@@ -302,6 +341,7 @@ impl ApplyRun<'_> {
             mode: attributes.mode,
             size: content.len() as u64,
         };
+        // An equal file keeps its inode: no needless write, and other hard links stay linked.
         if existing.as_ref().is_some_and(|existing| existing.holds(&content)) {
             return Ok(Action::Unchanged { file });
         }
@@ -310,12 +350,14 @@ impl ApplyRun<'_> {
             *change = Some(self.change(existing.as_ref(), content)?);
             return Ok(done);
         }
+        // Something may have taken the name since it was looked at; `create_only` must not
+        // overwrite it.
         let replace = if rule.create_only() { Replace::No } else { Replace::Yes };
         let taken = !self.put(&found, &content, &attributes, replace)?;
         Ok(if taken { Action::Skipped { reason: SkipReason::CreateOnly } } else { done })
     }
 
-    /// LXD's dialect has no owners and modes in rules.
+    /// Records that LXD ignores the keys `uid`, `gid` and `mode` of a rule.
     fn report_unknown_keys(&self, path: &str, rule: &TemplateRule) {
         for (key, value) in [("uid", rule.uid()), ("gid", rule.gid()), ("mode", rule.mode())] {
             if value.is_some_and(|value| !value.is_empty()) {
@@ -328,6 +370,8 @@ impl ApplyRun<'_> {
         }
     }
 
+    /// Creates missing parents and writes the file. Returns `false` if the name was taken
+    /// meanwhile.
     fn put(
         &self,
         found: &ResolvedTarget,
@@ -347,7 +391,8 @@ impl ApplyRun<'_> {
         written
     }
 
-    /// A file for the agent of a virtual machine. It belongs to whoever runs the machine.
+    /// Writes the output for the agent of a virtual machine. The file belongs to the user who runs
+    /// the machine, since the agent reads it through a share.
     fn write_for_agent(
         &mut self,
         output: &Dir,
@@ -380,7 +425,8 @@ impl ApplyRun<'_> {
         Ok(done)
     }
 
-    /// The agent reads the rules from a copy of their own.
+    /// Copies `metadata.yaml` beside the output: the agent reads the rules from it
+    /// (`lxd-agent/templates.go`).
     fn copy_metadata(&self) -> Result<()> {
         let Some(output) = self.output.as_ref().filter(|_| !self.options.dry_run) else { return Ok(()) };
         let Some(metadata) = self.instance.metadata_bytes(&self.options.limits)? else { return Ok(()) };
@@ -391,6 +437,7 @@ impl ApplyRun<'_> {
             .map_err(|error| error.context("the copy of `metadata.yaml`"))
     }
 
+    /// Reads and renders the template of a rule, within the bounds of the whole call.
     fn render(&mut self, path: &str, rule: &TemplateRule) -> Result<Vec<u8>> {
         let limits = &self.options.limits;
         let source = self.instance.template(rule.template().as_bytes(), limits)?;
@@ -406,7 +453,8 @@ impl ApplyRun<'_> {
         )
     }
 
-    /// What a dry run shows. All of it is held at once, so that it has a bound of its own.
+    /// Takes old and new content for a dry run's report. All of it is held at once, so it has a
+    /// bound of its own.
     fn change(&mut self, existing: Option<&ExistingFile>, new: Vec<u8>) -> Result<ContentChange> {
         const DRY_RUN_FILES: u64 = 16;
         let limits = &self.options.limits;

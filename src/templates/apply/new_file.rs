@@ -1,10 +1,12 @@
-//! The owners and the mode that a rule of Incus may name, read as Incus reads them.
-//! All three are texts, and Go's own number parsers decide what they mean.
+//! Owner and mode of a file that a rule creates, read from the rule as Incus reads them.
+//!
+//! All three keys are texts. Incus parses them with Go's `strconv` in `templateApplyNow`
+//! (`internal/server/instance/drivers/driver_lxc.go`), whose notations this file follows.
 
 use crate::error::{Error, Result};
 use crate::metadata::TemplateRule;
 
-/// What a rule says about a new file, in the numbers of the instance.
+/// Owner and mode of a new file, with ids inside the instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NewFile {
     pub(super) uid: u32,
@@ -13,9 +15,13 @@ pub(super) struct NewFile {
 }
 
 impl NewFile {
-    /// What a new file gets that no rule says anything about, and all that LXD knows.
+    /// What a file gets if the rule does not say, and always in LXD.
     pub(super) const DEFAULT: Self = Self { uid: 0, gid: 0, mode: 0o644 };
 
+    /// Reads the keys of a rule.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a text that is not a number in Incus's notation, or does not fit.
     pub(super) fn of(rule: &TemplateRule) -> Result<Self> {
         Ok(Self {
             uid: rule.uid().map_or(Ok(Self::DEFAULT.uid), |text| owner("uid", text))?,
@@ -25,7 +31,7 @@ impl NewFile {
     }
 }
 
-/// Decimal. The last number is none: to the kernel it means "leave the owner as it is".
+/// Reads a decimal id. The largest 32-bit number is refused: to chown(2) it means "do not change".
 fn owner(key: &str, text: &str) -> Result<u32> {
     text.parse::<i64>()
         .ok()
@@ -34,18 +40,20 @@ fn owner(key: &str, text: &str) -> Result<u32> {
         .ok_or_else(|| Error::invalid(format!("`{key}` is `{text}`, which is no owner's number")))
 }
 
-/// Three characters are octal; anything else is what Go's base 0 takes it for. Permission bits only.
+/// Reads permission bits: three characters are octal, anything else is Go's base 0. Other bits are
+/// dropped.
 fn mode(text: &str) -> Result<u32> {
     let padded = if text.len() == 3 { format!("0{text}") } else { text.to_owned() };
     let number = base_zero(&padded).ok_or_else(|| {
         Error::invalid(format!("`mode` is `{text}`, which is no number"))
             .with_hint("write it in octal, with a leading zero: \"0644\"")
     })?;
-    // Always fits: nine bits are left.
+    // Nine bits are left, so the conversion cannot fail.
     Ok(u32::try_from(number & 0o777).unwrap_or_default())
 }
 
-/// `strconv.ParseInt(text, 0, 64)`.
+/// `strconv.ParseInt(text, 0, 64)`: a prefix selects the base, a leading zero octal, underscores
+/// separate digits.
 fn base_zero(text: &str) -> Option<i64> {
     let (negative, digits) = match text.as_bytes().first()? {
         b'-' => (true, &text[1..]),

@@ -1,16 +1,31 @@
-//! What became of each rule, for people and programs; also when it went wrong half way.
-//! `Display` gives the reason in one line.
+//! [`ApplyReport`] and its parts: what became of each rule, also when the call failed half way.
+//!
+//! `Display` of an [`Action`] gives the reason in one line, as `template apply` prints it.
 
 use std::fmt;
 
 use super::Trigger;
 use crate::error::{Error, Escaped};
 
-/// What became of all rules, in their order.
+/// What became of the rules, in their order.
+///
+/// ```no_run
+/// use lxd_image::templates::{Action, ApplyReport, SkipReason};
+///
+/// fn summary(report: &ApplyReport) {
+///     for outcome in &report.outcomes {
+///         match &outcome.action {
+///             Action::Created { file, .. } => println!("{}: new, {} bytes", outcome.path, file.size),
+///             Action::Skipped { reason: SkipReason::CreateOnly, .. } => println!("{}: kept", outcome.path),
+///             other => println!("{}: {}", outcome.path, other.name()),
+///         }
+///     }
+/// }
+/// ```
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct ApplyReport {
-    /// One for each rule that was looked at.
+    /// One for each rule up to the last that was looked at.
     pub outcomes: Vec<RuleOutcome>,
 }
 
@@ -30,11 +45,11 @@ impl ApplyReport {
 pub struct RuleOutcome {
     /// The rule's path, as the metadata has it.
     pub path: String,
-    /// The rule's template.
+    /// The name of the rule's template.
     pub template: String,
     /// What was done, or would be by a dry run, and why.
     pub action: Action,
-    /// After a dry run: what would change.
+    /// In a dry run, old and new content of a file that would change; else `None`.
     pub change: Option<ContentChange>,
 }
 
@@ -42,17 +57,17 @@ pub struct RuleOutcome {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Action {
-    /// The file was not there.
+    /// There was no file.
     Created {
         /// The file after the call.
         file: RenderedFile,
     },
-    /// The file was there with another content.
+    /// There was a file with another content.
     Replaced {
         /// The file after the call.
         file: RenderedFile,
     },
-    /// The file was there with this very content.
+    /// There was a file with this content. It was not touched.
     Unchanged {
         /// The file, which was not written.
         file: RenderedFile,
@@ -69,7 +84,7 @@ pub enum Action {
     },
 }
 
-/// A file, as it is afterwards: with the host's numbers.
+/// A file after the call, with the host's ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RenderedFile {
@@ -94,22 +109,22 @@ pub enum SkipReason {
         /// The events of the rule.
         when: Vec<String>,
     },
-    /// It is `create_only`, and something is there.
+    /// It is `create_only`, and something exists at the path.
     CreateOnly,
 }
 
-/// The content of a file before and after.
+/// The content of a file before and after, from a dry run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ContentChange {
-    /// `None` if there was no file. Of a larger one the first `template_output` bytes.
+    /// `None` if there was no file. Of a large file the first `Limits::template_output` bytes.
     pub old: Option<Vec<u8>>,
     /// What the template gives.
     pub new: Vec<u8>,
 }
 
 impl Action {
-    /// What was done, in one lower-case word.
+    /// The action in one lower-case word, as the command line prints it.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -155,13 +170,15 @@ impl fmt::Display for SkipReason {
     }
 }
 
-/// A rule failed. Tells what became of the others; turns into the plain [`Error`] by `?`.
+/// The error of [`apply`](super::apply): a rule failed. Holds what became of the other rules, and
+/// converts to the plain [`Error`] with `?`.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ApplyError {
-    /// The first failure: the rule, the reason, and what was written before it.
+    /// The first failure. Its message names the rule, the reason, and the files written before it.
     pub error: Error,
-    /// What became of the rules, up to the one that failed or, if that was asked for, of all.
+    /// What became of the rules up to the failed one, or of all with
+    /// [`keep_going`](super::ApplyOptions::keep_going).
     pub report: ApplyReport,
 }
 

@@ -1,5 +1,10 @@
-//! Where a rule's path leads: resolved as the guest would, below a handle on its root, or refused.
-//! Nothing is made while looking; what is missing is made just before the file is written.
+//! Where a rule's path leads: resolved as a process in the instance would, below a handle on its
+//! root, or refused.
+//!
+//! The kernel does the walking (`openat2` with `RESOLVE_IN_ROOT`), so absolute links and `..` stay
+//! inside the root even if somebody renames directories at the same time. Resolution makes nothing;
+//! missing parents are made just before the file is written ([`CreatedParents`]), and removed if
+//! that fails.
 
 use rustix::fs::{self, FileType, Mode};
 use rustix::io::Errno;
@@ -10,29 +15,37 @@ use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::rooted::{Dir, is};
 
-/// As many links as the kernel itself follows.
+/// The number of links that are followed for the last component: the kernel's own limit
+/// (`MAXSYMLINKS`, path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
-/// A file's place: the deepest directory that is there, what is missing below it, and the name.
+/// A resolved path: the deepest existing directory, the names missing below it, and the file's
+/// name.
 #[derive(Debug)]
 pub(super) struct ResolvedTarget {
     pub(super) dir: Dir,
+    /// Directories to make, outermost first.
     pub(super) missing: Vec<Vec<u8>>,
     pub(super) name: Vec<u8>,
-    /// Something has the name already.
+    /// Whether something has the name already. Never true if directories are missing.
     pub(super) exists: bool,
 }
 
-/// How paths are walked.
+/// How a path is walked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Resolver {
-    /// The kernel resolves links below the root.
+    /// `openat2` resolves links below the root.
     Kernel,
-    /// Step by step, refusing every link: for kernels before 5.6, and sandboxes that hide `openat2`.
+    /// One `openat` for each component, refusing every link: for kernels before 5.6, and sandboxes
+    /// whose seccomp filter hides `openat2`.
     Stepwise,
 }
 
-/// The components of a rule's path.
+/// Splits a rule's path into names, dropping empty ones and `.`.
+///
+/// # Errors
+/// `UnsafePath` for `..`, a NUL or no name at all; `LimitExceeded` for a long path or name. LXD
+/// cleans `..` away; a path that contains it is never honest, so it is refused here.
 pub(super) fn components<'p>(path: &'p str, limits: &Limits) -> Result<Vec<&'p [u8]>> {
     if path.len() as u64 > limits.path {
         return Err(Error::limit("path", limits.path, format_args!("a path of {} bytes", path.len())));
@@ -56,7 +69,8 @@ pub(super) fn components<'p>(path: &'p str, limits: &Limits) -> Result<Vec<&'p [
     Ok(components)
 }
 
-/// Finds the place below `root`. With `stop_at_link` a link counts as what is there, whatever it leads to.
+/// Resolves a path below `root`. With `stop_at_link` the last component is not followed: to
+/// `create_only` a link is something that exists.
 pub(super) fn find(root: &Dir, components: &[&[u8]], stop_at_link: bool) -> Result<ResolvedTarget> {
     match find_by(Resolver::Kernel, root, components, stop_at_link) {
         Ok(Err(_)) => find_by(Resolver::Stepwise, root, components, stop_at_link)?
@@ -66,7 +80,7 @@ pub(super) fn find(root: &Dir, components: &[&[u8]], stop_at_link: bool) -> Resu
     }
 }
 
-/// The inner error: the kernel can't walk this way at all.
+/// Resolves a path with one resolver. The inner error means that the kernel does not support it.
 fn find_by(walk: Resolver, root: &Dir, components: &[&[u8]], stop_at_link: bool) -> Result<io::Result<ResolvedTarget>> {
     let Some((name, parents)) = components.split_last() else {
         return Err(Error::unsafe_path("the path names no file"));
@@ -100,7 +114,8 @@ fn find_by(walk: Resolver, root: &Dir, components: &[&[u8]], stop_at_link: bool)
     Err(Error::unsafe_path("the target is a link to a link, without an end"))
 }
 
-/// Parent and name of what a link in `parent` leads to. `..` is left to the kernel, which knows where it is.
+/// The parent and the name that a link in `parent` leads to. `..` in it is left to the kernel,
+/// which knows the real parent.
 fn behind(parent: &[u8], target: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
     let (way, name) = match target.iter().rposition(|&byte| byte == b'/') {
         Some(slash) => (&target[..=slash], &target[slash + 1..]),
@@ -109,15 +124,18 @@ fn behind(parent: &[u8], target: &[u8]) -> Result<(Vec<u8>, Vec<u8>)> {
     if matches!(name, b"" | b"." | b"..") {
         return Err(Error::unsafe_path("the target is a link to a directory"));
     }
-    // An absolute one starts at the root that the kernel is given.
+    // An absolute link starts at the instance's root, which is the directory that the kernel is
+    // given.
     let way = if way.starts_with(b"/") { way.to_vec() } else { [parent, b"/", way].concat() };
     let first = way.iter().position(|&byte| byte != b'/').unwrap_or(way.len());
     Ok((way[first..].to_vec(), name.to_vec()))
 }
 
+/// The deepest directory that exists, and the names missing below it.
 type Opened = (Dir, Vec<Vec<u8>>);
 
-/// Opens the parents as far as they are there.
+/// Opens the deepest existing directory on `path`. With `may_miss` the rest may be missing; behind
+/// a link it may not, since making the target of a dangling link surprises whoever made the link.
 fn open_parents(walk: Resolver, root: &Dir, path: &[u8], may_miss: bool) -> Result<io::Result<Opened>> {
     let mut end = path.len();
     loop {
@@ -141,6 +159,8 @@ fn open_parents(walk: Resolver, root: &Dir, path: &[u8], may_miss: bool) -> Resu
         };
         let missing: Vec<Vec<u8>> =
             path[end..].split(|&byte| byte == b'/').filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect();
+        // `openat2` reports a dangling link like a missing directory. Making a directory of that
+        // name would fail later.
         if let Some(first) = missing.first()
             && dir.stat(first).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
         {
@@ -150,12 +170,13 @@ fn open_parents(walk: Resolver, root: &Dir, path: &[u8], may_miss: bool) -> Resu
     }
 }
 
+/// Opens a directory name by name, following no link.
 fn step(root: &Dir, path: &[u8]) -> io::Result<Dir> {
     let names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
     names.fold(root.try_clone(), |dir, name| dir?.child(name))
 }
 
-/// What stands in the way of a walk.
+/// Turns the error of a walk into `UnsafePath` if something in the tree prevents it, else `Io`.
 pub(super) fn refused(error: io::Error) -> Error {
     let in_the_way = [Errno::LOOP, Errno::NOTDIR, Errno::XDEV, Errno::NAMETOOLONG];
     if in_the_way.iter().any(|&errno| is(&error, errno)) {
@@ -164,16 +185,19 @@ pub(super) fn refused(error: io::Error) -> Error {
     Error::io("a directory can't be opened", error)
 }
 
-/// Directories that were made on the way, to take them back if nothing comes of it.
+/// Directories made on the way to a target, to be removed if writing it fails.
 #[derive(Debug, Default)]
 pub(super) struct CreatedParents(Vec<(Dir, Vec<u8>)>);
 
 impl CreatedParents {
-    /// Makes what is missing, as the instance's root would, and returns the last of it.
+    /// Makes the missing directories as the instance's root would, mode 0755, and returns the
+    /// innermost.
     pub(super) fn parents(&mut self, place: &ResolvedTarget, uid: u32, gid: u32) -> Result<Dir> {
         let cant = |error| Error::io("a directory can't be made", error);
         let mut dir = place.dir.try_clone().map_err(cant)?;
         for name in &place.missing {
+            // 0700 until the owner is right. Another process may have made the directory meanwhile;
+            // then it stays as it is.
             let ours = match dir.make_dir(name, 0o700) {
                 Ok(()) => true,
                 Err(error) if is(&error, Errno::EXIST) => false,
@@ -191,7 +215,8 @@ impl CreatedParents {
         Ok(dir)
     }
 
-    /// Removes them again; one that somebody put something into stays.
+    /// Removes the directories, innermost first. One that is not empty stays: somebody else uses
+    /// it.
     pub(super) fn undo(self) {
         for (dir, name) in self.0.into_iter().rev() {
             let _ = dir.remove_dir(&name);

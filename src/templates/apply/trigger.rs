@@ -1,30 +1,44 @@
-//! When templates are report: the four events, and the one that waits for the next start.
-//! A rule's `when` may name others; nothing ever fires them.
+//! [`Trigger`]: the events at which templates are applied. [`DeferredTrigger`]: the one that waits
+//! for the next start.
+//!
+//! A rule's `when` may name other events; nothing ever fires them.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
-/// An event in an instance's life.
+/// An event in an instance's life at which templates are applied.
+///
+/// Creating, copying and renaming do not write files at once: the instance may be of a kind whose
+/// files are reachable only while it runs. The event is remembered ([`DeferredTrigger`]) and
+/// applied at the next start, before `start` itself.
+///
+/// ```
+/// use lxd_image::templates::Trigger;
+///
+/// assert_eq!("copy".parse::<Trigger>()?, Trigger::Copy);
+/// assert_eq!(Trigger::Start.name(), "start");
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Trigger {
     /// The first start of an instance that was made from an image.
     Create,
-    /// The first start of an instance that was made from another.
+    /// The first start of an instance that was copied from another one.
     Copy,
     /// The first start under a new name.
     Rename,
-    /// Every start.
+    /// Every start, after the trigger that was deferred.
     Start,
 }
 
 impl Trigger {
-    /// All of them.
+    /// All triggers.
     pub const ALL: [Self; 4] = [Self::Create, Self::Copy, Self::Rename, Self::Start];
 
-    /// As `when` names it.
+    /// The name in a rule's `when`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -53,8 +67,10 @@ impl FromStr for Trigger {
     }
 }
 
-/// The trigger that waits for an instance's next start. The first one stays: an instance that is renamed
-/// before it ever ran is still to be created.
+/// The trigger that an instance's next start owes. The first one remembered stays.
+///
+/// An instance that is renamed before it ever ran still gets `create`: LXD keeps one trigger in
+/// `volatile.apply_template` and does not overwrite it.
 ///
 /// ```
 /// use lxd_image::templates::{DeferredTrigger, Trigger};
@@ -69,20 +85,21 @@ impl FromStr for Trigger {
 pub struct DeferredTrigger(Option<Trigger>);
 
 impl DeferredTrigger {
-    /// Keeps `trigger` for the next start, unless one waits already. `Start` needs no keeping.
+    /// Remembers `trigger` for the next start, unless one is remembered already. `Start` is
+    /// ignored: it happens at every start anyway.
     pub fn remember(&mut self, trigger: Trigger) {
         if trigger != Trigger::Start {
             self.0.get_or_insert(trigger);
         }
     }
 
-    /// The one that waits.
+    /// The remembered trigger, if any. A program that stores it between runs saves this.
     #[must_use]
     pub fn waiting(self) -> Option<Trigger> {
         self.0
     }
 
-    /// What to apply at a start, in order; nothing waits afterwards.
+    /// The triggers to apply at a start, in order. Nothing is remembered afterwards.
     pub fn at_start(&mut self) -> impl Iterator<Item = Trigger> + use<> {
         self.0.take().into_iter().chain([Trigger::Start])
     }

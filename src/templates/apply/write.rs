@@ -1,5 +1,9 @@
-//! Writing one file so that it is old or new and never in between: beside its place, then renamed onto it.
-//! What was there hands on its owner, mode and attributes; its other hard links keep the old content.
+//! Writing a file so that it is old or new at every moment: a new file beside it, then a rename.
+//!
+//! LXD and Incus truncate and rewrite in place, before the template is even parsed, so an error
+//! leaves an empty file. Here the new file gets owner, mode and extended attributes of the old one
+//! and replaces it in one step. The price: other hard links keep the old content, which also means
+//! that a link planted in a shared directory is not written through.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -13,23 +17,26 @@ use crate::atomic::{self, Durability};
 use crate::error::{Error, ErrorKind, Result};
 use crate::rooted::{Dir, is, proc_path, reopen, staging_name};
 
-/// What a file is given beside its content.
+/// What a file gets beside its content: owner, mode, extended attributes.
 #[derive(Debug, Clone)]
 pub(super) struct FileAttributes {
     pub(super) uid: u32,
     pub(super) gid: u32,
     pub(super) mode: u32,
-    /// Those of the file that is replaced. A new file keeps what its directory hands on to it.
+    /// Those of the file that is replaced. `None` for a new file, which keeps what it inherits from
+    /// its directory (default ACLs, SELinux labels).
     xattrs: Option<Vec<(Vec<u8>, Vec<u8>)>>,
 }
 
 impl FileAttributes {
+    /// Attributes of a new file.
     pub(super) fn new(uid: u32, gid: u32, mode: u32) -> Self {
         Self { uid, gid, mode, xattrs: None }
     }
 }
 
-/// A regular file that is there already, by a handle that stays on it whatever happens to its name.
+/// A regular file at the target, by a handle that stays on it even if the name is given to another
+/// file.
 #[derive(Debug)]
 pub(super) struct ExistingFile {
     handle: OwnedFd,
@@ -38,7 +45,10 @@ pub(super) struct ExistingFile {
 }
 
 impl ExistingFile {
-    /// Looks at what has the name, without opening it: a fifo would hang, a device might act.
+    /// Looks at the name without opening it: opening a fifo would block, opening a device may act.
+    ///
+    /// # Errors
+    /// `UnsafePath` if it is not a regular file.
     pub(super) fn open(dir: &Dir, name: &[u8]) -> Result<Option<Self>> {
         let cant = |error| Error::io("the target can't be looked at", error);
         let handle = match dir.handle(name) {
@@ -64,21 +74,22 @@ impl ExistingFile {
         Err(Error::unsafe_path(format!("the target is {what}, and only a regular file is written")))
     }
 
-    /// Its content, at most `limit` bytes of it.
+    /// Its content, at most `limit` bytes.
     pub(super) fn content(&self, limit: u64) -> io::Result<Vec<u8>> {
         let mut content = Vec::new();
         reopen(self.handle.as_fd())?.take(limit).read_to_end(&mut content)?;
         Ok(content)
     }
 
-    /// Whether it holds just this. What can't be read counts as something else.
+    /// Whether its content equals `content`. A file that cannot be read counts as different.
     pub(super) fn holds(&self, content: &[u8]) -> bool {
         let size = content.len() as u64;
         self.size == size && self.content(size + 1).is_ok_and(|old| old == content)
     }
 }
 
-/// All extended attributes. The kernel bounds the list and each value to 64 KiB.
+/// All extended attributes of a file. The kernel bounds the list and each value to 64 KiB
+/// (xattr(7)), so one buffer of that size always suffices.
 fn xattrs(handle: BorrowedFd<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let cant = |error: Errno| Error::io("the target's extended attributes can't be read", error);
     let place = proc_path(handle);
@@ -94,7 +105,7 @@ fn xattrs(handle: BorrowedFd<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     for name in names {
         match fs::getxattr(&place, name.as_slice(), &mut buffer[..]) {
             Ok(length) => found.push((name, buffer[..length].to_vec())),
-            // Removed meanwhile.
+            // Removed between the list and this call.
             Err(Errno::NODATA) => {}
             Err(error) => return Err(cant(error)),
         }
@@ -102,7 +113,8 @@ fn xattrs(handle: BorrowedFd<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     Ok(found)
 }
 
-/// Writes `content` under `name`, in one step as others see it. `false`: the name was taken, and stays.
+/// Writes `content` under `name` in one step. Returns `false` if the name was taken and `replace`
+/// forbids that.
 pub(super) fn write(
     dir: &Dir,
     name: &[u8],
@@ -112,7 +124,8 @@ pub(super) fn write(
 ) -> Result<bool> {
     let (staging, file) = beside(dir, name)?;
     let done = fill(&file, content, attributes).and_then(|()| {
-        // CreatedParents anew whenever the instance starts: nobody waits for the disk.
+        // Not synced to disk: the daemon applies templates again at the next start, and a start
+        // must not wait for the disk.
         match atomic::publish(&file, dir, &staging, name, replace, Durability::Volatile) {
             Ok(()) => Ok(true),
             Err(error) if replace == Replace::No && is(&error, Errno::EXIST) => Ok(false),
@@ -126,6 +139,8 @@ pub(super) fn write(
     done
 }
 
+/// Creates an empty file beside the target, under a random name. A collision is tried again with
+/// another one.
 fn beside(dir: &Dir, name: &[u8]) -> Result<(Vec<u8>, File)> {
     for _ in 0..16 {
         let staging = staging_name(name);
@@ -138,11 +153,13 @@ fn beside(dir: &Dir, name: &[u8]) -> Result<(Vec<u8>, File)> {
     Err(Error::new(ErrorKind::Io, "no free name for a file beside the target was found"))
 }
 
+/// Writes content and attributes into the new file, before it gets its name.
 fn fill(mut file: &File, content: &[u8], attributes: &FileAttributes) -> Result<()> {
     file.write_all(content).map_err(|error| Error::io("the new file can't be written", error))?;
-    // The owner first: a change of it clears the bits and attributes that depend on it.
+    // The owner first: chown(2) clears set-id bits and file capabilities, which are set below.
     if attributes.xattrs.is_some() {
-        // Somebody's file does not become ours by being rewritten.
+        // An ordinary user cannot keep another user's file as that user's. Then the rewrite fails
+        // rather than changing the owner.
         fs::fchown(file, Some(Uid::from_raw(attributes.uid)), Some(Gid::from_raw(attributes.gid)))
             .map_err(|error| Error::io("the new file can't be given the target's owner", error))?;
     } else {
@@ -153,7 +170,7 @@ fn fill(mut file: &File, content: &[u8], attributes: &FileAttributes) -> Result<
     if let Some(wanted) = &attributes.xattrs {
         let there = xattrs(file.as_fd())?;
         for (name, _) in there.iter().filter(|(name, _)| !wanted.iter().any(|(kept, _)| kept == name)) {
-            // Handed on by the directory, and not the old file's.
+            // Inherited from the directory; the replaced file did not have it.
             fs::fremovexattr(file, name.as_slice()).map_err(cant)?;
         }
         for (name, value) in wanted.iter().filter(|xattr| !there.contains(xattr)) {
@@ -163,7 +180,8 @@ fn fill(mut file: &File, content: &[u8], attributes: &FileAttributes) -> Result<
     Ok(())
 }
 
-/// Gives an open file or directory to an owner. An ordinary user's files stay the user's own.
+/// Sets the owner of an open file or directory. Without privileges the files stay the caller's own,
+/// so that an ordinary user can apply templates to a tree that is unpacked in a user namespace.
 pub(super) fn give(file: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<()> {
     match fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))) {
         Err(Errno::PERM) if !rustix::process::geteuid().is_root() => Ok(()),

@@ -1,5 +1,7 @@
-//! What a template is rendered with: the variables that LXD and Incus give to it.
-//! Built by the caller; rendering never changes it.
+//! [`Context`]: the variables that a template is rendered with.
+//!
+//! A context is built by the caller and never changed by rendering, so one can serve many
+//! templates. Cloning shares the values. [`json`] reads one from JSON.
 
 mod json;
 
@@ -12,8 +14,14 @@ use super::value::{Function, GoValue, Map, MapType, Value};
 
 /// The variables of a rendering.
 ///
+/// [`Context::new`] has every name that LXD and Incus set, with empty values; fill in what is
+/// known. Three other ways to make one: [`Instance::context`](super::Instance::context) from the
+/// facts of an instance, [`Context::from_json`] from a file, [`Context::empty`] for templates that
+/// are not an image's.
+///
 /// ```
-/// use lxd_image::templates::Context;
+/// use lxd_image::templates::{Context, Dialect, Template};
+/// use lxd_image::Limits;
 ///
 /// let context = Context::new()
 ///     .trigger("create")
@@ -22,14 +30,22 @@ use super::value::{Function, GoValue, Map, MapType, Value};
 ///     .config([("user.fqdn", "c1.example.org")])
 ///     .device("eth0", [("type", "nic")])
 ///     .properties([("default", "none")]);
+///
+/// let source = b"{{ path }}: {{ config_get('user.fqdn', properties.default) }}, {{ devices.eth0.type }}";
+/// let template = Template::parse(source, Dialect::Lxd, &Limits::default())?;
+/// assert_eq!(template.render(&context, &Limits::default())?, b"/etc/hostname: c1.example.org, nic");
+/// # Ok::<(), lxd_image::Error>(())
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Context {
     variables: BTreeMap<Vec<u8>, Value>,
+    /// Kept beside the variables, because each call of [`device`](Self::device) rebuilds the map of
+    /// all.
     devices: Vec<(Arc<[u8]>, Value)>,
     now: Option<SystemTime>,
 }
 
+/// Builds a map of texts with the given Go type.
 fn strings<K: AsRef<str>, V: AsRef<str>>(kind: MapType, entries: impl IntoIterator<Item = (K, V)>) -> Arc<Map> {
     let entries = entries
         .into_iter()
@@ -39,7 +55,7 @@ fn strings<K: AsRef<str>, V: AsRef<str>>(kind: MapType, entries: impl IntoIterat
 }
 
 impl Context {
-    /// A context with the names that the peers always give, and nothing behind them.
+    /// Creates a context with every name that LXD and Incus set, all empty.
     #[must_use]
     pub fn new() -> Self {
         let nothing = || std::iter::empty::<(&str, &str)>();
@@ -49,32 +65,36 @@ impl Context {
         context
     }
 
-    /// A context without any variable, for [`variable`](Self::variable) to fill.
+    /// Creates a context without any variable. Add them with [`variable`](Self::variable).
     #[must_use]
     pub fn empty() -> Self {
         Self::default()
     }
 
-    /// `trigger`: `create`, `copy`, `rename` or `start`. Equal to no string in a template, as in the peers.
+    /// Sets `trigger`: `create`, `copy`, `rename` or `start`.
+    ///
+    /// It prints as text but equals no text in a template, as in LXD and Incus: `trigger ==
+    /// "create"` is False. Templates use `trigger|lower == "create"`.
     #[must_use]
     pub fn trigger(self, trigger: &str) -> Self {
         self.variable("trigger", Value::trigger(trigger))
     }
 
-    /// `path`: the target as the image's metadata has it.
+    /// Sets `path`: the target path, as the image's metadata has it.
     #[must_use]
     pub fn path(self, path: &str) -> Self {
         self.variable("path", Value::from(path))
     }
 
-    /// `container` and `instance`: `name`, `type`, `architecture`, `privileged`, `ephemeral`.
+    /// Sets `container` and `instance`, two names of one map. LXD and Incus set the keys `name`,
+    /// `type`, `architecture`, `privileged` and `ephemeral`; booleans are `"true"` and `"false"`.
     #[must_use]
     pub fn instance<K: AsRef<str>, V: AsRef<str>>(self, entries: impl IntoIterator<Item = (K, V)>) -> Self {
         let map = strings(MapType::Strings, entries);
         self.variable("container", GoValue::Map(map.clone()).into()).variable("instance", GoValue::Map(map).into())
     }
 
-    /// `config`, the expanded configuration, and `config_get` that reads it.
+    /// Sets `config`, the expanded configuration, and `config_get(key, default)`, which reads it.
     #[must_use]
     pub fn config<K: AsRef<str>, V: AsRef<str>>(self, entries: impl IntoIterator<Item = (K, V)>) -> Self {
         let map = strings(MapType::Strings, entries);
@@ -82,7 +102,8 @@ impl Context {
             .variable("config_get", GoValue::Function(Function::ConfigGet(map)).into())
     }
 
-    /// Adds one of the `devices`.
+    /// Adds one of the `devices`, the expanded devices of the instance. A repeated name replaces
+    /// the earlier one.
     #[must_use]
     pub fn device<K: AsRef<str>, V: AsRef<str>>(
         mut self,
@@ -94,40 +115,46 @@ impl Context {
         self
     }
 
-    /// `properties` of the rule that the template belongs to.
+    /// Sets `properties`, the properties of the rule that the template belongs to.
     #[must_use]
     pub fn properties<K: AsRef<str>, V: AsRef<str>>(self, entries: impl IntoIterator<Item = (K, V)>) -> Self {
         self.variable("properties", GoValue::Map(strings(MapType::Strings, entries)).into())
     }
 
-    /// Any other variable.
+    /// Sets any other variable. Rendering fails if the name is empty or has characters other than
+    /// ASCII letters, digits and `_`.
     #[must_use]
     pub fn variable(mut self, name: &str, value: Value) -> Self {
         self.variables.insert(name.as_bytes().to_vec(), value);
         self
     }
 
-    /// The time that `{% now %}` shows, in UTC; the time_layout's if it is not given.
+    /// Sets the time that `{% now %}` shows, in UTC. Without it, the system clock is read at
+    /// rendering.
     #[must_use]
     pub fn now(mut self, now: SystemTime) -> Self {
         self.now = Some(now);
         self
     }
 
+    /// Rebuilds the variable `devices`.
     fn publish_devices(&mut self) {
         let map = Map::new(MapType::Devices, self.devices.clone());
         self.variables.insert(b"devices".to_vec(), GoValue::Map(Arc::new(map)).into());
     }
 
+    /// The value of a variable.
     pub(crate) fn get(&self, name: &[u8]) -> Option<&Value> {
         self.variables.get(name)
     }
 
+    /// The time that `{% now %}` shows.
     pub(crate) fn moment(&self) -> UtcTime {
         UtcTime::from_system(self.now.unwrap_or_else(SystemTime::now))
     }
 
-    /// A name that no template can use; pongo2 refuses a context that has one.
+    /// A variable whose name no template can use, if there is one. pongo2 refuses to execute with
+    /// such a context.
     pub(crate) fn wrong_name(&self) -> Option<&[u8]> {
         let fits = |name: &[u8]| !name.is_empty() && name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_');
         self.variables.keys().map(Vec::as_slice).find(|name| !fits(name))

@@ -1,16 +1,21 @@
-//! Expressions: six levels, of which three are right-recursive in pongo2 and flat here.
-//! See the table in `TEMPLATES.md`; it is not what a textbook does.
+//! Expressions, level by level as in pongo2's `parser_expression.go`.
+//!
+//! From loosest to tightest: logic, relation, sum, product, power, factor. Three of them recurse to
+//! the right in pongo2, where other languages go from the left; see the table in `TEMPLATES.md`.
+//! They are flat lists here, evaluated in the same order.
 
 use super::super::Dialect;
 use super::super::engine_error::{EngineError, EngineResult};
 use super::super::filters::Filter;
 use super::super::go::number;
 use super::super::lexer::{Keyword, Symbol, TokenKind, unescaped};
-use super::super::tree::{Accessor, Expr, FilterCall, Logic, Path, PathSegment, Product, Relation, Sum};
+use super::super::tree::{Accessor, Expr, FilterCall, Logic, PathSegment, Product, Relation, Sum, VariablePath};
 use super::super::value::Value;
 use super::{Parser, TokenCursor};
 
 impl<'t, 'a> Parser<'t, 'a> {
+    /// Parses `relation (and|or relation)*` (`ParseExpression`). `and` and `or` have one
+    /// precedence.
     pub(super) fn expression(&mut self, cursor: &mut TokenCursor<'t, 'a>) -> EngineResult<Expr> {
         let first = self.relation(cursor)?;
         let mut rest = Vec::new();
@@ -22,7 +27,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(if rest.is_empty() { first } else { Expr::Logic(Box::new(first), rest) })
     }
 
-    /// An expression one level further in.
+    /// Parses an expression inside parentheses or brackets, one level deeper.
     fn nested(&mut self, cursor: &mut TokenCursor<'t, 'a>) -> EngineResult<Expr> {
         if self.parens_open >= self.bounds.nesting {
             return Err(self.too_deep(cursor.at()));
@@ -33,6 +38,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(expr)
     }
 
+    /// Parses `sum (== sum)*` (`parseRelationalExpression`).
     fn relation(&mut self, cursor: &mut TokenCursor<'t, 'a>) -> EngineResult<Expr> {
         let first = self.sum(cursor)?;
         let mut rest = Vec::new();
@@ -40,7 +46,8 @@ impl<'t, 'a> Parser<'t, 'a> {
             cursor.next += 1;
             self.chain(rest.len() + 1, cursor.at())?;
             rest.push((op, self.sum(cursor)?));
-            // Nothing goes on behind `in`.
+            // pongo2 parses only a simple expression behind `in`, and does not look for another
+            // operator.
             if matches!(op, Relation::In) {
                 break;
             }
@@ -48,6 +55,8 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(if rest.is_empty() { first } else { Expr::Relation(Box::new(first), rest) })
     }
 
+    /// Parses `[+|-] [!|not] product ((+|-) product)*` (`parseSimpleExpression`). The sign comes
+    /// before `not`, once each, and both apply to the first product only.
     fn sum(&mut self, cursor: &mut TokenCursor<'t, 'a>) -> EngineResult<Expr> {
         let minus = cursor.take_symbol(Symbol::Minus);
         if !minus {
@@ -67,6 +76,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(Expr::Sum(Box::new(Sum { minus, not, first, rest })))
     }
 
+    /// Parses `power ((*|/|%) power)*` (`parseTerm`), grouped from the left.
     fn product(&mut self, cursor: &mut TokenCursor<'t, 'a>) -> EngineResult<Expr> {
         let first = self.power(cursor)?;
         let mut rest = Vec::new();
@@ -84,6 +94,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(if rest.is_empty() { first } else { Expr::Product(Box::new(first), rest) })
     }
 
+    /// Parses `factor (^ factor)*` (`parsePower`), grouped from the right.
     fn power(&mut self, cursor: &mut TokenCursor<'t, 'a>) -> EngineResult<Expr> {
         let first = self.factor(cursor)?;
         if cursor.peek_symbol() != Some(Symbol::Caret) {
@@ -97,6 +108,8 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(Expr::Power(all))
     }
 
+    /// Parses a parenthesised expression, or an operand with its filters (`parseFactor`). No filter
+    /// can follow a parenthesis.
     fn factor(&mut self, cursor: &mut TokenCursor<'t, 'a>) -> EngineResult<Expr> {
         if cursor.take_symbol(Symbol::OpenParen) {
             let expr = self.nested(cursor)?;
@@ -114,6 +127,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(if filters.is_empty() { value } else { Expr::Filtered(Box::new(value), filters) })
     }
 
+    /// Parses the name and argument of a filter. Unknown names are errors here.
     fn filter(&mut self, cursor: &mut TokenCursor<'t, 'a>) -> EngineResult<FilterCall> {
         let at = cursor.at();
         let Some(name) = cursor.take_any_word() else { return Err(cursor.wrong("expected the name of a filter")) };
@@ -124,11 +138,13 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(FilterCall { filter: Some(filter), argument, at })
     }
 
+    /// Parses `:operand`, if there is one. The argument is a literal or a variable, without sign or
+    /// filters.
     pub(super) fn filter_argument(&mut self, cursor: &mut TokenCursor<'t, 'a>) -> EngineResult<Option<Expr>> {
         if cursor.take_symbol(Symbol::Colon) { Ok(Some(self.operand(cursor)?)) } else { Ok(None) }
     }
 
-    /// A literal or a variable, without filters.
+    /// Parses a literal or a variable, without filters (`parseVariableOrLiteral`).
     fn operand(&mut self, cursor: &mut TokenCursor<'t, 'a>) -> EngineResult<Expr> {
         let Some(token) = cursor.peek() else {
             return Err(cursor.wrong("expected a number, a string or a name"));
@@ -159,6 +175,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         }
     }
 
+    /// Parses an integer, or a float of two numbers around a dot.
     fn number(&mut self, digits: &[u8], cursor: &mut TokenCursor<'t, 'a>) -> EngineResult<Expr> {
         if !cursor.take_symbol(Symbol::Dot) {
             return Ok(Expr::Literal(Value::from(integer(digits, cursor)?)));
@@ -173,8 +190,9 @@ impl<'t, 'a> Parser<'t, 'a> {
         }
     }
 
+    /// Parses what follows a variable's name: `.key`, `.0`, `(arguments)` and, in Incus, `[expr]`.
     fn path(&mut self, word: &'a [u8], at: u32, cursor: &mut TokenCursor<'t, 'a>) -> EngineResult<Expr> {
-        let mut path = Path { name: self.name(word), call: None, segments: Vec::new(), at };
+        let mut path = VariablePath { name: self.name(word), call: None, segments: Vec::new(), at };
         loop {
             match cursor.peek_symbol() {
                 Some(Symbol::Dot) => {
@@ -204,6 +222,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(Expr::Path(Box::new(path)))
     }
 
+    /// Parses the key or index behind a dot.
     fn step(&mut self, cursor: &mut TokenCursor<'t, 'a>) -> EngineResult<Accessor> {
         let step = match cursor.peek().map(|token| token.kind) {
             Some(TokenKind::Word(word)) => Accessor::Field(word.into()),
@@ -216,6 +235,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(step)
     }
 
+    /// Parses call arguments up to the closing parenthesis. A trailing comma is allowed.
     fn call_arguments(&mut self, cursor: &mut TokenCursor<'t, 'a>) -> EngineResult<Vec<Expr>> {
         let mut arguments = Vec::new();
         while !cursor.take_symbol(Symbol::CloseParen) {
@@ -231,6 +251,7 @@ impl<'t, 'a> Parser<'t, 'a> {
     }
 }
 
+/// Converts digits. Integers have 63 bits and a sign; Go's `strconv.Atoi` fails beyond that.
 fn integer(digits: &[u8], cursor: &TokenCursor<'_, '_>) -> EngineResult<i64> {
     let number = std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok());
     number.ok_or_else(|| cursor.wrong("the number is too large"))

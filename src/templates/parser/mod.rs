@@ -1,5 +1,9 @@
-//! Tokens into a tree: the document, its text and the way from a tag to its end tag.
-//! Expressions and the arguments of the single tags are next door.
+//! The parser: tokens into a tree. This file handles the document, its text, and the search for end
+//! tags; expressions and the arguments of each tag are in [`expression`] and [`tags`].
+//!
+//! It is a recursive descent parser like pongo2's, with two bounds that pongo2 lacks: nesting (of
+//! blocks, and of parentheses) and the length of chains. Both are checked before recursing or
+//! growing, so no source can exhaust stack or memory.
 
 mod expression;
 mod tags;
@@ -11,34 +15,37 @@ use super::engine_error::{EngineError, EngineResult};
 use super::lexer::{Keyword, Symbol, Token, TokenKind};
 use super::tree::{CycleTag, LocatedNode, MacroTag, NameId, Node, Nodes};
 
-/// The bounds that parsing keeps.
+/// The bounds of one parse.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ParseLimits {
+    /// The deepest nesting of the author's blocks, and of parentheses.
     pub(crate) nesting: u64,
-    /// Blocks that stand around the author's own text.
+    /// Blocks around the author's text, which do not count as nesting.
     pub(crate) wrapped: u64,
-    /// Where the author's own text ends.
+    /// The offset at which the author's text ends and the wrapping continues.
     pub(crate) own_end: u32,
+    /// The longest chain of operators, filters, path segments or arguments.
     pub(crate) chain: u64,
 }
 
-/// What parsing gives.
+/// The result of parsing: the nodes, and tables that they refer to by index.
 #[derive(Debug, Default)]
 pub(crate) struct SyntaxTree {
     pub(crate) nodes: Nodes,
+    /// The names, indexed by [`NameId`].
     pub(crate) names: Vec<Box<[u8]>>,
     pub(crate) macros: Vec<MacroTag>,
     pub(crate) cycles: Vec<CycleTag>,
-    /// How many `ifchanged` there are, each of which remembers something.
+    /// The number of `ifchanged` tags, each of which has a memory at rendering.
     pub(crate) ifchanged_count: usize,
 }
 
-/// Names that pongo2 itself gives a meaning; every template's table begins with them.
+/// Names with a meaning of their own in pongo2. Every table of names begins with these three.
 pub(crate) const FORLOOP: NameId = 0;
 pub(crate) const BLOCK: NameId = 1;
 pub(crate) const PONGO2: NameId = 2;
 
-/// The tokens that are being read: of the document, or of one tag's arguments.
+/// A position in the tokens of the document, or of one tag's arguments.
 #[derive(Clone, Copy)]
 pub(crate) struct TokenCursor<'t, 'a> {
     tokens: &'t [Token<'a>],
@@ -60,7 +67,7 @@ impl<'t, 'a> TokenCursor<'t, 'a> {
         self.next >= self.tokens.len()
     }
 
-    /// The place of the current token.
+    /// The offset of the current token.
     fn at(&self) -> u32 {
         self.peek().map_or(self.end, |token| token.at)
     }
@@ -69,31 +76,35 @@ impl<'t, 'a> TokenCursor<'t, 'a> {
         self.peek().and_then(Token::symbol)
     }
 
+    /// Advances if the current token is `symbol`, and returns whether it was.
     fn take_symbol(&mut self, symbol: Symbol) -> bool {
         let hit = self.peek_symbol() == Some(symbol);
         self.next += usize::from(hit);
         hit
     }
 
+    /// Advances if the current token is `keyword`, and returns whether it was.
     fn take_keyword(&mut self, keyword: Keyword) -> bool {
         let hit = self.peek().is_some_and(|token| token.kind == TokenKind::Keyword(keyword));
         self.next += usize::from(hit);
         hit
     }
 
+    /// Advances over a name and returns it.
     fn take_any_word(&mut self) -> Option<&'a [u8]> {
         let word = self.peek()?.word()?;
         self.next += 1;
         Some(word)
     }
 
+    /// Advances if the current token is the name `word`, and returns whether it was.
     fn take_word(&mut self, word: &[u8]) -> bool {
         let hit = self.peek().and_then(Token::word) == Some(word);
         self.next += usize::from(hit);
         hit
     }
 
-    /// An error at the current token, which it names.
+    /// Creates an error at the current token, which the message names.
     fn wrong(&self, message: impl Into<String>) -> Box<EngineError> {
         let mut message = message.into();
         match self.peek().map(|token| token.kind) {
@@ -107,31 +118,35 @@ impl<'t, 'a> TokenCursor<'t, 'a> {
         EngineError::wrong(message).at(self.at())
     }
 
-    /// Fails if anything is left.
+    /// Fails unless all tokens are used.
     fn finish(&self, what: &str) -> EngineResult<()> {
         if self.is_done() { Ok(()) } else { Err(self.wrong(format!("{what} is over here"))) }
     }
 }
 
+/// The state of the parser.
 pub(crate) struct Parser<'t, 'a> {
     doc: TokenCursor<'t, 'a>,
     dialect: Dialect,
     bounds: ParseLimits,
+    /// Blocks that are open at present; compared with the bound on nesting.
     blocks_open: u64,
+    /// Parentheses and subscripts that are open at present.
     parens_open: u64,
     tree: SyntaxTree,
     names: BTreeMap<&'a [u8], NameId>,
+    /// Names of `block` tags, which must differ.
     block_names: BTreeSet<&'a [u8]>,
 }
 
-/// The body of a tag, the end tag that was found, and that tag's arguments.
+/// The body of a tag, the name of the end tag that was found, and that tag's arguments.
 struct TagBody<'t, 'a> {
     nodes: Nodes,
     end: &'a [u8],
     arguments: TokenCursor<'t, 'a>,
 }
 
-/// Parses a whole document.
+/// Parses a whole document. `end` is the length of the source.
 pub(crate) fn parse(tokens: &[Token<'_>], end: u32, dialect: Dialect, bounds: ParseLimits) -> EngineResult<SyntaxTree> {
     let mut parser = Parser {
         doc: TokenCursor::new(tokens, end),
@@ -155,6 +170,7 @@ pub(crate) fn parse(tokens: &[Token<'_>], end: u32, dialect: Dialect, bounds: Pa
 }
 
 impl<'t, 'a> Parser<'t, 'a> {
+    /// The index of a name, added to the table if it is new.
     fn name(&mut self, text: &'a [u8]) -> NameId {
         if let Some(&name) = self.names.get(text) {
             return name;
@@ -165,11 +181,12 @@ impl<'t, 'a> Parser<'t, 'a> {
         name
     }
 
+    /// Creates the error for too much nesting.
     fn too_deep(&self, at: u32) -> Box<EngineError> {
         EngineError::limit("template_nesting", self.bounds.nesting, "the nesting of blocks or parentheses").at(at)
     }
 
-    /// Checks the length of a chain of operators, filters or segments.
+    /// Checks the length of a chain of operators, filters or path segments.
     fn chain(&self, length: usize, at: u32) -> EngineResult<()> {
         if length as u64 > self.bounds.chain {
             let what = "the number of operators, filters or segments in one chain";
@@ -178,7 +195,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(())
     }
 
-    /// Text, a variable or a tag.
+    /// Parses one text, variable or tag.
     fn element(&mut self, nodes: &mut Nodes) -> EngineResult<()> {
         let Some(token) = self.doc.peek() else { return Ok(()) };
         match token.kind {
@@ -192,6 +209,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         }
     }
 
+    /// Adds a text, without the white space that trim marks next to it remove (space, tab, CR, LF).
     fn text(&mut self, text: &[u8], at: u32, nodes: &mut Nodes) {
         let trims = |index: Option<usize>| {
             index.and_then(|i| self.doc.tokens.get(i)).is_some_and(|token| matches!(token.kind, TokenKind::Trim(_)))
@@ -211,6 +229,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         }
     }
 
+    /// Parses `{{ … }}`.
     fn variable(&mut self, nodes: &mut Nodes) -> EngineResult<()> {
         let at = self.doc.at();
         self.doc.next += 1;
@@ -225,6 +244,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(())
     }
 
+    /// Parses a tag and, through [`tags`], its body.
     fn tag(&mut self, nodes: &mut Nodes) -> EngineResult<()> {
         self.doc.next += 1;
         let at = self.doc.at();
@@ -237,7 +257,8 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(())
     }
 
-    /// The tokens up to the end of the tag.
+    /// The tokens up to the end of the tag. pongo2 cuts arguments out before parsing them
+    /// (`parseTagElement`), so a `%}` cannot be part of an expression.
     fn arguments(&mut self) -> EngineResult<TokenCursor<'t, 'a>> {
         let rest = self.doc.tokens.get(self.doc.next..).unwrap_or(&[]);
         let Some(length) = rest.iter().position(|token| token.symbol() == Some(Symbol::CloseTag)) else {
@@ -257,7 +278,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         ends.contains(&word).then_some(word)
     }
 
-    /// Everything up to one of the end tags.
+    /// Parses nodes up to one of the end tags (`Parser.WrapUntilTag`).
     fn body(&mut self, at: u32, ends: &[&'static [u8]]) -> EngineResult<TagBody<'t, 'a>> {
         if self.blocks_open >= self.bounds.nesting + self.bounds.wrapped {
             return Err(self.too_deep(at));
@@ -271,7 +292,8 @@ impl<'t, 'a> Parser<'t, 'a> {
                 self.blocks_open -= 1;
                 return Ok(TagBody { nodes, end, arguments });
             }
-            // What follows closes the wrapping, so that a tag of the author's has been left open.
+            // The wrapping's own end tag follows. One of the author's tags is still open, and the
+            // message names that one.
             if self.doc.at() >= self.bounds.own_end {
                 return Err(self.unclosed(at, ends));
             }
@@ -280,12 +302,13 @@ impl<'t, 'a> Parser<'t, 'a> {
         Err(self.unclosed(at, ends))
     }
 
+    /// Creates the error for a tag without its end tag.
     fn unclosed(&self, at: u32, ends: &[&'static [u8]]) -> Box<EngineError> {
         let names: Vec<_> = ends.iter().map(|end| format!("`{}`", String::from_utf8_lossy(end))).collect();
         EngineError::wrong(format!("this tag is not closed: expected {}", names.join(" or "))).at(at)
     }
 
-    /// Passes over a comment, whatever stands in it.
+    /// Skips the tokens of a `comment` block, which must be lexically correct and nothing else.
     fn skip(&mut self, at: u32, end: &'static [u8]) -> EngineResult<()> {
         while !self.doc.is_done() {
             if self.end_tag(&[end]).is_some() {

@@ -1,5 +1,7 @@
-//! The tags: their arguments and their bodies.
-//! The order of the checks is pongo2's only where it decides between two trees, not between two errors.
+//! The tags: arguments, bodies and end tags, each as in pongo2's `tags_*.go`.
+//!
+//! pongo2 often parses the body before the arguments. The order here differs where it only decides
+//! which of two errors is reported.
 
 use super::super::engine_error::{EngineError, EngineResult};
 use super::super::filters::Filter;
@@ -11,7 +13,7 @@ use super::super::tree::{
 use super::super::value::integer_of;
 use super::{Parser, TokenCursor};
 
-/// The tags, by their names.
+/// The tags by name, sorted.
 const TAGS: &[&str] = &[
     "autoescape",
     "block",
@@ -34,10 +36,13 @@ const TAGS: &[&str] = &[
     "with",
 ];
 
-/// What would read another file. The peers refuse these, and so does this library.
+/// Tags that read another file. LXD bans them (`pongo2.NewSet` with `BanTag`), and so does Incus.
 const REFUSED: [&str; 4] = ["extends", "import", "include", "ssi"];
 
-/// The known name of a tag.
+/// Looks a tag up by name.
+///
+/// # Errors
+/// Unknown tags, refused ones, and end tags without a start.
 pub(super) fn check(name: &[u8]) -> EngineResult<&'static str> {
     if let Some(known) = TAGS.iter().find(|known| known.as_bytes() == name) {
         return Ok(known);
@@ -53,6 +58,7 @@ pub(super) fn check(name: &[u8]) -> EngineResult<&'static str> {
 }
 
 impl<'t, 'a> Parser<'t, 'a> {
+    /// Parses a tag whose name is known. `None` for `comment`, which leaves no node.
     pub(super) fn tag_named(
         &mut self,
         name: &str,
@@ -100,6 +106,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(Some(node))
     }
 
+    /// Parses a name.
     fn identifier(&mut self, args: &mut TokenCursor<'t, 'a>) -> EngineResult<u32> {
         match args.take_any_word() {
             Some(word) => Ok(self.name(word)),
@@ -107,6 +114,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         }
     }
 
+    /// Parses expressions up to the end of the arguments, separated by nothing but blanks.
     fn all_expressions(&mut self, args: &mut TokenCursor<'t, 'a>) -> EngineResult<Vec<Expr>> {
         let mut all = Vec::new();
         while !args.is_done() {
@@ -115,6 +123,8 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(all)
     }
 
+    /// Parses `if`. pongo2 accepts an `elif` after `else` and appends its condition, which can
+    /// never be reached; the indexes of conditions and bodies then differ by one, and that is kept.
     fn if_tag(&mut self, at: u32, args: &mut TokenCursor<'t, 'a>) -> EngineResult<Node> {
         let mut tag = IfTag { conditions: vec![self.expression(args)?], bodies: Vec::new() };
         args.finish("the condition")?;
@@ -131,6 +141,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         }
     }
 
+    /// Parses `for`. `reversed` and `sorted` are accepted in this order only.
     fn for_tag(&mut self, at: u32, args: &mut TokenCursor<'t, 'a>) -> EngineResult<Node> {
         let key = self.identifier(args)?;
         let value = if args.take_symbol(Symbol::Comma) { Some(self.identifier(args)?) } else { None };
@@ -145,7 +156,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(Node::For(Box::new(ForTag { key, value, over, reversed, sorted, body, empty })))
     }
 
-    /// A body and, behind `middle`, another.
+    /// Parses a body and, if `middle` follows, a second one.
     #[allow(clippy::type_complexity)]
     fn two_bodies(
         &mut self,
@@ -173,6 +184,8 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(Node::Set(name, Box::new(value)))
     }
 
+    /// Parses `with` in both styles, `a=1 b=2` and `1 as a`. A single `as` anywhere selects the
+    /// second for all pairs (`tagWithParser`).
     fn with_tag(&mut self, at: u32, args: &mut TokenCursor<'t, 'a>) -> EngineResult<Node> {
         if args.is_done() {
             return Err(args.wrong("`with` needs a name and a value"));
@@ -205,6 +218,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(Node::With(Box::new(WithTag { pairs, body: body.nodes })))
     }
 
+    /// Parses `macro NAME(a, b=default) [export]`. An argument named twice keeps the last default.
     fn macro_tag(&mut self, at: u32, args: &mut TokenCursor<'t, 'a>) -> EngineResult<Node> {
         let mut tag = MacroTag {
             name: self.identifier(args)?,
@@ -244,6 +258,8 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(Node::Macro(self.tree.macros.len() - 1))
     }
 
+    /// Parses `block`. Without inheritance it only renders in place, but its name must be unique
+    /// and `endblock NAME` must match.
     fn block_tag(&mut self, at: u32, args: &mut TokenCursor<'t, 'a>) -> EngineResult<Node> {
         let Some(name) = args.take_any_word() else { return Err(args.wrong("expected the name of the block")) };
         args.finish("`block`")?;
@@ -268,6 +284,8 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(Node::Autoescape(on, body.nodes))
     }
 
+    /// Parses `filter a|b:1`. An unknown filter is an error only when the tag runs
+    /// (`tagFilterNode.Execute`).
     fn filter_tag(&mut self, at: u32, args: &mut TokenCursor<'t, 'a>) -> EngineResult<Node> {
         let body = self.body(at, &[b"endfilter"])?;
         let mut filters = Vec::new();
@@ -285,6 +303,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(Node::Filter(Box::new(FilterBlock { body: body.nodes, filters })))
     }
 
+    /// Parses `ifchanged`, with or without values to watch.
     fn ifchanged_tag(&mut self, at: u32, args: &mut TokenCursor<'t, 'a>) -> EngineResult<Node> {
         let watched = self.all_expressions(args)?;
         let (then, otherwise) = self.two_bodies(at, b"else", b"endifchanged")?;
@@ -293,6 +312,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(Node::IfChanged(Box::new(IfChangedTag { index, watched, then, otherwise })))
     }
 
+    /// Parses `ifequal` and `ifnotequal`: two expressions separated by blanks.
     fn ifequal_tag(
         &mut self,
         at: u32,
@@ -307,6 +327,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(Node::IfEqual(Box::new(IfEqualTag { wanted, left, right, then, otherwise })))
     }
 
+    /// Parses `cycle A B … [as NAME [silent]]`.
     fn cycle_tag(&mut self, args: &mut TokenCursor<'t, 'a>) -> EngineResult<Node> {
         let mut tag = CycleTag { items: Vec::new(), name: None, silent: false };
         while !args.is_done() {
@@ -322,6 +343,7 @@ impl<'t, 'a> Parser<'t, 'a> {
         Ok(Node::Cycle(self.tree.cycles.len() - 1))
     }
 
+    /// Parses `widthratio`: three expressions separated by blanks, and a name for the result.
     fn widthratio_tag(&mut self, args: &mut TokenCursor<'t, 'a>) -> EngineResult<Node> {
         let current = self.expression(args)?;
         let max = self.expression(args)?;
@@ -332,6 +354,7 @@ impl<'t, 'a> Parser<'t, 'a> {
     }
 }
 
+/// Parses `lorem [COUNT] [w|p|b] [random]`.
 fn lorem_tag(args: &mut TokenCursor<'_, '_>) -> EngineResult<Node> {
     let mut tag = LoremTag { count: 1, method: LoremMethod::Plain, random: false };
     if let Some(TokenKind::Number(digits)) = args.peek().map(|token| token.kind) {
@@ -352,6 +375,7 @@ fn lorem_tag(args: &mut TokenCursor<'_, '_>) -> EngineResult<Node> {
     Ok(Node::Lorem(tag))
 }
 
+/// Parses `now "LAYOUT" [fake]`. The layout is a literal: a variable is an error.
 fn now_tag(args: &mut TokenCursor<'_, '_>) -> EngineResult<Node> {
     let Some(TokenKind::String(raw)) = args.peek().map(|token| token.kind) else {
         return Err(args.wrong("expected a layout in quotes"));
@@ -362,6 +386,7 @@ fn now_tag(args: &mut TokenCursor<'_, '_>) -> EngineResult<Node> {
     Ok(Node::Now(unescaped(raw), fake))
 }
 
+/// Parses `templatetag NAME`, which writes a delimiter.
 fn templatetag_tag(args: &mut TokenCursor<'_, '_>) -> EngineResult<Node> {
     let text = match args.peek().and_then(|token| token.word()) {
         Some(b"openblock") => "{%",

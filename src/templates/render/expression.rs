@@ -1,5 +1,8 @@
-//! Evaluates expressions. Chains run in loops, so that only nesting takes stack.
-//! Where Go would panic (a division by zero, lists compared) there is an error instead.
+//! Evaluation of expressions (`parser_expression.go`). Chains run in loops, so only nesting takes
+//! stack.
+//!
+//! Where Go panics, which takes down a goroutine of the daemon, the result here is an error:
+//! integer division by zero, comparing lists or maps.
 
 use super::super::Dialect;
 use super::super::engine_error::{EngineError, EngineResult};
@@ -9,6 +12,7 @@ use super::super::value::Value;
 use super::{Renderer, weight};
 
 impl<'t> Renderer<'t> {
+    /// Evaluates an expression.
     pub(super) fn expr(&mut self, expr: &'t Expr) -> EngineResult<Value> {
         match expr {
             Expr::Literal(value) => Ok(value.clone()),
@@ -23,7 +27,8 @@ impl<'t> Renderer<'t> {
         }
     }
 
-    /// The value of an expression that a variable will keep.
+    /// Evaluates an expression whose value a variable will hold. A field of `forloop` stays live
+    /// then, see [`GoValue::Field`](super::GoValue).
     pub(super) fn kept(&mut self, expr: &'t Expr) -> EngineResult<Value> {
         match expr {
             Expr::Path(path) => self.live_path(path),
@@ -31,6 +36,7 @@ impl<'t> Renderer<'t> {
         }
     }
 
+    /// Evaluates an expression that has operands.
     fn compound(&mut self, expr: &'t Expr) -> EngineResult<Value> {
         match expr {
             Expr::Filtered(first, filters) => self.filters(first, filters),
@@ -43,6 +49,7 @@ impl<'t> Renderer<'t> {
         }
     }
 
+    /// Applies filters from left to right.
     fn filters(&mut self, first: &'t Expr, filters: &'t [FilterCall]) -> EngineResult<Value> {
         let mut value = self.expr(first)?;
         for call in filters {
@@ -51,7 +58,8 @@ impl<'t> Renderer<'t> {
         Ok(value)
     }
 
-    /// Right-recursive: the first operand that decides, decides.
+    /// Evaluates `and` and `or`. One level, grouped from the right, so the first operand that
+    /// decides ends the evaluation: `0 and 1 or 1` is False.
     fn logic(&mut self, first: &'t Expr, rest: &'t [(Logic, Expr)]) -> EngineResult<Value> {
         let mut truth = self.expr(first)?.truth();
         for (op, next) in rest {
@@ -63,7 +71,8 @@ impl<'t> Renderer<'t> {
         Ok(Value::from(truth))
     }
 
-    /// Right-recursive too: `1 < 2 == true` compares 1 with what `2 == true` gives.
+    /// Evaluates relations, grouped from the right: `1 < 2 == true` compares 1 with the result of
+    /// `2 == true`. All operands are evaluated first, as in pongo2.
     fn relation(&mut self, first: &'t Expr, rest: &'t [(Relation, Expr)]) -> EngineResult<Value> {
         let mut operands = vec![self.expr(first)?];
         for (_, expr) in rest {
@@ -77,6 +86,8 @@ impl<'t> Renderer<'t> {
         Ok(right)
     }
 
+    /// Compares two values. `<` and the like compare numbers, never text: a text that is not a
+    /// number counts as 0.
     fn compare(&mut self, op: Relation, left: &Value, right: &Value) -> EngineResult<bool> {
         let numbers = |floats: fn(&f64, &f64) -> bool, integers: fn(&i64, &i64) -> bool| {
             if left.is_float() || right.is_float() {
@@ -104,11 +115,13 @@ impl<'t> Renderer<'t> {
         })
     }
 
+    /// `==`, as an error where Go panics.
     pub(super) fn equal(&mut self, left: &Value, right: &Value) -> EngineResult<bool> {
         self.spend(weight(left))?;
         left.equals(right).ok_or_else(|| EngineError::wrong("values of this type can't be compared"))
     }
 
+    /// Evaluates the sign and `not` on the first term, then the rest from the left.
     fn sum(&mut self, sum: &'t Sum) -> EngineResult<Value> {
         let mut value = self.expr(&sum.first)?;
         if sum.not {
@@ -130,6 +143,8 @@ impl<'t> Renderer<'t> {
         Ok(value)
     }
 
+    /// Adds or subtracts. pongo2 6 concatenates if one side of `+` is a text; pongo2 4 takes a text
+    /// for the number that it spells, or 0.
     fn add(&mut self, left: &Value, right: &Value, plus: bool) -> EngineResult<Value> {
         self.spend(weight(left) + weight(right))?;
         if plus && self.dialect == Dialect::Incus && (left.is_string() || right.is_string()) {
@@ -147,6 +162,7 @@ impl<'t> Renderer<'t> {
         Ok(Value::from(if plus { left.wrapping_add(right) } else { left.wrapping_sub(right) }))
     }
 
+    /// Multiplies and divides from the left.
     fn product(&mut self, first: &'t Expr, rest: &'t [(Product, Expr)]) -> EngineResult<Value> {
         let mut value = self.expr(first)?;
         for (op, expr) in rest {
@@ -157,6 +173,7 @@ impl<'t> Renderer<'t> {
         Ok(value)
     }
 
+    /// Raises to a power, from the right. The result is always a float.
     fn power(&mut self, all: &'t [Expr]) -> EngineResult<Value> {
         let mut operands = Vec::with_capacity(all.len());
         for expr in all {
@@ -172,6 +189,8 @@ impl<'t> Renderer<'t> {
     }
 }
 
+/// One multiplication, division or modulo. Integers wrap; `%` converts floats to integers first
+/// (`term.Evaluate`).
 fn multiply(op: Product, left: &Value, right: &Value) -> EngineResult<Value> {
     let floats = left.is_float() || right.is_float();
     Ok(match op {

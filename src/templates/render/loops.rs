@@ -1,5 +1,8 @@
-//! `for`: over lists, maps and the bytes of a string; numbers have no rounds.
-//! The loop's own scope lasts through all rounds, so a `set` inside is seen by the next round.
+//! `for` (`tags_for.go`): over lists, maps and the bytes of a text. Numbers and other values have
+//! no items.
+//!
+//! One scope serves all rounds, so a variable that is `set` in one round is seen in the next and
+//! gone after the loop.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +14,9 @@ use super::super::value::{GoValue, List, LoopInfo, Value};
 use super::{Renderer, weight};
 
 impl<'t> Renderer<'t> {
+    /// Runs a loop, with `forloop` in a new scope.
     pub(super) fn for_tag(&mut self, tag: &'t ForTag) -> EngineResult<()> {
+        // pongo2 asserts the type of an outer `forloop` and panics if a template has replaced it.
         let parent = match self.private(FORLOOP)? {
             None => None,
             Some(slot) => match slot.value.data {
@@ -29,11 +34,13 @@ impl<'t> Renderer<'t> {
         Ok(())
     }
 
+    /// Chooses how to iterate by the type of the value (`Value.IterateOrder`).
     fn rounds(&mut self, tag: &'t ForTag, info: &LoopInfo, over: &Value) -> EngineResult<()> {
         match &over.data {
             GoValue::List(list) if !list.items.is_empty() => self.list(tag, info, list),
             GoValue::Map(map) if !map.entries.is_empty() => {
-                // Without `sorted` the order is any order to Go, and this one is as good.
+                // Go iterates maps in random order unless `sorted` is given. The order of the keys
+                // is one of the possible orders, and repeatable.
                 let backwards = tag.sorted && tag.reversed;
                 let count = map.entries.len();
                 for index in 0..count {
@@ -48,6 +55,8 @@ impl<'t> Renderer<'t> {
                 let named = matches!(over.data, GoValue::Trigger(_));
                 for position in 0..text.len() {
                     let index = if tag.reversed { text.len() - 1 - position } else { position };
+                    // pongo2 indexes the Go string, which gives bytes, while `length` and `item`
+                    // count runes.
                     let byte: Arc<[u8]> = text.get(index..=index).unwrap_or(&[]).into();
                     let data = if named { GoValue::Trigger(byte) } else { GoValue::Str(byte) };
                     self.round(tag, info, (index, text.len()), data.into(), None)?;
@@ -61,11 +70,13 @@ impl<'t> Renderer<'t> {
         }
     }
 
+    /// Iterates a list, sorted if that is asked for.
     fn list(&mut self, tag: &'t ForTag, info: &LoopInfo, list: &List) -> EngineResult<()> {
         let count = list.items.len();
         if !(tag.sorted && list.strings) {
             for index in 0..count {
-                // Lists that are not of strings all look alike to pongo2's sorting.
+                // `sorted` compares through `valuesList`, to which items of other types are all
+                // equal: the order stays, and `reversed` is lost with it.
                 let item = if tag.reversed && !tag.sorted { count - 1 - index } else { index };
                 let value = list.items.get(item).cloned().unwrap_or(Value::NIL);
                 self.round(tag, info, (index, count), value, None)?;
@@ -85,6 +96,7 @@ impl<'t> Renderer<'t> {
         Ok(())
     }
 
+    /// Runs the body once. A loop variable is not safe from autoescape, whatever the item was.
     fn round(
         &mut self,
         tag: &'t ForTag,
@@ -101,7 +113,8 @@ impl<'t> Renderer<'t> {
         info.counter0.store(index, Ordering::Relaxed);
         info.revcounter.store(count - index, Ordering::Relaxed);
         info.revcounter0.store(count - index - 1, Ordering::Relaxed);
-        // Both flags only ever change once, which shows in a string that is walked backwards.
+        // Both flags change only once (`tags_for.go`). It shows in a reversed text, whose indexes
+        // go down.
         if index == 1 {
             info.first.store(false, Ordering::Relaxed);
         }

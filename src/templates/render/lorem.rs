@@ -1,11 +1,13 @@
-//! `lorem`: words and paragraphs of the text that typesetters fill pages with.
-//! The text is pongo2's, since the output has to equal it.
+//! `lorem` (`tags_lorem.go`): words and paragraphs of the usual filler text.
+//!
+//! The text is the public-domain one, in the wording that pongo2 has, since output must be equal.
 
 use super::super::engine_error::EngineResult;
 use super::super::tree::{LoremMethod, LoremTag};
 use super::Renderer;
 
 impl Renderer<'_> {
+    /// Writes words or paragraphs, repeating the text from its start when it is used up.
     pub(super) fn lorem_tag(&mut self, tag: LoremTag) -> EngineResult<()> {
         let pieces: Vec<&str> = match tag.method {
             LoremMethod::Words => TEXT.split_ascii_whitespace().collect(),
@@ -15,7 +17,8 @@ impl Renderer<'_> {
             if index > 0 {
                 self.write(if tag.method == LoremMethod::Words { b" " } else { b"\n" })?;
             }
-            // Any order is as random as another; a jump keeps neighbours apart.
+            // A fixed order counts as random, and keeps renderings repeatable. The stride separates
+            // neighbours.
             let index = if tag.random { index.wrapping_mul(7) + 3 } else { index };
             let piece = usize::try_from(index % pieces.len() as u64).ok().and_then(|at| pieces.get(at)).unwrap_or(&"");
             if tag.method == LoremMethod::Paragraphs {
@@ -30,6 +33,7 @@ impl Renderer<'_> {
     }
 }
 
+/// The paragraphs, separated by line breaks.
 const TEXT: &str = "\
     Lorem ipsum dolor sit amet, consectetur adipisici elit, sed eiusmod tempor incidunt ut labore et dolore \
     magna aliqua. Ut enim ad minim veniam, quis nostrud exercitation ullamco laboris nisi ut aliquid ex ea \

@@ -1,5 +1,13 @@
-//! Runs a tree against a context: the machine, its fuel, its scopes and its output.
-//! What the single nodes and expressions do is next door.
+//! The renderer: walks a tree with a context and writes bytes. This file holds its state (scopes,
+//! output, budget); what single nodes and expressions do is in the files beside it.
+//!
+//! Every operation pays from a budget of steps ([`Renderer::spend`]): one for each node and
+//! expression, and one for every few bytes read or written. Work is therefore bounded whatever the
+//! template does, and the bound is a count, not a time, so that a template fails on every machine
+//! or on none.
+//!
+//! An error leaves the renderer in an unfinished state, with scopes and captures open. That is
+//! fine: it is used once and dropped.
 
 mod expression;
 mod loops;
@@ -19,14 +27,14 @@ use super::value::{GoValue, Map, MapType, Value};
 use super::{Dialect, filters};
 use crate::progress::Cancel;
 
-/// Evaluations inside evaluations: nested tags, parentheses and macros together. Each takes a
-/// piece of the stack, and this many fit a thread of 2 MiB in a build without optimisation.
+/// The deepest nesting of evaluations: tags, parentheses and macros together. Each takes stack, and
+/// this many fit a thread of 2 MiB in a build without optimisation, which a test checks.
 const MAX_FRAMES: u32 = 800;
 
-/// Bytes that are written, read or copied for one step.
+/// The number of bytes that are written, read or copied for one step.
 const BYTES_PER_STEP: usize = 16;
 
-/// The bounds of one rendering.
+/// The bounds of one rendering, from `Limits::template_*`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RenderLimits {
     pub(crate) output: u64,
@@ -34,56 +42,65 @@ pub(crate) struct RenderLimits {
     pub(crate) depth: u64,
 }
 
-/// A name's value in a scope.
+/// The value of a name in a scope.
 #[derive(Clone)]
 struct Variable {
     value: Value,
-    /// Whether pongo2 keeps it as a `*Value`; then a nil is not the same as nothing.
+    /// Whether pongo2 stores it as `*Value` and not as the bare Go value. A nil inside a `*Value`
+    /// is found as a variable; a bare nil counts as undefined.
     wrapped: bool,
 }
 
-/// What `for`, `with` and macros open. In pongo2 a scope is a copy of the one around it; since
-/// nothing can change an outer scope while an inner one runs, a chain does the same.
+/// A scope, opened by `for`, `with` and macro calls. `if` opens none.
+///
+/// In pongo2 a scope is a copy of the one around it (`NewChildExecutionContext`). Nothing can
+/// change an outer scope while an inner one runs, so a chain of scopes gives the same results
+/// without the copies.
 struct Scope {
     parent: usize,
     autoescape: bool,
     vars: Vec<(NameId, Variable)>,
 }
 
-/// The outermost scope, and the end of every chain.
+/// The index of the outermost scope, where every chain ends.
 const ROOT: usize = 0;
 
-/// What an `ifchanged` remembers.
+/// What an `ifchanged` tag remembers from the last time it ran.
 #[derive(Default)]
 struct IfChangedState {
     content: Vec<u8>,
     values: Vec<Value>,
 }
 
-/// Steps after which the renderer looks whether it was cancelled: less than a millisecond.
+/// Steps between two checks for cancellation: less than a millisecond of work.
 const CANCEL_CHECK_STEPS: u64 = 4096;
 
+/// The state of one rendering.
 pub(crate) struct Renderer<'t> {
     tree: &'t SyntaxTree,
     source: &'t [u8],
     context: &'t Context,
     dialect: Dialect,
     bounds: RenderLimits,
+    /// The largest output, and the largest single value, in bytes.
     cap: usize,
     steps: u64,
+    /// Evaluations that are open at present.
     frames: u32,
     macros_open: u64,
     out: Vec<u8>,
     scopes: Vec<Scope>,
     scope: usize,
-    /// The names of the outermost scope, by their number.
+    /// The variables of the outermost scope, indexed by name.
     root: Vec<Option<Variable>>,
+    /// The position of each `cycle` tag, which lasts for the whole rendering.
     cycles: Vec<usize>,
     ifchanged_states: Vec<IfChangedState>,
     cancel: Option<&'t Cancel>,
 }
 
 impl<'t> Renderer<'t> {
+    /// Prepares a rendering. The variable `pongo2` is the only one set by the language itself.
     pub(crate) fn new(
         tree: &'t SyntaxTree,
         source: &'t [u8],
@@ -118,13 +135,16 @@ impl<'t> Renderer<'t> {
         }
     }
 
-    /// Stops when `cancel` is switched on.
+    /// Makes the rendering stop when `cancel` is set.
     pub(crate) fn until(mut self, cancel: &'t Cancel) -> Self {
         self.cancel = Some(cancel);
         self
     }
 
+    /// Renders the document and returns the output.
     pub(crate) fn run(mut self) -> EngineResult<Vec<u8>> {
+        // pongo2 refuses to execute a template whose exported macro has the name of a context
+        // variable (`Template.newContextForExecution`).
         for exported in self.tree.macros.iter().filter(|known| known.exported) {
             let name = self.name_of(exported.name);
             if self.context.get(name).is_some() {
@@ -136,6 +156,7 @@ impl<'t> Renderer<'t> {
         Ok(self.out)
     }
 
+    /// The text of a name.
     fn name_of(&self, name: NameId) -> &'t [u8] {
         self.tree.names.get(name as usize).map_or(&[], |text| text)
     }
@@ -144,7 +165,7 @@ impl<'t> Renderer<'t> {
         EngineError::limit("template_steps", self.bounds.steps, "the work of the template")
     }
 
-    /// Pays one step, and one for every few of `bytes`.
+    /// Pays one step, and one more for every few of `bytes`. Checks for cancellation now and then.
     fn spend(&mut self, bytes: usize) -> EngineResult<()> {
         match self.steps.checked_sub(1 + (bytes / BYTES_PER_STEP) as u64) {
             Some(left) => {
@@ -159,7 +180,8 @@ impl<'t> Renderer<'t> {
         }
     }
 
-    /// Goes one evaluation deeper.
+    /// Starts an evaluation inside the present one. Every `enter` that succeeds is followed by a
+    /// `leave`, unless an error ends the rendering.
     fn enter(&mut self) -> EngineResult<()> {
         self.frames += 1;
         if self.frames > MAX_FRAMES {
@@ -176,6 +198,7 @@ impl<'t> Renderer<'t> {
         self.frames -= 1;
     }
 
+    /// Appends bytes to the output, within its bound.
     fn write(&mut self, bytes: &[u8]) -> EngineResult<()> {
         if bytes.len() > self.cap.saturating_sub(self.out.len()) {
             return Err(EngineError::limit("template_output", self.bounds.output, "the output of the template"));
@@ -185,6 +208,7 @@ impl<'t> Renderer<'t> {
         Ok(())
     }
 
+    /// Appends a value as text.
     fn write_value(&mut self, value: &Value) -> EngineResult<()> {
         match &value.data {
             GoValue::Str(text) | GoValue::Trigger(text) => self.write(text),
@@ -193,13 +217,14 @@ impl<'t> Renderer<'t> {
         }
     }
 
-    /// What the nodes write, apart from the output.
+    /// Renders nodes into a buffer of their own and returns it.
     fn captured(&mut self, nodes: &'t Nodes) -> EngineResult<Vec<u8>> {
         let outer = std::mem::take(&mut self.out);
         self.nodes(nodes)?;
         Ok(std::mem::replace(&mut self.out, outer))
     }
 
+    /// Renders nodes in order. Errors get the offset of the node.
     fn nodes(&mut self, nodes: &'t Nodes) -> EngineResult<()> {
         self.enter()?;
         for placed in nodes {
@@ -243,7 +268,7 @@ impl<'t> Renderer<'t> {
         }
     }
 
-    /// Looks a name up in the scopes, without the context.
+    /// Looks a name up in the scopes, innermost first; the context is not searched.
     fn private(&mut self, name: NameId) -> EngineResult<Option<Variable>> {
         let (mut scope, mut looked_at) = (self.scope, 0);
         while scope != ROOT {
@@ -254,13 +279,14 @@ impl<'t> Renderer<'t> {
             }
             scope = here.parent;
         }
-        // Macros that call each other make long chains, which are no way around the fuel.
+        // Macros that call each other make long chains of scopes. Searching them must cost steps.
         if looked_at > BYTES_PER_STEP {
             self.spend(looked_at)?;
         }
         Ok(self.root.get(name as usize).and_then(Clone::clone))
     }
 
+    /// Stores a variable in the innermost scope.
     fn put(&mut self, name: NameId, slot: Variable) {
         if self.scope == ROOT {
             if let Some(place) = self.root.get_mut(name as usize) {
@@ -274,21 +300,23 @@ impl<'t> Renderer<'t> {
         }
     }
 
-    /// Sets a name in the innermost scope, as `set`, `with` and `for` do.
+    /// Sets a name as `set`, `with` and `for` do: pongo2 stores a `*Value`.
     fn assign(&mut self, name: NameId, value: Value) {
         self.put(name, Variable { value, wrapped: true });
     }
 
-    /// Sets a name to what pongo2 keeps as it is: its own structures, and arguments of macros.
+    /// Sets a name to a bare Go value: pongo2's own structures, and arguments of macros.
     fn assign_raw(&mut self, name: NameId, value: Value) {
         self.put(name, Variable { value: Value { safe: false, ..value }, wrapped: false });
     }
 
+    /// Whether autoescape is on in the innermost scope.
     fn autoescape(&self) -> bool {
         self.scopes.get(self.scope).is_some_and(|scope| scope.autoescape)
     }
 
-    /// Opens a scope inside `parent` and gives what [`close`](Self::close) needs.
+    /// Opens a scope inside `parent`, which also gives it its autoescape. Returns what
+    /// [`close`](Self::close) restores.
     fn open(&mut self, parent: usize) -> (usize, usize) {
         let before = (self.scopes.len(), self.scope);
         let autoescape = self.scopes.get(parent).is_some_and(|scope| scope.autoescape);
@@ -297,12 +325,13 @@ impl<'t> Renderer<'t> {
         before
     }
 
+    /// Closes the scopes opened since the matching [`open`](Self::open).
     fn close(&mut self, (length, scope): (usize, usize)) {
         self.scopes.truncate(length);
         self.scope = scope;
     }
 
-    /// Applies one filter, and pays for what it reads and makes.
+    /// Applies one filter, and pays for what it reads and produces.
     fn filtered(&mut self, value: &Value, call: &'t FilterCall) -> EngineResult<Value> {
         let argument = match &call.argument {
             Some(expr) => self.expr(expr)?,
@@ -322,6 +351,7 @@ impl<'t> Renderer<'t> {
         Ok(result)
     }
 
+    /// Applies the filter `escape`, as autoescape does.
     fn escaped(&mut self, value: &Value) -> EngineResult<Value> {
         self.spend(weight(value))?;
         let mut context = FilterContext { dialect: self.dialect, cap: self.cap, steps: &mut self.steps };
@@ -329,7 +359,7 @@ impl<'t> Renderer<'t> {
     }
 }
 
-/// About how many bytes one has to look at to do something with a value.
+/// About how many bytes are read to use a value once.
 fn weight(value: &Value) -> usize {
     match &value.data {
         GoValue::Str(text) | GoValue::Trigger(text) => text.len(),
@@ -340,7 +370,7 @@ fn weight(value: &Value) -> usize {
     }
 }
 
-/// The variable `pongo2`, which tells its version.
+/// The variable `pongo2`, which holds the version of the language.
 fn about(dialect: Dialect) -> Value {
     let version = match dialect {
         Dialect::Lxd => "4.0.2",

@@ -1,25 +1,30 @@
-//! Follows a variable: names, keys, indexes and calls.
-//! A path that reaches nil stays nil; one that asks a thing for what it can't have is an error.
+//! Evaluation of variables: names, keys, indexes and calls (`variable.go`,
+//! `variableResolver.resolve`).
+//!
+//! A path that reaches nil stays nil, and prints as nothing. A path that asks a value for something
+//! its type cannot have (a key of a text, an index of a number) is an error.
 
 use std::sync::Arc;
 
 use super::super::Dialect;
 use super::super::engine_error::{EngineError, EngineResult};
-use super::super::tree::{Accessor, Expr, Path};
+use super::super::tree::{Accessor, Expr, VariablePath};
 use super::super::value::{Function, GoValue, LoopInfo, MapType, Value};
 use super::{Renderer, weight};
 
 impl<'t> Renderer<'t> {
-    pub(super) fn path(&mut self, path: &'t Path) -> EngineResult<Value> {
+    /// The present value of a variable.
+    pub(super) fn path(&mut self, path: &'t VariablePath) -> EngineResult<Value> {
         Ok(self.live_path(path)?.now())
     }
 
-    /// The value as variables keep it: a field of a loop goes on counting.
-    pub(super) fn live_path(&mut self, path: &'t Path) -> EngineResult<Value> {
+    /// The value as a variable keeps it: a field of a running loop changes with the loop.
+    pub(super) fn live_path(&mut self, path: &'t VariablePath) -> EngineResult<Value> {
         self.follow(path).map_err(|fault| fault.at(path.at))
     }
 
-    fn follow(&mut self, path: &'t Path) -> EngineResult<Value> {
+    /// Resolves the name, then each segment.
+    fn follow(&mut self, path: &'t VariablePath) -> EngineResult<Value> {
         self.spend(0)?;
         let mut current = match self.private(path.name)? {
             Some(slot) if slot.wrapped => slot.value,
@@ -36,7 +41,7 @@ impl<'t> Renderer<'t> {
             if matches!(current.data, GoValue::Nil | GoValue::NoLoop) {
                 return Ok(Value::NIL);
             }
-            // Once out of a macro, what is inside the value counts as safe as well.
+            // A value taken out of a macro's output counts as safe, too.
             let safe = current.safe;
             let Some(data) = self.step(&current, &part.step)? else { return Ok(Value::NIL) };
             current = self.called(Value { data, safe }, part.call.as_deref())?;
@@ -44,7 +49,8 @@ impl<'t> Renderer<'t> {
         Ok(current)
     }
 
-    /// One step into a value; `None` if there is nothing.
+    /// Takes one step into a value. `None` means that there is nothing, which ends the path with
+    /// nil.
     fn step(&mut self, current: &Value, step: &'t Accessor) -> EngineResult<Option<GoValue>> {
         match step {
             Accessor::Field(name) => field(current, name),
@@ -72,7 +78,7 @@ impl<'t> Renderer<'t> {
         }
     }
 
-    /// Calls what is a function, with or without parentheses.
+    /// Calls a function. Naming one without parentheses calls it without arguments, as in pongo2.
     fn called(&mut self, current: Value, call: Option<&'t [Expr]>) -> EngineResult<Value> {
         let GoValue::Function(function) = &current.data else {
             if call.is_some() {
@@ -104,6 +110,10 @@ impl<'t> Renderer<'t> {
         Ok(result)
     }
 
+    /// Calls a macro in the scope of its definition (`tagMacroNode.call`).
+    ///
+    /// Defaults are evaluated first, in that scope; then arguments replace them. Missing arguments
+    /// are nil.
     fn call_macro(&mut self, index: usize, scope: usize, arguments: Vec<Value>) -> EngineResult<Value> {
         let Some(tag) = self.tree.macros.get(index) else { return Ok(Value::NIL) };
         self.macros_open += 1;
@@ -119,6 +129,8 @@ impl<'t> Renderer<'t> {
             };
             vars.push((*name, value));
         }
+        // pongo2 4 prints this error's text as the macro's output. An error in both dialects is
+        // kinder, see `TEMPLATES.md`.
         if arguments.len() > tag.arguments.len() {
             let (name, wanted) = (String::from_utf8_lossy(self.name_of(tag.name)), tag.arguments.len());
             return Err(EngineError::wrong(format!(
@@ -143,7 +155,7 @@ impl<'t> Renderer<'t> {
         Ok(Value { safe: true, ..Value::bytes(text) })
     }
 
-    /// Makes a macro known in the scope that stands.
+    /// Makes a macro known in the innermost scope. It remembers that scope.
     pub(super) fn define(&mut self, index: usize) {
         if let Some(tag) = self.tree.macros.get(index) {
             let function = Function::Macro { index, scope: self.scope };
@@ -152,6 +164,8 @@ impl<'t> Renderer<'t> {
     }
 }
 
+/// LXD's function `config_get`: the value of a key without trailing CR and LF, or the default
+/// unchanged. A key with an empty value gives the empty text, not the default.
 fn config_get(config: &Arc<super::Map>, arguments: Vec<Value>) -> Value {
     let mut arguments = arguments.into_iter();
     let (key, default) = (arguments.next().unwrap_or(Value::NIL), arguments.next().unwrap_or(Value::NIL));
@@ -165,6 +179,7 @@ fn config_get(config: &Arc<super::Map>, arguments: Vec<Value>) -> Value {
     }
 }
 
+/// A key of a map, or a field of one of pongo2's structures.
 fn field(current: &Value, name: &[u8]) -> EngineResult<Option<GoValue>> {
     match &current.data {
         GoValue::Map(map) if map.kind == MapType::Context && name == b"Update" => {
@@ -180,7 +195,8 @@ fn field(current: &Value, name: &[u8]) -> EngineResult<Option<GoValue>> {
     }
 }
 
-/// A field or a method of one of pongo2's own structures.
+/// A field or method of one of pongo2's own structures, which Go's reflection makes visible to
+/// templates.
 fn structure(current: &Value, name: &[u8]) -> EngineResult<Option<GoValue>> {
     match (&current.data, name) {
         (GoValue::Loop(info), _) => Ok(match LoopInfo::FIELDS.iter().position(|field| *field == name) {
@@ -196,6 +212,7 @@ fn structure(current: &Value, name: &[u8]) -> EngineResult<Option<GoValue>> {
     }
 }
 
+/// An item of a list, or a byte of a text as a number (Go's `reflect.Value.Index` on a string).
 fn indexed(current: &Value, index: usize) -> EngineResult<Option<GoValue>> {
     match &current.data {
         GoValue::Str(text) | GoValue::Trigger(text) => Ok(text.get(index).map(|&byte| GoValue::Byte(byte))),
@@ -204,6 +221,7 @@ fn indexed(current: &Value, index: usize) -> EngineResult<Option<GoValue>> {
     }
 }
 
+/// Creates the error for an index into a value without items.
 fn no_index(current: &Value) -> Box<EngineError> {
     EngineError::wrong(format!("a {} has no items to point at", current.type_name()))
 }

@@ -1,11 +1,16 @@
-//! `spaceless`: takes the white space between two tags away, over and over until nothing changes.
-//! pongo2 does it by a regular expression; here each round is one pass.
+//! `spaceless` (`tags_spaceless.go`): removes white space between tags, repeatedly until nothing
+//! changes.
+//!
+//! pongo2 uses a regular expression, `(?U:(<.*>))([\t\n\v\f\r ]+)(?U:(<.*>))`, until its output
+//! stops changing. Here each round is one linear pass with the same matches.
 
 use super::super::engine_error::EngineResult;
 use super::super::tree::Nodes;
 use super::Renderer;
 
 impl<'t> Renderer<'t> {
+    /// Renders the body and removes white space between its tags. Each round pays for the text it
+    /// reads.
     pub(super) fn spaceless_tag(&mut self, nodes: &'t Nodes) -> EngineResult<()> {
         let mut text = self.captured(nodes)?;
         loop {
@@ -19,8 +24,8 @@ impl<'t> Renderer<'t> {
     }
 }
 
-/// Where `byte` is next, at or after `from`; the end if nowhere. `known` is the last answer, which
-/// stands as long as it is not behind `from`.
+/// The position of `byte` at or after `from`, or the end of the text. `known` caches the last
+/// answer, which keeps the whole pass linear.
 fn next(text: &[u8], byte: u8, from: usize, known: &mut usize) -> usize {
     if *known < from || *known == usize::MAX {
         *known = text[from..].iter().position(|&b| b == byte).map_or(text.len(), |offset| from + offset);
@@ -28,7 +33,8 @@ fn next(text: &[u8], byte: u8, from: usize, known: &mut usize) -> usize {
     *known
 }
 
-/// Each match of `<…>` white space `<…>`, with no line break inside the tags, loses the space.
+/// One round: each match of a tag, white space, and a tag loses the white space. A tag has no line
+/// break, as `.` in the expression matches none.
 fn pass(text: &[u8]) -> Vec<u8> {
     let (mut out, mut copied, mut at) = (Vec::with_capacity(text.len()), 0, 0);
     let (mut next_open, mut next_close, mut line_end) = (usize::MAX, usize::MAX, usize::MAX);
@@ -43,7 +49,7 @@ fn pass(text: &[u8]) -> Vec<u8> {
         loop {
             let close = if from <= text.len() { next(text, b'>', from, &mut next_close) } else { text.len() };
             if close >= line {
-                // Whatever else begins in this line finds no more than this one did.
+                // A later `<` in this line ends at the same line break, so it cannot match either.
                 at = line.max(open + 1);
                 continue 'starts;
             }

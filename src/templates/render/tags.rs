@@ -1,5 +1,5 @@
-//! The tags that are no loops: conditions, scopes, captures and the small ones.
-//! Each follows pongo2 where that is odd, and gives an error where it panics.
+//! The tags other than loops: output, conditions, scopes, captures and the small ones. Each follows
+//! pongo2's `tags_*.go`, with an error where that panics.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,6 +11,7 @@ use super::super::value::{Cycle, GoValue, Value};
 use super::Renderer;
 
 impl<'t> Renderer<'t> {
+    /// Writes `{{ … }}`. Only texts are escaped: numbers and booleans have no special characters.
     pub(super) fn output(&mut self, expr: &'t Expr, safe: bool) -> EngineResult<()> {
         let mut value = self.expr(expr)?;
         if !safe && !value.safe && value.is_string() && self.autoescape() {
@@ -19,7 +20,8 @@ impl<'t> Renderer<'t> {
         self.write_value(&value)
     }
 
-    /// Conditions and bodies pair up by their index, also where an `elif` follows an `else`.
+    /// Runs the body of the first condition that is true. Conditions and bodies pair up by index,
+    /// also where an `elif` follows an `else`.
     pub(super) fn if_tag(&mut self, tag: &'t IfTag) -> EngineResult<()> {
         let mut index = 0;
         for condition in &tag.conditions {
@@ -34,6 +36,8 @@ impl<'t> Renderer<'t> {
         }
     }
 
+    /// Runs a body in a new scope. All values are evaluated before the first name is set, so they
+    /// see the outer scope only.
     pub(super) fn with_tag(&mut self, tag: &'t WithTag) -> EngineResult<()> {
         let mut values = Vec::with_capacity(tag.pairs.len());
         for (name, expr) in &tag.pairs {
@@ -48,11 +52,13 @@ impl<'t> Renderer<'t> {
         Ok(())
     }
 
+    /// Runs a block in place. `block` stays set afterwards, in the present scope, as in pongo2.
     pub(super) fn block_tag(&mut self, nodes: &'t Nodes) -> EngineResult<()> {
         self.assign_raw(BLOCK, GoValue::Block.into());
         self.nodes(nodes)
     }
 
+    /// Switches autoescape for a body. No scope is opened.
     pub(super) fn autoescape_tag(&mut self, on: bool, nodes: &'t Nodes) -> EngineResult<()> {
         let scope = self.scope;
         let before = self.autoescape();
@@ -68,6 +74,7 @@ impl<'t> Renderer<'t> {
         }
     }
 
+    /// Renders a body and applies filters to the text.
     pub(super) fn filter_tag(&mut self, tag: &'t FilterBlock) -> EngineResult<()> {
         let mut value = Value::bytes(self.captured(&tag.body)?);
         for call in &tag.filters {
@@ -76,6 +83,7 @@ impl<'t> Renderer<'t> {
         self.write_value(&value)
     }
 
+    /// Runs a body if it, or a watched value, differs from the last time (`tags_ifchanged.go`).
     pub(super) fn ifchanged_tag(&mut self, tag: &'t IfChangedTag) -> EngineResult<()> {
         if tag.watched.is_empty() {
             let content = self.captured(&tag.then)?;
@@ -107,10 +115,12 @@ impl<'t> Renderer<'t> {
         match (&tag.otherwise, changed) {
             (_, true) => self.nodes(&tag.then),
             (Some(nodes), false) => self.nodes(nodes),
+            // pongo2 executes the missing `else` and panics with a nil pointer.
             (None, false) => Err(EngineError::wrong("`ifchanged` with values needs an `else`")),
         }
     }
 
+    /// Compares two values by `==`, without conversion of types.
     pub(super) fn ifequal_tag(&mut self, tag: &'t IfEqualTag) -> EngineResult<()> {
         let left = self.expr(&tag.left)?;
         let right = self.expr(&tag.right)?;
@@ -123,6 +133,7 @@ impl<'t> Renderer<'t> {
         }
     }
 
+    /// Writes the first value that is true. Unlike `{{ }}`, it escapes values of all types.
     pub(super) fn firstof_tag(&mut self, items: &'t [(Expr, bool)]) -> EngineResult<()> {
         for (expr, safe) in items {
             let mut value = self.expr(expr)?;
@@ -136,7 +147,7 @@ impl<'t> Renderer<'t> {
         Ok(())
     }
 
-    /// The next item of a `cycle`.
+    /// The next item of a `cycle`, whose position advances at each use.
     fn next_item(&mut self, index: usize) -> EngineResult<Value> {
         let Some(tag) = self.tree.cycles.get(index) else { return Ok(Value::NIL) };
         let Some(turn) = self.cycles.get_mut(index) else { return Ok(Value::NIL) };
@@ -148,11 +159,15 @@ impl<'t> Renderer<'t> {
         }
     }
 
+    /// Writes the next item (`tags_cycle.go`). If the item is a named cycle itself, that cycle
+    /// advances.
     pub(super) fn cycle_tag(&mut self, index: usize) -> EngineResult<()> {
         let Some(tag) = self.tree.cycles.get(index) else { return Ok(()) };
         let value = self.next_item(index)?;
         if let GoValue::Cycle(cycle) = &value.data {
             // `cycle name` moves the cycle of that name on.
+            // `{% cycle name %}` has a `*tagCycleValue` as its only item, which pongo2 recognises
+            // by type.
             let next = self.next_item(cycle.tag)?;
             let next = match &next.data {
                 GoValue::Cycle(other) if Arc::ptr_eq(cycle, other) => {
@@ -172,11 +187,13 @@ impl<'t> Renderer<'t> {
         if tag.silent { Ok(()) } else { self.write_value(&value.now()) }
     }
 
+    /// Writes `current / max * width`, rounded up.
     pub(super) fn widthratio_tag(&mut self, tag: &'t WidthRatioTag) -> EngineResult<()> {
         let current = self.expr(&tag.current)?.float();
         let max = self.expr(&tag.max)?.float();
         let width = self.expr(&tag.width)?.float();
-        // Rounding up what has been rounded up already is pongo2's.
+        // pongo2 adds a half and then rounds up (`math.Ceil(current/max*width + 0.5)`), so whole
+        // numbers become one too many.
         let value = Value::from(number::to_int((current / max * width + 0.5).ceil()));
         match tag.name {
             Some(name) => {
@@ -187,9 +204,12 @@ impl<'t> Renderer<'t> {
         }
     }
 
+    /// Writes the time in a Go layout. Always UTC: the host's time zone is none of an image's
+    /// business.
     pub(super) fn now_tag(&mut self, layout: &[u8], fake: bool) -> EngineResult<()> {
         let moment = if fake { time_layout::UtcTime::FAKE } else { self.context.moment() };
-        // A chunk of a layout writes at most eight times its own length.
+        // An element of a layout writes at most eight times its own length (`2` as a month's name
+        // takes none).
         if layout.len() > self.cap / 8 {
             return Err(EngineError::limit("template_output", self.bounds.output, "the output of the template"));
         }
