@@ -51,6 +51,12 @@ impl Fingerprint {
 
     /// The first 12 digits, the form that `lxc image list` shows. It is not unique: use it for
     /// people only.
+    ///
+    /// ```
+    /// use lxd_image::Fingerprint;
+    ///
+    /// assert_eq!(Fingerprint::of(b"").short(), "e3b0c44298fc");
+    /// ```
     #[must_use]
     pub fn short(&self) -> String {
         let mut text = self.to_string();

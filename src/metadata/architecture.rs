@@ -114,6 +114,13 @@ impl Architecture {
     /// unknown.
     ///
     /// Accepts every name that [`FromStr`] does, and `i486`, which only old kernels report.
+    ///
+    /// ```
+    /// use lxd_image::Architecture;
+    ///
+    /// assert_eq!(Architecture::from_uname("i486"), Some(Architecture::I686));
+    /// assert_eq!(Architecture::from_uname("vax"), None);
+    /// ```
     #[must_use]
     pub fn from_uname(machine: &str) -> Option<Self> {
         match machine {

@@ -197,7 +197,7 @@ impl Metadata {
     /// The template rules by the path that each writes, in the order of the file.
     ///
     /// The paths are as the file has them and may contain `..`;
-    /// [`templates::apply`](crate::templates::apply) checks them.
+    /// [`templates::apply`](crate::templates::apply()) checks them.
     pub fn templates(&self) -> impl ExactSizeIterator<Item = (&str, &TemplateRule)> + Clone {
         self.templates.iter().map(|(path, rule)| (path.as_str(), rule))
     }

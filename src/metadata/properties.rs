@@ -59,6 +59,15 @@ impl Properties {
 
     /// Replaces the value of `key` at its present position, or appends the pair.
     ///
+    /// ```
+    /// let mut properties = lxd_image::Properties::new();
+    /// properties.set("os", "debian")?;
+    /// properties.set("release", "13")?;
+    /// properties.set("os", "Debian")?;
+    /// assert_eq!(properties.iter().collect::<Vec<_>>(), [("os", "Debian"), ("release", "13")]);
+    /// # Ok::<(), lxd_image::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `InvalidInput` if key or value contains a NUL, where LXD's database would cut the text.
     pub fn set(&mut self, key: impl Into<String>, value: impl Into<String>) -> Result<()> {

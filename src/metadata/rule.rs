@@ -1,7 +1,7 @@
 //! [`TemplateRule`]: which template writes a file of an instance, and at which events.
 //!
 //! Names and paths are kept as they are written, even if they are unsafe: an image with a bad rule
-//! can still be inspected, copied and repaired. [`templates::apply`](crate::templates::apply)
+//! can still be inspected, copied and repaired. [`templates::apply`](crate::templates::apply())
 //! refuses them before it opens a file.
 
 use super::properties::{Properties, without_nul};

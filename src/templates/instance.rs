@@ -78,13 +78,17 @@ impl Instance {
     }
 
     /// Adds a key of the expanded configuration, that is with the profiles applied.
+    ///
+    /// LXD passes volatile keys and `image.*` keys as well; pass what the instance's API shows as
+    /// `expanded_config`.
     #[must_use]
     pub fn config(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.config.push((key.into(), value.into()));
         self
     }
 
-    /// Adds a device of the expanded devices, that is with the profiles applied.
+    /// Adds a device of the expanded devices, that is with the profiles applied (`expanded_devices`
+    /// in the API).
     #[must_use]
     pub fn device<K: Into<String>, V: Into<String>>(
         mut self,

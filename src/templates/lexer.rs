@@ -5,6 +5,15 @@
 //! or `%}`. A character that begins no token ends the tag without an error (`stateCode` returns);
 //! the parser then finds text where none may be, and reports that.
 //!
+//! Rules that differ from Jinja's and Django's:
+//!
+//! - comments `{# … #}` and tags end on the line where they begin;
+//! - `{% verbatim %}` is handled here, in exactly this spelling, and everything up to `{%
+//!   endverbatim %}` is text;
+//! - `{{-` is one token, so `{{- x }}` trims white space and `{{ -x }}` negates;
+//! - strings have two escapes, `\"` and `\\`; any other is an error;
+//! - `7x` and `1e3` are names of variables that do not exist, and print as nothing.
+//!
 //! Input is bytes. pongo2 decodes runes, but only ASCII has a meaning to it, so bytes give the same
 //! tokens.
 
@@ -218,6 +227,7 @@ impl<'a> Lexer<'a> {
         while let Some(&byte) = self.input.get(self.pos) {
             let at = self.pos;
             match byte {
+                // `lexer.go` reports a newline inside a tag. CR alone is white space.
                 b'\n' => return self.wrong("a tag may not hold a line break", at),
                 b' ' | b'\r' | b'\t' => self.pos += 1,
                 b'a'..=b'z' | b'A'..=b'Z' | b'_' => self.identifier(at),
@@ -279,6 +289,7 @@ impl<'a> Lexer<'a> {
                 [] | [1, ..] => return self.wrong("the string is not closed", open),
                 [byte, ..] if *byte == quote => break,
                 [b'\n', ..] => return self.wrong("a string may not hold a line break", open),
+                // The escaped character is skipped unseen, so `\"` does not close a string.
                 [b'\\', b'"' | b'\\', ..] => self.pos += 2,
                 [b'\\', ..] => return self.wrong("a string knows the escapes `\\\"` and `\\\\` only", self.pos),
                 _ => self.pos += 1,

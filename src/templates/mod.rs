@@ -238,6 +238,20 @@ impl Template {
     /// Renders the template unless `cancel` is set meanwhile. With raised limits a template can run
     /// for minutes.
     ///
+    /// ```
+    /// use lxd_image::templates::{Context, Dialect, Template};
+    /// use lxd_image::{Cancel, ErrorKind, Limits};
+    ///
+    /// let source = b"{% for a in s %}{% for b in s %}{% for c in s %}x{% endfor %}{% endfor %}{% endfor %}";
+    /// let template = Template::parse(source, Dialect::Lxd, &Limits::default())?;
+    /// let context = Context::new().variable("s", "y".repeat(100).into());
+    /// let cancel = Cancel::new();
+    /// cancel.cancel();
+    /// let error = template.render_until(&context, &Limits::default(), &cancel).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Cancelled);
+    /// # Ok::<(), lxd_image::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`render`](Self::render), and `Cancelled`.
     pub fn render_until(&self, context: &Context, limits: &Limits, cancel: &Cancel) -> Result<Vec<u8>> {

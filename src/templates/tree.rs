@@ -59,7 +59,9 @@ pub(crate) enum Node {
 /// `if`: conditions and bodies pair up by their index. One more body is the `else`.
 #[derive(Debug)]
 pub(crate) struct IfTag {
+    /// The conditions of `if` and each `elif`.
     pub(crate) conditions: Vec<Expr>,
+    /// The bodies, in the order of the source.
     pub(crate) bodies: Vec<Nodes>,
 }
 
@@ -68,16 +70,19 @@ pub(crate) struct IfTag {
 pub(crate) struct ForTag {
     pub(crate) key: NameId,
     pub(crate) value: Option<NameId>,
+    /// The value to iterate.
     pub(crate) over: Expr,
     pub(crate) reversed: bool,
     pub(crate) sorted: bool,
     pub(crate) body: Nodes,
+    /// Runs instead if there is nothing to iterate.
     pub(crate) empty: Option<Nodes>,
 }
 
 /// `with`: names and values, of which a repeated name keeps the last value.
 #[derive(Debug)]
 pub(crate) struct WithTag {
+    /// Names and values. A name occurs once.
     pub(crate) pairs: Vec<(NameId, Expr)>,
     pub(crate) body: Nodes,
 }
@@ -86,8 +91,12 @@ pub(crate) struct WithTag {
 #[derive(Debug)]
 pub(crate) struct MacroTag {
     pub(crate) name: NameId,
+    /// The parameters in order, by which arguments are assigned.
     pub(crate) arguments: Vec<NameId>,
+    /// Each parameter's default, evaluated in the scope of the definition at every call.
     pub(crate) defaults: Vec<(NameId, Option<Expr>)>,
+    /// Whether the name must not be a variable of the context. Without `import` it has no other
+    /// effect.
     pub(crate) exported: bool,
     pub(crate) body: Nodes,
 }
@@ -102,7 +111,9 @@ pub(crate) struct FilterBlock {
 /// `ifchanged`: without `watched` the rendered body is compared, else the values.
 #[derive(Debug)]
 pub(crate) struct IfChangedTag {
+    /// The number of this tag among all `ifchanged`, for what it remembers.
     pub(crate) index: usize,
+    /// The values to compare. If there are none, the rendered body is compared.
     pub(crate) watched: Vec<Expr>,
     pub(crate) then: Nodes,
     pub(crate) otherwise: Option<Nodes>,
@@ -111,6 +122,7 @@ pub(crate) struct IfChangedTag {
 /// `ifequal` (`wanted` is true) and `ifnotequal`.
 #[derive(Debug)]
 pub(crate) struct IfEqualTag {
+    /// The result of `==` for which the body runs.
     pub(crate) wanted: bool,
     pub(crate) left: Expr,
     pub(crate) right: Expr,
@@ -123,6 +135,7 @@ pub(crate) struct IfEqualTag {
 pub(crate) struct CycleTag {
     pub(crate) items: Vec<Expr>,
     pub(crate) name: Option<NameId>,
+    /// Whether the first item is not written where the tag stands.
     pub(crate) silent: bool,
 }
 
@@ -154,7 +167,9 @@ pub(crate) enum LoremMethod {
 /// An expression: something that has a value. Levels are pongo2's, see `parser/expression.rs`.
 #[derive(Debug)]
 pub(crate) enum Expr {
+    /// A number, a text, `true` or `false`.
     Literal(Value),
+    /// A variable.
     Path(Box<VariablePath>),
     /// A value and the filters it goes through.
     Filtered(Box<Expr>, Vec<FilterCall>),

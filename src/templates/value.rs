@@ -1,11 +1,24 @@
 //! Values of templates, with the Go types that pongo2 tells apart (`value.go`).
 //!
-//! Types matter: `==` is False between an int and a float, printing a list shows the name of its
-//! type, and the named string type of `trigger` equals no string. Conversions (`integer`, `float`,
-//! `truth`, `text`) are pongo2's, including their surprises.
-//!
 //! [`Value`] is public and opaque; [`GoValue`] is what the engine matches on. Cloning shares texts,
 //! lists and maps.
+//!
+//! Types matter: `==` is False between an int and a float, printing a list shows the name of its
+//! type, and the named string type of `trigger` equals no string. The conversions are pongo2's,
+//! including their surprises:
+//!
+//! | value | prints as | `if` | as an int | as a float | length |
+//! |---|---|---|---|---|---|
+//! | nil, undefined | nothing | false | 0 | 0 | 0 |
+//! | bool | `True`, `False` | itself | 0 | 0 | 0 |
+//! | int | digits | not 0 | itself | exact up to 2⁵³ | 0 |
+//! | float | six decimals | not 0 | cut; out of range: the smallest int | itself | 0 |
+//! | text | itself | not empty | by way of a float; 0 if it is not a number | what it spells, or 0 | runes |
+//! | list | `<[]string Value>` | not empty | 0 | 0 | items |
+//! | map | `<map[string]string Value>` | not empty | 0 | 0 | keys |
+//! | function | `<func(…) Value>` | false | 0 | 0 | 0 |
+//!
+//! Text indexes, and loops over a text, go by bytes; lengths, slices and most filters by runes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -234,7 +247,17 @@ impl Value {
     /// Go's nil: undefined. It prints as nothing.
     pub const NIL: Self = Self { data: GoValue::Nil, safe: false };
 
-    /// A text of any bytes.
+    /// A text of any bytes. Text that is UTF-8 is shorter to write as `Value::from("…")`.
+    ///
+    /// ```
+    /// use lxd_image::templates::{Context, Dialect, Template, Value};
+    /// use lxd_image::Limits;
+    ///
+    /// let context = Context::new().variable("raw", Value::bytes(&b"\xff\x00"[..]));
+    /// let template = Template::parse(b"{{ raw }}", Dialect::Lxd, &Limits::default())?;
+    /// assert_eq!(template.render(&context, &Limits::default())?, b"\xff\x00");
+    /// # Ok::<(), lxd_image::Error>(())
+    /// ```
     pub fn bytes(bytes: impl Into<Arc<[u8]>>) -> Self {
         GoValue::Str(bytes.into()).into()
     }
@@ -245,6 +268,20 @@ impl Value {
     }
 
     /// A list. Its Go type is `[]string` if it has items and all are texts, else `[]interface {}`.
+    ///
+    /// The type shows where a template prints the list itself, and decides whether `sorted` has an
+    /// effect.
+    ///
+    /// ```
+    /// use lxd_image::templates::{Context, Dialect, Template, Value};
+    /// use lxd_image::Limits;
+    ///
+    /// let context = Context::new().variable("names", Value::list(["b", "a"].map(Value::from)));
+    /// let source = b"{{ names }}{% for name in names sorted %} {{ name }}{% endfor %}";
+    /// let template = Template::parse(source, Dialect::Lxd, &Limits::default())?;
+    /// assert_eq!(template.render(&context, &Limits::default())?, b"<[]string Value> a b");
+    /// # Ok::<(), lxd_image::Error>(())
+    /// ```
     pub fn list(items: impl IntoIterator<Item = Self>) -> Self {
         let items: Vec<Self> = items.into_iter().collect();
         let strings = !items.is_empty() && items.iter().all(|item| matches!(item.data, GoValue::Str(_)));
@@ -312,6 +349,8 @@ impl Value {
             GoValue::Float(number) => out.extend_from_slice(number::format(*number, b'f', Some(6)).as_bytes()),
             GoValue::Str(text) | GoValue::Trigger(text) => out.extend_from_slice(text),
             GoValue::Cycle(_) => out.extend_from_slice(&self.text()),
+            // pongo2 prints the type that the pointer refers to (`reflect.Indirect`), not the
+            // pointer's.
             GoValue::Loop(_) => out.extend_from_slice(b"<pongo2.tagForLoopInformation Value>"),
             _ => drop(write!(out, "<{} Value>", self.type_name())),
         }
@@ -399,6 +438,7 @@ impl Value {
     /// Whether `if` takes its branch (`Value.IsTrue`). The texts `0` and `false` are true.
     pub(crate) fn truth(&self) -> bool {
         match &self.data {
+            // Kinds that `IsTrue` does not list are false: functions, and references to fields.
             GoValue::Nil | GoValue::NoLoop | GoValue::Function(_) | GoValue::Field(..) => false,
             GoValue::Bool(truth) => *truth,
             GoValue::Int(number) => *number != 0,
@@ -416,6 +456,7 @@ impl Value {
     pub(crate) fn negated(&self) -> Self {
         match &self.data {
             GoValue::Int(_) | GoValue::Byte(_) => Self::from(i64::from(self.integer() == 0)),
+            // 1.1 is what the Go code says; every float that is not zero would be true.
             GoValue::Float(number) => Self::from(if *number == 0.0 { 1.1 } else { 0.0 }),
             _ => Self::from(!self.truth()),
         }
@@ -437,6 +478,8 @@ impl Value {
         Some(match (&self.data, &other.data) {
             (GoValue::Nil, GoValue::Nil) | (GoValue::NoLoop, GoValue::NoLoop) => true,
             (GoValue::Bool(a), GoValue::Bool(b)) => a == b,
+            // pongo2 compares integers by value before it compares types (`Value.EqualValueTo`), so
+            // a byte can equal an int.
             (GoValue::Int(_) | GoValue::Byte(_), GoValue::Int(_) | GoValue::Byte(_)) => {
                 self.integer() == other.integer()
             }

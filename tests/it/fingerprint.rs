@@ -50,7 +50,7 @@ fn a_prefix_is_4_to_64_hex_digits_and_nothing_else() {
 }
 
 #[test]
-fn both_are_shown_padded_and_ordered_as_their_text() {
+fn display_pads_and_order_follows_the_text() {
     let some: BTreeSet<Fingerprint> = (0..50_u8).map(|byte| Fingerprint::of(&[byte])).collect();
     let texts: Vec<String> = some.iter().map(Fingerprint::to_string).collect();
     assert!(texts.is_sorted());
@@ -60,7 +60,7 @@ fn both_are_shown_padded_and_ordered_as_their_text() {
 }
 
 #[test]
-fn serde_carries_both_as_text_and_refuses_what_parsing_refuses() {
+fn serde_uses_the_text_form() {
     let whole = Fingerprint::of(b"");
     assert_eq!(serde_json::to_string(&whole).unwrap(), format!("\"{EMPTY}\""));
     assert_eq!(serde_json::from_str::<Fingerprint>(&format!("\"{EMPTY}\"")).unwrap(), whole);
@@ -94,7 +94,7 @@ fn read_all(reader: &mut impl Read) -> Result<Vec<u8>, Error> {
 }
 
 #[test]
-fn a_verifying_reader_ends_well_only_with_the_expected_bytes() {
+fn a_verifying_reader_ends_only_with_the_expected_bytes() {
     let text = b"the bytes of an image";
     let digest = Fingerprint::of(text);
     for size in [None, Some(text.len() as u64)] {
@@ -117,7 +117,7 @@ fn a_verifying_reader_ends_well_only_with_the_expected_bytes() {
 }
 
 #[test]
-fn a_verifying_reader_takes_no_more_than_a_buffer_beyond_the_size() {
+fn a_verifying_reader_reads_at_most_one_buffer_too_much() {
     let endless = vec![b'x'; 1 << 20];
     let taken = std::cell::Cell::new(0);
     let mut reader = VerifyingReader::new(Pieces(&endless, 1000, &taken), Some(5000), Fingerprint::of(b""));
@@ -129,7 +129,7 @@ fn a_verifying_reader_takes_no_more_than_a_buffer_beyond_the_size() {
 }
 
 #[test]
-fn an_error_of_the_source_comes_through_as_what_it_is() {
+fn an_error_of_the_source_is_passed_on() {
     struct Broken;
     impl Read for Broken {
         fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
@@ -143,7 +143,7 @@ fn an_error_of_the_source_comes_through_as_what_it_is() {
 
 proptest! {
     #[test]
-    fn bytes_in_any_pieces_give_one_digest(bytes: Vec<u8>, piece in 1..50_usize) {
+    fn the_digest_does_not_depend_on_piece_sizes(bytes: Vec<u8>, piece in 1..50_usize) {
         let mut hasher = Hasher::new();
         bytes.chunks(piece).for_each(|piece| hasher.update(piece));
         prop_assert_eq!(hasher.bytes(), bytes.len() as u64);
@@ -153,7 +153,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_parsed_or_refused_without_panic(text: String) {
+    fn any_text_parses_or_fails_without_panic(text: String) {
         let _ = text.parse::<Fingerprint>();
         if let Ok(prefix) = text.parse::<FingerprintPrefix>() {
             prop_assert!(prefix.as_str().bytes().all(|byte| byte.is_ascii_hexdigit()));

@@ -1,16 +1,18 @@
-//! Writing YAML in block style, two blanks a level, so that every reader sees the same strings.
-//! The output depends on nothing but the values.
+//! Writes YAML in block style, two spaces a level, so that every reader sees the same strings.
+//!
+//! The output depends on nothing but the values. Text is unquoted only if all readers agree that it
+//! is a string; otherwise it is in double quotes, on one line.
 
 use std::fmt::Write;
 
 use super::scalar::is_plain_string;
 use super::{MappingEntry, Node, NodeContent, Scalar};
 
-/// Keys longer than this are written with `?`; readers look for the colon of a plain one only so
-/// far (1,024 characters in YAML's own grammar).
+/// The longest key in the short form. Readers look for the colon only within 1,024 characters (YAML
+/// 1.2 section 7.4.2), so longer keys are written with `?`.
 const MAX_SIMPLE_KEY: usize = 512;
 
-/// Text under construction, at a level of nesting.
+/// YAML text under construction, at a level of nesting.
 #[derive(Debug, Default)]
 pub(in super::super) struct Emitter {
     out: String,
@@ -18,32 +20,33 @@ pub(in super::super) struct Emitter {
 }
 
 impl Emitter {
+    /// The finished text.
     pub(in super::super) fn finish(self) -> String {
         self.out
     }
 
-    /// `key:` and what `value` writes behind it.
+    /// Writes `key:`, then what `value` writes behind it.
     pub(in super::super) fn entry(&mut self, key: &str, value: impl FnOnce(&mut Self)) {
         let mut written = String::with_capacity(key.len() + 2);
         write_text(&mut written, key);
         self.written_key(&written, value);
     }
 
-    /// A number or another text that is known to be a scalar as it stands.
+    /// Writes a number, or other text that is known to be a scalar as it is.
     pub(in super::super) fn raw(&mut self, text: &str) {
         self.out.push(' ');
         self.out.push_str(text);
         self.out.push('\n');
     }
 
-    /// A string, in quotes where somebody could take it for something else.
+    /// Writes a string, in quotes if some reader could take it for another type.
     pub(in super::super) fn text(&mut self, text: &str) {
         self.out.push(' ');
         write_text(&mut self.out, text);
         self.out.push('\n');
     }
 
-    /// A list of strings.
+    /// Writes a list of strings.
     pub(in super::super) fn texts<'a>(&mut self, texts: impl ExactSizeIterator<Item = &'a str>) {
         if texts.len() == 0 {
             return self.raw("[]");
@@ -55,7 +58,7 @@ impl Emitter {
         });
     }
 
-    /// A mapping of strings.
+    /// Writes a mapping of strings.
     pub(in super::super) fn text_map<'a>(&mut self, pairs: impl ExactSizeIterator<Item = (&'a str, &'a str)>) {
         if pairs.len() == 0 {
             return self.raw("{}");
@@ -67,7 +70,7 @@ impl Emitter {
         });
     }
 
-    /// A block one level deeper.
+    /// Writes a block one level deeper.
     pub(in super::super) fn nested(&mut self, block: impl FnOnce(&mut Self)) {
         self.out.push('\n');
         self.level += 1;
@@ -75,7 +78,7 @@ impl Emitter {
         self.level -= 1;
     }
 
-    /// An entry of a key that this library does not know, as it was read.
+    /// Writes an entry whose key this library does not know, with the types that it was read with.
     pub(in super::super) fn unknown(&mut self, entry: &MappingEntry) {
         if entry.plain {
             self.written_key(&entry.key, |emitter| emitter.node(&entry.value));
@@ -84,7 +87,7 @@ impl Emitter {
         }
     }
 
-    // Recursion is no danger: reading bounds the depth.
+    // Recursion is safe: reading bounds the depth.
     fn node(&mut self, node: &Node) {
         match &node.content {
             NodeContent::Scalar(scalar) => self.scalar(scalar),
@@ -103,6 +106,7 @@ impl Emitter {
         }
     }
 
+    /// Writes a scalar with its tag.
     fn scalar(&mut self, scalar: &Scalar) {
         if let Some(tag) = scalar.tag_name() {
             self.out.push_str(" !!");
@@ -119,12 +123,14 @@ impl Emitter {
         }
     }
 
+    /// Writes a list item.
     fn item(&mut self, value: impl FnOnce(&mut Self)) {
         self.indent();
         self.out.push('-');
         value(self);
     }
 
+    /// Writes a key that is quoted already if it must be.
     fn written_key(&mut self, written: &str, value: impl FnOnce(&mut Self)) {
         self.indent();
         if written.len() > MAX_SIMPLE_KEY {
@@ -144,6 +150,7 @@ impl Emitter {
     }
 }
 
+/// Appends a string, quoted if needed.
 fn write_text(out: &mut String, text: &str) {
     if is_plain_string(text) {
         out.push_str(text);
@@ -152,7 +159,8 @@ fn write_text(out: &mut String, text: &str) {
     }
 }
 
-/// In double quotes, on one line, with everything escaped that YAML does not count as printable.
+/// Appends a string in double quotes, on one line. Everything that YAML does not count as printable
+/// is escaped (YAML 1.2 section 5.1).
 fn write_quoted(out: &mut String, text: &str) {
     out.push('"');
     for character in text.chars() {

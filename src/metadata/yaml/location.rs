@@ -1,5 +1,6 @@
 //! Where in a document something is: line and column for editors, keys for people.
-//! Written as `line 4, column 7, properties.os: …`, the way every error of this module begins.
+//!
+//! Errors begin with it: `line 4, column 7, properties.os: …`.
 
 use std::fmt;
 
@@ -15,12 +16,12 @@ pub(in super::super) struct Location {
 }
 
 impl Location {
-    /// The parser counts columns from 0.
+    /// The location of a parser's marker, which counts columns from 0.
     pub(super) fn of(marker: &Marker) -> Self {
         Self { line: marker.line(), column: marker.col() + 1 }
     }
 
-    /// The location of a byte in a text that may not be UTF-8.
+    /// The location of a byte in text that may not be UTF-8. The column counts bytes.
     pub(super) fn of_byte(bytes: &[u8], index: usize) -> Self {
         let before = bytes.get(..index).unwrap_or(bytes);
         let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
@@ -34,7 +35,7 @@ impl fmt::Display for Location {
     }
 }
 
-/// The keys that lead to a node, as a list from the inside out.
+/// The keys that lead to a node, linked from the inside out, so that descending allocates nothing.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) enum KeyPath<'a> {
     Root,
@@ -51,7 +52,7 @@ impl<'a> KeyPath<'a> {
         KeyPath::Index(self, index)
     }
 
-    /// `Malformed`, here.
+    /// Creates a `Malformed` error for this node.
     pub(in super::super) fn malformed(&self, location: Location, what: impl fmt::Display) -> Error {
         Error::malformed(match self {
             KeyPath::Root => format!("{location}: {what}"),
@@ -76,7 +77,8 @@ impl fmt::Display for KeyPath<'_> {
     }
 }
 
-/// A simple key with a dot before it, any other in brackets: `properties["requirements.cpu"]`.
+/// Writes a simple key with a dot before it, any other in brackets:
+/// `properties["requirements.cpu"]`.
 pub(super) fn write_key(out: &mut dyn fmt::Write, key: &str, first: bool) -> fmt::Result {
     let simple = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
     if !key.is_empty() && key.len() <= 64 && key.chars().all(simple) {
@@ -85,7 +87,7 @@ pub(super) fn write_key(out: &mut dyn fmt::Write, key: &str, first: bool) -> fmt
     write!(out, "[\"{}\"]", Abbreviated(key))
 }
 
-/// The beginning of a text of the document; a sentence has no room for a mebibyte.
+/// The first 64 characters of a text of the document, for errors. Keys can be megabytes long.
 pub(in super::super) struct Abbreviated<'a>(pub(in super::super) &'a str);
 
 impl fmt::Display for Abbreviated<'_> {

@@ -1,9 +1,11 @@
-//! Numbers as Go's `yaml.v2` reads them into an integer field, which is what LXD does with dates.
-//! Underscores anywhere, `0x`, `0o`, `0b`, a leading zero for octal, and floats cut to integers.
+//! Numbers as Go's `yaml.v2` reads them into an integer field (`resolve.go`), which is how LXD
+//! reads dates.
+//!
+//! Underscores anywhere, `0x`, `0o`, `0b`, a leading zero for octal, and floats, which are cut to
+//! integers.
 
-/// The integer that a plain text stands for, if it is a number and fits.
-///
-/// Sexagesimal numbers, dates, `.nan` and the infinities are none.
+/// The integer that an unquoted text means, if it is a number and fits. Sexagesimal numbers, dates,
+/// `.nan` and infinities are not numbers here.
 pub(super) fn integer(text: &str) -> Option<i64> {
     match number(text)? {
         YamlNumber::Integer(value) => i64::try_from(value).ok(),
@@ -15,20 +17,24 @@ pub(super) fn integer(text: &str) -> Option<i64> {
     }
 }
 
+/// Whether the text is an integer, of any size that Go parses.
 pub(super) fn is_integer(text: &str) -> bool {
     matches!(number(text), Some(YamlNumber::Integer(_)))
 }
 
+/// Whether the text is an integer or a float, including infinities and `.nan`.
 pub(super) fn is_number(text: &str) -> bool {
     number(text).is_some()
         || matches!(text.trim_start_matches(['+', '-']), ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN")
 }
 
+/// A number in the notation in which it was written.
 enum YamlNumber {
     Integer(i128),
     Float(f64),
 }
 
+/// Parses a number. The first character decides, as in `yaml.v2`'s `resolveTable`.
 fn number(text: &str) -> Option<YamlNumber> {
     match text.bytes().next()? {
         b'.' => float(text),
@@ -63,7 +69,8 @@ fn based_integer(text: &str) -> Option<i128> {
     Some(if negative { -value } else { value })
 }
 
-/// `[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`: Rust takes that and more, so look first.
+/// Parses `[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`, the expression `yamlStyleFloat`.
+/// Rust's parser accepts more, so the form is checked first.
 fn float(text: &str) -> Option<YamlNumber> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {

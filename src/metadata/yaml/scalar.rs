@@ -1,11 +1,26 @@
 //! One scalar: its text, whether it was quoted, its tag, and what LXD's YAML reader takes it for.
-//! The rules are those of Go's `yaml.v2`, a mixture of YAML 1.1 and 1.2.
+//!
+//! The rules are those of Go's `yaml.v2` (`resolve.go`, `decode.go`), a mixture of YAML 1.1 and
+//! 1.2. What a scalar means depends on the field that it is read into:
+//!
+//! | written | text field | boolean field | integer field |
+//! |---|---|---|---|
+//! | `12.10` | `12.10` | error | 12 |
+//! | `yes`, `on`, `y` | as written | true | error |
+//! | `"yes"` | `yes` | error | error |
+//! | `012`, `0o12`, `0xa` | as written | error | 10 |
+//! | `1_000` | as written | error | 1000 |
+//! | `~`, `null`, nothing | empty | unset | 0 |
+//! | `2024-01-01` | as written | error | error |
+//! | `!!binary YQ==` | `a` | error | error |
+//!
+//! A scalar is therefore kept as text and converted only when a field asks for it.
 
 use std::borrow::Cow;
 
 use super::number;
 
-/// The tags that the peers know for scalars; any other is foreign.
+/// The tags for scalars that LXD knows. Others are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ScalarTag {
     Binary,
@@ -19,6 +34,7 @@ pub(super) enum ScalarTag {
 }
 
 impl ScalarTag {
+    /// The tag, or `None` if it is unknown.
     pub(super) fn of(tag: &granit_parser::Tag) -> Option<Self> {
         if matches!(tag.parts(), ("" | "!", "!") | ("!", "")) {
             // The "non-specific" tag: a string, whatever it looks like.
@@ -37,6 +53,7 @@ impl ScalarTag {
         })
     }
 
+    /// The tag's name behind `!!`.
     const fn name(self) -> &'static str {
         match self {
             Self::Binary => "binary",
@@ -51,7 +68,7 @@ impl ScalarTag {
     }
 }
 
-/// A scalar, in the form that writing and reading again gives back.
+/// A scalar in a normal form: writing and reading it again gives an equal one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) struct Scalar {
     text: String,
@@ -61,6 +78,7 @@ pub(in super::super) struct Scalar {
 }
 
 impl Scalar {
+    /// Brings a scalar into normal form, in which quotes that change nothing are gone.
     pub(super) fn new(text: Cow<'_, str>, plain: bool, tag: Option<ScalarTag>) -> Self {
         match tag {
             // A string needs no tag, only its quotes.
@@ -71,33 +89,39 @@ impl Scalar {
             None if plain && text.is_empty() => return Self { text: "~".to_owned(), plain: true, tag: None },
             _ => {}
         }
-        // Only what may be no string needs to be remembered as plain. The rest is a string with
-        // quotes and without, and equal either way.
+        // Remember quoting only where it matters. Other text is a string either way, and must be
+        // equal either way.
         let plain = plain && tag.is_none() && is_plain(&text) && !is_plain_string(&text);
         Self { text: text.into_owned(), plain, tag }
     }
 
+    /// The text as written.
     pub(super) fn raw(&self) -> &str {
         &self.text
     }
 
+    /// Whether it must be written without quotes.
     pub(super) const fn is_plain(&self) -> bool {
         self.plain
     }
 
+    /// The tag to write, if any.
     pub(super) fn tag_name(&self) -> Option<&'static str> {
         self.tag.map(ScalarTag::name)
     }
 
+    /// Whether it is the merge key `<<`, unquoted or tagged.
     pub(super) fn is_merge(&self) -> bool {
         self.text == "<<" && (self.plain || self.tag == Some(ScalarTag::Merge))
     }
 
+    /// Whether it is null.
     pub(in super::super) fn is_null(&self) -> bool {
         self.plain && is_null_word(&self.text)
     }
 
-    /// The scalar as a string field takes it: the text that stands there, nothing for null.
+    /// The value of a text field: the text as written, empty for null. Fails if the text does not
+    /// fit its tag.
     pub(in super::super) fn text(&self) -> Result<Cow<'_, str>, String> {
         let fits = match self.tag {
             None if self.is_null() => return Ok(Cow::Borrowed("")),
@@ -118,12 +142,13 @@ impl Scalar {
         Err(format!("the text does not fit the tag !!{}", self.tag.map_or("str", ScalarTag::name)))
     }
 
-    /// The scalar as a boolean field takes it.
+    /// The value of a boolean field, `None` if it is not one. Quoted text never is.
     pub(in super::super) fn boolean(&self) -> Option<bool> {
         if self.plain || self.tag == Some(ScalarTag::Bool) { bool_word(&self.text) } else { None }
     }
 
-    /// The scalar as an integer field takes it: fractions are cut.
+    /// The value of an integer field, `None` if it is not one. Fractions are cut, as `yaml.v2`
+    /// does.
     pub(in super::super) fn integer(&self) -> Option<i64> {
         match self.tag {
             None if self.plain => number::integer(&self.text),
@@ -134,10 +159,12 @@ impl Scalar {
     }
 }
 
+/// The spellings of null.
 fn is_null_word(text: &str) -> bool {
     matches!(text, "" | "~" | "null" | "Null" | "NULL")
 }
 
+/// YAML 1.1's booleans, in the cases that `yaml.v2` accepts.
 fn bool_word(text: &str) -> Option<bool> {
     match text {
         "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => Some(true),
@@ -173,7 +200,7 @@ pub(super) fn is_plain(text: &str) -> bool {
     true
 }
 
-/// Whether every reader, of YAML 1.1 or 1.2, takes a plain text for a string.
+/// Whether every reader, of YAML 1.1 or 1.2, takes the unquoted text for a string.
 pub(super) fn is_plain_string(text: &str) -> bool {
     const WORDS: &[&str] = &["y", "n", "yes", "no", "true", "false", "on", "off", "null", "nan", "inf"];
     text.starts_with(|first: char| first.is_alphabetic() || first == '/')
@@ -181,7 +208,8 @@ pub(super) fn is_plain_string(text: &str) -> bool {
         && !WORDS.iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
-/// Standard base64 with padding; blanks and line ends between the digits are skipped.
+/// Decodes standard base64 with padding. White space between the digits is skipped, as in
+/// `!!binary`.
 pub(crate) fn decode_base64(text: &str) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len() / 4 * 3);
     let (mut bits, mut digits, mut padding) = (0_u32, 0_u32, 0_u32);

@@ -42,7 +42,7 @@ pub struct InstanceDir {
 }
 
 impl InstanceDir {
-    /// Opens a directory that [`unpack`](crate::Image::unpack) made: `metadata.yaml`, `templates/`,
+    /// Opens a directory that [`unpack`](crate::format::Image::unpack) made: `metadata.yaml`, `templates/`,
     /// and `rootfs/` unless the image is a virtual machine's. Each of the three may be missing.
     ///
     /// # Errors
@@ -163,6 +163,7 @@ fn read(dir: &Dir, name: &[u8], limit_name: &'static str, limit: u64) -> Result<
     }
     let mut content = Vec::new();
     reopen(handle.as_fd())
+        // One byte more than allowed tells a file at the limit from a larger one.
         .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut content))
         .map_err(cant)?;
     if content.len() as u64 > limit {

@@ -202,6 +202,7 @@ pub fn apply<'r>(
     let mut report = ApplyReport::default();
     let (mut first, mut stop) = (None, false);
     if let Some(directory) = &options.output {
+        // The output is for the agent, which runs inside the machine and knows no id map.
         if options.shift.is_some() {
             let error = Error::invalid(
                 "the option `shift_owners` has no effect: the files for a virtual machine belong to whoever runs it",
@@ -225,6 +226,7 @@ pub fn apply<'r>(
             Err(error) => {
                 let cancelled = error.kind() == ErrorKind::Cancelled;
                 let (template, before) = (rule.template(), written_before(&report, options));
+                // The error itself goes to the caller; the report gets a copy.
                 outcome.action = Action::Failed { error: copy(&error) };
                 first.get_or_insert(
                     error.context(format_args!("the rule for `{path}` (template `{template}`{before})")),
@@ -237,6 +239,7 @@ pub fn apply<'r>(
             break;
         }
     }
+    // The agent must not act on rules whose output is incomplete.
     if first.is_none()
         && let Err(error) = run.copy_metadata()
     {
@@ -445,6 +448,7 @@ impl ApplyRun<'_> {
         if self.source_bytes > limits.template_bytes {
             return Err(Error::limit("template_bytes", limits.template_bytes, "the size of all templates"));
         }
+        // Set for each rule, over whatever the caller's context has under these names.
         let context = self.context.clone().trigger(self.trigger.name()).path(path).properties(rule.properties().iter());
         Template::parse(&source, self.options.dialect, limits)?.render_until(
             &context,

@@ -36,6 +36,7 @@ fn owner(key: &str, text: &str) -> Result<u32> {
     text.parse::<i64>()
         .ok()
         .and_then(|number| u32::try_from(number).ok())
+        // -1 means "unchanged" to chown(2).
         .filter(|&number| number != u32::MAX)
         .ok_or_else(|| Error::invalid(format!("`{key}` is `{text}`, which is no owner's number")))
 }
@@ -43,6 +44,7 @@ fn owner(key: &str, text: &str) -> Result<u32> {
 /// Reads permission bits: three characters are octal, anything else is Go's base 0. Other bits are
 /// dropped.
 fn mode(text: &str) -> Result<u32> {
+    // Incus prepends the zero that Go's base 0 needs to read octal.
     let padded = if text.len() == 3 { format!("0{text}") } else { text.to_owned() };
     let number = base_zero(&padded).ok_or_else(|| {
         Error::invalid(format!("`mode` is `{text}`, which is no number"))

@@ -136,7 +136,7 @@ impl Action {
         }
     }
 
-    /// The file, unless the rule was skipped or failed.
+    /// The file with its owner, mode and size; `None` if the rule was skipped or failed.
     #[must_use]
     pub const fn file(&self) -> Option<RenderedFile> {
         match self {

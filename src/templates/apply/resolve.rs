@@ -2,9 +2,17 @@
 //! root, or refused.
 //!
 //! The kernel does the walking (`openat2` with `RESOLVE_IN_ROOT`), so absolute links and `..` stay
-//! inside the root even if somebody renames directories at the same time. Resolution makes nothing;
-//! missing parents are made just before the file is written ([`CreatedParents`]), and removed if
-//! that fails.
+//! inside the root even if somebody renames directories at the same time. In steps:
+//!
+//! 1. [`components`] splits the path and refuses `..`, NULs and names that are too long.
+//! 2. The parents are opened as deep as they exist. The rest becomes `missing`.
+//! 3. The last name is looked at without opening it. If it is a link, its target is the new path,
+//! and 2 follows, at most [`MAX_LINKS`] times.
+//! 4. The result is a directory handle and a name. The caller writes beside that name and renames,
+//! so no later change of the path matters.
+//!
+//! Resolution makes nothing; missing parents are made just before the file is written
+//! ([`CreatedParents`]), and removed if that fails.
 
 use rustix::fs::{self, FileType, Mode};
 use rustix::io::Errno;
@@ -87,6 +95,8 @@ fn find_by(walk: Resolver, root: &Dir, components: &[&[u8]], stop_at_link: bool)
     };
     let mut path = parents.join(&b'/');
     let mut name = name.to_vec();
+    // The kernel resolves the parents; links in the last component are followed here, because the
+    // name must be known for the rename.
     for followed in 0..=MAX_LINKS {
         let (dir, missing) = match open_parents(walk, root, &path, followed == 0)? {
             Ok(opened) => opened,
@@ -102,6 +112,7 @@ fn find_by(walk: Resolver, root: &Dir, components: &[&[u8]], stop_at_link: bool)
             }
             Err(error) => return Err(Error::io("the target can't be looked at", error)),
         };
+        // `create_only` asks only whether the name is taken, also by a dangling link.
         if kind != FileType::Symlink || stop_at_link {
             return Ok(Ok(ResolvedTarget { dir, missing, name, exists: true }));
         }

@@ -1,6 +1,14 @@
 //! [`Trigger`]: the events at which templates are applied. [`DeferredTrigger`]: the one that waits
 //! for the next start.
 //!
+//! | what happens | remembered | at the next start |
+//! |---|---|---|
+//! | made from an image | `create` | `create`, `start` |
+//! | copied | `copy` | `copy`, `start` |
+//! | renamed after it ran | `rename` | `rename`, `start` |
+//! | made, then renamed before it ran | `create` | `create`, `start` |
+//! | nothing | | `start` |
+//!
 //! A rule's `when` may name other events; nothing ever fires them.
 
 use std::fmt;

@@ -4,6 +4,11 @@
 //! leaves an empty file. Here the new file gets owner, mode and extended attributes of the old one
 //! and replaces it in one step. The price: other hard links keep the old content, which also means
 //! that a link planted in a shared directory is not written through.
+//!
+//! The order in a new file is content, owner, mode, extended attributes. It cannot be changed:
+//! chown(2) clears set-id bits and `security.capability`, and setting attributes may need the final
+//! mode. Until the rename the file has mode 0600, so nobody reads a secret from it before its
+//! permissions are right.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -56,6 +61,7 @@ impl ExistingFile {
             handle => handle.map_err(cant)?,
         };
         let stat = fs::fstat(&handle).map_err(|error| cant(error.into()))?;
+        // Renaming over a device or a fifo would replace what the instance has there for a purpose.
         let what = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => {
                 let xattrs = Some(xattrs(handle.as_fd())?);
@@ -96,6 +102,7 @@ fn xattrs(handle: BorrowedFd<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut buffer = vec![0; 64 << 10];
     let length = match fs::listxattr(&place, &mut buffer[..]) {
         Ok(length) => length,
+        // A file system without extended attributes has none to keep.
         Err(Errno::NOTSUP) => 0,
         Err(error) => return Err(cant(error)),
     };
@@ -122,6 +129,7 @@ pub(super) fn write(
     attributes: &FileAttributes,
     replace: Replace,
 ) -> Result<bool> {
+    // In the same directory: rename(2) is atomic only within one file system.
     let (staging, file) = beside(dir, name)?;
     let done = fill(&file, content, attributes).and_then(|()| {
         // Not synced to disk: the daemon applies templates again at the next start, and a start
@@ -184,6 +192,8 @@ fn fill(mut file: &File, content: &[u8], attributes: &FileAttributes) -> Result<
 /// so that an ordinary user can apply templates to a tree that is unpacked in a user namespace.
 pub(super) fn give(file: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<()> {
     match fs::fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))) {
+        // As root, EPERM means a file system that cannot store the id, which must not pass in
+        // silence.
         Err(Errno::PERM) if !rustix::process::geteuid().is_root() => Ok(()),
         given => given.map_err(|error| Error::io("an owner can't be set", error)),
     }

@@ -58,6 +58,8 @@ impl Context {
     /// Creates a context with every name that LXD and Incus set, all empty.
     #[must_use]
     pub fn new() -> Self {
+        // Present and empty, as LXD sets them: `config` prints its type's name, an undefined name
+        // nothing.
         let nothing = || std::iter::empty::<(&str, &str)>();
         let mut context =
             Self::default().instance(nothing()).config(nothing()).properties(nothing()).trigger("").path("");
@@ -73,8 +75,22 @@ impl Context {
 
     /// Sets `trigger`: `create`, `copy`, `rename` or `start`.
     ///
-    /// It prints as text but equals no text in a template, as in LXD and Incus: `trigger ==
-    /// "create"` is False. Templates use `trigger|lower == "create"`.
+    /// It prints as text but equals no text in a template, as in LXD and Incus. Templates use
+    /// `trigger|lower == "create"`.
+    ///
+    /// ```
+    /// use lxd_image::templates::{Context, Dialect, Template};
+    /// use lxd_image::Limits;
+    ///
+    /// let context = Context::new().trigger("create");
+    /// let render = |source: &[u8]| {
+    ///     Template::parse(source, Dialect::Lxd, &Limits::default())?.render(&context, &Limits::default())
+    /// };
+    /// assert_eq!(render(b"{{ trigger }}")?, b"create");
+    /// assert_eq!(render(b"{{ trigger == \"create\" }}")?, b"False");
+    /// assert_eq!(render(b"{{ trigger|lower == \"create\" }}")?, b"True");
+    /// # Ok::<(), lxd_image::Error>(())
+    /// ```
     #[must_use]
     pub fn trigger(self, trigger: &str) -> Self {
         self.variable("trigger", Value::trigger(trigger))
@@ -95,6 +111,20 @@ impl Context {
     }
 
     /// Sets `config`, the expanded configuration, and `config_get(key, default)`, which reads it.
+    ///
+    /// In LXD's dialect a key with dots cannot be reached through `config`; `config_get` is there
+    /// for that.
+    ///
+    /// ```
+    /// use lxd_image::templates::{Context, Dialect, Template};
+    /// use lxd_image::Limits;
+    ///
+    /// let context = Context::new().config([("limits.memory", "2GiB\n")]);
+    /// let source = b"[{{ config.limits.memory }}] [{{ config_get('limits.memory', '1GiB') }}]";
+    /// let template = Template::parse(source, Dialect::Lxd, &Limits::default())?;
+    /// assert_eq!(template.render(&context, &Limits::default())?, b"[] [2GiB]");
+    /// # Ok::<(), lxd_image::Error>(())
+    /// ```
     #[must_use]
     pub fn config<K: AsRef<str>, V: AsRef<str>>(self, entries: impl IntoIterator<Item = (K, V)>) -> Self {
         let map = strings(MapType::Strings, entries);
@@ -104,12 +134,26 @@ impl Context {
 
     /// Adds one of the `devices`, the expanded devices of the instance. A repeated name replaces
     /// the earlier one.
+    ///
+    /// ```
+    /// use lxd_image::templates::{Context, Dialect, Template};
+    /// use lxd_image::Limits;
+    ///
+    /// let context = Context::new()
+    ///     .device("root", [("type", "disk"), ("path", "/")])
+    ///     .device("eth0", [("type", "nic")]);
+    /// let source = b"{% for name, device in devices sorted %}{{ name }}={{ device.type }};{% endfor %}";
+    /// let template = Template::parse(source, Dialect::Lxd, &Limits::default())?;
+    /// assert_eq!(template.render(&context, &Limits::default())?, b"eth0=nic;root=disk;");
+    /// # Ok::<(), lxd_image::Error>(())
+    /// ```
     #[must_use]
     pub fn device<K: AsRef<str>, V: AsRef<str>>(
         mut self,
         name: &str,
         entries: impl IntoIterator<Item = (K, V)>,
     ) -> Self {
+        // Go's type of each device is `config.Device`, which printing shows.
         self.devices.push((name.as_bytes().into(), GoValue::Map(strings(MapType::Device, entries)).into()));
         self.publish_devices();
         self
@@ -123,6 +167,8 @@ impl Context {
 
     /// Sets any other variable. Rendering fails if the name is empty or has characters other than
     /// ASCII letters, digits and `_`.
+    ///
+    /// A name that LXD sets can be replaced, too: the last call for a name counts.
     #[must_use]
     pub fn variable(mut self, name: &str, value: Value) -> Self {
         self.variables.insert(name.as_bytes().to_vec(), value);
@@ -131,6 +177,18 @@ impl Context {
 
     /// Sets the time that `{% now %}` shows, in UTC. Without it, the system clock is read at
     /// rendering.
+    ///
+    /// ```
+    /// use std::time::{Duration, UNIX_EPOCH};
+    ///
+    /// use lxd_image::templates::{Context, Dialect, Template};
+    /// use lxd_image::Limits;
+    ///
+    /// let context = Context::new().now(UNIX_EPOCH + Duration::from_secs(1_700_000_000));
+    /// let template = Template::parse(b"{% now \"2006-01-02 15:04\" %}", Dialect::Lxd, &Limits::default())?;
+    /// assert_eq!(template.render(&context, &Limits::default())?, b"2023-11-14 22:13");
+    /// # Ok::<(), lxd_image::Error>(())
+    /// ```
     #[must_use]
     pub fn now(mut self, now: SystemTime) -> Self {
         self.now = Some(now);

@@ -1,18 +1,20 @@
-//! Filters that make or take away markup.
-//! They know as little of HTML as pongo2 does: a tag is what stands between `<` and `>`.
+//! Filters that add or remove HTML markup. A tag is whatever stands between `<` and `>`, as in
+//! pongo2.
 
 use super::super::engine_error::EngineResult;
 use super::super::go::runes;
 use super::super::value::Value;
 use super::{FilterContext, tag_pattern};
 
+/// `escape`, and `e` in Incus. Also applied by autoescape. Escaping twice escapes the ampersands
+/// again.
 pub(crate) fn escape(value: &Value, _: &Value, context: &mut FilterContext<'_>) -> EngineResult<Value> {
     let text = escaped(&value.text());
     context.fits(text.len())?;
     Ok(Value::bytes(text))
 }
 
-/// The five characters that markup is sensitive to, as entities.
+/// Replaces the five special characters of HTML by entities (`filterEscape`).
 pub(super) fn escaped(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + text.len() / 8);
     for &byte in text {
@@ -28,13 +30,15 @@ pub(super) fn escaped(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Everything but ASCII letters, spaces and slashes as `\uXXXX`; what is no UTF-8 is left out.
+/// `escapejs`: everything except ASCII letters, spaces and slashes as `\uXXXX`. Invalid UTF-8 is
+/// dropped, and the two characters `\n` count as a line break (`filterEscapejs`).
 pub(super) fn escapejs(value: &Value, _: &Value, context: &mut FilterContext<'_>) -> EngineResult<Value> {
     let text = value.text();
     let mut out = Vec::with_capacity(text.len() * 2);
     let mut at = 0;
     while at < text.len() {
         let (rune, width) = runes::decode(&text[at..]);
+        // pongo2 treats a backslash and a letter in the text like the control character itself.
         let pair = (rune == '\\').then(|| text.get(at + 1)).flatten();
         match (rune, pair) {
             (runes::REPLACEMENT, _) => at += width,
@@ -60,12 +64,15 @@ pub(super) fn escapejs(value: &Value, _: &Value, context: &mut FilterContext<'_>
     Ok(Value::bytes(out))
 }
 
+/// `linebreaksbr`: line breaks become `<br />`.
 pub(super) fn linebreaksbr(value: &Value, _: &Value, context: &mut FilterContext<'_>) -> EngineResult<Value> {
     let text = runes::replace(&value.text(), b"\n", b"<br />");
     context.fits(text.len())?;
     Ok(Value::bytes(text))
 }
 
+/// `linebreaks`: paragraphs in `<p>`, single line breaks as `<br />`. Lines that are blank and
+/// follow each other give pongo2's odd sequence of tags.
 pub(super) fn linebreaks(value: &Value, _: &Value, context: &mut FilterContext<'_>) -> EngineResult<Value> {
     if value.len() == 0 {
         return Ok(value.clone());
@@ -98,10 +105,12 @@ pub(super) fn linebreaks(value: &Value, _: &Value, context: &mut FilterContext<'
     Ok(Value::bytes(out))
 }
 
+/// `striptags`: removes all tags, and white space at both ends.
 pub(super) fn striptags(value: &Value, _: &Value, _: &mut FilterContext<'_>) -> EngineResult<Value> {
     let text = value.text();
     let (mut out, mut rest) = (Vec::with_capacity(text.len()), &text[..]);
     while let Some(open) = rest.iter().position(|&byte| byte == b'<') {
+        // An unclosed tag is text.
         let Some(length) = rest[open..].iter().position(|&byte| byte == b'>') else { break };
         out.extend_from_slice(&rest[..open]);
         rest = &rest[open + length + 1..];
@@ -110,7 +119,8 @@ pub(super) fn striptags(value: &Value, _: &Value, _: &mut FilterContext<'_>) -> 
     Ok(Value::bytes(runes::trim(&out)))
 }
 
-/// Takes the tags of these names away. To pongo2 a name is a regular expression.
+/// `removetags`: removes the tags with these names, separated by commas. pongo2 puts each name into
+/// a regular expression unescaped, so it is one, see [`tag_pattern`].
 pub(super) fn removetags(value: &Value, argument: &Value, context: &mut FilterContext<'_>) -> EngineResult<Value> {
     let mut text = value.text().to_vec();
     for name in runes::split(&argument.text(), b",") {

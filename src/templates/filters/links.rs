@@ -1,12 +1,14 @@
-//! Filters around addresses: percent escapes, and links out of what looks like one.
-//! pongo2's regular expressions are matched by hand, in linear time.
+//! Filters about URLs: percent-encoding, and links for text that looks like an address.
+//!
+//! pongo2 finds addresses with two regular expressions (`filterUrlizeURLRegexp`,
+//! `filterUrlizeEmailRegexp`). They are matched by hand here, in linear time.
 
 use super::super::engine_error::EngineResult;
 use super::super::go::runes;
 use super::super::value::{GoValue, Value};
 use super::{FilterContext, html};
 
-/// `url.QueryEscape`.
+/// Go's `url.QueryEscape`: a space becomes `+`.
 fn query_escape(out: &mut Vec<u8>, bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     for &byte in bytes {
@@ -18,6 +20,7 @@ fn query_escape(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
+/// `urlencode`: percent-encodes as a query parameter.
 pub(super) fn urlencode(value: &Value, _: &Value, context: &mut FilterContext<'_>) -> EngineResult<Value> {
     let mut out = Vec::new();
     query_escape(&mut out, &value.text());
@@ -25,12 +28,14 @@ pub(super) fn urlencode(value: &Value, _: &Value, context: &mut FilterContext<'_
     Ok(Value::bytes(out))
 }
 
+/// `iriencode`: as `urlencode`, but keeps the characters that separate the parts of a URL.
 pub(super) fn iriencode(value: &Value, _: &Value, context: &mut FilterContext<'_>) -> EngineResult<Value> {
     let out = iri(&value.text());
     context.fits(out.len())?;
     Ok(Value::bytes(out))
 }
 
+/// Encodes all runes except the reserved characters of a URL.
 fn iri(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     for (rune, _) in runes::runes(text) {
@@ -43,15 +48,19 @@ fn iri(text: &[u8]) -> Vec<u8> {
     out
 }
 
+/// `urlize`: makes addresses links. The argument `false` leaves their text unescaped.
 pub(super) fn urlize(value: &Value, argument: &Value, context: &mut FilterContext<'_>) -> EngineResult<Value> {
     let escape = !matches!(argument.data, GoValue::Bool(false));
     linked(&value.text(), escape, -1, context)
 }
 
+/// `urlizetrunc`: as `urlize`, with the text of links cut to the given number of bytes.
 pub(super) fn urlizetrunc(value: &Value, argument: &Value, context: &mut FilterContext<'_>) -> EngineResult<Value> {
     linked(&value.text(), true, argument.integer(), context)
 }
 
+/// Links web addresses, then mail addresses in the result, as `filterUrlizeHelper` does. A negative
+/// `trunc` cuts nothing.
 fn linked(text: &[u8], escape: bool, trunc: i64, context: &mut FilterContext<'_>) -> EngineResult<Value> {
     let mut sites = Vec::with_capacity(text.len());
     let (mut at, mut copied) = (0, 0);
@@ -66,6 +75,8 @@ fn linked(text: &[u8], escape: bool, trunc: i64, context: &mut FilterContext<'_>
         while text.get(stop).is_some_and(|byte| !matches!(byte, b' ' | b'\n')) {
             stop += 1;
         }
+        // The expression needs the end of the text or spaces behind an address; at a line break it
+        // does not match.
         if text.get(stop) == Some(&b'\n') {
             at += 1;
             continue;
@@ -105,7 +116,7 @@ fn site_start(text: &[u8], at: usize) -> Option<usize> {
         .map(|domain| host + length + domain.len())
 }
 
-/// The text of a link, cut to `trunc` bytes.
+/// The text of a link, cut to `trunc` bytes with three dots.
 fn cut_title(title: &[u8], trunc: i64) -> Vec<u8> {
     match usize::try_from(trunc) {
         Ok(trunc) if trunc > 3 && title.len() > trunc => [&title[..trunc - 3], b"..."].concat(),
@@ -113,6 +124,7 @@ fn cut_title(title: &[u8], trunc: i64) -> Vec<u8> {
     }
 }
 
+/// Appends the link for one web address, keeping the single spaces that its match included.
 fn site_link(out: &mut Vec<u8>, raw: &[u8], escape: bool, trunc: i64) {
     let address = runes::trim(raw);
     if raw.starts_with(b" ") {
@@ -120,6 +132,7 @@ fn site_link(out: &mut Vec<u8>, raw: &[u8], escape: bool, trunc: i64) {
     }
     let url = iri(address);
     out.extend_from_slice(b"<a href=\"");
+    // Only the first four letters count, so `httpfoo.com` gets no scheme.
     if !url.starts_with(b"http") {
         out.extend_from_slice(b"http://");
     }
@@ -133,6 +146,8 @@ fn site_link(out: &mut Vec<u8>, raw: &[u8], escape: bool, trunc: i64) {
     }
 }
 
+/// Makes mail addresses links. The domain ends in two to four word characters, however long it goes
+/// on.
 fn mail_links(text: &[u8], trunc: i64, context: &FilterContext<'_>) -> EngineResult<Vec<u8>> {
     let word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
     let run = |from: usize| text[from..].iter().take_while(|byte| word(byte)).count();
@@ -149,6 +164,7 @@ fn mail_links(text: &[u8], trunc: i64, context: &FilterContext<'_>) -> EngineRes
         if text.get(end) == Some(&b'@') {
             let host = run(end + 1);
             let dot = end + 1 + host;
+            // The expression asks for `\w{2,4}`, and a regular expression takes as many as it may.
             let domain = if host > 0 && text.get(dot) == Some(&b'.') { run(dot + 1).min(4) } else { 0 };
             if domain >= 2 {
                 let mail = &text[at..dot + 1 + domain];

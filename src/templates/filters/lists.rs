@@ -1,5 +1,5 @@
-//! Filters over lists, and over strings as lists of runes.
-//! Only strings and lists can be sliced; anything else passes through, or is empty.
+//! Filters about lists, and about texts as lists of runes. Other values pass unchanged, or become
+//! empty.
 
 use std::sync::Arc;
 
@@ -9,30 +9,35 @@ use super::super::go::runes;
 use super::super::value::{GoValue, List, Value, integer_of};
 use super::FilterContext;
 
-/// What an item of a list costs in steps, for its memory.
+/// The price of an item of a new list in steps, for its memory.
 const ITEM_STEPS: usize = 4;
 
+/// `first`: the first item or rune; the empty text if there is none.
 pub(super) fn first(value: &Value, _: &Value, _: &mut FilterContext<'_>) -> EngineResult<Value> {
     Ok(if value.can_slice() && value.truth() { value.item(0) } else { Value::from("") })
 }
 
+/// `last`: the last item or rune; the empty text if there is none.
 pub(super) fn last(value: &Value, _: &Value, _: &mut FilterContext<'_>) -> EngineResult<Value> {
     Ok(if value.can_slice() && value.truth() { value.item(value.len() - 1) } else { Value::from("") })
 }
 
-/// Any item will do. The same one every time keeps a rendering repeatable.
+/// `random`: any item. Always the first, so that renderings are repeatable.
 pub(super) fn random(value: &Value, _: &Value, _: &mut FilterContext<'_>) -> EngineResult<Value> {
     Ok(if value.can_slice() && value.truth() { value.item(0) } else { value.clone() })
 }
 
+/// `length`: runes of a text, items of a list or map, else 0.
 pub(super) fn length(value: &Value, _: &Value, _: &mut FilterContext<'_>) -> EngineResult<Value> {
     Ok(Value::from(i64::try_from(value.len()).unwrap_or(i64::MAX)))
 }
 
+/// `length_is`: whether the length equals the argument.
 pub(super) fn length_is(value: &Value, argument: &Value, _: &mut FilterContext<'_>) -> EngineResult<Value> {
     Ok(Value::from(i64::try_from(value.len()) == Ok(argument.integer())))
 }
 
+/// `join`: the items as texts with a separator between them.
 pub(super) fn join(value: &Value, argument: &Value, context: &mut FilterContext<'_>) -> EngineResult<Value> {
     let separator = argument.text();
     let mut out = Vec::new();
@@ -60,12 +65,14 @@ pub(super) fn join(value: &Value, argument: &Value, context: &mut FilterContext<
     Ok(Value::bytes(out))
 }
 
+/// `make_list`: the runes of the value's text as a list.
 pub(super) fn make_list(value: &Value, _: &Value, context: &mut FilterContext<'_>) -> EngineResult<Value> {
     let text = value.text();
     context.spend(runes::count(&text) * ITEM_STEPS)?;
     Ok(Value::strings(runes::runes(&text).map(|(rune, _)| Value::bytes(runes::string(rune))).collect()))
 }
 
+/// `split`: the parts of a text between separators; with an empty separator, its runes.
 pub(super) fn split(value: &Value, argument: &Value, context: &mut FilterContext<'_>) -> EngineResult<Value> {
     let (text, separator) = (value.text(), argument.text());
     if separator.is_empty() {
@@ -76,6 +83,8 @@ pub(super) fn split(value: &Value, argument: &Value, context: &mut FilterContext
     Ok(Value::strings(parts.into_iter().map(Value::bytes).collect()))
 }
 
+/// `slice`: the items or runes `from:to`. The dialects differ in what a missing or negative bound
+/// means.
 pub(super) fn slice(value: &Value, argument: &Value, context: &mut FilterContext<'_>) -> EngineResult<Value> {
     let text = argument.text();
     let [from, to] = runes::split(&text, b":")[..] else {
@@ -89,6 +98,7 @@ pub(super) fn slice(value: &Value, argument: &Value, context: &mut FilterContext
         Dialect::Lxd => bounds_4(integer_of(from), integer_of(to), length),
         Dialect::Incus => bounds_6(from, to, length),
     };
+    // Go panics in pongo2 4: slice bounds out of range.
     let (Ok(from), Ok(to)) = (usize::try_from(from), usize::try_from(to)) else {
         return Err(EngineError::wrong("`slice` takes no negative bound in LXD"));
     };
@@ -102,13 +112,15 @@ pub(super) fn slice(value: &Value, argument: &Value, context: &mut FilterContext
     }
 }
 
-/// pongo2 4: a missing end is 0, and an end before the start is the length.
+/// Bounds as pongo2 4 reads them: a missing end is 0, and an end before the start is the length
+/// (`filterSlice`).
 fn bounds_4(from: i64, to: i64, length: i64) -> (i64, i64) {
     let from = from.min(length);
     (from, if (from..=length).contains(&to) { to } else { length })
 }
 
-/// pongo2 6: negative bounds count from the end, a missing end is the length.
+/// Bounds as pongo2 6 reads them: negative ones count from the end, and a missing end is the
+/// length.
 fn bounds_6(from: &[u8], to: &[u8], length: i64) -> (i64, i64) {
     let counted = |bound: i64| if bound < 0 { length.saturating_add(bound).max(0) } else { bound };
     let from = counted(integer_of(from)).min(length);

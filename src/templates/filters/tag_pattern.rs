@@ -1,31 +1,37 @@
-//! `removetags` hands its argument to a regular expression, `</?NAME/?>`, as it comes.
-//! A small matcher for that, without back-tracking: its time is bounded by text times expression.
+//! The regular expressions of `removetags`: pongo2 compiles `</?NAME/?>` with the argument inserted
+//! as it is (`filterRemovetags`), so NAME can be any expression.
+//!
+//! This is a small matcher for that: a parser into instructions, and a simulation of all threads at
+//! once (Thompson and Pike), as Go's own engine works. Its time is bounded by text times
+//! instructions, whatever the expression. Flags, named groups and Unicode classes are not
+//! supported, and are an error.
 
 use super::super::engine_error::{EngineError, EngineResult};
 use super::super::go::runes;
 use super::FilterContext;
 
-/// Expressions beyond this many steps are no names of tags.
+/// The most instructions of an expression. A tag's name needs about ten.
 const MAX_INSTRUCTIONS: usize = 500;
 
-/// The largest count that Go takes.
+/// The largest count of a repetition, which is Go's own limit (`regexp/syntax`, 1000).
 const MAX_REPEAT: usize = 1_000;
 
-/// Nor are groups inside groups beyond this.
+/// The deepest nesting of groups, since parsing them recurses.
 const MAX_GROUP_DEPTH: usize = 50;
 
+/// An instruction of a compiled expression. Offsets are relative to it.
 #[derive(Clone)]
 enum Instruction {
-    /// One rune of these ranges; or, if the flag is set, one outside of them.
+    /// Matches one rune inside of these ranges; outside of them if the flag is set.
     Rune(Vec<(char, char)>, bool),
-    /// Goes on at both offsets, the first preferred.
+    /// Continues at both offsets, of which the first is preferred.
     Split(isize, isize),
     Jump(isize),
     Start,
     End,
 }
 
-/// `text` without what matches `</?NAME/?>`.
+/// Removes all matches of `</?NAME/?>` from the text.
 pub(super) fn without_tag(text: &[u8], name: &[u8], context: &mut FilterContext<'_>) -> EngineResult<Vec<u8>> {
     let whole = [b"</?", name, b"/?>"].concat();
     let mut parser = PatternParser { text: &whole, depth: 0 };
@@ -34,7 +40,7 @@ pub(super) fn without_tag(text: &[u8], name: &[u8], context: &mut FilterContext<
         return Err(bad("a parenthesis too many"));
     }
     let (mut out, mut at) = (Vec::with_capacity(text.len()), 0);
-    // Without an alternative every match begins with the bracket.
+    // Without an alternative every match starts with `<`, so other positions need no attempt.
     let anywhere = name.contains(&b'|');
     while at < text.len() {
         let (_, width) = runes::decode(&text[at..]);
@@ -50,15 +56,18 @@ pub(super) fn without_tag(text: &[u8], name: &[u8], context: &mut FilterContext<
     Ok(out)
 }
 
+/// Creates the error for an expression that Go refuses, or that is not supported.
 fn bad(why: &str) -> Box<EngineError> {
     EngineError::wrong(format!("the argument of `removetags` is no regular expression: {why}"))
 }
 
+/// The rest of an expression that is being parsed.
 struct PatternParser<'p> {
     text: &'p [u8],
     depth: usize,
 }
 
+/// A length as a relative offset.
 fn offset(length: usize) -> isize {
     isize::try_from(length).unwrap_or(isize::MAX)
 }
@@ -76,6 +85,7 @@ impl PatternParser<'_> {
         (width > 0).then_some(rune)
     }
 
+    /// Parses `a|b|c`. The first alternative is preferred, as in Go.
     fn alternatives(&mut self) -> EngineResult<Vec<Instruction>> {
         let mut steps = self.sequence()?;
         if self.take(b'|') {
@@ -87,6 +97,7 @@ impl PatternParser<'_> {
         if steps.len() > MAX_INSTRUCTIONS { Err(bad("it is too long")) } else { Ok(steps) }
     }
 
+    /// Parses atoms and their repetitions up to `|`, `)` or the end.
     fn sequence(&mut self) -> EngineResult<Vec<Instruction>> {
         let mut steps = Vec::new();
         while !matches!(self.text.first(), None | Some(b'|' | b')')) {
@@ -99,6 +110,7 @@ impl PatternParser<'_> {
         Ok(steps)
     }
 
+    /// Parses a repetition behind an atom and expands it into instructions.
     fn repeated(&mut self, atom: Vec<Instruction>) -> EngineResult<Vec<Instruction>> {
         let bounds = match self.text.first() {
             Some(b'*') => Some((0, None, 1)),
@@ -114,6 +126,7 @@ impl PatternParser<'_> {
         if again || least > MAX_REPEAT || most.is_some_and(|most| most > MAX_REPEAT || most < least) {
             return Err(bad("a repetition is repeated, or its counts are wrong"));
         }
+        // Checked before expanding, so that `a{1000}{1000}` costs nothing.
         if least.max(most.unwrap_or(0)) * (atom.len() + 1) > MAX_INSTRUCTIONS {
             return Err(bad("it is too long"));
         }
@@ -128,7 +141,7 @@ impl PatternParser<'_> {
                 steps.push(Instruction::Jump(-length - 1));
             }
             Some(most) => {
-                // Each optional round can leave for the end of all of them.
+                // Each optional round may skip all further ones.
                 let round = atom.len() + 1;
                 for left in (1..=most - least).rev() {
                     steps.push(split(1, offset(left * round)));
@@ -139,6 +152,7 @@ impl PatternParser<'_> {
         Ok(steps)
     }
 
+    /// Parses one rune, class, escape, anchor or group.
     fn atom(&mut self) -> EngineResult<Vec<Instruction>> {
         Ok(vec![match self.rune() {
             Some('(') => return self.group(),
@@ -153,6 +167,7 @@ impl PatternParser<'_> {
         }])
     }
 
+    /// Parses a group. Captures are not needed, so `(…)` and `(?:…)` are the same.
     fn group(&mut self) -> EngineResult<Vec<Instruction>> {
         self.depth += 1;
         if self.depth > MAX_GROUP_DEPTH {
@@ -169,6 +184,7 @@ impl PatternParser<'_> {
         Ok(steps)
     }
 
+    /// Parses an escape: a Perl class, or a punctuation character.
     fn escape(&mut self) -> EngineResult<Instruction> {
         Ok(match self.rune() {
             Some('d') => Instruction::Rune(vec![('0', '9')], false),
@@ -182,12 +198,14 @@ impl PatternParser<'_> {
         })
     }
 
+    /// Parses `[…]`. A `]` right after the start is a member.
     fn class(&mut self) -> EngineResult<Instruction> {
         let outside = self.take(b'^');
         let mut ranges = Vec::new();
         loop {
             let rune = match self.rune() {
                 None => return Err(bad("a class is not closed")),
+                // As the first character `]` is a member of the class.
                 Some(']') if !ranges.is_empty() => return Ok(Instruction::Rune(ranges, outside)),
                 Some('\\') => match self.escape()? {
                     Instruction::Rune(inner, false) if inner.len() > 1 || inner.iter().any(|(from, to)| from != to) => {
@@ -231,7 +249,7 @@ fn counts(text: &[u8]) -> Option<(usize, Option<usize>, usize)> {
     Some((least, most, close + 2))
 }
 
-/// Where the preferred match that begins at `start` ends.
+/// The end of the preferred match that starts at `start`, if there is one.
 fn matched(
     steps: &[Instruction],
     text: &[u8],
@@ -269,7 +287,7 @@ fn matched(
     }
 }
 
-/// The places in the expression that a match may stand at, the preferred first.
+/// The positions in an expression at which a match may stand, preferred first.
 struct Threads {
     order: Vec<usize>,
     seen: Vec<bool>,
@@ -280,9 +298,11 @@ impl Threads {
         Self { order: Vec::new(), seen: vec![false; steps + 1] }
     }
 
+    /// Adds a position and everything that is reachable from it without reading a rune.
     fn follow(&mut self, steps: &[Instruction], from: usize, at: usize, end: usize) {
         let mut todo = vec![from];
         while let Some(place) = todo.pop() {
+            // Each position is added once, which bounds the threads by the instructions.
             if std::mem::replace(&mut self.seen[place], true) {
                 continue;
             }

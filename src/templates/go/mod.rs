@@ -1,5 +1,9 @@
-//! What templates can see of Go's standard library: runes, numbers, `fmt`, `time` layouts.
-//! pongo2 hands these through to the page byte by byte, so they are imitated byte by byte.
+//! The parts of Go's standard library that show in the output of templates: runes, numbers, `fmt`,
+//! `time` layouts.
+//!
+//! pongo2 passes values to these functions and writes what they return, so the results must be
+//! equal byte for byte. Each function names its Go counterpart. They know nothing of templates,
+//! except that `sprintf` prints a [`Value`](super::value::Value).
 
 pub(crate) mod number;
 pub(crate) mod quote;

@@ -1,5 +1,12 @@
-//! Go's numbers: `strconv.ParseFloat`, conversion to `int`, `strconv.FormatFloat`, `math.Pow`.
-//! Rust rounds alike, but spells, saturates and parses differently.
+//! Go's numbers: `strconv.ParseFloat`, conversion to `int`, `strconv.FormatFloat` and `math.Pow`.
+//!
+//! Rust rounds the same way, but differs in what templates can see:
+//!
+//! - parsing: Go accepts hexadecimal floats and underscores, and refuses overflow;
+//! - conversion to an integer: on amd64 Go gives the smallest integer where Rust saturates;
+//! - formatting: Go writes `+Inf`, at least two digits of exponent, and `%g` and `%x`, which Rust
+//!   lacks;
+//! - powers: Go computes in software, and the last digit can differ from the C library's.
 
 /// `strconv.ParseFloat(s, 64)`; `None` where Go answers with an error.
 pub(crate) fn parse_float(bytes: &[u8]) -> Option<f64> {
@@ -10,6 +17,7 @@ pub(crate) fn parse_float(bytes: &[u8]) -> Option<f64> {
         _ => (false, text),
     };
     let sign = if negative { -1.0 } else { 1.0 };
+    // Go accepts the names in any case, with a sign; `nan` only without.
     if body.eq_ignore_ascii_case("inf") || body.eq_ignore_ascii_case("infinity") {
         return Some(sign * f64::INFINITY);
     }
@@ -22,18 +30,23 @@ pub(crate) fn parse_float(bytes: &[u8]) -> Option<f64> {
     }
     let digits: String = body.chars().filter(|&c| c != '_').collect();
     let value = if hex { parse_hex(&digits[2..])? } else { parse_decimal(&digits)? };
+    // A decimal that overflows is an error in Go (`ErrRange`), and pongo2 then uses 0.
     value.is_finite().then_some(sign * value)
 }
 
+/// Parses the decimal notation, without a sign.
 fn parse_decimal(text: &str) -> Option<f64> {
     let plain = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'));
-    // A second sign would be taken by Rust, and "inf" has been dealt with.
+    // Rust would accept a second sign. Infinities are handled by the caller.
     if !plain || text.starts_with(['+', '-']) {
         return None;
     }
     text.parse().ok()
 }
 
+/// Parses hexadecimal notation (`1.8p3`) without its prefix. The exponent is required, as in Go.
+///
+/// Bits beyond the 60th are collected in a sticky bit, so that rounding to 53 bits is exact.
 fn parse_hex(text: &str) -> Option<f64> {
     let (mantissa, exponent) = text.split_once(['p', 'P'])?;
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
@@ -59,7 +72,7 @@ fn parse_hex(text: &str) -> Option<f64> {
     Some(scaled(value, i32::try_from(exponent.clamp(-10_000, 10_000)).unwrap_or(0)))
 }
 
-/// `strconv`'s rule: an underscore stands between digits, or after the base prefix.
+/// Whether underscores stand only between digits or after the base prefix (`strconv.underscoreOK`).
 fn underscores_ok(text: &[u8]) -> bool {
     let mut last = b'^';
     let mut rest = text;
@@ -87,13 +100,15 @@ fn underscores_ok(text: &[u8]) -> bool {
     last != b'_'
 }
 
-/// `int(f)` as amd64 does it: what does not fit becomes the smallest integer.
+/// `int(f)` as amd64 computes it: a float out of range becomes the smallest integer, where Rust
+/// would saturate.
 pub(crate) fn to_int(value: f64) -> i64 {
     const EDGE: f64 = 9_223_372_036_854_775_808.0;
     if (-EDGE..EDGE).contains(&value) { value as i64 } else { i64::MIN }
 }
 
-/// Beyond this many decimals every digit of a double is 0.
+/// The most decimals of a double that can differ from 0 (1,074), rounded up. Rust's formatter is
+/// asked for no more, because its precision is limited to 16 bits.
 const EXACT_DECIMALS: usize = 1_100;
 
 /// `strconv.FormatFloat(value, format, precision, 64)`, with `None` for the shortest text.
@@ -113,6 +128,7 @@ pub(crate) fn format(value: f64, format: u8, precision: Option<usize>) -> String
     }
 }
 
+/// The format `%f`: without exponent.
 fn fixed(value: f64, precision: Option<usize>) -> String {
     let Some(precision) = precision else { return format!("{value}") };
     let exact = precision.min(EXACT_DECIMALS);
@@ -121,6 +137,7 @@ fn fixed(value: f64, precision: Option<usize>) -> String {
     text
 }
 
+/// The format `%e`. Go writes at least two digits of exponent and always its sign.
 fn exponential(value: f64, precision: Option<usize>, letter: u8) -> String {
     let exact = precision.map(|p| p.min(EXACT_DECIMALS));
     let text = match exact {
@@ -135,10 +152,12 @@ fn exponential(value: f64, precision: Option<usize>, letter: u8) -> String {
     out
 }
 
+/// An exponent with sign and at least two digits.
 fn signed_exponent(exponent: i32) -> String {
     format!("{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.unsigned_abs())
 }
 
+/// The format `%g`: fixed or exponential, by the size of the exponent (`strconv.formatDigits`).
 fn general(value: f64, precision: Option<usize>, letter: u8) -> String {
     let letter = if letter == b'G' { b'E' } else { b'e' };
     let (text, shortest) = match precision {
@@ -150,7 +169,7 @@ fn general(value: f64, precision: Option<usize>, letter: u8) -> String {
     };
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    // Trailing zeros are no digits for Go; of a zero none are left.
+    // Go counts digits without trailing zeros. A zero has none.
     let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
     let digits = digits.trim_end_matches('0');
     let count = i32::try_from(digits.len()).unwrap_or(i32::MAX);
@@ -160,6 +179,8 @@ fn general(value: f64, precision: Option<usize>, letter: u8) -> String {
         Some(p) => i32::try_from(p.max(1)).unwrap_or(i32::MAX),
     };
     let mut bound = if precision > count && count >= point { count } else { precision };
+    // For the shortest text Go compares with 6 and not with the precision (`eprec` in
+    // `strconv/ftoa.go`).
     if shortest {
         bound = 6;
     }
@@ -172,7 +193,7 @@ fn general(value: f64, precision: Option<usize>, letter: u8) -> String {
     fixed(value, decimals(shown - point))
 }
 
-/// The sign, the 53 bits and the power of two of a finite double.
+/// Sign, 53-bit mantissa and binary exponent of a finite double.
 fn parts(value: f64) -> (bool, u64, i32) {
     let bits = value.to_bits();
     let exponent = i32::try_from(bits >> 52 & 0x7ff).unwrap_or(0);
@@ -183,11 +204,13 @@ fn parts(value: f64) -> (bool, u64, i32) {
     }
 }
 
+/// The format `%b`: mantissa and exponent in decimal.
 fn binary(value: f64) -> String {
     let (negative, mantissa, exponent) = parts(value);
     format!("{}{mantissa}p{:+}", if negative { "-" } else { "" }, exponent - 52)
 }
 
+/// The format `%x`: `0x1.8p+01` (`strconv.fmtX`).
 fn hexadecimal(value: f64, precision: Option<usize>, letter: u8) -> String {
     let (negative, mantissa, mut exponent) = parts(value);
     if mantissa == 0 {
@@ -202,6 +225,7 @@ fn hexadecimal(value: f64, precision: Option<usize>, letter: u8) -> String {
         let shift = precision * 4;
         let extra = (bits << shift) & ((1 << 60) - 1);
         bits >>= 60 - shift;
+        // Rounds half to even. The operators are Go's, in Go's precedence.
         if extra | (bits & 1) > 1 << 59 {
             bits += 1;
         }
@@ -229,7 +253,7 @@ fn hexadecimal(value: f64, precision: Option<usize>, letter: u8) -> String {
     out
 }
 
-/// `math.Frexp`: a fraction in [½, 1) and the power of two.
+/// `math.Frexp`: a fraction in [½, 1) and a power of two.
 fn frexp(value: f64) -> (f64, i32) {
     if value == 0.0 || !value.is_finite() {
         return (value, 0);
@@ -239,7 +263,7 @@ fn frexp(value: f64) -> (f64, i32) {
     (f64::from_bits(value.to_bits() & !(0x7ff << 52) | 1022 << 52), exponent + shift)
 }
 
-/// `math.Ldexp` for a value that is finite.
+/// `math.Ldexp` for a finite value: `value` times a power of two.
 fn scaled(value: f64, exponent: i32) -> f64 {
     let (fraction, own) = frexp(value);
     let exponent = exponent.saturating_add(own);
@@ -249,19 +273,21 @@ fn scaled(value: f64, exponent: i32) -> f64 {
     if exponent > 1_024 {
         return f64::INFINITY.copysign(value);
     }
-    // Two steps, the second of which rounds at most once.
+    // Two multiplications, of which only the second can round: the result is a subnormal.
     if exponent < -1_021 {
         return fraction * 2_f64.powi(-1_021) * 2_f64.powi(exponent + 1_021);
     }
     fraction * 2.0 * 2_f64.powi(exponent - 1)
 }
 
-/// `math.Pow`: by successive squaring, which differs from libm in the last place.
+/// `math.Pow` as Go computes it in software, by successive squaring. The C library's result differs
+/// in the last place, which shows when a template prints it.
 pub(crate) fn pow(x: f64, y: f64) -> f64 {
     let special = y == 0.0 || x == 1.0 || y == 1.0 || x == 0.0 || !x.is_finite() || !y.is_finite();
     if special {
         return x.powf(y);
     }
+    // Go's special cases, which are exact where the loop below would round.
     if y == 0.5 {
         return x.sqrt();
     }
@@ -281,6 +307,7 @@ pub(crate) fn pow(x: f64, y: f64) -> f64 {
     }
     let (mut result, mut exponent) = (1.0, 0_i32);
     if fraction != 0.0 {
+        // Keeps the part that goes through `exp` and `log` small, as Go does.
         if fraction > 0.5 {
             fraction -= 1.0;
             whole += 1.0;
@@ -290,6 +317,7 @@ pub(crate) fn pow(x: f64, y: f64) -> f64 {
     let (mut base, mut base_exponent) = frexp(x);
     let mut bits = whole as i64;
     while bits != 0 {
+        // The result overflows or underflows for certain; Go stops here, too.
         if !(-(1 << 12)..=1 << 12).contains(&base_exponent) {
             exponent += base_exponent;
             break;

@@ -1,18 +1,20 @@
-//! `strconv.Quote` and its kin: Go's own spelling of strings and runes, for `%q` and `%#v`.
+//! `strconv.Quote` and `strconv.QuoteRune`: Go's notation of strings and runes, for `%q` and `%#v`.
 
 use super::runes;
 
-/// Whether Go prints the rune as it is: letters, marks, numbers, punctuation, symbols, the ASCII space.
+/// Whether Go prints the rune as it is (`strconv.IsPrint`): letters, marks, numbers, punctuation,
+/// symbols, and of the spaces only ASCII's.
 pub(crate) fn is_print(rune: char) -> bool {
     if rune.is_ascii() {
         return (' '..='~').contains(&rune);
     }
-    // Rust escapes the same classes, but for marks, which it leaves alone behind another character.
+    // Rust's `escape_debug` escapes the same classes, except that it leaves a mark alone after
+    // another character. Hence the `a`.
     let text: String = ['a', rune].iter().collect();
     text.escape_debug().eq(text.chars())
 }
 
-/// A string between double quotes.
+/// A string in double quotes. With `ascii` everything beyond ASCII is escaped.
 pub(crate) fn string(bytes: &[u8], ascii: bool) -> Vec<u8> {
     let mut out = vec![b'"'];
     let mut rest = bytes;
@@ -29,7 +31,7 @@ pub(crate) fn string(bytes: &[u8], ascii: bool) -> Vec<u8> {
     out
 }
 
-/// A rune between single quotes.
+/// A rune in single quotes.
 pub(crate) fn rune(rune: char, ascii: bool) -> Vec<u8> {
     let mut out = vec![b'\''];
     escaped(&mut out, rune, '\'', ascii);
@@ -37,6 +39,7 @@ pub(crate) fn rune(rune: char, ascii: bool) -> Vec<u8> {
     out
 }
 
+/// Appends one rune, escaped if needed.
 fn escaped(out: &mut Vec<u8>, rune: char, quote: char, ascii: bool) {
     if rune == quote || rune == '\\' {
         out.push(b'\\');
@@ -60,7 +63,7 @@ fn escaped(out: &mut Vec<u8>, rune: char, quote: char, ascii: bool) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// Whether the string can stand between back quotes, as `%#q` asks.
+/// Whether the string can stand between back quotes (`strconv.CanBackquote`), as `%#q` prefers.
 pub(crate) fn can_backquote(bytes: &[u8]) -> bool {
     runes::runes(bytes).all(|(rune, width)| match rune {
         '\u{feff}' | '`' | '\u{7f}' => false,

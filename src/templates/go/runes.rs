@@ -1,16 +1,21 @@
-//! Go's view of a string: bytes that are decoded rune by rune, a wrong byte counting as U+FFFD.
-//! Case mapping, trimming and splitting follow `strings` and `unicode`, for the filters.
+//! Go's strings: bytes that are decoded rune by rune, where each invalid byte counts as U+FFFD.
+//!
+//! Case mapping, trimming, splitting and searching follow `strings` and `unicode`. All functions
+//! are linear in the text, because templates choose both text and arguments.
 
-/// What stands for a byte that is no UTF-8.
+/// The rune that stands for a byte which is not valid UTF-8 (`utf8.RuneError`).
 pub(crate) const REPLACEMENT: char = '\u{fffd}';
 
-/// The first rune and its width in bytes. A byte that begins no rune has width 1, and nothing has width 0.
+/// The first rune and its width in bytes (`utf8.DecodeRune`). An invalid byte has width 1, empty
+/// input width 0.
 pub(crate) fn decode(bytes: &[u8]) -> (char, usize) {
     match bytes.first() {
         None => (REPLACEMENT, 0),
         Some(&byte) if byte < 0x80 => (char::from(byte), 1),
         Some(&byte) => {
             let width = match byte {
+                // 0xc0 and 0xc1 would be overlong. `from_utf8` refuses the other overlong forms and
+                // surrogates.
                 0xc2..=0xdf => 2,
                 0xe0..=0xef => 3,
                 0xf0..=0xf4 => 4,
@@ -25,7 +30,7 @@ pub(crate) fn decode(bytes: &[u8]) -> (char, usize) {
     }
 }
 
-/// The runes of a string, each with its width in bytes.
+/// An iterator over runes and their widths.
 #[derive(Clone)]
 pub(crate) struct Runes<'a>(&'a [u8]);
 
@@ -62,7 +67,7 @@ pub(crate) fn string(rune: char) -> Vec<u8> {
     rune.encode_utf8(&mut [0; 4]).as_bytes().to_vec()
 }
 
-/// `string([]rune(s)[from..to])`; wrong bytes come out as U+FFFD.
+/// `string([]rune(s)[from..to])`. Invalid bytes come out as U+FFFD, as in Go.
 pub(crate) fn section(bytes: &[u8], from: usize, to: usize) -> Vec<u8> {
     let mut out = Vec::new();
     for (rune, _) in runes(bytes).take(to).skip(from) {
@@ -80,7 +85,8 @@ pub(crate) fn map(bytes: &[u8], mut change: impl FnMut(char) -> char) -> Vec<u8>
     out
 }
 
-/// `unicode.ToUpper`: one rune for one rune, where Rust's own mapping may give several.
+/// `unicode.ToUpper`, which maps one rune to one rune. Rust's mapping may give several (`ß` →
+/// `SS`); Go leaves such runes alone.
 pub(crate) fn upper(rune: char) -> char {
     if rune.is_ascii() {
         return rune.to_ascii_uppercase();
@@ -88,7 +94,7 @@ pub(crate) fn upper(rune: char) -> char {
     let mut mapped = rune.to_uppercase();
     match (mapped.next(), mapped.next()) {
         (Some(one), None) => one,
-        // The Greek letters with iota have a simple mapping beside the full one.
+        // Greek letters with iota subscript have a single-rune mapping beside the full one.
         _ => match rune {
             '\u{1f80}'..='\u{1f87}' | '\u{1f90}'..='\u{1f97}' | '\u{1fa0}'..='\u{1fa7}' => shifted(rune, 8),
             '\u{1fb3}' | '\u{1fc3}' | '\u{1ff3}' => shifted(rune, 9),
@@ -97,11 +103,12 @@ pub(crate) fn upper(rune: char) -> char {
     }
 }
 
+/// The rune `by` code points further on.
 fn shifted(rune: char, by: u32) -> char {
     char::from_u32(u32::from(rune) + by).unwrap_or(rune)
 }
 
-/// `unicode.ToLower`.
+/// `unicode.ToLower`, the first rune of Rust's mapping.
 pub(crate) fn lower(rune: char) -> char {
     if rune.is_ascii() {
         return rune.to_ascii_lowercase();
@@ -109,7 +116,8 @@ pub(crate) fn lower(rune: char) -> char {
     rune.to_lowercase().next().unwrap_or(rune)
 }
 
-/// `unicode.ToTitle`: upper case, but for the letters that have a title case of their own.
+/// `unicode.ToTitle`: upper case, except for digraphs with a title case of their own, and Georgian,
+/// which has none.
 pub(crate) fn title(rune: char) -> char {
     match rune {
         '\u{1c4}'..='\u{1c6}' => '\u{1c5}',
@@ -121,7 +129,8 @@ pub(crate) fn title(rune: char) -> char {
     }
 }
 
-/// What ends a word for `strings.Title`.
+/// Whether the rune separates words for `strings.Title` (`strings.isSeparator`). An apostrophe
+/// does, so `it's` becomes `It'S`.
 pub(crate) fn is_separator(rune: char) -> bool {
     if rune.is_ascii() {
         return !(rune.is_ascii_alphanumeric() || rune == '_');
@@ -141,6 +150,7 @@ pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
     let mut end = bytes.len();
     while end > start {
         let mut head = end - 1;
+        // Back to the byte that begins the last rune.
         while head > start && bytes[head] & 0xc0 == 0x80 && end - head < 4 {
             head -= 1;
         }
@@ -153,7 +163,7 @@ pub(crate) fn trim(bytes: &[u8]) -> &[u8] {
     &bytes[start..end]
 }
 
-/// `strings.Fields`: the runs of what is no white space.
+/// `strings.Fields`: the words between runs of white space.
 pub(crate) fn fields(bytes: &[u8]) -> Vec<&[u8]> {
     let mut words = Vec::new();
     let (mut at, mut begin) = (0, None);
@@ -173,15 +183,15 @@ pub(crate) fn fields(bytes: &[u8]) -> Vec<&[u8]> {
     words
 }
 
-/// Looks for one needle, in linear time whatever the text is.
+/// A search for one needle, in linear time for any text (Knuth, Morris and Pratt).
 pub(crate) struct Finder<'n> {
     needle: &'n [u8],
-    /// Knuth, Morris and Pratt's table; short needles do without.
+    /// The failure table; empty for short needles, which are compared at each position.
     table: Vec<u32>,
 }
 
 impl<'n> Finder<'n> {
-    /// Up to this length, looking at each place anew is quicker.
+    /// Up to this length, comparing at each position is faster than the table.
     const SHORT: usize = 8;
 
     pub(crate) fn new(needle: &'n [u8]) -> Self {
@@ -200,7 +210,7 @@ impl<'n> Finder<'n> {
         Self { needle, table }
     }
 
-    /// Where the needle begins in `bytes`, at or after `from`. An empty needle is nowhere.
+    /// The position of the needle in `bytes`, at or after `from`. An empty needle is not found.
     pub(crate) fn find(&self, bytes: &[u8], from: usize) -> Option<usize> {
         let (&first, rest) = (self.needle.first()?, bytes.get(from..)?);
         if self.table.is_empty() {
@@ -233,7 +243,8 @@ pub(crate) fn contains(bytes: &[u8], needle: &[u8]) -> bool {
     needle.is_empty() || Finder::new(needle).find(bytes, 0).is_some()
 }
 
-/// `strings.Split`; with an empty separator, rune by rune.
+/// `strings.Split`; with an empty separator, rune by rune (`strings.explode`). Always at least one
+/// part, unless text and separator are empty.
 pub(crate) fn split<'a>(bytes: &'a [u8], separator: &[u8]) -> Vec<&'a [u8]> {
     if separator.is_empty() {
         let mut at = 0;
@@ -254,7 +265,8 @@ pub(crate) fn split<'a>(bytes: &'a [u8], separator: &[u8]) -> Vec<&'a [u8]> {
     parts
 }
 
-/// `strings.ReplaceAll` with a needle that is not empty.
+/// `strings.ReplaceAll` with a needle that is not empty. With an empty one nothing is replaced,
+/// where Go inserts everywhere; the only caller that can pass one, `cut`, inserts nothing.
 pub(crate) fn replace(bytes: &[u8], needle: &[u8], with: &[u8]) -> Vec<u8> {
     let finder = Finder::new(needle);
     let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);

@@ -1,10 +1,23 @@
-//! `fmt.Sprintf` with one argument, for `stringformat` and `rjust`: verbs, flags and Go's error texts.
-//! What it writes is bounded, for a width may be a million and stand there a thousand times.
+//! `fmt.Sprintf` with one argument, for the filters `stringformat` and `rjust` (`fmt/print.go`).
+//!
+//! All verbs, flags and error texts are Go's, since they end up in the output:
+//!
+//! | format and argument | output |
+//! |---|---|
+//! | `%.2f`, 3.14159 | `3.14` |
+//! | `%d`, a text | `%!d(string=x)` |
+//! | `%s %s`, one argument | `x %!s(MISSING)` |
+//! | no verb | `%!(EXTRA string=x)` behind the text |
+//! | `%` at the end | `%!(NOVERB)` |
+//! | `%[2]d` | `%!d(BADINDEX)` |
+//!
+//! The output is bounded while it is written: a width may be a million and occur a thousand times
+//! in one format.
 
 use super::super::value::{GoValue, Value};
 use super::runes;
 
-/// Larger widths and precisions are no numbers to Go.
+/// The largest width and precision; Go reads larger ones as missing (`tooLarge` in `fmt/print.go`).
 const MAX_WIDTH: usize = 1_000_000;
 
 /// `fmt.Sprintf(format, argument)`, or `None` if more than `cap` bytes would come out.
@@ -14,6 +27,7 @@ pub(crate) fn sprintf(format: &[u8], argument: &Value, cap: usize) -> Option<Vec
     (!printer.over).then_some(printer.out)
 }
 
+/// The flags of one verb. `plus_v` and `sharp_v` replace `plus` and `sharp` under `%v`.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Flags {
     pub(super) width: Option<usize>,
@@ -27,15 +41,17 @@ pub(super) struct Flags {
     pub(super) sharp_v: bool,
 }
 
-/// What is printed, and the flags of the verb that is being printed.
+/// The output so far, its bound, and the flags of the present verb.
 pub(super) struct Printer {
     out: Vec<u8>,
     pub(super) cap: usize,
+    /// Set once the output would exceed `cap`. Nothing is written after that.
     pub(super) over: bool,
     pub(super) flags: Flags,
 }
 
-/// Reads digits; a number that is too large takes the rest of the format with it.
+/// Reads decimal digits (`fmt.parsenum`). A number that is too large consumes the rest of the
+/// format.
 fn parse_number(format: &[u8], start: usize, end: usize) -> (Option<usize>, usize) {
     let (mut at, mut value) = (start, None);
     while at < end && format[at].is_ascii_digit() {
@@ -49,17 +65,20 @@ fn parse_number(format: &[u8], start: usize, end: usize) -> (Option<usize>, usiz
     (value, at)
 }
 
-/// Where the reading of a format stands.
+/// A position in a format, and what Go tracks about the arguments.
 struct FormatCursor {
     at: usize,
-    /// The next argument; there is one, number 0.
+    /// The number of the next argument. The only one is number 0.
     argument: usize,
+    /// Whether the format has used an explicit index, which switches the check for extra arguments
+    /// off.
     reordered: bool,
+    /// Whether the last explicit index was valid.
     good: bool,
 }
 
 impl FormatCursor {
-    /// Reads `[n]` and tells whether there was one.
+    /// Reads an explicit index, `[n]` (`pp.argNumber`), and returns whether one was found.
     fn index(&mut self, format: &[u8]) -> bool {
         if format.get(self.at) != Some(&b'[') {
             return false;
@@ -83,7 +102,7 @@ impl FormatCursor {
         ok
     }
 
-    /// Takes the argument as the number that a `*` asks for.
+    /// Takes the argument as the number for a `*` (`fmt.intFromArg`).
     fn star(&mut self, argument: &Value) -> Option<i64> {
         if self.argument > 0 {
             return None;
@@ -95,6 +114,7 @@ impl FormatCursor {
 }
 
 impl Printer {
+    /// Appends bytes, or marks the output as too large.
     pub(super) fn write(&mut self, bytes: &[u8]) {
         if self.over || self.out.len() + bytes.len() > self.cap {
             self.over = true;
@@ -103,6 +123,7 @@ impl Printer {
         }
     }
 
+    /// Appends fill characters: zeros under the flag `0`, else spaces.
     pub(super) fn padding(&mut self, count: usize) {
         if self.over || count > self.cap.saturating_sub(self.out.len()) {
             self.over = true;
@@ -112,6 +133,7 @@ impl Printer {
         }
     }
 
+    /// Appends bytes, padded to the width in runes (`fmt.pad`).
     pub(super) fn pad(&mut self, bytes: &[u8]) {
         let missing = self.flags.width.map_or(0, |width| width.saturating_sub(runes::count(bytes)));
         if !self.flags.minus {
@@ -123,6 +145,7 @@ impl Printer {
         }
     }
 
+    /// Formats the whole text (`pp.doPrintf`).
     fn run(&mut self, format: &[u8], argument: &Value) {
         let mut state = FormatCursor { at: 0, argument: 0, reordered: false, good: true };
         while state.at < format.len() && !self.over {
@@ -139,6 +162,7 @@ impl Printer {
                 break;
             }
         }
+        // Go reports an argument that no verb has used.
         if !state.reordered && state.argument == 0 {
             self.flags = Flags::default();
             self.write(b"%!(EXTRA ");
@@ -151,11 +175,14 @@ impl Printer {
         }
     }
 
+    /// Reads the flags in front of width and precision. `-` switches `0` off.
     fn read_flags(&mut self, format: &[u8], state: &mut FormatCursor) {
         self.flags = Flags::default();
         while let Some(byte) = format.get(state.at) {
             match byte {
                 b'#' => self.flags.sharp = true,
+                // `-` wins over `0` in any order: "only allow zero padding to the left" in
+                // `doPrintf`.
                 b'0' => self.flags.zero = !self.flags.minus,
                 b'+' => self.flags.plus = true,
                 b'-' => {
@@ -169,7 +196,7 @@ impl Printer {
         }
     }
 
-    /// One verb; `false` ends the format.
+    /// Formats one verb. Returns `false` if the format ends in it.
     fn verb(&mut self, format: &[u8], argument: &Value, state: &mut FormatCursor) -> bool {
         self.read_flags(format, state);
         let mut after_index = state.index(format);
@@ -237,6 +264,7 @@ impl Printer {
         true
     }
 
+    /// Appends Go's notation for a formatting error, `%!v(…)`.
     pub(super) fn error(&mut self, verb: char, what: &[u8]) {
         self.write(b"%!");
         self.write(&runes::string(verb));

@@ -1,9 +1,10 @@
-//! A now and Go's `time` layouts, where `2006-01-02` is the pattern and the example in one.
-//! `now` is the only tag that shows a time; image contexts hold none.
+//! Go's `time.Time.Format`: layouts in which `2006-01-02` is pattern and example in one.
+//!
+//! `now` is the only tag that shows a time; the contexts of images contain none.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A now in UTC.
+/// A moment in UTC, with nanoseconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct UtcTime {
     seconds: i64,
@@ -11,9 +12,10 @@ pub(crate) struct UtcTime {
 }
 
 impl UtcTime {
-    /// What `now … fake` shows: 2014-02-05 18:31:45.
+    /// The moment that `now … fake` shows: 2014-02-05 18:31:45, which pongo2 fixes for its tests.
     pub(crate) const FAKE: Self = Self { seconds: 1_391_625_105, nanos: 0 };
 
+    /// The moment of a system time. Times before 1970 become 1970.
     pub(crate) fn from_system(time: SystemTime) -> Self {
         match time.duration_since(UNIX_EPOCH) {
             Ok(since) => Self { seconds: i64::try_from(since.as_secs()).unwrap_or(0), nanos: since.subsec_nanos() },
@@ -21,7 +23,8 @@ impl UtcTime {
         }
     }
 
-    /// Year, month, day and day of the year (from 1), by Howard Hinnant's `civil_from_days`.
+    /// Year, month (from 0), day and day of the year (from 1), by Howard Hinnant's
+    /// `civil_from_days`.
     fn date(self) -> (i64, usize, i64, i64) {
         let days = self.seconds.div_euclid(86_400) + 719_468;
         let era = days.div_euclid(146_097);
@@ -55,6 +58,7 @@ const MONTHS: [&str; 12] = [
 ];
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
+/// An element of a layout, which the output replaces (`std…` constants of `time/format.go`).
 #[derive(Clone, Copy)]
 enum LayoutElement {
     LongMonth,
@@ -69,6 +73,7 @@ enum LayoutElement {
     Fraction { digits: usize, trim: bool, separator: u8 },
 }
 
+/// A numeric field of a time.
 #[derive(Clone, Copy)]
 enum TimeField {
     Year,
@@ -82,7 +87,7 @@ enum TimeField {
     Second,
 }
 
-/// The spellings, longest first where one begins another, and what each stands for.
+/// The spellings of elements. A longer spelling stands before one that it begins with.
 const ELEMENTS: &[(&[u8], LayoutElement)] = &[
     (b"January", LayoutElement::LongMonth),
     (b"Jan", LayoutElement::Month),
@@ -119,13 +124,15 @@ const ELEMENTS: &[(&[u8], LayoutElement)] = &[
     (b"Z07", LayoutElement::Offset { z: true, colon: false, minutes: false, seconds: false }),
 ];
 
-/// The element that `layout` begins with, and its length.
+/// The element at the start of `layout`, and its length (`nextStdChunk`).
 fn next_element(layout: &[u8]) -> Option<(LayoutElement, usize)> {
+    // `_2006` is an underscore and the year, not `_2` and `006`.
     if layout.starts_with(b"_2006") {
         return None;
     }
     for &(spelling, element) in ELEMENTS {
         if layout.starts_with(spelling) {
+            // `Janet` is text: a short name followed by a lower-case letter is no element.
             let word = matches!(element, LayoutElement::Month | LayoutElement::Weekday);
             if !(word && layout.get(3).is_some_and(u8::is_ascii_lowercase)) {
                 return Some((element, spelling.len()));
@@ -137,6 +144,7 @@ fn next_element(layout: &[u8]) -> Option<(LayoutElement, usize)> {
     if !matches!(separator, b'.' | b',') || !matches!(digit, b'0' | b'9') {
         return None;
     }
+    // Any number of zeros or nines, if no other digit follows.
     let digits = rest.iter().take_while(|&&byte| byte == digit).count();
     if rest.get(digits).is_some_and(u8::is_ascii_digit) {
         return None;
@@ -144,7 +152,7 @@ fn next_element(layout: &[u8]) -> Option<(LayoutElement, usize)> {
     Some((LayoutElement::Fraction { digits, trim: digit == b'9', separator }, digits + 1))
 }
 
-/// `time.Time.Format` in UTC.
+/// Formats a moment (`time.Time.Format`). Unknown text is copied.
 pub(crate) fn format(now: UtcTime, layout: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(layout.len() + 16);
     let mut at = 0;
@@ -163,6 +171,7 @@ pub(crate) fn format(now: UtcTime, layout: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Appends one element.
 fn write(out: &mut Vec<u8>, now: UtcTime, element: LayoutElement) {
     let (_, month, _, _) = now.date();
     let weekday = usize::try_from((now.seconds.div_euclid(86_400) + 4).rem_euclid(7)).unwrap_or(0);
@@ -199,6 +208,7 @@ fn write(out: &mut Vec<u8>, now: UtcTime, element: LayoutElement) {
     out.extend_from_slice(text.as_bytes());
 }
 
+/// The value of a numeric field.
 fn number(now: UtcTime, field: TimeField) -> i64 {
     let (year, month, day, year_day) = now.date();
     let of_day = now.seconds.rem_euclid(86_400);

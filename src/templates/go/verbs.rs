@@ -1,20 +1,25 @@
-//! The verbs of `fmt.Sprintf`: how each Go type prints under each of them.
-//! A verb that does not fit says so in the output, as Go does it.
+//! The verbs of `fmt.Sprintf`: how each Go type prints under each verb (`fmt/print.go`,
+//! `fmt/format.go`).
+//!
+//! A verb that does not fit the type is no failure: the output says so, as Go's does.
 
 use super::super::value::{GoValue, LoopInfo, Value};
 use super::sprintf::Printer;
 use super::{number, quote, runes};
 
 impl Printer {
+    /// Prints the argument under a verb (`pp.printArg`).
     pub(super) fn argument(&mut self, value: &Value, verb: char) {
         match (&value.data, verb) {
+            // The only verbs for which `printArg` accepts an untyped nil.
             (GoValue::Nil, 'T' | 'v') => self.pad(b"<nil>"),
             (_, 'T') => self.text(value.type_name().as_bytes()),
             _ => self.value(value, verb, false),
         }
     }
 
-    /// A verb that does not fit the value: the value is shown by `%v`, with the flags that stand.
+    /// Prints that the verb does not fit, with type and value (`pp.badVerb`). The flags stay in
+    /// force.
     fn bad_verb(&mut self, value: &Value, verb: char) {
         self.error(verb, b"(");
         if matches!(value.data, GoValue::Nil) {
@@ -27,6 +32,7 @@ impl Printer {
         self.write(b")");
     }
 
+    /// Prints a value by its type (`pp.printValue`). `inner` is set inside a list or map.
     fn value(&mut self, value: &Value, verb: char, inner: bool) {
         if self.over {
             return;
@@ -35,7 +41,7 @@ impl Printer {
             GoValue::Nil if inner && verb == 'v' => {
                 self.write(if self.flags.sharp_v { b"interface {}(nil)" } else { b"<nil>" });
             }
-            // A nil inside a list or a map prints so whatever the verb is.
+            // A nil inside a list or map prints like this under every verb.
             GoValue::Nil if inner => self.write(b"<nil>"),
             GoValue::Nil => self.bad_verb(value, verb),
             GoValue::NoLoop if verb == 'v' => self.pad(b"<nil>"),
@@ -45,6 +51,7 @@ impl Printer {
                 _ => self.bad_verb(value, verb),
             },
             GoValue::Int(number) => self.integer(value, number.unsigned_abs(), *number < 0, verb),
+            // `%#v` prints a `uint8` in hexadecimal with prefix (`fmt.fmt0x64`).
             GoValue::Byte(number) if verb == 'v' && self.flags.sharp_v => {
                 self.flags.sharp = true;
                 self.digits(u64::from(*number), false, 16, verb, false);
@@ -89,7 +96,7 @@ impl Printer {
         }
     }
 
-    /// `forloop`; a loop around it would print as an address, which is no use to anybody.
+    /// Prints `forloop`. Go would print an outer loop as an address; a fixed one stands in for it.
     fn structure(&mut self, info: &LoopInfo, verb: char) {
         self.write(b"&");
         if self.flags.sharp_v {
@@ -113,6 +120,7 @@ impl Printer {
         self.write(b"}");
     }
 
+    /// Prints text, cut to the precision in runes and padded (`fmt.fmtS`).
     fn text(&mut self, bytes: &[u8]) {
         let end = match self.flags.precision {
             Some(count) => runes::runes(bytes).take(count).map(|(_, width)| width).sum(),
@@ -121,6 +129,7 @@ impl Printer {
         self.pad(&bytes[..end]);
     }
 
+    /// Prints a string under `%v`, `%s`, `%x`, `%X` or `%q`.
     fn string(&mut self, value: &Value, bytes: &[u8], verb: char) {
         match verb {
             'v' if self.flags.sharp_v => self.quoted(bytes),
@@ -131,6 +140,7 @@ impl Printer {
         }
     }
 
+    /// Prints `%q`; with `#`, in back quotes if possible (`fmt.fmtQ`).
     fn quoted(&mut self, bytes: &[u8]) {
         let end =
             self.flags.precision.map_or(bytes.len(), |count| runes::runes(bytes).take(count).map(|(_, w)| w).sum());
@@ -141,6 +151,7 @@ impl Printer {
         self.pad(&quote::string(bytes, self.flags.plus));
     }
 
+    /// Prints bytes in hexadecimal (`fmt.fmtSbx`).
     fn hex(&mut self, bytes: &[u8], upper: bool) {
         let bytes = &bytes[..self.flags.precision.map_or(bytes.len(), |p| p.min(bytes.len()))];
         let digits: &[u8; 16] = if upper { b"0123456789ABCDEF" } else { b"0123456789abcdef" };
@@ -166,6 +177,7 @@ impl Printer {
         self.pad(&text);
     }
 
+    /// Prints an integer under any integer verb (`pp.fmtInteger`).
     fn integer(&mut self, value: &Value, magnitude: u64, negative: bool, verb: char) {
         match verb {
             'v' | 'd' => self.digits(magnitude, negative, 10, verb, false),
@@ -174,6 +186,7 @@ impl Printer {
             'x' => self.digits(magnitude, negative, 16, verb, false),
             'X' => self.digits(magnitude, negative, 16, verb, true),
             'c' | 'q' | 'U' => {
+                // Go converts to `uint64` before it checks the range of a rune.
                 let bits = if negative { magnitude.wrapping_neg() } else { magnitude };
                 let rune = u32::try_from(bits).ok().and_then(char::from_u32);
                 match verb {
@@ -186,6 +199,7 @@ impl Printer {
         }
     }
 
+    /// Prints `%U`: `U+0041`, and with `#` the character itself (`fmt.fmtUnicode`).
     fn unicode(&mut self, bits: u64, rune: Option<char>) {
         let precision = self.flags.precision.unwrap_or(0).max(4);
         let mut text = format!("{bits:X}");
@@ -196,13 +210,14 @@ impl Printer {
         self.unfilled(text.as_bytes());
     }
 
-    /// Pads with spaces, even where zeros were asked for.
+    /// Pads with spaces even if zeros are asked for: the zeros are part of the digits already.
     fn unfilled(&mut self, bytes: &[u8]) {
         let zero = std::mem::take(&mut self.flags.zero);
         self.pad(bytes);
         self.flags.zero = zero;
     }
 
+    /// Prints an integer in a base, with sign, prefix and minimum digits (`fmt.fmtInteger`).
     fn digits(&mut self, magnitude: u64, negative: bool, base: u32, verb: char, upper: bool) {
         let flags = self.flags;
         let mut least = 0;
@@ -248,6 +263,7 @@ impl Printer {
         self.unfilled(body.as_bytes());
     }
 
+    /// Prints a float (`fmt.fmtFloat`).
     fn float(&mut self, value: &Value, number: f64, verb: char) {
         let (format, default) = match verb {
             'v' => (b'g', None),
@@ -257,6 +273,7 @@ impl Printer {
             _ => return self.bad_verb(value, verb),
         };
         let precision = self.flags.precision.or(default);
+        // Refused before formatting, since the digits would be built in memory first.
         if precision.is_some_and(|p| p > self.cap) {
             self.over = true;
             return;
@@ -290,7 +307,8 @@ impl Printer {
     }
 }
 
-/// What `#` does to a float: a point in any case, and for `%#g` the zeros that were cut.
+/// Applies `#` to a float: always a point, and under `%g` the trailing zeros that the shortest text
+/// drops.
 fn with_point(text: &str, format: u8, precision: Option<usize>) -> String {
     let mut missing = match format {
         b'g' | b'G' | b'x' => precision.map_or(6, |p| i64::try_from(p).unwrap_or(i64::MAX)),

@@ -1,8 +1,26 @@
 //! Expressions, level by level as in pongo2's `parser_expression.go`.
 //!
-//! From loosest to tightest: logic, relation, sum, product, power, factor. Three of them recurse to
-//! the right in pongo2, where other languages go from the left; see the table in `TEMPLATES.md`.
-//! They are flat lists here, evaluated in the same order.
+//! The grammar, from loosest to tightest. The names in the middle are pongo2's types:
+//!
+//! ```text
+//! expression  Expression            relation { ("and" | "or" | "&&" | "||") relation }
+//! relation    relationalExpression  sum { ("==" | "!=" | "<>" | "<" | ">" | "<=" | ">=" | "in") sum }
+//! sum         simpleExpression      [ "+" | "-" ] [ "!" | "not" ] product { ("+" | "-") product }
+//! product     term                  power { ("*" | "/" | "%") power }
+//! power       power                 factor { "^" factor }
+//! factor                            "(" expression ")" | operand { "|" name [ ":" operand ] }
+//! operand     variableResolver      number | string | "true" | "false" | path
+//! path                              name { "." (name | digits) | "(" arguments ")" | "[" expression "]" }
+//! ```
+//!
+//! Three levels recurse to the right in pongo2 where other languages group from the left:
+//! expression, relation and power. `0 and 1 or 1` is `0 and (1 or 1)`, and `1 < 2 == true` is `1 <
+//! (2 == true)`. They are flat lists here, evaluated in that order, so that a long chain takes no
+//! stack.
+//!
+//! What surprises, and is pongo2's: the sign and `not` bind to the first product only (`not a == b`
+//! is `(not a) == b`), no filter can follow a parenthesis, a filter's argument has neither sign nor
+//! filters, and a subscript, which only Incus has, ends the path.
 
 use super::super::Dialect;
 use super::super::engine_error::{EngineError, EngineResult};
@@ -59,6 +77,7 @@ impl<'t, 'a> Parser<'t, 'a> {
     /// before `not`, once each, and both apply to the first product only.
     fn sum(&mut self, cursor: &mut TokenCursor<'t, 'a>) -> EngineResult<Expr> {
         let minus = cursor.take_symbol(Symbol::Minus);
+        // `+-1` is an error, as is `--1`: one sign only.
         if !minus {
             cursor.take_symbol(Symbol::Plus);
         }
@@ -202,6 +221,8 @@ impl<'t, 'a> Parser<'t, 'a> {
                 Some(Symbol::OpenParen) => {
                     cursor.next += 1;
                     let arguments = self.call_arguments(cursor)?;
+                    // pongo2 collects the arguments of repeated parentheses into one call, so
+                    // `f(1)(2)` is `f(1, 2)`.
                     let call = path.segments.last_mut().map_or(&mut path.call, |part| &mut part.call);
                     call.get_or_insert_default().extend(arguments);
                 }

@@ -158,6 +158,7 @@ pub(crate) fn parse(tokens: &[Token<'_>], end: u32, dialect: Dialect, bounds: Pa
         names: BTreeMap::new(),
         block_names: BTreeSet::new(),
     };
+    // In the order of the constants above.
     for known in [b"forloop".as_slice(), b"block", b"pongo2"] {
         parser.name(known);
     }
@@ -216,6 +217,8 @@ impl<'t, 'a> Parser<'t, 'a> {
         };
         let space = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\r' | b'\t');
         let (mut start, mut end) = (0, text.len());
+        // The token before the text is the end of a tag, `-}}` or `-%}`; the one behind is the
+        // start of the next.
         if trims(self.doc.next.checked_sub(1)) {
             start = text.iter().take_while(|byte| space(byte)).count();
         }
@@ -251,6 +254,8 @@ impl<'t, 'a> Parser<'t, 'a> {
         let Some(name) = self.doc.take_any_word() else {
             return Err(self.doc.wrong("expected the name of a tag"));
         };
+        // Checked before the arguments, so an unknown tag is reported even if its arguments do not
+        // close.
         let known = tags::check(name).map_err(|fault| fault.at(at))?;
         let arguments = self.arguments()?;
         nodes.extend(self.tag_named(known, at, arguments)?.map(|node| LocatedNode { at, node }));
@@ -283,6 +288,8 @@ impl<'t, 'a> Parser<'t, 'a> {
         if self.blocks_open >= self.bounds.nesting + self.bounds.wrapped {
             return Err(self.too_deep(at));
         }
+        // Counted down at the end tag only. An error ends the parse, so the count no longer matters
+        // then.
         self.blocks_open += 1;
         let mut nodes = Vec::new();
         while !self.doc.is_done() {

@@ -251,6 +251,8 @@ impl<'t, 'a> Parser<'t, 'a> {
         let body = self.body(at, &[b"endmacro"])?;
         body.arguments.finish("`endmacro`")?;
         tag.body = body.nodes;
+        // pongo2 keeps exported macros in a map of the template and refuses a duplicate there.
+        // Others may repeat.
         if tag.exported && self.tree.macros.iter().any(|known| known.exported && known.name == tag.name) {
             return Err(EngineError::wrong("another macro of this name is exported already").at(at));
         }
@@ -358,6 +360,8 @@ impl<'t, 'a> Parser<'t, 'a> {
 fn lorem_tag(args: &mut TokenCursor<'_, '_>) -> EngineResult<Node> {
     let mut tag = LoremTag { count: 1, method: LoremMethod::Plain, random: false };
     if let Some(TokenKind::Number(digits)) = args.peek().map(|token| token.kind) {
+        // By way of a float, as pongo2 does with `AsValue(...).Integer()`: a number beyond 63 bits
+        // is not an error here.
         tag.count = integer_of(digits);
         args.next += 1;
     }

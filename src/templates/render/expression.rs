@@ -15,6 +15,8 @@ impl<'t> Renderer<'t> {
     /// Evaluates an expression.
     pub(super) fn expr(&mut self, expr: &'t Expr) -> EngineResult<Value> {
         match expr {
+            // Literals and variables are most of all expressions. They need no frame, since they
+            // nest no further.
             Expr::Literal(value) => Ok(value.clone()),
             Expr::Path(path) => self.path(path),
             _ => {
@@ -129,10 +131,13 @@ impl<'t> Renderer<'t> {
         }
         if sum.minus {
             value = if value.is_float() {
+                // Go negates a float's sign bit, so `-0.0` prints as `-0.000000`.
                 Value::from(-value.float())
             } else if value.is_integer() {
                 Value::from(value.integer().wrapping_neg())
             } else {
+                // The only operator without a conversion: `-"5"` is an error in both versions
+                // (`simpleExpression.Evaluate`).
                 return Err(EngineError::wrong("a minus sign needs a number"));
             };
         }
@@ -181,6 +186,7 @@ impl<'t> Renderer<'t> {
             self.spend(weight(&value))?;
             operands.push(value.float());
         }
+        // From the right: `2^3^2` is `2^9`.
         let mut result = operands.pop().unwrap_or(0.0);
         for base in operands.into_iter().rev() {
             result = number::pow(base, result);
@@ -194,11 +200,15 @@ impl<'t> Renderer<'t> {
 fn multiply(op: Product, left: &Value, right: &Value) -> EngineResult<Value> {
     let floats = left.is_float() || right.is_float();
     Ok(match op {
+        // There is no such arm for modulo: pongo2 converts both sides to integers, so `5 % 2.5` is
+        // `5 % 2`.
         Product::Times if floats => Value::from(left.float() * right.float()),
         Product::Divide if floats => Value::from(left.float() / right.float()),
         Product::Times => Value::from(left.integer().wrapping_mul(right.integer())),
         Product::Divide | Product::Modulo => {
             let (left, right) = (left.integer(), right.integer());
+            // Go panics with a runtime error for integers. Floats divide to infinity, in Go and
+            // here.
             if right == 0 {
                 return Err(EngineError::wrong("division by zero"));
             }

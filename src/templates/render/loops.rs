@@ -25,6 +25,8 @@ impl<'t> Renderer<'t> {
                 _ => return Err(EngineError::wrong("`forloop` has been set to something else")),
             },
         };
+        // The scope opens before the expression is evaluated: `forloop` in it is the new loop's
+        // own.
         let before = self.open(self.scope);
         let info = Arc::new(LoopInfo::new(parent));
         self.assign_raw(FORLOOP, GoValue::Loop(info.clone()).into());
@@ -84,6 +86,7 @@ impl<'t> Renderer<'t> {
             return Ok(());
         }
         let total: usize = list.items.iter().map(weight).sum();
+        // A sort compares each item about log2(count) times.
         self.spend((total + count * 16).saturating_mul(count.ilog2() as usize + 1))?;
         let mut items: Vec<_> = list.items.iter().map(|item| (item.text(), item)).collect();
         items.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -105,6 +108,7 @@ impl<'t> Renderer<'t> {
         key: Value,
         value: Option<Value>,
     ) -> EngineResult<()> {
+        // A second name over a list or a text is nil, so it is not assigned at all.
         self.assign(tag.key, Value { safe: false, ..key });
         if let (Some(name), Some(value)) = (tag.value, value) {
             self.assign(name, Value { safe: false, ..value });

@@ -1,10 +1,25 @@
 //! The renderer: walks a tree with a context and writes bytes. This file holds its state (scopes,
 //! output, budget); what single nodes and expressions do is in the files beside it.
 //!
+//! # Budget
+//!
 //! Every operation pays from a budget of steps ([`Renderer::spend`]): one for each node and
 //! expression, and one for every few bytes read or written. Work is therefore bounded whatever the
 //! template does, and the bound is a count, not a time, so that a template fails on every machine
-//! or on none.
+//! or on none. Output and single values share a bound in bytes. Nesting at rendering (macros that
+//! call themselves) is bounded by frames, which stand for stack.
+//!
+//! # Scopes
+//!
+//! A name is looked up in the scopes, innermost first, and then in the context. What opens a scope
+//! follows pongo2:
+//!
+//! - `for` opens one for all rounds together, `with` one for its body, a macro call one inside the
+//!   scope of the macro's definition;
+//! - `if`, `block`, `filter`, `autoescape` and the others open none;
+//! - `set`, `cycle … as` and `widthratio … as` write to the innermost scope and shadow outer names.
+//!
+//! # Errors
 //!
 //! An error leaves the renderer in an unfinished state, with scopes and captures open. That is
 //! fine: it is used once and dropped.
@@ -125,6 +140,7 @@ impl<'t> Renderer<'t> {
             steps: bounds.steps,
             frames: 0,
             macros_open: 0,
+            // Most templates add little to their own text.
             out: Vec::with_capacity(source.len() + source.len() / 4),
             scopes: vec![Scope { parent: ROOT, autoescape: true, vars: Vec::new() }],
             scope: ROOT,
@@ -169,6 +185,8 @@ impl<'t> Renderer<'t> {
     fn spend(&mut self, bytes: usize) -> EngineResult<()> {
         match self.steps.checked_sub(1 + (bytes / BYTES_PER_STEP) as u64) {
             Some(left) => {
+                // True when the count passes a multiple, which also holds if one step pays for a
+                // lot.
                 let look = left / CANCEL_CHECK_STEPS != self.steps / CANCEL_CHECK_STEPS;
                 self.steps = left;
                 if look && self.cancel.is_some_and(Cancel::is_cancelled) {
@@ -183,6 +201,7 @@ impl<'t> Renderer<'t> {
     /// Starts an evaluation inside the present one. Every `enter` that succeeds is followed by a
     /// `leave`, unless an error ends the rendering.
     fn enter(&mut self) -> EngineResult<()> {
+        // Counted down in `leave`. After an error nobody looks at the count again.
         self.frames += 1;
         if self.frames > MAX_FRAMES {
             return Err(EngineError::limit(
@@ -219,6 +238,8 @@ impl<'t> Renderer<'t> {
 
     /// Renders nodes into a buffer of their own and returns it.
     fn captured(&mut self, nodes: &'t Nodes) -> EngineResult<Vec<u8>> {
+        // The buffer starts empty, so a capture can be as large as the whole output, but not
+        // larger.
         let outer = std::mem::take(&mut self.out);
         self.nodes(nodes)?;
         Ok(std::mem::replace(&mut self.out, outer))

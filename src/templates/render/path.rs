@@ -28,6 +28,8 @@ impl<'t> Renderer<'t> {
         self.spend(0)?;
         let mut current = match self.private(path.name)? {
             Some(slot) if slot.wrapped => slot.value,
+            // A bare nil in a scope ends the lookup: the context is not asked for a name that a
+            // scope holds.
             Some(slot) if matches!(slot.value.data, GoValue::Nil) => return Ok(Value::NIL),
             Some(slot) => slot.value,
             None => match self.context.get(self.name_of(path.name)) {
@@ -37,6 +39,7 @@ impl<'t> Renderer<'t> {
         };
         current = self.called(current, path.call.as_deref())?;
         for part in &path.segments {
+            // A field of a loop is read when the path goes through it, not when it was stored.
             current = current.now();
             if matches!(current.data, GoValue::Nil | GoValue::NoLoop) {
                 return Ok(Value::NIL);
@@ -61,6 +64,7 @@ impl<'t> Renderer<'t> {
                     self.spend(weight(&index))?;
                     match usize::try_from(index.integer()) {
                         Ok(index) => indexed(current, index),
+                        // A negative index finds nothing, while one past the end gives nil.
                         Err(_) => Ok(None),
                     }
                 }
@@ -88,6 +92,8 @@ impl<'t> Renderer<'t> {
         };
         let call = call.unwrap_or(&[]);
         let wanted = match function {
+            // LXD's Go function has two parameters, and reflection refuses another number of
+            // arguments.
             Function::ConfigGet(_) => Some(2),
             Function::Macro { .. } => None,
             Function::Super | Function::Text(_) => Some(0),
@@ -121,6 +127,7 @@ impl<'t> Renderer<'t> {
             return Err(EngineError::limit("template_depth", self.bounds.depth, "the depth of macro calls"));
         }
         let mut vars = Vec::with_capacity(tag.defaults.len());
+        // Defaults see the scope of the definition. The caller's scope is back after the call.
         let caller = std::mem::replace(&mut self.scope, scope);
         for (name, default) in &tag.defaults {
             let value = match default {
@@ -148,6 +155,7 @@ impl<'t> Renderer<'t> {
         for (name, value) in tag.arguments.iter().zip(arguments) {
             self.assign_raw(*name, value);
         }
+        // The body sees its definition's variables and its arguments, not the caller's `with`.
         let text = self.captured(&tag.body)?;
         self.close(before);
         self.scope = caller;
@@ -183,6 +191,8 @@ fn config_get(config: &Arc<super::Map>, arguments: Vec<Value>) -> Value {
 fn field(current: &Value, name: &[u8]) -> EngineResult<Option<GoValue>> {
     match &current.data {
         GoValue::Map(map) if map.kind == MapType::Context && name == b"Update" => {
+            // `pongo2` is a Go map type with a method `Update`, which reflection finds before the
+            // keys.
             Err(EngineError::wrong("`pongo2.Update` can't be called"))
         }
         GoValue::Map(map) => Ok(map.get(name).map(|value| value.data.clone())),
@@ -206,6 +216,7 @@ fn structure(current: &Value, name: &[u8]) -> EngineResult<Option<GoValue>> {
         (GoValue::Cycle(cycle), b"String") => Ok(Some(GoValue::Function(Function::Text(cycle.current().text())))),
         (GoValue::Block, b"Super") => Ok(Some(GoValue::Function(Function::Super))),
         (GoValue::Cycle(_), b"node" | b"value") | (GoValue::Block, b"ctx" | b"wrappers") => {
+            // Unexported fields: reflection finds them and panics when they are used.
             Err(EngineError::wrong("this field is pongo2's own"))
         }
         _ => Ok(None),

@@ -61,6 +61,7 @@ impl<'t> Renderer<'t> {
     /// Switches autoescape for a body. No scope is opened.
     pub(super) fn autoescape_tag(&mut self, on: bool, nodes: &'t Nodes) -> EngineResult<()> {
         let scope = self.scope;
+        // The flag belongs to the scope, which stays the same: a `for` inside copies it.
         let before = self.autoescape();
         self.set_autoescape(scope, on);
         self.nodes(nodes)?;
@@ -102,6 +103,7 @@ impl<'t> Renderer<'t> {
         }
         let last =
             self.ifchanged_states.get_mut(tag.index).map(|watch| std::mem::take(&mut watch.values)).unwrap_or_default();
+        // The first run counts as changed.
         let mut changed = last.is_empty();
         for (old, new) in last.iter().zip(&now) {
             if !self.equal(&old.clone().now(), &new.clone().now())? {
@@ -151,6 +153,7 @@ impl<'t> Renderer<'t> {
     fn next_item(&mut self, index: usize) -> EngineResult<Value> {
         let Some(tag) = self.tree.cycles.get(index) else { return Ok(Value::NIL) };
         let Some(turn) = self.cycles.get_mut(index) else { return Ok(Value::NIL) };
+        // The index goes up without bound in pongo2, too, and is reduced at each use.
         let item = tag.items.get(turn.checked_rem(tag.items.len()).unwrap_or(0));
         *turn += 1;
         match item {

@@ -5,7 +5,7 @@ use lxd_image::{Architecture, ErrorKind};
 use super::{HEAD, assert_malformed, parse};
 
 #[test]
-fn every_name_of_the_table_finds_its_architecture() {
+fn every_architecture_name_parses() {
     let table = [
         ("i686", "i386 i586 386 x86 generic_32"),
         ("x86_64", "amd64 generic_64 x86_64_v1 x86_64_v2 x86_64_v3 x86_64_v4"),
@@ -36,7 +36,7 @@ fn every_name_of_the_table_finds_its_architecture() {
 }
 
 #[test]
-fn debian_names_find_the_same_architecture_again_save_for_the_shared_armhf() {
+fn debian_names_parse_back_except_armhf() {
     for architecture in Architecture::ALL {
         let again: Architecture = architecture.debian_name().parse().unwrap();
         assert!(again == *architecture || *architecture == Architecture::Armv8l, "{architecture}");
@@ -44,7 +44,7 @@ fn debian_names_find_the_same_architecture_again_save_for_the_shared_armhf() {
 }
 
 #[test]
-fn an_unknown_name_is_an_error_to_parse_but_not_to_read() {
+fn an_unknown_architecture_is_kept_as_text() {
     let error = "vax".parse::<Architecture>().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert_eq!(error.to_string(), "`vax` is no architecture that is known here");
@@ -58,7 +58,7 @@ fn an_unknown_name_is_an_error_to_parse_but_not_to_read() {
 }
 
 #[test]
-fn an_alias_is_known_and_stays_as_written() {
+fn an_architecture_alias_stays_as_written() {
     let metadata = parse("architecture: 386\ncreation_date: 1\n").unwrap();
     assert_eq!(metadata.architecture(), "386");
     assert_eq!(metadata.known_architecture(), Some(Architecture::I686));

@@ -8,7 +8,7 @@ fn created(yaml: &str) -> Option<i64> {
 }
 
 #[test]
-fn integers_of_every_notation_are_taken() {
+fn dates_accept_every_integer_notation() {
     for (yaml, value) in [
         ("1700000000", 1_700_000_000),
         ("0x6553f100", 1_700_000_000),
@@ -34,7 +34,7 @@ fn integers_of_every_notation_are_taken() {
 }
 
 #[test]
-fn floats_are_cut_to_integers() {
+fn float_dates_are_cut_to_integers() {
     for (yaml, value) in [
         ("1.7e9", 1_700_000_000),
         ("1700000000.5", 1_700_000_000),
@@ -50,7 +50,7 @@ fn floats_are_cut_to_integers() {
 }
 
 #[test]
-fn what_is_no_number_of_64_bits_is_malformed() {
+fn a_date_outside_64_bits_is_malformed() {
     for yaml in [
         "2023-11-14",
         "2023-11-14T22:13:20Z",
@@ -99,7 +99,7 @@ fn a_creation_date_of_zero_counts_as_missing() {
 }
 
 #[test]
-fn an_expiry_date_of_zero_or_nothing_is_never() {
+fn an_expiry_date_of_zero_or_null_means_never() {
     assert_eq!(parse(HEAD).unwrap().expiry_date(), None);
     for never in ["0", "~", "", "null"] {
         assert_eq!(with_head(&format!("expiry_date: {never}\n")).unwrap().expiry_date(), None, "{never}");

@@ -5,7 +5,7 @@ use lxd_image::{ErrorKind, Metadata, TemplateRule};
 use super::{parse, with_head};
 
 #[test]
-fn a_new_description_is_written_in_the_usual_order() {
+fn new_metadata_is_written_in_the_usual_order() {
     let mut metadata = Metadata::new("x86_64", 1_700_000_000).unwrap();
     let rule = TemplateRule::new("hostname.tpl", ["create", "copy"])
         .unwrap()
@@ -106,7 +106,7 @@ fn aliases_and_merges_are_written_out() {
 }
 
 #[test]
-fn quotes_that_change_nothing_make_no_difference() {
+fn redundant_quotes_do_not_affect_equality() {
     let metadata = with_head("\"x\": 'text'\n!!str z: !!str 12\n").unwrap();
     assert!(metadata.to_yaml().ends_with("x: text\nz: \"12\"\n"));
     assert_eq!(metadata, with_head("x: text\nz: '12'\n").unwrap());
@@ -121,7 +121,7 @@ fn keys_without_a_value_are_left_out() {
 }
 
 #[test]
-fn texts_that_readers_disagree_about_are_quoted() {
+fn ambiguous_texts_are_quoted() {
     let mut metadata = Metadata::new("x86_64", 1).unwrap();
     for (index, text) in QUOTED.iter().enumerate() {
         metadata.properties_mut().set(format!("k{index}"), *text).unwrap();
@@ -207,7 +207,7 @@ const QUOTED: &[&str] = &[
 ];
 
 #[test]
-fn what_readers_agree_about_is_not_quoted() {
+fn unambiguous_texts_are_not_quoted() {
     for text in
         ["Debian", "a b", "/etc/hostname", "hostname.tpl", "a:b", "Ubuntu jammy (amd64)", "Größe", "x86_64", "yesno"]
     {
@@ -218,7 +218,7 @@ fn what_readers_agree_about_is_not_quoted() {
 }
 
 #[test]
-fn very_long_keys_are_still_read_again() {
+fn very_long_keys_round_trip() {
     let mut metadata = Metadata::new("x86_64", 1).unwrap();
     metadata.properties_mut().set("k".repeat(5_000), "v").unwrap();
     metadata.properties_mut().set("12 ".repeat(1_000), "").unwrap();
@@ -226,7 +226,7 @@ fn very_long_keys_are_still_read_again() {
 }
 
 #[test]
-fn what_no_file_can_say_is_refused() {
+fn values_that_no_file_can_hold_are_refused() {
     let kind = |result: Result<(), lxd_image::Error>| result.unwrap_err().kind();
     assert!(Metadata::new("", 1).is_err() && Metadata::new("x86_64", 0).is_err());
     let mut metadata = Metadata::new("x86_64", 1).unwrap();

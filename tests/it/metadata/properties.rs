@@ -6,7 +6,7 @@ use lxd_image::ErrorKind;
 use super::{assert_malformed, property, with_head};
 
 #[test]
-fn scalars_keep_their_text() {
+fn property_scalars_keep_their_text() {
     for text in [
         "12.04",
         "12.10",
@@ -46,7 +46,7 @@ fn scalars_keep_their_text() {
 }
 
 #[test]
-fn null_and_nothing_are_the_empty_string() {
+fn null_properties_are_empty_text() {
     for nothing in ["", "~", "null", "Null", "NULL", "# nothing", "''", "!!null ''", "!!str"] {
         assert_eq!(property(nothing).unwrap(), "", "{nothing}");
     }
@@ -55,7 +55,7 @@ fn null_and_nothing_are_the_empty_string() {
 }
 
 #[test]
-fn keys_keep_their_text_as_well() {
+fn property_keys_keep_their_text() {
     let metadata = with_head("properties:\n  on: off\n  12.10: a\n  no: b\n  'requirements.x': c\n").unwrap();
     let pairs: Vec<_> = metadata.properties().iter().collect();
     assert_eq!(pairs, [("on", "off"), ("12.10", "a"), ("no", "b"), ("requirements.x", "c")]);
@@ -84,7 +84,7 @@ fn binary_values_are_decoded() {
 }
 
 #[test]
-fn known_tags_must_fit_and_foreign_ones_are_refused() {
+fn unknown_tags_and_tags_that_do_not_fit_are_malformed() {
     for (yaml, text) in [
         ("!!int 12", "12"),
         ("!!float 12.10", "12.10"),
@@ -141,7 +141,7 @@ fn aliases_and_merge_keys_are_resolved() {
 }
 
 #[test]
-fn a_map_or_a_list_is_no_property() {
+fn a_map_or_list_as_a_property_is_malformed() {
     assert_malformed(
         with_head("properties:\n  os: [a]\n"),
         "line 4, column 7, properties.os: a text belongs here, not a list",
@@ -159,7 +159,7 @@ fn a_map_or_a_list_is_no_property() {
 }
 
 #[test]
-fn control_characters_are_text_and_nul_is_not() {
+fn nul_is_the_only_refused_control_character() {
     assert_eq!(property("\"a\\e[31m\\x07\\u0085\\t\"").unwrap(), "a\u{1b}[31m\u{7}\u{85}\t");
     for nul in ["\"a\\0b\"", "\"\\x00\"", "\"\\u0000\"", "a\0b", "!!binary AGE="] {
         let error = property(nul).unwrap_err();
@@ -171,7 +171,7 @@ fn control_characters_are_text_and_nul_is_not() {
 }
 
 #[test]
-fn requirements_are_found_without_their_prefix() {
+fn requirements_are_listed_without_their_prefix() {
     let metadata =
         with_head("properties: {os: a, requirements.secureboot: false, requirements.cpu.x: 2, requirements: z}\n")
             .unwrap();

@@ -107,7 +107,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1_000) })]
 
     #[test]
-    fn what_is_written_is_read_as_the_same(metadata in metadata()) {
+    fn written_metadata_reads_back_equal(metadata in metadata()) {
         let written = metadata.to_yaml();
         let again = parse(&written).unwrap();
         prop_assert_eq!(again.to_yaml(), written);
@@ -115,7 +115,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_read_is_written_as_the_same(text in yaml()) {
+    fn read_metadata_writes_back_equal(text in yaml()) {
         if let Ok(metadata) = parse(format!("{HEAD}{text}")) {
             let written = metadata.to_yaml();
             let again = parse(&written).unwrap();
@@ -126,12 +126,12 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_read_or_refused(bytes in vec(any::<u8>(), 0..200)) {
+    fn any_bytes_parse_or_fail_without_panic(bytes in vec(any::<u8>(), 0..200)) {
         let _ = Metadata::parse(&bytes, &Limits::default());
     }
 
     #[test]
-    fn any_text_is_read_or_refused(text in any::<String>()) {
+    fn any_text_parses_or_fails_without_panic(text in any::<String>()) {
         let _ = parse(format!("{HEAD}{text}"));
     }
 }

@@ -4,7 +4,7 @@
 use super::{HEAD, assert_malformed, parse, with_head};
 
 #[test]
-fn json_byte_order_mark_crlf_comments_and_markers_are_fine() {
+fn json_byte_order_mark_crlf_comments_and_markers_are_accepted() {
     let plain = parse(format!("{HEAD}properties:\n  os: Debian\n")).unwrap();
     for text in [
         "{\"architecture\": \"x86_64\", \"creation_date\": 1700000000, \"properties\": {\"os\": \"Debian\"}}"
@@ -54,7 +54,7 @@ fn duplicate_keys_are_malformed_everywhere() {
 }
 
 #[test]
-fn the_top_must_be_a_map() {
+fn the_root_must_be_a_map() {
     for text in ["[a, b]", "- a\n- b\n", "text", "5", "~", "---\n...\n", "'a'", "---\n---\narchitecture: x86_64\n"] {
         assert_malformed(parse(text), "line ");
     }
@@ -64,7 +64,7 @@ fn the_top_must_be_a_map() {
 }
 
 #[test]
-fn what_is_no_utf_8_is_malformed() {
+fn text_that_is_not_utf_8_is_malformed() {
     assert_malformed(parse(b"architecture: x86_64\nx: caf\xe9\n"), "line 2, column 7: metadata.yaml is not UTF-8");
     let utf16: Vec<u8> = format!("\u{feff}{HEAD}").encode_utf16().flat_map(u16::to_le_bytes).collect();
     assert_malformed(parse(&utf16), "line 1, column 1: metadata.yaml is not UTF-8");
@@ -73,7 +73,7 @@ fn what_is_no_utf_8_is_malformed() {
 }
 
 #[test]
-fn tabs_are_no_indentation() {
+fn tabs_as_indentation_are_malformed() {
     assert_malformed(with_head("properties:\n\tos: Debian\n"), "line 4, column ");
     assert_malformed(with_head("properties:\n  \tos: Debian\n"), "line 4, column 4, properties: a tab is no");
     assert_malformed(with_head("properties:\n  os: a\n \t- b\n"), "line ");
@@ -85,7 +85,7 @@ fn tabs_are_no_indentation() {
 }
 
 #[test]
-fn broken_yaml_is_malformed_and_says_where() {
+fn broken_yaml_is_malformed_with_its_location() {
     for text in [
         "x: [a",
         "x: {a",
@@ -122,7 +122,7 @@ fn long_keys_are_cut_in_errors() {
 }
 
 #[test]
-fn a_file_of_odd_but_good_scalars_is_read_whole() {
+fn unusual_valid_scalars_are_read() {
     let metadata = parse(
         "---\n# comment\narchitecture: amd64\ncreation_date: 1700000000\nexpiry_date: 0\nproperties:\n  release: 12.10\n  \
          serial: 20160315_22:42\n  lts: yes\n  on: off\n  octal: 0o17\n  old: 017\n  date: 2015-02-18\n  none: ~\n  \
@@ -148,7 +148,7 @@ fn a_file_of_odd_but_good_scalars_is_read_whole() {
 }
 
 #[test]
-fn a_description_may_be_shared_between_threads() {
+fn metadata_can_be_shared_between_threads() {
     fn shared<T: Send + Sync + 'static>(_: &T) {}
     shared(&parse(HEAD).unwrap());
 }

@@ -40,7 +40,7 @@ fn rules_are_read_in_the_order_of_the_file() {
 }
 
 #[test]
-fn null_and_absent_templates_are_none() {
+fn null_templates_are_an_empty_map() {
     for none in ["", "templates: ~\n", "templates:\n", "templates: {}\n"] {
         assert_eq!(with_head(none).unwrap().templates().len(), 0);
     }
@@ -106,7 +106,7 @@ fn a_rule_without_events_never_fires() {
 }
 
 #[test]
-fn a_rule_with_one_event_that_exists_fires() {
+fn a_rule_with_one_known_event_can_fire() {
     let metadata = with_head("templates: {/a: {template: b, when: [dance, start]}}\n").unwrap();
     assert!(!metadata.template("/a").unwrap().never_fires());
 }

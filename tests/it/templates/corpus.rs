@@ -23,7 +23,7 @@ fn json_files(dir: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn corpus_cases_have_the_answers_of_pongo2() {
+fn corpus_cases_give_the_answers_of_pongo2() {
     let mut files = json_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/templates"));
     if let Some(dir) = std::env::var_os("LXD_IMAGE_TEMPLATE_CORPUS") {
         files.extend(json_files(Path::new(&dir)));

@@ -143,7 +143,7 @@ fn run(gopath: &Path, name: &str, dialect: Dialect) {
 
 /// Every verb with every flag on every type, which random templates take long to come by.
 #[test]
-fn differential_every_verb_prints_every_value_as_go_prints_it() {
+fn differential_every_verb_prints_values_as_go_does() {
     let mut peer = match Peer::build(Path::new("/usr/share/gocode"), "pongo2-verbs") {
         Ok(peer) => peer,
         Err(reason) if required() => panic!("no peer to compare with: {reason}"),
@@ -175,12 +175,12 @@ fn required() -> bool {
 }
 
 #[test]
-fn differential_random_templates_render_as_pongo2_4_renders_them() {
+fn differential_random_templates_render_as_pongo2_4() {
     run(Path::new("/usr/share/gocode"), "pongo2-4", Dialect::Lxd);
 }
 
 #[test]
-fn differential_random_templates_render_as_pongo2_6_renders_them() {
+fn differential_random_templates_render_as_pongo2_6() {
     match std::env::var_os("LXD_IMAGE_PONGO2_V6") {
         Some(gopath) => run(&PathBuf::from(gopath), "pongo2-6", Dialect::Incus),
         None => println!("skipped: LXD_IMAGE_PONGO2_V6 names no GOPATH with pongo2 6"),

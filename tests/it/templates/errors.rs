@@ -28,7 +28,7 @@ fn columns_of_the_first_line_are_those_of_the_file() {
 }
 
 #[test]
-fn an_execution_error_names_its_place_as_well() {
+fn an_execution_error_names_line_and_column() {
     let limits = Limits::default();
     let template = Template::parse(b"\n\n {{ 1 / 0 }}", Dialect::Incus, &limits).expect("well formed");
     let error = template.render(&Context::new(), &limits).expect_err("a division by zero");
@@ -41,7 +41,7 @@ fn an_execution_error_names_its_place_as_well() {
 }
 
 #[test]
-fn comparing_the_trigger_with_a_string_is_warned_about() {
+fn comparing_the_trigger_with_a_string_gives_a_warning() {
     let source =
         b"{% if trigger == \"create\" %}{% endif %}\n{{ \"copy\" != trigger|safe }}{{ trigger|lower == \"x\" }}";
     let template = Template::parse(source, Dialect::Lxd, &Limits::default()).expect("a template");
@@ -50,7 +50,7 @@ fn comparing_the_trigger_with_a_string_is_warned_about() {
 }
 
 #[test]
-fn the_typical_template_renders() {
+fn a_typical_template_renders() {
     let source = b"{{ container.name }} {{ config_get(\"user.x\", properties.default) }}{% for n, d in devices %} {{ n }}={{ d.type }}{% endfor %}";
     let context = Context::new()
         .trigger("create")

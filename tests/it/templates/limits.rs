@@ -41,7 +41,7 @@ fn nested(open: &str, inner: &str, close: &str, count: usize) -> String {
 }
 
 #[test]
-fn other_files_are_refused() {
+fn tags_that_read_other_files_are_refused() {
     for tag in ["include \"x\"", "ssi \"/etc/passwd\"", "ssi \"/etc/passwd\" parsed", "extends \"x\"", "import \"x\" y"]
     {
         wrong(&format!("{{% {tag} %}}"));
@@ -50,7 +50,7 @@ fn other_files_are_refused() {
 }
 
 #[test]
-fn endless_work_is_stopped() {
+fn endless_work_exceeds_the_step_limit() {
     let loops = nested("{% for x in s %}", "x", "{% endfor %}", 40);
     limited(&loops);
     limited(&nested("{% for x in l %}", "", "{% endfor %}", 60));
@@ -60,7 +60,7 @@ fn endless_work_is_stopped() {
 }
 
 #[test]
-fn values_do_not_grow_without_bound() {
+fn values_are_bounded_in_size() {
     let doubled = format!("{{% set a = \"0123456789\" %}}{}{{{{ a }}}}", "{% set a = a + a %}".repeat(50));
     let number = 123_456_789_i64.wrapping_mul(1 << 50).to_string();
     assert_eq!(render(&doubled, Dialect::Lxd).expect("numbers"), number.as_bytes());
@@ -77,7 +77,7 @@ fn values_do_not_grow_without_bound() {
 }
 
 #[test]
-fn huge_widths_are_refused_or_answered_as_by_pongo2() {
+fn huge_widths_are_refused_or_equal_pongo2() {
     for filter in ["center:2000000000", "ljust:2000000000", "floatformat:2000000000"] {
         limited(&format!("{{{{ \"1.5\"|{filter} }}}}"));
     }
@@ -97,7 +97,7 @@ fn huge_widths_are_refused_or_answered_as_by_pongo2() {
 }
 
 #[test]
-fn arithmetic_at_the_edges_is_an_error_or_pongo2s_answer() {
+fn arithmetic_at_the_edges_is_an_error_or_equals_pongo2() {
     wrong("{{ 1/0 }}");
     wrong("{{ 1%0 }}");
     let least = "(-9223372036854775807 - 1)";
@@ -135,7 +135,7 @@ fn deep_and_long_templates_do_not_overflow_the_stack() {
 }
 
 #[test]
-fn what_the_limits_allow_fits_a_small_stack() {
+fn templates_within_the_limits_fit_a_small_stack() {
     let parens = nested("(1 + ", "1", ")", 100);
     let blocks =
         nested("{% if true %}{% endif %}{% for x in \"a\" %}", &format!("{{{{ {parens} }}}}"), "{% endfor %}", 100);
@@ -160,7 +160,7 @@ fn what_the_limits_allow_fits_a_small_stack() {
 }
 
 #[test]
-fn a_parsed_template_serves_many_threads_and_starts_anew_each_time() {
+fn a_parsed_template_can_be_shared_by_threads() {
     fn shareable<T: Send + Sync>(_: &T) {}
     let limits = Limits::default();
     let source = b"{% for x in l %}{% cycle \"a\" \"b\" %}{% ifchanged %}{{ x }}{% endifchanged %}{% endfor %}";
@@ -192,7 +192,7 @@ mod any_bytes {
         }
 
         #[test]
-        fn anything_out_of_tags_gives_output_or_an_error(
+        fn random_tags_give_output_or_an_error(
             pieces in proptest::collection::vec(
                 prop_oneof![
                     Just("{{"), Just("}}"), Just("{%"), Just("%}"), Just("{#"), Just("#}"), Just(" if "), Just(" for x in l "),

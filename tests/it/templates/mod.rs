@@ -6,9 +6,9 @@ mod cases;
 mod corpus;
 mod differential;
 mod errors;
-mod found;
 mod grammar;
 mod limits;
+mod regressions;
 mod words;
 
 pub(crate) use cases::read_context;

@@ -41,7 +41,7 @@ fn site() -> (Site, String, String) {
 }
 
 #[test]
-fn render_takes_a_file_or_standard_input() {
+fn cli_render_takes_a_file_or_standard_input() {
     let (site, _, context) = site();
     let name = site.dest().join("templates/name.tpl");
     let (status, out, _) = run(&["template", "render", shown(&name), "--context", &context], None);
@@ -57,7 +57,7 @@ fn render_takes_a_file_or_standard_input() {
 }
 
 #[test]
-fn failures_have_a_kind_a_place_and_a_status() {
+fn cli_errors_have_kind_location_and_exit_status() {
     let (site, dest, context) = site();
     let broken = site.dest().join("templates/broken.tpl");
     let (status, out, err) = run(&["template", "render", shown(&broken), "--context", &context], None);
@@ -86,7 +86,7 @@ fn failures_have_a_kind_a_place_and_a_status() {
 }
 
 #[test]
-fn apply_prints_each_file_and_what_was_done() {
+fn cli_apply_prints_each_file_and_its_action() {
     let (site, dest, context) = site();
     let apply = ["template", "apply", &dest, "--trigger", "create", "--context", &context];
     let (status, out, err) = run(&[&apply[..], &["--dry-run"]].concat(), None);
@@ -113,7 +113,7 @@ fn apply_prints_each_file_and_what_was_done() {
 }
 
 #[test]
-fn list_show_and_check_look_at_packed_and_unpacked_images() {
+fn list_show_and_check_accept_packed_and_unpacked_images() {
     let (site, dest, _) = site();
     let packed = site.host().join("image.tar");
     let metadata = site.dest().join("metadata.yaml");

@@ -10,7 +10,7 @@ use lxd_image::{Cancel, ErrorKind, Limits, Monitor};
 use super::{Site, rule};
 
 #[test]
-fn row_149_a_missing_template_is_not_found_and_nothing_is_written() {
+fn a_missing_template_is_not_found_and_writes_nothing() {
     let site = Site::new();
     let before = site.state();
     let failed = site.apply(&[("/new/dir/x", rule("absent.tpl"))], &ApplyOptions::new()).unwrap_err();
@@ -24,7 +24,7 @@ fn row_149_a_missing_template_is_not_found_and_nothing_is_written() {
 }
 
 #[test]
-fn rows_151_to_155_a_failing_template_leaves_its_target_as_it_was() {
+fn a_failing_template_leaves_its_target_unchanged() {
     let signs = format!("{{{{ {}1 }}}}", "-".repeat(300_000));
     let parentheses = format!("{{{{ {}1{} }}}}", "(".repeat(200_000), ")".repeat(200_000));
     let loops = format!("{}{}", "{% for x in \"0123456789\" %}".repeat(12), "{% endfor %}".repeat(12));
@@ -60,7 +60,7 @@ fn rows_151_to_155_a_failing_template_leaves_its_target_as_it_was() {
 }
 
 #[test]
-fn row_156_the_first_failure_stops_and_says_what_was_written() {
+fn the_first_failure_stops_and_lists_written_files() {
     let site = Site::new();
     fs::write(site.root("etc/c"), "old").unwrap();
     let good = || rule("name.tpl");
@@ -89,7 +89,7 @@ fn row_156_the_first_failure_stops_and_says_what_was_written() {
 }
 
 #[test]
-fn whoever_asks_for_it_gets_the_rest_and_still_the_error() {
+fn keep_going_applies_the_other_rules_and_still_fails() {
     let site = Site::new();
     let rules = [
         ("/etc/a", rule("name.tpl")),
@@ -107,7 +107,7 @@ fn whoever_asks_for_it_gets_the_rest_and_still_the_error() {
 }
 
 #[test]
-fn limits_hold_and_leave_everything_as_it_was() {
+fn exceeding_a_limit_changes_nothing() {
     let site = Site::new();
     fs::write(site.root("etc/a"), "old").unwrap();
     let before = site.state();
@@ -128,7 +128,7 @@ fn limits_hold_and_leave_everything_as_it_was() {
 }
 
 #[test]
-fn a_cancelled_call_writes_nothing_more() {
+fn a_cancelled_call_stops_writing() {
     let site = Site::new();
     let before = site.state();
     let cancel = Cancel::new();

@@ -13,7 +13,7 @@ use lxd_image::{ErrorKind, Limits};
 use super::{Site, context, is_root, rule};
 
 #[test]
-fn row_144_a_target_that_climbs_and_a_template_that_is_no_plain_name_are_refused() {
+fn unsafe_target_paths_and_template_names_are_refused() {
     let site = Site::new();
     let before = site.state();
     for path in ["/../../host/x", "/..", "..", "/etc/../../../host/x", "/etc/..", "/a/b/../c"] {
@@ -28,7 +28,7 @@ fn row_144_a_target_that_climbs_and_a_template_that_is_no_plain_name_are_refused
 }
 
 #[test]
-fn row_145_links_are_followed_inside_the_root_only() {
+fn links_are_followed_inside_the_root_only() {
     // The link, what it leads to, the rule's path, and where the file ends up, if anywhere.
     let absolute = "/usr/lib";
     for (link, to, path, expected) in [
@@ -69,7 +69,7 @@ fn row_145_links_are_followed_inside_the_root_only() {
 }
 
 #[test]
-fn row_145_a_link_through_proc_leads_nowhere() {
+fn a_link_through_proc_does_not_leave_the_root() {
     let site = Site::new();
     // Such a link leaves a root even where all others are kept inside; only a root with `/proc` has one.
     symlink("/proc/self/root", site.root("etc/sub")).unwrap();
@@ -77,7 +77,7 @@ fn row_145_a_link_through_proc_leads_nowhere() {
 }
 
 #[test]
-fn row_146_a_target_that_is_no_regular_file_is_refused_without_being_opened() {
+fn an_irregular_target_is_refused_without_opening_it() {
     let site = Site::new();
     fs::create_dir(site.root("etc/dir")).unwrap();
     let mut names = vec!["dir", "socket", "fifo"];
@@ -101,7 +101,7 @@ fn row_146_a_target_that_is_no_regular_file_is_refused_without_being_opened() {
 }
 
 #[test]
-fn row_147_what_was_swapped_for_a_link_after_unpacking_is_refused() {
+fn a_directory_swapped_for_a_link_is_refused() {
     for name in ["rootfs", "templates", "metadata.yaml"] {
         let site = Site::new();
         let place = site.dest().join(name);
@@ -117,7 +117,7 @@ fn row_147_what_was_swapped_for_a_link_after_unpacking_is_refused() {
 }
 
 #[test]
-fn a_template_that_is_no_regular_file_is_refused() {
+fn an_irregular_template_is_refused() {
     let site = Site::new();
     let templates = site.dest().join("templates");
     symlink(site.host().join("file"), templates.join("link.tpl")).unwrap();
@@ -133,7 +133,7 @@ fn a_template_that_is_no_regular_file_is_refused() {
 }
 
 #[test]
-fn row_148_other_hard_links_of_a_target_keep_the_old_content() {
+fn other_hard_links_of_a_target_keep_the_old_content() {
     let site = Site::new();
     fs::hard_link(site.host().join("file"), site.root("etc/x")).unwrap();
     assert!(matches!(site.one("/etc/x"), Ok(Action::Replaced { .. })));
@@ -142,7 +142,7 @@ fn row_148_other_hard_links_of_a_target_keep_the_old_content() {
 }
 
 #[test]
-fn a_directory_that_turns_into_a_link_meanwhile_leads_nowhere_outside() {
+fn a_directory_replaced_during_the_call_does_not_leave_the_root() {
     let site = Site::new();
     fs::create_dir(site.root("etc/sub")).unwrap();
     symlink(site.host(), site.root("etc/evil")).unwrap();

@@ -9,7 +9,7 @@ use lxd_image::{ErrorKind, Limits};
 use super::{Site, context, rule};
 
 #[test]
-fn the_first_trigger_waits_for_the_next_start() {
+fn the_first_deferred_trigger_wins() {
     let mut deferred = DeferredTrigger::default();
     assert_eq!(deferred.at_start().collect::<Vec<_>>(), [Trigger::Start]);
     for trigger in [Trigger::Start, Trigger::Copy, Trigger::Rename, Trigger::Create] {
@@ -29,7 +29,7 @@ fn triggers_have_the_names_that_rules_use() {
 }
 
 #[test]
-fn an_instances_facts_are_what_templates_see() {
+fn instance_facts_become_template_variables() {
     let instance = Instance::new("v1")
         .virtual_machine(true)
         .architecture("aarch64")
@@ -50,7 +50,7 @@ fn an_instances_facts_are_what_templates_see() {
 }
 
 #[test]
-fn directories_that_the_caller_opened_do_as_well() {
+fn directories_opened_by_the_caller_work() {
     let site = Site::new();
     let open = |name: &str| File::open(site.dest().join(name)).unwrap().into();
     let dir = InstanceDir::new(open("rootfs"), open("templates")).unwrap();

@@ -31,7 +31,7 @@ fn a_new_file_is_0644_and_belongs_to_the_instances_root() {
 }
 
 #[test]
-fn missing_parents_are_0755_and_roots_while_existing_ones_stay() {
+fn missing_parents_are_created_0755_for_root() {
     let site = Site::new();
     fs::set_permissions(site.root("etc"), fs::Permissions::from_mode(0o700)).unwrap();
     site.apply(&[("/etc/a/b/file", rule("name.tpl")), ("c/file", rule("name.tpl"))], &shifted()).unwrap();
@@ -48,7 +48,7 @@ fn missing_parents_are_0755_and_roots_while_existing_ones_stay() {
 }
 
 #[test]
-fn an_existing_file_keeps_owner_mode_and_attributes_and_is_a_new_one() {
+fn an_existing_file_keeps_owner_mode_and_xattrs() {
     let site = Site::new();
     let file = site.root("etc/file");
     fs::write(&file, "old").unwrap();
@@ -76,7 +76,7 @@ fn an_existing_file_keeps_owner_mode_and_attributes_and_is_a_new_one() {
 }
 
 #[test]
-fn the_same_content_is_left_alone() {
+fn unchanged_content_is_not_written() {
     let site = Site::new();
     site.one("/etc/file").unwrap();
     let before = site.state();
@@ -85,7 +85,7 @@ fn the_same_content_is_left_alone() {
 }
 
 #[test]
-fn row_150_create_only_leaves_whatever_is_there() {
+fn create_only_keeps_whatever_exists() {
     let site = Site::new();
     fs::write(site.root("etc/file"), "old").unwrap();
     symlink("nowhere", site.root("etc/link")).unwrap();
@@ -101,7 +101,7 @@ fn row_150_create_only_leaves_whatever_is_there() {
 }
 
 #[test]
-fn row_150_a_rule_fires_only_at_what_its_when_names() {
+fn a_rule_fires_only_at_events_in_its_when() {
     let site = Site::new();
     let rule = |when: &[&str]| TemplateRule::new("name.tpl", when.iter().copied()).unwrap();
     let rules = [
@@ -159,7 +159,7 @@ fn incus_reads_uid_gid_and_mode_and_lxd_does_not() {
 }
 
 #[test]
-fn a_virtual_machines_files_go_to_its_agent() {
+fn virtual_machine_output_goes_to_the_agent_directory() {
     let site = Site::new();
     fs::remove_dir_all(site.dest().join("rootfs")).unwrap();
     fs::write(site.dest().join("metadata.yaml"), "architecture: x86_64\ncreation_date: 1\n").unwrap();
@@ -179,7 +179,7 @@ fn a_virtual_machines_files_go_to_its_agent() {
 }
 
 #[test]
-fn a_dry_run_tells_what_would_change_and_writes_nothing() {
+fn a_dry_run_reports_changes_without_writing() {
     let site = Site::new();
     fs::write(site.root("etc/old"), "old\n").unwrap();
     fs::write(site.root("etc/same"), "c1 create /etc/same \n").unwrap();
@@ -196,7 +196,7 @@ fn a_dry_run_tells_what_would_change_and_writes_nothing() {
 }
 
 #[test]
-fn each_rule_has_its_own_properties_and_a_link_there_is_kept() {
+fn each_rule_has_its_own_properties() {
     let site = Site::new();
     symlink("../run/real", site.root("etc/link")).unwrap();
     fs::create_dir(site.root("run")).unwrap();
@@ -211,7 +211,7 @@ fn each_rule_has_its_own_properties_and_a_link_there_is_kept() {
 }
 
 #[test]
-fn a_reader_sees_the_old_file_or_the_new_one_and_never_a_part() {
+fn a_reader_never_sees_a_partial_file() {
     let site = Site::new();
     let file = site.root("etc/file");
     let (short, long) = ("short\n".to_owned(), "long ".repeat(40_000));

@@ -1,5 +1,5 @@
-//! What random templates found: the smallest input of each, with the answer of a real pongo2.
-//! Kept so that it is not found again.
+//! Cases that random templates found: the smallest input of each, with the answer of a real pongo2.
+//! Each guards against the same defect coming back.
 
 use lxd_image::Limits;
 use lxd_image::templates::{Context, Dialect, Template, Value};
@@ -15,18 +15,18 @@ fn renders(source: &str, expected: &str) {
 }
 
 #[test]
-fn a_kept_counter_of_a_loop_counts_on() {
+fn a_loop_counter_kept_in_a_variable_keeps_counting() {
     renders("{% for x in l %}{% ifchanged forloop.Counter %}a{% else %}b{% endifchanged %}{% endfor %}", "ab");
     renders("{% for x in l %}{% if forloop.First %}{% set n = forloop.Counter %}{% endif %}{{ n }}{% endfor %}", "12");
 }
 
 #[test]
-fn a_word_that_a_tag_cuts_short_does_not_count() {
+fn truncatewords_html_does_not_count_a_word_cut_by_a_tag() {
     renders("{% filter truncatewords_html:2 %}a<i>b<i>c d {% endfilter %}", "a<i>b<i>c d ...</i></i>");
 }
 
 #[test]
-fn the_argument_of_removetags_is_an_expression() {
+fn the_argument_of_removetags_is_a_regular_expression() {
     renders("{{ \"<b>1</b><i>2<i/><p>\"|removetags:\"[bi]\" }}", "12<p>");
     renders("{{ \"<bb><b>\"|removetags:\"b{2}\" }}", "<b>");
     renders("{{ \"<a>x</b>\"|removetags:\"a|b\" }}", ">x</");
