@@ -9,6 +9,7 @@ use lxd_image::{Cancel, ErrorKind, Limits, Monitor};
 
 use super::{Site, rule};
 
+/// Row 149 of the hostile corpus.
 #[test]
 fn a_missing_template_is_not_found_and_writes_nothing() {
     let site = Site::new();
@@ -23,6 +24,7 @@ fn a_missing_template_is_not_found_and_writes_nothing() {
     assert_eq!(site.state(), before);
 }
 
+/// Rows 151 to 155 of the hostile corpus.
 #[test]
 fn a_failing_template_leaves_its_target_unchanged() {
     let signs = format!("{{{{ {}1 }}}}", "-".repeat(300_000));
@@ -59,6 +61,7 @@ fn a_failing_template_leaves_its_target_unchanged() {
     }
 }
 
+/// Row 156 of the hostile corpus.
 #[test]
 fn the_first_failure_stops_and_lists_written_files() {
     let site = Site::new();

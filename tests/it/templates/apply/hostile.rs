@@ -12,6 +12,7 @@ use lxd_image::{ErrorKind, Limits};
 
 use super::{Site, context, is_root, rule};
 
+/// Row 144 of the hostile corpus.
 #[test]
 fn unsafe_target_paths_and_template_names_are_refused() {
     let site = Site::new();
@@ -27,6 +28,7 @@ fn unsafe_target_paths_and_template_names_are_refused() {
     assert_eq!(site.state(), before);
 }
 
+/// Row 145 of the hostile corpus.
 #[test]
 fn links_are_followed_inside_the_root_only() {
     // The link, what it leads to, the rule's path, and where the file ends up, if anywhere.
@@ -68,6 +70,7 @@ fn links_are_followed_inside_the_root_only() {
     }
 }
 
+/// Row 145 of the hostile corpus.
 #[test]
 fn a_link_through_proc_does_not_leave_the_root() {
     let site = Site::new();
@@ -76,6 +79,7 @@ fn a_link_through_proc_does_not_leave_the_root() {
     assert_eq!(site.one("/etc/sub/tmp/x").unwrap_err(), ErrorKind::UnsafePath);
 }
 
+/// Row 146 of the hostile corpus.
 #[test]
 fn an_irregular_target_is_refused_without_opening_it() {
     let site = Site::new();
@@ -100,6 +104,7 @@ fn an_irregular_target_is_refused_without_opening_it() {
     assert_eq!(site.state(), before);
 }
 
+/// Row 147 of the hostile corpus.
 #[test]
 fn a_directory_swapped_for_a_link_is_refused() {
     for name in ["rootfs", "templates", "metadata.yaml"] {
@@ -132,6 +137,7 @@ fn an_irregular_template_is_refused() {
     assert_eq!(site.state(), before);
 }
 
+/// Row 148 of the hostile corpus.
 #[test]
 fn other_hard_links_of_a_target_keep_the_old_content() {
     let site = Site::new();

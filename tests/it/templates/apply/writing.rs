@@ -84,6 +84,7 @@ fn unchanged_content_is_not_written() {
     assert_eq!(site.state(), before);
 }
 
+/// Row 150 of the hostile corpus.
 #[test]
 fn create_only_keeps_whatever_exists() {
     let site = Site::new();
@@ -100,6 +101,7 @@ fn create_only_keeps_whatever_exists() {
     assert_eq!(applied.written().collect::<Vec<_>>(), ["/etc/new", "/a/b/new"]);
 }
 
+/// Row 150 of the hostile corpus.
 #[test]
 fn a_rule_fires_only_at_events_in_its_when() {
     let site = Site::new();
