@@ -120,7 +120,7 @@ fn create_locked(dir: &Dir, name: &[u8], mode: u32) -> io::Result<(Vec<u8>, File
             file => file?,
         };
         // Another process may have taken it for a leftover before it was locked.
-        if leftovers::hold(&file) && rustix::fs::fstat(&file)?.st_nlink > 0 {
+        if leftovers::lock(&file) && rustix::fs::fstat(&file)?.st_nlink > 0 {
             return Ok((staging, file));
         }
     }

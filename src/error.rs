@@ -4,15 +4,15 @@
 //! way up: the code that reads an archive adds the member and the offset, its caller the file. Each of those is set once, by the
 //! innermost caller that knows it. Messages, hints and causes are redacted: passwords and tokens in addresses become `***`.
 
-mod discreet;
 mod escaped;
+mod secrets;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use self::discreet::discreet;
 pub use self::escaped::Escaped;
+use self::secrets::redact_message;
 use crate::redact;
 
 /// The result of every fallible call of this library.
@@ -184,7 +184,7 @@ impl Error {
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self(Box::new(Inner {
             kind,
-            message: discreet(message.into()),
+            message: redact_message(message.into()),
             hint: None,
             file: None,
             entry: None,
@@ -280,7 +280,7 @@ impl Error {
     /// Sets the hint: what a person can do about the error. It is shown on a line of its own.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
-        self.0.hint = Some(discreet(hint.into()));
+        self.0.hint = Some(redact_message(hint.into()));
         self
     }
 
@@ -346,7 +346,7 @@ impl Error {
         if self.0.kind == ErrorKind::Cancelled {
             return self;
         }
-        self.0.message = discreet(format!("{what}: {}", self.0.message).into());
+        self.0.message = redact_message(format!("{what}: {}", self.0.message).into());
         self
     }
 

@@ -11,7 +11,7 @@ use crate::rooted::{Dir, is_staging_name, is_staging_name_of};
 
 /// Marks a new staging file or directory as that of a living process. False when another process took it for a leftover in the
 /// moment before: then it is gone, or will be. Where the file system has no locks, nothing is ever taken for a leftover.
-pub(crate) fn hold(fd: impl AsFd) -> bool {
+pub(crate) fn lock(fd: impl AsFd) -> bool {
     !matches!(try_lock(fd), Err(Errno::WOULDBLOCK))
 }
 
@@ -26,7 +26,7 @@ fn try_lock(fd: impl AsFd) -> Result<(), Errno> {
 
 /// Removes what processes that are gone left in `dir`. Best effort: what can't be removed stays for the next run.
 pub(crate) fn sweep(dir: &Dir, cancel: &Cancel) {
-    sweep_those(dir, is_staging_name, cancel);
+    sweep_matching(dir, is_staging_name, cancel);
 }
 
 /// As [`sweep`], but only of what was to become `name`: other names in that directory may be made by others.
@@ -35,10 +35,10 @@ pub(crate) fn sweep(dir: &Dir, cancel: &Cancel) {
     allow(dead_code, reason = "only files that are replaced have one name for ever")
 )]
 pub(crate) fn sweep_of(dir: &Dir, name: &[u8]) {
-    sweep_those(dir, |found| is_staging_name_of(found, name), &Cancel::new());
+    sweep_matching(dir, |found| is_staging_name_of(found, name), &Cancel::new());
 }
 
-fn sweep_those(dir: &Dir, wanted: impl Fn(&[u8]) -> bool, cancel: &Cancel) {
+fn sweep_matching(dir: &Dir, wanted: impl Fn(&[u8]) -> bool, cancel: &Cancel) {
     if !is_trusted(dir) {
         return;
     }

@@ -54,8 +54,6 @@ pub mod io;
 mod leftovers;
 mod limits;
 pub mod metadata;
-#[cfg(any(feature = "store", feature = "protocol"))]
-mod moment;
 mod omissions;
 mod progress;
 #[cfg(feature = "protocol")]
@@ -84,7 +82,7 @@ pub use error::{Error, ErrorKind, Escaped, Result, TemplatePlace, TemplateStage}
 pub use fingerprint::{Fingerprint, Hasher, Prefix, VerifyingReader};
 pub use limits::Limits;
 pub use metadata::{Architecture, ImageType, Metadata, Properties, TemplateRule};
-#[cfg(any(feature = "store", feature = "protocol"))]
-pub use moment::{parse_duration, parse_time};
 pub use omissions::{Omission, Omissions, Omitted};
 pub use progress::{Cancel, Monitor, Phase, Progress, Update};
+#[cfg(any(feature = "store", feature = "protocol"))]
+pub use time::{parse_duration, parse_time};

@@ -144,28 +144,60 @@ impl Version {
     }
 }
 
-/// Gives all bytes to `take`, in order, in pieces of up to 256 KiB. `before` is called before each read, with how many bytes were
-/// read so far, and may stop it.
+/// The size of the buffer that [`read_all`] and [`read_stream`] read into, in bytes.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// Reads a source from its start to its end and passes the bytes to `take`, in order, in chunks of up to 256 KiB.
+///
+/// `before` is called before each read with the number of bytes read so far: it reports progress, and its error stops the call.
 ///
 /// # Errors
-/// Those of `before`; those of reading, which become errors of `what`.
+/// Those of `before` and `take`; an error of reading becomes an `Io` error with the message `what`.
 pub(crate) fn read_all(
     source: &(impl ReadAt + ?Sized),
     what: &'static str,
     before: &mut dyn FnMut(u64) -> Result<()>,
     take: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
-    let mut buffer = vec![0; 256 << 10];
+    let is_retryable = |error: &io::Error| error.kind() == io::ErrorKind::Interrupted;
+    read_chunks(&mut |buffer, offset| source.read_at(buffer, offset), &is_retryable, what, before, take)
+}
+
+/// As [`read_all`], for a stream. A stream that would block is read again: `before` says when to give up.
+///
+/// # Errors
+/// As [`read_all`].
+#[cfg(feature = "store")]
+pub(crate) fn read_stream(
+    reader: &mut dyn io::Read,
+    what: &'static str,
+    before: &mut dyn FnMut(u64) -> Result<()>,
+    take: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let is_retryable =
+        |error: &io::Error| matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock);
+    read_chunks(&mut |buffer, _| reader.read(buffer), &is_retryable, what, before, take)
+}
+
+/// The loop of both: one place for the buffer, the retries and the order of calls.
+fn read_chunks(
+    read: &mut dyn FnMut(&mut [u8], u64) -> io::Result<usize>,
+    is_retryable: &dyn Fn(&io::Error) -> bool,
+    what: &'static str,
+    before: &mut dyn FnMut(u64) -> Result<()>,
+    take: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let mut buffer = vec![0; CHUNK_BYTES];
     let mut offset = 0;
     loop {
         before(offset)?;
-        match source.read_at(&mut buffer, offset) {
+        match read(&mut buffer, offset) {
             Ok(0) => return Ok(()),
             Ok(count) => {
                 take(buffer.get(..count).unwrap_or_default())?;
                 offset = offset.saturating_add(count as u64);
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if is_retryable(&error) => {}
             Err(error) => return Err(Error::io(what, error)),
         }
     }

@@ -10,7 +10,7 @@ use super::{ClientOptions, Remote, RemoteAddress, Wanted};
 use crate::error::{Error, Result};
 use crate::format::{ImageSource, ImageType};
 use crate::progress::Monitor;
-use crate::store::{Newest, StoredImage, UpdateSource, Upstream};
+use crate::store::{Newest, RefreshSource, StoredImage, UpdateSource};
 
 /// Connects to the remote of a source.
 type Open = dyn Fn(&UpdateSource) -> Result<Box<dyn Remote>> + Send + Sync;

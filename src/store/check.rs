@@ -14,7 +14,7 @@ use crate::fingerprint::Fingerprint;
 use crate::progress::{Monitor, Phase};
 
 /// How often a row is looked at that somebody changes meanwhile.
-const LOOKS: usize = 3;
+const MAX_ATTEMPTS: usize = 3;
 
 /// How a store is checked.
 #[derive(Debug, Clone, Default)]
@@ -51,34 +51,83 @@ impl CheckOptions {
 #[non_exhaustive]
 pub enum Finding {
     /// The catalog is damaged. [`Store::repair`] makes it anew.
-    Catalog(String),
+    Catalog {
+        /// What is wrong, in one sentence.
+        message: String,
+    },
     /// An image's file is not there. Repairing removes the image, with these aliases.
-    Missing(Fingerprint, Vec<String>),
+    Missing {
+        /// The image.
+        fingerprint: Fingerprint,
+        /// The names of its aliases.
+        aliases: Vec<String>,
+    },
     /// An image's bytes are not those of its fingerprint, for this reason. Repairing puts the
     /// files aside and removes the image, with these aliases.
-    Damaged(Fingerprint, String, Vec<String>),
+    Damaged {
+        /// The image.
+        fingerprint: Fingerprint,
+        /// What differs, as a clause.
+        reason: String,
+        /// The names of its aliases.
+        aliases: Vec<String>,
+    },
     /// An image's files can't be opened or read, for this reason, which is not known to lie in their bytes. It may pass (too
     /// many open files, a limit, a codec that is compiled out) or not (a dying disk): repairing leaves the files where they
     /// are, and where the catalog does not know the image, a later repair can take it in.
-    Unreadable(Fingerprint, String),
+    Unreadable {
+        /// The image.
+        fingerprint: Fingerprint,
+        /// The error of opening or reading the files.
+        reason: String,
+    },
     /// An image's files are whole, and the catalog has other sizes. Repairing corrects the catalog.
-    Row(Fingerprint),
+    Row {
+        /// The image.
+        fingerprint: Fingerprint,
+    },
     /// Files of an image that the catalog does not know. Repairing takes the image in again; when they turn out not to be
     /// that image they are [`Damaged`](Self::Damaged), and put aside.
-    Unlisted(Fingerprint),
+    Unlisted {
+        /// The image that the files are named after.
+        fingerprint: Fingerprint,
+    },
     /// An image's sidecar is missing or says something else than the catalog. Repairing writes it.
-    Sidecar(Fingerprint),
+    Sidecar {
+        /// The image.
+        fingerprint: Fingerprint,
+    },
     /// A file that no store makes. Repairing puts it aside.
-    Stray(String),
+    Stray {
+        /// The name of the file.
+        name: String,
+    },
     /// What could not be brought back when the catalog was made anew.
-    Lost(String),
+    Lost {
+        /// What was lost, in one sentence.
+        message: String,
+    },
 }
 
 impl Finding {
+    /// The image that it is about, if it is about a single one.
+    #[must_use]
+    pub const fn fingerprint(&self) -> Option<&Fingerprint> {
+        match self {
+            Self::Missing { fingerprint, .. }
+            | Self::Damaged { fingerprint, .. }
+            | Self::Unreadable { fingerprint, .. }
+            | Self::Row { fingerprint }
+            | Self::Unlisted { fingerprint }
+            | Self::Sidecar { fingerprint } => Some(fingerprint),
+            Self::Catalog { .. } | Self::Stray { .. } | Self::Lost { .. } => None,
+        }
+    }
+
     /// Whether bytes differ from what they must be.
     #[must_use]
     pub fn is_mismatch(&self) -> bool {
-        !matches!(self, Self::Lost(_))
+        !matches!(self, Self::Lost { .. })
     }
 }
 
@@ -89,21 +138,23 @@ impl fmt::Display for Finding {
             aliases => format!(" ({})", aliases.join(", ")),
         };
         match self {
-            Self::Catalog(what) => write!(f, "the catalog is damaged: {what}"),
-            Self::Missing(fingerprint, aliases) => {
+            Self::Catalog { message } => write!(f, "the catalog is damaged: {message}"),
+            Self::Missing { fingerprint, aliases } => {
                 write!(f, "the image {fingerprint}{}: a file is missing", named(aliases))
             }
-            Self::Unreadable(fingerprint, why) => write!(f, "the image {fingerprint} can't be read: {why}"),
-            Self::Row(fingerprint) => {
+            Self::Unreadable { fingerprint, reason } => write!(f, "the image {fingerprint} can't be read: {reason}"),
+            Self::Row { fingerprint } => {
                 write!(f, "the image {fingerprint}: the catalog has other sizes than its files, which are whole")
             }
-            Self::Damaged(fingerprint, why, aliases) => write!(f, "the image {fingerprint}{}: {why}", named(aliases)),
-            Self::Unlisted(fingerprint) => {
+            Self::Damaged { fingerprint, reason, aliases } => {
+                write!(f, "the image {fingerprint}{}: {reason}", named(aliases))
+            }
+            Self::Unlisted { fingerprint } => {
                 write!(f, "the image {fingerprint}: there are files, and the catalog does not know it")
             }
-            Self::Sidecar(fingerprint) => write!(f, "the image {fingerprint}: its sidecar file is not up to date"),
-            Self::Stray(name) => write!(f, "`{name}` is no file of a store"),
-            Self::Lost(what) => f.write_str(what),
+            Self::Sidecar { fingerprint } => write!(f, "the image {fingerprint}: its sidecar file is not up to date"),
+            Self::Stray { name } => write!(f, "`{name}` is no file of a store"),
+            Self::Lost { message } => f.write_str(message),
         }
     }
 }
@@ -151,20 +202,22 @@ impl CheckReport {
     }
 
     /// Adds what can't be brought back.
-    pub(super) fn lose(&mut self, finding: Finding) {
+    pub(super) fn add_lost(&mut self, finding: Finding) {
         self.unrepaired.push(Unrepaired { finding: finding.clone(), reason: "it can't be recovered".to_owned() });
         self.findings.push(finding);
     }
 }
 
 pub(super) fn lost_sidecar(fingerprint: &Fingerprint) -> Finding {
-    Finding::Lost(format!(
-        "the image {fingerprint}: its aliases, its visibility and edits of its properties could not be recovered"
-    ))
+    Finding::Lost {
+        message: format!(
+            "the image {fingerprint}: its aliases, its visibility and edits of its properties could not be recovered"
+        ),
+    }
 }
 
 pub(super) fn lost_alias(alias: &str, fingerprint: &Fingerprint) -> Finding {
-    Finding::Lost(format!("the image {fingerprint}: its alias `{alias}` is another image's now"))
+    Finding::Lost { message: format!("the image {fingerprint}: its alias `{alias}` is another image's now") }
 }
 
 impl Store {
@@ -179,7 +232,7 @@ impl Store {
         monitor.check()?;
         self.blobs.check_identity()?;
         let mut report = CheckReport::default();
-        report.findings.extend(self.catalog.check(monitor)?.into_iter().map(Finding::Catalog));
+        report.findings.extend(self.catalog.check(monitor)?.into_iter().map(|message| Finding::Catalog { message }));
         if !report.findings.is_empty() {
             // What a damaged catalog says of images is nothing to act on.
             report.leave_to_rebuild(options.repair);
@@ -194,10 +247,10 @@ impl Store {
         let mut examine = |image: StoredImage| {
             monitor.report(Phase::Verify, report.bytes, Some(total))?;
             report.images += 1;
-            match self.examine_settled(&image, total, &mut report.bytes, monitor)? {
+            match self.examine_stable(&image, total, &mut report.bytes, monitor)? {
                 Some((finding, evidence)) => problems.push(Problem::of_image(image, finding, evidence)),
                 None if !self.sidecar_agrees(&image)? => {
-                    let finding = Finding::Sidecar(image.fingerprint);
+                    let finding = Finding::Sidecar { fingerprint: image.fingerprint };
                     problems.push(Problem::of_image(image, finding, None));
                 }
                 None => {}
@@ -205,7 +258,8 @@ impl Store {
             Ok(())
         };
         self.for_each(&ImageQuery::new(), &mut examine, &mut |name, error| {
-            unreadable.push(Finding::Catalog(format!("the row of {name} can't be read: {}", error.message())));
+            let message = format!("the row of {name} can't be read: {}", error.message());
+            unreadable.push(Finding::Catalog { message });
         })?;
         if !unreadable.is_empty() {
             // What such a row says of objects nobody knows: nothing else can be repaired before.
@@ -238,7 +292,7 @@ impl Store {
         // Somebody may have changed it since it was listed, and be writing the sidecar now: the note about it goes as the row
         // names it. So a row that stays at its revision agrees at the second look.
         let mut before = None;
-        for _ in 0..LOOKS {
+        for _ in 0..MAX_ATTEMPTS {
             let Some(now) = self.catalog.image(&image.fingerprint)? else { return Ok(true) };
             let is_noted = self.catalog.object(&now.objects.image.sidecar(now.revision))?.is_some();
             if is_noted || agrees(&now) {
@@ -263,7 +317,7 @@ impl Store {
             return Ok(Vec::new());
         }
         if self.catalog.image(&upload.fingerprint)?.is_none() {
-            let finding = Finding::Unlisted(upload.fingerprint);
+            let finding = Finding::Unlisted { fingerprint: upload.fingerprint };
             return Ok(vec![Problem { finding, evidence: None, subject: Subject::Upload(upload) }]);
         }
         // The image is there with other objects: these are what an older catalog or a copy by hand left.
@@ -295,6 +349,6 @@ impl Problem {
     }
 
     fn of_strays(name: &str, keys: Vec<BlobKey>) -> Self {
-        Self { finding: Finding::Stray(name.to_owned()), evidence: None, subject: Subject::Strays(keys) }
+        Self { finding: Finding::Stray { name: name.to_owned() }, evidence: None, subject: Subject::Strays(keys) }
     }
 }

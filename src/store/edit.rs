@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::limits::Limits;
 use crate::metadata::{Plain, Properties, plain_map};
-use crate::moment::parse_time;
+use crate::time::parse_time;
 
 /// A change to an image: only what is named changes.
 ///

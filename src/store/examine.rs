@@ -31,7 +31,7 @@ impl Evidence {
 }
 
 /// A finding, and the files that it was made of; without them it can't be acted on.
-pub(super) type Examined = (Finding, Option<Evidence>);
+pub(super) type ExamineResult = (Finding, Option<Evidence>);
 
 impl Store {
     /// Opens an image's objects, those that are there.
@@ -59,17 +59,17 @@ impl Store {
         total: u64,
         done: &mut u64,
         monitor: &Monitor,
-    ) -> Result<Option<Examined>> {
+    ) -> Result<Option<ExamineResult>> {
         let fingerprint = image.fingerprint;
         let aliases = || image.aliases.iter().map(|alias| alias.name.clone()).collect();
-        let unreadable = |error: &Error| Ok(Some((Finding::Unreadable(fingerprint, told(error)), None)));
+        let unreadable = |error: &Error| Ok(Some((Finding::Unreadable { fingerprint, reason: describe(error) }, None)));
         let opened = self.present_files(&image.objects).and_then(|files| Ok((Evidence::of(&files)?, files)));
         let (evidence, [first, rootfs]) = match opened {
             Ok(opened) => opened,
             Err(error) => return unreadable(&error),
         };
         let Some(first) = first.filter(|_| image.rootfs_size.is_none() || rootfs.is_some()) else {
-            return Ok(Some((Finding::Missing(fingerprint, aliases()), Some(evidence))));
+            return Ok(Some((Finding::Missing { fingerprint, aliases: aliases() }, Some(evidence))));
         };
         let mut hasher = Hasher::new();
         let read = |file: &Blob, hasher: &mut Hasher| {
@@ -98,27 +98,27 @@ impl Store {
         let finding = if found == fingerprint && sizes == known {
             return Ok(None);
         } else if found == fingerprint {
-            Finding::Row(fingerprint)
+            Finding::Row { fingerprint }
         } else {
             let why = if sizes.0 == known.0 && (sizes.1 == known.1 || known.1.is_none()) {
                 Error::mismatch("the fingerprint", fingerprint.to_string(), found.to_string())
             } else {
                 Error::mismatch("the size of its files", image.size.to_string(), hasher.bytes().to_string())
             };
-            Finding::Damaged(fingerprint, why.to_string(), aliases())
+            Finding::Damaged { fingerprint, reason: why.to_string(), aliases: aliases() }
         };
         Ok(Some((finding, Some(evidence))))
     }
 
     /// As [`examine`](Self::examine), of what the catalog and the files are when it is done: an image that is deleted or
     /// brought back meanwhile is looked at again.
-    pub(super) fn examine_settled(
+    pub(super) fn examine_stable(
         &self,
         image: &StoredImage,
         total: u64,
         done: &mut u64,
         monitor: &Monitor,
-    ) -> Result<Option<Examined>> {
+    ) -> Result<Option<ExamineResult>> {
         let fingerprint = image.fingerprint;
         let mut image = image.clone();
         let mut examined = self.examine(&image, total, done, monitor)?;
@@ -128,7 +128,9 @@ impl Store {
             let same = match (evidence, self.evidence(&now.objects)) {
                 (Some(before), Ok(now)) => before.is_same(&now),
                 (None, _) => true,
-                (Some(_), Err(error)) => return Ok(Some((Finding::Unreadable(fingerprint, told(&error)), None))),
+                (Some(_), Err(error)) => {
+                    return Ok(Some((Finding::Unreadable { fingerprint, reason: describe(&error) }, None)));
+                }
             };
             if same
                 && now.objects.image == image.objects.image
@@ -145,7 +147,7 @@ impl Store {
 }
 
 /// An error as one sentence, with what can be done about it.
-pub(super) fn told(error: &Error) -> String {
+pub(super) fn describe(error: &Error) -> String {
     match error.hint() {
         Some(hint) => format!("{error} ({hint})"),
         None => error.to_string(),

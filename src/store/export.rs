@@ -114,18 +114,18 @@ impl Store {
             let kind = if error.kind() == io::ErrorKind::NotFound { ErrorKind::NotFound } else { ErrorKind::Io };
             Error::new(kind, "the directory to export to can't be opened").with_source(error).in_file(&directory)
         })?;
-        let mut transfer = Transfer { hasher: Hasher::new(), total: opened.image().size, monitor: &options.monitor };
+        let mut transfer = HashedCopy { hasher: Hasher::new(), total: opened.image().size, monitor: &options.monitor };
         let (first, rootfs) = opened.files();
         let mut targets = Vec::new();
         for (file, name) in std::iter::once(first).chain(rootfs).zip(&names) {
             let mut target =
-                Target::create(&dir, name.as_bytes()).map_err(|error| error.in_file(directory.join(name)))?;
+                ExportFile::create(&dir, name.as_bytes()).map_err(|error| error.in_file(directory.join(name)))?;
             transfer.copy(file, &mut target.file, true).map_err(|error| error.in_file(directory.join(name)))?;
             targets.push(target);
         }
         let size = transfer.finish(fingerprint)?;
         report_edits(opened.image(), &options.monitor);
-        let mut named: Vec<&Target<'_>> = Vec::new();
+        let mut named: Vec<&ExportFile<'_>> = Vec::new();
         for target in &mut targets {
             if let Err(error) = target.publish() {
                 for other in named {
@@ -157,7 +157,7 @@ impl Store {
             return Err(Error::invalid("a split image is two files, and a stream holds one")
                 .with_hint("export it to a directory, or convert it to a unified image"));
         }
-        let mut transfer = Transfer { hasher: Hasher::new(), total: opened.image().size, monitor: &options.monitor };
+        let mut transfer = HashedCopy { hasher: Hasher::new(), total: opened.image().size, monitor: &options.monitor };
         transfer.stream(file, sink)?;
         sink.flush().map_err(|error| Error::io("the image can't be written", error))?;
         report_edits(opened.image(), &options.monitor);
@@ -226,7 +226,7 @@ fn ending(container: Container) -> &'static str {
 }
 
 /// A file that is written before it has its name.
-struct Target<'a> {
+struct ExportFile<'a> {
     dir: &'a Dir,
     name: Vec<u8>,
     file: File,
@@ -234,7 +234,7 @@ struct Target<'a> {
     staging: Option<Vec<u8>>,
 }
 
-impl<'a> Target<'a> {
+impl<'a> ExportFile<'a> {
     fn create(dir: &'a Dir, name: &[u8]) -> Result<Self> {
         let fail = |error: io::Error| Error::io("the file can't be made", error);
         if dir.stat(name).is_ok() {
@@ -277,7 +277,7 @@ impl<'a> Target<'a> {
     }
 }
 
-impl Drop for Target<'_> {
+impl Drop for ExportFile<'_> {
     fn drop(&mut self) {
         if let Some(staging) = &self.staging {
             let _ = self.dir.remove_file(staging);
@@ -286,13 +286,13 @@ impl Drop for Target<'_> {
 }
 
 /// Bytes on their way out, hashed.
-struct Transfer<'a> {
+struct HashedCopy<'a> {
     hasher: Hasher,
     total: u64,
     monitor: &'a Monitor,
 }
 
-impl Transfer<'_> {
+impl HashedCopy<'_> {
     fn copy(&mut self, from: &Blob, to: &mut File, share: bool) -> Result<()> {
         if share && from.reflink_to(to.as_fd()) {
             // The copy is what must be right.

@@ -133,9 +133,9 @@ impl ImportOptions {
         self
     }
 
-    /// The fingerprint that it must have.
+    /// The fingerprint that the image must have: any other one is refused with `Mismatch` before anything is visible.
     #[must_use]
-    pub fn expect(mut self, fingerprint: Fingerprint) -> Self {
+    pub fn expected_fingerprint(mut self, fingerprint: Fingerprint) -> Self {
         self.expected = Some(fingerprint);
         self
     }

@@ -39,7 +39,7 @@ mod upload;
 
 pub use crate::source_protocol::Protocol;
 pub use blobs::{
-    Area, BlobKey, BlobStore, DirectoryBlobs, DirectoryFiles, Files, MemoryBlobs, MemoryFiles, NewFile, Part,
+    Area, BlobKey, BlobStore, DirectoryBlobs, DirectoryFiles, Files, MemoryBlobs, MemoryFiles, NewFile, ObjectPart,
 };
 pub use catalog::{
     AliasPage, AliasQuery, Catalog, ImagePage, ImageQuery, MemoryCatalog, Object, ObjectState, Order, Position,
@@ -54,7 +54,7 @@ pub use image::{Alias, AliasTarget, ETag, ImageObjects, StoredImage, UpdateSourc
 pub use import::ImportOptions;
 pub use open::{OpenedImage, Store, StoreOptions};
 pub use prune::{PruneOptions, Pruned, Removed};
-pub use refresh::{Newest, RefreshOptions, Refreshed, Upstream};
+pub use refresh::{Newest, RefreshOptions, RefreshSource, Refreshed};
 #[cfg(feature = "remote")]
 pub(crate) use resolve::edit_distance;
 pub use scratch::{Scratch, StagedFile};

@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::blobs::{BlobKey, Part, SplitKey};
+use super::blobs::{BlobKey, ObjectPart, SplitKey};
 use super::image::ImageObjects;
 use super::open::Store;
 use crate::error::{ErrorKind, Result};
@@ -45,9 +45,9 @@ impl Upload {
 
     fn add(&mut self, key: BlobKey, of: &SplitKey) {
         match of.part {
-            Part::Image => self.has_image = true,
-            Part::Rootfs => self.rootfs = Some(key),
-            Part::Sidecar => {
+            ObjectPart::Image => self.has_image = true,
+            ObjectPart::Rootfs => self.rootfs = Some(key),
+            ObjectPart::Sidecar => {
                 self.sidecars.push((of.revision, key));
                 self.sidecars.sort_unstable();
             }

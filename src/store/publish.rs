@@ -45,8 +45,8 @@ impl Store {
         for (key, value) in options.given_properties().iter() {
             packing = packing.property(key, value)?;
         }
-        let staging = Shared(Arc::new(Mutex::new(Some(self.scratch.create()?))));
-        let written = pack_to(rootfs, Shared(Arc::clone(&staging.0)), &packing)?;
+        let staging = SharedFile(Arc::new(Mutex::new(Some(self.scratch.create()?))));
+        let written = pack_to(rootfs, SharedFile(Arc::clone(&staging.0)), &packing)?;
         let file = staging.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         let file = file.ok_or_else(|| Error::invalid("nothing was packed"))?;
         let staged =
@@ -56,9 +56,9 @@ impl Store {
 }
 
 /// The staged file, lent to a packer that wants to own what it writes to.
-struct Shared(Arc<Mutex<Option<StagedFile>>>);
+struct SharedFile(Arc<Mutex<Option<StagedFile>>>);
 
-impl Write for Shared {
+impl Write for SharedFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(file) => file.write(bytes),

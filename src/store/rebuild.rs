@@ -41,7 +41,7 @@ impl Store {
         let marker = || -> Result<Marker> {
             Marker::read(path)?.ok_or_else(|| Error::new(ErrorKind::NotFound, "there is no image store").in_file(path))
         };
-        if let Ok(report) = look(path, &marker()?, &options, &how)? {
+        if let Ok(report) = check_in_place(path, &marker()?, &options, &how)? {
             return Ok(report);
         }
         let lock = StoreLock::exclusive(path, options.wait(), &how.monitor)?;
@@ -67,8 +67,8 @@ impl Store {
                 }),
             };
         let damage: Vec<Finding> = match damage {
-            Ok(damage) => damage.into_iter().map(Finding::Catalog).collect(),
-            Err(error) if error.kind() == ErrorKind::Malformed => vec![Finding::Catalog(error.to_string())],
+            Ok(damage) => damage.into_iter().map(|message| Finding::Catalog { message }).collect(),
+            Err(error) if error.kind() == ErrorKind::Malformed => vec![Finding::Catalog { message: error.to_string() }],
             Err(error) => return Err(error),
         };
         let mut lost = Vec::new();
@@ -83,14 +83,14 @@ impl Store {
         let mut report = options.open_unswept(path, &marker)?.check(&how)?;
         let found = std::mem::take(&mut report.findings);
         report.findings = damage;
-        lost.into_iter().for_each(|finding| report.lose(finding));
+        lost.into_iter().for_each(|finding| report.add_lost(finding));
         report.findings.extend(found);
         Ok(report)
     }
 }
 
 /// Checks a store whose catalog is whole; what is wrong with it otherwise.
-fn look(
+fn check_in_place(
     path: &Path,
     marker: &Marker,
     options: &StoreOptions,
@@ -98,7 +98,7 @@ fn look(
 ) -> Result<std::result::Result<CheckReport, ()>> {
     let opened = if marker.layout < layout::VERSION { upgrade(path, marker, options) } else { Ok(()) };
     match opened.and_then(|()| options.open_unswept(path, marker)).and_then(|store| store.check(how)) {
-        Ok(report) if report.findings.iter().any(|finding| matches!(finding, Finding::Catalog(_))) => Ok(Err(())),
+        Ok(report) if report.findings.iter().any(|finding| matches!(finding, Finding::Catalog { .. })) => Ok(Err(())),
         Ok(report) => Ok(Ok(report)),
         Err(error) if error.kind() == ErrorKind::Malformed => Ok(Err(())),
         Err(error) => Err(error),

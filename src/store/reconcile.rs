@@ -21,7 +21,7 @@ const BATCH: usize = 64;
 const LEASE_SECONDS: i64 = 24 * 60 * 60;
 
 /// How often the notes are gone through: others may add some all the time, and their own calls do those.
-const PASSES: usize = 8;
+const MAX_PASSES: usize = 8;
 
 impl Store {
     /// Sweeps when the store is opened. Leftovers are in nobody's way: when they cannot be swept now, the next one will.
@@ -153,7 +153,7 @@ impl Store {
     /// The first one, when all was tried.
     pub(crate) fn reconcile(&self) -> Result<()> {
         let mut failed = Ok(());
-        for _ in 0..PASSES {
+        for _ in 0..MAX_PASSES {
             let now = self.now();
             let (mut pending, mut dead) = (Vec::new(), Vec::new());
             self.for_each_note(&mut |note| {

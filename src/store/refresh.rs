@@ -58,7 +58,7 @@ impl Newest {
 }
 
 /// Where newer images come from. Servers are; tests have one in memory.
-pub trait Upstream {
+pub trait RefreshSource {
     /// What stands behind the source of `image` now: behind its alias, for its architecture.
     ///
     /// # Errors
@@ -116,8 +116,11 @@ pub enum Refreshed {
     NotFollowing,
     /// It is the newest.
     Current,
-    /// This image took its place, or would.
-    Replaced(Fingerprint),
+    /// A newer image took its place, or would in a dry run.
+    Replaced {
+        /// The newer image.
+        fingerprint: Fingerprint,
+    },
 }
 
 impl Store {
@@ -130,7 +133,7 @@ impl Store {
     pub fn refresh(
         &self,
         fingerprint: &Fingerprint,
-        upstream: &dyn Upstream,
+        upstream: &dyn RefreshSource,
         options: &RefreshOptions,
     ) -> Result<Refreshed> {
         let old = self.image(fingerprint)?;
@@ -142,18 +145,18 @@ impl Store {
             return Ok(Refreshed::Current);
         }
         if options.dry_run {
-            return Ok(Refreshed::Replaced(newest.fingerprint));
+            return Ok(Refreshed::Replaced { fingerprint: newest.fingerprint });
         }
         self.blobs.check_identity()?;
-        let own_end = self.own_end(&old);
+        let own_expiry = self.own_expiry(&old);
         if self.catalog.image(&newest.fingerprint)?.is_some() {
             let mut there = false;
             self.change(&mut |catalog| {
                 there = catalog.image(&newest.fingerprint)?.is_some();
-                if there { self.replace(catalog, fingerprint, &newest, None, own_end).map(drop) } else { Ok(()) }
+                if there { self.replace(catalog, fingerprint, &newest, None, own_expiry).map(drop) } else { Ok(()) }
             })?;
             if there {
-                return Ok(Refreshed::Replaced(newest.fingerprint));
+                return Ok(Refreshed::Replaced { fingerprint: newest.fingerprint });
             }
         }
         let bytes = upstream.fetch(&old, &source, &newest, &options.monitor)?;
@@ -162,13 +165,13 @@ impl Store {
         let fresh = staged.stored(told, newest.expires_at, self.now(), &options.monitor)?;
         options.monitor.check()?;
         self.upload(staged, &options.monitor, &mut |catalog, objects| {
-            self.replace(catalog, fingerprint, &newest, Some((&fresh, objects)), own_end)
+            self.replace(catalog, fingerprint, &newest, Some((&fresh, objects)), own_expiry)
         })?;
-        Ok(Refreshed::Replaced(newest.fingerprint))
+        Ok(Refreshed::Replaced { fingerprint: newest.fingerprint })
     }
 
     /// The end that an image's own metadata names: where the store says another, somebody set it, or its source did.
-    fn own_end(&self, image: &StoredImage) -> Option<i64> {
+    fn own_expiry(&self, image: &StoredImage) -> Option<i64> {
         image.expires_at?;
         let opened = self.open_image(&image.fingerprint).and_then(|opened| opened.open(&self.options.limits));
         // An old image that can't be read is replaced all the same.
@@ -182,7 +185,7 @@ impl Store {
     /// image is its result.
     pub fn refresh_all(
         &self,
-        upstream: &dyn Upstream,
+        upstream: &dyn RefreshSource,
         options: &RefreshOptions,
     ) -> Result<Vec<(StoredImage, Result<Refreshed>)>> {
         let mut following = Vec::new();
@@ -207,7 +210,7 @@ impl Store {
         old: &Fingerprint,
         newest: &Newest,
         fresh: Option<(&StoredImage, &ImageObjects)>,
-        own_end: Option<i64>,
+        own_expiry: Option<i64>,
     ) -> Result<Decision> {
         // Read again in the transaction: edits that came in while the new image was fetched go on too.
         let old = catalog.image(old)?.ok_or_else(|| missing(old))?;
@@ -240,7 +243,7 @@ impl Store {
             }
             (None, None) => return Err(missing(&newest.fingerprint)),
         };
-        let set_by_people = !old.cached && old.expires_at != own_end && old.expires_at != newest.expires_at;
+        let set_by_people = !old.cached && old.expires_at != own_expiry && old.expires_at != newest.expires_at;
         if set_by_people && old.expires_at.is_some() {
             image.expires_at = old.expires_at;
         }

@@ -17,7 +17,7 @@ const CHANGED: &str = "it changed while it was looked at: check again";
 /// What became of a finding.
 enum Outcome {
     Repaired,
-    Left(String),
+    Unrepaired(String),
 }
 
 impl Store {
@@ -35,10 +35,10 @@ impl Store {
             options.monitor.check()?;
             let outcome = match self.repair_problem(&mut problem, options, report) {
                 Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
-                Err(error) => Outcome::Left(error.to_string()),
+                Err(error) => Outcome::Unrepaired(error.to_string()),
                 Ok(outcome) => outcome,
             };
-            if let Outcome::Left(reason) = outcome {
+            if let Outcome::Unrepaired(reason) = outcome {
                 report.unrepaired.push(Unrepaired { finding: problem.finding.clone(), reason });
             }
             report.findings.push(problem.finding);
@@ -46,7 +46,7 @@ impl Store {
         if let Err(error) = self.reconcile() {
             let mut left = Vec::new();
             for finding in &report.findings {
-                let Finding::Sidecar(fingerprint) = finding else { continue };
+                let Finding::Sidecar { fingerprint } = finding else { continue };
                 let pending = self.catalog.image(fingerprint).ok().flatten().is_some_and(|image| {
                     let key = image.objects.image.sidecar(image.revision);
                     self.catalog.object(&key).is_ok_and(|note| note.is_some())
@@ -68,7 +68,7 @@ impl Store {
     ) -> Result<Outcome> {
         let Problem { finding, evidence, subject } = problem;
         match (&*finding, &*subject) {
-            (Finding::Missing(..) | Finding::Damaged(..), Subject::Image(image)) => {
+            (Finding::Missing { .. } | Finding::Damaged { .. }, Subject::Image(image)) => {
                 let Some(evidence) = evidence else { return Ok(changed()) };
                 if !self.evidence(&image.objects)?.is_same(evidence) {
                     return Ok(changed());
@@ -86,18 +86,18 @@ impl Store {
                     None => Ok(changed()),
                 }
             }
-            (Finding::Row(_), Subject::Image(image)) => {
+            (Finding::Row { .. }, Subject::Image(image)) => {
                 match self.reread(&image.fingerprint, &image.objects, &options.monitor)? {
                     Reread::Unreadable(why) => {
-                        *finding = Finding::Unreadable(image.fingerprint, why.clone());
-                        Ok(Outcome::Left(why))
+                        *finding = Finding::Unreadable { fingerprint: image.fingerprint, reason: why.clone() };
+                        Ok(Outcome::Unrepaired(why))
                     }
-                    Reread::Damaged(why, _) => Ok(Outcome::Left(why)),
+                    Reread::Damaged(why, _) => Ok(Outcome::Unrepaired(why)),
                     Reread::Image(found, ..) => self.correct_sizes(image, &found),
                 }
             }
-            (Finding::Sidecar(_), Subject::Image(image)) => self.renew_sidecar(image),
-            (Finding::Unlisted(_), Subject::Upload(upload)) => {
+            (Finding::Sidecar { .. }, Subject::Image(image)) => self.renew_sidecar(image),
+            (Finding::Unlisted { .. }, Subject::Upload(upload)) => {
                 let objects = if upload.has_image { upload.objects() } else { ImageObjects::default() };
                 let reread = if upload.has_image {
                     self.reread(&upload.fingerprint, &objects, &options.monitor)?
@@ -106,8 +106,8 @@ impl Store {
                 };
                 match reread {
                     Reread::Unreadable(why) => {
-                        *finding = Finding::Unreadable(upload.fingerprint, why.clone());
-                        Ok(Outcome::Left(why))
+                        *finding = Finding::Unreadable { fingerprint: upload.fingerprint, reason: why.clone() };
+                        Ok(Outcome::Unrepaired(why))
                     }
                     Reread::Damaged(why, evidence) => {
                         if upload.has_image && !self.evidence(&objects)?.is_same(&evidence) {
@@ -116,19 +116,20 @@ impl Store {
                         if self.are_named(&upload.keys())? {
                             return Ok(changed());
                         }
-                        *finding = Finding::Damaged(upload.fingerprint, why, Vec::new());
+                        let fingerprint = upload.fingerprint;
+                        *finding = Finding::Damaged { fingerprint, reason: why, aliases: Vec::new() };
                         self.archive(&upload.keys())
                     }
-                    Reread::Image(image, lost) => self.list_image(&image, lost.is_some(), upload, report),
+                    Reread::Image(image, lost) => self.insert_row(&image, lost.is_some(), upload, report),
                 }
             }
-            (Finding::Stray(_), Subject::Strays(keys)) => {
+            (Finding::Stray { .. }, Subject::Strays(keys)) => {
                 // Another repair may have listed their image since.
                 if self.are_named(keys)? { Ok(changed()) } else { self.archive(keys) }
             }
-            (Finding::Unreadable(_, why), _) => Ok(Outcome::Left(why.clone())),
-            (Finding::Lost(_), _) => Ok(Outcome::Left("it can't be recovered".to_owned())),
-            (finding, _) => Ok(Outcome::Left(finding.to_string())),
+            (Finding::Unreadable { reason, .. }, _) => Ok(Outcome::Unrepaired(reason.clone())),
+            (Finding::Lost { .. }, _) => Ok(Outcome::Unrepaired("it can't be recovered".to_owned())),
+            (finding, _) => Ok(Outcome::Unrepaired(finding.to_string())),
         }
     }
 
@@ -165,7 +166,7 @@ impl Store {
     }
 
     /// Adds the row of an image that was read anew.
-    fn list_image(
+    fn insert_row(
         &self,
         image: &StoredImage,
         lost: bool,
@@ -210,10 +211,10 @@ impl Store {
             return Ok(changed());
         }
         for alias in taken {
-            report.lose(super::check::lost_alias(&alias.name, &image.fingerprint));
+            report.add_lost(super::check::lost_alias(&alias.name, &image.fingerprint));
         }
         if lost {
-            report.lose(super::check::lost_sidecar(&image.fingerprint));
+            report.add_lost(super::check::lost_sidecar(&image.fingerprint));
         }
         Ok(Outcome::Repaired)
     }
@@ -239,5 +240,5 @@ impl Store {
 }
 
 fn changed() -> Outcome {
-    Outcome::Left(CHANGED.to_owned())
+    Outcome::Unrepaired(CHANGED.to_owned())
 }

@@ -2,7 +2,7 @@
 //! Tells damage, which lies in the bytes, from all else that keeps them from being read here and now.
 
 use super::blobs::BlobKey;
-use super::examine::{Evidence, hash, told};
+use super::examine::{Evidence, describe, hash};
 use super::image::{ImageObjects, StoredImage};
 use super::open::Store;
 use super::sidecar::{MAX_BYTES, Sidecar};
@@ -36,7 +36,7 @@ impl Store {
         let opened = self.present_files(objects).and_then(|files| Ok((Evidence::of(&files)?, files)));
         let (evidence, [first, rootfs]) = match opened {
             Ok(opened) => opened,
-            Err(error) => return Ok(Reread::Unreadable(told(&error))),
+            Err(error) => return Ok(Reread::Unreadable(describe(&error))),
         };
         let Some(first) = first else { return Ok(Reread::Damaged("its file is missing".to_owned(), evidence)) };
         let failed = match self.verify_files(fingerprint, &first, rootfs.as_ref(), monitor) {
@@ -51,7 +51,7 @@ impl Store {
             .try_for_each(|file| hash(file, &mut hasher, &mut |done| monitor.report(Phase::Verify, done, None)));
         match hashed {
             Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
-            Err(error) => return Ok(Reread::Unreadable(told(&error))),
+            Err(error) => return Ok(Reread::Unreadable(describe(&error))),
             Ok(()) => {}
         }
         let found = hasher.finish();
@@ -60,14 +60,14 @@ impl Store {
             return Ok(Reread::Damaged(why.to_string(), evidence));
         }
         if !lies_in_the_bytes(&failed) {
-            return Ok(Reread::Unreadable(told(&failed)));
+            return Ok(Reread::Unreadable(describe(&failed)));
         }
         // The same bytes say the same again; what a failing machine made of them does not come twice.
         match self.verify_files(fingerprint, &first, rootfs.as_ref(), monitor) {
             Ok(image) => self.with_sidecar(image, objects),
             Err(error) if error.kind() == ErrorKind::Cancelled => Err(error),
             Err(error) if lies_in_the_bytes(&error) => Ok(Reread::Damaged(error.to_string(), evidence)),
-            Err(error) => Ok(Reread::Unreadable(told(&error))),
+            Err(error) => Ok(Reread::Unreadable(describe(&error))),
         }
     }
 
@@ -115,9 +115,9 @@ impl Store {
             Ok(()) => Reread::Image(Box::new(restored), None),
             Err(error) if is_useless(&error) => {
                 image.objects.sidecar = None;
-                Reread::Image(Box::new(image), Some(told(&error)))
+                Reread::Image(Box::new(image), Some(describe(&error)))
             }
-            Err(error) => Reread::Unreadable(format!("its sidecar: {}", told(&error))),
+            Err(error) => Reread::Unreadable(format!("its sidecar: {}", describe(&error))),
         })
     }
 

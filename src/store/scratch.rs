@@ -53,7 +53,7 @@ impl Scratch {
             file,
             name,
             length: 0,
-            came_as: None,
+            original_name: None,
         })
     }
 
@@ -124,7 +124,7 @@ pub struct StagedFile {
     name: String,
     holder: String,
     length: u64,
-    pub(crate) came_as: Option<String>,
+    pub(crate) original_name: Option<String>,
 }
 
 impl StagedFile {

@@ -1,13 +1,12 @@
 //! Bytes on their way in: copied into scratch, hashed as they arrive, and verified as one image.
 
-use std::io::{self, Read};
-
 use super::image::StoredImage;
 use super::open::Store;
 use super::scratch::StagedFile;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
-use crate::format::{Image, ImageSource, ImageType, Input};
+use crate::format::{Image, ImageType, Input, ImageSource};
+use crate::io as bytes;
 use crate::metadata::{Architecture, Metadata, Properties};
 use crate::omissions::Omitted;
 use crate::progress::{Monitor, Phase};
@@ -37,13 +36,13 @@ impl StagedImage {
         let metadata = &self.info.metadata;
         let name = self.fingerprint.to_string();
         let time = |field, seconds| within_range(monitor, &name, field, seconds);
-        let came_as = |index: usize| self.files.get(index).and_then(|file| file.came_as.clone());
+        let original_name = |index: usize| self.files.get(index).and_then(|file| file.original_name.clone());
         let mut image = StoredImage::new(self.fingerprint, self.info.image_type, self.info.architecture);
         (image.size, image.rootfs_size) = (self.info.size, self.info.rootfs_size);
         image.created_at = time("creation date", metadata.creation_date());
         image.expires_at = expires_at.or(metadata.expiry_date()).map(|seconds| time("expiry date", seconds));
         image.uploaded_at = now;
-        (image.file_name, image.rootfs_name) = (came_as(0), came_as(1));
+        (image.file_name, image.rootfs_name) = (original_name(0), original_name(1));
         if !exact {
             image.original_properties = metadata.properties().clone();
         }
@@ -93,7 +92,7 @@ impl Store {
         for input in std::iter::once(first).chain(second) {
             let mut file = self.scratch.create()?;
             // A stream's name is only for errors.
-            file.came_as =
+            file.original_name =
                 input.len().and(input.name()).and_then(|path| path.file_name()?.to_str()).and_then(plain_name);
             copy(&input, &mut file, &mut hasher, &mut done, total, monitor).map_err(|error| input.name_error(error))?;
             names.push(input.name().map(std::path::Path::to_path_buf));
@@ -167,7 +166,10 @@ impl Store {
     }
 }
 
-/// Copies one file and hashes it on the way; where blocks can be shared there is nothing to copy.
+/// Copies one file of an image into scratch, and hashes it on the way. `done` counts the bytes of all files so far.
+///
+/// Where the file system can share blocks nothing is copied; then `hasher` becomes `None`, since the bytes are hashed when they are
+/// verified.
 fn copy(
     input: &Input,
     file: &mut StagedFile,
@@ -176,36 +178,27 @@ fn copy(
     total: Option<u64>,
     monitor: &Monitor,
 ) -> Result<()> {
-    monitor.report(Phase::Hash, *done, total)?;
-    if let Some(original) = input.as_blob()
-        && file.reflink(original)?
-    {
-        // The bytes are hashed when they are verified.
-        *hasher = None;
-        *done = done.saturating_add(input.len().unwrap_or(0));
-        return Ok(());
+    let before = *done;
+    if let Some(original) = input.as_blob() {
+        monitor.report(Phase::Hash, before, total)?;
+        if file.reflink(original)? {
+            *hasher = None;
+            *done = before.saturating_add(input.len().unwrap_or(0));
+            return Ok(());
+        }
     }
     let mut reader = input.reader(monitor.cancel())?;
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        let count = match reader.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) => count,
-            Err(error) if again(&error) => continue,
-            Err(error) => return Err(Error::io("the image can't be read", error)),
-        };
-        let bytes = &buffer[..count];
-        file.write_sparse(bytes).map_err(|error| Error::io("the image can't be written into the store", error))?;
+    let mut report = |read: u64| {
+        *done = before.saturating_add(read);
+        monitor.report(Phase::Hash, *done, total)
+    };
+    bytes::read_stream(&mut reader, "the image can't be read", &mut report, &mut |chunk| {
+        file.write_sparse(chunk).map_err(|error| Error::io("the image can't be written into the store", error))?;
         if let Some(hasher) = hasher {
-            hasher.update(bytes);
+            hasher.update(chunk);
         }
-        *done = done.saturating_add(count as u64);
-        monitor.report(Phase::Hash, *done, total)?;
-    }
-}
-
-fn again(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
+        Ok(())
+    })
 }
 
 /// A file's name that may be given to a file of ours, later and elsewhere: no way to climb, nothing hidden.

@@ -11,12 +11,12 @@ use crate::store::scratch::random_number;
 ///
 /// ```
 /// use lxd_image::Fingerprint;
-/// use lxd_image::store::{BlobKey, Part};
+/// use lxd_image::store::{BlobKey, ObjectPart};
 ///
 /// let fingerprint = Fingerprint::of(b"an image");
 /// let (first, rootfs) = BlobKey::pair(&fingerprint);
 /// assert_ne!(first, BlobKey::pair(&fingerprint).0, "no key is made twice");
-/// assert_eq!(rootfs.parse(), Some((fingerprint, Part::Rootfs)));
+/// assert_eq!(rootfs.parse(), Some((fingerprint, ObjectPart::Rootfs)));
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlobKey(String);
@@ -24,7 +24,7 @@ pub struct BlobKey(String);
 /// Which part of an image an object holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
-pub enum Part {
+pub enum ObjectPart {
     /// A unified image, or the metadata file of a split one.
     Image,
     /// The rootfs file of a split image.
@@ -36,7 +36,7 @@ pub enum Part {
 /// What a key tells.
 pub(crate) struct SplitKey {
     pub(crate) fingerprint: Fingerprint,
-    pub(crate) part: Part,
+    pub(crate) part: ObjectPart,
     /// Of a sidecar, the revision that it tells of; 0 where the key does not say.
     pub(crate) revision: u64,
     /// The key of the image file that it belongs to.
@@ -83,7 +83,7 @@ impl BlobKey {
 
     /// The image that this is of and what part; `None` for a key that no store makes.
     #[must_use]
-    pub fn parse(&self) -> Option<(Fingerprint, Part)> {
+    pub fn parse(&self) -> Option<(Fingerprint, ObjectPart)> {
         self.split().map(|found| (found.fingerprint, found.part))
     }
 
@@ -98,14 +98,14 @@ impl BlobKey {
             rest = after.get(16..)?;
         }
         let (part, revision) = match rest {
-            "" => (Part::Image, 0),
-            ".rootfs" => (Part::Rootfs, 0),
-            ".json" => (Part::Sidecar, 0),
+            "" => (ObjectPart::Image, 0),
+            ".rootfs" => (ObjectPart::Rootfs, 0),
+            ".json" => (ObjectPart::Sidecar, 0),
             other => {
                 let numbers = other.strip_prefix('.')?.strip_suffix(".json")?;
                 let (revision, random) = numbers.split_once('-').unwrap_or((numbers, "0"));
                 u64::from_str_radix(random, 16).ok()?;
-                (Part::Sidecar, u64::from_str_radix(revision, 16).ok()?)
+                (ObjectPart::Sidecar, u64::from_str_radix(revision, 16).ok()?)
             }
         };
         let image = Self(self.0.strip_suffix(rest)?.to_owned());
@@ -143,14 +143,14 @@ mod tests {
         let (first, rootfs) = BlobKey::pair(&fingerprint);
         let legacy = BlobKey::legacy(&fingerprint);
         let cases = [
-            (first.clone(), Part::Image),
-            (rootfs, Part::Rootfs),
-            (first.sidecar(17), Part::Sidecar),
-            (first.new_sidecar(17), Part::Sidecar),
-            (legacy[0].clone(), Part::Image),
-            (legacy[1].clone(), Part::Rootfs),
-            (legacy[2].clone(), Part::Sidecar),
-            (legacy[0].sidecar(17), Part::Sidecar),
+            (first.clone(), ObjectPart::Image),
+            (rootfs, ObjectPart::Rootfs),
+            (first.sidecar(17), ObjectPart::Sidecar),
+            (first.new_sidecar(17), ObjectPart::Sidecar),
+            (legacy[0].clone(), ObjectPart::Image),
+            (legacy[1].clone(), ObjectPart::Rootfs),
+            (legacy[2].clone(), ObjectPart::Sidecar),
+            (legacy[0].sidecar(17), ObjectPart::Sidecar),
         ];
         for (key, part) in cases {
             assert_eq!(key.parse(), Some((fingerprint, part)), "{key}");

@@ -13,7 +13,7 @@ mod memory;
 pub use directory::{DirectoryBlobs, DirectoryFiles};
 pub use files::{Area, Files, NewFile};
 pub(crate) use key::SplitKey;
-pub use key::{BlobKey, Part};
+pub use key::{BlobKey, ObjectPart};
 pub use memory::{MemoryBlobs, MemoryFiles};
 
 use std::time::Duration;

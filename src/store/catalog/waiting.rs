@@ -9,41 +9,41 @@ use rusqlite::Connection;
 use crate::progress::Cancel;
 
 /// What a thread waits for at most.
-struct Patience {
+struct WaitLimit {
     since: Instant,
     timeout: Duration,
     cancel: Cancel,
 }
 
 /// The first waits are short, since most writers are done in a moment.
-const LONGEST_NAP: Duration = Duration::from_millis(25);
+const MAX_SLEEP: Duration = Duration::from_millis(25);
 
 thread_local! {
-    static PATIENCE: RefCell<Option<Patience>> = const { RefCell::new(None) };
+    static WAIT_LIMIT: RefCell<Option<WaitLimit>> = const { RefCell::new(None) };
 }
 
 /// Has a connection ask before each wait.
 pub(super) fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
-    connection.busy_handler(Some(goes_on))
+    connection.busy_handler(Some(retries))
 }
 
 /// Says how long this thread waits from now on.
 pub(super) fn begin(timeout: Duration, cancel: &Cancel) {
-    PATIENCE.set(Some(Patience { since: Instant::now(), timeout, cancel: cancel.clone() }));
+    WAIT_LIMIT.set(Some(WaitLimit { since: Instant::now(), timeout, cancel: cancel.clone() }));
 }
 
 /// Whether to try once more, after `times` attempts of one wait.
-fn goes_on(times: i32) -> bool {
-    PATIENCE.with_borrow_mut(|patience| {
-        let Some(patience) = patience else { return false };
+fn retries(times: i32) -> bool {
+    WAIT_LIMIT.with_borrow_mut(|limit| {
+        let Some(limit) = limit else { return false };
         if times == 0 {
-            patience.since = Instant::now();
+            limit.since = Instant::now();
         }
-        if patience.cancel.is_cancelled() || patience.since.elapsed() >= patience.timeout {
+        if limit.cancel.is_cancelled() || limit.since.elapsed() >= limit.timeout {
             return false;
         }
         let nap = Duration::from_millis(1_u64 << u32::try_from(times).unwrap_or(0).min(5));
-        std::thread::sleep(nap.min(LONGEST_NAP));
+        std::thread::sleep(nap.min(MAX_SLEEP));
         true
     })
 }

@@ -147,7 +147,7 @@ fn another_fingerprint_than_the_expected_one_is_a_mismatch_and_leaves_nothing() 
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
-    let options = ImportOptions::new().expect(Fingerprint::of(b"something else"));
+    let options = ImportOptions::new().expected_fingerprint(Fingerprint::of(b"something else"));
     let error = assert_kind(store.import(stream(unified("one")), &options), ErrorKind::Mismatch);
     let found = fingerprint("one").to_string();
     assert_eq!(
@@ -156,7 +156,7 @@ fn another_fingerprint_than_the_expected_one_is_a_mismatch_and_leaves_nothing() 
     );
     assert_kind(store.import(split_stream("one"), &options), ErrorKind::Mismatch);
     assert_eq!(files(&path), Vec::<String>::new());
-    store.import(stream(unified("one")), &ImportOptions::new().expect(fingerprint("one"))).unwrap();
+    store.import(stream(unified("one")), &ImportOptions::new().expected_fingerprint(fingerprint("one"))).unwrap();
 }
 
 #[test]
@@ -181,7 +181,10 @@ fn an_image_that_is_expected_and_present_is_refused_before_a_byte_is_read() {
     let store = Store::open(scratch.join("store")).unwrap();
     let image = import(&store, "one", &["web"]);
     let source = || ImageSource::unified(Input::stream(Untouched));
-    assert_kind(store.import(source(), &ImportOptions::new().expect(image.fingerprint)), ErrorKind::AlreadyExists);
+    assert_kind(
+        store.import(source(), &ImportOptions::new().expected_fingerprint(image.fingerprint)),
+        ErrorKind::AlreadyExists,
+    );
     // Of another type it could have the name as well.
     let options = ImportOptions::new().alias(alias("web")).image_type(ImageType::Container);
     assert_kind(store.import(source(), &options), ErrorKind::AlreadyExists);
@@ -214,7 +217,7 @@ fn adopting_changes_the_catalog_alone_and_needs_the_image() {
     assert!(adopted.public && adopted.auto_update && adopted.aliases.len() == 2);
     assert_eq!(store.adopt(&image.fingerprint, &options).unwrap(), adopted, "a second time changes nothing");
     assert_kind(store.adopt(&fingerprint("two"), &ImportOptions::new()), ErrorKind::NotFound);
-    let wrong = ImportOptions::new().expect(fingerprint("two"));
+    let wrong = ImportOptions::new().expected_fingerprint(fingerprint("two"));
     assert_kind(store.adopt(&image.fingerprint, &wrong), ErrorKind::Mismatch);
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use lxd_image::format::ImageSource;
-use lxd_image::store::{Edit, ImportOptions, Newest, RefreshOptions, Refreshed, Store, UpdateSource, Upstream};
+use lxd_image::store::{Edit, ImportOptions, Newest, RefreshOptions, RefreshSource, Refreshed, Store, UpdateSource};
 use lxd_image::{Error, ErrorKind, Monitor, Properties, Result};
 
 use super::*;
@@ -20,7 +20,7 @@ impl Fake {
     }
 }
 
-impl Upstream for Fake {
+impl RefreshSource for Fake {
     fn newest(&self, _: &StoredImage, source: &UpdateSource) -> Result<Newest> {
         assert_eq!(source.alias, "debian");
         let mut properties = Properties::new();
@@ -60,9 +60,15 @@ fn the_newest_image_of_the_alias_takes_the_old_ones_place() {
     assert_eq!(store.refresh(&old.fingerprint, &fake, &options).unwrap(), Refreshed::Current);
     *fake.newest.lock().unwrap() = "new".into();
     let dry = RefreshOptions::new().dry_run(true);
-    assert_eq!(store.refresh(&old.fingerprint, &fake, &dry).unwrap(), Refreshed::Replaced(fingerprint("new")));
+    assert_eq!(
+        store.refresh(&old.fingerprint, &fake, &dry).unwrap(),
+        Refreshed::Replaced { fingerprint: fingerprint("new") }
+    );
     assert_eq!(store.images().unwrap().len(), 1);
-    assert_eq!(store.refresh(&old.fingerprint, &fake, &options).unwrap(), Refreshed::Replaced(fingerprint("new")));
+    assert_eq!(
+        store.refresh(&old.fingerprint, &fake, &options).unwrap(),
+        Refreshed::Replaced { fingerprint: fingerprint("new") }
+    );
     let new = store.resolve("a").unwrap();
     assert_eq!(new.fingerprint, fingerprint("new"));
     assert_eq!(new.aliases, old.aliases);
@@ -129,7 +135,7 @@ fn a_newest_image_that_is_here_already_takes_the_aliases() {
     let old = following(&store, "old", &["a"]);
     let new = import(&store, "new", &["mine"]);
     let done = store.refresh(&old.fingerprint, &Fake::new("new"), &RefreshOptions::new()).unwrap();
-    assert_eq!(done, Refreshed::Replaced(new.fingerprint));
+    assert_eq!(done, Refreshed::Replaced { fingerprint: new.fingerprint });
     let now = store.resolve("a").unwrap();
     assert_eq!(now.aliases, [alias("a"), alias("mine")]);
     assert!(now.auto_update, "it follows from now on");

@@ -101,14 +101,17 @@ fn an_image_over_a_limit_is_left_where_it_is_and_listed_by_a_later_repair() {
         let report = Store::repair(&path, &StoreOptions::new().limits(limits), &CheckOptions::new()).unwrap();
         assert!(
             report.findings.iter().any(
-                |finding| matches!(finding, Finding::Unreadable(which, why) if *which == fingerprint("one") && why.contains("entries"))
+                |finding| matches!(finding, Finding::Unreadable { fingerprint: which, reason: why } if *which == fingerprint("one") && why.contains("entries"))
             ),
             "{report:?}"
         );
-        assert!(report.unrepaired.iter().any(|left| matches!(left.finding, Finding::Unreadable(..))), "{report:?}");
+        assert!(report.unrepaired.iter().any(|left| matches!(left.finding, Finding::Unreadable { .. })), "{report:?}");
         assert_eq!(files(&path), before);
         let report = Store::repair(&path, &StoreOptions::new(), &CheckOptions::new()).unwrap();
-        assert_eq!((&report.findings[..], report.unrepaired.len()), (&[Finding::Unlisted(fingerprint("one"))][..], 0));
+        assert_eq!(
+            (&report.findings[..], report.unrepaired.len()),
+            (&[Finding::Unlisted { fingerprint: fingerprint("one") }][..], 0)
+        );
         assert_eq!(Store::open(&path).unwrap().resolve("one").unwrap().fingerprint, fingerprint("one"));
     }
 }
@@ -178,7 +181,7 @@ fn others_write_while_a_repair_hashes_a_damaged_image() {
         ControlFlow::Continue(())
     }));
     let report = store.check(&CheckOptions::new().repair(true).monitor(monitor)).unwrap();
-    assert!(matches!(report.findings[..], [Finding::Damaged(..)]), "{report:?}");
+    assert!(matches!(report.findings[..], [Finding::Damaged { .. }]), "{report:?}");
     assert!(writes.load(Ordering::Relaxed) > 4);
 }
 
@@ -236,7 +239,7 @@ fn a_row_with_wrong_sizes_is_corrected_and_the_image_stays() {
     rows.execute("UPDATE image SET size = size + 1", []).unwrap();
     drop(rows);
     let store = Store::open(&path).unwrap();
-    assert_eq!(repair(&store).findings, [Finding::Row(image.fingerprint)]);
+    assert_eq!(repair(&store).findings, [Finding::Row { fingerprint: image.fingerprint }]);
     assert_eq!(store.resolve("a").unwrap().size, image.size);
     assert_eq!(quarantine(&path), Vec::<String>::new());
     assert_clean(&store);
@@ -250,7 +253,7 @@ fn a_sidecar_that_cannot_be_understood_is_kept_aside_before_it_is_written_anew()
     let image = import(&store, "one", &["a"]);
     let name = image_sidecar(&store, &image);
     fs::write(path.join("blobs").join(&name), "{ half").unwrap();
-    assert_eq!(repair(&store).findings, [Finding::Sidecar(image.fingerprint)]);
+    assert_eq!(repair(&store).findings, [Finding::Sidecar { fingerprint: image.fingerprint }]);
     assert_eq!(fs::read_to_string(path.join("quarantine").join(name)).unwrap(), "{ half");
     assert_clean(&store);
 }
@@ -261,7 +264,10 @@ fn a_store_that_can_only_be_read_can_be_checked() {
     let path = scratch.join("store");
     forgotten(&path, &["one"]);
     let store = StoreOptions::new().read_only(true).open(&path).unwrap();
-    assert_eq!(store.check(&CheckOptions::new()).unwrap().findings, [Finding::Unlisted(fingerprint("one"))]);
+    assert_eq!(
+        store.check(&CheckOptions::new()).unwrap().findings,
+        [Finding::Unlisted { fingerprint: fingerprint("one") }]
+    );
 }
 
 #[test]

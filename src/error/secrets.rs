@@ -36,7 +36,7 @@ impl Error {
 
 /// A sentence without the passwords and tokens of addresses that stand in it: people write them where a name belongs, and
 /// errors say again what was written.
-pub(super) fn discreet(sentence: Cow<'static, str>) -> Cow<'static, str> {
+pub(super) fn redact_message(sentence: Cow<'static, str>) -> Cow<'static, str> {
     match &sentence {
         // Constants of programs hold no secrets, and may say how a password is written.
         Cow::Borrowed(_) => sentence,
