@@ -1,5 +1,6 @@
-//! Files that appear or change in one step: written beside their place, then renamed onto it.
-//! The one piece of code that gives a finished file its name, and the one place that says what a power cut may take back.
+//! Files that appear or change in one step: written beside their place, then renamed onto it. The
+//! one piece of code that gives a finished file its name, and the one place that says what a power
+//! cut may take back.
 
 #![cfg_attr(
     not(all(feature = "store", feature = "simplestreams")),
@@ -21,8 +22,8 @@ pub(crate) enum Durability {
     /// Nothing: content and name are on the disk. The file is synced before the rename, so that the name never
     /// stands for less than all of it, and the directory after it.
     Durable,
-    /// Anything: the old file, the new one, or a part of it may be there. For what can be made again, and is checked by
-    /// whoever reads it.
+    /// Anything: the old file, the new one, or a part of it may be there. For what can be made
+    /// again, and is checked by whoever reads it.
     Volatile,
 }
 
@@ -64,8 +65,9 @@ pub(crate) fn publish(
     })
 }
 
-/// Gives `file`, which is complete and stands at `staging`, the path `path` in the same file system, replacing what is there.
-/// It is on the disk when this returns. When this fails, `staging` may still be there.
+/// Gives `file`, which is complete and stands at `staging`, the path `path` in the same file
+/// system, replacing what is there. It is on the disk when this returns. When this fails, `staging`
+/// may still be there.
 pub(crate) fn rename(file: &File, staging: &Path, path: &Path) -> io::Result<()> {
     file.sync_all()?;
     std::fs::rename(staging, path)?;
@@ -94,8 +96,8 @@ pub(crate) fn replace(path: &Path, mode: u32, content: &[u8], durability: Durabi
     done
 }
 
-/// Makes a directory and those above it that are not there, each with the permissions `mode`; they are on the disk when this
-/// returns.
+/// Makes a directory and those above it that are not there, each with the permissions `mode`; they
+/// are on the disk when this returns.
 pub(crate) fn make_dirs(path: &Path, mode: u32) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     let missing: Vec<PathBuf> = path

@@ -1,5 +1,6 @@
-//! What a process that was killed left beside a destination: told by its name and from the living by a lock (`flock`), which ends
-//! with the process that holds it. The next run that writes to the same directory removes it.
+//! What a process that was killed left beside a destination: told by its name and from the living
+//! by a lock (`flock`), which ends with the process that holds it. The next run that writes to the
+//! same directory removes it.
 
 use std::os::fd::AsFd;
 
@@ -9,8 +10,9 @@ use rustix::io::Errno;
 use crate::progress::Cancel;
 use crate::rooted::{Dir, is_staging_name, is_staging_name_of};
 
-/// Marks a new staging file or directory as that of a living process. False when another process took it for a leftover in the
-/// moment before: then it is gone, or will be. Where the file system has no locks, nothing is ever taken for a leftover.
+/// Marks a new staging file or directory as that of a living process. False when another process
+/// took it for a leftover in the moment before: then it is gone, or will be. Where the file system
+/// has no locks, nothing is ever taken for a leftover.
 pub(crate) fn lock(fd: impl AsFd) -> bool {
     !matches!(try_lock(fd), Err(Errno::WOULDBLOCK))
 }

@@ -3,8 +3,9 @@
 
 use std::borrow::Cow;
 
-/// Keys of a query whose values are shown. Whatever else stands in a query may be a token, a signature or a password under a
-/// name that nobody here has heard of, so that only these are known to be harmless.
+/// Keys of a query whose values are shown. Whatever else stands in a query may be a token, a
+/// signature or a password under a name that nobody here has heard of, so that only these are known
+/// to be harmless.
 const HARMLESS: &[&str] = &[
     "all-projects",
     "architecture",
@@ -76,8 +77,9 @@ pub(crate) fn spellings(secret: &str) -> Vec<String> {
     all
 }
 
-/// A text that is, or was meant to be, an address: without what stands before an `@`, the secret values of its query and its
-/// fragment. It need not be well formed: most often it is shown because it is not.
+/// A text that is, or was meant to be, an address: without what stands before an `@`, the secret
+/// values of its query and its fragment. It need not be well formed: most often it is shown because
+/// it is not.
 pub(crate) fn address(text: &str) -> String {
     let text = text.split('#').next().unwrap_or_default();
     let (front, pairs) = match text.split_once('?') {

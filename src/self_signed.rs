@@ -1,11 +1,12 @@
-//! Certificates that vouch for themselves: a client's, made when it is first needed, and a server's, made at its first start.
-//! Private; the two make them alike and don't know each other.
+//! Certificates that vouch for themselves: a client's, made when it is first needed, and a
+//! server's, made at its first start. Private; the two make them alike and don't know each other.
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, date_time_ymd};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// A certificate that is valid whatever the clock says, from 1970 to 2099, named after this machine, and its key, both in PEM. `describe` says what it is for.
+/// A certificate that is valid whatever the clock says, from 1970 to 2099, named after this
+/// machine, and its key, both in PEM. `describe` says what it is for.
 ///
 /// # Errors
 /// `Unsupported` when it can't be made; those of `describe`.
@@ -15,8 +16,8 @@ pub(crate) fn make(describe: impl FnOnce(&mut CertificateParams) -> Result<()>) 
     about.distinguished_name = DistinguishedName::new();
     about.distinguished_name.push(DnType::OrganizationName, "lxd-image");
     about.distinguished_name.push(DnType::CommonName, host());
-    // It is known by its digest, which must not change: so it must not expire, and the clock of a machine that starts for the
-    // first time often stands at 1970.
+    // It is known by its digest, which must not change: so it must not expire, and the clock of a
+    // machine that starts for the first time often stands at 1970.
     about.not_before = date_time_ymd(1970, 1, 1);
     about.not_after = date_time_ymd(2099, 12, 31);
     describe(&mut about)?;

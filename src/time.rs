@@ -1,10 +1,12 @@
-//! Times: seconds since 1970 from and to RFC 3339, the dates of simplestreams, HTTP and mail, and times as people write them.
+//! Times: seconds since 1970 from and to RFC 3339, the dates of simplestreams, HTTP and mail, and
+//! times as people write them.
 //!
 //! Stores and protocols share this module. The formats of the wire are here, what people type is in `human`.
 //!
-//! The clients of LXD and Incus are written in Go, whose `encoding/json` accepts the years 0 to 9999 only: a single time outside of
-//! them, and a client cannot read the list of images at all. So all times are kept within these years, to their last second; times
-//! outside are clamped before they are stored or sent ([`within_range`]).
+//! The clients of LXD and Incus are written in Go, whose `encoding/json` accepts the years 0 to
+//! 9999 only: a single time outside of them, and a client cannot read the list of images at all. So
+//! all times are kept within these years, to their last second; times outside are clamped before
+//! they are stored or sent ([`within_range`]).
 
 mod human;
 
@@ -27,7 +29,8 @@ pub(crate) fn within_range(seconds: i64) -> i64 {
     seconds.clamp(FIRST, LAST)
 }
 
-/// Formats seconds since 1970 as RFC 3339 in UTC, as LXD's API does; `None` is its "never". Times out of range are clamped.
+/// Formats seconds since 1970 as RFC 3339 in UTC, as LXD's API does; `None` is its "never". Times
+/// out of range are clamped.
 pub(crate) fn rfc3339(seconds: Option<i64>) -> String {
     let Some(seconds) = seconds else { return NEVER.to_owned() };
     let seconds = within_range(seconds);
@@ -36,8 +39,8 @@ pub(crate) fn rfc3339(seconds: Option<i64>) -> String {
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", clock / 3_600, clock / 60 % 60, clock % 60)
 }
 
-/// Parses a time of RFC 3339 in the years 0 to 9999; fractions of a second are cut off, and a time that its offset moves out of
-/// these years is clamped.
+/// Parses a time of RFC 3339 in the years 0 to 9999; fractions of a second are cut off, and a time
+/// that its offset moves out of these years is clamped.
 #[cfg(feature = "protocol")]
 pub(crate) fn parse(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();

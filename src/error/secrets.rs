@@ -6,8 +6,8 @@ use super::Error;
 use crate::redact;
 
 impl Error {
-    /// This error without a secret that may stand in it, in whatever a server or the system said: wherever it stood there is
-    /// `***`. A cause that holds it is dropped.
+    /// This error without a secret that may stand in it, in whatever a server or the system said:
+    /// wherever it stood there is `***`. A cause that holds it is dropped.
     #[must_use]
     pub fn without_secret(mut self, secret: &str) -> Self {
         // Nothing can be looked for in what is empty.
@@ -34,8 +34,8 @@ impl Error {
     }
 }
 
-/// A sentence without the passwords and tokens of addresses that stand in it: people write them where a name belongs, and
-/// errors say again what was written.
+/// A sentence without the passwords and tokens of addresses that stand in it: people write them
+/// where a name belongs, and errors say again what was written.
 pub(super) fn redact_message(sentence: Cow<'static, str>) -> Cow<'static, str> {
     match &sentence {
         // Constants of programs hold no secrets, and may say how a password is written.

@@ -41,7 +41,8 @@ impl Blob {
         BlobReader { blob: self.clone(), offset, end: offset.saturating_add(length) }
     }
 
-    /// Whether the other one is a clone of this one: the same bytes, opened once. Equal bytes that were opened twice are not.
+    /// Whether the other one is a clone of this one: the same bytes, opened once. Equal bytes that
+    /// were opened twice are not.
     #[must_use]
     pub fn ptr_eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

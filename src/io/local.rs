@@ -61,7 +61,8 @@ impl ReadAt for LocalFile {
     }
 }
 
-/// Where a file of `size` bytes has data, if it has holes that the file system knows of; those shorter than `min_hole` are left out.
+/// Where a file of `size` bytes has data, if it has holes that the file system knows of; those
+/// shorter than `min_hole` are left out.
 ///
 /// # Errors
 /// The operating system's.

@@ -1,4 +1,5 @@
-//! Buffers as bytes at rest, and sources behind references. A buffer has no version: nothing tells it from another one.
+//! Buffers as bytes at rest, and sources behind references. A buffer has no version: nothing tells
+//! it from another one.
 
 use std::io;
 use std::ops::Range;

@@ -119,8 +119,8 @@ impl Column {
         }
     }
 
-    /// What it shows of an image: one value, or none, or several, one a line. The texts are as they came; whoever shows them
-    /// escapes them.
+    /// What it shows of an image: one value, or none, or several, one a line. The texts are as they
+    /// came; whoever shows them escapes them.
     #[must_use]
     pub fn values(self, image: &StoredImage) -> Vec<String> {
         vec![match self {
@@ -152,7 +152,8 @@ fn yes(flag: bool) -> String {
 }
 
 impl StoredImage {
-    /// The shortest of its aliases, the first in order of those that are as short: what is shown where there is room for one.
+    /// The shortest of its aliases, the first in order of those that are as short: what is shown
+    /// where there is room for one.
     #[must_use]
     pub fn shortest_alias(&self) -> Option<&Alias> {
         self.aliases.iter().min_by_key(|alias| (alias.name.chars().count(), &alias.name))

@@ -1,5 +1,6 @@
-//! Publish: a tree on disk, or bytes that a program makes on the spot, become an image at once.
-//! What is written goes straight into the store's scratch, with no file of its own before.
+//! Publishing: imports a tree on disk, or bytes that a program generates, without a file in between.
+//!
+//! The bytes are written straight into scratch and verified as those of any other import.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,8 +30,8 @@ impl Store {
     }
 
     /// Packs a root file system and imports the image: what a container manager does with a stopped
-    /// instance. Properties that `options` give go into the image's own metadata, so that they are with it wherever it goes.
-    /// Returns also what was packed and what was left out.
+    /// instance. Properties that `options` give go into the image's own metadata, so that they are
+    /// with it wherever it goes. Returns also what was packed and what was left out.
     ///
     /// # Errors
     /// Those of [`pack_to`] and of [`import`](Self::import); the store is as it was then.
@@ -55,7 +56,8 @@ impl Store {
     }
 }
 
-/// The staged file, lent to a packer that wants to own what it writes to.
+/// A staged file that a packer can own while this module keeps access to it: [`pack_to`] takes its
+/// sink by value and drops it.
 struct SharedFile(Arc<Mutex<Option<StagedFile>>>);
 
 impl Write for SharedFile {

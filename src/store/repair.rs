@@ -1,5 +1,9 @@
-//! Repairing what a check found: each finding in a transaction of its own, in which nothing is read, hashed or moved, and which
-//! acts only while the row still names the objects that the finding was made of. Objects that no row names are archived after it.
+//! Repairs what a check found.
+//!
+//! Each finding is repaired in a transaction of its own, which reads, hashes and moves nothing, and
+//! which acts only if the row still names the objects that were examined. Objects are archived
+//! after the row that named them is gone. So a repair may run while others use the store, and may
+//! be cancelled between any two findings.
 
 use super::blobs::BlobKey;
 use super::check::{CheckOptions, CheckReport, Finding, Problem, Subject, Unrepaired};
@@ -11,20 +15,23 @@ use super::reconcile::note_sidecar;
 use super::reread::{Reread, is_useless};
 use crate::error::{ErrorKind, Result};
 
-/// Why nothing was done about a finding that is no longer true.
+/// The reason for leaving a finding that may no longer be true.
 const CHANGED: &str = "it changed while it was looked at: check again";
 
-/// What became of a finding.
+/// The result of repairing one finding.
 enum Outcome {
+    /// The problem is solved.
     Repaired,
+    /// The problem remains, for this reason.
     Unrepaired(String),
 }
 
 impl Store {
-    /// Repairs what can be, and adds all findings to the report. One that cannot be does not keep others from it.
+    /// Repairs each problem and adds all findings to the report. An error with one of them becomes
+    /// its reason, and the others are repaired all the same.
     ///
     /// # Errors
-    /// `Cancelled`; what was repaired before stays so.
+    /// `Cancelled`. Repairs that were made before remain.
     pub(super) fn repair_all(
         &self,
         problems: Vec<Problem>,
@@ -60,6 +67,8 @@ impl Store {
         Ok(())
     }
 
+    /// Repairs one problem. May replace the finding if the repair found out more, for example that
+    /// unlisted files are damaged.
     fn repair_problem(
         &self,
         problem: &mut Problem,
@@ -73,10 +82,10 @@ impl Store {
                 if !self.evidence(&image.objects)?.is_same(evidence) {
                     return Ok(changed());
                 }
-                // Hours may have passed since it was seen that these are the blobs of this store.
+                // The check may have taken hours: the file system of the blobs may have been unmounted meanwhile.
                 self.blobs.check_identity()?;
                 let mut removed = None;
-                // The row goes first: a row without its objects is the worse half.
+                // The row first: a row without objects is worse than objects without a row.
                 self.catalog.write(&mut |catalog| {
                     removed = catalog.image(&image.fingerprint)?.filter(|there| there.objects == image.objects);
                     if removed.is_some() { catalog.remove(&image.fingerprint) } else { Ok(()) }
@@ -124,7 +133,7 @@ impl Store {
                 }
             }
             (Finding::Stray { .. }, Subject::Strays(keys)) => {
-                // Another repair may have listed their image since.
+                // Another repair may have added the row of their image meanwhile.
                 if self.are_named(keys)? { Ok(changed()) } else { self.archive(keys) }
             }
             (Finding::Unreadable { reason, .. }, _) => Ok(Outcome::Unrepaired(reason.clone())),
@@ -133,7 +142,7 @@ impl Store {
         }
     }
 
-    /// Corrects the sizes in the row of an image whose files are whole.
+    /// Writes the sizes that were read into the row of an image whose files are intact.
     fn correct_sizes(&self, image: &StoredImage, found: &StoredImage) -> Result<Outcome> {
         let mut done = false;
         self.catalog.write(&mut |catalog| {
@@ -143,19 +152,20 @@ impl Store {
             if !done {
                 return Ok(());
             }
-            // Nobody changed the image, and no sidecar tells sizes: it stays at its revision.
+            // Sidecars do not have sizes, so there is no new one to write: the revision stays.
             (there.size, there.rootfs_size) = (found.size, found.rootfs_size);
             catalog.update(&there, there.revision)
         })?;
         Ok(if done { Outcome::Repaired } else { changed() })
     }
 
-    /// Has the sidecar written anew.
+    /// Notes that the sidecar must be written again. A sidecar that cannot be parsed is archived
+    /// first, for people to look at.
     fn renew_sidecar(&self, image: &StoredImage) -> Result<Outcome> {
         if let Some(key) = &image.objects.sidecar
             && self.read_sidecar(key).is_err_and(|error| is_useless(&error) && error.kind() != ErrorKind::NotFound)
         {
-            // What cannot be understood is kept for whoever can.
+            // A newer version may be able to read it.
             self.blobs.archive(std::slice::from_ref(key))?;
         }
         self.catalog.write(&mut |catalog| match catalog.image(&image.fingerprint)? {
@@ -165,7 +175,9 @@ impl Store {
         Ok(Outcome::Repaired)
     }
 
-    /// Adds the row of an image that was read anew.
+    /// Adds the row of an unlisted image that was verified, with those of its aliases that no other image has.
+    ///
+    /// `lost` says that its sidecar was of no use.
     fn insert_row(
         &self,
         image: &StoredImage,
@@ -175,7 +187,7 @@ impl Store {
     ) -> Result<Outcome> {
         let newest = upload.sidecars.last();
         if let Some((_, key)) = newest.filter(|_| image.objects.sidecar.is_none()) {
-            // What cannot be understood is kept for whoever can.
+            // A newer version may be able to read it.
             self.blobs.archive(std::slice::from_ref(key))?;
         }
         let older = || upload.sidecars.iter().rev().skip(1).map(|(_, key)| key);
@@ -202,7 +214,8 @@ impl Store {
         if !listed {
             return Ok(changed());
         }
-        // Another repair may have listed it before, and somebody deleted it since it was read.
+        // Another repair may have listed the image earlier, and somebody may have deleted it since:
+        // then its objects are gone.
         if self.present_files(&image.objects)?.iter().flatten().count() != image.objects.files() {
             self.catalog.write(&mut |catalog| match catalog.image(&image.fingerprint)? {
                 Some(row) if row.objects == image.objects => catalog.remove(&image.fingerprint),
@@ -222,7 +235,7 @@ impl Store {
     /// Whether a row or a note names one of these objects.
     fn are_named(&self, keys: &[BlobKey]) -> Result<bool> {
         for key in keys {
-            // A key that no store makes is in no catalog.
+            // A foreign key cannot be in a catalog.
             if let Some((fingerprint, _)) = key.parse()
                 && self.is_named(&fingerprint, key)?
             {
@@ -239,6 +252,7 @@ impl Store {
     }
 }
 
+/// The outcome for a finding that may no longer be true.
 fn changed() -> Outcome {
     Outcome::Unrepaired(CHANGED.to_owned())
 }

@@ -1,31 +1,35 @@
-//! Bytes on their way in: copied into scratch, hashed as they arrive, and verified as one image.
+//! Staging: copies an image into scratch, hashes it on the way, and verifies it. Nothing of it is
+//! visible before that.
 
 use super::image::StoredImage;
 use super::open::Store;
 use super::scratch::StagedFile;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
-use crate::format::{Image, ImageType, Input, ImageSource};
+use crate::format::{Image, ImageSource, ImageType, Input};
 use crate::io as bytes;
 use crate::metadata::{Architecture, Metadata, Properties};
 use crate::omissions::Omitted;
 use crate::progress::{Monitor, Phase};
 use crate::time;
 
-/// An image that is complete and verified, in scratch.
+/// A complete and verified image in scratch, ready to be uploaded.
 pub(crate) struct StagedImage {
-    /// The image, or metadata and rootfs.
+    /// One file, or the metadata and the rootfs of a split image, in this order.
     pub(crate) files: Vec<StagedFile>,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) info: ImageInfo,
 }
 
 impl StagedImage {
-    /// What a store knows of it that came `now`, with what its source `told` beyond the image's own properties, or instead of
-    /// them where that is `exact`. Times that no client could be told are brought to the end of what can, and that is recorded.
+    /// The row of the image, without aliases and objects. `now` is the time of its upload in seconds since 1970.
+    ///
+    /// `told` are properties of its source: they override the image's own, or replace all of them
+    /// if `exact` is set. Times outside of the years 0 to 9999 are clamped, which is recorded as an
+    /// omission: no client could read them.
     ///
     /// # Errors
-    /// `InvalidInput` for a property that can't be kept.
+    /// `InvalidInput` for a property that cannot be stored.
     pub(crate) fn stored(
         &self,
         (told, exact): (&Properties, bool),
@@ -53,7 +57,7 @@ impl StagedImage {
     }
 }
 
-/// A time as a store keeps it. One that no client could be told is brought to the end of what can, and that is recorded.
+/// Clamps a time to the years 0 to 9999, and records that as an omission of `field`.
 fn within_range(monitor: &Monitor, image: &str, field: &'static str, seconds: i64) -> i64 {
     let kept = time::within_range(seconds);
     if kept != seconds {
@@ -63,9 +67,11 @@ fn within_range(monitor: &Monitor, image: &str, field: &'static str, seconds: i6
     kept
 }
 
-/// What the bytes of an image tell.
+/// What verification found out about an image.
 pub(crate) struct ImageInfo {
+    /// The size of all files in bytes.
     pub(crate) size: u64,
+    /// The size of the rootfs file of a split image in bytes.
     pub(crate) rootfs_size: Option<u64>,
     pub(crate) image_type: ImageType,
     pub(crate) architecture: Architecture,
@@ -74,6 +80,13 @@ pub(crate) struct ImageInfo {
 
 impl Store {
     /// Copies an image into scratch and verifies it.
+    ///
+    /// The files are copied even if they are local: another process could change them between
+    /// verification and use. Where the file system can share blocks (a reflink) the copy costs
+    /// nothing.
+    ///
+    /// # Errors
+    /// `Mismatch` for another fingerprint than `expected`; those of verification; `Cancelled`, `StorageFull`, `Io`.
     pub(crate) fn stage(
         &self,
         source: ImageSource,
@@ -91,7 +104,7 @@ impl Store {
         let mut done = 0;
         for input in std::iter::once(first).chain(second) {
             let mut file = self.scratch.create()?;
-            // A stream's name is only for errors.
+            // A stream has a name for error messages only; it is not the name of a file to keep.
             file.original_name =
                 input.len().and(input.name()).and_then(|path| path.file_name()?.to_str()).and_then(plain_name);
             copy(&input, &mut file, &mut hasher, &mut done, total, monitor).map_err(|error| input.name_error(error))?;
@@ -107,7 +120,11 @@ impl Store {
         self.verify_staged(incoming, &names, expected, arrived, monitor)
     }
 
-    /// Verifies staged files as one image.
+    /// Verifies staged files as one image, whichever of two comes first. `arrived` is the
+    /// fingerprint of the bytes that were written, in that order: the disk must return the same.
+    ///
+    /// # Errors
+    /// As [`stage`](Self::stage).
     pub(crate) fn verify_staged(
         &self,
         mut incoming: Vec<StagedFile>,
@@ -149,7 +166,7 @@ impl Store {
                 ),
             ));
         }
-        // A rule without its template concerns whoever makes an instance; LXD takes such images too.
+        // A rule whose template is missing matters only when an instance is created; LXD imports such images, too.
         if let Some(finding) = verified.findings.into_iter().find(|finding| finding.kind() != ErrorKind::NotFound) {
             return Err(finding);
         }
@@ -168,8 +185,8 @@ impl Store {
 
 /// Copies one file of an image into scratch, and hashes it on the way. `done` counts the bytes of all files so far.
 ///
-/// Where the file system can share blocks nothing is copied; then `hasher` becomes `None`, since the bytes are hashed when they are
-/// verified.
+/// Where the file system can share blocks nothing is copied; then `hasher` becomes `None`, since
+/// the bytes are hashed when they are verified.
 fn copy(
     input: &Input,
     file: &mut StagedFile,
@@ -201,7 +218,9 @@ fn copy(
     })
 }
 
-/// A file's name that may be given to a file of ours, later and elsewhere: no way to climb, nothing hidden.
+/// Returns `name` if it is a plain file name that is safe to use elsewhere later: no path, not
+/// hidden, not an option, no control character, 200 bytes at most (which leaves room for an ending
+/// within the kernel's 255).
 pub(crate) fn plain_name(name: &str) -> Option<String> {
     let plain = !name.is_empty()
         && name.len() <= 200

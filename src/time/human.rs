@@ -13,8 +13,9 @@ const TIME_HINT: &str = "write a date (2030-01-31), a time (2030-01-31T12:00:00Z
 
 /// Parses a time that a person wrote, and returns it in seconds since 1970.
 ///
-/// It may be a date (`2030-01-31`, its midnight in UTC), a time with an offset or in UTC (`2030-01-31T12:00:00Z`), a duration from
-/// `now` (`30d`, see [`parse_duration`]), or seconds since 1970, plain or after an `@`. `now` is in seconds since 1970, too.
+/// It may be a date (`2030-01-31`, its midnight in UTC), a time with an offset or in UTC
+/// (`2030-01-31T12:00:00Z`), a duration from `now` (`30d`, see [`parse_duration`]), or seconds
+/// since 1970, plain or after an `@`. `now` is in seconds since 1970, too.
 ///
 /// ```
 /// # fn main() -> lxd_image::Result<()> {
@@ -26,8 +27,8 @@ const TIME_HINT: &str = "write a date (2030-01-31), a time (2030-01-31T12:00:00Z
 /// ```
 ///
 /// # Errors
-/// `InvalidInput` for anything else, for times outside of the years 0 to 9999, and for a bare number that may be meant as a year or
-/// a date (`2027`, `20270131`).
+/// `InvalidInput` for anything else, for times outside of the years 0 to 9999, and for a bare
+/// number that may be meant as a year or a date (`2027`, `20270131`).
 pub fn parse_time(text: &str, now: i64) -> Result<i64> {
     let text = text.trim();
     let no_time = || Error::invalid(format!("`{text}` is not a time")).with_hint(TIME_HINT);
@@ -59,8 +60,9 @@ fn looks_like_a_date(digits: &str) -> bool {
     matches!(digits.len(), 4 | 6 | 8) && number(0..4).is_some_and(|year| (1900..3000).contains(&year)) && month && day
 }
 
-/// Parses a date or a time as RFC 3339 writes it, or as the command `list` shows it (`2027/01/31 12:30 UTC`). More lenient than the
-/// parser for the wire, since people leave out seconds and offsets.
+/// Parses a date or a time as RFC 3339 writes it, or as the command `list` shows it (`2027/01/31
+/// 12:30 UTC`). More lenient than the parser for the wire, since people leave out seconds and
+/// offsets.
 fn calendar(text: &str) -> Option<i64> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Some(time.as_second());

@@ -1,5 +1,8 @@
-//! `MemoryCatalog`: a catalog that is gone when it is dropped, for tests and for short-lived tools. It keeps no more than a
-//! [`Catalog`] promises: transactions run at once, meet when they commit, and run again.
+//! [`MemoryCatalog`]: a catalog in memory, for tests and short-lived tools.
+//!
+//! It promises no more than a [`Catalog`] must: transactions run concurrently on a snapshot,
+//! conflict when they commit, and run again. So code that works with it does not depend on the
+//! stricter order of SQLite.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -14,10 +17,10 @@ use crate::progress::Monitor;
 use crate::store::blobs::BlobKey;
 use crate::store::image::{Alias, AliasTarget, StoredImage};
 
-/// How often a transaction runs before it fails because others were faster each time.
+/// How often a transaction runs before it fails with `Transient` because others committed first each time.
 const MAX_RUNS: usize = 100;
 
-/// A catalog in memory.
+/// A catalog in memory, which is freed when it is dropped.
 ///
 /// ```
 /// use lxd_image::store::{Catalog, ImageQuery, MemoryCatalog};
@@ -28,7 +31,7 @@ const MAX_RUNS: usize = 100;
 /// ```
 #[derive(Debug, Default)]
 pub struct MemoryCatalog {
-    /// The state after the last commit. Readers and transactions take it along and keep no lock.
+    /// The snapshot after the last commit. Readers and transactions clone the pointer and hold no lock.
     current: RwLock<Arc<State>>,
 }
 
@@ -50,11 +53,12 @@ impl MemoryCatalog {
         Self::default()
     }
 
+    /// The snapshot after the last commit.
     fn state(&self) -> Arc<State> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Puts a state in the place of the one that it was made from. Returns whether that was still there.
+    /// Replaces the snapshot `base` by `changed`. Returns `false` if another transaction has committed since.
     fn commit(&self, base: &Arc<State>, mut changed: State) -> bool {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         if !Arc::ptr_eq(&current, base) {

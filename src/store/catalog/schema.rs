@@ -1,5 +1,7 @@
-//! The catalog's tables and how rows become values. `LAYOUT.md` tells them to people.
-//! A change here is a new layout version with a migration, and a store of the old one among the tests.
+//! The tables of the catalog, and the mapping between rows and values. `LAYOUT.md` describes the tables for people.
+//!
+//! Any change here is a new layout version, with a migration in `migration.rs` and a store of the
+//! old layout among the tests.
 
 mod select;
 
@@ -23,9 +25,10 @@ pub(crate) const APPLICATION_ID: i64 = 0x6c78_6449;
 
 /// Layout version 2, but for the table `store`, which has not changed since version 1.
 ///
-/// Every filter has an index that gives the images in the order of their fingerprints, with their sizes for totals; the order by
-/// alias has one for all images and one for public ones, which is what the server asks for. `property` and `first_alias` repeat
-/// what stands elsewhere so that an index can hold it. Triggers keep them, because rows are also changed by other programs.
+/// Every filter has an index that gives the images in the order of their fingerprints, with their
+/// sizes for totals; the order by alias has one for all images and one for public ones, which is
+/// what the server asks for. `property` and `first_alias` repeat what stands elsewhere so that an
+/// index can hold it. Triggers keep them, because rows are also changed by other programs.
 pub(crate) const TABLES: &str = "
 CREATE TABLE image (
     fingerprint TEXT NOT NULL PRIMARY KEY,
@@ -122,10 +125,11 @@ pub(crate) const STORE_TABLE: &str = "CREATE TABLE store (id TEXT NOT NULL);";
 /// Why a row could not be read or written, before it is known in which file.
 #[derive(Debug)]
 pub(crate) enum RowError {
+    /// An error of SQLite.
     Sqlite(rusqlite::Error),
     /// A value that this library never writes.
     Value(String),
-    /// An error that is whole already.
+    /// An error that needs no translation.
     Whole(Error),
 }
 
@@ -142,7 +146,7 @@ impl From<Error> for RowError {
 }
 
 impl RowError {
-    /// Whether the database itself is at fault, so that the next row will fare no better.
+    /// Whether the database itself fails, so that other rows cannot be read either.
     fn is_of_database(&self) -> bool {
         matches!(self, Self::Sqlite(error) if error.sqlite_error_code().is_some())
     }
@@ -150,31 +154,35 @@ impl RowError {
 
 pub(crate) type RowResult<T> = std::result::Result<T, RowError>;
 
-/// All columns of an image's row. The first two are what [`select::walk`] needs of each row.
+/// All columns of an image row. `select::walk` needs the first two of every query.
 const COLUMNS: &str = "image.fingerprint, image.first_alias, image.type, image.architecture, image.size, image.rootfs_size, \
      image.created_at, image.expires_at, image.uploaded_at, image.last_used_at, image.public, image.auto_update, \
      image.cached, image.file_name, image.rootfs_name, image.source, image.properties, image.original_properties, \
      image.revision, image.object, image.rootfs_object, image.sidecar_object";
 
+/// The error for a value that this library never writes.
 pub(super) fn bad(column: &str, value: &dyn std::fmt::Display) -> RowError {
     RowError::Value(format!("the catalog's {column} holds `{value}`"))
 }
 
-/// A fingerprint as this library writes it: one in upper case would have another place in the order than its value has.
+/// Parses a fingerprint as this library writes it. Upper case is refused: such a row would sort
+/// differently as a text than as a value.
 fn fingerprint(text: &str) -> RowResult<Fingerprint> {
     let value: Fingerprint = text.parse().map_err(|_| bad("fingerprint", &text))?;
     if text.bytes().any(|byte| byte.is_ascii_uppercase()) { Err(bad("fingerprint", &text)) } else { Ok(value) }
 }
 
+/// A size or revision from a signed integer of the database.
 fn size(number: i64) -> RowResult<u64> {
     u64::try_from(number).map_err(|_| bad("size", &number))
 }
 
-/// A size as the database holds it; files are never as large as the bound.
+/// A size as the database stores it. Real sizes never reach the bound.
 fn stored(size: u64) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
 }
 
+/// The type of an image from its name.
 fn image_type(text: &str) -> RowResult<ImageType> {
     match text {
         "container" => Ok(ImageType::Container),
@@ -183,10 +191,12 @@ fn image_type(text: &str) -> RowResult<ImageType> {
     }
 }
 
+/// A key of an object.
 fn key(column: &str, text: &str) -> RowResult<BlobKey> {
     BlobKey::new(text).map_err(|_| bad(column, &text))
 }
 
+/// Properties from the JSON object in which they are stored.
 fn properties(text: &str) -> RowResult<Properties> {
     let map: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(text).map_err(|error| bad("properties", &error))?;
@@ -198,19 +208,22 @@ fn properties(text: &str) -> RowResult<Properties> {
     Ok(properties)
 }
 
-/// Values of ours as JSON text; they always can be written so.
+/// Values of this library as JSON.
 fn json(value: &impl serde::Serialize) -> RowResult<String> {
     serde_json::to_string(value).map_err(|error| RowError::Value(error.to_string()))
 }
 
+/// A column as text, without copying.
 fn text<'a>(row: &'a Row<'_>, index: usize) -> RowResult<&'a str> {
     Ok(row.get_ref(index)?.as_str().map_err(rusqlite::Error::from)?)
 }
 
+/// A column with the key of an object, or NULL.
 fn optional_key(row: &Row<'_>, index: usize, column: &str) -> RowResult<Option<BlobKey>> {
     row.get::<_, Option<String>>(index)?.map(|text| key(column, &text)).transpose()
 }
 
+/// The image in a row of [`COLUMNS`], without its aliases.
 fn image(row: &Row<'_>) -> RowResult<StoredImage> {
     let architecture = text(row, 3)?;
     let source: Option<UpdateSource> = match row.get::<_, Option<String>>(15)? {
@@ -245,6 +258,7 @@ fn image(row: &Row<'_>) -> RowResult<StoredImage> {
     })
 }
 
+/// Looks up one image with its aliases.
 pub(crate) fn get(connection: &Connection, wanted: &Fingerprint) -> RowResult<Option<StoredImage>> {
     let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM image WHERE fingerprint = ?1"))?;
     let mut rows = statement.query([wanted.to_string()])?;
@@ -264,13 +278,14 @@ pub(crate) fn get(connection: &Connection, wanted: &Fingerprint) -> RowResult<Op
 pub(crate) struct Page {
     pub(crate) images: Vec<StoredImage>,
     pub(crate) next: Option<Position>,
-    /// What could not be read, by its fingerprint or what stands there.
+    /// Rows that cannot be read, by their fingerprint or the text in its place.
     pub(crate) skipped: Vec<(String, RowError)>,
 }
 
-/// What stands for a fingerprint that is no text.
+/// The name of a skipped row whose fingerprint is no text.
 const NO_FINGERPRINT: &str = "an image without a fingerprint";
 
+/// One page of images with their aliases.
 pub(crate) fn page(connection: &Connection, query: &ImageQuery) -> RowResult<Page> {
     let mut page = Page::default();
     let next = select::walk(connection, query, COLUMNS, &mut |row, _| {
@@ -286,10 +301,11 @@ pub(crate) fn page(connection: &Connection, query: &ImageQuery) -> RowResult<Pag
     Ok(page)
 }
 
-/// The aliases of the images of a page.
+/// Selects the aliases of all images of a page with one query.
 const PAGE_ALIASES: &str = "SELECT target, name, description FROM json_each(?1) AS wanted \
      CROSS JOIN alias INDEXED BY alias_target ON alias.target = wanted.value";
 
+/// Adds the aliases to the images of a page, sorted.
 fn add_aliases(connection: &Connection, page: &mut Page) -> RowResult<()> {
     let wanted: Vec<String> = page.images.iter().map(|image| image.fingerprint.to_string()).collect();
     let places: std::collections::HashMap<String, usize> =
@@ -310,19 +326,21 @@ fn add_aliases(connection: &Connection, page: &mut Page) -> RowResult<()> {
     Ok(())
 }
 
+/// One page of fingerprints.
 pub(crate) fn fingerprints(
     connection: &Connection,
     query: &ImageQuery,
 ) -> RowResult<(Vec<Fingerprint>, Option<Position>)> {
     let mut found = Vec::new();
     let next = select::walk(connection, query, "image.fingerprint, image.first_alias", &mut |_, fingerprint| {
-        // What is no fingerprint is told with the images.
+        // A text that is no fingerprint is reported by `page`.
         found.extend(fingerprint);
         Ok(())
     })?;
     Ok((found, next))
 }
 
+/// The number and the total size of the images that match a query.
 pub(crate) fn totals(connection: &Connection, query: &ImageQuery) -> RowResult<Totals> {
     let select = select::totals(connection, query)?;
     let mut statement = connection.prepare_cached(&select.sql)?;
@@ -432,8 +450,8 @@ pub(crate) fn update(connection: &Connection, image: &StoredImage, expected: u64
     Ok(execute(connection, &sql, rusqlite::params_from_iter(row.into_iter().chain(values)))? == 1)
 }
 
-/// The columns that say what is known of an image, with their values: all but its fingerprint, and but those that are written by
-/// themselves.
+/// The columns that say what is known of an image, with their values: all but its fingerprint, and
+/// but those that are written by themselves.
 fn written(image: &StoredImage) -> RowResult<([&'static str; 18], [Value; 18])> {
     let rootfs = image.objects.rootfs.as_ref().map(|key| key.as_str().to_owned());
     let pairs: [(&str, Value); 18] = [
@@ -531,8 +549,8 @@ pub(crate) fn put_object(connection: &Connection, object: &Object) -> RowResult<
     execute(connection, sql, values).map(|_| ())
 }
 
-/// Looks for rows that cannot be read and for those that contradict others: one sentence for each. Rows of images are not among
-/// them, since a page of images tells of them.
+/// Looks for rows that cannot be read and for those that contradict others: one sentence for each.
+/// Rows of images are not among them, since a page of images tells of them.
 pub(crate) fn inconsistencies(connection: &Connection) -> RowResult<Vec<String>> {
     let mut found = Vec::new();
     let mut count = |sql: &str, what: &str| -> RowResult<()> {

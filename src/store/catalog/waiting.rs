@@ -1,5 +1,7 @@
-//! Waiting for another writer of the catalog: as long as the caller said, and not once the caller wants to stop.
-//! SQLite asks a plain function whether to go on, so what that needs to know belongs to the thread that waits.
+//! Waiting for another writer of the SQLite database: up to a timeout, and only until the caller cancels.
+//!
+//! SQLite calls a plain function to ask whether to retry (`sqlite3_busy_handler`). That function
+//! gets no context from us, so the limit belongs to the thread that waits.
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
@@ -8,31 +10,32 @@ use rusqlite::Connection;
 
 use crate::progress::Cancel;
 
-/// What a thread waits for at most.
+/// How long the current thread waits.
 struct WaitLimit {
     since: Instant,
     timeout: Duration,
     cancel: Cancel,
 }
 
-/// The first waits are short, since most writers are done in a moment.
+/// The longest sleep between two attempts. The first ones are shorter, since most transactions take
+/// less than a millisecond.
 const MAX_SLEEP: Duration = Duration::from_millis(25);
 
 thread_local! {
     static WAIT_LIMIT: RefCell<Option<WaitLimit>> = const { RefCell::new(None) };
 }
 
-/// Has a connection ask before each wait.
+/// Installs the busy handler on a connection.
 pub(super) fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.busy_handler(Some(retries))
 }
 
-/// Says how long this thread waits from now on.
+/// Sets how long calls of this thread wait from now on.
 pub(super) fn begin(timeout: Duration, cancel: &Cancel) {
     WAIT_LIMIT.set(Some(WaitLimit { since: Instant::now(), timeout, cancel: cancel.clone() }));
 }
 
-/// Whether to try once more, after `times` attempts of one wait.
+/// The busy handler: whether to try again after `times` attempts of one wait. Sleeps before it answers yes.
 fn retries(times: i32) -> bool {
     WAIT_LIMIT.with_borrow_mut(|limit| {
         let Some(limit) = limit else { return false };

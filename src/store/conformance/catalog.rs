@@ -1,5 +1,7 @@
-//! What a [`Catalog`] owes: rows come back as they were, queries are answered whole and page by page, transactions keep all or
-//! nothing, and those of several threads lose nothing. `Transient` is an answer that the contract allows; it is tried again here.
+//! The conformance suite of [`Catalog`]: rows come back as they were written, queries return
+//! everything whole and page by page, transactions are atomic, and concurrent ones lose no change.
+//!
+//! The contract allows a transaction to fail with `Transient`; the suite retries it.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,21 +16,21 @@ use crate::store::blobs::BlobKey;
 use crate::store::catalog::{AliasQuery, Catalog, ImageQuery, Object, ObjectState, Order, Position, Transaction};
 use crate::store::image::{Alias, ImageObjects, StoredImage, UpdateSource};
 
-/// How many threads write at once.
+/// How many threads write concurrently.
 const WRITERS: usize = 4;
 /// How many changes each of them makes.
 const CHANGES: usize = 25;
-/// How often a change is tried again that fails with `Transient`.
+/// How often a change that fails with `Transient` is retried.
 const MAX_TRIES: usize = 1_000;
 
-/// Runs the suite on a catalog that is empty, and leaves it empty.
+/// Runs the suite on an empty catalog, and leaves it empty.
 ///
-/// The contract is the weaker one of all implementations: work may run more than once, and a transaction may fail with
-/// `Transient` because of others. An implementation may promise more.
+/// It tests the weakest contract that the trait allows: work may run more than once, and a
+/// transaction may fail with `Transient` because of others. An implementation may promise more.
 ///
 /// # Errors
-/// `InvalidInput` with a sentence about what is not as owed; those of the implementation, where
-/// none is owed.
+/// `InvalidInput` with a sentence about the violated part of the contract; errors of the
+/// implementation where the contract allows none.
 pub fn catalog(catalog: &dyn Catalog) -> Result<()> {
     owed(
         all(catalog, &ImageQuery::new())?.is_empty()
@@ -54,11 +56,12 @@ pub fn catalog(catalog: &dyn Catalog) -> Result<()> {
     )
 }
 
+/// The kind of an error, if it is one.
 fn kind<T>(result: Result<T>) -> Option<ErrorKind> {
     result.err().map(|error| error.kind())
 }
 
-/// Runs a change until it is not in the way of another one.
+/// Runs a change until it does not conflict with another one.
 fn write(catalog: &dyn Catalog, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>) -> Result<()> {
     for _ in 0..MAX_TRIES {
         match catalog.write(work) {
@@ -69,14 +72,14 @@ fn write(catalog: &dyn Catalog, work: &mut dyn FnMut(&mut dyn Transaction) -> Re
     Err(Error::invalid(format!("not as owed: a change comes through within {MAX_TRIES} tries")))
 }
 
-/// A container's image of which little is known.
+/// A container image with few fields set.
 fn plain(content: &[u8]) -> StoredImage {
     let mut image = StoredImage::new(Fingerprint::of(content), ImageType::Container, Architecture::X86_64);
     image.objects = ImageObjects::new(&image.fingerprint, ImageForm::Unified);
     image
 }
 
-/// A virtual machine's image of which everything is known.
+/// A virtual machine image with all fields set.
 fn full(content: &[u8]) -> Result<StoredImage> {
     let mut properties = Properties::new();
     properties.set("z", "last first")?;
