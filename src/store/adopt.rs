@@ -33,6 +33,18 @@ impl Store {
     /// Use it instead of [`import`](Self::import) if the fingerprint is known: an import would copy
     /// and verify the whole image.
     ///
+    /// ```no_run
+    /// use lxd_image::store::{Alias, ImportOptions, Store};
+    ///
+    /// # fn main() -> lxd_image::Result<()> {
+    /// let store = Store::open("/var/lib/lxd-image")?;
+    /// // Keep a cached image under a name of its own.
+    /// let cached = store.resolve("c0ffee42")?;
+    /// store.adopt(&cached.fingerprint, &ImportOptions::new().alias(Alias::new("pinned")?))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// `NotFound`; `AlreadyExists` for an alias that points to another image; `Mismatch` if the
     /// expected fingerprint is another one; `InvalidInput` for an invalid alias; `Busy`; `Io`.

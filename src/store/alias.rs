@@ -52,6 +52,18 @@ impl Store {
 
     /// Creates an alias that points to `target`.
     ///
+    /// ```no_run
+    /// use lxd_image::store::{Alias, Store};
+    ///
+    /// # fn main() -> lxd_image::Result<()> {
+    /// let store = Store::open("/var/lib/lxd-image")?;
+    /// let image = store.resolve("c0ffee42")?;
+    /// store.create_alias(&Alias::new("debian/12")?.described("the stable release"), &image.fingerprint)?;
+    /// store.rename_alias("debian/12", "debian/bookworm", None)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// `InvalidInput` for an invalid name; `AlreadyExists` if an image of the same type has the
     /// alias; `NotFound` without the image; `Busy`; `Io`.

@@ -188,6 +188,20 @@ fn moment(text: &str) -> Result<Option<i64>> {
 impl Store {
     /// Changes an image. With `based_on`, only if its ETag is still the same.
     ///
+    /// ```no_run
+    /// use lxd_image::store::{Edit, Store};
+    ///
+    /// # fn main() -> lxd_image::Result<()> {
+    /// let store = Store::open("/var/lib/lxd-image")?;
+    /// let image = store.resolve("debian/12")?;
+    /// // Fails if somebody else has edited the image since it was read.
+    /// let edit = Edit::new().public(true).property("tested", "yes")?;
+    /// let edited = store.edit(&image.fingerprint, &edit, Some(&image.etag()))?;
+    /// assert!(edited.public);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// `NotFound`; `Mismatch` if it was changed meanwhile; `Busy`; `Io`. Nothing changes then.
     pub fn edit(&self, fingerprint: &Fingerprint, edit: &Edit, based_on: Option<&ETag>) -> Result<StoredImage> {

@@ -81,6 +81,20 @@ impl Store {
     /// and the rootfs. Otherwise `target` is a file name: the image, or the metadata, gets it with
     /// an extension that tells its format, the rootfs gets `.root`.
     ///
+    /// ```no_run
+    /// use lxd_image::store::{ExportOptions, Store};
+    ///
+    /// # fn main() -> lxd_image::Result<()> {
+    /// let store = Store::open("/var/lib/lxd-image")?;
+    /// let image = store.resolve("debian/12")?;
+    /// let exported = store.export(&image.fingerprint, "backup/", &ExportOptions::new())?;
+    /// for file in &exported.files {
+    ///     println!("{}", file.display());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// `NotFound`; `AlreadyExists` for a file of that name; `Mismatch` if the bytes in the store
     /// are damaged; `Cancelled`; `StorageFull`; `Io`. No file remains then.

@@ -208,7 +208,7 @@ fn equal(key: &str, found: &str, wanted: &Value) -> bool {
     }
 }
 
-/// What a list shows in the columns of this name, with `_` or `-` for its blanks.
+/// The values that lists show in the column `key`, with `_` or `-` for blanks in its name.
 fn shown(key: &str, image: &StoredImage) -> Vec<String> {
     let key = match key {
         "uploaded_at" => "upload date".to_owned(),
@@ -218,10 +218,10 @@ fn shown(key: &str, image: &StoredImage) -> Vec<String> {
     columns.flat_map(|column| column.values(image)).filter(|value| !value.is_empty()).collect()
 }
 
-/// The values of a field, by the names that LXD's REST API has for them.
+/// The values of a field, by its name in LXD's REST API.
 fn field(key: &str, image: &StoredImage) -> Vec<String> {
     let one = |value: &dyn fmt::Display| vec![value.to_string()];
-    // A flag is shown in one word and written in another.
+    // Lists show `yes` where the API writes `true`: both match.
     let flag = |yes: bool| vec![yes.to_string(), (if yes { "yes" } else { "no" }).to_owned()];
     match key {
         "fingerprint" => one(&image.fingerprint),
@@ -241,7 +241,7 @@ fn field(key: &str, image: &StoredImage) -> Vec<String> {
     }
 }
 
-/// A time as the REST API writes it, as people see it, and its day.
+/// The spellings of a time: as the API writes it, as lists show it, and its day.
 fn moment(seconds: Option<i64>, otherwise: &str) -> Vec<String> {
     let written = rfc3339(seconds);
     let day = written.split('T').next().filter(|_| seconds.is_some()).map(str::to_owned);
@@ -249,7 +249,7 @@ fn moment(seconds: Option<i64>, otherwise: &str) -> Vec<String> {
 }
 
 impl Filter {
-    /// Those of some images that do not meet all filters, and why, those that nearly do first.
+    /// The images that do not match all filters, with the reasons; those that match most filters are first.
     #[must_use]
     pub fn explain(images: Vec<StoredImage>, filters: &[Self]) -> Vec<NearMiss> {
         let mut misses: Vec<NearMiss> = images

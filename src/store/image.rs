@@ -19,6 +19,18 @@ use crate::time::rfc3339;
 /// The row of an image in a store, as it was when it was read.
 ///
 /// Times are seconds since 1970, sizes are bytes. It serializes as the image object of LXD's REST API.
+///
+/// ```
+/// use lxd_image::store::StoredImage;
+/// use lxd_image::{Architecture, Fingerprint, ImageType};
+///
+/// // What an implementation of a catalog or of a remote makes.
+/// let mut image = StoredImage::new(Fingerprint::of(b"bytes"), ImageType::Container, Architecture::X86_64);
+/// image.size = 5;
+/// image.properties.set("os", "Debian")?;
+/// assert_eq!((image.first_size(), image.public), (5, false));
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoredImage {
@@ -328,6 +340,15 @@ impl Serialize for Alias {
 /// Where an image came from, and where newer versions of it are found.
 ///
 /// It is stored with its secrets, which a refresh needs: `Debug` and [`redacted`](Self::redacted) hide them.
+///
+/// ```
+/// use lxd_image::store::UpdateSource;
+///
+/// let source = UpdateSource::new("https://user:word@images.example/", "simplestreams", "debian/12");
+/// assert!(source.is_followed());
+/// assert_eq!(source.redacted().server, "https://***@images.example/");
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 #[derive(Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 #[non_exhaustive]

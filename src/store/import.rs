@@ -285,6 +285,21 @@ impl Store {
     ///
     /// The source may be files or streams. An image that was cached and is imported explicitly becomes permanent.
     ///
+    /// ```no_run
+    /// use lxd_image::format::ImageSource;
+    /// use lxd_image::store::{Alias, ImportOptions, Store};
+    ///
+    /// # fn main() -> lxd_image::Result<()> {
+    /// let store = Store::open("/var/lib/lxd-image")?;
+    /// // A split image: metadata and root file system.
+    /// let source = ImageSource::open("meta.tar.xz", Some("rootfs.squashfs".as_ref()))?;
+    /// let options = ImportOptions::new().alias(Alias::new("debian/12")?).reuse_aliases(true).replace_images(true);
+    /// let image = store.import(source, &options)?;
+    /// println!("{} replaced the image of last night", image.fingerprint);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// `AlreadyExists` for an image that is in the store, or an alias that is taken; `Mismatch` for
     /// another fingerprint than the expected one; all errors of verification

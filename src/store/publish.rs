@@ -33,6 +33,21 @@ impl Store {
     /// instance. Properties that `options` give go into the image's own metadata, so that they are
     /// with it wherever it goes. Returns also what was packed and what was left out.
     ///
+    /// ```no_run
+    /// use lxd_image::Metadata;
+    /// use lxd_image::format::{PackOptions, Rootfs};
+    /// use lxd_image::store::{Alias, ImportOptions, Store};
+    ///
+    /// # fn main() -> lxd_image::Result<()> {
+    /// let store = Store::open("/var/lib/lxd-image")?;
+    /// let packing = PackOptions::new(Metadata::new("x86_64", 1_700_000_000)?);
+    /// let options = ImportOptions::new().alias(Alias::new("c1-snapshot")?);
+    /// let (image, written) = store.publish(&Rootfs::open("/srv/c1/rootfs")?, &packing, &options)?;
+    /// assert_eq!(image.fingerprint, written.fingerprint);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// Those of [`pack_to`] and of [`import`](Self::import); the store is as it was then.
     pub fn publish(

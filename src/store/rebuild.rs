@@ -35,6 +35,18 @@ impl Store {
     /// Only rebuilding the catalog needs the store exclusively. In all other cases others may use
     /// it meanwhile, as with [`check`](Self::check).
     ///
+    /// ```no_run
+    /// use lxd_image::store::{CheckOptions, Store, StoreOptions};
+    ///
+    /// # fn main() -> lxd_image::Result<()> {
+    /// let report = Store::repair("/var/lib/lxd-image", &StoreOptions::new(), &CheckOptions::new())?;
+    /// for unrepaired in &report.unrepaired {
+    ///     println!("{}: {}", unrepaired.finding, unrepaired.reason);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// `NotFound` without a store; `Malformed` if the blobs are not those of this store;
     /// `Unsupported` for a newer layout; `Busy` if the catalog must be rebuilt and another program,

@@ -351,6 +351,7 @@ pub(crate) fn totals(connection: &Connection, query: &ImageQuery) -> RowResult<T
     Ok(Totals { images: u64::try_from(images).unwrap_or(0), bytes: u64::try_from(bytes.max(0)).unwrap_or(u64::MAX) })
 }
 
+/// Looks up the alias of images of one type.
 pub(crate) fn alias(
     connection: &Connection,
     name: &str,
@@ -364,11 +365,11 @@ pub(crate) fn alias(
     Ok(Some((Alias { name: name.to_owned(), description: row.get(1)? }, target)))
 }
 
-/// The first text in order that does not begin so, nor stands before all that do; `None` where there is none.
+/// The first text that sorts after all texts with this prefix; `None` if there is none.
 fn end_of_prefix(prefix: &str) -> Option<String> {
     let mut text = prefix.to_owned();
     while let Some(last) = text.pop() {
-        // Between the two halves of the characters are the surrogates, which are none.
+        // Skips the surrogates, U+D800 to U+DFFF, which are no characters.
         let next = if last == '\u{d7ff}' { Some('\u{e000}') } else { char::from_u32(u32::from(last) + 1) };
         if let Some(next) = next {
             text.push(next);
@@ -378,23 +379,25 @@ fn end_of_prefix(prefix: &str) -> Option<String> {
     None
 }
 
+/// Selects a page of aliases.
 const ALIASES: &str = "SELECT name, type, target, description FROM alias \
      WHERE (name, type) > (?1, ?2) AND name < ?3 AND (?4 IS NULL OR type = ?4) ORDER BY name, type";
 
+/// One page of aliases. A row that cannot be read is left out.
 pub(crate) fn aliases(connection: &Connection, query: &AliasQuery) -> RowResult<AliasPage> {
     let prefix = query.prefix.as_deref().unwrap_or_default();
-    // Every text stands before every blob.
+    // An empty blob sorts after every text: it is the upper bound if there is none.
     let end = end_of_prefix(prefix).map_or(Value::Blob(Vec::new()), Value::Text);
     let start = match &query.after {
         Some((name, image_type)) if name.as_str() >= prefix => (name.as_str(), image_type.name()),
-        // No type stands before the empty one.
+        // The empty text sorts before every type.
         _ => (prefix, ""),
     };
     let mut page = AliasPage::default();
     let mut statement = connection.prepare_cached(ALIASES)?;
     let mut rows = statement.query(params![start.0, start.1, end, query.image_type.map(ImageType::name)])?;
     while let Some(row) = rows.next()? {
-        // An alias that cannot be read hides no other; the check of the catalog tells of it.
+        // An alias that cannot be read must not hide others; `inconsistencies` reports it.
         let Ok((alias, target)) = whole_alias(row) else { continue };
         if page.aliases.len() == query.limit.max(1) {
             page.next = page.aliases.last().map(|(alias, target)| (alias.name.clone(), target.image_type));
@@ -405,16 +408,19 @@ pub(crate) fn aliases(connection: &Connection, query: &AliasQuery) -> RowResult<
     Ok(page)
 }
 
+/// The alias in a row of [`ALIASES`].
 fn whole_alias(row: &Row<'_>) -> RowResult<(Alias, AliasTarget)> {
     let target = AliasTarget::new(fingerprint(text(row, 2)?)?, image_type(text(row, 1)?)?);
     Ok((Alias { name: row.get(0)?, description: row.get(3)? }, target))
 }
 
+/// Selects fingerprints in a range.
 const WITH_PREFIX: &str = "SELECT fingerprint FROM image \
      WHERE fingerprint >= ?1 AND fingerprint < ?1 || 'g' ORDER BY fingerprint";
 
+/// The first `limit` fingerprints with this prefix, in ascending order.
 pub(crate) fn with_prefix(connection: &Connection, prefix: &Prefix, limit: usize) -> RowResult<Vec<Fingerprint>> {
-    // `g` stands behind every hex digit, so the range is exactly those that begin so.
+    // `g` sorts after every hex digit, so the range contains exactly the fingerprints with this prefix.
     let mut statement = connection.prepare_cached(WITH_PREFIX)?;
     let mut rows = statement.query([prefix.as_str()])?;
     let mut found = Vec::new();
@@ -426,7 +432,7 @@ pub(crate) fn with_prefix(connection: &Connection, prefix: &Prefix, limit: usize
     Ok(found)
 }
 
-/// Adds an image's row. Returns whether there was none.
+/// Inserts the row of an image. Returns `false` if it exists.
 pub(crate) fn insert(connection: &Connection, image: &StoredImage) -> RowResult<bool> {
     let (columns, values) = written(image)?;
     let marks: Vec<String> = (4..columns.len() + 4).map(|number| format!("?{number}")).collect();
@@ -441,7 +447,7 @@ pub(crate) fn insert(connection: &Connection, image: &StoredImage) -> RowResult<
     Ok(execute(connection, &sql, rusqlite::params_from_iter(own.into_iter().chain(values)))? == 1)
 }
 
-/// Replaces an image's row of one revision. Returns whether it was there.
+/// Replaces the row of an image at the revision `expected`. Returns `false` if it is gone or at another one.
 pub(crate) fn update(connection: &Connection, image: &StoredImage, expected: u64) -> RowResult<bool> {
     let (columns, values) = written(image)?;
     let set: Vec<String> = columns.iter().zip(3..).map(|(column, number)| format!("{column} = ?{number}")).collect();
@@ -450,8 +456,8 @@ pub(crate) fn update(connection: &Connection, image: &StoredImage, expected: u64
     Ok(execute(connection, &sql, rusqlite::params_from_iter(row.into_iter().chain(values)))? == 1)
 }
 
-/// The columns that say what is known of an image, with their values: all but its fingerprint, and
-/// but those that are written by themselves.
+/// The columns of a row with their values, for insertion and update: all but the fingerprint and
+/// the columns that have statements of their own.
 fn written(image: &StoredImage) -> RowResult<([&'static str; 18], [Value; 18])> {
     let rootfs = image.objects.rootfs.as_ref().map(|key| key.as_str().to_owned());
     let pairs: [(&str, Value); 18] = [
@@ -477,12 +483,14 @@ fn written(image: &StoredImage) -> RowResult<([&'static str; 18], [Value; 18])> 
     Ok((std::array::from_fn(|index| pairs[index].0), pairs.map(|(_, value)| value)))
 }
 
+/// Records a use, unless a later one is recorded.
 pub(crate) fn set_last_used(connection: &Connection, wanted: &Fingerprint, seconds: i64) -> RowResult<()> {
     let sql =
         "UPDATE image SET last_used_at = ?2 WHERE fingerprint = ?1 AND (last_used_at IS NULL OR last_used_at < ?2)";
     execute(connection, sql, params![wanted.to_string(), seconds]).map(|_| ())
 }
 
+/// Names the sidecar of a row at `revision`. Returns whether it was at that revision.
 pub(crate) fn set_sidecar(
     connection: &Connection,
     wanted: &Fingerprint,
@@ -493,7 +501,7 @@ pub(crate) fn set_sidecar(
     Ok(execute(connection, sql, params![wanted.to_string(), stored(revision), key.as_str()])? == 1)
 }
 
-/// Sets an alias. Returns whether there is an image of that type to point to.
+/// Creates or changes an alias. Returns whether its target exists with that type.
 pub(crate) fn set_alias(connection: &Connection, alias: &Alias, target: &AliasTarget) -> RowResult<bool> {
     let sql = "INSERT INTO alias SELECT ?1, type, fingerprint, ?4 FROM image WHERE fingerprint = ?3 AND type = ?2
                ON CONFLICT (name, type) DO UPDATE SET target = excluded.target, description = excluded.description";
@@ -506,6 +514,7 @@ const UPLOADING: &str = "uploading";
 const SIDECAR: &str = "sidecar";
 const DEAD: &str = "dead";
 
+/// The note in a row.
 fn noted_object(row: &Row<'_>) -> RowResult<Object> {
     let state = match text(row, 2)? {
         UPLOADING => ObjectState::Uploading { holder: row.get(3)?, lease_until: row.get(5)? },
@@ -516,6 +525,7 @@ fn noted_object(row: &Row<'_>) -> RowResult<Object> {
     Ok(Object { key: key("object", text(row, 0)?)?, fingerprint: fingerprint(text(row, 1)?)?, state })
 }
 
+/// The note about an object.
 pub(crate) fn object(connection: &Connection, key: &BlobKey) -> RowResult<Option<Object>> {
     let mut statement = connection
         .prepare_cached("SELECT key, fingerprint, state, holder, revision, time FROM object WHERE key = ?1")?;
@@ -523,8 +533,10 @@ pub(crate) fn object(connection: &Connection, key: &BlobKey) -> RowResult<Option
     rows.next()?.map(noted_object).transpose()
 }
 
+/// Selects a page of notes.
 const OBJECTS: &str = "SELECT key, fingerprint, state, holder, revision, time FROM object WHERE key > ?1 ORDER BY key";
 
+/// One page of notes.
 pub(crate) fn objects(connection: &Connection, after: Option<&BlobKey>, limit: usize) -> RowResult<Vec<Object>> {
     let mut statement = connection.prepare_cached(OBJECTS)?;
     let mut rows = statement.query([after.map_or("", BlobKey::as_str)])?;
@@ -532,12 +544,13 @@ pub(crate) fn objects(connection: &Connection, after: Option<&BlobKey>, limit: u
     while found.len() < limit
         && let Some(row) = rows.next()?
     {
-        // A note that cannot be read hides no other; the check of the catalog tells of it.
+        // A note that cannot be read must not hide others; `inconsistencies` reports it.
         found.extend(noted_object(row));
     }
     Ok(found)
 }
 
+/// Writes a note, replacing an earlier one of the same object.
 pub(crate) fn put_object(connection: &Connection, object: &Object) -> RowResult<()> {
     let (state, holder, revision, time) = match &object.state {
         ObjectState::Uploading { holder, lease_until } => (UPLOADING, Some(holder.as_str()), None, Some(*lease_until)),
@@ -549,8 +562,8 @@ pub(crate) fn put_object(connection: &Connection, object: &Object) -> RowResult<
     execute(connection, sql, values).map(|_| ())
 }
 
-/// Looks for rows that cannot be read and for those that contradict others: one sentence for each.
-/// Rows of images are not among them, since a page of images tells of them.
+/// Finds rows that cannot be read, and rows that contradict each other: one sentence for each.
+/// Image rows are not included, since a page of images reports those.
 pub(crate) fn inconsistencies(connection: &Connection) -> RowResult<Vec<String>> {
     let mut found = Vec::new();
     let mut count = |sql: &str, what: &str| -> RowResult<()> {
@@ -599,24 +612,26 @@ pub(crate) fn inconsistencies(connection: &Connection) -> RowResult<Vec<String>>
     Ok(found)
 }
 
+/// Runs a statement, which is cached, and returns the number of changed rows.
 pub(crate) fn execute(connection: &Connection, sql: &str, values: impl rusqlite::Params) -> RowResult<usize> {
     Ok(connection.prepare_cached(sql)?.execute(values)?)
 }
 
+/// The id of the store that the catalog belongs to.
 pub(crate) fn store_id(connection: &Connection) -> RowResult<Option<String>> {
     Ok(connection.query_row("SELECT id FROM store", [], |row| row.get(0)).optional()?)
 }
 
-/// What layout a catalog has: its `application_id` and its `user_version`.
+/// The `application_id` and the `user_version` of a database.
 pub(crate) fn versions(connection: &Connection) -> RowResult<(i64, i64)> {
     let read = |name| connection.pragma_query_value(None, name, |row| row.get(0));
     Ok((read("application_id")?, read("user_version")?))
 }
 
-/// Fails unless a catalog has the layout that this version reads and writes.
+/// Fails unless the catalog has the layout of this version.
 ///
 /// # Errors
-/// `Malformed` for a file that is no catalog, `Unsupported` for another layout.
+/// `Malformed` for a file that is no catalog; `Unsupported` for another layout.
 pub(crate) fn check_version(application: i64, version: i64) -> Result<()> {
     if application != APPLICATION_ID {
         return Err(Error::malformed("the catalog is empty or another program's database"));

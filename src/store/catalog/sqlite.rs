@@ -378,7 +378,7 @@ impl Catalog for SqliteCatalog {
 
     fn version(&self) -> Result<Option<u64>> {
         match (&self.copied, self.pool.path()) {
-            // A copy never changes.
+            // A copy in memory never changes.
             (Some(_), _) => Ok(Some(0)),
             (None, None) => Ok(None),
             (None, Some(_)) => self.pool.watch.version(&self.pool).map(Some),
@@ -396,14 +396,14 @@ impl Catalog for SqliteCatalog {
     fn check(&self, monitor: &Monitor) -> Result<Vec<String>> {
         let looked = self.read_until(monitor, |connection| {
             let mut found = damage(connection, "PRAGMA quick_check")?;
-            // Queries of a damaged database may fail, or find what is not there.
+            // If SQLite finds damage, further queries may fail or return anything: stop here.
             if found.is_empty() {
                 found = schema::inconsistencies(connection)?;
             }
             Ok(found)
         });
         match looked {
-            // Too damaged to be looked at is damaged, too.
+            // Too damaged even for the check.
             Err(error) if error.kind() == ErrorKind::Malformed => Ok(vec![error.to_string()]),
             looked => looked,
         }
@@ -428,34 +428,37 @@ impl Catalog for SqliteCatalog {
     }
 }
 
-/// What became of a transaction, if the catalog was replaced meanwhile.
+/// The outcome of a transaction, considering that the file of the catalog may be replaced meanwhile.
 enum Written {
     Kept,
     NotBegun,
     Lost,
-    /// It removes nothing, and the space that is left is kept for those that do.
+    /// It removes nothing, and the remaining space is reserved for transactions that do.
     Refused,
 }
 
+/// A transaction on one connection.
 struct Writer<'a> {
     connection: &'a Connection,
     catalog: &'a SqliteCatalog,
-    /// Whether rows are removed, or are noted to be: such work gets the space that is kept for it.
+    /// Whether it removes rows, or notes objects as dead: such work may use the space that is reserved for it.
     removes: bool,
 }
 
 impl Writer<'_> {
+    /// Adds the path of the catalog to an error.
     fn named<T>(&self, result: RowResult<T>) -> Result<T> {
         result.map_err(|error| self.catalog.error(error))
     }
 
+    /// Runs a statement that removes rows.
     fn delete(&mut self, sql: &str, values: impl rusqlite::Params) -> Result<()> {
         self.removes = true;
         self.named(schema::execute(self.connection, sql, values)).map(|_| ())
     }
 }
 
-/// Fails for an image that names no object: nothing could be read of it.
+/// Fails with `InvalidInput` for an image without objects: nothing of it could ever be read.
 pub(super) fn check_objects(image: &StoredImage) -> Result<()> {
     if image.objects.keys().any(BlobKey::is_empty) {
         return Err(Error::invalid(format!("the image {} names no object that holds its bytes", image.fingerprint))
@@ -464,18 +467,18 @@ pub(super) fn check_objects(image: &StoredImage) -> Result<()> {
     Ok(())
 }
 
-/// The error for adding an image that is there.
+/// The error for inserting an image that exists.
 pub(super) fn already_there(fingerprint: &Fingerprint) -> Error {
     Error::new(ErrorKind::AlreadyExists, format!("the image {fingerprint} is in the catalog already"))
 }
 
-/// The error for a row that is not at the revision that was expected.
+/// The error for a row that is gone or at another revision.
 pub(super) fn row_changed(fingerprint: &Fingerprint, expected: u64) -> Error {
     let what = format!("the image {fingerprint} is no longer at revision {expected} in the catalog");
     Error::new(ErrorKind::Transient, what).with_hint("read it again and repeat the change")
 }
 
-/// The error for an alias whose target is not there.
+/// The error for an alias whose target does not exist or has another type.
 pub(super) fn no_target(alias: &Alias, target: &AliasTarget) -> Error {
     let shown: String = alias.name.chars().take(64).collect();
     let (kind, fingerprint) = (target.image_type, target.fingerprint);

@@ -87,7 +87,7 @@ pub fn blobs(blobs: &dyn BlobStore, scratch: &Scratch) -> Result<()> {
     Ok(())
 }
 
-/// Pages of every size give every key once, in order.
+/// Listing returns all keys in order, page by page, whatever the size of a page.
 fn listing(blobs: &dyn BlobStore, keys: &[BlobKey]) -> Result<()> {
     let mut expected = keys.to_vec();
     expected.sort();

@@ -115,7 +115,7 @@ fn full(content: &[u8]) -> Result<StoredImage> {
     })
 }
 
-/// The images of a query, all pages of it.
+/// All images that a query matches, page by page. Fails if a row is skipped or a page overlaps another.
 fn all(catalog: &dyn Catalog, query: &ImageQuery) -> Result<Vec<StoredImage>> {
     let mut query = query.clone();
     let mut found = Vec::new();
@@ -132,6 +132,7 @@ fn all(catalog: &dyn Catalog, query: &ImageQuery) -> Result<Vec<StoredImage>> {
     }
 }
 
+/// All fingerprints that a query matches, page by page.
 fn all_fingerprints(catalog: &dyn Catalog, query: &ImageQuery) -> Result<Vec<Fingerprint>> {
     let mut query = query.clone();
     let mut found = Vec::new();
@@ -146,11 +147,13 @@ fn all_fingerprints(catalog: &dyn Catalog, query: &ImageQuery) -> Result<Vec<Fin
     }
 }
 
+/// Removes all images and notes.
 fn remove_all(catalog: &dyn Catalog) -> Result<()> {
     let fingerprints = all_fingerprints(catalog, &ImageQuery::new())?;
     write(catalog, &mut |rows| fingerprints.iter().try_for_each(|fingerprint| rows.remove(fingerprint)))
 }
 
+/// Rows come back as they were written, and changes change nothing else.
 fn rows(catalog: &dyn Catalog) -> Result<()> {
     let (one, two) = (full(b"one")?, plain(b"two"));
     write(catalog, &mut |rows| {
@@ -186,6 +189,7 @@ fn rows(catalog: &dyn Catalog) -> Result<()> {
     remove_all(catalog)
 }
 
+/// An update needs the current revision; calls that leave the revision alone do not change it.
 fn compare_and_set(catalog: &dyn Catalog) -> Result<()> {
     let (one, other) = (full(b"one")?, full(b"other")?);
     let alias = Alias::new("a")?;
@@ -252,6 +256,7 @@ fn compare_and_set(catalog: &dyn Catalog) -> Result<()> {
     remove_all(catalog)
 }
 
+/// Aliases are unique per type, point to images that exist, and go with them.
 fn aliases(catalog: &dyn Catalog) -> Result<()> {
     let (one, two, machine) = (plain(b"one"), plain(b"two"), full(b"machine")?);
     let (a, b) = (Alias::new("a/b")?.described("what for"), Alias::new("b")?);
@@ -315,6 +320,7 @@ fn aliases(catalog: &dyn Catalog) -> Result<()> {
     remove_all(catalog)
 }
 
+/// Aliases come in pages, in order, whatever the size of a page.
 fn alias_pages(catalog: &dyn Catalog, expected: &[(&Alias, &StoredImage)]) -> Result<()> {
     let read = |query: AliasQuery| {
         let mut query = query;
@@ -345,6 +351,7 @@ fn alias_pages(catalog: &dyn Catalog, expected: &[(&Alias, &StoredImage)]) -> Re
     Ok(())
 }
 
+/// Notes come back as they were written, in pages, in the order of their keys.
 fn objects(catalog: &dyn Catalog) -> Result<()> {
     let fingerprint = Fingerprint::of(b"one");
     let keys = BlobKey::legacy(&fingerprint);
@@ -391,7 +398,7 @@ fn objects(catalog: &dyn Catalog) -> Result<()> {
     owed(catalog.objects(None, 10)?.is_empty(), "no notes are left")
 }
 
-/// Work that fails changes nothing, wherever it fails.
+/// Work that fails changes nothing, and impossible changes are refused with the right kind.
 fn failures(catalog: &dyn Catalog) -> Result<()> {
     let (one, two) = (full(b"one")?, full(b"two")?);
     let alias = Alias::new("a")?;
@@ -431,7 +438,7 @@ fn failures(catalog: &dyn Catalog) -> Result<()> {
     remove_all(catalog)
 }
 
-/// Twelve images that differ in whatever can be asked for. Some have no alias, one has two.
+/// Images that differ in every field that a query can filter by.
 fn samples() -> Result<Vec<StoredImage>> {
     let mut images = Vec::new();
     for number in 0_u32..12 {
@@ -464,6 +471,7 @@ fn samples() -> Result<Vec<StoredImage>> {
     Ok(images)
 }
 
+/// Inserts images with their aliases.
 fn insert_samples(catalog: &dyn Catalog, images: &[StoredImage]) -> Result<()> {
     write(catalog, &mut |rows| {
         for image in images {
@@ -474,7 +482,7 @@ fn insert_samples(catalog: &dyn Catalog, images: &[StoredImage]) -> Result<()> {
     })
 }
 
-/// Queries with each filter alone and with each two together.
+/// Queries with each filter, alone and combined.
 fn filters(images: &[StoredImage]) -> Result<Vec<ImageQuery>> {
     let digits = images.first().map(|image| image.fingerprint.to_string()).unwrap_or_default();
     let mut single: Vec<Box<dyn Fn(ImageQuery) -> ImageQuery>> = Vec::new();
@@ -511,6 +519,7 @@ fn filters(images: &[StoredImage]) -> Result<Vec<ImageQuery>> {
     Ok(queries)
 }
 
+/// Images in the order of a query, as computed by this suite.
 fn sorted(mut images: Vec<StoredImage>, order: Order) -> Vec<StoredImage> {
     if order == Order::Alias {
         images.sort_by_key(|image| {
@@ -521,6 +530,8 @@ fn sorted(mut images: Vec<StoredImage>, order: Order) -> Vec<StoredImage> {
     images
 }
 
+/// Every filter and order returns exactly the images that [`ImageQuery::matches`] accepts, as do
+/// totals and fingerprints.
 fn queries(catalog: &dyn Catalog) -> Result<()> {
     let images = samples()?;
     insert_samples(catalog, &images)?;
@@ -552,7 +563,7 @@ fn queries(catalog: &dyn Catalog) -> Result<()> {
     remove_all(catalog)
 }
 
-/// Pages of any size have every image once that is there all the time, whatever comes and goes.
+/// Pages of any size add up to the whole, even if rows are added and removed between them.
 fn paging(catalog: &dyn Catalog) -> Result<()> {
     let images = samples()?;
     let mut round = 0_u32;
@@ -593,6 +604,7 @@ fn paging(catalog: &dyn Catalog) -> Result<()> {
     Ok(())
 }
 
+/// Concurrent writers lose no change, and readers see only complete ones.
 fn threads(catalog: &dyn Catalog) -> Result<()> {
     let counted = plain(b"counted");
     write(catalog, &mut |rows| rows.insert(&counted))?;
@@ -624,11 +636,12 @@ fn threads(catalog: &dyn Catalog) -> Result<()> {
     remove_all(catalog)
 }
 
+/// The result of a thread; a panic in it is an error.
 fn joined(thread: std::thread::ScopedJoinHandle<'_, Result<()>>) -> Result<()> {
     thread.join().unwrap_or_else(|_| Err(Error::invalid("not as owed: no call panics")))
 }
 
-/// Adds an image and counts up the size and the revision of a common one, as often as each writer does.
+/// Increases a counter in a row many times, against other threads that do the same.
 fn count_up(catalog: &dyn Catalog, writer: usize) -> Result<()> {
     let counted = Fingerprint::of(b"counted");
     for change in 0..CHANGES {
@@ -662,6 +675,7 @@ fn consistent(catalog: &dyn Catalog, fingerprint: &Fingerprint) -> Result<()> {
     )
 }
 
+/// The version changes with every commit, if there is one.
 fn versions(catalog: &dyn Catalog) -> Result<()> {
     let Some(first) = catalog.version()? else { return Ok(()) };
     owed(catalog.version()? == Some(first), "the version stays while nothing changes")?;

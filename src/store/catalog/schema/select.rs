@@ -188,6 +188,7 @@ impl<'a> Filters<'a> {
         }
     }
 
+    /// The statement for one part of the order, starting with a driver.
     fn select(&self, driver: Driver, part: &Part, columns: &str) -> Select {
         let mut out = Builder::new();
         let mut fingerprint = "image.fingerprint";
@@ -250,10 +251,12 @@ impl<'a> Filters<'a> {
     }
 }
 
+/// A text as a parameter.
 fn text_value(text: &str) -> Value {
     Value::Text(text.to_owned())
 }
 
+/// SQL text and its parameters, appended together so that their order cannot differ.
 struct Builder {
     sql: String,
     values: Vec<Value>,
@@ -264,21 +267,23 @@ impl Builder {
         Self { sql: String::new(), values: Vec::new() }
     }
 
+    /// Appends SQL with its parameters.
     fn push<const N: usize>(&mut self, sql: &str, values: [Value; N]) {
         self.sql.push_str(sql);
         self.values.extend(values);
     }
 
-    /// The bounds of the prefix. Where there is a position, its bound is in place of the lower one.
+    /// Appends the bounds of the prefix. If there is a position, its bound replaces the lower one.
     fn prefix(&mut self, query: &ImageQuery, fingerprint: &str, part: &Part) {
         let Some(prefix) = &query.prefix else { return };
         if matches!(part, Part::All | Part::WithAlias(..)) {
             self.push(&format!(" AND {fingerprint} >= ?"), [text_value(prefix.as_str())]);
         }
-        // `g` stands behind every hex digit, so the range is exactly those that begin so.
+        // `g` sorts after every hex digit, so the range contains exactly the fingerprints with this prefix.
         self.push(&format!(" AND {fingerprint} < ?"), [Value::Text(format!("{prefix}g"))]);
     }
 
+    /// Appends a lower bound of fingerprints.
     fn after(&mut self, fingerprint: &str, lower: &Lower) {
         let (compare, value) = match lower {
             Lower::From(value) => (">=", value),
@@ -288,7 +293,7 @@ impl Builder {
     }
 }
 
-/// The parts of the order that are left after the position of a query.
+/// The parts of the order that remain after the position of a query.
 fn parts(query: &ImageQuery) -> Vec<Part> {
     let after = query.after.as_ref();
     let fingerprint = after.map(|position| &position.fingerprint);
@@ -305,9 +310,10 @@ fn parts(query: &ImageQuery) -> Vec<Part> {
     }
 }
 
-/// Visits the rows of a page in their order, and returns the position of the next one. `columns`
-/// begins with `fingerprint` and `first_alias`; a row without a fingerprint that can be read does
-/// not count against the limit, as it can be no position.
+/// Calls `visit` with the rows of a page in their order, and returns the position of the next page.
+///
+/// `columns` begin with `fingerprint` and `first_alias`. A row without a readable fingerprint does
+/// not count against the limit, since it cannot be a position.
 pub(super) fn walk(
     connection: &Connection,
     query: &ImageQuery,
@@ -322,7 +328,7 @@ pub(super) fn walk(
         let select = filters.select(driver, &part, columns);
         let mut statement = connection.prepare_cached(&select.sql)?;
         let mut rows = statement.query(params_from_iter(select.values))?;
-        // Rows are read as they are asked for, so that nothing is read behind the page but whether there is more.
+        // SQLite computes rows on demand, so nothing after the page is read except whether there is more.
         while let Some(row) = rows.next()? {
             if count == query.limit.max(1) {
                 return Ok(last);
@@ -340,7 +346,8 @@ pub(super) fn walk(
     Ok(None)
 }
 
-/// Counts the images of a query and adds up their sizes, in two halves, as the sum of 64-bit numbers may be none.
+/// The statement that counts the images of a query and adds up their sizes. It adds them in two
+/// halves, since the sum of 64-bit numbers may overflow.
 pub(super) fn totals(connection: &Connection, query: &ImageQuery) -> RowResult<Select> {
     let filters = Filters::of(query);
     let drivers = filters.drivers();
