@@ -26,7 +26,7 @@ fn sidecar(path: &Path, image: &StoredImage) -> std::path::PathBuf {
 }
 
 #[test]
-fn a_flipped_bit_is_found_and_the_image_put_aside_not_deleted() {
+fn image_with_a_flipped_bit_is_archived_and_not_deleted() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -49,7 +49,7 @@ fn a_flipped_bit_is_found_and_the_image_put_aside_not_deleted() {
 }
 
 #[test]
-fn cut_replaced_and_missing_blobs_are_found() {
+fn truncated_replaced_and_missing_blobs_are_found() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -68,7 +68,7 @@ fn cut_replaced_and_missing_blobs_are_found() {
 }
 
 #[test]
-fn half_of_a_split_image_is_put_aside() {
+fn half_of_a_split_image_is_archived() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -81,7 +81,7 @@ fn half_of_a_split_image_is_put_aside() {
 }
 
 #[test]
-fn a_lost_sidecar_is_written_again_and_a_stray_file_put_aside() {
+fn lost_sidecar_is_rewritten_and_stray_file_archived() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -115,7 +115,7 @@ fn repaired(path: &Path) -> Vec<Finding> {
 }
 
 #[test]
-fn a_damaged_catalog_is_refused_and_made_anew_from_the_images() {
+fn damaged_catalog_is_refused_and_rebuilt_from_the_images() {
     type Harm = fn(&Path);
     let harms: [(&str, Harm); 5] = [
         ("empty", |catalog| fs::write(catalog, b"").unwrap()),
@@ -150,7 +150,7 @@ fn a_damaged_catalog_is_refused_and_made_anew_from_the_images() {
 }
 
 #[test]
-fn a_catalog_damaged_inside_is_found_by_check() {
+fn catalog_with_damaged_pages_is_found_by_check() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let before = precious(&path);
@@ -170,7 +170,7 @@ fn a_catalog_damaged_inside_is_found_by_check() {
 }
 
 #[test]
-fn a_lost_log_loses_no_image() {
+fn lost_write_ahead_log_loses_no_image() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -197,7 +197,7 @@ fn a_lost_log_loses_no_image() {
 }
 
 #[test]
-fn what_could_not_be_recovered_is_said() {
+fn unrecoverable_data_is_reported() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let before = precious(&path);
@@ -222,7 +222,7 @@ fn what_could_not_be_recovered_is_said() {
 }
 
 #[test]
-fn a_file_that_only_has_an_images_name_keeps_nobody_from_importing_it() {
+fn foreign_file_with_an_images_name_does_not_block_its_import() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -238,7 +238,7 @@ fn a_file_that_only_has_an_images_name_keeps_nobody_from_importing_it() {
 }
 
 #[test]
-fn objects_of_a_lost_row_are_listed_again_whatever_their_keys_are() {
+fn objects_of_a_lost_row_are_listed_again() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -249,7 +249,7 @@ fn objects_of_a_lost_row_are_listed_again_whatever_their_keys_are() {
 }
 
 #[test]
-fn a_catalog_from_a_backup_writes_sidecars_under_keys_that_nobody_has() {
+fn catalog_from_a_backup_writes_sidecars_under_new_keys() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let image = import(&Store::open(&path).unwrap(), "one", &["a"]);
@@ -268,7 +268,7 @@ fn a_catalog_from_a_backup_writes_sidecars_under_keys_that_nobody_has() {
 }
 
 #[test]
-fn a_row_that_cannot_be_read_is_a_finding_and_hides_no_other() {
+fn unreadable_row_is_a_finding_and_hides_no_other() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let (odd, bad) = {

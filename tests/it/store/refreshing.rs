@@ -50,7 +50,7 @@ pub(crate) fn following(store: &Store, tag: &str, aliases: &[&str]) -> StoredIma
 }
 
 #[test]
-fn the_newest_image_of_the_alias_takes_the_old_ones_place() {
+fn newest_image_replaces_the_old_one() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -79,7 +79,7 @@ fn the_newest_image_of_the_alias_takes_the_old_ones_place() {
 }
 
 #[test]
-fn the_users_own_property_edits_survive_a_refresh() {
+fn edited_properties_survive_a_refresh() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let old = following(&store, "old", &["a"]);
@@ -103,7 +103,7 @@ fn the_users_own_property_edits_survive_a_refresh() {
 }
 
 #[test]
-fn a_one_off_copy_stays_what_it_was() {
+fn image_that_follows_no_source_is_not_refreshed() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let image = import(&store, "old", &["a"]);
@@ -115,7 +115,7 @@ fn a_one_off_copy_stays_what_it_was() {
 }
 
 #[test]
-fn a_refresh_that_fails_leaves_the_old_image_and_its_aliases() {
+fn failed_refresh_leaves_the_old_image() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -129,7 +129,7 @@ fn a_refresh_that_fails_leaves_the_old_image_and_its_aliases() {
 }
 
 #[test]
-fn a_newest_image_that_is_here_already_takes_the_aliases() {
+fn present_newest_image_gets_the_aliases() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let old = following(&store, "old", &["a"]);
@@ -144,7 +144,7 @@ fn a_newest_image_that_is_here_already_takes_the_aliases() {
 }
 
 #[test]
-fn what_was_set_goes_on_to_a_newest_image_that_is_here_already() {
+fn edits_are_applied_to_a_present_newest_image() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let old = following(&store, "old", &["a"]);
@@ -160,7 +160,7 @@ fn what_was_set_goes_on_to_a_newest_image_that_is_here_already() {
 }
 
 #[test]
-fn an_end_that_was_set_survives_a_refresh() {
+fn expiry_date_that_was_set_survives_a_refresh() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let old = following(&store, "old", &["a"]);
@@ -170,7 +170,7 @@ fn an_end_that_was_set_survives_a_refresh() {
 }
 
 #[test]
-fn a_public_image_stays_public_when_a_private_ones_place_falls_to_it() {
+fn public_image_stays_public_when_it_replaces_a_private_one() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let old = following(&store, "old", &["a"]);
@@ -181,7 +181,7 @@ fn a_public_image_stays_public_when_a_private_ones_place_falls_to_it() {
 }
 
 #[test]
-fn an_open_handle_on_the_old_image_outlives_the_refresh() {
+fn open_image_survives_its_refresh() {
     use lxd_image::io::ReadAt;
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();

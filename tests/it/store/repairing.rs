@@ -47,7 +47,7 @@ fn cancelling(at: u64) -> Monitor {
 }
 
 #[test]
-fn a_repair_that_is_cancelled_at_any_report_leaves_every_image_in_place() {
+fn cancelled_repair_leaves_every_image_in_place() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     forgotten(&path, &["one", "two", "three"]);
@@ -65,7 +65,7 @@ fn a_repair_that_is_cancelled_at_any_report_leaves_every_image_in_place() {
 }
 
 #[test]
-fn a_rebuild_that_is_cancelled_at_any_report_leaves_the_damaged_catalog_in_place() {
+fn cancelled_rebuild_leaves_the_damaged_catalog_in_place() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     forgotten(&path, &["one", "two"]);
@@ -87,7 +87,7 @@ fn a_rebuild_that_is_cancelled_at_any_report_leaves_the_damaged_catalog_in_place
 }
 
 #[test]
-fn an_image_over_a_limit_is_left_where_it_is_and_listed_by_a_later_repair() {
+fn image_over_a_limit_is_listed_by_a_later_repair() {
     for rebuilt in [false, true] {
         let scratch = Scratch::new();
         let path = scratch.join("store");
@@ -117,7 +117,7 @@ fn an_image_over_a_limit_is_left_where_it_is_and_listed_by_a_later_repair() {
 }
 
 #[test]
-fn no_error_of_the_system_sends_a_healthy_image_to_quarantine() {
+fn system_error_archives_no_healthy_image() {
     let listed = |machine: &Machine| machine.open(&StoreOptions::new());
     for errno in [Errno::IO, Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::ACCESS] {
         for at in 1.. {
@@ -163,7 +163,7 @@ fn the_operations_of_a_check_grow_with_the_number_of_files_that_no_row_knows() {
 }
 
 #[test]
-fn others_write_while_a_repair_hashes_a_damaged_image() {
+fn repair_does_not_block_writers_while_it_hashes() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -186,7 +186,7 @@ fn others_write_while_a_repair_hashes_a_damaged_image() {
 }
 
 #[test]
-fn a_check_that_was_cancelled_before_it_began_does_nothing() {
+fn cancelled_check_does_nothing() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let cancel = Cancel::new();
@@ -198,7 +198,7 @@ fn a_check_that_was_cancelled_before_it_began_does_nothing() {
 }
 
 #[test]
-fn what_was_archived_is_never_written_over() {
+fn archived_files_are_never_overwritten() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -231,7 +231,7 @@ fn damaged_catalogs_of_one_second_are_all_kept() {
 }
 
 #[test]
-fn a_row_with_wrong_sizes_is_corrected_and_the_image_stays() {
+fn row_with_wrong_sizes_is_corrected() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let image = import(&Store::open(&path).unwrap(), "one", &["a"]);
@@ -246,7 +246,7 @@ fn a_row_with_wrong_sizes_is_corrected_and_the_image_stays() {
 }
 
 #[test]
-fn a_sidecar_that_cannot_be_understood_is_kept_aside_before_it_is_written_anew() {
+fn unparsable_sidecar_is_archived_before_it_is_rewritten() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -259,7 +259,7 @@ fn a_sidecar_that_cannot_be_understood_is_kept_aside_before_it_is_written_anew()
 }
 
 #[test]
-fn a_store_that_can_only_be_read_can_be_checked() {
+fn read_only_store_can_be_checked() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     forgotten(&path, &["one"]);
@@ -271,7 +271,7 @@ fn a_store_that_can_only_be_read_can_be_checked() {
 }
 
 #[test]
-fn a_rebuild_on_a_full_disk_fails_and_leaves_the_old_catalog() {
+fn rebuild_on_a_full_disk_leaves_the_old_catalog() {
     let scratch = Scratch::new();
     let Some(mounted) = Mounted::new(&scratch, "6m") else { return };
     let path = mounted.path().join("store");
@@ -293,7 +293,7 @@ fn a_rebuild_on_a_full_disk_fails_and_leaves_the_old_catalog() {
 }
 
 #[test]
-fn zeros_of_an_image_take_no_space_in_the_store_nor_where_it_is_exported() {
+fn zeros_take_no_space_in_store_and_export() {
     const ZEROS: usize = 8 << 20;
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
