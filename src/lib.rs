@@ -92,7 +92,7 @@
 //! ```no_run
 //! # #[cfg(feature = "remote")]
 //! # fn main() -> lxd_image::Result<()> {
-//! use lxd_image::remote::{ClientOptions, CopyOptions, Simplestreams, Upstreams, copy, open_source};
+//! use lxd_image::remote::{ClientOptions, CopyOptions, Simplestreams, RemoteRefresh, copy, open_source};
 //! use lxd_image::store::{RefreshOptions, Store};
 //!
 //! let store = Store::open("/var/lib/lxd-image")?;
@@ -100,8 +100,8 @@
 //! copy(&remote, "debian/12", &store, &CopyOptions::new().auto_update(true))?;
 //!
 //! // Once a day: replaces what has a newer version, and keeps aliases and edited properties.
-//! let upstreams = Upstreams::new(|source| open_source(source, ClientOptions::new()));
-//! for (image, outcome) in store.refresh_all(&upstreams, &RefreshOptions::new())? {
+//! let remotes = RemoteRefresh::new(|source| open_source(source, ClientOptions::new()));
+//! for (image, outcome) in store.refresh_all(&remotes, &RefreshOptions::new())? {
 //!     println!("{}: {outcome:?}", image.fingerprint);
 //! }
 //! # Ok(())

@@ -202,7 +202,7 @@ impl CopyOptions {
         let mut options =
             self.import_from(source)?.image_type(found.image_type).source_properties(found.properties.clone());
         if let Some(fingerprint) = self.expected {
-            options = options.expect(fingerprint);
+            options = options.expected_fingerprint(fingerprint);
         }
         if let Some(seconds) = found.expires_at {
             options = options.expires_at(seconds);

@@ -73,7 +73,7 @@ fn type_of(source: &UpdateSource) -> ImageType {
     if source.image_type == ImageType::VirtualMachine.name() { ImageType::VirtualMachine } else { ImageType::Container }
 }
 
-impl Upstream for RemoteRefresh {
+impl RefreshSource for RemoteRefresh {
     fn newest(&self, image: &StoredImage, source: &UpdateSource) -> Result<Newest> {
         let (_, found) = self.find(image, source)?;
         let exact = reports_all_properties(&source.protocol);

@@ -61,7 +61,7 @@ impl Newest {
 
 /// Where a refresh gets newer images from.
 ///
-/// With the feature `remote`, `remote::Upstreams` implements it for all kinds of servers; a program
+/// With the feature `remote`, `remote::RemoteRefresh` implements it for all kinds of servers; a program
 /// may implement its own.
 ///
 /// ```
