@@ -1,5 +1,8 @@
-//! Files that appear or change in one step: written beside their place, then renamed onto it.
-//! The one piece of code that gives a finished file its name, and the one place that says what a power cut may take back.
+//! Atomic file writes: a file is written beside its destination, then renamed onto it, so that
+//! readers see the old or the new content and never a part.
+//!
+//! This is the only code that gives a finished file its name, and the only place that says what a
+//! power cut may undo: see [`Durability`].
 
 #![cfg_attr(
     not(all(feature = "store", feature = "simplestreams")),
@@ -15,29 +18,29 @@ use rustix::io::Errno;
 use crate::leftovers;
 use crate::rooted::{Dir, is, staging_name};
 
-/// What a power cut may take back once a call has returned.
+/// What a power cut may undo after a call has returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Durability {
-    /// Nothing: content and name are on the disk. The file is synced before the rename, so that the name never
+    /// Nothing: content and name are on the disk. The file is synced before the rename, so that its name never
     /// stands for less than all of it, and the directory after it.
     Durable,
-    /// Anything: the old file, the new one, or a part of it may be there. For what can be made again, and is checked by
-    /// whoever reads it.
+    /// Anything: the old file, the new one, or a part of it may be there. For what can be made
+    /// again, and is checked by whoever reads it.
     Volatile,
 }
 
-/// Whether a file that has the name already gives way.
+/// What happens to a file that has the name already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Replace {
-    /// The new file takes its place.
+    /// It is replaced.
     Yes,
-    /// It stays, and the call fails with `AlreadyExists`.
+    /// It stays, and the call fails with `AlreadyExists`: for files that must not be overwritten.
     No,
 }
 
-/// Gives `file`, which is complete and stands as `staging` in `dir`, the name `name` there.
+/// Gives `file`, which is complete and has the name `staging` in `dir`, the name `name` in the same directory.
 ///
-/// When this fails, the staging name may still be there, for the caller to remove; a new name is not.
+/// If this fails, the staging name may still exist, and the caller removes it; the new name does not.
 pub(crate) fn publish(
     file: &File,
     dir: &Dir,
@@ -57,24 +60,27 @@ pub(crate) fn publish(
         return Ok(());
     }
     dir.sync().inspect_err(|_| {
-        // Of a file that was replaced nothing is left to go back to.
+        // A replaced file cannot be restored, so its name stays.
         if replace == Replace::No {
             let _ = dir.remove_file(name);
         }
     })
 }
 
-/// Gives `file`, which is complete and stands at `staging`, the path `path` in the same file system, replacing what is there.
-/// It is on the disk when this returns. When this fails, `staging` may still be there.
+/// Gives `file`, which is complete and has the path `staging`, the path `path` on the same file
+/// system, replacing any file there.
+///
+/// Durable when it returns: syncs the file, renames it, and syncs the directory. If it fails,
+/// `staging` may still exist.
 pub(crate) fn rename(file: &File, staging: &Path, path: &Path) -> io::Result<()> {
     file.sync_all()?;
     std::fs::rename(staging, path)?;
     sync_parent(path)
 }
 
-/// Gives the file at `path` new content, or makes it, with the permissions `mode` as far as the umask leaves them.
+/// Writes `content` to the file at `path`, replacing or creating it, with the permissions `mode` less the umask.
 ///
-/// Removes on the way what earlier calls for the same path left that were killed ([`leftovers`]).
+/// Before that it removes what killed processes left of earlier calls for the same path ([`leftovers`]).
 pub(crate) fn replace(path: &Path, mode: u32, content: &[u8], durability: Durability) -> io::Result<()> {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
@@ -88,14 +94,14 @@ pub(crate) fn replace(path: &Path, mode: u32, content: &[u8], durability: Durabi
         Durability::Volatile => std::fs::rename(&beside, path),
     });
     if done.is_err() {
-        // That it can't be removed would hide why it failed; the next call removes it.
+        // An error of removing would hide the real one, and the next call sweeps the file.
         let _ = dir.remove_file(&staging);
     }
     done
 }
 
-/// Makes a directory and those above it that are not there, each with the permissions `mode`; they are on the disk when this
-/// returns.
+/// Creates a directory and its missing parents, each with the permissions `mode`. Their names are
+/// on the disk when this returns.
 pub(crate) fn make_dirs(path: &Path, mode: u32) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     let missing: Vec<PathBuf> = path
@@ -107,11 +113,12 @@ pub(crate) fn make_dirs(path: &Path, mode: u32) -> io::Result<()> {
     missing.iter().try_for_each(|made| sync_parent(made))
 }
 
-/// Returns when the names in the directory that `path` is in are on the disk.
+/// Returns once the names in the directory of `path` are on the disk.
 pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     Dir::open(path.parent().unwrap_or(Path::new("")))?.sync()
 }
 
+/// Creates a staging file for `name` and locks it, so that no other process sweeps it.
 fn create_locked(dir: &Dir, name: &[u8], mode: u32) -> io::Result<(Vec<u8>, File)> {
     for _ in 0..16 {
         let staging = staging_name(name);
@@ -119,8 +126,8 @@ fn create_locked(dir: &Dir, name: &[u8], mode: u32) -> io::Result<(Vec<u8>, File
             Err(error) if is(&error, Errno::EXIST) => continue,
             file => file?,
         };
-        // Another process may have taken it for a leftover before it was locked.
-        if leftovers::hold(&file) && rustix::fs::fstat(&file)?.st_nlink > 0 {
+        // Another process may have swept it between its creation and the lock.
+        if leftovers::lock(&file) && rustix::fs::fstat(&file)?.st_nlink > 0 {
             return Ok((staging, file));
         }
     }
@@ -148,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn leftovers_of_the_dead_are_swept_and_files_of_the_living_are_not() {
+    fn only_unlocked_leftovers_of_the_same_name_are_swept() {
         let path = scratch("sweep");
         let leftover = |name: &str| String::from_utf8(staging_name(name.as_bytes())).unwrap();
         let (dead, living, other) = (leftover("a"), leftover("a"), leftover("b"));
@@ -166,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_replaced_leaves_nothing_beside_it() {
+    fn failed_replacement_leaves_no_staging_file() {
         let path = scratch("fail");
         std::fs::create_dir(path.join("a")).unwrap();
         replace(&path.join("a"), 0o600, b"new", Durability::Durable).unwrap_err();
@@ -175,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_taken_stays_when_it_is_not_to_be_replaced() {
+    fn taken_name_is_not_replaced() {
         let path = scratch("taken");
         std::fs::write(path.join("a"), "old").unwrap();
         std::fs::write(path.join("s"), "new").unwrap();

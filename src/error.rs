@@ -1,18 +1,19 @@
 //! The error type of this library, [`Error`]: a kind for programs to match on, and a sentence for people.
 //!
-//! Every fallible call of every module returns it; no input makes the library panic. An error collects where it happened on its
-//! way up: the code that reads an archive adds the member and the offset, its caller the file. Each of those is set once, by the
-//! innermost caller that knows it. Messages, hints and causes are redacted: passwords and tokens in addresses become `***`.
+//! Every fallible call of every module returns it; no input makes the library panic. An error
+//! collects where it happened on its way up: the code that reads an archive adds the member and the
+//! offset, its caller the file. Each of those is set once, by the innermost caller that knows it.
+//! Messages, hints and causes are redacted: passwords and tokens in addresses become `***`.
 
-mod discreet;
 mod escaped;
+mod secrets;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use self::discreet::discreet;
 pub use self::escaped::Escaped;
+use self::secrets::redact_message;
 use crate::redact;
 
 /// The result of every fallible call of this library.
@@ -20,8 +21,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The kind of an [`Error`], for programs to match on.
 ///
-/// The kinds are few and stable; new ones may be added, so a `match` needs a wildcard arm. The command line prints the
-/// [`name`](Self::name), and its exit status follows from the kind.
+/// The kinds are few and stable; new ones may be added, so a `match` needs a wildcard arm. The
+/// command line prints the [`name`](Self::name), and its exit status follows from the kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -105,10 +106,12 @@ type Source = Box<dyn std::error::Error + Send + Sync + 'static>;
 
 /// An error: its [`kind`](Error::kind), one sentence, and where it happened.
 ///
-/// `Display` writes one line: the file, the entry, the sentence, the offset and the cause, as far as they are known, with every
-/// control byte [escaped](Escaped). A [`hint`](Error::hint), if there is one, says what to do; it is shown apart. The underlying
-/// error is the [`source`](std::error::Error::source). An error that travels through [`std::io::Read`] or [`std::io::Write`] as
-/// a [`std::io::Error`] is taken out again by `From`, so that nothing is lost at that boundary.
+/// `Display` writes one line: the file, the entry, the sentence, the offset and the cause, as far
+/// as they are known, with every control byte [escaped](Escaped). A [`hint`](Error::hint), if there
+/// is one, says what to do; it is shown apart. The underlying error is the
+/// [`source`](std::error::Error::source). An error that travels through [`std::io::Read`] or
+/// [`std::io::Write`] as a [`std::io::Error`] is taken out again by `From`, so that nothing is lost
+/// at that boundary.
 ///
 /// It is one pointer wide, so that a `Result` costs no more than its value.
 ///
@@ -143,8 +146,8 @@ enum Retry {
     Never,
     /// The same call may succeed a little later, and may resume where it stopped.
     Transient,
-    /// The call may succeed if it restarts from the beginning: what was transferred so far is of no use, for example because the
-    /// file was replaced at its server.
+    /// The call may succeed if it restarts from the beginning: what was transferred so far is of no
+    /// use, for example because the file was replaced at its server.
     Restart,
 }
 
@@ -177,14 +180,15 @@ pub struct TemplatePlace {
 }
 
 impl Error {
-    /// Makes an error of `kind` with a sentence for people: the object first, then what is wrong with it, without a full stop.
+    /// Makes an error of `kind` with a sentence for people: the object first, then what is wrong
+    /// with it, without a full stop.
     ///
-    /// Passwords and tokens of addresses in a formatted message are replaced by `***`; string constants are taken as they are.
-    /// For what to do about it use [`with_hint`](Self::with_hint).
+    /// Passwords and tokens of addresses in a formatted message are replaced by `***`; string
+    /// constants are taken as they are. For what to do about it use [`with_hint`](Self::with_hint).
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self(Box::new(Inner {
             kind,
-            message: discreet(message.into()),
+            message: redact_message(message.into()),
             hint: None,
             file: None,
             entry: None,
@@ -219,8 +223,9 @@ impl Error {
         Self::new(ErrorKind::Remote, message)
     }
 
-    /// Marks the error as transient: the same call may succeed a little later. For implementations of this library's traits, such as
-    /// the sources of a server; [`is_transient`](Self::is_transient) asks for it.
+    /// Marks the error as transient: the same call may succeed a little later. For implementations
+    /// of this library's traits, such as the sources of a server;
+    /// [`is_transient`](Self::is_transient) asks for it.
     #[must_use]
     pub fn transient(mut self) -> Self {
         self.0.retry = Retry::Transient;
@@ -250,7 +255,8 @@ impl Error {
         Self::new(ErrorKind::Cancelled, "cancelled")
     }
 
-    /// The bound `value` of `limit`, a field of [`Limits`](crate::Limits), is exceeded by `what`. The hint says how to raise it.
+    /// The bound `value` of `limit`, a field of [`Limits`](crate::Limits), is exceeded by `what`.
+    /// The hint says how to raise it.
     pub(crate) fn limit(limit: &'static str, value: u64, what: impl fmt::Display) -> Self {
         let mut error = Self::new(ErrorKind::LimitExceeded, format!("{what} is over the limit `{limit}` of {value}"));
         error.0.limit = Some(limit);
@@ -280,7 +286,7 @@ impl Error {
     /// Sets the hint: what a person can do about the error. It is shown on a line of its own.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
-        self.0.hint = Some(discreet(hint.into()));
+        self.0.hint = Some(redact_message(hint.into()));
         self
     }
 
@@ -309,8 +315,9 @@ impl Error {
         self.with_hint(format!("free some space in the file system that holds `{shown}`, or write elsewhere"))
     }
 
-    /// Sets the file that it happened in, unless an inner call has set one. [`ErrorKind::Cancelled`] gets no position: where a
-    /// call was when its caller cancelled it says nothing.
+    /// Sets the file that it happened in, unless an inner call has set one.
+    /// [`ErrorKind::Cancelled`] gets no position: where a call was when its caller cancelled it
+    /// says nothing.
     #[must_use]
     pub fn in_file(mut self, file: impl AsRef<Path>) -> Self {
         if self.0.kind == ErrorKind::Cancelled {
@@ -341,12 +348,13 @@ impl Error {
         self
     }
 
-    /// Prefixes the message with what the failed call was about: `{what}: {message}`. Not for [`ErrorKind::Cancelled`].
+    /// Prefixes the message with what the failed call was about: `{what}: {message}`. Not for
+    /// [`ErrorKind::Cancelled`].
     pub(crate) fn context(mut self, what: impl fmt::Display) -> Self {
         if self.0.kind == ErrorKind::Cancelled {
             return self;
         }
-        self.0.message = discreet(format!("{what}: {}", self.0.message).into());
+        self.0.message = redact_message(format!("{what}: {}", self.0.message).into());
         self
     }
 
@@ -404,8 +412,8 @@ impl Error {
         self.0.mismatch.as_ref().map(|(a, b)| (a.as_str(), b.as_str()))
     }
 
-    /// Whether the same call may succeed a little later, with nothing else changed: a connection broke, or a server was
-    /// overloaded. Always true for [`ErrorKind::Transient`].
+    /// Whether the same call may succeed a little later, with nothing else changed: a connection
+    /// broke, or a server was overloaded. Always true for [`ErrorKind::Transient`].
     #[must_use]
     pub fn is_transient(&self) -> bool {
         self.0.retry != Retry::Never || self.0.kind == ErrorKind::Transient

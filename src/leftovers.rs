@@ -1,5 +1,9 @@
-//! What a process that was killed left beside a destination: told by its name and from the living by a lock (`flock`), which ends
-//! with the process that holds it. The next run that writes to the same directory removes it.
+//! Leftovers: staging files and directories of processes that were killed, and how the next run
+//! finds and removes them.
+//!
+//! A leftover is recognised by its name (`rooted::staging_name`), and distinguished from a file in
+//! use by a lock (`flock`), which the kernel releases when the process ends. Where the file system
+//! has no locks, nothing is treated as a leftover.
 
 use std::os::fd::AsFd;
 
@@ -9,12 +13,14 @@ use rustix::io::Errno;
 use crate::progress::Cancel;
 use crate::rooted::{Dir, is_staging_name, is_staging_name_of};
 
-/// Marks a new staging file or directory as that of a living process. False when another process took it for a leftover in the
-/// moment before: then it is gone, or will be. Where the file system has no locks, nothing is ever taken for a leftover.
-pub(crate) fn hold(fd: impl AsFd) -> bool {
+/// Locks a new staging file or directory, so that no other process removes it. Returns `false` if
+/// another process has locked it as a leftover meanwhile: then it is gone or about to go, and the
+/// caller creates another one.
+pub(crate) fn lock(fd: impl AsFd) -> bool {
     !matches!(try_lock(fd), Err(Errno::WOULDBLOCK))
 }
 
+/// Takes the lock without waiting.
 fn try_lock(fd: impl AsFd) -> Result<(), Errno> {
     loop {
         match fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
@@ -24,9 +30,9 @@ fn try_lock(fd: impl AsFd) -> Result<(), Errno> {
     }
 }
 
-/// Removes what processes that are gone left in `dir`. Best effort: what can't be removed stays for the next run.
+/// Removes the leftovers in `dir`. Best effort: what cannot be removed now stays for the next run.
 pub(crate) fn sweep(dir: &Dir, cancel: &Cancel) {
-    sweep_those(dir, is_staging_name, cancel);
+    sweep_matching(dir, is_staging_name, cancel);
 }
 
 /// As [`sweep`], but only of what was to become `name`: other names in that directory may be made by others.
@@ -34,11 +40,14 @@ pub(crate) fn sweep(dir: &Dir, cancel: &Cancel) {
     not(any(feature = "store", feature = "simplestreams", feature = "remote")),
     allow(dead_code, reason = "only files that are replaced have one name for ever")
 )]
+/// As [`sweep`], but only leftovers of files that were to be called `name`: other names in the
+/// directory may belong to other programs.
 pub(crate) fn sweep_of(dir: &Dir, name: &[u8]) {
-    sweep_those(dir, |found| is_staging_name_of(found, name), &Cancel::new());
+    sweep_matching(dir, |found| is_staging_name_of(found, name), &Cancel::new());
 }
 
-fn sweep_those(dir: &Dir, wanted: impl Fn(&[u8]) -> bool, cancel: &Cancel) {
+/// Removes leftovers whose names match `wanted`.
+fn sweep_matching(dir: &Dir, wanted: impl Fn(&[u8]) -> bool, cancel: &Cancel) {
     if !is_trusted(dir) {
         return;
     }
@@ -51,7 +60,8 @@ fn sweep_those(dir: &Dir, wanted: impl Fn(&[u8]) -> bool, cancel: &Cancel) {
     }
 }
 
-/// Whether nobody else can give one of our own directories a name that makes it look like a leftover.
+/// Whether no other user can rename one of our own directories so that it looks like a leftover:
+/// the directory is ours or root's, and not writable by others unless it is sticky.
 fn is_trusted(dir: &Dir) -> bool {
     let Ok(about) = dir.stat_self() else { return false };
     let own = about.st_uid == rustix::process::geteuid().as_raw() || about.st_uid == 0;
@@ -59,6 +69,8 @@ fn is_trusted(dir: &Dir) -> bool {
     own && (!shared || sticky)
 }
 
+/// Removes one leftover, if it belongs to this user and is not locked. The identity is compared
+/// after opening: the name may have been given to another file meanwhile.
 fn sweep_one(dir: &Dir, name: &[u8], cancel: &Cancel) -> std::io::Result<()> {
     let about = dir.stat(name)?;
     if about.st_uid != rustix::process::geteuid().as_raw() {

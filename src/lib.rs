@@ -28,22 +28,128 @@
 //! # Ok::<(), lxd_image::Error>(())
 //! ```
 //!
-//! Input is hostile by definition: anyone can publish an image, and most hosts unpack them as
-//! root. `SECURITY.md` says what is promised; [`Limits`] holds every bound.
+//! Input is hostile by definition: anyone can publish an image, and most hosts unpack them as root.
+//! `SECURITY.md` says what is promised; [`Limits`] has every bound.
 //!
-//! | module | for |
-//! |---|---|
-//! | [`mod@format`] | images as files: open, verify, unpack, pack, convert |
-//! | [`io`] | bytes at rest, whatever engine holds them: what a storage backend implements |
-//! | [`metadata`] | `metadata.yaml`, in and out |
-//! | `store` | images kept in a directory, with aliases and properties (feature `store`) |
-//! | `remote` | images on servers: lists, aliases, downloads (feature `remote`) |
-//! | `server` | a store served to LXD, Incus, other tools and people (feature `server`) |
-//! | `simplestreams` | trees of static files that a web server makes an image server of (feature `simplestreams`) |
-//! | [`templates`] | the template language in both dialects; [`templates::apply`] writes what an image makes anew for each instance |
+//! # Modules
 //!
-//! Codecs are features (`gzip`, `xz`, `zstd` by default; `bzip2`, `lz4`); one that is compiled out
-//! gives [`ErrorKind::FeatureDisabled`], and the calls stay the same.
+//! | module | feature | purpose |
+//! |---|---|---|
+//! | [`mod@format`] | | images as files: open, verify, unpack, pack, convert, compare |
+//! | [`io`] | | bytes at rest, in whatever backend: the trait that a storage backend implements |
+//! | [`metadata`] | | `metadata.yaml`: parse, edit, write |
+//! | [`templates`] | | the template language in both dialects; [`templates::apply`] renders what an image generates for each instance |
+//! | `store` | `store` | images on disk, in memory or in an object store, with aliases and properties |
+//! | `protocol` | `protocol` | the types of the wire: LXD's REST API, simplestreams, direct import; no sockets |
+//! | `simplestreams` | `simplestreams` | trees of static files that any web server turns into an image server |
+//! | `remote` | `remote` | images on servers: list, resolve aliases, download, upload, mirror |
+//! | `server` | `server` | a store served to LXD, Incus, other tools and people |
+//!
+//! At the top level are the types that all of them share: [`Error`] and [`Result`],
+//! [`Fingerprint`], [`Limits`], [`Monitor`] (progress, cancellation and a record of what was left
+//! out), and times as people write them (`parse_time`).
+//!
+//! # How they compose
+//!
+//! Each module uses only those above it in the table, so a program takes what it needs:
+//!
+//! - **A file** is enough for verification and unpacking: `format` and `templates`.
+//! - **A store** keeps images: it takes any [`format::ImageSource`] in, verifies it, and gives it out as one again.
+//! - **A server** is a function from request to response over a store, with a listener around it.
+//! - **A remote** finds an image on a server. Copying it into a store verifies it; a refresh of the
+//!   store asks the remote that the image came from for a newer one.
+//!
+//! Store to server: an image that was imported is served to LXD, Incus and browsers.
+//!
+//! ```no_run
+//! # #[cfg(feature = "server")]
+//! # fn main() -> lxd_image::Result<()> {
+//! use std::sync::Arc;
+//!
+//! use lxd_image::Cancel;
+//! use lxd_image::format::{ImageSource, Input};
+//! use lxd_image::server::{Handler, Listener, ListenerOptions, ServerOptions};
+//! use lxd_image::store::{Alias, ImportOptions, Store};
+//!
+//! let store = Store::open("/var/lib/lxd-image")?;
+//! let options = ImportOptions::new().alias(Alias::new("box")?).public(true);
+//! store.import(ImageSource::unified(Input::open("box.tar.zst")?), &options)?;
+//!
+//! let handler = Handler::new(store, ServerOptions::new());
+//! // Without a certificate it speaks HTTP, for a proxy in front of it.
+//! let mut listener = Listener::new(Arc::new(handler), ListenerOptions::new())?;
+//! listener.bind("127.0.0.1:8080".parse().unwrap())?;
+//! listener.run(&Cancel::new())?;
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "server"))]
+//! # fn main() {}
+//! ```
+//!
+//! Remote to store to refresh: an image is copied from a server, follows it, and is replaced when
+//! the server has a newer one.
+//!
+//! ```no_run
+//! # #[cfg(feature = "remote")]
+//! # fn main() -> lxd_image::Result<()> {
+//! use lxd_image::remote::{ClientOptions, CopyOptions, Simplestreams, RemoteRefresh, copy, open_source};
+//! use lxd_image::store::{RefreshOptions, Store};
+//!
+//! let store = Store::open("/var/lib/lxd-image")?;
+//! let remote = Simplestreams::new(ClientOptions::new(), &"https://images.example".parse()?)?;
+//! copy(&remote, "debian/12", &store, &CopyOptions::new().auto_update(true))?;
+//!
+//! // Once a day: replaces what has a newer version, and keeps aliases and edited properties.
+//! let remotes = RemoteRefresh::new(|source| open_source(source, ClientOptions::new()));
+//! for (image, outcome) in store.refresh_all(&remotes, &RefreshOptions::new())? {
+//!     println!("{}: {outcome:?}", image.fingerprint);
+//! }
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "remote"))]
+//! # fn main() {}
+//! ```
+//!
+//! A tree of static files needs no server of ours at all: a web server that serves the directory is an image server.
+//!
+//! ```no_run
+//! # #[cfg(feature = "simplestreams")]
+//! # fn main() -> lxd_image::Result<()> {
+//! use lxd_image::simplestreams::Tree;
+//!
+//! let tree = Tree::create("/srv/www/images")?;
+//! for image in tree.listing()?.images() {
+//!     println!("{}", image.fingerprint);
+//! }
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "simplestreams"))]
+//! # fn main() {}
+//! ```
+//!
+//! Templates are rendered without an image, too:
+//!
+//! ```
+//! use lxd_image::Limits;
+//! use lxd_image::templates::{Context, Dialect, Template};
+//!
+//! let template = Template::parse(b"{{ container.name }}\n", Dialect::Lxd, &Limits::default())?;
+//! let context = Context::new().instance([("name", "c1")]);
+//! assert_eq!(template.render(&context, &Limits::default())?, b"c1\n");
+//! # Ok::<(), lxd_image::Error>(())
+//! ```
+//!
+//! # Long calls
+//!
+//! A call that reads or writes a whole image takes a [`Monitor`]. It reports progress, ends the
+//! call within a second when it is cancelled, and records what was left out ([`Omissions`]):
+//! nothing of an image is dropped silently.
+//!
+//! # Features
+//!
+//! Codecs are features (`gzip`, `xz`, `zstd` by default; `bzip2`, `lz4`, `lzo`). A codec that is
+//! compiled out fails with [`ErrorKind::FeatureDisabled`], and the calls stay the same. The default
+//! features are the three codecs and `store`; there is no network and no async runtime in them.
 #![forbid(unsafe_code)]
 
 mod atomic;
@@ -54,8 +160,6 @@ pub mod io;
 mod leftovers;
 mod limits;
 pub mod metadata;
-#[cfg(any(feature = "store", feature = "protocol"))]
-mod moment;
 mod omissions;
 mod progress;
 #[cfg(feature = "protocol")]
@@ -84,7 +188,7 @@ pub use error::{Error, ErrorKind, Escaped, Result, TemplatePlace, TemplateStage}
 pub use fingerprint::{Fingerprint, FingerprintPrefix, Hasher, VerifyingReader};
 pub use limits::Limits;
 pub use metadata::{Architecture, ImageType, Metadata, Properties, TemplateRule};
-#[cfg(any(feature = "store", feature = "protocol"))]
-pub use moment::{parse_duration, parse_time};
 pub use omissions::{Omission, Omissions, Omitted};
 pub use progress::{Cancel, Monitor, Phase, Progress, Update};
+#[cfg(any(feature = "store", feature = "protocol"))]
+pub use time::{parse_duration, parse_time};

@@ -129,7 +129,8 @@ limits! {
     trailing = GIB, u64::MAX;
     /// What a decoder may allocate for its window or dictionary. `zstd` itself stops at 128 MiB.
     codec_memory = 128 * MIB, 4 * GIB;
-    /// What comparing two images keeps of each in memory, beside what reading takes; the rest goes to a temporary file.
+    /// What comparing two images keeps of each in memory, beside what reading takes; the rest goes
+    /// to a temporary file.
     diff_memory = 16 * MIB, 256 * MIB;
     /// What decoding xz blocks on several threads may use in all, beyond one thread's need.
     codec_threads_memory = 512 * MIB, 8 * GIB;

@@ -1,5 +1,6 @@
-//! What a call left out, changed, defaulted or could not honour: one record for every call that reads or writes images.
-//! Nothing is lost without an entry here; [`Monitor::omit`](crate::Monitor::omit) is the only way in.
+//! What a call left out, changed, defaulted or could not honour: one record for every call that
+//! reads or writes images. Nothing is lost without an entry here;
+//! [`Monitor::omit`](crate::Monitor::omit) is the only way in.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -119,8 +120,9 @@ impl fmt::Display for Omitted {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Omission {
-    /// The object, as raw bytes: for a member of an image its path below the root file system ([`Omitted::Stray`]: below the
-    /// archive's top), for an image its fingerprint or name, for an entry of a list its name there. Empty for the call itself.
+    /// The object, as raw bytes: for a member of an image its path below the root file system
+    /// ([`Omitted::Stray`]: below the archive's top), for an image its fingerprint or name, for an
+    /// entry of a list its name there. Empty for the call itself.
     pub path: Vec<u8>,
     /// What was left out of it.
     pub what: Omitted,
@@ -159,8 +161,8 @@ pub struct Omissions {
 }
 
 impl Omissions {
-    /// How many are kept one by one; beyond, they are only counted. Also the bound on kinds that are counted apart, since an
-    /// image chooses the names of its attributes.
+    /// How many are kept one by one; beyond, they are only counted. Also the bound on kinds that
+    /// are counted apart, since an image chooses the names of its attributes.
     pub const MAX_LISTED: usize = 1_000;
 
     /// Records one.

@@ -75,9 +75,9 @@ pub(crate) const CANCEL_POLL: Duration = Duration::from_millis(50);
 
 /// A switch that stops the calls it was given to, within a second whatever they wait for. Clones are the same switch.
 ///
-/// Two things take longer: waiting for the disk (`fsync`), which no program can interrupt, and removing a large tree that was
-/// being unpacked. Encoders may finish blocks that they have begun on threads of their own, after the call has returned; what
-/// they make goes nowhere.
+/// Two things take longer: waiting for the disk (`fsync`), which no program can interrupt, and
+/// removing a large tree that was being unpacked. Encoders may finish blocks that they have begun
+/// on threads of their own, after the call has returned; what they make goes nowhere.
 #[derive(Debug, Clone, Default)]
 pub struct Cancel(Arc<AtomicBool>);
 
@@ -199,8 +199,8 @@ impl Monitor {
         self
     }
 
-    /// The same progress and cancellation with a record of its own, for the result of one call among several. What is recorded
-    /// there is recorded here, too.
+    /// The same progress and cancellation with a record of its own, for the result of one call
+    /// among several. What is recorded there is recorded here, too.
     #[must_use]
     pub fn nested(&self) -> Self {
         let record = Record { omissions: Mutex::default(), outer: Some(Arc::clone(&self.record)) };

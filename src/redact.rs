@@ -1,10 +1,11 @@
-//! Addresses as they may be shown: without passwords and without the values of a query that may be a secret.
-//! Private; the client's URLs, the server's access log and the sources of images are all shown by this one rule.
+//! Redaction: addresses and messages for display, without passwords and secret values of queries.
+//!
+//! One rule for the client's URLs, the server's access log and the sources of images. It is an
+//! allow list: any query value may be a token or a signature under a name that is not known here.
 
 use std::borrow::Cow;
 
-/// Keys of a query whose values are shown. Whatever else stands in a query may be a token, a signature or a password under a
-/// name that nobody here has heard of, so that only these are known to be harmless.
+/// The query keys whose values are shown. All other values are hidden, since any key may carry a secret.
 const HARMLESS: &[&str] = &[
     "all-projects",
     "architecture",
@@ -21,10 +22,10 @@ const HARMLESS: &[&str] = &[
     "type",
 ];
 
-/// What stands in the place of a secret.
+/// The replacement for a secret.
 const HIDDEN: &str = "***";
 
-/// The pairs of a query, as they may be shown.
+/// Redacts the pairs of a query.
 pub(crate) fn query(query: &str) -> String {
     let mut shown = String::with_capacity(query.len());
     for (index, pair) in query.split('&').enumerate() {
@@ -32,7 +33,7 @@ pub(crate) fn query(query: &str) -> String {
             shown.push('&');
         }
         match pair.split_once('=') {
-            // An escaped key is shown as it stands; it is not among the harmless ones.
+            // An escaped key is shown as it is, and is never in the allow list.
             Some((key, value)) if value.is_empty() || HARMLESS.contains(&key) => shown.push_str(pair),
             Some((key, _)) => {
                 shown.push_str(key);
@@ -46,7 +47,7 @@ pub(crate) fn query(query: &str) -> String {
     shown
 }
 
-/// The values of a query that must not be shown, as they stand there.
+/// The values of a query that must not be shown, in their escaped form.
 #[cfg(feature = "remote")]
 pub(crate) fn secrets(query: &str) -> impl Iterator<Item = &str> {
     query.split('&').filter_map(|pair| match pair.split_once('=') {
@@ -55,14 +56,15 @@ pub(crate) fn secrets(query: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// A secret as it is, and as it stands in addresses: escaped as a part of a path and as a value of a query.
+/// All forms in which a secret may appear in a text: as it is, escaped as a path segment, and
+/// escaped as a query value.
 pub(crate) fn spellings(secret: &str) -> Vec<String> {
     let escaped = |upper: bool, plus: bool| -> String {
         secret.bytes().fold(String::new(), |mut text, byte| {
             match byte {
                 b' ' if plus => text.push('+'),
                 _ if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => text.push(char::from(byte)),
-                // A query leaves this as it is, and escapes the tilde; neither makes a secret of its own.
+                // `application/x-www-form-urlencoded` keeps `*` and escapes `~`; path segments do the reverse.
                 b'*' if plus => text.push('*'),
                 _ if upper => text.push_str(&format!("%{byte:02X}")),
                 _ => text.push_str(&format!("%{byte:02x}")),
@@ -76,8 +78,10 @@ pub(crate) fn spellings(secret: &str) -> Vec<String> {
     all
 }
 
-/// A text that is, or was meant to be, an address: without what stands before an `@`, the secret values of its query and its
-/// fragment. It need not be well formed: most often it is shown because it is not.
+/// Redacts a text that is, or was meant to be, an address: hides user and password, secret values
+/// of the query, and drops the fragment.
+///
+/// It need not be well formed: most often it is shown in an error because it is not.
 pub(crate) fn address(text: &str) -> String {
     let text = text.split('#').next().unwrap_or_default();
     let (front, pairs) = match text.split_once('?') {
@@ -88,7 +92,7 @@ pub(crate) fn address(text: &str) -> String {
         Some((scheme, rest)) => (Some(scheme), rest),
         None => (None, front),
     };
-    // A password may hold a slash: in what is no address nobody knows where it ends.
+    // An unescaped password may contain a slash, so everything up to the last `@` is hidden.
     let host = rest.split('/').next().unwrap_or_default();
     let end = if host.contains('@') || host.contains(':') { rest.rfind('@') } else { None };
     let rest = end.map_or_else(|| rest.to_owned(), |at| format!("{HIDDEN}{}", rest.get(at..).unwrap_or_default()));
@@ -100,13 +104,13 @@ pub(crate) fn address(text: &str) -> String {
     shown
 }
 
-/// A sentence in which addresses may stand, each as [`address`] shows it.
+/// Redacts all addresses in a sentence.
 pub(crate) fn text(text: &str) -> Cow<'_, str> {
     let Some(first) = text.find("://") else { return Cow::Borrowed(text) };
     let mut shown = String::with_capacity(text.len());
     let (mut done, mut at) = (0, first);
     loop {
-        // Sentences put addresses between blanks or quotes, or before a colon.
+        // In a sentence an address ends at a blank, a quote or bracket, or a final colon.
         let rest = text.get(at..).unwrap_or_default();
         let ends =
             |letter: char| letter.is_whitespace() || matches!(letter, '`' | '"' | '<' | '>' | ',' | ';' | '(' | ')');
@@ -146,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_in_a_sentence_are_shown_as_addresses() {
+    fn addresses_in_a_sentence_are_redacted() {
         for (sentence, shown) in [
             ("no remote `https://user:word@host/` here", "no remote `https://***@host/` here"),
             ("https://host/x?token=t: not there", "https://host/x?token=***: not there"),
@@ -161,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn passwords_are_hidden_in_what_is_no_address() {
+    fn passwords_in_malformed_addresses_are_hidden() {
         for (text, shown) in [
             ("https://user:word@host/x?token=t#f", "https://***@host/x?token=***"),
             ("ftp://user:word@host/", "ftp://***@host/"),

@@ -1,5 +1,9 @@
-//! Directories as handles: every name is one component below a descriptor, no link is ever followed.
-//! The only place that makes, changes or removes files in a tree that a stranger had a say in.
+//! [`Dir`]: directories as descriptors. Every name is one component below a descriptor, and no
+//! symbolic link is followed.
+//!
+//! This is the only code that creates, changes or removes files in a tree whose content is
+//! untrusted. A path is never resolved twice: what was checked through a descriptor is what is
+//! used, whatever other processes rename meanwhile.
 
 use std::fs::File;
 use std::io;
@@ -38,14 +42,16 @@ impl Dir {
         Ok(Self(fd))
     }
 
-    /// Opens the directory at `path` as a process sees it whose root is this directory: links and `..`
-    /// are followed, and never lead out. `ENOSYS` where the kernel can't.
+    /// Opens the directory at `path` as a process sees it whose root is this directory: links and
+    /// `..` are followed, and never lead out (`openat2(2)` with `RESOLVE_IN_ROOT`).
+    ///
+    /// Fails with `ENOSYS` on a kernel without `openat2`.
     pub(crate) fn inside(&self, path: &[u8]) -> io::Result<Self> {
         let path = if path.is_empty() { b"." } else { path };
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         for _ in 0..1_000 {
             match fs::openat2(&self.0, path, OPEN_DIR, Mode::empty(), resolve) {
-                // Something was renamed meanwhile, so that the kernel can't tell whether `..` stayed inside.
+                // A concurrent rename: the kernel cannot tell whether `..` stayed inside, and asks to try again.
                 Err(Errno::AGAIN) => std::thread::yield_now(),
                 opened => return Ok(Self(opened?)),
             }
@@ -53,21 +59,23 @@ impl Dir {
         Err(Errno::AGAIN.into())
     }
 
+    /// Duplicates the descriptor.
     pub(crate) fn try_clone(&self) -> io::Result<Self> {
         Ok(Self(self.0.try_clone()?))
     }
 
+    /// Creates the directory `name` with `mode` less the umask. `EEXIST` for any entry of that name.
     pub(crate) fn make_dir(&self, name: &[u8], mode: u32) -> io::Result<()> {
         Ok(fs::mkdirat(&self.0, name, Mode::from_raw_mode(mode))?)
     }
 
-    /// Makes a file that was not there, open for writing and reading.
+    /// Creates a file for reading and writing. `EEXIST` for any entry of that name, links included.
     pub(crate) fn create(&self, name: &[u8], mode: u32) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(File::from(fs::openat(&self.0, name, flags, Mode::from_raw_mode(mode))?))
     }
 
-    /// Opens a regular file for reading: no link, and nothing that would hang or act.
+    /// Opens a regular file for reading. Links, devices and pipes are refused, since opening them may block or act.
     pub(crate) fn open_file(&self, name: &[u8]) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = fs::openat(&self.0, name, flags, Mode::empty())?;
@@ -77,60 +85,67 @@ impl Dir {
         Ok(File::from(file))
     }
 
-    /// A handle on whatever has this name, link included, that opens nothing.
+    /// A descriptor for the entry `name`, even a link, that opens nothing (`O_PATH`).
     pub(crate) fn handle(&self, name: &[u8]) -> io::Result<OwnedFd> {
         Ok(fs::openat(&self.0, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
     }
 
+    /// The metadata of the entry `name`; of a link itself.
     pub(crate) fn stat(&self, name: &[u8]) -> io::Result<Stat> {
         Ok(fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
+    /// The metadata of this directory.
     pub(crate) fn stat_self(&self) -> io::Result<Stat> {
         Ok(fs::fstat(&self.0)?)
     }
 
+    /// Creates the symbolic link `name` to `target`.
     pub(crate) fn symlink(&self, target: &[u8], name: &[u8]) -> io::Result<()> {
         Ok(fs::symlinkat(target, &self.0, name)?)
     }
 
+    /// The target of the symbolic link `name`.
     pub(crate) fn read_link(&self, name: &[u8]) -> io::Result<Vec<u8>> {
         Ok(fs::readlinkat(&self.0, name, Vec::new())?.into_bytes())
     }
 
-    /// Gives `name` in `from` the further name `new` here. A link gets the name itself.
+    /// Gives the entry `name` of `from` the further name `new` in this directory. A symbolic link is linked itself.
     pub(crate) fn link(&self, from: &Self, name: &[u8], new: &[u8]) -> io::Result<()> {
         Ok(fs::linkat(&from.0, name, &self.0, new, AtFlags::empty())?)
     }
 
+    /// Creates a device node, pipe or socket, accessible by its owner only.
     pub(crate) fn make_node(&self, name: &[u8], kind: FileType, device: u64) -> io::Result<()> {
         Ok(fs::mknodat(&self.0, name, kind, Mode::from_raw_mode(0o600), device)?)
     }
 
+    /// Removes the entry `name`, which is no directory.
     pub(crate) fn remove_file(&self, name: &[u8]) -> io::Result<()> {
         Ok(fs::unlinkat(&self.0, name, AtFlags::empty())?)
     }
 
+    /// Removes the empty directory `name`.
     pub(crate) fn remove_dir(&self, name: &[u8]) -> io::Result<()> {
         Ok(fs::unlinkat(&self.0, name, AtFlags::REMOVEDIR)?)
     }
 
-    /// Returns when the names in this directory are on the disk, as far as the file system can say that.
+    /// Returns once the names in this directory are on the disk, if the file system supports that.
     pub(crate) fn sync(&self) -> io::Result<()> {
         match fs::fsync(&self.0) {
-            // A file system that knows no sync of a directory keeps its names in some other way.
+            // Some file systems (FUSE, network) cannot sync a directory; their servers decide about durability.
             Err(Errno::INVAL | Errno::NOTSUP | Errno::NOSYS) => Ok(()),
             done => Ok(done?),
         }
     }
 
-    /// Renames within this directory; whatever has the new name is replaced as `rename(2)` does.
+    /// Renames within this directory, replacing an entry of the new name as `rename(2)` does.
     pub(crate) fn rename(&self, old: &[u8], new: &[u8]) -> io::Result<()> {
         Ok(fs::renameat(&self.0, old, &self.0, new)?)
     }
 
-    /// Renames within this directory, and fails with `EEXIST` when the new name is taken. Where the
-    /// file system can't do that in one step, a file gets the new name by a link.
+    /// Renames within this directory, and fails with `EEXIST` if the new name exists. On a file
+    /// system without `RENAME_NOREPLACE`, links the file and removes the old name.
     pub(crate) fn rename_new(&self, old: &[u8], new: &[u8]) -> io::Result<()> {
         match fs::renameat_with(&self.0, old, &self.0, new, RenameFlags::NOREPLACE) {
             Err(Errno::INVAL | Errno::NOSYS) => {
@@ -141,7 +156,7 @@ impl Dir {
         }
     }
 
-    /// The names in this directory, sorted by their bytes.
+    /// All names in this directory but `.` and `..`, sorted by their bytes.
     pub(crate) fn names(&self) -> io::Result<Vec<Vec<u8>>> {
         let mut names = Vec::new();
         for entry in fs::Dir::read_from(&self.0)? {
@@ -155,15 +170,17 @@ impl Dir {
         Ok(names)
     }
 
+    /// Whether this directory has no entries.
     pub(crate) fn is_empty(&self) -> io::Result<bool> {
         Ok(self.names()?.is_empty())
     }
 
-    /// Removes the directory `name` and everything below it, following no link, as long as it is the one
-    /// with this [`identity`](Self::identity): what somebody else put in its place is not touched.
+    /// Removes the directory `name` and everything below it, without following links, if it is the
+    /// one with the [`identity`](Self::identity) `own`. A directory that another process put in its
+    /// place is not touched.
     ///
-    /// Works whatever the depth: it goes down and up by one descriptor, and checks on the way up
-    /// that it comes out where it went in. Stops, with all that is left, when `cancel` is switched on.
+    /// Works at any depth with two descriptors: it descends one level at a time, and verifies on
+    /// the way up that it returns to where it came from. Cancelling leaves the rest in place.
     pub(crate) fn remove_tree(&self, name: &[u8], own: (u64, u64), cancel: &Cancel) -> io::Result<()> {
         match self.identity_of(name) {
             Ok(found) if found == own => {}
@@ -204,10 +221,11 @@ impl Dir {
         }
     }
 
+    /// Opens a directory, and gives this process the permissions to remove its entries.
     fn enter_to_remove(&self, name: &[u8]) -> io::Result<Self> {
         match self.child(name) {
             Err(error) if is(&error, Errno::ACCESS) => {
-                // An ordinary user's own directory without permissions; a handle can't go wrong on a link.
+                // The user's own directory without permissions. `O_PATH` needs none, and does not follow a link.
                 let handle = self.handle(name)?;
                 if FileType::from_raw_mode(fs::fstat(&handle)?.st_mode) == FileType::Directory {
                     fs::chmod(proc_path(handle.as_fd()), Mode::from_raw_mode(0o700))?;
@@ -216,7 +234,7 @@ impl Dir {
             }
             opened => {
                 let opened = opened?;
-                // Without write permission its entries can't be removed; root does not need this.
+                // Removing entries needs write and search permission; root has them anyway.
                 if fs::fstat(&opened.0)?.st_mode & 0o300 != 0o300 {
                     let _ = fs::fchmod(&opened.0, Mode::from_raw_mode(0o700));
                 }
@@ -225,7 +243,7 @@ impl Dir {
         }
     }
 
-    /// Removes all that is no directory; the first directory that is not empty, if any.
+    /// Removes all entries that are no directories or empty ones. Returns the first directory that is not empty.
     fn empty_or_first_dir(&self) -> io::Result<Option<Vec<u8>>> {
         for name in self.names()? {
             match self.remove_file(&name) {
@@ -240,13 +258,13 @@ impl Dir {
         Ok(None)
     }
 
-    /// The device and inode of this directory, by which it is known whatever its name becomes.
+    /// The device and inode of this directory: its identity, whatever its name becomes.
     pub(crate) fn identity(&self) -> io::Result<(u64, u64)> {
         let stat = self.stat_self()?;
         Ok((stat.st_dev, stat.st_ino))
     }
 
-    /// The device and inode of whatever has this name, link included.
+    /// The device and inode of the entry `name`; of a link itself.
     pub(crate) fn identity_of(&self, name: &[u8]) -> io::Result<(u64, u64)> {
         let stat = self.stat(name)?;
         Ok((stat.st_dev, stat.st_ino))
@@ -259,12 +277,12 @@ impl AsFd for Dir {
     }
 }
 
-/// Whether an error is this one of the operating system.
+/// Whether an error is this error number of the operating system.
 pub(crate) fn is(error: &io::Error, errno: Errno) -> bool {
     error.raw_os_error() == Some(errno.raw_os_error())
 }
 
-/// Opens for reading what a handle stands for, once it is known to be a regular file.
+/// Opens the regular file of an `O_PATH` descriptor for reading.
 pub(crate) fn reopen(handle: BorrowedFd<'_>) -> io::Result<File> {
     if FileType::from_raw_mode(fs::fstat(handle)?.st_mode) != FileType::RegularFile {
         return Err(Errno::INVAL.into());
@@ -273,18 +291,18 @@ pub(crate) fn reopen(handle: BorrowedFd<'_>) -> io::Result<File> {
     Ok(File::from(fs::open(proc_path(handle), flags, Mode::empty())?))
 }
 
-/// A path that leads to an open descriptor's own file, for calls that have no form for descriptors.
+/// A path to the file of an open descriptor, for system calls that take paths only.
 pub(crate) fn proc_path(fd: BorrowedFd<'_>) -> String {
     use std::os::fd::AsRawFd;
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
-/// What stands between the name and the random part of a staging name.
+/// What separates the name and the random part of a staging name.
 const STAGING_MARK: &[u8] = b".lxd-image-";
-/// How much of the name is repeated: leaves room for the rest within the 255 bytes of a name.
+/// How many bytes of the name are repeated. Leaves room for the rest within the 255 bytes of `NAME_MAX`.
 const STAGED_BYTES: usize = 200;
 
-/// A name that nobody guesses, for something that stands beside `name` until it is done.
+/// A random name for a file or directory that stands beside `name` until it is complete: `.NAME.lxd-image-RANDOM`.
 pub(crate) fn staging_name(name: &[u8]) -> Vec<u8> {
     use std::hash::{BuildHasher, Hasher, RandomState};
     let random = RandomState::new().build_hasher().finish();
@@ -295,17 +313,17 @@ pub(crate) fn staging_name(name: &[u8]) -> Vec<u8> {
     staging
 }
 
-/// Whether [`staging_name`] makes names like this one.
+/// Whether this is a name that [`staging_name`] makes.
 pub(crate) fn is_staging_name(name: &[u8]) -> bool {
     staged_for(name).is_some()
 }
 
-/// Whether [`staging_name`] makes names like this one for `name`.
+/// Whether this is a name that [`staging_name`] makes for `name`.
 pub(crate) fn is_staging_name_of(staging: &[u8], name: &[u8]) -> bool {
     staged_for(staging) == Some(&name[..name.len().min(STAGED_BYTES)])
 }
 
-/// The beginning of the name that a staging name stands for.
+/// The (shortened) name that a staging name was made for.
 fn staged_for(staging: &[u8]) -> Option<&[u8]> {
     let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     let rest = staging.strip_prefix(b".")?;

@@ -1,22 +1,26 @@
-//! Certificates that vouch for themselves: a client's, made when it is first needed, and a server's, made at its first start.
-//! Private; the two make them alike and don't know each other.
+//! Self-signed certificates: of a client, created when it is first needed, and of a server, created
+//! when it first starts.
+//!
+//! Both sides create them alike and know them by their digest, as LXD does.
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, date_time_ymd};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// A certificate that is valid whatever the clock says, from 1970 to 2099, named after this machine, and its key, both in PEM. `describe` says what it is for.
+/// Creates a certificate named after this machine, and its key, both in PEM. `describe` sets what it is for.
+///
+/// It is valid from 1970 to 2099, so that it does not depend on the clock.
 ///
 /// # Errors
-/// `Unsupported` when it can't be made; those of `describe`.
+/// `Unsupported` if it cannot be created; those of `describe`.
 pub(crate) fn make(describe: impl FnOnce(&mut CertificateParams) -> Result<()>) -> Result<(String, String)> {
     let key = KeyPair::generate().map_err(failed)?;
     let mut about = CertificateParams::default();
     about.distinguished_name = DistinguishedName::new();
     about.distinguished_name.push(DnType::OrganizationName, "lxd-image");
     about.distinguished_name.push(DnType::CommonName, host());
-    // It is known by its digest, which must not change: so it must not expire, and the clock of a machine that starts for the
-    // first time often stands at 1970.
+    // It is known by its digest, which must not change: so it must not expire, and the clock of a
+    // machine that starts for the first time often stands at 1970.
     about.not_before = date_time_ymd(1970, 1, 1);
     about.not_after = date_time_ymd(2099, 12, 31);
     describe(&mut about)?;
@@ -24,12 +28,12 @@ pub(crate) fn make(describe: impl FnOnce(&mut CertificateParams) -> Result<()>) 
     Ok((certificate.pem(), key.serialize_pem()))
 }
 
-/// This machine's name.
+/// The name of this machine.
 pub(crate) fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// The error for what `rcgen` refuses.
+/// An error of `rcgen`.
 pub(crate) fn failed(error: rcgen::Error) -> Error {
     Error::new(ErrorKind::Unsupported, "a certificate can't be made").with_source(error)
 }

@@ -1,22 +1,24 @@
-//! Files with holes: whole blocks of zeros are skipped instead of written, so that a disk image of mostly nothing
-//! takes no more space as a copy than it took before.
+//! Sparse files: whole blocks of zeros become holes, so that a copy of a disk image takes no more
+//! space than the original.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 
-/// The block that file systems keep or leave out. Smaller runs of zeros are written.
+/// The block size of common file systems. Shorter runs of zeros are written.
 const BLOCK: u64 = 4096;
 
-/// What comes next in a file.
+/// A part of the bytes of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Run<'a> {
     /// Bytes to write.
     Data(&'a [u8]),
-    /// So many bytes of zeros: whole blocks of the file.
+    /// A number of zeros, which are whole blocks of the file.
     Hole(usize),
 }
 
-/// Splits `bytes`, which come at `offset` of a file, into data and holes, in order.
+/// Splits `bytes`, which belong at `offset` of a file, into data and holes, in order.
+///
+/// Holes begin and end at block boundaries of the file, not of `bytes`.
 pub(crate) fn runs(offset: u64, bytes: &[u8]) -> Vec<Run<'_>> {
     let mut runs = Vec::new();
     // Up to the first block's beginning nothing can be left out.
@@ -49,21 +51,21 @@ pub(crate) fn runs(offset: u64, bytes: &[u8]) -> Vec<Run<'_>> {
     runs
 }
 
-/// Leaves a hole of so many bytes at a file's end, which is where its position is.
+/// Extends a file by a hole of `bytes` at its end, where its position must be, and moves the position behind it.
 pub(crate) fn skip(file: &mut File, bytes: u64) -> io::Result<()> {
     let end = file.stream_position()?.checked_add(bytes).ok_or(io::ErrorKind::FileTooLarge)?;
     file.set_len(end)?;
     file.seek(SeekFrom::Start(end)).map(drop)
 }
 
-/// Writes a new file from its start to its end, and leaves holes where zeros are written.
+/// Writes a new file sequentially, and leaves holes for zeros.
 pub(crate) struct SparseFile<'a> {
     file: &'a mut File,
     offset: u64,
 }
 
 impl<'a> SparseFile<'a> {
-    /// Writes on to `file` from `offset`, which is its end and its position.
+    /// Continues to write `file` at `offset`, which must be both its end and its position.
     pub(crate) fn at(file: &'a mut File, offset: u64) -> Self {
         Self { file, offset }
     }
@@ -93,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whole_blocks_of_zeros_are_holes_and_all_else_is_data() {
+    fn only_whole_blocks_of_zeros_are_holes() {
         let mut bytes = vec![0; 4096 * 5 + 7];
         bytes[4096 * 3] = 1;
         assert_eq!(

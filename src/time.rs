@@ -1,9 +1,16 @@
-//! Times as the wire writes them: seconds since 1970 from and to RFC 3339, and the dates of simplestreams.
-//! Private; stores and protocols share it.
+//! Times: seconds since 1970 from and to RFC 3339, the dates of simplestreams, HTTP and mail, and
+//! times as people write them.
 //!
-//! The clients of LXD and Incus are written in Go, whose JSON holds the years 0 to 9999 and nothing else: one time beyond, and a
-//! client shows no image at all. So times are read and written for those years, to their last second, and what lies beyond is
-//! brought to their ends before it is stored or told.
+//! Stores and protocols share this module. The formats of the wire are here, what people type is in `human`.
+//!
+//! The clients of LXD and Incus are written in Go, whose `encoding/json` accepts the years 0 to
+//! 9999 only: a single time outside of them, and a client cannot read the list of images at all. So
+//! all times are kept within these years, to their last second; times outside are clamped before
+//! they are stored or sent ([`within_range`]).
+
+mod human;
+
+pub use human::{parse_duration, parse_time};
 
 #[cfg(any(feature = "protocol", feature = "server"))]
 use jiff::Timestamp;
@@ -17,12 +24,13 @@ const NEVER: &str = "0001-01-01T00:00:00Z";
 
 const DAY: i64 = 86_400;
 
-/// The nearest time that can be written.
+/// Clamps a time to the years 0 to 9999.
 pub(crate) fn within_range(seconds: i64) -> i64 {
     seconds.clamp(FIRST, LAST)
 }
 
-/// Seconds since 1970 as LXD's API writes times; `None` is its "never". What is out of range is written as the end of it.
+/// Formats seconds since 1970 as RFC 3339 in UTC, as LXD's API does; `None` is its "never". Times
+/// out of range are clamped.
 pub(crate) fn rfc3339(seconds: Option<i64>) -> String {
     let Some(seconds) = seconds else { return NEVER.to_owned() };
     let seconds = within_range(seconds);
@@ -31,7 +39,8 @@ pub(crate) fn rfc3339(seconds: Option<i64>) -> String {
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", clock / 3_600, clock / 60 % 60, clock % 60)
 }
 
-/// A time as RFC 3339 writes it, of the years 0 to 9999; fractions of a second are cut off.
+/// Parses a time of RFC 3339 in the years 0 to 9999; fractions of a second are cut off, and a time
+/// that its offset moves out of these years is clamped.
 #[cfg(feature = "protocol")]
 pub(crate) fn parse(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
@@ -78,13 +87,13 @@ pub(crate) fn parse(text: &str) -> Option<i64> {
     Some(within_range(days_to(year, month, day) * DAY + clock - offset))
 }
 
-/// A time of LXD's API. Its "never" is 1970, and from programs that don't set one the year 1.
+/// Parses a time of LXD's API. `None` also for "never": 1970, or the year 1 from programs that did not set the field.
 #[cfg(feature = "protocol")]
 pub(crate) fn from_rfc3339(text: &str) -> Option<i64> {
     parse(text).filter(|seconds| *seconds > 0)
 }
 
-/// Days since 1970 of a date of the Gregorian calendar, which is reckoned on beyond its beginning.
+/// Days from 1970-01-01 to a date of the proleptic Gregorian calendar.
 #[cfg(feature = "protocol")]
 fn days_to(year: i64, month: i64, day: i64) -> i64 {
     // Years that begin in March have their leap day at the end.
@@ -94,7 +103,7 @@ fn days_to(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + in_era * 365 + in_era / 4 - in_era / 100 + of_year - 719_468
 }
 
-/// Year, month and day of a day that is so many days after the first of 1970.
+/// Year, month and day of the day that is `days` after 1970-01-01; the inverse of [`days_to`].
 fn date_of(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let (era, in_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
@@ -106,7 +115,7 @@ fn date_of(days: i64) -> (i64, i64, i64) {
     (era * 400 + year + i64::from(month <= 2), month, day)
 }
 
-/// Midnight UTC of the date that `text` begins with, written as `YYYYMMDD`; the rest is not looked at.
+/// Midnight UTC of the date `YYYYMMDD` that `text` begins with; the rest is ignored.
 #[cfg(feature = "protocol")]
 pub(crate) fn from_serial(text: &str) -> Option<i64> {
     let digits = text.get(..8)?;
@@ -130,26 +139,26 @@ fn midnight(year: &str, month: &str, day: &str) -> Option<i64> {
     parse(&format!("{year}-{month}-{day}T00:00:00Z"))
 }
 
-/// Seconds since 1970 as mail writes a time, which simplestreams' `updated` carries.
+/// Formats seconds since 1970 as RFC 2822, the format of `updated` in simplestreams.
 #[cfg(feature = "protocol")]
 pub(crate) fn to_rfc2822(seconds: i64) -> String {
     Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH).strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
 }
 
-/// Seconds since 1970 as `YYYYMMDDHHMM`, in UTC: the key of a version of a simplestreams product.
+/// Formats seconds since 1970 as `YYYYMMDDHHMM` in UTC: the key of a version of a simplestreams product.
 #[cfg(feature = "protocol")]
 pub(crate) fn to_serial(seconds: i64) -> String {
     let text = rfc3339(Some(seconds));
     text.chars().filter(char::is_ascii_digit).take(12).collect()
 }
 
-/// Seconds since 1970 as headers of HTTP have times.
+/// Formats seconds since 1970 as an `IMF-fixdate` of HTTP (RFC 9110, 5.6.7).
 #[cfg(feature = "server")]
 pub(crate) fn to_http_date(seconds: i64) -> String {
     Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH).strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
-/// A time of a header of HTTP, in the one form that is written today.
+/// Parses an `IMF-fixdate`, the one form of HTTP dates that is sent today; the obsolete forms are not read.
 #[cfg(feature = "server")]
 pub(crate) fn from_http_date(text: &str) -> Option<i64> {
     let time = jiff::civil::DateTime::strptime("%a, %d %b %Y %H:%M:%S GMT", text.trim()).ok()?;
@@ -161,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_written_and_read_from_year_0_to_year_9999() {
+    fn years_0_to_9999_survive_a_round_trip() {
         for (seconds, text) in [
             (FIRST, "0000-01-01T00:00:00Z"),
             (-62_135_596_800, "0001-01-01T00:00:00Z"),
@@ -177,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn times_out_of_range_are_written_as_its_ends() {
+    fn times_out_of_range_are_clamped() {
         assert_eq!(rfc3339(Some(i64::MAX)), "9999-12-31T23:59:59Z");
         assert_eq!(rfc3339(Some(i64::MIN)), "0000-01-01T00:00:00Z");
         assert_eq!(rfc3339(None), "0001-01-01T00:00:00Z");
@@ -208,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn every_day_of_two_eras_is_itself_again() {
+    fn every_day_of_two_eras_survives_a_round_trip() {
         for day in -200_000..200_000 {
             let (year, month, date) = date_of(day);
             assert_eq!(days_to(year, month, date), day);

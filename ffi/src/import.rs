@@ -116,7 +116,7 @@ unsafe fn import_options(pointer: *const lxi_import_options) -> Result<ImportOpt
     }
     options = options.source_properties(told);
     if let Some(expected) = args::optional_fingerprint(given.expected)? {
-        options = options.expect(expected);
+        options = options.expected_fingerprint(expected);
     }
     if given.expires_at != 0 {
         options = options.expires_at(given.expires_at);

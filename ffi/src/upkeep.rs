@@ -350,15 +350,15 @@ unsafe fn fill_finding(place: *mut lxi_finding, found: &Finding, message: &str) 
 
 fn kind_of(found: &Finding) -> (lxi_finding_kind, Option<&Fingerprint>) {
     match found {
-        Finding::Catalog(_) => (LXI_FINDING_CATALOG, None),
-        Finding::Missing(of, _) => (LXI_FINDING_MISSING, Some(of)),
-        Finding::Damaged(of, ..) => (LXI_FINDING_DAMAGED, Some(of)),
-        Finding::Unreadable(of, _) => (LXI_FINDING_UNREADABLE, Some(of)),
-        Finding::Row(of) => (LXI_FINDING_ROW, Some(of)),
-        Finding::Unlisted(of) => (LXI_FINDING_UNLISTED, Some(of)),
-        Finding::Sidecar(of) => (LXI_FINDING_SIDECAR, Some(of)),
-        Finding::Stray(_) => (LXI_FINDING_STRAY, None),
-        Finding::Lost(_) => (LXI_FINDING_LOST, None),
+        Finding::Catalog { .. } => (LXI_FINDING_CATALOG, None),
+        Finding::Missing { fingerprint: of, .. } => (LXI_FINDING_MISSING, Some(of)),
+        Finding::Damaged { fingerprint: of, .. } => (LXI_FINDING_DAMAGED, Some(of)),
+        Finding::Unreadable { fingerprint: of, .. } => (LXI_FINDING_UNREADABLE, Some(of)),
+        Finding::Row { fingerprint: of } => (LXI_FINDING_ROW, Some(of)),
+        Finding::Unlisted { fingerprint: of } => (LXI_FINDING_UNLISTED, Some(of)),
+        Finding::Sidecar { fingerprint: of } => (LXI_FINDING_SIDECAR, Some(of)),
+        Finding::Stray { .. } => (LXI_FINDING_STRAY, None),
+        Finding::Lost { .. } => (LXI_FINDING_LOST, None),
         _ => (LXI_FINDING_OTHER, None),
     }
 }
@@ -378,6 +378,6 @@ mod tests {
     #[test]
     fn finding_of_a_row_has_a_kind_of_its_own() {
         let image = Fingerprint::of(b"image");
-        assert_eq!(kind_of(&Finding::Row(image)), (LXI_FINDING_ROW, Some(&image)));
+        assert_eq!(kind_of(&Finding::Row { fingerprint: image }), (LXI_FINDING_ROW, Some(&image)));
     }
 }

@@ -4,9 +4,10 @@ use std::fmt;
 
 /// Untrusted bytes, displayed so that they cannot control a terminal or forge a line of a log.
 ///
-/// Control characters, characters that reorder or hide text (bidirectional overrides, zero-width characters) and bytes that are
-/// not UTF-8 are displayed as `\xNN`, a newline as `\n`, a tab as `\t`, and a backslash as two. Nothing is cut or dropped, so
-/// different input has different output.
+/// Control characters, characters that reorder or hide text (bidirectional overrides, zero-width
+/// characters) and bytes that are not UTF-8 are displayed as `\xNN`, a newline as `\n`, a tab as
+/// `\t`, and a backslash as two. Nothing is cut or dropped, so different input has different
+/// output.
 ///
 /// ```
 /// assert_eq!(lxd_image::Escaped(b"caf\xe9\x1b[31m").to_string(), "caf\\xe9\\x1b[31m");
@@ -23,7 +24,8 @@ impl fmt::Display for Escaped<'_> {
                     '\n' => f.write_str("\\n")?,
                     '\t' => f.write_str("\\t")?,
                     '\\' => f.write_str("\\\\")?,
-                    // `is_control` is category Cc only; the ranges are those of Cf that change how other text appears.
+                    // `is_control` is category Cc only; the ranges are those of Cf that change how
+                    // other text appears.
                     c if c.is_control()
                         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}') =>
                     {

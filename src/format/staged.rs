@@ -122,7 +122,7 @@ impl StagingDir {
             })?;
             // The lock is taken after the directory exists, so another process may have swept it in
             // between. Then it is not ours any more, and another name is tried.
-            if !leftovers::hold(&dir) || parent.identity_of(&staging).ok() != Some(identity) {
+            if !leftovers::lock(&dir) || parent.identity_of(&staging).ok() != Some(identity) {
                 continue;
             }
             let held = dir.try_clone().map_err(|error| Error::io("the staging directory can't be opened", error))?;

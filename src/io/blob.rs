@@ -1,4 +1,4 @@
-//! `Blob`: a handle on bytes at rest, which is cheap to clone and hides what engine they lie in.
+//! [`Blob`]: a cheap handle to bytes at rest, which hides the backend that holds them.
 
 use std::fmt;
 use std::fs::File;
@@ -10,38 +10,51 @@ use std::sync::Arc;
 use super::local::LocalFile;
 use super::{ReadAt, Version};
 
-/// Bytes at rest, whatever engine holds them. Clones are the same bytes, opened once.
+/// A handle to bytes at rest, in whatever backend. A clone is the same bytes, opened once.
+///
+/// ```
+/// use std::io::Read;
+///
+/// use lxd_image::io::{Blob, ReadAt};
+///
+/// let blob = Blob::from(b"some bytes".to_vec());
+/// let mut tail = String::new();
+/// blob.reader_from(5, 100).read_to_string(&mut tail)?;
+/// assert_eq!((tail.as_str(), blob.len()), ("bytes", 10));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Blob(Arc<dyn ReadAt>);
 
 impl Blob {
-    /// Wraps any source.
+    /// Wraps any [`ReadAt`].
     #[must_use]
     pub fn new(source: impl ReadAt + 'static) -> Self {
         Self(Arc::new(source))
     }
 
-    /// Takes a regular file of this machine. It is read at positions; its own position does not matter.
+    /// Wraps a regular file of this machine. It is read at positions, so its own position does not
+    /// matter and does not change.
     ///
     /// # Errors
-    /// `InvalidInput` for a pipe, a device or a directory; the operating system's.
+    /// `InvalidInput` for a pipe, a device or a directory; those of the operating system.
     pub fn file(file: File) -> io::Result<Self> {
         LocalFile::new(file).map(Self::new)
     }
 
-    /// Reads all bytes, from the first one on.
+    /// Reads all bytes from the beginning.
     #[must_use]
     pub fn reader(&self) -> BlobReader {
         self.reader_from(0, u64::MAX)
     }
 
-    /// Reads up to `length` bytes from `offset` on; it ends before where the bytes do.
+    /// Reads up to `length` bytes from `offset` on. The reader ends where the bytes do.
     #[must_use]
     pub fn reader_from(&self, offset: u64, length: u64) -> BlobReader {
         BlobReader { blob: self.clone(), offset, end: offset.saturating_add(length) }
     }
 
-    /// Whether the other one is a clone of this one: the same bytes, opened once. Equal bytes that were opened twice are not.
+    /// Whether the other is a clone of this one. Equal bytes that were opened twice are not.
     #[must_use]
     pub fn ptr_eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -52,7 +65,7 @@ impl ReadAt for Blob {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let room = buffer.len();
         let count = self.0.read_at(buffer, offset)?;
-        // Everything above cuts its buffers at this number: an engine that is wrong must not make it panic.
+        // All callers slice their buffers at this number: a defective backend must not make them panic.
         if count > room {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "more bytes were read than there was room for"));
         }
@@ -88,7 +101,7 @@ impl fmt::Debug for Blob {
     }
 }
 
-/// Reads a [`Blob`] from a position on. Each has a position of its own.
+/// Reads a [`Blob`] sequentially. Each reader has a position of its own.
 #[derive(Debug)]
 pub struct BlobReader {
     blob: Blob,

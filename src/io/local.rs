@@ -1,4 +1,5 @@
-//! A regular file of this machine as bytes at rest, with what its file system does better than reading and writing.
+//! [`LocalFile`]: a regular file of this machine as bytes at rest, with the fast paths of its file
+//! system: shared blocks (reflinks) and holes.
 
 use std::fs::File;
 use std::io;
@@ -18,6 +19,7 @@ pub(super) struct LocalFile {
 }
 
 impl LocalFile {
+    /// Takes an open file; anything but a regular file is refused.
     pub(super) fn new(file: File) -> io::Result<Self> {
         let about = file.metadata()?;
         if !about.is_file() {
@@ -38,7 +40,7 @@ impl ReadAt for LocalFile {
 
     fn version(&self) -> io::Result<Option<Version>> {
         let about = self.file.metadata()?;
-        // The time of the last change of anything shows writes that set the other time back.
+        // The inode change time cannot be set by programs: it reveals writes that reset the modification time.
         let numbers = [
             about.dev().to_le_bytes(),
             about.ino().to_le_bytes(),
@@ -52,7 +54,7 @@ impl ReadAt for LocalFile {
     }
 
     fn reflink_to(&self, target: BorrowedFd<'_>) -> bool {
-        // Another file system, or one that can't; real trouble comes up again while copying.
+        // It fails across file systems and on those without reflinks; a real error shows up again while copying.
         fs::ioctl_ficlone(target, &self.file).is_ok()
     }
 
@@ -61,28 +63,30 @@ impl ReadAt for LocalFile {
     }
 }
 
-/// Where a file of `size` bytes has data, if it has holes that the file system knows of; those shorter than `min_hole` are left out.
+/// The ranges of data in a file of `size` bytes, if the file system knows of holes in it. Holes
+/// shorter than `min_hole` are treated as data.
 ///
 /// # Errors
-/// The operating system's.
+/// Those of the operating system.
 pub(crate) fn data_ranges(file: &File, size: u64, min_hole: u64) -> io::Result<Option<Vec<Range<u64>>>> {
     let stat = fs::fstat(file)?;
     let stored = u64::try_from(stat.st_blocks).unwrap_or(u64::MAX).saturating_mul(512);
     if stored >= size {
         return Ok(None);
     }
-    // The position belongs to whoever opened the file.
+    // `lseek` moves the position, which the owner of the file may rely on: restore it.
     let before = fs::seek(file, SeekFrom::Current(0))?;
     let found = seek_data(file.as_fd(), size, min_hole);
     fs::seek(file, SeekFrom::Start(before))?;
     match found {
         Ok(ranges) => Ok(Some(ranges)),
-        // A file system that does not know holes.
+        // A file system without SEEK_DATA.
         Err(Errno::INVAL | Errno::NOTSUP) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
+/// Walks through data and holes with `SEEK_DATA` and `SEEK_HOLE`.
 fn seek_data(file: BorrowedFd<'_>, size: u64, min_hole: u64) -> rustix::io::Result<Vec<Range<u64>>> {
     let (mut ranges, mut at): (Vec<Range<u64>>, u64) = (Vec::new(), 0);
     while at < size {

@@ -1,4 +1,5 @@
-//! Buffers as bytes at rest, and sources behind references. A buffer has no version: nothing tells it from another one.
+//! [`ReadAt`] for buffers, and for pointers to other implementations. A buffer has no version:
+//! nothing distinguishes it from another one.
 
 use std::io;
 use std::ops::Range;
@@ -28,7 +29,7 @@ impl ReadAt for Vec<u8> {
     }
 }
 
-/// Hands everything on, so that no fast path is lost.
+/// Forwards every method, so that the fast paths of the target are not lost.
 macro_rules! hand_on {
     ($($pointer:ty),*) => {$(
         impl<T: ReadAt + ?Sized> ReadAt for $pointer {

@@ -1,8 +1,8 @@
 //! Bytes at rest: files, objects of a remote store, buffers. Read at positions, by several threads at once.
 //!
-//! [`ReadAt`] is the trait that a storage engine implements, [`Blob`] the handle that this library carries: an image can be
-//! opened, verified, unpacked, converted and served from any of them. Bytes that pass only once are streams, see
-//! [`Input::stream`](crate::format::Input::stream).
+//! [`ReadAt`] is the trait that a storage engine implements, [`Blob`] the handle that this library
+//! carries: an image can be opened, verified, unpacked, converted and served from any of them.
+//! Bytes that pass only once are streams, see [`Input::stream`](crate::format::Input::stream).
 //!
 //! ```
 //! use std::io;
@@ -64,24 +64,28 @@ use crate::error::{Error, Result};
 
 /// Bytes that can be read at any position, by several threads at once.
 ///
-/// An implementation may be a local file, a buffer, or an object that is fetched with ranged requests. Reads may be slow; one
-/// that can hang must end by itself, with an error, since callers look for cancellation between reads and not inside of one.
+/// An implementation may be a local file, a buffer, or an object that is fetched with ranged
+/// requests. Reads may be slow; one that can hang must end by itself, with an error, since callers
+/// look for cancellation between reads and not inside of one.
 ///
-/// The methods with a default are fast paths: an engine that has none leaves them out, and callers read and write instead.
+/// The methods with a default are fast paths: an engine that has none leaves them out, and callers
+/// read and write instead.
 pub trait ReadAt: Send + Sync {
-    /// Reads some bytes from `offset` on into `buffer`, and returns how many: 0 only at the end, or for an empty buffer.
-    /// Fewer than asked for are allowed anywhere.
+    /// Reads some bytes from `offset` on into `buffer`, and returns how many: 0 only at the end, or
+    /// for an empty buffer. Fewer than asked for are allowed anywhere.
     ///
     /// # Errors
-    /// Those of the engine. `Interrupted` makes callers try again. An [`Error`] of this library may travel
-    /// inside of the [`io::Error`], and comes out with its own kind; all others become [`ErrorKind::Io`](crate::ErrorKind::Io).
+    /// Those of the engine. `Interrupted` makes callers try again. An [`Error`] of this library may
+    /// travel inside of the [`io::Error`], and comes out with its own kind; all others become
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io).
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 
     /// How many bytes there were when this was opened.
     fn len(&self) -> u64;
 
-    /// What tells the bytes as they are now from other ones: the same name with the same version holds the same bytes.
-    /// `None` where the engine can't tell, and then nothing that depends on it is remembered or repaired.
+    /// What tells the bytes as they are now from other ones: the same name with the same version
+    /// holds the same bytes. `None` where the engine can't tell, and then nothing that depends on
+    /// it is remembered or repaired.
     ///
     /// # Errors
     /// Those of asking the engine.
@@ -111,15 +115,15 @@ pub trait ReadAt: Send + Sync {
         Ok(())
     }
 
-    /// Makes `target`, a new file of this machine, share the blocks of these bytes (a *reflink*). Returns whether it does;
-    /// otherwise nothing was written, and the caller copies.
+    /// Makes `target`, a new file of this machine, share the blocks of these bytes (a *reflink*).
+    /// Returns whether it does; otherwise nothing was written, and the caller copies.
     fn reflink_to(&self, target: BorrowedFd<'_>) -> bool {
         let _ = target;
         false
     }
 
-    /// Where there is data, in order, when it is known that all else is zeros. Holes shorter than `min_hole` may count as data.
-    /// `None` when nothing is known of holes.
+    /// Where there is data, in order, when it is known that all else is zeros. Holes shorter than
+    /// `min_hole` may count as data. `None` when nothing is known of holes.
     ///
     /// # Errors
     /// Those of the engine.
@@ -129,8 +133,8 @@ pub trait ReadAt: Send + Sync {
     }
 }
 
-/// A token that changes whenever the bytes of a [`ReadAt`] may have changed. Only equality means anything, and only between
-/// versions of one engine and one name.
+/// A token that changes whenever the bytes of a [`ReadAt`] may have changed. Only equality means
+/// anything, and only between versions of one engine and one name.
 ///
 /// For a local file it is made of device, inode, size and times, for an object of its etag and its length.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -144,28 +148,61 @@ impl Version {
     }
 }
 
-/// Gives all bytes to `take`, in order, in pieces of up to 256 KiB. `before` is called before each read, with how many bytes were
-/// read so far, and may stop it.
+/// The size of the buffer that [`read_all`] and [`read_stream`] read into, in bytes.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// Reads a source from its start to its end and passes the bytes to `take`, in order, in chunks of up to 256 KiB.
+///
+/// `before` is called before each read with the number of bytes read so far: it reports progress,
+/// and its error stops the call.
 ///
 /// # Errors
-/// Those of `before`; those of reading, which become errors of `what`.
+/// Those of `before` and `take`; an error of reading becomes an `Io` error with the message `what`.
 pub(crate) fn read_all(
     source: &(impl ReadAt + ?Sized),
     what: &'static str,
     before: &mut dyn FnMut(u64) -> Result<()>,
     take: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
-    let mut buffer = vec![0; 256 << 10];
+    let is_retryable = |error: &io::Error| error.kind() == io::ErrorKind::Interrupted;
+    read_chunks(&mut |buffer, offset| source.read_at(buffer, offset), &is_retryable, what, before, take)
+}
+
+/// As [`read_all`], for a stream. A stream that would block is read again: `before` says when to give up.
+///
+/// # Errors
+/// As [`read_all`].
+#[cfg(feature = "store")]
+pub(crate) fn read_stream(
+    reader: &mut dyn io::Read,
+    what: &'static str,
+    before: &mut dyn FnMut(u64) -> Result<()>,
+    take: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let is_retryable =
+        |error: &io::Error| matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock);
+    read_chunks(&mut |buffer, _| reader.read(buffer), &is_retryable, what, before, take)
+}
+
+/// The loop of both: one place for the buffer, the retries and the order of calls.
+fn read_chunks(
+    read: &mut dyn FnMut(&mut [u8], u64) -> io::Result<usize>,
+    is_retryable: &dyn Fn(&io::Error) -> bool,
+    what: &'static str,
+    before: &mut dyn FnMut(u64) -> Result<()>,
+    take: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let mut buffer = vec![0; CHUNK_BYTES];
     let mut offset = 0;
     loop {
         before(offset)?;
-        match source.read_at(&mut buffer, offset) {
+        match read(&mut buffer, offset) {
             Ok(0) => return Ok(()),
             Ok(count) => {
                 take(buffer.get(..count).unwrap_or_default())?;
                 offset = offset.saturating_add(count as u64);
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if is_retryable(&error) => {}
             Err(error) => return Err(Error::io(what, error)),
         }
     }

@@ -185,7 +185,7 @@ impl CopyOptions {
     fn import(&self, found: &StoredImage, source: UpdateSource) -> Result<ImportOptions> {
         let mut options = self
             .import_from(source)?
-            .expect(found.fingerprint)
+            .expected_fingerprint(found.fingerprint)
             .image_type(found.image_type)
             .source_properties(found.properties.clone());
         if let Some(seconds) = found.expires_at {
@@ -202,7 +202,7 @@ impl CopyOptions {
         let mut options =
             self.import_from(source)?.image_type(found.image_type).source_properties(found.properties.clone());
         if let Some(fingerprint) = self.expected {
-            options = options.expect(fingerprint);
+            options = options.expected_fingerprint(fingerprint);
         }
         if let Some(seconds) = found.expires_at {
             options = options.expires_at(seconds);

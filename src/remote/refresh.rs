@@ -10,7 +10,7 @@ use super::{ClientOptions, Remote, RemoteAddress, Wanted};
 use crate::error::{Error, Result};
 use crate::format::{ImageSource, ImageType};
 use crate::progress::Monitor;
-use crate::store::{Newest, StoredImage, UpdateSource, Upstream};
+use crate::store::{Newest, RefreshSource, StoredImage, UpdateSource};
 
 /// Connects to the remote of a source.
 type Open = dyn Fn(&UpdateSource) -> Result<Box<dyn Remote>> + Send + Sync;
@@ -73,7 +73,7 @@ fn type_of(source: &UpdateSource) -> ImageType {
     if source.image_type == ImageType::VirtualMachine.name() { ImageType::VirtualMachine } else { ImageType::Container }
 }
 
-impl Upstream for RemoteRefresh {
+impl RefreshSource for RemoteRefresh {
     fn newest(&self, image: &StoredImage, source: &UpdateSource) -> Result<Newest> {
         let (_, found) = self.find(image, source)?;
         let exact = reports_all_properties(&source.protocol);

@@ -1,5 +1,7 @@
-//! Adopting: an image that is in the store gets what an import asks for, without a look at its bytes.
-//! And what happens to images whose last alias such a change takes away.
+//! Adopting: applies import options to an image that is in the store already, without reading its bytes.
+//!
+//! Also removes images that lose their last alias to another one, if the caller asked for that
+//! ([`ImportOptions::replace_images`]).
 
 use super::catalog::Transaction;
 use super::image::{Alias, StoredImage};
@@ -11,11 +13,11 @@ use crate::fingerprint::Fingerprint;
 use crate::omissions::Omitted;
 use crate::progress::Monitor;
 
-/// An image that was removed because another one took its last alias, which is named.
+/// An image that was removed because another one took its last alias, and that alias.
 pub(crate) type Replaced = (Fingerprint, String);
 
 impl StoredImage {
-    /// Whether somebody marked it to be kept, by the property `keep`, when another image takes its last alias.
+    /// Whether its property `keep` (`true`, `yes`, `on` or `1`) protects it from [`ImportOptions::replace_images`].
     #[must_use]
     pub fn is_kept(&self) -> bool {
         let mark = self.properties.get("keep").unwrap_or_default().to_lowercase();
@@ -24,12 +26,29 @@ impl StoredImage {
 }
 
 impl Store {
-    /// Gives an image that is in the store what `options` ask for: aliases, visibility, updates from a source, properties, and
-    /// that it stays if it was cached. One change of the catalog; nothing of the image is read.
+    /// Applies `options` to an image that is in the store: adds aliases and properties, makes it
+    /// public, has it follow a source, and turns a cached image into a permanent one. Only the
+    /// catalog changes, in one transaction; no byte of the image is read.
+    ///
+    /// Use it instead of [`import`](Self::import) if the fingerprint is known: an import would copy
+    /// and verify the whole image.
+    ///
+    /// ```no_run
+    /// use lxd_image::store::{Alias, ImportOptions, Store};
+    ///
+    /// # fn main() -> lxd_image::Result<()> {
+    /// let store = Store::open("/var/lib/lxd-image")?;
+    /// // Keep a cached image under a name of its own.
+    /// let cached = store.resolve("c0ffee42")?;
+    /// store.adopt(&cached.fingerprint, &ImportOptions::new().alias(Alias::new("pinned")?))?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// `NotFound`; `AlreadyExists` for an alias that is taken; `Mismatch` for another fingerprint than the expected one;
-    /// `InvalidInput` for an alias that is none; `Busy`; `Io`. The store is as it was.
+    /// `NotFound`; `AlreadyExists` for an alias that points to another image; `Mismatch` if the
+    /// expected fingerprint is another one; `InvalidInput` for an invalid alias; `Busy`; `Io`.
+    /// Nothing changes then.
     pub fn adopt(&self, fingerprint: &Fingerprint, options: &ImportOptions) -> Result<StoredImage> {
         options.check()?;
         options.check_expected(fingerprint)?;
@@ -46,7 +65,10 @@ impl Store {
         adopted.ok_or_else(|| missing(fingerprint))
     }
 
-    /// Changes what is known of an image that is there as `options` say.
+    /// Applies `options` to the row `there` in the caller's transaction. Returns the new row, and
+    /// the images that were replaced.
+    ///
+    /// If the row says all that already, nothing is written, and the revision stays.
     pub(crate) fn extend(
         &self,
         catalog: &mut dyn Transaction,
@@ -67,9 +89,10 @@ impl Store {
         Ok((image, replaced))
     }
 
-    /// Points the aliases of an import to its image, and removes images that lose their last one by that, where this is wanted.
+    /// Points the aliases of `options` to `image`, and removes images that thereby lose their last
+    /// alias if that is wanted.
     ///
-    /// Returns all aliases that the image has then, and what was removed.
+    /// Returns all aliases that the image has then, sorted, and the images that were removed.
     pub(crate) fn take_aliases(
         &self,
         catalog: &mut dyn Transaction,
@@ -98,7 +121,7 @@ impl Store {
     }
 }
 
-/// Says which images are gone.
+/// Records in the monitor which images were removed.
 pub(crate) fn report_replaced(replaced: &[Replaced], monitor: &Monitor) {
     for (fingerprint, alias) in replaced {
         let reason = format!("its last alias `{alias}` moved to another image");

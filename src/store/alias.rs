@@ -1,5 +1,8 @@
-//! Aliases: made, renamed, moved and removed, each in one transaction that covers both images. At every moment an alias points to
-//! an image that is there. They are unique for each type of image: a container's and a virtual machine's may share a name.
+//! Aliases: created, renamed, moved and deleted, each in one transaction that covers all images concerned.
+//!
+//! At any time an alias points to an image that exists. An alias is unique per image type: a
+//! container's and a virtual machine's image may share a name. Every change of an alias increases
+//! the revision of the images that lose or get it, so that their sidecars are written again.
 
 use super::catalog::Transaction;
 use super::image::{Alias, AliasTarget};
@@ -10,12 +13,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::format::ImageType;
 
-/// The types that may be meant, in the order in which they are looked up.
+/// The types to look at: the given one, or all in their order of precedence.
 fn types(image_type: Option<ImageType>) -> impl Iterator<Item = ImageType> {
     ImageType::ALL.into_iter().filter(move |of| image_type.is_none_or(|wanted| wanted == *of))
 }
 
-/// The alias of this type or, where none is said, the container's before the virtual machine's.
+/// The alias of the given type; without a type the container's takes precedence.
 fn find(catalog: &mut dyn Transaction, name: &str, image_type: Option<ImageType>) -> Result<(Alias, AliasTarget)> {
     for of in types(image_type) {
         if let Some(found) = catalog.alias(name, of)? {
@@ -26,10 +29,10 @@ fn find(catalog: &mut dyn Transaction, name: &str, image_type: Option<ImageType>
 }
 
 impl Store {
-    /// What an alias points to: the container of this name or, where there is none, the virtual machine.
+    /// Looks up an alias: the container's, or the virtual machine's if no container has this name.
     ///
     /// # Errors
-    /// `NotFound`, `Malformed` when the catalog is damaged, `Io`.
+    /// `NotFound`; `Malformed` if the catalog is damaged; `Io`.
     pub fn alias(&self, name: &str) -> Result<(Alias, AliasTarget)> {
         for image_type in ImageType::ALL {
             if let Some(found) = self.catalog.alias(name, image_type)? {
@@ -39,7 +42,7 @@ impl Store {
         Err(no_alias(name))
     }
 
-    /// What an alias of images of this type points to.
+    /// Looks up the alias of images of one type.
     ///
     /// # Errors
     /// As [`alias`](Self::alias).
@@ -47,11 +50,23 @@ impl Store {
         self.catalog.alias(name, image_type)?.ok_or_else(|| no_alias(name))
     }
 
-    /// Makes an alias for images of the target's type.
+    /// Creates an alias that points to `target`.
+    ///
+    /// ```no_run
+    /// use lxd_image::store::{Alias, Store};
+    ///
+    /// # fn main() -> lxd_image::Result<()> {
+    /// let store = Store::open("/var/lib/lxd-image")?;
+    /// let image = store.resolve("c0ffee42")?;
+    /// store.create_alias(&Alias::new("debian/12")?.described("the stable release"), &image.fingerprint)?;
+    /// store.rename_alias("debian/12", "debian/bookworm", None)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// `InvalidInput` for a name that can't be one, `AlreadyExists` when it is taken, `NotFound`
-    /// without the image, `Busy`, `Io`.
+    /// `InvalidInput` for an invalid name; `AlreadyExists` if an image of the same type has the
+    /// alias; `NotFound` without the image; `Busy`; `Io`.
     pub fn create_alias(&self, alias: &Alias, target: &Fingerprint) -> Result<()> {
         Alias::new(&*alias.name)?;
         self.change(&mut |catalog| {
@@ -64,10 +79,10 @@ impl Store {
         })
     }
 
-    /// Points an alias of the target's type to another image, whether or not it is there.
+    /// Points an alias to `target`, whether or not it exists; only aliases of the type of the target are concerned.
     ///
     /// # Errors
-    /// `InvalidInput` for a name that can't be one, `NotFound` without the image, `Busy`, `Io`.
+    /// `InvalidInput` for an invalid name; `NotFound` without the image; `Busy`; `Io`.
     pub fn move_alias(&self, alias: &Alias, target: &Fingerprint) -> Result<()> {
         Alias::new(&*alias.name)?;
         self.change(&mut |catalog| {
@@ -82,12 +97,12 @@ impl Store {
         })
     }
 
-    /// Points an alias to another image, or describes it otherwise, if it still is as `expected` says. An image of another type
-    /// takes the alias with it to that type.
+    /// Changes the target or the description of an alias, if it still is as `expected` says. If the
+    /// new target has another type, the alias moves to that type.
     ///
     /// # Errors
-    /// `NotFound` without the alias or the image; `Mismatch` when somebody else changed it in between; `AlreadyExists` when the
-    /// name is taken for the other type; `Busy`, `Io`.
+    /// `NotFound` without the alias or the image; `Mismatch` if it was changed meanwhile;
+    /// `AlreadyExists` if the name is taken for the other type; `Busy`; `Io`.
     #[cfg(feature = "server")]
     pub(crate) fn change_alias(
         &self,
@@ -122,11 +137,11 @@ impl Store {
         })
     }
 
-    /// Gives an alias of this type, or without one the container's before the virtual machine's, another name.
+    /// Renames an alias. Without a type the container's takes precedence.
     ///
     /// # Errors
-    /// `InvalidInput` for a name that can't be one, `NotFound` without the alias, `AlreadyExists`
-    /// when the new name is taken, `Busy`, `Io`.
+    /// `InvalidInput` for an invalid name; `NotFound` without the alias; `AlreadyExists` if the new
+    /// name is taken; `Busy`; `Io`.
     pub fn rename_alias(&self, name: &str, new: &str, image_type: Option<ImageType>) -> Result<()> {
         let renamed = Alias::new(new)?;
         self.change(&mut |catalog| {
@@ -143,7 +158,7 @@ impl Store {
         })
     }
 
-    /// Removes an alias of this type, or without one the container's before the virtual machine's. The image stays.
+    /// Deletes an alias; the image stays. Without a type the container's takes precedence.
     ///
     /// # Errors
     /// `NotFound`, `Busy`, `Io`.
@@ -156,6 +171,7 @@ impl Store {
     }
 }
 
+/// The error for an alias that does not exist.
 fn no_alias(name: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("there is no alias `{name}` in the store"))
 }

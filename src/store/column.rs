@@ -1,5 +1,6 @@
-//! The columns of a list of images, as `lxc image list` has them: their letters, names and what they show.
-//! Lists and filters share them, so that a value that is shown is found when it is typed.
+//! The columns of a list of images, as `lxc image list` has them: their letters, their names, and what they show.
+//!
+//! Lists and filters share them, so that a value that a list shows can be typed as a filter.
 
 use super::image::{Alias, StoredImage};
 use crate::error::{Error, Result};
@@ -35,9 +36,9 @@ pub enum Column {
     Type,
     /// `s`: the size.
     Size,
-    /// `u`: when it came into the store.
+    /// `u`: when it was imported.
     UploadDate,
-    /// `e`: when it may be removed.
+    /// `e`: when it expires.
     ExpiresAt,
     /// `c`: whether it is cached.
     Cached,
@@ -80,7 +81,7 @@ impl Column {
         if columns.is_empty() { Err(Error::invalid("no column is named").with_hint(HINT)) } else { Ok(columns) }
     }
 
-    /// The letter that names it.
+    /// The letter that stands for it in a list of columns.
     #[must_use]
     pub const fn letter(self) -> char {
         match self {
@@ -119,8 +120,7 @@ impl Column {
         }
     }
 
-    /// What it shows of an image: one value, or none, or several, one a line. The texts are as they came; whoever shows them
-    /// escapes them.
+    /// The values that it shows of an image: one, none or several, each on a line of its own. They are not escaped.
     #[must_use]
     pub fn values(self, image: &StoredImage) -> Vec<String> {
         vec![match self {
@@ -147,19 +147,24 @@ impl Column {
     }
 }
 
+/// A flag as a list shows it.
 fn yes(flag: bool) -> String {
     (if flag { "yes" } else { "no" }).to_owned()
 }
 
 impl StoredImage {
-    /// The shortest of its aliases, the first in order of those that are as short: what is shown where there is room for one.
+    /// The shortest alias, the first in order among equals: for lists with space for one.
     #[must_use]
     pub fn shortest_alias(&self) -> Option<&Alias> {
         self.aliases.iter().min_by_key(|alias| (alias.name.chars().count(), &alias.name))
     }
 }
 
-/// A size as `lxc` shows it: 1024-based, two digits behind the point.
+/// Formats a size as `lxc` does: in units of 1024, with two decimals.
+///
+/// ```
+/// assert_eq!(lxd_image::store::size_text(1_536), "1.50KiB");
+/// ```
 #[must_use]
 pub fn size_text(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -179,11 +184,15 @@ pub fn size_text(bytes: u64) -> String {
     format!("{value:.2}{}", unit.unwrap_or(&"KiB"))
 }
 
-/// Seconds since 1970 for people, in UTC, to the minute; `otherwise` when there is no time.
+/// Formats seconds since 1970 for people, in UTC, to the minute; `otherwise` if there is no time.
+///
+/// ```
+/// assert_eq!(lxd_image::store::time_text(Some(0), "never"), "1970/01/01 00:00 UTC");
+/// ```
 #[must_use]
 pub fn time_text(seconds: Option<i64>, otherwise: &str) -> String {
     let Some(seconds) = seconds else { return otherwise.to_owned() };
-    // Reckoned from the civil time, since a timestamp ends before the last hours of the year 9999.
+    // Computed from the civil time: jiff's `Timestamp` ends some hours before the end of the year 9999.
     let epoch = jiff::civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
     match epoch.checked_add(jiff::SignedDuration::from_secs(seconds)) {
         Ok(time) => time.strftime("%Y/%m/%d %H:%M UTC").to_string(),

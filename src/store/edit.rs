@@ -1,5 +1,5 @@
-//! Edits: what may change of an image, as one transaction, on condition that nobody else changed it.
-//! And the two other things that happen to an image in its life: being used, being deleted.
+//! Editing an image in one transaction, on condition that it was not changed meanwhile. And the two
+//! other events in its life: being used, and being deleted.
 
 use super::image::{ETag, StoredImage};
 use super::open::{Store, missing};
@@ -8,9 +8,9 @@ use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::limits::Limits;
 use crate::metadata::{FlatValue, Properties, parse_flat_map};
-use crate::moment::parse_time;
+use crate::time::parse_time;
 
-/// A change to an image: only what is named changes.
+/// A change to the row of an image. Only fields that are set change.
 ///
 /// ```
 /// use lxd_image::store::Edit;
@@ -31,27 +31,27 @@ pub struct Edit {
 }
 
 impl Edit {
-    /// Changes nothing.
+    /// An edit that changes nothing.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whether clients that have not authenticated may read it.
+    /// Sets whether anonymous clients of a server may read the image.
     #[must_use]
     pub fn public(mut self, yes: bool) -> Self {
         self.public = Some(yes);
         self
     }
 
-    /// Whether it follows its source.
+    /// Sets whether a refresh replaces it.
     #[must_use]
     pub fn auto_update(mut self, yes: bool) -> Self {
         self.auto_update = Some(yes);
         self
     }
 
-    /// When it may be removed, in seconds since 1970; `None` for never.
+    /// Sets when it expires, in seconds since 1970; `None` for never.
     #[must_use]
     pub fn expires_at(mut self, seconds: Option<i64>) -> Self {
         self.expires_at = Some(seconds);
@@ -61,7 +61,7 @@ impl Edit {
     /// Sets one property.
     ///
     /// # Errors
-    /// `InvalidInput` for a NUL in either text.
+    /// `InvalidInput` for a NUL byte in either string.
     pub fn property(mut self, key: impl Into<String>, value: impl Into<String>) -> Result<Self> {
         let (key, value) = (key.into(), value.into());
         Properties::new().set(&*key, &*value)?;
@@ -69,35 +69,37 @@ impl Edit {
         Ok(self)
     }
 
-    /// Removes one property, if it is there.
+    /// Removes one property, if it exists.
     #[must_use]
     pub fn remove_property(mut self, key: impl Into<String>) -> Self {
         self.properties.push((key.into(), None));
         self
     }
 
-    /// Replaces all properties, before single ones are set.
+    /// Replaces all properties. Single properties of the same edit are set after that.
     #[must_use]
     pub fn properties(mut self, all: Properties) -> Self {
         self.replace = Some(all);
         self
     }
 
-    /// Fails unless the image is still at this [`revision`](StoredImage::revision): stricter than an
-    /// ETag, which does not cover the expiry date.
+    /// Makes the edit fail with `Mismatch` unless the image is still at this
+    /// [`revision`](StoredImage::revision). Stricter than an ETag, which does not cover the expiry
+    /// date and the aliases.
     #[must_use]
     pub fn based_on_revision(mut self, revision: u64) -> Self {
         self.revision = Some(revision);
         self
     }
 
-    /// Reads an edit from YAML, with the keys of LXD's REST API: `auto_update`, `public`,
-    /// `expires_at` and `properties`, which replaces all. Keys that are not there change nothing;
-    /// those that can't change (`fingerprint`, `aliases`, `architecture` …) are ignored, as LXD does.
+    /// Parses an edit from YAML with the keys of LXD's REST API: `auto_update`, `public`,
+    /// `expires_at`, and `properties`, which replaces all.
+    ///
+    /// Keys that are missing change nothing. Keys that cannot be changed (`fingerprint`, `aliases`,
+    /// `architecture` …) are ignored, as in LXD.
     ///
     /// # Errors
-    /// `Malformed` for what is no YAML, `InvalidInput` for a value of the wrong kind or a key that
-    /// no image has.
+    /// `Malformed` for text that is not YAML; `InvalidInput` for a value of the wrong type or an unknown key.
     pub fn from_yaml(text: &[u8], limits: &Limits) -> Result<Self> {
         let mut edit = Self::new();
         for (key, value) in parse_flat_map(text, limits)? {
@@ -112,10 +114,10 @@ impl Edit {
         Ok(edit)
     }
 
-    /// Sets one field by the name and in the form that LXD's REST API has for it.
+    /// Sets one field by its name and in its format in LXD's REST API.
     ///
     /// # Errors
-    /// `InvalidInput` for a name that is none, or a value of the wrong kind.
+    /// `InvalidInput` for an unknown name, or a value of the wrong type.
     pub fn field(self, key: &str, value: &str) -> Result<Self> {
         let boolean = || match value {
             "true" | "yes" | "on" | "1" => Ok(true),
@@ -134,7 +136,7 @@ impl Edit {
         })
     }
 
-    /// Changes what is known of an image.
+    /// Applies the edit to a row.
     pub(crate) fn apply(&self, image: &mut StoredImage) -> Result<()> {
         image.public = self.public.unwrap_or(image.public);
         image.auto_update = self.auto_update.unwrap_or(image.auto_update);
@@ -152,7 +154,7 @@ impl Edit {
     }
 }
 
-/// What the REST object has and nobody can change.
+/// The fields of the REST object that cannot be changed.
 const FIXED: &[&str] = &[
     "aliases",
     "architecture",
@@ -168,15 +170,15 @@ const FIXED: &[&str] = &[
     "uploaded_at",
 ];
 
-/// A time of the REST API or as people write one ([`parse_time`]), or `never`.
+/// Parses an expiry date: a time of the REST API, anything that [`parse_time`] accepts, or `never` (`None`).
 fn moment(text: &str) -> Result<Option<i64>> {
-    // "Never" of the peers is the beginning of 1970, or of our era where nobody set the field.
+    // LXD and Incus write 1970 for "never", and Go's zero time (the year 1) for a field that was not set.
     if matches!(text, "" | "0" | "never" | "1970-01-01T00:00:00Z" | "0001-01-01T00:00:00Z") {
         return Ok(None);
     }
     let hint =
         "write a date (2030-01-31), a time (2030-01-31T12:00:00Z), a duration from now (30d, 2w, 1h30m), or never";
-    // Nobody's image expires in the seventies: a small number is a year, or a duration without its unit.
+    // No image expires in the 1970s: a small number is a year, or a duration without its unit.
     if text.len() < 9 && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Error::invalid(format!("`{text}` is not a time")).with_hint(hint));
     }
@@ -184,11 +186,24 @@ fn moment(text: &str) -> Result<Option<i64>> {
 }
 
 impl Store {
-    /// Changes an image, if it still is as `based_on` says.
+    /// Changes an image. With `based_on`, only if its ETag is still the same.
+    ///
+    /// ```no_run
+    /// use lxd_image::store::{Edit, Store};
+    ///
+    /// # fn main() -> lxd_image::Result<()> {
+    /// let store = Store::open("/var/lib/lxd-image")?;
+    /// let image = store.resolve("debian/12")?;
+    /// // Fails if somebody else has edited the image since it was read.
+    /// let edit = Edit::new().public(true).property("tested", "yes")?;
+    /// let edited = store.edit(&image.fingerprint, &edit, Some(&image.etag()))?;
+    /// assert!(edited.public);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// `NotFound`; `Mismatch` when somebody else changed it in between; `Busy`; `Io`. Nothing has
-    /// changed then.
+    /// `NotFound`; `Mismatch` if it was changed meanwhile; `Busy`; `Io`. Nothing changes then.
     pub fn edit(&self, fingerprint: &Fingerprint, edit: &Edit, based_on: Option<&ETag>) -> Result<StoredImage> {
         let mut edited = None;
         self.change(&mut |catalog| {
@@ -211,7 +226,7 @@ impl Store {
         edited.ok_or_else(|| missing(fingerprint))
     }
 
-    /// Notes that something was made from the image now: a cached image stays a while longer.
+    /// Records that the image was used now, which delays the pruning of a cached image. Does not change its revision.
     ///
     /// # Errors
     /// `NotFound`, `Busy`, `Io`.
@@ -226,7 +241,7 @@ impl Store {
         used.ok_or_else(|| missing(fingerprint))
     }
 
-    /// Removes an image and its aliases. Who has it open reads on. Works on a full disk.
+    /// Deletes an image and its aliases. Readers that have it open can read to the end. Works on a full disk.
     ///
     /// # Errors
     /// `NotFound`, `Busy`, `Io`.
@@ -234,14 +249,15 @@ impl Store {
         self.remove(fingerprint, None)
     }
 
-    /// As [`delete`](Self::delete), of an image that still is what `based_on` was read of.
+    /// As [`delete`](Self::delete), but only if the ETag of the image is still `based_on`.
     ///
     /// # Errors
-    /// As there, and `Mismatch` when it was edited since; nothing is removed then.
+    /// As [`delete`](Self::delete), and `Mismatch` if it was changed meanwhile.
     pub fn delete_unchanged(&self, fingerprint: &Fingerprint, based_on: &ETag) -> Result<StoredImage> {
         self.remove(fingerprint, Some(based_on))
     }
 
+    /// The transaction of both ways to delete.
     fn remove(&self, fingerprint: &Fingerprint, based_on: Option<&ETag>) -> Result<StoredImage> {
         self.blobs.check_identity()?;
         let mut removed = None;
@@ -256,6 +272,7 @@ impl Store {
     }
 }
 
+/// Fails with `Mismatch` unless the image has the ETag `based_on`.
 fn unchanged(image: &StoredImage, based_on: Option<&ETag>) -> Result<()> {
     let Some(expected) = based_on else { return Ok(()) };
     let found = image.etag();
@@ -265,6 +282,7 @@ fn unchanged(image: &StoredImage, based_on: Option<&ETag>) -> Result<()> {
     Err(changed(Error::mismatch("the image's ETag", expected.as_str(), found.as_str())))
 }
 
+/// Adds what to do about a conflict.
 fn changed(error: Error) -> Error {
     error.with_hint("somebody else changed the image in between: look at it again, then decide")
 }

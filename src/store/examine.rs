@@ -1,5 +1,7 @@
-//! Looking at one image's files: whether they are the image that their name says, and if not, why.
-//! Nothing is locked while bytes are read. What was seen is kept, so that whoever acts on it can tell under the lock that it is still so.
+//! Examines the files of one image: whether they are the bytes of its fingerprint, and if not, why.
+//!
+//! Nothing is locked while bytes are read. The versions of the files are kept as [`Evidence`], so
+//! that a repair can verify that it acts on the files that were examined.
 
 use super::check::Finding;
 use super::image::{ImageObjects, StoredImage};
@@ -9,11 +11,14 @@ use crate::fingerprint::Hasher;
 use crate::io::{self as bytes, Blob, ReadAt, Version};
 use crate::progress::{Monitor, Phase};
 
-/// The files that a verdict was reached on: the image's, or its metadata's, and the rootfs's. `None` is one that is not there.
+/// The versions of the files that a finding is based on: of the image or metadata file, and of the
+/// rootfs. The outer `None` is a file that is missing, the inner one a file whose backend has no
+/// versions.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Evidence([Option<Option<Version>>; 2]);
 
 impl Evidence {
+    /// The versions of open files.
     pub(super) fn of(files: &[Option<Blob>; 2]) -> Result<Self> {
         let version = |file: &Option<Blob>| {
             let version = file.as_ref().map(Blob::version).transpose();
@@ -23,18 +28,18 @@ impl Evidence {
         Ok(Self([version(first)?, version(rootfs)?]))
     }
 
-    /// Whether the files are surely the same. Without versions nobody knows, and nothing must be done to them.
+    /// Whether both are certainly the same files. Without versions that cannot be known, and the answer is no.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         let unknown = |file: &Option<Option<Version>>| matches!(file, Some(None));
         self.0 == other.0 && !self.0.iter().any(unknown)
     }
 }
 
-/// A finding, and the files that it was made of; without them it can't be acted on.
-pub(super) type Examined = (Finding, Option<Evidence>);
+/// A finding and the evidence for it. Without evidence a repair does not act on it.
+pub(super) type ExamineResult = (Finding, Option<Evidence>);
 
 impl Store {
-    /// Opens an image's objects, those that are there.
+    /// Opens the objects of an image; `None` for those that are missing.
     pub(crate) fn present_files(&self, objects: &ImageObjects) -> Result<[Option<Blob>; 2]> {
         let open = |key| match self.blobs.open(key) {
             Ok(file) => Ok(Some(file)),
@@ -44,32 +49,33 @@ impl Store {
         Ok([open(&objects.image)?, objects.rootfs.as_ref().map(open).transpose()?.flatten()])
     }
 
-    /// The state of an image's files now.
+    /// The versions of the files of an image as they are now.
     pub(super) fn evidence(&self, objects: &ImageObjects) -> Result<Evidence> {
         self.present_files(objects).and_then(|files| Evidence::of(&files))
     }
 
-    /// Hashes one image's files; nothing when they are well.
+    /// Hashes the files of one image; `None` if they match its row. `done` counts the bytes of all
+    /// images, of `total`.
     ///
     /// # Errors
-    /// `Cancelled`. That the files can't be read is a finding.
+    /// `Cancelled`. A file that cannot be read is a finding.
     pub(super) fn examine(
         &self,
         image: &StoredImage,
         total: u64,
         done: &mut u64,
         monitor: &Monitor,
-    ) -> Result<Option<Examined>> {
+    ) -> Result<Option<ExamineResult>> {
         let fingerprint = image.fingerprint;
         let aliases = || image.aliases.iter().map(|alias| alias.name.clone()).collect();
-        let unreadable = |error: &Error| Ok(Some((Finding::Unreadable(fingerprint, told(error)), None)));
+        let unreadable = |error: &Error| Ok(Some((Finding::Unreadable { fingerprint, reason: describe(error) }, None)));
         let opened = self.present_files(&image.objects).and_then(|files| Ok((Evidence::of(&files)?, files)));
         let (evidence, [first, rootfs]) = match opened {
             Ok(opened) => opened,
             Err(error) => return unreadable(&error),
         };
         let Some(first) = first.filter(|_| image.rootfs_size.is_none() || rootfs.is_some()) else {
-            return Ok(Some((Finding::Missing(fingerprint, aliases()), Some(evidence))));
+            return Ok(Some((Finding::Missing { fingerprint, aliases: aliases() }, Some(evidence))));
         };
         let mut hasher = Hasher::new();
         let read = |file: &Blob, hasher: &mut Hasher| {
@@ -79,7 +85,7 @@ impl Store {
         let hashed = read(&first, &mut hasher).and_then(|()| {
             let alone = hasher.clone().finish();
             match &rootfs {
-                // A file beside an image that is whole without it is none of its business.
+                // If the first file alone is the image, a second file is not part of it.
                 Some(rootfs) if image.rootfs_size.is_some() || alone != fingerprint => {
                     read(rootfs, &mut hasher)?;
                     Ok((hasher.clone().finish(), true))
@@ -98,27 +104,27 @@ impl Store {
         let finding = if found == fingerprint && sizes == known {
             return Ok(None);
         } else if found == fingerprint {
-            Finding::Row(fingerprint)
+            Finding::Row { fingerprint }
         } else {
             let why = if sizes.0 == known.0 && (sizes.1 == known.1 || known.1.is_none()) {
                 Error::mismatch("the fingerprint", fingerprint.to_string(), found.to_string())
             } else {
                 Error::mismatch("the size of its files", image.size.to_string(), hasher.bytes().to_string())
             };
-            Finding::Damaged(fingerprint, why.to_string(), aliases())
+            Finding::Damaged { fingerprint, reason: why.to_string(), aliases: aliases() }
         };
         Ok(Some((finding, Some(evidence))))
     }
 
-    /// As [`examine`](Self::examine), of what the catalog and the files are when it is done: an image that is deleted or
-    /// brought back meanwhile is looked at again.
-    pub(super) fn examine_settled(
+    /// As [`examine`](Self::examine), repeated while the row or the files change: the result is
+    /// about the state at its end.
+    pub(super) fn examine_stable(
         &self,
         image: &StoredImage,
         total: u64,
         done: &mut u64,
         monitor: &Monitor,
-    ) -> Result<Option<Examined>> {
+    ) -> Result<Option<ExamineResult>> {
         let fingerprint = image.fingerprint;
         let mut image = image.clone();
         let mut examined = self.examine(&image, total, done, monitor)?;
@@ -128,7 +134,9 @@ impl Store {
             let same = match (evidence, self.evidence(&now.objects)) {
                 (Some(before), Ok(now)) => before.is_same(&now),
                 (None, _) => true,
-                (Some(_), Err(error)) => return Ok(Some((Finding::Unreadable(fingerprint, told(&error)), None))),
+                (Some(_), Err(error)) => {
+                    return Ok(Some((Finding::Unreadable { fingerprint, reason: describe(&error) }, None)));
+                }
             };
             if same
                 && now.objects.image == image.objects.image
@@ -144,15 +152,16 @@ impl Store {
     }
 }
 
-/// An error as one sentence, with what can be done about it.
-pub(super) fn told(error: &Error) -> String {
+/// An error as one sentence, with its hint in parentheses.
+pub(super) fn describe(error: &Error) -> String {
     match error.hint() {
         Some(hint) => format!("{error} ({hint})"),
         None => error.to_string(),
     }
 }
 
-/// Hashes a file from its start. `report` is given the hasher's bytes, and may stop it.
+/// Hashes a file from its start. `report` gets the total number of bytes of the hasher before each
+/// read, and its error stops the call.
 pub(super) fn hash(file: &Blob, hasher: &mut Hasher, report: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
     let before = hasher.bytes();
     let mut report = |read: u64| report(before.saturating_add(read));

@@ -1,5 +1,8 @@
-//! Export: an image's files back to where people want them, byte for byte, compared with the fingerprint.
-//! A file appears under its name when it is complete, and never over another one.
+//! Exporting: writes the files of an image to a directory or a stream, byte for byte, and compares
+//! them with the fingerprint.
+//!
+//! A file appears under its name only once it is complete, verified and on the disk, and it never
+//! replaces another file.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -42,13 +45,14 @@ impl ExportOptions {
     }
 }
 
-/// Whether a path can only be a directory's: it ends in a slash.
+/// Whether a path can only mean a directory, because it ends with a slash.
 fn names_directory(path: &Path) -> bool {
     use std::os::unix::ffi::OsStrExt;
     path.as_os_str().as_bytes().ends_with(b"/")
 }
 
-/// Says which properties were given to the image in the store: its files are the bytes that came, and know nothing of them.
+/// Records which properties were changed in the store: the exported files are the bytes that were
+/// imported, and do not contain these changes.
 fn report_edits(image: &StoredImage, monitor: &Monitor) {
     let (now, came) = (&image.properties, &image.original_properties);
     let removed = came.iter().filter(|(key, _)| now.get(key).is_none());
@@ -59,25 +63,41 @@ fn report_edits(image: &StoredImage, monitor: &Monitor) {
     }
 }
 
-/// What was exported.
+/// The result of [`Store::export`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Exported {
-    /// The image, or the metadata and the rootfs of a split one.
+    /// The file of the image, or the metadata and the rootfs of a split one.
     pub files: Vec<PathBuf>,
-    /// Bytes in all files.
+    /// The size of all files in bytes.
     pub size: u64,
 }
 
 impl Store {
-    /// Writes an image's files to `target`; they are on the disk when this returns. Into a directory (one that ends in `/` is made) they go
-    /// under the name they came with,
-    /// or their fingerprint's: one file, or metadata as `meta-NAME` and rootfs. Any other target is
-    /// a name: the image, or the metadata, gets it with its own ending, a rootfs with `.root`.
+    /// Writes the files of an image to `target`. They are on the disk when this returns.
+    ///
+    /// If `target` is a directory (one that ends with `/` is created), the files get the name that
+    /// the image was imported with, or its fingerprint: one file, or the metadata as `meta-NAME`
+    /// and the rootfs. Otherwise `target` is a file name: the image, or the metadata, gets it with
+    /// an extension that tells its format, the rootfs gets `.root`.
+    ///
+    /// ```no_run
+    /// use lxd_image::store::{ExportOptions, Store};
+    ///
+    /// # fn main() -> lxd_image::Result<()> {
+    /// let store = Store::open("/var/lib/lxd-image")?;
+    /// let image = store.resolve("debian/12")?;
+    /// let exported = store.export(&image.fingerprint, "backup/", &ExportOptions::new())?;
+    /// for file in &exported.files {
+    ///     println!("{}", file.display());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// `NotFound`; `AlreadyExists` for a file that is there; `Mismatch` when the store's bytes are
-    /// no longer the image; `Cancelled`; `Io`. No part of the image is left then.
+    /// `NotFound`; `AlreadyExists` for a file of that name; `Mismatch` if the bytes in the store
+    /// are damaged; `Cancelled`; `StorageFull`; `Io`. No file remains then.
     pub fn export(
         &self,
         fingerprint: &Fingerprint,
@@ -86,7 +106,7 @@ impl Store {
     ) -> Result<Exported> {
         let target = target.as_ref();
         let opened = self.open_image(fingerprint)?;
-        // A name that ends in a slash is a directory's, and nothing is written beside it.
+        // A target with a slash at its end must become a directory, and not the prefix of file names.
         let made = names_directory(target) && !target.is_dir();
         if made {
             std::fs::create_dir(target)
@@ -99,6 +119,7 @@ impl Store {
         done
     }
 
+    /// Exports into a directory that exists, or to a file name.
     fn export_into(&self, opened: &OpenedImage, target: &Path, options: &ExportOptions) -> Result<Exported> {
         let fingerprint = &opened.image().fingerprint;
         let (directory, names) = if target.is_dir() {
@@ -114,18 +135,18 @@ impl Store {
             let kind = if error.kind() == io::ErrorKind::NotFound { ErrorKind::NotFound } else { ErrorKind::Io };
             Error::new(kind, "the directory to export to can't be opened").with_source(error).in_file(&directory)
         })?;
-        let mut transfer = Transfer { hasher: Hasher::new(), total: opened.image().size, monitor: &options.monitor };
+        let mut transfer = HashedCopy { hasher: Hasher::new(), total: opened.image().size, monitor: &options.monitor };
         let (first, rootfs) = opened.files();
         let mut targets = Vec::new();
         for (file, name) in std::iter::once(first).chain(rootfs).zip(&names) {
             let mut target =
-                Target::create(&dir, name.as_bytes()).map_err(|error| error.in_file(directory.join(name)))?;
+                ExportFile::create(&dir, name.as_bytes()).map_err(|error| error.in_file(directory.join(name)))?;
             transfer.copy(file, &mut target.file, true).map_err(|error| error.in_file(directory.join(name)))?;
             targets.push(target);
         }
         let size = transfer.finish(fingerprint)?;
         report_edits(opened.image(), &options.monitor);
-        let mut named: Vec<&Target<'_>> = Vec::new();
+        let mut named: Vec<&ExportFile<'_>> = Vec::new();
         for target in &mut targets {
             if let Err(error) = target.publish() {
                 for other in named {
@@ -135,7 +156,7 @@ impl Store {
             }
             named.push(target);
         }
-        // Whoever deletes the image now has nothing but these files.
+        // The caller may delete the image now, so the names must be durable, too.
         if let Err(error) = dir.sync() {
             for target in named {
                 let _ = dir.remove_file(&target.name);
@@ -145,11 +166,11 @@ impl Store {
         Ok(Exported { files: names.iter().map(|name| directory.join(name)).collect(), size })
     }
 
-    /// Writes a unified image to a stream. Returns its size in bytes.
+    /// Writes a unified image to a stream, and returns its size in bytes.
     ///
     /// # Errors
-    /// `NotFound`; `InvalidInput` for a split image, which is two streams; `Mismatch` when the
-    /// store's bytes turn out not to be the image, after they were written; `Cancelled`; `Io`.
+    /// `NotFound`; `InvalidInput` for a split image, which has two files; `Mismatch` if the bytes
+    /// in the store are damaged, which is known only after they were written; `Cancelled`; `Io`.
     pub fn export_to(&self, fingerprint: &Fingerprint, sink: &mut dyn Write, options: &ExportOptions) -> Result<u64> {
         let opened = self.open_image(fingerprint)?;
         let (file, rootfs) = opened.files();
@@ -157,14 +178,14 @@ impl Store {
             return Err(Error::invalid("a split image is two files, and a stream holds one")
                 .with_hint("export it to a directory, or convert it to a unified image"));
         }
-        let mut transfer = Transfer { hasher: Hasher::new(), total: opened.image().size, monitor: &options.monitor };
+        let mut transfer = HashedCopy { hasher: Hasher::new(), total: opened.image().size, monitor: &options.monitor };
         transfer.stream(file, sink)?;
         sink.flush().map_err(|error| Error::io("the image can't be written", error))?;
         report_edits(opened.image(), &options.monitor);
         transfer.finish(fingerprint)
     }
 
-    /// The names of an image's files in a directory.
+    /// The file names of an image in a directory: see [`export`](Self::export).
     pub(crate) fn file_names(&self, opened: &OpenedImage) -> Result<Vec<String>> {
         let image = opened.image();
         let endings = self.endings(opened)?;
@@ -184,6 +205,7 @@ impl Store {
         })
     }
 
+    /// The file names of an image if the caller chose `name`.
     fn names_for(&self, opened: &OpenedImage, name: &str) -> Result<Vec<String>> {
         let endings = self.endings(opened)?;
         let with = |ending: &str| if name.ends_with(ending) { name.to_owned() } else { format!("{name}{ending}") };
@@ -194,21 +216,22 @@ impl Store {
         })
     }
 
-    /// The endings that tell what the files are.
+    /// The extension of each file, by its format.
     fn endings(&self, opened: &OpenedImage) -> Result<Vec<&'static str>> {
         Ok(opened.open(&self.options.limits)?.containers().map(ending).collect())
     }
 }
 
-/// The name of a unified image's file: the one it came with, or its fingerprint's.
+/// The file name of a unified image: the one it was imported with, or its fingerprint.
 fn unified_name(image: &StoredImage, ending: &str) -> String {
     image.file_name.clone().unwrap_or_else(|| format!("{}{ending}", image.fingerprint))
 }
 
-/// The endings of rootfs files.
+/// The extensions of rootfs files, which are not repeated in the name of the metadata file.
 const ENDINGS: &[&str] =
     &[".tar", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.lzma", ".tar.zst", ".tar.lz4", ".squashfs", ".qcow2", ".img"];
 
+/// The extension of a format.
 fn ending(container: Container) -> &'static str {
     match container {
         Container::SquashFs => ".squashfs",
@@ -225,23 +248,25 @@ fn ending(container: Container) -> &'static str {
     }
 }
 
-/// A file that is written before it has its name.
-struct Target<'a> {
+/// A file that is written before it gets its name.
+struct ExportFile<'a> {
     dir: &'a Dir,
     name: Vec<u8>,
     file: File,
-    /// Where the file system has no files without names.
+    /// The temporary name, if the file system has no files without names (`O_TMPFILE`).
     staging: Option<Vec<u8>>,
 }
 
-impl<'a> Target<'a> {
+impl<'a> ExportFile<'a> {
+    /// Creates the file without a name, or with a temporary one. Fails with `AlreadyExists` before
+    /// anything is written.
     fn create(dir: &'a Dir, name: &[u8]) -> Result<Self> {
         let fail = |error: io::Error| Error::io("the file can't be made", error);
         if dir.stat(name).is_ok() {
             return Err(Error::new(ErrorKind::AlreadyExists, "there is a file of that name already"));
         }
         let mode = Mode::from_raw_mode(0o644);
-        // Nothing is left of a file without a name when its process ends.
+        // The kernel frees a file without a name when the process ends, so nothing is left after a crash.
         if let Ok(file) = openat(dir.as_fd(), ".", OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode) {
             return Ok(Self { dir, name: name.to_vec(), file: File::from(file), staging: None });
         }
@@ -251,6 +276,7 @@ impl<'a> Target<'a> {
         Ok(Self { dir, name: name.to_vec(), file: File::from(file), staging: Some(staging) })
     }
 
+    /// Syncs the file and gives it its name, which must be free.
     fn publish(&mut self) -> Result<()> {
         self.file.sync_all().map_err(|error| Error::io("the file can't be made durable", error))?;
         let done = match &self.staging {
@@ -277,7 +303,7 @@ impl<'a> Target<'a> {
     }
 }
 
-impl Drop for Target<'_> {
+impl Drop for ExportFile<'_> {
     fn drop(&mut self) {
         if let Some(staging) = &self.staging {
             let _ = self.dir.remove_file(staging);
@@ -285,23 +311,25 @@ impl Drop for Target<'_> {
     }
 }
 
-/// Bytes on their way out, hashed.
-struct Transfer<'a> {
+/// Copies the files of an image and hashes them on the way.
+struct HashedCopy<'a> {
     hasher: Hasher,
     total: u64,
     monitor: &'a Monitor,
 }
 
-impl Transfer<'_> {
+impl HashedCopy<'_> {
+    /// Copies one file. With `share` its blocks are shared where the file system can; then the copy
+    /// is hashed, since it is what must be right.
     fn copy(&mut self, from: &Blob, to: &mut File, share: bool) -> Result<()> {
         if share && from.reflink_to(to.as_fd()) {
-            // The copy is what must be right.
             let copy = to.try_clone().and_then(Blob::file);
             return self.stream(&copy.map_err(|error| Error::io(UNREADABLE, error))?, &mut io::sink());
         }
         self.stream(from, &mut SparseFile::at(to, 0))
     }
 
+    /// Copies one file to any sink.
     fn stream(&mut self, from: &Blob, to: &mut (impl Write + ?Sized)) -> Result<()> {
         let (before, total, monitor) = (self.hasher.bytes(), self.total, self.monitor);
         let mut report = |read: u64| monitor.report(Phase::Hash, before.saturating_add(read), Some(total));
@@ -311,6 +339,7 @@ impl Transfer<'_> {
         })
     }
 
+    /// Compares the fingerprint, and returns the number of bytes.
     fn finish(self, expected: &Fingerprint) -> Result<u64> {
         let (size, found) = (self.hasher.bytes(), self.hasher.finish());
         if found == *expected {
@@ -321,4 +350,5 @@ impl Transfer<'_> {
     }
 }
 
+/// The message for errors of reading a blob.
 const UNREADABLE: &str = "the image in the store can't be read";

@@ -1,5 +1,7 @@
-//! Filters of lists: words and `key=value`, as `lxc image list` takes them, and why an image is not listed.
-//! One function decides and explains, so that the two never differ.
+//! Filters for lists: words and `key=value` pairs, as `lxc image list` takes them, with the reason
+//! why an image does not match.
+//!
+//! One function both decides and explains, so that the two cannot differ.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,10 +17,13 @@ use crate::time::rfc3339;
 
 /// One condition on an image.
 ///
-/// A word matches a part of an alias or the beginning of a fingerprint, of two digits at least. `key=value` matches a property, a field of the image by
-/// its name in LXD's REST API, or a column of a list, as a whole: what a list shows is found as it is shown, and all names of an
-/// architecture are equal. A value with characters that mean something in a regular expression is also tried as one, which must
-/// match the whole unless it holds `^` or `$`. A key that stands for nothing may be the beginning of a property's name.
+/// - A word matches a part of an alias, or the beginning of a fingerprint (at least two digits).
+/// - `key=value` matches a property, a field of the image by its name in LXD's REST API, or a
+///   column of a list, always as a whole. All names of an architecture are equal, and values match
+///   as lists show them, too.
+/// - A value with characters that are special in a regular expression is also tried as one. It must
+///   match the whole value, unless it contains `^` or `$`.
+/// - A key that is neither a property nor a field may abbreviate the name of a property, as with `lxc`.
 ///
 /// ```
 /// use lxd_image::store::Filter;
@@ -29,13 +34,14 @@ use crate::time::rfc3339;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter(Kind);
 
+/// The two forms of a filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
     Word(String),
     Pair(String, Value),
 }
 
-/// What a property or a field must be.
+/// The value of a pair, and the regular expression that it may be.
 #[derive(Debug, Clone)]
 struct Value {
     text: String,
@@ -44,7 +50,7 @@ struct Value {
 
 impl PartialEq for Value {
     fn eq(&self, other: &Self) -> bool {
-        // The pattern is made of the text.
+        // The pattern follows from the text.
         self.text == other.text
     }
 }
@@ -52,16 +58,18 @@ impl PartialEq for Value {
 impl Eq for Value {}
 
 impl Value {
+    /// Compiles the pattern, if the text has special characters.
     fn new(text: &str) -> Self {
         let pattern =
             text.contains(|letter| r"\.+*?()|[]{}^$".contains(letter)).then(|| match text.contains(['^', '$']) {
                 true => Regex::new(text),
                 false => Regex::new(&format!("^(?:{text})$")),
             });
-        // As the peers do: what does not compile is a text and nothing else.
+        // As LXD does: a text that does not compile is only compared as a text.
         Self { text: text.to_owned(), pattern: pattern.and_then(std::result::Result::ok) }
     }
 
+    /// Whether a value of an image is the wanted one.
     fn is(&self, found: &str) -> bool {
         found == self.text || self.pattern.as_ref().is_some_and(|pattern| pattern.is_match(found))
     }
@@ -90,13 +98,13 @@ impl fmt::Display for Filter {
 }
 
 impl Filter {
-    /// Whether the image meets the condition.
+    /// Whether the image matches.
     #[must_use]
     pub fn matches(&self, image: &StoredImage) -> bool {
         self.reason(image).is_none()
     }
 
-    /// Why the image does not meet the condition; `None` when it does.
+    /// Why the image does not match; `None` if it does.
     #[must_use]
     pub fn reason(&self, image: &StoredImage) -> Option<String> {
         match &self.0 {
@@ -107,7 +115,7 @@ impl Filter {
 }
 
 impl Filter {
-    /// Of some images those that meet all filters, sorted by their first alias, those without one at the end.
+    /// Keeps the images that match all filters, sorted by their first alias; those without one are last.
     #[must_use]
     pub fn select(mut images: Vec<StoredImage>, filters: &[Self]) -> Vec<StoredImage> {
         images.retain(|image| filters.iter().all(|filter| filter.matches(image)));
@@ -119,8 +127,9 @@ impl Filter {
     }
 }
 
+/// Why an image does not match a word, with a hint if a property or another spelling would match.
 fn reason_of_word(word: &str, image: &StoredImage) -> Option<String> {
-    // One digit begins the fingerprint of every sixteenth image: it is a letter of a name.
+    // A single digit would match every sixteenth image: it is taken as a letter of a name only.
     let begins = word.len() > 1 && image.fingerprint.to_string().starts_with(&word.to_ascii_lowercase());
     if begins || image.aliases.iter().any(|alias| alias.name.contains(word)) {
         return None;
@@ -140,6 +149,7 @@ fn reason_of_word(word: &str, image: &StoredImage) -> Option<String> {
     })
 }
 
+/// Why an image does not match a pair.
 fn reason_of_pair(key: &str, value: &Value, image: &StoredImage) -> Option<String> {
     let mut found = Vec::new();
     let property = key.strip_prefix("properties.").unwrap_or(key);
@@ -158,7 +168,7 @@ fn reason_of_pair(key: &str, value: &Value, image: &StoredImage) -> Option<Strin
     if let Some(other) = found.iter().find(|found| found.to_lowercase() == wanted.to_lowercase()) {
         return Some(format!("`{key}` is `{other}`, which is written differently from `{wanted}`"));
     }
-    // Further values of a flag or a time are the first one in other words.
+    // A flag or a time has several spellings; naming the first is enough.
     let is = if found.is_empty() { shown } else { found };
     let several = matches!(key, "alias" | "aliases");
     let is: Vec<&str> = is.iter().map(String::as_str).take(if several { usize::MAX } else { 1 }).collect();
@@ -172,12 +182,13 @@ fn reason_of_pair(key: &str, value: &Value, image: &StoredImage) -> Option<Strin
     })
 }
 
-/// Whether a key is the name of a property cut short, as `lxc` takes it: piece by piece between the dots.
+/// Whether `key` abbreviates the name of a property, component by component between the dots, as `lxc` does.
 fn abbreviates(key: &str, name: &str) -> bool {
     key.split('.').count() == name.split('.').count()
         && key.split('.').zip(name.split('.')).all(|(short, whole)| !short.is_empty() && whole.starts_with(short))
 }
 
+/// Whether a value of an image equals the wanted one, with the equivalences of its key.
 fn equal(key: &str, found: &str, wanted: &Value) -> bool {
     if wanted.is(found) {
         return true;
@@ -192,12 +203,12 @@ fn equal(key: &str, found: &str, wanted: &Value) -> bool {
         }
         "type" | "public" | "cached" | "auto_update" => found.eq_ignore_ascii_case(text),
         "fingerprint" => text.parse::<FingerprintPrefix>().is_ok_and(|digits| found.starts_with(digits.as_str())),
-        // Where people see texts, what acts on a terminal is escaped.
+        // Lists escape control characters, and people copy what lists show.
         _ => Escaped(found.as_bytes()).to_string() == text,
     }
 }
 
-/// What a list shows in the columns of this name, with `_` or `-` for its blanks.
+/// The values that lists show in the column `key`, with `_` or `-` for blanks in its name.
 fn shown(key: &str, image: &StoredImage) -> Vec<String> {
     let key = match key {
         "uploaded_at" => "upload date".to_owned(),
@@ -207,10 +218,10 @@ fn shown(key: &str, image: &StoredImage) -> Vec<String> {
     columns.flat_map(|column| column.values(image)).filter(|value| !value.is_empty()).collect()
 }
 
-/// The values of a field, by the names that LXD's REST API has for them.
+/// The values of a field, by its name in LXD's REST API.
 fn field(key: &str, image: &StoredImage) -> Vec<String> {
     let one = |value: &dyn fmt::Display| vec![value.to_string()];
-    // A flag is shown in one word and written in another.
+    // Lists show `yes` where the API writes `true`: both match.
     let flag = |yes: bool| vec![yes.to_string(), (if yes { "yes" } else { "no" }).to_owned()];
     match key {
         "fingerprint" => one(&image.fingerprint),
@@ -230,7 +241,7 @@ fn field(key: &str, image: &StoredImage) -> Vec<String> {
     }
 }
 
-/// A time as the REST API writes it, as people see it, and its day.
+/// The spellings of a time: as the API writes it, as lists show it, and its day.
 fn moment(seconds: Option<i64>, otherwise: &str) -> Vec<String> {
     let written = rfc3339(seconds);
     let day = written.split('T').next().filter(|_| seconds.is_some()).map(str::to_owned);
@@ -238,7 +249,7 @@ fn moment(seconds: Option<i64>, otherwise: &str) -> Vec<String> {
 }
 
 impl Filter {
-    /// Those of some images that do not meet all filters, and why, those that nearly do first.
+    /// The images that do not match all filters, with the reasons; those that match most filters are first.
     #[must_use]
     pub fn explain(images: Vec<StoredImage>, filters: &[Self]) -> Vec<NearMiss> {
         let mut misses: Vec<NearMiss> = images

@@ -1,5 +1,7 @@
-//! `StoredImage`: all that the store knows of one image, as a value; its aliases and its source.
-//! Serialized it is the image object of LXD's REST API, which is also what `--format json` shows.
+//! [`StoredImage`]: the row of one image as a value, with its aliases, its source and the keys of its objects.
+//!
+//! Serialized it is the image object of LXD's REST API, which `--format json` prints, too. Times
+//! are seconds since 1970.
 
 use std::fmt;
 
@@ -14,58 +16,71 @@ use crate::redact;
 use crate::source_protocol::Protocol;
 use crate::time::rfc3339;
 
-/// An image in a store, as it was when it was looked up.
+/// The row of an image in a store, as it was when it was read.
 ///
-/// Times are seconds since 1970. Serializes as the image object of LXD's REST API.
+/// Times are seconds since 1970, sizes are bytes. It serializes as the image object of LXD's REST API.
+///
+/// ```
+/// use lxd_image::store::StoredImage;
+/// use lxd_image::{Architecture, Fingerprint, ImageType};
+///
+/// // What an implementation of a catalog or of a remote makes.
+/// let mut image = StoredImage::new(Fingerprint::of(b"bytes"), ImageType::Container, Architecture::X86_64);
+/// image.size = 5;
+/// image.properties.set("os", "Debian")?;
+/// assert_eq!((image.first_size(), image.public), (5, false));
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoredImage {
-    /// The digest of its bytes, which names it.
+    /// The SHA-256 digest of its bytes, which identifies it.
     pub fingerprint: Fingerprint,
-    /// Whether it is for a container or a virtual machine.
+    /// Whether it is for containers or for virtual machines.
     pub image_type: ImageType,
-    /// The machine that it is for. Never changes.
+    /// The architecture that it is for. Never changes.
     pub architecture: Architecture,
     /// The size of all its files in bytes.
     pub size: u64,
     /// The size of the rootfs file of a split image in bytes; `None` for a unified one.
     pub rootfs_size: Option<u64>,
-    /// When it was made, as its metadata says. Never changes.
+    /// When it was built, according to its metadata. Never changes.
     pub created_at: i64,
-    /// When it may be removed, if ever.
+    /// When it expires; `None` for never. An expired cached image is pruned, others stay.
     pub expires_at: Option<i64>,
-    /// When it came into this store.
+    /// When it was imported into this store.
     pub uploaded_at: i64,
-    /// When something was last made from it.
+    /// When it was last used ([`Store::mark_used`](super::Store::mark_used)); `None` for never.
     pub last_used_at: Option<i64>,
-    /// Whether clients that have not authenticated may read it.
+    /// Whether anonymous clients of a server may read it.
     pub public: bool,
-    /// Whether it follows its source.
+    /// Whether a refresh replaces it by newer images of its source.
     pub auto_update: bool,
-    /// Whether it came as a side effect of using a remote image, and goes when it is not used.
+    /// Whether it is cached: downloaded because it was used, and pruned when it is no longer used.
     pub cached: bool,
-    /// The name that its file came with: of a split image, the metadata's. Always a plain name.
+    /// The name that its file was imported with; for a split image that of the metadata file. Always a plain name.
     pub file_name: Option<String>,
-    /// The name that the rootfs file of a split image came with. Always a plain name.
+    /// The name that the rootfs file of a split image was imported with. Always a plain name.
     pub rootfs_name: Option<String>,
-    /// Where newer versions come from.
+    /// Where it came from, and where newer versions are.
     pub source: Option<UpdateSource>,
-    /// Its properties, as they are now.
+    /// Its properties now.
     pub properties: Properties,
-    /// Its properties as image and source gave them: what differs from these is somebody's edit.
+    /// Its properties as the image and its source had them. What differs was edited in this store,
+    /// and survives a refresh.
     pub original_properties: Properties,
-    /// Counts the changes made to it in this store.
+    /// The number of changes of this row and its aliases. Increases with each, except for `last_used_at`.
     pub revision: u64,
-    /// The names that point to it, sorted.
+    /// The aliases that point to it, sorted.
     pub aliases: Vec<Alias>,
-    /// The objects that hold its bytes; empty for an image that is in no store.
+    /// The keys of the objects that hold its bytes; empty for an image that is in no store.
     pub objects: ImageObjects,
 }
 
-/// The keys of an image's objects in the blobs of its store.
+/// The keys of the objects of an image.
 ///
-/// Two of them are equal when they hold the same bytes of the image: its sidecar is the store's own matter, and is written
-/// after the change that it tells of was committed.
+/// Two values are equal if they hold the same files. The sidecar is not compared: it is internal to
+/// the store, and is written after the change that it describes.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ImageObjects {
@@ -73,7 +88,7 @@ pub struct ImageObjects {
     pub image: BlobKey,
     /// The rootfs file of a split image.
     pub rootfs: Option<BlobKey>,
-    /// What the catalog knows of it, for when the catalog is lost; `None` until that is written.
+    /// The sidecar of the row; `None` until it is written after the first commit.
     pub sidecar: Option<BlobKey>,
 }
 
@@ -86,31 +101,34 @@ impl PartialEq for ImageObjects {
 impl Eq for ImageObjects {}
 
 impl ImageObjects {
-    /// New keys for an image's files.
+    /// New keys for the files of an image.
     #[must_use]
     pub fn new(fingerprint: &Fingerprint, form: ImageForm) -> Self {
         let (image, rootfs) = BlobKey::pair(fingerprint);
         Self { image, rootfs: (form == ImageForm::Split).then_some(rootfs), sidecar: None }
     }
 
-    /// How many files the image is in.
+    /// The number of files of the image.
     pub(crate) fn files(&self) -> usize {
         1 + usize::from(self.rootfs.is_some())
     }
 
-    /// Whether this is one of them.
+    /// Whether `key` is one of these keys.
     pub(crate) fn names(&self, key: &BlobKey) -> bool {
         self.keys().any(|named| named == key)
     }
 
-    /// All of them.
+    /// All keys, the sidecar last.
     pub fn keys(&self) -> impl Iterator<Item = &BlobKey> {
         std::iter::once(&self.image).chain(&self.rootfs).chain(&self.sidecar)
     }
 }
 
 impl StoredImage {
-    /// An image of which nothing else is known: private, without properties and times, in no store. Set the other fields.
+    /// An image about which nothing else is known: private, without properties and times, in no
+    /// store. Set the other fields afterwards.
+    ///
+    /// For implementations of a [`Catalog`](super::Catalog) and of remotes.
     #[must_use]
     pub fn new(fingerprint: Fingerprint, image_type: ImageType, architecture: Architecture) -> Self {
         Self {
@@ -137,13 +155,13 @@ impl StoredImage {
         }
     }
 
-    /// What its aliases point to.
+    /// The target of aliases that point to this image.
     #[must_use]
     pub fn target(&self) -> AliasTarget {
         AliasTarget { fingerprint: self.fingerprint, image_type: self.image_type }
     }
 
-    /// Of some images the one that came last; of those that came in one second, the one that was made last.
+    /// The most recently uploaded image; ties are broken by the creation time and the last use.
     #[cfg(feature = "remote")]
     pub(crate) fn newest(images: impl IntoIterator<Item = Self>) -> Option<Self> {
         images.into_iter().max_by_key(|image| (image.uploaded_at, image.created_at, image.last_used_at))
@@ -161,8 +179,9 @@ impl StoredImage {
         self.size.saturating_sub(self.rootfs_size.unwrap_or(0))
     }
 
-    /// What an edit may be based on: changes with `public`, `auto_update` and the properties, and
-    /// is the one that LXD's REST API gives.
+    /// The entity tag for conditional edits, the same as LXD computes. It covers `public`,
+    /// `auto_update` and the properties; for all other fields compare the
+    /// [`revision`](Self::revision).
     #[must_use]
     pub fn etag(&self) -> ETag {
         let mut text = format!("[{},{},{{", self.public, self.auto_update);
@@ -181,7 +200,7 @@ impl StoredImage {
     }
 }
 
-/// A string as Go's `encoding/json` writes it, which the peers hash.
+/// Appends a JSON string as Go's `encoding/json` writes it: LXD and Incus hash that text for the tag.
 fn go_string(out: &mut String, text: &str) {
     use fmt::Write;
     out.push('"');
@@ -201,7 +220,7 @@ fn go_string(out: &mut String, text: &str) {
     out.push('"');
 }
 
-/// The state that an edit was based on; see [`StoredImage::etag`].
+/// The state that an edit is based on; see [`StoredImage::etag`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ETag(String);
 
@@ -212,7 +231,7 @@ impl ETag {
         Self(text.into())
     }
 
-    /// The text, 64 hex digits for those that this library makes.
+    /// The text of the tag: 64 hex digits if it is one of [`StoredImage::etag`].
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -226,23 +245,32 @@ impl fmt::Display for ETag {
 }
 
 /// A name that points to an image.
+///
+/// ```
+/// use lxd_image::store::Alias;
+///
+/// let alias = Alias::new("debian/12")?.described("the stable release");
+/// assert_eq!(alias.name, "debian/12");
+/// assert!(Alias::new("images:debian").is_err(), "a colon ends the name of a remote");
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Alias {
-    /// The name; it may hold `/`.
+    /// The name. It may contain `/`.
     pub name: String,
-    /// What it is for, in words.
+    /// A description for people.
     pub description: String,
 }
 
 impl Alias {
-    /// A name that a store takes.
+    /// Makes an alias with a name that a store accepts.
     ///
     /// # Errors
-    /// `InvalidInput` for an empty name, one over 255 bytes, one with a colon (which ends a
-    /// remote's name), a control character or a blank at either end, one that reads as a
-    /// whole fingerprint, and one that no address can hold: clients and proxies take parts between
-    /// slashes that are empty, `.` or `..` out of an address.
+    /// `InvalidInput` for a name that is empty, longer than 255 bytes, or a whole fingerprint; that
+    /// contains a colon (it ends the name of a remote), a control character, or a blank at either
+    /// end; and that no URL can contain, since clients and proxies remove path segments that are
+    /// empty, `.` or `..`.
     pub fn new(name: impl Into<String>) -> Result<Self> {
         let name = name.into();
         let wrong = if name.is_empty() {
@@ -262,18 +290,18 @@ impl Alias {
         } else {
             return Ok(Self { name, description: String::new() });
         };
-        // A stranger's text may be long; its beginning is enough to recognise it.
+        // The name may come from an untrusted client and be long: its beginning is enough to recognise it.
         let shown: String = name.chars().take(64).collect();
         Err(Error::invalid(format!("`{shown}` can't be an alias: it {wrong}")))
     }
 
-    /// A name that a server told: any text.
+    /// An alias that a server listed, which may be any text.
     #[cfg(any(feature = "remote", all(test, feature = "server")))]
     pub(crate) fn told(name: String) -> Self {
         Self { name, description: String::new() }
     }
 
-    /// Says what the name is for.
+    /// Sets the description.
     #[must_use]
     pub fn described(mut self, description: impl Into<String>) -> Self {
         self.description = description.into();
@@ -281,7 +309,8 @@ impl Alias {
     }
 }
 
-/// What an alias points to. A container's image and a virtual machine's may share a name: an alias is unique for each type.
+/// The image that an alias points to. Aliases are unique per type, so a container's and a virtual
+/// machine's image may share a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub struct AliasTarget {
@@ -292,7 +321,7 @@ pub struct AliasTarget {
 }
 
 impl AliasTarget {
-    /// An image of this type.
+    /// The target for an image of this type.
     #[must_use]
     pub fn new(fingerprint: Fingerprint, image_type: ImageType) -> Self {
         Self { fingerprint, image_type }
@@ -308,18 +337,30 @@ impl Serialize for Alias {
     }
 }
 
-/// Where an image came from and newer versions of it come from.
+/// Where an image came from, and where newer versions of it are found.
+///
+/// It is stored with its secrets, which a refresh needs: `Debug` and [`redacted`](Self::redacted) hide them.
+///
+/// ```
+/// use lxd_image::store::UpdateSource;
+///
+/// let source = UpdateSource::new("https://user:word@images.example/", "simplestreams", "debian/12");
+/// assert!(source.is_followed());
+/// assert_eq!(source.redacted().server, "https://***@images.example/");
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 #[derive(Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct UpdateSource {
-    /// The alias that was asked for; without one an image can't follow its source.
+    /// The alias that was requested. An image without one does not follow its source, unless the
+    /// address itself stands for the newest image.
     pub alias: String,
-    /// The server's certificate in PEM, where it is not signed by a known authority.
+    /// The server's certificate in PEM, if it is not signed by a known authority.
     pub certificate: String,
-    /// How to talk to the server: `lxd`, `simplestreams` or `direct`.
+    /// The protocol of the server: `lxd`, `simplestreams` or `direct`.
     pub protocol: String,
-    /// The server's address, with all that stands in its query: a token there is needed when the image is refreshed. Show
+    /// The address of the server, including its query: a token there is needed by a refresh. Show
     /// [`redacted`](Self::redacted) to people.
     pub server: String,
     /// `container` or `virtual-machine`.
@@ -327,33 +368,32 @@ pub struct UpdateSource {
 }
 
 impl UpdateSource {
-    /// A server, how to talk to it, and the alias that was asked for.
+    /// A source on a server, with the protocol and the alias that was requested.
     #[must_use]
     pub fn new(server: impl Into<String>, protocol: impl Into<String>, alias: impl Into<String>) -> Self {
         Self { server: server.into(), protocol: protocol.into(), alias: alias.into(), ..Self::default() }
     }
 
-    /// The same to be shown: without passwords and the values of the address's query that may be secrets.
+    /// A copy for display: without passwords and without values of the query that may be secret.
     #[must_use]
     pub fn redacted(&self) -> Self {
         Self { server: redact::address(&self.server), ..self.clone() }
     }
 
-    /// Whether an image can follow it: it is named by an alias, or its address stands for whatever
-    /// is newest.
+    /// Whether an image can follow it: it has an alias, or its address stands for the newest image.
     #[must_use]
     pub fn is_followed(&self) -> bool {
         !self.alias.is_empty() || self.protocol.parse().is_ok_and(Protocol::follows_address)
     }
 
-    /// The server's certificate in PEM.
+    /// Sets the certificate of the server in PEM.
     #[must_use]
     pub fn certificate(mut self, pem: impl Into<String>) -> Self {
         self.certificate = pem.into();
         self
     }
 
-    /// Whether a container's or a virtual machine's image is meant by the alias.
+    /// Sets which of two images is meant if both share the alias.
     #[must_use]
     pub fn image_type(mut self, image_type: ImageType) -> Self {
         image_type.name().clone_into(&mut self.image_type);
@@ -387,7 +427,7 @@ impl Serialize for StoredImage {
         map.serialize_entry("fingerprint", &self.fingerprint)?;
         map.serialize_entry("size", &self.size)?;
         if let Some(source) = &self.source {
-            // Whoever reads the object need not learn what opens the source.
+            // Anonymous clients read this object: secrets of the source must not be in it.
             map.serialize_entry("update_source", &source.redacted())?;
         }
         map.serialize_entry("type", self.image_type.name())?;

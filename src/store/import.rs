@@ -1,5 +1,7 @@
-//! Import: from files or streams into the store, with aliases and all else in one step.
-//! An image that is there already is an error, unless it is a cached one or only aliases are wanted.
+//! Importing: brings an image from files or streams into the store, with its aliases and properties, in one step.
+//!
+//! An image that is in the store already is an error, unless it is a cached one or the caller only
+//! wants to add to it ([`ImportOptions::add_aliases_to_existing`]).
 
 use super::adopt::report_replaced;
 use super::catalog::{ImageQuery, Transaction};
@@ -16,7 +18,10 @@ use crate::metadata::Properties;
 use crate::omissions::Omitted;
 use crate::progress::Monitor;
 
-/// How an image is imported.
+/// How an image is imported, and what is set on it.
+///
+/// The same options go to [`Store::import`], [`Store::import_written`], [`Store::publish`] and
+/// [`Store::adopt`]. Options that do not concern a call are named there.
 ///
 /// ```
 /// use lxd_image::store::{Alias, ImportOptions};
@@ -51,146 +56,155 @@ pub struct ImportOptions {
 }
 
 impl ImportOptions {
-    /// A private image without an alias, described by its own metadata.
+    /// A private, permanent image without aliases, with the properties of its own metadata.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Gives it one more alias.
+    /// Adds an alias. Call it once for each.
     #[must_use]
     pub fn alias(mut self, alias: Alias) -> Self {
         self.aliases.push(alias);
         self
     }
 
-    /// Whether aliases that are taken move to the new image, instead of being an error.
+    /// Whether aliases that point to other images move to this one. Otherwise the import fails with `AlreadyExists`.
     #[must_use]
     pub fn reuse_aliases(mut self, yes: bool) -> Self {
         self.reuse_aliases = yes;
         self
     }
 
-    /// Whether an image goes that loses its last alias to this one, by [`reuse_aliases`](Self::reuse_aliases): what is imported
-    /// under one name each night leaves one image. An image whose property `keep` is `true` stays. Which ones went is recorded
-    /// in the monitor.
+    /// Whether to remove images that lose their last alias to this one through
+    /// [`reuse_aliases`](Self::reuse_aliases): an image that is imported under the same alias every
+    /// night then leaves one image.
+    ///
+    /// Images whose property `keep` is `true` stay ([`StoredImage::is_kept`]). Each removed image
+    /// is recorded as an omission in the monitor.
     #[must_use]
     pub fn replace_images(mut self, yes: bool) -> Self {
         self.replace_images = yes;
         self
     }
 
-    /// Whether clients that have not authenticated may read it.
+    /// Whether anonymous clients of a server may read it.
     #[must_use]
     pub fn public(mut self, yes: bool) -> Self {
         self.public = yes;
         self
     }
 
-    /// Whether it follows its source, which must be given.
+    /// Whether [`Store::refresh`] replaces it by newer images of its [`source`](Self::source), which must be set.
     #[must_use]
     pub fn auto_update(mut self, yes: bool) -> Self {
         self.auto_update = yes;
         self
     }
 
-    /// Whether it comes as a side effect of being used, and goes when it is no longer used.
+    /// Whether it is a cached image: downloaded because it was used, and removed by
+    /// [`Store::prune`] when it is no longer used.
     #[must_use]
     pub fn cached(mut self, yes: bool) -> Self {
         self.cached = yes;
         self
     }
 
-    /// Whether an image that is there already gets all of this ([`Store::adopt`]), instead of being an error.
+    /// Whether these options are applied to the image if it is in the store already
+    /// ([`Store::adopt`]). Otherwise the import fails with `AlreadyExists`.
     #[must_use]
     pub fn add_aliases_to_existing(mut self, yes: bool) -> Self {
         self.add_aliases = yes;
         self
     }
 
-    /// Sets a property; it wins over the image's own, and survives a refresh.
+    /// Sets a property. It overrides the image's own and its source's, and survives a refresh.
     ///
     /// # Errors
-    /// `InvalidInput` for a NUL in either text.
+    /// `InvalidInput` for a NUL byte in either string.
     pub fn property(mut self, key: impl Into<String>, value: impl Into<String>) -> Result<Self> {
         self.properties.set(key, value)?;
         Ok(self)
     }
 
-    /// Properties that the image's source tells. They win over the image's own, and a refresh
-    /// brings newer ones.
+    /// Sets the properties that the source of the image has for it. They override the image's own;
+    /// a refresh replaces them.
     #[must_use]
     pub fn source_properties(mut self, properties: Properties) -> Self {
         self.source_properties = properties;
         self
     }
 
-    /// Whether [`source_properties`](Self::source_properties) are all that it has: those of the image itself that its source
-    /// does not tell were taken away there. So it is between two LXDs.
+    /// Whether [`source_properties`](Self::source_properties) are complete: properties of the image
+    /// itself that are not among them are dropped. So it is between two LXD servers, where a
+    /// property can be removed.
     #[must_use]
     pub fn exact_source_properties(mut self, yes: bool) -> Self {
         self.exact_properties = yes;
         self
     }
 
-    /// The fingerprint that it must have.
+    /// The fingerprint that the image must have: any other one is refused with `Mismatch` before anything is visible.
     #[must_use]
-    pub fn expect(mut self, fingerprint: Fingerprint) -> Self {
+    pub fn expected_fingerprint(mut self, fingerprint: Fingerprint) -> Self {
         self.expected = Some(fingerprint);
         self
     }
 
-    /// When it may be removed, in seconds since 1970; wins over the image's own date.
+    /// Sets the expiry date, in seconds since 1970. It overrides the date in the image's own metadata.
     #[must_use]
     pub fn expires_at(mut self, seconds: i64) -> Self {
         self.expires_at = Some(seconds);
         self
     }
 
-    /// The name that its file is exported under. Importing fails with `InvalidInput` unless it is a plain name: no slash or
-    /// backslash, no control character, no dot or dash in front, 200 bytes at most.
+    /// Sets the name under which its file is exported.
+    ///
+    /// It must be a plain name: no slash or backslash, no control character, no dot or dash in
+    /// front, 200 bytes at most. Otherwise the import fails with `InvalidInput`.
     #[must_use]
     pub fn file_name(mut self, name: impl Into<String>) -> Self {
         self.file_name = Some(name.into());
         self
     }
 
-    /// The name that its file has at its source, which [`file_name`](Self::file_name) wins over. One that is not plain is
-    /// left out, and that is recorded in the monitor.
+    /// Sets the name that the file has at its source; [`file_name`](Self::file_name) overrides it.
+    /// A name that is not plain is dropped, which is recorded as an omission.
     #[must_use]
     pub fn source_file_name(mut self, name: impl Into<String>) -> Self {
         self.source_file_name = Some(name.into());
         self
     }
 
-    /// What it will turn out to be, where that is known before its bytes are there: an alias that is taken is found out before
-    /// anything is fetched.
+    /// Sets the type of the image if it is known in advance. Then an alias that is taken is
+    /// detected before anything is downloaded.
     #[must_use]
     pub fn image_type(mut self, image_type: ImageType) -> Self {
         self.image_type = Some(image_type);
         self
     }
 
-    /// Where it comes from.
+    /// Sets where the image comes from, and where a refresh finds newer ones.
     #[must_use]
     pub fn source(mut self, source: UpdateSource) -> Self {
         self.source = Some(source);
         self
     }
 
-    /// Reports progress and listens for cancellation.
+    /// Sets where progress and omissions are reported, and what cancels the import.
     #[must_use]
     pub fn monitor(mut self, monitor: Monitor) -> Self {
         self.monitor = monitor;
         self
     }
 
-    /// What it reports to and what cancels it, for whoever fetches the bytes.
+    /// The monitor that was set, for code that downloads the bytes on behalf of the import.
     #[must_use]
     pub fn monitored(&self) -> Monitor {
         self.monitor.clone()
     }
 
+    /// The monitor that was set, borrowed.
     pub(crate) fn watch(&self) -> &Monitor {
         &self.monitor
     }
@@ -216,6 +230,7 @@ impl ImportOptions {
         &self.properties
     }
 
+    /// Fails with `Mismatch` if another fingerprint than `found` is expected.
     pub(crate) fn check_expected(&self, found: &Fingerprint) -> Result<()> {
         match self.expected {
             Some(expected) if expected != *found => {
@@ -225,7 +240,7 @@ impl ImportOptions {
         }
     }
 
-    /// Adds to what is known of an image that is there. What is not asked for stays.
+    /// Applies the options to an image that is in the store. Options that are not set change nothing.
     pub(crate) fn extend(&self, image: &mut StoredImage) -> Result<()> {
         let becomes_kept = image.cached && !self.cached;
         image.cached &= self.cached;
@@ -243,6 +258,7 @@ impl ImportOptions {
         Ok(())
     }
 
+    /// Fails with `InvalidInput` if the options contradict each other or contain an invalid name.
     pub(crate) fn check(&self) -> Result<()> {
         for (index, alias) in self.aliases.iter().enumerate() {
             Alias::new(&*alias.name)?;
@@ -264,16 +280,31 @@ impl ImportOptions {
 }
 
 impl Store {
-    /// Brings an image in: its bytes are copied into the store's own file system, hashed and
-    /// verified, and become visible with all that `options` say in one step.
+    /// Imports an image: copies its bytes into scratch, hashes and verifies them, and makes the
+    /// image visible with all that `options` say, in one step.
     ///
-    /// A cached image that is imported on purpose becomes a published one.
+    /// The source may be files or streams. An image that was cached and is imported explicitly becomes permanent.
+    ///
+    /// ```no_run
+    /// use lxd_image::format::ImageSource;
+    /// use lxd_image::store::{Alias, ImportOptions, Store};
+    ///
+    /// # fn main() -> lxd_image::Result<()> {
+    /// let store = Store::open("/var/lib/lxd-image")?;
+    /// // A split image: metadata and root file system.
+    /// let source = ImageSource::open("meta.tar.xz", Some("rootfs.squashfs".as_ref()))?;
+    /// let options = ImportOptions::new().alias(Alias::new("debian/12")?).reuse_aliases(true).replace_images(true);
+    /// let image = store.import(source, &options)?;
+    /// println!("{} replaced the image of last night", image.fingerprint);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// `AlreadyExists` for an image that is there, or an alias that is taken; `Mismatch` for another
-    /// fingerprint than the expected one; those of verifying an image; `InvalidInput` for an alias
-    /// that is none or an architecture that is not known; `Busy`; `Cancelled`; `Io`. The store is as
-    /// it was.
+    /// `AlreadyExists` for an image that is in the store, or an alias that is taken; `Mismatch` for
+    /// another fingerprint than the expected one; all errors of verification
+    /// ([`Image::verify`](crate::format::Image::verify)); `InvalidInput` for an invalid alias or an
+    /// unknown architecture; `Busy`; `Cancelled`; `StorageFull`; `Io`. The store is unchanged then.
     pub fn import(&self, source: ImageSource, options: &ImportOptions) -> Result<StoredImage> {
         self.preflight(options)?;
         if options.add_aliases
@@ -288,8 +319,9 @@ impl Store {
         self.publish_import(staged, options)
     }
 
-    /// The image of the store that these files are, found out without writing anything. Only files are read for it, and only
-    /// where an image of their size is there.
+    /// The image of the store that has the same bytes as `source`, found by hashing without writing anything.
+    ///
+    /// Only files are hashed (a stream can be read once), and only if the store has an image of the same size.
     fn known(&self, source: &ImageSource, options: &ImportOptions) -> Result<Option<Fingerprint>> {
         let inputs: Vec<_> = std::iter::once(&source.first).chain(&source.second).collect();
         let lengths: Option<Vec<u64>> = inputs.iter().map(|input| input.as_blob().map(ReadAt::len)).collect();
@@ -298,7 +330,7 @@ impl Store {
         if self.catalog.fingerprints(&ImageQuery::new().size(size).limit(1))?.0.is_empty() {
             return Ok(None);
         }
-        // Of two files either may be the metadata.
+        // The metadata may be either of two files.
         let orders = [inputs.clone(), inputs.into_iter().rev().collect()];
         let orders = if source.second.is_some() { &orders[..] } else { &orders[..1] };
         for order in orders {
@@ -310,13 +342,15 @@ impl Store {
         Ok(None)
     }
 
-    /// Fails early where an import can't end well.
+    /// Fails early if an import cannot succeed: before a long download, and before anything is written.
+    ///
+    /// The transaction that inserts the row checks all of this again.
     pub(crate) fn preflight(&self, options: &ImportOptions) -> Result<()> {
         options.check()?;
         self.blobs.check_identity()?;
         if !options.reuse_aliases {
             for alias in &options.aliases {
-                // Whether it is the image itself that has it turns out when its fingerprint is known.
+                // The image itself may have the alias, which is known only once its fingerprint is.
                 let may_be_own = |target: &AliasTarget| {
                     options.add_aliases && options.expected.is_none_or(|own| own == target.fingerprint)
                 };
@@ -327,7 +361,7 @@ impl Store {
                     let found = self.catalog.alias(&alias.name, image_type)?;
                     taken.extend(found.map(|(_, target)| target).filter(|target| !may_be_own(target)));
                 }
-                // Where the image's type is not known yet, one that is free may be the right one.
+                // An alias is unique per type: if the type is not known yet, it must be taken for all of them.
                 let asked = if options.image_type.is_some() { 1 } else { ImageType::ALL.len() };
                 if let (Some(target), true) = (taken.first(), taken.len() == asked) {
                     return Err(alias_taken(&alias.name, &target.fingerprint));
@@ -343,6 +377,7 @@ impl Store {
         Ok(())
     }
 
+    /// Uploads a staged image and inserts its row, or applies the options to the row that is there.
     pub(crate) fn publish_import(&self, staged: StagedImage, options: &ImportOptions) -> Result<StoredImage> {
         let image = self.described(&staged, options)?;
         options.monitor.check()?;
@@ -367,6 +402,7 @@ impl Store {
         Ok(published)
     }
 
+    /// The row of a staged image, with what the options set.
     fn described(&self, staged: &StagedImage, options: &ImportOptions) -> Result<StoredImage> {
         let told = (&options.source_properties, options.exact_properties);
         let mut image = staged.stored(told, options.expires_at, self.now(), &options.monitor)?;
@@ -390,9 +426,11 @@ impl Store {
     }
 }
 
-/// Points aliases to an image. Images that lose one get new sidecars.
+/// Points `aliases` to `image` in the caller's transaction. Images that lose an alias get a new
+/// revision, and so a new sidecar.
 ///
-/// Returns all aliases that the image has then, sorted.
+/// Returns all aliases that the image has then, sorted. Fails with `AlreadyExists` for an alias of
+/// another image, unless `reuse` is set.
 pub(crate) fn give_aliases(
     catalog: &mut dyn Transaction,
     image: &StoredImage,
@@ -417,6 +455,7 @@ pub(crate) fn give_aliases(
     Ok(all)
 }
 
+/// The error for an alias that points to another image.
 pub(crate) fn alias_taken(name: &str, target: &Fingerprint) -> Error {
     Error::new(ErrorKind::AlreadyExists, format!("the alias `{name}` is taken: it points to {}", target.short()))
         .with_hint("`--reuse` moves it, as does `ImportOptions::reuse_aliases` in a program")

@@ -1,5 +1,6 @@
-//! A directory store: the names of its files, and the marker, which tells a store from any other directory and says which
-//! layout it has.
+//! The layout of a directory store: the names of its files, and the marker that identifies a directory as a store.
+//!
+//! `LAYOUT.md` describes the layout for people.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -7,40 +8,48 @@ use std::path::{Path, PathBuf};
 use crate::atomic::{self, Durability};
 use crate::error::{Error, ErrorKind, Result};
 
-/// The layout that this version writes. It reads all earlier ones, and brings them to this one.
+/// The layout that this version writes. It reads all earlier layouts, and upgrades them when a
+/// store is opened for writing.
 pub(crate) const VERSION: u64 = 2;
 
+/// The file that makes a directory a store. It has three lines: a magic line, the layout version,
+/// and the id of the store.
 const MARKER: &str = "lxd-image-store";
+/// The SQLite database of the catalog.
 const CATALOG: &str = "catalog.sqlite";
 
+/// The path of the catalog.
 pub(crate) fn catalog(store: &Path) -> PathBuf {
     store.join(CATALOG)
 }
 
-/// The catalog that a repair makes, until it is whole and takes the place of the old one.
+/// The path of the catalog that a repair builds, until it replaces the old one.
 pub(crate) fn rebuilt_catalog(store: &Path) -> PathBuf {
     store.join("catalog.sqlite.rebuilt")
 }
 
-/// The files that SQLite has for one catalog, and the one that is kept beside it for a full disk.
+/// The suffixes of the files that belong to a catalog: the database, its write-ahead log and shared
+/// memory, and the space that is reserved for deleting on a full disk.
 pub(crate) const CATALOG_SUFFIXES: [&str; 4] = ["", "-wal", "-shm", "-reserve"];
 
-/// A path with something added to its last name.
+/// Appends `suffix` to the last component of `path`.
 pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
 }
 
-/// What the marker says.
+/// The content of the marker.
 #[derive(Clone)]
 pub(crate) struct Marker {
+    /// The random id of the store, which its blobs and its catalog repeat.
     pub(crate) id: String,
+    /// The layout version of the store.
     pub(crate) layout: u64,
 }
 
 impl Marker {
-    /// Reads the marker of the store at `store`; `None` when there is none.
+    /// Reads the marker of the directory `store`; `None` if there is none.
     pub(crate) fn read(store: &Path) -> Result<Option<Self>> {
         let path = store.join(MARKER);
         let mut text = String::new();
@@ -52,6 +61,7 @@ impl Marker {
         Self::parse(&text).map(Some).map_err(|error| error.in_file(path))
     }
 
+    /// Parses a marker. Keys that are not known are ignored, so that a newer version may add some.
     fn parse(text: &str) -> Result<Self> {
         let mut lines = text.lines();
         if lines.next() != Some("lxd-image store") {
@@ -71,20 +81,22 @@ impl Marker {
         Ok(Self { id: id.to_owned(), layout: version })
     }
 
-    /// Writes the marker, which makes the directory a store of the newest layout: the last step of making or upgrading one.
+    /// Writes the marker with this version's layout. The last step of creating or upgrading a
+    /// store: it makes the directory a store.
     pub(crate) fn write(&self, store: &Path) -> Result<()> {
         let text = format!("lxd-image store\nlayout: {VERSION}\nid: {}\n", self.id);
         atomic::replace(&store.join(MARKER), 0o600, text.as_bytes(), Durability::Durable)
             .map_err(|error| Error::io("the store's marker can't be written", error).in_file(store))
     }
 
-    /// A marker with an id that no other store has.
+    /// A marker with a new random id.
     pub(crate) fn new() -> Self {
         Self { id: super::scratch::random_id(), layout: VERSION }
     }
 }
 
-/// Whether a directory without a marker holds nothing but what making a store leaves when it is cut short.
+/// Whether a directory without a marker holds nothing but what an interrupted creation of a store
+/// leaves. Only then may a store be created in it.
 pub(crate) fn is_unfinished(store: &Path) -> Result<bool> {
     let fail = |error| Error::io("the directory can't be read", error).in_file(store);
     for entry in std::fs::read_dir(store).map_err(fail)? {

@@ -1,5 +1,5 @@
-//! Looking at many images: by query, page by page, so that no call takes memory by the number of images but those that return
-//! all of them.
+//! Listing and counting images and aliases: by query and page by page, so that memory does not grow
+//! with the number of images. Only the calls that return all of them in one vector are exceptions.
 
 use super::catalog::{AliasPage, AliasQuery, ImagePage, ImageQuery, Position, Totals};
 use super::filter::{Filter, NearMiss};
@@ -9,7 +9,10 @@ use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 
 impl Store {
-    /// A page of images with their aliases, found by an index of the catalog.
+    /// Returns one page of the images that match `query`, with their aliases. An index of the catalog finds them.
+    ///
+    /// To get all pages, repeat the query with [`after`](ImageQuery::after) set to the page's
+    /// `next`, or use [`for_each`](Self::for_each).
     ///
     /// ```
     /// use lxd_image::store::{ImageQuery, Order, Store};
@@ -30,12 +33,13 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `Malformed` when the catalog is damaged, `Io`.
+    /// `Malformed` if the catalog is damaged; `Io`.
     pub fn query(&self, query: &ImageQuery) -> Result<ImagePage> {
         self.catalog.images(query)
     }
 
-    /// A page of the fingerprints that [`query`](Self::query) would give, and the position of the next one.
+    /// Returns one page of the fingerprints that [`query`](Self::query) would return, and the
+    /// position of the next page. Much cheaper than whole images.
     ///
     /// # Errors
     /// As [`query`](Self::query).
@@ -43,7 +47,8 @@ impl Store {
         self.catalog.fingerprints(query)
     }
 
-    /// How many images a query has in all, and their bytes.
+    /// Counts the images that match a query, and adds up their bytes. The position and the limit of
+    /// the query are ignored.
     ///
     /// # Errors
     /// As [`query`](Self::query).
@@ -51,10 +56,10 @@ impl Store {
         self.catalog.totals(query)
     }
 
-    /// Gives each image of a query to `work`, page by page. A row that cannot be read is given to `skipped` by its
-    /// fingerprint, and hides no other.
+    /// Calls `work` with each image that matches a query, page by page. A row that cannot be read
+    /// is passed to `skipped` with its fingerprint, and does not hide the others.
     ///
-    /// Images that come or go meanwhile may be among them or not; all others come once.
+    /// Images that are added or removed meanwhile may be included or not; all others come exactly once.
     ///
     /// # Errors
     /// Those of `work`; as [`query`](Self::query).
@@ -70,11 +75,12 @@ impl Store {
         })
     }
 
-    /// As [`for_each`](Self::for_each), for calls that must see every row: one that cannot be read is their error.
+    /// As [`for_each`](Self::for_each), for calls that must see every row: a row that cannot be read is an error.
     pub(crate) fn for_all(&self, query: &ImageQuery, work: &mut dyn FnMut(StoredImage) -> Result<()>) -> Result<()> {
         self.pages(query, work, &mut |_, error| Err(error))
     }
 
+    /// The loop over all pages.
     fn pages(
         &self,
         query: &ImageQuery,
@@ -91,10 +97,10 @@ impl Store {
         }
     }
 
-    /// All images, in the order of their fingerprints.
+    /// Returns all images, in the order of their fingerprints. For a large store use [`for_each`](Self::for_each).
     ///
     /// # Errors
-    /// `Malformed` when the catalog is damaged, also when a single row is; `Io`.
+    /// `Malformed` if the catalog, or a single row, is damaged; `Io`.
     pub fn images(&self) -> Result<Vec<StoredImage>> {
         let mut images = Vec::new();
         let mut collect = |image| {
@@ -105,10 +111,10 @@ impl Store {
         Ok(images)
     }
 
-    /// All aliases with what they point to, sorted by name.
+    /// Returns all aliases with their targets, sorted by name.
     ///
     /// # Errors
-    /// `Malformed` when the catalog is damaged, `Io`.
+    /// `Malformed` if the catalog is damaged; `Io`.
     pub fn aliases(&self) -> Result<Vec<(Alias, AliasTarget)>> {
         let mut all = Vec::new();
         let mut query = AliasQuery::new();
@@ -120,18 +126,19 @@ impl Store {
         }
     }
 
-    /// A page of aliases.
+    /// Returns one page of aliases.
     ///
     /// # Errors
-    /// `Malformed` when the catalog is damaged, `Io`.
+    /// `Malformed` if the catalog is damaged; `Io`.
     pub fn alias_page(&self, query: &AliasQuery) -> Result<AliasPage> {
         self.catalog.aliases(query)
     }
 
-    /// The images that meet all filters, sorted by their first alias, those without one at the end.
+    /// Returns the images that match all filters, sorted by their first alias; those without one
+    /// are last. Reads every row: filters are more powerful than queries, and no index serves them.
     ///
     /// # Errors
-    /// `Malformed` when the catalog is damaged, `Io`.
+    /// `Malformed` if the catalog is damaged; `Io`.
     pub fn list(&self, filters: &[Filter]) -> Result<Vec<StoredImage>> {
         let mut found = Vec::new();
         let mut select = |image| {
@@ -144,10 +151,10 @@ impl Store {
         Ok(Filter::select(found, &[]))
     }
 
-    /// The images that do not meet all filters and why, those that nearly do first.
+    /// Returns the images that do not match all filters, with the reasons; those that match most filters are first.
     ///
     /// # Errors
-    /// `Malformed` when the catalog is damaged, `Io`.
+    /// `Malformed` if the catalog is damaged; `Io`.
     pub fn explain(&self, filters: &[Filter]) -> Result<Vec<NearMiss>> {
         Ok(Filter::explain(self.images()?, filters))
     }

@@ -1,5 +1,8 @@
-//! Who uses a store, for as long as it is open: all together, or a repair that replaces its catalog, alone.
-//! The lock (`flock`) is on the store's directory: every store has one, whatever version made it, also where nothing can be written.
+//! The lock on a store: shared by all that use it, exclusive for a repair or an upgrade that replaces its catalog.
+//!
+//! It is a `flock` on the directory of the store: every store has a directory, whatever version
+//! created it and even if nothing can be written to it. The kernel releases it when the process
+//! ends.
 
 use std::fs::File;
 use std::path::Path;
@@ -12,40 +15,41 @@ use rustix::io::Errno;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Cancel, Monitor};
 
-/// How long to sleep between two tries.
+/// How long to sleep between two attempts: `flock` cannot wait with a timeout or be cancelled.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A lock on a store, until it is dropped or its process ends.
+/// A lock on a store, held until this is dropped or the process ends.
 #[derive(Debug)]
 pub(crate) struct StoreLock {
     directory: File,
 }
 
 impl StoreLock {
-    /// The store's directory.
+    /// The open directory of the store.
     pub(crate) fn directory(&self) -> &File {
         &self.directory
     }
 
-    /// Of a user of the store, beside any number of others.
+    /// Locks the store for use, beside any number of other users.
     ///
     /// # Errors
-    /// `Busy` when a repair has the store for itself for longer than `wait`; `Cancelled`; `Io`.
+    /// `Busy` if a repair holds the store for longer than `wait`; `Cancelled`; `Io`.
     pub(crate) fn shared(store: &Path, wait: Duration, cancel: &Cancel) -> Result<Self> {
         let directory = open(store)?;
         match try_for(&directory, FlockOperation::NonBlockingLockShared, wait, &mut || cancel.check())? {
             Some(Errno::WOULDBLOCK) => Err(Error::new(ErrorKind::Busy, "the store's catalog is being made anew")
                 .with_hint("wait until `lxd-image check --repair` is done")
                 .in_file(store)),
-            // Where there are no locks, a repair can't get the store for itself.
+            // On a file system without locks an exclusive lock always fails, so a shared one is not needed.
             _ => Ok(Self { directory }),
         }
     }
 
-    /// Of a repair, which has the store for itself.
+    /// Locks the store exclusively, for a repair or an upgrade.
     ///
     /// # Errors
-    /// `Busy` when others use the store for longer than `wait`; `Unsupported` on a file system without locks; `Cancelled`; `Io`.
+    /// `Busy` if others use the store for longer than `wait`; `Unsupported` on a file system
+    /// without locks; `Cancelled`; `Io`.
     pub(crate) fn exclusive(store: &Path, wait: Duration, monitor: &Monitor) -> Result<Self> {
         let directory = open(store)?;
         match try_for(&directory, FlockOperation::NonBlockingLockExclusive, wait, &mut || monitor.check())? {
@@ -62,12 +66,14 @@ impl StoreLock {
         }
     }
 
-    /// Stands for no lock of its own, for who has the store for itself already.
+    /// A handle without a lock, for a caller that holds the store exclusively already: a second
+    /// `flock` by the same process would conflict with the first.
     pub(crate) fn unlocked(store: &Path) -> Result<Self> {
         Ok(Self { directory: open(store)? })
     }
 
-    /// Of whoever makes the store. `None` when `made` says that somebody else has made it meanwhile.
+    /// Locks the directory of a store that is being created. `None` if `made` says that another
+    /// process has created it meanwhile.
     ///
     /// # Errors
     /// As [`exclusive`](Self::exclusive), and those of `made`.
@@ -107,7 +113,7 @@ fn no_locks(store: &Path, error: Errno) -> Error {
         .in_file(store)
 }
 
-/// Tries until it has the lock or the wait is over; the last error is what is in the way.
+/// Tries to lock until `wait` is over. Returns the last error of `flock`, or `None` with the lock held.
 fn try_for(
     directory: &File,
     operation: FlockOperation,

@@ -1,20 +1,22 @@
-//! Objects without a row: found among the blobs by their keys, one upload at a time. Keys are listed in order, so that those of
-//! one upload stand together, and no set of all keys is ever in memory.
+//! Finds objects that no row names by listing the blobs: for check and repair, which do not trust the catalog.
+//!
+//! Keys are listed in the order of their bytes. All keys of an image begin with its fingerprint, so
+//! they are adjacent, and only the keys of one image are in memory at a time.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::blobs::{BlobKey, Part, SplitKey};
+use super::blobs::{BlobKey, ObjectPart, SplitKey};
 use super::image::ImageObjects;
 use super::open::Store;
 use crate::error::{ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::progress::Monitor;
 
-/// How many keys are listed at once.
+/// How many keys one call of [`BlobStore::list`](super::BlobStore::list) returns.
 const PAGE: usize = 4_096;
 
-/// The objects of one upload that are there, whether or not a row names them.
+/// The objects that one upload of an image created, as far as they are present, whether or not a row names them.
 pub(super) struct Upload {
     pub(super) fingerprint: Fingerprint,
     /// The key of its image file, whether or not that is there.
@@ -25,14 +27,16 @@ pub(super) struct Upload {
     pub(super) sidecars: Vec<(u64, BlobKey)>,
 }
 
-/// Something among the blobs.
+/// What [`Store::for_each_upload`] finds.
 pub(super) enum Listed {
+    /// The objects of one upload.
     Upload(Upload),
-    /// A key that no store makes.
+    /// A key that this library does not create, for example of a file that was copied into the directory by hand.
     Stray(BlobKey),
 }
 
 impl Upload {
+    /// An upload of which nothing was found yet.
     fn new(of: &SplitKey) -> Self {
         Self {
             fingerprint: of.fingerprint,
@@ -43,25 +47,26 @@ impl Upload {
         }
     }
 
+    /// Adds an object that was found.
     fn add(&mut self, key: BlobKey, of: &SplitKey) {
         match of.part {
-            Part::Image => self.has_image = true,
-            Part::Rootfs => self.rootfs = Some(key),
-            Part::Sidecar => {
+            ObjectPart::Image => self.has_image = true,
+            ObjectPart::Rootfs => self.rootfs = Some(key),
+            ObjectPart::Sidecar => {
                 self.sidecars.push((of.revision, key));
                 self.sidecars.sort_unstable();
             }
         }
     }
 
-    /// All keys that are there.
+    /// All keys that are present.
     pub(super) fn keys(&self) -> Vec<BlobKey> {
         let image = self.has_image.then_some(&self.image);
         let sidecars = self.sidecars.iter().map(|(_, key)| key);
         image.into_iter().chain(&self.rootfs).chain(sidecars).cloned().collect()
     }
 
-    /// What a row of it would name.
+    /// The objects as the row of the image would name them: with the sidecar of the newest revision.
     pub(super) fn objects(&self) -> ImageObjects {
         let sidecar = self.sidecars.last().map(|(_, key)| key.clone());
         ImageObjects { image: self.image.clone(), rootfs: self.rootfs.clone(), sidecar }
@@ -69,14 +74,18 @@ impl Upload {
 }
 
 impl Store {
-    /// Gives all that is among the blobs to `work`, in the order of keys.
+    /// Passes every upload and every foreign key among the blobs to `work`, in the order of keys;
+    /// of one image the upload with the newest sidecar comes first.
+    ///
+    /// # Errors
+    /// Those of `work` and of listing; `Cancelled`.
     pub(super) fn for_each_upload(&self, monitor: &Monitor, work: &mut dyn FnMut(Listed) -> Result<()>) -> Result<()> {
         let mut after: Option<BlobKey> = None;
         let mut image: Option<Fingerprint> = None;
-        // All uploads of one image: their keys stand together, and those of two uploads may be mixed.
+        // All uploads of one image, by the key of its image file: keys of several uploads may alternate.
         let mut uploads: BTreeMap<BlobKey, Upload> = BTreeMap::new();
         let flush = |uploads: &mut BTreeMap<BlobKey, Upload>, work: &mut dyn FnMut(Listed) -> Result<()>| {
-            // One that was committed has a sidecar, and the newest revision was the last one.
+            // A committed upload has a sidecar; the one with the newest revision was visible last.
             let mut all: Vec<Upload> = std::mem::take(uploads).into_values().collect();
             all.sort_by_key(|upload| Reverse(upload.sidecars.last().map(|(revision, _)| *revision)));
             all.into_iter().try_for_each(|upload| work(Listed::Upload(upload)))
@@ -102,15 +111,16 @@ impl Store {
 
     /// Whether a row or a note names an object.
     ///
-    /// An upload's note goes as its row comes, and a row goes as notes of its objects come: asked in this order, one of the three
-    /// answers names an object that is named all the time.
+    /// The order of the three reads matters: a note disappears in the transaction that inserts a
+    /// row, and a row in the transaction that adds notes. An object that is named all the time is
+    /// found by one of `note, row, note`, whatever commits in between.
     pub(super) fn is_named(&self, fingerprint: &Fingerprint, key: &BlobKey) -> Result<bool> {
         Ok(self.catalog.object(key)?.is_some()
             || self.catalog.image(fingerprint)?.is_some_and(|image| image.objects.names(key))
             || self.catalog.object(key)?.is_some())
     }
 
-    /// Those of an upload's keys that neither a row nor a note names, and that are there to stay.
+    /// Those of an upload's keys that neither a row nor a note names, and that are still present.
     pub(super) fn unnamed(&self, upload: &Upload) -> Result<Vec<BlobKey>> {
         let mut unnamed = Vec::new();
         for key in upload.keys() {
@@ -118,7 +128,7 @@ impl Store {
                 continue;
             }
             match self.blobs.open(&key) {
-                // Deleted since it was listed.
+                // Deleted after it was listed.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 _ => unnamed.push(key),
             }

@@ -1,5 +1,6 @@
-//! `Store`: opening or making one, and opening an image in it to read its bytes.
-//! What else a store does is in the neighbouring files, one for each thing.
+//! Opening a store: [`StoreOptions`], [`Store`] itself, and [`OpenedImage`] for reading the bytes of an image.
+//!
+//! The other operations of a store are in files of their own, named after the operation.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,22 @@ use crate::io::{Blob, ReadAt};
 use crate::limits::Limits;
 use crate::progress::{Cancel, Monitor};
 
-/// How a store is opened.
+/// How a store is opened, and how its calls behave: waiting, limits, threads, the clock.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use lxd_image::store::StoreOptions;
+///
+/// # let dir = std::env::temp_dir().join(format!("lxd-image-store-options-{}", std::process::id()));
+/// # drop(StoreOptions::new().open(&dir)?);
+/// // For a program that only reads, and gives up after a second.
+/// let options = StoreOptions::new().read_only(true).busy_timeout(Duration::from_secs(1));
+/// let store = options.open(&dir)?;
+/// # drop(store);
+/// # std::fs::remove_dir_all(&dir)?;
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct StoreOptions {
@@ -61,55 +77,55 @@ impl fmt::Debug for StoreOptions {
 }
 
 impl StoreOptions {
-    /// Makes the store if it is not there, and waits five seconds for other writers.
+    /// Creates the store if it is missing, and waits up to five seconds for other writers.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whether a store that is not there is made.
+    /// Whether to create a store that is missing. Otherwise opening it fails with `NotFound`.
     #[must_use]
     pub fn create(mut self, yes: bool) -> Self {
         self.create = yes;
         self
     }
 
-    /// Changes nothing, not even leftovers. Works on a file system that can only be read.
+    /// Whether to change nothing, not even leftovers of dead processes. Works on a read-only file system.
     #[must_use]
     pub fn read_only(mut self, yes: bool) -> Self {
         self.read_only = yes;
         self
     }
 
-    /// How long to wait for other writers before failing with `Busy`.
+    /// How long calls wait for other writers before they fail with `Busy`.
     #[must_use]
     pub fn busy_timeout(mut self, wait: Duration) -> Self {
         self.busy_timeout = wait;
         self
     }
 
-    /// Ends waits for other writers when `cancel` is switched on: the call then fails with `Cancelled`.
+    /// Sets a switch that ends all waits for other writers: the waiting call fails with `Cancelled`.
     #[must_use]
     pub fn cancel(mut self, cancel: Cancel) -> Self {
         self.cancel = cancel;
         self
     }
 
-    /// The limits for images that come in.
+    /// Sets the limits for images that are imported or read.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// How many threads decode an image that is verified, at most. All cores if not said.
+    /// How many threads decode an image while it is verified, at most. The default is all cores.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
         self
     }
 
-    /// How images are verified.
+    /// The options for verifying an image.
     pub(crate) fn verifying(&self, monitor: &Monitor) -> VerifyOptions {
         let options = VerifyOptions::new().monitor(monitor.clone());
         match self.threads {
@@ -118,32 +134,35 @@ impl StoreOptions {
         }
     }
 
-    /// Where the time comes from, in seconds since 1970.
+    /// Sets the source of the time, in seconds since 1970. For tests.
     #[must_use]
     pub fn clock(mut self, clock: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
+    /// The time now, in seconds since 1970.
     pub(crate) fn now(&self) -> i64 {
         (self.clock)()
     }
 
-    /// A monitor that listens to the switch that ends waits.
+    /// A monitor that is cancelled by the switch of these options.
     pub(crate) fn cancelling(&self) -> Monitor {
         Monitor::none().with_cancel(self.cancel.clone())
     }
 
+    /// How long to wait for other writers.
     pub(crate) fn wait(&self) -> Duration {
         self.busy_timeout
     }
 
-    /// Opens the store at `path`.
+    /// Opens the store at `path`. Upgrades a store of an older layout, and sweeps leftovers of dead
+    /// processes, unless it is opened for reading only.
     ///
     /// # Errors
-    /// `NotFound` when it is not there and not to be made; `Unsupported` for a newer layout, with
-    /// both versions, and for a directory of something else; `Malformed` when it is damaged;
-    /// `Busy` while a repair makes its catalog anew, and when it has an older layout and other programs use it; `Io`.
+    /// `NotFound` if it is missing and may not be created; `Unsupported` for a newer layout and for
+    /// a directory that is no store; `Malformed` if it is damaged; `Busy` while a repair rebuilds
+    /// its catalog, and if it has an older layout and other programs use it; `Io`.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
         let path = path.as_ref();
         let marker = match Marker::read(path)? {
@@ -163,9 +182,9 @@ impl StoreOptions {
         Ok(store)
     }
 
-    /// Opens the store at `path` and changes nothing.
+    /// Opens the store at `path` without sweeping.
     pub(crate) fn open_unswept(&self, path: &Path, marker: &Marker) -> Result<Store> {
-        // No repair replaces the catalog from here on.
+        // Taken before the catalog is opened, and kept by it: no repair replaces the file under an open catalog.
         let lock = StoreLock::shared(path, self.busy_timeout, &self.cancel)?;
         let (blobs, scratch) = directory_parts(path, &marker.id)?;
         let (wait, read_only) = ((self.busy_timeout, &self.cancel), self.read_only);
@@ -173,8 +192,10 @@ impl StoreOptions {
         Ok(Store { blobs, catalog: Arc::new(catalog), scratch, options: self.clone() })
     }
 
-    /// Opens a store that is composed of parts: where the bytes are, where the rows are, and a local place for what is on its
-    /// way. All who use the store give the same blobs and the same catalog; scratch is each machine's own.
+    /// Composes a store of a blob store, a catalog and scratch.
+    ///
+    /// All processes that share a store must use the same blobs and the same catalog; scratch
+    /// belongs to each machine.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -198,15 +219,18 @@ impl StoreOptions {
     }
 }
 
-/// The blobs and the scratch of a directory store, which are the same files: an image is given its name by a link.
+/// The blobs and the scratch of a directory store. Both use the same files, so that an upload is a hard link.
 pub(crate) fn directory_parts(path: &Path, id: &str) -> Result<(Arc<dyn BlobStore>, Scratch)> {
     let files: Arc<dyn Files> = Arc::new(DirectoryFiles::open(path, id)?);
     Ok((Arc::new(DirectoryBlobs::new(Arc::clone(&files))), Scratch::new(files, id)))
 }
 
-/// Brings a store of an older layout to this version's, alone: an older program must not go on writing as it knows it. Cut short
-/// at any point, it is done again by the next open; programs that know only the older layout refuse the store from its first
-/// step on.
+/// Upgrades a store of an older layout, with the store locked exclusively: an older program must
+/// not go on writing the old layout.
+///
+/// An interrupted upgrade is completed by the next opening. The catalog is migrated first, so
+/// programs that know only the older layout refuse the store from then on; the marker is written
+/// last.
 pub(crate) fn upgrade(path: &Path, marker: &Marker, options: &StoreOptions) -> Result<()> {
     let lock = StoreLock::exclusive(path, options.busy_timeout, &options.cancelling()).map_err(|error| {
         if error.kind() != ErrorKind::Busy {
@@ -232,8 +256,8 @@ pub(crate) fn upgrade(path: &Path, marker: &Marker, options: &StoreOptions) -> R
     Ok(())
 }
 
-/// Notes as dead the files of imports that a program of layout 1 began and did not end: it gave their staged files names that begin
-/// with the fingerprint, before it created files that no row names yet.
+/// Marks the objects of unfinished imports of layout 1 as dead. Layout 1 had no notes, but the
+/// names of its staged files begin with the fingerprint.
 fn abandon_old_imports(path: &Path, marker: &Marker, options: &StoreOptions) -> Result<()> {
     let (blobs, scratch) = directory_parts(path, &marker.id)?;
     let begun: Vec<Fingerprint> = scratch.names()?.iter().filter_map(|name| name.get(..64)?.parse().ok()).collect();
@@ -255,22 +279,22 @@ fn abandon_old_imports(path: &Path, marker: &Marker, options: &StoreOptions) -> 
     })
 }
 
-/// Removes what a repair that was killed left. A store that is open excludes a living one.
+/// Removes what a killed repair left. The open store excludes a repair that is running.
 fn remove_unfinished_catalog(path: &Path) {
     for suffix in layout::CATALOG_SUFFIXES {
         let _ = std::fs::remove_file(layout::beside(&layout::rebuilt_catalog(path), suffix));
     }
 }
 
-/// Makes a store, or finishes one whose making was cut short.
+/// Creates a store, or completes the creation that another process did not finish.
 fn make(path: &Path, wait: Duration, cancel: &Cancel) -> Result<Marker> {
     let fail = |error: std::io::Error| Error::io("the store's directory can't be made", error).in_file(path);
     atomic::make_dirs(path, 0o700).map_err(fail)?;
     let mut made = None;
-    // One maker at a time; the lock ends with this function or with the process.
+    // One process at a time; the lock ends with this function or with the process.
     let lock = StoreLock::making(path, wait, cancel, &mut || {
         made = Marker::read(path)?;
-        // Said before anybody is waited for: who uses a store without its marker has it locked.
+        // Checked before waiting: a store that has lost its marker may be in use, and then the lock is never free.
         if made.is_none() && !layout::is_unfinished(path)? { Err(layout::foreign(path)) } else { Ok(made.is_some()) }
     })?;
     let Some(lock) = lock else {
@@ -292,9 +316,9 @@ fn make(path: &Path, wait: Duration, cancel: &Cancel) -> Result<Marker> {
 
 /// A store of images.
 ///
-/// Any number of processes and threads may use one store at the same time; a clone is the same
-/// store. Images become visible when they are complete, verified and on the disk, and what was
-/// reported as done survives a crash.
+/// Any number of processes and threads may use a store at the same time; a clone is the same store.
+/// An image becomes visible once it is complete, verified and on the disk. A change that a call has
+/// reported as done survives a crash and a power cut.
 ///
 /// ```
 /// use lxd_image::store::Store;
@@ -322,7 +346,7 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the store at `path`, or makes it, with the usual options.
+    /// Opens the store at `path`, or creates it, with the default options.
     ///
     /// # Errors
     /// As [`StoreOptions::open`].
@@ -330,42 +354,42 @@ impl Store {
         StoreOptions::new().open(path)
     }
 
-    /// A store in memory, which is gone when its last clone is dropped: for tests and short-lived tools.
+    /// Creates a store in memory, which is freed with its last clone: for tests and short-lived tools.
     ///
     /// # Errors
-    /// None today; where memory is refused, using it fails with `Io`.
+    /// None today; where the system refuses memory, using the store fails with `Io`.
     pub fn in_memory() -> Result<Self> {
         let blobs = Arc::new(MemoryBlobs::new());
         Ok(StoreOptions::new().open_parts(blobs, Arc::new(MemoryCatalog::new()), Scratch::in_memory()))
     }
 
-    /// Listens to the switch that ends the store's waits.
+    /// A monitor that is cancelled by the switch that ends waits of this store.
     pub(crate) fn waiting(&self) -> Monitor {
         self.options.cancelling()
     }
 
-    /// A number that changes with the catalog; `None` where there is none, and all must be looked at again each time.
+    /// A number that changes with every commit to the catalog; `None` if the catalog has none.
+    /// Callers use it to keep caches.
     #[cfg(feature = "server")]
     pub(crate) fn version(&self) -> Option<u64> {
         self.catalog.version().ok().flatten()
     }
 
-    /// One image, as it is now.
+    /// Looks up one image with its aliases.
     ///
     /// # Errors
-    /// `NotFound`, `Malformed` when the catalog is damaged, `Io`.
+    /// `NotFound`; `Malformed` if the catalog is damaged; `Io`.
     pub fn image(&self, fingerprint: &Fingerprint) -> Result<StoredImage> {
         self.catalog.image(fingerprint)?.ok_or_else(|| missing(fingerprint))
     }
 
-    /// Opens an image's files. They stay readable to the end, also when the image is deleted.
+    /// Opens the files of an image. They stay readable when the image is deleted meanwhile.
     ///
     /// # Errors
-    /// `NotFound`; `Mismatch` when a file is not as long as it was; `Malformed` when one is
-    /// missing; `Io`.
+    /// `NotFound`; `Mismatch` if the size of a file differs from its row; `Malformed` if a file is missing; `Io`.
     pub fn open_image(&self, fingerprint: &Fingerprint) -> Result<OpenedImage> {
-        // Between the look into the catalog and opening, another process may delete the image, and
-        // even bring it back; a file that is missing twice is really missing.
+        // Another process may delete the image between the lookup and the opening, and even import
+        // it again under new keys. After three attempts the file really is missing.
         for _ in 0..3 {
             let image = self.image(fingerprint)?;
             if let Some(opened) = self.open_files(image)? {
@@ -377,7 +401,7 @@ impl Store {
             .with_hint("`lxd-image check` looks for more damage"))
     }
 
-    /// Opens the objects of an image; `None` when one of them is not there.
+    /// Opens the objects that a row names; `None` if one of them is missing.
     pub(crate) fn open_files(&self, image: StoredImage) -> Result<Option<OpenedImage>> {
         let fingerprint = image.fingerprint;
         let opened = self.blobs.open(&image.objects.image).and_then(|first| {
@@ -402,6 +426,7 @@ impl Store {
     }
 }
 
+/// Fails with `Mismatch` if a file does not have the size that its row says.
 fn check_length(file: &Blob, expected: u64, fingerprint: &Fingerprint) -> Result<()> {
     let found = file.len();
     if found == expected {
@@ -411,12 +436,12 @@ fn check_length(file: &Blob, expected: u64, fingerprint: &Fingerprint) -> Result
     Err(Error::mismatch(&what, expected.to_string(), found.to_string()))
 }
 
-/// The error for a fingerprint that no image has.
+/// The error for a fingerprint that is not in the store.
 pub(crate) fn missing(fingerprint: &Fingerprint) -> Error {
     Error::new(ErrorKind::NotFound, format!("there is no image {fingerprint} in the store"))
 }
 
-/// An image whose files are open: a delete does not take them away.
+/// An image whose files are open. They stay readable until this is dropped, even if the image is deleted.
 ///
 /// ```no_run
 /// use lxd_image::format::UnpackOptions;
@@ -445,7 +470,7 @@ pub struct OpenedImage {
 }
 
 impl OpenedImage {
-    /// What the store knew of it when it was opened.
+    /// The row of the image at the time when it was opened.
     #[must_use]
     pub fn image(&self) -> &StoredImage {
         &self.image
@@ -468,7 +493,7 @@ impl OpenedImage {
         }
     }
 
-    /// The image, recognised.
+    /// Opens the files as an image.
     ///
     /// # Errors
     /// Those of [`Image::open_with`].

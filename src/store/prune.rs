@@ -14,9 +14,10 @@ const BATCH: usize = 64;
 
 /// Which cached images [`Store::prune`] removes.
 ///
-/// Images that were imported on purpose are never removed, whatever these options say; only those with
-/// [`StoredImage::cached`](super::StoredImage) set are candidates. Three rules apply, in this order: an expiry date that has passed,
-/// a time without use ([`unused_for`](Self::unused_for)), and a quota for all that remain ([`max_bytes`](Self::max_bytes)).
+/// Images that were imported on purpose are never removed, whatever these options say; only those
+/// with [`StoredImage::cached`](super::StoredImage) set are candidates. Three rules apply, in this
+/// order: an expiry date that has passed, a time without use ([`unused_for`](Self::unused_for)),
+/// and a quota for all that remain ([`max_bytes`](Self::max_bytes)).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PruneOptions {
@@ -26,7 +27,8 @@ pub struct PruneOptions {
 }
 
 impl Default for PruneOptions {
-    /// Removes images that were not used for 10 days, the default of LXD's `images.remote_cache_expiry`, and has no quota.
+    /// Removes images that were not used for 10 days, the default of LXD's
+    /// `images.remote_cache_expiry`, and has no quota.
     fn default() -> Self {
         Self::unused_for(Duration::from_secs(10 * 24 * 60 * 60))
     }
@@ -41,8 +43,8 @@ impl PruneOptions {
 
     /// Sets a quota for all cached images together, in bytes of their files.
     ///
-    /// Over it, the least recently used images are evicted first. The most recently used one always stays, even if it alone is
-    /// larger than the quota: evicting it would only fetch it again.
+    /// Over it, the least recently used images are evicted first. The most recently used one always
+    /// stays, even if it alone is larger than the quota: evicting it would only fetch it again.
     #[must_use]
     pub const fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = Some(bytes);
@@ -147,8 +149,8 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `Malformed` if the catalog is damaged or the blobs are missing; `Busy`; `Io`. Images that were removed before the error
-    /// stay removed.
+    /// `Malformed` if the catalog is damaged or the blobs are missing; `Busy`; `Io`. Images that
+    /// were removed before the error stay removed.
     pub fn prune(&self, options: &PruneOptions) -> Result<Pruned> {
         self.blobs.check_identity()?;
         let now = self.now();

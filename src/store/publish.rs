@@ -1,5 +1,6 @@
-//! Publish: a tree on disk, or bytes that a program makes on the spot, become an image at once.
-//! What is written goes straight into the store's scratch, with no file of its own before.
+//! Publishing: imports a tree on disk, or bytes that a program generates, without a file in between.
+//!
+//! The bytes are written straight into scratch and verified as those of any other import.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,8 +30,23 @@ impl Store {
     }
 
     /// Packs a root file system and imports the image: what a container manager does with a stopped
-    /// instance. Properties that `options` give go into the image's own metadata, so that they are with it wherever it goes.
-    /// Returns also what was packed and what was left out.
+    /// instance. Properties that `options` give go into the image's own metadata, so that they are
+    /// with it wherever it goes. Returns also what was packed and what was left out.
+    ///
+    /// ```no_run
+    /// use lxd_image::Metadata;
+    /// use lxd_image::format::{PackOptions, Rootfs};
+    /// use lxd_image::store::{Alias, ImportOptions, Store};
+    ///
+    /// # fn main() -> lxd_image::Result<()> {
+    /// let store = Store::open("/var/lib/lxd-image")?;
+    /// let packing = PackOptions::new(Metadata::new("x86_64", 1_700_000_000)?);
+    /// let options = ImportOptions::new().alias(Alias::new("c1-snapshot")?);
+    /// let (image, written) = store.publish(&Rootfs::open("/srv/c1/rootfs")?, &packing, &options)?;
+    /// assert_eq!(image.fingerprint, written.fingerprint);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// Those of [`pack_to`] and of [`import`](Self::import); the store is as it was then.
@@ -45,8 +61,8 @@ impl Store {
         for (key, value) in options.given_properties().iter() {
             packing = packing.property(key, value)?;
         }
-        let staging = Shared(Arc::new(Mutex::new(Some(self.scratch.create()?))));
-        let written = pack_to(rootfs, Shared(Arc::clone(&staging.0)), &packing)?;
+        let staging = SharedFile(Arc::new(Mutex::new(Some(self.scratch.create()?))));
+        let written = pack_to(rootfs, SharedFile(Arc::clone(&staging.0)), &packing)?;
         let file = staging.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         let file = file.ok_or_else(|| Error::invalid("nothing was packed"))?;
         let staged =
@@ -55,10 +71,11 @@ impl Store {
     }
 }
 
-/// The staged file, lent to a packer that wants to own what it writes to.
-struct Shared(Arc<Mutex<Option<StagedFile>>>);
+/// A staged file that a packer can own while this module keeps access to it: [`pack_to`] takes its
+/// sink by value and drops it.
+struct SharedFile(Arc<Mutex<Option<StagedFile>>>);
 
-impl Write for Shared {
+impl Write for SharedFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(file) => file.write(bytes),

@@ -1,5 +1,8 @@
-//! Making a catalog anew from images and their sidecars, when the old one is damaged or gone.
-//! The old one stays in place until the new one is whole and on the disk, and is kept aside then.
+//! Rebuilds a damaged or missing catalog from the images and their sidecars.
+//!
+//! The old catalog stays in place until the new one is complete and on the disk; then it is renamed
+//! to `catalog.sqlite.damaged-SECONDS`. The store is locked exclusively only while the catalog is
+//! replaced.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -26,14 +29,29 @@ use crate::format::ImageType;
 use crate::progress::Monitor;
 
 impl Store {
-    /// Checks the store at `path` and puts right what is wrong, the catalog included: one that is
-    /// damaged or missing is made anew from the images. Only that needs the store for itself: others may use it meanwhile
-    /// otherwise.
+    /// Checks the store at `path` and repairs all findings, including a damaged or missing catalog,
+    /// which is rebuilt from the images.
+    ///
+    /// Only rebuilding the catalog needs the store exclusively. In all other cases others may use
+    /// it meanwhile, as with [`check`](Self::check).
+    ///
+    /// ```no_run
+    /// use lxd_image::store::{CheckOptions, Store, StoreOptions};
+    ///
+    /// # fn main() -> lxd_image::Result<()> {
+    /// let report = Store::repair("/var/lib/lxd-image", &StoreOptions::new(), &CheckOptions::new())?;
+    /// for unrepaired in &report.unrepaired {
+    ///     println!("{}: {}", unrepaired.finding, unrepaired.reason);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// `NotFound` without a store, `Malformed` when the blobs are not those of this store,
-    /// `Unsupported` for a newer layout, `Busy` when the catalog must be made anew and another program, or another handle of
-    /// this one, has the store open; `Cancelled`, `Io`. The catalog is as it was then.
+    /// `NotFound` without a store; `Malformed` if the blobs are not those of this store;
+    /// `Unsupported` for a newer layout; `Busy` if the catalog must be rebuilt and another program,
+    /// or another handle of this one, has the store open; `Cancelled`; `Io`. The catalog is
+    /// unchanged then.
     pub fn repair(path: impl AsRef<Path>, options: &StoreOptions, how: &CheckOptions) -> Result<CheckReport> {
         let path = path.as_ref();
         let how = how.clone().repair(true);
@@ -41,11 +59,11 @@ impl Store {
         let marker = || -> Result<Marker> {
             Marker::read(path)?.ok_or_else(|| Error::new(ErrorKind::NotFound, "there is no image store").in_file(path))
         };
-        if let Ok(report) = look(path, &marker()?, &options, &how)? {
+        if let Ok(report) = check_in_place(path, &marker()?, &options, &how)? {
             return Ok(report);
         }
         let lock = StoreLock::exclusive(path, options.wait(), &how.monitor)?;
-        // Another repair may have been quicker.
+        // Another repair may have rebuilt the catalog while this one waited for the lock.
         let marker = marker()?;
         let catalog = layout::catalog(path);
         let shared = StoreLock::unlocked(path)?;
@@ -58,7 +76,7 @@ impl Store {
         let damage =
             match SqliteCatalog::open(&catalog, &marker.id, (options.wait(), how.monitor.cancel()), false, shared) {
                 Err(error) => Err(error),
-                // Rows can be wrong in a file that is whole.
+                // A file that is intact for SQLite may have rows that are not.
                 Ok(rows) => rows.check(&how.monitor).and_then(|damage| {
                     if damage.is_empty() {
                         every_row(&rows)?;
@@ -67,8 +85,8 @@ impl Store {
                 }),
             };
         let damage: Vec<Finding> = match damage {
-            Ok(damage) => damage.into_iter().map(Finding::Catalog).collect(),
-            Err(error) if error.kind() == ErrorKind::Malformed => vec![Finding::Catalog(error.to_string())],
+            Ok(damage) => damage.into_iter().map(|message| Finding::Catalog { message }).collect(),
+            Err(error) if error.kind() == ErrorKind::Malformed => vec![Finding::Catalog { message: error.to_string() }],
             Err(error) => return Err(error),
         };
         let mut lost = Vec::new();
@@ -79,18 +97,18 @@ impl Store {
             marker.write(path)?;
         }
         drop(lock);
-        // Others find a catalog that is whole from here on, and may use the store while all of it is checked.
+        // The catalog is intact from here on: others may use the store during the long check.
         let mut report = options.open_unswept(path, &marker)?.check(&how)?;
         let found = std::mem::take(&mut report.findings);
         report.findings = damage;
-        lost.into_iter().for_each(|finding| report.lose(finding));
+        lost.into_iter().for_each(|finding| report.add_lost(finding));
         report.findings.extend(found);
         Ok(report)
     }
 }
 
-/// Checks a store whose catalog is whole; what is wrong with it otherwise.
-fn look(
+/// Checks and repairs a store without locking it exclusively. The inner `Err` says that the catalog must be rebuilt.
+fn check_in_place(
     path: &Path,
     marker: &Marker,
     options: &StoreOptions,
@@ -98,14 +116,14 @@ fn look(
 ) -> Result<std::result::Result<CheckReport, ()>> {
     let opened = if marker.layout < layout::VERSION { upgrade(path, marker, options) } else { Ok(()) };
     match opened.and_then(|()| options.open_unswept(path, marker)).and_then(|store| store.check(how)) {
-        Ok(report) if report.findings.iter().any(|finding| matches!(finding, Finding::Catalog(_))) => Ok(Err(())),
+        Ok(report) if report.findings.iter().any(|finding| matches!(finding, Finding::Catalog { .. })) => Ok(Err(())),
         Ok(report) => Ok(Ok(report)),
         Err(error) if error.kind() == ErrorKind::Malformed => Ok(Err(())),
         Err(error) => Err(error),
     }
 }
 
-/// Makes a catalog of what the files tell and puts it in the place of the old one. Returns what could not be brought back.
+/// Builds a catalog from the blobs beside the old one, and puts it in its place. Returns what could not be recovered.
 fn replace_catalog(path: &Path, marker: &Marker, options: &StoreOptions, monitor: &Monitor) -> Result<Vec<Finding>> {
     let (blobs, scratch) = directory_parts(path, &marker.id)?;
     let (catalog, fresh) = (layout::catalog(path), layout::rebuilt_catalog(path));
@@ -119,7 +137,7 @@ fn replace_catalog(path: &Path, marker: &Marker, options: &StoreOptions, monitor
         let rows = Arc::into_inner(rows).ok_or_else(|| Error::new(ErrorKind::Io, "the new catalog is still in use"))?;
         rows.finish(rebuilt.images, rebuilt.aliases)?;
         for suffix in ["-wal", "-shm", "-reserve"] {
-            // Closed, a database is one file, as was seen.
+            // `finish` verified that the closed database is one file; these are empty.
             let _ = std::fs::remove_file(layout::beside(&fresh, suffix));
         }
         monitor.check()?;
@@ -138,7 +156,7 @@ fn replace_catalog(path: &Path, marker: &Marker, options: &StoreOptions, monitor
     })
 }
 
-/// Fails when a row cannot be read.
+/// Fails if a single row cannot be read.
 fn every_row(rows: &SqliteCatalog) -> Result<()> {
     let mut query = super::catalog::ImageQuery::new();
     loop {
@@ -151,19 +169,20 @@ fn every_row(rows: &SqliteCatalog) -> Result<()> {
     }
 }
 
-/// What a new catalog holds.
+/// What a rebuilt catalog holds.
 struct Rebuilt {
     images: usize,
     aliases: usize,
     lost: Vec<Finding>,
 }
 
-/// Of the images that claim an alias in their sidecars, the one that changed most often: it had the alias last, most likely.
+/// For each alias that sidecars name, the image whose row changed most often, with its revision:
+/// most likely it had the alias last.
 type Claims = BTreeMap<(String, ImageType), (u64, Fingerprint)>;
 
 impl Store {
-    /// Adds a row for every image among the blobs that can be read. The others stay where they are: the check that follows
-    /// finds them without a row, and says why.
+    /// Adds a row for every image among the blobs that can be verified. The others stay in place:
+    /// the check that follows finds them without a row and reports the reason.
     fn rebuild_rows(&self, monitor: &Monitor) -> Result<Rebuilt> {
         let mut claims = Claims::new();
         let mut images: Vec<StoredImage> = Vec::new();
@@ -216,8 +235,8 @@ impl Store {
     }
 }
 
-/// Renames the damaged catalog's files, so that whoever knows more can look at them: to names that nothing has. Returns
-/// the old and new names.
+/// Renames the files of the damaged catalog to names that are not in use, so that an expert can
+/// examine them. Returns the old and the new names.
 fn archive_damaged(catalog: &Path, options: &StoreOptions) -> Result<Vec<(PathBuf, PathBuf)>> {
     const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
     let stamp = options.now();
@@ -228,11 +247,11 @@ fn archive_damaged(catalog: &Path, options: &StoreOptions) -> Result<Vec<(PathBu
     let is_free = |number: &u32| SUFFIXES.iter().all(|suffix| place(*number, suffix).symlink_metadata().is_err());
     let number = (0..u32::MAX).find(is_free).unwrap_or(u32::MAX);
     let mut done = Vec::new();
-    // The file itself first: without its log it would be an older catalog, which is worse than none.
+    // The database first: without its write-ahead log it would be an older catalog, which is worse than none.
     for suffix in SUFFIXES {
         let (from, to) = (layout::beside(catalog, suffix), place(number, suffix));
         let renamed = match renameat_with(CWD, &from, CWD, &to, RenameFlags::NOREPLACE) {
-            // A file system that can't look and rename in one step; nobody else is here.
+            // A file system without RENAME_NOREPLACE. The store is locked, so the check above is enough.
             Err(Errno::INVAL | Errno::NOSYS) => std::fs::rename(&from, &to),
             renamed => renamed.map_err(Into::into),
         };
@@ -248,7 +267,7 @@ fn archive_damaged(catalog: &Path, options: &StoreOptions) -> Result<Vec<(PathBu
     Ok(done)
 }
 
-/// Gives files their old names back, the log before what it belongs to.
+/// Gives files their old names back, the log before the database.
 fn restore(moved: &[(PathBuf, PathBuf)]) {
     for (from, to) in moved.iter().rev() {
         let _ = std::fs::rename(to, from);

@@ -1,6 +1,16 @@
-//! Bringing objects in line with the catalog: sidecars written, dead objects deleted, uploads of processes that are gone
-//! abandoned. Every step is a transaction, or an operation on an object that no row names; none is both, so that no lock is held
-//! while bytes move, and each can be done again.
+//! Brings objects in line with the catalog: writes sidecars, deletes dead objects, and abandons
+//! uploads of processes that are gone.
+//!
+//! The catalog has a *note* ([`Object`]) for each object that no row names: it is being uploaded,
+//! it is a sidecar to be written, or it is dead. This file acts on notes. Every step is either a
+//! transaction or an operation on an object that no row names, never both: no lock is held while
+//! bytes move, and each step can be repeated after a crash.
+//!
+//! | note | written by | removed by |
+//! |---|---|---|
+//! | `Uploading` | an upload, before it creates the object | the commit of its row, or a sweep that turns it into `Dead` |
+//! | `Sidecar` | every change of a row | [`Store::reconcile`], in the transaction that names the new sidecar in the row |
+//! | `Dead` | a deletion, a failed upload, a replaced sidecar | [`Store::reconcile`], after the object was deleted |
 
 use std::io::Write;
 
@@ -14,26 +24,34 @@ use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::progress::Monitor;
 
-/// How many notes are read, or cleared in one transaction, at once.
+/// How many notes one page reads, and one transaction removes. Bounds how long other writers wait.
 const BATCH: usize = 64;
 
-/// How long an upload may take whose scratch nobody else can look into, in seconds. Longer than any machine sleeps over one.
+/// How long an upload may take whose staged file is on another machine, in seconds.
+///
+/// On this machine a lock tells whether the uploader is alive; elsewhere only time does. A day is
+/// longer than any upload takes, including a laptop that sleeps in the middle; an uploader that is
+/// slower notices it and fails with `Transient`.
 const LEASE_SECONDS: i64 = 24 * 60 * 60;
 
-/// How often the notes are gone through: others may add some all the time, and their own calls do those.
-const PASSES: usize = 8;
+/// How often one call reads all notes. Others may add notes all the time; their own calls act on
+/// those, so this one may stop.
+const MAX_PASSES: usize = 8;
 
 impl Store {
-    /// Sweeps when the store is opened. Leftovers are in nobody's way: when they cannot be swept now, the next one will.
+    /// Sweeps leftovers when the store is opened for writing. Best effort: leftovers take space and
+    /// harm nobody, so an error here must not keep a store from being opened; the next opening
+    /// tries again.
     pub(crate) fn sweep_at_open(&self) {
-        // What a damaged catalog does not know of may be images all the same. Looking for damage takes long in a large catalog, and
-        // uploads of others that are going on are no reason for it.
+        // A damaged catalog may have lost the rows of images whose objects would be deleted here.
+        // The check of the whole catalog is slow, so it runs only if there is something to sweep;
+        // uploads in progress do not count.
         if self.has_leftovers() && self.catalog.check(&self.waiting()).is_ok_and(|damage| damage.is_empty()) {
             let _ = self.sweep();
         }
     }
 
-    /// Whether there is anything that nobody is at work on.
+    /// Whether there is a staged file or a note that no living process takes care of.
     fn has_leftovers(&self) -> bool {
         let now = self.now();
         let mut found = self.scratch.has_orphans();
@@ -47,8 +65,12 @@ impl Store {
         found || looked.is_err()
     }
 
-    /// Removes what processes that are gone left behind. Returns how many staged files that were. What fails keeps nothing else from
-    /// being done.
+    /// Removes what dead processes left: abandons their uploads, removes their staged files, then reconciles.
+    ///
+    /// Returns the number of staged files that were removed. Each part is tried even if another one failed.
+    ///
+    /// # Errors
+    /// The first one, once all parts were tried.
     pub(crate) fn sweep(&self) -> Result<usize> {
         let abandoned = self.abandon_orphans();
         let (staged, copies) = (self.scratch.sweep(), self.blobs.sweep());
@@ -57,7 +79,10 @@ impl Store {
         Ok(staged? + copies?)
     }
 
-    /// Notes as dead what was uploaded by processes that are gone.
+    /// Marks the objects of uploads as dead whose uploader is gone.
+    ///
+    /// Orphans are collected first and marked in batches: asking for a lock or the time must not
+    /// happen inside a transaction.
     fn abandon_orphans(&self) -> Result<()> {
         let now = self.now();
         let mut orphans = Vec::new();
@@ -75,7 +100,7 @@ impl Store {
         for batch in orphans.chunks(BATCH) {
             self.catalog.write(&mut |catalog| {
                 for orphan in batch {
-                    // Its upload may have ended well since the note was read.
+                    // The upload may have committed since the note was read; then its note is gone or another one.
                     if catalog.object(&orphan.key)?.as_ref() == Some(orphan) {
                         catalog.put_object(&self.dead(&orphan.key, &orphan.fingerprint))?;
                     }
@@ -86,14 +111,18 @@ impl Store {
         failed
     }
 
+    /// Whether the uploader that `holder` names is gone: on this machine by the lock of its staged
+    /// file, elsewhere by the lease.
     fn is_orphan(&self, holder: &str, lease_until: i64, now: i64) -> Result<bool> {
         match self.scratch.own(holder) {
-            // The lock is free once its process is gone, and the file goes when the upload has ended.
+            // The kernel frees the lock when the process ends; the file is removed when the upload ends.
             Some(name) => Ok(self.scratch.try_lock_orphan(name)?.is_some() || !self.scratch.holds(name)?),
             None => Ok(lease_until <= now),
         }
     }
 
+    /// Passes every note to `work`, page by page: the number of notes is not bounded, and all of
+    /// them need not fit into memory.
     fn for_each_note(&self, work: &mut dyn FnMut(Object) -> Result<()>) -> Result<()> {
         let mut after: Option<BlobKey> = None;
         loop {
@@ -108,52 +137,62 @@ impl Store {
         }
     }
 
-    /// A note that no row will name this object again.
+    /// The note that marks an object as dead: no row will name it again.
+    ///
+    /// The object is deleted once the grace of the blob store has passed, so that readers on other
+    /// machines can finish.
     pub(crate) fn dead(&self, key: &BlobKey, fingerprint: &Fingerprint) -> Object {
         let grace = i64::try_from(self.blobs.grace().as_secs()).unwrap_or(i64::MAX);
-        // Without a grace no clock is asked, which may be wrong.
+        // Without a grace the object may go at once, even if the clock is wrong.
         let delete_after = if grace == 0 { i64::MIN } else { self.now().saturating_add(grace) };
         Object::new(key.clone(), *fingerprint, ObjectState::Dead { delete_after })
     }
 
-    /// Removes an image's row, and notes its objects as dead.
+    /// Removes an image's row and marks its objects as dead, in the caller's transaction.
     pub(crate) fn remove_image(&self, catalog: &mut dyn Transaction, image: &StoredImage) -> Result<()> {
         catalog.remove(&image.fingerprint)?;
-        // A damaged catalog may name another image's objects, which must not go with this one.
+        // A damaged row may name the objects of another image: those must survive.
         let own = |key: &&BlobKey| key.parse().is_some_and(|(of, _)| of == image.fingerprint);
         image.objects.keys().filter(own).try_for_each(|key| catalog.put_object(&self.dead(key, &image.fingerprint)))
     }
 
-    /// A note that an object is being uploaded by whoever holds a staged file.
+    /// The note that an object is being uploaded by the process that holds the staged file `holder`.
     pub(crate) fn uploading(&self, key: BlobKey, fingerprint: &Fingerprint, holder: &str) -> Object {
         let lease_until = self.now().saturating_add(LEASE_SECONDS);
         Object::new(key, *fingerprint, ObjectState::Uploading { holder: holder.to_owned(), lease_until })
     }
 
-    /// Gives up an upload that did not come to its end, and deletes what it has created. The row decides: where the upload did
-    /// come to its end, its objects stay.
+    /// Abandons a failed upload: marks the objects that it may have created as dead, and deletes them.
+    ///
+    /// It may have failed after its commit was durable (for example when the answer of a database
+    /// was lost). Then the row names the objects, and they stay.
     pub(crate) fn abandon(&self, fingerprint: &Fingerprint, keys: &[BlobKey]) -> Result<()> {
         self.note_abandoned(fingerprint, keys)?;
         self.reconcile()
     }
 
+    /// The transaction of [`abandon`](Self::abandon): marks those of `keys` as dead that the
+    /// image's row does not name.
     fn note_abandoned(&self, fingerprint: &Fingerprint, keys: &[BlobKey]) -> Result<()> {
         self.catalog.write(&mut |catalog| {
             let row = catalog.image(fingerprint)?;
             let is_live = |key: &BlobKey| row.as_ref().is_some_and(|row| row.objects.names(key));
-            // Also where no note is left: whoever slept beyond its lease may have created an object since it was swept.
+            // Even if the note is gone: an uploader that slept beyond its lease may have created
+            // the object after the sweep.
             keys.iter().filter(|key| !is_live(key)).try_for_each(|key| catalog.put_object(&self.dead(key, fingerprint)))
         })
     }
 
-    /// Deletes the dead objects whose grace is over, and writes the sidecars that are noted. What fails keeps nothing else from
-    /// being done: on a full disk, deleting comes first.
+    /// Deletes dead objects whose grace has passed, then writes the sidecars that are noted.
+    ///
+    /// Every object is tried even if another one failed. Deleting comes first, so that it frees the
+    /// space that a sidecar needs on a full disk.
     ///
     /// # Errors
-    /// The first one, when all was tried.
+    /// The first one, once all objects were tried. The notes of what failed stay, and the next call tries again.
     pub(crate) fn reconcile(&self) -> Result<()> {
         let mut failed = Ok(());
-        for _ in 0..PASSES {
+        for _ in 0..MAX_PASSES {
             let now = self.now();
             let (mut pending, mut dead) = (Vec::new(), Vec::new());
             self.for_each_note(&mut |note| {
@@ -177,24 +216,30 @@ impl Store {
         failed
     }
 
+    /// Deletes objects, then their notes. In this order: without its note, an object that is left
+    /// would never be found.
     fn delete_dead(&self, keys: &[BlobKey]) -> Result<()> {
         self.blobs.delete(keys)?;
-        // A key is used once: nobody can have made it live meanwhile.
+        // No check is needed here: a key is used once, so nobody can have created the object again.
         self.catalog.write(&mut |catalog| keys.iter().try_for_each(|key| catalog.remove_object(key)))
     }
 
-    /// Writes the sidecar of a noted revision, if its row still has that, as any other upload.
+    /// Writes the sidecar that `note` asks for, if its row is still at that revision; otherwise
+    /// only removes the note.
+    ///
+    /// Writing follows the order of any upload: note the object, create it, name it in the row.
     fn write_sidecar(&self, note: &Object) -> Result<()> {
         let image = self.catalog.image(&note.fingerprint)?.filter(|image| is_noted(note, image));
         let mut job = image.map(|image| self.stage_sidecar(image)).transpose()?;
         let done = self.upload_sidecar(note, job.as_mut());
         if let (Err(_), Some(job)) = (&done, &job) {
-            // What cannot be noted now is found by its note later.
+            // If this fails as well, the note of the upload remains, and a later sweep finds it.
             let _ = self.note_abandoned(&note.fingerprint, std::slice::from_ref(&job.upload.key));
         }
         done
     }
 
+    /// Writes the text of a sidecar into scratch, and chooses its key.
     fn stage_sidecar(&self, image: StoredImage) -> Result<SidecarJob> {
         let text = Sidecar::of(&image).to_json()?;
         let mut staged = self.scratch.create()?;
@@ -205,6 +250,8 @@ impl Store {
         Ok(SidecarJob { image, staged, upload })
     }
 
+    /// Notes and creates the object of a sidecar, then names it in the row. Without `job` the row
+    /// is gone or has changed.
     fn upload_sidecar(&self, note: &Object, job: Option<&mut SidecarJob>) -> Result<()> {
         let job = match job {
             None => None,
@@ -217,7 +264,9 @@ impl Store {
         self.catalog.write(&mut |catalog| self.name_sidecar(catalog, note, job))
     }
 
-    /// Names a sidecar that was written in the row of its image, if nobody was quicker or changed the image meanwhile.
+    /// Names a written sidecar in the row of its image and marks the previous one as dead, in one transaction.
+    ///
+    /// If another process was faster, or the image changed meanwhile, the new object is marked as dead instead.
     fn name_sidecar(&self, catalog: &mut dyn Transaction, note: &Object, job: Option<&SidecarJob>) -> Result<()> {
         let is_pending = catalog.object(&note.key)?.as_ref() == Some(note);
         let row = catalog.image(&note.fingerprint)?.filter(|row| is_pending && is_noted(note, row));
@@ -225,7 +274,7 @@ impl Store {
             let is_whole = catalog.object(&job.upload.key)?.as_ref() == Some(&job.upload);
             let dead = |key: &BlobKey| self.dead(key, &note.fingerprint);
             if row.is_none() || !is_whole {
-                // Swept as abandoned, or of no use: whatever is there of it goes.
+                // Swept as abandoned, or out of date: nothing will ever name this object.
                 catalog.put_object(&dead(&job.upload.key))?;
             } else if catalog.set_sidecar(&note.fingerprint, job.image.revision, &job.upload.key)? {
                 catalog.remove_object(&job.upload.key)?;
@@ -235,12 +284,15 @@ impl Store {
                 return catalog.remove_object(&note.key);
             }
         }
-        // The row is gone or at another revision, whose sidecar is noted by itself; or it is to be tried again.
+        // If the row is gone or at another revision, that revision has a note of its own. Otherwise
+        // the note stays, to be retried.
         if is_pending && row.is_none() { catalog.remove_object(&note.key) } else { Ok(()) }
     }
 
-    /// Runs a change, and brings the objects in line with it. The change counts once it is committed: what could not be done
-    /// about objects is noted in the catalog, and the next change or opening does it.
+    /// Runs a change of the catalog, then reconciles the objects with it.
+    ///
+    /// The change has happened once it is committed, so an error of reconciling is not reported:
+    /// the notes in the catalog remain, and the next change or opening acts on them.
     pub(crate) fn change(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>) -> Result<()> {
         self.catalog.write(work)?;
         let _ = self.reconcile();
@@ -248,26 +300,29 @@ impl Store {
     }
 }
 
-/// A sidecar on its way.
+/// A sidecar that is being written.
 struct SidecarJob {
+    /// The row that the sidecar describes.
     image: StoredImage,
     staged: StagedFile,
     /// The note about its upload.
     upload: Object,
 }
 
-/// Whether a note is about the sidecar of the revision that a row has.
+/// Whether `note` asks for the sidecar of the revision that `row` has.
 fn is_noted(note: &Object, row: &StoredImage) -> bool {
     note.key == row.objects.image.sidecar(row.revision)
 }
 
-/// Has an image's sidecar written, as of the revision that its row has.
+/// Notes that the sidecar of the row's revision must be written. Every transaction that changes
+/// what a sidecar says calls this.
 pub(crate) fn note_sidecar(catalog: &mut dyn Transaction, image: &StoredImage) -> Result<()> {
     let (key, revision) = (image.objects.image.sidecar(image.revision), image.revision);
     catalog.put_object(&Object::new(key, image.fingerprint, ObjectState::Sidecar { revision }))
 }
 
-/// Counts a change to an image's aliases, and has its sidecar written.
+/// Increases an image's revision because its aliases changed, and notes that its sidecar must be
+/// written. Nothing happens if the image is gone.
 pub(crate) fn bump_revision(catalog: &mut dyn Transaction, fingerprint: &Fingerprint) -> Result<()> {
     let Some(mut image) = catalog.image(fingerprint)? else { return Ok(()) };
     let before = image.revision;

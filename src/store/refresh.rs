@@ -1,5 +1,7 @@
-//! Refresh: an image that follows its source is replaced by the newest one of its alias.
-//! Aliases move and the old image goes in the transaction that brings the new one.
+//! Refreshing: replaces an image that follows a source by the newest image of that source.
+//!
+//! The aliases move and the old image is removed in the transaction that makes the new one visible,
+//! so that an alias always points to a complete image.
 
 use super::catalog::{ImageQuery, Transaction};
 use super::image::{ImageObjects, StoredImage, UpdateSource};
@@ -14,42 +16,42 @@ use crate::metadata::Properties;
 use crate::progress::Monitor;
 use crate::time;
 
-/// What a source has under an alias now.
+/// The image that a source has under an alias now: the answer of [`RefreshSource::newest`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Newest {
     /// The image's fingerprint.
     pub fingerprint: Fingerprint,
-    /// What the source tells of it beyond the image's own properties.
+    /// Properties that the source has for it. They override those in the image itself.
     pub properties: Properties,
-    /// When it may be removed, in seconds since 1970.
+    /// Its expiry date at the source, in seconds since 1970.
     pub expires_at: Option<i64>,
-    /// Whether `properties` are all that it has there, and not only what is said beyond the image's own.
+    /// Whether `properties` are complete: properties of the image itself that are not among them are dropped.
     pub exact: bool,
 }
 
 impl Newest {
-    /// An image of which the source tells nothing else.
+    /// An image about which the source says nothing else.
     #[must_use]
     pub fn new(fingerprint: Fingerprint) -> Self {
         Self { fingerprint, properties: Properties::new(), expires_at: None, exact: false }
     }
 
-    /// What the source tells of it.
+    /// Sets the properties that the source has for it.
     #[must_use]
     pub fn properties(mut self, properties: Properties) -> Self {
         self.properties = properties;
         self
     }
 
-    /// Whether the properties that the source tells are all that the image has.
+    /// Sets whether these properties are complete, as between two LXD servers.
     #[must_use]
     pub fn exact(mut self, yes: bool) -> Self {
         self.exact = yes;
         self
     }
 
-    /// When it may be removed, in seconds since 1970.
+    /// Sets the expiry date, in seconds since 1970.
     #[must_use]
     pub fn expires_at(mut self, seconds: Option<i64>) -> Self {
         self.expires_at = seconds;
@@ -57,18 +59,47 @@ impl Newest {
     }
 }
 
-/// Where newer images come from. Servers are; tests have one in memory.
-pub trait Upstream {
-    /// What stands behind the source of `image` now: behind its alias, for its architecture.
+/// Where a refresh gets newer images from.
+///
+/// With the feature `remote`, `remote::RemoteRefresh` implements it for all kinds of servers; a program
+/// may implement its own.
+///
+/// ```
+/// use lxd_image::format::{ImageSource, Input};
+/// use lxd_image::store::{Newest, RefreshOptions, RefreshSource, Store, StoredImage, UpdateSource};
+/// use lxd_image::{Error, ErrorKind, Monitor, Result};
+///
+/// /// A source that has no images.
+/// struct Empty;
+///
+/// impl RefreshSource for Empty {
+///     fn newest(&self, _: &StoredImage, source: &UpdateSource) -> Result<Newest> {
+///         Err(Error::new(ErrorKind::NotFound, format!("there is no image `{}`", source.alias)))
+///     }
+///
+///     fn fetch(&self, _: &StoredImage, _: &UpdateSource, newest: &Newest, _: &Monitor) -> Result<ImageSource> {
+///         Ok(ImageSource::unified(Input::open(newest.fingerprint.to_string())?))
+///     }
+/// }
+///
+/// let store = Store::in_memory()?;
+/// for (image, result) in store.refresh_all(&Empty, &RefreshOptions::new())? {
+///     println!("{}: {result:?}", image.fingerprint);
+/// }
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
+pub trait RefreshSource {
+    /// Finds the newest image of `source` for the architecture and type of `image`.
     ///
     /// # Errors
-    /// `NotFound` when the alias is gone, `Remote`, and whatever a source fails with.
+    /// `NotFound` if the alias is gone; `Remote` and any other error of the source.
     fn newest(&self, image: &StoredImage, source: &UpdateSource) -> Result<Newest>;
 
-    /// The bytes of an image. The store verifies them.
+    /// Opens the bytes of the image that [`newest`](Self::newest) returned. The store verifies them
+    /// against its fingerprint.
     ///
     /// # Errors
-    /// `Remote`, and whatever a source fails with.
+    /// `Remote` and any other error of the source.
     fn fetch(
         &self,
         image: &StoredImage,
@@ -78,7 +109,7 @@ pub trait Upstream {
     ) -> Result<ImageSource>;
 }
 
-/// How images are refreshed.
+/// How [`Store::refresh`] works.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct RefreshOptions {
@@ -87,13 +118,13 @@ pub struct RefreshOptions {
 }
 
 impl RefreshOptions {
-    /// Fetches and replaces.
+    /// Fetches newer images, and replaces.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whether nothing changes, and what would is returned.
+    /// Reports what would be replaced, and changes nothing.
     #[must_use]
     pub fn dry_run(mut self, yes: bool) -> Self {
         self.dry_run = yes;
@@ -108,29 +139,34 @@ impl RefreshOptions {
     }
 }
 
-/// What became of an image that was to be refreshed.
+/// What [`Store::refresh`] did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refreshed {
-    /// It does not follow a source, and stays what it was.
+    /// The image does not follow a source, and was not changed.
     NotFollowing,
-    /// It is the newest.
+    /// The image is the newest of its source.
     Current,
-    /// This image took its place, or would.
-    Replaced(Fingerprint),
+    /// A newer image took its place, or would in a dry run.
+    Replaced {
+        /// The newer image.
+        fingerprint: Fingerprint,
+    },
 }
 
 impl Store {
-    /// Replaces an image by the newest of its source, if it follows one. What people changed of its
-    /// properties, the end that they set, its visibility and its aliases go on to the new image, also to one that is in the
-    /// store already; what was set there stays.
+    /// Replaces an image by the newest of its source, if it follows one ([`StoredImage::auto_update`]).
+    ///
+    /// The new image inherits the aliases, the visibility, and what people changed in this store:
+    /// edited properties and an expiry date that they set. If it is in the store already, what was
+    /// set on it there stays.
     ///
     /// # Errors
-    /// `NotFound`, those of `upstream`, those of [`import`](Self::import). The old image is there then.
+    /// `NotFound`; those of `upstream`; those of [`import`](Self::import). The old image is unchanged then.
     pub fn refresh(
         &self,
         fingerprint: &Fingerprint,
-        upstream: &dyn Upstream,
+        upstream: &dyn RefreshSource,
         options: &RefreshOptions,
     ) -> Result<Refreshed> {
         let old = self.image(fingerprint)?;
@@ -142,18 +178,18 @@ impl Store {
             return Ok(Refreshed::Current);
         }
         if options.dry_run {
-            return Ok(Refreshed::Replaced(newest.fingerprint));
+            return Ok(Refreshed::Replaced { fingerprint: newest.fingerprint });
         }
         self.blobs.check_identity()?;
-        let own_end = self.own_end(&old);
+        let own_expiry = self.own_expiry(&old);
         if self.catalog.image(&newest.fingerprint)?.is_some() {
             let mut there = false;
             self.change(&mut |catalog| {
                 there = catalog.image(&newest.fingerprint)?.is_some();
-                if there { self.replace(catalog, fingerprint, &newest, None, own_end).map(drop) } else { Ok(()) }
+                if there { self.replace(catalog, fingerprint, &newest, None, own_expiry).map(drop) } else { Ok(()) }
             })?;
             if there {
-                return Ok(Refreshed::Replaced(newest.fingerprint));
+                return Ok(Refreshed::Replaced { fingerprint: newest.fingerprint });
             }
         }
         let bytes = upstream.fetch(&old, &source, &newest, &options.monitor)?;
@@ -162,16 +198,16 @@ impl Store {
         let fresh = staged.stored(told, newest.expires_at, self.now(), &options.monitor)?;
         options.monitor.check()?;
         self.upload(staged, &options.monitor, &mut |catalog, objects| {
-            self.replace(catalog, fingerprint, &newest, Some((&fresh, objects)), own_end)
+            self.replace(catalog, fingerprint, &newest, Some((&fresh, objects)), own_expiry)
         })?;
-        Ok(Refreshed::Replaced(newest.fingerprint))
+        Ok(Refreshed::Replaced { fingerprint: newest.fingerprint })
     }
 
-    /// The end that an image's own metadata names: where the store says another, somebody set it, or its source did.
-    fn own_end(&self, image: &StoredImage) -> Option<i64> {
+    /// The expiry date in the image's own metadata. If the row has another date, a person or the source set it.
+    fn own_expiry(&self, image: &StoredImage) -> Option<i64> {
         image.expires_at?;
         let opened = self.open_image(&image.fingerprint).and_then(|opened| opened.open(&self.options.limits));
-        // An old image that can't be read is replaced all the same.
+        // An old image that cannot be read must not block its replacement.
         opened.and_then(|image| image.metadata()).ok()?.expiry_date().map(time::within_range)
     }
 
@@ -182,7 +218,7 @@ impl Store {
     /// image is its result.
     pub fn refresh_all(
         &self,
-        upstream: &dyn Upstream,
+        upstream: &dyn RefreshSource,
         options: &RefreshOptions,
     ) -> Result<Vec<(StoredImage, Result<Refreshed>)>> {
         let mut following = Vec::new();
@@ -200,14 +236,15 @@ impl Store {
         Ok(done)
     }
 
-    /// The old image's place goes to the new one: to `fresh`, whose objects are there, or to one that is in the store.
+    /// The old image's place goes to the new one: to `fresh`, whose objects are there, or to one
+    /// that is in the store.
     fn replace(
         &self,
         catalog: &mut dyn Transaction,
         old: &Fingerprint,
         newest: &Newest,
         fresh: Option<(&StoredImage, &ImageObjects)>,
-        own_end: Option<i64>,
+        own_expiry: Option<i64>,
     ) -> Result<Decision> {
         // Read again in the transaction: edits that came in while the new image was fetched go on too.
         let old = catalog.image(old)?.ok_or_else(|| missing(old))?;
@@ -240,7 +277,7 @@ impl Store {
             }
             (None, None) => return Err(missing(&newest.fingerprint)),
         };
-        let set_by_people = !old.cached && old.expires_at != own_end && old.expires_at != newest.expires_at;
+        let set_by_people = !old.cached && old.expires_at != own_expiry && old.expires_at != newest.expires_at;
         if set_by_people && old.expires_at.is_some() {
             image.expires_at = old.expires_at;
         }
@@ -267,8 +304,8 @@ impl Store {
     }
 }
 
-/// The new image's properties, with what people changed of the old one's; but for those that they changed of the new one, as it
-/// is `now`.
+/// The new image's properties, with what people changed of the old one's; but for those that they
+/// changed of the new one, as it is `now`.
 fn edits_kept(old: &StoredImage, original: &Properties, now: Option<&Properties>) -> Result<Properties, Error> {
     let mut properties = now.unwrap_or(original).clone();
     let edited = |key: &str| now.is_some_and(|now| now.get(key) != original.get(key));

@@ -1,5 +1,9 @@
-//! Repairing what a check found: each finding in a transaction of its own, in which nothing is read, hashed or moved, and which
-//! acts only while the row still names the objects that the finding was made of. Objects that no row names are archived after it.
+//! Repairs what a check found.
+//!
+//! Each finding is repaired in a transaction of its own, which reads, hashes and moves nothing, and
+//! which acts only if the row still names the objects that were examined. Objects are archived
+//! after the row that named them is gone. So a repair may run while others use the store, and may
+//! be cancelled between any two findings.
 
 use super::blobs::BlobKey;
 use super::check::{CheckOptions, CheckReport, Finding, Problem, Subject, Unrepaired};
@@ -11,20 +15,23 @@ use super::reconcile::note_sidecar;
 use super::reread::{Reread, is_useless};
 use crate::error::{ErrorKind, Result};
 
-/// Why nothing was done about a finding that is no longer true.
+/// The reason for leaving a finding that may no longer be true.
 const CHANGED: &str = "it changed while it was looked at: check again";
 
-/// What became of a finding.
+/// The result of repairing one finding.
 enum Outcome {
+    /// The problem is solved.
     Repaired,
-    Left(String),
+    /// The problem remains, for this reason.
+    Unrepaired(String),
 }
 
 impl Store {
-    /// Repairs what can be, and adds all findings to the report. One that cannot be does not keep others from it.
+    /// Repairs each problem and adds all findings to the report. An error with one of them becomes
+    /// its reason, and the others are repaired all the same.
     ///
     /// # Errors
-    /// `Cancelled`; what was repaired before stays so.
+    /// `Cancelled`. Repairs that were made before remain.
     pub(super) fn repair_all(
         &self,
         problems: Vec<Problem>,
@@ -35,10 +42,10 @@ impl Store {
             options.monitor.check()?;
             let outcome = match self.repair_problem(&mut problem, options, report) {
                 Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
-                Err(error) => Outcome::Left(error.to_string()),
+                Err(error) => Outcome::Unrepaired(error.to_string()),
                 Ok(outcome) => outcome,
             };
-            if let Outcome::Left(reason) = outcome {
+            if let Outcome::Unrepaired(reason) = outcome {
                 report.unrepaired.push(Unrepaired { finding: problem.finding.clone(), reason });
             }
             report.findings.push(problem.finding);
@@ -46,7 +53,7 @@ impl Store {
         if let Err(error) = self.reconcile() {
             let mut left = Vec::new();
             for finding in &report.findings {
-                let Finding::Sidecar(fingerprint) = finding else { continue };
+                let Finding::Sidecar { fingerprint } = finding else { continue };
                 let pending = self.catalog.image(fingerprint).ok().flatten().is_some_and(|image| {
                     let key = image.objects.image.sidecar(image.revision);
                     self.catalog.object(&key).is_ok_and(|note| note.is_some())
@@ -60,6 +67,8 @@ impl Store {
         Ok(())
     }
 
+    /// Repairs one problem. May replace the finding if the repair found out more, for example that
+    /// unlisted files are damaged.
     fn repair_problem(
         &self,
         problem: &mut Problem,
@@ -68,15 +77,15 @@ impl Store {
     ) -> Result<Outcome> {
         let Problem { finding, evidence, subject } = problem;
         match (&*finding, &*subject) {
-            (Finding::Missing(..) | Finding::Damaged(..), Subject::Image(image)) => {
+            (Finding::Missing { .. } | Finding::Damaged { .. }, Subject::Image(image)) => {
                 let Some(evidence) = evidence else { return Ok(changed()) };
                 if !self.evidence(&image.objects)?.is_same(evidence) {
                     return Ok(changed());
                 }
-                // Hours may have passed since it was seen that these are the blobs of this store.
+                // The check may have taken hours: the file system of the blobs may have been unmounted meanwhile.
                 self.blobs.check_identity()?;
                 let mut removed = None;
-                // The row goes first: a row without its objects is the worse half.
+                // The row first: a row without objects is worse than objects without a row.
                 self.catalog.write(&mut |catalog| {
                     removed = catalog.image(&image.fingerprint)?.filter(|there| there.objects == image.objects);
                     if removed.is_some() { catalog.remove(&image.fingerprint) } else { Ok(()) }
@@ -86,18 +95,18 @@ impl Store {
                     None => Ok(changed()),
                 }
             }
-            (Finding::Row(_), Subject::Image(image)) => {
+            (Finding::Row { .. }, Subject::Image(image)) => {
                 match self.reread(&image.fingerprint, &image.objects, &options.monitor)? {
                     Reread::Unreadable(why) => {
-                        *finding = Finding::Unreadable(image.fingerprint, why.clone());
-                        Ok(Outcome::Left(why))
+                        *finding = Finding::Unreadable { fingerprint: image.fingerprint, reason: why.clone() };
+                        Ok(Outcome::Unrepaired(why))
                     }
-                    Reread::Damaged(why, _) => Ok(Outcome::Left(why)),
+                    Reread::Damaged(why, _) => Ok(Outcome::Unrepaired(why)),
                     Reread::Image(found, ..) => self.correct_sizes(image, &found),
                 }
             }
-            (Finding::Sidecar(_), Subject::Image(image)) => self.renew_sidecar(image),
-            (Finding::Unlisted(_), Subject::Upload(upload)) => {
+            (Finding::Sidecar { .. }, Subject::Image(image)) => self.renew_sidecar(image),
+            (Finding::Unlisted { .. }, Subject::Upload(upload)) => {
                 let objects = if upload.has_image { upload.objects() } else { ImageObjects::default() };
                 let reread = if upload.has_image {
                     self.reread(&upload.fingerprint, &objects, &options.monitor)?
@@ -106,8 +115,8 @@ impl Store {
                 };
                 match reread {
                     Reread::Unreadable(why) => {
-                        *finding = Finding::Unreadable(upload.fingerprint, why.clone());
-                        Ok(Outcome::Left(why))
+                        *finding = Finding::Unreadable { fingerprint: upload.fingerprint, reason: why.clone() };
+                        Ok(Outcome::Unrepaired(why))
                     }
                     Reread::Damaged(why, evidence) => {
                         if upload.has_image && !self.evidence(&objects)?.is_same(&evidence) {
@@ -116,23 +125,24 @@ impl Store {
                         if self.are_named(&upload.keys())? {
                             return Ok(changed());
                         }
-                        *finding = Finding::Damaged(upload.fingerprint, why, Vec::new());
+                        let fingerprint = upload.fingerprint;
+                        *finding = Finding::Damaged { fingerprint, reason: why, aliases: Vec::new() };
                         self.archive(&upload.keys())
                     }
-                    Reread::Image(image, lost) => self.list_image(&image, lost.is_some(), upload, report),
+                    Reread::Image(image, lost) => self.insert_row(&image, lost.is_some(), upload, report),
                 }
             }
-            (Finding::Stray(_), Subject::Strays(keys)) => {
-                // Another repair may have listed their image since.
+            (Finding::Stray { .. }, Subject::Strays(keys)) => {
+                // Another repair may have added the row of their image meanwhile.
                 if self.are_named(keys)? { Ok(changed()) } else { self.archive(keys) }
             }
-            (Finding::Unreadable(_, why), _) => Ok(Outcome::Left(why.clone())),
-            (Finding::Lost(_), _) => Ok(Outcome::Left("it can't be recovered".to_owned())),
-            (finding, _) => Ok(Outcome::Left(finding.to_string())),
+            (Finding::Unreadable { reason, .. }, _) => Ok(Outcome::Unrepaired(reason.clone())),
+            (Finding::Lost { .. }, _) => Ok(Outcome::Unrepaired("it can't be recovered".to_owned())),
+            (finding, _) => Ok(Outcome::Unrepaired(finding.to_string())),
         }
     }
 
-    /// Corrects the sizes in the row of an image whose files are whole.
+    /// Writes the sizes that were read into the row of an image whose files are intact.
     fn correct_sizes(&self, image: &StoredImage, found: &StoredImage) -> Result<Outcome> {
         let mut done = false;
         self.catalog.write(&mut |catalog| {
@@ -142,19 +152,20 @@ impl Store {
             if !done {
                 return Ok(());
             }
-            // Nobody changed the image, and no sidecar tells sizes: it stays at its revision.
+            // Sidecars do not have sizes, so there is no new one to write: the revision stays.
             (there.size, there.rootfs_size) = (found.size, found.rootfs_size);
             catalog.update(&there, there.revision)
         })?;
         Ok(if done { Outcome::Repaired } else { changed() })
     }
 
-    /// Has the sidecar written anew.
+    /// Notes that the sidecar must be written again. A sidecar that cannot be parsed is archived
+    /// first, for people to look at.
     fn renew_sidecar(&self, image: &StoredImage) -> Result<Outcome> {
         if let Some(key) = &image.objects.sidecar
             && self.read_sidecar(key).is_err_and(|error| is_useless(&error) && error.kind() != ErrorKind::NotFound)
         {
-            // What cannot be understood is kept for whoever can.
+            // A newer version may be able to read it.
             self.blobs.archive(std::slice::from_ref(key))?;
         }
         self.catalog.write(&mut |catalog| match catalog.image(&image.fingerprint)? {
@@ -164,8 +175,10 @@ impl Store {
         Ok(Outcome::Repaired)
     }
 
-    /// Adds the row of an image that was read anew.
-    fn list_image(
+    /// Adds the row of an unlisted image that was verified, with those of its aliases that no other image has.
+    ///
+    /// `lost` says that its sidecar was of no use.
+    fn insert_row(
         &self,
         image: &StoredImage,
         lost: bool,
@@ -174,7 +187,7 @@ impl Store {
     ) -> Result<Outcome> {
         let newest = upload.sidecars.last();
         if let Some((_, key)) = newest.filter(|_| image.objects.sidecar.is_none()) {
-            // What cannot be understood is kept for whoever can.
+            // A newer version may be able to read it.
             self.blobs.archive(std::slice::from_ref(key))?;
         }
         let older = || upload.sidecars.iter().rev().skip(1).map(|(_, key)| key);
@@ -201,7 +214,8 @@ impl Store {
         if !listed {
             return Ok(changed());
         }
-        // Another repair may have listed it before, and somebody deleted it since it was read.
+        // Another repair may have listed the image earlier, and somebody may have deleted it since:
+        // then its objects are gone.
         if self.present_files(&image.objects)?.iter().flatten().count() != image.objects.files() {
             self.catalog.write(&mut |catalog| match catalog.image(&image.fingerprint)? {
                 Some(row) if row.objects == image.objects => catalog.remove(&image.fingerprint),
@@ -210,10 +224,10 @@ impl Store {
             return Ok(changed());
         }
         for alias in taken {
-            report.lose(super::check::lost_alias(&alias.name, &image.fingerprint));
+            report.add_lost(super::check::lost_alias(&alias.name, &image.fingerprint));
         }
         if lost {
-            report.lose(super::check::lost_sidecar(&image.fingerprint));
+            report.add_lost(super::check::lost_sidecar(&image.fingerprint));
         }
         Ok(Outcome::Repaired)
     }
@@ -221,7 +235,7 @@ impl Store {
     /// Whether a row or a note names one of these objects.
     fn are_named(&self, keys: &[BlobKey]) -> Result<bool> {
         for key in keys {
-            // A key that no store makes is in no catalog.
+            // A foreign key cannot be in a catalog.
             if let Some((fingerprint, _)) = key.parse()
                 && self.is_named(&fingerprint, key)?
             {
@@ -238,6 +252,7 @@ impl Store {
     }
 }
 
+/// The outcome for a finding that may no longer be true.
 fn changed() -> Outcome {
-    Outcome::Left(CHANGED.to_owned())
+    Outcome::Unrepaired(CHANGED.to_owned())
 }

@@ -1,8 +1,11 @@
-//! An image read anew from its files and its sidecar, for a catalog that does not know it.
-//! Tells damage, which lies in the bytes, from all else that keeps them from being read here and now.
+//! Reconstructs the row of an image from its files and its sidecar, for a catalog that has lost it.
+//!
+//! Distinguishes damage, which lies in the bytes and is the same on every machine, from other
+//! reasons why they cannot be read here and now (a limit, a missing codec, a failing disk). Only
+//! damaged files are ever archived.
 
 use super::blobs::BlobKey;
-use super::examine::{Evidence, hash, told};
+use super::examine::{Evidence, describe, hash};
 use super::image::{ImageObjects, StoredImage};
 use super::open::Store;
 use super::sidecar::{MAX_BYTES, Sidecar};
@@ -12,21 +15,21 @@ use crate::format::{Image, ImageSource, ImageType, Input};
 use crate::io::Blob;
 use crate::progress::{Monitor, Phase};
 
-/// What the files under an image's name are.
+/// What the files of an image turned out to be.
 pub(super) enum Reread {
-    /// That image, and why its sidecar is of no use, if so.
+    /// The image, with the reason why its sidecar could not be used, if it could not.
     Image(Box<StoredImage>, Option<String>),
-    /// Not that image, or none: for this reason, which lies in their bytes.
+    /// Not this image, or no image at all, for this reason, which lies in the bytes.
     Damaged(String, Evidence),
-    /// Perhaps that image: reading it failed for this reason.
+    /// Unknown: reading them failed for this reason.
     Unreadable(String),
 }
 
 impl Store {
-    /// Reads the objects that are said to hold an image.
+    /// Reads the objects that should hold an image, verifies them, and restores what the sidecar says.
     ///
     /// # Errors
-    /// `Cancelled`.
+    /// `Cancelled`. All other errors become a variant of [`Reread`].
     pub(super) fn reread(
         &self,
         fingerprint: &Fingerprint,
@@ -36,7 +39,7 @@ impl Store {
         let opened = self.present_files(objects).and_then(|files| Ok((Evidence::of(&files)?, files)));
         let (evidence, [first, rootfs]) = match opened {
             Ok(opened) => opened,
-            Err(error) => return Ok(Reread::Unreadable(told(&error))),
+            Err(error) => return Ok(Reread::Unreadable(describe(&error))),
         };
         let Some(first) = first else { return Ok(Reread::Damaged("its file is missing".to_owned(), evidence)) };
         let failed = match self.verify_files(fingerprint, &first, rootfs.as_ref(), monitor) {
@@ -44,14 +47,15 @@ impl Store {
             Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
             Err(error) => error,
         };
-        // The bytes decide: what could not be made of them may be due to a limit, a codec or a tired machine.
+        // Verification failed. Only the digest tells whether the bytes are wrong, or whether a
+        // limit, a codec or the machine is.
         let mut hasher = Hasher::new();
         let hashed = std::iter::once(&first)
             .chain(&rootfs)
             .try_for_each(|file| hash(file, &mut hasher, &mut |done| monitor.report(Phase::Verify, done, None)));
         match hashed {
             Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
-            Err(error) => return Ok(Reread::Unreadable(told(&error))),
+            Err(error) => return Ok(Reread::Unreadable(describe(&error))),
             Ok(()) => {}
         }
         let found = hasher.finish();
@@ -60,18 +64,19 @@ impl Store {
             return Ok(Reread::Damaged(why.to_string(), evidence));
         }
         if !lies_in_the_bytes(&failed) {
-            return Ok(Reread::Unreadable(told(&failed)));
+            return Ok(Reread::Unreadable(describe(&failed)));
         }
-        // The same bytes say the same again; what a failing machine made of them does not come twice.
+        // The digest matches, and yet the format is invalid. Verify twice: faulty memory does not
+        // give the same error again.
         match self.verify_files(fingerprint, &first, rootfs.as_ref(), monitor) {
             Ok(image) => self.with_sidecar(image, objects),
             Err(error) if error.kind() == ErrorKind::Cancelled => Err(error),
             Err(error) if lies_in_the_bytes(&error) => Ok(Reread::Damaged(error.to_string(), evidence)),
-            Err(error) => Ok(Reread::Unreadable(told(&error))),
+            Err(error) => Ok(Reread::Unreadable(describe(&error))),
         }
     }
 
-    /// The image that files hold, as they tell it.
+    /// The row of an image as its files describe it, with default values for what only a sidecar knows.
     fn verify_files(
         &self,
         fingerprint: &Fingerprint,
@@ -103,7 +108,8 @@ impl Store {
         Ok(image)
     }
 
-    /// Adds what the sidecar knows. One that can't be read now must not be taken for none: what it knows would be lost.
+    /// Adds what the sidecar says. A sidecar that cannot be read now is not treated as missing: its
+    /// aliases and edits would be lost.
     fn with_sidecar(&self, mut image: StoredImage, objects: &ImageObjects) -> Result<Reread> {
         image.objects = objects.clone();
         let mut restored = image.clone();
@@ -115,14 +121,16 @@ impl Store {
             Ok(()) => Reread::Image(Box::new(restored), None),
             Err(error) if is_useless(&error) => {
                 image.objects.sidecar = None;
-                Reread::Image(Box::new(image), Some(told(&error)))
+                Reread::Image(Box::new(image), Some(describe(&error)))
             }
-            Err(error) => Reread::Unreadable(format!("its sidecar: {}", told(&error))),
+            Err(error) => Reread::Unreadable(format!("its sidecar: {}", describe(&error))),
         })
     }
 
+    /// Reads and parses a sidecar.
+    ///
     /// # Errors
-    /// `NotFound` when there is none, `Malformed` or `Unsupported` for one that is of no use, `Io`.
+    /// `NotFound`; `Malformed` or `Unsupported` for content that cannot be used; `Io`.
     pub(crate) fn read_sidecar(&self, key: &BlobKey) -> Result<Sidecar> {
         use std::io::Read;
         let file = self.blobs.open(key)?;
@@ -137,7 +145,7 @@ fn no_sidecar() -> Error {
     Error::new(ErrorKind::NotFound, "there is no sidecar file")
 }
 
-/// Whether a sidecar says nothing to anybody who knows this version.
+/// Whether a sidecar with this error can never be used by this version.
 pub(super) fn is_useless(error: &Error) -> bool {
     matches!(
         error.kind(),
@@ -149,7 +157,7 @@ pub(super) fn is_useless(error: &Error) -> bool {
     )
 }
 
-/// Whether reading the same bytes fails so on every machine, with any limits, and with whatever is compiled in.
+/// Whether the same bytes give this error on every machine, with any limits and with any codecs.
 fn lies_in_the_bytes(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Malformed | ErrorKind::Mismatch | ErrorKind::UnsafePath)
 }

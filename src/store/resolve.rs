@@ -14,25 +14,27 @@ use crate::format::ImageType;
 const MAX_CANDIDATES: usize = 10;
 /// How many suggestions the error for an unknown name makes.
 const MAX_SUGGESTIONS: usize = 5;
-/// How many aliases an unknown name is compared with: first among those with the same two letters in front, then among all.
-/// Bounds the work that a request for a missing image causes.
+/// How many aliases an unknown name is compared with: first among those with the same two letters
+/// in front, then among all. Bounds the work that a request for a missing image causes.
 const MAX_COMPARED: usize = 2_000;
 
 impl Store {
-    /// Finds the image that `reference` names: an alias, a whole fingerprint, or a prefix of exactly one fingerprint with at
-    /// least four digits ([`FingerprintPrefix::MIN_DIGITS`]).
+    /// Finds the image that `reference` names: an alias, a whole fingerprint, or a prefix of
+    /// exactly one fingerprint with at least four digits ([`FingerprintPrefix::MIN_DIGITS`]).
     ///
-    /// An alias takes precedence over a fingerprint with the same beginning. If a container and a virtual machine share the
-    /// alias, the container is returned; [`resolve_preferring`](Self::resolve_preferring) chooses.
+    /// An alias takes precedence over a fingerprint with the same beginning. If a container and a
+    /// virtual machine share the alias, the container is returned;
+    /// [`resolve_preferring`](Self::resolve_preferring) chooses.
     ///
     /// # Errors
-    /// `NotFound`, with similar names in the hint; `Ambiguous`, with the candidates in the message; `Malformed` if the catalog is
-    /// damaged; `Io`.
+    /// `NotFound`, with similar names in the hint; `Ambiguous`, with the candidates in the message;
+    /// `Malformed` if the catalog is damaged; `Io`.
     pub fn resolve(&self, reference: &str) -> Result<StoredImage> {
         self.resolve_preferring(reference, ImageType::Container)
     }
 
-    /// Like [`resolve`](Self::resolve), but prefers images of `image_type` if a container and a virtual machine share the alias.
+    /// Like [`resolve`](Self::resolve), but prefers images of `image_type` if a container and a
+    /// virtual machine share the alias.
     ///
     /// # Errors
     /// As [`resolve`](Self::resolve).
@@ -55,7 +57,8 @@ impl Store {
         self.catalog.with_prefix(prefix, limit)
     }
 
-    /// The fingerprint that `reference` stands for. A whole fingerprint is returned without a look at whether its image exists.
+    /// The fingerprint that `reference` stands for. A whole fingerprint is returned without a look
+    /// at whether its image exists.
     fn find(&self, reference: &str, image_type: ImageType) -> Result<Option<Fingerprint>> {
         let others = ImageType::ALL.into_iter().filter(|of| *of != image_type);
         for of in std::iter::once(image_type).chain(others) {
@@ -103,8 +106,8 @@ impl Store {
 }
 
 impl Store {
-    /// Names similar to `reference`, the closest first: by edit distance, then names that contain it or are contained in it, then
-    /// fingerprints with the same four digits in front.
+    /// Names similar to `reference`, the closest first: by edit distance, then names that contain
+    /// it or are contained in it, then fingerprints with the same four digits in front.
     fn suggestions(&self, reference: &str) -> Result<Vec<String>> {
         let wanted = reference.to_lowercase();
         let max_distance = (wanted.chars().count() / 4).clamp(1, 3);
@@ -134,8 +137,8 @@ impl Store {
 
 /// The edit distance (Levenshtein) of two names in characters, or `None` if it exceeds `max`.
 ///
-/// Names over 128 characters are not compared: the cost is the product of both lengths, and callers pass names that an
-/// unauthenticated client chose.
+/// Names over 128 characters are not compared: the cost is the product of both lengths, and callers
+/// pass names that an unauthenticated client chose.
 pub(crate) fn edit_distance(from: &str, to: &str, max: usize) -> Option<usize> {
     let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
     if from.len().abs_diff(to.len()) > max || from.len() > 128 {

@@ -1,5 +1,7 @@
-//! `Scratch`: where bytes are on their way into a store. Always local, whatever holds the blobs: they are hashed and verified
-//! there before anything of them can be seen. Each staged file is locked by its maker; one whose lock is free is an orphan.
+//! Scratch: the local directory for uploads. Bytes are hashed and verified there before any of them become visible.
+//!
+//! It is local even if the blobs are on an object store. Each staged file is locked by the process
+//! that writes it; a file whose lock is free is an orphan, and the next sweep removes it.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -11,6 +13,22 @@ use crate::io::{Blob, ReadAt};
 use crate::sparse::{self, Run};
 
 /// The local directory of staged files.
+///
+/// A directory store keeps it on the file system of its blobs, so that an upload is a hard link.
+/// For any other blob store choose a directory with space for the largest image.
+///
+/// ```
+/// use std::io::Write;
+///
+/// use lxd_image::store::Scratch;
+///
+/// let scratch = Scratch::in_memory();
+/// let mut staged = scratch.create()?;
+/// staged.write_all(b"some bytes")?;
+/// assert_eq!(staged.len(), 10);
+/// // Dropping it removes it.
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Scratch {
     files: Arc<dyn Files>,
@@ -18,29 +36,32 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Scratch made of these files. All who share them give the same `id`, and nobody else does: whoever finds a note about an
-    /// upload tells by it whether the upload's file must be here, and takes the upload for abandoned when it is not.
+    /// Scratch on any implementation of [`Files`].
+    ///
+    /// `id` must be the same for all processes that share these files, and must not be used for any
+    /// others: the note of an upload contains it, and a process that shares the files treats the
+    /// upload as abandoned if the staged file is gone.
     #[must_use]
     pub fn new(files: Arc<dyn Files>, id: impl Into<String>) -> Self {
         Self { files, id: id.into() }
     }
 
-    /// A directory of its own, which is made if it is not there, and which processes of this machine may share.
+    /// Scratch in a directory, which is created if it is missing. Processes of one machine may share it.
     ///
     /// # Errors
-    /// `Malformed` when the directory belongs to something else, `Io`.
+    /// `Malformed` if the directory belongs to something else; `Io`.
     pub fn directory(path: impl AsRef<Path>) -> Result<Self> {
         let (files, id) = DirectoryFiles::private(path)?;
         Ok(Self { files: Arc::new(files), id })
     }
 
-    /// Memory, which is gone with the last clone.
+    /// Scratch in memory, which is freed with the last clone.
     #[must_use]
     pub fn in_memory() -> Self {
         Self { files: Arc::new(MemoryFiles::new()), id: random_id() }
     }
 
-    /// Makes a staged file, locked until it is dropped.
+    /// Creates a staged file, which is locked, and removed when it is dropped.
     ///
     /// # Errors
     /// `StorageFull`, `Io`.
@@ -53,30 +74,32 @@ impl Scratch {
             file,
             name,
             length: 0,
-            came_as: None,
+            original_name: None,
         })
     }
 
-    /// The staged file that a note's `holder` names, if it is one of this scratch.
+    /// The name of the staged file that the `holder` of a note means, if it is in this scratch.
     pub(crate) fn own<'a>(&self, holder: &'a str) -> Option<&'a str> {
         holder.strip_prefix(&*self.id)?.strip_prefix('/').filter(|name| !name.contains(['/', '\0']))
     }
 
+    /// The names of all staged files.
     pub(crate) fn names(&self) -> Result<Vec<String>> {
         self.files.names(Area::Staging).map_err(staging_error)
     }
 
-    /// Whether there are files whose makers are gone.
+    /// Whether there are staged files whose processes are gone.
     pub(crate) fn has_orphans(&self) -> bool {
         let is_orphan = |name: &String| !matches!(self.try_lock_orphan(name), Ok(None));
         self.names().is_ok_and(|names| names.iter().any(is_orphan))
     }
 
-    /// Removes the files whose makers are gone, and returns how many those were. One that can't be looked at, since it is somebody
-    /// else's, say, keeps none of the others.
+    /// Removes the staged files whose processes are gone, and returns their number. A file that
+    /// cannot be opened, for example because another user owns it, does not keep the others from
+    /// being removed.
     ///
     /// # Errors
-    /// The first one, when all was tried.
+    /// The first one, once all files were tried.
     pub(crate) fn sweep(&self) -> Result<usize> {
         let (mut swept, mut failed) = (0, Ok(()));
         for name in self.names()? {
@@ -95,7 +118,7 @@ impl Scratch {
         Ok(true)
     }
 
-    /// Whether a file is there, also one whose maker is gone.
+    /// Whether a staged file exists, locked or not.
     pub(crate) fn holds(&self, name: &str) -> Result<bool> {
         match self.files.open(Area::Staging, name) {
             Ok(_) => Ok(true),
@@ -104,7 +127,7 @@ impl Scratch {
         }
     }
 
-    /// Locks a staged file whose maker is gone; `None` while somebody has it, and when it is not there.
+    /// Locks a staged file whose process is gone. `None` while a process holds it, and if it does not exist.
     pub(crate) fn try_lock_orphan(&self, name: &str) -> Result<Option<Box<dyn Send>>> {
         self.files.try_lock_orphan(name).map_err(staging_error)
     }
@@ -117,14 +140,17 @@ impl Scratch {
     }
 }
 
-/// A file in scratch, locked by whoever has this. Its name goes when it is dropped.
+/// A file in scratch, locked by its owner, and removed when this is dropped.
+///
+/// Write to it with [`std::io::Write`]; whole blocks of zeros become holes.
+/// [`BlobStore::put`](super::BlobStore::put) makes an object of it.
 pub struct StagedFile {
     files: Arc<dyn Files>,
     file: Box<dyn NewFile>,
     name: String,
     holder: String,
     length: u64,
-    pub(crate) came_as: Option<String>,
+    pub(crate) original_name: Option<String>,
 }
 
 impl StagedFile {
@@ -133,7 +159,7 @@ impl StagedFile {
         &self.name
     }
 
-    /// What notes about the upload of this file name it by.
+    /// How the notes of its upload name it: the id of the scratch and the name of the file.
     pub(crate) fn holder(&self) -> &str {
         &self.holder
     }
@@ -144,13 +170,13 @@ impl StagedFile {
         self.length
     }
 
-    /// Whether nothing was written yet.
+    /// Whether nothing has been written yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.length == 0
     }
 
-    /// Its bytes, to read while it is there.
+    /// Opens its bytes for reading. They stay readable when the file is dropped.
     ///
     /// # Errors
     /// `Io`.
@@ -158,20 +184,22 @@ impl StagedFile {
         self.file.reader().map_err(staging_error)
     }
 
-    /// Returns when its bytes are on the disk.
+    /// Returns once its bytes are on the disk (`fsync`).
     ///
     /// # Errors
-    /// `Io`; the bytes are not to be trusted then.
+    /// `Io`. The content must not be used after that: the kernel reports a failed write-back only
+    /// once, and a second `fsync` may succeed although data was lost.
     pub fn sync(&mut self) -> Result<()> {
         self.file.sync().map_err(|error| Error::io("the image cannot be made durable", error))
     }
 
-    /// Whether it lies among `files`, so that a link gives it a further name.
+    /// Whether it is one of `files`, so that it can become a blob by a hard link.
     pub(crate) fn is_among(&self, files: &Arc<dyn Files>) -> bool {
         Arc::ptr_eq(&self.files, files)
     }
 
-    /// Takes the content of a file by sharing its blocks, where the file system can.
+    /// Shares the blocks of `from` instead of copying, if the file system can. Returns whether it
+    /// did; if not, nothing was written.
     pub(crate) fn reflink(&mut self, from: &Blob) -> Result<bool> {
         let shared = self.file.reflink(from).map_err(staging_error)?;
         if shared {
@@ -180,7 +208,7 @@ impl StagedFile {
         Ok(shared)
     }
 
-    /// Writes all, and leaves holes for whole blocks of zeros: a disk image is mostly that.
+    /// Writes all of `bytes`, and leaves holes for whole blocks of zeros: disk images consist mostly of zeros.
     pub(crate) fn write_sparse(&mut self, bytes: &[u8]) -> io::Result<()> {
         for run in sparse::runs(self.length, bytes) {
             let count = match run {
@@ -216,12 +244,12 @@ impl Write for StagedFile {
     }
 }
 
-/// An id that nothing else has: not another scratch directory, not another process's memory.
+/// A random id of 128 bits, in hex.
 pub(super) fn random_id() -> String {
     format!("{:016x}{:016x}", random_number(), random_number())
 }
 
-/// A number that nobody else has, also not a process that was forked from this one.
+/// A random number that no other process has, not even one that was forked from this one.
 pub(super) fn random_number() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -230,7 +258,7 @@ pub(super) fn random_number() -> u64 {
     if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).is_ok_and(|count| count == 8) {
         return u64::from_ne_bytes(bytes);
     }
-    // Kernels have had the call since 2014. Elsewhere process, time and count tell one from another.
+    // `getrandom(2)` exists since Linux 3.17. Without it, combine the process, the time and a counter.
     let mut hasher = RandomState::new().build_hasher();
     hasher.write_u32(std::process::id());
     hasher.write_u64(COUNT.fetch_add(1, Ordering::Relaxed));
@@ -243,7 +271,7 @@ fn staging_error(error: io::Error) -> Error {
     Error::io("the store's staging directory cannot be used", error)
 }
 
-/// Writes all, whatever small steps it takes.
+/// As [`Write::write_all`], but also retries a write that would block, as pipes of a caller may.
 pub(crate) fn write_all(file: &mut (impl Write + ?Sized), mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match file.write(bytes) {

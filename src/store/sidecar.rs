@@ -1,6 +1,8 @@
-//! Sidecars: beside each image an object with what the catalog knows of it, so that a lost catalog can be made anew. Each is of
-//! one revision of the image's row and never changes.
-//! Architecture, type and sizes are not among it: the image itself tells them.
+//! Sidecars: for each image an object with what its row says, so that a lost catalog can be rebuilt.
+//!
+//! A sidecar describes one revision of a row and is never changed; the next revision gets a new
+//! one. The architecture, the type and the sizes are not part of it, since the image itself has
+//! them.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -10,7 +12,7 @@ use super::image::{Alias, StoredImage, UpdateSource};
 use crate::error::{Error, Result};
 use crate::metadata::Properties;
 
-/// The content of a sidecar file.
+/// The content of a sidecar: JSON, one object. Fields may be added in later layouts, and never change their meaning.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sidecar {
     layout: u64,
@@ -34,19 +36,23 @@ pub(crate) struct Sidecar {
     rootfs_object: Option<String>,
 }
 
+/// An alias in a sidecar.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct SidecarAlias {
     name: String,
     description: String,
 }
 
-/// A sidecar has some hundred bytes; one that is larger is not ours.
+/// The largest sidecar that is read, in bytes. Real ones have some hundred bytes to some KiB,
+/// depending on the properties.
 pub(crate) const MAX_BYTES: u64 = 16 << 20;
 
+/// Properties as a JSON object.
 fn map(properties: &Properties) -> Map<String, Value> {
     properties.iter().map(|(key, value)| (key.to_owned(), Value::from(value))).collect()
 }
 
+/// The properties in a JSON object, all of which must be strings.
 fn properties(map: &Map<String, Value>) -> Result<Properties> {
     let mut properties = Properties::new();
     for (key, value) in map {
@@ -57,6 +63,7 @@ fn properties(map: &Map<String, Value>) -> Result<Properties> {
 }
 
 impl Sidecar {
+    /// The sidecar of a row.
     pub(crate) fn of(image: &StoredImage) -> Self {
         Self {
             layout: super::layout::VERSION,
@@ -82,7 +89,8 @@ impl Sidecar {
         }
     }
 
-    /// Whether it says what the catalog does.
+    /// Whether it says what the row says. A sidecar of an older layout is compared without the
+    /// fields that it did not have.
     pub(crate) fn agrees_with(&self, image: &StoredImage) -> bool {
         let mut expected = Self::of(image);
         if self.layout < expected.layout {
@@ -92,26 +100,33 @@ impl Sidecar {
         *self == expected
     }
 
+    /// The text of the sidecar, indented: people read it when something went wrong.
     pub(crate) fn to_json(&self) -> Result<String> {
         let text = serde_json::to_string_pretty(self);
         Ok(text.map_err(|error| Error::malformed("a sidecar can't be written").with_source(error))? + "\n")
     }
 
+    /// Parses a sidecar.
+    ///
+    /// # Errors
+    /// `Malformed` for text that is no sidecar, `Unsupported` for one of a newer layout.
     pub(crate) fn parse(text: &[u8]) -> Result<Self> {
         let sidecar: Self = serde_json::from_slice(text)
             .map_err(|error| Error::malformed("a sidecar file is damaged").with_source(error))?;
         if !(1..=super::layout::VERSION).contains(&sidecar.layout) {
             return Err(Error::unsupported(format!("a sidecar file has layout version {}", sidecar.layout)));
         }
-        // A catalog counts so far.
+        // A revision is a signed 64-bit integer in the catalog.
         if i64::try_from(sidecar.revision).is_err() {
             return Err(Error::malformed("a sidecar file has a revision that no store comes to"));
         }
         Ok(sidecar)
     }
 
-    /// Puts what the sidecar knows into an image that was read anew. A sidecar of another image
-    /// is refused.
+    /// Sets the fields of `image` that the sidecar has.
+    ///
+    /// # Errors
+    /// `Mismatch` for the sidecar of another image; `InvalidInput` or `Malformed` for values that no store writes.
     pub(crate) fn restore(&self, image: &mut StoredImage) -> Result<()> {
         if self.fingerprint != image.fingerprint.to_string() {
             return Err(Error::mismatch(

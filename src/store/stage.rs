@@ -1,6 +1,5 @@
-//! Bytes on their way in: copied into scratch, hashed as they arrive, and verified as one image.
-
-use std::io::{self, Read};
+//! Staging: copies an image into scratch, hashes it on the way, and verifies it. Nothing of it is
+//! visible before that.
 
 use super::image::StoredImage;
 use super::open::Store;
@@ -8,25 +7,29 @@ use super::scratch::StagedFile;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::format::{Image, ImageSource, ImageType, Input};
+use crate::io as bytes;
 use crate::metadata::{Architecture, Metadata, Properties};
 use crate::omissions::Omitted;
 use crate::progress::{Monitor, Phase};
 use crate::time;
 
-/// An image that is complete and verified, in scratch.
+/// A complete and verified image in scratch, ready to be uploaded.
 pub(crate) struct StagedImage {
-    /// The image, or metadata and rootfs.
+    /// One file, or the metadata and the rootfs of a split image, in this order.
     pub(crate) files: Vec<StagedFile>,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) info: ImageInfo,
 }
 
 impl StagedImage {
-    /// What a store knows of it that came `now`, with what its source `told` beyond the image's own properties, or instead of
-    /// them where that is `exact`. Times that no client could be told are brought to the end of what can, and that is recorded.
+    /// The row of the image, without aliases and objects. `now` is the time of its upload in seconds since 1970.
+    ///
+    /// `told` are properties of its source: they override the image's own, or replace all of them
+    /// if `exact` is set. Times outside of the years 0 to 9999 are clamped, which is recorded as an
+    /// omission: no client could read them.
     ///
     /// # Errors
-    /// `InvalidInput` for a property that can't be kept.
+    /// `InvalidInput` for a property that cannot be stored.
     pub(crate) fn stored(
         &self,
         (told, exact): (&Properties, bool),
@@ -37,13 +40,13 @@ impl StagedImage {
         let metadata = &self.info.metadata;
         let name = self.fingerprint.to_string();
         let time = |field, seconds| within_range(monitor, &name, field, seconds);
-        let came_as = |index: usize| self.files.get(index).and_then(|file| file.came_as.clone());
+        let original_name = |index: usize| self.files.get(index).and_then(|file| file.original_name.clone());
         let mut image = StoredImage::new(self.fingerprint, self.info.image_type, self.info.architecture);
         (image.size, image.rootfs_size) = (self.info.size, self.info.rootfs_size);
         image.created_at = time("creation date", metadata.creation_date());
         image.expires_at = expires_at.or(metadata.expiry_date()).map(|seconds| time("expiry date", seconds));
         image.uploaded_at = now;
-        (image.file_name, image.rootfs_name) = (came_as(0), came_as(1));
+        (image.file_name, image.rootfs_name) = (original_name(0), original_name(1));
         if !exact {
             image.original_properties = metadata.properties().clone();
         }
@@ -54,7 +57,7 @@ impl StagedImage {
     }
 }
 
-/// A time as a store keeps it. One that no client could be told is brought to the end of what can, and that is recorded.
+/// Clamps a time to the years 0 to 9999, and records that as an omission of `field`.
 fn within_range(monitor: &Monitor, image: &str, field: &'static str, seconds: i64) -> i64 {
     let kept = time::within_range(seconds);
     if kept != seconds {
@@ -64,9 +67,11 @@ fn within_range(monitor: &Monitor, image: &str, field: &'static str, seconds: i6
     kept
 }
 
-/// What the bytes of an image tell.
+/// What verification found out about an image.
 pub(crate) struct ImageInfo {
+    /// The size of all files in bytes.
     pub(crate) size: u64,
+    /// The size of the rootfs file of a split image in bytes.
     pub(crate) rootfs_size: Option<u64>,
     pub(crate) image_type: ImageType,
     pub(crate) architecture: Architecture,
@@ -75,6 +80,13 @@ pub(crate) struct ImageInfo {
 
 impl Store {
     /// Copies an image into scratch and verifies it.
+    ///
+    /// The files are copied even if they are local: another process could change them between
+    /// verification and use. Where the file system can share blocks (a reflink) the copy costs
+    /// nothing.
+    ///
+    /// # Errors
+    /// `Mismatch` for another fingerprint than `expected`; those of verification; `Cancelled`, `StorageFull`, `Io`.
     pub(crate) fn stage(
         &self,
         source: ImageSource,
@@ -92,8 +104,8 @@ impl Store {
         let mut done = 0;
         for input in std::iter::once(first).chain(second) {
             let mut file = self.scratch.create()?;
-            // A stream's name is only for errors.
-            file.came_as =
+            // A stream has a name for error messages only; it is not the name of a file to keep.
+            file.original_name =
                 input.len().and(input.name()).and_then(|path| path.file_name()?.to_str()).and_then(plain_name);
             copy(&input, &mut file, &mut hasher, &mut done, total, monitor).map_err(|error| input.name_error(error))?;
             names.push(input.name().map(std::path::Path::to_path_buf));
@@ -108,7 +120,11 @@ impl Store {
         self.verify_staged(incoming, &names, expected, arrived, monitor)
     }
 
-    /// Verifies staged files as one image.
+    /// Verifies staged files as one image, whichever of two comes first. `arrived` is the
+    /// fingerprint of the bytes that were written, in that order: the disk must return the same.
+    ///
+    /// # Errors
+    /// As [`stage`](Self::stage).
     pub(crate) fn verify_staged(
         &self,
         mut incoming: Vec<StagedFile>,
@@ -150,7 +166,7 @@ impl Store {
                 ),
             ));
         }
-        // A rule without its template concerns whoever makes an instance; LXD takes such images too.
+        // A rule whose template is missing matters only when an instance is created; LXD imports such images, too.
         if let Some(finding) = verified.findings.into_iter().find(|finding| finding.kind() != ErrorKind::NotFound) {
             return Err(finding);
         }
@@ -167,7 +183,10 @@ impl Store {
     }
 }
 
-/// Copies one file and hashes it on the way; where blocks can be shared there is nothing to copy.
+/// Copies one file of an image into scratch, and hashes it on the way. `done` counts the bytes of all files so far.
+///
+/// Where the file system can share blocks nothing is copied; then `hasher` becomes `None`, since
+/// the bytes are hashed when they are verified.
 fn copy(
     input: &Input,
     file: &mut StagedFile,
@@ -176,39 +195,32 @@ fn copy(
     total: Option<u64>,
     monitor: &Monitor,
 ) -> Result<()> {
-    monitor.report(Phase::Hash, *done, total)?;
-    if let Some(original) = input.as_blob()
-        && file.reflink(original)?
-    {
-        // The bytes are hashed when they are verified.
-        *hasher = None;
-        *done = done.saturating_add(input.len().unwrap_or(0));
-        return Ok(());
+    let before = *done;
+    if let Some(original) = input.as_blob() {
+        monitor.report(Phase::Hash, before, total)?;
+        if file.reflink(original)? {
+            *hasher = None;
+            *done = before.saturating_add(input.len().unwrap_or(0));
+            return Ok(());
+        }
     }
     let mut reader = input.reader(monitor.cancel())?;
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        let count = match reader.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) => count,
-            Err(error) if again(&error) => continue,
-            Err(error) => return Err(Error::io("the image can't be read", error)),
-        };
-        let bytes = &buffer[..count];
-        file.write_sparse(bytes).map_err(|error| Error::io("the image can't be written into the store", error))?;
+    let mut report = |read: u64| {
+        *done = before.saturating_add(read);
+        monitor.report(Phase::Hash, *done, total)
+    };
+    bytes::read_stream(&mut reader, "the image can't be read", &mut report, &mut |chunk| {
+        file.write_sparse(chunk).map_err(|error| Error::io("the image can't be written into the store", error))?;
         if let Some(hasher) = hasher {
-            hasher.update(bytes);
+            hasher.update(chunk);
         }
-        *done = done.saturating_add(count as u64);
-        monitor.report(Phase::Hash, *done, total)?;
-    }
+        Ok(())
+    })
 }
 
-fn again(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
-}
-
-/// A file's name that may be given to a file of ours, later and elsewhere: no way to climb, nothing hidden.
+/// Returns `name` if it is a plain file name that is safe to use elsewhere later: no path, not
+/// hidden, not an option, no control character, 200 bytes at most (which leaves room for an ending
+/// within the kernel's 255).
 pub(crate) fn plain_name(name: &str) -> Option<String> {
     let plain = !name.is_empty()
         && name.len() <= 200

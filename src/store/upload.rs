@@ -1,5 +1,7 @@
-//! How an image becomes visible: its objects are noted, then created, then named by a row. A crash at any point leaves a note that
-//! whoever sweeps next acts on, and never a row without its objects.
+//! Makes a staged image visible: notes its objects, creates them, and inserts the row that names them.
+//!
+//! A crash at any point leaves either a note that the next sweep acts on, or a complete image;
+//! never a row without its objects.
 
 use super::blobs::BlobKey;
 use super::catalog::{Object, Transaction};
@@ -12,17 +14,23 @@ use crate::fingerprint::Fingerprint;
 use crate::format::ImageForm;
 use crate::progress::Monitor;
 
-/// What to do about an image whose objects were created.
+/// What the caller of [`Store::upload`] decided in the transaction that would insert the row.
 pub(crate) enum Decision {
-    /// It is new: this row names the objects.
+    /// The image is new, and this row names the new objects.
     New(StoredImage),
-    /// It was there; only its row changed, and the objects are not needed.
+    /// The image was in the store already: only its row changed, and the new objects are marked as dead.
     Known(StoredImage),
 }
 
 impl Store {
-    /// Creates the objects of a staged image and makes it visible. `decide` changes the catalog, and inserts the row of a new
-    /// image with the objects that it is given; nothing of it stays when anything fails.
+    /// Creates the objects of a staged image and makes it visible.
+    ///
+    /// `decide` runs in the transaction that makes the image visible: it changes the catalog, and
+    /// inserts the row of a new image with the objects that it is given. It may run more than once,
+    /// as all work of a transaction, and nothing of it remains if anything fails.
+    ///
+    /// # Errors
+    /// Those of `decide`, of the blob store and of the catalog. The objects that were created are abandoned then.
     pub(crate) fn upload(
         &self,
         mut staged: StagedImage,
@@ -35,7 +43,8 @@ impl Store {
         let keys: Vec<BlobKey> = objects.keys().cloned().collect();
         let holder = staged.files.first().map(|file| file.holder().to_owned()).unwrap_or_default();
         let notes: Vec<Object> = keys.iter().map(|key| self.uploading(key.clone(), &fingerprint, &holder)).collect();
-        // When it is not known whether this was committed, the notes are found later: their holder's lock is free then.
+        // If this fails, it may have been committed all the same. A sweep finds the notes once this
+        // process no longer holds the lock of the staged file.
         self.catalog.write(&mut |catalog| {
             let row = catalog.image(&fingerprint)?;
             for note in &notes {
@@ -48,7 +57,7 @@ impl Store {
             Ok(())
         })?;
         let mut create = || {
-            // The rootfs first, which takes longest.
+            // The rootfs first: it takes longest, and most failures happen before anything else was created.
             for (file, key) in staged.files.iter_mut().zip(&keys).rev() {
                 self.blobs.put(key, file, monitor)?;
             }
@@ -57,8 +66,8 @@ impl Store {
         };
         let done = create();
         if done.is_err() {
-            // Whether the row is there is known to the catalog alone. What cannot be noted now is found by its note later,
-            // since its holder's lock is free then.
+            // Only the catalog knows whether the row was committed. If abandoning fails, the notes
+            // remain for a later sweep.
             let _ = self.abandon(&fingerprint, &keys);
         } else {
             let _ = self.reconcile();
@@ -66,6 +75,8 @@ impl Store {
         done
     }
 
+    /// The transaction that makes an image visible: checks that the upload still holds its notes,
+    /// lets `decide` change the rows, and removes the notes or marks the objects as dead.
     fn commit(
         &self,
         fingerprint: &Fingerprint,
@@ -77,7 +88,8 @@ impl Store {
         self.catalog.write(&mut |catalog| {
             published = None;
             for note in notes {
-                // A sweep may have taken an upload for abandoned that slept beyond its lease, and deleted its objects.
+                // If this process slept beyond its lease, a sweep may have deleted the objects: a
+                // row must not name them.
                 if catalog.object(&note.key)?.as_ref() != Some(note) {
                     return Err(Error::new(
                         ErrorKind::Transient,

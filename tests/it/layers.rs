@@ -13,7 +13,6 @@ const LAYERS: &[(&str, u8)] = &[
     ("io", 0),
     ("leftovers", 0),
     ("limits", 0),
-    ("moment", 0),
     ("omissions", 0),
     ("progress", 0),
     ("redact", 0),
@@ -49,7 +48,7 @@ const WITHIN: &[(&str, &str)] = &[
     ("progress", "error"),
     ("progress", "omissions"),
     ("rooted", "error"),
-    ("moment", "error"),
+    ("time", "error"),
     ("rooted", "progress"),
 ];
 
@@ -270,7 +269,7 @@ fn local_files(source: &str) -> Vec<String> {
 }
 
 #[test]
-fn no_local_file_is_named_above_the_blob_store() {
+fn code_above_the_blob_store_names_no_local_file() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     sources(&src.join("store"), &mut files);
@@ -337,7 +336,7 @@ fn no_import_points_up_or_across_the_layers() {
 }
 
 #[test]
-fn an_import_that_points_up_or_across_is_found() {
+fn import_up_or_across_is_found() {
     let exports = [("Image".to_owned(), "format".to_owned())];
     for (part, source, expected) in [
         ("metadata", "use crate::format::Image;", "points up"),

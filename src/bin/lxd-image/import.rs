@@ -103,7 +103,7 @@ impl About {
         }
         let mut options = ImportOptions::new().add_aliases_to_existing(true);
         if let Some(digits) = &self.fingerprint {
-            options = options.expect(digits.parse()?);
+            options = options.expected_fingerprint(digits.parse()?);
         }
         for (key, value) in self.properties(words).filter(|_| packed || words.remote.is_none()) {
             options = options.property(key, value)?;

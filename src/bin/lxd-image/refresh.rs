@@ -55,7 +55,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         let name = name_of(&image);
         let name = Escaped(name.as_bytes()).to_string();
         match result {
-            Ok(Refreshed::Replaced(new)) => {
+            Ok(Refreshed::Replaced { fingerprint: new }) => {
                 replaced += 1;
                 if matches!(session.format, Format::Json | Format::Yaml | Format::Jinja(_)) {
                     rows.push(row(&name, &image, &new));

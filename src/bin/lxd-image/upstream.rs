@@ -172,7 +172,7 @@ fn described(found: &StoredImage, source: UpdateSource, options: ImportOptions) 
     // A server of one of the peers tells all properties, those that were taken away left out.
     let exact = source.protocol.parse().is_ok_and(Protocol::is_rest);
     let mut options = options
-        .expect(found.fingerprint)
+        .expected_fingerprint(found.fingerprint)
         .image_type(found.image_type)
         .source(source)
         .source_properties(found.properties.clone())

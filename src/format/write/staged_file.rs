@@ -51,7 +51,7 @@ impl StagedFile {
                 .map_err(|error| Error::io("the output can't be made", error).in_file(path))?;
             let named = file.metadata().ok().map(|about| (about.dev(), about.ino()));
             // Swept by another process before it was locked.
-            if leftovers::hold(&file) && dir.identity_of(&staging).ok() == named {
+            if leftovers::lock(&file) && dir.identity_of(&staging).ok() == named {
                 return Ok(Self { dir, path: path.to_path_buf(), name, staging: Some(staging), file });
             }
         }

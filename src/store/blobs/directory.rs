@@ -1,6 +1,9 @@
-//! `DirectoryFiles`: the files of a store in three directories of one file system, by descriptor. Directories are 0700 and files
-//! 0600 whatever the umask; locks are `flock`, which end with their process. And `DirectoryBlobs`, which keeps the contract of a
-//! [`BlobStore`] with them.
+//! [`DirectoryFiles`]: three directories on one file system, used through descriptors. And
+//! [`DirectoryBlobs`], which implements [`BlobStore`] with them.
+//!
+//! Directories have mode 0700 and files 0600, whatever the umask. Locks are `flock`, which the
+//! kernel releases when a process ends. A blob appears by a hard link from a staged file that was
+//! synced, so its name never stands for incomplete content.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -18,10 +21,26 @@ use crate::progress::{Monitor, Phase};
 use crate::rooted::{Dir, is, staging_name};
 use crate::store::scratch::{Scratch, StagedFile, random_id};
 
-/// In the directory of the blobs, the id of the store that they belong to.
+/// The file in the directory of the blobs that has the id of its store.
 const MARKER: &str = "store-id";
 
 /// The files of a store below one directory.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use lxd_image::store::{DirectoryBlobs, DirectoryFiles, MemoryCatalog, Scratch, StoreOptions};
+///
+/// # let dir = std::env::temp_dir().join(format!("lxd-image-files-{}", std::process::id()));
+/// // A store with a catalog of its own kind. Blobs and scratch share the files, so that an upload is a link.
+/// let files = Arc::new(DirectoryFiles::create_or_open(&dir, "an id of this store")?);
+/// let (blobs, scratch) = (DirectoryBlobs::new(files.clone()), Scratch::new(files, "an id of this store"));
+/// let store = StoreOptions::new().open_parts(Arc::new(blobs), Arc::new(MemoryCatalog::new()), scratch);
+/// assert!(store.images()?.is_empty());
+/// # drop(store);
+/// # std::fs::remove_dir_all(&dir)?;
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 pub struct DirectoryFiles {
     path: PathBuf,
     id: String,
@@ -31,11 +50,11 @@ pub struct DirectoryFiles {
 }
 
 impl DirectoryFiles {
-    /// Opens the directories below `path`, or makes them, without a store around them: for programs
-    /// that bring a catalog of their own.
+    /// Opens the directories below `path`, or creates them, for programs that bring a catalog of
+    /// their own. `id` identifies the store that they belong to.
     ///
     /// # Errors
-    /// `Malformed` when they are another store's, `Io`.
+    /// `Malformed` if they belong to another store; `Io`.
     pub fn create_or_open(path: impl AsRef<Path>, id: &str) -> Result<Self> {
         let path = path.as_ref();
         if !path.join(Area::Blobs.name()).exists() {
@@ -46,7 +65,7 @@ impl DirectoryFiles {
         Self::open(path, id)
     }
 
-    /// Opens the directories below `path`, or makes them, with an id of their own, which is returned.
+    /// Opens the directories below `path`, or creates them with a random id, and returns the id.
     pub(in crate::store) fn private(path: impl AsRef<Path>) -> Result<(Self, String)> {
         let path = path.as_ref();
         let marker = path.join(Area::Blobs.name()).join(MARKER);
@@ -58,7 +77,8 @@ impl DirectoryFiles {
         Ok((Self::create_or_open(path, &id)?, id))
     }
 
-    /// Makes the directories below `path` for the store `id`; those that are there are kept.
+    /// Creates the directories below `path` for the store `id`. Directories that exist are kept, so
+    /// an interrupted call can be repeated.
     pub(crate) fn create(path: &Path, id: &str) -> Result<()> {
         let fail = |what: &'static str| move |error: io::Error| Error::io(what, error).in_file(path);
         let top = Dir::open(path).map_err(fail("the store's directory can't be opened"))?;
@@ -90,10 +110,10 @@ impl DirectoryFiles {
         write().map_err(fail("the marker of the blobs can't be written"))
     }
 
-    /// Opens the directories below `path`, which must be those of the store `id`.
+    /// Opens the directories below `path`, which must belong to the store `id`.
     ///
     /// # Errors
-    /// `Malformed` when they are another store's or not there, `Io`.
+    /// `Malformed` if they belong to another store or are missing; `Io`.
     pub(crate) fn open(path: &Path, id: &str) -> Result<Self> {
         let open = |top: &Dir, area: Area| {
             top.child(area.name().as_bytes()).map_err(|error| {
@@ -117,6 +137,7 @@ impl DirectoryFiles {
         Ok(opened)
     }
 
+    /// The open directory of an area.
     fn dir(&self, area: Area) -> &Dir {
         match area {
             Area::Blobs => &self.blobs,
@@ -126,7 +147,7 @@ impl DirectoryFiles {
     }
 }
 
-/// A lock that its process lost with its life; `None` while somebody holds it.
+/// Takes a `flock`; `false` while another process holds it. Waits if `operation` does.
 fn lock(file: &impl AsFd, operation: FlockOperation) -> io::Result<bool> {
     loop {
         match fs::flock(file, operation) {
@@ -157,7 +178,7 @@ impl Files for DirectoryFiles {
                 .and_then(|()| lock(&file, FlockOperation::LockExclusive))
                 .and_then(|_| Ok(fs::fstat(&file)?.st_nlink));
             match prepared {
-                // Swept by another process before it was locked.
+                // Another process swept the file between its creation and the lock.
                 Ok(0) => {}
                 Ok(_) => return Ok(Box::new(DirectoryFile { name, file })),
                 Err(error) => {
@@ -194,7 +215,7 @@ impl Files for DirectoryFiles {
 
     fn names(&self, area: Area) -> io::Result<Vec<String>> {
         let names = self.dir(area).names()?;
-        // Names that are no UTF-8 are none of ours.
+        // The store creates ASCII names only, so names that are not UTF-8 are foreign.
         Ok(names.into_iter().filter_map(|name| String::from_utf8(name).ok()).filter(|name| name != MARKER).collect())
     }
 
@@ -215,7 +236,8 @@ impl Files for DirectoryFiles {
         use std::io::Read;
         let mut found = String::new();
         let blobs = self.path.join(Area::Blobs.name());
-        // By path on purpose: what is mounted over the directory now is what others see.
+        // By path and not by descriptor, on purpose: a file system may have been mounted over the
+        // directory meanwhile.
         let opened = Dir::open(&blobs).and_then(|dir| dir.open_file(MARKER.as_bytes()));
         let read = opened.and_then(|file| file.take(1 << 10).read_to_string(&mut found));
         match read {
@@ -232,6 +254,7 @@ impl Files for DirectoryFiles {
     }
 }
 
+/// A staged file: open, and locked by this descriptor.
 struct DirectoryFile {
     name: String,
     file: File,
@@ -269,27 +292,30 @@ impl NewFile for DirectoryFile {
     }
 }
 
-/// The blobs of a store as files of one directory, beside its scratch.
+/// A [`BlobStore`] of the files of one directory.
+///
+/// An upload from scratch on the same files is a hard link; from anywhere else it is copied first.
+/// Open files survive their deletion, so no grace is needed.
 pub struct DirectoryBlobs {
     files: Arc<dyn Files>,
-    /// What a listing that is going on found when it began: reading the directory anew for each page would take the square of
-    /// the number of files.
+    /// What a listing that is going on found when it began: reading the directory anew for each
+    /// page would take the square of the number of files.
     listing: Mutex<Vec<BlobKey>>,
 }
 
 impl DirectoryBlobs {
-    /// Blobs that are kept as these files.
+    /// Blobs on any implementation of [`Files`].
     #[must_use]
     pub fn new(files: Arc<dyn Files>) -> Self {
         Self { files, listing: Mutex::default() }
     }
 
-    /// These files as scratch, for copies of what was staged elsewhere.
+    /// The same files as scratch, for copies of what was staged elsewhere.
     fn scratch(&self) -> Scratch {
         Scratch::new(Arc::clone(&self.files), "")
     }
 
-    /// A copy of a staged file of another place.
+    /// Copies a staged file of other files into these.
     fn copy_here(&self, staged: &StagedFile, monitor: &Monitor) -> Result<StagedFile> {
         let (from, mut copy) = (staged.reader()?, self.scratch().create()?);
         if copy.reflink(&from)? {
@@ -302,9 +328,10 @@ impl DirectoryBlobs {
         Ok(copy)
     }
 
-    /// Gives a staged file of these files a key as well.
+    /// Makes a staged file of these files the object `key`, by a hard link.
     fn link(&self, key: &BlobKey, staged: &mut StagedFile) -> Result<()> {
-        // After a failed sync nobody knows what is on the disk, so the name comes after it.
+        // Content before name: after a failed sync it is unknown what is on the disk, and the name
+        // must not exist then.
         staged.sync()?;
         self.files.link(staged.name(), key.as_str()).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => {
@@ -348,7 +375,7 @@ impl BlobStore for DirectoryBlobs {
         let mut listing = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
         if after.is_none() || listing.is_empty() {
             let names = self.files.names(Area::Blobs).map_err(blob_error)?;
-            // Names that are no keys cannot come from a directory.
+            // A directory cannot hold a name that is no key.
             *listing = names.into_iter().filter_map(|name| BlobKey::new(name).ok()).collect();
             listing.sort_unstable();
         }
@@ -361,7 +388,8 @@ impl BlobStore for DirectoryBlobs {
     }
 
     fn sweep(&self) -> Result<usize> {
-        // Copies of what was staged elsewhere. Where these files are the store's scratch as well, it has swept them before.
+        // Copies of what was staged elsewhere. Where these files are the store's scratch as well,
+        // it has swept them before.
         self.scratch().sweep()
     }
 
@@ -387,7 +415,7 @@ impl BlobStore for DirectoryBlobs {
                 _ => {}
             }
         }
-        // Where they are comes before where they are not.
+        // The new names first: a power cut in between leaves the files in both places and never in none.
         self.files.sync(Area::Quarantine).and_then(|()| self.files.sync(Area::Blobs)).map_err(blob_error)
     }
 

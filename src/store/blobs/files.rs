@@ -1,19 +1,21 @@
-//! `Files`: local files at the level of single operations, so that each can be made to fail. Scratch and the blobs of a directory
-//! are made of them; nothing else sees files, locks or directories.
+//! [`Files`]: local files at the level of single operations, so that tests can make each of them fail.
+//!
+//! Scratch and the blobs of a directory store are made of them; no other code of the store sees
+//! files, locks or directories.
 
 use std::io::{self, Write};
 
 use crate::error::Result;
 use crate::io::Blob;
 
-/// The three places where a directory store keeps files.
+/// The three directories of a directory store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Area {
-    /// Images and their sidecars, under names made from fingerprints.
+    /// Images and their sidecars, under names that begin with the fingerprint.
     Blobs,
-    /// Files in the making, each locked by who makes it.
+    /// Files that are being written, each locked by its process.
     Staging,
-    /// Files that were found damaged.
+    /// Damaged files that a repair archived.
     Quarantine,
 }
 
@@ -32,16 +34,17 @@ impl Area {
     }
 }
 
-/// Files in three places, all on one file system: what [`Scratch`](super::super::Scratch) and
-/// [`DirectoryBlobs`](super::DirectoryBlobs) are made of.
+/// Files in three directories, all on one file system: the base of
+/// [`Scratch`](super::super::Scratch) and [`DirectoryBlobs`](super::DirectoryBlobs).
 ///
-/// Names are plain: the store makes them from fingerprints and random numbers only. What order of operations survives a power
-/// cut is their users' business, not the implementation's.
+/// Names are plain: the store makes them of fingerprints and random numbers only. The callers
+/// choose an order of operations that survives a power cut; an implementation only has to do what
+/// each call says.
 pub trait Files: Send + Sync {
-    /// Makes a new file in staging, readable by nobody else, and locks it until it is dropped.
+    /// Creates a new staged file, readable by its owner only, and locks it until it is dropped.
     ///
     /// # Errors
-    /// The operating system's.
+    /// Those of the operating system.
     fn create(&self) -> io::Result<Box<dyn NewFile>>;
 
     /// Opens a file for reading. It stays readable when its name goes.
@@ -50,10 +53,10 @@ pub trait Files: Send + Sync {
     /// `NotFound`, and the operating system's.
     fn open(&self, area: Area, name: &str) -> io::Result<Blob>;
 
-    /// Gives a staged file its further name among the blobs.
+    /// Links a staged file into the blobs under a further name.
     ///
     /// # Errors
-    /// `AlreadyExists` when the name is taken, and the operating system's.
+    /// `AlreadyExists` if the name is taken; those of the operating system.
     fn link(&self, staged: &str, blob: &str) -> io::Result<()>;
 
     /// Renames a file, replacing what has the name.
@@ -80,18 +83,18 @@ pub trait Files: Send + Sync {
     /// The operating system's.
     fn sync(&self, area: Area) -> io::Result<()>;
 
-    /// Locks a staged file whose maker is gone, until what is returned is dropped; `None` when it is
-    /// locked, by its maker or by another who asks the same, or is not there.
+    /// Locks a staged file whose process is gone, until the result is dropped. `None` if it is
+    /// locked, by its owner or by another caller of this, and if it does not exist.
     ///
     /// # Errors
-    /// The operating system's.
+    /// Those of the operating system.
     fn try_lock_orphan(&self, staged: &str) -> io::Result<Option<Box<dyn Send>>>;
 
-    /// Fails unless the files that belong to this store are there: a file system that is not mounted must not look like a
-    /// store whose images are gone.
+    /// Fails unless these files belong to the store: a file system that is not mounted must not
+    /// look like a store without images.
     ///
     /// # Errors
-    /// `Malformed` when something else is in their place.
+    /// `Malformed` if something else is in their place.
     fn check_identity(&self) -> Result<()> {
         Ok(())
     }
@@ -102,25 +105,25 @@ pub trait NewFile: Write + Send {
     /// The name that it was made with.
     fn name(&self) -> &str;
 
-    /// Takes the content of other bytes by sharing their blocks, if the engines of both can do that.
+    /// Shares the blocks of other bytes instead of copying them. Returns whether it did.
     ///
     /// # Errors
-    /// The operating system's.
+    /// Those of the operating system.
     fn reflink(&mut self, from: &Blob) -> io::Result<bool>;
 
-    /// Goes on after so many bytes of zeros, which take no space where the file system can leave them out.
+    /// Appends `bytes` zeros, as a hole if the file system has holes.
     ///
     /// # Errors
-    /// The operating system's.
+    /// Those of the operating system.
     fn skip(&mut self, bytes: u64) -> io::Result<()> {
         let written = io::copy(&mut io::Read::take(io::repeat(0), bytes), self)?;
         if written == bytes { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
     }
 
-    /// Returns when the content is on the disk.
+    /// Returns once the content is on the disk.
     ///
     /// # Errors
-    /// The operating system's; after one, the content is not to be trusted.
+    /// Those of the operating system; the content must not be used after one.
     fn sync(&mut self) -> io::Result<()>;
 
     /// The content, to read.

@@ -1,5 +1,14 @@
-//! Keys of objects: made from a fingerprint and a random number, so that each is used once and tells what it is.
-//! A late deletion can never hit a newer upload of the same image.
+//! Keys of objects: made of a fingerprint and a random number, so that each is used only once and
+//! tells what it belongs to.
+//!
+//! | object | key |
+//! |---|---|
+//! | image or metadata file | `FINGERPRINT.RANDOM` |
+//! | rootfs file | `FINGERPRINT.RANDOM.rootfs` |
+//! | sidecar of one revision | `FINGERPRINT.RANDOM.REVISION-RANDOM.json` |
+//!
+//! Numbers are hexadecimal. Since no key is used twice, a late deletion cannot destroy a newer
+//! upload of the same image.
 
 use std::fmt;
 
@@ -11,43 +20,43 @@ use crate::store::scratch::random_number;
 ///
 /// ```
 /// use lxd_image::Fingerprint;
-/// use lxd_image::store::{BlobKey, Part};
+/// use lxd_image::store::{BlobKey, ObjectPart};
 ///
 /// let fingerprint = Fingerprint::of(b"an image");
 /// let (first, rootfs) = BlobKey::pair(&fingerprint);
 /// assert_ne!(first, BlobKey::pair(&fingerprint).0, "no key is made twice");
-/// assert_eq!(rootfs.parse(), Some((fingerprint, Part::Rootfs)));
+/// assert_eq!(rootfs.parse(), Some((fingerprint, ObjectPart::Rootfs)));
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlobKey(String);
 
-/// Which part of an image an object holds.
+/// The part of an image that an object holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
-pub enum Part {
+pub enum ObjectPart {
     /// A unified image, or the metadata file of a split one.
     Image,
     /// The rootfs file of a split image.
     Rootfs,
-    /// What the catalog knows of an image, as of one revision of its row.
+    /// The sidecar: what one revision of the row of the image said.
     Sidecar,
 }
 
-/// What a key tells.
+/// The components of a key.
 pub(crate) struct SplitKey {
     pub(crate) fingerprint: Fingerprint,
-    pub(crate) part: Part,
-    /// Of a sidecar, the revision that it tells of; 0 where the key does not say.
+    pub(crate) part: ObjectPart,
+    /// For a sidecar the revision that it describes; 0 if the key does not have it.
     pub(crate) revision: u64,
     /// The key of the image file that it belongs to.
     pub(crate) image: BlobKey,
 }
 
 impl BlobKey {
-    /// A key as a catalog or a listing has it.
+    /// A key from its text, as a catalog or a listing has it.
     ///
     /// # Errors
-    /// `InvalidInput` for an empty text and for one that could name something outside of the store.
+    /// `InvalidInput` for an empty text, one over 255 bytes, and one that could be a path.
     pub fn new(text: impl Into<String>) -> Result<Self> {
         let text = text.into();
         let plain = !text.is_empty()
@@ -57,37 +66,38 @@ impl BlobKey {
         if plain { Ok(Self(text)) } else { Err(Error::invalid("this cannot be the key of an object")) }
     }
 
-    /// New keys for the image file and for the rootfs file of one upload.
+    /// New keys for the image file and the rootfs file of one upload.
     #[must_use]
     pub fn pair(fingerprint: &Fingerprint) -> (Self, Self) {
         let random = random_number();
         (Self(format!("{fingerprint}.{random:016x}")), Self(format!("{fingerprint}.{random:016x}.rootfs")))
     }
 
-    /// What stands for the sidecar of one revision of the image whose file has this key, in the note that it is to be written.
-    /// No object ever has this key: several may write one sidecar at once, each under a [new](Self::new_sidecar) one.
+    /// The key of the *note* that the sidecar of one revision must be written, for the image with
+    /// this key. No object has this key: several processes may write the same sidecar at once, each
+    /// under a key of its [own](Self::new_sidecar).
     pub(crate) fn sidecar(&self, revision: u64) -> Self {
         Self(format!("{}.{revision:x}.json", self.0))
     }
 
-    /// A new key for the sidecar of one revision of the image whose file has this key.
+    /// A new key for the sidecar of one revision of the image with this key.
     pub(crate) fn new_sidecar(&self, revision: u64) -> Self {
         let random = random_number();
         Self(format!("{}.{revision:x}-{random:016x}.json", self.0))
     }
 
-    /// The keys that layout 1 gave to an image: the bare fingerprint, which is used again when an image comes back.
+    /// The keys of layout 1: the bare fingerprint. Unlike later keys, they were used again when an image came back.
     pub(crate) fn legacy(fingerprint: &Fingerprint) -> [Self; 3] {
         [Self(fingerprint.to_string()), Self(format!("{fingerprint}.rootfs")), Self(format!("{fingerprint}.json"))]
     }
 
-    /// The image that this is of and what part; `None` for a key that no store makes.
+    /// The image and the part that the key belongs to; `None` for a key that no store creates.
     #[must_use]
-    pub fn parse(&self) -> Option<(Fingerprint, Part)> {
+    pub fn parse(&self) -> Option<(Fingerprint, ObjectPart)> {
         self.split().map(|found| (found.fingerprint, found.part))
     }
 
-    /// What the key tells; `None` for one that no store makes.
+    /// The components of the key; `None` for a key that no store creates.
     pub(crate) fn split(&self) -> Option<SplitKey> {
         let fingerprint = self.0.get(..64)?.parse().ok()?;
         let mut rest = self.0.get(64..)?;
@@ -98,27 +108,27 @@ impl BlobKey {
             rest = after.get(16..)?;
         }
         let (part, revision) = match rest {
-            "" => (Part::Image, 0),
-            ".rootfs" => (Part::Rootfs, 0),
-            ".json" => (Part::Sidecar, 0),
+            "" => (ObjectPart::Image, 0),
+            ".rootfs" => (ObjectPart::Rootfs, 0),
+            ".json" => (ObjectPart::Sidecar, 0),
             other => {
                 let numbers = other.strip_prefix('.')?.strip_suffix(".json")?;
                 let (revision, random) = numbers.split_once('-').unwrap_or((numbers, "0"));
                 u64::from_str_radix(random, 16).ok()?;
-                (Part::Sidecar, u64::from_str_radix(revision, 16).ok()?)
+                (ObjectPart::Sidecar, u64::from_str_radix(revision, 16).ok()?)
             }
         };
         let image = Self(self.0.strip_suffix(rest)?.to_owned());
         Some(SplitKey { fingerprint, part, revision, image })
     }
 
-    /// Its text.
+    /// The text of the key.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether there is no key: of an image that is in no store.
+    /// Whether there is no key, because the image is in no store.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -138,19 +148,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_tell_their_image_and_part() {
+    fn key_names_its_image_and_part() {
         let fingerprint = Fingerprint::of(b"x");
         let (first, rootfs) = BlobKey::pair(&fingerprint);
         let legacy = BlobKey::legacy(&fingerprint);
         let cases = [
-            (first.clone(), Part::Image),
-            (rootfs, Part::Rootfs),
-            (first.sidecar(17), Part::Sidecar),
-            (first.new_sidecar(17), Part::Sidecar),
-            (legacy[0].clone(), Part::Image),
-            (legacy[1].clone(), Part::Rootfs),
-            (legacy[2].clone(), Part::Sidecar),
-            (legacy[0].sidecar(17), Part::Sidecar),
+            (first.clone(), ObjectPart::Image),
+            (rootfs, ObjectPart::Rootfs),
+            (first.sidecar(17), ObjectPart::Sidecar),
+            (first.new_sidecar(17), ObjectPart::Sidecar),
+            (legacy[0].clone(), ObjectPart::Image),
+            (legacy[1].clone(), ObjectPart::Rootfs),
+            (legacy[2].clone(), ObjectPart::Sidecar),
+            (legacy[0].sidecar(17), ObjectPart::Sidecar),
         ];
         for (key, part) in cases {
             assert_eq!(key.parse(), Some((fingerprint, part)), "{key}");
@@ -158,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn other_names_are_no_keys_of_images() {
+    fn foreign_name_is_no_image_key() {
         let fingerprint = Fingerprint::of(b"x");
         for text in ["letter".to_owned(), format!("{fingerprint}x"), format!("{fingerprint}.json.json"), "a".repeat(64)]
         {
@@ -168,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_lead_elsewhere_is_refused() {
+    fn path_is_refused_as_key() {
         for text in ["", ".", "..", "a/b", "/", "a\0"] {
             assert!(BlobKey::new(text).is_err(), "{text:?}");
         }

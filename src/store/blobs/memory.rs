@@ -1,4 +1,5 @@
-//! Blobs and scratch in memory, gone when they are dropped: for tests and for short-lived tools.
+//! [`MemoryBlobs`] and [`MemoryFiles`]: blobs and scratch in memory, freed when they are dropped.
+//! For tests and short-lived tools.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -25,13 +26,13 @@ pub struct MemoryBlobs {
 }
 
 impl MemoryBlobs {
-    /// No blobs.
+    /// An empty blob store.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The keys of what was archived, in that order.
+    /// The keys of all archived objects, in the order in which they were archived.
     #[must_use]
     pub fn archived(&self) -> Vec<BlobKey> {
         self.archived.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|(key, _)| key.clone()).collect()

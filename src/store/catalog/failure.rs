@@ -1,5 +1,6 @@
-//! SQLite's errors as this library's: which of its kinds, about which file, and what now.
-//! A busy catalog, a damaged one and a full disk are told apart, for callers act on them differently.
+//! Maps errors of SQLite to errors of this library, with the file and what to do.
+//!
+//! Callers distinguish a busy catalog, a damaged one and a full disk, so each has a kind of its own.
 
 use std::path::Path;
 
@@ -8,6 +9,7 @@ use rusqlite::ErrorCode;
 use super::schema::RowError;
 use crate::error::{Error, ErrorKind};
 
+/// The error of reading or writing a row of the catalog at `path`.
 pub(super) fn row_error(error: RowError, path: Option<&Path>) -> Error {
     match error {
         RowError::Sqlite(error) => sqlite_error(error, path),
@@ -19,6 +21,7 @@ pub(super) fn row_error(error: RowError, path: Option<&Path>) -> Error {
     }
 }
 
+/// The error for a damaged catalog.
 fn damaged(what: String, path: Option<&Path>) -> Error {
     let error = Error::malformed(what).with_hint("`lxd-image check --repair` makes the catalog anew from the images");
     match path {
@@ -27,6 +30,7 @@ fn damaged(what: String, path: Option<&Path>) -> Error {
     }
 }
 
+/// The error of a call of SQLite on the catalog at `path`.
 pub(super) fn sqlite_error(error: rusqlite::Error, path: Option<&Path>) -> Error {
     let (kind, what) = match error.sqlite_error_code() {
         _ if is_sqlite_full(&error) => {
@@ -46,7 +50,7 @@ pub(super) fn sqlite_error(error: rusqlite::Error, path: Option<&Path>) -> Error
         Some(ErrorCode::CannotOpen) => (ErrorKind::Io, "the catalog can't be opened"),
         Some(ErrorCode::ConstraintViolation) => (ErrorKind::InvalidInput, "the catalog refuses the change"),
         Some(_) => (ErrorKind::Io, "the catalog can't be used"),
-        // A value of the wrong type, a missing table: nothing that this library wrote.
+        // A value of the wrong type or a missing table: another program changed the database.
         None => return damaged("the catalog is damaged".to_owned(), path).with_source(error),
     };
     let error = Error::new(kind, what).with_source(error);
@@ -56,13 +60,14 @@ pub(super) fn sqlite_error(error: rusqlite::Error, path: Option<&Path>) -> Error
     }
 }
 
-/// Whether a full disk or quota is below an error.
+/// Whether the disk or a quota is full.
 pub(super) fn is_full(error: &Error) -> bool {
     error.kind() == ErrorKind::StorageFull
 }
 
+/// Whether SQLite reports a full disk or quota.
 fn is_sqlite_full(error: &rusqlite::Error) -> bool {
-    // The lock file in shared memory reports a full disk as an input or output error.
+    // For the shared-memory file of the write-ahead log, SQLite reports a full disk as SQLITE_IOERR_SHMSIZE.
     error.sqlite_error_code() == Some(ErrorCode::DiskFull)
         || error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
 }

@@ -1,5 +1,8 @@
-//! `MemoryCatalog`: a catalog that is gone when it is dropped, for tests and for short-lived tools. It keeps no more than a
-//! [`Catalog`] promises: transactions run at once, meet when they commit, and run again.
+//! [`MemoryCatalog`]: a catalog in memory, for tests and short-lived tools.
+//!
+//! It promises no more than a [`Catalog`] must: transactions run concurrently on a snapshot,
+//! conflict when they commit, and run again. So code that works with it does not depend on the
+//! stricter order of SQLite.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -14,10 +17,10 @@ use crate::progress::Monitor;
 use crate::store::blobs::BlobKey;
 use crate::store::image::{Alias, AliasTarget, StoredImage};
 
-/// How often a transaction runs before it fails because others were faster each time.
+/// How often a transaction runs before it fails with `Transient` because others committed first each time.
 const MAX_RUNS: usize = 100;
 
-/// A catalog in memory.
+/// A catalog in memory, which is freed when it is dropped.
 ///
 /// ```
 /// use lxd_image::store::{Catalog, ImageQuery, MemoryCatalog};
@@ -28,7 +31,7 @@ const MAX_RUNS: usize = 100;
 /// ```
 #[derive(Debug, Default)]
 pub struct MemoryCatalog {
-    /// The state after the last commit. Readers and transactions take it along and keep no lock.
+    /// The snapshot after the last commit. Readers and transactions clone the pointer and hold no lock.
     current: RwLock<Arc<State>>,
 }
 
@@ -50,11 +53,12 @@ impl MemoryCatalog {
         Self::default()
     }
 
+    /// The snapshot after the last commit.
     fn state(&self) -> Arc<State> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Puts a state in the place of the one that it was made from. Returns whether that was still there.
+    /// Replaces the snapshot `base` by `changed`. Returns `false` if another transaction has committed since.
     fn commit(&self, base: &Arc<State>, mut changed: State) -> bool {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         if !Arc::ptr_eq(&current, base) {
@@ -73,7 +77,7 @@ impl State {
         Some((alias, AliasTarget::new(*fingerprint, image_type)))
     }
 
-    /// The images of a query that are behind its position, in its order.
+    /// The images that a query matches after its position, in its order.
     fn page<'a>(&'a self, query: &ImageQuery) -> Vec<&'a StoredImage> {
         let limit = query.limit.max(1).saturating_add(1);
         let matching = |image: &&StoredImage| query.matches(image);
@@ -96,16 +100,17 @@ impl State {
     }
 }
 
-/// Where an image stands in the order by alias.
+/// The sort key of an image in the order by alias: images without one come last.
 fn place<'a>(alias: Option<&'a str>, fingerprint: &Fingerprint) -> (bool, Option<&'a str>, Fingerprint) {
     (alias.is_none(), alias, *fingerprint)
 }
 
+/// The sort key of an image.
 fn place_of(image: &StoredImage) -> (bool, Option<&str>, Fingerprint) {
     place(image.aliases.first().map(|alias| alias.name.as_str()), &image.fingerprint)
 }
 
-/// Cuts a page to its limit, and returns the position of the next one.
+/// Shortens a page to the limit of the query, and returns the position of the next one, if there is more.
 fn cut(found: &mut Vec<&StoredImage>, query: &ImageQuery) -> Option<Position> {
     let limit = query.limit.max(1);
     if found.len() <= limit {
@@ -202,7 +207,7 @@ impl Catalog for MemoryCatalog {
             let base = self.state();
             let mut snapshot = Snapshot { base: &base, changed: None };
             work(&mut snapshot)?;
-            // Work that only read has read one state.
+            // Work that only read saw one snapshot, so it cannot conflict.
             let Some(changed) = snapshot.changed else { return Ok(()) };
             if self.commit(&base, changed) {
                 return Ok(());
@@ -214,22 +219,24 @@ impl Catalog for MemoryCatalog {
     }
 }
 
-/// A transaction: the state that it began with, and its own copy once it changes something.
+/// A transaction: the snapshot that it started from, and a copy of its own once it changes something.
 struct Snapshot<'a> {
     base: &'a Arc<State>,
     changed: Option<State>,
 }
 
 impl Snapshot<'_> {
+    /// What the transaction sees: its own changes included.
     fn state(&self) -> &State {
         self.changed.as_ref().unwrap_or(self.base)
     }
 
+    /// The copy to change, made on the first change.
     fn change(&mut self) -> &mut State {
         self.changed.get_or_insert_with(|| State::clone(self.base))
     }
 
-    /// Takes an alias from the image that it points to.
+    /// Removes an alias from the row of the image that it points to.
     fn unlink(&mut self, name: &str, image_type: ImageType) {
         let state = self.change();
         if let Some((fingerprint, _)) = state.aliases.remove(&(name.to_owned(), image_type))
@@ -359,12 +366,12 @@ mod tests {
 
     #[cfg(feature = "conformance")]
     #[test]
-    fn memory_catalog_keeps_the_contract() {
+    fn memory_catalog_passes_the_conformance_suite() {
         crate::store::conformance::catalog(&MemoryCatalog::new()).unwrap();
     }
 
     #[test]
-    fn work_runs_again_when_another_commits_meanwhile() {
+    fn conflicting_work_runs_again() {
         let catalog = MemoryCatalog::new();
         let mut runs = 0;
         let work = &mut |rows: &mut dyn Transaction| {
@@ -380,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn work_that_is_always_overtaken_fails_with_transient() {
+    fn permanently_conflicting_work_fails_with_transient() {
         let catalog = MemoryCatalog::new();
         let mut number = 0_u32;
         let failed = catalog.write(&mut |rows| {

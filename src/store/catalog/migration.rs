@@ -1,5 +1,7 @@
-//! From layout 1 to layout 2: in one transaction, with the number of the layout, so that a catalog has one layout or the other
-//! whenever a program or its machine stops.
+//! The migration from layout 1 to layout 2.
+//!
+//! It is one transaction that also writes the layout number, so that a catalog has one layout or
+//! the other whenever a program or its machine stops. The schema of layout 1 below is frozen.
 
 use std::path::Path;
 
@@ -13,10 +15,10 @@ use crate::error::Result;
 use crate::fingerprint::Fingerprint;
 use crate::store::blobs::BlobKey;
 
-/// The layout that can be brought to the present one.
+/// The layout that can be migrated.
 const OLD_VERSION: i64 = 1;
 
-/// Layout version 1, into which a copy is read.
+/// The tables of layout 1, into which a copy is read. Frozen.
 const OLD_TABLES: &str = "
 CREATE TABLE image (
     fingerprint TEXT NOT NULL PRIMARY KEY,
@@ -48,7 +50,7 @@ CREATE INDEX image_cached ON image (fingerprint) WHERE cached = 1;
 CREATE TABLE unsettled (fingerprint TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID;
 ";
 
-/// Moves the old tables out of the way of the new ones, whose text is then the same in every catalog.
+/// Renames the old tables, so that the text of the new ones is the same in every catalog.
 const RENAME: &str = "
 DROP INDEX IF EXISTS alias_target;
 DROP INDEX IF EXISTS image_cached;
@@ -56,7 +58,7 @@ ALTER TABLE alias RENAME TO old_alias;
 ALTER TABLE image RENAME TO old_image;
 ";
 
-/// Fills the new tables; the triggers fill `property` and `first_alias`. An alias without an image points nowhere, and is left out.
+/// Fills the new tables; the triggers fill `property` and `first_alias`. An alias without an image is dropped.
 const FILL: &str = "
 INSERT INTO image SELECT fingerprint, type, architecture, size, rootfs_size, created_at, expires_at, uploaded_at, last_used_at,
     public, auto_update, cached, file_name, rootfs_name, source, properties, original_properties, revision,
@@ -71,11 +73,12 @@ DROP TABLE old_image;
 DROP TABLE unsettled;
 ";
 
-/// Brings the catalog at `path` of the store `id` to the present layout, if it is not there. The caller has the store for itself.
+/// Migrates the catalog at `path` of the store `id` to the current layout, if it has an older one.
+/// The caller holds the store exclusively.
 ///
 /// # Errors
-/// `Unsupported`, naming both versions, for a layout that is newer; `Malformed` for a damaged catalog and one of another store;
-/// `StorageFull`; `Busy`; `Io`.
+/// `Unsupported`, with both versions, for a newer layout; `Malformed` if it is damaged or belongs
+/// to another store; `StorageFull`; `Busy`; `Io`. The catalog is unchanged then.
 pub(super) fn upgrade(path: &Path, id: &str) -> Result<()> {
     let work = || -> RowResult<()> {
         let connection = pool::connect(path, Mode::Write)?;
@@ -91,10 +94,11 @@ pub(super) fn upgrade(path: &Path, id: &str) -> Result<()> {
     work().map_err(|error| row_error(error, Some(path)))
 }
 
-/// A copy in memory of a catalog of layout 1, brought to the present layout; `None` when it has another one.
+/// Copies a catalog of layout 1 into memory and migrates the copy, for a store that is opened for
+/// reading only. `None` for any other layout.
 ///
 /// # Errors
-/// As for [`upgrade`].
+/// As [`upgrade`].
 pub(super) fn upgraded_copy(path: &Path, id: &str, mode: Mode) -> Result<Option<Connection>> {
     let work = || -> RowResult<Option<Connection>> {
         let source = pool::connect(path, mode)?;
@@ -139,11 +143,12 @@ fn begin(connection: &Connection, id: &str, how: &str) -> RowResult<()> {
     Ok(())
 }
 
+/// Whether the catalog has the layout that can be migrated.
 fn is_old(connection: &Connection) -> RowResult<bool> {
     Ok(schema::versions(connection)?.1 == OLD_VERSION)
 }
 
-/// Converts the tables of layout 1 within a transaction.
+/// Converts the tables of layout 1 in the caller's transaction.
 fn convert(connection: &Connection) -> RowResult<()> {
     connection.execute_batch(RENAME)?;
     connection.execute_batch(schema::TABLES)?;
@@ -158,8 +163,9 @@ fn convert(connection: &Connection) -> RowResult<()> {
     Ok(())
 }
 
-/// What layout 1 noted as unsettled, as notes about objects: the sidecar of an image that is there is to be written, and the
-/// objects of one that is not there are dead.
+/// Converts the list of images that layout 1 had not finished with (`unsettled`) to notes: the
+/// sidecar of an image that exists must be written, and the objects of one that does not exist are
+/// dead.
 fn pending(connection: &Connection) -> RowResult<Vec<Object>> {
     let mut objects = Vec::new();
     let mut statement = connection.prepare(

@@ -1,5 +1,15 @@
-//! `Catalog`: what a store keeps of its images besides their bytes, and how that changes: in transactions that do database work
-//! and nothing else. A small trait, so that another database can stand in for SQLite; `conformance` says what it owes.
+//! [`Catalog`]: the rows of a store, which are all that it keeps besides bytes, and how they
+//! change: in transactions that do database work and nothing else.
+//!
+//! It is a small trait, so that another database can take the place of SQLite. The suite
+//! `conformance::catalog` tests an implementation.
+//!
+//! | file | content |
+//! |---|---|
+//! | `query` | what is asked for: filters, order, position, limit |
+//! | `object` | notes about objects that no row names |
+//! | `memory` | a catalog in memory |
+//! | `sqlite` | a catalog in an SQLite database, with `pool` (connections), `schema` (tables, rows and SQL), `migration` (from older layouts), `waiting` (locks), `watch` (has it changed?), `reserve` (deleting on a full disk) and `failure` (errors) |
 
 mod failure;
 mod memory;
@@ -25,58 +35,60 @@ use crate::fingerprint::{Fingerprint, FingerprintPrefix};
 use crate::format::ImageType;
 use crate::progress::Monitor;
 
-/// The rows of a store: images, aliases, and objects that no image row names (yet, or any more).
+/// The rows of a store: images, aliases, and notes about objects that no image row names (yet, or any more).
 ///
-/// Readers see the state after the last commit and never wait for a writer. Writers of different images need not wait for each
-/// other; two writers of one row meet at a compare-and-set on its revision. Every read fails with `Malformed` when the catalog
-/// is damaged, `Transient` when another try may do, `Io`.
+/// Readers see the state after the last commit and never wait for a writer. Writers of different
+/// images need not wait for each other; two writers of one row meet at a compare-and-set on its
+/// revision. Every read fails with `Malformed` if the catalog is damaged, with `Transient` if a
+/// retry may succeed, and with `Io`.
 pub trait Catalog: Send + Sync {
-    /// One image with its aliases.
+    /// Looks up one image with its aliases; `None` if it does not exist.
     ///
     /// # Errors
     /// See [`Catalog`].
     fn image(&self, fingerprint: &Fingerprint) -> Result<Option<StoredImage>>;
 
-    /// What an alias of images of this type points to.
+    /// Looks up the alias of images of one type, with its target.
     ///
     /// # Errors
     /// See [`Catalog`].
     fn alias(&self, name: &str, image_type: ImageType) -> Result<Option<(Alias, AliasTarget)>>;
 
-    /// A page of aliases, in the order of their names and types. A row that cannot be read is left out; [`check`](Self::check)
-    /// tells of it.
+    /// Returns one page of aliases, in the order of their names and types. Rows that cannot be read
+    /// are left out; [`check`](Self::check) reports them.
     ///
     /// # Errors
     /// See [`Catalog`].
     fn aliases(&self, query: &AliasQuery) -> Result<AliasPage>;
 
-    /// The first `limit` fingerprints that begin so, in order.
+    /// Returns the first `limit` fingerprints with this prefix, in ascending order.
     ///
     /// # Errors
     /// See [`Catalog`].
     fn with_prefix(&self, prefix: &FingerprintPrefix, limit: usize) -> Result<Vec<Fingerprint>>;
 
-    /// A page of images with their aliases. A row that cannot be read is named in the page, and hides no other.
+    /// Returns one page of images with their aliases. A row that cannot be read is named in the
+    /// page, and does not hide others.
     ///
     /// # Errors
     /// See [`Catalog`].
     fn images(&self, query: &ImageQuery) -> Result<ImagePage>;
 
-    /// A page of fingerprints only: what [`images`](Self::images) would give, for the price of an index. A row that cannot be
-    /// read otherwise is among them.
+    /// Returns one page of the fingerprints that [`images`](Self::images) would return, from an
+    /// index alone. Includes rows that cannot be read otherwise.
     ///
     /// # Errors
     /// See [`Catalog`].
     fn fingerprints(&self, query: &ImageQuery) -> Result<(Vec<Fingerprint>, Option<Position>)>;
 
-    /// How many images a query has in all, and their bytes; its position and limit do not matter.
+    /// Counts all images that match a query, and adds up their bytes. Its position and limit are ignored.
     ///
     /// # Errors
     /// See [`Catalog`].
     fn totals(&self, query: &ImageQuery) -> Result<Totals>;
 
-    /// A number that is another one after each change, by whatever process; `None` where there is no such thing. What was made
-    /// of the catalog is as it would be made now as long as the number is the same.
+    /// Returns a number that changes with every commit of any process; `None` if the catalog has
+    /// none. As long as it is the same, anything computed from the catalog is still valid.
     ///
     /// # Errors
     /// See [`Catalog`].
@@ -84,37 +96,40 @@ pub trait Catalog: Send + Sync {
         Ok(None)
     }
 
-    /// The note about an object, where there is one.
+    /// Returns the note about an object, if there is one.
     ///
     /// # Errors
     /// See [`Catalog`].
     fn object(&self, key: &BlobKey) -> Result<Option<Object>>;
 
-    /// The first `limit` noted objects, in the order of their keys, after `after`.
+    /// Returns the first `limit` notes after the key `after`, in the order of their keys.
     ///
     /// # Errors
     /// See [`Catalog`].
     fn objects(&self, after: Option<&BlobKey>, limit: usize) -> Result<Vec<Object>>;
 
-    /// Looks for damage: one sentence for each.
+    /// Looks for damage, and describes each finding in one sentence. May take long.
     ///
     /// # Errors
     /// `Cancelled`; see [`Catalog`].
     fn check(&self, monitor: &Monitor) -> Result<Vec<String>>;
 
-    /// Runs `work` in a transaction. When it fails, nothing has changed; when this returns, the change is durable. `work` does
-    /// database work only: it may run more than once, and others may wait for it. Changes that remove rows work on a full disk.
+    /// Runs `work` in a transaction. If it fails, nothing has changed; when this returns, the change is durable.
+    ///
+    /// `work` must do database work only: it may run more than once, and other writers may wait for
+    /// it. A transaction that removes rows works on a full disk.
     ///
     /// # Errors
-    /// `Busy` when other writers took longer than the wait that was set; `StorageFull`; `Transient` when it met others too
-    /// often; those of `work`; see [`Catalog`].
+    /// `Busy` if other writers took longer than the configured wait; `StorageFull`; `Transient` if
+    /// it conflicted with others too often; those of `work`; see [`Catalog`].
     fn write(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>) -> Result<()>;
 }
 
 /// The catalog as one writer sees and changes it. Every call fails as reads of a [`Catalog`] do.
 ///
-/// Transactions are serializable: what was read, also that something is not there, is still so at the commit, or the transaction
-/// is run again or fails with `Transient`. Every call here changes a row in this sense, also one that leaves its revision.
+/// Transactions are serializable: whatever was read, including the absence of a row, is still true
+/// at the commit; otherwise the transaction runs again or fails with `Transient`. Every call here
+/// counts as a change of its row in this sense, even if it leaves the revision as it is.
 pub trait Transaction {
     /// One image with its aliases.
     ///
@@ -128,44 +143,44 @@ pub trait Transaction {
     /// See [`Catalog`].
     fn alias(&mut self, name: &str, image_type: ImageType) -> Result<Option<(Alias, AliasTarget)>>;
 
-    /// Adds an image that is not there, without its aliases.
+    /// Inserts the row of an image, without its aliases.
     ///
     /// # Errors
-    /// `AlreadyExists` when it is there; `InvalidInput` when it names no object; see [`Catalog`].
+    /// `AlreadyExists` if it exists; `InvalidInput` if it names no object; see [`Catalog`].
     fn insert(&mut self, image: &StoredImage) -> Result<()>;
 
-    /// Replaces what is known of the image whose row is at the revision `expected`: all but its aliases, its sidecar's key and
-    /// the time of its last use, which have calls of their own.
+    /// Replaces the row of an image that is at the revision `expected`, except for aliases, the key
+    /// of the sidecar and the time of its last use, which have calls of their own.
     ///
     /// # Errors
-    /// `Transient` when the row is gone or at another revision; see [`Catalog`].
+    /// `Transient` if the row is gone or at another revision; see [`Catalog`].
     fn update(&mut self, image: &StoredImage, expected: u64) -> Result<()>;
 
-    /// Notes when an image was used, unless it was used later. Does not change its revision.
+    /// Records when an image was used, unless a later time is recorded. Does not change its revision.
     ///
     /// # Errors
     /// See [`Catalog`].
     fn set_last_used(&mut self, fingerprint: &Fingerprint, seconds: i64) -> Result<()>;
 
-    /// Names the object that holds an image's sidecar, if its row is still at this revision. Returns whether it was.
+    /// Names the sidecar of an image in its row, if that is still at `revision`. Returns whether it was.
     ///
     /// # Errors
     /// See [`Catalog`].
     fn set_sidecar(&mut self, fingerprint: &Fingerprint, revision: u64, key: &BlobKey) -> Result<bool>;
 
-    /// Removes an image and its aliases. The objects that its row named are the caller's to note as dead.
+    /// Removes the row of an image, and its aliases. The caller notes the objects that the row named as dead.
     ///
     /// # Errors
     /// See [`Catalog`].
     fn remove(&mut self, fingerprint: &Fingerprint) -> Result<()>;
 
-    /// Makes an alias for the type of the image that it points to, or points it and its description elsewhere.
+    /// Creates an alias for the type of its target, or changes its target and description.
     ///
     /// # Errors
-    /// `NotFound` when the target is not there, or is of another type; see [`Catalog`].
+    /// `NotFound` if the target does not exist, or has another type; see [`Catalog`].
     fn set_alias(&mut self, alias: &Alias, target: &AliasTarget) -> Result<()>;
 
-    /// Removes an alias of images of this type, if it is there.
+    /// Removes the alias of images of one type, if it exists.
     ///
     /// # Errors
     /// See [`Catalog`].
@@ -177,7 +192,7 @@ pub trait Transaction {
     /// See [`Catalog`].
     fn object(&mut self, key: &BlobKey) -> Result<Option<Object>>;
 
-    /// Notes an object, in the place of what was noted of it.
+    /// Writes the note about an object, replacing an earlier one.
     ///
     /// # Errors
     /// See [`Catalog`].

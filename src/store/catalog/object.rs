@@ -1,5 +1,7 @@
-//! Objects that no image row names: those that are being uploaded, those that are to be written, and dead ones. Every object is
-//! noted before its bytes are created, so that whatever a crash leaves is found without listing the blobs.
+//! Notes about objects that no image row names: objects that are being uploaded, sidecars to be
+//! written, and dead objects.
+//!
+//! Every object is noted before it is created, so that whatever a crash leaves is found without listing the blobs.
 
 use crate::fingerprint::Fingerprint;
 use crate::store::blobs::BlobKey;
@@ -8,34 +10,34 @@ use crate::store::blobs::BlobKey;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Object {
-    /// Its key, which is never used for anything else.
+    /// The key of the object, which is never used for another one.
     pub key: BlobKey,
-    /// The image that it is of.
+    /// The image that it belongs to.
     pub fingerprint: Fingerprint,
-    /// What is to become of it.
+    /// What it is waiting for.
     pub state: ObjectState,
 }
 
-/// What is to become of an object.
+/// What an object without a row is waiting for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ObjectState {
-    /// Somebody uploads it. Abandoned when the uploader's file in scratch is no longer locked or, where scratch is another
-    /// machine's, when the lease ran out.
+    /// A process is uploading it. The upload is abandoned if the uploader's staged file is no
+    /// longer locked, or, if that file is on another machine, if the lease has expired.
     Uploading {
-        /// The scratch directory and the staged file of the uploader.
+        /// The staged file of the uploader: the id of its scratch and the name of the file.
         holder: String,
-        /// When the lease runs out, in seconds since 1970.
+        /// When the lease expires, in seconds since 1970.
         lease_until: i64,
     },
-    /// The sidecar of one revision of an image's row, to be written.
+    /// The sidecar of one revision of a row must be written.
     Sidecar {
-        /// The revision that it tells of.
+        /// The revision that the sidecar describes.
         revision: u64,
     },
-    /// No row will ever name it again.
+    /// No row will ever name it again, and it is to be deleted.
     Dead {
-        /// When its bytes may go, in seconds since 1970.
+        /// When it may be deleted, in seconds since 1970.
         delete_after: i64,
     },
 }

@@ -1,5 +1,8 @@
-//! The connections to one catalog: opened when they are needed, kept for the next caller, given back whatever happens.
-//! One whose file was replaced or removed is never used again: what is written there, nobody finds.
+//! A pool of connections to one catalog: opened on demand, kept for the next caller, and returned
+//! even if the caller panics.
+//!
+//! A connection whose file was replaced or removed (by a repair, or by hand) is never used again:
+//! nobody would find what is written there.
 
 use std::ops::Deref;
 use std::os::unix::fs::MetadataExt;
@@ -20,24 +23,28 @@ use crate::progress::Cancel;
 use crate::store::layout::beside;
 use crate::store::lock::StoreLock;
 
-/// Connections that are kept open while nobody uses them: as many as a busy server reads with at once.
+/// How many idle connections are kept open: as many as a busy server uses at once.
 const MAX_IDLE: usize = 64;
 
-/// How many statements a connection keeps prepared: those of all calls and of the usual queries.
+/// How many prepared statements a connection caches: those of all calls and of the common queries.
 pub(super) const STATEMENTS: usize = 64;
 
 /// How often a connection is opened again because the file was replaced meanwhile.
 const MAX_TRIES: usize = 5;
 
-/// How a database file is opened.
+/// How the database file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
+    /// For reading and writing.
     Write,
+    /// For reading only, with the locks of SQLite.
     Read,
-    /// Where not even SQLite's own lock file can be made: the file can't be changed by anyone who is like us.
+    /// Without locks, for a directory in which not even the lock file of SQLite can be created.
+    /// Nobody with our permissions can change the file either.
     Immutable,
 }
 
+/// The connections to one catalog.
 pub(super) struct Pool {
     /// `None`: a database in memory, which lives and dies with its one connection.
     file: Option<DatabaseFile>,
@@ -48,6 +55,7 @@ pub(super) struct Pool {
     _lock: Option<StoreLock>,
 }
 
+/// The file of a catalog, and how it is opened.
 struct DatabaseFile {
     path: PathBuf,
     mode: Mode,
@@ -57,13 +65,14 @@ struct DatabaseFile {
     id: String,
 }
 
+/// A connection, and the identity of the files under it.
 pub(super) struct PooledConnection {
     connection: Connection,
     /// The files under it; `None` for a database in memory.
     files: Option<Files>,
 }
 
-/// Device and inode of a database file and of its log, by which they are known whatever has their names.
+/// The device and inode of a database file and of its write-ahead log: their identity, whatever has their names now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Files {
     main: (u64, u64),
@@ -71,11 +80,13 @@ struct Files {
 }
 
 impl Pool {
+    /// A pool with the one connection of a database in memory.
     pub(super) fn in_memory(connection: Connection) -> Self {
         let idle = Mutex::new(vec![PooledConnection { connection, files: None }]);
         Self { file: None, idle, returned: Condvar::new(), watch: Watch::default(), _lock: None }
     }
 
+    /// A pool for the catalog at `path` of the store `id`. It keeps the `lock` of the store until it is dropped.
     pub(super) fn of_file(path: &Path, id: &str, timeout: Duration, cancel: &Cancel, lock: StoreLock) -> Self {
         let (path, id, cancel) = (path.to_path_buf(), id.to_owned(), cancel.clone());
         let file = DatabaseFile { path, mode: Mode::Write, timeout, cancel, id };
@@ -88,13 +99,14 @@ impl Pool {
         }
     }
 
+    /// Sets how the next connections are opened.
     pub(super) fn set_mode(&mut self, mode: Mode) {
         if let Some(file) = &mut self.file {
             file.mode = mode;
         }
     }
 
-    /// Goes on with a database in memory, and keeps the lock of the file that it is a copy of.
+    /// Switches to a database in memory, and keeps the lock of the file that it is a copy of.
     pub(super) fn replace(&mut self, copy: Connection) {
         let idle = std::mem::take(self.idle.get_mut().unwrap_or_else(PoisonError::into_inner));
         if let Some(file) = self.file.take() {
@@ -105,41 +117,45 @@ impl Pool {
         self.idle = Mutex::new(vec![PooledConnection { connection: copy, files: None }]);
     }
 
+    /// The path of the catalog; `None` in memory.
     pub(super) fn path(&self) -> Option<&Path> {
         self.file.as_ref().map(|file| file.path.as_path())
     }
 
+    /// Whether connections can write.
     pub(super) fn may_write(&self) -> bool {
         self.file.as_ref().is_none_or(|file| file.mode == Mode::Write)
     }
 
-    /// Lends a connection to the file that has the catalog's name now.
+    /// Runs `work` with a connection to the file that has the name of the catalog now.
     ///
     /// # Errors
-    /// `Malformed` when there is none, or one that is damaged or another store's; `Unsupported`, `Busy`, `Cancelled`, `Io`; those of `work`.
+    /// `Malformed` if there is no catalog, if it is damaged, or if it belongs to another store;
+    /// `Unsupported`, `Busy`, `Cancelled`, `Io`; those of `work`.
     pub(super) fn with<T>(&self, work: impl FnOnce(&PooledConnection) -> Result<T>) -> Result<T> {
         let Some(file) = &self.file else { return self.lend(work) };
         waiting::begin(file.timeout, &file.cancel);
         self.lend(work).map_err(|error| {
-            // The wait was cut short, whatever SQLite calls it.
+            // SQLite reports a wait that was cancelled as busy.
             if error.kind() == ErrorKind::Busy && file.cancel.is_cancelled() { Error::cancelled() } else { error }
         })
     }
 
+    /// Takes a connection out of the pool for `work`, and returns it afterwards.
     fn lend<T>(&self, work: impl FnOnce(&PooledConnection) -> Result<T>) -> Result<T> {
         let connection = self.take()?;
-        // Others wait for the one connection of a database in memory: it comes back also when a panic passes.
+        // A database in memory has one connection, and others wait for it: return it even if `work` panics.
         let done = catch_unwind(AssertUnwindSafe(|| work(&connection)));
         self.give_back(connection);
         done.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
-    /// Whether what is committed there is in the file that has the catalog's name.
+    /// Whether the connection is to the file that has the name of the catalog now.
     pub(super) fn is_current(&self, connection: &PooledConnection) -> bool {
         self.file.as_ref().is_none_or(|file| connection.is_current(file))
     }
 
-    /// A connection of the caller's own, to be given to [`close`](Self::close).
+    /// Opens a connection outside of the pool. The caller passes it to [`close`](Self::close).
     pub(super) fn open(&self) -> Result<PooledConnection> {
         match &self.file {
             Some(file) => file.connect(),
@@ -147,6 +163,7 @@ impl Pool {
         }
     }
 
+    /// Closes a connection without touching files that are not its own.
     pub(super) fn close(&self, connection: PooledConnection) {
         match &self.file {
             Some(file) => connection.close(file),
@@ -154,6 +171,7 @@ impl Pool {
         }
     }
 
+    /// Returns a connection to the pool, without a transaction that a panic left open.
     fn give_back(&self, connection: PooledConnection) {
         let whole = connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -170,6 +188,7 @@ impl Pool {
         }
     }
 
+    /// An idle connection to the current file, or a new one.
     fn take(&self) -> Result<PooledConnection> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -184,7 +203,8 @@ impl Pool {
                     let same = connection.files.is_some_and(|files| identity(&file.path) == Some(files.main));
                     let connection = connection.abandon();
                     if same {
-                        // A second log for a file that other connections of this process have open would damage it.
+                        // The database is the same but its log is not: opening it now would create
+                        // a second log, and damage it.
                         idle.push(connection);
                         return Err(file.named(
                             Error::malformed("the catalog's log was removed or replaced while it was in use")
@@ -200,7 +220,7 @@ impl Pool {
         }
     }
 
-    /// All connections, to be closed by the caller.
+    /// All idle connections, to be closed by the caller.
     pub(super) fn into_connections(self) -> Vec<Connection> {
         let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
         idle.into_iter().map(|idle| idle.connection).collect()
@@ -218,16 +238,18 @@ impl Drop for Pool {
 }
 
 impl DatabaseFile {
+    /// Adds the path of the catalog to an error.
     fn named(&self, error: Error) -> Error {
         error.in_file(&self.path)
     }
 
+    /// Opens a connection, and makes sure that the file was not replaced meanwhile.
     fn connect(&self) -> Result<PooledConnection> {
         for _ in 0..MAX_TRIES {
             let main = self.find()?;
             let connection = connect(&self.path, self.mode);
             let connection = connection.map_err(|error| row_error(error, Some(&self.path)))?;
-            // Opens the log, too.
+            // The first query also opens the log, so its identity is known only after it.
             self.probe(&connection)?;
             let log = if self.mode == Mode::Write { identity(&beside(&self.path, "-wal")) } else { None };
             let opened = PooledConnection { connection, files: Some(Files { main, log }) };
@@ -239,14 +261,15 @@ impl DatabaseFile {
         Err(self.named(Error::new(ErrorKind::Busy, "the catalog is being replaced again and again")))
     }
 
-    /// The file that has the catalog's name.
+    /// The identity of the file that has the name of the catalog. SQLite would create a missing
+    /// file, or fill an empty one.
     fn find(&self) -> Result<(u64, u64)> {
         let about = std::fs::metadata(&self.path).map_err(|error| {
             let kind = if error.kind() == std::io::ErrorKind::NotFound { ErrorKind::Malformed } else { ErrorKind::Io };
             let error = Error::new(kind, "the catalog can't be found").with_source(error);
             self.named(error.with_hint("`lxd-image check --repair` makes the catalog anew from the images"))
         })?;
-        // A file that was cut to nothing opens well and would be made anew.
+        // SQLite opens an empty file as an empty database.
         if about.len() == 0 {
             let error = Error::malformed("the catalog is empty");
             return Err(
@@ -256,7 +279,7 @@ impl DatabaseFile {
         Ok((about.dev(), about.ino()))
     }
 
-    /// Fails unless it is the catalog of this store, in a layout that is known.
+    /// Fails unless it is the catalog of this store, in a known layout.
     fn probe(&self, connection: &Connection) -> Result<()> {
         let look = || -> RowResult<(i64, i64, Option<String>)> {
             let (application, version) = schema::versions(connection)?;
@@ -278,7 +301,7 @@ pub(super) fn foreign() -> Error {
 }
 
 impl PooledConnection {
-    /// Whether its files still have the catalog's names.
+    /// Whether its files still have the names of the catalog and its log.
     fn is_current(&self, file: &DatabaseFile) -> bool {
         self.files.is_none_or(|files| {
             identity(&file.path) == Some(files.main)
@@ -286,13 +309,14 @@ impl PooledConnection {
         })
     }
 
-    /// Makes sure that closing it touches nothing: SQLite's last connection to a file removes the log and its index by
-    /// name, which are those of another file now.
+    /// Makes closing the connection harmless. The last connection to a database checkpoints the log
+    /// and removes it *by name*, and these names belong to another database now.
     fn abandon(self) -> Self {
         let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         self
     }
 
+    /// Closes it; harmlessly if its files lost their names.
     fn close(self, file: &DatabaseFile) {
         drop(if self.is_current(file) { self } else { self.abandon() });
     }
@@ -306,6 +330,7 @@ impl Deref for PooledConnection {
     }
 }
 
+/// Opens a connection, and sets what all connections need: waiting, foreign keys, durability.
 pub(super) fn connect(path: &Path, mode: Mode) -> RowResult<Connection> {
     let mut connection = match mode {
         Mode::Write => Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?,
@@ -324,17 +349,18 @@ pub(super) fn connect(path: &Path, mode: Mode) -> RowResult<Connection> {
     Ok(connection)
 }
 
-/// The address of a database that is only read.
+/// The URI that opens a database for reading only.
 pub(super) fn uri(path: &Path, mode: Mode) -> String {
     let how = if mode == Mode::Immutable { "immutable=1" } else { "mode=ro" };
     format!("file:{}?{how}", uri_path(path))
 }
 
+/// The device and inode of the file at `path`.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     std::fs::metadata(path).ok().map(|about| (about.dev(), about.ino()))
 }
 
-/// A path as a part of a URI.
+/// Escapes a path for a URI.
 fn uri_path(path: &Path) -> String {
     use std::fmt::Write;
     use std::os::unix::ffi::OsStrExt;

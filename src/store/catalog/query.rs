@@ -1,4 +1,4 @@
-//! What a catalog is asked for: filters that an index answers, a position to go on from, a limit.
+//! Queries of a catalog: filters that an index serves, an order, a position to continue from, and a limit.
 
 use crate::error::Error;
 use crate::fingerprint::{Fingerprint, FingerprintPrefix};
@@ -6,10 +6,13 @@ use crate::format::ImageType;
 use crate::metadata::Architecture;
 use crate::store::image::{Alias, AliasTarget, StoredImage};
 
-/// The largest page.
+/// The largest page. Bounds the memory and the time of one call.
 const MAX_PAGE: usize = 10_000;
 
 /// Which images, in which order, and how many.
+///
+/// All filters must match. For words, patterns and abbreviations, which no index serves, see
+/// [`Filter`](crate::store::Filter).
 ///
 /// ```
 /// use lxd_image::store::{Catalog, ImageQuery, MemoryCatalog, Order};
@@ -58,7 +61,8 @@ pub enum Order {
     Alias,
 }
 
-/// A position in the answer to a query, from which the next page goes on. It stays good when rows come and go.
+/// A position in the results of a query, from which the next page continues. It stays valid when
+/// rows are added and removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Position {
@@ -200,7 +204,7 @@ impl ImageQuery {
         self
     }
 
-    /// Whether an image is among those that are asked for, wherever the position is.
+    /// Whether an image matches all filters, whatever the position. For implementations of a catalog.
     #[must_use]
     pub fn matches(&self, image: &StoredImage) -> bool {
         self.public.is_none_or(|public| image.public == public)
@@ -215,6 +219,15 @@ impl ImageQuery {
 }
 
 /// Which aliases, and how many.
+///
+/// ```
+/// use lxd_image::store::{AliasQuery, Store};
+///
+/// let store = Store::in_memory()?;
+/// let page = store.alias_page(&AliasQuery::new().prefix("debian/").limit(50))?;
+/// assert!(page.aliases.is_empty() && page.next.is_none());
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AliasQuery {

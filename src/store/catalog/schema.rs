@@ -1,5 +1,7 @@
-//! The catalog's tables and how rows become values. `LAYOUT.md` tells them to people.
-//! A change here is a new layout version with a migration, and a store of the old one among the tests.
+//! The tables of the catalog, and the mapping between rows and values. `LAYOUT.md` describes the tables for people.
+//!
+//! Any change here is a new layout version, with a migration in `migration.rs` and a store of the
+//! old layout among the tests.
 
 mod select;
 
@@ -23,9 +25,10 @@ pub(crate) const APPLICATION_ID: i64 = 0x6c78_6449;
 
 /// Layout version 2, but for the table `store`, which has not changed since version 1.
 ///
-/// Every filter has an index that gives the images in the order of their fingerprints, with their sizes for totals; the order by
-/// alias has one for all images and one for public ones, which is what the server asks for. `property` and `first_alias` repeat
-/// what stands elsewhere so that an index can hold it. Triggers keep them, because rows are also changed by other programs.
+/// Every filter has an index that gives the images in the order of their fingerprints, with their
+/// sizes for totals; the order by alias has one for all images and one for public ones, which is
+/// what the server asks for. `property` and `first_alias` repeat what stands elsewhere so that an
+/// index can hold it. Triggers keep them, because rows are also changed by other programs.
 pub(crate) const TABLES: &str = "
 CREATE TABLE image (
     fingerprint TEXT NOT NULL PRIMARY KEY,
@@ -122,10 +125,11 @@ pub(crate) const STORE_TABLE: &str = "CREATE TABLE store (id TEXT NOT NULL);";
 /// Why a row could not be read or written, before it is known in which file.
 #[derive(Debug)]
 pub(crate) enum RowError {
+    /// An error of SQLite.
     Sqlite(rusqlite::Error),
     /// A value that this library never writes.
     Value(String),
-    /// An error that is whole already.
+    /// An error that needs no translation.
     Whole(Error),
 }
 
@@ -142,7 +146,7 @@ impl From<Error> for RowError {
 }
 
 impl RowError {
-    /// Whether the database itself is at fault, so that the next row will fare no better.
+    /// Whether the database itself fails, so that other rows cannot be read either.
     fn is_of_database(&self) -> bool {
         matches!(self, Self::Sqlite(error) if error.sqlite_error_code().is_some())
     }
@@ -150,31 +154,35 @@ impl RowError {
 
 pub(crate) type RowResult<T> = std::result::Result<T, RowError>;
 
-/// All columns of an image's row. The first two are what [`select::walk`] needs of each row.
+/// All columns of an image row. `select::walk` needs the first two of every query.
 const COLUMNS: &str = "image.fingerprint, image.first_alias, image.type, image.architecture, image.size, image.rootfs_size, \
      image.created_at, image.expires_at, image.uploaded_at, image.last_used_at, image.public, image.auto_update, \
      image.cached, image.file_name, image.rootfs_name, image.source, image.properties, image.original_properties, \
      image.revision, image.object, image.rootfs_object, image.sidecar_object";
 
+/// The error for a value that this library never writes.
 pub(super) fn bad(column: &str, value: &dyn std::fmt::Display) -> RowError {
     RowError::Value(format!("the catalog's {column} holds `{value}`"))
 }
 
-/// A fingerprint as this library writes it: one in upper case would have another place in the order than its value has.
+/// Parses a fingerprint as this library writes it. Upper case is refused: such a row would sort
+/// differently as a text than as a value.
 fn fingerprint(text: &str) -> RowResult<Fingerprint> {
     let value: Fingerprint = text.parse().map_err(|_| bad("fingerprint", &text))?;
     if text.bytes().any(|byte| byte.is_ascii_uppercase()) { Err(bad("fingerprint", &text)) } else { Ok(value) }
 }
 
+/// A size or revision from a signed integer of the database.
 fn size(number: i64) -> RowResult<u64> {
     u64::try_from(number).map_err(|_| bad("size", &number))
 }
 
-/// A size as the database holds it; files are never as large as the bound.
+/// A size as the database stores it. Real sizes never reach the bound.
 fn stored(size: u64) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
 }
 
+/// The type of an image from its name.
 fn image_type(text: &str) -> RowResult<ImageType> {
     match text {
         "container" => Ok(ImageType::Container),
@@ -183,10 +191,12 @@ fn image_type(text: &str) -> RowResult<ImageType> {
     }
 }
 
+/// A key of an object.
 fn key(column: &str, text: &str) -> RowResult<BlobKey> {
     BlobKey::new(text).map_err(|_| bad(column, &text))
 }
 
+/// Properties from the JSON object in which they are stored.
 fn properties(text: &str) -> RowResult<Properties> {
     let map: serde_json::Map<String, serde_json::Value> =
         serde_json::from_str(text).map_err(|error| bad("properties", &error))?;
@@ -198,19 +208,22 @@ fn properties(text: &str) -> RowResult<Properties> {
     Ok(properties)
 }
 
-/// Values of ours as JSON text; they always can be written so.
+/// Values of this library as JSON.
 fn json(value: &impl serde::Serialize) -> RowResult<String> {
     serde_json::to_string(value).map_err(|error| RowError::Value(error.to_string()))
 }
 
+/// A column as text, without copying.
 fn text<'a>(row: &'a Row<'_>, index: usize) -> RowResult<&'a str> {
     Ok(row.get_ref(index)?.as_str().map_err(rusqlite::Error::from)?)
 }
 
+/// A column with the key of an object, or NULL.
 fn optional_key(row: &Row<'_>, index: usize, column: &str) -> RowResult<Option<BlobKey>> {
     row.get::<_, Option<String>>(index)?.map(|text| key(column, &text)).transpose()
 }
 
+/// The image in a row of [`COLUMNS`], without its aliases.
 fn image(row: &Row<'_>) -> RowResult<StoredImage> {
     let architecture = text(row, 3)?;
     let source: Option<UpdateSource> = match row.get::<_, Option<String>>(15)? {
@@ -245,6 +258,7 @@ fn image(row: &Row<'_>) -> RowResult<StoredImage> {
     })
 }
 
+/// Looks up one image with its aliases.
 pub(crate) fn get(connection: &Connection, wanted: &Fingerprint) -> RowResult<Option<StoredImage>> {
     let mut statement = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM image WHERE fingerprint = ?1"))?;
     let mut rows = statement.query([wanted.to_string()])?;
@@ -264,13 +278,14 @@ pub(crate) fn get(connection: &Connection, wanted: &Fingerprint) -> RowResult<Op
 pub(crate) struct Page {
     pub(crate) images: Vec<StoredImage>,
     pub(crate) next: Option<Position>,
-    /// What could not be read, by its fingerprint or what stands there.
+    /// Rows that cannot be read, by their fingerprint or the text in its place.
     pub(crate) skipped: Vec<(String, RowError)>,
 }
 
-/// What stands for a fingerprint that is no text.
+/// The name of a skipped row whose fingerprint is no text.
 const NO_FINGERPRINT: &str = "an image without a fingerprint";
 
+/// One page of images with their aliases.
 pub(crate) fn page(connection: &Connection, query: &ImageQuery) -> RowResult<Page> {
     let mut page = Page::default();
     let next = select::walk(connection, query, COLUMNS, &mut |row, _| {
@@ -286,10 +301,11 @@ pub(crate) fn page(connection: &Connection, query: &ImageQuery) -> RowResult<Pag
     Ok(page)
 }
 
-/// The aliases of the images of a page.
+/// Selects the aliases of all images of a page with one query.
 const PAGE_ALIASES: &str = "SELECT target, name, description FROM json_each(?1) AS wanted \
      CROSS JOIN alias INDEXED BY alias_target ON alias.target = wanted.value";
 
+/// Adds the aliases to the images of a page, sorted.
 fn add_aliases(connection: &Connection, page: &mut Page) -> RowResult<()> {
     let wanted: Vec<String> = page.images.iter().map(|image| image.fingerprint.to_string()).collect();
     let places: std::collections::HashMap<String, usize> =
@@ -310,19 +326,21 @@ fn add_aliases(connection: &Connection, page: &mut Page) -> RowResult<()> {
     Ok(())
 }
 
+/// One page of fingerprints.
 pub(crate) fn fingerprints(
     connection: &Connection,
     query: &ImageQuery,
 ) -> RowResult<(Vec<Fingerprint>, Option<Position>)> {
     let mut found = Vec::new();
     let next = select::walk(connection, query, "image.fingerprint, image.first_alias", &mut |_, fingerprint| {
-        // What is no fingerprint is told with the images.
+        // A text that is no fingerprint is reported by `page`.
         found.extend(fingerprint);
         Ok(())
     })?;
     Ok((found, next))
 }
 
+/// The number and the total size of the images that match a query.
 pub(crate) fn totals(connection: &Connection, query: &ImageQuery) -> RowResult<Totals> {
     let select = select::totals(connection, query)?;
     let mut statement = connection.prepare_cached(&select.sql)?;
@@ -333,6 +351,7 @@ pub(crate) fn totals(connection: &Connection, query: &ImageQuery) -> RowResult<T
     Ok(Totals { images: u64::try_from(images).unwrap_or(0), bytes: u64::try_from(bytes.max(0)).unwrap_or(u64::MAX) })
 }
 
+/// Looks up the alias of images of one type.
 pub(crate) fn alias(
     connection: &Connection,
     name: &str,
@@ -346,11 +365,11 @@ pub(crate) fn alias(
     Ok(Some((Alias { name: name.to_owned(), description: row.get(1)? }, target)))
 }
 
-/// The first text in order that does not begin so, nor stands before all that do; `None` where there is none.
+/// The first text that sorts after all texts with this prefix; `None` if there is none.
 fn end_of_prefix(prefix: &str) -> Option<String> {
     let mut text = prefix.to_owned();
     while let Some(last) = text.pop() {
-        // Between the two halves of the characters are the surrogates, which are none.
+        // Skips the surrogates, U+D800 to U+DFFF, which are no characters.
         let next = if last == '\u{d7ff}' { Some('\u{e000}') } else { char::from_u32(u32::from(last) + 1) };
         if let Some(next) = next {
             text.push(next);
@@ -360,23 +379,25 @@ fn end_of_prefix(prefix: &str) -> Option<String> {
     None
 }
 
+/// Selects a page of aliases.
 const ALIASES: &str = "SELECT name, type, target, description FROM alias \
      WHERE (name, type) > (?1, ?2) AND name < ?3 AND (?4 IS NULL OR type = ?4) ORDER BY name, type";
 
+/// One page of aliases. A row that cannot be read is left out.
 pub(crate) fn aliases(connection: &Connection, query: &AliasQuery) -> RowResult<AliasPage> {
     let prefix = query.prefix.as_deref().unwrap_or_default();
-    // Every text stands before every blob.
+    // An empty blob sorts after every text: it is the upper bound if there is none.
     let end = end_of_prefix(prefix).map_or(Value::Blob(Vec::new()), Value::Text);
     let start = match &query.after {
         Some((name, image_type)) if name.as_str() >= prefix => (name.as_str(), image_type.name()),
-        // No type stands before the empty one.
+        // The empty text sorts before every type.
         _ => (prefix, ""),
     };
     let mut page = AliasPage::default();
     let mut statement = connection.prepare_cached(ALIASES)?;
     let mut rows = statement.query(params![start.0, start.1, end, query.image_type.map(ImageType::name)])?;
     while let Some(row) = rows.next()? {
-        // An alias that cannot be read hides no other; the check of the catalog tells of it.
+        // An alias that cannot be read must not hide others; `inconsistencies` reports it.
         let Ok((alias, target)) = whole_alias(row) else { continue };
         if page.aliases.len() == query.limit.max(1) {
             page.next = page.aliases.last().map(|(alias, target)| (alias.name.clone(), target.image_type));
@@ -387,20 +408,23 @@ pub(crate) fn aliases(connection: &Connection, query: &AliasQuery) -> RowResult<
     Ok(page)
 }
 
+/// The alias in a row of [`ALIASES`].
 fn whole_alias(row: &Row<'_>) -> RowResult<(Alias, AliasTarget)> {
     let target = AliasTarget::new(fingerprint(text(row, 2)?)?, image_type(text(row, 1)?)?);
     Ok((Alias { name: row.get(0)?, description: row.get(3)? }, target))
 }
 
+/// Selects fingerprints in a range.
 const WITH_PREFIX: &str = "SELECT fingerprint FROM image \
      WHERE fingerprint >= ?1 AND fingerprint < ?1 || 'g' ORDER BY fingerprint";
 
+/// The first `limit` fingerprints with this prefix, in ascending order.
 pub(crate) fn with_prefix(
     connection: &Connection,
     prefix: &FingerprintPrefix,
     limit: usize,
 ) -> RowResult<Vec<Fingerprint>> {
-    // `g` stands behind every hex digit, so the range is exactly those that begin so.
+    // `g` sorts after every hex digit, so the range contains exactly the fingerprints with this prefix.
     let mut statement = connection.prepare_cached(WITH_PREFIX)?;
     let mut rows = statement.query([prefix.as_str()])?;
     let mut found = Vec::new();
@@ -412,7 +436,7 @@ pub(crate) fn with_prefix(
     Ok(found)
 }
 
-/// Adds an image's row. Returns whether there was none.
+/// Inserts the row of an image. Returns `false` if it exists.
 pub(crate) fn insert(connection: &Connection, image: &StoredImage) -> RowResult<bool> {
     let (columns, values) = written(image)?;
     let marks: Vec<String> = (4..columns.len() + 4).map(|number| format!("?{number}")).collect();
@@ -427,7 +451,7 @@ pub(crate) fn insert(connection: &Connection, image: &StoredImage) -> RowResult<
     Ok(execute(connection, &sql, rusqlite::params_from_iter(own.into_iter().chain(values)))? == 1)
 }
 
-/// Replaces an image's row of one revision. Returns whether it was there.
+/// Replaces the row of an image at the revision `expected`. Returns `false` if it is gone or at another one.
 pub(crate) fn update(connection: &Connection, image: &StoredImage, expected: u64) -> RowResult<bool> {
     let (columns, values) = written(image)?;
     let set: Vec<String> = columns.iter().zip(3..).map(|(column, number)| format!("{column} = ?{number}")).collect();
@@ -436,8 +460,8 @@ pub(crate) fn update(connection: &Connection, image: &StoredImage, expected: u64
     Ok(execute(connection, &sql, rusqlite::params_from_iter(row.into_iter().chain(values)))? == 1)
 }
 
-/// The columns that say what is known of an image, with their values: all but its fingerprint, and but those that are written by
-/// themselves.
+/// The columns of a row with their values, for insertion and update: all but the fingerprint and
+/// the columns that have statements of their own.
 fn written(image: &StoredImage) -> RowResult<([&'static str; 18], [Value; 18])> {
     let rootfs = image.objects.rootfs.as_ref().map(|key| key.as_str().to_owned());
     let pairs: [(&str, Value); 18] = [
@@ -463,12 +487,14 @@ fn written(image: &StoredImage) -> RowResult<([&'static str; 18], [Value; 18])> 
     Ok((std::array::from_fn(|index| pairs[index].0), pairs.map(|(_, value)| value)))
 }
 
+/// Records a use, unless a later one is recorded.
 pub(crate) fn set_last_used(connection: &Connection, wanted: &Fingerprint, seconds: i64) -> RowResult<()> {
     let sql =
         "UPDATE image SET last_used_at = ?2 WHERE fingerprint = ?1 AND (last_used_at IS NULL OR last_used_at < ?2)";
     execute(connection, sql, params![wanted.to_string(), seconds]).map(|_| ())
 }
 
+/// Names the sidecar of a row at `revision`. Returns whether it was at that revision.
 pub(crate) fn set_sidecar(
     connection: &Connection,
     wanted: &Fingerprint,
@@ -479,7 +505,7 @@ pub(crate) fn set_sidecar(
     Ok(execute(connection, sql, params![wanted.to_string(), stored(revision), key.as_str()])? == 1)
 }
 
-/// Sets an alias. Returns whether there is an image of that type to point to.
+/// Creates or changes an alias. Returns whether its target exists with that type.
 pub(crate) fn set_alias(connection: &Connection, alias: &Alias, target: &AliasTarget) -> RowResult<bool> {
     let sql = "INSERT INTO alias SELECT ?1, type, fingerprint, ?4 FROM image WHERE fingerprint = ?3 AND type = ?2
                ON CONFLICT (name, type) DO UPDATE SET target = excluded.target, description = excluded.description";
@@ -492,6 +518,7 @@ const UPLOADING: &str = "uploading";
 const SIDECAR: &str = "sidecar";
 const DEAD: &str = "dead";
 
+/// The note in a row.
 fn noted_object(row: &Row<'_>) -> RowResult<Object> {
     let state = match text(row, 2)? {
         UPLOADING => ObjectState::Uploading { holder: row.get(3)?, lease_until: row.get(5)? },
@@ -502,6 +529,7 @@ fn noted_object(row: &Row<'_>) -> RowResult<Object> {
     Ok(Object { key: key("object", text(row, 0)?)?, fingerprint: fingerprint(text(row, 1)?)?, state })
 }
 
+/// The note about an object.
 pub(crate) fn object(connection: &Connection, key: &BlobKey) -> RowResult<Option<Object>> {
     let mut statement = connection
         .prepare_cached("SELECT key, fingerprint, state, holder, revision, time FROM object WHERE key = ?1")?;
@@ -509,8 +537,10 @@ pub(crate) fn object(connection: &Connection, key: &BlobKey) -> RowResult<Option
     rows.next()?.map(noted_object).transpose()
 }
 
+/// Selects a page of notes.
 const OBJECTS: &str = "SELECT key, fingerprint, state, holder, revision, time FROM object WHERE key > ?1 ORDER BY key";
 
+/// One page of notes.
 pub(crate) fn objects(connection: &Connection, after: Option<&BlobKey>, limit: usize) -> RowResult<Vec<Object>> {
     let mut statement = connection.prepare_cached(OBJECTS)?;
     let mut rows = statement.query([after.map_or("", BlobKey::as_str)])?;
@@ -518,12 +548,13 @@ pub(crate) fn objects(connection: &Connection, after: Option<&BlobKey>, limit: u
     while found.len() < limit
         && let Some(row) = rows.next()?
     {
-        // A note that cannot be read hides no other; the check of the catalog tells of it.
+        // A note that cannot be read must not hide others; `inconsistencies` reports it.
         found.extend(noted_object(row));
     }
     Ok(found)
 }
 
+/// Writes a note, replacing an earlier one of the same object.
 pub(crate) fn put_object(connection: &Connection, object: &Object) -> RowResult<()> {
     let (state, holder, revision, time) = match &object.state {
         ObjectState::Uploading { holder, lease_until } => (UPLOADING, Some(holder.as_str()), None, Some(*lease_until)),
@@ -535,8 +566,8 @@ pub(crate) fn put_object(connection: &Connection, object: &Object) -> RowResult<
     execute(connection, sql, values).map(|_| ())
 }
 
-/// Looks for rows that cannot be read and for those that contradict others: one sentence for each. Rows of images are not among
-/// them, since a page of images tells of them.
+/// Finds rows that cannot be read, and rows that contradict each other: one sentence for each.
+/// Image rows are not included, since a page of images reports those.
 pub(crate) fn inconsistencies(connection: &Connection) -> RowResult<Vec<String>> {
     let mut found = Vec::new();
     let mut count = |sql: &str, what: &str| -> RowResult<()> {
@@ -585,24 +616,26 @@ pub(crate) fn inconsistencies(connection: &Connection) -> RowResult<Vec<String>>
     Ok(found)
 }
 
+/// Runs a statement, which is cached, and returns the number of changed rows.
 pub(crate) fn execute(connection: &Connection, sql: &str, values: impl rusqlite::Params) -> RowResult<usize> {
     Ok(connection.prepare_cached(sql)?.execute(values)?)
 }
 
+/// The id of the store that the catalog belongs to.
 pub(crate) fn store_id(connection: &Connection) -> RowResult<Option<String>> {
     Ok(connection.query_row("SELECT id FROM store", [], |row| row.get(0)).optional()?)
 }
 
-/// What layout a catalog has: its `application_id` and its `user_version`.
+/// The `application_id` and the `user_version` of a database.
 pub(crate) fn versions(connection: &Connection) -> RowResult<(i64, i64)> {
     let read = |name| connection.pragma_query_value(None, name, |row| row.get(0));
     Ok((read("application_id")?, read("user_version")?))
 }
 
-/// Fails unless a catalog has the layout that this version reads and writes.
+/// Fails unless the catalog has the layout of this version.
 ///
 /// # Errors
-/// `Malformed` for a file that is no catalog, `Unsupported` for another layout.
+/// `Malformed` for a file that is no catalog; `Unsupported` for another layout.
 pub(crate) fn check_version(application: i64, version: i64) -> Result<()> {
     if application != APPLICATION_ID {
         return Err(Error::malformed("the catalog is empty or another program's database"));

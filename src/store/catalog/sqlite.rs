@@ -1,6 +1,13 @@
-//! `SqliteCatalog`: the catalog in one SQLite file in WAL mode, shared by any number of processes.
-//! Readers never wait; writers wait for each other, as long as their caller said. That is stricter than a [`Catalog`] must be:
-//! `BEGIN IMMEDIATE` lets one writer in at a time, so that no transaction meets another and none is run again because of it.
+//! [`SqliteCatalog`]: the catalog in one SQLite file in WAL mode, shared by any number of processes.
+//!
+//! Readers never wait. Writers wait for each other, up to the timeout of their caller. That is
+//! stricter than a [`Catalog`] must be: `BEGIN IMMEDIATE` admits one writer at a time, so
+//! transactions never conflict and never run again.
+//!
+//! Commits are durable (`synchronous=FULL`): with WAL, the log is synced before a commit returns.
+//! Before a connection is used it is verified that its file still has the name of the catalog,
+//! since a repair replaces that file; a transaction that was committed to a replaced file is
+//! reported as lost and not as done.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -27,6 +34,17 @@ use crate::store::layout::{self, CATALOG_SUFFIXES, beside};
 use crate::store::lock::StoreLock;
 
 /// The catalog of a store in an SQLite database.
+///
+/// [`StoreOptions::open`](crate::store::StoreOptions::open) opens it together with the other parts
+/// of a directory store.
+///
+/// ```
+/// use lxd_image::store::{Catalog, ImageQuery, SqliteCatalog};
+///
+/// let catalog = SqliteCatalog::in_memory()?;
+/// assert_eq!(catalog.totals(&ImageQuery::new())?.images, 0);
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 pub struct SqliteCatalog {
     pool: Pool,
     /// The catalog that this is a copy of, in memory: one of an older layout, opened for reading only.
@@ -34,7 +52,7 @@ pub struct SqliteCatalog {
 }
 
 impl SqliteCatalog {
-    /// A catalog in memory, which is gone when it is dropped: for tests and for trying things.
+    /// A catalog in memory, which is freed when it is dropped: for tests.
     ///
     /// # Errors
     /// `Io`.
@@ -46,11 +64,11 @@ impl SqliteCatalog {
         Ok(Self { pool: Pool::in_memory(connection), copied: None })
     }
 
-    /// The catalog of the store at `path`, by itself: rows changed through it have no files behind
-    /// them until they are put there. For tools and measurements.
+    /// Opens the catalog of the store at `path` alone, for tools and measurements. Rows that are
+    /// inserted through it have no objects until the caller creates them.
     ///
     /// # Errors
-    /// `NotFound` without a store; `Malformed`, `Unsupported`, `Busy` and `Io` as when opening one.
+    /// `NotFound` without a store; `Malformed`, `Unsupported`, `Busy` and `Io` as when a store is opened.
     pub fn of_store(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let marker = layout::Marker::read(path)?
@@ -61,8 +79,8 @@ impl SqliteCatalog {
         Self::open(&layout::catalog(path), &marker.id, (wait, &cancel), false, lock)
     }
 
-    /// Makes a new catalog for the store `id`. A file of that name, left from an attempt that was
-    /// cut short, is replaced: the caller holds the store's lock.
+    /// Creates the catalog of the store `id`. Replaces the files of an interrupted attempt: the
+    /// caller holds the lock of the store.
     pub(crate) fn create(path: &Path, id: &str) -> Result<()> {
         for suffix in CATALOG_SUFFIXES {
             match std::fs::remove_file(beside(path, suffix)) {
@@ -72,7 +90,7 @@ impl SqliteCatalog {
                 _ => {}
             }
         }
-        // SQLite gives its further files the mode of this one, whatever the umask.
+        // SQLite creates its other files with the mode of this one, so it must be private before SQLite opens it.
         private_file(path)?;
         let make = || -> RowResult<()> {
             let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -88,12 +106,12 @@ impl SqliteCatalog {
             .map_err(|error| Error::io("the new catalog can't be made durable", error).in_file(path))
     }
 
-    /// Brings the catalog of the store `id` to the layout of this version, if it has an older one. The caller has the store for
-    /// itself.
+    /// Upgrades the catalog of the store `id` to the layout of this version, if it has an older
+    /// one. The caller holds the store exclusively.
     ///
     /// # Errors
-    /// `Unsupported`, naming both versions, when its layout is newer; `Malformed` when it is damaged or another store's; `Busy`;
-    /// `StorageFull`; `Io`. It is as it was then.
+    /// `Unsupported`, with both versions, for a newer layout; `Malformed` if it is damaged or
+    /// belongs to another store; `Busy`; `StorageFull`; `Io`. It is unchanged then.
     pub(crate) fn upgrade(path: &Path, id: &str) -> Result<()> {
         match migration::upgrade(path, id) {
             Err(error) if is_full(&error) && release_reserve(path) => {
@@ -105,13 +123,13 @@ impl SqliteCatalog {
         }
     }
 
-    /// Opens the catalog of the store `id`, whose `lock` it keeps as long as it is open.
+    /// Opens the catalog of the store `id`, and keeps `lock` as long as it is open.
     ///
-    /// One of layout 1 can be opened for reading only as well: it is copied into memory, and what others change later is not seen.
+    /// A catalog of layout 1 can be opened for reading only: it is copied into memory, and later
+    /// changes by others are not seen.
     ///
     /// # Errors
-    /// `Malformed` when it is damaged or another store's, `Unsupported` when its layout is another one,
-    /// `Busy`, `Io`.
+    /// `Malformed` if it is damaged or belongs to another store; `Unsupported` for another layout; `Busy`; `Io`.
     pub(crate) fn open(
         path: &Path,
         id: &str,
@@ -123,7 +141,7 @@ impl SqliteCatalog {
         let mut failed = None;
         let mut pool = Pool::of_file(path, id, timeout, cancel, lock);
         for &mode in modes {
-            // Without its log the file alone would be an older state than the one that was promised.
+            // The database without its log is an older state than the one that was committed.
             if mode == Mode::Immutable && std::fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0) {
                 continue;
             }
@@ -153,15 +171,15 @@ impl SqliteCatalog {
         Err(failed.unwrap_or_else(|| Error::new(ErrorKind::Io, "the catalog can't be opened").in_file(path)))
     }
 
-    /// Closes the catalog so that its one file holds all of it, on the disk, and reads that file again.
+    /// Closes the catalog so that one file contains all of it, on the disk, and verifies that file.
     ///
     /// # Errors
-    /// `Malformed` when there are not `images` images and `aliases` aliases in it, or it is damaged; `Io`. What is in the file
-    /// is not to be used then.
+    /// `Malformed` if it does not have `images` images and `aliases` aliases, or is damaged; `Io`.
+    /// The file must not be used then.
     pub(crate) fn finish(self, images: usize, aliases: usize) -> Result<()> {
         let Some(path) = self.pool.path().map(Path::to_path_buf) else { return Ok(()) };
         let named = |error: RowError| row_error(error, Some(&path));
-        // The library of SQLite closes without a word where its last writes fail.
+        // `sqlite3_close` ignores errors of the last checkpoint, so checkpoint explicitly.
         for connection in self.pool.into_connections() {
             close(connection).map_err(named)?;
         }
@@ -190,7 +208,7 @@ impl SqliteCatalog {
         Err(Error::malformed(format!("the new catalog was not written as it should be: {what}")).in_file(&path))
     }
 
-    /// Runs `look` on one state of the catalog.
+    /// Runs `look` in a read transaction: all its queries see one state of the catalog.
     fn read<T>(&self, look: impl FnOnce(&Connection) -> RowResult<T>) -> Result<T> {
         self.pool.with(|connection| {
             let found = connection.unchecked_transaction().map_err(RowError::from).and_then(|state| look(&state));
@@ -198,7 +216,7 @@ impl SqliteCatalog {
         })
     }
 
-    /// Runs `look` on one state of the catalog, and ends it soon after the caller asked to stop.
+    /// As [`read`](Self::read), and interrupts a long query soon after the caller cancels.
     fn read_until<T>(&self, monitor: &Monitor, look: impl FnOnce(&Connection) -> RowResult<T>) -> Result<T> {
         monitor.check()?;
         let done = self.read(|connection| {
@@ -206,7 +224,7 @@ impl SqliteCatalog {
             let (ended, end) = channel::<()>();
             std::thread::scope(|scope| {
                 let cancel = monitor.cancel();
-                // SQLite itself asks nobody whether to go on.
+                // A progress handler would slow down every query; interrupting from another thread costs nothing.
                 scope.spawn(move || {
                     while end.recv_timeout(CANCEL_POLL) == Err(RecvTimeoutError::Timeout) {
                         if cancel.is_cancelled() {
@@ -214,22 +232,24 @@ impl SqliteCatalog {
                         }
                     }
                 });
-                // Dropped also when a panic passes, so that the thread ends.
+                // Dropped even if `look` panics, so that the thread ends.
                 let _ended = ended;
                 look(connection)
             })
         });
-        // The call was interrupted, whatever SQLite calls it.
+        // An interrupted query fails with an error of SQLite: report the cancellation instead.
         if done.is_err() {
             monitor.check()?;
         }
         done
     }
 
+    /// The file that errors name.
     fn path(&self) -> Option<&Path> {
         self.pool.path().or(self.copied.as_deref())
     }
 
+    /// Adds the file to an error.
     fn in_file(&self, error: Error) -> Error {
         match self.path() {
             Some(path) => error.in_file(path),
@@ -237,11 +257,14 @@ impl SqliteCatalog {
         }
     }
 
+    /// The error of reading or writing a row.
     fn error(&self, error: RowError) -> Error {
         row_error(error, self.path())
     }
 
-    /// Runs `work` in a transaction once, or again where the catalog's file was replaced before it began.
+    /// Runs `work` in a transaction, and again if the file of the catalog was replaced before it
+    /// began. With `only_removals`, fails if `work` removes nothing: on a full disk, the reserved
+    /// space is for that alone.
     fn attempt(
         &self,
         work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>,
@@ -285,14 +308,14 @@ impl SqliteCatalog {
     }
 }
 
-/// Why a transaction was not kept.
+/// Why a transaction was not committed.
 struct Failed {
     error: Error,
-    /// Whether it removes rows, or might.
+    /// Whether it removes rows, or might, and so deserves the space that is reserved for that.
     may_free: bool,
 }
 
-/// Writes all of the log into the database and closes it.
+/// Checkpoints the whole log into the database, and closes it.
 fn close(connection: Connection) -> RowResult<()> {
     let (busy, _, _) = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
         Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
@@ -303,7 +326,7 @@ fn close(connection: Connection) -> RowResult<()> {
     Ok(connection.close().map_err(|(_, error)| error)?)
 }
 
-/// What one of SQLite's own checks finds.
+/// The findings of one of the integrity checks of SQLite.
 fn damage(connection: &Connection, check: &str) -> RowResult<Vec<String>> {
     let mut found: Vec<String> =
         connection.prepare(check)?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
@@ -311,6 +334,7 @@ fn damage(connection: &Connection, check: &str) -> RowResult<Vec<String>> {
     Ok(found)
 }
 
+/// Creates all tables and marks the database as the catalog of the store `id`.
 fn create_tables(connection: &Connection, id: &str) -> RowResult<()> {
     let all = connection.unchecked_transaction()?;
     all.execute_batch(schema::STORE_TABLE)?;
@@ -354,7 +378,7 @@ impl Catalog for SqliteCatalog {
 
     fn version(&self) -> Result<Option<u64>> {
         match (&self.copied, self.pool.path()) {
-            // A copy never changes.
+            // A copy in memory never changes.
             (Some(_), _) => Ok(Some(0)),
             (None, None) => Ok(None),
             (None, Some(_)) => self.pool.watch.version(&self.pool).map(Some),
@@ -372,14 +396,14 @@ impl Catalog for SqliteCatalog {
     fn check(&self, monitor: &Monitor) -> Result<Vec<String>> {
         let looked = self.read_until(monitor, |connection| {
             let mut found = damage(connection, "PRAGMA quick_check")?;
-            // Queries of a damaged database may fail, or find what is not there.
+            // If SQLite finds damage, further queries may fail or return anything: stop here.
             if found.is_empty() {
                 found = schema::inconsistencies(connection)?;
             }
             Ok(found)
         });
         match looked {
-            // Too damaged to be looked at is damaged, too.
+            // Too damaged even for the check.
             Err(error) if error.kind() == ErrorKind::Malformed => Ok(vec![error.to_string()]),
             looked => looked,
         }
@@ -404,34 +428,37 @@ impl Catalog for SqliteCatalog {
     }
 }
 
-/// What became of a transaction, if the catalog was replaced meanwhile.
+/// The outcome of a transaction, considering that the file of the catalog may be replaced meanwhile.
 enum Written {
     Kept,
     NotBegun,
     Lost,
-    /// It removes nothing, and the space that is left is kept for those that do.
+    /// It removes nothing, and the remaining space is reserved for transactions that do.
     Refused,
 }
 
+/// A transaction on one connection.
 struct Writer<'a> {
     connection: &'a Connection,
     catalog: &'a SqliteCatalog,
-    /// Whether rows are removed, or are noted to be: such work gets the space that is kept for it.
+    /// Whether it removes rows, or notes objects as dead: such work may use the space that is reserved for it.
     removes: bool,
 }
 
 impl Writer<'_> {
+    /// Adds the path of the catalog to an error.
     fn named<T>(&self, result: RowResult<T>) -> Result<T> {
         result.map_err(|error| self.catalog.error(error))
     }
 
+    /// Runs a statement that removes rows.
     fn delete(&mut self, sql: &str, values: impl rusqlite::Params) -> Result<()> {
         self.removes = true;
         self.named(schema::execute(self.connection, sql, values)).map(|_| ())
     }
 }
 
-/// Fails for an image that names no object: nothing could be read of it.
+/// Fails with `InvalidInput` for an image without objects: nothing of it could ever be read.
 pub(super) fn check_objects(image: &StoredImage) -> Result<()> {
     if image.objects.keys().any(BlobKey::is_empty) {
         return Err(Error::invalid(format!("the image {} names no object that holds its bytes", image.fingerprint))
@@ -440,18 +467,18 @@ pub(super) fn check_objects(image: &StoredImage) -> Result<()> {
     Ok(())
 }
 
-/// The error for adding an image that is there.
+/// The error for inserting an image that exists.
 pub(super) fn already_there(fingerprint: &Fingerprint) -> Error {
     Error::new(ErrorKind::AlreadyExists, format!("the image {fingerprint} is in the catalog already"))
 }
 
-/// The error for a row that is not at the revision that was expected.
+/// The error for a row that is gone or at another revision.
 pub(super) fn row_changed(fingerprint: &Fingerprint, expected: u64) -> Error {
     let what = format!("the image {fingerprint} is no longer at revision {expected} in the catalog");
     Error::new(ErrorKind::Transient, what).with_hint("read it again and repeat the change")
 }
 
-/// The error for an alias whose target is not there.
+/// The error for an alias whose target does not exist or has another type.
 pub(super) fn no_target(alias: &Alias, target: &AliasTarget) -> Error {
     let shown: String = alias.name.chars().take(64).collect();
     let (kind, fingerprint) = (target.image_type, target.fingerprint);

@@ -1,5 +1,7 @@
-//! Waiting for another writer of the catalog: as long as the caller said, and not once the caller wants to stop.
-//! SQLite asks a plain function whether to go on, so what that needs to know belongs to the thread that waits.
+//! Waiting for another writer of the SQLite database: up to a timeout, and only until the caller cancels.
+//!
+//! SQLite calls a plain function to ask whether to retry (`sqlite3_busy_handler`). That function
+//! gets no context from us, so the limit belongs to the thread that waits.
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
@@ -8,42 +10,43 @@ use rusqlite::Connection;
 
 use crate::progress::Cancel;
 
-/// What a thread waits for at most.
-struct Patience {
+/// How long the current thread waits.
+struct WaitLimit {
     since: Instant,
     timeout: Duration,
     cancel: Cancel,
 }
 
-/// The first waits are short, since most writers are done in a moment.
-const LONGEST_NAP: Duration = Duration::from_millis(25);
+/// The longest sleep between two attempts. The first ones are shorter, since most transactions take
+/// less than a millisecond.
+const MAX_SLEEP: Duration = Duration::from_millis(25);
 
 thread_local! {
-    static PATIENCE: RefCell<Option<Patience>> = const { RefCell::new(None) };
+    static WAIT_LIMIT: RefCell<Option<WaitLimit>> = const { RefCell::new(None) };
 }
 
-/// Has a connection ask before each wait.
+/// Installs the busy handler on a connection.
 pub(super) fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
-    connection.busy_handler(Some(goes_on))
+    connection.busy_handler(Some(retries))
 }
 
-/// Says how long this thread waits from now on.
+/// Sets how long calls of this thread wait from now on.
 pub(super) fn begin(timeout: Duration, cancel: &Cancel) {
-    PATIENCE.set(Some(Patience { since: Instant::now(), timeout, cancel: cancel.clone() }));
+    WAIT_LIMIT.set(Some(WaitLimit { since: Instant::now(), timeout, cancel: cancel.clone() }));
 }
 
-/// Whether to try once more, after `times` attempts of one wait.
-fn goes_on(times: i32) -> bool {
-    PATIENCE.with_borrow_mut(|patience| {
-        let Some(patience) = patience else { return false };
+/// The busy handler: whether to try again after `times` attempts of one wait. Sleeps before it answers yes.
+fn retries(times: i32) -> bool {
+    WAIT_LIMIT.with_borrow_mut(|limit| {
+        let Some(limit) = limit else { return false };
         if times == 0 {
-            patience.since = Instant::now();
+            limit.since = Instant::now();
         }
-        if patience.cancel.is_cancelled() || patience.since.elapsed() >= patience.timeout {
+        if limit.cancel.is_cancelled() || limit.since.elapsed() >= limit.timeout {
             return false;
         }
         let nap = Duration::from_millis(1_u64 << u32::try_from(times).unwrap_or(0).min(5));
-        std::thread::sleep(nap.min(LONGEST_NAP));
+        std::thread::sleep(nap.min(MAX_SLEEP));
         true
     })
 }

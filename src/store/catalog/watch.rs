@@ -1,5 +1,7 @@
-//! `Watch`: whether the catalog changed, for the price of one look. SQLite tells a connection when any other one, of whatever
-//! process, has committed; so one connection is kept that never writes.
+//! [`Watch`]: a number that changes with each commit, read without a query.
+//!
+//! `PRAGMA data_version` of SQLite changes on a connection when *another* connection, of any
+//! process, has committed. So one connection is kept for it that never writes.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -7,27 +9,27 @@ use super::failure::row_error;
 use super::pool::{Pool, PooledConnection};
 use crate::error::Result;
 
-/// The connection that looks.
+/// The connection that is asked, and how many there were before it.
 #[derive(Default)]
 pub(super) struct Watch(Mutex<State>);
 
 #[derive(Default)]
 struct State {
     connection: Option<PooledConnection>,
-    /// How many there were before it: numbers of two connections say nothing of each other.
+    /// The number of earlier connections: the numbers of two connections cannot be compared.
     before: u32,
 }
 
 impl Watch {
-    /// The connection that looks, to be closed as any other: nothing of the file that took its own's place may go with it.
+    /// Takes the connection out, to be closed like any other of the pool.
     pub(super) fn take(&mut self) -> Option<PooledConnection> {
         self.0.get_mut().unwrap_or_else(PoisonError::into_inner).connection.take()
     }
 
-    /// A number that is another one after each commit, and after the catalog's file was replaced.
+    /// A number that changes with each commit, and if the file of the catalog was replaced.
     ///
-    /// Callers take turns: the look is at shared memory, as a rule, and a second connection would give a number of its own,
-    /// so that nobody finds what was made for the last one.
+    /// Callers take turns (the read is a look at shared memory). A second connection would have
+    /// numbers of its own, and caches keyed by the first one would never be found again.
     pub(super) fn version(&self, pool: &Pool) -> Result<u64> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let connection = match state.connection.take() {
@@ -60,7 +62,7 @@ mod tests {
     use crate::store::{Catalog, SqliteCatalog, Store};
 
     #[test]
-    fn all_who_ask_at_once_are_told_the_same_until_somebody_writes() {
+    fn concurrent_readers_see_one_version_until_a_commit() {
         let path = std::env::temp_dir().join(format!("lxd-image-watch-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         drop(Store::open(&path).unwrap());

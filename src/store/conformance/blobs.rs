@@ -1,4 +1,4 @@
-//! What every [`BlobStore`] owes: one suite, run against each of them.
+//! The conformance suite of [`BlobStore`].
 
 use std::io::{Read, Write};
 
@@ -9,27 +9,31 @@ use crate::progress::{Cancel, Monitor};
 use crate::store::blobs::{BlobKey, BlobStore};
 use crate::store::scratch::{Scratch, StagedFile};
 
+/// A staged file with this content.
 fn staged(scratch: &Scratch, content: &[u8]) -> Result<StagedFile> {
     let mut file = scratch.create()?;
     file.write_all(content)?;
     Ok(file)
 }
 
+/// The bytes of an object.
 fn content(blobs: &dyn BlobStore, key: &BlobKey) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     blobs.open(key)?.reader().read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
+/// The kind of an error, if it is one.
 fn kind<T>(result: Result<T>) -> Option<ErrorKind> {
     result.err().map(|error| error.kind())
 }
 
-/// Runs the suite on blobs that are empty, with scratch of the same machine.
+/// Runs the suite on an empty blob store, with scratch of the same machine, and leaves it empty but
+/// for archived objects.
 ///
 /// # Errors
-/// `InvalidInput` with a sentence about what is not as owed; those of the implementation, where
-/// none is owed.
+/// `InvalidInput` with a sentence about the violated part of the contract; errors of the
+/// implementation where the contract allows none.
 pub fn blobs(blobs: &dyn BlobStore, scratch: &Scratch) -> Result<()> {
     let none = Monitor::none();
     blobs.check_identity()?;
@@ -83,7 +87,7 @@ pub fn blobs(blobs: &dyn BlobStore, scratch: &Scratch) -> Result<()> {
     Ok(())
 }
 
-/// Pages of every size give every key once, in order.
+/// Listing returns all keys in order, page by page, whatever the size of a page.
 fn listing(blobs: &dyn BlobStore, keys: &[BlobKey]) -> Result<()> {
     let mut expected = keys.to_vec();
     expected.sort();

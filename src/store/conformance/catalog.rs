@@ -1,5 +1,7 @@
-//! What a [`Catalog`] owes: rows come back as they were, queries are answered whole and page by page, transactions keep all or
-//! nothing, and those of several threads lose nothing. `Transient` is an answer that the contract allows; it is tried again here.
+//! The conformance suite of [`Catalog`]: rows come back as they were written, queries return
+//! everything whole and page by page, transactions are atomic, and concurrent ones lose no change.
+//!
+//! The contract allows a transaction to fail with `Transient`; the suite retries it.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,21 +16,21 @@ use crate::store::blobs::BlobKey;
 use crate::store::catalog::{AliasQuery, Catalog, ImageQuery, Object, ObjectState, Order, Position, Transaction};
 use crate::store::image::{Alias, ImageObjects, StoredImage, UpdateSource};
 
-/// How many threads write at once.
+/// How many threads write concurrently.
 const WRITERS: usize = 4;
 /// How many changes each of them makes.
 const CHANGES: usize = 25;
-/// How often a change is tried again that fails with `Transient`.
+/// How often a change that fails with `Transient` is retried.
 const MAX_TRIES: usize = 1_000;
 
-/// Runs the suite on a catalog that is empty, and leaves it empty.
+/// Runs the suite on an empty catalog, and leaves it empty.
 ///
-/// The contract is the weaker one of all implementations: work may run more than once, and a transaction may fail with
-/// `Transient` because of others. An implementation may promise more.
+/// It tests the weakest contract that the trait allows: work may run more than once, and a
+/// transaction may fail with `Transient` because of others. An implementation may promise more.
 ///
 /// # Errors
-/// `InvalidInput` with a sentence about what is not as owed; those of the implementation, where
-/// none is owed.
+/// `InvalidInput` with a sentence about the violated part of the contract; errors of the
+/// implementation where the contract allows none.
 pub fn catalog(catalog: &dyn Catalog) -> Result<()> {
     owed(
         all(catalog, &ImageQuery::new())?.is_empty()
@@ -54,11 +56,12 @@ pub fn catalog(catalog: &dyn Catalog) -> Result<()> {
     )
 }
 
+/// The kind of an error, if it is one.
 fn kind<T>(result: Result<T>) -> Option<ErrorKind> {
     result.err().map(|error| error.kind())
 }
 
-/// Runs a change until it is not in the way of another one.
+/// Runs a change until it does not conflict with another one.
 fn write(catalog: &dyn Catalog, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>) -> Result<()> {
     for _ in 0..MAX_TRIES {
         match catalog.write(work) {
@@ -69,14 +72,14 @@ fn write(catalog: &dyn Catalog, work: &mut dyn FnMut(&mut dyn Transaction) -> Re
     Err(Error::invalid(format!("not as owed: a change comes through within {MAX_TRIES} tries")))
 }
 
-/// A container's image of which little is known.
+/// A container image with few fields set.
 fn plain(content: &[u8]) -> StoredImage {
     let mut image = StoredImage::new(Fingerprint::of(content), ImageType::Container, Architecture::X86_64);
     image.objects = ImageObjects::new(&image.fingerprint, ImageForm::Unified);
     image
 }
 
-/// A virtual machine's image of which everything is known.
+/// A virtual machine image with all fields set.
 fn full(content: &[u8]) -> Result<StoredImage> {
     let mut properties = Properties::new();
     properties.set("z", "last first")?;
@@ -112,7 +115,7 @@ fn full(content: &[u8]) -> Result<StoredImage> {
     })
 }
 
-/// The images of a query, all pages of it.
+/// All images that a query matches, page by page. Fails if a row is skipped or a page overlaps another.
 fn all(catalog: &dyn Catalog, query: &ImageQuery) -> Result<Vec<StoredImage>> {
     let mut query = query.clone();
     let mut found = Vec::new();
@@ -129,6 +132,7 @@ fn all(catalog: &dyn Catalog, query: &ImageQuery) -> Result<Vec<StoredImage>> {
     }
 }
 
+/// All fingerprints that a query matches, page by page.
 fn all_fingerprints(catalog: &dyn Catalog, query: &ImageQuery) -> Result<Vec<Fingerprint>> {
     let mut query = query.clone();
     let mut found = Vec::new();
@@ -143,11 +147,13 @@ fn all_fingerprints(catalog: &dyn Catalog, query: &ImageQuery) -> Result<Vec<Fin
     }
 }
 
+/// Removes all images and notes.
 fn remove_all(catalog: &dyn Catalog) -> Result<()> {
     let fingerprints = all_fingerprints(catalog, &ImageQuery::new())?;
     write(catalog, &mut |rows| fingerprints.iter().try_for_each(|fingerprint| rows.remove(fingerprint)))
 }
 
+/// Rows come back as they were written, and changes change nothing else.
 fn rows(catalog: &dyn Catalog) -> Result<()> {
     let (one, two) = (full(b"one")?, plain(b"two"));
     write(catalog, &mut |rows| {
@@ -183,6 +189,7 @@ fn rows(catalog: &dyn Catalog) -> Result<()> {
     remove_all(catalog)
 }
 
+/// An update needs the current revision; calls that leave the revision alone do not change it.
 fn compare_and_set(catalog: &dyn Catalog) -> Result<()> {
     let (one, other) = (full(b"one")?, full(b"other")?);
     let alias = Alias::new("a")?;
@@ -249,6 +256,7 @@ fn compare_and_set(catalog: &dyn Catalog) -> Result<()> {
     remove_all(catalog)
 }
 
+/// Aliases are unique per type, point to images that exist, and go with them.
 fn aliases(catalog: &dyn Catalog) -> Result<()> {
     let (one, two, machine) = (plain(b"one"), plain(b"two"), full(b"machine")?);
     let (a, b) = (Alias::new("a/b")?.described("what for"), Alias::new("b")?);
@@ -312,6 +320,7 @@ fn aliases(catalog: &dyn Catalog) -> Result<()> {
     remove_all(catalog)
 }
 
+/// Aliases come in pages, in order, whatever the size of a page.
 fn alias_pages(catalog: &dyn Catalog, expected: &[(&Alias, &StoredImage)]) -> Result<()> {
     let read = |query: AliasQuery| {
         let mut query = query;
@@ -342,6 +351,7 @@ fn alias_pages(catalog: &dyn Catalog, expected: &[(&Alias, &StoredImage)]) -> Re
     Ok(())
 }
 
+/// Notes come back as they were written, in pages, in the order of their keys.
 fn objects(catalog: &dyn Catalog) -> Result<()> {
     let fingerprint = Fingerprint::of(b"one");
     let keys = BlobKey::legacy(&fingerprint);
@@ -388,7 +398,7 @@ fn objects(catalog: &dyn Catalog) -> Result<()> {
     owed(catalog.objects(None, 10)?.is_empty(), "no notes are left")
 }
 
-/// Work that fails changes nothing, wherever it fails.
+/// Work that fails changes nothing, and impossible changes are refused with the right kind.
 fn failures(catalog: &dyn Catalog) -> Result<()> {
     let (one, two) = (full(b"one")?, full(b"two")?);
     let alias = Alias::new("a")?;
@@ -428,7 +438,7 @@ fn failures(catalog: &dyn Catalog) -> Result<()> {
     remove_all(catalog)
 }
 
-/// Twelve images that differ in whatever can be asked for. Some have no alias, one has two.
+/// Images that differ in every field that a query can filter by.
 fn samples() -> Result<Vec<StoredImage>> {
     let mut images = Vec::new();
     for number in 0_u32..12 {
@@ -461,6 +471,7 @@ fn samples() -> Result<Vec<StoredImage>> {
     Ok(images)
 }
 
+/// Inserts images with their aliases.
 fn insert_samples(catalog: &dyn Catalog, images: &[StoredImage]) -> Result<()> {
     write(catalog, &mut |rows| {
         for image in images {
@@ -471,7 +482,7 @@ fn insert_samples(catalog: &dyn Catalog, images: &[StoredImage]) -> Result<()> {
     })
 }
 
-/// Queries with each filter alone and with each two together.
+/// Queries with each filter, alone and combined.
 fn filters(images: &[StoredImage]) -> Result<Vec<ImageQuery>> {
     let digits = images.first().map(|image| image.fingerprint.to_string()).unwrap_or_default();
     let mut single: Vec<Box<dyn Fn(ImageQuery) -> ImageQuery>> = Vec::new();
@@ -508,6 +519,7 @@ fn filters(images: &[StoredImage]) -> Result<Vec<ImageQuery>> {
     Ok(queries)
 }
 
+/// Images in the order of a query, as computed by this suite.
 fn sorted(mut images: Vec<StoredImage>, order: Order) -> Vec<StoredImage> {
     if order == Order::Alias {
         images.sort_by_key(|image| {
@@ -518,6 +530,8 @@ fn sorted(mut images: Vec<StoredImage>, order: Order) -> Vec<StoredImage> {
     images
 }
 
+/// Every filter and order returns exactly the images that [`ImageQuery::matches`] accepts, as do
+/// totals and fingerprints.
 fn queries(catalog: &dyn Catalog) -> Result<()> {
     let images = samples()?;
     insert_samples(catalog, &images)?;
@@ -549,7 +563,7 @@ fn queries(catalog: &dyn Catalog) -> Result<()> {
     remove_all(catalog)
 }
 
-/// Pages of any size have every image once that is there all the time, whatever comes and goes.
+/// Pages of any size add up to the whole, even if rows are added and removed between them.
 fn paging(catalog: &dyn Catalog) -> Result<()> {
     let images = samples()?;
     let mut round = 0_u32;
@@ -590,6 +604,7 @@ fn paging(catalog: &dyn Catalog) -> Result<()> {
     Ok(())
 }
 
+/// Concurrent writers lose no change, and readers see only complete ones.
 fn threads(catalog: &dyn Catalog) -> Result<()> {
     let counted = plain(b"counted");
     write(catalog, &mut |rows| rows.insert(&counted))?;
@@ -621,11 +636,12 @@ fn threads(catalog: &dyn Catalog) -> Result<()> {
     remove_all(catalog)
 }
 
+/// The result of a thread; a panic in it is an error.
 fn joined(thread: std::thread::ScopedJoinHandle<'_, Result<()>>) -> Result<()> {
     thread.join().unwrap_or_else(|_| Err(Error::invalid("not as owed: no call panics")))
 }
 
-/// Adds an image and counts up the size and the revision of a common one, as often as each writer does.
+/// Increases a counter in a row many times, against other threads that do the same.
 fn count_up(catalog: &dyn Catalog, writer: usize) -> Result<()> {
     let counted = Fingerprint::of(b"counted");
     for change in 0..CHANGES {
@@ -659,6 +675,7 @@ fn consistent(catalog: &dyn Catalog, fingerprint: &Fingerprint) -> Result<()> {
     )
 }
 
+/// The version changes with every commit, if there is one.
 fn versions(catalog: &dyn Catalog) -> Result<()> {
     let Some(first) = catalog.version()? else { return Ok(()) };
     owed(catalog.version()? == Some(first), "the version stays while nothing changes")?;

@@ -1,5 +1,16 @@
-//! What every implementation of [`BlobStore`](super::BlobStore) and [`Catalog`](super::Catalog) owes: one suite for each trait,
-//! to be run against each implementation. Fails with a sentence that says where one falls short.
+//! Conformance suites for implementations of [`BlobStore`](super::BlobStore) and
+//! [`Catalog`](super::Catalog), one for each trait.
+//!
+//! Run them in the tests of an implementation. A suite returns an error with a sentence that says
+//! which part of the contract is violated.
+//!
+//! ```
+//! use lxd_image::store::{MemoryBlobs, MemoryCatalog, Scratch, conformance};
+//!
+//! conformance::catalog(&MemoryCatalog::new())?;
+//! conformance::blobs(&MemoryBlobs::new(), &Scratch::in_memory())?;
+//! # Ok::<(), lxd_image::Error>(())
+//! ```
 
 mod blobs;
 mod catalog;
@@ -9,6 +20,7 @@ pub use catalog::catalog;
 
 use crate::error::{Error, Result};
 
+/// Fails with `what` unless it holds.
 fn owed(holds: bool, what: &str) -> Result<()> {
     if holds { Ok(()) } else { Err(Error::invalid(format!("not as owed: {what}"))) }
 }

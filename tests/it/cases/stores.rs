@@ -97,15 +97,15 @@ fn edit(store: &Store, fingerprint: &[u8], changes: &[&[u8]]) -> Lines {
 
 fn number(finding: &Finding) -> u32 {
     match finding {
-        Finding::Catalog(_) => 1,
-        Finding::Missing(..) => 2,
-        Finding::Damaged(..) => 3,
-        Finding::Unreadable(..) => 4,
-        Finding::Unlisted(_) => 5,
-        Finding::Sidecar(_) => 6,
-        Finding::Stray(_) => 7,
-        Finding::Lost(_) => 8,
-        Finding::Row(_) => 9,
+        Finding::Catalog { .. } => 1,
+        Finding::Missing { .. } => 2,
+        Finding::Damaged { .. } => 3,
+        Finding::Unreadable { .. } => 4,
+        Finding::Unlisted { .. } => 5,
+        Finding::Sidecar { .. } => 6,
+        Finding::Stray { .. } => 7,
+        Finding::Lost { .. } => 8,
+        Finding::Row { .. } => 9,
         _ => 0,
     }
 }

@@ -74,7 +74,7 @@ fn a_url_that_tells_hash_and_place_is_imported_and_followed() {
         move |source| Ok(Box::new(Direct::new(options.clone(), source.server.parse()?)?) as Box<dyn Remote>)
     });
     let done = store.refresh(&image.fingerprint, &upstreams, &RefreshOptions::new()).unwrap();
-    assert_eq!(done, Refreshed::Replaced(Fingerprint::of(&new)));
+    assert_eq!(done, Refreshed::Replaced { fingerprint: Fingerprint::of(&new) });
     assert_eq!(store.resolve("busybox").unwrap().fingerprint, Fingerprint::of(&new));
     assert_eq!(server.asked().last().unwrap().path, "/elsewhere/x.tar");
     assert_clean(&store);

@@ -284,7 +284,7 @@ fn a_download_lands_in_the_store_or_leaves_nothing_there() {
     let (client, _) = client(server.options());
     let fetch = |path: &str, monitor: &Monitor| {
         let download = Download::new(&client, &server.url(path)).monitor(monitor);
-        let options = ImportOptions::new().expect(Fingerprint::of(&image)).monitor(monitor.clone());
+        let options = ImportOptions::new().expected_fingerprint(Fingerprint::of(&image)).monitor(monitor.clone());
         store.import(ImageSource::unified(download.open()), &options)
     };
     failed(fetch("/bad", &Monitor::none()), ErrorKind::Mismatch);

@@ -91,7 +91,7 @@ fn a_tree_of_the_real_incus_simplestreams_is_listed_copied_and_followed() {
     let upstreams = RemoteRefresh::new(|source| open_source(source, ClientOptions::new()));
     let done = store.refresh(&image.fingerprint, &upstreams, &RefreshOptions::new()).unwrap();
     let newest = remote.list(&Monitor::none()).unwrap().remove(0).fingerprint;
-    assert_eq!(done, Refreshed::Replaced(newest));
+    assert_eq!(done, Refreshed::Replaced { fingerprint: newest });
     assert_eq!(store.resolve("box").unwrap().fingerprint, newest);
     assert_clean(&store);
 }

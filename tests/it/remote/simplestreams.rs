@@ -119,7 +119,7 @@ fn the_newest_image_of_an_alias_is_copied_with_all_that_is_told_of_it_and_follow
     list(&files, &json!({"box:1:default:amd64": product(&json!({"20240301": {"items": newest}}))}));
     let upstreams = RemoteRefresh::new(|source| open_source(source, lxd_image::remote::ClientOptions::new()));
     let done = store.refresh(&fingerprint, &upstreams, &RefreshOptions::new()).unwrap();
-    assert_eq!(done, Refreshed::Replaced(next));
+    assert_eq!(done, Refreshed::Replaced { fingerprint: next });
     let now = store.resolve("mine").unwrap();
     assert_eq!((now.fingerprint, now.aliases.len()), (next, 5));
     assert_eq!(now.properties.get("serial"), Some("20240301"));

@@ -96,7 +96,7 @@ impl Fetch for Elsewhere {
         let tag = self.tag(|found| found == wanted).ok_or_else(|| Error::new(ErrorKind::NotFound, "no such image"))?;
         let bytes = unified(if self.lies.load(Ordering::SeqCst) { "a lie" } else { &tag });
         let source = UpdateSource::new("https://elsewhere", "lxd", alias.unwrap_or_default());
-        let options = ImportOptions::new().cached(true).public(true).expect(*wanted).source(source);
+        let options = ImportOptions::new().cached(true).public(true).expected_fingerprint(*wanted).source(source);
         store.import(stream(bytes), &options)
     }
 
@@ -121,7 +121,7 @@ impl Fetch for Elsewhere {
         self.reached()?;
         if store.image(fingerprint)?.aliases.iter().any(|alias| alias.name == "follows") {
             let newer = store.import(stream(unified("newer")), &ImportOptions::new())?;
-            return Ok(Refreshed::Replaced(newer.fingerprint));
+            return Ok(Refreshed::Replaced { fingerprint: newer.fingerprint });
         }
         Ok(Refreshed::Current)
     }

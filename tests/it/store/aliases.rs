@@ -31,7 +31,7 @@ fn aliases_are_created_renamed_retargeted_and_deleted() {
 }
 
 #[test]
-fn one_alias_has_one_target_and_a_target_has_many() {
+fn alias_has_one_target_and_target_has_many_aliases() {
     let (_scratch, store) = store();
     let (one, two) = (import(&store, "one", &["a", "b"]).fingerprint, import(&store, "two", &[]).fingerprint);
     assert_kind(store.create_alias(&alias("a"), &two), ErrorKind::AlreadyExists);
@@ -42,7 +42,7 @@ fn one_alias_has_one_target_and_a_target_has_many() {
 }
 
 #[test]
-fn an_alias_that_is_taken_stops_an_import_unless_it_is_to_move() {
+fn taken_alias_stops_import_unless_reused() {
     let (scratch, store) = store();
     let one = import(&store, "one", &["web"]).fingerprint;
     let options = ImportOptions::new().alias(alias("new")).alias(alias("web"));
@@ -59,7 +59,7 @@ fn an_alias_that_is_taken_stops_an_import_unless_it_is_to_move() {
 }
 
 #[test]
-fn an_alias_that_no_reference_could_name_is_refused() {
+fn alias_that_no_reference_can_name_is_refused() {
     for name in ["", "a:b", "a\nb", " a", "a ", &"a".repeat(256), &"ab".repeat(32)] {
         assert_kind(lxd_image::store::Alias::new(name), ErrorKind::InvalidInput);
     }
@@ -72,7 +72,7 @@ fn an_alias_that_no_reference_could_name_is_refused() {
 }
 
 #[test]
-fn a_reference_is_an_alias_first_then_a_fingerprint_then_a_unique_prefix() {
+fn reference_resolves_alias_then_fingerprint_then_unique_prefix() {
     let (_scratch, store) = store();
     let (one, two) = (import(&store, "one", &[]).fingerprint, import(&store, "two", &[]).fingerprint);
     let digits = one.to_string();
@@ -85,7 +85,7 @@ fn a_reference_is_an_alias_first_then_a_fingerprint_then_a_unique_prefix() {
 }
 
 #[test]
-fn prefixes_have_at_least_four_digits_and_nothing_but_digits() {
+fn prefix_has_at_least_four_hex_digits() {
     let (_scratch, store) = store();
     let digits = import(&store, "one", &[]).fingerprint.to_string();
     let error = assert_kind(store.resolve(&digits[..3]), ErrorKind::NotFound);
@@ -96,7 +96,7 @@ fn prefixes_have_at_least_four_digits_and_nothing_but_digits() {
 }
 
 #[test]
-fn two_matches_are_ambiguous_and_both_are_named() {
+fn ambiguous_prefix_names_all_candidates() {
     let (_scratch, store) = store();
     // Some thousand images are needed for four equal digits; so many names are cheap to try.
     let mut seen = std::collections::HashMap::new();
@@ -113,7 +113,7 @@ fn two_matches_are_ambiguous_and_both_are_named() {
 }
 
 #[test]
-fn an_unknown_reference_suggests_near_ones() {
+fn unknown_reference_suggests_similar_names() {
     let (_scratch, store) = store();
     let one = import(&store, "one", &["debian/12", "ubuntu/24.04"]).fingerprint;
     let hint = |reference: &str| store.resolve(reference).unwrap_err().hint().unwrap().to_owned();
@@ -151,7 +151,7 @@ fn disk() -> Vec<u8> {
 }
 
 #[test]
-fn a_container_and_a_virtual_machine_share_a_name() {
+fn container_and_virtual_machine_share_an_alias() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let vm = machine(&store, "vm", &["debian/12"]);
@@ -163,7 +163,7 @@ fn a_container_and_a_virtual_machine_share_a_name() {
 }
 
 #[test]
-fn an_alias_of_one_type_moves_without_the_other() {
+fn alias_of_one_type_moves_alone() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let vm = machine(&store, "vm", &["web"]);
@@ -175,7 +175,7 @@ fn an_alias_of_one_type_moves_without_the_other() {
 }
 
 #[test]
-fn an_alias_of_a_type_is_deleted_alone() {
+fn alias_of_one_type_is_deleted_alone() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     machine(&store, "vm", &["web"]);

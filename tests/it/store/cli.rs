@@ -196,7 +196,7 @@ fn aliases_go_through_their_own_verbs() {
 }
 
 #[test]
-fn export_gives_back_what_was_imported_and_a_stream_too() {
+fn export_returns_the_imported_bytes_to_files_and_streams() {
     let shell = Shell::new();
     shell.ok(&["import", "one.tar", "--alias", "a"]);
     fs::create_dir(shell.scratch.join("out")).unwrap();
@@ -232,7 +232,7 @@ fn publish_and_import_of_a_directory_pack_it() {
 }
 
 #[test]
-fn prune_says_what_went_and_use_keeps_an_image() {
+fn prune_reports_removed_images_and_use_keeps_them() {
     let shell = Shell::new();
     shell.ok(&["import", "one.tar"]);
     {
@@ -249,7 +249,7 @@ fn prune_says_what_went_and_use_keeps_an_image() {
 }
 
 #[test]
-fn what_a_stranger_wrote_is_escaped() {
+fn untrusted_text_is_escaped() {
     let shell = Shell::new();
     let text = metadata("x", "  description: \"a\\e[31mb\"\n");
     fs::write(shell.scratch.join("x.tar"), unified_with(&text, b"")).unwrap();
@@ -261,7 +261,7 @@ fn what_a_stranger_wrote_is_escaped() {
 }
 
 #[test]
-fn a_damaged_catalog_is_repaired_from_the_command_line() {
+fn damaged_catalog_is_repaired_from_the_command_line() {
     let shell = Shell::new();
     shell.ok(&["import", "one.tar", "--alias", "a"]);
     fs::write(shell.scratch.join("store/catalog.sqlite"), b"").unwrap();
@@ -272,7 +272,7 @@ fn a_damaged_catalog_is_repaired_from_the_command_line() {
 }
 
 #[test]
-fn a_store_that_may_only_be_read_is_read_and_writes_fail_at_once() {
+fn read_only_store_is_readable_and_writes_fail_at_once() {
     if !rustix::process::geteuid().is_root() {
         return; // Another user is needed, and only root becomes one.
     }
@@ -301,7 +301,7 @@ fn a_store_that_may_only_be_read_is_read_and_writes_fail_at_once() {
 }
 
 #[test]
-fn check_works_on_a_file_system_that_can_only_be_read() {
+fn check_works_on_a_read_only_file_system() {
     let shell = Shell::new();
     let Some(mounted) = super::full_disk::Mounted::new(&shell.scratch, "8m") else { return };
     let store = mounted.path().join("store");
@@ -316,7 +316,7 @@ fn check_works_on_a_file_system_that_can_only_be_read() {
 }
 
 #[test]
-fn check_says_put_right_only_of_what_was() {
+fn check_reports_as_repaired_only_what_was() {
     let shell = Shell::new();
     shell.ok(&["import", "one.tar"]);
     let blob = blob_of(&shell.scratch.join("store"), &fingerprint("one"));

@@ -10,7 +10,7 @@ use lxd_image::store::{ImportOptions, PruneOptions, Store, StoreOptions};
 use super::*;
 
 #[test]
-fn the_same_image_imported_by_many_at_once_is_stored_once() {
+fn concurrent_imports_of_one_image_store_it_once() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     drop(Store::open(&path).unwrap());
@@ -39,7 +39,7 @@ fn the_same_image_imported_by_many_at_once_is_stored_once() {
 }
 
 #[test]
-fn different_images_under_one_alias_come_one_after_the_other() {
+fn concurrent_imports_under_one_alias_are_serialized() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -58,7 +58,7 @@ fn different_images_under_one_alias_come_one_after_the_other() {
 }
 
 #[test]
-fn a_long_import_blocks_neither_lists_nor_other_imports() {
+fn long_import_blocks_neither_lists_nor_other_imports() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let options = StoreOptions::new().busy_timeout(Duration::from_millis(200));
@@ -81,7 +81,7 @@ fn a_long_import_blocks_neither_lists_nor_other_imports() {
 }
 
 #[test]
-fn busy_comes_after_the_wait_that_the_caller_set() {
+fn busy_comes_after_the_configured_wait() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = StoreOptions::new().busy_timeout(Duration::from_millis(300)).open(&path).unwrap();
@@ -99,7 +99,7 @@ fn busy_comes_after_the_wait_that_the_caller_set() {
 }
 
 #[test]
-fn readers_see_whole_images_while_others_come_and_go() {
+fn readers_see_whole_images_during_concurrent_changes() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();

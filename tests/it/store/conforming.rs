@@ -9,12 +9,12 @@ use lxd_image::store::{
 use super::simulation::Machine;
 
 #[test]
-fn the_catalog_in_sqlite_conforms() {
+fn sqlite_catalog_in_memory_conforms() {
     conformance::catalog(&SqliteCatalog::in_memory().unwrap()).unwrap();
 }
 
 #[test]
-fn the_catalog_in_a_file_conforms() {
+fn sqlite_catalog_in_a_file_conforms() {
     let scratch = super::Scratch::new();
     let path = scratch.join("store");
     drop(super::Store::open(&path).unwrap());
@@ -22,12 +22,12 @@ fn the_catalog_in_a_file_conforms() {
 }
 
 #[test]
-fn the_catalog_in_memory_conforms() {
+fn memory_catalog_conforms() {
     conformance::catalog(&MemoryCatalog::new()).unwrap();
 }
 
 #[test]
-fn the_simulated_catalog_conforms() {
+fn simulated_catalog_conforms() {
     conformance::catalog(&*Machine::new().catalog()).unwrap();
 }
 

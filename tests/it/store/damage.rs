@@ -26,7 +26,7 @@ fn sidecar(path: &Path, image: &StoredImage) -> std::path::PathBuf {
 }
 
 #[test]
-fn a_flipped_bit_is_found_and_the_image_put_aside_not_deleted() {
+fn image_with_a_flipped_bit_is_archived_and_not_deleted() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -37,7 +37,7 @@ fn a_flipped_bit_is_found_and_the_image_put_aside_not_deleted() {
     fs::write(&file, &bytes).unwrap();
     let found = check(&store);
     assert!(
-        matches!(&found[..], [Finding::Damaged(which, _, aliases)] if *which == bad.fingerprint && aliases == &["a"])
+        matches!(&found[..], [Finding::Damaged { fingerprint: which, aliases, .. }] if *which == bad.fingerprint && aliases == &["a"])
     );
     assert_eq!(store.images().unwrap().len(), 2, "looking changes nothing");
     assert_eq!(repair(&store), found);
@@ -49,7 +49,7 @@ fn a_flipped_bit_is_found_and_the_image_put_aside_not_deleted() {
 }
 
 #[test]
-fn cut_replaced_and_missing_blobs_are_found() {
+fn truncated_replaced_and_missing_blobs_are_found() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -60,28 +60,28 @@ fn cut_replaced_and_missing_blobs_are_found() {
     fs::remove_file(file(2)).unwrap();
     let found = repair(&store);
     assert_eq!(found.len(), 3);
-    assert!(
-        found.iter().any(|finding| matches!(finding, Finding::Missing(which, _) if *which == images[2].fingerprint))
-    );
+    assert!(found.iter().any(
+        |finding| matches!(finding, Finding::Missing { fingerprint: which, .. } if *which == images[2].fingerprint)
+    ));
     assert!(store.images().unwrap().is_empty());
     assert_clean(&store);
 }
 
 #[test]
-fn half_of_a_split_image_is_put_aside() {
+fn half_of_a_split_image_is_archived() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
     let image = store.import(split_stream("one"), &ImportOptions::new()).unwrap();
     fs::remove_file(path.join("blobs").join(image.objects.rootfs.as_ref().unwrap().as_str())).unwrap();
     assert_kind(store.open_image(&image.fingerprint), ErrorKind::Malformed);
-    assert_eq!(repair(&store), [Finding::Missing(image.fingerprint, vec![])]);
+    assert_eq!(repair(&store), [Finding::Missing { fingerprint: image.fingerprint, aliases: vec![] }]);
     assert!(path.join("quarantine").join(image.objects.image.as_str()).exists());
     assert_clean(&store);
 }
 
 #[test]
-fn a_lost_sidecar_is_written_again_and_a_stray_file_put_aside() {
+fn lost_sidecar_is_rewritten_and_stray_file_archived() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -91,7 +91,7 @@ fn a_lost_sidecar_is_written_again_and_a_stray_file_put_aside() {
     fs::write(path.join("blobs/letter"), b"dear").unwrap();
     let mut found = repair(&store);
     found.sort_by_key(ToString::to_string);
-    assert_eq!(found, [Finding::Stray("letter".into()), Finding::Sidecar(image.fingerprint)]);
+    assert_eq!(found, [Finding::Stray { name: "letter".into() }, Finding::Sidecar { fingerprint: image.fingerprint }]);
     let after = store.image(&image.fingerprint).unwrap();
     assert!(sidecar(&path, &after).exists());
     assert_eq!((after.aliases, after.properties), (before.aliases, before.properties));
@@ -115,7 +115,7 @@ fn repaired(path: &Path) -> Vec<Finding> {
 }
 
 #[test]
-fn a_damaged_catalog_is_refused_and_made_anew_from_the_images() {
+fn damaged_catalog_is_refused_and_rebuilt_from_the_images() {
     type Harm = fn(&Path);
     let harms: [(&str, Harm); 5] = [
         ("empty", |catalog| fs::write(catalog, b"").unwrap()),
@@ -138,7 +138,7 @@ fn a_damaged_catalog_is_refused_and_made_anew_from_the_images() {
         harm(&path.join("catalog.sqlite"));
         assert_kind(Store::open(&path), ErrorKind::Malformed);
         let found = repaired(&path);
-        assert!(matches!(found[..], [Finding::Catalog(_)]), "{name}: {found:?}");
+        assert!(matches!(found[..], [Finding::Catalog { .. }]), "{name}: {found:?}");
         let store = Store::open(&path).unwrap();
         assert_eq!(store.images().unwrap(), before, "{name}");
         assert_clean(&store);
@@ -150,7 +150,7 @@ fn a_damaged_catalog_is_refused_and_made_anew_from_the_images() {
 }
 
 #[test]
-fn a_catalog_damaged_inside_is_found_by_check() {
+fn catalog_with_damaged_pages_is_found_by_check() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let before = precious(&path);
@@ -162,7 +162,7 @@ fn a_catalog_damaged_inside_is_found_by_check() {
     fs::write(&catalog, bytes).unwrap();
     let found = Store::open(&path).and_then(|store| store.check(&CheckOptions::new()));
     match found {
-        Ok(report) => assert!(matches!(report.findings[0], Finding::Catalog(_)), "{report:?}"),
+        Ok(report) => assert!(matches!(report.findings[0], Finding::Catalog { .. }), "{report:?}"),
         Err(error) => assert_eq!(error.kind(), ErrorKind::Malformed, "{error}"),
     }
     repaired(&path);
@@ -170,7 +170,7 @@ fn a_catalog_damaged_inside_is_found_by_check() {
 }
 
 #[test]
-fn a_lost_log_loses_no_image() {
+fn lost_write_ahead_log_loses_no_image() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -190,14 +190,14 @@ fn a_lost_log_loses_no_image() {
     }
     let copied = Store::open(&copy).unwrap();
     assert!(copied.images().unwrap().is_empty());
-    assert_eq!(check(&copied), [Finding::Unlisted(image.fingerprint)]);
-    assert_eq!(repair(&copied), [Finding::Unlisted(image.fingerprint)]);
+    assert_eq!(check(&copied), [Finding::Unlisted { fingerprint: image.fingerprint }]);
+    assert_eq!(repair(&copied), [Finding::Unlisted { fingerprint: image.fingerprint }]);
     assert_eq!(copied.resolve("a").unwrap(), store.image(&image.fingerprint).unwrap());
     assert_clean(&copied);
 }
 
 #[test]
-fn what_could_not_be_recovered_is_said() {
+fn unrecoverable_data_is_reported() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let before = precious(&path);
@@ -207,12 +207,14 @@ fn what_could_not_be_recovered_is_said() {
     fs::write(legacy_blob(&path, &fingerprint("none")), b"not an image").unwrap();
     let found = repaired(&path);
     assert!(
-        found.iter().any(|finding| matches!(finding, Finding::Lost(text) if text.contains(&one.to_string()))),
+        found
+            .iter()
+            .any(|finding| matches!(finding, Finding::Lost { message: text } if text.contains(&one.to_string()))),
         "{found:?}"
     );
-    assert!(
-        found.iter().any(|finding| matches!(finding, Finding::Damaged(which, ..) if *which == fingerprint("none")))
-    );
+    assert!(found.iter().any(
+        |finding| matches!(finding, Finding::Damaged { fingerprint: which, .. } if *which == fingerprint("none"))
+    ));
     let store = Store::open(&path).unwrap();
     assert_eq!(store.images().unwrap().len(), before.len());
     assert!(store.image(&one).unwrap().aliases.is_empty());
@@ -220,34 +222,34 @@ fn what_could_not_be_recovered_is_said() {
 }
 
 #[test]
-fn a_file_that_only_has_an_images_name_keeps_nobody_from_importing_it() {
+fn foreign_file_with_an_images_name_does_not_block_its_import() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
     let file = legacy_blob(&path, &fingerprint("one"));
     fs::write(&file, b"something else").unwrap();
-    assert_eq!(check(&store), [Finding::Unlisted(fingerprint("one"))]);
+    assert_eq!(check(&store), [Finding::Unlisted { fingerprint: fingerprint("one") }]);
     import(&store, "one", &[]);
     assert_eq!(fs::read(&file).unwrap(), b"something else");
-    assert_eq!(check(&store), [Finding::Stray(fingerprint("one").to_string())]);
+    assert_eq!(check(&store), [Finding::Stray { name: fingerprint("one").to_string() }]);
     repair(&store);
     assert_eq!(reads(&store, &fingerprint("one")), unified("one"));
     assert_clean(&store);
 }
 
 #[test]
-fn objects_of_a_lost_row_are_listed_again_whatever_their_keys_are() {
+fn objects_of_a_lost_row_are_listed_again() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
     fs::write(legacy_blob(&path, &fingerprint("one")), unified("one")).unwrap();
-    assert!(repair(&store).contains(&Finding::Unlisted(fingerprint("one"))));
+    assert!(repair(&store).contains(&Finding::Unlisted { fingerprint: fingerprint("one") }));
     assert_eq!(reads(&store, &fingerprint("one")), unified("one"));
     assert_clean(&store);
 }
 
 #[test]
-fn a_catalog_from_a_backup_writes_sidecars_under_keys_that_nobody_has() {
+fn catalog_from_a_backup_writes_sidecars_under_new_keys() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let image = import(&Store::open(&path).unwrap(), "one", &["a"]);
@@ -266,7 +268,7 @@ fn a_catalog_from_a_backup_writes_sidecars_under_keys_that_nobody_has() {
 }
 
 #[test]
-fn a_row_that_cannot_be_read_is_a_finding_and_hides_no_other() {
+fn unreadable_row_is_a_finding_and_hides_no_other() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let (odd, bad) = {
@@ -279,8 +281,9 @@ fn a_row_that_cannot_be_read_is_a_finding_and_hides_no_other() {
         .unwrap();
     drop(rows);
     let found = check(&Store::open(&path).unwrap());
-    let is_row = |finding: &Finding| matches!(finding, Finding::Catalog(text) if text.contains("pdp-11"));
-    let is_bad = |finding: &Finding| matches!(finding, Finding::Damaged(which, ..) if *which == bad.fingerprint);
+    let is_row = |finding: &Finding| matches!(finding, Finding::Catalog { message: text } if text.contains("pdp-11"));
+    let is_bad =
+        |finding: &Finding| matches!(finding, Finding::Damaged { fingerprint: which, .. } if *which == bad.fingerprint);
     assert!(found.iter().any(is_row) && found.iter().any(is_bad), "{found:?}");
     repaired(&path);
     let store = Store::open(&path).unwrap();

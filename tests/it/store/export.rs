@@ -13,7 +13,7 @@ fn names(paths: &[std::path::PathBuf]) -> Vec<String> {
 }
 
 #[test]
-fn a_unified_image_goes_out_as_its_fingerprint_or_under_the_name_it_came_with() {
+fn unified_image_is_exported_under_its_fingerprint_or_original_name() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let image = import(&store, "one", &[]);
@@ -31,7 +31,7 @@ fn a_unified_image_goes_out_as_its_fingerprint_or_under_the_name_it_came_with() 
 }
 
 #[test]
-fn a_split_image_goes_out_as_meta_and_rootfs_byte_for_byte() {
+fn split_image_is_exported_as_meta_and_rootfs() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let image = store.import(split_stream("one"), &ImportOptions::new()).unwrap();
@@ -53,7 +53,7 @@ fn a_split_image_goes_out_as_meta_and_rootfs_byte_for_byte() {
 }
 
 #[test]
-fn a_file_name_that_is_no_plain_one_is_refused() {
+fn file_name_with_a_path_is_refused() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     for (index, name) in ["../x", ".hidden", "-rf", "a/b", "a\nb", "", "..", "a\\b"].iter().enumerate() {
@@ -64,7 +64,7 @@ fn a_file_name_that_is_no_plain_one_is_refused() {
 }
 
 #[test]
-fn nothing_is_written_over_and_no_half_of_an_image_is_left() {
+fn export_overwrites_nothing_and_leaves_no_half_image() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let image = store.import(split_stream("one"), &ImportOptions::new()).unwrap();
@@ -80,7 +80,7 @@ fn nothing_is_written_over_and_no_half_of_an_image_is_left() {
 }
 
 #[test]
-fn a_stream_takes_a_unified_image_and_no_split_one() {
+fn split_image_is_refused_for_a_stream() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let image = import(&store, "one", &[]);
@@ -92,7 +92,7 @@ fn a_stream_takes_a_unified_image_and_no_split_one() {
 }
 
 #[test]
-fn damaged_bytes_do_not_leave_the_store_as_an_image() {
+fn damaged_image_is_not_exported() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let image = import(&store, "one", &[]);

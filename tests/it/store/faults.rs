@@ -143,7 +143,7 @@ fn check_whole(machine: &Machine, known: &State, what: &str) -> (Store, State) {
 }
 
 #[test]
-fn every_fault_at_every_operation_leaves_before_or_after_and_never_between() {
+fn every_fault_leaves_the_state_before_or_after() {
     let mut points = 0;
     let model = prepared();
     for call in CALLS {
@@ -191,7 +191,7 @@ fn every_fault_at_every_operation_leaves_before_or_after_and_never_between() {
 }
 
 #[test]
-fn space_is_given_back_at_once_when_an_import_fills_the_disk() {
+fn import_that_fills_the_disk_frees_its_space_at_once() {
     for at in 1.. {
         let machine = prepared();
         let store = open(&machine);
@@ -213,7 +213,7 @@ fn space_is_given_back_at_once_when_an_import_fills_the_disk() {
 }
 
 #[test]
-fn an_open_that_fails_to_sweep_still_opens() {
+fn store_opens_even_if_sweeping_fails() {
     for at in 1..30 {
         let machine = prepared();
         let store = open(&machine);

@@ -27,7 +27,7 @@ fn found(store: &Store, filters: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn a_word_matches_a_part_of_an_alias_or_the_beginning_of_a_fingerprint() {
+fn word_matches_a_part_of_an_alias_or_a_fingerprint_prefix() {
     let (_scratch, store) = store();
     assert_eq!(found(&store, &["bian"]), ["debian/12"]);
     assert_eq!(found(&store, &["stable"]), ["debian/12"]);
@@ -37,7 +37,7 @@ fn a_word_matches_a_part_of_an_alias_or_the_beginning_of_a_fingerprint() {
 }
 
 #[test]
-fn a_pair_matches_a_property_or_a_field() {
+fn pair_matches_a_property_or_a_field() {
     let (_scratch, store) = store();
     assert_eq!(found(&store, &["os=ubuntu"]), ["ubuntu/arm"]);
     assert_eq!(found(&store, &["properties.os=ubuntu"]), ["ubuntu/arm"]);
@@ -47,7 +47,7 @@ fn a_pair_matches_a_property_or_a_field() {
 }
 
 #[test]
-fn several_filters_all_must_hold() {
+fn all_filters_must_match() {
     let (_scratch, store) = store();
     assert_eq!(found(&store, &["os=Debian", "public=true"]), ["debian/12"]);
     assert_eq!(found(&store, &["os=Debian", "public=true", "ubuntu"]), Vec::<String>::new());
@@ -64,7 +64,7 @@ fn names_of_one_architecture_are_equal() {
 }
 
 #[test]
-fn every_reason_for_no_match_can_be_asked_for() {
+fn every_mismatch_has_a_reason() {
     let (_scratch, store) = store();
     let filters: Vec<Filter> = ["os=debian", "public=true"].iter().map(|text| text.parse().unwrap()).collect();
     let misses = store.explain(&filters).unwrap();
@@ -88,7 +88,7 @@ fn every_reason_for_no_match_can_be_asked_for() {
 }
 
 #[test]
-fn a_filter_without_a_key_or_a_word_is_refused() {
+fn empty_filter_is_refused() {
     assert_kind("=x".parse::<Filter>(), ErrorKind::InvalidInput);
     assert_kind("".parse::<Filter>(), ErrorKind::InvalidInput);
 }

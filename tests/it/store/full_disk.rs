@@ -37,7 +37,7 @@ fn large(tag: &str, bytes: usize) -> Vec<u8> {
 }
 
 #[test]
-fn reading_and_deleting_work_on_a_full_disk_and_a_failed_import_gives_its_space_back() {
+fn full_disk_allows_reading_and_deleting() {
     let scratch = Scratch::new();
     let Some(mounted) = Mounted::new(&scratch, "6m") else { return };
     let path = mounted.0.join("store");
@@ -72,7 +72,7 @@ fn reading_and_deleting_work_on_a_full_disk_and_a_failed_import_gives_its_space_
 }
 
 #[test]
-fn an_import_needs_the_images_size_once_and_nothing_elsewhere() {
+fn import_needs_the_size_of_the_image_once() {
     let scratch = Scratch::new();
     let Some(mounted) = Mounted::new(&scratch, "8m") else { return };
     let store = Store::open(mounted.0.join("store")).unwrap();

@@ -88,7 +88,7 @@ fn filters_are_regular_expressions_and_a_literal_match_always_counts() {
 }
 
 #[test]
-fn all_aliases_stand_one_a_line_and_the_shortest_alone() {
+fn alias_columns_show_all_or_the_shortest() {
     let shell = Shell::new();
     shell.ok(&["import", "one.tar", "--alias", "debian/12", "--alias", "debian/bookworm", "--alias", "d12"]);
     assert_eq!(shell.ok(&["list", "-c", "L", "-f", "csv"]), "\"d12\ndebian/12\ndebian/bookworm\"\n");
@@ -98,7 +98,7 @@ fn all_aliases_stand_one_a_line_and_the_shortest_alone() {
 }
 
 #[test]
-fn targets_that_end_in_a_slash_are_directories() {
+fn target_with_a_final_slash_is_a_directory() {
     let shell = Shell::new();
     fs::create_dir_all(shell.scratch.join("tree/etc")).unwrap();
     shell.ok(&["import", "one.tar", "--alias", "uni"]);
@@ -129,7 +129,7 @@ fn targets_that_end_in_a_slash_are_directories() {
 }
 
 #[test]
-fn the_same_image_again_succeeds_and_gets_what_is_new() {
+fn importing_an_image_again_adds_what_is_new() {
     let shell = Shell::new();
     let first = shell.ok(&["import", "one.tar", "--alias", "a"]);
     assert_eq!(shell.ok(&["import", "one.tar", "--alias", "a", "--alias", "b", "--public", "x=y"]), first);
@@ -144,7 +144,7 @@ fn the_same_image_again_succeeds_and_gets_what_is_new() {
 }
 
 #[test]
-fn reuse_removes_the_image_that_loses_its_last_alias_unless_it_is_kept() {
+fn reuse_removes_images_without_alias_unless_kept() {
     let shell = Shell::new();
     shell.ok(&["import", "one.tar", "--alias", "daily"]);
     let output = shell.run(&["import", "two.tar", "--alias", "daily", "--reuse"]);
@@ -203,7 +203,7 @@ fn verbs_for_files_take_names_of_the_store_and_a_file_comes_first() {
 }
 
 #[test]
-fn a_name_that_is_no_file_makes_no_store() {
+fn name_that_is_no_file_creates_no_store() {
     let shell = Shell::new();
     shell.fails(&["inspect", "nothing"], 4, "NotFound");
     assert!(!shell.scratch.join("store").exists());

@@ -67,7 +67,7 @@ fn layout(path: &Path) -> (String, i64) {
 }
 
 #[test]
-fn a_store_of_layout_1_is_read_and_goes_on_living() {
+fn store_of_layout_1_is_upgraded_and_usable() {
     let scratch = Scratch::new();
     let path = layout_1(&scratch, "store-layout-1");
     let expected = fill(&scratch.join("made now"));
@@ -81,7 +81,7 @@ fn a_store_of_layout_1_is_read_and_goes_on_living() {
 }
 
 #[test]
-fn every_kind_of_image_of_layout_1_is_whole_after_the_upgrade() {
+fn every_kind_of_image_of_layout_1_survives_the_upgrade() {
     let scratch = Scratch::new();
     let store = Store::open(layout_1(&scratch, "store-layout-1-every-kind")).unwrap();
     let images = store.images().unwrap();
@@ -97,7 +97,7 @@ fn every_kind_of_image_of_layout_1_is_whole_after_the_upgrade() {
 }
 
 #[test]
-fn what_an_older_program_left_undone_is_done_after_the_upgrade() {
+fn unfinished_work_of_layout_1_is_done_after_the_upgrade() {
     let scratch = Scratch::new();
     let path = layout_1(&scratch, "store-layout-1-every-kind");
     let gone = Fingerprint::of(b"gone");
@@ -109,7 +109,7 @@ fn what_an_older_program_left_undone_is_done_after_the_upgrade() {
 }
 
 #[test]
-fn an_upgraded_store_says_so_to_older_programs_in_the_marker_and_in_the_catalog() {
+fn upgraded_store_is_refused_by_older_programs() {
     let scratch = Scratch::new();
     let path = layout_1(&scratch, "store-layout-1");
     drop(Store::open(&path).unwrap());
@@ -117,7 +117,7 @@ fn an_upgraded_store_says_so_to_older_programs_in_the_marker_and_in_the_catalog(
 }
 
 #[test]
-fn an_upgrade_that_was_cut_short_is_finished_by_the_next_open() {
+fn interrupted_upgrade_is_completed_by_the_next_open() {
     let scratch = Scratch::new();
     let path = layout_1(&scratch, "store-layout-1");
     let marker = fs::read(path.join("lxd-image-store")).unwrap();
@@ -130,7 +130,7 @@ fn an_upgrade_that_was_cut_short_is_finished_by_the_next_open() {
 }
 
 #[test]
-fn a_store_of_layout_1_that_others_use_is_not_upgraded_beneath_them() {
+fn store_of_layout_1_in_use_is_not_upgraded() {
     let scratch = Scratch::new();
     let path = layout_1(&scratch, "store-layout-1");
     let other = fs::File::open(&path).unwrap();
@@ -144,7 +144,7 @@ fn a_store_of_layout_1_that_others_use_is_not_upgraded_beneath_them() {
 }
 
 #[test]
-fn a_store_of_layout_1_that_can_only_be_read_is_read_as_it_is() {
+fn read_only_store_of_layout_1_is_readable() {
     let scratch = Scratch::new();
     let path = layout_1(&scratch, "store-layout-1");
     let store = StoreOptions::new().read_only(true).open(&path).unwrap();
@@ -154,7 +154,7 @@ fn a_store_of_layout_1_that_can_only_be_read_is_read_as_it_is() {
 }
 
 #[test]
-fn a_store_of_layout_1_without_its_catalog_is_repaired_to_the_new_layout() {
+fn store_of_layout_1_without_catalog_is_repaired() {
     let scratch = Scratch::new();
     let path = layout_1(&scratch, "store-layout-1");
     fs::remove_file(path.join("catalog.sqlite")).unwrap();
@@ -167,7 +167,7 @@ fn a_store_of_layout_1_without_its_catalog_is_repaired_to_the_new_layout() {
 }
 
 #[test]
-fn an_import_that_an_older_program_did_not_end_is_not_taken_for_an_image() {
+fn unfinished_import_of_layout_1_is_no_image() {
     let scratch = Scratch::new();
     let path = layout_1(&scratch, "store-layout-1");
     let before = files(&path);

@@ -11,7 +11,7 @@ use lxd_image::{Cancel, ErrorKind, Fingerprint, Monitor};
 use super::*;
 
 #[test]
-fn an_import_lands_in_the_stores_own_directory_under_its_fingerprint() {
+fn imported_image_is_stored_under_its_fingerprint() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let bytes = unified("one");
@@ -25,7 +25,7 @@ fn an_import_lands_in_the_stores_own_directory_under_its_fingerprint() {
 }
 
 #[test]
-fn directories_are_for_the_owner_alone_and_so_are_files_whatever_the_umask() {
+fn files_and_directories_are_private_whatever_the_umask() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -42,7 +42,7 @@ fn directories_are_for_the_owner_alone_and_so_are_files_whatever_the_umask() {
 }
 
 #[test]
-fn an_import_is_not_visible_before_it_is_complete() {
+fn import_is_invisible_until_complete() {
     struct Watching(Store, io::Cursor<Vec<u8>>);
     impl Read for Watching {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -59,7 +59,7 @@ fn an_import_is_not_visible_before_it_is_complete() {
 }
 
 #[test]
-fn an_import_whose_source_breaks_off_leaves_nothing() {
+fn import_of_a_broken_stream_leaves_nothing() {
     struct Broken(io::Cursor<Vec<u8>>);
     impl Read for Broken {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -78,7 +78,7 @@ fn an_import_whose_source_breaks_off_leaves_nothing() {
 }
 
 #[test]
-fn an_import_that_is_cancelled_at_any_report_leaves_nothing() {
+fn cancelled_import_leaves_nothing() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -106,7 +106,7 @@ fn an_import_that_is_cancelled_at_any_report_leaves_nothing() {
 }
 
 #[test]
-fn a_progress_callback_may_use_the_store() {
+fn progress_callback_may_use_the_store() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let other = import(&store, "other", &[]);
@@ -121,7 +121,7 @@ fn a_progress_callback_may_use_the_store() {
 }
 
 #[test]
-fn a_file_that_is_no_image_is_refused_and_leaves_nothing() {
+fn file_that_is_no_image_is_refused() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -143,11 +143,11 @@ fn a_file_that_is_no_image_is_refused_and_leaves_nothing() {
 }
 
 #[test]
-fn another_fingerprint_than_the_expected_one_is_a_mismatch_and_leaves_nothing() {
+fn unexpected_fingerprint_is_a_mismatch_and_leaves_nothing() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
-    let options = ImportOptions::new().expect(Fingerprint::of(b"something else"));
+    let options = ImportOptions::new().expected_fingerprint(Fingerprint::of(b"something else"));
     let error = assert_kind(store.import(stream(unified("one")), &options), ErrorKind::Mismatch);
     let found = fingerprint("one").to_string();
     assert_eq!(
@@ -156,11 +156,11 @@ fn another_fingerprint_than_the_expected_one_is_a_mismatch_and_leaves_nothing() 
     );
     assert_kind(store.import(split_stream("one"), &options), ErrorKind::Mismatch);
     assert_eq!(files(&path), Vec::<String>::new());
-    store.import(stream(unified("one")), &ImportOptions::new().expect(fingerprint("one"))).unwrap();
+    store.import(stream(unified("one")), &ImportOptions::new().expected_fingerprint(fingerprint("one"))).unwrap();
 }
 
 #[test]
-fn a_fingerprint_already_present_is_already_exists() {
+fn import_of_a_present_image_fails_with_already_exists() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     import(&store, "one", &[]);
@@ -170,7 +170,7 @@ fn a_fingerprint_already_present_is_already_exists() {
 }
 
 #[test]
-fn an_image_that_is_expected_and_present_is_refused_before_a_byte_is_read() {
+fn present_expected_image_is_refused_before_a_byte_is_read() {
     struct Untouched;
     impl Read for Untouched {
         fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
@@ -181,14 +181,17 @@ fn an_image_that_is_expected_and_present_is_refused_before_a_byte_is_read() {
     let store = Store::open(scratch.join("store")).unwrap();
     let image = import(&store, "one", &["web"]);
     let source = || ImageSource::unified(Input::stream(Untouched));
-    assert_kind(store.import(source(), &ImportOptions::new().expect(image.fingerprint)), ErrorKind::AlreadyExists);
+    assert_kind(
+        store.import(source(), &ImportOptions::new().expected_fingerprint(image.fingerprint)),
+        ErrorKind::AlreadyExists,
+    );
     // Of another type it could have the name as well.
     let options = ImportOptions::new().alias(alias("web")).image_type(ImageType::Container);
     assert_kind(store.import(source(), &options), ErrorKind::AlreadyExists);
 }
 
 #[test]
-fn a_present_image_gets_what_an_import_asks_for_on_request() {
+fn import_adds_to_a_present_image_on_request() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     import(&store, "one", &["a"]);
@@ -202,7 +205,7 @@ fn a_present_image_gets_what_an_import_asks_for_on_request() {
 }
 
 #[test]
-fn adopting_changes_the_catalog_alone_and_needs_the_image() {
+fn adopting_changes_only_the_catalog() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let image = import(&store, "one", &["a"]);
@@ -214,12 +217,12 @@ fn adopting_changes_the_catalog_alone_and_needs_the_image() {
     assert!(adopted.public && adopted.auto_update && adopted.aliases.len() == 2);
     assert_eq!(store.adopt(&image.fingerprint, &options).unwrap(), adopted, "a second time changes nothing");
     assert_kind(store.adopt(&fingerprint("two"), &ImportOptions::new()), ErrorKind::NotFound);
-    let wrong = ImportOptions::new().expect(fingerprint("two"));
+    let wrong = ImportOptions::new().expected_fingerprint(fingerprint("two"));
     assert_kind(store.adopt(&image.fingerprint, &wrong), ErrorKind::Mismatch);
 }
 
 #[test]
-fn a_cached_image_copied_on_purpose_becomes_a_published_one() {
+fn explicitly_imported_cached_image_becomes_permanent() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     store.import(stream(unified("one")), &ImportOptions::new().cached(true)).unwrap();
@@ -233,7 +236,7 @@ fn a_cached_image_copied_on_purpose_becomes_a_published_one() {
 }
 
 #[test]
-fn properties_come_from_the_metadata_and_the_callers_win() {
+fn properties_of_the_caller_override_the_metadata() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let options = ImportOptions::new().property("release", "13").unwrap().property("more", "x").unwrap();
@@ -260,7 +263,7 @@ fn creation_date_and_architecture_come_from_the_metadata_and_expiry_unless_the_c
 }
 
 #[test]
-fn a_split_image_may_come_in_either_order_and_from_streams_or_files() {
+fn split_image_is_imported_in_either_order() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let (meta, rootfs) = split("one");
@@ -283,7 +286,7 @@ fn a_split_image_may_come_in_either_order_and_from_streams_or_files() {
 }
 
 #[test]
-fn an_opened_image_can_be_unpacked() {
+fn opened_image_can_be_unpacked() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let image = store.import(split_stream("one"), &ImportOptions::new()).unwrap();
@@ -315,7 +318,7 @@ fn an_edit_changes_auto_update_properties_public_and_expiry_and_nothing_else() {
 }
 
 #[test]
-fn an_edit_based_on_a_state_that_has_changed_fails_and_nothing_is_lost() {
+fn edit_based_on_an_old_state_fails() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let seen = import(&store, "one", &[]);
@@ -333,7 +336,7 @@ fn an_edit_based_on_a_state_that_has_changed_fails_and_nothing_is_lost() {
 }
 
 #[test]
-fn the_etag_is_that_of_the_rest_api() {
+fn etag_equals_that_of_the_rest_api() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let options = ImportOptions::new().public(true).property("a", "<&\"\\>").unwrap();
@@ -373,7 +376,7 @@ fn delete_removes_the_image_and_its_aliases() {
 }
 
 #[test]
-fn an_open_image_survives_its_delete_until_it_is_closed() {
+fn open_image_survives_its_deletion() {
     use lxd_image::io::ReadAt;
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
@@ -387,7 +390,7 @@ fn an_open_image_survives_its_delete_until_it_is_closed() {
 }
 
 #[test]
-fn an_image_written_on_the_spot_needs_no_file_of_its_own() {
+fn written_image_needs_no_file() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -404,7 +407,7 @@ fn an_image_written_on_the_spot_needs_no_file_of_its_own() {
 }
 
 #[test]
-fn the_object_shown_is_that_of_the_rest_api() {
+fn json_equals_the_object_of_the_rest_api() {
     let scratch = Scratch::new();
     let clock = Clock::new();
     let store = clock.options().open(scratch.join("store")).unwrap();

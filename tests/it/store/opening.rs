@@ -9,7 +9,7 @@ use lxd_image::store::{ImportOptions, Store, StoreOptions};
 use super::*;
 
 #[test]
-fn a_store_is_made_where_there_is_none_unless_that_is_not_wanted() {
+fn missing_store_is_created_unless_disabled() {
     let scratch = Scratch::new();
     let path = scratch.join("a/b/store");
     assert_kind(StoreOptions::new().create(false).open(&path), ErrorKind::NotFound);
@@ -20,7 +20,7 @@ fn a_store_is_made_where_there_is_none_unless_that_is_not_wanted() {
 }
 
 #[test]
-fn a_directory_of_something_else_is_refused_and_stays_as_it_is() {
+fn foreign_directory_is_refused_unchanged() {
     let scratch = Scratch::new();
     fs::write(scratch.join("letter"), b"dear").unwrap();
     assert_kind(Store::open(scratch.path()), ErrorKind::Unsupported);
@@ -29,7 +29,7 @@ fn a_directory_of_something_else_is_refused_and_stays_as_it_is() {
 }
 
 #[test]
-fn a_newer_layout_is_refused_with_both_numbers() {
+fn newer_store_layout_is_refused_with_both_numbers() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     drop(Store::open(&path).unwrap());
@@ -49,7 +49,7 @@ fn a_newer_layout_is_refused_with_both_numbers() {
 }
 
 #[test]
-fn making_a_store_that_was_cut_short_at_any_step_is_finished_by_the_next_open() {
+fn interrupted_creation_is_completed_by_the_next_open() {
     let scratch = Scratch::new();
     let model = scratch.join("model");
     drop(Store::open(&model).unwrap());
@@ -71,7 +71,7 @@ fn making_a_store_that_was_cut_short_at_any_step_is_finished_by_the_next_open() 
 }
 
 #[test]
-fn a_store_whose_marker_is_lost_is_not_made_anew_over_its_images() {
+fn store_without_marker_is_not_recreated_over_its_images() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     import(&Store::open(&path).unwrap(), "one", &[]);
@@ -81,7 +81,7 @@ fn a_store_whose_marker_is_lost_is_not_made_anew_over_its_images() {
 }
 
 #[test]
-fn blobs_that_are_not_mounted_are_an_error_and_not_all_images_gone() {
+fn unmounted_blobs_are_an_error() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -108,7 +108,7 @@ fn blobs_that_are_not_mounted_are_an_error_and_not_all_images_gone() {
 }
 
 #[test]
-fn a_store_opened_for_reading_changes_nothing_and_refuses_changes() {
+fn store_opened_for_reading_refuses_changes() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let image = import(&Store::open(&path).unwrap(), "one", &["a"]);
@@ -125,7 +125,7 @@ fn a_store_opened_for_reading_changes_nothing_and_refuses_changes() {
 }
 
 #[test]
-fn leftovers_of_the_dead_are_swept_and_those_of_the_living_are_not() {
+fn only_leftovers_of_dead_processes_are_swept() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     drop(Store::open(&path).unwrap());
@@ -151,7 +151,7 @@ fn privileged(scratch: &Scratch) -> bool {
 }
 
 #[test]
-fn a_directory_without_write_permission_can_be_read_and_fails_writes_at_once() {
+fn unwritable_store_is_readable_and_writes_fail_at_once() {
     let scratch = Scratch::new();
     if privileged(&scratch) {
         return; // The command line's test does the same as another user.

@@ -15,7 +15,7 @@ fn pruned(store: &Store, policy: &PruneOptions) -> Vec<(Fingerprint, Removed)> {
 }
 
 #[test]
-fn cached_images_not_used_for_ten_days_go() {
+fn cached_images_unused_for_ten_days_are_pruned() {
     let scratch = Scratch::new();
     let clock = Clock::new();
     let store = clock.options().open(scratch.join("store")).unwrap();
@@ -34,7 +34,7 @@ fn cached_images_not_used_for_ten_days_go() {
 }
 
 #[test]
-fn the_ten_days_are_adjustable_and_zero_is_never() {
+fn unused_time_is_adjustable_and_zero_is_never() {
     let scratch = Scratch::new();
     let clock = Clock::new();
     let store = clock.options().open(scratch.join("store")).unwrap();
@@ -49,7 +49,7 @@ fn the_ten_days_are_adjustable_and_zero_is_never() {
 }
 
 #[test]
-fn cached_images_past_their_expiry_go() {
+fn expired_cached_images_are_pruned() {
     let scratch = Scratch::new();
     let clock = Clock::new();
     let store = clock.options().open(scratch.join("store")).unwrap();
@@ -62,7 +62,7 @@ fn cached_images_past_their_expiry_go() {
 }
 
 #[test]
-fn published_and_copied_images_are_never_removed_by_expiry() {
+fn expired_permanent_images_are_not_pruned() {
     let scratch = Scratch::new();
     let clock = Clock::new();
     let store = clock.options().open(scratch.join("store")).unwrap();
@@ -73,7 +73,7 @@ fn published_and_copied_images_are_never_removed_by_expiry() {
 }
 
 #[test]
-fn a_clock_that_goes_back_removes_nothing_early() {
+fn clock_set_back_prunes_nothing_early() {
     let scratch = Scratch::new();
     let clock = Clock::new();
     let store = clock.options().open(scratch.join("store")).unwrap();
@@ -87,7 +87,7 @@ fn a_clock_that_goes_back_removes_nothing_early() {
 }
 
 #[test]
-fn of_too_many_bytes_those_go_that_were_not_used_for_longest_but_never_the_last() {
+fn least_recently_used_images_over_the_quota_are_evicted() {
     let scratch = Scratch::new();
     let clock = Clock::new();
     let store = clock.options().open(scratch.join("store")).unwrap();

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use lxd_image::format::ImageSource;
-use lxd_image::store::{Edit, ImportOptions, Newest, RefreshOptions, Refreshed, Store, UpdateSource, Upstream};
+use lxd_image::store::{Edit, ImportOptions, Newest, RefreshOptions, RefreshSource, Refreshed, Store, UpdateSource};
 use lxd_image::{Error, ErrorKind, Monitor, Properties, Result};
 
 use super::*;
@@ -20,7 +20,7 @@ impl Fake {
     }
 }
 
-impl Upstream for Fake {
+impl RefreshSource for Fake {
     fn newest(&self, _: &StoredImage, source: &UpdateSource) -> Result<Newest> {
         assert_eq!(source.alias, "debian");
         let mut properties = Properties::new();
@@ -50,7 +50,7 @@ pub(crate) fn following(store: &Store, tag: &str, aliases: &[&str]) -> StoredIma
 }
 
 #[test]
-fn the_newest_image_of_the_alias_takes_the_old_ones_place() {
+fn newest_image_replaces_the_old_one() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -60,9 +60,15 @@ fn the_newest_image_of_the_alias_takes_the_old_ones_place() {
     assert_eq!(store.refresh(&old.fingerprint, &fake, &options).unwrap(), Refreshed::Current);
     *fake.newest.lock().unwrap() = "new".into();
     let dry = RefreshOptions::new().dry_run(true);
-    assert_eq!(store.refresh(&old.fingerprint, &fake, &dry).unwrap(), Refreshed::Replaced(fingerprint("new")));
+    assert_eq!(
+        store.refresh(&old.fingerprint, &fake, &dry).unwrap(),
+        Refreshed::Replaced { fingerprint: fingerprint("new") }
+    );
     assert_eq!(store.images().unwrap().len(), 1);
-    assert_eq!(store.refresh(&old.fingerprint, &fake, &options).unwrap(), Refreshed::Replaced(fingerprint("new")));
+    assert_eq!(
+        store.refresh(&old.fingerprint, &fake, &options).unwrap(),
+        Refreshed::Replaced { fingerprint: fingerprint("new") }
+    );
     let new = store.resolve("a").unwrap();
     assert_eq!(new.fingerprint, fingerprint("new"));
     assert_eq!(new.aliases, old.aliases);
@@ -73,7 +79,7 @@ fn the_newest_image_of_the_alias_takes_the_old_ones_place() {
 }
 
 #[test]
-fn the_users_own_property_edits_survive_a_refresh() {
+fn edited_properties_survive_a_refresh() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let old = following(&store, "old", &["a"]);
@@ -97,7 +103,7 @@ fn the_users_own_property_edits_survive_a_refresh() {
 }
 
 #[test]
-fn a_one_off_copy_stays_what_it_was() {
+fn image_that_follows_no_source_is_not_refreshed() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let image = import(&store, "old", &["a"]);
@@ -109,7 +115,7 @@ fn a_one_off_copy_stays_what_it_was() {
 }
 
 #[test]
-fn a_refresh_that_fails_leaves_the_old_image_and_its_aliases() {
+fn failed_refresh_leaves_the_old_image() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -123,13 +129,13 @@ fn a_refresh_that_fails_leaves_the_old_image_and_its_aliases() {
 }
 
 #[test]
-fn a_newest_image_that_is_here_already_takes_the_aliases() {
+fn present_newest_image_gets_the_aliases() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let old = following(&store, "old", &["a"]);
     let new = import(&store, "new", &["mine"]);
     let done = store.refresh(&old.fingerprint, &Fake::new("new"), &RefreshOptions::new()).unwrap();
-    assert_eq!(done, Refreshed::Replaced(new.fingerprint));
+    assert_eq!(done, Refreshed::Replaced { fingerprint: new.fingerprint });
     let now = store.resolve("a").unwrap();
     assert_eq!(now.aliases, [alias("a"), alias("mine")]);
     assert!(now.auto_update, "it follows from now on");
@@ -138,7 +144,7 @@ fn a_newest_image_that_is_here_already_takes_the_aliases() {
 }
 
 #[test]
-fn what_was_set_goes_on_to_a_newest_image_that_is_here_already() {
+fn edits_are_applied_to_a_present_newest_image() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let old = following(&store, "old", &["a"]);
@@ -154,7 +160,7 @@ fn what_was_set_goes_on_to_a_newest_image_that_is_here_already() {
 }
 
 #[test]
-fn an_end_that_was_set_survives_a_refresh() {
+fn expiry_date_that_was_set_survives_a_refresh() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let old = following(&store, "old", &["a"]);
@@ -164,7 +170,7 @@ fn an_end_that_was_set_survives_a_refresh() {
 }
 
 #[test]
-fn a_public_image_stays_public_when_a_private_ones_place_falls_to_it() {
+fn public_image_stays_public_when_it_replaces_a_private_one() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let old = following(&store, "old", &["a"]);
@@ -175,7 +181,7 @@ fn a_public_image_stays_public_when_a_private_ones_place_falls_to_it() {
 }
 
 #[test]
-fn an_open_handle_on_the_old_image_outlives_the_refresh() {
+fn open_image_survives_its_refresh() {
     use lxd_image::io::ReadAt;
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();

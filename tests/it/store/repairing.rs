@@ -47,7 +47,7 @@ fn cancelling(at: u64) -> Monitor {
 }
 
 #[test]
-fn a_repair_that_is_cancelled_at_any_report_leaves_every_image_in_place() {
+fn cancelled_repair_leaves_every_image_in_place() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     forgotten(&path, &["one", "two", "three"]);
@@ -65,7 +65,7 @@ fn a_repair_that_is_cancelled_at_any_report_leaves_every_image_in_place() {
 }
 
 #[test]
-fn a_rebuild_that_is_cancelled_at_any_report_leaves_the_damaged_catalog_in_place() {
+fn cancelled_rebuild_leaves_the_damaged_catalog_in_place() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     forgotten(&path, &["one", "two"]);
@@ -87,7 +87,7 @@ fn a_rebuild_that_is_cancelled_at_any_report_leaves_the_damaged_catalog_in_place
 }
 
 #[test]
-fn an_image_over_a_limit_is_left_where_it_is_and_listed_by_a_later_repair() {
+fn image_over_a_limit_is_listed_by_a_later_repair() {
     for rebuilt in [false, true] {
         let scratch = Scratch::new();
         let path = scratch.join("store");
@@ -101,20 +101,23 @@ fn an_image_over_a_limit_is_left_where_it_is_and_listed_by_a_later_repair() {
         let report = Store::repair(&path, &StoreOptions::new().limits(limits), &CheckOptions::new()).unwrap();
         assert!(
             report.findings.iter().any(
-                |finding| matches!(finding, Finding::Unreadable(which, why) if *which == fingerprint("one") && why.contains("entries"))
+                |finding| matches!(finding, Finding::Unreadable { fingerprint: which, reason: why } if *which == fingerprint("one") && why.contains("entries"))
             ),
             "{report:?}"
         );
-        assert!(report.unrepaired.iter().any(|left| matches!(left.finding, Finding::Unreadable(..))), "{report:?}");
+        assert!(report.unrepaired.iter().any(|left| matches!(left.finding, Finding::Unreadable { .. })), "{report:?}");
         assert_eq!(files(&path), before);
         let report = Store::repair(&path, &StoreOptions::new(), &CheckOptions::new()).unwrap();
-        assert_eq!((&report.findings[..], report.unrepaired.len()), (&[Finding::Unlisted(fingerprint("one"))][..], 0));
+        assert_eq!(
+            (&report.findings[..], report.unrepaired.len()),
+            (&[Finding::Unlisted { fingerprint: fingerprint("one") }][..], 0)
+        );
         assert_eq!(Store::open(&path).unwrap().resolve("one").unwrap().fingerprint, fingerprint("one"));
     }
 }
 
 #[test]
-fn no_error_of_the_system_sends_a_healthy_image_to_quarantine() {
+fn system_error_archives_no_healthy_image() {
     let listed = |machine: &Machine| machine.open(&StoreOptions::new());
     for errno in [Errno::IO, Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::ACCESS] {
         for at in 1.. {
@@ -160,7 +163,7 @@ fn the_operations_of_a_check_grow_with_the_number_of_files_that_no_row_knows() {
 }
 
 #[test]
-fn others_write_while_a_repair_hashes_a_damaged_image() {
+fn repair_does_not_block_writers_while_it_hashes() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -178,12 +181,12 @@ fn others_write_while_a_repair_hashes_a_damaged_image() {
         ControlFlow::Continue(())
     }));
     let report = store.check(&CheckOptions::new().repair(true).monitor(monitor)).unwrap();
-    assert!(matches!(report.findings[..], [Finding::Damaged(..)]), "{report:?}");
+    assert!(matches!(report.findings[..], [Finding::Damaged { .. }]), "{report:?}");
     assert!(writes.load(Ordering::Relaxed) > 4);
 }
 
 #[test]
-fn a_check_that_was_cancelled_before_it_began_does_nothing() {
+fn cancelled_check_does_nothing() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let cancel = Cancel::new();
@@ -195,7 +198,7 @@ fn a_check_that_was_cancelled_before_it_began_does_nothing() {
 }
 
 #[test]
-fn what_was_archived_is_never_written_over() {
+fn archived_files_are_never_overwritten() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -228,7 +231,7 @@ fn damaged_catalogs_of_one_second_are_all_kept() {
 }
 
 #[test]
-fn a_row_with_wrong_sizes_is_corrected_and_the_image_stays() {
+fn row_with_wrong_sizes_is_corrected() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let image = import(&Store::open(&path).unwrap(), "one", &["a"]);
@@ -236,36 +239,39 @@ fn a_row_with_wrong_sizes_is_corrected_and_the_image_stays() {
     rows.execute("UPDATE image SET size = size + 1", []).unwrap();
     drop(rows);
     let store = Store::open(&path).unwrap();
-    assert_eq!(repair(&store).findings, [Finding::Row(image.fingerprint)]);
+    assert_eq!(repair(&store).findings, [Finding::Row { fingerprint: image.fingerprint }]);
     assert_eq!(store.resolve("a").unwrap().size, image.size);
     assert_eq!(quarantine(&path), Vec::<String>::new());
     assert_clean(&store);
 }
 
 #[test]
-fn a_sidecar_that_cannot_be_understood_is_kept_aside_before_it_is_written_anew() {
+fn unparsable_sidecar_is_archived_before_it_is_rewritten() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
     let image = import(&store, "one", &["a"]);
     let name = image_sidecar(&store, &image);
     fs::write(path.join("blobs").join(&name), "{ half").unwrap();
-    assert_eq!(repair(&store).findings, [Finding::Sidecar(image.fingerprint)]);
+    assert_eq!(repair(&store).findings, [Finding::Sidecar { fingerprint: image.fingerprint }]);
     assert_eq!(fs::read_to_string(path.join("quarantine").join(name)).unwrap(), "{ half");
     assert_clean(&store);
 }
 
 #[test]
-fn a_store_that_can_only_be_read_can_be_checked() {
+fn read_only_store_can_be_checked() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     forgotten(&path, &["one"]);
     let store = StoreOptions::new().read_only(true).open(&path).unwrap();
-    assert_eq!(store.check(&CheckOptions::new()).unwrap().findings, [Finding::Unlisted(fingerprint("one"))]);
+    assert_eq!(
+        store.check(&CheckOptions::new()).unwrap().findings,
+        [Finding::Unlisted { fingerprint: fingerprint("one") }]
+    );
 }
 
 #[test]
-fn a_rebuild_on_a_full_disk_fails_and_leaves_the_old_catalog() {
+fn rebuild_on_a_full_disk_leaves_the_old_catalog() {
     let scratch = Scratch::new();
     let Some(mounted) = Mounted::new(&scratch, "6m") else { return };
     let path = mounted.path().join("store");
@@ -287,7 +293,7 @@ fn a_rebuild_on_a_full_disk_fails_and_leaves_the_old_catalog() {
 }
 
 #[test]
-fn zeros_of_an_image_take_no_space_in_the_store_nor_where_it_is_exported() {
+fn zeros_take_no_space_in_store_and_export() {
     const ZEROS: usize = 8 << 20;
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();

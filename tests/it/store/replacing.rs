@@ -21,7 +21,7 @@ fn remove_catalog(path: &Path) {
 }
 
 #[test]
-fn a_catalog_is_not_replaced_while_another_has_the_store_open() {
+fn catalog_in_use_is_not_replaced() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -35,7 +35,7 @@ fn a_catalog_is_not_replaced_while_another_has_the_store_open() {
 }
 
 #[test]
-fn what_needs_no_new_catalog_is_repaired_while_another_has_the_store_open() {
+fn store_in_use_is_repaired_unless_its_catalog_is_damaged() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -46,7 +46,7 @@ fn what_needs_no_new_catalog_is_repaired_while_another_has_the_store_open() {
 }
 
 #[test]
-fn a_store_cannot_be_opened_while_its_catalog_is_made_anew() {
+fn store_is_busy_while_its_catalog_is_rebuilt() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     drop(Store::open(&path).unwrap());
@@ -60,7 +60,7 @@ fn a_store_cannot_be_opened_while_its_catalog_is_made_anew() {
 }
 
 #[test]
-fn nothing_is_acknowledged_by_a_store_whose_catalog_was_removed() {
+fn store_with_removed_catalog_acknowledges_nothing() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -72,7 +72,7 @@ fn nothing_is_acknowledged_by_a_store_whose_catalog_was_removed() {
 }
 
 #[test]
-fn nothing_is_acknowledged_by_a_store_whose_log_was_removed() {
+fn store_with_removed_log_acknowledges_nothing() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -87,7 +87,7 @@ fn nothing_is_acknowledged_by_a_store_whose_log_was_removed() {
 }
 
 #[test]
-fn an_open_store_goes_on_with_a_catalog_that_was_put_in_place_of_its_own() {
+fn open_store_continues_with_a_replaced_catalog() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let one = import(&Store::open(&path).unwrap(), "one", &["a"]);
@@ -109,7 +109,7 @@ fn an_open_store_goes_on_with_a_catalog_that_was_put_in_place_of_its_own() {
 }
 
 #[test]
-fn another_stores_catalog_is_not_taken_for_this_ones() {
+fn catalog_of_another_store_is_refused_when_replaced() {
     let scratch = Scratch::new();
     let (path, foreign) = (scratch.join("store"), scratch.join("foreign"));
     let store = Store::open(&path).unwrap();
@@ -120,7 +120,7 @@ fn another_stores_catalog_is_not_taken_for_this_ones() {
 }
 
 #[test]
-fn a_panic_leaves_a_catalog_in_memory_that_works() {
+fn catalog_in_memory_survives_a_panic() {
     let catalog = SqliteCatalog::in_memory().unwrap();
     let panicked = catch_unwind(AssertUnwindSafe(|| catalog.write(&mut |_| panic!("on purpose"))));
     panicked.unwrap_err();

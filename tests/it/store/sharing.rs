@@ -83,7 +83,7 @@ impl Shared {
 }
 
 #[test]
-fn a_sweep_elsewhere_leaves_a_living_upload_alone() {
+fn sweep_on_another_machine_leaves_a_running_upload() {
     let shared = Shared::default();
     // Opening sweeps.
     let store = shared.meddled(|shared| drop(shared.machine(NOW + 60)));
@@ -93,7 +93,7 @@ fn a_sweep_elsewhere_leaves_a_living_upload_alone() {
 }
 
 #[test]
-fn an_upload_that_slept_beyond_its_lease_fails_and_leaves_nothing() {
+fn upload_beyond_its_lease_fails_and_leaves_nothing() {
     let shared = Shared::default();
     let store = shared.meddled(|shared| drop(shared.machine(NOW + 2 * DAY)));
     assert_kind(store.import(stream(unified("one")), &ImportOptions::new()), ErrorKind::Transient);
@@ -103,7 +103,7 @@ fn an_upload_that_slept_beyond_its_lease_fails_and_leaves_nothing() {
 }
 
 #[test]
-fn of_two_uploads_of_one_image_the_later_one_leaves_no_object() {
+fn second_upload_of_an_image_leaves_no_object() {
     let shared = Shared::default();
     let store = shared.meddled(|shared| {
         let _ = shared.machine(NOW).import(stream(unified("one")), &ImportOptions::new());
@@ -115,7 +115,7 @@ fn of_two_uploads_of_one_image_the_later_one_leaves_no_object() {
 }
 
 #[test]
-fn an_image_that_is_deleted_and_brought_back_meanwhile_is_whole() {
+fn image_deleted_and_reimported_concurrently_is_whole() {
     let shared = Shared::default();
     let before = import(&shared.machine(NOW), "one", &[]);
     let once = std::sync::atomic::AtomicBool::new(true);
@@ -154,7 +154,7 @@ fn writers_on_many_machines_lose_no_edit() {
 }
 
 #[test]
-fn an_upload_that_wakes_after_it_was_swept_leaves_nothing() {
+fn upload_that_resumes_after_a_sweep_leaves_nothing() {
     let shared = Shared::default();
     let other = shared.clone();
     // It slept between the note and the object.
@@ -168,7 +168,7 @@ fn an_upload_that_wakes_after_it_was_swept_leaves_nothing() {
 }
 
 #[test]
-fn an_image_is_deleted_while_no_sidecar_can_be_written() {
+fn image_is_deleted_even_if_no_sidecar_can_be_written() {
     let shared = Shared::default();
     let full = |key: &BlobKey| match key.as_str().ends_with(".json") {
         true => Err(lxd_image::Error::new(ErrorKind::StorageFull, "no space is left")),

@@ -141,7 +141,7 @@ fn refresh(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Re
     in_background(ongoing, move |ongoing| {
         let _slot = slot;
         match fetch.refresh(&image.fingerprint, &store, &monitor) {
-            Ok(Refreshed::Replaced(new)) => {
+            Ok(Refreshed::Replaced { fingerprint: new }) => {
                 let location = format!("/1.0/images/{new}");
                 let context = json!({"old": image.fingerprint.to_string()});
                 operations.events().lifecycle("image-refreshed", &location, &context, &client);

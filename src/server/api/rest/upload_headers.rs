@@ -97,7 +97,7 @@ impl Ticket {
     pub(super) fn options(&self) -> Result<ImportOptions> {
         let mut options = ImportOptions::new().public(self.public);
         if let Some(fingerprint) = self.fingerprint {
-            options = options.expect(fingerprint);
+            options = options.expected_fingerprint(fingerprint);
         }
         if let Some(name) = &self.file_name {
             options = options.source_file_name(&**name);

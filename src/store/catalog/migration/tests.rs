@@ -11,7 +11,8 @@ use crate::progress::{Cancel, Monitor};
 use crate::store::catalog::{Catalog, ImageQuery, SqliteCatalog};
 use crate::store::lock::StoreLock;
 
-/// The catalog of layout 1 of the store `id`: a unified container's image with two aliases, and a split one of a machine.
+/// The catalog of layout 1 of the store `id`: a unified container's image with two aliases, and a
+/// split one of a machine.
 struct Old {
     directory: PathBuf,
 }

@@ -1,5 +1,8 @@
-//! The SQL for a page of images, such that an index leads to its rows in their order. SQLite knows nothing of how many rows a
-//! filter leaves, so what to begin with is decided here, and forced with `INDEXED BY` and `CROSS JOIN`.
+//! The SQL for a page of images, written so that an index leads to its rows in their order.
+//!
+//! SQLite has no statistics about how many rows match a filter. So the index to start with, the
+//! *driver*, is chosen here, by counting matches up to a bound, and is forced with `INDEXED BY` and
+//! `CROSS JOIN`.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
@@ -8,24 +11,25 @@ use super::{RowResult, fingerprint, text};
 use crate::fingerprint::Fingerprint;
 use crate::store::catalog::query::{ImageQuery, Order, Position};
 
-/// How many matches of a filter are counted before it counts as one with many. A filter with fewer is begun with, and its matches
-/// are sorted where its index has another order; with more, a walk through the order's own index soon meets enough of them.
+/// Up to how many matches of a filter are counted. A filter with fewer matches becomes the driver,
+/// and its matches are sorted if its index has another order. With more, a scan of the index of the
+/// order soon finds enough of them.
 const MAX_COUNTED: i64 = 1_000;
 
-/// A query that can be run.
+/// A statement with its parameters.
 pub(super) struct Select {
     pub(super) sql: String,
     pub(super) values: Vec<Value>,
 }
 
-/// A column that a query filters by, its value, and the index that has both and the fingerprint.
+/// A column that a query filters by, the value, and the index over both that column and the fingerprint.
 struct Column {
     name: &'static str,
     index: &'static str,
     value: Value,
 }
 
-/// What leads to the rows.
+/// The index that a query starts with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Driver {
     /// The index of the order, from the beginning of the prefix, where the order is by fingerprint.
@@ -38,16 +42,16 @@ enum Driver {
     Column(usize),
 }
 
-/// Which part of an order a query reads.
+/// The part of an order that one statement reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
-    /// All, by fingerprint, from this one on or after it.
+    /// All images by fingerprint, from or after a bound.
     Fingerprint(Lower),
-    /// Those with an alias, after this alias and fingerprint.
+    /// Images with an alias, after this alias and fingerprint.
     WithAlias(String, String),
-    /// Those without one, by fingerprint.
+    /// Images without an alias, by fingerprint.
     WithoutAlias(Lower),
-    /// All, in no order.
+    /// All images, in any order.
     All,
 }
 
@@ -59,7 +63,8 @@ enum Lower {
 }
 
 impl Lower {
-    /// The nearer one of the two bounds that a query may have: with two, the index would be entered at either of them.
+    /// The nearer one of the two bounds that a query may have: with two, the index would be entered
+    /// at either of them.
     fn of(query: &ImageQuery, after: Option<&Fingerprint>) -> Self {
         let prefix = query.prefix.as_ref().map_or("", |prefix| prefix.as_str());
         match after.map(ToString::to_string) {
@@ -69,12 +74,13 @@ impl Lower {
     }
 }
 
+/// The columns that a query filters by.
 fn columns(query: &ImageQuery) -> Vec<Column> {
     let flag = |name, index, value: Option<bool>| value.map(|yes| Column { name, index, value: Value::from(yes) });
     let word = |name, index, value: Option<&'static str>| {
         value.map(|word| Column { name, index, value: Value::from(word.to_owned()) })
     };
-    // Those that usually leave fewer come first: of equal counts the first one wins.
+    // The usually most selective ones come first: with equal counts the first one becomes the driver.
     [
         query.size.map(|size| Column { name: "size", index: "image_size", value: Value::from(super::stored(size)) }),
         word("architecture", "image_architecture", query.architecture.map(|known| known.kernel_name())),
@@ -88,7 +94,7 @@ fn columns(query: &ImageQuery) -> Vec<Column> {
     .collect()
 }
 
-/// What is left of a query once its position and limit are taken away.
+/// A query without its position and limit.
 struct Filters<'a> {
     query: &'a ImageQuery,
     columns: Vec<Column>,
@@ -99,18 +105,19 @@ impl<'a> Filters<'a> {
         Self { query, columns: columns(query) }
     }
 
-    /// All that could lead to the rows, besides the order.
+    /// All possible drivers, besides the order.
     fn drivers(&self) -> Vec<Driver> {
         let properties = (0..self.query.properties.len()).map(Driver::Property);
         let prefix = self.query.prefix.iter().map(|_| Driver::Prefix);
         properties.chain(prefix).chain((0..self.columns.len()).map(Driver::Column)).collect()
     }
 
+    /// Whether the driver is the filter for public images.
     fn is_public(&self, driver: Driver) -> bool {
         matches!(driver, Driver::Column(index) if self.columns.get(index).is_some_and(|column| column.name == "public"))
     }
 
-    /// The driver with the fewest matches, and how many these are, up to [`MAX_COUNTED`].
+    /// The driver with the fewest matches, and their number, up to [`MAX_COUNTED`].
     fn fewest(&self, connection: &Connection, drivers: &[Driver]) -> RowResult<Option<(Driver, i64)>> {
         let mut best: Option<(Driver, i64)> = None;
         for &driver in drivers {
@@ -143,21 +150,24 @@ impl<'a> Filters<'a> {
         Select { sql: format!("SELECT count(*) FROM (SELECT 1 FROM {})", out.sql), values: out.values }
     }
 
+    /// The property of a driver.
     fn property(&self, driver: Driver) -> Option<&(String, String)> {
         if let Driver::Property(index) = driver { self.query.properties.get(index) } else { None }
     }
 
+    /// The column of a driver.
     fn column(&self, driver: Driver) -> Option<&Column> {
         if let Driver::Column(index) = driver { self.columns.get(index) } else { None }
     }
 
-    /// What a page begins with. Whatever several filters leave together is not known to any index: a page of two filters with
-    /// many matches each, but few in common, reads all the matches of one of them.
+    /// The driver of a page. No index knows how many images match several filters together: a page
+    /// with two filters that have many matches each, but few in common, reads all the matches of
+    /// one of them.
     fn page_driver(&self, connection: &Connection) -> RowResult<Driver> {
         let mut drivers = self.drivers();
         match self.query.order {
             Order::Fingerprint => {
-                // Every driver begins at the prefix.
+                // Every other driver starts at the prefix, too.
                 if drivers.len() > 1 {
                     drivers.retain(|driver| *driver != Driver::Prefix);
                 }
@@ -178,6 +188,7 @@ impl<'a> Filters<'a> {
         }
     }
 
+    /// The statement for one part of the order, starting with a driver.
     fn select(&self, driver: Driver, part: &Part, columns: &str) -> Select {
         let mut out = Builder::new();
         let mut fingerprint = "image.fingerprint";
@@ -240,10 +251,12 @@ impl<'a> Filters<'a> {
     }
 }
 
+/// A text as a parameter.
 fn text_value(text: &str) -> Value {
     Value::Text(text.to_owned())
 }
 
+/// SQL text and its parameters, appended together so that their order cannot differ.
 struct Builder {
     sql: String,
     values: Vec<Value>,
@@ -254,21 +267,23 @@ impl Builder {
         Self { sql: String::new(), values: Vec::new() }
     }
 
+    /// Appends SQL with its parameters.
     fn push<const N: usize>(&mut self, sql: &str, values: [Value; N]) {
         self.sql.push_str(sql);
         self.values.extend(values);
     }
 
-    /// The bounds of the prefix. Where there is a position, its bound is in place of the lower one.
+    /// Appends the bounds of the prefix. If there is a position, its bound replaces the lower one.
     fn prefix(&mut self, query: &ImageQuery, fingerprint: &str, part: &Part) {
         let Some(prefix) = &query.prefix else { return };
         if matches!(part, Part::All | Part::WithAlias(..)) {
             self.push(&format!(" AND {fingerprint} >= ?"), [text_value(prefix.as_str())]);
         }
-        // `g` stands behind every hex digit, so the range is exactly those that begin so.
+        // `g` sorts after every hex digit, so the range contains exactly the fingerprints with this prefix.
         self.push(&format!(" AND {fingerprint} < ?"), [Value::Text(format!("{prefix}g"))]);
     }
 
+    /// Appends a lower bound of fingerprints.
     fn after(&mut self, fingerprint: &str, lower: &Lower) {
         let (compare, value) = match lower {
             Lower::From(value) => (">=", value),
@@ -278,7 +293,7 @@ impl Builder {
     }
 }
 
-/// The parts of the order that are left after the position of a query.
+/// The parts of the order that remain after the position of a query.
 fn parts(query: &ImageQuery) -> Vec<Part> {
     let after = query.after.as_ref();
     let fingerprint = after.map(|position| &position.fingerprint);
@@ -295,8 +310,10 @@ fn parts(query: &ImageQuery) -> Vec<Part> {
     }
 }
 
-/// Visits the rows of a page in their order, and returns the position of the next one. `columns` begins with `fingerprint` and
-/// `first_alias`; a row without a fingerprint that can be read does not count against the limit, as it can be no position.
+/// Calls `visit` with the rows of a page in their order, and returns the position of the next page.
+///
+/// `columns` begin with `fingerprint` and `first_alias`. A row without a readable fingerprint does
+/// not count against the limit, since it cannot be a position.
 pub(super) fn walk(
     connection: &Connection,
     query: &ImageQuery,
@@ -311,7 +328,7 @@ pub(super) fn walk(
         let select = filters.select(driver, &part, columns);
         let mut statement = connection.prepare_cached(&select.sql)?;
         let mut rows = statement.query(params_from_iter(select.values))?;
-        // Rows are read as they are asked for, so that nothing is read behind the page but whether there is more.
+        // SQLite computes rows on demand, so nothing after the page is read except whether there is more.
         while let Some(row) = rows.next()? {
             if count == query.limit.max(1) {
                 return Ok(last);
@@ -329,7 +346,8 @@ pub(super) fn walk(
     Ok(None)
 }
 
-/// Counts the images of a query and adds up their sizes, in two halves, as the sum of 64-bit numbers may be none.
+/// The statement that counts the images of a query and adds up their sizes. It adds them in two
+/// halves, since the sum of 64-bit numbers may overflow.
 pub(super) fn totals(connection: &Connection, query: &ImageQuery) -> RowResult<Select> {
     let filters = Filters::of(query);
     let drivers = filters.drivers();

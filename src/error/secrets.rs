@@ -1,4 +1,5 @@
-//! Errors without secrets: what people and servers put into sentences that are shown, logged and sent on.
+//! Errors without secrets: people write passwords into addresses, servers repeat them, and errors
+//! are shown, logged and sent on.
 
 use std::borrow::Cow;
 
@@ -6,11 +7,14 @@ use super::Error;
 use crate::redact;
 
 impl Error {
-    /// This error without a secret that may stand in it, in whatever a server or the system said: wherever it stood there is
-    /// `***`. A cause that holds it is dropped.
+    /// Removes a secret from the error, wherever a server or the system repeated it: in the
+    /// message, the hint, the values and the file it becomes `***`. An underlying error that
+    /// contains it is dropped.
+    ///
+    /// Escaped forms of the secret are found, too: a server quotes the URL that it was asked for.
     #[must_use]
     pub fn without_secret(mut self, secret: &str) -> Self {
-        // Nothing can be looked for in what is empty.
+        // An empty text is contained everywhere.
         if secret.is_empty() {
             return self;
         }
@@ -34,11 +38,10 @@ impl Error {
     }
 }
 
-/// A sentence without the passwords and tokens of addresses that stand in it: people write them where a name belongs, and
-/// errors say again what was written.
-pub(super) fn discreet(sentence: Cow<'static, str>) -> Cow<'static, str> {
+/// A message without passwords and tokens of addresses in it.
+pub(super) fn redact_message(sentence: Cow<'static, str>) -> Cow<'static, str> {
     match &sentence {
-        // Constants of programs hold no secrets, and may say how a password is written.
+        // String constants of the program contain no secrets, but may show the syntax of an address with a password.
         Cow::Borrowed(_) => sentence,
         Cow::Owned(text) => match redact::text(text) {
             Cow::Borrowed(_) => sentence,
@@ -47,7 +50,7 @@ pub(super) fn discreet(sentence: Cow<'static, str>) -> Cow<'static, str> {
     }
 }
 
-/// Whether one of the sentences of an error and of those below it is such a one.
+/// Whether the message of an error, or of one below it, satisfies `such`.
 fn holds(mut error: Option<&(dyn std::error::Error + 'static)>, such: &dyn Fn(&str) -> bool) -> bool {
     while let Some(here) = error {
         if such(&here.to_string()) {

@@ -1,19 +1,21 @@
-//! Times and durations as people write them, read in one place for every option and field that takes one.
+//! Times and durations as people write them: one parser for every option and field that takes one.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 
+use super::within_range;
 use crate::error::{Error, Result};
 
-/// The first second of the year 0 and the last of the year 9999, in seconds since 1970: what every reader of RFC 3339 takes.
-const YEARS: std::ops::RangeInclusive<i64> = -62_167_219_200..=253_402_300_799;
 const TIME_HINT: &str = "write a date (2030-01-31), a time (2030-01-31T12:00:00Z), a duration from now (30d, 2w, 1h30m), or seconds since \
     1970 behind an @ (@1893456000)";
 
-/// A moment that a person wrote, in seconds since 1970: a date (its midnight in UTC), a time with an offset or in UTC, a duration
-/// from `now`, or seconds since 1970, plain or behind an `@`.
+/// Parses a time that a person wrote, and returns it in seconds since 1970.
+///
+/// It may be a date (`2030-01-31`, its midnight in UTC), a time with an offset or in UTC
+/// (`2030-01-31T12:00:00Z`), a duration from `now` (`30d`, see [`parse_duration`]), or seconds
+/// since 1970, plain or after an `@`. `now` is in seconds since 1970, too.
 ///
 /// ```
 /// # fn main() -> lxd_image::Result<()> {
@@ -25,8 +27,8 @@ const TIME_HINT: &str = "write a date (2030-01-31), a time (2030-01-31T12:00:00Z
 /// ```
 ///
 /// # Errors
-/// `InvalidInput` for anything else, for what lies outside of the years 0 to 9999, and for a bare number that may be meant as a
-/// year or a date.
+/// `InvalidInput` for anything else, for times outside of the years 0 to 9999, and for a bare
+/// number that may be meant as a year or a date (`2027`, `20270131`).
 pub fn parse_time(text: &str, now: i64) -> Result<i64> {
     let text = text.trim();
     let no_time = || Error::invalid(format!("`{text}` is not a time")).with_hint(TIME_HINT);
@@ -37,19 +39,19 @@ pub fn parse_time(text: &str, now: i64) -> Result<i64> {
             return Err(Error::invalid(format!("`{text}` may be a date or a number of seconds")).with_hint(TIME_HINT));
         }
         seconds
-    } else if let Some(moment) = calendar(text) {
-        moment
+    } else if let Some(seconds) = calendar(text) {
+        seconds
     } else {
         let after = parse_duration(text).map_err(|_| no_time())?;
         i64::try_from(after.as_secs()).ok().and_then(|after| now.checked_add(after)).unwrap_or(i64::MAX)
     };
-    if YEARS.contains(&seconds) {
+    if within_range(seconds) == seconds {
         return Ok(seconds);
     }
     Err(Error::invalid(format!("`{text}` is outside of the years 0 to 9999")))
 }
 
-/// Bare digits that a person may have meant as `YYYY`, `YYYYMM` or `YYYYMMDD`.
+/// Whether a person may have meant these bare digits as `YYYY`, `YYYYMM` or `YYYYMMDD`.
 fn looks_like_a_date(digits: &str) -> bool {
     let number = |range| digits.get(range).and_then(|part: &str| part.parse::<u32>().ok());
     // Other numbers of four digits are seconds of a build that sets its dates to the beginning of time.
@@ -58,30 +60,33 @@ fn looks_like_a_date(digits: &str) -> bool {
     matches!(digits.len(), 4 | 6 | 8) && number(0..4).is_some_and(|year| (1900..3000).contains(&year)) && month && day
 }
 
-/// A date or a time of the calendar, as RFC 3339 writes it, or as `list` shows it.
+/// Parses a date or a time as RFC 3339 writes it, or as the command `list` shows it (`2027/01/31
+/// 12:30 UTC`). More lenient than the parser for the wire, since people leave out seconds and
+/// offsets.
 fn calendar(text: &str) -> Option<i64> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Some(time.as_second());
     }
     let in_utc = text.strip_suffix(['Z', 'z']).or_else(|| text.strip_suffix("UTC").map(str::trim_end)).unwrap_or(text);
-    // An offset would be left out in silence here.
+    // A civil time has no offset: one that stands there would be ignored silently.
     if in_utc.get(10..).is_some_and(|clock| clock.contains(['+', '-', '['])) {
         return None;
     }
-    // Reckoned from the civil time, since a timestamp ends before the last hours of the year 9999.
+    // Computed from the civil time: jiff's `Timestamp` ends some hours before the end of the year 9999.
     let civil: DateTime = in_utc.replace('/', "-").parse().ok()?;
     Some(civil.duration_since(DateTime::constant(1970, 1, 1, 0, 0, 0, 0)).as_secs())
 }
 
-/// A duration that a person wrote: numbers with units, `30d`, `2w`, `1h30m`; `0` needs no unit. The units are `s`, `m` (minutes),
-/// `h`, `d`, `w` and `y` (365 days).
+/// Parses a duration that a person wrote: numbers with units, several in a row, such as `30d`, `2w` or `1h30m`.
+///
+/// The units are `s`, `m` (minutes), `h`, `d`, `w` and `y` (365 days). `0` needs no unit.
 ///
 /// ```
 /// assert_eq!(lxd_image::parse_duration("1h30m").unwrap().as_secs(), 5_400);
 /// ```
 ///
 /// # Errors
-/// `InvalidInput` for anything else, and for more than 64 bits of seconds.
+/// `InvalidInput` for anything else, and for a duration over 2^64 - 1 seconds.
 pub fn parse_duration(text: &str) -> Result<Duration> {
     const HINT: &str =
         "write a number with a unit, several in a row: 30d, 2w, 1h30m; the units are s, m, h, d, w and y";
@@ -117,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_times_and_durations_are_moments() {
+    fn dates_times_and_durations_are_times() {
         for (text, seconds) in [
             ("2027-01-31", 1_801_353_600),
             ("2027-01-31T12:30:00Z", 1_801_398_600),
@@ -149,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_no_moment() {
+    fn nonsense_is_refused() {
         for text in [
             "",
             "x",
