@@ -173,7 +173,7 @@ typedef struct lxi_cancel lxi_cancel;
 typedef struct lxi_check_report lxi_check_report;
 
 // The variables that a template is rendered with. Rendering takes it as const, so that threads may share it.
-typedef struct lxi_context lxi_context;
+typedef struct lxi_template_context lxi_template_context;
 
 // What differs between two images. Read-only, so it may be shared between threads.
 typedef struct lxi_differences lxi_differences;
@@ -229,7 +229,7 @@ typedef struct lxi_template lxi_template;
 typedef struct lxi_unpacked lxi_unpacked;
 
 // What reading a whole image showed. Read-only, so it may be shared between threads.
-typedef struct lxi_verification lxi_verification;
+typedef struct lxi_verify_report lxi_verify_report;
 
 // An image that was written. Read-only, so it may be shared between threads.
 typedef struct lxi_written lxi_written;
@@ -303,19 +303,19 @@ typedef struct lxi_omissions_info {
     size_t kinds;
 } lxi_omissions_info;
 
-// What was left out of an object, or how it differs from what was asked for: LXI_OMITTED_….
-typedef uint32_t lxi_omitted;
+// What was left out of an object, or how it differs from what was asked for: LXI_OMISSION_….
+typedef uint32_t lxi_omission_kind;
 
 // One thing that was left out; filled by `lxi_omissions_at`. Set `size` to `sizeof(lxi_omission)` before.
 typedef struct lxi_omission {
     // The size of this structure in bytes, set by the caller.
     size_t size;
-    // The object: for a member of an image its path below the root file system (LXI_OMITTED_STRAY: below the archive's
+    // The object: for a member of an image its path below the root file system (LXI_OMISSION_STRAY: below the archive's
     // top), for an image its fingerprint or name, for an entry of a list its name there. Any bytes, not escaped; empty for
     // the call itself.
     struct lxi_bytes path;
     // What was left out of it.
-    lxi_omitted what;
+    lxi_omission_kind what;
     // The same and why in words, without the path. Safe to print on a terminal.
     struct lxi_str text;
 } lxi_omission;
@@ -563,16 +563,16 @@ typedef lxi_status (*lxi_entry_fn)(void *user, const struct lxi_entry *entry);
 // Whether an image is for a container or for a virtual machine: LXI_TYPE_….
 typedef uint32_t lxi_image_type;
 
-// What reading a whole image showed; filled by `lxi_verification_get`. Set `size` to `sizeof(lxi_verification_info)`
+// What reading a whole image showed; filled by `lxi_verify_report_get`. Set `size` to `sizeof(lxi_verify_info)`
 // before.
-typedef struct lxi_verification_info {
+typedef struct lxi_verify_info {
     // The size of this structure in bytes, set by the caller.
     size_t size;
     // The fingerprint of the bytes as stored. Compare it with the one that is expected.
     struct lxi_fingerprint fingerprint;
     // Container or virtual machine.
     lxi_image_type image_type;
-    // Whether the metadata can be read: `lxi_verification_metadata`. What is wrong with it is among the findings.
+    // Whether the metadata can be read: `lxi_verify_report_metadata`. What is wrong with it is among the findings.
     bool has_metadata;
     // Whether it has a disk, and the next two say something.
     bool has_disk;
@@ -596,13 +596,13 @@ typedef struct lxi_verification_info {
     uint64_t others;
     // Logical bytes of all regular files.
     uint64_t content_bytes;
-    // How many names there are in `templates/`: `lxi_verification_template_at`.
+    // How many names there are in `templates/`: `lxi_verify_report_template_at`.
     size_t templates;
-    // How many members stand at the archive's top that no image has: `lxi_verification_stray_at`.
+    // How many members stand at the archive's top that no image has: `lxi_verify_report_stray_at`.
     size_t strays;
-    // How many rules the image breaks: `lxi_verification_finding_at`. A sound image has none.
+    // How many rules the image breaks: `lxi_verify_report_finding_at`. A sound image has none.
     size_t findings;
-} lxi_verification_info;
+} lxi_verify_info;
 
 // A run of owners: `count` numbers from `inside` (the image) become those from `outside` (the host).
 typedef struct lxi_id_range {
@@ -649,7 +649,7 @@ typedef struct lxi_unpacked_info {
     uint64_t bytes;
     // How many omissions `lxi_unpacked_omission_at` tells of: the first 1,000.
     size_t omissions;
-    // How many kinds of omissions `lxi_unpacked_omitted_at` counts.
+    // How many kinds of omissions `lxi_unpacked_omission_kind_at` counts.
     size_t omitted;
 } lxi_unpacked_info;
 
@@ -723,11 +723,11 @@ typedef struct lxi_written_info {
     uint64_t bytes;
     // How many files there are: `lxi_written_file_at`. None when it went to a callback.
     size_t files;
-    // How many members were left out: `lxi_written_omitted_at`.
+    // How many members were left out: `lxi_written_omission_at`.
     size_t omitted;
 } lxi_written_info;
 
-// How a member differs: LXI_DIFFERS_….
+// How a member differs: LXI_DIFFERENCE_….
 typedef uint32_t lxi_difference_kind;
 
 // One difference; filled by `lxi_differences_at`. Set `size` to `sizeof(lxi_difference_info)` before.
@@ -1105,43 +1105,43 @@ typedef struct lxi_finding {
 #define LXI_TYPE_VIRTUAL_MACHINE 2
 
 // Something newer than this list.
-#define LXI_OMITTED_OTHER 0
+#define LXI_OMISSION_OTHER 0
 
 // A device node, not created: not permitted here, or not wanted.
-#define LXI_OMITTED_DEVICE 1
+#define LXI_OMISSION_DEVICE 1
 
 // The owner, left as the caller's own: only root can give files away.
-#define LXI_OMITTED_OWNER 2
+#define LXI_OMISSION_OWNER 2
 
 // Setuid and setgid bits, left off because the owner is not the image's.
-#define LXI_OMITTED_SET_ID 3
+#define LXI_OMISSION_SET_ID 3
 
 // An extended attribute.
-#define LXI_OMITTED_XATTR 4
+#define LXI_OMISSION_XATTR 4
 
 // The modification time, which the file system would not take.
-#define LXI_OMITTED_TIME 5
+#define LXI_OMISSION_TIME 5
 
 // The whole entry, which stands at the top of the archive and is not part of an image.
-#define LXI_OMITTED_STRAY 6
+#define LXI_OMISSION_STRAY 6
 
 // The whole object.
-#define LXI_OMITTED_SKIPPED 7
+#define LXI_OMISSION_SKIPPED 7
 
 // One part of the object: an alias, a property, an attribute of a set.
-#define LXI_OMITTED_DROPPED 8
+#define LXI_OMISSION_DROPPED 8
 
 // A value that was out of range; another one stands in its place.
-#define LXI_OMITTED_CLAMPED 9
+#define LXI_OMISSION_CLAMPED 9
 
 // A value that was missing; another one was used.
-#define LXI_OMITTED_DEFAULTED 10
+#define LXI_OMISSION_DEFAULTED 10
 
 // Something that the caller asked for and that had no effect.
-#define LXI_OMITTED_NOT_HONOURED 11
+#define LXI_OMISSION_NOT_HONOURED 11
 
 // The whole object, which was there before and had to go.
-#define LXI_OMITTED_REMOVED 12
+#define LXI_OMISSION_REMOVED 12
 
 // Something newer than this list.
 #define LXI_PHASE_OTHER 0
@@ -1211,13 +1211,13 @@ typedef struct lxi_finding {
 #define LXI_ROOTFS_SQUASHFS 2
 
 // Only the first image has it.
-#define LXI_DIFFERS_ONLY_IN_FIRST 1
+#define LXI_DIFFERENCE_ONLY_IN_FIRST 1
 
 // Only the second image has it.
-#define LXI_DIFFERS_ONLY_IN_SECOND 2
+#define LXI_DIFFERENCE_ONLY_IN_SECOND 2
 
 // Both have it, with other attributes or content.
-#define LXI_DIFFERS_CHANGED 3
+#define LXI_DIFFERENCE_CHANGED 3
 
 // LXD's: pongo2 4.
 #define LXI_DIALECT_LXD 0
@@ -1685,44 +1685,44 @@ lxi_status lxi_image_free(struct lxi_image *image);
 // Reads and decodes all of the image and checks every member. Rules that single members break are findings of the
 // result; damage to the archive itself is an error. `options` may be NULL.
 //
-// Owner: the caller, who frees the result with `lxi_verification_free`. Threads: any. Errors: LXI_MALFORMED,
+// Owner: the caller, who frees the result with `lxi_verify_report_free`. Threads: any. Errors: LXI_MALFORMED,
 // LXI_LIMIT_EXCEEDED, LXI_UNSUPPORTED where reading can't go on, LXI_CANCELLED, LXI_IO.
 lxi_status lxi_image_verify(const struct lxi_image *image,
                             const struct lxi_verify_options *options,
-                            struct lxi_verification **verification,
+                            struct lxi_verify_report **verification,
                             struct lxi_error **error);
 
 // As `lxi_image_verify`, and shows every member of the root file system on the way to `show`, which gets `user`.
 // Members that break a rule are findings and not shown; the disk of a virtual machine is not one. `verification` may
 // be NULL.
 //
-// Owner: the caller, who frees the result with `lxi_verification_free`. Threads: any. Errors: as `lxi_image_verify`, and
+// Owner: the caller, who frees the result with `lxi_verify_report_free`. Threads: any. Errors: as `lxi_image_verify`, and
 // what `show` returns.
 lxi_status lxi_image_survey(const struct lxi_image *image,
                             const struct lxi_verify_options *options,
                             lxi_entry_fn show,
                             void *user,
-                            struct lxi_verification **verification,
+                            struct lxi_verify_report **verification,
                             struct lxi_error **error);
 
 // Fills `info` with what reading the image showed.
 //
 // Threads: any. Errors: LXI_INVALID_INPUT.
-lxi_status lxi_verification_get(const struct lxi_verification *verification,
-                                struct lxi_verification_info *info,
+lxi_status lxi_verify_report_get(const struct lxi_verify_report *verification,
+                                struct lxi_verify_info *info,
                                 struct lxi_error **error);
 
 // A copy of the image's metadata.
 //
 // Owner: the caller, who frees it with `lxi_metadata_free`. Threads: any. Errors: LXI_NOT_FOUND when it can't be read.
-lxi_status lxi_verification_metadata(const struct lxi_verification *verification,
+lxi_status lxi_verify_report_metadata(const struct lxi_verify_report *verification,
                                      struct lxi_metadata **metadata,
                                      struct lxi_error **error);
 
 // A name in `templates/`, sorted, with an index from 0.
 //
 // Owner: the bytes belong to the verification. Threads: any. Errors: LXI_NOT_FOUND past the last one.
-lxi_status lxi_verification_template_at(const struct lxi_verification *verification,
+lxi_status lxi_verify_report_template_at(const struct lxi_verify_report *verification,
                                         size_t index,
                                         struct lxi_bytes *name,
                                         struct lxi_error **error);
@@ -1730,7 +1730,7 @@ lxi_status lxi_verification_template_at(const struct lxi_verification *verificat
 // A member at the archive's top that no image has, with an index from 0.
 //
 // Owner: the bytes belong to the verification. Threads: any. Errors: LXI_NOT_FOUND past the last one.
-lxi_status lxi_verification_stray_at(const struct lxi_verification *verification,
+lxi_status lxi_verify_report_stray_at(const struct lxi_verify_report *verification,
                                      size_t index,
                                      struct lxi_bytes *path,
                                      struct lxi_error **error);
@@ -1738,7 +1738,7 @@ lxi_status lxi_verification_stray_at(const struct lxi_verification *verification
 // Fills `finding` with a rule that the image breaks, with an index from 0, in the order of the archive.
 //
 // Owner: the texts belong to the verification. Threads: any. Errors: LXI_NOT_FOUND past the last one.
-lxi_status lxi_verification_finding_at(const struct lxi_verification *verification,
+lxi_status lxi_verify_report_finding_at(const struct lxi_verify_report *verification,
                                        size_t index,
                                        struct lxi_error_info *finding,
                                        struct lxi_error **error);
@@ -1746,7 +1746,7 @@ lxi_status lxi_verification_finding_at(const struct lxi_verification *verificati
 // Frees a verification; NULL is fine.
 //
 // Threads: any, the verification being no longer used. Errors: LXI_INVALID_INPUT.
-lxi_status lxi_verification_free(struct lxi_verification *verification);
+lxi_status lxi_verify_report_free(struct lxi_verify_report *verification);
 
 // Unpacks to `destination` in one pass, hashed, decoded, checked and written at the same time: nothing is visible there
 // unless the fingerprint is `expected` and every rule holds. The destination must not exist, or be an empty directory.
@@ -1798,7 +1798,7 @@ lxi_status lxi_unpacked_omission_at(const struct lxi_unpacked *unpacked,
 // A kind of omissions, with an index from 0: in words, and how many there were in all.
 //
 // Owner: the text belongs to `unpacked`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
-lxi_status lxi_unpacked_omitted_at(const struct lxi_unpacked *unpacked,
+lxi_status lxi_unpacked_omission_kind_at(const struct lxi_unpacked *unpacked,
                                    size_t index,
                                    struct lxi_str *what,
                                    uint64_t *count,
@@ -1922,7 +1922,7 @@ lxi_status lxi_written_file_at(const struct lxi_written *written,
 // A member that no image can hold, or that was left out, with an index from 0: bytes of its path, and why in words.
 //
 // Owner: both belong to `written`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
-lxi_status lxi_written_omitted_at(const struct lxi_written *written,
+lxi_status lxi_written_omission_at(const struct lxi_written *written,
                                   size_t index,
                                   struct lxi_bytes *path,
                                   struct lxi_str *why,
@@ -1981,27 +1981,27 @@ lxi_status lxi_differences_free(struct lxi_differences *found);
 // becomes a variable: numbers, truth values, texts, lists and maps are what they look like, and an object with the
 // one key `$int`, `$float` (a text with the number) or `$bytes` (base64) is what JSON can't say.
 //
-// Owner: the caller, who frees it with `lxi_context_free`. Threads: any. Errors: LXI_MALFORMED for what is no JSON or no
+// Owner: the caller, who frees it with `lxi_template_context_free`. Threads: any. Errors: LXI_MALFORMED for what is no JSON or no
 // such object, LXI_LIMIT_EXCEEDED above 16 MiB.
-lxi_status lxi_context_from_json(struct lxi_bytes json,
-                                 struct lxi_context **context,
+lxi_status lxi_template_context_from_json(struct lxi_bytes json,
+                                 struct lxi_template_context **context,
                                  struct lxi_error **error);
 
-// Makes a context from a JSON object of variables, and nothing else in it. Values are as in `lxi_context_from_json`;
+// Makes a context from a JSON object of variables, and nothing else in it. Values are as in `lxi_template_context_from_json`;
 // only `trigger` is made as LXD makes it, `devices` is a map of devices, and `$config` gives `config` and `config_get`.
 //
-// Owner, threads and errors: as `lxi_context_from_json`.
-lxi_status lxi_context_from_variables(struct lxi_bytes json, struct lxi_context **context, struct lxi_error **error);
+// Owner, threads and errors: as `lxi_template_context_from_json`.
+lxi_status lxi_template_context_from_variables(struct lxi_bytes json, struct lxi_template_context **context, struct lxi_error **error);
 
 // Says what time `{% now %}` shows, in UTC: seconds since 1970. Without it, it is the clock's.
 //
 // Threads: one at a time. Errors: LXI_INVALID_INPUT for a time that no clock of this machine can show.
-lxi_status lxi_context_set_now(struct lxi_context *context, int64_t seconds, struct lxi_error **error);
+lxi_status lxi_template_context_set_now(struct lxi_template_context *context, int64_t seconds, struct lxi_error **error);
 
 // Frees a context; NULL is fine.
 //
 // Threads: any, the context being no longer used. Errors: LXI_INVALID_INPUT.
-lxi_status lxi_context_free(struct lxi_context *context);
+lxi_status lxi_template_context_free(struct lxi_template_context *context);
 
 // Parses a template. `flags` are LXI_TEMPLATE_… or 0; `limits` may be NULL.
 //
@@ -2020,7 +2020,7 @@ lxi_status lxi_template_parse(struct lxi_bytes source,
 // context. Errors: LXI_TEMPLATE if it asks for what can't be, LXI_LIMIT_EXCEEDED if it writes, works or nests too much;
 // the error tells where.
 lxi_status lxi_template_render(const struct lxi_template *parsed,
-                               const struct lxi_context *context,
+                               const struct lxi_template_context *context,
                                const struct lxi_limits *limits,
                                struct lxi_buffer **text,
                                struct lxi_error **error);
@@ -2052,7 +2052,7 @@ lxi_status lxi_template_free(struct lxi_template *parsed);
 lxi_status lxi_apply(struct lxi_str directory,
                      const struct lxi_metadata *metadata,
                      struct lxi_str trigger,
-                     const struct lxi_context *context,
+                     const struct lxi_template_context *context,
                      const struct lxi_apply_options *options,
                      struct lxi_applied **applied,
                      struct lxi_error **error);
@@ -2065,7 +2065,7 @@ lxi_status lxi_apply_at(int32_t rootfs_fd,
                         int32_t templates_fd,
                         const struct lxi_metadata *metadata,
                         struct lxi_str trigger,
-                        const struct lxi_context *context,
+                        const struct lxi_template_context *context,
                         const struct lxi_apply_options *options,
                         struct lxi_applied **applied,
                         struct lxi_error **error);
@@ -2130,7 +2130,7 @@ lxi_status lxi_store_resolve(const struct lxi_store *store,
 //
 // Owner: the caller, who frees it with `lxi_stored_image_free`. Threads: any. Errors: as `lxi_store_resolve`;
 // LXI_INVALID_INPUT for a type that is none.
-lxi_status lxi_store_resolve_of_type(const struct lxi_store *store,
+lxi_status lxi_store_resolve_preferring(const struct lxi_store *store,
                                      struct lxi_str reference,
                                      lxi_image_type preferred,
                                      struct lxi_stored_image **image,

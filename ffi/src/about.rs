@@ -82,6 +82,6 @@ pub unsafe extern "C" fn lxi_has_feature(name: lxi_str, yes: *mut bool, error: *
 }
 
 /// An index past the end of a list.
-pub(crate) fn past_end(index: usize, what: &str) -> lxd_image::Error {
+pub(crate) fn index_out_of_range(index: usize, what: &str) -> lxd_image::Error {
     lxd_image::Error::new(ErrorKind::NotFound, format!("there is no {what} with the index {index}"))
 }

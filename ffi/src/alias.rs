@@ -2,11 +2,11 @@
 
 use lxd_image::store::{Alias, AliasTarget};
 
-use crate::about::past_end;
+use crate::about::index_out_of_range;
 use crate::args;
 use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
-use crate::import::{alias, lxi_alias};
+use crate::import::{self, lxi_alias};
 use crate::store::lxi_store;
 use crate::types::*;
 
@@ -54,7 +54,7 @@ pub unsafe extern "C" fn lxi_store_alias(
     })
 }
 
-/// What one alias of images of a type points to: a list with that one. `of` is LXI_TYPE_…, or 0 for what
+/// What one alias of images of a type points to: a list with that one. `image_type` is LXI_TYPE_…, or 0 for what
 /// `lxi_store_alias` gives.
 ///
 /// Owner: the caller, who frees the list with `lxi_alias_list_free`. Threads: any. Errors: LXI_NOT_FOUND, LXI_INVALID_INPUT
@@ -63,14 +63,14 @@ pub unsafe extern "C" fn lxi_store_alias(
 pub unsafe extern "C" fn lxi_store_alias_of_type(
     store: *const lxi_store,
     name: lxi_str,
-    of: lxi_image_type,
+    image_type: lxi_image_type,
     aliases: *mut *mut lxi_alias_list,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
         let place = args::out_handle(aliases, "aliases")?;
         let (store, name) = (handle::get(store)?, args::text(name, "name of an alias")?);
-        let found = match said_type(of)? {
+        let found = match optional_image_type(image_type)? {
             Some(image_type) => store.alias_of(name, image_type)?,
             None => store.alias(name)?,
         };
@@ -110,7 +110,7 @@ pub unsafe extern "C" fn lxi_alias_list_at(
         let none = lxi_alias { name: lxi_str::EMPTY, description: lxi_str::EMPTY };
         let alias = args::out(alias, none, "alias")?;
         let target = if target.is_null() { None } else { Some(args::out(target, lxi_fingerprint::NONE, "target")?) };
-        let found = handle::get(aliases)?.get(index).ok_or_else(|| past_end(index, "alias"))?;
+        let found = handle::get(aliases)?.get(index).ok_or_else(|| index_out_of_range(index, "alias"))?;
         alias.set(lxi_alias { name: lxi_str::of(&found.0.name), description: lxi_str::of(&found.0.description) });
         if let Some(target) = target {
             target.set(found.1.fingerprint.into());
@@ -126,13 +126,13 @@ pub unsafe extern "C" fn lxi_alias_list_at(
 pub unsafe extern "C" fn lxi_alias_list_type_at(
     aliases: *const lxi_alias_list,
     index: usize,
-    of: *mut lxi_image_type,
+    image_type: *mut lxi_image_type,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let place = args::out(of, 0, "type of an alias")?;
-        let found = handle::get(aliases)?.get(index).ok_or_else(|| past_end(index, "alias"))?;
-        place.set(image_type(found.1.image_type));
+        let place = args::out(image_type, 0, "type of an alias")?;
+        let found = handle::get(aliases)?.get(index).ok_or_else(|| index_out_of_range(index, "alias"))?;
+        place.set(crate::types::image_type(found.1.image_type));
         Ok(())
     })
 }
@@ -152,11 +152,11 @@ pub unsafe extern "C" fn lxi_alias_list_free(aliases: *mut lxi_alias_list) -> lx
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_create_alias(
     store: *const lxi_store,
-    given: lxi_alias,
+    alias: lxi_alias,
     target: *const lxi_fingerprint,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
-    call(error, || handle::get(store)?.create_alias(&alias(given)?, &args::fingerprint(target)?))
+    call(error, || handle::get(store)?.create_alias(&import::alias(alias)?, &args::fingerprint(target)?))
 }
 
 /// Points an alias of images of the target's type to another image, and describes it anew, whether or not it is there.
@@ -166,11 +166,11 @@ pub unsafe extern "C" fn lxi_store_create_alias(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_move_alias(
     store: *const lxi_store,
-    given: lxi_alias,
+    alias: lxi_alias,
     target: *const lxi_fingerprint,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
-    call(error, || handle::get(store)?.move_alias(&alias(given)?, &args::fingerprint(target)?))
+    call(error, || handle::get(store)?.move_alias(&import::alias(alias)?, &args::fingerprint(target)?))
 }
 
 /// Gives an alias another name: the container's, where a container's and a virtual machine's image share it.
@@ -190,7 +190,7 @@ pub unsafe extern "C" fn lxi_store_rename_alias(
     })
 }
 
-/// Gives an alias of images of a type another name. `of` is LXI_TYPE_…, or 0 for what `lxi_store_rename_alias` renames.
+/// Gives an alias of images of a type another name. `image_type` is LXI_TYPE_…, or 0 for what `lxi_store_rename_alias` renames.
 ///
 /// Threads: any. Errors: as `lxi_store_rename_alias`; LXI_INVALID_INPUT for a type that is none.
 #[unsafe(no_mangle)]
@@ -198,12 +198,12 @@ pub unsafe extern "C" fn lxi_store_rename_alias_of_type(
     store: *const lxi_store,
     name: lxi_str,
     new_name: lxi_str,
-    of: lxi_image_type,
+    image_type: lxi_image_type,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
         let (name, new_name) = (args::text(name, "name of an alias")?, args::text(new_name, "name of an alias")?);
-        handle::get(store)?.rename_alias(name, new_name, said_type(of)?)
+        handle::get(store)?.rename_alias(name, new_name, optional_image_type(image_type)?)
     })
 }
 
@@ -219,7 +219,7 @@ pub unsafe extern "C" fn lxi_store_delete_alias(
     call(error, || handle::get(store)?.delete_alias(args::text(name, "name of an alias")?, None))
 }
 
-/// Removes an alias of images of a type. `of` is LXI_TYPE_…, or 0 for what `lxi_store_delete_alias` removes. The image
+/// Removes an alias of images of a type. `image_type` is LXI_TYPE_…, or 0 for what `lxi_store_delete_alias` removes. The image
 /// stays.
 ///
 /// Threads: any. Errors: LXI_NOT_FOUND, LXI_INVALID_INPUT for a type that is none, LXI_BUSY, LXI_IO.
@@ -227,8 +227,8 @@ pub unsafe extern "C" fn lxi_store_delete_alias(
 pub unsafe extern "C" fn lxi_store_delete_alias_of_type(
     store: *const lxi_store,
     name: lxi_str,
-    of: lxi_image_type,
+    image_type: lxi_image_type,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
-    call(error, || handle::get(store)?.delete_alias(args::text(name, "name of an alias")?, said_type(of)?))
+    call(error, || handle::get(store)?.delete_alias(args::text(name, "name of an alias")?, optional_image_type(image_type)?))
 }

@@ -3,14 +3,14 @@
 use lxd_image::Result;
 use lxd_image::templates::{Action, Applied, ApplyOptions, InstanceDir, Trigger, apply};
 
-use crate::about::past_end;
+use crate::about::index_out_of_range;
 use crate::args::{self, versioned};
-use crate::context::lxi_context;
+use crate::context::lxi_template_context;
 use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
 use crate::limits::{limits_or_default, lxi_limits};
 use crate::metadata::lxi_metadata;
-use crate::monitor::{lxi_monitor, watch};
+use crate::monitor::{lxi_monitor, monitor_from};
 use crate::stream::duplicate;
 use crate::template::{dialect, lxi_dialect};
 use crate::types::*;
@@ -98,14 +98,14 @@ pub struct lxi_outcome {
     pub new_content: lxi_bytes,
 }
 
-/// Outcomes with the texts that C may look at.
-pub struct Outcomes {
+/// AppliedView with the texts that C may look at.
+pub struct AppliedView {
     applied: Applied,
     reasons: Vec<String>,
 }
 
 versioned!(lxi_apply_options, lxi_outcome);
-handles! { lxi_applied(15) = Outcomes; }
+handles! { lxi_applied(15) = AppliedView; }
 
 unsafe fn apply_options(pointer: *const lxi_apply_options) -> Result<(ApplyOptions, lxd_image::Limits)> {
     let given = args::options(pointer)?;
@@ -117,7 +117,7 @@ unsafe fn apply_options(pointer: *const lxi_apply_options) -> Result<(ApplyOptio
         .limits(limits.clone())
         .keep_going(flags & LXI_APPLY_KEEP_GOING != 0)
         .dry_run(flags & LXI_APPLY_DRY_RUN != 0)
-        .monitor(watch(given.monitor)?);
+        .monitor(monitor_from(given.monitor)?);
     if given.id_map_len > 0 {
         options = options.shift_owners(move |id| map.shift(id));
     }
@@ -128,15 +128,15 @@ unsafe fn apply_options(pointer: *const lxi_apply_options) -> Result<(ApplyOptio
 }
 
 /// What one of the two calls below was given.
-struct Given {
+struct ApplyArguments {
     metadata: *const lxi_metadata,
     trigger: lxi_str,
-    context: *const lxi_context,
+    context: *const lxi_template_context,
     options: *const lxi_apply_options,
     applied: *mut *mut lxi_applied,
 }
 
-unsafe fn run(given: &Given, instance: impl FnOnce() -> Result<InstanceDir>) -> Result<()> {
+unsafe fn run(given: &ApplyArguments, instance: impl FnOnce() -> Result<InstanceDir>) -> Result<()> {
     let place = if given.applied.is_null() { None } else { Some(args::out_handle(given.applied, "applied")?) };
     let trigger: Trigger = args::text(given.trigger, "trigger")?.parse()?;
     let (options, limits) = apply_options(given.options)?;
@@ -152,7 +152,7 @@ unsafe fn run(given: &Given, instance: impl FnOnce() -> Result<InstanceDir>) -> 
     };
     if let Some(place) = place {
         let reasons = applied.outcomes.iter().map(|outcome| outcome.action.to_string()).collect();
-        place.set(handle::make(Outcomes { applied, reasons }));
+        place.set(handle::make(AppliedView { applied, reasons }));
     }
     failure.map_or(Ok(()), Err)
 }
@@ -173,13 +173,13 @@ pub unsafe extern "C" fn lxi_apply(
     directory: lxi_str,
     metadata: *const lxi_metadata,
     trigger: lxi_str,
-    context: *const lxi_context,
+    context: *const lxi_template_context,
     options: *const lxi_apply_options,
     applied: *mut *mut lxi_applied,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let given = Given { metadata, trigger, context, options, applied };
+        let given = ApplyArguments { metadata, trigger, context, options, applied };
         run(&given, || InstanceDir::open(args::path(directory, "directory")?))
     })
 }
@@ -194,13 +194,13 @@ pub unsafe extern "C" fn lxi_apply_at(
     templates_fd: i32,
     metadata: *const lxi_metadata,
     trigger: lxi_str,
-    context: *const lxi_context,
+    context: *const lxi_template_context,
     options: *const lxi_apply_options,
     applied: *mut *mut lxi_applied,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let given = Given { metadata, trigger, context, options, applied };
+        let given = ApplyArguments { metadata, trigger, context, options, applied };
         run(&given, || {
             handle::get(metadata)?;
             InstanceDir::new(duplicate(rootfs_fd)?, duplicate(templates_fd)?)
@@ -237,7 +237,7 @@ pub unsafe extern "C" fn lxi_applied_at(
     call(error, || {
         let all = handle::get(applied)?;
         let found = all.applied.outcomes.get(index).zip(all.reasons.get(index));
-        let (found, reason) = found.ok_or_else(|| past_end(index, "outcome"))?;
+        let (found, reason) = found.ok_or_else(|| index_out_of_range(index, "outcome"))?;
         let target = found.action.target();
         let change = found.change.as_ref();
         let old = change.and_then(|change| change.old.as_deref());

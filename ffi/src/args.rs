@@ -11,13 +11,13 @@ use lxd_image::{Error, ErrorKind, Fingerprint, Result};
 use crate::types::{lxi_bytes, lxi_fingerprint, lxi_pair, lxi_str};
 
 /// The longest text that a call takes, in bytes. Names and values of images are far shorter.
-pub(crate) const MOST_TEXT: usize = 1 << 20;
+pub(crate) const MAX_TEXT_BYTES: usize = 1 << 20;
 /// The most items that an array may have.
-pub(crate) const MOST_ITEMS: usize = 1 << 16;
+pub(crate) const MAX_ITEMS: usize = 1 << 16;
 /// The longest path: the kernel's `PATH_MAX` less its NUL.
-const MOST_PATH: usize = 4095;
+const MAX_PATH_BYTES: usize = 4095;
 /// A structure of a later version may be larger than ours; one above this was never initialised.
-const MOST_SIZE: usize = 64 << 10;
+const MAX_STRUCT_BYTES: usize = 64 << 10;
 
 pub(crate) fn invalid(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidInput, message.into())
@@ -30,7 +30,7 @@ pub(crate) fn invalid(message: impl Into<String>) -> Error {
 /// never read, may have truth values too.
 pub(crate) unsafe trait Versioned: Copy {
     /// The size that the structure had when it first came: no caller's can be smaller.
-    const LEAST: usize = size_of::<Self>();
+    const MIN_SIZE: usize = size_of::<Self>();
     /// Its name in C.
     const NAME: &'static str;
 }
@@ -40,7 +40,7 @@ macro_rules! versioned {
     ($name:ident since $member:ident) => {
         // SAFETY: `repr(C)`, its first member is `size`, and it holds what the trait allows.
         unsafe impl $crate::args::Versioned for $name {
-            const LEAST: usize = std::mem::offset_of!($name, $member);
+            const MIN_SIZE: usize = std::mem::offset_of!($name, $member);
             const NAME: &'static str = stringify!($name);
         }
     };
@@ -118,11 +118,11 @@ unsafe fn size_of_struct<T: Versioned>(pointer: *const T) -> Result<usize> {
     }
     // SAFETY: aligned, and the size is the first member.
     let size = unsafe { pointer.cast::<usize>().read() };
-    if !(T::LEAST..=MOST_SIZE).contains(&size) {
+    if !(T::MIN_SIZE..=MAX_STRUCT_BYTES).contains(&size) {
         return Err(invalid(format!(
             "the first member of a `{}` must be its size, at least {} bytes; it is {size}",
             T::NAME,
-            T::LEAST
+            T::MIN_SIZE
         )));
     }
     Ok(size)
@@ -195,8 +195,8 @@ pub(crate) unsafe fn bytes<'a>(bytes: lxi_bytes, what: &str) -> Result<&'a [u8]>
 /// # Safety
 /// That of [`raw_bytes`].
 pub(crate) unsafe fn text<'a>(text: lxi_str, what: &str) -> Result<&'a str> {
-    if text.len > MOST_TEXT {
-        return Err(invalid(format!("the {what} is longer than {MOST_TEXT} bytes")));
+    if text.len > MAX_TEXT_BYTES {
+        return Err(invalid(format!("the {what} is longer than {MAX_TEXT_BYTES} bytes")));
     }
     // SAFETY: the caller's promise.
     let bytes = unsafe { raw_bytes(text.data.cast(), text.len, what)? };
@@ -220,8 +220,8 @@ pub(crate) unsafe fn path<'a>(path: lxi_str, what: &str) -> Result<&'a Path> {
     if path.len == 0 {
         return Err(invalid(format!("the {what} is empty")));
     }
-    if path.len > MOST_PATH {
-        return Err(invalid(format!("the {what} is longer than {MOST_PATH} bytes")));
+    if path.len > MAX_PATH_BYTES {
+        return Err(invalid(format!("the {what} is longer than {MAX_PATH_BYTES} bytes")));
     }
     // SAFETY: the caller's promise.
     let bytes = unsafe { raw_bytes(path.data.cast(), path.len, what)? };
@@ -246,7 +246,7 @@ pub(crate) unsafe fn optional_path<'a>(value: lxi_str, what: &str) -> Result<Opt
 /// NULL or as many readable items as `len` says.
 pub(crate) unsafe fn items<'a, T: Copy>(data: *const T, len: usize, what: &str) -> Result<&'a [T]> {
     // SAFETY: the caller's promise.
-    unsafe { slice(data, len, MOST_ITEMS, what) }
+    unsafe { slice(data, len, MAX_ITEMS, what) }
 }
 
 unsafe fn slice<'a, T: Copy>(data: *const T, len: usize, most: usize, what: &str) -> Result<&'a [T]> {

@@ -5,11 +5,11 @@ use std::os::unix::ffi::OsStrExt;
 
 use lxd_image::store::{ExportOptions, Exported};
 
-use crate::about::past_end;
+use crate::about::index_out_of_range;
 use crate::args;
 use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
-use crate::monitor::{lxi_monitor, watch};
+use crate::monitor::{lxi_monitor, monitor_from};
 use crate::store::lxi_store;
 use crate::stream::{Writer, lxi_write_fn};
 use crate::types::*;
@@ -40,7 +40,7 @@ pub unsafe extern "C" fn lxi_store_export(
     call(error, || {
         let place = if exported.is_null() { None } else { Some(args::out_handle(exported, "exported")?) };
         let store = handle::get(store)?;
-        let options = ExportOptions::new().monitor(watch(monitor)?);
+        let options = ExportOptions::new().monitor(monitor_from(monitor)?);
         let done = store.export(&args::fingerprint(fingerprint)?, args::path(target, "target")?, &options)?;
         if let Some(place) = place {
             place.set(handle::make(done));
@@ -68,7 +68,7 @@ pub unsafe extern "C" fn lxi_store_export_to(
     call(error, || {
         let place = if bytes.is_null() { None } else { Some(args::out(bytes, 0, "bytes")?) };
         let store = handle::get(store)?;
-        let options = ExportOptions::new().monitor(watch(monitor)?);
+        let options = ExportOptions::new().monitor(monitor_from(monitor)?);
         let mut writer = Writer::new(write, user)?;
         let size = store.export_to(&args::fingerprint(fingerprint)?, &mut writer, &options)?;
         if let Some(place) = place {
@@ -90,7 +90,7 @@ pub unsafe extern "C" fn lxi_exported_file_at(
 ) -> lxi_status {
     call(error, || {
         let path = args::out_str(path, "path")?;
-        let found = handle::get(exported)?.files.get(index).ok_or_else(|| past_end(index, "file"))?;
+        let found = handle::get(exported)?.files.get(index).ok_or_else(|| index_out_of_range(index, "file"))?;
         path.set(lxi_str::of_bytes(found.as_os_str().as_bytes()));
         Ok(())
     })

@@ -8,7 +8,7 @@ use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
 use crate::limits::{limits_or_default, lxi_limits};
 use crate::metadata::lxi_metadata;
-use crate::monitor::{lxi_monitor, watch};
+use crate::monitor::{lxi_monitor, monitor_from};
 use crate::stream::{lxi_input, source};
 use crate::types::*;
 
@@ -173,7 +173,7 @@ pub unsafe extern "C" fn lxi_image_fingerprint(
 ) -> lxi_status {
     call(error, || {
         let fingerprint = args::out(fingerprint, lxi_fingerprint::NONE, "fingerprint")?;
-        fingerprint.set(handle::get(image)?.fingerprint(&watch(monitor)?)?.into());
+        fingerprint.set(handle::get(image)?.fingerprint(&monitor_from(monitor)?)?.into());
         Ok(())
     })
 }

@@ -7,7 +7,7 @@ use lxd_image::store::{Alias, ImportOptions, UpdateSource};
 use crate::args::{self, versioned};
 use crate::error::{call, lxi_error};
 use crate::handle;
-use crate::monitor::{lxi_monitor, watch};
+use crate::monitor::{lxi_monitor, monitor_from};
 use crate::pack::{lxi_pack_options, lxi_written, pack_options};
 use crate::store::lxi_store;
 use crate::stored::{lxi_stored_image, stored};
@@ -64,7 +64,7 @@ pub struct lxi_import_options {
     /// How many.
     pub source_properties_len: usize,
     /// The fingerprint that it must have, or NULL.
-    pub expected: *const lxi_fingerprint,
+    pub expected_fingerprint: *const lxi_fingerprint,
     /// When it may be removed, in seconds since 1970; wins over the image's own date. 0 if that is not said.
     pub expires_at: i64,
     /// The name that its file is exported under; or empty. Refused unless it is a plain name.
@@ -103,7 +103,7 @@ unsafe fn import_options(pointer: *const lxi_import_options) -> Result<ImportOpt
         .auto_update(flags & LXI_IMPORT_AUTO_UPDATE != 0)
         .cached(flags & LXI_IMPORT_CACHED != 0)
         .add_aliases_to_existing(flags & LXI_IMPORT_ADD_ALIASES != 0)
-        .monitor(watch(given.monitor)?);
+        .monitor(monitor_from(given.monitor)?);
     for given in args::items(given.aliases, given.aliases_len, "aliases")? {
         options = options.alias(alias(*given)?);
     }
@@ -115,7 +115,7 @@ unsafe fn import_options(pointer: *const lxi_import_options) -> Result<ImportOpt
         told.set(key, value)?;
     }
     options = options.source_properties(told);
-    if let Some(expected) = args::optional_fingerprint(given.expected)? {
+    if let Some(expected) = args::optional_fingerprint(given.expected_fingerprint)? {
         options = options.expect(expected);
     }
     if given.expires_at != 0 {
@@ -139,7 +139,7 @@ unsafe fn update_source(pointer: *const lxi_update_source) -> Result<UpdateSourc
         text(given.alias, "source's alias")?,
     )
     .certificate(text(given.certificate, "certificate")?);
-    Ok(match said_type(given.image_type)? {
+    Ok(match optional_image_type(given.image_type)? {
         Some(image_type) => source.image_type(image_type),
         None => source,
     })

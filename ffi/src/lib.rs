@@ -38,7 +38,7 @@ mod stream;
 mod template;
 mod types;
 mod unpack;
-mod upkeep;
+mod maintenance;
 mod verify;
 
 pub use about::*;
@@ -67,5 +67,5 @@ pub use stream::*;
 pub use template::*;
 pub use types::*;
 pub use unpack::*;
-pub use upkeep::*;
+pub use maintenance::*;
 pub use verify::*;

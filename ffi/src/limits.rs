@@ -2,7 +2,7 @@
 
 use lxd_image::{Error, ErrorKind, Limits};
 
-use crate::about::past_end;
+use crate::about::index_out_of_range;
 use crate::args;
 use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
@@ -92,7 +92,7 @@ pub unsafe extern "C" fn lxi_limits_name_at(
 ) -> lxi_status {
     call(error, || {
         let name = args::out_str(name, "name")?;
-        name.set(lxi_str::of(Limits::NAMES.get(index).ok_or_else(|| past_end(index, "limit"))?));
+        name.set(lxi_str::of(Limits::NAMES.get(index).ok_or_else(|| index_out_of_range(index, "limit"))?));
         Ok(())
     })
 }

@@ -2,7 +2,7 @@
 
 use lxd_image::store::StoredImage;
 
-use crate::about::past_end;
+use crate::about::index_out_of_range;
 use crate::args;
 use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
@@ -44,7 +44,7 @@ pub unsafe extern "C" fn lxi_image_list_at(
 ) -> lxi_status {
     call(error, || {
         let place = args::out_handle(image, "image")?;
-        let found = handle::get(images)?.get(index).ok_or_else(|| past_end(index, "image"))?;
+        let found = handle::get(images)?.get(index).ok_or_else(|| index_out_of_range(index, "image"))?;
         place.set(stored(found.clone()));
         Ok(())
     })

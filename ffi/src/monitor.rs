@@ -9,7 +9,7 @@ use lxd_image::{Cancel, Monitor, Phase, Progress, Result, Update};
 use crate::args::{self, versioned};
 use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
-use crate::omissions::{Record, lxi_omissions};
+use crate::omissions::{OmissionRecord, lxi_omissions};
 use crate::types::*;
 
 /// A switch that stops the long calls it was given to. It is made to be shared: one thread waits in a call, another
@@ -74,17 +74,17 @@ pub struct lxi_monitor {
 
 versioned!(lxi_monitor since omissions);
 
-struct Reports {
+struct ProgressCallback {
     progress: unsafe extern "C" fn(user: *mut c_void, progress: *const lxi_progress) -> i32,
     user: *mut c_void,
 }
 
 // SAFETY: the header says that `progress` is called from any thread.
-unsafe impl Send for Reports {}
+unsafe impl Send for ProgressCallback {}
 // SAFETY: and from several at the same time.
-unsafe impl Sync for Reports {}
+unsafe impl Sync for ProgressCallback {}
 
-impl Progress for Reports {
+impl Progress for ProgressCallback {
     fn report(&self, update: &Update) -> ControlFlow<()> {
         let progress = lxi_progress {
             size: size_of::<lxi_progress>(),
@@ -109,14 +109,14 @@ impl Progress for Reports {
 }
 
 /// The monitor of a call.
-pub(crate) unsafe fn watch(pointer: *const lxi_monitor) -> Result<Monitor> {
+pub(crate) unsafe fn monitor_from(pointer: *const lxi_monitor) -> Result<Monitor> {
     let given = args::options(pointer)?;
-    let mut monitor = handle::get_optional(given.omissions)?.map_or_else(Monitor::none, Record::monitor);
+    let mut monitor = handle::get_optional(given.omissions)?.map_or_else(Monitor::none, OmissionRecord::monitor);
     if let Some(cancel) = handle::get_optional(given.cancel)? {
         monitor = monitor.with_cancel(cancel.clone());
     }
     if let Some(progress) = given.progress {
-        monitor = monitor.with_progress(Arc::new(Reports { progress, user: given.user }));
+        monitor = monitor.with_progress(Arc::new(ProgressCallback { progress, user: given.user }));
     }
     Ok(monitor)
 }

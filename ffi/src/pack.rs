@@ -6,15 +6,15 @@ use std::os::unix::ffi::OsStrExt;
 use lxd_image::format::{ConvertOptions, ImageForm, PackOptions, Rootfs, RootfsFormat, Written, pack, pack_to};
 use lxd_image::{Metadata, Result};
 
-use crate::about::past_end;
+use crate::about::index_out_of_range;
 use crate::args::{self, invalid, versioned};
 use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
 use crate::image::lxi_image;
 use crate::limits::{limits_or_default, lxi_limits};
 use crate::metadata::lxi_metadata;
-use crate::monitor::{lxi_monitor, watch};
-use crate::stream::{Lent, Writer, lxi_input, lxi_write_fn, one_input};
+use crate::monitor::{lxi_monitor, monitor_from};
+use crate::stream::{RevocableWriter, Writer, lxi_input, lxi_write_fn, one_input};
 use crate::types::*;
 use crate::verify::threads;
 
@@ -80,7 +80,7 @@ pub struct lxi_convert_options {
     /// A codec with or without a level, such as `zstd:19`; empty: as it is.
     pub compression: lxi_str,
     /// The fingerprint that the source must have, or NULL.
-    pub expected: *const lxi_fingerprint,
+    pub expected_fingerprint: *const lxi_fingerprint,
     /// How many threads work, at most; 0 for all cores. The bytes don't depend on it.
     pub threads: u32,
     /// Must be 0.
@@ -106,20 +106,20 @@ pub struct lxi_written_info {
     pub bytes: u64,
     /// How many files there are: `lxi_written_file_at`. None when it went to a callback.
     pub files: usize,
-    /// How many members were left out: `lxi_written_omitted_at`.
-    pub omitted: usize,
+    /// How many members were left out: `lxi_written_omission_at`.
+    pub omissions: usize,
 }
 
 versioned!(lxi_pack_options, lxi_convert_options, lxi_written_info);
-handles! { lxi_written(11) = WrittenImage; }
+handles! { lxi_written(11) = WrittenView; }
 
 /// An image that was written, with its omissions in words for C to point to.
-pub(crate) struct WrittenImage {
+pub(crate) struct WrittenView {
     written: Written,
     omissions: Vec<(Vec<u8>, String)>,
 }
 
-impl From<Written> for WrittenImage {
+impl From<Written> for WrittenView {
     fn from(written: Written) -> Self {
         let omissions = written.omissions.iter().map(|one| (one.path.clone(), one.what.to_string())).collect();
         Self { written, omissions }
@@ -184,14 +184,14 @@ pub(crate) unsafe fn pack_options(pointer: *const lxi_pack_options) -> Result<(R
     if given.threads > 0 {
         options = options.threads(threads(given.threads));
     }
-    let options = options.all_xattrs(flags & LXI_PACK_ALL_XATTRS != 0).limits(limits).monitor(watch(given.monitor)?);
+    let options = options.all_xattrs(flags & LXI_PACK_ALL_XATTRS != 0).limits(limits).monitor(monitor_from(given.monitor)?);
     Ok((rootfs, options))
 }
 
 unsafe fn convert_options(pointer: *const lxi_convert_options) -> Result<ConvertOptions> {
     let given = args::options(pointer)?;
     args::flags(given.flags, 0, "flags of converting")?;
-    let mut options = ConvertOptions::new().monitor(watch(given.monitor)?);
+    let mut options = ConvertOptions::new().monitor(monitor_from(given.monitor)?);
     if let Some(form) = form(given.form)? {
         options = options.form(form);
     }
@@ -201,7 +201,7 @@ unsafe fn convert_options(pointer: *const lxi_convert_options) -> Result<Convert
     if let Some(compression) = args::optional_text(given.compression, "compression")? {
         options = options.compression(compression.parse()?);
     }
-    if let Some(expected) = args::optional_fingerprint(given.expected)? {
+    if let Some(expected) = args::optional_fingerprint(given.expected_fingerprint)? {
         options = options.expect(expected);
     }
     if given.threads > 0 {
@@ -251,9 +251,9 @@ pub unsafe extern "C" fn lxi_pack_to(
         let packing = pack_options(options);
         let place = if written.is_null() { None } else { Some(args::out_handle(written, "written")?) };
         let (rootfs, options) = packing?;
-        let (lent, writer) = Lent::new(Writer::new(write, user)?);
+        let (revoker, writer) = RevocableWriter::new(Writer::new(write, user)?);
         let done = pack_to(&rootfs, writer, &options);
-        drop(lent);
+        drop(revoker);
         let done = done?;
         if let Some(place) = place {
             place.set(handle::make(done.into()));
@@ -302,9 +302,9 @@ pub unsafe extern "C" fn lxi_image_convert_to(
 ) -> lxi_status {
     call(error, || {
         let place = if written.is_null() { None } else { Some(args::out_handle(written, "written")?) };
-        let (lent, writer) = Lent::new(Writer::new(write, user)?);
+        let (revoker, writer) = RevocableWriter::new(Writer::new(write, user)?);
         let done = handle::get(image)?.convert_to(writer, &convert_options(options)?);
-        drop(lent);
+        drop(revoker);
         let done = done?;
         if let Some(place) = place {
             place.set(handle::make(done.into()));
@@ -323,7 +323,7 @@ pub unsafe extern "C" fn lxi_written_get(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let WrittenImage { written, omissions } = handle::get(written)?;
+        let WrittenView { written, omissions } = handle::get(written)?;
         args::fill(
             info,
             &lxi_written_info {
@@ -331,7 +331,7 @@ pub unsafe extern "C" fn lxi_written_get(
                 fingerprint: written.fingerprint.into(),
                 bytes: written.size,
                 files: written.files.len(),
-                omitted: omissions.len(),
+                omissions: omissions.len(),
             },
         )
     })
@@ -349,7 +349,7 @@ pub unsafe extern "C" fn lxi_written_file_at(
 ) -> lxi_status {
     call(error, || {
         let path = args::out_str(path, "path")?;
-        let found = handle::get(written)?.written.files.get(index).ok_or_else(|| past_end(index, "file"))?;
+        let found = handle::get(written)?.written.files.get(index).ok_or_else(|| index_out_of_range(index, "file"))?;
         path.set(lxi_str::of_bytes(found.as_os_str().as_bytes()));
         Ok(())
     })
@@ -359,18 +359,18 @@ pub unsafe extern "C" fn lxi_written_file_at(
 ///
 /// Owner: both belong to `written`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lxi_written_omitted_at(
+pub unsafe extern "C" fn lxi_written_omission_at(
     written: *const lxi_written,
     index: usize,
     path: *mut lxi_bytes,
-    why: *mut lxi_str,
+    reason: *mut lxi_str,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let (path, why) = (args::out(path, lxi_bytes::EMPTY, "path")?, args::out_str(why, "why")?);
-        let found = handle::get(written)?.omissions.get(index).ok_or_else(|| past_end(index, "omitted member"))?;
+        let (path, reason) = (args::out(path, lxi_bytes::EMPTY, "path")?, args::out_str(reason, "reason")?);
+        let found = handle::get(written)?.omissions.get(index).ok_or_else(|| index_out_of_range(index, "omission"))?;
         path.set(lxi_bytes::of(&found.0));
-        why.set(lxi_str::of(&found.1));
+        reason.set(lxi_str::of(&found.1));
         Ok(())
     })
 }

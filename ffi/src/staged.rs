@@ -8,7 +8,7 @@ use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
 use crate::image::lxi_image;
 use crate::types::*;
-use crate::unpack::{Left, lxi_unpack_options, lxi_unpacked, lxi_unpacked_info, unpack_options};
+use crate::unpack::{UnpackedView, lxi_unpack_options, lxi_unpacked, lxi_unpacked_info, unpack_options};
 
 /// An unpacked image in a private directory beside its destination. Freeing it before it is committed removes
 /// everything.
@@ -19,9 +19,9 @@ pub struct lxi_staged {
 /// Where a staged image stands.
 pub enum Stage {
     /// Compared with nothing.
-    Unverified(Box<StagedUnpack<Unverified>>, Left),
+    Unverified(Box<StagedUnpack<Unverified>>, UnpackedView),
     /// Compared, or accepted.
-    Verified(Box<StagedUnpack<Verified>>, Left),
+    Verified(Box<StagedUnpack<Verified>>, UnpackedView),
     /// Committed, discarded or refused.
     Gone,
 }
@@ -46,7 +46,7 @@ pub unsafe extern "C" fn lxi_image_stage(
         let place = args::out_handle(staged, "staged")?;
         let image = handle::get(image)?;
         let staged = image.stage(args::path(destination, "destination")?, &unpack_options(options)?)?;
-        let left = Left::new(
+        let left = UnpackedView::new(
             std::path::PathBuf::new(),
             staged.fingerprint(),
             staged.image_type(),
@@ -84,12 +84,12 @@ pub unsafe extern "C" fn lxi_staged_get(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_staged_verify(
     staged: *mut lxi_staged,
-    expected: *const lxi_fingerprint,
+    expected_fingerprint: *const lxi_fingerprint,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
         let stage = handle::get_mut(staged)?;
-        let expected = args::fingerprint(expected)?;
+        let expected = args::fingerprint(expected_fingerprint)?;
         match std::mem::replace(stage, Stage::Gone) {
             Stage::Unverified(staged, left) => {
                 *stage = Stage::Verified(Box::new(staged.verify(&expected)?), left);
@@ -159,7 +159,7 @@ pub unsafe extern "C" fn lxi_staged_commit(
             Ok(path) => {
                 if let Some(place) = place {
                     let metadata = left.metadata().clone();
-                    place.set(handle::make(Left::new(path, info.0, info.1, metadata, info.2)));
+                    place.set(handle::make(UnpackedView::new(path, info.0, info.1, metadata, info.2)));
                 }
                 Ok(())
             }

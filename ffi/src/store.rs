@@ -173,7 +173,7 @@ pub unsafe extern "C" fn lxi_store_resolve(
 /// Owner: the caller, who frees it with `lxi_stored_image_free`. Threads: any. Errors: as `lxi_store_resolve`;
 /// LXI_INVALID_INPUT for a type that is none.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lxi_store_resolve_of_type(
+pub unsafe extern "C" fn lxi_store_resolve_preferring(
     store: *const lxi_store,
     reference: lxi_str,
     preferred: lxi_image_type,
@@ -183,7 +183,7 @@ pub unsafe extern "C" fn lxi_store_resolve_of_type(
     call(error, || {
         let place = args::out_handle(image, "image")?;
         let (store, reference) = (handle::get(store)?, args::text(reference, "reference")?);
-        place.set(stored(match said_type(preferred)? {
+        place.set(stored(match optional_image_type(preferred)? {
             Some(image_type) => store.resolve_preferring(reference, image_type)?,
             None => store.resolve(reference)?,
         }));

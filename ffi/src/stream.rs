@@ -145,25 +145,25 @@ impl Write for Writer {
 }
 
 /// A writer for a call that may leave its threads behind when it is cancelled: none of them calls C once this is dropped.
-pub(crate) struct Lent(Arc<Mutex<Option<Writer>>>);
+pub(crate) struct RevocableWriter(Arc<Mutex<Option<Writer>>>);
 
-impl Lent {
+impl RevocableWriter {
     /// The writer, and what ends it: dropped before the call returns, it waits for a callback that is at work.
     pub(crate) fn new(writer: Writer) -> (Self, impl Write + Send + 'static) {
         let shared = Arc::new(Mutex::new(Some(writer)));
-        (Self(Arc::clone(&shared)), Borrowed(shared))
+        (Self(Arc::clone(&shared)), WriterHandle(shared))
     }
 }
 
-impl Drop for Lent {
+impl Drop for RevocableWriter {
     fn drop(&mut self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
-struct Borrowed(Arc<Mutex<Option<Writer>>>);
+struct WriterHandle(Arc<Mutex<Option<Writer>>>);
 
-impl Write for Borrowed {
+impl Write for WriterHandle {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             Some(writer) => writer.write(bytes),

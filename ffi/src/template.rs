@@ -3,10 +3,10 @@
 use lxd_image::Result;
 use lxd_image::templates::{Dialect, ParseOptions, Template, Warning};
 
-use crate::about::past_end;
+use crate::about::index_out_of_range;
 use crate::args::{self, invalid, versioned};
 use crate::buffer::{buffer, lxi_buffer};
-use crate::context::lxi_context;
+use crate::context::lxi_template_context;
 use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
 use crate::limits::{limits_or_default, lxi_limits};
@@ -93,7 +93,7 @@ pub unsafe extern "C" fn lxi_template_parse(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_template_render(
     parsed: *const lxi_template,
-    context: *const lxi_context,
+    context: *const lxi_template_context,
     limits: *const lxi_limits,
     text: *mut *mut lxi_buffer,
     error: *mut *mut lxi_error,
@@ -117,7 +117,7 @@ pub unsafe extern "C" fn lxi_template_warning_at(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let found = handle::get(parsed)?.warnings.get(index).ok_or_else(|| past_end(index, "warning"))?;
+        let found = handle::get(parsed)?.warnings.get(index).ok_or_else(|| index_out_of_range(index, "warning"))?;
         let filled =
             lxi_warning { size: 0, message: lxi_str::of(found.message), line: found.line, column: found.column };
         args::fill(warning, &filled)

@@ -161,7 +161,7 @@ pub(crate) fn image_type(of: ImageType) -> lxi_image_type {
 }
 
 /// The type that a caller said; `None` for 0.
-pub(crate) fn said_type(of: lxi_image_type) -> Result<Option<ImageType>> {
+pub(crate) fn optional_image_type(of: lxi_image_type) -> Result<Option<ImageType>> {
     match of {
         0 => Ok(None),
         LXI_TYPE_CONTAINER => Ok(Some(ImageType::Container)),

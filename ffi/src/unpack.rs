@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use lxd_image::format::{IdMap, ImageType, UnpackOptions, UnpackReport, Unpacked};
 use lxd_image::{Fingerprint, Metadata, Result};
 
-use crate::about::past_end;
+use crate::about::index_out_of_range;
 use crate::args::{self, versioned};
 use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
 use crate::image::lxi_image;
 use crate::metadata::lxi_metadata;
-use crate::monitor::{lxi_monitor, watch};
+use crate::monitor::{lxi_monitor, monitor_from};
 use crate::types::*;
 use crate::verify::threads;
 
@@ -69,12 +69,12 @@ pub struct lxi_unpacked_info {
     pub bytes: u64,
     /// How many omissions `lxi_unpacked_omission_at` tells of: the first 1,000.
     pub omissions: usize,
-    /// How many kinds of omissions `lxi_unpacked_omitted_at` counts.
-    pub omitted: usize,
+    /// How many kinds of omissions `lxi_unpacked_omission_kind_at` counts.
+    pub omission_kinds: usize,
 }
 
 /// An unpacking with the texts that C may look at.
-pub struct Left {
+pub struct UnpackedView {
     path: PathBuf,
     fingerprint: Fingerprint,
     image_type: ImageType,
@@ -84,9 +84,9 @@ pub struct Left {
 }
 
 versioned!(lxi_unpack_options, lxi_unpacked_info);
-handles! { lxi_unpacked(9) = Left; }
+handles! { lxi_unpacked(9) = UnpackedView; }
 
-impl Left {
+impl UnpackedView {
     pub(crate) fn new(
         path: PathBuf,
         fingerprint: Fingerprint,
@@ -112,12 +112,12 @@ impl Left {
             entries: self.report.entries,
             bytes: self.report.bytes,
             omissions: self.omissions.len(),
-            omitted: self.report.omissions.counts().len(),
+            omission_kinds: self.report.omissions.counts().len(),
         }
     }
 }
 
-impl From<Unpacked> for Left {
+impl From<Unpacked> for UnpackedView {
     fn from(unpacked: Unpacked) -> Self {
         Self::new(unpacked.path, unpacked.fingerprint, unpacked.image_type, unpacked.metadata, unpacked.report)
     }
@@ -139,7 +139,7 @@ pub(crate) unsafe fn unpack_options(pointer: *const lxi_unpack_options) -> Resul
         .all_xattrs(flags & LXI_UNPACK_ALL_XATTRS != 0)
         .durable(flags & LXI_UNPACK_DURABLE != 0)
         .map_ids(id_map(given.id_map, given.id_map_len)?)
-        .monitor(watch(given.monitor)?);
+        .monitor(monitor_from(given.monitor)?);
     if given.threads > 0 {
         options = options.threads(threads(given.threads));
     }
@@ -147,7 +147,7 @@ pub(crate) unsafe fn unpack_options(pointer: *const lxi_unpack_options) -> Resul
 }
 
 /// Unpacks to `destination` in one pass, hashed, decoded, checked and written at the same time: nothing is visible there
-/// unless the fingerprint is `expected` and every rule holds. The destination must not exist, or be an empty directory.
+/// unless the fingerprint is `expected_fingerprint` and every rule holds. The destination must not exist, or be an empty directory.
 /// `options` and `unpacked` may be NULL.
 ///
 /// Owner: the caller, who frees the result with `lxi_unpacked_free`. Threads: any. Errors: LXI_MISMATCH with both values;
@@ -157,14 +157,14 @@ pub(crate) unsafe fn unpack_options(pointer: *const lxi_unpack_options) -> Resul
 pub unsafe extern "C" fn lxi_image_unpack_verified(
     image: *const lxi_image,
     destination: lxi_str,
-    expected: *const lxi_fingerprint,
+    expected_fingerprint: *const lxi_fingerprint,
     options: *const lxi_unpack_options,
     unpacked: *mut *mut lxi_unpacked,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
         let place = if unpacked.is_null() { None } else { Some(args::out_handle(unpacked, "unpacked")?) };
-        let (image, expected) = (handle::get(image)?, args::fingerprint(expected)?);
+        let (image, expected) = (handle::get(image)?, args::fingerprint(expected_fingerprint)?);
         let destination = args::path(destination, "destination")?;
         let done = image.unpack_verified(destination, &expected, &unpack_options(options)?)?;
         if let Some(place) = place {
@@ -240,7 +240,7 @@ pub unsafe extern "C" fn lxi_unpacked_omission_at(
         let (path, what) = (args::out(path, lxi_bytes::EMPTY, "path")?, args::out_str(what, "what")?);
         let left = handle::get(unpacked)?;
         let found = left.report.omissions.iter().nth(index).zip(left.omissions.get(index));
-        let (omission, text) = found.ok_or_else(|| past_end(index, "omission"))?;
+        let (omission, text) = found.ok_or_else(|| index_out_of_range(index, "omission"))?;
         path.set(lxi_bytes::of(&omission.path));
         what.set(lxi_str::of(text));
         Ok(())
@@ -251,7 +251,7 @@ pub unsafe extern "C" fn lxi_unpacked_omission_at(
 ///
 /// Owner: the text belongs to `unpacked`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lxi_unpacked_omitted_at(
+pub unsafe extern "C" fn lxi_unpacked_omission_kind_at(
     unpacked: *const lxi_unpacked,
     index: usize,
     what: *mut lxi_str,
@@ -261,7 +261,7 @@ pub unsafe extern "C" fn lxi_unpacked_omitted_at(
     call(error, || {
         let (what, count) = (args::out_str(what, "what")?, args::out(count, 0, "count")?);
         let found = handle::get(unpacked)?.report.omissions.counts().iter().nth(index);
-        let (text, number) = found.ok_or_else(|| past_end(index, "kind of omissions"))?;
+        let (text, number) = found.ok_or_else(|| index_out_of_range(index, "kind of omissions"))?;
         what.set(lxi_str::of(text));
         count.set(*number);
         Ok(())

@@ -5,11 +5,11 @@ use std::time::Duration;
 use lxd_image::store::{CheckOptions, CheckReport, Finding, PruneOptions, Pruned, Removed, Store};
 use lxd_image::{Fingerprint, Result};
 
-use crate::about::past_end;
+use crate::about::index_out_of_range;
 use crate::args::{self, versioned};
 use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
-use crate::monitor::{lxi_monitor, watch};
+use crate::monitor::{lxi_monitor, monitor_from};
 use crate::store::{lxi_store, lxi_store_options, store_options};
 use crate::stored::{lxi_stored_image, stored};
 use crate::types::*;
@@ -128,7 +128,7 @@ pub struct lxi_finding {
 }
 
 /// A report with the texts that C may look at.
-pub struct Found {
+pub struct CheckReportView {
     report: CheckReport,
     messages: Vec<String>,
     unrepaired: Vec<String>,
@@ -137,7 +137,7 @@ pub struct Found {
 versioned!(lxi_prune_options, lxi_check_options, lxi_check_info, lxi_finding);
 handles! {
     lxi_pruned(21) = Pruned;
-    lxi_check_report(22) = Found;
+    lxi_check_report(22) = CheckReportView;
 }
 
 /// Removes the cached images that `options`, which may be NULL, name. `count` gets how many that are, `bytes` the bytes of
@@ -181,7 +181,7 @@ pub unsafe extern "C" fn lxi_store_prune(
     })
 }
 
-/// An image that was removed, or would be, with an index from 0, and why (`why` may be NULL).
+/// An image that was removed, or would be, with an index from 0, and why (`reason` may be NULL).
 ///
 /// Owner: the caller, who frees the image with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND past the last
 /// one.
@@ -190,15 +190,15 @@ pub unsafe extern "C" fn lxi_pruned_at(
     pruned: *const lxi_pruned,
     index: usize,
     image: *mut *mut lxi_stored_image,
-    why: *mut lxi_removed,
+    reason: *mut lxi_removed,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
         let place = args::out_handle(image, "image")?;
-        let why = if why.is_null() { None } else { Some(args::out(why, LXI_REMOVED_OTHER, "why")?) };
-        let found = handle::get(pruned)?.images.get(index).ok_or_else(|| past_end(index, "image"))?;
-        if let Some(why) = why {
-            why.set(match found.1 {
+        let reason = if reason.is_null() { None } else { Some(args::out(reason, LXI_REMOVED_OTHER, "reason")?) };
+        let found = handle::get(pruned)?.images.get(index).ok_or_else(|| index_out_of_range(index, "image"))?;
+        if let Some(reason) = reason {
+            reason.set(match found.1 {
                 Removed::Expired => LXI_REMOVED_EXPIRED,
                 Removed::Unused => LXI_REMOVED_UNUSED,
                 _ => LXI_REMOVED_OTHER,
@@ -221,13 +221,13 @@ unsafe fn check_options(pointer: *const lxi_check_options) -> Result<CheckOption
     let given = args::options(pointer)?;
     let flags = args::flags(given.flags, LXI_CHECK_REPAIR, "flags of checking")?;
     args::flags(given.reserved, 0, "reserved bits of checking")?;
-    Ok(CheckOptions::new().repair(flags != 0).monitor(watch(given.monitor)?))
+    Ok(CheckOptions::new().repair(flags != 0).monitor(monitor_from(given.monitor)?))
 }
 
 fn found(report: CheckReport) -> *mut lxi_check_report {
     let messages = report.findings.iter().map(ToString::to_string).collect();
     let unrepaired = report.unrepaired.iter().map(|left| left.finding.to_string()).collect();
-    handle::make(Found { report, messages, unrepaired })
+    handle::make(CheckReportView { report, messages, unrepaired })
 }
 
 /// Hashes every image, compares catalog and files, and sweeps leftovers. `options` may be NULL.
@@ -249,7 +249,7 @@ pub unsafe extern "C" fn lxi_store_check(
 }
 
 /// Checks the store at `path` and puts right what is wrong, the catalog included: one that is damaged or missing is made
-/// anew from the images. No other process may use the store meanwhile. `opening` and `checking` may be NULL.
+/// anew from the images. No other process may use the store meanwhile. `open_options` and `check_options` may be NULL.
 ///
 /// Owner: the caller, who frees the result with `lxi_check_report_free`. Threads: any. Errors: LXI_NOT_FOUND without a
 /// store, LXI_MALFORMED when the blobs are not those of this store, LXI_UNSUPPORTED for a newer layout, LXI_CANCELLED,
@@ -257,15 +257,15 @@ pub unsafe extern "C" fn lxi_store_check(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_repair(
     path: lxi_str,
-    opening: *const lxi_store_options,
-    checking: *const lxi_check_options,
+    open_options: *const lxi_store_options,
+    check_options: *const lxi_check_options,
     report: *mut *mut lxi_check_report,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
         let place = args::out_handle(report, "report")?;
         let path = args::path(path, "store's path")?;
-        place.set(found(Store::repair(path, &store_options(opening)?, &check_options(checking)?)?));
+        place.set(found(Store::repair(path, &store_options(open_options)?, &self::check_options(check_options)?)?));
         Ok(())
     })
 }
@@ -280,7 +280,7 @@ pub unsafe extern "C" fn lxi_check_report_get(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let Found { report, .. } = handle::get(report)?;
+        let CheckReportView { report, .. } = handle::get(report)?;
         let told = lxi_check_info {
             size: 0,
             images: report.images,
@@ -304,9 +304,9 @@ pub unsafe extern "C" fn lxi_check_report_finding_at(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let Found { report, messages, .. } = handle::get(report)?;
+        let CheckReportView { report, messages, .. } = handle::get(report)?;
         let found = report.findings.get(index).zip(messages.get(index));
-        let (found, message) = found.ok_or_else(|| past_end(index, "finding"))?;
+        let (found, message) = found.ok_or_else(|| index_out_of_range(index, "finding"))?;
         fill_finding(finding, found, message)
     })
 }
@@ -323,9 +323,9 @@ pub unsafe extern "C" fn lxi_check_report_unrepaired_at(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let Found { report, unrepaired, .. } = handle::get(report)?;
+        let CheckReportView { report, unrepaired, .. } = handle::get(report)?;
         let left = report.unrepaired.get(index).zip(unrepaired.get(index));
-        let (left, message) = left.ok_or_else(|| past_end(index, "finding that was left"))?;
+        let (left, message) = left.ok_or_else(|| index_out_of_range(index, "finding that was left"))?;
         let place = args::out_str(reason, "reason")?;
         fill_finding(finding, &left.finding, message)?;
         place.set(lxi_str::of(&left.reason));
