@@ -17,10 +17,11 @@ pub struct lxi_alias_list {
 
 handles! { lxi_alias_list(19) = Vec<(Alias, AliasTarget)>; }
 
-/// All aliases, sorted by name; of a name that a container's and a virtual machine's image share the container's comes first.
+/// All aliases, sorted by name; of a name that a container's and a virtual machine's image share the container's comes
+/// first.
 ///
-/// Owner: the caller, who frees the list with `lxi_alias_list_free`. Threads: any. Errors: LXI_MALFORMED when the catalog
-/// is damaged, LXI_IO.
+/// Owner: the caller, who frees the list with `lxi_alias_list_free`. Threads: any. Errors: LXI_MALFORMED when the
+/// catalog is damaged, LXI_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_aliases(
     store: *const lxi_store,
@@ -34,8 +35,8 @@ pub unsafe extern "C" fn lxi_store_aliases(
     })
 }
 
-/// What one alias points to: a list with that one. Where a container's and a virtual machine's image share the name, the
-/// container's.
+/// What one alias points to: a list with that one. Where a container's and a virtual machine's image share the name,
+/// the container's.
 ///
 /// Owner: the caller, who frees the list with `lxi_alias_list_free`. Threads: any. Errors: LXI_NOT_FOUND, LXI_MALFORMED
 /// when the catalog is damaged, LXI_IO.
@@ -57,8 +58,8 @@ pub unsafe extern "C" fn lxi_store_alias(
 /// What one alias of images of a type points to: a list with that one. `image_type` is LXI_TYPE_…, or 0 for what
 /// `lxi_store_alias` gives.
 ///
-/// Owner: the caller, who frees the list with `lxi_alias_list_free`. Threads: any. Errors: LXI_NOT_FOUND, LXI_INVALID_INPUT
-/// for a type that is none, LXI_MALFORMED when the catalog is damaged, LXI_IO.
+/// Owner: the caller, who frees the list with `lxi_alias_list_free`. Threads: any. Errors: LXI_NOT_FOUND,
+/// LXI_INVALID_INPUT for an unknown type, LXI_MALFORMED when the catalog is damaged, LXI_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_alias_of_type(
     store: *const lxi_store,
@@ -97,7 +98,7 @@ pub unsafe extern "C" fn lxi_alias_list_len(
 
 /// The alias with an index from 0, and what it points to (`target` may be NULL).
 ///
-/// Owner: the texts belong to the list. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the texts belong to the list. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_alias_list_at(
     aliases: *const lxi_alias_list,
@@ -121,7 +122,7 @@ pub unsafe extern "C" fn lxi_alias_list_at(
 
 /// The type of the images that the alias with an index from 0 is for: LXI_TYPE_….
 ///
-/// Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_alias_list_type_at(
     aliases: *const lxi_alias_list,
@@ -137,7 +138,7 @@ pub unsafe extern "C" fn lxi_alias_list_type_at(
     })
 }
 
-/// Frees a list; NULL is fine.
+/// Frees a list; NULL is allowed.
 ///
 /// Threads: any, the list being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]
@@ -147,7 +148,7 @@ pub unsafe extern "C" fn lxi_alias_list_free(aliases: *mut lxi_alias_list) -> lx
 
 /// Makes an alias for images of the target's type: a container's and a virtual machine's image may share a name.
 ///
-/// Threads: any. Errors: LXI_INVALID_INPUT for a name that can't be one, LXI_ALREADY_EXISTS when it is taken,
+/// Threads: any. Errors: LXI_INVALID_INPUT for an invalid name, LXI_ALREADY_EXISTS when it is taken,
 /// LXI_NOT_FOUND without the image, LXI_BUSY, LXI_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_create_alias(
@@ -159,9 +160,10 @@ pub unsafe extern "C" fn lxi_store_create_alias(
     call(error, || handle::get(store)?.create_alias(&import::alias(alias)?, &args::fingerprint(target)?))
 }
 
-/// Points an alias of images of the target's type to another image, and describes it anew, whether or not it is there.
+/// Points an alias of images of the target's type to another image, and sets its description, whether or not the alias
+/// exists.
 ///
-/// Threads: any. Errors: LXI_INVALID_INPUT for a name that can't be one, LXI_NOT_FOUND without the image, LXI_BUSY,
+/// Threads: any. Errors: LXI_INVALID_INPUT for an invalid name, LXI_NOT_FOUND without the image, LXI_BUSY,
 /// LXI_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_move_alias(
@@ -175,7 +177,7 @@ pub unsafe extern "C" fn lxi_store_move_alias(
 
 /// Gives an alias another name: the container's, where a container's and a virtual machine's image share it.
 ///
-/// Threads: any. Errors: LXI_INVALID_INPUT for a name that can't be one, LXI_NOT_FOUND without the alias,
+/// Threads: any. Errors: LXI_INVALID_INPUT for an invalid name, LXI_NOT_FOUND without the alias,
 /// LXI_ALREADY_EXISTS when the new name is taken, LXI_BUSY, LXI_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_rename_alias(
@@ -190,9 +192,10 @@ pub unsafe extern "C" fn lxi_store_rename_alias(
     })
 }
 
-/// Gives an alias of images of a type another name. `image_type` is LXI_TYPE_…, or 0 for what `lxi_store_rename_alias` renames.
+/// Gives an alias of images of a type another name. `image_type` is LXI_TYPE_…, or 0 for what `lxi_store_rename_alias`
+/// renames.
 ///
-/// Threads: any. Errors: as `lxi_store_rename_alias`; LXI_INVALID_INPUT for a type that is none.
+/// Threads: any. Errors: as `lxi_store_rename_alias`; LXI_INVALID_INPUT for an unknown type.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_rename_alias_of_type(
     store: *const lxi_store,
@@ -219,10 +222,10 @@ pub unsafe extern "C" fn lxi_store_delete_alias(
     call(error, || handle::get(store)?.delete_alias(args::text(name, "name of an alias")?, None))
 }
 
-/// Removes an alias of images of a type. `image_type` is LXI_TYPE_…, or 0 for what `lxi_store_delete_alias` removes. The image
-/// stays.
+/// Removes an alias of images of a type. `image_type` is LXI_TYPE_…, or 0 for what `lxi_store_delete_alias` removes.
+/// The image stays.
 ///
-/// Threads: any. Errors: LXI_NOT_FOUND, LXI_INVALID_INPUT for a type that is none, LXI_BUSY, LXI_IO.
+/// Threads: any. Errors: LXI_NOT_FOUND, LXI_INVALID_INPUT for an unknown type, LXI_BUSY, LXI_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_delete_alias_of_type(
     store: *const lxi_store,

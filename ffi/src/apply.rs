@@ -16,7 +16,8 @@ use crate::template::{dialect, lxi_dialect};
 use crate::types::*;
 use crate::unpack::id_map;
 
-/// How templates are applied. NULL, or all but `size` zero: as LXD does, owners as they are, and the first failure stops.
+/// How templates are applied. NULL, or all but `size` zero: as LXD does, owners as they are, and the first failure
+/// stops.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct lxi_apply_options {
@@ -35,7 +36,8 @@ pub struct lxi_apply_options {
     pub output: lxi_str,
     /// What templates may ask for, or NULL.
     pub limits: *const lxi_limits,
-    /// Who watches, or NULL. Listens for cancellation between one rule and the next; there are no reports.
+    /// Progress, cancellation and omissions of the call, or NULL. Listens for cancellation between one rule and the
+    /// next; there are no reports.
     pub monitor: *const lxi_monitor,
 }
 
@@ -46,7 +48,7 @@ pub const LXI_APPLY_DRY_RUN: u32 = 2;
 
 /// What was done with a rule: LXI_ACTION_….
 pub type lxi_action = u32;
-/// Something newer than this list.
+/// A value that this version of the list does not know.
 pub const LXI_ACTION_OTHER: lxi_action = 0;
 /// The file was not there.
 pub const LXI_ACTION_CREATED: lxi_action = 1;
@@ -159,8 +161,8 @@ unsafe fn run(given: &ApplyArguments, instance: impl FnOnce() -> Result<Instance
 
 /// Applies the template rules that fire at `trigger` (`create`, `copy`, `rename` or `start`) to the directory that
 /// unpacking made, with `rootfs/` and `templates/`. Each path is resolved below the root as a process in the instance
-/// would resolve it, never out of it; a file is replaced in one step, or stays as it was. With `metadata` NULL the rules
-/// come from the directory's `metadata.yaml`. `options` and `applied` may be NULL.
+/// would resolve it, never out of it; a file is replaced in one step, or stays as it was. With `metadata` NULL the
+/// rules come from the directory's `metadata.yaml`. `options` and `applied` may be NULL.
 ///
 /// When a rule fails `applied` is set all the same, and tells what became of the rules.
 ///
@@ -184,8 +186,8 @@ pub unsafe extern "C" fn lxi_apply(
     })
 }
 
-/// As `lxi_apply`, with the descriptors of an instance's root and of its image's `templates/`, which are borrowed for the
-/// call. `metadata` must be given.
+/// As `lxi_apply`, with the descriptors of an instance's root and of its image's `templates/`, which are borrowed for
+/// the call. `metadata` must be given.
 ///
 /// Owner, threads and errors: as `lxi_apply`.
 #[unsafe(no_mangle)]
@@ -226,7 +228,7 @@ pub unsafe extern "C" fn lxi_applied_len(
 
 /// Fills `outcome` with what became of a rule, with an index from 0, in the rules' order.
 ///
-/// Owner: the texts and bytes belong to `applied`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the texts and bytes belong to `applied`. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_applied_at(
     applied: *const lxi_applied,
@@ -273,7 +275,7 @@ pub unsafe extern "C" fn lxi_applied_at(
     })
 }
 
-/// Frees outcomes; NULL is fine.
+/// Frees outcomes; NULL is allowed.
 ///
 /// Threads: any, the outcomes being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]

@@ -1,4 +1,4 @@
-//! Arguments as they come from C: pointers that may be NULL or misaligned, lengths that may lie, bytes that need not be
+//! Arguments as they come from C: pointers that may be NULL or misaligned, wrong lengths, bytes that need not be
 //! text. Each is checked here as far as it can be, once, and comes out as a Rust value or as `InvalidInput`.
 
 use std::ffi::OsStr;
@@ -128,23 +128,23 @@ unsafe fn size_of_struct<T: Versioned>(pointer: *const T) -> Result<usize> {
     Ok(size)
 }
 
-/// A place for a result. It holds `none` until there is one.
+/// Checks the pointer for a result and sets it to `none` until there is one.
 ///
 /// # Safety
 /// The pointer is NULL or leads to a writable `T`.
 pub(crate) unsafe fn out<T>(pointer: *mut T, none: T, what: &str) -> Result<Out<T>> {
     if pointer.is_null() {
-        return Err(invalid(format!("the place for the result `{what}` is NULL")));
+        return Err(invalid(format!("the pointer for the result `{what}` is NULL")));
     }
     if !pointer.is_aligned() {
-        return Err(invalid(format!("the place for the result `{what}` is not aligned")));
+        return Err(invalid(format!("the pointer for the result `{what}` is not aligned")));
     }
     // SAFETY: writable by the caller's promise.
     unsafe { pointer.write(none) };
     Ok(Out(pointer))
 }
 
-/// A checked place for a result.
+/// A checked pointer for a result.
 pub(crate) struct Out<T>(*mut T);
 
 impl<T> Out<T> {
@@ -154,7 +154,7 @@ impl<T> Out<T> {
     }
 }
 
-/// A place for a handle, NULL until there is one.
+/// Checks the pointer for a handle and sets it to NULL until there is one.
 ///
 /// # Safety
 /// That of [`out`].
@@ -163,7 +163,7 @@ pub(crate) unsafe fn out_handle<T>(pointer: *mut *mut T, what: &str) -> Result<O
     unsafe { out(pointer, std::ptr::null_mut(), what) }
 }
 
-/// A place for text that is borrowed from a handle, empty until there is one.
+/// Checks the pointer for text borrowed from a handle and sets it to empty text until there is one.
 ///
 /// # Safety
 /// That of [`out`].
@@ -200,10 +200,10 @@ pub(crate) unsafe fn text<'a>(text: lxi_str, what: &str) -> Result<&'a str> {
     }
     // SAFETY: the caller's promise.
     let bytes = unsafe { raw_bytes(text.data.cast(), text.len, what)? };
-    std::str::from_utf8(bytes).map_err(|error| invalid(format!("the {what} is no UTF-8")).with_source(error))
+    std::str::from_utf8(bytes).map_err(|error| invalid(format!("the {what} is not UTF-8")).with_source(error))
 }
 
-/// Text in UTF-8, or nothing where it is empty.
+/// Text in UTF-8, or `None` if it is empty.
 ///
 /// # Safety
 /// That of [`raw_bytes`].
@@ -231,7 +231,7 @@ pub(crate) unsafe fn path<'a>(path: lxi_str, what: &str) -> Result<&'a Path> {
     Ok(Path::new(OsStr::from_bytes(bytes)))
 }
 
-/// A path, or nothing where it is empty.
+/// A path, or `None` if it is empty.
 ///
 /// # Safety
 /// That of [`raw_bytes`].
@@ -302,7 +302,7 @@ pub(crate) unsafe fn fingerprint(pointer: *const lxi_fingerprint) -> Result<Fing
     unsafe { value(pointer, "fingerprint") }.map(|found| Fingerprint::from_bytes(found.bytes))
 }
 
-/// A fingerprint, or nothing for NULL.
+/// A fingerprint, or `None` for NULL.
 ///
 /// # Safety
 /// That of [`value`].
@@ -311,10 +311,10 @@ pub(crate) unsafe fn optional_fingerprint(pointer: *const lxi_fingerprint) -> Re
     if pointer.is_null() { Ok(None) } else { unsafe { fingerprint(pointer) }.map(Some) }
 }
 
-/// Refuses flags that this version does not know.
+/// Checks that all flags are known to this version.
 pub(crate) fn flags(given: u32, known: u32, what: &str) -> Result<u32> {
     if given & !known == 0 {
         return Ok(given);
     }
-    Err(invalid(format!("the {what} have bits that mean nothing: {:#x}", given & !known)))
+    Err(invalid(format!("the {what} have unknown bits: {:#x}", given & !known)))
 }

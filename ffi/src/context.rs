@@ -28,13 +28,13 @@ const MOST: usize = 16 << 20;
 ///       "config":    { "user.fqdn": "c1.example.org" },
 ///       "devices":   { "eth0": { "type": "nic" } } }
 ///
-/// `container` (or `instance`) stands for both of them, `config` for `config_get` too. `trigger`, `path` and `properties`
-/// may be given; `lxi_apply` sets them for each rule. Names that are not given are there and empty. Any other name
-/// becomes a variable: numbers, truth values, texts, lists and maps are what they look like, and an object with the
-/// one key `$int`, `$float` (a text with the number) or `$bytes` (base64) is what JSON can't say.
+/// `container` (or `instance`) stands for both of them, `config` for `config_get` too. `trigger`, `path` and
+/// `properties` may be given; `lxi_apply` sets them for each rule. Names that are not given are there and empty. Any
+/// other name becomes a variable: numbers, truth values, texts, lists and maps are what they look like, and an object
+/// with the one key `$int`, `$float` (a text with the number) or `$bytes` (base64) is what JSON can't say.
 ///
-/// Owner: the caller, who frees it with `lxi_template_context_free`. Threads: any. Errors: LXI_MALFORMED for what is no JSON or no
-/// such object, LXI_LIMIT_EXCEEDED above 16 MiB.
+/// Owner: the caller, who frees it with `lxi_template_context_free`. Threads: any. Errors: LXI_MALFORMED for what is
+/// no JSON or no such object, LXI_LIMIT_EXCEEDED above 16 MiB.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_template_context_from_json(
     json: lxi_bytes,
@@ -48,8 +48,9 @@ pub unsafe extern "C" fn lxi_template_context_from_json(
     })
 }
 
-/// Makes a context from a JSON object of variables, and nothing else in it. Values are as in `lxi_template_context_from_json`;
-/// only `trigger` is made as LXD makes it, `devices` is a map of devices, and `$config` gives `config` and `config_get`.
+/// Makes a context from a JSON object of variables, and nothing else in it. Values are as in
+/// `lxi_template_context_from_json`; only `trigger` is made as LXD makes it, `devices` is a map of devices, and
+/// `$config` gives `config` and `config_get`.
 ///
 /// Owner, threads and errors: as `lxi_template_context_from_json`.
 #[unsafe(no_mangle)]
@@ -94,7 +95,7 @@ pub unsafe extern "C" fn lxi_template_context_set_now(
     })
 }
 
-/// Frees a context; NULL is fine.
+/// Frees a context; NULL is allowed.
 ///
 /// Threads: any, the context being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]

@@ -67,7 +67,7 @@ pub unsafe extern "C" fn lxi_image_differences(
 
 /// Fills `info` with a difference, with an index from 0, sorted by path.
 ///
-/// Owner: the path belongs to `found`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the path belongs to `found`. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_differences_at(
     found: *const lxi_differences,
@@ -89,7 +89,7 @@ pub unsafe extern "C" fn lxi_differences_at(
 
 /// An attribute that differs: its name (`mode`, `owner`, `mtime`, `content` …) and both values; both indexes from 0.
 ///
-/// Owner: the texts belong to `found`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the texts belong to `found`. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_differences_attribute_at(
     found: *const lxi_differences,
@@ -115,7 +115,7 @@ pub unsafe extern "C" fn lxi_differences_attribute_at(
     })
 }
 
-/// Frees differences; NULL is fine.
+/// Frees differences; NULL is allowed.
 ///
 /// Threads: any, the handle being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]

@@ -21,9 +21,9 @@ pub struct lxi_exported {
 
 handles! { lxi_exported(20) = Exported; }
 
-/// Writes an image's files to `target`, compared with the fingerprint. Into a directory they go under the name they came
-/// with, or their fingerprint's: one file, or metadata as `meta-NAME` and rootfs. Any other target is a name: the image,
-/// or the metadata, gets it with its own ending, a rootfs with `.root`. `monitor` and `exported` may be NULL.
+/// Writes an image's files to `target`, compared with the fingerprint. Into a directory they go under the name they
+/// came with, or their fingerprint's: one file, or metadata as `meta-NAME` and rootfs. Any other target is a name: the
+/// image, or the metadata, gets it with its own ending, a rootfs with `.root`. `monitor` and `exported` may be NULL.
 ///
 /// Owner: the caller, who frees the result with `lxi_exported_free`. Threads: any. Errors: LXI_NOT_FOUND;
 /// LXI_ALREADY_EXISTS for a file that is there; LXI_MISMATCH when the store's bytes are no longer the image;
@@ -49,12 +49,12 @@ pub unsafe extern "C" fn lxi_store_export(
     })
 }
 
-/// Writes a unified image to `write`, which gets `user`; both are used during the call only. `monitor` and `bytes`, which
-/// gets the image's size, may be NULL.
+/// Writes a unified image to `write`, which gets `user`; both are used during the call only. `monitor` and `bytes`,
+/// which gets the image's size, may be NULL.
 ///
-/// Threads: any; `write` is called on the caller's. Errors: LXI_NOT_FOUND; LXI_INVALID_INPUT for a split image, which is
-/// two streams; LXI_MISMATCH when the store's bytes turn out not to be the image, after they were written; what `write`
-/// returns; LXI_CANCELLED; LXI_IO.
+/// Threads: any; `write` is called on the caller's. Errors: LXI_NOT_FOUND; LXI_INVALID_INPUT for a split image, which
+/// is two streams; LXI_MISMATCH when the store's bytes turn out not to be the image, after they were written; what
+/// `write` returns; LXI_CANCELLED; LXI_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_export_to(
     store: *const lxi_store,
@@ -80,7 +80,7 @@ pub unsafe extern "C" fn lxi_store_export_to(
 
 /// A file of the image, with an index from 0: the image, or its metadata and its rootfs.
 ///
-/// Owner: the path belongs to `exported`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the path belongs to `exported`. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_exported_file_at(
     exported: *const lxi_exported,
@@ -96,7 +96,7 @@ pub unsafe extern "C" fn lxi_exported_file_at(
     })
 }
 
-/// Frees what tells of an export; NULL is fine. The files stay.
+/// Frees the result of an export; NULL is allowed. The files stay.
 ///
 /// Threads: any, the handle being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]

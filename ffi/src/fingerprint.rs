@@ -12,8 +12,8 @@ use crate::monitor::{lxi_monitor, monitor_from};
 use crate::stream::{Reader, inputs, lxi_input, lxi_read_fn};
 use crate::types::*;
 
-/// A fingerprint in the making. Feed it the bytes of an image in order: of a split one, the metadata file's and then
-/// the rootfs file's.
+/// Computes a fingerprint incrementally. Feed it the bytes of an image in order: of a split one, the metadata file's
+/// and then the rootfs file's.
 pub struct lxi_hasher {
     _opaque: (),
 }
@@ -61,7 +61,7 @@ pub unsafe extern "C" fn lxi_fingerprint_format(
     })
 }
 
-/// Makes a hasher that has seen nothing.
+/// Makes an empty hasher.
 ///
 /// Owner: the caller, who frees it with `lxi_hasher_free`. Threads: any. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]
@@ -87,7 +87,7 @@ pub unsafe extern "C" fn lxi_hasher_update(
     })
 }
 
-/// Takes all that `read` gives, to its end, and tells in `count` (which may be NULL) how many bytes that were.
+/// Hashes everything that `read` returns, up to its end, and stores the number of bytes in `count` (which may be NULL).
 ///
 /// `read` and `user` are used during the call only. Threads: one at a time. Errors: LXI_INVALID_INPUT, and what `read`
 /// returns; the hasher has seen what came before.
@@ -133,7 +133,7 @@ pub unsafe extern "C" fn lxi_hasher_get(
     })
 }
 
-/// Frees a hasher; NULL is fine.
+/// Frees a hasher; NULL is allowed.
 ///
 /// Threads: any, the hasher being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]

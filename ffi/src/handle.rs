@@ -1,5 +1,5 @@
-//! Handles: what stands behind an opaque pointer of C, with a tag that says of which kind it is.
-//! A wrong kind is refused always; a freed or foreign pointer in debug builds, which keep a list of the living.
+//! Handles: the values behind opaque C pointers, with a tag for their kind.
+//! A wrong kind is refused always; a freed or foreign pointer in debug builds, which keep a list of live handles.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -55,7 +55,7 @@ pub(crate) unsafe fn get<'a, H: Handle>(handle: *const H) -> Result<&'a H::Value
     Ok(&boxed.value)
 }
 
-/// The value behind a handle, or nothing for NULL.
+/// The value behind a handle, or `None` for NULL.
 ///
 /// # Safety
 /// That of [`get`].
@@ -119,7 +119,7 @@ fn freed(name: &str) -> Error {
     Error::new(ErrorKind::InvalidInput, format!("the `{name}` was freed, or never came from this library"))
 }
 
-/// The handles that are alive. Costs a lock for each call, so only debug builds have it.
+/// All live handles. Costs a lock for each call, so only debug builds have it.
 #[cfg(debug_assertions)]
 mod live_handles {
     use std::collections::BTreeMap;

@@ -71,7 +71,7 @@ pub struct lxi_import_options {
     pub file_name: lxi_str,
     /// Where it comes from, or NULL.
     pub source: *const lxi_update_source,
-    /// Who watches, or NULL.
+    /// Progress, cancellation and omissions of the call, or NULL.
     pub monitor: *const lxi_monitor,
 }
 
@@ -149,10 +149,10 @@ unsafe fn update_source(pointer: *const lxi_update_source) -> Result<UpdateSourc
 /// the store's own file system, hashed and verified, and become visible with all that `options` say in one step. A
 /// cached image that is imported on purpose becomes a published one. `options` and `image` may be NULL.
 ///
-/// Owner: the caller, who frees the result with `lxi_stored_image_free`. Threads: any. Errors: LXI_ALREADY_EXISTS for an
-/// image that is there, or an alias that is taken; LXI_MISMATCH for another fingerprint than the expected one; those of
-/// verifying an image; LXI_INVALID_INPUT for an alias or a file name that is none, or an architecture that is not known;
-/// LXI_BUSY; LXI_CANCELLED; LXI_IO. The store is as it was.
+/// Owner: the caller, who frees the result with `lxi_stored_image_free`. Threads: any. Errors: LXI_ALREADY_EXISTS for
+/// an image that is there, or an alias that is taken; LXI_MISMATCH for another fingerprint than the expected one;
+/// those of verifying an image; LXI_INVALID_INPUT for an alias or a file name that is none, or an architecture that is
+/// not known; LXI_BUSY; LXI_CANCELLED; LXI_IO. The store is as it was.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_import(
     store: *const lxi_store,

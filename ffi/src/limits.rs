@@ -47,11 +47,11 @@ pub unsafe extern "C" fn lxi_limits_new_trusted(
     })
 }
 
-/// Sets one limit by its name. Bytes, unless it counts something else; `lxi_limits_name_at` lists the names. Two bound what
-/// goes to temporary files: over `diff_memory` comparing two images uses one, and `spool` is the most of a SquashFS that comes as a
-/// stream.
+/// Sets one limit by its name. Bytes, unless it counts something else; `lxi_limits_name_at` lists the names. Two bound
+/// what goes to temporary files: over `diff_memory` comparing two images uses one, and `spool` is the most of a
+/// SquashFS that comes as a stream.
 ///
-/// Threads: one at a time. Errors: LXI_INVALID_INPUT for a name that is none, and for 0.
+/// Threads: one at a time. Errors: LXI_INVALID_INPUT for an unknown name, and for 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_limits_set(
     limits: *mut lxi_limits,
@@ -64,7 +64,7 @@ pub unsafe extern "C" fn lxi_limits_set(
 
 /// The value of one limit.
 ///
-/// Threads: any. Errors: LXI_INVALID_INPUT for a name that is none.
+/// Threads: any. Errors: LXI_INVALID_INPUT for an unknown name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_limits_get(
     limits: *const lxi_limits,
@@ -83,7 +83,7 @@ pub unsafe extern "C" fn lxi_limits_get(
 
 /// The name of the limit with an index from 0.
 ///
-/// Owner: the library; never freed. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the library; never freed. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_limits_name_at(
     index: usize,
@@ -97,7 +97,7 @@ pub unsafe extern "C" fn lxi_limits_name_at(
     })
 }
 
-/// Frees limits; NULL is fine.
+/// Frees limits; NULL is allowed.
 ///
 /// Threads: any, the limits being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]

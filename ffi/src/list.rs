@@ -34,7 +34,8 @@ pub unsafe extern "C" fn lxi_image_list_len(
 
 /// A copy of the image with an index from 0.
 ///
-/// Owner: the caller, who frees it with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the caller, who frees it with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND for an index past
+/// the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_image_list_at(
     images: *const lxi_image_list,
@@ -50,7 +51,7 @@ pub unsafe extern "C" fn lxi_image_list_at(
     })
 }
 
-/// Frees a list; NULL is fine.
+/// Frees a list; NULL is allowed.
 ///
 /// Threads: any, the list being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]

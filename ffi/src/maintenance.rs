@@ -36,7 +36,7 @@ pub const LXI_PRUNE_UNUSED_FOR: u32 = 2;
 
 /// Why an image was removed: LXI_REMOVED_….
 pub type lxi_removed = u32;
-/// Something newer than this list.
+/// A value that this version of the list does not know.
 pub const LXI_REMOVED_OTHER: lxi_removed = 0;
 /// Its expiry date is over.
 pub const LXI_REMOVED_EXPIRED: lxi_removed = 1;
@@ -58,7 +58,7 @@ pub struct lxi_check_options {
     pub flags: u32,
     /// Padding; must be 0.
     pub reserved: u32,
-    /// Who watches, or NULL.
+    /// Progress, cancellation and omissions of the call, or NULL.
     pub monitor: *const lxi_monitor,
 }
 
@@ -90,7 +90,7 @@ pub struct lxi_check_info {
 
 /// What is not as it must be: LXI_FINDING_….
 pub type lxi_finding_kind = u32;
-/// Something newer than this list.
+/// A value that this version of the list does not know.
 pub const LXI_FINDING_OTHER: lxi_finding_kind = 0;
 /// The catalog is damaged. `lxi_store_repair` makes it anew.
 pub const LXI_FINDING_CATALOG: lxi_finding_kind = 1;
@@ -140,11 +140,11 @@ handles! {
     lxi_check_report(22) = CheckReportView;
 }
 
-/// Removes the cached images that `options`, which may be NULL, name. `count` gets how many that are, `bytes` the bytes of
-/// their files; they and `pruned` may be NULL.
+/// Removes the cached images that `options`, which may be NULL, name. `count` gets how many that are, `bytes` the
+/// bytes of their files; they and `pruned` may be NULL.
 ///
-/// Owner: the caller, who frees the result with `lxi_pruned_free`. Threads: any. Errors: LXI_MALFORMED when the catalog is
-/// damaged or the blobs are not there, LXI_BUSY, LXI_IO. What was removed before stays so.
+/// Owner: the caller, who frees the result with `lxi_pruned_free`. Threads: any. Errors: LXI_MALFORMED when the
+/// catalog is damaged or the blobs are not there, LXI_BUSY, LXI_IO. What was removed before stays so.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_prune(
     store: *const lxi_store,
@@ -183,8 +183,8 @@ pub unsafe extern "C" fn lxi_store_prune(
 
 /// An image that was removed, or would be, with an index from 0, and why (`reason` may be NULL).
 ///
-/// Owner: the caller, who frees the image with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND past the last
-/// one.
+/// Owner: the caller, who frees the image with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND past the
+/// last one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_pruned_at(
     pruned: *const lxi_pruned,
@@ -209,7 +209,7 @@ pub unsafe extern "C" fn lxi_pruned_at(
     })
 }
 
-/// Frees what tells of a pruning; NULL is fine.
+/// Frees the result of pruning; NULL is allowed.
 ///
 /// Threads: any, the handle being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]
@@ -248,7 +248,7 @@ pub unsafe extern "C" fn lxi_store_check(
     })
 }
 
-/// Checks the store at `path` and puts right what is wrong, the catalog included: one that is damaged or missing is made
+/// Checks the store at `path` and repairs what it can, the catalog included: one that is damaged or missing is rebuilt
 /// anew from the images. No other process may use the store meanwhile. `open_options` and `check_options` may be NULL.
 ///
 /// Owner: the caller, who frees the result with `lxi_check_report_free`. Threads: any. Errors: LXI_NOT_FOUND without a
@@ -295,7 +295,7 @@ pub unsafe extern "C" fn lxi_check_report_get(
 
 /// Fills `finding` with something that is not as it must be, with an index from 0.
 ///
-/// Owner: the text belongs to the report. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the text belongs to the report. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_check_report_finding_at(
     report: *const lxi_check_report,
@@ -313,7 +313,7 @@ pub unsafe extern "C" fn lxi_check_report_finding_at(
 
 /// Fills `finding` with one of those that a repair left as they are, with an index from 0, and `reason` with why.
 ///
-/// Owner: the texts belong to the report. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the texts belong to the report. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_check_report_unrepaired_at(
     report: *const lxi_check_report,
@@ -363,7 +363,7 @@ fn kind_of(found: &Finding) -> (lxi_finding_kind, Option<&Fingerprint>) {
     }
 }
 
-/// Frees a report; NULL is fine.
+/// Frees a report; NULL is allowed.
 ///
 /// Threads: any, the report being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]

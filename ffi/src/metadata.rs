@@ -256,7 +256,7 @@ pub unsafe extern "C" fn lxi_metadata_to_yaml(
     })
 }
 
-/// Frees a metadata; NULL is fine.
+/// Frees a metadata; NULL is allowed.
 ///
 /// Threads: any, the metadata being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]

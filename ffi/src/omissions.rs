@@ -14,9 +14,9 @@ pub struct lxi_omissions {
     _opaque: (),
 }
 
-/// What was left out of an object, or how it differs from what was asked for: LXI_OMISSION_….
+/// The kind of an omission: LXI_OMISSION_….
 pub type lxi_omission_kind = u32;
-/// Something newer than this list.
+/// A value that this version of the list does not know.
 pub const LXI_OMISSION_OTHER: lxi_omission_kind = 0;
 /// A device node, not created: not permitted here, or not wanted.
 pub const LXI_OMISSION_DEVICE: lxi_omission_kind = 1;
@@ -63,9 +63,9 @@ pub struct lxi_omissions_info {
 pub struct lxi_omission {
     /// The size of this structure in bytes, set by the caller.
     pub size: usize,
-    /// The object: for a member of an image its path below the root file system (LXI_OMISSION_STRAY: below the archive's
-    /// top), for an image its fingerprint or name, for an entry of a list its name there. Any bytes, not escaped; empty for
-    /// the call itself.
+    /// The object: for a member of an image its path below the root file system (LXI_OMISSION_STRAY: below the
+    /// archive's top), for an image its fingerprint or name, for an entry of a list its name there. Any bytes, not
+    /// escaped; empty for the call itself.
     pub path: lxi_bytes,
     /// What was left out of it.
     pub kind: lxi_omission_kind,
@@ -110,8 +110,8 @@ fn code(what: &Omitted) -> lxi_omission_kind {
 
 /// Makes an empty record.
 ///
-/// Owner: the caller, who frees it with `lxi_omissions_free` after the calls that it was given to. Threads: any. Errors:
-/// LXI_INVALID_INPUT.
+/// Owner: the caller, who frees it with `lxi_omissions_free` after the calls that it was given to. Threads: any.
+/// Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_omissions_new(
     omissions: *mut *mut lxi_omissions,
@@ -127,8 +127,8 @@ pub unsafe extern "C" fn lxi_omissions_new(
 /// Looks at what was recorded so far, and fills `info` with how much it is. `lxi_omissions_at` and
 /// `lxi_omissions_kind_at` tell of what was there at this call; what they gave before is no longer valid.
 ///
-/// Threads: one at a time, while no call that is given the record begins; calls that go on already do not matter. Errors:
-/// LXI_INVALID_INPUT.
+/// Threads: one at a time, while no call that is given the record begins; calls that go on already do not matter.
+/// Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_omissions_get(
     omissions: *mut lxi_omissions,
@@ -148,11 +148,11 @@ pub unsafe extern "C" fn lxi_omissions_get(
     })
 }
 
-/// Fills `omission` with one thing that was left out, with an index from 0, in the order in which they were met. None is
-/// there before `lxi_omissions_get`.
+/// Fills `omission` with one thing that was left out, with an index from 0, in the order in which they were met. None
+/// is there before `lxi_omissions_get`.
 ///
-/// Owner: path and text belong to `omissions`. Threads: any, while nobody calls `lxi_omissions_get`. Errors: LXI_NOT_FOUND
-/// past the last one.
+/// Owner: path and text belong to `omissions`. Threads: any, while nobody calls `lxi_omissions_get`. Errors:
+/// LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_omissions_at(
     omissions: *const lxi_omissions,
@@ -176,11 +176,11 @@ pub unsafe extern "C" fn lxi_omissions_at(
     })
 }
 
-/// A kind of omissions, with an index from 0, sorted by text: the text of `lxi_omission`, and how many there were of it in
-/// all. None is there before `lxi_omissions_get`.
+/// A kind of omissions, with an index from 0, sorted by text: the text of `lxi_omission`, and how many there were of
+/// it in all. None is there before `lxi_omissions_get`.
 ///
 /// Owner: the text belongs to `omissions`. Threads: any, while nobody calls `lxi_omissions_get`. Errors: LXI_NOT_FOUND
-/// past the last one.
+/// for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_omissions_kind_at(
     omissions: *const lxi_omissions,
@@ -199,7 +199,7 @@ pub unsafe extern "C" fn lxi_omissions_kind_at(
     })
 }
 
-/// Frees a record; NULL is fine.
+/// Frees a record; NULL is allowed.
 ///
 /// Threads: any, the record being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]

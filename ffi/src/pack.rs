@@ -58,13 +58,13 @@ pub struct lxi_pack_options {
     pub newest_mtime: i64,
     /// The limits that metadata, templates and disks are held to, or NULL.
     pub limits: *const lxi_limits,
-    /// Who watches, or NULL.
+    /// Progress, cancellation and omissions of the call, or NULL.
     pub monitor: *const lxi_monitor,
 }
 
 /// Takes `trusted.*` and every `security.*` attribute too, not only file capabilities.
 pub const LXI_PACK_ALL_XATTRS: u32 = 1;
-/// `newest_mtime` is said.
+/// `newest_mtime` is set.
 pub const LXI_PACK_NEWEST_MTIME: u32 = 2;
 
 /// How an image is converted. NULL, or all but `size` zero: to what it is.
@@ -85,7 +85,7 @@ pub struct lxi_convert_options {
     pub threads: u32,
     /// Must be 0.
     pub flags: u32,
-    /// Who watches, or NULL.
+    /// Progress, cancellation and omissions of the call, or NULL.
     pub monitor: *const lxi_monitor,
 }
 
@@ -131,7 +131,7 @@ fn form(given: lxi_form) -> Result<Option<ImageForm>> {
         LXI_FORM_DEFAULT => Ok(None),
         LXI_FORM_UNIFIED => Ok(Some(ImageForm::Unified)),
         LXI_FORM_SPLIT => Ok(Some(ImageForm::Split)),
-        other => Err(invalid(format!("{other} is no form of an image"))),
+        other => Err(invalid(format!("{other} is not an image form"))),
     }
 }
 
@@ -140,7 +140,7 @@ fn rootfs_format(given: lxi_rootfs_format) -> Result<Option<RootfsFormat>> {
         LXI_ROOTFS_DEFAULT => Ok(None),
         LXI_ROOTFS_TAR => Ok(Some(RootfsFormat::Tar)),
         LXI_ROOTFS_SQUASHFS => Ok(Some(RootfsFormat::SquashFs)),
-        other => Err(invalid(format!("{other} is no format of a rootfs"))),
+        other => Err(invalid(format!("{other} is not a rootfs format"))),
     }
 }
 
@@ -213,9 +213,9 @@ unsafe fn convert_options(pointer: *const lxi_convert_options) -> Result<Convert
 /// Packs to the file `out`; a split image's rootfs goes to `out` with `.root` behind it. The same tree gives the same
 /// bytes. `written` may be NULL.
 ///
-/// Owner: the caller, who frees the result with `lxi_written_free`. Threads: any. Errors: LXI_ALREADY_EXISTS when a file
-/// of that name is there, LXI_UNSUPPORTED for a disk that is no image's, LXI_MALFORMED for the metadata, LXI_NOT_FOUND,
-/// LXI_IO, LXI_CANCELLED. Whatever the error, nothing is left.
+/// Owner: the caller, who frees the result with `lxi_written_free`. Threads: any. Errors: LXI_ALREADY_EXISTS when a
+/// file of that name is there, LXI_UNSUPPORTED for a disk that is no image's, LXI_MALFORMED for the metadata,
+/// LXI_NOT_FOUND, LXI_IO, LXI_CANCELLED. Whatever the error, nothing is left.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_pack(
     options: *const lxi_pack_options,
@@ -289,8 +289,8 @@ pub unsafe extern "C" fn lxi_image_convert(
 /// Writes the image to `write`, which gets `user`, as a unified one; both are used during the call only. `options` and
 /// `written` may be NULL.
 ///
-/// Owner, threads and errors: as `lxi_image_convert`; what `write` returns; LXI_INVALID_INPUT when the options ask for a
-/// split image.
+/// Owner, threads and errors: as `lxi_image_convert`; what `write` returns; LXI_INVALID_INPUT when the options ask for
+/// a split image.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_image_convert_to(
     image: *const lxi_image,
@@ -339,7 +339,7 @@ pub unsafe extern "C" fn lxi_written_get(
 
 /// A file of the new image, with an index from 0, in the order in which they make the fingerprint.
 ///
-/// Owner: the path belongs to `written`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the path belongs to `written`. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_written_file_at(
     written: *const lxi_written,
@@ -357,7 +357,7 @@ pub unsafe extern "C" fn lxi_written_file_at(
 
 /// A member that no image can hold, or that was left out, with an index from 0: bytes of its path, and why in words.
 ///
-/// Owner: both belong to `written`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: both belong to `written`. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_written_omission_at(
     written: *const lxi_written,
@@ -375,7 +375,7 @@ pub unsafe extern "C" fn lxi_written_omission_at(
     })
 }
 
-/// Frees what tells of a written image; NULL is fine. The image stays.
+/// Frees what tells of a written image; NULL is allowed. The image stays.
 ///
 /// Threads: any, the handle being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]

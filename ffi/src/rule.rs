@@ -149,8 +149,8 @@ pub unsafe extern "C" fn lxi_metadata_rule_property_at(
 
 /// Sets the rule for an absolute path in its place, or adds it at the end.
 ///
-/// Threads: one at a time. Errors: LXI_INVALID_INPUT for a path that is not absolute, an empty name of a template, a NUL
-/// in any text.
+/// Threads: one at a time. Errors: LXI_INVALID_INPUT for a path that is not absolute, an empty name of a template, a
+/// NUL in any text.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_metadata_set_rule(
     metadata: *mut lxi_metadata,

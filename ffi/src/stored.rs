@@ -130,7 +130,7 @@ pub unsafe extern "C" fn lxi_stored_image_get(
 
 /// A property of the image, with an index from 0.
 ///
-/// Owner: the texts belong to the image. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the texts belong to the image. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_stored_image_property_at(
     image: *const lxi_stored_image,
@@ -169,7 +169,7 @@ pub unsafe extern "C" fn lxi_stored_image_property(
 
 /// An alias of the image, sorted, with an index from 0.
 ///
-/// Owner: the texts belong to the image. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the texts belong to the image. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_stored_image_alias_at(
     image: *const lxi_stored_image,
@@ -206,7 +206,7 @@ pub unsafe extern "C" fn lxi_stored_image_to_json(
     })
 }
 
-/// Frees what was known of an image; NULL is fine. The image stays.
+/// Frees what was known of an image; NULL is allowed. The image stays.
 ///
 /// Threads: any, the handle being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]

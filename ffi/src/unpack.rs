@@ -30,7 +30,7 @@ pub struct lxi_unpack_options {
     pub id_map: *const lxi_id_range,
     /// How many ranges.
     pub id_map_len: usize,
-    /// Who watches, or NULL.
+    /// Progress, cancellation and omissions of the call, or NULL.
     pub monitor: *const lxi_monitor,
 }
 
@@ -43,12 +43,12 @@ pub const LXI_UNPACK_ALL_XATTRS: u32 = 4;
 /// Waits until everything is on the disk before it becomes visible.
 pub const LXI_UNPACK_DURABLE: u32 = 8;
 
-/// What an unpacking left. Read-only, so it may be shared between threads; what is on the disk does not depend on it.
+/// The result of unpacking. Read-only, so it may be shared between threads; what is on the disk does not depend on it.
 pub struct lxi_unpacked {
     _opaque: (),
 }
 
-/// What an unpacking left; filled by `lxi_unpacked_get` and `lxi_staged_get`. Set `size` to
+/// The result of unpacking; filled by `lxi_unpacked_get` and `lxi_staged_get`. Set `size` to
 /// `sizeof(lxi_unpacked_info)` before.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
@@ -146,12 +146,12 @@ pub(crate) unsafe fn unpack_options(pointer: *const lxi_unpack_options) -> Resul
     Ok(options)
 }
 
-/// Unpacks to `destination` in one pass, hashed, decoded, checked and written at the same time: nothing is visible there
-/// unless the fingerprint is `expected_fingerprint` and every rule holds. The destination must not exist, or be an empty directory.
-/// `options` and `unpacked` may be NULL.
+/// Unpacks to `destination` in one pass, hashed, decoded, checked and written at the same time: nothing is visible
+/// there unless the fingerprint is `expected_fingerprint` and every rule holds. The destination must not exist, or be
+/// an empty directory. `options` and `unpacked` may be NULL.
 ///
-/// Owner: the caller, who frees the result with `lxi_unpacked_free`. Threads: any. Errors: LXI_MISMATCH with both values;
-/// LXI_ALREADY_EXISTS or LXI_UNSAFE_PATH for the destination; for the image LXI_MALFORMED, LXI_UNSAFE_PATH,
+/// Owner: the caller, who frees the result with `lxi_unpacked_free`. Threads: any. Errors: LXI_MISMATCH with both
+/// values; LXI_ALREADY_EXISTS or LXI_UNSAFE_PATH for the destination; for the image LXI_MALFORMED, LXI_UNSAFE_PATH,
 /// LXI_UNSUPPORTED, LXI_LIMIT_EXCEEDED; LXI_CANCELLED; LXI_IO. Whatever the error, nothing is left.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_image_unpack_verified(
@@ -174,8 +174,8 @@ pub unsafe extern "C" fn lxi_image_unpack_verified(
     })
 }
 
-/// Unpacks to `destination` whatever the fingerprint is, for images whose origin is trusted. `options` and `unpacked`
-/// may be NULL.
+/// Unpacks to `destination` without comparing the fingerprint, for images from a trusted origin. `options` and
+/// `unpacked` may be NULL.
 ///
 /// Owner, threads and errors: as `lxi_image_unpack_verified`, but for LXI_MISMATCH.
 #[unsafe(no_mangle)]
@@ -197,7 +197,7 @@ pub unsafe extern "C" fn lxi_image_unpack_unverified(
     })
 }
 
-/// Fills `info` with what the unpacking left.
+/// Fills `info` with the result of unpacking.
 ///
 /// Owner: the texts belong to `unpacked`. Threads: any. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]
@@ -227,7 +227,7 @@ pub unsafe extern "C" fn lxi_unpacked_metadata(
 
 /// Something that was left out, with an index from 0: bytes of the entry's path, and what was left out of it in words.
 ///
-/// Owner: both belong to `unpacked`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: both belong to `unpacked`. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_unpacked_omission_at(
     unpacked: *const lxi_unpacked,
@@ -249,7 +249,7 @@ pub unsafe extern "C" fn lxi_unpacked_omission_at(
 
 /// A kind of omissions, with an index from 0: in words, and how many there were in all.
 ///
-/// Owner: the text belongs to `unpacked`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the text belongs to `unpacked`. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_unpacked_omission_kind_at(
     unpacked: *const lxi_unpacked,
@@ -268,7 +268,7 @@ pub unsafe extern "C" fn lxi_unpacked_omission_kind_at(
     })
 }
 
-/// Frees what tells of an unpacking; NULL is fine. The unpacked files stay.
+/// Frees the result of unpacking; NULL is allowed. The unpacked files stay.
 ///
 /// Threads: any, the handle being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]

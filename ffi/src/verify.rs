@@ -15,7 +15,7 @@ use crate::monitor::{lxi_monitor, monitor_from};
 use crate::stream::failed;
 use crate::types::*;
 
-/// How an image is verified. NULL, or all but `size` zero: on all cores, watched by nobody.
+/// How an image is verified. NULL, or all but `size` zero: on all cores, without a monitor.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct lxi_verify_options {
@@ -25,7 +25,7 @@ pub struct lxi_verify_options {
     pub threads: u32,
     /// LXI_VERIFY_….
     pub flags: u32,
-    /// Who watches, or NULL.
+    /// Progress, cancellation and omissions of the call, or NULL.
     pub monitor: *const lxi_monitor,
 }
 
@@ -35,7 +35,7 @@ pub const LXI_VERIFY_CONTENTS: u32 = 1;
 
 /// What an entry is: LXI_ENTRY_….
 pub type lxi_entry_kind = u32;
-/// Something newer than this list.
+/// A value that this version of the list does not know.
 pub const LXI_ENTRY_OTHER: lxi_entry_kind = 0;
 /// A regular file.
 pub const LXI_ENTRY_FILE: lxi_entry_kind = 1;
@@ -207,8 +207,8 @@ pub unsafe extern "C" fn lxi_image_verify(
 /// Members that break a rule are findings and not shown; the disk of a virtual machine is not one. `verification` may
 /// be NULL.
 ///
-/// Owner: the caller, who frees the result with `lxi_verify_report_free`. Threads: any. Errors: as `lxi_image_verify`, and
-/// what `show` returns.
+/// Owner: the caller, who frees the result with `lxi_verify_report_free`. Threads: any. Errors: as `lxi_image_verify`,
+/// and what `show` returns.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_image_survey(
     image: *const lxi_image,
@@ -348,7 +348,7 @@ pub unsafe extern "C" fn lxi_verify_report_metadata(
 
 /// A name in `templates/`, sorted, with an index from 0.
 ///
-/// Owner: the bytes belong to the verification. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the bytes belong to the verification. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_verify_report_template_at(
     verification: *const lxi_verify_report,
@@ -366,7 +366,7 @@ pub unsafe extern "C" fn lxi_verify_report_template_at(
 
 /// A member at the archive's top that no image has, with an index from 0.
 ///
-/// Owner: the bytes belong to the verification. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the bytes belong to the verification. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_verify_report_stray_at(
     verification: *const lxi_verify_report,
@@ -384,7 +384,7 @@ pub unsafe extern "C" fn lxi_verify_report_stray_at(
 
 /// Fills `finding` with a rule that the image breaks, with an index from 0, in the order of the archive.
 ///
-/// Owner: the texts belong to the verification. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the texts belong to the verification. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_verify_report_finding_at(
     verification: *const lxi_verify_report,
@@ -398,7 +398,7 @@ pub unsafe extern "C" fn lxi_verify_report_finding_at(
     })
 }
 
-/// Frees a verification; NULL is fine.
+/// Frees a verification; NULL is allowed.
 ///
 /// Threads: any, the verification being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]

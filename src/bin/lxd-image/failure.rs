@@ -1,5 +1,8 @@
-//! How a verb ends badly: the error's one line and hint on standard error, and an exit status.
-//! The statuses are a contract with scripts.
+//! Failures of a verb: one line with the error and one with the hint on standard error, and the exit status.
+//!
+//! The statuses are a contract with scripts and are listed in `--help` and the manual pages (`help::STATUSES`): 1 for
+//! any failure, 2 for wrong usage (by clap), 3 where a verb that compares found a mismatch, 4 for not found, 5 for an
+//! existing object, 130 for cancellation. `diff` follows diff(1): 1 for a difference, 2 for an error.
 
 use std::process::ExitCode;
 
@@ -23,12 +26,12 @@ impl Failure {
     }
 
     /// The answer was "no" and stands on standard output: images differ.
-    pub(crate) fn negative() -> Self {
+    pub(crate) fn differs() -> Self {
         Self { error: None, status: 1 }
     }
 
     /// As `diff(1)`: what went wrong is told from what differs by its status.
-    pub(crate) fn into_trouble(self) -> Self {
+    pub(crate) fn with_diff_status(self) -> Self {
         Self { status: if self.status == 1 { 2 } else { self.status }, ..self }
     }
 
@@ -41,6 +44,9 @@ impl Failure {
             .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
     }
 
+    /// Prints the error with its kind and hint to standard error and returns the exit status.
+    ///
+    /// The form `error[KIND]: message` is stable: scripts match on the kind.
     pub(crate) fn report(self) -> ExitCode {
         if let Some(error) = &self.error
             && !self.is_closed_pipe()
@@ -55,6 +61,7 @@ impl Failure {
 }
 
 impl From<Error> for Failure {
+    /// The status of an error by its kind. A `Mismatch` is 1 here: only verbs that compare call [`Failure::mismatch`].
     fn from(error: Error) -> Self {
         let status = match error.kind() {
             ErrorKind::NotFound => 4,

@@ -1,4 +1,7 @@
-//! What help and manual pages say beyond the options: examples of each verb, files, environment and exit statuses.
+//! Text of help and manual pages beyond the options: examples of each verb, files, environment, exit statuses.
+//!
+//! The tables here are the only source: `--help` and the manual pages (`shell::man`) print the same rows. A new verb
+//! gets its examples in `EXAMPLES`, under its path such as `alias create`.
 
 use clap::Command;
 
@@ -97,15 +100,15 @@ const EXAMPLES: &[(&str, &[&str])] = &[
 pub(crate) const FILES: &[(&str, &str)] = &[
     ("/var/lib/lxd-image", "the store of root"),
     ("$XDG_DATA_HOME/lxd-image (~/.local/share/lxd-image)", "the store of any other user"),
-    ("$XDG_CONFIG_HOME/lxd-image (~/.config/lxd-image)", "remotes, and the certificate that servers know this user by"),
+    ("$XDG_CONFIG_HOME/lxd-image (~/.config/lxd-image)", "remotes, and the client certificate of this user"),
 ];
 
 /// Variables of the environment, and what they do.
 pub(crate) const ENVIRONMENT: &[(&str, &str)] = &[
-    ("LXD_IMAGE_STORE", "the directory of the store, as --store"),
+    ("LXD_IMAGE_STORE", "the directory of the store, like --store"),
     ("LXD_IMAGE_CONFIG", "the directory of remotes and certificates"),
-    ("SOURCE_DATE_EPOCH", "the date of images that are packed, in seconds since 1970"),
-    ("VISUAL, EDITOR", "what `edit` starts; vi without them"),
+    ("SOURCE_DATE_EPOCH", "the creation date of packed images, in seconds since 1970"),
+    ("VISUAL, EDITOR", "the editor of `edit`; vi without them"),
     ("HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY", "proxies for connections to servers"),
 ];
 
@@ -116,7 +119,7 @@ pub(crate) const STATUSES: &[(&str, &str)] = &[
     ("2", "wrong usage"),
     ("3", "a verb that compares found a mismatch"),
     ("4", "not found"),
-    ("5", "already there"),
+    ("5", "already exists"),
     ("130", "cancelled"),
 ];
 
@@ -140,6 +143,7 @@ pub(crate) fn complete(command: Command) -> Command {
     with_examples(command, "")
 }
 
+/// Adds the examples to every verb below `command`, recursively. `path` is the verb's path, such as `alias create`.
 fn with_examples(mut command: Command, path: &str) -> Command {
     let names: Vec<String> = command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
     for name in names {

@@ -1,4 +1,16 @@
-//! `import`: files, a directory that holds an image's parts, or what a URL stands for, into the store or to a server.
+//! `import`: imports files, a directory with an image's parts, or the image behind a URL, to the store or a server.
+//!
+//! The arguments after the options are read as `lxc` reads them (see [`Positionals`]): files, then a remote with a
+//! colon, then `KEY=VALUE` properties. The input decides what happens:
+//!
+//! - one or two files: imported as they are, byte for byte, so the fingerprint stays;
+//! - a directory with `metadata.yaml` and `rootfs`: packed first, as `publish` does;
+//! - a URL: a direct import. The server answers with headers that name the hash and the URL of the image.
+//!
+//! An image for a server is imported into the local store first, as a cached image, and uploaded from there: the upload
+//! then sends verified bytes. Whether the server trusts this client is asked before anything is read.
+//!
+//! `publish` shares the options and everything after packing ([`NewImageArguments`]).
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +23,7 @@ use lxd_image::{Error, ErrorKind, Result};
 use crate::failure::Failure;
 use crate::options::{Session, input};
 use crate::owners::TreeArguments;
-use crate::place::Place;
+use crate::location::Location;
 use crate::publish;
 use crate::store::{is_url, pair};
 
@@ -19,49 +31,51 @@ use crate::store::{is_url, pair};
 #[derive(Args)]
 #[command(override_usage = "lxd-image import [OPTIONS] <IMAGE> [ROOTFS] [REMOTE:] [KEY=VALUE]...")]
 pub(crate) struct Arguments {
-    /// The image (or both files of a split image, in either order; or a directory with metadata.yaml and rootfs; or a URL that
-    /// answers with the hash and the place of an image; `-` is standard input), then a server's name and a colon, and properties
+    /// The image (or both files of a split image, in either order; or a directory with metadata.yaml and rootfs; or a
+    /// URL that answers with the hash and the place of an image; `-` is standard input), then a server's name and a
+    /// colon, and properties
     #[arg(required = true, value_name = "IMAGE")]
     words: Vec<PathBuf>,
     #[command(flatten)]
-    about: About,
-    /// Use plain http with other machines than this one
+    about: NewImageArguments,
+    /// Allow plain HTTP to other machines
     #[arg(long)]
     allow_http: bool,
 }
 
 /// What import and publish say of the new image.
 #[derive(Args)]
-pub(crate) struct About {
-    /// A name for it (repeatable)
+pub(crate) struct NewImageArguments {
+    /// An alias for the image (repeatable)
     #[arg(long, value_name = "NAME")]
     alias: Vec<String>,
-    /// Let everyone read it
+    /// Make the image public
     #[arg(long)]
     public: bool,
-    /// Keep it up to date from its source
+    /// Update the image when its source has a newer one
     #[arg(long)]
     auto_update: bool,
-    /// A property, which wins over the image's own (repeatable)
+    /// A property, which overrides the image's own (repeatable)
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     property: Vec<(String, String)>,
-    /// The fingerprint that it must have
+    /// The fingerprint that the image must have
     #[arg(long, value_name = "HEX")]
     fingerprint: Option<String>,
-    /// Move an alias that is taken; an image that loses its last alias by that is deleted, unless its property `keep` is `true`
+    /// Move an alias that exists already; an image that thereby loses its last alias is deleted, unless its property `keep`
+    /// is `true`
     #[arg(long)]
     reuse: bool,
 }
 
 /// The words of `import` and `publish` behind the options: files, where to, and properties.
-pub(crate) struct Words {
+pub(crate) struct Positionals {
     pub(crate) files: Vec<PathBuf>,
     /// The server that the image goes to; the store without one.
     pub(crate) remote: Option<String>,
     pub(crate) properties: Vec<(String, String)>,
 }
 
-impl Words {
+impl Positionals {
     /// As `lxc` reads them. A file of the same name comes first.
     pub(crate) fn of(words: &[PathBuf]) -> Result<Self> {
         let mut read = Self { files: Vec::new(), remote: None, properties: Vec::new() };
@@ -75,9 +89,9 @@ impl Words {
                     }
                     read.properties.push((key.to_owned(), value.to_owned()));
                 }
-                Some(text) if text.ends_with(':') && !there() => match Place::of(text) {
-                    Place::Remote(name, "") if read.remote.is_none() => read.remote = Some(name.to_owned()),
-                    Place::Local("") => {}
+                Some(text) if text.ends_with(':') && !there() => match Location::of(text) {
+                    Location::Remote(name, "") if read.remote.is_none() => read.remote = Some(name.to_owned()),
+                    Location::Local("") => {}
                     _ => {
                         let sentence = format!("`{text}` is one place too many to import to");
                         return Err(Error::new(ErrorKind::InvalidInput, sentence));
@@ -90,14 +104,15 @@ impl Words {
     }
 }
 
-impl About {
-    fn properties<'a>(&'a self, words: &'a Words) -> impl Iterator<Item = &'a (String, String)> {
+impl NewImageArguments {
+    /// Properties from `--property` and from the arguments, in this order; a later one wins.
+    fn properties<'a>(&'a self, words: &'a Positionals) -> impl Iterator<Item = &'a (String, String)> {
         self.property.iter().chain(&words.properties)
     }
 
-    /// How the image is imported. One on its way to a server stays here for a while, and gets its names there. What is packed here
-    /// gets its properties now, since they go into its own metadata.
-    pub(crate) fn options(&self, words: &Words, packed: bool) -> Result<ImportOptions> {
+    /// How the image is imported. One on its way to a server stays here for a while, and gets its names there. What is
+    /// packed here gets its properties now, since they go into its own metadata.
+    pub(crate) fn options(&self, words: &Positionals, packed: bool) -> Result<ImportOptions> {
         if self.auto_update {
             return Err(Error::new(ErrorKind::InvalidInput, "an image from files has no source to be updated from"));
         }
@@ -119,14 +134,14 @@ impl About {
     }
 
     /// Fails early where the server that the image is for would not take it.
-    pub(crate) fn preflight(&self, words: &Words, session: &Session) -> Result<()> {
+    pub(crate) fn preflight(&self, words: &Positionals, session: &Session) -> Result<()> {
         let Some(remote) = &words.remote else { return Ok(()) };
         let (monitor, _shown) = session.monitor();
         session.lxd(remote)?.require_trust(&monitor)
     }
 
     /// Prints the fingerprint of an image that was imported, and sends it on where it is for a server.
-    pub(crate) fn finish(&self, image: &StoredImage, words: &Words, session: &Session) -> Result<(), Failure> {
+    pub(crate) fn finish(&self, image: &StoredImage, words: &Positionals, session: &Session) -> Result<(), Failure> {
         if let Some(remote) = &words.remote {
             let (monitor, shown) = session.monitor();
             let mut options = UploadOptions::new()
@@ -151,7 +166,7 @@ impl About {
 }
 
 /// What a URL tells, to whoever asks for its head, is imported.
-fn from_url(url: &Path, arguments: &Arguments, words: &Words, session: &Session) -> Result<StoredImage> {
+fn from_url(url: &Path, arguments: &Arguments, words: &Positionals, session: &Session) -> Result<StoredImage> {
     let about = &arguments.about;
     let url = url.to_string_lossy().parse()?;
     let remote = session.settings()?.direct(url, session.client_options().allow_http(arguments.allow_http))?;
@@ -185,8 +200,14 @@ fn from_url(url: &Path, arguments: &Arguments, words: &Words, session: &Session)
     imported
 }
 
+/// Imports the image and prints its fingerprint.
+///
+/// The checks run from cheap to expensive: the arguments, then the trust of the target server, then the bytes.
+///
+/// # Errors
+/// `InvalidInput` for arguments that do not form an image; those of importing, packing, downloading and uploading.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
-    let words = Words::of(&arguments.words)?;
+    let words = Positionals::of(&arguments.words)?;
     let refuse = |sentence: &str| Error::new(ErrorKind::InvalidInput, sentence.to_owned());
     let Some((image, rest)) = words.files.split_first() else {
         return Err(refuse("no image is named")

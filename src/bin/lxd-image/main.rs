@@ -1,5 +1,17 @@
-//! The command line `lxd-image`: a face over the library for people who know `lxc image`.
-//! Reads arguments, calls the library, shows results; each verb has a file of its own.
+//! The command line `lxd-image`, for people who know `lxc image`.
+//!
+//! It parses arguments, calls the library and prints results; it holds no rules of its own about images, stores or
+//! servers. Each verb is one module with its clap arguments and a `run` function. Shared modules:
+//!
+//! - [`options`]: global options and the [`Session`] that every verb gets: limits, threads, progress, cancellation;
+//! - [`location`]: `REMOTE:NAME` references and connections to remotes;
+//! - [`store`]: the local store and how references select an image in it;
+//! - [`output`]: results on standard output in all formats, escaped for terminals;
+//! - [`failure`], [`signals`], [`progress`]: errors and exit statuses, Ctrl-C, progress on standard error.
+//!
+//! Results go to standard output; progress, notes, warnings and errors go to standard error, so that a pipe only ever
+//! sees results. Doc comments on the argument types are the help texts; everything else about a verb is documented at
+//! the top of its module.
 
 mod alias;
 mod check;
@@ -11,19 +23,19 @@ mod edit;
 mod export;
 mod failure;
 mod fingerprint;
-mod habits;
+mod lxc_compat;
 mod help;
 mod import;
 mod info;
 mod inspect;
 mod list;
-mod mark;
+mod mark_used;
 mod mirror;
 mod options;
 mod output;
 mod owners;
 mod pack;
-mod place;
+mod location;
 mod progress;
 mod prune;
 mod publish;
@@ -34,10 +46,10 @@ mod shell;
 mod signals;
 mod simplestreams;
 mod store;
-mod target;
+mod out_file;
 mod template;
 mod unpack;
-mod upstream;
+mod transfer;
 mod verify;
 
 use std::process::ExitCode;
@@ -88,7 +100,7 @@ enum Verb {
     Refresh(refresh::Arguments),
     Prune(prune::Arguments),
     Check(check::Arguments),
-    Use(mark::Arguments),
+    Use(mark_used::Arguments),
     Mirror(mirror::Arguments),
     Simplestreams(simplestreams::Arguments),
     Remote(remote::Arguments),
@@ -108,8 +120,11 @@ impl Verb {
     }
 }
 
+/// Parses the command line, runs the verb, and turns its result into an exit status.
+///
+/// Omissions are printed last, also after a failure, because they say what the verb left out until then.
 fn main() -> ExitCode {
-    let words = habits::without_image(std::env::args_os());
+    let words = lxc_compat::without_image(std::env::args_os());
     let matches = help::complete(Arguments::command()).get_matches_from(words);
     let arguments = match Arguments::from_arg_matches(&matches) {
         Ok(arguments) => arguments,
@@ -140,6 +155,7 @@ fn main() -> ExitCode {
     }
 }
 
+/// Calls the function of the verb.
 fn run(verb: Verb, session: &Session) -> Result<(), Failure> {
     match verb {
         Verb::Inspect(verb) => inspect::run(&verb, session),
@@ -167,7 +183,7 @@ fn run(verb: Verb, session: &Session) -> Result<(), Failure> {
         Verb::Refresh(verb) => refresh::run(&verb, session),
         Verb::Prune(verb) => prune::run(&verb, session),
         Verb::Check(verb) => check::run(&verb, session),
-        Verb::Use(verb) => mark::run(&verb, session),
+        Verb::Use(verb) => mark_used::run(&verb, session),
         Verb::Mirror(verb) => mirror::run(&verb, session),
         Verb::Simplestreams(verb) => simplestreams::run(&verb, session),
         Verb::Remote(verb) => remote::run(&verb, session),

@@ -1,4 +1,8 @@
-//! The options that every verb takes, and what they make: limits, threads, progress, a way to stop.
+//! Global options, and the [`Session`] that a verb works with: limits, threads, progress, cancellation, the store's
+//! path.
+//!
+//! Every image that a verb reads is opened here ([`Session::open`]): from files, from standard input, or by its name
+//! in the store or on a remote. So every verb accepts the same inputs and applies the same limits.
 
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
@@ -11,29 +15,31 @@ use lxd_image::{Cancel, Error, ErrorKind, Fingerprint, Limits, Monitor, Result};
 
 use crate::failure::Failure;
 use crate::output::{self, Format};
-use crate::place::Place;
-use crate::progress::{Mode, Shown};
+use crate::location::Location;
+use crate::progress::{Mode, ProgressGuard};
 use crate::signals;
-use crate::store::Which;
+use crate::store::TypeArgument;
 
 /// How many omissions are named before the rest is counted.
 const NAMED_OMISSIONS: usize = 5;
 /// Under which heading the help of every verb lists these options, apart from the verb's own.
 const HEADING: &str = "Global options";
 
+/// Help of `--limit` with the names and defaults of all limits, taken from the library so that it cannot be outdated.
 fn limit_help() -> String {
     let limits = Limits::default();
     let names = Limits::NAMES.iter().map(|name| format!("{name} ({})", limits.get(name).unwrap_or_default()));
     let names = names.collect::<Vec<_>>().join(", ");
     format!(
-        "Change a safety limit on what input may ask for (repeatable). Units KiB, MiB, GiB and TiB are taken. The limits and their defaults: {names}"
+        "Change a safety limit on input (repeatable). Units KiB, MiB, GiB and TiB are accepted. The limits and their defaults: {names}"
     )
 }
 
 #[derive(Args)]
 #[command(next_help_heading = HEADING)]
 pub(crate) struct Global {
-    /// How results are shown: table (the default), json, yaml, csv, compact, or a Jinja text such as '{{ fingerprint }}'
+    /// The format of results: table (the default), json, yaml, csv, compact, or a Jinja template such as '{{ fingerprint
+    /// }}'
     #[arg(short, long, global = true, value_name = "FORMAT", help_heading = HEADING)]
     pub(crate) format: Option<Format>,
     /// When to show progress
@@ -48,14 +54,18 @@ pub(crate) struct Global {
     /// The directory of the store (default: /var/lib/lxd-image for root, ~/.local/share/lxd-image for others)
     #[arg(long, global = true, help_heading = HEADING, env = "LXD_IMAGE_STORE", value_name = "DIR")]
     store: Option<PathBuf>,
-    /// Change a safety limit on what input may ask for (repeatable); `--help` lists them
+    /// Change a safety limit on input (repeatable); `--help` lists them
     #[arg(long = "limit", long_help = limit_help(), global = true, help_heading = HEADING, value_name = "NAME=VALUE", value_parser = parse_limit)]
     limits: Vec<(String, u64)>,
-    /// How many threads to use at most (default: one for each core)
+    /// The maximum number of threads (default: one per core)
     #[arg(long, global = true, help_heading = HEADING, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 }
 
+/// Parses `NAME=VALUE`, where the value may have a binary unit.
+///
+/// # Errors
+/// A sentence for clap, which makes it wrong usage (status 2).
 fn parse_limit(text: &str) -> std::result::Result<(String, u64), String> {
     let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
     let (digits, unit) = match value.find(|character: char| !character.is_ascii_digit()) {
@@ -118,7 +128,7 @@ impl Global {
 
 impl Session {
     /// Progress on standard error, and the switch that Ctrl-C throws. Ends when dropped.
-    pub(crate) fn monitor(&self) -> (Monitor, Option<Shown>) {
+    pub(crate) fn monitor(&self) -> (Monitor, Option<ProgressGuard>) {
         let monitor = self.base.clone();
         let wanted = match self.progress {
             Mode::Auto => !self.quiet && std::io::stderr().is_terminal(),
@@ -128,7 +138,7 @@ impl Session {
         if !wanted {
             return (monitor, None);
         }
-        let shown = Shown::new(self.progress);
+        let shown = ProgressGuard::new(self.progress);
         (monitor.with_progress(shown.receiver()), Some(shown))
     }
 
@@ -137,7 +147,8 @@ impl Session {
         self.base.cancel().clone()
     }
 
-    /// Tells what the calls of this run left out or changed: a few by name and the rest counted; all with `-v` or `--format json`.
+    /// Tells what the calls of this run left out or changed: a few by name and the rest counted; all with `-v` or
+    /// `--format json`.
     pub(crate) fn report_omissions(&self) {
         let omissions = self.base.omissions();
         if self.quiet || omissions.is_empty() {
@@ -175,12 +186,12 @@ impl Session {
     }
 
     /// Opens an image from one path or two, or by its name in the store or on a remote; `-` is standard input.
-    pub(crate) fn open(&self, image: &Path, rootfs: Option<&Path>, which: Which) -> Result<Image> {
+    pub(crate) fn open(&self, image: &Path, rootfs: Option<&Path>, which: TypeArgument) -> Result<Image> {
         Image::open_with(self.source(image, rootfs, which)?, &self.limits)
     }
 
     /// The bytes of an image: files, or what the store or a remote has under this name where there is no such file.
-    fn source(&self, image: &Path, rootfs: Option<&Path>, which: Which) -> Result<ImageSource> {
+    fn source(&self, image: &Path, rootfs: Option<&Path>, which: TypeArgument) -> Result<ImageSource> {
         match rootfs {
             None => match self.named(image, which)? {
                 Some(source) => Ok(source),
@@ -191,16 +202,16 @@ impl Session {
         }
     }
 
-    /// The image that a word names which is no file: of the store, or of a remote, from where it is brought into the store as one
-    /// that was used. `None` for a file, and for what names nothing.
-    pub(crate) fn named(&self, word: &Path, which: Which) -> Result<Option<ImageSource>> {
+    /// The image that a word names which is no file: of the store, or of a remote, from where it is brought into the
+    /// store as one that was used. `None` for a file, and for what names nothing.
+    pub(crate) fn named(&self, word: &Path, which: TypeArgument) -> Result<Option<ImageSource>> {
         let there = word == Path::new("-") || std::fs::symlink_metadata(word).is_ok();
         if there && which.vm {
             return Err(has_no_type());
         }
         let Some(text) = word.to_str().filter(|_| !there) else { return Ok(None) };
-        let (store, image, from) = match Place::of(text) {
-            Place::Local(reference) => {
+        let (store, image, from) = match Location::of(text) {
+            Location::Local(reference) => {
                 // Looking for a name makes no store.
                 if !self.store_path().is_ok_and(|path| path.exists()) {
                     return Ok(None);
@@ -214,7 +225,7 @@ impl Session {
                     Err(error) => return Err(error),
                 }
             }
-            Place::Remote(name, reference) => {
+            Location::Remote(name, reference) => {
                 let remote = self.remote(name)?;
                 let (monitor, shown) = self.monitor();
                 let store = self.store()?;

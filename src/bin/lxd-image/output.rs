@@ -1,5 +1,11 @@
-//! Results on standard output: tables for people, and the same facts as JSON, YAML, CSV or by a template.
-//! Whatever came from an image is escaped where people see it.
+//! Results on standard output: tables for people, and the same records as JSON, YAML, CSV or by a template.
+//!
+//! A verb builds [`Records`] once and [`show`] prints them in the format that `--format` selects. Text from images and
+//! servers is untrusted: every format escapes what a terminal could interpret (control characters, bidirectional
+//! overrides, zero-width characters). JSON and YAML use their own escapes, so that programs get the exact value back.
+//!
+//! Standard output is written in pieces that never block for longer than one poll, so that Ctrl-C works while a pager
+//! or a slow pipe does not read.
 
 use std::io::Write;
 use std::str::FromStr;
@@ -26,6 +32,7 @@ pub(crate) enum Format {
 impl FromStr for Format {
     type Err = String;
 
+    /// Parses the value of `--format`; a text with `{{` or `{%` is a template.
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         Ok(match text {
             "table" => Self::Table,
@@ -52,8 +59,8 @@ const LXC: TableStyle = TableStyle::new()
     .row_separator(LineStyle::new('+', '-', '+', '+'))
     .bottom_border(LineStyle::new('+', '-', '+', '+'));
 
-/// Facts about one thing, or rows about several.
-pub(crate) enum Facts<'a> {
+/// Records about one thing, or rows about several.
+pub(crate) enum Records<'a> {
     /// Key and value, in the order in which people read them.
     One(Map<String, Value>),
     /// The columns, then one object a row.
@@ -65,11 +72,17 @@ pub(crate) fn line(text: &str) -> Result<()> {
     write(format!("{text}\n").as_bytes())
 }
 
+/// Writes bytes as they are. Only for texts that are results themselves, such as a template.
+///
+/// # Errors
+/// `Cancelled`; `Io`, whose source is `BrokenPipe` where the reader has gone, which
+/// [`Failure`](crate::failure::Failure) treats as success without a message.
 pub(crate) fn write(bytes: &[u8]) -> Result<()> {
     let mut out = Stdout;
     out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| or_cancelled(error, unwritable))
 }
 
+/// The error for standard output.
 fn unwritable(error: std::io::Error) -> Error {
     Error::new(ErrorKind::Io, "standard output can't be written").with_source(error)
 }
@@ -81,6 +94,7 @@ pub(crate) struct Stdout;
 const PIPE_BUF: usize = 4096;
 
 impl Write for Stdout {
+    /// Writes at most [`PIPE_BUF`] bytes: a pipe that polls as writable takes that much without blocking (pipe(7)).
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         let stdout = std::io::stdout();
         loop {
@@ -92,6 +106,7 @@ impl Write for Stdout {
         }
     }
 
+    /// Nothing is buffered.
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
@@ -103,13 +118,13 @@ pub(crate) fn value(name: &str, text: &str, format: &Format) -> Result<()> {
         Format::Table | Format::Compact | Format::Csv => line(text),
         Format::Json | Format::Yaml | Format::Jinja(_) => {
             let one = std::iter::once((name.to_owned(), Value::from(text)));
-            show(Facts::One(one.collect()), format)
+            show(Records::One(one.collect()), format)
         }
     }
 }
 
 /// Shows facts in the format that was asked for.
-pub(crate) fn show(facts: Facts, format: &Format) -> Result<()> {
+pub(crate) fn show(facts: Records, format: &Format) -> Result<()> {
     let text = match format {
         Format::Json => json(&into_value(facts))? + "\n",
         Format::Yaml => to_yaml(&into_value(facts), 0),
@@ -125,29 +140,32 @@ pub(crate) fn json(value: &Value) -> Result<String> {
     Ok(terminal_safe(&serde_json::to_string_pretty(value).map_err(unexpected)?))
 }
 
+/// The error for a record that a format cannot express.
 fn unexpected(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::new(ErrorKind::Io, "the result can't be written in this format").with_source(error)
 }
 
-fn into_value(facts: Facts) -> Value {
+/// Records as one JSON value: an object, or a list of objects.
+fn into_value(facts: Records) -> Value {
     match facts {
-        Facts::One(facts) => Value::Object(facts),
-        Facts::Many(_, rows) => Value::Array(rows.into_iter().map(Value::Object).collect()),
+        Records::One(facts) => Value::Object(facts),
+        Records::Many(_, rows) => Value::Array(rows.into_iter().map(Value::Object).collect()),
     }
 }
 
-fn table(facts: Facts, compact: bool) -> String {
+/// A table as `lxc` draws it, or without lines for `compact`; a single record as indented lines.
+fn table(facts: Records, compact: bool) -> String {
     let mut table = Table::new();
     table.load_style(if compact { presets::NOTHING } else { LXC });
     match facts {
-        Facts::One(facts) => {
+        Records::One(facts) => {
             let mut text = String::new();
             for (key, value) in facts {
                 people(&mut text, &label(&key), &value, 0);
             }
             return text;
         }
-        Facts::Many(columns, rows) => {
+        Records::Many(columns, rows) => {
             table.set_header(columns.iter().map(|column| column.to_uppercase()));
             for row in rows {
                 table.add_row(columns.iter().map(|column| cell(column, row.get(*column))));
@@ -193,6 +211,7 @@ fn escaped(text: &str) -> String {
     text.split('\\').map(|piece| Escaped(piece.as_bytes()).to_string()).collect::<Vec<_>>().join("\\")
 }
 
+/// A value as people read it: no quotes, `yes` and `no`, lists joined by commas.
 fn plain(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => String::new(),
@@ -213,15 +232,17 @@ fn cell(column: &str, value: Option<&Value>) -> String {
     }
 }
 
-fn csv(facts: Facts) -> Result<String> {
+/// Rows without a header, as `lxc image list --format csv` prints them (RFC 4180 quoting); a single record as key and
+/// value.
+fn csv(facts: Records) -> Result<String> {
     let mut writer = csv::WriterBuilder::new().from_writer(Vec::new());
     match facts {
-        Facts::One(facts) => {
+        Records::One(facts) => {
             for (key, value) in facts {
                 writer.write_record([escaped(&key), plain(Some(&value))]).map_err(unexpected)?;
             }
         }
-        Facts::Many(columns, rows) => {
+        Records::Many(columns, rows) => {
             for row in rows {
                 writer.write_record(columns.iter().map(|column| cell(column, row.get(*column)))).map_err(unexpected)?;
             }
@@ -231,11 +252,16 @@ fn csv(facts: Facts) -> Result<String> {
     String::from_utf8(bytes).map_err(unexpected)
 }
 
-fn jinja(facts: Facts, template: &str) -> Result<String> {
+/// Renders the template once per record, one line each. The template comes from the user, the values are untrusted; it
+/// can neither read files nor include others, since the environment has no loader.
+///
+/// # Errors
+/// `InvalidInput` for a template that cannot be parsed or rendered.
+fn jinja(facts: Records, template: &str) -> Result<String> {
     let environment = minijinja::Environment::new();
     let rows = match facts {
-        Facts::One(facts) => vec![facts],
-        Facts::Many(_, rows) => rows,
+        Records::One(facts) => vec![facts],
+        Records::Many(_, rows) => rows,
     };
     let mut text = String::new();
     for row in rows {
@@ -278,6 +304,7 @@ pub(crate) fn to_yaml(value: &Value, depth: usize) -> String {
     }
 }
 
+/// A value on one line, empty collections in flow style.
 fn yaml_scalar(value: &Value) -> String {
     match value {
         Value::String(text) => yaml_text(text),
@@ -287,6 +314,7 @@ fn yaml_scalar(value: &Value) -> String {
     }
 }
 
+/// A string, quoted unless it is a plain word that no YAML version reads as something else.
 fn yaml_text(text: &str) -> String {
     let plain = text.starts_with(|first: char| first.is_ascii_alphabetic())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/'))

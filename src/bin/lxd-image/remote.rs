@@ -1,4 +1,9 @@
-//! `remote add|list|remove|rename|set-url`: the servers that have names here.
+//! `remote add|list|remove|rename|set-url`: named remotes in the user's settings.
+//!
+//! `add` connects once and decides trust on first use: a certificate that a system authority signed is accepted; any
+//! other is shown to the user, or pinned at once with `--accept-certificate`, and refused where nobody can be asked.
+//! From then on only the pinned certificate is accepted. With `--password` this client's certificate is added to the
+//! server's trusted clients (LXD's trust password, or a token as LXD 5 and Incus create them).
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -10,7 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::failure::Failure;
 use crate::options::Session;
-use crate::output::{self, Facts};
+use crate::output::{self, Records};
 use crate::signals::{self, or_cancelled};
 
 /// Manage remotes: image servers by name
@@ -22,18 +27,18 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Give a server a name
+    /// Add a remote
     Add(Add),
     /// List remotes
     #[command(visible_alias = "ls")]
     List,
-    /// Forget a remote; images that came from there stay
+    /// Remove a remote; images that came from it stay
     #[command(visible_alias = "rm")]
     Remove {
         /// The remote
         name: String,
     },
-    /// Give a remote another name
+    /// Rename a remote
     #[command(visible_alias = "mv")]
     Rename {
         /// The remote
@@ -41,7 +46,7 @@ enum Verb {
         /// Its new name
         new: String,
     },
-    /// Say that a remote has moved
+    /// Change the URL of a remote
     SetUrl {
         /// The remote
         name: String,
@@ -56,26 +61,30 @@ struct Add {
     name: String,
     /// The address, like https://host:8443
     url: String,
-    /// How it is spoken to: lxd, incus or simplestreams
+    /// The protocol: lxd, incus or simplestreams
     #[arg(long, default_value = "lxd", value_parser = Protocol::of_server)]
     protocol: Protocol,
-    /// Ask only for what anyone may see, and don't show who asks
+    /// Use only public images, and send no client certificate
     #[arg(long)]
     public: bool,
-    /// Trust the certificate that it shows now, and pin it
+    /// Trust and pin the certificate that the server presents now
     #[arg(long, conflicts_with = "certificate")]
     accept_certificate: bool,
-    /// A file with the certificate that it must show, in PEM
+    /// A PEM file with the certificate that the server must present
     #[arg(long, value_name = "FILE")]
     certificate: Option<PathBuf>,
-    /// The server's trust password, or a token that its owner made, to be trusted by it
+    /// The server's trust password, or a trust token of its owner, to add this client to its trusted clients
     #[arg(long, value_name = "TEXT", conflicts_with = "public")]
     password: Option<String>,
-    /// Speak plain http with it, though it is another machine
+    /// Allow plain HTTP to this remote, although it is another machine
     #[arg(long)]
     allow_http: bool,
 }
 
+/// Runs the selected verb. Changes of the settings are atomic and durable.
+///
+/// # Errors
+/// `AlreadyExists` and `NotFound` for names; those of connecting to a server that is added.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     let settings = session.settings()?;
     match &arguments.verb {
@@ -90,6 +99,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     }
 }
 
+/// Prints the remotes; the fingerprint of a pinned certificate only in formats for programs.
 fn list(session: &Session) -> Result<()> {
     let rows = session
         .settings()?
@@ -106,10 +116,13 @@ fn list(session: &Session) -> Result<()> {
             row
         })
         .collect();
-    output::show(Facts::Many(&["name", "url", "protocol", "public"], rows), &session.format)
+    output::show(Records::Many(&["name", "url", "protocol", "public"], rows), &session.format)
 }
 
 impl Add {
+    /// Connects to the server, decides on its certificate, and stores the remote.
+    ///
+    /// A name that is taken is refused before any connection, by the same call that would add it.
     fn run(&self, session: &Session) -> Result<()> {
         if self.password.is_some() && self.protocol == Protocol::Simplestreams {
             let sentence = "`--password` is for LXD and Incus: a simplestreams server trusts nobody in particular";
@@ -148,6 +161,7 @@ impl Add {
         settings.add(&self.name, known)
     }
 
+    /// The URL, completed for the protocol (scheme and port).
     fn address(&self) -> Result<lxd_image::remote::Url> {
         KnownRemote::address(&self.url, self.protocol)
     }

@@ -1,5 +1,9 @@
-//! `serve`: the store on the network, for LXD, Incus, tools of simplestreams, importers of URLs, and people.
-//! What needs rights is done first, then they are given up, then the store is opened.
+//! `serve`: serves the store over HTTPS to LXD, Incus, simplestreams tools, direct imports and browsers.
+//!
+//! The order of the start is deliberate. Sockets, certificate, key and settings may need rights that the service user
+//! does not have, so they are opened first; then `--user` drops these rights; only then the store is opened, so that
+//! every file in it belongs to the service user. systemd socket activation and readiness notification are supported:
+//! with `Type=notify` the unit is ready once the sockets accept connections.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -20,51 +24,55 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output;
-use crate::upstream::Upstream;
+use crate::transfer::RemoteTransfer;
 
 /// Descriptors that are asked for: a socket for each connection and two files for each of its four requests, with room.
-const DESCRIPTORS: u64 = 16_384;
+const WANTED_DESCRIPTORS: u64 = 16_384;
 
 /// Serve the store's public images, and to trusted clients the whole store
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Where to listen (default: [::]:8443, or the sockets that systemd gives); http://ADDR:PORT is plain http
+    /// The address to listen on (default: [::]:8443, or the sockets from systemd); http://ADDR:PORT is plain HTTP
     #[arg(long, value_name = "[http://]ADDR:PORT")]
     listen: Vec<String>,
-    /// The certificate to show, PEM (default: one that is made at the first start and kept)
+    /// The server certificate, PEM (default: one that is generated at the first start and kept)
     #[arg(long, value_name = "FILE", requires = "key")]
     cert: Option<PathBuf>,
     /// Its key, PEM
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
-    /// The name that people see
+    /// The name of the server on its web pages
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// The address under which clients reach the server, where it is another than the one that they ask for
+    /// The URL of the server for clients, if it differs from the host that they request
     #[arg(long, value_name = "URL")]
     base_url: Option<String>,
     /// Certificates of clients that may see and change everything: a file, or a directory with *.crt and *.pem
     #[arg(long, value_name = "FILE|DIR")]
     trust: Option<PathBuf>,
-    /// A remote of which is brought, kept and served what clients ask for and the store lacks; what nobody used for ten days goes,
-    /// and what was not used for longest when there is more than --limit cache=BYTES
+    /// A remote from which images that clients request and the store lacks are fetched and cached; images unused for
+    /// ten days are evicted, and the least recently used ones beyond --limit cache=BYTES
     #[arg(long, value_name = "REMOTE:")]
     upstream: Option<String>,
-    /// Speak plain http with other machines than this one, where --listen says http://
+    /// Allow plain HTTP to other machines, where --listen says http://
     #[arg(long)]
     allow_http: bool,
-    /// Give up all rights but those of this user, as soon as sockets and key are open
+    /// Switch to this user as soon as sockets and key are open
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
 }
 
+/// Serves until a signal; then stops accepting, lets running requests end, and returns.
+///
+/// # Errors
+/// Those of the start: sockets, certificate, settings, user, store. Errors of single requests go to the log.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     raise_descriptors();
     let sockets = sockets(arguments)?;
     let certificate = certificate(arguments, session)?;
     // The settings and the key may be another user's.
     let upstream = match (session.settings(), arguments.upstream.as_deref()) {
-        (Ok(settings), name) => Some(Upstream::new(settings, name, session.client_options(), session.limits.clone())?),
+        (Ok(settings), name) => Some(RemoteTransfer::new(settings, name, session.client_options(), session.limits.clone())?),
         (Err(error), Some(_)) => return Err(error.into()),
         // Who has no settings brings nothing from others.
         (Err(_), None) => None,
@@ -107,7 +115,8 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     Ok(served?)
 }
 
-/// The store, opened to change it where that can be done: one on a file system that can only be read is served all the same.
+/// The store, opened to change it where that can be done: one on a file system that can only be read is served all the
+/// same.
 fn store(session: &Session) -> Result<Store> {
     let path = session.store_path()?;
     match session.store() {
@@ -153,6 +162,7 @@ fn sockets(arguments: &Arguments) -> Result<Vec<(std::net::TcpListener, bool)>> 
     Ok(found)
 }
 
+/// Resolves `ADDR:PORT`; a host name may give several addresses, and all are used.
 fn addresses(text: &str) -> Result<Vec<SocketAddr>> {
     let wrong = |error| {
         // What stands before an `@` is a password more often than not.
@@ -163,11 +173,14 @@ fn addresses(text: &str) -> Result<Vec<SocketAddr>> {
     Ok(text.trim_end_matches('/').to_socket_addrs().map_err(wrong)?.collect())
 }
 
+/// Binds a socket.
 fn open(address: SocketAddr) -> Result<std::net::TcpListener> {
     std::net::TcpListener::bind(address)
         .map_err(|error| Error::new(ErrorKind::Io, format!("cannot listen on {address}")).with_source(error))
 }
 
+/// The certificate of `--cert` and `--key`, or the self-signed one of the configuration directory, created at the
+/// first start.
 fn certificate(arguments: &Arguments, session: &Session) -> Result<ServerCertificate> {
     if let (Some(certificate), Some(key)) = (&arguments.cert, &arguments.key) {
         return ServerCertificate::read(certificate, key);
@@ -201,9 +214,11 @@ fn become_user(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Raises the soft limit of open files as far as the hard limit allows: common defaults of 1024 are too low for a
+/// server.
 fn raise_descriptors() {
     let limit = getrlimit(Resource::Nofile);
-    let wanted = limit.maximum.map_or(DESCRIPTORS, |maximum| maximum.min(DESCRIPTORS));
+    let wanted = limit.maximum.map_or(WANTED_DESCRIPTORS, |maximum| maximum.min(WANTED_DESCRIPTORS));
     if limit.current.is_some_and(|current| current < wanted) {
         // With fewer of them, connections wait for each other: it is slower, and works.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });

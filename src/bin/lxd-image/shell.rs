@@ -1,4 +1,7 @@
-//! `completions` and `man`: the command line described to shells and to `man`.
+//! `completions` and `man`: shell completion scripts and manual pages, generated from the clap definition.
+//!
+//! One manual page is written per verb. Examples, files, environment and exit statuses come from the tables in
+//! [`help`](crate::help), so that `--help` and `man` agree.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -23,6 +26,7 @@ pub(crate) struct Man {
     directory: PathBuf,
 }
 
+/// Prints the completion script for a shell.
 pub(crate) fn completions(arguments: &Completions) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(
@@ -34,6 +38,10 @@ pub(crate) fn completions(arguments: &Completions) -> Result<(), Failure> {
     Ok(output::write(&script)?)
 }
 
+/// Writes `lxd-image.1` and one page per verb into the directory.
+///
+/// # Errors
+/// `Io`; the directory must exist.
 pub(crate) fn man(arguments: &Man) -> Result<(), Failure> {
     let mut command = crate::Arguments::command().disable_help_subcommand(true);
     command.build();
@@ -80,6 +88,7 @@ fn pages(command: &clap::Command, path: &str, directory: &Path) -> io::Result<()
     Ok(())
 }
 
+/// Starts a section of a manual page (man(7)).
 fn section(text: &mut Vec<u8>, title: &str) -> io::Result<()> {
     writeln!(text, ".SH \"{title}\"")
 }

@@ -1,5 +1,12 @@
-//! Signals that ask the program to stop, and waits that they end: SIGINT, SIGTERM and SIGHUP, all alike.
-//! The first one switches [`cancel`] on; the second ends the process at once.
+//! Signals that ask the program to stop, and waits that they interrupt: SIGINT, SIGTERM and SIGHUP, all alike.
+//!
+//! The first signal sets [`cancel`], which every long call of the library checks; the call then undoes its work and
+//! fails with `Cancelled`. The second signal ends the process at once. Signals are blocked and read from a signalfd on
+//! a thread of its own: a handler could do next to nothing safely, and no system call needs to be restarted after
+//! `EINTR`.
+//!
+//! Everything that may wait for ever (standard input, a FIFO, a pipe that nobody reads) is polled with a timeout, so
+//! that a signal ends the wait within [`POLL_INTERVAL`].
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -18,11 +25,11 @@ use rustix::fs::OFlags;
 use rustix::process::{Pid, kill_process};
 
 /// How often a wait looks whether it is over.
-const POLL: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How long an editor may take to end once it was told to.
-const EDITOR_ENDS: Duration = Duration::from_millis(500);
+const EDITOR_EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 /// The status of a process that Ctrl-C ended.
-const STOPPED: i32 = 130;
+const CANCELLED_STATUS: i32 = 130;
 
 /// How the kernel marks a signal that no process sent: that of a key.
 const SI_KERNEL: i32 = 0x80;
@@ -36,8 +43,8 @@ pub(crate) fn cancel() -> &'static Cancel {
     CANCEL.get_or_init(Cancel::new)
 }
 
-/// Waits for signals on a thread of its own from now on. Must come before any other thread, since threads take over which signals
-/// are left to that one.
+/// Waits for signals on a thread of its own from now on. Must come before any other thread, since threads take over
+/// which signals are left to that one.
 pub(crate) fn listen() -> Result<()> {
     let failed =
         |error: nix::Error| Error::new(ErrorKind::Io, "signals can't be caught").with_source(io::Error::from(error));
@@ -70,11 +77,12 @@ pub(crate) fn listen() -> Result<()> {
     Ok(())
 }
 
+/// Handles a signal: the first one cancels, the second one exits.
 fn stop() {
     if cancel().is_cancelled() {
-        // Whoever asks twice does not want to wait. What is being written has no name that anybody looks at, and the next run
-        // that writes to the same directory removes it.
-        std::process::exit(STOPPED);
+        // Whoever asks twice does not want to wait. What is being written has no name that anybody looks at, and the
+        // next run that writes to the same directory removes it.
+        std::process::exit(CANCELLED_STATUS);
     }
     cancel().cancel();
 }
@@ -89,7 +97,7 @@ fn is_ignored(signal: Signal) -> bool {
 
 /// Waits until a descriptor can be read or written; a signal ends the wait.
 pub(crate) fn wait_for(fd: impl AsFd, what: PollFlags) -> io::Result<()> {
-    let timeout = Timespec::try_from(POLL).unwrap_or_default();
+    let timeout = Timespec::try_from(POLL_INTERVAL).unwrap_or_default();
     loop {
         match poll(&mut [PollFd::new(&fd, what)], Some(&timeout)) {
             // What need not be waited for is done even then: the result of work that is complete is shown.
@@ -102,9 +110,9 @@ pub(crate) fn wait_for(fd: impl AsFd, what: PollFlags) -> io::Result<()> {
 }
 
 /// Reads a descriptor; a signal ends the wait.
-pub(crate) struct Patient<F>(F);
+pub(crate) struct CancellableReader<F>(F);
 
-impl Patient<File> {
+impl CancellableReader<File> {
     /// A file by its path, or standard input for `-`. A FIFO that nobody writes to is waited for when it is read.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         if path == Path::new("-") {
@@ -116,7 +124,8 @@ impl Patient<File> {
     }
 }
 
-impl<F: Read + AsFd> Read for Patient<F> {
+impl<F: Read + AsFd> Read for CancellableReader<F> {
+    /// Waits with a timeout, then reads. The descriptor may be non-blocking: an empty FIFO is waited for again.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             cancel().check()?;
@@ -132,7 +141,7 @@ impl<F: Read + AsFd> Read for Patient<F> {
 /// The whole of a file that was named on the command line, or of standard input for `-`: at most `most` bytes.
 pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    Patient::open(path)?.take(most).read_to_end(&mut bytes)?;
+    CancellableReader::open(path)?.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -148,7 +157,7 @@ pub(crate) fn or_cancelled(error: io::Error, otherwise: impl FnOnce(io::Error) -
 
 /// The answer of a person: one line, without its end; `None` where there is no more. One Ctrl-C ends the wait.
 pub(crate) fn answer() -> io::Result<Option<String>> {
-    let mut input = Patient::open(Path::new("-"))?;
+    let mut input = CancellableReader::open(Path::new("-"))?;
     let mut line = Vec::new();
     let mut byte = [0];
     // Byte by byte, so that what follows the line is left for the next question.
@@ -161,7 +170,8 @@ pub(crate) fn answer() -> io::Result<Option<String>> {
     Ok((!line.is_empty()).then(|| String::from_utf8_lossy(&line).into_owned()))
 }
 
-/// Runs an editor to its end. It has the terminal, so that Ctrl-C means what it means to the editor; other signals end it.
+/// Runs an editor to its end. It has the terminal, so that Ctrl-C means what it means to the editor; other signals end
+/// it.
 pub(crate) fn edit(command: &mut Command) -> io::Result<ExitStatus> {
     EDITING.store(true, Ordering::Relaxed);
     let done = command.spawn().and_then(|mut editor| wait(&mut editor));
@@ -169,6 +179,7 @@ pub(crate) fn edit(command: &mut Command) -> io::Result<ExitStatus> {
     done
 }
 
+/// Waits for the editor. After a signal it gets SIGTERM and [`EDITOR_EXIT_TIMEOUT`] to end; it is then left alone.
 fn wait(editor: &mut Child) -> io::Result<ExitStatus> {
     let mut until: Option<Instant> = None;
     loop {
@@ -181,13 +192,13 @@ fn wait(editor: &mut Child) -> io::Result<ExitStatus> {
                 if let Some(pid) = pid {
                     let _ = kill_process(pid, rustix::process::Signal::TERM);
                 }
-                until = Some(Instant::now() + EDITOR_ENDS);
+                until = Some(Instant::now() + EDITOR_EXIT_TIMEOUT);
             }
             Some(until) if Instant::now() >= until => {
                 return Err(cancel().check().map_or_else(Into::into, |()| io::ErrorKind::TimedOut.into()));
             }
             _ => {}
         }
-        std::thread::sleep(POLL);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }

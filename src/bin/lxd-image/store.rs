@@ -1,5 +1,8 @@
-//! The store that a verb works on, and what references mean on the command line.
-//! Shared by all verbs of the store.
+//! The local store, and how references on the command line select an image in it. Shared by all verbs of the store.
+//!
+//! Verbs that change something open the store for writing and create it if necessary ([`Session::store`]); verbs that
+//! only look open it for reading where that is all this user may do ([`Session::store_to_read`]). A reference is an
+//! alias, a fingerprint, or a prefix of one; `--vm` selects the virtual machine where both image types have the alias.
 
 use std::path::{Path, PathBuf};
 
@@ -27,6 +30,7 @@ impl Session {
         })
     }
 
+    /// Options for opening the store with the limits, threads and cancellation of this run.
     pub(crate) fn store_options(&self) -> StoreOptions {
         let options = StoreOptions::new().limits(self.limits.clone()).cancel(self.cancel());
         match self.threads {
@@ -66,6 +70,7 @@ impl Session {
     }
 }
 
+/// Opens for writing if possible, since that also finishes interrupted work; otherwise for reading.
 fn open_to_read(options: &StoreOptions, path: &Path) -> Result<Store> {
     match options.open(path) {
         Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::StorageFull) => {
@@ -84,27 +89,28 @@ pub(crate) fn local(reference: &str) -> Result<&str> {
     }
 }
 
+/// The error for a remote where a verb works on the local store only.
 pub(crate) fn no_remotes(what: &str) -> Error {
     let sentence = format!("`{what}` is a remote, and this works on the local store only");
     Error::new(ErrorKind::Unsupported, sentence).with_hint("`lxd-image copy` brings images here and to servers")
 }
 
-/// Which image is meant where a container's and a virtual machine's share a name.
+/// TypeArgument image is meant where a container's and a virtual machine's share a name.
 #[derive(Args, Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Which {
+pub(crate) struct TypeArgument {
     /// The image for virtual machines, not the one for containers
     #[arg(long)]
     pub(crate) vm: bool,
 }
 
-impl Which {
+impl TypeArgument {
     /// The type that is meant.
     pub(crate) fn image_type(self) -> ImageType {
         if self.vm { ImageType::VirtualMachine } else { ImageType::Container }
     }
 
     /// The type that was said; without one the container's is meant before the virtual machine's.
-    pub(crate) fn said(self) -> Option<ImageType> {
+    pub(crate) fn requested(self) -> Option<ImageType> {
         self.vm.then_some(ImageType::VirtualMachine)
     }
 
@@ -126,7 +132,7 @@ impl Which {
 }
 
 /// The image that a reference on the command line names.
-pub(crate) fn resolve(store: &Store, reference: &str, which: Which) -> Result<StoredImage> {
+pub(crate) fn resolve(store: &Store, reference: &str, which: TypeArgument) -> Result<StoredImage> {
     which.find(store, local(reference)?)
 }
 

@@ -1,5 +1,8 @@
-//! The context of `template render` and `template apply`, from a JSON file.
-//! Its keys are the names that templates know; any other key becomes a variable too.
+//! The context of `template render` and `template apply`, read from a JSON file.
+//!
+//! Known keys (container, config, devices, properties, trigger, path) become what LXD and Incus pass to templates; any
+//! other key becomes a variable. LXD's values are strings, so numbers and booleans under known keys are converted to
+//! strings.
 
 use std::path::Path;
 
@@ -10,10 +13,14 @@ use serde_json::Value as Json;
 use crate::signals::{self, or_cancelled};
 
 /// Reads at most this much: everything in it goes into a rendering.
-const MOST: u64 = 16 << 20;
+const MAX_CONTEXT_BYTES: u64 = 16 << 20;
 
+/// Reads a context from a file, or from standard input for `-`.
+///
+/// # Errors
+/// `Malformed` for a text that is not JSON, or for values of the wrong type, naming the key.
 pub(super) fn read(path: &Path) -> Result<Context> {
-    let bytes = bytes(path, MOST)?;
+    let bytes = bytes(path, MAX_CONTEXT_BYTES)?;
     // `serde_json` itself stops at a depth of 128.
     let json: Json = serde_json::from_slice(&bytes).map_err(|error| {
         Error::new(ErrorKind::Malformed, "the context is not JSON").with_source(error).in_file(path)
@@ -34,6 +41,7 @@ pub(super) fn bytes(path: &Path, most: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Converts the JSON object, key by key.
 fn context(json: &Json) -> Result<Context> {
     let Json::Object(keys) = json else {
         return Err(Error::new(ErrorKind::Malformed, "a context is an object with names and values"));
@@ -63,10 +71,12 @@ fn context(json: &Json) -> Result<Context> {
     Ok(context)
 }
 
+/// A map of strings as a template value.
 fn map(entries: Vec<(String, String)>) -> Value {
     Value::map(entries.into_iter().map(|(key, value)| (key, Value::from(value))))
 }
 
+/// The error for a value of the wrong type.
 fn wrong(key: &str, what: &str) -> Error {
     Error::new(ErrorKind::Malformed, format!("`{key}` in the context must be {what}"))
 }
@@ -80,11 +90,13 @@ fn text(key: &str, value: &Json) -> Result<String> {
     }
 }
 
+/// An object of strings, in the order of the file.
 fn texts(key: &str, value: &Json) -> Result<Vec<(String, String)>> {
     let Json::Object(entries) = value else { return Err(wrong(key, "an object of texts")) };
     entries.iter().map(|(name, value)| Ok((name.clone(), text(&format!("{key}.{name}"), value)?))).collect()
 }
 
+/// Any JSON value as a template value; numbers become integers where they are, otherwise floats.
 fn other(value: &Json) -> Result<Value> {
     Ok(match value {
         Json::Null => Value::NIL,

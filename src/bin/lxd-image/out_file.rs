@@ -1,5 +1,7 @@
-//! Where `pack` and `convert` write: a file by its name, or a directory, in which the image gets its usual name.
-//! A name that ends in a slash is a directory's, which is made.
+//! Output paths of `pack` and `convert`: a file, or a directory in which the image gets its usual name.
+//!
+//! A path that ends in a slash, or that is a directory, means a directory; it is created if it is missing, and removed
+//! again if writing fails. The file name is the input's without its image endings, plus the ending of the codec.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -7,12 +9,12 @@ use std::path::{Path, PathBuf};
 use lxd_image::{Error, ErrorKind, Result};
 
 /// A file to write, and the directory that was made for it.
-pub(crate) struct Target {
+pub(crate) struct OutFile {
     file: PathBuf,
     made: Option<PathBuf>,
 }
 
-impl Target {
+impl OutFile {
     /// The file that `out` means for an image made of `input` with a codec, by its name and maybe its level.
     pub(crate) fn of(out: &Path, input: &Path, codec: &str) -> Result<Self> {
         let slash = out.as_os_str().as_bytes().ends_with(b"/");
@@ -56,6 +58,7 @@ fn stem(input: &Path) -> String {
     if stem.is_empty() || stem.starts_with('-') { "image".to_owned() } else { stem.to_owned() }
 }
 
+/// The ending of a unified image's file with this codec. Uncompressed and unknown ones are plain `.tar`.
 fn ending(codec: &str) -> &'static str {
     match codec.split(':').next().unwrap_or_default() {
         "xz" => ".tar.xz",

@@ -1,5 +1,9 @@
-//! What a server brings from others: from its upstream for whoever asks, and from anywhere for trusted clients.
-//! The library's server knows no clients; here the two meet.
+//! Image transfers of a server: fetches from its upstream and from sources that trusted clients name, and pushes.
+//!
+//! The library's server and its clients do not import each other; this implementation of the server's trait joins
+//! them. What is fetched for anonymous clients is bounded and public only: an image that the upstream does not publish
+//! is never fetched, and a name here never gets another meaning. Errors shown to clients have the secrets of the
+//! request removed.
 
 use std::sync::Arc;
 
@@ -11,7 +15,7 @@ use lxd_image::store::{ImportOptions, RefreshOptions, Refreshed, Store, StoredIm
 use lxd_image::{Architecture, Error, ErrorKind, Fingerprint, ImageType, Limits, Monitor, Prefix, Result};
 
 /// Remotes as a server uses them.
-pub(crate) struct Upstream {
+pub(crate) struct RemoteTransfer {
     /// What clients' questions go to.
     remote: Option<Box<dyn Remote>>,
     settings: Settings,
@@ -19,7 +23,7 @@ pub(crate) struct Upstream {
     limits: Limits,
 }
 
-impl Upstream {
+impl RemoteTransfer {
     /// Brings what trusted clients name, and what anybody asks for from the remote of this name, where there is one.
     ///
     /// # Errors
@@ -46,12 +50,13 @@ impl Upstream {
         Ok(Lxd::new(options, &url.parse()?)?.certificate(certificate).secret(secret))
     }
 
+    /// The upstream, or `NotFound` without `--upstream`.
     fn upstream(&self) -> Result<&dyn Remote> {
         self.remote.as_deref().ok_or_else(|| Error::new(ErrorKind::NotFound, "this server has no upstream"))
     }
 }
 
-impl Fetch for Upstream {
+impl Fetch for RemoteTransfer {
     fn has_upstream(&self) -> bool {
         self.remote.is_some()
     }
@@ -125,7 +130,9 @@ impl Fetch for Upstream {
     }
 }
 
-impl Upstream {
+impl RemoteTransfer {
+    /// Fetches what a trusted client names. Separate from `pull` so that every error passes the removal of the secret
+    /// there.
     fn pull_from(&self, pull: &Pull, store: &Store, mut options: ImportOptions) -> Result<StoredImage> {
         let mut source = UpdateSource::new(&*pull.url, &*pull.protocol, pull.alias.as_deref().unwrap_or_default());
         if let Some(pem) = &pull.certificate {

@@ -1,4 +1,7 @@
-//! What hands used to `lxc image` type: the word `image` before a verb means nothing here, and is no mistake.
+//! Compatibility with `lxc image`: the word `image` before a verb is accepted and ignored.
+//!
+//! `lxd-image image list` works like `lxd-image list`. Only a word in the place of the verb is dropped: values of
+//! global options and later arguments may be called `image` too.
 
 use std::ffi::OsString;
 

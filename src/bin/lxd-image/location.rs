@@ -1,5 +1,9 @@
-//! Where a word on the command line points: into the local store, or to a remote by its name.
-//! And the remotes behind such names.
+//! References on the command line: `NAME` for the local store, `REMOTE:NAME` for a remote, and how remotes are
+//! connected.
+//!
+//! The colon decides, as in `lxc`: `debian/12` is an alias of the store, `images:debian/12` one of the remote
+//! `images`, and `local:` is the store again. Remotes are read from the user's settings at each use; nothing is cached
+//! in between.
 
 use lxd_image::remote::{Lxd, Remote, Settings, Simplestreams, Url, Wanted};
 use lxd_image::store::StoredImage;
@@ -9,12 +13,13 @@ use crate::options::Session;
 
 /// What `[REMOTE:]REST` names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place<'a> {
+pub(crate) enum Location<'a> {
     Local(&'a str),
     Remote(&'a str, &'a str),
 }
 
-impl<'a> Place<'a> {
+impl<'a> Location<'a> {
+    /// Splits a reference at its first colon. Aliases with a colon must therefore be written as `local:NAME`.
     pub(crate) fn of(text: &'a str) -> Self {
         match text.split_once(':') {
             None => Self::Local(text),
@@ -30,6 +35,10 @@ impl Session {
         Ok(Settings::open(Settings::user_directory()?))
     }
 
+    /// Connects to a remote of the settings, whatever its protocol.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown name; those of reading the settings and the client certificate.
     pub(crate) fn remote(&self, name: &str) -> Result<Box<dyn Remote>> {
         self.settings()?.connect(name, self.client_options())
     }
@@ -43,7 +52,8 @@ impl Session {
         Ok(Box::new(Simplestreams::new(self.client_options().allow_http(allow_http), &url)?))
     }
 
-    /// The image that a reference means on a remote. Who does not say for which machine or of which type means whatever is there.
+    /// The image that a reference means on a remote. Who does not say for which machine or of which type means
+    /// whatever is there.
     pub(crate) fn find_on(
         &self,
         remote: &dyn Remote,
@@ -62,6 +72,10 @@ impl Session {
         remote.resolve(&wanted, monitor).or_else(|error| other(error, wanted))
     }
 
+    /// Connects to a remote that must be an LXD or Incus server, for operations that only these have.
+    ///
+    /// # Errors
+    /// `Unsupported` for another protocol; otherwise those of [`remote`](Self::remote).
     pub(crate) fn lxd(&self, name: &str) -> Result<Lxd> {
         self.settings()?.connect_lxd(name, self.client_options())
     }
