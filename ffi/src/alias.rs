@@ -233,5 +233,7 @@ pub unsafe extern "C" fn lxi_store_delete_alias_of_type(
     image_type: lxi_image_type,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
-    call(error, || handle::get(store)?.delete_alias(args::text(name, "name of an alias")?, optional_image_type(image_type)?))
+    call(error, || {
+        handle::get(store)?.delete_alias(args::text(name, "name of an alias")?, optional_image_type(image_type)?)
+    })
 }

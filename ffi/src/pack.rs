@@ -184,7 +184,8 @@ pub(crate) unsafe fn pack_options(pointer: *const lxi_pack_options) -> Result<(R
     if given.threads > 0 {
         options = options.threads(threads(given.threads));
     }
-    let options = options.all_xattrs(flags & LXI_PACK_ALL_XATTRS != 0).limits(limits).monitor(monitor_from(given.monitor)?);
+    let options =
+        options.all_xattrs(flags & LXI_PACK_ALL_XATTRS != 0).limits(limits).monitor(monitor_from(given.monitor)?);
     Ok((rootfs, options))
 }
 

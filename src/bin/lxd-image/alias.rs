@@ -13,9 +13,9 @@ use lxd_image::{Error, ErrorKind, ImageType, Result};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
-use crate::options::Session;
-use crate::output::{self, Records, Format};
 use crate::location::Location;
+use crate::options::Session;
+use crate::output::{self, Format, Records};
 use crate::store::{TypeArgument, local, resolve};
 
 /// Manage aliases

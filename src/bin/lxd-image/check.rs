@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
 use crate::options::Session;
-use crate::output::{self, Records, Format};
+use crate::output::{self, Format, Records};
 use crate::store::size;
 
 /// Check the store: hash every image, compare with the catalog

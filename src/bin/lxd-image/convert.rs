@@ -13,10 +13,10 @@ use lxd_image::{Error, ErrorKind, Fingerprint, Result};
 
 use crate::failure::Failure;
 use crate::options::Session;
+use crate::out_file::OutFile;
 use crate::output;
 use crate::pack::report;
 use crate::store::TypeArgument;
-use crate::out_file::OutFile;
 
 /// Convert an image to another form or compression
 #[derive(Args)]

@@ -16,8 +16,8 @@ use lxd_image::store::{Alias, Store, StoredImage};
 use lxd_image::{Architecture, Error, ErrorKind, Monitor, Result};
 
 use crate::failure::Failure;
-use crate::options::Session;
 use crate::location::Location;
+use crate::options::Session;
 use crate::store::TypeArgument;
 
 /// Copy images between remotes and the store

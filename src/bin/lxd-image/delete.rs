@@ -9,8 +9,8 @@ use clap::Args;
 use lxd_image::Result;
 
 use crate::failure::Failure;
-use crate::options::Session;
 use crate::location::Location;
+use crate::options::Session;
 use crate::store::TypeArgument;
 
 /// Delete images

@@ -18,9 +18,9 @@ use lxd_image::{Error, ErrorKind, Result};
 
 use crate::failure::Failure;
 use crate::info;
+use crate::location::Location;
 use crate::options::Session;
 use crate::output::{self, Format};
-use crate::location::Location;
 use crate::signals::{self, or_cancelled};
 use crate::store::{TypeArgument, pair};
 

@@ -13,9 +13,9 @@ use lxd_image::{Escaped, Result};
 use serde_json::Value;
 
 use crate::failure::Failure;
-use crate::options::Session;
-use crate::output::{self, Records, Format};
 use crate::location::Location;
+use crate::options::Session;
+use crate::output::{self, Format, Records};
 use crate::store::TypeArgument;
 
 /// Export an image to files

@@ -21,9 +21,9 @@ use lxd_image::store::{Alias, ImportOptions, StoredImage};
 use lxd_image::{Error, ErrorKind, Result};
 
 use crate::failure::Failure;
+use crate::location::Location;
 use crate::options::{Session, input};
 use crate::owners::TreeArguments;
-use crate::location::Location;
 use crate::publish;
 use crate::store::{is_url, pair};
 

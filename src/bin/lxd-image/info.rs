@@ -11,9 +11,9 @@ use lxd_image::{Escaped, Result};
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;
-use crate::options::Session;
-use crate::output::{self, Records, Format};
 use crate::location::Location;
+use crate::options::Session;
+use crate::output::{self, Format, Records};
 use crate::store::{self, TypeArgument};
 
 /// Show everything about an image

@@ -14,8 +14,8 @@ use lxd_image::remote::{ClientOptions, CopyOptions};
 use lxd_image::{Cancel, Error, ErrorKind, Fingerprint, Limits, Monitor, Result};
 
 use crate::failure::Failure;
-use crate::output::{self, Format};
 use crate::location::Location;
+use crate::output::{self, Format};
 use crate::progress::{Mode, ProgressGuard};
 use crate::signals;
 use crate::store::TypeArgument;

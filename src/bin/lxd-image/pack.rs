@@ -13,11 +13,11 @@ use lxd_image::{Error, ErrorKind, Metadata, Result};
 
 use crate::failure::Failure;
 use crate::options::Session;
+use crate::out_file::OutFile;
 use crate::output;
 use crate::owners::TreeArguments;
 use crate::signals::{self, or_cancelled};
 use crate::store::pair;
-use crate::out_file::OutFile;
 
 /// Pack a root file system, or a virtual machine's disk, to an image
 #[derive(Args)]

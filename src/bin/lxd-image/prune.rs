@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
 use crate::options::Session;
-use crate::output::{self, Records, Format};
+use crate::output::{self, Format, Records};
 use crate::store::{images, object, size};
 
 /// Remove cached images that are unused or expired

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::failure::Failure;
 use crate::options::Session;
-use crate::output::{self, Records, Format};
+use crate::output::{self, Format, Records};
 use crate::store::{TypeArgument, images, name_of, resolve};
 
 /// Update images with auto-update now

@@ -72,7 +72,9 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let certificate = certificate(arguments, session)?;
     // The settings and the key may be another user's.
     let upstream = match (session.settings(), arguments.upstream.as_deref()) {
-        (Ok(settings), name) => Some(RemoteTransfer::new(settings, name, session.client_options(), session.limits.clone())?),
+        (Ok(settings), name) => {
+            Some(RemoteTransfer::new(settings, name, session.client_options(), session.limits.clone())?)
+        }
         (Err(error), Some(_)) => return Err(error.into()),
         // Who has no settings brings nothing from others.
         (Err(_), None) => None,

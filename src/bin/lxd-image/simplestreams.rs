@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
 use crate::options::{Session, input};
-use crate::output::{self, Records, Format};
+use crate::output::{self, Format, Records};
 use crate::store::{counted, pair, size, time};
 
 /// Maintain a static tree for any web server

@@ -17,7 +17,7 @@ use super::difference::difference;
 use super::{DialectArgument, context};
 use crate::failure::Failure;
 use crate::options::Session;
-use crate::output::{self, Records, Format};
+use crate::output::{self, Format, Records};
 
 /// Apply the templates of an unpacked image at an event
 #[derive(Args)]
