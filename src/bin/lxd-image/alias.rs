@@ -87,7 +87,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
                 let image = resolve(&store, reference, *which)?;
                 let alias = Alias::new(name)?.described(&**description);
                 if *reuse {
-                    // A cached image stays one: nothing but its name changes.
+                    // Only the name changes: a cached image must stay cached, or it would never be pruned again.
                     let options = ImportOptions::new().cached(image.cached).alias(alias);
                     let options = options.reuse_aliases(true).replace_images(true).monitor(monitor.clone());
                     store.adopt(&image.fingerprint, &options)?;
@@ -97,7 +97,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
             }
             Location::Remote(remote, name) => {
                 let server = session.lxd(remote)?;
-                // As with `lxc`, what it points to is on the same server, whether or not that is said again.
+                // As with `lxc`, the target is on the same server, with or without the remote's name before it.
                 let reference =
                     reference.strip_prefix(remote).and_then(|rest| rest.strip_prefix(':')).unwrap_or(reference);
                 let image = session.find_on(&server, reference, which.requested(), &monitor)?;
@@ -124,7 +124,8 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     Ok(())
 }
 
-/// On a server a name means one image, of whatever type.
+/// Refuses `--vm` for a server. On LXD and Incus a name means one image of whatever type, so the option would be
+/// ignored.
 fn refuse_type(which: TypeArgument) -> Result<()> {
     if which.vm {
         let sentence = "`--vm` has no effect on a server: an alias there means one image";

@@ -82,7 +82,7 @@ fn things(count: usize) -> String {
     if count == 1 { "1 thing was".to_owned() } else { format!("{count} things were") }
 }
 
-/// Why a repair left a finding as it is.
+/// The reason why a repair left this finding, or `None` if it repaired it.
 fn left<'a>(finding: &Finding, report: &'a CheckReport) -> Option<&'a str> {
     let left = report.unrepaired.iter().find(|left| left.finding == *finding);
     left.map(|left| left.reason.as_str())

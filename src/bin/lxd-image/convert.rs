@@ -22,8 +22,8 @@ use crate::store::TypeArgument;
 #[derive(Args)]
 #[command(override_usage = "lxd-image convert [OPTIONS] <IMAGE> [ROOTFS] <OUT>")]
 pub(crate) struct Arguments {
-    /// The image (or both files of a split image, in either order, or the name of an image of the store or a remote), then the
-    /// output: a file, a directory, or `-` for standard output
+    /// The image (or both files of a split image, in either order, or the name of an image of the store or a remote),
+    /// then the output: a file, a directory, or `-` for standard output
     #[arg(num_args = 2..=3, required = true, value_names = ["IMAGE", "[ROOTFS]", "OUT"])]
     paths: Vec<PathBuf>,
     #[command(flatten)]

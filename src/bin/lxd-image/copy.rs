@@ -46,8 +46,8 @@ pub(crate) struct Arguments {
     /// Copy the image of each of these architectures, instead of this machine's; `/ARCH` is appended to each alias
     #[arg(long, value_name = "ARCH", num_args = 1..)]
     all: Vec<Architecture>,
-    /// Move an alias that exists already; an image that thereby loses its last alias is deleted, unless its property `keep`
-    /// is `true`
+    /// Move an alias that exists already; an image that thereby loses its last alias is deleted, unless its property
+    /// `keep` is `true`
     #[arg(long)]
     reuse: bool,
     /// The secret that opens a private image
@@ -90,7 +90,10 @@ impl Arguments {
         }
     }
 
-    /// Copies what a reference of a remote names into the store: one image, or one for each architecture.
+    /// Copies what a reference names into the store: one image, or one for each architecture of `--all`.
+    ///
+    /// With several architectures each alias gets the architecture appended (`debian/12/arm64`); the image of the first
+    /// architecture also gets the alias itself. Images that were copied before an error stay.
     fn fetch(&self, remote: &dyn Remote, name: &str, store: &Store, monitor: &Monitor) -> Result<Vec<StoredImage>> {
         if self.all.is_empty() {
             let mut options = self.options(monitor);
@@ -104,7 +107,7 @@ impl Arguments {
             let mut options = self.options(monitor).architectures([*architecture]);
             for name in &self.alias {
                 options = options.alias(Alias::new(format!("{name}/{}", architecture.debian_name()))?);
-                // The first one is what the name alone means.
+                // The alias without an architecture means the image of the first one.
                 if index == 0 {
                     options = options.alias(Alias::new(&**name)?);
                 }
@@ -133,17 +136,19 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
             .into());
     }
     if target.is_some() && (arguments.auto_update || !arguments.all.is_empty()) {
-        let sentence = "an image that is sent to a server can't be kept up to date by it, nor several be sent at once";
+        let sentence = "`--auto-update` and `--all` are not available for uploads to a server";
         return Err(Error::new(ErrorKind::InvalidInput, sentence).with_hint("copy to the local store first").into());
     }
     if matches!(from, Location::Local(_)) && (!arguments.all.is_empty() || arguments.secret.is_some()) {
-        let sentence = "`--all` and `--secret` choose among the images of a remote, and this is one of the store";
+        let sentence = "`--all` and `--secret` need a remote as the source, not the local store";
         return Err(Error::new(ErrorKind::InvalidInput, sentence).into());
     }
     let (monitor, shown) = session.monitor();
     let done = match (from, target) {
-        (Location::Local(_), None) => Err(Error::new(ErrorKind::InvalidInput, "this copies from the store to itself")
-            .with_hint("`lxd-image alias create` gives an image another name")),
+        (Location::Local(_), None) => {
+            Err(Error::new(ErrorKind::InvalidInput, "source and target are both the local store")
+                .with_hint("`lxd-image alias create` gives an image another name"))
+        }
         (Location::Remote(name, reference), None) => arguments.source(name, session).and_then(|remote| {
             let store = session.store()?;
             arguments.fetch(&*remote, reference, &store, &monitor)
@@ -157,8 +162,8 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         (Location::Remote(name, reference), Some(target)) => arguments.source(name, session).and_then(|remote| {
             let server = session.lxd(target)?;
             let store = session.store()?;
-            // By way of the store, which keeps it for a while as one that was used.
-            // Its aliases and who may read it are for the server that it is sent to.
+            // Through the local store, which keeps the image as a cached one.
+            // Aliases and visibility are for the target server, not for the local copy.
             let cached = arguments.options(&monitor).copy_aliases(false).reuse_aliases(false).public(false);
             let image = store.get_or_fetch(&*remote, reference, &cached)?;
             let mut options = arguments.upload(&monitor)?.copy_aliases(false);

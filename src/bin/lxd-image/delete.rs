@@ -26,10 +26,11 @@ pub(crate) struct Arguments {
 /// Deletes the images. Either all references can be resolved, or nothing is deleted.
 ///
 /// # Errors
-/// `NotFound` and `Ambiguous` for a reference; those of deleting, after which earlier images of the list are gone.
+/// `NotFound` and `Ambiguous` for a reference. If a deletion itself fails, the images before it in the list are already
+/// deleted.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     let (monitor, shown) = session.monitor();
-    // All are looked up before the first goes: a slip in one of them removes nothing.
+    // Resolve all references first, so that a typing error in one of them deletes nothing.
     let found = arguments
         .references
         .iter()

@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     rootfs_b: Option<PathBuf>,
 }
 
-/// Rows that are shown together, where the format lets rows be shown apart.
+/// Rows that are printed together, in formats where rows can be printed one by one.
 const ROWS_PER_BATCH: usize = 1_000;
 
 /// Compares the images. "They differ" is a result and not an error, so it has no message; its status is 1.
@@ -54,7 +54,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     }
 }
 
-/// Shows the differences as they are found; whether there are any.
+/// Prints the differences while they are found; returns whether there are any.
 fn compare(arguments: &Arguments, session: &Session) -> Result<bool> {
     let first = session.open(&arguments.image_a, arguments.rootfs_a.as_deref(), TypeArgument::default())?;
     let second = session.open(&arguments.image_b, arguments.rootfs_b.as_deref(), TypeArgument::default())?;
@@ -69,11 +69,14 @@ fn compare(arguments: &Arguments, session: &Session) -> Result<bool> {
     out.finish()
 }
 
-/// Differences on their way to standard output.
+/// Collects differences and prints them in batches.
 struct DifferencePrinter<'a> {
     format: &'a Format,
+    /// Text that is not printed yet (table and JSON).
     text: String,
+    /// Rows that are not printed yet (all other formats).
     rows: Vec<Map<String, Value>>,
+    /// Whether there was any difference so far.
     any: bool,
 }
 
@@ -85,7 +88,7 @@ impl DifferencePrinter<'_> {
                 self.text.push_str(&for_people(difference));
                 self.text.push('\n');
             }
-            // As the whole list would be written, element by element.
+            // Write the list element by element: collecting it would need memory for all differences.
             Format::Json => {
                 self.text.push_str(if self.any { ",\n" } else { "[\n" });
                 let row = output::json(&Value::Object(row(difference)))?;
@@ -95,7 +98,7 @@ impl DifferencePrinter<'_> {
             _ => self.rows.push(row(difference)),
         }
         self.any = true;
-        // The columns of a compact table are as wide as the widest row.
+        // A compact table must wait for all rows: its columns are as wide as the widest cell.
         if self.text.len() >= 64 << 10 || (self.rows.len() >= ROWS_PER_BATCH && *self.format != Format::Compact) {
             self.write()?;
         }
@@ -145,7 +148,7 @@ fn for_people(difference: &Difference) -> String {
     }
 }
 
-/// A value in one line; digests and texts are cut.
+/// A value on one line; digests and long texts are truncated.
 fn brief(value: &str) -> String {
     let shown = Escaped(value.as_bytes()).to_string();
     match shown.char_indices().nth(40) {

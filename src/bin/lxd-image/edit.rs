@@ -90,13 +90,15 @@ const COMMENT: &str = "### The image's properties and flags, as YAML. Lines that
 ### Architecture, dates and fingerprint can't change.
 ";
 
-/// The answer to a text that can't be used is bounded: a person may change it, a pipe can't.
+/// The largest text that `edit` accepts. Properties of real images need a few KiB.
 const MAX_EDIT_BYTES: u64 = 1 << 20;
 
-/// An image that can be changed, where it is.
+/// An image to change: in the local store, or on a server.
 struct EditTarget<'a> {
     session: &'a Session,
+    /// The server that has the image; `None` for the local store.
     server: Option<Lxd>,
+    /// The image when it was looked up, with its revision.
     image: StoredImage,
 }
 
@@ -118,7 +120,7 @@ impl<'a> EditTarget<'a> {
         Ok(Self { session, server, image })
     }
 
-    /// Changes it; where it is `unchanged` only if it still is as it was seen.
+    /// Applies the edit. With `unchanged` it is refused (`Mismatch`) if the image is no longer what was shown.
     fn change(&self, edit: Edit, unchanged: bool) -> Result<()> {
         if let Some(server) = &self.server {
             let (monitor, _shown) = self.session.monitor();
@@ -156,7 +158,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         let text = file.edit()?;
         match Edit::from_yaml(&text, &session.limits).and_then(|edit| target.change(edit, true)) {
             Ok(()) => return Ok(()),
-            // What was typed is not lost for a slip in it.
+            // Offer the text again, so that a mistake does not lose the user's work.
             Err(error) if matches!(error.kind(), ErrorKind::Malformed | ErrorKind::InvalidInput) => {
                 eprintln!("error[{}]: {error}", error.kind());
                 eprint!("press Enter to edit again, Ctrl-C to give up ");
@@ -180,7 +182,7 @@ fn unread_editor(error: std::io::Error) -> Error {
     or_cancelled(error, |error| Error::new(ErrorKind::Io, "the editor can't be started").with_source(error))
 }
 
-/// A private file that an editor works on.
+/// A temporary file that only this user can read, removed when dropped.
 struct Draft(PathBuf);
 
 impl Draft {
@@ -204,7 +206,7 @@ impl Draft {
     /// `Cancelled` if the editor ends with a failure, which editors use to say "do nothing" (`:cq` in vi); `Io`.
     fn edit(&self) -> Result<Vec<u8>> {
         let editor = ["VISUAL", "EDITOR"].iter().find_map(std::env::var_os).unwrap_or_else(|| "vi".into());
-        // As git does: the variable may hold arguments, and the shell splits them.
+        // As git does: the variable may contain arguments, so the shell splits it.
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!("{} \"$1\"", editor.to_string_lossy())).arg("sh").arg(&self.0);
         match signals::edit(&mut command) {
@@ -220,7 +222,7 @@ impl Draft {
         std::fs::read(&self.0).map_err(|error| self.unusable(error))
     }
 
-    /// The error for the file, naming its path.
+    /// The error for the draft, naming its path, which the user may need to rescue the text.
     fn unusable(&self, error: std::io::Error) -> Error {
         let path: &Path = &self.0;
         Error::new(ErrorKind::Io, "the edited file can't be used").with_source(error).in_file(path)
@@ -253,7 +255,7 @@ pub(crate) fn unset_property(arguments: &UnsetProperty, session: &Session) -> Re
 /// # Errors
 /// `InvalidInput` for a key that cannot be set or a value that cannot be parsed.
 pub(crate) fn set(arguments: &Set, session: &Session) -> Result<(), Failure> {
-    /// Keys of `set`; properties have verbs of their own, because they may have any name.
+    /// Keys of `set`. Properties have verbs of their own, because a property may have any of these names too.
     const SETTABLE: [&str; 3] = ["public", "auto_update", "expires_at"];
     let mut edit = Edit::new();
     for (key, value) in &arguments.values {
@@ -279,7 +281,7 @@ pub(crate) fn get_property(arguments: &GetProperty, session: &Session) -> Result
         return Ok(output::value(&arguments.key, value, &session.format)?);
     }
     match image.properties.get(&arguments.key) {
-        // For scripts, so as it is; a terminal's reader gets it escaped.
+        // Scripts get the exact value; on a terminal it is escaped, because the image may be hostile.
         Some(value) if std::io::stdout().is_terminal() => {
             Ok(output::line(&lxd_image::Escaped(value.as_bytes()).to_string())?)
         }

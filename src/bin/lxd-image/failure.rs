@@ -8,34 +8,37 @@ use std::process::ExitCode;
 
 use lxd_image::{Error, ErrorKind};
 
-/// An exit status, and the error that goes with it unless all was said already.
+/// An exit status, and the error that belongs to it. Without an error everything was printed already.
 pub(crate) struct Failure {
+    /// What [`report`](Self::report) prints.
     error: Option<Error>,
+    /// The exit status.
     status: u8,
 }
 
 impl Failure {
-    /// A digest or size that is not the expected one, found by a verb whose job it is to look.
+    /// A mismatch that the verb was asked to look for (status 3).
     pub(crate) fn mismatch(error: Error) -> Self {
         Self { error: Some(error), status: 3 }
     }
 
-    /// A rule that an image breaks. Whatever its kind, the image itself was found.
+    /// A rule that an image breaks (status 1), whatever the kind of its error: `NotFound` here is something missing
+    /// inside the image, not a missing image.
     pub(crate) fn finding(error: Error) -> Self {
         Self { error: Some(error), status: 1 }
     }
 
-    /// The answer was "no" and stands on standard output: images differ.
+    /// The images differ (status 1); the differences are on standard output.
     pub(crate) fn differs() -> Self {
         Self { error: None, status: 1 }
     }
 
-    /// As `diff(1)`: what went wrong is told from what differs by its status.
+    /// Statuses as in diff(1): 1 means a difference, so failures get 2.
     pub(crate) fn with_diff_status(self) -> Self {
         Self { status: if self.status == 1 { 2 } else { self.status }, ..self }
     }
 
-    /// Whether it is only that nobody reads any more (`| head`), which is not worth a word.
+    /// Whether the reader of standard output has gone (`| head`), which needs no message.
     pub(crate) fn is_closed_pipe(&self) -> bool {
         self.error
             .as_ref()

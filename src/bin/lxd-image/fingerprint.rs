@@ -33,13 +33,13 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let named = if rootfs.is_none() { session.named(image, arguments.which)? } else { None };
     let (monitor, _shown) = session.monitor();
     let fingerprint = match (named, rootfs) {
-        // One file has one digest, whatever it is.
+        // A single file need not be an image: hash it as it is.
         (None, None) => {
             let file = input(image)?;
             let total = file.len();
             fingerprint_of([&file], total, &monitor)?
         }
-        // Of two, the metadata comes first.
+        // The metadata file is hashed first, so the files must be recognised.
         (None, Some(_)) => session.open(image, rootfs, arguments.which)?.fingerprint(&monitor)?,
         (Some(source), _) => Image::open_with(source, &session.limits)?.fingerprint(&monitor)?,
     };

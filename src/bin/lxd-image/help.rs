@@ -5,7 +5,8 @@
 
 use clap::Command;
 
-/// Examples of each verb, by its path below the program.
+/// Examples of each verb, by its path below the program (`alias create`). The program's name is added when they are
+/// printed.
 const EXAMPLES: &[(&str, &[&str])] = &[
     (
         "inspect",
@@ -96,14 +97,15 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("man", &["man /usr/local/share/man/man1"]),
 ];
 
-/// Files and directories, and what is there.
+/// Files and directories, and their content. `--store` and the environment override these paths.
 pub(crate) const FILES: &[(&str, &str)] = &[
     ("/var/lib/lxd-image", "the store of root"),
     ("$XDG_DATA_HOME/lxd-image (~/.local/share/lxd-image)", "the store of any other user"),
     ("$XDG_CONFIG_HOME/lxd-image (~/.config/lxd-image)", "remotes, and the client certificate of this user"),
 ];
 
-/// Variables of the environment, and what they do.
+/// Environment variables and their effect. Variables of the store and the configuration are also read by the systemd
+/// units in `contrib`.
 pub(crate) const ENVIRONMENT: &[(&str, &str)] = &[
     ("LXD_IMAGE_STORE", "the directory of the store, like --store"),
     ("LXD_IMAGE_CONFIG", "the directory of remotes and certificates"),
@@ -112,7 +114,7 @@ pub(crate) const ENVIRONMENT: &[(&str, &str)] = &[
     ("HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY", "proxies for connections to servers"),
 ];
 
-/// Exit statuses, and when they are given.
+/// Exit statuses and their meaning. They are a contract with scripts; a new meaning gets a new number.
 pub(crate) const STATUSES: &[(&str, &str)] = &[
     ("0", "done"),
     ("1", "failed"),
@@ -123,13 +125,15 @@ pub(crate) const STATUSES: &[(&str, &str)] = &[
     ("130", "cancelled"),
 ];
 
-/// The examples of a verb, as they are typed.
+/// The examples of a verb as they are typed; none for an unknown path.
 pub(crate) fn examples(path: &str) -> impl Iterator<Item = String> {
     let found = EXAMPLES.iter().find(|(verb, _)| *verb == path).map_or(&[][..], |(_, examples)| examples);
     found.iter().map(|example| format!("lxd-image {example}"))
 }
 
-/// The command line with all that stands below its options.
+/// Adds the tables and examples to the clap definition.
+///
+/// `--help` of the program shows the tables, `-h` only refers to them; every verb shows its examples.
 pub(crate) fn complete(command: Command) -> Command {
     let table = |title: &str, rows: &[(&str, &str)]| {
         let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default();

@@ -61,22 +61,27 @@ pub(crate) struct NewImageArguments {
     /// The fingerprint that the image must have
     #[arg(long, value_name = "HEX")]
     fingerprint: Option<String>,
-    /// Move an alias that exists already; an image that thereby loses its last alias is deleted, unless its property `keep`
-    /// is `true`
+    /// Move an alias that exists already; an image that thereby loses its last alias is deleted, unless its property
+    /// `keep` is `true`
     #[arg(long)]
     reuse: bool,
 }
 
-/// The words of `import` and `publish` behind the options: files, where to, and properties.
+/// Arguments of `import` and `publish` after the options: files, target, and properties, in any order.
 pub(crate) struct Positionals {
+    /// The input, in the order of the command line.
     pub(crate) files: Vec<PathBuf>,
     /// The server that the image goes to; the store without one.
     pub(crate) remote: Option<String>,
+    /// Properties, in the order of the command line.
     pub(crate) properties: Vec<(String, String)>,
 }
 
 impl Positionals {
-    /// As `lxc` reads them. A file of the same name comes first.
+    /// Sorts the arguments as `lxc` does: `KEY=VALUE` is a property and `NAME:` a remote, unless a file has that name.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a property without a name and for a second target.
     pub(crate) fn of(words: &[PathBuf]) -> Result<Self> {
         let mut read = Self { files: Vec::new(), remote: None, properties: Vec::new() };
         for word in words {
@@ -93,7 +98,7 @@ impl Positionals {
                     Location::Remote(name, "") if read.remote.is_none() => read.remote = Some(name.to_owned()),
                     Location::Local("") => {}
                     _ => {
-                        let sentence = format!("`{text}` is one place too many to import to");
+                        let sentence = format!("`{text}` is a second target of the import");
                         return Err(Error::new(ErrorKind::InvalidInput, sentence));
                     }
                 },
@@ -110,8 +115,14 @@ impl NewImageArguments {
         self.property.iter().chain(&words.properties)
     }
 
-    /// How the image is imported. One on its way to a server stays here for a while, and gets its names there. What is
-    /// packed here gets its properties now, since they go into its own metadata.
+    /// Import options for the local store.
+    ///
+    /// An image on its way to a server is cached locally and gets its aliases and properties there. What is packed
+    /// here gets its properties now, because they become part of its own metadata.
+    ///
+    /// # Errors
+    /// `InvalidInput` for `--auto-update` (files have no source) and for malformed aliases, properties and
+    /// fingerprints.
     pub(crate) fn options(&self, words: &Positionals, packed: bool) -> Result<ImportOptions> {
         if self.auto_update {
             return Err(Error::new(ErrorKind::InvalidInput, "an image from files has no source to be updated from"));
@@ -133,14 +144,14 @@ impl NewImageArguments {
         Ok(options)
     }
 
-    /// Fails early where the server that the image is for would not take it.
+    /// Checks that the target server trusts this client, before anything is packed or downloaded.
     pub(crate) fn preflight(&self, words: &Positionals, session: &Session) -> Result<()> {
         let Some(remote) = &words.remote else { return Ok(()) };
         let (monitor, _shown) = session.monitor();
         session.lxd(remote)?.require_trust(&monitor)
     }
 
-    /// Prints the fingerprint of an image that was imported, and sends it on where it is for a server.
+    /// Uploads the image if it is for a server, and prints its fingerprint.
     pub(crate) fn finish(&self, image: &StoredImage, words: &Positionals, session: &Session) -> Result<(), Failure> {
         if let Some(remote) = &words.remote {
             let (monitor, shown) = session.monitor();
@@ -165,7 +176,7 @@ impl NewImageArguments {
     }
 }
 
-/// What a URL tells, to whoever asks for its head, is imported.
+/// Imports the image that a URL's headers name (LXD's direct import: `LXD-Image-Hash` and `LXD-Image-URL`).
 fn from_url(url: &Path, arguments: &Arguments, words: &Positionals, session: &Session) -> Result<StoredImage> {
     let about = &arguments.about;
     let url = url.to_string_lossy().parse()?;
@@ -178,7 +189,7 @@ fn from_url(url: &Path, arguments: &Arguments, words: &Positionals, session: &Se
     let store = session.store()?;
     let imported = if words.remote.is_some() {
         if about.auto_update {
-            let sentence = "an image that is sent to a server can't be kept up to date by it";
+            let sentence = "an uploaded image cannot be updated automatically by the server";
             return Err(Error::new(ErrorKind::InvalidInput, sentence).with_hint("import it into the local store"));
         }
         store.get_or_fetch(&remote, "", &options)
@@ -210,7 +221,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let words = Positionals::of(&arguments.words)?;
     let refuse = |sentence: &str| Error::new(ErrorKind::InvalidInput, sentence.to_owned());
     let Some((image, rest)) = words.files.split_first() else {
-        return Err(refuse("no image is named")
+        return Err(refuse("no image is given")
             .with_hint("name a file, a directory or a URL before the properties")
             .into());
     };
@@ -218,8 +229,10 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     match rest {
         [] => {}
         [_] if !is_url(image) && !is_directory => {}
-        [_] if is_directory => return Err(refuse("a directory is a whole image: there can't be another file").into()),
-        [_] => return Err(refuse("what a URL stands for is one file: there can't be another").into()),
+        [_] if is_directory => {
+            return Err(refuse("a directory is a complete image: a second file is not allowed").into());
+        }
+        [_] => return Err(refuse("a URL stands for a unified image: a second file is not allowed").into()),
         _ => return Err(refuse("an image is one file or two").into()),
     }
     arguments.about.preflight(&words, session)?;

@@ -36,7 +36,10 @@ pub(crate) struct Show {
     which: TypeArgument,
 }
 
-/// The image that a reference names, here or on a remote.
+/// The image that a reference names, in the store or on a remote.
+///
+/// A remote is asked for this machine's architecture, like `copy`: `info images:debian/12` describes the image that a
+/// copy would fetch.
 pub(crate) fn find(reference: &str, which: TypeArgument, session: &Session) -> Result<StoredImage> {
     let (name, reference) = match Location::of(reference) {
         Location::Local(reference) => return which.find(&session.store_to_read()?, reference),
@@ -74,12 +77,13 @@ fn editable_part(image: &StoredImage) -> Map<String, Value> {
     object
 }
 
-/// The YAML that people edit.
+/// The editable part as YAML, in the form that `edit` accepts.
 pub(crate) fn editable(image: &StoredImage) -> String {
     output::to_yaml(&Value::Object(editable_part(image)), 0)
 }
 
-/// An image in the layout of `lxc image info`, with every text of the image escaped.
+/// An image in the layout of `lxc image info`. Every text of the image is escaped, and secrets in the source's URL are
+/// removed.
 fn for_people(image: &StoredImage) -> String {
     let yes = |flag| if flag { "yes" } else { "no" };
     let safe = |text: &str| Escaped(text.as_bytes()).to_string();

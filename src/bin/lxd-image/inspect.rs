@@ -49,7 +49,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         Ok(())
     })?;
     drop(shown);
-    // An image that no one could unpack is not shown as if it were one.
+    // An image that cannot be unpacked is an error; missing parts are only warnings.
     let unusable = |kind| !matches!(kind, ErrorKind::NotFound);
     let mut verified = verified;
     if let Some(at) = verified.findings.iter().position(|finding| unusable(finding.kind())) {
@@ -135,12 +135,12 @@ fn facts(image: &Image, verified: &VerifyReport) -> Map<String, Value> {
     facts
 }
 
-/// Seconds since 1970 as LXD's API writes times; the number itself where no calendar reaches.
+/// Seconds since 1970 as LXD's API writes times (RFC 3339, UTC); the number itself outside of the calendar's range.
 fn date(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
 }
 
-/// One member as a record; device numbers stand in the column of link targets.
+/// One member as a record. A device number stands in the column of link targets, which devices do not have.
 fn row(entry: &lxd_image::format::Entry) -> Map<String, Value> {
     let (kind, size, target) = match &entry.kind {
         EntryKind::File { size } => ("file", json!(size), Value::Null),

@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
     explain: bool,
 }
 
-/// Several values stand below each other.
+/// The values of a column: one as it is, several (aliases) one below the other.
 fn cell(mut values: Vec<String>) -> Value {
     if values.len() == 1 { Value::String(values.remove(0)) } else { Value::from(values) }
 }
@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let mut remote = None;
     for (index, text) in arguments.filters.iter().enumerate() {
         let mut text = text.as_str();
-        // As with `lxc`, the first word may name a remote, and what is behind its colon is a filter.
+        // As with `lxc`, the first argument may name a remote; the text after its colon is a filter.
         if index == 0
             && !text.contains('=')
             && let Some((name, rest)) = text.split_once(':')

@@ -9,6 +9,19 @@
 //! - [`output`]: results on standard output in all formats, escaped for terminals;
 //! - [`failure`], [`signals`], [`progress`]: errors and exit statuses, Ctrl-C, progress on standard error.
 //!
+//! To add a verb: write a module with an `Arguments` type and `run`, add it to [`Verb`] and to the `run` function
+//! here, and add its examples to the table in [`help`]. Completions and manual pages follow from these.
+//!
+//! What a verb may rely on, and must keep:
+//!
+//! - nothing is printed to standard output before the verb has succeeded, except for lists that are printed while they
+//!   are
+//!   computed (`diff`);
+//! - every long call of the library gets a monitor of the session, so that Ctrl-C, progress and the record of
+//!   omissions work;
+//! - text from images and servers is escaped before it is printed;
+//! - an option that has no effect for the given arguments is an error, never ignored.
+//!
 //! Results go to standard output; progress, notes, warnings and errors go to standard error, so that a pipe only ever
 //! sees results. Doc comments on the argument types are the help texts; everything else about a verb is documented at
 //! the top of its module.
@@ -110,7 +123,7 @@ enum Verb {
 }
 
 impl Verb {
-    /// Whether what it prints is a text of its own, which no format can change.
+    /// Whether the verb prints a text that no format can change; `--format` is then refused instead of ignored.
     fn is_text(&self) -> bool {
         match self {
             Self::Completions(_) | Self::Man(_) => true,
@@ -144,10 +157,10 @@ fn main() -> ExitCode {
             session.report_omissions();
             ExitCode::SUCCESS
         }
-        // Nobody is there to read.
+        // The reader of standard output has gone (`| head`): print nothing more.
         Err(failure) if failure.is_closed_pipe() => failure.report(),
         Err(failure) => {
-            // The error first: it is what scripts and people look for.
+            // The error first, because scripts and people look for it; notes follow.
             let status = failure.report();
             session.report_omissions();
             status

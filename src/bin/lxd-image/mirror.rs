@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
 }
 
 impl Session {
-    /// How trees are opened.
+    /// Options for opening static trees, with the limits and threads of this run.
     pub(crate) fn tree_options(&self) -> TreeOptions {
         let options = TreeOptions::new().limits(self.limits.clone());
         match self.threads {
@@ -51,14 +51,16 @@ impl Session {
         }
     }
 
-    /// Opens a tree to change it, or makes it. One that was made for a change that failed goes again, unless something
-    /// came.
+    /// Opens a tree for a change, or creates it.
+    ///
+    /// A tree that was created for a change that failed is removed again if it is still empty. The error of that
+    /// removal is dropped, because the error of the change is the one to report.
     pub(crate) fn change_tree<T>(&self, path: &Path, change: impl FnOnce(&Tree) -> Result<T>) -> Result<T> {
         let is_new = std::fs::symlink_metadata(path).is_err();
         let tree = self.tree_options().create(path)?;
         change(&tree).inspect_err(|_| {
             if is_new {
-                // Why the change failed is worth more.
+                // Report the error of the change, not that of the removal.
                 let _ = tree.lock().and_then(lxd_image::simplestreams::TreeWriter::discard_if_empty);
             }
         })
@@ -93,7 +95,10 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     report(done?, session)
 }
 
-/// Prints what a mirror run did, and fails if some image could not be copied.
+/// Prints one row per copied or removed image and a summary.
+///
+/// # Errors
+/// The first error of an image that could not be copied, with the number of such images.
 fn report(done: Mirrored, session: &Session) -> Result<(), Failure> {
     let mut rows: Vec<Map<String, Value>> = Vec::new();
     let mut row = |action: &str, fingerprint: String, bytes: Option<u64>, description: Option<&str>| {

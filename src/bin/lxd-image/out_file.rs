@@ -8,14 +8,20 @@ use std::path::{Path, PathBuf};
 
 use lxd_image::{Error, ErrorKind, Result};
 
-/// A file to write, and the directory that was made for it.
+/// A file to write, and the directory that was created for it.
 pub(crate) struct OutFile {
+    /// The file to write.
     file: PathBuf,
+    /// The directory that was created, to be removed if writing fails.
     made: Option<PathBuf>,
 }
 
 impl OutFile {
-    /// The file that `out` means for an image made of `input` with a codec, by its name and maybe its level.
+    /// Decides which file `out` means. `input` gives the name inside a directory, `codec` (with or without a level)
+    /// its ending.
+    ///
+    /// # Errors
+    /// Those of creating the directory.
     pub(crate) fn of(out: &Path, input: &Path, codec: &str) -> Result<Self> {
         let slash = out.as_os_str().as_bytes().ends_with(b"/");
         let there = out.is_dir();
@@ -36,7 +42,7 @@ impl OutFile {
         Ok(Self { file: out.join(name), made: (!there).then(|| out.to_path_buf()) })
     }
 
-    /// Writes the file. A directory that was made for it goes when that fails.
+    /// Calls `write` with the path. If it fails, a directory that was created for it is removed again.
     pub(crate) fn write<T>(self, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
         let done = write(&self.file);
         if let Some(made) = self.made.filter(|_| done.is_err()) {
@@ -46,7 +52,7 @@ impl OutFile {
     }
 }
 
-/// A name without the endings of an image's file.
+/// The input's file name without the endings that image files have; `image` if nothing is left.
 fn stem(input: &Path) -> String {
     let name = input.file_name().map_or_else(|| "image".to_owned(), |name| name.to_string_lossy().into_owned());
     let name = name.rsplit(':').next().unwrap_or(&name);

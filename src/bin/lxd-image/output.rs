@@ -4,6 +4,15 @@
 //! servers is untrusted: every format escapes what a terminal could interpret (control characters, bidirectional
 //! overrides, zero-width characters). JSON and YAML use their own escapes, so that programs get the exact value back.
 //!
+//! ```text
+//! --format        one record                    several records
+//! table           indented lines                table with header and lines, as `lxc` draws it
+//! compact         indented lines                table without lines
+//! csv             key and value per line        rows without header
+//! json, yaml      an object                     a list of objects
+//! '{{ key }}'     the template once             the template once per record
+//! ```
+//!
 //! Standard output is written in pieces that never block for longer than one poll, so that Ctrl-C works while a pager
 //! or a slow pipe does not read.
 
@@ -18,14 +27,23 @@ use serde_json::{Map, Value};
 
 use crate::signals::{or_cancelled, wait_for};
 
-/// How lists and infos are shown.
+/// The formats of `--format`.
+///
+/// Tables are for people. Programs read JSON, YAML, CSV or a template, whose keys for
+/// images are those of the REST API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Format {
+    /// Tables with lines, as `lxc` draws them; a single record as indented lines.
     Table,
+    /// An object, or a list of objects.
     Json,
+    /// The same as block YAML.
     Yaml,
+    /// The cells of the table, without a header.
     Csv,
+    /// The table without lines.
     Compact,
+    /// A Jinja template, rendered once per record.
     Jinja(String),
 }
 
@@ -59,7 +77,7 @@ const LXC: TableStyle = TableStyle::new()
     .row_separator(LineStyle::new('+', '-', '+', '+'))
     .bottom_border(LineStyle::new('+', '-', '+', '+'));
 
-/// Records about one thing, or rows about several.
+/// The result of a verb, independent of the format: one record or a table of them.
 pub(crate) enum Records<'a> {
     /// Key and value, in the order in which people read them.
     One(Map<String, Value>),
@@ -87,10 +105,12 @@ fn unwritable(error: std::io::Error) -> Error {
     Error::new(ErrorKind::Io, "standard output can't be written").with_source(error)
 }
 
-/// Standard output; a signal ends the wait for whoever reads it.
+/// Standard output, unbuffered. A signal ends a wait for its reader; the write then fails with `Cancelled`.
+///
+/// The standard library's lock is not used: it blocks in write(2) and would restart it after a signal.
 pub(crate) struct Stdout;
 
-/// What a pipe that can be written takes without a wait.
+/// What a pipe that polls as writable accepts without blocking (PIPE_BUF of pipe(7) on Linux).
 const PIPE_BUF: usize = 4096;
 
 impl Write for Stdout {
@@ -123,7 +143,10 @@ pub(crate) fn value(name: &str, text: &str, format: &Format) -> Result<()> {
     }
 }
 
-/// Shows facts in the format that was asked for.
+/// Prints records in the selected format.
+///
+/// # Errors
+/// `InvalidInput` for a template that cannot be rendered; those of [`write`].
 pub(crate) fn show(facts: Records, format: &Format) -> Result<()> {
     let text = match format {
         Format::Json => json(&into_value(facts))? + "\n",
@@ -135,7 +158,7 @@ pub(crate) fn show(facts: Records, format: &Format) -> Result<()> {
     write(text.as_bytes())
 }
 
-/// A value as JSON over several lines, safe for a terminal.
+/// A value as indented JSON, with all characters escaped that a terminal could interpret.
 pub(crate) fn json(value: &Value) -> Result<String> {
     Ok(terminal_safe(&serde_json::to_string_pretty(value).map_err(unexpected)?))
 }
@@ -184,7 +207,7 @@ fn label(key: &str) -> String {
     text
 }
 
-/// Key and value as `lxc image info` shows them: nested things indented below.
+/// Appends key and value as `lxc image info` shows them: nested values indented below their key, empty ones as `none`.
 fn people(text: &mut String, key: &str, value: &Value, depth: usize) {
     let indent = "    ".repeat(depth);
     match value {
@@ -205,8 +228,8 @@ fn people(text: &mut String, key: &str, value: &Value, depth: usize) {
     }
 }
 
-/// Escapes what a terminal could act on. Backslashes stay: names come here with their bytes
-/// escaped already, and would be escaped twice.
+/// Escapes what a terminal could interpret. Backslashes stay: some names arrive here with their bytes escaped already,
+/// and would be escaped twice.
 fn escaped(text: &str) -> String {
     text.split('\\').map(|piece| Escaped(piece.as_bytes()).to_string()).collect::<Vec<_>>().join("\\")
 }
@@ -222,7 +245,7 @@ fn plain(value: Option<&Value>) -> String {
     }
 }
 
-/// A cell of a table: aliases stand one a line, so that a person and a reader of CSV get each as it is.
+/// A table cell. Aliases stand one per line, so that people and CSV readers get each of them unchanged.
 fn cell(column: &str, value: Option<&Value>) -> String {
     match value {
         Some(Value::Array(list)) if column == "aliases" => {
@@ -274,7 +297,10 @@ fn jinja(facts: Records, template: &str) -> Result<String> {
     Ok(text)
 }
 
-/// JSON values as block YAML, with every string quoted that a reader could take for something else.
+/// JSON values as block YAML.
+///
+/// Every string is quoted that some YAML version reads as another type (`no`, `1e3`, `~`): the output is input of
+/// `edit`, and of other tools.
 pub(crate) fn to_yaml(value: &Value, depth: usize) -> String {
     let indent = "  ".repeat(depth);
     match value {
@@ -322,12 +348,14 @@ fn yaml_text(text: &str) -> String {
             text.to_ascii_lowercase().as_str(),
             "y" | "n" | "yes" | "no" | "on" | "off" | "true" | "false" | "null"
         );
-    // JSON's quoted strings are YAML's, and their escapes too.
+    // A quoted JSON string is a valid double-quoted YAML scalar, escapes included (YAML 1.2).
     if plain { text.to_owned() } else { terminal_safe(&Value::String(text.to_owned()).to_string()) }
 }
 
-/// JSON in which every character that acts on a terminal is an escape: JSON itself lets those from
-/// U+007F on stand as they are. Outside of its strings it has none.
+/// JSON in which every character that a terminal could interpret is an escape.
+///
+/// JSON itself escapes control characters below U+0020 only. Outside of strings it consists of ASCII, so replacing
+/// characters anywhere keeps its meaning.
 fn terminal_safe(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for character in json.chars() {

@@ -70,7 +70,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         options = options.form(ImageForm::Split);
     } else if rootfs_format != RootfsFormat::Tar {
         return Err(Error::new(ErrorKind::InvalidInput, "a SquashFS is the rootfs of a split image")
-            .with_hint("give --split, too")
+            .with_hint("add --split")
             .into());
     }
     let (monitor, shown) = session.monitor();
@@ -97,7 +97,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     report(&written?, to_stream, session)
 }
 
-/// The fingerprint on standard output, or beside it when the image itself goes there.
+/// Prints the fingerprint to standard output, or to standard error if the image itself was written to standard output.
 pub(crate) fn report(written: &Written, to_stream: bool, session: &Session) -> Result<(), Failure> {
     session.explain(|| format!("{} bytes", written.size));
     if to_stream {
@@ -130,7 +130,10 @@ fn metadata(arguments: &Arguments, epoch: Option<i64>) -> Result<Metadata> {
 pub(crate) fn source_date_epoch() -> Result<Option<i64>> {
     match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => text.parse().map(Some).map_err(|_| {
-            Error::new(ErrorKind::InvalidInput, format!("SOURCE_DATE_EPOCH is `{text}`, which is no number of seconds"))
+            Error::new(
+                ErrorKind::InvalidInput,
+                format!("SOURCE_DATE_EPOCH is `{text}`, which is not a number of seconds"),
+            )
         }),
         Err(_) => Ok(None),
     }

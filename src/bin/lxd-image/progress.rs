@@ -28,9 +28,9 @@ pub(crate) enum Mode {
     Json,
 }
 
-/// Work that is done sooner than this shows no bar.
+/// Work that takes less than this shows no bar: a bar that only flashes is noise.
 const BAR_DELAY: Duration = Duration::from_millis(300);
-/// The time between two lines of JSON, and between two lines for people.
+/// The shortest time between two JSON lines, so that a program can follow without parsing megabytes.
 const JSON_INTERVAL: Duration = Duration::from_millis(100);
 /// The shortest time between two lines for people.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
@@ -41,21 +41,30 @@ pub(crate) struct ProgressGuard(Arc<ProgressPrinter>);
 /// Receives the library's reports from any thread and prints some of them.
 struct ProgressPrinter {
     style: Style,
+    /// When the work began, for the delay of the bar and the times of lines.
     started: Instant,
+    /// The last line; its lock also keeps the lines of several threads in order.
     last: Mutex<Option<WrittenLine>>,
+    /// The bar, created when the work has lasted for [`BAR_DELAY`].
     bar: OnceLock<ProgressBar>,
 }
 
+/// What is printed, once the mode and the terminal are known.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Style {
+    /// A bar that is drawn over itself.
     Bar,
+    /// A line per [`LINE_INTERVAL`], for logs.
     Lines,
+    /// A JSON object per [`JSON_INTERVAL`], for programs.
     Json,
 }
 
-/// A line that was written.
+/// The last line that was printed, to skip lines that are too early or repeat it.
 struct WrittenLine {
+    /// When, since the start of the work.
     at: Duration,
+    /// Phase, bytes done, bytes in total.
     values: (&'static str, u64, Option<u64>),
 }
 
@@ -65,7 +74,7 @@ impl ProgressGuard {
         let style = match mode {
             Mode::Json => Style::Json,
             Mode::Auto | Mode::Always | Mode::Never if std::io::stderr().is_terminal() => Style::Bar,
-            // A bar writes nothing where it can't go back over what it wrote.
+            // indicatif prints nothing without a terminal, so print lines there.
             Mode::Auto | Mode::Always | Mode::Never => Style::Lines,
         };
         Self(Arc::new(ProgressPrinter { style, started: Instant::now(), last: Mutex::default(), bar: OnceLock::new() }))
@@ -105,11 +114,11 @@ impl Progress for ProgressPrinter {
 }
 
 impl ProgressPrinter {
-    /// Writes a line when it is time for one, and always for what is complete.
+    /// Prints a line if it is time for one, and always when a phase is complete.
     fn line(&self, update: &Update, elapsed: Duration, interval: Duration) {
         let values = (update.phase.name(), update.done, update.total);
         let complete = update.total == Some(update.done);
-        // Threads report at once: one lock keeps times and lines in one order.
+        // Several threads report at once: the lock keeps the lines in the order of their times.
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let due = last
             .as_ref()

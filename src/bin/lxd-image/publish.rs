@@ -55,7 +55,13 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     arguments.about.finish(&image, &words, session)
 }
 
-/// Packs and imports what a directory holds.
+/// Packs a directory and imports the image in one step.
+///
+/// Without `metadata` the directory is an instance's: a `rootfs.img` makes it a virtual machine, else `rootfs` is the
+/// container's tree. With `metadata` the directory itself is the root file system, and there are no templates.
+///
+/// # Errors
+/// `NotFound` for missing metadata; those of packing and importing.
 pub(crate) fn directory(
     directory: &Path,
     metadata: Option<&Path>,

@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let store = session.store()?;
     let (monitor, shown) = session.monitor();
     let client = session.client_options().allow_http(arguments.allow_http);
-    // A server that has a name here is spoken to as it was agreed with it.
+    // A source with a named remote uses that remote's settings: pinned certificate, plain HTTP.
     let settings = session.settings()?;
     let sources =
         RemoteRefresh::new(move |source| settings.open_source(source, client.clone())).monitor(monitor.clone());

@@ -99,7 +99,8 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     }
 }
 
-/// Prints the remotes; the fingerprint of a pinned certificate only in formats for programs.
+/// Prints the remotes of the settings. The fingerprint of a pinned certificate is only in formats for programs,
+/// because it makes the table too wide.
 fn list(session: &Session) -> Result<()> {
     let rows = session
         .settings()?
@@ -152,7 +153,7 @@ impl Add {
         if let FirstUse::Unknown(certificate) = seen? {
             self.accept(&certificate, session)?;
             known = known.certificate(certificate);
-            // What is accepted now must work from now on.
+            // Connect again with the pinned certificate: a remote that does not work must not be stored.
             known.first_use(&session.client_options(), &monitor)?;
         }
         if self.protocol != Protocol::Simplestreams {
@@ -166,7 +167,10 @@ impl Add {
         KnownRemote::address(&self.url, self.protocol)
     }
 
-    /// Whether a person believes a certificate that no authority vouches for.
+    /// Decides on a certificate that no authority signed: pins it with `--accept-certificate`, else asks the user.
+    ///
+    /// # Errors
+    /// `Remote` with the fingerprint if it is refused, or if standard input is not a terminal; `Cancelled`.
     fn accept(&self, certificate: &Certificate, session: &Session) -> Result<()> {
         let fingerprint = certificate.fingerprint();
         if self.accept_certificate {
@@ -190,7 +194,10 @@ impl Add {
         if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") { Ok(()) } else { Err(refused()) }
     }
 
-    /// Looks whether an LXD or Incus is there, and whether it trusts this client.
+    /// Checks that an LXD or Incus server answers, and whether it trusts this client; adds this client with
+    /// `--password`.
+    ///
+    /// A server that does not trust the client but serves public images is stored as a public remote.
     fn greet(&self, known: KnownRemote, session: &Session, monitor: &Monitor) -> Result<KnownRemote> {
         let settings = session.settings()?;
         let server = settings.lxd(&known, session.client_options())?;

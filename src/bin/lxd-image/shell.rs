@@ -26,7 +26,7 @@ pub(crate) struct Man {
     directory: PathBuf,
 }
 
-/// Prints the completion script for a shell.
+/// Prints the completion script for a shell to standard output.
 pub(crate) fn completions(arguments: &Completions) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(
@@ -38,7 +38,7 @@ pub(crate) fn completions(arguments: &Completions) -> Result<(), Failure> {
     Ok(output::write(&script)?)
 }
 
-/// Writes `lxd-image.1` and one page per verb into the directory.
+/// Writes `lxd-image.1` and one page per verb, such as `lxd-image-alias-create.1`, into the directory.
 ///
 /// # Errors
 /// `Io`; the directory must exist.
@@ -54,7 +54,7 @@ pub(crate) fn man(arguments: &Man) -> Result<(), Failure> {
         .map_err(Failure::from)
 }
 
-/// The page of a command, and those of its subcommands.
+/// Writes the page of a command, then those of its verbs.
 fn pages(command: &clap::Command, path: &str, directory: &Path) -> io::Result<()> {
     let page = clap_mangen::Man::new(command.clone());
     let mut text = Vec::new();
@@ -93,7 +93,8 @@ fn section(text: &mut Vec<u8>, title: &str) -> io::Result<()> {
     writeln!(text, ".SH \"{title}\"")
 }
 
-/// A text as `man` takes it: backslashes, hyphens and what would be a request at the beginning of a line.
+/// Escapes a text for roff: backslashes, hyphens (which would become dashes), and a dot or quote at the start of a
+/// line, which would be a request.
 fn roff(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-");
     if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }

@@ -140,7 +140,12 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     }
 }
 
-/// Adds an image and prints its fingerprint. A directory that is created for a failed addition is removed again.
+/// Adds an image and prints its fingerprint.
+///
+/// A directory that is created for a failed addition is removed again.
+///
+/// # Errors
+/// `Busy` while another process changes the tree; `Mismatch` for another fingerprint; those of reading the image.
 fn add(arguments: &Add, session: &Session) -> Result<()> {
     let (monitor, shown) = session.monitor();
     let mut options = AddOptions::new().default_alias(!arguments.no_default_alias).monitor(monitor);
@@ -162,7 +167,10 @@ fn add(arguments: &Add, session: &Session) -> Result<()> {
     output::value("fingerprint", &added?.fingerprint.to_string(), &session.format)
 }
 
-/// Lists the images of the tree. Entries that cannot be used are reported as omissions.
+/// Lists the images of the tree.
+///
+/// Entries that this program cannot use are reported as omissions and hide no others. JSON and YAML also have the
+/// description and the paths of the files, which an nginx configuration for direct import needs.
 fn list(arguments: &List, session: &Session) -> Result<()> {
     let listing = session.tree_options().open(&arguments.directory)?.listing()?;
     let whole = matches!(session.format, Format::Json | Format::Yaml | Format::Jinja(_));
@@ -258,7 +266,9 @@ fn verify(arguments: &Verify, session: &Session) -> Result<(), Failure> {
     Err(Failure::mismatch(Error::new(ErrorKind::Mismatch, what).with_hint("remove those images, and add them again")))
 }
 
-/// Removes old versions from the list and files whose hour is over, and prints what was removed.
+/// Removes old versions from the list, and files that left it an hour ago or longer; prints what was removed.
+///
+/// Files that left the list more recently stay, because clients may still have the old list.
 fn prune(arguments: &Prune, session: &Session) -> Result<()> {
     let mut options = PruneOptions::new().dry_run(arguments.dry_run);
     if let Some(keep) = arguments.keep {
@@ -280,7 +290,10 @@ fn prune(arguments: &Prune, session: &Session) -> Result<()> {
     Ok(())
 }
 
-/// Writes a metadata file and prints its own digest, which is not the fingerprint of the split image.
+/// Writes the metadata file of a split image and prints its digest.
+///
+/// The digest is not the fingerprint of the image, which covers the rootfs too. Without `--description` one is built
+/// from OS, release and architecture, as image servers do.
 fn generate_metadata(arguments: &GenerateMetadata, session: &Session) -> Result<()> {
     let now = || jiff::Timestamp::now().as_second();
     let created = arguments.creation_date.or(crate::pack::source_date_epoch()?).unwrap_or_else(now);

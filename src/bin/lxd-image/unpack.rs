@@ -20,8 +20,8 @@ use crate::store::TypeArgument;
 #[derive(Args)]
 #[command(override_usage = "lxd-image unpack [OPTIONS] <IMAGE> [ROOTFS] <DEST>")]
 pub(crate) struct Arguments {
-    /// The image (or both files of a split image, in either order, or the name of an image of the store or a remote), then the
-    /// destination
+    /// The image (or both files of a split image, in either order, or the name of an image of the store or a remote),
+    /// then the destination
     #[arg(num_args = 2..=3, required = true, value_names = ["IMAGE", "[ROOTFS]", "DEST"])]
     paths: Vec<PathBuf>,
     #[command(flatten)]

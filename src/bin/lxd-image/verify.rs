@@ -30,7 +30,8 @@ pub(crate) struct Arguments {
     fingerprint: Option<String>,
 }
 
-/// Fewer digits than these are guessed too easily to verify anything.
+/// The shortest prefix that `--fingerprint` accepts: an image that matches fewer digits is too easy to construct.
+/// Shorter prefixes are fine to name an image, but not to verify it.
 const MIN_DIGITS: usize = 12;
 
 /// Verifies the image and prints its fingerprint, or a report in the selected format.

@@ -116,7 +116,8 @@ fn print(applied: &Applied, dry_run: bool, session: &Session) -> Result<()> {
     output::show(Records::Many(COLUMNS, rows), &session.format)
 }
 
-/// The outcome of one rule.
+/// The outcome of one rule as a record. Mode, owner and size are those of the file afterwards; old and new content are
+/// there after a dry run only.
 fn row(outcome: &lxd_image::templates::Outcome) -> Map<String, Value> {
     let mut row = Map::new();
     row.insert("path".into(), json!(outcome.path));

@@ -82,7 +82,8 @@ pub(super) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     Ok(())
 }
 
-/// One result; `place` is line and column, both counted from 1.
+/// One result as a record. `place` is line and column, both counted from 1, and empty if the result is not about a
+/// position.
 fn row(name: &str, result: &str, place: Option<(u32, u32)>, message: &str) -> Map<String, Value> {
     let mut row = Map::new();
     row.insert("template".into(), json!(name));

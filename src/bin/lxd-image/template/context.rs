@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 
 use crate::signals::{self, or_cancelled};
 
-/// Reads at most this much: everything in it goes into a rendering.
+/// The largest context file: all of it is kept in memory and may be copied into the result.
 const MAX_CONTEXT_BYTES: u64 = 16 << 20;
 
 /// Reads a context from a file, or from standard input for `-`.
@@ -21,14 +21,17 @@ const MAX_CONTEXT_BYTES: u64 = 16 << 20;
 /// `Malformed` for a text that is not JSON, or for values of the wrong type, naming the key.
 pub(super) fn read(path: &Path) -> Result<Context> {
     let bytes = bytes(path, MAX_CONTEXT_BYTES)?;
-    // `serde_json` itself stops at a depth of 128.
+    // serde_json limits nesting to 128, which bounds the recursion here.
     let json: Json = serde_json::from_slice(&bytes).map_err(|error| {
         Error::new(ErrorKind::Malformed, "the context is not JSON").with_source(error).in_file(path)
     })?;
     context(&json).map_err(|error| error.in_file(path))
 }
 
-/// All of a file, or of standard input.
+/// All bytes of a file, or of standard input for `-`.
+///
+/// # Errors
+/// `NotFound`, `Io`; `LimitExceeded` beyond `most` bytes; `Cancelled`.
 pub(super) fn bytes(path: &Path, most: u64) -> Result<Vec<u8>> {
     let cant = |error: std::io::Error| {
         let kind = if error.kind() == std::io::ErrorKind::NotFound { ErrorKind::NotFound } else { ErrorKind::Io };
@@ -47,7 +50,7 @@ fn context(json: &Json) -> Result<Context> {
         return Err(Error::new(ErrorKind::Malformed, "a context is an object with names and values"));
     };
     let mut context = Context::new();
-    // One stands for both; only who gives two different ones gets them.
+    // Templates see one object under both names: either key sets both, unless both are given.
     if let Some(instance) = json.get("container").or_else(|| json.get("instance")) {
         context = context.instance(texts("container", instance)?);
     }
@@ -81,7 +84,7 @@ fn wrong(key: &str, what: &str) -> Error {
     Error::new(ErrorKind::Malformed, format!("`{key}` in the context must be {what}"))
 }
 
-/// LXD's values are texts; a number or a truth value is what it looks like.
+/// A value as a string. LXD's configuration consists of strings, so numbers and booleans become their text.
 fn text(key: &str, value: &Json) -> Result<String> {
     match value {
         Json::String(text) => Ok(text.clone()),

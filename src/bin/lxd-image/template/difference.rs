@@ -6,10 +6,10 @@
 use lxd_image::Escaped;
 use lxd_image::templates::Change;
 
-/// Unchanged lines that are shown around a change.
+/// Unchanged lines around a change, as `diff -u` shows them.
 const CONTEXT_LINES: usize = 3;
 
-/// What changes, in the manner of `diff -u`: one hunk from the first line that differs to the last.
+/// The change of a file in the form of `diff -u`: one hunk from the first differing line to the last.
 pub(super) fn difference(path: &str, change: &Change) -> String {
     let old = change.old.as_deref().map(lines).unwrap_or_default();
     let new = lines(&change.new);

@@ -22,7 +22,7 @@ pub(super) struct List {
     rootfs: Option<PathBuf>,
 }
 
-/// Prints one row per rule, one per unused template, and one per rule whose template is missing.
+/// Prints one row per rule, one per template without a rule, and one per rule whose template is missing.
 pub(super) fn list(arguments: &List, session: &Session) -> Result<(), Failure> {
     let templates = Templates::read(&arguments.image, arguments.rootfs.as_deref(), session)?;
     let mut rows = Vec::new();

@@ -73,9 +73,11 @@ impl From<DialectArgument> for Dialect {
     }
 }
 
-/// The metadata and all templates of an image, packed or not.
+/// The metadata and all templates of an image, packed or unpacked. Templates are held in memory, within the limits.
 struct Templates {
+    /// The metadata with the template rules.
     metadata: Metadata,
+    /// Name and content of each file in `templates/`.
     files: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -103,7 +105,7 @@ impl Templates {
         Ok(Self { metadata, files: files? })
     }
 
-    /// The rules that use a template.
+    /// The rules that use a template. A template may have several, and names are bytes, because archives may hold any.
     fn rules<'t>(&'t self, name: &'t [u8]) -> impl Iterator<Item = (&'t str, &'t lxd_image::TemplateRule)> {
         self.metadata.templates().filter(move |(_, rule)| rule.template().as_bytes() == name)
     }
