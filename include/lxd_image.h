@@ -4,13 +4,13 @@
  *
  * Rules for every call
  *
- *   - A call returns LXI_OK, or why it failed; its results come last. Of a call that failed the results are NULL, zero or
- *     empty, but where its comment says otherwise, and a structure that was to be filled is as it was. Calls that can't
+ *   - A call returns LXI_OK, or why it failed; its results come last. If a call fails, its results are NULL, zero or
+ *     empty unless its comment says otherwise, and a structure to fill is unchanged. Calls that can't
  *     fail are the exception: they return their result.
  *   - The last argument, `lxi_error **error`, may be NULL. Else it is set to NULL, or after a failure to an error that says
- *     what, where and what now; free it with `lxi_error_free`. There is no error that is kept for a thread.
+ *     what failed, where, and what to do; free it with `lxi_error_free`. There is no error state per thread.
  *   - Text is a pointer and a length: `lxi_str`, in UTF-8; a path of the host is any bytes but NUL. LXI_STR("text") makes
- *     one of a literal. What is given is borrowed for the call. What comes back points into a handle, and lives until that
+ *     one of a literal. Arguments are borrowed for the call. Results point into a handle, and live until that
  *     handle is changed or freed.
  *   - File descriptors are borrowed for the call, and duplicated where they are needed longer.
  *   - A handle is an opaque pointer, made by one call and freed by its own `_free`, which takes NULL too. Other handles that
@@ -21,13 +21,13 @@
  *     structure. Set the rest of options to zero, and name what you want. A structure that grew in a later version works
  *     with older programs, and a program that was built with a later one gets LXI_INVALID_INPUT if it asks for what this
  *     library does not know.
- *   - Callbacks get the `void *user` that they were given with, and must return normally: no longjmp, no exception.
- *   - NULL, misaligned pointers, wrong sizes, unknown flags, text that is no UTF-8 or longer than 1 MiB, paths over 4095
+ *   - Callbacks get the `void *user` that was passed with them, and must return normally: no longjmp, no exception.
+ *   - NULL, misaligned pointers, wrong sizes, unknown flags, text that is not UTF-8 or longer than 1 MiB, paths over 4095
  *     bytes, arrays of more than 65536 items and handles of another kind are refused with LXI_INVALID_INPUT; freed and
  *     foreign handles too in debug builds, and in release builds as far as the memory shows it.
  *   - Nothing unwinds into the caller: a panic inside is LXI_PANIC, with its text in the error.
  *
- * Images come from strangers. `lxi_limits` holds every bound; what is promised stands in the project's SECURITY.md.
+ * Images come from untrusted sources. `lxi_limits` holds every bound; SECURITY.md of the project says what it guarantees.
  */
 
 
@@ -90,7 +90,7 @@
 // Takes `trusted.*` and every `security.*` attribute too, not only file capabilities.
 #define LXI_PACK_ALL_XATTRS 1
 
-// `newest_mtime` is said.
+// `newest_mtime` is set.
 #define LXI_PACK_NEWEST_MTIME 2
 
 // Parses as pongo2 itself does, with autoescape on, and not as LXD and Incus parse the templates of an image.
@@ -108,7 +108,7 @@
 // Changes nothing, not even leftovers. Works on a file system that can only be read.
 #define LXI_STORE_READ_ONLY 2
 
-// `busy_milliseconds` is said.
+// `busy_milliseconds` is set.
 #define LXI_STORE_BUSY_TIMEOUT 4
 
 // Aliases that are taken move to the new image, instead of being an error.
@@ -162,7 +162,8 @@ typedef struct lxi_alias_list lxi_alias_list;
 // What became of all rules. Read-only, so it may be shared between threads.
 typedef struct lxi_applied lxi_applied;
 
-// Bytes that a call made: a rendered template, a YAML text, a path. Read-only, so it may be shared between threads.
+// Bytes that a call returned: a rendered template, a YAML text, a path. Read-only, so it may be shared between
+// threads.
 typedef struct lxi_buffer lxi_buffer;
 
 // A switch that stops the long calls it was given to. It is made to be shared: one thread waits in a call, another
@@ -171,9 +172,6 @@ typedef struct lxi_cancel lxi_cancel;
 
 // What a check found. Read-only, so it may be shared between threads.
 typedef struct lxi_check_report lxi_check_report;
-
-// The variables that a template is rendered with. Rendering takes it as const, so that threads may share it.
-typedef struct lxi_context lxi_context;
 
 // What differs between two images. Read-only, so it may be shared between threads.
 typedef struct lxi_differences lxi_differences;
@@ -185,8 +183,8 @@ typedef struct lxi_error lxi_error;
 // The files that an export made. Read-only, so it may be shared between threads.
 typedef struct lxi_exported lxi_exported;
 
-// A fingerprint in the making. Feed it the bytes of an image in order: of a split one, the metadata file's and then
-// the rootfs file's.
+// Computes a fingerprint incrementally. Feed it the bytes of an image in order: of a split one, the metadata file's
+// and then the rootfs file's.
 typedef struct lxi_hasher lxi_hasher;
 
 // An image: one file or two that were recognised. Every call takes it as const, so that threads may share it; only of
@@ -225,11 +223,14 @@ typedef struct lxi_stored_image lxi_stored_image;
 // A parsed template. Read-only, so it may be shared between threads.
 typedef struct lxi_template lxi_template;
 
-// What an unpacking left. Read-only, so it may be shared between threads; what is on the disk does not depend on it.
+// The variables that a template is rendered with. Rendering takes it as const, so that threads may share it.
+typedef struct lxi_template_context lxi_template_context;
+
+// The result of unpacking. Read-only, so it may be shared between threads; what is on the disk does not depend on it.
 typedef struct lxi_unpacked lxi_unpacked;
 
 // What reading a whole image showed. Read-only, so it may be shared between threads.
-typedef struct lxi_verification lxi_verification;
+typedef struct lxi_verify_report lxi_verify_report;
 
 // An image that was written. Read-only, so it may be shared between threads.
 typedef struct lxi_written lxi_written;
@@ -303,19 +304,19 @@ typedef struct lxi_omissions_info {
     size_t kinds;
 } lxi_omissions_info;
 
-// What was left out of an object, or how it differs from what was asked for: LXI_OMITTED_….
-typedef uint32_t lxi_omitted;
+// The kind of an omission: LXI_OMISSION_….
+typedef uint32_t lxi_omission_kind;
 
 // One thing that was left out; filled by `lxi_omissions_at`. Set `size` to `sizeof(lxi_omission)` before.
 typedef struct lxi_omission {
     // The size of this structure in bytes, set by the caller.
     size_t size;
-    // The object: for a member of an image its path below the root file system (LXI_OMITTED_STRAY: below the archive's
-    // top), for an image its fingerprint or name, for an entry of a list its name there. Any bytes, not escaped; empty for
-    // the call itself.
+    // The object: for a member of an image its path below the root file system (LXI_OMISSION_STRAY: below the
+    // archive's top), for an image its fingerprint or name, for an entry of a list its name there. Any bytes, not
+    // escaped; empty for the call itself.
     struct lxi_bytes path;
     // What was left out of it.
-    lxi_omitted what;
+    lxi_omission_kind kind;
     // The same and why in words, without the path. Safe to print on a terminal.
     struct lxi_str text;
 } lxi_omission;
@@ -362,14 +363,14 @@ typedef struct lxi_input {
     struct lxi_str name;
 } lxi_input;
 
-// What a long call is busy with: LXI_PHASE_….
+// The phase of a long call: LXI_PHASE_….
 typedef uint32_t lxi_phase;
 
 // One report of a long call. Lives as long as the callback runs.
 typedef struct lxi_progress {
     // The size of this structure in bytes, set by the library.
     size_t size;
-    // What the call is busy with.
+    // The phase of the call.
     lxi_phase phase;
     // Whether `total` is known.
     bool has_total;
@@ -497,7 +498,7 @@ typedef struct lxi_image_info {
     struct lxi_str rootfs_codec;
 } lxi_image_info;
 
-// How an image is verified. NULL, or all but `size` zero: on all cores, watched by nobody.
+// How an image is verified. NULL, or all but `size` zero: on all cores, without a monitor.
 typedef struct lxi_verify_options {
     // The size of this structure in bytes.
     size_t size;
@@ -505,7 +506,7 @@ typedef struct lxi_verify_options {
     uint32_t threads;
     // LXI_VERIFY_….
     uint32_t flags;
-    // Who watches, or NULL.
+    // Progress, cancellation and omissions of the call, or NULL.
     const struct lxi_monitor *monitor;
 } lxi_verify_options;
 
@@ -563,16 +564,16 @@ typedef lxi_status (*lxi_entry_fn)(void *user, const struct lxi_entry *entry);
 // Whether an image is for a container or for a virtual machine: LXI_TYPE_….
 typedef uint32_t lxi_image_type;
 
-// What reading a whole image showed; filled by `lxi_verification_get`. Set `size` to `sizeof(lxi_verification_info)`
+// What reading a whole image showed; filled by `lxi_verify_report_get`. Set `size` to `sizeof(lxi_verify_info)`
 // before.
-typedef struct lxi_verification_info {
+typedef struct lxi_verify_info {
     // The size of this structure in bytes, set by the caller.
     size_t size;
     // The fingerprint of the bytes as stored. Compare it with the one that is expected.
     struct lxi_fingerprint fingerprint;
     // Container or virtual machine.
     lxi_image_type image_type;
-    // Whether the metadata can be read: `lxi_verification_metadata`. What is wrong with it is among the findings.
+    // Whether the metadata can be read: `lxi_verify_report_metadata`. What is wrong with it is among the findings.
     bool has_metadata;
     // Whether it has a disk, and the next two say something.
     bool has_disk;
@@ -596,13 +597,13 @@ typedef struct lxi_verification_info {
     uint64_t others;
     // Logical bytes of all regular files.
     uint64_t content_bytes;
-    // How many names there are in `templates/`: `lxi_verification_template_at`.
+    // How many names there are in `templates/`: `lxi_verify_report_template_at`.
     size_t templates;
-    // How many members stand at the archive's top that no image has: `lxi_verification_stray_at`.
+    // How many members stand at the archive's top that no image has: `lxi_verify_report_stray_at`.
     size_t strays;
-    // How many rules the image breaks: `lxi_verification_finding_at`. A sound image has none.
+    // How many rules the image breaks: `lxi_verify_report_finding_at`. A sound image has none.
     size_t findings;
-} lxi_verification_info;
+} lxi_verify_info;
 
 // A run of owners: `count` numbers from `inside` (the image) become those from `outside` (the host).
 typedef struct lxi_id_range {
@@ -626,11 +627,11 @@ typedef struct lxi_unpack_options {
     const struct lxi_id_range *id_map;
     // How many ranges.
     size_t id_map_len;
-    // Who watches, or NULL.
+    // Progress, cancellation and omissions of the call, or NULL.
     const struct lxi_monitor *monitor;
 } lxi_unpack_options;
 
-// What an unpacking left; filled by `lxi_unpacked_get` and `lxi_staged_get`. Set `size` to
+// The result of unpacking; filled by `lxi_unpacked_get` and `lxi_staged_get`. Set `size` to
 // `sizeof(lxi_unpacked_info)` before.
 typedef struct lxi_unpacked_info {
     // The size of this structure in bytes, set by the caller.
@@ -649,8 +650,8 @@ typedef struct lxi_unpacked_info {
     uint64_t bytes;
     // How many omissions `lxi_unpacked_omission_at` tells of: the first 1,000.
     size_t omissions;
-    // How many kinds of omissions `lxi_unpacked_omitted_at` counts.
-    size_t omitted;
+    // How many kinds of omissions `lxi_unpacked_omission_kind_at` counts.
+    size_t omission_kinds;
 } lxi_unpacked_info;
 
 // What the rootfs of a split container image is written as: LXI_ROOTFS_….
@@ -685,7 +686,7 @@ typedef struct lxi_pack_options {
     int64_t newest_mtime;
     // The limits that metadata, templates and disks are held to, or NULL.
     const struct lxi_limits *limits;
-    // Who watches, or NULL.
+    // Progress, cancellation and omissions of the call, or NULL.
     const struct lxi_monitor *monitor;
 } lxi_pack_options;
 
@@ -704,12 +705,12 @@ typedef struct lxi_convert_options {
     // A codec with or without a level, such as `zstd:19`; empty: as it is.
     struct lxi_str compression;
     // The fingerprint that the source must have, or NULL.
-    const struct lxi_fingerprint *expected;
+    const struct lxi_fingerprint *expected_fingerprint;
     // How many threads work, at most; 0 for all cores. The bytes don't depend on it.
     uint32_t threads;
     // Must be 0.
     uint32_t flags;
-    // Who watches, or NULL.
+    // Progress, cancellation and omissions of the call, or NULL.
     const struct lxi_monitor *monitor;
 } lxi_convert_options;
 
@@ -723,11 +724,11 @@ typedef struct lxi_written_info {
     uint64_t bytes;
     // How many files there are: `lxi_written_file_at`. None when it went to a callback.
     size_t files;
-    // How many members were left out: `lxi_written_omitted_at`.
-    size_t omitted;
+    // How many members were left out: `lxi_written_omission_at`.
+    size_t omissions;
 } lxi_written_info;
 
-// How a member differs: LXI_DIFFERS_….
+// How a member differs: LXI_DIFFERENCE_….
 typedef uint32_t lxi_difference_kind;
 
 // One difference; filled by `lxi_differences_at`. Set `size` to `sizeof(lxi_difference_info)` before.
@@ -758,7 +759,8 @@ typedef struct lxi_warning {
     uint32_t column;
 } lxi_warning;
 
-// How templates are applied. NULL, or all but `size` zero: as LXD does, owners as they are, and the first failure stops.
+// How templates are applied. NULL, or all but `size` zero: as LXD does, owners as they are, and the first failure
+// stops.
 typedef struct lxi_apply_options {
     // The size of this structure in bytes.
     size_t size;
@@ -775,7 +777,8 @@ typedef struct lxi_apply_options {
     struct lxi_str output;
     // What templates may ask for, or NULL.
     const struct lxi_limits *limits;
-    // Who watches, or NULL. Listens for cancellation between one rule and the next; there are no reports.
+    // Progress, cancellation and omissions of the call, or NULL. Listens for cancellation between one rule and the
+    // next; there are no reports.
     const struct lxi_monitor *monitor;
 } lxi_apply_options;
 
@@ -814,7 +817,7 @@ typedef struct lxi_outcome {
     struct lxi_bytes new_content;
 } lxi_outcome;
 
-// Tells the time, in seconds since 1970. Called from any thread, also from several at the same time. Must not unwind
+// Returns the time in seconds since 1970. Called from any thread, also from several at the same time. Must not unwind
 // or jump out.
 typedef int64_t (*lxi_clock_fn)(void *user);
 
@@ -932,14 +935,14 @@ typedef struct lxi_import_options {
     // How many.
     size_t source_properties_len;
     // The fingerprint that it must have, or NULL.
-    const struct lxi_fingerprint *expected;
+    const struct lxi_fingerprint *expected_fingerprint;
     // When it may be removed, in seconds since 1970; wins over the image's own date. 0 if that is not said.
     int64_t expires_at;
     // The name that its file is exported under; or empty. Refused unless it is a plain name.
     struct lxi_str file_name;
     // Where it comes from, or NULL.
     const struct lxi_update_source *source;
-    // Who watches, or NULL.
+    // Progress, cancellation and omissions of the call, or NULL.
     const struct lxi_monitor *monitor;
 } lxi_import_options;
 
@@ -991,7 +994,7 @@ typedef struct lxi_check_options {
     uint32_t flags;
     // Padding; must be 0.
     uint32_t reserved;
-    // Who watches, or NULL.
+    // Progress, cancellation and omissions of the call, or NULL.
     const struct lxi_monitor *monitor;
 } lxi_check_options;
 
@@ -1037,7 +1040,8 @@ typedef struct lxi_finding {
 // The thing that was to be made is already there.
 #define LXI_ALREADY_EXISTS 2
 
-// An argument makes no sense: NULL, misaligned, too long, no UTF-8, of a wrong size, a freed handle or one of another kind.
+// An argument makes no sense: NULL, misaligned, too long, no UTF-8, of a wrong size, a freed handle or one of another
+// kind.
 #define LXI_INVALID_INPUT 3
 
 // The bytes are not what their format says they must be.
@@ -1104,46 +1108,46 @@ typedef struct lxi_finding {
 // The rootfs is a disk.
 #define LXI_TYPE_VIRTUAL_MACHINE 2
 
-// Something newer than this list.
-#define LXI_OMITTED_OTHER 0
+// A value that this version of the list does not know.
+#define LXI_OMISSION_OTHER 0
 
 // A device node, not created: not permitted here, or not wanted.
-#define LXI_OMITTED_DEVICE 1
+#define LXI_OMISSION_DEVICE 1
 
 // The owner, left as the caller's own: only root can give files away.
-#define LXI_OMITTED_OWNER 2
+#define LXI_OMISSION_OWNER 2
 
 // Setuid and setgid bits, left off because the owner is not the image's.
-#define LXI_OMITTED_SET_ID 3
+#define LXI_OMISSION_SET_ID 3
 
 // An extended attribute.
-#define LXI_OMITTED_XATTR 4
+#define LXI_OMISSION_XATTR 4
 
 // The modification time, which the file system would not take.
-#define LXI_OMITTED_TIME 5
+#define LXI_OMISSION_TIME 5
 
 // The whole entry, which stands at the top of the archive and is not part of an image.
-#define LXI_OMITTED_STRAY 6
+#define LXI_OMISSION_STRAY 6
 
 // The whole object.
-#define LXI_OMITTED_SKIPPED 7
+#define LXI_OMISSION_SKIPPED 7
 
 // One part of the object: an alias, a property, an attribute of a set.
-#define LXI_OMITTED_DROPPED 8
+#define LXI_OMISSION_DROPPED 8
 
 // A value that was out of range; another one stands in its place.
-#define LXI_OMITTED_CLAMPED 9
+#define LXI_OMISSION_CLAMPED 9
 
 // A value that was missing; another one was used.
-#define LXI_OMITTED_DEFAULTED 10
+#define LXI_OMISSION_DEFAULTED 10
 
 // Something that the caller asked for and that had no effect.
-#define LXI_OMITTED_NOT_HONOURED 11
+#define LXI_OMISSION_NOT_HONOURED 11
 
 // The whole object, which was there before and had to go.
-#define LXI_OMITTED_REMOVED 12
+#define LXI_OMISSION_REMOVED 12
 
-// Something newer than this list.
+// A value that this version of the list does not know.
 #define LXI_PHASE_OTHER 0
 
 // Reading and hashing.
@@ -1161,8 +1165,8 @@ typedef struct lxi_finding {
 // Reading one archive and writing another.
 #define LXI_PHASE_CONVERT 5
 
-// From a file descriptor. It is borrowed for the call that takes the input, which duplicates it. A regular file is read
-// at positions, so its offset neither matters nor moves, and it may be read many times; a pipe is read once.
+// From a file descriptor. It is borrowed for the call that takes the input, which duplicates it. A regular file is
+// read at positions, so its offset neither matters nor moves, and it may be read many times; a pipe is read once.
 #define LXI_INPUT_FD 1
 
 // From memory, which is borrowed for the call that takes the input, and copied. It may be read many times.
@@ -1174,7 +1178,7 @@ typedef struct lxi_finding {
 // From the file at a path. A pipe or a device is read as a stream.
 #define LXI_INPUT_PATH 4
 
-// Something newer than this list.
+// A value that this version of the list does not know.
 #define LXI_ENTRY_OTHER 0
 
 // A regular file.
@@ -1211,13 +1215,13 @@ typedef struct lxi_finding {
 #define LXI_ROOTFS_SQUASHFS 2
 
 // Only the first image has it.
-#define LXI_DIFFERS_ONLY_IN_FIRST 1
+#define LXI_DIFFERENCE_ONLY_IN_FIRST 1
 
 // Only the second image has it.
-#define LXI_DIFFERS_ONLY_IN_SECOND 2
+#define LXI_DIFFERENCE_ONLY_IN_SECOND 2
 
 // Both have it, with other attributes or content.
-#define LXI_DIFFERS_CHANGED 3
+#define LXI_DIFFERENCE_CHANGED 3
 
 // LXD's: pongo2 4.
 #define LXI_DIALECT_LXD 0
@@ -1225,7 +1229,7 @@ typedef struct lxi_finding {
 // Incus's: pongo2 6.
 #define LXI_DIALECT_INCUS 1
 
-// Something newer than this list.
+// A value that this version of the list does not know.
 #define LXI_ACTION_OTHER 0
 
 // The file was not there.
@@ -1243,7 +1247,7 @@ typedef struct lxi_finding {
 // The rule failed, and its file is as it was.
 #define LXI_ACTION_FAILED 5
 
-// Something newer than this list.
+// A value that this version of the list does not know.
 #define LXI_REMOVED_OTHER 0
 
 // Its expiry date is over.
@@ -1252,7 +1256,7 @@ typedef struct lxi_finding {
 // It was not used for too long.
 #define LXI_REMOVED_UNUSED 2
 
-// Something newer than this list.
+// A value that this version of the list does not know.
 #define LXI_FINDING_OTHER 0
 
 // The catalog is damaged. `lxi_store_repair` makes it anew.
@@ -1296,27 +1300,26 @@ uint32_t lxi_abi_version(void);
 // Owner: the library; never freed. Threads: any. Can't fail.
 const char *lxi_version(void);
 
-// The name of a status, such as `UnsafePath`, terminated by NUL; `Unknown` for a number that is none.
+// The name of a status, such as `UnsafePath`, terminated by NUL; `Unknown` for an unknown number.
 //
 // Owner: the library; never freed. Threads: any. Can't fail.
 const char *lxi_status_name(lxi_status status);
 
-// Whether a part of the library was compiled in: `gzip`, `xz`, `zstd`, `bzip2`, `lz4`, `store`, `templates`. A name that
-// this version does not know is not there either.
+// Whether a part of the library was compiled in: `gzip`, `xz`, `zstd`, `bzip2`, `lz4`, `store`, `templates`. A name
+// that this version does not know is not there either.
 //
 // Threads: any. Errors: LXI_INVALID_INPUT.
-lxi_status lxi_has_feature(struct lxi_str name,
-                           bool *yes,
-                           struct lxi_error **error);
+lxi_status lxi_has_feature(struct lxi_str name, bool *yes, struct lxi_error **error);
 
 // Fills `info` with what the error says.
 //
 // Owner: the texts belong to the error. Threads: any. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_error_get(const struct lxi_error *error, struct lxi_error_info *info);
 
-// Frees an error; NULL is fine.
+// Frees an error; NULL is allowed.
 //
-// Threads: any, the error being no longer used. Errors: LXI_INVALID_INPUT for what is no error, or was freed (debug builds).
+// Threads: any, the error being no longer used. Errors: LXI_INVALID_INPUT for what is no error, or was freed (debug
+// builds).
 lxi_status lxi_error_free(struct lxi_error *error);
 
 // The bytes of a buffer.
@@ -1324,7 +1327,7 @@ lxi_status lxi_error_free(struct lxi_error *error);
 // Owner: the buffer. Threads: any. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_buffer_get(const struct lxi_buffer *buffer, struct lxi_bytes *bytes, struct lxi_error **error);
 
-// Frees a buffer; NULL is fine.
+// Frees a buffer; NULL is allowed.
 //
 // Threads: any, the buffer being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_buffer_free(struct lxi_buffer *buffer);
@@ -1340,19 +1343,16 @@ lxi_status lxi_limits_new(struct lxi_limits **limits, struct lxi_error **error);
 // Owner: the caller, who frees it with `lxi_limits_free`. Threads: any. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_limits_new_trusted(struct lxi_limits **limits, struct lxi_error **error);
 
-// Sets one limit by its name. Bytes, unless it counts something else; `lxi_limits_name_at` lists the names. Two bound what
-// goes to temporary files: over `diff_memory` comparing two images uses one, and `spool` is the most of a SquashFS that comes as a
-// stream.
+// Sets one limit by its name. Bytes, unless it counts something else; `lxi_limits_name_at` lists the names. Two bound
+// what goes to temporary files: over `diff_memory` comparing two images uses one, and `spool` is the most of a
+// SquashFS that comes as a stream.
 //
-// Threads: one at a time. Errors: LXI_INVALID_INPUT for a name that is none, and for 0.
-lxi_status lxi_limits_set(struct lxi_limits *limits,
-                          struct lxi_str name,
-                          uint64_t value,
-                          struct lxi_error **error);
+// Threads: one at a time. Errors: LXI_INVALID_INPUT for an unknown name, and for 0.
+lxi_status lxi_limits_set(struct lxi_limits *limits, struct lxi_str name, uint64_t value, struct lxi_error **error);
 
 // The value of one limit.
 //
-// Threads: any. Errors: LXI_INVALID_INPUT for a name that is none.
+// Threads: any. Errors: LXI_INVALID_INPUT for an unknown name.
 lxi_status lxi_limits_get(const struct lxi_limits *limits,
                           struct lxi_str name,
                           uint64_t *value,
@@ -1360,63 +1360,63 @@ lxi_status lxi_limits_get(const struct lxi_limits *limits,
 
 // The name of the limit with an index from 0.
 //
-// Owner: the library; never freed. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+// Owner: the library; never freed. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 lxi_status lxi_limits_name_at(size_t index, struct lxi_str *name, struct lxi_error **error);
 
-// Frees limits; NULL is fine.
+// Frees limits; NULL is allowed.
 //
 // Threads: any, the limits being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_limits_free(struct lxi_limits *limits);
 
 // Makes an empty record.
 //
-// Owner: the caller, who frees it with `lxi_omissions_free` after the calls that it was given to. Threads: any. Errors:
-// LXI_INVALID_INPUT.
+// Owner: the caller, who frees it with `lxi_omissions_free` after the calls that it was given to. Threads: any.
+// Errors: LXI_INVALID_INPUT.
 lxi_status lxi_omissions_new(struct lxi_omissions **omissions, struct lxi_error **error);
 
 // Looks at what was recorded so far, and fills `info` with how much it is. `lxi_omissions_at` and
 // `lxi_omissions_kind_at` tell of what was there at this call; what they gave before is no longer valid.
 //
-// Threads: one at a time, while no call that is given the record begins; calls that go on already do not matter. Errors:
-// LXI_INVALID_INPUT.
+// Threads: one at a time, while no call that is given the record begins; calls that go on already do not matter.
+// Errors: LXI_INVALID_INPUT.
 lxi_status lxi_omissions_get(struct lxi_omissions *omissions,
                              struct lxi_omissions_info *info,
                              struct lxi_error **error);
 
-// Fills `omission` with one thing that was left out, with an index from 0, in the order in which they were met. None is
-// there before `lxi_omissions_get`.
+// Fills `omission` with one thing that was left out, with an index from 0, in the order in which they were met. None
+// is there before `lxi_omissions_get`.
 //
-// Owner: path and text belong to `omissions`. Threads: any, while nobody calls `lxi_omissions_get`. Errors: LXI_NOT_FOUND
-// past the last one.
+// Owner: path and text belong to `omissions`. Threads: any, while nobody calls `lxi_omissions_get`. Errors:
+// LXI_NOT_FOUND for an index past the end.
 lxi_status lxi_omissions_at(const struct lxi_omissions *omissions,
                             size_t index,
                             struct lxi_omission *omission,
                             struct lxi_error **error);
 
-// A kind of omissions, with an index from 0, sorted by text: the text of `lxi_omission`, and how many there were of it in
-// all. None is there before `lxi_omissions_get`.
+// A kind of omissions, with an index from 0, sorted by text: the text of `lxi_omission`, and how many there were of
+// it in all. None is there before `lxi_omissions_get`.
 //
 // Owner: the text belongs to `omissions`. Threads: any, while nobody calls `lxi_omissions_get`. Errors: LXI_NOT_FOUND
-// past the last one.
+// for an index past the end.
 lxi_status lxi_omissions_kind_at(const struct lxi_omissions *omissions,
                                  size_t index,
                                  struct lxi_str *text,
                                  uint64_t *count,
                                  struct lxi_error **error);
 
-// Frees a record; NULL is fine.
+// Frees a record; NULL is allowed.
 //
 // Threads: any, the record being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_omissions_free(struct lxi_omissions *omissions);
 
-// Makes a switch that is off.
+// Makes a switch that is not set.
 //
 // Owner: the caller, who frees it with `lxi_cancel_free` after the calls that it was given to. Threads: any. Errors:
 // LXI_INVALID_INPUT.
 lxi_status lxi_cancel_new(struct lxi_cancel **cancel, struct lxi_error **error);
 
 // Stops the calls, soon: each undoes what it began and fails with LXI_CANCELLED. A call that the switch is given to
-// later stops at once; a switch can't be put back.
+// later stops at once; a switch cannot be reset.
 //
 // Threads: any, while others use the switch. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_cancel_set(const struct lxi_cancel *cancel, struct lxi_error **error);
@@ -1426,7 +1426,7 @@ lxi_status lxi_cancel_set(const struct lxi_cancel *cancel, struct lxi_error **er
 // Threads: any. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_cancel_is_set(const struct lxi_cancel *cancel, bool *yes, struct lxi_error **error);
 
-// Frees a switch; NULL is fine.
+// Frees a switch; NULL is allowed.
 //
 // Threads: any, the switch being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_cancel_free(struct lxi_cancel *cancel);
@@ -1436,16 +1436,16 @@ lxi_status lxi_cancel_free(struct lxi_cancel *cancel);
 // Threads: any. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_fingerprint_parse(struct lxi_str text, struct lxi_fingerprint *fingerprint, struct lxi_error **error);
 
-// Writes a fingerprint as 64 lower-case hex digits and a NUL to `text`, which has room for `room` bytes: at least
+// Writes a fingerprint as 64 lower-case hex digits and a NUL to `text`, which has room for `capacity` bytes: at least
 // LXI_FINGERPRINT_TEXT.
 //
 // Threads: any. Errors: LXI_INVALID_INPUT, also when the room is too small.
 lxi_status lxi_fingerprint_format(const struct lxi_fingerprint *fingerprint,
                                   char *text,
-                                  size_t room,
+                                  size_t capacity,
                                   struct lxi_error **error);
 
-// Makes a hasher that has seen nothing.
+// Makes an empty hasher.
 //
 // Owner: the caller, who frees it with `lxi_hasher_free`. Threads: any. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_hasher_new(struct lxi_hasher **hasher, struct lxi_error **error);
@@ -1455,7 +1455,7 @@ lxi_status lxi_hasher_new(struct lxi_hasher **hasher, struct lxi_error **error);
 // Threads: one at a time. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_hasher_update(struct lxi_hasher *hasher, struct lxi_bytes bytes, struct lxi_error **error);
 
-// Takes all that `read` gives, to its end, and tells in `count` (which may be NULL) how many bytes that were.
+// Hashes everything that `read` returns, up to its end, and stores the number of bytes in `count` (which may be NULL).
 //
 // `read` and `user` are used during the call only. Threads: one at a time. Errors: LXI_INVALID_INPUT, and what `read`
 // returns; the hasher has seen what came before.
@@ -1474,7 +1474,7 @@ lxi_status lxi_hasher_get(const struct lxi_hasher *hasher,
                           uint64_t *bytes,
                           struct lxi_error **error);
 
-// Frees a hasher; NULL is fine.
+// Frees a hasher; NULL is allowed.
 //
 // Threads: any, the hasher being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_hasher_free(struct lxi_hasher *hasher);
@@ -1576,7 +1576,7 @@ lxi_status lxi_metadata_to_yaml(const struct lxi_metadata *metadata,
                                 struct lxi_buffer **yaml,
                                 struct lxi_error **error);
 
-// Frees a metadata; NULL is fine.
+// Frees a metadata; NULL is allowed.
 //
 // Threads: any, the metadata being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_metadata_free(struct lxi_metadata *metadata);
@@ -1613,8 +1613,8 @@ lxi_status lxi_metadata_rule_property_at(const struct lxi_metadata *metadata,
 
 // Sets the rule for an absolute path in its place, or adds it at the end.
 //
-// Threads: one at a time. Errors: LXI_INVALID_INPUT for a path that is not absolute, an empty name of a template, a NUL
-// in any text.
+// Threads: one at a time. Errors: LXI_INVALID_INPUT for a path that is not absolute, an empty name of a template, a
+// NUL in any text.
 lxi_status lxi_metadata_set_rule(struct lxi_metadata *metadata,
                                  struct lxi_str path,
                                  const struct lxi_rule *rule,
@@ -1645,24 +1645,20 @@ lxi_status lxi_image_get(const struct lxi_image *image, struct lxi_image_info *i
 
 // The metadata, without unpacking anything: reads up to `metadata.yaml` and no further.
 //
-// Owner: the caller, who frees it with `lxi_metadata_free`. Threads: any. Errors: LXI_MALFORMED when there is none or it
-// breaks a rule, LXI_LIMIT_EXCEEDED, LXI_IO.
-lxi_status lxi_image_metadata(const struct lxi_image *image,
-                              struct lxi_metadata **metadata,
-                              struct lxi_error **error);
+// Owner: the caller, who frees it with `lxi_metadata_free`. Threads: any. Errors: LXI_MALFORMED when there is none or
+// it breaks a rule, LXI_LIMIT_EXCEEDED, LXI_IO.
+lxi_status lxi_image_metadata(const struct lxi_image *image, struct lxi_metadata **metadata, struct lxi_error **error);
 
 // The bytes of `metadata.yaml`, as they stand in the archive.
 //
-// Owner: the caller, who frees the buffer with `lxi_buffer_free`. Threads: any. Errors: as `lxi_image_metadata`, but for
-// the content.
-lxi_status lxi_image_metadata_bytes(const struct lxi_image *image,
-                                    struct lxi_buffer **yaml,
-                                    struct lxi_error **error);
+// Owner: the caller, who frees the buffer with `lxi_buffer_free`. Threads: any. Errors: as `lxi_image_metadata`, but
+// for the content.
+lxi_status lxi_image_metadata_bytes(const struct lxi_image *image, struct lxi_buffer **yaml, struct lxi_error **error);
 
 // The bytes of a template, by its name in `templates/`.
 //
-// Owner: the caller, who frees the buffer with `lxi_buffer_free`. Threads: any. Errors: LXI_NOT_FOUND when there is none
-// of that name, LXI_LIMIT_EXCEEDED, LXI_MALFORMED, LXI_IO.
+// Owner: the caller, who frees the buffer with `lxi_buffer_free`. Threads: any. Errors: LXI_NOT_FOUND when there is
+// none of that name, LXI_LIMIT_EXCEEDED, LXI_MALFORMED, LXI_IO.
 lxi_status lxi_image_template(const struct lxi_image *image,
                               struct lxi_str name,
                               struct lxi_buffer **source,
@@ -1677,7 +1673,7 @@ lxi_status lxi_image_fingerprint(const struct lxi_image *image,
                                  struct lxi_fingerprint *fingerprint,
                                  struct lxi_error **error);
 
-// Frees an image; NULL is fine. Releases its streams.
+// Frees an image; NULL is allowed. Releases its streams.
 //
 // Threads: any, the image being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_image_free(struct lxi_image *image);
@@ -1685,85 +1681,85 @@ lxi_status lxi_image_free(struct lxi_image *image);
 // Reads and decodes all of the image and checks every member. Rules that single members break are findings of the
 // result; damage to the archive itself is an error. `options` may be NULL.
 //
-// Owner: the caller, who frees the result with `lxi_verification_free`. Threads: any. Errors: LXI_MALFORMED,
+// Owner: the caller, who frees the result with `lxi_verify_report_free`. Threads: any. Errors: LXI_MALFORMED,
 // LXI_LIMIT_EXCEEDED, LXI_UNSUPPORTED where reading can't go on, LXI_CANCELLED, LXI_IO.
 lxi_status lxi_image_verify(const struct lxi_image *image,
                             const struct lxi_verify_options *options,
-                            struct lxi_verification **verification,
+                            struct lxi_verify_report **verification,
                             struct lxi_error **error);
 
 // As `lxi_image_verify`, and shows every member of the root file system on the way to `show`, which gets `user`.
 // Members that break a rule are findings and not shown; the disk of a virtual machine is not one. `verification` may
 // be NULL.
 //
-// Owner: the caller, who frees the result with `lxi_verification_free`. Threads: any. Errors: as `lxi_image_verify`, and
-// what `show` returns.
+// Owner: the caller, who frees the result with `lxi_verify_report_free`. Threads: any. Errors: as `lxi_image_verify`,
+// and what `show` returns.
 lxi_status lxi_image_survey(const struct lxi_image *image,
                             const struct lxi_verify_options *options,
                             lxi_entry_fn show,
                             void *user,
-                            struct lxi_verification **verification,
+                            struct lxi_verify_report **verification,
                             struct lxi_error **error);
 
 // Fills `info` with what reading the image showed.
 //
 // Threads: any. Errors: LXI_INVALID_INPUT.
-lxi_status lxi_verification_get(const struct lxi_verification *verification,
-                                struct lxi_verification_info *info,
-                                struct lxi_error **error);
+lxi_status lxi_verify_report_get(const struct lxi_verify_report *verification,
+                                 struct lxi_verify_info *info,
+                                 struct lxi_error **error);
 
 // A copy of the image's metadata.
 //
 // Owner: the caller, who frees it with `lxi_metadata_free`. Threads: any. Errors: LXI_NOT_FOUND when it can't be read.
-lxi_status lxi_verification_metadata(const struct lxi_verification *verification,
-                                     struct lxi_metadata **metadata,
-                                     struct lxi_error **error);
+lxi_status lxi_verify_report_metadata(const struct lxi_verify_report *verification,
+                                      struct lxi_metadata **metadata,
+                                      struct lxi_error **error);
 
 // A name in `templates/`, sorted, with an index from 0.
 //
-// Owner: the bytes belong to the verification. Threads: any. Errors: LXI_NOT_FOUND past the last one.
-lxi_status lxi_verification_template_at(const struct lxi_verification *verification,
-                                        size_t index,
-                                        struct lxi_bytes *name,
-                                        struct lxi_error **error);
+// Owner: the bytes belong to the verification. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
+lxi_status lxi_verify_report_template_at(const struct lxi_verify_report *verification,
+                                         size_t index,
+                                         struct lxi_bytes *name,
+                                         struct lxi_error **error);
 
 // A member at the archive's top that no image has, with an index from 0.
 //
-// Owner: the bytes belong to the verification. Threads: any. Errors: LXI_NOT_FOUND past the last one.
-lxi_status lxi_verification_stray_at(const struct lxi_verification *verification,
-                                     size_t index,
-                                     struct lxi_bytes *path,
-                                     struct lxi_error **error);
+// Owner: the bytes belong to the verification. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
+lxi_status lxi_verify_report_stray_at(const struct lxi_verify_report *verification,
+                                      size_t index,
+                                      struct lxi_bytes *path,
+                                      struct lxi_error **error);
 
 // Fills `finding` with a rule that the image breaks, with an index from 0, in the order of the archive.
 //
-// Owner: the texts belong to the verification. Threads: any. Errors: LXI_NOT_FOUND past the last one.
-lxi_status lxi_verification_finding_at(const struct lxi_verification *verification,
-                                       size_t index,
-                                       struct lxi_error_info *finding,
-                                       struct lxi_error **error);
+// Owner: the texts belong to the verification. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
+lxi_status lxi_verify_report_finding_at(const struct lxi_verify_report *verification,
+                                        size_t index,
+                                        struct lxi_error_info *finding,
+                                        struct lxi_error **error);
 
-// Frees a verification; NULL is fine.
+// Frees a verification; NULL is allowed.
 //
 // Threads: any, the verification being no longer used. Errors: LXI_INVALID_INPUT.
-lxi_status lxi_verification_free(struct lxi_verification *verification);
+lxi_status lxi_verify_report_free(struct lxi_verify_report *verification);
 
-// Unpacks to `destination` in one pass, hashed, decoded, checked and written at the same time: nothing is visible there
-// unless the fingerprint is `expected` and every rule holds. The destination must not exist, or be an empty directory.
-// `options` and `unpacked` may be NULL.
+// Unpacks to `destination` in one pass, hashed, decoded, checked and written at the same time: nothing is visible
+// there unless the fingerprint is `expected_fingerprint` and every rule holds. The destination must not exist, or be
+// an empty directory. `options` and `unpacked` may be NULL.
 //
-// Owner: the caller, who frees the result with `lxi_unpacked_free`. Threads: any. Errors: LXI_MISMATCH with both values;
-// LXI_ALREADY_EXISTS or LXI_UNSAFE_PATH for the destination; for the image LXI_MALFORMED, LXI_UNSAFE_PATH,
+// Owner: the caller, who frees the result with `lxi_unpacked_free`. Threads: any. Errors: LXI_MISMATCH with both
+// values; LXI_ALREADY_EXISTS or LXI_UNSAFE_PATH for the destination; for the image LXI_MALFORMED, LXI_UNSAFE_PATH,
 // LXI_UNSUPPORTED, LXI_LIMIT_EXCEEDED; LXI_CANCELLED; LXI_IO. Whatever the error, nothing is left.
 lxi_status lxi_image_unpack_verified(const struct lxi_image *image,
                                      struct lxi_str destination,
-                                     const struct lxi_fingerprint *expected,
+                                     const struct lxi_fingerprint *expected_fingerprint,
                                      const struct lxi_unpack_options *options,
                                      struct lxi_unpacked **unpacked,
                                      struct lxi_error **error);
 
-// Unpacks to `destination` whatever the fingerprint is, for images whose origin is trusted. `options` and `unpacked`
-// may be NULL.
+// Unpacks to `destination` without comparing the fingerprint, for images from a trusted origin. `options` and
+// `unpacked` may be NULL.
 //
 // Owner, threads and errors: as `lxi_image_unpack_verified`, but for LXI_MISMATCH.
 lxi_status lxi_image_unpack_unverified(const struct lxi_image *image,
@@ -1772,7 +1768,7 @@ lxi_status lxi_image_unpack_unverified(const struct lxi_image *image,
                                        struct lxi_unpacked **unpacked,
                                        struct lxi_error **error);
 
-// Fills `info` with what the unpacking left.
+// Fills `info` with the result of unpacking.
 //
 // Owner: the texts belong to `unpacked`. Threads: any. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_unpacked_get(const struct lxi_unpacked *unpacked,
@@ -1788,7 +1784,7 @@ lxi_status lxi_unpacked_metadata(const struct lxi_unpacked *unpacked,
 
 // Something that was left out, with an index from 0: bytes of the entry's path, and what was left out of it in words.
 //
-// Owner: both belong to `unpacked`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+// Owner: both belong to `unpacked`. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 lxi_status lxi_unpacked_omission_at(const struct lxi_unpacked *unpacked,
                                     size_t index,
                                     struct lxi_bytes *path,
@@ -1797,24 +1793,24 @@ lxi_status lxi_unpacked_omission_at(const struct lxi_unpacked *unpacked,
 
 // A kind of omissions, with an index from 0: in words, and how many there were in all.
 //
-// Owner: the text belongs to `unpacked`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
-lxi_status lxi_unpacked_omitted_at(const struct lxi_unpacked *unpacked,
-                                   size_t index,
-                                   struct lxi_str *what,
-                                   uint64_t *count,
-                                   struct lxi_error **error);
+// Owner: the text belongs to `unpacked`. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
+lxi_status lxi_unpacked_omission_kind_at(const struct lxi_unpacked *unpacked,
+                                         size_t index,
+                                         struct lxi_str *what,
+                                         uint64_t *count,
+                                         struct lxi_error **error);
 
-// Frees what tells of an unpacking; NULL is fine. The unpacked files stay.
+// Frees the result of unpacking; NULL is allowed. The unpacked files stay.
 //
 // Threads: any, the handle being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_unpacked_free(struct lxi_unpacked *unpacked);
 
 // Unpacks into a private directory beside `destination`, computing the fingerprint in the same pass. The destination
-// must not exist, or be an empty directory; it stays as it is until `lxi_staged_commit`, before which the image must be
-// verified or accepted. `options` may be NULL.
+// must not exist, or be an empty directory; it stays as it is until `lxi_staged_commit`, before which the image must
+// be verified or accepted. `options` may be NULL.
 //
-// Owner: the caller, who frees it with `lxi_staged_free`. Threads: any. Errors: as `lxi_image_unpack_verified`, but for
-// LXI_MISMATCH. Whatever the error, nothing is left.
+// Owner: the caller, who frees it with `lxi_staged_free`. Threads: any. Errors: as `lxi_image_unpack_verified`, but
+// for LXI_MISMATCH. Whatever the error, nothing is left.
 lxi_status lxi_image_stage(const struct lxi_image *image,
                            struct lxi_str destination,
                            const struct lxi_unpack_options *options,
@@ -1823,20 +1819,20 @@ lxi_status lxi_image_stage(const struct lxi_image *image,
 
 // Fills `info` with what was unpacked.
 //
-// Threads: any, while nobody changes it. Errors: LXI_INVALID_INPUT when there is nothing any more.
+// Threads: any, while nobody changes it. Errors: LXI_INVALID_INPUT when the staged image is gone.
 lxi_status lxi_staged_get(const struct lxi_staged *staged, struct lxi_unpacked_info *info, struct lxi_error **error);
 
 // Compares the fingerprint. On a mismatch everything is removed, and the handle can only be freed.
 //
 // Threads: one at a time. Errors: LXI_MISMATCH with both values; LXI_INVALID_INPUT when it was verified or accepted
-// before, or there is nothing any more.
+// before, or it is gone.
 lxi_status lxi_staged_verify(struct lxi_staged *staged,
-                             const struct lxi_fingerprint *expected,
+                             const struct lxi_fingerprint *expected_fingerprint,
                              struct lxi_error **error);
 
 // Takes the image as it is: its origin is trusted, or nobody knows its fingerprint.
 //
-// Threads: one at a time. Errors: LXI_INVALID_INPUT when it was verified or accepted before, or there is nothing any
+// Threads: one at a time. Errors: LXI_INVALID_INPUT when it was verified or accepted before, or it is
 // more.
 lxi_status lxi_staged_accept_unverified(struct lxi_staged *staged, struct lxi_error **error);
 
@@ -1853,10 +1849,10 @@ lxi_status lxi_staged_commit(struct lxi_staged *staged,
 
 // Removes everything, and says so if that fails. The handle can only be freed afterwards.
 //
-// Threads: one at a time. Errors: LXI_INVALID_INPUT when there is nothing any more, LXI_IO.
+// Threads: one at a time. Errors: LXI_INVALID_INPUT when the staged image is gone, LXI_IO.
 lxi_status lxi_staged_discard(struct lxi_staged *staged, struct lxi_error **error);
 
-// Frees a staged image, and removes it from the disk unless it was committed; NULL is fine.
+// Frees a staged image, and removes it from the disk unless it was committed; NULL is allowed.
 //
 // Threads: any, the handle being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_staged_free(struct lxi_staged *staged);
@@ -1864,9 +1860,9 @@ lxi_status lxi_staged_free(struct lxi_staged *staged);
 // Packs to the file `out`; a split image's rootfs goes to `out` with `.root` behind it. The same tree gives the same
 // bytes. `written` may be NULL.
 //
-// Owner: the caller, who frees the result with `lxi_written_free`. Threads: any. Errors: LXI_ALREADY_EXISTS when a file
-// of that name is there, LXI_UNSUPPORTED for a disk that is no image's, LXI_MALFORMED for the metadata, LXI_NOT_FOUND,
-// LXI_IO, LXI_CANCELLED. Whatever the error, nothing is left.
+// Owner: the caller, who frees the result with `lxi_written_free`. Threads: any. Errors: LXI_ALREADY_EXISTS when a
+// file of that name is there, LXI_UNSUPPORTED for a disk that is no image's, LXI_MALFORMED for the metadata,
+// LXI_NOT_FOUND, LXI_IO, LXI_CANCELLED. Whatever the error, nothing is left.
 lxi_status lxi_pack(const struct lxi_pack_options *options,
                     struct lxi_str out,
                     struct lxi_written **written,
@@ -1897,8 +1893,8 @@ lxi_status lxi_image_convert(const struct lxi_image *image,
 // Writes the image to `write`, which gets `user`, as a unified one; both are used during the call only. `options` and
 // `written` may be NULL.
 //
-// Owner, threads and errors: as `lxi_image_convert`; what `write` returns; LXI_INVALID_INPUT when the options ask for a
-// split image.
+// Owner, threads and errors: as `lxi_image_convert`; what `write` returns; LXI_INVALID_INPUT when the options ask for
+// a split image.
 lxi_status lxi_image_convert_to(const struct lxi_image *image,
                                 const struct lxi_convert_options *options,
                                 lxi_write_fn write,
@@ -1913,7 +1909,7 @@ lxi_status lxi_written_get(const struct lxi_written *written, struct lxi_written
 
 // A file of the new image, with an index from 0, in the order in which they make the fingerprint.
 //
-// Owner: the path belongs to `written`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+// Owner: the path belongs to `written`. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 lxi_status lxi_written_file_at(const struct lxi_written *written,
                                size_t index,
                                struct lxi_str *path,
@@ -1921,14 +1917,14 @@ lxi_status lxi_written_file_at(const struct lxi_written *written,
 
 // A member that no image can hold, or that was left out, with an index from 0: bytes of its path, and why in words.
 //
-// Owner: both belong to `written`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
-lxi_status lxi_written_omitted_at(const struct lxi_written *written,
-                                  size_t index,
-                                  struct lxi_bytes *path,
-                                  struct lxi_str *why,
-                                  struct lxi_error **error);
+// Owner: both belong to `written`. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
+lxi_status lxi_written_omission_at(const struct lxi_written *written,
+                                   size_t index,
+                                   struct lxi_bytes *path,
+                                   struct lxi_str *reason,
+                                   struct lxi_error **error);
 
-// Frees what tells of a written image; NULL is fine. The image stays.
+// Frees what tells of a written image; NULL is allowed. The image stays.
 //
 // Threads: any, the handle being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_written_free(struct lxi_written *written);
@@ -1947,7 +1943,7 @@ lxi_status lxi_image_differences(const struct lxi_image *first,
 
 // Fills `info` with a difference, with an index from 0, sorted by path.
 //
-// Owner: the path belongs to `found`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+// Owner: the path belongs to `found`. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 lxi_status lxi_differences_at(const struct lxi_differences *found,
                               size_t index,
                               struct lxi_difference_info *info,
@@ -1955,7 +1951,7 @@ lxi_status lxi_differences_at(const struct lxi_differences *found,
 
 // An attribute that differs: its name (`mode`, `owner`, `mtime`, `content` …) and both values; both indexes from 0.
 //
-// Owner: the texts belong to `found`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+// Owner: the texts belong to `found`. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 lxi_status lxi_differences_attribute_at(const struct lxi_differences *found,
                                         size_t difference,
                                         size_t index,
@@ -1964,7 +1960,7 @@ lxi_status lxi_differences_attribute_at(const struct lxi_differences *found,
                                         struct lxi_str *second,
                                         struct lxi_error **error);
 
-// Frees differences; NULL is fine.
+// Frees differences; NULL is allowed.
 //
 // Threads: any, the handle being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_differences_free(struct lxi_differences *found);
@@ -1976,37 +1972,42 @@ lxi_status lxi_differences_free(struct lxi_differences *found);
 //       "config":    { "user.fqdn": "c1.example.org" },
 //       "devices":   { "eth0": { "type": "nic" } } }
 //
-// `container` (or `instance`) stands for both of them, `config` for `config_get` too. `trigger`, `path` and `properties`
-// may be given; `lxi_apply` sets them for each rule. Names that are not given are there and empty. Any other name
-// becomes a variable: numbers, truth values, texts, lists and maps are what they look like, and an object with the
-// one key `$int`, `$float` (a text with the number) or `$bytes` (base64) is what JSON can't say.
+// `container` (or `instance`) stands for both of them, `config` for `config_get` too. `trigger`, `path` and
+// `properties` may be given; `lxi_apply` sets them for each rule. Names that are not given are there and empty. Any
+// other name becomes a variable: numbers, truth values, texts, lists and maps are what they look like, and an object
+// with the one key `$int`, `$float` (a text with the number) or `$bytes` (base64) is what JSON can't say.
 //
-// Owner: the caller, who frees it with `lxi_context_free`. Threads: any. Errors: LXI_MALFORMED for what is no JSON or no
-// such object, LXI_LIMIT_EXCEEDED above 16 MiB.
-lxi_status lxi_context_from_json(struct lxi_bytes json,
-                                 struct lxi_context **context,
-                                 struct lxi_error **error);
+// Owner: the caller, who frees it with `lxi_template_context_free`. Threads: any. Errors: LXI_MALFORMED for what is
+// no JSON or no such object, LXI_LIMIT_EXCEEDED above 16 MiB.
+lxi_status lxi_template_context_from_json(struct lxi_bytes json,
+                                          struct lxi_template_context **context,
+                                          struct lxi_error **error);
 
-// Makes a context from a JSON object of variables, and nothing else in it. Values are as in `lxi_context_from_json`;
-// only `trigger` is made as LXD makes it, `devices` is a map of devices, and `$config` gives `config` and `config_get`.
+// Makes a context from a JSON object of variables, and nothing else in it. Values are as in
+// `lxi_template_context_from_json`; only `trigger` is made as LXD makes it, `devices` is a map of devices, and
+// `$config` gives `config` and `config_get`.
 //
-// Owner, threads and errors: as `lxi_context_from_json`.
-lxi_status lxi_context_from_variables(struct lxi_bytes json, struct lxi_context **context, struct lxi_error **error);
+// Owner, threads and errors: as `lxi_template_context_from_json`.
+lxi_status lxi_template_context_from_variables(struct lxi_bytes json,
+                                               struct lxi_template_context **context,
+                                               struct lxi_error **error);
 
 // Says what time `{% now %}` shows, in UTC: seconds since 1970. Without it, it is the clock's.
 //
 // Threads: one at a time. Errors: LXI_INVALID_INPUT for a time that no clock of this machine can show.
-lxi_status lxi_context_set_now(struct lxi_context *context, int64_t seconds, struct lxi_error **error);
+lxi_status lxi_template_context_set_now(struct lxi_template_context *context,
+                                        int64_t seconds,
+                                        struct lxi_error **error);
 
-// Frees a context; NULL is fine.
+// Frees a context; NULL is allowed.
 //
 // Threads: any, the context being no longer used. Errors: LXI_INVALID_INPUT.
-lxi_status lxi_context_free(struct lxi_context *context);
+lxi_status lxi_template_context_free(struct lxi_template_context *context);
 
 // Parses a template. `flags` are LXI_TEMPLATE_… or 0; `limits` may be NULL.
 //
-// Owner: the caller, who frees it with `lxi_template_free`. Threads: any. Errors: LXI_TEMPLATE if it is not well formed or
-// asks for another file, LXI_LIMIT_EXCEEDED if it nests too deep or chains too much; the error tells where.
+// Owner: the caller, who frees it with `lxi_template_free`. Threads: any. Errors: LXI_TEMPLATE if it is not well
+// formed or asks for another file, LXI_LIMIT_EXCEEDED if it nests too deep or chains too much; the error tells where.
 lxi_status lxi_template_parse(struct lxi_bytes source,
                               lxi_dialect dialect,
                               uint32_t flags,
@@ -2016,32 +2017,32 @@ lxi_status lxi_template_parse(struct lxi_bytes source,
 
 // Renders a template. `limits` may be NULL.
 //
-// Owner: the caller, who frees the buffer with `lxi_buffer_free`. Threads: any, also several with one template and one
-// context. Errors: LXI_TEMPLATE if it asks for what can't be, LXI_LIMIT_EXCEEDED if it writes, works or nests too much;
-// the error tells where.
+// Owner: the caller, who frees the buffer with `lxi_buffer_free`. Threads: any, also several with one template and
+// one context. Errors: LXI_TEMPLATE if it asks for what can't be, LXI_LIMIT_EXCEEDED if it writes, works or nests too
+// much; the error tells where.
 lxi_status lxi_template_render(const struct lxi_template *parsed,
-                               const struct lxi_context *context,
+                               const struct lxi_template_context *context,
                                const struct lxi_limits *limits,
                                struct lxi_buffer **text,
                                struct lxi_error **error);
 
 // Fills `warning` with a warning about a template, with an index from 0, in the order of the source.
 //
-// Owner: the text is the library's, and never freed. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+// Owner: the text is the library's, and never freed. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 lxi_status lxi_template_warning_at(const struct lxi_template *parsed,
                                    size_t index,
                                    struct lxi_warning *warning,
                                    struct lxi_error **error);
 
-// Frees a template; NULL is fine.
+// Frees a template; NULL is allowed.
 //
 // Threads: any, the template being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_template_free(struct lxi_template *parsed);
 
 // Applies the template rules that fire at `trigger` (`create`, `copy`, `rename` or `start`) to the directory that
 // unpacking made, with `rootfs/` and `templates/`. Each path is resolved below the root as a process in the instance
-// would resolve it, never out of it; a file is replaced in one step, or stays as it was. With `metadata` NULL the rules
-// come from the directory's `metadata.yaml`. `options` and `applied` may be NULL.
+// would resolve it, never out of it; a file is replaced in one step, or stays as it was. With `metadata` NULL the
+// rules come from the directory's `metadata.yaml`. `options` and `applied` may be NULL.
 //
 // When a rule fails `applied` is set all the same, and tells what became of the rules.
 //
@@ -2052,20 +2053,20 @@ lxi_status lxi_template_free(struct lxi_template *parsed);
 lxi_status lxi_apply(struct lxi_str directory,
                      const struct lxi_metadata *metadata,
                      struct lxi_str trigger,
-                     const struct lxi_context *context,
+                     const struct lxi_template_context *context,
                      const struct lxi_apply_options *options,
                      struct lxi_applied **applied,
                      struct lxi_error **error);
 
-// As `lxi_apply`, with the descriptors of an instance's root and of its image's `templates/`, which are borrowed for the
-// call. `metadata` must be given.
+// As `lxi_apply`, with the descriptors of an instance's root and of its image's `templates/`, which are borrowed for
+// the call. `metadata` must be given.
 //
 // Owner, threads and errors: as `lxi_apply`.
 lxi_status lxi_apply_at(int32_t rootfs_fd,
                         int32_t templates_fd,
                         const struct lxi_metadata *metadata,
                         struct lxi_str trigger,
-                        const struct lxi_context *context,
+                        const struct lxi_template_context *context,
                         const struct lxi_apply_options *options,
                         struct lxi_applied **applied,
                         struct lxi_error **error);
@@ -2077,28 +2078,28 @@ lxi_status lxi_applied_len(const struct lxi_applied *applied, size_t *len, struc
 
 // Fills `outcome` with what became of a rule, with an index from 0, in the rules' order.
 //
-// Owner: the texts and bytes belong to `applied`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+// Owner: the texts and bytes belong to `applied`. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 lxi_status lxi_applied_at(const struct lxi_applied *applied,
                           size_t index,
                           struct lxi_outcome *outcome,
                           struct lxi_error **error);
 
-// Frees outcomes; NULL is fine.
+// Frees outcomes; NULL is allowed.
 //
 // Threads: any, the outcomes being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_applied_free(struct lxi_applied *applied);
 
 // Opens the store at `path`. `options` may be NULL.
 //
-// Owner: the caller, who frees it with `lxi_store_free`. Threads: any. Errors: LXI_NOT_FOUND when it is not there and not
-// to be made; LXI_UNSUPPORTED for a newer layout and for a directory of something else; LXI_MALFORMED when it is
+// Owner: the caller, who frees it with `lxi_store_free`. Threads: any. Errors: LXI_NOT_FOUND when it is not there and
+// not to be made; LXI_UNSUPPORTED for a newer layout and for a directory of something else; LXI_MALFORMED when it is
 // damaged; LXI_BUSY; LXI_IO.
 lxi_status lxi_store_open(struct lxi_str path,
                           const struct lxi_store_options *options,
                           struct lxi_store **store,
                           struct lxi_error **error);
 
-// Frees a store; NULL is fine. What is on the disk stays.
+// Frees a store; NULL is allowed. What is on the disk stays.
 //
 // Threads: any, the store being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_store_free(struct lxi_store *store);
@@ -2106,8 +2107,8 @@ lxi_status lxi_store_free(struct lxi_store *store);
 // The images that meet all filters, or all images, in the order of their fingerprints. A filter is a word, which
 // matches a part of an alias or the beginning of a fingerprint, or `key=value`, which matches a property or a field.
 //
-// Owner: the caller, who frees the list with `lxi_image_list_free`. Threads: any. Errors: LXI_INVALID_INPUT for a filter
-// that is none, LXI_MALFORMED when the catalog is damaged, LXI_IO.
+// Owner: the caller, who frees the list with `lxi_image_list_free`. Threads: any. Errors: LXI_INVALID_INPUT for a
+// filter that is none, LXI_MALFORMED when the catalog is damaged, LXI_IO.
 lxi_status lxi_store_list(const struct lxi_store *store,
                           const struct lxi_str *filters,
                           size_t filters_len,
@@ -2115,31 +2116,31 @@ lxi_status lxi_store_list(const struct lxi_store *store,
                           struct lxi_error **error);
 
 // The image that `reference` names: an alias, a whole fingerprint, or the first digits of exactly one, at least four.
-// An alias wins over a fingerprint that begins like it; where a container's and a virtual machine's image share it, the
-// container's is meant.
+// An alias wins over a fingerprint that begins like it; where a container's and a virtual machine's image share it,
+// the container's is meant.
 //
-// Owner: the caller, who frees it with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND, whose hint suggests
-// what is near; LXI_AMBIGUOUS, naming the candidates; LXI_MALFORMED when the catalog is damaged; LXI_IO.
+// Owner: the caller, who frees it with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND, whose hint
+// suggests what is near; LXI_AMBIGUOUS, naming the candidates; LXI_MALFORMED when the catalog is damaged; LXI_IO.
 lxi_status lxi_store_resolve(const struct lxi_store *store,
                              struct lxi_str reference,
                              struct lxi_stored_image **image,
                              struct lxi_error **error);
 
-// As `lxi_store_resolve`, with the type that is meant where a container's and a virtual machine's image share an alias:
-// LXI_TYPE_…, or 0. An image of the other type is found where none of this type has the alias.
+// As `lxi_store_resolve`, with the type that is meant where a container's and a virtual machine's image share an
+// alias: LXI_TYPE_…, or 0. An image of the other type is found where none of this type has the alias.
 //
 // Owner: the caller, who frees it with `lxi_stored_image_free`. Threads: any. Errors: as `lxi_store_resolve`;
-// LXI_INVALID_INPUT for a type that is none.
-lxi_status lxi_store_resolve_of_type(const struct lxi_store *store,
-                                     struct lxi_str reference,
-                                     lxi_image_type preferred,
-                                     struct lxi_stored_image **image,
-                                     struct lxi_error **error);
+// LXI_INVALID_INPUT for an unknown type.
+lxi_status lxi_store_resolve_preferring(const struct lxi_store *store,
+                                        struct lxi_str reference,
+                                        lxi_image_type preferred,
+                                        struct lxi_stored_image **image,
+                                        struct lxi_error **error);
 
 // One image, as it is now.
 //
-// Owner: the caller, who frees it with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND, LXI_MALFORMED when
-// the catalog is damaged, LXI_IO.
+// Owner: the caller, who frees it with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND, LXI_MALFORMED
+// when the catalog is damaged, LXI_IO.
 lxi_status lxi_store_image(const struct lxi_store *store,
                            const struct lxi_fingerprint *fingerprint,
                            struct lxi_stored_image **image,
@@ -2148,22 +2149,22 @@ lxi_status lxi_store_image(const struct lxi_store *store,
 // Opens an image's files to verify, unpack or convert them. They stay readable to the end, also when the image is
 // deleted. `limits` may be NULL.
 //
-// Owner: the caller, who frees it with `lxi_image_free`; it may outlive the store. Threads: any. Errors: LXI_NOT_FOUND;
-// LXI_MISMATCH when a file is not as long as it was; LXI_MALFORMED when one is missing; LXI_IO.
+// Owner: the caller, who frees it with `lxi_image_free`; it may outlive the store. Threads: any. Errors:
+// LXI_NOT_FOUND; LXI_MISMATCH when a file is not as long as it was; LXI_MALFORMED when one is missing; LXI_IO.
 lxi_status lxi_store_open_image(const struct lxi_store *store,
                                 const struct lxi_fingerprint *fingerprint,
                                 const struct lxi_limits *limits,
                                 struct lxi_image **image,
                                 struct lxi_error **error);
 
-// Notes that something was made from the image now: a cached image stays a while longer.
+// Records that the image is used now: a cached image is then kept longer.
 //
 // Threads: any. Errors: LXI_NOT_FOUND, LXI_BUSY, LXI_IO.
 lxi_status lxi_store_mark_used(const struct lxi_store *store,
                                const struct lxi_fingerprint *fingerprint,
                                struct lxi_error **error);
 
-// Removes an image and its aliases. Who has it open reads on. Works on a full disk.
+// Removes an image and its aliases. Calls that have it open can read it to the end. Works on a full disk.
 //
 // Threads: any. Errors: LXI_NOT_FOUND, LXI_BUSY, LXI_IO.
 lxi_status lxi_store_delete(const struct lxi_store *store,
@@ -2179,7 +2180,7 @@ lxi_status lxi_stored_image_get(const struct lxi_stored_image *image,
 
 // A property of the image, with an index from 0.
 //
-// Owner: the texts belong to the image. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+// Owner: the texts belong to the image. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 lxi_status lxi_stored_image_property_at(const struct lxi_stored_image *image,
                                         size_t index,
                                         struct lxi_str *key,
@@ -2196,7 +2197,7 @@ lxi_status lxi_stored_image_property(const struct lxi_stored_image *image,
 
 // An alias of the image, sorted, with an index from 0.
 //
-// Owner: the texts belong to the image. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+// Owner: the texts belong to the image. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 lxi_status lxi_stored_image_alias_at(const struct lxi_stored_image *image,
                                      size_t index,
                                      struct lxi_str *name,
@@ -2210,7 +2211,7 @@ lxi_status lxi_stored_image_to_json(const struct lxi_stored_image *image,
                                     struct lxi_buffer **json,
                                     struct lxi_error **error);
 
-// Frees what was known of an image; NULL is fine. The image stays.
+// Frees what was known of an image; NULL is allowed. The image stays.
 //
 // Threads: any, the handle being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_stored_image_free(struct lxi_stored_image *image);
@@ -2222,13 +2223,14 @@ lxi_status lxi_image_list_len(const struct lxi_image_list *images, size_t *len, 
 
 // A copy of the image with an index from 0.
 //
-// Owner: the caller, who frees it with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+// Owner: the caller, who frees it with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND for an index past
+// the end.
 lxi_status lxi_image_list_at(const struct lxi_image_list *images,
                              size_t index,
                              struct lxi_stored_image **image,
                              struct lxi_error **error);
 
-// Frees a list; NULL is fine.
+// Frees a list; NULL is allowed.
 //
 // Threads: any, the list being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_image_list_free(struct lxi_image_list *images);
@@ -2237,10 +2239,10 @@ lxi_status lxi_image_list_free(struct lxi_image_list *images);
 // the store's own file system, hashed and verified, and become visible with all that `options` say in one step. A
 // cached image that is imported on purpose becomes a published one. `options` and `image` may be NULL.
 //
-// Owner: the caller, who frees the result with `lxi_stored_image_free`. Threads: any. Errors: LXI_ALREADY_EXISTS for an
-// image that is there, or an alias that is taken; LXI_MISMATCH for another fingerprint than the expected one; those of
-// verifying an image; LXI_INVALID_INPUT for an alias or a file name that is none, or an architecture that is not known;
-// LXI_BUSY; LXI_CANCELLED; LXI_IO. The store is as it was.
+// Owner: the caller, who frees the result with `lxi_stored_image_free`. Threads: any. Errors: LXI_ALREADY_EXISTS for
+// an image that is there, or an alias that is taken; LXI_MISMATCH for another fingerprint than the expected one;
+// those of verifying an image; LXI_INVALID_INPUT for an alias or a file name that is none, or an architecture that is
+// not known; LXI_BUSY; LXI_CANCELLED; LXI_IO. The store is as it was.
 lxi_status lxi_store_import(const struct lxi_store *store,
                             const struct lxi_input *first,
                             const struct lxi_input *second,
@@ -2262,24 +2264,24 @@ lxi_status lxi_store_publish(const struct lxi_store *store,
 
 // Changes an image, if it still is as `edit` says. `image`, which gets the image as it is then, may be NULL.
 //
-// Owner: the caller, who frees the result with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND; LXI_MISMATCH
-// when somebody else changed it in between; LXI_INVALID_INPUT; LXI_BUSY; LXI_IO. Nothing has changed then.
+// Owner: the caller, who frees the result with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND;
+// LXI_MISMATCH when somebody else changed it in between; LXI_INVALID_INPUT; LXI_BUSY; LXI_IO. Nothing has changed
+// then.
 lxi_status lxi_store_edit(const struct lxi_store *store,
                           const struct lxi_fingerprint *fingerprint,
                           const struct lxi_edit *edit,
                           struct lxi_stored_image **image,
                           struct lxi_error **error);
 
-// All aliases, sorted by name; of a name that a container's and a virtual machine's image share the container's comes first.
+// All aliases, sorted by name; of a name that a container's and a virtual machine's image share the container's comes
+// first.
 //
-// Owner: the caller, who frees the list with `lxi_alias_list_free`. Threads: any. Errors: LXI_MALFORMED when the catalog
-// is damaged, LXI_IO.
-lxi_status lxi_store_aliases(const struct lxi_store *store,
-                             struct lxi_alias_list **aliases,
-                             struct lxi_error **error);
+// Owner: the caller, who frees the list with `lxi_alias_list_free`. Threads: any. Errors: LXI_MALFORMED when the
+// catalog is damaged, LXI_IO.
+lxi_status lxi_store_aliases(const struct lxi_store *store, struct lxi_alias_list **aliases, struct lxi_error **error);
 
-// What one alias points to: a list with that one. Where a container's and a virtual machine's image share the name, the
-// container's.
+// What one alias points to: a list with that one. Where a container's and a virtual machine's image share the name,
+// the container's.
 //
 // Owner: the caller, who frees the list with `lxi_alias_list_free`. Threads: any. Errors: LXI_NOT_FOUND, LXI_MALFORMED
 // when the catalog is damaged, LXI_IO.
@@ -2288,14 +2290,14 @@ lxi_status lxi_store_alias(const struct lxi_store *store,
                            struct lxi_alias_list **aliases,
                            struct lxi_error **error);
 
-// What one alias of images of a type points to: a list with that one. `of` is LXI_TYPE_…, or 0 for what
+// What one alias of images of a type points to: a list with that one. `image_type` is LXI_TYPE_…, or 0 for what
 // `lxi_store_alias` gives.
 //
-// Owner: the caller, who frees the list with `lxi_alias_list_free`. Threads: any. Errors: LXI_NOT_FOUND, LXI_INVALID_INPUT
-// for a type that is none, LXI_MALFORMED when the catalog is damaged, LXI_IO.
+// Owner: the caller, who frees the list with `lxi_alias_list_free`. Threads: any. Errors: LXI_NOT_FOUND,
+// LXI_INVALID_INPUT for an unknown type, LXI_MALFORMED when the catalog is damaged, LXI_IO.
 lxi_status lxi_store_alias_of_type(const struct lxi_store *store,
                                    struct lxi_str name,
-                                   lxi_image_type of,
+                                   lxi_image_type image_type,
                                    struct lxi_alias_list **aliases,
                                    struct lxi_error **error);
 
@@ -2306,7 +2308,7 @@ lxi_status lxi_alias_list_len(const struct lxi_alias_list *aliases, size_t *len,
 
 // The alias with an index from 0, and what it points to (`target` may be NULL).
 //
-// Owner: the texts belong to the list. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+// Owner: the texts belong to the list. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 lxi_status lxi_alias_list_at(const struct lxi_alias_list *aliases,
                              size_t index,
                              struct lxi_alias *alias,
@@ -2315,51 +2317,53 @@ lxi_status lxi_alias_list_at(const struct lxi_alias_list *aliases,
 
 // The type of the images that the alias with an index from 0 is for: LXI_TYPE_….
 //
-// Threads: any. Errors: LXI_NOT_FOUND past the last one.
+// Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 lxi_status lxi_alias_list_type_at(const struct lxi_alias_list *aliases,
                                   size_t index,
-                                  lxi_image_type *of,
+                                  lxi_image_type *image_type,
                                   struct lxi_error **error);
 
-// Frees a list; NULL is fine.
+// Frees a list; NULL is allowed.
 //
 // Threads: any, the list being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_alias_list_free(struct lxi_alias_list *aliases);
 
 // Makes an alias for images of the target's type: a container's and a virtual machine's image may share a name.
 //
-// Threads: any. Errors: LXI_INVALID_INPUT for a name that can't be one, LXI_ALREADY_EXISTS when it is taken,
+// Threads: any. Errors: LXI_INVALID_INPUT for an invalid name, LXI_ALREADY_EXISTS when it is taken,
 // LXI_NOT_FOUND without the image, LXI_BUSY, LXI_IO.
 lxi_status lxi_store_create_alias(const struct lxi_store *store,
-                                  struct lxi_alias given,
+                                  struct lxi_alias alias,
                                   const struct lxi_fingerprint *target,
                                   struct lxi_error **error);
 
-// Points an alias of images of the target's type to another image, and describes it anew, whether or not it is there.
+// Points an alias of images of the target's type to another image, and sets its description, whether or not the alias
+// exists.
 //
-// Threads: any. Errors: LXI_INVALID_INPUT for a name that can't be one, LXI_NOT_FOUND without the image, LXI_BUSY,
+// Threads: any. Errors: LXI_INVALID_INPUT for an invalid name, LXI_NOT_FOUND without the image, LXI_BUSY,
 // LXI_IO.
 lxi_status lxi_store_move_alias(const struct lxi_store *store,
-                                struct lxi_alias given,
+                                struct lxi_alias alias,
                                 const struct lxi_fingerprint *target,
                                 struct lxi_error **error);
 
 // Gives an alias another name: the container's, where a container's and a virtual machine's image share it.
 //
-// Threads: any. Errors: LXI_INVALID_INPUT for a name that can't be one, LXI_NOT_FOUND without the alias,
+// Threads: any. Errors: LXI_INVALID_INPUT for an invalid name, LXI_NOT_FOUND without the alias,
 // LXI_ALREADY_EXISTS when the new name is taken, LXI_BUSY, LXI_IO.
 lxi_status lxi_store_rename_alias(const struct lxi_store *store,
                                   struct lxi_str name,
                                   struct lxi_str new_name,
                                   struct lxi_error **error);
 
-// Gives an alias of images of a type another name. `of` is LXI_TYPE_…, or 0 for what `lxi_store_rename_alias` renames.
+// Gives an alias of images of a type another name. `image_type` is LXI_TYPE_…, or 0 for what `lxi_store_rename_alias`
+// renames.
 //
-// Threads: any. Errors: as `lxi_store_rename_alias`; LXI_INVALID_INPUT for a type that is none.
+// Threads: any. Errors: as `lxi_store_rename_alias`; LXI_INVALID_INPUT for an unknown type.
 lxi_status lxi_store_rename_alias_of_type(const struct lxi_store *store,
                                           struct lxi_str name,
                                           struct lxi_str new_name,
-                                          lxi_image_type of,
+                                          lxi_image_type image_type,
                                           struct lxi_error **error);
 
 // Removes an alias: the container's, where a container's and a virtual machine's image share it. The image stays.
@@ -2367,18 +2371,18 @@ lxi_status lxi_store_rename_alias_of_type(const struct lxi_store *store,
 // Threads: any. Errors: LXI_NOT_FOUND, LXI_BUSY, LXI_IO.
 lxi_status lxi_store_delete_alias(const struct lxi_store *store, struct lxi_str name, struct lxi_error **error);
 
-// Removes an alias of images of a type. `of` is LXI_TYPE_…, or 0 for what `lxi_store_delete_alias` removes. The image
-// stays.
+// Removes an alias of images of a type. `image_type` is LXI_TYPE_…, or 0 for what `lxi_store_delete_alias` removes.
+// The image stays.
 //
-// Threads: any. Errors: LXI_NOT_FOUND, LXI_INVALID_INPUT for a type that is none, LXI_BUSY, LXI_IO.
+// Threads: any. Errors: LXI_NOT_FOUND, LXI_INVALID_INPUT for an unknown type, LXI_BUSY, LXI_IO.
 lxi_status lxi_store_delete_alias_of_type(const struct lxi_store *store,
                                           struct lxi_str name,
-                                          lxi_image_type of,
+                                          lxi_image_type image_type,
                                           struct lxi_error **error);
 
-// Writes an image's files to `target`, compared with the fingerprint. Into a directory they go under the name they came
-// with, or their fingerprint's: one file, or metadata as `meta-NAME` and rootfs. Any other target is a name: the image,
-// or the metadata, gets it with its own ending, a rootfs with `.root`. `monitor` and `exported` may be NULL.
+// Writes an image's files to `target`, compared with the fingerprint. Into a directory they go under the name they
+// came with, or their fingerprint's: one file, or metadata as `meta-NAME` and rootfs. Any other target is a name: the
+// image, or the metadata, gets it with its own ending, a rootfs with `.root`. `monitor` and `exported` may be NULL.
 //
 // Owner: the caller, who frees the result with `lxi_exported_free`. Threads: any. Errors: LXI_NOT_FOUND;
 // LXI_ALREADY_EXISTS for a file that is there; LXI_MISMATCH when the store's bytes are no longer the image;
@@ -2390,12 +2394,12 @@ lxi_status lxi_store_export(const struct lxi_store *store,
                             struct lxi_exported **exported,
                             struct lxi_error **error);
 
-// Writes a unified image to `write`, which gets `user`; both are used during the call only. `monitor` and `bytes`, which
-// gets the image's size, may be NULL.
+// Writes a unified image to `write`, which gets `user`; both are used during the call only. `monitor` and `bytes`,
+// which gets the image's size, may be NULL.
 //
-// Threads: any; `write` is called on the caller's. Errors: LXI_NOT_FOUND; LXI_INVALID_INPUT for a split image, which is
-// two streams; LXI_MISMATCH when the store's bytes turn out not to be the image, after they were written; what `write`
-// returns; LXI_CANCELLED; LXI_IO.
+// Threads: any; `write` is called on the caller's. Errors: LXI_NOT_FOUND; LXI_INVALID_INPUT for a split image, which
+// is two streams; LXI_MISMATCH when the store's bytes turn out not to be the image, after they were written; what
+// `write` returns; LXI_CANCELLED; LXI_IO.
 lxi_status lxi_store_export_to(const struct lxi_store *store,
                                const struct lxi_fingerprint *fingerprint,
                                lxi_write_fn write,
@@ -2406,22 +2410,22 @@ lxi_status lxi_store_export_to(const struct lxi_store *store,
 
 // A file of the image, with an index from 0: the image, or its metadata and its rootfs.
 //
-// Owner: the path belongs to `exported`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+// Owner: the path belongs to `exported`. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 lxi_status lxi_exported_file_at(const struct lxi_exported *exported,
                                 size_t index,
                                 struct lxi_str *path,
                                 struct lxi_error **error);
 
-// Frees what tells of an export; NULL is fine. The files stay.
+// Frees the result of an export; NULL is allowed. The files stay.
 //
 // Threads: any, the handle being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_exported_free(struct lxi_exported *exported);
 
-// Removes the cached images that `options`, which may be NULL, name. `count` gets how many that are, `bytes` the bytes of
-// their files; they and `pruned` may be NULL.
+// Removes the cached images that `options`, which may be NULL, name. `count` gets how many that are, `bytes` the
+// bytes of their files; they and `pruned` may be NULL.
 //
-// Owner: the caller, who frees the result with `lxi_pruned_free`. Threads: any. Errors: LXI_MALFORMED when the catalog is
-// damaged or the blobs are not there, LXI_BUSY, LXI_IO. What was removed before stays so.
+// Owner: the caller, who frees the result with `lxi_pruned_free`. Threads: any. Errors: LXI_MALFORMED when the
+// catalog is damaged or the blobs are not there, LXI_BUSY, LXI_IO. What was removed before stays so.
 lxi_status lxi_store_prune(const struct lxi_store *store,
                            const struct lxi_prune_options *options,
                            struct lxi_pruned **pruned,
@@ -2429,17 +2433,17 @@ lxi_status lxi_store_prune(const struct lxi_store *store,
                            uint64_t *bytes,
                            struct lxi_error **error);
 
-// An image that was removed, or would be, with an index from 0, and why (`why` may be NULL).
+// An image that was removed, or would be, with an index from 0, and why (`reason` may be NULL).
 //
-// Owner: the caller, who frees the image with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND past the last
-// one.
+// Owner: the caller, who frees the image with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND past the
+// last one.
 lxi_status lxi_pruned_at(const struct lxi_pruned *pruned,
                          size_t index,
                          struct lxi_stored_image **image,
-                         lxi_removed *why,
+                         lxi_removed *reason,
                          struct lxi_error **error);
 
-// Frees what tells of a pruning; NULL is fine.
+// Frees the result of pruning; NULL is allowed.
 //
 // Threads: any, the handle being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_pruned_free(struct lxi_pruned *pruned);
@@ -2453,15 +2457,15 @@ lxi_status lxi_store_check(const struct lxi_store *store,
                            struct lxi_check_report **report,
                            struct lxi_error **error);
 
-// Checks the store at `path` and puts right what is wrong, the catalog included: one that is damaged or missing is made
-// anew from the images. No other process may use the store meanwhile. `opening` and `checking` may be NULL.
+// Checks the store at `path` and repairs what it can, the catalog included: one that is damaged or missing is rebuilt
+// anew from the images. No other process may use the store meanwhile. `open_options` and `check_options` may be NULL.
 //
 // Owner: the caller, who frees the result with `lxi_check_report_free`. Threads: any. Errors: LXI_NOT_FOUND without a
 // store, LXI_MALFORMED when the blobs are not those of this store, LXI_UNSUPPORTED for a newer layout, LXI_CANCELLED,
 // LXI_IO.
 lxi_status lxi_store_repair(struct lxi_str path,
-                            const struct lxi_store_options *opening,
-                            const struct lxi_check_options *checking,
+                            const struct lxi_store_options *open_options,
+                            const struct lxi_check_options *check_options,
                             struct lxi_check_report **report,
                             struct lxi_error **error);
 
@@ -2474,7 +2478,7 @@ lxi_status lxi_check_report_get(const struct lxi_check_report *report,
 
 // Fills `finding` with something that is not as it must be, with an index from 0.
 //
-// Owner: the text belongs to the report. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+// Owner: the text belongs to the report. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 lxi_status lxi_check_report_finding_at(const struct lxi_check_report *report,
                                        size_t index,
                                        struct lxi_finding *finding,
@@ -2482,14 +2486,14 @@ lxi_status lxi_check_report_finding_at(const struct lxi_check_report *report,
 
 // Fills `finding` with one of those that a repair left as they are, with an index from 0, and `reason` with why.
 //
-// Owner: the texts belong to the report. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+// Owner: the texts belong to the report. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 lxi_status lxi_check_report_unrepaired_at(const struct lxi_check_report *report,
                                           size_t index,
                                           struct lxi_finding *finding,
                                           struct lxi_str *reason,
                                           struct lxi_error **error);
 
-// Frees a report; NULL is fine.
+// Frees a report; NULL is allowed.
 //
 // Threads: any, the report being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_check_report_free(struct lxi_check_report *report);

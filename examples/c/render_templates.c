@@ -17,7 +17,7 @@ static int failed(lxi_error *error) {
 }
 
 /* What templates know of the instance, as JSON. A name of a container has no character that JSON escapes. */
-static lxi_status context_for(const char *name, lxi_context **context, lxi_error **error) {
+static lxi_status context_for(const char *name, lxi_template_context **context, lxi_error **error) {
     char json[512];
     int length = snprintf(json, sizeof json,
                           "{\"container\": {\"name\": \"%s\", \"type\": \"container\", \"architecture\": \"x86_64\","
@@ -25,11 +25,11 @@ static lxi_status context_for(const char *name, lxi_context **context, lxi_error
                           name);
     if (length < 0 || (size_t)length >= sizeof json)
         length = 0;
-    return lxi_context_from_json((lxi_bytes){(const uint8_t *)json, (size_t)length}, context, error);
+    return lxi_template_context_from_json((lxi_bytes){(const uint8_t *)json, (size_t)length}, context, error);
 }
 
 /* Renders one template of the image and shows it. */
-static int show(const lxi_image *image, const lxi_rule_info *rule, const lxi_context *context) {
+static int show(const lxi_image *image, const lxi_rule_info *rule, const lxi_template_context *context) {
     lxi_buffer *source = NULL, *rendered = NULL;
     lxi_template *parsed = NULL;
     lxi_error *error = NULL;
@@ -49,7 +49,7 @@ static int show(const lxi_image *image, const lxi_rule_info *rule, const lxi_con
     return result;
 }
 
-static int render(const char *path, const lxi_context *context) {
+static int render(const char *path, const lxi_template_context *context) {
     lxi_input input = {.size = sizeof input, .kind = LXI_INPUT_PATH, .path = text(path)};
     lxi_image *image = NULL;
     lxi_metadata *metadata = NULL;
@@ -73,7 +73,7 @@ static int render(const char *path, const lxi_context *context) {
     return result;
 }
 
-static int apply(const char *directory, const lxi_context *context) {
+static int apply(const char *directory, const lxi_template_context *context) {
     static const char *const words[] = {"?", "created", "replaced", "unchanged", "skipped", "failed"};
     lxi_applied *applied = NULL;
     lxi_error *error = NULL;
@@ -92,11 +92,11 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: %s IMAGE NAME\n       %s --apply DIRECTORY NAME\n", argv[0], argv[0]);
         return 2;
     }
-    lxi_context *context = NULL;
+    lxi_template_context *context = NULL;
     lxi_error *error = NULL;
     if (context_for(argv[argc - 1], &context, &error))
         return failed(error);
     int result = applying ? apply(argv[2], context) : render(argv[1], context);
-    lxi_context_free(context);
+    lxi_template_context_free(context);
     return result;
 }

@@ -79,20 +79,20 @@ int main(int argc, char **argv) {
     /* All of it read and judged, and nothing written. */
     lxi_monitor monitor = {.size = sizeof monitor, .progress = progress};
     lxi_verify_options verify = {.size = sizeof verify, .monitor = &monitor};
-    lxi_verification *verification = NULL;
+    lxi_verify_report *verification = NULL;
     if (lxi_image_verify(image, &verify, &verification, &error)) {
         lxi_image_free(image);
         return failed(error);
     }
-    lxi_verification_info found = {.size = sizeof found};
-    lxi_verification_get(verification, &found, NULL);
+    lxi_verify_info found = {.size = sizeof found};
+    lxi_verify_report_get(verification, &found, NULL);
     for (size_t i = 0; i < found.findings; i++) {
         lxi_error_info finding = {.size = sizeof finding};
-        lxi_verification_finding_at(verification, i, &finding, NULL);
+        lxi_verify_report_finding_at(verification, i, &finding, NULL);
         printf("breaks a rule: %.*s\n", (int)finding.message.len, finding.message.data);
     }
     printf("%llu files, %llu directories\n", (unsigned long long)found.files, (unsigned long long)found.directories);
-    lxi_verification_free(verification);
+    lxi_verify_report_free(verification);
 
     /* One pass: hashed, decoded, checked and written. */
     lxi_unpack_options unpack = {.size = sizeof unpack, .monitor = &monitor};
@@ -104,10 +104,10 @@ int main(int argc, char **argv) {
     lxi_unpacked_info done = {.size = sizeof done};
     lxi_unpacked_get(unpacked, &done, NULL);
     printf("%llu entries in %.*s\n", (unsigned long long)done.entries, (int)done.path.len, done.path.data);
-    for (size_t i = 0; i < done.omitted; i++) {
+    for (size_t i = 0; i < done.omission_kinds; i++) {
         lxi_str what;
         uint64_t count;
-        lxi_unpacked_omitted_at(unpacked, i, &what, &count, NULL);
+        lxi_unpacked_omission_kind_at(unpacked, i, &what, &count, NULL);
         printf("left out %llu times: %.*s\n", (unsigned long long)count, (int)what.len, what.data);
     }
     lxi_unpacked_free(unpacked);

@@ -45,7 +45,7 @@ func run(ctx context.Context, path, files, alias, destination string, expected [
 		if err != nil {
 			return err
 		}
-		options.Expected = &fingerprint
+		options.ExpectedFingerprint = &fingerprint
 	}
 	imported, err := store.Import(ctx, source(files), options)
 	if err != nil {
@@ -53,7 +53,7 @@ func run(ctx context.Context, path, files, alias, destination string, expected [
 	}
 	fmt.Printf("imported %s: %s, %d bytes\n", imported.Fingerprint, imported.Architecture, imported.Bytes)
 
-	image, err := store.Open(imported.Fingerprint, nil)
+	image, err := store.OpenImage(imported.Fingerprint, nil)
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func run(ctx context.Context, path, files, alias, destination string, expected [
 	for what, count := range unpacked.Omissions.Counts {
 		fmt.Printf("left out: %s (%d)\n", what, count)
 	}
-	return store.Use(imported.Fingerprint)
+	return store.MarkUsed(imported.Fingerprint)
 }
 
 func source(files string) lxdimage.Source {

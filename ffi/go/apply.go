@@ -14,14 +14,14 @@ type Trigger string
 
 // The triggers.
 const (
-	// OnCreate is when an instance is made of an image.
-	OnCreate Trigger = "create"
-	// OnCopy is when it is made as another one's copy.
-	OnCopy Trigger = "copy"
-	// OnRename is when it gets another name.
-	OnRename Trigger = "rename"
-	// OnStart is each start.
-	OnStart Trigger = "start"
+	// TriggerCreate is when an instance is made of an image.
+	TriggerCreate Trigger = "create"
+	// TriggerCopy is when it is made as another one's copy.
+	TriggerCopy Trigger = "copy"
+	// TriggerRename is when it gets another name.
+	TriggerRename Trigger = "rename"
+	// TriggerStart is each start.
+	TriggerStart Trigger = "start"
 )
 
 // ApplyOptions say how templates are applied. Nil, or the zero value: as LXD does, owners as they are, and the first failure
@@ -140,7 +140,7 @@ func (c *call) applyOptions(options *ApplyOptions) (*C.lxi_apply_options, *C.lxi
 // When a rule fails the outcomes are returned all the same. Errors: the first failure: [ErrUnsafePath] for a template's name
 // that is not plain and a target that leads out or is no regular file, [ErrNotFound] for a missing template, [ErrTemplate] and
 // [ErrLimitExceeded] from rendering, [ErrInvalidInput] for numbers in a rule that are none, [ErrMalformed], [ErrIO], [ErrCancelled].
-func Apply(ctx context.Context, directory string, trigger Trigger, variables *Variables, options *ApplyOptions) ([]Outcome, error) {
+func Apply(ctx context.Context, directory string, trigger Trigger, variables *TemplateContext, options *ApplyOptions) ([]Outcome, error) {
 	c := begin(ctx)
 	defer c.end()
 	given, metadata, done, err := c.applyOptions(options)
@@ -160,7 +160,7 @@ func Apply(ctx context.Context, directory string, trigger Trigger, variables *Va
 }
 
 // ApplyAt is [Apply] with an instance's root and its image's templates/ as open directories. The options must have the metadata.
-func ApplyAt(ctx context.Context, rootfs, templates *os.File, trigger Trigger, variables *Variables, options *ApplyOptions) ([]Outcome, error) {
+func ApplyAt(ctx context.Context, rootfs, templates *os.File, trigger Trigger, variables *TemplateContext, options *ApplyOptions) ([]Outcome, error) {
 	c := begin(ctx)
 	defer c.end()
 	given, metadata, done, err := c.applyOptions(options)

@@ -48,7 +48,7 @@ void lxi_go_set_clock(lxi_store_options *options, uintptr_t handle) {
 }
 
 lxi_status lxi_go_survey(const lxi_image *image, const lxi_verify_options *options, uintptr_t handle,
-                         lxi_verification **verification, lxi_error **error) {
+                         lxi_verify_report **verification, lxi_error **error) {
     return lxi_image_survey(image, options, show_go, (void *)handle, verification, error);
 }
 

@@ -12,7 +12,7 @@ void lxi_go_set_progress(lxi_monitor *monitor, uintptr_t handle);
 void lxi_go_set_clock(lxi_store_options *options, uintptr_t handle);
 
 lxi_status lxi_go_survey(const lxi_image *image, const lxi_verify_options *options, uintptr_t handle,
-                         lxi_verification **verification, lxi_error **error);
+                         lxi_verify_report **verification, lxi_error **error);
 lxi_status lxi_go_pack_to(const lxi_pack_options *options, uintptr_t handle, lxi_written **written, lxi_error **error);
 lxi_status lxi_go_convert_to(const lxi_image *image, const lxi_convert_options *options, uintptr_t handle,
                              lxi_written **written, lxi_error **error);

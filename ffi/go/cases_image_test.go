@@ -84,7 +84,7 @@ func (r *runner) open(names ...string) *lxdimage.Image {
 	return image
 }
 
-func (r *runner) showVerification(v *lxdimage.Verification, all bool) {
+func (r *runner) showVerification(v *lxdimage.VerifyReport, all bool) {
 	defer v.Close()
 	r.line("fingerprint %s", v.Fingerprint)
 	r.line("type %s", v.Type)
@@ -236,9 +236,9 @@ func (r *runner) differences(words []string) {
 		return
 	}
 	kinds := map[lxdimage.DifferenceKind]string{
-		lxdimage.OnlyInFirst:  "first",
-		lxdimage.OnlyInSecond: "second",
-		lxdimage.Changed:      "changed",
+		lxdimage.DifferenceOnlyInFirst:  "first",
+		lxdimage.DifferenceOnlyInSecond: "second",
+		lxdimage.DifferenceChanged:      "changed",
 	}
 	for _, difference := range found {
 		line := kinds[difference.Kind] + " " + quote(difference.Path)

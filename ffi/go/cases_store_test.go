@@ -138,7 +138,7 @@ func (r *runner) aboutOne(words []string) bool {
 	case "edit":
 		r.edit(*of, words[2:])
 	case "use":
-		r.failed(r.store.Use(*of))
+		r.failed(r.store.MarkUsed(*of))
 	case "delete":
 		r.failed(r.store.Delete(*of))
 	case "export":
@@ -162,7 +162,7 @@ func (r *runner) aboutOne(words []string) bool {
 			r.line("%s", fingerprint)
 		}
 	case "open":
-		image, err := r.store.Open(*of, r.limits)
+		image, err := r.store.OpenImage(*of, r.limits)
 		if r.failed(err) {
 			return true
 		}

@@ -4,7 +4,7 @@ package lxdimage_test
 
 import "lxdimage"
 
-func (r *runner) render(options lxdimage.TemplateOptions, source string, variables *lxdimage.Variables, err error) {
+func (r *runner) render(options lxdimage.TemplateOptions, source string, variables *lxdimage.TemplateContext, err error) {
 	if r.failed(err) {
 		return
 	}
@@ -23,21 +23,21 @@ func (r *runner) render(options lxdimage.TemplateOptions, source string, variabl
 
 func dialect(word string) lxdimage.Dialect {
 	if word == "incus" {
-		return lxdimage.Incus
+		return lxdimage.DialectIncus
 	}
-	return lxdimage.LXD
+	return lxdimage.DialectLXD
 }
 
 func (r *runner) templateStep(words []string) bool {
 	switch words[0] {
 	case "template":
-		variables, err := lxdimage.InstanceVariables([]byte(words[3]))
+		variables, err := lxdimage.TemplateContextFromJSON([]byte(words[3]))
 		r.render(lxdimage.TemplateOptions{Dialect: dialect(words[1])}, words[2], variables, err)
 	case "variables":
-		variables, err := lxdimage.PlainVariables([]byte(words[4]))
+		variables, err := lxdimage.TemplateContextFromVariables([]byte(words[4]))
 		r.render(lxdimage.TemplateOptions{Dialect: dialect(words[1]), Raw: words[2] == "raw"}, words[3], variables, err)
 	case "apply":
-		variables, err := lxdimage.InstanceVariables([]byte(words[3]))
+		variables, err := lxdimage.TemplateContextFromJSON([]byte(words[3]))
 		if r.failed(err) {
 			return true
 		}

@@ -10,12 +10,12 @@ type DifferenceKind uint32
 
 // The kinds of differences.
 const (
-	// OnlyInFirst: only the first image has it.
-	OnlyInFirst DifferenceKind = C.LXI_DIFFERS_ONLY_IN_FIRST
-	// OnlyInSecond: only the second image has it.
-	OnlyInSecond DifferenceKind = C.LXI_DIFFERS_ONLY_IN_SECOND
-	// Changed: both have it, with other attributes or content.
-	Changed DifferenceKind = C.LXI_DIFFERS_CHANGED
+	// DifferenceOnlyInFirst: only the first image has it.
+	DifferenceOnlyInFirst DifferenceKind = C.LXI_DIFFERENCE_ONLY_IN_FIRST
+	// DifferenceOnlyInSecond: only the second image has it.
+	DifferenceOnlyInSecond DifferenceKind = C.LXI_DIFFERENCE_ONLY_IN_SECOND
+	// DifferenceChanged: both have it, with other attributes or content.
+	DifferenceChanged DifferenceKind = C.LXI_DIFFERENCE_CHANGED
 )
 
 // Difference is a member that is not the same in two images.

@@ -134,12 +134,12 @@ func ExampleApply() {
 		log.Fatal(err)
 	}
 	defer unpacked.Close()
-	variables, err := lxdimage.Instance{Name: "c1", Type: lxdimage.TypeContainer, Architecture: "x86_64"}.Variables()
+	variables, err := lxdimage.Instance{Name: "c1", Type: lxdimage.TypeContainer, Architecture: "x86_64"}.Context()
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer variables.Close()
-	outcomes, err := lxdimage.Apply(context.Background(), unpacked.Path, lxdimage.OnCreate, variables, nil)
+	outcomes, err := lxdimage.Apply(context.Background(), unpacked.Path, lxdimage.TriggerCreate, variables, nil)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -155,7 +155,7 @@ func ExampleTemplate_Render() {
 		log.Fatal(err)
 	}
 	defer template.Close()
-	variables, err := lxdimage.Instance{Name: "c1", Config: map[string]string{"user.domain": "example.org"}}.Variables()
+	variables, err := lxdimage.Instance{Name: "c1", Config: map[string]string{"user.domain": "example.org"}}.Context()
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -27,8 +27,8 @@ type ImportOptions struct {
 	Properties Properties
 	// SourceProperties are those that the image's source tells: they win over the image's own, and a refresh brings newer ones.
 	SourceProperties Properties
-	// Expected is the fingerprint that it must have, or nil.
-	Expected *Fingerprint
+	// ExpectedFingerprint is the fingerprint that it must have, or nil.
+	ExpectedFingerprint *Fingerprint
 	// ExpiresAt is when it may be removed; wins over the image's own date. Zero if that is not said.
 	ExpiresAt time.Time
 	// FileName is the name that its file is exported under. Refused unless it is a plain name.
@@ -66,7 +66,7 @@ func (c *call) importOptions(options *ImportOptions) *C.lxi_import_options {
 	given.aliases, given.aliases_len = first, C.size_t(len(aliases))
 	given.properties, given.properties_len = c.pairs(options.Properties)
 	given.source_properties, given.source_properties_len = c.pairs(options.SourceProperties)
-	given.expected = c.fingerprint(options.Expected)
+	given.expected_fingerprint = c.fingerprint(options.ExpectedFingerprint)
 	given.expires_at = seconds(options.ExpiresAt)
 	given.file_name = c.str(options.FileName)
 	if source := options.Source; source != nil {

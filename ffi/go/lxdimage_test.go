@@ -132,7 +132,7 @@ func TestAnImageReadFromMemoryFilePathAndReaderIsTheSame(t *testing.T) {
 		"reader": lxdimage.Reader(bytes.NewReader(image)),
 		"pipe":   lxdimage.File(in),
 	} {
-		found := must[*lxdimage.Verification](t)(open(t, input).Verify(background, nil))
+		found := must[*lxdimage.VerifyReport](t)(open(t, input).Verify(background, nil))
 		if found.Fingerprint != fingerprint || len(found.Findings) != 0 || found.Files != 2 {
 			t.Errorf("%s: %+v", name, found)
 		}
@@ -293,7 +293,7 @@ func TestProgressIsReportedForEachMiB(t *testing.T) {
 			last = progress
 		}
 	})
-	must[*lxdimage.Verification](t)(open(t, lxdimage.Bytes(image)).Verify(watched, nil)).Close()
+	must[*lxdimage.VerifyReport](t)(open(t, lxdimage.Bytes(image)).Verify(watched, nil)).Close()
 	if reports < 4 || last.Done < 4<<20 || last.Total != int64(len(image)) || last.Phase.String() != "verify" {
 		t.Errorf("%d reports, the last %+v of %d", reports, last, len(image))
 	}
@@ -446,9 +446,9 @@ func TestTemplatesAreAppliedInsideOfTheirRoot(t *testing.T) {
 	image, fingerprint := packed(t, 0)
 	out := filepath.Join(t.TempDir(), "c1")
 	must[*lxdimage.Unpacked](t)(open(t, lxdimage.Bytes(image)).Unpack(background, out, fingerprint, nil)).Close()
-	variables := must[*lxdimage.Variables](t)(lxdimage.Instance{Name: "c1", Type: lxdimage.TypeContainer}.Variables())
+	variables := must[*lxdimage.TemplateContext](t)(lxdimage.Instance{Name: "c1", Type: lxdimage.TypeContainer}.Context())
 	defer variables.Close()
-	dry := must[[]lxdimage.Outcome](t)(lxdimage.Apply(background, out, lxdimage.OnCreate, variables, &lxdimage.ApplyOptions{DryRun: true, Dialect: lxdimage.Incus}))
+	dry := must[[]lxdimage.Outcome](t)(lxdimage.Apply(background, out, lxdimage.TriggerCreate, variables, &lxdimage.ApplyOptions{DryRun: true, Dialect: lxdimage.DialectIncus}))
 	if len(dry) != 1 || dry[0].Action != lxdimage.ActionReplaced || string(dry[0].Change.Old) != "box\n" || string(dry[0].Change.New) != "c1\n" {
 		t.Errorf("%+v", dry)
 	}
@@ -458,7 +458,7 @@ func TestTemplatesAreAppliedInsideOfTheirRoot(t *testing.T) {
 	defer root.Close()
 	templates := must[*os.File](t)(os.Open(filepath.Join(out, "templates")))
 	defer templates.Close()
-	done := must[[]lxdimage.Outcome](t)(lxdimage.ApplyAt(background, root, templates, lxdimage.OnCreate, variables, &lxdimage.ApplyOptions{Metadata: metadata, Dialect: lxdimage.Incus}))
+	done := must[[]lxdimage.Outcome](t)(lxdimage.ApplyAt(background, root, templates, lxdimage.TriggerCreate, variables, &lxdimage.ApplyOptions{Metadata: metadata, Dialect: lxdimage.DialectIncus}))
 	if len(done) != 1 || done[0].Action.String() != "replaced" || done[0].Change != nil || done[0].Mode != 0o644 {
 		t.Errorf("%+v", done)
 	}
@@ -469,7 +469,7 @@ func TestTemplatesAreAppliedInsideOfTheirRoot(t *testing.T) {
 	if err := os.Remove(filepath.Join(out, "templates/hostname.tpl")); err != nil {
 		t.Fatal(err)
 	}
-	failed, err := lxdimage.Apply(background, out, lxdimage.OnCreate, variables, nil)
+	failed, err := lxdimage.Apply(background, out, lxdimage.TriggerCreate, variables, nil)
 	if !errors.Is(err, lxdimage.ErrNotFound) || len(failed) != 1 || failed[0].Failure != lxdimage.ErrNotFound {
 		t.Errorf("%+v %v", failed, err)
 	}
@@ -568,7 +568,7 @@ func TestEightGoroutinesShareWhatTheyMay(t *testing.T) {
 	defer metadata.Close()
 	template := must[*lxdimage.Template](t)(lxdimage.ParseTemplate([]byte("{{ container.name }}{{ trigger }}"), nil))
 	defer template.Close()
-	variables := must[*lxdimage.Variables](t)(lxdimage.Instance{Name: "c1"}.Variables())
+	variables := must[*lxdimage.TemplateContext](t)(lxdimage.Instance{Name: "c1"}.Context())
 	defer variables.Close()
 	hasher := must[*lxdimage.Hasher](t)(lxdimage.NewHasher())
 	defer hasher.Close()
@@ -597,7 +597,7 @@ func TestEightGoroutinesShareWhatTheyMay(t *testing.T) {
 				name := fmt.Sprint("alias", i, round)
 				for _, err := range []error{
 					store.CreateAlias(lxdimage.Alias{Name: name}, fingerprint),
-					store.Use(fingerprint),
+					store.MarkUsed(fingerprint),
 					store.DeleteAlias(name),
 					metadata.SetProperty(name, "x"),
 				} {
@@ -663,8 +663,8 @@ func TestOmissionsComeWithResultsAndThroughContexts(t *testing.T) {
 	image := open(t, lxdimage.Bytes(archive.Bytes()))
 	var left lxdimage.Omissions
 	ctx := lxdimage.WithOmissions(background, left.Add)
-	stray := lxdimage.Omission{Path: "stray", Kind: lxdimage.OmittedStray, What: "not part of an image, left out"}
-	verification := must[*lxdimage.Verification](t)(image.Verify(ctx, nil))
+	stray := lxdimage.Omission{Path: "stray", Kind: lxdimage.OmissionStray, What: "not part of an image, left out"}
+	verification := must[*lxdimage.VerifyReport](t)(image.Verify(ctx, nil))
 	verification.Close()
 	written := must[*lxdimage.Written](t)(image.ConvertTo(ctx, io.Discard, nil))
 	for _, of := range []lxdimage.Omissions{verification.Omissions, written.Omissions} {

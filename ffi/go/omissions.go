@@ -8,54 +8,54 @@ import (
 	"sync"
 )
 
-// Omitted is what was left out of an object, or how it differs from what was asked for.
-type Omitted uint32
+// OmissionKind is what was left out of an object, or how it differs from what was asked for.
+type OmissionKind uint32
 
 // The kinds of omissions.
 const (
-	// OmittedOther is something newer than this list.
-	OmittedOther Omitted = C.LXI_OMITTED_OTHER
-	// OmittedDevice: a device node was not created: not permitted here, or not wanted.
-	OmittedDevice Omitted = C.LXI_OMITTED_DEVICE
-	// OmittedOwner: the owner was left as the caller's own, since only root can give files away.
-	OmittedOwner Omitted = C.LXI_OMITTED_OWNER
-	// OmittedSetID: setuid and setgid bits were left off because the owner is not the image's.
-	OmittedSetID Omitted = C.LXI_OMITTED_SET_ID
-	// OmittedXattr: an extended attribute.
-	OmittedXattr Omitted = C.LXI_OMITTED_XATTR
-	// OmittedTime: the modification time, which the file system would not take.
-	OmittedTime Omitted = C.LXI_OMITTED_TIME
-	// OmittedStray: the whole entry, which stands at the top of the archive and is not part of an image.
-	OmittedStray Omitted = C.LXI_OMITTED_STRAY
-	// OmittedSkipped: the whole object.
-	OmittedSkipped Omitted = C.LXI_OMITTED_SKIPPED
-	// OmittedDropped: one part of the object: an alias, a property, an attribute of a set.
-	OmittedDropped Omitted = C.LXI_OMITTED_DROPPED
-	// OmittedClamped: a value was out of range, and another one stands in its place.
-	OmittedClamped Omitted = C.LXI_OMITTED_CLAMPED
-	// OmittedDefaulted: a value was missing, and another one was used.
-	OmittedDefaulted Omitted = C.LXI_OMITTED_DEFAULTED
-	// OmittedNotHonoured: something that the caller asked for had no effect.
-	OmittedNotHonoured Omitted = C.LXI_OMITTED_NOT_HONOURED
-	// OmittedRemoved: the whole object, which was there before and had to go.
-	OmittedRemoved Omitted = C.LXI_OMITTED_REMOVED
+	// OmissionOther is something newer than this list.
+	OmissionOther OmissionKind = C.LXI_OMISSION_OTHER
+	// OmissionDevice: a device node was not created: not permitted here, or not wanted.
+	OmissionDevice OmissionKind = C.LXI_OMISSION_DEVICE
+	// OmissionOwner: the owner was left as the caller's own, since only root can give files away.
+	OmissionOwner OmissionKind = C.LXI_OMISSION_OWNER
+	// OmissionSetID: setuid and setgid bits were left off because the owner is not the image's.
+	OmissionSetID OmissionKind = C.LXI_OMISSION_SET_ID
+	// OmissionXattr: an extended attribute.
+	OmissionXattr OmissionKind = C.LXI_OMISSION_XATTR
+	// OmissionTime: the modification time, which the file system would not take.
+	OmissionTime OmissionKind = C.LXI_OMISSION_TIME
+	// OmissionStray: the whole entry, which stands at the top of the archive and is not part of an image.
+	OmissionStray OmissionKind = C.LXI_OMISSION_STRAY
+	// OmissionSkipped: the whole object.
+	OmissionSkipped OmissionKind = C.LXI_OMISSION_SKIPPED
+	// OmissionDropped: one part of the object: an alias, a property, an attribute of a set.
+	OmissionDropped OmissionKind = C.LXI_OMISSION_DROPPED
+	// OmissionClamped: a value was out of range, and another one stands in its place.
+	OmissionClamped OmissionKind = C.LXI_OMISSION_CLAMPED
+	// OmissionDefaulted: a value was missing, and another one was used.
+	OmissionDefaulted OmissionKind = C.LXI_OMISSION_DEFAULTED
+	// OmissionNotHonoured: something that the caller asked for had no effect.
+	OmissionNotHonoured OmissionKind = C.LXI_OMISSION_NOT_HONOURED
+	// OmissionRemoved: the whole object, which was there before and had to go.
+	OmissionRemoved OmissionKind = C.LXI_OMISSION_REMOVED
 )
 
 // String is the kind in a word.
-func (o Omitted) String() string {
+func (o OmissionKind) String() string {
 	names := [...]string{
-		OmittedDevice:      "device",
-		OmittedOwner:       "owner",
-		OmittedSetID:       "set-id",
-		OmittedXattr:       "xattr",
-		OmittedTime:        "time",
-		OmittedStray:       "stray",
-		OmittedSkipped:     "skipped",
-		OmittedDropped:     "dropped",
-		OmittedClamped:     "clamped",
-		OmittedDefaulted:   "defaulted",
-		OmittedNotHonoured: "not-honoured",
-		OmittedRemoved:     "removed",
+		OmissionDevice:      "device",
+		OmissionOwner:       "owner",
+		OmissionSetID:       "set-id",
+		OmissionXattr:       "xattr",
+		OmissionTime:        "time",
+		OmissionStray:       "stray",
+		OmissionSkipped:     "skipped",
+		OmissionDropped:     "dropped",
+		OmissionClamped:     "clamped",
+		OmissionDefaulted:   "defaulted",
+		OmissionNotHonoured: "not-honoured",
+		OmissionRemoved:     "removed",
 	}
 	if int(o) < len(names) && names[o] != "" {
 		return names[o]
@@ -65,11 +65,11 @@ func (o Omitted) String() string {
 
 // Omission is one thing that was left out.
 type Omission struct {
-	// Path is the object: for a member of an image its path below the root file system ([OmittedStray]: below the archive's
+	// Path is the object: for a member of an image its path below the root file system ([OmissionStray]: below the archive's
 	// top), for an image its fingerprint or name, for an entry of a list its name there. Any bytes; empty for the call itself.
 	Path string
 	// Kind is what was left out of it.
-	Kind Omitted
+	Kind OmissionKind
 	// What is the same and why in words, without the path. Safe to print on a terminal.
 	What string
 }
@@ -139,7 +139,7 @@ func (c *call) omissions() Omissions {
 	for i := C.size_t(0); i < info.listed; i++ {
 		omission := C.lxi_omission{size: C.sizeof_lxi_omission}
 		if C.lxi_omissions_at(c.record, i, &omission, nil) == C.LXI_OK {
-			found.List = append(found.List, Omission{named(omission.path), Omitted(omission.what), text(omission.text)})
+			found.List = append(found.List, Omission{named(omission.path), OmissionKind(omission.kind), text(omission.text)})
 		}
 	}
 	for i := C.size_t(0); i < info.kinds; i++ {

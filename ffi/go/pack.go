@@ -58,8 +58,8 @@ type ConvertOptions struct {
 	RootfsFormat RootfsFormat
 	// Compression is a codec with or without a level, such as zstd:19; empty: as it is.
 	Compression string
-	// Expected is the fingerprint that the source must have, or nil.
-	Expected *Fingerprint
+	// ExpectedFingerprint is the fingerprint that the source must have, or nil.
+	ExpectedFingerprint *Fingerprint
 	// Threads is how many threads work, at most; 0 for all cores. The bytes don't depend on it.
 	Threads uint32
 }
@@ -186,7 +186,7 @@ func (c *call) convertOptions(options *ConvertOptions) *C.lxi_convert_options {
 		given.form = C.lxi_form(options.Form)
 		given.rootfs_format = C.lxi_rootfs_format(options.RootfsFormat)
 		given.compression = c.str(options.Compression)
-		given.expected = c.fingerprint(options.Expected)
+		given.expected_fingerprint = c.fingerprint(options.ExpectedFingerprint)
 		given.threads = C.uint32_t(options.Threads)
 	}
 	return given

@@ -159,7 +159,7 @@ func (s *Store) ResolvePreferring(reference string, preferred Type) (*StoredImag
 	defer end()
 	var image *C.lxi_stored_image
 	var told *C.lxi_error
-	if err := c.check(C.lxi_store_resolve_of_type(store, str(reference), C.lxi_image_type(preferred), &image, &told), told); err != nil {
+	if err := c.check(C.lxi_store_resolve_preferring(store, str(reference), C.lxi_image_type(preferred), &image, &told), told); err != nil {
 		return nil, err
 	}
 	return toStoredImage(image)
@@ -208,9 +208,9 @@ func (s *Store) ImageJSON(fingerprint Fingerprint) ([]byte, error) {
 	return taken(json)
 }
 
-// Open opens an image's files to verify, unpack or convert them. They stay readable to the end, also when the image is deleted or
+// OpenImage opens an image's files to verify, unpack or convert them. They stay readable to the end, also when the image is deleted or
 // the store closed. Errors: [ErrNotFound]; [ErrMismatch] when a file is not as long as it was; [ErrMalformed] when one is missing; [ErrIO].
-func (s *Store) Open(fingerprint Fingerprint, limits *Limits) (*Image, error) {
+func (s *Store) OpenImage(fingerprint Fingerprint, limits *Limits) (*Image, error) {
 	c, store, end, err := s.begin(context.Background())
 	if err != nil {
 		return nil, err
@@ -230,8 +230,8 @@ func (s *Store) Open(fingerprint Fingerprint, limits *Limits) (*Image, error) {
 	return ownImage(image, nil), nil
 }
 
-// Use notes that something was made from the image now: a cached image stays a while longer. Errors: [ErrNotFound], [ErrBusy], [ErrIO].
-func (s *Store) Use(fingerprint Fingerprint) error {
+// MarkUsed notes that something was made from the image now: a cached image stays a while longer. Errors: [ErrNotFound], [ErrBusy], [ErrIO].
+func (s *Store) MarkUsed(fingerprint Fingerprint) error {
 	c, store, end, err := s.begin(context.Background())
 	if err != nil {
 		return err

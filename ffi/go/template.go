@@ -15,15 +15,15 @@ type Dialect uint32
 
 // The dialects of templates.
 const (
-	// LXD's: pongo2 4.
-	LXD Dialect = C.LXI_DIALECT_LXD
-	// Incus's: pongo2 6.
-	Incus Dialect = C.LXI_DIALECT_INCUS
+	// DialectLXD is pongo2 4, as LXD uses it.
+	DialectLXD Dialect = C.LXI_DIALECT_LXD
+	// DialectIncus is pongo2 6, as Incus uses it.
+	DialectIncus Dialect = C.LXI_DIALECT_INCUS
 )
 
-// Variables are what a template is rendered with. Rendering does not change them, so that goroutines may share them. They
+// TemplateContext are what a template is rendered with. Rendering does not change them, so that goroutines may share them. They
 // have a Close method.
-type Variables struct {
+type TemplateContext struct {
 	handle *handle
 }
 
@@ -43,8 +43,8 @@ type Instance struct {
 	Devices map[string]map[string]string
 }
 
-// Variables makes them as LXD and Incus name them: container, instance, config, config_get, devices.
-func (i Instance) Variables() (*Variables, error) {
+// TemplateContext makes them as LXD and Incus name them: container, instance, config, config_get, devices.
+func (i Instance) Context() (*TemplateContext, error) {
 	orEmpty := func(config map[string]string) map[string]string {
 		if config == nil {
 			return map[string]string{}
@@ -69,10 +69,10 @@ func (i Instance) Variables() (*Variables, error) {
 	if err != nil {
 		return nil, kindError(ErrInvalidInput, "the instance can't be written as JSON: "+err.Error(), err)
 	}
-	return InstanceVariables(text)
+	return TemplateContextFromJSON(text)
 }
 
-// InstanceVariables makes variables from a JSON object with the names that LXD and Incus give to templates:
+// TemplateContextFromJSON makes variables from a JSON object with the names that LXD and Incus give to templates:
 //
 //	{ "container": { "name": "c1", "type": "container", "architecture": "x86_64",
 //	                 "privileged": "false", "ephemeral": "false" },
@@ -83,42 +83,42 @@ func (i Instance) Variables() (*Variables, error) {
 // [Apply] sets them for each rule. Names that are not given are there and empty. Any other name becomes a variable: numbers,
 // truth values, texts, lists and maps are what they look like, and an object with the one key $int, $float (a text with
 // the number) or $bytes (base64) is what JSON can't say. Errors: [ErrMalformed], [ErrLimitExceeded] above 16 MiB.
-func InstanceVariables(text []byte) (*Variables, error) {
-	var variables *C.lxi_context
+func TemplateContextFromJSON(text []byte) (*TemplateContext, error) {
+	var variables *C.lxi_template_context
 	var told *C.lxi_error
-	return ownVariables(&variables, check(C.lxi_context_from_json(slice(text), &variables, &told), told))
+	return ownTemplateContext(&variables, check(C.lxi_template_context_from_json(slice(text), &variables, &told), told))
 }
 
-// PlainVariables makes variables from a JSON object, and nothing else in it. Values and errors are as in [InstanceVariables];
+// TemplateContextFromVariables makes variables from a JSON object, and nothing else in it. Values and errors are as in [TemplateContextFromJSON];
 // only trigger is made as LXD makes it, devices is a map of devices, and $config gives config and config_get.
-func PlainVariables(text []byte) (*Variables, error) {
-	var variables *C.lxi_context
+func TemplateContextFromVariables(text []byte) (*TemplateContext, error) {
+	var variables *C.lxi_template_context
 	var told *C.lxi_error
-	return ownVariables(&variables, check(C.lxi_context_from_variables(slice(text), &variables, &told), told))
+	return ownTemplateContext(&variables, check(C.lxi_template_context_from_variables(slice(text), &variables, &told), told))
 }
 
-func ownVariables(made **C.lxi_context, err error) (*Variables, error) {
+func ownTemplateContext(made **C.lxi_template_context, err error) (*TemplateContext, error) {
 	if err != nil {
 		return nil, err
 	}
 	variables := *made
-	return &Variables{own("set of variables", unsafe.Pointer(variables), func() { C.lxi_context_free(variables) })}, nil
+	return &TemplateContext{own("set of variables", unsafe.Pointer(variables), func() { C.lxi_template_context_free(variables) })}, nil
 }
 
 // SetNow says what time {% now %} shows, in UTC. Without it, it is the clock's. Errors: [ErrInvalidInput] for a time that no
 // clock of this machine can show.
-func (v *Variables) SetNow(now time.Time) error {
+func (v *TemplateContext) SetNow(now time.Time) error {
 	ptr, done, err := v.handle.write()
 	if err != nil {
 		return err
 	}
 	defer done()
 	var told *C.lxi_error
-	return check(C.lxi_context_set_now((*C.lxi_context)(ptr), C.int64_t(now.Unix()), &told), told)
+	return check(C.lxi_template_context_set_now((*C.lxi_template_context)(ptr), C.int64_t(now.Unix()), &told), told)
 }
 
 // Close frees the variables. It never fails.
-func (v *Variables) Close() error {
+func (v *TemplateContext) Close() error {
 	v.handle.close()
 	return nil
 }
@@ -172,7 +172,7 @@ func ParseTemplate(source []byte, options *TemplateOptions) (*Template, error) {
 
 // Render renders it. Errors, which tell where: [ErrTemplate] if it asks for what can't be, [ErrLimitExceeded] if it writes,
 // works or nests too much.
-func (t *Template) Render(variables *Variables, limits *Limits) ([]byte, error) {
+func (t *Template) Render(variables *TemplateContext, limits *Limits) ([]byte, error) {
 	ptr, err := t.handle.acquire()
 	if err != nil {
 		return nil, err
@@ -220,10 +220,10 @@ func (t *Template) Close() error {
 }
 
 // borrow lends variables for a call.
-func (v *Variables) borrow() (*C.lxi_context, func(), error) {
+func (v *TemplateContext) borrow() (*C.lxi_template_context, func(), error) {
 	if v == nil {
 		return nil, nil, kindError(ErrInvalidInput, "the variables are nil", nil)
 	}
 	ptr, done, err := v.handle.read()
-	return (*C.lxi_context)(ptr), done, err
+	return (*C.lxi_template_context)(ptr), done, err
 }

@@ -17,8 +17,8 @@ type VerifyOptions struct {
 	Contents bool
 }
 
-// Verification is what reading a whole image showed.
-type Verification struct {
+// VerifyReport is what reading a whole image showed.
+type VerifyReport struct {
 	// Fingerprint is that of the bytes as stored. Compare it with the one that is expected.
 	Fingerprint Fingerprint
 	// Type is container or virtual machine.
@@ -144,46 +144,46 @@ func (c *call) verifyOptions(options *VerifyOptions) *C.lxi_verify_options {
 // result; damage to the archive itself is an error.
 //
 // Errors: [ErrMalformed], [ErrLimitExceeded], [ErrUnsupported] where reading can't go on, [ErrCancelled], [ErrIO].
-func (i *Image) Verify(ctx context.Context, options *VerifyOptions) (*Verification, error) {
+func (i *Image) Verify(ctx context.Context, options *VerifyOptions) (*VerifyReport, error) {
 	c, image, end, err := i.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer end()
-	var verification *C.lxi_verification
+	var verification *C.lxi_verify_report
 	var told *C.lxi_error
 	if err := c.check(C.lxi_image_verify(image, c.verifyOptions(options), &verification, &told), told); err != nil {
 		return nil, err
 	}
-	defer C.lxi_verification_free(verification)
-	return toVerification(verification, c.omissions())
+	defer C.lxi_verify_report_free(verification)
+	return toVerifyReport(verification, c.omissions())
 }
 
 // Survey is [Image.Verify], and shows every member of the root file system on the way. Members that break a rule are findings
 // and not shown; the disk of a virtual machine is not one. An error of show ends it, and is in the chain of the error.
-func (i *Image) Survey(ctx context.Context, options *VerifyOptions, show func(*Entry) error) (*Verification, error) {
+func (i *Image) Survey(ctx context.Context, options *VerifyOptions, show func(*Entry) error) (*VerifyReport, error) {
 	c, image, end, err := i.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer end()
-	var verification *C.lxi_verification
+	var verification *C.lxi_verify_report
 	var told *C.lxi_error
 	handle := c.pass(&viewer{failure: &c.failure, show: show})
 	if err := c.check(C.lxi_go_survey(image, c.verifyOptions(options), handle, &verification, &told), told); err != nil {
 		return nil, err
 	}
-	defer C.lxi_verification_free(verification)
-	return toVerification(verification, c.omissions())
+	defer C.lxi_verify_report_free(verification)
+	return toVerifyReport(verification, c.omissions())
 }
 
-func toVerification(verification *C.lxi_verification, omissions Omissions) (*Verification, error) {
-	info := C.lxi_verification_info{size: C.sizeof_lxi_verification_info}
+func toVerifyReport(verification *C.lxi_verify_report, omissions Omissions) (*VerifyReport, error) {
+	info := C.lxi_verify_info{size: C.sizeof_lxi_verify_info}
 	var told *C.lxi_error
-	if err := check(C.lxi_verification_get(verification, &info, &told), told); err != nil {
+	if err := check(C.lxi_verify_report_get(verification, &info, &told), told); err != nil {
 		return nil, err
 	}
-	found := &Verification{
+	found := &VerifyReport{
 		Fingerprint:  toFingerprint(&info.fingerprint),
 		Type:         Type(info.image_type),
 		Bytes:        uint64(info.bytes),
@@ -201,27 +201,27 @@ func toVerification(verification *C.lxi_verification, omissions Omissions) (*Ver
 	}
 	var name C.lxi_bytes
 	for i := C.size_t(0); i < info.templates; i++ {
-		if err := check(C.lxi_verification_template_at(verification, i, &name, &told), told); err != nil {
+		if err := check(C.lxi_verify_report_template_at(verification, i, &name, &told), told); err != nil {
 			return nil, err
 		}
 		found.Templates = append(found.Templates, named(name))
 	}
 	for i := C.size_t(0); i < info.strays; i++ {
-		if err := check(C.lxi_verification_stray_at(verification, i, &name, &told), told); err != nil {
+		if err := check(C.lxi_verify_report_stray_at(verification, i, &name, &told), told); err != nil {
 			return nil, err
 		}
 		found.Strays = append(found.Strays, named(name))
 	}
 	for i := C.size_t(0); i < info.findings; i++ {
 		finding := C.lxi_error_info{size: C.sizeof_lxi_error_info}
-		if err := check(C.lxi_verification_finding_at(verification, i, &finding, &told), told); err != nil {
+		if err := check(C.lxi_verify_report_finding_at(verification, i, &finding, &told), told); err != nil {
 			return nil, err
 		}
 		found.Findings = append(found.Findings, toError(&finding))
 	}
 	if info.has_metadata {
 		var metadata *C.lxi_metadata
-		if err := check(C.lxi_verification_metadata(verification, &metadata, &told), told); err != nil {
+		if err := check(C.lxi_verify_report_metadata(verification, &metadata, &told), told); err != nil {
 			return nil, err
 		}
 		found.Metadata = ownMetadata(metadata)
@@ -230,7 +230,7 @@ func toVerification(verification *C.lxi_verification, omissions Omissions) (*Ver
 }
 
 // Close frees the metadata. It never fails.
-func (v *Verification) Close() error {
+func (v *VerifyReport) Close() error {
 	if v.Metadata == nil {
 		return nil
 	}

@@ -1,4 +1,4 @@
-//! Questions about the library itself: its version, that of its interface, what was compiled in.
+//! Information about the library itself: its version, its interface version, and the features compiled in.
 
 use std::ffi::{CStr, c_char};
 
@@ -33,7 +33,7 @@ pub extern "C" fn lxi_version() -> *const c_char {
     VERSION.as_ptr()
 }
 
-/// The name of a status, such as `UnsafePath`, terminated by NUL; `Unknown` for a number that is none.
+/// The name of a status, such as `UnsafePath`, terminated by NUL; `Unknown` for an unknown number.
 ///
 /// Owner: the library; never freed. Threads: any. Can't fail.
 #[unsafe(no_mangle)]
@@ -64,8 +64,8 @@ pub extern "C" fn lxi_status_name(status: lxi_status) -> *const c_char {
     .as_ptr()
 }
 
-/// Whether a part of the library was compiled in: `gzip`, `xz`, `zstd`, `bzip2`, `lz4`, `store`, `templates`. A name that
-/// this version does not know is not there either.
+/// Whether a part of the library was compiled in: `gzip`, `xz`, `zstd`, `bzip2`, `lz4`, `store`, `templates`. A name
+/// that this version does not know is not there either.
 ///
 /// Threads: any. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]
@@ -81,7 +81,7 @@ pub unsafe extern "C" fn lxi_has_feature(name: lxi_str, yes: *mut bool, error: *
     })
 }
 
-/// An index past the end of a list.
-pub(crate) fn past_end(index: usize, what: &str) -> lxd_image::Error {
+/// The error for an index past the end of a list.
+pub(crate) fn index_out_of_range(index: usize, what: &str) -> lxd_image::Error {
     lxd_image::Error::new(ErrorKind::NotFound, format!("there is no {what} with the index {index}"))
 }

@@ -3,20 +3,21 @@
 use lxd_image::Result;
 use lxd_image::templates::{Action, ApplyOptions, ApplyReport, InstanceDir, Trigger, apply};
 
-use crate::about::past_end;
+use crate::about::index_out_of_range;
 use crate::args::{self, versioned};
-use crate::context::lxi_context;
+use crate::context::lxi_template_context;
 use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
 use crate::limits::{limits_or_default, lxi_limits};
 use crate::metadata::lxi_metadata;
-use crate::monitor::{lxi_monitor, watch};
+use crate::monitor::{lxi_monitor, monitor_from};
 use crate::stream::duplicate;
 use crate::template::{dialect, lxi_dialect};
 use crate::types::*;
 use crate::unpack::id_map;
 
-/// How templates are applied. NULL, or all but `size` zero: as LXD does, owners as they are, and the first failure stops.
+/// How templates are applied. NULL, or all but `size` zero: as LXD does, owners as they are, and the first failure
+/// stops.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct lxi_apply_options {
@@ -35,7 +36,8 @@ pub struct lxi_apply_options {
     pub output: lxi_str,
     /// What templates may ask for, or NULL.
     pub limits: *const lxi_limits,
-    /// Who watches, or NULL. Listens for cancellation between one rule and the next; there are no reports.
+    /// Progress, cancellation and omissions of the call, or NULL. Listens for cancellation between one rule and the
+    /// next; there are no reports.
     pub monitor: *const lxi_monitor,
 }
 
@@ -46,7 +48,7 @@ pub const LXI_APPLY_DRY_RUN: u32 = 2;
 
 /// What was done with a rule: LXI_ACTION_….
 pub type lxi_action = u32;
-/// Something newer than this list.
+/// A value that this version of the list does not know.
 pub const LXI_ACTION_OTHER: lxi_action = 0;
 /// The file was not there.
 pub const LXI_ACTION_CREATED: lxi_action = 1;
@@ -98,14 +100,14 @@ pub struct lxi_outcome {
     pub new_content: lxi_bytes,
 }
 
-/// Outcomes with the texts that C may look at.
-pub struct Outcomes {
+/// AppliedView with the texts that C may look at.
+pub struct AppliedView {
     applied: ApplyReport,
     reasons: Vec<String>,
 }
 
 versioned!(lxi_apply_options, lxi_outcome);
-handles! { lxi_applied(15) = Outcomes; }
+handles! { lxi_applied(15) = AppliedView; }
 
 unsafe fn apply_options(pointer: *const lxi_apply_options) -> Result<(ApplyOptions, lxd_image::Limits)> {
     let given = args::options(pointer)?;
@@ -117,7 +119,7 @@ unsafe fn apply_options(pointer: *const lxi_apply_options) -> Result<(ApplyOptio
         .limits(limits.clone())
         .keep_going(flags & LXI_APPLY_KEEP_GOING != 0)
         .dry_run(flags & LXI_APPLY_DRY_RUN != 0)
-        .monitor(watch(given.monitor)?);
+        .monitor(monitor_from(given.monitor)?);
     if given.id_map_len > 0 {
         options = options.shift_owners(move |id| map.shift(id));
     }
@@ -128,15 +130,15 @@ unsafe fn apply_options(pointer: *const lxi_apply_options) -> Result<(ApplyOptio
 }
 
 /// What one of the two calls below was given.
-struct Given {
+struct ApplyArguments {
     metadata: *const lxi_metadata,
     trigger: lxi_str,
-    context: *const lxi_context,
+    context: *const lxi_template_context,
     options: *const lxi_apply_options,
     applied: *mut *mut lxi_applied,
 }
 
-unsafe fn run(given: &Given, instance: impl FnOnce() -> Result<InstanceDir>) -> Result<()> {
+unsafe fn run(given: &ApplyArguments, instance: impl FnOnce() -> Result<InstanceDir>) -> Result<()> {
     let place = if given.applied.is_null() { None } else { Some(args::out_handle(given.applied, "applied")?) };
     let trigger: Trigger = args::text(given.trigger, "trigger")?.parse()?;
     let (options, limits) = apply_options(given.options)?;
@@ -152,15 +154,15 @@ unsafe fn run(given: &Given, instance: impl FnOnce() -> Result<InstanceDir>) -> 
     };
     if let Some(place) = place {
         let reasons = applied.outcomes.iter().map(|outcome| outcome.action.to_string()).collect();
-        place.set(handle::make(Outcomes { applied, reasons }));
+        place.set(handle::make(AppliedView { applied, reasons }));
     }
     failure.map_or(Ok(()), Err)
 }
 
 /// Applies the template rules that fire at `trigger` (`create`, `copy`, `rename` or `start`) to the directory that
 /// unpacking made, with `rootfs/` and `templates/`. Each path is resolved below the root as a process in the instance
-/// would resolve it, never out of it; a file is replaced in one step, or stays as it was. With `metadata` NULL the rules
-/// come from the directory's `metadata.yaml`. `options` and `applied` may be NULL.
+/// would resolve it, never out of it; a file is replaced in one step, or stays as it was. With `metadata` NULL the
+/// rules come from the directory's `metadata.yaml`. `options` and `applied` may be NULL.
 ///
 /// When a rule fails `applied` is set all the same, and tells what became of the rules.
 ///
@@ -173,19 +175,19 @@ pub unsafe extern "C" fn lxi_apply(
     directory: lxi_str,
     metadata: *const lxi_metadata,
     trigger: lxi_str,
-    context: *const lxi_context,
+    context: *const lxi_template_context,
     options: *const lxi_apply_options,
     applied: *mut *mut lxi_applied,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let given = Given { metadata, trigger, context, options, applied };
+        let given = ApplyArguments { metadata, trigger, context, options, applied };
         run(&given, || InstanceDir::open(args::path(directory, "directory")?))
     })
 }
 
-/// As `lxi_apply`, with the descriptors of an instance's root and of its image's `templates/`, which are borrowed for the
-/// call. `metadata` must be given.
+/// As `lxi_apply`, with the descriptors of an instance's root and of its image's `templates/`, which are borrowed for
+/// the call. `metadata` must be given.
 ///
 /// Owner, threads and errors: as `lxi_apply`.
 #[unsafe(no_mangle)]
@@ -194,13 +196,13 @@ pub unsafe extern "C" fn lxi_apply_at(
     templates_fd: i32,
     metadata: *const lxi_metadata,
     trigger: lxi_str,
-    context: *const lxi_context,
+    context: *const lxi_template_context,
     options: *const lxi_apply_options,
     applied: *mut *mut lxi_applied,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let given = Given { metadata, trigger, context, options, applied };
+        let given = ApplyArguments { metadata, trigger, context, options, applied };
         run(&given, || {
             handle::get(metadata)?;
             InstanceDir::new(duplicate(rootfs_fd)?, duplicate(templates_fd)?)
@@ -226,7 +228,7 @@ pub unsafe extern "C" fn lxi_applied_len(
 
 /// Fills `outcome` with what became of a rule, with an index from 0, in the rules' order.
 ///
-/// Owner: the texts and bytes belong to `applied`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the texts and bytes belong to `applied`. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_applied_at(
     applied: *const lxi_applied,
@@ -237,7 +239,7 @@ pub unsafe extern "C" fn lxi_applied_at(
     call(error, || {
         let all = handle::get(applied)?;
         let found = all.applied.outcomes.get(index).zip(all.reasons.get(index));
-        let (found, reason) = found.ok_or_else(|| past_end(index, "outcome"))?;
+        let (found, reason) = found.ok_or_else(|| index_out_of_range(index, "outcome"))?;
         let target = found.action.file();
         let change = found.change.as_ref();
         let old = change.and_then(|change| change.old.as_deref());
@@ -273,7 +275,7 @@ pub unsafe extern "C" fn lxi_applied_at(
     })
 }
 
-/// Frees outcomes; NULL is fine.
+/// Frees outcomes; NULL is allowed.
 ///
 /// Threads: any, the outcomes being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]

@@ -1,4 +1,4 @@
-//! Arguments as they come from C: pointers that may be NULL or misaligned, lengths that may lie, bytes that need not be
+//! Arguments as they come from C: pointers that may be NULL or misaligned, wrong lengths, bytes that need not be
 //! text. Each is checked here as far as it can be, once, and comes out as a Rust value or as `InvalidInput`.
 
 use std::ffi::OsStr;
@@ -11,13 +11,13 @@ use lxd_image::{Error, ErrorKind, Fingerprint, Result};
 use crate::types::{lxi_bytes, lxi_fingerprint, lxi_pair, lxi_str};
 
 /// The longest text that a call takes, in bytes. Names and values of images are far shorter.
-pub(crate) const MOST_TEXT: usize = 1 << 20;
+pub(crate) const MAX_TEXT_BYTES: usize = 1 << 20;
 /// The most items that an array may have.
-pub(crate) const MOST_ITEMS: usize = 1 << 16;
+pub(crate) const MAX_ITEMS: usize = 1 << 16;
 /// The longest path: the kernel's `PATH_MAX` less its NUL.
-const MOST_PATH: usize = 4095;
+const MAX_PATH_BYTES: usize = 4095;
 /// A structure of a later version may be larger than ours; one above this was never initialised.
-const MOST_SIZE: usize = 64 << 10;
+const MAX_STRUCT_BYTES: usize = 64 << 10;
 
 pub(crate) fn invalid(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidInput, message.into())
@@ -30,7 +30,7 @@ pub(crate) fn invalid(message: impl Into<String>) -> Error {
 /// never read, may have truth values too.
 pub(crate) unsafe trait Versioned: Copy {
     /// The size that the structure had when it first came: no caller's can be smaller.
-    const LEAST: usize = size_of::<Self>();
+    const MIN_SIZE: usize = size_of::<Self>();
     /// Its name in C.
     const NAME: &'static str;
 }
@@ -40,7 +40,7 @@ macro_rules! versioned {
     ($name:ident since $member:ident) => {
         // SAFETY: `repr(C)`, its first member is `size`, and it holds what the trait allows.
         unsafe impl $crate::args::Versioned for $name {
-            const LEAST: usize = std::mem::offset_of!($name, $member);
+            const MIN_SIZE: usize = std::mem::offset_of!($name, $member);
             const NAME: &'static str = stringify!($name);
         }
     };
@@ -118,33 +118,33 @@ unsafe fn size_of_struct<T: Versioned>(pointer: *const T) -> Result<usize> {
     }
     // SAFETY: aligned, and the size is the first member.
     let size = unsafe { pointer.cast::<usize>().read() };
-    if !(T::LEAST..=MOST_SIZE).contains(&size) {
+    if !(T::MIN_SIZE..=MAX_STRUCT_BYTES).contains(&size) {
         return Err(invalid(format!(
             "the first member of a `{}` must be its size, at least {} bytes; it is {size}",
             T::NAME,
-            T::LEAST
+            T::MIN_SIZE
         )));
     }
     Ok(size)
 }
 
-/// A place for a result. It holds `none` until there is one.
+/// Checks the pointer for a result and sets it to `none` until there is one.
 ///
 /// # Safety
 /// The pointer is NULL or leads to a writable `T`.
 pub(crate) unsafe fn out<T>(pointer: *mut T, none: T, what: &str) -> Result<Out<T>> {
     if pointer.is_null() {
-        return Err(invalid(format!("the place for the result `{what}` is NULL")));
+        return Err(invalid(format!("the pointer for the result `{what}` is NULL")));
     }
     if !pointer.is_aligned() {
-        return Err(invalid(format!("the place for the result `{what}` is not aligned")));
+        return Err(invalid(format!("the pointer for the result `{what}` is not aligned")));
     }
     // SAFETY: writable by the caller's promise.
     unsafe { pointer.write(none) };
     Ok(Out(pointer))
 }
 
-/// A checked place for a result.
+/// A checked pointer for a result.
 pub(crate) struct Out<T>(*mut T);
 
 impl<T> Out<T> {
@@ -154,7 +154,7 @@ impl<T> Out<T> {
     }
 }
 
-/// A place for a handle, NULL until there is one.
+/// Checks the pointer for a handle and sets it to NULL until there is one.
 ///
 /// # Safety
 /// That of [`out`].
@@ -163,7 +163,7 @@ pub(crate) unsafe fn out_handle<T>(pointer: *mut *mut T, what: &str) -> Result<O
     unsafe { out(pointer, std::ptr::null_mut(), what) }
 }
 
-/// A place for text that is borrowed from a handle, empty until there is one.
+/// Checks the pointer for text borrowed from a handle and sets it to empty text until there is one.
 ///
 /// # Safety
 /// That of [`out`].
@@ -195,15 +195,15 @@ pub(crate) unsafe fn bytes<'a>(bytes: lxi_bytes, what: &str) -> Result<&'a [u8]>
 /// # Safety
 /// That of [`raw_bytes`].
 pub(crate) unsafe fn text<'a>(text: lxi_str, what: &str) -> Result<&'a str> {
-    if text.len > MOST_TEXT {
-        return Err(invalid(format!("the {what} is longer than {MOST_TEXT} bytes")));
+    if text.len > MAX_TEXT_BYTES {
+        return Err(invalid(format!("the {what} is longer than {MAX_TEXT_BYTES} bytes")));
     }
     // SAFETY: the caller's promise.
     let bytes = unsafe { raw_bytes(text.data.cast(), text.len, what)? };
-    std::str::from_utf8(bytes).map_err(|error| invalid(format!("the {what} is no UTF-8")).with_source(error))
+    std::str::from_utf8(bytes).map_err(|error| invalid(format!("the {what} is not UTF-8")).with_source(error))
 }
 
-/// Text in UTF-8, or nothing where it is empty.
+/// Text in UTF-8, or `None` if it is empty.
 ///
 /// # Safety
 /// That of [`raw_bytes`].
@@ -220,8 +220,8 @@ pub(crate) unsafe fn path<'a>(path: lxi_str, what: &str) -> Result<&'a Path> {
     if path.len == 0 {
         return Err(invalid(format!("the {what} is empty")));
     }
-    if path.len > MOST_PATH {
-        return Err(invalid(format!("the {what} is longer than {MOST_PATH} bytes")));
+    if path.len > MAX_PATH_BYTES {
+        return Err(invalid(format!("the {what} is longer than {MAX_PATH_BYTES} bytes")));
     }
     // SAFETY: the caller's promise.
     let bytes = unsafe { raw_bytes(path.data.cast(), path.len, what)? };
@@ -231,7 +231,7 @@ pub(crate) unsafe fn path<'a>(path: lxi_str, what: &str) -> Result<&'a Path> {
     Ok(Path::new(OsStr::from_bytes(bytes)))
 }
 
-/// A path, or nothing where it is empty.
+/// A path, or `None` if it is empty.
 ///
 /// # Safety
 /// That of [`raw_bytes`].
@@ -246,7 +246,7 @@ pub(crate) unsafe fn optional_path<'a>(value: lxi_str, what: &str) -> Result<Opt
 /// NULL or as many readable items as `len` says.
 pub(crate) unsafe fn items<'a, T: Copy>(data: *const T, len: usize, what: &str) -> Result<&'a [T]> {
     // SAFETY: the caller's promise.
-    unsafe { slice(data, len, MOST_ITEMS, what) }
+    unsafe { slice(data, len, MAX_ITEMS, what) }
 }
 
 unsafe fn slice<'a, T: Copy>(data: *const T, len: usize, most: usize, what: &str) -> Result<&'a [T]> {
@@ -302,7 +302,7 @@ pub(crate) unsafe fn fingerprint(pointer: *const lxi_fingerprint) -> Result<Fing
     unsafe { value(pointer, "fingerprint") }.map(|found| Fingerprint::from_bytes(found.bytes))
 }
 
-/// A fingerprint, or nothing for NULL.
+/// A fingerprint, or `None` for NULL.
 ///
 /// # Safety
 /// That of [`value`].
@@ -311,10 +311,10 @@ pub(crate) unsafe fn optional_fingerprint(pointer: *const lxi_fingerprint) -> Re
     if pointer.is_null() { Ok(None) } else { unsafe { fingerprint(pointer) }.map(Some) }
 }
 
-/// Refuses flags that this version does not know.
+/// Checks that all flags are known to this version.
 pub(crate) fn flags(given: u32, known: u32, what: &str) -> Result<u32> {
     if given & !known == 0 {
         return Ok(given);
     }
-    Err(invalid(format!("the {what} have bits that mean nothing: {:#x}", given & !known)))
+    Err(invalid(format!("the {what} have unknown bits: {:#x}", given & !known)))
 }

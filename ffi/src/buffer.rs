@@ -1,18 +1,19 @@
-//! Bytes that a call made and its caller owns.
+//! Byte buffers that a call returns and its caller owns.
 
 use crate::args;
 use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
 use crate::types::*;
 
-/// Bytes that a call made: a rendered template, a YAML text, a path. Read-only, so it may be shared between threads.
+/// Bytes that a call returned: a rendered template, a YAML text, a path. Read-only, so it may be shared between
+/// threads.
 pub struct lxi_buffer {
     _opaque: (),
 }
 
 handles! { lxi_buffer(2) = Vec<u8>; }
 
-/// Makes a buffer of what is given.
+/// Makes a buffer handle of these bytes.
 pub(crate) fn buffer(bytes: impl Into<Vec<u8>>) -> *mut lxi_buffer {
     handle::make(bytes.into())
 }
@@ -33,7 +34,7 @@ pub unsafe extern "C" fn lxi_buffer_get(
     })
 }
 
-/// Frees a buffer; NULL is fine.
+/// Frees a buffer; NULL is allowed.
 ///
 /// Threads: any, the buffer being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]

@@ -10,11 +10,11 @@ use crate::handle::{self, handles};
 use crate::types::*;
 
 /// The variables that a template is rendered with. Rendering takes it as const, so that threads may share it.
-pub struct lxi_context {
+pub struct lxi_template_context {
     _opaque: (),
 }
 
-handles! { lxi_context(14) = Context; }
+handles! { lxi_template_context(14) = Context; }
 
 /// Makes a context from a JSON object with the names that LXD and Incus give to templates:
 ///
@@ -23,17 +23,17 @@ handles! { lxi_context(14) = Context; }
 ///       "config":    { "user.fqdn": "c1.example.org" },
 ///       "devices":   { "eth0": { "type": "nic" } } }
 ///
-/// `container` (or `instance`) stands for both of them, `config` for `config_get` too. `trigger`, `path` and `properties`
-/// may be given; `lxi_apply` sets them for each rule. Names that are not given are there and empty. Any other name
-/// becomes a variable: numbers, truth values, texts, lists and maps are what they look like, and an object with the
-/// one key `$int`, `$float` (a text with the number) or `$bytes` (base64) is what JSON can't say.
+/// `container` (or `instance`) stands for both of them, `config` for `config_get` too. `trigger`, `path` and
+/// `properties` may be given; `lxi_apply` sets them for each rule. Names that are not given are there and empty. Any
+/// other name becomes a variable: numbers, truth values, texts, lists and maps are what they look like, and an object
+/// with the one key `$int`, `$float` (a text with the number) or `$bytes` (base64) is what JSON can't say.
 ///
-/// Owner: the caller, who frees it with `lxi_context_free`. Threads: any. Errors: LXI_MALFORMED for what is no JSON or no
-/// such object, LXI_LIMIT_EXCEEDED above 16 MiB.
+/// Owner: the caller, who frees it with `lxi_template_context_free`. Threads: any. Errors: LXI_MALFORMED for what is
+/// no JSON or no such object, LXI_LIMIT_EXCEEDED above 16 MiB.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lxi_context_from_json(
+pub unsafe extern "C" fn lxi_template_context_from_json(
     json: lxi_bytes,
-    context: *mut *mut lxi_context,
+    context: *mut *mut lxi_template_context,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
@@ -43,14 +43,15 @@ pub unsafe extern "C" fn lxi_context_from_json(
     })
 }
 
-/// Makes a context from a JSON object of variables, and nothing else in it. Values are as in `lxi_context_from_json`;
-/// only `trigger` is made as LXD makes it, `devices` is a map of devices, and `$config` gives `config` and `config_get`.
+/// Makes a context from a JSON object of variables, and nothing else in it. Values are as in
+/// `lxi_template_context_from_json`; only `trigger` is made as LXD makes it, `devices` is a map of devices, and
+/// `$config` gives `config` and `config_get`.
 ///
-/// Owner, threads and errors: as `lxi_context_from_json`.
+/// Owner, threads and errors: as `lxi_template_context_from_json`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lxi_context_from_variables(
+pub unsafe extern "C" fn lxi_template_context_from_variables(
     json: lxi_bytes,
-    context: *mut *mut lxi_context,
+    context: *mut *mut lxi_template_context,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
@@ -65,8 +66,8 @@ pub unsafe extern "C" fn lxi_context_from_variables(
 ///
 /// Threads: one at a time. Errors: LXI_INVALID_INPUT for a time that no clock of this machine can show.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lxi_context_set_now(
-    context: *mut lxi_context,
+pub unsafe extern "C" fn lxi_template_context_set_now(
+    context: *mut lxi_template_context,
     seconds: i64,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
@@ -81,10 +82,10 @@ pub unsafe extern "C" fn lxi_context_set_now(
     })
 }
 
-/// Frees a context; NULL is fine.
+/// Frees a context; NULL is allowed.
 ///
 /// Threads: any, the context being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lxi_context_free(context: *mut lxi_context) -> lxi_status {
+pub unsafe extern "C" fn lxi_template_context_free(context: *mut lxi_template_context) -> lxi_status {
     free(context)
 }

@@ -2,7 +2,7 @@
 
 use lxd_image::format::{Difference, differences};
 
-use crate::about::past_end;
+use crate::about::index_out_of_range;
 use crate::args::{self, versioned};
 use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
@@ -10,14 +10,14 @@ use crate::image::lxi_image;
 use crate::types::*;
 use crate::verify::{lxi_verify_options, verify_options};
 
-/// How a member differs: LXI_DIFFERS_….
+/// How a member differs: LXI_DIFFERENCE_….
 pub type lxi_difference_kind = u32;
 /// Only the first image has it.
-pub const LXI_DIFFERS_ONLY_IN_FIRST: lxi_difference_kind = 1;
+pub const LXI_DIFFERENCE_ONLY_IN_FIRST: lxi_difference_kind = 1;
 /// Only the second image has it.
-pub const LXI_DIFFERS_ONLY_IN_SECOND: lxi_difference_kind = 2;
+pub const LXI_DIFFERENCE_ONLY_IN_SECOND: lxi_difference_kind = 2;
 /// Both have it, with other attributes or content.
-pub const LXI_DIFFERS_CHANGED: lxi_difference_kind = 3;
+pub const LXI_DIFFERENCE_CHANGED: lxi_difference_kind = 3;
 
 /// What differs between two images. Read-only, so it may be shared between threads.
 pub struct lxi_differences {
@@ -67,7 +67,7 @@ pub unsafe extern "C" fn lxi_image_differences(
 
 /// Fills `info` with a difference, with an index from 0, sorted by path.
 ///
-/// Owner: the path belongs to `found`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the path belongs to `found`. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_differences_at(
     found: *const lxi_differences,
@@ -76,11 +76,11 @@ pub unsafe extern "C" fn lxi_differences_at(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let difference = handle::get(found)?.get(index).ok_or_else(|| past_end(index, "difference"))?;
+        let difference = handle::get(found)?.get(index).ok_or_else(|| index_out_of_range(index, "difference"))?;
         let (kind, attributes) = match difference {
-            Difference::OnlyInFirst(_) => (LXI_DIFFERS_ONLY_IN_FIRST, 0),
-            Difference::OnlyInSecond(_) => (LXI_DIFFERS_ONLY_IN_SECOND, 0),
-            Difference::Changed(_, attributes) => (LXI_DIFFERS_CHANGED, attributes.len()),
+            Difference::OnlyInFirst(_) => (LXI_DIFFERENCE_ONLY_IN_FIRST, 0),
+            Difference::OnlyInSecond(_) => (LXI_DIFFERENCE_ONLY_IN_SECOND, 0),
+            Difference::Changed(_, attributes) => (LXI_DIFFERENCE_CHANGED, attributes.len()),
             _ => (0, 0),
         };
         args::fill(info, &lxi_difference_info { size: 0, path: lxi_bytes::of(difference.path()), kind, attributes })
@@ -89,7 +89,7 @@ pub unsafe extern "C" fn lxi_differences_at(
 
 /// An attribute that differs: its name (`mode`, `owner`, `mtime`, `content` …) and both values; both indexes from 0.
 ///
-/// Owner: the texts belong to `found`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the texts belong to `found`. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_differences_attribute_at(
     found: *const lxi_differences,
@@ -107,7 +107,7 @@ pub unsafe extern "C" fn lxi_differences_attribute_at(
             Some(Difference::Changed(_, attributes)) => attributes.get(index),
             _ => None,
         };
-        let attribute = attribute.ok_or_else(|| past_end(index, "attribute"))?;
+        let attribute = attribute.ok_or_else(|| index_out_of_range(index, "attribute"))?;
         name.set(lxi_str::of(&attribute.0));
         first.set(lxi_str::of(&attribute.1));
         second.set(lxi_str::of(&attribute.2));
@@ -115,7 +115,7 @@ pub unsafe extern "C" fn lxi_differences_attribute_at(
     })
 }
 
-/// Frees differences; NULL is fine.
+/// Frees differences; NULL is allowed.
 ///
 /// Threads: any, the handle being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]

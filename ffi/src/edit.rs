@@ -55,8 +55,9 @@ versioned!(lxi_edit);
 
 /// Changes an image, if it still is as `edit` says. `image`, which gets the image as it is then, may be NULL.
 ///
-/// Owner: the caller, who frees the result with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND; LXI_MISMATCH
-/// when somebody else changed it in between; LXI_INVALID_INPUT; LXI_BUSY; LXI_IO. Nothing has changed then.
+/// Owner: the caller, who frees the result with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND;
+/// LXI_MISMATCH when somebody else changed it in between; LXI_INVALID_INPUT; LXI_BUSY; LXI_IO. Nothing has changed
+/// then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_edit(
     store: *const lxi_store,

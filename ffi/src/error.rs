@@ -161,9 +161,10 @@ pub unsafe extern "C" fn lxi_error_get(error: *const lxi_error, info: *mut lxi_e
     call(std::ptr::null_mut(), || args::fill(info, &handle::get(error)?.info()))
 }
 
-/// Frees an error; NULL is fine.
+/// Frees an error; NULL is allowed.
 ///
-/// Threads: any, the error being no longer used. Errors: LXI_INVALID_INPUT for what is no error, or was freed (debug builds).
+/// Threads: any, the error being no longer used. Errors: LXI_INVALID_INPUT for what is no error, or was freed (debug
+/// builds).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_error_free(error: *mut lxi_error) -> lxi_status {
     free(error)

@@ -5,11 +5,11 @@ use std::os::unix::ffi::OsStrExt;
 
 use lxd_image::store::{ExportOptions, Exported};
 
-use crate::about::past_end;
+use crate::about::index_out_of_range;
 use crate::args;
 use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
-use crate::monitor::{lxi_monitor, watch};
+use crate::monitor::{lxi_monitor, monitor_from};
 use crate::store::lxi_store;
 use crate::stream::{Writer, lxi_write_fn};
 use crate::types::*;
@@ -21,9 +21,9 @@ pub struct lxi_exported {
 
 handles! { lxi_exported(20) = Exported; }
 
-/// Writes an image's files to `target`, compared with the fingerprint. Into a directory they go under the name they came
-/// with, or their fingerprint's: one file, or metadata as `meta-NAME` and rootfs. Any other target is a name: the image,
-/// or the metadata, gets it with its own ending, a rootfs with `.root`. `monitor` and `exported` may be NULL.
+/// Writes an image's files to `target`, compared with the fingerprint. Into a directory they go under the name they
+/// came with, or their fingerprint's: one file, or metadata as `meta-NAME` and rootfs. Any other target is a name: the
+/// image, or the metadata, gets it with its own ending, a rootfs with `.root`. `monitor` and `exported` may be NULL.
 ///
 /// Owner: the caller, who frees the result with `lxi_exported_free`. Threads: any. Errors: LXI_NOT_FOUND;
 /// LXI_ALREADY_EXISTS for a file that is there; LXI_MISMATCH when the store's bytes are no longer the image;
@@ -40,7 +40,7 @@ pub unsafe extern "C" fn lxi_store_export(
     call(error, || {
         let place = if exported.is_null() { None } else { Some(args::out_handle(exported, "exported")?) };
         let store = handle::get(store)?;
-        let options = ExportOptions::new().monitor(watch(monitor)?);
+        let options = ExportOptions::new().monitor(monitor_from(monitor)?);
         let done = store.export(&args::fingerprint(fingerprint)?, args::path(target, "target")?, &options)?;
         if let Some(place) = place {
             place.set(handle::make(done));
@@ -49,12 +49,12 @@ pub unsafe extern "C" fn lxi_store_export(
     })
 }
 
-/// Writes a unified image to `write`, which gets `user`; both are used during the call only. `monitor` and `bytes`, which
-/// gets the image's size, may be NULL.
+/// Writes a unified image to `write`, which gets `user`; both are used during the call only. `monitor` and `bytes`,
+/// which gets the image's size, may be NULL.
 ///
-/// Threads: any; `write` is called on the caller's. Errors: LXI_NOT_FOUND; LXI_INVALID_INPUT for a split image, which is
-/// two streams; LXI_MISMATCH when the store's bytes turn out not to be the image, after they were written; what `write`
-/// returns; LXI_CANCELLED; LXI_IO.
+/// Threads: any; `write` is called on the caller's. Errors: LXI_NOT_FOUND; LXI_INVALID_INPUT for a split image, which
+/// is two streams; LXI_MISMATCH when the store's bytes turn out not to be the image, after they were written; what
+/// `write` returns; LXI_CANCELLED; LXI_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_export_to(
     store: *const lxi_store,
@@ -68,7 +68,7 @@ pub unsafe extern "C" fn lxi_store_export_to(
     call(error, || {
         let place = if bytes.is_null() { None } else { Some(args::out(bytes, 0, "bytes")?) };
         let store = handle::get(store)?;
-        let options = ExportOptions::new().monitor(watch(monitor)?);
+        let options = ExportOptions::new().monitor(monitor_from(monitor)?);
         let mut writer = Writer::new(write, user)?;
         let size = store.export_to(&args::fingerprint(fingerprint)?, &mut writer, &options)?;
         if let Some(place) = place {
@@ -80,7 +80,7 @@ pub unsafe extern "C" fn lxi_store_export_to(
 
 /// A file of the image, with an index from 0: the image, or its metadata and its rootfs.
 ///
-/// Owner: the path belongs to `exported`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the path belongs to `exported`. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_exported_file_at(
     exported: *const lxi_exported,
@@ -90,13 +90,13 @@ pub unsafe extern "C" fn lxi_exported_file_at(
 ) -> lxi_status {
     call(error, || {
         let path = args::out_str(path, "path")?;
-        let found = handle::get(exported)?.files.get(index).ok_or_else(|| past_end(index, "file"))?;
+        let found = handle::get(exported)?.files.get(index).ok_or_else(|| index_out_of_range(index, "file"))?;
         path.set(lxi_str::of_bytes(found.as_os_str().as_bytes()));
         Ok(())
     })
 }
 
-/// Frees what tells of an export; NULL is fine. The files stay.
+/// Frees the result of an export; NULL is allowed. The files stay.
 ///
 /// Threads: any, the handle being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]

@@ -8,12 +8,12 @@ use lxd_image::{Fingerprint, Hasher};
 use crate::args::{self, invalid};
 use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
-use crate::monitor::{lxi_monitor, watch};
+use crate::monitor::{lxi_monitor, monitor_from};
 use crate::stream::{Reader, inputs, lxi_input, lxi_read_fn};
 use crate::types::*;
 
-/// A fingerprint in the making. Feed it the bytes of an image in order: of a split one, the metadata file's and then
-/// the rootfs file's.
+/// Computes a fingerprint incrementally. Feed it the bytes of an image in order: of a split one, the metadata file's
+/// and then the rootfs file's.
 pub struct lxi_hasher {
     _opaque: (),
 }
@@ -39,7 +39,7 @@ pub unsafe extern "C" fn lxi_fingerprint_parse(
     })
 }
 
-/// Writes a fingerprint as 64 lower-case hex digits and a NUL to `text`, which has room for `room` bytes: at least
+/// Writes a fingerprint as 64 lower-case hex digits and a NUL to `text`, which has room for `capacity` bytes: at least
 /// LXI_FINGERPRINT_TEXT.
 ///
 /// Threads: any. Errors: LXI_INVALID_INPUT, also when the room is too small.
@@ -47,13 +47,13 @@ pub unsafe extern "C" fn lxi_fingerprint_parse(
 pub unsafe extern "C" fn lxi_fingerprint_format(
     fingerprint: *const lxi_fingerprint,
     text: *mut c_char,
-    room: usize,
+    capacity: usize,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
         let digits = args::fingerprint(fingerprint)?.to_string();
-        if text.is_null() || room <= digits.len() {
-            return Err(invalid(format!("a fingerprint needs room for {LXI_FINGERPRINT_TEXT} bytes, not {room}")));
+        if text.is_null() || capacity <= digits.len() {
+            return Err(invalid(format!("a fingerprint needs room for {LXI_FINGERPRINT_TEXT} bytes, not {capacity}")));
         }
         digits.as_ptr().cast::<c_char>().copy_to_nonoverlapping(text, digits.len());
         text.add(digits.len()).write(0);
@@ -61,7 +61,7 @@ pub unsafe extern "C" fn lxi_fingerprint_format(
     })
 }
 
-/// Makes a hasher that has seen nothing.
+/// Makes an empty hasher.
 ///
 /// Owner: the caller, who frees it with `lxi_hasher_free`. Threads: any. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]
@@ -87,7 +87,7 @@ pub unsafe extern "C" fn lxi_hasher_update(
     })
 }
 
-/// Takes all that `read` gives, to its end, and tells in `count` (which may be NULL) how many bytes that were.
+/// Hashes everything that `read` returns, up to its end, and stores the number of bytes in `count` (which may be NULL).
 ///
 /// `read` and `user` are used during the call only. Threads: one at a time. Errors: LXI_INVALID_INPUT, and what `read`
 /// returns; the hasher has seen what came before.
@@ -133,7 +133,7 @@ pub unsafe extern "C" fn lxi_hasher_get(
     })
 }
 
-/// Frees a hasher; NULL is fine.
+/// Frees a hasher; NULL is allowed.
 ///
 /// Threads: any, the hasher being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]
@@ -156,7 +156,7 @@ pub unsafe extern "C" fn lxi_fingerprint_of(
     call(error, || {
         let source = inputs(first, second);
         let fingerprint = args::out(fingerprint, lxi_fingerprint::NONE, "fingerprint")?;
-        let monitor = watch(monitor)?;
+        let monitor = monitor_from(monitor)?;
         let (first, second) = source?;
         let files: Vec<_> = std::iter::once(first).chain(second).collect();
         let total = files.iter().try_fold(0_u64, |sum, file| sum.checked_add(file.len()?));

@@ -1,5 +1,5 @@
-//! Handles: what stands behind an opaque pointer of C, with a tag that says of which kind it is.
-//! A wrong kind is refused always; a freed or foreign pointer in debug builds, which keep a list of the living.
+//! Handles: the values behind opaque C pointers, with a tag for their kind.
+//! A wrong kind is refused always; a freed or foreign pointer in debug builds, which keep a list of live handles.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -40,7 +40,7 @@ pub(crate) use handles;
 /// Moves a value behind a handle, which the caller of C owns from now on.
 pub(crate) fn make<H: Handle>(value: H::Value) -> *mut H {
     let pointer = Box::into_raw(Box::new(Boxed { tag: AtomicU32::new(H::KIND), value }));
-    living::add(pointer.addr(), H::KIND);
+    live_handles::add(pointer.addr(), H::KIND);
     pointer.cast()
 }
 
@@ -55,7 +55,7 @@ pub(crate) unsafe fn get<'a, H: Handle>(handle: *const H) -> Result<&'a H::Value
     Ok(&boxed.value)
 }
 
-/// The value behind a handle, or nothing for NULL.
+/// The value behind a handle, or `None` for NULL.
 ///
 /// # Safety
 /// That of [`get`].
@@ -87,7 +87,7 @@ pub(crate) unsafe fn take<H: Handle>(handle: *mut H) -> Result<Option<H::Value>>
         return Ok(None);
     }
     check::<H>(handle)?;
-    if !living::remove(handle.addr(), H::KIND) {
+    if !live_handles::remove(handle.addr(), H::KIND) {
         return Err(freed(H::NAME));
     }
     // SAFETY: it was made by `make` of the same type, and is not freed: the list in debug builds, else the promise.
@@ -105,7 +105,7 @@ fn check<H: Handle>(handle: *const H) -> Result<()> {
     if !boxed.is_aligned() {
         return Err(Error::new(ErrorKind::InvalidInput, format!("the `{}` is not aligned", H::NAME)));
     }
-    living::check(handle.addr(), H::NAME)?;
+    live_handles::check(handle.addr(), H::NAME)?;
     // SAFETY: alive, as far as this build knows; the tag comes first, whatever the kind. Nobody writes it but `take`.
     let tag = unsafe { (*boxed.cast::<AtomicU32>()).load(Ordering::Relaxed) };
     match tag {
@@ -119,9 +119,9 @@ fn freed(name: &str) -> Error {
     Error::new(ErrorKind::InvalidInput, format!("the `{name}` was freed, or never came from this library"))
 }
 
-/// The handles that are alive. Costs a lock for each call, so only debug builds have it.
+/// All live handles. Costs a lock for each call, so only debug builds have it.
 #[cfg(debug_assertions)]
-mod living {
+mod live_handles {
     use std::collections::BTreeMap;
     use std::sync::{LazyLock, PoisonError, RwLock};
 
@@ -129,26 +129,26 @@ mod living {
 
     /// By the complement of their addresses: a plain address in here would make a leaked handle look used to whoever
     /// looks for leaks.
-    static LIVING: LazyLock<RwLock<BTreeMap<usize, u32>>> = LazyLock::new(RwLock::default);
+    static LIVE_HANDLES: LazyLock<RwLock<BTreeMap<usize, u32>>> = LazyLock::new(RwLock::default);
 
     pub(super) fn add(address: usize, kind: u32) {
-        LIVING.write().unwrap_or_else(PoisonError::into_inner).insert(!address, kind);
+        LIVE_HANDLES.write().unwrap_or_else(PoisonError::into_inner).insert(!address, kind);
     }
 
     pub(super) fn remove(address: usize, kind: u32) -> bool {
-        let mut living = LIVING.write().unwrap_or_else(PoisonError::into_inner);
+        let mut living = LIVE_HANDLES.write().unwrap_or_else(PoisonError::into_inner);
         // Two threads may free at the same time: one of them finds nothing.
         living.get(&!address) == Some(&kind) && living.remove(&!address).is_some()
     }
 
     pub(super) fn check(address: usize, name: &str) -> Result<()> {
-        let living = LIVING.read().unwrap_or_else(PoisonError::into_inner);
+        let living = LIVE_HANDLES.read().unwrap_or_else(PoisonError::into_inner);
         if living.contains_key(&!address) { Ok(()) } else { Err(super::freed(name)) }
     }
 }
 
 #[cfg(not(debug_assertions))]
-mod living {
+mod live_handles {
     use lxd_image::Result;
 
     pub(super) fn add(_: usize, _: u32) {}

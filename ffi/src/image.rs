@@ -8,7 +8,7 @@ use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
 use crate::limits::{limits_or_default, lxi_limits};
 use crate::metadata::lxi_metadata;
-use crate::monitor::{lxi_monitor, watch};
+use crate::monitor::{lxi_monitor, monitor_from};
 use crate::stream::{lxi_input, source};
 use crate::types::*;
 
@@ -110,8 +110,8 @@ pub(crate) fn form_of(form: ImageForm) -> lxi_form {
 
 /// The metadata, without unpacking anything: reads up to `metadata.yaml` and no further.
 ///
-/// Owner: the caller, who frees it with `lxi_metadata_free`. Threads: any. Errors: LXI_MALFORMED when there is none or it
-/// breaks a rule, LXI_LIMIT_EXCEEDED, LXI_IO.
+/// Owner: the caller, who frees it with `lxi_metadata_free`. Threads: any. Errors: LXI_MALFORMED when there is none or
+/// it breaks a rule, LXI_LIMIT_EXCEEDED, LXI_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_image_metadata(
     image: *const lxi_image,
@@ -127,8 +127,8 @@ pub unsafe extern "C" fn lxi_image_metadata(
 
 /// The bytes of `metadata.yaml`, as they stand in the archive.
 ///
-/// Owner: the caller, who frees the buffer with `lxi_buffer_free`. Threads: any. Errors: as `lxi_image_metadata`, but for
-/// the content.
+/// Owner: the caller, who frees the buffer with `lxi_buffer_free`. Threads: any. Errors: as `lxi_image_metadata`, but
+/// for the content.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_image_metadata_bytes(
     image: *const lxi_image,
@@ -144,8 +144,8 @@ pub unsafe extern "C" fn lxi_image_metadata_bytes(
 
 /// The bytes of a template, by its name in `templates/`.
 ///
-/// Owner: the caller, who frees the buffer with `lxi_buffer_free`. Threads: any. Errors: LXI_NOT_FOUND when there is none
-/// of that name, LXI_LIMIT_EXCEEDED, LXI_MALFORMED, LXI_IO.
+/// Owner: the caller, who frees the buffer with `lxi_buffer_free`. Threads: any. Errors: LXI_NOT_FOUND when there is
+/// none of that name, LXI_LIMIT_EXCEEDED, LXI_MALFORMED, LXI_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_image_template(
     image: *const lxi_image,
@@ -173,12 +173,12 @@ pub unsafe extern "C" fn lxi_image_fingerprint(
 ) -> lxi_status {
     call(error, || {
         let fingerprint = args::out(fingerprint, lxi_fingerprint::NONE, "fingerprint")?;
-        fingerprint.set(handle::get(image)?.fingerprint(&watch(monitor)?)?.into());
+        fingerprint.set(handle::get(image)?.fingerprint(&monitor_from(monitor)?)?.into());
         Ok(())
     })
 }
 
-/// Frees an image; NULL is fine. Releases its streams.
+/// Frees an image; NULL is allowed. Releases its streams.
 ///
 /// Threads: any, the image being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]

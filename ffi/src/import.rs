@@ -7,7 +7,7 @@ use lxd_image::store::{Alias, ImportOptions, UpdateSource};
 use crate::args::{self, versioned};
 use crate::error::{call, lxi_error};
 use crate::handle;
-use crate::monitor::{lxi_monitor, watch};
+use crate::monitor::{lxi_monitor, monitor_from};
 use crate::pack::{lxi_pack_options, lxi_written, pack_options};
 use crate::store::lxi_store;
 use crate::stored::{lxi_stored_image, stored};
@@ -64,14 +64,14 @@ pub struct lxi_import_options {
     /// How many.
     pub source_properties_len: usize,
     /// The fingerprint that it must have, or NULL.
-    pub expected: *const lxi_fingerprint,
+    pub expected_fingerprint: *const lxi_fingerprint,
     /// When it may be removed, in seconds since 1970; wins over the image's own date. 0 if that is not said.
     pub expires_at: i64,
     /// The name that its file is exported under; or empty. Refused unless it is a plain name.
     pub file_name: lxi_str,
     /// Where it comes from, or NULL.
     pub source: *const lxi_update_source,
-    /// Who watches, or NULL.
+    /// Progress, cancellation and omissions of the call, or NULL.
     pub monitor: *const lxi_monitor,
 }
 
@@ -103,7 +103,7 @@ unsafe fn import_options(pointer: *const lxi_import_options) -> Result<ImportOpt
         .auto_update(flags & LXI_IMPORT_AUTO_UPDATE != 0)
         .cached(flags & LXI_IMPORT_CACHED != 0)
         .add_aliases_to_existing(flags & LXI_IMPORT_ADD_ALIASES != 0)
-        .monitor(watch(given.monitor)?);
+        .monitor(monitor_from(given.monitor)?);
     for given in args::items(given.aliases, given.aliases_len, "aliases")? {
         options = options.alias(alias(*given)?);
     }
@@ -115,7 +115,7 @@ unsafe fn import_options(pointer: *const lxi_import_options) -> Result<ImportOpt
         told.set(key, value)?;
     }
     options = options.source_properties(told);
-    if let Some(expected) = args::optional_fingerprint(given.expected)? {
+    if let Some(expected) = args::optional_fingerprint(given.expected_fingerprint)? {
         options = options.expected_fingerprint(expected);
     }
     if given.expires_at != 0 {
@@ -139,7 +139,7 @@ unsafe fn update_source(pointer: *const lxi_update_source) -> Result<UpdateSourc
         text(given.alias, "source's alias")?,
     )
     .certificate(text(given.certificate, "certificate")?);
-    Ok(match said_type(given.image_type)? {
+    Ok(match optional_image_type(given.image_type)? {
         Some(image_type) => source.image_type(image_type),
         None => source,
     })
@@ -149,10 +149,10 @@ unsafe fn update_source(pointer: *const lxi_update_source) -> Result<UpdateSourc
 /// the store's own file system, hashed and verified, and become visible with all that `options` say in one step. A
 /// cached image that is imported on purpose becomes a published one. `options` and `image` may be NULL.
 ///
-/// Owner: the caller, who frees the result with `lxi_stored_image_free`. Threads: any. Errors: LXI_ALREADY_EXISTS for an
-/// image that is there, or an alias that is taken; LXI_MISMATCH for another fingerprint than the expected one; those of
-/// verifying an image; LXI_INVALID_INPUT for an alias or a file name that is none, or an architecture that is not known;
-/// LXI_BUSY; LXI_CANCELLED; LXI_IO. The store is as it was.
+/// Owner: the caller, who frees the result with `lxi_stored_image_free`. Threads: any. Errors: LXI_ALREADY_EXISTS for
+/// an image that is there, or an alias that is taken; LXI_MISMATCH for another fingerprint than the expected one;
+/// those of verifying an image; LXI_INVALID_INPUT for an alias or a file name that is none, or an architecture that is
+/// not known; LXI_BUSY; LXI_CANCELLED; LXI_IO. The store is as it was.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_import(
     store: *const lxi_store,

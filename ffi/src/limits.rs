@@ -2,7 +2,7 @@
 
 use lxd_image::{Error, ErrorKind, Limits};
 
-use crate::about::past_end;
+use crate::about::index_out_of_range;
 use crate::args;
 use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
@@ -47,11 +47,11 @@ pub unsafe extern "C" fn lxi_limits_new_trusted(
     })
 }
 
-/// Sets one limit by its name. Bytes, unless it counts something else; `lxi_limits_name_at` lists the names. Two bound what
-/// goes to temporary files: over `diff_memory` comparing two images uses one, and `spool` is the most of a SquashFS that comes as a
-/// stream.
+/// Sets one limit by its name. Bytes, unless it counts something else; `lxi_limits_name_at` lists the names. Two bound
+/// what goes to temporary files: over `diff_memory` comparing two images uses one, and `spool` is the most of a
+/// SquashFS that comes as a stream.
 ///
-/// Threads: one at a time. Errors: LXI_INVALID_INPUT for a name that is none, and for 0.
+/// Threads: one at a time. Errors: LXI_INVALID_INPUT for an unknown name, and for 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_limits_set(
     limits: *mut lxi_limits,
@@ -64,7 +64,7 @@ pub unsafe extern "C" fn lxi_limits_set(
 
 /// The value of one limit.
 ///
-/// Threads: any. Errors: LXI_INVALID_INPUT for a name that is none.
+/// Threads: any. Errors: LXI_INVALID_INPUT for an unknown name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_limits_get(
     limits: *const lxi_limits,
@@ -83,7 +83,7 @@ pub unsafe extern "C" fn lxi_limits_get(
 
 /// The name of the limit with an index from 0.
 ///
-/// Owner: the library; never freed. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the library; never freed. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_limits_name_at(
     index: usize,
@@ -92,12 +92,12 @@ pub unsafe extern "C" fn lxi_limits_name_at(
 ) -> lxi_status {
     call(error, || {
         let name = args::out_str(name, "name")?;
-        name.set(lxi_str::of(Limits::NAMES.get(index).ok_or_else(|| past_end(index, "limit"))?));
+        name.set(lxi_str::of(Limits::NAMES.get(index).ok_or_else(|| index_out_of_range(index, "limit"))?));
         Ok(())
     })
 }
 
-/// Frees limits; NULL is fine.
+/// Frees limits; NULL is allowed.
 ///
 /// Threads: any, the limits being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]

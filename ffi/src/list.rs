@@ -2,7 +2,7 @@
 
 use lxd_image::store::StoredImage;
 
-use crate::about::past_end;
+use crate::about::index_out_of_range;
 use crate::args;
 use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
@@ -34,7 +34,8 @@ pub unsafe extern "C" fn lxi_image_list_len(
 
 /// A copy of the image with an index from 0.
 ///
-/// Owner: the caller, who frees it with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the caller, who frees it with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND for an index past
+/// the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_image_list_at(
     images: *const lxi_image_list,
@@ -44,13 +45,13 @@ pub unsafe extern "C" fn lxi_image_list_at(
 ) -> lxi_status {
     call(error, || {
         let place = args::out_handle(image, "image")?;
-        let found = handle::get(images)?.get(index).ok_or_else(|| past_end(index, "image"))?;
+        let found = handle::get(images)?.get(index).ok_or_else(|| index_out_of_range(index, "image"))?;
         place.set(stored(found.clone()));
         Ok(())
     })
 }
 
-/// Frees a list; NULL is fine.
+/// Frees a list; NULL is allowed.
 ///
 /// Threads: any, the list being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]

@@ -2,7 +2,7 @@
 
 use lxd_image::{Error, ErrorKind, Metadata};
 
-use crate::about::past_end;
+use crate::about::index_out_of_range;
 use crate::args::{self, versioned};
 use crate::buffer::{buffer, lxi_buffer};
 use crate::error::{call, free, lxi_error};
@@ -177,7 +177,7 @@ pub unsafe extern "C" fn lxi_metadata_property_at(
     call(error, || {
         let (key, value) = (args::out_str(key, "key")?, args::out_str(value, "value")?);
         let found = handle::get(metadata)?.properties().iter().nth(index);
-        let found = found.ok_or_else(|| past_end(index, "property"))?;
+        let found = found.ok_or_else(|| index_out_of_range(index, "property"))?;
         key.set(lxi_str::of(found.0));
         value.set(lxi_str::of(found.1));
         Ok(())
@@ -256,7 +256,7 @@ pub unsafe extern "C" fn lxi_metadata_to_yaml(
     })
 }
 
-/// Frees a metadata; NULL is fine.
+/// Frees a metadata; NULL is allowed.
 ///
 /// Threads: any, the metadata being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]

@@ -1,4 +1,4 @@
-//! Progress, cancellation and the record of what is left out, of the long calls.
+//! Progress, cancellation and the record of omissions of long calls.
 
 use std::ffi::c_void;
 use std::ops::ControlFlow;
@@ -9,7 +9,7 @@ use lxd_image::{Cancel, Monitor, Phase, Progress, Result, Update};
 use crate::args::{self, versioned};
 use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
-use crate::omissions::{Record, lxi_omissions};
+use crate::omissions::{OmissionRecord, lxi_omissions};
 use crate::types::*;
 
 /// A switch that stops the long calls it was given to. It is made to be shared: one thread waits in a call, another
@@ -20,9 +20,9 @@ pub struct lxi_cancel {
 
 handles! { lxi_cancel(4) = Cancel; }
 
-/// What a long call is busy with: LXI_PHASE_….
+/// The phase of a long call: LXI_PHASE_….
 pub type lxi_phase = u32;
-/// Something newer than this list.
+/// A value that this version of the list does not know.
 pub const LXI_PHASE_OTHER: lxi_phase = 0;
 /// Reading and hashing.
 pub const LXI_PHASE_HASH: lxi_phase = 1;
@@ -41,7 +41,7 @@ pub const LXI_PHASE_CONVERT: lxi_phase = 5;
 pub struct lxi_progress {
     /// The size of this structure in bytes, set by the library.
     pub size: usize,
-    /// What the call is busy with.
+    /// The phase of the call.
     pub phase: lxi_phase,
     /// Whether `total` is known.
     pub has_total: bool,
@@ -74,17 +74,17 @@ pub struct lxi_monitor {
 
 versioned!(lxi_monitor since omissions);
 
-struct Reports {
+struct ProgressCallback {
     progress: unsafe extern "C" fn(user: *mut c_void, progress: *const lxi_progress) -> i32,
     user: *mut c_void,
 }
 
 // SAFETY: the header says that `progress` is called from any thread.
-unsafe impl Send for Reports {}
+unsafe impl Send for ProgressCallback {}
 // SAFETY: and from several at the same time.
-unsafe impl Sync for Reports {}
+unsafe impl Sync for ProgressCallback {}
 
-impl Progress for Reports {
+impl Progress for ProgressCallback {
     fn report(&self, update: &Update) -> ControlFlow<()> {
         let progress = lxi_progress {
             size: size_of::<lxi_progress>(),
@@ -109,19 +109,19 @@ impl Progress for Reports {
 }
 
 /// The monitor of a call.
-pub(crate) unsafe fn watch(pointer: *const lxi_monitor) -> Result<Monitor> {
+pub(crate) unsafe fn monitor_from(pointer: *const lxi_monitor) -> Result<Monitor> {
     let given = args::options(pointer)?;
-    let mut monitor = handle::get_optional(given.omissions)?.map_or_else(Monitor::none, Record::monitor);
+    let mut monitor = handle::get_optional(given.omissions)?.map_or_else(Monitor::none, OmissionRecord::monitor);
     if let Some(cancel) = handle::get_optional(given.cancel)? {
         monitor = monitor.with_cancel(cancel.clone());
     }
     if let Some(progress) = given.progress {
-        monitor = monitor.with_progress(Arc::new(Reports { progress, user: given.user }));
+        monitor = monitor.with_progress(Arc::new(ProgressCallback { progress, user: given.user }));
     }
     Ok(monitor)
 }
 
-/// Makes a switch that is off.
+/// Makes a switch that is not set.
 ///
 /// Owner: the caller, who frees it with `lxi_cancel_free` after the calls that it was given to. Threads: any. Errors:
 /// LXI_INVALID_INPUT.
@@ -134,7 +134,7 @@ pub unsafe extern "C" fn lxi_cancel_new(cancel: *mut *mut lxi_cancel, error: *mu
 }
 
 /// Stops the calls, soon: each undoes what it began and fails with LXI_CANCELLED. A call that the switch is given to
-/// later stops at once; a switch can't be put back.
+/// later stops at once; a switch cannot be reset.
 ///
 /// Threads: any, while others use the switch. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]
@@ -161,7 +161,7 @@ pub unsafe extern "C" fn lxi_cancel_is_set(
     })
 }
 
-/// Frees a switch; NULL is fine.
+/// Frees a switch; NULL is allowed.
 ///
 /// Threads: any, the switch being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]

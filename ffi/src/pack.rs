@@ -6,15 +6,15 @@ use std::os::unix::ffi::OsStrExt;
 use lxd_image::format::{ConvertOptions, ImageForm, PackOptions, Rootfs, RootfsFormat, Written, pack, pack_to};
 use lxd_image::{Metadata, Result};
 
-use crate::about::past_end;
+use crate::about::index_out_of_range;
 use crate::args::{self, invalid, versioned};
 use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
 use crate::image::lxi_image;
 use crate::limits::{limits_or_default, lxi_limits};
 use crate::metadata::lxi_metadata;
-use crate::monitor::{lxi_monitor, watch};
-use crate::stream::{Lent, Writer, lxi_input, lxi_write_fn, one_input};
+use crate::monitor::{lxi_monitor, monitor_from};
+use crate::stream::{RevocableWriter, Writer, lxi_input, lxi_write_fn, one_input};
 use crate::types::*;
 use crate::verify::threads;
 
@@ -58,13 +58,13 @@ pub struct lxi_pack_options {
     pub newest_mtime: i64,
     /// The limits that metadata, templates and disks are held to, or NULL.
     pub limits: *const lxi_limits,
-    /// Who watches, or NULL.
+    /// Progress, cancellation and omissions of the call, or NULL.
     pub monitor: *const lxi_monitor,
 }
 
 /// Takes `trusted.*` and every `security.*` attribute too, not only file capabilities.
 pub const LXI_PACK_ALL_XATTRS: u32 = 1;
-/// `newest_mtime` is said.
+/// `newest_mtime` is set.
 pub const LXI_PACK_NEWEST_MTIME: u32 = 2;
 
 /// How an image is converted. NULL, or all but `size` zero: to what it is.
@@ -80,12 +80,12 @@ pub struct lxi_convert_options {
     /// A codec with or without a level, such as `zstd:19`; empty: as it is.
     pub compression: lxi_str,
     /// The fingerprint that the source must have, or NULL.
-    pub expected: *const lxi_fingerprint,
+    pub expected_fingerprint: *const lxi_fingerprint,
     /// How many threads work, at most; 0 for all cores. The bytes don't depend on it.
     pub threads: u32,
     /// Must be 0.
     pub flags: u32,
-    /// Who watches, or NULL.
+    /// Progress, cancellation and omissions of the call, or NULL.
     pub monitor: *const lxi_monitor,
 }
 
@@ -106,20 +106,20 @@ pub struct lxi_written_info {
     pub bytes: u64,
     /// How many files there are: `lxi_written_file_at`. None when it went to a callback.
     pub files: usize,
-    /// How many members were left out: `lxi_written_omitted_at`.
-    pub omitted: usize,
+    /// How many members were left out: `lxi_written_omission_at`.
+    pub omissions: usize,
 }
 
 versioned!(lxi_pack_options, lxi_convert_options, lxi_written_info);
-handles! { lxi_written(11) = WrittenImage; }
+handles! { lxi_written(11) = WrittenView; }
 
 /// An image that was written, with its omissions in words for C to point to.
-pub(crate) struct WrittenImage {
+pub(crate) struct WrittenView {
     written: Written,
     omissions: Vec<(Vec<u8>, String)>,
 }
 
-impl From<Written> for WrittenImage {
+impl From<Written> for WrittenView {
     fn from(written: Written) -> Self {
         let omissions = written.omissions.iter().map(|one| (one.path.clone(), one.what.to_string())).collect();
         Self { written, omissions }
@@ -131,7 +131,7 @@ fn form(given: lxi_form) -> Result<Option<ImageForm>> {
         LXI_FORM_DEFAULT => Ok(None),
         LXI_FORM_UNIFIED => Ok(Some(ImageForm::Unified)),
         LXI_FORM_SPLIT => Ok(Some(ImageForm::Split)),
-        other => Err(invalid(format!("{other} is no form of an image"))),
+        other => Err(invalid(format!("{other} is not an image form"))),
     }
 }
 
@@ -140,7 +140,7 @@ fn rootfs_format(given: lxi_rootfs_format) -> Result<Option<RootfsFormat>> {
         LXI_ROOTFS_DEFAULT => Ok(None),
         LXI_ROOTFS_TAR => Ok(Some(RootfsFormat::Tar)),
         LXI_ROOTFS_SQUASHFS => Ok(Some(RootfsFormat::SquashFs)),
-        other => Err(invalid(format!("{other} is no format of a rootfs"))),
+        other => Err(invalid(format!("{other} is not a rootfs format"))),
     }
 }
 
@@ -184,14 +184,15 @@ pub(crate) unsafe fn pack_options(pointer: *const lxi_pack_options) -> Result<(R
     if given.threads > 0 {
         options = options.threads(threads(given.threads));
     }
-    let options = options.all_xattrs(flags & LXI_PACK_ALL_XATTRS != 0).limits(limits).monitor(watch(given.monitor)?);
+    let options =
+        options.all_xattrs(flags & LXI_PACK_ALL_XATTRS != 0).limits(limits).monitor(monitor_from(given.monitor)?);
     Ok((rootfs, options))
 }
 
 unsafe fn convert_options(pointer: *const lxi_convert_options) -> Result<ConvertOptions> {
     let given = args::options(pointer)?;
     args::flags(given.flags, 0, "flags of converting")?;
-    let mut options = ConvertOptions::new().monitor(watch(given.monitor)?);
+    let mut options = ConvertOptions::new().monitor(monitor_from(given.monitor)?);
     if let Some(form) = form(given.form)? {
         options = options.form(form);
     }
@@ -201,7 +202,7 @@ unsafe fn convert_options(pointer: *const lxi_convert_options) -> Result<Convert
     if let Some(compression) = args::optional_text(given.compression, "compression")? {
         options = options.compression(compression.parse()?);
     }
-    if let Some(expected) = args::optional_fingerprint(given.expected)? {
+    if let Some(expected) = args::optional_fingerprint(given.expected_fingerprint)? {
         options = options.expect(expected);
     }
     if given.threads > 0 {
@@ -213,9 +214,9 @@ unsafe fn convert_options(pointer: *const lxi_convert_options) -> Result<Convert
 /// Packs to the file `out`; a split image's rootfs goes to `out` with `.root` behind it. The same tree gives the same
 /// bytes. `written` may be NULL.
 ///
-/// Owner: the caller, who frees the result with `lxi_written_free`. Threads: any. Errors: LXI_ALREADY_EXISTS when a file
-/// of that name is there, LXI_UNSUPPORTED for a disk that is no image's, LXI_MALFORMED for the metadata, LXI_NOT_FOUND,
-/// LXI_IO, LXI_CANCELLED. Whatever the error, nothing is left.
+/// Owner: the caller, who frees the result with `lxi_written_free`. Threads: any. Errors: LXI_ALREADY_EXISTS when a
+/// file of that name is there, LXI_UNSUPPORTED for a disk that is no image's, LXI_MALFORMED for the metadata,
+/// LXI_NOT_FOUND, LXI_IO, LXI_CANCELLED. Whatever the error, nothing is left.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_pack(
     options: *const lxi_pack_options,
@@ -251,9 +252,9 @@ pub unsafe extern "C" fn lxi_pack_to(
         let packing = pack_options(options);
         let place = if written.is_null() { None } else { Some(args::out_handle(written, "written")?) };
         let (rootfs, options) = packing?;
-        let (lent, writer) = Lent::new(Writer::new(write, user)?);
+        let (revoker, writer) = RevocableWriter::new(Writer::new(write, user)?);
         let done = pack_to(&rootfs, writer, &options);
-        drop(lent);
+        drop(revoker);
         let done = done?;
         if let Some(place) = place {
             place.set(handle::make(done.into()));
@@ -289,8 +290,8 @@ pub unsafe extern "C" fn lxi_image_convert(
 /// Writes the image to `write`, which gets `user`, as a unified one; both are used during the call only. `options` and
 /// `written` may be NULL.
 ///
-/// Owner, threads and errors: as `lxi_image_convert`; what `write` returns; LXI_INVALID_INPUT when the options ask for a
-/// split image.
+/// Owner, threads and errors: as `lxi_image_convert`; what `write` returns; LXI_INVALID_INPUT when the options ask for
+/// a split image.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_image_convert_to(
     image: *const lxi_image,
@@ -302,9 +303,9 @@ pub unsafe extern "C" fn lxi_image_convert_to(
 ) -> lxi_status {
     call(error, || {
         let place = if written.is_null() { None } else { Some(args::out_handle(written, "written")?) };
-        let (lent, writer) = Lent::new(Writer::new(write, user)?);
+        let (revoker, writer) = RevocableWriter::new(Writer::new(write, user)?);
         let done = handle::get(image)?.convert_to(writer, &convert_options(options)?);
-        drop(lent);
+        drop(revoker);
         let done = done?;
         if let Some(place) = place {
             place.set(handle::make(done.into()));
@@ -323,7 +324,7 @@ pub unsafe extern "C" fn lxi_written_get(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let WrittenImage { written, omissions } = handle::get(written)?;
+        let WrittenView { written, omissions } = handle::get(written)?;
         args::fill(
             info,
             &lxi_written_info {
@@ -331,7 +332,7 @@ pub unsafe extern "C" fn lxi_written_get(
                 fingerprint: written.fingerprint.into(),
                 bytes: written.size,
                 files: written.files.len(),
-                omitted: omissions.len(),
+                omissions: omissions.len(),
             },
         )
     })
@@ -339,7 +340,7 @@ pub unsafe extern "C" fn lxi_written_get(
 
 /// A file of the new image, with an index from 0, in the order in which they make the fingerprint.
 ///
-/// Owner: the path belongs to `written`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the path belongs to `written`. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_written_file_at(
     written: *const lxi_written,
@@ -349,7 +350,7 @@ pub unsafe extern "C" fn lxi_written_file_at(
 ) -> lxi_status {
     call(error, || {
         let path = args::out_str(path, "path")?;
-        let found = handle::get(written)?.written.files.get(index).ok_or_else(|| past_end(index, "file"))?;
+        let found = handle::get(written)?.written.files.get(index).ok_or_else(|| index_out_of_range(index, "file"))?;
         path.set(lxi_str::of_bytes(found.as_os_str().as_bytes()));
         Ok(())
     })
@@ -357,25 +358,25 @@ pub unsafe extern "C" fn lxi_written_file_at(
 
 /// A member that no image can hold, or that was left out, with an index from 0: bytes of its path, and why in words.
 ///
-/// Owner: both belong to `written`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: both belong to `written`. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lxi_written_omitted_at(
+pub unsafe extern "C" fn lxi_written_omission_at(
     written: *const lxi_written,
     index: usize,
     path: *mut lxi_bytes,
-    why: *mut lxi_str,
+    reason: *mut lxi_str,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let (path, why) = (args::out(path, lxi_bytes::EMPTY, "path")?, args::out_str(why, "why")?);
-        let found = handle::get(written)?.omissions.get(index).ok_or_else(|| past_end(index, "omitted member"))?;
+        let (path, reason) = (args::out(path, lxi_bytes::EMPTY, "path")?, args::out_str(reason, "reason")?);
+        let found = handle::get(written)?.omissions.get(index).ok_or_else(|| index_out_of_range(index, "omission"))?;
         path.set(lxi_bytes::of(&found.0));
-        why.set(lxi_str::of(&found.1));
+        reason.set(lxi_str::of(&found.1));
         Ok(())
     })
 }
 
-/// Frees what tells of a written image; NULL is fine. The image stays.
+/// Frees what tells of a written image; NULL is allowed. The image stays.
 ///
 /// Threads: any, the handle being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]

@@ -3,7 +3,7 @@
 use lxd_image::metadata::{Metadata, TemplateRule};
 use lxd_image::{Error, ErrorKind, Result};
 
-use crate::about::past_end;
+use crate::about::index_out_of_range;
 use crate::args::{self, versioned};
 use crate::error::{call, lxi_error};
 use crate::handle;
@@ -71,7 +71,7 @@ pub const LXI_RULE_MODE: u32 = 4;
 versioned!(lxi_rule_info, lxi_rule);
 
 fn rule_at(metadata: &Metadata, index: usize) -> Result<(&str, &TemplateRule)> {
-    metadata.templates().nth(index).ok_or_else(|| past_end(index, "template rule"))
+    metadata.templates().nth(index).ok_or_else(|| index_out_of_range(index, "template rule"))
 }
 
 /// Fills `info` with the template rule with an index from 0, in the order of the file.
@@ -119,7 +119,7 @@ pub unsafe extern "C" fn lxi_metadata_rule_when_at(
     call(error, || {
         let event = args::out_str(event, "event")?;
         let (_, rule) = rule_at(handle::get(metadata)?, rule)?;
-        event.set(lxi_str::of(rule.when().nth(index).ok_or_else(|| past_end(index, "event"))?));
+        event.set(lxi_str::of(rule.when().nth(index).ok_or_else(|| index_out_of_range(index, "event"))?));
         Ok(())
     })
 }
@@ -140,7 +140,7 @@ pub unsafe extern "C" fn lxi_metadata_rule_property_at(
     call(error, || {
         let (key, value) = (args::out_str(key, "key")?, args::out_str(value, "value")?);
         let (_, rule) = rule_at(handle::get(metadata)?, rule)?;
-        let found = rule.properties().iter().nth(index).ok_or_else(|| past_end(index, "property"))?;
+        let found = rule.properties().iter().nth(index).ok_or_else(|| index_out_of_range(index, "property"))?;
         key.set(lxi_str::of(found.0));
         value.set(lxi_str::of(found.1));
         Ok(())
@@ -149,8 +149,8 @@ pub unsafe extern "C" fn lxi_metadata_rule_property_at(
 
 /// Sets the rule for an absolute path in its place, or adds it at the end.
 ///
-/// Threads: one at a time. Errors: LXI_INVALID_INPUT for a path that is not absolute, an empty name of a template, a NUL
-/// in any text.
+/// Threads: one at a time. Errors: LXI_INVALID_INPUT for a path that is not absolute, an empty name of a template, a
+/// NUL in any text.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_metadata_set_rule(
     metadata: *mut lxi_metadata,

@@ -1,4 +1,4 @@
-//! An image on disk that nobody sees yet: verified or accepted first, then given its name.
+//! Staged images: unpacked but not yet visible; verified or accepted first, then committed under their name.
 
 use lxd_image::Error;
 use lxd_image::format::{CommitFailed, StagedUnpack, Unverified, Verified};
@@ -8,7 +8,7 @@ use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
 use crate::image::lxi_image;
 use crate::types::*;
-use crate::unpack::{Left, lxi_unpack_options, lxi_unpacked, lxi_unpacked_info, unpack_options};
+use crate::unpack::{UnpackedView, lxi_unpack_options, lxi_unpacked, lxi_unpacked_info, unpack_options};
 
 /// An unpacked image in a private directory beside its destination. Freeing it before it is committed removes
 /// everything.
@@ -16,12 +16,12 @@ pub struct lxi_staged {
     _opaque: (),
 }
 
-/// Where a staged image stands.
+/// The state of a staged image.
 pub enum Stage {
-    /// Compared with nothing.
-    Unverified(Box<StagedUnpack<Unverified>>, Left),
-    /// Compared, or accepted.
-    Verified(Box<StagedUnpack<Verified>>, Left),
+    /// Not yet compared with a fingerprint.
+    Unverified(Box<StagedUnpack<Unverified>>, UnpackedView),
+    /// Compared with its fingerprint, or accepted without.
+    Verified(Box<StagedUnpack<Verified>>, UnpackedView),
     /// Committed, discarded or refused.
     Gone,
 }
@@ -29,11 +29,11 @@ pub enum Stage {
 handles! { lxi_staged(10) = Stage; }
 
 /// Unpacks into a private directory beside `destination`, computing the fingerprint in the same pass. The destination
-/// must not exist, or be an empty directory; it stays as it is until `lxi_staged_commit`, before which the image must be
-/// verified or accepted. `options` may be NULL.
+/// must not exist, or be an empty directory; it stays as it is until `lxi_staged_commit`, before which the image must
+/// be verified or accepted. `options` may be NULL.
 ///
-/// Owner: the caller, who frees it with `lxi_staged_free`. Threads: any. Errors: as `lxi_image_unpack_verified`, but for
-/// LXI_MISMATCH. Whatever the error, nothing is left.
+/// Owner: the caller, who frees it with `lxi_staged_free`. Threads: any. Errors: as `lxi_image_unpack_verified`, but
+/// for LXI_MISMATCH. Whatever the error, nothing is left.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_image_stage(
     image: *const lxi_image,
@@ -46,7 +46,7 @@ pub unsafe extern "C" fn lxi_image_stage(
         let place = args::out_handle(staged, "staged")?;
         let image = handle::get(image)?;
         let staged = image.stage(args::path(destination, "destination")?, &unpack_options(options)?)?;
-        let left = Left::new(
+        let left = UnpackedView::new(
             std::path::PathBuf::new(),
             staged.fingerprint(),
             staged.image_type(),
@@ -59,12 +59,12 @@ pub unsafe extern "C" fn lxi_image_stage(
 }
 
 fn gone() -> Error {
-    invalid("there is nothing staged any more: it was committed, discarded or refused")
+    invalid("the staged image is gone: it was committed, discarded or refused")
 }
 
 /// Fills `info` with what was unpacked.
 ///
-/// Threads: any, while nobody changes it. Errors: LXI_INVALID_INPUT when there is nothing any more.
+/// Threads: any, while nobody changes it. Errors: LXI_INVALID_INPUT when the staged image is gone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_staged_get(
     staged: *const lxi_staged,
@@ -80,16 +80,16 @@ pub unsafe extern "C" fn lxi_staged_get(
 /// Compares the fingerprint. On a mismatch everything is removed, and the handle can only be freed.
 ///
 /// Threads: one at a time. Errors: LXI_MISMATCH with both values; LXI_INVALID_INPUT when it was verified or accepted
-/// before, or there is nothing any more.
+/// before, or it is gone.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_staged_verify(
     staged: *mut lxi_staged,
-    expected: *const lxi_fingerprint,
+    expected_fingerprint: *const lxi_fingerprint,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
         let stage = handle::get_mut(staged)?;
-        let expected = args::fingerprint(expected)?;
+        let expected = args::fingerprint(expected_fingerprint)?;
         match std::mem::replace(stage, Stage::Gone) {
             Stage::Unverified(staged, left) => {
                 *stage = Stage::Verified(Box::new(staged.verify(&expected)?), left);
@@ -102,7 +102,7 @@ pub unsafe extern "C" fn lxi_staged_verify(
 
 /// Takes the image as it is: its origin is trusted, or nobody knows its fingerprint.
 ///
-/// Threads: one at a time. Errors: LXI_INVALID_INPUT when it was verified or accepted before, or there is nothing any
+/// Threads: one at a time. Errors: LXI_INVALID_INPUT when it was verified or accepted before, or it is
 /// more.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_staged_accept_unverified(
@@ -159,7 +159,7 @@ pub unsafe extern "C" fn lxi_staged_commit(
             Ok(path) => {
                 if let Some(place) = place {
                     let metadata = left.metadata().clone();
-                    place.set(handle::make(Left::new(path, info.0, info.1, metadata, info.2)));
+                    place.set(handle::make(UnpackedView::new(path, info.0, info.1, metadata, info.2)));
                 }
                 Ok(())
             }
@@ -173,7 +173,7 @@ pub unsafe extern "C" fn lxi_staged_commit(
 
 /// Removes everything, and says so if that fails. The handle can only be freed afterwards.
 ///
-/// Threads: one at a time. Errors: LXI_INVALID_INPUT when there is nothing any more, LXI_IO.
+/// Threads: one at a time. Errors: LXI_INVALID_INPUT when the staged image is gone, LXI_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_staged_discard(staged: *mut lxi_staged, error: *mut *mut lxi_error) -> lxi_status {
     call(error, || match std::mem::replace(handle::get_mut(staged)?, Stage::Gone) {
@@ -183,7 +183,7 @@ pub unsafe extern "C" fn lxi_staged_discard(staged: *mut lxi_staged, error: *mut
     })
 }
 
-/// Frees a staged image, and removes it from the disk unless it was committed; NULL is fine.
+/// Frees a staged image, and removes it from the disk unless it was committed; NULL is allowed.
 ///
 /// Threads: any, the handle being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]

@@ -22,7 +22,7 @@ pub struct lxi_store {
     _opaque: (),
 }
 
-/// Tells the time, in seconds since 1970. Called from any thread, also from several at the same time. Must not unwind
+/// Returns the time in seconds since 1970. Called from any thread, also from several at the same time. Must not unwind
 /// or jump out.
 pub type lxi_clock_fn = Option<unsafe extern "C" fn(user: *mut c_void) -> i64>;
 
@@ -51,7 +51,7 @@ pub struct lxi_store_options {
 pub const LXI_STORE_NO_CREATE: u32 = 1;
 /// Changes nothing, not even leftovers. Works on a file system that can only be read.
 pub const LXI_STORE_READ_ONLY: u32 = 2;
-/// `busy_milliseconds` is said.
+/// `busy_milliseconds` is set.
 pub const LXI_STORE_BUSY_TIMEOUT: u32 = 4;
 
 versioned!(lxi_store_options);
@@ -96,8 +96,8 @@ pub(crate) unsafe fn store_options(pointer: *const lxi_store_options) -> Result<
 
 /// Opens the store at `path`. `options` may be NULL.
 ///
-/// Owner: the caller, who frees it with `lxi_store_free`. Threads: any. Errors: LXI_NOT_FOUND when it is not there and not
-/// to be made; LXI_UNSUPPORTED for a newer layout and for a directory of something else; LXI_MALFORMED when it is
+/// Owner: the caller, who frees it with `lxi_store_free`. Threads: any. Errors: LXI_NOT_FOUND when it is not there and
+/// not to be made; LXI_UNSUPPORTED for a newer layout and for a directory of something else; LXI_MALFORMED when it is
 /// damaged; LXI_BUSY; LXI_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_open(
@@ -114,7 +114,7 @@ pub unsafe extern "C" fn lxi_store_open(
     })
 }
 
-/// Frees a store; NULL is fine. What is on the disk stays.
+/// Frees a store; NULL is allowed. What is on the disk stays.
 ///
 /// Threads: any, the store being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]
@@ -125,8 +125,8 @@ pub unsafe extern "C" fn lxi_store_free(store: *mut lxi_store) -> lxi_status {
 /// The images that meet all filters, or all images, in the order of their fingerprints. A filter is a word, which
 /// matches a part of an alias or the beginning of a fingerprint, or `key=value`, which matches a property or a field.
 ///
-/// Owner: the caller, who frees the list with `lxi_image_list_free`. Threads: any. Errors: LXI_INVALID_INPUT for a filter
-/// that is none, LXI_MALFORMED when the catalog is damaged, LXI_IO.
+/// Owner: the caller, who frees the list with `lxi_image_list_free`. Threads: any. Errors: LXI_INVALID_INPUT for a
+/// filter that is none, LXI_MALFORMED when the catalog is damaged, LXI_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_list(
     store: *const lxi_store,
@@ -148,11 +148,11 @@ pub unsafe extern "C" fn lxi_store_list(
 }
 
 /// The image that `reference` names: an alias, a whole fingerprint, or the first digits of exactly one, at least four.
-/// An alias wins over a fingerprint that begins like it; where a container's and a virtual machine's image share it, the
-/// container's is meant.
+/// An alias wins over a fingerprint that begins like it; where a container's and a virtual machine's image share it,
+/// the container's is meant.
 ///
-/// Owner: the caller, who frees it with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND, whose hint suggests
-/// what is near; LXI_AMBIGUOUS, naming the candidates; LXI_MALFORMED when the catalog is damaged; LXI_IO.
+/// Owner: the caller, who frees it with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND, whose hint
+/// suggests what is near; LXI_AMBIGUOUS, naming the candidates; LXI_MALFORMED when the catalog is damaged; LXI_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_resolve(
     store: *const lxi_store,
@@ -167,13 +167,13 @@ pub unsafe extern "C" fn lxi_store_resolve(
     })
 }
 
-/// As `lxi_store_resolve`, with the type that is meant where a container's and a virtual machine's image share an alias:
-/// LXI_TYPE_…, or 0. An image of the other type is found where none of this type has the alias.
+/// As `lxi_store_resolve`, with the type that is meant where a container's and a virtual machine's image share an
+/// alias: LXI_TYPE_…, or 0. An image of the other type is found where none of this type has the alias.
 ///
 /// Owner: the caller, who frees it with `lxi_stored_image_free`. Threads: any. Errors: as `lxi_store_resolve`;
-/// LXI_INVALID_INPUT for a type that is none.
+/// LXI_INVALID_INPUT for an unknown type.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lxi_store_resolve_of_type(
+pub unsafe extern "C" fn lxi_store_resolve_preferring(
     store: *const lxi_store,
     reference: lxi_str,
     preferred: lxi_image_type,
@@ -183,7 +183,7 @@ pub unsafe extern "C" fn lxi_store_resolve_of_type(
     call(error, || {
         let place = args::out_handle(image, "image")?;
         let (store, reference) = (handle::get(store)?, args::text(reference, "reference")?);
-        place.set(stored(match said_type(preferred)? {
+        place.set(stored(match optional_image_type(preferred)? {
             Some(image_type) => store.resolve_preferring(reference, image_type)?,
             None => store.resolve(reference)?,
         }));
@@ -193,8 +193,8 @@ pub unsafe extern "C" fn lxi_store_resolve_of_type(
 
 /// One image, as it is now.
 ///
-/// Owner: the caller, who frees it with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND, LXI_MALFORMED when
-/// the catalog is damaged, LXI_IO.
+/// Owner: the caller, who frees it with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND, LXI_MALFORMED
+/// when the catalog is damaged, LXI_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_image(
     store: *const lxi_store,
@@ -212,8 +212,8 @@ pub unsafe extern "C" fn lxi_store_image(
 /// Opens an image's files to verify, unpack or convert them. They stay readable to the end, also when the image is
 /// deleted. `limits` may be NULL.
 ///
-/// Owner: the caller, who frees it with `lxi_image_free`; it may outlive the store. Threads: any. Errors: LXI_NOT_FOUND;
-/// LXI_MISMATCH when a file is not as long as it was; LXI_MALFORMED when one is missing; LXI_IO.
+/// Owner: the caller, who frees it with `lxi_image_free`; it may outlive the store. Threads: any. Errors:
+/// LXI_NOT_FOUND; LXI_MISMATCH when a file is not as long as it was; LXI_MALFORMED when one is missing; LXI_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_open_image(
     store: *const lxi_store,
@@ -231,7 +231,7 @@ pub unsafe extern "C" fn lxi_store_open_image(
     })
 }
 
-/// Notes that something was made from the image now: a cached image stays a while longer.
+/// Records that the image is used now: a cached image is then kept longer.
 ///
 /// Threads: any. Errors: LXI_NOT_FOUND, LXI_BUSY, LXI_IO.
 #[unsafe(no_mangle)]
@@ -243,7 +243,7 @@ pub unsafe extern "C" fn lxi_store_mark_used(
     call(error, || handle::get(store)?.mark_used(&args::fingerprint(fingerprint)?).map(drop))
 }
 
-/// Removes an image and its aliases. Who has it open reads on. Works on a full disk.
+/// Removes an image and its aliases. Calls that have it open can read it to the end. Works on a full disk.
 ///
 /// Threads: any. Errors: LXI_NOT_FOUND, LXI_BUSY, LXI_IO.
 #[unsafe(no_mangle)]

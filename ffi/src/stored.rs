@@ -3,7 +3,7 @@
 use lxd_image::store::StoredImage;
 use lxd_image::{Error, ErrorKind};
 
-use crate::about::past_end;
+use crate::about::index_out_of_range;
 use crate::args::{self, versioned};
 use crate::buffer::{buffer, lxi_buffer};
 use crate::error::{call, free, lxi_error};
@@ -130,7 +130,7 @@ pub unsafe extern "C" fn lxi_stored_image_get(
 
 /// A property of the image, with an index from 0.
 ///
-/// Owner: the texts belong to the image. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the texts belong to the image. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_stored_image_property_at(
     image: *const lxi_stored_image,
@@ -142,7 +142,7 @@ pub unsafe extern "C" fn lxi_stored_image_property_at(
     call(error, || {
         let (key, value) = (args::out_str(key, "key")?, args::out_str(value, "value")?);
         let found = handle::get(image)?.image.properties.iter().nth(index);
-        let found = found.ok_or_else(|| past_end(index, "property"))?;
+        let found = found.ok_or_else(|| index_out_of_range(index, "property"))?;
         key.set(lxi_str::of(found.0));
         value.set(lxi_str::of(found.1));
         Ok(())
@@ -169,7 +169,7 @@ pub unsafe extern "C" fn lxi_stored_image_property(
 
 /// An alias of the image, sorted, with an index from 0.
 ///
-/// Owner: the texts belong to the image. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the texts belong to the image. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_stored_image_alias_at(
     image: *const lxi_stored_image,
@@ -180,7 +180,7 @@ pub unsafe extern "C" fn lxi_stored_image_alias_at(
 ) -> lxi_status {
     call(error, || {
         let (name, description) = (args::out_str(name, "name")?, args::out_str(description, "description")?);
-        let found = handle::get(image)?.image.aliases.get(index).ok_or_else(|| past_end(index, "alias"))?;
+        let found = handle::get(image)?.image.aliases.get(index).ok_or_else(|| index_out_of_range(index, "alias"))?;
         name.set(lxi_str::of(&found.name));
         description.set(lxi_str::of(&found.description));
         Ok(())
@@ -206,7 +206,7 @@ pub unsafe extern "C" fn lxi_stored_image_to_json(
     })
 }
 
-/// Frees what was known of an image; NULL is fine. The image stays.
+/// Frees what was known of an image; NULL is allowed. The image stays.
 ///
 /// Threads: any, the handle being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]

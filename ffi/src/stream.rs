@@ -1,4 +1,4 @@
-//! Where bytes come from and go to: descriptors, memory, and callbacks of C.
+//! Inputs and outputs: descriptors, memory, and C callbacks.
 
 use std::ffi::c_void;
 use std::fs::File;
@@ -28,8 +28,8 @@ pub type lxi_release_fn = Option<unsafe extern "C" fn(user: *mut c_void)>;
 
 /// Where the bytes of an `lxi_input` come from: LXI_INPUT_….
 pub type lxi_input_kind = u32;
-/// From a file descriptor. It is borrowed for the call that takes the input, which duplicates it. A regular file is read
-/// at positions, so its offset neither matters nor moves, and it may be read many times; a pipe is read once.
+/// From a file descriptor. It is borrowed for the call that takes the input, which duplicates it. A regular file is
+/// read at positions, so its offset neither matters nor moves, and it may be read many times; a pipe is read once.
 pub const LXI_INPUT_FD: lxi_input_kind = 1;
 /// From memory, which is borrowed for the call that takes the input, and copied. It may be read many times.
 pub const LXI_INPUT_BYTES: lxi_input_kind = 2;
@@ -66,7 +66,7 @@ pub struct lxi_input {
 
 versioned!(lxi_input);
 
-/// A stream that C reads for us.
+/// A reader over a C read callback.
 pub(crate) struct Reader {
     read: unsafe extern "C" fn(user: *mut c_void, buffer: *mut u8, capacity: usize, got: *mut usize) -> lxi_status,
     user: *mut c_void,
@@ -111,7 +111,7 @@ impl Drop for Reader {
     }
 }
 
-/// A sink that C writes for us.
+/// A writer over a C write callback.
 pub(crate) struct Writer {
     write: unsafe extern "C" fn(user: *mut c_void, data: *const u8, len: usize) -> lxi_status,
     user: *mut c_void,
@@ -144,26 +144,26 @@ impl Write for Writer {
     }
 }
 
-/// A writer for a call that may leave its threads behind when it is cancelled: none of them calls C once this is dropped.
-pub(crate) struct Lent(Arc<Mutex<Option<Writer>>>);
+/// A writer for a call that may abandon its threads when it is cancelled: none of them calls C once this is dropped.
+pub(crate) struct RevocableWriter(Arc<Mutex<Option<Writer>>>);
 
-impl Lent {
+impl RevocableWriter {
     /// The writer, and what ends it: dropped before the call returns, it waits for a callback that is at work.
     pub(crate) fn new(writer: Writer) -> (Self, impl Write + Send + 'static) {
         let shared = Arc::new(Mutex::new(Some(writer)));
-        (Self(Arc::clone(&shared)), Borrowed(shared))
+        (Self(Arc::clone(&shared)), WriterHandle(shared))
     }
 }
 
-impl Drop for Lent {
+impl Drop for RevocableWriter {
     fn drop(&mut self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
-struct Borrowed(Arc<Mutex<Option<Writer>>>);
+struct WriterHandle(Arc<Mutex<Option<Writer>>>);
 
-impl Write for Borrowed {
+impl Write for WriterHandle {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             Some(writer) => writer.write(bytes),
@@ -233,7 +233,8 @@ unsafe fn input((taken, name): (Taken, lxi_str)) -> Result<Input> {
     })
 }
 
-/// A copy, since the caller's memory is his again when the call is over. Too large a one is an error and not the end of the process.
+/// A copy, since the caller's memory is his again when the call is over. Too large a one is an error and not the end
+/// of the process.
 fn in_memory(bytes: &[u8]) -> Result<Blob> {
     let mut copy = Vec::new();
     copy.try_reserve_exact(bytes.len())

@@ -3,10 +3,10 @@
 use lxd_image::Result;
 use lxd_image::templates::{Dialect, ParseOptions, Template, TemplateWarning};
 
-use crate::about::past_end;
+use crate::about::index_out_of_range;
 use crate::args::{self, invalid, versioned};
 use crate::buffer::{buffer, lxi_buffer};
-use crate::context::lxi_context;
+use crate::context::lxi_template_context;
 use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
 use crate::limits::{limits_or_default, lxi_limits};
@@ -61,8 +61,8 @@ pub(crate) fn dialect(given: lxi_dialect) -> Result<Dialect> {
 
 /// Parses a template. `flags` are LXI_TEMPLATE_… or 0; `limits` may be NULL.
 ///
-/// Owner: the caller, who frees it with `lxi_template_free`. Threads: any. Errors: LXI_TEMPLATE if it is not well formed or
-/// asks for another file, LXI_LIMIT_EXCEEDED if it nests too deep or chains too much; the error tells where.
+/// Owner: the caller, who frees it with `lxi_template_free`. Threads: any. Errors: LXI_TEMPLATE if it is not well
+/// formed or asks for another file, LXI_LIMIT_EXCEEDED if it nests too deep or chains too much; the error tells where.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_template_parse(
     source: lxi_bytes,
@@ -87,13 +87,13 @@ pub unsafe extern "C" fn lxi_template_parse(
 
 /// Renders a template. `limits` may be NULL.
 ///
-/// Owner: the caller, who frees the buffer with `lxi_buffer_free`. Threads: any, also several with one template and one
-/// context. Errors: LXI_TEMPLATE if it asks for what can't be, LXI_LIMIT_EXCEEDED if it writes, works or nests too much;
-/// the error tells where.
+/// Owner: the caller, who frees the buffer with `lxi_buffer_free`. Threads: any, also several with one template and
+/// one context. Errors: LXI_TEMPLATE if it asks for what can't be, LXI_LIMIT_EXCEEDED if it writes, works or nests too
+/// much; the error tells where.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_template_render(
     parsed: *const lxi_template,
-    context: *const lxi_context,
+    context: *const lxi_template_context,
     limits: *const lxi_limits,
     text: *mut *mut lxi_buffer,
     error: *mut *mut lxi_error,
@@ -108,7 +108,7 @@ pub unsafe extern "C" fn lxi_template_render(
 
 /// Fills `warning` with a warning about a template, with an index from 0, in the order of the source.
 ///
-/// Owner: the text is the library's, and never freed. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the text is the library's, and never freed. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_template_warning_at(
     parsed: *const lxi_template,
@@ -117,14 +117,14 @@ pub unsafe extern "C" fn lxi_template_warning_at(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let found = handle::get(parsed)?.warnings.get(index).ok_or_else(|| past_end(index, "warning"))?;
+        let found = handle::get(parsed)?.warnings.get(index).ok_or_else(|| index_out_of_range(index, "warning"))?;
         let filled =
             lxi_warning { size: 0, message: lxi_str::of(found.message), line: found.line, column: found.column };
         args::fill(warning, &filled)
     })
 }
 
-/// Frees a template; NULL is fine.
+/// Frees a template; NULL is allowed.
 ///
 /// Threads: any, the template being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]

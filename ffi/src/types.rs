@@ -14,7 +14,8 @@ pub const LXI_OK: lxi_status = 0;
 pub const LXI_NOT_FOUND: lxi_status = 1;
 /// The thing that was to be made is already there.
 pub const LXI_ALREADY_EXISTS: lxi_status = 2;
-/// An argument makes no sense: NULL, misaligned, too long, no UTF-8, of a wrong size, a freed handle or one of another kind.
+/// An argument makes no sense: NULL, misaligned, too long, no UTF-8, of a wrong size, a freed handle or one of another
+/// kind.
 pub const LXI_INVALID_INPUT: lxi_status = 3;
 /// The bytes are not what their format says they must be.
 pub const LXI_MALFORMED: lxi_status = 4;
@@ -161,12 +162,12 @@ pub(crate) fn image_type(of: ImageType) -> lxi_image_type {
 }
 
 /// The type that a caller said; `None` for 0.
-pub(crate) fn said_type(of: lxi_image_type) -> Result<Option<ImageType>> {
+pub(crate) fn optional_image_type(of: lxi_image_type) -> Result<Option<ImageType>> {
     match of {
         0 => Ok(None),
         LXI_TYPE_CONTAINER => Ok(Some(ImageType::Container)),
         LXI_TYPE_VIRTUAL_MACHINE => Ok(Some(ImageType::VirtualMachine)),
-        other => Err(invalid(format!("{other} is no type of an image"))),
+        other => Err(invalid(format!("{other} is not an image type"))),
     }
 }
 

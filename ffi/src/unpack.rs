@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use lxd_image::format::{IdMap, ImageType, UnpackOptions, UnpackReport, Unpacked};
 use lxd_image::{Fingerprint, Metadata, Result};
 
-use crate::about::past_end;
+use crate::about::index_out_of_range;
 use crate::args::{self, versioned};
 use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
 use crate::image::lxi_image;
 use crate::metadata::lxi_metadata;
-use crate::monitor::{lxi_monitor, watch};
+use crate::monitor::{lxi_monitor, monitor_from};
 use crate::types::*;
 use crate::verify::threads;
 
@@ -30,7 +30,7 @@ pub struct lxi_unpack_options {
     pub id_map: *const lxi_id_range,
     /// How many ranges.
     pub id_map_len: usize,
-    /// Who watches, or NULL.
+    /// Progress, cancellation and omissions of the call, or NULL.
     pub monitor: *const lxi_monitor,
 }
 
@@ -43,12 +43,12 @@ pub const LXI_UNPACK_ALL_XATTRS: u32 = 4;
 /// Waits until everything is on the disk before it becomes visible.
 pub const LXI_UNPACK_DURABLE: u32 = 8;
 
-/// What an unpacking left. Read-only, so it may be shared between threads; what is on the disk does not depend on it.
+/// The result of unpacking. Read-only, so it may be shared between threads; what is on the disk does not depend on it.
 pub struct lxi_unpacked {
     _opaque: (),
 }
 
-/// What an unpacking left; filled by `lxi_unpacked_get` and `lxi_staged_get`. Set `size` to
+/// The result of unpacking; filled by `lxi_unpacked_get` and `lxi_staged_get`. Set `size` to
 /// `sizeof(lxi_unpacked_info)` before.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
@@ -69,12 +69,12 @@ pub struct lxi_unpacked_info {
     pub bytes: u64,
     /// How many omissions `lxi_unpacked_omission_at` tells of: the first 1,000.
     pub omissions: usize,
-    /// How many kinds of omissions `lxi_unpacked_omitted_at` counts.
-    pub omitted: usize,
+    /// How many kinds of omissions `lxi_unpacked_omission_kind_at` counts.
+    pub omission_kinds: usize,
 }
 
 /// An unpacking with the texts that C may look at.
-pub struct Left {
+pub struct UnpackedView {
     path: PathBuf,
     fingerprint: Fingerprint,
     image_type: ImageType,
@@ -84,9 +84,9 @@ pub struct Left {
 }
 
 versioned!(lxi_unpack_options, lxi_unpacked_info);
-handles! { lxi_unpacked(9) = Left; }
+handles! { lxi_unpacked(9) = UnpackedView; }
 
-impl Left {
+impl UnpackedView {
     pub(crate) fn new(
         path: PathBuf,
         fingerprint: Fingerprint,
@@ -112,12 +112,12 @@ impl Left {
             entries: self.report.entries,
             bytes: self.report.bytes,
             omissions: self.omissions.len(),
-            omitted: self.report.omissions.counts().len(),
+            omission_kinds: self.report.omissions.counts().len(),
         }
     }
 }
 
-impl From<Unpacked> for Left {
+impl From<Unpacked> for UnpackedView {
     fn from(unpacked: Unpacked) -> Self {
         Self::new(unpacked.path, unpacked.fingerprint, unpacked.image_type, unpacked.metadata, unpacked.report)
     }
@@ -139,32 +139,32 @@ pub(crate) unsafe fn unpack_options(pointer: *const lxi_unpack_options) -> Resul
         .all_xattrs(flags & LXI_UNPACK_ALL_XATTRS != 0)
         .durable(flags & LXI_UNPACK_DURABLE != 0)
         .map_ids(id_map(given.id_map, given.id_map_len)?)
-        .monitor(watch(given.monitor)?);
+        .monitor(monitor_from(given.monitor)?);
     if given.threads > 0 {
         options = options.threads(threads(given.threads));
     }
     Ok(options)
 }
 
-/// Unpacks to `destination` in one pass, hashed, decoded, checked and written at the same time: nothing is visible there
-/// unless the fingerprint is `expected` and every rule holds. The destination must not exist, or be an empty directory.
-/// `options` and `unpacked` may be NULL.
+/// Unpacks to `destination` in one pass, hashed, decoded, checked and written at the same time: nothing is visible
+/// there unless the fingerprint is `expected_fingerprint` and every rule holds. The destination must not exist, or be
+/// an empty directory. `options` and `unpacked` may be NULL.
 ///
-/// Owner: the caller, who frees the result with `lxi_unpacked_free`. Threads: any. Errors: LXI_MISMATCH with both values;
-/// LXI_ALREADY_EXISTS or LXI_UNSAFE_PATH for the destination; for the image LXI_MALFORMED, LXI_UNSAFE_PATH,
+/// Owner: the caller, who frees the result with `lxi_unpacked_free`. Threads: any. Errors: LXI_MISMATCH with both
+/// values; LXI_ALREADY_EXISTS or LXI_UNSAFE_PATH for the destination; for the image LXI_MALFORMED, LXI_UNSAFE_PATH,
 /// LXI_UNSUPPORTED, LXI_LIMIT_EXCEEDED; LXI_CANCELLED; LXI_IO. Whatever the error, nothing is left.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_image_unpack_verified(
     image: *const lxi_image,
     destination: lxi_str,
-    expected: *const lxi_fingerprint,
+    expected_fingerprint: *const lxi_fingerprint,
     options: *const lxi_unpack_options,
     unpacked: *mut *mut lxi_unpacked,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
         let place = if unpacked.is_null() { None } else { Some(args::out_handle(unpacked, "unpacked")?) };
-        let (image, expected) = (handle::get(image)?, args::fingerprint(expected)?);
+        let (image, expected) = (handle::get(image)?, args::fingerprint(expected_fingerprint)?);
         let destination = args::path(destination, "destination")?;
         let done = image.unpack_verified(destination, &expected, &unpack_options(options)?)?;
         if let Some(place) = place {
@@ -174,8 +174,8 @@ pub unsafe extern "C" fn lxi_image_unpack_verified(
     })
 }
 
-/// Unpacks to `destination` whatever the fingerprint is, for images whose origin is trusted. `options` and `unpacked`
-/// may be NULL.
+/// Unpacks to `destination` without comparing the fingerprint, for images from a trusted origin. `options` and
+/// `unpacked` may be NULL.
 ///
 /// Owner, threads and errors: as `lxi_image_unpack_verified`, but for LXI_MISMATCH.
 #[unsafe(no_mangle)]
@@ -197,7 +197,7 @@ pub unsafe extern "C" fn lxi_image_unpack_unverified(
     })
 }
 
-/// Fills `info` with what the unpacking left.
+/// Fills `info` with the result of unpacking.
 ///
 /// Owner: the texts belong to `unpacked`. Threads: any. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]
@@ -227,7 +227,7 @@ pub unsafe extern "C" fn lxi_unpacked_metadata(
 
 /// Something that was left out, with an index from 0: bytes of the entry's path, and what was left out of it in words.
 ///
-/// Owner: both belong to `unpacked`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: both belong to `unpacked`. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_unpacked_omission_at(
     unpacked: *const lxi_unpacked,
@@ -240,7 +240,7 @@ pub unsafe extern "C" fn lxi_unpacked_omission_at(
         let (path, what) = (args::out(path, lxi_bytes::EMPTY, "path")?, args::out_str(what, "what")?);
         let left = handle::get(unpacked)?;
         let found = left.report.omissions.iter().nth(index).zip(left.omissions.get(index));
-        let (omission, text) = found.ok_or_else(|| past_end(index, "omission"))?;
+        let (omission, text) = found.ok_or_else(|| index_out_of_range(index, "omission"))?;
         path.set(lxi_bytes::of(&omission.path));
         what.set(lxi_str::of(text));
         Ok(())
@@ -249,9 +249,9 @@ pub unsafe extern "C" fn lxi_unpacked_omission_at(
 
 /// A kind of omissions, with an index from 0: in words, and how many there were in all.
 ///
-/// Owner: the text belongs to `unpacked`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the text belongs to `unpacked`. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lxi_unpacked_omitted_at(
+pub unsafe extern "C" fn lxi_unpacked_omission_kind_at(
     unpacked: *const lxi_unpacked,
     index: usize,
     what: *mut lxi_str,
@@ -261,14 +261,14 @@ pub unsafe extern "C" fn lxi_unpacked_omitted_at(
     call(error, || {
         let (what, count) = (args::out_str(what, "what")?, args::out(count, 0, "count")?);
         let found = handle::get(unpacked)?.report.omissions.counts().iter().nth(index);
-        let (text, number) = found.ok_or_else(|| past_end(index, "kind of omissions"))?;
+        let (text, number) = found.ok_or_else(|| index_out_of_range(index, "kind of omissions"))?;
         what.set(lxi_str::of(text));
         count.set(*number);
         Ok(())
     })
 }
 
-/// Frees what tells of an unpacking; NULL is fine. The unpacked files stay.
+/// Frees the result of unpacking; NULL is allowed. The unpacked files stay.
 ///
 /// Threads: any, the handle being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]

@@ -5,17 +5,17 @@ use std::ffi::c_void;
 use lxd_image::format::{Entry, EntryKind, VerifyOptions, VerifyReport};
 use lxd_image::{Fingerprint, Result};
 
-use crate::about::past_end;
+use crate::about::index_out_of_range;
 use crate::args::{self, versioned};
 use crate::error::{Report, call, free, lxi_error, lxi_error_info};
 use crate::handle::{self, handles};
 use crate::image::lxi_image;
 use crate::metadata::lxi_metadata;
-use crate::monitor::{lxi_monitor, watch};
+use crate::monitor::{lxi_monitor, monitor_from};
 use crate::stream::failed;
 use crate::types::*;
 
-/// How an image is verified. NULL, or all but `size` zero: on all cores, watched by nobody.
+/// How an image is verified. NULL, or all but `size` zero: on all cores, without a monitor.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct lxi_verify_options {
@@ -25,7 +25,7 @@ pub struct lxi_verify_options {
     pub threads: u32,
     /// LXI_VERIFY_….
     pub flags: u32,
-    /// Who watches, or NULL.
+    /// Progress, cancellation and omissions of the call, or NULL.
     pub monitor: *const lxi_monitor,
 }
 
@@ -35,7 +35,7 @@ pub const LXI_VERIFY_CONTENTS: u32 = 1;
 
 /// What an entry is: LXI_ENTRY_….
 pub type lxi_entry_kind = u32;
-/// Something newer than this list.
+/// A value that this version of the list does not know.
 pub const LXI_ENTRY_OTHER: lxi_entry_kind = 0;
 /// A regular file.
 pub const LXI_ENTRY_FILE: lxi_entry_kind = 1;
@@ -107,22 +107,22 @@ pub struct lxi_entry {
 pub type lxi_entry_fn = Option<unsafe extern "C" fn(user: *mut c_void, entry: *const lxi_entry) -> lxi_status>;
 
 /// What reading a whole image showed. Read-only, so it may be shared between threads.
-pub struct lxi_verification {
+pub struct lxi_verify_report {
     _opaque: (),
 }
 
-/// What reading a whole image showed; filled by `lxi_verification_get`. Set `size` to `sizeof(lxi_verification_info)`
+/// What reading a whole image showed; filled by `lxi_verify_report_get`. Set `size` to `sizeof(lxi_verify_info)`
 /// before.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
-pub struct lxi_verification_info {
+pub struct lxi_verify_info {
     /// The size of this structure in bytes, set by the caller.
     pub size: usize,
     /// The fingerprint of the bytes as stored. Compare it with the one that is expected.
     pub fingerprint: lxi_fingerprint,
     /// Container or virtual machine.
     pub image_type: lxi_image_type,
-    /// Whether the metadata can be read: `lxi_verification_metadata`. What is wrong with it is among the findings.
+    /// Whether the metadata can be read: `lxi_verify_report_metadata`. What is wrong with it is among the findings.
     pub has_metadata: bool,
     /// Whether it has a disk, and the next two say something.
     pub has_disk: bool,
@@ -146,28 +146,28 @@ pub struct lxi_verification_info {
     pub others: u64,
     /// Logical bytes of all regular files.
     pub content_bytes: u64,
-    /// How many names there are in `templates/`: `lxi_verification_template_at`.
+    /// How many names there are in `templates/`: `lxi_verify_report_template_at`.
     pub templates: usize,
-    /// How many members stand at the archive's top that no image has: `lxi_verification_stray_at`.
+    /// How many members stand at the archive's top that no image has: `lxi_verify_report_stray_at`.
     pub strays: usize,
-    /// How many rules the image breaks: `lxi_verification_finding_at`. A sound image has none.
+    /// How many rules the image breaks: `lxi_verify_report_finding_at`. A sound image has none.
     pub findings: usize,
 }
 
 /// A verification with the texts that C may look at.
-pub struct Verified {
+pub struct VerifyReportView {
     verification: VerifyReport,
     findings: Vec<Report>,
 }
 
-versioned!(lxi_verify_options, lxi_verification_info);
-handles! { lxi_verification(8) = Verified; }
+versioned!(lxi_verify_options, lxi_verify_info);
+handles! { lxi_verify_report(8) = VerifyReportView; }
 
 /// The options of a call, and whether contents are wanted.
 pub(crate) unsafe fn verify_options(pointer: *const lxi_verify_options) -> Result<(VerifyOptions, bool)> {
     let given = args::options(pointer)?;
     let flags = args::flags(given.flags, LXI_VERIFY_CONTENTS, "flags of verifying")?;
-    let mut options = VerifyOptions::new().monitor(watch(given.monitor)?);
+    let mut options = VerifyOptions::new().monitor(monitor_from(given.monitor)?);
     if given.threads > 0 {
         options = options.threads(threads(given.threads));
     }
@@ -179,21 +179,21 @@ pub(crate) fn threads(given: u32) -> usize {
     usize::try_from(given.min(1024)).unwrap_or(1)
 }
 
-fn verified(mut verification: VerifyReport) -> *mut lxi_verification {
+fn verified(mut verification: VerifyReport) -> *mut lxi_verify_report {
     let findings = std::mem::take(&mut verification.findings).into_iter().map(Report::new).collect();
-    handle::make(Verified { verification, findings })
+    handle::make(VerifyReportView { verification, findings })
 }
 
 /// Reads and decodes all of the image and checks every member. Rules that single members break are findings of the
 /// result; damage to the archive itself is an error. `options` may be NULL.
 ///
-/// Owner: the caller, who frees the result with `lxi_verification_free`. Threads: any. Errors: LXI_MALFORMED,
+/// Owner: the caller, who frees the result with `lxi_verify_report_free`. Threads: any. Errors: LXI_MALFORMED,
 /// LXI_LIMIT_EXCEEDED, LXI_UNSUPPORTED where reading can't go on, LXI_CANCELLED, LXI_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_image_verify(
     image: *const lxi_image,
     options: *const lxi_verify_options,
-    verification: *mut *mut lxi_verification,
+    verification: *mut *mut lxi_verify_report,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
@@ -207,15 +207,15 @@ pub unsafe extern "C" fn lxi_image_verify(
 /// Members that break a rule are findings and not shown; the disk of a virtual machine is not one. `verification` may
 /// be NULL.
 ///
-/// Owner: the caller, who frees the result with `lxi_verification_free`. Threads: any. Errors: as `lxi_image_verify`, and
-/// what `show` returns.
+/// Owner: the caller, who frees the result with `lxi_verify_report_free`. Threads: any. Errors: as `lxi_image_verify`,
+/// and what `show` returns.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_image_survey(
     image: *const lxi_image,
     options: *const lxi_verify_options,
     show: lxi_entry_fn,
     user: *mut c_void,
-    verification: *mut *mut lxi_verification,
+    verification: *mut *mut lxi_verify_report,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
@@ -292,17 +292,17 @@ fn entry_of(entry: &Entry, digest: Option<&Fingerprint>, xattrs: &[lxi_xattr]) -
 ///
 /// Threads: any. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lxi_verification_get(
-    verification: *const lxi_verification,
-    info: *mut lxi_verification_info,
+pub unsafe extern "C" fn lxi_verify_report_get(
+    verification: *const lxi_verify_report,
+    info: *mut lxi_verify_info,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let Verified { verification, findings } = handle::get(verification)?;
+        let VerifyReportView { verification, findings } = handle::get(verification)?;
         let counts = &verification.counts;
         args::fill(
             info,
-            &lxi_verification_info {
+            &lxi_verify_info {
                 size: 0,
                 fingerprint: verification.fingerprint.into(),
                 image_type: image_type(verification.image_type),
@@ -330,8 +330,8 @@ pub unsafe extern "C" fn lxi_verification_get(
 ///
 /// Owner: the caller, who frees it with `lxi_metadata_free`. Threads: any. Errors: LXI_NOT_FOUND when it can't be read.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lxi_verification_metadata(
-    verification: *const lxi_verification,
+pub unsafe extern "C" fn lxi_verify_report_metadata(
+    verification: *const lxi_verify_report,
     metadata: *mut *mut lxi_metadata,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
@@ -348,10 +348,10 @@ pub unsafe extern "C" fn lxi_verification_metadata(
 
 /// A name in `templates/`, sorted, with an index from 0.
 ///
-/// Owner: the bytes belong to the verification. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the bytes belong to the verification. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lxi_verification_template_at(
-    verification: *const lxi_verification,
+pub unsafe extern "C" fn lxi_verify_report_template_at(
+    verification: *const lxi_verify_report,
     index: usize,
     name: *mut lxi_bytes,
     error: *mut *mut lxi_error,
@@ -359,17 +359,17 @@ pub unsafe extern "C" fn lxi_verification_template_at(
     call(error, || {
         let name = args::out(name, lxi_bytes::EMPTY, "name")?;
         let names = &handle::get(verification)?.verification.templates;
-        name.set(lxi_bytes::of(names.get(index).ok_or_else(|| past_end(index, "template"))?));
+        name.set(lxi_bytes::of(names.get(index).ok_or_else(|| index_out_of_range(index, "template"))?));
         Ok(())
     })
 }
 
 /// A member at the archive's top that no image has, with an index from 0.
 ///
-/// Owner: the bytes belong to the verification. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the bytes belong to the verification. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lxi_verification_stray_at(
-    verification: *const lxi_verification,
+pub unsafe extern "C" fn lxi_verify_report_stray_at(
+    verification: *const lxi_verify_report,
     index: usize,
     path: *mut lxi_bytes,
     error: *mut *mut lxi_error,
@@ -377,31 +377,31 @@ pub unsafe extern "C" fn lxi_verification_stray_at(
     call(error, || {
         let path = args::out(path, lxi_bytes::EMPTY, "path")?;
         let strays = &handle::get(verification)?.verification.strays;
-        path.set(lxi_bytes::of(strays.get(index).ok_or_else(|| past_end(index, "stray member"))?));
+        path.set(lxi_bytes::of(strays.get(index).ok_or_else(|| index_out_of_range(index, "stray member"))?));
         Ok(())
     })
 }
 
 /// Fills `finding` with a rule that the image breaks, with an index from 0, in the order of the archive.
 ///
-/// Owner: the texts belong to the verification. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the texts belong to the verification. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lxi_verification_finding_at(
-    verification: *const lxi_verification,
+pub unsafe extern "C" fn lxi_verify_report_finding_at(
+    verification: *const lxi_verify_report,
     index: usize,
     finding: *mut lxi_error_info,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
         let findings = &handle::get(verification)?.findings;
-        args::fill(finding, &findings.get(index).ok_or_else(|| past_end(index, "finding"))?.info())
+        args::fill(finding, &findings.get(index).ok_or_else(|| index_out_of_range(index, "finding"))?.info())
     })
 }
 
-/// Frees a verification; NULL is fine.
+/// Frees a verification; NULL is allowed.
 ///
 /// Threads: any, the verification being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lxi_verification_free(verification: *mut lxi_verification) -> lxi_status {
+pub unsafe extern "C" fn lxi_verify_report_free(verification: *mut lxi_verify_report) -> lxi_status {
     free(verification)
 }

@@ -243,7 +243,7 @@ static int omissions_step(struct place *place, const struct words *words) {
         lxi_omission omission = {.size = sizeof omission};
         if (lxi_omissions_at(place->omissions, i, &omission, NULL) != LXI_OK)
             broken("an omission is missing", "");
-        printf("= %s", kinds[omission.what]);
+        printf("= %s", kinds[omission.kind]);
         quote(omission.path);
         quote_str(omission.text);
         line_end();

@@ -63,6 +63,6 @@ int template_step(struct place *place, const struct words *words);
 int store_step(struct place *place, const struct words *words);
 
 /* The first lines of what a verification says, or all. */
-void show_verification(const lxi_verification *verification, int all);
+void show_verification(const lxi_verify_report *verification, int all);
 
 #endif

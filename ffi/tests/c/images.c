@@ -100,16 +100,16 @@ static lxi_image *open_image(struct place *place, const struct words *words, siz
     return image;
 }
 
-void show_verification(const lxi_verification *verification, int all) {
-    lxi_verification_info info = {.size = sizeof info};
-    if (lxi_verification_get(verification, &info, NULL) != LXI_OK)
+void show_verification(const lxi_verify_report *verification, int all) {
+    lxi_verify_info info = {.size = sizeof info};
+    if (lxi_verify_report_get(verification, &info, NULL) != LXI_OK)
         broken("a verification says nothing", "");
     fputs("= fingerprint ", stdout);
     show_fingerprint(&info.fingerprint);
     line_end();
     line("type %s", info.image_type == LXI_TYPE_CONTAINER ? "container" : "virtual-machine");
     lxi_metadata *metadata = NULL;
-    lxi_status status = lxi_verification_metadata(verification, &metadata, NULL);
+    lxi_status status = lxi_verify_report_metadata(verification, &metadata, NULL);
     if (info.has_metadata != (status == LXI_OK))
         broken("metadata where there is none, or none where there is", "");
     fputs("= metadata", stdout);
@@ -130,20 +130,20 @@ void show_verification(const lxi_verification *verification, int all) {
          (unsigned long long)info.content_bytes);
     lxi_bytes bytes;
     for (size_t i = 0; i < info.templates; i++) {
-        lxi_verification_template_at(verification, i, &bytes, NULL);
+        lxi_verify_report_template_at(verification, i, &bytes, NULL);
         fputs("= template", stdout);
         quote(bytes);
         line_end();
     }
     for (size_t i = 0; i < info.strays; i++) {
-        lxi_verification_stray_at(verification, i, &bytes, NULL);
+        lxi_verify_report_stray_at(verification, i, &bytes, NULL);
         fputs("= stray", stdout);
         quote(bytes);
         line_end();
     }
     for (size_t i = 0; i < info.findings; i++) {
         lxi_error_info finding = {.size = sizeof finding};
-        lxi_verification_finding_at(verification, i, &finding, NULL);
+        lxi_verify_report_finding_at(verification, i, &finding, NULL);
         fputs("= finding ", stdout);
         show_kind(&finding);
         line_end();
@@ -187,16 +187,16 @@ static void stream(struct place *place, const struct words *words) {
     }
     lxi_input *second = files.count > 1 ? &files.input[1] : NULL;
     if (!failed(lxi_image_open(&files.input[0], second, place->limits, &image, &error), &error)) {
-        lxi_verification *verification = NULL;
+        lxi_verify_report *verification = NULL;
         lxi_verify_options options = {.size = sizeof options, .monitor = &place->monitor};
         if (!failed(lxi_image_verify(image, &options, &verification, &error), &error)) {
-            lxi_verification_info info = {.size = sizeof info};
-            lxi_verification_get(verification, &info, NULL);
+            lxi_verify_info info = {.size = sizeof info};
+            lxi_verify_report_get(verification, &info, NULL);
             fputs("= fingerprint ", stdout);
             show_fingerprint(&info.fingerprint);
             line_end();
         }
-        lxi_verification_free(verification);
+        lxi_verify_report_free(verification);
         lxi_image_free(image);
     }
     for (size_t i = 0; i < files.count; i++)
@@ -406,12 +406,12 @@ int image_step(struct place *place, const struct words *words) {
         if (image != NULL && !failed(lxi_image_template(image, word(words, 1), &buffer, &error), &error))
             show_buffer(buffer);
     } else if (is(name, "verify")) {
-        lxi_verification *verification = NULL;
+        lxi_verify_report *verification = NULL;
         lxi_verify_options options = {.size = sizeof options, .monitor = &place->monitor};
         image = open_image(place, words, 1);
         if (image != NULL && !failed(lxi_image_verify(image, &options, &verification, &error), &error))
             show_verification(verification, 1);
-        lxi_verification_free(verification);
+        lxi_verify_report_free(verification);
     } else if (is(name, "entries")) {
         size_t seen = 0;
         lxi_verify_options options = {.size = sizeof options, .monitor = &place->monitor};

@@ -107,7 +107,7 @@ static void images(void) {
     SO(info.files == 1 && same(file, path("image").data));
     lxi_bytes omitted;
     lxi_str why;
-    SO(info.omitted == 0 && lxi_written_omitted_at(written, 0, &omitted, &why, NULL) == LXI_NOT_FOUND);
+    SO(info.omissions == 0 && lxi_written_omission_at(written, 0, &omitted, &why, NULL) == LXI_NOT_FOUND);
     WORKS(lxi_written_free(written));
     fingerprint = info.fingerprint;
 
@@ -127,7 +127,7 @@ static void images(void) {
     struct sink sink = {.most = SIZE_MAX};
     uint64_t seen = 0;
     WORKS(lxi_hasher_new(&sink.hasher, NULL));
-    lxi_convert_options converting = {.size = sizeof converting, .compression = LXI_STR("none"), .expected = &fingerprint};
+    lxi_convert_options converting = {.size = sizeof converting, .compression = LXI_STR("none"), .expected_fingerprint = &fingerprint};
     WORKS(lxi_image_convert_to(image, &converting, take, &sink, &written, NULL));
     WORKS(lxi_written_get(written, &info, NULL));
     WORKS(lxi_hasher_get(sink.hasher, &streamed, &seen, NULL));
@@ -204,7 +204,7 @@ static void templates(void) {
     static const char source[] = "{% if trigger == \"create\" %}x{% endif %}{% now \"2006\" %}";
     static const char json[] = "{\"container\": {\"name\": \"c1\"}}";
     lxi_template *parsed = NULL;
-    lxi_context *context = NULL;
+    lxi_template_context *context = NULL;
     lxi_buffer *text = NULL;
     lxi_bytes bytes;
     lxi_warning warning = {.size = sizeof warning};
@@ -212,8 +212,8 @@ static void templates(void) {
     WORKS(lxi_template_warning_at(parsed, 0, &warning, NULL));
     SO(warning.line == 1 && warning.message.len > 0);
     SO(lxi_template_warning_at(parsed, 1, &warning, NULL) == LXI_NOT_FOUND);
-    WORKS(lxi_context_from_json((lxi_bytes){(const uint8_t *)json, sizeof json - 1}, &context, NULL));
-    WORKS(lxi_context_set_now(context, 86400 * 365 * 10, NULL));
+    WORKS(lxi_template_context_from_json((lxi_bytes){(const uint8_t *)json, sizeof json - 1}, &context, NULL));
+    WORKS(lxi_template_context_set_now(context, 86400 * 365 * 10, NULL));
     WORKS(lxi_template_render(parsed, context, NULL, &text, NULL));
     WORKS(lxi_buffer_get(text, &bytes, NULL));
     SO(bytes.len == 4 && memcmp(bytes.data, "1979", 4) == 0);
@@ -243,7 +243,7 @@ static void templates(void) {
     close(root);
     close(templates);
     WORKS(lxi_metadata_free(about));
-    WORKS(lxi_context_free(context));
+    WORKS(lxi_template_context_free(context));
 }
 
 static void stores(void) {

@@ -187,12 +187,12 @@ static void export(struct place *place, const lxi_fingerprint *of, lxi_str targe
 static void open_stored(struct place *place, const lxi_fingerprint *of) {
     lxi_image *image = NULL;
     lxi_verify_options options = {.size = sizeof options, .monitor = &place->monitor};
-    lxi_verification *verification = NULL;
+    lxi_verify_report *verification = NULL;
     lxi_error *error = NULL;
     if (!failed(lxi_store_open_image(place->store, of, place->limits, &image, &error), &error) &&
         !failed(lxi_image_verify(image, &options, &verification, &error), &error))
         show_verification(verification, 0);
-    lxi_verification_free(verification);
+    lxi_verify_report_free(verification);
     lxi_image_free(image);
 }
 
@@ -291,7 +291,7 @@ int store_step(struct place *place, const struct words *words) {
         list(place, words);
     } else if (is(name, "resolve")) {
         lxi_stored_image *image = NULL;
-        if (!failed(lxi_store_resolve_of_type(place->store, word(words, 1), type_of(words, 2), &image, &error), &error))
+        if (!failed(lxi_store_resolve_preferring(place->store, word(words, 1), type_of(words, 2), &image, &error), &error))
             show_image(image);
     } else if (is(name, "create-alias") || is(name, "move-alias")) {
         lxi_fingerprint fingerprint;

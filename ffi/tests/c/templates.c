@@ -7,11 +7,11 @@ static lxi_dialect dialect(lxi_str word) {
 
 static void render(struct place *place, lxi_dialect dialect, uint32_t flags, lxi_str source, lxi_str json, int named) {
     lxi_template *parsed = NULL;
-    lxi_context *context = NULL;
+    lxi_template_context *context = NULL;
     lxi_buffer *text = NULL;
     lxi_error *error = NULL;
-    lxi_status status = named ? lxi_context_from_json(bytes_of(json), &context, &error)
-                              : lxi_context_from_variables(bytes_of(json), &context, &error);
+    lxi_status status = named ? lxi_template_context_from_json(bytes_of(json), &context, &error)
+                              : lxi_template_context_from_variables(bytes_of(json), &context, &error);
     if (!failed(status, &error) &&
         !failed(lxi_template_parse(bytes_of(source), dialect, flags, place->limits, &parsed, &error), &error) &&
         !failed(lxi_template_render(parsed, context, place->limits, &text, &error), &error)) {
@@ -23,16 +23,16 @@ static void render(struct place *place, lxi_dialect dialect, uint32_t flags, lxi
     }
     lxi_buffer_free(text);
     lxi_template_free(parsed);
-    lxi_context_free(context);
+    lxi_template_context_free(context);
 }
 
 static void apply(struct place *place, const struct words *words) {
     static const char *const actions[] = {"?", "created", "replaced", "unchanged", "skipped", "failed"};
     lxi_apply_options options = {.size = sizeof options, .limits = place->limits, .monitor = &place->monitor};
-    lxi_context *context = NULL;
+    lxi_template_context *context = NULL;
     lxi_applied *applied = NULL;
     lxi_error *error = NULL;
-    if (failed(lxi_context_from_json(bytes_of(word(words, 3)), &context, &error), &error))
+    if (failed(lxi_template_context_from_json(bytes_of(word(words, 3)), &context, &error), &error))
         return;
     lxi_status status = lxi_apply(word(words, 1), NULL, word(words, 2), context, &options, &applied, &error);
     size_t count = 0;
@@ -49,7 +49,7 @@ static void apply(struct place *place, const struct words *words) {
     }
     failed(status, &error);
     lxi_applied_free(applied);
-    lxi_context_free(context);
+    lxi_template_context_free(context);
 }
 
 int template_step(struct place *place, const struct words *words) {

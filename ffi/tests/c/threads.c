@@ -20,7 +20,7 @@
     } while (0)
 
 static lxi_template *template_;
-static lxi_context *context;
+static lxi_template_context *context;
 static lxi_image *image;
 static lxi_metadata *metadata;
 static lxi_store *store;
@@ -53,13 +53,13 @@ static void *work(void *user) {
 
         lxi_monitor monitor = {.size = sizeof monitor, .progress = progress, .user = &reports};
         lxi_verify_options options = {.size = sizeof options, .threads = 2, .monitor = &monitor};
-        lxi_verification *verification = NULL;
-        lxi_verification_info info = {.size = sizeof info};
+        lxi_verify_report *verification = NULL;
+        lxi_verify_info info = {.size = sizeof info};
         WORKS(lxi_image_verify(image, &options, &verification, NULL));
-        WORKS(lxi_verification_get(verification, &info, NULL));
+        WORKS(lxi_verify_report_get(verification, &info, NULL));
         if (memcmp(&info.fingerprint, &expected, sizeof expected) != 0)
             exit(1);
-        WORKS(lxi_verification_free(verification));
+        WORKS(lxi_verify_report_free(verification));
 
         char path[4096];
         int length = snprintf(path, sizeof path, "%s/out-%ld-%d", directory, number, round);
@@ -77,7 +77,7 @@ static void *work(void *user) {
         lxi_verify_options stopped = {.size = sizeof stopped, .threads = 1, .monitor = &stopping};
         lxi_status status = lxi_image_verify(image, &stopped, &verification, NULL);
         if (status == LXI_OK)
-            WORKS(lxi_verification_free(verification));
+            WORKS(lxi_verify_report_free(verification));
         else if (status != LXI_CANCELLED)
             exit(1);
         if (round == rounds - 1 && status != LXI_CANCELLED)
@@ -118,7 +118,7 @@ int main(int argc, char **argv) {
     WORKS(lxi_store_import(store, &input, NULL, &importing, NULL, NULL));
     static const char source[] = "{{ container.name }}\n", json[] = "{\"container\": {\"name\": \"c1\"}}";
     WORKS(lxi_template_parse((lxi_bytes){(const uint8_t *)source, sizeof source - 1}, LXI_DIALECT_LXD, 0, NULL, &template_, NULL));
-    WORKS(lxi_context_from_json((lxi_bytes){(const uint8_t *)json, sizeof json - 1}, &context, NULL));
+    WORKS(lxi_template_context_from_json((lxi_bytes){(const uint8_t *)json, sizeof json - 1}, &context, NULL));
     WORKS(lxi_limits_new(&limits, NULL));
     WORKS(lxi_cancel_new(&cancel, NULL));
 
@@ -133,7 +133,7 @@ int main(int argc, char **argv) {
 
     WORKS(lxi_cancel_free(cancel));
     WORKS(lxi_limits_free(limits));
-    WORKS(lxi_context_free(context));
+    WORKS(lxi_template_context_free(context));
     WORKS(lxi_template_free(template_));
     WORKS(lxi_store_free(store));
     WORKS(lxi_image_free(image));

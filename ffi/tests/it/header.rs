@@ -49,7 +49,7 @@ const PARTS: &[&str] = &[
     "edit",
     "alias",
     "export",
-    "upkeep",
+    "maintenance",
 ];
 
 #[test]

@@ -97,7 +97,7 @@ fn verify_options(caller: &mut Caller<'_>, most: u32) -> *const lxi_verify_optio
 
 fn verify(caller: &mut Caller<'_>) {
     let (image, options) = (caller.handle::<lxi_image>(), verify_options(caller, LXI_VERIFY_CONTENTS));
-    let place = caller.handle_place::<lxi_verification>(false);
+    let place = caller.handle_place::<lxi_verify_report>(false);
     call!(caller, lxi_image_verify(image, options, place));
 }
 
@@ -105,13 +105,13 @@ fn survey(caller: &mut Caller<'_>) {
     let (image, options) = (caller.handle::<lxi_image>(), verify_options(caller, LXI_VERIFY_CONTENTS));
     let (show, user) = ((caller.choice() < 250).then_some(entry as _), caller.patience());
     caller.refused |= show.is_none();
-    let place = caller.handle_place::<lxi_verification>(true);
+    let place = caller.handle_place::<lxi_verify_report>(true);
     call!(caller, lxi_image_survey(image, options, show, user, place));
 }
 
 fn verification_get(caller: &mut Caller<'_>) {
-    let (found, info) = (caller.handle::<lxi_verification>(), caller.info::<lxi_verification_info>());
-    let good = call!(caller, lxi_verification_get(found, info));
+    let (found, info) = (caller.handle::<lxi_verify_report>(), caller.info::<lxi_verify_info>());
+    let good = call!(caller, lxi_verify_report_get(found, info));
     if good {
         // SAFETY: filled.
         caller.learn(good, unsafe { &raw const (*info).fingerprint });
@@ -119,19 +119,19 @@ fn verification_get(caller: &mut Caller<'_>) {
 }
 
 fn verification_parts(caller: &mut Caller<'_>) {
-    let (found, place) = (caller.handle::<lxi_verification>(), caller.handle_place::<lxi_metadata>(false));
-    call!(caller, lxi_verification_metadata(found, place));
-    let (found, index, name) = (caller.handle::<lxi_verification>(), caller.index(), caller.result::<lxi_bytes>(false));
-    let good = call!(caller, lxi_verification_template_at(found, index, name));
+    let (found, place) = (caller.handle::<lxi_verify_report>(), caller.handle_place::<lxi_metadata>(false));
+    call!(caller, lxi_verify_report_metadata(found, place));
+    let (found, index, name) = (caller.handle::<lxi_verify_report>(), caller.index(), caller.result::<lxi_bytes>(false));
+    let good = call!(caller, lxi_verify_report_template_at(found, index, name));
     caller.read(good, name);
-    let (found, index, path) = (caller.handle::<lxi_verification>(), caller.index(), caller.result::<lxi_bytes>(false));
-    let good = call!(caller, lxi_verification_stray_at(found, index, path));
+    let (found, index, path) = (caller.handle::<lxi_verify_report>(), caller.index(), caller.result::<lxi_bytes>(false));
+    let good = call!(caller, lxi_verify_report_stray_at(found, index, path));
     caller.read(good, path);
 }
 
 fn verification_finding_at(caller: &mut Caller<'_>) {
-    let (found, index, info) = (caller.handle::<lxi_verification>(), caller.index(), caller.info::<lxi_error_info>());
-    if call!(caller, lxi_verification_finding_at(found, index, info)) {
+    let (found, index, info) = (caller.handle::<lxi_verify_report>(), caller.index(), caller.info::<lxi_error_info>());
+    if call!(caller, lxi_verify_report_finding_at(found, index, info)) {
         // SAFETY: filled.
         let info = unsafe { &*info };
         texts_of(&[info.message, info.sentence, info.hint, info.expected, info.found, info.limit]);
@@ -152,7 +152,7 @@ fn differences_at(caller: &mut Caller<'_>) {
         // SAFETY: filled.
         let info = unsafe { &*info };
         touch(info.path.data, info.path.len);
-        assert!((LXI_DIFFERS_ONLY_IN_FIRST..=LXI_DIFFERS_CHANGED).contains(&info.kind));
+        assert!((LXI_DIFFERENCE_ONLY_IN_FIRST..=LXI_DIFFERENCE_CHANGED).contains(&info.kind));
     }
 }
 
@@ -247,7 +247,7 @@ fn unpacked_parts(caller: &mut Caller<'_>) {
     caller.shown(good, &[what]);
     let (unpacked, index) = (caller.handle::<lxi_unpacked>(), caller.index());
     let (what, count) = (caller.result::<lxi_str>(false), caller.result::<u64>(false));
-    let good = call!(caller, lxi_unpacked_omitted_at(unpacked, index, what, count));
+    let good = call!(caller, lxi_unpacked_omission_kind_at(unpacked, index, what, count));
     caller.shown(good, &[what]);
 }
 
@@ -299,7 +299,7 @@ fn convert_options(caller: &mut Caller<'_>) -> *const lxi_convert_options {
     (options.form, options.rootfs_format) = (u32::from(caller.choice() % 4), u32::from(caller.choice() % 4));
     options.compression = caller.one_of(CODECS);
     if caller.choice() % 4 == 3 {
-        options.expected = caller.fingerprint(true);
+        options.expected_fingerprint = caller.fingerprint(true);
     }
     (options.threads, options.monitor) = (caller.threads(), caller.monitor());
     caller.given(options)
@@ -335,7 +335,7 @@ fn written_parts(caller: &mut Caller<'_>) {
     }
     let (written, index) = (caller.handle::<lxi_written>(), caller.index());
     let (path, why) = (caller.result::<lxi_bytes>(false), caller.result::<lxi_str>(false));
-    let good = call!(caller, lxi_written_omitted_at(written, index, path, why));
+    let good = call!(caller, lxi_written_omission_at(written, index, path, why));
     caller.read(good, path);
     caller.shown(good, &[why]);
 }

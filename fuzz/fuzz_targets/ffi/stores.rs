@@ -73,7 +73,7 @@ fn import_options(caller: &mut Caller<'_>) -> *const lxi_import_options {
         (options.properties, options.properties_len) = (properties.as_ptr(), 1);
         caller.kept.push(Box::new((aliases, properties)));
         if caller.choice() % 4 == 3 {
-            options.expected = caller.fingerprint(true);
+            options.expected_fingerprint = caller.fingerprint(true);
         }
         options.expires_at = caller.seconds();
         if caller.choice() % 4 == 3 {
@@ -132,7 +132,7 @@ fn resolve(caller: &mut Caller<'_>) {
     call!(caller, lxi_store_resolve(store, reference, place));
     let (store, reference) = (caller.handle::<lxi_store>(), caller.one_of(&["web", "debian/12"]));
     let (of, place) = (image_type(caller), caller.handle_place::<lxi_stored_image>(false));
-    call!(caller, lxi_store_resolve_of_type(store, reference, of, place));
+    call!(caller, lxi_store_resolve_preferring(store, reference, of, place));
 }
 
 /// A type of images, none, or one that is refused.

@@ -178,22 +178,22 @@ fn template_warning_at(caller: &mut Caller<'_>) {
 }
 
 fn context_from_json(caller: &mut Caller<'_>) {
-    let (json, place) = (caller.bytes(Material::Json), caller.handle_place::<lxi_context>(false));
-    call!(caller, lxi_context_from_json(json, place));
+    let (json, place) = (caller.bytes(Material::Json), caller.handle_place::<lxi_template_context>(false));
+    call!(caller, lxi_template_context_from_json(json, place));
 }
 
 fn context_from_variables(caller: &mut Caller<'_>) {
-    let (json, place) = (caller.bytes(Material::Json), caller.handle_place::<lxi_context>(false));
-    call!(caller, lxi_context_from_variables(json, place));
+    let (json, place) = (caller.bytes(Material::Json), caller.handle_place::<lxi_template_context>(false));
+    call!(caller, lxi_template_context_from_variables(json, place));
 }
 
 fn context_set_now(caller: &mut Caller<'_>) {
-    let (context, seconds) = (caller.handle::<lxi_context>(), caller.seconds());
-    call!(caller, lxi_context_set_now(context, seconds));
+    let (context, seconds) = (caller.handle::<lxi_template_context>(), caller.seconds());
+    call!(caller, lxi_template_context_set_now(context, seconds));
 }
 
 fn template_render(caller: &mut Caller<'_>) {
-    let (parsed, context, limits) = (caller.handle::<lxi_template>(), caller.handle::<lxi_context>(), caller.limits());
+    let (parsed, context, limits) = (caller.handle::<lxi_template>(), caller.handle::<lxi_template_context>(), caller.limits());
     let place = caller.handle_place::<lxi_buffer>(false);
     call!(caller, lxi_template_render(parsed, context, limits, place));
 }
@@ -213,7 +213,7 @@ fn apply_options(caller: &mut Caller<'_>) -> *const lxi_apply_options {
 
 fn apply(caller: &mut Caller<'_>) {
     let (directory, metadata) = (caller.path("out", false), caller.optional::<lxi_metadata>());
-    let (trigger, context) = (caller.one_of(&["create", "start", "copy"]), caller.handle::<lxi_context>());
+    let (trigger, context) = (caller.one_of(&["create", "start", "copy"]), caller.handle::<lxi_template_context>());
     let (options, place) = (apply_options(caller), caller.handle_place::<lxi_applied>(true));
     call!(caller, lxi_apply(directory, metadata, trigger, context, options, place));
 }
@@ -221,7 +221,7 @@ fn apply(caller: &mut Caller<'_>) {
 fn apply_at(caller: &mut Caller<'_>) {
     let (rootfs, templates) = (caller.descriptor("tree"), caller.descriptor("templates"));
     let metadata = caller.handle::<lxi_metadata>();
-    let (trigger, context) = (caller.one_of(&["create", "start", "copy"]), caller.handle::<lxi_context>());
+    let (trigger, context) = (caller.one_of(&["create", "start", "copy"]), caller.handle::<lxi_template_context>());
     let (options, place) = (apply_options(caller), caller.handle_place::<lxi_applied>(true));
     call!(caller, lxi_apply_at(rootfs, templates, metadata, trigger, context, options, place));
 }

@@ -1,4 +1,11 @@
-//! `alias create|delete|rename|list`.
+//! `alias create|delete|rename|list`: names for images, in the store or on an LXD or Incus server.
+//!
+//! A name with a remote and a colon before it works on that server by its REST API; any other works on the local store.
+//! An alias is unique for each image type in the store, so `--vm` selects the alias of the virtual machine where a
+//! container has the same one. On a server one name means one image, so `--vm` is refused there instead of ignored.
+//!
+//! `list` filters on this side of the connection: every filter must be part of the name or a prefix of the fingerprint.
+//! Rows are sorted by name, then containers before virtual machines, so that two runs print the same order.
 
 use clap::{Args, Subcommand};
 use lxd_image::store::{Alias, AliasTarget, ImportOptions, StoredImage};
@@ -6,10 +13,10 @@ use lxd_image::{Error, ErrorKind, ImageType, Result};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
+use crate::location::Location;
 use crate::options::Session;
-use crate::output::{self, Facts, Format};
-use crate::place::Place;
-use crate::store::{Which, local, resolve};
+use crate::output::{self, Format, Records};
+use crate::store::{TypeArgument, local, resolve};
 
 /// Manage aliases
 #[derive(Args)]
@@ -22,59 +29,65 @@ pub(crate) struct Arguments {
 enum Verb {
     /// Point a new alias to an image
     Create {
-        /// The alias; of a server behind its name and a colon
+        /// The alias; `REMOTE:` before it means an alias on that server
         #[arg(value_name = "[REMOTE:]NAME")]
         name: String,
-        /// An alias, a fingerprint or the beginning of one
+        /// An alias, a fingerprint or a prefix of one
         reference: String,
-        /// What the alias is for
+        /// A description of the alias
         #[arg(long, default_value = "")]
         description: String,
-        /// Move the alias if it is taken
+        /// Move the alias if it exists already
         #[arg(long)]
         reuse: bool,
         #[command(flatten)]
-        which: Which,
+        which: TypeArgument,
     },
     /// Remove an alias; the image stays
     #[command(visible_alias = "rm")]
     Delete {
-        /// The alias; of a server behind its name and a colon
+        /// The alias; `REMOTE:` before it means an alias on that server
         #[arg(value_name = "[REMOTE:]NAME")]
         name: String,
         #[command(flatten)]
-        which: Which,
+        which: TypeArgument,
     },
-    /// Give an alias another name
+    /// Rename an alias
     #[command(visible_aliases = ["mv"])]
     Rename {
-        /// The alias; of a server behind its name and a colon
+        /// The alias; `REMOTE:` before it means an alias on that server
         #[arg(value_name = "[REMOTE:]NAME")]
         name: String,
         /// Its new name
         new: String,
         #[command(flatten)]
-        which: Which,
+        which: TypeArgument,
     },
     /// List aliases
     #[command(visible_alias = "ls")]
     List {
-        /// A remote and a colon, to list what is there; then parts of names or beginnings of fingerprints, which all must match
+        /// A remote and a colon, to list its aliases; then parts of names or prefixes of fingerprints, which all
+        /// must match
         #[arg(value_name = "[REMOTE:] FILTER")]
         filters: Vec<String>,
     },
 }
 
+/// Runs the selected verb.
+///
+/// # Errors
+/// `AlreadyExists` for a name that is taken (without `--reuse`), `NotFound` for a missing alias or image,
+/// `InvalidInput` for a malformed name or `--vm` on a server; those of the store or the remote.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     let (monitor, _shown) = session.monitor();
     match &arguments.verb {
-        Verb::Create { name, reference, description, reuse, which } => match Place::of(name) {
-            Place::Local(name) => {
+        Verb::Create { name, reference, description, reuse, which } => match Location::of(name) {
+            Location::Local(name) => {
                 let store = session.store()?;
                 let image = resolve(&store, reference, *which)?;
                 let alias = Alias::new(name)?.described(&**description);
                 if *reuse {
-                    // A cached image stays one: nothing but its name changes.
+                    // Only the name changes: a cached image must stay cached, or it would never be pruned again.
                     let options = ImportOptions::new().cached(image.cached).alias(alias);
                     let options = options.reuse_aliases(true).replace_images(true).monitor(monitor.clone());
                     store.adopt(&image.fingerprint, &options)?;
@@ -82,25 +95,25 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
                     store.create_alias(&alias, &image.fingerprint)?;
                 }
             }
-            Place::Remote(remote, name) => {
+            Location::Remote(remote, name) => {
                 let server = session.lxd(remote)?;
-                // As with `lxc`, what it points to is on the same server, whether or not that is said again.
+                // As with `lxc`, the target is on the same server, with or without the remote's name before it.
                 let reference =
                     reference.strip_prefix(remote).and_then(|rest| rest.strip_prefix(':')).unwrap_or(reference);
-                let image = session.find_on(&server, reference, which.said(), &monitor)?;
+                let image = session.find_on(&server, reference, which.requested(), &monitor)?;
                 server.create_alias(&Alias::new(name)?.described(&**description), &image, *reuse, &monitor)?;
             }
         },
-        Verb::Delete { name, which } => match Place::of(name) {
-            Place::Local(name) => session.store()?.delete_alias(name, which.said())?,
-            Place::Remote(remote, name) => {
+        Verb::Delete { name, which } => match Location::of(name) {
+            Location::Local(name) => session.store()?.delete_alias(name, which.requested())?,
+            Location::Remote(remote, name) => {
                 refuse_type(*which)?;
                 session.lxd(remote)?.delete_alias(name, &monitor)?;
             }
         },
-        Verb::Rename { name, new, which } => match Place::of(name) {
-            Place::Local(name) => session.store()?.rename_alias(name, local(new)?, which.said())?,
-            Place::Remote(remote, name) => {
+        Verb::Rename { name, new, which } => match Location::of(name) {
+            Location::Local(name) => session.store()?.rename_alias(name, local(new)?, which.requested())?,
+            Location::Remote(remote, name) => {
                 refuse_type(*which)?;
                 let new = new.strip_prefix(remote).and_then(|rest| rest.strip_prefix(':')).unwrap_or(new);
                 session.lxd(remote)?.rename_alias(name, new, &monitor)?;
@@ -111,8 +124,9 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     Ok(())
 }
 
-/// On a server a name means one image, of whatever type.
-fn refuse_type(which: Which) -> Result<()> {
+/// Refuses `--vm` for a server. On LXD and Incus a name means one image of whatever type, so the option would be
+/// ignored.
+fn refuse_type(which: TypeArgument) -> Result<()> {
     if which.vm {
         let sentence = "`--vm` has no effect on a server: an alias there means one image";
         return Err(Error::new(ErrorKind::InvalidInput, sentence).with_hint("leave `--vm` out"));
@@ -120,6 +134,10 @@ fn refuse_type(which: Which) -> Result<()> {
     Ok(())
 }
 
+/// Prints the aliases of the store or of a remote that match all filters.
+///
+/// A remote has no list of aliases that every protocol offers, so its images are listed and their aliases are
+/// collected.
 fn list(filters: &[String], session: &Session) -> Result<()> {
     let (remote, filters) = match filters.split_first() {
         Some((first, rest)) if first.ends_with(':') => (first.strip_suffix(':'), rest),
@@ -158,5 +176,5 @@ fn list(filters: &[String], session: &Session) -> Result<()> {
     }
     rows.sort_by(|a, b| a.0.cmp(&b.0));
     let rows = rows.into_iter().map(|(_, row)| row).collect();
-    output::show(Facts::Many(&["alias", "fingerprint", "type", "description"], rows), &session.format)
+    output::show(Records::Many(&["alias", "fingerprint", "type", "description"], rows), &session.format)
 }

@@ -1,4 +1,9 @@
-//! `check`: every byte of the store compared with what it must be.
+//! `check`: compares every byte of the store with what the catalog says, and with `--repair` fixes what it can.
+//!
+//! A check without `--repair` opens the store for reading and changes nothing. `Store::repair` opens the store itself,
+//! because a damaged catalog cannot be opened. Findings are results and go to standard output, one per line; the
+//! summary is a note. The exit status is 3 as soon as there is a finding, also when it was repaired, so that a script
+//! that runs `check` regularly notices damage once.
 
 use clap::Args;
 use lxd_image::store::{CheckOptions, CheckReport, Finding, Store};
@@ -7,17 +12,22 @@ use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
 use crate::options::Session;
-use crate::output::{self, Facts, Format};
+use crate::output::{self, Format, Records};
 use crate::store::size;
 
 /// Check the store: hash every image, compare with the catalog
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Put right what is found: damaged files go to quarantine, a damaged catalog is made anew
+    /// Repair what is found: damaged files go to quarantine, a damaged catalog is rebuilt
     #[arg(long)]
     repair: bool,
 }
 
+/// Checks the store, or repairs it with `--repair`, and prints one row per finding.
+///
+/// # Errors
+/// Status 3 if there is any finding, repaired or not, and if the store itself is malformed; otherwise the error of the
+/// check: cancelled, busy, I/O.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     let (monitor, shown) = session.monitor();
     let options = CheckOptions::new().repair(arguments.repair).monitor(monitor);
@@ -45,7 +55,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         });
     } else {
         let rows = report.findings.iter().map(|finding| row(finding, &report, arguments.repair)).collect();
-        output::show(Facts::Many(&["finding", "state", "reason"], rows), &session.format)?;
+        output::show(Records::Many(&["finding", "state", "reason"], rows), &session.format)?;
     }
     if report.is_clean() {
         return Ok(());
@@ -64,18 +74,21 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     }))
 }
 
+/// Hint of a check that found something and was not allowed to repair it.
 const REPAIR: &str = "`lxd-image check --repair` puts right what can be";
 
+/// A number of findings as the subject of a sentence, with its verb.
 fn things(count: usize) -> String {
     if count == 1 { "1 thing was".to_owned() } else { format!("{count} things were") }
 }
 
-/// Why a repair left a finding as it is.
+/// The reason why a repair left this finding, or `None` if it repaired it.
 fn left<'a>(finding: &Finding, report: &'a CheckReport) -> Option<&'a str> {
     let left = report.unrepaired.iter().find(|left| left.finding == *finding);
     left.map(|left| left.reason.as_str())
 }
 
+/// One finding for JSON, YAML, CSV and templates: its text, what happened to it, and why it was left.
 fn row(finding: &Finding, report: &CheckReport, repair: bool) -> Map<String, Value> {
     let left = left(finding, report);
     let state = match left {

@@ -1,4 +1,9 @@
-//! `convert`: an image to another form or codec, in one stream.
+//! `convert`: writes an image in another form or with another codec, in one stream.
+//!
+//! No tree is written to disk in between: members go from the decoder to the encoder. The output is a file, a file in
+//! a directory (see [`OutFile`]), or standard output. With `--fingerprint` the source is compared while it is read, and
+//! a mismatch removes the output. The fingerprint of the new image is the result on standard output; where the image
+//! itself goes to standard output, the fingerprint is a note on standard error.
 
 use std::path::{Path, PathBuf};
 
@@ -8,25 +13,26 @@ use lxd_image::{Error, ErrorKind, Fingerprint, Result};
 
 use crate::failure::Failure;
 use crate::options::Session;
+use crate::out_file::OutFile;
 use crate::output;
 use crate::pack::report;
-use crate::store::Which;
-use crate::target::Target;
+use crate::store::TypeArgument;
 
 /// Convert an image to another form or compression
 #[derive(Args)]
 #[command(override_usage = "lxd-image convert [OPTIONS] <IMAGE> [ROOTFS] <OUT>")]
 pub(crate) struct Arguments {
-    /// The image (or both files of a split image, in either order, or what the store or a remote calls it), then the output: a
-    /// file, a directory, or `-` for standard output
+    /// The image (or both files of a split image, in either order, or the name of an image of the store or a remote),
+    /// then the output: a file, a directory, or `-` for standard output
     #[arg(num_args = 2..=3, required = true, value_names = ["IMAGE", "[ROOTFS]", "OUT"])]
     paths: Vec<PathBuf>,
     #[command(flatten)]
-    which: Which,
+    which: TypeArgument,
     /// The form of the output (default: that of the image)
     #[arg(long, value_enum, value_name = "FORM")]
     to: Option<To>,
-    /// xz, gzip, zstd, bzip2, lz4 or none, optionally `:LEVEL` (default: what OUT's name ends with, else that of the image)
+    /// xz, gzip, zstd, bzip2, lz4 or none, optionally `:LEVEL` (default: by the ending of OUT, else that of the
+    /// image)
     #[arg(long, value_name = "CODEC[:LEVEL]")]
     compression: Option<String>,
     /// What the rootfs of a split image becomes: tar or squashfs
@@ -45,6 +51,13 @@ enum To {
     Split,
 }
 
+/// Converts the image and prints the fingerprint of the result.
+///
+/// The last path is the output, the others are the input; clap cannot express that, because the second is optional.
+///
+/// # Errors
+/// Those of opening and converting; `Mismatch` for another fingerprint than `--fingerprint`, after which no output is
+/// left.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     let (Some((out, files)), Some(first)) = (arguments.paths.split_last(), arguments.paths.first()) else {
         return Err(Error::new(ErrorKind::InvalidInput, "an image and an output are needed").into());
@@ -78,7 +91,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
             .compression
             .as_deref()
             .unwrap_or_else(|| image.containers().next().and_then(|c| c.codec()).map_or("none", Codec::name));
-        Target::of(out, first, codec)?.write(|out| image.convert(out, &options))
+        OutFile::of(out, first, codec)?.write(|out| image.convert(out, &options))
     };
     drop(shown);
     report(&written?, to_stream, session)

@@ -1,4 +1,14 @@
-//! `copy`: images from a remote into the store, from the store to a server, or from one to the other.
+//! `copy`: copies images from a remote to the store, from the store to a server, or between two remotes.
+//!
+//! There are three ways for the bytes:
+//!
+//! - remote to store: [`copy`](lxd_image::remote::copy), once for each architecture of `--all`;
+//! - store to server: an upload, in which the server computes the fingerprint again;
+//! - remote to server: through the local store, where the image stays as a cached one. The two servers never talk to
+//!   each other, so it does not matter whether they can reach or trust each other.
+//!
+//! Options that one of these ways cannot honour (`--auto-update` and `--all` for a server, `--all` and `--secret` for a
+//! source that is the local store) are refused before the first request.
 
 use clap::Args;
 use lxd_image::remote::{CopyOptions, Remote, UploadOptions, copy};
@@ -6,45 +16,47 @@ use lxd_image::store::{Alias, Store, StoredImage};
 use lxd_image::{Architecture, Error, ErrorKind, Monitor, Result};
 
 use crate::failure::Failure;
+use crate::location::Location;
 use crate::options::Session;
-use crate::place::Place;
-use crate::store::Which;
+use crate::store::TypeArgument;
 
 /// Copy images between remotes and the store
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// What to copy: an alias, a fingerprint or the beginning of one, behind the remote's name and a colon
+    /// The image to copy: an alias, a fingerprint or a prefix of one; `REMOTE:` before it means an image of that remote
     #[arg(value_name = "[REMOTE:]REF")]
     reference: String,
-    /// Where to (default: the local store)
+    /// The target (default: the local store)
     #[arg(value_name = "[REMOTE:]", default_value = "local:")]
     target: String,
-    /// A name for the copy (repeatable)
+    /// An alias for the copy (repeatable)
     #[arg(long, value_name = "NAME")]
     alias: Vec<String>,
-    /// Give it the aliases that it has there, too
+    /// Also copy the aliases of the source
     #[arg(long)]
     copy_aliases: bool,
-    /// Keep it up to date from there
+    /// Update the copy when the source has a newer image
     #[arg(long)]
     auto_update: bool,
-    /// Let everyone read it
+    /// Make the image public
     #[arg(long)]
     public: bool,
     #[command(flatten)]
-    which: Which,
-    /// Copy the image of each of these architectures, instead of this machine's; aliases get `/ARCH` behind them
+    which: TypeArgument,
+    /// Copy the image of each of these architectures, instead of this machine's; `/ARCH` is appended to each alias
     #[arg(long, value_name = "ARCH", num_args = 1..)]
     all: Vec<Architecture>,
-    /// Move an alias that is taken; an image that loses its last alias by that is deleted, unless its property `keep` is `true`
+    /// Move an alias that exists already; an image that thereby loses its last alias is deleted, unless its property
+    /// `keep` is `true`
     #[arg(long)]
     reuse: bool,
-    /// The secret of a private image, as its owner gave it
+    /// The secret that opens a private image
     #[arg(long)]
     secret: Option<String>,
 }
 
 impl Arguments {
+    /// Options for copying into the store.
     fn options(&self, monitor: &Monitor) -> CopyOptions {
         CopyOptions::new()
             .copy_aliases(self.copy_aliases)
@@ -56,6 +68,7 @@ impl Arguments {
             .monitor(monitor.clone())
     }
 
+    /// Options for uploading to a server.
     fn upload(&self, monitor: &Monitor) -> Result<UploadOptions> {
         let mut options = UploadOptions::new()
             .copy_aliases(self.copy_aliases)
@@ -69,6 +82,7 @@ impl Arguments {
         Ok(options)
     }
 
+    /// Connects to the remote that images come from, with `--secret` for a private image of an LXD or Incus server.
     fn source(&self, name: &str, session: &Session) -> Result<Box<dyn Remote>> {
         match &self.secret {
             Some(secret) => Ok(Box::new(session.lxd(name)?.secret(&**secret))),
@@ -76,7 +90,10 @@ impl Arguments {
         }
     }
 
-    /// Copies what a reference of a remote names into the store: one image, or one for each architecture.
+    /// Copies what a reference names into the store: one image, or one for each architecture of `--all`.
+    ///
+    /// With several architectures each alias gets the architecture appended (`debian/12/arm64`); the image of the first
+    /// architecture also gets the alias itself. Images that were copied before an error stay.
     fn fetch(&self, remote: &dyn Remote, name: &str, store: &Store, monitor: &Monitor) -> Result<Vec<StoredImage>> {
         if self.all.is_empty() {
             let mut options = self.options(monitor);
@@ -90,7 +107,7 @@ impl Arguments {
             let mut options = self.options(monitor).architectures([*architecture]);
             for name in &self.alias {
                 options = options.alias(Alias::new(format!("{name}/{}", architecture.debian_name()))?);
-                // The first one is what the name alone means.
+                // The alias without an architecture means the image of the first one.
                 if index == 0 {
                     options = options.alias(Alias::new(&**name)?);
                 }
@@ -101,11 +118,16 @@ impl Arguments {
     }
 }
 
+/// Copies the image and prints the fingerprint of each copy.
+///
+/// # Errors
+/// `InvalidInput` for combinations of source, target and options that have no meaning; those of resolving the
+/// reference, downloading and uploading.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
-    let (from, to) = (Place::of(&arguments.reference), Place::of(&arguments.target));
+    let (from, to) = (Location::of(&arguments.reference), Location::of(&arguments.target));
     let (target, rest) = match to {
-        Place::Local(rest) => (None, rest),
-        Place::Remote(name, rest) => (Some(name), rest),
+        Location::Local(rest) => (None, rest),
+        Location::Remote(name, rest) => (Some(name), rest),
     };
     if !rest.is_empty() {
         let sentence = format!("cannot copy to `{}`", arguments.target);
@@ -114,32 +136,34 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
             .into());
     }
     if target.is_some() && (arguments.auto_update || !arguments.all.is_empty()) {
-        let sentence = "an image that is sent to a server can't be kept up to date by it, nor several be sent at once";
+        let sentence = "`--auto-update` and `--all` are not available for uploads to a server";
         return Err(Error::new(ErrorKind::InvalidInput, sentence).with_hint("copy to the local store first").into());
     }
-    if matches!(from, Place::Local(_)) && (!arguments.all.is_empty() || arguments.secret.is_some()) {
-        let sentence = "`--all` and `--secret` choose among the images of a remote, and this is one of the store";
+    if matches!(from, Location::Local(_)) && (!arguments.all.is_empty() || arguments.secret.is_some()) {
+        let sentence = "`--all` and `--secret` need a remote as the source, not the local store";
         return Err(Error::new(ErrorKind::InvalidInput, sentence).into());
     }
     let (monitor, shown) = session.monitor();
     let done = match (from, target) {
-        (Place::Local(_), None) => Err(Error::new(ErrorKind::InvalidInput, "this copies from the store to itself")
-            .with_hint("`lxd-image alias create` gives an image another name")),
-        (Place::Remote(name, reference), None) => arguments.source(name, session).and_then(|remote| {
+        (Location::Local(_), None) => {
+            Err(Error::new(ErrorKind::InvalidInput, "source and target are both the local store")
+                .with_hint("`lxd-image alias create` gives an image another name"))
+        }
+        (Location::Remote(name, reference), None) => arguments.source(name, session).and_then(|remote| {
             let store = session.store()?;
             arguments.fetch(&*remote, reference, &store, &monitor)
         }),
-        (Place::Local(reference), Some(target)) => session.lxd(target).and_then(|server| {
+        (Location::Local(reference), Some(target)) => session.lxd(target).and_then(|server| {
             let store = session.store_to_read()?;
             let image = arguments.which.find(&store, reference)?;
             server.upload(&store.open_image(&image.fingerprint)?, &arguments.upload(&monitor)?)?;
             Ok(vec![image])
         }),
-        (Place::Remote(name, reference), Some(target)) => arguments.source(name, session).and_then(|remote| {
+        (Location::Remote(name, reference), Some(target)) => arguments.source(name, session).and_then(|remote| {
             let server = session.lxd(target)?;
             let store = session.store()?;
-            // By way of the store, which keeps it for a while as one that was used.
-            // Its aliases and who may read it are for the server that it is sent to.
+            // Through the local store, which keeps the image as a cached one.
+            // Aliases and visibility are for the target server, not for the local copy.
             let cached = arguments.options(&monitor).copy_aliases(false).reuse_aliases(false).public(false);
             let image = store.get_or_fetch(&*remote, reference, &cached)?;
             let mut options = arguments.upload(&monitor)?.copy_aliases(false);

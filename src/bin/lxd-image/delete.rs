@@ -1,4 +1,7 @@
-//! `delete`: images and their aliases out of the store, or off a server.
+//! `delete`: deletes images with their aliases, from the store or from a server.
+//!
+//! All references are resolved before the first image is deleted: a typing error in one of them deletes nothing. An
+//! image that is named twice, by two aliases for example, is deleted once.
 
 use std::collections::BTreeSet;
 
@@ -6,30 +9,35 @@ use clap::Args;
 use lxd_image::Result;
 
 use crate::failure::Failure;
+use crate::location::Location;
 use crate::options::Session;
-use crate::place::Place;
-use crate::store::Which;
+use crate::store::TypeArgument;
 
 /// Delete images
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Aliases, fingerprints or beginnings of fingerprints; of a server behind its name and a colon
+    /// Aliases, fingerprints or prefixes of fingerprints; `REMOTE:` before one means an image of that server
     #[arg(required = true, value_name = "[REMOTE:]REF")]
     references: Vec<String>,
     #[command(flatten)]
-    which: Which,
+    which: TypeArgument,
 }
 
+/// Deletes the images. Either all references can be resolved, or nothing is deleted.
+///
+/// # Errors
+/// `NotFound` and `Ambiguous` for a reference. If a deletion itself fails, the images before it in the list are already
+/// deleted.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     let (monitor, shown) = session.monitor();
-    // All are looked up before the first goes: a slip in one of them removes nothing.
+    // Resolve all references first, so that a typing error in one of them deletes nothing.
     let found = arguments
         .references
         .iter()
-        .map(|reference| match Place::of(reference) {
-            Place::Local(reference) => Ok((None, arguments.which.find(&session.store()?, reference)?)),
-            Place::Remote(name, reference) => {
-                let said = arguments.which.said();
+        .map(|reference| match Location::of(reference) {
+            Location::Local(reference) => Ok((None, arguments.which.find(&session.store()?, reference)?)),
+            Location::Remote(name, reference) => {
+                let said = arguments.which.requested();
                 Ok((Some(name), session.find_on(&session.lxd(name)?, reference, said, &monitor)?))
             }
         })

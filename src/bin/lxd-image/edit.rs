@@ -1,4 +1,11 @@
-//! `edit`, `set` and the verbs for single properties.
+//! `edit`, `set` and the verbs for single properties: change what the catalog or a server knows of an image.
+//!
+//! `edit` shows the editable part as YAML in `$VISUAL` or `$EDITOR`, or takes YAML from standard input. It applies the
+//! text only if the image still has the revision that was shown (locally by compare-and-set on the row, on a server by
+//! `If-Match`), so that two people cannot overwrite each other's changes unnoticed. `set-property`, `unset-property`
+//! and `set` change one field whatever else changed, and need no such check.
+//!
+//! A text that cannot be parsed is not lost: the editor opens the same file again.
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -11,30 +18,30 @@ use lxd_image::{Error, ErrorKind, Result};
 
 use crate::failure::Failure;
 use crate::info;
+use crate::location::Location;
 use crate::options::Session;
 use crate::output::{self, Format};
-use crate::place::Place;
 use crate::signals::{self, or_cancelled};
-use crate::store::{Which, pair};
+use crate::store::{TypeArgument, pair};
 
 /// Edit an image in $EDITOR, or take YAML from standard input
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// An alias, a fingerprint or the beginning of one; of a server behind its name and a colon
+    /// An alias, a fingerprint or a prefix of one; `REMOTE:` before it means an image of that server
     #[arg(value_name = "[REMOTE:]REF")]
     reference: String,
     #[command(flatten)]
-    which: Which,
+    which: TypeArgument,
 }
 
 /// Set a property of an image
 #[derive(Args)]
 pub(crate) struct SetProperty {
-    /// An alias, a fingerprint or the beginning of one; of a server behind its name and a colon
+    /// An alias, a fingerprint or a prefix of one; `REMOTE:` before it means an image of that server
     #[arg(value_name = "[REMOTE:]REF")]
     reference: String,
     #[command(flatten)]
-    which: Which,
+    which: TypeArgument,
     /// The property
     key: String,
     /// Its new value
@@ -44,11 +51,11 @@ pub(crate) struct SetProperty {
 /// Print a property of an image
 #[derive(Args)]
 pub(crate) struct GetProperty {
-    /// An alias, a fingerprint or the beginning of one; of a server behind its name and a colon
+    /// An alias, a fingerprint or a prefix of one; `REMOTE:` before it means an image of that server
     #[arg(value_name = "[REMOTE:]REF")]
     reference: String,
     #[command(flatten)]
-    which: Which,
+    which: TypeArgument,
     /// The property
     key: String,
 }
@@ -56,11 +63,11 @@ pub(crate) struct GetProperty {
 /// Remove a property of an image
 #[derive(Args)]
 pub(crate) struct UnsetProperty {
-    /// An alias, a fingerprint or the beginning of one; of a server behind its name and a colon
+    /// An alias, a fingerprint or a prefix of one; `REMOTE:` before it means an image of that server
     #[arg(value_name = "[REMOTE:]REF")]
     reference: String,
     #[command(flatten)]
-    which: Which,
+    which: TypeArgument,
     /// The property
     key: String,
 }
@@ -68,45 +75,52 @@ pub(crate) struct UnsetProperty {
 /// Set public, auto_update or expires_at of an image
 #[derive(Args)]
 pub(crate) struct Set {
-    /// An alias, a fingerprint or the beginning of one; of a server behind its name and a colon
+    /// An alias, a fingerprint or a prefix of one; `REMOTE:` before it means an image of that server
     #[arg(value_name = "[REMOTE:]REF")]
     reference: String,
     #[command(flatten)]
-    which: Which,
+    which: TypeArgument,
     /// public=BOOL, auto_update=BOOL, expires_at=TIME
     #[arg(required = true, value_name = "KEY=VALUE", value_parser = pair)]
     values: Vec<(String, String)>,
 }
 
+/// Comment at the top of the file that the editor shows.
 const COMMENT: &str = "### The image's properties and flags, as YAML. Lines that begin with # are comments.
 ### Architecture, dates and fingerprint can't change.
 ";
 
-/// The answer to a text that can't be used is bounded: a person may change it, a pipe can't.
-const MOST_BYTES: u64 = 1 << 20;
+/// The largest text that `edit` accepts. Properties of real images need a few KiB.
+const MAX_EDIT_BYTES: u64 = 1 << 20;
 
-/// An image that can be changed, where it is.
-struct Target<'a> {
+/// An image to change: in the local store, or on a server.
+struct EditTarget<'a> {
     session: &'a Session,
+    /// The server that has the image; `None` for the local store.
     server: Option<Lxd>,
+    /// The image when it was looked up, with its revision.
     image: StoredImage,
 }
 
-impl<'a> Target<'a> {
-    fn of(reference: &str, which: Which, session: &'a Session) -> Result<Self> {
-        let (server, image) = match Place::of(reference) {
-            Place::Local(reference) => (None, which.find(&session.store()?, reference)?),
-            Place::Remote(name, reference) => {
+impl<'a> EditTarget<'a> {
+    /// Resolves a reference and remembers where the image is.
+    ///
+    /// # Errors
+    /// `NotFound`, `Ambiguous`; those of connecting to the remote or of opening the store.
+    fn of(reference: &str, which: TypeArgument, session: &'a Session) -> Result<Self> {
+        let (server, image) = match Location::of(reference) {
+            Location::Local(reference) => (None, which.find(&session.store()?, reference)?),
+            Location::Remote(name, reference) => {
                 let server = session.lxd(name)?;
                 let (monitor, _shown) = session.monitor();
-                let image = session.find_on(&server, reference, which.said(), &monitor)?;
+                let image = session.find_on(&server, reference, which.requested(), &monitor)?;
                 (Some(server), image)
             }
         };
         Ok(Self { session, server, image })
     }
 
-    /// Changes it; where it is `unchanged` only if it still is as it was seen.
+    /// Applies the edit. With `unchanged` it is refused (`Mismatch`) if the image is no longer what was shown.
     fn change(&self, edit: Edit, unchanged: bool) -> Result<()> {
         if let Some(server) = &self.server {
             let (monitor, _shown) = self.session.monitor();
@@ -118,10 +132,18 @@ impl<'a> Target<'a> {
     }
 }
 
+/// Edits the image: from standard input if that is not a terminal, otherwise in an editor.
+///
+/// The file is offered again until it can be applied or the user gives up; a store that changed in between is not
+/// retried, because the user has to see the new state first.
+///
+/// # Errors
+/// `InvalidInput` for empty input (nothing was changed); `Mismatch` if the image was changed by someone else;
+/// `Cancelled` if the editor failed.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
-    let target = Target::of(&arguments.reference, arguments.which, session)?;
+    let target = EditTarget::of(&arguments.reference, arguments.which, session)?;
     if !std::io::stdin().is_terminal() {
-        let text = signals::read(Path::new("-"), MOST_BYTES).map_err(|error| unread("standard input", error))?;
+        let text = signals::read(Path::new("-"), MAX_EDIT_BYTES).map_err(|error| unread("standard input", error))?;
         if text.trim_ascii().is_empty() {
             let error = Error::new(ErrorKind::InvalidInput, "standard input is empty: nothing was changed");
             return Err(error
@@ -136,7 +158,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         let text = file.edit()?;
         match Edit::from_yaml(&text, &session.limits).and_then(|edit| target.change(edit, true)) {
             Ok(()) => return Ok(()),
-            // What was typed is not lost for a slip in it.
+            // Offer the text again, so that a mistake does not lose the user's work.
             Err(error) if matches!(error.kind(), ErrorKind::Malformed | ErrorKind::InvalidInput) => {
                 eprintln!("error[{}]: {error}", error.kind());
                 eprint!("press Enter to edit again, Ctrl-C to give up ");
@@ -150,18 +172,21 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     }
 }
 
+/// The error for input that cannot be read; a cancelled wait stays `Cancelled`.
 fn unread(what: &str, error: std::io::Error) -> Error {
     or_cancelled(error, |error| Error::new(ErrorKind::Io, format!("{what} can't be read")).with_source(error))
 }
 
+/// The error for an editor that cannot be started or waited for.
 fn unread_editor(error: std::io::Error) -> Error {
     or_cancelled(error, |error| Error::new(ErrorKind::Io, "the editor can't be started").with_source(error))
 }
 
-/// A private file that an editor works on.
+/// A temporary file that only this user can read, removed when dropped.
 struct Draft(PathBuf);
 
 impl Draft {
+    /// Creates the file, readable by this user only: descriptions and properties may be private.
     fn create(text: &str) -> Result<Self> {
         use std::os::unix::fs::OpenOptionsExt;
         let name = format!("lxd-image-edit-{}-{}.yaml", std::process::id(), jiff::Timestamp::now().as_nanosecond());
@@ -175,9 +200,13 @@ impl Draft {
         Ok(draft)
     }
 
+    /// Starts the editor and returns the content of the file when it has ended.
+    ///
+    /// # Errors
+    /// `Cancelled` if the editor ends with a failure, which editors use to say "do nothing" (`:cq` in vi); `Io`.
     fn edit(&self) -> Result<Vec<u8>> {
         let editor = ["VISUAL", "EDITOR"].iter().find_map(std::env::var_os).unwrap_or_else(|| "vi".into());
-        // As git does: the variable may hold arguments, and the shell splits them.
+        // As git does: the variable may contain arguments, so the shell splits it.
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!("{} \"$1\"", editor.to_string_lossy())).arg("sh").arg(&self.0);
         match signals::edit(&mut command) {
@@ -193,6 +222,7 @@ impl Draft {
         std::fs::read(&self.0).map_err(|error| self.unusable(error))
     }
 
+    /// The error for the draft, naming its path, which the user may need to rescue the text.
     fn unusable(&self, error: std::io::Error) -> Error {
         let path: &Path = &self.0;
         Error::new(ErrorKind::Io, "the edited file can't be used").with_source(error).in_file(path)
@@ -205,19 +235,27 @@ impl Drop for Draft {
     }
 }
 
-fn change(reference: &str, which: Which, edit: Edit, session: &Session) -> Result<(), Failure> {
-    Ok(Target::of(reference, which, session)?.change(edit, false)?)
+/// Applies an edit whatever the current revision is.
+fn change(reference: &str, which: TypeArgument, edit: Edit, session: &Session) -> Result<(), Failure> {
+    Ok(EditTarget::of(reference, which, session)?.change(edit, false)?)
 }
 
+/// Sets one property; other properties stay.
 pub(crate) fn set_property(arguments: &SetProperty, session: &Session) -> Result<(), Failure> {
     change(&arguments.reference, arguments.which, Edit::new().property(&*arguments.key, &*arguments.value)?, session)
 }
 
+/// Removes one property. Removing a property that the image does not have is not an error.
 pub(crate) fn unset_property(arguments: &UnsetProperty, session: &Session) -> Result<(), Failure> {
     change(&arguments.reference, arguments.which, Edit::new().remove_property(&*arguments.key), session)
 }
 
+/// Sets flags and the expiry date, all in one edit: either all of them change or none.
+///
+/// # Errors
+/// `InvalidInput` for a key that cannot be set or a value that cannot be parsed.
 pub(crate) fn set(arguments: &Set, session: &Session) -> Result<(), Failure> {
+    /// Keys of `set`. Properties have verbs of their own, because a property may have any of these names too.
     const SETTABLE: [&str; 3] = ["public", "auto_update", "expires_at"];
     let mut edit = Edit::new();
     for (key, value) in &arguments.values {
@@ -231,6 +269,10 @@ pub(crate) fn set(arguments: &Set, session: &Session) -> Result<(), Failure> {
     change(&arguments.reference, arguments.which, edit, session)
 }
 
+/// Prints the value of one property.
+///
+/// # Errors
+/// `NotFound` if the image does not have it (status 4), so that scripts can tell it from an empty value.
 pub(crate) fn get_property(arguments: &GetProperty, session: &Session) -> Result<(), Failure> {
     let image = info::find(&arguments.reference, arguments.which, session)?;
     if matches!(session.format, Format::Json | Format::Yaml | Format::Jinja(_))
@@ -239,7 +281,7 @@ pub(crate) fn get_property(arguments: &GetProperty, session: &Session) -> Result
         return Ok(output::value(&arguments.key, value, &session.format)?);
     }
     match image.properties.get(&arguments.key) {
-        // For scripts, so as it is; a terminal's reader gets it escaped.
+        // Scripts get the exact value; on a terminal it is escaped, because the image may be hostile.
         Some(value) if std::io::stdout().is_terminal() => {
             Ok(output::line(&lxd_image::Escaped(value.as_bytes()).to_string())?)
         }

@@ -1,8 +1,12 @@
-//! What help and manual pages say beyond the options: examples of each verb, files, environment and exit statuses.
+//! Text of help and manual pages beyond the options: examples of each verb, files, environment, exit statuses.
+//!
+//! The tables here are the only source: `--help` and the manual pages (`shell::man`) print the same rows. A new verb
+//! gets its examples in `EXAMPLES`, under its path such as `alias create`.
 
 use clap::Command;
 
-/// Examples of each verb, by its path below the program.
+/// Examples of each verb, by its path below the program (`alias create`). The program's name is added when they are
+/// printed.
 const EXAMPLES: &[(&str, &[&str])] = &[
     (
         "inspect",
@@ -93,40 +97,43 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("man", &["man /usr/local/share/man/man1"]),
 ];
 
-/// Files and directories, and what is there.
+/// Files and directories, and their content. `--store` and the environment override these paths.
 pub(crate) const FILES: &[(&str, &str)] = &[
     ("/var/lib/lxd-image", "the store of root"),
     ("$XDG_DATA_HOME/lxd-image (~/.local/share/lxd-image)", "the store of any other user"),
-    ("$XDG_CONFIG_HOME/lxd-image (~/.config/lxd-image)", "remotes, and the certificate that servers know this user by"),
+    ("$XDG_CONFIG_HOME/lxd-image (~/.config/lxd-image)", "remotes, and the client certificate of this user"),
 ];
 
-/// Variables of the environment, and what they do.
+/// Environment variables and their effect. Variables of the store and the configuration are also read by the systemd
+/// units in `contrib`.
 pub(crate) const ENVIRONMENT: &[(&str, &str)] = &[
-    ("LXD_IMAGE_STORE", "the directory of the store, as --store"),
+    ("LXD_IMAGE_STORE", "the directory of the store, like --store"),
     ("LXD_IMAGE_CONFIG", "the directory of remotes and certificates"),
-    ("SOURCE_DATE_EPOCH", "the date of images that are packed, in seconds since 1970"),
-    ("VISUAL, EDITOR", "what `edit` starts; vi without them"),
+    ("SOURCE_DATE_EPOCH", "the creation date of packed images, in seconds since 1970"),
+    ("VISUAL, EDITOR", "the editor of `edit`; vi without them"),
     ("HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY", "proxies for connections to servers"),
 ];
 
-/// Exit statuses, and when they are given.
+/// Exit statuses and their meaning. They are a contract with scripts; a new meaning gets a new number.
 pub(crate) const STATUSES: &[(&str, &str)] = &[
     ("0", "done"),
     ("1", "failed"),
     ("2", "wrong usage"),
     ("3", "a verb that compares found a mismatch"),
     ("4", "not found"),
-    ("5", "already there"),
+    ("5", "already exists"),
     ("130", "cancelled"),
 ];
 
-/// The examples of a verb, as they are typed.
+/// The examples of a verb as they are typed; none for an unknown path.
 pub(crate) fn examples(path: &str) -> impl Iterator<Item = String> {
     let found = EXAMPLES.iter().find(|(verb, _)| *verb == path).map_or(&[][..], |(_, examples)| examples);
     found.iter().map(|example| format!("lxd-image {example}"))
 }
 
-/// The command line with all that stands below its options.
+/// Adds the tables and examples to the clap definition.
+///
+/// `--help` of the program shows the tables, `-h` only refers to them; every verb shows its examples.
 pub(crate) fn complete(command: Command) -> Command {
     let table = |title: &str, rows: &[(&str, &str)]| {
         let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
@@ -140,6 +147,7 @@ pub(crate) fn complete(command: Command) -> Command {
     with_examples(command, "")
 }
 
+/// Adds the examples to every verb below `command`, recursively. `path` is the verb's path, such as `alias create`.
 fn with_examples(mut command: Command, path: &str) -> Command {
     let names: Vec<String> = command.get_subcommands().map(|verb| verb.get_name().to_owned()).collect();
     for name in names {

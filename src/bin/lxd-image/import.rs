@@ -1,4 +1,16 @@
-//! `import`: files, a directory that holds an image's parts, or what a URL stands for, into the store or to a server.
+//! `import`: imports files, a directory with an image's parts, or the image behind a URL, to the store or a server.
+//!
+//! The arguments after the options are read as `lxc` reads them (see [`Positionals`]): files, then a remote with a
+//! colon, then `KEY=VALUE` properties. The input decides what happens:
+//!
+//! - one or two files: imported as they are, byte for byte, so the fingerprint stays;
+//! - a directory with `metadata.yaml` and `rootfs`: packed first, as `publish` does;
+//! - a URL: a direct import. The server answers with headers that name the hash and the URL of the image.
+//!
+//! An image for a server is imported into the local store first, as a cached image, and uploaded from there: the upload
+//! then sends verified bytes. Whether the server trusts this client is asked before anything is read.
+//!
+//! `publish` shares the options and everything after packing ([`NewImageArguments`]).
 
 use std::path::{Path, PathBuf};
 
@@ -9,9 +21,9 @@ use lxd_image::store::{Alias, ImportOptions, StoredImage};
 use lxd_image::{Error, ErrorKind, Result};
 
 use crate::failure::Failure;
+use crate::location::Location;
 use crate::options::{Session, input};
 use crate::owners::TreeArguments;
-use crate::place::Place;
 use crate::publish;
 use crate::store::{is_url, pair};
 
@@ -19,50 +31,57 @@ use crate::store::{is_url, pair};
 #[derive(Args)]
 #[command(override_usage = "lxd-image import [OPTIONS] <IMAGE> [ROOTFS] [REMOTE:] [KEY=VALUE]...")]
 pub(crate) struct Arguments {
-    /// The image (or both files of a split image, in either order; or a directory with metadata.yaml and rootfs; or a URL that
-    /// answers with the hash and the place of an image; `-` is standard input), then a server's name and a colon, and properties
+    /// The image (or both files of a split image, in either order; or a directory with metadata.yaml and rootfs; or a
+    /// URL that answers with the hash and the place of an image; `-` is standard input), then a server's name and a
+    /// colon, and properties
     #[arg(required = true, value_name = "IMAGE")]
     words: Vec<PathBuf>,
     #[command(flatten)]
-    about: About,
-    /// Use plain http with other machines than this one
+    about: NewImageArguments,
+    /// Allow plain HTTP to other machines
     #[arg(long)]
     allow_http: bool,
 }
 
 /// What import and publish say of the new image.
 #[derive(Args)]
-pub(crate) struct About {
-    /// A name for it (repeatable)
+pub(crate) struct NewImageArguments {
+    /// An alias for the image (repeatable)
     #[arg(long, value_name = "NAME")]
     alias: Vec<String>,
-    /// Let everyone read it
+    /// Make the image public
     #[arg(long)]
     public: bool,
-    /// Keep it up to date from its source
+    /// Update the image when its source has a newer one
     #[arg(long)]
     auto_update: bool,
-    /// A property, which wins over the image's own (repeatable)
+    /// A property, which overrides the image's own (repeatable)
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     property: Vec<(String, String)>,
-    /// The fingerprint that it must have
+    /// The fingerprint that the image must have
     #[arg(long, value_name = "HEX")]
     fingerprint: Option<String>,
-    /// Move an alias that is taken; an image that loses its last alias by that is deleted, unless its property `keep` is `true`
+    /// Move an alias that exists already; an image that thereby loses its last alias is deleted, unless its property
+    /// `keep` is `true`
     #[arg(long)]
     reuse: bool,
 }
 
-/// The words of `import` and `publish` behind the options: files, where to, and properties.
-pub(crate) struct Words {
+/// Arguments of `import` and `publish` after the options: files, target, and properties, in any order.
+pub(crate) struct Positionals {
+    /// The input, in the order of the command line.
     pub(crate) files: Vec<PathBuf>,
     /// The server that the image goes to; the store without one.
     pub(crate) remote: Option<String>,
+    /// Properties, in the order of the command line.
     pub(crate) properties: Vec<(String, String)>,
 }
 
-impl Words {
-    /// As `lxc` reads them. A file of the same name comes first.
+impl Positionals {
+    /// Sorts the arguments as `lxc` does: `KEY=VALUE` is a property and `NAME:` a remote, unless a file has that name.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a property without a name and for a second target.
     pub(crate) fn of(words: &[PathBuf]) -> Result<Self> {
         let mut read = Self { files: Vec::new(), remote: None, properties: Vec::new() };
         for word in words {
@@ -75,11 +94,11 @@ impl Words {
                     }
                     read.properties.push((key.to_owned(), value.to_owned()));
                 }
-                Some(text) if text.ends_with(':') && !there() => match Place::of(text) {
-                    Place::Remote(name, "") if read.remote.is_none() => read.remote = Some(name.to_owned()),
-                    Place::Local("") => {}
+                Some(text) if text.ends_with(':') && !there() => match Location::of(text) {
+                    Location::Remote(name, "") if read.remote.is_none() => read.remote = Some(name.to_owned()),
+                    Location::Local("") => {}
                     _ => {
-                        let sentence = format!("`{text}` is one place too many to import to");
+                        let sentence = format!("`{text}` is a second target of the import");
                         return Err(Error::new(ErrorKind::InvalidInput, sentence));
                     }
                 },
@@ -90,14 +109,21 @@ impl Words {
     }
 }
 
-impl About {
-    fn properties<'a>(&'a self, words: &'a Words) -> impl Iterator<Item = &'a (String, String)> {
+impl NewImageArguments {
+    /// Properties from `--property` and from the arguments, in this order; a later one wins.
+    fn properties<'a>(&'a self, words: &'a Positionals) -> impl Iterator<Item = &'a (String, String)> {
         self.property.iter().chain(&words.properties)
     }
 
-    /// How the image is imported. One on its way to a server stays here for a while, and gets its names there. What is packed here
-    /// gets its properties now, since they go into its own metadata.
-    pub(crate) fn options(&self, words: &Words, packed: bool) -> Result<ImportOptions> {
+    /// Import options for the local store.
+    ///
+    /// An image on its way to a server is cached locally and gets its aliases and properties there. What is packed
+    /// here gets its properties now, because they become part of its own metadata.
+    ///
+    /// # Errors
+    /// `InvalidInput` for `--auto-update` (files have no source) and for malformed aliases, properties and
+    /// fingerprints.
+    pub(crate) fn options(&self, words: &Positionals, packed: bool) -> Result<ImportOptions> {
         if self.auto_update {
             return Err(Error::new(ErrorKind::InvalidInput, "an image from files has no source to be updated from"));
         }
@@ -118,15 +144,15 @@ impl About {
         Ok(options)
     }
 
-    /// Fails early where the server that the image is for would not take it.
-    pub(crate) fn preflight(&self, words: &Words, session: &Session) -> Result<()> {
+    /// Checks that the target server trusts this client, before anything is packed or downloaded.
+    pub(crate) fn preflight(&self, words: &Positionals, session: &Session) -> Result<()> {
         let Some(remote) = &words.remote else { return Ok(()) };
         let (monitor, _shown) = session.monitor();
         session.lxd(remote)?.require_trust(&monitor)
     }
 
-    /// Prints the fingerprint of an image that was imported, and sends it on where it is for a server.
-    pub(crate) fn finish(&self, image: &StoredImage, words: &Words, session: &Session) -> Result<(), Failure> {
+    /// Uploads the image if it is for a server, and prints its fingerprint.
+    pub(crate) fn finish(&self, image: &StoredImage, words: &Positionals, session: &Session) -> Result<(), Failure> {
         if let Some(remote) = &words.remote {
             let (monitor, shown) = session.monitor();
             let mut options = UploadOptions::new()
@@ -150,8 +176,8 @@ impl About {
     }
 }
 
-/// What a URL tells, to whoever asks for its head, is imported.
-fn from_url(url: &Path, arguments: &Arguments, words: &Words, session: &Session) -> Result<StoredImage> {
+/// Imports the image that a URL's headers name (LXD's direct import: `LXD-Image-Hash` and `LXD-Image-URL`).
+fn from_url(url: &Path, arguments: &Arguments, words: &Positionals, session: &Session) -> Result<StoredImage> {
     let about = &arguments.about;
     let url = url.to_string_lossy().parse()?;
     let remote = session.settings()?.direct(url, session.client_options().allow_http(arguments.allow_http))?;
@@ -163,7 +189,7 @@ fn from_url(url: &Path, arguments: &Arguments, words: &Words, session: &Session)
     let store = session.store()?;
     let imported = if words.remote.is_some() {
         if about.auto_update {
-            let sentence = "an image that is sent to a server can't be kept up to date by it";
+            let sentence = "an uploaded image cannot be updated automatically by the server";
             return Err(Error::new(ErrorKind::InvalidInput, sentence).with_hint("import it into the local store"));
         }
         store.get_or_fetch(&remote, "", &options)
@@ -185,11 +211,17 @@ fn from_url(url: &Path, arguments: &Arguments, words: &Words, session: &Session)
     imported
 }
 
+/// Imports the image and prints its fingerprint.
+///
+/// The checks run from cheap to expensive: the arguments, then the trust of the target server, then the bytes.
+///
+/// # Errors
+/// `InvalidInput` for arguments that do not form an image; those of importing, packing, downloading and uploading.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
-    let words = Words::of(&arguments.words)?;
+    let words = Positionals::of(&arguments.words)?;
     let refuse = |sentence: &str| Error::new(ErrorKind::InvalidInput, sentence.to_owned());
     let Some((image, rest)) = words.files.split_first() else {
-        return Err(refuse("no image is named")
+        return Err(refuse("no image is given")
             .with_hint("name a file, a directory or a URL before the properties")
             .into());
     };
@@ -197,8 +229,10 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     match rest {
         [] => {}
         [_] if !is_url(image) && !is_directory => {}
-        [_] if is_directory => return Err(refuse("a directory is a whole image: there can't be another file").into()),
-        [_] => return Err(refuse("what a URL stands for is one file: there can't be another").into()),
+        [_] if is_directory => {
+            return Err(refuse("a directory is a complete image: a second file is not allowed").into());
+        }
+        [_] => return Err(refuse("a URL stands for a unified image: a second file is not allowed").into()),
         _ => return Err(refuse("an image is one file or two").into()),
     }
     arguments.about.preflight(&words, session)?;

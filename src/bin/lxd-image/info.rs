@@ -1,4 +1,8 @@
-//! `info` and `show`: one image, for people, and as the YAML that `edit` takes.
+//! `info` and `show`: one image of the store or of a remote, for people and as the YAML that `edit` accepts.
+//!
+//! `info` prints everything that is known, in the layout of `lxc image info`. `show` prints only the part that can be
+//! changed, so that its output can be edited and given back to `edit`. Texts of the image are escaped for the terminal
+//! in `info`; in the YAML they are quoted.
 
 use clap::Args;
 use lxd_image::remote::Wanted;
@@ -7,36 +11,39 @@ use lxd_image::{Escaped, Result};
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;
+use crate::location::Location;
 use crate::options::Session;
-use crate::output::{self, Facts, Format};
-use crate::place::Place;
-use crate::store::{self, Which};
+use crate::output::{self, Format, Records};
+use crate::store::{self, TypeArgument};
 
-/// Show all that is known of an image
+/// Show everything about an image
 #[derive(Args)]
 pub(crate) struct Info {
-    /// An alias, a fingerprint or the beginning of one; of a remote, behind its name and a colon
+    /// An alias, a fingerprint or a prefix of one; `REMOTE:` before it means an image of that remote
     #[arg(value_name = "[REMOTE:]REF")]
     reference: String,
     #[command(flatten)]
-    which: Which,
+    which: TypeArgument,
 }
 
-/// Show what can be edited of an image, as YAML
+/// Show the editable part of an image, as YAML
 #[derive(Args)]
 pub(crate) struct Show {
-    /// An alias, a fingerprint or the beginning of one; of a remote, behind its name and a colon
+    /// An alias, a fingerprint or a prefix of one; `REMOTE:` before it means an image of that remote
     #[arg(value_name = "[REMOTE:]REF")]
     reference: String,
     #[command(flatten)]
-    which: Which,
+    which: TypeArgument,
 }
 
-/// The image that a reference names, here or on a remote.
-pub(crate) fn find(reference: &str, which: Which, session: &Session) -> Result<StoredImage> {
-    let (name, reference) = match Place::of(reference) {
-        Place::Local(reference) => return which.find(&session.store_to_read()?, reference),
-        Place::Remote(name, reference) => (name, reference),
+/// The image that a reference names, in the store or on a remote.
+///
+/// A remote is asked for this machine's architecture, like `copy`: `info images:debian/12` describes the image that a
+/// copy would fetch.
+pub(crate) fn find(reference: &str, which: TypeArgument, session: &Session) -> Result<StoredImage> {
+    let (name, reference) = match Location::of(reference) {
+        Location::Local(reference) => return which.find(&session.store_to_read()?, reference),
+        Location::Remote(name, reference) => (name, reference),
     };
     let wanted = Wanted::new(reference).image_type(which.image_type());
     let (monitor, shown) = session.monitor();
@@ -45,33 +52,38 @@ pub(crate) fn find(reference: &str, which: Which, session: &Session) -> Result<S
     found
 }
 
+/// Prints everything that is known of an image.
 pub(crate) fn info(arguments: &Info, session: &Session) -> Result<(), Failure> {
     let image = find(&arguments.reference, arguments.which, session)?;
     if matches!(session.format, Format::Table | Format::Compact) {
         return Ok(output::write(for_people(&image).as_bytes())?);
     }
-    Ok(output::show(Facts::One(store::object(&image)), &session.format)?)
+    Ok(output::show(Records::One(store::object(&image)), &session.format)?)
 }
 
+/// Prints the editable part of an image as YAML, or in the selected format.
 pub(crate) fn show(arguments: &Show, session: &Session) -> Result<(), Failure> {
     let image = find(&arguments.reference, arguments.which, session)?;
     if session.format == Format::Table {
         return Ok(output::write(editable(&image).as_bytes())?);
     }
-    Ok(output::show(Facts::One(editable_part(&image)), &session.format)?)
+    Ok(output::show(Records::One(editable_part(&image)), &session.format)?)
 }
 
+/// The fields that `edit` accepts, by the names of LXD's REST API (PUT /1.0/images/<fingerprint>).
 fn editable_part(image: &StoredImage) -> Map<String, Value> {
     let mut object = store::object(image);
     object.retain(|key, _| matches!(key.as_str(), "auto_update" | "properties" | "public" | "expires_at" | "profiles"));
     object
 }
 
-/// The YAML that people edit.
+/// The editable part as YAML, in the form that `edit` accepts.
 pub(crate) fn editable(image: &StoredImage) -> String {
     output::to_yaml(&Value::Object(editable_part(image)), 0)
 }
 
+/// An image in the layout of `lxc image info`. Every text of the image is escaped, and secrets in the source's URL are
+/// removed.
 fn for_people(image: &StoredImage) -> String {
     let yes = |flag| if flag { "yes" } else { "no" };
     let safe = |text: &str| Escaped(text.as_bytes()).to_string();

@@ -1,4 +1,8 @@
-//! `inspect`: what an image is and holds, from one pass over it.
+//! `inspect`: shows what an image is and what it contains, from one pass over it.
+//!
+//! The whole image is read and checked as `verify` does it, since counts and the list of `--entries` need every
+//! member. A finding that makes the image unusable is an error; what is only missing (no metadata, for example) is a
+//! warning, so that incomplete images can be looked at.
 
 use std::path::PathBuf;
 
@@ -9,23 +13,27 @@ use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
 use crate::options::Session;
-use crate::output::{self, Facts};
-use crate::store::Which;
+use crate::output::{self, Records};
+use crate::store::TypeArgument;
 
 /// Show what an image is and what it holds
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// The image, or one file of a split image, or what the store or a remote calls it; `-` is standard input
+    /// The image, or one file of a split image, or the name of an image of the store or a remote; `-` is standard input
     image: PathBuf,
     /// The other file of a split image
     rootfs: Option<PathBuf>,
     #[command(flatten)]
-    which: Which,
+    which: TypeArgument,
     /// List every member of the root file system
     #[arg(long)]
     entries: bool,
 }
 
+/// Reads the whole image and prints what it is, or with `--entries` one row per member.
+///
+/// # Errors
+/// The first finding that makes the image unusable; damage of the archive itself.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     let image = session.open(&arguments.image, arguments.rootfs.as_deref(), arguments.which)?;
     let (monitor, shown) = session.monitor();
@@ -41,7 +49,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         Ok(())
     })?;
     drop(shown);
-    // An image that no one could unpack is not shown as if it were one.
+    // An image that cannot be unpacked is an error; missing parts are only warnings.
     let unusable = |kind| !matches!(kind, ErrorKind::NotFound);
     let mut verified = verified;
     if let Some(at) = verified.findings.iter().position(|finding| unusable(finding.kind())) {
@@ -55,12 +63,14 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
             .note(|| format!("warning: the architecture {} is not known", Escaped(metadata.architecture().as_bytes())));
     }
     if arguments.entries {
+        /// Columns of `--entries`.
         const COLUMNS: &[&str] = &["type", "mode", "owner", "size", "modified", "path", "target"];
-        return Ok(output::show(Facts::Many(COLUMNS, rows), &session.format)?);
+        return Ok(output::show(Records::Many(COLUMNS, rows), &session.format)?);
     }
-    Ok(output::show(Facts::One(facts(&image, &verified)), &session.format)?)
+    Ok(output::show(Records::One(facts(&image, &verified)), &session.format)?)
 }
 
+/// The image as one record. The keys are stable: scripts read them from JSON.
 fn facts(image: &Image, verified: &VerifyReport) -> Map<String, Value> {
     let containers: Vec<Container> = image.containers().collect();
     let compressions: Vec<&str> = image
@@ -125,11 +135,12 @@ fn facts(image: &Image, verified: &VerifyReport) -> Map<String, Value> {
     facts
 }
 
-/// Seconds since 1970 as LXD's API writes times; the number itself where no calendar reaches.
+/// Seconds since 1970 as LXD's API writes times (RFC 3339, UTC); the number itself outside of the calendar's range.
 fn date(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
 }
 
+/// One member as a record. A device number stands in the column of link targets, which devices do not have.
 fn row(entry: &lxd_image::format::Entry) -> Map<String, Value> {
     let (kind, size, target) = match &entry.kind {
         EntryKind::File { size } => ("file", json!(size), Value::Null),

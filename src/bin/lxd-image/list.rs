@@ -1,4 +1,8 @@
-//! `list`: the images of the store, in a table like `lxc image list`'s.
+//! `list`: the images of the store or of a remote, in a table like that of `lxc image list`.
+//!
+//! The first argument may name a remote; all other arguments are filters (`Filter`), which must all match. Tables and
+//! CSV show the columns that `--columns` selects by letter; JSON, YAML and templates get the whole image as the REST
+//! API writes it. `--explain` prints on standard error which filters the nearest misses fail.
 
 use clap::Args;
 use lxd_image::Escaped;
@@ -7,36 +11,40 @@ use serde_json::{Map, Value};
 
 use crate::failure::Failure;
 use crate::options::Session;
-use crate::output::{self, Facts, Format};
+use crate::output::{self, Format, Records};
 use crate::store;
 
 /// List images
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// A remote and a colon, to list what is there; words (part of an alias, beginning of a
-    /// fingerprint) and key=value pairs, where the value may be a regular expression or what the table shows; all must match
+    /// A remote and a colon, to list its images; words (part of an alias, prefix of a fingerprint) and key=value
+    /// pairs, where the value may be a regular expression or what the table shows; all must match
     filters: Vec<String>,
     /// l alias, L all aliases, f fingerprint, F the whole of it, p public, d description, a architecture,
     /// t type, s size, u upload date, e expiry, c cached, U last use; json and yaml show everything
     #[arg(short, long, default_value = "lfpdatsu", value_name = "LETTERS")]
     columns: String,
-    /// Show why images that nearly match do not
+    /// Show why the nearest misses do not match
     #[arg(long)]
     explain: bool,
 }
 
-/// Several values stand below each other.
+/// The values of a column: one as it is, several (aliases) one below the other.
 fn cell(mut values: Vec<String>) -> Value {
     if values.len() == 1 { Value::String(values.remove(0)) } else { Value::from(values) }
 }
 
+/// Lists the images that match all filters.
+///
+/// # Errors
+/// `InvalidInput` for an unknown column letter or a malformed filter; those of the store or the remote.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     let columns = Column::parse(&arguments.columns)?;
     let mut filters: Vec<Filter> = Vec::new();
     let mut remote = None;
     for (index, text) in arguments.filters.iter().enumerate() {
         let mut text = text.as_str();
-        // As with `lxc`, the first word may name a remote, and what is behind its colon is a filter.
+        // As with `lxc`, the first argument may name a remote; the text after its colon is a filter.
         if index == 0
             && !text.contains('=')
             && let Some((name, rest)) = text.split_once(':')
@@ -71,7 +79,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
             cells.collect::<Map<_, _>>()
         })
         .collect();
-    output::show(Facts::Many(&names, rows), &session.format)?;
+    output::show(Records::Many(&names, rows), &session.format)?;
     if arguments.explain {
         let misses = Filter::explain(all, &filters);
         let fewest = misses.first().map_or(0, |miss| miss.reasons.len());

@@ -1,5 +1,30 @@
-//! The command line `lxd-image`: a face over the library for people who know `lxc image`.
-//! Reads arguments, calls the library, shows results; each verb has a file of its own.
+//! The command line `lxd-image`, for people who know `lxc image`.
+//!
+//! It parses arguments, calls the library and prints results; it holds no rules of its own about images, stores or
+//! servers. Each verb is one module with its clap arguments and a `run` function. Shared modules:
+//!
+//! - [`options`]: global options and the [`Session`] that every verb gets: limits, threads, progress, cancellation;
+//! - [`location`]: `REMOTE:NAME` references and connections to remotes;
+//! - [`store`]: the local store and how references select an image in it;
+//! - [`output`]: results on standard output in all formats, escaped for terminals;
+//! - [`failure`], [`signals`], [`progress`]: errors and exit statuses, Ctrl-C, progress on standard error.
+//!
+//! To add a verb: write a module with an `Arguments` type and `run`, add it to [`Verb`] and to the `run` function
+//! here, and add its examples to the table in [`help`]. Completions and manual pages follow from these.
+//!
+//! What a verb may rely on, and must keep:
+//!
+//! - nothing is printed to standard output before the verb has succeeded, except for lists that are printed while they
+//!   are
+//!   computed (`diff`);
+//! - every long call of the library gets a monitor of the session, so that Ctrl-C, progress and the record of
+//!   omissions work;
+//! - text from images and servers is escaped before it is printed;
+//! - an option that has no effect for the given arguments is an error, never ignored.
+//!
+//! Results go to standard output; progress, notes, warnings and errors go to standard error, so that a pipe only ever
+//! sees results. Doc comments on the argument types are the help texts; everything else about a verb is documented at
+//! the top of its module.
 
 mod alias;
 mod check;
@@ -11,19 +36,20 @@ mod edit;
 mod export;
 mod failure;
 mod fingerprint;
-mod habits;
 mod help;
 mod import;
 mod info;
 mod inspect;
 mod list;
-mod mark;
+mod location;
+mod lxc_compat;
+mod mark_used;
 mod mirror;
 mod options;
+mod out_file;
 mod output;
 mod owners;
 mod pack;
-mod place;
 mod progress;
 mod prune;
 mod publish;
@@ -34,10 +60,9 @@ mod shell;
 mod signals;
 mod simplestreams;
 mod store;
-mod target;
 mod template;
+mod transfer;
 mod unpack;
-mod upstream;
 mod verify;
 
 use std::process::ExitCode;
@@ -88,7 +113,7 @@ enum Verb {
     Refresh(refresh::Arguments),
     Prune(prune::Arguments),
     Check(check::Arguments),
-    Use(mark::Arguments),
+    Use(mark_used::Arguments),
     Mirror(mirror::Arguments),
     Simplestreams(simplestreams::Arguments),
     Remote(remote::Arguments),
@@ -98,7 +123,7 @@ enum Verb {
 }
 
 impl Verb {
-    /// Whether what it prints is a text of its own, which no format can change.
+    /// Whether the verb prints a text that no format can change; `--format` is then refused instead of ignored.
     fn is_text(&self) -> bool {
         match self {
             Self::Completions(_) | Self::Man(_) => true,
@@ -108,8 +133,11 @@ impl Verb {
     }
 }
 
+/// Parses the command line, runs the verb, and turns its result into an exit status.
+///
+/// Omissions are printed last, also after a failure, because they say what the verb left out until then.
 fn main() -> ExitCode {
-    let words = habits::without_image(std::env::args_os());
+    let words = lxc_compat::without_image(std::env::args_os());
     let matches = help::complete(Arguments::command()).get_matches_from(words);
     let arguments = match Arguments::from_arg_matches(&matches) {
         Ok(arguments) => arguments,
@@ -129,10 +157,10 @@ fn main() -> ExitCode {
             session.report_omissions();
             ExitCode::SUCCESS
         }
-        // Nobody is there to read.
+        // The reader of standard output has gone (`| head`): print nothing more.
         Err(failure) if failure.is_closed_pipe() => failure.report(),
         Err(failure) => {
-            // The error first: it is what scripts and people look for.
+            // The error first, because scripts and people look for it; notes follow.
             let status = failure.report();
             session.report_omissions();
             status
@@ -140,6 +168,7 @@ fn main() -> ExitCode {
     }
 }
 
+/// Calls the function of the verb.
 fn run(verb: Verb, session: &Session) -> Result<(), Failure> {
     match verb {
         Verb::Inspect(verb) => inspect::run(&verb, session),
@@ -167,7 +196,7 @@ fn run(verb: Verb, session: &Session) -> Result<(), Failure> {
         Verb::Refresh(verb) => refresh::run(&verb, session),
         Verb::Prune(verb) => prune::run(&verb, session),
         Verb::Check(verb) => check::run(&verb, session),
-        Verb::Use(verb) => mark::run(&verb, session),
+        Verb::Use(verb) => mark_used::run(&verb, session),
         Verb::Mirror(verb) => mirror::run(&verb, session),
         Verb::Simplestreams(verb) => simplestreams::run(&verb, session),
         Verb::Remote(verb) => remote::run(&verb, session),

@@ -1,4 +1,9 @@
-//! `mirror`: a remote's images into a tree of static files, or into the store.
+//! `mirror`: copies the images of a remote that are missing here to a static tree or to the store.
+//!
+//! Images are copied one at a time, the newest first, and listed as soon as their files are complete, so an interrupted
+//! run leaves a consistent tree and the next run continues. `--delete` also removes images that match the filters and
+//! are gone on the remote; a remote that lists nothing removes nothing. An image that cannot be copied does not stop
+//! the others; the run then fails with the first error after it did everything else.
 
 use std::path::Path;
 
@@ -10,10 +15,10 @@ use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
 use crate::options::Session;
-use crate::output::{self, Facts};
+use crate::output::{self, Records};
 use crate::store::{images, pair, size};
 
-/// Copy missing images from a remote to a tree of static files, or to the store
+/// Copy missing images from a remote to a static tree, or to the store
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The remote, or the address of a simplestreams server
@@ -22,21 +27,22 @@ pub(crate) struct Arguments {
     /// The directory of a tree, or `local:` for the store
     #[arg(value_name = "DIR|local:")]
     target: String,
-    /// Words (part of an alias, beginning of a fingerprint) and key=value pairs, where the value may be a regular expression; all must match
+    /// Words (part of an alias, prefix of a fingerprint) and key=value pairs, where the value may be a regular
+    /// expression; all must match
     filters: Vec<String>,
     /// Only images with this property (repeatable; all must match)
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     property: Vec<(String, String)>,
-    /// Remove images that match and are gone on the remote
+    /// Also remove images that match and are gone on the remote
     #[arg(long)]
     delete: bool,
-    /// Speak plain http with other machines than this one
+    /// Allow plain HTTP to other machines
     #[arg(long)]
     allow_http: bool,
 }
 
 impl Session {
-    /// How trees are opened.
+    /// Options for opening static trees, with the limits and threads of this run.
     pub(crate) fn tree_options(&self) -> TreeOptions {
         let options = TreeOptions::new().limits(self.limits.clone());
         match self.threads {
@@ -45,19 +51,27 @@ impl Session {
         }
     }
 
-    /// Opens a tree to change it, or makes it. One that was made for a change that failed goes again, unless something came.
+    /// Opens a tree for a change, or creates it.
+    ///
+    /// A tree that was created for a change that failed is removed again if it is still empty. The error of that
+    /// removal is dropped, because the error of the change is the one to report.
     pub(crate) fn change_tree<T>(&self, path: &Path, change: impl FnOnce(&Tree) -> Result<T>) -> Result<T> {
         let is_new = std::fs::symlink_metadata(path).is_err();
         let tree = self.tree_options().create(path)?;
         change(&tree).inspect_err(|_| {
             if is_new {
-                // Why the change failed is worth more.
+                // Report the error of the change, not that of the removal.
                 let _ = tree.lock().and_then(lxd_image::simplestreams::TreeWriter::discard_if_empty);
             }
         })
     }
 }
 
+/// Mirrors the remote and prints one row per copied or removed image.
+///
+/// # Errors
+/// `InvalidInput` for `--allow-http` with a named remote, whose settings decide that; otherwise the first error of an
+/// image that could not be copied, after all others were tried.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     if arguments.allow_http && !arguments.remote.contains("://") {
         let sentence = "`--allow-http` is for addresses; of a remote, `remote add --allow-http` says it";
@@ -81,6 +95,10 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     report(done?, session)
 }
 
+/// Prints one row per copied or removed image and a summary.
+///
+/// # Errors
+/// The first error of an image that could not be copied, with the number of such images.
 fn report(done: Mirrored, session: &Session) -> Result<(), Failure> {
     let mut rows: Vec<Map<String, Value>> = Vec::new();
     let mut row = |action: &str, fingerprint: String, bytes: Option<u64>, description: Option<&str>| {
@@ -99,7 +117,7 @@ fn report(done: Mirrored, session: &Session) -> Result<(), Failure> {
         row("removed", fingerprint.to_string(), None, None);
     }
     if !rows.is_empty() {
-        output::show(Facts::Many(&["action", "fingerprint", "size", "description"], rows), &session.format)?;
+        output::show(Records::Many(&["action", "fingerprint", "size", "description"], rows), &session.format)?;
     }
     session.note(|| {
         format!(

@@ -1,4 +1,8 @@
-//! The options that every verb takes, and what they make: limits, threads, progress, a way to stop.
+//! Global options, and the [`Session`] that a verb works with: limits, threads, progress, cancellation, the store's
+//! path.
+//!
+//! Every image that a verb reads is opened here ([`Session::open`]): from files, from standard input, or by its name
+//! in the store or on a remote. So every verb accepts the same inputs and applies the same limits.
 
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
@@ -10,30 +14,34 @@ use lxd_image::remote::{ClientOptions, CopyOptions};
 use lxd_image::{Cancel, Error, ErrorKind, Fingerprint, Limits, Monitor, Result};
 
 use crate::failure::Failure;
+use crate::location::Location;
 use crate::output::{self, Format};
-use crate::place::Place;
-use crate::progress::{Mode, Shown};
+use crate::progress::{Mode, ProgressGuard};
 use crate::signals;
-use crate::store::Which;
+use crate::store::TypeArgument;
 
-/// How many omissions are named before the rest is counted.
+/// How many omissions are printed one by one; the rest is printed as counts by kind.
+///
+/// An unpacking as an ordinary user may have thousands, which would hide the result.
 const NAMED_OMISSIONS: usize = 5;
-/// Under which heading the help of every verb lists these options, apart from the verb's own.
+/// The heading of these options in every verb's help, so that they are separate from the verb's own.
 const HEADING: &str = "Global options";
 
+/// Help of `--limit` with the names and defaults of all limits, taken from the library so that it cannot be outdated.
 fn limit_help() -> String {
     let limits = Limits::default();
     let names = Limits::NAMES.iter().map(|name| format!("{name} ({})", limits.get(name).unwrap_or_default()));
     let names = names.collect::<Vec<_>>().join(", ");
     format!(
-        "Change a safety limit on what input may ask for (repeatable). Units KiB, MiB, GiB and TiB are taken. The limits and their defaults: {names}"
+        "Change a safety limit on input (repeatable). Units KiB, MiB, GiB and TiB are accepted. The limits and their defaults: {names}"
     )
 }
 
 #[derive(Args)]
 #[command(next_help_heading = HEADING)]
 pub(crate) struct Global {
-    /// How results are shown: table (the default), json, yaml, csv, compact, or a Jinja text such as '{{ fingerprint }}'
+    /// The format of results: table (the default), json, yaml, csv, compact, or a Jinja template such as '{{
+    /// fingerprint }}'
     #[arg(short, long, global = true, value_name = "FORMAT", help_heading = HEADING)]
     pub(crate) format: Option<Format>,
     /// When to show progress
@@ -48,14 +56,18 @@ pub(crate) struct Global {
     /// The directory of the store (default: /var/lib/lxd-image for root, ~/.local/share/lxd-image for others)
     #[arg(long, global = true, help_heading = HEADING, env = "LXD_IMAGE_STORE", value_name = "DIR")]
     store: Option<PathBuf>,
-    /// Change a safety limit on what input may ask for (repeatable); `--help` lists them
+    /// Change a safety limit on input (repeatable); `--help` lists them
     #[arg(long = "limit", long_help = limit_help(), global = true, help_heading = HEADING, value_name = "NAME=VALUE", value_parser = parse_limit)]
     limits: Vec<(String, u64)>,
-    /// How many threads to use at most (default: one for each core)
+    /// The maximum number of threads (default: one per core)
     #[arg(long, global = true, help_heading = HEADING, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 }
 
+/// Parses `NAME=VALUE`, where the value may have a binary unit.
+///
+/// # Errors
+/// A sentence for clap, which makes it wrong usage (status 2).
 fn parse_limit(text: &str) -> std::result::Result<(String, u64), String> {
     let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
     let (digits, unit) = match value.find(|character: char| !character.is_ascii_digit()) {
@@ -72,12 +84,15 @@ fn parse_limit(text: &str) -> std::result::Result<(String, u64), String> {
     };
     let number: u64 = digits.parse().map_err(|_| format!("`{value}` is not a number"))?;
     let value = number.checked_mul(1 << shift).ok_or_else(|| format!("`{value}` is too large"))?;
-    // Names are checked here already, so that a wrong one is wrong usage.
+    // Check the name here, so that clap reports an unknown one as wrong usage (status 2).
     Limits::default().set(name, value).map_err(|error| error.to_string())?;
     Ok((name.to_owned(), value))
 }
 
-/// The limits that the command line starts from: the library's.
+/// The library's default limits with the changes from the command line.
+///
+/// # Errors
+/// `InvalidInput` for unknown names; clap has refused these already.
 fn limits(raised: &[(String, u64)]) -> Result<Limits> {
     let mut limits = Limits::default();
     for (name, value) in raised {
@@ -86,21 +101,35 @@ fn limits(raised: &[(String, u64)]) -> Result<Limits> {
     Ok(limits)
 }
 
-/// What a verb works with.
+/// State of one run of the program, passed to every verb.
+///
+/// Everything that verbs share is here, so that a global option works the same for all of them. The record of omissions
+/// is one for the whole run: calls add to it through their monitors, and `main` prints it at the end.
 pub(crate) struct Session {
+    /// The format of results.
     pub(crate) format: Format,
+    /// Limits on untrusted input: the library's defaults with the changes of `--limit`.
     pub(crate) limits: Limits,
+    /// The maximum number of threads; `None` for one per core.
     pub(crate) threads: Option<usize>,
+    /// Print only results and errors.
     pub(crate) quiet: bool,
+    /// Print details and all omissions.
     pub(crate) verbose: bool,
+    /// The directory of `--store`, if given; [`Session::store_path`] has the defaults.
     pub(crate) store: Option<PathBuf>,
+    /// When and how progress is printed.
     progress: Mode,
-    /// Stops with Ctrl-C, and keeps the record of what all calls of this run leave out.
+    /// The monitor that all monitors of this run are clones of: stopped by Ctrl-C, with the record of omissions.
     base: Monitor,
 }
 
 impl Global {
-    /// Sets up what every verb needs; from here on Ctrl-C stops cleanly.
+    /// Installs signal handling and builds the session. Must run before any thread is started (see
+    /// [`signals::listen`]).
+    ///
+    /// # Errors
+    /// `InvalidInput` for a limit; `Io` if signals cannot be caught.
     pub(crate) fn start(self) -> Result<Session, Failure> {
         signals::listen()?;
         Ok(Session {
@@ -117,8 +146,10 @@ impl Global {
 }
 
 impl Session {
-    /// Progress on standard error, and the switch that Ctrl-C throws. Ends when dropped.
-    pub(crate) fn monitor(&self) -> (Monitor, Option<Shown>) {
+    /// A monitor for one long call, and the guard of its progress display if there is one.
+    ///
+    /// Drop the guard before printing results: a bar and a table would overwrite each other on a terminal.
+    pub(crate) fn monitor(&self) -> (Monitor, Option<ProgressGuard>) {
         let monitor = self.base.clone();
         let wanted = match self.progress {
             Mode::Auto => !self.quiet && std::io::stderr().is_terminal(),
@@ -128,16 +159,19 @@ impl Session {
         if !wanted {
             return (monitor, None);
         }
-        let shown = Shown::new(self.progress);
+        let shown = ProgressGuard::new(self.progress);
         (monitor.with_progress(shown.receiver()), Some(shown))
     }
 
-    /// The switch that Ctrl-C throws.
+    /// The switch that the first signal sets.
     pub(crate) fn cancel(&self) -> Cancel {
         self.base.cancel().clone()
     }
 
-    /// Tells what the calls of this run left out or changed: a few by name and the rest counted; all with `-v` or `--format json`.
+    /// Prints to standard error what the calls of this run left out or changed.
+    ///
+    /// The first [`NAMED_OMISSIONS`] are named and the rest is counted by kind; `-v` and `--format json` name all that
+    /// were recorded. Nothing is printed with `--quiet`.
     pub(crate) fn report_omissions(&self) {
         let omissions = self.base.omissions();
         if self.quiet || omissions.is_empty() {
@@ -169,18 +203,25 @@ impl Session {
         }
     }
 
-    /// How servers are talked to.
+    /// Options for connections to servers: the limits of this run on what a server may send.
     pub(crate) fn client_options(&self) -> ClientOptions {
         ClientOptions::new().limits(self.limits.clone())
     }
 
-    /// Opens an image from one path or two, or by its name in the store or on a remote; `-` is standard input.
-    pub(crate) fn open(&self, image: &Path, rootfs: Option<&Path>, which: Which) -> Result<Image> {
+    /// Opens an image from one or two paths, or by its name in the store or on a remote; `-` is standard input.
+    ///
+    /// # Errors
+    /// Those of the files, the store or the remote, and of recognising the image (`Malformed`, `Unsupported`,
+    /// `Ambiguous`).
+    pub(crate) fn open(&self, image: &Path, rootfs: Option<&Path>, which: TypeArgument) -> Result<Image> {
         Image::open_with(self.source(image, rootfs, which)?, &self.limits)
     }
 
-    /// The bytes of an image: files, or what the store or a remote has under this name where there is no such file.
-    fn source(&self, image: &Path, rootfs: Option<&Path>, which: Which) -> Result<ImageSource> {
+    /// The files of an image, or of the stored or remote image with this name if there is no such file.
+    ///
+    /// A file takes precedence over a name, as in a shell: what a command does must not depend on the content of the
+    /// store when a file is there.
+    fn source(&self, image: &Path, rootfs: Option<&Path>, which: TypeArgument) -> Result<ImageSource> {
         match rootfs {
             None => match self.named(image, which)? {
                 Some(source) => Ok(source),
@@ -191,17 +232,23 @@ impl Session {
         }
     }
 
-    /// The image that a word names which is no file: of the store, or of a remote, from where it is brought into the store as one
-    /// that was used. `None` for a file, and for what names nothing.
-    pub(crate) fn named(&self, word: &Path, which: Which) -> Result<Option<ImageSource>> {
+    /// Finds the stored or remote image that a word names; `None` for a file and for an unknown name.
+    ///
+    /// An image of a remote is fetched into the store as a cached image, so that the next use needs no download.
+    /// Looking up a name never creates a store. A note on standard error says which image was used, because the word
+    /// could have been meant as a file name.
+    ///
+    /// # Errors
+    /// Those of resolving; `InvalidInput` for `--vm` with a file, whose type is fixed.
+    pub(crate) fn named(&self, word: &Path, which: TypeArgument) -> Result<Option<ImageSource>> {
         let there = word == Path::new("-") || std::fs::symlink_metadata(word).is_ok();
         if there && which.vm {
             return Err(has_no_type());
         }
         let Some(text) = word.to_str().filter(|_| !there) else { return Ok(None) };
-        let (store, image, from) = match Place::of(text) {
-            Place::Local(reference) => {
-                // Looking for a name makes no store.
+        let (store, image, from) = match Location::of(text) {
+            Location::Local(reference) => {
+                // Opening creates a store, and a lookup must not.
                 if !self.store_path().is_ok_and(|path| path.exists()) {
                     return Ok(None);
                 }
@@ -214,7 +261,7 @@ impl Session {
                     Err(error) => return Err(error),
                 }
             }
-            Place::Remote(name, reference) => {
+            Location::Remote(name, reference) => {
                 let remote = self.remote(name)?;
                 let (monitor, shown) = self.monitor();
                 let store = self.store()?;
@@ -234,19 +281,19 @@ impl Session {
         Ok(Some(store.open_image(&image.fingerprint)?.source()))
     }
 
-    /// An image's fingerprint as a result: its digits alone, or an object where a format was asked for that has names.
+    /// Prints a fingerprint as the result: the digits alone, or an object in formats with names.
     pub(crate) fn print_fingerprint(&self, fingerprint: &Fingerprint) -> std::result::Result<(), Failure> {
         Ok(output::value("fingerprint", &fingerprint.to_string(), &self.format)?)
     }
 
-    /// A line for people who asked why.
+    /// Prints a line of detail to standard error, with `--verbose` only. The text is built only if it is printed.
     pub(crate) fn explain(&self, text: impl FnOnce() -> String) {
         if self.verbose {
             eprintln!("{}", text());
         }
     }
 
-    /// A line for people, unless they want silence.
+    /// Prints a line for people to standard error, unless `--quiet` is given.
     pub(crate) fn note(&self, text: impl FnOnce() -> String) {
         if !self.quiet {
             eprintln!("{}", text());

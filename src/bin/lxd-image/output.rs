@@ -1,5 +1,20 @@
-//! Results on standard output: tables for people, and the same facts as JSON, YAML, CSV or by a template.
-//! Whatever came from an image is escaped where people see it.
+//! Results on standard output: tables for people, and the same records as JSON, YAML, CSV or by a template.
+//!
+//! A verb builds [`Records`] once and [`show`] prints them in the format that `--format` selects. Text from images and
+//! servers is untrusted: every format escapes what a terminal could interpret (control characters, bidirectional
+//! overrides, zero-width characters). JSON and YAML use their own escapes, so that programs get the exact value back.
+//!
+//! ```text
+//! --format        one record                    several records
+//! table           indented lines                table with header and lines, as `lxc` draws it
+//! compact         indented lines                table without lines
+//! csv             key and value per line        rows without header
+//! json, yaml      an object                     a list of objects
+//! '{{ key }}'     the template once             the template once per record
+//! ```
+//!
+//! Standard output is written in pieces that never block for longer than one poll, so that Ctrl-C works while a pager
+//! or a slow pipe does not read.
 
 use std::io::Write;
 use std::str::FromStr;
@@ -12,20 +27,30 @@ use serde_json::{Map, Value};
 
 use crate::signals::{or_cancelled, wait_for};
 
-/// How lists and infos are shown.
+/// The formats of `--format`.
+///
+/// Tables are for people. Programs read JSON, YAML, CSV or a template, whose keys for
+/// images are those of the REST API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Format {
+    /// Tables with lines, as `lxc` draws them; a single record as indented lines.
     Table,
+    /// An object, or a list of objects.
     Json,
+    /// The same as block YAML.
     Yaml,
+    /// The cells of the table, without a header.
     Csv,
+    /// The table without lines.
     Compact,
+    /// A Jinja template, rendered once per record.
     Jinja(String),
 }
 
 impl FromStr for Format {
     type Err = String;
 
+    /// Parses the value of `--format`; a text with `{{` or `{%` is a template.
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         Ok(match text {
             "table" => Self::Table,
@@ -52,8 +77,8 @@ const LXC: TableStyle = TableStyle::new()
     .row_separator(LineStyle::new('+', '-', '+', '+'))
     .bottom_border(LineStyle::new('+', '-', '+', '+'));
 
-/// Facts about one thing, or rows about several.
-pub(crate) enum Facts<'a> {
+/// The result of a verb, independent of the format: one record or a table of them.
+pub(crate) enum Records<'a> {
     /// Key and value, in the order in which people read them.
     One(Map<String, Value>),
     /// The columns, then one object a row.
@@ -65,22 +90,31 @@ pub(crate) fn line(text: &str) -> Result<()> {
     write(format!("{text}\n").as_bytes())
 }
 
+/// Writes bytes as they are. Only for texts that are results themselves, such as a template.
+///
+/// # Errors
+/// `Cancelled`; `Io`, whose source is `BrokenPipe` where the reader has gone, which
+/// [`Failure`](crate::failure::Failure) treats as success without a message.
 pub(crate) fn write(bytes: &[u8]) -> Result<()> {
     let mut out = Stdout;
     out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| or_cancelled(error, unwritable))
 }
 
+/// The error for standard output.
 fn unwritable(error: std::io::Error) -> Error {
     Error::new(ErrorKind::Io, "standard output can't be written").with_source(error)
 }
 
-/// Standard output; a signal ends the wait for whoever reads it.
+/// Standard output, unbuffered. A signal ends a wait for its reader; the write then fails with `Cancelled`.
+///
+/// The standard library's lock is not used: it blocks in write(2) and would restart it after a signal.
 pub(crate) struct Stdout;
 
-/// What a pipe that can be written takes without a wait.
+/// What a pipe that polls as writable accepts without blocking (PIPE_BUF of pipe(7) on Linux).
 const PIPE_BUF: usize = 4096;
 
 impl Write for Stdout {
+    /// Writes at most [`PIPE_BUF`] bytes: a pipe that polls as writable takes that much without blocking (pipe(7)).
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         let stdout = std::io::stdout();
         loop {
@@ -92,6 +126,7 @@ impl Write for Stdout {
         }
     }
 
+    /// Nothing is buffered.
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
@@ -103,13 +138,16 @@ pub(crate) fn value(name: &str, text: &str, format: &Format) -> Result<()> {
         Format::Table | Format::Compact | Format::Csv => line(text),
         Format::Json | Format::Yaml | Format::Jinja(_) => {
             let one = std::iter::once((name.to_owned(), Value::from(text)));
-            show(Facts::One(one.collect()), format)
+            show(Records::One(one.collect()), format)
         }
     }
 }
 
-/// Shows facts in the format that was asked for.
-pub(crate) fn show(facts: Facts, format: &Format) -> Result<()> {
+/// Prints records in the selected format.
+///
+/// # Errors
+/// `InvalidInput` for a template that cannot be rendered; those of [`write`].
+pub(crate) fn show(facts: Records, format: &Format) -> Result<()> {
     let text = match format {
         Format::Json => json(&into_value(facts))? + "\n",
         Format::Yaml => to_yaml(&into_value(facts), 0),
@@ -120,34 +158,37 @@ pub(crate) fn show(facts: Facts, format: &Format) -> Result<()> {
     write(text.as_bytes())
 }
 
-/// A value as JSON over several lines, safe for a terminal.
+/// A value as indented JSON, with all characters escaped that a terminal could interpret.
 pub(crate) fn json(value: &Value) -> Result<String> {
     Ok(terminal_safe(&serde_json::to_string_pretty(value).map_err(unexpected)?))
 }
 
+/// The error for a record that a format cannot express.
 fn unexpected(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::new(ErrorKind::Io, "the result can't be written in this format").with_source(error)
 }
 
-fn into_value(facts: Facts) -> Value {
+/// Records as one JSON value: an object, or a list of objects.
+fn into_value(facts: Records) -> Value {
     match facts {
-        Facts::One(facts) => Value::Object(facts),
-        Facts::Many(_, rows) => Value::Array(rows.into_iter().map(Value::Object).collect()),
+        Records::One(facts) => Value::Object(facts),
+        Records::Many(_, rows) => Value::Array(rows.into_iter().map(Value::Object).collect()),
     }
 }
 
-fn table(facts: Facts, compact: bool) -> String {
+/// A table as `lxc` draws it, or without lines for `compact`; a single record as indented lines.
+fn table(facts: Records, compact: bool) -> String {
     let mut table = Table::new();
     table.load_style(if compact { presets::NOTHING } else { LXC });
     match facts {
-        Facts::One(facts) => {
+        Records::One(facts) => {
             let mut text = String::new();
             for (key, value) in facts {
                 people(&mut text, &label(&key), &value, 0);
             }
             return text;
         }
-        Facts::Many(columns, rows) => {
+        Records::Many(columns, rows) => {
             table.set_header(columns.iter().map(|column| column.to_uppercase()));
             for row in rows {
                 table.add_row(columns.iter().map(|column| cell(column, row.get(*column))));
@@ -166,7 +207,7 @@ fn label(key: &str) -> String {
     text
 }
 
-/// Key and value as `lxc image info` shows them: nested things indented below.
+/// Appends key and value as `lxc image info` shows them: nested values indented below their key, empty ones as `none`.
 fn people(text: &mut String, key: &str, value: &Value, depth: usize) {
     let indent = "    ".repeat(depth);
     match value {
@@ -187,12 +228,13 @@ fn people(text: &mut String, key: &str, value: &Value, depth: usize) {
     }
 }
 
-/// Escapes what a terminal could act on. Backslashes stay: names come here with their bytes
-/// escaped already, and would be escaped twice.
+/// Escapes what a terminal could interpret. Backslashes stay: some names arrive here with their bytes escaped already,
+/// and would be escaped twice.
 fn escaped(text: &str) -> String {
     text.split('\\').map(|piece| Escaped(piece.as_bytes()).to_string()).collect::<Vec<_>>().join("\\")
 }
 
+/// A value as people read it: no quotes, `yes` and `no`, lists joined by commas.
 fn plain(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => String::new(),
@@ -203,7 +245,7 @@ fn plain(value: Option<&Value>) -> String {
     }
 }
 
-/// A cell of a table: aliases stand one a line, so that a person and a reader of CSV get each as it is.
+/// A table cell. Aliases stand one per line, so that people and CSV readers get each of them unchanged.
 fn cell(column: &str, value: Option<&Value>) -> String {
     match value {
         Some(Value::Array(list)) if column == "aliases" => {
@@ -213,15 +255,17 @@ fn cell(column: &str, value: Option<&Value>) -> String {
     }
 }
 
-fn csv(facts: Facts) -> Result<String> {
+/// Rows without a header, as `lxc image list --format csv` prints them (RFC 4180 quoting); a single record as key and
+/// value.
+fn csv(facts: Records) -> Result<String> {
     let mut writer = csv::WriterBuilder::new().from_writer(Vec::new());
     match facts {
-        Facts::One(facts) => {
+        Records::One(facts) => {
             for (key, value) in facts {
                 writer.write_record([escaped(&key), plain(Some(&value))]).map_err(unexpected)?;
             }
         }
-        Facts::Many(columns, rows) => {
+        Records::Many(columns, rows) => {
             for row in rows {
                 writer.write_record(columns.iter().map(|column| cell(column, row.get(*column)))).map_err(unexpected)?;
             }
@@ -231,11 +275,16 @@ fn csv(facts: Facts) -> Result<String> {
     String::from_utf8(bytes).map_err(unexpected)
 }
 
-fn jinja(facts: Facts, template: &str) -> Result<String> {
+/// Renders the template once per record, one line each. The template comes from the user, the values are untrusted; it
+/// can neither read files nor include others, since the environment has no loader.
+///
+/// # Errors
+/// `InvalidInput` for a template that cannot be parsed or rendered.
+fn jinja(facts: Records, template: &str) -> Result<String> {
     let environment = minijinja::Environment::new();
     let rows = match facts {
-        Facts::One(facts) => vec![facts],
-        Facts::Many(_, rows) => rows,
+        Records::One(facts) => vec![facts],
+        Records::Many(_, rows) => rows,
     };
     let mut text = String::new();
     for row in rows {
@@ -248,7 +297,10 @@ fn jinja(facts: Facts, template: &str) -> Result<String> {
     Ok(text)
 }
 
-/// JSON values as block YAML, with every string quoted that a reader could take for something else.
+/// JSON values as block YAML.
+///
+/// Every string is quoted that some YAML version reads as another type (`no`, `1e3`, `~`): the output is input of
+/// `edit`, and of other tools.
 pub(crate) fn to_yaml(value: &Value, depth: usize) -> String {
     let indent = "  ".repeat(depth);
     match value {
@@ -278,6 +330,7 @@ pub(crate) fn to_yaml(value: &Value, depth: usize) -> String {
     }
 }
 
+/// A value on one line, empty collections in flow style.
 fn yaml_scalar(value: &Value) -> String {
     match value {
         Value::String(text) => yaml_text(text),
@@ -287,6 +340,7 @@ fn yaml_scalar(value: &Value) -> String {
     }
 }
 
+/// A string, quoted unless it is a plain word that no YAML version reads as something else.
 fn yaml_text(text: &str) -> String {
     let plain = text.starts_with(|first: char| first.is_ascii_alphabetic())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/'))
@@ -294,12 +348,14 @@ fn yaml_text(text: &str) -> String {
             text.to_ascii_lowercase().as_str(),
             "y" | "n" | "yes" | "no" | "on" | "off" | "true" | "false" | "null"
         );
-    // JSON's quoted strings are YAML's, and their escapes too.
+    // A quoted JSON string is a valid double-quoted YAML scalar, escapes included (YAML 1.2).
     if plain { text.to_owned() } else { terminal_safe(&Value::String(text.to_owned()).to_string()) }
 }
 
-/// JSON in which every character that acts on a terminal is an escape: JSON itself lets those from
-/// U+007F on stand as they are. Outside of its strings it has none.
+/// JSON in which every character that a terminal could interpret is an escape.
+///
+/// JSON itself escapes control characters below U+0020 only. Outside of strings it consists of ASCII, so replacing
+/// characters anywhere keeps its meaning.
 fn terminal_safe(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for character in json.chars() {

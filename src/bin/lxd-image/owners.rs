@@ -1,4 +1,7 @@
-//! The options about owners and attributes of a tree, which unpacking, packing and publishing share.
+//! Options about owners and extended attributes of a tree, shared by `unpack`, `pack`, `import` and `publish`.
+//!
+//! A map is written INSIDE:OUTSIDE:COUNT: owner INSIDE in the image is owner OUTSIDE on this host. Once there is a
+//! map, an owner outside of all its ranges is an error (`InvalidInput`), never kept silently.
 
 use clap::Args;
 use lxd_image::Result;
@@ -7,7 +10,8 @@ use lxd_image::format::{IdMap, PackOptions};
 /// How owners are shifted.
 #[derive(Args, Default)]
 pub(crate) struct IdArguments {
-    /// Shift owners and groups, as INSIDE:OUTSIDE:COUNT, several by commas; `u:` or `g:` before one is for users or groups only
+    /// Shift owners and groups, as INSIDE:OUTSIDE:COUNT, several by commas; `u:` or `g:` before one is for users or
+    /// groups only
     #[arg(long, value_name = "MAP")]
     map_ids: Option<String>,
     /// Shift users only, as INSIDE:OUTSIDE:COUNT, several by commas
@@ -19,6 +23,10 @@ pub(crate) struct IdArguments {
 }
 
 impl IdArguments {
+    /// The map of all three options together; the identity without any.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a malformed, empty or overlapping range.
     pub(crate) fn map(&self) -> Result<IdMap> {
         let sided = |side: &str, text: &Option<String>| -> Vec<String> {
             text.iter().flat_map(|text| text.split(',')).map(|range| format!("{side}{range}")).collect()
@@ -37,7 +45,7 @@ pub(crate) struct TreeArguments {
     all_xattrs: bool,
     #[command(flatten)]
     ids: IdArguments,
-    /// Give everything this owner and group, such as 0:0
+    /// Set this owner and group on everything, such as 0:0
     #[arg(long, value_name = "UID:GID", value_parser = owner, conflicts_with_all = ["map_ids", "map_uids", "map_gids"])]
     owner: Option<(u32, u32)>,
 }
@@ -53,6 +61,7 @@ impl TreeArguments {
     }
 }
 
+/// Parses `UID:GID`. The highest number is reserved: it means "no change" to chown(2).
 fn owner(text: &str) -> std::result::Result<(u32, u32), String> {
     let numbers = text.split_once(':').and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
     numbers

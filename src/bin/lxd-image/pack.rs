@@ -1,4 +1,9 @@
-//! `pack`: a directory or a disk to an image.
+//! `pack`: packs a directory or a virtual machine's disk to an image.
+//!
+//! The result is reproducible: the same tree, metadata and options give the same bytes, on any number of threads.
+//! `SOURCE_DATE_EPOCH` (https://reproducible-builds.org/specs/source-date-epoch/) is the default of the creation date
+//! and the upper bound of modification times. A `--metadata` file goes into the image byte for byte; without it the
+//! metadata is built from `--architecture`, `--property` and `--creation-date`.
 
 use std::path::{Path, PathBuf};
 
@@ -8,11 +13,11 @@ use lxd_image::{Error, ErrorKind, Metadata, Result};
 
 use crate::failure::Failure;
 use crate::options::Session;
+use crate::out_file::OutFile;
 use crate::output;
 use crate::owners::TreeArguments;
 use crate::signals::{self, or_cancelled};
 use crate::store::pair;
-use crate::target::Target;
 
 /// Pack a root file system, or a virtual machine's disk, to an image
 #[derive(Args)]
@@ -21,7 +26,7 @@ pub(crate) struct Arguments {
     rootfs: PathBuf,
     /// The image to write, or a directory to write it into; `-` is standard output
     out: PathBuf,
-    /// A metadata.yaml, which goes into the image as it is
+    /// A metadata.yaml, which becomes part of the image unchanged
     #[arg(long, value_name = "FILE", conflicts_with_all = ["architecture", "property", "creation_date"])]
     metadata: Option<PathBuf>,
     /// The architecture, as the kernel or the distribution names it
@@ -36,7 +41,7 @@ pub(crate) struct Arguments {
     /// The directory whose files become the templates
     #[arg(long, value_name = "DIR")]
     templates: Option<PathBuf>,
-    /// xz, gzip, zstd, bzip2, lz4 or none, optionally `:LEVEL` (default: what OUT's name ends with, else zstd)
+    /// xz, gzip, zstd, bzip2, lz4 or none, optionally `:LEVEL` (default: by the ending of OUT, else zstd)
     #[arg(long, value_name = "CODEC[:LEVEL]")]
     compression: Option<String>,
     /// Write OUT (metadata) and OUT.root
@@ -49,6 +54,11 @@ pub(crate) struct Arguments {
     tree: TreeArguments,
 }
 
+/// Packs the image and prints its fingerprint.
+///
+/// # Errors
+/// `InvalidInput` for an unknown architecture, or SquashFS without `--split`; those of reading the tree and writing the
+/// output, after which no output is left.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     let epoch = source_date_epoch()?;
     let mut options = match &arguments.metadata {
@@ -60,7 +70,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         options = options.form(ImageForm::Split);
     } else if rootfs_format != RootfsFormat::Tar {
         return Err(Error::new(ErrorKind::InvalidInput, "a SquashFS is the rootfs of a split image")
-            .with_hint("give --split, too")
+            .with_hint("add --split")
             .into());
     }
     let (monitor, shown) = session.monitor();
@@ -81,13 +91,13 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         pack_to(&rootfs, output::Stdout, &options)
     } else {
         let codec = arguments.compression.as_deref().unwrap_or("zstd");
-        Target::of(&arguments.out, &arguments.rootfs, codec)?.write(|out| pack(&rootfs, out, &options))
+        OutFile::of(&arguments.out, &arguments.rootfs, codec)?.write(|out| pack(&rootfs, out, &options))
     };
     drop(shown);
     report(&written?, to_stream, session)
 }
 
-/// The fingerprint on standard output, or beside it when the image itself goes there.
+/// Prints the fingerprint to standard output, or to standard error if the image itself was written to standard output.
 pub(crate) fn report(written: &Written, to_stream: bool, session: &Session) -> Result<(), Failure> {
     session.explain(|| format!("{} bytes", written.size));
     if to_stream {
@@ -97,6 +107,8 @@ pub(crate) fn report(written: &Written, to_stream: bool, session: &Session) -> R
     session.print_fingerprint(&written.fingerprint)
 }
 
+/// Builds the metadata from the options. Names of architectures are checked here, because LXD refuses images for
+/// unknown ones only when they are imported.
 fn metadata(arguments: &Arguments, epoch: Option<i64>) -> Result<Metadata> {
     let architecture = arguments.architecture.as_deref().unwrap_or_default();
     let now = || jiff::Timestamp::now().as_second();
@@ -111,15 +123,23 @@ fn metadata(arguments: &Arguments, epoch: Option<i64>) -> Result<Metadata> {
     Ok(metadata)
 }
 
+/// The time of `SOURCE_DATE_EPOCH` in seconds since 1970, if it is set.
+///
+/// # Errors
+/// `InvalidInput` if it is not a number: silently ignoring it would make the result irreproducible.
 pub(crate) fn source_date_epoch() -> Result<Option<i64>> {
     match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => text.parse().map(Some).map_err(|_| {
-            Error::new(ErrorKind::InvalidInput, format!("SOURCE_DATE_EPOCH is `{text}`, which is no number of seconds"))
+            Error::new(
+                ErrorKind::InvalidInput,
+                format!("SOURCE_DATE_EPOCH is `{text}`, which is not a number of seconds"),
+            )
         }),
         Err(_) => Ok(None),
     }
 }
 
+/// Reads a file that the command line names; a signal interrupts it.
 fn read(path: &Path) -> Result<Vec<u8>> {
     signals::read(path, u64::MAX).map_err(|error| {
         let kind = if error.kind() == std::io::ErrorKind::NotFound { ErrorKind::NotFound } else { ErrorKind::Io };

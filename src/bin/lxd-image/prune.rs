@@ -1,4 +1,7 @@
-//! `prune`: cached images that nobody uses, out of the store.
+//! `prune`: removes cached images that are expired or were not used for some time.
+//!
+//! Images that the user imported are never pruned; only those that `copy`, `export` or a caching server fetched for
+//! one use are. With `--dry-run` the same list is printed and nothing is removed.
 
 use std::time::Duration;
 
@@ -9,20 +12,24 @@ use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
 use crate::options::Session;
-use crate::output::{self, Facts, Format};
+use crate::output::{self, Format, Records};
 use crate::store::{images, object, size};
 
-/// Remove cached images that were not used for a while, or are past their date
+/// Remove cached images that are unused or expired
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// How long unused: 10d, 2w, 1h30m; 0 looks at the expiry date only
+    /// Minimum time without use: 10d, 2w, 1h30m; 0 considers the expiry date only
     #[arg(long, default_value = "10d", value_name = "TIME", value_parser = crate::store::duration)]
     unused_for: Duration,
-    /// Say what would go, and remove nothing
+    /// Show what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,
 }
 
+/// Prunes the store and prints each removed image with its reason: expired, unused, or room (evicted over quota).
+///
+/// # Errors
+/// Those of opening and changing the store.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     let options = PruneOptions::unused_for(arguments.unused_for).dry_run(arguments.dry_run);
     let pruned = session.store()?.prune(&options)?;
@@ -47,7 +54,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         })
         .collect();
     if whole || !pruned.images.is_empty() {
-        output::show(Facts::Many(&["fingerprint", "description", "size", "reason"], rows), &session.format)?;
+        output::show(Records::Many(&["fingerprint", "description", "size", "reason"], rows), &session.format)?;
     }
     let verb = if arguments.dry_run { "would be freed" } else { "freed" };
     session.note(|| format!("{}, {} {verb}", images(pruned.images.len() as u64), size(pruned.bytes)));

@@ -1,4 +1,9 @@
-//! `publish`: a directory, packed straight into the store.
+//! `publish`: packs a directory straight into the store, or onto a server.
+//!
+//! The directory is an instance's (`metadata.yaml`, `rootfs` or `rootfs.img`, `templates`), or with `--metadata` a
+//! root file system alone. The image is packed to the store's own staging and hashed while it is written, so it exists
+//! only once. Properties become part of `metadata.yaml` and with that of the fingerprint, unlike those that `import`
+//! sets.
 
 use std::path::{Path, PathBuf};
 
@@ -8,17 +13,17 @@ use lxd_image::store::{ImportOptions, StoredImage};
 use lxd_image::{Error, ErrorKind, Result};
 
 use crate::failure::Failure;
-use crate::import::{About, Words};
+use crate::import::{NewImageArguments, Positionals};
 use crate::options::Session;
 use crate::owners::TreeArguments;
 use crate::signals::{self, or_cancelled};
 
-/// Make an image of an instance's directory
+/// Publish an instance's directory as an image
 #[derive(Args)]
 #[command(override_usage = "lxd-image publish [OPTIONS] <DIRECTORY> [REMOTE:] [KEY=VALUE]...")]
 pub(crate) struct Arguments {
-    /// A directory with metadata.yaml, rootfs (or rootfs.img) and templates, or with --metadata a rootfs itself; then a server's
-    /// name and a colon, and properties, which go into the image
+    /// A directory with metadata.yaml, rootfs (or rootfs.img) and templates, or with --metadata a rootfs itself; then
+    /// a server's name and a colon, and properties, which go into the image
     #[arg(required = true, value_name = "DIRECTORY")]
     words: Vec<PathBuf>,
     /// The metadata.yaml, when DIRECTORY is a root file system
@@ -30,11 +35,15 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     tree: TreeArguments,
     #[command(flatten)]
-    about: About,
+    about: NewImageArguments,
 }
 
+/// Packs the directory, imports the image, and prints its fingerprint.
+///
+/// # Errors
+/// `InvalidInput` unless exactly one directory is given; those of packing and importing.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
-    let words = Words::of(&arguments.words)?;
+    let words = Positionals::of(&arguments.words)?;
     let [path] = words.files.as_slice() else {
         return Err(Error::new(ErrorKind::InvalidInput, "one directory becomes one image").into());
     };
@@ -46,7 +55,13 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     arguments.about.finish(&image, &words, session)
 }
 
-/// Packs and imports what a directory holds.
+/// Packs a directory and imports the image in one step.
+///
+/// Without `metadata` the directory is an instance's: a `rootfs.img` makes it a virtual machine, else `rootfs` is the
+/// container's tree. With `metadata` the directory itself is the root file system, and there are no templates.
+///
+/// # Errors
+/// `NotFound` for missing metadata; those of packing and importing.
 pub(crate) fn directory(
     directory: &Path,
     metadata: Option<&Path>,

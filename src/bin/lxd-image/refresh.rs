@@ -1,4 +1,9 @@
-//! `refresh`: images that follow a source, brought up to date.
+//! `refresh`: fetches newer versions of images that have auto-update, now.
+//!
+//! For each image the source's alias is resolved again; if it means another image, that one is copied and takes over
+//! the aliases, properties and flags. A source with a name in the settings is connected with the settings of that
+//! remote, so that its pinned certificate and permission for plain HTTP apply. Failures of one image do not stop the
+//! others.
 
 use clap::Args;
 use lxd_image::remote::RemoteRefresh;
@@ -8,29 +13,34 @@ use serde_json::{Map, Value};
 
 use crate::failure::Failure;
 use crate::options::Session;
-use crate::output::{self, Facts, Format};
-use crate::store::{Which, images, name_of, resolve};
+use crate::output::{self, Format, Records};
+use crate::store::{TypeArgument, images, name_of, resolve};
 
-/// Update images that follow a source, now
+/// Update images with auto-update now
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Aliases, fingerprints or beginnings of fingerprints (default: all that follow a source)
+    /// Aliases, fingerprints or prefixes of fingerprints (default: all images with auto-update)
     references: Vec<String>,
     #[command(flatten)]
-    which: Which,
-    /// Say what would change, and change nothing
+    which: TypeArgument,
+    /// Show what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Speak plain http with other machines than this one
+    /// Allow plain HTTP to other machines
     #[arg(long)]
     allow_http: bool,
 }
 
+/// Refreshes the named images, or all with auto-update, and prints each that was replaced.
+///
+/// # Errors
+/// The last error, after all images were tried; earlier ones are printed. Naming an image without a source is not an
+/// error.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     let store = session.store()?;
     let (monitor, shown) = session.monitor();
     let client = session.client_options().allow_http(arguments.allow_http);
-    // A server that has a name here is spoken to as it was agreed with it.
+    // A source with a named remote uses that remote's settings: pinned certificate, plain HTTP.
     let settings = session.settings()?;
     let sources =
         RemoteRefresh::new(move |source| settings.open_source(source, client.clone())).monitor(monitor.clone());
@@ -76,7 +86,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         }
     }
     if matches!(session.format, Format::Json | Format::Yaml | Format::Jinja(_)) {
-        output::show(Facts::Many(&["name", "old", "new"], rows), &session.format)?;
+        output::show(Records::Many(&["name", "old", "new"], rows), &session.format)?;
     }
     if failed.is_none() && replaced == 0 {
         session.note(|| match current {
@@ -87,6 +97,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
+/// One replaced image for programs.
 fn row(name: &str, old: &StoredImage, new: &Fingerprint) -> Map<String, Value> {
     let cells = [("name", name.to_owned()), ("old", old.fingerprint.to_string()), ("new", new.to_string())];
     cells.into_iter().map(|(key, value)| (key.to_owned(), Value::from(value))).collect()

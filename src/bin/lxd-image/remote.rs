@@ -1,4 +1,9 @@
-//! `remote add|list|remove|rename|set-url`: the servers that have names here.
+//! `remote add|list|remove|rename|set-url`: named remotes in the user's settings.
+//!
+//! `add` connects once and decides trust on first use: a certificate that a system authority signed is accepted; any
+//! other is shown to the user, or pinned at once with `--accept-certificate`, and refused where nobody can be asked.
+//! From then on only the pinned certificate is accepted. With `--password` this client's certificate is added to the
+//! server's trusted clients (LXD's trust password, or a token as LXD 5 and Incus create them).
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -10,7 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::failure::Failure;
 use crate::options::Session;
-use crate::output::{self, Facts};
+use crate::output::{self, Records};
 use crate::signals::{self, or_cancelled};
 
 /// Manage remotes: image servers by name
@@ -22,18 +27,18 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Give a server a name
+    /// Add a remote
     Add(Add),
     /// List remotes
     #[command(visible_alias = "ls")]
     List,
-    /// Forget a remote; images that came from there stay
+    /// Remove a remote; images that came from it stay
     #[command(visible_alias = "rm")]
     Remove {
         /// The remote
         name: String,
     },
-    /// Give a remote another name
+    /// Rename a remote
     #[command(visible_alias = "mv")]
     Rename {
         /// The remote
@@ -41,7 +46,7 @@ enum Verb {
         /// Its new name
         new: String,
     },
-    /// Say that a remote has moved
+    /// Change the URL of a remote
     SetUrl {
         /// The remote
         name: String,
@@ -56,26 +61,30 @@ struct Add {
     name: String,
     /// The address, like https://host:8443
     url: String,
-    /// How it is spoken to: lxd, incus or simplestreams
+    /// The protocol: lxd, incus or simplestreams
     #[arg(long, default_value = "lxd", value_parser = Protocol::of_server)]
     protocol: Protocol,
-    /// Ask only for what anyone may see, and don't show who asks
+    /// Use only public images, and send no client certificate
     #[arg(long)]
     public: bool,
-    /// Trust the certificate that it shows now, and pin it
+    /// Trust and pin the certificate that the server presents now
     #[arg(long, conflicts_with = "certificate")]
     accept_certificate: bool,
-    /// A file with the certificate that it must show, in PEM
+    /// A PEM file with the certificate that the server must present
     #[arg(long, value_name = "FILE")]
     certificate: Option<PathBuf>,
-    /// The server's trust password, or a token that its owner made, to be trusted by it
+    /// The server's trust password, or a trust token of its owner, to add this client to its trusted clients
     #[arg(long, value_name = "TEXT", conflicts_with = "public")]
     password: Option<String>,
-    /// Speak plain http with it, though it is another machine
+    /// Allow plain HTTP to this remote, although it is another machine
     #[arg(long)]
     allow_http: bool,
 }
 
+/// Runs the selected verb. Changes of the settings are atomic and durable.
+///
+/// # Errors
+/// `AlreadyExists` and `NotFound` for names; those of connecting to a server that is added.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     let settings = session.settings()?;
     match &arguments.verb {
@@ -90,6 +99,8 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     }
 }
 
+/// Prints the remotes of the settings. The fingerprint of a pinned certificate is only in formats for programs,
+/// because it makes the table too wide.
 fn list(session: &Session) -> Result<()> {
     let rows = session
         .settings()?
@@ -106,10 +117,13 @@ fn list(session: &Session) -> Result<()> {
             row
         })
         .collect();
-    output::show(Facts::Many(&["name", "url", "protocol", "public"], rows), &session.format)
+    output::show(Records::Many(&["name", "url", "protocol", "public"], rows), &session.format)
 }
 
 impl Add {
+    /// Connects to the server, decides on its certificate, and stores the remote.
+    ///
+    /// A name that is taken is refused before any connection, by the same call that would add it.
     fn run(&self, session: &Session) -> Result<()> {
         if self.password.is_some() && self.protocol == Protocol::Simplestreams {
             let sentence = "`--password` is for LXD and Incus: a simplestreams server trusts nobody in particular";
@@ -139,7 +153,7 @@ impl Add {
         if let FirstUse::Unknown(certificate) = seen? {
             self.accept(&certificate, session)?;
             known = known.certificate(certificate);
-            // What is accepted now must work from now on.
+            // Connect again with the pinned certificate: a remote that does not work must not be stored.
             known.first_use(&session.client_options(), &monitor)?;
         }
         if self.protocol != Protocol::Simplestreams {
@@ -148,11 +162,15 @@ impl Add {
         settings.add(&self.name, known)
     }
 
+    /// The URL, completed for the protocol (scheme and port).
     fn address(&self) -> Result<lxd_image::remote::Url> {
         KnownRemote::address(&self.url, self.protocol)
     }
 
-    /// Whether a person believes a certificate that no authority vouches for.
+    /// Decides on a certificate that no authority signed: pins it with `--accept-certificate`, else asks the user.
+    ///
+    /// # Errors
+    /// `Remote` with the fingerprint if it is refused, or if standard input is not a terminal; `Cancelled`.
     fn accept(&self, certificate: &Certificate, session: &Session) -> Result<()> {
         let fingerprint = certificate.fingerprint();
         if self.accept_certificate {
@@ -176,7 +194,10 @@ impl Add {
         if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") { Ok(()) } else { Err(refused()) }
     }
 
-    /// Looks whether an LXD or Incus is there, and whether it trusts this client.
+    /// Checks that an LXD or Incus server answers, and whether it trusts this client; adds this client with
+    /// `--password`.
+    ///
+    /// A server that does not trust the client but serves public images is stored as a public remote.
     fn greet(&self, known: KnownRemote, session: &Session, monitor: &Monitor) -> Result<KnownRemote> {
         let settings = session.settings()?;
         let server = settings.lxd(&known, session.client_options())?;

@@ -1,5 +1,9 @@
-//! `serve`: the store on the network, for LXD, Incus, tools of simplestreams, importers of URLs, and people.
-//! What needs rights is done first, then they are given up, then the store is opened.
+//! `serve`: serves the store over HTTPS to LXD, Incus, simplestreams tools, direct imports and browsers.
+//!
+//! The order of the start is deliberate. Sockets, certificate, key and settings may need rights that the service user
+//! does not have, so they are opened first; then `--user` drops these rights; only then the store is opened, so that
+//! every file in it belongs to the service user. systemd socket activation and readiness notification are supported:
+//! with `Type=notify` the unit is ready once the sockets accept connections.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -20,53 +24,59 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output;
-use crate::upstream::Upstream;
+use crate::transfer::RemoteTransfer;
 
-/// Descriptors that are asked for: a socket for each connection and two files for each of its four requests, with room.
-const DESCRIPTORS: u64 = 16_384;
+/// Open files to ask for: one socket per connection and two files for each of its four requests, plus a reserve.
+const WANTED_DESCRIPTORS: u64 = 16_384;
 
 /// Serve the store's public images, and to trusted clients the whole store
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Where to listen (default: [::]:8443, or the sockets that systemd gives); http://ADDR:PORT is plain http
+    /// The address to listen on (default: [::]:8443, or the sockets from systemd); http://ADDR:PORT is plain HTTP
     #[arg(long, value_name = "[http://]ADDR:PORT")]
     listen: Vec<String>,
-    /// The certificate to show, PEM (default: one that is made at the first start and kept)
+    /// The server certificate, PEM (default: one that is generated at the first start and kept)
     #[arg(long, value_name = "FILE", requires = "key")]
     cert: Option<PathBuf>,
     /// Its key, PEM
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
-    /// The name that people see
+    /// The name of the server on its web pages
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// The address under which clients reach the server, where it is another than the one that they ask for
+    /// The URL of the server for clients, if it differs from the host that they request
     #[arg(long, value_name = "URL")]
     base_url: Option<String>,
     /// Certificates of clients that may see and change everything: a file, or a directory with *.crt and *.pem
     #[arg(long, value_name = "FILE|DIR")]
     trust: Option<PathBuf>,
-    /// A remote of which is brought, kept and served what clients ask for and the store lacks; what nobody used for ten days goes,
-    /// and what was not used for longest when there is more than --limit cache=BYTES
+    /// A remote from which images that clients request and the store lacks are fetched and cached; images unused for
+    /// ten days are evicted, and the least recently used ones beyond --limit cache=BYTES
     #[arg(long, value_name = "REMOTE:")]
     upstream: Option<String>,
-    /// Speak plain http with other machines than this one, where --listen says http://
+    /// Allow plain HTTP to other machines, where --listen says http://
     #[arg(long)]
     allow_http: bool,
-    /// Give up all rights but those of this user, as soon as sockets and key are open
+    /// Switch to this user as soon as sockets and key are open
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
 }
 
+/// Serves until a signal; then stops accepting, lets running requests end, and returns.
+///
+/// # Errors
+/// Those of the start: sockets, certificate, settings, user, store. Errors of single requests go to the log.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     raise_descriptors();
     let sockets = sockets(arguments)?;
     let certificate = certificate(arguments, session)?;
-    // The settings and the key may be another user's.
+    // Before the switch of the user: settings and key may be readable by the first one only.
     let upstream = match (session.settings(), arguments.upstream.as_deref()) {
-        (Ok(settings), name) => Some(Upstream::new(settings, name, session.client_options(), session.limits.clone())?),
+        (Ok(settings), name) => {
+            Some(RemoteTransfer::new(settings, name, session.client_options(), session.limits.clone())?)
+        }
         (Err(error), Some(_)) => return Err(error.into()),
-        // Who has no settings brings nothing from others.
+        // A service user without a home directory has no settings; it serves without transfers.
         (Err(_), None) => None,
     };
     if let Some(name) = &arguments.user {
@@ -107,7 +117,8 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     Ok(served?)
 }
 
-/// The store, opened to change it where that can be done: one on a file system that can only be read is served all the same.
+/// Opens the store for changes; on a read-only file system for reading, with a note, since images can be served all the
+/// same.
 fn store(session: &Session) -> Result<Store> {
     let path = session.store_path()?;
     match session.store() {
@@ -123,13 +134,17 @@ fn store(session: &Session) -> Result<Store> {
     }
 }
 
-/// Sockets, each with whether it speaks TLS.
+/// Opens all sockets, each with whether it speaks TLS: those from systemd, those of `--listen`, or port 8443 on all
+/// addresses.
+///
+/// # Errors
+/// `InvalidInput` for plain HTTP on an address other machines can reach, without `--allow-http`; `Io`.
 fn sockets(arguments: &Arguments) -> Result<Vec<(std::net::TcpListener, bool)>> {
     let mut found = Vec::new();
     let mut given = listenfd::ListenFd::from_env();
     for index in 0..given.len() {
         let socket = given.take_tcp_listener(index).map_err(|error| {
-            Error::new(ErrorKind::InvalidInput, "a socket that was given is not TCP").with_source(error)
+            Error::new(ErrorKind::InvalidInput, "a socket from systemd is not a TCP socket").with_source(error)
         })?;
         found.extend(socket.map(|socket| (socket, true)));
     }
@@ -145,7 +160,7 @@ fn sockets(arguments: &Arguments) -> Result<Vec<(std::net::TcpListener, bool)>> 
         }
     }
     if found.is_empty() {
-        // A machine without IPv6 has the other.
+        // [::] accepts IPv4 too; on a machine without IPv6 it fails, and 0.0.0.0 is the fallback.
         let both = open(SocketAddr::from(([0_u16; 8], 8443)));
         let socket = both.or_else(|error| open(SocketAddr::from(([0_u8; 4], 8443))).map_err(|_| error))?;
         found.push((socket, true));
@@ -153,21 +168,25 @@ fn sockets(arguments: &Arguments) -> Result<Vec<(std::net::TcpListener, bool)>> 
     Ok(found)
 }
 
+/// Resolves `ADDR:PORT`; a host name may give several addresses, and all are used.
 fn addresses(text: &str) -> Result<Vec<SocketAddr>> {
     let wrong = |error| {
-        // What stands before an `@` is a password more often than not.
+        // The part before an `@` is probably a password: keep it out of the message.
         let shown = text.rsplit_once('@').map_or(text, |(_, host)| host);
-        let sentence = format!("`{shown}` is no address to listen on");
+        let sentence = format!("`{shown}` is not an address to listen on");
         Error::new(ErrorKind::InvalidInput, sentence).with_hint("write ADDR:PORT, such as [::]:8443").with_source(error)
     };
     Ok(text.trim_end_matches('/').to_socket_addrs().map_err(wrong)?.collect())
 }
 
+/// Binds a socket.
 fn open(address: SocketAddr) -> Result<std::net::TcpListener> {
     std::net::TcpListener::bind(address)
         .map_err(|error| Error::new(ErrorKind::Io, format!("cannot listen on {address}")).with_source(error))
 }
 
+/// The certificate of `--cert` and `--key`, or the self-signed one of the configuration directory, created at the
+/// first start.
 fn certificate(arguments: &Arguments, session: &Session) -> Result<ServerCertificate> {
     if let (Some(certificate), Some(key)) = (&arguments.cert, &arguments.key) {
         return ServerCertificate::read(certificate, key);
@@ -176,19 +195,22 @@ fn certificate(arguments: &Arguments, session: &Session) -> Result<ServerCertifi
     ServerCertificate::kept_in(&session.settings()?.directory().join("server"), &names)
 }
 
-/// The host in a URL, as a certificate names it.
+/// The host of a URL as certificates name it: IPv6 addresses without brackets.
 fn host(url: &str) -> Option<String> {
     let url: http::Uri = url.parse().ok()?;
     Some(url.host()?.trim_matches(['[', ']']).to_owned())
 }
 
-/// Gives up everything that the user may not.
+/// Switches to the user for good: groups, group, user, in this order, because only root may change the first two.
+///
+/// # Errors
+/// `NotFound` for an unknown user; `Io` if the kernel refuses, or if root could be regained, which is checked.
 fn become_user(name: &str) -> Result<()> {
     let failed = |error: nix::Error| {
-        let sentence = format!("the user `{name}` can't be become");
+        let sentence = format!("cannot switch to user `{name}`");
         Error::new(ErrorKind::Io, sentence)
             .with_source(io::Error::from(error))
-            .with_hint("only root can become another user")
+            .with_hint("only root can switch to another user")
     };
     let user = User::from_name(name).map_err(failed)?;
     let user = user.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("there is no user `{name}`")))?;
@@ -196,21 +218,23 @@ fn become_user(name: &str) -> Result<()> {
     setgid(user.gid).map_err(failed)?;
     setuid(user.uid).map_err(failed)?;
     if !user.uid.is_root() && setuid(nix::unistd::Uid::from_raw(0)).is_ok() {
-        return Err(Error::new(ErrorKind::Io, "the rights of root could not be given up"));
+        return Err(Error::new(ErrorKind::Io, "root privileges could not be dropped"));
     }
     Ok(())
 }
 
+/// Raises the soft limit of open files as far as the hard limit allows: common defaults of 1024 are too low for a
+/// server.
 fn raise_descriptors() {
     let limit = getrlimit(Resource::Nofile);
-    let wanted = limit.maximum.map_or(DESCRIPTORS, |maximum| maximum.min(DESCRIPTORS));
+    let wanted = limit.maximum.map_or(WANTED_DESCRIPTORS, |maximum| maximum.min(WANTED_DESCRIPTORS));
     if limit.current.is_some_and(|current| current < wanted) {
-        // With fewer of them, connections wait for each other: it is slower, and works.
+        // A failure is ignored: with fewer descriptors connections wait, which is slower but works.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum });
     }
 }
 
-/// Tells people where it is and how to know it.
+/// Prints the addresses, the certificate's fingerprint, and the command that adds this server as a remote.
 fn announce(listener: &Listener) -> Result<()> {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let mut port = None;
@@ -227,7 +251,7 @@ fn announce(listener: &Listener) -> Result<()> {
     Ok(())
 }
 
-/// Tells systemd, where it started this.
+/// Tells systemd a state (sd_notify(3)), if it started this process. A failure is printed and does not stop the server.
 fn notify(state: &str) {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
     let send = || {
@@ -239,6 +263,6 @@ fn notify(state: &str) {
         UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address)
     };
     if let Err(error) = send() {
-        eprintln!("systemd can't be told `{state}`: {error}");
+        eprintln!("cannot notify systemd of `{state}`: {error}");
     }
 }

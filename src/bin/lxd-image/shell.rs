@@ -1,4 +1,7 @@
-//! `completions` and `man`: the command line described to shells and to `man`.
+//! `completions` and `man`: shell completion scripts and manual pages, generated from the clap definition.
+//!
+//! One manual page is written per verb. Examples, files, environment and exit statuses come from the tables in
+//! [`help`](crate::help), so that `--help` and `man` agree.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -23,6 +26,7 @@ pub(crate) struct Man {
     directory: PathBuf,
 }
 
+/// Prints the completion script for a shell to standard output.
 pub(crate) fn completions(arguments: &Completions) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(
@@ -34,6 +38,10 @@ pub(crate) fn completions(arguments: &Completions) -> Result<(), Failure> {
     Ok(output::write(&script)?)
 }
 
+/// Writes `lxd-image.1` and one page per verb, such as `lxd-image-alias-create.1`, into the directory.
+///
+/// # Errors
+/// `Io`; the directory must exist.
 pub(crate) fn man(arguments: &Man) -> Result<(), Failure> {
     let mut command = crate::Arguments::command().disable_help_subcommand(true);
     command.build();
@@ -46,7 +54,7 @@ pub(crate) fn man(arguments: &Man) -> Result<(), Failure> {
         .map_err(Failure::from)
 }
 
-/// The page of a command, and those of its subcommands.
+/// Writes the page of a command, then those of its verbs.
 fn pages(command: &clap::Command, path: &str, directory: &Path) -> io::Result<()> {
     let page = clap_mangen::Man::new(command.clone());
     let mut text = Vec::new();
@@ -80,11 +88,13 @@ fn pages(command: &clap::Command, path: &str, directory: &Path) -> io::Result<()
     Ok(())
 }
 
+/// Starts a section of a manual page (man(7)).
 fn section(text: &mut Vec<u8>, title: &str) -> io::Result<()> {
     writeln!(text, ".SH \"{title}\"")
 }
 
-/// A text as `man` takes it: backslashes, hyphens and what would be a request at the beginning of a line.
+/// Escapes a text for roff: backslashes, hyphens (which would become dashes), and a dot or quote at the start of a
+/// line, which would be a request.
 fn roff(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-");
     if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }

@@ -1,5 +1,12 @@
-//! Signals that ask the program to stop, and waits that they end: SIGINT, SIGTERM and SIGHUP, all alike.
-//! The first one switches [`cancel`] on; the second ends the process at once.
+//! Signals that ask the program to stop, and waits that they interrupt: SIGINT, SIGTERM and SIGHUP, all alike.
+//!
+//! The first signal sets [`cancel`], which every long call of the library checks; the call then undoes its work and
+//! fails with `Cancelled`. The second signal ends the process at once. Signals are blocked and read from a signalfd on
+//! a thread of its own: a handler could do next to nothing safely, and no system call needs to be restarted after
+//! `EINTR`.
+//!
+//! Everything that may wait for ever (standard input, a FIFO, a pipe that nobody reads) is polled with a timeout, so
+//! that a signal ends the wait within [`POLL_INTERVAL`].
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -18,33 +25,39 @@ use rustix::fs::OFlags;
 use rustix::process::{Pid, kill_process};
 
 /// How often a wait looks whether it is over.
-const POLL: Duration = Duration::from_millis(50);
-/// How long an editor may take to end once it was told to.
-const EDITOR_ENDS: Duration = Duration::from_millis(500);
-/// The status of a process that Ctrl-C ended.
-const STOPPED: i32 = 130;
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// How long an editor may take to end after SIGTERM.
+const EDITOR_EXIT_TIMEOUT: Duration = Duration::from_millis(500);
+/// The exit status after a second signal: 128 + SIGINT, as shells report it.
+const CANCELLED_STATUS: i32 = 130;
 
-/// How the kernel marks a signal that no process sent: that of a key.
+/// `si_code` of a signal that the kernel itself sent, such as Ctrl-C on the terminal (sigaction(2)).
 const SI_KERNEL: i32 = 0x80;
 
-/// Whether an editor has the terminal, whose Ctrl-C is then the editor's.
+/// Whether an editor has the terminal. Ctrl-C then belongs to the editor, although the whole foreground process group
+/// gets it.
 static EDITING: AtomicBool = AtomicBool::new(false);
 
-/// The switch that signals throw.
+/// The cancellation switch of this process, set by the first signal.
 pub(crate) fn cancel() -> &'static Cancel {
     static CANCEL: OnceLock<Cancel> = OnceLock::new();
     CANCEL.get_or_init(Cancel::new)
 }
 
-/// Waits for signals on a thread of its own from now on. Must come before any other thread, since threads take over which signals
-/// are left to that one.
+/// Blocks the signals and starts the thread that waits for them.
+///
+/// Must be called before any other thread is started, because threads inherit the signal mask of their creator. An
+/// ignored SIGHUP stays ignored, so that `nohup lxd-image serve` keeps running.
+///
+/// # Errors
+/// `Io` if the signals cannot be blocked or the thread cannot be started.
 pub(crate) fn listen() -> Result<()> {
     let failed =
         |error: nix::Error| Error::new(ErrorKind::Io, "signals can't be caught").with_source(io::Error::from(error));
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGINT);
     signals.add(Signal::SIGTERM);
-    // Whoever started this under `nohup` wants it to go on without its terminal.
+    // `nohup` ignores SIGHUP for its child; catching it would undo that.
     if !is_ignored(Signal::SIGHUP) {
         signals.add(Signal::SIGHUP);
     }
@@ -70,16 +83,18 @@ pub(crate) fn listen() -> Result<()> {
     Ok(())
 }
 
+/// Handles a signal: the first one cancels, the second one exits.
 fn stop() {
     if cancel().is_cancelled() {
-        // Whoever asks twice does not want to wait. What is being written has no name that anybody looks at, and the next run
-        // that writes to the same directory removes it.
-        std::process::exit(STOPPED);
+        // The second request does not wait for cleanup. Unfinished files have staging names, and the next run that
+        // writes to the same directory removes them.
+        std::process::exit(CANCELLED_STATUS);
     }
     cancel().cancel();
 }
 
-/// Whether whoever started the program wants it not to hear of a signal.
+/// Whether the parent process made a signal ignored, as nohup(1) does. Read from procfs, since asking with sigaction(2)
+/// needs `unsafe`.
 fn is_ignored(signal: Signal) -> bool {
     let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return false };
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -87,14 +102,21 @@ fn is_ignored(signal: Signal) -> bool {
     mask & (1 << (signal as i32 - 1)) != 0
 }
 
-/// Waits until a descriptor can be read or written; a signal ends the wait.
+/// Waits until a descriptor is ready; a signal ends the wait.
+///
+/// A descriptor that is ready is used even after a signal, so that the result of completed work is still printed.
+///
+/// # Errors
+/// `Cancelled`, inside of the I/O error (see [`or_cancelled`]); those of poll(2). Hang-ups and errors of the descriptor
+/// count as ready: the following read or write reports them.
 pub(crate) fn wait_for(fd: impl AsFd, what: PollFlags) -> io::Result<()> {
-    let timeout = Timespec::try_from(POLL).unwrap_or_default();
+    let timeout = Timespec::try_from(POLL_INTERVAL).unwrap_or_default();
     loop {
         match poll(&mut [PollFd::new(&fd, what)], Some(&timeout)) {
-            // What need not be waited for is done even then: the result of work that is complete is shown.
+            // Check for cancellation only after a wait: a ready descriptor is used, so that finished results are
+            // printed.
             Ok(0) | Err(rustix::io::Errno::INTR) => cancel().check()?,
-            // Ends and errors are for the read or the write to tell.
+            // Hang-up and error conditions are reported by the following read or write.
             Ok(_) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
@@ -102,9 +124,9 @@ pub(crate) fn wait_for(fd: impl AsFd, what: PollFlags) -> io::Result<()> {
 }
 
 /// Reads a descriptor; a signal ends the wait.
-pub(crate) struct Patient<F>(F);
+pub(crate) struct CancellableReader<F>(F);
 
-impl Patient<File> {
+impl CancellableReader<File> {
     /// A file by its path, or standard input for `-`. A FIFO that nobody writes to is waited for when it is read.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         if path == Path::new("-") {
@@ -116,7 +138,8 @@ impl Patient<File> {
     }
 }
 
-impl<F: Read + AsFd> Read for Patient<F> {
+impl<F: Read + AsFd> Read for CancellableReader<F> {
+    /// Waits with a timeout, then reads. The descriptor may be non-blocking: an empty FIFO is waited for again.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             cancel().check()?;
@@ -129,10 +152,12 @@ impl<F: Read + AsFd> Read for Patient<F> {
     }
 }
 
-/// The whole of a file that was named on the command line, or of standard input for `-`: at most `most` bytes.
+/// Reads a file of the command line, or standard input for `-`, up to `most` bytes.
+///
+/// A caller with a limit asks for one byte more, and refuses the result if it gets that byte.
 pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    Patient::open(path)?.take(most).read_to_end(&mut bytes)?;
+    CancellableReader::open(path)?.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -141,17 +166,17 @@ pub(crate) fn read_text(path: &Path) -> io::Result<String> {
     String::from_utf8(read(path, u64::MAX)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// The error of a wait: that it was cancelled, or what `otherwise` makes of it.
+/// Converts the error of a wait: `Cancelled` stays what it is, `otherwise` converts the rest.
 pub(crate) fn or_cancelled(error: io::Error, otherwise: impl FnOnce(io::Error) -> Error) -> Error {
     if error.get_ref().is_some_and(|inner| inner.is::<Error>()) { Error::from(error) } else { otherwise(error) }
 }
 
-/// The answer of a person: one line, without its end; `None` where there is no more. One Ctrl-C ends the wait.
+/// Reads a line from the user, without its newline; `None` at the end of input. A signal ends the wait.
 pub(crate) fn answer() -> io::Result<Option<String>> {
-    let mut input = Patient::open(Path::new("-"))?;
+    let mut input = CancellableReader::open(Path::new("-"))?;
     let mut line = Vec::new();
     let mut byte = [0];
-    // Byte by byte, so that what follows the line is left for the next question.
+    // Byte by byte: buffering would swallow the input of the next question.
     while input.read(&mut byte)? > 0 {
         if byte == *b"\n" {
             return Ok(Some(String::from_utf8_lossy(&line).into_owned()));
@@ -161,7 +186,7 @@ pub(crate) fn answer() -> io::Result<Option<String>> {
     Ok((!line.is_empty()).then(|| String::from_utf8_lossy(&line).into_owned()))
 }
 
-/// Runs an editor to its end. It has the terminal, so that Ctrl-C means what it means to the editor; other signals end it.
+/// Runs an editor to its end. The terminal's Ctrl-C belongs to the editor meanwhile; other signals end it.
 pub(crate) fn edit(command: &mut Command) -> io::Result<ExitStatus> {
     EDITING.store(true, Ordering::Relaxed);
     let done = command.spawn().and_then(|mut editor| wait(&mut editor));
@@ -169,6 +194,7 @@ pub(crate) fn edit(command: &mut Command) -> io::Result<ExitStatus> {
     done
 }
 
+/// Waits for the editor. After a signal it gets SIGTERM and [`EDITOR_EXIT_TIMEOUT`] to end; it is then left alone.
 fn wait(editor: &mut Child) -> io::Result<ExitStatus> {
     let mut until: Option<Instant> = None;
     loop {
@@ -181,13 +207,13 @@ fn wait(editor: &mut Child) -> io::Result<ExitStatus> {
                 if let Some(pid) = pid {
                     let _ = kill_process(pid, rustix::process::Signal::TERM);
                 }
-                until = Some(Instant::now() + EDITOR_ENDS);
+                until = Some(Instant::now() + EDITOR_EXIT_TIMEOUT);
             }
             Some(until) if Instant::now() >= until => {
                 return Err(cancel().check().map_or_else(Into::into, |()| io::ErrorKind::TimedOut.into()));
             }
             _ => {}
         }
-        std::thread::sleep(POLL);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }

@@ -1,4 +1,12 @@
-//! `simplestreams`: trees of static files that any web server makes an image server of.
+//! `simplestreams`: maintains a static tree that any web server turns into an image server.
+//!
+//! Each change takes the tree's lock, so only one writer works at a time; another one gets `Busy`. Files are written
+//! before the list that names them, and removed an hour after they left the list, which is how long clients cache it.
+//! So a client never sees a list whose files are missing, not even while the tree is changed or after a crash.
+//!
+//! `verify` reads all files and compares them with the list; its exit status is 3 if there is a finding.
+//! `generate-metadata` writes the metadata file of a split image for a rootfs from another tool, as
+//! `incus-simplestreams generate-metadata` does.
 
 use std::path::{Path, PathBuf};
 
@@ -10,10 +18,10 @@ use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
 use crate::options::{Session, input};
-use crate::output::{self, Facts, Format};
+use crate::output::{self, Format, Records};
 use crate::store::{counted, pair, size, time};
 
-/// Keep a tree of static files for any web server
+/// Maintain a static tree for any web server
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -32,7 +40,7 @@ enum Verb {
     GenerateMetadata(GenerateMetadata),
 }
 
-/// Add an image; the tree is made if it is not there
+/// Add an image; the tree is created if it is missing
 #[derive(Args)]
 struct Add {
     /// The tree
@@ -41,16 +49,16 @@ struct Add {
     image: PathBuf,
     /// The other file of a split image
     rootfs: Option<PathBuf>,
-    /// One more alias for its product (repeatable)
+    /// Another alias for its product (repeatable)
     #[arg(long, value_name = "NAME")]
     alias: Vec<String>,
-    /// Do not make the alias os/release/variant
+    /// Do not add the alias os/release/variant
     #[arg(long)]
     no_default_alias: bool,
-    /// A property, which wins over the image's own: os, release, variant, … (repeatable)
+    /// A property, which overrides the image's own: os, release, variant, … (repeatable)
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     property: Vec<(String, String)>,
-    /// The fingerprint that it must have
+    /// The fingerprint that the image must have
     #[arg(long, value_name = "HEX")]
     fingerprint: Option<String>,
 }
@@ -67,7 +75,7 @@ struct List {
 struct Remove {
     /// The tree
     directory: PathBuf,
-    /// Fingerprints, or the beginnings of some
+    /// Fingerprints or prefixes of fingerprints
     #[arg(required = true)]
     fingerprint: Vec<String>,
 }
@@ -87,12 +95,12 @@ struct Prune {
     /// How many versions of each product stay in the list (default: all)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     keep: Option<u32>,
-    /// Say what would go, and remove nothing
+    /// Show what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,
 }
 
-/// Write the metadata file of a split image, for a rootfs or disk that is there already
+/// Write the metadata file of a split image, for an existing rootfs or disk
 #[derive(Args)]
 struct GenerateMetadata {
     /// The file to write, such as incus.tar.xz
@@ -103,23 +111,24 @@ struct GenerateMetadata {
     /// Its release
     #[arg(long)]
     release: String,
-    /// Which of several of one release
+    /// TypeArgument of several of one release
     #[arg(long, default_value = "default")]
     variant: String,
-    /// The machine that it is for
+    /// The architecture
     #[arg(long)]
     architecture: String,
-    /// What people read
+    /// The description
     #[arg(long)]
     description: Option<String>,
-    /// When it was made: a date, a time or seconds since 1970 (default: SOURCE_DATE_EPOCH, else now)
+    /// The creation date: a date, a time or seconds since 1970 (default: SOURCE_DATE_EPOCH, else now)
     #[arg(long, value_name = "TIME", allow_negative_numbers = true, value_parser = crate::store::moment)]
     creation_date: Option<i64>,
-    /// One more property (repeatable)
+    /// Another property (repeatable)
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     property: Vec<(String, String)>,
 }
 
+/// Runs the selected verb.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     match &arguments.verb {
         Verb::Add(verb) => Ok(add(verb, session)?),
@@ -131,6 +140,12 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     }
 }
 
+/// Adds an image and prints its fingerprint.
+///
+/// A directory that is created for a failed addition is removed again.
+///
+/// # Errors
+/// `Busy` while another process changes the tree; `Mismatch` for another fingerprint; those of reading the image.
 fn add(arguments: &Add, session: &Session) -> Result<()> {
     let (monitor, shown) = session.monitor();
     let mut options = AddOptions::new().default_alias(!arguments.no_default_alias).monitor(monitor);
@@ -152,6 +167,10 @@ fn add(arguments: &Add, session: &Session) -> Result<()> {
     output::value("fingerprint", &added?.fingerprint.to_string(), &session.format)
 }
 
+/// Lists the images of the tree.
+///
+/// Entries that this program cannot use are reported as omissions and hide no others. JSON and YAML also have the
+/// description and the paths of the files, which an nginx configuration for direct import needs.
 fn list(arguments: &List, session: &Session) -> Result<()> {
     let listing = session.tree_options().open(&arguments.directory)?.listing()?;
     let whole = matches!(session.format, Format::Json | Format::Yaml | Format::Jinja(_));
@@ -186,9 +205,14 @@ fn list(arguments: &List, session: &Session) -> Result<()> {
     let (monitor, _) = session.monitor();
     monitor.omit_all(listing.omissions());
     let columns = ["product", "version", "fingerprint", "architecture", "type", "size", "aliases"];
-    output::show(Facts::Many(&columns, rows), &session.format)
+    output::show(Records::Many(&columns, rows), &session.format)
 }
 
+/// Removes images from the list, all or none. The lock is taken before the list is read, so that the list cannot
+/// change in between.
+///
+/// # Errors
+/// `NotFound` and `Ambiguous` for a prefix.
 fn remove(arguments: &Remove, session: &Session) -> Result<()> {
     let tree = session.tree_options().open(&arguments.directory)?;
     let mut writer = tree.lock()?;
@@ -210,6 +234,10 @@ fn remove(arguments: &Remove, session: &Session) -> Result<()> {
     writer.remove(&gone)
 }
 
+/// Verifies all files and prints one line per finding.
+///
+/// # Errors
+/// Status 3 if there is a finding.
 fn verify(arguments: &Verify, session: &Session) -> Result<(), Failure> {
     let tree = session.tree_options().open(&arguments.directory)?;
     let (monitor, shown) = session.monitor();
@@ -238,6 +266,9 @@ fn verify(arguments: &Verify, session: &Session) -> Result<(), Failure> {
     Err(Failure::mismatch(Error::new(ErrorKind::Mismatch, what).with_hint("remove those images, and add them again")))
 }
 
+/// Removes old versions from the list, and files that left it an hour ago or longer; prints what was removed.
+///
+/// Files that left the list more recently stay, because clients may still have the old list.
 fn prune(arguments: &Prune, session: &Session) -> Result<()> {
     let mut options = PruneOptions::new().dry_run(arguments.dry_run);
     if let Some(keep) = arguments.keep {
@@ -259,6 +290,10 @@ fn prune(arguments: &Prune, session: &Session) -> Result<()> {
     Ok(())
 }
 
+/// Writes the metadata file of a split image and prints its digest.
+///
+/// The digest is not the fingerprint of the image, which covers the rootfs too. Without `--description` one is built
+/// from OS, release and architecture, as image servers do.
 fn generate_metadata(arguments: &GenerateMetadata, session: &Session) -> Result<()> {
     let now = || jiff::Timestamp::now().as_second();
     let created = arguments.creation_date.or(crate::pack::source_date_epoch()?).unwrap_or_else(now);

@@ -1,4 +1,8 @@
-//! `verify`: reads and decodes everything, compares the fingerprint, names each rule that is broken.
+//! `verify`: reads and decodes the whole image, compares the fingerprint, and reports every broken rule.
+//!
+//! Nothing is written. `--fingerprint` accepts a prefix of at least 12 digits; a mismatch has the exit status 3.
+//! Broken rules are findings: all are printed, each with its kind, and the exit status is 1. The fingerprint on
+//! standard output means that the image is valid.
 
 use std::path::PathBuf;
 
@@ -9,26 +13,31 @@ use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
 use crate::options::Session;
-use crate::output::{self, Facts, Format};
-use crate::store::Which;
+use crate::output::{self, Format, Records};
+use crate::store::TypeArgument;
 
 /// Check an image against its fingerprint and against the rules
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// The image, or one file of a split image, or what the store or a remote calls it; `-` is standard input
+    /// The image, or one file of a split image, or the name of an image of the store or a remote; `-` is standard input
     image: PathBuf,
     /// The other file of a split image
     rootfs: Option<PathBuf>,
     #[command(flatten)]
-    which: Which,
-    /// The fingerprint that it must have, or at least the first 12 digits of it
+    which: TypeArgument,
+    /// The fingerprint that the image must have, or at least its first 12 digits
     #[arg(long, value_name = "HEX")]
     fingerprint: Option<String>,
 }
 
-/// Fewer digits than these are guessed too easily to verify anything.
+/// The shortest prefix that `--fingerprint` accepts: an image that matches fewer digits is too easy to construct.
+/// Shorter prefixes are fine to name an image, but not to verify it.
 const MIN_DIGITS: usize = 12;
 
+/// Verifies the image and prints its fingerprint, or a report in the selected format.
+///
+/// # Errors
+/// Status 3 for another fingerprint; status 1 for broken rules, all of which are printed; errors of damaged archives.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     let expected = arguments.fingerprint.as_deref().map(prefix).transpose()?;
     let image = session.open(&arguments.image, arguments.rootfs.as_deref(), arguments.which)?;
@@ -50,7 +59,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         return Err(Failure::mismatch(error));
     }
     if session.format != Format::Table {
-        output::show(Facts::One(facts(&verified)), &session.format)?;
+        output::show(Records::One(facts(&verified)), &session.format)?;
     }
     if !verified.findings.is_empty() {
         let first = verified.findings.remove(0);
@@ -66,6 +75,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     Ok(output::line(&verified.fingerprint.to_string())?)
 }
 
+/// The report as one record. The keys are stable: scripts read them from JSON.
 fn facts(verified: &VerifyReport) -> Map<String, Value> {
     let findings: Vec<Value> = verified
         .findings
@@ -85,6 +95,7 @@ fn facts(verified: &VerifyReport) -> Map<String, Value> {
     facts
 }
 
+/// Parses the expected fingerprint and refuses prefixes that are too short to be evidence.
 fn prefix(text: &str) -> Result<FingerprintPrefix> {
     let prefix: FingerprintPrefix = text.parse()?;
     if prefix.as_str().len() < MIN_DIGITS {

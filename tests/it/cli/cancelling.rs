@@ -169,7 +169,7 @@ fn interrupted_readers_leave_nothing() {
 
 /// Verbs that wait for somebody else, and the file `fifo` that nobody writes to.
 #[test]
-fn waits_for_others_end_with_a_signal() {
+fn signal_ends_every_wait() {
     let place = Place::new();
     tree(&place, 1 << 20);
     let image = ["pack", "tree/rootfs", "image", "--metadata", "tree/metadata.yaml", "--compression", "none"];
@@ -221,7 +221,7 @@ fn waits_for_others_end_with_a_signal() {
 }
 
 #[test]
-fn terminal_that_goes_ends_the_program_like_ctrl_c() {
+fn closed_terminal_cancels_like_ctrl_c() {
     let place = Place::new();
     tree(&place, 1 << 20);
     for sent in [Signal::TERM, Signal::HUP] {
@@ -233,7 +233,7 @@ fn terminal_that_goes_ends_the_program_like_ctrl_c() {
 }
 
 #[test]
-fn what_a_killed_run_left_is_swept_by_the_next() {
+fn next_run_removes_leftovers_of_a_killed_run() {
     let place = Place::new();
     tree(&place, 24 << 20);
     let pack = |codec| ["pack", "tree/rootfs", "out", "--metadata", "tree/metadata.yaml", "--compression", codec];

@@ -31,7 +31,7 @@ const NAMES: &[(&str, Codec)] = &[
 ];
 
 #[test]
-fn the_name_of_the_output_chooses_the_codec() {
+fn output_name_selects_the_codec() {
     let place = place();
     for (name, owed) in NAMES {
         run(&place, &[&["pack", "tree", name][..], PACK].concat()).good();
@@ -46,7 +46,7 @@ fn the_name_of_the_output_chooses_the_codec() {
 }
 
 #[test]
-fn a_compression_against_the_name_is_written_and_reported() {
+fn explicit_codec_overrides_the_output_name_and_is_reported() {
     let place = place();
     for (verb, input) in [("pack", "tree"), ("convert", "source")] {
         let name = format!("{verb}.tar.gz");
@@ -59,7 +59,7 @@ fn a_compression_against_the_name_is_written_and_reported() {
 }
 
 #[test]
-fn a_name_of_something_else_than_an_archive_is_refused() {
+fn output_name_of_another_format_is_refused() {
     let place = place();
     for name in ["a.squashfs", "a.qcow2", "a.zip", "a.tar.Z", "a.tar.lzo", "a.tar.br"] {
         run(&place, &["convert", "source", name]).failed(1, "error[InvalidInput]: ");

@@ -22,7 +22,7 @@ fn an_image_is_read_from_standard_input() {
 }
 
 #[test]
-fn an_image_goes_to_standard_output_and_its_fingerprint_beside_it() {
+fn image_on_standard_output_has_its_fingerprint_on_standard_error() {
     let place = Place::new();
     place.write("image.tar", image(&[]));
     let ran = run(&place, &["convert", "image.tar", "-", "--compression", "gzip"]);
@@ -33,7 +33,7 @@ fn an_image_goes_to_standard_output_and_its_fingerprint_beside_it() {
 }
 
 #[test]
-fn a_tree_is_packed_the_same_way_twice_and_comes_out_again() {
+fn packing_is_reproducible_and_unpacking_restores_the_tree() {
     let place = Place::new();
     std::fs::create_dir_all(place.at("tree/etc")).unwrap();
     place.write("tree/etc/hostname", "box\n");
@@ -65,7 +65,7 @@ fn a_tree_is_packed_the_same_way_twice_and_comes_out_again() {
 }
 
 #[test]
-fn a_difference_is_named_and_equal_images_give_none() {
+fn diff_names_differences_and_prints_nothing_for_equal_images() {
     let place = Place::new();
     place.write("a", image(&[file("rootfs/x", "one"), file("rootfs/only-a", "")]));
     place.write("b", image(&[file("rootfs/x", "two"), Member::new(b'0', "rootfs/only\x1b-b").bytes()]));
@@ -86,7 +86,7 @@ fn a_difference_is_named_and_equal_images_give_none() {
 }
 
 #[test]
-fn differences_are_the_same_list_in_every_format() {
+fn differences_are_equal_in_every_format() {
     let place = Place::new();
     place.write("a", image(&[file("rootfs/x", "one"), file("rootfs/only-a", "")]));
     place.write("b", image(&[file("rootfs/x", "two")]));
@@ -108,7 +108,7 @@ fn an_image_from_standard_input_is_compared() {
 }
 
 #[test]
-fn what_was_left_out_is_named() {
+fn omissions_are_named() {
     let place = Place::new();
     place.write(
         "image.tar",
@@ -127,7 +127,7 @@ fn what_was_left_out_is_named() {
 }
 
 #[test]
-fn owners_are_shifted_on_request() {
+fn id_map_shifts_owners() {
     let place = Place::new();
     place.write("image.tar", image(&[]));
     run(&place, &["unpack", "image.tar", "bad", "--map-ids", "0-100000"]).failed(1, "error[InvalidInput]: ");
@@ -138,7 +138,7 @@ fn owners_are_shifted_on_request() {
 }
 
 #[test]
-fn a_shift_is_undone_and_owners_are_forced_when_packing() {
+fn packing_reverses_the_id_map_and_forces_owners() {
     let place = Place::new();
     place.write("image.tar", image(&[]));
     run(&place, &["unpack", "image.tar", "box", "--map-uids", "0:100000:65536", "--map-gids", "0:200000:65536"]).good();
@@ -158,7 +158,7 @@ fn a_shift_is_undone_and_owners_are_forced_when_packing() {
 }
 
 #[test]
-fn a_tree_that_was_made_for_an_image_that_did_not_come_goes_again() {
+fn new_tree_is_removed_if_the_addition_fails() {
     let place = Place::new();
     place.write("bad.tar", "no image");
     run(&place, &["simplestreams", "add", "www", "bad.tar"]).failed(1, "error[Malformed]: ");
@@ -169,7 +169,7 @@ fn a_tree_that_was_made_for_an_image_that_did_not_come_goes_again() {
 }
 
 #[test]
-fn edit_with_nothing_on_standard_input_says_so() {
+fn edit_refuses_empty_standard_input() {
     let place = Place::new();
     place.write("image.tar", image(&[]));
     run(&place, &["--store", "store", "import", "image.tar", "--alias", "box"]).good();
@@ -177,7 +177,7 @@ fn edit_with_nothing_on_standard_input_says_so() {
 }
 
 #[test]
-fn moving_an_alias_removes_the_image_that_loses_its_last_one() {
+fn moving_an_alias_deletes_the_image_without_aliases() {
     let place = Place::new();
     place.write("one.tar", image(&[file("rootfs/one", "")]));
     place.write("two.tar", image(&[file("rootfs/two", "")]));
@@ -190,7 +190,7 @@ fn moving_an_alias_removes_the_image_that_loses_its_last_one() {
 }
 
 #[test]
-fn what_is_packed_as_a_disk_and_is_none_is_named() {
+fn packing_names_a_file_that_is_not_a_disk() {
     let place = Place::new();
     place.write("root.tar", rootfs(&[]));
     let ran = run(&place, &["pack", "root.tar", "out.tar", "--architecture", "amd64"]);
@@ -199,7 +199,7 @@ fn what_is_packed_as_a_disk_and_is_none_is_named() {
 }
 
 #[test]
-fn one_bad_row_of_the_catalog_does_not_hide_the_other_images() {
+fn unreadable_catalog_row_hides_no_other_image() {
     let place = Place::new();
     for name in ["one", "two"] {
         place.write("image.tar", image(&[file(format!("rootfs/{name}"), "")]));

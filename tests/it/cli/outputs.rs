@@ -58,7 +58,7 @@ fn the_members_are_listed() {
 }
 
 #[test]
-fn a_format_of_ones_own_gives_one_line_an_item() {
+fn template_format_prints_one_line_per_record() {
     let place = place();
     let text = run(&place, &["inspect", "image.tar", "--format", "{{ architecture }} {{ properties.os }}"]).good();
     assert_eq!(text, "x86_64 Debian\n");
@@ -83,7 +83,7 @@ fn no_format_lets_a_name_reach_the_terminal_unescaped() {
 }
 
 #[test]
-fn a_verdict_is_shown_in_every_format() {
+fn verify_report_is_printed_in_every_format() {
     let place = place();
     let text = run(&place, &["verify", "image.tar", "--format", "json"]).good();
     let facts: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -97,7 +97,7 @@ fn a_verdict_is_shown_in_every_format() {
 }
 
 #[test]
-fn progress_for_programs_is_one_object_a_line() {
+fn json_progress_is_one_object_per_line() {
     let place = Place::new();
     place.write("image.tar", image(&[file("rootfs/big", vec![b'x'; 2 << 20])]));
     let ran = run(&place, &["--progress", "json", "verify", "image.tar"]);
@@ -114,7 +114,7 @@ fn progress_for_programs_is_one_object_a_line() {
 }
 
 #[test]
-fn progress_for_programs_ends_with_all_of_it() {
+fn json_progress_ends_with_the_total() {
     let place = Place::new();
     place.write("image.tar", image(&[file("rootfs/big", vec![b'x'; 2 << 20])]));
     std::fs::create_dir(place.at("tree")).unwrap();
@@ -135,7 +135,7 @@ fn progress_for_programs_ends_with_all_of_it() {
 }
 
 #[test]
-fn progress_that_is_always_wanted_is_lines_in_a_file() {
+fn progress_always_prints_lines_without_a_terminal() {
     let place = Place::new();
     place.write("image.tar", image(&[file("rootfs/big", vec![b'x'; 2 << 20])]));
     let ran = run(&place, &["--progress", "always", "verify", "image.tar"]);
@@ -144,7 +144,7 @@ fn progress_that_is_always_wanted_is_lines_in_a_file() {
 }
 
 #[test]
-fn a_closed_pipe_is_not_worth_a_word() {
+fn closed_pipe_prints_no_error() {
     use std::process::{Command, Stdio};
     let place = place();
     let mut child = Command::new(env!("CARGO_BIN_EXE_lxd-image"))

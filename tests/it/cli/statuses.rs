@@ -23,7 +23,7 @@ fn a_fingerprint_is_printed_and_nothing_else() {
 }
 
 #[test]
-fn verify_takes_twelve_digits_or_more_and_ends_with_3_on_a_mismatch() {
+fn verify_needs_twelve_digits_and_has_status_3_on_a_mismatch() {
     let (place, digest) = place();
     for digits in [12, 13, 63, 64] {
         run(&place, &["verify", "image.tar", "--fingerprint", &digest[..digits].to_uppercase()]).good();
@@ -55,7 +55,7 @@ fn unpack_and_convert_take_whole_fingerprints_only() {
 }
 
 #[test]
-fn what_is_not_there_is_4_and_what_is_there_already_is_5() {
+fn missing_is_status_4_and_existing_is_status_5() {
     let (place, _) = place();
     for arguments in [
         &["fingerprint", "no.tar"][..],
@@ -77,7 +77,7 @@ fn what_is_not_there_is_4_and_what_is_there_already_is_5() {
 }
 
 #[test]
-fn wrong_usage_is_2() {
+fn wrong_usage_is_status_2() {
     let (place, _) = place();
     for arguments in [
         &[][..],
@@ -112,7 +112,7 @@ fn an_error_is_one_line_with_its_kind_and_its_names_escaped() {
 }
 
 #[test]
-fn verify_names_each_rule_that_is_broken() {
+fn verify_names_each_broken_rule() {
     let place = Place::new();
     place.write(
         "bad.tar",
@@ -126,7 +126,7 @@ fn verify_names_each_rule_that_is_broken() {
 }
 
 #[test]
-fn a_rule_whose_template_is_missing_is_a_finding_and_not_a_missing_image() {
+fn missing_template_of_a_rule_is_a_finding() {
     let place = Place::new();
     let rules = "templates:\n  /etc/hostname:\n    when: [create]\n    template: no.tpl\n";
     let metadata = format!("{}{rules}", crate::format::forge::METADATA);
@@ -137,7 +137,7 @@ fn a_rule_whose_template_is_missing_is_a_finding_and_not_a_missing_image() {
 }
 
 #[test]
-fn a_limit_is_named_with_the_option_that_raises_it() {
+fn exceeded_limit_names_its_option() {
     let place = Place::new();
     let many: Vec<_> = (0..50).map(|number| file(format!("rootfs/f{number}"), "x")).collect();
     place.write("image.tar", image(&many));

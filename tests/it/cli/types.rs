@@ -51,19 +51,19 @@ impl Shared {
 const SHOW: &str = "{{ fingerprint }}";
 
 #[test]
-fn a_shared_name_is_the_containers_without_vm() {
+fn shared_alias_means_the_container_without_vm() {
     let shared = Shared::new();
     assert!(shared.ok(&["info", "web", "--format", SHOW]).contains(&shared.container));
 }
 
 #[test]
-fn a_shared_name_is_the_virtual_machines_with_vm() {
+fn shared_alias_means_the_virtual_machine_with_vm() {
     let shared = Shared::new();
     assert!(shared.ok(&["info", "web", "--vm", "--format", SHOW]).contains(&shared.machine));
 }
 
 #[test]
-fn a_list_of_aliases_has_the_type_of_each() {
+fn alias_list_has_the_type_of_each_alias() {
     let shared = Shared::new();
     let listed = shared.ok(&["alias", "list", "--format", "csv"]);
     let types: Vec<&str> = listed.lines().filter_map(|line| line.split(',').nth(2)).collect();
@@ -71,7 +71,7 @@ fn a_list_of_aliases_has_the_type_of_each() {
 }
 
 #[test]
-fn an_alias_of_a_virtual_machine_is_deleted_alone() {
+fn deleting_the_alias_of_a_virtual_machine_keeps_the_containers() {
     let shared = Shared::new();
     shared.ok(&["alias", "delete", "web", "--vm"]);
     assert!(shared.ok(&["info", "web", "--format", SHOW]).contains(&shared.container));
@@ -79,7 +79,7 @@ fn an_alias_of_a_virtual_machine_is_deleted_alone() {
 }
 
 #[test]
-fn a_containers_name_is_not_found_with_vm() {
+fn container_alias_is_not_found_with_vm() {
     let shared = Shared::new();
     shared.ok(&["alias", "rename", "web", "box"]);
     assert_eq!(shared.run(&["info", "box", "--vm"]).status.code(), Some(4));

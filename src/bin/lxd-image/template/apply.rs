@@ -1,5 +1,9 @@
-//! `template apply`: the templates of an unpacked image, at an event in an instance's life.
-//! Prints each file and what was done, also when one of them failed.
+//! `template apply`: applies the templates of an unpacked image at an event of the instance.
+//!
+//! Prints one row per rule (created, replaced, unchanged, skipped, failed), also when a rule failed. Without
+//! `--keep-going` the first failure stops; each file is replaced atomically, so a failed rule leaves its file as it
+//! was. `--dry-run` writes nothing and prints a unified diff per file. Paths are resolved inside the root file system
+//! as a process of the instance would resolve them.
 
 use std::path::PathBuf;
 
@@ -10,12 +14,12 @@ use lxd_image::{Error, Result};
 use serde_json::{Map, Value, json};
 
 use super::difference::difference;
-use super::{Peer, context};
+use super::{DialectArgument, context};
 use crate::failure::Failure;
 use crate::options::Session;
-use crate::output::{self, Facts, Format};
+use crate::output::{self, Format, Records};
 
-/// Write the files that an unpacked image's templates make at an event
+/// Apply the templates of an unpacked image at an event
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The unpacked image: a directory with `metadata.yaml`, `templates/` and `rootfs/`
@@ -23,19 +27,19 @@ pub(super) struct Arguments {
     /// The event
     #[arg(long, value_name = "create|copy|rename|start", value_parser = trigger)]
     trigger: Trigger,
-    /// A JSON file with what the templates are given: container, config, devices
+    /// A JSON file with the context of the templates: container, config, devices
     #[arg(long, value_name = "FILE.json")]
     context: Option<PathBuf>,
-    /// The instance's name, where there is no --context
+    /// The instance's name, if there is no --context
     #[arg(long, value_name = "NAME", conflicts_with = "context")]
     name: Option<String>,
-    /// Whose templates they are
-    #[arg(long, value_enum, default_value_t = Peer::Lxd)]
-    dialect: Peer,
-    /// Print what would change, and write nothing
+    /// The template dialect
+    #[arg(long, value_enum, default_value_t = DialectArgument::Lxd)]
+    dialect: DialectArgument,
+    /// Show what would change, and write nothing
     #[arg(long)]
     dry_run: bool,
-    /// Go on with the other files when one fails
+    /// Continue with the other files if one fails
     #[arg(long)]
     keep_going: bool,
     /// Shift owners, as INSIDE:OUTSIDE:COUNT, several by commas
@@ -46,10 +50,15 @@ pub(super) struct Arguments {
     output: Option<PathBuf>,
 }
 
+/// Parses the event for clap.
 fn trigger(text: &str) -> std::result::Result<Trigger, String> {
     text.parse().map_err(|error: Error| error.message().to_owned())
 }
 
+/// Applies the templates and prints one row per rule, also if one failed.
+///
+/// # Errors
+/// That of the first failed rule; those of reading the metadata and the context.
 pub(super) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     let instance = InstanceDir::open(&arguments.dest)?;
     let metadata = instance.metadata(&session.limits)?;
@@ -87,6 +96,7 @@ pub(super) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     error.map_or(Ok(()), |error| Err(error.into()))
 }
 
+/// Prints the outcome of each rule, or a diff of each file for a dry run.
 fn print(applied: &ApplyReport, dry_run: bool, session: &Session) -> Result<()> {
     if dry_run && session.format == Format::Table {
         for outcome in &applied.outcomes {
@@ -100,11 +110,14 @@ fn print(applied: &ApplyReport, dry_run: bool, session: &Session) -> Result<()> 
         }
         return Ok(());
     }
+    /// Columns of all formats that have columns; `old` and `new` are in JSON and YAML only.
     const COLUMNS: &[&str] = &["path", "template", "done", "mode", "owner", "size", "why"];
     let rows = applied.outcomes.iter().map(row).collect();
-    output::show(Facts::Many(COLUMNS, rows), &session.format)
+    output::show(Records::Many(COLUMNS, rows), &session.format)
 }
 
+/// The outcome of one rule as a record. Mode, owner and size are those of the file afterwards; old and new content are
+/// there after a dry run only.
 fn row(outcome: &lxd_image::templates::RuleOutcome) -> Map<String, Value> {
     let mut row = Map::new();
     row.insert("path".into(), json!(outcome.path));

@@ -1,5 +1,8 @@
-//! `template check`: parses all templates of an image; the place and the reason of each error.
-//! Warns about what parses and is surely not meant.
+//! `template check`: parses all templates of an image and reports position and reason of each error.
+//!
+//! Warns about constructs that are valid but surely not intended, about templates that no rule uses, and about events
+//! that never occur. A rule without its template is an error. The exit status is 1 if there is any error; warnings do
+//! not count.
 
 use std::path::PathBuf;
 
@@ -8,23 +11,27 @@ use lxd_image::templates::{Template, Trigger};
 use lxd_image::{Error, ErrorKind, Escaped, Result};
 use serde_json::{Map, Value, json};
 
-use super::{Peer, Templates};
+use super::{DialectArgument, Templates};
 use crate::failure::Failure;
 use crate::options::Session;
-use crate::output::{self, Facts};
+use crate::output::{self, Records};
 
-/// Parse all templates of an image, and tell what is wrong with them
+/// Parse all templates of an image, and report errors
 #[derive(Args)]
 pub(super) struct Arguments {
     /// The image, or one file of a split image, or an unpacked image
     image: PathBuf,
     /// The other file of a split image
     rootfs: Option<PathBuf>,
-    /// Whose templates they are
-    #[arg(long, value_enum, default_value_t = Peer::Lxd)]
-    dialect: Peer,
+    /// The template dialect
+    #[arg(long, value_enum, default_value_t = DialectArgument::Lxd)]
+    dialect: DialectArgument,
 }
 
+/// Checks all templates and prints one row per result.
+///
+/// # Errors
+/// `Template` with the number of errors.
 pub(super) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     let templates = Templates::read(&arguments.image, arguments.rootfs.as_deref(), session)?;
     let mut rows = Vec::new();
@@ -64,8 +71,9 @@ pub(super) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         }
     }
     let count = templates.files.len();
+    /// Columns of all formats that have columns.
     const COLUMNS: &[&str] = &["template", "result", "place", "message"];
-    output::show(Facts::Many(COLUMNS, rows), &session.format)?;
+    output::show(Records::Many(COLUMNS, rows), &session.format)?;
     if broken > 0 {
         let errors = if broken == 1 { "error" } else { "errors" };
         let message = format!("{broken} {errors} in the templates of this image, which has {count}");
@@ -74,6 +82,8 @@ pub(super) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     Ok(())
 }
 
+/// One result as a record. `place` is line and column, both counted from 1, and empty if the result is not about a
+/// position.
 fn row(name: &str, result: &str, place: Option<(u32, u32)>, message: &str) -> Map<String, Value> {
     let mut row = Map::new();
     row.insert("template".into(), json!(name));

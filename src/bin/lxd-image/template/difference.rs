@@ -1,13 +1,15 @@
-//! The difference of two texts, line by line, for `template apply --dry-run`.
-//! Lines are escaped: they come from an image, and go to a terminal.
+//! Unified diff of two texts, for `template apply --dry-run`.
+//!
+//! One hunk from the first differing line to the last is enough here: templates are small, and a minimal diff is not
+//! worth its cost. Lines are escaped, because they come from an image and go to a terminal.
 
 use lxd_image::Escaped;
 use lxd_image::templates::ContentChange;
 
-/// Unchanged lines that are shown around a change.
-const AROUND: usize = 3;
+/// Unchanged lines around a change, as `diff -u` shows them.
+const CONTEXT_LINES: usize = 3;
 
-/// What changes, in the manner of `diff -u`: one hunk from the first line that differs to the last.
+/// The change of a file in the form of `diff -u`: one hunk from the first differing line to the last.
 pub(super) fn difference(path: &str, change: &ContentChange) -> String {
     let old = change.old.as_deref().map(lines).unwrap_or_default();
     let new = lines(&change.new);
@@ -19,8 +21,8 @@ pub(super) fn difference(path: &str, change: &ContentChange) -> String {
     let before = old.iter().zip(&new).take_while(|(old, new)| old == new).count();
     let room = old.len().min(new.len()) - before;
     let after = old.iter().rev().zip(new.iter().rev()).take(room).take_while(|(old, new)| old == new).count();
-    let first = before.saturating_sub(AROUND);
-    let more = after.min(AROUND);
+    let first = before.saturating_sub(CONTEXT_LINES);
+    let more = after.min(CONTEXT_LINES);
     let (old_end, new_end) = (old.len() - after, new.len() - after);
     let range = |end: usize| {
         let count = end + more - first;
@@ -43,6 +45,7 @@ pub(super) fn difference(path: &str, change: &ContentChange) -> String {
     text
 }
 
+/// Lines with their terminators; a missing last newline stays visible, as diff(1) shows it.
 fn lines(text: &[u8]) -> Vec<&[u8]> {
     text.split_inclusive(|&byte| byte == b'\n').collect()
 }

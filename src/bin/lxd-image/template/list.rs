@@ -1,5 +1,6 @@
-//! `template list` and `template show`: which templates an image has, and what stands in them.
-//! Names are the image's own, so they are escaped; a template's text comes out as it is.
+//! `template list` and `template show`: the templates of an image and their text.
+//!
+//! Names are untrusted and are escaped in the list. The text of a template is printed byte for byte.
 
 use std::path::PathBuf;
 
@@ -10,9 +11,9 @@ use serde_json::{Map, json};
 use super::Templates;
 use crate::failure::Failure;
 use crate::options::Session;
-use crate::output::{self, Facts};
+use crate::output::{self, Records};
 
-/// List the templates of an image, and the files that they become
+/// List the templates of an image and the paths of their files
 #[derive(Args)]
 pub(super) struct List {
     /// The image, or one file of a split image, or an unpacked image
@@ -21,6 +22,7 @@ pub(super) struct List {
     rootfs: Option<PathBuf>,
 }
 
+/// Prints one row per rule, one per template without a rule, and one per rule whose template is missing.
 pub(super) fn list(arguments: &List, session: &Session) -> Result<(), Failure> {
     let templates = Templates::read(&arguments.image, arguments.rootfs.as_deref(), session)?;
     let mut rows = Vec::new();
@@ -50,11 +52,12 @@ pub(super) fn list(arguments: &List, session: &Session) -> Result<(), Failure> {
             row(rule.template().as_bytes(), None, Some((path, rule)));
         }
     }
+    /// Columns of all formats that have columns.
     const COLUMNS: &[&str] = &["template", "size", "path", "when", "create_only"];
-    Ok(output::show(Facts::Many(COLUMNS, rows), &session.format)?)
+    Ok(output::show(Records::Many(COLUMNS, rows), &session.format)?)
 }
 
-/// Show the text of a template, or of all
+/// Show the text of one template or of all
 #[derive(Args)]
 #[command(override_usage = "lxd-image template show [OPTIONS] <IMAGE> [NAME]")]
 pub(super) struct Show {
@@ -64,6 +67,10 @@ pub(super) struct Show {
     name: Option<String>,
 }
 
+/// Prints one template, or all of them with a header line each.
+///
+/// # Errors
+/// `NotFound` for a name that the image does not have.
 pub(super) fn show(arguments: &Show, session: &Session) -> Result<(), Failure> {
     let templates = Templates::read(&arguments.image, None, session)?;
     if let Some(name) = &arguments.name {

@@ -1,5 +1,8 @@
-//! `template`: look at the templates of an image, try one out, apply them.
-//! Images may be packed or unpacked; a directory is an unpacked one.
+//! `template`: lists, shows, checks, renders and applies the templates of an image.
+//!
+//! An image may be packed (one or two files) or unpacked (a directory, as `unpack` writes it). `list`, `show` and
+//! `check` work on both; `apply` needs an unpacked one, since it writes into its root file system; `render` takes a
+//! template by itself. The dialect is LXD's unless `--dialect incus` selects the other.
 
 mod apply;
 mod check;
@@ -16,7 +19,7 @@ use lxd_image::{Metadata, Result};
 
 use crate::failure::Failure;
 use crate::options::Session;
-use crate::store::Which;
+use crate::store::TypeArgument;
 
 /// Look at, try out and apply templates
 #[derive(Args)]
@@ -42,6 +45,7 @@ impl Arguments {
     }
 }
 
+/// Runs the selected verb.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     match &arguments.verb {
         Verb::List(verb) => list::list(verb, session),
@@ -52,29 +56,36 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     }
 }
 
-/// Whose templates they are.
+/// The template dialect.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Peer {
+enum DialectArgument {
     Lxd,
     Incus,
 }
 
-impl From<Peer> for Dialect {
-    fn from(peer: Peer) -> Self {
+impl From<DialectArgument> for Dialect {
+    /// The library's dialect of this value.
+    fn from(peer: DialectArgument) -> Self {
         match peer {
-            Peer::Lxd => Self::Lxd,
-            Peer::Incus => Self::Incus,
+            DialectArgument::Lxd => Self::Lxd,
+            DialectArgument::Incus => Self::Incus,
         }
     }
 }
 
-/// The metadata and all templates of an image, packed or not.
+/// The metadata and all templates of an image, packed or unpacked. Templates are held in memory, within the limits.
 struct Templates {
+    /// The metadata with the template rules.
     metadata: Metadata,
+    /// Name and content of each file in `templates/`.
     files: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Templates {
+    /// Reads metadata and templates of a packed image or of a directory.
+    ///
+    /// # Errors
+    /// Those of opening and reading the image; `LimitExceeded` for too many or too large templates.
     fn read(image: &Path, rootfs: Option<&Path>, session: &Session) -> Result<Self> {
         if rootfs.is_none() && image.is_dir() {
             let dir = InstanceDir::open(image)?;
@@ -86,7 +97,7 @@ impl Templates {
                 .collect::<Result<_>>()?;
             return Ok(Self { metadata: dir.metadata(&session.limits)?, files });
         }
-        let image = session.open(image, rootfs, Which::default())?;
+        let image = session.open(image, rootfs, TypeArgument::default())?;
         let (monitor, shown) = session.monitor();
         let metadata = image.metadata()?;
         let files = image.templates(&monitor);
@@ -94,7 +105,7 @@ impl Templates {
         Ok(Self { metadata, files: files? })
     }
 
-    /// The rules that use a template.
+    /// The rules that use a template. A template may have several, and names are bytes, because archives may hold any.
     fn rules<'t>(&'t self, name: &'t [u8]) -> impl Iterator<Item = (&'t str, &'t lxd_image::TemplateRule)> {
         self.metadata.templates().filter(move |(_, rule)| rule.template().as_bytes() == name)
     }

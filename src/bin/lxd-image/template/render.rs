@@ -1,5 +1,6 @@
-//! `template render`: one template to standard output, as LXD or Incus would render it.
-//! For people who write templates.
+//! `template render`: renders one template to standard output, byte for byte as LXD or Incus would.
+//!
+//! For authors of templates. Warnings and errors name line and column.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,7 @@ use clap::Args;
 use lxd_image::templates::{Context, Template};
 use lxd_image::{Error, ErrorKind, Result};
 
-use super::{Peer, context};
+use super::{DialectArgument, context};
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output;
@@ -17,14 +18,18 @@ use crate::output;
 pub(super) struct Arguments {
     /// The template; `-` is standard input
     file: PathBuf,
-    /// A JSON file with what the template is given: container, config, devices, properties, trigger, path
+    /// A JSON file with the context of the template: container, config, devices, properties, trigger, path
     #[arg(long, value_name = "FILE.json")]
     context: Option<PathBuf>,
-    /// Whose template it is
-    #[arg(long, value_enum, default_value_t = Peer::Lxd)]
-    dialect: Peer,
+    /// The template dialect
+    #[arg(long, value_enum, default_value_t = DialectArgument::Lxd)]
+    dialect: DialectArgument,
 }
 
+/// Renders the template and prints the result.
+///
+/// # Errors
+/// `InvalidInput` if template and context are both standard input; `Template` and `LimitExceeded` with line and column.
 pub(super) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
     let stdin = Path::new("-");
     if arguments.file == stdin && arguments.context.as_deref() == Some(stdin) {

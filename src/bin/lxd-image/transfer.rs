@@ -1,5 +1,9 @@
-//! What a server brings from others: from its upstream for whoever asks, and from anywhere for trusted clients.
-//! The library's server knows no clients; here the two meet.
+//! Image transfers of a server: fetches from its upstream and from sources that trusted clients name, and pushes.
+//!
+//! The library's server and its clients do not import each other; this implementation of the server's trait joins
+//! them. What is fetched for anonymous clients is bounded and public only: an image that the upstream does not publish
+//! is never fetched, and a name here never gets another meaning. Errors shown to clients have the secrets of the
+//! request removed.
 
 use std::sync::Arc;
 
@@ -10,17 +14,20 @@ use lxd_image::server::{Fetch, Pull, Push};
 use lxd_image::store::{ImportOptions, RefreshOptions, Refreshed, Store, StoredImage, UpdateSource};
 use lxd_image::{Architecture, Error, ErrorKind, Fingerprint, FingerprintPrefix, ImageType, Limits, Monitor, Result};
 
-/// Remotes as a server uses them.
-pub(crate) struct Upstream {
-    /// What clients' questions go to.
+/// Implements the server's transfer trait with this program's remotes.
+pub(crate) struct RemoteTransfer {
+    /// The upstream, if there is one.
     remote: Option<Box<dyn Remote>>,
+    /// The remotes of this program's user, with their certificates.
     settings: Settings,
+    /// Options for every connection.
     client: ClientOptions,
+    /// `cache` bounds what anonymous clients can make the server fetch.
     limits: Limits,
 }
 
-impl Upstream {
-    /// Brings what trusted clients name, and what anybody asks for from the remote of this name, where there is one.
+impl RemoteTransfer {
+    /// Connects the upstream, if there is one; other sources are connected when a client names them.
     ///
     /// # Errors
     /// Those of [`Settings::connect`].
@@ -37,7 +44,10 @@ impl Upstream {
         Ok(Arc::new(Self { remote, settings, client, limits }))
     }
 
-    /// A server that takes whoever has a secret of it for a friend.
+    /// A client of another server that authenticates with an image secret.
+    ///
+    /// A certificate that the request names is pinned; otherwise the server's certificate must be signed by a system
+    /// authority.
     fn with_secret(&self, url: &str, certificate: &str, secret: &str) -> Result<Lxd> {
         let mut options = self.client.clone();
         if !certificate.is_empty() {
@@ -46,21 +56,25 @@ impl Upstream {
         Ok(Lxd::new(options, &url.parse()?)?.certificate(certificate).secret(secret))
     }
 
+    /// The upstream.
+    ///
+    /// # Errors
+    /// `NotFound` without `--upstream`, which clients see as a missing image.
     fn upstream(&self) -> Result<&dyn Remote> {
         self.remote.as_deref().ok_or_else(|| Error::new(ErrorKind::NotFound, "this server has no upstream"))
     }
 }
 
-impl Fetch for Upstream {
+impl Fetch for RemoteTransfer {
     fn has_upstream(&self) -> bool {
         self.remote.is_some()
     }
 
     fn resolve(&self, alias: &str, image_type: ImageType, architecture: Architecture) -> Result<Option<Fingerprint>> {
-        // Nobody is told what the upstream has beside it, and anybody may ask for names.
+        // No suggestions: anonymous clients may probe names, and must not learn others of the upstream.
         let wanted = Wanted::new(alias).image_type(image_type).architectures([architecture]).suggest(false);
         match self.upstream()?.resolve(&wanted, &Monitor::none()) {
-            // Whatever a server shows to us is public only where everybody sees it.
+            // The upstream may show us private images, because it trusts our certificate; clients get public ones only.
             Ok(found) => Ok(Some(found.fingerprint).filter(|_| found.public)),
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Ambiguous) => Ok(None),
             Err(error) => Err(error),
@@ -80,7 +94,7 @@ impl Fetch for Upstream {
         if !found.public {
             return Err(Error::new(ErrorKind::NotFound, "the upstream shows this image to nobody else"));
         }
-        // Anybody may ask: one image must not fill more than all of them may.
+        // Anonymous clients can trigger this: one image must not exceed the quota of all cached images.
         if found.size > self.limits.cache {
             let sentence = format!("the image {} is larger than the limit `cache`", found.fingerprint.short());
             return Err(Error::new(ErrorKind::LimitExceeded, sentence).with_hint("raise it with `--limit cache=BYTES`"));
@@ -88,11 +102,11 @@ impl Fetch for Upstream {
         let mut source = upstream.source().image_type(found.image_type);
         alias.unwrap_or_default().clone_into(&mut source.alias);
         let mut options = ImportOptions::new().public(true).cached(true).monitor(monitor.clone());
-        // Its end comes along, unless it is over: what is served now must not go with the next tidying.
+        // Keep the expiry date unless it has passed: an image that is requested now must survive the next pruning.
         if let Some(seconds) = found.expires_at.filter(|seconds| *seconds > jiff::Timestamp::now().as_second()) {
             options = options.expires_at(seconds);
         }
-        // One that is here stays as it is, above all private.
+        // An image that is here already stays unchanged, in particular private.
         match store.image(&found.fingerprint) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 fetch(upstream, &found, store, &described(&found, source, options))
@@ -125,7 +139,11 @@ impl Fetch for Upstream {
     }
 }
 
-impl Upstream {
+impl RemoteTransfer {
+    /// Fetches what a trusted client names.
+    ///
+    /// Separate from the trait's method so that every error passes through the removal of the secret there: errors are
+    /// shown to clients, and URLs and headers may contain it.
     fn pull_from(&self, pull: &Pull, store: &Store, mut options: ImportOptions) -> Result<StoredImage> {
         let mut source = UpdateSource::new(&*pull.url, &*pull.protocol, pull.alias.as_deref().unwrap_or_default());
         if let Some(pem) = &pull.certificate {
@@ -148,18 +166,18 @@ impl Upstream {
             wanted = wanted.image_type(image_type);
         }
         let found = remote.resolve(&wanted, &options.monitored())?;
-        // Clients of the peers write an alias also where a fingerprint belongs.
+        // Clients of LXD and Incus also send an alias in the field `fingerprint`.
         if source.alias.is_empty()
             && !reference.parse::<FingerprintPrefix>().is_ok_and(|prefix| prefix.matches(&found.fingerprint))
         {
             reference.clone_into(&mut source.alias);
         }
-        // As between two LXDs: its end comes along, unless the client names another.
+        // As between two LXD servers, the expiry date is copied unless the client sets another.
         if let Some(seconds) = found.expires_at.filter(|_| pull.expires_at.is_none()) {
             options = options.expires_at(seconds);
         }
         let options = described(&found, source.image_type(found.image_type), options.auto_update(pull.auto_update));
-        // One that is here gets what was asked for, and nothing of it is read.
+        // For an image that is here already only its catalog row changes; no bytes are read.
         match store.adopt(&found.fingerprint, &options) {
             Err(error) if error.kind() == ErrorKind::NotFound => fetch(&*remote, &found, store, &options),
             adopted => adopted,
@@ -167,9 +185,12 @@ impl Upstream {
     }
 }
 
-/// The options of bringing an image that a remote has, with what the remote tells of it.
+/// Import options with what the remote says about the image: type, properties, file name.
+///
+/// LXD and Incus list all properties of an image, so a property that is missing there was removed on purpose
+/// (`exact_source_properties`). Simplestreams lists only some of them.
 fn described(found: &StoredImage, source: UpdateSource, options: ImportOptions) -> ImportOptions {
-    // A server of one of the peers tells all properties, those that were taken away left out.
+    // LXD and Incus list all properties, so a missing one was removed on purpose.
     let exact = source.protocol.parse().is_ok_and(Protocol::is_rest);
     let mut options = options
         .expected_fingerprint(found.fingerprint)

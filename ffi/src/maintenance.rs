@@ -5,11 +5,11 @@ use std::time::Duration;
 use lxd_image::store::{CheckOptions, CheckReport, Finding, PruneOptions, Pruned, Removed, Store};
 use lxd_image::{Fingerprint, Result};
 
-use crate::about::past_end;
+use crate::about::index_out_of_range;
 use crate::args::{self, versioned};
 use crate::error::{call, free, lxi_error};
 use crate::handle::{self, handles};
-use crate::monitor::{lxi_monitor, watch};
+use crate::monitor::{lxi_monitor, monitor_from};
 use crate::store::{lxi_store, lxi_store_options, store_options};
 use crate::stored::{lxi_stored_image, stored};
 use crate::types::*;
@@ -36,7 +36,7 @@ pub const LXI_PRUNE_UNUSED_FOR: u32 = 2;
 
 /// Why an image was removed: LXI_REMOVED_….
 pub type lxi_removed = u32;
-/// Something newer than this list.
+/// A value that this version of the list does not know.
 pub const LXI_REMOVED_OTHER: lxi_removed = 0;
 /// Its expiry date is over.
 pub const LXI_REMOVED_EXPIRED: lxi_removed = 1;
@@ -58,7 +58,7 @@ pub struct lxi_check_options {
     pub flags: u32,
     /// Padding; must be 0.
     pub reserved: u32,
-    /// Who watches, or NULL.
+    /// Progress, cancellation and omissions of the call, or NULL.
     pub monitor: *const lxi_monitor,
 }
 
@@ -90,7 +90,7 @@ pub struct lxi_check_info {
 
 /// What is not as it must be: LXI_FINDING_….
 pub type lxi_finding_kind = u32;
-/// Something newer than this list.
+/// A value that this version of the list does not know.
 pub const LXI_FINDING_OTHER: lxi_finding_kind = 0;
 /// The catalog is damaged. `lxi_store_repair` makes it anew.
 pub const LXI_FINDING_CATALOG: lxi_finding_kind = 1;
@@ -128,7 +128,7 @@ pub struct lxi_finding {
 }
 
 /// A report with the texts that C may look at.
-pub struct Found {
+pub struct CheckReportView {
     report: CheckReport,
     messages: Vec<String>,
     unrepaired: Vec<String>,
@@ -137,14 +137,14 @@ pub struct Found {
 versioned!(lxi_prune_options, lxi_check_options, lxi_check_info, lxi_finding);
 handles! {
     lxi_pruned(21) = Pruned;
-    lxi_check_report(22) = Found;
+    lxi_check_report(22) = CheckReportView;
 }
 
-/// Removes the cached images that `options`, which may be NULL, name. `count` gets how many that are, `bytes` the bytes of
-/// their files; they and `pruned` may be NULL.
+/// Removes the cached images that `options`, which may be NULL, name. `count` gets how many that are, `bytes` the
+/// bytes of their files; they and `pruned` may be NULL.
 ///
-/// Owner: the caller, who frees the result with `lxi_pruned_free`. Threads: any. Errors: LXI_MALFORMED when the catalog is
-/// damaged or the blobs are not there, LXI_BUSY, LXI_IO. What was removed before stays so.
+/// Owner: the caller, who frees the result with `lxi_pruned_free`. Threads: any. Errors: LXI_MALFORMED when the
+/// catalog is damaged or the blobs are not there, LXI_BUSY, LXI_IO. What was removed before stays so.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_prune(
     store: *const lxi_store,
@@ -181,24 +181,24 @@ pub unsafe extern "C" fn lxi_store_prune(
     })
 }
 
-/// An image that was removed, or would be, with an index from 0, and why (`why` may be NULL).
+/// An image that was removed, or would be, with an index from 0, and why (`reason` may be NULL).
 ///
-/// Owner: the caller, who frees the image with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND past the last
-/// one.
+/// Owner: the caller, who frees the image with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND past the
+/// last one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_pruned_at(
     pruned: *const lxi_pruned,
     index: usize,
     image: *mut *mut lxi_stored_image,
-    why: *mut lxi_removed,
+    reason: *mut lxi_removed,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
         let place = args::out_handle(image, "image")?;
-        let why = if why.is_null() { None } else { Some(args::out(why, LXI_REMOVED_OTHER, "why")?) };
-        let found = handle::get(pruned)?.images.get(index).ok_or_else(|| past_end(index, "image"))?;
-        if let Some(why) = why {
-            why.set(match found.1 {
+        let reason = if reason.is_null() { None } else { Some(args::out(reason, LXI_REMOVED_OTHER, "reason")?) };
+        let found = handle::get(pruned)?.images.get(index).ok_or_else(|| index_out_of_range(index, "image"))?;
+        if let Some(reason) = reason {
+            reason.set(match found.1 {
                 Removed::Expired => LXI_REMOVED_EXPIRED,
                 Removed::Unused => LXI_REMOVED_UNUSED,
                 _ => LXI_REMOVED_OTHER,
@@ -209,7 +209,7 @@ pub unsafe extern "C" fn lxi_pruned_at(
     })
 }
 
-/// Frees what tells of a pruning; NULL is fine.
+/// Frees the result of pruning; NULL is allowed.
 ///
 /// Threads: any, the handle being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]
@@ -221,13 +221,13 @@ unsafe fn check_options(pointer: *const lxi_check_options) -> Result<CheckOption
     let given = args::options(pointer)?;
     let flags = args::flags(given.flags, LXI_CHECK_REPAIR, "flags of checking")?;
     args::flags(given.reserved, 0, "reserved bits of checking")?;
-    Ok(CheckOptions::new().repair(flags != 0).monitor(watch(given.monitor)?))
+    Ok(CheckOptions::new().repair(flags != 0).monitor(monitor_from(given.monitor)?))
 }
 
 fn found(report: CheckReport) -> *mut lxi_check_report {
     let messages = report.findings.iter().map(ToString::to_string).collect();
     let unrepaired = report.unrepaired.iter().map(|left| left.finding.to_string()).collect();
-    handle::make(Found { report, messages, unrepaired })
+    handle::make(CheckReportView { report, messages, unrepaired })
 }
 
 /// Hashes every image, compares catalog and files, and sweeps leftovers. `options` may be NULL.
@@ -248,8 +248,8 @@ pub unsafe extern "C" fn lxi_store_check(
     })
 }
 
-/// Checks the store at `path` and puts right what is wrong, the catalog included: one that is damaged or missing is made
-/// anew from the images. No other process may use the store meanwhile. `opening` and `checking` may be NULL.
+/// Checks the store at `path` and repairs what it can, the catalog included: one that is damaged or missing is rebuilt
+/// anew from the images. No other process may use the store meanwhile. `open_options` and `check_options` may be NULL.
 ///
 /// Owner: the caller, who frees the result with `lxi_check_report_free`. Threads: any. Errors: LXI_NOT_FOUND without a
 /// store, LXI_MALFORMED when the blobs are not those of this store, LXI_UNSUPPORTED for a newer layout, LXI_CANCELLED,
@@ -257,15 +257,15 @@ pub unsafe extern "C" fn lxi_store_check(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_repair(
     path: lxi_str,
-    opening: *const lxi_store_options,
-    checking: *const lxi_check_options,
+    open_options: *const lxi_store_options,
+    check_options: *const lxi_check_options,
     report: *mut *mut lxi_check_report,
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
         let place = args::out_handle(report, "report")?;
         let path = args::path(path, "store's path")?;
-        place.set(found(Store::repair(path, &store_options(opening)?, &check_options(checking)?)?));
+        place.set(found(Store::repair(path, &store_options(open_options)?, &self::check_options(check_options)?)?));
         Ok(())
     })
 }
@@ -280,7 +280,7 @@ pub unsafe extern "C" fn lxi_check_report_get(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let Found { report, .. } = handle::get(report)?;
+        let CheckReportView { report, .. } = handle::get(report)?;
         let told = lxi_check_info {
             size: 0,
             images: report.images,
@@ -295,7 +295,7 @@ pub unsafe extern "C" fn lxi_check_report_get(
 
 /// Fills `finding` with something that is not as it must be, with an index from 0.
 ///
-/// Owner: the text belongs to the report. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the text belongs to the report. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_check_report_finding_at(
     report: *const lxi_check_report,
@@ -304,16 +304,16 @@ pub unsafe extern "C" fn lxi_check_report_finding_at(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let Found { report, messages, .. } = handle::get(report)?;
+        let CheckReportView { report, messages, .. } = handle::get(report)?;
         let found = report.findings.get(index).zip(messages.get(index));
-        let (found, message) = found.ok_or_else(|| past_end(index, "finding"))?;
+        let (found, message) = found.ok_or_else(|| index_out_of_range(index, "finding"))?;
         fill_finding(finding, found, message)
     })
 }
 
 /// Fills `finding` with one of those that a repair left as they are, with an index from 0, and `reason` with why.
 ///
-/// Owner: the texts belong to the report. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+/// Owner: the texts belong to the report. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_check_report_unrepaired_at(
     report: *const lxi_check_report,
@@ -323,9 +323,9 @@ pub unsafe extern "C" fn lxi_check_report_unrepaired_at(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let Found { report, unrepaired, .. } = handle::get(report)?;
+        let CheckReportView { report, unrepaired, .. } = handle::get(report)?;
         let left = report.unrepaired.get(index).zip(unrepaired.get(index));
-        let (left, message) = left.ok_or_else(|| past_end(index, "finding that was left"))?;
+        let (left, message) = left.ok_or_else(|| index_out_of_range(index, "finding that was left"))?;
         let place = args::out_str(reason, "reason")?;
         fill_finding(finding, &left.finding, message)?;
         place.set(lxi_str::of(&left.reason));
@@ -363,7 +363,7 @@ fn kind_of(found: &Finding) -> (lxi_finding_kind, Option<&Fingerprint>) {
     }
 }
 
-/// Frees a report; NULL is fine.
+/// Frees a report; NULL is allowed.
 ///
 /// Threads: any, the report being no longer used. Errors: LXI_INVALID_INPUT.
 #[unsafe(no_mangle)]

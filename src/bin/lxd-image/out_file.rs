@@ -1,19 +1,27 @@
-//! Where `pack` and `convert` write: a file by its name, or a directory, in which the image gets its usual name.
-//! A name that ends in a slash is a directory's, which is made.
+//! Output paths of `pack` and `convert`: a file, or a directory in which the image gets its usual name.
+//!
+//! A path that ends in a slash, or that is a directory, means a directory; it is created if it is missing, and removed
+//! again if writing fails. The file name is the input's without its image endings, plus the ending of the codec.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use lxd_image::{Error, ErrorKind, Result};
 
-/// A file to write, and the directory that was made for it.
-pub(crate) struct Target {
+/// A file to write, and the directory that was created for it.
+pub(crate) struct OutFile {
+    /// The file to write.
     file: PathBuf,
+    /// The directory that was created, to be removed if writing fails.
     made: Option<PathBuf>,
 }
 
-impl Target {
-    /// The file that `out` means for an image made of `input` with a codec, by its name and maybe its level.
+impl OutFile {
+    /// Decides which file `out` means. `input` gives the name inside a directory, `codec` (with or without a level)
+    /// its ending.
+    ///
+    /// # Errors
+    /// Those of creating the directory.
     pub(crate) fn of(out: &Path, input: &Path, codec: &str) -> Result<Self> {
         let slash = out.as_os_str().as_bytes().ends_with(b"/");
         let there = out.is_dir();
@@ -34,7 +42,7 @@ impl Target {
         Ok(Self { file: out.join(name), made: (!there).then(|| out.to_path_buf()) })
     }
 
-    /// Writes the file. A directory that was made for it goes when that fails.
+    /// Calls `write` with the path. If it fails, a directory that was created for it is removed again.
     pub(crate) fn write<T>(self, write: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
         let done = write(&self.file);
         if let Some(made) = self.made.filter(|_| done.is_err()) {
@@ -44,7 +52,7 @@ impl Target {
     }
 }
 
-/// A name without the endings of an image's file.
+/// The input's file name without the endings that image files have; `image` if nothing is left.
 fn stem(input: &Path) -> String {
     let name = input.file_name().map_or_else(|| "image".to_owned(), |name| name.to_string_lossy().into_owned());
     let name = name.rsplit(':').next().unwrap_or(&name);
@@ -56,6 +64,7 @@ fn stem(input: &Path) -> String {
     if stem.is_empty() || stem.starts_with('-') { "image".to_owned() } else { stem.to_owned() }
 }
 
+/// The ending of a unified image's file with this codec. Uncompressed and unknown ones are plain `.tar`.
 fn ending(codec: &str) -> &'static str {
     match codec.split(':').next().unwrap_or_default() {
         "xz" => ".tar.xz",

@@ -1,11 +1,15 @@
-//! What hands used to `lxc image` type: the word `image` before a verb means nothing here, and is no mistake.
+//! Compatibility with `lxc image`: the word `image` before a verb is accepted and ignored.
+//!
+//! `lxd-image image list` works like `lxd-image list`. Only a word in the place of the verb is dropped: values of
+//! global options and later arguments may be called `image` too.
 
 use std::ffi::OsString;
 
-/// Global options whose value is a word of its own.
+/// Global options whose value is a separate argument, which must not be taken for the verb.
 const WITH_VALUE: [&str; 6] = ["--format", "-f", "--progress", "--store", "--limit", "--threads"];
 
-/// The words of a command line without `image` where it stands for the verb.
+/// The arguments without `image` in the place of the verb. Arguments that are not UTF-8 end the search: they cannot be
+/// verbs.
 pub(crate) fn without_image(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut words: Vec<OsString> = words.collect();
     let mut at = 1;

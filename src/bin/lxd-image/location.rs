@@ -1,5 +1,9 @@
-//! Where a word on the command line points: into the local store, or to a remote by its name.
-//! And the remotes behind such names.
+//! References on the command line: `NAME` for the local store, `REMOTE:NAME` for a remote, and how remotes are
+//! connected.
+//!
+//! The colon decides, as in `lxc`: `debian/12` is an alias of the store, `images:debian/12` one of the remote
+//! `images`, and `local:` is the store again. Remotes are read from the user's settings at each use; nothing is cached
+//! in between.
 
 use lxd_image::remote::{Lxd, Remote, Settings, Simplestreams, Url, Wanted};
 use lxd_image::store::StoredImage;
@@ -7,14 +11,17 @@ use lxd_image::{ImageType, Monitor, Result};
 
 use crate::options::Session;
 
-/// What `[REMOTE:]REST` names.
+/// What `[REMOTE:]REST` names. The parts borrow from the argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place<'a> {
+pub(crate) enum Location<'a> {
+    /// An image or alias of the local store.
     Local(&'a str),
+    /// A remote's name, and what is named there; empty for the remote itself.
     Remote(&'a str, &'a str),
 }
 
-impl<'a> Place<'a> {
+impl<'a> Location<'a> {
+    /// Splits a reference at its first colon. Aliases with a colon must therefore be written as `local:NAME`.
     pub(crate) fn of(text: &'a str) -> Self {
         match text.split_once(':') {
             None => Self::Local(text),
@@ -30,11 +37,20 @@ impl Session {
         Ok(Settings::open(Settings::user_directory()?))
     }
 
+    /// Connects to a remote of the settings, whatever its protocol.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown name; those of reading the settings and the client certificate.
     pub(crate) fn remote(&self, name: &str) -> Result<Box<dyn Remote>> {
         self.settings()?.connect(name, self.client_options())
     }
 
-    /// A remote by its name with a colon, or a simplestreams server by its address.
+    /// Connects to a remote by its name with a colon, or to a simplestreams server by its URL.
+    ///
+    /// A URL needs no entry in the settings; its certificate must then be signed by a system authority.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown name; `InvalidInput` for a malformed URL, or plain HTTP that is not allowed.
     pub(crate) fn remote_or_address(&self, text: &str, allow_http: bool) -> Result<Box<dyn Remote>> {
         if !["https://", "http://", "file://"].iter().any(|scheme| text.starts_with(scheme)) {
             return self.remote(text.strip_suffix(':').unwrap_or(text));
@@ -43,7 +59,14 @@ impl Session {
         Ok(Box::new(Simplestreams::new(self.client_options().allow_http(allow_http), &url)?))
     }
 
-    /// The image that a reference means on a remote. Who does not say for which machine or of which type means whatever is there.
+    /// Resolves a reference on a remote. Without an image type or architecture any image matches.
+    ///
+    /// Verbs that change or delete an image use this: they mean the image with this name, not the one that this
+    /// machine could run. A server has only one image per name, so if there is no container the virtual machine is
+    /// meant.
+    ///
+    /// # Errors
+    /// `NotFound`, `Ambiguous`; those of the connection.
     pub(crate) fn find_on(
         &self,
         remote: &dyn Remote,
@@ -52,7 +75,7 @@ impl Session {
         monitor: &Monitor,
     ) -> Result<StoredImage> {
         let other = |error: lxd_image::Error, wanted: Wanted| match image_type {
-            // A server has one image by a name, and of what type it is was not said.
+            // The user did not select a type, and the server has only one image with this name.
             None if error.kind() == lxd_image::ErrorKind::NotFound => {
                 remote.resolve(&wanted.image_type(ImageType::VirtualMachine), monitor).map_err(|_| error)
             }
@@ -62,6 +85,10 @@ impl Session {
         remote.resolve(&wanted, monitor).or_else(|error| other(error, wanted))
     }
 
+    /// Connects to a remote that must be an LXD or Incus server, for operations that only these have.
+    ///
+    /// # Errors
+    /// `Unsupported` for another protocol; otherwise those of [`remote`](Self::remote).
     pub(crate) fn lxd(&self, name: &str) -> Result<Lxd> {
         self.settings()?.connect_lxd(name, self.client_options())
     }
