@@ -10,8 +10,8 @@ use crate::server::api::address::Address;
 use crate::server::api::{answer, direct, metrics, rest, simplestreams};
 use crate::server::core::notes::Notes;
 use crate::server::core::operations::Operations;
-use crate::server::core::tokens::Secrets;
-use crate::server::core::upstream_cache::Through;
+use crate::server::core::tokens::TokenStore;
+use crate::server::core::upstream_cache::UpstreamCache;
 use crate::server::core::verified::Verified;
 use crate::server::core::{access, public};
 use crate::server::message::{Request, Response};
@@ -38,8 +38,8 @@ pub struct Handler {
     pub(crate) store: Store,
     pub(crate) options: ServerOptions,
     pub(crate) operations: Operations,
-    pub(crate) secrets: Secrets,
-    pub(crate) through: Through,
+    pub(crate) tokens: TokenStore,
+    pub(crate) upstream_cache: UpstreamCache,
     pub(crate) verified: Arc<Verified>,
     pub(crate) streams: simplestreams::Streams,
     pub(crate) metrics: metrics::Metrics,
@@ -56,9 +56,9 @@ impl Handler {
         Self {
             store,
             options,
-            secrets: Secrets::new(operations.clone()),
+            tokens: TokenStore::new(operations.clone()),
             operations,
-            through: Through::default(),
+            upstream_cache: UpstreamCache::default(),
             verified: Arc::default(),
             streams: simplestreams::Streams::default(),
             metrics: metrics::Metrics::default(),
@@ -83,7 +83,7 @@ impl Handler {
     pub fn stop(&self) {
         const MOMENT: Duration = Duration::from_secs(5);
         self.operations.stop();
-        self.through.stop();
+        self.upstream_cache.stop();
         self.operations.settle(MOMENT);
     }
 
@@ -110,7 +110,7 @@ impl Handler {
 
     /// Removes of what came from the upstream what nobody used for long, and what is too much. Nothing where there is none.
     pub(crate) fn tidy(&self) {
-        if access::upstream(self).is_some() {
+        if access::find_upstream(self).is_some() {
             let options = PruneOptions::default().max_bytes(self.options.limits.cache);
             // Clients have their images whether or not others can go now; the next time tries again.
             let _ = self.store.prune(&options);

@@ -18,7 +18,7 @@ use crate::io::{Blob, ReadAt};
 pub enum Client {
     /// Anybody: sees what is public.
     #[default]
-    Stranger,
+    Untrusted,
     /// One whose certificate is trusted, with the sha256 of that certificate: sees and changes everything.
     Trusted(Fingerprint),
 }
@@ -58,7 +58,7 @@ impl Request {
             method,
             uri,
             headers: HeaderMap::new(),
-            client: Client::Stranger,
+            client: Client::Untrusted,
             secure: true,
             peer: None,
             body: Box::new(io::empty()),

@@ -10,7 +10,7 @@ mod net;
 mod options;
 mod web;
 
-pub use self::core::transfer::{Fetch, Pull, Push};
+pub use self::core::transfer::{ImageTransfer, Pull, Push};
 pub use handler::Handler;
 pub use message::{Body, Check, Chunks, Client, Piece, Pieces, Request, Response};
 pub use net::{Listener, ListenerOptions, ServerCertificate, TrustedClients};

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::limits::Limits;
-use crate::server::core::transfer::Fetch;
+use crate::server::core::transfer::ImageTransfer;
 
 /// How a store is served.
 #[derive(Clone, Default)]
@@ -13,7 +13,7 @@ pub struct ServerOptions {
     pub(crate) limits: Limits,
     pub(crate) name: Option<String>,
     pub(crate) base_url: Option<String>,
-    pub(crate) fetch: Option<Arc<dyn Fetch>>,
+    pub(crate) image_transfer: Option<Arc<dyn ImageTransfer>>,
 }
 
 impl std::fmt::Debug for ServerOptions {
@@ -56,8 +56,8 @@ impl ServerOptions {
 
     /// Where images come from that clients ask for and that are not in the store.
     #[must_use]
-    pub fn fetch(mut self, fetch: Arc<dyn Fetch>) -> Self {
-        self.fetch = Some(fetch);
+    pub fn image_transfer(mut self, image_transfer: Arc<dyn ImageTransfer>) -> Self {
+        self.image_transfer = Some(image_transfer);
         self
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lxd_image::remote::{
     Certificate, ClientOptions, Lxd, Protocol, Remote, RemoteRefresh, Settings, Trust, Wanted, fetch,
 };
-use lxd_image::server::{Fetch, Pull, Push};
+use lxd_image::server::{ImageTransfer, Pull, Push};
 use lxd_image::store::{ImportOptions, RefreshOptions, Refreshed, Store, StoredImage, UpdateSource};
 use lxd_image::{Architecture, Error, ErrorKind, Fingerprint, ImageType, Limits, Monitor, Prefix, Result};
 
@@ -51,7 +51,7 @@ impl Upstream {
     }
 }
 
-impl Fetch for Upstream {
+impl ImageTransfer for Upstream {
     fn has_upstream(&self) -> bool {
         self.remote.is_some()
     }

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::protocol::escape;
 
 /// The longest address that is looked at, in bytes: 8 KiB, as web servers have it.
-const LONGEST: usize = 8 << 10;
+const MAX_URI_BYTES: usize = 8 << 10;
 
 /// Where a request goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,8 +26,8 @@ impl Address {
     pub(crate) fn of(uri: &Uri) -> Result<Self> {
         let path = uri.path();
         let query = uri.query().unwrap_or_default();
-        if path.len() + query.len() > LONGEST {
-            return Err(Error::invalid(format!("the address is longer than {LONGEST} bytes")));
+        if path.len() + query.len() > MAX_URI_BYTES {
+            return Err(Error::invalid(format!("the address is longer than {MAX_URI_BYTES} bytes")));
         }
         let Some(rest) = path.strip_prefix('/') else {
             return Err(Error::malformed("the address is no path"));

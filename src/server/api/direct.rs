@@ -74,14 +74,14 @@ fn choose(handler: &Handler, alias: &str, runs: &[Architecture]) -> Result<Store
             }
         }
     }
-    let Some(own) = own.as_ref() else { return Err(access::suggesting(handler, access::absent(), alias)) };
+    let Some(own) = own.as_ref() else { return Err(access::with_suggestions(handler, access::not_found(), alias)) };
     // The same system in the same release and variant.
     let known = |key| own.properties.get(key).is_some_and(|value| !value.is_empty());
     if known("os") && known("release") {
         let public = public::now(handler)?;
         for architecture in runs {
             if let Some(fingerprint) = public.same_product(own, *architecture) {
-                return access::here(handler, &access::anybody(), &fingerprint.to_string(), None);
+                return access::find_local_image(handler, &access::anonymous(), &fingerprint.to_string(), None);
             }
         }
     }
@@ -108,12 +108,12 @@ fn in_one_file(alias: &str, image: StoredImage) -> Result<StoredImage> {
 /// The public image of an alias, which may come from the upstream, where there is one. To importers everybody is a
 /// stranger: where they are sent, they come as strangers.
 fn public(handler: &Handler, alias: &str) -> Result<Option<StoredImage>> {
-    found(access::alias(handler, &access::anybody(), alias))
+    found(access::find_alias(handler, &access::anonymous(), alias))
 }
 
 /// The same of those that are here.
 fn here(handler: &Handler, alias: &str) -> Result<Option<StoredImage>> {
-    found(access::alias_here(handler, &access::anybody(), alias))
+    found(access::find_local_alias(handler, &access::anonymous(), alias))
 }
 
 fn found(result: Result<(Alias, StoredImage)>) -> Result<Option<StoredImage>> {

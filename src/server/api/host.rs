@@ -8,7 +8,7 @@ use crate::server::handler::Handler;
 use crate::server::message::Request;
 
 /// The longest name of a host in the domain name system, with a port.
-const LONGEST: usize = 253 + ":65535".len();
+const MAX_HOST_BYTES: usize = 253 + ":65535".len();
 
 /// `https://host:port`, without a slash at the end; `None` when neither the client nor the options tell.
 ///
@@ -35,7 +35,7 @@ fn named(request: &Request) -> Result<Option<&str>> {
 }
 
 /// Whether a browser sends this for a page of another server.
-pub(crate) fn is_from_elsewhere(handler: &Handler, request: &Request) -> bool {
+pub(crate) fn is_cross_origin(handler: &Handler, request: &Request) -> bool {
     let header = |name: &str| request.headers.get(name).map(|value| value.to_str().unwrap_or_default());
     if header("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none")) {
         return true;
@@ -63,7 +63,7 @@ fn is_host(text: &str) -> bool {
         }
     };
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    text.len() <= LONGEST
+    text.len() <= MAX_HOST_BYTES
         && host.is_none_or(|host| !host.is_empty() && !host.starts_with(['-', '.']) && host.bytes().all(plain))
         && port.is_none_or(|port| {
             !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()

@@ -8,25 +8,25 @@ use super::handler::Handler;
 use super::message::Request;
 use super::notes::Notes;
 use super::public::{self, PublicImages};
-use super::upstream::Fetch;
+use super::transfer::ImageTransfer;
 use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::fingerprint::{Fingerprint, Prefix};
 use crate::metadata::ImageType;
 use crate::store::{Alias, AliasQuery, AliasTarget, ImageQuery, Store, StoredImage};
 
 /// How many images of one prefix are looked at. Fingerprints are digests: so many never have four digits in common by chance.
-const CANDIDATES: usize = 1_000;
+const MAX_CANDIDATES: usize = 1_000;
 
 /// How many images or aliases one page of a list has.
 pub(crate) const PAGE: usize = 1_000;
 
 /// Somebody of whom nothing is known: what is shown alike to everybody is what they may see.
-pub(crate) fn anybody() -> Request {
+pub(crate) fn anonymous() -> Request {
     Request::new(http::Method::GET, http::Uri::from_static("/"))
 }
 
 /// All images that the client may see, in the order of their fingerprints.
-pub(crate) fn images(handler: &Handler, request: &Request) -> Result<Images> {
+pub(crate) fn list_images(handler: &Handler, request: &Request) -> Result<Images> {
     let trusted = request.is_trusted();
     if !trusted {
         let public = public::now(handler)?;
@@ -86,44 +86,59 @@ impl Images {
 /// # Errors
 /// `NotFound`, also for a text that is no beginning of a fingerprint, naming what may have been meant; `Ambiguous`; those of the
 /// upstream.
-pub(crate) fn image(handler: &Handler, request: &Request, text: &str, secret: Option<&str>) -> Result<StoredImage> {
-    found(handler, request, text, secret).map_err(|error| suggesting(handler, error, text))
+pub(crate) fn find_image(
+    handler: &Handler,
+    request: &Request,
+    text: &str,
+    secret: Option<&str>,
+) -> Result<StoredImage> {
+    find_or_fetch(handler, request, text, secret).map_err(|error| with_suggestions(handler, error, text))
 }
 
-fn found(handler: &Handler, request: &Request, text: &str, secret: Option<&str>) -> Result<StoredImage> {
-    let absent = match here(handler, request, text, secret) {
+fn find_or_fetch(handler: &Handler, request: &Request, text: &str, secret: Option<&str>) -> Result<StoredImage> {
+    let absent = match find_local_image(handler, request, text, secret) {
         Err(error) if error.kind() == ErrorKind::NotFound => error,
         found => return found,
     };
-    let Some(fetch) = upstream(handler) else { return Err(absent) };
+    let Some(fetch) = find_upstream(handler) else { return Err(absent) };
     let Ok(prefix) = text.parse::<Prefix>() else { return Err(absent) };
     // Asked also where a private image is here, which must not be told from none.
-    match handler.through.resolve(handler, fetch, prefix.as_str(), ImageType::Container)? {
-        Some(fingerprint) if prefix.matches(&fingerprint) => brought(handler, request, fetch, &fingerprint),
+    match handler.upstream_cache.resolve(handler, fetch, prefix.as_str(), ImageType::Container)? {
+        Some(fingerprint) if prefix.matches(&fingerprint) => fetch_upstream(handler, request, fetch, &fingerprint),
         _ => Err(absent),
     }
 }
 
 /// What brings images of the upstream, where there is one.
-pub(crate) fn upstream(handler: &Handler) -> Option<&dyn Fetch> {
-    handler.options.fetch.as_deref().filter(|fetch| fetch.has_upstream())
+pub(crate) fn find_upstream(handler: &Handler) -> Option<&dyn ImageTransfer> {
+    handler.options.image_transfer.as_deref().filter(|fetch| fetch.has_upstream())
 }
 
 /// An image of the upstream, if the client may see it: one that is here and private stays so, whoever else shows it.
-fn brought(handler: &Handler, request: &Request, fetch: &dyn Fetch, fingerprint: &Fingerprint) -> Result<StoredImage> {
-    let image = handler.through.fetch(handler, fetch, fingerprint)?;
-    if image.public || request.is_trusted() { Ok(image) } else { Err(absent()) }
+fn fetch_upstream(
+    handler: &Handler,
+    request: &Request,
+    fetch: &dyn ImageTransfer,
+    fingerprint: &Fingerprint,
+) -> Result<StoredImage> {
+    let image = handler.upstream_cache.fetch(handler, fetch, fingerprint)?;
+    if image.public || request.is_trusted() { Ok(image) } else { Err(not_found()) }
 }
 
-/// As [`image`], of those that are here.
+/// As [`find_image`], of those that are here.
 ///
 /// # Errors
 /// `NotFound`, also for a text that is no beginning of a fingerprint: nothing is called so; `Ambiguous`.
-pub(crate) fn here(handler: &Handler, request: &Request, text: &str, secret: Option<&str>) -> Result<StoredImage> {
-    let Ok(prefix) = text.parse::<Prefix>() else { return Err(absent()) };
+pub(crate) fn find_local_image(
+    handler: &Handler,
+    request: &Request,
+    text: &str,
+    secret: Option<&str>,
+) -> Result<StoredImage> {
+    let Ok(prefix) = text.parse::<Prefix>() else { return Err(not_found()) };
     let candidates = match prefix.as_fingerprint() {
         Some(whole) => vec![whole],
-        None => handler.store.with_prefix(&prefix, CANDIDATES)?,
+        None => handler.store.with_prefix(&prefix, MAX_CANDIDATES)?,
     };
     let mut seen = None;
     for fingerprint in candidates {
@@ -132,7 +147,7 @@ pub(crate) fn here(handler: &Handler, request: &Request, text: &str, secret: Opt
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
-        let opened = || secret.is_some_and(|secret| handler.secrets.opens(&image.fingerprint, secret));
+        let opened = || secret.is_some_and(|secret| handler.tokens.opens(&image.fingerprint, secret));
         if !(image.public || request.is_trusted() || opened()) {
             continue;
         }
@@ -141,27 +156,31 @@ pub(crate) fn here(handler: &Handler, request: &Request, text: &str, secret: Opt
         }
         seen = Some(image);
     }
-    seen.ok_or_else(absent)
+    seen.ok_or_else(not_found)
 }
 
 /// What a name stands for: an alias of this server, or else one of the upstream. Nothing is brought.
 ///
 /// # Errors
 /// `NotFound`; those of the upstream.
-pub(crate) fn meaning(handler: &Handler, request: &Request, name: &str) -> Result<(Alias, Fingerprint, ImageType)> {
-    let found = match alias_here(handler, request, name) {
+pub(crate) fn resolve_alias(
+    handler: &Handler,
+    request: &Request,
+    name: &str,
+) -> Result<(Alias, Fingerprint, ImageType)> {
+    let found = match find_local_alias(handler, request, name) {
         Ok((alias, image)) => Ok((alias, image.fingerprint, image.image_type)),
-        Err(error) if error.kind() == ErrorKind::NotFound => above(handler, name),
+        Err(error) if error.kind() == ErrorKind::NotFound => resolve_upstream_alias(handler, name),
         Err(error) => Err(error),
     };
-    found.map_err(|error| suggesting(handler, error, name))
+    found.map_err(|error| with_suggestions(handler, error, name))
 }
 
 /// What a name that the client does not see here stands for on the upstream.
-fn above(handler: &Handler, name: &str) -> Result<(Alias, Fingerprint, ImageType)> {
-    let (Some(fetch), Ok(alias)) = (upstream(handler), Alias::new(name)) else { return Err(absent()) };
+fn resolve_upstream_alias(handler: &Handler, name: &str) -> Result<(Alias, Fingerprint, ImageType)> {
+    let (Some(fetch), Ok(alias)) = (find_upstream(handler), Alias::new(name)) else { return Err(not_found()) };
     for image_type in [ImageType::Container, ImageType::VirtualMachine] {
-        let found = handler.through.resolve(handler, fetch, name, image_type)?;
+        let found = handler.upstream_cache.resolve(handler, fetch, name, image_type)?;
         // The beginning of a fingerprint is no alias.
         let digits = |found: &Fingerprint| name.parse::<Prefix>().is_ok_and(|prefix| prefix.matches(found));
         if let Some(fingerprint) = found.filter(|found| !digits(found)) {
@@ -170,33 +189,33 @@ fn above(handler: &Handler, name: &str) -> Result<(Alias, Fingerprint, ImageType
             return match handler.store.alias(name) {
                 Err(error) if error.kind() == ErrorKind::NotFound => Ok((alias, fingerprint, image_type)),
                 Err(error) => Err(error),
-                Ok(_) => Err(absent()),
+                Ok(_) => Err(not_found()),
             };
         }
     }
-    Err(absent())
+    Err(not_found())
 }
 
 /// The alias of this name and the image that it points to, which is brought from the upstream where it is only there.
 ///
 /// # Errors
 /// `NotFound`; those of the upstream.
-pub(crate) fn alias(handler: &Handler, request: &Request, name: &str) -> Result<(Alias, StoredImage)> {
-    match alias_here(handler, request, name) {
+pub(crate) fn find_alias(handler: &Handler, request: &Request, name: &str) -> Result<(Alias, StoredImage)> {
+    match find_local_alias(handler, request, name) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let (alias, fingerprint, _) = above(handler, name)?;
-            let Some(fetch) = upstream(handler) else { return Err(absent()) };
-            Ok((alias, brought(handler, request, fetch, &fingerprint)?))
+            let (alias, fingerprint, _) = resolve_upstream_alias(handler, name)?;
+            let Some(fetch) = find_upstream(handler) else { return Err(not_found()) };
+            Ok((alias, fetch_upstream(handler, request, fetch, &fingerprint)?))
         }
         found => found,
     }
 }
 
-/// As [`alias`], of those that are here: where a container's and a virtual machine's image share the name, the container's.
+/// As [`find_alias`], of those that are here: where a container's and a virtual machine's image share the name, the container's.
 ///
 /// # Errors
 /// `NotFound`.
-pub(crate) fn alias_here(handler: &Handler, request: &Request, name: &str) -> Result<(Alias, StoredImage)> {
+pub(crate) fn find_local_alias(handler: &Handler, request: &Request, name: &str) -> Result<(Alias, StoredImage)> {
     // A name that the container's image has and the client must not see may be the one of a virtual machine's.
     for image_type in ImageType::ALL {
         // Between the two looks the alias may move, and the image go.
@@ -214,12 +233,12 @@ pub(crate) fn alias_here(handler: &Handler, request: &Request, name: &str) -> Re
             }
         }
     }
-    Err(absent())
+    Err(not_found())
 }
 
 /// All aliases that the client may see, with what they point to, sorted by name. A name that a container's and a virtual machine's
 /// image share comes once, as that of the container.
-pub(crate) fn aliases(handler: &Handler, request: &Request) -> Result<Aliases> {
+pub(crate) fn list_aliases(handler: &Handler, request: &Request) -> Result<Aliases> {
     let trusted = request.is_trusted();
     let stored = || AliasRows::Stored(Box::new((handler.store.clone(), AliasQuery::new().limit(PAGE), trusted)));
     let rows = if trusted {
@@ -283,7 +302,7 @@ impl Aliases {
 
 /// What is told of a name that means nothing to the client: the same whether or not something private is called so, with the
 /// public names that may have been meant.
-pub(crate) fn suggesting(handler: &Handler, error: Error, name: &str) -> Error {
+pub(crate) fn with_suggestions(handler: &Handler, error: Error, name: &str) -> Error {
     if error.kind() != ErrorKind::NotFound {
         return error;
     }
@@ -298,6 +317,6 @@ pub(crate) fn suggesting(handler: &Handler, error: Error, name: &str) -> Error {
 }
 
 /// The one sentence for everything that a client can't see.
-pub(crate) fn absent() -> Error {
+pub(crate) fn not_found() -> Error {
     Error::new(ErrorKind::NotFound, "not found")
 }

@@ -12,18 +12,18 @@ use crate::protocol::rest::Operation;
 use crate::server::message::Client;
 
 /// How many may listen at once.
-const LISTENERS: usize = 256;
+const MAX_LISTENERS: usize = 256;
 /// How many texts wait for one listener before it is left behind.
-const WAITING: usize = 1_024;
+const MAX_QUEUED: usize = 1_024;
 
 /// What a listener wants to be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Kinds {
+pub(crate) struct EventKinds {
     pub(crate) operation: bool,
     pub(crate) lifecycle: bool,
 }
 
-impl Kinds {
+impl EventKinds {
     /// The kinds that a list names, separated by commas; without a list all of them. `logging` is one that says nothing here.
     ///
     /// # Errors
@@ -44,14 +44,14 @@ impl Kinds {
     }
 }
 
-struct Listener {
-    kinds: Kinds,
+struct EventListener {
+    kinds: EventKinds,
     sender: Sender<Arc<str>>,
 }
 
 /// Those who listen.
 #[derive(Default)]
-pub(crate) struct Events(Mutex<Vec<Listener>>);
+pub(crate) struct Events(Mutex<Vec<EventListener>>);
 
 impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,14 +64,14 @@ impl Events {
     ///
     /// # Errors
     /// `Busy` when too many listen.
-    pub(crate) fn listen(&self, kinds: Kinds) -> Result<Receiver<Arc<str>>> {
+    pub(crate) fn listen(&self, kinds: EventKinds) -> Result<Receiver<Arc<str>>> {
         let mut listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         listeners.retain(|listener| !listener.sender.is_closed());
-        if listeners.len() >= LISTENERS {
+        if listeners.len() >= MAX_LISTENERS {
             return Err(Error::new(ErrorKind::Busy, "too many listen to this server's events"));
         }
-        let (sender, receiver) = channel(WAITING);
-        listeners.push(Listener { kinds, sender });
+        let (sender, receiver) = channel(MAX_QUEUED);
+        listeners.push(EventListener { kinds, sender });
         Ok(receiver)
     }
 
@@ -89,7 +89,7 @@ impl Events {
     pub(crate) fn lifecycle(&self, action: &str, source: &str, context: &Value, client: &Client) {
         let requestor = match client {
             Client::Trusted(certificate) => json!({"username": certificate.to_string(), "protocol": "tls"}),
-            Client::Stranger => json!({"username": "", "protocol": ""}),
+            Client::Untrusted => json!({"username": "", "protocol": ""}),
         };
         self.tell(
             |kinds| kinds.lifecycle,
@@ -103,7 +103,7 @@ impl Events {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    fn tell(&self, wants: impl Fn(Kinds) -> bool, kind: &str, what: impl FnOnce() -> Value) {
+    fn tell(&self, wants: impl Fn(EventKinds) -> bool, kind: &str, what: impl FnOnce() -> Value) {
         let mut listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !listeners.iter().any(|listener| wants(listener.kinds)) {
             return;
@@ -128,16 +128,16 @@ mod tests {
     #[test]
     fn a_listener_that_does_not_keep_up_is_left_behind_and_nobody_waits_for_it() {
         let events = Events::default();
-        let mut slow = events.listen(Kinds::of(None).unwrap()).unwrap();
-        let mut none = events.listen(Kinds::of(Some("logging")).unwrap()).unwrap();
-        for _ in 0..WAITING + 10 {
+        let mut slow = events.listen(EventKinds::of(None).unwrap()).unwrap();
+        let mut none = events.listen(EventKinds::of(Some("logging")).unwrap()).unwrap();
+        for _ in 0..MAX_QUEUED + 10 {
             events.operation(&Operation::default());
         }
         let mut told = 0;
         while slow.try_recv().is_ok() {
             told += 1;
         }
-        assert_eq!(told, WAITING);
+        assert_eq!(told, MAX_QUEUED);
         assert!(slow.is_closed(), "it was to be left behind");
         assert!(none.try_recv().is_err() && !none.is_closed());
     }
@@ -145,11 +145,11 @@ mod tests {
     #[test]
     fn only_so_many_listen_and_who_goes_makes_room() {
         let events = Events::default();
-        let kinds = Kinds::of(Some("lifecycle, operation")).unwrap();
-        let mut all: Vec<_> = (0..LISTENERS).map(|_| events.listen(kinds).unwrap()).collect();
+        let kinds = EventKinds::of(Some("lifecycle, operation")).unwrap();
+        let mut all: Vec<_> = (0..MAX_LISTENERS).map(|_| events.listen(kinds).unwrap()).collect();
         assert_eq!(events.listen(kinds).unwrap_err().kind(), ErrorKind::Busy);
         all.pop();
         assert!(events.listen(kinds).is_ok());
-        assert!(Kinds::of(Some("everything")).is_err());
+        assert!(EventKinds::of(Some("everything")).is_err());
     }
 }

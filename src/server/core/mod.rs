@@ -11,5 +11,4 @@ pub(crate) mod transfer;
 pub(crate) mod upstream_cache;
 pub(crate) mod verified;
 
-use self::transfer as upstream;
 use super::{handler, message};

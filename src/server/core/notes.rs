@@ -9,9 +9,9 @@ use crate::error::Error;
 use crate::omissions::Omissions;
 
 /// How many things are told at most once each.
-const REMEMBERED: usize = 10_000;
+const MAX_DEDUPLICATED: usize = 10_000;
 /// How many omissions of one image are told one by one.
-const LISTED: usize = 10;
+const MAX_LISTED: usize = 10;
 
 type Write = Box<dyn Fn(&dyn fmt::Display) + Send + Sync>;
 
@@ -46,7 +46,7 @@ impl Notes {
         let text = format!("image {}: skipped: {error}", crate::error::Escaped(name.as_bytes()));
         let new = {
             let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-            told.len() < REMEMBERED && told.insert(text.clone())
+            told.len() < MAX_DEDUPLICATED && told.insert(text.clone())
         };
         if new {
             self.tell(&text);
@@ -60,10 +60,10 @@ impl Notes {
 
     /// What was left out of an image that came from the upstream.
     pub(crate) fn omitted(&self, omissions: &Omissions) {
-        for omission in omissions.iter().take(LISTED) {
+        for omission in omissions.iter().take(MAX_LISTED) {
             self.tell(&omission);
         }
-        let more = omissions.total().saturating_sub(LISTED as u64);
+        let more = omissions.total().saturating_sub(MAX_LISTED as u64);
         if more > 0 {
             self.tell(&format_args!("{more} more omissions"));
         }

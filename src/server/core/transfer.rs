@@ -1,4 +1,4 @@
-//! `Fetch`: how a server gets what it does not have, and sends what others want. Clients of other servers are not its business; whoever starts
+//! `ImageTransfer`: how a server gets what it does not have, and sends what others want. Clients of other servers are not its business; whoever starts
 //! it brings one.
 
 use std::fmt;
@@ -11,7 +11,7 @@ use crate::redact;
 use crate::store::{ImportOptions, Refreshed, Store, StoredImage};
 
 /// Brings images from elsewhere into the store of a server.
-pub trait Fetch: Send + Sync {
+pub trait ImageTransfer: Send + Sync {
     /// Whether there is an upstream, of which what clients ask for and the store lacks is brought.
     fn has_upstream(&self) -> bool;
 

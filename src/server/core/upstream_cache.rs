@@ -1,4 +1,4 @@
-//! `Through`: what this server lacks is asked of its upstream and brought here, once, however many clients ask for it.
+//! `UpstreamCache`: what this server lacks is asked of its upstream and brought here, once, however many clients ask for it.
 //! Strangers can have it asked and brought; so questions, downloads and those who wait for them are few at a time, and what
 //! failed is not tried again soon. While the upstream is away, what is here is served.
 
@@ -11,40 +11,40 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Prefix};
 use crate::metadata::{Architecture, ImageType};
 use crate::progress::{Cancel, Monitor};
-use crate::server::core::transfer::Fetch;
+use crate::server::core::transfer::ImageTransfer;
 use crate::server::handler::Handler;
 use crate::server::message::Client;
 use crate::store::StoredImage;
 
 /// How long an answer of the upstream is taken for true, and how long its answer that there is nothing.
-const FRESH: Duration = Duration::from_secs(180);
-const ABSENT: Duration = Duration::from_secs(60);
+const FOUND_LIFETIME: Duration = Duration::from_secs(180);
+const NOT_FOUND_LIFETIME: Duration = Duration::from_secs(60);
 /// How long an upstream that did not answer is left alone, and an image that could not be brought.
-const AWAY: Duration = Duration::from_secs(30);
+const RETRY_DELAY: Duration = Duration::from_secs(30);
 /// How many answers are remembered.
-const KNOWN: usize = 10_000;
+const MAX_ANSWERS: usize = 10_000;
 /// How many questions and downloads there are at once, and how many clients wait for them.
-const QUESTIONS: usize = 8;
-const DOWNLOADS: usize = 8;
-const WAITERS: usize = 64;
+const MAX_QUERIES: usize = 8;
+const MAX_DOWNLOADS: usize = 8;
+const MAX_WAITERS: usize = 64;
 
 type Name = (String, ImageType);
 
 #[derive(Debug, Clone, Copy)]
-struct Known {
+struct Answer {
     found: Option<Fingerprint>,
     asked: Instant,
 }
 
-impl Known {
+impl Answer {
     fn is_fresh(&self) -> bool {
-        self.asked.elapsed() < if self.found.is_some() { FRESH } else { ABSENT }
+        self.asked.elapsed() < if self.found.is_some() { FOUND_LIFETIME } else { NOT_FOUND_LIFETIME }
     }
 }
 
 #[derive(Debug, Default)]
-struct State {
-    known: HashMap<Name, Known>,
+struct CacheState {
+    known: HashMap<Name, Answer>,
     asking: HashSet<Name>,
     fetching: HashSet<Fingerprint>,
     failed: HashMap<Fingerprint, (Instant, ErrorKind, String)>,
@@ -56,50 +56,50 @@ struct State {
 
 /// What is known of the upstream, and what is being asked of it.
 #[derive(Debug, Default)]
-pub(crate) struct Through {
-    state: Mutex<State>,
+pub(crate) struct UpstreamCache {
+    state: Mutex<CacheState>,
     changed: Condvar,
     downloads: Arc<AtomicUsize>,
     /// The same for what trusted clients have brought and sent, which strangers must not hold up.
-    errands: Arc<AtomicUsize>,
+    jobs: Arc<AtomicUsize>,
     cancel: Cancel,
 }
 
 /// One of the few downloads that go on at once.
 #[derive(Debug)]
-pub(crate) struct Slot(Arc<AtomicUsize>);
+pub(crate) struct Permit(Arc<AtomicUsize>);
 
-impl Slot {
+impl Permit {
     fn of(taken: &Arc<AtomicUsize>) -> Result<Self> {
         let before = taken.fetch_add(1, Ordering::AcqRel);
-        let slot = Self(Arc::clone(taken));
-        if before >= DOWNLOADS { Err(busy("the server is bringing too many images already")) } else { Ok(slot) }
+        let permit = Self(Arc::clone(taken));
+        if before >= MAX_DOWNLOADS { Err(busy("the server is bringing too many images already")) } else { Ok(permit) }
     }
 }
 
-impl Drop for Slot {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 /// Takes a name out of what is asked for or brought, however that ends.
-struct Guard<'a, F: FnMut(&mut State)>(&'a Through, F);
+struct Guard<'a, F: FnMut(&mut CacheState)>(&'a UpstreamCache, F);
 
-impl<F: FnMut(&mut State)> Drop for Guard<'_, F> {
+impl<F: FnMut(&mut CacheState)> Drop for Guard<'_, F> {
     fn drop(&mut self) {
         (self.1)(&mut self.0.lock());
         self.0.changed.notify_all();
     }
 }
 
-impl Through {
+impl UpstreamCache {
     /// Room for one more errand of a trusted client.
     ///
     /// # Errors
     /// `Busy`.
-    pub(crate) fn errand(&self) -> Result<Slot> {
-        Slot::of(&self.errands)
+    pub(crate) fn job_permit(&self) -> Result<Permit> {
+        Permit::of(&self.jobs)
     }
 
     /// Has everybody stop waiting.
@@ -117,7 +117,7 @@ impl Through {
     pub(crate) fn resolve(
         &self,
         handler: &Handler,
-        fetch: &dyn Fetch,
+        fetch: &dyn ImageTransfer,
         name: &str,
         image_type: ImageType,
     ) -> Result<Option<Fingerprint>> {
@@ -125,17 +125,17 @@ impl Through {
         let mut state = self.lock();
         let before = loop {
             let before = state.known.get(&key).copied();
-            if let Some(known) = before.filter(Known::is_fresh) {
+            if let Some(known) = before.filter(Answer::is_fresh) {
                 return Ok(known.found);
             }
-            if state.away.is_some_and(|since| since.elapsed() < AWAY) {
+            if state.away.is_some_and(|since| since.elapsed() < RETRY_DELAY) {
                 drop(state);
                 return self
                     .remembered(handler, &key, before, || Error::new(ErrorKind::Remote, "the upstream is away"));
             }
             if state.asking.contains(&key) {
                 state = self.wait(state)?;
-            } else if state.asking.len() >= QUESTIONS {
+            } else if state.asking.len() >= MAX_QUERIES {
                 return Err(busy("the server is asking its upstream too much already"));
             } else {
                 break before;
@@ -143,20 +143,20 @@ impl Through {
         };
         state.asking.insert(key.clone());
         drop(state);
-        let guard = Guard(self, |state: &mut State| _ = state.asking.remove(&key));
+        let guard = Guard(self, |state: &mut CacheState| _ = state.asking.remove(&key));
         let architecture = Architecture::of_this_machine().unwrap_or(Architecture::X86_64);
-        let answer = fetch.resolve(name, image_type, architecture).map_err(not_the_clients);
+        let answer = fetch.resolve(name, image_type, architecture).map_err(as_server_error);
         let mut state = self.lock();
         let answer = match answer {
             Ok(found) => {
                 state.away = None;
-                if state.known.len() >= KNOWN {
+                if state.known.len() >= MAX_ANSWERS {
                     state.known.retain(|_, known| known.is_fresh());
                 }
-                if state.known.len() >= KNOWN {
+                if state.known.len() >= MAX_ANSWERS {
                     state.known.clear();
                 }
-                state.known.insert(key.clone(), Known { found, asked: Instant::now() });
+                state.known.insert(key.clone(), Answer { found, asked: Instant::now() });
                 drop(state);
                 Ok(found)
             }
@@ -178,7 +178,7 @@ impl Through {
         &self,
         handler: &Handler,
         key: &Name,
-        before: Option<Known>,
+        before: Option<Answer>,
         error: impl FnOnce() -> Error,
     ) -> Result<Option<Fingerprint>> {
         if let Some(known) = before {
@@ -194,8 +194,13 @@ impl Through {
     /// client may see it is for the caller to look at.
     ///
     /// # Errors
-    /// Those of [`Fetch::fetch`], of others' tries too; `Busy`.
-    pub(crate) fn fetch(&self, handler: &Handler, fetch: &dyn Fetch, fingerprint: &Fingerprint) -> Result<StoredImage> {
+    /// Those of [`ImageTransfer::fetch`], of others' tries too; `Busy`.
+    pub(crate) fn fetch(
+        &self,
+        handler: &Handler,
+        fetch: &dyn ImageTransfer,
+        fingerprint: &Fingerprint,
+    ) -> Result<StoredImage> {
         let mut state = loop {
             // Without the lock: the catalog may be slow, and others ask for other images.
             match handler.store.image(fingerprint) {
@@ -207,7 +212,7 @@ impl Through {
                 return Err(Error::cancelled());
             }
             if let Some((at, kind, sentence)) = state.failed.get(fingerprint)
-                && at.elapsed() < AWAY
+                && at.elapsed() < RETRY_DELAY
             {
                 return Err(Error::new(*kind, sentence.clone()));
             }
@@ -216,12 +221,12 @@ impl Through {
             }
             drop(self.wait(state)?);
         };
-        let slot = Slot::of(&self.downloads)?;
+        let permit = Permit::of(&self.downloads)?;
         let names = state.known.iter().filter(|(_, known)| known.found == Some(*fingerprint)).map(|(name, _)| &name.0);
         let alias = names.filter(|name| name.parse::<Prefix>().is_err()).min().cloned();
         state.fetching.insert(*fingerprint);
         drop(state);
-        let guard = Guard(self, |state: &mut State| _ = state.fetching.remove(fingerprint));
+        let guard = Guard(self, |state: &mut CacheState| _ = state.fetching.remove(fingerprint));
         // Whoever brought it between the look and the mark is done by now.
         if let Ok(image) = handler.store.image(fingerprint) {
             return Ok(image);
@@ -239,27 +244,27 @@ impl Through {
         };
         // Another server on this store may have brought it meanwhile: then it is here, and that was all that was wanted.
         let brought = brought.or_else(|error| handler.store.image(fingerprint).map_err(|_| error));
-        let brought = brought.map_err(not_the_clients);
+        let brought = brought.map_err(as_server_error);
         handler.notes.omitted(&monitor.omissions());
         if let Err(error) = &brought {
             let mut state = self.lock();
-            state.failed.retain(|_, (at, ..)| at.elapsed() < AWAY);
-            if state.failed.len() < KNOWN {
+            state.failed.retain(|_, (at, ..)| at.elapsed() < RETRY_DELAY);
+            if state.failed.len() < MAX_ANSWERS {
                 state.failed.insert(*fingerprint, (Instant::now(), error.kind(), error.to_string()));
             }
         }
         drop(guard);
-        drop(slot);
+        drop(permit);
         if let Ok(image) = &brought {
-            crate::server::api::rest::created(&handler.operations, image, &Client::Stranger);
+            crate::server::api::rest::created(&handler.operations, image, &Client::Untrusted);
             handler.tidy();
         }
         brought
     }
 
     /// Waits until something was asked or brought.
-    fn wait<'a>(&self, mut state: MutexGuard<'a, State>) -> Result<MutexGuard<'a, State>> {
-        if state.waiting >= WAITERS || state.stopped {
+    fn wait<'a>(&self, mut state: MutexGuard<'a, CacheState>) -> Result<MutexGuard<'a, CacheState>> {
+        if state.waiting >= MAX_WAITERS || state.stopped {
             return Err(busy("too many wait for this server's upstream"));
         }
         state.waiting += 1;
@@ -268,16 +273,16 @@ impl Through {
         Ok(state)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, CacheState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// An error of the upstream as one of this server: where the upstream is and what it says is nobody's business, and whatever is
 /// wrong with it, the client's request is not.
-fn not_the_clients(error: Error) -> Error {
+fn as_server_error(error: Error) -> Error {
     match error.kind() {
-        ErrorKind::NotFound => crate::server::core::access::absent(),
+        ErrorKind::NotFound => crate::server::core::access::not_found(),
         ErrorKind::Busy
         | ErrorKind::Cancelled
         | ErrorKind::Io
@@ -306,7 +311,7 @@ mod tests {
     #[derive(Default)]
     struct Asked(AtomicUsize);
 
-    impl Fetch for Asked {
+    impl ImageTransfer for Asked {
         fn has_upstream(&self) -> bool {
             true
         }
@@ -337,8 +342,8 @@ mod tests {
     fn an_answer_of_the_upstream_is_asked_for_again_when_its_time_is_over() {
         let directory = std::env::temp_dir().join(format!("lxd-image-through-{}", std::process::id()));
         let handler = Handler::new(Store::open(&directory).unwrap(), ServerOptions::new());
-        let (through, fetch) = (&handler.through, Asked::default());
-        for (name, known_for) in [("there", FRESH), ("nowhere", ABSENT)] {
+        let (through, fetch) = (&handler.upstream_cache, Asked::default());
+        for (name, known_for) in [("there", FOUND_LIFETIME), ("nowhere", NOT_FOUND_LIFETIME)] {
             let key = (name.to_owned(), ImageType::Container);
             let resolve = || through.resolve(&handler, &fetch, name, ImageType::Container).unwrap().is_some();
             let older = |by| {

@@ -8,7 +8,7 @@ use crate::fingerprint::Fingerprint;
 use crate::io::{Blob, ReadAt, Version};
 
 /// How many images are remembered; more than that are hashed again.
-const REMEMBERED: usize = 100_000;
+const MAX_IMAGES: usize = 100_000;
 
 /// The versions of an image's file, or of its metadata file and its rootfs file.
 pub(crate) type State = (Version, Option<Version>);
@@ -27,7 +27,7 @@ impl Verified {
     /// Remembers that these files, as they were at `state`, are this image.
     pub(crate) fn remember(&self, fingerprint: Fingerprint, state: State) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= REMEMBERED {
+        if known.len() >= MAX_IMAGES {
             known.clear();
         }
         known.insert(fingerprint, state);

@@ -8,17 +8,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Requests that are worked on at once; each has a thread, and others wait. Threads that are left over read ahead.
-pub(super) const REQUESTS: usize = 256;
+pub(super) const MAX_REQUESTS: usize = 256;
 /// How many of one address: the others are left for everybody else, however long these take.
-const REQUESTS_PER_ADDRESS: usize = 128;
-/// Uploads and waiting for operations, which may take as long as they like, and so must not keep readers from their turn.
-pub(super) const LONG_REQUESTS: usize = 64;
+const MAX_REQUESTS_PER_ADDRESS: usize = 128;
+/// Uploads and waiting for operations, which may take as long as they like, and so must not keep readers from their permit.
+pub(super) const MAX_LONG_REQUESTS: usize = 64;
 /// Threads for reading ahead, which never wait for a client.
 pub(super) const READERS: usize = 64;
 
 /// What all connections share.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(super) struct Admission {
     connections: Arc<Semaphore>,
     per_address: usize,
     addresses: Arc<Mutex<HashMap<IpAddr, Holder>>>,
@@ -33,11 +33,11 @@ struct Holder {
 }
 
 /// One connection that counts among all.
-pub(super) type Ticket = OwnedSemaphorePermit;
+pub(super) type GlobalPermit = OwnedSemaphorePermit;
 
 /// One connection that counts for its address.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ConnectionPermit {
     address: IpAddr,
     addresses: Arc<Mutex<HashMap<IpAddr, Holder>>>,
     requests: Arc<Semaphore>,
@@ -45,49 +45,49 @@ pub(super) struct Place {
 
 /// One request that counts.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct RequestPermit {
     _all: OwnedSemaphorePermit,
     _address: OwnedSemaphorePermit,
 }
 
-impl Gate {
+impl Admission {
     pub(super) fn new(connections: usize, per_address: usize) -> Self {
         Self {
             connections: Arc::new(Semaphore::new(connections)),
             per_address,
             addresses: Arc::default(),
-            requests: Arc::new(Semaphore::new(REQUESTS)),
-            long: Arc::new(Semaphore::new(LONG_REQUESTS)),
+            requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
+            long: Arc::new(Semaphore::new(MAX_LONG_REQUESTS)),
         }
     }
 
     /// Waits until there may be one more connection.
-    pub(super) async fn ticket(&self) -> Option<Ticket> {
+    pub(super) async fn connection(&self) -> Option<GlobalPermit> {
         Arc::clone(&self.connections).acquire_owned().await.ok()
     }
 
     /// One more connection from an address; `None` when it has enough.
-    pub(super) fn enter(&self, address: IpAddr) -> Option<Place> {
+    pub(super) fn try_acquire(&self, address: IpAddr) -> Option<ConnectionPermit> {
         let address = network(address);
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         let holder = addresses
             .entry(address)
-            .or_insert_with(|| Holder { connections: 0, requests: Arc::new(Semaphore::new(REQUESTS_PER_ADDRESS)) });
+            .or_insert_with(|| Holder { connections: 0, requests: Arc::new(Semaphore::new(MAX_REQUESTS_PER_ADDRESS)) });
         if holder.connections >= self.per_address {
             return None;
         }
         holder.connections += 1;
         let requests = Arc::clone(&holder.requests);
-        Some(Place { address, addresses: Arc::clone(&self.addresses), requests })
+        Some(ConnectionPermit { address, addresses: Arc::clone(&self.addresses), requests })
     }
 
     /// Waits until a request from there may be worked on.
-    pub(super) async fn turn(&self, place: &Place, long: bool) -> Option<Turn> {
+    pub(super) async fn request(&self, permit: &ConnectionPermit, long: bool) -> Option<RequestPermit> {
         let all = if long { &self.long } else { &self.requests };
         // The address first: who waits for his own must not hold what others could have.
-        let address = Arc::clone(&place.requests).acquire_owned().await.ok()?;
+        let address = Arc::clone(&permit.requests).acquire_owned().await.ok()?;
         let all = Arc::clone(all).acquire_owned().await.ok()?;
-        Some(Turn { _all: all, _address: address })
+        Some(RequestPermit { _all: all, _address: address })
     }
 
     /// Waits until there are no connections, of so many that there may be.
@@ -97,7 +97,7 @@ impl Gate {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(holder) = addresses.get_mut(&self.address) {

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::access_log::Entry;
 use super::buffers::Buffers;
-use super::idle::{Flow, Going, Waiting};
+use super::idle::{ActiveRequest, ClientWait, IdleMonitor};
 use crate::server::message::Pieces;
 
 /// The body of a request, for a thread that may wait.
@@ -25,13 +25,13 @@ pub(super) struct Arriving {
     /// `None` when it was read to its end, or broke.
     incoming: Option<Incoming>,
     runtime: Handle,
-    flow: Arc<Flow>,
+    monitor: Arc<IdleMonitor>,
     rest: Bytes,
 }
 
 impl Arriving {
-    pub(super) fn new(incoming: Incoming, flow: Arc<Flow>) -> Self {
-        Self { incoming: Some(incoming), runtime: Handle::current(), flow, rest: Bytes::new() }
+    pub(super) fn new(incoming: Incoming, monitor: Arc<IdleMonitor>) -> Self {
+        Self { incoming: Some(incoming), runtime: Handle::current(), monitor, rest: Bytes::new() }
     }
 }
 
@@ -39,7 +39,7 @@ impl Read for Arriving {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.rest.is_empty() {
             let Some(incoming) = &mut self.incoming else { return Ok(0) };
-            let waiting = self.flow.waiting();
+            let waiting = self.monitor.wait_for_client();
             let frame = self.runtime.block_on(poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx)));
             drop(waiting);
             match frame {
@@ -89,9 +89,9 @@ pub(super) struct Departing {
     /// What is not sent yet: what the client was promised, less what it got. `None` where nothing was promised, for the body is
     /// made while it is sent.
     left: Option<u64>,
-    waiting: Option<Waiting>,
+    waiting: Option<ClientWait>,
     buffers: Buffers,
-    going: Going,
+    going: ActiveRequest,
     entry: Entry,
 }
 
@@ -108,7 +108,7 @@ impl Departing {
         (first, pieces): (Bytes, Pieces),
         length: Option<u64>,
         buffers: Buffers,
-        going: Going,
+        going: ActiveRequest,
         entry: Entry,
     ) -> Self {
         let state = if length == Some(0) { State::Over } else { State::Ready(first, pieces) };
@@ -135,7 +135,7 @@ impl Departing {
             State::Reading(spawn_blocking(move || read(pieces, &buffers)))
         };
         // Until it is asked for the next one, it is the client who must read.
-        self.waiting = Some(self.going.waiting());
+        self.waiting = Some(self.going.wait_for_client());
         Poll::Ready(Some(Ok(Frame::data(chunk))))
     }
 

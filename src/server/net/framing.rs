@@ -101,7 +101,7 @@ impl Scan {
 }
 
 impl Observer for Scan {
-    fn came(&mut self, bytes: &[u8]) {
+    fn on_read(&mut self, bytes: &[u8]) {
         self.look(bytes);
     }
 }

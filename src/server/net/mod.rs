@@ -30,12 +30,12 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use self::access_log::Journal;
-use self::admission::Gate;
+use self::access_log::AccessLog;
+use self::admission::Admission;
 use self::buffers::Buffers;
 pub use self::certificate::ServerCertificate;
 pub use self::options::ListenerOptions;
-use self::service::Shared;
+use self::service::ListenerState;
 pub use self::trust::TrustedClients;
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
@@ -176,26 +176,26 @@ impl Listener {
             return Err(Error::invalid("the server listens nowhere"));
         }
         let runtime = runtime(&self.options)?;
-        let journal = Journal::new(self.options.log.take())?;
+        let access_log = AccessLog::new(self.options.log.take())?;
         let handler = Arc::clone(&self.handler);
-        let notes = journal.clone();
+        let notes = access_log.clone();
         handler.notes.write_to(move |text| notes.note(text));
-        let served = runtime.block_on(self.serve(stop, journal.clone()));
+        let served = runtime.block_on(self.serve(stop, access_log.clone()));
         handler.stop();
         runtime.shutdown_timeout(THREADS_END);
-        journal.flush();
+        access_log.flush();
         served
     }
 
-    async fn serve(self, stop: &Cancel, journal: Journal) -> Result<()> {
+    async fn serve(self, stop: &Cancel, access_log: AccessLog) -> Result<()> {
         let (stage, staged) = watch::channel(Stage::Serve);
         let ListenerOptions { trusted, limits, connections, connections_per_address, head_time, grace, .. } =
             self.options;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ListenerState {
             handler: self.handler,
             trusted,
-            gate: Gate::new(connections, connections_per_address),
-            journal,
+            admission: Admission::new(connections, connections_per_address),
+            access_log,
             buffers: Buffers::new(),
             head_time,
             silence: Duration::from_secs(limits.idle),
@@ -218,31 +218,31 @@ impl Listener {
         accepting.shutdown().await;
         stage.send_replace(Stage::Finish);
         shared.handler.finish();
-        if timeout(grace, shared.gate.empty(connections)).await.is_err() {
+        if timeout(grace, shared.admission.empty(connections)).await.is_err() {
             stage.send_replace(Stage::Cut);
             shared.handler.stop();
-            let _ = timeout(THREADS_END, shared.gate.empty(connections)).await;
+            let _ = timeout(THREADS_END, shared.admission.empty(connections)).await;
         }
         Ok(())
     }
 }
 
 /// Takes connections for as long as it is not dropped.
-async fn accept(shared: Arc<Shared>, socket: tokio::net::TcpListener, tls: Option<TlsAcceptor>) {
+async fn accept(shared: Arc<ListenerState>, socket: tokio::net::TcpListener, tls: Option<TlsAcceptor>) {
     loop {
         let Ok((stream, from)) = socket.accept().await else {
             sleep(RECOVER).await;
             continue;
         };
-        let Some(place) = shared.gate.enter(from.ip()) else {
+        let Some(permit) = shared.admission.try_acquire(from.ip()) else {
             shared.handler.metrics.refused();
             continue;
         };
         // One waits here, and those after it in the kernel.
-        let Some(ticket) = shared.gate.ticket().await else { return };
+        let Some(ticket) = shared.admission.connection().await else { return };
         let (shared, tls) = (Arc::clone(&shared), tls.clone());
         tokio::spawn(async move {
-            connection::serve(shared, tls, stream, from, place).await;
+            connection::serve(shared, tls, stream, from, permit).await;
             drop(ticket);
         });
     }
@@ -265,7 +265,7 @@ fn runtime(options: &ListenerOptions) -> Result<Runtime> {
     }
     builder
         .thread_name("listener")
-        .max_blocking_threads(admission::REQUESTS + admission::LONG_REQUESTS + admission::READERS)
+        .max_blocking_threads(admission::MAX_REQUESTS + admission::MAX_LONG_REQUESTS + admission::READERS)
         .enable_io()
         .enable_time()
         .build()

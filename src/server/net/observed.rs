@@ -1,5 +1,5 @@
 //! A stream that somebody looks at while its bytes come and go: to count them, or to read along. Nothing of it is changed.
-//! What is looked for is in `flow.rs` and `framing.rs`.
+//! What is looked for is in `monitor.rs` and `framing.rs`.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -10,10 +10,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Is told what crosses a stream.
 pub(super) trait Observer {
     /// These bytes came.
-    fn came(&mut self, bytes: &[u8]);
+    fn on_read(&mut self, bytes: &[u8]);
 
     /// So many bytes went.
-    fn went(&mut self, _count: usize) {}
+    fn on_write(&mut self, _count: usize) {}
 }
 
 /// A stream and who looks at it.
@@ -30,7 +30,7 @@ impl<S, O: Observer> Observed<S, O> {
 
     fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(count)) = &written {
-            self.observer.went(*count);
+            self.observer.on_write(*count);
         }
         written
     }
@@ -41,7 +41,7 @@ impl<S: AsyncRead + Unpin, O: Observer + Unpin> AsyncRead for Observed<S, O> {
         let this = self.get_mut();
         let before = buffer.filled().len();
         let polled = Pin::new(&mut this.inner).poll_read(cx, buffer);
-        this.observer.came(&buffer.filled()[before..]);
+        this.observer.on_read(&buffer.filled()[before..]);
         polled
     }
 }

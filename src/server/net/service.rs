@@ -15,11 +15,11 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
-use super::access_log::{Entry, Journal};
-use super::admission::{Gate, Place};
+use super::access_log::{AccessLog, Entry};
+use super::admission::{Admission, ConnectionPermit};
 use super::body::{self, Arriving, Departing};
 use super::buffers::Buffers;
-use super::idle::Flow;
+use super::idle::IdleMonitor;
 use super::trust::TrustedClients;
 use super::{Stage, websocket};
 use crate::fingerprint::Fingerprint;
@@ -28,11 +28,11 @@ use crate::server::handler::Handler;
 use crate::server::message::{Body, Client, Pieces, Request, Response};
 
 /// What all connections share.
-pub(super) struct Shared {
+pub(super) struct ListenerState {
     pub(super) handler: Arc<Handler>,
     pub(super) trusted: Option<TrustedClients>,
-    pub(super) gate: Gate,
-    pub(super) journal: Journal,
+    pub(super) admission: Admission,
+    pub(super) access_log: AccessLog,
     pub(super) buffers: Buffers,
     pub(super) head_time: Duration,
     pub(super) silence: Duration,
@@ -46,10 +46,10 @@ pub(super) struct Peer {
     /// The certificate that the client showed, and has the key of.
     pub(super) certificate: Option<Fingerprint>,
     pub(super) secure: bool,
-    pub(super) flow: Arc<Flow>,
+    pub(super) monitor: Arc<IdleMonitor>,
     /// Whether a head came that can be understood in two ways.
     pub(super) ambiguous: Arc<AtomicBool>,
-    pub(super) place: Place,
+    pub(super) permit: ConnectionPermit,
     /// What goes on when the connection is no longer one of HTTP.
     pub(super) upgraded: Mutex<Option<JoinHandle<()>>>,
 }
@@ -57,7 +57,7 @@ pub(super) struct Peer {
 /// Answers the requests of one connection.
 #[derive(Clone)]
 pub(super) struct Service {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<ListenerState>,
     pub(super) peer: Arc<Peer>,
 }
 
@@ -110,10 +110,10 @@ impl Begun {
 
 impl Service {
     async fn answer(&self, mut request: hyper::Request<Incoming>) -> hyper::Response<Departing> {
-        let going = self.peer.flow.going();
+        let going = self.peer.monitor.begin_request();
         let about = (request.method(), request.uri(), request.version());
         let mut entry =
-            Entry::new(&self.shared.journal, &self.shared.handler, self.peer.address, self.peer.certificate, about);
+            Entry::new(&self.shared.access_log, &self.shared.handler, self.peer.address, self.peer.certificate, about);
         let head = request.method() == Method::HEAD;
         let upgrade = websocket::Upgrade::of(&mut request);
         let (mut parts, incoming) = request.into_parts();
@@ -176,14 +176,16 @@ impl Service {
             let refused = answer::failure(StatusCode::SERVICE_UNAVAILABLE, "the server has too much to do");
             Begun::new(refused.with(header::RETRY_AFTER, "5"), head, &self.shared.buffers)
         };
-        let Ok(Some(turn)) = timeout(self.shared.silence, self.shared.gate.turn(&self.peer.place, long)).await else {
+        let Ok(Some(permit)) =
+            timeout(self.shared.silence, self.shared.admission.request(&self.peer.permit, long)).await
+        else {
             return busy();
         };
         let (shared, peer) = (Arc::clone(&self.shared), Arc::clone(&self.peer));
-        let body = Arriving::new(incoming, Arc::clone(&self.peer.flow));
+        let body = Arriving::new(incoming, Arc::clone(&self.peer.monitor));
         let worked = spawn_blocking(move || {
             // The thread is the client's as long as this runs, even when he is gone.
-            let _turn = turn;
+            let _permit = permit;
             let request = Request {
                 method: parts.method,
                 uri: parts.uri,
@@ -226,14 +228,14 @@ impl Service {
 }
 
 /// Who it is, as of now.
-fn client(shared: &Shared, peer: &Peer) -> Client {
-    let (Some(certificate), Some(trusted)) = (peer.certificate, &shared.trusted) else { return Client::Stranger };
+fn client(shared: &ListenerState, peer: &Peer) -> Client {
+    let (Some(certificate), Some(trusted)) = (peer.certificate, &shared.trusted) else { return Client::Untrusted };
     match trusted.knows(&certificate) {
         Ok(true) => Client::Trusted(certificate),
-        Ok(false) => Client::Stranger,
+        Ok(false) => Client::Untrusted,
         Err(error) => {
-            shared.journal.note(format_args!("nobody is trusted: {error}"));
-            Client::Stranger
+            shared.access_log.note(format_args!("nobody is trusted: {error}"));
+            Client::Untrusted
         }
     }
 }

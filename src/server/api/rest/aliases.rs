@@ -26,7 +26,7 @@ pub(super) fn list(handler: &Handler, request: &Request, address: &Address) -> R
         true => object(alias, &target.fingerprint, target.image_type),
         false => json!(location(&alias.name)),
     };
-    let list = access::aliases(handler, request).and_then(|mut aliases| {
+    let list = access::list_aliases(handler, request).and_then(|mut aliases| {
         listing::answer(handler, move || {
             let mut rows = Vec::new();
             let more = aliases.page(&mut |alias, target| rows.push(row(alias, target)))?;
@@ -39,7 +39,7 @@ pub(super) fn list(handler: &Handler, request: &Request, address: &Address) -> R
 /// One of them.
 pub(super) fn get(handler: &Handler, request: &Request, name: &str) -> Response {
     let one = || -> Result<Response> {
-        let (alias, target, image_type) = access::meaning(handler, request, name)?;
+        let (alias, target, image_type) = access::resolve_alias(handler, request, name)?;
         let etag = etag(&alias, &target, image_type);
         if conditional::is_known(request, &etag) {
             return Ok(Response::new(StatusCode::NOT_MODIFIED).with(header::ETAG, &quoted(&etag)));

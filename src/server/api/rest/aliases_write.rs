@@ -30,7 +30,7 @@ fn made(handler: &Handler, request: &mut Request) -> Result<Response> {
     let name = asked.name.ok_or_else(|| Error::invalid("the alias has no name"))?;
     let target = asked.target.ok_or_else(|| Error::invalid("the alias has no target"))?;
     let alias = Alias::new(name)?.described(asked.description.unwrap_or_default());
-    let image = access::here(handler, request, &target, None)?;
+    let image = access::find_local_image(handler, request, &target, None)?;
     handler.store.create_alias(&alias, &image.fingerprint)?;
     let context = json!({"target": image.fingerprint.to_string()});
     told(handler, request, "image-alias-created", &alias.name, &context);
@@ -60,7 +60,7 @@ fn edit(handler: &Handler, request: &mut Request, name: &str) -> Result<Response
         return Err(Error::invalid("the alias has no target"));
     }
     let target = match asked.target {
-        Some(target) => Some(access::here(handler, request, &target, None)?.fingerprint),
+        Some(target) => Some(access::find_local_image(handler, request, &target, None)?.fingerprint),
         None => None,
     };
     let description = asked.description.or_else(|| (request.method == Method::PUT).then(String::new));
@@ -90,7 +90,7 @@ fn delete(handler: &Handler, request: &Request, name: &str) -> Result<Response> 
 /// `Mismatch` when the alias is in another one; `NotFound`.
 fn expected(handler: &Handler, request: &Request, name: &str) -> Result<Option<(Alias, AliasTarget)>> {
     let Some(list) = conditional::based_on(request) else { return Ok(None) };
-    let (alias, image) = access::alias_here(handler, request, name)?;
+    let (alias, image) = access::find_local_alias(handler, request, name)?;
     let etag = aliases::etag(&alias, &image.fingerprint, image.image_type);
     if !conditional::names(list, &etag) {
         return Err(Error::mismatch("the alias was changed meanwhile: its ETag", "that of the request", etag));

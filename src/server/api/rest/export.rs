@@ -23,7 +23,7 @@ use crate::store::{OpenedImage, StoredImage};
 
 /// The bytes of an image that the client may see.
 pub(super) fn get(handler: &Handler, request: &Request, address: &Address, fingerprint: &str) -> Response {
-    match access::image(handler, request, fingerprint, address.query("secret")) {
+    match access::find_image(handler, request, fingerprint, address.query("secret")) {
         Ok(image) => export(handler, request, &image),
         Err(error) => answer::error(&error, request.is_trusted()),
     }
@@ -135,7 +135,7 @@ pub(in crate::server) fn part(
         let (first, rootfs) = opened.files();
         let (wanted, length) = match part {
             Part::First(_) => (first, opened.image().first_size()),
-            Part::Rootfs(_) => (rootfs.ok_or_else(access::absent)?, opened.image().rootfs_size.unwrap_or(0)),
+            Part::Rootfs(_) => (rootfs.ok_or_else(access::not_found)?, opened.image().rootfs_size.unwrap_or(0)),
         };
         let whole = handler.verified.knows(&opened.image().fingerprint, opened.files());
         let response = in_parts(request, wanted, length, &etag, |pieces| {

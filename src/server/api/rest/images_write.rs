@@ -4,7 +4,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use super::import::{fetcher, give_out, in_background};
+use super::import::{fetcher, in_background, issue_token};
 use super::{body, operation_result};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::Properties;
@@ -13,7 +13,7 @@ use crate::protocol::requests::{ExportPost, ImageChange, moment};
 use crate::server::api::{answer, conditional};
 use crate::server::core::access;
 use crate::server::core::operations::Class;
-use crate::server::core::tokens::Opens;
+use crate::server::core::tokens::TokenScope;
 use crate::server::core::transfer::Push;
 use crate::server::handler::Handler;
 use crate::server::message::{Request, Response};
@@ -37,7 +37,7 @@ pub(super) fn image(handler: &Handler, mut request: Request, fingerprint: &str) 
 
 fn edit(handler: &Handler, request: &mut Request, fingerprint: &str) -> Result<Response> {
     let change: ImageChange = body::json(request, &handler.options.limits)?;
-    let image = access::here(handler, request, fingerprint, None)?;
+    let image = access::find_local_image(handler, request, fingerprint, None)?;
     let based_on = based_on(request, &image)?;
     let mut edit = Edit::new();
     if let Some(expires_at) = moment(change.expires_at.as_deref())? {
@@ -68,10 +68,10 @@ fn edit(handler: &Handler, request: &mut Request, fingerprint: &str) -> Result<R
 }
 
 fn delete(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Response> {
-    let image = access::here(handler, request, fingerprint, None)?;
+    let image = access::find_local_image(handler, request, fingerprint, None)?;
     let based_on = based_on(request, &image)?;
-    let ongoing = handler.operations.begin(Class::Task, "Deleting image", &[operation_result::location(&image)])?;
-    let (id, location) = (ongoing.id().to_owned(), ongoing.location());
+    let operation = handler.operations.begin(Class::Task, "Deleting image", &[operation_result::location(&image)])?;
+    let (id, location) = (operation.id().to_owned(), operation.location());
     let deleted = match &based_on {
         Some(etag) => handler.store.delete_unchanged(&image.fingerprint, etag),
         None => handler.store.delete(&image.fingerprint),
@@ -79,10 +79,10 @@ fn delete(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Res
     match deleted {
         Ok(_) => {
             told(handler, request, "image-deleted", &image);
-            ongoing.succeed(&[], []);
+            operation.succeed(&[], []);
         }
         Err(error) => {
-            ongoing.fail(error.kind(), error.to_string());
+            operation.fail(error.kind(), error.to_string());
             return Err(error);
         }
     }
@@ -125,36 +125,37 @@ pub(super) fn action(handler: &Handler, mut request: Request, fingerprint: &str,
 }
 
 fn secret(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Response> {
-    let image = access::here(handler, request, fingerprint, None)?;
-    let ongoing =
+    let image = access::find_local_image(handler, request, fingerprint, None)?;
+    let operation =
         handler.operations.begin(Class::Token, "Image download token", &[operation_result::location(&image)])?;
-    give_out(handler, ongoing, Opens::Image(image.fingerprint))
+    issue_token(handler, operation, TokenScope::Image(image.fingerprint))
 }
 
 fn refresh(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Response> {
-    let image = access::here(handler, request, fingerprint, None)?;
+    let image = access::find_local_image(handler, request, fingerprint, None)?;
     let fetch = fetcher(handler)?;
-    let slot = handler.through.errand()?;
-    let ongoing = handler.operations.begin(Class::Task, "Refreshing image", &[operation_result::location(&image)])?;
-    let monitor = Monitor::none().with_cancel(ongoing.cancel()).with_progress(ongoing.progress());
+    let permit = handler.upstream_cache.job_permit()?;
+    let operation = handler.operations.begin(Class::Task, "Refreshing image", &[operation_result::location(&image)])?;
+    let monitor = Monitor::none().with_cancel(operation.cancel()).with_progress(operation.progress());
     let (store, operations, client) = (handler.store.clone(), handler.operations.clone(), request.client.clone());
-    in_background(ongoing, move |ongoing| {
-        let _slot = slot;
+    in_background(operation, move |operation| {
+        let _permit = permit;
         match fetch.refresh(&image.fingerprint, &store, &monitor) {
             Ok(Refreshed::Replaced(new)) => {
                 let location = format!("/1.0/images/{new}");
                 let context = json!({"old": image.fingerprint.to_string()});
                 operations.events().lifecycle("image-refreshed", &location, &context, &client);
                 let found = [("refreshed", json!(true)), ("fingerprint", json!(new.to_string()))];
-                ongoing.succeed(&[location], found.into_iter().chain(operation_result::left_out(&monitor.omissions())));
+                operation
+                    .succeed(&[location], found.into_iter().chain(operation_result::left_out(&monitor.omissions())));
             }
-            Ok(_) => ongoing.succeed(&[], [("refreshed", json!(false))]),
+            Ok(_) => operation.succeed(&[], [("refreshed", json!(false))]),
             Err(error) => {
                 let sentence = match error.kind() {
                     ErrorKind::NotFound => format!("the image's source has it no more: {error}"),
                     _ => error.to_string(),
                 };
-                ongoing.fail(error.kind(), sentence);
+                operation.fail(error.kind(), sentence);
             }
         }
     })
@@ -165,22 +166,22 @@ fn push(handler: &Handler, request: &mut Request, fingerprint: &str) -> Result<R
     if asked.target.is_empty() || asked.secret.is_empty() {
         return Err(Error::invalid("an image is sent to a `target`, with a `secret` that it gave out"));
     }
-    let image = access::here(handler, request, fingerprint, None)?;
+    let image = access::find_local_image(handler, request, fingerprint, None)?;
     let fetch = fetcher(handler)?;
-    let slot = handler.through.errand()?;
+    let permit = handler.upstream_cache.job_permit()?;
     let mut target = Push::default();
     (target.url, target.secret) = (asked.target, asked.secret);
     target.certificate = Some(asked.certificate).filter(|pem| !pem.is_empty());
-    let ongoing = handler.operations.begin(Class::Task, "Sending image", &[operation_result::location(&image)])?;
-    let monitor = Monitor::none().with_cancel(ongoing.cancel()).with_progress(ongoing.progress());
+    let operation = handler.operations.begin(Class::Task, "Sending image", &[operation_result::location(&image)])?;
+    let monitor = Monitor::none().with_cancel(operation.cancel()).with_progress(operation.progress());
     let store = handler.store.clone();
-    in_background(ongoing, move |ongoing| {
-        let _slot = slot;
+    in_background(operation, move |operation| {
+        let _permit = permit;
         match fetch.push(&target, &image.fingerprint, &store, &monitor) {
-            Ok(()) => ongoing.succeed(&[], []),
+            Ok(()) => operation.succeed(&[], []),
             Err(error) => {
                 let error = error.without_secret(&target.secret);
-                ongoing.fail(error.kind(), operation_result::sentence(&error, true));
+                operation.fail(error.kind(), operation_result::sentence(&error, true));
             }
         }
     })

@@ -27,7 +27,7 @@ use crate::server::message::{Request, Response};
 
 pub(in crate::server) use images::quoted;
 pub(crate) use operation_result::created;
-pub(crate) use upload_headers::Ticket;
+pub(crate) use upload_headers::UploadSpec;
 
 /// What of the API's extensions is done here, as far as clients look at them. Named by LXD's own list.
 const EXTENSIONS: &[&str] = &[
@@ -55,7 +55,7 @@ pub(crate) fn route(handler: &Handler, request: Request, address: &Address, rest
     }
     let reads = matches!(request.method, Method::GET | Method::HEAD);
     // A browser shows its user's certificate for whatever page it is on.
-    if (!reads || rest.first() == Some(&"events")) && host::is_from_elsewhere(handler, &request) {
+    if (!reads || rest.first() == Some(&"events")) && host::is_cross_origin(handler, &request) {
         return answer::forbidden();
     }
     match rest {

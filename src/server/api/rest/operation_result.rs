@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::error::{Error, ErrorKind};
 use crate::omissions::Omissions;
 use crate::server::api::answer;
-use crate::server::core::operations::{Ongoing, Operations};
+use crate::server::core::operations::{OperationHandle, Operations};
 use crate::server::message::{Client, Response};
 use crate::store::StoredImage;
 
@@ -19,14 +19,14 @@ pub(super) fn location(image: &StoredImage) -> String {
 /// An image came in: the end of an operation.
 pub(super) fn arrived(
     operations: &Operations,
-    ongoing: Ongoing,
+    operation: OperationHandle,
     image: &StoredImage,
     client: &Client,
     omissions: &Omissions,
 ) {
     created(operations, image, client);
     let found = [("fingerprint", json!(image.fingerprint.to_string())), ("size", json!(image.size))];
-    ongoing.succeed(&[location(image)], found.into_iter().chain(left_out(omissions)));
+    operation.succeed(&[location(image)], found.into_iter().chain(left_out(omissions)));
 }
 
 /// What was left out of an image, for an operation: one by one as far as they are kept, and how many in all. Nothing where
@@ -53,9 +53,9 @@ pub(crate) fn created(operations: &Operations, image: &StoredImage, client: &Cli
 }
 
 /// The end of an operation that failed; the answer, where the request itself is to blame.
-pub(super) fn failed(ongoing: Ongoing, error: &Error, trusted: bool) -> Option<Response> {
+pub(super) fn failed(operation: OperationHandle, error: &Error, trusted: bool) -> Option<Response> {
     let sentence = sentence(error, trusted);
-    ongoing.fail(error.kind(), &*sentence);
+    operation.fail(error.kind(), &*sentence);
     // As the peers do it: what is there already, and what was cancelled, is told by the operation.
     let by_operation = matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::Cancelled);
     (!by_operation).then(|| answer::again(error, answer::failure(status(error), sentence)))

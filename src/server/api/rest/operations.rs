@@ -31,7 +31,7 @@ pub(super) fn route(handler: &Handler, request: &Request, address: &Address, res
         [] if reads => return list(handler, address),
         [] | [_, "wait"] => return answer::wrong_method("GET, HEAD"),
         [id] if request.method == Method::DELETE => {
-            handler.secrets.forget(id);
+            handler.tokens.revoke(id);
             return handler.operations.cancel(id).map_or_else(|error| answer::error(&error, true), |()| answer::done());
         }
         [_] => return answer::wrong_method("GET, HEAD, DELETE"),
@@ -40,14 +40,15 @@ pub(super) fn route(handler: &Handler, request: &Request, address: &Address, res
     };
     match done {
         Ok(Some(operation)) => answer::object(json!(operation)),
-        Ok(None) => answer::error(&access::absent(), true),
+        Ok(None) => answer::error(&access::not_found(), true),
         Err(error) => answer::error(&error, true),
     }
 }
 
 /// Whether the client may look at it.
 fn sees(handler: &Handler, request: &Request, address: &Address, id: &str) -> bool {
-    request.is_trusted() || address.query("secret").is_some_and(|secret| handler.operations.is_begun_with(id, secret))
+    request.is_trusted()
+        || address.query("secret").is_some_and(|secret| handler.operations.is_authenticated_by(id, secret))
 }
 
 fn list(handler: &Handler, address: &Address) -> Response {

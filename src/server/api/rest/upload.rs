@@ -5,7 +5,7 @@ use http::{StatusCode, header};
 use serde_json::json;
 
 use super::body::{self, Upload};
-use super::upload_headers::{Ticket, field};
+use super::upload_headers::{UploadSpec, field};
 use super::{import, operation_result};
 use crate::error::{Error, Result};
 use crate::format::{ImageSource, Input};
@@ -15,7 +15,7 @@ use crate::protocol::multipart::is_multipart;
 use crate::protocol::rest::upload;
 use crate::protocol::split_body::{SplitBounds, split_files};
 use crate::server::api::answer;
-use crate::server::core::operations::{Class, Ongoing};
+use crate::server::core::operations::{Class, OperationHandle};
 use crate::server::handler::Handler;
 use crate::server::message::{Client, Request, Response};
 use crate::store::StoredImage;
@@ -41,40 +41,40 @@ fn take(handler: &Handler, request: Request, two: bool) -> Response {
     let trusted = request.is_trusted();
     // A pass is used up by being shown, whatever becomes of the upload.
     let secret = field(&request.headers, upload::SECRET).ok().flatten();
-    let pass = secret.as_deref().filter(|_| !trusted).and_then(|secret| handler.secrets.upload(secret));
+    let pass = secret.as_deref().filter(|_| !trusted).and_then(|secret| handler.tokens.take_upload(secret));
     if !trusted && pass.is_none() {
         return answer::forbidden();
     }
-    let begin = || -> Result<(Ticket, Option<u64>, Ongoing)> {
-        let said = Ticket::of(&request.headers)?;
-        let ticket = pass.map_or(Ok(said.clone()), |pass| pass.narrowed(said))?;
+    let begin = || -> Result<(UploadSpec, Option<u64>, OperationHandle)> {
+        let said = UploadSpec::of(&request.headers)?;
+        let spec = pass.map_or(Ok(said.clone()), |pass| pass.narrowed(said))?;
         let announced = body::announced(&request)?;
         let most = handler.options.limits.upload;
         // A form has a little around its files.
         if announced.is_some_and(|length| length > most) {
             return Err(Error::limit("upload", most, "what the client sends, in bytes,"));
         }
-        Ok((ticket, announced, handler.operations.begin(Class::Task, "Uploading image", &[])?))
+        Ok((spec, announced, handler.operations.begin(Class::Task, "Uploading image", &[])?))
     };
-    let (ticket, announced, ongoing) = match begin() {
+    let (spec, announced, operation) = match begin() {
         Ok(begun) => begun,
         Err(error) => return operation_result::refused(&error, trusted),
     };
     if let Some(secret) = secret.filter(|_| !trusted) {
-        ongoing.begun_with(&secret);
+        operation.authenticated_by(&secret);
     }
     let kind = request.header(header::CONTENT_TYPE).unwrap_or_default().to_owned();
     let client = request.client.clone();
-    let upload = Upload::new(request.body, announced, &handler.options.limits, ongoing.cancel());
-    let monitor = Monitor::none().with_cancel(ongoing.cancel());
-    let done = import(handler, &upload, &kind, two, announced, &ticket, monitor.clone());
+    let upload = Upload::new(request.body, announced, &handler.options.limits, operation.cancel());
+    let monitor = Monitor::none().with_cancel(operation.cancel());
+    let done = import(handler, &upload, &kind, two, announced, &spec, monitor.clone());
     if let Ok(image) = &done {
-        ticket.report(image, &monitor);
+        spec.report(image, &monitor);
     }
     if done.is_err() {
         upload.pass_over();
     }
-    conclude(handler, ongoing, done, &client, &monitor.omissions())
+    conclude(handler, operation, done, &client, &monitor.omissions())
 }
 
 fn import(
@@ -83,10 +83,10 @@ fn import(
     kind: &str,
     two: bool,
     announced: Option<u64>,
-    ticket: &Ticket,
+    spec: &UploadSpec,
     monitor: Monitor,
 ) -> Result<StoredImage> {
-    let mut options = ticket.options()?.monitor(monitor);
+    let mut options = spec.options()?.monitor(monitor);
     let source = if two {
         let bounds = SplitBounds {
             limits: &handler.options.limits,
@@ -95,7 +95,7 @@ fn import(
             sender: "the client",
         };
         let (metadata, rootfs, name) = split_files(Box::new(upload.clone()), kind, &bounds)?;
-        if let (None, Some(name)) = (&ticket.file_name, name) {
+        if let (None, Some(name)) = (&spec.file_name, name) {
             options = options.source_file_name(name);
         }
         ImageSource::split(Input::attached_stream(metadata), Input::attached_stream(rootfs))
@@ -112,16 +112,16 @@ fn import(
 /// The answer when it is over.
 fn conclude(
     handler: &Handler,
-    ongoing: Ongoing,
+    operation: OperationHandle,
     done: Result<StoredImage>,
     client: &Client,
     omissions: &Omissions,
 ) -> Response {
-    let (id, location) = (ongoing.id().to_owned(), ongoing.location());
+    let (id, location) = (operation.id().to_owned(), operation.location());
     match done {
-        Ok(image) => operation_result::arrived(&handler.operations, ongoing, &image, client, omissions),
+        Ok(image) => operation_result::arrived(&handler.operations, operation, &image, client, omissions),
         Err(error) => {
-            if let Some(response) = operation_result::failed(ongoing, &error, matches!(client, Client::Trusted(_))) {
+            if let Some(response) = operation_result::failed(operation, &error, matches!(client, Client::Trusted(_))) {
                 return response;
             }
         }

@@ -14,7 +14,7 @@ use crate::store::{Alias, ImportOptions, StoredImage};
 
 /// What is to become of an image that was announced: said in headers, or before, when a pass was made for its upload.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Ticket {
+pub(crate) struct UploadSpec {
     pub(super) fingerprint: Option<Fingerprint>,
     pub(super) file_name: Option<String>,
     pub(super) public: bool,
@@ -27,7 +27,7 @@ pub(crate) struct Ticket {
     pub(super) refused: Vec<&'static str>,
 }
 
-impl Ticket {
+impl UploadSpec {
     /// What the headers of an upload say.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! `Ongoing`: an operation in the hands of whoever does the work: what is told of it meanwhile, and how it ends.
+//! `OperationHandle`: an operation in the hands of whoever does the work: what is told of it meanwhile, and how it ends.
 //! It ends exactly once, also when the work panics.
 
 use std::collections::BTreeMap;
@@ -8,23 +8,23 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{Entry, Shared, Status, location};
+use super::{Entry, Registry, Status, location};
 use crate::error::ErrorKind;
 use crate::progress::{Cancel, Phase, Progress, Update};
 use crate::protocol::rest;
-use crate::server::core::tokens::Digest;
+use crate::server::core::tokens::SecretDigest;
 
 /// An operation that goes on. Whoever drops it without a word about its end has it fail.
 #[derive(Debug)]
-pub(crate) struct Ongoing {
-    shared: Arc<Shared>,
+pub(crate) struct OperationHandle {
+    shared: Arc<Registry>,
     id: String,
     cancel: Cancel,
     open: bool,
 }
 
-impl Ongoing {
-    pub(super) fn new(shared: Arc<Shared>, id: String, cancel: Cancel) -> Self {
+impl OperationHandle {
+    pub(super) fn new(shared: Arc<Registry>, id: String, cancel: Cancel) -> Self {
         Self { shared, id, cancel, open: true }
     }
 
@@ -44,15 +44,15 @@ impl Ongoing {
     }
 
     /// What it is now.
-    pub(crate) fn told(&self) -> rest::Operation {
-        self.shared.lock().find(&self.id).map(|entry| entry.told()).unwrap_or_default()
+    pub(crate) fn snapshot(&self) -> rest::Operation {
+        self.shared.lock().find(&self.id).map(|entry| entry.snapshot()).unwrap_or_default()
     }
 
     /// Says more of it.
-    pub(crate) fn tell(&self, metadata: impl IntoIterator<Item = (&'static str, Value)>) {
+    pub(crate) fn add_metadata(&self, metadata: impl IntoIterator<Item = (&'static str, Value)>) {
         self.change(|entry| {
-            entry.told.metadata.extend(metadata.into_iter().map(|(key, value)| (key.to_owned(), value)));
-            entry.told.updated_at = jiff::Timestamp::now().to_string();
+            entry.operation.metadata.extend(metadata.into_iter().map(|(key, value)| (key.to_owned(), value)));
+            entry.operation.updated_at = jiff::Timestamp::now().to_string();
         });
     }
 
@@ -71,7 +71,7 @@ impl Ongoing {
                 let step = if update.phase == Phase::Hash { "image" } else { update.phase.name() };
                 change(&shared, &id, |entry| {
                     let value = Value::String(format!("{step}: {text}"));
-                    entry.told.metadata.insert("download_progress".to_owned(), value);
+                    entry.operation.metadata.insert("download_progress".to_owned(), value);
                 });
             }
             ControlFlow::Continue(())
@@ -80,10 +80,10 @@ impl Ongoing {
 
     /// It was begun by whoever has this pass, which is used up, but for looking at this. An LXD that sends an image takes
     /// it from here when it waits.
-    pub(crate) fn begun_with(&self, secret: &str) {
+    pub(crate) fn authenticated_by(&self, secret: &str) {
         self.change(|entry| {
-            entry.pass = Some(Digest::of(secret));
-            entry.told.metadata.insert("secret".to_owned(), Value::String(secret.to_owned()));
+            entry.pass = Some(SecretDigest::of(secret));
+            entry.operation.metadata.insert("secret".to_owned(), Value::String(secret.to_owned()));
         });
     }
 
@@ -91,9 +91,9 @@ impl Ongoing {
     pub(crate) fn succeed(mut self, images: &[String], metadata: impl IntoIterator<Item = (&'static str, Value)>) {
         self.open = false;
         self.change(|entry| {
-            entry.told.metadata.extend(metadata.into_iter().map(|(key, value)| (key.to_owned(), value)));
+            entry.operation.metadata.extend(metadata.into_iter().map(|(key, value)| (key.to_owned(), value)));
             if !images.is_empty() {
-                entry.told.resources = BTreeMap::from([("images".to_owned(), images.to_vec())]);
+                entry.operation.resources = BTreeMap::from([("images".to_owned(), images.to_vec())]);
             }
             entry.set(Status::Success);
         });
@@ -105,7 +105,7 @@ impl Ongoing {
     }
 
     /// A token goes on without anybody's doing, for so long.
-    pub(crate) fn give_out(mut self, time: Duration) {
+    pub(crate) fn into_token(mut self, time: Duration) {
         self.open = false;
         self.change(|entry| entry.ends = Some(Instant::now() + time));
     }
@@ -114,7 +114,7 @@ impl Ongoing {
         self.open = false;
         let cancelled = kind == ErrorKind::Cancelled && self.cancel.is_cancelled();
         self.change(|entry| {
-            entry.told.err = sentence;
+            entry.operation.err = sentence;
             entry.set(if cancelled { Status::Cancelled } else { Status::Failure });
         });
     }
@@ -124,15 +124,15 @@ impl Ongoing {
     }
 }
 
-fn change(shared: &Shared, id: &str, how: impl FnOnce(&mut Entry)) {
+fn change(shared: &Registry, id: &str, how: impl FnOnce(&mut Entry)) {
     let mut state = shared.lock();
     if let Some(entry) = state.find(id).filter(|entry| !entry.status.is_over()) {
         how(entry);
-        shared.told_of(entry);
+        shared.notify(entry);
     }
 }
 
-impl Drop for Ongoing {
+impl Drop for OperationHandle {
     fn drop(&mut self) {
         if self.open {
             self.end_badly(ErrorKind::Io, "the work ended without a result".to_owned());

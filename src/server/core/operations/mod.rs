@@ -11,20 +11,20 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Cancel;
 use crate::protocol::rest;
 use crate::server::core::events::Events;
-use crate::server::core::tokens::{self, Digest};
+use crate::server::core::tokens::{self, SecretDigest};
 
-pub(crate) use handle::Ongoing;
+pub(crate) use handle::OperationHandle;
 
 /// How many may run at once.
-const RUNNING: usize = 256;
+const MAX_RUNNING: usize = 256;
 /// How many passes may be out at once.
-const TOKENS: usize = 1_000;
+const MAX_TOKENS: usize = 1_000;
 /// How many that are over are remembered, and for how long.
-const REMEMBERED: usize = 1_000;
-const MEMORY: Duration = Duration::from_secs(300);
+const MAX_FINISHED: usize = 1_000;
+const FINISHED_LIFETIME: Duration = Duration::from_secs(300);
 /// How many clients may wait at once, and for how long a single question may be held back.
-const WAITERS: usize = 32;
-const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
+const MAX_WAITERS: usize = 32;
+const MAX_WAIT: Duration = Duration::from_secs(3_600);
 
 /// Their states, as the API numbers them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub(crate) enum Class {
 
 #[derive(Debug)]
 struct Entry {
-    told: rest::Operation,
+    operation: rest::Operation,
     class: Class,
     status: Status,
     cancel: Cancel,
@@ -72,11 +72,11 @@ struct Entry {
     /// When a token is too old.
     ends: Option<Instant>,
     /// Of the pass by which a stranger began it.
-    pass: Option<Digest>,
+    pass: Option<SecretDigest>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct RegistryState {
     /// In the order in which they began.
     all: VecDeque<Entry>,
     waiting: usize,
@@ -84,15 +84,15 @@ struct State {
 }
 
 #[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
+struct Registry {
+    state: Mutex<RegistryState>,
     changed: Condvar,
     events: Events,
 }
 
 /// The operations of a server. Clones are the same.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Operations(Arc<Shared>);
+pub(crate) struct Operations(Arc<Registry>);
 
 impl Operations {
     /// What is told to those who listen.
@@ -104,10 +104,10 @@ impl Operations {
     ///
     /// # Errors
     /// `Busy` when too many go on, or the server is about to stop.
-    pub(crate) fn begin(&self, class: Class, description: &str, resources: &[String]) -> Result<Ongoing> {
+    pub(crate) fn begin(&self, class: Class, description: &str, resources: &[String]) -> Result<OperationHandle> {
         let id = uuid()?;
         let mut state = self.lock();
-        let most = if class == Class::Token { TOKENS } else { RUNNING };
+        let most = if class == Class::Token { MAX_TOKENS } else { MAX_RUNNING };
         let running = state.all.iter().filter(|entry| entry.class == class && !entry.status.is_over()).count();
         if state.stopped || running >= most {
             return Err(Error::new(ErrorKind::Busy, "the server has too much to do"));
@@ -125,27 +125,34 @@ impl Operations {
             told.resources.insert("images".to_owned(), resources.to_vec());
         }
         let cancel = Cancel::new();
-        let entry =
-            Entry { told, class, status: Status::Running, cancel: cancel.clone(), ended: None, ends: None, pass: None };
-        self.0.events.operation(&entry.told());
+        let entry = Entry {
+            operation: told,
+            class,
+            status: Status::Running,
+            cancel: cancel.clone(),
+            ended: None,
+            ends: None,
+            pass: None,
+        };
+        self.0.events.operation(&entry.snapshot());
         state.all.push_back(entry);
-        Ok(Ongoing::new(Arc::clone(&self.0), id, cancel))
+        Ok(OperationHandle::new(Arc::clone(&self.0), id, cancel))
     }
 
     /// One of them.
     pub(crate) fn get(&self, id: &str) -> Option<rest::Operation> {
-        self.lock().find(id).map(|entry| entry.told())
+        self.lock().find(id).map(|entry| entry.snapshot())
     }
 
     /// All of them, in the order in which they began.
     pub(crate) fn list(&self) -> Vec<rest::Operation> {
-        self.lock().all.iter().map(Entry::told).collect()
+        self.lock().all.iter().map(Entry::snapshot).collect()
     }
 
     /// Whether a stranger began it with this pass.
-    pub(crate) fn is_begun_with(&self, id: &str, secret: &str) -> bool {
-        let digest = Digest::of(secret);
-        self.lock().find(id).and_then(|entry| entry.pass.as_ref()).is_some_and(|pass| pass.is(&digest))
+    pub(crate) fn is_authenticated_by(&self, id: &str, secret: &str) -> bool {
+        let digest = SecretDigest::of(secret);
+        self.lock().find(id).and_then(|entry| entry.pass.as_ref()).is_some_and(|secret| secret.matches(&digest))
     }
 
     /// Waits until it is over, or the time is, or the server stops; what it is then. Without a time, as long as a question
@@ -154,9 +161,9 @@ impl Operations {
     /// # Errors
     /// `Busy` when too many wait.
     pub(crate) fn wait(&self, id: &str, time: Option<Duration>) -> Result<Option<rest::Operation>> {
-        let until = Instant::now() + time.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT);
+        let until = Instant::now() + time.unwrap_or(MAX_WAIT).min(MAX_WAIT);
         let mut state = self.lock();
-        if state.find(id).is_some_and(|entry| !entry.status.is_over()) && state.waiting >= WAITERS {
+        if state.find(id).is_some_and(|entry| !entry.status.is_over()) && state.waiting >= MAX_WAITERS {
             return Err(Error::new(ErrorKind::Busy, "too many wait for this server's operations"));
         }
         state.waiting += 1;
@@ -166,7 +173,7 @@ impl Operations {
             let Some(entry) = state.find(id) else { break None };
             let left = until.saturating_duration_since(Instant::now());
             if entry.status.is_over() || stopped || left.is_zero() {
-                break Some(entry.told());
+                break Some(entry.snapshot());
             }
             // A token's end comes by the clock.
             let left = entry.ends.map_or(left, |ends| left.min(ends.saturating_duration_since(Instant::now())));
@@ -183,13 +190,13 @@ impl Operations {
     /// `NotFound`; `InvalidInput` for one that is over.
     pub(crate) fn cancel(&self, id: &str) -> Result<()> {
         let mut state = self.lock();
-        let Some(entry) = state.find(id) else { return Err(crate::server::core::access::absent()) };
+        let Some(entry) = state.find(id) else { return Err(crate::server::core::access::not_found()) };
         if entry.status.is_over() {
             return Err(Error::invalid("the operation is over"));
         }
         entry.cancel.cancel();
         entry.set(if entry.class == Class::Token { Status::Cancelled } else { Status::Cancelling });
-        self.0.told_of(entry);
+        self.0.notify(entry);
         Ok(())
     }
 
@@ -197,9 +204,9 @@ impl Operations {
     pub(crate) fn used(&self, id: &str) {
         let mut state = self.lock();
         if let Some(entry) = state.find(id).filter(|entry| entry.class == Class::Token && !entry.status.is_over()) {
-            entry.told.metadata.remove("secret");
+            entry.operation.metadata.remove("secret");
             entry.set(Status::Success);
-            self.0.told_of(entry);
+            self.0.notify(entry);
         }
     }
 
@@ -232,27 +239,27 @@ impl Operations {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, RegistryState> {
         let mut state = self.0.lock();
         state.tidy();
         state
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl Registry {
+    fn lock(&self) -> MutexGuard<'_, RegistryState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn told_of(&self, entry: &Entry) {
-        self.events.operation(&entry.told());
+    fn notify(&self, entry: &Entry) {
+        self.events.operation(&entry.snapshot());
         self.changed.notify_all();
     }
 }
 
-impl State {
+impl RegistryState {
     fn find(&mut self, id: &str) -> Option<&mut Entry> {
-        self.all.iter_mut().find(|entry| entry.told.id == id)
+        self.all.iter_mut().find(|entry| entry.operation.id == id)
     }
 
     /// Ends tokens that are too old, and forgets what has been over for long.
@@ -263,10 +270,10 @@ impl State {
                 entry.set(Status::Cancelled);
             }
         }
-        self.all.retain(|entry| entry.ended.is_none_or(|ended| now.duration_since(ended) < MEMORY));
+        self.all.retain(|entry| entry.ended.is_none_or(|ended| now.duration_since(ended) < FINISHED_LIFETIME));
         let mut over = self.all.iter().filter(|entry| entry.status.is_over()).count();
         self.all.retain(|entry| {
-            let goes = over > REMEMBERED && entry.status.is_over();
+            let goes = over > MAX_FINISHED && entry.status.is_over();
             over -= usize::from(goes);
             !goes
         });
@@ -276,19 +283,19 @@ impl State {
 impl Entry {
     fn set(&mut self, status: Status) {
         self.status = status;
-        self.told.updated_at = jiff::Timestamp::now().to_string();
+        self.operation.updated_at = jiff::Timestamp::now().to_string();
         if status.is_over() {
-            self.told.may_cancel = false;
+            self.operation.may_cancel = false;
             self.ended = Some(Instant::now());
             if self.class == Class::Token {
                 // It opens nothing any more.
-                self.told.metadata.remove("secret");
+                self.operation.metadata.remove("secret");
             }
         }
     }
 
-    fn told(&self) -> rest::Operation {
-        let mut told = self.told.clone();
+    fn snapshot(&self) -> rest::Operation {
+        let mut told = self.operation.clone();
         self.status.name().clone_into(&mut told.status);
         told.status_code = self.status as u16;
         told
@@ -321,13 +328,13 @@ mod tests {
     #[test]
     fn what_is_dropped_without_a_word_has_failed_and_waiters_are_told() {
         let operations = Operations::default();
-        let ongoing = operations.begin(Class::Task, "work", &[]).unwrap();
-        let id = ongoing.id().to_owned();
+        let operation = operations.begin(Class::Task, "work", &[]).unwrap();
+        let id = operation.id().to_owned();
         let waiter = {
             let (operations, id) = (operations.clone(), id.clone());
             std::thread::spawn(move || operations.wait(&id, None).unwrap().unwrap())
         };
-        drop(ongoing);
+        drop(operation);
         let told = waiter.join().unwrap();
         assert_eq!((told.status_code, told.may_cancel), (400, false));
         assert!(operations.cancel(&id).is_err());
@@ -337,12 +344,12 @@ mod tests {
     #[test]
     fn one_that_was_cancelled_too_late_is_a_success() {
         let operations = Operations::default();
-        let ongoing = operations.begin(Class::Task, "work", &[]).unwrap();
-        let id = ongoing.id().to_owned();
+        let operation = operations.begin(Class::Task, "work", &[]).unwrap();
+        let id = operation.id().to_owned();
         operations.cancel(&id).unwrap();
         assert_eq!(operations.get(&id).unwrap().status_code, 104);
-        assert!(ongoing.cancel().is_cancelled());
-        ongoing.succeed(&[], []);
+        assert!(operation.cancel().is_cancelled());
+        operation.succeed(&[], []);
         assert_eq!(operations.get(&id).unwrap().status_code, 200);
         let other = operations.begin(Class::Task, "work", &[]).unwrap();
         let id = other.id().to_owned();
@@ -354,29 +361,29 @@ mod tests {
     #[test]
     fn only_so_many_go_on_and_only_so_many_are_remembered() {
         let operations = Operations::default();
-        let all: Vec<_> = (0..RUNNING).map(|_| operations.begin(Class::Task, "work", &[]).unwrap()).collect();
+        let all: Vec<_> = (0..MAX_RUNNING).map(|_| operations.begin(Class::Task, "work", &[]).unwrap()).collect();
         assert_eq!(operations.begin(Class::Task, "work", &[]).unwrap_err().kind(), ErrorKind::Busy);
         let last = all.last().unwrap().id().to_owned();
         drop(all);
-        for _ in 0..REMEMBERED + 10 {
+        for _ in 0..MAX_FINISHED + 10 {
             operations.begin(Class::Task, "work", &[]).unwrap().succeed(&[], []);
         }
-        assert_eq!(operations.list().len(), REMEMBERED);
+        assert_eq!(operations.list().len(), MAX_FINISHED);
         assert!(operations.get(&last).is_none(), "the oldest go first");
     }
 
     #[test]
     fn a_stop_ends_every_wait_and_lets_nothing_begin() {
         let operations = Operations::default();
-        let ongoing = operations.begin(Class::Task, "work", &[]).unwrap();
-        let id = ongoing.id().to_owned();
+        let operation = operations.begin(Class::Task, "work", &[]).unwrap();
+        let id = operation.id().to_owned();
         let waiter = {
             let operations = operations.clone();
             std::thread::spawn(move || operations.wait(&id, None).unwrap().unwrap())
         };
         operations.stop();
         assert_eq!(waiter.join().unwrap().status_code, 103);
-        assert!(ongoing.cancel().is_cancelled());
+        assert!(operation.cancel().is_cancelled());
         assert_eq!(operations.begin(Class::Task, "work", &[]).unwrap_err().kind(), ErrorKind::Busy);
     }
 
