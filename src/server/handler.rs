@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
-use crate::server::api::address::Address;
-use crate::server::api::{answer, direct, metrics, rest, simplestreams};
+use crate::server::api::{answer, metrics, simplestreams};
 use crate::server::core::notes::Notes;
 use crate::server::core::operations::Operations;
 use crate::server::core::tokens::TokenStore;
@@ -16,7 +15,7 @@ use crate::server::core::verified::Verified;
 use crate::server::core::{access, public};
 use crate::server::message::{Request, Response};
 use crate::server::options::ServerOptions;
-use crate::server::web;
+use crate::server::routes;
 use crate::store::{PruneOptions, Store, StoredImage};
 
 /// Serves a store: the REST API of LXD and Incus for images, simplestreams, direct import, a page for people.
@@ -71,7 +70,7 @@ impl Handler {
     /// it returns.
     #[must_use]
     pub fn handle(&self, request: Request) -> Response {
-        self.route(request)
+        routes::dispatch(self, request)
     }
 
     /// Has nobody wait for what goes on any more, and nothing begin that takes long: the server is about to end.
@@ -85,27 +84,6 @@ impl Handler {
         self.operations.stop();
         self.upstream_cache.stop();
         self.operations.settle(MOMENT);
-    }
-
-    fn route(&self, request: Request) -> Response {
-        let address = match Address::of(&request.uri) {
-            Ok(address) => address,
-            Err(error) => return answer::error(&error, request.is_trusted()),
-        };
-        match *address.parts() {
-            [] if web::wants(&request) => web::index(self, &request, &address),
-            [] => rest::versions(&request).with(http::header::VARY, "Accept"),
-            ["1.0", ref rest @ ..] => rest::route(self, request, &address, rest),
-            ["streams", "v1", ref rest @ ..] => simplestreams::route(self, &request, rest),
-            ["metrics"] => metrics::answer(self, &request),
-            ["health"] => metrics::health(self, &request),
-            ["static", name] => web::asset(&request, name),
-            ["images", name] => {
-                simplestreams::file(self, &request, name).unwrap_or_else(|| web::image(self, &request, name))
-            }
-            // Any other address may be an alias: direct import.
-            ref parts => direct::answer(self, &request, &parts.join("/")),
-        }
     }
 
     /// Removes of what came from the upstream what nobody used for long, and what is too much. Nothing where there is none.
@@ -129,14 +107,41 @@ impl Handler {
         }
     }
 
-    /// The response for what only `GET` and `HEAD` may do, where the method is another.
-    pub(crate) fn read_only(request: &Request) -> Option<Response> {
-        let reads = matches!(request.method, Method::GET | Method::HEAD);
-        (!reads).then(|| match request.method.as_str() {
-            "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" | "TRACE" | "CONNECT" => answer::wrong_method("GET, HEAD"),
-            _ => answer::failure(StatusCode::NOT_IMPLEMENTED, "this method is not known here"),
+    /// The routes of every server, in the order in which their patterns are tried.
+    ///
+    /// ```
+    /// use lxd_image::server::Handler;
+    ///
+    /// let open: Vec<_> = Handler::routes().filter(|route| route.access == "anonymous").collect();
+    /// assert!(open.iter().any(|route| route.methods == "GET, HEAD" && route.pattern == "/1.0/images"));
+    /// ```
+    pub fn routes() -> impl Iterator<Item = RouteInfo> {
+        routes::ROUTES.iter().map(|route| RouteInfo {
+            methods: route.verb.names(),
+            pattern: route.pattern,
+            access: route.access.name(),
         })
     }
+
+    /// Refuses other methods than `GET` and `HEAD`. The route table does so before; this is for functions of it that are called
+    /// for paths of several kinds.
+    pub(crate) fn read_only(request: &Request) -> Option<Response> {
+        let reads = matches!(request.method, Method::GET | Method::HEAD);
+        (!reads).then(|| answer::failure(StatusCode::METHOD_NOT_ALLOWED, "this method is not allowed here"))
+    }
+}
+
+/// A route of the server: which requests it is for, and what a client must show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RouteInfo {
+    /// The methods, as the header `Allow` lists them; `*` for all.
+    pub methods: &'static str,
+    /// The path. `{name}` stands for one segment, `{name...}` for one or more.
+    pub pattern: &'static str,
+    /// What an untrusted client must show: `anonymous` (nothing), `image token`, `operation token`, `upload token`, `trusted`
+    /// (a trusted certificate) or `local` (a connection from the same machine). Trusted clients may call every route.
+    pub access: &'static str,
 }
 
 impl Drop for Handler {

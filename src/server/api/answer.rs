@@ -54,13 +54,6 @@ pub(crate) fn forbidden() -> Response {
     failure(StatusCode::FORBIDDEN, "not authorized")
 }
 
-/// The path is there, but not with this method.
-pub(crate) fn wrong_method(allowed: &'static str) -> Response {
-    let mut response = failure(StatusCode::METHOD_NOT_ALLOWED, "this method is not allowed here");
-    response.headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
-    response
-}
-
 /// An error with a status and a sentence.
 pub(crate) fn failure(status: StatusCode, sentence: impl Into<String>) -> Response {
     envelope(status, &Envelope::failure(status.as_u16(), sentence))

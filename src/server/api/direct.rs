@@ -11,6 +11,7 @@ use crate::server::api::{answer, host};
 use crate::server::core::{access, public};
 use crate::server::handler::Handler;
 use crate::server::message::{Request, Response};
+use crate::server::routes::Call;
 use crate::server::web;
 use crate::store::{Alias, StoredImage};
 
@@ -19,10 +20,8 @@ const VARY: &str = "Accept, LXD-Server-Architectures, Incus-Server-Architectures
 
 /// `GET` and `HEAD` of any address that is nothing else: an alias, or nothing. To importers, hash and place of the image,
 /// and its bytes for whoever takes them; to browsers, its page.
-pub(crate) fn answer(handler: &Handler, request: &Request, alias: &str) -> Response {
-    if let Some(refused) = Handler::read_only(request) {
-        return refused;
-    }
+pub(crate) fn answer(handler: &Handler, call: Call<'_>) -> Response {
+    let (request, alias) = (&call.request, call.parameter(0));
     let mut response = if web::wants(request) {
         // A look brings nothing from elsewhere.
         match here(handler, alias) {

@@ -11,6 +11,7 @@ use crate::error::{ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::server::handler::Handler;
 use crate::server::message::{Request, Response};
+use crate::server::routes::Call;
 use crate::store::{ImageQuery, Totals};
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "other"];
@@ -122,18 +123,16 @@ impl Metrics {
     }
 }
 
-/// `GET /metrics`.
-pub(crate) fn answer(handler: &Handler, request: &Request) -> Response {
-    // What a proxy on this machine passes on comes from elsewhere.
-    let passed_on =
+/// Whether a request comes from this machine. What a proxy on this machine forwards comes from elsewhere.
+pub(crate) fn is_local(request: &Request) -> bool {
+    let forwarded =
         ["forwarded", "via", "x-forwarded-for", "x-real-ip"].iter().any(|name| request.headers.contains_key(*name));
-    let here = !passed_on && request.peer.is_some_and(|peer| peer.to_canonical().is_loopback());
-    if !(here || request.is_trusted()) {
-        return crate::server::api::answer::not_found();
-    }
-    if let Some(refused) = Handler::read_only(request) {
-        return refused;
-    }
+    !forwarded && request.peer.is_some_and(|peer| peer.to_canonical().is_loopback())
+}
+
+/// `GET /metrics`.
+pub(crate) fn answer(handler: &Handler, call: Call<'_>) -> Response {
+    let request = &call.request;
     let count = || -> Result<(Totals, u64)> {
         // A proxy that does not say that it is one is this machine, too: of what is private nothing is told without a certificate.
         let mut query = ImageQuery::new();
@@ -150,10 +149,7 @@ pub(crate) fn answer(handler: &Handler, request: &Request) -> Response {
 }
 
 /// `GET /health`: whether the catalog can be read.
-pub(crate) fn health(handler: &Handler, request: &Request) -> Response {
-    if let Some(refused) = Handler::read_only(request) {
-        return refused;
-    }
+pub(crate) fn health(handler: &Handler, _: Call<'_>) -> Response {
     // One image that can't be there: it costs the same however many there are.
     let (status, text) = match handler.store.image(&Fingerprint::of(b"health")) {
         Err(error) if error.kind() != ErrorKind::NotFound => {

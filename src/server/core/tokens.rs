@@ -1,5 +1,5 @@
-//! `TokenStore`: passes that trusted clients have made for others: to read one private image, to upload one image.
-//! Each is for one use, runs out by itself, is never on disk, and a wrong one is no different from none.
+//! [`TokenStore`]: secrets that trusted clients issue for others: to download one private image, or to upload one image.
+//! A token is used once, expires, and is in memory only, as a digest. A wrong token has the same effect as none.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -10,25 +10,26 @@ use crate::fingerprint::Fingerprint;
 use crate::server::api::rest::UploadSpec;
 use crate::server::core::operations::Operations;
 
-/// How long one that nobody uses is good.
+/// How long an unused token is valid.
 pub(crate) const UNUSED_LIFETIME: Duration = Duration::from_secs(300);
-/// How long after its first use one still opens an image: clients ask what it is, and then for its bytes.
+/// How long a download token is valid after its first use: clients request the image's metadata, and then its bytes.
 const USED_LIFETIME: Duration = Duration::from_secs(5);
-/// How many there may be at once.
+/// Tokens that are valid at once.
 const MAX_TOKENS: usize = 1_000;
-/// Bytes of chance in one.
+/// Random bytes in a secret.
 const SECRET_BYTES: usize = 32;
 
-/// What is kept of a secret, and compared. Also hides it from whoever prints it.
+/// The digest of a secret: what is stored and compared. The secret itself is in nothing that can be printed.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct SecretDigest(Fingerprint);
 
 impl SecretDigest {
+    /// Hashes a secret.
     pub(crate) fn of(secret: &str) -> Self {
         Self(Fingerprint::of(secret.as_bytes()))
     }
 
-    /// Whether both are the same, in a time that tells nothing of where they differ.
+    /// Compares two digests in constant time.
     pub(crate) fn matches(&self, other: &Self) -> bool {
         let (one, other) = (self.0.to_string(), other.0.to_string());
         one.bytes().zip(other.bytes()).fold(0, |differ, (one, other)| differ | (one ^ other)) == 0
@@ -41,12 +42,12 @@ impl fmt::Debug for SecretDigest {
     }
 }
 
-/// What a token is for.
+/// What a token allows.
 #[derive(Debug)]
 pub(crate) enum TokenScope {
-    /// Reads this image.
+    /// To download this image.
     Image(Fingerprint),
-    /// Uploads one image.
+    /// To upload one image.
     Upload(Box<UploadSpec>),
 }
 
@@ -54,13 +55,13 @@ pub(crate) enum TokenScope {
 struct Token {
     digest: SecretDigest,
     scope: TokenScope,
-    /// The operation that stands for it.
+    /// The operation that represents it: trusted clients list and cancel tokens as operations.
     operation: String,
     ends: Instant,
     used: bool,
 }
 
-/// The passes that are valid now.
+/// The tokens that are valid now.
 #[derive(Debug)]
 pub(crate) struct TokenStore {
     all: Mutex<Vec<Token>>,
@@ -72,10 +73,10 @@ impl TokenStore {
         Self { all: Mutex::default(), operations }
     }
 
-    /// Makes one. `operation` stands for it where trusted clients look.
+    /// Issues a token and returns its secret. `operation` is the operation that represents it.
     ///
     /// # Errors
-    /// `Busy` when too many are out; `Io` when the machine has no chance to give.
+    /// `Busy` when there are `MAX_TOKENS` already; `Io` when the machine gives no random numbers.
     pub(crate) fn issue(&self, scope: TokenScope, operation: &str) -> Result<String> {
         self.issue_at(scope, operation, Instant::now())
     }
@@ -87,7 +88,7 @@ impl TokenStore {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|token| token.ends > now);
         if all.len() >= MAX_TOKENS {
-            return Err(Error::new(ErrorKind::Busy, "too many tokens are out"));
+            return Err(Error::new(ErrorKind::Busy, "too many tokens are valid at once"));
         }
         let operation = operation.to_owned();
         all.push(Token {
@@ -100,7 +101,7 @@ impl TokenStore {
         Ok(secret)
     }
 
-    /// Whether `secret` opens the image. Reading with it makes it run out soon.
+    /// Whether `secret` allows to download the image. The first use shortens the token's validity to `USED_LIFETIME`.
     pub(crate) fn opens(&self, fingerprint: &Fingerprint, secret: &str) -> bool {
         self.opens_at(fingerprint, secret, Instant::now())
     }
@@ -111,7 +112,7 @@ impl TokenStore {
         let digest = SecretDigest::of(secret);
         let mut found = None;
         for token in all.iter_mut() {
-            // All of them are looked at, so that time tells nothing.
+            // Every token is compared, so that timing does not tell whether one matched.
             if token.digest.matches(&digest) && matches!(&token.scope, TokenScope::Image(image) if image == fingerprint)
             {
                 found = Some(token);
@@ -126,7 +127,7 @@ impl TokenStore {
         true
     }
 
-    /// What may be uploaded with `secret`, which is used up by asking.
+    /// Takes the upload token with this secret: what it allows. It is invalid afterwards.
     pub(crate) fn take_upload(&self, secret: &str) -> Option<UploadSpec> {
         self.take_upload_at(secret, Instant::now())
     }
@@ -149,13 +150,13 @@ impl TokenStore {
         }
     }
 
-    /// The token that an operation stands for opens nothing any more.
+    /// Revokes the token that this operation represents; nothing where it represents none.
     pub(crate) fn revoke(&self, operation: &str) {
         self.all.lock().unwrap_or_else(PoisonError::into_inner).retain(|token| token.operation != operation);
     }
 }
 
-/// Fills `bytes` by chance that nobody can foresee.
+/// Fills `bytes` with random numbers that nobody can predict.
 ///
 /// # Errors
 /// `Io`.
@@ -166,6 +167,7 @@ pub(crate) fn random(bytes: &mut [u8]) -> Result<()> {
         .map_err(|_| Error::new(ErrorKind::Io, "the machine gives no random numbers"))
 }
 
+/// Bytes as hexadecimal digits in lower case.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use fmt::Write;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {

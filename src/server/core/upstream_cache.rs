@@ -1,6 +1,9 @@
-//! `UpstreamCache`: what this server lacks is asked of its upstream and brought here, once, however many clients ask for it.
-//! Strangers can have it asked and brought; so questions, downloads and those who wait for them are few at a time, and what
-//! failed is not tried again soon. While the upstream is away, what is here is served.
+//! [`UpstreamCache`]: resolves names at the upstream, and fetches images from it that the store lacks. Concurrent requests for one
+//! name or image share one query or download. Anonymous clients can trigger both, so queries, downloads and waiters are bounded,
+//! and failures are not retried soon. While the upstream is unreachable, cached images are served.
+//!
+//! No lock is held while the upstream or the store is asked: what is in progress is marked in `resolving` and `fetching`, and the
+//! mark is removed by a guard however the work ends.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,20 +19,24 @@ use crate::server::handler::Handler;
 use crate::server::message::Client;
 use crate::store::StoredImage;
 
-/// How long an answer of the upstream is taken for true, and how long its answer that there is nothing.
+/// How long a name that the upstream resolved is not asked for again.
 const FOUND_LIFETIME: Duration = Duration::from_secs(180);
+/// How long a name that the upstream does not have is not asked for again.
 const NOT_FOUND_LIFETIME: Duration = Duration::from_secs(60);
-/// How long an upstream that did not answer is left alone, and an image that could not be brought.
+/// How long after a failure the upstream, or the image, is not tried again.
 const RETRY_DELAY: Duration = Duration::from_secs(30);
-/// How many answers are remembered.
+/// Answers and failures that are remembered.
 const MAX_ANSWERS: usize = 10_000;
-/// How many questions and downloads there are at once, and how many clients wait for them.
+/// Queries to the upstream at once.
 const MAX_QUERIES: usize = 8;
+/// Downloads at once; and as many background jobs of trusted clients.
 const MAX_DOWNLOADS: usize = 8;
+/// Requests that wait for a query or a download at once: each holds a thread.
 const MAX_WAITERS: usize = 64;
 
 type Name = (String, ImageType);
 
+/// What the upstream answered to a name, and when.
 #[derive(Debug, Clone, Copy)]
 struct Answer {
     found: Option<Fingerprint>,
@@ -42,30 +49,31 @@ impl Answer {
     }
 }
 
+/// What the lock of the cache protects.
 #[derive(Debug, Default)]
 struct CacheState {
-    known: HashMap<Name, Answer>,
-    asking: HashSet<Name>,
+    answers: HashMap<Name, Answer>,
+    resolving: HashSet<Name>,
     fetching: HashSet<Fingerprint>,
     failed: HashMap<Fingerprint, (Instant, ErrorKind, String)>,
-    /// Since when the upstream does not answer.
-    away: Option<Instant>,
+    /// When the upstream failed to answer last.
+    unreachable_since: Option<Instant>,
     waiting: usize,
     stopped: bool,
 }
 
-/// What is known of the upstream, and what is being asked of it.
+/// The answers of the upstream, and what is being asked of it and fetched from it.
 #[derive(Debug, Default)]
 pub(crate) struct UpstreamCache {
     state: Mutex<CacheState>,
     changed: Condvar,
     downloads: Arc<AtomicUsize>,
-    /// The same for what trusted clients have brought and sent, which strangers must not hold up.
+    /// Background jobs of trusted clients, counted apart so that anonymous downloads can't block them.
     jobs: Arc<AtomicUsize>,
     cancel: Cancel,
 }
 
-/// One of the few downloads that go on at once.
+/// The share of a download or background job in the limit on them; released when dropped.
 #[derive(Debug)]
 pub(crate) struct Permit(Arc<AtomicUsize>);
 
@@ -73,7 +81,7 @@ impl Permit {
     fn of(taken: &Arc<AtomicUsize>) -> Result<Self> {
         let before = taken.fetch_add(1, Ordering::AcqRel);
         let permit = Self(Arc::clone(taken));
-        if before >= MAX_DOWNLOADS { Err(busy("the server is bringing too many images already")) } else { Ok(permit) }
+        if before >= MAX_DOWNLOADS { Err(busy("the server is fetching too many images already")) } else { Ok(permit) }
     }
 }
 
@@ -83,7 +91,7 @@ impl Drop for Permit {
     }
 }
 
-/// Takes a name out of what is asked for or brought, however that ends.
+/// Removes the mark of a query or download when dropped, and wakes the waiters.
 struct Guard<'a, F: FnMut(&mut CacheState)>(&'a UpstreamCache, F);
 
 impl<F: FnMut(&mut CacheState)> Drop for Guard<'_, F> {
@@ -94,7 +102,7 @@ impl<F: FnMut(&mut CacheState)> Drop for Guard<'_, F> {
 }
 
 impl UpstreamCache {
-    /// Room for one more errand of a trusted client.
+    /// A permit for one more background job of a trusted client: an import, a refresh, a push.
     ///
     /// # Errors
     /// `Busy`.
@@ -102,18 +110,18 @@ impl UpstreamCache {
         Permit::of(&self.jobs)
     }
 
-    /// Has everybody stop waiting.
+    /// Begins shutdown: cancels downloads and wakes all waiters.
     pub(crate) fn stop(&self) {
         self.cancel.cancel();
         self.lock().stopped = true;
         self.changed.notify_all();
     }
 
-    /// What the upstream has under an alias of this type, or under the beginning of a fingerprint; as it was a few minutes
-    /// ago at most, or longer ago when it can't be asked. `None` where it has nothing.
+    /// Resolves an alias of this type, or a fingerprint prefix, at the upstream. The answer is a few minutes old at most, and older
+    /// when the upstream can't be asked. `None` where the upstream has nothing.
     ///
     /// # Errors
-    /// `Remote` when it can't be asked and nothing is known of it; `Busy`.
+    /// `Remote` when the upstream can't be asked and no older answer is known; `Busy`.
     pub(crate) fn resolve(
         &self,
         handler: &Handler,
@@ -124,46 +132,47 @@ impl UpstreamCache {
         let key = (name.to_owned(), image_type);
         let mut state = self.lock();
         let before = loop {
-            let before = state.known.get(&key).copied();
+            let before = state.answers.get(&key).copied();
             if let Some(known) = before.filter(Answer::is_fresh) {
                 return Ok(known.found);
             }
-            if state.away.is_some_and(|since| since.elapsed() < RETRY_DELAY) {
+            if state.unreachable_since.is_some_and(|since| since.elapsed() < RETRY_DELAY) {
                 drop(state);
-                return self
-                    .remembered(handler, &key, before, || Error::new(ErrorKind::Remote, "the upstream is away"));
+                return self.remembered(handler, &key, before, || {
+                    Error::new(ErrorKind::Remote, "the upstream can't be reached")
+                });
             }
-            if state.asking.contains(&key) {
+            if state.resolving.contains(&key) {
                 state = self.wait(state)?;
-            } else if state.asking.len() >= MAX_QUERIES {
-                return Err(busy("the server is asking its upstream too much already"));
+            } else if state.resolving.len() >= MAX_QUERIES {
+                return Err(busy("the server asks its upstream for too many names already"));
             } else {
                 break before;
             }
         };
-        state.asking.insert(key.clone());
+        state.resolving.insert(key.clone());
         drop(state);
-        let guard = Guard(self, |state: &mut CacheState| _ = state.asking.remove(&key));
+        let guard = Guard(self, |state: &mut CacheState| _ = state.resolving.remove(&key));
         let architecture = Architecture::of_this_machine().unwrap_or(Architecture::X86_64);
         let answer = fetch.resolve(name, image_type, architecture).map_err(as_server_error);
         let mut state = self.lock();
         let answer = match answer {
             Ok(found) => {
-                state.away = None;
-                if state.known.len() >= MAX_ANSWERS {
-                    state.known.retain(|_, known| known.is_fresh());
+                state.unreachable_since = None;
+                if state.answers.len() >= MAX_ANSWERS {
+                    state.answers.retain(|_, known| known.is_fresh());
                 }
-                if state.known.len() >= MAX_ANSWERS {
-                    state.known.clear();
+                if state.answers.len() >= MAX_ANSWERS {
+                    state.answers.clear();
                 }
-                state.known.insert(key.clone(), Answer { found, asked: Instant::now() });
+                state.answers.insert(key.clone(), Answer { found, asked: Instant::now() });
                 drop(state);
                 Ok(found)
             }
             Err(error) => {
-                // What is wrong with one name says nothing of others.
+                // A permanent error is about this name only; a transient one about the upstream.
                 if error.is_transient() {
-                    state.away = Some(Instant::now());
+                    state.unreachable_since = Some(Instant::now());
                 }
                 drop(state);
                 self.remembered(handler, &key, before, || error)
@@ -173,7 +182,7 @@ impl UpstreamCache {
         answer
     }
 
-    /// What a name meant when the upstream was last asked: by this server, or by one before that brought the image.
+    /// What a name resolved to when the upstream was asked last: by this process, or by an earlier one that cached the image.
     fn remembered(
         &self,
         handler: &Handler,
@@ -190,11 +199,11 @@ impl UpstreamCache {
         }
     }
 
-    /// Brings an image that the upstream has, or waits for whoever brings it. It is in the store afterwards; whether the
-    /// client may see it is for the caller to look at.
+    /// Fetches an image of the upstream into the store, or waits for the request that fetches it. The caller checks whether the
+    /// client may see it.
     ///
     /// # Errors
-    /// Those of [`ImageTransfer::fetch`], of others' tries too; `Busy`.
+    /// Those of [`ImageTransfer::fetch`], also of another request's recent try; `Busy`.
     pub(crate) fn fetch(
         &self,
         handler: &Handler,
@@ -202,7 +211,7 @@ impl UpstreamCache {
         fingerprint: &Fingerprint,
     ) -> Result<StoredImage> {
         let mut state = loop {
-            // Without the lock: the catalog may be slow, and others ask for other images.
+            // Without the lock: the catalog may be slow, and other requests need the lock.
             match handler.store.image(fingerprint) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 found => return found,
@@ -222,18 +231,19 @@ impl UpstreamCache {
             drop(self.wait(state)?);
         };
         let permit = Permit::of(&self.downloads)?;
-        let names = state.known.iter().filter(|(_, known)| known.found == Some(*fingerprint)).map(|(name, _)| &name.0);
+        let names =
+            state.answers.iter().filter(|(_, known)| known.found == Some(*fingerprint)).map(|(name, _)| &name.0);
         let alias = names.filter(|name| name.parse::<Prefix>().is_err()).min().cloned();
         state.fetching.insert(*fingerprint);
         drop(state);
         let guard = Guard(self, |state: &mut CacheState| _ = state.fetching.remove(fingerprint));
-        // Whoever brought it between the look and the mark is done by now.
+        // Another request may have fetched it between the look and the mark.
         if let Ok(image) = handler.store.image(fingerprint) {
             return Ok(image);
         }
         let monitor = Monitor::none().with_cancel(self.cancel.clone());
-        let brought = fetch.fetch(fingerprint, alias.as_deref(), &handler.store, &monitor);
-        let brought = match brought {
+        let fetched = fetch.fetch(fingerprint, alias.as_deref(), &handler.store, &monitor);
+        let fetched = match fetched {
             Ok(image) if image.fingerprint == *fingerprint => Ok(image),
             Ok(image) => Err(Error::mismatch(
                 "the fingerprint of what the upstream sent",
@@ -242,11 +252,11 @@ impl UpstreamCache {
             )),
             Err(error) => Err(error),
         };
-        // Another server on this store may have brought it meanwhile: then it is here, and that was all that was wanted.
-        let brought = brought.or_else(|error| handler.store.image(fingerprint).map_err(|_| error));
-        let brought = brought.map_err(as_server_error);
+        // Another server on this store may have fetched it meanwhile: that is a success, too.
+        let fetched = fetched.or_else(|error| handler.store.image(fingerprint).map_err(|_| error));
+        let fetched = fetched.map_err(as_server_error);
         handler.notes.omitted(&monitor.omissions());
-        if let Err(error) = &brought {
+        if let Err(error) = &fetched {
             let mut state = self.lock();
             state.failed.retain(|_, (at, ..)| at.elapsed() < RETRY_DELAY);
             if state.failed.len() < MAX_ANSWERS {
@@ -255,17 +265,17 @@ impl UpstreamCache {
         }
         drop(guard);
         drop(permit);
-        if let Ok(image) = &brought {
+        if let Ok(image) = &fetched {
             crate::server::api::rest::created(&handler.operations, image, &Client::Untrusted);
             handler.tidy();
         }
-        brought
+        fetched
     }
 
-    /// Waits until something was asked or brought.
+    /// Waits until a query or a download ends. `Busy` when too many wait, or at shutdown.
     fn wait<'a>(&self, mut state: MutexGuard<'a, CacheState>) -> Result<MutexGuard<'a, CacheState>> {
         if state.waiting >= MAX_WAITERS || state.stopped {
-            return Err(busy("too many wait for this server's upstream"));
+            return Err(busy("too many requests wait for this server's upstream"));
         }
         state.waiting += 1;
         let mut state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -278,8 +288,7 @@ impl UpstreamCache {
     }
 }
 
-/// An error of the upstream as one of this server: where the upstream is and what it says is nobody's business, and whatever is
-/// wrong with it, the client's request is not.
+/// An error of the upstream as one of this server. An error of a kind that would blame the client's request becomes `Remote`.
 fn as_server_error(error: Error) -> Error {
     match error.kind() {
         ErrorKind::NotFound => crate::server::core::access::not_found(),
@@ -290,7 +299,7 @@ fn as_server_error(error: Error) -> Error {
         | ErrorKind::Transient
         | ErrorKind::Remote => error,
         _ if error.is_transient() => Error::new(ErrorKind::Remote, format!("the upstream fails: {error}")).transient(),
-        _ => Error::new(ErrorKind::Remote, format!("the upstream's image can't be had: {error}")),
+        _ => Error::new(ErrorKind::Remote, format!("the upstream's image can't be fetched: {error}")),
     }
 }
 
@@ -322,15 +331,15 @@ mod tests {
         }
 
         fn fetch(&self, _: &Fingerprint, _: Option<&str>, _: &Store, _: &Monitor) -> Result<StoredImage> {
-            Err(Error::new(ErrorKind::Remote, "nothing is brought here"))
+            Err(Error::new(ErrorKind::Remote, "nothing is fetched here"))
         }
 
         fn pull(&self, _: &Pull, _: &Store, _: ImportOptions) -> Result<StoredImage> {
-            Err(Error::new(ErrorKind::Remote, "nothing is brought here"))
+            Err(Error::new(ErrorKind::Remote, "nothing is fetched here"))
         }
 
         fn refresh(&self, _: &Fingerprint, _: &Store, _: &Monitor) -> Result<Refreshed> {
-            Err(Error::new(ErrorKind::Remote, "nothing is brought here"))
+            Err(Error::new(ErrorKind::Remote, "nothing is fetched here"))
         }
 
         fn push(&self, _: &Push, _: &Fingerprint, _: &Store, _: &Monitor) -> Result<()> {
@@ -342,13 +351,13 @@ mod tests {
     fn an_answer_of_the_upstream_is_asked_for_again_when_its_time_is_over() {
         let directory = std::env::temp_dir().join(format!("lxd-image-through-{}", std::process::id()));
         let handler = Handler::new(Store::open(&directory).unwrap(), ServerOptions::new());
-        let (through, fetch) = (&handler.upstream_cache, Asked::default());
+        let (cache, fetch) = (&handler.upstream_cache, Asked::default());
         for (name, known_for) in [("there", FOUND_LIFETIME), ("nowhere", NOT_FOUND_LIFETIME)] {
             let key = (name.to_owned(), ImageType::Container);
-            let resolve = || through.resolve(&handler, &fetch, name, ImageType::Container).unwrap().is_some();
+            let resolve = || cache.resolve(&handler, &fetch, name, ImageType::Container).unwrap().is_some();
             let older = |by| {
-                let mut state = through.lock();
-                let known = state.known.get_mut(&key).unwrap();
+                let mut state = cache.lock();
+                let known = state.answers.get_mut(&key).unwrap();
                 known.asked = known.asked.checked_sub(by).unwrap();
             };
             let before = fetch.0.load(Ordering::SeqCst);

@@ -1,5 +1,5 @@
-//! The access log: a line for each request, as web servers write it. What clients send is escaped, and secrets are left out.
-//! Lines go through a queue of bounded length to a thread, so that a full pipe never holds a client up.
+//! The access log: a line for each request, in the format that web servers use. What clients send is escaped, and secrets are
+//! removed. Lines go through a bounded queue to a writer thread, so that a full pipe never blocks a request.
 
 use std::fmt;
 use std::io::Write;
@@ -16,33 +16,37 @@ use crate::fingerprint::Fingerprint;
 use crate::redact;
 use crate::server::handler::Handler;
 
-/// Lines that wait for the writer; more are dropped.
+/// Lines in the queue; more are dropped, since requests must not wait for the log.
 const MAX_QUEUED_LINES: usize = 4_096;
-/// The most of an address that is written.
+/// The bytes of a request's address that are written; the rest is cut off.
 const MAX_ADDRESS_BYTES: usize = 1_024;
 
-/// How long is waited for the lines of a server that ends.
+/// How long shutdown waits until the queue is written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Takes lines.
+/// The sending end of the log. Clones write to the same log; without a writer it discards lines.
 #[derive(Debug, Clone)]
 pub(super) struct AccessLog(Option<SyncSender<LogMessage>>);
 
+/// What goes through the queue.
 #[derive(Debug)]
 enum LogMessage {
     Line(String),
-    /// Everything before it is to be written now.
+    /// Asks for everything before it to be written now; dropping the sender answers.
     Flush(SyncSender<()>),
 }
 
 impl AccessLog {
-    /// Writes to `writer`, on a thread that ends with the last of the clones.
+    /// Starts a thread that writes to `writer` and ends with the last clone.
+    ///
+    /// # Errors
+    /// `Io` when the thread can't be started.
     pub(super) fn new(writer: Option<Box<dyn Write + Send>>) -> Result<Self> {
         let Some(mut writer) = writer else { return Ok(Self(None)) };
         let (sender, lines) = sync_channel::<LogMessage>(MAX_QUEUED_LINES);
         let write = move || {
             for said in lines {
-                // Of what fails here there is nobody to tell, and the server serves on.
+                // A log that can't be written must not stop the server, and there is nowhere else to report it.
                 let _ = match said {
                     LogMessage::Line(line) => writer.write_all(line.as_bytes()),
                     LogMessage::Flush(flushed) => {
@@ -60,14 +64,14 @@ impl AccessLog {
         Ok(Self(Some(sender)))
     }
 
-    /// A line that is about no request.
+    /// Writes a line that belongs to no request.
     pub(super) fn note(&self, text: impl fmt::Display) {
         if let Some(sender) = &self.0 {
             let _ = sender.try_send(LogMessage::Line(format!("{text}\n")));
         }
     }
 
-    /// Waits until what was said so far is written, but not for long.
+    /// Waits until all lines so far are written, for `FLUSH_TIMEOUT` at most.
     pub(super) fn flush(&self) {
         let (flushed, wait) = sync_channel(1);
         if let Some(sender) = &self.0
@@ -78,7 +82,7 @@ impl AccessLog {
     }
 }
 
-/// A request, to be noted when its response is over.
+/// The log line of one request, written when its response has ended.
 pub(super) struct Entry {
     access_log: AccessLog,
     handler: Arc<Handler>,

@@ -1,5 +1,5 @@
-//! Whether a connection gets anywhere: the bytes that cross it are counted, and so is who waits for whom. A client
-//! that is waited for and moves next to nothing is left alone with it; a slow disk of ours is no fault of his.
+//! Detects idle clients: counts the bytes of a connection, its requests, and how many of these wait for the client. A connection
+//! is cut when the server waits for its client and the client transfers next to nothing; never because the server itself is slow.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -7,38 +7,40 @@ use std::time::{Duration, Instant};
 
 use super::observed::Observer;
 
-/// What must move within the time for silence, so that a byte now and then is silence too.
+/// The bytes that count as progress within the idle timeout, so that a client can't hold a connection by a byte now and then.
 const MIN_PROGRESS_BYTES: u64 = 1 << 10;
 
-/// What is known of one connection.
+/// The counters of one connection.
 #[derive(Debug, Default)]
 pub(super) struct IdleMonitor {
     moved: AtomicU64,
-    /// Requests that came, and whose response is not over.
+    /// Requests whose head was received and whose response has not ended.
     requests: AtomicUsize,
-    /// Those of them that can't go on before the client reads or writes.
+    /// Those of them that can't continue before the client reads or writes.
     waiting: AtomicUsize,
 }
 
-/// A request that goes on, until it is dropped.
+/// A request that is being processed, until this is dropped.
 #[derive(Debug)]
 pub(super) struct ActiveRequest(Arc<IdleMonitor>);
 
-/// Somebody waits for the client, until it is dropped.
+/// The server waits for the client, until this is dropped.
 #[derive(Debug)]
 pub(super) struct ClientWait(Arc<IdleMonitor>);
 
 impl IdleMonitor {
+    /// Counts a request whose head was received.
     pub(super) fn begin_request(self: &Arc<Self>) -> ActiveRequest {
         self.requests.fetch_add(1, Ordering::Relaxed);
         ActiveRequest(Arc::clone(self))
     }
 
-    /// Whether no request has come that is not answered. One whose head is not complete has not come.
+    /// Whether no request is being processed. A request whose head is incomplete does not count.
     pub(super) fn is_idle(&self) -> bool {
         self.requests.load(Ordering::Relaxed) == 0
     }
 
+    /// Marks that a request can't continue before the client reads or writes.
     pub(super) fn wait_for_client(self: &Arc<Self>) -> ClientWait {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         ClientWait(Arc::clone(self))
@@ -73,11 +75,11 @@ impl Drop for ClientWait {
     }
 }
 
-/// Looks at a monitor now and then.
+/// Decides, looking at an [`IdleMonitor`] periodically, when its client has been idle for too long.
 #[derive(Debug)]
 pub(super) struct IdleTimer {
     monitor: Arc<IdleMonitor>,
-    /// Since when nothing worth the name happened, and what had moved then.
+    /// When there was progress last, and how many bytes had been transferred then.
     since: Instant,
     moved: u64,
     idle: bool,
@@ -89,12 +91,12 @@ impl IdleTimer {
         Self { monitor, since: Instant::now(), moved: 0, idle: true, silence }
     }
 
-    /// How often to look.
+    /// How often to call [`IdleTimer::is_silent`].
     pub(super) fn period(&self) -> Duration {
         (self.silence / 8).clamp(Duration::from_millis(20), Duration::from_secs(5))
     }
 
-    /// Whether it has been silent for too long.
+    /// Whether the client has been idle for the whole timeout.
     pub(super) fn is_silent(&mut self, now: Instant) -> bool {
         let moved = self.monitor.moved.load(Ordering::Relaxed);
         let idle = self.monitor.requests.load(Ordering::Relaxed) == 0;

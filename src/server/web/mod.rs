@@ -12,11 +12,11 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 use crate::error::{Error, ErrorKind};
-use crate::server::api::address::Address;
-use crate::server::api::rest::quoted;
+use crate::server::api::rest::{self, quoted};
 use crate::server::api::{answer, conditional, host};
 use crate::server::handler::Handler;
 use crate::server::message::{Request, Response};
+use crate::server::routes::Call;
 
 use self::commands::Remote;
 
@@ -25,22 +25,23 @@ pub(crate) fn wants(request: &Request) -> bool {
     request.header(header::ACCEPT).is_some_and(|accept| accept.contains("text/html"))
 }
 
-/// `GET /`, with `?q=` and other choices: the images.
-pub(crate) fn index(handler: &Handler, request: &Request, address: &Address) -> Response {
-    shown(handler, request, |site| index::page(handler, site, address))
+/// `GET /`, with `?q=` and other choices: the images. To clients of the API, which don't ask for HTML, its versions.
+pub(crate) fn index(handler: &Handler, call: Call<'_>) -> Response {
+    if !wants(&call.request) {
+        return rest::versions();
+    }
+    shown(handler, &call.request, |site| index::page(handler, site, call.address))
 }
 
 /// `GET /images/FINGERPRINT`: one image.
-pub(crate) fn image(handler: &Handler, request: &Request, name: &str) -> Response {
-    shown(handler, request, |site| image::page(handler, site, name))
+pub(crate) fn image(handler: &Handler, call: Call<'_>) -> Response {
+    shown(handler, &call.request, |site| image::page(handler, site, call.parameter(0)))
 }
 
 /// `GET /static/NAME`: style and pictures.
-pub(crate) fn asset(request: &Request, name: &str) -> Response {
-    if let Some(refused) = Handler::read_only(request) {
-        return refused;
-    }
-    let Some((content_type, text, tag)) = render::asset(name) else { return answer::not_found() };
+pub(crate) fn asset(_: &Handler, call: Call<'_>) -> Response {
+    let request = &call.request;
+    let Some((content_type, text, tag)) = render::asset(call.parameter(0)) else { return answer::not_found() };
     let mut response = if conditional::is_known(request, tag) {
         Response::new(StatusCode::NOT_MODIFIED)
     } else {
@@ -94,8 +95,5 @@ fn site(handler: &Handler, request: &Request) -> Result<Site, Error> {
 }
 
 fn shown(handler: &Handler, request: &Request, page: impl FnOnce(&Site) -> Result<Response, Error>) -> Response {
-    if let Some(refused) = Handler::read_only(request) {
-        return refused;
-    }
     site(handler, request).and_then(|site| page(&site)).unwrap_or_else(|error| failed(handler, request, &error))
 }

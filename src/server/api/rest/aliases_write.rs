@@ -14,18 +14,11 @@ use crate::server::handler::Handler;
 use crate::server::message::{Request, Response};
 use crate::store::{Alias, AliasTarget};
 
-/// `POST /1.0/images/aliases`.
-pub(super) fn create(handler: &Handler, mut request: Request) -> Response {
-    if request.method != Method::POST {
-        return answer::wrong_method("GET, HEAD, POST");
-    }
-    if !request.is_trusted() {
-        return answer::forbidden();
-    }
-    made(handler, &mut request).unwrap_or_else(|error| answer::error(&error, true))
-}
-
-fn made(handler: &Handler, request: &mut Request) -> Result<Response> {
+/// Creates an alias.
+///
+/// # Errors
+/// `AlreadyExists`; `NotFound` for a target that is not in the store; `InvalidInput` without a name or a target.
+pub(super) fn create(handler: &Handler, request: &mut Request) -> Result<Response> {
     let asked: AliasChange = body::json(request, &handler.options.limits)?;
     let name = asked.name.ok_or_else(|| Error::invalid("the alias has no name"))?;
     let target = asked.target.ok_or_else(|| Error::invalid("the alias has no target"))?;
@@ -37,24 +30,11 @@ fn made(handler: &Handler, request: &mut Request) -> Result<Response> {
     Ok(answer::created(&aliases::location(&alias.name)))
 }
 
-/// `PUT`, `PATCH`, `POST`, `DELETE /1.0/images/aliases/NAME`.
-pub(super) fn change(handler: &Handler, mut request: Request, name: &str) -> Response {
-    let known = matches!(request.method, Method::PUT | Method::PATCH | Method::POST | Method::DELETE);
-    if !known {
-        return answer::wrong_method("GET, HEAD, PUT, PATCH, POST, DELETE");
-    }
-    if !request.is_trusted() {
-        return answer::forbidden();
-    }
-    let done = match request.method {
-        Method::DELETE => delete(handler, &request, name),
-        Method::POST => rename(handler, &mut request, name),
-        _ => edit(handler, &mut request, name),
-    };
-    done.unwrap_or_else(|error| answer::error(&error, true))
-}
-
-fn edit(handler: &Handler, request: &mut Request, name: &str) -> Result<Response> {
+/// Points an alias to another image, or describes it otherwise.
+///
+/// # Errors
+/// `Mismatch` when the alias changed since the state in `If-Match`; `NotFound`; `InvalidInput`.
+pub(super) fn edit(handler: &Handler, request: &mut Request, name: &str) -> Result<Response> {
     let asked: AliasChange = body::json(request, &handler.options.limits)?;
     if request.method == Method::PUT && asked.target.is_none() {
         return Err(Error::invalid("the alias has no target"));
@@ -70,7 +50,11 @@ fn edit(handler: &Handler, request: &mut Request, name: &str) -> Result<Response
     Ok(answer::done())
 }
 
-fn rename(handler: &Handler, request: &mut Request, name: &str) -> Result<Response> {
+/// Renames an alias.
+///
+/// # Errors
+/// `AlreadyExists`; `NotFound`; `InvalidInput` for a name that no alias can have.
+pub(super) fn rename(handler: &Handler, request: &mut Request, name: &str) -> Result<Response> {
     let asked: AliasChange = body::json(request, &handler.options.limits)?;
     let new = asked.name.ok_or_else(|| Error::invalid("the alias is given no new name"))?;
     handler.store.rename_alias(name, &new, None)?;
@@ -78,7 +62,11 @@ fn rename(handler: &Handler, request: &mut Request, name: &str) -> Result<Respon
     Ok(answer::created(&aliases::location(&new)))
 }
 
-fn delete(handler: &Handler, request: &Request, name: &str) -> Result<Response> {
+/// Deletes an alias; its image stays.
+///
+/// # Errors
+/// `NotFound`.
+pub(super) fn delete(handler: &Handler, request: &Request, name: &str) -> Result<Response> {
     handler.store.delete_alias(name, None)?;
     told(handler, request, "image-alias-deleted", name, &Value::Null);
     Ok(answer::done())

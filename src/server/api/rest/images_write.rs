@@ -19,23 +19,11 @@ use crate::server::handler::Handler;
 use crate::server::message::{Request, Response};
 use crate::store::{ETag, Edit, Refreshed, StoredImage};
 
-/// `PUT`, `PATCH`, `DELETE /1.0/images/FINGERPRINT`.
-pub(super) fn image(handler: &Handler, mut request: Request, fingerprint: &str) -> Response {
-    let known = matches!(request.method, Method::PUT | Method::PATCH | Method::DELETE);
-    if !known {
-        return answer::wrong_method("GET, HEAD, PUT, PATCH, DELETE");
-    }
-    if !request.is_trusted() {
-        return answer::forbidden();
-    }
-    let done = match request.method {
-        Method::DELETE => delete(handler, &request, fingerprint),
-        _ => edit(handler, &mut request, fingerprint),
-    };
-    done.unwrap_or_else(|error| answer::error(&error, true))
-}
-
-fn edit(handler: &Handler, request: &mut Request, fingerprint: &str) -> Result<Response> {
+/// Edits an image: with `PUT` all that can be edited, with `PATCH` what the body names.
+///
+/// # Errors
+/// `Mismatch` when the image changed since the state in `If-Match`; those of [`Store::edit`](crate::store::Store::edit).
+pub(super) fn edit(handler: &Handler, request: &mut Request, fingerprint: &str) -> Result<Response> {
     let change: ImageChange = body::json(request, &handler.options.limits)?;
     let image = access::find_local_image(handler, request, fingerprint, None)?;
     let based_on = based_on(request, &image)?;
@@ -67,7 +55,11 @@ fn edit(handler: &Handler, request: &mut Request, fingerprint: &str) -> Result<R
     Ok(answer::done())
 }
 
-fn delete(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Response> {
+/// Deletes an image. The operation that it answers with has ended.
+///
+/// # Errors
+/// `Mismatch` when the image changed since the state in `If-Match`; `NotFound`.
+pub(super) fn delete(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Response> {
     let image = access::find_local_image(handler, request, fingerprint, None)?;
     let based_on = based_on(request, &image)?;
     let operation = handler.operations.begin(Class::Task, "Deleting image", &[operation_result::location(&image)])?;
@@ -107,31 +99,22 @@ fn told(handler: &Handler, request: &Request, action: &str, image: &StoredImage)
     handler.operations.events().lifecycle(action, &location, &Value::Null, &request.client);
 }
 
-/// `POST /1.0/images/FINGERPRINT/secret`, `refresh`, `export`.
-pub(super) fn action(handler: &Handler, mut request: Request, fingerprint: &str, action: &str) -> Response {
-    if !request.is_trusted() {
-        return answer::forbidden();
-    }
-    let done = match action {
-        "secret" | "refresh" | "export" if request.method != Method::POST => {
-            return answer::wrong_method(if action == "export" { "GET, HEAD, POST" } else { "POST" });
-        }
-        "secret" => secret(handler, &request, fingerprint),
-        "refresh" => refresh(handler, &request, fingerprint),
-        "export" => push(handler, &mut request, fingerprint),
-        _ => return answer::not_found(),
-    };
-    done.unwrap_or_else(|error| answer::error(&error, true))
-}
-
-fn secret(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Response> {
+/// Issues a token that lets its holder download a private image.
+///
+/// # Errors
+/// `NotFound`; `Busy` when there are too many tokens.
+pub(super) fn issue_image_token(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Response> {
     let image = access::find_local_image(handler, request, fingerprint, None)?;
     let operation =
         handler.operations.begin(Class::Token, "Image download token", &[operation_result::location(&image)])?;
     issue_token(handler, operation, TokenScope::Image(image.fingerprint))
 }
 
-fn refresh(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Response> {
+/// Begins to replace an image by the newest of its source.
+///
+/// # Errors
+/// `NotFound`; `FeatureDisabled` where the server has no [`ImageTransfer`](crate::server::ImageTransfer); `Busy`.
+pub(super) fn refresh(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Response> {
     let image = access::find_local_image(handler, request, fingerprint, None)?;
     let fetch = fetcher(handler)?;
     let permit = handler.upstream_cache.job_permit()?;
@@ -161,7 +144,11 @@ fn refresh(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Re
     })
 }
 
-fn push(handler: &Handler, request: &mut Request, fingerprint: &str) -> Result<Response> {
+/// Begins to send an image to the server that issued a token for it.
+///
+/// # Errors
+/// `InvalidInput` without a target or a token; `NotFound`; `FeatureDisabled`; `Busy`.
+pub(super) fn push(handler: &Handler, request: &mut Request, fingerprint: &str) -> Result<Response> {
     let asked: ExportPost = body::json(request, &handler.options.limits)?;
     if asked.target.is_empty() || asked.secret.is_empty() {
         return Err(Error::invalid("an image is sent to a `target`, with a `secret` that it gave out"));

@@ -20,16 +20,56 @@ use crate::server::handler::Handler;
 use crate::server::message::{Client, Request, Response};
 use crate::store::StoredImage;
 
-/// Takes an upload.
-pub(super) fn post(handler: &Handler, request: Request) -> Response {
+/// The upload that a token allowed to a client that is not trusted.
+#[derive(Debug)]
+pub(crate) struct UploadGrant {
+    /// What the token was issued for.
+    spec: UploadSpec,
+    /// The secret of the token, by which the client may follow the operation.
+    secret: String,
+}
+
+/// The body of a `POST /1.0/images`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BodyKind {
+    /// JSON that names a source.
+    Source,
+    /// The bytes of a unified image.
+    Unified,
+    /// A form with the two files of a split image.
+    Split,
+    Unknown,
+}
+
+/// The kind of the body, by its `Content-Type`.
+fn body_kind(request: &Request) -> BodyKind {
     let kind = request.header(header::CONTENT_TYPE).unwrap_or_default().trim().to_ascii_lowercase();
     match kind.split(';').next().unwrap_or_default().trim() {
-        "application/json" if request.is_trusted() => import::post(handler, request),
-        "application/json" => answer::forbidden(),
-        "" | "application/octet-stream" => take(handler, request, false),
-        _ if is_multipart(&kind) => take(handler, request, true),
-        _ if !request.is_trusted() => answer::forbidden(),
-        _ => {
+        "application/json" => BodyKind::Source,
+        "" | "application/octet-stream" => BodyKind::Unified,
+        _ if is_multipart(&kind) => BodyKind::Split,
+        _ => BodyKind::Unknown,
+    }
+}
+
+/// Takes the upload token that an untrusted client shows; `None` without a valid one. The token is used up by being shown,
+/// whatever becomes of the upload. One is not looked at for a body that is no image: only trusted clients name a source.
+pub(crate) fn redeem_upload_token(handler: &Handler, request: &Request) -> Option<UploadGrant> {
+    if !matches!(body_kind(request), BodyKind::Unified | BodyKind::Split) {
+        return None;
+    }
+    let secret = field(&request.headers, upload::SECRET).ok().flatten()?;
+    let spec = handler.tokens.take_upload(&secret)?;
+    Some(UploadGrant { spec, secret })
+}
+
+/// Takes an upload, or begins an import. `grant` is there for a client that is not trusted.
+pub(super) fn post(handler: &Handler, request: Request, grant: Option<UploadGrant>) -> Response {
+    match body_kind(&request) {
+        BodyKind::Source => import::post(handler, request),
+        BodyKind::Unified => receive(handler, request, grant, false),
+        BodyKind::Split => receive(handler, request, grant, true),
+        BodyKind::Unknown => {
             let sentence =
                 "an image comes as application/octet-stream or multipart/form-data, its source as application/json";
             answer::failure(StatusCode::UNSUPPORTED_MEDIA_TYPE, sentence)
@@ -37,17 +77,12 @@ pub(super) fn post(handler: &Handler, request: Request) -> Response {
     }
 }
 
-fn take(handler: &Handler, request: Request, two: bool) -> Response {
+fn receive(handler: &Handler, request: Request, grant: Option<UploadGrant>, two: bool) -> Response {
     let trusted = request.is_trusted();
-    // A pass is used up by being shown, whatever becomes of the upload.
-    let secret = field(&request.headers, upload::SECRET).ok().flatten();
-    let pass = secret.as_deref().filter(|_| !trusted).and_then(|secret| handler.tokens.take_upload(secret));
-    if !trusted && pass.is_none() {
-        return answer::forbidden();
-    }
+    let (allowed, secret) = grant.map(|grant| (grant.spec, grant.secret)).unzip();
     let begin = || -> Result<(UploadSpec, Option<u64>, OperationHandle)> {
         let said = UploadSpec::of(&request.headers)?;
-        let spec = pass.map_or(Ok(said.clone()), |pass| pass.narrowed(said))?;
+        let spec = allowed.map_or(Ok(said.clone()), |allowed| allowed.narrowed(said))?;
         let announced = body::announced(&request)?;
         let most = handler.options.limits.upload;
         // A form has a little around its files.
@@ -60,7 +95,7 @@ fn take(handler: &Handler, request: Request, two: bool) -> Response {
         Ok(begun) => begun,
         Err(error) => return operation_result::refused(&error, trusted),
     };
-    if let Some(secret) = secret.filter(|_| !trusted) {
+    if let Some(secret) = secret {
         operation.authenticated_by(&secret);
     }
     let kind = request.header(header::CONTENT_TYPE).unwrap_or_default().to_owned();

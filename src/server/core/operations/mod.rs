@@ -1,5 +1,6 @@
-//! `Operations`: work that may go on after its request was answered, and what became of it.
-//! Trusted clients follow it, wait for it, cancel it. How many there are and how long they are remembered is bounded.
+//! [`Operations`]: the registry of background operations. An operation may outlive its request; trusted clients list it, wait for
+//! it and cancel it, and each of its changes is sent as an event. The worker holds an [`OperationHandle`]. Tokens are represented
+//! as operations, too, as in LXD. How many operations there are, and how long ended ones are kept, is bounded.
 
 mod handle;
 
@@ -15,18 +16,20 @@ use crate::server::core::tokens::{self, SecretDigest};
 
 pub(crate) use handle::OperationHandle;
 
-/// How many may run at once.
+/// Tasks that run at once.
 const MAX_RUNNING: usize = 256;
-/// How many passes may be out at once.
+/// Tokens that are valid at once.
 const MAX_TOKENS: usize = 1_000;
-/// How many that are over are remembered, and for how long.
+/// Ended operations that are kept.
 const MAX_FINISHED: usize = 1_000;
+/// How long an ended operation is kept.
 const FINISHED_LIFETIME: Duration = Duration::from_secs(300);
-/// How many clients may wait at once, and for how long a single question may be held back.
+/// Clients that wait for operations at once: each holds a thread.
 const MAX_WAITERS: usize = 32;
+/// The longest wait of one request; clients that want to wait longer ask again.
 const MAX_WAIT: Duration = Duration::from_secs(3_600);
 
-/// Their states, as the API numbers them.
+/// The status of an operation, with the code that the API has for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
     Running = 103,
@@ -52,58 +55,65 @@ impl Status {
     }
 }
 
-/// What kind of operation it is.
+/// The class of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// Work.
+    /// Work in the background.
     Task,
-    /// A pass that was given out, until it is used or too old.
+    /// A token that was issued, until it is used, revoked or expired.
     Token,
 }
 
+/// One operation of the registry.
 #[derive(Debug)]
 struct Entry {
+    /// The API object, without its status.
     operation: rest::Operation,
     class: Class,
     status: Status,
     cancel: Cancel,
-    /// When it was over.
+    /// When it ended.
     ended: Option<Instant>,
-    /// When a token is too old.
+    /// When a token expires.
     ends: Option<Instant>,
-    /// Of the pass by which a stranger began it.
-    pass: Option<SecretDigest>,
+    /// The token by which an untrusted client began it, and may follow it.
+    token: Option<SecretDigest>,
 }
 
+/// What the lock of the registry protects. Nothing slow happens while it is held.
 #[derive(Debug, Default)]
 struct RegistryState {
-    /// In the order in which they began.
+    /// All operations, the oldest first.
     all: VecDeque<Entry>,
+    /// Clients that wait for an operation.
     waiting: usize,
+    /// Whether the server shuts down: nothing begins any more.
     stopped: bool,
 }
 
+/// What all clones of [`Operations`] and all handles share.
 #[derive(Debug, Default)]
 struct Registry {
     state: Mutex<RegistryState>,
+    /// Notified at every change of an operation, and at shutdown.
     changed: Condvar,
     events: Events,
 }
 
-/// The operations of a server. Clones are the same.
+/// The operations of a server. Clones share the same registry.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Operations(Arc<Registry>);
 
 impl Operations {
-    /// What is told to those who listen.
+    /// The event stream on which changes are published.
     pub(crate) fn events(&self) -> &Events {
         &self.0.events
     }
 
-    /// Begins one. `resources` are addresses of images that it is about.
+    /// Begins an operation. `resources` are the paths of the images that it is about, like `/1.0/images/FINGERPRINT`.
     ///
     /// # Errors
-    /// `Busy` when too many go on, or the server is about to stop.
+    /// `Busy` when too many of its class run, or the server shuts down.
     pub(crate) fn begin(&self, class: Class, description: &str, resources: &[String]) -> Result<OperationHandle> {
         let id = uuid()?;
         let mut state = self.lock();
@@ -113,58 +123,58 @@ impl Operations {
             return Err(Error::new(ErrorKind::Busy, "the server has too much to do"));
         }
         let now = jiff::Timestamp::now().to_string();
-        let mut told = rest::Operation::default();
-        told.id.clone_from(&id);
-        told.class = if class == Class::Token { "token" } else { "task" }.to_owned();
-        description.clone_into(&mut told.description);
-        told.created_at.clone_from(&now);
-        told.updated_at = now;
-        told.may_cancel = true;
-        "none".clone_into(&mut told.location);
+        let mut operation = rest::Operation::default();
+        operation.id.clone_from(&id);
+        operation.class = if class == Class::Token { "token" } else { "task" }.to_owned();
+        description.clone_into(&mut operation.description);
+        operation.created_at.clone_from(&now);
+        operation.updated_at = now;
+        operation.may_cancel = true;
+        "none".clone_into(&mut operation.location);
         if !resources.is_empty() {
-            told.resources.insert("images".to_owned(), resources.to_vec());
+            operation.resources.insert("images".to_owned(), resources.to_vec());
         }
         let cancel = Cancel::new();
         let entry = Entry {
-            operation: told,
+            operation,
             class,
             status: Status::Running,
             cancel: cancel.clone(),
             ended: None,
             ends: None,
-            pass: None,
+            token: None,
         };
         self.0.events.operation(&entry.snapshot());
         state.all.push_back(entry);
         Ok(OperationHandle::new(Arc::clone(&self.0), id, cancel))
     }
 
-    /// One of them.
+    /// One operation as it is now.
     pub(crate) fn get(&self, id: &str) -> Option<rest::Operation> {
         self.lock().find(id).map(|entry| entry.snapshot())
     }
 
-    /// All of them, in the order in which they began.
+    /// All operations, the oldest first.
     pub(crate) fn list(&self) -> Vec<rest::Operation> {
         self.lock().all.iter().map(Entry::snapshot).collect()
     }
 
-    /// Whether a stranger began it with this pass.
+    /// Whether an untrusted client began this operation with this secret.
     pub(crate) fn is_authenticated_by(&self, id: &str, secret: &str) -> bool {
         let digest = SecretDigest::of(secret);
-        self.lock().find(id).and_then(|entry| entry.pass.as_ref()).is_some_and(|secret| secret.matches(&digest))
+        self.lock().find(id).and_then(|entry| entry.token.as_ref()).is_some_and(|secret| secret.matches(&digest))
     }
 
-    /// Waits until it is over, or the time is, or the server stops; what it is then. Without a time, as long as a question
-    /// may be held back at all.
+    /// Waits until an operation ends, `time` is over, or the server shuts down, and returns the operation as it is then. Without
+    /// `time`, waits for an hour at most. `None` for an operation that does not exist.
     ///
     /// # Errors
-    /// `Busy` when too many wait.
+    /// `Busy` when too many clients wait.
     pub(crate) fn wait(&self, id: &str, time: Option<Duration>) -> Result<Option<rest::Operation>> {
         let until = Instant::now() + time.unwrap_or(MAX_WAIT).min(MAX_WAIT);
         let mut state = self.lock();
         if state.find(id).is_some_and(|entry| !entry.status.is_over()) && state.waiting >= MAX_WAITERS {
-            return Err(Error::new(ErrorKind::Busy, "too many wait for this server's operations"));
+            return Err(Error::new(ErrorKind::Busy, "too many clients wait for operations of this server"));
         }
         state.waiting += 1;
         let found = loop {
@@ -175,7 +185,7 @@ impl Operations {
             if entry.status.is_over() || stopped || left.is_zero() {
                 break Some(entry.snapshot());
             }
-            // A token's end comes by the clock.
+            // Nothing notifies when a token expires.
             let left = entry.ends.map_or(left, |ends| left.min(ends.saturating_duration_since(Instant::now())));
             let left = left.max(Duration::from_millis(1));
             state = self.0.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -184,15 +194,15 @@ impl Operations {
         Ok(found)
     }
 
-    /// Has it stop soon.
+    /// Asks an operation to stop. A token is cancelled at once; a task when its worker notices.
     ///
     /// # Errors
-    /// `NotFound`; `InvalidInput` for one that is over.
+    /// `NotFound`; `InvalidInput` for an operation that has ended.
     pub(crate) fn cancel(&self, id: &str) -> Result<()> {
         let mut state = self.lock();
         let Some(entry) = state.find(id) else { return Err(crate::server::core::access::not_found()) };
         if entry.status.is_over() {
-            return Err(Error::invalid("the operation is over"));
+            return Err(Error::invalid("the operation has ended already"));
         }
         entry.cancel.cancel();
         entry.set(if entry.class == Class::Token { Status::Cancelled } else { Status::Cancelling });
@@ -200,7 +210,7 @@ impl Operations {
         Ok(())
     }
 
-    /// A token was used.
+    /// Ends the operation of a token that was used.
     pub(crate) fn used(&self, id: &str) {
         let mut state = self.lock();
         if let Some(entry) = state.find(id).filter(|entry| entry.class == Class::Token && !entry.status.is_over()) {
@@ -210,7 +220,7 @@ impl Operations {
         }
     }
 
-    /// Has nobody wait or listen any more, and nothing begin.
+    /// Begins shutdown: wakes all waiters, ends all event streams, and refuses new operations.
     pub(crate) fn finish(&self) {
         let mut state = self.lock();
         state.stopped = true;
@@ -218,7 +228,7 @@ impl Operations {
         self.0.events.stop();
     }
 
-    /// Has all of them stop as well.
+    /// Begins shutdown, and cancels all operations.
     pub(crate) fn stop(&self) {
         self.finish();
         for entry in &self.lock().all {
@@ -226,7 +236,7 @@ impl Operations {
         }
     }
 
-    /// Waits until no work goes on, for so long at most.
+    /// Waits until no task runs, for `time` at most.
     pub(crate) fn settle(&self, time: Duration) {
         let until = Instant::now() + time;
         let mut state = self.lock();
@@ -251,6 +261,7 @@ impl Registry {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Publishes a change as an event and wakes the waiters.
     fn notify(&self, entry: &Entry) {
         self.events.operation(&entry.snapshot());
         self.changed.notify_all();
@@ -262,7 +273,7 @@ impl RegistryState {
         self.all.iter_mut().find(|entry| entry.operation.id == id)
     }
 
-    /// Ends tokens that are too old, and forgets what has been over for long.
+    /// Cancels expired tokens, and drops operations that ended long ago or are too many.
     fn tidy(&mut self) {
         let now = Instant::now();
         for entry in self.all.iter_mut().filter(|entry| !entry.status.is_over()) {
@@ -281,6 +292,7 @@ impl RegistryState {
 }
 
 impl Entry {
+    /// Changes the status.
     fn set(&mut self, status: Status) {
         self.status = status;
         self.operation.updated_at = jiff::Timestamp::now().to_string();
@@ -288,26 +300,27 @@ impl Entry {
             self.operation.may_cancel = false;
             self.ended = Some(Instant::now());
             if self.class == Class::Token {
-                // It opens nothing any more.
+                // The secret is invalid now, and must not stay in a list.
                 self.operation.metadata.remove("secret");
             }
         }
     }
 
+    /// The API object with its status.
     fn snapshot(&self) -> rest::Operation {
-        let mut told = self.operation.clone();
-        self.status.name().clone_into(&mut told.status);
-        told.status_code = self.status as u16;
-        told
+        let mut snapshot = self.operation.clone();
+        self.status.name().clone_into(&mut snapshot.status);
+        snapshot.status_code = self.status as u16;
+        snapshot
     }
 }
 
-/// Where an operation is found.
+/// The path of an operation.
 pub(crate) fn location(id: &str) -> String {
     format!("/1.0/operations/{id}")
 }
 
-/// A random name in the form of a UUID of version 4.
+/// A random UUID of version 4 (RFC 9562).
 fn uuid() -> Result<String> {
     let mut bytes = [0; 16];
     tokens::random(&mut bytes)?;
