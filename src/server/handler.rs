@@ -1,5 +1,6 @@
-//! `Handler`: from a request to a response, without sockets. Decides which part of the server answers, and nothing else.
-//! Whatever a request holds, there is a response: a panic in one is caught by the listener, and is a defect.
+//! [`Handler`]: from a request to a response, without sockets. Holds the services of the server; which of them answers
+//! is decided by the route table. Every request has a response: a panic is a defect, and the listener answers 500 to
+//! it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,12 +44,12 @@ pub struct Handler {
     pub(crate) streams: simplestreams::Streams,
     pub(crate) metrics: metrics::Metrics,
     pub(crate) public: public::Kept,
-    /// Shared with bodies that are made while they are sent.
+    /// Shared with bodies that are generated while they are sent.
     pub(crate) notes: Arc<Notes>,
 }
 
 impl Handler {
-    /// Serves `store`.
+    /// A handler that serves `store`. It is usually shared with the listener in an [`Arc`].
     #[must_use]
     pub fn new(store: Store, options: ServerOptions) -> Self {
         let operations = Operations::default();
@@ -66,43 +67,46 @@ impl Handler {
         }
     }
 
-    /// The response to a request, to `HEAD` the same as to `GET`: the listener leaves the body out. The body of an upload is read before
-    /// it returns.
+    /// Answers a request. Blocks while the store or an upstream is asked, and until the body of an upload is read. The
+    /// response to `HEAD` has the body of `GET`; the listener does not send it.
     #[must_use]
     pub fn handle(&self, request: Request) -> Response {
         routes::dispatch(self, request)
     }
 
-    /// Has nobody wait for what goes on any more, and nothing begin that takes long: the server is about to end.
+    /// Begins shutdown: wakes all requests that wait for operations, ends event streams, and refuses new operations.
+    /// Operations that run continue.
     pub fn finish(&self) {
         self.operations.finish();
     }
 
-    /// Has all that goes on stop, and waits a moment until it has: what is half done is undone.
+    /// Cancels all operations and downloads, and waits for five seconds at most until they have ended and cleaned up.
+    /// Dropping the handler does the same.
     pub fn stop(&self) {
-        const MOMENT: Duration = Duration::from_secs(5);
+        const CLEANUP_TIMEOUT: Duration = Duration::from_secs(5);
         self.operations.stop();
         self.upstream_cache.stop();
-        self.operations.settle(MOMENT);
+        self.operations.settle(CLEANUP_TIMEOUT);
     }
 
-    /// Removes of what came from the upstream what nobody used for long, and what is too much. Nothing where there is none.
+    /// Evicts cached images that are unused for long or over quota, if there is an upstream, and removes the remains of
+    /// interrupted uploads.
     pub(crate) fn tidy(&self) {
         if access::find_upstream(self).is_some() {
             let options = PruneOptions::default().max_bytes(self.options.limits.cache);
-            // Clients have their images whether or not others can go now; the next time tries again.
+            // Best effort: the client has its image, and the next call tries again.
             let _ = self.store.prune(&options);
         }
-        // What uploads left that ended badly; a server runs for months, and nobody else may open its store.
+        // A server runs for months, and no other process may open its store to clean up.
         let _ = self.store.sweep();
     }
 
-    /// Keeps an image that came by being used, for it was used again. At most once an hour: it is a write.
+    /// Records that a cached image was used, so that it is not evicted. At most once an hour, because it is a write.
     pub(crate) fn used(&self, image: &StoredImage) {
         const HOUR: i64 = 3_600;
         let now = self.store.now();
         if image.cached && image.last_used_at.is_none_or(|last| now.saturating_sub(last) > HOUR || last > now) {
-            // That it can't be noted takes nothing away from the client.
+            // Best effort: the client has its image.
             let _ = self.store.mark_used(&image.fingerprint);
         }
     }
@@ -123,8 +127,8 @@ impl Handler {
         })
     }
 
-    /// Refuses other methods than `GET` and `HEAD`. The route table does so before; this is for functions of it that are called
-    /// for paths of several kinds.
+    /// Refuses other methods than `GET` and `HEAD`. The route table does so before; this is for functions of it that
+    /// are called for paths of several kinds.
     pub(crate) fn read_only(request: &Request) -> Option<Response> {
         let reads = matches!(request.method, Method::GET | Method::HEAD);
         (!reads).then(|| answer::failure(StatusCode::METHOD_NOT_ALLOWED, "this method is not allowed here"))
@@ -139,8 +143,9 @@ pub struct RouteInfo {
     pub methods: &'static str,
     /// The path. `{name}` stands for one segment, `{name...}` for one or more.
     pub pattern: &'static str,
-    /// What an untrusted client must show: `anonymous` (nothing), `image token`, `operation token`, `upload token`, `trusted`
-    /// (a trusted certificate) or `local` (a connection from the same machine). Trusted clients may call every route.
+    /// What an untrusted client must show: `anonymous` (nothing), `image token`, `operation token`, `upload token`,
+    /// `trusted` (a trusted certificate) or `local` (a connection from the same machine). Trusted clients may call
+    /// every route.
     pub access: &'static str,
 }
 

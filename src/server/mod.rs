@@ -1,14 +1,14 @@
-//! Serves the images of a [`Store`](crate::store::Store): by the REST API of LXD and Incus, as a simplestreams tree, for direct
-//! import by URL, and as web pages. [`Handler`] is a function from [`Request`] to [`Response`] without a socket; [`Listener`]
-//! puts it on the network with TLS, HTTP/1.1 and HTTP/2.
+//! Serves the images of a [`Store`](crate::store::Store): by the REST API of LXD and Incus, as a simplestreams tree,
+//! for direct import by URL, and as web pages. [`Handler`] is a function from [`Request`] to [`Response`] without a
+//! socket; [`Listener`] puts it on the network with TLS, HTTP/1.1 and HTTP/2.
 //!
 //! # Parts
 //!
 //! - `routes`: the route table. Each route has its methods, its path, the access that it needs, and its function. Every request is
 //!   dispatched by it, and clients are refused nowhere else; [`Handler::routes`] lists it.
 //! - `core/`: the services behind all interfaces. `access` decides which images and aliases a client sees; `tokens` holds the
-//!   secrets that trusted clients issue; `operations` and `events` are what clients follow; `upstream_cache` fetches images that
-//!   the store lacks; `public` indexes the public images.
+//! secrets that trusted clients issue; `operations` and `events` are what clients follow; `upstream_cache` fetches
+//! images that the store lacks; `public` indexes the public images.
 //! - `api/`: the interfaces for programs: `rest/`, `simplestreams/`, `direct`, `metrics`.
 //! - `web/`: the pages for people.
 //! - `net/`: sockets, TLS, the limits on connections and requests, the access log.
@@ -16,8 +16,8 @@
 //! # Data flow
 //!
 //! `net` accepts a connection, determines the [`Client`] by its certificate, and calls [`Handler::handle`] on a thread. The route
-//! table calls a function of `api` or `web`, which asks `core` for what this client may see. The response's body is read while it
-//! is sent: neither an image nor a list is ever in memory as a whole.
+//! table calls a function of `api` or `web`, which asks `core` for what this client may see. The response's body is
+//! read while it is sent: neither an image nor a list is ever in memory as a whole.
 //!
 //! # Invariants
 //!

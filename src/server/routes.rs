@@ -1,10 +1,11 @@
-//! The route table: every path that the server knows, with the access that each method of it needs and the function that answers.
-//! [`dispatch`] is the only place where a request meets a function, and [`authorize`] the only place where a client is refused;
-//! what of an image's existence and content a client sees is decided below it, in `core::access`.
+//! The route table: every path that the server knows, with the access that each method of it needs and the function
+//! that answers. [`dispatch`] is the only place where a request meets a function, and [`authorize`] the only place
+//! where a client is refused; what of an image's existence and content a client sees is decided below it, in
+//! `core::access`.
 //!
-//! Patterns are tried from top to bottom, and the first one that matches the path counts: its routes are those next to each other
-//! with the same pattern. `{name}` matches one segment of the path, `{name...}` one or more. Segments are compared unescaped, so
-//! that `debian%2F12` is one.
+//! Patterns are tried from top to bottom, and the first one that matches the path counts: its routes are those next to
+//! each other with the same pattern. `{name}` matches one segment of the path, `{name...}` one or more. Segments are
+//! compared unescaped, so that `debian%2F12` is one.
 
 use http::{Method, StatusCode, header};
 
@@ -56,8 +57,8 @@ impl Verb {
 pub(crate) enum Access {
     /// Nothing. Functions show an untrusted client public images only, by way of `core::access`.
     Anonymous,
-    /// Nothing, as [`Access::Anonymous`]; but a download token in `?secret=` shows the private image that it was issued for.
-    /// A wrong one is the same as none, so that it does not tell whether the image exists.
+    /// Nothing, as [`Access::Anonymous`]; but a download token in `?secret=` shows the private image that it was issued
+    /// for. A wrong one is the same as none, so that it does not tell whether the image exists.
     ImageToken,
     /// The secret with which the client began this very operation, in `?secret=`; else 403.
     OperationToken,
@@ -271,7 +272,8 @@ fn authorize(
     }
 }
 
-/// The response to a method that no route of the path has. Which methods a path has is told to those only who may use one of them.
+/// The response to a method that no route of the path has. Which methods a path has is told to those only who may use
+/// one of them.
 fn wrong_method(
     handler: &Handler,
     request: &Request,

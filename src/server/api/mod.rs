@@ -1,5 +1,5 @@
-//! The interfaces for programs: the REST API of LXD and Incus, simplestreams, direct import, metrics; and what they share: the
-//! parsed address, conditional requests, the host that a client names, and the envelope of responses.
+//! The interfaces for programs: the REST API of LXD and Incus, simplestreams, direct import, metrics; and what they
+//! share: the parsed address, conditional requests, the host that a client names, and the envelope of responses.
 
 pub(crate) mod address;
 pub(crate) mod answer;

@@ -1,6 +1,9 @@
-//! What a client may see. Every look at an image on behalf of a client goes through here, so that what is private is, for a
-//! stranger, in no way different from what is not there. Single images and names that are not here are asked of the upstream,
-//! where there is one; lists are of what is here, and come in pages.
+//! Access control: which images and aliases a client sees. Every lookup on behalf of a client goes through here, so
+//! that to an untrusted client a private image is indistinguishable from a missing one: same error, same lists, same
+//! work.
+//!
+//! A single image or alias that the store lacks is looked for at the upstream, if there is one. Lists are of the store
+//! only, and come in pages.
 
 use std::sync::Arc;
 
@@ -14,13 +17,13 @@ use crate::fingerprint::{Fingerprint, Prefix};
 use crate::metadata::ImageType;
 use crate::store::{Alias, AliasQuery, AliasTarget, ImageQuery, Store, StoredImage};
 
-/// How many images of one prefix are looked at. Fingerprints are digests: so many never have four digits in common by chance.
+/// Images of one prefix that are examined. Fingerprints are digests: so many never share four digits by chance.
 const MAX_CANDIDATES: usize = 1_000;
 
 /// How many images or aliases one page of a list has.
 pub(crate) const PAGE: usize = 1_000;
 
-/// Somebody of whom nothing is known: what is shown alike to everybody is what they may see.
+/// An anonymous client's request, to find what everybody may see: pages and direct import show the same to all clients.
 pub(crate) fn anonymous() -> Request {
     Request::new(http::Method::GET, http::Uri::from_static("/"))
 }
@@ -59,8 +62,8 @@ pub(crate) struct StoredImages {
 }
 
 impl Images {
-    /// Gives the images of the next page to `each`; whether others follow. A row that can't be read is told to the log, and hides no
-    /// other.
+    /// Gives the images of the next page to `each`; whether others follow. A row that can't be read is told to the log,
+    /// and hides no other.
     pub(crate) fn page(&mut self, each: &mut dyn FnMut(&StoredImage) -> Result<()>) -> Result<bool> {
         match self {
             Self::Kept(public) => {
@@ -80,8 +83,8 @@ impl Images {
     }
 }
 
-/// The image whose fingerprint begins with `text`, with at least four digits. A private one is also shown to whoever has
-/// a `secret` for it. One that is not here is brought from the upstream, where there is one.
+/// Finds the image whose fingerprint begins with `text`, four digits at least. `secret` is that of a download token,
+/// which shows one private image. An image that the store lacks is fetched from the upstream, if there is one.
 ///
 /// # Errors
 /// `NotFound`, also for a text that is no beginning of a fingerprint, naming what may have been meant; `Ambiguous`; those of the
@@ -102,19 +105,20 @@ fn find_or_fetch(handler: &Handler, request: &Request, text: &str, secret: Optio
     };
     let Some(fetch) = find_upstream(handler) else { return Err(absent) };
     let Ok(prefix) = text.parse::<Prefix>() else { return Err(absent) };
-    // Asked also where a private image is here, which must not be told from none.
+    // The upstream is asked also when the store has a private image, or the time would tell that it does.
     match handler.upstream_cache.resolve(handler, fetch, prefix.as_str(), ImageType::Container)? {
         Some(fingerprint) if prefix.matches(&fingerprint) => fetch_upstream(handler, request, fetch, &fingerprint),
         _ => Err(absent),
     }
 }
 
-/// What brings images of the upstream, where there is one.
+/// The transfer by which to fetch from the upstream, if there is one.
 pub(crate) fn find_upstream(handler: &Handler) -> Option<&dyn ImageTransfer> {
     handler.options.image_transfer.as_deref().filter(|fetch| fetch.has_upstream())
 }
 
-/// An image of the upstream, if the client may see it: one that is here and private stays so, whoever else shows it.
+/// Fetches an image of the upstream, if the client may see it: one that is in the store as a private image stays
+/// private.
 fn fetch_upstream(
     handler: &Handler,
     request: &Request,
@@ -125,10 +129,10 @@ fn fetch_upstream(
     if image.public || request.is_trusted() { Ok(image) } else { Err(not_found()) }
 }
 
-/// As [`find_image`], of those that are here.
+/// As [`find_image`], without the upstream.
 ///
 /// # Errors
-/// `NotFound`, also for a text that is no beginning of a fingerprint: nothing is called so; `Ambiguous`.
+/// `NotFound`, also for a text that is no fingerprint prefix; `Ambiguous`.
 pub(crate) fn find_local_image(
     handler: &Handler,
     request: &Request,
@@ -159,7 +163,7 @@ pub(crate) fn find_local_image(
     seen.ok_or_else(not_found)
 }
 
-/// What a name stands for: an alias of this server, or else one of the upstream. Nothing is brought.
+/// Resolves an alias: of the store, or else of the upstream. Fetches nothing.
 ///
 /// # Errors
 /// `NotFound`; those of the upstream.
@@ -176,16 +180,16 @@ pub(crate) fn resolve_alias(
     found.map_err(|error| with_suggestions(handler, error, name))
 }
 
-/// What a name that the client does not see here stands for on the upstream.
+/// Resolves an alias at the upstream that the client does not see in the store.
 fn resolve_upstream_alias(handler: &Handler, name: &str) -> Result<(Alias, Fingerprint, ImageType)> {
     let (Some(fetch), Ok(alias)) = (find_upstream(handler), Alias::new(name)) else { return Err(not_found()) };
     for image_type in [ImageType::Container, ImageType::VirtualMachine] {
         let found = handler.upstream_cache.resolve(handler, fetch, name, image_type)?;
-        // The beginning of a fingerprint is no alias.
+        // A fingerprint prefix is no alias.
         let digits = |found: &Fingerprint| name.parse::<Prefix>().is_ok_and(|prefix| prefix.matches(found));
         if let Some(fingerprint) = found.filter(|found| !digits(found)) {
-            // A name of this server is never given another meaning, also where the client must not see that it is there;
-            // looked at last, so that both take the same time.
+            // An alias of the store never resolves to an image of the upstream, also where the client can't see it.
+            // Checked last, so that both cases take the same time.
             return match handler.store.alias(name) {
                 Err(error) if error.kind() == ErrorKind::NotFound => Ok((alias, fingerprint, image_type)),
                 Err(error) => Err(error),
@@ -196,7 +200,7 @@ fn resolve_upstream_alias(handler: &Handler, name: &str) -> Result<(Alias, Finge
     Err(not_found())
 }
 
-/// The alias of this name and the image that it points to, which is brought from the upstream where it is only there.
+/// Finds an alias and its image, which is fetched from the upstream if the store lacks the alias.
 ///
 /// # Errors
 /// `NotFound`; those of the upstream.
@@ -211,14 +215,15 @@ pub(crate) fn find_alias(handler: &Handler, request: &Request, name: &str) -> Re
     }
 }
 
-/// As [`find_alias`], of those that are here: where a container's and a virtual machine's image share the name, the container's.
+/// As [`find_alias`], without the upstream. Where a container's and a virtual machine's image share the name, it is the
+/// container's.
 ///
 /// # Errors
 /// `NotFound`.
 pub(crate) fn find_local_alias(handler: &Handler, request: &Request, name: &str) -> Result<(Alias, StoredImage)> {
-    // A name that the container's image has and the client must not see may be the one of a virtual machine's.
+    // The container's image may be private while the virtual machine's of the same name is public.
     for image_type in ImageType::ALL {
-        // Between the two looks the alias may move, and the image go.
+        // Between the two reads the alias may move, and its image be deleted.
         for _ in 0..3 {
             let (alias, target) = match handler.store.alias_of(name, image_type) {
                 Ok(found) => found,
@@ -236,8 +241,8 @@ pub(crate) fn find_local_alias(handler: &Handler, request: &Request, name: &str)
     Err(not_found())
 }
 
-/// All aliases that the client may see, with what they point to, sorted by name. A name that a container's and a virtual machine's
-/// image share comes once, as that of the container.
+/// All aliases that the client may see, with what they point to, sorted by name. A name that a container's and a
+/// virtual machine's image share comes once, as that of the container.
 pub(crate) fn list_aliases(handler: &Handler, request: &Request) -> Result<Aliases> {
     let trusted = request.is_trusted();
     let stored = || AliasRows::Stored(Box::new((handler.store.clone(), AliasQuery::new().limit(PAGE), trusted)));
@@ -300,8 +305,7 @@ impl Aliases {
     }
 }
 
-/// What is told of a name that means nothing to the client: the same whether or not something private is called so, with the
-/// public names that may have been meant.
+/// Adds similar public names to a `NotFound` error. Private names have no influence on it.
 pub(crate) fn with_suggestions(handler: &Handler, error: Error, name: &str) -> Error {
     if error.kind() != ErrorKind::NotFound {
         return error;
@@ -316,7 +320,7 @@ pub(crate) fn with_suggestions(handler: &Handler, error: Error, name: &str) -> E
     Error::new(ErrorKind::NotFound, format!("not found; did you mean {}?", names.join(" or ")))
 }
 
-/// The one sentence for everything that a client can't see.
+/// The error for everything that a client can't see.
 pub(crate) fn not_found() -> Error {
     Error::new(ErrorKind::NotFound, "not found")
 }

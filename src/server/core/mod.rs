@@ -1,5 +1,5 @@
-//! The services behind every interface of the server. None of them writes a response: they return images, aliases and errors, and
-//! `api` and `web` turn these into bytes.
+//! The services behind every interface of the server. None of them writes a response: they return images, aliases and
+//! errors, and `api` and `web` turn these into bytes.
 
 pub(crate) mod access;
 pub(crate) mod by_version;

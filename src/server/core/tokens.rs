@@ -1,5 +1,5 @@
-//! [`TokenStore`]: secrets that trusted clients issue for others: to download one private image, or to upload one image.
-//! A token is used once, expires, and is in memory only, as a digest. A wrong token has the same effect as none.
+//! [`TokenStore`]: secrets that trusted clients issue for others: to download one private image, or to upload one
+//! image. A token is used once, expires, and is in memory only, as a digest. A wrong token has the same effect as none.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};

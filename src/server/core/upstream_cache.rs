@@ -1,9 +1,10 @@
-//! [`UpstreamCache`]: resolves names at the upstream, and fetches images from it that the store lacks. Concurrent requests for one
-//! name or image share one query or download. Anonymous clients can trigger both, so queries, downloads and waiters are bounded,
-//! and failures are not retried soon. While the upstream is unreachable, cached images are served.
+//! [`UpstreamCache`]: resolves names at the upstream, and fetches images from it that the store lacks. Concurrent
+//! requests for one name or image share one query or download. Anonymous clients can trigger both, so queries,
+//! downloads and waiters are bounded, and failures are not retried soon. While the upstream is unreachable, cached
+//! images are served.
 //!
-//! No lock is held while the upstream or the store is asked: what is in progress is marked in `resolving` and `fetching`, and the
-//! mark is removed by a guard however the work ends.
+//! No lock is held while the upstream or the store is asked: what is in progress is marked in `resolving` and
+//! `fetching`, and the mark is removed by a guard however the work ends.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -117,8 +118,8 @@ impl UpstreamCache {
         self.changed.notify_all();
     }
 
-    /// Resolves an alias of this type, or a fingerprint prefix, at the upstream. The answer is a few minutes old at most, and older
-    /// when the upstream can't be asked. `None` where the upstream has nothing.
+    /// Resolves an alias of this type, or a fingerprint prefix, at the upstream. The answer is a few minutes old at
+    /// most, and older when the upstream can't be asked. `None` where the upstream has nothing.
     ///
     /// # Errors
     /// `Remote` when the upstream can't be asked and no older answer is known; `Busy`.
@@ -182,7 +183,8 @@ impl UpstreamCache {
         answer
     }
 
-    /// What a name resolved to when the upstream was asked last: by this process, or by an earlier one that cached the image.
+    /// What a name resolved to when the upstream was asked last: by this process, or by an earlier one that cached the
+    /// image.
     fn remembered(
         &self,
         handler: &Handler,
@@ -199,8 +201,8 @@ impl UpstreamCache {
         }
     }
 
-    /// Fetches an image of the upstream into the store, or waits for the request that fetches it. The caller checks whether the
-    /// client may see it.
+    /// Fetches an image of the upstream into the store, or waits for the request that fetches it. The caller checks
+    /// whether the client may see it.
     ///
     /// # Errors
     /// Those of [`ImageTransfer::fetch`], also of another request's recent try; `Busy`.
@@ -288,7 +290,8 @@ impl UpstreamCache {
     }
 }
 
-/// An error of the upstream as one of this server. An error of a kind that would blame the client's request becomes `Remote`.
+/// An error of the upstream as one of this server. An error of a kind that would blame the client's request becomes
+/// `Remote`.
 fn as_server_error(error: Error) -> Error {
     match error.kind() {
         ErrorKind::NotFound => crate::server::core::access::not_found(),

@@ -1,5 +1,6 @@
-//! The access log: a line for each request, in the format that web servers use. What clients send is escaped, and secrets are
-//! removed. Lines go through a bounded queue to a writer thread, so that a full pipe never blocks a request.
+//! The access log: a line for each request, in the format that web servers use. What clients send is escaped, and
+//! secrets are removed. Lines go through a bounded queue to a writer thread, so that a full pipe never blocks a
+//! request.
 
 use std::fmt;
 use std::io::Write;

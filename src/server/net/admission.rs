@@ -1,5 +1,5 @@
-//! Admission control: bounds the connections, in all and per client address, and the requests that are processed at once.
-//! A permit is released when it is dropped, however its connection or request ends.
+//! Admission control: bounds the connections, in all and per client address, and the requests that are processed at
+//! once. A permit is released when it is dropped, however its connection or request ends.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,8 +11,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(super) const MAX_REQUESTS: usize = 256;
 /// Requests of one address that are processed at once, so that one client can't take all permits with slow requests.
 const MAX_REQUESTS_PER_ADDRESS: usize = 128;
-/// Uploads and waits for operations that are processed at once. They may take as long as the client likes, so they have permits
-/// of their own and never block reads.
+/// Uploads and waits for operations that are processed at once. They may take as long as the client likes, so they have
+/// permits of their own and never block reads.
 pub(super) const MAX_LONG_REQUESTS: usize = 64;
 /// Threads that read bodies ahead of the client. They wait for the disk only, never for a client.
 pub(super) const READERS: usize = 64;
@@ -67,8 +67,8 @@ impl Admission {
         Arc::clone(&self.connections).acquire_owned().await.ok()
     }
 
-    /// Counts one more connection of an address; `None` when the address has as many as it may. Does not wait: the caller closes
-    /// the connection at once.
+    /// Counts one more connection of an address; `None` when the address has as many as it may. Does not wait: the
+    /// caller closes the connection at once.
     pub(super) fn try_acquire(&self, address: IpAddr) -> Option<ConnectionPermit> {
         let address = network(address);
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,7 +83,8 @@ impl Admission {
         Some(ConnectionPermit { address, addresses: Arc::clone(&self.addresses), requests })
     }
 
-    /// Waits until a request of this connection may be processed. `long` is for those that may take as long as the client likes.
+    /// Waits until a request of this connection may be processed. `long` is for those that may take as long as the
+    /// client likes.
     pub(super) async fn request(&self, permit: &ConnectionPermit, long: bool) -> Option<RequestPermit> {
         let all = if long { &self.long } else { &self.requests };
         // The address first: a client that waits for its own limit must not hold a permit that others could use.
@@ -111,8 +112,8 @@ impl Drop for ConnectionPermit {
     }
 }
 
-/// The unit that limits per address count: an IPv4 address, or the /64 network of an IPv6 address, which is what one customer gets
-/// at least (RFC 6177).
+/// The unit that limits per address count: an IPv4 address, or the /64 network of an IPv6 address, which is what one
+/// customer gets at least (RFC 6177).
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) if !address.is_loopback() => {

@@ -1,5 +1,5 @@
-//! Bodies between the handler, which reads and is read on threads, and the network, which waits for nobody. In: each read
-//! waits for the client. Out: one chunk is sent while the next one is read, so that memory stays as it is.
+//! Bodies between the handler, which reads and is read on threads, and the network, which waits for nobody. In: each
+//! read waits for the client. Out: one chunk is sent while the next one is read, so that memory stays as it is.
 
 use std::future::poll_fn;
 use std::io::{self, Read};
@@ -20,7 +20,7 @@ use super::buffers::Buffers;
 use super::idle::{ActiveRequest, ClientWait, IdleMonitor};
 use crate::server::message::Pieces;
 
-/// The body of a request, for a thread that may wait.
+/// The body of a request, read by a thread that may block.
 pub(super) struct Arriving {
     /// `None` when it was read to its end, or broke.
     incoming: Option<Incoming>,
@@ -58,8 +58,8 @@ impl Read for Arriving {
     }
 }
 
-/// How much of a body that nobody reads any more is taken off the wire, and how long its connection stays open for that. A
-/// connection that is closed while its client still sends is reset, and the answer with it.
+/// How much of a body that nobody reads any more is taken off the wire, and how long its connection stays open for
+/// that. A connection that is closed while its client still sends is reset, and the answer with it.
 const LINGER_BYTES: u64 = 16 << 20;
 const LINGER_TIME: Duration = Duration::from_secs(3);
 
@@ -83,11 +83,11 @@ async fn pass_over(mut incoming: Incoming) {
     std::future::pending::<()>().await;
 }
 
-/// The body of a response on its way out.
+/// The body of a response while it is sent.
 pub(super) struct Departing {
     state: State,
-    /// What is not sent yet: what the client was promised, less what it got. `None` where nothing was promised, for the body is
-    /// made while it is sent.
+    /// What is not sent yet: what the client was promised, less what it got. `None` where nothing was promised, for the
+    /// body is made while it is sent.
     left: Option<u64>,
     waiting: Option<ClientWait>,
     buffers: Buffers,
@@ -103,7 +103,8 @@ enum State {
 }
 
 impl Departing {
-    /// Sends `first`, which was read from `pieces`, and then the rest of them: `length` bytes in all, where that is known.
+    /// Sends `first`, which was read from `pieces`, and then the rest of them: `length` bytes in all, where that is
+    /// known.
     pub(super) fn new(
         (first, pieces): (Bytes, Pieces),
         length: Option<u64>,

@@ -23,8 +23,8 @@ use super::tls::H2;
 use super::{Stage, either};
 use crate::fingerprint::Fingerprint;
 
-/// Requests of one connection at once. A client of images has one or two; each may hold two files and two chunks for as long as
-/// its client does not read.
+/// Requests of one connection at once. A client of images has one or two; each may hold two files and two chunks for as
+/// long as its client does not read.
 const STREAMS: u32 = 4;
 /// What a client may send of one body before it is read, and of all bodies of a connection.
 const WINDOW: u32 = 256 << 10;
@@ -128,7 +128,8 @@ where
     }
 }
 
-/// Goes on until the connection ends, is silent for too long, or the server stops. What is dropped then takes everything with it.
+/// Goes on until the connection ends, is silent for too long, or the server stops. What is dropped then takes
+/// everything with it.
 async fn run<C>(
     shared: &ListenerState,
     peer: &Peer,

@@ -1,5 +1,6 @@
-//! Detects idle clients: counts the bytes of a connection, its requests, and how many of these wait for the client. A connection
-//! is cut when the server waits for its client and the client transfers next to nothing; never because the server itself is slow.
+//! Detects idle clients: counts the bytes of a connection, its requests, and how many of these wait for the client. A
+//! connection is cut when the server waits for its client and the client transfers next to nothing; never because the
+//! server itself is slow.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -7,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::observed::Observer;
 
-/// The bytes that count as progress within the idle timeout, so that a client can't hold a connection by a byte now and then.
+/// The bytes that count as progress within the idle timeout, so that a client can't hold a connection by a byte now and
+/// then.
 const MIN_PROGRESS_BYTES: u64 = 1 << 10;
 
 /// The counters of one connection.

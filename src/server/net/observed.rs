@@ -1,5 +1,5 @@
-//! A stream that somebody looks at while its bytes come and go: to count them, or to read along. Nothing of it is changed.
-//! What is looked for is in `monitor.rs` and `framing.rs`.
+//! A stream that somebody looks at while its bytes come and go: to count them, or to read along. Nothing of it is
+//! changed. What is looked for is in `monitor.rs` and `framing.rs`.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -7,16 +7,16 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Is told what crosses a stream.
+/// Receives the bytes that a stream reads, and the number of those that it writes.
 pub(super) trait Observer {
-    /// These bytes came.
+    /// Bytes were read.
     fn on_read(&mut self, bytes: &[u8]);
 
-    /// So many bytes went.
+    /// `count` bytes were written.
     fn on_write(&mut self, _count: usize) {}
 }
 
-/// A stream and who looks at it.
+/// A stream with its observer.
 #[derive(Debug)]
 pub(super) struct Observed<S, O> {
     inner: S,

@@ -1,5 +1,5 @@
-//! From a request on the network to the handler on a thread, and back. Refuses what must not reach the handler, and turns
-//! its panics into an answer.
+//! [`Service`]: passes requests of a connection to the handler on a thread, and its responses back. Refuses requests
+//! that must not reach the handler, and answers 500 to its panics.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -27,7 +27,7 @@ use crate::server::api::answer;
 use crate::server::handler::Handler;
 use crate::server::message::{Body, Client, Pieces, Request, Response};
 
-/// What all connections share.
+/// The state of a listener that all its connections share.
 pub(super) struct ListenerState {
     pub(super) handler: Arc<Handler>,
     pub(super) trusted: Option<TrustedClients>,
@@ -40,17 +40,17 @@ pub(super) struct ListenerState {
     pub(super) stage: watch::Receiver<Stage>,
 }
 
-/// What the requests of one connection share.
+/// The state of a connection that all its requests share.
 pub(super) struct Peer {
     pub(super) address: IpAddr,
-    /// The certificate that the client showed, and has the key of.
+    /// The client's certificate; the handshake verified that it has the key.
     pub(super) certificate: Option<Fingerprint>,
     pub(super) secure: bool,
     pub(super) monitor: Arc<IdleMonitor>,
-    /// Whether a head came that can be understood in two ways.
+    /// Whether a request head was received that can be parsed in two ways.
     pub(super) ambiguous: Arc<AtomicBool>,
     pub(super) permit: ConnectionPermit,
-    /// What goes on when the connection is no longer one of HTTP.
+    /// The task that continues after the connection was upgraded to a WebSocket.
     pub(super) upgraded: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -86,7 +86,8 @@ struct Begun {
 }
 
 impl Begun {
-    /// Reads what is sent first, on a thread that may wait for the disk. While nothing is sent yet, an error is still an answer.
+    /// Reads what is sent first, on a thread that may wait for the disk. While nothing is sent yet, an error is still
+    /// an answer.
     fn new(mut response: Response, head: bool, buffers: &Buffers) -> Self {
         let mut broke = false;
         loop {
@@ -149,7 +150,7 @@ impl Service {
         sent
     }
 
-    /// What is answered at once, and the connection closed, because of how the request is framed.
+    /// Refuses a request because of its framing or host; the connection is closed after the response.
     fn refuse(&self, parts: &mut request::Parts) -> Option<Response> {
         if self.peer.ambiguous.load(Ordering::Relaxed) {
             return Some(answer::failure(StatusCode::BAD_REQUEST, "the end of the request is told twice"));
@@ -168,7 +169,7 @@ impl Service {
         None
     }
 
-    /// Has the handler answer, on a thread.
+    /// Calls the handler on a thread.
     async fn work(&self, parts: request::Parts, incoming: Incoming, upgrade: Option<websocket::Upgrade>) -> Begun {
         let head = parts.method == Method::HEAD;
         let long = is_long(&parts);
@@ -184,7 +185,7 @@ impl Service {
         let (shared, peer) = (Arc::clone(&self.shared), Arc::clone(&self.peer));
         let body = Arriving::new(incoming, Arc::clone(&self.peer.monitor));
         let worked = spawn_blocking(move || {
-            // The thread is the client's as long as this runs, even when he is gone.
+            // The permit is held until the thread is done, also when the client is gone.
             let _permit = permit;
             let request = Request {
                 method: parts.method,
@@ -227,7 +228,7 @@ impl Service {
     }
 }
 
-/// Who it is, as of now.
+/// Who the client is now: trust is checked for each request, not for each connection.
 fn client(shared: &ListenerState, peer: &Peer) -> Client {
     let (Some(certificate), Some(trusted)) = (peer.certificate, &shared.trusted) else { return Client::Untrusted };
     match trusted.knows(&certificate) {
@@ -240,7 +241,7 @@ fn client(shared: &ListenerState, peer: &Peer) -> Client {
     }
 }
 
-/// Whether a request may take as long as its client likes.
+/// Whether the duration of a request is up to its client: an upload, or waiting for an operation.
 fn is_long(parts: &request::Parts) -> bool {
     let reads = matches!(parts.method, Method::GET | Method::HEAD);
     !reads

@@ -1,5 +1,6 @@
-//! The page for people: which images there are, what they are, how to use each.
-//! Plain HTML that works without scripts; all texts come from strangers and are escaped.
+//! The web pages: the list of public images with a search, a page for each image, and the commands to use it. Plain
+//! HTML without scripts; texts of images are untrusted and always escaped. Everybody sees the same pages, trusted or
+//! not.
 
 mod commands;
 mod image;
@@ -20,7 +21,7 @@ use crate::server::routes::Call;
 
 use self::commands::Remote;
 
-/// Whether the request comes from a browser: it takes HTML, which clients of the API do not ask for.
+/// Whether the request comes from a browser: it accepts HTML, which clients of the API do not ask for.
 pub(crate) fn wants(request: &Request) -> bool {
     request.header(header::ACCEPT).is_some_and(|accept| accept.contains("text/html"))
 }
@@ -53,18 +54,18 @@ pub(crate) fn asset(_: &Handler, call: Call<'_>) -> Response {
     response.with(header::ETAG, &quoted(tag))
 }
 
-/// Elsewhere on this server.
+/// A redirect to another path of this server.
 pub(crate) fn moved(path: &str) -> Response {
     Response::new(StatusCode::SEE_OTHER).with(header::LOCATION, path)
 }
 
-/// There is no such page, or none that anybody may see: nothing tells which.
+/// The page of what does not exist or is private: both are the same.
 pub(crate) fn not_found(handler: &Handler, request: &Request) -> Response {
     let site = site(handler, request).unwrap_or_default();
     render::problem(&site, StatusCode::NOT_FOUND, "Not found", "There is no image and no page at this address.")
 }
 
-/// The server can't show the page.
+/// The page of an error.
 pub(crate) fn failed(handler: &Handler, request: &Request, error: &Error) -> Response {
     if error.kind() == ErrorKind::NotFound {
         return not_found(handler, request);
@@ -78,12 +79,12 @@ pub(crate) fn failed(handler: &Handler, request: &Request, error: &Error) -> Res
     render::problem(&site, status, "Not understood", "The server can’t make sense of this request.")
 }
 
-/// What all pages show of the server.
+/// What all pages show about the server.
 #[derive(Serialize, Default)]
 struct Site {
-    /// What it is called.
+    /// Its title.
     name: String,
-    /// Where it is, as a client would write it.
+    /// Its URL, as the commands contain it.
     remote: Remote,
 }
 

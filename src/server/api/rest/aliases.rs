@@ -19,7 +19,7 @@ use crate::server::handler::Handler;
 use crate::server::message::{Request, Response};
 use crate::store::{Alias, AliasTarget};
 
-/// All of them, each name once.
+/// The list of aliases, each name once.
 pub(super) fn list(handler: &Handler, request: &Request, address: &Address) -> Response {
     let recursive = is_recursive(address);
     let row = move |alias: &Alias, target: &AliasTarget| match recursive {
@@ -36,7 +36,7 @@ pub(super) fn list(handler: &Handler, request: &Request, address: &Address) -> R
     list.unwrap_or_else(|error| answer::error(&error, request.is_trusted()))
 }
 
-/// One of them.
+/// One alias.
 pub(super) fn get(handler: &Handler, request: &Request, name: &str) -> Response {
     let one = || -> Result<Response> {
         let (alias, target, image_type) = access::resolve_alias(handler, request, name)?;
@@ -49,7 +49,7 @@ pub(super) fn get(handler: &Handler, request: &Request, name: &str) -> Response 
     one().unwrap_or_else(|error| answer::error(&error, request.is_trusted()))
 }
 
-/// Where an alias is.
+/// The path of an alias.
 pub(super) fn location(name: &str) -> String {
     format!("/1.0/images/aliases/{}", escape::segment(name))
 }
@@ -60,7 +60,7 @@ fn object(alias: &Alias, target: &Fingerprint, image_type: ImageType) -> Value {
     })
 }
 
-/// Changes with all that can be changed of an alias.
+/// The entity tag of an alias: differs whenever its target, type or description does.
 pub(super) fn etag(alias: &Alias, target: &Fingerprint, image_type: ImageType) -> String {
     Fingerprint::of(object(alias, target, image_type).to_string().as_bytes()).to_string()
 }

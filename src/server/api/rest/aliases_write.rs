@@ -1,6 +1,6 @@
-//! Changes to aliases: made, described and pointed elsewhere (on condition of what the client read, if it says so), renamed and deleted.
-//! Only for trusted clients. A name that is taken is a conflict. Of a container and a virtual machine that share a name, the
-//! container's is changed, as it is the one that is shown.
+//! Changes to aliases: made, described and pointed elsewhere (on condition of what the client read, if it says so),
+//! renamed and deleted. Only for trusted clients. A name that is taken is a conflict. Of a container and a virtual
+//! machine that share a name, the container's is changed, as it is the one that is shown.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -72,10 +72,10 @@ pub(super) fn delete(handler: &Handler, request: &Request, name: &str) -> Result
     Ok(answer::done())
 }
 
-/// The state that the request is based on, where it says one.
+/// The alias as it is, if the request has `If-Match`: the change is made on this state only. `None` without the header.
 ///
 /// # Errors
-/// `Mismatch` when the alias is in another one; `NotFound`.
+/// `Mismatch` when the header does not match the alias; `NotFound`.
 fn expected(handler: &Handler, request: &Request, name: &str) -> Result<Option<(Alias, AliasTarget)>> {
     let Some(list) = conditional::based_on(request) else { return Ok(None) };
     let (alias, image) = access::find_local_alias(handler, request, name)?;

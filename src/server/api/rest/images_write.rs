@@ -1,5 +1,5 @@
-//! Changes to an image that is there: edit, delete, a secret, a refresh.
-//! Only for trusted clients; edits are based on the state that the client read.
+//! Writes to an image: edit, delete, issue a token, refresh, push. The route table lets trusted clients in only. Edits and deletions
+//! with `If-Match` are made only on the state that the client read.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ pub(super) fn edit(handler: &Handler, request: &mut Request, fingerprint: &str) 
         edit = edit.expires_at(expires_at);
     }
     if request.method == Method::PUT {
-        // All of it: what is not there is empty, but for the date, which older clients don't know.
+        // PUT replaces everything that can be edited, but the expiry date, which older clients don't send.
         let mut properties = Properties::new();
         for (key, value) in change.properties.unwrap_or_default().0 {
             properties.set(key, value)?;
@@ -81,10 +81,10 @@ pub(super) fn delete(handler: &Handler, request: &Request, fingerprint: &str) ->
     Ok(answer::began(&location, json!(handler.operations.get(&id))))
 }
 
-/// The state of the image on which the client says that its request is based, if it says so.
+/// The state of the image, if the request has `If-Match`: the change is made on this state only. `None` without the header.
 ///
 /// # Errors
-/// `Mismatch` when the image is in another one.
+/// `Mismatch` when the header does not match the image.
 fn based_on(request: &Request, image: &StoredImage) -> Result<Option<ETag>> {
     let Some(list) = conditional::based_on(request) else { return Ok(None) };
     let etag = image.etag();

@@ -1,5 +1,5 @@
-//! `POST /1.0/images` with a source: an image is brought from elsewhere while the client follows the operation, or the client
-//! is given a pass with which another server sends it here.
+//! `POST /1.0/images` with a JSON body: imports an image from another server in the background, or issues an upload token with which
+//! another server pushes an image here.
 
 use std::sync::Arc;
 use std::thread;
@@ -20,7 +20,7 @@ use crate::server::message::{Request, Response};
 use crate::source_protocol::Protocol;
 use crate::store::{Alias, Edit};
 
-/// Begins to bring an image.
+/// Begins an import, or issues an upload token.
 pub(super) fn post(handler: &Handler, mut request: Request) -> Response {
     begin(handler, &mut request).unwrap_or_else(|error| operation_result::refused(&error, true))
 }
@@ -65,7 +65,7 @@ fn begin(handler: &Handler, request: &mut Request) -> Result<Response> {
     }
 }
 
-/// The image of a server that is meant.
+/// The source that a client names, as the transfer takes it.
 fn named(source: &ImageSource, auto_update: bool) -> Result<Pull> {
     let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let mut pull = Pull::default();
@@ -86,7 +86,7 @@ fn named(source: &ImageSource, auto_update: bool) -> Result<Pull> {
     Ok(pull)
 }
 
-/// A pass for another server, which will send the image.
+/// Issues an upload token for another server, which will push the image.
 fn pass(handler: &Handler, mut spec: UploadSpec, source: &ImageSource) -> Result<Response> {
     if !source.fingerprint.is_empty() {
         spec.fingerprint = Some(source.fingerprint.parse()?);
@@ -96,7 +96,7 @@ fn pass(handler: &Handler, mut spec: UploadSpec, source: &ImageSource) -> Result
     issue_token(handler, operation, TokenScope::Upload(Box::new(spec)))
 }
 
-/// Answers with a pass, which goes on by itself.
+/// Issues a token and answers with the operation that represents it, the secret in its metadata.
 pub(super) fn issue_token(handler: &Handler, operation: OperationHandle, opens: TokenScope) -> Result<Response> {
     let secret = handler.tokens.issue(opens, operation.id())?;
     operation.add_metadata([("secret", json!(secret))]);
@@ -132,7 +132,7 @@ fn bring(handler: &Handler, request: &Request, spec: &UploadSpec, pull: Pull) ->
     })
 }
 
-/// What the client asks for of the image besides its bytes; nothing that it did not say.
+/// The edit that gives an image that was in the store already what the client asks for. What the request does not name stays.
 fn wanted(spec: &UploadSpec, auto_update: bool) -> Result<Edit> {
     let mut edit = Edit::new();
     if spec.public {
@@ -150,10 +150,10 @@ fn wanted(spec: &UploadSpec, auto_update: bool) -> Result<Edit> {
     Ok(edit)
 }
 
-/// What brings images here.
+/// The transfer of this server.
 ///
 /// # Errors
-/// `FeatureDisabled` where nothing does.
+/// `FeatureDisabled` where there is none.
 pub(super) fn fetcher(handler: &Handler) -> Result<Arc<dyn ImageTransfer>> {
     handler
         .options
@@ -162,7 +162,10 @@ pub(super) fn fetcher(handler: &Handler) -> Result<Arc<dyn ImageTransfer>> {
         .ok_or_else(|| Error::new(ErrorKind::FeatureDisabled, "this server brings no images from others"))
 }
 
-/// Answers with an operation that goes on after the answer.
+/// Runs work on a thread that outlives the request, and answers with its operation.
+///
+/// # Errors
+/// `Io` when no thread can be started; the operation has failed then.
 pub(super) fn in_background(
     operation: OperationHandle,
     work: impl FnOnce(OperationHandle) + Send + 'static,
@@ -171,6 +174,6 @@ pub(super) fn in_background(
     thread::Builder::new()
         .name("operation".to_owned())
         .spawn(move || work(operation))
-        .map_err(|error| Error::io("the work can't be begun", error))?;
+        .map_err(|error| Error::io("cannot start a thread for the operation", error))?;
     Ok(response)
 }

@@ -1,5 +1,8 @@
-//! The REST API of LXD and Incus as far as it is about images: what strangers read, what trusted clients change.
-//! To a stranger, what is private looks as if it were not there.
+//! The image endpoints of the REST API of LXD and Incus: images, aliases, operations, events. Each endpoint is a function here, called
+//! by the route table after the access check; the modules below it hold the work.
+//!
+//! Reads filter by what the client may see (`core::access`). Writes are reached by trusted clients, and by uploads with a token. Work
+//! that takes long answers 202 with an operation, which the client follows.
 
 mod aliases;
 mod aliases_write;
@@ -32,7 +35,7 @@ pub(crate) use operation_result::created;
 pub(crate) use upload::{UploadGrant, redeem_upload_token};
 pub(crate) use upload_headers::UploadSpec;
 
-/// What of the API's extensions is done here, as far as clients look at them. Named by LXD's own list.
+/// The API extensions that clients look for and that this server has, by their names in LXD's `doc/api-extensions.md`.
 const EXTENSIONS: &[&str] = &[
     "etag",
     "patch",
@@ -46,8 +49,8 @@ const EXTENSIONS: &[&str] = &[
     "api_filtering",
 ];
 
-/// Refuses a request below `/1.0` that no function may see: for another project, and a write that another site's page makes.
-/// There is one project, `default`; in any other nothing exists.
+/// Refuses a request below `/1.0` that no function may see: for another project, and a write that another site's page
+/// makes. There is one project, `default`; in any other nothing exists.
 pub(crate) fn refuse(handler: &Handler, request: &Request, address: &Address) -> Option<Response> {
     if address.query("project").is_some_and(|project| project != "default") {
         return Some(answer::not_found());

@@ -1,5 +1,5 @@
-//! `/1.0/operations`: work that goes on, by its name; waiting for it, and cancelling it.
-//! Only for trusted clients, but for what a client began itself with a pass.
+//! `/1.0/operations`: lists operations, shows one, waits for it, cancels it. For trusted clients, and for the client that began the
+//! operation with a token; the route table checks both.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub(super) fn list(handler: &Handler, address: &Address) -> Response {
     let objects = is_recursive(address);
     let mut by_status: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for mut operation in handler.operations.list() {
-        // For whoever asked for it, and asks for the operation itself.
+        // The secret of a token is shown with its own operation only.
         operation.metadata.remove("secret");
         let status = operation.status.to_lowercase();
         let value = if objects { json!(operation) } else { json!(location(&operation.id)) };

@@ -1,5 +1,5 @@
-//! `POST /1.0/images`: an image comes in as one file, as two, or by its source.
-//! What arrives is staged in the store as it comes; the operation that is answered is over when it is admitted, or refused.
+//! `POST /1.0/images` with an image as its body: one file, or a form of two. The store stages the bytes while they
+//! arrive; the operation in the response has ended when the image is published or refused.
 
 use http::{StatusCode, header};
 use serde_json::json;
@@ -52,8 +52,9 @@ fn body_kind(request: &Request) -> BodyKind {
     }
 }
 
-/// Takes the upload token that an untrusted client shows; `None` without a valid one. The token is used up by being shown,
-/// whatever becomes of the upload. One is not looked at for a body that is no image: only trusted clients name a source.
+/// Takes the upload token that an untrusted client shows; `None` without a valid one. The token is used up by being
+/// shown, whatever becomes of the upload. One is not looked at for a body that is no image: only trusted clients name a
+/// source.
 pub(crate) fn redeem_upload_token(handler: &Handler, request: &Request) -> Option<UploadGrant> {
     if !matches!(body_kind(request), BodyKind::Unified | BodyKind::Split) {
         return None;
@@ -85,7 +86,7 @@ fn receive(handler: &Handler, request: Request, grant: Option<UploadGrant>, two:
         let spec = allowed.map_or(Ok(said.clone()), |allowed| allowed.narrowed(said))?;
         let announced = body::announced(&request)?;
         let most = handler.options.limits.upload;
-        // A form has a little around its files.
+        // The limit is on all bytes that are sent, with the few that a form has around its files.
         if announced.is_some_and(|length| length > most) {
             return Err(Error::limit("upload", most, "what the client sends, in bytes,"));
         }
@@ -144,7 +145,7 @@ fn import(
     handler.store.import(source, &options)
 }
 
-/// The answer when it is over.
+/// Ends the operation, and makes the response.
 fn conclude(
     handler: &Handler,
     operation: OperationHandle,

@@ -14,7 +14,8 @@ use crate::progress::{Cancel, Phase, Progress, Update};
 use crate::protocol::rest;
 use crate::server::core::tokens::SecretDigest;
 
-/// A running operation. If it is dropped before [`succeed`](Self::succeed) or [`fail`](Self::fail), the operation fails.
+/// A running operation. If it is dropped before [`succeed`](Self::succeed) or [`fail`](Self::fail), the operation
+/// fails.
 #[derive(Debug)]
 pub(crate) struct OperationHandle {
     shared: Arc<Registry>,
@@ -56,8 +57,8 @@ impl OperationHandle {
         });
     }
 
-    /// A receiver of progress that publishes it in the operation's metadata, as clients of LXD and Incus show it. At most once
-    /// a second: each change is an event for all listeners.
+    /// A receiver of progress that publishes it in the operation's metadata, as clients of LXD and Incus show it. At
+    /// most once a second: each change is an event for all listeners.
     pub(crate) fn progress(&self) -> Arc<dyn Progress> {
         let (shared, id) = (Arc::clone(&self.shared), self.id.clone());
         let last: Mutex<Option<Instant>> = Mutex::new(None);
@@ -79,8 +80,8 @@ impl OperationHandle {
         })
     }
 
-    /// Lets the untrusted client that used up the token with this secret follow the operation with it. The secret is in the
-    /// operation's metadata, where an LXD that pushes an image takes it from to wait.
+    /// Lets the untrusted client that used up the token with this secret follow the operation with it. The secret is in
+    /// the operation's metadata, where an LXD that pushes an image takes it from to wait.
     pub(crate) fn authenticated_by(&self, secret: &str) {
         self.change(|entry| {
             entry.token = Some(SecretDigest::of(secret));

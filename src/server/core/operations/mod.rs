@@ -1,6 +1,7 @@
-//! [`Operations`]: the registry of background operations. An operation may outlive its request; trusted clients list it, wait for
-//! it and cancel it, and each of its changes is sent as an event. The worker holds an [`OperationHandle`]. Tokens are represented
-//! as operations, too, as in LXD. How many operations there are, and how long ended ones are kept, is bounded.
+//! [`Operations`]: the registry of background operations. An operation may outlive its request; trusted clients list
+//! it, wait for it and cancel it, and each of its changes is sent as an event. The worker holds an [`OperationHandle`].
+//! Tokens are represented as operations, too, as in LXD. How many operations there are, and how long ended ones are
+//! kept, is bounded.
 
 mod handle;
 
@@ -165,8 +166,8 @@ impl Operations {
         self.lock().find(id).and_then(|entry| entry.token.as_ref()).is_some_and(|secret| secret.matches(&digest))
     }
 
-    /// Waits until an operation ends, `time` is over, or the server shuts down, and returns the operation as it is then. Without
-    /// `time`, waits for an hour at most. `None` for an operation that does not exist.
+    /// Waits until an operation ends, `time` is over, or the server shuts down, and returns the operation as it is
+    /// then. Without `time`, waits for an hour at most. `None` for an operation that does not exist.
     ///
     /// # Errors
     /// `Busy` when too many clients wait.
