@@ -1,22 +1,22 @@
-//! `Handler`: from a request to a response, without sockets. Decides which part of the server answers, and nothing else.
-//! Whatever a request holds, there is a response: a panic in one is caught by the listener, and is a defect.
+//! [`Handler`]: from a request to a response, without sockets. Holds the services of the server; which of them answers
+//! is decided by the route table. Every request has a response: a panic is a defect, and the listener answers 500 to
+//! it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 
-use crate::server::api::address::Address;
-use crate::server::api::{answer, direct, metrics, rest, simplestreams};
+use crate::server::api::{answer, metrics, simplestreams};
 use crate::server::core::notes::Notes;
 use crate::server::core::operations::Operations;
-use crate::server::core::tokens::Secrets;
-use crate::server::core::upstream_cache::Through;
+use crate::server::core::tokens::TokenStore;
+use crate::server::core::upstream_cache::UpstreamCache;
 use crate::server::core::verified::Verified;
 use crate::server::core::{access, public};
 use crate::server::message::{Request, Response};
 use crate::server::options::ServerOptions;
-use crate::server::web;
+use crate::server::routes;
 use crate::store::{PruneOptions, Store, StoredImage};
 
 /// Serves a store: the REST API of LXD and Incus for images, simplestreams, direct import, a page for people.
@@ -38,27 +38,27 @@ pub struct Handler {
     pub(crate) store: Store,
     pub(crate) options: ServerOptions,
     pub(crate) operations: Operations,
-    pub(crate) secrets: Secrets,
-    pub(crate) through: Through,
+    pub(crate) tokens: TokenStore,
+    pub(crate) upstream_cache: UpstreamCache,
     pub(crate) verified: Arc<Verified>,
     pub(crate) streams: simplestreams::Streams,
     pub(crate) metrics: metrics::Metrics,
     pub(crate) public: public::Kept,
-    /// Shared with bodies that are made while they are sent.
+    /// Shared with bodies that are generated while they are sent.
     pub(crate) notes: Arc<Notes>,
 }
 
 impl Handler {
-    /// Serves `store`.
+    /// A handler that serves `store`. It is usually shared with the listener in an [`Arc`].
     #[must_use]
     pub fn new(store: Store, options: ServerOptions) -> Self {
         let operations = Operations::default();
         Self {
             store,
             options,
-            secrets: Secrets::new(operations.clone()),
+            tokens: TokenStore::new(operations.clone()),
             operations,
-            through: Through::default(),
+            upstream_cache: UpstreamCache::default(),
             verified: Arc::default(),
             streams: simplestreams::Streams::default(),
             metrics: metrics::Metrics::default(),
@@ -67,76 +67,86 @@ impl Handler {
         }
     }
 
-    /// The response to a request, to `HEAD` the same as to `GET`: the listener leaves the body out. The body of an upload is read before
-    /// it returns.
+    /// Answers a request. Blocks while the store or an upstream is asked, and until the body of an upload is read. The
+    /// response to `HEAD` has the body of `GET`; the listener does not send it.
     #[must_use]
     pub fn handle(&self, request: Request) -> Response {
-        self.route(request)
+        routes::dispatch(self, request)
     }
 
-    /// Has nobody wait for what goes on any more, and nothing begin that takes long: the server is about to end.
+    /// Begins shutdown: wakes all requests that wait for operations, ends event streams, and refuses new operations.
+    /// Operations that run continue.
     pub fn finish(&self) {
         self.operations.finish();
     }
 
-    /// Has all that goes on stop, and waits a moment until it has: what is half done is undone.
+    /// Cancels all operations and downloads, and waits for five seconds at most until they have ended and cleaned up.
+    /// Dropping the handler does the same.
     pub fn stop(&self) {
-        const MOMENT: Duration = Duration::from_secs(5);
+        const CLEANUP_TIMEOUT: Duration = Duration::from_secs(5);
         self.operations.stop();
-        self.through.stop();
-        self.operations.settle(MOMENT);
+        self.upstream_cache.stop();
+        self.operations.settle(CLEANUP_TIMEOUT);
     }
 
-    fn route(&self, request: Request) -> Response {
-        let address = match Address::of(&request.uri) {
-            Ok(address) => address,
-            Err(error) => return answer::error(&error, request.is_trusted()),
-        };
-        match *address.parts() {
-            [] if web::wants(&request) => web::index(self, &request, &address),
-            [] => rest::versions(&request).with(http::header::VARY, "Accept"),
-            ["1.0", ref rest @ ..] => rest::route(self, request, &address, rest),
-            ["streams", "v1", ref rest @ ..] => simplestreams::route(self, &request, rest),
-            ["metrics"] => metrics::answer(self, &request),
-            ["health"] => metrics::health(self, &request),
-            ["static", name] => web::asset(&request, name),
-            ["images", name] => {
-                simplestreams::file(self, &request, name).unwrap_or_else(|| web::image(self, &request, name))
-            }
-            // Any other address may be an alias: direct import.
-            ref parts => direct::answer(self, &request, &parts.join("/")),
-        }
-    }
-
-    /// Removes of what came from the upstream what nobody used for long, and what is too much. Nothing where there is none.
+    /// Evicts cached images that are unused for long or over quota, if there is an upstream, and removes the remains of
+    /// interrupted uploads.
     pub(crate) fn tidy(&self) {
-        if access::upstream(self).is_some() {
+        if access::find_upstream(self).is_some() {
             let options = PruneOptions::default().max_bytes(self.options.limits.cache);
-            // Clients have their images whether or not others can go now; the next time tries again.
+            // Best effort: the client has its image, and the next call tries again.
             let _ = self.store.prune(&options);
         }
-        // What uploads left that ended badly; a server runs for months, and nobody else may open its store.
+        // A server runs for months, and no other process may open its store to clean up.
         let _ = self.store.sweep();
     }
 
-    /// Keeps an image that came by being used, for it was used again. At most once an hour: it is a write.
+    /// Records that a cached image was used, so that it is not evicted. At most once an hour, because it is a write.
     pub(crate) fn used(&self, image: &StoredImage) {
         const HOUR: i64 = 3_600;
         let now = self.store.now();
         if image.cached && image.last_used_at.is_none_or(|last| now.saturating_sub(last) > HOUR || last > now) {
-            // That it can't be noted takes nothing away from the client.
+            // Best effort: the client has its image.
             let _ = self.store.mark_used(&image.fingerprint);
         }
     }
 
-    /// The response for what only `GET` and `HEAD` may do, where the method is another.
-    pub(crate) fn read_only(request: &Request) -> Option<Response> {
-        let reads = matches!(request.method, Method::GET | Method::HEAD);
-        (!reads).then(|| match request.method.as_str() {
-            "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" | "TRACE" | "CONNECT" => answer::wrong_method("GET, HEAD"),
-            _ => answer::failure(StatusCode::NOT_IMPLEMENTED, "this method is not known here"),
+    /// The routes of every server, in the order in which their patterns are tried.
+    ///
+    /// ```
+    /// use lxd_image::server::Handler;
+    ///
+    /// let open: Vec<_> = Handler::routes().filter(|route| route.access == "anonymous").collect();
+    /// assert!(open.iter().any(|route| route.methods == "GET, HEAD" && route.pattern == "/1.0/images"));
+    /// ```
+    pub fn routes() -> impl Iterator<Item = RouteInfo> {
+        routes::ROUTES.iter().map(|route| RouteInfo {
+            methods: route.verb.names(),
+            pattern: route.pattern,
+            access: route.access.name(),
         })
     }
+
+    /// Refuses other methods than `GET` and `HEAD`. The route table does so before; this is for functions of it that
+    /// are called for paths of several kinds.
+    pub(crate) fn read_only(request: &Request) -> Option<Response> {
+        let reads = matches!(request.method, Method::GET | Method::HEAD);
+        (!reads).then(|| answer::failure(StatusCode::METHOD_NOT_ALLOWED, "this method is not allowed here"))
+    }
+}
+
+/// A route of the server: which requests it is for, and what a client must show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RouteInfo {
+    /// The methods, as the header `Allow` lists them; `*` for all.
+    pub methods: &'static str,
+    /// The path. `{name}` stands for one segment, `{name...}` for one or more.
+    pub pattern: &'static str,
+    /// What an untrusted client must show: `anonymous` (nothing), `image token`, `operation token`, `upload token`,
+    /// `trusted` (a trusted certificate) or `local` (a connection from the same machine). Trusted clients may call
+    /// every route.
+    pub access: &'static str,
 }
 
 impl Drop for Handler {

@@ -1,6 +1,6 @@
-//! `Request` and `Response`: what goes into the handler and what comes out, with no socket behind either.
-//! A response's body is read piece by piece, so that neither an image nor a long list is ever in memory. Bodies that are made of
-//! files know their length; lists are made while they are sent.
+//! [`Request`] and [`Response`]: the input and output of the handler, without a socket. A response's body is read piece
+//! by piece, so that neither an image nor a long list is ever in memory. Bodies that consist of files have a known
+//! length; lists are generated while they are sent.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -13,31 +13,42 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use crate::fingerprint::Fingerprint;
 use crate::io::{Blob, ReadAt};
 
-/// What the server takes a client for.
+/// Who a client is, as its certificate proves. Tokens in a request grant single actions and do not change who the
+/// client is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Client {
-    /// Anybody: sees what is public.
+    /// Without a trusted certificate: sees public images only.
     #[default]
-    Stranger,
-    /// One whose certificate is trusted, with the sha256 of that certificate: sees and changes everything.
+    Untrusted,
+    /// With a trusted certificate, whose SHA-256 this is: sees and changes everything.
     Trusted(Fingerprint),
 }
 
 /// A request: its head, its client, and its body as a stream.
+///
+/// ```
+/// use http::Method;
+/// use lxd_image::server::{Client, Request};
+///
+/// let mut request = Request::new(Method::GET, "/1.0/images".parse().unwrap());
+/// assert!(!request.is_trusted());
+/// request.client = Client::Trusted(lxd_image::Fingerprint::of(b"the certificate in DER"));
+/// assert!(request.is_trusted());
+/// ```
 pub struct Request {
     /// The method.
     pub method: Method,
-    /// What was asked for, as it was sent: the path is still escaped.
+    /// The target as it was sent: the path is still escaped.
     pub uri: Uri,
     /// The headers.
     pub headers: HeaderMap,
-    /// Who asks.
+    /// The client.
     pub client: Client,
     /// Whether it came over TLS.
     pub secure: bool,
-    /// Where it came from, as far as the network tells; `None` when there was none.
+    /// The address of the client or of the proxy before it; `None` without a network.
     pub peer: Option<IpAddr>,
-    /// The body; whoever reads it may stop early.
+    /// The body. The handler may stop reading it early.
     pub body: Box<dyn Read + Send>,
 }
 
@@ -51,27 +62,27 @@ impl fmt::Debug for Request {
 }
 
 impl Request {
-    /// A stranger's request without a body, over TLS.
+    /// An untrusted client's request without a body, over TLS.
     #[must_use]
     pub fn new(method: Method, uri: Uri) -> Self {
         Self {
             method,
             uri,
             headers: HeaderMap::new(),
-            client: Client::Stranger,
+            client: Client::Untrusted,
             secure: true,
             peer: None,
             body: Box::new(io::empty()),
         }
     }
 
-    /// Whether it comes from a client that is trusted.
+    /// Whether the client is trusted.
     #[must_use]
     pub fn is_trusted(&self) -> bool {
         matches!(self.client, Client::Trusted(_))
     }
 
-    /// A header's value as text; `None` when it is not there, or is no text.
+    /// A header's value; `None` when it is absent or not ASCII text.
     #[must_use]
     pub fn header(&self, name: impl header::AsHeaderName) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
@@ -79,11 +90,19 @@ impl Request {
 }
 
 /// A response: status, headers, body.
+///
+/// ```
+/// use http::StatusCode;
+/// use lxd_image::server::Response;
+///
+/// let response = Response::text(StatusCode::OK, "text/plain", "hello").with(http::header::ETAG, "\"1\"");
+/// assert_eq!(response.body.read_to_end().unwrap(), b"hello");
+/// ```
 #[derive(Debug)]
 pub struct Response {
     /// The status.
     pub status: StatusCode,
-    /// The headers, without those that tell where the body ends.
+    /// The headers, without those that frame the body: the listener adds them.
     pub headers: HeaderMap,
     /// The body.
     pub body: Body,
@@ -105,8 +124,8 @@ impl Response {
         response
     }
 
-    /// Sets a header. A value that no header can hold is left out: it comes from a store, and the rest of the
-    /// answer is worth more than nothing.
+    /// Sets a header. A value that no header can hold is dropped: such values come from image metadata, and the
+    /// response is of use without them.
     #[must_use]
     pub fn with(mut self, name: HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
@@ -125,29 +144,29 @@ impl Response {
 /// The body of a response.
 #[derive(Debug)]
 pub enum Body {
-    /// Pieces, one after the other.
+    /// Bytes of known origin, one piece after the other.
     Pieces(Pieces),
-    /// What happens, for as long as the client listens: a WebSocket of texts.
+    /// Events, for as long as the client listens: text messages over a WebSocket.
     Events(tokio::sync::mpsc::Receiver<Arc<str>>),
 }
 
 impl Body {
-    /// Nothing.
+    /// A body of no bytes.
     #[must_use]
     pub fn empty() -> Self {
         Self::Pieces(Pieces::default())
     }
 
-    /// Some bytes.
+    /// A body of these bytes.
     #[must_use]
     pub fn bytes(bytes: impl Into<Vec<u8>>) -> Self {
         Self::Pieces(Pieces::new(vec![Piece::Bytes(bytes.into())]))
     }
 
-    /// All its bytes: for tests and for what is small.
+    /// Reads the whole body into memory: for tests and small bodies. Events are left out.
     ///
     /// # Errors
-    /// Those of reading and of what makes the body; `InvalidData` when a file is not what it was.
+    /// Those of reading and of generating the body; `InvalidData` when a file does not match its fingerprint.
     pub fn read_to_end(self) -> io::Result<Vec<u8>> {
         let mut all = Vec::new();
         match self {
@@ -161,17 +180,17 @@ impl Body {
 /// A piece of a body.
 #[derive(Debug)]
 pub enum Piece {
-    /// Bytes that are there.
+    /// Bytes in memory.
     Bytes(Vec<u8>),
-    /// Bytes that many responses have in common.
+    /// Bytes in memory that several responses share.
     Shared(Arc<[u8]>),
-    /// A part of bytes at rest, which is read as it is sent.
+    /// A range of a stored blob, read while it is sent.
     Stored {
-        /// The bytes, of which it is a part.
+        /// The blob.
         blob: Blob,
-        /// Where the part begins.
+        /// Where the range begins, in bytes.
         offset: u64,
-        /// How long it is.
+        /// The length of the range in bytes.
         length: u64,
     },
 }
@@ -186,27 +205,29 @@ impl Piece {
     }
 }
 
-/// What makes a body while it is sent: one chunk after the other. After an error there is no more, and the client learns that the
-/// body is not whole.
+/// Generates a body while it is sent, one chunk after the other. After an error there are no more chunks, and the
+/// listener cuts the connection so that the client sees that the body is incomplete.
 pub type Chunks = Box<dyn Iterator<Item = io::Result<Vec<u8>>> + Send>;
 
-/// Called with the digest of all files' bytes before the last of them is given out; `false` cuts the body short.
+/// Called with the digest of all bytes of files before the last of them is returned; `false` makes reading fail
+/// instead.
 pub type Check = Box<dyn FnOnce(Fingerprint) -> bool + Send>;
 
-/// Pieces one after the other. [`Read`] gives their bytes.
+/// Pieces of a body in order. [`Read`] returns their bytes.
 #[derive(Default)]
 pub struct Pieces {
     pieces: Vec<Piece>,
-    /// The piece that is read, and how far.
+    /// The index of the current piece.
     at: usize,
+    /// The bytes of it that were read.
     inside: u64,
-    /// Hashes what comes from files, where that is asked.
+    /// Hashes the bytes of files, if asked to.
     check: Option<(crate::fingerprint::Hasher, Check)>,
-    /// What is made while it is sent, behind the pieces.
+    /// What is generated after the pieces.
     generated: Option<Box<Generated>>,
 }
 
-/// Chunks, and what of the last one was not read yet.
+/// A chunk source, and the unread rest of its last chunk.
 struct Generated {
     chunks: Chunks,
     chunk: io::Cursor<Vec<u8>>,
@@ -219,36 +240,36 @@ impl fmt::Debug for Pieces {
 }
 
 impl Pieces {
-    /// These pieces.
+    /// A body of these pieces.
     #[must_use]
     pub fn new(pieces: Vec<Piece>) -> Self {
         Self { pieces, ..Self::default() }
     }
 
-    /// Hashes the bytes of all files on their way, and asks before the last of them goes out: a file that was
-    /// damaged meanwhile never reaches a client as a whole.
+    /// Hashes the bytes of all files while they are read, and calls `check` before the last of them is returned, so
+    /// that a damaged file never reaches a client completely.
     #[must_use]
     pub fn checked(mut self, check: Check) -> Self {
         self.check = Some((crate::fingerprint::Hasher::new(), check));
         self
     }
 
-    /// Chunks that are made as they are sent, when the client has taken those before. How many bytes they are is not known
-    /// beforehand.
+    /// A body that is generated while it is sent: each chunk when the client has read those before. Its length is
+    /// unknown.
     #[must_use]
     pub fn generated(chunks: Chunks) -> Self {
         let generated = Generated { chunks, chunk: io::Cursor::default() };
         Self { generated: Some(Box::new(generated)), ..Self::default() }
     }
 
-    /// How many bytes there are in all; `None` where they are made while they are sent.
+    /// The length in bytes; `None` for a generated body.
     #[must_use]
     pub fn length(&self) -> Option<u64> {
         let known = || self.pieces.iter().map(Piece::length).fold(0, u64::saturating_add);
         self.generated.is_none().then(known)
     }
 
-    /// How many bytes were not read yet, at most.
+    /// An upper bound on the bytes that were not read yet.
     pub(crate) fn left(&self) -> u64 {
         if self.generated.is_some() {
             return u64::MAX;
@@ -274,7 +295,7 @@ impl Read for Generated {
                 // An empty chunk is not the end of the body.
                 Some(Ok(chunk)) => self.chunk = io::Cursor::new(chunk),
                 Some(Err(error)) => {
-                    // Whoever reads on must not take this for the end.
+                    // A reader that continues after the error must not take it for the end of the body.
                     let kind = error.kind();
                     let broken = move || Some(Err(io::Error::new(kind, "the rest of the body could not be made")));
                     self.chunks = Box::new(std::iter::from_fn(broken));

@@ -1,19 +1,29 @@
-//! `ServerOptions`: what a server is told at its start.
-//! Bounds on what clients send are in `Limits`, like all others.
+//! [`ServerOptions`]: the configuration of a [`Handler`](super::Handler). What the network needs is in
+//! [`ListenerOptions`](super::ListenerOptions); bounds on what clients send are in [`Limits`], like all others.
 
 use std::sync::Arc;
 
 use crate::limits::Limits;
-use crate::server::core::transfer::Fetch;
+use crate::server::core::transfer::ImageTransfer;
 
 /// How a store is served.
+///
+/// ```
+/// use lxd_image::server::{Handler, ServerOptions};
+/// use lxd_image::store::Store;
+///
+/// let options = ServerOptions::new().name("Images of the lab").base_url("https://images.example.org:8443");
+/// let handler = Handler::new(Store::in_memory()?, options);
+/// # let _ = handler;
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct ServerOptions {
     pub(crate) limits: Limits,
     pub(crate) name: Option<String>,
     pub(crate) base_url: Option<String>,
-    pub(crate) fetch: Option<Arc<dyn Fetch>>,
+    pub(crate) image_transfer: Option<Arc<dyn ImageTransfer>>,
 }
 
 impl std::fmt::Debug for ServerOptions {
@@ -26,38 +36,39 @@ impl std::fmt::Debug for ServerOptions {
 }
 
 impl ServerOptions {
-    /// The usual bounds, no name, no upstream.
+    /// The default limits, no name, no upstream.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Bounds on what clients send.
+    /// Sets the limits on what clients send.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// The name that the page for people has as its title.
+    /// Sets the title of the web pages. The default is the host name that the browser uses.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// The address under which clients reach this server, like `https://images.example.org:8443`, where it is another
-    /// than the one that they name in their requests.
+    /// Sets the URL under which clients reach this server, like `https://images.example.org:8443`, for a server behind
+    /// a proxy that changes the host of requests. Without it, URLs in responses have the host of the request.
     #[must_use]
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
         self.base_url = Some(url.into().trim_end_matches('/').to_owned());
         self
     }
 
-    /// Where images come from that clients ask for and that are not in the store.
+    /// Sets how images are transferred from and to other servers. Without it, the server has no upstream, and refuses
+    /// imports by source, refreshes and pushes.
     #[must_use]
-    pub fn fetch(mut self, fetch: Arc<dyn Fetch>) -> Self {
-        self.fetch = Some(fetch);
+    pub fn image_transfer(mut self, image_transfer: Arc<dyn ImageTransfer>) -> Self {
+        self.image_transfer = Some(image_transfer);
         self
     }
 }

@@ -88,7 +88,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     })?;
     let mut options = ServerOptions::new().limits(session.limits.clone());
     if let Some(upstream) = upstream {
-        options = options.fetch(upstream);
+        options = options.image_transfer(upstream);
     }
     if let Some(name) = &arguments.name {
         options = options.name(name);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use lxd_image::remote::{
     Certificate, ClientOptions, Lxd, Protocol, Remote, RemoteRefresh, Settings, Trust, Wanted, fetch,
 };
-use lxd_image::server::{Fetch, Pull, Push};
+use lxd_image::server::{ImageTransfer, Pull, Push};
 use lxd_image::store::{ImportOptions, RefreshOptions, Refreshed, Store, StoredImage, UpdateSource};
 use lxd_image::{Architecture, Error, ErrorKind, Fingerprint, FingerprintPrefix, ImageType, Limits, Monitor, Result};
 
@@ -65,7 +65,7 @@ impl RemoteTransfer {
     }
 }
 
-impl Fetch for RemoteTransfer {
+impl ImageTransfer for RemoteTransfer {
     fn has_upstream(&self) -> bool {
         self.remote.is_some()
     }

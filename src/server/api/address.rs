@@ -1,33 +1,33 @@
-//! `Address`: the path of a request as its parts, unescaped, and its query. A part is a text and never a path of files;
-//! what could be taken for another path by somebody else (dots, empty parts, NUL) is refused.
+//! [`Address`]: the path of a request as unescaped segments, and its query. Segments that a proxy or file system could
+//! take for another path (dots, empty segments, control characters) are refused.
 
 use http::Uri;
 
 use crate::error::{Error, Result};
 use crate::protocol::escape;
 
-/// The longest address that is looked at, in bytes: 8 KiB, as web servers have it.
-const LONGEST: usize = 8 << 10;
+/// The longest path and query that is parsed, in bytes: 8 KiB, as in common web servers.
+const MAX_URI_BYTES: usize = 8 << 10;
 
-/// Where a request goes.
+/// The parsed target of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address {
-    /// The parts of the path, unescaped; `debian%2F12` is one part. None for `/`.
+    /// The segments of the path, unescaped; `debian%2F12` is one segment. Empty for `/`.
     pub(crate) parts: Vec<String>,
-    /// The pairs of the query, in its order.
+    /// The pairs of the query, in order.
     query: Vec<(String, String)>,
 }
 
 impl Address {
-    /// Reads the address of a request.
+    /// Parses the target of a request.
     ///
     /// # Errors
-    /// `Malformed` for escapes that are none, for empty parts, parts of dots and control characters; `InvalidInput` when it is too long.
+    /// `Malformed` for invalid escapes, empty segments, segments of dots and control characters; `InvalidInput` when it is too long.
     pub(crate) fn of(uri: &Uri) -> Result<Self> {
         let path = uri.path();
         let query = uri.query().unwrap_or_default();
-        if path.len() + query.len() > LONGEST {
-            return Err(Error::invalid(format!("the address is longer than {LONGEST} bytes")));
+        if path.len() + query.len() > MAX_URI_BYTES {
+            return Err(Error::invalid(format!("the address is longer than {MAX_URI_BYTES} bytes")));
         }
         let Some(rest) = path.strip_prefix('/') else {
             return Err(Error::malformed("the address is no path"));
@@ -37,7 +37,7 @@ impl Address {
         if !rest.is_empty() {
             for part in rest.split('/') {
                 let part = escape::unescape(part)?;
-                // A store may have aliases of dots, from before they were refused: they are read and removed under their own address.
+                // Old stores may have aliases with segments of dots, which must be readable and removable.
                 let alias = parts == ["1.0", "images", "aliases"] && !part.is_empty();
                 if !alias && matches!(&*part, "" | "." | "..") {
                     return Err(Error::malformed("the address has a part that is empty or made of dots"));
@@ -51,12 +51,12 @@ impl Address {
         Ok(Self { parts, query: escape::query_pairs(query) })
     }
 
-    /// The parts, to match on.
+    /// The segments, to match on.
     pub(crate) fn parts(&self) -> Vec<&str> {
         self.parts.iter().map(String::as_str).collect()
     }
 
-    /// The first value of a key in the query; nothing for an empty one.
+    /// The first value of a key in the query; `None` for an empty value.
     pub(crate) fn query(&self, key: &str) -> Option<&str> {
         self.query
             .iter()

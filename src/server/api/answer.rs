@@ -1,5 +1,5 @@
-//! Answers of the REST API: objects and errors in the envelope that all its clients read.
-//! One place decides which kind of error has which status.
+//! Responses of the REST API: objects and errors in the envelope of LXD and Incus. [`status_of`] is the only mapping
+//! from kinds of errors to statuses.
 
 use http::{HeaderValue, StatusCode, header};
 use serde_json::Value;
@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind};
 use crate::protocol::rest::Envelope;
 use crate::server::message::Response;
 
-/// JSON with its type.
+/// A JSON response.
 pub(crate) fn json(status: StatusCode, text: impl Into<Vec<u8>>) -> Response {
     Response::text(status, "application/json", text)
 }
@@ -24,49 +24,42 @@ pub(crate) fn envelope(status: StatusCode, envelope: &Envelope) -> Response {
     }
 }
 
-/// The object that was asked for.
+/// A successful response with this object as its metadata.
 pub(crate) fn object(object: Value) -> Response {
     envelope(StatusCode::OK, &Envelope::success(object))
 }
 
-/// Done, and nothing to tell.
+/// A successful response without content.
 pub(crate) fn done() -> Response {
     object(serde_json::json!({}))
 }
 
-/// Something was made, and lies at `location`.
+/// Something was created at the path `location`.
 pub(crate) fn created(location: &str) -> Response {
     envelope(StatusCode::CREATED, &Envelope::success(serde_json::json!({}))).with(header::LOCATION, location)
 }
 
-/// Work began, and is followed at `location`.
+/// A background operation was started; clients follow it at the path `location`.
 pub(crate) fn began(location: &str, operation: Value) -> Response {
     envelope(StatusCode::ACCEPTED, &Envelope::began(location, operation)).with(header::LOCATION, location)
 }
 
-/// What strangers get for what is not there and for what they may not see: the same, byte by byte.
+/// The response of a path that does not exist, or that the client may not see: both are the same bytes.
 pub(crate) fn not_found() -> Response {
     failure(StatusCode::NOT_FOUND, "not found")
 }
 
-/// A stranger asks for what needs a certificate.
+/// The client is not authorized.
 pub(crate) fn forbidden() -> Response {
     failure(StatusCode::FORBIDDEN, "not authorized")
 }
 
-/// The path is there, but not with this method.
-pub(crate) fn wrong_method(allowed: &'static str) -> Response {
-    let mut response = failure(StatusCode::METHOD_NOT_ALLOWED, "this method is not allowed here");
-    response.headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
-    response
-}
-
-/// An error with a status and a sentence.
+/// An error response with this status and message.
 pub(crate) fn failure(status: StatusCode, sentence: impl Into<String>) -> Response {
     envelope(status, &Envelope::failure(status.as_u16(), sentence))
 }
 
-/// An error of the library. What went wrong on this machine is told to those only who are trusted.
+/// An error of the library as a response. Details of server errors are shown to trusted clients only.
 pub(crate) fn error(error: &Error, trusted: bool) -> Response {
     let status = status_of(error);
     if status.is_server_error() && !trusted {
@@ -75,7 +68,7 @@ pub(crate) fn error(error: &Error, trusted: bool) -> Response {
     again(error, failure(status, error.to_string()))
 }
 
-/// The answer to an error, with when to try again where another try may do.
+/// Adds `Retry-After` to the response to a transient error.
 pub(crate) fn again(error: &Error, mut response: Response) -> Response {
     /// In seconds.
     const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");

@@ -1,11 +1,11 @@
-//! Requests that depend on what the client has: `If-None-Match`, `If-Match`, `Range`, `If-Range`.
-//! A range that makes no sense is refused or ignored as RFC 9110 says, and never guessed at.
+//! Conditional and range requests: `If-None-Match`, `If-Match`, `Range`, `If-Range` (RFC 9110, sections 13 and 14).
+//! An invalid range is refused or ignored as the RFC says.
 
 use http::header;
 
 use crate::server::message::Request;
 
-/// Whether a list of entity tags names this one. Takes the tags of LXD, which have no quotes.
+/// Whether a list of entity tags contains this one. Accepts tags without quotes, as LXD sends them.
 pub(crate) fn names(list: &str, etag: &str) -> bool {
     list.split(',').map(str::trim).any(|one| {
         let one = one.strip_prefix("W/").unwrap_or(one);
@@ -13,33 +13,34 @@ pub(crate) fn names(list: &str, etag: &str) -> bool {
     })
 }
 
-/// Whether the client has what has this tag already.
+/// Whether `If-None-Match` contains this tag: the client has the current state already.
 pub(crate) fn is_known(request: &Request, etag: &str) -> bool {
     request.header(header::IF_NONE_MATCH).is_some_and(|list| names(list, etag))
 }
 
-/// The tags on one of which a change is based; `None` where the client says nothing of that. What is no text names no tag,
-/// and must not pass for nothing said.
+/// The tags in `If-Match`; `None` without the header. A non-ASCII header matches no tag; it must not be treated as
+/// absent, or the edit would be unconditional.
 pub(crate) fn based_on(request: &Request) -> Option<&str> {
     let value = request.headers.get(header::IF_MATCH)?;
     Some(value.to_str().unwrap_or("?")).filter(|list| !list.trim().is_empty())
 }
 
-/// The part of a file that a client wants.
+/// The range of a file that a client requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// All of it.
+    /// The whole file.
     Whole,
-    /// From this byte on, so many of them.
+    /// `length` bytes from `from`.
     Part { from: u64, length: u64 },
-    /// A part that is not there.
+    /// A range outside of the file.
     Nothing,
 }
 
-/// What of `total` bytes with this tag is wanted. Several ranges at once are answered with the whole, as the standard allows.
+/// The range of a file of `total` bytes with this tag that the client requests. Several ranges are answered with the
+/// whole file, as RFC 9110 allows.
 pub(crate) fn wanted(request: &Request, etag: &str, total: u64) -> Wanted {
     let Some(range) = request.header(header::RANGE) else { return Wanted::Whole };
-    // A date is none of our tags.
+    // A date never equals the tag, so it yields the whole file.
     if request.header(header::IF_RANGE).is_some_and(|tag| tag.starts_with("W/") || tag.trim_matches('"') != etag) {
         return Wanted::Whole;
     }

@@ -1,5 +1,6 @@
-//! Direct import: the address of an alias answers with the hash of an image and where its file lies.
-//! Which image of the alias depends on the architectures that the client names.
+//! Direct import: the URL of an alias answers with the fingerprint and the URL of an image in headers. Which image of the alias it is
+//! depends on the architectures that the client names in its request. Everybody is treated as anonymous here: the client downloads
+//! the image without showing a certificate.
 
 use http::{HeaderName, HeaderValue, header};
 
@@ -11,21 +12,20 @@ use crate::server::api::{answer, host};
 use crate::server::core::{access, public};
 use crate::server::handler::Handler;
 use crate::server::message::{Request, Response};
+use crate::server::routes::Call;
 use crate::server::web;
 use crate::store::{Alias, StoredImage};
 
-/// What the answer depends on besides the address.
+/// The request headers that determine the response.
 const VARY: &str = "Accept, LXD-Server-Architectures, Incus-Server-Architectures";
 
-/// `GET` and `HEAD` of any address that is nothing else: an alias, or nothing. To importers, hash and place of the image,
-/// and its bytes for whoever takes them; to browsers, its page.
-pub(crate) fn answer(handler: &Handler, request: &Request, alias: &str) -> Response {
-    if let Some(refused) = Handler::read_only(request) {
-        return refused;
-    }
+/// `GET` of any path that no other route has: an alias, or 404. Importers get the fingerprint and URL in headers and the image as the
+/// body; browsers are redirected to its page.
+pub(crate) fn answer(handler: &Handler, call: Call<'_>) -> Response {
+    let (request, alias) = (&call.request, call.parameter(0));
     let mut response = if web::wants(request) {
-        // A look brings nothing from elsewhere.
-        match here(handler, alias) {
+        // Browsing does not fetch images from the upstream.
+        match find_local_public(handler, alias) {
             Ok(Some(image)) => web::moved(&format!("/images/{}", image.fingerprint)),
             Ok(None) => web::not_found(handler, request),
             Err(error) => web::failed(handler, request, &error),
@@ -44,12 +44,12 @@ fn import(handler: &Handler, request: &Request, alias: &str) -> Result<Response>
     let base = host::base(handler, request)?
         .ok_or_else(|| Error::invalid("the request names no host, so it can't be told where the image lies"))?;
     let url = format!("{base}/1.0/images/{}/export", image.fingerprint);
-    let told = Answer { fingerprint: image.fingerprint, url };
+    let answer = Answer { fingerprint: image.fingerprint, url };
     let mut response = export::export(handler, request, &image);
     if response.status.is_client_error() || response.status.is_server_error() {
         return Ok(response);
     }
-    for (name, value) in told.to_headers() {
+    for (name, value) in answer.to_headers() {
         if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value)) {
             response.headers.insert(name, value);
         }
@@ -57,31 +57,31 @@ fn import(handler: &Handler, request: &Request, alias: &str) -> Result<Response>
     Ok(response)
 }
 
-/// The image that an alias means to a client that runs these architectures; none named: any.
+/// The image that an alias stands for on a machine of one of these architectures; without any, of any.
 fn choose(handler: &Handler, alias: &str, runs: &[Architecture]) -> Result<StoredImage> {
     let fits = |image: &StoredImage| runs.is_empty() || runs.contains(&image.architecture);
-    let own = public(handler, alias)?;
+    let own = find_public(handler, alias)?;
     if let Some(image) = own.as_ref().filter(|image| fits(image)) {
-        return in_one_file(alias, image.clone());
+        return require_unified(alias, image.clone());
     }
     let of_type = |image: &StoredImage| own.as_ref().is_none_or(|own| own.image_type == image.image_type);
-    // The alias of the same name for a machine: `debian/12/arm64`.
+    // An alias with the architecture behind it, as in public image trees: `debian/12/arm64`.
     for architecture in runs {
         for machine in [architecture.kernel_name(), architecture.debian_name()].iter().chain(architecture.aliases()) {
-            let found = here(handler, &format!("{alias}/{machine}"))?;
+            let found = find_local_public(handler, &format!("{alias}/{machine}"))?;
             if let Some(image) = found.filter(|image| image.architecture == *architecture && of_type(image)) {
-                return in_one_file(alias, image);
+                return require_unified(alias, image);
             }
         }
     }
-    let Some(own) = own.as_ref() else { return Err(access::suggesting(handler, access::absent(), alias)) };
-    // The same system in the same release and variant.
+    let Some(own) = own.as_ref() else { return Err(access::with_suggestions(handler, access::not_found(), alias)) };
+    // Another image of the same product: same system, release and variant.
     let known = |key| own.properties.get(key).is_some_and(|value| !value.is_empty());
     if known("os") && known("release") {
         let public = public::now(handler)?;
         for architecture in runs {
             if let Some(fingerprint) = public.same_product(own, *architecture) {
-                return access::here(handler, &access::anybody(), &fingerprint.to_string(), None);
+                return access::find_local_image(handler, &access::anonymous(), &fingerprint.to_string(), None);
             }
         }
     }
@@ -92,7 +92,7 @@ fn choose(handler: &Handler, alias: &str, runs: &[Architecture]) -> Result<Store
     ))
 }
 
-fn in_one_file(alias: &str, image: StoredImage) -> Result<StoredImage> {
+fn require_unified(alias: &str, image: StoredImage) -> Result<StoredImage> {
     if image.rootfs_size.is_none() {
         return Ok(image);
     }
@@ -105,18 +105,17 @@ fn in_one_file(alias: &str, image: StoredImage) -> Result<StoredImage> {
     ))
 }
 
-/// The public image of an alias, which may come from the upstream, where there is one. To importers everybody is a
-/// stranger: where they are sent, they come as strangers.
-fn public(handler: &Handler, alias: &str) -> Result<Option<StoredImage>> {
-    found(access::alias(handler, &access::anybody(), alias))
+/// The public image of an alias, fetched from the upstream if need be.
+fn find_public(handler: &Handler, alias: &str) -> Result<Option<StoredImage>> {
+    optional(access::find_alias(handler, &access::anonymous(), alias))
 }
 
-/// The same of those that are here.
-fn here(handler: &Handler, alias: &str) -> Result<Option<StoredImage>> {
-    found(access::alias_here(handler, &access::anybody(), alias))
+/// The public image of an alias, of those that are in the store.
+fn find_local_public(handler: &Handler, alias: &str) -> Result<Option<StoredImage>> {
+    optional(access::find_local_alias(handler, &access::anonymous(), alias))
 }
 
-fn found(result: Result<(Alias, StoredImage)>) -> Result<Option<StoredImage>> {
+fn optional(result: Result<(Alias, StoredImage)>) -> Result<Option<StoredImage>> {
     match result {
         Ok((_, image)) => Ok(Some(image)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),

@@ -1,5 +1,5 @@
-//! The address under which a client reaches this server: what it named in its request, or what the server was told.
-//! The client's word goes into headers and pages, so it is a host and a port or nothing.
+//! The host under which a client reaches this server: that of its request, or that of the options. The host of a
+//! request is written into headers and pages, so anything but a host and a port is refused.
 
 use http::header;
 
@@ -7,18 +7,19 @@ use crate::error::{Error, Result};
 use crate::server::handler::Handler;
 use crate::server::message::Request;
 
-/// The longest name of a host in the domain name system, with a port.
-const LONGEST: usize = 253 + ":65535".len();
+/// The longest host name in the DNS (RFC 1035, 253 characters as text), with a port.
+const MAX_HOST_BYTES: usize = 253 + ":65535".len();
 
-/// `https://host:port`, without a slash at the end; `None` when neither the client nor the options tell.
+/// The base URL `https://host:port`, without a slash at the end; `None` when neither the request nor the options have a
+/// host.
 ///
 /// # Errors
-/// `InvalidInput` when the client names something that is no host, or several.
+/// `InvalidInput` when the request has an invalid host, or several.
 pub(crate) fn base(handler: &Handler, request: &Request) -> Result<Option<String>> {
     let named = named(request)?;
     Ok(match &handler.options.base_url {
         Some(url) => Some(url.clone()),
-        // Importers take nothing but TLS; where there is none here, there is some before us.
+        // Direct import requires HTTPS; a server without TLS is behind a proxy that has it.
         None => named.map(|host| format!("https://{host}")),
     })
 }
@@ -27,15 +28,15 @@ fn named(request: &Request) -> Result<Option<&str>> {
     let mut values = request.headers.get_all(header::HOST).iter();
     let (header, more) = (values.next(), values.next());
     if more.is_some() {
-        return Err(Error::invalid("the request names several hosts"));
+        return Err(Error::invalid("the request has several hosts"));
     }
     let header = header.map(|value| value.to_str().unwrap_or_default());
     let Some(host) = request.uri.authority().map(http::uri::Authority::as_str).or(header) else { return Ok(None) };
-    if is_host(host) { Ok(Some(host)) } else { Err(Error::invalid("the request names a host that is none")) }
+    if is_host(host) { Ok(Some(host)) } else { Err(Error::invalid("the host of the request is invalid")) }
 }
 
-/// Whether a browser sends this for a page of another server.
-pub(crate) fn is_from_elsewhere(handler: &Handler, request: &Request) -> bool {
+/// Whether a browser sends this request for a page of another site, by `Sec-Fetch-Site` and `Origin`.
+pub(crate) fn is_cross_origin(handler: &Handler, request: &Request) -> bool {
     let header = |name: &str| request.headers.get(name).map(|value| value.to_str().unwrap_or_default());
     if header("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none")) {
         return true;
@@ -47,7 +48,7 @@ pub(crate) fn is_from_elsewhere(handler: &Handler, request: &Request) -> bool {
     !own && !matches!((host, named), (Some(host), Some(named)) if host.eq_ignore_ascii_case(named))
 }
 
-/// Whether a text is a name or an address, with or without a port.
+/// Whether a text is a host name or an IP address, with or without a port.
 fn is_host(text: &str) -> bool {
     let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((address, rest)) => {
@@ -63,7 +64,7 @@ fn is_host(text: &str) -> bool {
         }
     };
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    text.len() <= LONGEST
+    text.len() <= MAX_HOST_BYTES
         && host.is_none_or(|host| !host.is_empty() && !host.starts_with(['-', '.']) && host.bytes().all(plain))
         && port.is_none_or(|port| {
             !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()

@@ -1,5 +1,5 @@
-//! Metrics for Prometheus, and whether the server is well. Counted where things happen; shown to this machine and to trusted
-//! clients only, for how much is used and by whom is nobody else's business.
+//! Metrics for Prometheus, and the health check. Metrics are shown to this machine and to trusted clients only, because
+//! they reveal how the server is used.
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,12 +11,13 @@ use crate::error::{ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::server::handler::Handler;
 use crate::server::message::{Request, Response};
+use crate::server::routes::Call;
 use crate::store::{ImageQuery, Totals};
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "other"];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// What is counted.
+/// The counters of a server.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     since: Instant,
@@ -45,44 +46,44 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A request was answered.
+    /// Counts a response.
     pub(crate) fn answered(&self, method: &Method, status: StatusCode) {
         let row = METHODS.iter().position(|name| *name == method.as_str()).unwrap_or(METHODS.len() - 1);
         let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
         self.requests[row][class].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// So many bytes of bodies were sent.
+    /// Counts bytes of bodies that were sent.
     pub(crate) fn sent(&self, bytes: u64) {
         self.sent.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// A connection began.
+    /// Counts a new connection.
     pub(crate) fn connected(&self) {
         self.connections.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A connection ended.
+    /// Counts the end of a connection.
     pub(crate) fn disconnected(&self) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// A connection was closed at once, for its address has enough of them.
+    /// Counts a connection that was refused, because its address has too many.
     pub(crate) fn refused(&self) {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A connection was cut, for its client was silent.
+    /// Counts a connection that was cut, because its client was idle.
     pub(crate) fn cut(&self) {
         self.cut.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A body could not be read to its end, or was found to be wrong.
+    /// Counts a body that could not be read completely, or did not match its fingerprint.
     pub(crate) fn broke(&self) {
         self.broken.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The handler panicked.
+    /// Counts a panic of the handler.
     pub(crate) fn panicked(&self) {
         self.panics.fetch_add(1, Ordering::Relaxed);
     }
@@ -122,20 +123,18 @@ impl Metrics {
     }
 }
 
-/// `GET /metrics`.
-pub(crate) fn answer(handler: &Handler, request: &Request) -> Response {
-    // What a proxy on this machine passes on comes from elsewhere.
-    let passed_on =
+/// Whether a request comes from this machine. What a proxy on this machine forwards comes from elsewhere.
+pub(crate) fn is_local(request: &Request) -> bool {
+    let forwarded =
         ["forwarded", "via", "x-forwarded-for", "x-real-ip"].iter().any(|name| request.headers.contains_key(*name));
-    let here = !passed_on && request.peer.is_some_and(|peer| peer.to_canonical().is_loopback());
-    if !(here || request.is_trusted()) {
-        return crate::server::api::answer::not_found();
-    }
-    if let Some(refused) = Handler::read_only(request) {
-        return refused;
-    }
+    !forwarded && request.peer.is_some_and(|peer| peer.to_canonical().is_loopback())
+}
+
+/// `GET /metrics`.
+pub(crate) fn answer(handler: &Handler, call: Call<'_>) -> Response {
+    let request = &call.request;
     let count = || -> Result<(Totals, u64)> {
-        // A proxy that does not say that it is one is this machine, too: of what is private nothing is told without a certificate.
+        // A proxy on this machine may not set any header: private images are counted for trusted clients only.
         let mut query = ImageQuery::new();
         query.public = (!request.is_trusted()).then_some(true);
         Ok((handler.store.totals(&query)?, crate::server::core::public::now(handler)?.skipped))
@@ -150,11 +149,8 @@ pub(crate) fn answer(handler: &Handler, request: &Request) -> Response {
 }
 
 /// `GET /health`: whether the catalog can be read.
-pub(crate) fn health(handler: &Handler, request: &Request) -> Response {
-    if let Some(refused) = Handler::read_only(request) {
-        return refused;
-    }
-    // One image that can't be there: it costs the same however many there are.
+pub(crate) fn health(handler: &Handler, _: Call<'_>) -> Response {
+    // Looks for an image that can't exist: the cost does not depend on the number of images.
     let (status, text) = match handler.store.image(&Fingerprint::of(b"health")) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             (StatusCode::SERVICE_UNAVAILABLE, "the store can't be read\n")

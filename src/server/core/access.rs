@@ -1,6 +1,9 @@
-//! What a client may see. Every look at an image on behalf of a client goes through here, so that what is private is, for a
-//! stranger, in no way different from what is not there. Single images and names that are not here are asked of the upstream,
-//! where there is one; lists are of what is here, and come in pages.
+//! Access control: which images and aliases a client sees. Every lookup on behalf of a client goes through here, so
+//! that to an untrusted client a private image is indistinguishable from a missing one: same error, same lists, same
+//! work.
+//!
+//! A single image or alias that the store lacks is looked for at the upstream, if there is one. Lists are of the store
+//! only, and come in pages.
 
 use std::sync::Arc;
 
@@ -8,25 +11,25 @@ use super::handler::Handler;
 use super::message::Request;
 use super::notes::Notes;
 use super::public::{self, PublicImages};
-use super::upstream::Fetch;
+use super::transfer::ImageTransfer;
 use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::fingerprint::{Fingerprint, FingerprintPrefix};
 use crate::metadata::ImageType;
 use crate::store::{Alias, AliasQuery, AliasTarget, ImageQuery, Store, StoredImage};
 
-/// How many images of one prefix are looked at. Fingerprints are digests: so many never have four digits in common by chance.
-const CANDIDATES: usize = 1_000;
+/// Images of one prefix that are examined. Fingerprints are digests: so many never share four digits by chance.
+const MAX_CANDIDATES: usize = 1_000;
 
 /// How many images or aliases one page of a list has.
 pub(crate) const PAGE: usize = 1_000;
 
-/// Somebody of whom nothing is known: what is shown alike to everybody is what they may see.
-pub(crate) fn anybody() -> Request {
+/// An anonymous client's request, to find what everybody may see: pages and direct import show the same to all clients.
+pub(crate) fn anonymous() -> Request {
     Request::new(http::Method::GET, http::Uri::from_static("/"))
 }
 
 /// All images that the client may see, in the order of their fingerprints.
-pub(crate) fn images(handler: &Handler, request: &Request) -> Result<Images> {
+pub(crate) fn list_images(handler: &Handler, request: &Request) -> Result<Images> {
     let trusted = request.is_trusted();
     if !trusted {
         let public = public::now(handler)?;
@@ -59,8 +62,8 @@ pub(crate) struct StoredImages {
 }
 
 impl Images {
-    /// Gives the images of the next page to `each`; whether others follow. A row that can't be read is told to the log, and hides no
-    /// other.
+    /// Gives the images of the next page to `each`; whether others follow. A row that can't be read is told to the log,
+    /// and hides no other.
     pub(crate) fn page(&mut self, each: &mut dyn FnMut(&StoredImage) -> Result<()>) -> Result<bool> {
         match self {
             Self::Kept(public) => {
@@ -80,50 +83,66 @@ impl Images {
     }
 }
 
-/// The image whose fingerprint begins with `text`, with at least four digits. A private one is also shown to whoever has
-/// a `secret` for it. One that is not here is brought from the upstream, where there is one.
+/// Finds the image whose fingerprint begins with `text`, four digits at least. `secret` is that of a download token,
+/// which shows one private image. An image that the store lacks is fetched from the upstream, if there is one.
 ///
 /// # Errors
 /// `NotFound`, also for a text that is no beginning of a fingerprint, naming what may have been meant; `Ambiguous`; those of the
 /// upstream.
-pub(crate) fn image(handler: &Handler, request: &Request, text: &str, secret: Option<&str>) -> Result<StoredImage> {
-    found(handler, request, text, secret).map_err(|error| suggesting(handler, error, text))
+pub(crate) fn find_image(
+    handler: &Handler,
+    request: &Request,
+    text: &str,
+    secret: Option<&str>,
+) -> Result<StoredImage> {
+    find_or_fetch(handler, request, text, secret).map_err(|error| with_suggestions(handler, error, text))
 }
 
-fn found(handler: &Handler, request: &Request, text: &str, secret: Option<&str>) -> Result<StoredImage> {
-    let absent = match here(handler, request, text, secret) {
+fn find_or_fetch(handler: &Handler, request: &Request, text: &str, secret: Option<&str>) -> Result<StoredImage> {
+    let absent = match find_local_image(handler, request, text, secret) {
         Err(error) if error.kind() == ErrorKind::NotFound => error,
         found => return found,
     };
-    let Some(fetch) = upstream(handler) else { return Err(absent) };
+    let Some(fetch) = find_upstream(handler) else { return Err(absent) };
     let Ok(prefix) = text.parse::<FingerprintPrefix>() else { return Err(absent) };
-    // Asked also where a private image is here, which must not be told from none.
-    match handler.through.resolve(handler, fetch, prefix.as_str(), ImageType::Container)? {
-        Some(fingerprint) if prefix.matches(&fingerprint) => brought(handler, request, fetch, &fingerprint),
+    // The upstream is asked also when the store has a private image, or the time would tell that it does.
+    match handler.upstream_cache.resolve(handler, fetch, prefix.as_str(), ImageType::Container)? {
+        Some(fingerprint) if prefix.matches(&fingerprint) => fetch_upstream(handler, request, fetch, &fingerprint),
         _ => Err(absent),
     }
 }
 
-/// What brings images of the upstream, where there is one.
-pub(crate) fn upstream(handler: &Handler) -> Option<&dyn Fetch> {
-    handler.options.fetch.as_deref().filter(|fetch| fetch.has_upstream())
+/// The transfer by which to fetch from the upstream, if there is one.
+pub(crate) fn find_upstream(handler: &Handler) -> Option<&dyn ImageTransfer> {
+    handler.options.image_transfer.as_deref().filter(|fetch| fetch.has_upstream())
 }
 
-/// An image of the upstream, if the client may see it: one that is here and private stays so, whoever else shows it.
-fn brought(handler: &Handler, request: &Request, fetch: &dyn Fetch, fingerprint: &Fingerprint) -> Result<StoredImage> {
-    let image = handler.through.fetch(handler, fetch, fingerprint)?;
-    if image.public || request.is_trusted() { Ok(image) } else { Err(absent()) }
+/// Fetches an image of the upstream, if the client may see it: one that is in the store as a private image stays
+/// private.
+fn fetch_upstream(
+    handler: &Handler,
+    request: &Request,
+    fetch: &dyn ImageTransfer,
+    fingerprint: &Fingerprint,
+) -> Result<StoredImage> {
+    let image = handler.upstream_cache.fetch(handler, fetch, fingerprint)?;
+    if image.public || request.is_trusted() { Ok(image) } else { Err(not_found()) }
 }
 
-/// As [`image`], of those that are here.
+/// As [`find_image`], without the upstream.
 ///
 /// # Errors
-/// `NotFound`, also for a text that is no beginning of a fingerprint: nothing is called so; `Ambiguous`.
-pub(crate) fn here(handler: &Handler, request: &Request, text: &str, secret: Option<&str>) -> Result<StoredImage> {
-    let Ok(prefix) = text.parse::<FingerprintPrefix>() else { return Err(absent()) };
+/// `NotFound`, also for a text that is no fingerprint prefix; `Ambiguous`.
+pub(crate) fn find_local_image(
+    handler: &Handler,
+    request: &Request,
+    text: &str,
+    secret: Option<&str>,
+) -> Result<StoredImage> {
+    let Ok(prefix) = text.parse::<FingerprintPrefix>() else { return Err(not_found()) };
     let candidates = match prefix.as_fingerprint() {
         Some(whole) => vec![whole],
-        None => handler.store.with_prefix(&prefix, CANDIDATES)?,
+        None => handler.store.with_prefix(&prefix, MAX_CANDIDATES)?,
     };
     let mut seen = None;
     for fingerprint in candidates {
@@ -132,7 +151,7 @@ pub(crate) fn here(handler: &Handler, request: &Request, text: &str, secret: Opt
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
-        let opened = || secret.is_some_and(|secret| handler.secrets.opens(&image.fingerprint, secret));
+        let opened = || secret.is_some_and(|secret| handler.tokens.opens(&image.fingerprint, secret));
         if !(image.public || request.is_trusted() || opened()) {
             continue;
         }
@@ -141,65 +160,70 @@ pub(crate) fn here(handler: &Handler, request: &Request, text: &str, secret: Opt
         }
         seen = Some(image);
     }
-    seen.ok_or_else(absent)
+    seen.ok_or_else(not_found)
 }
 
-/// What a name stands for: an alias of this server, or else one of the upstream. Nothing is brought.
+/// Resolves an alias: of the store, or else of the upstream. Fetches nothing.
 ///
 /// # Errors
 /// `NotFound`; those of the upstream.
-pub(crate) fn meaning(handler: &Handler, request: &Request, name: &str) -> Result<(Alias, Fingerprint, ImageType)> {
-    let found = match alias_here(handler, request, name) {
+pub(crate) fn resolve_alias(
+    handler: &Handler,
+    request: &Request,
+    name: &str,
+) -> Result<(Alias, Fingerprint, ImageType)> {
+    let found = match find_local_alias(handler, request, name) {
         Ok((alias, image)) => Ok((alias, image.fingerprint, image.image_type)),
-        Err(error) if error.kind() == ErrorKind::NotFound => above(handler, name),
+        Err(error) if error.kind() == ErrorKind::NotFound => resolve_upstream_alias(handler, name),
         Err(error) => Err(error),
     };
-    found.map_err(|error| suggesting(handler, error, name))
+    found.map_err(|error| with_suggestions(handler, error, name))
 }
 
-/// What a name that the client does not see here stands for on the upstream.
-fn above(handler: &Handler, name: &str) -> Result<(Alias, Fingerprint, ImageType)> {
-    let (Some(fetch), Ok(alias)) = (upstream(handler), Alias::new(name)) else { return Err(absent()) };
+/// Resolves an alias at the upstream that the client does not see in the store.
+fn resolve_upstream_alias(handler: &Handler, name: &str) -> Result<(Alias, Fingerprint, ImageType)> {
+    let (Some(fetch), Ok(alias)) = (find_upstream(handler), Alias::new(name)) else { return Err(not_found()) };
     for image_type in [ImageType::Container, ImageType::VirtualMachine] {
-        let found = handler.through.resolve(handler, fetch, name, image_type)?;
-        // The beginning of a fingerprint is no alias.
+        let found = handler.upstream_cache.resolve(handler, fetch, name, image_type)?;
+        // A fingerprint prefix is no alias.
         let digits = |found: &Fingerprint| name.parse::<FingerprintPrefix>().is_ok_and(|prefix| prefix.matches(found));
         if let Some(fingerprint) = found.filter(|found| !digits(found)) {
-            // A name of this server is never given another meaning, also where the client must not see that it is there;
-            // looked at last, so that both take the same time.
+            // An alias of the store never resolves to an image of the upstream, also where the client can't see it.
+            // Checked last, so that both cases take the same time.
             return match handler.store.alias(name) {
                 Err(error) if error.kind() == ErrorKind::NotFound => Ok((alias, fingerprint, image_type)),
                 Err(error) => Err(error),
-                Ok(_) => Err(absent()),
+                Ok(_) => Err(not_found()),
             };
         }
     }
-    Err(absent())
+    Err(not_found())
 }
 
-/// The alias of this name and the image that it points to, which is brought from the upstream where it is only there.
+/// Finds an alias and its image, which is fetched from the upstream if the store lacks the alias.
 ///
 /// # Errors
 /// `NotFound`; those of the upstream.
-pub(crate) fn alias(handler: &Handler, request: &Request, name: &str) -> Result<(Alias, StoredImage)> {
-    match alias_here(handler, request, name) {
+pub(crate) fn find_alias(handler: &Handler, request: &Request, name: &str) -> Result<(Alias, StoredImage)> {
+    match find_local_alias(handler, request, name) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let (alias, fingerprint, _) = above(handler, name)?;
-            let Some(fetch) = upstream(handler) else { return Err(absent()) };
-            Ok((alias, brought(handler, request, fetch, &fingerprint)?))
+            let (alias, fingerprint, _) = resolve_upstream_alias(handler, name)?;
+            let Some(fetch) = find_upstream(handler) else { return Err(not_found()) };
+            Ok((alias, fetch_upstream(handler, request, fetch, &fingerprint)?))
         }
         found => found,
     }
 }
 
-/// As [`alias`], of those that are here: where a container's and a virtual machine's image share the name, the container's.
+/// As [`find_alias`], without the upstream. Where a container's and a virtual machine's image share the name, it is the
+/// container's.
 ///
 /// # Errors
 /// `NotFound`.
-pub(crate) fn alias_here(handler: &Handler, request: &Request, name: &str) -> Result<(Alias, StoredImage)> {
-    // A name that the container's image has and the client must not see may be the one of a virtual machine's.
+pub(crate) fn find_local_alias(handler: &Handler, request: &Request, name: &str) -> Result<(Alias, StoredImage)> {
+    // The container's image may be private while the virtual machine's of the same name is public.
     for image_type in ImageType::ALL {
-        // Between the two looks the alias may move, and the image go.
+        // Between the two reads the alias may move, and its image be deleted.
         for _ in 0..3 {
             let (alias, target) = match handler.store.alias_of(name, image_type) {
                 Ok(found) => found,
@@ -214,12 +238,12 @@ pub(crate) fn alias_here(handler: &Handler, request: &Request, name: &str) -> Re
             }
         }
     }
-    Err(absent())
+    Err(not_found())
 }
 
-/// All aliases that the client may see, with what they point to, sorted by name. A name that a container's and a virtual machine's
-/// image share comes once, as that of the container.
-pub(crate) fn aliases(handler: &Handler, request: &Request) -> Result<Aliases> {
+/// All aliases that the client may see, with what they point to, sorted by name. A name that a container's and a
+/// virtual machine's image share comes once, as that of the container.
+pub(crate) fn list_aliases(handler: &Handler, request: &Request) -> Result<Aliases> {
     let trusted = request.is_trusted();
     let stored = || AliasRows::Stored(Box::new((handler.store.clone(), AliasQuery::new().limit(PAGE), trusted)));
     let rows = if trusted {
@@ -281,9 +305,8 @@ impl Aliases {
     }
 }
 
-/// What is told of a name that means nothing to the client: the same whether or not something private is called so, with the
-/// public names that may have been meant.
-pub(crate) fn suggesting(handler: &Handler, error: Error, name: &str) -> Error {
+/// Adds similar public names to a `NotFound` error. Private names have no influence on it.
+pub(crate) fn with_suggestions(handler: &Handler, error: Error, name: &str) -> Error {
     if error.kind() != ErrorKind::NotFound {
         return error;
     }
@@ -297,7 +320,7 @@ pub(crate) fn suggesting(handler: &Handler, error: Error, name: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("not found; did you mean {}?", names.join(" or ")))
 }
 
-/// The one sentence for everything that a client can't see.
-pub(crate) fn absent() -> Error {
+/// The error for everything that a client can't see.
+pub(crate) fn not_found() -> Error {
     Error::new(ErrorKind::NotFound, "not found")
 }

@@ -1,5 +1,5 @@
-//! `Events`: what happens to operations and images, told to whoever listens, in texts that are made once for all of them.
-//! Nobody waits for a listener: one that is too slow is left behind.
+//! [`Events`]: publishes what happens to operations and images to all listeners, each event serialized once.
+//! Publishing never blocks: a listener whose queue is full is disconnected.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,23 +11,26 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::rest::Operation;
 use crate::server::message::Client;
 
-/// How many may listen at once.
-const LISTENERS: usize = 256;
-/// How many texts wait for one listener before it is left behind.
-const WAITING: usize = 1_024;
+/// Listeners at once.
+const MAX_LISTENERS: usize = 256;
+/// Events in the queue of a listener before it is disconnected.
+const MAX_QUEUED: usize = 1_024;
 
-/// What a listener wants to be told.
+/// The types of events that a listener wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Kinds {
+pub(crate) struct EventKinds {
+    /// Changes of operations.
     pub(crate) operation: bool,
+    /// Changes of images and aliases.
     pub(crate) lifecycle: bool,
 }
 
-impl Kinds {
-    /// The kinds that a list names, separated by commas; without a list all of them. `logging` is one that says nothing here.
+impl EventKinds {
+    /// Parses a comma-separated list of types; without one, all. `logging` and types of other LXD features are valid,
+    /// and have no events here.
     ///
     /// # Errors
-    /// `InvalidInput` for a name that is none.
+    /// `InvalidInput` for a name that is no type.
     pub(crate) fn of(list: Option<&str>) -> Result<Self> {
         let Some(list) = list else { return Ok(Self { operation: true, lifecycle: true }) };
         let mut kinds = Self { operation: false, lifecycle: false };
@@ -35,7 +38,7 @@ impl Kinds {
             match name {
                 "operation" => kinds.operation = true,
                 "lifecycle" => kinds.lifecycle = true,
-                // Peers have more of them, of which nothing happens here.
+                // Types of LXD and Incus whose events do not occur here.
                 "logging" | "ovn" | "network-acl" => {}
                 _ => return Err(Error::invalid("the types of events are operation, lifecycle and logging")),
             }
@@ -44,14 +47,15 @@ impl Kinds {
     }
 }
 
-struct Listener {
-    kinds: Kinds,
+/// One listener.
+struct EventListener {
+    kinds: EventKinds,
     sender: Sender<Arc<str>>,
 }
 
-/// Those who listen.
+/// The listeners of a server.
 #[derive(Default)]
-pub(crate) struct Events(Mutex<Vec<Listener>>);
+pub(crate) struct Events(Mutex<Vec<EventListener>>);
 
 impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -60,22 +64,22 @@ impl fmt::Debug for Events {
 }
 
 impl Events {
-    /// Begins to tell.
+    /// Adds a listener.
     ///
     /// # Errors
-    /// `Busy` when too many listen.
-    pub(crate) fn listen(&self, kinds: Kinds) -> Result<Receiver<Arc<str>>> {
+    /// `Busy` when there are too many.
+    pub(crate) fn listen(&self, kinds: EventKinds) -> Result<Receiver<Arc<str>>> {
         let mut listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         listeners.retain(|listener| !listener.sender.is_closed());
-        if listeners.len() >= LISTENERS {
-            return Err(Error::new(ErrorKind::Busy, "too many listen to this server's events"));
+        if listeners.len() >= MAX_LISTENERS {
+            return Err(Error::new(ErrorKind::Busy, "too many clients listen to events of this server"));
         }
-        let (sender, receiver) = channel(WAITING);
-        listeners.push(Listener { kinds, sender });
+        let (sender, receiver) = channel(MAX_QUEUED);
+        listeners.push(EventListener { kinds, sender });
         Ok(receiver)
     }
 
-    /// An operation changed. A secret in it is for whoever asked for it, and asks for the operation.
+    /// Publishes a change of an operation, without the secret of a token: that is for the client that issued it only.
     pub(crate) fn operation(&self, operation: &Operation) {
         let told = || {
             let mut operation = operation.clone();
@@ -85,11 +89,11 @@ impl Events {
         self.tell(|kinds| kinds.operation, "operation", told);
     }
 
-    /// Something became of `source`, which is an address like `/1.0/images/FINGERPRINT`.
+    /// Publishes that `action` happened to `source`, a path like `/1.0/images/FINGERPRINT`.
     pub(crate) fn lifecycle(&self, action: &str, source: &str, context: &Value, client: &Client) {
         let requestor = match client {
             Client::Trusted(certificate) => json!({"username": certificate.to_string(), "protocol": "tls"}),
-            Client::Stranger => json!({"username": "", "protocol": ""}),
+            Client::Untrusted => json!({"username": "", "protocol": ""}),
         };
         self.tell(
             |kinds| kinds.lifecycle,
@@ -98,12 +102,12 @@ impl Events {
         );
     }
 
-    /// Everybody is told that there is nothing more to come.
+    /// Disconnects all listeners.
     pub(crate) fn stop(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    fn tell(&self, wants: impl Fn(Kinds) -> bool, kind: &str, what: impl FnOnce() -> Value) {
+    fn tell(&self, wants: impl Fn(EventKinds) -> bool, kind: &str, what: impl FnOnce() -> Value) {
         let mut listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !listeners.iter().any(|listener| wants(listener.kinds)) {
             return;
@@ -114,7 +118,7 @@ impl Events {
         })
         .to_string()
         .into();
-        // Who is gone and who is too slow are no longer told anything; the latter see the connection end.
+        // Listeners that are gone or too slow are dropped; the latter see their connection end.
         listeners.retain(|listener| !wants(listener.kinds) || listener.sender.try_send(Arc::clone(&text)).is_ok());
     }
 }
@@ -128,16 +132,16 @@ mod tests {
     #[test]
     fn a_listener_that_does_not_keep_up_is_left_behind_and_nobody_waits_for_it() {
         let events = Events::default();
-        let mut slow = events.listen(Kinds::of(None).unwrap()).unwrap();
-        let mut none = events.listen(Kinds::of(Some("logging")).unwrap()).unwrap();
-        for _ in 0..WAITING + 10 {
+        let mut slow = events.listen(EventKinds::of(None).unwrap()).unwrap();
+        let mut none = events.listen(EventKinds::of(Some("logging")).unwrap()).unwrap();
+        for _ in 0..MAX_QUEUED + 10 {
             events.operation(&Operation::default());
         }
         let mut told = 0;
         while slow.try_recv().is_ok() {
             told += 1;
         }
-        assert_eq!(told, WAITING);
+        assert_eq!(told, MAX_QUEUED);
         assert!(slow.is_closed(), "it was to be left behind");
         assert!(none.try_recv().is_err() && !none.is_closed());
     }
@@ -145,11 +149,11 @@ mod tests {
     #[test]
     fn only_so_many_listen_and_who_goes_makes_room() {
         let events = Events::default();
-        let kinds = Kinds::of(Some("lifecycle, operation")).unwrap();
-        let mut all: Vec<_> = (0..LISTENERS).map(|_| events.listen(kinds).unwrap()).collect();
+        let kinds = EventKinds::of(Some("lifecycle, operation")).unwrap();
+        let mut all: Vec<_> = (0..MAX_LISTENERS).map(|_| events.listen(kinds).unwrap()).collect();
         assert_eq!(events.listen(kinds).unwrap_err().kind(), ErrorKind::Busy);
         all.pop();
         assert!(events.listen(kinds).is_ok());
-        assert!(Kinds::of(Some("everything")).is_err());
+        assert!(EventKinds::of(Some("everything")).is_err());
     }
 }

@@ -1,4 +1,5 @@
-//! The services behind every interface of the server: who may see what, tokens, operations, events, the upstream cache.
+//! The services behind every interface of the server. None of them writes a response: they return images, aliases and
+//! errors, and `api` and `web` turn these into bytes.
 
 pub(crate) mod access;
 pub(crate) mod by_version;
@@ -11,5 +12,4 @@ pub(crate) mod transfer;
 pub(crate) mod upstream_cache;
 pub(crate) mod verified;
 
-use self::transfer as upstream;
 use super::{handler, message};

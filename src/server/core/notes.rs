@@ -1,5 +1,5 @@
-//! `Notes`: what happens in the server that concerns no single request, for the log: rows that can't be read, what an image of
-//! the upstream lost on its way. The listener has the log; a handler without one keeps silent.
+//! [`Notes`]: log messages that belong to no request: rows that can't be read, omissions of images that were fetched
+//! from the upstream. The listener provides the log; a handler without a listener discards them.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -8,14 +8,14 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use crate::error::Error;
 use crate::omissions::Omissions;
 
-/// How many things are told at most once each.
-const REMEMBERED: usize = 10_000;
-/// How many omissions of one image are told one by one.
-const LISTED: usize = 10;
+/// Messages that are remembered in order to write each once.
+const MAX_DEDUPLICATED: usize = 10_000;
+/// Omissions of one image that are written one by one; the rest is counted.
+const MAX_LISTED: usize = 10;
 
 type Write = Box<dyn Fn(&dyn fmt::Display) + Send + Sync>;
 
-/// Where notes go.
+/// The log of a handler.
 #[derive(Default)]
 pub(crate) struct Notes {
     write: OnceLock<Write>,
@@ -29,7 +29,7 @@ impl fmt::Debug for Notes {
 }
 
 impl Notes {
-    /// Has notes written by `write` from now on.
+    /// Writes messages by `write` from now on. A second call has no effect.
     pub(crate) fn write_to(&self, write: impl Fn(&dyn fmt::Display) + Send + Sync + 'static) {
         // The first log stays: a handler has one listener.
         let _ = self.write.set(Box::new(write));
@@ -41,29 +41,29 @@ impl Notes {
         }
     }
 
-    /// An image was left out of what is listed. Told once, for lists are made often.
+    /// Reports an image that is left out of lists, once: lists are made often.
     pub(crate) fn skipped(&self, name: &str, error: &Error) {
         let text = format!("image {}: skipped: {error}", crate::error::Escaped(name.as_bytes()));
         let new = {
             let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-            told.len() < REMEMBERED && told.insert(text.clone())
+            told.len() < MAX_DEDUPLICATED && told.insert(text.clone())
         };
         if new {
             self.tell(&text);
         }
     }
 
-    /// A list could not be sent to its end.
+    /// Reports a list whose response was cut off by an error.
     pub(crate) fn cut_short(&self, error: &Error) {
         self.tell(&format_args!("a list was cut short: {error}"));
     }
 
-    /// What was left out of an image that came from the upstream.
+    /// Reports what was left out of an image of the upstream.
     pub(crate) fn omitted(&self, omissions: &Omissions) {
-        for omission in omissions.iter().take(LISTED) {
+        for omission in omissions.iter().take(MAX_LISTED) {
             self.tell(&omission);
         }
-        let more = omissions.total().saturating_sub(LISTED as u64);
+        let more = omissions.total().saturating_sub(MAX_LISTED as u64);
         if more > 0 {
             self.tell(&format_args!("{more} more omissions"));
         }

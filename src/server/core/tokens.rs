@@ -1,5 +1,5 @@
-//! `Secrets`: passes that trusted clients have made for others: to read one private image, to upload one image.
-//! Each is for one use, runs out by itself, is never on disk, and a wrong one is no different from none.
+//! [`TokenStore`]: secrets that trusted clients issue for others: to download one private image, or to upload one
+//! image. A token is used once, expires, and is in memory only, as a digest. A wrong token has the same effect as none.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -7,148 +7,156 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
-use crate::server::api::rest::Ticket;
+use crate::server::api::rest::UploadSpec;
 use crate::server::core::operations::Operations;
 
-/// How long one that nobody uses is good.
-pub(crate) const UNUSED: Duration = Duration::from_secs(300);
-/// How long after its first use one still opens an image: clients ask what it is, and then for its bytes.
-const ONCE: Duration = Duration::from_secs(5);
-/// How many there may be at once.
-const MOST: usize = 1_000;
-/// Bytes of chance in one.
-const LENGTH: usize = 32;
+/// How long an unused token is valid.
+pub(crate) const UNUSED_LIFETIME: Duration = Duration::from_secs(300);
+/// How long a download token is valid after its first use: clients request the image's metadata, and then its bytes.
+const USED_LIFETIME: Duration = Duration::from_secs(5);
+/// Tokens that are valid at once.
+const MAX_TOKENS: usize = 1_000;
+/// Random bytes in a secret.
+const SECRET_BYTES: usize = 32;
 
-/// What is kept of a secret, and compared. Also hides it from whoever prints it.
+/// The digest of a secret: what is stored and compared. The secret itself is in nothing that can be printed.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Digest(Fingerprint);
+pub(crate) struct SecretDigest(Fingerprint);
 
-impl Digest {
+impl SecretDigest {
+    /// Hashes a secret.
     pub(crate) fn of(secret: &str) -> Self {
         Self(Fingerprint::of(secret.as_bytes()))
     }
 
-    /// Whether both are the same, in a time that tells nothing of where they differ.
-    pub(crate) fn is(&self, other: &Self) -> bool {
+    /// Compares two digests in constant time.
+    pub(crate) fn matches(&self, other: &Self) -> bool {
         let (one, other) = (self.0.to_string(), other.0.to_string());
         one.bytes().zip(other.bytes()).fold(0, |differ, (one, other)| differ | (one ^ other)) == 0
     }
 }
 
-impl fmt::Debug for Digest {
+impl fmt::Debug for SecretDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Digest")
+        f.write_str("SecretDigest")
     }
 }
 
-/// What a pass is for.
+/// What a token allows.
 #[derive(Debug)]
-pub(crate) enum Opens {
-    /// Reads this image.
+pub(crate) enum TokenScope {
+    /// To download this image.
     Image(Fingerprint),
-    /// Uploads one image.
-    Upload(Box<Ticket>),
+    /// To upload one image.
+    Upload(Box<UploadSpec>),
 }
 
 #[derive(Debug)]
-struct Pass {
-    digest: Digest,
-    opens: Opens,
-    /// The operation that stands for it.
+struct Token {
+    digest: SecretDigest,
+    scope: TokenScope,
+    /// The operation that represents it: trusted clients list and cancel tokens as operations.
     operation: String,
     ends: Instant,
     used: bool,
 }
 
-/// The passes that are valid now.
+/// The tokens that are valid now.
 #[derive(Debug)]
-pub(crate) struct Secrets {
-    all: Mutex<Vec<Pass>>,
+pub(crate) struct TokenStore {
+    all: Mutex<Vec<Token>>,
     operations: Operations,
 }
 
-impl Secrets {
+impl TokenStore {
     pub(crate) fn new(operations: Operations) -> Self {
         Self { all: Mutex::default(), operations }
     }
 
-    /// Makes one. `operation` stands for it where trusted clients look.
+    /// Issues a token and returns its secret. `operation` is the operation that represents it.
     ///
     /// # Errors
-    /// `Busy` when too many are out; `Io` when the machine has no chance to give.
-    pub(crate) fn make(&self, opens: Opens, operation: &str) -> Result<String> {
-        self.make_at(opens, operation, Instant::now())
+    /// `Busy` when there are `MAX_TOKENS` already; `Io` when the machine gives no random numbers.
+    pub(crate) fn issue(&self, scope: TokenScope, operation: &str) -> Result<String> {
+        self.issue_at(scope, operation, Instant::now())
     }
 
-    fn make_at(&self, opens: Opens, operation: &str, now: Instant) -> Result<String> {
-        let mut bytes = [0; LENGTH];
+    fn issue_at(&self, scope: TokenScope, operation: &str, now: Instant) -> Result<String> {
+        let mut bytes = [0; SECRET_BYTES];
         random(&mut bytes)?;
         let secret = hex(&bytes);
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|pass| pass.ends > now);
-        if all.len() >= MOST {
-            return Err(Error::new(ErrorKind::Busy, "too many secrets are out"));
+        all.retain(|token| token.ends > now);
+        if all.len() >= MAX_TOKENS {
+            return Err(Error::new(ErrorKind::Busy, "too many tokens are valid at once"));
         }
         let operation = operation.to_owned();
-        all.push(Pass { digest: Digest::of(&secret), opens, operation, ends: now + UNUSED, used: false });
+        all.push(Token {
+            digest: SecretDigest::of(&secret),
+            scope,
+            operation,
+            ends: now + UNUSED_LIFETIME,
+            used: false,
+        });
         Ok(secret)
     }
 
-    /// Whether `secret` opens the image. Reading with it makes it run out soon.
+    /// Whether `secret` allows to download the image. The first use shortens the token's validity to `USED_LIFETIME`.
     pub(crate) fn opens(&self, fingerprint: &Fingerprint, secret: &str) -> bool {
         self.opens_at(fingerprint, secret, Instant::now())
     }
 
     fn opens_at(&self, fingerprint: &Fingerprint, secret: &str, now: Instant) -> bool {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|pass| pass.ends > now);
-        let digest = Digest::of(secret);
+        all.retain(|token| token.ends > now);
+        let digest = SecretDigest::of(secret);
         let mut found = None;
-        for pass in all.iter_mut() {
-            // All of them are looked at, so that time tells nothing.
-            if pass.digest.is(&digest) && matches!(&pass.opens, Opens::Image(image) if image == fingerprint) {
-                found = Some(pass);
+        for token in all.iter_mut() {
+            // Every token is compared, so that timing does not tell whether one matched.
+            if token.digest.matches(&digest) && matches!(&token.scope, TokenScope::Image(image) if image == fingerprint)
+            {
+                found = Some(token);
             }
         }
-        let Some(pass) = found else { return false };
-        if !pass.used {
-            pass.used = true;
-            pass.ends = pass.ends.min(now + ONCE);
-            self.operations.used(&pass.operation);
+        let Some(token) = found else { return false };
+        if !token.used {
+            token.used = true;
+            token.ends = token.ends.min(now + USED_LIFETIME);
+            self.operations.used(&token.operation);
         }
         true
     }
 
-    /// What may be uploaded with `secret`, which is used up by asking.
-    pub(crate) fn upload(&self, secret: &str) -> Option<Ticket> {
-        self.upload_at(secret, Instant::now())
+    /// Takes the upload token with this secret: what it allows. It is invalid afterwards.
+    pub(crate) fn take_upload(&self, secret: &str) -> Option<UploadSpec> {
+        self.take_upload_at(secret, Instant::now())
     }
 
-    fn upload_at(&self, secret: &str, now: Instant) -> Option<Ticket> {
+    fn take_upload_at(&self, secret: &str, now: Instant) -> Option<UploadSpec> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|pass| pass.ends > now);
-        let digest = Digest::of(secret);
+        all.retain(|token| token.ends > now);
+        let digest = SecretDigest::of(secret);
         let mut found = None;
-        for (index, pass) in all.iter().enumerate() {
-            if pass.digest.is(&digest) && matches!(pass.opens, Opens::Upload(_)) {
+        for (index, token) in all.iter().enumerate() {
+            if token.digest.matches(&digest) && matches!(token.scope, TokenScope::Upload(_)) {
                 found = Some(index);
             }
         }
-        let pass = all.remove(found?);
-        self.operations.used(&pass.operation);
-        match pass.opens {
-            Opens::Upload(ticket) => Some(*ticket),
-            Opens::Image(_) => None,
+        let token = all.remove(found?);
+        self.operations.used(&token.operation);
+        match token.scope {
+            TokenScope::Upload(spec) => Some(*spec),
+            TokenScope::Image(_) => None,
         }
     }
 
-    /// The pass that an operation stands for opens nothing any more.
-    pub(crate) fn forget(&self, operation: &str) {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).retain(|pass| pass.operation != operation);
+    /// Revokes the token that this operation represents; nothing where it represents none.
+    pub(crate) fn revoke(&self, operation: &str) {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).retain(|token| token.operation != operation);
     }
 }
 
-/// Fills `bytes` by chance that nobody can foresee.
+/// Fills `bytes` with random numbers that nobody can predict.
 ///
 /// # Errors
 /// `Io`.
@@ -159,6 +167,7 @@ pub(crate) fn random(bytes: &mut [u8]) -> Result<()> {
         .map_err(|_| Error::new(ErrorKind::Io, "the machine gives no random numbers"))
 }
 
+/// Bytes as hexadecimal digits in lower case.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use fmt::Write;
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
@@ -173,58 +182,58 @@ mod tests {
 
     use super::*;
 
-    fn secrets() -> Secrets {
-        Secrets::new(Operations::default())
+    fn tokens() -> TokenStore {
+        TokenStore::new(Operations::default())
     }
 
     #[test]
     fn a_pass_opens_one_image_for_five_seconds_after_its_first_use() {
-        let (secrets, image, other) = (secrets(), Fingerprint::of(b"one"), Fingerprint::of(b"other"));
+        let (tokens, image, other) = (tokens(), Fingerprint::of(b"one"), Fingerprint::of(b"other"));
         let now = Instant::now();
-        let secret = secrets.make_at(Opens::Image(image), "", now).unwrap();
+        let secret = tokens.issue_at(TokenScope::Image(image), "", now).unwrap();
         assert_eq!(secret.len(), 64);
         let after = |seconds| now + Duration::from_secs(seconds);
-        assert!(!secrets.opens_at(&other, &secret, now));
-        assert!(!secrets.opens_at(&image, &secret[1..], now) && !secrets.opens_at(&image, "", now));
-        assert!(secrets.opens_at(&image, &secret, after(100)));
-        assert!(secrets.opens_at(&image, &secret, after(104)));
-        assert!(!secrets.opens_at(&image, &secret, after(105)));
-        assert!(!secrets.opens_at(&image, &secret, after(1)), "it is gone for good");
+        assert!(!tokens.opens_at(&other, &secret, now));
+        assert!(!tokens.opens_at(&image, &secret[1..], now) && !tokens.opens_at(&image, "", now));
+        assert!(tokens.opens_at(&image, &secret, after(100)));
+        assert!(tokens.opens_at(&image, &secret, after(104)));
+        assert!(!tokens.opens_at(&image, &secret, after(105)));
+        assert!(!tokens.opens_at(&image, &secret, after(1)), "it is gone for good");
     }
 
     #[test]
     fn a_pass_that_nobody_uses_runs_out() {
-        let (secrets, image) = (secrets(), Fingerprint::of(b"one"));
+        let (tokens, image) = (tokens(), Fingerprint::of(b"one"));
         let now = Instant::now();
-        let secret = secrets.make_at(Opens::Image(image), "", now).unwrap();
-        assert!(!secrets.opens_at(&image, &secret, now + UNUSED));
-        let upload = secrets.make_at(Opens::Upload(Box::default()), "", now).unwrap();
-        assert!(secrets.upload_at(&upload, now + UNUSED).is_none());
+        let secret = tokens.issue_at(TokenScope::Image(image), "", now).unwrap();
+        assert!(!tokens.opens_at(&image, &secret, now + UNUSED_LIFETIME));
+        let upload = tokens.issue_at(TokenScope::Upload(Box::default()), "", now).unwrap();
+        assert!(tokens.take_upload_at(&upload, now + UNUSED_LIFETIME).is_none());
     }
 
     #[test]
     fn a_pass_for_an_upload_serves_once_and_reads_nothing() {
-        let (secrets, image) = (secrets(), Fingerprint::of(b"one"));
-        let upload = secrets.make(Opens::Upload(Box::default()), "").unwrap();
-        let read = secrets.make(Opens::Image(image), "").unwrap();
-        assert!(!secrets.opens(&image, &upload) && secrets.upload(&read).is_none());
-        assert!(secrets.upload(&upload).is_some());
-        assert!(secrets.upload(&upload).is_none());
-        assert!(secrets.opens(&image, &read));
+        let (tokens, image) = (tokens(), Fingerprint::of(b"one"));
+        let upload = tokens.issue(TokenScope::Upload(Box::default()), "").unwrap();
+        let read = tokens.issue(TokenScope::Image(image), "").unwrap();
+        assert!(!tokens.opens(&image, &upload) && tokens.take_upload(&read).is_none());
+        assert!(tokens.take_upload(&upload).is_some());
+        assert!(tokens.take_upload(&upload).is_none());
+        assert!(tokens.opens(&image, &read));
     }
 
     #[test]
     fn only_so_many_are_out_and_one_can_be_taken_back() {
-        let (secrets, image) = (secrets(), Fingerprint::of(b"one"));
+        let (tokens, image) = (tokens(), Fingerprint::of(b"one"));
         let now = Instant::now();
-        let first = secrets.make_at(Opens::Image(image), "first", now).unwrap();
-        for _ in 1..MOST {
-            secrets.make_at(Opens::Image(image), "", now).unwrap();
+        let first = tokens.issue_at(TokenScope::Image(image), "first", now).unwrap();
+        for _ in 1..MAX_TOKENS {
+            tokens.issue_at(TokenScope::Image(image), "", now).unwrap();
         }
-        assert_eq!(secrets.make_at(Opens::Image(image), "", now).unwrap_err().kind(), ErrorKind::Busy);
-        secrets.forget("first");
-        assert!(!secrets.opens_at(&image, &first, now));
-        assert!(secrets.make_at(Opens::Image(image), "", now).is_ok());
-        assert!(secrets.make_at(Opens::Image(image), "", now + UNUSED).is_ok());
+        assert_eq!(tokens.issue_at(TokenScope::Image(image), "", now).unwrap_err().kind(), ErrorKind::Busy);
+        tokens.revoke("first");
+        assert!(!tokens.opens_at(&image, &first, now));
+        assert!(tokens.issue_at(TokenScope::Image(image), "", now).is_ok());
+        assert!(tokens.issue_at(TokenScope::Image(image), "", now + UNUSED_LIFETIME).is_ok());
     }
 }

@@ -1,5 +1,5 @@
-//! `Fetch`: how a server gets what it does not have, and sends what others want. Clients of other servers are not its business; whoever starts
-//! it brings one.
+//! [`ImageTransfer`]: how a server fetches images from other servers and pushes images to them. The server module
+//! contains no client; the program that starts a server provides one, for example with the crate's `remote` module.
 
 use std::fmt;
 
@@ -10,20 +10,21 @@ use crate::progress::Monitor;
 use crate::redact;
 use crate::store::{ImportOptions, Refreshed, Store, StoredImage};
 
-/// Brings images from elsewhere into the store of a server.
-pub trait Fetch: Send + Sync {
-    /// Whether there is an upstream, of which what clients ask for and the store lacks is brought.
+/// Transfers images between the store of a server and other servers. Calls come from several threads at once.
+pub trait ImageTransfer: Send + Sync {
+    /// Whether there is an upstream. If so, names and images that clients ask for and the store lacks are looked for
+    /// there.
     fn has_upstream(&self) -> bool;
 
-    /// The fingerprint of what the upstream has under this alias for this type and architecture, or of its image whose
-    /// fingerprint begins so; `None` where it has none.
+    /// Resolves an alias for this type and architecture, or a fingerprint prefix, at the upstream. `None` where it has
+    /// no such image.
     ///
     /// # Errors
-    /// `Remote` when it can't be asked.
+    /// `Remote` when the upstream can't be asked.
     fn resolve(&self, alias: &str, image_type: ImageType, architecture: Architecture) -> Result<Option<Fingerprint>>;
 
-    /// Brings an image of the upstream into `store`, verified, as a cached public one; one that is there is given as it is.
-    /// `alias` is what led to it, where one did: it is recorded in the image's source.
+    /// Fetches an image of the upstream into `store`, verified, as a cached public image; one that is in the store is
+    /// returned as it is. `alias` is the alias that resolved to it, if any, to be recorded in the image's source.
     ///
     /// # Errors
     /// `NotFound`, `Mismatch`, `Remote`; those of importing.
@@ -35,27 +36,27 @@ pub trait Fetch: Send + Sync {
         monitor: &Monitor,
     ) -> Result<StoredImage>;
 
-    /// Brings an image that a trusted client names by its source, as `POST /1.0/images` with a JSON body does: `image` with
-    /// its server, protocol, alias or fingerprint, or `url`. The image is in the store afterwards.
+    /// Imports an image from a source that a trusted client names in `POST /1.0/images`. The image is in the store
+    /// afterwards.
     ///
     /// # Errors
-    /// Those of the source and of importing; `Unsupported` for sources that it does not know.
+    /// Those of the source and of importing; `Unsupported` for protocols that it does not know.
     fn pull(&self, source: &Pull, store: &Store, options: ImportOptions) -> Result<StoredImage>;
 
-    /// Replaces an image by the newest of its source, if it follows one.
+    /// Replaces an image by the newest of its source, if it has one.
     ///
     /// # Errors
     /// Those of [`Store::refresh`].
     fn refresh(&self, fingerprint: &Fingerprint, store: &Store, monitor: &Monitor) -> Result<Refreshed>;
 
-    /// Sends an image to another server, which gave out a pass for it.
+    /// Pushes an image to another server, which issued an upload token for it.
     ///
     /// # Errors
     /// `Remote`, `AlreadyExists`; those of opening an image.
     fn push(&self, target: &Push, fingerprint: &Fingerprint, store: &Store, monitor: &Monitor) -> Result<()>;
 }
 
-/// Where a trusted client wants to have an image sent.
+/// The target of a push.
 #[derive(Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Push {
@@ -63,35 +64,35 @@ pub struct Push {
     pub url: String,
     /// The certificate that the server must show, as PEM.
     pub certificate: Option<String>,
-    /// The pass that the server gave out for it.
+    /// The secret of the upload token.
     pub secret: String,
 }
 
-/// What a client wants to have brought.
+/// The source of an import.
 #[derive(Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Pull {
-    /// The address of the server, or of a direct import.
+    /// The URL of the server, or of a direct import.
     pub url: String,
-    /// `lxd`, `incus`, `simplestreams`, `direct`.
+    /// The protocol: `lxd`, `incus`, `simplestreams` or `direct`.
     pub protocol: String,
-    /// The alias, where one was given.
+    /// The alias, if the client names one.
     pub alias: Option<String>,
-    /// The fingerprint, where one was given.
+    /// The fingerprint or a prefix of it, if the client names one.
     pub fingerprint: Option<String>,
     /// The certificate that the server must show, as PEM.
     pub certificate: Option<String>,
-    /// A secret for a private image.
+    /// The secret of a download token, for a private image.
     pub secret: Option<String>,
-    /// The type that is wanted.
+    /// The image type, if the client names one.
     pub image_type: Option<ImageType>,
-    /// Whether the image is to follow its source.
+    /// Whether the image is to be refreshed automatically from its source.
     pub auto_update: bool,
-    /// When the client wants it to end, in seconds since 1970; else it ends when its source says.
+    /// The expiry that the client wants, in seconds since 1970; `None` for that of the source.
     pub expires_at: Option<i64>,
 }
 
-// Neither shows what opens something.
+// Without secrets, and without the credentials of a URL.
 impl fmt::Debug for Push {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Push").field("url", &redact::address(&self.url)).finish_non_exhaustive()

@@ -1,6 +1,10 @@
-//! `Through`: what this server lacks is asked of its upstream and brought here, once, however many clients ask for it.
-//! Strangers can have it asked and brought; so questions, downloads and those who wait for them are few at a time, and what
-//! failed is not tried again soon. While the upstream is away, what is here is served.
+//! [`UpstreamCache`]: resolves names at the upstream, and fetches images from it that the store lacks. Concurrent
+//! requests for one name or image share one query or download. Anonymous clients can trigger both, so queries,
+//! downloads and waiters are bounded, and failures are not retried soon. While the upstream is unreachable, cached
+//! images are served.
+//!
+//! No lock is held while the upstream or the store is asked: what is in progress is marked in `resolving` and
+//! `fetching`, and the mark is removed by a guard however the work ends.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,159 +15,165 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, FingerprintPrefix};
 use crate::metadata::{Architecture, ImageType};
 use crate::progress::{Cancel, Monitor};
-use crate::server::core::transfer::Fetch;
+use crate::server::core::transfer::ImageTransfer;
 use crate::server::handler::Handler;
 use crate::server::message::Client;
 use crate::store::StoredImage;
 
-/// How long an answer of the upstream is taken for true, and how long its answer that there is nothing.
-const FRESH: Duration = Duration::from_secs(180);
-const ABSENT: Duration = Duration::from_secs(60);
-/// How long an upstream that did not answer is left alone, and an image that could not be brought.
-const AWAY: Duration = Duration::from_secs(30);
-/// How many answers are remembered.
-const KNOWN: usize = 10_000;
-/// How many questions and downloads there are at once, and how many clients wait for them.
-const QUESTIONS: usize = 8;
-const DOWNLOADS: usize = 8;
-const WAITERS: usize = 64;
+/// How long a name that the upstream resolved is not asked for again.
+const FOUND_LIFETIME: Duration = Duration::from_secs(180);
+/// How long a name that the upstream does not have is not asked for again.
+const NOT_FOUND_LIFETIME: Duration = Duration::from_secs(60);
+/// How long after a failure the upstream, or the image, is not tried again.
+const RETRY_DELAY: Duration = Duration::from_secs(30);
+/// Answers and failures that are remembered.
+const MAX_ANSWERS: usize = 10_000;
+/// Queries to the upstream at once.
+const MAX_QUERIES: usize = 8;
+/// Downloads at once; and as many background jobs of trusted clients.
+const MAX_DOWNLOADS: usize = 8;
+/// Requests that wait for a query or a download at once: each holds a thread.
+const MAX_WAITERS: usize = 64;
 
 type Name = (String, ImageType);
 
+/// What the upstream answered to a name, and when.
 #[derive(Debug, Clone, Copy)]
-struct Known {
+struct Answer {
     found: Option<Fingerprint>,
     asked: Instant,
 }
 
-impl Known {
+impl Answer {
     fn is_fresh(&self) -> bool {
-        self.asked.elapsed() < if self.found.is_some() { FRESH } else { ABSENT }
+        self.asked.elapsed() < if self.found.is_some() { FOUND_LIFETIME } else { NOT_FOUND_LIFETIME }
     }
 }
 
+/// What the lock of the cache protects.
 #[derive(Debug, Default)]
-struct State {
-    known: HashMap<Name, Known>,
-    asking: HashSet<Name>,
+struct CacheState {
+    answers: HashMap<Name, Answer>,
+    resolving: HashSet<Name>,
     fetching: HashSet<Fingerprint>,
     failed: HashMap<Fingerprint, (Instant, ErrorKind, String)>,
-    /// Since when the upstream does not answer.
-    away: Option<Instant>,
+    /// When the upstream failed to answer last.
+    unreachable_since: Option<Instant>,
     waiting: usize,
     stopped: bool,
 }
 
-/// What is known of the upstream, and what is being asked of it.
+/// The answers of the upstream, and what is being asked of it and fetched from it.
 #[derive(Debug, Default)]
-pub(crate) struct Through {
-    state: Mutex<State>,
+pub(crate) struct UpstreamCache {
+    state: Mutex<CacheState>,
     changed: Condvar,
     downloads: Arc<AtomicUsize>,
-    /// The same for what trusted clients have brought and sent, which strangers must not hold up.
-    errands: Arc<AtomicUsize>,
+    /// Background jobs of trusted clients, counted apart so that anonymous downloads can't block them.
+    jobs: Arc<AtomicUsize>,
     cancel: Cancel,
 }
 
-/// One of the few downloads that go on at once.
+/// The share of a download or background job in the limit on them; released when dropped.
 #[derive(Debug)]
-pub(crate) struct Slot(Arc<AtomicUsize>);
+pub(crate) struct Permit(Arc<AtomicUsize>);
 
-impl Slot {
+impl Permit {
     fn of(taken: &Arc<AtomicUsize>) -> Result<Self> {
         let before = taken.fetch_add(1, Ordering::AcqRel);
-        let slot = Self(Arc::clone(taken));
-        if before >= DOWNLOADS { Err(busy("the server is bringing too many images already")) } else { Ok(slot) }
+        let permit = Self(Arc::clone(taken));
+        if before >= MAX_DOWNLOADS { Err(busy("the server is fetching too many images already")) } else { Ok(permit) }
     }
 }
 
-impl Drop for Slot {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-/// Takes a name out of what is asked for or brought, however that ends.
-struct Guard<'a, F: FnMut(&mut State)>(&'a Through, F);
+/// Removes the mark of a query or download when dropped, and wakes the waiters.
+struct Guard<'a, F: FnMut(&mut CacheState)>(&'a UpstreamCache, F);
 
-impl<F: FnMut(&mut State)> Drop for Guard<'_, F> {
+impl<F: FnMut(&mut CacheState)> Drop for Guard<'_, F> {
     fn drop(&mut self) {
         (self.1)(&mut self.0.lock());
         self.0.changed.notify_all();
     }
 }
 
-impl Through {
-    /// Room for one more errand of a trusted client.
+impl UpstreamCache {
+    /// A permit for one more background job of a trusted client: an import, a refresh, a push.
     ///
     /// # Errors
     /// `Busy`.
-    pub(crate) fn errand(&self) -> Result<Slot> {
-        Slot::of(&self.errands)
+    pub(crate) fn job_permit(&self) -> Result<Permit> {
+        Permit::of(&self.jobs)
     }
 
-    /// Has everybody stop waiting.
+    /// Begins shutdown: cancels downloads and wakes all waiters.
     pub(crate) fn stop(&self) {
         self.cancel.cancel();
         self.lock().stopped = true;
         self.changed.notify_all();
     }
 
-    /// What the upstream has under an alias of this type, or under the beginning of a fingerprint; as it was a few minutes
-    /// ago at most, or longer ago when it can't be asked. `None` where it has nothing.
+    /// Resolves an alias of this type, or a fingerprint prefix, at the upstream. The answer is a few minutes old at
+    /// most, and older when the upstream can't be asked. `None` where the upstream has nothing.
     ///
     /// # Errors
-    /// `Remote` when it can't be asked and nothing is known of it; `Busy`.
+    /// `Remote` when the upstream can't be asked and no older answer is known; `Busy`.
     pub(crate) fn resolve(
         &self,
         handler: &Handler,
-        fetch: &dyn Fetch,
+        fetch: &dyn ImageTransfer,
         name: &str,
         image_type: ImageType,
     ) -> Result<Option<Fingerprint>> {
         let key = (name.to_owned(), image_type);
         let mut state = self.lock();
         let before = loop {
-            let before = state.known.get(&key).copied();
-            if let Some(known) = before.filter(Known::is_fresh) {
+            let before = state.answers.get(&key).copied();
+            if let Some(known) = before.filter(Answer::is_fresh) {
                 return Ok(known.found);
             }
-            if state.away.is_some_and(|since| since.elapsed() < AWAY) {
+            if state.unreachable_since.is_some_and(|since| since.elapsed() < RETRY_DELAY) {
                 drop(state);
-                return self
-                    .remembered(handler, &key, before, || Error::new(ErrorKind::Remote, "the upstream is away"));
+                return self.remembered(handler, &key, before, || {
+                    Error::new(ErrorKind::Remote, "the upstream can't be reached")
+                });
             }
-            if state.asking.contains(&key) {
+            if state.resolving.contains(&key) {
                 state = self.wait(state)?;
-            } else if state.asking.len() >= QUESTIONS {
-                return Err(busy("the server is asking its upstream too much already"));
+            } else if state.resolving.len() >= MAX_QUERIES {
+                return Err(busy("the server asks its upstream for too many names already"));
             } else {
                 break before;
             }
         };
-        state.asking.insert(key.clone());
+        state.resolving.insert(key.clone());
         drop(state);
-        let guard = Guard(self, |state: &mut State| _ = state.asking.remove(&key));
+        let guard = Guard(self, |state: &mut CacheState| _ = state.resolving.remove(&key));
         let architecture = Architecture::of_this_machine().unwrap_or(Architecture::X86_64);
-        let answer = fetch.resolve(name, image_type, architecture).map_err(not_the_clients);
+        let answer = fetch.resolve(name, image_type, architecture).map_err(as_server_error);
         let mut state = self.lock();
         let answer = match answer {
             Ok(found) => {
-                state.away = None;
-                if state.known.len() >= KNOWN {
-                    state.known.retain(|_, known| known.is_fresh());
+                state.unreachable_since = None;
+                if state.answers.len() >= MAX_ANSWERS {
+                    state.answers.retain(|_, known| known.is_fresh());
                 }
-                if state.known.len() >= KNOWN {
-                    state.known.clear();
+                if state.answers.len() >= MAX_ANSWERS {
+                    state.answers.clear();
                 }
-                state.known.insert(key.clone(), Known { found, asked: Instant::now() });
+                state.answers.insert(key.clone(), Answer { found, asked: Instant::now() });
                 drop(state);
                 Ok(found)
             }
             Err(error) => {
-                // What is wrong with one name says nothing of others.
+                // A permanent error is about this name only; a transient one about the upstream.
                 if error.is_transient() {
-                    state.away = Some(Instant::now());
+                    state.unreachable_since = Some(Instant::now());
                 }
                 drop(state);
                 self.remembered(handler, &key, before, || error)
@@ -173,12 +183,13 @@ impl Through {
         answer
     }
 
-    /// What a name meant when the upstream was last asked: by this server, or by one before that brought the image.
+    /// What a name resolved to when the upstream was asked last: by this process, or by an earlier one that cached the
+    /// image.
     fn remembered(
         &self,
         handler: &Handler,
         key: &Name,
-        before: Option<Known>,
+        before: Option<Answer>,
         error: impl FnOnce() -> Error,
     ) -> Result<Option<Fingerprint>> {
         if let Some(known) = before {
@@ -190,14 +201,19 @@ impl Through {
         }
     }
 
-    /// Brings an image that the upstream has, or waits for whoever brings it. It is in the store afterwards; whether the
-    /// client may see it is for the caller to look at.
+    /// Fetches an image of the upstream into the store, or waits for the request that fetches it. The caller checks
+    /// whether the client may see it.
     ///
     /// # Errors
-    /// Those of [`Fetch::fetch`], of others' tries too; `Busy`.
-    pub(crate) fn fetch(&self, handler: &Handler, fetch: &dyn Fetch, fingerprint: &Fingerprint) -> Result<StoredImage> {
+    /// Those of [`ImageTransfer::fetch`], also of another request's recent try; `Busy`.
+    pub(crate) fn fetch(
+        &self,
+        handler: &Handler,
+        fetch: &dyn ImageTransfer,
+        fingerprint: &Fingerprint,
+    ) -> Result<StoredImage> {
         let mut state = loop {
-            // Without the lock: the catalog may be slow, and others ask for other images.
+            // Without the lock: the catalog may be slow, and other requests need the lock.
             match handler.store.image(fingerprint) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 found => return found,
@@ -207,7 +223,7 @@ impl Through {
                 return Err(Error::cancelled());
             }
             if let Some((at, kind, sentence)) = state.failed.get(fingerprint)
-                && at.elapsed() < AWAY
+                && at.elapsed() < RETRY_DELAY
             {
                 return Err(Error::new(*kind, sentence.clone()));
             }
@@ -216,19 +232,20 @@ impl Through {
             }
             drop(self.wait(state)?);
         };
-        let slot = Slot::of(&self.downloads)?;
-        let names = state.known.iter().filter(|(_, known)| known.found == Some(*fingerprint)).map(|(name, _)| &name.0);
+        let permit = Permit::of(&self.downloads)?;
+        let names =
+            state.answers.iter().filter(|(_, known)| known.found == Some(*fingerprint)).map(|(name, _)| &name.0);
         let alias = names.filter(|name| name.parse::<FingerprintPrefix>().is_err()).min().cloned();
         state.fetching.insert(*fingerprint);
         drop(state);
-        let guard = Guard(self, |state: &mut State| _ = state.fetching.remove(fingerprint));
-        // Whoever brought it between the look and the mark is done by now.
+        let guard = Guard(self, |state: &mut CacheState| _ = state.fetching.remove(fingerprint));
+        // Another request may have fetched it between the look and the mark.
         if let Ok(image) = handler.store.image(fingerprint) {
             return Ok(image);
         }
         let monitor = Monitor::none().with_cancel(self.cancel.clone());
-        let brought = fetch.fetch(fingerprint, alias.as_deref(), &handler.store, &monitor);
-        let brought = match brought {
+        let fetched = fetch.fetch(fingerprint, alias.as_deref(), &handler.store, &monitor);
+        let fetched = match fetched {
             Ok(image) if image.fingerprint == *fingerprint => Ok(image),
             Ok(image) => Err(Error::mismatch(
                 "the fingerprint of what the upstream sent",
@@ -237,30 +254,30 @@ impl Through {
             )),
             Err(error) => Err(error),
         };
-        // Another server on this store may have brought it meanwhile: then it is here, and that was all that was wanted.
-        let brought = brought.or_else(|error| handler.store.image(fingerprint).map_err(|_| error));
-        let brought = brought.map_err(not_the_clients);
+        // Another server on this store may have fetched it meanwhile: that is a success, too.
+        let fetched = fetched.or_else(|error| handler.store.image(fingerprint).map_err(|_| error));
+        let fetched = fetched.map_err(as_server_error);
         handler.notes.omitted(&monitor.omissions());
-        if let Err(error) = &brought {
+        if let Err(error) = &fetched {
             let mut state = self.lock();
-            state.failed.retain(|_, (at, ..)| at.elapsed() < AWAY);
-            if state.failed.len() < KNOWN {
+            state.failed.retain(|_, (at, ..)| at.elapsed() < RETRY_DELAY);
+            if state.failed.len() < MAX_ANSWERS {
                 state.failed.insert(*fingerprint, (Instant::now(), error.kind(), error.to_string()));
             }
         }
         drop(guard);
-        drop(slot);
-        if let Ok(image) = &brought {
-            crate::server::api::rest::created(&handler.operations, image, &Client::Stranger);
+        drop(permit);
+        if let Ok(image) = &fetched {
+            crate::server::api::rest::created(&handler.operations, image, &Client::Untrusted);
             handler.tidy();
         }
-        brought
+        fetched
     }
 
-    /// Waits until something was asked or brought.
-    fn wait<'a>(&self, mut state: MutexGuard<'a, State>) -> Result<MutexGuard<'a, State>> {
-        if state.waiting >= WAITERS || state.stopped {
-            return Err(busy("too many wait for this server's upstream"));
+    /// Waits until a query or a download ends. `Busy` when too many wait, or at shutdown.
+    fn wait<'a>(&self, mut state: MutexGuard<'a, CacheState>) -> Result<MutexGuard<'a, CacheState>> {
+        if state.waiting >= MAX_WAITERS || state.stopped {
+            return Err(busy("too many requests wait for this server's upstream"));
         }
         state.waiting += 1;
         let mut state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -268,16 +285,16 @@ impl Through {
         Ok(state)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, CacheState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// An error of the upstream as one of this server: where the upstream is and what it says is nobody's business, and whatever is
-/// wrong with it, the client's request is not.
-fn not_the_clients(error: Error) -> Error {
+/// An error of the upstream as one of this server. An error of a kind that would blame the client's request becomes
+/// `Remote`.
+fn as_server_error(error: Error) -> Error {
     match error.kind() {
-        ErrorKind::NotFound => crate::server::core::access::absent(),
+        ErrorKind::NotFound => crate::server::core::access::not_found(),
         ErrorKind::Busy
         | ErrorKind::Cancelled
         | ErrorKind::Io
@@ -285,7 +302,7 @@ fn not_the_clients(error: Error) -> Error {
         | ErrorKind::Transient
         | ErrorKind::Remote => error,
         _ if error.is_transient() => Error::new(ErrorKind::Remote, format!("the upstream fails: {error}")).transient(),
-        _ => Error::new(ErrorKind::Remote, format!("the upstream's image can't be had: {error}")),
+        _ => Error::new(ErrorKind::Remote, format!("the upstream's image can't be fetched: {error}")),
     }
 }
 
@@ -306,7 +323,7 @@ mod tests {
     #[derive(Default)]
     struct Asked(AtomicUsize);
 
-    impl Fetch for Asked {
+    impl ImageTransfer for Asked {
         fn has_upstream(&self) -> bool {
             true
         }
@@ -317,15 +334,15 @@ mod tests {
         }
 
         fn fetch(&self, _: &Fingerprint, _: Option<&str>, _: &Store, _: &Monitor) -> Result<StoredImage> {
-            Err(Error::new(ErrorKind::Remote, "nothing is brought here"))
+            Err(Error::new(ErrorKind::Remote, "nothing is fetched here"))
         }
 
         fn pull(&self, _: &Pull, _: &Store, _: ImportOptions) -> Result<StoredImage> {
-            Err(Error::new(ErrorKind::Remote, "nothing is brought here"))
+            Err(Error::new(ErrorKind::Remote, "nothing is fetched here"))
         }
 
         fn refresh(&self, _: &Fingerprint, _: &Store, _: &Monitor) -> Result<Refreshed> {
-            Err(Error::new(ErrorKind::Remote, "nothing is brought here"))
+            Err(Error::new(ErrorKind::Remote, "nothing is fetched here"))
         }
 
         fn push(&self, _: &Push, _: &Fingerprint, _: &Store, _: &Monitor) -> Result<()> {
@@ -337,13 +354,13 @@ mod tests {
     fn an_answer_of_the_upstream_is_asked_for_again_when_its_time_is_over() {
         let directory = std::env::temp_dir().join(format!("lxd-image-through-{}", std::process::id()));
         let handler = Handler::new(Store::open(&directory).unwrap(), ServerOptions::new());
-        let (through, fetch) = (&handler.through, Asked::default());
-        for (name, known_for) in [("there", FRESH), ("nowhere", ABSENT)] {
+        let (cache, fetch) = (&handler.upstream_cache, Asked::default());
+        for (name, known_for) in [("there", FOUND_LIFETIME), ("nowhere", NOT_FOUND_LIFETIME)] {
             let key = (name.to_owned(), ImageType::Container);
-            let resolve = || through.resolve(&handler, &fetch, name, ImageType::Container).unwrap().is_some();
+            let resolve = || cache.resolve(&handler, &fetch, name, ImageType::Container).unwrap().is_some();
             let older = |by| {
-                let mut state = through.lock();
-                let known = state.known.get_mut(&key).unwrap();
+                let mut state = cache.lock();
+                let known = state.answers.get_mut(&key).unwrap();
                 known.asked = known.asked.checked_sub(by).unwrap();
             };
             let before = fetch.0.load(Ordering::SeqCst);

@@ -1,5 +1,5 @@
-//! `Verified`: which files of the store were read whole and found to be what their fingerprint says, so that a file is hashed
-//! on its way to the first client and not on its way to the thousandth. A file that changed in any way is another one.
+//! [`Verified`]: remembers which stored files have been hashed and match their fingerprint, so that a file is hashed
+//! for the first client only. A file is identified by its version, so that a changed file is hashed again.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,34 +7,34 @@ use std::sync::{Mutex, PoisonError};
 use crate::fingerprint::Fingerprint;
 use crate::io::{Blob, ReadAt, Version};
 
-/// How many images are remembered; more than that are hashed again.
-const REMEMBERED: usize = 100_000;
+/// Images that are remembered; when there are more, all are hashed again.
+const MAX_IMAGES: usize = 100_000;
 
 /// The versions of an image's file, or of its metadata file and its rootfs file.
 pub(crate) type State = (Version, Option<Version>);
 
-/// What was verified.
+/// The verified files of a store.
 #[derive(Debug, Default)]
 pub(crate) struct Verified(Mutex<HashMap<Fingerprint, State>>);
 
 impl Verified {
-    /// Whether these files were found to be this image, and were not touched since.
+    /// Whether these files were verified as this image and have not changed since.
     pub(crate) fn knows(&self, fingerprint: &Fingerprint, files: (&Blob, Option<&Blob>)) -> bool {
         let Some(state) = state(files) else { return false };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(fingerprint) == Some(&state)
     }
 
-    /// Remembers that these files, as they were at `state`, are this image.
+    /// Remembers that the files with these versions are this image.
     pub(crate) fn remember(&self, fingerprint: Fingerprint, state: State) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= REMEMBERED {
+        if known.len() >= MAX_IMAGES {
             known.clear();
         }
         known.insert(fingerprint, state);
     }
 }
 
-/// What tells whether files are the same as before; `None` where their engine can't tell.
+/// The versions of files; `None` where their blob store has none, so that nothing can be remembered.
 pub(crate) fn state(files: (&Blob, Option<&Blob>)) -> Option<State> {
     let version = |file: &Blob| file.version().ok().flatten();
     let rootfs = match files.1 {

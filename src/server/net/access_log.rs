@@ -1,5 +1,6 @@
-//! The access log: a line for each request, as web servers write it. What clients send is escaped, and secrets are left out.
-//! Lines go through a queue of bounded length to a thread, so that a full pipe never holds a client up.
+//! The access log: a line for each request, in the format that web servers use. What clients send is escaped, and
+//! secrets are removed. Lines go through a bounded queue to a writer thread, so that a full pipe never blocks a
+//! request.
 
 use std::fmt;
 use std::io::Write;
@@ -16,36 +17,40 @@ use crate::fingerprint::Fingerprint;
 use crate::redact;
 use crate::server::handler::Handler;
 
-/// Lines that wait for the writer; more are dropped.
-const WAITING: usize = 4_096;
-/// The most of an address that is written.
-const LONGEST: usize = 1_024;
+/// Lines in the queue; more are dropped, since requests must not wait for the log.
+const MAX_QUEUED_LINES: usize = 4_096;
+/// The bytes of a request's address that are written; the rest is cut off.
+const MAX_ADDRESS_BYTES: usize = 1_024;
 
-/// How long is waited for the lines of a server that ends.
-const LAST_LINES: Duration = Duration::from_secs(1);
+/// How long shutdown waits until the queue is written.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Takes lines.
+/// The sending end of the log. Clones write to the same log; without a writer it discards lines.
 #[derive(Debug, Clone)]
-pub(super) struct Journal(Option<SyncSender<Said>>);
+pub(super) struct AccessLog(Option<SyncSender<LogMessage>>);
 
+/// What goes through the queue.
 #[derive(Debug)]
-enum Said {
+enum LogMessage {
     Line(String),
-    /// Everything before it is to be written now.
+    /// Asks for everything before it to be written now; dropping the sender answers.
     Flush(SyncSender<()>),
 }
 
-impl Journal {
-    /// Writes to `writer`, on a thread that ends with the last of the clones.
+impl AccessLog {
+    /// Starts a thread that writes to `writer` and ends with the last clone.
+    ///
+    /// # Errors
+    /// `Io` when the thread can't be started.
     pub(super) fn new(writer: Option<Box<dyn Write + Send>>) -> Result<Self> {
         let Some(mut writer) = writer else { return Ok(Self(None)) };
-        let (sender, lines) = sync_channel::<Said>(WAITING);
+        let (sender, lines) = sync_channel::<LogMessage>(MAX_QUEUED_LINES);
         let write = move || {
             for said in lines {
-                // Of what fails here there is nobody to tell, and the server serves on.
+                // A log that can't be written must not stop the server, and there is nowhere else to report it.
                 let _ = match said {
-                    Said::Line(line) => writer.write_all(line.as_bytes()),
-                    Said::Flush(flushed) => {
+                    LogMessage::Line(line) => writer.write_all(line.as_bytes()),
+                    LogMessage::Flush(flushed) => {
                         let done = writer.flush();
                         drop(flushed);
                         done
@@ -60,27 +65,27 @@ impl Journal {
         Ok(Self(Some(sender)))
     }
 
-    /// A line that is about no request.
+    /// Writes a line that belongs to no request.
     pub(super) fn note(&self, text: impl fmt::Display) {
         if let Some(sender) = &self.0 {
-            let _ = sender.try_send(Said::Line(format!("{text}\n")));
+            let _ = sender.try_send(LogMessage::Line(format!("{text}\n")));
         }
     }
 
-    /// Waits until what was said so far is written, but not for long.
+    /// Waits until all lines so far are written, for `FLUSH_TIMEOUT` at most.
     pub(super) fn flush(&self) {
         let (flushed, wait) = sync_channel(1);
         if let Some(sender) = &self.0
-            && sender.try_send(Said::Flush(flushed)).is_ok()
+            && sender.try_send(LogMessage::Flush(flushed)).is_ok()
         {
-            let _ = wait.recv_timeout(LAST_LINES);
+            let _ = wait.recv_timeout(FLUSH_TIMEOUT);
         }
     }
 }
 
-/// A request, to be noted when its response is over.
+/// The log line of one request, written when its response has ended.
 pub(super) struct Entry {
-    journal: Journal,
+    access_log: AccessLog,
     handler: Arc<Handler>,
     peer: IpAddr,
     client: Option<Fingerprint>,
@@ -95,19 +100,19 @@ pub(super) struct Entry {
 
 impl Entry {
     pub(super) fn new(
-        journal: &Journal,
+        access_log: &AccessLog,
         handler: &Arc<Handler>,
         peer: IpAddr,
         client: Option<Fingerprint>,
         (method, uri, version): (&Method, &Uri, Version),
     ) -> Self {
         Self {
-            journal: journal.clone(),
+            access_log: access_log.clone(),
             handler: Arc::clone(handler),
             peer,
             client,
             method: method.clone(),
-            what: if journal.0.is_some() { shown(uri) } else { String::new() },
+            what: if access_log.0.is_some() { shown(uri) } else { String::new() },
             version,
             status: StatusCode::INTERNAL_SERVER_ERROR,
             bytes: 0,
@@ -135,14 +140,14 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         self.handler.metrics.answered(&self.method, self.status);
-        if self.journal.0.is_none() {
+        if self.access_log.0.is_none() {
             return;
         }
         let client = self.client.as_ref().map_or_else(|| "-".to_owned(), Fingerprint::short);
         let time = jiff::Timestamp::now().strftime("%d/%b/%Y:%H:%M:%S +0000");
         let milliseconds = self.since.elapsed().as_millis();
         let broke = if self.broke { " cut short" } else { "" };
-        self.journal.note(format_args!(
+        self.access_log.note(format_args!(
             "{} - {client} [{time}] \"{} {} {:?}\" {} {} {milliseconds}ms{broke}",
             self.peer.to_canonical(),
             self.method,
@@ -161,8 +166,8 @@ fn shown(uri: &Uri) -> String {
         text.push('?');
         text.push_str(&redact::query(query));
     }
-    if text.len() > LONGEST {
-        let end = (0..=LONGEST).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    if text.len() > MAX_ADDRESS_BYTES {
+        let end = (0..=MAX_ADDRESS_BYTES).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
         text.truncate(end);
         text.push('…');
     }

@@ -1,5 +1,5 @@
-//! How many connections there are, in all and from one address, and how many requests are worked on.
-//! What is taken is given back when its holder is dropped, however it ends.
+//! Admission control: bounds the connections, in all and per client address, and the requests that are processed at
+//! once. A permit is released when it is dropped, however its connection or request ends.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -7,18 +7,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Requests that are worked on at once; each has a thread, and others wait. Threads that are left over read ahead.
-pub(super) const REQUESTS: usize = 256;
-/// How many of one address: the others are left for everybody else, however long these take.
-const REQUESTS_PER_ADDRESS: usize = 128;
-/// Uploads and waiting for operations, which may take as long as they like, and so must not keep readers from their turn.
-pub(super) const LONG_REQUESTS: usize = 64;
-/// Threads for reading ahead, which never wait for a client.
+/// Requests that are processed at once. Each has a thread; others wait for a permit.
+pub(super) const MAX_REQUESTS: usize = 256;
+/// Requests of one address that are processed at once, so that one client can't take all permits with slow requests.
+const MAX_REQUESTS_PER_ADDRESS: usize = 128;
+/// Uploads and waits for operations that are processed at once. They may take as long as the client likes, so they have
+/// permits of their own and never block reads.
+pub(super) const MAX_LONG_REQUESTS: usize = 64;
+/// Threads that read bodies ahead of the client. They wait for the disk only, never for a client.
 pub(super) const READERS: usize = 64;
 
-/// What all connections share.
+/// The limits of one listener, shared by all its connections.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(super) struct Admission {
     connections: Arc<Semaphore>,
     per_address: usize,
     addresses: Arc<Mutex<HashMap<IpAddr, Holder>>>,
@@ -32,72 +33,74 @@ struct Holder {
     requests: Arc<Semaphore>,
 }
 
-/// One connection that counts among all.
-pub(super) type Ticket = OwnedSemaphorePermit;
+/// The share of a connection in the limit on all connections.
+pub(super) type GlobalPermit = OwnedSemaphorePermit;
 
-/// One connection that counts for its address.
+/// The share of a connection in the limit of its address.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ConnectionPermit {
     address: IpAddr,
     addresses: Arc<Mutex<HashMap<IpAddr, Holder>>>,
     requests: Arc<Semaphore>,
 }
 
-/// One request that counts.
+/// The share of a request in the limits on requests. Held until the thread is done, also when the client is gone.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct RequestPermit {
     _all: OwnedSemaphorePermit,
     _address: OwnedSemaphorePermit,
 }
 
-impl Gate {
+impl Admission {
     pub(super) fn new(connections: usize, per_address: usize) -> Self {
         Self {
             connections: Arc::new(Semaphore::new(connections)),
             per_address,
             addresses: Arc::default(),
-            requests: Arc::new(Semaphore::new(REQUESTS)),
-            long: Arc::new(Semaphore::new(LONG_REQUESTS)),
+            requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
+            long: Arc::new(Semaphore::new(MAX_LONG_REQUESTS)),
         }
     }
 
-    /// Waits until there may be one more connection.
-    pub(super) async fn ticket(&self) -> Option<Ticket> {
+    /// Waits until one more connection is within the limit on all connections; `None` when the listener ends.
+    pub(super) async fn connection(&self) -> Option<GlobalPermit> {
         Arc::clone(&self.connections).acquire_owned().await.ok()
     }
 
-    /// One more connection from an address; `None` when it has enough.
-    pub(super) fn enter(&self, address: IpAddr) -> Option<Place> {
+    /// Counts one more connection of an address; `None` when the address has as many as it may. Does not wait: the
+    /// caller closes the connection at once.
+    pub(super) fn try_acquire(&self, address: IpAddr) -> Option<ConnectionPermit> {
         let address = network(address);
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         let holder = addresses
             .entry(address)
-            .or_insert_with(|| Holder { connections: 0, requests: Arc::new(Semaphore::new(REQUESTS_PER_ADDRESS)) });
+            .or_insert_with(|| Holder { connections: 0, requests: Arc::new(Semaphore::new(MAX_REQUESTS_PER_ADDRESS)) });
         if holder.connections >= self.per_address {
             return None;
         }
         holder.connections += 1;
         let requests = Arc::clone(&holder.requests);
-        Some(Place { address, addresses: Arc::clone(&self.addresses), requests })
+        Some(ConnectionPermit { address, addresses: Arc::clone(&self.addresses), requests })
     }
 
-    /// Waits until a request from there may be worked on.
-    pub(super) async fn turn(&self, place: &Place, long: bool) -> Option<Turn> {
+    /// Waits until a request of this connection may be processed. `long` is for those that may take as long as the
+    /// client likes.
+    pub(super) async fn request(&self, permit: &ConnectionPermit, long: bool) -> Option<RequestPermit> {
         let all = if long { &self.long } else { &self.requests };
-        // The address first: who waits for his own must not hold what others could have.
-        let address = Arc::clone(&place.requests).acquire_owned().await.ok()?;
+        // The address first: a client that waits for its own limit must not hold a permit that others could use.
+        let address = Arc::clone(&permit.requests).acquire_owned().await.ok()?;
         let all = Arc::clone(all).acquire_owned().await.ok()?;
-        Some(Turn { _all: all, _address: address })
+        Some(RequestPermit { _all: all, _address: address })
     }
 
-    /// Waits until there are no connections, of so many that there may be.
+    /// Waits until all connections have ended; `connections` is the limit on them.
     pub(super) async fn empty(&self, connections: usize) {
         let all = u32::try_from(connections).unwrap_or(u32::MAX);
         let _ = self.connections.acquire_many(all).await;
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(holder) = addresses.get_mut(&self.address) {
@@ -109,7 +112,8 @@ impl Drop for Place {
     }
 }
 
-/// What counts as one address: who has one of IPv6 has a network of them.
+/// The unit that limits per address count: an IPv4 address, or the /64 network of an IPv6 address, which is what one
+/// customer gets at least (RFC 6177).
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) if !address.is_loopback() => {

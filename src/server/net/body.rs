@@ -1,5 +1,5 @@
-//! Bodies between the handler, which reads and is read on threads, and the network, which waits for nobody. In: each read
-//! waits for the client. Out: one chunk is sent while the next one is read, so that memory stays as it is.
+//! Bodies between the handler, which reads and is read on threads, and the network, which waits for nobody. In: each
+//! read waits for the client. Out: one chunk is sent while the next one is read, so that memory stays as it is.
 
 use std::future::poll_fn;
 use std::io::{self, Read};
@@ -17,21 +17,21 @@ use tokio::time::timeout;
 
 use super::access_log::Entry;
 use super::buffers::Buffers;
-use super::idle::{Flow, Going, Waiting};
+use super::idle::{ActiveRequest, ClientWait, IdleMonitor};
 use crate::server::message::Pieces;
 
-/// The body of a request, for a thread that may wait.
+/// The body of a request, read by a thread that may block.
 pub(super) struct Arriving {
     /// `None` when it was read to its end, or broke.
     incoming: Option<Incoming>,
     runtime: Handle,
-    flow: Arc<Flow>,
+    monitor: Arc<IdleMonitor>,
     rest: Bytes,
 }
 
 impl Arriving {
-    pub(super) fn new(incoming: Incoming, flow: Arc<Flow>) -> Self {
-        Self { incoming: Some(incoming), runtime: Handle::current(), flow, rest: Bytes::new() }
+    pub(super) fn new(incoming: Incoming, monitor: Arc<IdleMonitor>) -> Self {
+        Self { incoming: Some(incoming), runtime: Handle::current(), monitor, rest: Bytes::new() }
     }
 }
 
@@ -39,7 +39,7 @@ impl Read for Arriving {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.rest.is_empty() {
             let Some(incoming) = &mut self.incoming else { return Ok(0) };
-            let waiting = self.flow.waiting();
+            let waiting = self.monitor.wait_for_client();
             let frame = self.runtime.block_on(poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx)));
             drop(waiting);
             match frame {
@@ -58,8 +58,8 @@ impl Read for Arriving {
     }
 }
 
-/// How much of a body that nobody reads any more is taken off the wire, and how long its connection stays open for that. A
-/// connection that is closed while its client still sends is reset, and the answer with it.
+/// How much of a body that nobody reads any more is taken off the wire, and how long its connection stays open for
+/// that. A connection that is closed while its client still sends is reset, and the answer with it.
 const LINGER_BYTES: u64 = 16 << 20;
 const LINGER_TIME: Duration = Duration::from_secs(3);
 
@@ -83,15 +83,15 @@ async fn pass_over(mut incoming: Incoming) {
     std::future::pending::<()>().await;
 }
 
-/// The body of a response on its way out.
+/// The body of a response while it is sent.
 pub(super) struct Departing {
     state: State,
-    /// What is not sent yet: what the client was promised, less what it got. `None` where nothing was promised, for the body is
-    /// made while it is sent.
+    /// What is not sent yet: what the client was promised, less what it got. `None` where nothing was promised, for the
+    /// body is made while it is sent.
     left: Option<u64>,
-    waiting: Option<Waiting>,
+    waiting: Option<ClientWait>,
     buffers: Buffers,
-    going: Going,
+    going: ActiveRequest,
     entry: Entry,
 }
 
@@ -103,12 +103,13 @@ enum State {
 }
 
 impl Departing {
-    /// Sends `first`, which was read from `pieces`, and then the rest of them: `length` bytes in all, where that is known.
+    /// Sends `first`, which was read from `pieces`, and then the rest of them: `length` bytes in all, where that is
+    /// known.
     pub(super) fn new(
         (first, pieces): (Bytes, Pieces),
         length: Option<u64>,
         buffers: Buffers,
-        going: Going,
+        going: ActiveRequest,
         entry: Entry,
     ) -> Self {
         let state = if length == Some(0) { State::Over } else { State::Ready(first, pieces) };
@@ -135,7 +136,7 @@ impl Departing {
             State::Reading(spawn_blocking(move || read(pieces, &buffers)))
         };
         // Until it is asked for the next one, it is the client who must read.
-        self.waiting = Some(self.going.waiting());
+        self.waiting = Some(self.going.wait_for_client());
         Poll::Ready(Some(Ok(Frame::data(chunk))))
     }
 

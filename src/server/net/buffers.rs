@@ -9,7 +9,7 @@ pub(super) const SIZE: usize = 128 << 10;
 /// Spare ones that are kept, 4 MiB.
 const KEPT: usize = 32;
 
-/// Where spare buffers are. Clones are the same place.
+/// Where spare buffers are. Clones are the same permit.
 #[derive(Debug, Clone)]
 pub(super) struct Buffers {
     free: Receiver<Box<[u8]>>,

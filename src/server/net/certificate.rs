@@ -61,8 +61,8 @@ impl ServerCertificate {
         made.map_err(|error| error.in_file(certificate))
     }
 
-    /// The certificate that is kept in a directory, as `server.crt` and `server.key`; made if there is none, for this machine's
-    /// name, `localhost`, the addresses of loopback, and `names`, which are names of hosts or addresses.
+    /// The certificate that is kept in a directory, as `server.crt` and `server.key`; made if there is none, for this
+    /// machine's name, `localhost`, the addresses of loopback, and `names`, which are names of hosts or addresses.
     ///
     /// # Errors
     /// `Malformed` when what is there is none, or only one of the two is there; `InvalidInput` for a name that is none; `Io`.

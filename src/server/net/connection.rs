@@ -14,17 +14,17 @@ use tokio::net::TcpStream;
 use tokio::time::{interval, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::admission::Place;
+use super::admission::ConnectionPermit;
 use super::framing::Scan;
-use super::idle::{Flow, Watch};
+use super::idle::{IdleMonitor, IdleTimer};
 use super::observed::Observed;
-use super::service::{Peer, Service, Shared};
+use super::service::{ListenerState, Peer, Service};
 use super::tls::H2;
 use super::{Stage, either};
 use crate::fingerprint::Fingerprint;
 
-/// Requests of one connection at once. A client of images has one or two; each may hold two files and two chunks for as long as
-/// its client does not read.
+/// Requests of one connection at once. A client of images has one or two; each may hold two files and two chunks for as
+/// long as its client does not read.
 const STREAMS: u32 = 4;
 /// What a client may send of one body before it is read, and of all bodies of a connection.
 const WINDOW: u32 = 256 << 10;
@@ -38,26 +38,26 @@ const HEADERS: usize = 100;
 
 /// Serves one connection until it ends.
 pub(super) async fn serve(
-    shared: Arc<Shared>,
+    shared: Arc<ListenerState>,
     tls: Option<TlsAcceptor>,
     stream: TcpStream,
     from: SocketAddr,
-    place: Place,
+    permit: ConnectionPermit,
 ) {
     // A response's head must not wait for more of it.
     let _ = stream.set_nodelay(true);
     shared.handler.metrics.connected();
     let _counted = Connected(&shared);
-    let flow = Arc::new(Flow::default());
-    let stream = Observed::new(stream, Arc::clone(&flow));
+    let monitor = Arc::new(IdleMonitor::default());
+    let stream = Observed::new(stream, Arc::clone(&monitor));
     let peer = |certificate, secure| {
         Arc::new(Peer {
             address: from.ip().to_canonical(),
             certificate,
             secure,
-            flow: Arc::clone(&flow),
+            monitor: Arc::clone(&monitor),
             ambiguous: Arc::new(AtomicBool::new(false)),
-            place,
+            permit,
             upgraded: Mutex::new(None),
         })
     };
@@ -79,7 +79,7 @@ pub(super) async fn serve(
 }
 
 /// A connection that is counted, until it is dropped.
-struct Connected<'a>(&'a Shared);
+struct Connected<'a>(&'a ListenerState);
 
 impl Drop for Connected<'_> {
     fn drop(&mut self) {
@@ -87,7 +87,7 @@ impl Drop for Connected<'_> {
     }
 }
 
-async fn talk<S>(shared: &Arc<Shared>, peer: Arc<Peer>, stream: S, h2: bool)
+async fn talk<S>(shared: &Arc<ListenerState>, peer: Arc<Peer>, stream: S, h2: bool)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -128,9 +128,10 @@ where
     }
 }
 
-/// Goes on until the connection ends, is silent for too long, or the server stops. What is dropped then takes everything with it.
+/// Goes on until the connection ends, is silent for too long, or the server stops. What is dropped then takes
+/// everything with it.
 async fn run<C>(
-    shared: &Shared,
+    shared: &ListenerState,
     peer: &Peer,
     mut connection: std::pin::Pin<&mut C>,
     finish: impl Fn(std::pin::Pin<&mut C>),
@@ -143,7 +144,7 @@ async fn run<C>(
         Stage(Stage),
     }
     let mut stage = shared.stage.clone();
-    let mut watch = Watch::new(Arc::clone(&peer.flow), shared.silence);
+    let mut watch = IdleTimer::new(Arc::clone(&peer.monitor), shared.silence);
     let mut looks = interval(watch.period());
     let mut finishing = false;
     loop {
@@ -174,7 +175,7 @@ async fn run<C>(
             Next::Stage(_) => {
                 finishing = true;
                 finish(connection.as_mut());
-                if peer.flow.is_idle() {
+                if peer.monitor.is_idle() {
                     // Nobody is promised anything: half a head would hold the server for as long as it may take.
                     let _ = timeout(FAREWELL, connection.as_mut()).await;
                     return;

@@ -1,5 +1,5 @@
-//! Looks over the bytes of HTTP/1.1 on their way in, for heads that two programs could understand differently: a length and chunks
-//! together, or two lengths. What parses the head afterwards goes by one of the two and tells nobody.
+//! Looks over the bytes of HTTP/1.1 on their way in, for heads that two programs could understand differently: a length
+//! and chunks together, or two lengths. What parses the head afterwards goes by one of the two and tells nobody.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -101,7 +101,7 @@ impl Scan {
 }
 
 impl Observer for Scan {
-    fn came(&mut self, bytes: &[u8]) {
+    fn on_read(&mut self, bytes: &[u8]) {
         self.look(bytes);
     }
 }

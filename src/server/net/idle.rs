@@ -1,5 +1,6 @@
-//! Whether a connection gets anywhere: the bytes that cross it are counted, and so is who waits for whom. A client
-//! that is waited for and moves next to nothing is left alone with it; a slow disk of ours is no fault of his.
+//! Detects idle clients: counts the bytes of a connection, its requests, and how many of these wait for the client. A
+//! connection is cut when the server waits for its client and the client transfers next to nothing; never because the
+//! server itself is slow.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -7,100 +8,103 @@ use std::time::{Duration, Instant};
 
 use super::observed::Observer;
 
-/// What must move within the time for silence, so that a byte now and then is silence too.
-const ENOUGH: u64 = 1 << 10;
+/// The bytes that count as progress within the idle timeout, so that a client can't hold a connection by a byte now and
+/// then.
+const MIN_PROGRESS_BYTES: u64 = 1 << 10;
 
-/// What is known of one connection.
+/// The counters of one connection.
 #[derive(Debug, Default)]
-pub(super) struct Flow {
+pub(super) struct IdleMonitor {
     moved: AtomicU64,
-    /// Requests that came, and whose response is not over.
+    /// Requests whose head was received and whose response has not ended.
     requests: AtomicUsize,
-    /// Those of them that can't go on before the client reads or writes.
+    /// Those of them that can't continue before the client reads or writes.
     waiting: AtomicUsize,
 }
 
-/// A request that goes on, until it is dropped.
+/// A request that is being processed, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Going(Arc<Flow>);
+pub(super) struct ActiveRequest(Arc<IdleMonitor>);
 
-/// Somebody waits for the client, until it is dropped.
+/// The server waits for the client, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Waiting(Arc<Flow>);
+pub(super) struct ClientWait(Arc<IdleMonitor>);
 
-impl Flow {
-    pub(super) fn going(self: &Arc<Self>) -> Going {
+impl IdleMonitor {
+    /// Counts a request whose head was received.
+    pub(super) fn begin_request(self: &Arc<Self>) -> ActiveRequest {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        Going(Arc::clone(self))
+        ActiveRequest(Arc::clone(self))
     }
 
-    /// Whether no request has come that is not answered. One whose head is not complete has not come.
+    /// Whether no request is being processed. A request whose head is incomplete does not count.
     pub(super) fn is_idle(&self) -> bool {
         self.requests.load(Ordering::Relaxed) == 0
     }
 
-    pub(super) fn waiting(self: &Arc<Self>) -> Waiting {
+    /// Marks that a request can't continue before the client reads or writes.
+    pub(super) fn wait_for_client(self: &Arc<Self>) -> ClientWait {
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        Waiting(Arc::clone(self))
+        ClientWait(Arc::clone(self))
     }
 }
 
-impl Going {
-    pub(super) fn waiting(&self) -> Waiting {
-        self.0.waiting()
+impl ActiveRequest {
+    pub(super) fn wait_for_client(&self) -> ClientWait {
+        self.0.wait_for_client()
     }
 }
 
-impl Observer for Arc<Flow> {
-    fn came(&mut self, bytes: &[u8]) {
-        self.went(bytes.len());
+impl Observer for Arc<IdleMonitor> {
+    fn on_read(&mut self, bytes: &[u8]) {
+        self.on_write(bytes.len());
     }
 
-    fn went(&mut self, count: usize) {
+    fn on_write(&mut self, count: usize) {
         self.moved.fetch_add(count as u64, Ordering::Relaxed);
     }
 }
 
-impl Drop for Going {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Drop for Waiting {
+impl Drop for ClientWait {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Looks at a flow now and then.
+/// Decides, looking at an [`IdleMonitor`] periodically, when its client has been idle for too long.
 #[derive(Debug)]
-pub(super) struct Watch {
-    flow: Arc<Flow>,
-    /// Since when nothing worth the name happened, and what had moved then.
+pub(super) struct IdleTimer {
+    monitor: Arc<IdleMonitor>,
+    /// When there was progress last, and how many bytes had been transferred then.
     since: Instant,
     moved: u64,
     idle: bool,
     silence: Duration,
 }
 
-impl Watch {
-    pub(super) fn new(flow: Arc<Flow>, silence: Duration) -> Self {
-        Self { flow, since: Instant::now(), moved: 0, idle: true, silence }
+impl IdleTimer {
+    pub(super) fn new(monitor: Arc<IdleMonitor>, silence: Duration) -> Self {
+        Self { monitor, since: Instant::now(), moved: 0, idle: true, silence }
     }
 
-    /// How often to look.
+    /// How often to call [`IdleTimer::is_silent`].
     pub(super) fn period(&self) -> Duration {
         (self.silence / 8).clamp(Duration::from_millis(20), Duration::from_secs(5))
     }
 
-    /// Whether it has been silent for too long.
+    /// Whether the client has been idle for the whole timeout.
     pub(super) fn is_silent(&mut self, now: Instant) -> bool {
-        let moved = self.flow.moved.load(Ordering::Relaxed);
-        let idle = self.flow.requests.load(Ordering::Relaxed) == 0;
-        let waiting = idle || self.flow.waiting.load(Ordering::Relaxed) > 0;
+        let moved = self.monitor.moved.load(Ordering::Relaxed);
+        let idle = self.monitor.requests.load(Ordering::Relaxed) == 0;
+        let waiting = idle || self.monitor.waiting.load(Ordering::Relaxed) > 0;
         // Without a request, bytes are no progress: a head that dribbles in is no request yet.
-        let progress = !idle && moved - self.moved >= ENOUGH;
+        let progress = !idle && moved - self.moved >= MIN_PROGRESS_BYTES;
         if !waiting || progress || idle != self.idle {
             (self.since, self.moved, self.idle) = (now, moved, idle);
         }
@@ -114,21 +118,21 @@ mod tests {
 
     #[test]
     fn only_a_client_that_is_waited_for_and_moves_next_to_nothing_is_silent() {
-        let flow = Arc::new(Flow::default());
+        let monitor = Arc::new(IdleMonitor::default());
         let start = Instant::now();
-        let mut watch = Watch::new(Arc::clone(&flow), Duration::from_secs(60));
+        let mut watch = IdleTimer::new(Arc::clone(&monitor), Duration::from_secs(60));
         let mut silent_after = |seconds: u64| watch.is_silent(start + Duration::from_secs(seconds));
         // Without a request, bytes change nothing.
-        flow.moved.fetch_add(10_000, Ordering::Relaxed);
+        monitor.moved.fetch_add(10_000, Ordering::Relaxed);
         assert!(!silent_after(30) && silent_after(61));
-        let going = flow.going();
+        let going = monitor.begin_request();
         // The server works.
         assert!(!silent_after(100) && !silent_after(1_000));
-        let waiting = going.waiting();
+        let waiting = going.wait_for_client();
         assert!(!silent_after(1_050));
-        flow.moved.fetch_add(ENOUGH, Ordering::Relaxed);
+        monitor.moved.fetch_add(MIN_PROGRESS_BYTES, Ordering::Relaxed);
         assert!(!silent_after(1_059) && !silent_after(1_110));
-        flow.moved.fetch_add(ENOUGH - 1, Ordering::Relaxed);
+        monitor.moved.fetch_add(MIN_PROGRESS_BYTES - 1, Ordering::Relaxed);
         assert!(silent_after(1_130));
         drop(waiting);
         assert!(!silent_after(1_131));

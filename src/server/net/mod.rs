@@ -1,5 +1,10 @@
-//! `Listener`: the handler on the network, over TLS 1.3 with HTTP/1.1 and 2, within bounds, until it is told to stop.
-//! The only part of the library that has an async runtime.
+//! [`Listener`]: the handler on the network, over TLS 1.2 or 1.3 with HTTP/1.1 and HTTP/2, until it is stopped. The
+//! only part of the library with an async runtime: the runtime serves the connections, and handlers run on threads that
+//! may block.
+//!
+//! `admission` bounds connections and requests, `idle` cuts connections of idle clients, `framing` refuses requests
+//! that can be parsed in two ways, `trust` reads the list of trusted certificates, `access_log` writes a line for each
+//! request.
 
 mod access_log;
 mod admission;
@@ -30,34 +35,34 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use self::access_log::Journal;
-use self::admission::Gate;
+use self::access_log::AccessLog;
+use self::admission::Admission;
 use self::buffers::Buffers;
 pub use self::certificate::ServerCertificate;
 pub use self::options::ListenerOptions;
-use self::service::Shared;
+use self::service::ListenerState;
 pub use self::trust::TrustedClients;
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::progress::Cancel;
 use crate::server::handler::Handler;
 
-/// How often it is looked whether the server is to stop.
+/// How often the stop switch is polled.
 const LOOK: Duration = Duration::from_millis(50);
-/// How long is waited when a connection can't be taken, mostly because there are no descriptors left.
+/// The delay after a failed accept, mostly because the process has no file descriptors left.
 const RECOVER: Duration = Duration::from_millis(100);
-/// How often room is made.
+/// How often cached images are evicted.
 const TIDY: Duration = Duration::from_secs(60 * 60);
-/// How long threads that still work are waited for at the very end.
+/// How long shutdown waits for threads at the very end.
 const THREADS_END: Duration = Duration::from_secs(1);
 
-/// How far the server is.
+/// The stages of shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Serve,
-    /// Requests that are under way are finished, and no others begun.
+    /// Running requests are finished, and new ones refused.
     Finish,
-    /// Whatever is under way ends now.
+    /// Running requests are cut.
     Cut,
 }
 
@@ -67,7 +72,7 @@ impl Stage {
     }
 }
 
-/// A server that listens, and serves as soon as it is [`run`](Self::run).
+/// A server on the network. Bind it to addresses, then [`run`](Self::run) it.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -106,7 +111,7 @@ impl fmt::Debug for Listener {
 }
 
 impl Listener {
-    /// A server that listens nowhere yet.
+    /// A listener that is bound to no address yet.
     ///
     /// # Errors
     /// `Malformed` when the certificate and the key don't belong together.
@@ -118,16 +123,16 @@ impl Listener {
         Ok(Self { handler, options, tls, fingerprint, sockets: Vec::new() })
     }
 
-    /// Listens at an address, with TLS; port 0 takes one that is free.
+    /// Binds to an address, for TLS; port 0 takes a free one.
     ///
     /// # Errors
-    /// `Io` when the address can't be had, `InvalidInput` when there is no certificate.
+    /// `Io` when the address can't be bound, `InvalidInput` without a certificate.
     pub fn bind(&mut self, address: SocketAddr) -> Result<()> {
         let failed = |error| Error::io(format!("cannot listen on {address}"), error);
         self.listen(TcpListener::bind(address).map_err(failed)?)
     }
 
-    /// Listens at a socket that is open, with TLS.
+    /// Accepts TLS connections from a listening socket, such as one from systemd.
     ///
     /// # Errors
     /// `Io`, `InvalidInput` when there is no certificate.
@@ -138,7 +143,7 @@ impl Listener {
         self.add(socket, true)
     }
 
-    /// Listens at a socket that is open, with plain http: for a proxy on the same machine, or in a network of its own.
+    /// Accepts plain HTTP connections from a listening socket: for a proxy on the same machine or in a private network.
     ///
     /// # Errors
     /// `Io`.
@@ -154,48 +159,48 @@ impl Listener {
         Ok(())
     }
 
-    /// Where it listens, each with whether it speaks TLS there.
+    /// The bound addresses, each with whether it is for TLS.
     #[must_use]
     pub fn local_addresses(&self) -> Vec<(SocketAddr, bool)> {
         self.sockets.iter().map(|(_, address, tls)| (*address, *tls)).collect()
     }
 
-    /// The sha256 of the certificate that it shows.
+    /// The SHA-256 of the server's certificate.
     #[must_use]
     pub fn fingerprint(&self) -> Option<Fingerprint> {
         self.fingerprint
     }
 
-    /// Serves until `stop` is switched on; then takes no more requests, gives those that are under way their time of grace,
-    /// and returns.
+    /// Serves until `stop` is switched on; then refuses new requests, lets running ones finish for the grace time of
+    /// the options, and returns.
     ///
     /// # Errors
-    /// `InvalidInput` when it listens nowhere; `Io` when it can't begin.
+    /// `InvalidInput` when it is bound to no address; `Io` when it can't start.
     pub fn run(mut self, stop: &Cancel) -> Result<()> {
         if self.sockets.is_empty() {
             return Err(Error::invalid("the server listens nowhere"));
         }
         let runtime = runtime(&self.options)?;
-        let journal = Journal::new(self.options.log.take())?;
+        let access_log = AccessLog::new(self.options.log.take())?;
         let handler = Arc::clone(&self.handler);
-        let notes = journal.clone();
+        let notes = access_log.clone();
         handler.notes.write_to(move |text| notes.note(text));
-        let served = runtime.block_on(self.serve(stop, journal.clone()));
+        let served = runtime.block_on(self.serve(stop, access_log.clone()));
         handler.stop();
         runtime.shutdown_timeout(THREADS_END);
-        journal.flush();
+        access_log.flush();
         served
     }
 
-    async fn serve(self, stop: &Cancel, journal: Journal) -> Result<()> {
+    async fn serve(self, stop: &Cancel, access_log: AccessLog) -> Result<()> {
         let (stage, staged) = watch::channel(Stage::Serve);
         let ListenerOptions { trusted, limits, connections, connections_per_address, head_time, grace, .. } =
             self.options;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ListenerState {
             handler: self.handler,
             trusted,
-            gate: Gate::new(connections, connections_per_address),
-            journal,
+            admission: Admission::new(connections, connections_per_address),
+            access_log,
             buffers: Buffers::new(),
             head_time,
             silence: Duration::from_secs(limits.idle),
@@ -218,37 +223,37 @@ impl Listener {
         accepting.shutdown().await;
         stage.send_replace(Stage::Finish);
         shared.handler.finish();
-        if timeout(grace, shared.gate.empty(connections)).await.is_err() {
+        if timeout(grace, shared.admission.empty(connections)).await.is_err() {
             stage.send_replace(Stage::Cut);
             shared.handler.stop();
-            let _ = timeout(THREADS_END, shared.gate.empty(connections)).await;
+            let _ = timeout(THREADS_END, shared.admission.empty(connections)).await;
         }
         Ok(())
     }
 }
 
-/// Takes connections for as long as it is not dropped.
-async fn accept(shared: Arc<Shared>, socket: tokio::net::TcpListener, tls: Option<TlsAcceptor>) {
+/// Accepts connections until it is dropped.
+async fn accept(shared: Arc<ListenerState>, socket: tokio::net::TcpListener, tls: Option<TlsAcceptor>) {
     loop {
         let Ok((stream, from)) = socket.accept().await else {
             sleep(RECOVER).await;
             continue;
         };
-        let Some(place) = shared.gate.enter(from.ip()) else {
+        let Some(permit) = shared.admission.try_acquire(from.ip()) else {
             shared.handler.metrics.refused();
             continue;
         };
         // One waits here, and those after it in the kernel.
-        let Some(ticket) = shared.gate.ticket().await else { return };
+        let Some(ticket) = shared.admission.connection().await else { return };
         let (shared, tls) = (Arc::clone(&shared), tls.clone());
         tokio::spawn(async move {
-            connection::serve(shared, tls, stream, from, place).await;
+            connection::serve(shared, tls, stream, from, permit).await;
             drop(ticket);
         });
     }
 }
 
-/// Makes room at once and every hour; never ends by itself.
+/// Evicts cached images at once and every hour; never ends by itself.
 async fn tidy(handler: Arc<Handler>) {
     loop {
         let handler = Arc::clone(&handler);
@@ -265,14 +270,14 @@ fn runtime(options: &ListenerOptions) -> Result<Runtime> {
     }
     builder
         .thread_name("listener")
-        .max_blocking_threads(admission::REQUESTS + admission::LONG_REQUESTS + admission::READERS)
+        .max_blocking_threads(admission::MAX_REQUESTS + admission::MAX_LONG_REQUESTS + admission::READERS)
         .enable_io()
         .enable_time()
         .build()
         .map_err(|error| Error::io("the server's threads can't be started", error))
 }
 
-/// Whichever is there first; the other is dropped. The first is asked first.
+/// Waits for the first of two futures and drops the other. The first one is polled first.
 async fn either<T>(one: impl Future<Output = T>, other: impl Future<Output = T>) -> T {
     let (mut one, mut other) = (pin!(one), pin!(other));
     poll_fn(|cx| match one.as_mut().poll(cx) {

@@ -1,5 +1,5 @@
-//! A stream that somebody looks at while its bytes come and go: to count them, or to read along. Nothing of it is changed.
-//! What is looked for is in `flow.rs` and `framing.rs`.
+//! A stream that somebody looks at while its bytes come and go: to count them, or to read along. Nothing of it is
+//! changed. What is looked for is in `monitor.rs` and `framing.rs`.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -7,16 +7,16 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Is told what crosses a stream.
+/// Receives the bytes that a stream reads, and the number of those that it writes.
 pub(super) trait Observer {
-    /// These bytes came.
-    fn came(&mut self, bytes: &[u8]);
+    /// Bytes were read.
+    fn on_read(&mut self, bytes: &[u8]);
 
-    /// So many bytes went.
-    fn went(&mut self, _count: usize) {}
+    /// `count` bytes were written.
+    fn on_write(&mut self, _count: usize) {}
 }
 
-/// A stream and who looks at it.
+/// A stream with its observer.
 #[derive(Debug)]
 pub(super) struct Observed<S, O> {
     inner: S,
@@ -30,7 +30,7 @@ impl<S, O: Observer> Observed<S, O> {
 
     fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(count)) = &written {
-            self.observer.went(*count);
+            self.observer.on_write(*count);
         }
         written
     }
@@ -41,7 +41,7 @@ impl<S: AsyncRead + Unpin, O: Observer + Unpin> AsyncRead for Observed<S, O> {
         let this = self.get_mut();
         let before = buffer.filled().len();
         let polled = Pin::new(&mut this.inner).poll_read(cx, buffer);
-        this.observer.came(&buffer.filled()[before..]);
+        this.observer.on_read(&buffer.filled()[before..]);
         polled
     }
 }

@@ -1,5 +1,5 @@
-//! `ListenerOptions`: who is trusted, which certificate is shown, and how much of this machine clients may hold.
-//! Times that have to do with silence follow `Limits::idle`.
+//! [`ListenerOptions`]: trusted clients, the certificate, and the limits on connections and time. The timeout of idle
+//! clients is `Limits::idle`.
 
 use std::fmt;
 use std::io::Write;
@@ -29,8 +29,8 @@ impl Default for ListenerOptions {
             certificate: None,
             trusted: None,
             limits: Limits::default(),
-            // A request holds at most some 400 KiB (what is read ahead, what is encrypted), and clients of images have one each, so
-            // 400 MiB; a connection of HTTP/2 may have four.
+            // A request holds at most some 400 KiB (what is read ahead, what is encrypted), and clients of images have
+            // one each, so 400 MiB; a connection of HTTP/2 may have four.
             connections: 1_024,
             // Whatever one address does, as many connections are left for all others.
             connections_per_address: 512,
@@ -56,70 +56,70 @@ impl fmt::Debug for ListenerOptions {
 }
 
 impl ListenerOptions {
-    /// The usual bounds, no certificate, nobody trusted, no log.
+    /// The default limits; no certificate, no trusted clients, no log.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The certificate that the server shows. Needed for TLS.
+    /// Sets the server's certificate. Required for TLS.
     #[must_use]
     pub fn certificate(mut self, certificate: ServerCertificate) -> Self {
         self.certificate = Some(certificate);
         self
     }
 
-    /// Whose certificates are trusted. Where this is not given, clients are not asked for one, and all are strangers.
+    /// Sets the trusted clients. Without it, clients are not asked for a certificate, and all are untrusted.
     #[must_use]
     pub fn trusted(mut self, trusted: TrustedClients) -> Self {
         self.trusted = Some(trusted);
         self
     }
 
-    /// Bounds on what clients send; `headers` and `idle` are those that matter here.
+    /// Sets the limits on what clients send; `headers` and `idle` apply to the listener.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// How many connections there may be at once; more than these wait until others end. At least one.
+    /// Sets the limit on connections; more wait until others end. At least one.
     #[must_use]
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections.clamp(1, 1 << 20);
         self
     }
 
-    /// How many connections one address (of IPv6: one network of 64 bits) may have; more are closed. At least one.
+    /// Sets the limit on connections of one address (for IPv6, one /64 network); more are closed. At least one.
     #[must_use]
     pub fn connections_per_address(mut self, connections: usize) -> Self {
         self.connections_per_address = connections.max(1);
         self
     }
 
-    /// How long a client may take for the handshake, and for the head of a request; also how long a connection
-    /// without a request stays open.
+    /// Sets the time for the handshake and for the head of a request, and how long a connection without a request stays
+    /// open.
     #[must_use]
     pub fn head_time(mut self, time: Duration) -> Self {
         self.head_time = time;
         self
     }
 
-    /// How long requests that are under way may take when the server stops.
+    /// Sets the time that running requests get when the server stops.
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
 
-    /// How many threads talk to clients (default: one for each core). Reading and hashing have others.
+    /// Sets the number of threads for connections (default: one per core). Handlers run on other threads.
     #[must_use]
     pub fn threads(mut self, threads: NonZeroUsize) -> Self {
         self.threads = Some(threads);
         self
     }
 
-    /// Where a line for each request goes. A writer that does not keep up loses lines, and holds nobody up.
+    /// Sets the access log. A writer that is too slow loses lines, and delays no request.
     #[must_use]
     pub fn log(mut self, log: impl Write + Send + 'static) -> Self {
         self.log = Some(Box::new(log));

@@ -1,5 +1,5 @@
-//! From a request on the network to the handler on a thread, and back. Refuses what must not reach the handler, and turns
-//! its panics into an answer.
+//! [`Service`]: passes requests of a connection to the handler on a thread, and its responses back. Refuses requests
+//! that must not reach the handler, and answers 500 to its panics.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -15,11 +15,11 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
-use super::access_log::{Entry, Journal};
-use super::admission::{Gate, Place};
+use super::access_log::{AccessLog, Entry};
+use super::admission::{Admission, ConnectionPermit};
 use super::body::{self, Arriving, Departing};
 use super::buffers::Buffers;
-use super::idle::Flow;
+use super::idle::IdleMonitor;
 use super::trust::TrustedClients;
 use super::{Stage, websocket};
 use crate::fingerprint::Fingerprint;
@@ -27,12 +27,12 @@ use crate::server::api::answer;
 use crate::server::handler::Handler;
 use crate::server::message::{Body, Client, Pieces, Request, Response};
 
-/// What all connections share.
-pub(super) struct Shared {
+/// The state of a listener that all its connections share.
+pub(super) struct ListenerState {
     pub(super) handler: Arc<Handler>,
     pub(super) trusted: Option<TrustedClients>,
-    pub(super) gate: Gate,
-    pub(super) journal: Journal,
+    pub(super) admission: Admission,
+    pub(super) access_log: AccessLog,
     pub(super) buffers: Buffers,
     pub(super) head_time: Duration,
     pub(super) silence: Duration,
@@ -40,24 +40,24 @@ pub(super) struct Shared {
     pub(super) stage: watch::Receiver<Stage>,
 }
 
-/// What the requests of one connection share.
+/// The state of a connection that all its requests share.
 pub(super) struct Peer {
     pub(super) address: IpAddr,
-    /// The certificate that the client showed, and has the key of.
+    /// The client's certificate; the handshake verified that it has the key.
     pub(super) certificate: Option<Fingerprint>,
     pub(super) secure: bool,
-    pub(super) flow: Arc<Flow>,
-    /// Whether a head came that can be understood in two ways.
+    pub(super) monitor: Arc<IdleMonitor>,
+    /// Whether a request head was received that can be parsed in two ways.
     pub(super) ambiguous: Arc<AtomicBool>,
-    pub(super) place: Place,
-    /// What goes on when the connection is no longer one of HTTP.
+    pub(super) permit: ConnectionPermit,
+    /// The task that continues after the connection was upgraded to a WebSocket.
     pub(super) upgraded: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Answers the requests of one connection.
 #[derive(Clone)]
 pub(super) struct Service {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<ListenerState>,
     pub(super) peer: Arc<Peer>,
 }
 
@@ -86,7 +86,8 @@ struct Begun {
 }
 
 impl Begun {
-    /// Reads what is sent first, on a thread that may wait for the disk. While nothing is sent yet, an error is still an answer.
+    /// Reads what is sent first, on a thread that may wait for the disk. While nothing is sent yet, an error is still
+    /// an answer.
     fn new(mut response: Response, head: bool, buffers: &Buffers) -> Self {
         let mut broke = false;
         loop {
@@ -110,10 +111,10 @@ impl Begun {
 
 impl Service {
     async fn answer(&self, mut request: hyper::Request<Incoming>) -> hyper::Response<Departing> {
-        let going = self.peer.flow.going();
+        let going = self.peer.monitor.begin_request();
         let about = (request.method(), request.uri(), request.version());
         let mut entry =
-            Entry::new(&self.shared.journal, &self.shared.handler, self.peer.address, self.peer.certificate, about);
+            Entry::new(&self.shared.access_log, &self.shared.handler, self.peer.address, self.peer.certificate, about);
         let head = request.method() == Method::HEAD;
         let upgrade = websocket::Upgrade::of(&mut request);
         let (mut parts, incoming) = request.into_parts();
@@ -149,7 +150,7 @@ impl Service {
         sent
     }
 
-    /// What is answered at once, and the connection closed, because of how the request is framed.
+    /// Refuses a request because of its framing or host; the connection is closed after the response.
     fn refuse(&self, parts: &mut request::Parts) -> Option<Response> {
         if self.peer.ambiguous.load(Ordering::Relaxed) {
             return Some(answer::failure(StatusCode::BAD_REQUEST, "the end of the request is told twice"));
@@ -168,7 +169,7 @@ impl Service {
         None
     }
 
-    /// Has the handler answer, on a thread.
+    /// Calls the handler on a thread.
     async fn work(&self, parts: request::Parts, incoming: Incoming, upgrade: Option<websocket::Upgrade>) -> Begun {
         let head = parts.method == Method::HEAD;
         let long = is_long(&parts);
@@ -176,14 +177,16 @@ impl Service {
             let refused = answer::failure(StatusCode::SERVICE_UNAVAILABLE, "the server has too much to do");
             Begun::new(refused.with(header::RETRY_AFTER, "5"), head, &self.shared.buffers)
         };
-        let Ok(Some(turn)) = timeout(self.shared.silence, self.shared.gate.turn(&self.peer.place, long)).await else {
+        let Ok(Some(permit)) =
+            timeout(self.shared.silence, self.shared.admission.request(&self.peer.permit, long)).await
+        else {
             return busy();
         };
         let (shared, peer) = (Arc::clone(&self.shared), Arc::clone(&self.peer));
-        let body = Arriving::new(incoming, Arc::clone(&self.peer.flow));
+        let body = Arriving::new(incoming, Arc::clone(&self.peer.monitor));
         let worked = spawn_blocking(move || {
-            // The thread is the client's as long as this runs, even when he is gone.
-            let _turn = turn;
+            // The permit is held until the thread is done, also when the client is gone.
+            let _permit = permit;
             let request = Request {
                 method: parts.method,
                 uri: parts.uri,
@@ -225,20 +228,20 @@ impl Service {
     }
 }
 
-/// Who it is, as of now.
-fn client(shared: &Shared, peer: &Peer) -> Client {
-    let (Some(certificate), Some(trusted)) = (peer.certificate, &shared.trusted) else { return Client::Stranger };
+/// Who the client is now: trust is checked for each request, not for each connection.
+fn client(shared: &ListenerState, peer: &Peer) -> Client {
+    let (Some(certificate), Some(trusted)) = (peer.certificate, &shared.trusted) else { return Client::Untrusted };
     match trusted.knows(&certificate) {
         Ok(true) => Client::Trusted(certificate),
-        Ok(false) => Client::Stranger,
+        Ok(false) => Client::Untrusted,
         Err(error) => {
-            shared.journal.note(format_args!("nobody is trusted: {error}"));
-            Client::Stranger
+            shared.access_log.note(format_args!("nobody is trusted: {error}"));
+            Client::Untrusted
         }
     }
 }
 
-/// Whether a request may take as long as its client likes.
+/// Whether the duration of a request is up to its client: an upload, or waiting for an operation.
 fn is_long(parts: &request::Parts) -> bool {
     let reads = matches!(parts.method, Method::GET | Method::HEAD);
     !reads

@@ -1,5 +1,6 @@
-//! TLS: versions, protocols, and client certificates. Any certificate is taken at the handshake if its owner has the key; whether it
-//! is trusted is a matter of the request. So a stranger with a certificate of his own reads like any other.
+//! The TLS configuration: versions, protocols, and client certificates. The handshake accepts any certificate whose key
+//! the client has; whether it is trusted is decided per request. So a client with an untrusted certificate reads like
+//! an anonymous one.
 
 use std::sync::Arc;
 
@@ -12,11 +13,11 @@ use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureSc
 use super::certificate::ServerCertificate;
 use crate::error::{Error, Result};
 
-/// What is agreed with a client that speaks HTTP/2.
+/// The ALPN name of HTTP/2.
 pub(super) const H2: &[u8] = b"h2";
 
-/// The configuration for a certificate. Clients are asked for one of their own where anybody is trusted at all: browsers bother
-/// people with that.
+/// The configuration for a certificate. Clients are asked for one of their own where anybody is trusted at all:
+/// browsers bother people with that.
 pub(super) fn config(certificate: ServerCertificate, ask: bool) -> Result<Arc<ServerConfig>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let wrong = |error| Error::malformed("the certificate and the key can't be used").with_source(error);
@@ -34,7 +35,7 @@ pub(super) fn config(certificate: ServerCertificate, ask: bool) -> Result<Arc<Se
     Ok(Arc::new(config))
 }
 
-/// Takes any certificate, but only from who has its key.
+/// Accepts any client certificate, and verifies that the client has its key.
 #[derive(Debug)]
 struct Anybody {
     provider: Arc<CryptoProvider>,

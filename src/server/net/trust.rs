@@ -1,5 +1,5 @@
-//! `TrustedClients`: the certificates of those who may change the store, as files that whoever runs the server puts somewhere.
-//! Looked at again whenever a client shows a certificate, so that one that is taken away is no longer trusted at once.
+//! [`TrustedClients`]: the certificates of clients that may change the store, as files that an administrator places.
+//! They are read again whenever a client shows a certificate, so that a removed one is untrusted at once.
 
 use std::collections::HashSet;
 use std::fs;
@@ -14,13 +14,13 @@ use super::certificate;
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 
-/// How many files of a directory are read: one for each person, with room.
+/// Files of the directory that are read.
 const MOST_FILES: usize = 10_000;
 
 /// What tells that a file is not what it was: name, device, inode, length, times.
 type State = Vec<(PathBuf, [u64; 3], [i64; 4])>;
 
-/// Certificates of clients that are trusted: those in a PEM file, or in the files `*.crt` and `*.pem` of a directory.
+/// The trusted client certificates: those in a PEM file, or in the files `*.crt` and `*.pem` of a directory.
 #[derive(Debug)]
 pub struct TrustedClients {
     path: PathBuf,
@@ -28,7 +28,7 @@ pub struct TrustedClients {
 }
 
 impl TrustedClients {
-    /// Those of a file or of a directory.
+    /// The certificates in a file or in a directory.
     ///
     /// # Errors
     /// `Malformed` for a file that holds none, `Io`.
@@ -39,10 +39,10 @@ impl TrustedClients {
         Ok(Self { path, known: Mutex::new((state, found)) })
     }
 
-    /// Whether the certificate with this sha256 is among them now. Reads the file system.
+    /// Whether the certificate with this SHA-256 is trusted now. Reads the file system.
     ///
     /// # Errors
-    /// `Malformed`, `Io` when what is there can't be read; then nobody is trusted.
+    /// `Malformed`, `Io` when a file can't be read; then no client is trusted.
     pub fn knows(&self, certificate: &Fingerprint) -> Result<bool> {
         let now = state(&self.path)?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

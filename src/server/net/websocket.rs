@@ -1,5 +1,5 @@
-//! A WebSocket on which the server tells what happens, and the client says next to nothing.
-//! The protocol works on bytes in memory here; what is not told in time is not kept.
+//! The WebSocket of the event stream: the server sends events, the client pings and close frames only. The protocol is
+//! run on bytes in memory; events that can't be sent in time are dropped with the connection.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -19,19 +19,19 @@ use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use super::{Stage, either};
 use crate::server::message::Response;
 
-/// The longest message of a client, who has nothing to say but pings and farewells.
+/// The longest message of a client, which sends pings and close frames only.
 const LONGEST: usize = 4 << 10;
-/// How often a client who says nothing is asked whether he is there.
+/// How often a silent client is pinged.
 const PING: Duration = Duration::from_secs(30);
 
-/// A client's wish to speak WebSocket, which is well formed.
+/// A valid upgrade request (RFC 6455, section 4.2.1).
 pub(super) struct Upgrade {
     upgraded: OnUpgrade,
     key: HeaderValue,
 }
 
 impl Upgrade {
-    /// The wish in a request, if there is one.
+    /// The upgrade request in an HTTP request, if there is one.
     pub(super) fn of(request: &mut hyper::Request<Incoming>) -> Option<Self> {
         if request.method() != Method::GET || request.version() != Version::HTTP_11 {
             return None;
@@ -69,7 +69,7 @@ impl Upgrade {
     }
 }
 
-/// Whether a header that is a list has a word.
+/// Whether a comma-separated header contains a token.
 fn has(headers: &HeaderMap, name: &header::HeaderName, word: &str) -> bool {
     let mut values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     values.any(|value| value.split(',').any(|one| one.trim().eq_ignore_ascii_case(word)))

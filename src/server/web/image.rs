@@ -90,9 +90,9 @@ fn property(key: &str, value: &str) -> Property {
 
 /// The public image whose fingerprint begins like this.
 fn find(handler: &Handler, digits: &str) -> Result<StoredImage> {
-    access::here(handler, &access::anybody(), digits, None).map_err(|error| match error.kind() {
+    access::find_local_image(handler, &access::anonymous(), digits, None).map_err(|error| match error.kind() {
         // No fingerprint, and the beginning of several: there is no such page.
-        ErrorKind::InvalidInput | ErrorKind::Ambiguous => access::absent(),
+        ErrorKind::InvalidInput | ErrorKind::Ambiguous => access::not_found(),
         _ => error,
     })
 }

@@ -65,7 +65,7 @@ pub(super) fn page(handler: &Handler, site: &Site, address: &Address) -> Result<
             continue;
         }
         let Some(entry) = public.entries().get(index) else { continue };
-        match access::here(handler, &access::anybody(), &entry.fingerprint.to_string(), None) {
+        match access::find_local_image(handler, &access::anonymous(), &entry.fingerprint.to_string(), None) {
             Ok(image) => rows.push(row(site, &image)),
             // It went since the catalog was looked at.
             Err(error) if error.kind() == ErrorKind::NotFound => {}

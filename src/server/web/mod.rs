@@ -1,5 +1,6 @@
-//! The page for people: which images there are, what they are, how to use each.
-//! Plain HTML that works without scripts; all texts come from strangers and are escaped.
+//! The web pages: the list of public images with a search, a page for each image, and the commands to use it. Plain
+//! HTML without scripts; texts of images are untrusted and always escaped. Everybody sees the same pages, trusted or
+//! not.
 
 mod commands;
 mod image;
@@ -12,35 +13,36 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 use crate::error::{Error, ErrorKind};
-use crate::server::api::address::Address;
-use crate::server::api::rest::quoted;
+use crate::server::api::rest::{self, quoted};
 use crate::server::api::{answer, conditional, host};
 use crate::server::handler::Handler;
 use crate::server::message::{Request, Response};
+use crate::server::routes::Call;
 
 use self::commands::Remote;
 
-/// Whether the request comes from a browser: it takes HTML, which clients of the API do not ask for.
+/// Whether the request comes from a browser: it accepts HTML, which clients of the API do not ask for.
 pub(crate) fn wants(request: &Request) -> bool {
     request.header(header::ACCEPT).is_some_and(|accept| accept.contains("text/html"))
 }
 
-/// `GET /`, with `?q=` and other choices: the images.
-pub(crate) fn index(handler: &Handler, request: &Request, address: &Address) -> Response {
-    shown(handler, request, |site| index::page(handler, site, address))
+/// `GET /`, with `?q=` and other choices: the images. To clients of the API, which don't ask for HTML, its versions.
+pub(crate) fn index(handler: &Handler, call: Call<'_>) -> Response {
+    if !wants(&call.request) {
+        return rest::versions();
+    }
+    shown(handler, &call.request, |site| index::page(handler, site, call.address))
 }
 
 /// `GET /images/FINGERPRINT`: one image.
-pub(crate) fn image(handler: &Handler, request: &Request, name: &str) -> Response {
-    shown(handler, request, |site| image::page(handler, site, name))
+pub(crate) fn image(handler: &Handler, call: Call<'_>) -> Response {
+    shown(handler, &call.request, |site| image::page(handler, site, call.parameter(0)))
 }
 
 /// `GET /static/NAME`: style and pictures.
-pub(crate) fn asset(request: &Request, name: &str) -> Response {
-    if let Some(refused) = Handler::read_only(request) {
-        return refused;
-    }
-    let Some((content_type, text, tag)) = render::asset(name) else { return answer::not_found() };
+pub(crate) fn asset(_: &Handler, call: Call<'_>) -> Response {
+    let request = &call.request;
+    let Some((content_type, text, tag)) = render::asset(call.parameter(0)) else { return answer::not_found() };
     let mut response = if conditional::is_known(request, tag) {
         Response::new(StatusCode::NOT_MODIFIED)
     } else {
@@ -52,18 +54,18 @@ pub(crate) fn asset(request: &Request, name: &str) -> Response {
     response.with(header::ETAG, &quoted(tag))
 }
 
-/// Elsewhere on this server.
+/// A redirect to another path of this server.
 pub(crate) fn moved(path: &str) -> Response {
     Response::new(StatusCode::SEE_OTHER).with(header::LOCATION, path)
 }
 
-/// There is no such page, or none that anybody may see: nothing tells which.
+/// The page of what does not exist or is private: both are the same.
 pub(crate) fn not_found(handler: &Handler, request: &Request) -> Response {
     let site = site(handler, request).unwrap_or_default();
     render::problem(&site, StatusCode::NOT_FOUND, "Not found", "There is no image and no page at this address.")
 }
 
-/// The server can't show the page.
+/// The page of an error.
 pub(crate) fn failed(handler: &Handler, request: &Request, error: &Error) -> Response {
     if error.kind() == ErrorKind::NotFound {
         return not_found(handler, request);
@@ -77,12 +79,12 @@ pub(crate) fn failed(handler: &Handler, request: &Request, error: &Error) -> Res
     render::problem(&site, status, "Not understood", "The server can’t make sense of this request.")
 }
 
-/// What all pages show of the server.
+/// What all pages show about the server.
 #[derive(Serialize, Default)]
 struct Site {
-    /// What it is called.
+    /// Its title.
     name: String,
-    /// Where it is, as a client would write it.
+    /// Its URL, as the commands contain it.
     remote: Remote,
 }
 
@@ -94,8 +96,5 @@ fn site(handler: &Handler, request: &Request) -> Result<Site, Error> {
 }
 
 fn shown(handler: &Handler, request: &Request, page: impl FnOnce(&Site) -> Result<Response, Error>) -> Response {
-    if let Some(refused) = Handler::read_only(request) {
-        return refused;
-    }
     site(handler, request).and_then(|site| page(&site)).unwrap_or_else(|error| failed(handler, request, &error))
 }

@@ -1,6 +1,6 @@
-//! What people look for: words, choices, an order, a page of what is found. All of it from the query of an address.
-//! A choice that is none is no choice. Choices and orders are answered by what is kept of all public images; words are looked for in
-//! the images that are kept, or in the catalog, page by page.
+//! What people look for: words, choices, an order, a page of what is found. All of it from the query of an address. A
+//! choice that is none is no choice. Choices and orders are answered by what is kept of all public images; words are
+//! looked for in the images that are kept, or in the catalog, page by page.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;

@@ -22,6 +22,7 @@ mod operations;
 mod page;
 mod pulling;
 mod reading;
+mod routes;
 mod secrets;
 mod streams;
 mod uploads;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use lxd_image::server::{Fetch, Pull, Push, ServerOptions};
+use lxd_image::server::{ImageTransfer, Pull, Push, ServerOptions};
 use lxd_image::store::{ImportOptions, Refreshed, Store, StoredImage, UpdateSource};
 use lxd_image::{Architecture, Error, ErrorKind, Fingerprint, FingerprintPrefix, ImageType, Monitor, Result};
 use serde_json::{Value, json};
@@ -67,7 +67,7 @@ impl Elsewhere {
     }
 }
 
-impl Fetch for Elsewhere {
+impl ImageTransfer for Elsewhere {
     fn has_upstream(&self) -> bool {
         true
     }
@@ -134,7 +134,7 @@ impl Fetch for Elsewhere {
 }
 
 fn served(elsewhere: &Arc<Elsewhere>) -> Served {
-    Served::with(ServerOptions::new().fetch(Arc::clone(elsewhere) as Arc<dyn Fetch>))
+    Served::with(ServerOptions::new().image_transfer(Arc::clone(elsewhere) as Arc<dyn ImageTransfer>))
 }
 
 #[test]
@@ -207,8 +207,8 @@ fn while_the_upstream_is_away_what_is_here_is_served_and_it_is_left_alone() {
     let path = format!("/1.0/images/{}", fingerprint("there"));
     object(first.get(&path));
     // Another server of the same store, which knows nothing of what was asked before.
-    let fetch = Arc::clone(&elsewhere) as Arc<dyn Fetch>;
-    let handler = lxd_image::server::Handler::new(first.store.clone(), ServerOptions::new().fetch(fetch));
+    let fetch = Arc::clone(&elsewhere) as Arc<dyn ImageTransfer>;
+    let handler = lxd_image::server::Handler::new(first.store.clone(), ServerOptions::new().image_transfer(fetch));
     let get = |path: &str| handler.handle(super::request("GET", path));
     elsewhere.away.store(true, Ordering::SeqCst);
     let asked = elsewhere.asked();
@@ -250,7 +250,7 @@ fn what_is_private_here_stays_so_and_a_name_of_ours_is_never_another_s() {
     );
     // While it is away, neither can be told from the other.
     elsewhere.away.store(true, Ordering::SeqCst);
-    let other = Served::with(ServerOptions::new().fetch(Arc::clone(&elsewhere) as Arc<dyn Fetch>));
+    let other = Served::with(ServerOptions::new().image_transfer(Arc::clone(&elsewhere) as Arc<dyn ImageTransfer>));
     other.import("private", &["hidden"], false);
     let answers = ["hidden", "nothing"].map(|name| json(other.get(&format!("/1.0/images/aliases/{name}"))));
     assert_eq!(answers[0], answers[1]);
@@ -431,7 +431,7 @@ fn refreshing_tells_whether_there_was_something_new_and_pushing_whereto() {
 #[test]
 fn a_name_that_the_upstream_chokes_on_takes_nothing_from_others() {
     let elsewhere = Elsewhere::with(&[("one", "one")]);
-    let served = Served::with(ServerOptions::new().fetch(elsewhere));
+    let served = Served::with(ServerOptions::new().image_transfer(elsewhere));
     assert_eq!(served.get("/1.0/images/aliases/x..y").status, 502);
     assert_eq!(served.get("/1.0/images/aliases/one").status, 200);
 }
@@ -441,7 +441,7 @@ fn images_that_strangers_had_brought_never_have_more_bytes_than_they_may() {
     let elsewhere = Elsewhere::with(&[("one", "one"), ("two", "two"), ("three", "three")]);
     let mut limits = lxd_image::Limits::default();
     limits.cache = unified("one").len() as u64 * 2;
-    let served = Served::with(ServerOptions::new().limits(limits.clone()).fetch(elsewhere));
+    let served = Served::with(ServerOptions::new().limits(limits.clone()).image_transfer(elsewhere));
     let own = served.import("own", &["own"], false);
     for name in ["one", "two", "three"] {
         let image = object(served.get(&format!("/1.0/images/{}", fingerprint(name))));

@@ -19,14 +19,14 @@ use crate::server::handler::Handler;
 use crate::server::message::{Request, Response};
 use crate::store::{Alias, AliasTarget};
 
-/// All of them, each name once.
+/// The list of aliases, each name once.
 pub(super) fn list(handler: &Handler, request: &Request, address: &Address) -> Response {
     let recursive = is_recursive(address);
     let row = move |alias: &Alias, target: &AliasTarget| match recursive {
         true => object(alias, &target.fingerprint, target.image_type),
         false => json!(location(&alias.name)),
     };
-    let list = access::aliases(handler, request).and_then(|mut aliases| {
+    let list = access::list_aliases(handler, request).and_then(|mut aliases| {
         listing::answer(handler, move || {
             let mut rows = Vec::new();
             let more = aliases.page(&mut |alias, target| rows.push(row(alias, target)))?;
@@ -36,10 +36,10 @@ pub(super) fn list(handler: &Handler, request: &Request, address: &Address) -> R
     list.unwrap_or_else(|error| answer::error(&error, request.is_trusted()))
 }
 
-/// One of them.
+/// One alias.
 pub(super) fn get(handler: &Handler, request: &Request, name: &str) -> Response {
     let one = || -> Result<Response> {
-        let (alias, target, image_type) = access::meaning(handler, request, name)?;
+        let (alias, target, image_type) = access::resolve_alias(handler, request, name)?;
         let etag = etag(&alias, &target, image_type);
         if conditional::is_known(request, &etag) {
             return Ok(Response::new(StatusCode::NOT_MODIFIED).with(header::ETAG, &quoted(&etag)));
@@ -49,7 +49,7 @@ pub(super) fn get(handler: &Handler, request: &Request, name: &str) -> Response 
     one().unwrap_or_else(|error| answer::error(&error, request.is_trusted()))
 }
 
-/// Where an alias is.
+/// The path of an alias.
 pub(super) fn location(name: &str) -> String {
     format!("/1.0/images/aliases/{}", escape::segment(name))
 }
@@ -60,7 +60,7 @@ fn object(alias: &Alias, target: &Fingerprint, image_type: ImageType) -> Value {
     })
 }
 
-/// Changes with all that can be changed of an alias.
+/// The entity tag of an alias: differs whenever its target, type or description does.
 pub(super) fn etag(alias: &Alias, target: &Fingerprint, image_type: ImageType) -> String {
     Fingerprint::of(object(alias, target, image_type).to_string().as_bytes()).to_string()
 }

@@ -1,6 +1,6 @@
-//! Changes to aliases: made, described and pointed elsewhere (on condition of what the client read, if it says so), renamed and deleted.
-//! Only for trusted clients. A name that is taken is a conflict. Of a container and a virtual machine that share a name, the
-//! container's is changed, as it is the one that is shown.
+//! Changes to aliases: made, described and pointed elsewhere (on condition of what the client read, if it says so),
+//! renamed and deleted. Only for trusted clients. A name that is taken is a conflict. Of a container and a virtual
+//! machine that share a name, the container's is changed, as it is the one that is shown.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -14,53 +14,33 @@ use crate::server::handler::Handler;
 use crate::server::message::{Request, Response};
 use crate::store::{Alias, AliasTarget};
 
-/// `POST /1.0/images/aliases`.
-pub(super) fn create(handler: &Handler, mut request: Request) -> Response {
-    if request.method != Method::POST {
-        return answer::wrong_method("GET, HEAD, POST");
-    }
-    if !request.is_trusted() {
-        return answer::forbidden();
-    }
-    made(handler, &mut request).unwrap_or_else(|error| answer::error(&error, true))
-}
-
-fn made(handler: &Handler, request: &mut Request) -> Result<Response> {
+/// Creates an alias.
+///
+/// # Errors
+/// `AlreadyExists`; `NotFound` for a target that is not in the store; `InvalidInput` without a name or a target.
+pub(super) fn create(handler: &Handler, request: &mut Request) -> Result<Response> {
     let asked: AliasChange = body::json(request, &handler.options.limits)?;
     let name = asked.name.ok_or_else(|| Error::invalid("the alias has no name"))?;
     let target = asked.target.ok_or_else(|| Error::invalid("the alias has no target"))?;
     let alias = Alias::new(name)?.described(asked.description.unwrap_or_default());
-    let image = access::here(handler, request, &target, None)?;
+    let image = access::find_local_image(handler, request, &target, None)?;
     handler.store.create_alias(&alias, &image.fingerprint)?;
     let context = json!({"target": image.fingerprint.to_string()});
     told(handler, request, "image-alias-created", &alias.name, &context);
     Ok(answer::created(&aliases::location(&alias.name)))
 }
 
-/// `PUT`, `PATCH`, `POST`, `DELETE /1.0/images/aliases/NAME`.
-pub(super) fn change(handler: &Handler, mut request: Request, name: &str) -> Response {
-    let known = matches!(request.method, Method::PUT | Method::PATCH | Method::POST | Method::DELETE);
-    if !known {
-        return answer::wrong_method("GET, HEAD, PUT, PATCH, POST, DELETE");
-    }
-    if !request.is_trusted() {
-        return answer::forbidden();
-    }
-    let done = match request.method {
-        Method::DELETE => delete(handler, &request, name),
-        Method::POST => rename(handler, &mut request, name),
-        _ => edit(handler, &mut request, name),
-    };
-    done.unwrap_or_else(|error| answer::error(&error, true))
-}
-
-fn edit(handler: &Handler, request: &mut Request, name: &str) -> Result<Response> {
+/// Points an alias to another image, or describes it otherwise.
+///
+/// # Errors
+/// `Mismatch` when the alias changed since the state in `If-Match`; `NotFound`; `InvalidInput`.
+pub(super) fn edit(handler: &Handler, request: &mut Request, name: &str) -> Result<Response> {
     let asked: AliasChange = body::json(request, &handler.options.limits)?;
     if request.method == Method::PUT && asked.target.is_none() {
         return Err(Error::invalid("the alias has no target"));
     }
     let target = match asked.target {
-        Some(target) => Some(access::here(handler, request, &target, None)?.fingerprint),
+        Some(target) => Some(access::find_local_image(handler, request, &target, None)?.fingerprint),
         None => None,
     };
     let description = asked.description.or_else(|| (request.method == Method::PUT).then(String::new));
@@ -70,7 +50,11 @@ fn edit(handler: &Handler, request: &mut Request, name: &str) -> Result<Response
     Ok(answer::done())
 }
 
-fn rename(handler: &Handler, request: &mut Request, name: &str) -> Result<Response> {
+/// Renames an alias.
+///
+/// # Errors
+/// `AlreadyExists`; `NotFound`; `InvalidInput` for a name that no alias can have.
+pub(super) fn rename(handler: &Handler, request: &mut Request, name: &str) -> Result<Response> {
     let asked: AliasChange = body::json(request, &handler.options.limits)?;
     let new = asked.name.ok_or_else(|| Error::invalid("the alias is given no new name"))?;
     handler.store.rename_alias(name, &new, None)?;
@@ -78,19 +62,23 @@ fn rename(handler: &Handler, request: &mut Request, name: &str) -> Result<Respon
     Ok(answer::created(&aliases::location(&new)))
 }
 
-fn delete(handler: &Handler, request: &Request, name: &str) -> Result<Response> {
+/// Deletes an alias; its image stays.
+///
+/// # Errors
+/// `NotFound`.
+pub(super) fn delete(handler: &Handler, request: &Request, name: &str) -> Result<Response> {
     handler.store.delete_alias(name, None)?;
     told(handler, request, "image-alias-deleted", name, &Value::Null);
     Ok(answer::done())
 }
 
-/// The state that the request is based on, where it says one.
+/// The alias as it is, if the request has `If-Match`: the change is made on this state only. `None` without the header.
 ///
 /// # Errors
-/// `Mismatch` when the alias is in another one; `NotFound`.
+/// `Mismatch` when the header does not match the alias; `NotFound`.
 fn expected(handler: &Handler, request: &Request, name: &str) -> Result<Option<(Alias, AliasTarget)>> {
     let Some(list) = conditional::based_on(request) else { return Ok(None) };
-    let (alias, image) = access::alias_here(handler, request, name)?;
+    let (alias, image) = access::find_local_alias(handler, request, name)?;
     let etag = aliases::etag(&alias, &image.fingerprint, image.image_type);
     if !conditional::names(list, &etag) {
         return Err(Error::mismatch("the alias was changed meanwhile: its ETag", "that of the request", etag));

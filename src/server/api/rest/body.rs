@@ -1,5 +1,5 @@
-//! Bodies of requests: JSON that is bounded before it is read, and images that are counted as they come.
-//! What a client announced and what it sends must agree.
+//! Request bodies: JSON with a limit on its size, and uploads whose bytes are counted while they are read. The length that a client
+//! announces and the bytes that it sends must agree.
 
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,10 +13,10 @@ use crate::progress::Cancel;
 use crate::protocol::from_request;
 use crate::server::message::Request;
 
-/// The length that the head of a request announces.
+/// The length in `Content-Length`.
 ///
 /// # Errors
-/// `Malformed` for one that is no number.
+/// `Malformed` for a value that is no number.
 pub(super) fn announced(request: &Request) -> Result<Option<u64>> {
     let Some(value) = request.headers.get(header::CONTENT_LENGTH) else { return Ok(None) };
     let digits = value.to_str().ok().filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
@@ -24,7 +24,7 @@ pub(super) fn announced(request: &Request) -> Result<Option<u64>> {
     length.map(Some).ok_or_else(|| Error::malformed("the length of the request's body is no number"))
 }
 
-/// The JSON of a request.
+/// Parses the JSON body of a request.
 ///
 /// # Errors
 /// `LimitExceeded` for `request`; `Malformed`; `Io` when the connection breaks.
@@ -42,7 +42,7 @@ pub(super) fn json<T: DeserializeOwned>(request: &mut Request, limits: &Limits) 
     from_request(&text, limits)
 }
 
-/// The body of an upload. Clones read the same body, one after the other.
+/// The body of an upload, with its limit, its announced length and its cancel switch. Clones share the position.
 #[derive(Clone)]
 pub(super) struct Upload(Arc<Mutex<Counted>>);
 
@@ -59,7 +59,7 @@ impl Upload {
         Self(Arc::new(Mutex::new(Counted { body, done: 0, most: limits.upload, announced, cancel })))
     }
 
-    /// Reads what is left, so that a client that sends on sees the answer, and not a broken connection.
+    /// Reads and discards the rest, so that a client that is still sending receives the response instead of a reset connection.
     pub(super) fn pass_over(mut self) {
         let mut scrap = vec![0; 64 << 10];
         while self.read(&mut scrap).is_ok_and(|count| count > 0) {}

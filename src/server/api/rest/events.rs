@@ -5,16 +5,13 @@ use http::StatusCode;
 
 use crate::server::api::address::Address;
 use crate::server::api::answer;
-use crate::server::core::events::Kinds;
+use crate::server::core::events::EventKinds;
 use crate::server::handler::Handler;
-use crate::server::message::{Body, Request, Response};
+use crate::server::message::{Body, Response};
 
-/// Begins to tell.
-pub(super) fn get(handler: &Handler, request: &Request, address: &Address) -> Response {
-    if !request.is_trusted() {
-        return answer::forbidden();
-    }
-    match Kinds::of(address.query("type")).and_then(|kinds| handler.operations.events().listen(kinds)) {
+/// Begins to send events of the types in `?type=`.
+pub(super) fn get(handler: &Handler, address: &Address) -> Response {
+    match EventKinds::of(address.query("type")).and_then(|kinds| handler.operations.events().listen(kinds)) {
         Ok(receiver) => {
             let mut response = Response::new(StatusCode::OK);
             response.body = Body::Events(receiver);

@@ -21,15 +21,15 @@ use crate::server::handler::Handler;
 use crate::server::message::{Body, Piece, Pieces, Request, Response};
 use crate::store::{OpenedImage, StoredImage};
 
-/// The bytes of an image that the client may see.
+/// The bytes of an image, if the client may see it.
 pub(super) fn get(handler: &Handler, request: &Request, address: &Address, fingerprint: &str) -> Response {
-    match access::image(handler, request, fingerprint, address.query("secret")) {
+    match access::find_image(handler, request, fingerprint, address.query("secret")) {
         Ok(image) => export(handler, request, &image),
         Err(error) => answer::error(&error, request.is_trusted()),
     }
 }
 
-/// The bytes of an image, which the client may see.
+/// The bytes of an image. The caller has checked that the client may see it.
 pub(in crate::server) fn export(handler: &Handler, request: &Request, image: &StoredImage) -> Response {
     let etag = image.fingerprint.to_string();
     if conditional::is_known(request, &etag) {
@@ -73,7 +73,7 @@ fn body(handler: &Handler, request: &Request, opened: &OpenedImage) -> Result<Re
     Ok(response)
 }
 
-/// One file, or the part of it that is wanted.
+/// One file, or the range of it that the client requests.
 fn in_parts(
     request: &Request,
     blob: &Blob,
@@ -91,7 +91,7 @@ fn in_parts(
         Wanted::Part { from, length } => {
             let range = format!("bytes {from}-{}/{total}", from + length - 1);
             let mut response = Response::new(StatusCode::PARTIAL_CONTENT).with(header::CONTENT_RANGE, &range);
-            // What a part must hash to nobody knows; who puts parts together knows what the whole must.
+            // There is no digest of a range; a client that joins ranges verifies the whole.
             let part = piece(from, length);
             response.body = Body::Pieces(if length == total { checked(part) } else { part });
             response
@@ -107,7 +107,7 @@ fn in_parts(
     response
 }
 
-/// One of the files of an image in two files, with the digest of it alone.
+/// One of the files of a split image, with its own digest.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::server) enum Part {
     /// The metadata.
@@ -116,7 +116,7 @@ pub(in crate::server) enum Part {
     Rootfs(Fingerprint),
 }
 
-/// The bytes of one file of an image in two files, which the client may see.
+/// The bytes of one file of a split image. The caller has checked that the client may see it.
 pub(in crate::server) fn part(
     handler: &Handler,
     request: &Request,
@@ -135,7 +135,7 @@ pub(in crate::server) fn part(
         let (first, rootfs) = opened.files();
         let (wanted, length) = match part {
             Part::First(_) => (first, opened.image().first_size()),
-            Part::Rootfs(_) => (rootfs.ok_or_else(access::absent)?, opened.image().rootfs_size.unwrap_or(0)),
+            Part::Rootfs(_) => (rootfs.ok_or_else(access::not_found)?, opened.image().rootfs_size.unwrap_or(0)),
         };
         let whole = handler.verified.knows(&opened.image().fingerprint, opened.files());
         let response = in_parts(request, wanted, length, &etag, |pieces| {
@@ -146,7 +146,7 @@ pub(in crate::server) fn part(
     one().unwrap_or_else(|error| damaged(&error))
 }
 
-/// Has the bytes hashed on their way, unless these very files were found right before.
+/// Lets the bytes be hashed while they are sent, unless these files were verified before.
 fn checked(handler: &Handler, opened: &OpenedImage, pieces: Pieces) -> Pieces {
     hashed(handler, opened.image().fingerprint, opened.files(), pieces)
 }
@@ -165,12 +165,12 @@ fn hashed(handler: &Handler, fingerprint: Fingerprint, files: (&Blob, Option<&Bl
     }))
 }
 
-/// Separates the parts of a form. No image can hold its own: it follows from the digest of all its bytes.
+/// The boundary of a form. It is derived from the digest of all the bytes, so that no image can contain its own.
 fn boundary(fingerprint: &Fingerprint) -> String {
     Fingerprint::of(format!("boundary of {fingerprint}").as_bytes()).to_string().chars().take(48).collect()
 }
 
-/// The header that tells a file's name, whatever is in the name.
+/// `Content-Disposition` with a file name, encoded by RFC 5987 where it needs to be.
 pub(in crate::server) fn disposition(name: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'+');
     if name.bytes().all(plain) {

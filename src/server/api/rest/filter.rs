@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 /// The longest filter in bytes, and the most conditions in one.
 const LONGEST: usize = 4 << 10;
 const MOST: usize = 32;
-/// The most patterns in one, the largest of them (in memory, in bytes), and the longest text that they are held against: anybody
-/// may ask, and each of them costs its size times the text's for each image.
+/// The most patterns in one, the largest of them (in memory, in bytes), and the longest text that they are held
+/// against: anybody may ask, and each of them costs its size times the text's for each image.
 const PATTERNS: usize = 4;
 const LARGEST: usize = 4 << 10;
 const TEXT: usize = 256;

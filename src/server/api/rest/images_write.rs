@@ -1,10 +1,10 @@
-//! Changes to an image that is there: edit, delete, a secret, a refresh.
-//! Only for trusted clients; edits are based on the state that the client read.
+//! Writes to an image: edit, delete, issue a token, refresh, push. The route table lets trusted clients in only. Edits and deletions
+//! with `If-Match` are made only on the state that the client read.
 
 use http::Method;
 use serde_json::{Value, json};
 
-use super::import::{fetcher, give_out, in_background};
+use super::import::{fetcher, in_background, issue_token};
 use super::{body, operation_result};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metadata::Properties;
@@ -13,38 +13,26 @@ use crate::protocol::requests::{ExportPost, ImageChange, moment};
 use crate::server::api::{answer, conditional};
 use crate::server::core::access;
 use crate::server::core::operations::Class;
-use crate::server::core::tokens::Opens;
+use crate::server::core::tokens::TokenScope;
 use crate::server::core::transfer::Push;
 use crate::server::handler::Handler;
 use crate::server::message::{Request, Response};
 use crate::store::{ETag, Edit, Refreshed, StoredImage};
 
-/// `PUT`, `PATCH`, `DELETE /1.0/images/FINGERPRINT`.
-pub(super) fn image(handler: &Handler, mut request: Request, fingerprint: &str) -> Response {
-    let known = matches!(request.method, Method::PUT | Method::PATCH | Method::DELETE);
-    if !known {
-        return answer::wrong_method("GET, HEAD, PUT, PATCH, DELETE");
-    }
-    if !request.is_trusted() {
-        return answer::forbidden();
-    }
-    let done = match request.method {
-        Method::DELETE => delete(handler, &request, fingerprint),
-        _ => edit(handler, &mut request, fingerprint),
-    };
-    done.unwrap_or_else(|error| answer::error(&error, true))
-}
-
-fn edit(handler: &Handler, request: &mut Request, fingerprint: &str) -> Result<Response> {
+/// Edits an image: with `PUT` all that can be edited, with `PATCH` what the body names.
+///
+/// # Errors
+/// `Mismatch` when the image changed since the state in `If-Match`; those of [`Store::edit`](crate::store::Store::edit).
+pub(super) fn edit(handler: &Handler, request: &mut Request, fingerprint: &str) -> Result<Response> {
     let change: ImageChange = body::json(request, &handler.options.limits)?;
-    let image = access::here(handler, request, fingerprint, None)?;
+    let image = access::find_local_image(handler, request, fingerprint, None)?;
     let based_on = based_on(request, &image)?;
     let mut edit = Edit::new();
     if let Some(expires_at) = moment(change.expires_at.as_deref())? {
         edit = edit.expires_at(expires_at);
     }
     if request.method == Method::PUT {
-        // All of it: what is not there is empty, but for the date, which older clients don't know.
+        // PUT replaces everything that can be edited, but the expiry date, which older clients don't send.
         let mut properties = Properties::new();
         for (key, value) in change.properties.unwrap_or_default().0 {
             properties.set(key, value)?;
@@ -67,11 +55,15 @@ fn edit(handler: &Handler, request: &mut Request, fingerprint: &str) -> Result<R
     Ok(answer::done())
 }
 
-fn delete(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Response> {
-    let image = access::here(handler, request, fingerprint, None)?;
+/// Deletes an image. The operation that it answers with has ended.
+///
+/// # Errors
+/// `Mismatch` when the image changed since the state in `If-Match`; `NotFound`.
+pub(super) fn delete(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Response> {
+    let image = access::find_local_image(handler, request, fingerprint, None)?;
     let based_on = based_on(request, &image)?;
-    let ongoing = handler.operations.begin(Class::Task, "Deleting image", &[operation_result::location(&image)])?;
-    let (id, location) = (ongoing.id().to_owned(), ongoing.location());
+    let operation = handler.operations.begin(Class::Task, "Deleting image", &[operation_result::location(&image)])?;
+    let (id, location) = (operation.id().to_owned(), operation.location());
     let deleted = match &based_on {
         Some(etag) => handler.store.delete_unchanged(&image.fingerprint, etag),
         None => handler.store.delete(&image.fingerprint),
@@ -79,20 +71,20 @@ fn delete(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Res
     match deleted {
         Ok(_) => {
             told(handler, request, "image-deleted", &image);
-            ongoing.succeed(&[], []);
+            operation.succeed(&[], []);
         }
         Err(error) => {
-            ongoing.fail(error.kind(), error.to_string());
+            operation.fail(error.kind(), error.to_string());
             return Err(error);
         }
     }
     Ok(answer::began(&location, json!(handler.operations.get(&id))))
 }
 
-/// The state of the image on which the client says that its request is based, if it says so.
+/// The state of the image, if the request has `If-Match`: the change is made on this state only. `None` without the header.
 ///
 /// # Errors
-/// `Mismatch` when the image is in another one.
+/// `Mismatch` when the header does not match the image.
 fn based_on(request: &Request, image: &StoredImage) -> Result<Option<ETag>> {
     let Some(list) = conditional::based_on(request) else { return Ok(None) };
     let etag = image.etag();
@@ -107,80 +99,76 @@ fn told(handler: &Handler, request: &Request, action: &str, image: &StoredImage)
     handler.operations.events().lifecycle(action, &location, &Value::Null, &request.client);
 }
 
-/// `POST /1.0/images/FINGERPRINT/secret`, `refresh`, `export`.
-pub(super) fn action(handler: &Handler, mut request: Request, fingerprint: &str, action: &str) -> Response {
-    if !request.is_trusted() {
-        return answer::forbidden();
-    }
-    let done = match action {
-        "secret" | "refresh" | "export" if request.method != Method::POST => {
-            return answer::wrong_method(if action == "export" { "GET, HEAD, POST" } else { "POST" });
-        }
-        "secret" => secret(handler, &request, fingerprint),
-        "refresh" => refresh(handler, &request, fingerprint),
-        "export" => push(handler, &mut request, fingerprint),
-        _ => return answer::not_found(),
-    };
-    done.unwrap_or_else(|error| answer::error(&error, true))
-}
-
-fn secret(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Response> {
-    let image = access::here(handler, request, fingerprint, None)?;
-    let ongoing =
+/// Issues a token that lets its holder download a private image.
+///
+/// # Errors
+/// `NotFound`; `Busy` when there are too many tokens.
+pub(super) fn issue_image_token(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Response> {
+    let image = access::find_local_image(handler, request, fingerprint, None)?;
+    let operation =
         handler.operations.begin(Class::Token, "Image download token", &[operation_result::location(&image)])?;
-    give_out(handler, ongoing, Opens::Image(image.fingerprint))
+    issue_token(handler, operation, TokenScope::Image(image.fingerprint))
 }
 
-fn refresh(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Response> {
-    let image = access::here(handler, request, fingerprint, None)?;
+/// Begins to replace an image by the newest of its source.
+///
+/// # Errors
+/// `NotFound`; `FeatureDisabled` where the server has no [`ImageTransfer`](crate::server::ImageTransfer); `Busy`.
+pub(super) fn refresh(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Response> {
+    let image = access::find_local_image(handler, request, fingerprint, None)?;
     let fetch = fetcher(handler)?;
-    let slot = handler.through.errand()?;
-    let ongoing = handler.operations.begin(Class::Task, "Refreshing image", &[operation_result::location(&image)])?;
-    let monitor = Monitor::none().with_cancel(ongoing.cancel()).with_progress(ongoing.progress());
+    let permit = handler.upstream_cache.job_permit()?;
+    let operation = handler.operations.begin(Class::Task, "Refreshing image", &[operation_result::location(&image)])?;
+    let monitor = Monitor::none().with_cancel(operation.cancel()).with_progress(operation.progress());
     let (store, operations, client) = (handler.store.clone(), handler.operations.clone(), request.client.clone());
-    in_background(ongoing, move |ongoing| {
-        let _slot = slot;
+    in_background(operation, move |operation| {
+        let _permit = permit;
         match fetch.refresh(&image.fingerprint, &store, &monitor) {
             Ok(Refreshed::Replaced { fingerprint: new }) => {
                 let location = format!("/1.0/images/{new}");
                 let context = json!({"old": image.fingerprint.to_string()});
                 operations.events().lifecycle("image-refreshed", &location, &context, &client);
                 let found = [("refreshed", json!(true)), ("fingerprint", json!(new.to_string()))];
-                ongoing.succeed(&[location], found.into_iter().chain(operation_result::left_out(&monitor.omissions())));
+                operation
+                    .succeed(&[location], found.into_iter().chain(operation_result::left_out(&monitor.omissions())));
             }
-            Ok(_) => ongoing.succeed(&[], [("refreshed", json!(false))]),
+            Ok(_) => operation.succeed(&[], [("refreshed", json!(false))]),
             Err(error) => {
                 let sentence = match error.kind() {
                     ErrorKind::NotFound => format!("the image's source has it no more: {error}"),
                     _ => error.to_string(),
                 };
-                ongoing.fail(error.kind(), sentence);
+                operation.fail(error.kind(), sentence);
             }
         }
     })
 }
 
-fn push(handler: &Handler, request: &mut Request, fingerprint: &str) -> Result<Response> {
+/// Begins to send an image to the server that issued a token for it.
+///
+/// # Errors
+/// `InvalidInput` without a target or a token; `NotFound`; `FeatureDisabled`; `Busy`.
+pub(super) fn push(handler: &Handler, request: &mut Request, fingerprint: &str) -> Result<Response> {
     let asked: ExportPost = body::json(request, &handler.options.limits)?;
     if asked.target.is_empty() || asked.secret.is_empty() {
         return Err(Error::invalid("an image is sent to a `target`, with a `secret` that it gave out"));
     }
-    let image = access::here(handler, request, fingerprint, None)?;
+    let image = access::find_local_image(handler, request, fingerprint, None)?;
     let fetch = fetcher(handler)?;
-    let slot = handler.through.errand()?;
+    let permit = handler.upstream_cache.job_permit()?;
     let mut target = Push::default();
     (target.url, target.secret) = (asked.target, asked.secret);
     target.certificate = Some(asked.certificate).filter(|pem| !pem.is_empty());
-    let ongoing = handler.operations.begin(Class::Task, "Sending image", &[operation_result::location(&image)])?;
-    let monitor = Monitor::none().with_cancel(ongoing.cancel()).with_progress(ongoing.progress());
+    let operation = handler.operations.begin(Class::Task, "Sending image", &[operation_result::location(&image)])?;
+    let monitor = Monitor::none().with_cancel(operation.cancel()).with_progress(operation.progress());
     let store = handler.store.clone();
-    in_background(ongoing, move |ongoing| {
-        let _slot = slot;
+    in_background(operation, move |operation| {
+        let _permit = permit;
         match fetch.push(&target, &image.fingerprint, &store, &monitor) {
-            Ok(()) => ongoing.succeed(&[], []),
+            Ok(()) => operation.succeed(&[], []),
             Err(error) => {
                 let error = error.without_secret(&target.secret);
-                ongoing.fail(error.kind(), operation_result::sentence(&error, true));
+                operation.fail(error.kind(), operation_result::sentence(&error, true));
             }
         }
     })

@@ -1,26 +1,26 @@
-//! `POST /1.0/images` with a source: an image is brought from elsewhere while the client follows the operation, or the client
-//! is given a pass with which another server sends it here.
+//! `POST /1.0/images` with a JSON body: imports an image from another server in the background, or issues an upload token with which
+//! another server pushes an image here.
 
 use std::sync::Arc;
 use std::thread;
 
 use serde_json::json;
 
-use super::upload_headers::Ticket;
+use super::upload_headers::UploadSpec;
 use super::{body, operation_result};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Monitor;
 use crate::protocol::requests::{ImagePost, ImageSource, moment};
 use crate::server::api::answer;
-use crate::server::core::operations::{Class, Ongoing};
-use crate::server::core::tokens::{Opens, UNUSED};
-use crate::server::core::transfer::{Fetch, Pull};
+use crate::server::core::operations::{Class, OperationHandle};
+use crate::server::core::tokens::{TokenScope, UNUSED_LIFETIME};
+use crate::server::core::transfer::{ImageTransfer, Pull};
 use crate::server::handler::Handler;
 use crate::server::message::{Request, Response};
 use crate::source_protocol::Protocol;
 use crate::store::{Alias, Edit};
 
-/// Begins to bring an image.
+/// Begins an import, or issues an upload token.
 pub(super) fn post(handler: &Handler, mut request: Request) -> Response {
     begin(handler, &mut request).unwrap_or_else(|error| operation_result::refused(&error, true))
 }
@@ -31,23 +31,23 @@ fn begin(handler: &Handler, request: &mut Request) -> Result<Response> {
     if !matches!(&*asked.compression_algorithm, "" | "none") {
         return Err(Error::invalid("an image is kept as it is: it can't be compressed on its way"));
     }
-    let mut ticket = Ticket {
+    let mut spec = UploadSpec {
         public: asked.public,
         // One that is brought keeps the name that it has there.
         file_name: Some(asked.filename.clone()).filter(|name| !name.is_empty()),
         expires_at: moment(asked.expires_at.as_deref())?.flatten(),
-        ..Ticket::default()
+        ..UploadSpec::default()
     };
-    ticket.properties.extend(asked.properties.0.iter().map(|(key, value)| (key.clone(), value.clone())));
+    spec.properties.extend(asked.properties.0.iter().map(|(key, value)| (key.clone(), value.clone())));
     for alias in &asked.aliases {
-        ticket.aliases.push(Alias::new(&*alias.name)?.described(&*alias.description));
+        spec.aliases.push(Alias::new(&*alias.name)?.described(&*alias.description));
     }
     match (&*source.kind, &*source.mode) {
         // Whose client says no more than this.
-        ("image" | "", "push") => pass(handler, ticket, source),
+        ("image" | "", "push") => pass(handler, spec, source),
         ("image", "" | "pull") => {
             let pull = named(source, asked.auto_update)?;
-            bring(handler, request, &ticket, pull)
+            bring(handler, request, &spec, pull)
         }
         ("image", _) => Err(Error::invalid("an image is pulled from its server, or pushed by it")),
         ("url", _) if source.url.is_empty() => Err(Error::invalid("the source has no address")),
@@ -56,7 +56,7 @@ fn begin(handler: &Handler, request: &mut Request) -> Result<Response> {
             pull.url.clone_from(&source.url);
             pull.protocol = Protocol::Direct.into();
             pull.auto_update = asked.auto_update;
-            bring(handler, request, &ticket, pull)
+            bring(handler, request, &spec, pull)
         }
         ("instance" | "snapshot" | "container" | "virtual-machine", _) => {
             Err(Error::invalid("there are no instances here of which an image could be made"))
@@ -65,7 +65,7 @@ fn begin(handler: &Handler, request: &mut Request) -> Result<Response> {
     }
 }
 
-/// The image of a server that is meant.
+/// The source that a client names, as the transfer takes it.
 fn named(source: &ImageSource, auto_update: bool) -> Result<Pull> {
     let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let mut pull = Pull::default();
@@ -86,89 +86,94 @@ fn named(source: &ImageSource, auto_update: bool) -> Result<Pull> {
     Ok(pull)
 }
 
-/// A pass for another server, which will send the image.
-fn pass(handler: &Handler, mut ticket: Ticket, source: &ImageSource) -> Result<Response> {
+/// Issues an upload token for another server, which will push the image.
+fn pass(handler: &Handler, mut spec: UploadSpec, source: &ImageSource) -> Result<Response> {
     if !source.fingerprint.is_empty() {
-        ticket.fingerprint = Some(source.fingerprint.parse()?);
+        spec.fingerprint = Some(source.fingerprint.parse()?);
     }
-    let images: Vec<_> =
-        ticket.fingerprint.map(|fingerprint| format!("/1.0/images/{fingerprint}")).into_iter().collect();
-    let ongoing = handler.operations.begin(Class::Token, "Image upload token", &images)?;
-    give_out(handler, ongoing, Opens::Upload(Box::new(ticket)))
+    let images: Vec<_> = spec.fingerprint.map(|fingerprint| format!("/1.0/images/{fingerprint}")).into_iter().collect();
+    let operation = handler.operations.begin(Class::Token, "Image upload token", &images)?;
+    issue_token(handler, operation, TokenScope::Upload(Box::new(spec)))
 }
 
-/// Answers with a pass, which goes on by itself.
-pub(super) fn give_out(handler: &Handler, ongoing: Ongoing, opens: Opens) -> Result<Response> {
-    let secret = handler.secrets.make(opens, ongoing.id())?;
-    ongoing.tell([("secret", json!(secret))]);
-    let response = answer::began(&ongoing.location(), json!(ongoing.told()));
-    ongoing.give_out(UNUSED);
+/// Issues a token and answers with the operation that represents it, the secret in its metadata.
+pub(super) fn issue_token(handler: &Handler, operation: OperationHandle, opens: TokenScope) -> Result<Response> {
+    let secret = handler.tokens.issue(opens, operation.id())?;
+    operation.add_metadata([("secret", json!(secret))]);
+    let response = answer::began(&operation.location(), json!(operation.snapshot()));
+    operation.into_token(UNUSED_LIFETIME);
     Ok(response)
 }
 
-fn bring(handler: &Handler, request: &Request, ticket: &Ticket, pull: Pull) -> Result<Response> {
+fn bring(handler: &Handler, request: &Request, spec: &UploadSpec, pull: Pull) -> Result<Response> {
     let fetch = fetcher(handler)?;
-    let slot = handler.through.errand()?;
-    let ongoing = handler.operations.begin(Class::Task, "Downloading image", &[])?;
-    let monitor = Monitor::none().with_cancel(ongoing.cancel()).with_progress(ongoing.progress());
+    let permit = handler.upstream_cache.job_permit()?;
+    let operation = handler.operations.begin(Class::Task, "Downloading image", &[])?;
+    let monitor = Monitor::none().with_cancel(operation.cancel()).with_progress(operation.progress());
     // One that is here already gets the aliases, as with a real server.
-    let options = ticket.options()?.add_aliases_to_existing(true).monitor(monitor.clone());
-    let pull = Pull { expires_at: ticket.expires_at, ..pull };
-    let edit = wanted(ticket, pull.auto_update)?;
+    let options = spec.options()?.add_aliases_to_existing(true).monitor(monitor.clone());
+    let pull = Pull { expires_at: spec.expires_at, ..pull };
+    let edit = wanted(spec, pull.auto_update)?;
     let (store, operations, client) = (handler.store.clone(), handler.operations.clone(), request.client.clone());
-    in_background(ongoing, move |ongoing| {
-        let _slot = slot;
+    in_background(operation, move |operation| {
+        let _permit = permit;
         match fetch.pull(&pull, &store, options) {
             // One that was here already becomes what was asked for, as with a real server; one that came is so already.
             Ok(image) => match store.edit(&image.fingerprint, &edit, None) {
-                Ok(image) => operation_result::arrived(&operations, ongoing, &image, &client, &monitor.omissions()),
-                Err(error) => ongoing.fail(error.kind(), operation_result::sentence(&error, true)),
+                Ok(image) => operation_result::arrived(&operations, operation, &image, &client, &monitor.omissions()),
+                Err(error) => operation.fail(error.kind(), operation_result::sentence(&error, true)),
             },
             Err(error) => {
                 // Whoever brings images may quote what it was given.
                 let error = error.without_secret(pull.secret.as_deref().unwrap_or_default());
-                ongoing.fail(error.kind(), operation_result::sentence(&error, true));
+                operation.fail(error.kind(), operation_result::sentence(&error, true));
             }
         }
     })
 }
 
-/// What the client asks for of the image besides its bytes; nothing that it did not say.
-fn wanted(ticket: &Ticket, auto_update: bool) -> Result<Edit> {
+/// The edit that gives an image that was in the store already what the client asks for. What the request does not name stays.
+fn wanted(spec: &UploadSpec, auto_update: bool) -> Result<Edit> {
     let mut edit = Edit::new();
-    if ticket.public {
+    if spec.public {
         edit = edit.public(true);
     }
     if auto_update {
         edit = edit.auto_update(true);
     }
-    if ticket.expires_at.is_some() {
-        edit = edit.expires_at(ticket.expires_at);
+    if spec.expires_at.is_some() {
+        edit = edit.expires_at(spec.expires_at);
     }
-    for (key, value) in &ticket.properties {
+    for (key, value) in &spec.properties {
         edit = edit.property(&**key, &**value)?;
     }
     Ok(edit)
 }
 
-/// What brings images here.
+/// The transfer of this server.
 ///
 /// # Errors
-/// `FeatureDisabled` where nothing does.
-pub(super) fn fetcher(handler: &Handler) -> Result<Arc<dyn Fetch>> {
+/// `FeatureDisabled` where there is none.
+pub(super) fn fetcher(handler: &Handler) -> Result<Arc<dyn ImageTransfer>> {
     handler
         .options
-        .fetch
+        .image_transfer
         .clone()
         .ok_or_else(|| Error::new(ErrorKind::FeatureDisabled, "this server brings no images from others"))
 }
 
-/// Answers with an operation that goes on after the answer.
-pub(super) fn in_background(ongoing: Ongoing, work: impl FnOnce(Ongoing) + Send + 'static) -> Result<Response> {
-    let response = answer::began(&ongoing.location(), json!(ongoing.told()));
+/// Runs work on a thread that outlives the request, and answers with its operation.
+///
+/// # Errors
+/// `Io` when no thread can be started; the operation has failed then.
+pub(super) fn in_background(
+    operation: OperationHandle,
+    work: impl FnOnce(OperationHandle) + Send + 'static,
+) -> Result<Response> {
+    let response = answer::began(&operation.location(), json!(operation.snapshot()));
     thread::Builder::new()
         .name("operation".to_owned())
-        .spawn(move || work(ongoing))
-        .map_err(|error| Error::io("the work can't be begun", error))?;
+        .spawn(move || work(operation))
+        .map_err(|error| Error::io("cannot start a thread for the operation", error))?;
     Ok(response)
 }

@@ -1,5 +1,8 @@
-//! The REST API of LXD and Incus as far as it is about images: what strangers read, what trusted clients change.
-//! To a stranger, what is private looks as if it were not there.
+//! The image endpoints of the REST API of LXD and Incus: images, aliases, operations, events. Each endpoint is a function here, called
+//! by the route table after the access check; the modules below it hold the work.
+//!
+//! Reads filter by what the client may see (`core::access`). Writes are reached by trusted clients, and by uploads with a token. Work
+//! that takes long answers 202 with an operation, which the client follows.
 
 mod aliases;
 mod aliases_write;
@@ -19,17 +22,20 @@ mod upload_headers;
 use http::Method;
 use serde_json::json;
 
+use crate::error::Result;
 use crate::metadata::Architecture;
 use crate::server::api::address::Address;
 use crate::server::api::{answer, host};
 use crate::server::handler::Handler;
 use crate::server::message::{Request, Response};
+use crate::server::routes::{Call, Grant};
 
 pub(in crate::server) use images::quoted;
 pub(crate) use operation_result::created;
-pub(crate) use upload_headers::Ticket;
+pub(crate) use upload::{UploadGrant, redeem_upload_token};
+pub(crate) use upload_headers::UploadSpec;
 
-/// What of the API's extensions is done here, as far as clients look at them. Named by LXD's own list.
+/// The API extensions that clients look for and that this server has, by their names in LXD's `doc/api-extensions.md`.
 const EXTENSIONS: &[&str] = &[
     "etag",
     "patch",
@@ -43,41 +49,144 @@ const EXTENSIONS: &[&str] = &[
     "api_filtering",
 ];
 
-/// `GET /`.
-pub(crate) fn versions(request: &Request) -> Response {
-    Handler::read_only(request).unwrap_or_else(|| answer::object(json!(["/1.0"])))
-}
-
-/// `/1.0` and what is below it.
-pub(crate) fn route(handler: &Handler, request: Request, address: &Address, rest: &[&str]) -> Response {
+/// Refuses a request below `/1.0` that no function may see: for another project, and a write that another site's page
+/// makes. There is one project, `default`; in any other nothing exists.
+pub(crate) fn refuse(handler: &Handler, request: &Request, address: &Address) -> Option<Response> {
     if address.query("project").is_some_and(|project| project != "default") {
-        return answer::not_found();
+        return Some(answer::not_found());
     }
     let reads = matches!(request.method, Method::GET | Method::HEAD);
-    // A browser shows its user's certificate for whatever page it is on.
-    if (!reads || rest.first() == Some(&"events")) && host::is_from_elsewhere(handler, &request) {
-        return answer::forbidden();
-    }
-    match rest {
-        [] if reads => about(&request),
-        [] => answer::wrong_method("GET, HEAD"),
-        ["images"] if reads => images::list(handler, &request, address),
-        ["images"] if request.method == Method::POST => upload::post(handler, request),
-        ["images"] => answer::wrong_method("GET, HEAD, POST"),
-        ["images", "aliases"] if reads => aliases::list(handler, &request, address),
-        ["images", "aliases"] => aliases_write::create(handler, request),
-        // The name's slashes are escaped by the peers' clients; whoever does not is understood as well.
-        ["images", "aliases", name @ ..] if reads => aliases::get(handler, &request, &name.join("/")),
-        ["images", "aliases", name @ ..] => aliases_write::change(handler, request, &name.join("/")),
-        ["images", fingerprint] if reads => images::get(handler, &request, address, fingerprint),
-        ["images", fingerprint] => images_write::image(handler, request, fingerprint),
-        ["images", fingerprint, "export"] if reads => export::get(handler, &request, address, fingerprint),
-        ["images", fingerprint, action] => images_write::action(handler, request, fingerprint, action),
-        ["operations", rest @ ..] => operations::route(handler, &request, address, rest),
-        ["events"] if reads => events::get(handler, &request, address),
-        // What a real server has and this one has not is not there either.
-        _ => answer::not_found(),
-    }
+    // A WebSocket is a read that another site's page may begin, and then listen to.
+    let is_events = address.parts.get(1).is_some_and(|part| part == "events");
+    ((!reads || is_events) && host::is_cross_origin(handler, request)).then(answer::forbidden)
+}
+
+/// Any method of a path that does not exist.
+pub(crate) fn not_found(_: &Handler, _: Call<'_>) -> Response {
+    answer::not_found()
+}
+
+/// `GET /` of clients of the API: the versions that there are.
+pub(crate) fn versions() -> Response {
+    answer::object(json!(["/1.0"])).with(http::header::VARY, "Accept")
+}
+
+/// `GET /1.0`: what the server can do, and whether the client is trusted.
+pub(crate) fn server_info(_: &Handler, call: Call<'_>) -> Response {
+    about(&call.request)
+}
+
+/// `GET /1.0/images`: the images that the client may see.
+pub(crate) fn list_images(handler: &Handler, call: Call<'_>) -> Response {
+    images::list(handler, &call.request, call.address)
+}
+
+/// `POST /1.0/images`: an upload, an import from another server, or a token for an upload.
+pub(crate) fn create_image(handler: &Handler, call: Call<'_>) -> Response {
+    let grant = match call.grant {
+        Grant::Upload(grant) => Some(*grant),
+        Grant::Plain => None,
+    };
+    upload::post(handler, call.request, grant)
+}
+
+/// `GET /1.0/images/FINGERPRINT`: one image.
+pub(crate) fn get_image(handler: &Handler, call: Call<'_>) -> Response {
+    images::get(handler, &call.request, call.address, call.parameter(0))
+}
+
+/// `PUT` and `PATCH /1.0/images/FINGERPRINT`: all of what can be edited, or some of it.
+pub(crate) fn edit_image(handler: &Handler, mut call: Call<'_>) -> Response {
+    let fingerprint = call.parameter(0).to_owned();
+    trusted(images_write::edit(handler, &mut call.request, &fingerprint))
+}
+
+/// `DELETE /1.0/images/FINGERPRINT`.
+pub(crate) fn delete_image(handler: &Handler, call: Call<'_>) -> Response {
+    trusted(images_write::delete(handler, &call.request, call.parameter(0)))
+}
+
+/// `GET /1.0/images/FINGERPRINT/export`: the bytes of an image.
+pub(crate) fn export_image(handler: &Handler, call: Call<'_>) -> Response {
+    export::get(handler, &call.request, call.address, call.parameter(0))
+}
+
+/// `POST /1.0/images/FINGERPRINT/export`: sends an image to another server.
+pub(crate) fn push_image(handler: &Handler, mut call: Call<'_>) -> Response {
+    let fingerprint = call.parameter(0).to_owned();
+    trusted(images_write::push(handler, &mut call.request, &fingerprint))
+}
+
+/// `POST /1.0/images/FINGERPRINT/secret`: a token that lets somebody else download a private image.
+pub(crate) fn issue_image_token(handler: &Handler, call: Call<'_>) -> Response {
+    trusted(images_write::issue_image_token(handler, &call.request, call.parameter(0)))
+}
+
+/// `POST /1.0/images/FINGERPRINT/refresh`: replaces an image by the newest of its source.
+pub(crate) fn refresh_image(handler: &Handler, call: Call<'_>) -> Response {
+    trusted(images_write::refresh(handler, &call.request, call.parameter(0)))
+}
+
+/// `GET /1.0/images/aliases`: the aliases of images that the client may see.
+pub(crate) fn list_aliases(handler: &Handler, call: Call<'_>) -> Response {
+    aliases::list(handler, &call.request, call.address)
+}
+
+/// `POST /1.0/images/aliases`.
+pub(crate) fn create_alias(handler: &Handler, mut call: Call<'_>) -> Response {
+    trusted(aliases_write::create(handler, &mut call.request))
+}
+
+/// `GET /1.0/images/aliases/NAME`.
+pub(crate) fn get_alias(handler: &Handler, call: Call<'_>) -> Response {
+    aliases::get(handler, &call.request, call.parameter(0))
+}
+
+/// `PUT` and `PATCH /1.0/images/aliases/NAME`: another target, another description.
+pub(crate) fn edit_alias(handler: &Handler, mut call: Call<'_>) -> Response {
+    let name = call.parameter(0).to_owned();
+    trusted(aliases_write::edit(handler, &mut call.request, &name))
+}
+
+/// `POST /1.0/images/aliases/NAME`: another name.
+pub(crate) fn rename_alias(handler: &Handler, mut call: Call<'_>) -> Response {
+    let name = call.parameter(0).to_owned();
+    trusted(aliases_write::rename(handler, &mut call.request, &name))
+}
+
+/// `DELETE /1.0/images/aliases/NAME`.
+pub(crate) fn delete_alias(handler: &Handler, call: Call<'_>) -> Response {
+    trusted(aliases_write::delete(handler, &call.request, call.parameter(0)))
+}
+
+/// `GET /1.0/operations`: operations by their status.
+pub(crate) fn list_operations(handler: &Handler, call: Call<'_>) -> Response {
+    operations::list(handler, call.address)
+}
+
+/// `GET /1.0/operations/ID`.
+pub(crate) fn get_operation(handler: &Handler, call: Call<'_>) -> Response {
+    operations::get(handler, call.parameter(0))
+}
+
+/// `GET /1.0/operations/ID/wait`: an operation when it has ended, or when the time in `?timeout=` is over.
+pub(crate) fn wait_for_operation(handler: &Handler, call: Call<'_>) -> Response {
+    operations::wait(handler, call.address, call.parameter(0))
+}
+
+/// `DELETE /1.0/operations/ID`: cancels an operation, or revokes the token that it stands for.
+pub(crate) fn cancel_operation(handler: &Handler, call: Call<'_>) -> Response {
+    operations::cancel(handler, call.parameter(0))
+}
+
+/// `GET /1.0/events`: a WebSocket of what happens to operations and images.
+pub(crate) fn listen_to_events(handler: &Handler, call: Call<'_>) -> Response {
+    events::get(handler, call.address)
+}
+
+/// The response of a function that only trusted clients reach: they see errors in full.
+fn trusted(result: Result<Response>) -> Response {
+    result.unwrap_or_else(|error| answer::error(&error, true))
 }
 
 /// `GET /1.0`.

@@ -1,5 +1,5 @@
-//! How work ends, as an operation and as an answer: clients learn from the operation what a real server tells by one, and
-//! from the status of the answer what is wrong with their request.
+//! Ends the operation of an upload or import, and makes the response from it. As in LXD, some failures are reported by the
+//! operation and others by the status of the response.
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -7,32 +7,31 @@ use serde_json::{Value, json};
 use crate::error::{Error, ErrorKind};
 use crate::omissions::Omissions;
 use crate::server::api::answer;
-use crate::server::core::operations::{Ongoing, Operations};
+use crate::server::core::operations::{OperationHandle, Operations};
 use crate::server::message::{Client, Response};
 use crate::store::StoredImage;
 
-/// Where an image is.
+/// The path of an image.
 pub(super) fn location(image: &StoredImage) -> String {
     format!("/1.0/images/{}", image.fingerprint)
 }
 
-/// An image came in: the end of an operation.
+/// Ends an operation that added an image, and publishes the event.
 pub(super) fn arrived(
     operations: &Operations,
-    ongoing: Ongoing,
+    operation: OperationHandle,
     image: &StoredImage,
     client: &Client,
     omissions: &Omissions,
 ) {
     created(operations, image, client);
     let found = [("fingerprint", json!(image.fingerprint.to_string())), ("size", json!(image.size))];
-    ongoing.succeed(&[location(image)], found.into_iter().chain(left_out(omissions)));
+    operation.succeed(&[location(image)], found.into_iter().chain(left_out(omissions)));
 }
 
-/// What was left out of an image, for an operation: one by one as far as they are kept, and how many in all. Nothing where
-/// nothing was.
+/// The omissions of an image as metadata of an operation: the first ones as text, and their total. Empty without any.
 pub(super) fn left_out(omissions: &Omissions) -> Vec<(&'static str, Value)> {
-    /// More of them are counted only: an operation is told often.
+    /// Omissions that are listed; more are counted only, because each change of an operation is sent to all listeners.
     const LISTED: usize = 100;
     if omissions.is_empty() {
         return Vec::new();
@@ -41,7 +40,7 @@ pub(super) fn left_out(omissions: &Omissions) -> Vec<(&'static str, Value)> {
     vec![("omissions", json!(listed)), ("omissions_total", json!(omissions.total()))]
 }
 
-/// Tells those who listen that an image came in, with its names.
+/// Publishes that an image and its aliases were created.
 pub(crate) fn created(operations: &Operations, image: &StoredImage, client: &Client) {
     let source = location(image);
     let context = json!({"type": image.image_type.name()});
@@ -52,21 +51,22 @@ pub(crate) fn created(operations: &Operations, image: &StoredImage, client: &Cli
     }
 }
 
-/// The end of an operation that failed; the answer, where the request itself is to blame.
-pub(super) fn failed(ongoing: Ongoing, error: &Error, trusted: bool) -> Option<Response> {
+/// Ends an operation as failed. Returns the response where the request is to blame; `None` where the client learns the failure from
+/// the operation.
+pub(super) fn failed(operation: OperationHandle, error: &Error, trusted: bool) -> Option<Response> {
     let sentence = sentence(error, trusted);
-    ongoing.fail(error.kind(), &*sentence);
-    // As the peers do it: what is there already, and what was cancelled, is told by the operation.
+    operation.fail(error.kind(), &*sentence);
+    // As LXD and Incus do: duplicates and cancellation are reported by the operation.
     let by_operation = matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::Cancelled);
     (!by_operation).then(|| answer::again(error, answer::failure(status(error), sentence)))
 }
 
-/// The answer to a request that is refused before anything began.
+/// The response to a request that is refused before an operation began.
 pub(super) fn refused(error: &Error, trusted: bool) -> Response {
     answer::again(error, answer::failure(status(error), sentence(error, trusted)))
 }
 
-/// What a client is told of an error.
+/// The error message for a client.
 pub(super) fn sentence(error: &Error, trusted: bool) -> String {
     if error.kind() == ErrorKind::AlreadyExists {
         // Clients look for these words.
@@ -78,11 +78,11 @@ pub(super) fn sentence(error: &Error, trusted: bool) -> String {
     error.to_string()
 }
 
-/// The status for what is wrong with bytes that a client sends.
+/// The status for an error in what a client sent.
 pub(super) fn status(error: &Error) -> StatusCode {
     match error.kind() {
         ErrorKind::Mismatch => StatusCode::BAD_REQUEST,
-        // Others are about the image, which no other server may help with.
+        // Other limits are about the content of the image, not about the size of the request.
         ErrorKind::LimitExceeded if !matches!(error.limit_name(), Some("upload" | "request")) => {
             StatusCode::BAD_REQUEST
         }

@@ -1,10 +1,9 @@
-//! `/1.0/operations`: work that goes on, by its name; waiting for it, and cancelling it.
-//! Only for trusted clients, but for what a client began itself with a pass.
+//! `/1.0/operations`: lists operations, shows one, waits for it, cancels it. For trusted clients, and for the client that began the
+//! operation with a token; the route table checks both.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use http::Method;
 use serde_json::{Value, json};
 
 use super::images::is_recursive;
@@ -14,47 +13,33 @@ use crate::server::api::answer;
 use crate::server::core::access;
 use crate::server::core::operations::location;
 use crate::server::handler::Handler;
-use crate::server::message::{Request, Response};
+use crate::server::message::Response;
 
-/// `/1.0/operations` and what is below it.
-pub(super) fn route(handler: &Handler, request: &Request, address: &Address, rest: &[&str]) -> Response {
-    let reads = matches!(request.method, Method::GET | Method::HEAD);
-    let done = match rest {
-        [id] | [id, "wait"] if reads && sees(handler, request, address, id) => {
-            if rest.len() == 1 {
-                Ok(handler.operations.get(id))
-            } else {
-                wait(handler, address, id)
-            }
-        }
-        _ if !request.is_trusted() => return answer::forbidden(),
-        [] if reads => return list(handler, address),
-        [] | [_, "wait"] => return answer::wrong_method("GET, HEAD"),
-        [id] if request.method == Method::DELETE => {
-            handler.secrets.forget(id);
-            return handler.operations.cancel(id).map_or_else(|error| answer::error(&error, true), |()| answer::done());
-        }
-        [_] => return answer::wrong_method("GET, HEAD, DELETE"),
-        // Nothing here is spoken to by a socket of its own.
-        _ => Ok(None),
-    };
-    match done {
+/// One operation.
+pub(super) fn get(handler: &Handler, id: &str) -> Response {
+    one(Ok(handler.operations.get(id)))
+}
+
+/// Cancels an operation. Where it stands for a token, that opens nothing any more.
+pub(super) fn cancel(handler: &Handler, id: &str) -> Response {
+    handler.tokens.revoke(id);
+    handler.operations.cancel(id).map_or_else(|error| answer::error(&error, true), |()| answer::done())
+}
+
+fn one(found: Result<Option<crate::protocol::rest::Operation>>) -> Response {
+    match found {
         Ok(Some(operation)) => answer::object(json!(operation)),
-        Ok(None) => answer::error(&access::absent(), true),
+        Ok(None) => answer::error(&access::not_found(), true),
         Err(error) => answer::error(&error, true),
     }
 }
 
-/// Whether the client may look at it.
-fn sees(handler: &Handler, request: &Request, address: &Address, id: &str) -> bool {
-    request.is_trusted() || address.query("secret").is_some_and(|secret| handler.operations.is_begun_with(id, secret))
-}
-
-fn list(handler: &Handler, address: &Address) -> Response {
+/// All operations by their status; tokens without their secrets.
+pub(super) fn list(handler: &Handler, address: &Address) -> Response {
     let objects = is_recursive(address);
     let mut by_status: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for mut operation in handler.operations.list() {
-        // For whoever asked for it, and asks for the operation itself.
+        // The secret of a token is shown with its own operation only.
         operation.metadata.remove("secret");
         let status = operation.status.to_lowercase();
         let value = if objects { json!(operation) } else { json!(location(&operation.id)) };
@@ -63,14 +48,15 @@ fn list(handler: &Handler, address: &Address) -> Response {
     answer::object(json!(by_status))
 }
 
-fn wait(handler: &Handler, address: &Address, id: &str) -> Result<Option<crate::protocol::rest::Operation>> {
-    let seconds = match address.query("timeout") {
-        None => None,
-        Some(text) => {
-            let seconds: i64 = text.parse().map_err(|_| Error::invalid("the time to wait is no number of seconds"))?;
-            // Less than nothing is: as long as it takes.
-            u64::try_from(seconds).ok()
-        }
-    };
-    handler.operations.wait(id, seconds.map(Duration::from_secs))
+/// One operation when it has ended, or when the time that the client waits is over.
+pub(super) fn wait(handler: &Handler, address: &Address, id: &str) -> Response {
+    one(timeout(address).and_then(|time| handler.operations.wait(id, time)))
+}
+
+/// The time that a client waits; `None` for as long as the server lets it.
+fn timeout(address: &Address) -> Result<Option<Duration>> {
+    let Some(text) = address.query("timeout") else { return Ok(None) };
+    let seconds: i64 = text.parse().map_err(|_| Error::invalid("the time to wait is no number of seconds"))?;
+    // The peers' clients send -1 for no limit.
+    Ok(u64::try_from(seconds).ok().map(Duration::from_secs))
 }

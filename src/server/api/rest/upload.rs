@@ -1,11 +1,11 @@
-//! `POST /1.0/images`: an image comes in as one file, as two, or by its source.
-//! What arrives is staged in the store as it comes; the operation that is answered is over when it is admitted, or refused.
+//! `POST /1.0/images` with an image as its body: one file, or a form of two. The store stages the bytes while they
+//! arrive; the operation in the response has ended when the image is published or refused.
 
 use http::{StatusCode, header};
 use serde_json::json;
 
 use super::body::{self, Upload};
-use super::upload_headers::{Ticket, field};
+use super::upload_headers::{UploadSpec, field};
 use super::{import, operation_result};
 use crate::error::{Error, Result};
 use crate::format::{ImageSource, Input};
@@ -15,21 +15,62 @@ use crate::protocol::multipart::is_multipart;
 use crate::protocol::rest::upload;
 use crate::protocol::split_body::{SplitBounds, split_files};
 use crate::server::api::answer;
-use crate::server::core::operations::{Class, Ongoing};
+use crate::server::core::operations::{Class, OperationHandle};
 use crate::server::handler::Handler;
 use crate::server::message::{Client, Request, Response};
 use crate::store::StoredImage;
 
-/// Takes an upload.
-pub(super) fn post(handler: &Handler, request: Request) -> Response {
+/// The upload that a token allowed to a client that is not trusted.
+#[derive(Debug)]
+pub(crate) struct UploadGrant {
+    /// What the token was issued for.
+    spec: UploadSpec,
+    /// The secret of the token, by which the client may follow the operation.
+    secret: String,
+}
+
+/// The body of a `POST /1.0/images`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BodyKind {
+    /// JSON that names a source.
+    Source,
+    /// The bytes of a unified image.
+    Unified,
+    /// A form with the two files of a split image.
+    Split,
+    Unknown,
+}
+
+/// The kind of the body, by its `Content-Type`.
+fn body_kind(request: &Request) -> BodyKind {
     let kind = request.header(header::CONTENT_TYPE).unwrap_or_default().trim().to_ascii_lowercase();
     match kind.split(';').next().unwrap_or_default().trim() {
-        "application/json" if request.is_trusted() => import::post(handler, request),
-        "application/json" => answer::forbidden(),
-        "" | "application/octet-stream" => take(handler, request, false),
-        _ if is_multipart(&kind) => take(handler, request, true),
-        _ if !request.is_trusted() => answer::forbidden(),
-        _ => {
+        "application/json" => BodyKind::Source,
+        "" | "application/octet-stream" => BodyKind::Unified,
+        _ if is_multipart(&kind) => BodyKind::Split,
+        _ => BodyKind::Unknown,
+    }
+}
+
+/// Takes the upload token that an untrusted client shows; `None` without a valid one. The token is used up by being
+/// shown, whatever becomes of the upload. One is not looked at for a body that is no image: only trusted clients name a
+/// source.
+pub(crate) fn redeem_upload_token(handler: &Handler, request: &Request) -> Option<UploadGrant> {
+    if !matches!(body_kind(request), BodyKind::Unified | BodyKind::Split) {
+        return None;
+    }
+    let secret = field(&request.headers, upload::SECRET).ok().flatten()?;
+    let spec = handler.tokens.take_upload(&secret)?;
+    Some(UploadGrant { spec, secret })
+}
+
+/// Takes an upload, or begins an import. `grant` is there for a client that is not trusted.
+pub(super) fn post(handler: &Handler, request: Request, grant: Option<UploadGrant>) -> Response {
+    match body_kind(&request) {
+        BodyKind::Source => import::post(handler, request),
+        BodyKind::Unified => receive(handler, request, grant, false),
+        BodyKind::Split => receive(handler, request, grant, true),
+        BodyKind::Unknown => {
             let sentence =
                 "an image comes as application/octet-stream or multipart/form-data, its source as application/json";
             answer::failure(StatusCode::UNSUPPORTED_MEDIA_TYPE, sentence)
@@ -37,44 +78,39 @@ pub(super) fn post(handler: &Handler, request: Request) -> Response {
     }
 }
 
-fn take(handler: &Handler, request: Request, two: bool) -> Response {
+fn receive(handler: &Handler, request: Request, grant: Option<UploadGrant>, two: bool) -> Response {
     let trusted = request.is_trusted();
-    // A pass is used up by being shown, whatever becomes of the upload.
-    let secret = field(&request.headers, upload::SECRET).ok().flatten();
-    let pass = secret.as_deref().filter(|_| !trusted).and_then(|secret| handler.secrets.upload(secret));
-    if !trusted && pass.is_none() {
-        return answer::forbidden();
-    }
-    let begin = || -> Result<(Ticket, Option<u64>, Ongoing)> {
-        let said = Ticket::of(&request.headers)?;
-        let ticket = pass.map_or(Ok(said.clone()), |pass| pass.narrowed(said))?;
+    let (allowed, secret) = grant.map(|grant| (grant.spec, grant.secret)).unzip();
+    let begin = || -> Result<(UploadSpec, Option<u64>, OperationHandle)> {
+        let said = UploadSpec::of(&request.headers)?;
+        let spec = allowed.map_or(Ok(said.clone()), |allowed| allowed.narrowed(said))?;
         let announced = body::announced(&request)?;
         let most = handler.options.limits.upload;
-        // A form has a little around its files.
+        // The limit is on all bytes that are sent, with the few that a form has around its files.
         if announced.is_some_and(|length| length > most) {
             return Err(Error::limit("upload", most, "what the client sends, in bytes,"));
         }
-        Ok((ticket, announced, handler.operations.begin(Class::Task, "Uploading image", &[])?))
+        Ok((spec, announced, handler.operations.begin(Class::Task, "Uploading image", &[])?))
     };
-    let (ticket, announced, ongoing) = match begin() {
+    let (spec, announced, operation) = match begin() {
         Ok(begun) => begun,
         Err(error) => return operation_result::refused(&error, trusted),
     };
-    if let Some(secret) = secret.filter(|_| !trusted) {
-        ongoing.begun_with(&secret);
+    if let Some(secret) = secret {
+        operation.authenticated_by(&secret);
     }
     let kind = request.header(header::CONTENT_TYPE).unwrap_or_default().to_owned();
     let client = request.client.clone();
-    let upload = Upload::new(request.body, announced, &handler.options.limits, ongoing.cancel());
-    let monitor = Monitor::none().with_cancel(ongoing.cancel());
-    let done = import(handler, &upload, &kind, two, announced, &ticket, monitor.clone());
+    let upload = Upload::new(request.body, announced, &handler.options.limits, operation.cancel());
+    let monitor = Monitor::none().with_cancel(operation.cancel());
+    let done = import(handler, &upload, &kind, two, announced, &spec, monitor.clone());
     if let Ok(image) = &done {
-        ticket.report(image, &monitor);
+        spec.report(image, &monitor);
     }
     if done.is_err() {
         upload.pass_over();
     }
-    conclude(handler, ongoing, done, &client, &monitor.omissions())
+    conclude(handler, operation, done, &client, &monitor.omissions())
 }
 
 fn import(
@@ -83,10 +119,10 @@ fn import(
     kind: &str,
     two: bool,
     announced: Option<u64>,
-    ticket: &Ticket,
+    spec: &UploadSpec,
     monitor: Monitor,
 ) -> Result<StoredImage> {
-    let mut options = ticket.options()?.monitor(monitor);
+    let mut options = spec.options()?.monitor(monitor);
     let source = if two {
         let bounds = SplitBounds {
             limits: &handler.options.limits,
@@ -95,7 +131,7 @@ fn import(
             sender: "the client",
         };
         let (metadata, rootfs, name) = split_files(Box::new(upload.clone()), kind, &bounds)?;
-        if let (None, Some(name)) = (&ticket.file_name, name) {
+        if let (None, Some(name)) = (&spec.file_name, name) {
             options = options.source_file_name(name);
         }
         ImageSource::split(Input::attached_stream(metadata), Input::attached_stream(rootfs))
@@ -109,19 +145,19 @@ fn import(
     handler.store.import(source, &options)
 }
 
-/// The answer when it is over.
+/// Ends the operation, and makes the response.
 fn conclude(
     handler: &Handler,
-    ongoing: Ongoing,
+    operation: OperationHandle,
     done: Result<StoredImage>,
     client: &Client,
     omissions: &Omissions,
 ) -> Response {
-    let (id, location) = (ongoing.id().to_owned(), ongoing.location());
+    let (id, location) = (operation.id().to_owned(), operation.location());
     match done {
-        Ok(image) => operation_result::arrived(&handler.operations, ongoing, &image, client, omissions),
+        Ok(image) => operation_result::arrived(&handler.operations, operation, &image, client, omissions),
         Err(error) => {
-            if let Some(response) = operation_result::failed(ongoing, &error, matches!(client, Client::Trusted(_))) {
+            if let Some(response) = operation_result::failed(operation, &error, matches!(client, Client::Trusted(_))) {
                 return response;
             }
         }

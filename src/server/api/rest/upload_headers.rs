@@ -1,5 +1,5 @@
-//! What a client says of an image that it sends: headers in the spelling of LXD or of Incus.
-//! Of names and texts nothing is believed; a fingerprint is one or the upload is refused.
+//! [`UploadSpec`]: the headers of an upload, in the spelling of LXD (`X-LXD-`) or of Incus (`X-Incus-`). Values are validated;
+//! an upload whose fingerprint differs from the header is refused.
 
 use http::HeaderMap;
 
@@ -12,26 +12,27 @@ use crate::protocol::escape;
 use crate::protocol::rest::upload;
 use crate::store::{Alias, ImportOptions, StoredImage};
 
-/// What is to become of an image that was announced: said in headers, or before, when a pass was made for its upload.
+/// The properties, aliases and other settings of an image that a client uploads or imports: from headers, from a JSON body, or
+/// from the request that issued an upload token.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Ticket {
+pub(crate) struct UploadSpec {
     pub(super) fingerprint: Option<Fingerprint>,
     pub(super) file_name: Option<String>,
     pub(super) public: bool,
     pub(super) properties: Vec<(String, String)>,
     pub(super) aliases: Vec<Alias>,
     pub(super) expires_at: Option<i64>,
-    /// What was said of its type: the bytes tell, and may tell another.
+    /// The type that the client names. The image itself determines its type; a difference is reported as an omission.
     pub(super) image_type: Option<ImageType>,
-    /// What the headers of an upload asked for that its pass does not allow.
+    /// Headers that ask for something that the upload token does not allow.
     pub(super) refused: Vec<&'static str>,
 }
 
-impl Ticket {
-    /// What the headers of an upload say.
+impl UploadSpec {
+    /// Parses the headers of an upload.
     ///
     /// # Errors
-    /// `InvalidInput` for values that are none, and for two spellings that contradict each other.
+    /// `InvalidInput` for invalid values, and for two spellings of a header with different values.
     pub(super) fn of(headers: &HeaderMap) -> Result<Self> {
         Ok(Self {
             image_type: field(headers, upload::TYPE)?.map(|name| name.parse()).transpose()?,
@@ -45,10 +46,10 @@ impl Ticket {
         })
     }
 
-    /// What a stranger may upload with a pass that was made for it: what its maker said, and no other image.
+    /// Restricts the headers of an untrusted client to what its upload token allows: the settings of the token win.
     ///
     /// # Errors
-    /// `Mismatch` when the headers speak of another image.
+    /// `Mismatch` when the headers name another fingerprint than the token.
     pub(super) fn narrowed(self, headers: Self) -> Result<Self> {
         if let (Some(allowed), Some(named)) = (self.fingerprint, headers.fingerprint)
             && allowed != named
@@ -75,7 +76,7 @@ impl Ticket {
         })
     }
 
-    /// Records what was said of an image and is not so, now that it is here.
+    /// Reports, as omissions, what the client asked for and the stored image does not have.
     pub(super) fn report(&self, image: &StoredImage, monitor: &Monitor) {
         let omit =
             |option, reason| monitor.omit(image.fingerprint.to_string(), Omitted::NotHonoured { option, reason });
@@ -90,10 +91,10 @@ impl Ticket {
         }
     }
 
-    /// The options of an import.
+    /// The options to import the image with.
     ///
     /// # Errors
-    /// `InvalidInput` for properties that can't be.
+    /// `InvalidInput` for invalid properties.
     pub(super) fn options(&self) -> Result<ImportOptions> {
         let mut options = ImportOptions::new().public(self.public);
         if let Some(fingerprint) = self.fingerprint {
@@ -112,10 +113,10 @@ impl Ticket {
     }
 }
 
-/// The value of a header of an upload, in whichever spelling it is there.
+/// The value of an upload header, in either spelling.
 ///
 /// # Errors
-/// `InvalidInput` for what is no text, and for two that differ.
+/// `InvalidInput` for a value that is not UTF-8, and for two different values.
 pub(super) fn field(headers: &HeaderMap, name: &str) -> Result<Option<String>> {
     let mut found: Option<&str> = None;
     for header in upload::header(name) {
@@ -142,7 +143,7 @@ fn boolean(text: &str) -> Result<bool> {
     }
 }
 
-/// Names with commas between them, or as a query: of LXD `NAME=` with what it is for, of Incus `alias=NAME`.
+/// Parses aliases: names separated by commas, or a query in the form of LXD (`NAME=DESCRIPTION`) or of Incus (`alias=NAME`).
 fn aliases(text: &str) -> Result<Vec<Alias>> {
     if !text.contains('=') {
         return text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(Alias::new).collect();

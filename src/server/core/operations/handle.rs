@@ -1,5 +1,5 @@
-//! `Ongoing`: an operation in the hands of whoever does the work: what is told of it meanwhile, and how it ends.
-//! It ends exactly once, also when the work panics.
+//! [`OperationHandle`]: an operation as its worker sees it: reports progress, and ends the operation.
+//! An operation ends exactly once, also when the worker panics.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -8,62 +8,64 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{Entry, Shared, Status, location};
+use super::{Entry, Registry, Status, location};
 use crate::error::ErrorKind;
 use crate::progress::{Cancel, Phase, Progress, Update};
 use crate::protocol::rest;
-use crate::server::core::tokens::Digest;
+use crate::server::core::tokens::SecretDigest;
 
-/// An operation that goes on. Whoever drops it without a word about its end has it fail.
+/// A running operation. If it is dropped before [`succeed`](Self::succeed) or [`fail`](Self::fail), the operation
+/// fails.
 #[derive(Debug)]
-pub(crate) struct Ongoing {
-    shared: Arc<Shared>,
+pub(crate) struct OperationHandle {
+    shared: Arc<Registry>,
     id: String,
     cancel: Cancel,
     open: bool,
 }
 
-impl Ongoing {
-    pub(super) fn new(shared: Arc<Shared>, id: String, cancel: Cancel) -> Self {
+impl OperationHandle {
+    pub(super) fn new(shared: Arc<Registry>, id: String, cancel: Cancel) -> Self {
         Self { shared, id, cancel, open: true }
     }
 
-    /// Its name.
+    /// The operation's ID.
     pub(crate) fn id(&self) -> &str {
         &self.id
     }
 
-    /// Where it is found.
+    /// The path of the operation.
     pub(crate) fn location(&self) -> String {
         location(&self.id)
     }
 
-    /// The switch by which clients stop it.
+    /// The switch by which clients cancel the operation.
     pub(crate) fn cancel(&self) -> Cancel {
         self.cancel.clone()
     }
 
-    /// What it is now.
-    pub(crate) fn told(&self) -> rest::Operation {
-        self.shared.lock().find(&self.id).map(|entry| entry.told()).unwrap_or_default()
+    /// The operation as it is now.
+    pub(crate) fn snapshot(&self) -> rest::Operation {
+        self.shared.lock().find(&self.id).map(|entry| entry.snapshot()).unwrap_or_default()
     }
 
-    /// Says more of it.
-    pub(crate) fn tell(&self, metadata: impl IntoIterator<Item = (&'static str, Value)>) {
+    /// Adds to the operation's metadata.
+    pub(crate) fn add_metadata(&self, metadata: impl IntoIterator<Item = (&'static str, Value)>) {
         self.change(|entry| {
-            entry.told.metadata.extend(metadata.into_iter().map(|(key, value)| (key.to_owned(), value)));
-            entry.told.updated_at = jiff::Timestamp::now().to_string();
+            entry.operation.metadata.extend(metadata.into_iter().map(|(key, value)| (key.to_owned(), value)));
+            entry.operation.updated_at = jiff::Timestamp::now().to_string();
         });
     }
 
-    /// Tells how far a long call is, at most once a second, as the peers' clients show it.
+    /// A receiver of progress that publishes it in the operation's metadata, as clients of LXD and Incus show it. At
+    /// most once a second: each change is an event for all listeners.
     pub(crate) fn progress(&self) -> Arc<dyn Progress> {
         let (shared, id) = (Arc::clone(&self.shared), self.id.clone());
-        let told: Mutex<Option<Instant>> = Mutex::new(None);
+        let last: Mutex<Option<Instant>> = Mutex::new(None);
         Arc::new(move |update: &Update| {
-            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-            if told.is_none_or(|told| told.elapsed() >= Duration::from_secs(1)) {
-                *told = Some(Instant::now());
+            let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+            if last.is_none_or(|last| last.elapsed() >= Duration::from_secs(1)) {
+                *last = Some(Instant::now());
                 let text = match update.total.filter(|total| *total > 0) {
                     Some(total) => format!("{}%", (u128::from(update.done) * 100 / u128::from(total)).min(100)),
                     None => format!("{}MB", update.done / 1_000_000),
@@ -71,41 +73,41 @@ impl Ongoing {
                 let step = if update.phase == Phase::Hash { "image" } else { update.phase.name() };
                 change(&shared, &id, |entry| {
                     let value = Value::String(format!("{step}: {text}"));
-                    entry.told.metadata.insert("download_progress".to_owned(), value);
+                    entry.operation.metadata.insert("download_progress".to_owned(), value);
                 });
             }
             ControlFlow::Continue(())
         })
     }
 
-    /// It was begun by whoever has this pass, which is used up, but for looking at this. An LXD that sends an image takes
-    /// it from here when it waits.
-    pub(crate) fn begun_with(&self, secret: &str) {
+    /// Lets the untrusted client that used up the token with this secret follow the operation with it. The secret is in
+    /// the operation's metadata, where an LXD that pushes an image takes it from to wait.
+    pub(crate) fn authenticated_by(&self, secret: &str) {
         self.change(|entry| {
-            entry.pass = Some(Digest::of(secret));
-            entry.told.metadata.insert("secret".to_owned(), Value::String(secret.to_owned()));
+            entry.token = Some(SecretDigest::of(secret));
+            entry.operation.metadata.insert("secret".to_owned(), Value::String(secret.to_owned()));
         });
     }
 
-    /// The work is done; `images` are the addresses of what it is about.
+    /// Ends the operation as a success; `images` are the paths of the images that it is about.
     pub(crate) fn succeed(mut self, images: &[String], metadata: impl IntoIterator<Item = (&'static str, Value)>) {
         self.open = false;
         self.change(|entry| {
-            entry.told.metadata.extend(metadata.into_iter().map(|(key, value)| (key.to_owned(), value)));
+            entry.operation.metadata.extend(metadata.into_iter().map(|(key, value)| (key.to_owned(), value)));
             if !images.is_empty() {
-                entry.told.resources = BTreeMap::from([("images".to_owned(), images.to_vec())]);
+                entry.operation.resources = BTreeMap::from([("images".to_owned(), images.to_vec())]);
             }
             entry.set(Status::Success);
         });
     }
 
-    /// The work failed, with a sentence for the client.
+    /// Ends the operation as a failure, or as cancelled when a client cancelled it. The client reads `sentence`.
     pub(crate) fn fail(mut self, kind: ErrorKind, sentence: impl Into<String>) {
         self.end_badly(kind, sentence.into());
     }
 
-    /// A token goes on without anybody's doing, for so long.
-    pub(crate) fn give_out(mut self, time: Duration) {
+    /// Leaves the operation to represent a token that expires after `time`.
+    pub(crate) fn into_token(mut self, time: Duration) {
         self.open = false;
         self.change(|entry| entry.ends = Some(Instant::now() + time));
     }
@@ -114,7 +116,7 @@ impl Ongoing {
         self.open = false;
         let cancelled = kind == ErrorKind::Cancelled && self.cancel.is_cancelled();
         self.change(|entry| {
-            entry.told.err = sentence;
+            entry.operation.err = sentence;
             entry.set(if cancelled { Status::Cancelled } else { Status::Failure });
         });
     }
@@ -124,15 +126,15 @@ impl Ongoing {
     }
 }
 
-fn change(shared: &Shared, id: &str, how: impl FnOnce(&mut Entry)) {
+fn change(shared: &Registry, id: &str, how: impl FnOnce(&mut Entry)) {
     let mut state = shared.lock();
     if let Some(entry) = state.find(id).filter(|entry| !entry.status.is_over()) {
         how(entry);
-        shared.told_of(entry);
+        shared.notify(entry);
     }
 }
 
-impl Drop for Ongoing {
+impl Drop for OperationHandle {
     fn drop(&mut self) {
         if self.open {
             self.end_badly(ErrorKind::Io, "the work ended without a result".to_owned());

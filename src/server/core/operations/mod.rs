@@ -1,5 +1,7 @@
-//! `Operations`: work that may go on after its request was answered, and what became of it.
-//! Trusted clients follow it, wait for it, cancel it. How many there are and how long they are remembered is bounded.
+//! [`Operations`]: the registry of background operations. An operation may outlive its request; trusted clients list
+//! it, wait for it and cancel it, and each of its changes is sent as an event. The worker holds an [`OperationHandle`].
+//! Tokens are represented as operations, too, as in LXD. How many operations there are, and how long ended ones are
+//! kept, is bounded.
 
 mod handle;
 
@@ -11,22 +13,24 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Cancel;
 use crate::protocol::rest;
 use crate::server::core::events::Events;
-use crate::server::core::tokens::{self, Digest};
+use crate::server::core::tokens::{self, SecretDigest};
 
-pub(crate) use handle::Ongoing;
+pub(crate) use handle::OperationHandle;
 
-/// How many may run at once.
-const RUNNING: usize = 256;
-/// How many passes may be out at once.
-const TOKENS: usize = 1_000;
-/// How many that are over are remembered, and for how long.
-const REMEMBERED: usize = 1_000;
-const MEMORY: Duration = Duration::from_secs(300);
-/// How many clients may wait at once, and for how long a single question may be held back.
-const WAITERS: usize = 32;
-const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
+/// Tasks that run at once.
+const MAX_RUNNING: usize = 256;
+/// Tokens that are valid at once.
+const MAX_TOKENS: usize = 1_000;
+/// Ended operations that are kept.
+const MAX_FINISHED: usize = 1_000;
+/// How long an ended operation is kept.
+const FINISHED_LIFETIME: Duration = Duration::from_secs(300);
+/// Clients that wait for operations at once: each holds a thread.
+const MAX_WAITERS: usize = 32;
+/// The longest wait of one request; clients that want to wait longer ask again.
+const MAX_WAIT: Duration = Duration::from_secs(3_600);
 
-/// Their states, as the API numbers them.
+/// The status of an operation, with the code that the API has for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
     Running = 103,
@@ -52,112 +56,126 @@ impl Status {
     }
 }
 
-/// What kind of operation it is.
+/// The class of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// Work.
+    /// Work in the background.
     Task,
-    /// A pass that was given out, until it is used or too old.
+    /// A token that was issued, until it is used, revoked or expired.
     Token,
 }
 
+/// One operation of the registry.
 #[derive(Debug)]
 struct Entry {
-    told: rest::Operation,
+    /// The API object, without its status.
+    operation: rest::Operation,
     class: Class,
     status: Status,
     cancel: Cancel,
-    /// When it was over.
+    /// When it ended.
     ended: Option<Instant>,
-    /// When a token is too old.
+    /// When a token expires.
     ends: Option<Instant>,
-    /// Of the pass by which a stranger began it.
-    pass: Option<Digest>,
+    /// The token by which an untrusted client began it, and may follow it.
+    token: Option<SecretDigest>,
 }
 
+/// What the lock of the registry protects. Nothing slow happens while it is held.
 #[derive(Debug, Default)]
-struct State {
-    /// In the order in which they began.
+struct RegistryState {
+    /// All operations, the oldest first.
     all: VecDeque<Entry>,
+    /// Clients that wait for an operation.
     waiting: usize,
+    /// Whether the server shuts down: nothing begins any more.
     stopped: bool,
 }
 
+/// What all clones of [`Operations`] and all handles share.
 #[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
+struct Registry {
+    state: Mutex<RegistryState>,
+    /// Notified at every change of an operation, and at shutdown.
     changed: Condvar,
     events: Events,
 }
 
-/// The operations of a server. Clones are the same.
+/// The operations of a server. Clones share the same registry.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Operations(Arc<Shared>);
+pub(crate) struct Operations(Arc<Registry>);
 
 impl Operations {
-    /// What is told to those who listen.
+    /// The event stream on which changes are published.
     pub(crate) fn events(&self) -> &Events {
         &self.0.events
     }
 
-    /// Begins one. `resources` are addresses of images that it is about.
+    /// Begins an operation. `resources` are the paths of the images that it is about, like `/1.0/images/FINGERPRINT`.
     ///
     /// # Errors
-    /// `Busy` when too many go on, or the server is about to stop.
-    pub(crate) fn begin(&self, class: Class, description: &str, resources: &[String]) -> Result<Ongoing> {
+    /// `Busy` when too many of its class run, or the server shuts down.
+    pub(crate) fn begin(&self, class: Class, description: &str, resources: &[String]) -> Result<OperationHandle> {
         let id = uuid()?;
         let mut state = self.lock();
-        let most = if class == Class::Token { TOKENS } else { RUNNING };
+        let most = if class == Class::Token { MAX_TOKENS } else { MAX_RUNNING };
         let running = state.all.iter().filter(|entry| entry.class == class && !entry.status.is_over()).count();
         if state.stopped || running >= most {
             return Err(Error::new(ErrorKind::Busy, "the server has too much to do"));
         }
         let now = jiff::Timestamp::now().to_string();
-        let mut told = rest::Operation::default();
-        told.id.clone_from(&id);
-        told.class = if class == Class::Token { "token" } else { "task" }.to_owned();
-        description.clone_into(&mut told.description);
-        told.created_at.clone_from(&now);
-        told.updated_at = now;
-        told.may_cancel = true;
-        "none".clone_into(&mut told.location);
+        let mut operation = rest::Operation::default();
+        operation.id.clone_from(&id);
+        operation.class = if class == Class::Token { "token" } else { "task" }.to_owned();
+        description.clone_into(&mut operation.description);
+        operation.created_at.clone_from(&now);
+        operation.updated_at = now;
+        operation.may_cancel = true;
+        "none".clone_into(&mut operation.location);
         if !resources.is_empty() {
-            told.resources.insert("images".to_owned(), resources.to_vec());
+            operation.resources.insert("images".to_owned(), resources.to_vec());
         }
         let cancel = Cancel::new();
-        let entry =
-            Entry { told, class, status: Status::Running, cancel: cancel.clone(), ended: None, ends: None, pass: None };
-        self.0.events.operation(&entry.told());
+        let entry = Entry {
+            operation,
+            class,
+            status: Status::Running,
+            cancel: cancel.clone(),
+            ended: None,
+            ends: None,
+            token: None,
+        };
+        self.0.events.operation(&entry.snapshot());
         state.all.push_back(entry);
-        Ok(Ongoing::new(Arc::clone(&self.0), id, cancel))
+        Ok(OperationHandle::new(Arc::clone(&self.0), id, cancel))
     }
 
-    /// One of them.
+    /// One operation as it is now.
     pub(crate) fn get(&self, id: &str) -> Option<rest::Operation> {
-        self.lock().find(id).map(|entry| entry.told())
+        self.lock().find(id).map(|entry| entry.snapshot())
     }
 
-    /// All of them, in the order in which they began.
+    /// All operations, the oldest first.
     pub(crate) fn list(&self) -> Vec<rest::Operation> {
-        self.lock().all.iter().map(Entry::told).collect()
+        self.lock().all.iter().map(Entry::snapshot).collect()
     }
 
-    /// Whether a stranger began it with this pass.
-    pub(crate) fn is_begun_with(&self, id: &str, secret: &str) -> bool {
-        let digest = Digest::of(secret);
-        self.lock().find(id).and_then(|entry| entry.pass.as_ref()).is_some_and(|pass| pass.is(&digest))
+    /// Whether an untrusted client began this operation with this secret.
+    pub(crate) fn is_authenticated_by(&self, id: &str, secret: &str) -> bool {
+        let digest = SecretDigest::of(secret);
+        self.lock().find(id).and_then(|entry| entry.token.as_ref()).is_some_and(|secret| secret.matches(&digest))
     }
 
-    /// Waits until it is over, or the time is, or the server stops; what it is then. Without a time, as long as a question
-    /// may be held back at all.
+    /// Waits until an operation ends, `time` is over, or the server shuts down, and returns the operation as it is
+    /// then. Without `time`, waits for an hour at most. `None` for an operation that does not exist.
     ///
     /// # Errors
-    /// `Busy` when too many wait.
+    /// `Busy` when too many clients wait.
     pub(crate) fn wait(&self, id: &str, time: Option<Duration>) -> Result<Option<rest::Operation>> {
-        let until = Instant::now() + time.unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT);
+        let until = Instant::now() + time.unwrap_or(MAX_WAIT).min(MAX_WAIT);
         let mut state = self.lock();
-        if state.find(id).is_some_and(|entry| !entry.status.is_over()) && state.waiting >= WAITERS {
-            return Err(Error::new(ErrorKind::Busy, "too many wait for this server's operations"));
+        if state.find(id).is_some_and(|entry| !entry.status.is_over()) && state.waiting >= MAX_WAITERS {
+            return Err(Error::new(ErrorKind::Busy, "too many clients wait for operations of this server"));
         }
         state.waiting += 1;
         let found = loop {
@@ -166,9 +184,9 @@ impl Operations {
             let Some(entry) = state.find(id) else { break None };
             let left = until.saturating_duration_since(Instant::now());
             if entry.status.is_over() || stopped || left.is_zero() {
-                break Some(entry.told());
+                break Some(entry.snapshot());
             }
-            // A token's end comes by the clock.
+            // Nothing notifies when a token expires.
             let left = entry.ends.map_or(left, |ends| left.min(ends.saturating_duration_since(Instant::now())));
             let left = left.max(Duration::from_millis(1));
             state = self.0.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -177,33 +195,33 @@ impl Operations {
         Ok(found)
     }
 
-    /// Has it stop soon.
+    /// Asks an operation to stop. A token is cancelled at once; a task when its worker notices.
     ///
     /// # Errors
-    /// `NotFound`; `InvalidInput` for one that is over.
+    /// `NotFound`; `InvalidInput` for an operation that has ended.
     pub(crate) fn cancel(&self, id: &str) -> Result<()> {
         let mut state = self.lock();
-        let Some(entry) = state.find(id) else { return Err(crate::server::core::access::absent()) };
+        let Some(entry) = state.find(id) else { return Err(crate::server::core::access::not_found()) };
         if entry.status.is_over() {
-            return Err(Error::invalid("the operation is over"));
+            return Err(Error::invalid("the operation has ended already"));
         }
         entry.cancel.cancel();
         entry.set(if entry.class == Class::Token { Status::Cancelled } else { Status::Cancelling });
-        self.0.told_of(entry);
+        self.0.notify(entry);
         Ok(())
     }
 
-    /// A token was used.
+    /// Ends the operation of a token that was used.
     pub(crate) fn used(&self, id: &str) {
         let mut state = self.lock();
         if let Some(entry) = state.find(id).filter(|entry| entry.class == Class::Token && !entry.status.is_over()) {
-            entry.told.metadata.remove("secret");
+            entry.operation.metadata.remove("secret");
             entry.set(Status::Success);
-            self.0.told_of(entry);
+            self.0.notify(entry);
         }
     }
 
-    /// Has nobody wait or listen any more, and nothing begin.
+    /// Begins shutdown: wakes all waiters, ends all event streams, and refuses new operations.
     pub(crate) fn finish(&self) {
         let mut state = self.lock();
         state.stopped = true;
@@ -211,7 +229,7 @@ impl Operations {
         self.0.events.stop();
     }
 
-    /// Has all of them stop as well.
+    /// Begins shutdown, and cancels all operations.
     pub(crate) fn stop(&self) {
         self.finish();
         for entry in &self.lock().all {
@@ -219,7 +237,7 @@ impl Operations {
         }
     }
 
-    /// Waits until no work goes on, for so long at most.
+    /// Waits until no task runs, for `time` at most.
     pub(crate) fn settle(&self, time: Duration) {
         let until = Instant::now() + time;
         let mut state = self.lock();
@@ -232,30 +250,31 @@ impl Operations {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, RegistryState> {
         let mut state = self.0.lock();
         state.tidy();
         state
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl Registry {
+    fn lock(&self) -> MutexGuard<'_, RegistryState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn told_of(&self, entry: &Entry) {
-        self.events.operation(&entry.told());
+    /// Publishes a change as an event and wakes the waiters.
+    fn notify(&self, entry: &Entry) {
+        self.events.operation(&entry.snapshot());
         self.changed.notify_all();
     }
 }
 
-impl State {
+impl RegistryState {
     fn find(&mut self, id: &str) -> Option<&mut Entry> {
-        self.all.iter_mut().find(|entry| entry.told.id == id)
+        self.all.iter_mut().find(|entry| entry.operation.id == id)
     }
 
-    /// Ends tokens that are too old, and forgets what has been over for long.
+    /// Cancels expired tokens, and drops operations that ended long ago or are too many.
     fn tidy(&mut self) {
         let now = Instant::now();
         for entry in self.all.iter_mut().filter(|entry| !entry.status.is_over()) {
@@ -263,10 +282,10 @@ impl State {
                 entry.set(Status::Cancelled);
             }
         }
-        self.all.retain(|entry| entry.ended.is_none_or(|ended| now.duration_since(ended) < MEMORY));
+        self.all.retain(|entry| entry.ended.is_none_or(|ended| now.duration_since(ended) < FINISHED_LIFETIME));
         let mut over = self.all.iter().filter(|entry| entry.status.is_over()).count();
         self.all.retain(|entry| {
-            let goes = over > REMEMBERED && entry.status.is_over();
+            let goes = over > MAX_FINISHED && entry.status.is_over();
             over -= usize::from(goes);
             !goes
         });
@@ -274,33 +293,35 @@ impl State {
 }
 
 impl Entry {
+    /// Changes the status.
     fn set(&mut self, status: Status) {
         self.status = status;
-        self.told.updated_at = jiff::Timestamp::now().to_string();
+        self.operation.updated_at = jiff::Timestamp::now().to_string();
         if status.is_over() {
-            self.told.may_cancel = false;
+            self.operation.may_cancel = false;
             self.ended = Some(Instant::now());
             if self.class == Class::Token {
-                // It opens nothing any more.
-                self.told.metadata.remove("secret");
+                // The secret is invalid now, and must not stay in a list.
+                self.operation.metadata.remove("secret");
             }
         }
     }
 
-    fn told(&self) -> rest::Operation {
-        let mut told = self.told.clone();
-        self.status.name().clone_into(&mut told.status);
-        told.status_code = self.status as u16;
-        told
+    /// The API object with its status.
+    fn snapshot(&self) -> rest::Operation {
+        let mut snapshot = self.operation.clone();
+        self.status.name().clone_into(&mut snapshot.status);
+        snapshot.status_code = self.status as u16;
+        snapshot
     }
 }
 
-/// Where an operation is found.
+/// The path of an operation.
 pub(crate) fn location(id: &str) -> String {
     format!("/1.0/operations/{id}")
 }
 
-/// A random name in the form of a UUID of version 4.
+/// A random UUID of version 4 (RFC 9562).
 fn uuid() -> Result<String> {
     let mut bytes = [0; 16];
     tokens::random(&mut bytes)?;
@@ -321,13 +342,13 @@ mod tests {
     #[test]
     fn what_is_dropped_without_a_word_has_failed_and_waiters_are_told() {
         let operations = Operations::default();
-        let ongoing = operations.begin(Class::Task, "work", &[]).unwrap();
-        let id = ongoing.id().to_owned();
+        let operation = operations.begin(Class::Task, "work", &[]).unwrap();
+        let id = operation.id().to_owned();
         let waiter = {
             let (operations, id) = (operations.clone(), id.clone());
             std::thread::spawn(move || operations.wait(&id, None).unwrap().unwrap())
         };
-        drop(ongoing);
+        drop(operation);
         let told = waiter.join().unwrap();
         assert_eq!((told.status_code, told.may_cancel), (400, false));
         assert!(operations.cancel(&id).is_err());
@@ -337,12 +358,12 @@ mod tests {
     #[test]
     fn one_that_was_cancelled_too_late_is_a_success() {
         let operations = Operations::default();
-        let ongoing = operations.begin(Class::Task, "work", &[]).unwrap();
-        let id = ongoing.id().to_owned();
+        let operation = operations.begin(Class::Task, "work", &[]).unwrap();
+        let id = operation.id().to_owned();
         operations.cancel(&id).unwrap();
         assert_eq!(operations.get(&id).unwrap().status_code, 104);
-        assert!(ongoing.cancel().is_cancelled());
-        ongoing.succeed(&[], []);
+        assert!(operation.cancel().is_cancelled());
+        operation.succeed(&[], []);
         assert_eq!(operations.get(&id).unwrap().status_code, 200);
         let other = operations.begin(Class::Task, "work", &[]).unwrap();
         let id = other.id().to_owned();
@@ -354,29 +375,29 @@ mod tests {
     #[test]
     fn only_so_many_go_on_and_only_so_many_are_remembered() {
         let operations = Operations::default();
-        let all: Vec<_> = (0..RUNNING).map(|_| operations.begin(Class::Task, "work", &[]).unwrap()).collect();
+        let all: Vec<_> = (0..MAX_RUNNING).map(|_| operations.begin(Class::Task, "work", &[]).unwrap()).collect();
         assert_eq!(operations.begin(Class::Task, "work", &[]).unwrap_err().kind(), ErrorKind::Busy);
         let last = all.last().unwrap().id().to_owned();
         drop(all);
-        for _ in 0..REMEMBERED + 10 {
+        for _ in 0..MAX_FINISHED + 10 {
             operations.begin(Class::Task, "work", &[]).unwrap().succeed(&[], []);
         }
-        assert_eq!(operations.list().len(), REMEMBERED);
+        assert_eq!(operations.list().len(), MAX_FINISHED);
         assert!(operations.get(&last).is_none(), "the oldest go first");
     }
 
     #[test]
     fn a_stop_ends_every_wait_and_lets_nothing_begin() {
         let operations = Operations::default();
-        let ongoing = operations.begin(Class::Task, "work", &[]).unwrap();
-        let id = ongoing.id().to_owned();
+        let operation = operations.begin(Class::Task, "work", &[]).unwrap();
+        let id = operation.id().to_owned();
         let waiter = {
             let operations = operations.clone();
             std::thread::spawn(move || operations.wait(&id, None).unwrap().unwrap())
         };
         operations.stop();
         assert_eq!(waiter.join().unwrap().status_code, 103);
-        assert!(ongoing.cancel().is_cancelled());
+        assert!(operation.cancel().is_cancelled());
         assert_eq!(operations.begin(Class::Task, "work", &[]).unwrap_err().kind(), ErrorKind::Busy);
     }
 

@@ -37,6 +37,6 @@ fn what_came_from_the_upstream_and_nobody_used_for_ten_days_goes_when_a_server_s
     let began = Instant::now();
     serve(&store, ServerOptions::new(), || began.elapsed() > Duration::from_millis(300));
     assert!(names().contains(&cached), "this one has no upstream");
-    serve(&store, ServerOptions::new().fetch(Elsewhere::with(&[])), || !names().contains(&cached));
+    serve(&store, ServerOptions::new().image_transfer(Elsewhere::with(&[])), || !names().contains(&cached));
     assert_eq!(names(), [mine]);
 }

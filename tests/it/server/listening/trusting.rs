@@ -51,3 +51,20 @@ fn clients_are_not_asked_for_a_certificate_where_nobody_is_trusted() {
     let mut shown = served.trusted(&Identity::new().stolen());
     assert_eq!(auth(&mut shown), "untrusted");
 }
+
+#[test]
+fn a_client_with_a_wrong_certificate_gets_what_an_anonymous_one_gets_on_every_route() {
+    let (friend, wrong) = (Identity::new(), Identity::new());
+    let served = Listening::trusting(&friend);
+    let image = served.import("shown");
+    for route in Handler::routes() {
+        let method = if route.methods == "*" { "PUT" } else { route.methods.split(", ").next().unwrap() };
+        let path = route.pattern.replace("{fingerprint}", &image.fingerprint.to_string()).replace(['{', '}', '.'], "");
+        let mut answers = [served.tls(), served.trusted(&wrong)].into_iter().map(|mut talk| {
+            talk.ask(method, &path, &[]);
+            let answer = talk.answer(method).unwrap();
+            (answer.status, if path == "/metrics" { Vec::new() } else { answer.body })
+        });
+        assert_eq!(answers.next(), answers.next(), "{method} {path}");
+    }
+}

@@ -1,0 +1,299 @@
+//! The route table: every path that the server knows, with the access that each method of it needs and the function
+//! that answers. [`dispatch`] is the only place where a request meets a function, and [`authorize`] the only place
+//! where a client is refused; what of an image's existence and content a client sees is decided below it, in
+//! `core::access`.
+//!
+//! Patterns are tried from top to bottom, and the first one that matches the path counts: its routes are those next to
+//! each other with the same pattern. `{name}` matches one segment of the path, `{name...}` one or more. Segments are
+//! compared unescaped, so that `debian%2F12` is one.
+
+use http::{Method, StatusCode, header};
+
+use crate::server::api::address::Address;
+use crate::server::api::rest::UploadGrant;
+use crate::server::api::{answer, direct, metrics, rest, simplestreams};
+use crate::server::handler::Handler;
+use crate::server::message::{Request, Response};
+use crate::server::web;
+
+/// The methods of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verb {
+    /// `GET`, and `HEAD` as the same without a body.
+    Read,
+    Post,
+    Put,
+    Patch,
+    Delete,
+    /// Every method, also one that no standard knows.
+    Any,
+}
+
+impl Verb {
+    /// Whether a request with this method is for the route.
+    fn accepts(self, method: &Method) -> bool {
+        match self {
+            Self::Read => matches!(*method, Method::GET | Method::HEAD),
+            Self::Any => true,
+            Self::Post | Self::Put | Self::Patch | Self::Delete => method.as_str() == self.names(),
+        }
+    }
+
+    /// The methods as the header `Allow` lists them.
+    pub(crate) const fn names(self) -> &'static str {
+        match self {
+            Self::Read => "GET, HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+            Self::Any => "*",
+        }
+    }
+}
+
+/// What a client must show before the function of a route is called. A trusted client passes everywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Nothing. Functions show an untrusted client public images only, by way of `core::access`.
+    Anonymous,
+    /// Nothing, as [`Access::Anonymous`]; but a download token in `?secret=` shows the private image that it was issued
+    /// for. A wrong one is the same as none, so that it does not tell whether the image exists.
+    ImageToken,
+    /// The secret with which the client began this very operation, in `?secret=`; else 403.
+    OperationToken,
+    /// An upload token in a header, which is used up by showing it; else 403.
+    UploadToken,
+    /// A trusted certificate; else 403.
+    Trusted,
+    /// A connection from this machine that no proxy forwards; else 404, as if the path did not exist.
+    Local,
+}
+
+impl Access {
+    /// The name in [`RouteInfo::access`](crate::server::RouteInfo::access).
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Anonymous => "anonymous",
+            Self::ImageToken => "image token",
+            Self::OperationToken => "operation token",
+            Self::UploadToken => "upload token",
+            Self::Trusted => "trusted",
+            Self::Local => "local",
+        }
+    }
+}
+
+/// What [`authorize`] found that the function needs to know, besides who the client is.
+#[derive(Debug)]
+pub(crate) enum Grant {
+    /// Nothing more than the request says.
+    Plain,
+    /// The upload that a token allows.
+    Upload(Box<UploadGrant>),
+}
+
+/// A request on its way to the function of its route.
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    pub(crate) request: Request,
+    pub(crate) address: &'a Address,
+    /// What the placeholders of the pattern matched, in order. Segments of `{name...}` are joined by slashes.
+    pub(crate) parameters: Vec<String>,
+    pub(crate) grant: Grant,
+}
+
+impl Call<'_> {
+    /// What the placeholder with this index matched; empty where the pattern has no such placeholder.
+    pub(crate) fn parameter(&self, index: usize) -> &str {
+        self.parameters.get(index).map_or("", String::as_str)
+    }
+}
+
+/// One line of the table.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) verb: Verb,
+    pub(crate) pattern: &'static str,
+    pub(crate) access: Access,
+    function: fn(&Handler, Call<'_>) -> Response,
+}
+
+const fn route(
+    verb: Verb,
+    pattern: &'static str,
+    access: Access,
+    function: fn(&Handler, Call<'_>) -> Response,
+) -> Route {
+    Route { verb, pattern, access, function }
+}
+
+use Access::{Anonymous, ImageToken, Local, OperationToken, Trusted, UploadToken};
+use Verb::{Any, Delete, Patch, Post, Put, Read};
+
+/// All routes. Where several methods share a pattern, their order is the order of the header `Allow`.
+pub(crate) const ROUTES: &[Route] = &[
+    route(Read, "/", Anonymous, web::index),
+    // The REST API of LXD and Incus.
+    route(Read, "/1.0", Anonymous, rest::server_info),
+    route(Read, "/1.0/images", Anonymous, rest::list_images),
+    route(Post, "/1.0/images", UploadToken, rest::create_image),
+    route(Read, "/1.0/images/aliases", Anonymous, rest::list_aliases),
+    route(Post, "/1.0/images/aliases", Trusted, rest::create_alias),
+    // Clients of the peers escape the slashes of a name; whoever does not is understood as well.
+    route(Read, "/1.0/images/aliases/{name...}", Anonymous, rest::get_alias),
+    route(Put, "/1.0/images/aliases/{name...}", Trusted, rest::edit_alias),
+    route(Patch, "/1.0/images/aliases/{name...}", Trusted, rest::edit_alias),
+    route(Post, "/1.0/images/aliases/{name...}", Trusted, rest::rename_alias),
+    route(Delete, "/1.0/images/aliases/{name...}", Trusted, rest::delete_alias),
+    route(Read, "/1.0/images/{fingerprint}", ImageToken, rest::get_image),
+    route(Put, "/1.0/images/{fingerprint}", Trusted, rest::edit_image),
+    route(Patch, "/1.0/images/{fingerprint}", Trusted, rest::edit_image),
+    route(Delete, "/1.0/images/{fingerprint}", Trusted, rest::delete_image),
+    route(Read, "/1.0/images/{fingerprint}/export", ImageToken, rest::export_image),
+    route(Post, "/1.0/images/{fingerprint}/export", Trusted, rest::push_image),
+    route(Post, "/1.0/images/{fingerprint}/secret", Trusted, rest::issue_image_token),
+    route(Post, "/1.0/images/{fingerprint}/refresh", Trusted, rest::refresh_image),
+    // An untrusted client learns nothing of which actions there are.
+    route(Any, "/1.0/images/{fingerprint}/{action}", Trusted, rest::not_found),
+    route(Read, "/1.0/operations", Trusted, rest::list_operations),
+    route(Read, "/1.0/operations/{id}", OperationToken, rest::get_operation),
+    route(Delete, "/1.0/operations/{id}", Trusted, rest::cancel_operation),
+    route(Read, "/1.0/operations/{id}/wait", OperationToken, rest::wait_for_operation),
+    route(Any, "/1.0/operations/{id}/{action...}", Trusted, rest::not_found),
+    route(Read, "/1.0/events", Trusted, rest::listen_to_events),
+    route(Any, "/1.0/events", Anonymous, rest::not_found),
+    route(Any, "/1.0/{path...}", Anonymous, rest::not_found),
+    // The same images for simplestreams clients.
+    route(Read, "/streams/v1", Anonymous, simplestreams_document),
+    route(Read, "/streams/v1/{path...}", Anonymous, simplestreams_document),
+    // Files of simplestreams items, and the pages of images.
+    route(Read, "/images/{name}", Anonymous, image_file_or_page),
+    // For whoever runs the server.
+    route(Read, "/metrics", Local, metrics::answer),
+    route(Read, "/health", Anonymous, metrics::health),
+    route(Read, "/static/{name}", Anonymous, web::asset),
+    // Any other path may be an alias: direct import.
+    route(Read, "/{alias...}", Anonymous, direct::answer),
+];
+
+fn simplestreams_document(handler: &Handler, call: Call<'_>) -> Response {
+    let parts = call.address.parts();
+    simplestreams::route(handler, &call.request, parts.get(2..).unwrap_or_default())
+}
+
+fn image_file_or_page(handler: &Handler, call: Call<'_>) -> Response {
+    match simplestreams::file(handler, &call.request, call.parameter(0)) {
+        Some(response) => response,
+        None => web::image(handler, call),
+    }
+}
+
+/// Answers a request by the function of its route, if the client may call it.
+pub(crate) fn dispatch(handler: &Handler, request: Request) -> Response {
+    let address = match Address::of(&request.uri) {
+        Ok(address) => address,
+        Err(error) => return answer::error(&error, request.is_trusted()),
+    };
+    let is_rest = address.parts.first().is_some_and(|part| part == "1.0");
+    // Before anything else: a browser shows its user's certificate for whatever page it is on.
+    if is_rest && let Some(refused) = rest::refuse(handler, &request, &address) {
+        return refused;
+    }
+    let Some((routes, parameters)) = find(&address.parts) else { return answer::not_found() };
+    let Some(route) = routes.iter().find(|route| route.verb.accepts(&request.method)) else {
+        return wrong_method(handler, &request, &address, &parameters, routes, is_rest);
+    };
+    let grant = match authorize(handler, route.access, &request, &address, &parameters) {
+        Ok(grant) => grant,
+        Err(refused) => return refused,
+    };
+    (route.function)(handler, Call { request, address: &address, parameters, grant })
+}
+
+/// The routes of the first pattern that matches the path, and what its placeholders matched.
+fn find(parts: &[String]) -> Option<(&'static [Route], Vec<String>)> {
+    let (index, first, parameters) = ROUTES
+        .iter()
+        .enumerate()
+        .find_map(|(index, route)| matched(route.pattern, parts).map(|parameters| (index, route, parameters)))?;
+    let rest = ROUTES.get(index..)?;
+    let count = rest.iter().take_while(|route| route.pattern == first.pattern).count();
+    Some((rest.get(..count)?, parameters))
+}
+
+/// What the placeholders of a pattern match in the segments of a path; `None` where the pattern does not match.
+fn matched(pattern: &str, parts: &[String]) -> Option<Vec<String>> {
+    let mut parts = parts.iter();
+    let mut parameters = Vec::new();
+    for segment in pattern.split('/').filter(|segment| !segment.is_empty()) {
+        let part = parts.next()?;
+        match segment.strip_prefix('{') {
+            Some(name) if name.ends_with("...}") => {
+                let rest: Vec<&str> = std::iter::once(part).chain(parts.by_ref()).map(String::as_str).collect();
+                parameters.push(rest.join("/"));
+            }
+            Some(_) => parameters.push(part.clone()),
+            None if segment == part => {}
+            None => return None,
+        }
+    }
+    parts.next().is_none().then_some(parameters)
+}
+
+/// Checks that the client may call a route that needs this access.
+///
+/// # Errors
+/// The response that refuses the client. It is the same whether or not what the path names exists.
+fn authorize(
+    handler: &Handler,
+    access: Access,
+    request: &Request,
+    address: &Address,
+    parameters: &[String],
+) -> Result<Grant, Response> {
+    if request.is_trusted() {
+        return Ok(Grant::Plain);
+    }
+    match access {
+        Anonymous | ImageToken => Ok(Grant::Plain),
+        Trusted => Err(answer::forbidden()),
+        OperationToken => {
+            let id = parameters.first().map_or("", String::as_str);
+            let secret = address.query("secret");
+            let authenticated = secret.is_some_and(|secret| handler.operations.is_authenticated_by(id, secret));
+            if authenticated { Ok(Grant::Plain) } else { Err(answer::forbidden()) }
+        }
+        UploadToken => rest::redeem_upload_token(handler, request)
+            .map(|grant| Grant::Upload(Box::new(grant)))
+            .ok_or_else(answer::forbidden),
+        Local if metrics::is_local(request) => Ok(Grant::Plain),
+        Local => Err(answer::not_found()),
+    }
+}
+
+/// The response to a method that no route of the path has. Which methods a path has is told to those only who may use
+/// one of them.
+fn wrong_method(
+    handler: &Handler,
+    request: &Request,
+    address: &Address,
+    parameters: &[String],
+    routes: &[Route],
+    is_rest: bool,
+) -> Response {
+    let is_open = |route: &Route| matches!(route.access, Anonymous | ImageToken);
+    if let Some(first) = routes.first().filter(|_| !routes.iter().any(is_open))
+        && let Err(refused) = authorize(handler, first.access, request, address, parameters)
+    {
+        return refused;
+    }
+    let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"];
+    // RFC 9110, section 15.6.2. The peers answer 405 to methods that they don't know.
+    if !is_rest && !known.contains(&request.method.as_str()) {
+        return answer::failure(StatusCode::NOT_IMPLEMENTED, "this method is not known here");
+    }
+    let allowed: Vec<&str> = routes.iter().map(|route| route.verb.names()).collect();
+    answer::failure(StatusCode::METHOD_NOT_ALLOWED, "this method is not allowed here")
+        .with(header::ALLOW, &allowed.join(", "))
+}
