@@ -78,6 +78,24 @@ impl Images {
             }
         }
     }
+
+    /// Gives the fingerprints of the next page to `each`; whether others follow. Costs a look at an index and not at the rows, so
+    /// that an image whose row can't be read is among them: asked for by its name, it is an error that says so.
+    pub(crate) fn fingerprints(&mut self, each: &mut dyn FnMut(&Fingerprint)) -> Result<bool> {
+        match self {
+            Self::Kept(public) => {
+                public.entries().iter().for_each(|entry| each(&entry.fingerprint));
+                Ok(false)
+            }
+            Self::Stored(stored) => {
+                let StoredImages { store, query, .. } = &mut **stored;
+                let (fingerprints, next) = store.catalog.fingerprints(query)?;
+                fingerprints.iter().for_each(each);
+                query.after = next;
+                Ok(query.after.is_some())
+            }
+        }
+    }
 }
 
 /// The image whose fingerprint begins with `text`, with at least four digits. A private one is also shown to whoever has

@@ -26,11 +26,11 @@ fn found(handler: &Handler, request: &Request, address: &Address) -> Result<Resp
     let mut images = sight::images(handler, request)?;
     listing::answer(handler, move || {
         let mut rows = Vec::new();
+        if filter.is_none() && !objects {
+            let more = images.fingerprints(&mut |fingerprint| rows.push(place(fingerprint)))?;
+            return Ok(Page { rows, more });
+        }
         let more = images.page(&mut |image| {
-            if filter.is_none() && !objects {
-                rows.push(place(&image.fingerprint));
-                return Ok(());
-            }
             let value = seen(image, trusted)?;
             if filter.as_ref().is_none_or(|filter| filter.holds(&value)) {
                 rows.push(if objects { value } else { place(&image.fingerprint) });

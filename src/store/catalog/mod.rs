@@ -75,8 +75,9 @@ pub trait Catalog: Send + Sync {
     /// See [`Catalog`].
     fn totals(&self, query: &ImageQuery) -> Result<Totals>;
 
-    /// A number that is another one after each change, by whatever process; `None` where there is no such thing. What was made
-    /// of the catalog is as it would be made now as long as the number is the same.
+    /// A number that is another one after each change of images or aliases, by whatever process; `None` where there is no such
+    /// thing. What was made of them is as it would be made now as long as the number is the same. Notes about objects, and
+    /// the keys of sidecars, need not change it: nobody lists those.
     ///
     /// # Errors
     /// See [`Catalog`].
