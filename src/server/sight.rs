@@ -78,23 +78,31 @@ impl Images {
             }
         }
     }
+}
 
+/// The fingerprints of all images that the client may see, in their order.
+pub(crate) fn fingerprints(handler: &Handler, request: &Request) -> Fingerprints {
+    let mut query = ImageQuery::new().limit(PAGE);
+    query.public = (!request.is_trusted()).then_some(true);
+    Fingerprints { store: handler.store.clone(), query }
+}
+
+/// Fingerprints that come in pages.
+#[derive(Debug)]
+pub(crate) struct Fingerprints {
+    store: Store,
+    /// The next page is this.
+    query: ImageQuery,
+}
+
+impl Fingerprints {
     /// Gives the fingerprints of the next page to `each`; whether others follow. Costs a look at an index and not at the rows, so
     /// that an image whose row can't be read is among them: asked for by its name, it is an error that says so.
-    pub(crate) fn fingerprints(&mut self, each: &mut dyn FnMut(&Fingerprint)) -> Result<bool> {
-        match self {
-            Self::Kept(public) => {
-                public.entries().iter().for_each(|entry| each(&entry.fingerprint));
-                Ok(false)
-            }
-            Self::Stored(stored) => {
-                let StoredImages { store, query, .. } = &mut **stored;
-                let (fingerprints, next) = store.catalog.fingerprints(query)?;
-                fingerprints.iter().for_each(each);
-                query.after = next;
-                Ok(query.after.is_some())
-            }
-        }
+    pub(crate) fn page(&mut self, each: &mut dyn FnMut(&Fingerprint)) -> Result<bool> {
+        let (fingerprints, next) = self.store.fingerprints(&self.query)?;
+        fingerprints.iter().for_each(each);
+        self.query.after = next;
+        Ok(self.query.after.is_some())
     }
 }
 

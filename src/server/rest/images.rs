@@ -23,13 +23,17 @@ fn found(handler: &Handler, request: &Request, address: &Address) -> Result<Resp
     let filter = address.query("filter").map(str::parse::<Expression>).transpose()?;
     let (objects, trusted) = (is_recursive(address), request.is_trusted());
     let place = |fingerprint: &Fingerprint| json!(format!("/1.0/images/{fingerprint}"));
+    if filter.is_none() && !objects {
+        let mut fingerprints = sight::fingerprints(handler, request);
+        return listing::answer(handler, move || {
+            let mut rows = Vec::new();
+            let more = fingerprints.page(&mut |fingerprint| rows.push(place(fingerprint)))?;
+            Ok(Page { rows, more })
+        });
+    }
     let mut images = sight::images(handler, request)?;
     listing::answer(handler, move || {
         let mut rows = Vec::new();
-        if filter.is_none() && !objects {
-            let more = images.fingerprints(&mut |fingerprint| rows.push(place(fingerprint)))?;
-            return Ok(Page { rows, more });
-        }
         let more = images.page(&mut |image| {
             let value = seen(image, trusted)?;
             if filter.as_ref().is_none_or(|filter| filter.holds(&value)) {
