@@ -27,16 +27,14 @@ pub(crate) fn anybody() -> Request {
 
 /// All images that the client may see, in the order of their fingerprints.
 pub(crate) fn images(handler: &Handler, request: &Request) -> Result<Images> {
-    let trusted = request.is_trusted();
-    if !trusted {
+    if !request.is_trusted() {
         let public = public::now(handler)?;
         // Not for longer lists: whoever reads one slowly would keep all of it in memory.
         if public.whole().is_some_and(|whole| whole.len() <= PAGE) {
             return Ok(Images::Kept(public));
         }
     }
-    let mut query = ImageQuery::new().limit(PAGE);
-    query.public = (!trusted).then_some(true);
+    let query = visible(request);
     let (store, notes) = (handler.store.clone(), Arc::clone(&handler.notes));
     Ok(Images::Stored(Box::new(StoredImages { store, query, notes })))
 }
@@ -82,9 +80,14 @@ impl Images {
 
 /// The fingerprints of all images that the client may see, in their order.
 pub(crate) fn fingerprints(handler: &Handler, request: &Request) -> Fingerprints {
+    Fingerprints { store: handler.store.clone(), query: visible(request) }
+}
+
+/// The first page of the images that the client may see.
+fn visible(request: &Request) -> ImageQuery {
     let mut query = ImageQuery::new().limit(PAGE);
     query.public = (!request.is_trusted()).then_some(true);
-    Fingerprints { store: handler.store.clone(), query }
+    query
 }
 
 /// Fingerprints that come in pages.

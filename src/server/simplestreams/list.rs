@@ -61,20 +61,17 @@ impl Listed {
     }
 }
 
-/// What the list needs besides: the images themselves, one at a time, and what becomes of those that it can't hold.
-pub(super) trait Images {
-    /// The image as it is now; `None` when it is gone.
-    fn get(&mut self, fingerprint: &Fingerprint) -> Result<Option<Cow<'_, StoredImage>>>;
-    /// Is told of an image that no list can hold. It hides no other.
-    fn skipped(&mut self, fingerprint: &Fingerprint, error: &Error);
-}
-
-/// Gives the products of these images to `write`, by key. Those in two files are in it whose `parts` are known. An image that
-/// changed since it was `listed` is left out: the catalog has another version then, and the list is made again.
-pub(super) fn products(
+/// Gives the products of these images to `write`, by key. Those in two files are in it whose `parts` are known. Each image is
+/// read by `get` when its product is written; one that is gone or changed since it was `listed` is left out: the catalog has
+/// another version then, and the list is made again. One that no list can hold is given to `skipped`, and hides no other.
+///
+/// # Errors
+/// Those of `get` and `write`.
+pub(super) fn products<'a>(
     listed: &[Listed],
     parts: &HashMap<Fingerprint, Parts>,
-    images: &mut dyn Images,
+    get: &mut dyn FnMut(&Fingerprint) -> Result<Option<Cow<'a, StoredImage>>>,
+    skipped: &mut dyn FnMut(&Fingerprint, &Error),
     write: &mut dyn FnMut(String, &Product) -> Result<()>,
 ) -> Result<()> {
     let mut listed: Vec<&Listed> =
@@ -93,9 +90,27 @@ pub(super) fn products(
     }
     for (key, members) in members {
         let mut product = Products::new(0);
-        for member in &members {
-            if let Err(error) = publish(&mut product, &key, member, parts, &names, images) {
-                images.skipped(&member.image.fingerprint, &error);
+        let mut versions: HashMap<String, u32> = HashMap::new();
+        for member in members {
+            let fingerprint = member.image.fingerprint;
+            let Some(image) = get(&fingerprint)?.filter(|image| member.image.is(image)) else { continue };
+            let published = publication(&image, parts.get(&fingerprint)).and_then(|mut publication| {
+                key.clone_into(&mut publication.product);
+                publication.aliases = member.own;
+                if !member.apart {
+                    let default = default_alias(&image);
+                    publication.aliases.extend(default.filter(|name| !names.is_taken(name, image.architecture)));
+                }
+                // A version for each image, so that none is in the way of another.
+                let count = versions.entry(publication.version.clone()).or_default();
+                if *count > 0 {
+                    publication.version = format!("{}_{count}", publication.version);
+                }
+                *count += 1;
+                product.publish(&publication)
+            });
+            if let Err(error) = published {
+                skipped(&fingerprint, &error);
             }
         }
         for (key, product) in &product.products {
@@ -112,35 +127,6 @@ struct Member<'a> {
     own: Vec<String>,
     /// Whether it has a product of its own, for the sake of its aliases.
     apart: bool,
-}
-
-/// Adds an image to its product, if it is still what it was.
-fn publish(
-    product: &mut Products,
-    key: &str,
-    member: &Member<'_>,
-    parts: &HashMap<Fingerprint, Parts>,
-    names: &Names<'_>,
-    images: &mut dyn Images,
-) -> Result<()> {
-    let Some(image) = images.get(&member.image.fingerprint)?.filter(|image| member.image.is(image)) else {
-        return Ok(());
-    };
-    let mut publication = publication(&image, parts.get(&image.fingerprint))?;
-    key.clone_into(&mut publication.product);
-    publication.aliases.extend(member.own.iter().cloned());
-    if !member.apart {
-        let default = default_alias(&image);
-        publication.aliases.extend(default.filter(|name| !names.is_taken(name, image.architecture)));
-    }
-    // A version for each image, so that none is in the way of another.
-    let versions = product.products.get(key).map(|product| &product.versions);
-    let is_free = |version: &String| versions.is_none_or(|versions| !versions.contains_key(version));
-    let serial = publication.version.clone();
-    let version =
-        (0_u32..).map(|count| if count == 0 { serial.clone() } else { format!("{serial}_{count}") }).find(is_free);
-    publication.version = version.unwrap_or(serial);
-    product.publish(&publication)
 }
 
 fn created(image: &StoredImage) -> i64 {

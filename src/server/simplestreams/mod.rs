@@ -14,7 +14,7 @@ use http::{HeaderValue, StatusCode, header};
 
 use self::digests::{Digests, Split};
 use self::documents::{Documents, ListWriter, Newest};
-use self::list::{Images, Listed};
+use self::list::Listed;
 use self::turn::Turn;
 use super::answer;
 use super::handler::Handler;
@@ -96,7 +96,11 @@ fn documents(handler: &Handler) -> Result<Arc<Documents>> {
     }
     if let Some(images) = public.whole() {
         let listed: Vec<Listed> = images.iter().map(Listed::of).collect();
-        return make(handler, (public.digest(), version), &listed, &mut Kept { handler, images });
+        // They are in the order of their fingerprints.
+        return make(handler, (public.digest(), version), &listed, &mut |fingerprint| {
+            let found = images.binary_search_by(|image| image.fingerprint.cmp(fingerprint));
+            Ok(found.ok().and_then(|index| images.get(index)).map(Cow::Borrowed))
+        });
     }
     drop(public);
     // A list of so many images is made by one request at a time; the others have what it makes.
@@ -109,7 +113,16 @@ fn documents(handler: &Handler) -> Result<Arc<Documents>> {
     if let Some(documents) = newest.get(&digest, version) {
         return Ok(documents);
     }
-    make(handler, (digest, version), &listed, &mut Stored { handler })
+    make(handler, (digest, version), &listed, &mut |fingerprint| match handler.store.image(fingerprint) {
+        Ok(image) => Ok(Some(Cow::Owned(image))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        // A damaged row hides no other. With any other error the list would lack an image that is well, and be kept.
+        Err(error) if error.kind() == ErrorKind::Malformed => {
+            handler.notes.skipped(&fingerprint.to_string(), &error);
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    })
 }
 
 /// What places all public images in the list, read page by page, and the digest of what lists tell of them.
@@ -126,56 +139,23 @@ fn collect(handler: &Handler) -> Result<(Fingerprint, Vec<Listed>)> {
 }
 
 /// Makes the list of these images, of this digest, which are those of this version of the catalog or newer.
-fn make(
+fn make<'a>(
     handler: &Handler,
     state: (Fingerprint, Option<u64>),
     listed: &[Listed],
-    images: &mut dyn Images,
+    get: &mut dyn FnMut(&Fingerprint) -> Result<Option<Cow<'a, StoredImage>>>,
 ) -> Result<Arc<Documents>> {
     let digests = &handler.streams.digests;
     let split: Vec<Split> = listed.iter().filter_map(Listed::split).collect();
     let parts = digests.of(&handler.store, &handler.verified, &split)?;
     digests.keep(&split);
     let mut list = ListWriter::default();
-    list::products(listed, &parts, images, &mut |key, product| list.write(key, product))?;
+    let mut skipped = |fingerprint: &Fingerprint, error: &Error| {
+        handler.notes.skipped(&fingerprint.to_string(), error);
+    };
+    list::products(listed, &parts, get, &mut skipped, &mut |key, product| list.write(key, product))?;
     let whole = digests.are_settled(&split);
     Ok(handler.streams.newest.set(state, whole, list, handler.store.now()))
-}
-
-/// Images that are kept whole, in the order of their fingerprints.
-struct Kept<'a> {
-    handler: &'a Handler,
-    images: &'a [StoredImage],
-}
-
-impl Images for Kept<'_> {
-    fn get(&mut self, fingerprint: &Fingerprint) -> Result<Option<Cow<'_, StoredImage>>> {
-        let found = self.images.binary_search_by(|image| image.fingerprint.cmp(fingerprint));
-        Ok(found.ok().and_then(|index| self.images.get(index)).map(Cow::Borrowed))
-    }
-
-    fn skipped(&mut self, fingerprint: &Fingerprint, error: &Error) {
-        self.handler.notes.skipped(&fingerprint.to_string(), error);
-    }
-}
-
-/// Images that are read one by one, since all of them are too many to be held.
-struct Stored<'a> {
-    handler: &'a Handler,
-}
-
-impl Images for Stored<'_> {
-    fn get(&mut self, fingerprint: &Fingerprint) -> Result<Option<Cow<'_, StoredImage>>> {
-        match self.handler.store.image(fingerprint) {
-            Ok(image) => Ok(Some(Cow::Owned(image))),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn skipped(&mut self, fingerprint: &Fingerprint, error: &Error) {
-        self.handler.notes.skipped(&fingerprint.to_string(), error);
-    }
 }
 
 fn document(request: &Request, documents: &Documents, chunks: &[Arc<[u8]>]) -> Response {
