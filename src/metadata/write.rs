@@ -15,7 +15,7 @@ pub(super) fn metadata(metadata: &Metadata) -> String {
         match field {
             MetadataField::Architecture => out.entry("architecture", |out| out.text(&metadata.architecture)),
             MetadataField::CreationDate => {
-                out.entry("creation_date", |out| out.raw(&metadata.creation_date.to_string()))
+                out.entry("creation_date", |out| out.raw(&metadata.creation_date.to_string()));
             }
             MetadataField::ExpiryDate => {
                 out.entry("expiry_date", |out| out.raw(&metadata.expiry_date.unwrap_or_default().to_string()));

@@ -5,9 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, StatusCode};
-
-use crate::server::api::{answer, metrics, simplestreams};
+use crate::server::api::{metrics, simplestreams};
 use crate::server::core::notes::Notes;
 use crate::server::core::operations::Operations;
 use crate::server::core::tokens::TokenStore;
@@ -125,13 +123,6 @@ impl Handler {
             pattern: route.pattern,
             access: route.access.name(),
         })
-    }
-
-    /// Refuses other methods than `GET` and `HEAD`. The route table does so before; this is for functions of it that
-    /// are called for paths of several kinds.
-    pub(crate) fn read_only(request: &Request) -> Option<Response> {
-        let reads = matches!(request.method, Method::GET | Method::HEAD);
-        (!reads).then(|| answer::failure(StatusCode::METHOD_NOT_ALLOWED, "this method is not allowed here"))
     }
 }
 

@@ -7,8 +7,8 @@
 //! - `routes`: the route table. Each route has its methods, its path, the access that it needs, and its function. Every request is
 //!   dispatched by it, and clients are refused nowhere else; [`Handler::routes`] lists it.
 //! - `core/`: the services behind all interfaces. `access` decides which images and aliases a client sees; `tokens` holds the
-//! secrets that trusted clients issue; `operations` and `events` are what clients follow; `upstream_cache` fetches
-//! images that the store lacks; `public` indexes the public images.
+//!   secrets that trusted clients issue; `operations` and `events` are what clients follow; `upstream_cache` fetches
+//!   images that the store lacks; `public` indexes the public images.
 //! - `api/`: the interfaces for programs: `rest/`, `simplestreams/`, `direct`, `metrics`.
 //! - `web/`: the pages for people.
 //! - `net/`: sockets, TLS, the limits on connections and requests, the access log.

@@ -177,6 +177,7 @@ pub(crate) const ROUTES: &[Route] = &[
     route(Read, "/{alias...}", Anonymous, direct::answer),
 ];
 
+#[allow(clippy::needless_pass_by_value, reason = "all functions of the table have one signature")]
 fn simplestreams_document(handler: &Handler, call: Call<'_>) -> Response {
     let parts = call.address.parts();
     simplestreams::route(handler, &call.request, parts.get(2..).unwrap_or_default())
@@ -206,7 +207,7 @@ pub(crate) fn dispatch(handler: &Handler, request: Request) -> Response {
     };
     let grant = match authorize(handler, route.access, &request, &address, &parameters) {
         Ok(grant) => grant,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     (route.function)(handler, Call { request, address: &address, parameters, grant })
 }
@@ -251,24 +252,24 @@ fn authorize(
     request: &Request,
     address: &Address,
     parameters: &[String],
-) -> Result<Grant, Response> {
+) -> Result<Grant, Box<Response>> {
     if request.is_trusted() {
         return Ok(Grant::Plain);
     }
     match access {
         Anonymous | ImageToken => Ok(Grant::Plain),
-        Trusted => Err(answer::forbidden()),
+        Trusted => Err(Box::new(answer::forbidden())),
         OperationToken => {
             let id = parameters.first().map_or("", String::as_str);
             let secret = address.query("secret");
             let authenticated = secret.is_some_and(|secret| handler.operations.is_authenticated_by(id, secret));
-            if authenticated { Ok(Grant::Plain) } else { Err(answer::forbidden()) }
+            if authenticated { Ok(Grant::Plain) } else { Err(Box::new(answer::forbidden())) }
         }
         UploadToken => rest::redeem_upload_token(handler, request)
             .map(|grant| Grant::Upload(Box::new(grant)))
-            .ok_or_else(answer::forbidden),
+            .ok_or_else(|| Box::new(answer::forbidden())),
         Local if metrics::is_local(request) => Ok(Grant::Plain),
-        Local => Err(answer::not_found()),
+        Local => Err(Box::new(answer::not_found())),
     }
 }
 
@@ -286,7 +287,7 @@ fn wrong_method(
     if let Some(first) = routes.first().filter(|_| !routes.iter().any(is_open))
         && let Err(refused) = authorize(handler, first.access, request, address, parameters)
     {
-        return refused;
+        return *refused;
     }
     let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"];
     // RFC 9110, section 15.6.2. The peers answer 405 to methods that they don't know.

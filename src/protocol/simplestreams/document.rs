@@ -65,11 +65,16 @@ impl Index {
     /// An index of one list of images at `streams/v1/images.json`. `updated` is seconds since 1970.
     #[must_use]
     pub fn of(products: &Products, updated: i64) -> Self {
+        Self::naming(products.products.keys().cloned().collect(), updated)
+    }
+
+    /// As [`of`](Self::of), where only the keys of the products are known.
+    pub(crate) fn naming(products: Vec<String>, updated: i64) -> Self {
         let entry = IndexEntry {
             datatype: "image-downloads".into(),
             path: "streams/v1/images.json".into(),
             updated: crate::time::to_rfc2822(updated),
-            products: products.products.keys().cloned().collect(),
+            products,
             format: "products:1.0".into(),
             other: Map::new(),
         };

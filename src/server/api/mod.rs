@@ -1,6 +1,9 @@
 //! The interfaces for programs: the REST API of LXD and Incus, simplestreams, direct import, metrics; and what they
 //! share: the parsed address, conditional requests, the host that a client names, and the envelope of responses.
 
+// All functions of the route table have one signature, and those of uploads consume the request.
+#![allow(clippy::needless_pass_by_value)]
+
 pub(crate) mod address;
 pub(crate) mod answer;
 pub(crate) mod conditional;
@@ -9,13 +12,3 @@ pub(crate) mod host;
 pub(crate) mod metrics;
 pub(crate) mod rest;
 pub(crate) mod simplestreams;
-
-use super::core::{notes, public, verified};
-use super::{handler, message};
-
-/// The names that the lists use for [`super::core::access`].
-mod sight {
-    pub(crate) use super::super::core::access::{
-        anonymous as anybody, find_image as image, find_local_image as here, list_images as images, not_found as absent,
-    };
-}

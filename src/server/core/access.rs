@@ -7,14 +7,14 @@
 
 use std::sync::Arc;
 
-use super::handler::Handler;
-use super::message::Request;
 use super::notes::Notes;
 use super::public::{self, PublicImages};
 use super::transfer::ImageTransfer;
 use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::fingerprint::{Fingerprint, FingerprintPrefix};
 use crate::metadata::ImageType;
+use crate::server::handler::Handler;
+use crate::server::message::Request;
 use crate::store::{Alias, AliasQuery, AliasTarget, ImageQuery, Store, StoredImage};
 
 /// Images of one prefix that are examined. Fingerprints are digests: so many never share four digits by chance.
@@ -30,16 +30,14 @@ pub(crate) fn anonymous() -> Request {
 
 /// All images that the client may see, in the order of their fingerprints.
 pub(crate) fn list_images(handler: &Handler, request: &Request) -> Result<Images> {
-    let trusted = request.is_trusted();
-    if !trusted {
+    if !request.is_trusted() {
         let public = public::now(handler)?;
         // Not for longer lists: whoever reads one slowly would keep all of it in memory.
         if public.whole().is_some_and(|whole| whole.len() <= PAGE) {
             return Ok(Images::Kept(public));
         }
     }
-    let mut query = ImageQuery::new().limit(PAGE);
-    query.public = (!trusted).then_some(true);
+    let query = visible(request);
     let (store, notes) = (handler.store.clone(), Arc::clone(&handler.notes));
     Ok(Images::Stored(Box::new(StoredImages { store, query, notes })))
 }
@@ -80,6 +78,39 @@ impl Images {
                 Ok(more)
             }
         }
+    }
+}
+
+/// The fingerprints of all images that the client may see, in ascending order.
+pub(crate) fn list_fingerprints(handler: &Handler, request: &Request) -> Fingerprints {
+    Fingerprints { store: handler.store.clone(), query: visible(request) }
+}
+
+/// The query for the first page of the images that the client may see.
+fn visible(request: &Request) -> ImageQuery {
+    let mut query = ImageQuery::new().limit(PAGE);
+    query.public = (!request.is_trusted()).then_some(true);
+    query
+}
+
+/// A list of fingerprints that is read in pages.
+#[derive(Debug)]
+pub(crate) struct Fingerprints {
+    store: Store,
+    /// The query for the next page.
+    query: ImageQuery,
+}
+
+impl Fingerprints {
+    /// Passes the fingerprints of the next page to `each`, and returns whether more pages follow.
+    ///
+    /// Reads an index only, never the rows. An image with a damaged row is therefore included: a request for it returns an
+    /// error that names the damage.
+    pub(crate) fn page(&mut self, each: &mut dyn FnMut(&Fingerprint)) -> Result<bool> {
+        let (fingerprints, next) = self.store.fingerprints(&self.query)?;
+        fingerprints.iter().for_each(each);
+        self.query.after = next;
+        Ok(self.query.after.is_some())
     }
 }
 

@@ -11,5 +11,3 @@ pub(crate) mod tokens;
 pub(crate) mod transfer;
 pub(crate) mod upstream_cache;
 pub(crate) mod verified;
-
-use super::{handler, message};

@@ -3,15 +3,15 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::sync::Arc;
 
 use super::by_version::ByVersion;
-use super::handler::Handler;
 use crate::error::Result;
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{Fingerprint, Hasher};
 use crate::metadata::{Architecture, ImageType};
 use crate::protocol::simplestreams::product_key;
+use crate::server::handler::Handler;
 use crate::store::{Alias, AliasTarget, ImageQuery, StoredImage};
 
 /// How many images are kept whole, so that lists and pages need not read them again. Of more only what finds them is kept.
@@ -49,6 +49,8 @@ pub(crate) struct PublicImages {
     systems: Vec<String>,
     /// How many rows of the catalog could not be read, private ones among them.
     pub(crate) skipped: u64,
+    /// The digest of what lists tell of them.
+    digest: Option<Fingerprint>,
     /// The newest cached image that came from an alias of the upstream.
     brought: HashMap<(String, ImageType), Fingerprint>,
     products: HashMap<(String, ImageType), Unified>,
@@ -71,9 +73,37 @@ pub(crate) fn now(handler: &Handler) -> Result<Arc<PublicImages>> {
 /// When images of one product were made and came in, which they are and for which machine.
 type OfProduct = (i64, i64, Fingerprint, Architecture);
 
+/// A digest that changes with all that a list of products tells of images, which are added in the order of their fingerprints.
+#[derive(Default)]
+pub(crate) struct ListedDigest(Hasher);
+
+impl ListedDigest {
+    pub(crate) fn add(&mut self, image: &StoredImage) {
+        self.text(&image.fingerprint.to_string());
+        self.text(&format!("{} {} {}", image.properties.len(), image.aliases.len(), image.uploaded_at));
+        for (key, value) in image.properties.iter() {
+            self.text(key);
+            self.text(value);
+        }
+        for alias in &image.aliases {
+            self.text(&alias.name);
+        }
+    }
+
+    fn text(&mut self, text: &str) {
+        self.0.update(&text.len().to_le_bytes());
+        self.0.update(text.as_bytes());
+    }
+
+    pub(crate) fn finish(self) -> Fingerprint {
+        self.0.finish()
+    }
+}
+
 /// What is gathered of one image after the other.
 #[derive(Default)]
 struct Gathered {
+    digest: ListedDigest,
     found: PublicImages,
     /// The images as long as they are few enough to be kept.
     whole: Vec<StoredImage>,
@@ -87,6 +117,7 @@ struct Gathered {
 impl Gathered {
     /// Takes the next image, in the order of the fingerprints.
     fn add(&mut self, mut image: StoredImage) {
+        self.digest.add(&image);
         if let Some(source) = image.source.as_ref().filter(|source| image.cached && !source.alias.is_empty()) {
             let key = (source.alias.clone(), image.image_type);
             let age = (image.uploaded_at, image.created_at, image.last_used_at);
@@ -129,7 +160,8 @@ impl Gathered {
 
     /// All that finds what was gathered.
     fn finish(self) -> PublicImages {
-        let Self { mut found, whole, products, systems, first, .. } = self;
+        let Self { digest, mut found, whole, products, systems, first, .. } = self;
+        found.digest = Some(digest.finish());
         for (key, mut of_product) in products {
             of_product.sort_unstable_by_key(|(created, uploaded, fingerprint, _)| {
                 Reverse((*created, *uploaded, *fingerprint))
@@ -190,6 +222,11 @@ impl PublicImages {
         let mut found = gathered.finish();
         found.skipped = skipped;
         Ok(found)
+    }
+
+    /// A digest that changes with all that a list of products tells of them.
+    pub(crate) fn digest(&self) -> Fingerprint {
+        self.digest.unwrap_or_else(|| ListedDigest::default().finish())
     }
 
     /// How many there are.

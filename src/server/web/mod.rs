@@ -2,6 +2,9 @@
 //! HTML without scripts; texts of images are untrusted and always escaped. Everybody sees the same pages, trusted or
 //! not.
 
+// All functions of the route table have one signature, and those of uploads consume the request.
+#![allow(clippy::needless_pass_by_value)]
+
 mod commands;
 mod image;
 mod index;

@@ -42,8 +42,8 @@ struct State {
     /// The fingerprint and the description of each alias.
     aliases: BTreeMap<(String, ImageType), (Fingerprint, String)>,
     objects: BTreeMap<BlobKey, Object>,
-    /// How many commits there were.
-    commits: u64,
+    /// How many commits changed images or aliases.
+    changes: u64,
 }
 
 impl MemoryCatalog {
@@ -59,12 +59,11 @@ impl MemoryCatalog {
     }
 
     /// Replaces the snapshot `base` by `changed`. Returns `false` if another transaction has committed since.
-    fn commit(&self, base: &Arc<State>, mut changed: State) -> bool {
+    fn commit(&self, base: &Arc<State>, changed: State) -> bool {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         if !Arc::ptr_eq(&current, base) {
             return false;
         }
-        changed.commits = base.commits.wrapping_add(1);
         *current = Arc::new(changed);
         true
     }
@@ -184,7 +183,7 @@ impl Catalog for MemoryCatalog {
     }
 
     fn version(&self) -> Result<Option<u64>> {
-        Ok(Some(self.state().commits))
+        Ok(Some(self.state().changes))
     }
 
     fn object(&self, key: &BlobKey) -> Result<Option<Object>> {
@@ -236,9 +235,17 @@ impl Snapshot<'_> {
         self.changed.get_or_insert_with(|| State::clone(self.base))
     }
 
+    /// The copy, for a change of images or aliases, which raises the version of the catalog.
+    fn change_images(&mut self) -> &mut State {
+        let changes = self.base.changes.wrapping_add(1);
+        let state = self.change();
+        state.changes = changes;
+        state
+    }
+
     /// Removes an alias from the row of the image that it points to.
     fn unlink(&mut self, name: &str, image_type: ImageType) {
-        let state = self.change();
+        let state = self.change_images();
         if let Some((fingerprint, _)) = state.aliases.remove(&(name.to_owned(), image_type))
             && let Some(image) = state.images.get_mut(&fingerprint)
         {
@@ -262,7 +269,7 @@ impl Transaction for Snapshot<'_> {
             return Err(already_there(&image.fingerprint));
         }
         let row = StoredImage { aliases: Vec::new(), ..image.clone() };
-        self.change().images.insert(image.fingerprint, row);
+        self.change_images().images.insert(image.fingerprint, row);
         Ok(())
     }
 
@@ -274,14 +281,14 @@ impl Transaction for Snapshot<'_> {
         row.aliases.clone_from(&old.aliases);
         row.last_used_at = old.last_used_at;
         row.objects.sidecar.clone_from(&old.objects.sidecar);
-        self.change().images.insert(image.fingerprint, row);
+        self.change_images().images.insert(image.fingerprint, row);
         Ok(())
     }
 
     fn set_last_used(&mut self, fingerprint: &Fingerprint, seconds: i64) -> Result<()> {
         let is_later = |image: &StoredImage| image.last_used_at.is_none_or(|last| last < seconds);
         if self.state().images.get(fingerprint).is_some_and(is_later)
-            && let Some(image) = self.change().images.get_mut(fingerprint)
+            && let Some(image) = self.change_images().images.get_mut(fingerprint)
         {
             image.last_used_at = Some(seconds);
         }
@@ -302,7 +309,7 @@ impl Transaction for Snapshot<'_> {
         if !self.state().images.contains_key(fingerprint) {
             return Ok(());
         }
-        let state = self.change();
+        let state = self.change_images();
         if let Some(image) = state.images.remove(fingerprint) {
             for alias in image.aliases {
                 state.aliases.remove(&(alias.name, image.image_type));
@@ -317,7 +324,7 @@ impl Transaction for Snapshot<'_> {
             return Err(no_target(alias, target));
         }
         self.unlink(&alias.name, target.image_type);
-        let state = self.change();
+        let state = self.change_images();
         let value = (target.fingerprint, alias.description.clone());
         state.aliases.insert((alias.name.clone(), target.image_type), value);
         if let Some(image) = state.images.get_mut(&target.fingerprint) {
@@ -399,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn version_counts_commits() {
+    fn version_counts_changes_of_images() {
         let catalog = MemoryCatalog::new();
         catalog.write(&mut |rows| rows.insert(&image(b"one"))).unwrap();
         catalog.write(&mut |rows| rows.image(&Fingerprint::of(b"one")).map(|_| ())).unwrap();

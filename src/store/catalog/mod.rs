@@ -87,8 +87,9 @@ pub trait Catalog: Send + Sync {
     /// See [`Catalog`].
     fn totals(&self, query: &ImageQuery) -> Result<Totals>;
 
-    /// Returns a number that changes with every commit of any process; `None` if the catalog has
-    /// none. As long as it is the same, anything computed from the catalog is still valid.
+    /// Returns a number that changes with each change of images or aliases by any process; `None` if
+    /// the catalog has none. As long as it is the same, anything computed from images and aliases is
+    /// still valid. Records of objects and keys of sidecars need not change it: no list shows them.
     ///
     /// # Errors
     /// See [`Catalog`].

@@ -29,6 +29,9 @@ pub(crate) const APPLICATION_ID: i64 = 0x6c78_6449;
 /// sizes for totals; the order by alias has one for all images and one for public ones, which is
 /// what the server asks for. `property` and `first_alias` repeat what stands elsewhere so that an
 /// index can hold it. Triggers keep them, because rows are also changed by other programs.
+///
+/// `change` counts changes of images and aliases only: an import also commits records of objects,
+/// and those must not invalidate every list. Catalogs of earlier versions lack it, see [`changes`].
 pub(crate) const TABLES: &str = "
 CREATE TABLE image (
     fingerprint TEXT NOT NULL PRIMARY KEY,
@@ -75,6 +78,8 @@ CREATE TABLE object (
     revision INTEGER,
     time INTEGER
 ) WITHOUT ROWID;
+CREATE TABLE change (number INTEGER NOT NULL);
+INSERT INTO change VALUES (0);
 CREATE INDEX image_type ON image (type, fingerprint, size);
 CREATE INDEX image_architecture ON image (architecture, fingerprint, size);
 CREATE INDEX image_size ON image (size, fingerprint);
@@ -117,6 +122,14 @@ CREATE TRIGGER alias_deleted AFTER DELETE ON alias BEGIN
     UPDATE image SET first_alias = (SELECT min(name) FROM alias WHERE target = old.target)
         WHERE fingerprint = old.target AND first_alias IS NOT (SELECT min(name) FROM alias WHERE target = old.target);
 END;
+CREATE TRIGGER change_image_inserted AFTER INSERT ON image BEGIN UPDATE change SET number = number + 1; END;
+CREATE TRIGGER change_image_changed AFTER UPDATE OF fingerprint, type, architecture, size, rootfs_size, created_at, expires_at,
+    uploaded_at, last_used_at, public, auto_update, cached, file_name, rootfs_name, source, properties, original_properties ON image
+BEGIN UPDATE change SET number = number + 1; END;
+CREATE TRIGGER change_image_deleted AFTER DELETE ON image BEGIN UPDATE change SET number = number + 1; END;
+CREATE TRIGGER change_alias_inserted AFTER INSERT ON alias BEGIN UPDATE change SET number = number + 1; END;
+CREATE TRIGGER change_alias_changed AFTER UPDATE ON alias BEGIN UPDATE change SET number = number + 1; END;
+CREATE TRIGGER change_alias_deleted AFTER DELETE ON alias BEGIN UPDATE change SET number = number + 1; END;
 ";
 
 /// The table that tells whose catalog it is.
@@ -338,6 +351,17 @@ pub(crate) fn fingerprints(
         Ok(())
     })?;
     Ok((found, next))
+}
+
+/// The number of changes of images and aliases that the catalog has counted, modulo 2³²; `None` for a catalog without
+/// the counter.
+pub(crate) fn changes(connection: &Connection) -> RowResult<Option<u32>> {
+    let exists = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'change')";
+    if !connection.prepare_cached(exists)?.query_row([], |row| row.get(0))? {
+        return Ok(None);
+    }
+    let low = "SELECT number & 0xffffffff FROM change";
+    Ok(connection.prepare_cached(low)?.query_row([], |row| row.get(0)).optional()?)
 }
 
 /// The number and the total size of the images that match a query.

@@ -683,6 +683,13 @@ fn versions(catalog: &dyn Catalog) -> Result<()> {
     write(catalog, &mut |rows| rows.insert(&image))?;
     let second = catalog.version()?;
     owed(second != Some(first), "the version changes with an image")?;
+    let alias = Alias::new("version")?;
+    write(catalog, &mut |rows| rows.set_alias(&alias, &image.target()))?;
+    let third = catalog.version()?;
+    owed(third != second, "the version changes with an alias")?;
+    write(catalog, &mut |rows| rows.set_last_used(&image.fingerprint, 1))?;
+    let fourth = catalog.version()?;
+    owed(fourth != third, "the version changes when an image is used")?;
     write(catalog, &mut |rows| rows.remove(&image.fingerprint))?;
-    owed(catalog.version()? != second, "the version changes when an image goes")
+    owed(catalog.version()? != fourth, "the version changes when an image goes")
 }

@@ -7,9 +7,9 @@
 //! 1. [`components`] splits the path and refuses `..`, NULs and names that are too long.
 //! 2. The parents are opened as deep as they exist. The rest becomes `missing`.
 //! 3. The last name is looked at without opening it. If it is a link, its target is the new path,
-//! and 2 follows, at most [`MAX_LINKS`] times.
+//!    and 2 follows, at most [`MAX_LINKS`] times.
 //! 4. The result is a directory handle and a name. The caller writes beside that name and renames,
-//! so no later change of the path matters.
+//!    so no later change of the path matters.
 //!
 //! Resolution makes nothing; missing parents are made just before the file is written
 //! ([`CreatedParents`]), and removed if that fails.

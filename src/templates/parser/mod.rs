@@ -109,7 +109,7 @@ impl<'t, 'a> TokenCursor<'t, 'a> {
         let mut message = message.into();
         match self.peek().map(|token| token.kind) {
             Some(TokenKind::Symbol(symbol) | TokenKind::Trim(symbol)) => {
-                message += &format!(", found `{}`", symbol.text())
+                message += &format!(", found `{}`", symbol.text());
             }
             Some(TokenKind::Word(word)) => message += &format!(", found `{}`", String::from_utf8_lossy(word)),
             Some(_) => {}

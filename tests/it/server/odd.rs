@@ -89,9 +89,13 @@ fn a_row_that_cannot_be_read_hides_no_other() {
     let (good, bad) = (served.import("good", &["good"], true), served.import("bad", &["bad"], true));
     let rows = rusqlite::Connection::open(served.root().join("catalog.sqlite")).unwrap();
     rows.execute("UPDATE image SET type = 'cloud' WHERE fingerprint = ?1", [bad.fingerprint.to_string()]).unwrap();
-    let place = format!("/1.0/images/{}", good.fingerprint);
+    let mut places = [&good, &bad].map(|image| format!("/1.0/images/{}", image.fingerprint));
+    places.sort();
     for answer in [served.get("/1.0/images"), served.ask("GET", "/1.0/images")] {
-        assert_eq!(object(answer), json!([place]));
+        assert_eq!(object(answer), json!(places), "its address is in an index, which can be read");
+    }
+    for path in ["/1.0/images?recursion=1", "/1.0/images?filter=public+eq+true"] {
+        assert_eq!(object(served.ask("GET", path)).as_array().map(Vec::len), Some(1), "{path}");
     }
     assert_eq!(object(served.get("/1.0/images/aliases")), json!(["/1.0/images/aliases/good"]));
     let list = String::from_utf8(served.get("/streams/v1/images.json").body.read_to_end().unwrap()).unwrap();

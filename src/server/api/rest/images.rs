@@ -5,13 +5,14 @@ use http::{StatusCode, header};
 use serde_json::{Value, json};
 
 use super::super::address::Address;
-use super::super::handler::Handler;
-use super::super::message::{Request, Response};
-use super::super::{answer, conditional, sight};
+use super::super::{answer, conditional};
 use super::filter::Expression;
 use super::listing::{self, Page};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
+use crate::server::core::access;
+use crate::server::handler::Handler;
+use crate::server::message::{Request, Response};
 use crate::store::StoredImage;
 
 /// The images that the client may see.
@@ -23,14 +24,18 @@ fn found(handler: &Handler, request: &Request, address: &Address) -> Result<Resp
     let filter = address.query("filter").map(str::parse::<Expression>).transpose()?;
     let (objects, trusted) = (is_recursive(address), request.is_trusted());
     let place = |fingerprint: &Fingerprint| json!(format!("/1.0/images/{fingerprint}"));
-    let mut images = sight::images(handler, request)?;
+    if filter.is_none() && !objects {
+        let mut fingerprints = access::list_fingerprints(handler, request);
+        return listing::answer(handler, move || {
+            let mut rows = Vec::new();
+            let more = fingerprints.page(&mut |fingerprint| rows.push(place(fingerprint)))?;
+            Ok(Page { rows, more })
+        });
+    }
+    let mut images = access::list_images(handler, request)?;
     listing::answer(handler, move || {
         let mut rows = Vec::new();
         let more = images.page(&mut |image| {
-            if filter.is_none() && !objects {
-                rows.push(place(&image.fingerprint));
-                return Ok(());
-            }
             let value = seen(image, trusted)?;
             if filter.as_ref().is_none_or(|filter| filter.holds(&value)) {
                 rows.push(if objects { value } else { place(&image.fingerprint) });
@@ -44,7 +49,7 @@ fn found(handler: &Handler, request: &Request, address: &Address) -> Result<Resp
 /// One image.
 pub(super) fn get(handler: &Handler, request: &Request, address: &Address, fingerprint: &str) -> Response {
     let one = || -> Result<Response> {
-        let image = sight::image(handler, request, fingerprint, address.query("secret"))?;
+        let image = access::find_image(handler, request, fingerprint, address.query("secret"))?;
         let etag = image.etag();
         if conditional::is_known(request, etag.as_str()) {
             return Ok(Response::new(StatusCode::NOT_MODIFIED).with(header::ETAG, &quoted(etag.as_str())));

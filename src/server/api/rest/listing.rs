@@ -8,11 +8,11 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::super::answer;
-use super::super::handler::Handler;
-use super::super::message::{Body, Pieces, Response};
-use super::super::notes::Notes;
 use crate::error::{Error, Result};
 use crate::protocol::rest::Envelope;
+use crate::server::core::notes::Notes;
+use crate::server::handler::Handler;
+use crate::server::message::{Body, Pieces, Response};
 
 /// A page of a list.
 pub(super) struct Page {

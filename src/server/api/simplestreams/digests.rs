@@ -7,12 +7,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::super::verified::{self, State, Verified};
 use super::root_kind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::io::{self, Blob};
 use crate::protocol::simplestreams::RootKind;
+use crate::server::core::verified::{self, State, Verified};
 use crate::store::{Store, StoredImage};
 
 /// How long a request waits for files to be read. Real clients wait a minute; whoever comes again finds more done.
@@ -23,6 +23,20 @@ pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(500);
 const ALONE: usize = 4;
 /// How many requests wait at once. Each has a thread, of which others need some.
 pub(super) const WAITERS: usize = 32;
+
+/// An image in two files whose digests are wanted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Split {
+    pub(super) fingerprint: Fingerprint,
+    /// Bytes of both files.
+    pub(super) size: u64,
+}
+
+impl From<&StoredImage> for Split {
+    fn from(image: &StoredImage) -> Self {
+        Self { fingerprint: image.fingerprint, size: image.size }
+    }
+}
 
 /// The files of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +88,7 @@ impl Drop for Digests {
 }
 
 impl Digests {
-    /// The files of these images, but of those that can't be listed or are damaged.
+    /// The files of these images, except those that can't be listed or are damaged.
     ///
     /// # Errors
     /// `Busy` when there is so much to read that it is not done yet; reading goes on.
@@ -82,14 +96,14 @@ impl Digests {
         &self,
         store: &Store,
         verified: &Arc<Verified>,
-        images: &[&StoredImage],
+        images: &[Split],
     ) -> Result<HashMap<Fingerprint, Parts>> {
         let deadline = Instant::now() + PATIENCE;
         let mut tried = HashSet::new();
         self.forget_mended(store, images);
         let mut known = self.0.lock();
         loop {
-            let mut unknown: Vec<&StoredImage> = images
+            let mut unknown: Vec<Split> = images
                 .iter()
                 .copied()
                 .filter(|image| !tried.contains(&image.fingerprint) && !known.found.contains_key(&image.fingerprint))
@@ -131,7 +145,7 @@ impl Digests {
                 return Err(busy());
             }
         }
-        let parts = |image: &&StoredImage| match known.found.get(&image.fingerprint) {
+        let parts = |image: &Split| match known.found.get(&image.fingerprint) {
             Some(Found::Parts(parts)) => Some((image.fingerprint, *parts)),
             _ => None,
         };
@@ -140,7 +154,7 @@ impl Digests {
 
     /// Forgets of these images those that were found damaged and whose files are others now: somebody may have repaired them.
     /// Each is looked at once in a while, and nothing is locked meanwhile: the disk that holds it may be slow.
-    fn forget_mended(&self, store: &Store, images: &[&StoredImage]) {
+    fn forget_mended(&self, store: &Store, images: &[Split]) {
         let due: Vec<(Fingerprint, Option<State>)> = {
             let mut known = self.0.lock();
             let now = Instant::now();
@@ -164,16 +178,15 @@ impl Digests {
     }
 
     /// Whether all of these were read and are whole: nothing will be known of them that is not known now.
-    pub(super) fn are_settled(&self, images: &[&StoredImage]) -> bool {
+    pub(super) fn are_settled(&self, images: &[Split]) -> bool {
         let known = self.0.lock();
-        let settled = |image: &&StoredImage| {
-            matches!(known.found.get(&image.fingerprint), Some(Found::Parts(_) | Found::Unlisted))
-        };
+        let settled =
+            |image: &Split| matches!(known.found.get(&image.fingerprint), Some(Found::Parts(_) | Found::Unlisted));
         images.iter().all(settled)
     }
 
     /// Forgets all but these images, so that no more is remembered than the store has.
-    pub(super) fn keep(&self, images: &[&StoredImage]) {
+    pub(super) fn keep(&self, images: &[Split]) {
         let keep: HashSet<_> = images.iter().map(|image| image.fingerprint).collect();
         self.0.lock().found.retain(|fingerprint, _| keep.contains(fingerprint));
     }

@@ -1,65 +1,132 @@
 //! From images of a store to products: which product an image is in, and which aliases that has, so that an alias means
 //! in the list what it means in the store. There an alias is one image; in a list it is the newest of a product.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::digests::Parts;
+use super::digests::{Parts, Split};
 use super::{METADATA, UNIFIED, rootfs_ending};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::metadata::{Architecture, ImageType};
-use crate::protocol::simplestreams::{ItemPath, Products, Publication, PublishedFile, product_key, serial};
+use crate::protocol::simplestreams::{ItemPath, Product, Products, Publication, PublishedFile, product_key, serial};
 use crate::store::StoredImage;
 
 /// Seconds of a day. Readers know of a version's date only the day.
 const DAY: i64 = 86_400;
 
-/// The list of these images; those in two files are in it whose `parts` are known. One that no list can hold is given to
-/// `skipped`, and hides no other.
-pub(super) fn products(
-    images: &[StoredImage],
-    parts: &HashMap<Fingerprint, Parts>,
-    skipped: &mut dyn FnMut(&StoredImage, &Error),
-) -> Products {
-    let mut images: Vec<&StoredImage> =
-        images.iter().filter(|image| image.rootfs_size.is_none() || parts.contains_key(&image.fingerprint)).collect();
-    // What describes a product last describes it, and a new image must not give others another version.
-    images.sort_by_key(|image| (created(image), image.uploaded_at, image.fingerprint));
-    let keys: Vec<String> = images.iter().map(|image| product_key(&image.properties, image.architecture)).collect();
-    let newest = Newest::of(images.iter().copied().zip(keys.iter().map(String::as_str)));
-    let names = names(&images);
+/// What decides where an image stands in the list and which names it has there: little enough to be kept of all images.
+#[derive(Debug)]
+pub(super) struct Listed {
+    pub(super) fingerprint: Fingerprint,
+    image_type: ImageType,
+    architecture: Architecture,
+    created: i64,
+    uploaded_at: i64,
+    /// Bytes of all its files.
+    size: u64,
+    /// Whether it is in two files.
+    is_split: bool,
+    /// The key of its product.
+    key: String,
+    aliases: Vec<String>,
+}
 
-    let mut products = Products::new(0);
-    products.updated = String::new();
-    let mut versions: HashMap<(String, String), u32> = HashMap::new();
-    for (image, key) in images.iter().zip(&keys) {
-        let mut publication = match publication(image, parts.get(&image.fingerprint)) {
-            Ok(publication) => publication,
-            Err(error) => {
-                skipped(image, &error);
-                continue;
-            }
-        };
-        let own = names.explicit.get(&image.fingerprint).cloned().unwrap_or_default();
-        if newest.is(image, key) || own.is_empty() {
-            publication.aliases.extend(own);
-            publication.aliases.extend(default_alias(image).filter(|name| !names.is_taken(name, image.architecture)));
-        } else {
-            // Its aliases would mean another image of the product.
-            publication.product = format!("{key}:{}", image.fingerprint);
-            publication.aliases = own;
-        }
-        // A version for each image, so that none is in the way of another.
-        let count = versions.entry((publication.product.clone(), publication.version.clone())).or_default();
-        if *count > 0 {
-            publication.version = format!("{}_{count}", publication.version);
-        }
-        *count += 1;
-        if let Err(error) = products.publish(&publication) {
-            skipped(image, &error);
+impl Listed {
+    pub(super) fn of(image: &StoredImage) -> Self {
+        Self {
+            fingerprint: image.fingerprint,
+            image_type: image.image_type,
+            architecture: image.architecture,
+            created: created(image),
+            uploaded_at: image.uploaded_at,
+            size: image.size,
+            is_split: image.rootfs_size.is_some(),
+            key: product_key(&image.properties, image.architecture),
+            aliases: image.aliases.iter().map(|alias| alias.name.clone()).collect(),
         }
     }
-    products
+
+    /// What is to be read of it, if it is in two files.
+    pub(super) fn split(&self) -> Option<Split> {
+        self.is_split.then_some(Split { fingerprint: self.fingerprint, size: self.size })
+    }
+
+    /// Whether the image still stands where it was put.
+    fn is(&self, image: &StoredImage) -> bool {
+        image.public
+            && image.image_type == self.image_type
+            && image.rootfs_size.is_some() == self.is_split
+            && product_key(&image.properties, image.architecture) == self.key
+    }
+}
+
+/// Gives the products of these images to `write`, by key. Those in two files are in it whose `parts` are known. Each image is
+/// read by `get` when its product is written; one that is gone or changed since it was `listed` is left out: the catalog has
+/// another version then, and the list is made again. One that no list can hold is given to `skipped`, and hides no other.
+///
+/// # Errors
+/// Those of `get` and `write`.
+pub(super) fn products<'a>(
+    listed: &[Listed],
+    parts: &HashMap<Fingerprint, Parts>,
+    get: &mut dyn FnMut(&Fingerprint) -> Result<Option<Cow<'a, StoredImage>>>,
+    skipped: &mut dyn FnMut(&Fingerprint, &Error),
+    write: &mut dyn FnMut(String, &Product) -> Result<()>,
+) -> Result<()> {
+    let mut listed: Vec<&Listed> =
+        listed.iter().filter(|image| !image.is_split || parts.contains_key(&image.fingerprint)).collect();
+    // What describes a product last describes it, and a new image must not give others another version.
+    listed.sort_by_key(|image| (image.created, image.uploaded_at, image.fingerprint));
+    let newest = Newest::of(&listed);
+    let mut names = names(&listed);
+    let mut members: BTreeMap<String, Vec<Member<'_>>> = BTreeMap::new();
+    for image in listed {
+        let own = names.explicit.remove(&image.fingerprint).unwrap_or_default();
+        // The aliases of an older image would mean another image of the product.
+        let apart = !own.is_empty() && !newest.is(image);
+        let key = if apart { format!("{}:{}", image.key, image.fingerprint) } else { image.key.clone() };
+        members.entry(key).or_default().push(Member { image, own, apart });
+    }
+    for (key, members) in members {
+        let mut product = Products::new(0);
+        let mut versions: HashMap<String, u32> = HashMap::new();
+        for member in members {
+            let fingerprint = member.image.fingerprint;
+            let Some(image) = get(&fingerprint)?.filter(|image| member.image.is(image)) else { continue };
+            let published = publication(&image, parts.get(&fingerprint)).and_then(|mut publication| {
+                key.clone_into(&mut publication.product);
+                publication.aliases = member.own;
+                if !member.apart {
+                    let default = default_alias(&image);
+                    publication.aliases.extend(default.filter(|name| !names.is_taken(name, image.architecture)));
+                }
+                // A version for each image, so that none is in the way of another.
+                let count = versions.entry(publication.version.clone()).or_default();
+                if *count > 0 {
+                    publication.version = format!("{}_{count}", publication.version);
+                }
+                *count += 1;
+                product.publish(&publication)
+            });
+            if let Err(error) = published {
+                skipped(&fingerprint, &error);
+            }
+        }
+        for (key, product) in &product.products {
+            write(key.clone(), product)?;
+        }
+    }
+    Ok(())
+}
+
+/// An image in its product.
+struct Member<'a> {
+    image: &'a Listed,
+    /// The aliases that it has in the store, as products have them.
+    own: Vec<String>,
+    /// Whether it has a product of its own, for the sake of its aliases.
+    apart: bool,
 }
 
 fn created(image: &StoredImage) -> i64 {
@@ -96,11 +163,11 @@ fn publication(image: &StoredImage, parts: Option<&Parts>) -> Result<Publication
 struct Newest<'a>(HashMap<(&'a str, ImageType), (i64, Option<Fingerprint>)>);
 
 impl<'a> Newest<'a> {
-    fn of(images: impl Iterator<Item = (&'a StoredImage, &'a str)>) -> Self {
+    fn of(images: &[&'a Listed]) -> Self {
         let mut newest: HashMap<_, (i64, Option<Fingerprint>)> = HashMap::new();
-        for (image, key) in images {
-            let day = created(image) / DAY;
-            let there = newest.entry((key, image.image_type)).or_insert((day, Some(image.fingerprint)));
+        for image in images {
+            let day = image.created / DAY;
+            let there = newest.entry((image.key.as_str(), image.image_type)).or_insert((day, Some(image.fingerprint)));
             if day > there.0 {
                 *there = (day, Some(image.fingerprint));
             } else if day == there.0 && there.1 != Some(image.fingerprint) {
@@ -111,8 +178,9 @@ impl<'a> Newest<'a> {
         Self(newest)
     }
 
-    fn is(&self, image: &StoredImage, key: &str) -> bool {
-        self.0.get(&(key, image.image_type)).is_some_and(|(_, fingerprint)| *fingerprint == Some(image.fingerprint))
+    fn is(&self, image: &Listed) -> bool {
+        let newest = self.0.get(&(image.key.as_str(), image.image_type));
+        newest.is_some_and(|(_, fingerprint)| *fingerprint == Some(image.fingerprint))
     }
 }
 
@@ -132,11 +200,11 @@ impl Names<'_> {
 
 /// An alias that ends with the image's architecture is its product's without that: readers put it behind again, and
 /// leave it out on machines of that architecture.
-fn names<'a>(images: &[&'a StoredImage]) -> Names<'a> {
+fn names<'a>(images: &[&'a Listed]) -> Names<'a> {
     // A container's and a virtual machine's image may share a name, and keep it: readers look for one of the two.
-    let mut aliases: BTreeMap<(&str, ImageType), &StoredImage> = BTreeMap::new();
+    let mut aliases: BTreeMap<(&str, ImageType), &Listed> = BTreeMap::new();
     for image in images {
-        aliases.extend(image.aliases.iter().map(|alias| ((alias.name.as_str(), image.image_type), *image)));
+        aliases.extend(image.aliases.iter().map(|name| ((name.as_str(), image.image_type), *image)));
     }
     let mut taken: HashSet<_> =
         aliases.iter().map(|((name, image_type), image)| (*name, image.architecture, *image_type)).collect();

@@ -6,22 +6,28 @@ mod documents;
 mod list;
 mod turn;
 
+use std::borrow::Cow;
+use std::slice;
+use std::sync::Arc;
+
 use http::{HeaderValue, StatusCode, header};
 
-use self::digests::Digests;
-use self::documents::{Documents, Newest};
+use self::digests::{Digests, Split};
+use self::documents::{Documents, ListWriter, Newest};
+use self::list::Listed;
 use self::turn::Turn;
 use super::answer;
-use super::handler::Handler;
-use super::message::{Body, Piece, Pieces, Request, Response};
+use super::conditional;
 use super::rest::export;
 use super::rest::quoted;
-use super::{conditional, public, sight};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::format::Container;
-use crate::metadata::Properties;
 use crate::protocol::simplestreams::RootKind;
+use crate::server::core::access;
+use crate::server::core::public::{self, ListedDigest};
+use crate::server::handler::Handler;
+use crate::server::message::{Body, Piece, Pieces, Request, Response};
 use crate::store::{ImageQuery, StoredImage};
 use crate::time;
 
@@ -38,16 +44,13 @@ const AGAIN: &str = "10";
 
 /// `GET /streams/v1/…`.
 pub(crate) fn route(handler: &Handler, request: &Request, rest: &[&str]) -> Response {
-    if let Some(refused) = Handler::read_only(request) {
-        return refused;
-    }
     let one = || -> Result<Response> {
         let documents = match rest {
             ["index.json" | "images.json"] => documents(handler)?,
-            _ => return Err(sight::absent()),
+            _ => return Err(access::not_found()),
         };
-        let text = if rest == ["index.json"] { &documents.index } else { &documents.images };
-        Ok(document(request, &documents, text))
+        let chunks = if rest == ["index.json"] { slice::from_ref(&documents.index) } else { &documents.images };
+        Ok(document(request, &documents, chunks))
     };
     one().unwrap_or_else(|error| failed(&error, request))
 }
@@ -57,20 +60,21 @@ pub(crate) fn file(handler: &Handler, request: &Request, name: &str) -> Option<R
     let (digits, ending) = name.split_at_checked(64)?;
     let ending = ending.strip_prefix('.')?;
     digits.parse::<Fingerprint>().ok()?;
-    if let Some(refused) = Handler::read_only(request) {
-        return Some(refused);
-    }
     let one = || -> Result<Response> {
-        let image = sight::here(handler, &sight::anybody(), digits, None)?;
+        let image = access::find_local_image(handler, &access::anonymous(), digits, None)?;
         if image.rootfs_size.is_none() {
-            return if ending == UNIFIED { Ok(export::export(handler, request, &image)) } else { Err(sight::absent()) };
+            return if ending == UNIFIED {
+                Ok(export::export(handler, request, &image))
+            } else {
+                Err(access::not_found())
+            };
         }
-        let parts = handler.streams.digests.of(&handler.store, &handler.verified, &[&image])?;
-        let parts = parts.get(&image.fingerprint).ok_or_else(sight::absent)?;
+        let parts = handler.streams.digests.of(&handler.store, &handler.verified, &[Split::from(&image)])?;
+        let parts = parts.get(&image.fingerprint).ok_or_else(access::not_found)?;
         let part = match ending {
             METADATA => export::Part::First(parts.first),
             other if other == rootfs_ending(parts.kind) => export::Part::Rootfs(parts.rootfs),
-            _ => return Err(sight::absent()),
+            _ => return Err(access::not_found()),
         };
         Ok(export::part(handler, request, &image, part, name))
     };
@@ -78,56 +82,82 @@ pub(crate) fn file(handler: &Handler, request: &Request, name: &str) -> Option<R
 }
 
 /// The list as it is for the images that are public now.
-fn documents(handler: &Handler) -> Result<std::sync::Arc<Documents>> {
+fn documents(handler: &Handler) -> Result<Arc<Documents>> {
+    let newest = &handler.streams.newest;
     // Read before the images: what is made may be newer than this says, and never older.
     let version = handler.store.version();
-    if let Some(documents) = handler.streams.newest.of_version(version) {
+    if let Some(documents) = newest.of_version(version) {
         return Ok(documents);
     }
     let public = public::now(handler)?;
-    if let Some(images) = public.whole() {
-        return of_images(handler, version, images);
-    }
-    // So many images are held by one request at a time; the others have what it makes.
-    let _turn = handler.streams.turn.take()?;
-    let version = handler.store.version();
-    if let Some(documents) = handler.streams.newest.of_version(version) {
+    if let Some(documents) = newest.get(&public.digest(), version) {
         return Ok(documents);
     }
-    of_images(handler, version, &collect(handler)?)
+    if let Some(images) = public.whole() {
+        let listed: Vec<Listed> = images.iter().map(Listed::of).collect();
+        // They are in the order of their fingerprints.
+        return make(handler, (public.digest(), version), &listed, &mut |fingerprint| {
+            let found = images.binary_search_by(|image| image.fingerprint.cmp(fingerprint));
+            Ok(found.ok().and_then(|index| images.get(index)).map(Cow::Borrowed))
+        });
+    }
+    drop(public);
+    // A list of so many images is made by one request at a time; the others have what it makes.
+    let _turn = handler.streams.turn.take()?;
+    let version = handler.store.version();
+    if let Some(documents) = newest.of_version(version) {
+        return Ok(documents);
+    }
+    let (digest, listed) = collect(handler)?;
+    if let Some(documents) = newest.get(&digest, version) {
+        return Ok(documents);
+    }
+    make(handler, (digest, version), &listed, &mut |fingerprint| match handler.store.image(fingerprint) {
+        Ok(image) => Ok(Some(Cow::Owned(image))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        // A damaged row hides no other. With any other error the list would lack an image that is well, and be kept.
+        Err(error) if error.kind() == ErrorKind::Malformed => {
+            handler.notes.skipped(&fingerprint.to_string(), &error);
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    })
 }
 
-/// All public images with what a list tells of them, read page by page.
-fn collect(handler: &Handler) -> Result<Vec<StoredImage>> {
-    let mut images = Vec::new();
-    let mut add = |mut image: StoredImage| {
-        // No list tells these.
-        (image.original_properties, image.source) = (Properties::new(), None);
-        images.push(image);
+/// What places all public images in the list, read page by page, and the digest of what lists tell of them.
+fn collect(handler: &Handler) -> Result<(Fingerprint, Vec<Listed>)> {
+    let (mut digest, mut listed) = (ListedDigest::default(), Vec::new());
+    let mut add = |image: StoredImage| {
+        digest.add(&image);
+        listed.push(Listed::of(&image));
         Ok(())
     };
     let query = ImageQuery::new().public(true);
     handler.store.for_each(&query, &mut add, &mut |name, error| handler.notes.skipped(name, error))?;
-    Ok(images)
+    Ok((digest.finish(), listed))
 }
 
-/// The list of these images, which are those of this version of the catalog or newer.
-fn of_images(handler: &Handler, version: Option<u64>, images: &[StoredImage]) -> Result<std::sync::Arc<Documents>> {
-    let state = documents::state(images);
-    if let Some(documents) = handler.streams.newest.get(&state, version) {
-        return Ok(documents);
-    }
-    let split: Vec<&StoredImage> = images.iter().filter(|image| image.rootfs_size.is_some()).collect();
-    let parts = handler.streams.digests.of(&handler.store, &handler.verified, &split)?;
-    handler.streams.digests.keep(&split);
-    let mut products = list::products(images, &parts, &mut |image, error| {
-        handler.notes.skipped(&image.fingerprint.to_string(), error);
-    });
-    let whole = handler.streams.digests.are_settled(&split);
-    Ok(handler.streams.newest.set((state, version), whole, &mut products, handler.store.now()))
+/// Makes the list of these images, of this digest, which are those of this version of the catalog or newer.
+fn make<'a>(
+    handler: &Handler,
+    state: (Fingerprint, Option<u64>),
+    listed: &[Listed],
+    get: &mut dyn FnMut(&Fingerprint) -> Result<Option<Cow<'a, StoredImage>>>,
+) -> Result<Arc<Documents>> {
+    let digests = &handler.streams.digests;
+    let split: Vec<Split> = listed.iter().filter_map(Listed::split).collect();
+    let parts = digests.of(&handler.store, &handler.verified, &split)?;
+    digests.keep(&split);
+    let mut list = ListWriter::default();
+    let mut skipped = |fingerprint: &Fingerprint, error: &Error| {
+        handler.notes.skipped(&fingerprint.to_string(), error);
+    };
+    list::products(listed, &parts, get, &mut skipped, &mut |key, product| list.write(key, product))?;
+    let whole = digests.are_settled(&split);
+    Ok(handler.streams.newest.set(state, whole, list, handler.store.now()))
 }
 
-fn document(request: &Request, documents: &Documents, text: &std::sync::Arc<[u8]>) -> Response {
+fn document(request: &Request, documents: &Documents, chunks: &[Arc<[u8]>]) -> Response {
     // The same list has another date after a restart, so its tag does not go for every byte.
     let etag = documents.tag.to_string();
     let known = match request.header(header::IF_NONE_MATCH) {
@@ -143,7 +173,8 @@ fn document(request: &Request, documents: &Documents, text: &std::sync::Arc<[u8]
         .with(header::LAST_MODIFIED, &time::to_http_date(documents.updated));
     if !known {
         response.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        response.body = Body::Pieces(Pieces::new(vec![Piece::Shared(std::sync::Arc::clone(text))]));
+        response.body =
+            Body::Pieces(Pieces::new(chunks.iter().map(|chunk| Piece::Shared(Arc::clone(chunk))).collect()));
     }
     response
 }
