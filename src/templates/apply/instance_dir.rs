@@ -42,7 +42,7 @@ pub struct InstanceDir {
 }
 
 impl InstanceDir {
-    /// Opens a directory that [`unpack`](crate::format::Image::unpack) made: `metadata.yaml`, `templates/`,
+    /// Opens a directory that [`unpack_verified`](crate::format::Image::unpack_verified) made: `metadata.yaml`, `templates/`,
     /// and `rootfs/` unless the image is a virtual machine's. Each of the three may be missing.
     ///
     /// # Errors
