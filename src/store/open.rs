@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::blobs::{BlobKey, BlobStore, DirectoryBlobs, DirectoryFiles, Files, MemoryBlobs};
 use super::catalog::{Catalog, MemoryCatalog, SqliteCatalog};
+use super::description::StoreDescription;
 use super::image::StoredImage;
 use super::layout::{self, Marker};
 use super::lock::StoreLock;
@@ -151,13 +152,25 @@ impl StoreOptions {
         Monitor::none().with_cancel(self.cancel.clone())
     }
 
+    /// Whether a store that is missing may be created.
+    pub(crate) fn may_create(&self) -> bool {
+        self.create && !self.read_only
+    }
+
+    /// Whether nothing may be changed.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
     /// How long to wait for other writers.
     pub(crate) fn wait(&self) -> Duration {
         self.busy_timeout
     }
 
-    /// Opens the store at `path`. Upgrades a store of an older layout, and sweeps leftovers of dead
-    /// processes, unless it is opened for reading only.
+    /// Opens the store at `path`: a directory, or a file that [describes](super::StoreDescription) where its parts are.
+    ///
+    /// Upgrades a store of an older layout, and sweeps leftovers of dead processes, unless it is opened for reading
+    /// only.
     ///
     /// # Errors
     /// `NotFound` if it is missing and may not be created; `Unsupported` for a newer layout and for
@@ -165,6 +178,9 @@ impl StoreOptions {
     /// its catalog, and if it has an older layout and other programs use it; `Io`.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
         let path = path.as_ref();
+        if StoreDescription::is_at(path) {
+            return StoreDescription::read(path)?.open(self);
+        }
         let marker = match Marker::read(path)? {
             Some(marker) => marker,
             None if self.create && !self.read_only => make(path, self.busy_timeout, &self.cancel)?,
@@ -361,6 +377,16 @@ impl Store {
     pub fn in_memory() -> Result<Self> {
         let blobs = Arc::new(MemoryBlobs::new());
         Ok(StoreOptions::new().open_parts(blobs, Arc::new(MemoryCatalog::new()), Scratch::in_memory()))
+    }
+
+    /// Fails if nothing can be written: stages a file, and commits a transaction without a change.
+    ///
+    /// # Errors
+    /// `Busy`, `StorageFull`, `Io`, with what refused; `Malformed` if the blobs are not those of this store.
+    pub fn check_writable(&self) -> Result<()> {
+        self.blobs.check_identity()?;
+        drop(self.scratch.create()?);
+        self.catalog.write(&mut |_| Ok(()))
     }
 
     /// A monitor that is cancelled by the switch that ends waits of this store.

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use super::blobs::BlobKey;
 use super::catalog::{Catalog, SqliteCatalog};
 use super::check::{CheckOptions, CheckReport, Finding, lost_alias, lost_sidecar};
+use super::description::StoreDescription;
 use super::image::StoredImage;
 use super::layout::{self, Marker};
 use super::lock::StoreLock;
@@ -56,6 +57,9 @@ impl Store {
         let path = path.as_ref();
         let how = how.clone().repair(true);
         let options = options.clone().create(false).read_only(false);
+        if StoreDescription::is_at(path) {
+            return repair_described(path, &options, &how);
+        }
         let marker = || -> Result<Marker> {
             Marker::read(path)?.ok_or_else(|| Error::new(ErrorKind::NotFound, "there is no image store").in_file(path))
         };
@@ -105,6 +109,18 @@ impl Store {
         report.findings.extend(found);
         Ok(report)
     }
+}
+
+/// Checks and repairs a store that a description names.
+///
+/// A catalog that is empty is rebuilt from the blobs. A catalog that is damaged is not replaced: it may be a database
+/// that others administer, with backups of its own.
+fn repair_described(path: &Path, options: &StoreOptions, how: &CheckOptions) -> Result<CheckReport> {
+    let (store, rebuild) = StoreDescription::read(path)?.open_to_repair(options)?;
+    let lost = if rebuild { store.rebuild_rows(&how.monitor)?.lost } else { Vec::new() };
+    let mut report = store.check(how)?;
+    lost.into_iter().for_each(|finding| report.add_lost(finding));
+    Ok(report)
 }
 
 /// Checks and repairs a store without locking it exclusively. The inner `Err` says that the catalog must be rebuilt.

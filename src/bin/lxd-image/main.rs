@@ -60,6 +60,7 @@ mod shell;
 mod signals;
 mod simplestreams;
 mod store;
+mod store_verbs;
 mod template;
 mod transfer;
 mod unpack;
@@ -117,6 +118,7 @@ enum Verb {
     Mirror(mirror::Arguments),
     Simplestreams(simplestreams::Arguments),
     Remote(remote::Arguments),
+    Store(store_verbs::Arguments),
     Serve(serve::Arguments),
     Completions(shell::Completions),
     Man(shell::Man),
@@ -200,6 +202,7 @@ fn run(verb: Verb, session: &Session) -> Result<(), Failure> {
         Verb::Mirror(verb) => mirror::run(&verb, session),
         Verb::Simplestreams(verb) => simplestreams::run(&verb, session),
         Verb::Remote(verb) => remote::run(&verb, session),
+        Verb::Store(verb) => store_verbs::run(&verb, session),
         Verb::Serve(verb) => serve::run(&verb, session),
         Verb::Completions(verb) => shell::completions(&verb),
         Verb::Man(verb) => shell::man(&verb),

@@ -53,8 +53,9 @@ pub(crate) struct Global {
     /// Show more detail
     #[arg(short, long, global = true, help_heading = HEADING, action = ArgAction::Count)]
     verbose: u8,
-    /// The directory of the store (default: /var/lib/lxd-image for root, ~/.local/share/lxd-image for others)
-    #[arg(long, global = true, help_heading = HEADING, env = "LXD_IMAGE_STORE", value_name = "DIR")]
+    /// The directory of the store, or the TOML file that describes it (default: /var/lib/lxd-image for root,
+    /// ~/.local/share/lxd-image for others)
+    #[arg(long, global = true, help_heading = HEADING, env = "LXD_IMAGE_STORE", value_name = "DIR|FILE.toml")]
     store: Option<PathBuf>,
     /// Change a safety limit on input (repeatable); `--help` lists them
     #[arg(long = "limit", long_help = limit_help(), global = true, help_heading = HEADING, value_name = "NAME=VALUE", value_parser = parse_limit)]

@@ -65,15 +65,20 @@ impl DirectoryFiles {
         Self::open(path, id)
     }
 
+    /// The id of the store that the directories below `path` belong to; `None` without a marker.
+    pub(in crate::store) fn store_id(path: &Path) -> Result<Option<String>> {
+        let marker = path.join(Area::Blobs.name()).join(MARKER);
+        match std::fs::read_to_string(&marker) {
+            Ok(id) => Ok(Some(id.trim_end().to_owned()).filter(|id| !id.is_empty())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("the directory's marker can't be read", error).in_file(marker)),
+        }
+    }
+
     /// Opens the directories below `path`, or creates them with a random id, and returns the id.
     pub(in crate::store) fn private(path: impl AsRef<Path>) -> Result<(Self, String)> {
         let path = path.as_ref();
-        let marker = path.join(Area::Blobs.name()).join(MARKER);
-        let id = match std::fs::read_to_string(&marker) {
-            Ok(id) => id.trim_end().to_owned(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => random_id(),
-            Err(error) => return Err(Error::io("the directory's marker can't be read", error).in_file(marker)),
-        };
+        let id = Self::store_id(path)?.unwrap_or_else(random_id);
         Ok((Self::create_or_open(path, &id)?, id))
     }
 

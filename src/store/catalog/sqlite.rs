@@ -79,6 +79,22 @@ impl SqliteCatalog {
         Self::open(&layout::catalog(path), &marker.id, (wait, &cancel), false, lock)
     }
 
+    /// The id of the store that the catalog at `path` belongs to; `None` if there is no catalog, or an unfinished one.
+    ///
+    /// # Errors
+    /// `Malformed` for a file that is no catalog; `Busy`; `Io`.
+    pub(crate) fn store_id(path: &Path) -> Result<Option<String>> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let read = || -> RowResult<Option<String>> {
+            let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            let exists = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'store')";
+            if connection.query_row(exists, [], |row| row.get(0))? { schema::store_id(&connection) } else { Ok(None) }
+        };
+        read().map_err(|error| row_error(error, Some(path)))
+    }
+
     /// Creates the catalog of the store `id`. Replaces the files of an interrupted attempt: the
     /// caller holds the lock of the store.
     pub(crate) fn create(path: &Path, id: &str) -> Result<()> {

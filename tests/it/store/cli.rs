@@ -340,3 +340,30 @@ fn blob_of(store: &Path, fingerprint: &Fingerprint) -> std::path::PathBuf {
     });
     names.pop().unwrap()
 }
+
+#[test]
+fn store_is_moved_to_the_place_of_a_description_and_back() {
+    let shell = Shell::new();
+    shell.ok(&["import", "one.tar", "--alias", "debian/12"]);
+    fs::write(shell.scratch.join("there.toml"), "catalog = \"there/rows.sqlite\"\nblobs = \"there\"\n").unwrap();
+    shell.ok(&["store", "migrate", "store", "there.toml"]);
+    shell.ok(&["store", "migrate", "there.toml", "back"]);
+    let listed = |store: &str| shell.ok(&["--store", store, "list", "--format", "json"]);
+    assert_eq!(listed("back"), listed("store"));
+}
+
+#[test]
+fn store_info_names_the_engines_of_a_description() {
+    let shell = Shell::new();
+    fs::write(shell.scratch.join("there.toml"), "catalog = \"there/rows.sqlite\"\nblobs = \"there\"\n").unwrap();
+    shell.ok(&["--store", "there.toml", "store", "init"]);
+    let info = shell.ok(&["--store", "there.toml", "store", "info", "--format", "json"]);
+    assert!(info.contains("\"catalog\"") && info.contains("there/rows.sqlite"), "{info}");
+}
+
+#[test]
+fn store_info_does_not_create_a_store() {
+    let shell = Shell::new();
+    shell.fails(&["store", "info"], 1, "NotFound");
+    assert!(!shell.scratch.join("store").exists());
+}

@@ -9,6 +9,7 @@ mod concurrency;
 #[cfg(feature = "conformance")]
 mod conforming;
 mod damage;
+mod described;
 mod export;
 mod faults;
 mod filters;
