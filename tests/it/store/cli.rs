@@ -364,6 +364,6 @@ fn store_info_names_the_engines_of_a_description() {
 #[test]
 fn store_info_does_not_create_a_store() {
     let shell = Shell::new();
-    shell.fails(&["store", "info"], 1, "NotFound");
+    shell.fails(&["store", "info"], 4, "NotFound");
     assert!(!shell.scratch.join("store").exists());
 }
