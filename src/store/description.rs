@@ -118,8 +118,12 @@ impl StoreDescription {
         let path = path.as_ref();
         let mut text = String::new();
         let read = std::fs::File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_string(&mut text));
-        let length =
-            read.map_err(|error| Error::io("the description of the store can't be read", error).in_file(path))?;
+        let length = read.map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                Error::new(ErrorKind::NotFound, "there is no description of a store").in_file(path)
+            }
+            _ => Error::io("the description of the store can't be read", error).in_file(path),
+        })?;
         if u64::try_from(length).is_ok_and(|length| length > MAX_BYTES) {
             return Err(
                 Error::new(ErrorKind::LimitExceeded, "the description of the store is larger than 1 MiB").in_file(path)
