@@ -284,8 +284,8 @@ fn matched(pattern: &str, parts: &[String]) -> Option<Vec<String>> {
 
 /// Checks that the client may call a route that needs this access.
 ///
-/// A trusted client passes at once. All checks compare with what the client sent; only the checks
-/// of tokens have an effect: they use the token up.
+/// A trusted client passes at once. Of all checks only that of an upload token has an
+/// effect: it uses the token up.
 ///
 /// # Errors
 /// The response that refuses the client. It is the same whether or not what the path names exists.
