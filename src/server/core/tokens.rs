@@ -158,6 +158,7 @@ impl TokenStore {
                 found = Some(token);
             }
         }
+        // Reported by the same `false` as a wrong scope: an expired token was removed above.
         let Some(token) = found else { return false };
         if !token.used {
             token.used = true;
@@ -186,6 +187,7 @@ impl TokenStore {
                 found = Some(index);
             }
         }
+        // Removed under the lock under which it was found, so that it can't be used twice.
         let token = all.remove(found?);
         self.operations.used(&token.operation);
         match token.scope {
