@@ -188,6 +188,8 @@ impl Gathered {
             rank: 0,
             system,
         });
+        // Freed at once: a store of a million images must not hold them even while the index is
+        // made.
         if self.found.entries.len() > KEPT_WHOLE {
             self.whole = Vec::new();
             let target = image.target();
