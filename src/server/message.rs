@@ -151,6 +151,7 @@ impl Response {
     /// response is of use without them.
     #[must_use]
     pub fn with(mut self, name: HeaderName, value: &str) -> Self {
+        // `HeaderValue` refuses line feeds, so no value can add a header of its own.
         if let Ok(value) = HeaderValue::from_str(value) {
             self.headers.insert(name, value);
         }
@@ -306,6 +307,7 @@ impl Pieces {
     /// The length in bytes; `None` for a generated body.
     #[must_use]
     pub fn length(&self) -> Option<u64> {
+        // Saturating: lengths come from the catalog, which may be damaged.
         let known = || self.pieces.iter().map(Piece::length).fold(0, u64::saturating_add);
         self.generated.is_none().then(known)
     }
@@ -370,6 +372,8 @@ impl Read for Pieces {
                 (self.at, self.inside) = (self.at + 1, 0);
                 continue;
             }
+            // A read never crosses the end of a piece, so that the check runs exactly at the last
+            // file's end.
             let room = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
             let buffer = &mut buffer[..room];
             let read = match piece {
@@ -384,6 +388,8 @@ impl Read for Pieces {
                             other => break other?,
                         }
                     };
+                    // The length was promised in a header. A shorter body must not end like a
+                    // complete one.
                     if read == 0 {
                         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a file became shorter"));
                     }

@@ -227,6 +227,7 @@ fn image_file_or_page(handler: &Handler, call: Call<'_>) -> Response {
 ///
 /// Never fails: whatever is wrong with the request is a response.
 pub(crate) fn dispatch(handler: &Handler, request: Request) -> Response {
+    // Parsed once, so that the checks and the function can't disagree on the path.
     let address = match Address::of(&request.uri) {
         Ok(address) => address,
         Err(error) => return answer::error(&error, request.is_trusted()),
@@ -236,6 +237,7 @@ pub(crate) fn dispatch(handler: &Handler, request: Request) -> Response {
     if is_rest && let Some(refused) = rest::refuse(handler, &request, &address) {
         return refused;
     }
+    // Only the path decides which pattern counts: a method never selects a more general one.
     let Some((routes, parameters)) = find(&address.parts) else { return answer::not_found() };
     // The method is looked for before the access check: a path without this method answers the same
     // to every client that may learn which methods it has.
@@ -270,6 +272,7 @@ fn matched(pattern: &str, parts: &[String]) -> Option<Vec<String>> {
     for segment in pattern.split('/').filter(|segment| !segment.is_empty()) {
         let part = parts.next()?;
         match segment.strip_prefix('{') {
+            // At least one segment: `/1.0/images/aliases/` without a name is the list.
             Some(name) if name.ends_with("...}") => {
                 let rest: Vec<&str> = std::iter::once(part).chain(parts.by_ref()).map(String::as_str).collect();
                 parameters.push(rest.join("/"));
@@ -296,6 +299,7 @@ fn authorize(
     address: &Address,
     parameters: &[String],
 ) -> Result<Grant, Box<Response>> {
+    // First, so that a trusted client that also sends a token does not use the token up.
     if request.is_trusted() {
         return Ok(Grant::Plain);
     }

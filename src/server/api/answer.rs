@@ -85,6 +85,7 @@ pub(crate) fn failure(status: StatusCode, sentence: impl Into<String>) -> Respon
 /// An error of the library as a response. Details of server errors are shown to trusted clients only.
 pub(crate) fn error(error: &Error, trusted: bool) -> Response {
     let status = status_of(error);
+    // Messages of such errors may name files and addresses of this machine.
     if status.is_server_error() && !trusted {
         return again(error, failure(status, "the server can't do this now"));
     }

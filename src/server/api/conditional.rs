@@ -58,6 +58,7 @@ pub(crate) enum Wanted {
 pub(crate) fn wanted(request: &Request, etag: &str, total: u64) -> Wanted {
     let Some(range) = request.header(header::RANGE) else { return Wanted::Whole };
     // A date never equals the tag, so it yields the whole file.
+    // RFC 9110, section 13.1.5: `If-Range` needs a strong tag, so a weak one never matches.
     if request.header(header::IF_RANGE).is_some_and(|tag| tag.starts_with("W/") || tag.trim_matches('"') != etag) {
         return Wanted::Whole;
     }
@@ -81,6 +82,7 @@ pub(crate) fn wanted(request: &Request, etag: &str, total: u64) -> Wanted {
         (Some(from), _) if from >= total => Wanted::Nothing,
         (Some(from), None) if last.is_empty() => Wanted::Part { from, length: total - from },
         (Some(from), Some(last)) if last >= from => Wanted::Part { from, length: last.min(total - 1) - from + 1 },
+        // RFC 9110, section 14.1.1, calls a range whose last byte is before its first invalid.
         (Some(_), Some(_)) => Wanted::Nothing,
         _ => Wanted::Whole,
     }

@@ -58,6 +58,7 @@ fn import(handler: &Handler, request: &Request, alias: &str) -> Result<Response>
     let runs: Vec<Architecture> =
         ARCHITECTURES.iter().find_map(|name| request.header(*name)).map(architectures).unwrap_or_default();
     let image = choose(handler, alias, &runs)?;
+    // The URL must be absolute, as the client gives it to another program: its server.
     let base = host::base(handler, request)?
         .ok_or_else(|| Error::invalid("the request names no host, so it can't be told where the image lies"))?;
     let url = format!("{base}/1.0/images/{}/export", image.fingerprint);

@@ -42,6 +42,7 @@ fn named(request: &Request) -> Result<Option<&str>> {
         return Err(Error::invalid("the request has several hosts"));
     }
     let header = header.map(|value| value.to_str().unwrap_or_default());
+    // RFC 9112, section 3.2.2: the host of an absolute target wins over the header.
     let Some(host) = request.uri.authority().map(http::uri::Authority::as_str).or(header) else { return Ok(None) };
     if is_host(host) { Ok(Some(host)) } else { Err(Error::invalid("the host of the request is invalid")) }
 }

@@ -64,6 +64,7 @@ impl Metrics {
     /// Counts a response.
     pub(crate) fn answered(&self, method: &Method, status: StatusCode) {
         let row = METHODS.iter().position(|name| *name == method.as_str()).unwrap_or(METHODS.len() - 1);
+        // A status outside of the known classes can't happen; it must not be a panic if it does.
         let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
         self.requests[row][class].fetch_add(1, Ordering::Relaxed);
     }
@@ -144,6 +145,7 @@ impl Metrics {
 pub(crate) fn is_local(request: &Request) -> bool {
     let forwarded =
         ["forwarded", "via", "x-forwarded-for", "x-real-ip"].iter().any(|name| request.headers.contains_key(*name));
+    // A proxy on this machine connects from the loopback address for clients from everywhere.
     !forwarded && request.peer.is_some_and(|peer| peer.to_canonical().is_loopback())
 }
 

@@ -188,10 +188,12 @@ fn find_or_fetch(handler: &Handler, request: &Request, text: &str, secret: Optio
         Err(error) if error.kind() == ErrorKind::NotFound => error,
         found => return found,
     };
+    // Checked first: without an upstream nothing else is worth the work.
     let Some(fetch) = find_upstream(handler) else { return Err(absent) };
     let Ok(prefix) = text.parse::<FingerprintPrefix>() else { return Err(absent) };
     // The upstream is asked also when the store has a private image, or the time would tell that it does.
     match handler.upstream_cache.resolve(handler, fetch, prefix.as_str(), ImageType::Container)? {
+        // An upstream could answer with any image; this one was asked for by its digits.
         Some(fingerprint) if prefix.matches(&fingerprint) => fetch_upstream(handler, request, fetch, &fingerprint),
         _ => Err(absent),
     }
@@ -233,6 +235,7 @@ pub(crate) fn find_local_image(
     secret: Option<&str>,
 ) -> Result<StoredImage> {
     let Ok(prefix) = text.parse::<FingerprintPrefix>() else { return Err(not_found()) };
+    // A whole fingerprint needs no scan of the index.
     let candidates = match prefix.as_fingerprint() {
         Some(whole) => vec![whole],
         None => handler.store.with_prefix(&prefix, MAX_CANDIDATES)?,
@@ -406,6 +409,8 @@ impl Aliases {
             }
             AliasRows::Stored(stored) => {
                 let (store, query, trusted) = &mut **stored;
+                // The catalog can't filter aliases by the visibility of their image, so that is
+                // looked up for each.
                 let page = store.alias_page(query)?;
                 for row in &page.aliases {
                     // One that goes meanwhile, or cannot be read, is seen by nobody.

@@ -85,6 +85,7 @@ impl<T> ByVersion<T> {
                 return Ok(Arc::clone(&made.what));
             }
             if state.making {
+                // The version is read again after the wait: the catalog may have changed during it.
                 drop(self.changed.wait(state).unwrap_or_else(PoisonError::into_inner));
                 continue;
             }
@@ -92,6 +93,8 @@ impl<T> ByVersion<T> {
             state.begun += 1;
             let number = state.begun;
             drop(state);
+            // From here on a panic of `make` must reset `making`, or every later caller would wait
+            // forever.
             let guard = Making(self);
             let made = make().map(Arc::new);
             if let Ok(made) = &made {

@@ -92,6 +92,8 @@ impl Events {
     /// `Busy` when there are too many.
     pub(crate) fn listen(&self, kinds: EventKinds) -> Result<Receiver<Arc<str>>> {
         let mut listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Closed ones are removed here as well, or a quiet server would refuse listeners that are
+        // long gone.
         listeners.retain(|listener| !listener.sender.is_closed());
         if listeners.len() >= MAX_LISTENERS {
             return Err(Error::new(ErrorKind::Busy, "too many clients listen to events of this server"));
@@ -105,6 +107,8 @@ impl Events {
     pub(crate) fn operation(&self, operation: &Operation) {
         let told = || {
             let mut operation = operation.clone();
+            // Every trusted client sees the event; only the one that asked for the token may have
+            // the secret.
             operation.metadata.remove("secret");
             serde_json::to_value(operation).unwrap_or_default()
         };

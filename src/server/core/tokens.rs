@@ -123,6 +123,7 @@ impl TokenStore {
     fn issue_at(&self, scope: TokenScope, operation: &str, now: Instant) -> Result<String> {
         let mut bytes = [0; SECRET_BYTES];
         random(&mut bytes)?;
+        // Hexadecimal digits need no escaping in a header, a query or JSON.
         let secret = hex(&bytes);
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|token| token.ends > now);
@@ -162,6 +163,7 @@ impl TokenStore {
         let Some(token) = found else { return false };
         if !token.used {
             token.used = true;
+            // `min`, since the first use never extends the life of a token.
             token.ends = token.ends.min(now + USED_LIFETIME);
             self.operations.used(&token.operation);
         }

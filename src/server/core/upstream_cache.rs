@@ -313,6 +313,8 @@ impl UpstreamCache {
         if let Ok(image) = handler.store.image(fingerprint) {
             return Ok(image);
         }
+        // The monitor of the cache, not of the request: the download serves everybody who waits for
+        // it, so it goes on when the client that caused it leaves.
         let monitor = Monitor::none().with_cancel(self.cancel.clone());
         let fetched = fetch.fetch(fingerprint, alias.as_deref(), &handler.store, &monitor);
         // A transfer that returns another image than the one asked for must not get it served under
@@ -343,6 +345,7 @@ impl UpstreamCache {
         drop(permit);
         if let Ok(image) = &fetched {
             crate::server::api::rest::created(&handler.operations, image, &Client::Untrusted);
+            // After the permits and marks are released: eviction reads the catalog and may be slow.
             handler.tidy();
         }
         fetched
@@ -353,6 +356,7 @@ impl UpstreamCache {
     /// A caller checks its condition again afterwards: it is woken by the end of any query or
     /// download.
     fn wait<'a>(&self, mut state: MutexGuard<'a, CacheState>) -> Result<MutexGuard<'a, CacheState>> {
+        // At shutdown nobody begins to wait, as the end that would wake them may never come.
         if state.waiting >= MAX_WAITERS || state.stopped {
             return Err(busy("too many requests wait for this server's upstream"));
         }

@@ -41,6 +41,7 @@ impl Verified {
     pub(crate) fn remember(&self, fingerprint: Fingerprint, state: State) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MAX_IMAGES {
+            // Without an order of use it is not known which to drop; hashing again is always right.
             known.clear();
         }
         known.insert(fingerprint, state);

@@ -59,6 +59,7 @@ impl AccessLog {
         let Some(mut writer) = writer else { return Ok(Self(None)) };
         let (sender, lines) = sync_channel::<LogMessage>(MAX_QUEUED_LINES);
         let write = move || {
+            // Ends when the last clone of the log is dropped.
             for said in lines {
                 // A log that can't be written must not stop the server, and there is nowhere else to report it.
                 let _ = match said {
@@ -83,6 +84,8 @@ impl AccessLog {
     /// Dropped if the queue is full or the writer has ended.
     pub(super) fn note(&self, text: impl fmt::Display) {
         if let Some(sender) = &self.0 {
+            // A full queue drops the line: a slow disk or a stopped reader of a pipe must not stop
+            // the server.
             let _ = sender.try_send(LogMessage::Line(format!("{text}\n")));
         }
     }
@@ -139,6 +142,7 @@ impl Entry {
             peer,
             client,
             method: method.clone(),
+            // Without a log there is no need to format the address of each request.
             what: if access_log.0.is_some() { shown(uri) } else { String::new() },
             version,
             status: StatusCode::INTERNAL_SERVER_ERROR,

@@ -130,6 +130,8 @@ impl Drop for ConnectionPermit {
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(holder) = addresses.get_mut(&self.address) {
             holder.connections -= 1;
+            // Under the same lock as the count, so that a new connection never gets a holder that
+            // is being removed.
             if holder.connections == 0 {
                 addresses.remove(&self.address);
             }

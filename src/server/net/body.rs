@@ -54,7 +54,10 @@ impl Read for Arriving {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.rest.is_empty() {
             let Some(incoming) = &mut self.incoming else { return Ok(0) };
+            // Marked only around the wait, so that the time in which the handler works does not
+            // count.
             let waiting = self.monitor.wait_for_client();
+            // Allowed here: this is a thread of the blocking pool and not one that runs tasks.
             let frame = self.runtime.block_on(poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx)));
             drop(waiting);
             match frame {
@@ -160,6 +163,7 @@ impl Departing {
         }
         self.entry.sent(count);
         let buffers = self.buffers.clone();
+        // Nothing is read ahead after the last byte: the check of a file has run by then.
         self.state = if self.left == Some(0) {
             State::Over
         } else {
@@ -202,6 +206,7 @@ impl http_body::Body for Departing {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = self.get_mut();
+        // The network asks for the next chunk, so the client took the one before.
         this.waiting = None;
         match std::mem::replace(&mut this.state, State::Over) {
             State::Over => Poll::Ready(None),

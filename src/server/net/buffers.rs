@@ -38,6 +38,8 @@ impl Buffers {
             // What is small is not worth a large one.
             Ok(small) if small < SIZE / 4 => Buffer { bytes: vec![0; small].into(), length: small, home: None },
             length => {
+                // Zeroed only when it is new; a spare one has old bytes, which are overwritten
+                // before they are used.
                 let bytes = self.free.try_recv().unwrap_or_else(|_| vec![0; SIZE].into());
                 Buffer { bytes, length: length.unwrap_or(SIZE).min(SIZE), home: Some(self.home.clone()) }
             }

@@ -90,6 +90,7 @@ impl ServerCertificate {
     /// `InvalidInput` for a name that is no host name; `Io`.
     pub fn kept_in(directory: &Path, names: &[String]) -> Result<Self> {
         let (certificate, key) = (directory.join(CERTIFICATE), directory.join(KEY));
+        // Before the lock: a directory that is read-only by now can still be served from.
         if certificate.exists() {
             return Self::read(&certificate, &key);
         }
@@ -121,6 +122,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     let mut text = Vec::new();
     let failed = |error| Error::io("a certificate or key can't be read", error).in_file(path);
     let file = File::open(path).map_err(failed)?;
+    // One byte more than allowed, to tell a file that is too long from one that just fits.
     file.take(LONGEST_PEM + 1).read_to_end(&mut text).map_err(failed)?;
     if text.len() as u64 > LONGEST_PEM {
         return Err(Error::malformed("it is too long for a certificate or key").in_file(path));
@@ -137,6 +139,7 @@ fn write(path: &Path, mode: u32, text: &str) -> Result<()> {
 
 /// Fills in what a certificate says: it is a server's, on this machine and under these names.
 fn describe(about: &mut CertificateParams, names: &[String]) -> Result<()> {
+    // Like the certificates that LXD makes: for signatures in a handshake, as a server.
     about.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     about.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let host = self_signed::host();

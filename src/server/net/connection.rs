@@ -87,6 +87,8 @@ pub(super) async fn serve(
     let shaken = either(async { timeout(shared.head_time, tls.accept(stream)).await.ok() }, ending).await;
     let Some(Ok(stream)) = shaken else { return };
     let session = stream.get_ref().1;
+    // The handshake verified that the client has the key of the first certificate of the chain; the
+    // others are not looked at.
     let certificate = session.peer_certificates().and_then(|chain| chain.first()).map(|first| Fingerprint::of(first));
     let h2 = session.alpn_protocol() == Some(H2);
     talk(&shared, peer(certificate, true), stream, h2).await;
@@ -135,6 +137,8 @@ where
         let connection = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
         run(shared, &peer, connection, |connection| connection.graceful_shutdown()).await;
     }
+    // The HTTP library is done with an upgraded connection; its events are sent by a task that this
+    // one waits for, so that the permits stay taken.
     let upgraded = peer.upgraded.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(mut telling) = upgraded {
         let mut stage = shared.stage.clone();

@@ -73,6 +73,8 @@ impl Scan {
                 State::Head => {
                     let end = bytes.iter().position(|byte| *byte == b'\n');
                     let part = &bytes[..end.unwrap_or(bytes.len())];
+                    // The rest of a long line is skipped without being kept, so that a line costs
+                    // 64 bytes at most.
                     let room = LONGEST - self.line.len();
                     self.line.extend_from_slice(&part[..part.len().min(room)]);
                     bytes = &bytes[end.map_or(bytes.len(), |end| end + 1)..];
@@ -88,6 +90,8 @@ impl Scan {
     fn line(&mut self) {
         let line = std::mem::take(&mut self.line);
         let cut = line.len() == LONGEST;
+        // RFC 9112, section 2.2: a single line feed may end a line, and the HTTP library accepts
+        // it.
         let line = line.strip_suffix(b"\r").unwrap_or(&line);
         if line.is_empty() && self.first {
             // Empty lines before a request are skipped.
@@ -102,6 +106,7 @@ impl Scan {
             (self.first, self.length, self.chunked) = (true, None, false);
             return;
         }
+        // The request line has no headers to look for.
         if std::mem::take(&mut self.first) {
             return;
         }

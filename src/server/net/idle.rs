@@ -126,6 +126,8 @@ impl IdleTimer {
     pub(super) fn is_silent(&mut self, now: Instant) -> bool {
         let moved = self.monitor.moved.load(Ordering::Relaxed);
         let idle = self.monitor.requests.load(Ordering::Relaxed) == 0;
+        // Also with several requests of HTTP/2: one that waits for its client is enough, since
+        // bytes of any of them count as progress.
         let waiting = idle || self.monitor.waiting.load(Ordering::Relaxed) > 0;
         // Without a request, bytes are no progress: a head that dribbles in is no request yet.
         let progress = !idle && moved - self.moved >= MIN_PROGRESS_BYTES;

@@ -159,6 +159,8 @@ impl Listener {
     pub fn new(handler: Arc<Handler>, mut options: ListenerOptions) -> Result<Self> {
         let certificate = options.certificate.take();
         let fingerprint = certificate.as_ref().map(ServerCertificate::fingerprint);
+        // Browsers ask their users for a certificate when the server requests one, which bothers
+        // people on a server that trusts nobody.
         let ask = options.trusted.is_some();
         let tls = certificate.map(|certificate| tls::config(certificate, ask)).transpose()?.map(TlsAcceptor::from);
         Ok(Self { handler, options, tls, fingerprint, sockets: Vec::new() })
@@ -271,6 +273,7 @@ impl Listener {
             let failed = |error| Error::io("cannot listen on a socket", error);
             let socket = tokio::net::TcpListener::from_std(socket).map_err(failed)?;
             let tls = if tls { self.tls.clone() } else { None };
+            // One task for each socket; the limits are shared.
             accepting.spawn(accept(Arc::clone(&shared), socket, tls));
         }
         let tidying = tokio::spawn(tidy(Arc::clone(&shared.handler)));
@@ -281,6 +284,8 @@ impl Listener {
         // The sockets are closed, so that clients go elsewhere at once.
         accepting.shutdown().await;
         stage.send_replace(Stage::Finish);
+        // Wakes the requests that wait for operations, or each of them would use up the whole grace
+        // time.
         shared.handler.finish();
         if timeout(grace, shared.admission.empty(connections)).await.is_err() {
             stage.send_replace(Stage::Cut);
@@ -301,6 +306,7 @@ async fn accept(shared: Arc<ListenerState>, socket: tokio::net::TcpListener, tls
             sleep(RECOVER).await;
             continue;
         };
+        // `from` is the socket's address and never a header: headers of a proxy can be forged.
         let Some(permit) = shared.admission.try_acquire(from.ip()) else {
             shared.handler.metrics.refused();
             continue;

@@ -156,6 +156,8 @@ impl Service {
         let mut entry =
             Entry::new(&self.shared.access_log, &self.shared.handler, self.peer.address, self.peer.certificate, about);
         let head = request.method() == Method::HEAD;
+        // Taken before the request is split into head and body: the upgrade is bound to the whole
+        // request.
         let upgrade = websocket::Upgrade::of(&mut request);
         let (mut parts, incoming) = request.into_parts();
         let version = parts.version;
@@ -199,6 +201,8 @@ impl Service {
     /// 400.
     fn refuse(&self, parts: &mut request::Parts) -> Option<Response> {
         if self.peer.ambiguous.load(Ordering::Relaxed) {
+            // RFC 9112, section 6.3: a server that rejects such a request must close the
+            // connection.
             return Some(answer::failure(StatusCode::BAD_REQUEST, "the end of the request is told twice"));
         }
         // RFC 9113, section 8.3.1: the authority is a pseudo-header, and `Host` may be absent.
@@ -230,6 +234,7 @@ impl Service {
         else {
             return busy();
         };
+        // The thread may outlive the connection, so it owns what it uses.
         let (shared, peer) = (Arc::clone(&self.shared), Arc::clone(&self.peer));
         let body = Arriving::new(incoming, Arc::clone(&self.peer.monitor));
         let worked = spawn_blocking(move || {
@@ -296,6 +301,7 @@ fn client(shared: &ListenerState, peer: &Peer) -> Client {
 ///
 /// All writes count, since an edit is a body that the client sends as slowly as it likes.
 fn is_long(parts: &request::Parts) -> bool {
+    // Downloads are no long requests: their body is sent without a request thread.
     let reads = matches!(parts.method, Method::GET | Method::HEAD);
     !reads
         || (parts.uri.path().starts_with("/1.0/operations/")

@@ -43,6 +43,7 @@ pub(super) fn config(certificate: ServerCertificate, ask: bool) -> Result<Arc<Se
         builder.with_no_client_auth()
     };
     let mut config = builder.with_single_cert(certificate.chain, certificate.key).map_err(wrong)?;
+    // In the order of preference (RFC 7301, section 3.2).
     config.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

@@ -80,6 +80,7 @@ fn state(path: &Path) -> Result<State> {
     if fs::metadata(path).map_err(failed)?.is_dir() {
         for entry in fs::read_dir(path).map_err(failed)? {
             let file = entry.map_err(failed)?.path();
+            // Other files in the directory, such as notes or keys, are ignored.
             if file.extension().is_some_and(|extension| extension == "crt" || extension == "pem") {
                 files.push(file);
             }
@@ -94,6 +95,7 @@ fn state(path: &Path) -> Result<State> {
     files
         .into_iter()
         .map(|file| {
+            // Follows links: a link to a file that was replaced counts as changed.
             let data = fs::metadata(&file).map_err(failed)?;
             let which = [data.dev(), data.ino(), data.len()];
             Ok((file, which, [data.mtime(), data.mtime_nsec(), data.ctime(), data.ctime_nsec()]))

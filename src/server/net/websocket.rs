@@ -63,6 +63,8 @@ impl Upgrade {
         let version = headers.get(header::SEC_WEBSOCKET_VERSION)?;
         let key = headers.get(header::SEC_WEBSOCKET_KEY)?.clone();
         // Sixteen bytes in base64.
+        // RFC 6455, section 4.1: the base64 of 16 bytes has 24 characters and ends with two equals
+        // signs.
         let well_formed = key.len() == 24 && key.as_bytes().ends_with(b"==");
         if !has(headers, &header::CONNECTION, "upgrade") || !has(headers, &header::UPGRADE, "websocket") {
             return None;
@@ -157,6 +159,7 @@ enum Next {
 impl Socket {
     /// The socket of a connection whose upgrade was accepted.
     fn new(upgraded: Upgraded, silence: Duration) -> Self {
+        // A client has no reason to send much; without limits one message could fill the memory.
         let config = WebSocketConfig::default()
             .max_message_size(Some(LONGEST))
             .max_frame_size(Some(LONGEST))
@@ -195,6 +198,8 @@ impl Socket {
                 };
                 either(ended, told).await
             };
+            // Trust may have ended since the last event; the event that would reveal something is
+            // not sent.
             let next = if matches!(next, Next::Event(Some(_)) | Next::Quiet) && !may() { Next::Stage } else { next };
             match next {
                 Next::Event(Some(text)) => {
@@ -247,6 +252,7 @@ impl Socket {
             Ok(()) | Err(Error::ConnectionClosed) => {}
             Err(error) => return Err(error),
         }
+        // Everything that the protocol wrote, in one write: several events may be pending.
         let to_go = std::mem::take(&mut self.buffers.to_go);
         let sending = async {
             self.stream.write_all(&to_go).await?;

@@ -47,6 +47,7 @@ impl Remote {
     pub(super) fn at(url: Option<&str>) -> Self {
         let url = url.unwrap_or("https://this.server.example").to_owned();
         let host = host_of(&url);
+        // The first label of an address is a number, which says nothing as a name.
         let numeric =
             host.starts_with('[') || host.split('.').all(|part| part.bytes().all(|byte| byte.is_ascii_digit()));
         let label = host.split('.').next().unwrap_or_default().to_ascii_lowercase();
@@ -142,6 +143,7 @@ pub(super) fn quote(word: &str) -> String {
     if !word.is_empty() && word.bytes().all(plain) {
         return word.to_owned();
     }
+    // A single quote can't be inside of single quotes: it is written between two quoted parts.
     format!("'{}'", word.replace('\'', "'\\''"))
 }
 

@@ -122,6 +122,7 @@ fn files(handler: &Handler, image: &StoredImage) -> Vec<File> {
         href: simplestreams::metadata_path(&image.fingerprint),
         size: text::size(image.first_size()),
     }];
+    // The rootfs is opened for its kind, which the address of its file contains.
     let opened = handler.store.open_image(&image.fingerprint);
     // What can't be opened can't be downloaded; the rest of the page is as right as before.
     let container =

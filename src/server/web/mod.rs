@@ -89,6 +89,7 @@ pub(crate) fn not_found(handler: &Handler, request: &Request) -> Response {
 ///
 /// Details are left out: pages are for people who can't repair the server.
 pub(crate) fn failed(handler: &Handler, request: &Request, error: &Error) -> Response {
+    // One page for everything that is hidden or missing.
     if error.kind() == ErrorKind::NotFound {
         return not_found(handler, request);
     }

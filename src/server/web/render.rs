@@ -86,6 +86,7 @@ fn environment() -> std::result::Result<&'static Environment<'static>, minijinja
         return Ok(environment);
     }
     let mut made = Environment::new();
+    // A missing value is a defect of this program, and an empty gap would hide it.
     made.set_undefined_behavior(UndefinedBehavior::Strict);
     for (name, source) in TEMPLATES {
         made.add_template(name, source)?;

@@ -139,6 +139,7 @@ impl Search {
         let found = entries.iter().enumerate().filter(|(_, entry)| self.chooses(entry, public) && has_words(entry));
         let mut found: Vec<(usize, &Entry)> = found.collect();
         let count = found.len();
+        // The page number is corrected by the number of results, so it comes after the search.
         let (part, place) = self.part(count);
         // Only what is shown, and what is before it, is sorted.
         if part.end < count {
@@ -245,6 +246,7 @@ impl Search {
         let systems: BTreeSet<&str> = public
             .systems()
             .filter(|os| !os.trim().is_empty() && os.len() <= SYSTEM)
+            // What is chosen stays in the form, also if no image has it any more.
             .chain(self.os.as_deref())
             .collect();
         let architectures: BTreeSet<&str> = public

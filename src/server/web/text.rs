@@ -42,6 +42,7 @@ pub(super) fn size(bytes: u64) -> String {
     #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
     let mut value = bytes as f64 / 1024.0;
     let mut unit = 0;
+    // Rounding to one decimal would show `1024.0 KiB` instead of the next unit.
     while value >= 1023.95 && unit + 1 < UNITS.len() {
         value /= 1024.0;
         unit += 1;

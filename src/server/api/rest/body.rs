@@ -42,6 +42,7 @@ pub(super) fn json<T: DeserializeOwned>(request: &mut Request, limits: &Limits) 
     }
     let mut text = Vec::new();
     let mut body = (&mut request.body).take(limits.request.saturating_add(1));
+    // One byte more than the limit, to tell a body that is too long from one that just fits.
     body.read_to_end(&mut text).map_err(|error| Error::io("the request's body can't be read", error))?;
     if text.len() as u64 > limits.request {
         return Err(too_long());

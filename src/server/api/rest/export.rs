@@ -45,6 +45,7 @@ pub(super) fn get(handler: &Handler, request: &Request, address: &Address, finge
 /// The image is marked as used, which keeps a cached one from being evicted.
 pub(in crate::server) fn export(handler: &Handler, request: &Request, image: &StoredImage) -> Response {
     let etag = image.fingerprint.to_string();
+    // Before the image is opened: the tag is the fingerprint, and needs no file.
     if conditional::is_known(request, &etag) {
         return Response::new(StatusCode::NOT_MODIFIED).with(header::ETAG, &quoted(&etag));
     }
@@ -99,6 +100,7 @@ fn in_parts(
     etag: &str,
     checked: impl FnOnce(Pieces) -> Pieces,
 ) -> Response {
+    // The file stays open in the piece, so a deletion during the download does not cut it.
     let piece = |offset, length| Pieces::new(vec![Piece::Stored { blob: blob.clone(), offset, length }]);
     let mut response = match conditional::wanted(request, etag, total) {
         Wanted::Nothing => {

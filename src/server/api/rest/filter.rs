@@ -118,6 +118,8 @@ impl Clause {
     fn matches(&self, object: &Value) -> bool {
         match field(object, &self.field) {
             Some(Value::String(text)) => {
+                // A value with a dot, such as a version, is compared as text first, and as an
+                // expression then.
                 text.eq_ignore_ascii_case(&self.value)
                     || text.len() <= TEXT && self.pattern.as_ref().is_some_and(|pattern| pattern.is_match(text))
             }

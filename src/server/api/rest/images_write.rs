@@ -71,6 +71,7 @@ pub(super) fn edit(handler: &Handler, request: &mut Request, fingerprint: &str) 
 pub(super) fn delete(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Response> {
     let image = access::find_local_image(handler, request, fingerprint, None)?;
     let based_on = based_on(request, &image)?;
+    // Before the deletion, so that a server with too many operations deletes nothing.
     let operation = handler.operations.begin(Class::Task, "Deleting image", &[operation_result::location(&image)])?;
     let (id, location) = (operation.id().to_owned(), operation.location());
     let deleted = match &based_on {
@@ -184,6 +185,7 @@ pub(super) fn push(handler: &Handler, request: &mut Request, fingerprint: &str) 
         match fetch.push(&target, &image.fingerprint, &store, &monitor) {
             Ok(()) => operation.succeed(&[], []),
             Err(error) => {
+                // The other server may repeat the token in its message.
                 let error = error.without_secret(&target.secret);
                 operation.fail(error.kind(), operation_result::sentence(&error, true));
             }

@@ -40,6 +40,7 @@ where
 {
     const TAIL: &str = "]}";
     let first = next()?;
+    // Most lists: with a length, so that a connection of HTTP/1.0 can stay open as well.
     if !first.more {
         return Ok(answer::object(Value::Array(first.rows)));
     }
@@ -106,6 +107,7 @@ impl<F: FnMut() -> Result<Page>> Iterator for List<F> {
         }
         Some(self.chunk().map_err(|error| {
             self.over = true;
+            // The status was sent long ago, so the log is the only place for the reason.
             self.notes.cut_short(&error);
             io::Error::other(error)
         }))

@@ -79,6 +79,7 @@ pub(crate) fn refuse(handler: &Handler, request: &Request, address: &Address) ->
     if address.query("project").is_some_and(|project| project != "default") {
         return Some(answer::not_found());
     }
+    // Reads of another site's page are harmless: the browser does not show it the response.
     let reads = matches!(request.method, Method::GET | Method::HEAD);
     // A WebSocket is a read that another site's page may begin, and then listen to.
     let is_events = address.parts.get(1).is_some_and(|part| part == "events");

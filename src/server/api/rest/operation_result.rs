@@ -86,6 +86,7 @@ pub(super) fn refused(error: &Error, trusted: bool) -> Response {
 pub(super) fn sentence(error: &Error, trusted: bool) -> String {
     if error.kind() == ErrorKind::AlreadyExists {
         // Clients look for these words.
+        // LXD's message for a duplicate has them.
         return format!("already exists: {error}");
     }
     if status(error).is_server_error() && !trusted {

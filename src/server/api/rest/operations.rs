@@ -24,6 +24,7 @@ pub(super) fn get(handler: &Handler, id: &str) -> Response {
 ///
 /// The token is revoked first, so that it can't be used between the two steps.
 pub(super) fn cancel(handler: &Handler, id: &str) -> Response {
+    // Without effect on an operation that represents no token.
     handler.tokens.revoke(id);
     handler.operations.cancel(id).map_or_else(|error| answer::error(&error, true), |()| answer::done())
 }

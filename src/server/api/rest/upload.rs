@@ -112,6 +112,8 @@ fn receive(handler: &Handler, request: Request, grant: Option<UploadGrant>, two:
         Err(error) => return operation_result::refused(&error, trusted),
     };
     if let Some(secret) = secret {
+        // Before anything can fail: the client follows the operation with the secret also when it
+        // fails.
         operation.authenticated_by(&secret);
     }
     let kind = request.header(header::CONTENT_TYPE).unwrap_or_default().to_owned();
@@ -123,6 +125,7 @@ fn receive(handler: &Handler, request: Request, grant: Option<UploadGrant>, two:
         spec.report(image, &monitor);
     }
     if done.is_err() {
+        // A client that still sends would lose the response with the reset of the connection.
         upload.pass_over();
     }
     conclude(handler, operation, done, &client, &monitor.omissions())

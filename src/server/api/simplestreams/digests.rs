@@ -318,6 +318,7 @@ fn read_all(shared: &Shared, store: &Store, verified: &Verified, unknown: &[Fing
             }
         }
     };
+    // No more threads than images: each reads a whole image.
     let threads = thread::available_parallelism().map_or(1, usize::from).min(unknown.len());
     thread::scope(|scope| {
         for _ in 1..threads {
@@ -333,6 +334,7 @@ fn read_all(shared: &Shared, store: &Store, verified: &Verified, unknown: &[Fing
 fn look(shared: &Shared, store: &Store, verified: &Verified, fingerprint: &Fingerprint) -> Option<Found> {
     let opened = store.open_image(fingerprint).ok()?;
     let (first, Some(rootfs)) = opened.files() else { return Some(Found::Unlisted) };
+    // Before the bytes are read, so that a change in between is found by the next look.
     let state = verified::state(opened.files());
     let mut whole = Hasher::new();
     let mut own = |file| hash(file, &mut whole, &shared.ended);
@@ -350,6 +352,7 @@ fn look(shared: &Shared, store: &Store, verified: &Verified, fingerprint: &Finge
     }
     let container = opened.open(&store.options.limits).ok().and_then(|image| image.containers().nth(1));
     let Some(kind) = container.map(root_kind) else { return Some(Found::Unlisted) };
+    // Clients derive the type from the kind of the rootfs, and would take it for the wrong one.
     if kind.image_type() != opened.image().image_type {
         return Some(Found::Unlisted);
     }

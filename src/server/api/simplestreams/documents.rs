@@ -70,6 +70,7 @@ impl ListWriter {
         let entry = entry.replace('\n', "\n  ");
         let comma: &[u8] = if self.keys.is_empty() { b"" } else { b"," };
         for bytes in [comma, entry.as_bytes()] {
+            // Without the date, which is what the digest decides about.
             self.digest.update(bytes);
             self.chunk.extend_from_slice(bytes);
         }
@@ -141,6 +142,7 @@ impl Newest {
         let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let updated = match &*newest {
             Some(before) if before.tag == tag => before.updated,
+            // The clock may have been set back, and still the date must grow.
             Some(before) => now.max(before.updated.saturating_add(1)),
             None => now,
         };

@@ -82,6 +82,8 @@ impl OperationHandle {
         let (shared, id) = (Arc::clone(&self.shared), self.id.clone());
         let last: Mutex<Option<Instant>> = Mutex::new(None);
         Arc::new(move |update: &Update| {
+            // A worker may report from several threads; the lock also keeps them from publishing
+            // twice.
             let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
             if last.is_none_or(|last| last.elapsed() >= Duration::from_secs(1)) {
                 *last = Some(Instant::now());
@@ -143,6 +145,8 @@ impl OperationHandle {
     /// Ends the operation as failed or cancelled, for `fail` and for a handle that is dropped.
     fn end_badly(&mut self, kind: ErrorKind, sentence: String) {
         self.open = false;
+        // A worker may end with `Cancelled` for another reason, such as an upstream that is shut
+        // down.
         let cancelled = kind == ErrorKind::Cancelled && self.cancel.is_cancelled();
         self.change(|entry| {
             entry.operation.err = sentence;

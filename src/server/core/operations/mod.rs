@@ -158,6 +158,7 @@ impl Operations {
         let id = uuid()?;
         let mut state = self.lock();
         let most = if class == Class::Token { MAX_TOKENS } else { MAX_RUNNING };
+        // Each class has a bound of its own: tokens that wait to be used must not block imports.
         let running = state.all.iter().filter(|entry| entry.class == class && !entry.status.is_over()).count();
         if state.stopped || running >= most {
             return Err(Error::new(ErrorKind::Busy, "the server has too much to do"));
@@ -184,6 +185,7 @@ impl Operations {
             ends: None,
             token: None,
         };
+        // Under the lock, so that no listener sees a change before the beginning.
         self.0.events.operation(&entry.snapshot());
         state.all.push_back(entry);
         Ok(OperationHandle::new(Arc::clone(&self.0), id, cancel))
@@ -220,6 +222,8 @@ impl Operations {
     pub(crate) fn wait(&self, id: &str, time: Option<Duration>) -> Result<Option<rest::Operation>> {
         let until = Instant::now() + time.unwrap_or(MAX_WAIT).min(MAX_WAIT);
         let mut state = self.lock();
+        // Only a request that would really wait is refused: an operation that has ended needs no
+        // thread.
         if state.find(id).is_some_and(|entry| !entry.status.is_over()) && state.waiting >= MAX_WAITERS {
             return Err(Error::new(ErrorKind::Busy, "too many clients wait for operations of this server"));
         }
@@ -227,6 +231,7 @@ impl Operations {
         let found = loop {
             state.tidy();
             let stopped = state.stopped;
+            // Looked up again after each wake-up: the operation may have been dropped meanwhile.
             let Some(entry) = state.find(id) else { break None };
             let left = until.saturating_duration_since(Instant::now());
             if entry.status.is_over() || stopped || left.is_zero() {
@@ -279,6 +284,7 @@ impl Operations {
     pub(crate) fn finish(&self) {
         let mut state = self.lock();
         state.stopped = true;
+        // Waiters see `stopped` and answer with the operation as it is.
         self.0.changed.notify_all();
         self.0.events.stop();
     }
@@ -352,6 +358,7 @@ impl RegistryState {
         // The oldest are at the front, and go first.
         let mut over = self.all.iter().filter(|entry| entry.status.is_over()).count();
         self.all.retain(|entry| {
+            // The deque has the oldest first, and `retain` goes in this order.
             let goes = over > MAX_FINISHED && entry.status.is_over();
             over -= usize::from(goes);
             !goes
