@@ -1,6 +1,11 @@
 //! [`Request`] and [`Response`]: the input and output of the handler, without a socket. A response's body is read piece
 //! by piece, so that neither an image nor a long list is ever in memory. Bodies that consist of files have a known
 //! length; lists are generated while they are sent.
+//!
+//! The types are independent of the HTTP library that the listener uses: bodies are read with
+//! [`Read`], on threads that may block. A request's body arrives while it is read, a response's
+//! body is produced while it is read; in both directions the reader sets the pace, so that a slow
+//! client costs a bounded amount of memory.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -15,6 +20,9 @@ use crate::io::{Blob, ReadAt};
 
 /// Who a client is, as its certificate proves. Tokens in a request grant single actions and do not change who the
 /// client is.
+///
+/// The listener determines it for each request, not for each connection: when a certificate is
+/// removed from the trusted ones, requests on open connections are untrusted from then on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Client {
     /// Without a trusted certificate: sees public images only.
@@ -35,20 +43,27 @@ pub enum Client {
 /// request.client = Client::Trusted(lxd_image::Fingerprint::of(b"the certificate in DER"));
 /// assert!(request.is_trusted());
 /// ```
+///
+/// A program that calls the handler by itself fills in the fields; [`Request::new`] has defaults
+/// for a test. The fields `client`, `secure` and `peer` are believed: they must come from the
+/// connection and never from headers.
 pub struct Request {
     /// The method.
     pub method: Method,
     /// The target as it was sent: the path is still escaped.
     pub uri: Uri,
-    /// The headers.
+    /// The headers. A listener of HTTP/2 adds `Host` from the pseudo-header `:authority`, because
+    /// the handler looks there.
     pub headers: HeaderMap,
-    /// The client.
+    /// Who the client is.
     pub client: Client,
-    /// Whether it came over TLS.
+    /// Whether it came over TLS. For information only: access depends on `client`.
     pub secure: bool,
     /// The address of the client or of the proxy before it; `None` without a network.
     pub peer: Option<IpAddr>,
     /// The body. The handler may stop reading it early.
+    ///
+    /// A read blocks until the client has sent more, and fails when the connection breaks.
     pub body: Box<dyn Read + Send>,
 }
 
@@ -63,6 +78,8 @@ impl fmt::Debug for Request {
 
 impl Request {
     /// An untrusted client's request without a body, over TLS.
+    ///
+    /// It has no headers and no address of a peer. Change the fields as needed.
     #[must_use]
     pub fn new(method: Method, uri: Uri) -> Self {
         Self {
@@ -98,6 +115,10 @@ impl Request {
 /// let response = Response::text(StatusCode::OK, "text/plain", "hello").with(http::header::ETAG, "\"1\"");
 /// assert_eq!(response.body.read_to_end().unwrap(), b"hello");
 /// ```
+///
+/// Its body has not been read when the response is returned. An error while the body is read can't
+/// change the status any more: the listener cuts the connection then, so that the client sees that
+/// it is incomplete.
 #[derive(Debug)]
 pub struct Response {
     /// The status.
@@ -116,6 +137,8 @@ impl Response {
     }
 
     /// A response with a text of this type, like `text/plain; charset=utf-8`.
+    ///
+    /// The type is written as it is; name the character set for texts.
     #[must_use]
     pub fn text(status: StatusCode, content_type: &'static str, text: impl Into<Vec<u8>>) -> Self {
         let mut response = Self::new(status);
@@ -128,6 +151,7 @@ impl Response {
     /// response is of use without them.
     #[must_use]
     pub fn with(mut self, name: HeaderName, value: &str) -> Self {
+        // `HeaderValue` refuses line feeds, so no value can add a header of its own.
         if let Ok(value) = HeaderValue::from_str(value) {
             self.headers.insert(name, value);
         }
@@ -142,6 +166,9 @@ impl Response {
 }
 
 /// The body of a response.
+///
+/// Most bodies are `Pieces`. `Events` is the answer of `GET /1.0/events` only; a listener that does
+/// not speak WebSocket answers 426 in its place.
 #[derive(Debug)]
 pub enum Body {
     /// Bytes of known origin, one piece after the other.
@@ -178,6 +205,9 @@ impl Body {
 }
 
 /// A piece of a body.
+///
+/// Files are opened before the response begins, so that an image that is deleted meanwhile is still
+/// sent.
 #[derive(Debug)]
 pub enum Piece {
     /// Bytes in memory.
@@ -196,6 +226,7 @@ pub enum Piece {
 }
 
 impl Piece {
+    /// The number of bytes of this piece.
     fn length(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
@@ -207,13 +238,21 @@ impl Piece {
 
 /// Generates a body while it is sent, one chunk after the other. After an error there are no more chunks, and the
 /// listener cuts the connection so that the client sees that the body is incomplete.
+///
+/// An empty chunk is allowed and is not the end. A chunk should be some KiB to some 100 KiB: it is
+/// in memory as a whole.
 pub type Chunks = Box<dyn Iterator<Item = io::Result<Vec<u8>>> + Send>;
 
-/// Called with the digest of all bytes of files before the last of them is returned; `false` makes reading fail
-/// instead.
+/// Called with the SHA-256 of all bytes of files before the last of them is returned; `false` makes
+/// reading fail instead. It is called at most once, and not at all if the body is not read to its
+/// end.
 pub type Check = Box<dyn FnOnce(Fingerprint) -> bool + Send>;
 
 /// Pieces of a body in order. [`Read`] returns their bytes.
+///
+/// Errors of a blob and of a generator are returned as they are. A blob that is shorter than its
+/// piece is `UnexpectedEof`, and a file that does not match its fingerprint is `InvalidData`; after
+/// either the body must not be continued.
 #[derive(Default)]
 pub struct Pieces {
     pieces: Vec<Piece>,
@@ -227,7 +266,7 @@ pub struct Pieces {
     generated: Option<Box<Generated>>,
 }
 
-/// A chunk source, and the unread rest of its last chunk.
+/// The source of a generated body, and the unread rest of its last chunk.
 struct Generated {
     chunks: Chunks,
     chunk: io::Cursor<Vec<u8>>,
@@ -248,6 +287,9 @@ impl Pieces {
 
     /// Hashes the bytes of all files while they are read, and calls `check` before the last of them is returned, so
     /// that a damaged file never reaches a client completely.
+    ///
+    /// Bytes in memory, such as the heads of a form, are not hashed: the digest is that of the
+    /// stored files, one after the other, which is the definition of a split image's fingerprint.
     #[must_use]
     pub fn checked(mut self, check: Check) -> Self {
         self.check = Some((crate::fingerprint::Hasher::new(), check));
@@ -265,11 +307,14 @@ impl Pieces {
     /// The length in bytes; `None` for a generated body.
     #[must_use]
     pub fn length(&self) -> Option<u64> {
+        // Saturating: lengths come from the catalog, which may be damaged.
         let known = || self.pieces.iter().map(Piece::length).fold(0, u64::saturating_add);
         self.generated.is_none().then(known)
     }
 
     /// An upper bound on the bytes that were not read yet.
+    ///
+    /// Used to choose the size of a buffer, so it need not be exact.
     pub(crate) fn left(&self) -> u64 {
         if self.generated.is_some() {
             return u64::MAX;
@@ -278,6 +323,8 @@ impl Pieces {
         rest.saturating_sub(self.inside)
     }
 
+    /// Whether bytes of files follow after the piece with this index. The check runs at the last of
+    /// them, and an empty file has no read at which it could run.
     fn files_after(&self, at: usize) -> bool {
         self.pieces.iter().skip(at + 1).any(|piece| matches!(piece, Piece::Stored { length, .. } if *length > 0))
     }
@@ -307,6 +354,7 @@ impl Read for Generated {
     }
 }
 
+/// Copies bytes from a position on; nothing from a position behind the end.
 fn copy(bytes: &[u8], from: u64, buffer: &mut [u8]) -> io::Result<usize> {
     let from = usize::try_from(from).unwrap_or(usize::MAX);
     let mut rest = bytes.get(from..).unwrap_or_default();
@@ -324,18 +372,24 @@ impl Read for Pieces {
                 (self.at, self.inside) = (self.at + 1, 0);
                 continue;
             }
+            // A read never crosses the end of a piece, so that the check runs exactly at the last
+            // file's end.
             let room = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
             let buffer = &mut buffer[..room];
             let read = match piece {
                 Piece::Bytes(bytes) => copy(bytes, self.inside, buffer)?,
                 Piece::Shared(bytes) => copy(bytes, self.inside, buffer)?,
                 Piece::Stored { blob, offset, .. } => {
+                    // A blob may be a network file: a signal must not look like the end of an
+                    // image.
                     let read = loop {
                         match blob.read_at(buffer, offset.saturating_add(self.inside)) {
                             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                             other => break other?,
                         }
                     };
+                    // The length was promised in a header. A shorter body must not end like a
+                    // complete one.
                     if read == 0 {
                         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a file became shorter"));
                     }
@@ -345,6 +399,8 @@ impl Read for Pieces {
                     read
                 }
             };
+            // Checked before the bytes are returned: a client that got all bytes but the last one
+            // has no image.
             let last = matches!(piece, Piece::Stored { .. }) && read as u64 == left && !self.files_after(self.at);
             if last
                 && let Some((hasher, check)) = self.check.take()

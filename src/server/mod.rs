@@ -25,6 +25,16 @@
 //! - Tokens are in memory only, are used once, and expire.
 //! - An image that is damaged in the store never reaches a client completely: unverified files are hashed while they are sent.
 //! - Everything that a client can make the server do is bounded: see [`Limits`](crate::Limits) and [`ListenerOptions`].
+//!
+//! # What is not here
+//!
+//! - No client: other servers are reached by the [`ImageTransfer`] that the program provides.
+//! - No instances, networks, storage pools or projects. Paths of LXD's API below `/1.0` that are
+//!   not about images, operations or events answer 404, as on a server that lacks the feature.
+//! - No configuration files and no signal handling: the program reads its options, and stops the
+//!   listener by a [`Cancel`](crate::Cancel).
+//! - No user accounts. A client is trusted by its certificate or not at all; tokens grant single
+//!   actions.
 
 mod api;
 mod core;

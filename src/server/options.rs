@@ -17,12 +17,19 @@ use crate::server::core::transfer::ImageTransfer;
 /// # let _ = handler;
 /// # Ok::<(), lxd_image::Error>(())
 /// ```
+///
+/// All options are optional. They can't be changed once the handler exists; a program that reloads
+/// its configuration makes a new handler on the same store.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct ServerOptions {
+    /// Limits on requests, uploads, images and the cache.
     pub(crate) limits: Limits,
+    /// The title of the web pages.
     pub(crate) name: Option<String>,
+    /// The URL of this server, without a slash at the end.
     pub(crate) base_url: Option<String>,
+    /// The way to other servers; `None` without an upstream and without imports by source.
     pub(crate) image_transfer: Option<Arc<dyn ImageTransfer>>,
 }
 
@@ -42,7 +49,9 @@ impl ServerOptions {
         Self::default()
     }
 
-    /// Sets the limits on what clients send.
+    /// Sets the limits on what clients send. `upload` bounds the bytes of one image, `request`
+    /// those of a JSON body, and `cache` the bytes of all images that were fetched from the
+    /// upstream.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -50,6 +59,7 @@ impl ServerOptions {
     }
 
     /// Sets the title of the web pages. The default is the host name that the browser uses.
+    /// Characters that can't be seen are replaced.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
@@ -58,6 +68,9 @@ impl ServerOptions {
 
     /// Sets the URL under which clients reach this server, like `https://images.example.org:8443`, for a server behind
     /// a proxy that changes the host of requests. Without it, URLs in responses have the host of the request.
+    ///
+    /// The URL is written into the headers of direct import and into the commands of the web pages.
+    /// A request of a browser whose `Origin` is this URL counts as one of this site.
     #[must_use]
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
         self.base_url = Some(url.into().trim_end_matches('/').to_owned());

@@ -1,11 +1,26 @@
-//! The route table: every path that the server knows, with the access that each method of it needs and the function
-//! that answers. [`dispatch`] is the only place where a request meets a function, and [`authorize`] the only place
-//! where a client is refused; what of an image's existence and content a client sees is decided below it, in
-//! `core::access`.
+//! The route table: every path that the server knows, with the access that each method of it needs
+//! and the function that answers. [`dispatch`] is the only place where a request meets a function,
+//! and [`authorize`] the only place where a client is refused; what of an image's existence and
+//! content a client sees is decided below it, in `core::access`.
 //!
-//! Patterns are tried from top to bottom, and the first one that matches the path counts: its routes are those next to
-//! each other with the same pattern. `{name}` matches one segment of the path, `{name...}` one or more. Segments are
-//! compared unescaped, so that `debian%2F12` is one.
+//! Patterns are tried from top to bottom, and the first one that matches the path counts: its
+//! routes are those next to each other with the same pattern. `{name}` matches one segment of the
+//! path, `{name...}` one or more. Segments are compared unescaped, so that `debian%2F12` is one.
+//!
+//! # The way of a request
+//!
+//! 1. The target is parsed into segments and a query ([`Address`]); an address that a proxy or file
+//!    system could take for another one is refused.
+//! 2. Below `/1.0`, requests for another project and writes of another site's page are refused.
+//! 3. The pattern is found, and in it the route of the method; without a pattern the answer is 404.
+//! 4. [`authorize`] checks the access of the route.
+//! 5. The function answers. It decides what the client sees, and never whether it may call.
+//!
+//! # To add an endpoint
+//!
+//! Add a line to [`ROUTES`] next to those of the same path, with the least access that makes sense,
+//! and a function with the signature of the others in `api` or `web`. The test that walks the table
+//! fails until it knows what the route must answer to each kind of client.
 
 use http::{Method, StatusCode, header};
 
@@ -19,11 +34,15 @@ use crate::server::web;
 /// The methods of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verb {
-    /// `GET`, and `HEAD` as the same without a body.
+    /// `GET`, and `HEAD` as the same without a body (RFC 9110, section 9.3.2).
     Read,
+    /// Creates something, or begins an operation.
     Post,
+    /// Replaces all that can be edited; what the body does not name becomes empty.
     Put,
+    /// Edits what the body names.
     Patch,
+    /// Deletes something, or cancels an operation.
     Delete,
     /// Every method, also one that no standard knows.
     Any,
@@ -53,6 +72,8 @@ impl Verb {
 }
 
 /// What a client must show before the function of a route is called. A trusted client passes everywhere.
+///
+/// Trusted clients pass every check here; the order of the variants has no meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     /// Nothing. Functions show an untrusted client public images only, by way of `core::access`.
@@ -96,10 +117,13 @@ pub(crate) enum Grant {
 /// A request on its way to the function of its route.
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
+    /// The request. The function may consume its body.
     pub(crate) request: Request,
+    /// The parsed target of the request.
     pub(crate) address: &'a Address,
     /// What the placeholders of the pattern matched, in order. Segments of `{name...}` are joined by slashes.
     pub(crate) parameters: Vec<String>,
+    /// What the access check found; `Grant::Plain` for most routes.
     pub(crate) grant: Grant,
 }
 
@@ -113,12 +137,17 @@ impl Call<'_> {
 /// One line of the table.
 #[derive(Debug)]
 pub(crate) struct Route {
+    /// The methods that the route is for.
     pub(crate) verb: Verb,
+    /// The path, with placeholders in braces.
     pub(crate) pattern: &'static str,
+    /// What the client must show.
     pub(crate) access: Access,
+    /// The function that answers. It is called after the access check only.
     function: fn(&Handler, Call<'_>) -> Response,
 }
 
+/// A line of the table, short enough to be one line of code.
 const fn route(
     verb: Verb,
     pattern: &'static str,
@@ -177,12 +206,16 @@ pub(crate) const ROUTES: &[Route] = &[
     route(Read, "/{alias...}", Anonymous, direct::answer),
 ];
 
+/// The function of `/streams/v1`: index and list of products.
 #[allow(clippy::needless_pass_by_value, reason = "all functions of the table have one signature")]
 fn simplestreams_document(handler: &Handler, call: Call<'_>) -> Response {
     let parts = call.address.parts();
     simplestreams::route(handler, &call.request, parts.get(2..).unwrap_or_default())
 }
 
+/// The function of `/images/NAME`: a file of a simplestreams item if the name is that of one, and
+/// the page of an image otherwise. Names of files have an extension behind the fingerprint, so that
+/// the two can't be confused.
 fn image_file_or_page(handler: &Handler, call: Call<'_>) -> Response {
     match simplestreams::file(handler, &call.request, call.parameter(0)) {
         Some(response) => response,
@@ -191,7 +224,10 @@ fn image_file_or_page(handler: &Handler, call: Call<'_>) -> Response {
 }
 
 /// Answers a request by the function of its route, if the client may call it.
+///
+/// Never fails: whatever is wrong with the request is a response.
 pub(crate) fn dispatch(handler: &Handler, request: Request) -> Response {
+    // Parsed once, so that the checks and the function can't disagree on the path.
     let address = match Address::of(&request.uri) {
         Ok(address) => address,
         Err(error) => return answer::error(&error, request.is_trusted()),
@@ -201,7 +237,10 @@ pub(crate) fn dispatch(handler: &Handler, request: Request) -> Response {
     if is_rest && let Some(refused) = rest::refuse(handler, &request, &address) {
         return refused;
     }
+    // Only the path decides which pattern counts: a method never selects a more general one.
     let Some((routes, parameters)) = find(&address.parts) else { return answer::not_found() };
+    // The method is looked for before the access check: a path without this method answers the same
+    // to every client that may learn which methods it has.
     let Some(route) = routes.iter().find(|route| route.verb.accepts(&request.method)) else {
         return wrong_method(handler, &request, &address, &parameters, routes, is_rest);
     };
@@ -224,12 +263,16 @@ fn find(parts: &[String]) -> Option<(&'static [Route], Vec<String>)> {
 }
 
 /// What the placeholders of a pattern match in the segments of a path; `None` where the pattern does not match.
+///
+/// The last placeholder may take several segments; there is at most one of these in a pattern, at
+/// its end. A path is compared segment by segment, without regular expressions and without a copy.
 fn matched(pattern: &str, parts: &[String]) -> Option<Vec<String>> {
     let mut parts = parts.iter();
     let mut parameters = Vec::new();
     for segment in pattern.split('/').filter(|segment| !segment.is_empty()) {
         let part = parts.next()?;
         match segment.strip_prefix('{') {
+            // At least one segment: `/1.0/images/aliases/` without a name is the list.
             Some(name) if name.ends_with("...}") => {
                 let rest: Vec<&str> = std::iter::once(part).chain(parts.by_ref()).map(String::as_str).collect();
                 parameters.push(rest.join("/"));
@@ -244,6 +287,9 @@ fn matched(pattern: &str, parts: &[String]) -> Option<Vec<String>> {
 
 /// Checks that the client may call a route that needs this access.
 ///
+/// A trusted client passes at once. Of all checks only that of an upload token has an
+/// effect: it uses the token up.
+///
 /// # Errors
 /// The response that refuses the client. It is the same whether or not what the path names exists.
 fn authorize(
@@ -253,6 +299,7 @@ fn authorize(
     address: &Address,
     parameters: &[String],
 ) -> Result<Grant, Box<Response>> {
+    // First, so that a trusted client that also sends a token does not use the token up.
     if request.is_trusted() {
         return Ok(Grant::Plain);
     }
@@ -265,16 +312,22 @@ fn authorize(
             let authenticated = secret.is_some_and(|secret| handler.operations.is_authenticated_by(id, secret));
             if authenticated { Ok(Grant::Plain) } else { Err(Box::new(answer::forbidden())) }
         }
+        // Used up even if the upload fails afterwards, so that a token can't be tried many times.
         UploadToken => rest::redeem_upload_token(handler, request)
             .map(|grant| Grant::Upload(Box::new(grant)))
             .ok_or_else(|| Box::new(answer::forbidden())),
         Local if metrics::is_local(request) => Ok(Grant::Plain),
+        // 404 and not 403: a client from elsewhere does not learn that the path exists.
         Local => Err(Box::new(answer::not_found())),
     }
 }
 
 /// The response to a method that no route of the path has. Which methods a path has is told to those only who may use
 /// one of them.
+///
+/// `405` with a header `Allow` tells that the path exists and what can be done with it. That is no
+/// secret where some method is open to everybody. Elsewhere a client that may call none of them
+/// gets the same refusal as for a method that exists.
 fn wrong_method(
     handler: &Handler,
     request: &Request,

@@ -1,5 +1,12 @@
 //! [`Address`]: the path of a request as unescaped segments, and its query. Segments that a proxy or file system could
 //! take for another path (dots, empty segments, control characters) are refused.
+//!
+//! # Why so strict
+//!
+//! A proxy in front of the server may decide by the path who may call what. If proxy and server
+//! read one path as two, the decision is about another path than the one that is served. So
+//! whatever can be normalised in more than one way is refused instead of normalised: `//`, `/./`,
+//! `/../`, and the same in escapes. A slash at the end is allowed, as LXD allows it.
 
 use http::Uri;
 
@@ -10,6 +17,8 @@ use crate::protocol::escape;
 const MAX_URI_BYTES: usize = 8 << 10;
 
 /// The parsed target of a request.
+///
+/// Borrowed from nothing, so that a request's body can be consumed while its address is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address {
     /// The segments of the path, unescaped; `debian%2F12` is one segment. Empty for `/`.
@@ -20,6 +29,8 @@ pub(crate) struct Address {
 
 impl Address {
     /// Parses the target of a request.
+    ///
+    /// Escapes are decoded once: `%2525` is `%25`. Bytes that are no UTF-8 are invalid.
     ///
     /// # Errors
     /// `Malformed` for invalid escapes, empty segments, segments of dots and control characters; `InvalidInput` when it is too long.
@@ -57,6 +68,8 @@ impl Address {
     }
 
     /// The first value of a key in the query; `None` for an empty value.
+    ///
+    /// LXD's clients send empty values for options that are not set.
     pub(crate) fn query(&self, key: &str) -> Option<&str> {
         self.query
             .iter()

@@ -1,5 +1,15 @@
 //! Responses of the REST API: objects and errors in the envelope of LXD and Incus. [`status_of`] is the only mapping
 //! from kinds of errors to statuses.
+//!
+//! LXD and Incus wrap every JSON response: `type` is `sync`, `async` or `error`, and the status is
+//! repeated in the body. Their clients go by the body and hardly by the status line, so both must
+//! agree.
+//!
+//! # What errors reveal
+//!
+//! A client learns everything about what is wrong with its own request. Errors of the server (500
+//! and above) may name files, addresses and other images, so untrusted clients get a fixed
+//! sentence.
 
 use http::{HeaderValue, StatusCode, header};
 use serde_json::Value;
@@ -9,11 +19,15 @@ use crate::protocol::rest::Envelope;
 use crate::server::message::Response;
 
 /// A JSON response.
+///
+/// The text must be valid JSON already.
 pub(crate) fn json(status: StatusCode, text: impl Into<Vec<u8>>) -> Response {
     Response::text(status, "application/json", text)
 }
 
 /// An envelope as a response.
+///
+/// Ends with a line feed, as LXD's does, for people who use `curl`.
 pub(crate) fn envelope(status: StatusCode, envelope: &Envelope) -> Response {
     match serde_json::to_vec(envelope) {
         Ok(mut text) => {
@@ -30,6 +44,8 @@ pub(crate) fn object(object: Value) -> Response {
 }
 
 /// A successful response without content.
+///
+/// LXD sends an empty object as well.
 pub(crate) fn done() -> Response {
     object(serde_json::json!({}))
 }
@@ -40,16 +56,23 @@ pub(crate) fn created(location: &str) -> Response {
 }
 
 /// A background operation was started; clients follow it at the path `location`.
+///
+/// The response has both the header `Location` and the field `operation`: LXD's clients use either.
 pub(crate) fn began(location: &str, operation: Value) -> Response {
     envelope(StatusCode::ACCEPTED, &Envelope::began(location, operation)).with(header::LOCATION, location)
 }
 
 /// The response of a path that does not exist, or that the client may not see: both are the same bytes.
+///
+/// Use it for everything that is hidden from the client. It has no headers that depend on the path.
 pub(crate) fn not_found() -> Response {
     failure(StatusCode::NOT_FOUND, "not found")
 }
 
 /// The client is not authorized.
+///
+/// For routes that an untrusted client may not call at all. Use [`not_found`] for single images,
+/// because 403 would tell that the image exists.
 pub(crate) fn forbidden() -> Response {
     failure(StatusCode::FORBIDDEN, "not authorized")
 }
@@ -62,6 +85,7 @@ pub(crate) fn failure(status: StatusCode, sentence: impl Into<String>) -> Respon
 /// An error of the library as a response. Details of server errors are shown to trusted clients only.
 pub(crate) fn error(error: &Error, trusted: bool) -> Response {
     let status = status_of(error);
+    // Messages of such errors may name files and addresses of this machine.
     if status.is_server_error() && !trusted {
         return again(error, failure(status, "the server can't do this now"));
     }
@@ -69,6 +93,8 @@ pub(crate) fn error(error: &Error, trusted: bool) -> Response {
 }
 
 /// Adds `Retry-After` to the response to a transient error.
+///
+/// Other errors have none: the same request would fail again.
 pub(crate) fn again(error: &Error, mut response: Response) -> Response {
     /// In seconds.
     const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
@@ -79,6 +105,9 @@ pub(crate) fn again(error: &Error, mut response: Response) -> Response {
 }
 
 /// The status for a kind of error.
+///
+/// A kind that is not listed is a defect or a failure of this machine, hence 500. Uploads report
+/// some kinds otherwise, see `rest::operation_result`.
 pub(crate) fn status_of(error: &Error) -> StatusCode {
     match error.kind() {
         ErrorKind::NotFound => StatusCode::NOT_FOUND,
@@ -89,6 +118,7 @@ pub(crate) fn status_of(error: &Error) -> StatusCode {
         | ErrorKind::Ambiguous
         | ErrorKind::Template
         | ErrorKind::Unsupported => StatusCode::BAD_REQUEST,
+        // An `ETag` that did not match. Uploads, where it is a digest, use 400.
         ErrorKind::Mismatch => StatusCode::PRECONDITION_FAILED,
         ErrorKind::LimitExceeded => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorKind::FeatureDisabled => StatusCode::NOT_IMPLEMENTED,

@@ -1,6 +1,19 @@
 //! Direct import: the URL of an alias answers with the fingerprint and the URL of an image in headers. Which image of the alias it is
 //! depends on the architectures that the client names in its request. Everybody is treated as anonymous here: the client downloads
 //! the image without showing a certificate.
+//!
+//! # The protocol
+//!
+//! `lxc image import URL` first sends `HEAD` to the URL, with the architectures of its server in
+//! `LXD-Server-Architectures`. The response has `LXD-Image-Hash` and `LXD-Image-URL`; the client
+//! then downloads from the second URL and verifies the hash. Incus has the same with its own names.
+//! Here the response of `GET` has the image as its body as well, for `curl`.
+//!
+//! # Which image
+//!
+//! 1. The image of the alias, if its architecture is asked for, or if none is.
+//! 2. The image of the alias with the architecture behind it: `debian/12` and `debian/12/arm64`.
+//! 3. Another image of the same product: same operating system, release and variant.
 
 use http::{HeaderName, HeaderValue, header};
 
@@ -17,6 +30,8 @@ use crate::server::web;
 use crate::store::{Alias, StoredImage};
 
 /// The request headers that determine the response.
+///
+/// A cache that ignored them would give an image to the wrong machine, or a page to a program.
 const VARY: &str = "Accept, LXD-Server-Architectures, Incus-Server-Architectures";
 
 /// `GET` of any path that no other route has: an alias, or 404. Importers get the fingerprint and URL in headers and the image as the
@@ -37,10 +52,13 @@ pub(crate) fn answer(handler: &Handler, call: Call<'_>) -> Response {
     response
 }
 
+/// The response for an importer. A response of `export` that is an error is passed on without the
+/// headers, so that no client follows them to an image that can't be read.
 fn import(handler: &Handler, request: &Request, alias: &str) -> Result<Response> {
     let runs: Vec<Architecture> =
         ARCHITECTURES.iter().find_map(|name| request.header(*name)).map(architectures).unwrap_or_default();
     let image = choose(handler, alias, &runs)?;
+    // The URL must be absolute, as the client gives it to another program: its server.
     let base = host::base(handler, request)?
         .ok_or_else(|| Error::invalid("the request names no host, so it can't be told where the image lies"))?;
     let url = format!("{base}/1.0/images/{}/export", image.fingerprint);
@@ -58,6 +76,10 @@ fn import(handler: &Handler, request: &Request, alias: &str) -> Result<Response>
 }
 
 /// The image that an alias stands for on a machine of one of these architectures; without any, of any.
+///
+/// # Errors
+/// `NotFound`, with similar names for an unknown alias, and with the architecture that there is for
+/// one that has no other.
 fn choose(handler: &Handler, alias: &str, runs: &[Architecture]) -> Result<StoredImage> {
     let fits = |image: &StoredImage| runs.is_empty() || runs.contains(&image.architecture);
     let own = find_public(handler, alias)?;
@@ -92,6 +114,10 @@ fn choose(handler: &Handler, alias: &str, runs: &[Architecture]) -> Result<Store
     ))
 }
 
+/// The image, if it is in one file: direct import has one URL and one hash.
+///
+/// # Errors
+/// `NotFound` for a split image.
 fn require_unified(alias: &str, image: StoredImage) -> Result<StoredImage> {
     if image.rootfs_size.is_none() {
         return Ok(image);
@@ -115,6 +141,7 @@ fn find_local_public(handler: &Handler, alias: &str) -> Result<Option<StoredImag
     optional(access::find_local_alias(handler, &access::anonymous(), alias))
 }
 
+/// The image, or `None` where there is none, so that the search goes on.
 fn optional(result: Result<(Alias, StoredImage)>) -> Result<Option<StoredImage>> {
     match result {
         Ok((_, image)) => Ok(Some(image)),

@@ -1,5 +1,9 @@
 //! The host under which a client reaches this server: that of its request, or that of the options. The host of a
 //! request is written into headers and pages, so anything but a host and a port is refused.
+//!
+//! A host that is believed without a check can poison caches and pages: whoever sends the request
+//! would choose where others are led. So an invalid host is refused, and an administrator can fix
+//! the URL by [`ServerOptions::base_url`](crate::server::ServerOptions::base_url).
 
 use http::header;
 
@@ -13,6 +17,8 @@ const MAX_HOST_BYTES: usize = 253 + ":65535".len();
 /// The base URL `https://host:port`, without a slash at the end; `None` when neither the request nor the options have a
 /// host.
 ///
+/// The scheme is always `https`.
+///
 /// # Errors
 /// `InvalidInput` when the request has an invalid host, or several.
 pub(crate) fn base(handler: &Handler, request: &Request) -> Result<Option<String>> {
@@ -24,6 +30,11 @@ pub(crate) fn base(handler: &Handler, request: &Request) -> Result<Option<String
     })
 }
 
+/// The host that the request names: of its target if it has one (RFC 9112, section 3.2.2),
+/// otherwise of its header `Host`.
+///
+/// # Errors
+/// `InvalidInput` for an invalid host, or several.
 fn named(request: &Request) -> Result<Option<&str>> {
     let mut values = request.headers.get_all(header::HOST).iter();
     let (header, more) = (values.next(), values.next());
@@ -31,16 +42,24 @@ fn named(request: &Request) -> Result<Option<&str>> {
         return Err(Error::invalid("the request has several hosts"));
     }
     let header = header.map(|value| value.to_str().unwrap_or_default());
+    // RFC 9112, section 3.2.2: the host of an absolute target wins over the header.
     let Some(host) = request.uri.authority().map(http::uri::Authority::as_str).or(header) else { return Ok(None) };
     if is_host(host) { Ok(Some(host)) } else { Err(Error::invalid("the host of the request is invalid")) }
 }
 
-/// Whether a browser sends this request for a page of another site, by `Sec-Fetch-Site` and `Origin`.
+/// Whether a browser sends this request for a page of another site, by the headers `Sec-Fetch-Site`
+/// and `Origin`.
+///
+/// A browser shows the certificate of its user whatever page makes the request. Without this check
+/// any page on the web could delete images with the rights of an administrator who visits it.
+/// Programs other than browsers send neither header.
 pub(crate) fn is_cross_origin(handler: &Handler, request: &Request) -> bool {
     let header = |name: &str| request.headers.get(name).map(|value| value.to_str().unwrap_or_default());
     if header("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none")) {
         return true;
     }
+    // Older browsers have no `Sec-Fetch-Site`; all send `Origin` with requests that change
+    // something.
     let Some(origin) = header("origin") else { return false };
     let own = handler.options.base_url.as_deref().is_some_and(|base| base.eq_ignore_ascii_case(origin));
     let host = origin.split_once("://").map(|(_, host)| host);

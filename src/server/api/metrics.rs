@@ -1,5 +1,9 @@
 //! Metrics for Prometheus, and the health check. Metrics are shown to this machine and to trusted clients only, because
 //! they reveal how the server is used.
+//!
+//! The format is the text format of Prometheus, version 0.0.4. Names begin with `lxd_image_`.
+//! Counters are atomics that nobody locks: a response never waits for a reader of metrics, and a
+//! reader may see one counter a moment older than another.
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,19 +18,30 @@ use crate::server::message::{Request, Response};
 use crate::server::routes::Call;
 use crate::store::{ImageQuery, Totals};
 
+/// The methods that are counted apart. A client may invent others, which must not become new
+/// series.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "other"];
+/// The classes of statuses that are counted apart.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// The counters of a server.
 #[derive(Debug)]
 pub(crate) struct Metrics {
+    /// When the server started.
     since: Instant,
+    /// Responses by method and class of status.
     requests: [[AtomicU64; CLASSES.len()]; METHODS.len()],
+    /// Bytes of bodies.
     sent: AtomicU64,
+    /// Connections that are open now.
     connections: AtomicU64,
+    /// Connections that were closed at once, since their address has too many.
     refused: AtomicU64,
+    /// Connections that were cut, since their client was idle.
     cut: AtomicU64,
+    /// Bodies that ended early because of the server.
     broken: AtomicU64,
+    /// Requests during which the handler panicked.
     panics: AtomicU64,
 }
 
@@ -49,6 +64,7 @@ impl Metrics {
     /// Counts a response.
     pub(crate) fn answered(&self, method: &Method, status: StatusCode) {
         let row = METHODS.iter().position(|name| *name == method.as_str()).unwrap_or(METHODS.len() - 1);
+        // A status outside of the known classes can't happen; it must not be a panic if it does.
         let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len()) - 1;
         self.requests[row][class].fetch_add(1, Ordering::Relaxed);
     }
@@ -124,13 +140,16 @@ impl Metrics {
 }
 
 /// Whether a request comes from this machine. What a proxy on this machine forwards comes from elsewhere.
+///
+/// Such a header can be forged only by a client that is local anyway, and would then lose access.
 pub(crate) fn is_local(request: &Request) -> bool {
     let forwarded =
         ["forwarded", "via", "x-forwarded-for", "x-real-ip"].iter().any(|name| request.headers.contains_key(*name));
+    // A proxy on this machine connects from the loopback address for clients from everywhere.
     !forwarded && request.peer.is_some_and(|peer| peer.to_canonical().is_loopback())
 }
 
-/// `GET /metrics`.
+/// `GET /metrics`. The numbers of images are read from the catalog, the others from counters.
 pub(crate) fn answer(handler: &Handler, call: Call<'_>) -> Response {
     let request = &call.request;
     let count = || -> Result<(Totals, u64)> {
@@ -149,6 +168,8 @@ pub(crate) fn answer(handler: &Handler, call: Call<'_>) -> Response {
 }
 
 /// `GET /health`: whether the catalog can be read.
+///
+/// Answers 200 or 503, to everybody: load balancers have no certificate.
 pub(crate) fn health(handler: &Handler, _: Call<'_>) -> Response {
     // Looks for an image that can't exist: the cost does not depend on the number of images.
     let (status, text) = match handler.store.image(&Fingerprint::of(b"health")) {

@@ -1,9 +1,33 @@
-//! Access control: which images and aliases a client sees. Every lookup on behalf of a client goes through here, so
-//! that to an untrusted client a private image is indistinguishable from a missing one: same error, same lists, same
-//! work.
+//! Access control: which images and aliases a client sees. Every lookup on behalf of a client goes
+//! through here, so that to an untrusted client a private image is indistinguishable from a missing
+//! one: same error, same lists, same work.
 //!
-//! A single image or alias that the store lacks is looked for at the upstream, if there is one. Lists are of the store
-//! only, and come in pages.
+//! A single image or alias that the store lacks is looked for at the upstream, if there is one.
+//! Lists are of the store only, and come in pages.
+//!
+//! # Which function to use
+//!
+//! | the caller has | the upstream is asked | the upstream is not asked |
+//! |---|---|---|
+//! | a fingerprint or a prefix of one | [`find_image`] | [`find_local_image`] |
+//! | an alias, and needs its image | [`find_alias`] | [`find_local_alias`] |
+//! | an alias, and needs its target only | [`resolve_alias`] | |
+//! | nothing: it lists | | [`list_images`], [`list_fingerprints`], [`list_aliases`] |
+//!
+//! Reads of single objects ask the upstream. Writes, pages for browsers and files of simplestreams
+//! do not: a change is made to an image that is here, and browsing must not cause downloads.
+//!
+//! # Who sees what
+//!
+//! - A trusted client sees every image and every alias of the store.
+//! - An untrusted client sees public images and the aliases of public images. A download token in
+//!   the request adds the one private image that it was issued for.
+//! - Pages and direct import use [`anonymous`] in place of the client's request, so that they show
+//!   the same to everybody and can be cached.
+//!
+//! A hidden image may still have an effect where two names collide: an alias of the store never
+//! resolves to an image of the upstream, even if the client may not see the alias. The answer is
+//! then that of a missing alias, after the same query to the upstream.
 
 use std::sync::Arc;
 
@@ -17,10 +41,13 @@ use crate::server::handler::Handler;
 use crate::server::message::Request;
 use crate::store::{Alias, AliasQuery, AliasTarget, ImageQuery, Store, StoredImage};
 
-/// Images of one prefix that are examined. Fingerprints are digests: so many never share four digits by chance.
+/// The most images of one prefix that are examined. Fingerprints are digests, and 1,000 of them
+/// share four hexadecimal digits by chance only in a store of tens of millions of images. The bound
+/// keeps a store that was filled on purpose from making one request expensive.
 const MAX_CANDIDATES: usize = 1_000;
 
-/// How many images or aliases one page of a list has.
+/// The number of images or aliases in one page of a list. A page is in memory as a whole while it
+/// is sent, for each client that reads a list; 1,000 rows are a few MiB at most.
 pub(crate) const PAGE: usize = 1_000;
 
 /// An anonymous client's request, to find what everybody may see: pages and direct import show the same to all clients.
@@ -29,6 +56,13 @@ pub(crate) fn anonymous() -> Request {
 }
 
 /// All images that the client may see, in the order of their fingerprints.
+///
+/// Short lists of public images come from the index that is kept for everybody, longer ones and
+/// those of trusted clients from the catalog, page by page. Both have the same order and the same
+/// rows.
+///
+/// # Errors
+/// Those of reading the catalog for the index. Errors of later pages come from [`Images::page`].
 pub(crate) fn list_images(handler: &Handler, request: &Request) -> Result<Images> {
     if !request.is_trusted() {
         let public = public::now(handler)?;
@@ -43,6 +77,10 @@ pub(crate) fn list_images(handler: &Handler, request: &Request) -> Result<Images
 }
 
 /// Images that come in pages: those that are kept for everybody, or read for this request.
+///
+/// An image that is added or deleted while the pages are read may or may not be in the list; the
+/// images that exist all the time are in it exactly once, because each page begins after the last
+/// fingerprint of the page before.
 #[derive(Debug)]
 pub(crate) enum Images {
     /// Kept for everybody, on one page.
@@ -52,6 +90,9 @@ pub(crate) enum Images {
 }
 
 /// Images as a query finds them.
+///
+/// Owns a clone of the store instead of borrowing the handler: the list is generated while it is
+/// sent, after the function of the route has returned.
 #[derive(Debug)]
 pub(crate) struct StoredImages {
     store: Store,
@@ -60,8 +101,15 @@ pub(crate) struct StoredImages {
 }
 
 impl Images {
-    /// Gives the images of the next page to `each`; whether others follow. A row that can't be read is told to the log,
-    /// and hides no other.
+    /// Passes the images of the next page to `each`, and returns whether more pages follow. A row
+    /// that can't be read is written to the log, and does not hide the other rows.
+    ///
+    /// A page may have no images and still be followed by others, so callers go by the return
+    /// value.
+    ///
+    /// # Errors
+    /// Those of the catalog, and the first error of `each`. The list can't be continued after an
+    /// error.
     pub(crate) fn page(&mut self, each: &mut dyn FnMut(&StoredImage) -> Result<()>) -> Result<bool> {
         match self {
             Self::Kept(public) => {
@@ -82,11 +130,14 @@ impl Images {
 }
 
 /// The fingerprints of all images that the client may see, in ascending order.
+///
+/// Use it where nothing but the fingerprint is needed: it is much cheaper than [`list_images`].
 pub(crate) fn list_fingerprints(handler: &Handler, request: &Request) -> Fingerprints {
     Fingerprints { store: handler.store.clone(), query: visible(request) }
 }
 
-/// The query for the first page of the images that the client may see.
+/// The query for the first page of the images that the client may see. The catalog filters by
+/// `public`, so that private rows are not even read for an untrusted client.
 fn visible(request: &Request) -> ImageQuery {
     let mut query = ImageQuery::new().limit(PAGE);
     query.public = (!request.is_trusted()).then_some(true);
@@ -94,6 +145,8 @@ fn visible(request: &Request) -> ImageQuery {
 }
 
 /// A list of fingerprints that is read in pages.
+///
+/// Owns a clone of the store, as the list outlives the function of its route.
 #[derive(Debug)]
 pub(crate) struct Fingerprints {
     store: Store,
@@ -129,27 +182,35 @@ pub(crate) fn find_image(
     find_or_fetch(handler, request, text, secret).map_err(|error| with_suggestions(handler, error, text))
 }
 
+/// [`find_image`] without the suggestions that it adds to a `NotFound` error.
 fn find_or_fetch(handler: &Handler, request: &Request, text: &str, secret: Option<&str>) -> Result<StoredImage> {
     let absent = match find_local_image(handler, request, text, secret) {
         Err(error) if error.kind() == ErrorKind::NotFound => error,
         found => return found,
     };
+    // Checked first: without an upstream nothing else is worth the work.
     let Some(fetch) = find_upstream(handler) else { return Err(absent) };
     let Ok(prefix) = text.parse::<FingerprintPrefix>() else { return Err(absent) };
     // The upstream is asked also when the store has a private image, or the time would tell that it does.
     match handler.upstream_cache.resolve(handler, fetch, prefix.as_str(), ImageType::Container)? {
+        // An upstream could answer with any image; this one was asked for by its digits.
         Some(fingerprint) if prefix.matches(&fingerprint) => fetch_upstream(handler, request, fetch, &fingerprint),
         _ => Err(absent),
     }
 }
 
 /// The transfer by which to fetch from the upstream, if there is one.
+///
+/// `None` without a transfer, and also with one that only serves imports of trusted clients.
 pub(crate) fn find_upstream(handler: &Handler) -> Option<&dyn ImageTransfer> {
     handler.options.image_transfer.as_deref().filter(|fetch| fetch.has_upstream())
 }
 
 /// Fetches an image of the upstream, if the client may see it: one that is in the store as a private image stays
 /// private.
+///
+/// # Errors
+/// `NotFound` if the image turned out to be private; those of the upstream cache.
 fn fetch_upstream(
     handler: &Handler,
     request: &Request,
@@ -162,6 +223,9 @@ fn fetch_upstream(
 
 /// As [`find_image`], without the upstream.
 ///
+/// A prefix is ambiguous only among the images that the client may see. Otherwise the error would
+/// tell an untrusted client that a private image with this prefix exists.
+///
 /// # Errors
 /// `NotFound`, also for a text that is no fingerprint prefix; `Ambiguous`.
 pub(crate) fn find_local_image(
@@ -171,6 +235,7 @@ pub(crate) fn find_local_image(
     secret: Option<&str>,
 ) -> Result<StoredImage> {
     let Ok(prefix) = text.parse::<FingerprintPrefix>() else { return Err(not_found()) };
+    // A whole fingerprint needs no scan of the index.
     let candidates = match prefix.as_fingerprint() {
         Some(whole) => vec![whole],
         None => handler.store.with_prefix(&prefix, MAX_CANDIDATES)?,
@@ -186,6 +251,7 @@ pub(crate) fn find_local_image(
         if !(image.public || request.is_trusted() || opened()) {
             continue;
         }
+        // Only images that the client may see get here, so `Ambiguous` reveals no private one.
         if seen.is_some() {
             return Err(Error::new(ErrorKind::Ambiguous, format!("`{prefix}` is the beginning of several images")));
         }
@@ -195,6 +261,10 @@ pub(crate) fn find_local_image(
 }
 
 /// Resolves an alias: of the store, or else of the upstream. Fetches nothing.
+///
+/// Returns the alias with its description, the fingerprint that it points to, and the image's type.
+/// Use it for `GET /1.0/images/aliases/NAME`: a client that asks for an alias may never download
+/// the image.
 ///
 /// # Errors
 /// `NotFound`; those of the upstream.
@@ -212,6 +282,9 @@ pub(crate) fn resolve_alias(
 }
 
 /// Resolves an alias at the upstream that the client does not see in the store.
+///
+/// The container's image is preferred to the virtual machine's, as everywhere in the API, which has
+/// only one alias of a name.
 fn resolve_upstream_alias(handler: &Handler, name: &str) -> Result<(Alias, Fingerprint, ImageType)> {
     let (Some(fetch), Ok(alias)) = (find_upstream(handler), Alias::new(name)) else { return Err(not_found()) };
     for image_type in [ImageType::Container, ImageType::VirtualMachine] {
@@ -249,10 +322,15 @@ pub(crate) fn find_alias(handler: &Handler, request: &Request, name: &str) -> Re
 /// As [`find_alias`], without the upstream. Where a container's and a virtual machine's image share the name, it is the
 /// container's.
 ///
+/// An alias and its image are two reads of the catalog. If the image is deleted in between, the
+/// alias is read again, three times at most: somebody who keeps moving an alias must not hold a
+/// thread here.
+///
 /// # Errors
 /// `NotFound`.
 pub(crate) fn find_local_alias(handler: &Handler, request: &Request, name: &str) -> Result<(Alias, StoredImage)> {
     // The container's image may be private while the virtual machine's of the same name is public.
+    // Each type is looked up by itself, because a name stands for one image of each type.
     for image_type in ImageType::ALL {
         // Between the two reads the alias may move, and its image be deleted.
         for _ in 0..3 {
@@ -274,6 +352,9 @@ pub(crate) fn find_local_alias(handler: &Handler, request: &Request, name: &str)
 
 /// All aliases that the client may see, with what they point to, sorted by name. A name that a container's and a
 /// virtual machine's image share comes once, as that of the container.
+///
+/// # Errors
+/// Those of reading the catalog for the index. Errors of later pages come from [`Aliases::page`].
 pub(crate) fn list_aliases(handler: &Handler, request: &Request) -> Result<Aliases> {
     let trusted = request.is_trusted();
     let stored = || AliasRows::Stored(Box::new((handler.store.clone(), AliasQuery::new().limit(PAGE), trusted)));
@@ -288,13 +369,17 @@ pub(crate) fn list_aliases(handler: &Handler, request: &Request) -> Result<Alias
 }
 
 /// Aliases that come in pages.
+///
+/// The rows are sorted by name and type, so that the duplicates of a name follow each other and one
+/// remembered name is enough to drop them, also across pages.
 #[derive(Debug)]
 pub(crate) struct Aliases {
     rows: AliasRows,
-    /// The name that came last.
+    /// The name that was passed on last, to drop the virtual machine's alias of the same name.
     last: Option<String>,
 }
 
+/// Where the aliases come from.
 #[derive(Debug)]
 enum AliasRows {
     /// Those of the public images, on one page.
@@ -305,6 +390,9 @@ enum AliasRows {
 
 impl Aliases {
     /// Gives the aliases of the next page to `each`; whether others follow.
+    ///
+    /// # Errors
+    /// Those of the catalog. The list can't be continued after an error.
     pub(crate) fn page(&mut self, each: &mut dyn FnMut(&Alias, &AliasTarget)) -> Result<bool> {
         let last = &mut self.last;
         // Of one name the container's comes first.
@@ -321,6 +409,8 @@ impl Aliases {
             }
             AliasRows::Stored(stored) => {
                 let (store, query, trusted) = &mut **stored;
+                // The catalog can't filter aliases by the visibility of their image, so that is
+                // looked up for each.
                 let page = store.alias_page(query)?;
                 for row in &page.aliases {
                     // One that goes meanwhile, or cannot be read, is seen by nobody.
@@ -337,6 +427,9 @@ impl Aliases {
 }
 
 /// Adds similar public names to a `NotFound` error. Private names have no influence on it.
+///
+/// Other errors are returned unchanged. A client that mistypes a name gets up to three similar
+/// ones; the search costs the same for every name, so that its time reveals nothing either.
 pub(crate) fn with_suggestions(handler: &Handler, error: Error, name: &str) -> Error {
     if error.kind() != ErrorKind::NotFound {
         return error;
@@ -352,6 +445,9 @@ pub(crate) fn with_suggestions(handler: &Handler, error: Error, name: &str) -> E
 }
 
 /// The error for everything that a client can't see.
+///
+/// The message has no detail on purpose: whatever it named would differ between a private image and
+/// a missing one.
 pub(crate) fn not_found() -> Error {
     Error::new(ErrorKind::NotFound, "not found")
 }

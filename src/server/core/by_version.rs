@@ -1,31 +1,58 @@
-//! `ByVersion`: something made of the whole catalog, kept until that changes. What anybody may ask for must not cost a look at
-//! all images each time; it costs one look at a number, and one scan for each change, however many ask.
+//! [`ByVersion`]: a value that is computed from the whole catalog and kept until the catalog
+//! changes.
+//!
+//! Anonymous clients may ask for lists and pages as often as they like, so a request must not cost
+//! a scan of all images. With `ByVersion` it costs one look at the catalog's version, and a change
+//! of the catalog costs one scan, however many clients ask.
+//!
+//! # How it works
+//!
+//! The catalog has a version that grows with each change (`Store::version`). The value is stored
+//! with the version that was read before the scan began. A caller whose version equals that of the
+//! value gets the value. Otherwise one caller makes a new value, without the lock, and the others
+//! wait.
+//!
+//! A catalog without a version makes a new value for each call: correct, and slow.
+//!
+//! # Why nobody waits forever
+//!
+//! On a busy server the version may change faster than a value is made, and a caller that insisted
+//! on the current version would wait for scan after scan. So a caller also accepts a value whose
+//! making began after the caller had arrived: such a value is at least as new as the catalog was
+//! when the caller asked. Each caller waits for two scans at most, the running one and the one
+//! after it.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::error::Result;
 use crate::store::Store;
 
-/// What was made last, and of which state of the catalog.
+/// The value that was made last, with the version of the catalog that it was made from.
 #[derive(Debug)]
 pub(crate) struct ByVersion<T> {
     state: Mutex<State<T>>,
     changed: Condvar,
 }
 
+/// What the lock protects. It is held for a few instructions only, never while a value is made.
 #[derive(Debug)]
 struct State<T> {
+    /// The value that was made last; `None` before the first one.
     made: Option<Made<T>>,
+    /// Whether a caller makes a value now. The others wait on `changed`.
     making: bool,
-    /// How many makings began.
+    /// The number of scans that have begun, including failed ones.
     begun: u64,
 }
 
+/// A value and where it comes from.
 #[derive(Debug)]
 struct Made<T> {
+    /// The catalog's version before the scan. The value may be newer than this, and never older.
     version: u64,
-    /// Which making it was.
+    /// The value of `begun` when the scan of this value began.
     number: u64,
+    /// The value. Callers keep it while a newer one is made.
     what: Arc<T>,
 }
 
@@ -36,8 +63,12 @@ impl<T> Default for ByVersion<T> {
 }
 
 impl<T> ByVersion<T> {
-    /// What was made of the catalog as it is now, made by `make` where that changed. Nothing is locked meanwhile: others wait for
-    /// whoever makes it, and those whose state is made already do not.
+    /// The value for the catalog as it is now: the one that was kept, or a new one by `make`.
+    /// Nothing is locked while `make` runs. Callers that need a newer value wait for whoever makes
+    /// it; callers whose version is current return at once.
+    ///
+    /// If `make` fails, its caller gets the error and nothing is kept; one of the waiting callers
+    /// tries again, with its own `make`.
     ///
     /// # Errors
     /// Those of `make`.
@@ -54,6 +85,7 @@ impl<T> ByVersion<T> {
                 return Ok(Arc::clone(&made.what));
             }
             if state.making {
+                // The version is read again after the wait: the catalog may have changed during it.
                 drop(self.changed.wait(state).unwrap_or_else(PoisonError::into_inner));
                 continue;
             }
@@ -61,6 +93,8 @@ impl<T> ByVersion<T> {
             state.begun += 1;
             let number = state.begun;
             drop(state);
+            // From here on a panic of `make` must reset `making`, or every later caller would wait
+            // forever.
             let guard = Making(self);
             let made = make().map(Arc::new);
             if let Ok(made) = &made {
@@ -71,12 +105,15 @@ impl<T> ByVersion<T> {
         }
     }
 
+    /// Locks the state, also after a panic of another caller: each change of it is a single
+    /// assignment.
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Lets others make it, however the making ended.
+/// Ends the making when dropped, so that a failed or panicked `make` does not block the other
+/// callers.
 struct Making<'a, T>(&'a ByVersion<T>);
 
 impl<T> Drop for Making<'_, T> {

@@ -1,5 +1,16 @@
-//! [`Events`]: publishes what happens to operations and images to all listeners, each event serialized once.
-//! Publishing never blocks: a listener whose queue is full is disconnected.
+//! [`Events`]: publishes what happens to operations and images to all listeners of `GET
+//! /1.0/events`, each event serialized once.
+//!
+//! Publishing never blocks: a listener whose queue is full is disconnected. It would miss events
+//! otherwise without knowing it; a client of LXD or Incus reconnects and reads the state again.
+//!
+//! Events have the format of LXD's `doc/events.md`: a type, a time and metadata. Two types occur
+//! here: `operation`, with the operation as the API shows it, and `lifecycle`, with an action such
+//! as `image-created`, the path of what it happened to, and the client that caused it. Events of
+//! type `logging` do not occur: the log of the server may contain what no client should read.
+//!
+//! The order of events about one operation is the order of its changes, because both happen under
+//! the lock of the registry of operations. Between different operations no order is promised.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,12 +22,16 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::rest::Operation;
 use crate::server::message::Client;
 
-/// Listeners at once.
+/// Listeners at once. Each holds a connection and a queue, and every event is offered to all of
+/// them.
 const MAX_LISTENERS: usize = 256;
-/// Events in the queue of a listener before it is disconnected.
+/// Events in the queue of a listener before it is disconnected. A client that reads at all keeps up
+/// with far more than the one event per second and operation that a running task publishes.
 const MAX_QUEUED: usize = 1_024;
 
 /// The types of events that a listener wants.
+///
+/// A client names them in `?type=`; LXD's clients ask for `operation` while they wait for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EventKinds {
     /// Changes of operations.
@@ -47,13 +62,16 @@ impl EventKinds {
     }
 }
 
-/// One listener.
+/// One listener: a queue whose other end is the body of its response.
 struct EventListener {
+    /// The types that the client asked for.
     kinds: EventKinds,
+    /// The sending end of its queue. The text is shared between all listeners of an event.
     sender: Sender<Arc<str>>,
 }
 
-/// The listeners of a server.
+/// The listeners of a server. A listener that disconnects is removed at the next event of its
+/// types, or when the next listener is added.
 #[derive(Default)]
 pub(crate) struct Events(Mutex<Vec<EventListener>>);
 
@@ -66,10 +84,16 @@ impl fmt::Debug for Events {
 impl Events {
     /// Adds a listener.
     ///
+    /// The receiver yields each event as one JSON text. It ends at shutdown, and when the listener
+    /// did not keep up. Nothing is sent about the past: a client that wants the current state
+    /// listens first, and reads the state then, or it misses what happens in between.
+    ///
     /// # Errors
     /// `Busy` when there are too many.
     pub(crate) fn listen(&self, kinds: EventKinds) -> Result<Receiver<Arc<str>>> {
         let mut listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Closed ones are removed here as well, or a quiet server would refuse listeners that are
+        // long gone.
         listeners.retain(|listener| !listener.sender.is_closed());
         if listeners.len() >= MAX_LISTENERS {
             return Err(Error::new(ErrorKind::Busy, "too many clients listen to events of this server"));
@@ -83,6 +107,8 @@ impl Events {
     pub(crate) fn operation(&self, operation: &Operation) {
         let told = || {
             let mut operation = operation.clone();
+            // Every trusted client sees the event; only the one that asked for the token may have
+            // the secret.
             operation.metadata.remove("secret");
             serde_json::to_value(operation).unwrap_or_default()
         };
@@ -90,6 +116,10 @@ impl Events {
     }
 
     /// Publishes that `action` happened to `source`, a path like `/1.0/images/FINGERPRINT`.
+    ///
+    /// `context` has details in the keys that LXD uses for the action, and is `null` where it has
+    /// none. The requestor is the SHA-256 of the client's certificate, or empty for an untrusted
+    /// client that caused a download.
     pub(crate) fn lifecycle(&self, action: &str, source: &str, context: &Value, client: &Client) {
         let requestor = match client {
             Client::Trusted(certificate) => json!({"username": certificate.to_string(), "protocol": "tls"}),
@@ -102,11 +132,14 @@ impl Events {
         );
     }
 
-    /// Disconnects all listeners.
+    /// Disconnects all listeners, as part of the shutdown. Events that are queued are still
+    /// delivered.
     pub(crate) fn stop(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
+    /// Serializes an event if at least one listener wants its type, and queues it for those who do.
+    /// `what` is called only then: most of the time nobody listens.
     fn tell(&self, wants: impl Fn(EventKinds) -> bool, kind: &str, what: impl FnOnce() -> Value) {
         let mut listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !listeners.iter().any(|listener| wants(listener.kinds)) {
@@ -119,6 +152,8 @@ impl Events {
         .to_string()
         .into();
         // Listeners that are gone or too slow are dropped; the latter see their connection end.
+        // `try_send`, because the caller holds the lock of the operations: it must never wait for a
+        // client.
         listeners.retain(|listener| !wants(listener.kinds) || listener.sender.try_send(Arc::clone(&text)).is_ok());
     }
 }

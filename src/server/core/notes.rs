@@ -1,5 +1,10 @@
-//! [`Notes`]: log messages that belong to no request: rows that can't be read, omissions of images that were fetched
-//! from the upstream. The listener provides the log; a handler without a listener discards them.
+//! [`Notes`]: log messages that belong to no request: rows that can't be read, omissions of images
+//! that were fetched from the upstream. The listener provides the log; a handler without a listener
+//! discards them.
+//!
+//! Messages of a request go into its response instead, and into the access log as its status. A
+//! message is written here where the request that met the problem can't report it: a damaged row is
+//! left out of a list, and the list is still right for its client.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -8,17 +13,23 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use crate::error::Error;
 use crate::omissions::Omissions;
 
-/// Messages that are remembered in order to write each once.
+/// Messages that are remembered in order to write each once. When there are more, later messages
+/// about damaged rows are not written at all: they would repeat with every list.
 const MAX_DEDUPLICATED: usize = 10_000;
 /// Omissions of one image that are written one by one; the rest is counted.
+///
+/// A hostile image can have one omission per member.
 const MAX_LISTED: usize = 10;
 
+/// The function that writes a message to the log. It must not block for long.
 type Write = Box<dyn Fn(&dyn fmt::Display) + Send + Sync>;
 
 /// The log of a handler.
 #[derive(Default)]
 pub(crate) struct Notes {
+    /// The log, from the moment when a listener runs.
     write: OnceLock<Write>,
+    /// The messages about skipped rows that were written already.
     told: Mutex<HashSet<String>>,
 }
 
@@ -35,6 +46,7 @@ impl Notes {
         let _ = self.write.set(Box::new(write));
     }
 
+    /// Writes a message, or discards it before there is a log.
     fn tell(&self, text: &dyn fmt::Display) {
         if let Some(write) = self.write.get() {
             write(text);
@@ -42,12 +54,15 @@ impl Notes {
     }
 
     /// Reports an image that is left out of lists, once: lists are made often.
+    ///
+    /// `name` is the file or key of the row, which may be anything: it is escaped.
     pub(crate) fn skipped(&self, name: &str, error: &Error) {
         let text = format!("image {}: skipped: {error}", crate::error::Escaped(name.as_bytes()));
         let new = {
             let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
             told.len() < MAX_DEDUPLICATED && told.insert(text.clone())
         };
+        // Written without the lock: the log may be slow.
         if new {
             self.tell(&text);
         }

@@ -1,5 +1,21 @@
-//! `PublicImages`: what anybody may see of the store, as it is found by name, by source and by product without a look at all images.
-//! Made once for each change of the catalog, page by page: of many images only what finds them is kept.
+//! [`PublicImages`]: an index of the public images, by which they are found by name, by source and
+//! by product without a scan of the catalog.
+//!
+//! It is made once for each change of the catalog ([`ByVersion`]), page by page, and shared by all
+//! requests until the next change. Up to 20,000 public images are kept whole; of more, only the
+//! index is kept, some 200 bytes for each, and rows are read when they are needed.
+//!
+//! | who uses it | for what |
+//! |---|---|
+//! | lists of the REST API | images and aliases, where they fit on one page |
+//! | pages and search | counts, choices, order |
+//! | simplestreams | the digest that tells whether the list must be made again |
+//! | direct import | the image of the same product for another architecture |
+//! | upstream cache | what an alias of the upstream meant when it was last fetched |
+//! | errors | similar names |
+//!
+//! Private images are not in it, so nothing that is computed from it can reveal one. An exception
+//! is `skipped`, the number of damaged rows: whether such a row is public can't be read.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -14,70 +30,86 @@ use crate::protocol::simplestreams::product_key;
 use crate::server::handler::Handler;
 use crate::store::{Alias, AliasTarget, ImageQuery, StoredImage};
 
-/// How many images are kept whole, so that lists and pages need not read them again. Of more only what finds them is kept.
+/// The number of images that are kept whole, so that lists and pages need not read them again: some
+/// 20 MiB. Of more, only what finds them is kept.
 const KEPT_WHOLE: usize = 20_000;
-/// How many names an error suggests.
+/// The number of names that an error suggests.
 const SUGGESTED: usize = 3;
-/// The longest name that is suggested for a slip of the pen, in bytes: each letter is an entry.
+/// The longest name that is suggested for a mistyped one, in bytes. A name has an index entry for
+/// each of its characters, so a long one would be expensive.
 const LONGEST_NAME: usize = 64;
 
-/// Of images of one product those for each architecture, the newest first.
+/// The unified images of one product, each with its architecture, the newest first.
 type Unified = Vec<(Architecture, Fingerprint)>;
 
 /// What a public image is chosen and sorted by.
 #[derive(Debug)]
 pub(crate) struct Entry {
+    /// The image.
     pub(crate) fingerprint: Fingerprint,
     pub(crate) architecture: Architecture,
     pub(crate) image_type: ImageType,
+    /// When the image was made, in seconds since 1970.
     pub(crate) created_at: i64,
+    /// Bytes of all its files.
     pub(crate) size: u64,
-    /// Its place among all by the first name, in whatever case; those without one are last.
+    /// Its position in the order of first names, without regard to case; images without a name are
+    /// last.
     pub(crate) rank: usize,
-    /// Its system, as an index into the systems.
+    /// Its property `os`, as an index into the systems.
     system: Option<usize>,
 }
 
 /// The public images of one state of the catalog.
 #[derive(Debug, Default)]
 pub(crate) struct PublicImages {
-    /// All of them in the order of their fingerprints, where they are not too many.
+    /// All of them in the order of their fingerprints; `None` if they are more than [`KEPT_WHOLE`].
     whole: Option<Vec<StoredImage>>,
-    /// The same of each, however many there are.
+    /// What each is chosen and sorted by, in the order of the fingerprints.
     entries: Vec<Entry>,
     /// The values of their property `os`, sorted.
     systems: Vec<String>,
     /// How many rows of the catalog could not be read, private ones among them.
     pub(crate) skipped: u64,
-    /// The digest of what lists tell of them.
+    /// The digest of all that lists say about them; `None` in an empty index that was never read.
     digest: Option<Fingerprint>,
-    /// The newest cached image that came from an alias of the upstream.
+    /// For an alias of the upstream and a type, the newest cached image that was fetched by it.
     brought: HashMap<(String, ImageType), Fingerprint>,
+    /// For a product without its architecture and a type, its unified images.
     products: HashMap<(String, ImageType), Unified>,
     /// Their aliases, sorted by name and type.
     aliases: Vec<(Alias, AliasTarget)>,
     /// Names in lower case, sorted, with the alias that each is of.
     names: Vec<(String, usize)>,
-    /// The names that a text with one letter left out may be a slip of.
+    /// For the hash of each name, and of each name with one character left out, the names that have
+    /// it.
     slips: HashMap<u64, Vec<usize>>,
 }
 
-/// What was made of the catalog last.
+/// The index that was made last.
 pub(crate) type Kept = ByVersion<PublicImages>;
 
-/// The public images as they are now.
+/// The index for the catalog as it is now.
+///
+/// # Errors
+/// Those of reading the catalog. Damaged rows are no error.
 pub(crate) fn now(handler: &Handler) -> Result<Arc<PublicImages>> {
     handler.public.get(&handler.store, || PublicImages::read(handler))
 }
 
-/// When images of one product were made and came in, which they are and for which machine.
+/// An image of a product: when it was made and uploaded, its fingerprint and its architecture.
 type OfProduct = (i64, i64, Fingerprint, Architecture);
 
 /// A digest that changes with all that a list of products tells of images, which are added in the order of their fingerprints.
+///
+/// Two lists with the same digest are the same list, so the documents need not be made again. Each
+/// text is preceded by its length; without that, two different sequences could hash to the same
+/// bytes.
 #[derive(Default)]
 pub(crate) struct ListedDigest(Hasher);
 
 impl ListedDigest {
+    /// Adds the next image.
     pub(crate) fn add(&mut self, image: &StoredImage) {
         self.text(&image.fingerprint.to_string());
         self.text(&format!("{} {} {}", image.properties.len(), image.aliases.len(), image.uploaded_at));
@@ -90,25 +122,33 @@ impl ListedDigest {
         }
     }
 
+    /// Adds a text with its length.
     fn text(&mut self, text: &str) {
         self.0.update(&text.len().to_le_bytes());
         self.0.update(text.as_bytes());
     }
 
+    /// The digest of all images that were added.
     pub(crate) fn finish(self) -> Fingerprint {
         self.0.finish()
     }
 }
 
-/// What is gathered of one image after the other.
+/// The index while it is made, one image after the other. Orders and positions are known at the end
+/// only.
 #[derive(Default)]
 struct Gathered {
+    /// The digest of the images so far.
     digest: ListedDigest,
+    /// The parts of the index that can be filled as images come.
     found: PublicImages,
     /// The images as long as they are few enough to be kept.
     whole: Vec<StoredImage>,
+    /// For each entry of `brought`, the times by which a newer image replaces it.
     newest: HashMap<(String, ImageType), (i64, i64, Option<i64>)>,
+    /// The unified images of each product, in the order in which they came.
     products: HashMap<(String, ImageType), Vec<OfProduct>>,
+    /// The systems so far, with the number that entries have of them for now.
     systems: BTreeMap<String, usize>,
     /// The first name of each image, in lower case.
     first: Vec<Option<String>>,
@@ -148,6 +188,8 @@ impl Gathered {
             rank: 0,
             system,
         });
+        // Freed at once: a store of a million images must not hold them even while the index is
+        // made.
         if self.found.entries.len() > KEPT_WHOLE {
             self.whole = Vec::new();
             let target = image.target();
@@ -158,7 +200,7 @@ impl Gathered {
         }
     }
 
-    /// All that finds what was gathered.
+    /// The index of the images that were added.
     fn finish(self) -> PublicImages {
         let Self { digest, mut found, whole, products, systems, first, .. } = self;
         found.digest = Some(digest.finish());
@@ -205,7 +247,8 @@ impl Gathered {
 }
 
 impl PublicImages {
-    /// Reads the catalog page by page. One bad row is told to the log, and hides no other.
+    /// Reads the catalog page by page. A damaged row is written to the log and counted; it hides no
+    /// other.
     fn read(handler: &Handler) -> Result<Self> {
         let mut gathered = Gathered::default();
         let mut skipped = 0;
@@ -254,24 +297,34 @@ impl PublicImages {
         self.systems.iter().map(String::as_str)
     }
 
-    /// The system of one of them.
+    /// The system of an image, if it has the property `os`.
     pub(crate) fn system(&self, entry: &Entry) -> Option<&str> {
         self.systems.get(entry.system?).map(String::as_str)
     }
 
-    /// The image that came from this alias of the upstream last, as its name then meant.
+    /// The image that was fetched last by this alias of the upstream.
     pub(crate) fn brought(&self, alias: &str, image_type: ImageType) -> Option<Fingerprint> {
         self.brought.get(&(alias.to_owned(), image_type)).copied()
     }
 
     /// The newest image in one file of the same product, of the same type, for this architecture.
+    ///
+    /// Split images are not considered: direct import can't serve them.
     pub(crate) fn same_product(&self, image: &StoredImage, architecture: Architecture) -> Option<Fingerprint> {
         let of_product = self.products.get(&(product(image), image.image_type))?;
         of_product.iter().find(|(of, _)| *of == architecture).map(|(_, fingerprint)| *fingerprint)
     }
 
-    /// Names that somebody may have meant by this one: written otherwise, with one slip, or its beginning. Found by looking up,
-    /// so that it costs the same however many names there are.
+    /// Public names that are similar to `name`: the same in another case, with one slip (a
+    /// character too many, too few or wrong, or two exchanged), or longer ones that begin with it.
+    /// Three at most.
+    ///
+    /// # How it is found
+    ///
+    /// Two texts that differ by one slip become equal when one character is left out of one or
+    /// both. So the hash of each name without each of its characters is in an index, and the search
+    /// looks up the hashes of the wanted text in the same way: some dozens of look-ups, however
+    /// many names there are. A look-up that hits is compared in full.
     pub(crate) fn suggestions(&self, name: &str) -> Vec<&str> {
         let wanted = name.to_lowercase();
         if wanted.is_empty() || wanted.len() > LONGEST_NAME {
@@ -300,13 +353,13 @@ impl PublicImages {
     }
 }
 
-/// What an image is of, whatever machine it is for.
+/// The product of an image without its architecture; empty if it has none.
 fn product(image: &StoredImage) -> String {
     let key = product_key(&image.properties, image.architecture);
     key.rsplit_once(':').map_or_else(String::new, |(product, _)| product.to_owned())
 }
 
-/// The text itself and all that it is with one letter left out.
+/// The hashes of a text and of all texts that it becomes with one character left out.
 fn slips(name: &str) -> impl Iterator<Item = u64> {
     let whole = std::iter::once(hash(name, ""));
     whole.chain(name.char_indices().map(|(at, letter)| {
@@ -314,15 +367,18 @@ fn slips(name: &str) -> impl Iterator<Item = u64> {
     }))
 }
 
+/// The hash of two parts as of one text, without joining them.
 fn hash(front: &str, back: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     front.bytes().chain(back.bytes()).for_each(|byte| byte.hash(&mut hasher));
     hasher.finish()
 }
 
-/// Whether one text is the other with a letter too many, too few, changed, or two that changed places.
+/// Whether two texts differ by one slip: a character too many, too few or changed, or two
+/// neighbours exchanged.
 fn is_slip(one: &str, other: &str) -> bool {
     let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    // What remains after the common front and back is the difference.
     let front = one.iter().zip(&other).take_while(|(a, b)| a == b).count();
     let (one, other) = (one.get(front..).unwrap_or_default(), other.get(front..).unwrap_or_default());
     let back = one.iter().rev().zip(other.iter().rev()).take_while(|(a, b)| a == b).count();

@@ -1,5 +1,26 @@
 //! [`TokenStore`]: secrets that trusted clients issue for others: to download one private image, or to upload one
 //! image. A token is used once, expires, and is in memory only, as a digest. A wrong token has the same effect as none.
+//!
+//! # Life of a token
+//!
+//! 1. A trusted client asks for one: `POST /1.0/images/FINGERPRINT/secret` for a download, `POST
+//!    /1.0/images` with the mode `push` for an upload. The response is an operation of the class
+//!    `token` with the secret in its metadata, as in LXD.
+//! 2. The client hands the secret to another server, over a channel that it trusts.
+//! 3. The other server shows it. An upload token is used up at once. A download token may be used
+//!    for five more seconds, since one download is two requests: the image's metadata, and its
+//!    bytes.
+//! 4. The token expires, or a trusted client cancels the operation that represents it.
+//!
+//! # Invariants
+//!
+//! - The secret is returned once, by `issue`. What is stored here is its digest, so that no debug
+//!   output has a usable secret. The operation of the token has the secret in its metadata, until the
+//!   token ends: that is where the client that asked for it reads it.
+//! - Each lookup compares every token in constant time. Neither a near miss nor the position of a
+//!   token changes how long the answer takes.
+//! - A token of one scope never works for the other.
+//! - The token and its operation end together: use, expiry and cancellation change both.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -10,16 +31,21 @@ use crate::fingerprint::Fingerprint;
 use crate::server::api::rest::UploadSpec;
 use crate::server::core::operations::Operations;
 
-/// How long an unused token is valid.
+/// How long an unused token is valid. The client passes it to another server, which uses it at
+/// once.
 pub(crate) const UNUSED_LIFETIME: Duration = Duration::from_secs(300);
 /// How long a download token is valid after its first use: clients request the image's metadata, and then its bytes.
 const USED_LIFETIME: Duration = Duration::from_secs(5);
 /// Tokens that are valid at once.
+///
+/// Each lookup compares all of them.
 const MAX_TOKENS: usize = 1_000;
-/// Random bytes in a secret.
+/// Random bytes in a secret: 256 bits can't be guessed, so wrong tries need no limit of their own.
 const SECRET_BYTES: usize = 32;
 
 /// The digest of a secret: what is stored and compared. The secret itself is in nothing that can be printed.
+///
+/// A digest without salt is enough: secrets are random and never chosen by people.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct SecretDigest(Fingerprint);
 
@@ -30,6 +56,9 @@ impl SecretDigest {
     }
 
     /// Compares two digests in constant time.
+    ///
+    /// Without an early exit at the first byte that differs, so that the time of an answer does not
+    /// tell how much of a guess was right. A digest of fixed length has no length to leak.
     pub(crate) fn matches(&self, other: &Self) -> bool {
         let (one, other) = (self.0.to_string(), other.0.to_string());
         one.bytes().zip(other.bytes()).fold(0, |differ, (one, other)| differ | (one ^ other)) == 0
@@ -51,17 +80,25 @@ pub(crate) enum TokenScope {
     Upload(Box<UploadSpec>),
 }
 
+/// A token that was issued and has neither expired nor been used up.
 #[derive(Debug)]
 struct Token {
+    /// The digest of its secret.
     digest: SecretDigest,
+    /// What it allows.
     scope: TokenScope,
     /// The operation that represents it: trusted clients list and cancel tokens as operations.
     operation: String,
+    /// When it expires. Brought forward by the first use of a download token.
     ends: Instant,
+    /// Whether a download token was used before.
     used: bool,
 }
 
 /// The tokens that are valid now.
+///
+/// The lock is held for comparisons of digests only. `opens` and `take_upload` take the lock of the
+/// operations while they hold it; the operations never take this one, so the order is fixed.
 #[derive(Debug)]
 pub(crate) struct TokenStore {
     all: Mutex<Vec<Token>>,
@@ -69,6 +106,7 @@ pub(crate) struct TokenStore {
 }
 
 impl TokenStore {
+    /// A store without tokens. Tokens that are used end their operation in `operations`.
     pub(crate) fn new(operations: Operations) -> Self {
         Self { all: Mutex::default(), operations }
     }
@@ -81,9 +119,11 @@ impl TokenStore {
         self.issue_at(scope, operation, Instant::now())
     }
 
+    /// [`issue`](Self::issue) at a given time, for tests.
     fn issue_at(&self, scope: TokenScope, operation: &str, now: Instant) -> Result<String> {
         let mut bytes = [0; SECRET_BYTES];
         random(&mut bytes)?;
+        // Hexadecimal digits need no escaping in a header, a query or JSON.
         let secret = hex(&bytes);
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|token| token.ends > now);
@@ -106,6 +146,7 @@ impl TokenStore {
         self.opens_at(fingerprint, secret, Instant::now())
     }
 
+    /// [`opens`](Self::opens) at a given time, for tests.
     fn opens_at(&self, fingerprint: &Fingerprint, secret: &str, now: Instant) -> bool {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|token| token.ends > now);
@@ -118,9 +159,11 @@ impl TokenStore {
                 found = Some(token);
             }
         }
+        // Reported by the same `false` as a wrong scope: an expired token was removed above.
         let Some(token) = found else { return false };
         if !token.used {
             token.used = true;
+            // `min`, since the first use never extends the life of a token.
             token.ends = token.ends.min(now + USED_LIFETIME);
             self.operations.used(&token.operation);
         }
@@ -128,10 +171,14 @@ impl TokenStore {
     }
 
     /// Takes the upload token with this secret: what it allows. It is invalid afterwards.
+    ///
+    /// Removing it before the upload begins means that two clients with the same secret can't both
+    /// upload. A failed upload needs a new token.
     pub(crate) fn take_upload(&self, secret: &str) -> Option<UploadSpec> {
         self.take_upload_at(secret, Instant::now())
     }
 
+    /// [`take_upload`](Self::take_upload) at a given time, for tests.
     fn take_upload_at(&self, secret: &str, now: Instant) -> Option<UploadSpec> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|token| token.ends > now);
@@ -142,6 +189,7 @@ impl TokenStore {
                 found = Some(index);
             }
         }
+        // Removed under the lock under which it was found, so that it can't be used twice.
         let token = all.remove(found?);
         self.operations.used(&token.operation);
         match token.scope {
@@ -151,12 +199,16 @@ impl TokenStore {
     }
 
     /// Revokes the token that this operation represents; nothing where it represents none.
+    ///
+    /// The caller cancels the operation itself.
     pub(crate) fn revoke(&self, operation: &str) {
         self.all.lock().unwrap_or_else(PoisonError::into_inner).retain(|token| token.operation != operation);
     }
 }
 
 /// Fills `bytes` with random numbers that nobody can predict.
+///
+/// The source is that of the TLS library, so that there is one source of random numbers to trust.
 ///
 /// # Errors
 /// `Io`.

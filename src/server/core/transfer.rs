@@ -1,5 +1,21 @@
-//! [`ImageTransfer`]: how a server fetches images from other servers and pushes images to them. The server module
-//! contains no client; the program that starts a server provides one, for example with the crate's `remote` module.
+//! [`ImageTransfer`]: how a server fetches images from other servers and pushes images to them. The
+//! server module contains no client; the program that starts a server provides one, for example
+//! with the crate's `remote` module.
+//!
+//! The trait exists so that `server` and `remote` do not depend on each other, and so that a
+//! program can decide what its server may reach. A program that serves only local images provides
+//! none, and the server refuses imports by source, refreshes and pushes with `FeatureDisabled`.
+//!
+//! # Two kinds of calls
+//!
+//! - [`resolve`](ImageTransfer::resolve) and [`fetch`](ImageTransfer::fetch) work for anonymous
+//!   clients, with the one upstream that the program configured. The caller bounds and caches them.
+//! - [`pull`](ImageTransfer::pull), [`refresh`](ImageTransfer::refresh) and
+//!   [`push`](ImageTransfer::push) work for trusted clients, with servers that these clients name.
+//!   They run as operations, and the caller bounds how many run at once.
+//!
+//! An implementation decides which addresses it connects to. A trusted client may name any URL, so
+//! an implementation for a server in a private network should refuse what it must not reach.
 
 use std::fmt;
 
@@ -10,14 +26,26 @@ use crate::progress::Monitor;
 use crate::redact;
 use crate::store::{ImportOptions, Refreshed, Store, StoredImage};
 
-/// Transfers images between the store of a server and other servers. Calls come from several threads at once.
+/// Transfers images between the store of a server and other servers. Calls come from several
+/// threads at once, and may block: they are made from threads that are allowed to.
+///
+/// Each method that has a [`Monitor`] must stop soon after it is cancelled, with `Cancelled`: at
+/// shutdown the server waits five seconds for running transfers. Whatever ends early must leave no
+/// part of an image in the store.
+///
+/// Errors are shown to clients. Messages must not contain secrets or passwords of URLs; the server
+/// removes the secret of the request from them as a second line of defence.
 pub trait ImageTransfer: Send + Sync {
-    /// Whether there is an upstream. If so, names and images that clients ask for and the store lacks are looked for
-    /// there.
+    /// Whether there is an upstream. If so, names and images that clients ask for and the store
+    /// lacks are looked for there. Called for each request, so it must be cheap and must not ask
+    /// the network.
     fn has_upstream(&self) -> bool;
 
     /// Resolves an alias for this type and architecture, or a fingerprint prefix, at the upstream. `None` where it has
     /// no such image.
+    ///
+    /// The answer is cached for some minutes, and `None` for one. `alias` comes from an anonymous
+    /// client: it may be any text, and an implementation must treat it as untrusted.
     ///
     /// # Errors
     /// `Remote` when the upstream can't be asked.
@@ -25,6 +53,8 @@ pub trait ImageTransfer: Send + Sync {
 
     /// Fetches an image of the upstream into `store`, verified, as a cached public image; one that is in the store is
     /// returned as it is. `alias` is the alias that resolved to it, if any, to be recorded in the image's source.
+    ///
+    /// The result must have the fingerprint that was asked for; the caller refuses any other image.
     ///
     /// # Errors
     /// `NotFound`, `Mismatch`, `Remote`; those of importing.
@@ -39,11 +69,16 @@ pub trait ImageTransfer: Send + Sync {
     /// Imports an image from a source that a trusted client names in `POST /1.0/images`. The image is in the store
     /// afterwards.
     ///
+    /// Aliases, visibility and properties are in `options`, with the monitor of the operation. The
+    /// source is to be recorded in the image, with `auto_update` as the client chose it.
+    ///
     /// # Errors
     /// Those of the source and of importing; `Unsupported` for protocols that it does not know.
     fn pull(&self, source: &Pull, store: &Store, options: ImportOptions) -> Result<StoredImage>;
 
     /// Replaces an image by the newest of its source, if it has one.
+    ///
+    /// Like [`Store::refresh`], and with the same result. Aliases move to the new image.
     ///
     /// # Errors
     /// Those of [`Store::refresh`].
@@ -51,16 +86,20 @@ pub trait ImageTransfer: Send + Sync {
 
     /// Pushes an image to another server, which issued an upload token for it.
     ///
+    /// The image stays in the store. The target may already have it, which is `AlreadyExists`.
+    ///
     /// # Errors
     /// `Remote`, `AlreadyExists`; those of opening an image.
     fn push(&self, target: &Push, fingerprint: &Fingerprint, store: &Store, monitor: &Monitor) -> Result<()>;
 }
 
-/// The target of a push.
+/// The target of a push: another server that issued an upload token for the image.
+///
+/// The debug output contains neither the token nor the credentials of the URL.
 #[derive(Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Push {
-    /// The address of the server.
+    /// The address of the server, like `https://images.example.org:8443`.
     pub url: String,
     /// The certificate that the server must show, as PEM.
     pub certificate: Option<String>,
@@ -68,7 +107,10 @@ pub struct Push {
     pub secret: String,
 }
 
-/// The source of an import.
+/// The source of an import, as a trusted client names it in `POST /1.0/images`. All fields come
+/// from the request and are checked by the implementation.
+///
+/// The debug output contains neither the token nor the credentials of the URL.
 #[derive(Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Pull {

@@ -5,6 +5,26 @@
 //!
 //! No lock is held while the upstream or the store is asked: what is in progress is marked in `resolving` and
 //! `fetching`, and the mark is removed by a guard however the work ends.
+//!
+//! # What is remembered, and for how long
+//!
+//! | what | how long | why |
+//! |---|---|---|
+//! | a name that the upstream resolved | 3 minutes | images are published daily at most |
+//! | a name that the upstream does not have | 1 minute | mistyped names repeat |
+//! | a failed download of an image | 30 seconds | each try may move gigabytes |
+//! | an upstream that did not answer | 30 seconds | each try holds a thread until a timeout |
+//!
+//! After these times the next request asks again. If the upstream does not answer then, the older
+//! answer is used, however old it is: a caching server is most useful while its upstream is away.
+//! After a restart, the alias that is recorded in the source of a cached image serves as the older
+//! answer.
+//!
+//! # Trust
+//!
+//! The upstream decides what a name means, and nothing else: an image is stored under its own
+//! digest, and one that differs from the resolved fingerprint is refused. An image that is private
+//! in the store stays private, whatever the upstream has; `access` checks that after the download.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,30 +41,43 @@ use crate::server::message::Client;
 use crate::store::StoredImage;
 
 /// How long a name that the upstream resolved is not asked for again.
+///
+/// A new image of an alias is seen after this time at the latest.
 const FOUND_LIFETIME: Duration = Duration::from_secs(180);
 /// How long a name that the upstream does not have is not asked for again.
+///
+/// Shorter than for names that exist: somebody may be waiting for a name that was just published.
 const NOT_FOUND_LIFETIME: Duration = Duration::from_secs(60);
 /// How long after a failure the upstream, or the image, is not tried again.
+///
+/// Longer than a short outage, so that a failing upstream gets two queries a minute from this
+/// server, however many clients ask.
 const RETRY_DELAY: Duration = Duration::from_secs(30);
-/// Answers and failures that are remembered.
+/// Answers and failures that are remembered. Anonymous clients choose the names, so the map is
+/// emptied of what is not fresh when it is full, and of everything when that is not enough.
 const MAX_ANSWERS: usize = 10_000;
-/// Queries to the upstream at once.
+/// Queries to the upstream at once. More are refused with `Busy`; they don't wait, since each would
+/// hold a thread.
 const MAX_QUERIES: usize = 8;
 /// Downloads at once; and as many background jobs of trusted clients.
 const MAX_DOWNLOADS: usize = 8;
 /// Requests that wait for a query or a download at once: each holds a thread.
 const MAX_WAITERS: usize = 64;
 
+/// An alias or a fingerprint prefix as the client wrote it, and the type that it is to have.
 type Name = (String, ImageType);
 
 /// What the upstream answered to a name, and when.
 #[derive(Debug, Clone, Copy)]
 struct Answer {
+    /// The fingerprint, or `None` if the upstream has no such image.
     found: Option<Fingerprint>,
+    /// When the query was answered.
     asked: Instant,
 }
 
 impl Answer {
+    /// Whether the answer is used without asking the upstream again.
     fn is_fresh(&self) -> bool {
         self.asked.elapsed() < if self.found.is_some() { FOUND_LIFETIME } else { NOT_FOUND_LIFETIME }
     }
@@ -53,24 +86,34 @@ impl Answer {
 /// What the lock of the cache protects.
 #[derive(Debug, Default)]
 struct CacheState {
+    /// The last answer to each name.
     answers: HashMap<Name, Answer>,
+    /// The names that some request asks the upstream for now.
     resolving: HashSet<Name>,
+    /// The images that some request downloads now.
     fetching: HashSet<Fingerprint>,
+    /// The last failed download of each image: when, and its error for the clients that come next.
     failed: HashMap<Fingerprint, (Instant, ErrorKind, String)>,
     /// When the upstream failed to answer last.
     unreachable_since: Option<Instant>,
+    /// Requests that wait for another one's query or download.
     waiting: usize,
+    /// Whether the server shuts down: nobody begins or waits any more.
     stopped: bool,
 }
 
 /// The answers of the upstream, and what is being asked of it and fetched from it.
 #[derive(Debug, Default)]
 pub(crate) struct UpstreamCache {
+    /// What is known and in progress.
     state: Mutex<CacheState>,
+    /// Notified when a query or download ends, and at shutdown.
     changed: Condvar,
+    /// Downloads that run for clients of any kind.
     downloads: Arc<AtomicUsize>,
     /// Background jobs of trusted clients, counted apart so that anonymous downloads can't block them.
     jobs: Arc<AtomicUsize>,
+    /// Cancels all downloads at shutdown.
     cancel: Cancel,
 }
 
@@ -79,6 +122,11 @@ pub(crate) struct UpstreamCache {
 pub(crate) struct Permit(Arc<AtomicUsize>);
 
 impl Permit {
+    /// Takes a permit. A permit beyond the limit is created and dropped again, which corrects the
+    /// count.
+    ///
+    /// # Errors
+    /// `Busy` beyond `MAX_DOWNLOADS`.
     fn of(taken: &Arc<AtomicUsize>) -> Result<Self> {
         let before = taken.fetch_add(1, Ordering::AcqRel);
         let permit = Self(Arc::clone(taken));
@@ -93,6 +141,9 @@ impl Drop for Permit {
 }
 
 /// Removes the mark of a query or download when dropped, and wakes the waiters.
+///
+/// The work may end by an error or a panic as well; without the guard its name could never be asked
+/// for again.
 struct Guard<'a, F: FnMut(&mut CacheState)>(&'a UpstreamCache, F);
 
 impl<F: FnMut(&mut CacheState)> Drop for Guard<'_, F> {
@@ -105,6 +156,9 @@ impl<F: FnMut(&mut CacheState)> Drop for Guard<'_, F> {
 impl UpstreamCache {
     /// A permit for one more background job of a trusted client: an import, a refresh, a push.
     ///
+    /// Such jobs count apart from downloads: eight anonymous clients that download slowly must not
+    /// keep an administrator from importing an image.
+    ///
     /// # Errors
     /// `Busy`.
     pub(crate) fn job_permit(&self) -> Result<Permit> {
@@ -112,6 +166,8 @@ impl UpstreamCache {
     }
 
     /// Begins shutdown: cancels downloads and wakes all waiters.
+    ///
+    /// Downloads end with `Cancelled` when they notice; their requests are answered with 503.
     pub(crate) fn stop(&self) {
         self.cancel.cancel();
         self.lock().stopped = true;
@@ -137,6 +193,8 @@ impl UpstreamCache {
             if let Some(known) = before.filter(Answer::is_fresh) {
                 return Ok(known.found);
             }
+            // Checked before the marks: while the upstream is away, nobody should wait for a query
+            // that will fail.
             if state.unreachable_since.is_some_and(|since| since.elapsed() < RETRY_DELAY) {
                 drop(state);
                 return self.remembered(handler, &key, before, || {
@@ -151,9 +209,12 @@ impl UpstreamCache {
                 break before;
             }
         };
+        // From here on the lock is free: a query may take as long as the network lets it.
         state.resolving.insert(key.clone());
         drop(state);
         let guard = Guard(self, |state: &mut CacheState| _ = state.resolving.remove(&key));
+        // Names are resolved for this machine; the client's architecture is not part of the API
+        // request.
         let architecture = Architecture::of_this_machine().unwrap_or(Architecture::X86_64);
         let answer = fetch.resolve(name, image_type, architecture).map_err(as_server_error);
         let mut state = self.lock();
@@ -185,6 +246,9 @@ impl UpstreamCache {
 
     /// What a name resolved to when the upstream was asked last: by this process, or by an earlier one that cached the
     /// image.
+    ///
+    /// # Errors
+    /// `error`, if the name was never resolved to an image; those of reading the catalog.
     fn remembered(
         &self,
         handler: &Handler,
@@ -203,6 +267,8 @@ impl UpstreamCache {
 
     /// Fetches an image of the upstream into the store, or waits for the request that fetches it. The caller checks
     /// whether the client may see it.
+    ///
+    /// After the download the images over quota are evicted, and an event is published.
     ///
     /// # Errors
     /// Those of [`ImageTransfer::fetch`], also of another request's recent try; `Busy`.
@@ -232,7 +298,11 @@ impl UpstreamCache {
             }
             drop(self.wait(state)?);
         };
+        // Still under the lock, so that no two requests can both see the image unmarked and begin.
         let permit = Permit::of(&self.downloads)?;
+        // The aliases under which clients asked for the image: one of them goes into its source, so
+        // that the name is known after a restart. The smallest, so that the choice does not depend
+        // on the map's order.
         let names =
             state.answers.iter().filter(|(_, known)| known.found == Some(*fingerprint)).map(|(name, _)| &name.0);
         let alias = names.filter(|name| name.parse::<FingerprintPrefix>().is_err()).min().cloned();
@@ -243,8 +313,12 @@ impl UpstreamCache {
         if let Ok(image) = handler.store.image(fingerprint) {
             return Ok(image);
         }
+        // The monitor of the cache, not of the request: the download serves everybody who waits for
+        // it, so it goes on when the client that caused it leaves.
         let monitor = Monitor::none().with_cancel(self.cancel.clone());
         let fetched = fetch.fetch(fingerprint, alias.as_deref(), &handler.store, &monitor);
+        // A transfer that returns another image than the one asked for must not get it served under
+        // this name.
         let fetched = match fetched {
             Ok(image) if image.fingerprint == *fingerprint => Ok(image),
             Ok(image) => Err(Error::mismatch(
@@ -260,6 +334,8 @@ impl UpstreamCache {
         handler.notes.omitted(&monitor.omissions());
         if let Err(error) = &fetched {
             let mut state = self.lock();
+            // Removes what is no longer needed first, so that the bound is met only by failures
+            // that count.
             state.failed.retain(|_, (at, ..)| at.elapsed() < RETRY_DELAY);
             if state.failed.len() < MAX_ANSWERS {
                 state.failed.insert(*fingerprint, (Instant::now(), error.kind(), error.to_string()));
@@ -269,13 +345,18 @@ impl UpstreamCache {
         drop(permit);
         if let Ok(image) = &fetched {
             crate::server::api::rest::created(&handler.operations, image, &Client::Untrusted);
+            // After the permits and marks are released: eviction reads the catalog and may be slow.
             handler.tidy();
         }
         fetched
     }
 
     /// Waits until a query or a download ends. `Busy` when too many wait, or at shutdown.
+    ///
+    /// A caller checks its condition again afterwards: it is woken by the end of any query or
+    /// download.
     fn wait<'a>(&self, mut state: MutexGuard<'a, CacheState>) -> Result<MutexGuard<'a, CacheState>> {
+        // At shutdown nobody begins to wait, as the end that would wake them may never come.
         if state.waiting >= MAX_WAITERS || state.stopped {
             return Err(busy("too many requests wait for this server's upstream"));
         }
@@ -285,6 +366,8 @@ impl UpstreamCache {
         Ok(state)
     }
 
+    /// Locks the state, also after a panic of another request: the state is valid between
+    /// statements.
     fn lock(&self) -> MutexGuard<'_, CacheState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -292,6 +375,9 @@ impl UpstreamCache {
 
 /// An error of the upstream as one of this server. An error of a kind that would blame the client's request becomes
 /// `Remote`.
+///
+/// Otherwise a client would get 400 or 412 for a request that was right, because the upstream's
+/// image is damaged or too large.
 fn as_server_error(error: Error) -> Error {
     match error.kind() {
         ErrorKind::NotFound => crate::server::core::access::not_found(),
@@ -306,6 +392,7 @@ fn as_server_error(error: Error) -> Error {
     }
 }
 
+/// The error of a limit that is reached.
 fn busy(sentence: &'static str) -> Error {
     Error::new(ErrorKind::Busy, sentence)
 }

@@ -1,5 +1,16 @@
 //! Admission control: bounds the connections, in all and per client address, and the requests that are processed at
 //! once. A permit is released when it is dropped, however its connection or request ends.
+//!
+//! Three limits apply to a connection or request, and each guards against something else:
+//!
+//! | limit | guards against |
+//! |---|---|
+//! | connections in all | memory: each may hold some 400 KiB |
+//! | connections and requests of one address | one client that takes everything |
+//! | long requests apart from others | uploads and waits that block downloads |
+//!
+//! Waiting is first come, first served. A request that does not get a permit within the idle
+//! timeout is answered with 503 and `Retry-After`.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -10,6 +21,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Requests that are processed at once. Each has a thread; others wait for a permit.
 pub(super) const MAX_REQUESTS: usize = 256;
 /// Requests of one address that are processed at once, so that one client can't take all permits with slow requests.
+///
+/// Half of all: two addresses are needed to use the server up.
 const MAX_REQUESTS_PER_ADDRESS: usize = 128;
 /// Uploads and waits for operations that are processed at once. They may take as long as the client likes, so they have
 /// permits of their own and never block reads.
@@ -20,16 +33,25 @@ pub(super) const READERS: usize = 64;
 /// The limits of one listener, shared by all its connections.
 #[derive(Debug)]
 pub(super) struct Admission {
+    /// One permit for each connection that there may be.
     connections: Arc<Semaphore>,
+    /// The connections that one address may have.
     per_address: usize,
+    /// The addresses that have connections now. An address without any is removed, so that the map
+    /// does not grow with the clients of a year.
     addresses: Arc<Mutex<HashMap<IpAddr, Holder>>>,
+    /// One permit for each short request that there may be.
     requests: Arc<Semaphore>,
+    /// One permit for each long request that there may be.
     long: Arc<Semaphore>,
 }
 
+/// What the connections of one address share.
 #[derive(Debug)]
 struct Holder {
+    /// Its connections now.
     connections: usize,
+    /// One permit for each request that it may have at once.
     requests: Arc<Semaphore>,
 }
 
@@ -52,6 +74,7 @@ pub(super) struct RequestPermit {
 }
 
 impl Admission {
+    /// Both limits are on connections; those on requests are constants.
     pub(super) fn new(connections: usize, per_address: usize) -> Self {
         Self {
             connections: Arc::new(Semaphore::new(connections)),
@@ -69,6 +92,8 @@ impl Admission {
 
     /// Counts one more connection of an address; `None` when the address has as many as it may. Does not wait: the
     /// caller closes the connection at once.
+    ///
+    /// The lock is held for a look into a map; it is never held across a wait.
     pub(super) fn try_acquire(&self, address: IpAddr) -> Option<ConnectionPermit> {
         let address = network(address);
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
@@ -105,6 +130,8 @@ impl Drop for ConnectionPermit {
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(holder) = addresses.get_mut(&self.address) {
             holder.connections -= 1;
+            // Under the same lock as the count, so that a new connection never gets a holder that
+            // is being removed.
             if holder.connections == 0 {
                 addresses.remove(&self.address);
             }
@@ -117,6 +144,8 @@ impl Drop for ConnectionPermit {
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) if !address.is_loopback() => {
+            // A customer can use every address of a /64, so a limit on single addresses would limit
+            // nobody.
             let bits = address.to_bits() >> 64 << 64;
             IpAddr::V6(Ipv6Addr::from_bits(bits))
         }

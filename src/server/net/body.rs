@@ -1,5 +1,13 @@
-//! Bodies between the handler, which reads and is read on threads, and the network, which waits for nobody. In: each
-//! read waits for the client. Out: one chunk is sent while the next one is read, so that memory stays as it is.
+//! Bodies between the handler, which reads and is read on threads that may block, and the network,
+//! whose tasks must not block.
+//!
+//! - [`Arriving`]: the body of a request. A read on a request thread waits for the client's next
+//!   bytes.
+//! - [`Departing`]: the body of a response. While the network sends one chunk, a reader thread
+//!   fills the next one, so that disk and network work at the same time. At most two chunks are in
+//!   memory for each response, however slow its client is.
+//!
+//! Both mark the times when they wait for the client, by which `idle` finds clients that are stuck.
 
 use std::future::poll_fn;
 use std::io::{self, Read};
@@ -21,15 +29,22 @@ use super::idle::{ActiveRequest, ClientWait, IdleMonitor};
 use crate::server::message::Pieces;
 
 /// The body of a request, read by a thread that may block.
+///
+/// If it is dropped before its end, because a request was refused, the rest is read and discarded
+/// for a short time. A connection that is closed while its client still sends is reset, and the
+/// client loses the response that explains the refusal (RFC 9112, section 9.6).
 pub(super) struct Arriving {
     /// `None` when it was read to its end, or broke.
     incoming: Option<Incoming>,
+    /// The runtime that receives the bytes. The reading thread waits on it.
     runtime: Handle,
     monitor: Arc<IdleMonitor>,
+    /// Bytes that were received and not read yet.
     rest: Bytes,
 }
 
 impl Arriving {
+    /// The body of a request. Called on a thread of the runtime.
     pub(super) fn new(incoming: Incoming, monitor: Arc<IdleMonitor>) -> Self {
         Self { incoming: Some(incoming), runtime: Handle::current(), monitor, rest: Bytes::new() }
     }
@@ -39,7 +54,10 @@ impl Read for Arriving {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.rest.is_empty() {
             let Some(incoming) = &mut self.incoming else { return Ok(0) };
+            // Marked only around the wait, so that the time in which the handler works does not
+            // count.
             let waiting = self.monitor.wait_for_client();
+            // Allowed here: this is a thread of the blocking pool and not one that runs tasks.
             let frame = self.runtime.block_on(poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx)));
             drop(waiting);
             match frame {
@@ -60,7 +78,10 @@ impl Read for Arriving {
 
 /// How much of a body that nobody reads any more is taken off the wire, and how long its connection stays open for
 /// that. A connection that is closed while its client still sends is reset, and the answer with it.
+///
+/// Enough for an upload that is refused by its headers to notice the response.
 const LINGER_BYTES: u64 = 16 << 20;
+/// How long the connection of a refused upload stays open for that.
 const LINGER_TIME: Duration = Duration::from_secs(3);
 
 impl Drop for Arriving {
@@ -83,22 +104,31 @@ async fn pass_over(mut incoming: Incoming) {
     std::future::pending::<()>().await;
 }
 
-/// The body of a response while it is sent.
+/// The body of a response while it is sent. Its log line is written when it is dropped, with the
+/// bytes that were sent by then.
 pub(super) struct Departing {
+    /// The next chunk: read, being read, or none.
     state: State,
     /// What is not sent yet: what the client was promised, less what it got. `None` where nothing was promised, for the
     /// body is made while it is sent.
     left: Option<u64>,
+    /// Set while a chunk is with the network and the client has to take it.
     waiting: Option<ClientWait>,
+    /// Where chunks get their memory.
     buffers: Buffers,
+    /// Counts the request until the body has ended.
     going: ActiveRequest,
+    /// The log line of the request.
     entry: Entry,
 }
 
+/// What comes next.
 enum State {
     /// Read, and not taken yet; what comes after it is not being read.
     Ready(Bytes, Pieces),
+    /// The next chunk is being read on a thread.
     Reading(JoinHandle<(io::Result<Bytes>, Pieces)>),
+    /// Everything was sent, or reading failed.
     Over,
 }
 
@@ -116,6 +146,9 @@ impl Departing {
         Self { state, left: length, waiting: None, buffers, going, entry }
     }
 
+    /// Passes on a chunk that was read, and begins to read the next one. A body that turns out
+    /// longer or shorter than its announced length is an error: the client must not take it for
+    /// complete.
     fn take(&mut self, chunk: Bytes, pieces: Pieces) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let count = chunk.len() as u64;
         match &mut self.left {
@@ -130,6 +163,7 @@ impl Departing {
         }
         self.entry.sent(count);
         let buffers = self.buffers.clone();
+        // Nothing is read ahead after the last byte: the check of a file has run by then.
         self.state = if self.left == Some(0) {
             State::Over
         } else {
@@ -140,6 +174,7 @@ impl Departing {
         Poll::Ready(Some(Ok(Frame::data(chunk))))
     }
 
+    /// Ends the body with an error. The connection is cut, which is how a client sees it.
     fn fail(&mut self, error: io::Error) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         self.state = State::Over;
         self.entry.broke();
@@ -148,6 +183,9 @@ impl Departing {
 }
 
 /// The next chunk. Everything that was read is checked before any of it is given out.
+///
+/// Fills a whole buffer if it can: many small pieces become one write. An error discards the chunk,
+/// so that bytes of a file that failed its check are not sent.
 pub(super) fn read(mut pieces: Pieces, buffers: &Buffers) -> (io::Result<Bytes>, Pieces) {
     let mut chunk = buffers.take(pieces.left());
     let room = chunk.room();
@@ -168,6 +206,7 @@ impl http_body::Body for Departing {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = self.get_mut();
+        // The network asks for the next chunk, so the client took the one before.
         this.waiting = None;
         match std::mem::replace(&mut this.state, State::Over) {
             State::Over => Poll::Ready(None),

@@ -1,5 +1,11 @@
-//! `ServerCertificate`: what the server shows clients, who know it by its sha256. Given, or made at the first start and
-//! kept, with its key where only the owner reads it.
+//! [`ServerCertificate`]: the certificate that the server shows to clients, who know it by its
+//! SHA-256. It is given by the administrator, or made at the first start and kept, with a key that
+//! only the owner can read.
+//!
+//! Clients of LXD and Incus pin the certificate when they add the server as a remote. A server that
+//! lost its certificate and made another one would be refused by all of them, so the files are
+//! written durably, and an existing certificate is never replaced by this module, even if it has
+//! expired.
 
 use std::fmt;
 use std::fs::File;
@@ -17,16 +23,25 @@ use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::self_signed;
 
+/// The name of the certificate's file in its directory, as LXD has it.
 const CERTIFICATE: &str = "server.crt";
+/// The name of the key's file in its directory.
 const KEY: &str = "server.key";
 
-/// The most of a file with certificates or keys that is read: a long chain has 20 KiB.
+/// The largest file of certificates or keys that is read, in bytes: a long chain has 20 KiB, and a
+/// path to a device or to an image by mistake must not fill the memory.
 pub(super) const LONGEST_PEM: u64 = 1 << 20;
 
-/// A certificate, what leads from it to an authority if there is such a thing, and its key.
+/// A certificate, the certificates between it and an authority if it has one, and its private key.
+///
+/// The debug output contains the fingerprint only.
 pub struct ServerCertificate {
+    /// The certificate, followed by those that lead to the authority, in the order in which they
+    /// are sent.
     pub(super) chain: Vec<CertificateDer<'static>>,
+    /// The private key.
     pub(super) key: PrivateKeyDer<'static>,
+    /// The SHA-256 of the first certificate of the chain.
     fingerprint: Fingerprint,
 }
 
@@ -37,10 +52,11 @@ impl fmt::Debug for ServerCertificate {
 }
 
 impl ServerCertificate {
-    /// Reads a certificate, with those that follow it, and its key, each PEM.
+    /// Reads a certificate, those that follow it in the chain, and its private key, each in PEM.
+    /// Whether the two belong together is checked when a [`Listener`](super::Listener) is made.
     ///
     /// # Errors
-    /// `Malformed` for what is no certificate or no key.
+    /// `Malformed` if one of the texts has no certificate or no key.
     pub fn from_pem(certificate: &[u8], key: &[u8]) -> Result<Self> {
         let chain = CertificateDer::pem_slice_iter(certificate)
             .collect::<std::result::Result<Vec<_>, _>>()
@@ -52,7 +68,8 @@ impl ServerCertificate {
         Ok(Self { chain, key, fingerprint })
     }
 
-    /// Reads both from files.
+    /// Reads certificate and key from files in PEM, for a certificate that another program renews.
+    /// They are read once: restart the server, or make a new listener, after they were renewed.
     ///
     /// # Errors
     /// `Malformed`, `Io`.
@@ -61,13 +78,19 @@ impl ServerCertificate {
         made.map_err(|error| error.in_file(certificate))
     }
 
-    /// The certificate that is kept in a directory, as `server.crt` and `server.key`; made if there is none, for this
-    /// machine's name, `localhost`, the addresses of loopback, and `names`, which are names of hosts or addresses.
+    /// The certificate that is kept in a directory, as `server.crt` and `server.key`. It is made if
+    /// there is none: self-signed, for this machine's name, `localhost`, the loopback addresses,
+    /// and `names`, which are host names or IP addresses.
+    ///
+    /// Several processes may call this at once; a lock file makes one of them create it. `names`
+    /// have no effect on a certificate that exists.
     ///
     /// # Errors
-    /// `Malformed` when what is there is none, or only one of the two is there; `InvalidInput` for a name that is none; `Io`.
+    /// `Malformed` when a file has no certificate or no key, or only one of the two exists;
+    /// `InvalidInput` for a name that is no host name; `Io`.
     pub fn kept_in(directory: &Path, names: &[String]) -> Result<Self> {
         let (certificate, key) = (directory.join(CERTIFICATE), directory.join(KEY));
+        // Before the lock: a directory that is read-only by now can still be served from.
         if certificate.exists() {
             return Self::read(&certificate, &key);
         }
@@ -94,10 +117,12 @@ impl ServerCertificate {
     }
 }
 
+/// Reads a file of certificates or keys, of [`LONGEST_PEM`] bytes at most.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     let mut text = Vec::new();
     let failed = |error| Error::io("a certificate or key can't be read", error).in_file(path);
     let file = File::open(path).map_err(failed)?;
+    // One byte more than allowed, to tell a file that is too long from one that just fits.
     file.take(LONGEST_PEM + 1).read_to_end(&mut text).map_err(failed)?;
     if text.len() as u64 > LONGEST_PEM {
         return Err(Error::malformed("it is too long for a certificate or key").in_file(path));
@@ -105,14 +130,16 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Writes a file that is whole, and on the disk when this returns: clients pin the certificate at once.
+/// Writes a file that is complete and on disk when this returns: clients pin the certificate at
+/// once.
 fn write(path: &Path, mode: u32, text: &str) -> Result<()> {
     atomic::replace(path, mode, text.as_bytes(), Durability::Durable)
         .map_err(|error| Error::io("the certificate can't be kept", error).in_file(path))
 }
 
-/// Says that a certificate is a server's, on this machine and under these names.
+/// Fills in what a certificate says: it is a server's, on this machine and under these names.
 fn describe(about: &mut CertificateParams, names: &[String]) -> Result<()> {
+    // Like the certificates that LXD makes: for signatures in a handshake, as a server.
     about.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     about.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let host = self_signed::host();
@@ -123,6 +150,8 @@ fn describe(about: &mut CertificateParams, names: &[String]) -> Result<()> {
     for name in [host.as_str(), "localhost"].into_iter().chain(names.iter().map(String::as_str)) {
         let subject = match name.parse::<IpAddr>() {
             Ok(address) => SanType::IpAddress(address),
+            // The machine's own name may be one that no certificate can have; the other names are
+            // enough then.
             Err(_) if !is_host(name) && name == host => continue,
             Err(_) if !is_host(name) => {
                 return Err(Error::invalid(format!("`{name}` is no name of a host that a certificate can have")));
@@ -137,6 +166,8 @@ fn describe(about: &mut CertificateParams, names: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Whether a text is a host name: labels of letters, digits, hyphens and underscores, each shorter
+/// than 64 bytes, shorter than 254 bytes in all (RFC 1035, section 2.3.4).
 fn is_host(name: &str) -> bool {
     let label = |label: &str| {
         let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');

@@ -1,5 +1,12 @@
-//! One connection, from its first byte to its last: handshake, protocol, requests, and the reasons to end it.
-//! Everything that belongs to it ends with it.
+//! One connection, from its first byte to its last: handshake, protocol, requests, and the reasons
+//! to end it.
+//!
+//! A connection is one task of the runtime. Everything that belongs to it is owned by that task:
+//! when the task ends, for whatever reason, its permits, counters and bodies are dropped. Requests
+//! that run on threads at this moment notice it when they next read or write.
+//!
+//! The task waits for three things at once: the protocol, a timer that looks for idle clients, and
+//! the stage of the shutdown. None of the waits holds a lock.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -23,20 +30,27 @@ use super::tls::H2;
 use super::{Stage, either};
 use crate::fingerprint::Fingerprint;
 
-/// Requests of one connection at once. A client of images has one or two; each may hold two files and two chunks for as
-/// long as its client does not read.
+/// Requests of one connection of HTTP/2 at once. A client of images has one or two; each may hold
+/// two files and two chunks for as long as its client does not read.
 const STREAMS: u32 = 4;
-/// What a client may send of one body before it is read, and of all bodies of a connection.
+/// The bytes of one body that a client may send before they are read (RFC 9113, section 5.2).
 const WINDOW: u32 = 256 << 10;
+/// The bytes of all bodies of a connection that a client may send before they are read.
 const WINDOWS: u32 = 1 << 20;
-/// What is held for one stream whose client does not read.
+/// Bytes of one response that HTTP/2 keeps while the client does not read it.
 const UNSENT: usize = 256 << 10;
-/// How long an idle connection may take to say goodbye when the server stops.
+/// How long an idle connection may take to close when the server stops: TLS and HTTP/2 send a last
+/// message.
 const FAREWELL: Duration = Duration::from_millis(200);
 /// Headers of a request. Browsers send 20.
+///
+/// The parser reserves memory for this number.
 const HEADERS: usize = 100;
 
 /// Serves one connection until it ends.
+///
+/// Returns when everything of the connection is dropped. Errors are not reported: a connection can
+/// end at any time, and its requests are in the access log.
 pub(super) async fn serve(
     shared: Arc<ListenerState>,
     tls: Option<TlsAcceptor>,
@@ -73,12 +87,14 @@ pub(super) async fn serve(
     let shaken = either(async { timeout(shared.head_time, tls.accept(stream)).await.ok() }, ending).await;
     let Some(Ok(stream)) = shaken else { return };
     let session = stream.get_ref().1;
+    // The handshake verified that the client has the key of the first certificate of the chain; the
+    // others are not looked at.
     let certificate = session.peer_certificates().and_then(|chain| chain.first()).map(|first| Fingerprint::of(first));
     let h2 = session.alpn_protocol() == Some(H2);
     talk(&shared, peer(certificate, true), stream, h2).await;
 }
 
-/// A connection that is counted, until it is dropped.
+/// Counts a connection in the metrics until it is dropped.
 struct Connected<'a>(&'a ListenerState);
 
 impl Drop for Connected<'_> {
@@ -87,6 +103,8 @@ impl Drop for Connected<'_> {
     }
 }
 
+/// Speaks HTTP/1.1 or HTTP/2 on a connection whose handshake is done, and then WebSocket if a
+/// request asked for that.
 async fn talk<S>(shared: &Arc<ListenerState>, peer: Arc<Peer>, stream: S, h2: bool)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -113,10 +131,14 @@ where
             // The one is looked at while a head comes, the other when it is there.
             .max_header_size(shared.longest_head)
             .max_headers(HEADERS);
+        // Behind TLS, so that the scan sees plain bytes; the idle monitor is before it and counts
+        // all.
         let stream = Observed::new(stream, Scan::new(Arc::clone(&peer.ambiguous)));
         let connection = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
         run(shared, &peer, connection, |connection| connection.graceful_shutdown()).await;
     }
+    // The HTTP library is done with an upgraded connection; its events are sent by a task that this
+    // one waits for, so that the permits stay taken.
     let upgraded = peer.upgraded.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(mut telling) = upgraded {
         let mut stage = shared.stage.clone();
@@ -128,8 +150,8 @@ where
     }
 }
 
-/// Goes on until the connection ends, is silent for too long, or the server stops. What is dropped then takes
-/// everything with it.
+/// Runs the protocol until the connection ends, its client is idle for too long, or the server
+/// stops. Returning drops the protocol, and with it all requests of the connection.
 async fn run<C>(
     shared: &ListenerState,
     peer: &Peer,
@@ -138,6 +160,7 @@ async fn run<C>(
 ) where
     C: Future<Output = hyper::Result<()>>,
 {
+    /// What happened first.
     enum Next {
         Ended,
         Look,

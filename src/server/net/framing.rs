@@ -1,29 +1,49 @@
-//! Looks over the bytes of HTTP/1.1 on their way in, for heads that two programs could understand differently: a length
-//! and chunks together, or two lengths. What parses the head afterwards goes by one of the two and tells nobody.
+//! Finds request heads that two programs could understand differently: a length and chunks
+//! together, or two lengths. Such a head is how requests are smuggled past a proxy (RFC 9112,
+//! section 11.2): the proxy takes one end of the body, the server the other, and what lies between
+//! becomes a request that nobody checked.
+//!
+//! The HTTP library that parses the head afterwards goes by one of the two and reports nothing, so
+//! a second look at the bytes is needed. [`Scan`] reads along as they come in, without changing
+//! them, and sets a flag; the connection answers 400 to the request and closes.
+//!
+//! It knows just enough of HTTP/1.1 to find the heads: lines, names, lengths. Bodies with a length
+//! are skipped. After a body of chunks it stops, because finding the end of chunks would need a
+//! parser of its own; the server closes the connection after such a request instead. HTTP/2 has
+//! lengths of its own in each frame and needs none of this.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::observed::Observer;
 
-/// The longest name and value that are kept: `transfer-encoding` and a number are shorter.
+/// The bytes of a line that are kept: the longest name that matters, `transfer-encoding`, with a
+/// colon and a number are shorter. A line that was cut is ambiguous if its name matters.
 const LONGEST: usize = 64;
 
 /// Where in the bytes of a connection the scan is.
+///
+/// One for each connection of HTTP/1.1. It sees the decrypted bytes, in pieces of any size.
 #[derive(Debug)]
 pub(super) struct Scan {
+    /// Set when an ambiguous head was found; never reset, since the connection ends.
     ambiguous: Arc<AtomicBool>,
+    /// What the next byte belongs to.
     state: State,
     /// The beginning of the line that is read.
     line: Vec<u8>,
     /// Whether this is the line of the request.
     first: bool,
+    /// The value of `Content-Length` in this head.
     length: Option<u64>,
+    /// Whether this head has `Transfer-Encoding`.
     chunked: bool,
 }
 
+/// What the next byte belongs to.
 #[derive(Debug, Clone, Copy)]
 enum State {
+    /// A line of a head.
     Head,
     /// So many bytes of a body.
     Body(u64),
@@ -32,10 +52,12 @@ enum State {
 }
 
 impl Scan {
+    /// A scan that begins before the first request.
     pub(super) fn new(ambiguous: Arc<AtomicBool>) -> Self {
         Self { ambiguous, state: State::Head, line: Vec::new(), first: true, length: None, chunked: false }
     }
 
+    /// Takes the next bytes of the connection.
     fn look(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             match self.state {
@@ -51,6 +73,8 @@ impl Scan {
                 State::Head => {
                     let end = bytes.iter().position(|byte| *byte == b'\n');
                     let part = &bytes[..end.unwrap_or(bytes.len())];
+                    // The rest of a long line is skipped without being kept, so that a line costs
+                    // 64 bytes at most.
                     let room = LONGEST - self.line.len();
                     self.line.extend_from_slice(&part[..part.len().min(room)]);
                     bytes = &bytes[end.map_or(bytes.len(), |end| end + 1)..];
@@ -62,9 +86,12 @@ impl Scan {
         }
     }
 
+    /// Takes a line of a head, which is in `self.line` up to its end or to [`LONGEST`] bytes.
     fn line(&mut self) {
         let line = std::mem::take(&mut self.line);
         let cut = line.len() == LONGEST;
+        // RFC 9112, section 2.2: a single line feed may end a line, and the HTTP library accepts
+        // it.
         let line = line.strip_suffix(b"\r").unwrap_or(&line);
         if line.is_empty() && self.first {
             // Empty lines before a request are skipped.
@@ -79,6 +106,7 @@ impl Scan {
             (self.first, self.length, self.chunked) = (true, None, false);
             return;
         }
+        // The request line has no headers to look for.
         if std::mem::take(&mut self.first) {
             return;
         }

@@ -1,6 +1,17 @@
 //! Detects idle clients: counts the bytes of a connection, its requests, and how many of these wait for the client. A
 //! connection is cut when the server waits for its client and the client transfers next to nothing; never because the
 //! server itself is slow.
+//!
+//! # When a client counts as idle
+//!
+//! - Between requests: from the end of the last one, whatever bytes come. A head that arrives byte
+//!   by byte is bounded by the head time and by this timer, too.
+//! - While a body is sent or received and the server waits for the client: if it moves less than 1
+//!   KiB within the timeout.
+//! - Never while the handler works. A large image may be hashed for minutes before the first byte.
+//!
+//! The counters are atomics without an order between them: the timer looks every few seconds and
+//! decides on differences, so a value that is a moment old changes nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,15 +21,19 @@ use super::observed::Observer;
 
 /// The bytes that count as progress within the idle timeout, so that a client can't hold a connection by a byte now and
 /// then.
+///
+/// The slowest modem moves more.
 const MIN_PROGRESS_BYTES: u64 = 1 << 10;
 
 /// The counters of one connection.
 #[derive(Debug, Default)]
 pub(super) struct IdleMonitor {
+    /// Bytes in both directions since the connection began. With TLS they are encrypted bytes.
     moved: AtomicU64,
     /// Requests whose head was received and whose response has not ended.
     requests: AtomicUsize,
-    /// Those of them that can't continue before the client reads or writes.
+    /// The requests that can't continue before the client reads or writes. With HTTP/2 there may be
+    /// several.
     waiting: AtomicUsize,
 }
 
@@ -42,7 +57,8 @@ impl IdleMonitor {
         self.requests.load(Ordering::Relaxed) == 0
     }
 
-    /// Marks that a request can't continue before the client reads or writes.
+    /// Marks that a request can't continue before the client reads or writes, until the result is
+    /// dropped.
     pub(super) fn wait_for_client(self: &Arc<Self>) -> ClientWait {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         ClientWait(Arc::clone(self))
@@ -50,6 +66,7 @@ impl IdleMonitor {
 }
 
 impl ActiveRequest {
+    /// Marks that this request can't continue before the client reads or writes.
     pub(super) fn wait_for_client(&self) -> ClientWait {
         self.0.wait_for_client()
     }
@@ -81,19 +98,26 @@ impl Drop for ClientWait {
 #[derive(Debug)]
 pub(super) struct IdleTimer {
     monitor: Arc<IdleMonitor>,
-    /// When there was progress last, and how many bytes had been transferred then.
+    /// When there was progress last.
     since: Instant,
+    /// The bytes that had been transferred then.
     moved: u64,
+    /// Whether there was no request then. The time begins anew when a request begins or the last
+    /// one ends.
     idle: bool,
+    /// The timeout.
     silence: Duration,
 }
 
 impl IdleTimer {
+    /// A timer that begins now, for a connection without a request.
     pub(super) fn new(monitor: Arc<IdleMonitor>, silence: Duration) -> Self {
         Self { monitor, since: Instant::now(), moved: 0, idle: true, silence }
     }
 
     /// How often to call [`IdleTimer::is_silent`].
+    ///
+    /// An eighth of the timeout, so that a client is cut late by an eighth at most.
     pub(super) fn period(&self) -> Duration {
         (self.silence / 8).clamp(Duration::from_millis(20), Duration::from_secs(5))
     }
@@ -102,6 +126,8 @@ impl IdleTimer {
     pub(super) fn is_silent(&mut self, now: Instant) -> bool {
         let moved = self.monitor.moved.load(Ordering::Relaxed);
         let idle = self.monitor.requests.load(Ordering::Relaxed) == 0;
+        // Also with several requests of HTTP/2: one that waits for its client is enough, since
+        // bytes of any of them count as progress.
         let waiting = idle || self.monitor.waiting.load(Ordering::Relaxed) > 0;
         // Without a request, bytes are no progress: a head that dribbles in is no request yet.
         let progress = !idle && moved - self.moved >= MIN_PROGRESS_BYTES;

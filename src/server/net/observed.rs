@@ -1,5 +1,8 @@
-//! A stream that somebody looks at while its bytes come and go: to count them, or to read along. Nothing of it is
-//! changed. What is looked for is in `monitor.rs` and `framing.rs`.
+//! A stream with an observer that sees its bytes go by: to count them (`idle`), or to read along
+//! (`framing`). The bytes are not changed, delayed or copied.
+//!
+//! An observer runs on the runtime's threads for every read and write, so it must be fast and must
+//! not block.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,6 +11,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Receives the bytes that a stream reads, and the number of those that it writes.
+///
+/// Called after the stream has succeeded, with what was really transferred.
 pub(super) trait Observer {
     /// Bytes were read.
     fn on_read(&mut self, bytes: &[u8]);
@@ -19,15 +24,19 @@ pub(super) trait Observer {
 /// A stream with its observer.
 #[derive(Debug)]
 pub(super) struct Observed<S, O> {
+    /// The stream.
     inner: S,
+    /// Sees the bytes.
     observer: O,
 }
 
 impl<S, O: Observer> Observed<S, O> {
+    /// `inner` with an observer.
     pub(super) fn new(inner: S, observer: O) -> Self {
         Self { inner, observer }
     }
 
+    /// Reports a write that succeeded. A write that failed or is pending has transferred nothing.
     fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(count)) = &written {
             self.observer.on_write(*count);

@@ -11,15 +11,35 @@ use super::trust::TrustedClients;
 use crate::limits::Limits;
 
 /// How a server listens.
+///
+/// ```
+/// use std::time::Duration;
+/// use lxd_image::server::ListenerOptions;
+///
+/// let options = ListenerOptions::new().connections(200).grace(Duration::from_secs(10));
+/// # let _ = options;
+/// ```
+///
+/// The defaults suit a public image server with 1 GiB of memory. Without a certificate the listener
+/// speaks plain HTTP only.
 pub struct ListenerOptions {
+    /// The certificate for TLS.
     pub(super) certificate: Option<ServerCertificate>,
+    /// The trusted clients; `None` for a server that is only read from.
     pub(super) trusted: Option<TrustedClients>,
+    /// Of the limits, `headers` (bytes of a head) and `idle` (seconds) are used here.
     pub(super) limits: Limits,
+    /// Connections in all.
     pub(super) connections: usize,
+    /// Connections of one address.
     pub(super) connections_per_address: usize,
+    /// The time for a handshake, and for the head of a request.
     pub(super) head_time: Duration,
+    /// The time for running requests at shutdown.
     pub(super) grace: Duration,
+    /// Threads of the runtime; `None` for one per core.
     pub(super) threads: Option<NonZeroUsize>,
+    /// Where the access log is written; `None` for nowhere.
     pub(super) log: Option<Box<dyn Write + Send>>,
 }
 
@@ -105,7 +125,8 @@ impl ListenerOptions {
         self
     }
 
-    /// Sets the time that running requests get when the server stops.
+    /// Sets the time that running requests get when the server stops (default: 30 seconds). A
+    /// download that takes longer is cut; its client can continue it with a range request.
     #[must_use]
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
@@ -120,6 +141,8 @@ impl ListenerOptions {
     }
 
     /// Sets the access log. A writer that is too slow loses lines, and delays no request.
+    ///
+    /// The format is that of web servers, a line for each request, flushed when the server stops.
     #[must_use]
     pub fn log(mut self, log: impl Write + Send + 'static) -> Self {
         self.log = Some(Box::new(log));

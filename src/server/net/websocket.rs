@@ -1,5 +1,20 @@
-//! The WebSocket of the event stream: the server sends events, the client pings and close frames only. The protocol is
-//! run on bytes in memory; events that can't be sent in time are dropped with the connection.
+//! The WebSocket of the event stream (RFC 6455): the server sends events, the client pings and
+//! close frames only. The protocol is run on bytes in memory; events that can't be sent in time are
+//! dropped with the connection.
+//!
+//! # Why not an asynchronous WebSocket
+//!
+//! The protocol library reads and writes a pair of buffers in memory ([`Buffers`]), and this module
+//! moves their bytes from and to the connection. So one place decides how long a write may take,
+//! and dropping the connection at any point leaves nothing half done.
+//!
+//! # When the stream ends
+//!
+//! - The client sends a close frame or closes the connection.
+//! - It takes nothing for the idle timeout, or does not answer a ping within 30 seconds.
+//! - It sends a message longer than 4 KiB or an invalid frame.
+//! - Its certificate is not trusted any more: checked before each event and each ping.
+//! - It did not keep up with the events, or the server stops: then it receives a close frame.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -19,19 +34,27 @@ use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use super::{Stage, either};
 use crate::server::message::Response;
 
-/// The longest message of a client, which sends pings and close frames only.
+/// The longest message of a client in bytes, which sends pings and close frames only.
 const LONGEST: usize = 4 << 10;
 /// How often a silent client is pinged.
+///
+/// Proxies and firewalls forget connections that are silent for a minute or more.
 const PING: Duration = Duration::from_secs(30);
 
-/// A valid upgrade request (RFC 6455, section 4.2.1).
+/// A valid upgrade request (RFC 6455, section 4.2.1), to be accepted if the route answers with
+/// events.
 pub(super) struct Upgrade {
+    /// The raw connection, once the response has been sent.
     upgraded: OnUpgrade,
+    /// The key from which the accept header is derived.
     key: HeaderValue,
 }
 
 impl Upgrade {
-    /// The upgrade request in an HTTP request, if there is one.
+    /// The upgrade request in an HTTP request, if there is one. It is looked for before the handler
+    /// runs, because the connection can only be taken from the request of the HTTP library.
+    ///
+    /// HTTP/2 has an upgrade of its own (RFC 8441), which clients of LXD and Incus do not use.
     pub(super) fn of(request: &mut hyper::Request<Incoming>) -> Option<Self> {
         if request.method() != Method::GET || request.version() != Version::HTTP_11 {
             return None;
@@ -40,6 +63,8 @@ impl Upgrade {
         let version = headers.get(header::SEC_WEBSOCKET_VERSION)?;
         let key = headers.get(header::SEC_WEBSOCKET_KEY)?.clone();
         // Sixteen bytes in base64.
+        // RFC 6455, section 4.1: the base64 of 16 bytes has 24 characters and ends with two equals
+        // signs.
         let well_formed = key.len() == 24 && key.as_bytes().ends_with(b"==");
         if !has(headers, &header::CONNECTION, "upgrade") || !has(headers, &header::UPGRADE, "websocket") {
             return None;
@@ -47,7 +72,8 @@ impl Upgrade {
         (version == "13" && well_formed).then(|| Self { upgraded: hyper::upgrade::on(request), key })
     }
 
-    /// The answer, and what is to be done after it was sent. `may` says whether the client may still be told anything.
+    /// The response that accepts, and a future that sends the events after it. `may` says whether
+    /// the client is still trusted. `silence` is the longest time that a write may take.
     pub(super) fn accept(
         self,
         events: mpsc::Receiver<Arc<str>>,
@@ -75,10 +101,12 @@ fn has(headers: &HeaderMap, name: &header::HeaderName, word: &str) -> bool {
     values.any(|value| value.split(',').any(|one| one.trim().eq_ignore_ascii_case(word)))
 }
 
-/// Bytes that came and bytes that are to go, as the protocol reads and writes them.
+/// The bytes that were received and those that are to be sent, between protocol and connection.
 #[derive(Default)]
 struct Buffers {
+    /// Received bytes that the protocol has not read yet.
     came: Vec<u8>,
+    /// Bytes that the protocol wrote and that were not sent yet.
     to_go: Vec<u8>,
 }
 
@@ -105,23 +133,33 @@ impl Write for Buffers {
     }
 }
 
+/// An upgraded connection with the state of its protocol.
 struct Socket {
+    /// The connection.
     stream: TokioIo<Upgraded>,
+    /// Makes and parses frames.
     protocol: WebSocketContext,
+    /// Where the protocol reads and writes.
     buffers: Buffers,
     silence: Duration,
 }
 
 /// What happened next.
 enum Next {
+    /// An event to be sent; `None` when there will be no more.
     Event(Option<Arc<str>>),
+    /// Bytes were received; zero at the end of the connection.
     Came(io::Result<usize>),
+    /// The server stops.
     Stage,
+    /// Nothing was received for as long as [`PING`].
     Quiet,
 }
 
 impl Socket {
+    /// The socket of a connection whose upgrade was accepted.
     fn new(upgraded: Upgraded, silence: Duration) -> Self {
+        // A client has no reason to send much; without limits one message could fill the memory.
         let config = WebSocketConfig::default()
             .max_message_size(Some(LONGEST))
             .max_frame_size(Some(LONGEST))
@@ -130,6 +168,11 @@ impl Socket {
         Self { stream: TokioIo::new(upgraded), protocol, buffers: Buffers::default(), silence }
     }
 
+    /// Sends events until the stream ends, for one of the reasons in the description of the module.
+    ///
+    /// # Errors
+    /// Those of the connection and of the protocol. They are of no use to anybody: the client is
+    /// gone.
     async fn tell(
         &mut self,
         mut events: mpsc::Receiver<Arc<str>>,
@@ -146,6 +189,8 @@ impl Socket {
                         Err(_) => Next::Quiet,
                     }
                 };
+                // Events before what the client sends: a client that only sends must not hold its
+                // events back.
                 let told = either(async { Next::Event(events.recv().await) }, read);
                 let ended = async {
                     let _ = stage.wait_for(Stage::is_ending).await;
@@ -153,6 +198,8 @@ impl Socket {
                 };
                 either(ended, told).await
             };
+            // Trust may have ended since the last event; the event that would reveal something is
+            // not sent.
             let next = if matches!(next, Next::Event(Some(_)) | Next::Quiet) && !may() { Next::Stage } else { next };
             match next {
                 Next::Event(Some(text)) => {
@@ -185,7 +232,8 @@ impl Socket {
         }
     }
 
-    /// Takes what the client said. Answers to pings and farewells are made by the protocol.
+    /// Takes what the client sent. The protocol makes the answers to pings and close frames by
+    /// itself; the messages themselves are ignored.
     fn listen(&mut self) -> Result<(), Error> {
         loop {
             match self.protocol.read(&mut self.buffers) {
@@ -197,12 +245,14 @@ impl Socket {
         }
     }
 
-    /// Sends what is to go. A client who takes nothing for long is left.
+    /// Sends what the protocol wrote. Fails when the client does not take it within the idle
+    /// timeout.
     async fn send(&mut self) -> Result<(), Error> {
         match self.protocol.flush(&mut self.buffers) {
             Ok(()) | Err(Error::ConnectionClosed) => {}
             Err(error) => return Err(error),
         }
+        // Everything that the protocol wrote, in one write: several events may be pending.
         let to_go = std::mem::take(&mut self.buffers.to_go);
         let sending = async {
             self.stream.write_all(&to_go).await?;

@@ -1,4 +1,8 @@
-//! The page of one image: all that is known of it, how to use it with each client, its files.
+//! The page of one image: its properties and aliases, how to use it with each client, and its
+//! files.
+//!
+//! Everything about the image is shown as text of untrusted origin. Long values are folded, so that
+//! one of a megabyte does not push the rest off the page.
 
 use serde::Serialize;
 
@@ -13,10 +17,12 @@ use crate::server::handler::Handler;
 use crate::server::message::Response;
 use crate::store::StoredImage;
 
-/// A value that is longer, in bytes, is folded, with so many characters of it to be seen.
+/// A value that is longer, in bytes, is folded.
 const LONG: usize = 400;
+/// The characters of a folded value that are visible.
 const BEGINNING: usize = 120;
 
+/// The values of the template `image.html`.
 #[derive(Serialize)]
 struct Shown {
     name: String,
@@ -39,6 +45,7 @@ struct Shown {
     files: Vec<File>,
 }
 
+/// A property of the image.
 #[derive(Serialize)]
 struct Property {
     key: String,
@@ -47,6 +54,7 @@ struct Property {
     value: String,
 }
 
+/// A file that can be downloaded.
 #[derive(Serialize)]
 struct File {
     label: &'static str,
@@ -54,6 +62,10 @@ struct File {
     size: String,
 }
 
+/// The page of the public image with this fingerprint or prefix.
+///
+/// # Errors
+/// `NotFound`, also for an ambiguous prefix; those of the catalog.
 pub(super) fn page(handler: &Handler, site: &Site, name: &str) -> Result<Response> {
     let image = find(handler, name)?;
     let own = Shown {
@@ -83,12 +95,14 @@ pub(super) fn page(handler: &Handler, site: &Site, name: &str) -> Result<Respons
     render::page(site, "image.html", &own)
 }
 
+/// A property as the page shows it.
 fn property(key: &str, value: &str) -> Property {
     let beginning = (value.len() > LONG).then(|| text::short(value, BEGINNING));
     Property { key: text::short(key, LONG), beginning, value: text::visible(value) }
 }
 
-/// The public image whose fingerprint begins like this.
+/// The public image whose fingerprint begins with these digits. The upstream is not asked: browsing
+/// must not download images.
 fn find(handler: &Handler, digits: &str) -> Result<StoredImage> {
     access::find_local_image(handler, &access::anonymous(), digits, None).map_err(|error| match error.kind() {
         // No fingerprint, and the beginning of several: there is no such page.
@@ -97,6 +111,7 @@ fn find(handler: &Handler, digits: &str) -> Result<StoredImage> {
     })
 }
 
+/// The files of an image, with the addresses at which everybody can download them.
 fn files(handler: &Handler, image: &StoredImage) -> Vec<File> {
     let Some(rootfs_size) = image.rootfs_size else {
         let href = format!("/1.0/images/{}/export", image.fingerprint);
@@ -107,6 +122,7 @@ fn files(handler: &Handler, image: &StoredImage) -> Vec<File> {
         href: simplestreams::metadata_path(&image.fingerprint),
         size: text::size(image.first_size()),
     }];
+    // The rootfs is opened for its kind, which the address of its file contains.
     let opened = handler.store.open_image(&image.fingerprint);
     // What can't be opened can't be downloaded; the rest of the page is as right as before.
     let container =

@@ -1,4 +1,7 @@
-//! The front page: how to use this server, a form to search with, and what is found.
+//! The front page: how to use this server, a search form, and the images that were found.
+//!
+//! Its size is bounded whatever the images contain: 50 images on a page, a few aliases and
+//! properties of each, and short texts.
 
 use serde::Serialize;
 
@@ -13,14 +16,18 @@ use crate::server::handler::Handler;
 use crate::server::message::Response;
 use crate::store::StoredImage;
 
-/// Aliases and properties of one image that are shown here; the others are on its own page.
+/// Aliases of one image that are shown here; the others are on its own page.
 const ALIASES: usize = 4;
+/// Properties of one image that are shown here.
 const PROPERTIES: usize = 8;
-/// The longest texts here, in characters.
+/// The longest name or description here, in characters.
 const LONGEST: usize = 160;
+/// The longest further alias here, in characters.
 const ALIAS: usize = 48;
+/// The longest key or value of a property here, in characters.
 const VALUE: usize = 80;
 
+/// The values of the template `index.html`.
 #[derive(Serialize)]
 struct Index {
     /// How many public images there are.
@@ -53,6 +60,10 @@ struct Row {
     launch: Vec<Commands>,
 }
 
+/// The page for the search in the query of the address.
+///
+/// # Errors
+/// Those of the catalog.
 pub(super) fn page(handler: &Handler, site: &Site, address: &Address) -> Result<Response> {
     let public = public::now(handler)?;
     let search = Search::of(address);
@@ -77,6 +88,7 @@ pub(super) fn page(handler: &Handler, site: &Site, address: &Address) -> Result<
     render::page(site, "index.html", &Index { total, found, searched, add, streams, form, place, rows })
 }
 
+/// An image as a row of the list.
 fn row(site: &Site, image: &StoredImage) -> Row {
     let mut names = image.aliases.iter().map(|alias| text::short(&alias.name, LONGEST));
     let name = names.next().unwrap_or_else(|| image.fingerprint.short());
@@ -96,7 +108,7 @@ fn row(site: &Site, image: &StoredImage) -> Row {
     }
 }
 
-/// What an image says of itself, or what it is.
+/// The description of an image: its property, or operating system, release and variant.
 pub(super) fn describe(image: &StoredImage) -> String {
     if let Some(description) = image.properties.get("description").filter(|text| !text.trim().is_empty()) {
         return description.to_owned();
@@ -105,6 +117,7 @@ pub(super) fn describe(image: &StoredImage) -> String {
     parts.into_iter().filter(|part| !part.is_empty() && *part != "default").collect::<Vec<_>>().join(" ")
 }
 
+/// The image type in words.
 pub(super) fn type_name(image_type: ImageType) -> &'static str {
     match image_type {
         ImageType::Container => "Container",

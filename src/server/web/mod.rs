@@ -1,6 +1,21 @@
 //! The web pages: the list of public images with a search, a page for each image, and the commands to use it. Plain
 //! HTML without scripts; texts of images are untrusted and always escaped. Everybody sees the same pages, trusted or
 //! not.
+//!
+//! # Safety
+//!
+//! - No scripts, no cookies, no forms that change something. The policy in the headers forbids
+//!   browsers to run or load anything that the server did not send.
+//! - Every value in a page is escaped by the template engine; characters that are invisible or
+//!   change the direction of text are replaced (`text`), as escaping does not help against them.
+//! - Commands quote every word for a shell (`commands`), since people paste them.
+//! - Pages contain public images only, also for trusted clients: an administrator who publishes a
+//!   screenshot or a saved page reveals nothing, and pages can be cached.
+//!
+//! # Parts
+//!
+//! `index` and `image` collect the values of a page, `search` selects images, `commands` and `text`
+//! format values, and `render` fills the templates.
 
 // All functions of the route table have one signature, and those of uploads consume the request.
 #![allow(clippy::needless_pass_by_value)]
@@ -25,6 +40,8 @@ use crate::server::routes::Call;
 use self::commands::Remote;
 
 /// Whether the request comes from a browser: it accepts HTML, which clients of the API do not ask for.
+///
+/// Browsers name `text/html` in `Accept`; the clients of the peers and `curl` do not.
 pub(crate) fn wants(request: &Request) -> bool {
     request.header(header::ACCEPT).is_some_and(|accept| accept.contains("text/html"))
 }
@@ -57,7 +74,7 @@ pub(crate) fn asset(_: &Handler, call: Call<'_>) -> Response {
     response.with(header::ETAG, &quoted(tag))
 }
 
-/// A redirect to another path of this server.
+/// A redirect to another path of this server. The method becomes `GET` (RFC 9110, section 15.4.4).
 pub(crate) fn moved(path: &str) -> Response {
     Response::new(StatusCode::SEE_OTHER).with(header::LOCATION, path)
 }
@@ -69,7 +86,10 @@ pub(crate) fn not_found(handler: &Handler, request: &Request) -> Response {
 }
 
 /// The page of an error.
+///
+/// Details are left out: pages are for people who can't repair the server.
 pub(crate) fn failed(handler: &Handler, request: &Request, error: &Error) -> Response {
+    // One page for everything that is hidden or missing.
     if error.kind() == ErrorKind::NotFound {
         return not_found(handler, request);
     }
@@ -91,6 +111,10 @@ struct Site {
     remote: Remote,
 }
 
+/// The values about the server, for this request.
+///
+/// # Errors
+/// `InvalidInput` for a request with an invalid host.
 fn site(handler: &Handler, request: &Request) -> Result<Site, Error> {
     let url = host::base(handler, request)?;
     let remote = Remote::at(url.as_deref());
@@ -98,6 +122,7 @@ fn site(handler: &Handler, request: &Request) -> Result<Site, Error> {
     Ok(Site { name, remote })
 }
 
+/// A page, or the page of its error.
 fn shown(handler: &Handler, request: &Request, page: impl FnOnce(&Site) -> Result<Response, Error>) -> Response {
     site(handler, request).and_then(|site| page(&site)).unwrap_or_else(|error| failed(handler, request, &error))
 }

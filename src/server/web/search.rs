@@ -1,6 +1,9 @@
-//! What people look for: words, choices, an order, a page of what is found. All of it from the query of an address. A
-//! choice that is none is no choice. Choices and orders are answered by what is kept of all public images; words are
-//! looked for in the images that are kept, or in the catalog, page by page.
+//! The search of the front page: words, choices, an order and a page number, all from the query of
+//! the address, so that a search can be linked.
+//!
+//! A value that is not valid is ignored, not refused: people edit addresses. Choices and orders are
+//! answered from the index of public images. Words are looked for in the images that are kept
+//! whole, or, in a large store, in the catalog, page by page.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -19,24 +22,30 @@ use crate::store::{ImageQuery, StoredImage};
 
 /// Images on one page.
 const PAGE: usize = 50;
-/// Words that are looked for; more of them narrow nothing down any more.
+/// The most words of a search. More of them hardly narrow it down, and each is looked for in each
+/// image.
 const WORDS: usize = 16;
-/// Systems that can be chosen. More of them nobody reads; they are found by their words.
+/// The most operating systems in the form. Nobody reads more; others are found by words.
 const SYSTEMS: usize = 100;
-/// The longest name of a system that can be chosen.
+/// The longest name of an operating system in the form, in characters.
 const SYSTEM: usize = 64;
 
-/// What is looked for.
+/// A search.
 pub(super) struct Search {
+    /// The words as they were typed.
     q: String,
+    /// The words in lower case. An image must have all of them.
     words: Vec<String>,
+    /// The operating system, exactly as in the property.
     os: Option<String>,
     architecture: Option<Architecture>,
     image_type: Option<ImageType>,
     order: Order,
+    /// The page number, from 1; corrected if there are fewer pages.
     page: usize,
 }
 
+/// The order of the results. Ties are broken by the fingerprint, so that pages don't overlap.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Order {
     Newest,
@@ -45,6 +54,7 @@ enum Order {
     Smallest,
 }
 
+/// The orders with their names in the query and in the form.
 const ORDERS: [(Order, &str, &str); 4] = [
     (Order::Newest, "newest", "Newest first"),
     (Order::Name, "name", "By name"),
@@ -52,7 +62,7 @@ const ORDERS: [(Order, &str, &str); 4] = [
     (Order::Smallest, "smallest", "Smallest first"),
 ];
 
-/// A choice in a form.
+/// An option of a list in the form.
 #[derive(Serialize)]
 pub(super) struct Choice {
     value: String,
@@ -60,7 +70,7 @@ pub(super) struct Choice {
     chosen: bool,
 }
 
-/// The form as it was sent.
+/// The form with the current search filled in.
 #[derive(Serialize)]
 pub(super) struct Form {
     q: String,
@@ -72,7 +82,7 @@ pub(super) struct Form {
     narrows: bool,
 }
 
-/// Which part of what was found is shown.
+/// The position of a page among the pages of results, with links to its neighbours.
 #[derive(Serialize)]
 pub(super) struct Place {
     page: usize,
@@ -81,7 +91,7 @@ pub(super) struct Place {
     next: Option<String>,
 }
 
-/// What was found.
+/// The results of a search.
 pub(super) struct Found {
     /// How many images.
     pub(super) count: usize,
@@ -91,6 +101,7 @@ pub(super) struct Found {
 }
 
 impl Search {
+    /// The search in the query of an address.
     pub(super) fn of(address: &Address) -> Self {
         let q = address.query("q").unwrap_or_default().trim().to_owned();
         let order = ORDERS.iter().find(|(_, name, _)| address.query("sort") == Some(name));
@@ -110,11 +121,12 @@ impl Search {
         self.narrows() || self.page > 1 || self.order != Order::Newest
     }
 
+    /// Whether the search excludes any image.
     fn narrows(&self) -> bool {
         !self.words.is_empty() || self.os.is_some() || self.architecture.is_some() || self.image_type.is_some()
     }
 
-    /// Finds, and puts what is shown of it into its order.
+    /// Finds the images, and sorts those that are shown.
     ///
     /// # Errors
     /// Those of reading the catalog.
@@ -127,6 +139,7 @@ impl Search {
         let found = entries.iter().enumerate().filter(|(_, entry)| self.chooses(entry, public) && has_words(entry));
         let mut found: Vec<(usize, &Entry)> = found.collect();
         let count = found.len();
+        // The page number is corrected by the number of results, so it comes after the search.
         let (part, place) = self.part(count);
         // Only what is shown, and what is before it, is sorted.
         if part.end < count {
@@ -138,7 +151,7 @@ impl Search {
         Ok(Found { count, shown, place })
     }
 
-    /// Whether an image is among what was chosen, whatever its words.
+    /// Whether an image matches the choices, whatever its words.
     fn chooses(&self, entry: &Entry, public: &PublicImages) -> bool {
         self.architecture.is_none_or(|wanted| entry.architecture == wanted)
             && self.image_type.is_none_or(|wanted| entry.image_type == wanted)
@@ -146,6 +159,9 @@ impl Search {
     }
 
     /// The images that have all words, in the order of their fingerprints.
+    ///
+    /// # Errors
+    /// Those of reading the catalog.
     fn with_words(&self, handler: &Handler, public: &PublicImages) -> Result<Vec<Fingerprint>> {
         if let Some(images) = public.whole() {
             return Ok(images.iter().filter(|image| self.has_words(image)).map(|image| image.fingerprint).collect());
@@ -166,6 +182,8 @@ impl Search {
         Ok(found)
     }
 
+    /// Whether an image has all words, in its names, values of properties, fingerprint,
+    /// architecture or type.
     fn has_words(&self, image: &StoredImage) -> bool {
         if self.words.is_empty() {
             return true;
@@ -196,7 +214,7 @@ impl Search {
         order.then_with(|| one.fingerprint.cmp(&other.fingerprint))
     }
 
-    /// The part of so many found images that is shown, and the ways to the others.
+    /// The range of results on this page, and its position.
     fn part(&self, found: usize) -> (std::ops::Range<usize>, Place) {
         let pages = found.div_ceil(PAGE).max(1);
         let page = self.page.clamp(1, pages);
@@ -207,6 +225,7 @@ impl Search {
         (from..to, Place { page, pages, previous, next })
     }
 
+    /// The address of this search with another page.
     fn address(&self, page: usize) -> String {
         let page = page.to_string();
         let order = ORDERS.iter().find(|(order, ..)| *order == self.order && *order != Order::Newest);
@@ -222,11 +241,12 @@ impl Search {
         format!("/?{}", escape::query(pairs))
     }
 
-    /// The form, with what can be chosen of these images.
+    /// The form, with the operating systems and architectures that these images have.
     pub(super) fn form(&self, public: &PublicImages) -> Form {
         let systems: BTreeSet<&str> = public
             .systems()
             .filter(|os| !os.trim().is_empty() && os.len() <= SYSTEM)
+            // What is chosen stays in the form, also if no image has it any more.
             .chain(self.os.as_deref())
             .collect();
         let architectures: BTreeSet<&str> = public

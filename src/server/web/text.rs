@@ -1,9 +1,10 @@
-//! Texts of strangers and numbers as people read them.
-//! Escaping is the templates' business; here is what no escaping helps against.
+//! Untrusted texts and numbers as people read them. Escaping for HTML is done by the templates;
+//! this module replaces the characters that escaping leaves alone and that deceive the eye.
 
 use crate::time;
 
-/// Whether a character can't be seen, or has others seen in another order: the page would not show what is there.
+/// Whether a character is invisible or changes the order in which others are displayed, as in the
+/// attack known as Trojan Source (CVE-2021-42574).
 pub(super) fn is_hidden(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -13,14 +14,15 @@ pub(super) fn is_hidden(character: char) -> bool {
         )
 }
 
-/// A text where every hidden character has a sign in its place; lines stay.
+/// A text with every hidden character replaced by U+FFFD. Line feeds stay.
 pub(super) fn visible(text: &str) -> String {
     text.chars()
         .map(|character| if is_hidden(character) && character != '\n' { '\u{fffd}' } else { character })
         .collect()
 }
 
-/// The beginning of a text on one line.
+/// The beginning of a text on one line, at most `most` characters, with an ellipsis if there is
+/// more.
 pub(super) fn short(text: &str, most: usize) -> String {
     let mut characters = text.chars();
     let mut shown: String = characters.by_ref().take(most).map(|one| if one == '\n' { ' ' } else { one }).collect();
@@ -40,6 +42,7 @@ pub(super) fn size(bytes: u64) -> String {
     #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
     let mut value = bytes as f64 / 1024.0;
     let mut unit = 0;
+    // Rounding to one decimal would show `1024.0 KiB` instead of the next unit.
     while value >= 1023.95 && unit + 1 < UNITS.len() {
         value /= 1024.0;
         unit += 1;
@@ -53,7 +56,7 @@ pub(super) fn day(seconds: i64) -> String {
     text.split_once('T').map_or_else(|| text.clone(), |(day, _)| day.to_owned())
 }
 
-/// A time in seconds since 1970, to the minute.
+/// A time in seconds since 1970, to the minute, like `2024-06-01 12:30 UTC`.
 pub(super) fn minute(seconds: i64) -> String {
     let text = time::rfc3339(Some(seconds));
     let clock = text.split_once('T').and_then(|(day, clock)| Some(format!("{day} {} UTC", clock.get(..5)?)));

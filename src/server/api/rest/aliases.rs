@@ -1,6 +1,8 @@
-//! `/1.0/images/aliases`: names of images. Strangers see those of public images, where a real server tells them nothing. Here a
-//! container and a virtual machine may share a name, and in the API none can: there the name is the container's.
-//! How they change is in `naming`.
+//! `GET /1.0/images/aliases`: the names of images. Untrusted clients see those of public images; a
+//! real LXD shows them none, and this server is meant to be public.
+//!
+//! In the store a container and a virtual machine may share a name, and in the API names are
+//! unique: it shows the container's. Writes are in `aliases_write`.
 
 use http::StatusCode;
 use http::header;
@@ -20,6 +22,8 @@ use crate::server::message::{Request, Response};
 use crate::store::{Alias, AliasTarget};
 
 /// The list of aliases, each name once.
+///
+/// With `?recursion=1` as objects, otherwise as paths.
 pub(super) fn list(handler: &Handler, request: &Request, address: &Address) -> Response {
     let recursive = is_recursive(address);
     let row = move |alias: &Alias, target: &AliasTarget| match recursive {
@@ -37,6 +41,8 @@ pub(super) fn list(handler: &Handler, request: &Request, address: &Address) -> R
 }
 
 /// One alias.
+///
+/// An alias that the store lacks is looked for at the upstream; the image is not fetched for that.
 pub(super) fn get(handler: &Handler, request: &Request, name: &str) -> Response {
     let one = || -> Result<Response> {
         let (alias, target, image_type) = access::resolve_alias(handler, request, name)?;
@@ -50,10 +56,13 @@ pub(super) fn get(handler: &Handler, request: &Request, name: &str) -> Response 
 }
 
 /// The path of an alias.
+///
+/// Slashes in the name are escaped, as LXD's clients send them.
 pub(super) fn location(name: &str) -> String {
     format!("/1.0/images/aliases/{}", escape::segment(name))
 }
 
+/// The alias object of the API.
 fn object(alias: &Alias, target: &Fingerprint, image_type: ImageType) -> Value {
     json!({
         "name": alias.name, "description": alias.description, "target": target.to_string(), "type": image_type.name(),
@@ -61,6 +70,8 @@ fn object(alias: &Alias, target: &Fingerprint, image_type: ImageType) -> Value {
 }
 
 /// The entity tag of an alias: differs whenever its target, type or description does.
+///
+/// It is the digest of the object, so the same alias has the same tag after a restart.
 pub(super) fn etag(alias: &Alias, target: &Fingerprint, image_type: ImageType) -> String {
     Fingerprint::of(object(alias, target, image_type).to_string().as_bytes()).to_string()
 }

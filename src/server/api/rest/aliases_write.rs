@@ -1,6 +1,9 @@
-//! Changes to aliases: made, described and pointed elsewhere (on condition of what the client read, if it says so),
-//! renamed and deleted. Only for trusted clients. A name that is taken is a conflict. Of a container and a virtual
-//! machine that share a name, the container's is changed, as it is the one that is shown.
+//! Writes to aliases: create, edit, rename, delete. The route table lets trusted clients in only.
+//! Edits with `If-Match` are made only on the state that the client read.
+//!
+//! A name that is taken is a conflict (409). In the store a container and a virtual machine may
+//! share a name; the API can't tell the two apart, so writes change the container's alias, which is
+//! the one that reads show.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -16,6 +19,8 @@ use crate::store::{Alias, AliasTarget};
 
 /// Creates an alias.
 ///
+/// The target may be a fingerprint prefix. Publishes `image-alias-created`.
+///
 /// # Errors
 /// `AlreadyExists`; `NotFound` for a target that is not in the store; `InvalidInput` without a name or a target.
 pub(super) fn create(handler: &Handler, request: &mut Request) -> Result<Response> {
@@ -30,7 +35,8 @@ pub(super) fn create(handler: &Handler, request: &mut Request) -> Result<Respons
     Ok(answer::created(&aliases::location(&alias.name)))
 }
 
-/// Points an alias to another image, or describes it otherwise.
+/// Changes the target of an alias or its description. `PUT` replaces both, `PATCH` what the body
+/// names. Publishes `image-alias-updated`.
 ///
 /// # Errors
 /// `Mismatch` when the alias changed since the state in `If-Match`; `NotFound`; `InvalidInput`.
@@ -44,6 +50,7 @@ pub(super) fn edit(handler: &Handler, request: &mut Request, name: &str) -> Resu
         None => None,
     };
     let description = asked.description.or_else(|| (request.method == Method::PUT).then(String::new));
+    // The store compares the alias with this state once more, in the transaction of the change.
     let expected = expected(handler, request, name)?;
     handler.store.change_alias(name, None, expected.as_ref(), target, description.as_deref())?;
     told(handler, request, "image-alias-updated", name, &Value::Null);
@@ -51,6 +58,8 @@ pub(super) fn edit(handler: &Handler, request: &mut Request, name: &str) -> Resu
 }
 
 /// Renames an alias.
+///
+/// Publishes `image-alias-renamed` with the old name.
 ///
 /// # Errors
 /// `AlreadyExists`; `NotFound`; `InvalidInput` for a name that no alias can have.
@@ -63,6 +72,8 @@ pub(super) fn rename(handler: &Handler, request: &mut Request, name: &str) -> Re
 }
 
 /// Deletes an alias; its image stays.
+///
+/// Publishes `image-alias-deleted`.
 ///
 /// # Errors
 /// `NotFound`.
@@ -86,6 +97,7 @@ fn expected(handler: &Handler, request: &Request, name: &str) -> Result<Option<(
     Ok(Some((alias, image.target())))
 }
 
+/// Publishes an event about this alias.
 fn told(handler: &Handler, request: &Request, action: &str, name: &str, context: &Value) {
     handler.operations.events().lifecycle(action, &aliases::location(name), context, &request.client);
 }

@@ -15,6 +15,8 @@ use crate::server::message::Request;
 
 /// The length in `Content-Length`.
 ///
+/// The HTTP library checks it too; a caller of the handler may not have one.
+///
 /// # Errors
 /// `Malformed` for a value that is no number.
 pub(super) fn announced(request: &Request) -> Result<Option<u64>> {
@@ -26,6 +28,11 @@ pub(super) fn announced(request: &Request) -> Result<Option<u64>> {
 
 /// Parses the JSON body of a request.
 ///
+/// # Why the length is checked twice
+///
+/// A request that announces too much is refused before its body is read; one with chunks announces
+/// nothing, and is cut at the limit.
+///
 /// # Errors
 /// `LimitExceeded` for `request`; `Malformed`; `Io` when the connection breaks.
 pub(super) fn json<T: DeserializeOwned>(request: &mut Request, limits: &Limits) -> Result<T> {
@@ -35,6 +42,7 @@ pub(super) fn json<T: DeserializeOwned>(request: &mut Request, limits: &Limits) 
     }
     let mut text = Vec::new();
     let mut body = (&mut request.body).take(limits.request.saturating_add(1));
+    // One byte more than the limit, to tell a body that is too long from one that just fits.
     body.read_to_end(&mut text).map_err(|error| Error::io("the request's body can't be read", error))?;
     if text.len() as u64 > limits.request {
         return Err(too_long());
@@ -42,19 +50,28 @@ pub(super) fn json<T: DeserializeOwned>(request: &mut Request, limits: &Limits) 
     from_request(&text, limits)
 }
 
-/// The body of an upload, with its limit, its announced length and its cancel switch. Clones share the position.
+/// The body of an upload, with its limit, its announced length and its cancel switch. Clones share
+/// the position: the import consumes one, and the caller keeps another to read what the import
+/// left.
 #[derive(Clone)]
 pub(super) struct Upload(Arc<Mutex<Counted>>);
 
+/// What the clones of an upload share.
 struct Counted {
+    /// The bytes that the client sends.
     body: Box<dyn Read + Send>,
+    /// Bytes that were read so far.
     done: u64,
+    /// The limit on them.
     most: u64,
+    /// The length that the client announced, which must be that of the body.
     announced: Option<u64>,
+    /// The switch by which a client cancels the upload's operation.
     cancel: Cancel,
 }
 
 impl Upload {
+    /// An upload that begins. `limits.upload` bounds its bytes.
     pub(super) fn new(body: Box<dyn Read + Send>, announced: Option<u64>, limits: &Limits, cancel: Cancel) -> Self {
         Self(Arc::new(Mutex::new(Counted { body, done: 0, most: limits.upload, announced, cancel })))
     }
@@ -69,6 +86,7 @@ impl Upload {
 impl Read for Upload {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Before the read, which may wait for the client for long.
         counted.cancel.check()?;
         let count = counted.body.read(out)?;
         counted.done = counted.done.saturating_add(count as u64);

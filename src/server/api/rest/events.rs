@@ -1,5 +1,8 @@
-//! `GET /1.0/events`: what happens to operations and images, as texts over a WebSocket.
-//! `lxc` follows its own operations by it.
+//! `GET /1.0/events`: what happens to operations and images, as texts over a WebSocket. `lxc`
+//! follows its own operations by it.
+//!
+//! The handler only returns the receiving end of a queue. The upgrade of the connection is done by
+//! the listener, because it needs the connection; a request that is no upgrade gets 426 there.
 
 use http::StatusCode;
 
@@ -10,6 +13,8 @@ use crate::server::handler::Handler;
 use crate::server::message::{Body, Response};
 
 /// Begins to send events of the types in `?type=`.
+///
+/// The subscription begins before the response is sent, so that the client misses nothing after it.
 pub(super) fn get(handler: &Handler, address: &Address) -> Response {
     match EventKinds::of(address.query("type")).and_then(|kinds| handler.operations.events().listen(kinds)) {
         Ok(receiver) => {

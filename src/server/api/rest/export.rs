@@ -1,5 +1,15 @@
 //! `GET /1.0/images/FINGERPRINT/export`: an image's bytes. A unified image as it is, whole or in parts; a split one as a form
 //! of two files. Bytes that are not known to be right are hashed on their way.
+//!
+//! # Damage
+//!
+//! The store verified every image when it came in; files may be damaged later. A file whose version
+//! is known to be good is sent as it is. Any other one is hashed while it is sent, and its last
+//! bytes are held back until the digest is right. A client never receives a damaged image
+//! completely: the body ends early, and the connection is cut.
+//!
+//! Ranges can't be checked in this way, and neither can files of a blob store without versions; the
+//! client verifies the whole, as clients of the peers do.
 
 use std::sync::Arc;
 
@@ -21,7 +31,8 @@ use crate::server::handler::Handler;
 use crate::server::message::{Body, Piece, Pieces, Request, Response};
 use crate::store::{OpenedImage, StoredImage};
 
-/// The bytes of an image, if the client may see it.
+/// The bytes of an image, if the client may see it. An image of the upstream is fetched first,
+/// which may take long: the response begins when all of it is in the store.
 pub(super) fn get(handler: &Handler, request: &Request, address: &Address, fingerprint: &str) -> Response {
     match access::find_image(handler, request, fingerprint, address.query("secret")) {
         Ok(image) => export(handler, request, &image),
@@ -30,8 +41,11 @@ pub(super) fn get(handler: &Handler, request: &Request, address: &Address, finge
 }
 
 /// The bytes of an image. The caller has checked that the client may see it.
+///
+/// The image is marked as used, which keeps a cached one from being evicted.
 pub(in crate::server) fn export(handler: &Handler, request: &Request, image: &StoredImage) -> Response {
     let etag = image.fingerprint.to_string();
+    // Before the image is opened: the tag is the fingerprint, and needs no file.
     if conditional::is_known(request, &etag) {
         return Response::new(StatusCode::NOT_MODIFIED).with(header::ETAG, &quoted(&etag));
     }
@@ -46,6 +60,10 @@ pub(in crate::server) fn export(handler: &Handler, request: &Request, image: &St
     }
 }
 
+/// The body for an opened image.
+///
+/// # Errors
+/// Those of reading the names of its files.
 fn body(handler: &Handler, request: &Request, opened: &OpenedImage) -> Result<Response> {
     let image = opened.image();
     let names = handler.store.file_names(opened)?;
@@ -57,6 +75,7 @@ fn body(handler: &Handler, request: &Request, opened: &OpenedImage) -> Result<Re
         return Ok(response.with(header::CONTENT_DISPOSITION, &disposition(name(0))));
     };
     let form = Form::new(boundary(&image.fingerprint));
+    // Field names of LXD: the client decides by them whether the image is a container's.
     let field = match image.image_type {
         ImageType::Container => "rootfs",
         ImageType::VirtualMachine => "rootfs.img",
@@ -81,6 +100,7 @@ fn in_parts(
     etag: &str,
     checked: impl FnOnce(Pieces) -> Pieces,
 ) -> Response {
+    // The file stays open in the piece, so a deletion during the download does not cut it.
     let piece = |offset, length| Pieces::new(vec![Piece::Stored { blob: blob.clone(), offset, length }]);
     let mut response = match conditional::wanted(request, etag, total) {
         Wanted::Nothing => {
@@ -146,15 +166,19 @@ pub(in crate::server) fn part(
     one().unwrap_or_else(|error| damaged(&error))
 }
 
-/// Lets the bytes be hashed while they are sent, unless these files were verified before.
+/// Lets the bytes of an image be hashed while they are sent, unless its files were verified before.
 fn checked(handler: &Handler, opened: &OpenedImage, pieces: Pieces) -> Pieces {
     hashed(handler, opened.image().fingerprint, opened.files(), pieces)
 }
 
+/// Lets the bytes of these files be hashed while they are sent, and remembers them if they are
+/// right.
 fn hashed(handler: &Handler, fingerprint: Fingerprint, files: (&Blob, Option<&Blob>), pieces: Pieces) -> Pieces {
     if handler.verified.knows(&fingerprint, files) {
         return pieces;
     }
+    // Taken before the bytes are read. Without versions nothing could be remembered, and every
+    // request would pay for a digest; the client verifies its download then.
     let Some(state) = verified::state(files) else { return pieces };
     let verified = Arc::clone(&handler.verified);
     pieces.checked(Box::new(move |found| {
@@ -179,6 +203,7 @@ pub(in crate::server) fn disposition(name: &str) -> String {
     format!("inline;filename*=UTF-8''{}", escape::segment(name))
 }
 
+/// The response for an image that can't be opened: deleted meanwhile, or damaged.
 fn damaged(error: &Error) -> Response {
     if error.kind() == ErrorKind::NotFound {
         return answer::not_found();

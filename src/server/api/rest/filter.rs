@@ -1,5 +1,23 @@
 //! Filters of lists as the API has them: `properties.os eq "Debian" and not public eq false`.
-//! Evaluated from left to right, as LXD does; a value is a pattern that the whole field matches, in any case.
+//! Evaluated from left to right, as LXD does; a value is a pattern that the whole field matches,
+//! without regard to case.
+//!
+//! # Grammar
+//!
+//! ```text
+//! filter    = condition *( ("and" / "or") condition )
+//! condition = *"not" field ("eq" / "ne") value
+//! value     = word / quoted text; a regular expression if it has characters of one
+//! ```
+//!
+//! `and` and `or` have the same precedence, as in LXD. There are no parentheses around conditions.
+//!
+//! # Limits
+//!
+//! Anonymous clients can filter, and a list has any number of images. So the length of a filter,
+//! the number of its conditions and the number and size of its regular expressions are bounded. The
+//! engine of the expressions takes time linear in the text, without the exponential cases of
+//! others.
 
 use std::str::FromStr;
 
@@ -8,26 +26,35 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 
-/// The longest filter in bytes, and the most conditions in one.
+/// The longest filter in bytes.
 const LONGEST: usize = 4 << 10;
+/// The most conditions in one filter.
 const MOST: usize = 32;
-/// The most patterns in one, the largest of them (in memory, in bytes), and the longest text that they are held
-/// against: anybody may ask, and each of them costs its size times the text's for each image.
+/// The most regular expressions in one filter. Each costs its size times the length of the text,
+/// for each image.
 const PATTERNS: usize = 4;
+/// The largest compiled expression, in bytes of memory.
 const LARGEST: usize = 4 << 10;
+/// The longest text, in bytes, that an expression is compared with. Longer fields match only as a
+/// whole.
 const TEXT: usize = 256;
 
-/// A filter that was understood.
+/// A parsed filter. Parse it by [`FromStr`].
 #[derive(Debug)]
 pub(super) struct Expression(Vec<Clause>);
 
+/// One condition.
 #[derive(Debug)]
 struct Clause {
-    /// How it is joined to what is before it.
+    /// Whether it is joined by `or` to the conditions before it.
     or: bool,
+    /// Whether it holds for objects that it does not match: an odd number of `not` and `ne`.
     negated: bool,
+    /// The path of the field, with dots.
     field: String,
+    /// The value as it was written.
     value: String,
+    /// The value as a regular expression, if it is one.
     pattern: Option<Regex>,
 }
 
@@ -87,9 +114,12 @@ impl Expression {
 }
 
 impl Clause {
+    /// Whether the field has this value. A field that is missing or is an object matches nothing.
     fn matches(&self, object: &Value) -> bool {
         match field(object, &self.field) {
             Some(Value::String(text)) => {
+                // A value with a dot, such as a version, is compared as text first, and as an
+                // expression then.
                 text.eq_ignore_ascii_case(&self.value)
                     || text.len() <= TEXT && self.pattern.as_ref().is_some_and(|pattern| pattern.is_match(text))
             }
@@ -100,7 +130,8 @@ impl Clause {
     }
 }
 
-/// What an object has at a path of keys; the keys of properties may hold dots.
+/// The value at a path of keys. A key may contain dots itself, as keys of properties do, so the
+/// longest one is tried first.
 fn field<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
     if let Some(value) = object.get(path) {
         return Some(value);

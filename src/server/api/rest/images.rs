@@ -1,5 +1,5 @@
-//! `GET /1.0/images` and one image of it: objects or addresses, filtered, with the tags that edits are based on.
-//! An image is served with what the client may see of it. Lists are made page by page.
+//! `GET /1.0/images` and `GET /1.0/images/FINGERPRINT`: paths or objects of images, filtered, with
+//! the tags that edits are based on. Lists are made page by page.
 
 use http::{StatusCode, header};
 use serde_json::{Value, json};
@@ -15,15 +15,18 @@ use crate::server::handler::Handler;
 use crate::server::message::{Request, Response};
 use crate::store::StoredImage;
 
-/// The images that the client may see.
+/// The images that the client may see: with `?recursion=1` as objects, otherwise as paths; with
+/// `?filter=` those for which the filter holds.
 pub(super) fn list(handler: &Handler, request: &Request, address: &Address) -> Response {
     found(handler, request, address).unwrap_or_else(|error| answer::error(&error, request.is_trusted()))
 }
 
+/// [`list`] with its errors.
 fn found(handler: &Handler, request: &Request, address: &Address) -> Result<Response> {
     let filter = address.query("filter").map(str::parse::<Expression>).transpose()?;
     let (objects, trusted) = (is_recursive(address), request.is_trusted());
     let place = |fingerprint: &Fingerprint| json!(format!("/1.0/images/{fingerprint}"));
+    // The most common list needs no row at all.
     if filter.is_none() && !objects {
         let mut fingerprints = access::list_fingerprints(handler, request);
         return listing::answer(handler, move || {
@@ -36,6 +39,7 @@ fn found(handler: &Handler, request: &Request, address: &Address) -> Result<Resp
     listing::answer(handler, move || {
         let mut rows = Vec::new();
         let more = images.page(&mut |image| {
+            // The filter sees what the client sees: it could find out hidden fields otherwise.
             let value = seen(image, trusted)?;
             if filter.as_ref().is_none_or(|filter| filter.holds(&value)) {
                 rows.push(if objects { value } else { place(&image.fingerprint) });
@@ -46,7 +50,8 @@ fn found(handler: &Handler, request: &Request, address: &Address) -> Result<Resp
     })
 }
 
-/// One image.
+/// One image, or 304 if the client has its current state. A download token in `?secret=` shows the
+/// private image that it was issued for.
 pub(super) fn get(handler: &Handler, request: &Request, address: &Address, fingerprint: &str) -> Response {
     let one = || -> Result<Response> {
         let image = access::find_image(handler, request, fingerprint, address.query("secret"))?;
@@ -59,12 +64,14 @@ pub(super) fn get(handler: &Handler, request: &Request, address: &Address, finge
     one().unwrap_or_else(|error| answer::error(&error, request.is_trusted()))
 }
 
-/// Whether objects are wanted, and not only where they are.
+/// Whether objects are wanted instead of paths. The peers know depths of 1 and 2; images have no
+/// second.
 pub(super) fn is_recursive(address: &Address) -> bool {
     address.query("recursion").is_some_and(|depth| depth != "0")
 }
 
-/// The image object of the API as a client may see it. Where an image came from is nobody's business but those who are trusted.
+/// The image object of the API as a client may see it. The source of an image may name internal
+/// servers, so only trusted clients see it.
 fn seen(image: &StoredImage, trusted: bool) -> Result<Value> {
     let mut object = object(image)?;
     if let (false, Some(fields)) = (trusted, object.as_object_mut()) {
@@ -78,7 +85,7 @@ pub(in crate::server) fn object(image: &StoredImage) -> Result<Value> {
     serde_json::to_value(image).map_err(|error| Error::malformed("an image can't be told in JSON").with_source(error))
 }
 
-/// A tag as a header has it.
+/// A tag as it is written into a header (RFC 9110, section 8.8.3).
 pub(in crate::server) fn quoted(etag: &str) -> String {
     format!("\"{etag}\"")
 }

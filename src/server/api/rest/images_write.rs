@@ -1,5 +1,9 @@
 //! Writes to an image: edit, delete, issue a token, refresh, push. The route table lets trusted clients in only. Edits and deletions
 //! with `If-Match` are made only on the state that the client read.
+//!
+//! An edit or a deletion is one conditional change of the store: the `ETag` is compared again
+//! inside of it, so that a change by another client between the check here and the write is not
+//! lost. Refresh and push run in the background, as operations.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -20,6 +24,8 @@ use crate::server::message::{Request, Response};
 use crate::store::{ETag, Edit, Refreshed, StoredImage};
 
 /// Edits an image: with `PUT` all that can be edited, with `PATCH` what the body names.
+///
+/// Publishes the event `image-updated`.
 ///
 /// # Errors
 /// `Mismatch` when the image changed since the state in `If-Match`; those of [`Store::edit`](crate::store::Store::edit).
@@ -57,11 +63,15 @@ pub(super) fn edit(handler: &Handler, request: &mut Request, fingerprint: &str) 
 
 /// Deletes an image. The operation that it answers with has ended.
 ///
+/// It is an operation since LXD's clients wait for one. It has ended by the time of the response:
+/// to delete the row takes no time, and files are removed after it.
+///
 /// # Errors
 /// `Mismatch` when the image changed since the state in `If-Match`; `NotFound`.
 pub(super) fn delete(handler: &Handler, request: &Request, fingerprint: &str) -> Result<Response> {
     let image = access::find_local_image(handler, request, fingerprint, None)?;
     let based_on = based_on(request, &image)?;
+    // Before the deletion, so that a server with too many operations deletes nothing.
     let operation = handler.operations.begin(Class::Task, "Deleting image", &[operation_result::location(&image)])?;
     let (id, location) = (operation.id().to_owned(), operation.location());
     let deleted = match &based_on {
@@ -83,6 +93,8 @@ pub(super) fn delete(handler: &Handler, request: &Request, fingerprint: &str) ->
 
 /// The state of the image, if the request has `If-Match`: the change is made on this state only. `None` without the header.
 ///
+/// The returned tag is checked once more by the store, with the row locked.
+///
 /// # Errors
 /// `Mismatch` when the header does not match the image.
 fn based_on(request: &Request, image: &StoredImage) -> Result<Option<ETag>> {
@@ -94,6 +106,7 @@ fn based_on(request: &Request, image: &StoredImage) -> Result<Option<ETag>> {
     Ok(Some(etag))
 }
 
+/// Publishes an event about this image.
 fn told(handler: &Handler, request: &Request, action: &str, image: &StoredImage) {
     let location = operation_result::location(image);
     handler.operations.events().lifecycle(action, &location, &Value::Null, &request.client);
@@ -111,6 +124,9 @@ pub(super) fn issue_image_token(handler: &Handler, request: &Request, fingerprin
 }
 
 /// Begins to replace an image by the newest of its source.
+///
+/// The result is in the metadata of the operation: `refreshed`, and the fingerprint of the new
+/// image.
 ///
 /// # Errors
 /// `NotFound`; `FeatureDisabled` where the server has no [`ImageTransfer`](crate::server::ImageTransfer); `Busy`.
@@ -146,6 +162,8 @@ pub(super) fn refresh(handler: &Handler, request: &Request, fingerprint: &str) -
 
 /// Begins to send an image to the server that issued a token for it.
 ///
+/// The token is removed from the messages of errors, which clients and listeners read.
+///
 /// # Errors
 /// `InvalidInput` without a target or a token; `NotFound`; `FeatureDisabled`; `Busy`.
 pub(super) fn push(handler: &Handler, request: &mut Request, fingerprint: &str) -> Result<Response> {
@@ -167,6 +185,7 @@ pub(super) fn push(handler: &Handler, request: &mut Request, fingerprint: &str) 
         match fetch.push(&target, &image.fingerprint, &store, &monitor) {
             Ok(()) => operation.succeed(&[], []),
             Err(error) => {
+                // The other server may repeat the token in its message.
                 let error = error.without_secret(&target.secret);
                 operation.fail(error.kind(), operation_result::sentence(&error, true));
             }

@@ -1,5 +1,16 @@
 //! `POST /1.0/images` with a JSON body: imports an image from another server in the background, or issues an upload token with which
 //! another server pushes an image here.
+//!
+//! # Kinds of sources
+//!
+//! | `source.type` | `mode` | what happens |
+//! |---|---|---|
+//! | `image` | `pull` or none | downloads from a server, by alias or fingerprint |
+//! | `image` | `push` | issues an upload token; the other server uploads |
+//! | `url` | | direct import: the URL names hash and place of the image |
+//! | `instance`, … | | refused: there are no instances |
+//!
+//! An image that is in the store already gets the aliases and settings of the request, as with LXD.
 
 use std::sync::Arc;
 use std::thread;
@@ -25,6 +36,7 @@ pub(super) fn post(handler: &Handler, mut request: Request) -> Response {
     begin(handler, &mut request).unwrap_or_else(|error| operation_result::refused(&error, true))
 }
 
+/// [`post`] with its errors.
 fn begin(handler: &Handler, request: &mut Request) -> Result<Response> {
     let asked: ImagePost = body::json(request, &handler.options.limits)?;
     let source = asked.source.as_ref().ok_or_else(|| Error::invalid("the request names no source of the image"))?;
@@ -66,6 +78,9 @@ fn begin(handler: &Handler, request: &mut Request) -> Result<Response> {
 }
 
 /// The source that a client names, as the transfer takes it.
+///
+/// # Errors
+/// `InvalidInput` without a server, without an image, or for an unknown type of image.
 fn named(source: &ImageSource, auto_update: bool) -> Result<Pull> {
     let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let mut pull = Pull::default();
@@ -87,6 +102,8 @@ fn named(source: &ImageSource, auto_update: bool) -> Result<Pull> {
 }
 
 /// Issues an upload token for another server, which will push the image.
+///
+/// The token is bound to the fingerprint, if the request names one.
 fn pass(handler: &Handler, mut spec: UploadSpec, source: &ImageSource) -> Result<Response> {
     if !source.fingerprint.is_empty() {
         spec.fingerprint = Some(source.fingerprint.parse()?);
@@ -97,6 +114,9 @@ fn pass(handler: &Handler, mut spec: UploadSpec, source: &ImageSource) -> Result
 }
 
 /// Issues a token and answers with the operation that represents it, the secret in its metadata.
+///
+/// The order matters: the secret is in the metadata before the response is made, and the operation
+/// becomes that of a token last, since it can't be changed by the handle afterwards.
 pub(super) fn issue_token(handler: &Handler, operation: OperationHandle, opens: TokenScope) -> Result<Response> {
     let secret = handler.tokens.issue(opens, operation.id())?;
     operation.add_metadata([("secret", json!(secret))]);
@@ -105,8 +125,13 @@ pub(super) fn issue_token(handler: &Handler, operation: OperationHandle, opens: 
     Ok(response)
 }
 
+/// Begins an import in the background.
+///
+/// # Errors
+/// `FeatureDisabled` without a transfer; `Busy` when too many jobs run; `InvalidInput`.
 fn bring(handler: &Handler, request: &Request, spec: &UploadSpec, pull: Pull) -> Result<Response> {
     let fetch = fetcher(handler)?;
+    // Before the operation: a request that is refused leaves no operation behind.
     let permit = handler.upstream_cache.job_permit()?;
     let operation = handler.operations.begin(Class::Task, "Downloading image", &[])?;
     let monitor = Monitor::none().with_cancel(operation.cancel()).with_progress(operation.progress());
@@ -133,6 +158,8 @@ fn bring(handler: &Handler, request: &Request, spec: &UploadSpec, pull: Pull) ->
 }
 
 /// The edit that gives an image that was in the store already what the client asks for. What the request does not name stays.
+///
+/// It turns settings on and never off: a client that does not name one does not mean `false`.
 fn wanted(spec: &UploadSpec, auto_update: bool) -> Result<Edit> {
     let mut edit = Edit::new();
     if spec.public {
@@ -163,6 +190,8 @@ pub(super) fn fetcher(handler: &Handler) -> Result<Arc<dyn ImageTransfer>> {
 }
 
 /// Runs work on a thread that outlives the request, and answers with its operation.
+///
+/// The operation fails by itself if the work panics, because its handle is dropped.
 ///
 /// # Errors
 /// `Io` when no thread can be started; the operation has failed then.

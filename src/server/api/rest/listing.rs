@@ -1,5 +1,10 @@
-//! Lists as JSON, made page by page while they are sent: a list of any length takes the memory of one page, and a client that reads
-//! slowly holds nothing else up. A list of one page is an answer like any other, with its length.
+//! Lists as JSON, made page by page while they are sent. A list of any length takes the memory of
+//! one page, and a client that reads slowly holds nothing else up, because no lock and no
+//! transaction is open between two pages.
+//!
+//! A list that fits on one page is a response like any other, with its length. A longer one has no
+//! length: HTTP/1.1 sends it in chunks. An error on a later page cuts the connection, so that no
+//! client takes a part of a list for all of it.
 
 use std::io;
 use std::sync::Arc;
@@ -16,12 +21,16 @@ use crate::server::message::{Body, Pieces, Response};
 
 /// A page of a list.
 pub(super) struct Page {
+    /// The elements, paths or objects. May be empty, also when more follow.
     pub(super) rows: Vec<Value>,
-    /// Whether others follow.
+    /// Whether there is another page.
     pub(super) more: bool,
 }
 
 /// The list whose pages `next` gives, one for each call.
+///
+/// `next` is called for the first page at once, and for each other page when the client has taken
+/// those before it.
 ///
 /// # Errors
 /// Those of the first page. An error on a later one cuts the body short.
@@ -31,6 +40,7 @@ where
 {
     const TAIL: &str = "]}";
     let first = next()?;
+    // Most lists: with a length, so that a connection of HTTP/1.0 can stay open as well.
     if !first.more {
         return Ok(answer::object(Value::Array(first.rows)));
     }
@@ -52,15 +62,20 @@ where
 struct List<F> {
     /// What stands before the first row, until it is given out.
     head: Vec<u8>,
+    /// The first page, until it is given out.
     first: Option<Page>,
+    /// Makes the next page.
     next: F,
     /// Whether a row was given out, so that a comma stands before the next one.
     begun: bool,
+    /// Whether the end was given out, or an error.
     over: bool,
+    /// Where an error on a later page is reported, as the client only sees a cut connection.
     notes: Arc<Notes>,
 }
 
 impl<F: FnMut() -> Result<Page>> List<F> {
+    /// The next page as JSON.
     fn chunk(&mut self) -> Result<Vec<u8>> {
         let page = match self.first.take() {
             Some(page) => page,
@@ -92,6 +107,7 @@ impl<F: FnMut() -> Result<Page>> Iterator for List<F> {
         }
         Some(self.chunk().map_err(|error| {
             self.over = true;
+            // The status was sent long ago, so the log is the only place for the reason.
             self.notes.cut_short(&error);
             io::Error::other(error)
         }))

@@ -1,8 +1,27 @@
-//! The image endpoints of the REST API of LXD and Incus: images, aliases, operations, events. Each endpoint is a function here, called
-//! by the route table after the access check; the modules below it hold the work.
+//! The image endpoints of the REST API of LXD and Incus: images, aliases, operations, events. Each
+//! endpoint is a function here, called by the route table after the access check; the modules below
+//! it hold the work.
 //!
-//! Reads filter by what the client may see (`core::access`). Writes are reached by trusted clients, and by uploads with a token. Work
-//! that takes long answers 202 with an operation, which the client follows.
+//! Reads filter by what the client may see (`core::access`). Writes are reached by trusted clients,
+//! and by uploads with a token. Work that takes long answers 202 with an operation, which the
+//! client follows.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `images`, `aliases`, `operations`, `events` | reads |
+//! | `images_write`, `aliases_write` | edits, deletions, tokens, refresh, push |
+//! | `upload`, `upload_headers`, `body` | an image as the body of a request |
+//! | `import` | an image from another server |
+//! | `export` | the bytes of an image |
+//! | `listing`, `filter` | lists in pages, and their filters |
+//! | `operation_result` | the end of an operation, and the response made from it |
+//!
+//! # What is different from LXD
+//!
+//! - There is one project, `default`, and no cluster. Other projects are empty.
+//! - An anonymous client sees the aliases of public images, as a public server should show them.
+//! - Images are stored as they come. A request to compress one is refused, not ignored.
+//! - Images are never made from instances, of which there are none.
 
 mod aliases;
 mod aliases_write;
@@ -36,6 +55,8 @@ pub(crate) use upload::{UploadGrant, redeem_upload_token};
 pub(crate) use upload_headers::UploadSpec;
 
 /// The API extensions that clients look for and that this server has, by their names in LXD's `doc/api-extensions.md`.
+///
+/// A client that finds an extension may rely on all of it, so one that is half there is not listed.
 const EXTENSIONS: &[&str] = &[
     "etag",
     "patch",
@@ -51,10 +72,14 @@ const EXTENSIONS: &[&str] = &[
 
 /// Refuses a request below `/1.0` that no function may see: for another project, and a write that another site's page
 /// makes. There is one project, `default`; in any other nothing exists.
+///
+/// Without the last check, a page on the web could use the certificate that the browser of an
+/// administrator shows on every connection.
 pub(crate) fn refuse(handler: &Handler, request: &Request, address: &Address) -> Option<Response> {
     if address.query("project").is_some_and(|project| project != "default") {
         return Some(answer::not_found());
     }
+    // Reads of another site's page are harmless: the browser does not show it the response.
     let reads = matches!(request.method, Method::GET | Method::HEAD);
     // A WebSocket is a read that another site's page may begin, and then listen to.
     let is_events = address.parts.get(1).is_some_and(|part| part == "events");
@@ -62,6 +87,8 @@ pub(crate) fn refuse(handler: &Handler, request: &Request, address: &Address) ->
 }
 
 /// Any method of a path that does not exist.
+///
+/// Used where a more general pattern would match otherwise, such as the alias of a direct import.
 pub(crate) fn not_found(_: &Handler, _: Call<'_>) -> Response {
     answer::not_found()
 }
@@ -72,6 +99,9 @@ pub(crate) fn versions() -> Response {
 }
 
 /// `GET /1.0`: what the server can do, and whether the client is trusted.
+///
+/// LXD's clients ask for it first. An untrusted client gets neither the version nor the
+/// architecture.
 pub(crate) fn server_info(_: &Handler, call: Call<'_>) -> Response {
     about(&call.request)
 }
@@ -82,6 +112,8 @@ pub(crate) fn list_images(handler: &Handler, call: Call<'_>) -> Response {
 }
 
 /// `POST /1.0/images`: an upload, an import from another server, or a token for an upload.
+///
+/// An untrusted client gets here with an upload token only; the grant says what it allows.
 pub(crate) fn create_image(handler: &Handler, call: Call<'_>) -> Response {
     let grant = match call.grant {
         Grant::Upload(grant) => Some(*grant),
@@ -189,7 +221,8 @@ fn trusted(result: Result<Response>) -> Response {
     result.unwrap_or_else(|error| answer::error(&error, true))
 }
 
-/// `GET /1.0`.
+/// The object of `GET /1.0`. The field `public` tells clients to treat the server as one that is
+/// only read from.
 fn about(request: &Request) -> Response {
     let trusted = request.is_trusted();
     let mut about = json!({

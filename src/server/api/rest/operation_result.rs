@@ -1,5 +1,12 @@
 //! Ends the operation of an upload or import, and makes the response from it. As in LXD, some failures are reported by the
 //! operation and others by the status of the response.
+//!
+//! # Which failure is reported where
+//!
+//! LXD begins an upload's operation when the body is there, and reports what happens afterwards in
+//! the operation. Here the image is verified while it arrives, so most failures are known in time
+//! for the status of the response. Two stay with the operation, because the clients of the peers
+//! look for them there: an image that exists already, and a cancellation.
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -17,6 +24,9 @@ pub(super) fn location(image: &StoredImage) -> String {
 }
 
 /// Ends an operation that added an image, and publishes the event.
+///
+/// The image is in the store already. Its fingerprint and size are in the metadata of the
+/// operation.
 pub(super) fn arrived(
     operations: &Operations,
     operation: OperationHandle,
@@ -41,6 +51,8 @@ pub(super) fn left_out(omissions: &Omissions) -> Vec<(&'static str, Value)> {
 }
 
 /// Publishes that an image and its aliases were created.
+///
+/// Also for an image that was fetched from the upstream; then the client is untrusted.
 pub(crate) fn created(operations: &Operations, image: &StoredImage, client: &Client) {
     let source = location(image);
     let context = json!({"type": image.image_type.name()});
@@ -53,6 +65,8 @@ pub(crate) fn created(operations: &Operations, image: &StoredImage, client: &Cli
 
 /// Ends an operation as failed. Returns the response where the request is to blame; `None` where the client learns the failure from
 /// the operation.
+///
+/// The operation exists in both cases, and has failed.
 pub(super) fn failed(operation: OperationHandle, error: &Error, trusted: bool) -> Option<Response> {
     let sentence = sentence(error, trusted);
     operation.fail(error.kind(), &*sentence);
@@ -67,9 +81,12 @@ pub(super) fn refused(error: &Error, trusted: bool) -> Response {
 }
 
 /// The error message for a client.
+///
+/// Server errors are hidden from untrusted clients, as in every other response.
 pub(super) fn sentence(error: &Error, trusted: bool) -> String {
     if error.kind() == ErrorKind::AlreadyExists {
         // Clients look for these words.
+        // LXD's message for a duplicate has them.
         return format!("already exists: {error}");
     }
     if status(error).is_server_error() && !trusted {
@@ -79,6 +96,9 @@ pub(super) fn sentence(error: &Error, trusted: bool) -> String {
 }
 
 /// The status for an error in what a client sent.
+///
+/// The mapping of `answer` is for requests in general; in an upload, `Mismatch` is a wrong digest
+/// and not a failed condition.
 pub(super) fn status(error: &Error) -> StatusCode {
     match error.kind() {
         ErrorKind::Mismatch => StatusCode::BAD_REQUEST,

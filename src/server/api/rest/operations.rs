@@ -21,11 +21,15 @@ pub(super) fn get(handler: &Handler, id: &str) -> Response {
 }
 
 /// Cancels an operation. Where it stands for a token, that opens nothing any more.
+///
+/// The token is revoked first, so that it can't be used between the two steps.
 pub(super) fn cancel(handler: &Handler, id: &str) -> Response {
+    // Without effect on an operation that represents no token.
     handler.tokens.revoke(id);
     handler.operations.cancel(id).map_or_else(|error| answer::error(&error, true), |()| answer::done())
 }
 
+/// The response for an operation that was looked for.
 fn one(found: Result<Option<crate::protocol::rest::Operation>>) -> Response {
     match found {
         Ok(Some(operation)) => answer::object(json!(operation)),
@@ -40,6 +44,7 @@ pub(super) fn list(handler: &Handler, address: &Address) -> Response {
     let mut by_status: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for mut operation in handler.operations.list() {
         // The secret of a token is shown with its own operation only.
+        // A list is shown on screens and in logs more often than one operation.
         operation.metadata.remove("secret");
         let status = operation.status.to_lowercase();
         let value = if objects { json!(operation) } else { json!(location(&operation.id)) };

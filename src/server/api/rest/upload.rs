@@ -1,5 +1,15 @@
 //! `POST /1.0/images` with an image as its body: one file, or a form of two. The store stages the bytes while they
 //! arrive; the operation in the response has ended when the image is published or refused.
+//!
+//! # Order of checks
+//!
+//! 1. The route table redeems the upload token of an untrusted client; it is used up from here on.
+//! 2. Headers and announced length are checked. Nothing of the body has been read, and no operation
+//!    exists, so a wrong request costs nothing.
+//! 3. The operation begins, and the body is staged, hashed and verified while it arrives.
+//! 4. The image is published in one step, or nothing of it stays.
+//! 5. If the image was refused early, the rest of the body is read and discarded, within the
+//!    limits.
 
 use http::{StatusCode, header};
 use serde_json::json;
@@ -23,7 +33,7 @@ use crate::store::StoredImage;
 /// The upload that a token allowed to a client that is not trusted.
 #[derive(Debug)]
 pub(crate) struct UploadGrant {
-    /// What the token was issued for.
+    /// What the token was issued for, which restricts the headers of the request.
     spec: UploadSpec,
     /// The secret of the token, by which the client may follow the operation.
     secret: String,
@@ -38,10 +48,13 @@ enum BodyKind {
     Unified,
     /// A form with the two files of a split image.
     Split,
+    /// Anything else, which is refused with 415.
     Unknown,
 }
 
 /// The kind of the body, by its `Content-Type`.
+///
+/// Parameters such as a character set are ignored. No type at all is a unified image, as for LXD.
 fn body_kind(request: &Request) -> BodyKind {
     let kind = request.header(header::CONTENT_TYPE).unwrap_or_default().trim().to_ascii_lowercase();
     match kind.split(';').next().unwrap_or_default().trim() {
@@ -78,11 +91,13 @@ pub(super) fn post(handler: &Handler, request: Request, grant: Option<UploadGran
     }
 }
 
+/// Takes the body of an upload; `two` is for the form of a split image.
 fn receive(handler: &Handler, request: Request, grant: Option<UploadGrant>, two: bool) -> Response {
     let trusted = request.is_trusted();
     let (allowed, secret) = grant.map(|grant| (grant.spec, grant.secret)).unzip();
     let begin = || -> Result<(UploadSpec, Option<u64>, OperationHandle)> {
         let said = UploadSpec::of(&request.headers)?;
+        // After parsing all headers: a wrong one is an error even if the token would override it.
         let spec = allowed.map_or(Ok(said.clone()), |allowed| allowed.narrowed(said))?;
         let announced = body::announced(&request)?;
         let most = handler.options.limits.upload;
@@ -97,6 +112,8 @@ fn receive(handler: &Handler, request: Request, grant: Option<UploadGrant>, two:
         Err(error) => return operation_result::refused(&error, trusted),
     };
     if let Some(secret) = secret {
+        // Before anything can fail: the client follows the operation with the secret also when it
+        // fails.
         operation.authenticated_by(&secret);
     }
     let kind = request.header(header::CONTENT_TYPE).unwrap_or_default().to_owned();
@@ -108,11 +125,17 @@ fn receive(handler: &Handler, request: Request, grant: Option<UploadGrant>, two:
         spec.report(image, &monitor);
     }
     if done.is_err() {
+        // A client that still sends would lose the response with the reset of the connection.
         upload.pass_over();
     }
     conclude(handler, operation, done, &client, &monitor.omissions())
 }
 
+/// Imports the body. The announced length is for progress only here: the limit was checked
+/// before, and the body itself checks that it is kept.
+///
+/// # Errors
+/// Those of [`Store::import`](crate::store::Store::import), and of the form of a split image.
 fn import(
     handler: &Handler,
     upload: &Upload,
@@ -146,6 +169,9 @@ fn import(
 }
 
 /// Ends the operation, and makes the response.
+///
+/// The response is that of an operation which has ended, since the client has sent everything by
+/// now.
 fn conclude(
     handler: &Handler,
     operation: OperationHandle,

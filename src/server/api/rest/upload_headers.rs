@@ -1,5 +1,7 @@
 //! [`UploadSpec`]: the headers of an upload, in the spelling of LXD (`X-LXD-`) or of Incus (`X-Incus-`). Values are validated;
 //! an upload whose fingerprint differs from the header is refused.
+//!
+//! A client may send a header in both spellings, if the values are equal. Text in a header may be UTF-8, which HTTP leaves open.
 
 use http::HeaderMap;
 
@@ -16,11 +18,18 @@ use crate::store::{Alias, ImportOptions, StoredImage};
 /// from the request that issued an upload token.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct UploadSpec {
+    /// The fingerprint that the image must have.
     pub(super) fingerprint: Option<Fingerprint>,
+    /// The name of the file that the client uploads, for later downloads.
     pub(super) file_name: Option<String>,
+    /// Whether everybody may see the image.
     pub(super) public: bool,
+    /// Properties that are added to those of the image's metadata, in the order in which they were
+    /// sent.
     pub(super) properties: Vec<(String, String)>,
+    /// Aliases that the image gets. One that is taken fails the upload.
     pub(super) aliases: Vec<Alias>,
+    /// The expiry date in seconds since 1970; from a JSON body only.
     pub(super) expires_at: Option<i64>,
     /// The type that the client names. The image itself determines its type; a difference is reported as an omission.
     pub(super) image_type: Option<ImageType>,
@@ -47,6 +56,9 @@ impl UploadSpec {
     }
 
     /// Restricts the headers of an untrusted client to what its upload token allows: the settings of the token win.
+    ///
+    /// What the headers ask for beyond that is not an error: a server that pushes sends the settings of the
+    /// original image with each push. It is reported in the operation instead.
     ///
     /// # Errors
     /// `Mismatch` when the headers name another fingerprint than the token.
@@ -123,6 +135,7 @@ pub(super) fn field(headers: &HeaderMap, name: &str) -> Result<Option<String>> {
         for value in headers.get_all(&header) {
             let text = std::str::from_utf8(value.as_bytes())
                 .map_err(|_| Error::invalid(format!("the header `{header}` is no text")))?;
+            // Two values mean that two programs added a header; neither is known to be right.
             if found.is_some_and(|found| found != text) {
                 return Err(Error::invalid(format!("the header `{header}` is there twice, with two values")));
             }
@@ -132,6 +145,7 @@ pub(super) fn field(headers: &HeaderMap, name: &str) -> Result<Option<String>> {
     Ok(found.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned))
 }
 
+/// A boolean as the peers parse it.
 fn boolean(text: &str) -> Result<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Ok(true),

@@ -1,5 +1,20 @@
-//! `Digests`: what each file of an image in two files hashes to. The store knows the digest of both together only, so
-//! they are read once, on all cores, when a list or a file is first asked for, and remembered as long as they are listed.
+//! [`Digests`]: the SHA-256 of each file of a split image. The store knows only the digest of both
+//! files together, which is the fingerprint, and a simplestreams list needs one for each.
+//!
+//! The files are read once, when a list or a file is first asked for, on all cores, and the digests
+//! are remembered as long as the image is listed. The same pass verifies the fingerprint, so that a
+//! damaged image is found and not listed.
+//!
+//! # Who reads, who waits
+//!
+//! - A list has all its unknown images read by one background thread with helpers. There is one
+//!   such work at a time, as it uses all cores and the whole disk.
+//! - A request for a single file does not wait for that: up to four images are read by themselves.
+//! - Each image is read by one of them only; the others wait for the result.
+//! - A request waits for 30 seconds at most, and 32 requests at once. Reading goes on without them,
+//!   so that a later request finds it done.
+//!
+//! The lock is held for look-ups only, never while files are read.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,20 +30,22 @@ use crate::protocol::simplestreams::RootKind;
 use crate::server::core::verified::{self, State, Verified};
 use crate::store::{Store, StoredImage};
 
-/// How long a request waits for files to be read. Real clients wait a minute; whoever comes again finds more done.
+/// How long a request waits for files to be read. Clients of the peers give up after a minute or
+/// so; a client that comes again finds more done.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
-/// How long the files of a damaged image are taken for the same. Anybody may ask, and each look opens them.
+/// How long a damaged image is taken for damaged without looking at its files. Anybody may ask, and
+/// each look opens them.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(500);
-/// How many images are read by themselves at once, beside those of a list.
+/// Images that are read by themselves at once, beside those of a list.
 const ALONE: usize = 4;
-/// How many requests wait at once. Each has a thread, of which others need some.
+/// Requests that wait at once. Each has a thread, and other requests need some.
 pub(super) const WAITERS: usize = 32;
 
-/// An image in two files whose digests are wanted.
+/// A split image whose digests are needed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Split {
     pub(super) fingerprint: Fingerprint,
-    /// Bytes of both files.
+    /// Bytes of both files; the largest images are read first.
     pub(super) size: u64,
 }
 
@@ -38,7 +55,7 @@ impl From<&StoredImage> for Split {
     }
 }
 
-/// The files of an image.
+/// The digests of the files of a split image, and the kind of its rootfs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Parts {
     pub(super) kind: RootKind,
@@ -48,36 +65,46 @@ pub(super) struct Parts {
     pub(super) rootfs: Fingerprint,
 }
 
-/// What is known of the files of images.
+/// The digests of a server's split images. Dropping it ends the background work soon.
 #[derive(Debug, Default)]
 pub(super) struct Digests(Arc<Shared>);
 
+/// What the requests and the background threads share.
 #[derive(Debug, Default)]
 struct Shared {
+    /// What is known and in progress.
     known: Mutex<Known>,
+    /// Notified when an image was read, and when some work ends.
     changed: Condvar,
+    /// Whether the server is gone: reading stops at the next chunk.
     ended: AtomicBool,
 }
 
+/// What the lock protects.
 #[derive(Debug, Default)]
 struct Known {
+    /// The result for each image that was read.
     found: HashMap<Fingerprint, Found>,
-    /// Whether somebody reads the files of a whole list now. One at a time: it takes all cores.
+    /// Whether the images of a list are being read.
     at_work: bool,
-    /// The images whose files are being read, for a list or by themselves.
+    /// The images that are being read now, for a list or by themselves.
     reading: HashSet<Fingerprint>,
-    /// How many are read by themselves.
+    /// The number of images that are being read by themselves.
     alone: usize,
+    /// The number of requests that wait.
     waiting: usize,
 }
 
+/// The result of reading an image.
 #[derive(Debug, Clone)]
 enum Found {
+    /// It is what its fingerprint says.
     Parts(Parts),
-    /// It is whole, but no reader of lists would make anything of it.
+    /// It is whole, but no client could use it from a list: its rootfs is of an unknown kind, or
+    /// not that of its type.
     Unlisted,
-    /// The files, as they were then, are not the image; and when that was looked at last. Without a state nobody can tell
-    /// that they were mended.
+    /// Its files could not be read or are not the image: the versions that they had then, and when
+    /// somebody looked at them last. Without versions nobody can tell that they were repaired.
     Damaged(Option<State>, Instant),
 }
 
@@ -88,10 +115,12 @@ impl Drop for Digests {
 }
 
 impl Digests {
-    /// The files of these images, except those that can't be listed or are damaged.
+    /// The digests of these images, except of those that can't be listed or are damaged. Reads what
+    /// is not known yet.
     ///
     /// # Errors
-    /// `Busy` when there is so much to read that it is not done yet; reading goes on.
+    /// `Busy` when reading takes longer than a request waits, or too many requests wait; reading
+    /// goes on.
     pub(super) fn of(
         &self,
         store: &Store,
@@ -103,6 +132,8 @@ impl Digests {
         self.forget_mended(store, images);
         let mut known = self.0.lock();
         loop {
+            // An image is tried once for each call: one that could not be opened must not be tried
+            // in a loop.
             let mut unknown: Vec<Split> = images
                 .iter()
                 .copied()
@@ -137,6 +168,7 @@ impl Digests {
                 None => known.at_work || images.iter().any(|image| known.reading.contains(&image.fingerprint)),
             };
             let left = deadline.saturating_duration_since(Instant::now());
+            // The condition ends the wait early: a request for one image need not wait for a list.
             let waited = self.0.changed.wait_timeout_while(known, left, goes_on);
             let (guard, waited) = waited.unwrap_or_else(PoisonError::into_inner);
             known = guard;
@@ -152,8 +184,9 @@ impl Digests {
         Ok(images.iter().filter_map(parts).collect())
     }
 
-    /// Forgets of these images those that were found damaged and whose files are others now: somebody may have repaired them.
-    /// Each is looked at once in a while, and nothing is locked meanwhile: the disk that holds it may be slow.
+    /// Forgets those of these images that were damaged and whose files have changed since: somebody
+    /// may have repaired them. Each is looked at twice a second at most, and nothing is locked
+    /// meanwhile, because the disk may be slow.
     fn forget_mended(&self, store: &Store, images: &[Split]) {
         let due: Vec<(Fingerprint, Option<State>)> = {
             let mut known = self.0.lock();
@@ -177,7 +210,8 @@ impl Digests {
         }
     }
 
-    /// Whether all of these were read and are whole: nothing will be known of them that is not known now.
+    /// Whether all of these images were read and are whole, so that a list of them stays right as
+    /// long as the images are the same.
     pub(super) fn are_settled(&self, images: &[Split]) -> bool {
         let known = self.0.lock();
         let settled =
@@ -185,12 +219,16 @@ impl Digests {
         images.iter().all(settled)
     }
 
-    /// Forgets all but these images, so that no more is remembered than the store has.
+    /// Forgets the digests of all other images.
     pub(super) fn keep(&self, images: &[Split]) {
         let keep: HashSet<_> = images.iter().map(|image| image.fingerprint).collect();
         self.0.lock().found.retain(|fingerprint, _| keep.contains(fingerprint));
     }
 
+    /// Starts a thread that reads these images: one by itself, or those of a list.
+    ///
+    /// # Errors
+    /// `Busy` when no thread can be started; then nothing is marked as being read.
     fn begin(
         &self,
         known: &mut Known,
@@ -232,7 +270,8 @@ impl Shared {
 }
 
 impl Shared {
-    /// Reads the files of one image, whose turn it is. What can't be opened is not listed, and is tried again with the next list.
+    /// Reads one image, which the caller has marked. An image that can't be opened has no result,
+    /// is not listed, and is tried again with the next list.
     fn read(&self, store: &Store, verified: &Verified, fingerprint: &Fingerprint) {
         let found = look(self, store, verified, fingerprint);
         let mut known = self.lock();
@@ -245,7 +284,8 @@ impl Shared {
     }
 }
 
-/// Tells those who wait that the work is over, of a list or of one image alone, however it ended.
+/// Ends the work when dropped, of a list or of one image, so that a panic does not leave others
+/// waiting.
 struct Done<'a>(&'a Shared, Option<Fingerprint>);
 
 impl Drop for Done<'_> {
@@ -263,6 +303,7 @@ impl Drop for Done<'_> {
     }
 }
 
+/// Reads the images of a list on all cores. Each thread takes the next one from a shared counter.
 fn read_all(shared: &Shared, store: &Store, verified: &Verified, unknown: &[Fingerprint]) {
     let next = AtomicUsize::new(0);
     let run = || {
@@ -277,6 +318,7 @@ fn read_all(shared: &Shared, store: &Store, verified: &Verified, unknown: &[Fing
             }
         }
     };
+    // No more threads than images: each reads a whole image.
     let threads = thread::available_parallelism().map_or(1, usize::from).min(unknown.len());
     thread::scope(|scope| {
         for _ in 1..threads {
@@ -287,9 +329,12 @@ fn read_all(shared: &Shared, store: &Store, verified: &Verified, unknown: &[Fing
     });
 }
 
+/// Reads the files of one image: their digests, their common digest, and the kind of the rootfs.
+/// `None` if it could not be opened, or the server ends.
 fn look(shared: &Shared, store: &Store, verified: &Verified, fingerprint: &Fingerprint) -> Option<Found> {
     let opened = store.open_image(fingerprint).ok()?;
     let (first, Some(rootfs)) = opened.files() else { return Some(Found::Unlisted) };
+    // Before the bytes are read, so that a change in between is found by the next look.
     let state = verified::state(opened.files());
     let mut whole = Hasher::new();
     let mut own = |file| hash(file, &mut whole, &shared.ended);
@@ -307,13 +352,14 @@ fn look(shared: &Shared, store: &Store, verified: &Verified, fingerprint: &Finge
     }
     let container = opened.open(&store.options.limits).ok().and_then(|image| image.containers().nth(1));
     let Some(kind) = container.map(root_kind) else { return Some(Found::Unlisted) };
+    // Clients derive the type from the kind of the rootfs, and would take it for the wrong one.
     if kind.image_type() != opened.image().image_type {
         return Some(Found::Unlisted);
     }
     Some(Found::Parts(Parts { kind, first, rootfs }))
 }
 
-/// The digest of a file, whose bytes also go into `whole`.
+/// The digest of a file, whose bytes also go into `whole`. Reads until the server ends.
 fn hash(file: &Blob, whole: &mut Hasher, ended: &AtomicBool) -> Result<Fingerprint> {
     let mut own = Hasher::new();
     let mut goes_on = |_| if ended.load(Ordering::Relaxed) { Err(Error::cancelled()) } else { Ok(()) };

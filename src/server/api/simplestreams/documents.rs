@@ -1,6 +1,12 @@
-//! `Documents`: index and list as they were last made, served as long as the public images are the same.
-//! A list that changes has a later date than the one before, also within one second. The list is written product by product
-//! ([`ListWriter`]) and kept in chunks, so that one of 100,000 images is in memory once, as text, and never as values.
+//! [`Documents`]: index and list as they were last made, served as long as the public images are
+//! the same.
+//!
+//! The list is written product by product ([`ListWriter`]) and kept in chunks, so that a list of
+//! 100,000 images is in memory once, as text, and never as values. Responses share the chunks.
+//!
+//! A list that changes has a later date than the one before it, also within one second: clients
+//! with `If-Modified-Since` would miss the change otherwise. A list that is made again and turns
+//! out the same keeps its date.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,12 +17,12 @@ use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::protocol::simplestreams::{Index, Product, Products};
 
-/// The two documents.
+/// The two documents, and what they were made from. Immutable; a newer version replaces it.
 #[derive(Debug)]
 pub(super) struct Documents {
-    /// The images that they were made of.
+    /// The digest of the public images that they were made from.
     state: Fingerprint,
-    /// The state of the catalog that they were made of, and when.
+    /// The version of the catalog that they are right for, and when that was determined.
     made: (Option<u64>, Instant),
     /// Whether nothing was left out for a reason that may pass.
     whole: bool,
@@ -30,15 +36,23 @@ pub(super) struct Documents {
     pub(super) images: Vec<Arc<[u8]>>,
 }
 
-/// How long the chunks of a list are, in bytes: small beside a list, large beside what the network takes at once.
+/// The size of the chunks of a list in bytes: small beside a list, large beside what the network
+/// takes at once.
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// The products of a list as text, written one by one in the order of their keys.
+/// Writes the products of a list as JSON, in the order of their keys, into chunks.
+///
+/// The text is byte for byte that of the whole document, as `Products::to_json` writes it, so that
+/// a tree and a server have the same list.
 #[derive(Debug, Default)]
 pub(super) struct ListWriter {
+    /// The chunks that are full.
     chunks: Vec<Arc<[u8]>>,
+    /// The chunk that is being filled.
     chunk: Vec<u8>,
+    /// The keys of the products so far, for the index.
     keys: Vec<String>,
+    /// The digest of the text so far, without the date at its beginning.
     digest: Hasher,
 }
 
@@ -56,6 +70,7 @@ impl ListWriter {
         let entry = entry.replace('\n', "\n  ");
         let comma: &[u8] = if self.keys.is_empty() { b"" } else { b"," };
         for bytes in [comma, entry.as_bytes()] {
+            // Without the date, which is what the digest decides about.
             self.digest.update(bytes);
             self.chunk.extend_from_slice(bytes);
         }
@@ -66,7 +81,7 @@ impl ListWriter {
         Ok(())
     }
 
-    /// Index and list with this date.
+    /// The index, and the chunks of the list with its head and tail, both with this date.
     fn finish(mut self, updated: i64) -> (Arc<[u8]>, Vec<Arc<[u8]>>) {
         const NO_PRODUCTS: &str = "{}\n}\n";
         let empty = Products::new(updated).to_json();
@@ -83,12 +98,14 @@ impl ListWriter {
     }
 }
 
-/// The documents that were made last.
+/// The documents that were made last; `None` before the first request. The lock is held for
+/// comparisons, and while a new list gets its date.
 #[derive(Debug, Default)]
 pub(super) struct Newest(Mutex<Option<Arc<Documents>>>);
 
 impl Newest {
-    /// The documents, if they were made of these images and need not be made again; for `version` of the catalog, too, from now on.
+    /// The documents, if they were made from these images and none was left out. They are then
+    /// valid for this version of the catalog as well.
     pub(super) fn get(&self, state: &Fingerprint, version: Option<u64>) -> Option<Arc<Documents>> {
         let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = newest.as_ref().filter(|documents| documents.state == *state && documents.whole)?;
@@ -100,7 +117,9 @@ impl Newest {
         Some(same)
     }
 
-    /// The documents, if the catalog is what they were made of, and nothing that was left out may be mended by now.
+    /// The documents, if the catalog has not changed since. If some image was left out, they are
+    /// valid for half a second only: its files may have been repaired, which does not change the
+    /// catalog.
     pub(super) fn of_version(&self, version: Option<u64>) -> Option<Arc<Documents>> {
         let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = |documents: &&Arc<Documents>| {
@@ -110,7 +129,7 @@ impl Newest {
         newest.as_ref().filter(fresh).map(Arc::clone)
     }
 
-    /// Makes documents. Where nothing changed, they keep their date.
+    /// Keeps new documents. They keep the date of those before if the list is the same.
     pub(super) fn set(
         &self,
         (state, version): (Fingerprint, Option<u64>),
@@ -123,6 +142,7 @@ impl Newest {
         let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let updated = match &*newest {
             Some(before) if before.tag == tag => before.updated,
+            // The clock may have been set back, and still the date must grow.
             Some(before) => now.max(before.updated.saturating_add(1)),
             None => now,
         };

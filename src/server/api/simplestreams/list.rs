@@ -1,5 +1,14 @@
-//! From images of a store to products: which product an image is in, and which aliases that has, so that an alias means
-//! in the list what it means in the store. There an alias is one image; in a list it is the newest of a product.
+//! From images of a store to products of a list: which product an image is in, and which aliases
+//! the product has.
+//!
+//! In the store an alias is one image. In a list an alias is a product, and means its newest
+//! version. This module keeps the two in agreement: a client that resolves an alias in the list
+//! gets the image that the alias has in the store.
+//!
+//! - An image with aliases that is the newest of its product gives them to the product.
+//! - An image with aliases that is not the newest gets a product of its own.
+//! - An image without aliases is a version of its product, and is found by `os/release/variant` if
+//!   no image has that name.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -12,16 +21,20 @@ use crate::metadata::{Architecture, ImageType};
 use crate::protocol::simplestreams::{ItemPath, Product, Products, Publication, PublishedFile, product_key, serial};
 use crate::store::StoredImage;
 
-/// Seconds of a day. Readers know of a version's date only the day.
+/// Seconds of a day. Clients know only the day of a version, so that two versions of one day have
+/// no order that every client agrees on.
 const DAY: i64 = 86_400;
 
-/// What decides where an image stands in the list and which names it has there: little enough to be kept of all images.
+/// The part of an image that decides where it is in the list, and which names it has there: little
+/// enough to be kept of all images at once.
 #[derive(Debug)]
 pub(super) struct Listed {
     pub(super) fingerprint: Fingerprint,
     image_type: ImageType,
     architecture: Architecture,
+    /// When it was made, in seconds since 1970; the day of it is its version.
     created: i64,
+    /// When it was uploaded, in seconds since 1970.
     uploaded_at: i64,
     /// Bytes of all its files.
     size: u64,
@@ -29,6 +42,7 @@ pub(super) struct Listed {
     is_split: bool,
     /// The key of its product.
     key: String,
+    /// Its aliases in the store.
     aliases: Vec<String>,
 }
 
@@ -47,12 +61,12 @@ impl Listed {
         }
     }
 
-    /// What is to be read of it, if it is in two files.
+    /// The image as one whose files must be read, if it is split.
     pub(super) fn split(&self) -> Option<Split> {
         self.is_split.then_some(Split { fingerprint: self.fingerprint, size: self.size })
     }
 
-    /// Whether the image still stands where it was put.
+    /// Whether the image still belongs where it was put. It may have changed since it was listed.
     fn is(&self, image: &StoredImage) -> bool {
         image.public
             && image.image_type == self.image_type
@@ -61,9 +75,12 @@ impl Listed {
     }
 }
 
-/// Gives the products of these images to `write`, by key. Those in two files are in it whose `parts` are known. Each image is
-/// read by `get` when its product is written; one that is gone or changed since it was `listed` is left out: the catalog has
-/// another version then, and the list is made again. One that no list can hold is given to `skipped`, and hides no other.
+/// Passes the products of these images to `write`, in the order of their keys. Split images are in
+/// it whose `parts` are known.
+///
+/// Each image is read by `get` when its product is written. One that is gone or changed since it
+/// was `listed` is left out: the catalog has another version then, and the list is made again. One
+/// that no list can hold is passed to `skipped`, and hides no other.
 ///
 /// # Errors
 /// Those of `get` and `write`.
@@ -159,10 +176,12 @@ fn publication(image: &StoredImage, parts: Option<&Parts>) -> Result<Publication
     Ok(publication)
 }
 
-/// Which image an alias of a product means, for each type.
+/// The newest image of each product and type, which the product's aliases mean.
 struct Newest<'a>(HashMap<(&'a str, ImageType), (i64, Option<Fingerprint>)>);
 
 impl<'a> Newest<'a> {
+    /// Determines them. Where two images of one day are the newest, no image is: clients disagree
+    /// on it.
     fn of(images: &[&'a Listed]) -> Self {
         let mut newest: HashMap<_, (i64, Option<Fingerprint>)> = HashMap::new();
         for image in images {
@@ -178,28 +197,31 @@ impl<'a> Newest<'a> {
         Self(newest)
     }
 
+    /// Whether this image is the newest of its product.
     fn is(&self, image: &Listed) -> bool {
         let newest = self.0.get(&(image.key.as_str(), image.image_type));
         newest.is_some_and(|(_, fingerprint)| *fingerprint == Some(image.fingerprint))
     }
 }
 
+/// The names in a list.
 struct Names<'a> {
-    /// The aliases that images have in the store, as products have them.
+    /// For each image, the aliases that it has in the store, as the list has them.
     explicit: HashMap<Fingerprint, Vec<String>>,
-    /// Those of each architecture and type, whatever image they mean.
+    /// All names with the architecture and the type that they are for, whatever image they mean.
     taken: HashSet<(&'a str, Architecture, ImageType)>,
 }
 
 impl Names<'_> {
-    /// Whether somebody gave this name to an image of this architecture, of whatever type: a product's aliases are of both.
+    /// Whether some image of this architecture has this name, of either type: a product's aliases
+    /// are for both.
     fn is_taken(&self, name: &str, architecture: Architecture) -> bool {
         ImageType::ALL.iter().any(|image_type| self.taken.contains(&(name, architecture, *image_type)))
     }
 }
 
-/// An alias that ends with the image's architecture is its product's without that: readers put it behind again, and
-/// leave it out on machines of that architecture.
+/// Distributes the aliases of the store. An alias that ends with the image's architecture loses
+/// that part: clients append it again, and leave it out on machines of that architecture.
 fn names<'a>(images: &[&'a Listed]) -> Names<'a> {
     // A container's and a virtual machine's image may share a name, and keep it: readers look for one of the two.
     let mut aliases: BTreeMap<(&str, ImageType), &Listed> = BTreeMap::new();
@@ -224,7 +246,8 @@ fn names<'a>(images: &[&'a Listed]) -> Names<'a> {
     Names { explicit, taken }
 }
 
-/// What a product is called that has a system and a release: `os/release/variant`, as `incus-simplestreams` calls it.
+/// The name of a product that has an operating system and a release: `os/release/variant`, as
+/// `incus-simplestreams` writes it.
 fn default_alias(image: &StoredImage) -> Option<String> {
     let part = |key: &str| {
         image.properties.get(key).filter(|value| !value.trim().is_empty()).map(|value| value.replace([',', ':'], "_"))

@@ -1,5 +1,28 @@
-//! The same store as a simplestreams tree: index, products and files, made of the public images when they are asked for.
-//! Items have the names of both peers, and files lie where a static tree has them.
+//! The public images of the store as a simplestreams tree: index, products and files, made when
+//! they are asked for. Items have the names of both peers, and files are where a static tree has
+//! them.
+//!
+//! # Data flow
+//!
+//! 1. A request for `index.json` or `images.json` compares the catalog's version with that of the
+//!    documents that were made last. If it is the same, they are the answer.
+//! 2. Otherwise the digest of the public images is computed. If it is that of the documents, only
+//!    private images changed, and the documents stay.
+//! 3. Otherwise the list is made: `list` groups images into products, `digests` reads the files of
+//!    split images, whose digests the store does not have, and `documents` writes and keeps the
+//!    text.
+//!
+//! # Why it is not a static tree
+//!
+//! A tree on disk would need an exporter and twice the space. Made on demand, the list is right as
+//! soon as an image is public, and no file of a private image is ever at an address that somebody
+//! can guess.
+//!
+//! # Limits
+//!
+//! A list of up to 20,000 images is made from the index of public images. A longer one is made by
+//! one request at a time ([`Turn`]), page by page; other requests wait for it, 30 seconds at most,
+//! and are then answered with 503 and `Retry-After`, while the work goes on.
 
 mod digests;
 mod documents;
@@ -31,11 +54,14 @@ use crate::server::message::{Body, Piece, Pieces, Request, Response};
 use crate::store::{ImageQuery, StoredImage};
 use crate::time;
 
-/// What was made of the store for readers of simplestreams.
+/// The state of the simplestreams tree of one server.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
+    /// The digests of the files of split images.
     digests: Digests,
+    /// The documents that were made last.
     newest: Newest,
+    /// Makes long lists one at a time.
     turn: Turn,
 }
 
@@ -43,6 +69,9 @@ pub(crate) struct Streams {
 const AGAIN: &str = "10";
 
 /// `GET /streams/v1/…`.
+///
+/// `rest` is what follows `/streams/v1` in the path. Everybody gets the same documents, trusted or
+/// not, so that they can be cached.
 pub(crate) fn route(handler: &Handler, request: &Request, rest: &[&str]) -> Response {
     let one = || -> Result<Response> {
         let documents = match rest {
@@ -56,6 +85,9 @@ pub(crate) fn route(handler: &Handler, request: &Request, rest: &[&str]) -> Resp
 }
 
 /// The file of an image that an item of the list names, if `name` is that of one: `GET /images/FINGERPRINT.ENDING`.
+///
+/// `None` if `name` is no file name, so that the caller tries a page. A name of the right form
+/// whose image is missing or private is a 404.
 pub(crate) fn file(handler: &Handler, request: &Request, name: &str) -> Option<Response> {
     let (digits, ending) = name.split_at_checked(64)?;
     let ending = ending.strip_prefix('.')?;
@@ -81,7 +113,10 @@ pub(crate) fn file(handler: &Handler, request: &Request, name: &str) -> Option<R
     Some(one().unwrap_or_else(|error| failed(&error, request)))
 }
 
-/// The list as it is for the images that are public now.
+/// The documents for the images that are public now: kept ones, or new ones.
+///
+/// # Errors
+/// Those of reading the catalog; `Busy` while files are read or another request makes the list.
 fn documents(handler: &Handler) -> Result<Arc<Documents>> {
     let newest = &handler.streams.newest;
     // Read before the images: what is made may be newer than this says, and never older.
@@ -101,6 +136,7 @@ fn documents(handler: &Handler) -> Result<Arc<Documents>> {
             Ok(found.ok().and_then(|index| images.get(index)).map(Cow::Borrowed))
         });
     }
+    // The index need not stay in memory while this request waits for its turn.
     drop(public);
     // A list of so many images is made by one request at a time; the others have what it makes.
     let _turn = handler.streams.turn.take()?;
@@ -125,6 +161,8 @@ fn documents(handler: &Handler) -> Result<Arc<Documents>> {
 }
 
 /// What places all public images in the list, read page by page, and the digest of what lists tell of them.
+///
+/// Used for long lists, where the index has no whole images.
 fn collect(handler: &Handler) -> Result<(Fingerprint, Vec<Listed>)> {
     let (mut digest, mut listed) = (ListedDigest::default(), Vec::new());
     let mut add = |image: StoredImage| {
@@ -138,6 +176,8 @@ fn collect(handler: &Handler) -> Result<(Fingerprint, Vec<Listed>)> {
 }
 
 /// Makes the list of these images, of this digest, which are those of this version of the catalog or newer.
+///
+/// `get` returns the image of a fingerprint as it is now.
 fn make<'a>(
     handler: &Handler,
     state: (Fingerprint, Option<u64>),
@@ -147,6 +187,8 @@ fn make<'a>(
     let digests = &handler.streams.digests;
     let split: Vec<Split> = listed.iter().filter_map(Listed::split).collect();
     let parts = digests.of(&handler.store, &handler.verified, &split)?;
+    // Forgets the digests of images that are gone, or the map would grow with every build of an
+    // image.
     digests.keep(&split);
     let mut list = ListWriter::default();
     let mut skipped = |fingerprint: &Fingerprint, error: &Error| {
@@ -179,21 +221,24 @@ fn document(request: &Request, documents: &Documents, chunks: &[Arc<[u8]>]) -> R
     response
 }
 
+/// The response for an error, with a time to try again if the list is still being made.
 fn failed(error: &Error, request: &Request) -> Response {
     let response = answer::error(error, request.is_trusted());
     if error.kind() == ErrorKind::Busy { response.with(header::RETRY_AFTER, AGAIN) } else { response }
 }
 
-/// How the names of files end: as in the trees of static files that `incus-simplestreams` and this library make.
+/// The end of the file name of a unified image, as `incus-simplestreams` writes it. The real
+/// compression may be another one; clients look at the bytes.
 const UNIFIED: &str = "incus_combined.tar.gz";
+/// The end of the file name of a metadata file.
 const METADATA: &str = "incus.tar.xz";
 
-/// Where the metadata file of an image in two files lies.
+/// The path of the metadata file of a split image.
 pub(crate) fn metadata_path(fingerprint: &Fingerprint) -> String {
     format!("/images/{fingerprint}.{METADATA}")
 }
 
-/// Where its rootfs file lies, which is this.
+/// The path of the rootfs file of a split image, which is of this kind.
 pub(crate) fn rootfs_path(fingerprint: &Fingerprint, container: Container) -> String {
     format!("/images/{fingerprint}.{}", rootfs_ending(root_kind(container)))
 }

@@ -1,4 +1,7 @@
-//! `Turn`: what only one request does at a time, and for which others wait, but not for long and not too many: each has a thread.
+//! [`Turn`]: work that one request does at a time. The others wait for it, for a bounded time and
+//! in a bounded number, because each holds a thread.
+//!
+//! It is not a `Mutex`, since a wait for one has neither a timeout nor a limit on the waiters.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -6,31 +9,35 @@ use std::time::Duration;
 use super::digests::{PATIENCE, WAITERS};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Whose turn it is.
+/// The right to do the work. There is no order among the waiters.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
     state: Mutex<State>,
     changed: Condvar,
 }
 
+/// What the lock protects.
 #[derive(Debug, Default)]
 struct State {
+    /// Whether a request has the turn.
     taken: bool,
+    /// The number of requests that wait for it.
     waiting: usize,
 }
 
-/// The turn of one request, which ends when this is dropped.
+/// The turn of one request, which ends when this is dropped, also by a panic.
 pub(super) struct Taken<'a>(&'a Turn);
 
 impl Turn {
     /// Takes the turn, or waits for it.
     ///
     /// # Errors
-    /// `Busy` when that takes too long, or too many wait.
+    /// `Busy` when that takes longer than 30 seconds, or 32 requests wait already.
     pub(super) fn take(&self) -> Result<Taken<'_>> {
         self.take_within(PATIENCE)
     }
 
+    /// [`take`](Self::take) with another time, for tests.
     fn take_within(&self, patience: Duration) -> Result<Taken<'_>> {
         let busy = || Error::new(ErrorKind::Busy, "the list of the images is still being made");
         let mut state = self.lock();

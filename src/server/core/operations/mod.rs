@@ -1,7 +1,30 @@
-//! [`Operations`]: the registry of background operations. An operation may outlive its request; trusted clients list
-//! it, wait for it and cancel it, and each of its changes is sent as an event. The worker holds an [`OperationHandle`].
-//! Tokens are represented as operations, too, as in LXD. How many operations there are, and how long ended ones are
-//! kept, is bounded.
+//! [`Operations`]: the registry of background operations. An operation may outlive its request;
+//! trusted clients list it, wait for it and cancel it, and each of its changes is sent as an event.
+//! The worker holds an [`OperationHandle`]. Tokens are represented as operations, too, as in LXD.
+//! How many operations there are, and how long ended ones are kept, is bounded.
+//!
+//! # States
+//!
+//! ```text
+//!             begin                succeed
+//!   (request) ─────▶ Running ─────────────────────▶ Success
+//!                     │   │ fail, or handle dropped
+//!                     │   └────────────────────────▶ Failure
+//!        cancel of    │ cancel of a task
+//!        a token      ▼
+//!        or expiry   Cancelling ── worker notices ─▶ Cancelled
+//!            └─────────────────────────────────────▶ Cancelled
+//! ```
+//!
+//! A state on the right is final. A task that was cancelled too late to have an effect succeeds:
+//! what it did is done, and the client should see it. Numbers and names of the states are those of
+//! LXD's API (`doc/rest-api.md`).
+//!
+//! # Why everything is in memory
+//!
+//! Operations describe work of this process. After a restart there is no worker any more, and
+//! clients of LXD and Incus treat a missing operation as ended. What an operation did is in the
+//! store.
 
 mod handle;
 
@@ -17,13 +40,13 @@ use crate::server::core::tokens::{self, SecretDigest};
 
 pub(crate) use handle::OperationHandle;
 
-/// Tasks that run at once.
+/// Tasks that run at once. Each has a thread of its own, or holds the thread of its request.
 const MAX_RUNNING: usize = 256;
-/// Tokens that are valid at once.
+/// Operations of tokens that are valid at once; the same bound as on the tokens themselves.
 const MAX_TOKENS: usize = 1_000;
-/// Ended operations that are kept.
+/// Ended operations that are kept; when there are more, the oldest are dropped.
 const MAX_FINISHED: usize = 1_000;
-/// How long an ended operation is kept.
+/// How long an ended operation is kept, for clients that ask later how it ended.
 const FINISHED_LIFETIME: Duration = Duration::from_secs(300);
 /// Clients that wait for operations at once: each holds a thread.
 const MAX_WAITERS: usize = 32;
@@ -33,14 +56,20 @@ const MAX_WAIT: Duration = Duration::from_secs(3_600);
 /// The status of an operation, with the code that the API has for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
+    /// The worker has not ended it yet.
     Running = 103,
+    /// A client asked it to stop, and the worker has not noticed yet.
     Cancelling = 104,
+    /// It did what it was begun for. Final.
     Success = 200,
+    /// It ended with an error, which is in the field `err` of its API object. Final.
     Failure = 400,
+    /// It stopped because a client asked for it, or the token that it represents expired. Final.
     Cancelled = 401,
 }
 
 impl Status {
+    /// The name in the API.
     const fn name(self) -> &'static str {
         match self {
             Self::Running => "Running",
@@ -51,6 +80,7 @@ impl Status {
         }
     }
 
+    /// Whether the state is final.
     const fn is_over(self) -> bool {
         matches!(self, Self::Success | Self::Failure | Self::Cancelled)
     }
@@ -70,10 +100,13 @@ pub(crate) enum Class {
 struct Entry {
     /// The API object, without its status.
     operation: rest::Operation,
+    /// What it represents.
     class: Class,
+    /// Its state; the API object gets it in `snapshot`.
     status: Status,
+    /// The switch that its worker watches.
     cancel: Cancel,
-    /// When it ended.
+    /// When it reached a final state; it is dropped `FINISHED_LIFETIME` later.
     ended: Option<Instant>,
     /// When a token expires.
     ends: Option<Instant>,
@@ -98,10 +131,14 @@ struct Registry {
     state: Mutex<RegistryState>,
     /// Notified at every change of an operation, and at shutdown.
     changed: Condvar,
+    /// The listeners of `GET /1.0/events`.
     events: Events,
 }
 
 /// The operations of a server. Clones share the same registry.
+///
+/// The registry has one lock. It is taken last: the services that call it may hold their own lock,
+/// and nothing is called from under it but the event queues, which never block.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Operations(Arc<Registry>);
 
@@ -113,12 +150,15 @@ impl Operations {
 
     /// Begins an operation. `resources` are the paths of the images that it is about, like `/1.0/images/FINGERPRINT`.
     ///
+    /// The operation is visible to clients at once. It ends when the returned handle says so.
+    ///
     /// # Errors
     /// `Busy` when too many of its class run, or the server shuts down.
     pub(crate) fn begin(&self, class: Class, description: &str, resources: &[String]) -> Result<OperationHandle> {
         let id = uuid()?;
         let mut state = self.lock();
         let most = if class == Class::Token { MAX_TOKENS } else { MAX_RUNNING };
+        // Each class has a bound of its own: tokens that wait to be used must not block imports.
         let running = state.all.iter().filter(|entry| entry.class == class && !entry.status.is_over()).count();
         if state.stopped || running >= most {
             return Err(Error::new(ErrorKind::Busy, "the server has too much to do"));
@@ -145,22 +185,30 @@ impl Operations {
             ends: None,
             token: None,
         };
+        // Under the lock, so that no listener sees a change before the beginning.
         self.0.events.operation(&entry.snapshot());
         state.all.push_back(entry);
         Ok(OperationHandle::new(Arc::clone(&self.0), id, cancel))
     }
 
     /// One operation as it is now.
+    ///
+    /// Includes the secret of a token: the caller decides who may see it.
     pub(crate) fn get(&self, id: &str) -> Option<rest::Operation> {
         self.lock().find(id).map(|entry| entry.snapshot())
     }
 
     /// All operations, the oldest first.
+    ///
+    /// The operations of tokens include their secrets, which the caller removes.
     pub(crate) fn list(&self) -> Vec<rest::Operation> {
         self.lock().all.iter().map(Entry::snapshot).collect()
     }
 
     /// Whether an untrusted client began this operation with this secret.
+    ///
+    /// Such a client may read and wait for this operation and no other. `false` for an operation
+    /// that does not exist, so that an untrusted client can't probe for IDs.
     pub(crate) fn is_authenticated_by(&self, id: &str, secret: &str) -> bool {
         let digest = SecretDigest::of(secret);
         self.lock().find(id).and_then(|entry| entry.token.as_ref()).is_some_and(|secret| secret.matches(&digest))
@@ -174,6 +222,8 @@ impl Operations {
     pub(crate) fn wait(&self, id: &str, time: Option<Duration>) -> Result<Option<rest::Operation>> {
         let until = Instant::now() + time.unwrap_or(MAX_WAIT).min(MAX_WAIT);
         let mut state = self.lock();
+        // Only a request that would really wait is refused: an operation that has ended needs no
+        // thread.
         if state.find(id).is_some_and(|entry| !entry.status.is_over()) && state.waiting >= MAX_WAITERS {
             return Err(Error::new(ErrorKind::Busy, "too many clients wait for operations of this server"));
         }
@@ -181,6 +231,7 @@ impl Operations {
         let found = loop {
             state.tidy();
             let stopped = state.stopped;
+            // Looked up again after each wake-up: the operation may have been dropped meanwhile.
             let Some(entry) = state.find(id) else { break None };
             let left = until.saturating_duration_since(Instant::now());
             if entry.status.is_over() || stopped || left.is_zero() {
@@ -188,6 +239,7 @@ impl Operations {
             }
             // Nothing notifies when a token expires.
             let left = entry.ends.map_or(left, |ends| left.min(ends.saturating_duration_since(Instant::now())));
+            // A wait of zero would turn the loop into a busy one when a token expires right now.
             let left = left.max(Duration::from_millis(1));
             state = self.0.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         };
@@ -196,6 +248,9 @@ impl Operations {
     }
 
     /// Asks an operation to stop. A token is cancelled at once; a task when its worker notices.
+    ///
+    /// The thread of the worker is not stopped: it sees the switch at its next read or write,
+    /// within a second, and removes what it had staged.
     ///
     /// # Errors
     /// `NotFound`; `InvalidInput` for an operation that has ended.
@@ -212,6 +267,8 @@ impl Operations {
     }
 
     /// Ends the operation of a token that was used.
+    ///
+    /// An operation that has ended already stays as it is.
     pub(crate) fn used(&self, id: &str) {
         let mut state = self.lock();
         if let Some(entry) = state.find(id).filter(|entry| entry.class == Class::Token && !entry.status.is_over()) {
@@ -222,9 +279,12 @@ impl Operations {
     }
 
     /// Begins shutdown: wakes all waiters, ends all event streams, and refuses new operations.
+    ///
+    /// Operations that run continue, and their handles still work.
     pub(crate) fn finish(&self) {
         let mut state = self.lock();
         state.stopped = true;
+        // Waiters see `stopped` and answer with the operation as it is.
         self.0.changed.notify_all();
         self.0.events.stop();
     }
@@ -238,6 +298,9 @@ impl Operations {
     }
 
     /// Waits until no task runs, for `time` at most.
+    ///
+    /// Used after [`stop`](Self::stop), so that workers can remove what they had staged before the
+    /// process ends. Tokens are not waited for: nobody works on them.
     pub(crate) fn settle(&self, time: Duration) {
         let until = Instant::now() + time;
         let mut state = self.lock();
@@ -250,6 +313,8 @@ impl Operations {
         }
     }
 
+    /// Locks the registry, with expired operations removed: no caller sees a token that has
+    /// expired.
     fn lock(&self) -> MutexGuard<'_, RegistryState> {
         let mut state = self.0.lock();
         state.tidy();
@@ -258,11 +323,14 @@ impl Operations {
 }
 
 impl Registry {
+    /// Locks the registry as it is.
     fn lock(&self) -> MutexGuard<'_, RegistryState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Publishes a change as an event and wakes the waiters.
+    ///
+    /// Called with the lock held, so that events are queued in the order of the changes.
     fn notify(&self, entry: &Entry) {
         self.events.operation(&entry.snapshot());
         self.changed.notify_all();
@@ -270,11 +338,15 @@ impl Registry {
 }
 
 impl RegistryState {
+    /// The operation with this ID. The scan is over 2,300 entries at most.
     fn find(&mut self, id: &str) -> Option<&mut Entry> {
         self.all.iter_mut().find(|entry| entry.operation.id == id)
     }
 
     /// Cancels expired tokens, and drops operations that ended long ago or are too many.
+    ///
+    /// There is no timer: this runs whenever the registry is used. An expired token is therefore
+    /// cancelled when somebody looks, which no client can tell from a timer.
     fn tidy(&mut self) {
         let now = Instant::now();
         for entry in self.all.iter_mut().filter(|entry| !entry.status.is_over()) {
@@ -283,8 +355,10 @@ impl RegistryState {
             }
         }
         self.all.retain(|entry| entry.ended.is_none_or(|ended| now.duration_since(ended) < FINISHED_LIFETIME));
+        // The oldest are at the front, and go first.
         let mut over = self.all.iter().filter(|entry| entry.status.is_over()).count();
         self.all.retain(|entry| {
+            // The deque has the oldest first, and `retain` goes in this order.
             let goes = over > MAX_FINISHED && entry.status.is_over();
             over -= usize::from(goes);
             !goes
@@ -294,6 +368,8 @@ impl RegistryState {
 
 impl Entry {
     /// Changes the status.
+    ///
+    /// The caller publishes the change with `notify`.
     fn set(&mut self, status: Status) {
         self.status = status;
         self.operation.updated_at = jiff::Timestamp::now().to_string();
@@ -308,6 +384,8 @@ impl Entry {
     }
 
     /// The API object with its status.
+    ///
+    /// This is what clients, waiters and listeners get.
     fn snapshot(&self) -> rest::Operation {
         let mut snapshot = self.operation.clone();
         self.status.name().clone_into(&mut snapshot.status);
@@ -317,14 +395,22 @@ impl Entry {
 }
 
 /// The path of an operation.
+///
+/// Clients of LXD and Incus find it in the header `Location` and in the field `operation`.
 pub(crate) fn location(id: &str) -> String {
     format!("/1.0/operations/{id}")
 }
 
 /// A random UUID of version 4 (RFC 9562).
+///
+/// Random, so that an untrusted client can't guess the ID of an operation.
+///
+/// # Errors
+/// `Io` when the machine gives no random numbers.
 fn uuid() -> Result<String> {
     let mut bytes = [0; 16];
     tokens::random(&mut bytes)?;
+    // RFC 9562, section 5.4: four bits of version 4, and two bits of the variant.
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let digits = tokens::hex(&bytes);
