@@ -45,6 +45,7 @@ mod options;
 mod routes;
 mod web;
 
+pub use self::core::redirect::Redirect;
 pub use self::core::transfer::{ImageTransfer, Pull, Push};
 pub use handler::{Handler, RouteInfo};
 pub use message::{Body, Check, Chunks, Client, Piece, Pieces, Request, Response};

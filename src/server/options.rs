@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::limits::Limits;
+use crate::server::core::redirect::Redirect;
 use crate::server::core::transfer::ImageTransfer;
 
 /// How a store is served.
@@ -31,6 +32,8 @@ pub struct ServerOptions {
     pub(crate) base_url: Option<String>,
     /// The way to other servers; `None` without an upstream and without imports by source.
     pub(crate) image_transfer: Option<Arc<dyn ImageTransfer>>,
+    /// Where downloads are redirected to; `None` to stream all.
+    pub(crate) redirect: Option<Redirect>,
 }
 
 impl std::fmt::Debug for ServerOptions {
@@ -82,6 +85,15 @@ impl ServerOptions {
     #[must_use]
     pub fn image_transfer(mut self, image_transfer: Arc<dyn ImageTransfer>) -> Self {
         self.image_transfer = Some(image_transfer);
+        self
+    }
+
+    /// Redirects downloads of whole files (307) to the object storage of the store, or to a CDN before it. A store
+    /// without presigned addresses, a file that was not verified yet, and clients that would not follow are served by
+    /// this server, as without this option.
+    #[must_use]
+    pub fn redirect(mut self, redirect: Redirect) -> Self {
+        self.redirect = Some(redirect);
         self
     }
 }

@@ -401,6 +401,22 @@ impl Store {
         self.catalog.version().ok().flatten()
     }
 
+    /// Whether the blob store can give anybody an address at which an object may be read for some time.
+    ///
+    /// # Errors
+    /// Those of the blob store: missing credentials, for example.
+    pub fn has_presigned_links(&self) -> Result<bool> {
+        let (key, _) = BlobKey::pair(&Fingerprint::of(b""));
+        Ok(self.blobs.link(&key, Duration::from_secs(60))?.is_some())
+    }
+
+    /// An address at which anybody may read an object for as long as `lifetime`; `None` if the blob store has no such
+    /// addresses.
+    #[cfg(feature = "server")]
+    pub(crate) fn link(&self, key: &BlobKey, lifetime: Duration) -> Result<Option<String>> {
+        self.blobs.link(key, lifetime)
+    }
+
     /// Looks up one image with its aliases.
     ///
     /// # Errors

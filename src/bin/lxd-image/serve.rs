@@ -11,11 +11,13 @@ use std::num::NonZeroUsize;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use lxd_image::server::{Handler, Listener, ListenerOptions, ServerCertificate, ServerOptions, TrustedClients};
+use lxd_image::server::{
+    Handler, Listener, ListenerOptions, Redirect, ServerCertificate, ServerOptions, TrustedClients,
+};
 use lxd_image::store::Store;
 use lxd_image::{Error, ErrorKind, Result};
 use nix::unistd::{User, setgid, setgroups, setuid};
@@ -24,6 +26,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output;
+use crate::store::is_url;
 use crate::transfer::RemoteTransfer;
 
 /// Open files to ask for: one socket per connection and two files for each of its four requests, plus a reserve.
@@ -54,6 +57,10 @@ pub(crate) struct Arguments {
     /// ten days are evicted, and the least recently used ones beyond --limit cache=BYTES
     #[arg(long, value_name = "REMOTE:")]
     upstream: Option<String>,
+    /// Redirect downloads to presigned addresses of the object storage, or to a CDN before it; clients that would not
+    /// follow are served as without
+    #[arg(long, value_name = "CDN-URL", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    redirect: Option<String>,
     /// Allow plain HTTP to other machines, where --listen says http://
     #[arg(long)]
     allow_http: bool,
@@ -96,6 +103,9 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     if let Some(url) = &arguments.base_url {
         options = options.base_url(url);
     }
+    if let Some(url) = &arguments.redirect {
+        options = options.redirect(redirect(url, &store)?);
+    }
     let mut listening = ListenerOptions::new().certificate(certificate).limits(session.limits.clone());
     if let Some(path) = &arguments.trust {
         listening = listening.trusted(TrustedClients::at(path)?);
@@ -115,6 +125,25 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let served = listener.run(&session.cancel());
     notify("STOPPING=1");
     Ok(served?)
+}
+
+/// Where `--redirect` sends clients: to `url`, or to presigned addresses if that is empty.
+///
+/// # Errors
+/// `InvalidInput` for anything but an http or https URL, and without one for a store that has no presigned addresses.
+fn redirect(url: &str, store: &Store) -> Result<Redirect> {
+    if url.is_empty() {
+        if !store.has_presigned_links()? {
+            return Err(Error::new(ErrorKind::InvalidInput, "`--redirect` needs a store in object storage")
+                .with_hint("for a store in a directory, give the URL at which a web server offers its blobs"));
+        }
+        return Ok(Redirect::Presigned { lifetime: Redirect::LIFETIME });
+    }
+    if !is_url(Path::new(url)) || url.contains(['?', '#']) {
+        return Err(Error::new(ErrorKind::InvalidInput, "`--redirect` takes the URL of a CDN, without a query")
+            .with_hint("leave the value out for presigned addresses"));
+    }
+    Ok(Redirect::Base { url: url.trim_end_matches('/').to_owned() })
 }
 
 /// Opens the store for changes; on a read-only file system for reading, with a note, since images can be served all the

@@ -29,6 +29,7 @@ pub(crate) mod events;
 pub(crate) mod notes;
 pub(crate) mod operations;
 pub(crate) mod public;
+pub(crate) mod redirect;
 pub(crate) mod tokens;
 pub(crate) mod transfer;
 pub(crate) mod upstream_cache;

@@ -22,6 +22,7 @@ mod operations;
 mod page;
 mod pulling;
 mod reading;
+mod redirecting;
 mod routes;
 mod secrets;
 mod streams;

@@ -26,6 +26,7 @@ use crate::server::api::address::Address;
 use crate::server::api::answer;
 use crate::server::api::conditional::{self, Wanted};
 use crate::server::core::access;
+use crate::server::core::redirect;
 use crate::server::core::verified;
 use crate::server::handler::Handler;
 use crate::server::message::{Body, Piece, Pieces, Request, Response};
@@ -54,10 +55,24 @@ pub(in crate::server) fn export(handler: &Handler, request: &Request, image: &St
         Err(error) => return damaged(&error),
     };
     handler.used(opened.image());
+    if opened.files().1.is_none()
+        && !redirect::pins_certificate(request)
+        && let Ok(Some(address)) = redirect::location(handler, request, &opened, &opened.image().objects.image)
+    {
+        return redirected(&address);
+    }
     match body(handler, request, &opened) {
         Ok(response) => response.with(header::ETAG, &quoted(&etag)),
         Err(error) => damaged(&error),
     }
+}
+
+/// The response that sends the client to another address for the same bytes. The address is a secret for as long as it
+/// is valid, and a later request gets another one, so it must not be cached.
+fn redirected(address: &str) -> Response {
+    Response::new(StatusCode::TEMPORARY_REDIRECT)
+        .with(header::LOCATION, address)
+        .with(header::CACHE_CONTROL, "no-store")
 }
 
 /// The body for an opened image.
@@ -157,6 +172,17 @@ pub(in crate::server) fn part(
             Part::First(_) => (first, opened.image().first_size()),
             Part::Rootfs(_) => (rootfs.ok_or_else(access::not_found)?, opened.image().rootfs_size.unwrap_or(0)),
         };
+        let objects = &opened.image().objects;
+        let key = match part {
+            Part::First(_) => Some(&objects.image),
+            Part::Rootfs(_) => objects.rootfs.as_ref(),
+        };
+        // If signing fails, the bytes can still be streamed.
+        if let Some(key) = key
+            && let Ok(Some(address)) = redirect::location(handler, request, &opened, key)
+        {
+            return Ok(redirected(&address));
+        }
         let whole = handler.verified.knows(&opened.image().fingerprint, opened.files());
         let response = in_parts(request, wanted, length, &etag, |pieces| {
             if whole { pieces } else { hashed(handler, sha256, (wanted, None), pieces) }

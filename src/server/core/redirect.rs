@@ -1,0 +1,69 @@
+//! Decides whether a client is sent to the object storage for an image's file, instead of through this server.
+//!
+//! # Who is redirected
+//!
+//! - Only requests for a whole file that is one object of the store. A split image on the REST API is a form of two
+//!   files, which no object has.
+//! - Only if this server has hashed the object before (`verified`): a redirect can't hold back the last bytes of a
+//!   damaged file, as a streamed response does. The first client of an image is therefore served by this server.
+//! - Not LXD and Incus on the REST API: they check every connection of a remote against the certificate of this server,
+//!   and object storage has another. simplestreams clients check against the system's authorities, and follow.
+//! - Nobody from https to plain http.
+
+use std::time::Duration;
+
+use http::{Method, header};
+
+use super::super::handler::Handler;
+use super::super::message::Request;
+use crate::error::Result;
+use crate::fingerprint::Fingerprint;
+use crate::store::{BlobKey, OpenedImage};
+
+/// Where clients are redirected to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Redirect {
+    /// A presigned address of the object storage, valid for this long. An engine may shorten it.
+    Presigned {
+        /// How long the address is valid. It is checked when a download begins.
+        lifetime: Duration,
+    },
+    /// The address of a CDN or proxy in front of the object storage, to which the key of the object is appended.
+    Base {
+        /// The URL, without a slash at the end.
+        url: String,
+    },
+}
+
+impl Redirect {
+    /// The default lifetime of presigned addresses: 15 minutes, enough to begin a download behind a slow proxy.
+    pub const LIFETIME: Duration = Duration::from_secs(15 * 60);
+}
+
+/// Whether the client is one that checks all connections against the certificate of this server.
+pub(crate) fn pins_certificate(request: &Request) -> bool {
+    request.header(header::USER_AGENT).is_some_and(|agent| agent.starts_with("LXD") || agent.starts_with("Incus"))
+}
+
+/// The address to send the client to for the object `key` of an opened image; `None` to stream it.
+///
+/// # Errors
+/// Those of the blob store's signing.
+pub(crate) fn location(
+    handler: &Handler,
+    request: &Request,
+    opened: &OpenedImage,
+    key: &BlobKey,
+) -> Result<Option<String>> {
+    let Some(redirect) = &handler.options.redirect else { return Ok(None) };
+    let fingerprint: &Fingerprint = &opened.image().fingerprint;
+    if request.method != Method::GET || !handler.verified.knows(fingerprint, opened.files()) {
+        return Ok(None);
+    }
+    let address = match redirect {
+        Redirect::Presigned { lifetime } => handler.store.link(key, *lifetime)?,
+        Redirect::Base { url } => Some(format!("{url}/{key}")),
+    };
+    Ok(address.filter(|address| !request.secure || address.starts_with("https://")))
+}
