@@ -104,6 +104,8 @@ pub use crate::source_protocol::Protocol;
 pub use blobs::{
     Area, BlobKey, BlobStore, DirectoryBlobs, DirectoryFiles, Files, MemoryBlobs, MemoryFiles, NewFile, ObjectPart,
 };
+#[cfg(feature = "object-store")]
+pub use blobs::{ObjectBlobs, ObjectOptions};
 pub use catalog::{
     AliasPage, AliasQuery, Catalog, ImagePage, ImageQuery, MemoryCatalog, Object, ObjectState, Order, Position,
     SqliteCatalog, Totals, Transaction,

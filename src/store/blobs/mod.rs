@@ -11,12 +11,16 @@ mod directory;
 mod files;
 mod key;
 mod memory;
+#[cfg(feature = "object-store")]
+mod object;
 
 pub use directory::{DirectoryBlobs, DirectoryFiles};
 pub use files::{Area, Files, NewFile};
 pub(crate) use key::SplitKey;
 pub use key::{BlobKey, ObjectPart};
 pub use memory::{MemoryBlobs, MemoryFiles};
+#[cfg(feature = "object-store")]
+pub use object::{ObjectBlobs, ObjectOptions};
 
 use std::time::Duration;
 
