@@ -201,6 +201,8 @@ pub(crate) const ROUTES: &[Route] = &[
     // For whoever runs the server.
     route(Read, "/metrics", Local, metrics::answer),
     route(Read, "/health", Anonymous, metrics::health),
+    route(Read, "/health/live", Anonymous, metrics::is_alive),
+    route(Read, "/health/ready", Anonymous, metrics::health),
     route(Read, "/static/{name}", Anonymous, web::asset),
     // Any other path may be an alias: direct import.
     route(Read, "/{alias...}", Anonymous, direct::answer),

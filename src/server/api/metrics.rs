@@ -167,6 +167,12 @@ pub(crate) fn answer(handler: &Handler, call: Call<'_>) -> Response {
     }
 }
 
+/// `GET /health/live`: whether the process answers at all. It does not look at the store: a server whose database is
+/// away must be taken out of service (`/health/ready`), but starting it again would not help.
+pub(crate) fn is_alive(_: &Handler, _: Call<'_>) -> Response {
+    Response::text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n")
+}
+
 /// `GET /health`: whether the catalog can be read.
 ///
 /// Answers 200 or 503, to everybody: load balancers have no certificate.

@@ -48,6 +48,8 @@ const ROWS: &[Row] = &[
     ("GET, HEAD", "/images/{name}", "GET", "/images/PUBLIC", [200, 200, 200]),
     ("GET, HEAD", "/metrics", "GET", "/metrics", [404, 404, 200]),
     ("GET, HEAD", "/health", "GET", "/health", [200, 200, 200]),
+    ("GET, HEAD", "/health/live", "GET", "/health/live", [200, 200, 200]),
+    ("GET, HEAD", "/health/ready", "GET", "/health/ready", [200, 200, 200]),
     ("GET, HEAD", "/static/{name}", "GET", "/static/nothing", [404, 404, 404]),
     ("GET, HEAD", "/{alias...}", "GET", "/no/such/alias", [404, 404, 404]),
 ];
