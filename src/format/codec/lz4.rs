@@ -343,6 +343,7 @@ const BLOCK_CODE: u8 = 7;
 pub(super) struct Lz4Encoder<W> {
     /// Where the frame is written.
     sink: W,
+    /// The block that is being filled, with room for [`BLOCK`] bytes once the first byte came.
     block: Vec<u8>,
     /// The checksum of the content so far.
     hash: XxHash32,

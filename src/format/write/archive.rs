@@ -112,6 +112,7 @@ enum RootWriter {
 
 /// The kind of the file whose bytes are coming.
 enum OpenMember {
+    /// A member of an archive, which takes its bytes in order.
     Tar,
     /// A file of a SquashFS, which may be suspended between two pieces.
     SquashFs(Box<squashfs::PendingFile>),
@@ -140,7 +141,7 @@ impl ImageWriter {
     /// Both files are written under temporary names until [`finish`](Self::finish).
     ///
     /// # Errors
-    /// `Io` where a file can't be made; `AlreadyExists` where the name is taken.
+    /// `Io` where a file can't be made; `InvalidInput` for an output without a name of its own.
     pub(super) fn to_file(
         out: &Path,
         form: ImageForm,
@@ -196,6 +197,10 @@ impl ImageWriter {
     }
 
     /// Writes what remains and gives the files their names.
+    ///
+    /// # Errors
+    /// `Malformed` for an image without metadata or without a rootfs; `AlreadyExists` where a name
+    /// was taken meanwhile; those of writing. Nothing is left then.
     pub(super) fn finish(mut self) -> Result<Written> {
         let metadata = self.metadata.take().ok_or_else(|| Error::malformed("the image has no `metadata.yaml`"))?;
         Metadata::parse(&metadata, &self.limits).map_err(|error| error.in_entry(b"metadata.yaml"))?;
