@@ -40,7 +40,7 @@ pub(crate) struct SquashFsReader<S> {
     pub(super) blocks: MetadataBlocks,
     /// The table of fragment blocks, if there are any.
     pub(super) fragments: Option<LookupTable>,
-    /// The fragment block that was decoded last.
+    /// The fragment blocks that were used last, decoded.
     pub(super) fragment_cache: FragmentCache,
     /// The id table.
     ids: Vec<u32>,
