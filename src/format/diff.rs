@@ -49,9 +49,9 @@ impl Difference {
 /// The attributes of one member as text: name and value, sorted by name.
 type Facts = BTreeMap<String, String>;
 
-/// Compares what two images hold: metadata, templates, the disk, and every member of the rootfs with its
-/// attributes and content. Their form and codecs don't count, nor fractions of a second where one of two times has none:
-/// SquashFS and old archives hold whole seconds.
+/// Compares what two images hold: metadata, templates, the disk, and every member of the rootfs with
+/// its attributes and content. Their form and codecs don't count, nor fractions of a second where one
+/// of two times has none: SquashFS and old archives hold whole seconds.
 ///
 /// Takes memory for what differs; [`for_each_difference`] does not.
 ///
@@ -77,8 +77,9 @@ pub fn differences(first: &Image, second: &Image, options: &VerifyOptions) -> Re
     Ok(found)
 }
 
-/// As [`differences`], and gives each to `take`, by path. Reads each image once, so either may be a stream. Memory does not grow
-/// with the images: over [`Limits::diff_memory`](crate::Limits::diff_memory) a temporary file is used.
+/// As [`differences`], and gives each to `take`, by path. Reads each image once, so either may be a
+/// stream. Memory does not grow with the images: over
+/// [`Limits::diff_memory`](crate::Limits::diff_memory) a temporary file is used.
 ///
 /// # Errors
 /// As [`differences`], and those of `take`.

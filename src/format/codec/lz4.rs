@@ -260,8 +260,8 @@ impl<R: Read> Lz4Decoder<R> {
 }
 
 impl<R: Read> Lz4Decoder<R> {
-    /// As [`next_block`](Self::next_block), in the legacy format: it ends with the stream, or where another frame begins, and
-    /// only its last block may be short.
+    /// As [`next_block`](Self::next_block), in the legacy format: it ends with the stream, or where
+    /// another frame begins, and only its last block may be short.
     fn next_legacy_block(&mut self) -> Result<bool> {
         let rest = self.input.peek(MAGIC.len())?;
         if rest.is_empty() || is_magic(rest) {

@@ -157,8 +157,8 @@ pub(crate) struct Fingerprints {
 impl Fingerprints {
     /// Passes the fingerprints of the next page to `each`, and returns whether more pages follow.
     ///
-    /// Reads an index only, never the rows. An image with a damaged row is therefore included: a request for it returns an
-    /// error that names the damage.
+    /// Reads an index only, never the rows. An image with a damaged row is therefore included: a
+    /// request for it returns an error that names the damage.
     pub(crate) fn page(&mut self, each: &mut dyn FnMut(&Fingerprint)) -> Result<bool> {
         let (fingerprints, next) = self.store.fingerprints(&self.query)?;
         fingerprints.iter().for_each(each);
@@ -167,12 +167,13 @@ impl Fingerprints {
     }
 }
 
-/// Finds the image whose fingerprint begins with `text`, four digits at least. `secret` is that of a download token,
-/// which shows one private image. An image that the store lacks is fetched from the upstream, if there is one.
+/// Finds the image whose fingerprint begins with `text`, four digits at least. `secret` is that of
+/// a download token, which shows one private image. An image that the store lacks is fetched from
+/// the upstream, if there is one.
 ///
 /// # Errors
-/// `NotFound`, also for a text that is no beginning of a fingerprint, naming what may have been meant; `Ambiguous`; those of the
-/// upstream.
+/// `NotFound`, also for a text that is no beginning of a fingerprint, naming what may have been
+/// meant; `Ambiguous`; those of the upstream.
 pub(crate) fn find_image(
     handler: &Handler,
     request: &Request,

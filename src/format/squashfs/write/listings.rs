@@ -51,7 +51,8 @@ struct IndexEntry {
     name: Box<[u8]>,
 }
 
-/// Where an inode stands: its block and the offset in it, as a reference of the format and one more, so that none is zero.
+/// Where an inode stands: its block and the offset in it, as a reference of the format and one
+/// more, so that none is zero.
 #[derive(Clone, Copy)]
 struct InodePlace(NonZeroU64);
 

@@ -1,5 +1,5 @@
-//! `POST /1.0/images` with a JSON body: imports an image from another server in the background, or issues an upload token with which
-//! another server pushes an image here.
+//! `POST /1.0/images` with a JSON body: imports an image from another server in the background, or
+//! issues an upload token with which another server pushes an image here.
 //!
 //! # Kinds of sources
 //!
@@ -157,7 +157,8 @@ fn bring(handler: &Handler, request: &Request, spec: &UploadSpec, pull: Pull) ->
     })
 }
 
-/// The edit that gives an image that was in the store already what the client asks for. What the request does not name stays.
+/// The edit that gives an image that was in the store already what the client asks for. What the
+/// request does not name stays.
 ///
 /// It turns settings on and never off: a client that does not name one does not mean `false`.
 fn wanted(spec: &UploadSpec, auto_update: bool) -> Result<Edit> {
