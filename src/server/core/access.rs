@@ -66,7 +66,7 @@ pub(crate) fn anonymous() -> Request {
 pub(crate) fn list_images(handler: &Handler, request: &Request) -> Result<Images> {
     if !request.is_trusted() {
         let public = public::now(handler)?;
-        // Not for longer lists: whoever reads one slowly would keep all of it in memory.
+        // Not for longer lists: a client that reads slowly would keep all of it in memory.
         if public.whole().is_some_and(|whole| whole.len() <= PAGE) {
             return Ok(Images::Kept(public));
         }
@@ -363,7 +363,7 @@ pub(crate) fn list_aliases(handler: &Handler, request: &Request) -> Result<Alias
         stored()
     } else {
         let public = public::now(handler)?;
-        // Not for longer lists: whoever reads one slowly would keep all of it in memory.
+        // Not for longer lists: a client that reads slowly would keep all of it in memory.
         if public.aliases().len() <= PAGE { AliasRows::Public(public) } else { stored() }
     };
     Ok(Aliases { rows, last: None })
@@ -396,7 +396,7 @@ impl Aliases {
     /// Those of the catalog. The list can't be continued after an error.
     pub(crate) fn page(&mut self, each: &mut dyn FnMut(&Alias, &AliasTarget)) -> Result<bool> {
         let last = &mut self.last;
-        // Of one name the container's comes first.
+        // Of two aliases with one name, the container's comes first.
         let mut once = |(alias, target): &(Alias, AliasTarget)| {
             if last.as_ref() != Some(&alias.name) {
                 each(alias, target);
@@ -414,7 +414,7 @@ impl Aliases {
                 // looked up for each.
                 let page = store.alias_page(query)?;
                 for row in &page.aliases {
-                    // One that goes meanwhile, or cannot be read, is seen by nobody.
+                    // An alias whose image was deleted meanwhile or can't be read is left out.
                     if *trusted || store.image(&row.1.fingerprint).is_ok_and(|image| image.public) {
                         once(row);
                     }
