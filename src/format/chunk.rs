@@ -78,8 +78,8 @@ pub(crate) struct ChunkPool {
     size: usize,
     /// Buffers that may still be allocated.
     unallocated: usize,
-    /// Switched on when nobody takes chunks any more. Those that wait in a queue keep their buffers as long as the queue has a
-    /// sender, so that no buffer may ever come back then.
+    /// Switched on when nobody takes chunks any more. Those that wait in a queue keep their buffers
+    /// as long as the queue has a sender, so that no buffer may ever come back then.
     abandoned: Cancel,
     /// What went wrong behind the bytes of the last chunk.
     failed: Option<Error>,

@@ -3,6 +3,16 @@
 //! Metadata is compared by meaning, templates, files and disks by digest, and entries attribute by
 //! attribute. Each image is read once: members become records that are sorted by path
 //! (`external_sort`), and the two sorted lists are merged.
+//!
+//! # What counts as equal
+//!
+//! - Form and codec don't count: a unified tar and a split SquashFS may hold the same.
+//! - Metadata is the same if it means the same, however its YAML is written.
+//! - A time without a fraction of a second equals one with any fraction, since some formats have
+//!   none.
+//! - A hard link is compared by its target's name only; the target has the attributes.
+//! - The order of members does not count. Of several members of one path the last one counts, as in
+//!   a tar that is unpacked.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,9 +28,9 @@ use crate::fingerprint::Fingerprint;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Difference {
-    /// Only the first has this member.
+    /// Only the first image has a member of this path.
     OnlyInFirst(Vec<u8>),
-    /// Only the second has this member.
+    /// Only the second image has a member of this path.
     OnlyInSecond(Vec<u8>),
     /// Both have it, and these attributes differ: name, the first's value, the second's.
     Changed(Vec<u8>, Vec<(String, String, String)>),
@@ -39,11 +49,22 @@ impl Difference {
 /// The attributes of one member as text: name and value, sorted by name.
 type Facts = BTreeMap<String, String>;
 
-/// Compares what two images hold: metadata, templates, the disk, and every member of the rootfs with its
-/// attributes and content. Their form and codecs don't count, nor fractions of a second where one of two times has none:
-/// SquashFS and old archives hold whole seconds.
+/// Compares what two images hold: metadata, templates, the disk, and every member of the rootfs with
+/// its attributes and content. Their form and codecs don't count, nor fractions of a second where one
+/// of two times has none: SquashFS and old archives hold whole seconds.
 ///
 /// Takes memory for what differs; [`for_each_difference`] does not.
+///
+/// ```no_run
+/// use lxd_image::format::{Image, ImageSource, VerifyOptions, differences};
+///
+/// let old = Image::open(ImageSource::open("old.tar.zst", None)?)?;
+/// let new = Image::open(ImageSource::open("new.tar.zst", None)?)?;
+/// for difference in differences(&old, &new, &VerifyOptions::default())? {
+///     println!("{}", String::from_utf8_lossy(difference.path()));
+/// }
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
 ///
 /// # Errors
 /// Those of reading either image; `Malformed` when one of them breaks a rule.
@@ -56,8 +77,9 @@ pub fn differences(first: &Image, second: &Image, options: &VerifyOptions) -> Re
     Ok(found)
 }
 
-/// As [`differences`], and gives each to `take`, by path. Reads each image once, so either may be a stream. Memory does not grow
-/// with the images: over [`Limits::diff_memory`](crate::Limits::diff_memory) a temporary file is used.
+/// As [`differences`], and gives each to `take`, by path. Reads each image once, so either may be a
+/// stream. Memory does not grow with the images: over
+/// [`Limits::diff_memory`](crate::Limits::diff_memory) a temporary file is used.
 ///
 /// # Errors
 /// As [`differences`], and those of `take`.
@@ -95,6 +117,8 @@ pub fn for_each_difference(
 }
 
 /// The attributes that differ, with both values; empty for one that a side does not have.
+///
+/// Values are text for people, such as `0644` or a digest.
 fn changes(one: &[u8], other: &[u8]) -> Vec<(String, String, String)> {
     let (one, other) = (unpack(one), unpack(other));
     let keys: BTreeSet<_> = one.keys().chain(other.keys()).collect();
@@ -141,6 +165,10 @@ fn unpack(mut bytes: &[u8]) -> Facts {
 }
 
 /// The members of an image by path, from one pass over it.
+///
+/// # Errors
+/// Those of reading the image, and `Malformed` for the first finding of the pass that breaks a
+/// rule.
 fn inventory(image: &Image, options: &VerifyOptions) -> Result<SortedRecords> {
     let mut members = ExternalSorter::new(image.limits.diff_memory);
     let verified = image.survey_all(options, true, &mut |surveyed| match surveyed {
@@ -170,6 +198,8 @@ fn inventory(image: &Image, options: &VerifyOptions) -> Result<SortedRecords> {
 }
 
 /// The attributes of a member that are compared. Those of a hard link are its target's.
+///
+/// An attribute that an image can't express is absent, not empty, so that the two differ.
 fn facts(entry: &Entry, digest: Option<&Fingerprint>) -> BTreeMap<&'static str, String> {
     let mut facts = BTreeMap::new();
     let (kind, target) = match &entry.kind {

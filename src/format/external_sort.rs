@@ -4,6 +4,13 @@
 //! Used to compare two images: their members come in the order of the archives, millions of them,
 //! with paths of kilobytes if an attacker wants. Keys in a run share long prefixes, so only the
 //! difference to the key before is written.
+//!
+//! # The file
+//!
+//! A run is a sequence of records: three lengths of 32 bits (bytes shared with the key before, the
+//! rest of the key, the value), the rest of the key, the value. There are no checksums and no
+//! version: the file has no name, so that no other process can change it, and it ends with this
+//! one.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -28,7 +35,9 @@ const RECORD_OVERHEAD: usize = 96;
 /// A key and the value that belongs to it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Record {
+    /// What records are sorted by, as bytes.
     pub(super) key: Vec<u8>,
+    /// Carried along, and never looked at.
     pub(super) value: Vec<u8>,
 }
 
@@ -39,23 +48,29 @@ pub(super) struct ExternalSorter {
     bound: usize,
     /// Bytes that the held records take.
     bytes: usize,
+    /// Records in memory, in the order in which they came.
     held: Vec<Record>,
+    /// The temporary file, once there was too much for memory.
     spilled: Option<SpillFile>,
 }
 
 /// Sorted runs in an unnamed file (`O_TMPFILE`), the oldest first. The kernel removes it with the
 /// last descriptor.
 struct SpillFile {
+    /// The file. Readers of runs share it and read at positions.
     file: Arc<File>,
     /// Where the next run begins.
     end: u64,
+    /// The runs in it, the oldest first.
     runs: Vec<SortedRun>,
 }
 
 /// A run's first byte, and the one after its last.
 #[derive(Clone, Copy)]
 struct SortedRun {
+    /// Where the run begins in the file, in bytes.
     start: u64,
+    /// Where it ends.
     end: u64,
 }
 
@@ -66,13 +81,20 @@ impl ExternalSorter {
     }
 
     /// Adds a record; writes all held ones to the file when they are over the bound.
+    ///
+    /// # Errors
+    /// `Io` where the file can't be made or written; `InvalidInput` for a record of more than 4
+    /// GiB.
     pub(super) fn push(&mut self, key: Vec<u8>, value: Vec<u8>) -> Result<()> {
         self.bytes = self.bytes.saturating_add(key.len() + value.len() + RECORD_OVERHEAD);
         self.held.push(Record { key, value });
         if self.bytes > self.bound { self.spill() } else { Ok(()) }
     }
 
-    /// Returns all records sorted by key, each key once.
+    /// Returns all records sorted by key, each key once. Without a file nothing is read or written.
+    ///
+    /// # Errors
+    /// `Io` where the file can't be written or read.
     pub(super) fn finish(mut self) -> Result<SortedRecords> {
         if self.spilled.is_none() {
             return Ok(SortedRecords(RecordSource::Held(sorted(self.held))));
@@ -120,6 +142,10 @@ fn sorted(mut records: Vec<Record>) -> std::vec::IntoIter<Record> {
 }
 
 impl SpillFile {
+    /// A file without a name in the directory for temporary files.
+    ///
+    /// # Errors
+    /// `Io`, also where the file system of that directory has no `O_TMPFILE`.
     fn new() -> Result<Self> {
         let failed = |error| Error::io("there is no place for a temporary file", error);
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
@@ -185,7 +211,9 @@ pub(super) struct SortedRecords(RecordSource);
 
 /// Where the sorted records come from.
 enum RecordSource {
+    /// All of them were in memory.
     Held(std::vec::IntoIter<Record>),
+    /// They are read from the runs of a file.
     Merged(RunMerge),
 }
 
@@ -202,12 +230,15 @@ impl Iterator for SortedRecords {
 
 /// A k-way merge: the next record of each run in a heap.
 struct RunMerge {
+    /// One for each run, by its number.
     readers: Vec<RunReader>,
+    /// The next record of each run that has one, the least first.
     heads: BinaryHeap<Reverse<RunHead>>,
 }
 
 /// The next record of a run, ordered by key and then by age.
 struct RunHead {
+    /// The record.
     record: Record,
     /// The run's number; a larger one is younger.
     run: usize,
@@ -267,7 +298,9 @@ struct RunReader {
     file: Arc<File>,
     /// Where the next part of the run is read.
     at: u64,
+    /// Where the run ends in the file.
     end: u64,
+    /// The part of the run that was read last.
     buffer: Vec<u8>,
     /// Bytes of the buffer that were used.
     given: usize,
@@ -276,6 +309,7 @@ struct RunReader {
 }
 
 impl RunReader {
+    /// The next record; `None` at the end of the run.
     fn next(&mut self) -> Result<Option<Record>> {
         if self.given == self.buffer.len() && self.at == self.end {
             return Ok(None);

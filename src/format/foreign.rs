@@ -25,8 +25,9 @@ const TAIL_BYTES: usize = 512;
 /// A format that people take for an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct ForeignFormat {
-    /// With its article.
+    /// With its article, to stand behind "this is".
     name: &'static str,
+    /// What to do with it.
     remedy: Remedy,
 }
 
@@ -144,6 +145,9 @@ const MAGICS: &[(usize, &[u8], ForeignFormat)] = &[
 const DOWNLOAD: Remedy = Remedy::Say("the address may be that of a page, or ask for a login: look at it in a browser");
 
 /// The format by the first and the last bytes of a file, `None` for an unknown one.
+///
+/// Only the bytes count, never the name of the file. Text formats are recognised last and without
+/// regard to case, since their beginning is the least certain sign.
 fn of(head: &[u8], tail: &[u8]) -> Option<ForeignFormat> {
     let found = MAGICS.iter().find(|(place, magic, _)| head.get(*place..).is_some_and(|rest| rest.starts_with(magic)));
     if let Some((_, _, found)) = found {
@@ -166,6 +170,8 @@ fn of(head: &[u8], tail: &[u8]) -> Option<ForeignFormat> {
 }
 
 /// Whether a file that begins with `head` has a name here, or is compressed.
+///
+/// Used to decide whether unknown bytes are worth a guess at all.
 pub(super) fn is_known(head: &[u8]) -> bool {
     of(head, &[]).is_some()
         || Codec::detect(head).is_some()
@@ -174,6 +180,9 @@ pub(super) fn is_known(head: &[u8]) -> bool {
 }
 
 /// The refusal of a file that begins with `head`, [`HEAD_BYTES`] bytes of it where it has them.
+///
+/// A file of zeros is said to be empty, as people make such files by mistake. A raw disk is never
+/// guessed: any bytes at all can be one.
 pub(super) fn refusal(input: &Input, head: &[u8]) -> Error {
     let place = FileLocation::of(input);
     match of(head, &tail(input)) {
@@ -188,6 +197,8 @@ pub(super) fn refusal(input: &Input, head: &[u8]) -> Error {
 }
 
 /// The refusal of a file that is compressed with `codec` and then begins with `head`.
+///
+/// The hint first decompresses and then goes on with what was inside.
 pub(super) fn compressed_refusal(input: &Input, codec: Codec, head: &[u8]) -> Error {
     let what = if head.starts_with(qcow2::MAGIC) {
         foreign("a qcow2 disk", Remedy::None)
@@ -257,6 +268,8 @@ pub(super) fn input_disk_refusal(input: &Input, head: &[u8]) -> Error {
 }
 
 /// Whether a compressed file is a tar archive; what can't be decoded is none.
+///
+/// Only the first block is decoded, with the default limits.
 fn holds_tar(input: &Input, codec: Codec) -> bool {
     let decoded = input.peek(|reader| {
         let mut decoder = codec::decoder(codec, reader, &Limits::default(), 1, input.cancel())?;
@@ -319,6 +332,7 @@ struct FileLocation<'a> {
 }
 
 impl<'a> FileLocation<'a> {
+    /// Where an input lies.
     fn of(input: &'a Input) -> Self {
         let stream = input.as_blob().is_none();
         Self { file: input.name().filter(|_| !stream), stream }
@@ -326,6 +340,9 @@ impl<'a> FileLocation<'a> {
 }
 
 /// The command that makes a qcow2 of a disk in `format`.
+///
+/// The format is always named: `qemu-img` would guess it otherwise, and a guest that writes to a
+/// raw disk can make it look like another format.
 fn convert(format: &str, file: Option<&Path>) -> String {
     let file = file.unwrap_or(Path::new("disk.img"));
     let mut out = file.with_extension("qcow2");
@@ -370,6 +387,8 @@ fn decompress_with(
 }
 
 /// A path as one word for a POSIX shell, quoted where needed; a leading dash is protected as `./-`.
+///
+/// Hints are pasted, and names of files come from others.
 fn shell(path: &Path) -> String {
     let bytes = path.as_os_str().as_bytes();
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+=:@%,".contains(byte);

@@ -55,8 +55,8 @@ fn map(found: std::io::Result<Option<Vec<Range<u64>>>>, size: u64) -> Result<Opt
     Ok((size > 0 && segments != [(0, size)]).then_some(SparseMap { segments, size }))
 }
 
-/// Where a file of `size` bytes holds anything but zeros, whatever the file system stores: the same bytes give the same answer, and
-/// so the same archive.
+/// Where a file of `size` bytes holds anything but zeros, whatever the file system stores: the same
+/// bytes give the same answer, and so the same archive.
 ///
 /// # Errors
 /// `Io`, `Cancelled`.
@@ -109,8 +109,8 @@ fn add(segments: &mut Vec<(u64, u64)>, start: u64, end: u64, gap: u64) {
     }
 }
 
-/// Writes `bytes` to a file that holds nothing there yet, and leaves a hole in place of zeros. Returns how many were written; the
-/// caller sets the size at the end.
+/// Writes `bytes` to a file that holds nothing there yet, and leaves a hole in place of zeros.
+/// Returns how many were written; the caller sets the size at the end.
 ///
 /// # Errors
 /// What writing fails with.

@@ -110,7 +110,8 @@ impl Image {
                     return Err(first.name_error(error));
                 }
                 let part = ImageFile::new(first, first_is, ArchiveRole::Unified);
-                // Only one whose top can be read and has no metadata is surely the other file; the rest is told on reading.
+                // Only one whose top can be read and has no metadata is surely the other file; the
+                // rest is told on reading.
                 if part.container == Container::SquashFs
                     && part.input.as_blob().is_some()
                     && matches!(
@@ -152,8 +153,8 @@ impl Image {
         self.parts.iter().map(|part| part.container)
     }
 
-    /// How each file is compressed: by the codec around a tar, or the one inside a SquashFS. `None` for a disk, whose clusters may
-    /// be compressed one by one.
+    /// How each file is compressed: by the codec around a tar, or the one inside a SquashFS. `None`
+    /// for a disk, whose clusters may be compressed one by one.
     pub fn compressions(&self) -> impl ExactSizeIterator<Item = Option<&'static str>> + '_ {
         self.parts.iter().map(|part| match part.container {
             Container::Tar(codec) => Some(codec.name()),

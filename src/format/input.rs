@@ -98,22 +98,24 @@ impl Input {
         Self { bytes: InputBytes::AtRest(blob), name: None, announced: None, cancel: Cancel::new() }
     }
 
-    /// Takes a stream, which can be read once. It is read on a thread of its own, so that cancellation need not wait for it: a
-    /// `reader` that never returns is left behind with that thread.
+    /// Takes a stream, which can be read once. It is read on a thread of its own, so that
+    /// cancellation need not wait for it: a `reader` that never returns is left behind with that
+    /// thread.
     #[must_use]
     pub fn stream(reader: impl Read + Send + 'static) -> Self {
         Self::once(CancellableStream::Detached(ReaderThread::new(reader)))
     }
 
-    /// Takes a stream as [`stream`](Self::stream) does, and never returns to the caller while `reader` is at work: for readers
-    /// that end their own waits when the call is cancelled, or that use what the caller frees afterwards.
+    /// Takes a stream as [`stream`](Self::stream) does, and never returns to the caller while
+    /// `reader` is at work: for readers that end their own waits when the call is cancelled, or
+    /// that use what the caller frees afterwards.
     #[must_use]
     pub fn attached_stream(reader: impl Read + Send + 'static) -> Self {
         Self::once(CancellableStream::Attached(Box::new(reader)))
     }
 
-    /// Takes an open descriptor as a stream, from where it stands: a pipe, a socket, standard input. Cancellation ends a wait
-    /// for its bytes, and leaves nothing behind.
+    /// Takes an open descriptor as a stream, from where it stands: a pipe, a socket, standard
+    /// input. Cancellation ends a wait for its bytes, and leaves nothing behind.
     #[must_use]
     pub fn descriptor(fd: impl Into<OwnedFd>) -> Self {
         Self::once(CancellableStream::Descriptor(File::from(fd.into())))
@@ -124,8 +126,8 @@ impl Input {
         Self { bytes: InputBytes::Stream(Mutex::new(Some(peeked))), name: None, announced: None, cancel: Cancel::new() }
     }
 
-    /// Stops whatever reads this input when `cancel` is switched on, also calls that take no [`Monitor`](crate::Monitor), such
-    /// as [`Image::open`](super::Image::open).
+    /// Stops whatever reads this input when `cancel` is switched on, also calls that take no
+    /// [`Monitor`](crate::Monitor), such as [`Image::open`](super::Image::open).
     #[must_use]
     pub fn with_cancel(mut self, cancel: Cancel) -> Self {
         self.cancel = cancel;

@@ -12,6 +12,10 @@ use super::path::split_last;
 use crate::error::Result;
 
 /// The paths of such members, as hashes under a random key.
+///
+/// Hashes instead of paths, as an image may have millions of devices. With a random key nobody can
+/// prepare paths whose hashes collide; by chance two of a million do with a probability of one in
+/// 37 million.
 #[derive(Default)]
 pub(super) struct OmittedMembers {
     paths: HashSet<u64>,
@@ -37,6 +41,9 @@ impl OmittedMembers {
     }
 
     /// Refuses what could not stand beside or below such a member; what replaces one is let in.
+    ///
+    /// # Errors
+    /// `Malformed` for a member below such a member, and for a directory in its place.
     pub(super) fn check(&mut self, entry: &Entry) -> Result<()> {
         if self.paths.is_empty() {
             return Ok(());

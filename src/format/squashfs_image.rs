@@ -41,6 +41,9 @@ enum SquashFsSource {
 impl SquashFsSource {
     /// The source for a file of an image: itself if it can be read at positions, else a copy in
     /// `directory`.
+    ///
+    /// # Errors
+    /// `Io` where the stream can't be read or the copy can't be written; `Cancelled`.
     fn of(part: &ImageFile, pass: &ReadPass<'_>, hasher: &mut Hasher, directory: &Path) -> Result<Self> {
         match part.input.as_blob() {
             Some(blob) => Ok(Self::Own(blob.clone())),
@@ -52,6 +55,7 @@ impl SquashFsSource {
         }
     }
 
+    /// The bytes, wherever they are.
     fn blob(&self) -> &Blob {
         match self {
             Self::Own(blob) | Self::Copy(blob) => blob,
@@ -66,6 +70,10 @@ fn unreadable(error: std::io::Error) -> Error {
 
 /// Hashes an image while `work` reads it, and fails if the source changed meanwhile, as far as its
 /// engine can tell. A copy was hashed when it was made.
+///
+/// # Errors
+/// Those of `work` and of reading; `Io` if the source changed meanwhile or a thread can't be
+/// started.
 fn hashing<T>(
     source: &SquashFsSource,
     pass: &ReadPass<'_>,
@@ -94,6 +102,9 @@ fn hashing<T>(
 }
 
 /// Hashes all bytes of a source and reports progress.
+///
+/// # Errors
+/// `Io`; `Cancelled`.
 fn hash(blob: &Blob, pass: &ReadPass<'_>, hasher: &mut Hasher) -> Result<()> {
     let before = hasher.bytes();
     let mut report = |read: u64| pass.monitor.report(pass.phase, before.saturating_add(read), pass.total);
@@ -150,9 +161,11 @@ pub(super) fn visit_squashfs(
 
 /// The content of one member of a SquashFS, which can be read as often as needed.
 struct SquashFsContent<'a, S> {
+    /// The image that holds it.
     reader: &'a SquashFsReader<S>,
     /// `None` for a member without content of its own.
     data: Option<&'a FileData>,
+    /// Progress and cancellation.
     pass: &'a ReadPass<'a>,
 }
 
@@ -228,6 +241,9 @@ pub(super) fn find_in_squashfs(
 }
 
 /// Unpacks a SquashFS: names in order on this thread, contents on others.
+///
+/// # Errors
+/// Those of reading and of writing. The caller removes what was written.
 pub(super) fn unpack_squashfs(
     part: &ImageFile,
     pass: &ReadPass<'_>,
@@ -255,17 +271,23 @@ type SmallContent = Arc<Mutex<Vec<u8>>>;
 /// Places members and writes them. Small files (metadata and templates) are kept until all content
 /// was decoded, because they are judged as a whole.
 struct TreeSink<'w, 'a, 'scope> {
+    /// Decides where each member belongs.
     layout: Layout,
+    /// Bounds on metadata, templates and the disk's header.
     limits: &'w Limits,
     /// Metadata and templates, until their content is complete.
     small: Vec<(Entry, MemberPlace, SmallContent)>,
     /// The disk's entry and size, for the check of its header.
     disk: Option<(Entry, u64)>,
+    /// Writes below the destination.
     writer: &'w mut TreeWriter<'a, 'scope>,
 }
 
 impl TreeSink<'_, '_, '_> {
     /// Judges the small files and the disk's header, after all content was written.
+    ///
+    /// # Errors
+    /// Those of metadata, templates and the header, with the name of the member.
     fn finish(mut self) -> Result<LayoutSummary> {
         for (entry, place, content) in std::mem::take(&mut self.small) {
             let content = std::mem::take(&mut *content.lock().unwrap_or_else(PoisonError::into_inner));
@@ -325,7 +347,9 @@ impl ExtractSink for TreeSink<'_, '_, '_> {
 
 /// Where a file's content goes: into the file on disk, or into memory.
 enum MemberTarget {
+    /// The file below the destination.
     Direct(DirectFile),
+    /// Memory, for a file that is judged as a whole.
     Small(SmallContent),
 }
 

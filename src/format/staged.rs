@@ -170,7 +170,8 @@ impl StagingDir {
         self.parent.identity_of(name).ok() == Some(self.identity)
     }
 
-    /// Removes everything. Another process may move things inside meanwhile: then it starts again, a bounded number of times.
+    /// Removes everything. Another process may move things inside meanwhile: then it starts again,
+    /// a bounded number of times.
     pub(super) fn discard(&mut self) -> Result<()> {
         let Some(name) = self.name.take() else { return Ok(()) };
         // Whoever cancelled wants it gone, too.

@@ -1,4 +1,8 @@
-//! Reads all templates of an image in one pass. Their number and size are bounded by the layout.
+//! Reads all templates of an image in one pass. Their number and size are bounded by the layout, so
+//! that they can be kept in memory.
+//!
+//! The files of `templates/` are returned, whether `metadata.yaml` names them or not. Which of them
+//! apply, and when, is decided by the rules in the metadata.
 
 use super::chunk::Chunk;
 use super::entry::Entry;
@@ -16,6 +20,9 @@ use crate::progress::{Monitor, Phase};
 impl Image {
     /// All templates: name and content, sorted by name. Reads the image, or the metadata file of a split
     /// one, to its end.
+    ///
+    /// A split image's rootfs is not read. The fingerprint is not checked; verify the image for
+    /// that.
     ///
     /// # Errors
     /// Those of unpacking: a template that is no regular file, too many, too large.

@@ -106,14 +106,14 @@ pub(crate) fn drive_tar<C: Chunks>(
 
 /// The content of one member, whichever container holds it.
 ///
-/// [`show_member`] decides what is done with a member by its place; this trait is all that it needs to know about tar and
-/// SquashFS. Offsets ascend, and holes are left out.
+/// [`show_member`] decides what is done with a member by its place; this trait is all that it needs
+/// to know about tar and SquashFS. Offsets ascend, and holes are left out.
 pub(super) trait MemberContent {
     /// Passes the data, piece by piece, to `take`. The disk's head may have been read before.
     fn read(&mut self, take: &mut dyn FnMut(u64, Chunk) -> Result<()>) -> Result<()>;
 
-    /// The first [`HEAD_BYTES`] of the content, holes as zeros, or all of it where it is shorter. [`read`](Self::read) returns
-    /// these bytes again.
+    /// The first [`HEAD_BYTES`] of the content, holes as zeros, or all of it where it is shorter.
+    /// [`read`](Self::read) returns these bytes again.
     fn head(&mut self) -> Result<Vec<u8>>;
 
     /// The whole content of a small file.

@@ -121,8 +121,6 @@ impl Handler {
         // Long enough to remove staged files, short enough for a service manager that kills after a
         // while.
         const CLEANUP_TIMEOUT: Duration = Duration::from_secs(5);
-        // Operations first: their transfers see the cancellation of the cache as their own end
-        // otherwise.
         self.operations.stop();
         self.upstream_cache.stop();
         self.operations.settle(CLEANUP_TIMEOUT);

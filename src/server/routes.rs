@@ -169,7 +169,7 @@ pub(crate) const ROUTES: &[Route] = &[
     route(Post, "/1.0/images", UploadToken, rest::create_image),
     route(Read, "/1.0/images/aliases", Anonymous, rest::list_aliases),
     route(Post, "/1.0/images/aliases", Trusted, rest::create_alias),
-    // Clients of the peers escape the slashes of a name; whoever does not is understood as well.
+    // Clients of the peers escape the slashes of a name; unescaped slashes are accepted as well.
     route(Read, "/1.0/images/aliases/{name...}", Anonymous, rest::get_alias),
     route(Put, "/1.0/images/aliases/{name...}", Trusted, rest::edit_alias),
     route(Patch, "/1.0/images/aliases/{name...}", Trusted, rest::edit_alias),
@@ -198,7 +198,7 @@ pub(crate) const ROUTES: &[Route] = &[
     route(Read, "/streams/v1/{path...}", Anonymous, simplestreams_document),
     // Files of simplestreams items, and the pages of images.
     route(Read, "/images/{name}", Anonymous, image_file_or_page),
-    // For whoever runs the server.
+    // For administrators and monitoring.
     route(Read, "/metrics", Local, metrics::answer),
     route(Read, "/health", Anonymous, metrics::health),
     route(Read, "/health/live", Anonymous, metrics::is_alive),
@@ -324,8 +324,8 @@ fn authorize(
     }
 }
 
-/// The response to a method that no route of the path has. Which methods a path has is told to those only who may use
-/// one of them.
+/// The response to a method that no route of the path has. Only a client that may use one of the methods
+/// of a path learns which methods it has.
 ///
 /// `405` with a header `Allow` tells that the path exists and what can be done with it. That is no
 /// secret where some method is open to everybody. Elsewhere a client that may call none of them

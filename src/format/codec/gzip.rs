@@ -26,21 +26,28 @@ use crate::error::{Error, Result};
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// The only compression method, CM.
 const DEFLATE: u8 = 8;
-// Header flags, RFC 1952 section 2.3.1.
 // The flags of the member header, FLG in RFC 1952 section 2.3.1.
+/// The header ends with its own checksum.
 const HEADER_CRC: u8 = 2;
+/// The header has a field of extra data.
 const EXTRA: u8 = 4;
+/// The header has the name of the file.
 const NAME: u8 = 8;
+/// The header has a comment.
 const COMMENT: u8 = 16;
+/// Flags that must be zero.
 const RESERVED: u8 = 0xe0;
 
 /// Decodes all members of a stream. Each member has a state of its own: nothing but the position in
 /// the input is carried over.
 pub(super) struct GzipDecoder<R> {
+    /// The compressed bytes.
     input: PeekReader<R>,
+    /// The deflate decoder, reset for each member.
     inflate: Decompress,
     /// The checksum and length of the current member's plain bytes.
     crc: Crc,
+    /// What comes next in the input.
     state: GzipState,
 }
 
@@ -59,6 +66,7 @@ enum GzipState {
 }
 
 impl<R: Read> GzipDecoder<R> {
+    /// A decoder that has read nothing yet.
     pub(super) fn new(source: R) -> Self {
         Self {
             input: PeekReader::new(source),
@@ -124,6 +132,8 @@ impl<R: Read> GzipDecoder<R> {
 
     /// Whether another member follows. Zeros after the last one are taken as padding, as tapes and
     /// `gzip` itself have it; anything else is garbage.
+    ///
+    /// A tape drive fills its last block with zeros, so any number of them is accepted.
     fn another(&mut self) -> Result<bool> {
         if self.input.peek(2)?.starts_with(&MAGIC) {
             return Ok(true);
@@ -214,6 +224,7 @@ const WINDOW: usize = 32 << 10;
 struct DeflateJob {
     /// The block before, whose end is the dictionary. Empty for the first.
     before: Arc<Vec<u8>>,
+    /// The bytes to compress.
     block: Arc<Vec<u8>>,
     /// Whether the stream ends with this block.
     last: bool,
@@ -222,13 +233,16 @@ struct DeflateJob {
 /// The result of a job: the deflated bytes, and the CRC of the plain ones, to be combined in the
 /// order of the blocks.
 struct DeflatedBlock {
+    /// The deflated bytes, which end on a byte boundary.
     bytes: Vec<u8>,
+    /// The checksum of the plain bytes of this block alone.
     crc: Crc,
 }
 
 /// Compresses into one member. Blocks are written in order; at most [`Workers::depth`] of them are
 /// in flight.
 pub(super) struct GzipEncoder<W> {
+    /// Where the member is written.
     sink: W,
     /// The block that is being filled.
     block: Vec<u8>,
@@ -242,6 +256,10 @@ pub(super) struct GzipEncoder<W> {
 }
 
 impl<W: Write> GzipEncoder<W> {
+    /// Writes the member's header: no name, no time, Unix as the system.
+    ///
+    /// # Errors
+    /// `Io` where the header can't be written or a thread can't be started.
     pub(super) fn new(compression: Compression, mut sink: W, threads: usize) -> Result<Self> {
         let level = compression.effective_level();
         // No name, no time, so that equal input gives equal output; XFL as gzip sets it.
@@ -283,6 +301,9 @@ impl<W: Write> GzipEncoder<W> {
     }
 
     /// Waits for the oldest block in flight and writes it.
+    ///
+    /// Its checksum is combined with that of the blocks before it, which needs no second look at
+    /// the bytes.
     fn write_oldest(&mut self) -> Result<()> {
         let Some(oldest) = self.pending.pop_front() else { return Ok(()) };
         let done = oldest.recv().map_err(|_| lost())??;
@@ -291,7 +312,8 @@ impl<W: Write> GzipEncoder<W> {
     }
 }
 
-/// Deflates one block with the end of the one before as dictionary.
+/// Deflates one block with the end of the block before it as dictionary. All but the last block end
+/// with a sync flush, which is an empty stored block on a byte boundary (RFC 1951, section 3.2.4).
 fn deflate_block(mut deflate: Compress, job: &DeflateJob) -> Result<DeflatedBlock> {
     let failed = |error| Error::invalid("deflate failed").with_source(error);
     let mut crc = Crc::new();

@@ -31,16 +31,22 @@ use crate::limits::Limits;
 const MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
 /// The magic number of a legacy frame.
 const LEGACY_MAGIC: [u8; 4] = [0x02, 0x21, 0x4c, 0x18];
-// The frame descriptor's flags, from the frame format's description 1.6.
 // The frame descriptor's FLG byte, from the frame format's description 1.6.
+/// The version number of the format, 01, in its two bits.
 const VERSION: u8 = 0x40;
+/// The bits of the version number.
 const VERSION_MASK: u8 = 0xc0;
+/// Each block is decoded by itself, without the content before it.
 const INDEPENDENT: u8 = 0x20;
-/// Bytes of a block as written: the format's largest, and what the `lz4` program uses by default.
+/// Each block is followed by a checksum of its compressed bytes.
 const BLOCK_CHECKSUM: u8 = 0x10;
+/// The descriptor has the size of the whole content.
 const CONTENT_SIZE: u8 = 0x08;
+/// The frame ends with a checksum of the whole content.
 const CONTENT_CHECKSUM: u8 = 0x04;
+/// A bit that must be zero.
 const RESERVED: u8 = 0x02;
+/// The descriptor has the number of a dictionary.
 const DICTIONARY: u8 = 0x01;
 /// The bit in a block's length that says it is stored without compression.
 const UNCOMPRESSED: u32 = 1 << 31;
@@ -67,24 +73,30 @@ struct FrameState {
 
 /// Decodes all frames of a stream, block by block.
 pub(super) struct Lz4Decoder<R> {
+    /// The compressed bytes.
     input: PeekReader<R>,
     /// The limit on a block's size.
     lz4_block: u64,
+    /// The limit on memory, which bounds the blocks of the legacy format.
     codec_memory: u64,
     /// The current frame, `None` between frames.
     frame: Option<FrameState>,
+    /// Frames begun so far, skippable ones too. The first one must exist.
     frames: u64,
     /// The compressed block.
     packed: Vec<u8>,
     /// Room for a block, of which `filled` bytes are decoded and `given` handed out.
     block: Vec<u8>,
+    /// Decoded bytes in `block`.
     filled: usize,
+    /// Bytes of `block` that were returned already.
     given: usize,
     /// What came before `block` in a frame of linked blocks.
     history: Vec<u8>,
 }
 
 impl<R: Read> Lz4Decoder<R> {
+    /// A decoder that has read nothing yet; `lz4_block` and `codec_memory` of the limits apply.
     pub(super) fn new(source: R, limits: &Limits) -> Self {
         Self {
             input: PeekReader::new(source),
@@ -186,6 +198,10 @@ impl<R: Read> Lz4Decoder<R> {
     }
 
     /// Decodes the next block into `block`; false at the frame's end.
+    ///
+    /// # Errors
+    /// `Malformed` for a block that is longer than the frame allows, for a wrong checksum or size,
+    /// and for data that is cut or does not decode.
     fn next_block(&mut self) -> Result<bool> {
         let Some(frame) = &mut self.frame else { return Ok(false) };
         if frame.legacy {
@@ -216,6 +232,8 @@ impl<R: Read> Lz4Decoder<R> {
         {
             return Err(Error::malformed("an lz4 block does not match its checksum"));
         }
+        // A linked block may refer to the last 64 KiB of content, over several blocks if they are
+        // short.
         let linked = frame.flags & INDEPENDENT == 0;
         if linked {
             remember(&mut self.history, &self.block[..self.filled]);
@@ -242,8 +260,8 @@ impl<R: Read> Lz4Decoder<R> {
 }
 
 impl<R: Read> Lz4Decoder<R> {
-    /// As [`next_block`](Self::next_block), in the legacy format: it ends with the stream, or where another frame begins, and
-    /// only its last block may be short.
+    /// As [`next_block`](Self::next_block), in the legacy format: it ends with the stream, or where
+    /// another frame begins, and only its last block may be short.
     fn next_legacy_block(&mut self) -> Result<bool> {
         let rest = self.input.peek(MAGIC.len())?;
         if rest.is_empty() || is_magic(rest) {
@@ -320,9 +338,12 @@ const BLOCK: usize = 4 << 20;
 /// The number of that block size in a frame's descriptor.
 const BLOCK_CODE: u8 = 7;
 
-/// Compresses into one frame, with blocks on several threads.
+/// Compresses into one frame, with blocks on several threads. Blocks are independent, so that
+/// threads do not wait for each other; the price is a slightly larger result.
 pub(super) struct Lz4Encoder<W> {
+    /// Where the frame is written.
     sink: W,
+    /// The block that is being filled, with room for [`BLOCK`] bytes once the first byte came.
     block: Vec<u8>,
     /// The checksum of the content so far.
     hash: XxHash32,
@@ -332,6 +353,10 @@ pub(super) struct Lz4Encoder<W> {
 }
 
 impl<W: Write> Lz4Encoder<W> {
+    /// Writes the frame's header. lz4 has one level here, so the compression has no settings.
+    ///
+    /// # Errors
+    /// `Io` where the header can't be written or a thread can't be started.
     pub(super) fn new(_: Compression, mut sink: W, threads: usize) -> Result<Self> {
         let descriptor = [VERSION | INDEPENDENT | CONTENT_CHECKSUM, BLOCK_CODE << 4];
         sink.write_all(&MAGIC)?;
@@ -357,6 +382,8 @@ impl<W: Write> Lz4Encoder<W> {
     }
 
     /// Waits for the oldest block in flight and writes it.
+    ///
+    /// Blocks are written in their order, whichever thread is done first.
     fn write_oldest(&mut self) -> Result<()> {
         let Some(oldest) = self.pending.pop_front() else { return Ok(()) };
         Ok(self.sink.write_all(&oldest.recv().map_err(|_| lost())?)?)

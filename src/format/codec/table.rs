@@ -11,7 +11,8 @@ use std::str::FromStr;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// What is known about one codec. Everything that depends on which codec it is, but for the code itself, stands in these rows.
+/// What is known about one codec. Everything that depends on which codec it is, but for the code
+/// itself, stands in these rows.
 #[derive(Debug)]
 pub(super) struct CodecFacts {
     name: &'static str,
@@ -220,8 +221,8 @@ impl Codec {
         }
     }
 
-    /// The codec that a file's name promises by its ending, in any case: `None` (the variant) for `.tar`, no answer for other
-    /// endings and none.
+    /// The codec of a file by its extension, without regard to case: the variant `None` for `.tar`, and
+    /// no codec for other extensions and for a name without one.
     ///
     /// ```
     /// use lxd_image::format::Codec;

@@ -32,12 +32,15 @@ const MAGIC: &[u8; 6] = b"\xfd7zXZ\0";
 /// Decodes all streams. One liblzma decoder is made for each stream, as its multi-threaded one
 /// handles a single stream.
 pub(super) struct XzDecoder<R> {
+    /// The compressed bytes.
     input: PeekReader<R>,
     /// The decoder of the current stream, `None` between streams.
     stream: Option<Stream>,
+    /// xz or lzma.
     codec: Codec,
     /// Streams begun so far.
     streams: u64,
+    /// The most threads that liblzma may use for the blocks of a stream.
     threads: usize,
     /// The limit on a dictionary, in bytes.
     codec_memory: u64,
@@ -46,6 +49,8 @@ pub(super) struct XzDecoder<R> {
 }
 
 impl<R: Read> XzDecoder<R> {
+    /// A decoder that has read nothing yet. With one thread liblzma decodes while it is called;
+    /// with more it decodes blocks ahead, within `codec_threads_memory`.
     pub(super) fn new(codec: Codec, source: R, limits: &Limits, threads: usize) -> Self {
         Self {
             input: PeekReader::new(source),
@@ -59,6 +64,9 @@ impl<R: Read> XzDecoder<R> {
     }
 
     /// Opens the next stream, if there is one. The multi-threaded decoder takes one at a time.
+    ///
+    /// # Errors
+    /// `Unsupported` for an unknown kind of check; `Malformed` for garbage after the last stream.
     fn next_stream(&mut self) -> Result<bool> {
         if self.streams > 0 && !self.another()? {
             return Ok(false);
@@ -110,6 +118,8 @@ impl<R: Read> XzDecoder<R> {
     }
 
     /// liblzma's error as one of ours.
+    ///
+    /// `Options` is a filter that this liblzma does not have, so it is not called damage.
     fn failure(&self, error: LzmaError) -> Error {
         let codec = self.codec;
         match error {
@@ -142,6 +152,8 @@ impl<R: Read> DecodeStep for XzDecoder<R> {
             self.input.consume(taken);
             match status {
                 Ok(Status::StreamEnd) => self.stream = None,
+                // liblzma was told that nothing follows and produced nothing: the stream lacks its
+                // end.
                 Ok(_) if ended && made == 0 => return Err(truncated()),
                 Ok(_) => {}
                 Err(error) => return Err(self.failure(error)),
@@ -155,13 +167,21 @@ impl<R: Read> DecodeStep for XzDecoder<R> {
 
 /// Compresses into one stream, xz with CRC-64 or `.lzma`.
 pub(super) struct XzEncoder<W> {
+    /// Where the stream is written.
     sink: W,
+    /// liblzma's encoder.
     stream: Stream,
+    /// Takes what liblzma produces before it goes to the sink.
     buffer: Vec<u8>,
     cancel: Cancel,
 }
 
 impl<W: Write> XzEncoder<W> {
+    /// An encoder with the level of the compression. For lzma one thread is used, as the format has
+    /// one block.
+    ///
+    /// # Errors
+    /// `Io` where liblzma can't allocate its memory.
     pub(super) fn new(compression: Compression, sink: W, threads: usize, cancel: &Cancel) -> Result<Self> {
         let level = compression.effective_level();
         let stream = match compression.codec() {
@@ -181,6 +201,9 @@ impl<W: Write> XzEncoder<W> {
 
     /// One call of liblzma; what it produces goes to the sink. Returns how many bytes were
     /// consumed, and the status.
+    ///
+    /// A call returns within `CANCEL_POLL` even if its threads are busy, so that cancellation is
+    /// seen soon.
     fn step(&mut self, bytes: &[u8], action: Action) -> Result<(usize, Status)> {
         self.cancel.check()?;
         let (taken, made) = (self.stream.total_in(), self.stream.total_out());

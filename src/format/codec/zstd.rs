@@ -31,8 +31,11 @@ const BUFFER: usize = 256 << 10;
 
 /// Decodes all frames of a stream with one context, which libzstd resets at each frame.
 pub(super) struct ZstdDecoder<R> {
+    /// The compressed bytes.
     input: PeekReader<R>,
+    /// libzstd's decoder, reset by itself at each frame.
     context: raw::Decoder<'static>,
+    /// The limit on a frame's window, in bytes.
     codec_memory: u64,
     /// Whether a frame was begun and is not complete.
     in_frame: bool,
@@ -41,6 +44,11 @@ pub(super) struct ZstdDecoder<R> {
 }
 
 impl<R: Read> ZstdDecoder<R> {
+    /// A decoder that has read nothing yet. libzstd's own bound on windows is lifted, as the limit
+    /// is checked here.
+    ///
+    /// # Errors
+    /// `Io` where libzstd can't allocate its context.
     pub(super) fn new(source: R, limits: &Limits) -> Result<Self> {
         let mut context = raw::Decoder::new()?;
         context.set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX))?;

@@ -27,16 +27,24 @@ use crate::rooted::{Dir, proc_path};
 /// The attributes of an entry, with owners already shifted to the host's.
 #[derive(Debug, Clone)]
 pub(crate) struct Attributes {
+    /// The owner on the host.
     uid: u32,
+    /// The group on the host.
     gid: u32,
+    /// The permission bits, setuid, setgid and sticky.
     mode: u32,
+    /// The modification time. The access time is set to the same.
     mtime: Timestamp,
+    /// Extended attributes: names and values, with owners in them shifted.
     xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Attributes {
     /// The attributes of an entry. Attributes that the kernel would refuse are omitted and
     /// reported.
+    ///
+    /// # Errors
+    /// `InvalidInput` for an owner that the map of ids does not have.
     pub(crate) fn of(entry: &Entry, applier: &Applier) -> Result<Self> {
         let ids = &applier.ids;
         let mut xattrs = Vec::with_capacity(entry.xattrs.len());
@@ -61,12 +69,18 @@ impl Attributes {
 
     /// The attributes of a directory that no member of the archive names: 0755, owned by the
     /// image's root, made now.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the map of ids has no root.
     pub(crate) fn implied(ids: &IdMap) -> Result<Self> {
         let now = Timestamp::from(std::time::SystemTime::now());
         Ok(Self { uid: ids.shift_uid(0)?, gid: ids.shift_gid(0)?, mode: 0o755, mtime: now, xattrs: Vec::new() })
     }
 
     /// The attributes of a file for the caller only, such as a disk.
+    ///
+    /// The owner is the caller and not the image's root: a disk is used by the process that runs
+    /// the machine.
     pub(crate) fn private_file() -> Self {
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let now = Timestamp::from(std::time::SystemTime::now());
@@ -91,8 +105,11 @@ pub(crate) struct Applier {
     root: bool,
     /// Whether `trusted.*` and all of `security.*` are set.
     all_xattrs: bool,
+    /// From the image's owners to the host's.
     ids: IdMap,
+    /// Collects the omissions of this unpacking.
     monitor: Monitor,
+    /// Counts of members and bytes. Locked for an addition only.
     report: Mutex<UnpackReport>,
 }
 
@@ -109,6 +126,7 @@ impl Applier {
         }
     }
 
+    /// The map from the image's owners to the host's.
     pub(crate) fn ids(&self) -> &IdMap {
         &self.ids
     }
@@ -142,6 +160,7 @@ impl Applier {
         });
     }
 
+    /// Changes the counts.
     fn with_report(&self, change: impl FnOnce(&mut UnpackReport)) {
         // A writer that panicked is an error of its own; its counts stand.
         change(&mut self.report.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
@@ -156,6 +175,12 @@ impl Applier {
     }
 
     /// Applies attributes to an open file or directory.
+    ///
+    /// The descriptor was opened by this process below the destination, so no link can lead
+    /// elsewhere.
+    ///
+    /// # Errors
+    /// `Io` where a mode can't be set, or for a failure that no retry as an omission explains.
     pub(crate) fn apply(&self, fd: BorrowedFd<'_>, wanted: &Attributes, path: &[u8]) -> Result<()> {
         let mode = self.owner(wanted, path, |uid, gid| fs::fchown(fd, Some(uid), Some(gid)))?;
         fs::fchmod(fd, Mode::from_raw_mode(mode)).map_err(|error| Error::io("a mode can't be set", error))?;
@@ -168,6 +193,9 @@ impl Applier {
     /// Applies attributes to a special file through an `O_PATH` handle, which never opens the
     /// device or pipe. `fchmod` refuses such handles, so mode and attributes go through
     /// `/proc/self/fd`.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
     pub(crate) fn apply_to_handle(&self, handle: BorrowedFd<'_>, wanted: &Attributes, path: &[u8]) -> Result<()> {
         let place = proc_path(handle);
         let mode =
@@ -182,6 +210,12 @@ impl Applier {
     }
 
     /// Applies attributes to a symbolic link itself. Linux has no mode for links.
+    ///
+    /// The path in the text is for omissions only; the link is named by its directory's handle and
+    /// its name.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
     pub(crate) fn apply_to_link(&self, dir: &Dir, name: &[u8], wanted: &Attributes, path: &[u8]) -> Result<()> {
         self.owner(&Attributes { mode: 0, ..wanted.clone() }, path, |uid, gid| {
             fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)

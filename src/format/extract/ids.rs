@@ -22,8 +22,9 @@ pub struct IdRange {
 
 /// How owners and groups are shifted. Empty: not at all.
 ///
-/// For unpacking `inside` is the image and `outside` the host; for packing `inside` is the tree that is packed and `outside`
-/// the image, so that the same tree goes back by the map with both sides exchanged.
+/// For unpacking `inside` is the image and `outside` the host; for packing `inside` is the tree that
+/// is packed and `outside` the image, so that the same tree goes back by the map with both sides
+/// exchanged.
 ///
 /// ```
 /// let map: lxd_image::format::IdMap = "0:100000:65536".parse()?;
@@ -201,7 +202,8 @@ impl IdMap {
     }
 
     /// A capability for the root of this user namespace (revision 2, 20 bytes) becomes one for the
-    /// mapped root (revision 3, 24 bytes), and goes back where that is 0; after Linux `include/uapi/linux/capability.h`.
+    /// mapped root (revision 3, 24 bytes), and goes back where that is 0; after Linux
+    /// `include/uapi/linux/capability.h`.
     fn shift_capability(&self, value: &[u8]) -> Result<Vec<u8>> {
         const REVISION: std::ops::Range<usize> = 3..4;
         let root = match (value, value.get(REVISION)) {
@@ -222,8 +224,8 @@ impl IdMap {
 impl FromStr for IdMap {
     type Err = Error;
 
-    /// `inside:outside:count`, several of them by commas; `u:` before one makes it one of users, `g:` one of groups, and
-    /// `b:` says that it is for both.
+    /// `inside:outside:count`, several of them by commas; `u:` before one makes it one of users,
+    /// `g:` one of groups, and `b:` says that it is for both.
     fn from_str(text: &str) -> Result<Self> {
         text.split(',').try_fold(Self::default(), |map, range| {
             let (side, numbers) = match range.split_once(':') {

@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Decodes blocks of one image, one after the other.
 pub(super) struct SquashFsDecoder {
+    /// The codec of the image; all blocks have the same.
     codec: BlockCodec,
 }
 
@@ -33,6 +34,10 @@ enum BlockCodec {
 
 impl SquashFsDecoder {
     /// A decoder that allocates at most `memory` bytes for a dictionary, where the codec has one.
+    ///
+    /// # Errors
+    /// `FeatureDisabled` for a codec that was compiled out; `Io` where its context can't be
+    /// allocated.
     #[allow(unused_variables, reason = "what is needed depends on the codecs that are compiled in")]
     pub(super) fn new(compression: SquashFsCompression, memory: u64) -> Result<Self> {
         let codec = match compression {
@@ -58,6 +63,9 @@ impl SquashFsDecoder {
 
     /// Decodes all of `input` into `output` and returns how many bytes that gave. More than
     /// `output` holds, less than a whole stream, and anything that does not decode is `Malformed`.
+    ///
+    /// The caller knows how long the result may be: 8 KiB for metadata, a block for data. So a
+    /// hostile block can't make the decoder allocate.
     #[allow(unused_variables, reason = "what is needed depends on the codecs that are compiled in")]
     pub(super) fn decode(&mut self, input: &[u8], output: &mut [u8]) -> Result<usize> {
         match self.codec {

@@ -23,11 +23,13 @@ pub(super) mod kind {
     pub(in super::super) const EXTENDED: u16 = 7;
 }
 
-/// An inode as it was read. Owners are indices into the id table, xattrs the number of a set.
+/// Where an inode is: the start of its metadata block, relative to the inode table, in the upper 48
+/// bits, and the offset in the decoded block in the lower 16.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct InodeRef(pub(super) u64);
 
 impl InodeRef {
+    /// The reference with this block and offset.
     pub(super) fn new(block: u32, offset: u16) -> Self {
         Self(u64::from(block) << 16 | u64::from(offset))
     }
@@ -44,12 +46,17 @@ impl InodeRef {
     }
 }
 
-/// An inode, read.
+/// An inode as it was read. Owners are indices into the id table, xattrs the number of a set.
 pub(super) struct Inode {
+    /// What kind of member it is.
     pub(super) content: InodeContent,
+    /// The permission bits, setuid, setgid and sticky.
     pub(super) mode: u32,
+    /// The owner, as an index into the id table.
     pub(super) uid_index: u16,
+    /// The group, as an index into the id table.
     pub(super) gid_index: u16,
+    /// The modification time in seconds since 1970.
     pub(super) mtime: u32,
     /// The inode's number, which hard links share.
     pub(super) number: u32,
@@ -61,12 +68,19 @@ pub(super) struct Inode {
 
 /// What kind of member the inode describes, with what is particular to it.
 pub(super) enum InodeContent {
+    /// A directory, with its listing.
     Directory(ListingRef),
+    /// A regular file, with its content.
     File(FileRef),
+    /// A symbolic link, with its target.
     Symlink(Vec<u8>),
+    /// A block device, with its number.
     BlockDevice(DeviceNumber),
+    /// A character device, with its number.
     CharDevice(DeviceNumber),
+    /// A named pipe.
     Fifo,
+    /// A socket.
     Socket,
 }
 
@@ -90,6 +104,7 @@ impl InodeContent {
 pub(super) struct ListingRef {
     /// The metadata block, relative to the directory table.
     pub(super) block: u32,
+    /// The offset in that block after it was decoded.
     pub(super) offset: u16,
     /// Bytes of the listing, and three for `.` and `..`.
     pub(super) bytes: u32,
@@ -110,6 +125,13 @@ pub(super) struct FileRef {
 }
 
 /// Reads the inode that stands at `cursor`.
+///
+/// Types below eight are basic, the others extended. Fields that only serve speed, such as the
+/// index of a directory, are passed over.
+///
+/// # Errors
+/// `Malformed` for an unknown kind, an empty or invalid link target, and for fields outside of the
+/// table; `LimitExceeded` for `file_size` and `link_target`; those of reading.
 pub(super) fn read(
     mut cursor: MetadataCursor,
     source: &impl ReadAt,
@@ -185,6 +207,7 @@ struct InodeBody<'a, S> {
 }
 
 impl<S: ReadAt> InodeBody<'_, S> {
+    /// The next bytes of the inode.
     fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         self.cursor.array(self.source, self.blocks)
     }
@@ -259,6 +282,8 @@ pub(super) fn unpack_device(number: u32) -> DeviceNumber {
 }
 
 /// The reverse of [`unpack_device`], where the numbers fit.
+///
+/// `None` for a device that the format can't hold.
 pub(super) fn pack_device(device: DeviceNumber) -> Option<u32> {
     (device.major <= 0xfff && device.minor <= 0xf_ffff)
         .then_some((device.minor & 0xff) | device.major << 8 | (device.minor & !0xff) << 12)

@@ -13,21 +13,26 @@ pub(super) struct WorkQueue<T> {
     filled: Condvar,
     /// Signalled when there is room.
     emptied: Condvar,
+    /// The most items that wait; a producer waits beyond it.
     capacity: usize,
 }
 
 /// The items, and whether more will come.
 struct QueueState<T> {
+    /// The items, the oldest first.
     waiting: VecDeque<T>,
+    /// Whether no more items will come.
     closed: bool,
 }
 
 impl<T> WorkQueue<T> {
+    /// An empty queue for `capacity` items.
     pub(super) fn new(capacity: usize) -> Self {
         let state = QueueState { waiting: VecDeque::new(), closed: false };
         Self { state: Mutex::new(state), filled: Condvar::new(), emptied: Condvar::new(), capacity }
     }
 
+    /// Locks the state, also after a panic: each change of it is complete.
     fn lock(&self) -> MutexGuard<'_, QueueState<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -67,6 +72,8 @@ impl<T> WorkQueue<T> {
     }
 
     /// No more work will be done: what waits is dropped.
+    ///
+    /// Items are dropped without the lock: dropping one may close a file.
     pub(super) fn stop(&self) {
         let waiting = {
             let mut state = self.lock();

@@ -2,6 +2,13 @@
 //!
 //! Turns inodes into entries, finds a member by its path without looking at the rest, and reads the
 //! content of files.
+//!
+//! An image is opened by reading its superblock and its id table; every other table is only located
+//! and checked for its place. After that each method reads what it needs: an inode costs one or two
+//! metadata blocks, which are cached.
+//!
+//! Positions come from the image and are never trusted: each is compared with the table that it
+//! must be in before a byte is read there.
 
 use super::data::{BlockDecoder, FileData, FilePiece, FilePieces, StoredBlock};
 use super::decode::SquashFsDecoder;
@@ -23,14 +30,21 @@ const XZ_OVERHEAD: u64 = 4 << 20;
 
 /// A SquashFS that can be listed and read, by several threads at once. All methods take `&self`.
 pub(crate) struct SquashFsReader<S> {
+    /// The bytes of the image.
     pub(super) source: S,
+    /// The superblock, with the order of its tables checked.
     pub(super) superblock: Superblock,
+    /// Limits on paths, files, members and memory.
     pub(super) limits: Limits,
+    /// Decodes and caches metadata blocks.
     pub(super) blocks: MetadataBlocks,
+    /// The table of fragment blocks, if there are any.
     pub(super) fragments: Option<LookupTable>,
+    /// The fragment blocks that were used last, decoded.
     pub(super) fragment_cache: FragmentCache,
     /// The id table.
     ids: Vec<u32>,
+    /// The table of extended attributes, if there is one.
     xattrs: Option<Xattrs>,
 }
 
@@ -123,6 +137,9 @@ impl<S: ReadAt> SquashFsReader<S> {
     }
 
     /// The top directory.
+    ///
+    /// # Errors
+    /// `Malformed` where the top of the tree is no directory; those of reading.
     pub(crate) fn root(&self) -> Result<Node> {
         let node = self.node(Vec::new(), InodeRef(self.superblock.root), None)?;
         if node.listing.is_none() {
@@ -132,6 +149,9 @@ impl<S: ReadAt> SquashFsReader<S> {
     }
 
     /// The member at `path`, by reading only the directories on its way. Links are not followed.
+    ///
+    /// # Errors
+    /// `NotFound`; `Malformed`; `LimitExceeded` for the path; `Io`.
     pub(crate) fn find(&self, path: &[u8]) -> Result<Node> {
         let mut node = self.root()?;
         for component in path.split(|byte| *byte == b'/').filter(|component| !matches!(*component, b"" | b".")) {
@@ -156,6 +176,8 @@ impl<S: ReadAt> SquashFsReader<S> {
     }
 
     /// The members of a directory, in order of name; `None` for what is no directory.
+    ///
+    /// A member that can't be read is an error of its own; the ones after it are not returned.
     pub(crate) fn list(&self, node: &Node) -> Result<Option<DirectoryMembers<'_, S>>> {
         let Some(at) = node.listing else { return Ok(None) };
         Ok(Some(DirectoryMembers { reader: self, listing: self.listing(at)?, parent: node.entry.path.clone() }))
@@ -176,6 +198,9 @@ impl<S: ReadAt> SquashFsReader<S> {
     }
 
     /// Reads an inode and checks it against what the directory says of it.
+    ///
+    /// A directory repeats the kind of each member, so that a listing needs no inodes; both must
+    /// agree.
     fn read_node(&self, path: &[u8], at: InodeRef, kind: Option<u16>) -> Result<Node> {
         let (start, end) = (self.superblock.inode_table, self.superblock.directory_table);
         let cursor = MetadataCursor::new(TableRegion { start, end, name: "inode table" }, at.block(), at.offset())?;
@@ -232,6 +257,11 @@ impl<S: ReadAt> SquashFsReader<S> {
     }
 
     /// Gives a file's content to `take`, in order: where it belongs, and what it is.
+    ///
+    /// Holes are passed on as such, so that a sparse file of terabytes costs nothing.
+    ///
+    /// # Errors
+    /// Those of `take`; `Malformed` for a block that does not decode or has another length; `Io`.
     pub(crate) fn read_file(
         &self,
         data: &FileData,
@@ -255,6 +285,8 @@ impl<S: ReadAt> SquashFsReader<S> {
     }
 
     /// Where a file has data: offset and length of each run, in order. Decodes nothing.
+    ///
+    /// Only the sizes of the blocks are read.
     pub(crate) fn segments(&self, data: &FileData) -> Result<Vec<(u64, u64)>> {
         let mut segments: Vec<(u64, u64)> = Vec::new();
         let mut pieces = FilePieces::new(self, data);
@@ -277,6 +309,9 @@ impl<S: ReadAt> SquashFsReader<S> {
     }
 
     /// Gives `length` bytes, from `within` on, of a fragment block to `take`.
+    ///
+    /// # Errors
+    /// Those of `take` and of decoding; `Malformed` where the tail is not in its block.
     pub(super) fn tail(
         &self,
         scratch: &mut BlockDecoder,
@@ -297,7 +332,9 @@ impl<S: ReadAt> SquashFsReader<S> {
 /// An iterator over the members of one directory.
 pub(crate) struct DirectoryMembers<'r, S> {
     reader: &'r SquashFsReader<S>,
+    /// What is left of the directory's listing.
     listing: Listing,
+    /// The directory's path, which begins the path of each member.
     parent: Vec<u8>,
 }
 
@@ -315,6 +352,9 @@ impl<S: ReadAt> Iterator for DirectoryMembers<'_, S> {
 }
 
 /// The path of a directory's member, within the limit on paths.
+///
+/// # Errors
+/// `LimitExceeded` for the whole path, even if each name is short.
 pub(super) fn child(parent: &[u8], name: &[u8], limits: &Limits) -> Result<Vec<u8>> {
     let mut path = Vec::with_capacity(parent.len() + 1 + name.len());
     path.extend(parent);

@@ -16,7 +16,9 @@ use crate::io::ReadAt;
 
 /// An iterator over all members of an image. Ends after the first error.
 pub(crate) struct TreeWalk<'r, S> {
+    /// The image.
     reader: &'r SquashFsReader<S>,
+    /// Where the walk is.
     state: WalkState,
     /// The directories it is in: what is left of each listing, and the directory's path.
     stack: Vec<(Listing, Vec<u8>)>,
@@ -30,12 +32,16 @@ pub(crate) struct TreeWalk<'r, S> {
 
 /// Whether the top was returned, and whether the walk has ended.
 enum WalkState {
+    /// The top comes next.
     Start,
+    /// Members come, until the stack is empty.
     Inside,
+    /// The end was reached, or an error returned.
     Done,
 }
 
 impl<'r, S: ReadAt> TreeWalk<'r, S> {
+    /// A walk that begins with the top.
     pub(super) fn new(reader: &'r SquashFsReader<S>) -> Self {
         Self {
             reader,
@@ -48,6 +54,10 @@ impl<'r, S: ReadAt> TreeWalk<'r, S> {
     }
 
     /// The next member.
+    ///
+    /// # Errors
+    /// `Malformed` for a tree with a circle, or for two inodes with one number; `LimitExceeded`;
+    /// `Io`.
     fn step(&mut self) -> Result<Option<Node>> {
         if matches!(self.state, WalkState::Start) {
             self.state = WalkState::Inside;
@@ -91,6 +101,9 @@ impl<'r, S: ReadAt> TreeWalk<'r, S> {
     }
 
     /// A further name of an inode becomes a hard link to its first.
+    ///
+    /// The number of an inode is what `stat` shows on a mounted image, so two inodes with one
+    /// number would be one file there.
     fn link(&mut self, node: &mut Node, at: InodeRef) -> Result<()> {
         match self.linked.get(&node.number) {
             None => {

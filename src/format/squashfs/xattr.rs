@@ -26,12 +26,17 @@ pub(super) const HEADER: u64 = 16;
 
 /// Where the sets and their names and values are.
 pub(super) struct Xattrs {
+    /// The records of the sets, by number.
     sets: LookupTable,
+    /// Where names and values are.
     pairs: TableRegion,
 }
 
 impl Xattrs {
     /// Finds the table of sets, without reading any.
+    ///
+    /// # Errors
+    /// `Malformed` where the table is not in the image or its parts are out of order; `Io`.
     pub(super) fn open(source: &impl ReadAt, superblock: &Superblock, table: u64) -> Result<Self> {
         let index = table.checked_add(HEADER).filter(|end| *end <= superblock.bytes_used);
         let index =
@@ -51,6 +56,10 @@ impl Xattrs {
     }
 
     /// The attributes of one set.
+    ///
+    /// # Errors
+    /// `LimitExceeded` for the number of attributes, a name or a value; `Malformed` for an unknown
+    /// name space, an invalid name, or a name that is there twice; `Io`.
     pub(super) fn get(
         &self,
         source: &impl ReadAt,

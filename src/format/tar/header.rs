@@ -147,7 +147,8 @@ pub(crate) fn number(field: &[u8]) -> Option<i128> {
     let digits = &field[start..];
     let end = digits.iter().position(|byte| !(b'0'..=b'7').contains(byte)).unwrap_or(digits.len());
     let rest = &digits[end..];
-    // Blanks may stand before the NUL that ends the number. What stands behind it no reader looks at, if there are digits.
+    // Blanks may stand before the NUL that ends the number. What stands behind it no reader looks
+    // at, if there are digits.
     let ended = if end > 0 { rest.split(|&byte| byte == 0).next().unwrap_or_default() } else { rest };
     if ended.iter().any(|&byte| byte != 0 && byte != b' ') {
         return None;

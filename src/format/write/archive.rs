@@ -3,6 +3,18 @@
 //! It is a [`MemberVisitor`], so that a tree being packed and an image being converted look the
 //! same to it. Members are checked again by [`Namespace`], so that no image is written that the
 //! reader would refuse.
+//!
+//! # Where members go
+//!
+//! | form | metadata and templates | rootfs |
+//! |---|---|---|
+//! | unified | the one archive | the same archive, below `rootfs/`, or as `rootfs.img` |
+//! | split, tar | the metadata archive | a second archive, names from the root |
+//! | split, SquashFS | the metadata archive | a SquashFS as the second file |
+//! | split, disk | the metadata archive | the qcow2 file as it is |
+//!
+//! The second file of a split image is begun by the first member of the rootfs. Files get their
+//! names at the very end, the metadata last: a crash leaves either nothing or a complete image.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -55,9 +67,11 @@ pub(super) enum RootTarget {
 pub(super) struct ImageWriter {
     /// The archive with metadata; of a unified image the only one.
     meta: TarWriter<EncodeThread>,
+    /// The file of that archive; `None` for a stream.
     meta_file: Option<StagedFile>,
     /// Where the rootfs goes.
     root: RootWriter,
+    /// The second file of a split image.
     root_file: Option<StagedFile>,
     /// Whether the directory `templates` was written.
     templates_made: bool,
@@ -67,8 +81,11 @@ pub(super) struct ImageWriter {
     names: Namespace,
     /// The content of `metadata.yaml`, for a last check.
     metadata: Option<Vec<u8>>,
+    /// Limits of the reader, so that nothing is written that it would refuse.
     limits: Limits,
+    /// The file whose content comes now; `None` between members.
     open_member: Option<OpenMember>,
+    /// Collects the omissions of this image only.
     monitor: Monitor,
     /// Sockets that a tar can't hold.
     omitted_members: OmittedMembers,
@@ -95,13 +112,19 @@ enum RootWriter {
 
 /// The kind of the file whose bytes are coming.
 enum OpenMember {
+    /// A member of an archive, which takes its bytes in order.
     Tar,
+    /// A file of a SquashFS, which may be suspended between two pieces.
     SquashFs(Box<squashfs::PendingFile>),
+    /// The disk of a split image, written at positions.
     Disk,
 }
 
 impl ImageWriter {
     /// Writes a unified image to a stream.
+    ///
+    /// # Errors
+    /// `Io` where a thread can't be started.
     pub(super) fn to_stream(
         out: impl Write + Send + 'static,
         compression: Compression,
@@ -114,6 +137,11 @@ impl ImageWriter {
     }
 
     /// Writes an image to `out`, and a split image's rootfs to `out` with `.root` behind it.
+    ///
+    /// Both files are written under temporary names until [`finish`](Self::finish).
+    ///
+    /// # Errors
+    /// `Io` where a file can't be made; `InvalidInput` for an output without a name of its own.
     pub(super) fn to_file(
         out: &Path,
         form: ImageForm,
@@ -137,6 +165,7 @@ impl ImageWriter {
         Ok(Self::new(sink, Some(meta_file), root, root_file, limits, monitor))
     }
 
+    /// A writer that has written nothing yet.
     fn new(
         sink: EncodeThread,
         meta_file: Option<StagedFile>,
@@ -168,6 +197,10 @@ impl ImageWriter {
     }
 
     /// Writes what remains and gives the files their names.
+    ///
+    /// # Errors
+    /// `Malformed` for an image without metadata or without a rootfs; `AlreadyExists` where a name
+    /// was taken meanwhile; those of writing. Nothing is left then.
     pub(super) fn finish(mut self) -> Result<Written> {
         let metadata = self.metadata.take().ok_or_else(|| Error::malformed("the image has no `metadata.yaml`"))?;
         Metadata::parse(&metadata, &self.limits).map_err(|error| error.in_entry(b"metadata.yaml"))?;
@@ -220,6 +253,11 @@ impl ImageWriter {
     }
 
     /// Ends an archive that has metadata and templates only, and gives the file its name.
+    ///
+    /// Used where the rootfs is a file of its own that somebody else writes.
+    ///
+    /// # Errors
+    /// `Malformed` without metadata; those of writing.
     pub(super) fn finish_metadata(mut self) -> Result<Written> {
         let metadata = self.metadata.take().ok_or_else(|| Error::malformed("the image has no `metadata.yaml`"))?;
         Metadata::parse(&metadata, &self.limits).map_err(|error| error.in_entry(b"metadata.yaml"))?;
@@ -229,7 +267,8 @@ impl ImageWriter {
         Ok(Written { fingerprint: hasher.finish(), files, size, omissions: self.monitor.omissions() })
     }
 
-    /// Writes a file of the metadata archive.
+    /// Writes a file of the metadata archive, with mode 0644 and root as its owner whatever it had
+    /// before.
     fn small_file(&mut self, entry: &Entry, path: &[u8], content: &[u8]) -> Result<()> {
         let mut file = Entry::new(path, EntryKind::File { size: content.len() as u64 }, 0o644);
         file.mtime = entry.mtime;
@@ -238,6 +277,11 @@ impl ImageWriter {
     }
 
     /// Begins the second file of a split image, for a container.
+    ///
+    /// Does nothing if it was begun already.
+    ///
+    /// # Errors
+    /// Those of starting its writer.
     fn begin_tree(&mut self) -> Result<()> {
         if !matches!(self.root, RootWriter::NotBegun(..)) {
             return Ok(());
@@ -378,6 +422,8 @@ impl MemberVisitor for ImageWriter {
 
 impl ImageWriter {
     /// Whether a tar does without this member: a socket, or a further name of one.
+    ///
+    /// Further names of a socket are left out as well: their target is not in the archive.
     fn leaves_out(&mut self, entry: &Entry) -> bool {
         let omitted = match &entry.kind {
             EntryKind::Socket => true,
@@ -399,6 +445,9 @@ impl ImageWriter {
     }
 
     /// The member with the attributes and the time that a SquashFS holds.
+    ///
+    /// Fractions of a second are counted and reported once at the end, because nearly every member
+    /// has one.
     fn fit_squashfs<'e>(&mut self, entry: &'e Entry) -> Cow<'e, Entry> {
         if matches!(entry.kind, EntryKind::HardLink { .. }) {
             // Its attributes are those of the target, which came before.
@@ -428,7 +477,10 @@ impl ImageWriter {
         Cow::Owned(fitted)
     }
 
-    /// What readers refuse is not written.
+    /// Refuses a path or a number of attributes that a reader with the same limits would refuse.
+    ///
+    /// # Errors
+    /// `LimitExceeded`.
     fn check_limits(&self, entry: &Entry) -> Result<()> {
         let (length, count) = (entry.path.len() as u64, entry.xattrs.len() as u64);
         if length > self.limits.path {
@@ -442,6 +494,9 @@ impl ImageWriter {
     }
 
     /// The next bytes of the open_member file, as [`MemberVisitor::data`] takes them.
+    ///
+    /// # Errors
+    /// `InvalidInput` where no file was begun; those of the writer.
     pub(super) fn write_data(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
         if let (Some(OpenMember::SquashFs(_)), RootWriter::SquashFs(writer)) = (&self.open_member, &mut self.root) {
             let Some(OpenMember::SquashFs(file)) = self.open_member.take() else { return Ok(()) };
@@ -457,7 +512,8 @@ impl ImageWriter {
     }
 }
 
-/// The rootfs's bytes come after the metadata's in the fingerprint, but were often written before.
+/// Hashes the rootfs file after the metadata file. The fingerprint is that of both in this order,
+/// but the rootfs is often complete before the metadata is.
 fn hash_rootfs(file: Option<&StagedFile>, mut hasher: Hasher, monitor: &Monitor) -> Result<(Hasher, u64)> {
     if let Some(file) = file {
         hasher.read_all(CancelReader { reader: file.reopen()?, cancel: monitor.cancel().clone() })?;
@@ -474,7 +530,8 @@ fn below_rootfs(path: &[u8]) -> Vec<u8> {
 /// The default compression of what is written: fast, small, and read by every LXD since 5.0.
 pub(super) const DEFAULT_CODEC: Codec = Codec::Zstd;
 
-/// The time of files that have none of their own.
+/// The time of members that have none of their own, such as `metadata.yaml` of a packed tree: the
+/// creation date of the image, so that packing again gives the same bytes.
 pub(super) fn time_of(metadata: &Metadata) -> Timestamp {
     Timestamp::from_seconds(metadata.creation_date().max(0))
 }

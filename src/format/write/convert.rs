@@ -77,8 +77,8 @@ impl ConvertOptions {
         self
     }
 
-    /// The codec and its level (default: what the output's name ends with, else that of the source). Where the name says something
-    /// else, that is among the omissions.
+    /// The codec and its level (default: what the output's name ends with, else that of the
+    /// source). Where the name says something else, that is among the omissions.
     #[must_use]
     pub fn compression(mut self, compression: Compression) -> Self {
         self.compression = Some(compression);

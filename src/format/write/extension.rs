@@ -12,10 +12,12 @@ use crate::format::codec::{Codec, Compression};
 use crate::omissions::Omitted;
 use crate::progress::Monitor;
 
-/// The codec of an archive that is written to `out`: the one `asked` for, else the one that the name ends with, else `usual`.
+/// The codec of an archive that is written to `out`: the one `asked` for, else the one that the
+/// name ends with, else `usual`.
 ///
 /// # Errors
-/// `InvalidInput` for a name of something else than an archive; `FeatureDisabled` for a codec that was compiled out.
+/// `InvalidInput` for a name of something else than an archive; `FeatureDisabled` for a codec that
+/// was compiled out.
 pub(super) fn compression(
     out: &Path,
     asked: Option<Compression>,

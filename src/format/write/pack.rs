@@ -171,8 +171,8 @@ impl PackOptions {
         self
     }
 
-    /// The codec and its level (default: what the output's name ends with, else zstd). Where the name says something else, that is
-    /// among the omissions.
+    /// The codec and its level (default: what the output's name ends with, else zstd). Where the
+    /// name says something else, that is among the omissions.
     #[must_use]
     pub fn compression(mut self, compression: Compression) -> Self {
         self.compression = Some(compression);
@@ -186,22 +186,25 @@ impl PackOptions {
         self
     }
 
-    /// Takes `trusted.*` and every `security.*` attribute too, not only file capabilities. What is not taken is reported.
+    /// Takes `trusted.*` and every `security.*` attribute too, not only file capabilities. What is
+    /// not taken is reported.
     #[must_use]
     pub fn all_xattrs(mut self, yes: bool) -> Self {
         self.all_xattrs = yes;
         self
     }
 
-    /// Shifts owners and groups: from the tree's numbers to the image's, as those of a tree that was unpacked with a map.
-    /// Owners outside of the map are refused by path; those in access control lists and file capabilities are shifted too.
+    /// Shifts owners and groups: from the tree's numbers to the image's, as those of a tree that
+    /// was unpacked with a map. Owners outside of the map are refused by path; those in access
+    /// control lists and file capabilities are shifted too.
     #[must_use]
     pub fn map_ids(mut self, ids: IdMap) -> Self {
         self.ids = ids;
         self
     }
 
-    /// Gives every member this owner and group, whoever owns it in the tree. Not together with [`map_ids`](Self::map_ids).
+    /// Gives every member this owner and group, whoever owns it in the tree. Not together with
+    /// [`map_ids`](Self::map_ids).
     #[must_use]
     pub fn owner(mut self, uid: u32, gid: u32) -> Self {
         self.owner = Some((uid, gid));
@@ -313,12 +316,12 @@ pub fn pack_to(rootfs: &Rootfs, out: impl Write + Send + 'static, options: &Pack
     write(rootfs, writer, options)
 }
 
-/// Packs the metadata file of a split image alone, with the templates, to the file `out`: for a rootfs that is there
-/// already. The fingerprint is that of this file, not of an image.
+/// Packs the metadata file of a split image alone, with the templates, to the file `out`: for a
+/// rootfs that is there already. The fingerprint is that of this file, not of an image.
 ///
 /// # Errors
-/// `AlreadyExists` when a file of that name is there; `InvalidInput` for options about a rootfs; `Io`. Whatever the error,
-/// nothing is left.
+/// `AlreadyExists` when a file of that name is there; `InvalidInput` for options about a rootfs;
+/// `Io`. Whatever the error, nothing is left.
 pub fn pack_metadata(out: impl AsRef<Path>, options: &PackOptions) -> Result<Written> {
     options.check(None, false)?;
     let (out, usual) = (out.as_ref(), Compression::new(DEFAULT_CODEC));

@@ -3,6 +3,15 @@
 //! Everything is opened by handles of its directory, so that a tree which is changed while it is
 //! packed can't lead the walk out of itself. Sorted names and the rule for hard links (the first
 //! name in order has the content) make the result reproducible.
+//!
+//! # What is left out, and reported
+//!
+//! - Mount points below the tree: the directory is packed, and nothing in it.
+//! - Extended attributes of the machine rather than the tree, such as SELinux labels, unless asked
+//!   for.
+//! - Files that disappear while the tree is packed, and changes to files that are being read.
+//!
+//! A file that becomes shorter while it is read is an error, because its size was written already.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -25,11 +34,15 @@ use crate::rooted::{Dir, is, proc_path};
 
 /// Walks one tree into an [`ImageWriter`].
 pub(super) struct TreeReader<'a> {
+    /// The top of the tree.
     pub(super) root: Dir,
+    /// Takes the members.
     pub(super) writer: &'a mut ImageWriter,
+    /// Progress and cancellation; checked for each member and each piece of content.
     pub(super) monitor: &'a Monitor,
     /// Times after this one become it.
     pub(super) newest: Option<Timestamp>,
+    /// Whether every extended attribute is packed.
     pub(super) all_xattrs: bool,
     /// From the tree's owners to the image's.
     pub(super) ids: &'a IdMap,
@@ -37,6 +50,7 @@ pub(super) struct TreeReader<'a> {
     pub(super) owner: Option<(u32, u32)>,
     /// Bytes of content packed so far.
     pub(super) done: u64,
+    /// Takes pieces of files between reading and writing.
     pub(super) buffer: Vec<u8>,
     /// The first name of each file with several, by device and inode.
     pub(super) first_names: HashMap<(u64, u64), Vec<u8>>,
@@ -45,6 +59,7 @@ pub(super) struct TreeReader<'a> {
 /// A directory that the walk is in: its name, its handle while it is open, and the names that are
 /// left.
 struct DirectoryLevel {
+    /// Its name in the directory above.
     name: Vec<u8>,
     /// The handle; `None` when it was closed to save descriptors.
     dir: Option<Arc<Dir>>,
@@ -53,10 +68,15 @@ struct DirectoryLevel {
 }
 
 /// Directories that are kept open; those further up are opened again when the walk comes back.
+///
+/// A tree may be deeper than the process may have descriptors.
 const MAX_OPEN_DIRECTORIES: usize = 64;
 
 impl TreeReader<'_> {
     /// Writes all of it, and returns how many bytes its files hold.
+    ///
+    /// # Errors
+    /// `Io` for what can't be read, with the path of the member; those of the writer.
     pub(super) fn run(mut self) -> Result<u64> {
         let stat = self.root.stat_self().map_err(|error| Error::io("the tree can't be read", error))?;
         let device = stat.st_dev;
@@ -92,6 +112,8 @@ impl TreeReader<'_> {
     }
 
     /// Writes one member; the directory to go into, if it is one.
+    ///
+    /// A name that is gone by now is reported and is no error.
     fn member(&mut self, dir: &Dir, name: &[u8], path: &[u8], device: u64) -> Result<Option<Dir>> {
         let stat = match dir.stat(name) {
             // A tree in use.
@@ -126,6 +148,9 @@ impl TreeReader<'_> {
     }
 
     /// Writes a link, device, pipe or socket.
+    ///
+    /// The file is not opened: opening a device may have effects, and opening a pipe may wait
+    /// forever.
     fn special(&mut self, dir: &Dir, name: &[u8], path: &[u8], kind: FileType, stat: &Stat) -> Result<()> {
         if self.hard_link(path, stat)? {
             return Ok(());
@@ -149,6 +174,8 @@ impl TreeReader<'_> {
     }
 
     /// Writes a regular file with its holes. A file that changed while it was read is reported.
+    ///
+    /// Its size is the one at the beginning; bytes that are appended meanwhile are not packed.
     fn file(&mut self, file: &File, path: &[u8]) -> Result<()> {
         let stat = fs::fstat(file).map_err(|error| Error::io("a file can't be read", error))?;
         if self.hard_link(path, &stat)? {
@@ -177,6 +204,9 @@ impl TreeReader<'_> {
     }
 
     /// Writes a range of a file.
+    ///
+    /// # Errors
+    /// `Io`, also for a file that became shorter.
     fn content(&mut self, file: &File, mut offset: u64, mut length: u64) -> Result<()> {
         while length > 0 {
             let most = usize::try_from(length).unwrap_or(usize::MAX).min(self.buffer.len());
@@ -198,6 +228,8 @@ impl TreeReader<'_> {
     }
 
     /// Writes a further name of a file that was packed already; false if it was not.
+    ///
+    /// Files are compared by device and inode; those with one name are never remembered.
     fn hard_link(&mut self, path: &[u8], stat: &Stat) -> Result<bool> {
         if stat.st_nlink < 2 {
             return Ok(false);
@@ -215,6 +247,9 @@ impl TreeReader<'_> {
     }
 
     /// The entry of a file: its attributes with owners shifted and its time capped.
+    ///
+    /// # Errors
+    /// `InvalidInput` for an owner that the map of ids does not have.
     fn entry(&self, path: Vec<u8>, kind: EntryKind, stat: &Stat) -> Result<Entry> {
         let mut entry = Entry::new(path, kind, stat.st_mode & 0o7777);
         (entry.uid, entry.gid) = match self.owner {
@@ -228,6 +263,8 @@ impl TreeReader<'_> {
     }
 
     /// The extended attributes of an open file.
+    ///
+    /// One call for most files: a list of names that is empty.
     fn xattrs(&self, fd: BorrowedFd<'_>, path: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let mut names = [0_u8; 512];
         // Most files have none, which one call tells.
@@ -300,6 +337,9 @@ fn version(stat: &Stat) -> impl PartialEq {
 }
 
 /// The innermost directory, opened again where it was closed on the way down.
+///
+/// A directory that was closed is found again from the top, one name after the other. If somebody
+/// moved it meanwhile, that fails instead of packing another one.
 fn here(root: &Dir, levels: &mut [DirectoryLevel]) -> Result<Arc<Dir>> {
     if let Some(dir) = levels.last().and_then(|level| level.dir.as_ref()) {
         return Ok(Arc::clone(dir));

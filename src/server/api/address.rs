@@ -33,7 +33,8 @@ impl Address {
     /// Escapes are decoded once: `%2525` is `%25`. Bytes that are no UTF-8 are invalid.
     ///
     /// # Errors
-    /// `Malformed` for invalid escapes, empty segments, segments of dots and control characters; `InvalidInput` when it is too long.
+    /// `Malformed` for invalid escapes, empty segments, segments of dots and control characters;
+    /// `InvalidInput` when it is too long.
     pub(crate) fn of(uri: &Uri) -> Result<Self> {
         let path = uri.path();
         let query = uri.query().unwrap_or_default();

@@ -1,6 +1,7 @@
-//! Direct import: the URL of an alias answers with the fingerprint and the URL of an image in headers. Which image of the alias it is
-//! depends on the architectures that the client names in its request. Everybody is treated as anonymous here: the client downloads
-//! the image without showing a certificate.
+//! Direct import: the URL of an alias answers with the fingerprint and the URL of an image in
+//! headers. Which image of the alias it is depends on the architectures that the client names in
+//! its request. Everybody is treated as anonymous here: the client downloads the image without
+//! showing a certificate.
 //!
 //! # The protocol
 //!
@@ -34,8 +35,8 @@ use crate::store::{Alias, StoredImage};
 /// A cache that ignored them would give an image to the wrong machine, or a page to a program.
 const VARY: &str = "Accept, LXD-Server-Architectures, Incus-Server-Architectures";
 
-/// `GET` of any path that no other route has: an alias, or 404. Importers get the fingerprint and URL in headers and the image as the
-/// body; browsers are redirected to its page.
+/// `GET` of any path that no other route has: an alias, or 404. Importers get the fingerprint and
+/// URL in headers and the image as the body; browsers are redirected to its page.
 pub(crate) fn answer(handler: &Handler, call: Call<'_>) -> Response {
     let (request, alias) = (&call.request, call.parameter(0));
     let mut response = if web::wants(request) {

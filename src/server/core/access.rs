@@ -66,7 +66,7 @@ pub(crate) fn anonymous() -> Request {
 pub(crate) fn list_images(handler: &Handler, request: &Request) -> Result<Images> {
     if !request.is_trusted() {
         let public = public::now(handler)?;
-        // Not for longer lists: whoever reads one slowly would keep all of it in memory.
+        // Not for longer lists: a client that reads slowly would keep all of it in memory.
         if public.whole().is_some_and(|whole| whole.len() <= PAGE) {
             return Ok(Images::Kept(public));
         }
@@ -157,8 +157,8 @@ pub(crate) struct Fingerprints {
 impl Fingerprints {
     /// Passes the fingerprints of the next page to `each`, and returns whether more pages follow.
     ///
-    /// Reads an index only, never the rows. An image with a damaged row is therefore included: a request for it returns an
-    /// error that names the damage.
+    /// Reads an index only, never the rows. An image with a damaged row is therefore included: a
+    /// request for it returns an error that names the damage.
     pub(crate) fn page(&mut self, each: &mut dyn FnMut(&Fingerprint)) -> Result<bool> {
         let (fingerprints, next) = self.store.fingerprints(&self.query)?;
         fingerprints.iter().for_each(each);
@@ -167,12 +167,13 @@ impl Fingerprints {
     }
 }
 
-/// Finds the image whose fingerprint begins with `text`, four digits at least. `secret` is that of a download token,
-/// which shows one private image. An image that the store lacks is fetched from the upstream, if there is one.
+/// Finds the image whose fingerprint begins with `text`, four digits at least. `secret` is that of
+/// a download token, which shows one private image. An image that the store lacks is fetched from
+/// the upstream, if there is one.
 ///
 /// # Errors
-/// `NotFound`, also for a text that is no beginning of a fingerprint, naming what may have been meant; `Ambiguous`; those of the
-/// upstream.
+/// `NotFound`, also for a text that is no beginning of a fingerprint, naming what may have been
+/// meant; `Ambiguous`; those of the upstream.
 pub(crate) fn find_image(
     handler: &Handler,
     request: &Request,
@@ -362,7 +363,7 @@ pub(crate) fn list_aliases(handler: &Handler, request: &Request) -> Result<Alias
         stored()
     } else {
         let public = public::now(handler)?;
-        // Not for longer lists: whoever reads one slowly would keep all of it in memory.
+        // Not for longer lists: a client that reads slowly would keep all of it in memory.
         if public.aliases().len() <= PAGE { AliasRows::Public(public) } else { stored() }
     };
     Ok(Aliases { rows, last: None })
@@ -395,7 +396,7 @@ impl Aliases {
     /// Those of the catalog. The list can't be continued after an error.
     pub(crate) fn page(&mut self, each: &mut dyn FnMut(&Alias, &AliasTarget)) -> Result<bool> {
         let last = &mut self.last;
-        // Of one name the container's comes first.
+        // Of two aliases with one name, the container's comes first.
         let mut once = |(alias, target): &(Alias, AliasTarget)| {
             if last.as_ref() != Some(&alias.name) {
                 each(alias, target);
@@ -413,7 +414,7 @@ impl Aliases {
                 // looked up for each.
                 let page = store.alias_page(query)?;
                 for row in &page.aliases {
-                    // One that goes meanwhile, or cannot be read, is seen by nobody.
+                    // An alias whose image was deleted meanwhile or can't be read is left out.
                     if *trusted || store.image(&row.1.fingerprint).is_ok_and(|image| image.public) {
                         once(row);
                     }

@@ -75,11 +75,12 @@ impl<T> ByVersion<T> {
     pub(crate) fn get(&self, store: &Store, make: impl FnOnce() -> Result<T>) -> Result<Arc<T>> {
         let mut arrived = None;
         loop {
-            // Read before the catalog: what is made may be newer than its number, and is made again then, but never older.
+            // Read before the catalog: the value may then be newer than its version says, and is made again;
+            // it is never older.
             let Some(version) = store.version() else { return make().map(Arc::new) };
             let mut state = self.lock();
-            // What was begun after the caller came is never older than the catalog was then. So nobody waits for more than two
-            // makings, however often somebody writes.
+            // A value whose making began after the caller arrived is at least as new as the catalog was then.
+            // So a caller waits for two makings at most, however often the catalog changes.
             let arrived = *arrived.get_or_insert(state.begun);
             if let Some(made) = state.made.as_ref().filter(|made| made.version == version || made.number > arrived) {
                 return Ok(Arc::clone(&made.what));

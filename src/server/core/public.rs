@@ -100,7 +100,8 @@ pub(crate) fn now(handler: &Handler) -> Result<Arc<PublicImages>> {
 /// An image of a product: when it was made and uploaded, its fingerprint and its architecture.
 type OfProduct = (i64, i64, Fingerprint, Architecture);
 
-/// A digest that changes with all that a list of products tells of images, which are added in the order of their fingerprints.
+/// A digest that changes with all that a list of products tells of images, which are added in the
+/// order of their fingerprints.
 ///
 /// Two lists with the same digest are the same list, so the documents need not be made again. Each
 /// text is preceded by its length; without that, two different sequences could hash to the same

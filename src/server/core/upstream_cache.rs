@@ -244,8 +244,7 @@ impl UpstreamCache {
         answer
     }
 
-    /// What a name resolved to when the upstream was asked last: by this process, or by an earlier one that cached the
-    /// image.
+    /// The last known answer to a name: of this process, or of an earlier process that cached the image.
     ///
     /// # Errors
     /// `error`, if the name was never resolved to an image; those of reading the catalog.

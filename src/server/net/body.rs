@@ -66,7 +66,7 @@ impl Read for Arriving {
                     return Ok(0);
                 }
                 Some(Err(error)) => return Err(io::Error::new(io::ErrorKind::ConnectionReset, error)),
-                // What is no data is a trailer, which nobody asked for.
+                // A frame without data is a trailer, which no handler reads.
                 Some(Ok(frame)) => self.rest = frame.into_data().unwrap_or_default(),
             }
         }
@@ -76,7 +76,7 @@ impl Read for Arriving {
     }
 }
 
-/// How much of a body that nobody reads any more is taken off the wire, and how long its connection stays open for
+/// The bytes that are still received of a body without a reader, and how long its connection stays open for
 /// that. A connection that is closed while its client still sends is reset, and the answer with it.
 ///
 /// Enough for an upload that is refused by its headers to notice the response.
@@ -109,8 +109,8 @@ async fn pass_over(mut incoming: Incoming) {
 pub(super) struct Departing {
     /// The next chunk: read, being read, or none.
     state: State,
-    /// What is not sent yet: what the client was promised, less what it got. `None` where nothing was promised, for the
-    /// body is made while it is sent.
+    /// The bytes that are still to be sent: the announced length, less what was sent. `None` for a body
+    /// without an announced length, which is generated while it is sent.
     left: Option<u64>,
     /// Set while a chunk is with the network and the client has to take it.
     waiting: Option<ClientWait>,
@@ -152,7 +152,7 @@ impl Departing {
     fn take(&mut self, chunk: Bytes, pieces: Pieces) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let count = chunk.len() as u64;
         match &mut self.left {
-            // The end of a body that told no length.
+            // The end of a body without a length.
             None if count == 0 => return Poll::Ready(None),
             None => {}
             Some(left) if count == 0 || count > *left => {
@@ -225,7 +225,7 @@ impl http_body::Body for Departing {
     }
 
     fn is_end_stream(&self) -> bool {
-        // A body that told no length ends with its last chunk, and one that broke has none.
+        // A body without a length ends with its last chunk; a body that failed has no regular end.
         matches!(self.state, State::Over) && self.left == Some(0)
     }
 

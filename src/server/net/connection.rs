@@ -199,7 +199,7 @@ async fn run<C>(
                 finishing = true;
                 finish(connection.as_mut());
                 if peer.monitor.is_idle() {
-                    // Nobody is promised anything: half a head would hold the server for as long as it may take.
+                    // No request is pending: half a head would hold up the shutdown for the whole head time.
                     let _ = timeout(FAREWELL, connection.as_mut()).await;
                     return;
                 }

@@ -114,8 +114,8 @@ impl Scan {
         let (name, value) = (line[..colon].trim_ascii(), line[colon + 1..].trim_ascii());
         let twice = if name.eq_ignore_ascii_case(b"content-length") {
             let length = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
-            // What is no number is refused by whoever parses the head.
-            // One that is longer than any number says something else to whoever reads all of it.
+            // The HTTP library refuses a value that is no number. A line that was cut may hold another number
+            // than its beginning: leading zeros, for example.
             self.length.replace(length.unwrap_or(u64::MAX)).is_some() || self.chunked || cut
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             std::mem::replace(&mut self.chunked, true) || self.length.is_some() || cut

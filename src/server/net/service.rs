@@ -207,7 +207,7 @@ impl Service {
         }
         // RFC 9113, section 8.3.1: the authority is a pseudo-header, and `Host` may be absent.
         if parts.version >= Version::HTTP_2 {
-            // The rest of the server goes by the header.
+            // The rest of the server reads the host from the header.
             let host = parts.uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
             if let (Some(host), false) = (host, parts.headers.contains_key(header::HOST)) {
                 parts.headers.insert(header::HOST, host);

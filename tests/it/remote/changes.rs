@@ -114,7 +114,7 @@ fn aliases_of_a_server_are_made_renamed_and_removed() {
 }
 
 #[test]
-fn the_same_image_again_succeeds_on_a_server_and_a_replaced_one_goes() {
+fn repeated_import_to_a_server_succeeds_and_removes_a_replaced_image() {
     let server = Server::start();
     server.ok(&["import", "one.tar", "s:", "--alias", "daily"]);
     server.ok(&["import", "one.tar", "s:", "--public"]);

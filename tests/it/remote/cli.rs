@@ -35,7 +35,7 @@ fn fails(scratch: &Scratch, words: &[&str], status: i32, kind: &str) -> String {
 
 /// journeys.md 11.
 #[test]
-fn import_takes_what_a_url_stands_for_and_refresh_follows_it() {
+fn cli_imports_a_url_and_refreshes_it() {
     let scratch = Scratch::new();
     let current = Arc::new(Mutex::new(unified("old")));
     let served = Arc::clone(&current);

@@ -42,7 +42,7 @@ fn direct(server: &Server) -> Direct {
 }
 
 #[test]
-fn a_url_that_tells_hash_and_place_is_imported_and_followed() {
+fn direct_import_url_is_imported_and_refreshed() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let told = Arc::new(Mutex::new(Told::default()));
@@ -82,7 +82,7 @@ fn a_url_that_tells_hash_and_place_is_imported_and_followed() {
 
 /// hostile.md 160, 165, 167; CVE-2026-48769: no text of a server becomes the name of anything.
 #[test]
-fn nothing_is_taken_without_a_hash_that_is_one_and_a_place_that_may_be_gone_to() {
+fn direct_import_requires_a_valid_hash_and_an_allowed_url() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -117,7 +117,7 @@ fn nothing_is_taken_without_a_hash_that_is_one_and_a_place_that_may_be_gone_to()
 
 /// CVE-2026-33542: what is stored under a fingerprint has it.
 #[test]
-fn bytes_of_another_image_are_not_stored_under_the_name_that_was_told() {
+fn direct_import_of_other_bytes_is_refused() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -139,7 +139,7 @@ fn bytes_of_another_image_are_not_stored_under_the_name_that_was_told() {
 }
 
 #[test]
-fn a_cached_image_is_asked_for_only_where_its_name_may_mean_another() {
+fn cached_image_is_resolved_again_only_by_alias() {
     let scratch = Scratch::new();
     let clock = Clock::new();
     let store = clock.options().open(scratch.join("store")).unwrap();
@@ -172,7 +172,7 @@ fn a_cached_image_is_asked_for_only_where_its_name_may_mean_another() {
 }
 
 #[test]
-fn a_copy_of_what_is_here_fetches_nothing() {
+fn copy_of_a_stored_image_downloads_nothing() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let told = Arc::new(Mutex::new(Told::default()));

@@ -73,7 +73,7 @@ fn a_download_cut_at_every_tenth_is_resumed_and_verified() {
 
 /// hostile.md 164.
 #[test]
-fn a_file_that_was_replaced_while_it_was_fetched_is_never_put_together_with_the_old_one() {
+fn replaced_file_is_never_joined_with_the_old_one() {
     let (old, new) = (noise(300_000), vec![b'n'; 300_000]);
     // How the server lets know that it has another file: an ETag, nothing at all, another length, none of it left.
     for way in ["etag", "silent", "length", "range", "ignored"] {
@@ -112,7 +112,7 @@ fn a_file_that_was_replaced_while_it_was_fetched_is_never_put_together_with_the_
 }
 
 #[test]
-fn wrong_answer_to_a_range_is_followed_by_a_question_for_the_whole() {
+fn wrong_range_response_is_followed_by_a_request_for_the_whole() {
     let file = noise(300_000);
     for way in ["before", "behind", "no range", "416", "416 untold"] {
         let served = file.clone();
@@ -140,7 +140,7 @@ fn wrong_answer_to_a_range_is_followed_by_a_question_for_the_whole() {
 }
 
 #[test]
-fn file_that_comes_packed_unasked_is_taken_only_where_it_is_the_file_itself() {
+fn unrequested_content_encoding_is_accepted_only_for_the_file_itself() {
     let file = noise(1000);
     let served = file.clone();
     let server = Server::plain(move |_, line| answer(line, 200, &[("content-encoding", "gzip")], &served));
@@ -156,7 +156,7 @@ fn file_that_comes_packed_unasked_is_taken_only_where_it_is_the_file_itself() {
 }
 
 #[test]
-fn a_server_that_can_not_go_on_begins_anew_and_the_same_bytes_are_passed_over() {
+fn download_without_range_support_restarts_and_skips_known_bytes() {
     let file = noise(500_000);
     let served = file.clone();
     let count = AtomicUsize::new(0);
@@ -173,7 +173,7 @@ fn a_server_that_can_not_go_on_begins_anew_and_the_same_bytes_are_passed_over() 
 
 /// hostile.md 158, 164.
 #[test]
-fn a_file_of_another_size_or_digest_is_a_mismatch_found_as_early_as_can_be() {
+fn wrong_size_or_digest_is_a_mismatch() {
     let file = noise(100_000);
     let served = file.clone();
     let server = Server::plain(move |asked, line| match &*asked.path {
@@ -205,7 +205,7 @@ fn a_file_of_another_size_or_digest_is_a_mismatch_found_as_early_as_can_be() {
 
 /// hostile.md 161.
 #[test]
-fn an_endless_file_ends_at_the_limit() {
+fn endless_file_fails_at_the_limit() {
     let server = Server::plain(|asked, line| {
         head(line, 200, &[], (asked.path == "/told").then_some(1 << 50))?;
         while line.write_all(&[0; 65536]).is_ok() {}
@@ -221,7 +221,7 @@ fn an_endless_file_ends_at_the_limit() {
 }
 
 #[test]
-fn what_may_pass_is_tried_again_after_growing_pauses_and_then_given_up() {
+fn transient_error_is_retried_with_growing_delays() {
     let server = Server::plain(|asked, line| match &*asked.path {
         "/busy" => answer(line, 503, &[], b""),
         _ => answer(line, 403, &[], b""),
@@ -238,7 +238,7 @@ fn what_may_pass_is_tried_again_after_growing_pauses_and_then_given_up() {
 
 /// hostile.md 164.
 #[test]
-fn a_copy_begins_anew_when_the_file_was_replaced_and_then_is_the_one_that_was_told() {
+fn copy_restarts_when_the_file_was_replaced() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let image = unified("right");

@@ -126,7 +126,7 @@ fn an_image_in_two_files_is_copied_byte_for_byte() {
 }
 
 #[test]
-fn a_body_in_two_files_that_breaks_begins_anew_and_is_not_put_together_of_two_164() {
+fn broken_split_download_restarts_and_is_never_joined_164() {
     let (meta, rootfs) = split("two");
     let fingerprint = Fingerprint::of(&[meta.clone(), rootfs.clone()].concat());
     let (kind, body) = form(&meta, &rootfs, ["metadata", "rootfs"]);
@@ -202,7 +202,7 @@ fn parts_that_are_no_image_are_malformed_175() {
 }
 
 #[test]
-fn what_is_larger_than_the_limits_is_not_taken() {
+fn download_over_the_limits_is_refused() {
     let (meta, rootfs) = split("two");
     let fingerprint = Fingerprint::of(&[meta.clone(), rootfs.clone()].concat());
     let (kind, body) = form(&meta, &rootfs, ["metadata", "rootfs"]);
@@ -291,7 +291,7 @@ fn a_certificate_that_changed_since_it_was_pinned_is_an_error_of_the_remote_168(
 }
 
 #[test]
-fn a_secret_goes_with_every_question_for_the_image_and_errors_that_pass_are_tried_again() {
+fn token_is_sent_with_every_request_and_transient_errors_are_retried() {
     let image = unified("one");
     let fingerprint = Fingerprint::of(&image);
     let times = AtomicUsize::new(0);
@@ -343,7 +343,7 @@ fn running() -> Value {
 }
 
 #[test]
-fn an_image_is_sent_whole_with_its_properties_and_waited_for() {
+fn push_uploads_the_image_with_properties_and_waits() {
     for split_image in [false, true] {
         let scratch = Scratch::new();
         let store = store(&scratch);
@@ -404,7 +404,7 @@ fn an_upload_that_a_server_fails_or_misreports_is_an_error_of_its_own_kind() {
 }
 
 #[test]
-fn no_more_is_taken_than_the_size_that_was_told() {
+fn download_is_limited_to_the_announced_size() {
     let fingerprint = Fingerprint::of(b"announced");
     for two in [false, true] {
         let sent = Arc::new(AtomicUsize::new(0));
@@ -436,7 +436,7 @@ fn no_more_is_taken_than_the_size_that_was_told() {
 }
 
 #[test]
-fn a_secret_stands_in_no_error() {
+fn errors_contain_no_secret() {
     let server = serving(Fingerprint::of(b"x"), |asked, line| error(line, 403, &format!("no: {}", asked.path)));
     let digits = Fingerprint::of(b"x").to_string();
     let remote = remote(&server).secret("S3C/RET");

@@ -40,7 +40,7 @@ fn the_well_known_servers_are_there_from_the_start_and_can_be_changed_like_other
 }
 
 #[test]
-fn names_that_are_taken_unknown_or_none_are_told_apart() {
+fn remote_names_taken_unknown_and_invalid_are_different_errors() {
     let scratch = Scratch::new();
     let settings = Settings::open(scratch.path());
     failed(settings.add("ubuntu", remote("https://x.example")), ErrorKind::AlreadyExists);

@@ -177,7 +177,7 @@ fn items_are_chosen_as_the_peers_choose_them() {
 
 /// hostile.md 157, 158, 159; CVE-2026-33542, CVE-2026-48769.
 #[test]
-fn nothing_of_a_server_that_lies_gets_into_the_store() {
+fn lying_simplestreams_server_leaves_the_store_empty() {
     let scratch = Scratch::new();
     let path = scratch.join("store");
     let store = Store::open(&path).unwrap();
@@ -279,7 +279,7 @@ fn lists_that_are_odd_are_read_and_lists_that_are_hostile_are_refused() {
 }
 
 #[test]
-fn lists_are_kept_for_an_hour_and_then_only_asked_whether_they_changed() {
+fn list_is_cached_for_an_hour_and_then_revalidated() {
     let scratch = Scratch::new();
     let files = Files::default();
     let server = serve(&files);

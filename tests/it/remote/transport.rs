@@ -108,7 +108,7 @@ fn pinned_certificate_of_version_1_is_taken() {
 }
 
 #[test]
-fn the_certificate_of_a_stranger_can_be_seen_before_it_is_trusted() {
+fn unknown_server_certificate_can_be_inspected_before_trust() {
     let server = Server::tls(|_, line| answer(line, 200, &[], b"x"));
     let client = Client::new(ClientOptions::new()).unwrap();
     let seen = client.server_certificate(&server.url("/"), &Monitor::none()).unwrap();
@@ -119,7 +119,7 @@ fn the_certificate_of_a_stranger_can_be_seen_before_it_is_trusted() {
 }
 
 #[test]
-fn a_client_certificate_is_shown_to_the_server_and_to_no_other() {
+fn client_certificate_is_shown_only_to_its_server() {
     let other = Server::plain(|_, line| answer(line, 200, &[], b"there"));
     let to = other.text("/x");
     let server = Server::tls(move |asked, line| match &*asked.path {
@@ -138,7 +138,7 @@ fn a_client_certificate_is_shown_to_the_server_and_to_no_other() {
 }
 
 #[test]
-fn redirects_are_followed_on_the_way_up_only() {
+fn redirects_are_followed_without_downgrade() {
     let target = Server::tls(|_, line| answer(line, 200, &[], b"target"));
     let there = target.text("/there");
     let server = Server::plain(move |asked, line| match &*asked.path {
@@ -157,7 +157,7 @@ fn redirects_are_followed_on_the_way_up_only() {
 
 /// hostile.md 165.
 #[test]
-fn redirects_that_loop_or_lead_down_or_in_are_refused() {
+fn redirect_loops_downgrades_and_other_schemes_are_refused() {
     let server = Server::tls(|asked, line| {
         let to = asked.path.trim_start_matches("/to?").to_owned();
         answer(line, 302, &[("location", if asked.path == "/loop" { "/loop" } else { &to })], b"")
@@ -179,7 +179,7 @@ fn redirects_that_loop_or_lead_down_or_in_are_refused() {
 
 /// hostile.md 165.
 #[test]
-fn what_a_server_elsewhere_says_does_not_lead_to_this_machine() {
+fn redirect_from_elsewhere_to_this_machine_is_refused() {
     let server = Server::plain(|_, line| answer(line, 200, &[], b"internal"));
     let client = Client::new(ClientOptions::new().proxy(Proxy::Direct).allow_http(true)).unwrap();
     let elsewhere: Url = "https://images.example/".parse().unwrap();
@@ -202,7 +202,7 @@ fn plain_http_is_spoken_with_this_machine_only_unless_allowed() {
 
 /// hostile.md 164.
 #[test]
-fn an_answer_that_ends_early_is_an_error_that_may_pass() {
+fn truncated_response_is_a_transient_error() {
     let server = Server::tls(|_, line| {
         head(line, 200, &[], Some(100))?;
         line.write_all(b"only this")?;
@@ -255,7 +255,7 @@ fn an_answer_with_two_lengths_is_an_error() {
 
 /// hostile.md 161.
 #[test]
-fn answers_that_are_to_be_held_in_memory_are_bounded_told_and_untold() {
+fn in_memory_response_is_bounded_with_and_without_length() {
     let small = limits(|limits| limits.remote_index = 1000);
     for told in [Some(1001), None] {
         let server = Server::plain(move |_, line| {
@@ -273,7 +273,7 @@ fn answers_that_are_to_be_held_in_memory_are_bounded_told_and_untold() {
 /// hostile.md 161.
 #[cfg(feature = "gzip")]
 #[test]
-fn an_answer_that_is_packed_for_the_way_is_bounded_when_unpacked() {
+fn compressed_response_is_bounded_after_decompression() {
     // 64 MiB of zeros, 64 KiB packed, made once by `gzip`.
     let pack = |bytes: &[u8]| {
         use std::process::{Command, Stdio};
@@ -307,7 +307,7 @@ fn an_answer_that_is_packed_for_the_way_is_bounded_when_unpacked() {
 
 /// hostile.md 166.
 #[test]
-fn a_silent_server_is_given_up() {
+fn silent_server_times_out() {
     let server = Server::tls(|asked, line| {
         match &*asked.path {
             "/head" => {}
@@ -344,7 +344,7 @@ fn endless_headers_end_at_the_limit() {
 }
 
 #[test]
-fn an_answer_that_takes_too_long_in_all_is_given_up() {
+fn response_over_the_total_time_limit_fails() {
     let server = Server::plain(|_, line| {
         head(line, 200, &[], None)?;
         while line.write_all(&[b'x'; 4096]).is_ok() {}
@@ -374,7 +374,7 @@ fn a_cancelled_request_ends_though_the_server_is_silent() {
 }
 
 #[test]
-fn what_is_no_server_is_said_in_words() {
+fn connection_errors_are_readable() {
     let client = Client::new(ClientOptions::new()).unwrap();
     // No server listens at the lowest port.
     let nobody = "https://127.0.0.1:1/".parse().unwrap();
@@ -399,7 +399,7 @@ fn what_is_no_server_is_said_in_words() {
 }
 
 #[test]
-fn errors_of_the_server_say_what_it_says() {
+fn server_error_message_is_passed_on() {
     let server = Server::plain(|asked, line| match &*asked.path {
         "/json" => answer(line, 403, &[], br#"{"type":"error","error":"not authorized","error_code":403}"#),
         "/text" => answer(line, 503, &[("content-type", "text/plain; charset=utf-8")], b"come back\x1b[2J later\n"),
@@ -416,7 +416,7 @@ fn errors_of_the_server_say_what_it_says() {
 }
 
 #[test]
-fn a_proxy_is_gone_through_for_other_machines_only() {
+fn proxy_is_used_for_other_machines_only() {
     let proxy = Server::plain(|asked, line| {
         assert_eq!((&*asked.method, &*asked.path), ("CONNECT", "images.example:443"));
         answer(line, 502, &[], b"")

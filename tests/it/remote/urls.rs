@@ -69,7 +69,7 @@ fn a_reference_is_read_from_where_it_stands_and_names_no_file() {
 }
 
 #[test]
-fn what_may_be_a_secret_is_not_shown() {
+fn secrets_are_redacted_in_urls() {
     let url: Url = "https://images.example/a?recursion=1&X-Amz-Signature=hidden&hidden".parse().unwrap();
     let shown = "https://images.example/a?recursion=1&X-Amz-Signature=***&***";
     assert_eq!((url.to_string(), format!("{url:?}")), (shown.to_owned(), format!("Url({shown})")));

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{Served, body, json, object, request, sent, trusted, with};
 
 #[test]
-fn an_alias_is_made_described_moved_renamed_and_deleted() {
+fn alias_is_created_edited_renamed_and_deleted() {
     let served = Served::new();
     let (one, two) = (served.import("one", &[], true), served.import("two", &[], true));
     let made = served.send("POST", "/1.0/images/aliases", &json!({"name": "debian/12", "description": "stable", "target": one.fingerprint.to_string(), "type": "container"}));
@@ -33,7 +33,7 @@ fn an_alias_is_made_described_moved_renamed_and_deleted() {
 }
 
 #[test]
-fn a_name_that_is_taken_is_a_conflict_and_one_that_is_none_is_refused() {
+fn taken_alias_is_a_conflict_and_invalid_alias_is_refused() {
     let served = Served::new();
     let image = served.import("one", &["taken", "other"], true);
     let target = image.fingerprint.to_string();
@@ -80,7 +80,7 @@ fn a_name_that_is_taken_is_a_conflict_and_one_that_is_none_is_refused() {
 }
 
 #[test]
-fn an_alias_that_somebody_else_changed_stays_as_it_is() {
+fn alias_edit_with_an_outdated_etag_is_refused() {
     let served = Served::new();
     let (one, two) = (served.import("one", &["name"], true), served.import("two", &[], true));
     let path = "/1.0/images/aliases/name";
@@ -102,7 +102,7 @@ fn an_alias_that_somebody_else_changed_stays_as_it_is() {
 }
 
 #[test]
-fn a_stranger_changes_no_alias_and_learns_of_none_that_is_hidden() {
+fn anonymous_client_changes_no_alias_and_sees_no_hidden_one() {
     let served = Served::new();
     let image = served.import("private", &["hidden"], false);
     for (method, path) in [

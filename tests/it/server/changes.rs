@@ -32,7 +32,7 @@ fn put_replaces_and_patch_adds() {
 }
 
 #[test]
-fn an_edit_of_what_somebody_else_changed_is_refused() {
+fn edit_with_an_outdated_etag_is_refused() {
     let served = Served::new();
     let image = served.import("one", &[], false);
     let path = format!("/1.0/images/{}", image.fingerprint);
@@ -58,7 +58,7 @@ fn an_edit_of_what_somebody_else_changed_is_refused() {
 }
 
 #[test]
-fn what_is_no_edit_changes_nothing() {
+fn invalid_edit_changes_nothing() {
     let mut limits = lxd_image::Limits::default();
     limits.request = 10_000;
     let served = Served::with(lxd_image::server::ServerOptions::new().limits(limits));
@@ -94,7 +94,7 @@ fn what_is_no_edit_changes_nothing() {
 }
 
 #[test]
-fn an_image_is_found_for_a_change_by_the_beginning_of_its_fingerprint() {
+fn image_is_edited_by_fingerprint_prefix() {
     let served = Served::new();
     let image = served.import("one", &[], false);
     let short = image.fingerprint.short();
@@ -113,7 +113,7 @@ fn an_image_is_found_for_a_change_by_the_beginning_of_its_fingerprint() {
 }
 
 #[test]
-fn a_server_without_a_way_to_others_says_so() {
+fn server_without_image_transfer_refuses_import_refresh_and_push() {
     let served = Served::new();
     let image = served.import("one", &[], true);
     let path = format!("/1.0/images/{}", image.fingerprint);
@@ -135,7 +135,7 @@ fn a_server_without_a_way_to_others_says_so() {
 }
 
 #[test]
-fn a_stranger_gets_the_same_answer_for_what_is_there_private_and_absent() {
+fn anonymous_write_gets_the_same_response_for_every_image() {
     let served = Served::new();
     let public = served.import("public", &[], true);
     let private = served.import("private", &[], false);
@@ -157,7 +157,7 @@ fn a_stranger_gets_the_same_answer_for_what_is_there_private_and_absent() {
 }
 
 #[test]
-fn a_page_of_another_server_changes_nothing_with_the_certificate_of_whoever_looks_at_it() {
+fn cross_origin_write_is_refused() {
     let served = Served::new();
     let image = served.import("kept", &[], true);
     let path = format!("/1.0/images/{}", image.fingerprint);

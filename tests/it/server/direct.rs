@@ -28,7 +28,7 @@ fn of(served: &Served, tag: &str, architecture: &str, properties: &str, aliases:
 }
 
 #[test]
-fn an_alias_answers_with_hash_and_address_in_both_spellings_and_the_address_has_the_image() {
+fn direct_import_headers_name_the_image_in_both_spellings() {
     let served = Served::new();
     let image = served.import("one", &["debian/12"], true);
     for path in ["/debian/12", "/debian%2F12", "/debian%2f12/"] {
@@ -61,7 +61,7 @@ fn getting_an_alias_gives_the_same_headers_and_the_image() {
 }
 
 #[test]
-fn the_host_is_told_by_the_client_or_by_the_options_and_is_never_anything_else() {
+fn direct_import_url_has_the_host_of_the_request_or_of_the_options() {
     let served = Served::new();
     served.import("one", &["one"], true);
     for host in ["a b", "a/b", "x@y", "a\"", "<script>", "a:b:c", "[::1", "", "a,b", "a:99999", "evil.example/x?"] {
@@ -82,7 +82,7 @@ fn the_host_is_told_by_the_client_or_by_the_options_and_is_never_anything_else()
 }
 
 #[test]
-fn an_importer_gets_an_image_that_it_runs() {
+fn direct_import_selects_the_architecture_of_the_client() {
     let served = Served::new();
     let amd = of(&served, "amd", "x86_64", "os: Debian, release: '12'", &["debian/12"]);
     let arm = of(&served, "arm", "aarch64", "os: Debian, release: '12'", &["debian/12/arm64"]);
@@ -114,7 +114,7 @@ fn an_alias_of_each_architecture_is_found_without_the_one_of_all() {
 }
 
 #[test]
-fn an_image_in_two_files_is_refused_with_a_sentence() {
+fn direct_import_of_a_split_image_is_refused_with_a_reason() {
     let served = Served::new();
     served.store.import(split_stream("two"), &ImportOptions::new().public(true).alias(alias("two"))).unwrap();
     let (status, error) = json(served.handler.handle(with(request("GET", "/two"), "host", "a")));
@@ -123,7 +123,7 @@ fn an_image_in_two_files_is_refused_with_a_sentence() {
 }
 
 #[test]
-fn private_images_are_as_absent_ones_whoever_asks() {
+fn direct_import_hides_private_images_from_all_clients() {
     let served = Served::new();
     served.import("hidden", &["hidden", "box/amd64"], false);
     for (there, not_there) in [("/hidden", "/nothing"), ("/box", "/nobox")] {
@@ -143,7 +143,7 @@ fn private_images_are_as_absent_ones_whoever_asks() {
 }
 
 #[test]
-fn odd_aliases_are_found_by_their_escaped_names() {
+fn direct_import_finds_aliases_by_their_escaped_names() {
     let served = Served::new();
     for name in ["a b", "é/ü", "<script>alert(1)</script>", "100%", "a?b#c", "x\u{202e}y", "1.0", "static/x"] {
         let image = served.import(name, &[name], true);

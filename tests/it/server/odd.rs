@@ -9,7 +9,7 @@ use super::{Served, json, object, request};
 use crate::store::{alias, assert_kind, metadata, stream, unified, unified_with};
 
 #[test]
-fn a_mistyped_name_is_not_found_and_told_what_may_have_been_meant() {
+fn not_found_error_suggests_similar_names() {
     let served = Served::new();
     served.import("one", &["web", "debian/12"], true);
     for (name, meant) in [
@@ -49,7 +49,7 @@ fn a_private_name_is_never_suggested() {
 }
 
 #[test]
-fn an_alias_that_no_address_can_hold_is_refused_when_it_is_made() {
+fn alias_that_no_path_can_hold_is_refused() {
     let served = Served::new();
     let image = served.import("one", &["web"], true);
     for name in [".", "..", "a/../b", "./a", "a/.", "a//b", "/a", "a/"] {
@@ -61,7 +61,7 @@ fn an_alias_that_no_address_can_hold_is_refused_when_it_is_made() {
 }
 
 #[test]
-fn an_alias_of_dots_that_is_there_is_read_and_removed_where_its_list_says() {
+fn existing_alias_of_dots_is_readable_and_deletable_by_its_listed_path() {
     let served = Served::new();
     let image = served.import("one", &["web"], true);
     let catalog = SqliteCatalog::of_store(served.root()).unwrap();
@@ -105,7 +105,7 @@ fn a_row_that_cannot_be_read_hides_no_other() {
 }
 
 #[test]
-fn a_date_of_no_calendar_is_clamped_and_told() {
+fn invalid_date_is_clamped_and_reported() {
     let served = Served::new();
     for (seconds, shown) in [
         ("1700000000000", "9999-12-31T23:59:59Z"),
@@ -129,7 +129,7 @@ fn a_date_of_no_calendar_is_clamped_and_told() {
 }
 
 #[test]
-fn never_is_the_zero_time_of_the_peers_clients() {
+fn missing_expiry_is_the_zero_time_of_the_peers() {
     let served = Served::new();
     let image = served.import("one", &[], true);
     let told = object(served.get(&format!("/1.0/images/{}", image.fingerprint)));
@@ -139,7 +139,7 @@ fn never_is_the_zero_time_of_the_peers_clients() {
 }
 
 #[test]
-fn only_trusted_clients_are_told_where_an_image_came_from() {
+fn update_source_is_shown_to_trusted_clients_only() {
     let served = Served::new();
     let source = UpdateSource::new("https://elsewhere.example/x?token=hidden", "direct", "");
     let options = ImportOptions::new().public(true).source(source.clone());
@@ -157,7 +157,7 @@ fn only_trusted_clients_are_told_where_an_image_came_from() {
 }
 
 #[test]
-fn secrets_of_others_stand_in_no_list_of_operations() {
+fn operation_list_has_no_token_secrets() {
     let served = Served::new();
     let image = served.import("one", &[], false);
     let made = served.ask("POST", &format!("/1.0/images/{}/secret", image.fingerprint));
@@ -170,7 +170,7 @@ fn secrets_of_others_stand_in_no_list_of_operations() {
 }
 
 #[test]
-fn an_upload_tells_what_was_not_as_it_was_said() {
+fn upload_reports_ignored_headers_as_omissions() {
     let served = Served::new();
     let mut upload = super::body(super::trusted(request("POST", "/1.0/images")), unified("one"));
     for (name, value) in [("x-lxd-type", "virtual-machine"), ("x-lxd-filename", "../up")] {
@@ -183,7 +183,7 @@ fn an_upload_tells_what_was_not_as_it_was_said() {
 }
 
 #[test]
-fn an_alias_of_an_import_is_checked_like_any_other() {
+fn alias_of_an_import_is_validated() {
     let served = Served::new();
     let mut odd = alias("odd");
     "..".clone_into(&mut odd.name);

@@ -17,7 +17,7 @@ fn events(response: Response) -> impl FnMut() -> Vec<Value> {
 }
 
 #[test]
-fn operations_are_listed_by_their_state_and_found_by_their_name() {
+fn operations_are_listed_by_status_and_found_by_id() {
     let served = Served::new();
     assert_eq!(object(served.ask("GET", "/1.0/operations")), json!({}));
     let image = served.import("one", &[], false);
@@ -54,7 +54,7 @@ fn operations_are_listed_by_their_state_and_found_by_their_name() {
 }
 
 #[test]
-fn waiting_ends_with_its_time_and_with_the_server() {
+fn wait_for_operation_ends_at_its_timeout_and_at_shutdown() {
     let served = Served::new();
     let token = served.send("POST", "/1.0/images", &json!({"source": {"type": "image", "mode": "push"}}));
     let location = token.header("location").unwrap().to_owned();
@@ -79,7 +79,7 @@ fn waiting_ends_with_its_time_and_with_the_server() {
 }
 
 #[test]
-fn those_who_listen_are_told_of_operations_and_of_what_became_of_images() {
+fn listeners_receive_operation_and_lifecycle_events() {
     let served = Served::new();
     let mut all = events(served.ask("GET", "/1.0/events"));
     let mut lifecycle = events(served.ask("GET", "/1.0/events?type=lifecycle,logging"));
@@ -120,7 +120,7 @@ fn those_who_listen_are_told_of_operations_and_of_what_became_of_images() {
 }
 
 #[test]
-fn strangers_are_told_nothing_of_operations_and_events() {
+fn operations_and_events_are_refused_to_anonymous_clients() {
     let served = Served::new();
     let image = served.import("private", &[], false);
     let mut trusted = events(served.ask("GET", "/1.0/events"));

@@ -38,7 +38,7 @@ fn names(page: &str) -> Vec<&str> {
 }
 
 #[test]
-fn a_browser_gets_a_page_at_the_address_where_programs_get_the_api() {
+fn root_path_is_a_page_for_browsers_and_the_api_for_programs() {
     let served = Served::new();
     served.import("one", &["debian/12"], true);
     assert!(page(&served, "/").contains("debian&#x2f;12"));
@@ -51,7 +51,7 @@ fn a_browser_gets_a_page_at_the_address_where_programs_get_the_api() {
 }
 
 #[test]
-fn every_page_lets_a_browser_do_nothing_but_show_it() {
+fn every_page_has_a_strict_content_security_policy() {
     let served = Served::new();
     let image = served.import("one", &["one"], true);
     for path in ["/", "/?q=x", &format!("/images/{}", image.fingerprint), "/no/such/alias", "/images/abcd"] {
@@ -77,7 +77,7 @@ fn every_page_lets_a_browser_do_nothing_but_show_it() {
 }
 
 #[test]
-fn texts_of_strangers_are_shown_and_are_never_part_of_the_page() {
+fn untrusted_texts_are_escaped_in_pages() {
     let served = Served::new();
     let evil = "\"'><script>alert(1)</script>{{ 7 * 7 }}";
     let properties = serde_json::json!({
@@ -108,7 +108,7 @@ fn texts_of_strangers_are_shown_and_are_never_part_of_the_page() {
 }
 
 #[test]
-fn private_images_are_on_no_page_not_even_of_those_who_are_trusted() {
+fn private_image_is_on_no_page_even_for_trusted_clients() {
     let served = Served::new();
     served.import("public", &["public"], true);
     let private = served.import("private", &["hidden"], false);
@@ -132,7 +132,7 @@ fn private_images_are_on_no_page_not_even_of_those_who_are_trusted() {
 }
 
 #[test]
-fn words_and_choices_narrow_the_list_down_and_the_form_keeps_them() {
+fn search_filters_the_list_and_keeps_the_form() {
     let served = Served::new();
     let json = |os: &str, release: &str, architecture: &str| serde_json::json!({"os": os, "release": release, "architecture": architecture, "description": format!("{os} {release}")});
     described(&served, "one", &json("Debian", "bookworm", "x86_64"), &["debian/12"]);
@@ -157,7 +157,7 @@ fn words_and_choices_narrow_the_list_down_and_the_form_keeps_them() {
 }
 
 #[test]
-fn images_are_in_the_order_that_is_asked_for() {
+fn search_sorts_by_the_requested_order() {
     let served = Served::new();
     let made = |tag: &str, created: i64, content: &[u8]| {
         let metadata = format!("{{architecture: x86_64, creation_date: {created}, properties: {{}}}}");
@@ -179,7 +179,7 @@ fn images_are_in_the_order_that_is_asked_for() {
 }
 
 #[test]
-fn many_images_are_on_many_pages_of_a_bounded_size() {
+fn search_results_are_paged() {
     let served = Served::new();
     for number in 0..120 {
         served.import(&format!("image{number:03}"), &[&format!("name/{number:03}")], true);
@@ -203,7 +203,7 @@ fn many_images_are_on_many_pages_of_a_bounded_size() {
 }
 
 #[test]
-fn the_page_of_an_image_has_all_that_is_known_and_leads_to_its_files() {
+fn image_page_shows_metadata_and_links_its_files() {
     let served = Served::new();
     let one = described(
         &served,
@@ -250,7 +250,7 @@ fn the_page_of_an_image_has_all_that_is_known_and_leads_to_its_files() {
 }
 
 #[test]
-fn the_address_of_an_alias_leads_a_browser_to_the_page_of_its_image() {
+fn alias_path_redirects_a_browser_to_the_image_page() {
     let served = Served::new();
     let image = served.import("one", &["debian/12"], true);
     for path in ["/debian/12", "/debian%2F12"] {
@@ -267,7 +267,7 @@ fn the_address_of_an_alias_leads_a_browser_to_the_page_of_its_image() {
 }
 
 #[test]
-fn the_server_is_called_what_it_was_told_and_is_where_the_client_found_it() {
+fn page_shows_the_configured_name_and_the_host_of_the_request() {
     let told = Served::with(ServerOptions::new().name("Images <of> us").base_url("https://images.example.net:8443/"));
     told.import("one", &["one"], true);
     let text = page(&told, "/");
@@ -305,7 +305,7 @@ fn a_head_has_the_headers_of_the_page_and_other_methods_are_refused() {
 }
 
 #[test]
-fn style_and_icon_are_kept_by_browsers_under_addresses_that_change_with_them() {
+fn assets_are_cached_under_paths_with_their_digest() {
     let served = Served::new();
     let text = page(&served, "/");
     for (name, content_type) in [("style.css", "text/css; charset=utf-8"), ("icon.svg", "image/svg+xml")] {
@@ -326,7 +326,7 @@ fn style_and_icon_are_kept_by_browsers_under_addresses_that_change_with_them() {
 }
 
 #[test]
-fn an_empty_store_tells_how_to_fill_it() {
+fn page_of_an_empty_store_explains_how_to_fill_it() {
     let served = Served::new();
     served.store.import(stream(unified("private")), &ImportOptions::new()).unwrap();
     let text = page(&served, "/");

@@ -138,7 +138,7 @@ fn served(elsewhere: &Arc<Elsewhere>) -> Served {
 }
 
 #[test]
-fn what_the_upstream_has_is_brought_once_kept_for_a_while_and_served() {
+fn upstream_image_is_fetched_once_and_cached() {
     let elsewhere = Elsewhere::with(&[("debian/12", "there")]);
     let served = served(&elsewhere);
     let told = object(served.get("/1.0/images/aliases/debian%2F12"));
@@ -162,7 +162,7 @@ fn what_the_upstream_has_is_brought_once_kept_for_a_while_and_served() {
 }
 
 #[test]
-fn an_image_is_brought_by_the_beginning_of_its_fingerprint_and_of_either_type_by_its_alias() {
+fn upstream_image_is_fetched_by_prefix_and_by_alias_of_either_type() {
     let elsewhere = Elsewhere::with(&[("one", "there")]);
     elsewhere.put("vm", ImageType::VirtualMachine, "disk");
     let served = served(&elsewhere);
@@ -183,7 +183,7 @@ fn an_image_is_brought_by_the_beginning_of_its_fingerprint_and_of_either_type_by
 }
 
 #[test]
-fn however_many_want_it_an_image_is_brought_once() {
+fn concurrent_requests_share_one_download() {
     let elsewhere = Elsewhere::with(&[("one", "there")]);
     let served = served(&elsewhere);
     let path = format!("/1.0/images/{}/export", fingerprint("there"));
@@ -200,7 +200,7 @@ fn however_many_want_it_an_image_is_brought_once() {
 }
 
 #[test]
-fn while_the_upstream_is_away_what_is_here_is_served_and_it_is_left_alone() {
+fn unreachable_upstream_is_not_retried_while_cached_images_are_served() {
     let elsewhere = Elsewhere::with(&[("one", "there")]);
     let first = served(&elsewhere);
     object(first.get("/1.0/images/aliases/one"));
@@ -226,7 +226,7 @@ fn while_the_upstream_is_away_what_is_here_is_served_and_it_is_left_alone() {
 }
 
 #[test]
-fn what_is_private_here_stays_so_and_a_name_of_ours_is_never_another_s() {
+fn upstream_does_not_reveal_private_images_or_take_over_local_names() {
     let elsewhere = Elsewhere::with(&[("theirs", "private"), ("ours", "there"), ("hidden", "there")]);
     let served = served(&elsewhere);
     let private = served.import("private", &["hidden"], false);
@@ -260,7 +260,7 @@ fn what_is_private_here_stays_so_and_a_name_of_ours_is_never_another_s() {
 }
 
 #[test]
-fn an_upstream_that_lies_or_breaks_leaves_nothing_and_is_not_tried_again_at_once() {
+fn failed_upstream_download_leaves_nothing_and_is_not_retried_at_once() {
     let elsewhere = Elsewhere::with(&[("one", "there")]);
     let served = served(&elsewhere);
     let path = format!("/1.0/images/{}", fingerprint("there"));
@@ -288,7 +288,7 @@ fn pull(source: Value) -> Value {
 }
 
 #[test]
-fn an_image_that_another_server_on_the_store_brought_first_is_served() {
+fn image_fetched_by_another_server_on_the_store_is_served() {
     let elsewhere = Elsewhere::with(&[("one", "there")]);
     elsewhere.raced.store(true, Ordering::SeqCst);
     let served = served(&elsewhere);
@@ -297,7 +297,7 @@ fn an_image_that_another_server_on_the_store_brought_first_is_served() {
 }
 
 #[test]
-fn the_secret_of_a_pull_stands_in_no_operation() {
+fn secret_of_an_import_is_in_no_operation() {
     let elsewhere = Elsewhere::with(&[]);
     let served = served(&elsewhere);
     let asked = pull(json!({"alias": "quotes", "protocol": "lxd", "secret": "S3CRET"}));
@@ -307,7 +307,7 @@ fn the_secret_of_a_pull_stands_in_no_operation() {
 }
 
 #[test]
-fn a_pull_of_an_image_that_is_here_makes_it_what_was_asked_for() {
+fn import_of_a_stored_image_applies_the_requested_settings() {
     let elsewhere = Elsewhere::with(&[("one", "there")]);
     let served = served(&elsewhere);
     let there = served.import("there", &[], false);
@@ -320,7 +320,7 @@ fn a_pull_of_an_image_that_is_here_makes_it_what_was_asked_for() {
 }
 
 #[test]
-fn a_trusted_client_has_images_brought_and_follows_that() {
+fn trusted_client_imports_an_image_and_follows_its_operation() {
     let elsewhere = Elsewhere::with(&[("one", "there"), ("https://elsewhere/direct", "direct")]);
     let served = served(&elsewhere);
     let mut asked = pull(json!({"alias": "one", "mode": "pull", "protocol": "simplestreams"}));
@@ -351,7 +351,7 @@ fn a_trusted_client_has_images_brought_and_follows_that() {
 }
 
 #[test]
-fn a_source_that_makes_no_sense_is_refused() {
+fn invalid_import_source_is_refused() {
     let served = served(&Elsewhere::with(&[("one", "there")]));
     let with = |key: &str, value: Value| {
         let mut asked = pull(json!({"alias": "one"}));
@@ -384,7 +384,7 @@ fn a_source_that_makes_no_sense_is_refused() {
 }
 
 #[test]
-fn bringing_an_image_is_cancelled_by_its_client_and_by_the_end_of_the_server() {
+fn import_is_cancelled_by_its_client_and_by_shutdown() {
     let elsewhere = Elsewhere::with(&[]);
     let served = served(&elsewhere);
     let begin = || served.send("POST", "/1.0/images", &pull(json!({"alias": "endless"})));
@@ -404,7 +404,7 @@ fn bringing_an_image_is_cancelled_by_its_client_and_by_the_end_of_the_server() {
 }
 
 #[test]
-fn refreshing_tells_whether_there_was_something_new_and_pushing_whereto() {
+fn refresh_reports_a_replacement_and_push_gets_its_target() {
     let elsewhere = Elsewhere::with(&[]);
     let served = served(&elsewhere);
     let (stays, follows) = (served.import("stays", &[], false), served.import("follows", &["follows"], false));
@@ -429,7 +429,7 @@ fn refreshing_tells_whether_there_was_something_new_and_pushing_whereto() {
 }
 
 #[test]
-fn a_name_that_the_upstream_chokes_on_takes_nothing_from_others() {
+fn upstream_error_on_one_name_does_not_affect_other_names() {
     let elsewhere = Elsewhere::with(&[("one", "one")]);
     let served = Served::with(ServerOptions::new().image_transfer(elsewhere));
     assert_eq!(served.get("/1.0/images/aliases/x..y").status, 502);
@@ -437,7 +437,7 @@ fn a_name_that_the_upstream_chokes_on_takes_nothing_from_others() {
 }
 
 #[test]
-fn images_that_strangers_had_brought_never_have_more_bytes_than_they_may() {
+fn cached_images_stay_within_their_quota() {
     let elsewhere = Elsewhere::with(&[("one", "one"), ("two", "two"), ("three", "three")]);
     let mut limits = lxd_image::Limits::default();
     limits.cache = unified("one").len() as u64 * 2;

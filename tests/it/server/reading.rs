@@ -12,7 +12,7 @@ use super::{Served, json, object, request, trusted, with};
 use crate::store::{split, split_stream, stream, unified};
 
 #[test]
-fn a_stranger_is_told_that_this_is_an_image_server() {
+fn anonymous_client_sees_a_public_image_server() {
     let served = Served::new();
     assert_eq!(object(served.get("/")), json!(["/1.0"]));
     let about = object(served.get("/1.0"));
@@ -23,7 +23,7 @@ fn a_stranger_is_told_that_this_is_an_image_server() {
 }
 
 #[test]
-fn what_is_private_is_for_a_stranger_as_if_it_were_not_there() {
+fn private_image_is_indistinguishable_from_a_missing_one() {
     let served = Served::new();
     let public = served.import("public", &["debian/12"], true);
     let private = served.import("private", &["hidden"], false);
@@ -70,7 +70,7 @@ fn an_image_is_found_by_four_digits_and_never_by_less_or_by_a_pattern() {
 }
 
 #[test]
-fn addresses_that_could_be_taken_for_others_are_refused() {
+fn ambiguous_paths_are_refused() {
     let served = Served::new();
     served.import("one", &["a"], true);
     for path in [
@@ -107,7 +107,7 @@ fn lists_are_filtered_as_the_api_filters() {
 }
 
 #[test]
-fn a_unified_image_comes_byte_for_byte_whole_in_parts_and_not_twice() {
+fn unified_image_is_exported_whole_by_range_and_as_not_modified() {
     let served = Served::new();
     let image = served.import("bytes", &[], true);
     let bytes = unified("bytes");
@@ -138,7 +138,7 @@ fn a_unified_image_comes_byte_for_byte_whole_in_parts_and_not_twice() {
 }
 
 #[test]
-fn a_split_image_comes_as_a_form_with_the_metadata_first() {
+fn split_image_is_exported_as_a_form_with_the_metadata_first() {
     let served = Served::new();
     let image = served.store.import(split_stream("two"), &ImportOptions::new().public(true)).unwrap();
     let response = served.get(&format!("/1.0/images/{}/export", image.fingerprint));
@@ -152,7 +152,7 @@ fn a_split_image_comes_as_a_form_with_the_metadata_first() {
 }
 
 #[test]
-fn a_file_that_was_damaged_never_reaches_a_client_whole() {
+fn damaged_file_never_reaches_a_client_completely() {
     let served = Served::new();
     let image = served.import("damaged", &[], true);
     let path = format!("/1.0/images/{}/export", image.fingerprint);
@@ -186,7 +186,7 @@ fn names_in_headers_are_escaped() {
 }
 
 #[test]
-fn an_image_and_an_alias_have_tags_by_which_a_client_asks_again() {
+fn image_and_alias_have_etags() {
     let served = Served::new();
     let image = served.import("tagged", &["tagged"], true);
     for path in [format!("/1.0/images/{}", image.fingerprint), "/1.0/images/aliases/tagged".to_owned()] {
@@ -199,7 +199,7 @@ fn an_image_and_an_alias_have_tags_by_which_a_client_asks_again() {
 }
 
 #[test]
-fn methods_that_nobody_has_are_refused_and_strangers_change_nothing() {
+fn unknown_methods_and_anonymous_writes_are_refused() {
     let served = Served::new();
     let image = served.import("kept", &["kept"], true);
     let one = format!("/1.0/images/{}", image.fingerprint);

@@ -17,7 +17,7 @@ fn secret(response: Response) -> (String, String) {
 }
 
 #[test]
-fn a_secret_opens_one_private_image_to_a_stranger() {
+fn download_token_shows_one_private_image() {
     let served = Served::new();
     let (image, other) = (served.import("private", &["hidden"], false), served.import("other", &[], false));
     let path = format!("/1.0/images/{}", image.fingerprint);
@@ -36,7 +36,7 @@ fn a_secret_opens_one_private_image_to_a_stranger() {
 }
 
 #[test]
-fn a_secret_that_was_taken_back_opens_nothing() {
+fn revoked_token_is_invalid() {
     let served = Served::new();
     let image = served.import("private", &[], false);
     let path = format!("/1.0/images/{}", image.fingerprint);
@@ -58,7 +58,7 @@ fn push(served: &Served, with: &Value) -> (String, String) {
 }
 
 #[test]
-fn a_stranger_uploads_what_a_pass_was_made_for_and_only_once() {
+fn upload_token_allows_one_upload() {
     let served = Served::new();
     let (pass, token) = push(
         &served,
@@ -100,7 +100,7 @@ fn a_stranger_uploads_what_a_pass_was_made_for_and_only_once() {
 }
 
 #[test]
-fn a_pass_for_one_image_lets_in_no_other_and_is_used_up_by_the_try() {
+fn upload_token_refuses_another_image_and_is_used_up() {
     let served = Served::new();
     let (pass, _) = push(&served, &json!({}));
     let send = |tag: &str| {

@@ -83,7 +83,7 @@ fn both_peers_find_their_own_names_for_the_same_files() {
 }
 
 #[test]
-fn what_is_private_is_neither_listed_nor_given_out_even_to_who_is_trusted() {
+fn simplestreams_hides_private_images_from_all_clients() {
     let served = Served::new();
     served.import("public", &["public"], true);
     let private = served.import("private", &["hidden"], false);
@@ -109,7 +109,7 @@ fn what_is_private_is_neither_listed_nor_given_out_even_to_who_is_trusted() {
 }
 
 #[test]
-fn a_list_is_sent_again_only_when_it_changed_and_its_date_goes_on() {
+fn simplestreams_list_is_sent_again_only_when_it_changed() {
     let served = Served::new();
     served.import("one", &["one"], true);
     for path in [LIST, "/streams/v1/index.json"] {
@@ -172,7 +172,7 @@ fn an_alias_means_in_the_list_what_it_means_in_the_store() {
 }
 
 #[test]
-fn an_image_without_names_is_found_by_what_it_is() {
+fn image_without_aliases_is_listed_by_os_release_and_variant() {
     let served = Served::new();
     let old = made(&served, "amd64", 0, "old", &[]);
     let new = made(&served, "amd64", 1, "new", &[]);
@@ -206,7 +206,7 @@ fn a_damaged_image_is_not_listed_and_the_others_are() {
 }
 
 #[test]
-fn a_file_of_a_split_image_is_given_in_parts_and_cut_short_when_it_is_not_what_it_was() {
+fn split_file_is_served_by_range_and_cut_when_damaged() {
     let served = Served::new();
     let image = served.store.import(split_stream("two"), &ImportOptions::new().public(true)).unwrap();
     let (_, rootfs) = split("two");
@@ -228,7 +228,7 @@ fn a_file_of_a_split_image_is_given_in_parts_and_cut_short_when_it_is_not_what_i
 }
 
 #[test]
-fn files_have_the_names_of_what_they_are_and_no_others() {
+fn simplestreams_files_are_served_under_their_listed_names_only() {
     let served = Served::new();
     let one = served.import("one", &[], true);
     let two = served.store.import(split_stream("two"), &ImportOptions::new().public(true)).unwrap();

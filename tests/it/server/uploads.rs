@@ -23,7 +23,7 @@ fn upload_form(parts: &[(&str, &[u8])]) -> Request {
 }
 
 #[test]
-fn an_image_in_one_file_comes_in_with_all_that_its_headers_say() {
+fn unified_upload_applies_its_headers() {
     for spelling in ["X-LXD-", "X-Incus-"] {
         let served = Served::new();
         let fingerprint = fingerprint("one");
@@ -55,7 +55,7 @@ fn an_image_in_one_file_comes_in_with_all_that_its_headers_say() {
 }
 
 #[test]
-fn aliases_are_taken_however_a_client_writes_them() {
+fn upload_accepts_all_spellings_of_aliases() {
     for (written, expected) in [
         ("a,b/c", vec!["a", "b/c"]),
         ("a=&b%2Fc=", vec!["a", "b/c"]),
@@ -71,7 +71,7 @@ fn aliases_are_taken_however_a_client_writes_them() {
 }
 
 #[test]
-fn an_image_in_two_files_comes_in_as_it_was_sent() {
+fn split_upload_is_stored_byte_for_byte() {
     let served = Served::new();
     let (metadata, rootfs) = split("two");
     let operation =
@@ -85,7 +85,7 @@ fn an_image_in_two_files_comes_in_as_it_was_sent() {
 }
 
 #[test]
-fn a_form_with_no_two_or_misnamed_parts_is_refused_175() {
+fn malformed_upload_form_is_refused_175() {
     let served = Served::new();
     let (metadata, rootfs) = split("two");
     let endless = "n".repeat(100_000);
@@ -119,7 +119,7 @@ fn a_form_with_no_two_or_misnamed_parts_is_refused_175() {
 }
 
 #[test]
-fn another_fingerprint_than_announced_is_refused_and_nothing_stays() {
+fn upload_with_another_fingerprint_is_refused_and_leaves_nothing() {
     let served = Served::new();
     let other = fingerprint("other").to_string();
     for announced in [other.as_str(), "not-a-fingerprint", &other[..12]] {
@@ -135,7 +135,7 @@ fn another_fingerprint_than_announced_is_refused_and_nothing_stays() {
 }
 
 #[test]
-fn headers_that_make_no_sense_are_refused_before_anything_is_read() {
+fn invalid_upload_headers_are_refused_before_the_body_is_read() {
     struct Unread;
     impl Read for Unread {
         fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
@@ -169,7 +169,7 @@ fn headers_that_make_no_sense_are_refused_before_anything_is_read() {
 }
 
 #[test]
-fn what_is_no_image_is_refused() {
+fn upload_that_is_no_image_is_refused() {
     let served = Served::new();
     let no_architecture = unified_with("creation_date: 1\n", b"x");
     let climbing = unified_with("architecture: ../../etc\ncreation_date: 1\n", b"x");
@@ -188,7 +188,7 @@ fn what_is_no_image_is_refused() {
 }
 
 #[test]
-fn an_image_that_is_there_already_and_an_alias_that_is_taken_fail_as_on_a_real_server() {
+fn duplicate_image_and_taken_alias_fail_as_in_lxd() {
     let served = Served::new();
     let image = served.import("one", &["taken"], false);
     let operation = served.finished(served.handler.handle(upload(unified("one"))));
@@ -203,7 +203,7 @@ fn an_image_that_is_there_already_and_an_alias_that_is_taken_fail_as_on_a_real_s
 }
 
 #[test]
-fn of_many_who_send_the_same_image_one_wins() {
+fn concurrent_uploads_of_one_image_have_one_winner() {
     let served = Served::new();
     let barrier = Barrier::new(8);
     let operations: Vec<_> = thread::scope(|scope| {
@@ -237,7 +237,7 @@ impl Read for Breaks {
 }
 
 #[test]
-fn of_an_upload_that_breaks_nothing_stays() {
+fn broken_upload_leaves_nothing() {
     let served = Served::new();
     let (metadata, rootfs) = split("two");
     let (kind, whole) = form(&[("metadata", &metadata), ("rootfs", &rootfs)]);
@@ -253,7 +253,7 @@ fn of_an_upload_that_breaks_nothing_stays() {
 }
 
 #[test]
-fn a_body_of_another_length_than_announced_is_refused() {
+fn upload_of_another_length_than_announced_is_refused() {
     let served = Served::new();
     let bytes = unified("one");
     for length in [bytes.len() - 1, bytes.len() + 1, 0] {
@@ -266,7 +266,7 @@ fn a_body_of_another_length_than_announced_is_refused() {
 }
 
 #[test]
-fn more_than_the_limit_is_refused_whether_or_not_it_was_announced() {
+fn upload_over_the_limit_is_refused_announced_or_not() {
     let mut limits = Limits::default();
     limits.upload = 2_000;
     let served = Served::with(ServerOptions::new().limits(limits));
@@ -282,7 +282,7 @@ fn more_than_the_limit_is_refused_whether_or_not_it_was_announced() {
 }
 
 #[test]
-fn a_full_disk_is_said_and_nothing_stays() {
+fn upload_to_a_full_disk_is_reported_and_leaves_nothing() {
     use crate::store::Mounted;
     let scratch = Scratch::new();
     let Some(mounted) = Mounted::new(&scratch, "3m") else { return };

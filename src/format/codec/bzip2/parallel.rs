@@ -9,6 +9,11 @@
 //! Hostile input: the window of compressed bytes is bounded by the size of the blocks in flight (a
 //! block is at most `MAX_BLOCK_BYTES`), and a block of runs, which decodes to 46 MB, is decoded
 //! twice rather than held in memory.
+//!
+//! The life of a block: it is cut out of the window (`next_piece`), wrapped into a stream of its
+//! own and given to a thread (`wrap`, `submit`), decoded and verified there (`decode_block`),
+//! received in the order of the input (`wait`), and released from the window when all of it was
+//! returned.
 
 use std::collections::VecDeque;
 use std::io::Read;
@@ -77,12 +82,15 @@ enum StreamPiece {
 
 /// Decodes all streams, with blocks on several threads.
 pub(in crate::format::codec) struct ParallelDecoder<R> {
+    /// The compressed bytes behind the window.
     input: PeekReader<R>,
+    /// Whether the window holds the last byte of the input.
     ended: bool,
     /// The bytes from byte `base` of the file, kept until what they hold was decoded.
     window: Vec<u8>,
     /// The number of the window's first byte in the file.
     base: u64,
+    /// Finds magic numbers at any bit.
     scanner: Scanner,
     /// Whether blocks are measured instead of cut at magic numbers.
     walking: bool,
@@ -90,21 +98,31 @@ pub(in crate::format::codec) struct ParallelDecoder<R> {
     cut: NextPiece,
     /// The current stream's block size, in units of 100,000 bytes.
     level: u8,
+    /// Streams begun so far. The first one must exist.
     streams: u64,
     /// The checksum of the current stream's blocks so far.
     combined: u32,
     /// Plain bytes that are being returned.
     data: Vec<u8>,
+    /// Bytes of `data` that were returned already.
     given: usize,
+    /// Ends waits for blocks.
     cancel: Cancel,
     /// Ends the blocks that are being decoded: a block takes long, and the threads are waited for.
     unwanted: Arc<AtomicBool>,
     // Before the workers: see there.
+    /// What was cut and not received yet, in the order of the input. Before the workers in the
+    /// order of fields, so that the receivers are dropped first and no worker waits for one.
     pieces: VecDeque<StreamPiece>,
+    /// The threads that decode blocks.
     workers: Workers<Vec<u8>, BlockAnswer>,
 }
 
 impl<R: Read> ParallelDecoder<R> {
+    /// A decoder that has read nothing yet.
+    ///
+    /// # Errors
+    /// `Io` where a thread can't be started.
     pub(in crate::format::codec) fn new(source: R, threads: usize, cancel: Cancel) -> Result<Self> {
         let unwanted = Arc::new(AtomicBool::new(false));
         let workers = Workers::new(threads, || {
@@ -132,6 +150,8 @@ impl<R: Read> ParallelDecoder<R> {
     }
 
     /// Reads until the window holds `bytes` bytes from bit `position`, or all there is.
+    ///
+    /// Positions are bits from the start of the file, as blocks begin at any bit.
     fn ensure(&mut self, position: u64, bytes: u64) -> Result<()> {
         while !self.ended && (self.base + self.window.len() as u64) < position / 8 + bytes {
             let before = self.window.len();
@@ -147,6 +167,10 @@ impl<R: Read> ParallelDecoder<R> {
     }
 
     /// The next piece, or `None` at the file's end.
+    ///
+    /// # Errors
+    /// `Malformed` for a stream that is cut, for garbage, and for a magic number that does not
+    /// exist.
     fn next_piece(&mut self) -> Result<Option<StreamPiece>> {
         match self.cut {
             NextPiece::Ended => Ok(None),
@@ -200,6 +224,9 @@ impl<R: Read> ParallelDecoder<R> {
     }
 
     /// Returns where the block at `start` seems to end: at the next magic number.
+    ///
+    /// The bound on the length of a block keeps a hostile file from filling the memory while the
+    /// next magic number is looked for.
     fn scan(&mut self, start: u64) -> Result<u64> {
         let mut from = start + MAGIC_BITS;
         loop {
@@ -217,6 +244,9 @@ impl<R: Read> ParallelDecoder<R> {
     }
 
     /// Returns where the block at `start` ends, by following its codes.
+    ///
+    /// Slower than [`scan`](Self::scan) and always right: the codes are decoded without their
+    /// content.
     fn walk(&mut self, start: u64) -> Result<u64> {
         self.ensure(start, MAX_BLOCK_BYTES)?;
         let end = block_end(&self.window, start - self.base * 8, u32::from(self.level) * 100_000);
@@ -256,6 +286,9 @@ impl<R: Read> ParallelDecoder<R> {
     }
 
     /// The next answer of a block; `None` when its thread is gone.
+    ///
+    /// # Errors
+    /// `Cancelled`, within `CANCEL_POLL`.
     fn wait(&self, answers: &Receiver<BlockAnswer>) -> Result<Option<BlockAnswer>> {
         loop {
             match answers.recv_timeout(CANCEL_POLL) {
@@ -325,6 +358,9 @@ impl<R: Read> DecodeStep for ParallelDecoder<R> {
 }
 
 /// Decodes a block in a stream of its own. Sends nothing before its checksum was right.
+///
+/// A block that decodes to more than [`MAX_HELD_BYTES`] is verified without being kept and then
+/// decoded once more, so that memory is bounded for each thread.
 fn decode_block(block: &[u8], answers: &SyncSender<BlockAnswer>, unwanted: &AtomicBool) {
     let mut decoder = Decompress::new(false);
     let mut data = Vec::with_capacity(PIECE_BYTES);

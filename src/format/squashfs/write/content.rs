@@ -30,6 +30,7 @@ const MAX_COMPARED_BLOCKS: usize = 1 << 20;
 /// A file's content in the image, shared by all inodes with equal content.
 #[derive(Debug, Clone)]
 pub(super) struct StoredFile {
+    /// Bytes of the content, with holes.
     pub(super) size: u64,
     /// Where its blocks begin, or [`NO_TABLE`].
     start: u64,
@@ -46,6 +47,7 @@ pub(super) struct StoredFile {
 }
 
 impl StoredFile {
+    /// Content of this size, of which nothing is written.
     fn new(size: u64) -> Self {
         let (blocks, fingerprints) = (Vec::new(), Box::default());
         Self { size, start: NO_TABLE, blocks, fragment: (NONE, 0), in_holes: 0, fingerprints, earlier: NONE }
@@ -62,15 +64,19 @@ const EMPTY: u32 = 0;
 
 /// What a block in the pipeline is part of.
 pub(super) enum BlockPurpose {
+    /// A block of a file, by the file's number and its own.
     Block { file: u32, number: usize },
+    /// A shared block with tails of several files.
     Fragment { number: usize },
 }
 
 /// The output, and the content that was written to it so far.
 pub(super) struct DataWriter<W> {
+    /// The file that is written. It is read as well, to copy blocks.
     out: W,
     /// Where the next byte is written.
     position: u64,
+    /// Compresses blocks.
     pipeline: EncodePipeline<BlockPurpose>,
     /// The content of all files. The first is that of empty files.
     files: Vec<StoredFile>,
@@ -80,12 +86,16 @@ pub(super) struct DataWriter<W> {
     fragment: Vec<u8>,
     /// Position and stored size of the shared blocks.
     fragments: Vec<(u64, u32)>,
+    /// Plain bytes of a block.
     block_size: usize,
+    /// What is done with the rest of a file that fills no block.
     tails: Tails,
+    /// Whether files with the same content share it.
     duplicates: bool,
 }
 
 impl<W: Read + Write + Seek> DataWriter<W> {
+    /// A writer whose next byte goes to `position`.
     pub(super) fn new(out: W, position: u64, pipeline: EncodePipeline<BlockPurpose>, options: &WriteOptions) -> Self {
         Self {
             out,
@@ -133,6 +143,9 @@ impl<W: Read + Write + Seek> DataWriter<W> {
     }
 
     /// Writes `bytes` at the end and returns where they begin.
+    ///
+    /// # Errors
+    /// `Io`.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<u64> {
         self.out.write_all(bytes).map_err(unwritable)?;
         let start = self.position;
@@ -141,6 +154,9 @@ impl<W: Read + Write + Seek> DataWriter<W> {
     }
 
     /// Writes all that is under way and the last shared block.
+    ///
+    /// # Errors
+    /// `Io`; those of compressing.
     pub(super) fn flush(&mut self) -> Result<()> {
         self.flush_fragment()?;
         self.write_finished(true)
@@ -206,6 +222,9 @@ impl<W: Read + Write + Seek> DataWriter<W> {
     }
 
     /// Gives a new file the first `count` blocks of an earlier one, by copying their stored bytes.
+    ///
+    /// # Errors
+    /// `Io`; those of blocks that were under way.
     fn copy_blocks(&mut self, from: u32, to: u32, count: usize) -> Result<()> {
         self.write_finished(true)?;
         let Some(source) = self.files.get(from as usize) else { return Ok(()) };

@@ -7,8 +7,11 @@ use crate::progress::Cancel;
 
 /// Compresses blocks, one after the other. Each thread has its own.
 pub(super) struct Encoder {
+    /// The codec, with a context that is used again for each block.
     codec: BlockCodec,
+    /// Takes the compressed form.
     buffer: Vec<u8>,
+    /// Refuses further blocks once it is switched on.
     cancel: Cancel,
 }
 
@@ -28,6 +31,10 @@ enum BlockCodec {
 
 impl Encoder {
     /// An encoder for blocks of at most `block` bytes.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a level that the codec does not have; `Unsupported` for codecs that are
+    /// only read; `FeatureDisabled`.
     #[allow(unused_variables, reason = "what is needed depends on the codecs that are compiled in")]
     pub(super) fn new(compression: SquashFsCompression, level: Option<u32>, block: u32) -> Result<Self> {
         let level = checked_level(compression, level)?;
@@ -86,6 +93,9 @@ impl Encoder {
     }
 
     /// The compressed form of `plain`, or none if that is not shorter.
+    ///
+    /// # Errors
+    /// `Cancelled`; `Io` where the codec fails, which it does not for any input.
     #[allow(unused_variables, reason = "what is needed depends on the codecs that are compiled in")]
     pub(super) fn encode(&mut self, plain: &[u8]) -> Result<Option<&[u8]>> {
         self.cancel.check()?;
@@ -128,6 +138,8 @@ impl Encoder {
 }
 
 /// Compresses a block into a complete xz stream; `usize::MAX` when it does not fit.
+///
+/// The dictionary is as large as a block, so that it can refer to all of it.
 #[cfg(feature = "xz")]
 fn xz(level: u32, dictionary: u32, plain: &[u8], output: &mut [u8]) -> Result<usize> {
     use liblzma::stream::{Action, Check, Filters, LzmaOptions, Status, Stream};
@@ -146,6 +158,9 @@ fn xz(level: u32, dictionary: u32, plain: &[u8], output: &mut [u8]) -> Result<us
 }
 
 /// The level to use: the one asked for, or what `mksquashfs` uses.
+///
+/// # Errors
+/// `InvalidInput` for a level outside of the codec's, or for a codec without levels.
 fn checked_level(compression: SquashFsCompression, level: Option<u32>) -> Result<u32> {
     let (range, usual) = match compression {
         SquashFsCompression::Gzip => (1..=9, 9),

@@ -19,7 +19,9 @@ use crate::error::{Error, Result};
 
 /// Both tables, compressed.
 pub(super) struct InodeTables {
+    /// The inode table.
     pub(super) inodes: Vec<u8>,
+    /// The directory table.
     pub(super) listings: Vec<u8>,
     /// Each inode's place, by its number less one.
     pub(super) places: Vec<u64>,
@@ -30,7 +32,9 @@ pub(super) struct InodeTables {
 /// A listing in the directory table, before the inode that refers to it is written.
 #[derive(Clone, Default)]
 struct DirectoryListing {
+    /// The metadata block in which the listing begins, relative to the directory table.
     block: u64,
+    /// The offset in that block.
     offset: u16,
     /// Bytes of the listing.
     bytes: u64,
@@ -47,11 +51,13 @@ struct IndexEntry {
     name: Box<[u8]>,
 }
 
-/// Where an inode stands: its block and the offset in it, as a reference of the format and one more, so that none is zero.
+/// Where an inode stands: its block and the offset in it, as a reference of the format and one
+/// more, so that none is zero.
 #[derive(Clone, Copy)]
 struct InodePlace(NonZeroU64);
 
 impl InodePlace {
+    /// The place with this block and offset.
     fn new((block, offset): (u64, u16)) -> Self {
         Self(NonZeroU64::MIN.saturating_add(block << 16 | u64::from(offset)))
     }
@@ -61,10 +67,12 @@ impl InodePlace {
         self.0.get() - 1
     }
 
+    /// The start of the metadata block, relative to the inode table.
     fn block(self) -> u64 {
         self.reference() >> 16
     }
 
+    /// The offset in the decoded block.
     fn offset(self) -> u16 {
         // The lower sixteen bits, which is what is meant.
         (self.reference() & 0xffff) as u16
@@ -73,9 +81,13 @@ impl InodePlace {
 
 /// Both tables while they are built.
 struct TableBuilder<'a> {
+    /// The inodes and names to be written.
     tree: &'a Tree,
+    /// Where the content of files is.
     files: &'a [StoredFile],
+    /// The inode table so far.
     inodes: MetadataWriter,
+    /// The directory table so far.
     listings: MetadataWriter,
     /// By the tree's own count: the format's number, and the place once it is written.
     numbers: Vec<u32>,
@@ -87,6 +99,11 @@ struct TableBuilder<'a> {
 }
 
 /// Builds both tables.
+///
+/// The tree is walked without recursion, since its depth is up to whoever made it.
+///
+/// # Errors
+/// `Unsupported` for more inodes or larger tables than the format can count; those of compressing.
 pub(super) fn write(tree: &Tree, files: &[StoredFile], encoder: impl Fn() -> Result<Encoder>) -> Result<InodeTables> {
     let (numbers, count) = number(tree)?;
     let mut tabler = TableBuilder {
@@ -122,6 +139,9 @@ pub(super) fn write(tree: &Tree, files: &[StoredFile], encoder: impl Fn() -> Res
 
 /// Numbers the inodes from 1 on, siblings one after the other. Hard links share the number of their
 /// inode.
+///
+/// Numbers of siblings are close to each other, because a listing stores only the differences, in
+/// 16 bits.
 fn number(tree: &Tree) -> Result<(Vec<u32>, u32)> {
     let mut numbers = vec![0; tree.len()];
     let mut last = 0u32;
@@ -159,6 +179,9 @@ impl TableBuilder<'_> {
     }
 
     /// Writes the inodes of a directory's members, then its listing.
+    ///
+    /// A listing is made of runs: up to 256 entries whose inodes are in one metadata block and
+    /// whose numbers are close to the first one's.
     fn directory(&mut self, directory: usize) -> Result<()> {
         let tree = self.tree;
         let Some(Inode { kind: InodeKind::Directory(names), .. }) = tree.inode(directory) else { return Ok(()) };
@@ -211,6 +234,8 @@ impl TableBuilder<'_> {
     }
 
     /// Writes an inode unless it is written already, and returns its place.
+    ///
+    /// An inode is basic where its fields fit, and extended otherwise.
     fn inode(&mut self, number: usize, parent: u32) -> Result<InodePlace> {
         if let Some(Some(place)) = self.places.get(number) {
             return Ok(*place);

@@ -19,19 +19,25 @@ const BLOCKS_PER_THREAD: usize = 4;
 
 /// A block as it will be stored.
 pub(super) struct EncodedBlock {
+    /// The bytes to store.
     pub(super) bytes: Vec<u8>,
+    /// Whether they are the plain bytes, because compression did not make them shorter.
     pub(super) raw: bool,
 }
 
 /// A block to be compressed, and the channel for the result.
 struct EncodeTask {
+    /// The bytes to compress.
     plain: Vec<u8>,
+    /// Receives the result. It has room for one, so that a worker never waits.
     answer: SyncSender<Result<EncodedBlock>>,
 }
 
 /// The threads and the blocks in flight. `P` says what a block is for and is returned with it.
 pub(super) struct EncodePipeline<P> {
+    /// Blocks that wait for a worker. Not bounded here, as `under_way` is.
     queue: Arc<WorkQueue<EncodeTask>>,
+    /// The threads; none where the caller compresses by itself.
     workers: Vec<JoinHandle<()>>,
     /// Blocks in flight, in the order of submission.
     under_way: VecDeque<(P, Receiver<Result<EncodedBlock>>)>,
@@ -39,10 +45,13 @@ pub(super) struct EncodePipeline<P> {
     own: Option<Encoder>,
     /// Blocks that were compressed on the caller's thread.
     finished: VecDeque<(P, EncodedBlock)>,
+    /// Ends waits for blocks.
     cancel: Cancel,
 }
 
 impl<P> EncodePipeline<P> {
+    /// # Errors
+    /// Those of making an encoder; `Io` where not even one thread can be started.
     pub(super) fn new(options: &WriteOptions) -> Result<Self> {
         let encoder = || -> Result<Encoder> {
             let encoder = Encoder::new(options.compression, options.level, options.block_size)?;
@@ -73,6 +82,9 @@ impl<P> EncodePipeline<P> {
     }
 
     /// Sends a block on its way.
+    ///
+    /// # Errors
+    /// Those of compressing, where there is one thread.
     pub(super) fn submit(&mut self, purpose: P, plain: Vec<u8>) -> Result<()> {
         if let Some(encoder) = &mut self.own {
             self.finished.push_back((purpose, pack(encoder, plain)?));
@@ -86,6 +98,12 @@ impl<P> EncodePipeline<P> {
 
     /// The first block under way, once it is done; none while there is room for more, unless `all`
     /// are wanted.
+    ///
+    /// The order of results is that of submission, whichever thread is done first: the bytes of an
+    /// image do not depend on the number of threads.
+    ///
+    /// # Errors
+    /// `Cancelled`; those of compressing; `Io` where a thread ended without a result.
     pub(super) fn next(&mut self, all: bool) -> Result<Option<(P, EncodedBlock)>> {
         if let Some(finished) = self.finished.pop_front() {
             return Ok(Some(finished));

@@ -1,5 +1,8 @@
 //! Writes metadata blocks, and look-up tables of equal records made of them: the counterpart of
 //! `metadata_blocks` and `tables`.
+//!
+//! A metadata block has 8 KiB of plain bytes, behind a header of 16 bits: the stored length, and a
+//! bit that says that the block is not compressed. Only the last block of a table may be shorter.
 
 use std::io::{Read, Seek, Write};
 
@@ -11,12 +14,16 @@ use crate::error::Result;
 
 /// Collects bytes into metadata blocks.
 pub(super) struct MetadataWriter {
+    /// Compresses full blocks.
     encoder: Encoder,
+    /// The block that is being filled.
     plain: Vec<u8>,
+    /// The blocks that are complete, with their headers.
     out: Vec<u8>,
 }
 
 impl MetadataWriter {
+    /// A table without any bytes.
     pub(super) fn new(encoder: Encoder) -> Self {
         Self { encoder, plain: Vec::with_capacity(2 * METADATA_BLOCK), out: Vec::new() }
     }
@@ -28,6 +35,9 @@ impl MetadataWriter {
     }
 
     /// Appends bytes, across the border of blocks.
+    ///
+    /// # Errors
+    /// Those of compressing a block that became full.
     pub(super) fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
             let room = METADATA_BLOCK - self.plain.len();
@@ -64,6 +74,8 @@ impl MetadataWriter {
 }
 
 /// Writes a table of records and its index; returns where the index stands.
+///
+/// The index has the position of each block, and is not compressed.
 pub(super) fn write<W: Read + Write + Seek>(
     contents: &mut DataWriter<W>,
     encoder: &mut Encoder,
@@ -74,6 +86,8 @@ pub(super) fn write<W: Read + Write + Seek>(
 }
 
 /// Writes a table of records and returns its index.
+///
+/// For tables whose index stands behind something else, such as that of extended attributes.
 pub(super) fn write_blocks<W: Read + Write + Seek>(
     contents: &mut DataWriter<W>,
     encoder: &mut Encoder,

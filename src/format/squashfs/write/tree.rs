@@ -24,26 +24,37 @@ pub(super) const TOP: usize = 0;
 
 /// An inode to be written. There is one for each member until the end, so every byte of it counts.
 pub(super) struct Inode {
+    /// The type of the member.
     pub(super) kind: InodeKind,
+    /// The permission bits, setuid, setgid and sticky.
     pub(super) mode: u16,
+    /// The owner, as an index into the ids.
     pub(super) uid: u16,
+    /// The group, as an index into the ids.
     pub(super) gid: u16,
+    /// The modification time in seconds since 1970.
     pub(super) mtime: u32,
     /// The number of the set of attributes, or [`NONE`].
     pub(super) xattrs: u32,
-    /// DirectoryNames of it; for a directory, subdirectories.
+    /// The number of its names; for a directory, of its subdirectories.
     pub(super) links: u32,
 }
 
 /// The type of an inode, with what is particular to it.
 pub(super) enum InodeKind {
+    /// A directory, with the names in it.
     Directory(Box<DirectoryNames>),
     /// The number of the file's content.
     File(u32),
+    /// A symbolic link.
     Symlink(Box<LinkTarget>),
+    /// A block device, with its number as the format packs it.
     BlockDevice(u32),
+    /// A character device, with its number as the format packs it.
     CharDevice(u32),
+    /// A named pipe.
     Fifo,
+    /// A socket.
     Socket,
 }
 
@@ -56,6 +67,10 @@ pub(super) struct LinkTarget(pub(super) Box<[u8]>);
 
 impl InodeKind {
     /// For all but regular files and further names.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a link target that the kernel would refuse; `Unsupported` for a device
+    /// whose number does not fit.
     pub(super) fn new(kind: &EntryKind) -> Result<Self> {
         let device = |number| {
             pack_device(number).ok_or_else(|| {
@@ -81,10 +96,14 @@ impl InodeKind {
 
 /// All inodes and names so far, with the tables of ids and xattr sets that they refer to.
 pub(super) struct Tree {
+    /// The inodes, in the order in which they came. Inodes that lost all their names stay and are
+    /// not written.
     inodes: Vec<Inode>,
     /// Owners and groups, by index.
     ids: Vec<u32>,
+    /// The index of each owner or group.
     id_numbers: HashMap<u32, u16>,
+    /// The sets of extended attributes.
     xattrs: XattrSets,
     /// The latest modification time.
     newest: u32,
@@ -104,10 +123,12 @@ impl Tree {
         this
     }
 
+    /// The inode with this number.
     pub(super) fn inode(&self, number: usize) -> Option<&Inode> {
         self.inodes.get(number)
     }
 
+    /// How many inodes there are, also without a name.
     pub(super) fn len(&self) -> usize {
         self.inodes.len()
     }
@@ -117,6 +138,7 @@ impl Tree {
         &self.ids
     }
 
+    /// The sets of extended attributes, by the numbers that inodes have.
     pub(super) fn xattrs(&self) -> &XattrSets {
         &self.xattrs
     }
@@ -127,6 +149,9 @@ impl Tree {
     }
 
     /// Fails if `entry` can't be in an image, whatever else is.
+    ///
+    /// # Errors
+    /// `InvalidInput`, with the path of the member.
     pub(super) fn check(&self, entry: &Entry) -> Result<()> {
         let path = entry.path.as_slice();
         let wrong = |error: Error| error.in_entry(path);
@@ -152,6 +177,10 @@ impl Tree {
 
     /// Adds a member, with the directories above it where they are missing. A later member takes
     /// the place of an earlier one of its name, but no directory's, nor does a directory another's.
+    ///
+    /// # Errors
+    /// `InvalidInput` where a directory and another member have one name; those of
+    /// [`check`](Self::check).
     pub(super) fn insert(&mut self, entry: &Entry, kind: InodeKind, monitor: &Monitor) -> Result<()> {
         self.check(entry)?;
         let inode = self.describe(entry, kind, monitor).map_err(|error| error.in_entry(&entry.path))?;
@@ -177,6 +206,9 @@ impl Tree {
     }
 
     /// Gives the inode of `target` a further name.
+    ///
+    /// # Errors
+    /// `InvalidInput` where the target is missing or a directory.
     pub(super) fn link(&mut self, path: &[u8], target: &[u8]) -> Result<()> {
         self.check(&Entry::new(path, EntryKind::Fifo, 0))?;
         let wrong = |sentence| Error::invalid(sentence).in_entry(path);

@@ -1,4 +1,8 @@
 //! Sets of extended attributes, each stored once however many members have it.
+//!
+//! Most members of a tree have no attributes or the same ones as many others, so a member refers to
+//! a set by its number. Names are stored without their prefix: `user.`, `trusted.` or `security.`.
+//! Names in other name spaces, such as ACLs in `system.`, can't be stored.
 
 use std::collections::HashMap;
 use std::io::{Read, Seek, Write};
@@ -9,7 +13,7 @@ use super::encode::Encoder;
 use super::records::{self, MetadataWriter};
 use crate::error::{Error, Result};
 
-/// The kernel's own bounds.
+/// The kernel's bound on an attribute's name (`XATTR_NAME_MAX`).
 const NAME_MAX: usize = 255;
 /// The kernel's bound on an attribute's value (`XATTR_SIZE_MAX`).
 const VALUE_MAX: usize = 64 << 10;
@@ -17,19 +21,26 @@ const VALUE_MAX: usize = 64 << 10;
 /// A set's names and values, encoded as in the table.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct XattrSet {
+    /// The number of its attributes.
     count: u32,
+    /// Names and values as the table has them, sorted, so that equal sets have equal bytes.
     pairs: Vec<u8>,
 }
 
 /// All sets so far, numbered in the order in which they came.
 #[derive(Default)]
 pub(super) struct XattrSets {
+    /// The sets by their numbers.
     sets: Vec<XattrSet>,
+    /// The number of each set.
     numbers: HashMap<XattrSet, u32>,
 }
 
 impl XattrSets {
     /// Fails if an attribute is over the kernel's bounds, or stands twice.
+    ///
+    /// # Errors
+    /// `InvalidInput`.
     pub(super) fn check(xattrs: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
         for (name, value) in xattrs {
             if name.is_empty() || name.len() > NAME_MAX || name.contains(&0) || value.len() > VALUE_MAX {
@@ -47,6 +58,11 @@ impl XattrSets {
     }
 
     /// The number of the set with these attributes. `lost` is called with the name of each that it can't hold.
+    ///
+    /// `None` if there are none that can be stored.
+    ///
+    /// # Errors
+    /// `Unsupported` for more sets than 32 bits can count.
     pub(super) fn add(&mut self, xattrs: &[(Vec<u8>, Vec<u8>)], mut lost: impl FnMut(&[u8])) -> Result<Option<u32>> {
         let mut sorted: Vec<_> = xattrs.iter().collect();
         sorted.sort_unstable();

@@ -1,5 +1,5 @@
-//! Request bodies: JSON with a limit on its size, and uploads whose bytes are counted while they are read. The length that a client
-//! announces and the bytes that it sends must agree.
+//! Request bodies: JSON with a limit on its size, and uploads whose bytes are counted while they
+//! are read. The length that a client announces and the bytes that it sends must agree.
 
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -76,7 +76,8 @@ impl Upload {
         Self(Arc::new(Mutex::new(Counted { body, done: 0, most: limits.upload, announced, cancel })))
     }
 
-    /// Reads and discards the rest, so that a client that is still sending receives the response instead of a reset connection.
+    /// Reads and discards the rest, so that a client that is still sending receives the response
+    /// instead of a reset connection.
     pub(super) fn pass_over(mut self) {
         let mut scrap = vec![0; 64 << 10];
         while self.read(&mut scrap).is_ok_and(|count| count > 0) {}

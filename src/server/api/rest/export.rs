@@ -1,5 +1,6 @@
-//! `GET /1.0/images/FINGERPRINT/export`: an image's bytes. A unified image as it is, whole or in parts; a split one as a form
-//! of two files. Bytes that are not known to be right are hashed on their way.
+//! `GET /1.0/images/FINGERPRINT/export`: an image's bytes. A unified image as it is, whole or in
+//! parts; a split one as a form of two files. Bytes that are not known to be right are hashed on
+//! their way.
 //!
 //! # Damage
 //!

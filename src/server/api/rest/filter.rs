@@ -140,7 +140,8 @@ fn field<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
     field(object.get(first)?, rest)
 }
 
-/// The pattern that a value is, if it is more than a text; one that is none is a text.
+/// The value as a regular expression, if it has characters of one. A value that does not compile as an
+/// expression is compared as text.
 ///
 /// # Errors
 /// `InvalidInput` for one that is too large.

@@ -1,5 +1,6 @@
-//! Writes to an image: edit, delete, issue a token, refresh, push. The route table lets trusted clients in only. Edits and deletions
-//! with `If-Match` are made only on the state that the client read.
+//! Writes to an image: edit, delete, issue a token, refresh, push. The route table lets trusted
+//! clients in only. Edits and deletions with `If-Match` are made only on the state that the client
+//! read.
 //!
 //! An edit or a deletion is one conditional change of the store: the `ETag` is compared again
 //! inside of it, so that a change by another client between the check here and the write is not
@@ -28,7 +29,8 @@ use crate::store::{ETag, Edit, Refreshed, StoredImage};
 /// Publishes the event `image-updated`.
 ///
 /// # Errors
-/// `Mismatch` when the image changed since the state in `If-Match`; those of [`Store::edit`](crate::store::Store::edit).
+/// `Mismatch` when the image changed since the state in `If-Match`; those of
+/// [`Store::edit`](crate::store::Store::edit).
 pub(super) fn edit(handler: &Handler, request: &mut Request, fingerprint: &str) -> Result<Response> {
     let change: ImageChange = body::json(request, &handler.options.limits)?;
     let image = access::find_local_image(handler, request, fingerprint, None)?;
@@ -91,7 +93,8 @@ pub(super) fn delete(handler: &Handler, request: &Request, fingerprint: &str) ->
     Ok(answer::began(&location, json!(handler.operations.get(&id))))
 }
 
-/// The state of the image, if the request has `If-Match`: the change is made on this state only. `None` without the header.
+/// The state of the image, if the request has `If-Match`: the change is made on this state only.
+/// `None` without the header.
 ///
 /// The returned tag is checked once more by the store, with the row locked.
 ///

@@ -1,5 +1,5 @@
-//! `POST /1.0/images` with a JSON body: imports an image from another server in the background, or issues an upload token with which
-//! another server pushes an image here.
+//! `POST /1.0/images` with a JSON body: imports an image from another server in the background, or
+//! issues an upload token with which another server pushes an image here.
 //!
 //! # Kinds of sources
 //!
@@ -45,7 +45,7 @@ fn begin(handler: &Handler, request: &mut Request) -> Result<Response> {
     }
     let mut spec = UploadSpec {
         public: asked.public,
-        // One that is brought keeps the name that it has there.
+        // Without a name in the request, an image keeps the file name of its source.
         file_name: Some(asked.filename.clone()).filter(|name| !name.is_empty()),
         expires_at: moment(asked.expires_at.as_deref())?.flatten(),
         ..UploadSpec::default()
@@ -55,7 +55,7 @@ fn begin(handler: &Handler, request: &mut Request) -> Result<Response> {
         spec.aliases.push(Alias::new(&*alias.name)?.described(&*alias.description));
     }
     match (&*source.kind, &*source.mode) {
-        // Whose client says no more than this.
+        // Some clients name the mode only.
         ("image" | "", "push") => pass(handler, spec, source),
         ("image", "" | "pull") => {
             let pull = named(source, asked.auto_update)?;
@@ -135,7 +135,7 @@ fn bring(handler: &Handler, request: &Request, spec: &UploadSpec, pull: Pull) ->
     let permit = handler.upstream_cache.job_permit()?;
     let operation = handler.operations.begin(Class::Task, "Downloading image", &[])?;
     let monitor = Monitor::none().with_cancel(operation.cancel()).with_progress(operation.progress());
-    // One that is here already gets the aliases, as with a real server.
+    // An image that is in the store already gets the aliases, as in LXD.
     let options = spec.options()?.add_aliases_to_existing(true).monitor(monitor.clone());
     let pull = Pull { expires_at: spec.expires_at, ..pull };
     let edit = wanted(spec, pull.auto_update)?;
@@ -143,13 +143,13 @@ fn bring(handler: &Handler, request: &Request, spec: &UploadSpec, pull: Pull) ->
     in_background(operation, move |operation| {
         let _permit = permit;
         match fetch.pull(&pull, &store, options) {
-            // One that was here already becomes what was asked for, as with a real server; one that came is so already.
+            // An image that was in the store already gets the requested settings, as in LXD; a new one has them.
             Ok(image) => match store.edit(&image.fingerprint, &edit, None) {
                 Ok(image) => operation_result::arrived(&operations, operation, &image, &client, &monitor.omissions()),
                 Err(error) => operation.fail(error.kind(), operation_result::sentence(&error, true)),
             },
             Err(error) => {
-                // Whoever brings images may quote what it was given.
+                // The transfer may quote the source in its error, with the token in it.
                 let error = error.without_secret(pull.secret.as_deref().unwrap_or_default());
                 operation.fail(error.kind(), operation_result::sentence(&error, true));
             }
@@ -157,7 +157,8 @@ fn bring(handler: &Handler, request: &Request, spec: &UploadSpec, pull: Pull) ->
     })
 }
 
-/// The edit that gives an image that was in the store already what the client asks for. What the request does not name stays.
+/// The edit that gives an image that was in the store already what the client asks for. What the
+/// request does not name stays.
 ///
 /// It turns settings on and never off: a client that does not name one does not mean `false`.
 fn wanted(spec: &UploadSpec, auto_update: bool) -> Result<Edit> {

@@ -1,5 +1,5 @@
-//! Ends the operation of an upload or import, and makes the response from it. As in LXD, some failures are reported by the
-//! operation and others by the status of the response.
+//! Ends the operation of an upload or import, and makes the response from it. As in LXD, some
+//! failures are reported by the operation and others by the status of the response.
 //!
 //! # Which failure is reported where
 //!
@@ -63,8 +63,8 @@ pub(crate) fn created(operations: &Operations, image: &StoredImage, client: &Cli
     }
 }
 
-/// Ends an operation as failed. Returns the response where the request is to blame; `None` where the client learns the failure from
-/// the operation.
+/// Ends an operation as failed. Returns the response where the request is to blame; `None` where
+/// the client learns the failure from the operation.
 ///
 /// The operation exists in both cases, and has failed.
 pub(super) fn failed(operation: OperationHandle, error: &Error, trusted: bool) -> Option<Response> {

@@ -1,5 +1,5 @@
-//! `/1.0/operations`: lists operations, shows one, waits for it, cancels it. For trusted clients, and for the client that began the
-//! operation with a token; the route table checks both.
+//! `/1.0/operations`: lists operations, shows one, waits for it, cancels it. For trusted clients,
+//! and for the client that began the operation with a token; the route table checks both.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

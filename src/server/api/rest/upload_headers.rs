@@ -1,7 +1,9 @@
-//! [`UploadSpec`]: the headers of an upload, in the spelling of LXD (`X-LXD-`) or of Incus (`X-Incus-`). Values are validated;
-//! an upload whose fingerprint differs from the header is refused.
+//! [`UploadSpec`]: the headers of an upload, in the spelling of LXD (`X-LXD-`) or of Incus
+//! (`X-Incus-`). Values are validated; an upload whose fingerprint differs from the header is
+//! refused.
 //!
-//! A client may send a header in both spellings, if the values are equal. Text in a header may be UTF-8, which HTTP leaves open.
+//! A client may send a header in both spellings, if the values are equal. Text in a header may be
+//! UTF-8, which HTTP leaves open.
 
 use http::HeaderMap;
 
@@ -14,8 +16,8 @@ use crate::protocol::escape;
 use crate::protocol::rest::upload;
 use crate::store::{Alias, ImportOptions, StoredImage};
 
-/// The properties, aliases and other settings of an image that a client uploads or imports: from headers, from a JSON body, or
-/// from the request that issued an upload token.
+/// The properties, aliases and other settings of an image that a client uploads or imports: from
+/// headers, from a JSON body, or from the request that issued an upload token.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct UploadSpec {
     /// The fingerprint that the image must have.
@@ -157,7 +159,8 @@ fn boolean(text: &str) -> Result<bool> {
     }
 }
 
-/// Parses aliases: names separated by commas, or a query in the form of LXD (`NAME=DESCRIPTION`) or of Incus (`alias=NAME`).
+/// Parses aliases: names separated by commas, or a query in the form of LXD (`NAME=DESCRIPTION`) or
+/// of Incus (`alias=NAME`).
 fn aliases(text: &str) -> Result<Vec<Alias>> {
     if !text.contains('=') {
         return text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(Alias::new).collect();

@@ -142,7 +142,7 @@ impl Digests {
             if unknown.is_empty() {
                 break;
             }
-            // Whoever wants one image needs not wait for all.
+            // A request for one image need not wait for a whole list.
             let one = if let [image] = images { Some(image.fingerprint) } else { None };
             if let Some(one) = one
                 && known.alone < ALONE

@@ -30,7 +30,7 @@ fn until_closed(mut read: impl FnMut() -> io::Result<usize>) -> Duration {
 }
 
 #[test]
-fn clients_that_say_nothing_or_next_to_nothing_are_gone_soon_and_others_are_served() {
+fn idle_clients_are_disconnected() {
     let served = Listening::with(|options, _| options.head_time(Duration::from_millis(400)));
     // Says nothing at all, and not even begins TLS.
     let mut silent = served.tcp();
@@ -54,7 +54,7 @@ fn clients_that_say_nothing_or_next_to_nothing_are_gone_soon_and_others_are_serv
 }
 
 #[test]
-fn a_download_that_is_not_read_is_cut() {
+fn download_whose_client_reads_nothing_is_cut() {
     let served = Listening::with(|options, _| options.limits(limits(1)));
     let (image, bytes) = served.import_large("large");
     let mut talk = served.tls();
@@ -93,7 +93,7 @@ fn healthy(talk: &mut Talk<Tls>) {
 }
 
 #[test]
-fn more_connections_than_there_may_be_wait_for_the_others() {
+fn connections_over_the_limit_wait() {
     let served = Listening::with(|options, _| options.connections(3));
     let mut held: Vec<_> = (0..3).map(|_| served.tls()).collect();
     held.iter_mut().for_each(healthy);
@@ -108,7 +108,7 @@ fn more_connections_than_there_may_be_wait_for_the_others() {
 }
 
 #[test]
-fn one_address_has_its_share_of_connections_and_others_have_theirs() {
+fn connections_are_limited_per_address() {
     let Ok(other) = TcpListener::bind("[::1]:0") else { return };
     let there = other.local_addr().unwrap();
     let served = Listening::also(other, |options, _| options.connections_per_address(3));
@@ -138,7 +138,7 @@ fn one_address_has_its_share_of_connections_and_others_have_theirs() {
 }
 
 #[test]
-fn a_body_that_is_too_large_is_answered_and_not_reset() {
+fn too_large_body_gets_a_response_instead_of_a_reset() {
     let served = Listening::with(|options, _| options);
     for round in 0..30 {
         let mut talk = served.tls();

@@ -15,7 +15,7 @@ fn statuses(served: &Listening, bytes: &[u8]) -> Vec<u16> {
 }
 
 #[test]
-fn a_request_whose_end_is_told_twice_is_refused_and_nothing_after_it_is_read() {
+fn request_with_conflicting_lengths_is_refused_and_its_connection_closed() {
     let served = Listening::new();
     let hidden = "GET /1.0/images HTTP/1.1\r\nHost: a\r\n\r\n";
     let chunks = format!("0\r\n\r\n{hidden}");
@@ -45,7 +45,7 @@ fn a_request_whose_end_is_told_twice_is_refused_and_nothing_after_it_is_read() {
 }
 
 #[test]
-fn what_is_no_request_is_refused() {
+fn malformed_request_is_refused() {
     let served = Listening::new();
     for (bytes, expected) in [
         ("GET /1.0 HTTP/1.1\r\n\r\n", vec![400]),
@@ -70,7 +70,7 @@ fn what_is_no_request_is_refused() {
 }
 
 #[test]
-fn a_head_that_has_no_end_is_refused_before_it_is_read_whole() {
+fn endless_request_head_is_refused_at_the_limit() {
     let served = Listening::new();
     let long = format!("GET /1.0 HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(70 << 10));
     let many = format!("GET /1.0 HTTP/1.1\r\nHost: a\r\n{}\r\n", "A: b\r\n".repeat(200));
@@ -89,7 +89,7 @@ fn a_head_that_has_no_end_is_refused_before_it_is_read_whole() {
 }
 
 #[test]
-fn a_stranger_is_refused_without_his_body_being_waited_for() {
+fn anonymous_upload_is_refused_before_its_body_arrives() {
     let served = Listening::new();
     let mut talk = served.tls();
     talk.ask("POST", "/1.0/images", &[("Content-Length", "99999999999")]);
@@ -99,7 +99,7 @@ fn a_stranger_is_refused_without_his_body_being_waited_for() {
 }
 
 #[test]
-fn a_panic_is_an_answer_and_the_server_goes_on() {
+fn panic_in_a_handler_is_a_response_with_status_500() {
     let broken = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let switch = Arc::clone(&broken);
     let options = StoreOptions::new().clock(move || {
@@ -138,7 +138,7 @@ fn blob(served: &Listening, size: u64) -> std::path::PathBuf {
 }
 
 #[test]
-fn an_image_that_is_damaged_while_it_is_sent_never_arrives_whole() {
+fn image_damaged_while_it_is_sent_never_arrives_completely() {
     use std::os::unix::fs::FileExt;
     let served = Listening::new();
     let (image, bytes) = served.import_large("large");

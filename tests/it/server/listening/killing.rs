@@ -50,7 +50,7 @@ fn work(address: SocketAddr, friend: &Identity, known: &mut Known, done: &Atomic
 }
 
 #[test]
-fn what_the_server_answered_is_so_after_it_was_killed_and_nothing_half_done_is_left() {
+fn killed_server_keeps_confirmed_changes_and_no_partial_ones() {
     let rounds: u64 = std::env::var("LXD_IMAGE_KILL_ROUNDS").map_or(6, |text| text.parse().unwrap());
     let scratch = Scratch::new();
     let friend = Identity::new();

@@ -78,7 +78,7 @@ fn output(mut command: Command) -> (i32, String) {
 }
 
 #[test]
-fn serve_tells_where_it_is_and_its_certificate_and_ends_when_it_is_asked_to() {
+fn serve_prints_address_and_certificate_and_stops_on_a_signal() {
     let scratch = Scratch::new();
     let store = Store::open(scratch.join("store")).unwrap();
     let process =
@@ -122,7 +122,7 @@ fn plain_http_beyond_this_machine_needs_to_be_allowed_and_an_address_that_is_tak
 }
 
 #[test]
-fn serve_takes_a_socket_that_is_given_and_tells_who_started_it_when_it_is_ready() {
+fn serve_accepts_a_systemd_socket_and_notifies_readiness() {
     let scratch = Scratch::new();
     let given = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = given.local_addr().unwrap();
@@ -145,7 +145,7 @@ fn serve_takes_a_socket_that_is_given_and_tells_who_started_it_when_it_is_ready(
 }
 
 #[test]
-fn serve_gives_up_its_rights_and_says_so_when_it_can_not_work_without_them() {
+fn serve_drops_privileges_or_explains_why_it_can_not() {
     if !rustix::process::geteuid().is_root() {
         return;
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::*;
 
 #[test]
-fn a_download_that_is_under_way_is_finished_and_idle_connections_are_not_waited_for() {
+fn shutdown_finishes_downloads_and_closes_idle_connections() {
     let mut served = Listening::new();
     let (image, bytes) = served.import_large("large");
     let mut idle = served.tls();
@@ -30,7 +30,7 @@ fn a_download_that_is_under_way_is_finished_and_idle_connections_are_not_waited_
 }
 
 #[test]
-fn who_does_not_come_to_an_end_is_cut_when_the_time_is_over() {
+fn download_is_cut_after_the_grace_time() {
     let mut served = Listening::with(|options, _| options.grace(Duration::from_millis(300)));
     let (image, bytes) = served.import_large("large");
     let mut talk = served.tls();
@@ -47,7 +47,7 @@ fn who_does_not_come_to_an_end_is_cut_when_the_time_is_over() {
 }
 
 #[test]
-fn half_a_request_and_half_a_handshake_do_not_hold_a_server_that_stops() {
+fn shutdown_does_not_wait_for_incomplete_requests_and_handshakes() {
     use std::io::Write;
     let mut served = Listening::new();
     let mut half = served.tls();
@@ -61,7 +61,7 @@ fn half_a_request_and_half_a_handshake_do_not_hold_a_server_that_stops() {
 }
 
 #[test]
-fn a_server_that_listens_nowhere_or_has_no_certificate_says_so() {
+fn listener_without_address_or_certificate_is_refused() {
     let scratch = Scratch::new();
     let handler = || Arc::new(Handler::new(Store::open(scratch.join("store")).unwrap(), ServerOptions::new()));
     let mut listener = Listener::new(handler(), ListenerOptions::new()).unwrap();

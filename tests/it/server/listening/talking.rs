@@ -13,7 +13,7 @@ use crate::server::{Served, request, trusted, with};
 use crate::store::reads;
 
 #[test]
-fn a_connection_carries_one_request_after_the_other() {
+fn connection_is_reused_for_further_requests() {
     let served = Listening::new();
     let image = served.import("one");
     let mut talk = served.tls();
@@ -35,7 +35,7 @@ fn a_connection_carries_one_request_after_the_other() {
 }
 
 #[test]
-fn an_image_comes_whole_in_parts_by_its_length_and_not_at_all_when_the_client_has_it() {
+fn image_is_served_whole_by_range_and_as_not_modified() {
     let served = Listening::new();
     let (image, bytes) = served.import_large("large");
     let path = format!("/1.0/images/{}/export", image.fingerprint);
@@ -61,7 +61,7 @@ fn an_image_comes_whole_in_parts_by_its_length_and_not_at_all_when_the_client_ha
 }
 
 #[test]
-fn plain_http_is_spoken_where_that_was_asked_for_and_never_on_the_port_for_tls() {
+fn plain_http_is_served_only_on_plain_sockets() {
     let served = Listening::new();
     let mut plain = served.plain();
     plain.ask("GET", "/1.0", &[]);
@@ -116,7 +116,7 @@ fn curl_downloads_over_http_2_many_at_once() {
 }
 
 #[test]
-fn each_request_leaves_a_line_in_the_log_without_secrets_and_without_lines_of_its_own() {
+fn access_log_has_one_line_per_request_without_secrets() {
     let mut served = Listening::new();
     let image = served.import("one");
     let name = image.fingerprint.to_string();
@@ -135,7 +135,7 @@ fn each_request_leaves_a_line_in_the_log_without_secrets_and_without_lines_of_it
 }
 
 #[test]
-fn metrics_are_for_this_machine_and_for_trusted_clients() {
+fn metrics_are_hidden_from_remote_anonymous_clients() {
     let listening = Listening::new();
     let image = listening.import("one");
     listening.get("/1.0/images");
@@ -167,7 +167,7 @@ fn metrics_are_for_this_machine_and_for_trusted_clients() {
 }
 
 #[test]
-fn a_server_whose_catalog_can_not_be_read_says_that_it_is_not_well() {
+fn health_check_fails_when_the_catalog_is_unreadable() {
     let served = Served::new();
     served.import("one", &[], true);
     assert_eq!(served.get("/health").status, 200);

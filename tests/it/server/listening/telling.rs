@@ -55,7 +55,7 @@ fn listening(served: &Listening, friend: &Identity) -> Talk<Tls> {
 }
 
 #[test]
-fn events_are_told_pings_are_answered_and_a_farewell_is_returned() {
+fn websocket_sends_events_and_answers_pings_and_close_frames() {
     let friend = Identity::new();
     let served = Listening::trusting(&friend);
     let image = served.import("one");
@@ -79,7 +79,7 @@ fn events_are_told_pings_are_answered_and_a_farewell_is_returned() {
 }
 
 #[test]
-fn a_server_that_stops_says_so_to_those_who_listen() {
+fn shutdown_sends_a_close_frame_to_event_listeners() {
     let friend = Identity::new();
     let mut served = Listening::trusting(&friend);
     let mut talk = listening(&served, &friend);
@@ -91,7 +91,7 @@ fn a_server_that_stops_says_so_to_those_who_listen() {
 }
 
 #[test]
-fn a_client_that_says_too_much_or_nonsense_is_left() {
+fn websocket_with_an_invalid_or_too_long_frame_is_disconnected() {
     let friend = Identity::new();
     let served = Listening::trusting(&friend);
     let mut talk = listening(&served, &friend);
@@ -104,7 +104,7 @@ fn a_client_that_says_too_much_or_nonsense_is_left() {
 }
 
 #[test]
-fn events_need_trust_and_a_handshake_that_is_one() {
+fn events_require_a_trusted_client_and_a_valid_upgrade() {
     let friend = Identity::new();
     let served = Listening::trusting(&friend);
     let mut stranger = served.tls();

@@ -24,7 +24,7 @@ fn serve(store: &Store, options: ServerOptions, done: impl Fn() -> bool) {
 }
 
 #[test]
-fn what_came_from_the_upstream_and_nobody_used_for_ten_days_goes_when_a_server_starts() {
+fn unused_cached_image_is_evicted_when_the_server_starts() {
     let scratch = Scratch::new();
     let clock = Clock::new();
     let store = clock.options().open(scratch.join("store")).unwrap();

@@ -11,7 +11,7 @@ fn auth(talk: &mut Talk<Tls>) -> String {
 }
 
 #[test]
-fn a_client_with_a_trusted_certificate_is_trusted_and_others_are_strangers() {
+fn client_is_trusted_only_with_a_trusted_certificate() {
     let (friend, other) = (Identity::new(), Identity::new());
     let mut served = Listening::trusting(&friend);
     let mut talk = served.trusted(&friend);
@@ -34,7 +34,7 @@ fn a_client_with_a_trusted_certificate_is_trusted_and_others_are_strangers() {
 }
 
 #[test]
-fn a_certificate_without_its_key_opens_nothing() {
+fn client_certificate_without_its_key_fails_the_handshake() {
     let friend = Identity::new();
     let served = Listening::trusting(&friend);
     let mut talk = served.trusted(&friend.stolen());
@@ -45,7 +45,7 @@ fn a_certificate_without_its_key_opens_nothing() {
 }
 
 #[test]
-fn clients_are_not_asked_for_a_certificate_where_nobody_is_trusted() {
+fn server_without_trusted_clients_requests_no_client_certificate() {
     let served = Listening::new();
     assert_eq!(auth(&mut served.trusted(&Identity::new())), "untrusted");
     let mut shown = served.trusted(&Identity::new().stolen());
@@ -53,7 +53,7 @@ fn clients_are_not_asked_for_a_certificate_where_nobody_is_trusted() {
 }
 
 #[test]
-fn a_client_with_a_wrong_certificate_gets_what_an_anonymous_one_gets_on_every_route() {
+fn client_with_an_untrusted_certificate_gets_anonymous_responses_on_every_route() {
     let (friend, wrong) = (Identity::new(), Identity::new());
     let served = Listening::trusting(&friend);
     let image = served.import("shown");
