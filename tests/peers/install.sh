@@ -2,7 +2,8 @@
 # install.sh [DIR]: the real programs that this project is tested against, on Debian bookworm as root. Safe to run again.
 # System packages: LXD 5.0.2 with lxc, tar, xz, unsquashfs and friends, pongo2 for Go, qemu-img, nginx, curl.
 # DIR (default ./peers-tools): incus and incus-simplestreams 6.0.x of the next Debian release, unpacked beside the system
-# without touching its package state, and a Python environment with sstream-query and sstream-mirror.
+# without touching its package state, a Python environment with sstream-query and sstream-mirror, another one with moto (a fake of S3),
+# and Ceph's object gateway (a real S3 server), unpacked.
 # Prints lines KEY=VALUE that a caller may eval; everything else goes to standard error.
 set -euo pipefail
 dir=${1:-peers-tools}
@@ -58,7 +59,15 @@ if [ ! -x "$dir/py/bin/sstream-query" ]; then
   /usr/bin/python3 -m venv "$dir/py" >&2
   "$dir/py/bin/pip" -q install python-simplestreams setuptools >&2
 fi
+if [ ! -x "$dir/moto/bin/moto_server" ]; then
+  rm -rf "$dir/moto"
+  /usr/bin/python3 -m venv "$dir/moto" >&2
+  "$dir/moto/bin/pip" -q install 'moto[server,s3]==5.2.*' >&2
+fi
+bash "$(dirname "$0")/radosgw.sh" unpack "$dir/ceph" >&2
 echo "INCUS=$dir/incus/usr/bin/incus"
 [ ! -x "$dir/incus/usr/bin/incus-simplestreams" ] || echo "INCUS_SIMPLESTREAMS=$dir/incus/usr/bin/incus-simplestreams"
 echo "SSTREAM_QUERY=$dir/py/bin/sstream-query"
 echo "SSTREAM_MIRROR=$dir/py/bin/sstream-mirror"
+echo "MOTO_SERVER=$dir/moto/bin/moto_server"
+echo "RADOSGW_ROOT=$dir/ceph"

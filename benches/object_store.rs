@@ -1,0 +1,128 @@
+//! Uploads and downloads of 256 MiB through `ObjectBlobs`, in turns with raw transfers by `curl` to the same S3 server.
+//! The goal is a ratio of at least 0.9.
+//!
+//! `MOTO_SERVER` or `RADOSGW_ROOT` (from `tests/peers/install.sh`) name the server to start; `S3_ENDPOINT` one that runs
+//! already, with the keys of `tests/peers/radosgw.sh`. `OBJECT_MIB` sets another size.
+#![allow(missing_docs, clippy::unwrap_used, reason = "a bench may panic")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use lxd_image::io::ReadAt;
+use lxd_image::store::{BlobKey, BlobStore, ObjectBlobs, ObjectOptions, Scratch};
+use lxd_image::{Fingerprint, Monitor};
+
+const ROUNDS: usize = 5;
+
+/// Starts the server that the environment names. It stops when this process ends.
+fn server() -> Option<(String, Option<Child>)> {
+    if let Ok(endpoint) = std::env::var("S3_ENDPOINT") {
+        return Some((endpoint, None));
+    }
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers");
+    let mut command = Command::new("bash");
+    if let Some(root) = std::env::var_os("RADOSGW_ROOT") {
+        let run = std::env::temp_dir().join(format!("lxi-bench-{}", std::process::id()));
+        command.arg(scripts.join("radosgw.sh")).arg("run").arg(root).arg(run);
+    } else {
+        command.arg(scripts.join("moto.sh")).arg(std::env::var_os("MOTO_SERVER")?);
+    }
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let endpoint = line.trim().strip_prefix("S3_ENDPOINT=").expect("the server did not start").to_owned();
+    Some((endpoint, Some(child)))
+}
+
+/// Seconds of a piece of work.
+fn timed(work: impl FnOnce()) -> f64 {
+    let begun = Instant::now();
+    work();
+    begun.elapsed().as_secs_f64()
+}
+
+fn curl(arguments: &[&str]) {
+    let status = Command::new("curl").args(["-fsS", "-o", "/dev/null"]).args(arguments).status().unwrap();
+    assert!(status.success(), "curl {arguments:?}");
+}
+
+fn peak_memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("?").trim().to_owned()
+}
+
+/// The median of some times.
+fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+fn main() {
+    let Some((endpoint, _server)) = server() else {
+        println!("left out: set RADOSGW_ROOT or MOTO_SERVER (tests/peers/install.sh prints both)");
+        return;
+    };
+    let mebibytes: usize = std::env::var("OBJECT_MIB").map_or(256, |text| text.parse().unwrap());
+    let place = std::env::temp_dir().join(format!("lxd-image-bench-objects-{}", std::process::id()));
+    std::fs::create_dir_all(&place).unwrap();
+    let keys: PathBuf = place.join("credentials");
+    std::fs::write(&keys, "[default]\naws_access_key_id = AK\naws_secret_access_key = SK\n").unwrap();
+    let options = ObjectOptions::new().endpoint(&endpoint).allow_http(true).credentials_file(&keys);
+    let prefix = format!("s3://lxd-image/bench-{}", std::process::id());
+    let blobs = ObjectBlobs::connect(&prefix, &options).unwrap();
+    println!("connect with probe: {:.3} s", timed(|| drop(ObjectBlobs::connect(&prefix, &options).unwrap())));
+
+    let mut state = 1_u64;
+    let mut chunk = Vec::new();
+    for _ in 0..(1 << 20) / 8 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        chunk.extend_from_slice(&state.to_le_bytes());
+    }
+    let scratch = Scratch::directory(place.join("scratch")).unwrap();
+    let mut staged = scratch.create().unwrap();
+    let raw = place.join("raw");
+    let mut copy = std::fs::File::create(&raw).unwrap();
+    for number in 0..mebibytes {
+        chunk[..8].copy_from_slice(&(number as u64).to_le_bytes());
+        staged.write_all(&chunk).unwrap();
+        copy.write_all(&chunk).unwrap();
+    }
+    drop(copy);
+    let size = (mebibytes as f64) * 1.048_576;
+
+    let (mut up, mut raw_up, mut down, mut raw_down) = (vec![], vec![], vec![], vec![]);
+    let raw_object = format!("{endpoint}/lxd-image/bench-{}/raw", std::process::id());
+    for round in 0..ROUNDS {
+        let key = BlobKey::pair(&Fingerprint::of(round.to_string().as_bytes())).0;
+        let signed = ["--aws-sigv4", "aws:amz:us-east-1:s3", "--user", "AK:SK"];
+        raw_up.push(timed(|| {
+            let unsigned = ["-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD", "-H", "Expect:", "-T", raw.to_str().unwrap()];
+            curl(&[&signed[..], &unsigned[..], &[&raw_object]].concat());
+        }));
+        up.push(timed(|| blobs.put(&key, &mut staged, &Monitor::none()).unwrap()));
+        let link = blobs.link(&key, std::time::Duration::from_secs(3600)).unwrap().unwrap();
+        raw_down.push(timed(|| curl(&[&link])));
+        down.push(timed(|| {
+            let blob = blobs.open(&key).unwrap();
+            let (mut buffer, mut at) = (vec![0; 256 << 10], 0);
+            while at < blob.len() {
+                at += blob.read_at(&mut buffer, at).unwrap() as u64;
+            }
+        }));
+        blobs.delete(&[key]).unwrap();
+    }
+    for (name, ours, theirs) in [("upload", &mut up, &mut raw_up), ("download", &mut down, &mut raw_down)] {
+        let (ours, theirs) = (median(ours), median(theirs));
+        println!(
+            "{name} of {mebibytes} MiB: {:.0} MB/s, curl {:.0} MB/s, ratio {:.2}",
+            size / ours,
+            size / theirs,
+            theirs / ours
+        );
+    }
+    println!("peak memory: {}", peak_memory());
+    drop(staged);
+    let _ = std::fs::remove_dir_all(&place);
+}
