@@ -9,6 +9,8 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+#[cfg(feature = "postgres")]
+use std::sync::OnceLock;
 
 use serde::Deserialize;
 
@@ -222,8 +224,11 @@ impl StoreDescription {
             CatalogAddress::Sqlite(path) => Ok(CatalogPart::Sqlite { path: path.clone(), options: options.clone() }),
             #[cfg(feature = "postgres")]
             CatalogAddress::Postgres(url) => {
-                let settings = super::PostgresOptions::new().busy_timeout(options.wait());
-                Ok(CatalogPart::Postgres(Arc::new(super::PostgresCatalog::connect(url, &settings)?)))
+                let settings = super::PostgresOptions::new()
+                    .busy_timeout(options.wait())
+                    .migrate(!options.is_read_only())
+                    .cancel(options.cancelling().cancel().clone());
+                Ok(CatalogPart::Postgres { url: url.clone(), settings: Box::new(settings), opened: OnceLock::new() })
             }
             #[cfg(not(feature = "postgres"))]
             CatalogAddress::Postgres(_) => Err(left_out("a catalog on PostgreSQL", "postgres").in_file(&self.path)),
@@ -320,7 +325,12 @@ enum CatalogPart {
         options: StoreOptions,
     },
     #[cfg(feature = "postgres")]
-    Postgres(Arc<super::PostgresCatalog>),
+    Postgres {
+        url: String,
+        settings: Box<super::PostgresOptions>,
+        /// The connection that found out the id.
+        opened: OnceLock<Arc<super::PostgresCatalog>>,
+    },
 }
 
 enum BlobPart {
@@ -335,7 +345,7 @@ impl CatalogPart {
         match self {
             Self::Sqlite { path, .. } => SqliteCatalog::store_id(path),
             #[cfg(feature = "postgres")]
-            Self::Postgres(catalog) => catalog.store_id(),
+            Self::Postgres { .. } => Ok(self.database()?.map(|catalog| catalog.store_id().to_owned())),
         }
     }
 
@@ -363,7 +373,15 @@ impl CatalogPart {
                 Ok(id.to_owned())
             }
             #[cfg(feature = "postgres")]
-            Self::Postgres(catalog) => catalog.init(id),
+            Self::Postgres { url, settings, opened } => {
+                match super::PostgresCatalog::init(url, id, settings) {
+                    Ok(catalog) => _ = opened.set(Arc::new(catalog)),
+                    // Another program was faster.
+                    Err(error) if error.kind() == ErrorKind::Mismatch => {}
+                    Err(error) => return Err(error),
+                }
+                Ok(self.database()?.map_or_else(|| id.to_owned(), |catalog| catalog.store_id().to_owned()))
+            }
         }
     }
 
@@ -376,7 +394,24 @@ impl CatalogPart {
                 Ok(Arc::new(SqliteCatalog::open(path, id, wait, options.is_read_only(), lock)?))
             }
             #[cfg(feature = "postgres")]
-            Self::Postgres(catalog) => Ok(Arc::clone(catalog) as Arc<dyn Catalog>),
+            Self::Postgres { .. } => match self.database()? {
+                Some(catalog) if catalog.store_id() == id => Ok(catalog as Arc<dyn Catalog>),
+                _ => Err(Error::mismatch("the id of the store in the database", id.to_owned(), "another".to_owned())),
+            },
+        }
+    }
+
+    /// The catalog in the database; `None` if that was not initialised.
+    #[cfg(feature = "postgres")]
+    fn database(&self) -> Result<Option<Arc<super::PostgresCatalog>>> {
+        let Self::Postgres { url, settings, opened } = self else { return Ok(None) };
+        if let Some(catalog) = opened.get() {
+            return Ok(Some(Arc::clone(catalog)));
+        }
+        match super::PostgresCatalog::connect(url, settings) {
+            Ok(catalog) => Ok(Some(Arc::clone(opened.get_or_init(|| Arc::new(catalog))))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
         }
     }
 

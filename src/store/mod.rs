@@ -110,6 +110,8 @@ pub use catalog::{
     AliasPage, AliasQuery, Catalog, ImagePage, ImageQuery, MemoryCatalog, Object, ObjectState, Order, Position,
     SqliteCatalog, Totals, Transaction,
 };
+#[cfg(feature = "postgres")]
+pub use catalog::{PostgresCatalog, PostgresOptions};
 pub use check::{CheckOptions, CheckReport, Finding, Unrepaired};
 pub use column::{Column, size_text, time_text};
 pub use description::StoreDescription;

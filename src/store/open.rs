@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::blobs::{BlobKey, BlobStore, DirectoryBlobs, DirectoryFiles, Files, MemoryBlobs};
-use super::catalog::{Catalog, MemoryCatalog, SqliteCatalog};
+use super::catalog::{Catalog, MemoryCatalog, SqliteCatalog, system_now};
 use super::description::StoreDescription;
 use super::image::StoredImage;
 use super::layout::{self, Marker};
@@ -47,7 +47,7 @@ pub struct StoreOptions {
     cancel: Cancel,
     threads: Option<usize>,
     pub(crate) limits: Limits,
-    clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+    clock: Option<Arc<dyn Fn() -> i64 + Send + Sync>>,
 }
 
 impl Default for StoreOptions {
@@ -59,10 +59,7 @@ impl Default for StoreOptions {
             cancel: Cancel::new(),
             threads: None,
             limits: Limits::default(),
-            clock: Arc::new(|| {
-                let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-                i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-            }),
+            clock: None,
         }
     }
 }
@@ -135,16 +132,17 @@ impl StoreOptions {
         }
     }
 
-    /// Sets the source of the time, in seconds since 1970. For tests.
+    /// Sets the source of the time, in seconds since 1970. For tests: the default is the clock of the
+    /// catalog ([`Catalog::now`]).
     #[must_use]
     pub fn clock(mut self, clock: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
-        self.clock = Arc::new(clock);
+        self.clock = Some(Arc::new(clock));
         self
     }
 
-    /// The time now, in seconds since 1970.
+    /// The time now, in seconds since 1970, where there is no catalog to ask.
     pub(crate) fn now(&self) -> i64 {
-        (self.clock)()
+        self.clock.as_ref().map_or_else(system_now, |clock| clock())
     }
 
     /// A monitor that is cancelled by the switch of these options.
@@ -462,9 +460,9 @@ impl Store {
         Ok(Some(OpenedImage { image, first, rootfs }))
     }
 
-    /// The time now, in seconds since 1970.
+    /// The time now, in seconds since 1970: that of the catalog, as several machines must agree on it.
     pub(crate) fn now(&self) -> i64 {
-        self.options.now()
+        self.options.clock.as_ref().map_or_else(|| self.catalog.now(), |clock| clock())
     }
 }
 

@@ -179,7 +179,7 @@ fn pending(connection: &Connection) -> RowResult<Vec<Object>> {
         let legacy = BlobKey::legacy(&fingerprint);
         match row.get::<_, Option<i64>>(1)? {
             Some(revision) => {
-                let revision = u64::try_from(revision).map_err(|_| schema::bad("revision", &revision))?;
+                let revision = u64::try_from(revision).map_err(|_| super::columns::bad("revision", &revision))?;
                 let [image, ..] = legacy;
                 let state = ObjectState::Sidecar { revision };
                 objects.push(Object::new(image.sidecar(revision), fingerprint, state));

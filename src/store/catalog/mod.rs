@@ -6,16 +6,21 @@
 //!
 //! | file | content |
 //! |---|---|
+//! | `columns` | how databases store the fields of images and notes |
 //! | `query` | what is asked for: filters, order, position, limit |
 //! | `object` | notes about objects that no row names |
 //! | `memory` | a catalog in memory |
 //! | `sqlite` | a catalog in an SQLite database, with `pool` (connections), `schema` (tables, rows and SQL), `migration` (from older layouts), `waiting` (locks), `watch` (has it changed?), `reserve` (deleting on a full disk) and `failure` (errors) |
+//! | `postgres` | a catalog in a PostgreSQL database that several machines share |
 
+mod columns;
 mod failure;
 mod memory;
 mod migration;
 mod object;
 mod pool;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod query;
 mod reserve;
 mod schema;
@@ -25,6 +30,8 @@ mod watch;
 
 pub use memory::MemoryCatalog;
 pub use object::{Object, ObjectState};
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresCatalog, PostgresOptions};
 pub use query::{AliasPage, AliasQuery, ImagePage, ImageQuery, Order, Position, Totals};
 pub use sqlite::SqliteCatalog;
 
@@ -97,6 +104,15 @@ pub trait Catalog: Send + Sync {
         Ok(None)
     }
 
+    /// Returns the time now, in seconds since 1970, by the clock that leases and graces are compared
+    /// with: that of the database, for a catalog that several machines share. It may lag by a second.
+    ///
+    /// Called inside of transactions too, so it must not wait for another connection. The default is
+    /// the clock of this machine.
+    fn now(&self) -> i64 {
+        system_now()
+    }
+
     /// Returns the note about an object, if there is one.
     ///
     /// # Errors
@@ -124,6 +140,12 @@ pub trait Catalog: Send + Sync {
     /// `Busy` if other writers took longer than the configured wait; `StorageFull`; `Transient` if
     /// it conflicted with others too often; those of `work`; see [`Catalog`].
     fn write(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>) -> Result<()>;
+}
+
+/// The time of this machine, in seconds since 1970.
+pub(crate) fn system_now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// The catalog as one writer sees and changes it. Every call fails as reads of a [`Catalog`] do.

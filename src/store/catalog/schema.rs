@@ -8,14 +8,16 @@ mod select;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::object::{Object, ObjectState};
+use super::columns::{
+    BadValue, ImageColumns, ObjectColumns, end_of_prefix, fingerprint, image_type, json, state_columns, stored,
+};
+use super::object::Object;
 use super::query::{AliasPage, AliasQuery, ImageQuery, Position, Totals};
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, FingerprintPrefix};
 use crate::format::ImageType;
-use crate::metadata::Properties;
 use crate::store::blobs::BlobKey;
-use crate::store::image::{Alias, AliasTarget, ImageObjects, StoredImage, UpdateSource};
+use crate::store::image::{Alias, AliasTarget, StoredImage};
 
 /// The layout that this version writes; SQLite's `user_version` of the catalog.
 pub(crate) const LAYOUT_VERSION: i64 = 2;
@@ -158,6 +160,12 @@ impl From<Error> for RowError {
     }
 }
 
+impl From<BadValue> for RowError {
+    fn from(BadValue(what): BadValue) -> Self {
+        Self::Value(what)
+    }
+}
+
 impl RowError {
     /// Whether the database itself fails, so that other rows cannot be read either.
     fn is_of_database(&self) -> bool {
@@ -173,82 +181,24 @@ const COLUMNS: &str = "image.fingerprint, image.first_alias, image.type, image.a
      image.cached, image.file_name, image.rootfs_name, image.source, image.properties, image.original_properties, \
      image.revision, image.object, image.rootfs_object, image.sidecar_object";
 
-/// The error for a value that this library never writes.
-pub(super) fn bad(column: &str, value: &dyn std::fmt::Display) -> RowError {
-    RowError::Value(format!("the catalog's {column} holds `{value}`"))
-}
-
-/// Parses a fingerprint as this library writes it. Upper case is refused: such a row would sort
-/// differently as a text than as a value.
-fn fingerprint(text: &str) -> RowResult<Fingerprint> {
-    let value: Fingerprint = text.parse().map_err(|_| bad("fingerprint", &text))?;
-    if text.bytes().any(|byte| byte.is_ascii_uppercase()) { Err(bad("fingerprint", &text)) } else { Ok(value) }
-}
-
-/// A size or revision from a signed integer of the database.
-fn size(number: i64) -> RowResult<u64> {
-    u64::try_from(number).map_err(|_| bad("size", &number))
-}
-
-/// A size as the database stores it. Real sizes never reach the bound.
-fn stored(size: u64) -> i64 {
-    i64::try_from(size).unwrap_or(i64::MAX)
-}
-
-/// The type of an image from its name.
-fn image_type(text: &str) -> RowResult<ImageType> {
-    match text {
-        "container" => Ok(ImageType::Container),
-        "virtual-machine" => Ok(ImageType::VirtualMachine),
-        other => Err(bad("type", &other)),
-    }
-}
-
-/// A key of an object.
-fn key(column: &str, text: &str) -> RowResult<BlobKey> {
-    BlobKey::new(text).map_err(|_| bad(column, &text))
-}
-
-/// Properties from the JSON object in which they are stored.
-fn properties(text: &str) -> RowResult<Properties> {
-    let map: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(text).map_err(|error| bad("properties", &error))?;
-    let mut properties = Properties::new();
-    for (key, value) in map {
-        let value = value.as_str().ok_or_else(|| bad("properties", &value))?;
-        properties.set(key, value).map_err(|error| bad("properties", &error))?;
-    }
-    Ok(properties)
-}
-
-/// Values of this library as JSON.
-fn json(value: &impl serde::Serialize) -> RowResult<String> {
-    serde_json::to_string(value).map_err(|error| RowError::Value(error.to_string()))
-}
-
 /// A column as text, without copying.
 fn text<'a>(row: &'a Row<'_>, index: usize) -> RowResult<&'a str> {
     Ok(row.get_ref(index)?.as_str().map_err(rusqlite::Error::from)?)
 }
 
-/// A column with the key of an object, or NULL.
-fn optional_key(row: &Row<'_>, index: usize, column: &str) -> RowResult<Option<BlobKey>> {
-    row.get::<_, Option<String>>(index)?.map(|text| key(column, &text)).transpose()
+/// A column as text or NULL, without copying.
+fn optional_text<'a>(row: &'a Row<'_>, index: usize) -> RowResult<Option<&'a str>> {
+    Ok(row.get_ref(index)?.as_str_or_null().map_err(rusqlite::Error::from)?)
 }
 
 /// The image in a row of [`COLUMNS`], without its aliases.
 fn image(row: &Row<'_>) -> RowResult<StoredImage> {
-    let architecture = text(row, 3)?;
-    let source: Option<UpdateSource> = match row.get::<_, Option<String>>(15)? {
-        None => None,
-        Some(text) => Some(serde_json::from_str(&text).map_err(|error| bad("source", &error))?),
-    };
-    Ok(StoredImage {
-        fingerprint: fingerprint(text(row, 0)?)?,
-        image_type: image_type(text(row, 2)?)?,
-        architecture: architecture.parse().map_err(|_| bad("architecture", &architecture))?,
-        size: size(row.get(4)?)?,
-        rootfs_size: row.get::<_, Option<i64>>(5)?.map(size).transpose()?,
+    let columns = ImageColumns {
+        fingerprint: text(row, 0)?,
+        image_type: text(row, 2)?,
+        architecture: text(row, 3)?,
+        size: row.get(4)?,
+        rootfs_size: row.get(5)?,
         created_at: row.get(6)?,
         expires_at: row.get(7)?,
         uploaded_at: row.get(8)?,
@@ -258,17 +208,15 @@ fn image(row: &Row<'_>) -> RowResult<StoredImage> {
         cached: row.get(12)?,
         file_name: row.get(13)?,
         rootfs_name: row.get(14)?,
-        source,
-        properties: properties(text(row, 16)?)?,
-        original_properties: properties(text(row, 17)?)?,
-        revision: size(row.get(18)?)?,
-        aliases: Vec::new(),
-        objects: ImageObjects {
-            image: key("object", text(row, 19)?)?,
-            rootfs: optional_key(row, 20, "rootfs_object")?,
-            sidecar: optional_key(row, 21, "sidecar_object")?,
-        },
-    })
+        source: optional_text(row, 15)?,
+        properties: text(row, 16)?,
+        original_properties: text(row, 17)?,
+        revision: row.get(18)?,
+        object: text(row, 19)?,
+        rootfs_object: optional_text(row, 20)?,
+        sidecar_object: optional_text(row, 21)?,
+    };
+    Ok(columns.decode()?)
 }
 
 /// Looks up one image with its aliases.
@@ -389,20 +337,6 @@ pub(crate) fn alias(
     Ok(Some((Alias { name: name.to_owned(), description: row.get(1)? }, target)))
 }
 
-/// The first text that sorts after all texts with this prefix; `None` if there is none.
-fn end_of_prefix(prefix: &str) -> Option<String> {
-    let mut text = prefix.to_owned();
-    while let Some(last) = text.pop() {
-        // Skips the surrogates, U+D800 to U+DFFF, which are no characters.
-        let next = if last == '\u{d7ff}' { Some('\u{e000}') } else { char::from_u32(u32::from(last) + 1) };
-        if let Some(next) = next {
-            text.push(next);
-            return Some(text);
-        }
-    }
-    None
-}
-
 /// Selects a page of aliases.
 const ALIASES: &str = "SELECT name, type, target, description FROM alias \
      WHERE (name, type) > (?1, ?2) AND name < ?3 AND (?4 IS NULL OR type = ?4) ORDER BY name, type";
@@ -455,7 +389,7 @@ pub(crate) fn with_prefix(
     while found.len() < limit
         && let Some(row) = rows.next()?
     {
-        found.extend(text(row, 0).and_then(fingerprint));
+        found.extend(text(row, 0).and_then(|text| Ok(fingerprint(text)?)));
     }
     Ok(found)
 }
@@ -538,19 +472,17 @@ pub(crate) fn set_alias(connection: &Connection, alias: &Alias, target: &AliasTa
     Ok(execute(connection, sql, values)? == 1)
 }
 
-const UPLOADING: &str = "uploading";
-const SIDECAR: &str = "sidecar";
-const DEAD: &str = "dead";
-
 /// The note in a row.
 fn noted_object(row: &Row<'_>) -> RowResult<Object> {
-    let state = match text(row, 2)? {
-        UPLOADING => ObjectState::Uploading { holder: row.get(3)?, lease_until: row.get(5)? },
-        SIDECAR => ObjectState::Sidecar { revision: size(row.get(4)?)? },
-        DEAD => ObjectState::Dead { delete_after: row.get(5)? },
-        other => return Err(bad("state of an object", &other)),
+    let columns = ObjectColumns {
+        key: text(row, 0)?,
+        fingerprint: text(row, 1)?,
+        state: text(row, 2)?,
+        holder: optional_text(row, 3)?,
+        revision: row.get(4)?,
+        time: row.get(5)?,
     };
-    Ok(Object { key: key("object", text(row, 0)?)?, fingerprint: fingerprint(text(row, 1)?)?, state })
+    Ok(columns.decode()?)
 }
 
 /// The note about an object.
@@ -580,11 +512,7 @@ pub(crate) fn objects(connection: &Connection, after: Option<&BlobKey>, limit: u
 
 /// Writes a note, replacing an earlier one of the same object.
 pub(crate) fn put_object(connection: &Connection, object: &Object) -> RowResult<()> {
-    let (state, holder, revision, time) = match &object.state {
-        ObjectState::Uploading { holder, lease_until } => (UPLOADING, Some(holder.as_str()), None, Some(*lease_until)),
-        ObjectState::Sidecar { revision } => (SIDECAR, None, Some(stored(*revision)), None),
-        ObjectState::Dead { delete_after } => (DEAD, None, None, Some(*delete_after)),
-    };
+    let (state, holder, revision, time) = state_columns(&object.state);
     let sql = "INSERT OR REPLACE INTO object VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let values = params![object.key.as_str(), object.fingerprint.to_string(), state, holder, revision, time];
     execute(connection, sql, values).map(|_| ())

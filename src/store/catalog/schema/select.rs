@@ -7,8 +7,9 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params_from_iter};
 
-use super::{RowResult, fingerprint, text};
+use super::{RowResult, text};
 use crate::fingerprint::Fingerprint;
+use crate::store::catalog::columns::{fingerprint, stored};
 use crate::store::catalog::query::{ImageQuery, Order, Position};
 
 /// Up to how many matches of a filter are counted. A filter with fewer matches becomes the driver,
@@ -82,7 +83,7 @@ fn columns(query: &ImageQuery) -> Vec<Column> {
     };
     // The usually most selective ones come first: with equal counts the first one becomes the driver.
     [
-        query.size.map(|size| Column { name: "size", index: "image_size", value: Value::from(super::stored(size)) }),
+        query.size.map(|size| Column { name: "size", index: "image_size", value: Value::from(stored(size)) }),
         word("architecture", "image_architecture", query.architecture.map(|known| known.kernel_name())),
         word("type", "image_type", query.image_type.map(|known| known.name())),
         flag("cached", "image_cached", query.cached),
@@ -333,7 +334,7 @@ pub(super) fn walk(
             if count == query.limit.max(1) {
                 return Ok(last);
             }
-            let found = text(row, 0).and_then(fingerprint).ok();
+            let found = text(row, 0).and_then(|text| Ok(fingerprint(text)?)).ok();
             if let Some(fingerprint) = found {
                 count += 1;
                 let alias =

@@ -150,21 +150,6 @@ fn sums_of_sizes_are_exact_and_never_wrap() {
 }
 
 #[test]
-fn end_of_a_prefix_is_behind_all_that_begin_so() {
-    let cases = [
-        ("", None),
-        ("a", Some("b")),
-        ("a\u{10ffff}", Some("b")),
-        ("\u{10ffff}", None),
-        ("\u{d7ff}", Some("\u{e000}")),
-        ("\u{7f}", Some("\u{80}")),
-    ];
-    for (prefix, end) in cases {
-        assert_eq!(end_of_prefix(prefix).as_deref(), end, "{prefix:?}");
-    }
-}
-
-#[test]
 fn other_layouts_are_refused_with_both_numbers() {
     for version in [0, 1, 3] {
         let error = check_version(APPLICATION_ID, version).unwrap_err();
