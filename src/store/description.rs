@@ -250,7 +250,8 @@ impl StoreDescription {
                 if let Some(path_style) = self.s3.path_style {
                     settings = settings.path_style(path_style);
                 }
-                let settings = settings.allow_http(self.s3.allow_http);
+                // A new store is probed when it is created; 20 requests at each opening would be felt.
+                let settings = settings.allow_http(self.s3.allow_http).probe(false);
                 Ok(BlobPart::Objects(Arc::new(super::ObjectBlobs::connect(url, &settings)?)))
             }
             #[cfg(not(feature = "object-store"))]
@@ -306,6 +307,7 @@ impl StoreDescription {
                         Error::io("the directory for staged files can't be made", error).in_file(&self.scratch)
                     })?;
                 }
+                blobs.bind(id)?;
                 (Arc::clone(blobs) as Arc<dyn BlobStore>, Scratch::directory(&self.scratch)?)
             }
         };
@@ -435,7 +437,10 @@ impl BlobPart {
         match self {
             Self::Directory(path) => DirectoryFiles::create_or_open(path, id).map(drop),
             #[cfg(feature = "object-store")]
-            Self::Objects(blobs) => blobs.init(id),
+            Self::Objects(blobs) => {
+                blobs.probe()?;
+                blobs.init(id)
+            }
         }
     }
 }
