@@ -98,7 +98,8 @@ fn main() {
         let key = BlobKey::pair(&Fingerprint::of(round.to_string().as_bytes())).0;
         let signed = ["--aws-sigv4", "aws:amz:us-east-1:s3", "--user", "AK:SK"];
         raw_up.push(timed(|| {
-            let unsigned = ["-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD", "-H", "Expect:", "-T", raw.to_str().unwrap()];
+            let unsigned =
+                ["-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD", "-H", "Expect:", "-T", raw.to_str().unwrap()];
             curl(&[&signed[..], &unsigned[..], &[&raw_object]].concat());
         }));
         up.push(timed(|| blobs.put(&key, &mut staged, &Monitor::none()).unwrap()));

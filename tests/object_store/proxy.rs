@@ -157,8 +157,10 @@ fn serve(mut client: TcpStream, server: &str, plan: &Mutex<Plan>) -> io::Result<
         }
         Fault::NoRange => {
             let line = head.find("\r\n").unwrap();
-            let rest: Vec<&str> =
-                head[line..].split("\r\n").filter(|line| !line.to_ascii_lowercase().starts_with("content-range")).collect();
+            let rest: Vec<&str> = head[line..]
+                .split("\r\n")
+                .filter(|line| !line.to_ascii_lowercase().starts_with("content-range"))
+                .collect();
             head = format!("HTTP/1.1 200 OK{}", rest.join("\r\n"));
         }
         Fault::OtherTag => {

@@ -57,13 +57,8 @@ fn installed(name: &str, variable: &str) -> Option<PathBuf> {
 
 fn start(name: &'static str, script: &str, arguments: &[&Path]) -> Server {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers").join(script);
-    let mut child = Command::new("bash")
-        .arg(script)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        Command::new("bash").arg(script).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let endpoint = line.trim().strip_prefix("S3_ENDPOINT=").unwrap_or_else(|| panic!("{name} did not start"));

@@ -141,8 +141,13 @@ impl Failure {
             (_, "RequestTimeTooSkewed" | "RequestExpired") => Reason::ClockSkew,
             (
                 _,
-                "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired"
-                | "AuthenticationFailed" | "InvalidAuthenticationInfo",
+                "InvalidAccessKeyId"
+                | "SignatureDoesNotMatch"
+                | "ExpiredToken"
+                | "InvalidToken"
+                | "TokenRefreshRequired"
+                | "AuthenticationFailed"
+                | "InvalidAuthenticationInfo",
             )
             | (401, _) => Reason::BadCredentials,
             (_, "AuthorizationHeaderMalformed" | "PermanentRedirect") | (301 | 307, _) => Reason::Region,

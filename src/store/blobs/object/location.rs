@@ -114,11 +114,7 @@ impl Location {
 
     /// The text that all paths of `place` begin with, up to and with the last slash.
     pub(super) fn prefix_of(&self, place: Place) -> String {
-        if self.prefix.is_empty() {
-            format!("{}/", place.name())
-        } else {
-            format!("{}/{}/", self.prefix, place.name())
-        }
+        if self.prefix.is_empty() { format!("{}/", place.name()) } else { format!("{}/{}/", self.prefix, place.name()) }
     }
 }
 

@@ -143,7 +143,9 @@ impl ObjectBlobs {
             let prefix = bucket.location.prefix_of(Place::Probe);
             let listed = bucket.list(&prefix, None, 1, |_| true).await;
             listed.map_err(|failure| match failure.reason {
-                Reason::Missing => bucket.error(failure::Failure { reason: Reason::NoBucket, ..failure }, Verb::List, None),
+                Reason::Missing => {
+                    bucket.error(failure::Failure { reason: Reason::NoBucket, ..failure }, Verb::List, None)
+                }
                 _ => bucket.error(failure, Verb::List, None),
             })?;
             probe::probe(&bucket).await

@@ -38,7 +38,9 @@ fn refuse(bucket: &Bucket, verb: Verb, failure: Failure, path: &Path) -> Error {
         Reason::Invalid | Reason::Missing | Reason::Changed => {
             let Failure { detail, .. } = failure;
             Error::unsupported(format!("the object store at {} cannot hold images: {detail}", bucket.endpoint))
-                .with_hint("it fails a check that every object store must pass; is there a proxy or a cache in between?")
+                .with_hint(
+                    "it fails a check that every object store must pass; is there a proxy or a cache in between?",
+                )
                 .in_file(bucket.location.to_string())
         }
         _ => bucket.error(failure, verb, Some(path)),

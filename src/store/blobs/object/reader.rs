@@ -176,7 +176,8 @@ impl ObjectReader {
         let segment = match found.and_then(|index| segments.remove(index)) {
             Some(segment) => segment,
             None => {
-                let before = segments.iter().find(|segment| segment.end == offset && segment.was_read.load(Ordering::Relaxed));
+                let before =
+                    segments.iter().find(|segment| segment.end == offset && segment.was_read.load(Ordering::Relaxed));
                 let size = match before {
                     _ if self.length <= WHOLE_OBJECT => self.length,
                     Some(before) => before.length().saturating_mul(GROWTH),

@@ -176,11 +176,8 @@ mod tests {
     #[test]
     fn list_of_uploads_is_parsed() {
         let xml = br#"<?xml version="1.0"?><ListMultipartUploadsResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Bucket>b</Bucket><Prefix>p/</Prefix><NextKeyMarker>p/b&amp;c</NextKeyMarker><NextUploadIdMarker>2~x</NextUploadIdMarker><IsTruncated>true</IsTruncated><Upload><Key>p/a&#x41;</Key><UploadId>1~y</UploadId><Owner><ID>t</ID></Owner><Initiated>2026-11-28T10:00:00.000Z</Initiated></Upload></ListMultipartUploadsResult>"#;
-        let upload = Upload {
-            key: "p/aA".to_owned(),
-            id: "1~y".to_owned(),
-            initiated: "2026-11-28T10:00:00.000Z".to_owned(),
-        };
+        let upload =
+            Upload { key: "p/aA".to_owned(), id: "1~y".to_owned(), initiated: "2026-11-28T10:00:00.000Z".to_owned() };
         let next = Some(("p/b&c".to_owned(), "2~x".to_owned()));
         assert_eq!(parse(xml), Some(Page { uploads: vec![upload], next }));
     }

@@ -56,7 +56,9 @@ async fn check(bucket: &Bucket, path: &Path, length: u64, tag: Option<&str>) -> 
         return Err(lost(format!("has {} bytes instead of {length}", meta.size)));
     }
     match (tag, meta.e_tag.as_deref()) {
-        (Some(tag), Some(found)) if bare(tag) != bare(found) => Err(lost(format!("has the ETag {found} instead of {tag}"))),
+        (Some(tag), Some(found)) if bare(tag) != bare(found) => {
+            Err(lost(format!("has the ETag {found} instead of {tag}")))
+        }
         _ => Ok(()),
     }
 }
@@ -236,7 +238,8 @@ impl Multipart {
                 monitor.check()?;
             }
             let is_full = next >= count || in_flight.len() >= self.bucket.options.concurrency;
-            let finished = if is_full { receiver.recv_timeout(CANCEL_POLL) } else { receiver.recv_timeout(Duration::ZERO) };
+            let finished =
+                if is_full { receiver.recv_timeout(CANCEL_POLL) } else { receiver.recv_timeout(Duration::ZERO) };
             match finished {
                 Ok((index, part)) => {
                     let part = part.map_err(|failure| self.error(failure))?;
@@ -258,8 +261,10 @@ impl Multipart {
             return Err(runtime::died());
         }
         // The tag of an object of several parts is the MD5 of their MD5s.
-        let expected = (digests.len() == count).then(|| format!("{}-{count}", hex(&Md5::digest(digests.as_flattened()))));
-        let (bucket, path, id, length) = (Arc::clone(&self.bucket), self.path.clone(), Arc::clone(&self.id), self.length);
+        let expected =
+            (digests.len() == count).then(|| format!("{}-{count}", hex(&Md5::digest(digests.as_flattened()))));
+        let (bucket, path, id, length) =
+            (Arc::clone(&self.bucket), self.path.clone(), Arc::clone(&self.id), self.length);
         let tag = runtime::run(Some(monitor.cancel()), async move {
             let completed = complete(&bucket, &path, &id, parts, length, expected.as_deref()).await;
             completed.map_err(|failure| bucket.error(vanished(failure), Verb::Write, Some(&path)))
