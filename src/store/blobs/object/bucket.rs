@@ -31,6 +31,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The longest pause that a server may ask for.
 const LONGEST_ASKED_PAUSE: Duration = Duration::from_secs(30);
+/// How often a request is repeated whose answer makes no sense.
+const MAX_INVALID_ANSWERS: u32 = 2;
 /// How many keys one page of a listing has: the most that S3 sends.
 const PAGE_KEYS: usize = 1000;
 /// How many pages without a single key are read before a listing counts as endless.
@@ -115,7 +117,13 @@ impl Bucket {
 
     /// Waits before the next try; the failure itself if there is to be none.
     pub(super) async fn pause(&self, failure: Failure, tries: &mut u32) -> std::result::Result<(), Failure> {
-        if !failure.is_transient() || *tries >= self.options.retries {
+        let most = match failure.reason {
+            Reason::Transient => self.options.retries,
+            // An answer that makes no sense may have been cut short on its way.
+            Reason::Invalid => self.options.retries.min(MAX_INVALID_ANSWERS),
+            _ => 0,
+        };
+        if *tries >= most {
             return Err(failure);
         }
         let pause = FIRST_PAUSE.saturating_mul(1 << (*tries).min(16)).min(LONGEST_PAUSE);

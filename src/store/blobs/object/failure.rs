@@ -113,10 +113,8 @@ impl Failure {
     pub(super) fn of(error: &object_store::Error, seen: Option<Seen>) -> Self {
         use object_store::Error as E;
         match seen {
-            Some(Seen::Broken { what, is_metadata: true }) => {
-                Self::new(Reason::NoCredentials, format!("the metadata service of this machine: {what}"))
-            }
-            Some(Seen::Broken { what, is_metadata: false }) => Self::new(Reason::Transient, what),
+            Some(Seen::NoCredentials { what }) => Self::new(Reason::NoCredentials, what),
+            Some(Seen::Broken { what }) => Self::new(Reason::Transient, what),
             Some(Seen::Refused(refusal)) => Self::refused(refusal),
             None => {
                 let detail = error.to_string();

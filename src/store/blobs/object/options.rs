@@ -163,7 +163,8 @@ impl ObjectOptions {
     }
 
     /// How many bytes of one open object are in memory, at most: what was read last, and what is
-    /// fetched ahead of a sequential reader. Zero switches fetching ahead off.
+    /// fetched ahead of a sequential reader. Zero switches fetching ahead off; requests of a
+    /// sequential reader still grow to 8 MiB.
     #[must_use]
     pub fn read_ahead(mut self, bytes: u64) -> Self {
         self.read_ahead = bytes;

@@ -226,9 +226,18 @@ impl ObjectReader {
         Ok(())
     }
 
-    /// Drops segments until the rest fits: first those that were read, the one that was read
-    /// longest ago first, then those that were fetched ahead.
+    /// Drops segments that will hardly be read again, and then more until the rest fits: first those
+    /// that were read, the one that was read longest ago first, then those that were fetched ahead.
     fn evict(&self, segments: &mut VecDeque<Arc<Segment>>, current: &Arc<Segment>) {
+        // A sequential reader has left these behind. The one before the current one may still be in
+        // use: several threads share a reader. Small ones stay, for readers that jump around.
+        let is_crowded = self.memory.0.load(Ordering::Relaxed) > self.bucket.options.read_memory;
+        segments.retain(|segment| {
+            let is_behind = segment.is_sequential && current.is_sequential && segment.end < current.start;
+            Arc::ptr_eq(segment, current)
+                || !segment.was_read.load(Ordering::Relaxed)
+                || (!is_crowded && !(is_behind && segment.length() > FIRST_SEGMENT))
+        });
         let held = |segments: &VecDeque<Arc<Segment>>| {
             segments.iter().fold(0_u64, |sum, segment| sum.saturating_add(segment.length()))
         };
@@ -239,6 +248,12 @@ impl ObjectReader {
             let Some(index) = index else { break };
             segments.remove(index);
         }
+    }
+
+    /// Drops the large segments once a sequential reader has come to the end: an object may stay
+    /// open for long.
+    fn release(&self) {
+        self.lock().retain(|segment| segment.length() <= FIRST_SEGMENT || !segment.was_read.load(Ordering::Relaxed));
     }
 
     /// Forgets a segment whose request failed, so that the next read tries again.
@@ -265,6 +280,9 @@ impl ReadAt for ObjectReader {
         let count = found.len().min(buffer.len());
         let (Some(target), Some(found)) = (buffer.get_mut(..count), found.get(..count)) else { return Ok(0) };
         target.copy_from_slice(found);
+        if segment.is_sequential && offset.saturating_add(count as u64) >= self.length {
+            self.release();
+        }
         Ok(count)
     }
 

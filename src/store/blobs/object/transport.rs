@@ -39,7 +39,9 @@ pub(super) enum Seen {
     /// The server refused it.
     Refused(Refusal),
     /// There was no whole answer. The text says what happened, and has no address in it.
-    Broken { what: String, is_metadata: bool },
+    Broken { what: String },
+    /// A service that hands out credentials did not.
+    NoCredentials { what: String },
 }
 
 /// What a server said about a request that it did not carry out.
@@ -134,8 +136,9 @@ impl Transport {
     /// Sends a request, and waits for the head of the answer.
     async fn send(&self, request: HttpRequest) -> std::result::Result<http::Response<reqwest::Body>, Broken> {
         let (head, body) = request.into_parts();
-        let is_metadata = is_metadata(head.uri.host().unwrap_or_default());
-        let broken = |what: String| Broken { what, is_metadata };
+        let host = head.uri.host().unwrap_or_default().to_owned();
+        let is_metadata = is_metadata(&host);
+        let broken = |what: String| Broken { what, host: host.clone() };
         if head.uri.scheme_str() != Some("https") && !self.allow_http && !is_metadata {
             return Err(broken("a request without TLS is not allowed".to_owned()));
         }
@@ -173,14 +176,18 @@ impl Transport {
 /// A request without a whole answer.
 struct Broken {
     what: String,
-    is_metadata: bool,
+    host: String,
 }
 
 impl Broken {
     /// Keeps it for the error of the operation. The clients' own retries are off, so the kind is only for their messages.
     fn into_error(self) -> HttpError {
         let error = HttpError::new(HttpErrorKind::Interrupted, std::io::Error::other(self.what.clone()));
-        note(Seen::Broken { what: self.what, is_metadata: self.is_metadata });
+        note(if gives_credentials(&self.host) {
+            Seen::NoCredentials { what: format!("{}: {}", self.host, self.what) }
+        } else {
+            Seen::Broken { what: self.what }
+        });
         error
     }
 }
@@ -189,7 +196,7 @@ impl Broken {
 impl HttpService for Transport {
     async fn call(&self, request: HttpRequest) -> std::result::Result<HttpResponse, HttpError> {
         let range = request.headers().get(http::header::RANGE).and_then(|range| length_of(range.to_str().ok()?));
-        let is_metadata = is_metadata(request.uri().host().unwrap_or_default());
+        let host = request.uri().host().unwrap_or_default().to_owned();
         let answer = self.send(request).await.map_err(Broken::into_error)?;
         let (mut head, body) = answer.into_parts();
         if let Some(date) = head.headers.get(http::header::DATE).and_then(|date| date.to_str().ok()) {
@@ -202,9 +209,12 @@ impl HttpService for Transport {
             return Ok(HttpResponse::from_parts(head, HttpResponseBody::new(body)));
         }
         let text = beginning(body).await;
-        if !is_metadata {
-            note(Seen::Refused(refusal(&head, &text)));
-        }
+        let refusal = refusal(&head, &text);
+        note(if gives_credentials(&host) {
+            Seen::NoCredentials { what: format!("{host} answers {}", refusal.status) }
+        } else {
+            Seen::Refused(refusal)
+        });
         Ok(HttpResponse::from_parts(head, HttpResponseBody::from(text)))
     }
 }
@@ -218,6 +228,13 @@ impl HttpConnector for Transport {
 /// Whether a host is the metadata service of a cloud's machine.
 fn is_metadata(host: &str) -> bool {
     host.starts_with("169.254.") || host == "metadata.google.internal" || host == "[fd00:ec2::254]"
+}
+
+/// Whether a host hands out credentials: what it refuses has nothing to do with the bucket.
+fn gives_credentials(host: &str) -> bool {
+    const TOKENS: [&str; 4] =
+        ["oauth2.googleapis.com", "accounts.google.com", "login.microsoftonline.com", "sts.googleapis.com"];
+    is_metadata(host) || TOKENS.contains(&host) || (host.starts_with("sts.") && host.contains("amazonaws.com"))
 }
 
 /// How many bytes the range `bytes=FIRST-LAST` has.
@@ -345,7 +362,7 @@ impl WatchedAnswer {
     }
 
     fn fail(what: String) -> HttpError {
-        Broken { what, is_metadata: false }.into_error()
+        Broken { what, host: String::new() }.into_error()
     }
 }
 

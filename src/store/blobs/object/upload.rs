@@ -56,7 +56,9 @@ async fn check(bucket: &Bucket, path: &Path, length: u64, tag: Option<&str>) -> 
         return Err(lost(format!("has {} bytes instead of {length}", meta.size)));
     }
     match (tag, meta.e_tag.as_deref()) {
-        (Some(tag), Some(found)) if bare(tag) != bare(found) => Err(lost("has another ETag".to_owned())),
+        (Some(tag), Some(found)) if bare(tag) != bare(found) => {
+            Err(lost(format!("has the ETag {found} instead of {tag}")))
+        }
         _ => Ok(()),
     }
 }
@@ -210,7 +212,7 @@ impl Multipart {
     }
 
     fn error(&self, failure: Failure) -> Error {
-        self.bucket.error(failure, Verb::Write, Some(&self.path))
+        self.bucket.error(vanished(failure), Verb::Write, Some(&self.path))
     }
 
     /// Sends all parts and completes the upload. Returns the tag of the object.
@@ -265,7 +267,7 @@ impl Multipart {
             (Arc::clone(&self.bucket), self.path.clone(), Arc::clone(&self.id), self.length);
         let tag = runtime::run(Some(monitor.cancel()), async move {
             let completed = complete(&bucket, &path, &id, parts, length, expected.as_deref()).await;
-            completed.map_err(|failure| bucket.error(failure, Verb::Write, Some(&path)))
+            completed.map_err(|failure| bucket.error(vanished(failure), Verb::Write, Some(&path)))
         })?;
         self.is_complete = true;
         Ok(tag)
@@ -314,6 +316,14 @@ impl Drop for Multipart {
     }
 }
 
+/// A server that does not know the upload any more: somebody aborted it, and the object must be sent again.
+fn vanished(failure: Failure) -> Failure {
+    match failure.reason {
+        Reason::Missing => Failure::new(Reason::Transient, "the upload is gone: it was aborted by another program"),
+        _ => failure,
+    }
+}
+
 /// Completes an upload. An answer may be lost, and a second request then finds no such upload: so
 /// after each failure the object itself says whether the upload is complete.
 async fn complete(
@@ -327,11 +337,13 @@ async fn complete(
     let mut tries = 0;
     loop {
         let failure = match bucket.complete_once(path, id, parts.clone()).await {
-            Ok(answer) => match (expected, answer.e_tag) {
+            // Ceph's gateway leaves the tag empty: then only `HEAD` has it.
+            Ok(answer) => match (expected, answer.e_tag.filter(|tag| !bare(tag).is_empty())) {
                 (Some(expected), Some(tag)) if bare(&tag) != expected => {
-                    return Err(Failure::new(Reason::Invalid, "its ETag is not that of the parts which were sent"));
+                    let what = format!("its ETag is {tag}, and not {expected} as the parts which were sent have it");
+                    return Err(Failure::new(Reason::Invalid, what));
                 }
-                (_, tag) => return Ok(tag),
+                (expected, tag) => return Ok(tag.or(expected.map(str::to_owned))),
             },
             Err(failure) => failure,
         };
