@@ -229,14 +229,19 @@ impl<'a> Plan<'a> {
             out.push(" LIMIT ?", [Value::Number(limit)]);
             return out.finish(FETCH);
         }
-        for (index, part) in parts(self.query).into_iter().enumerate() {
+        let parts = parts(self.query);
+        let is_in_pieces = parts.len() > 1;
+        for (index, part) in parts.into_iter().enumerate() {
             out.push(if index > 0 { " UNION ALL (" } else { "(" }, []);
             out.push(&format!("SELECT {columns} FROM "), []);
             self.matching(&mut out, "@.image");
             part.push(&mut out);
             out.push(" LIMIT ?)", [Value::Number(limit)]);
         }
-        out.push(" LIMIT ?", [Value::Number(limit)]);
+        if is_in_pieces {
+            // Without parallel workers the pieces are read one after the other, and no further than needed.
+            out.push(" LIMIT ?", [Value::Number(limit)]);
+        }
         out.finish(WALK)
     }
 
