@@ -80,9 +80,9 @@ impl DeltaOptions {
         self
     }
 
-    /// How many bytes the index of the base may take, 256 MiB by default. A base of more than 16 times less is indexed in
-    /// blocks of 16 bytes; for a larger one the blocks get longer, and matches shorter than two of them are found only near
-    /// others. The delta depends on it.
+    /// How many bytes the index of the base may take, 256 MiB by default. Up to half of that, every match of some hundred
+    /// bytes is found wherever it is in the base; in a base that is 16 times larger, every match of some thousand. The delta
+    /// depends on it.
     #[must_use]
     pub fn index_memory(mut self, bytes: u64) -> Self {
         self.index_memory = bytes;
