@@ -178,7 +178,6 @@ pub mod server;
 pub mod simplestreams;
 #[cfg(any(feature = "store", feature = "protocol"))]
 mod source_protocol;
-#[cfg(any(feature = "store", feature = "simplestreams"))]
 mod sparse;
 #[cfg(feature = "store")]
 pub mod store;

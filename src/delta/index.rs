@@ -211,19 +211,23 @@ impl Filling<'_> {
     fn enter_all(&self, part: &[u8], offset: u64, shards: &mut [Shard<'_>]) {
         let Some(first) = part.first_chunk() else { return };
         let mut value = hash(first);
-        let entering = part.get(HASHED_BYTES..).unwrap_or_default().iter().copied();
-        // The last place has no byte after it.
-        let steps = part.windows(HASHED_BYTES).zip(entering.map(Some).chain([None]));
-        for (at, (bytes, next)) in (offset..).zip(steps) {
-            let old = bytes.first().copied().unwrap_or_default();
-            // Runs are found without the index, and would be found everywhere by it.
-            if (value >> 32) & self.sparse == 0 && bytes.iter().any(|byte| *byte != old) {
-                enter(shards, self.first, value, at);
+        let mut at = 0;
+        let mut look = |value: u64, at: usize| {
+            if (value >> 32) & self.sparse == 0 {
+                // Runs are found without the index, and would be found everywhere by it.
+                let bytes = part.get(at..at + HASHED_BYTES).unwrap_or_default();
+                if bytes.iter().any(|byte| Some(byte) != bytes.first()) {
+                    enter(shards, self.first, value, offset + at as u64);
+                }
             }
-            if let Some(new) = next {
-                value = roll(value, old, new);
-            }
+        };
+        for (old, new) in part.iter().zip(part.get(HASHED_BYTES..).unwrap_or_default()) {
+            look(value, at);
+            value = roll(value, *old, *new);
+            at += 1;
         }
+        // The last place has no byte after it.
+        look(value, at);
     }
 }
 

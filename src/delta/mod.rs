@@ -10,6 +10,7 @@ mod apply;
 mod compress;
 mod djw;
 mod encode;
+mod files;
 mod index;
 mod instructions;
 mod make;
@@ -20,6 +21,7 @@ mod varint;
 mod window;
 
 pub use self::apply::{ApplyReport, apply};
+pub use self::files::{apply_file, make_file};
 pub use self::make::{DeltaOptions, DeltaReport, make};
 pub use self::secondary::Secondary;
 use crate::error::{Error, ErrorKind};
