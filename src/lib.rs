@@ -37,6 +37,7 @@
 //! |---|---|---|
 //! | [`mod@format`] | | images as files: open, verify, unpack, pack, convert, compare |
 //! | [`io`] | | bytes at rest, in whatever backend: the trait that a storage backend implements |
+//! | [`delta`] | | differences between two versions of a file, as `xdelta3` reads and writes them |
 //! | [`metadata`] | | `metadata.yaml`: parse, edit, write |
 //! | [`templates`] | | the template language in both dialects; [`templates::apply`] renders what an image generates for each instance |
 //! | `store` | `store` | images on disk, in memory or in an object store, with aliases and properties |
@@ -153,6 +154,7 @@
 #![forbid(unsafe_code)]
 
 mod atomic;
+pub mod delta;
 mod error;
 mod fingerprint;
 pub mod format;
@@ -176,7 +178,6 @@ pub mod server;
 pub mod simplestreams;
 #[cfg(any(feature = "store", feature = "protocol"))]
 mod source_protocol;
-#[cfg(any(feature = "store", feature = "simplestreams"))]
 mod sparse;
 #[cfg(feature = "store")]
 pub mod store;

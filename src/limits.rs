@@ -142,6 +142,13 @@ limits! {
     qcow2_size = 64 * TIB, i64::MAX as u64;
     /// The L1 table of a qcow2 disk. QEMU's own bound.
     l1_table = 32 * MIB, 32 * MIB;
+    /// One window of a delta (VCDIFF): its output, and each of its sections. Decoding keeps a few of them in memory.
+    /// `xdelta3` writes 8 MiB and refuses more than 16 MiB.
+    vcdiff_window = 64 * MIB, GIB;
+    /// Instructions of one window of a delta. A real one copies or adds at least 4 bytes on average.
+    vcdiff_instructions = 16 << 20, u64::MAX;
+    /// The application header of a delta. `xdelta3` puts two file names there.
+    vcdiff_header = 64 * KIB, 16 * MIB;
     /// Redirects that a server's answer may lead through.
     redirects = 5, 20;
     /// The head of a server's answer: status line and headers.

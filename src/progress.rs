@@ -26,6 +26,8 @@ pub enum Phase {
     Convert,
     /// Sending to a server.
     Upload,
+    /// Making or applying a delta.
+    Delta,
 }
 
 impl Phase {
@@ -39,6 +41,7 @@ impl Phase {
             Self::Pack => "pack",
             Self::Convert => "convert",
             Self::Upload => "upload",
+            Self::Delta => "delta",
         }
     }
 }

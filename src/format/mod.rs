@@ -81,4 +81,5 @@ pub use squashfs::{SquashFs, SquashFsCompression, SquashFsEntries};
 pub use staged::{CommitFailed, StagedUnpack, Unverified, Verified};
 pub use unpack::{UnpackOptions, Unpacked};
 pub use verify::{MemberCounts, VerifyOptions, VerifyReport};
+pub(crate) use write::StagedFile;
 pub use write::{ConvertOptions, PackOptions, Rootfs, RootfsFormat, Written, pack, pack_metadata, pack_to};

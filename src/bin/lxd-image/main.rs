@@ -31,6 +31,7 @@ mod check;
 mod convert;
 mod copy;
 mod delete;
+mod delta;
 mod diff;
 mod edit;
 mod export;
@@ -93,6 +94,7 @@ enum Verb {
     Pack(pack::Arguments),
     Convert(convert::Arguments),
     Diff(diff::Arguments),
+    Delta(delta::Arguments),
     Template(template::Arguments),
     Import(import::Arguments),
     #[command(visible_alias = "cp")]
@@ -180,6 +182,7 @@ fn run(verb: Verb, session: &Session) -> Result<(), Failure> {
         Verb::Pack(verb) => pack::run(&verb, session),
         Verb::Convert(verb) => convert::run(&verb, session),
         Verb::Diff(verb) => diff::run(&verb, session),
+        Verb::Delta(verb) => delta::run(&verb, session),
         Verb::Template(verb) => template::run(&verb, session),
         Verb::Import(verb) => import::run(&verb, session),
         Verb::Copy(verb) => copy::run(&verb, session),

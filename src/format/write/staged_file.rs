@@ -15,7 +15,7 @@ use crate::rooted::{Dir, staging_name};
 
 /// A file in the destination's directory under a temporary name; removed when dropped uncommitted.
 /// A lock on it tells it from a leftover of a crashed process.
-pub(super) struct StagedFile {
+pub(crate) struct StagedFile {
     dir: Dir,
     /// Where the file will be.
     path: PathBuf,
@@ -27,7 +27,7 @@ pub(super) struct StagedFile {
 
 impl StagedFile {
     /// Makes a file that will be at `path`, where nothing may be yet.
-    pub(super) fn make(path: &Path, monitor: &Monitor) -> Result<Self> {
+    pub(crate) fn make(path: &Path, monitor: &Monitor) -> Result<Self> {
         let name = path
             .file_name()
             .ok_or_else(|| Error::invalid("the output has no name of its own").in_file(path))?
@@ -59,14 +59,14 @@ impl StagedFile {
     }
 
     /// Another handle on the file, at its start.
-    pub(super) fn handle(&self) -> Result<File> {
+    pub(crate) fn handle(&self) -> Result<File> {
         let mut file = self.file.try_clone().map_err(|error| Error::io("the output can't be opened again", error))?;
         file.seek(SeekFrom::Start(0)).map_err(|error| Error::io("the output can't be written", error))?;
         Ok(file)
     }
 
     /// Opens what was written, for reading.
-    pub(super) fn reopen(&self) -> Result<File> {
+    pub(crate) fn reopen(&self) -> Result<File> {
         let staging = self.staging.as_deref().unwrap_or(&self.name);
         self.dir
             .open_file(staging)
@@ -78,7 +78,7 @@ impl StagedFile {
     ///
     /// # Errors
     /// `AlreadyExists` where the name was taken meanwhile; `Cancelled`; `Io`.
-    pub(super) fn commit(mut self, monitor: &Monitor) -> Result<PathBuf> {
+    pub(crate) fn commit(mut self, monitor: &Monitor) -> Result<PathBuf> {
         monitor.check()?;
         let Some(staging) = self.staging.as_deref() else { return Ok(self.path.clone()) };
         atomic::publish(&self.file, &self.dir, staging, &self.name, Replace::No, Durability::Durable).map_err(
