@@ -36,6 +36,7 @@
 //! | module | feature | purpose |
 //! |---|---|---|
 //! | [`mod@format`] | | images as files: open, verify, unpack, pack, convert, compare |
+//! | [`disk`] | | disk images: read qcow2, VMDK, OVA, VHD and raw; write raw and qcow2 |
 //! | [`io`] | | bytes at rest, in whatever backend: the trait that a storage backend implements |
 //! | [`metadata`] | | `metadata.yaml`: parse, edit, write |
 //! | [`templates`] | | the template language in both dialects; [`templates::apply`] renders what an image generates for each instance |
@@ -153,6 +154,7 @@
 #![forbid(unsafe_code)]
 
 mod atomic;
+pub mod disk;
 mod error;
 mod fingerprint;
 pub mod format;
