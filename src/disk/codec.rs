@@ -112,13 +112,14 @@ impl Loader {
         let mut source = std::mem::take(&mut self.packed);
         source.resize(have, 0);
         let unpacked = blob.read_exact_at(&mut source, packed.host).and_then(|()| {
-            if packed.skip == 0 && out.len() == packed.unit {
-                return self.decode(packed.codec, &source, out);
+            let end = packed.skip.saturating_add(out.len());
+            if packed.skip == 0 && end == packed.unit {
+                return self.decode(packed.codec, &source, out, end);
             }
             let mut unit = std::mem::take(&mut self.unit);
             unit.resize(packed.unit, 0);
-            let used = self.decode(packed.codec, &source, &mut unit);
-            if let Some(part) = unit.get(packed.skip..packed.skip.saturating_add(out.len())) {
+            let used = self.decode(packed.codec, &source, &mut unit, end);
+            if let Some(part) = unit.get(packed.skip..end) {
                 out.copy_from_slice(part);
             }
             self.unit = unit;
@@ -128,24 +129,29 @@ impl Loader {
         unpacked.map_err(|error| error.at_offset(packed.host))
     }
 
-    /// Decodes one cluster, which must fill `out`. Returns the bytes of `source` that it took.
+    /// Decodes one cluster. Returns the bytes of `source` that it took. A cluster of qcow2 must fill
+    /// `out`, a grain of VMDK only the first `needed` bytes: QEMU cuts the last one.
     #[cfg_attr(
         not(all(feature = "gzip", feature = "zstd")),
         expect(unused_variables, clippy::needless_pass_by_ref_mut, reason = "the codec is compiled out")
     )]
-    fn decode(&mut self, codec: PackedCodec, source: &[u8], out: &mut [u8]) -> Result<u64> {
+    fn decode(&mut self, codec: PackedCodec, source: &[u8], out: &mut [u8], needed: usize) -> Result<u64> {
         match codec {
             #[cfg(feature = "gzip")]
             PackedCodec::Deflate => {
                 let state = self.deflate.get_or_insert_with(|| flate2::Decompress::new(false));
                 state.reset(false);
-                inflate(state, source, out)
+                inflate(state, source, out)?;
+                // Some writers don't end the stream of a full cluster, and QEMU takes that, too.
+                if state.total_out() == out.len() as u64 { Ok(state.total_in()) } else { Err(damaged()) }
             }
             #[cfg(feature = "gzip")]
             PackedCodec::Zlib => {
                 let state = self.zlib.get_or_insert_with(|| flate2::Decompress::new(true));
                 state.reset(true);
-                inflate(state, source, out)
+                // The checksum is behind the data, so the stream has to end.
+                let ended = inflate(state, source, out)? == flate2::Status::StreamEnd;
+                if ended && state.total_out() >= needed as u64 { Ok(state.total_in()) } else { Err(damaged()) }
             }
             #[cfg(feature = "zstd")]
             PackedCodec::Zstd => unzstd(self.zstd.get_or_insert_with(zstd::zstd_safe::DCtx::create), source, out),
@@ -172,10 +178,8 @@ fn damaged() -> Error {
 }
 
 #[cfg(feature = "gzip")]
-fn inflate(state: &mut flate2::Decompress, source: &[u8], out: &mut [u8]) -> Result<u64> {
-    state.decompress(source, out, flate2::FlushDecompress::Finish).map_err(|_| damaged())?;
-    // Some writers don't end the stream of a full cluster, and QEMU takes that, too.
-    if state.total_out() == out.len() as u64 { Ok(state.total_in()) } else { Err(damaged()) }
+fn inflate(state: &mut flate2::Decompress, source: &[u8], out: &mut [u8]) -> Result<flate2::Status> {
+    state.decompress(source, out, flate2::FlushDecompress::Finish).map_err(|_| damaged())
 }
 
 /// Decodes frames until `out` is full. Frame by frame, since what follows belongs to another cluster.
@@ -197,6 +201,8 @@ fn unzstd(state: &mut zstd::zstd_safe::DCtx<'_>, source: &[u8], out: &mut [u8]) 
 /// Compresses clusters; keeps the encoder's state from one to the next.
 pub(super) struct Packer {
     state: PackerState,
+    /// What the last cluster became.
+    room: Vec<u8>,
 }
 
 enum PackerState {
@@ -234,29 +240,33 @@ impl Packer {
             #[cfg(not(feature = "zstd"))]
             ClusterCompression::Zstd(_) => return Err(disabled("zstd", "zstd")),
         };
-        Ok(Self { state })
+        Ok(Self { state, room: Vec::new() })
     }
 
-    /// Compresses one cluster into `room`, which is shorter than the cluster. Returns the length;
-    /// `None` when it does not fit, and the cluster is stored as it is.
+    /// Compresses one cluster. `None` when that does not make it shorter: it is stored as it is then.
     #[cfg_attr(
         not(any(feature = "gzip", feature = "zstd")),
         expect(unused_variables, clippy::needless_pass_by_ref_mut, reason = "the codecs are compiled out")
     )]
-    pub(super) fn pack(&mut self, cluster: &[u8], room: &mut [u8]) -> Option<usize> {
-        match &mut self.state {
+    pub(super) fn pack(&mut self, cluster: &[u8]) -> Option<&[u8]> {
+        // There is room for whatever comes of it: a stream that was stopped in its middle would leave its rest in the
+        // encoder, which a reset does not remove.
+        let room = cluster.len().saturating_add(cluster.len() / 8).saturating_add(1 << 10);
+        self.room.resize(room, 0);
+        let count = match &mut self.state {
             PackerState::None => None,
             #[cfg(feature = "gzip")]
             PackerState::Deflate(state) => {
                 state.reset();
-                match state.compress(cluster, room, flate2::FlushCompress::Finish) {
+                match state.compress(cluster, &mut self.room, flate2::FlushCompress::Finish) {
                     Ok(flate2::Status::StreamEnd) => usize::try_from(state.total_out()).ok(),
                     _ => None,
                 }
             }
             #[cfg(feature = "zstd")]
-            PackerState::Zstd(state) => state.compress_to_buffer(cluster, room).ok(),
-        }
+            PackerState::Zstd(state) => state.compress_to_buffer(cluster, &mut self.room).ok(),
+        };
+        self.room.get(..count.filter(|count| *count < cluster.len())?)
     }
 }
 

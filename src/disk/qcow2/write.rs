@@ -182,14 +182,12 @@ impl Encoder {
         }
         let mut clusters = Vec::with_capacity(length / cluster);
         let mut bytes = Vec::with_capacity(length / 2);
-        // A cluster that gains less than a sector is stored, as it can be read without decoding.
-        let mut room = vec![0; cluster.saturating_sub(1)];
         for content in self.window.chunks_exact(cluster) {
             if is_zero(content) {
                 clusters.push(EncodedCluster::Zero);
-            } else if let Some(count) = self.packer.pack(content, &mut room) {
-                clusters.push(EncodedCluster::Packed(count));
-                bytes.extend_from_slice(room.get(..count).unwrap_or_default());
+            } else if let Some(packed) = self.packer.pack(content) {
+                clusters.push(EncodedCluster::Packed(packed.len()));
+                bytes.extend_from_slice(packed);
             } else {
                 clusters.push(EncodedCluster::Stored);
                 bytes.extend_from_slice(content);
