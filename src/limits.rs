@@ -138,9 +138,10 @@ limits! {
     lz4_block = 4 * MIB, 4 * MIB;
     /// One data block of a SquashFS. The format's own largest.
     squashfs_block = MIB, MIB;
-    /// The virtual size of a qcow2 disk.
+    /// The virtual size of a disk.
     qcow2_size = 64 * TIB, i64::MAX as u64;
-    /// The L1 table of a qcow2 disk. QEMU's own bound.
+    /// The first table of a disk: L1 of qcow2 (QEMU's own bound), the grain directory of VMDK, the
+    /// allocation table of VHD.
     l1_table = 32 * MIB, 32 * MIB;
     /// One window of a delta (VCDIFF): its output, and each of its sections. Decoding keeps a few of them in memory.
     /// `xdelta3` writes 8 MiB and refuses more than 16 MiB.
@@ -149,6 +150,9 @@ limits! {
     vcdiff_instructions = 16 << 20, u64::MAX;
     /// The application header of a delta. `xdelta3` puts two file names there.
     vcdiff_header = 64 * KIB, 16 * MIB;
+    /// The map of which clusters of a disk image's file are used: two bits for each. 16 MiB are enough
+    /// for a file of 4 TiB with clusters of 64 KiB.
+    disk_map = 16 * MIB, GIB;
     /// Redirects that a server's answer may lead through.
     redirects = 5, 20;
     /// The head of a server's answer: status line and headers.

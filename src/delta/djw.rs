@@ -22,8 +22,7 @@ const LENGTH_SYMBOLS: usize = MAX_CODE_BITS + 2;
 /// How many lengths of that code are always written.
 const ALWAYS_WRITTEN: usize = 7;
 /// The order in which code lengths stand in the move-to-front list at first.
-const FIRST_ORDER: [u8; MAX_CODE_BITS + 1] =
-    [0, 4, 5, 6, 7, 8, 9, 10, 3, 11, 2, 12, 13, 1, 14, 15, 16, 17, 18, 19, 20];
+const FIRST_ORDER: [u8; MAX_CODE_BITS + 1] = [0, 4, 5, 6, 7, 8, 9, 10, 3, 11, 2, 12, 13, 1, 14, 15, 16, 17, 18, 19, 20];
 
 /// Decodes a section of `length` bytes. All of `bytes` must be used up, but for padding bits.
 ///

@@ -79,14 +79,20 @@ impl Index {
         while bits < MAX_SPARSE_BITS && slots_for(bits).saturating_mul(ENTRY_BYTES) > memory {
             bits += 1;
         }
-        let slots = usize::try_from(slots_for(bits)).map_err(|_| Error::invalid("the base is too large for a delta"))?;
+        let slots =
+            usize::try_from(slots_for(bits)).map_err(|_| Error::invalid("the base is too large for a delta"))?;
         let shard_slots = slots / SHARDS;
-        let mut index = Self { sparse: (1 << bits) - 1, slots: vec![0; slots], shard_slots, filter: vec![0; slots / FILTER_SLOTS] };
+        let mut index =
+            Self { sparse: (1 << bits) - 1, slots: vec![0; slots], shard_slots, filter: vec![0; slots / FILTER_SLOTS] };
         let (sparse, threads) = (index.sparse, threads.clamp(1, SHARDS));
         std::thread::scope(|scope| {
             let filters = index.filter.chunks_mut(shard_slots / FILTER_SLOTS);
-            let mut shards: Vec<_> =
-                index.slots.chunks_mut(shard_slots).zip(filters).map(|(slots, filter)| Shard { slots, filter }).collect();
+            let mut shards: Vec<_> = index
+                .slots
+                .chunks_mut(shard_slots)
+                .zip(filters)
+                .map(|(slots, filter)| Shard { slots, filter })
+                .collect();
             let each = SHARDS.div_ceil(threads);
             let mut running = Vec::new();
             let mut first = 0;

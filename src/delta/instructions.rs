@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(entry(255), [half(Action::Copy(8), 4), half(Action::Add, 1)]);
     }
 
-        #[test]
+    #[test]
     fn spelled_address_is_understood() {
         let (mut writer, mut reader) = (AddressCache::new(), AddressCache::new());
         let mut here = 1 << 20;

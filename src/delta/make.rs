@@ -280,11 +280,9 @@ impl Group<'_> {
             });
             let mut encoders = match self.compressors {
                 None => None,
-                Some([data, instructions, addresses]) => Some([
-                    data.encoder(sizes[0])?,
-                    instructions.encoder(sizes[1])?,
-                    addresses.encoder(sizes[2])?,
-                ]),
+                Some([data, instructions, addresses]) => {
+                    Some([data.encoder(sizes[0])?, instructions.encoder(sizes[1])?, addresses.encoder(sizes[2])?])
+                }
             };
             let count = windows.len();
             let mut at = start;

@@ -89,7 +89,15 @@ pub(super) struct Finder<'a> {
 
 impl<'a> Finder<'a> {
     pub(super) fn new(index: &'a Index, base: &Blob, monitor: &'a Monitor) -> Self {
-        Self { index, base: Pages::new(base), own: vec![0; 1 << OWN_BITS], region: Vec::new(), heads: Vec::new(), chain: Vec::new(), monitor }
+        Self {
+            index,
+            base: Pages::new(base),
+            own: vec![0; 1 << OWN_BITS],
+            region: Vec::new(),
+            heads: Vec::new(),
+            chain: Vec::new(),
+            monitor,
+        }
     }
 
     /// The matches of a window, in order and apart from each other.
@@ -159,13 +167,7 @@ impl<'a> Finder<'a> {
     }
 
     /// Matches of a gap with one region of the base.
-    fn fill_gap(
-        &mut self,
-        window: &[u8],
-        gap: Range<usize>,
-        region: Range<u64>,
-        all: &mut Vec<Match>,
-    ) -> Result<()> {
+    fn fill_gap(&mut self, window: &[u8], gap: Range<usize>, region: Range<u64>, all: &mut Vec<Match>) -> Result<()> {
         self.monitor.check()?;
         let end = region.end.min(self.base.length()).min(region.start.saturating_add(MAX_REGION));
         let length = usize::try_from(end.saturating_sub(region.start)).unwrap_or_default();

@@ -35,12 +35,15 @@ impl Secondary {
         match number {
             1 => Ok(Self::Djw),
             2 if cfg!(feature = "xz") => Ok(Self::Lzma),
-            2 => Err(Error::new(ErrorKind::FeatureDisabled, "the delta is compressed with LZMA: build with the feature `xz`")),
+            2 => Err(Error::new(
+                ErrorKind::FeatureDisabled,
+                "the delta is compressed with LZMA: build with the feature `xz`",
+            )),
             16 => Err(Error::unsupported("the delta is compressed with FGK, which only old versions of xdelta3 write")
                 .with_hint("make it again with `-S lzma`")),
-            other => {
-                Err(Error::unsupported(format!("the delta is compressed with the unknown secondary compressor {other}")))
-            }
+            other => Err(Error::unsupported(format!(
+                "the delta is compressed with the unknown secondary compressor {other}"
+            ))),
         }
     }
 

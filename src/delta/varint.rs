@@ -68,7 +68,8 @@ mod tests {
 
     use super::*;
 
-    const VALUES: [u64; 11] = [0, 1, 127, 128, 16_383, 16_384, 123_456_789, u32::MAX as u64, 1 << 56, 1 << 63, u64::MAX];
+    const VALUES: [u64; 11] =
+        [0, 1, 127, 128, 16_383, 16_384, 123_456_789, u32::MAX as u64, 1 << 56, 1 << 63, u64::MAX];
 
     #[test]
     fn number_comes_back_as_it_was_written() {
@@ -79,7 +80,7 @@ mod tests {
         }
     }
 
-        #[test]
+    #[test]
     fn length_is_that_of_the_written_number() {
         for value in VALUES {
             let mut bytes = Vec::new();

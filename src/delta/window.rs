@@ -165,7 +165,10 @@ impl<'a, R: Read> DeltaReader<'a, R> {
         if length > max {
             return Err(over("a window of the delta"));
         }
-        segment.length().checked_add(length).ok_or_else(|| self.malformed("a window of the delta ends past 64 bits"))?;
+        segment
+            .length()
+            .checked_add(length)
+            .ok_or_else(|| self.malformed("a window of the delta ends past 64 bits"))?;
         let compressed = self.expect_byte()?;
         if compressed & !7 != 0 {
             return Err(self.malformed(format!("the sections of a window have unknown bits: {compressed:#04x}")));

@@ -18,7 +18,7 @@ use crate::io::ReadAt;
 use crate::limits::Limits;
 
 /// Bytes of a file's start that are looked at: btrfs has its magic number behind 64 KiB.
-pub(super) const HEAD_BYTES: usize = 66 << 10;
+pub(crate) const HEAD_BYTES: usize = 66 << 10;
 /// Bytes of a file's end that are looked at: the footer of a VHD or DMG.
 const TAIL_BYTES: usize = 512;
 
@@ -247,6 +247,21 @@ pub(super) fn disk_refusal(head: &[u8], file: Option<&Path>) -> Error {
     let error = Error::unsupported(format!("{}: only qcow2 is taken, and a format is never guessed", found.name));
     let remedy = if found.remedy == Remedy::Mount { Remedy::Convert("raw") } else { found.remedy };
     with_hint(error, ForeignFormat { remedy, ..found }.remedy(file, ""))
+}
+
+/// The refusal of a disk without a magic number of a format that is read, by its first bytes.
+pub(crate) fn unknown_disk(head: &[u8]) -> Error {
+    if let Some(codec) = Codec::detect(head) {
+        return Error::unsupported(format!("the disk is compressed with {codec}"));
+    }
+    match of(head, &[]).filter(|found| !matches!(found.remedy, Remedy::Mount)) {
+        Some(found) if found.remedy != Remedy::Convert("raw") => {
+            let error = Error::unsupported(format!("{} is not a disk format that is read", found.name));
+            with_hint(error, found.remedy(None, ""))
+        }
+        _ => Error::unsupported("the disk is in no known format, and a raw disk is never guessed")
+            .with_hint("if it is a raw disk, say so: `--disk-input raw`, or `DiskFormat::Raw` in a program"),
+    }
 }
 
 /// As [`disk_refusal`], for a disk that is an input.

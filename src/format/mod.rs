@@ -68,6 +68,10 @@ mod verify;
 mod visitor;
 mod write;
 
+pub(crate) use self::foreign::{HEAD_BYTES as FOREIGN_HEAD_BYTES, unknown_disk};
+pub(crate) use self::holes::is_zero;
+pub(crate) use self::pipeline::default_threads;
+pub(crate) use self::tar::{Header as TarHeader, SIZE as TAR_SIZE};
 pub use crate::metadata::ImageType;
 pub use codec::{Codec, Compression, Encoder, decode, encode};
 pub use detect::Container;

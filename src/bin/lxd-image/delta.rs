@@ -125,8 +125,7 @@ fn apply(arguments: &Apply, session: &Session) -> Result<()> {
     if !checksums && expected.is_none() && output_bytes > 0 {
         session.note(|| "note: the delta has no checksums: nothing shows whether OLD was the right file".to_owned());
     }
-    let rows =
-        [("size", output_bytes), ("delta_size", delta_bytes), ("copied", copied_bytes), ("windows", windows)];
+    let rows = [("size", output_bytes), ("delta_size", delta_bytes), ("copied", copied_bytes), ("windows", windows)];
     show(&rows, to_stream, session)
 }
 
@@ -145,7 +144,8 @@ fn show(rows: &[(&str, u64)], to_stream: bool, session: &Session) -> Result<()> 
         _ if for_people => Value::from(size(value)),
         _ => Value::from(value),
     };
-    let record: Map<String, Value> = rows.iter().map(|(name, number)| ((*name).to_owned(), value(name, *number))).collect();
+    let record: Map<String, Value> =
+        rows.iter().map(|(name, number)| ((*name).to_owned(), value(name, *number))).collect();
     output::show(Records::One(record), &session.format)
 }
 

@@ -28,7 +28,7 @@ mod reader;
 mod sparse;
 mod writer;
 
-pub(crate) use header::{BLOCK, Header};
+pub(crate) use header::{BLOCK, Header, SIZE};
 pub(crate) use pax::{FIRST_SECOND, LAST_SECOND};
 pub(crate) use reader::TarReader;
 pub(crate) use sparse::SparseMap;

@@ -16,5 +16,5 @@ mod tree;
 
 pub use archive::Written;
 pub use convert::ConvertOptions;
-pub(crate) use staged_file::StagedFile;
 pub use pack::{PackOptions, Rootfs, RootfsFormat, pack, pack_metadata, pack_to};
+pub(crate) use staged_file::StagedFile;
