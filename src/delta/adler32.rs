@@ -43,6 +43,8 @@ pub(super) fn adler32(bytes: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
     use super::*;
 
     fn slow(bytes: &[u8]) -> u32 {
@@ -64,7 +66,7 @@ mod tests {
     fn sums_are_those_of_the_definition() {
         for length in [1, 15, 16, 17, 8_191, 8_192, 8_193, 50_000] {
             assert_eq!(adler32(&vec![0xff; length]), slow(&vec![0xff; length]), "{length}");
-            let bytes: Vec<u8> = (0..length).map(|index| (index * index >> 3) as u8).collect();
+            let bytes: Vec<u8> = (0..length).map(|index| ((index * index) >> 3) as u8).collect();
             assert_eq!(adler32(&bytes), slow(&bytes), "{length}");
         }
     }

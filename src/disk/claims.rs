@@ -93,6 +93,8 @@ fn overlap(what: &str, at: u64) -> Error {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
     use super::*;
 
     fn claims() -> Claims {

@@ -32,7 +32,7 @@ pub struct BlockDevice {
 }
 
 /// Zeros that are written at once where the device can't make them itself.
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 impl BlockDevice {
     /// Opens a device for this process alone: the kernel refuses one that is mounted, used as swap

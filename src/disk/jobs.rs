@@ -141,6 +141,8 @@ impl Failure {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
     use super::*;
 
     fn run(threads: usize, jobs: u32, fail_at: Option<u32>) -> Result<Vec<u32>> {

@@ -207,6 +207,8 @@ impl ReadAt for Part {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
     use super::*;
     use crate::error::ErrorKind;
 

@@ -172,7 +172,7 @@ impl Qcow2Map {
             return Ok(Cluster::Packed { host, bytes: end - host });
         }
         let host = entry & OFFSET_MASK;
-        if host % cluster != 0 {
+        if !host.is_multiple_of(cluster) {
             return Err(Error::malformed("a cluster of the disk is not where clusters are").at_offset(host));
         }
         if host >= length {

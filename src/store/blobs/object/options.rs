@@ -255,6 +255,8 @@ pub(super) fn shown_endpoint(endpoint: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
     use super::*;
 
     #[test]

@@ -171,6 +171,8 @@ fn parse(xml: &[u8]) -> Option<Page> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
     use super::*;
 
     #[test]

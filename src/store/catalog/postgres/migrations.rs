@@ -200,6 +200,8 @@ fn prepare(session: &Session) -> Outcome<i32> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
     use super::*;
 
     #[test]
