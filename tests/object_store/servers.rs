@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -14,8 +14,8 @@ use lxd_image::store::{BlobKey, ObjectBlobs, ObjectOptions, Scratch, StagedFile}
 pub(crate) struct Server {
     pub(crate) name: &'static str,
     pub(crate) endpoint: String,
-    /// The server stops when this is closed.
-    _lifeline: ChildStdin,
+    /// The server stops when the standard input of this is closed: when this process ends.
+    _process: Child,
 }
 
 /// Both servers, as far as they are installed. Says which one is not; with
@@ -62,7 +62,7 @@ fn start(name: &'static str, script: &str, arguments: &[&Path]) -> Server {
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let endpoint = line.trim().strip_prefix("S3_ENDPOINT=").unwrap_or_else(|| panic!("{name} did not start"));
-    Server { name, endpoint: endpoint.to_owned(), _lifeline: child.stdin.take().unwrap() }
+    Server { name, endpoint: endpoint.to_owned(), _process: child }
 }
 
 /// A file of credentials with these keys. The files stay below the target directory.

@@ -236,7 +236,7 @@ impl ObjectReader {
             let is_behind = segment.is_sequential && current.is_sequential && segment.end < current.start;
             Arc::ptr_eq(segment, current)
                 || !segment.was_read.load(Ordering::Relaxed)
-                || (!is_crowded && !(is_behind && segment.length() > FIRST_SEGMENT))
+                || !(is_crowded || is_behind && segment.length() > FIRST_SEGMENT)
         });
         let held = |segments: &VecDeque<Arc<Segment>>| {
             segments.iter().fold(0_u64, |sum, segment| sum.saturating_add(segment.length()))
