@@ -35,7 +35,10 @@ fn programs() -> Option<PathBuf> {
 /// Says that a program is missing, or fails if it must be there.
 fn skip(program: &str) {
     let reason = format!("no {program} here; tests/peers/install.sh brings it");
-    assert!(std::env::var_os("LXD_IMAGE_REQUIRE_PEERS").is_none_or(|value| value != "1"), "peers are required: {reason}");
+    assert!(
+        std::env::var_os("LXD_IMAGE_REQUIRE_PEERS").is_none_or(|value| value != "1"),
+        "peers are required: {reason}"
+    );
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     // Past the capture of output, so that whoever runs the tests sees it.
     let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("{test} skips: {reason}\n").as_bytes());

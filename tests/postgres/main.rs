@@ -11,9 +11,9 @@ mod server;
 mod version;
 mod writers;
 
-use lxd_image::metadata::Architecture;
 use lxd_image::Fingerprint;
 use lxd_image::format::{ImageForm, ImageType};
+use lxd_image::metadata::Architecture;
 use lxd_image::store::{ImageObjects, PostgresOptions, StoredImage, conformance};
 
 use cluster::{Bouncer, shared};

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use lxd_image::Monitor;
 use lxd_image::format::ImageType;
 use lxd_image::metadata::Architecture;
-use lxd_image::Monitor;
 use lxd_image::store::{
     Alias, AliasQuery, Catalog, ImageQuery, MemoryCatalog, Object, ObjectState, Order, PostgresCatalog, PostgresOptions,
 };
@@ -163,7 +163,10 @@ fn stores_in_different_schemas_of_one_database_are_apart() {
     };
     let (one, two) = (open("one", "id-1"), open("two", "id-2"));
     one.write(&mut |rows| rows.insert(&sample("one"))).unwrap();
-    assert_eq!((one.totals(&ImageQuery::new()).unwrap().images, two.totals(&ImageQuery::new()).unwrap().images), (1, 0));
+    assert_eq!(
+        (one.totals(&ImageQuery::new()).unwrap().images, two.totals(&ImageQuery::new()).unwrap().images),
+        (1, 0)
+    );
     assert_eq!((one.store_id(), two.store_id()), ("id-1", "id-2"));
     let before = two.version().unwrap();
     one.write(&mut |rows| rows.insert(&sample("two"))).unwrap();
@@ -264,7 +267,8 @@ fn every_read_follows_an_index() {
     read_everything(&catalog);
     write_something(&catalog);
     let log = cluster.log();
-    let plans: Vec<&str> = log[start..].split("LOG:  duration: ").skip(1).filter(|plan| plan.contains("lxd_image")).collect();
+    let plans: Vec<&str> =
+        log[start..].split("LOG:  duration: ").skip(1).filter(|plan| plan.contains("lxd_image")).collect();
     assert!(plans.len() > 100, "{} plans", plans.len());
     for plan in &plans {
         for table in ["image", "alias", "property", "object", "commit_log"] {
@@ -279,9 +283,10 @@ fn every_read_follows_an_index() {
                 let loops: u64 = numbers.next()?.parse().ok()?;
                 rows.checked_mul(loops)
             });
-            let filtered = plan.split("Rows Removed by ").skip(1).filter_map(|rest| {
-                rest.split(": ").nth(1)?.split_whitespace().next()?.parse::<u64>().ok()
-            });
+            let filtered = plan
+                .split("Rows Removed by ")
+                .skip(1)
+                .filter_map(|rest| rest.split(": ").nth(1)?.split_whitespace().next()?.parse::<u64>().ok());
             assert!(read.max().unwrap_or(0) <= 1_001, "{plan}");
             assert!(filtered.max().unwrap_or(0) <= 2_000, "{plan}");
         }

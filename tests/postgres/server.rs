@@ -158,7 +158,9 @@ fn connections_that_the_server_ends_are_replaced() {
     let Some(cluster) = shared() else { return };
     let (catalog, database) = cluster.catalog_with(&PostgresOptions::new());
     for number in 0..5 {
-        let sql = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}' AND usename = 'images'");
+        let sql = format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}' AND usename = 'images'"
+        );
         cluster.sql("postgres", &sql);
         catalog.write(&mut |rows| rows.insert(&sample(format!("{number}")))).unwrap();
         cluster.sql("postgres", &sql);
@@ -171,7 +173,8 @@ fn pgbouncer_before_a_server_that_is_away_is_transient() {
     let Some(cluster) = Cluster::start("") else { return };
     let Some(bouncer) = Bouncer::start(&cluster) else { return };
     let url = cluster.tcp_url(&cluster.database(), bouncer.port);
-    let options = PostgresOptions::new().busy_timeout(Duration::from_millis(300)).statement_timeout(Duration::from_secs(2));
+    let options =
+        PostgresOptions::new().busy_timeout(Duration::from_millis(300)).statement_timeout(Duration::from_secs(2));
     let catalog = PostgresCatalog::init(&url, "store-1", &options).unwrap();
     cluster.stop();
     let error = catalog.totals(&ImageQuery::new()).unwrap_err();
@@ -320,7 +323,8 @@ fn commits_are_durable_even_if_the_user_defaults_to_less() {
     catalog
         .write(&mut |rows| {
             rows.insert(&sample("one"))?;
-            let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
+            let sql =
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
             assert_eq!(cluster.sql(&database, sql), "1");
             Ok(())
         })
@@ -332,9 +336,11 @@ fn time_is_that_of_the_database() {
     let Some(cluster) = shared() else { return };
     let catalog = cluster.catalog();
     for _ in 0..3 {
-        let before: i64 = cluster.sql("postgres", "SELECT floor(extract(epoch FROM clock_timestamp()))::bigint").parse().unwrap();
+        let before: i64 =
+            cluster.sql("postgres", "SELECT floor(extract(epoch FROM clock_timestamp()))::bigint").parse().unwrap();
         let now = catalog.now();
-        let after: i64 = cluster.sql("postgres", "SELECT ceil(extract(epoch FROM clock_timestamp()))::bigint").parse().unwrap();
+        let after: i64 =
+            cluster.sql("postgres", "SELECT ceil(extract(epoch FROM clock_timestamp()))::bigint").parse().unwrap();
         assert!((before - 1..=after).contains(&now), "{before} {now} {after}");
         std::thread::sleep(Duration::from_millis(600));
     }
@@ -369,7 +375,8 @@ fn encrypted_server_is_verified_by_its_authority_and_name() {
     let Some((cluster, database)) = encrypted() else { return };
     let authority = cluster.path("authority.pem");
     let password = PASSWORD.replace(' ', "%20");
-    let url = |host: &str, rest: &str| format!("postgresql://images:{password}@{host}:{}/{database}?{rest}", cluster.port);
+    let url =
+        |host: &str, rest: &str| format!("postgresql://images:{password}@{host}:{}/{database}?{rest}", cluster.port);
     let rooted = format!("sslmode=verify-full&sslrootcert={}", authority.display());
     let catalog = connect(&url("localhost", &rooted)).unwrap();
     catalog.write(&mut |rows| rows.insert(&sample("one"))).unwrap();

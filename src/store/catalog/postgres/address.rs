@@ -127,7 +127,8 @@ impl Address {
         let user = match given.user {
             Some(user) => user,
             None => environment("USER").or_else(|| environment("LOGNAME")).ok_or_else(|| {
-                Error::invalid("the database's address names no user").with_hint("add `user@` before the host, or set PGUSER")
+                Error::invalid("the database's address names no user")
+                    .with_hint("add `user@` before the host, or set PGUSER")
             })?,
         };
         let database = given.database.unwrap_or_else(|| user.clone());
@@ -207,9 +208,8 @@ impl Given {
             given.add_hosts(hosts)?;
         }
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (key, value) = pair
-                .split_once('=')
-                .ok_or_else(|| unreadable("a parameter of the database's address has no value"))?;
+            let (key, value) =
+                pair.split_once('=').ok_or_else(|| unreadable("a parameter of the database's address has no value"))?;
             given.set(key, decoded(value)?)?;
         }
         Ok(given)
@@ -267,7 +267,8 @@ impl Given {
     fn complete(&mut self, environment: &dyn Fn(&str) -> Option<String>) -> Result<()> {
         let path = |name| environment(name).map(PathBuf::from);
         if self.hosts.is_empty() {
-            self.hosts = environment("PGHOST").map(|hosts| hosts.split(',').map(str::to_owned).collect()).unwrap_or_default();
+            self.hosts =
+                environment("PGHOST").map(|hosts| hosts.split(',').map(str::to_owned).collect()).unwrap_or_default();
         }
         if self.ports.is_empty()
             && let Some(ports) = environment("PGPORT")
@@ -482,7 +483,8 @@ mod tests {
 
     #[test]
     fn first_line_that_matches_has_the_password() {
-        let text = "# h:*:*:*:comment\nshort\nh:1:d:u:one\nh:*:*:u:t\\:wo\\\\\n*:*:*:*:any:thing\nlocalhost:*:*:*:late\n";
+        let text =
+            "# h:*:*:*:comment\nshort\nh:1:d:u:one\nh:*:*:u:t\\:wo\\\\\n*:*:*:*:any:thing\nlocalhost:*:*:*:late\n";
         let file = PasswordFile::new("lines", text, 0o600);
         let cases = [
             ("postgresql://u@h:1/d", "one"),

@@ -90,7 +90,8 @@ fn rows_of(
             Some(_) if is_alias => format!("({key}) > ($1, $2)"),
             Some(_) => format!("({key}) > ($1)"),
         };
-        let sql = session.sql(&format!("SELECT {columns} FROM @.{table} WHERE {condition} ORDER BY {key} LIMIT {PAGE}"));
+        let sql =
+            session.sql(&format!("SELECT {columns} FROM @.{table} WHERE {condition} ORDER BY {key} LIMIT {PAGE}"));
         let page = match &after {
             None => session.query(&sql, &[], patience)?,
             Some((one, two)) if is_alias => session.query(&sql, &[(one, Type::TEXT), (two, Type::TEXT)], patience)?,

@@ -54,7 +54,8 @@ impl Failure {
         let text = code.code();
         match &code {
             &SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED | &SqlState::LOCK_NOT_AVAILABLE => {
-                let error = at(ErrorKind::Busy, "is changed by other writers, and the wait is over").with_source(cause(error));
+                let error =
+                    at(ErrorKind::Busy, "is changed by other writers, and the wait is over").with_source(cause(error));
                 Self::Conflict(error)
             }
             &SqlState::READ_ONLY_SQL_TRANSACTION => {
@@ -132,7 +133,10 @@ impl Failure {
         use std::error::Error as _;
         let source = error.source();
         let is_tls = source.is_some_and(|source| {
-            source.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref).is_some_and(|inner| inner.is::<rustls::Error>())
+            source
+                .downcast_ref::<std::io::Error>()
+                .and_then(std::io::Error::get_ref)
+                .is_some_and(|inner| inner.is::<rustls::Error>())
         });
         if is_tls {
             let error = Error::new(ErrorKind::Remote, format!("the certificate of the {address} is not accepted"))

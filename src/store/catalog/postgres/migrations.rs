@@ -12,8 +12,7 @@ use super::statements::{lock_key, schema_lock};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The SQL of each version, from version 1 on.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001-images.sql"), include_str!("migrations/0002-changes.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001-images.sql"), include_str!("migrations/0002-changes.sql")];
 
 /// The version that this program knows.
 const KNOWN: i32 = MIGRATIONS.len() as i32;
@@ -39,9 +38,8 @@ pub(super) fn check_schema(name: &str) -> Result<()> {
         return Ok(());
     }
     let shown: String = name.chars().take(64).collect();
-    Err(Error::invalid(format!("`{shown}` cannot be the schema of a catalog")).with_hint(
-        "use lower-case letters, digits and `_`, 48 at most, not beginning with a digit or `pg_`",
-    ))
+    Err(Error::invalid(format!("`{shown}` cannot be the schema of a catalog"))
+        .with_hint("use lower-case letters, digits and `_`, 48 at most, not beginning with a digit or `pg_`"))
 }
 
 /// How long the checks at connecting and each migration may take.
@@ -65,7 +63,8 @@ fn found(session: &Session) -> Outcome<Found> {
 
 /// Fails unless the server can keep what a catalog promises.
 fn check_server(session: &Session) -> Outcome<()> {
-    let sql = "SELECT current_setting('server_version_num'), current_setting('server_encoding'), current_setting('fsync')";
+    let sql =
+        "SELECT current_setting('server_version_num'), current_setting('server_encoding'), current_setting('fsync')";
     let values = session.batch(sql, &patience(session))?;
     let value = |index: usize| values.get(index).and_then(Option::as_deref).unwrap_or_default();
     let address = session.address();
@@ -73,14 +72,19 @@ fn check_server(session: &Session) -> Outcome<()> {
         return Err(Error::unsupported(format!("the {address} is older than PostgreSQL 14")).into());
     }
     if value(1) != "UTF8" {
-        return Err(Error::unsupported(format!("the {address} has the encoding {}, and the catalog needs UTF8", value(1)))
-            .with_hint("create it with `createdb --encoding UTF8 --template template0`")
-            .into());
+        return Err(Error::unsupported(format!(
+            "the {address} has the encoding {}, and the catalog needs UTF8",
+            value(1)
+        ))
+        .with_hint("create it with `createdb --encoding UTF8 --template template0`")
+        .into());
     }
     if value(2) == "off" {
-        return Err(Error::unsupported(format!("the {address} runs with `fsync = off`: a power cut would lose images"))
-            .with_hint("set `fsync = on`")
-            .into());
+        return Err(Error::unsupported(format!(
+            "the {address} runs with `fsync = off`: a power cut would lose images"
+        ))
+        .with_hint("set `fsync = on`")
+        .into());
     }
     Ok(())
 }
@@ -93,7 +97,9 @@ pub(super) fn verify(session: &Session, expected: Option<&str>) -> Outcome<Strin
     let schema = &session.options().schema;
     let (Some(version), Some(id)) = (found.version, found.store_id) else {
         let what = format!("the {address} has no image store in the schema `{schema}`");
-        return Err(Error::new(ErrorKind::NotFound, what).with_hint("initialise it once, or check the schema's name").into());
+        return Err(Error::new(ErrorKind::NotFound, what)
+            .with_hint("initialise it once, or check the schema's name")
+            .into());
     };
     check_version(session, version)?;
     match expected {

@@ -31,7 +31,7 @@ pub(super) const COLUMNS: &str = "image.fingerprint, image.first_alias, image.ty
 pub(super) const POSITION: &str = "image.fingerprint, image.first_alias";
 
 /// Settings for a walk along an index.
-const WALK: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; \
+pub(super) const WALK: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; \
      SET LOCAL enable_hashjoin = off; SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0";
 
 /// Settings for fetching few rows by their fingerprints.

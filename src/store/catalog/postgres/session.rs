@@ -91,11 +91,11 @@ impl Endpoint {
         });
         let abort = connecting.abort_handle();
         match wait(connecting, &patience) {
-            Ok(Ok(Ok(client))) => {
-                Ok(Session { client, endpoint: Arc::clone(self), is_dirty: AtomicBool::new(false) })
-            }
+            Ok(Ok(Ok(client))) => Ok(Session { client, endpoint: Arc::clone(self), is_dirty: AtomicBool::new(false) }),
             Ok(Ok(Err(error))) => Err(Failure::of(error, &self.address)),
-            Ok(Err(panicked)) => Err(crate::error::Error::io("a database connection failed", std::io::Error::other(panicked)).into()),
+            Ok(Err(panicked)) => {
+                Err(crate::error::Error::io("a database connection failed", std::io::Error::other(panicked)).into())
+            }
             Err(why) => {
                 abort.abort();
                 Err(Failure::gave_up(why, &self.address))
@@ -205,10 +205,8 @@ impl Session {
         patience: &Patience,
     ) -> Outcome<(Vec<Option<String>>, Vec<Row>)> {
         let calls = async {
-            let both = futures_util::future::join(
-                self.client.simple_query(before),
-                self.client.query_typed(sql, parameters),
-            );
+            let both =
+                futures_util::future::join(self.client.simple_query(before), self.client.query_typed(sql, parameters));
             let (before, rows) = both.await;
             Ok((texts(&before?), rows?))
         };

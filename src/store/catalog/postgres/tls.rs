@@ -50,7 +50,8 @@ impl Tls {
                     .map_err(|error| unreadable(certificate, error))?;
                 let key_der = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable(key, error))?;
                 builder.with_client_auth_cert(chain, key_der).map_err(|error| {
-                    Error::invalid("the client certificate for the database does not belong to its key").with_source(error)
+                    Error::invalid("the client certificate for the database does not belong to its key")
+                        .with_source(error)
                 })?
             }
         };
@@ -156,7 +157,8 @@ where
 
     fn connect(self, stream: S) -> Self::Future {
         Box::pin(async move {
-            let name = ServerName::try_from(self.host).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+            let name =
+                ServerName::try_from(self.host).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
             Ok(Stream(TlsConnector::from(self.config).connect(name, stream).await?))
         })
     }
@@ -228,7 +230,8 @@ fn der(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
             return None;
         }
         let (digits, after) = rest.split_at_checked(count)?;
-        length = digits.iter().try_fold(0_usize, |sum, &digit| sum.checked_mul(256)?.checked_add(usize::from(digit)))?;
+        length =
+            digits.iter().try_fold(0_usize, |sum, &digit| sum.checked_mul(256)?.checked_add(usize::from(digit)))?;
         rest = after;
     }
     let (content, rest) = rest.split_at_checked(length)?;

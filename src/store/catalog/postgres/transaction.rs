@@ -74,10 +74,7 @@ enum Attempt {
 }
 
 /// Runs `work` in a transaction, and again after conflicts and broken connections, until the busy timeout.
-pub(super) fn write(
-    catalog: &PostgresCatalog,
-    work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>,
-) -> Result<()> {
+pub(super) fn write(catalog: &PostgresCatalog, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>) -> Result<()> {
     let options = &catalog.pool.endpoint.options;
     let patience = Patience::new(options.busy_timeout, &options.cancel);
     let mut is_exclusive = false;
@@ -405,10 +402,8 @@ impl Transaction for Writer<'_> {
         parameters.extend(row.parameters(image));
         let set: Vec<String> =
             COLUMN_NAMES.iter().zip(3..).map(|(name, number)| format!("{name} = {}", mark(name, number))).collect();
-        let sql = format!(
-            "UPDATE @.image SET {} WHERE fingerprint = $1 AND revision = $2 RETURNING true",
-            set.join(", ")
-        );
+        let sql =
+            format!("UPDATE @.image SET {} WHERE fingerprint = $1 AND revision = $2 RETURNING true", set.join(", "));
         if self.change(&keys, &sql, &parameters)?.is_empty() {
             return Err(row_changed(&image.fingerprint, expected));
         }
@@ -436,7 +431,8 @@ impl Transaction for Writer<'_> {
         // one locks the image.
         let keys = [self.image_key(fingerprint)];
         let text = fingerprint.to_string();
-        let rows = self.run(&keys, &format!("SELECT {} FROM @.alias WHERE target = $1", rows::ALIAS), &[(&text, Type::TEXT)])?;
+        let rows =
+            self.run(&keys, &format!("SELECT {} FROM @.alias WHERE target = $1", rows::ALIAS), &[(&text, Type::TEXT)])?;
         let mut keys = Vec::new();
         for row in &rows {
             let (name, image_type) = rows::alias_position(row).map_err(rows::damaged)?;

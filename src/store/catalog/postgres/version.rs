@@ -72,9 +72,8 @@ impl Watch {
                 (state.number, state.seen.as_ref().map_or_else(|| "0".to_owned(), |seen| seen.floor.clone()))
             };
             let rows = session.query(&session.sql(LOOK), &[(&floor, Type::TEXT)], patience)?;
-            let (old, new) = decode(&rows).map_err(|error| {
-                Error::malformed("the catalog does not tell its changes").with_source(error)
-            })?;
+            let (old, new) = decode(&rows)
+                .map_err(|error| Error::malformed("the catalog does not tell its changes").with_source(error))?;
             let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let current = state.seen.as_ref().map_or("0", |seen| seen.floor.as_str());
             if state.number != number || current != floor {
