@@ -118,8 +118,7 @@ impl Cluster {
             .arg("-D")
             .arg(&data));
         cluster.configure(settings);
-        let hba =
-            "local all all trust\nhost replication all 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+        let hba = "local all,replication all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
         cluster.write("data/pg_hba.conf", hba);
         cluster.resume();
         let statement = format!("CREATE ROLE images LOGIN PASSWORD '{PASSWORD}'");

@@ -58,7 +58,7 @@ fn check_finds_what_contradicts() {
         "DELETE FROM property",
         "INSERT INTO property VALUES ('a', 'b')",
         "UPDATE image SET first_alias = 'z'",
-        "ALTER TABLE alias DROP CONSTRAINT alias_target_type_fkey; UPDATE alias SET target = 'x'",
+        "ALTER TABLE alias DROP CONSTRAINT alias_target_type_fkey; UPDATE alias SET target = repeat('a', 64)",
         "ALTER TABLE alias DROP CONSTRAINT alias_target_type_fkey; UPDATE alias SET type = 'virtual-machine'",
         "INSERT INTO object VALUES ('k', 'no fingerprint', 'dead', NULL, NULL, 0)",
         "DROP TRIGGER change_alias ON alias",
@@ -189,7 +189,7 @@ fn fill(cluster: &Cluster, database: &str, count: u32) {
              json_build_object('os', CASE WHEN n % 4 = 0 THEN 'Debian' ELSE 'Alpine' END, 'serial', n::text, 'release',
              'r' || n % 500), '{{}}', 1, f || '.0000000000000000', NULL, NULL, NULL FROM number;
          INSERT INTO alias SELECT 'os/' || n, CASE WHEN n % 50 = 0 THEN 'virtual-machine' ELSE 'container' END, f, '' FROM number
-             WHERE n % 3 > 0;
+             WHERE n % 5 > 0;
          INSERT INTO object SELECT f || '.note', f, 'dead', NULL, NULL, 0 FROM number WHERE n % 10 = 0;
          ANALYZE"
     );
@@ -199,7 +199,7 @@ fn fill(cluster: &Cluster, database: &str, count: u32) {
 
 /// All calls that read, in many forms.
 fn read_everything(catalog: &dyn Catalog) {
-    let known = catalog.alias("os/100", ImageType::VirtualMachine).unwrap().unwrap().1.fingerprint;
+    let known = catalog.alias("os/51", ImageType::Container).unwrap().unwrap().1.fingerprint;
     assert!(catalog.image(&known).unwrap().is_some());
     let prefix: lxd_image::FingerprintPrefix = known.to_string()[..6].parse().unwrap();
     assert!(catalog.with_prefix(&prefix, 10).unwrap().contains(&known));

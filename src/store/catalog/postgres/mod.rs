@@ -43,7 +43,7 @@ use self::clock::{Clock, READ_CLOCK};
 use self::failure::{Failure, Outcome};
 use self::pool::{Pool, backoff};
 use self::runtime::Patience;
-use self::select::{COLUMNS, POSITION, Plan, Select};
+use self::select::{COLUMNS, POSITION, Plan, Select, WALK};
 use self::session::{Endpoint, Session};
 use self::version::Watch;
 use super::columns::end_of_prefix;
@@ -199,17 +199,25 @@ impl PostgresCatalog {
         self.read(|session, patience| session.query(&session.sql(sql), parameters, patience))
     }
 
-    /// Runs a select under its settings, in one round trip.
+    /// Runs a statement that walks along an index.
+    fn walk(&self, sql: &str, parameters: &[session::Parameter<'_>]) -> Result<Vec<Row>> {
+        self.run_under(WALK, sql, parameters)
+    }
+
+    /// Runs a select under its settings.
     fn select(&self, select: &Select) -> Result<Vec<Row>> {
+        self.run_under(select.settings, &select.sql, &select.parameters())
+    }
+
+    /// Runs a statement under settings, in one round trip.
+    fn run_under(&self, settings: &str, sql: &str, parameters: &[session::Parameter<'_>]) -> Result<Vec<Row>> {
         let timeout = self.pool.endpoint.options.statement_timeout.as_millis();
         let begin = format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = {timeout}; {}",
-            select.settings
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = {timeout}; {settings}"
         );
         self.read(|session, patience| {
             session.set_dirty(true);
-            let sql = session.sql(&select.sql);
-            let rows = session.query_between(&begin, (&sql, &select.parameters()), "COMMIT", patience)?;
+            let rows = session.query_between(&begin, (&session.sql(sql), parameters), "COMMIT", patience)?;
             session.set_dirty(false);
             Ok(rows)
         })
@@ -291,7 +299,7 @@ impl Catalog for PostgresCatalog {
             sql.push_str(&format!(" AND type = ${}", parameters.len()));
         }
         sql.push_str(" ORDER BY name, type LIMIT $3");
-        let rows = self.rows(&sql, &parameters)?;
+        let rows = self.walk(&sql, &parameters)?;
         let next = match rows.get(limit).and_then(|_| rows.get(limit - 1)) {
             None => None,
             Some(last) => Some(rows::alias_position(last).map_err(rows::damaged)?),
@@ -307,7 +315,7 @@ impl Catalog for PostgresCatalog {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         // `g` sorts after every hex digit, so the range contains exactly the fingerprints with this prefix.
         let end = format!("{prefix}g");
-        let rows = self.rows(sql, &[(&prefix.as_str(), Type::TEXT), (&end, Type::TEXT), (&limit, Type::INT8)])?;
+        let rows = self.walk(sql, &[(&prefix.as_str(), Type::TEXT), (&end, Type::TEXT), (&limit, Type::INT8)])?;
         Ok(rows.iter().filter_map(|row| rows::row_fingerprint(row).ok()).collect())
     }
 
@@ -366,7 +374,7 @@ impl Catalog for PostgresCatalog {
         let sql = format!("SELECT {} FROM @.object WHERE key > $1 ORDER BY key LIMIT $2", rows::OBJECT);
         let after = after.map_or("", BlobKey::as_str);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = self.rows(&sql, &[(&after, Type::TEXT), (&limit, Type::INT8)])?;
+        let rows = self.walk(&sql, &[(&after, Type::TEXT), (&limit, Type::INT8)])?;
         // A note that cannot be read must not hide others; `check` reports it.
         Ok(rows.iter().filter_map(|row| rows::object(row).ok()).collect())
     }

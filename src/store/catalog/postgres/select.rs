@@ -31,7 +31,7 @@ pub(super) const COLUMNS: &str = "image.fingerprint, image.first_alias, image.ty
 pub(super) const POSITION: &str = "image.fingerprint, image.first_alias";
 
 /// Settings for a walk along an index.
-const WALK: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; \
+pub(super) const WALK: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; \
      SET LOCAL enable_hashjoin = off; SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0";
 
 /// Settings for fetching few rows by their fingerprints.
@@ -191,9 +191,9 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Appends the tables and all filters.
-    fn matching(&self, out: &mut Builder, from: &str) {
-        out.push(from, []);
+    /// Appends the tables and all filters, for the planner to order.
+    fn matching(&self, out: &mut Builder) {
+        out.push("@.image", []);
         for (index, filter) in self.filters.iter().enumerate() {
             if let Filter::Property(hash) = filter {
                 let join = format!(
@@ -204,12 +204,40 @@ impl<'a> Plan<'a> {
             }
         }
         out.push(" WHERE true", []);
-        for filter in &self.filters {
-            if let Filter::Column(name, value) = filter {
+        self.columns(out, None);
+        self.prefix(out, "image.fingerprint");
+    }
+
+    /// Appends the tables and all filters, so that the images of the driver are looked up one by
+    /// one: the planner does not merge what has an `OFFSET`.
+    fn looked_up(&self, out: &mut Builder, driver: usize) {
+        out.push(
+            "driver CROSS JOIN LATERAL (SELECT * FROM @.image WHERE fingerprint = driver.fingerprint OFFSET 0) AS image \
+             WHERE true",
+            [],
+        );
+        for (index, filter) in self.filters.iter().enumerate() {
+            if let Filter::Property(hash) = filter
+                && index != driver
+            {
+                out.push(
+                    " AND EXISTS (SELECT 1 FROM @.property WHERE hash = ? AND fingerprint = image.fingerprint OFFSET 0)",
+                    [Value::Bytes(hash.clone())],
+                );
+            }
+        }
+        self.columns(out, Some(driver));
+    }
+
+    /// Appends the filters by columns, except for that of the driver.
+    fn columns(&self, out: &mut Builder, driver: Option<usize>) {
+        for (index, filter) in self.filters.iter().enumerate() {
+            if let Filter::Column(name, value) = filter
+                && driver != Some(index)
+            {
                 out.push(&format!(" AND image.{name} = ?"), [value.clone()]);
             }
         }
-        self.prefix(out, "image.fingerprint");
     }
 
     /// The statement for the rows of a page and one more, with `columns`.
@@ -219,8 +247,8 @@ impl<'a> Plan<'a> {
         if let Some(driver) = driver {
             out.push("WITH driver AS MATERIALIZED (", []);
             self.driver(&mut out, driver);
-            out.push(&format!(") SELECT {columns} FROM driver"), []);
-            self.matching(&mut out, " JOIN @.image ON image.fingerprint = driver.fingerprint");
+            out.push(&format!(") SELECT {columns} FROM "), []);
+            self.looked_up(&mut out, driver);
             self.after(&mut out);
             match self.query.order {
                 Order::Fingerprint => out.push(" ORDER BY image.fingerprint", []),
@@ -234,7 +262,7 @@ impl<'a> Plan<'a> {
         for (index, part) in parts.into_iter().enumerate() {
             out.push(if index > 0 { " UNION ALL (" } else { "(" }, []);
             out.push(&format!("SELECT {columns} FROM "), []);
-            self.matching(&mut out, "@.image");
+            self.matching(&mut out);
             part.push(&mut out);
             out.push(" LIMIT ?)", [Value::Number(limit)]);
         }
@@ -265,7 +293,7 @@ impl<'a> Plan<'a> {
     pub(super) fn totals(&self) -> Select {
         let mut out = Builder::default();
         out.push("SELECT count(*)::text, coalesce(sum(image.size), 0)::text FROM ", []);
-        self.matching(&mut out, "@.image");
+        self.matching(&mut out);
         out.finish(SUM)
     }
 }

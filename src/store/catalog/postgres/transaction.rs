@@ -286,7 +286,7 @@ impl Writer<'_> {
         let shared = if self.is_exclusive { "" } else { "_shared" };
         let timeout = options.statement_timeout.as_millis();
         format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL statement_timeout = {timeout}; \
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {timeout}; \
              SET LOCAL idle_in_transaction_session_timeout = {timeout}; SET LOCAL lock_timeout = {}; SET LOCAL jit = off; \
              {READ_CLOCK}; SELECT set_config('synchronous_commit', 'on', true) \
              WHERE current_setting('synchronous_commit') = 'off'; SELECT pg_advisory_xact_lock{shared}({all})",

@@ -75,6 +75,7 @@ CREATE INDEX image_auto_update ON image (auto_update, fingerprint) INCLUDE (size
 CREATE INDEX image_cached ON image (cached, fingerprint) INCLUDE (size);
 CREATE INDEX image_alias ON image (first_alias, fingerprint);
 CREATE INDEX image_public_alias ON image (public, first_alias, fingerprint);
+CREATE INDEX alias_type ON alias (type, name);
 CREATE INDEX alias_target ON alias (target, name) INCLUDE (description);
 
 -- The hashes of properties, as the library computes them for a query. NUL is in no key and in no value.
