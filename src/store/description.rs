@@ -221,7 +221,9 @@ impl StoreDescription {
 
     fn connect_catalog(&self, options: &StoreOptions) -> Result<CatalogPart> {
         match &self.catalog {
-            CatalogAddress::Sqlite(path) => Ok(CatalogPart::Sqlite { path: path.clone(), options: options.clone() }),
+            CatalogAddress::Sqlite(path) => {
+                Ok(CatalogPart::Sqlite { path: path.clone(), options: Box::new(options.clone()) })
+            }
             #[cfg(feature = "postgres")]
             CatalogAddress::Postgres(url) => {
                 let settings = super::PostgresOptions::new()
@@ -324,7 +326,7 @@ struct Parts {
 enum CatalogPart {
     Sqlite {
         path: PathBuf,
-        options: StoreOptions,
+        options: Box<StoreOptions>,
     },
     #[cfg(feature = "postgres")]
     Postgres {
