@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # install.sh [DIR]: the real programs that this project is tested against, on Debian bookworm as root. Safe to run again.
-# System packages: LXD 5.0.2 with lxc, tar, xz, unsquashfs and friends, pongo2 for Go, qemu-img, nginx, curl.
+# System packages: LXD 5.0.2 with lxc, tar, xz, unsquashfs and friends, pongo2 for Go, qemu-img, nginx, curl,
+# PostgreSQL 15, pgbouncer.
 # DIR (default ./peers-tools): incus and incus-simplestreams 6.0.x of the next Debian release, unpacked beside the system
 # without touching its package state, and a Python environment with sstream-query and sstream-mirror.
 # Prints lines KEY=VALUE that a caller may eval; everything else goes to standard error.
@@ -9,7 +10,8 @@ dir=${1:-peers-tools}
 export DEBIAN_FRONTEND=noninteractive
 
 pkgs=(lxd lxd-client busybox-static xz-utils zstd lz4 bzip2 pigz squashfs-tools squashfs-tools-ng libarchive-tools attr acl libcap2-bin
-  qemu-utils curl nginx-light openssl python3 python3-venv golang-go golang-github-flosch-pongo2.v4-dev)
+  qemu-utils curl nginx-light openssl python3 python3-venv golang-go golang-github-flosch-pongo2.v4-dev
+  postgresql-15 pgbouncer)
 missing=()
 for p in "${pkgs[@]}"; do
   dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing+=("$p")
@@ -60,5 +62,7 @@ if [ ! -x "$dir/py/bin/sstream-query" ]; then
 fi
 echo "INCUS=$dir/incus/usr/bin/incus"
 [ ! -x "$dir/incus/usr/bin/incus-simplestreams" ] || echo "INCUS_SIMPLESTREAMS=$dir/incus/usr/bin/incus-simplestreams"
+echo "POSTGRES_BIN=/usr/lib/postgresql/15/bin"
+echo "PGBOUNCER=/usr/sbin/pgbouncer"
 echo "SSTREAM_QUERY=$dir/py/bin/sstream-query"
 echo "SSTREAM_MIRROR=$dir/py/bin/sstream-mirror"

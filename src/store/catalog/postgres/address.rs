@@ -200,10 +200,12 @@ impl Given {
             Some((user, password)) => (user, Some(password)),
             None => (login, None),
         };
-        let mut given = Self::default();
-        given.user = Some(decoded(user)?).filter(|user| !user.is_empty());
-        given.password = password.map(decoded).transpose()?;
-        given.database = Some(decoded(path)?).filter(|name| !name.is_empty());
+        let mut given = Self {
+            user: Some(decoded(user)?).filter(|user| !user.is_empty()),
+            password: password.map(decoded).transpose()?,
+            database: Some(decoded(path)?).filter(|name| !name.is_empty()),
+            ..Self::default()
+        };
         if !hosts.is_empty() {
             given.add_hosts(hosts)?;
         }

@@ -205,10 +205,10 @@ fn is_committed(catalog: &PostgresCatalog, id: i64, began: i64) -> Result<bool> 
     catalog.pool.close_idle();
     for attempt in 0.. {
         let asked = catalog.pool.lease(&patience).and_then(|session| {
-            let sql = session.sql(&format!(
+            let sql = session.sql(
                 "INSERT INTO @.commit_log VALUES ($1, now()) ON CONFLICT DO NOTHING \
-                 RETURNING floor(extract(epoch FROM clock_timestamp()))::bigint"
-            ));
+                 RETURNING floor(extract(epoch FROM clock_timestamp()))::bigint",
+            );
             let wait = Patience::new(options.statement_timeout.min(patience.left()), &patience.cancel);
             session.query(&sql, &[(&id, Type::INT8)], &wait)
         });
