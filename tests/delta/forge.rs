@@ -39,14 +39,14 @@ impl Window {
         Self { length, data: data.to_vec(), instructions: instructions.to_vec(), ..Self::default() }
     }
 
-    pub(crate) fn from_base(mut self, length: u64, offset: u64, addresses: &[u8]) -> Self {
+    pub(crate) fn with_base(mut self, length: u64, offset: u64, addresses: &[u8]) -> Self {
         self.indicator |= 1;
         self.segment = Some((length, offset));
         self.addresses = addresses.to_vec();
         self
     }
 
-    pub(crate) fn from_target(mut self, length: u64, offset: u64, addresses: &[u8]) -> Self {
+    pub(crate) fn with_target(mut self, length: u64, offset: u64, addresses: &[u8]) -> Self {
         self.indicator |= 2;
         self.segment = Some((length, offset));
         self.addresses = addresses.to_vec();
@@ -124,7 +124,7 @@ pub(crate) struct Bits {
 impl Bits {
     pub(crate) fn push(mut self, count: u32, value: u32) -> Self {
         for bit in (0..count).rev() {
-            if self.used % 8 == 0 {
+            if self.used.is_multiple_of(8) {
                 self.bytes.push(0);
             }
             let at = self.used % 8;

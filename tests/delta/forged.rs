@@ -27,14 +27,14 @@ fn plain() -> Window {
 
 /// Copies four bytes from the base.
 fn copying(address: u8) -> Window {
-    Window::new(4, b"", &[copy(0, 4)]).from_base(BASE.len() as u64, 0, &[address])
+    Window::new(4, b"", &[copy(0, 4)]).with_base(BASE.len() as u64, 0, &[address])
 }
 
 #[test]
 fn all_kinds_of_instructions_make_what_the_rfc_says() {
     // add 2, copy 4 (self 10), run of 5, copy 4 (here 3: overlaps itself), copy 4 (near 0, +1), copy 4 (same).
     let instructions = [add(2), copy(0, 4), 0, 5, copy(1, 4), copy(2, 4), copy(6, 4)];
-    let window = Window::new(23, b"AB*", &instructions).from_base(36, 0, &[10, 3, 1, 10]);
+    let window = Window::new(23, b"AB*", &instructions).with_base(36, 0, &[10, 3, 1, 10]);
     let (out, _) = applied(BASE, &delta(PLAIN, &[window])).unwrap();
     assert_eq!(
         out,
@@ -45,13 +45,13 @@ fn all_kinds_of_instructions_make_what_the_rfc_says() {
 #[test]
 fn pairs_of_instructions_are_carried_out_in_order() {
     // 163: add 1, copy 4 in mode 0. 247: copy 4 in mode 0, add 1.
-    let window = Window::new(10, b"XY", &[163, 247]).from_base(36, 0, &[0, 10]);
+    let window = Window::new(10, b"XY", &[163, 247]).with_base(36, 0, &[0, 10]);
     assert_eq!(applied(BASE, &delta(PLAIN, &[window])).unwrap().0, b"X0123abcdY");
 }
 
 #[test]
 fn copy_may_go_on_from_the_segment_into_the_window() {
-    let window = Window::new(10, b"AB", &[add(2), copy(0, 8)]).from_base(4, 0, &[0]);
+    let window = Window::new(10, b"AB", &[add(2), copy(0, 8)]).with_base(4, 0, &[0]);
     assert_eq!(applied(BASE, &delta(PLAIN, &[window])).unwrap().0, b"AB0123AB01");
 }
 
@@ -63,8 +63,8 @@ fn copy_of_its_own_output_repeats_it() {
 
 #[test]
 fn window_may_copy_from_the_output_before_it() {
-    let second = Window::new(8, b"", &[copy(0, 4), copy(0, 4)]).from_target(6, 1, &[2, 0]);
-    let third = Window::new(4, b"", &[copy(0, 4)]).from_target(6, 5, &[1]);
+    let second = Window::new(8, b"", &[copy(0, 4), copy(0, 4)]).with_target(6, 1, &[2, 0]);
+    let third = Window::new(4, b"", &[copy(0, 4)]).with_target(6, 5, &[1]);
     let first = Window::new(8, b"ABCDEFGH", &[add(8)]);
     let (out, report) = applied(BASE, &delta(PLAIN, &[first, second, third])).unwrap();
     assert_eq!(out, b"ABCDEFGHDEFGBCDEGHDE");
@@ -73,14 +73,14 @@ fn window_may_copy_from_the_output_before_it() {
 
 #[test]
 fn segment_may_lie_anywhere_in_the_base() {
-    let window = Window::new(4, b"", &[copy(0, 4)]).from_base(6, 30, &[2]);
+    let window = Window::new(4, b"", &[copy(0, 4)]).with_base(6, 30, &[2]);
     assert_eq!(applied(BASE, &delta(PLAIN, &[window])).unwrap().0, b"wxyz");
 }
 
 #[test]
 fn segment_may_be_larger_than_what_is_copied_of_it() {
     // xdelta3 rounds segments up, past the end of the base.
-    let window = Window::new(4, b"", &[copy(0, 4)]).from_base(1 << 40, 0, &[2]);
+    let window = Window::new(4, b"", &[copy(0, 4)]).with_base(1 << 40, 0, &[2]);
     assert_eq!(applied(BASE, &delta(PLAIN, &[window])).unwrap().0, b"2345");
 }
 
@@ -196,16 +196,16 @@ fn windows() -> Vec<Case> {
         one("unknown section bit", Malformed, &plain().compressed(8)),
         one("compressed data without a compressor", Malformed, &plain().compressed(1)),
         one("compressed addresses without a compressor", Malformed, &plain().compressed(4)),
-        one("segment past 64 bits", Malformed, &copying(0).from_base(2, u64::MAX, &[0])),
-        one("segment of 2^64 - 1 bytes", Malformed, &copying(0).from_base(u64::MAX, 0, &[0])),
-        one("segment of output that is not there", Malformed, &plain().from_target(1, 0, &[])),
+        one("segment past 64 bits", Malformed, &copying(0).with_base(2, u64::MAX, &[0])),
+        one("segment of 2^64 - 1 bytes", Malformed, &copying(0).with_base(u64::MAX, 0, &[0])),
+        one("segment of output that is not there", Malformed, &plain().with_target(1, 0, &[])),
         case(
             "segment past the output",
             Malformed,
-            delta(PLAIN, &[plain(), Window::new(4, b"", &[copy(0, 4)]).from_target(5, 0, &[0])]),
+            delta(PLAIN, &[plain(), Window::new(4, b"", &[copy(0, 4)]).with_target(5, 0, &[0])]),
         ),
-        one("copy past the base", Mismatch, &Window::new(4, b"", &[copy(0, 4)]).from_base(99, 0, &[34])),
-        one("copy far past the base", Mismatch, &Window::new(4, b"", &[copy(0, 4)]).from_base(9, 1 << 62, &[0])),
+        one("copy past the base", Mismatch, &Window::new(4, b"", &[copy(0, 4)]).with_base(99, 0, &[34])),
+        one("copy far past the base", Mismatch, &Window::new(4, b"", &[copy(0, 4)]).with_base(9, 1 << 62, &[0])),
         one("wrong checksum", Mismatch, &plain().checked(adler32(b"date"))),
         one("checksum of nothing", Mismatch, &plain().checked(1)),
         case("section of 2^63 bytes", Malformed, [PLAIN, &[0, 20, 4, 0], &number(1 << 63), &[1, 0]].concat()),
@@ -214,41 +214,41 @@ fn windows() -> Vec<Case> {
 }
 
 fn instructions() -> Vec<Case> {
-    let from_base =
-        |instructions: &[u8], addresses: &[u8]| Window::new(8, b"", instructions).from_base(36, 0, addresses);
+    let with_base =
+        |instructions: &[u8], addresses: &[u8]| Window::new(8, b"", instructions).with_base(36, 0, addresses);
     vec![
         one("no instructions", Malformed, &Window::new(4, b"data", &[])),
         one("too few instructions", Malformed, &Window::new(5, b"data", &[add(4)])),
         one("too many instructions", Malformed, &Window::new(4, b"datadata", &[add(4), add(4)])),
-        one("second half makes too much", Malformed, &Window::new(4, b"a", &[247]).from_base(36, 0, &[0])),
+        one("second half makes too much", Malformed, &Window::new(4, b"a", &[247]).with_base(36, 0, &[0])),
         one("instructions of an empty window", Malformed, &Window::new(0, b"data", &[add(4)])),
         one("add of 2^64 - 1 bytes", Malformed, &Window::new(4, b"data", &[&[1][..], &number(u64::MAX)].concat())),
         one("run of 2^63 bytes", Malformed, &Window::new(4, b"d", &[&[0][..], &number(1 << 63)].concat())),
         one("add of no bytes", Malformed, &Window::new(4, b"data", &[1, 0, add(4)])),
         one("run of no bytes", Malformed, &Window::new(4, b"ddata", &[0, 0, add(4)])),
-        one("copy of no bytes", Malformed, &from_base(&[19, 0, copy(0, 8)], &[0, 0])),
+        one("copy of no bytes", Malformed, &with_base(&[19, 0, copy(0, 8)], &[0, 0])),
         one("no size after an add", Malformed, &Window::new(4, b"data", &[1])),
         one("size cut", Malformed, &Window::new(4, b"data", &[1, 0x84])),
         one("size over 64 bits", Malformed, &Window::new(4, b"data", &[&[1][..], &[0xff; 10]].concat())),
         one("less data than added", Malformed, &Window::new(4, b"dat", &[add(4)])),
         one("no data for a run", Malformed, &Window::new(4, b"", &[0, 4])),
         one("data left", Malformed, &Window::new(4, b"data!", &[add(4)])),
-        one("no address", Malformed, &from_base(&[copy(0, 8)], &[])),
-        one("address cut", Malformed, &from_base(&[copy(0, 8)], &[0x80])),
-        one("address over 64 bits", Malformed, &from_base(&[copy(0, 8)], &[0xff; 10])),
-        one("addresses left", Malformed, &from_base(&[copy(0, 8)], &[0, 0])),
-        one("address at the window's start", Malformed, &from_base(&[copy(0, 8)], &[36])),
-        one("address behind", Malformed, &from_base(&[copy(0, 8)], &number(1 << 40))),
-        one("address 2^64 - 1", Malformed, &from_base(&[copy(0, 8)], &number(u64::MAX))),
-        one("address 0 before here", Malformed, &from_base(&[copy(1, 8)], &[0])),
-        one("address before the segment", Malformed, &from_base(&[copy(1, 8)], &[37])),
-        one("near address behind", Malformed, &from_base(&[copy(2, 8)], &[99])),
+        one("no address", Malformed, &with_base(&[copy(0, 8)], &[])),
+        one("address cut", Malformed, &with_base(&[copy(0, 8)], &[0x80])),
+        one("address over 64 bits", Malformed, &with_base(&[copy(0, 8)], &[0xff; 10])),
+        one("addresses left", Malformed, &with_base(&[copy(0, 8)], &[0, 0])),
+        one("address at the window's start", Malformed, &with_base(&[copy(0, 8)], &[36])),
+        one("address behind", Malformed, &with_base(&[copy(0, 8)], &number(1 << 40))),
+        one("address 2^64 - 1", Malformed, &with_base(&[copy(0, 8)], &number(u64::MAX))),
+        one("address 0 before here", Malformed, &with_base(&[copy(1, 8)], &[0])),
+        one("address before the segment", Malformed, &with_base(&[copy(1, 8)], &[37])),
+        one("near address behind", Malformed, &with_base(&[copy(2, 8)], &[99])),
         one(
             "near address over 64 bits",
             Malformed,
-            &from_base(&[copy(0, 4), copy(2, 4)], &[&[9][..], &number(u64::MAX)].concat()),
+            &with_base(&[copy(0, 4), copy(2, 4)], &[&[9][..], &number(u64::MAX)].concat()),
         ),
-        one("no byte for a same address", Malformed, &from_base(&[copy(6, 8)], &[])),
+        one("no byte for a same address", Malformed, &with_base(&[copy(6, 8)], &[])),
         one("copy without a segment", Malformed, &Window { addresses: vec![0], ..Window::new(8, b"", &[copy(0, 8)]) }),
     ]
 }
@@ -408,7 +408,7 @@ fn each_limit_is_kept() {
 #[test]
 fn output_that_is_far_back_is_refused_by_name() {
     let first = Window::new(20 << 20, b"a", &[&[0][..], &number(20 << 20)].concat());
-    let second = Window::new(4, b"", &[copy(0, 4)]).from_target(9, 0, &[0]);
+    let second = Window::new(4, b"", &[copy(0, 4)]).with_target(9, 0, &[0]);
     // Of the first window all is kept, because a part of it is near enough.
     assert!(applied(BASE, &delta(PLAIN, &[first.clone(), second.clone()])).is_ok());
     let error = applied(BASE, &delta(PLAIN, &[first.clone(), first, second])).unwrap_err();

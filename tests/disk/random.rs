@@ -32,7 +32,7 @@ fn bytes(pieces: &[(Piece, usize)]) -> Vec<u8> {
         match piece {
             Piece::Zeros => bytes.resize(bytes.len() + length, 0),
             Piece::Text(letter) => {
-                bytes.extend((0..length).map(|at| letter.wrapping_add(u8::try_from(at % 7).unwrap())))
+                bytes.extend((0..length).map(|at| letter.wrapping_add(u8::try_from(at % 7).unwrap())));
             }
             Piece::Noise(seed) => {
                 let mut numbers = super::scratch::Numbers(seed);
