@@ -89,7 +89,7 @@ fn every_level_makes_the_same_file() {
     let (old, new) = (text(10, 200_000), [text(11, 100_000), text(10, 150_000)].concat());
     let sizes: Vec<usize> =
         [0, 1, 6, 9, 99].map(|level| round_trip(&old, &new, &DeltaOptions::new().level(level)).0.len()).to_vec();
-    assert!(sizes[0] > 2 * sizes[1] && sizes[3] == sizes[4], "{sizes:?}");
+    assert!(sizes[0] > sizes[1] && sizes[1] > sizes[2] && sizes[3] == sizes[4], "{sizes:?}");
 }
 
 #[test]

@@ -23,9 +23,11 @@ const LAYERS: &[(&str, u8)] = &[
     ("metadata", 1),
     ("self_signed", 1),
     ("source_protocol", 1),
+    ("disk", 2),
     ("format", 2),
     ("templates", 2),
     ("protocol", 2),
+    ("delta", 3),
     ("store", 3),
     ("simplestreams", 3),
     ("remote", 4),
@@ -35,7 +37,7 @@ const LAYERS: &[(&str, u8)] = &[
 
 /// Pairs of one layer that may meet, and arrows down that must not be drawn all the same.
 const NEVER: &[(&str, &str)] = &[("store", "templates"), ("simplestreams", "templates")];
-/// Within the lowest layer the parts carry each other: a limit is an error, progress can be cancelled.
+/// Within a layer some parts carry each other: a limit is an error, progress can be cancelled.
 const WITHIN: &[(&str, &str)] = &[
     ("atomic", "leftovers"),
     ("atomic", "rooted"),
@@ -50,6 +52,9 @@ const WITHIN: &[(&str, &str)] = &[
     ("rooted", "error"),
     ("time", "error"),
     ("rooted", "progress"),
+    // An image has a disk in it, and an OVA is a tar: each header is parsed in one place.
+    ("disk", "format"),
+    ("format", "disk"),
 ];
 
 /// What the front page hands on, and the part it comes from: `crate::Error` is `crate::error::Error`.
@@ -239,6 +244,7 @@ const LOCAL: &[(&str, &str)] = &[
     ("store/blobs/", "the blob store itself"),
     ("store/catalog/", "SQLite's database is a local file"),
     ("store/lock.rs", "the lock of the store's directory"),
+    ("store/description.rs", "the file that describes a store"),
     ("store/layout.rs", "the marker file of the store's directory"),
     ("store/export.rs", "writes the files that the caller names"),
     ("server/net/certificate.rs", "the server's own key and certificate"),

@@ -72,6 +72,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("prune", &["prune", "prune --unused-for 2w --dry-run"]),
     ("check", &["check", "check --repair"]),
     ("use", &["use debian/12"]),
+    ("store", &["store info", "store migrate /var/lib/lxd-image /etc/lxd-image/store.toml"]),
     ("store init", &["store init", "--store /etc/lxd-image/store.toml store init"]),
     ("store info", &["store info"]),
     ("store migrate", &["store migrate /var/lib/lxd-image /etc/lxd-image/store.toml"]),

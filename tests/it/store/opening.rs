@@ -25,7 +25,7 @@ fn foreign_directory_is_refused_unchanged() {
     fs::write(scratch.join("letter"), b"dear").unwrap();
     assert_kind(Store::open(scratch.path()), ErrorKind::Unsupported);
     assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1);
-    assert_kind(Store::open(scratch.join("letter")), ErrorKind::Io);
+    assert_kind(Store::open(scratch.join("letter")), ErrorKind::Malformed);
 }
 
 #[test]
