@@ -34,6 +34,7 @@ pub(super) struct CodecFacts {
 pub(super) struct Levels {
     pub(super) lowest: u32,
     pub(super) highest: u32,
+    #[cfg_attr(not(any(feature = "gzip", feature = "xz", feature = "zstd", feature = "bzip2")), allow(dead_code))]
     pub(super) default: u32,
 }
 
