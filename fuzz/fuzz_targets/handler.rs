@@ -8,7 +8,7 @@ use std::io::Cursor;
 use http::{HeaderName, HeaderValue, Method, Uri};
 use libfuzzer_sys::fuzz_target;
 use lxd_image::Fingerprint;
-use lxd_image::format::{Input, ImageSource};
+use lxd_image::format::{ImageSource, Input};
 use lxd_image::server::{Body, Client, Handler, Request, ServerOptions};
 use lxd_image::store::{Alias, CheckOptions, ImportOptions, Store, StoredImage};
 use lxd_image_fuzz::{Arena, METADATA, limits, metadata_archive, tar};

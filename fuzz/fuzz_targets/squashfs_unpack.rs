@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::{Corpus, fuzz_target};
-use lxd_image::format::{Image, Input, ImageSource};
+use lxd_image::format::{Image, ImageSource, Input};
 use lxd_image_fuzz::{Arena, Mode, Scratch};
 
 static ARENA: LazyLock<Arena> = LazyLock::new(Arena::new);

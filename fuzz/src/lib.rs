@@ -10,7 +10,7 @@ mod verdict;
 
 use std::io::Cursor;
 
-use lxd_image::format::{Image, Input, ImageSource};
+use lxd_image::format::{Image, ImageSource, Input};
 use lxd_image::{Limits, Result};
 
 pub use arena::Arena;

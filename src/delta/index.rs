@@ -306,8 +306,13 @@ mod tests {
         let places = (0..1000).chain(READ_BYTES - 100..READ_BYTES + 100).chain(last - 100..=last);
         let found: Vec<_> = places.filter(entered).map(|place| (place, index.find(at(&bytes, place)))).collect();
         assert!(found.len() > 100);
+        // Of bytes that occur often only the first places are entered, so any place with the same bytes will do.
         for (place, candidates) in found {
-            assert!(candidates.offsets().contains(&(place as u64)), "{place}");
+            let same = |offset: &u64| {
+                let offset = usize::try_from(*offset).unwrap();
+                bytes.get(offset..offset + HASHED_BYTES) == bytes.get(place..place + HASHED_BYTES)
+            };
+            assert!(candidates.offsets().iter().any(same), "{place}");
         }
     }
 

@@ -121,10 +121,12 @@ fn verification_get(caller: &mut Caller<'_>) {
 fn verification_parts(caller: &mut Caller<'_>) {
     let (found, place) = (caller.handle::<lxi_verify_report>(), caller.handle_place::<lxi_metadata>(false));
     call!(caller, lxi_verify_report_metadata(found, place));
-    let (found, index, name) = (caller.handle::<lxi_verify_report>(), caller.index(), caller.result::<lxi_bytes>(false));
+    let (found, index, name) =
+        (caller.handle::<lxi_verify_report>(), caller.index(), caller.result::<lxi_bytes>(false));
     let good = call!(caller, lxi_verify_report_template_at(found, index, name));
     caller.read(good, name);
-    let (found, index, path) = (caller.handle::<lxi_verify_report>(), caller.index(), caller.result::<lxi_bytes>(false));
+    let (found, index, path) =
+        (caller.handle::<lxi_verify_report>(), caller.index(), caller.result::<lxi_bytes>(false));
     let good = call!(caller, lxi_verify_report_stray_at(found, index, path));
     caller.read(good, path);
 }

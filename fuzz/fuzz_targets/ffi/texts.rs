@@ -193,7 +193,8 @@ fn context_set_now(caller: &mut Caller<'_>) {
 }
 
 fn template_render(caller: &mut Caller<'_>) {
-    let (parsed, context, limits) = (caller.handle::<lxi_template>(), caller.handle::<lxi_template_context>(), caller.limits());
+    let (parsed, context, limits) =
+        (caller.handle::<lxi_template>(), caller.handle::<lxi_template_context>(), caller.limits());
     let place = caller.handle_place::<lxi_buffer>(false);
     call!(caller, lxi_template_render(parsed, context, limits, place));
 }
