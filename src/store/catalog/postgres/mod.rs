@@ -88,7 +88,7 @@ const CLOCK_WAIT: Duration = Duration::from_secs(2);
 /// # fn main() -> lxd_image::Result<()> {
 /// let options = PostgresOptions::new().application_name("image-server");
 /// let catalog = PostgresCatalog::connect("postgresql://images@db.example/images", &options)?;
-/// let files = Arc::new(DirectoryFiles::open("/mnt/shared/images", catalog.store_id())?);
+/// let files = Arc::new(DirectoryFiles::create_or_open("/mnt/shared/images", catalog.store_id())?);
 /// let scratch = Scratch::directory("/var/tmp/images")?;
 /// let store = StoreOptions::new().open_parts(Arc::new(DirectoryBlobs::new(files)), Arc::new(catalog), scratch);
 /// println!("{} images", store.images()?.len());
