@@ -65,6 +65,13 @@ impl Fingerprint {
     }
 }
 
+/// Bytes as hexadecimal digits in lower case.
+#[cfg(any(feature = "server", feature = "object-store"))]
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+    digits.map(char::from).collect()
+}
+
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = [0; 64];

@@ -27,7 +27,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{Fingerprint, hex};
 use crate::server::api::rest::UploadSpec;
 use crate::server::core::operations::Operations;
 
@@ -217,15 +217,6 @@ pub(crate) fn random(bytes: &mut [u8]) -> Result<()> {
         .secure_random
         .fill(bytes)
         .map_err(|_| Error::new(ErrorKind::Io, "the machine gives no random numbers"))
-}
-
-/// Bytes as hexadecimal digits in lower case.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::hex;
 use crate::progress::Cancel;
 use crate::protocol::rest;
 use crate::server::core::events::Events;
@@ -413,7 +414,7 @@ fn uuid() -> Result<String> {
     // RFC 9562, section 5.4: four bits of version 4, and two bits of the variant.
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
-    let digits = tokens::hex(&bytes);
+    let digits = hex(&bytes);
     let parts: Vec<&str> =
         [0..8, 8..12, 12..16, 16..20, 20..32].into_iter().filter_map(|part| digits.get(part)).collect();
     Ok(parts.join("-"))

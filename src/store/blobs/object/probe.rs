@@ -9,6 +9,7 @@ use super::bucket::{Bucket, Facts, TagForm};
 use super::failure::{Failure, Reason, Verb};
 use super::reader::bare;
 use crate::error::{Error, Result};
+use crate::fingerprint::hex;
 use crate::store::scratch::random_id;
 
 /// The length of the scratch object: more than one packet, and not a round number.
@@ -152,9 +153,4 @@ async fn honours_if_match(bucket: &Bucket, path: &Path, tag: &str) -> std::resul
         }
     }
     Ok(None)
-}
-
-/// Lower-case hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -21,6 +21,7 @@ use super::reader::bare;
 use super::runtime;
 use super::transport::{self, AnswerHeaders};
 use crate::error::{Error, Result};
+use crate::fingerprint::hex;
 use crate::io::{Blob, ReadAt};
 use crate::progress::{CANCEL_POLL, Monitor, Phase};
 
@@ -74,15 +75,6 @@ fn read_part(source: &Blob, start: u64, length: u64) -> Result<Bytes> {
 /// The MD5 of some bytes, if the server's tags are such.
 fn md5_of(bucket: &Bucket, bytes: &[u8]) -> Option<[u8; 16]> {
     bucket.facts().has_md5_tags.then(|| Md5::digest(bytes).into())
-}
-
-/// Lower-case hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len().saturating_mul(2)), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// Writes an object in one request. Returns its tag.
