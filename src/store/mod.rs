@@ -96,6 +96,8 @@ mod repair;
 mod reread;
 mod resolve;
 mod scratch;
+#[cfg(any(feature = "object-store", feature = "postgres"))]
+mod shared_runtime;
 mod sidecar;
 mod stage;
 mod upload;

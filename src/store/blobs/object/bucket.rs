@@ -23,7 +23,7 @@ use super::location::{Location, Protocol};
 use super::options::{ObjectOptions, shown_endpoint};
 use super::transport::{self, Transport};
 use crate::error::{Error, Result};
-use crate::store::scratch::random_number;
+use crate::store::shared_runtime::backoff;
 
 /// The pause before the first repetition; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -126,13 +126,10 @@ impl Bucket {
         if *tries >= most {
             return Err(failure);
         }
-        let pause = FIRST_PAUSE.saturating_mul(1 << (*tries).min(16)).min(LONGEST_PAUSE);
-        // A random half, so that clients which failed together do not come back together.
-        let half = pause / 2;
-        let jitter = half.mul_f64((random_number() & 0xffff) as f64 / f64::from(0xffff));
+        let pause = backoff(FIRST_PAUSE, LONGEST_PAUSE, *tries);
         let asked = failure.retry_after.unwrap_or_default().min(LONGEST_ASKED_PAUSE);
         *tries += 1;
-        tokio::time::sleep((half + jitter).max(asked)).await;
+        tokio::time::sleep(pause.max(asked)).await;
         Ok(())
     }
 

@@ -5,39 +5,24 @@
 
 use std::future::Future;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Mutex, PoisonError};
 
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::Handle;
 
 use crate::error::{Error, Result};
 use crate::progress::{CANCEL_POLL, Cancel};
+use crate::store::shared_runtime::SharedRuntime;
 
-/// Threads of the runtime. They copy between sockets and memory, hash requests and sleep; local
-/// files are read by the callers.
-const WORKERS: usize = 2;
+/// Blocking threads that the runtime may have: the default of `tokio`.
+const BLOCKING: usize = 512;
 
-/// The runtime, once it was needed. It lives as long as the process: dropping a runtime blocks, and
-/// panics on threads of another one.
-static SHARED: Mutex<Option<&'static Runtime>> = Mutex::new(None);
+static RUNTIME: SharedRuntime = SharedRuntime::new("lxd-image-objects", BLOCKING);
 
-/// The handle of the shared runtime, which is started by the first call.
+/// The handle of the shared runtime.
 ///
 /// # Errors
 /// `Io` if the system refuses threads or descriptors.
-pub(super) fn handle() -> Result<&'static Handle> {
-    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(runtime) = *shared {
-        return Ok(runtime.handle());
-    }
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(WORKERS)
-        .thread_name("lxd-image-objects")
-        .enable_all()
-        .build()
-        .map_err(|error| Error::io("the threads for the object store cannot be started", error))?;
-    let runtime: &'static Runtime = Box::leak(Box::new(runtime));
-    *shared = Some(runtime);
-    Ok(runtime.handle())
+pub(super) fn handle() -> Result<Handle> {
+    RUNTIME.handle()
 }
 
 /// Runs a future to its end, and returns its result. When `cancel` is switched on, the future is

@@ -41,7 +41,7 @@ pub use self::options::PostgresOptions;
 use self::address::Address;
 use self::clock::{Clock, READ_CLOCK};
 use self::failure::{Failure, Outcome};
-use self::pool::{Pool, backoff};
+use self::pool::{Pool, pause_before};
 use self::runtime::Patience;
 use self::select::{COLUMNS, POSITION, Plan, Select, WALK};
 use self::session::{Endpoint, Session};
@@ -183,7 +183,7 @@ impl PostgresCatalog {
                 Err(Failure::Broken(error)) if attempt < options.retries => {
                     // The others lead to the same server, and most likely are broken as well.
                     self.pool.close_idle();
-                    if waiting.sleep(backoff(attempt)) == Err(runtime::GaveUp::Cancelled) {
+                    if waiting.sleep(pause_before(attempt)) == Err(runtime::GaveUp::Cancelled) {
                         return Err(Error::cancelled());
                     }
                     drop(error);

@@ -11,8 +11,10 @@ use super::runtime::Patience;
 use super::session::{Endpoint, Session};
 use crate::error::{Error, ErrorKind};
 use crate::progress::CANCEL_POLL;
-use crate::store::scratch::random_number;
+use crate::store::shared_runtime::backoff;
 
+/// The longest first sleep between two attempts.
+const FIRST_SLEEP: Duration = Duration::from_millis(5);
 /// The longest sleep between two attempts to connect.
 const MAX_SLEEP: Duration = Duration::from_millis(500);
 
@@ -127,7 +129,7 @@ impl Pool {
             });
             match connected {
                 Err(Failure::Overloaded(error)) => {
-                    if patience.sleep(backoff(attempt)).is_err() {
+                    if patience.sleep(pause_before(attempt)).is_err() {
                         return Err(Failure::Overloaded(error));
                     }
                     attempt += 1;
@@ -138,12 +140,9 @@ impl Pool {
     }
 }
 
-/// How long to sleep before attempt number `attempt` + 1: longer each time, and random, so that
-/// those who met do not meet again.
-pub(super) fn backoff(attempt: u32) -> Duration {
-    let longest = Duration::from_millis(5).saturating_mul(1 << attempt.min(7)).min(MAX_SLEEP);
-    let micros = u64::try_from(longest.as_micros()).unwrap_or(u64::MAX).max(1);
-    Duration::from_micros(micros / 2 + random_number() % (micros / 2 + 1))
+/// How long to sleep before attempt number `attempt` + 1.
+pub(super) fn pause_before(attempt: u32) -> Duration {
+    backoff(FIRST_SLEEP, MAX_SLEEP, attempt)
 }
 
 impl Deref for Lease<'_> {

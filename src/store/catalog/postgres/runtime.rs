@@ -6,37 +6,25 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::Handle;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::progress::{CANCEL_POLL, Cancel};
+use crate::store::shared_runtime::SharedRuntime;
 
-/// The threads that move bytes between sockets and callers. Callers do the rest.
-const THREADS: usize = 2;
+/// Threads for the lookup of hosts.
+const BLOCKING: usize = 2;
 
-static RUNTIME: Mutex<Option<Runtime>> = Mutex::new(None);
+static RUNTIME: SharedRuntime = SharedRuntime::new("lxd-image-postgres", BLOCKING);
 
 /// The runtime on which connections live. It is started with the first catalog, and stays.
 pub(super) fn handle() -> Result<Handle> {
-    let mut runtime = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(runtime) = &*runtime {
-        return Ok(runtime.handle().clone());
-    }
-    let started = Builder::new_multi_thread()
-        .worker_threads(THREADS)
-        .max_blocking_threads(THREADS)
-        .thread_name("lxd-image-postgres")
-        .enable_all()
-        .build()
-        .map_err(|error| Error::io("the threads for database connections cannot be started", error))?;
-    let handle = started.handle().clone();
-    *runtime = Some(started);
-    Ok(handle)
+    RUNTIME.handle()
 }
 
 /// Why [`wait`] gave up.

@@ -30,7 +30,7 @@ use tokio_postgres::types::Type;
 use super::PostgresCatalog;
 use super::clock::READ_CLOCK;
 use super::failure::{Failure, Outcome};
-use super::pool::backoff;
+use super::pool::pause_before;
 use super::rows;
 use super::runtime::{GaveUp, Patience};
 use super::select::COLUMNS;
@@ -100,7 +100,7 @@ pub(super) fn write(catalog: &PostgresCatalog, work: &mut dyn FnMut(&mut dyn Tra
             }
             Err(Failure::Conflict(error) | Failure::Overloaded(error)) => error,
         };
-        match patience.sleep(backoff(attempt)) {
+        match patience.sleep(pause_before(attempt)) {
             Ok(()) => attempt = attempt.saturating_add(1),
             Err(GaveUp::TimedOut) => return Err(failed),
             Err(GaveUp::Cancelled) => return Err(Error::cancelled()),
@@ -223,7 +223,7 @@ fn is_committed(catalog: &PostgresCatalog, id: i64, began: i64) -> Result<bool> 
             Err(Failure::Final(error)) => return Err(unknown(Some(error))),
             Err(failure) => failure.into_error(),
         };
-        if patience.sleep(backoff(attempt)).is_err() {
+        if patience.sleep(pause_before(attempt)).is_err() {
             return Err(unknown(Some(failure)));
         }
     }
