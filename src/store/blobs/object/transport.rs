@@ -301,10 +301,8 @@ fn shorten(text: &str) -> String {
 /// TLS with the system's authorities. A machine without any still reaches servers without TLS.
 fn tls() -> Result<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
-    for certificate in rustls_native_certs::load_native_certs().certs {
-        // A system has odd old ones among its authorities; those that can be used are enough.
-        let _ = roots.add(certificate);
-    }
+    // A system has odd old ones among its authorities; those that can be used are enough.
+    let _ = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
