@@ -16,6 +16,7 @@ use super::matches::Finder;
 use super::varint;
 use super::window::{COMPRESSED, FROM_BASE, HAS_CHECKSUM, HAS_SECONDARY, MAGIC, Segment, Window};
 use crate::error::{Error, Result};
+use crate::format::default_threads;
 use crate::io::{Blob, ReadAt};
 use crate::progress::{Monitor, Phase};
 
@@ -147,8 +148,7 @@ pub fn make(
     options: &DeltaOptions,
     monitor: &Monitor,
 ) -> Result<DeltaReport> {
-    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let threads = options.threads.unwrap_or_else(cores);
+    let threads = options.threads.unwrap_or_else(default_threads);
     let compressors = match options.level {
         0 => None,
         level => {
