@@ -14,10 +14,9 @@ use std::time::Duration;
 
 use http::{Method, header};
 
-use super::super::handler::Handler;
-use super::super::message::Request;
 use crate::error::Result;
-use crate::fingerprint::Fingerprint;
+use crate::server::handler::Handler;
+use crate::server::message::Request;
 use crate::store::{BlobKey, OpenedImage};
 
 /// Where clients are redirected to.
@@ -57,8 +56,7 @@ pub(crate) fn location(
     key: &BlobKey,
 ) -> Result<Option<String>> {
     let Some(redirect) = &handler.options.redirect else { return Ok(None) };
-    let fingerprint: &Fingerprint = &opened.image().fingerprint;
-    if request.method != Method::GET || !handler.verified.knows(fingerprint, opened.files()) {
+    if request.method != Method::GET || !handler.verified.knows(&opened.image().fingerprint, opened.files()) {
         return Ok(None);
     }
     let address = match redirect {
