@@ -1,8 +1,9 @@
 //! Copying all images of one store into another: from a directory to a bucket, and back.
 
 use super::catalog::{ImageQuery, Transaction};
-use super::image::StoredImage;
+use super::image::{Alias, StoredImage};
 use super::open::Store;
+use super::reconcile::bump_revision;
 use super::upload::Decision;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
@@ -74,8 +75,11 @@ impl Store {
 
     /// Copies one image. Returns `false` if it is here already.
     fn migrate_image(&self, source: &Self, image: &StoredImage, monitor: &Monitor) -> Result<bool> {
-        if self.catalog.image(&image.fingerprint)?.is_some() {
-            self.add_free_aliases(image, monitor)?;
+        if let Some(there) = self.catalog.image(&image.fingerprint)? {
+            let has = |alias: &Alias| there.aliases.iter().any(|own| own.name == alias.name);
+            if !image.aliases.iter().all(has) {
+                self.add_free_aliases(image, monitor)?;
+            }
             return Ok(false);
         }
         let opened = match source.open_image(&image.fingerprint) {
@@ -92,22 +96,10 @@ impl Store {
             }
             let mut copy = image.clone();
             copy.objects = objects.clone();
-            let wanted = std::mem::take(&mut copy.aliases);
             catalog.insert(&copy)?;
-            for alias in wanted {
-                if is_free(catalog, &alias.name, image)? {
-                    catalog.set_alias(&alias, &image.target())?;
-                    copy.aliases.push(alias);
-                } else {
-                    dropped.push(alias.name);
-                }
-            }
+            (copy.aliases, dropped) = take_free_aliases(catalog, image)?;
             Ok(Decision::New(copy))
         })?;
-        // Not part of an insertion: the catalog raises it by uses only.
-        if let Some(seconds) = image.last_used_at {
-            self.catalog.write(&mut |catalog| catalog.set_last_used(&image.fingerprint, seconds))?;
-        }
         report_dropped(&dropped, &image.fingerprint, monitor);
         Ok(true)
     }
@@ -115,23 +107,30 @@ impl Store {
     /// Gives an image that is here the aliases that it has in the source, as far as no other image has them.
     fn add_free_aliases(&self, image: &StoredImage, monitor: &Monitor) -> Result<()> {
         let mut dropped = Vec::new();
-        for alias in &image.aliases {
-            let target = self.catalog.alias(&alias.name, image.image_type)?.map(|(_, target)| target.fingerprint);
-            match target {
-                Some(target) if target == image.fingerprint => {}
-                Some(_) => dropped.push(alias.name.clone()),
-                None => self.create_alias(alias, &image.fingerprint)?,
-            }
-        }
+        self.change(&mut |catalog| {
+            let taken;
+            (taken, dropped) = take_free_aliases(catalog, image)?;
+            if taken.is_empty() { Ok(()) } else { bump_revision(catalog, &image.fingerprint) }
+        })?;
         report_dropped(&dropped, &image.fingerprint, monitor);
         Ok(())
     }
 }
 
-/// Whether no image has the alias, or this one has it.
-fn is_free(catalog: &mut dyn Transaction, name: &str, image: &StoredImage) -> Result<bool> {
-    let holder = catalog.alias(name, image.image_type)?;
-    Ok(holder.is_none_or(|(_, target)| target.fingerprint == image.fingerprint))
+/// Points those aliases of `image` to it that no image has. Returns them, and the names of those that another image has.
+fn take_free_aliases(catalog: &mut dyn Transaction, image: &StoredImage) -> Result<(Vec<Alias>, Vec<String>)> {
+    let (mut taken, mut dropped) = (Vec::new(), Vec::new());
+    for alias in &image.aliases {
+        match catalog.alias(&alias.name, image.image_type)? {
+            None => {
+                catalog.set_alias(alias, &image.target())?;
+                taken.push(alias.clone());
+            }
+            Some((_, target)) if target.fingerprint == image.fingerprint => {}
+            Some(_) => dropped.push(alias.name.clone()),
+        }
+    }
+    Ok((taken, dropped))
 }
 
 fn report_dropped(aliases: &[String], fingerprint: &Fingerprint, monitor: &Monitor) {
