@@ -14,10 +14,10 @@ use std::sync::OnceLock;
 
 use serde::Deserialize;
 
-use super::blobs::{BlobStore, DirectoryBlobs, DirectoryFiles, Files};
+use super::blobs::{BlobStore, DirectoryFiles};
 use super::catalog::{Catalog, ImageQuery, SqliteCatalog};
 use super::lock::StoreLock;
-use super::open::{Store, StoreOptions};
+use super::open::{Store, StoreOptions, directory_parts};
 use super::scratch::{Scratch, random_id};
 use crate::atomic;
 use crate::error::{Error, ErrorKind, Result};
@@ -208,9 +208,12 @@ impl StoreDescription {
             _ => {
                 let id = self.identify(&parts, options)?;
                 let store = self.compose(&parts, &id, options)?;
-                // A repair that was interrupted after it had initialised the catalog.
-                let is_empty = store.catalog.fingerprints(&ImageQuery::new().limit(1))?.0.is_empty();
-                Ok((store, is_empty))
+                // A repair that was interrupted after it had initialised the catalog. A note means that the catalog was
+                // in use: its objects are those of images that were deleted, and must not come back.
+                let catalog = &store.catalog;
+                let is_new = catalog.fingerprints(&ImageQuery::new().limit(1))?.0.is_empty()
+                    && catalog.objects(None, 1)?.is_empty();
+                Ok((store, is_new))
             }
         }
     }
@@ -297,11 +300,7 @@ impl StoreDescription {
     fn compose(&self, parts: &Parts, id: &str, options: &StoreOptions) -> Result<Store> {
         let catalog = parts.catalog.open(id)?;
         let (blobs, scratch): (Arc<dyn BlobStore>, Scratch) = match &parts.blobs {
-            BlobPart::Directory(path) => {
-                // One file system for both, so that an upload is a hard link.
-                let files: Arc<dyn Files> = Arc::new(DirectoryFiles::open(path, id)?);
-                (Arc::new(DirectoryBlobs::new(Arc::clone(&files))), Scratch::new(files, id))
-            }
+            BlobPart::Directory(path) => directory_parts(path, id)?,
             #[cfg(feature = "object-store")]
             BlobPart::Objects(blobs) => {
                 if !options.is_read_only() {

@@ -233,7 +233,7 @@ impl StoreOptions {
     }
 }
 
-/// The blobs and the scratch of a directory store. Both use the same files, so that an upload is a hard link.
+/// The blobs and the scratch below one directory. Both use the same files, so that an upload is a hard link.
 pub(crate) fn directory_parts(path: &Path, id: &str) -> Result<(Arc<dyn BlobStore>, Scratch)> {
     let files: Arc<dyn Files> = Arc::new(DirectoryFiles::open(path, id)?);
     Ok((Arc::new(DirectoryBlobs::new(Arc::clone(&files))), Scratch::new(files, id)))

@@ -2,6 +2,8 @@
 //! without a proxy of ours in between that breaks requests. `tests/peers/install.sh` brings both.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[cfg(feature = "cli")]
+mod command_line;
 mod conforming;
 mod faults;
 mod proxy;

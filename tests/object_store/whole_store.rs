@@ -16,10 +16,10 @@ use lxd_image::{Limits, Metadata};
 use crate::servers::{Server, pattern, prefix, servers};
 
 /// A directory that goes when the test ends.
-struct Place(PathBuf);
+pub(crate) struct Place(PathBuf);
 
 impl Place {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("lxd-image-objects-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(path.join("root/etc")).unwrap();
@@ -28,12 +28,12 @@ impl Place {
         Self(path)
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
     /// Packs the small tree in one form, and returns the files.
-    fn image(&self, name: &str, form: ImageForm, rootfs: RootfsFormat) -> Vec<PathBuf> {
+    pub(crate) fn image(&self, name: &str, form: ImageForm, rootfs: RootfsFormat) -> Vec<PathBuf> {
         let options = PackOptions::new(Metadata::new("x86_64", 1_700_000_000).unwrap()).form(form);
         let options = if form == ImageForm::Split { options.rootfs_format(rootfs) } else { options };
         pack(&Rootfs::open(self.at("root")).unwrap(), self.at(name), &options).unwrap().files
