@@ -51,14 +51,16 @@ impl Store {
         }
     }
 
-    /// Whether there is a staged file or a note that no living process takes care of.
+    /// Whether there is a staged file or a note that no living process takes care of, and that a sweep could act on now.
     fn has_leftovers(&self) -> bool {
         let now = self.now();
         let mut found = self.scratch.has_orphans();
         let looked = self.for_each_note(&mut |note| {
             found |= match &note.state {
                 ObjectState::Uploading { holder, lease_until } => self.is_orphan(holder, *lease_until, now)?,
-                _ => true,
+                // Within its grace it can't be deleted yet. A bucket has such objects most of the time.
+                ObjectState::Dead { delete_after } => *delete_after <= now,
+                ObjectState::Sidecar { .. } => true,
             };
             Ok(())
         });
