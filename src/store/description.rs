@@ -23,6 +23,8 @@ use crate::atomic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::redact;
 
+/// What is wrong with parts whose ids differ.
+const FOREIGN_PARTS: &str = "the catalog and the blobs belong to different stores";
 /// The largest description that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
@@ -202,7 +204,9 @@ impl StoreDescription {
         let parts = self.connect(options)?;
         match (parts.catalog.id()?, parts.blobs.id()?) {
             (None, Some(id)) => {
-                let id = parts.catalog.init(&id)?;
+                if parts.catalog.init(&id)? != id {
+                    return Err(self.wrong(FOREIGN_PARTS));
+                }
                 Ok((self.compose(&parts, &id, options)?, true))
             }
             _ => {
@@ -269,7 +273,7 @@ impl StoreDescription {
         let may_create = options.may_create();
         match (parts.catalog.id()?, parts.blobs.id()?) {
             (Some(catalog), Some(blobs)) if catalog == blobs => Ok(catalog),
-            (Some(_), Some(_)) => Err(self.wrong("the catalog and the blobs belong to different stores")),
+            (Some(_), Some(_)) => Err(self.wrong(FOREIGN_PARTS)),
             (None, None) if may_create => {
                 // The catalog first: of two programs that create the store at once, it lets one id win.
                 let id = parts.catalog.init(&random_id())?;
@@ -308,7 +312,8 @@ impl StoreDescription {
                         Error::io("the directory for staged files can't be made", error).in_file(&self.scratch)
                     })?;
                 }
-                blobs.bind(id)?;
+                // Compared with the identity object when the store was identified.
+                blobs.remember(id);
                 (Arc::clone(blobs) as Arc<dyn BlobStore>, Scratch::directory(&self.scratch)?)
             }
         };

@@ -187,7 +187,8 @@ impl ObjectBlobs {
         runtime::run(None, async move { identity::read(&bucket).await })
     }
 
-    fn remember(&self, id: &str) {
+    /// As [`bind`](Self::bind), for a caller that has just compared the [`identity`](Self::identity).
+    pub(in crate::store) fn remember(&self, id: &str) {
         *self.id.lock().unwrap_or_else(PoisonError::into_inner) = Some(id.to_owned());
     }
 }
