@@ -137,7 +137,7 @@ fn machine(store: &Store, tag: &str, names: &[&str]) -> StoredImage {
 }
 
 /// The header of an empty disk.
-fn disk() -> Vec<u8> {
+pub(crate) fn disk() -> Vec<u8> {
     let mut disk = vec![0; 0x50000];
     let mut put = |at: usize, bytes: &[u8]| disk[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, b"QFI\xfb\0\0\0\x02");

@@ -2,7 +2,7 @@
 //! Images here are a few hundred bytes; what matters is the order of things around them.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod aliases;
+pub(crate) mod aliases;
 #[cfg(feature = "cli")]
 mod cli;
 mod concurrency;
