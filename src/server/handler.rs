@@ -9,7 +9,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::error::Result;
 use crate::server::api::{metrics, simplestreams};
+use crate::server::core::fleet::Fleet;
 use crate::server::core::notes::Notes;
 use crate::server::core::operations::Operations;
 use crate::server::core::tokens::TokenStore;
@@ -38,7 +40,8 @@ use crate::store::{PruneOptions, Store, StoredImage};
 ///
 /// One handler serves one store. It is shared by all threads that answer requests; everything in it
 /// may be used by several at once. Several handlers, also in different processes, may serve the
-/// same store: then each has its own tokens, operations and answers of the upstream.
+/// same store. With a catalog that several machines share, they are one server: any of them answers
+/// for the tokens, operations and events of all. With another one, each has its own.
 ///
 /// To put it on the network, give it to a [`Listener`](super::Listener). To embed it in another
 /// HTTP server, translate requests and responses, and set [`Request::client`] from a certificate
@@ -51,6 +54,8 @@ pub struct Handler {
     pub(crate) options: ServerOptions,
     /// Work in the background, and the listeners that are told about it.
     pub(crate) operations: Operations,
+    /// The other servers of the store; `None` if its catalog is that of one machine, an error if they can't be joined.
+    pub(crate) fleet: Result<Option<Arc<Fleet>>>,
     /// The secrets that are valid now.
     pub(crate) tokens: TokenStore,
     /// Answers of the upstream, and what is fetched from it now.
@@ -76,7 +81,10 @@ impl Handler {
     #[must_use]
     pub fn new(store: Store, options: ServerOptions) -> Self {
         let operations = Operations::default();
+        let notes = Arc::default();
+        let fleet = Fleet::join(&store, &operations, &notes);
         Self {
+            fleet,
             store,
             options,
             // The token store ends the operation of a token that was used, so it needs the same
@@ -88,7 +96,7 @@ impl Handler {
             streams: simplestreams::Streams::default(),
             metrics: metrics::Metrics::default(),
             public: public::Kept::default(),
-            notes: Arc::default(),
+            notes,
         }
     }
 
@@ -103,7 +111,14 @@ impl Handler {
     /// trusted clients only.
     #[must_use]
     pub fn handle(&self, request: Request) -> Response {
-        routes::dispatch(self, request)
+        let response = routes::dispatch(self, request);
+        if response.status == http::StatusCode::ACCEPTED
+            && let Ok(Some(fleet)) = &self.fleet
+        {
+            // The client asks for its operation next, perhaps another server.
+            fleet.flush();
+        }
+        response
     }
 
     /// Begins shutdown: wakes all requests that wait for operations, ends event streams, and refuses new operations.
@@ -124,6 +139,9 @@ impl Handler {
         self.operations.stop();
         self.upstream_cache.stop();
         self.operations.settle(CLEANUP_TIMEOUT);
+        if let Ok(Some(fleet)) = &self.fleet {
+            fleet.stop();
+        }
     }
 
     /// Evicts cached images that are unused for long or over quota, if there is an upstream, and removes the remains of

@@ -311,7 +311,7 @@ fn authorize(
         OperationToken => {
             let id = parameters.first().map_or("", String::as_str);
             let secret = address.query("secret");
-            let authenticated = secret.is_some_and(|secret| handler.operations.is_authenticated_by(id, secret));
+            let authenticated = secret.is_some_and(|secret| handler.operations.is_open_to(id, secret));
             if authenticated { Ok(Grant::Plain) } else { Err(Box::new(answer::forbidden())) }
         }
         // Used up even if the upload fails afterwards, so that a token can't be tried many times.

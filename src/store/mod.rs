@@ -109,8 +109,8 @@ pub use blobs::{
 #[cfg(feature = "object-store")]
 pub use blobs::{ObjectBlobs, ObjectOptions};
 pub use catalog::{
-    AliasPage, AliasQuery, Catalog, ImagePage, ImageQuery, MemoryCatalog, Object, ObjectState, Order, Position,
-    SqliteCatalog, Totals, Transaction,
+    AliasPage, AliasQuery, Catalog, Expected, ImagePage, ImageQuery, MAX_RECORD_BYTES, MemoryCatalog, Object,
+    ObjectState, Order, Position, SharedRecord, SharedRecords, SqliteCatalog, Totals, Transaction,
 };
 #[cfg(feature = "postgres")]
 pub use catalog::{PostgresCatalog, PostgresOptions};

@@ -399,6 +399,12 @@ impl Store {
         self.catalog.version().ok().flatten()
     }
 
+    /// The records by which the servers of this store coordinate, if its catalog is one that several machines share.
+    #[cfg(feature = "server")]
+    pub(crate) fn shared_records(&self) -> Option<&dyn super::catalog::SharedRecords> {
+        self.catalog.shared_records()
+    }
+
     /// Whether the blob store can give anybody an address at which an object may be read for some time.
     ///
     /// # Errors

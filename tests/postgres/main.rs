@@ -32,10 +32,17 @@ fn catalog_conforms() {
 }
 
 #[test]
+fn shared_records_conform() {
+    let Some(cluster) = shared() else { return };
+    conformance::shared_records(cluster.catalog().shared_records().unwrap()).unwrap();
+}
+
+#[test]
 fn catalog_behind_pgbouncer_in_transaction_mode_conforms() {
     let Some(cluster) = shared() else { return };
     let Some(bouncer) = Bouncer::start(cluster) else { return };
     let url = cluster.tcp_url(&cluster.database(), bouncer.port);
     let catalog = lxd_image::store::PostgresCatalog::init(&url, "store-1", &PostgresOptions::new()).unwrap();
     conformance::catalog(&catalog).unwrap();
+    conformance::shared_records(catalog.shared_records().unwrap()).unwrap();
 }

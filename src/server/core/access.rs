@@ -248,8 +248,11 @@ pub(crate) fn find_local_image(
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
-        let opened = || secret.is_some_and(|secret| handler.tokens.opens(&image.fingerprint, secret));
-        if !(image.public || request.is_trusted() || opened()) {
+        let opened = || match secret {
+            Some(secret) => handler.tokens.opens(&image.fingerprint, secret),
+            None => Ok(false),
+        };
+        if !(image.public || request.is_trusted() || opened()?) {
             continue;
         }
         // Only images that the client may see get here, so `Ambiguous` reveals no private one.

@@ -120,16 +120,28 @@ impl Events {
     /// `context` has details in the keys that LXD uses for the action, and is `null` where it has
     /// none. The requestor is the SHA-256 of the client's certificate, or empty for an untrusted
     /// client that caused a download.
-    pub(crate) fn lifecycle(&self, action: &str, source: &str, context: &Value, client: &Client) {
+    ///
+    /// `share` gets the event for the listeners of other servers.
+    pub(super) fn lifecycle(
+        &self,
+        action: &str,
+        source: &str,
+        context: &Value,
+        client: &Client,
+        share: impl FnOnce(&Value),
+    ) {
         let requestor = match client {
             Client::Trusted(certificate) => json!({"username": certificate.to_string(), "protocol": "tls"}),
             Client::Untrusted => json!({"username": "", "protocol": ""}),
         };
-        self.tell(
-            |kinds| kinds.lifecycle,
-            "lifecycle",
-            || json!({"action": action, "source": source, "context": context, "requestor": requestor, "project": "default"}),
-        );
+        let metadata = json!({"action": action, "source": source, "context": context, "requestor": requestor, "project": "default"});
+        share(&metadata);
+        self.tell(|kinds| kinds.lifecycle, "lifecycle", || metadata);
+    }
+
+    /// Publishes what happened at another server.
+    pub(super) fn relay_lifecycle(&self, metadata: Value) {
+        self.tell(|kinds| kinds.lifecycle, "lifecycle", || metadata);
     }
 
     /// Disconnects all listeners, as part of the shutdown. Events that are queued are still

@@ -8,13 +8,14 @@
 //! | `by_version` | the rule when such an index is made again | one maker at a time |
 //! | `upstream_cache` | queries to the upstream and downloads from it | 8 queries, 8 downloads |
 //! | `operations`, `events` | background work and who follows it | 256 tasks, 256 listeners |
+//! | `fleet` | what the servers of one store tell each other | 5,000 operations in a list |
 //! | `tokens` | the secrets that trusted clients issue | 1,000 tokens, 5 minutes |
 //! | `verified` | which stored files have been hashed already | 100,000 images |
 //! | `notes` | log messages that belong to no request | 10,000 remembered messages |
 //!
 //! # Invariants
 //!
-//! - State is in memory only. A restart forgets tokens, operations and answers of the upstream;
+//! - State is in memory only, or in shared records that expire (`fleet`). A restart forgets tokens, operations and answers of the upstream;
 //!   images and aliases are in the store, and nothing else has to survive.
 //! - No lock is held while the store, the disk or another server is asked. A service marks what it
 //!   does under its lock, works without it, and removes the mark by a guard that also runs on a
@@ -26,6 +27,7 @@
 pub(crate) mod access;
 pub(crate) mod by_version;
 pub(crate) mod events;
+pub(crate) mod fleet;
 pub(crate) mod notes;
 pub(crate) mod operations;
 pub(crate) mod public;

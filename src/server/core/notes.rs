@@ -73,6 +73,11 @@ impl Notes {
         self.tell(&format_args!("a list was cut short: {error}"));
     }
 
+    /// Reports that the other servers of the store can't be reached by the catalog.
+    pub(crate) fn fleet(&self, error: &Error) {
+        self.tell(&format_args!("the other servers of this store are not told of changes for now: {error}"));
+    }
+
     /// Reports what was left out of an image of the upstream.
     pub(crate) fn omitted(&self, omissions: &Omissions) {
         for omission in omissions.iter().take(MAX_LISTED) {

@@ -1,5 +1,6 @@
 //! [`TokenStore`]: secrets that trusted clients issue for others: to download one private image, or to upload one
-//! image. A token is used once, expires, and is in memory only, as a digest. A wrong token has the same effect as none.
+//! image. A token is used once, expires, and is kept as a digest only: in memory, or in the shared records of a catalog
+//! that several servers have. A wrong token has the same effect as none.
 //!
 //! # Life of a token
 //!
@@ -21,6 +22,8 @@
 //!   token changes how long the answer takes.
 //! - A token of one scope never works for the other.
 //! - The token and its operation end together: use, expiry and cancellation change both.
+
+mod shared;
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -53,6 +56,16 @@ impl SecretDigest {
     /// Hashes a secret.
     pub(crate) fn of(secret: &str) -> Self {
         Self(Fingerprint::of(secret.as_bytes()))
+    }
+
+    /// The digest as 64 hexadecimal digits: the name of a token among those of all servers.
+    pub(crate) fn name(&self) -> String {
+        self.0.to_string()
+    }
+
+    /// Whether the digest has this name, compared in constant time.
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        name.parse().is_ok_and(|other| self.matches(&Self(other)))
     }
 
     /// Compares two digests in constant time.
@@ -125,10 +138,14 @@ impl TokenStore {
         random(&mut bytes)?;
         // Hexadecimal digits need no escaping in a header, a query or JSON.
         let secret = hex(&bytes);
+        if let Some(fleet) = self.operations.fleet() {
+            shared::issue(fleet, &SecretDigest::of(&secret), scope, operation)?;
+            return Ok(secret);
+        }
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|token| token.ends > now);
         if all.len() >= MAX_TOKENS {
-            return Err(Error::new(ErrorKind::Busy, "too many tokens are valid at once"));
+            return Err(too_many());
         }
         let operation = operation.to_owned();
         all.push(Token {
@@ -142,8 +159,18 @@ impl TokenStore {
     }
 
     /// Whether `secret` allows to download the image. The first use shortens the token's validity to `USED_LIFETIME`.
-    pub(crate) fn opens(&self, fingerprint: &Fingerprint, secret: &str) -> bool {
-        self.opens_at(fingerprint, secret, Instant::now())
+    ///
+    /// # Errors
+    /// Those of a catalog that several servers have.
+    pub(crate) fn opens(&self, fingerprint: &Fingerprint, secret: &str) -> Result<bool> {
+        if let Some(fleet) = self.operations.fleet() {
+            let Some(first) = shared::opens(fleet, fingerprint, &SecretDigest::of(secret))? else { return Ok(false) };
+            if let Some(operation) = first {
+                self.operations.used_anywhere(&operation)?;
+            }
+            return Ok(true);
+        }
+        Ok(self.opens_at(fingerprint, secret, Instant::now()))
     }
 
     /// [`opens`](Self::opens) at a given time, for tests.
@@ -174,8 +201,14 @@ impl TokenStore {
     ///
     /// Removing it before the upload begins means that two clients with the same secret can't both
     /// upload. A failed upload needs a new token.
-    pub(crate) fn take_upload(&self, secret: &str) -> Option<UploadSpec> {
-        self.take_upload_at(secret, Instant::now())
+    ///
+    /// # Errors
+    /// Those of a catalog that several servers have.
+    pub(crate) fn take_upload(&self, secret: &str) -> Result<Option<UploadSpec>> {
+        let Some(fleet) = self.operations.fleet() else { return Ok(self.take_upload_at(secret, Instant::now())) };
+        let Some((spec, operation)) = shared::take_upload(fleet, &SecretDigest::of(secret))? else { return Ok(None) };
+        self.operations.used_anywhere(&operation)?;
+        Ok(Some(spec))
     }
 
     /// [`take_upload`](Self::take_upload) at a given time, for tests.
@@ -201,9 +234,21 @@ impl TokenStore {
     /// Revokes the token that this operation represents; nothing where it represents none.
     ///
     /// The caller cancels the operation itself.
-    pub(crate) fn revoke(&self, operation: &str) {
+    ///
+    /// # Errors
+    /// Those of a catalog that several servers have.
+    pub(crate) fn revoke(&self, operation: &str) -> Result<()> {
+        if let Some(fleet) = self.operations.fleet() {
+            return shared::revoke(fleet, operation);
+        }
         self.all.lock().unwrap_or_else(PoisonError::into_inner).retain(|token| token.operation != operation);
+        Ok(())
     }
+}
+
+/// The error of a token beyond `MAX_TOKENS`.
+fn too_many() -> Error {
+    Error::new(ErrorKind::Busy, "too many tokens are valid at once")
 }
 
 /// Fills `bytes` with random numbers that nobody can predict.
@@ -259,10 +304,10 @@ mod tests {
         let (tokens, image) = (tokens(), Fingerprint::of(b"one"));
         let upload = tokens.issue(TokenScope::Upload(Box::default()), "").unwrap();
         let read = tokens.issue(TokenScope::Image(image), "").unwrap();
-        assert!(!tokens.opens(&image, &upload) && tokens.take_upload(&read).is_none());
-        assert!(tokens.take_upload(&upload).is_some());
-        assert!(tokens.take_upload(&upload).is_none());
-        assert!(tokens.opens(&image, &read));
+        assert!(!tokens.opens(&image, &upload).unwrap() && tokens.take_upload(&read).unwrap().is_none());
+        assert!(tokens.take_upload(&upload).unwrap().is_some());
+        assert!(tokens.take_upload(&upload).unwrap().is_none());
+        assert!(tokens.opens(&image, &read).unwrap());
     }
 
     #[test]
@@ -274,7 +319,7 @@ mod tests {
             tokens.issue_at(TokenScope::Image(image), "", now).unwrap();
         }
         assert_eq!(tokens.issue_at(TokenScope::Image(image), "", now).unwrap_err().kind(), ErrorKind::Busy);
-        tokens.revoke("first");
+        tokens.revoke("first").unwrap();
         assert!(!tokens.opens_at(&image, &first, now));
         assert!(tokens.issue_at(TokenScope::Image(image), "", now).is_ok());
         assert!(tokens.issue_at(TokenScope::Image(image), "", now + UNUSED_LIFETIME).is_ok());

@@ -35,6 +35,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, FingerprintPrefix};
 use crate::metadata::{Architecture, ImageType};
 use crate::progress::{Cancel, Monitor};
+use crate::server::core::fleet::FetchTurn;
 use crate::server::core::transfer::ImageTransfer;
 use crate::server::handler::Handler;
 use crate::server::message::Client;
@@ -315,6 +316,13 @@ impl UpstreamCache {
         // The monitor of the cache, not of the request: the download serves everybody who waits for
         // it, so it goes on when the client that caused it leaves.
         let monitor = Monitor::none().with_cancel(self.cancel.clone());
+        // Of all servers of the store, one fetches it.
+        let _lease = match handler.operations.fleet().map(|fleet| fleet.fetch_turn(fingerprint, &monitor)) {
+            None => None,
+            Some(Ok(FetchTurn::Mine(lease))) => Some(lease),
+            Some(Ok(FetchTurn::Fetched(image))) => return Ok(*image),
+            Some(Err(error)) => return Err(as_server_error(error)),
+        };
         let fetched = fetch.fetch(fingerprint, alias.as_deref(), &handler.store, &monitor);
         // A transfer that returns another image than the one asked for must not get it served under
         // this name.

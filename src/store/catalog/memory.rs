@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::records::{MemoryRecords, SharedRecords};
 use super::sqlite::{already_there, check_objects, no_target, row_changed};
 use super::{AliasPage, AliasQuery, Catalog, ImagePage, ImageQuery, Object, Order, Position, Totals, Transaction};
 use crate::error::{Error, ErrorKind, Result};
@@ -33,6 +34,8 @@ const MAX_RUNS: usize = 100;
 pub struct MemoryCatalog {
     /// The snapshot after the last commit. Readers and transactions clone the pointer and hold no lock.
     current: RwLock<Arc<State>>,
+    /// Apart from the rows: no transaction reads them.
+    records: MemoryRecords,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -216,6 +219,10 @@ impl Catalog for MemoryCatalog {
         Err(Error::new(ErrorKind::Transient, "others changed the catalog each time before this change was done")
             .with_hint("try again"))
     }
+
+    fn shared_records(&self) -> Option<&dyn SharedRecords> {
+        Some(&self.records)
+    }
 }
 
 /// A transaction: the snapshot that it started from, and a copy of its own once it changes something.
@@ -375,6 +382,11 @@ mod tests {
     #[test]
     fn memory_catalog_passes_the_conformance_suite() {
         crate::store::conformance::catalog(&MemoryCatalog::new()).unwrap();
+    }
+
+    #[test]
+    fn memory_records_pass_the_conformance_suite() {
+        crate::store::conformance::shared_records(MemoryCatalog::new().shared_records().unwrap()).unwrap();
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! | `columns` | how databases store the fields of images and notes |
 //! | `query` | what is asked for: filters, order, position, limit |
 //! | `object` | notes about objects that no row names |
+//! | `records` | records with an expiry, by which servers coordinate |
 //! | `memory` | a catalog in memory |
 //! | `sqlite` | a catalog in an SQLite database, with `pool` (connections), `schema` (tables, rows and SQL), `migration` (from older layouts), `waiting` (locks), `watch` (has it changed?), `reserve` (deleting on a full disk) and `failure` (errors) |
 //! | `postgres` | a catalog in a PostgreSQL database that several machines share |
@@ -22,6 +23,7 @@ mod pool;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod query;
+mod records;
 mod reserve;
 mod schema;
 mod sqlite;
@@ -33,6 +35,7 @@ pub use object::{Object, ObjectState};
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresCatalog, PostgresOptions};
 pub use query::{AliasPage, AliasQuery, ImagePage, ImageQuery, Order, Position, Totals};
+pub use records::{Expected, MAX_RECORD_BYTES, SharedRecord, SharedRecords};
 pub use sqlite::SqliteCatalog;
 
 use super::blobs::BlobKey;
@@ -140,6 +143,12 @@ pub trait Catalog: Send + Sync {
     /// `Busy` if other writers took longer than the configured wait; `StorageFull`; `Transient` if
     /// it conflicted with others too often; those of `work`; see [`Catalog`].
     fn write(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>) -> Result<()>;
+
+    /// Returns the records by which the servers of this store coordinate; `None` for a catalog that one machine uses,
+    /// whose servers need none.
+    fn shared_records(&self) -> Option<&dyn SharedRecords> {
+        None
+    }
 }
 
 /// The time of this machine, in seconds since 1970.

@@ -1,5 +1,5 @@
 //! Conformance suites for implementations of [`BlobStore`](super::BlobStore) and
-//! [`Catalog`](super::Catalog), one for each trait.
+//! [`Catalog`](super::Catalog) and its [`SharedRecords`](super::SharedRecords), one for each trait.
 //!
 //! Run them in the tests of an implementation. A suite returns an error with a sentence that says
 //! which part of the contract is violated.
@@ -14,9 +14,11 @@
 
 mod blobs;
 mod catalog;
+mod records;
 
 pub use blobs::blobs;
 pub use catalog::catalog;
+pub use records::shared_records;
 
 use crate::error::{Error, Result};
 

@@ -15,6 +15,7 @@ use crate::store::{Scratch, alias, stream, unified};
 mod aliases;
 mod changes;
 mod direct;
+mod fleet;
 mod listening;
 mod listing;
 mod odd;

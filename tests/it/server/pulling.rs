@@ -26,7 +26,7 @@ pub(super) struct Elsewhere {
     /// Whether another server on the store brings each image first.
     raced: AtomicBool,
     asked: AtomicUsize,
-    fetched: AtomicUsize,
+    pub(super) fetched: AtomicUsize,
     pushed: Mutex<Vec<(Push, Fingerprint)>>,
 }
 

@@ -99,5 +99,5 @@ fn expected(handler: &Handler, request: &Request, name: &str) -> Result<Option<(
 
 /// Publishes an event about this alias.
 fn told(handler: &Handler, request: &Request, action: &str, name: &str, context: &Value) {
-    handler.operations.events().lifecycle(action, &aliases::location(name), context, &request.client);
+    handler.operations.lifecycle(action, &aliases::location(name), context, &request.client);
 }

@@ -112,7 +112,7 @@ fn based_on(request: &Request, image: &StoredImage) -> Result<Option<ETag>> {
 /// Publishes an event about this image.
 fn told(handler: &Handler, request: &Request, action: &str, image: &StoredImage) {
     let location = operation_result::location(image);
-    handler.operations.events().lifecycle(action, &location, &Value::Null, &request.client);
+    handler.operations.lifecycle(action, &location, &Value::Null, &request.client);
 }
 
 /// Issues a token that lets its holder download a private image.
@@ -146,7 +146,7 @@ pub(super) fn refresh(handler: &Handler, request: &Request, fingerprint: &str) -
             Ok(Refreshed::Replaced { fingerprint: new }) => {
                 let location = format!("/1.0/images/{new}");
                 let context = json!({"old": image.fingerprint.to_string()});
-                operations.events().lifecycle("image-refreshed", &location, &context, &client);
+                operations.lifecycle("image-refreshed", &location, &context, &client);
                 let found = [("refreshed", json!(true)), ("fingerprint", json!(new.to_string()))];
                 operation
                     .succeed(&[location], found.into_iter().chain(operation_result::left_out(&monitor.omissions())));

@@ -56,10 +56,10 @@ pub(super) fn left_out(omissions: &Omissions) -> Vec<(&'static str, Value)> {
 pub(crate) fn created(operations: &Operations, image: &StoredImage, client: &Client) {
     let source = location(image);
     let context = json!({"type": image.image_type.name()});
-    operations.events().lifecycle("image-created", &source, &context, client);
+    operations.lifecycle("image-created", &source, &context, client);
     for alias in &image.aliases {
         let target = json!({"target": image.fingerprint.to_string()});
-        operations.events().lifecycle("image-alias-created", &super::aliases::location(&alias.name), &target, client);
+        operations.lifecycle("image-alias-created", &super::aliases::location(&alias.name), &target, client);
     }
 }
 

@@ -17,7 +17,7 @@ use crate::server::message::Response;
 
 /// One operation.
 pub(super) fn get(handler: &Handler, id: &str) -> Response {
-    one(Ok(handler.operations.get(id)))
+    one(handler.operations.find(id))
 }
 
 /// Cancels an operation. Where it stands for a token, that opens nothing any more.
@@ -25,8 +25,10 @@ pub(super) fn get(handler: &Handler, id: &str) -> Response {
 /// The token is revoked first, so that it can't be used between the two steps.
 pub(super) fn cancel(handler: &Handler, id: &str) -> Response {
     // Without effect on an operation that represents no token.
-    handler.tokens.revoke(id);
-    handler.operations.cancel(id).map_or_else(|error| answer::error(&error, true), |()| answer::done())
+    let revoked = handler.tokens.revoke(id);
+    revoked
+        .and_then(|()| handler.operations.cancel_anywhere(id))
+        .map_or_else(|error| answer::error(&error, true), |()| answer::done())
 }
 
 /// The response for an operation that was looked for.
@@ -42,7 +44,11 @@ fn one(found: Result<Option<crate::protocol::rest::Operation>>) -> Response {
 pub(super) fn list(handler: &Handler, address: &Address) -> Response {
     let objects = is_recursive(address);
     let mut by_status: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    for mut operation in handler.operations.list() {
+    let all = match handler.operations.list_all() {
+        Ok(all) => all,
+        Err(error) => return answer::error(&error, true),
+    };
+    for mut operation in all {
         // The secret of a token is shown with its own operation only.
         // A list is shown on screens and in logs more often than one operation.
         operation.metadata.remove("secret");
@@ -55,7 +61,7 @@ pub(super) fn list(handler: &Handler, address: &Address) -> Response {
 
 /// One operation when it has ended, or when the time that the client waits is over.
 pub(super) fn wait(handler: &Handler, address: &Address, id: &str) -> Response {
-    one(timeout(address).and_then(|time| handler.operations.wait(id, time)))
+    one(timeout(address).and_then(|time| handler.operations.wait_anywhere(id, time)))
 }
 
 /// The time that a client waits; `None` for as long as the server lets it.

@@ -73,7 +73,7 @@ pub(crate) fn redeem_upload_token(handler: &Handler, request: &Request) -> Optio
         return None;
     }
     let secret = field(&request.headers, upload::SECRET).ok().flatten()?;
-    let spec = handler.tokens.take_upload(&secret)?;
+    let spec = handler.tokens.take_upload(&secret).ok().flatten()?;
     Some(UploadGrant { spec, secret })
 }
 

@@ -6,6 +6,7 @@
 //! UTF-8, which HTTP leaves open.
 
 use http::HeaderMap;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Escaped, Result};
 use crate::fingerprint::Fingerprint;
@@ -18,7 +19,7 @@ use crate::store::{Alias, ImportOptions, StoredImage};
 
 /// The properties, aliases and other settings of an image that a client uploads or imports: from
 /// headers, from a JSON body, or from the request that issued an upload token.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct UploadSpec {
     /// The fingerprint that the image must have.
     pub(super) fingerprint: Option<Fingerprint>,
@@ -30,13 +31,33 @@ pub(crate) struct UploadSpec {
     /// sent.
     pub(super) properties: Vec<(String, String)>,
     /// Aliases that the image gets. One that is taken fails the upload.
+    #[serde(with = "alias_pairs")]
     pub(super) aliases: Vec<Alias>,
     /// The expiry date in seconds since 1970; from a JSON body only.
     pub(super) expires_at: Option<i64>,
     /// The type that the client names. The image itself determines its type; a difference is reported as an omission.
+    #[serde(skip)]
     pub(super) image_type: Option<ImageType>,
     /// Headers that ask for something that the upload token does not allow.
+    #[serde(skip)]
     pub(super) refused: Vec<&'static str>,
+}
+
+/// Aliases as pairs of name and description, in the record of a token that all servers of a store read.
+mod alias_pairs {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::store::Alias;
+
+    pub(super) fn serialize<S: Serializer>(aliases: &[Alias], serializer: S) -> Result<S::Ok, S::Error> {
+        let pairs: Vec<(&str, &str)> = aliases.iter().map(|alias| (&*alias.name, &*alias.description)).collect();
+        pairs.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Alias>, D::Error> {
+        let pairs: Vec<(String, String)> = Vec::deserialize(deserializer)?;
+        Ok(pairs.into_iter().map(|(name, description)| Alias { name, description }).collect())
+    }
 }
 
 impl UploadSpec {

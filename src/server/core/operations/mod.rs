@@ -20,16 +20,18 @@
 //! what it did is done, and the client should see it. Numbers and names of the states are those of
 //! LXD's API (`doc/rest-api.md`).
 //!
-//! # Why everything is in memory
+//! # Where they are
 //!
-//! Operations describe work of this process. After a restart there is no worker any more, and
-//! clients of LXD and Incus treat a missing operation as ended. What an operation did is in the
-//! store.
+//! Operations describe work of this process, and are in its memory. After a restart there is no
+//! worker any more, and clients of LXD and Incus treat a missing operation as ended. What an
+//! operation did is in the store. Where several servers have one catalog, `shared` finds those of
+//! the others by records that expire.
 
 mod handle;
+mod shared;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -37,6 +39,7 @@ use crate::fingerprint::hex;
 use crate::progress::Cancel;
 use crate::protocol::rest;
 use crate::server::core::events::Events;
+use crate::server::core::fleet::Fleet;
 use crate::server::core::tokens::{self, SecretDigest};
 
 pub(crate) use handle::OperationHandle;
@@ -134,6 +137,8 @@ struct Registry {
     changed: Condvar,
     /// The listeners of `GET /1.0/events`.
     events: Events,
+    /// The other servers of the store, where the catalog has shared records.
+    fleet: OnceLock<Arc<Fleet>>,
 }
 
 /// The operations of a server. Clones share the same registry.
@@ -187,7 +192,7 @@ impl Operations {
             token: None,
         };
         // Under the lock, so that no listener sees a change before the beginning.
-        self.0.events.operation(&entry.snapshot());
+        self.0.publish(&entry);
         state.all.push_back(entry);
         Ok(OperationHandle::new(Arc::clone(&self.0), id, cancel))
     }
@@ -226,7 +231,7 @@ impl Operations {
         // Only a request that would really wait is refused: an operation that has ended needs no
         // thread.
         if state.find(id).is_some_and(|entry| !entry.status.is_over()) && state.waiting >= MAX_WAITERS {
-            return Err(Error::new(ErrorKind::Busy, "too many clients wait for operations of this server"));
+            return Err(too_many_waiters());
         }
         state.waiting += 1;
         let found = loop {
@@ -333,8 +338,16 @@ impl Registry {
     ///
     /// Called with the lock held, so that events are queued in the order of the changes.
     fn notify(&self, entry: &Entry) {
-        self.events.operation(&entry.snapshot());
+        self.publish(entry);
         self.changed.notify_all();
+    }
+
+    /// Publishes a change to the listeners, and notes it for the other servers.
+    fn publish(&self, entry: &Entry) {
+        self.events.operation(&entry.snapshot());
+        if let Some(fleet) = self.fleet.get() {
+            fleet.changed(&entry.operation.id);
+        }
     }
 }
 
@@ -393,6 +406,11 @@ impl Entry {
         snapshot.status_code = self.status as u16;
         snapshot
     }
+}
+
+/// The error of a wait beyond `MAX_WAITERS`.
+fn too_many_waiters() -> Error {
+    Error::new(ErrorKind::Busy, "too many clients wait for operations of this server")
 }
 
 /// The path of an operation.

@@ -20,6 +20,7 @@ mod failure;
 mod migrations;
 mod options;
 mod pool;
+mod records;
 mod rows;
 mod runtime;
 mod select;
@@ -47,7 +48,9 @@ use self::select::{COLUMNS, POSITION, Plan, Select, WALK};
 use self::session::{Endpoint, Session};
 use self::version::Watch;
 use super::columns::end_of_prefix;
-use super::{AliasPage, AliasQuery, Catalog, ImagePage, ImageQuery, Object, Order, Position, Totals, Transaction};
+use super::{
+    AliasPage, AliasQuery, Catalog, ImagePage, ImageQuery, Object, Order, Position, SharedRecords, Totals, Transaction,
+};
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, FingerprintPrefix};
 use crate::format::ImageType;
@@ -391,5 +394,9 @@ impl Catalog for PostgresCatalog {
 
     fn write(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>) -> Result<()> {
         transaction::write(self, work)
+    }
+
+    fn shared_records(&self) -> Option<&dyn SharedRecords> {
+        Some(self)
     }
 }
