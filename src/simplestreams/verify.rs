@@ -1,4 +1,4 @@
-//! Verify: reads every file that the list names, and computes the fingerprint of every image from its files.
+//! Verify: reads every file that the list names, computes the fingerprint of every image from its files, and applies every delta.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -99,6 +99,8 @@ impl Tree {
         let of_images = listing.images().iter().flat_map(|image| std::iter::once(&image.first).chain(&image.rootfs));
         let of_images: BTreeSet<&str> = of_images.map(|file| file.path.as_str()).collect();
         let mut bad: BTreeSet<&str> = BTreeSet::new();
+        // Two images with one rootfs, for LXD and for Incus, have the same deltas.
+        let mut checked_deltas: BTreeSet<&str> = BTreeSet::new();
         for (path, item) in &wanted {
             options.monitor.report(Phase::Hash, report.bytes, Some(total))?;
             if item.sha256.is_empty() && !of_images.contains(item.path.as_str()) {
@@ -125,6 +127,16 @@ impl Tree {
                 continue;
             }
             findings.extend(self.check_image(image, &options.monitor)?);
+        }
+        for image in listing.images() {
+            for delta in &image.deltas {
+                let files = [Some(&delta.file), Some(&delta.base), image.rootfs.as_ref()];
+                if !files.into_iter().flatten().any(|file| bad.contains(file.path.as_str()))
+                    && checked_deltas.insert(delta.file.path.as_str())
+                {
+                    findings.extend(self.check_delta(image, delta, &options.monitor)?);
+                }
+            }
         }
         report.images = listing.images().len();
         report.files = wanted.len();
