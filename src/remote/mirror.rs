@@ -240,11 +240,22 @@ impl MirrorWriter for TreeTarget {
     }
 
     fn finish(&mut self, remote: &dyn Remote, monitor: &Monitor) -> Result<()> {
+        self.writer.describe(self.about.iter().map(|(key, about)| (key.as_str(), &**about)))?;
+        if self.with_deltas.is_empty() {
+            return Ok(());
+        }
+        // Read once: a mirror that is up to date asks for thousands of deltas that are here.
+        let listing = self.writer.tree().listing()?;
+        let here: BTreeSet<_> = listing.images().iter().flat_map(StreamImage::delta_digests).collect();
         // Once all images are there, since a delta needs two of them.
         for image in &self.with_deltas {
             for delta in &image.deltas {
+                if delta.file.sha256.is_some_and(|sha256| here.contains(&(image.fingerprint, sha256))) {
+                    continue;
+                }
+                monitor.check()?;
                 let open = || remote.open_delta(delta, monitor);
-                match self.writer.adopt_delta(image, delta, monitor, open) {
+                match restarting(monitor, || self.writer.adopt_delta(image, delta, monitor, open)) {
                     Ok(_) => {}
                     Err(error) if is_image_error(&error) => {
                         let part = format!("delta from version `{}`", delta.base_version).into();
@@ -255,7 +266,7 @@ impl MirrorWriter for TreeTarget {
                 }
             }
         }
-        self.writer.describe(self.about.iter().map(|(key, about)| (key.as_str(), &**about)))
+        Ok(())
     }
 
     fn delete(

@@ -179,12 +179,13 @@ impl TreeWriter {
             publication.aliases.push(default_alias(&publication.properties));
         }
         publication.aliases.extend(options.aliases.iter().cloned());
-        let deltas = self.make_deltas(&publication, options)?;
+        let mut deltas = self.make_deltas(&publication, options)?;
         self.commit(|products| {
             products.publish(&publication)?;
-            for (base_version, file) in &deltas {
-                products.publish_delta(&publication.product, &publication.fingerprint, base_version, file);
-            }
+            // In the same change, so that no client sees the image without them. A base may have been removed meanwhile.
+            deltas.retain(|(base, file)| {
+                products.publish_delta(&publication.product, &publication.fingerprint, base, file)
+            });
             Ok(())
         })?;
         let deltas = deltas.into_iter().map(|(base_version, file)| AddedDelta { base_version, size: file.size });

@@ -52,32 +52,58 @@ impl TreeWriter {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             listing => listing?,
         };
+        // A version of the same minute is older: the new image gets a key that sorts after it.
+        let is_older = |key: &str| {
+            let same = key.strip_prefix(&*image.version).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'));
+            same || by_number(key, &image.version).is_lt()
+        };
         let mut bases: Vec<&StreamImage> = listing
             .images()
             .iter()
             .filter(|other| other.product == image.product && other.root_kind == Some(*kind))
-            .filter(|other| by_number(&other.version, &image.version).is_lt())
+            .filter(|other| is_older(&other.version))
             .collect();
         bases.sort_by(|one, other| by_number(&other.version, &one.version));
         // Several images of a version share their rootfs.
         bases.dedup_by(|one, other| one.version == other.version);
+        let mut how = DeltaOptions::new();
+        if let Some(threads) = self.tree.options.threads {
+            how = how.threads(threads);
+        }
         let mut made = Vec::new();
         for base in bases.into_iter().take(wanted) {
-            let Some(old) = &base.rootfs else { continue };
-            let old = open(&self.tree.root.join(old.checked_path()?.to_file()))?;
+            let old = match self.sound_base(base, monitor) {
+                Ok(old) => old,
+                Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+                Err(error) => {
+                    dropped(format!("the rootfs of version `{}` is damaged: {error}", base.version));
+                    continue;
+                }
+            };
             let new = open(&self.tree.root.join(rootfs.path.to_file()))?;
-            let mut how = DeltaOptions::new();
-            if let Some(threads) = self.tree.options.threads {
-                how = how.threads(threads);
-            }
             let (staged, _) = self.stage_written("delta", |out| delta::make(&old, &new, out, &how, monitor))?;
             if staged.size >= rootfs.size {
-                dropped(format!("the delta from version `{}` is larger than the rootfs", base.version));
+                dropped(format!("the delta from version `{}` is no smaller than the rootfs", base.version));
                 continue;
             }
             made.push((base.version.clone(), self.place(staged, Part::Delta(*kind), monitor)?));
         }
         Ok(made)
+    }
+
+    /// Opens the rootfs of an image whose bytes are those of the list: a delta from others would fail on every client.
+    fn sound_base(&self, image: &StreamImage, monitor: &Monitor) -> Result<Blob> {
+        let rootfs = image.rootfs.as_ref().ok_or_else(|| Error::malformed("the image has no rootfs"))?;
+        let path = self.tree.root.join(rootfs.checked_path()?.to_file());
+        if let Some(expected) = rootfs.sha256 {
+            let mut hasher = Hasher::new();
+            super::files::read_whole(&path, &mut [&mut hasher], monitor)?;
+            let found = hasher.finish();
+            if found != expected {
+                return Err(Error::mismatch("the digest", expected.to_string(), found.to_string()).in_file(path));
+            }
+        }
+        open(&path)
     }
 
     /// Adds a delta of another list, if image and base are here and the delta is not. `open` is called only if its file is missing

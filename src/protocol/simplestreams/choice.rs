@@ -90,6 +90,12 @@ pub struct StreamImage {
 }
 
 impl StreamImage {
+    /// Its fingerprint with the digest of each of its deltas.
+    #[cfg(feature = "remote")]
+    pub(crate) fn delta_digests(&self) -> impl Iterator<Item = (Fingerprint, Fingerprint)> + '_ {
+        self.deltas.iter().filter_map(|delta| Some((self.fingerprint, delta.file.sha256?)))
+    }
+
     /// The size of all its files in bytes; a file of unknown size counts as 0.
     #[must_use]
     pub fn size(&self) -> u64 {

@@ -33,7 +33,7 @@ pub(crate) fn put(files: &Files, path: &str, bytes: impl Into<Vec<u8>>) {
     files.lock().unwrap().insert(path.to_owned(), bytes.into());
 }
 
-fn item(files: &Files, ftype: &str, name: &str, bytes: &[u8]) -> Value {
+pub(crate) fn item(files: &Files, ftype: &str, name: &str, bytes: &[u8]) -> Value {
     put(files, &format!("/images/{name}"), bytes);
     json!({"ftype": ftype, "path": format!("images/{name}"), "size": bytes.len(), "sha256": Fingerprint::of(bytes).to_string()})
 }
