@@ -229,7 +229,7 @@ fn bad_delta_leads_to_the_whole_file_and_a_note() {
         ("not there", |origin| _ = origin.files.lock().unwrap().remove("/images/0-1.vcdiff"), "404"),
         (
             "truncated on the server",
-            |origin| origin.files.lock().unwrap().get_mut("/images/0-1.vcdiff").unwrap().truncate(200),
+            |origin| origin.files.lock().unwrap().get_mut("/images/0-1.vcdiff").unwrap().truncate(20),
             "",
         ),
         (

@@ -26,7 +26,8 @@ fn packed(scratch: &Scratch, number: i64) -> ImageSource {
     })
     .take(300_000)
     .collect();
-    content[..number as usize * 10].fill(number as u8);
+    // Each version has a place of its own that only it changed, so that no two deltas are the same.
+    content[number as usize * 1000..][..10].fill(number as u8);
     fs::write(root.join("content"), content).unwrap();
     let mut metadata = Metadata::new("x86_64", 1_700_000_000 + number * 86_400).unwrap();
     for (key, value) in [("os", "Box"), ("release", "1"), ("variant", "default"), ("architecture", "amd64")] {
@@ -38,7 +39,7 @@ fn packed(scratch: &Scratch, number: i64) -> ImageSource {
         .rootfs_format(RootfsFormat::SquashFs);
     let out = scratch.join(&format!("v{number}.tar.xz"));
     pack(&Rootfs::open(&root).unwrap(), &out, &options).unwrap();
-    ImageSource::open(out, Some(scratch.join(&format!("v{number}.tar.xz.root")))).unwrap()
+    ImageSource::open(out, Some(&scratch.join(&format!("v{number}.tar.xz.root")))).unwrap()
 }
 
 fn add(scratch: &Scratch, tree: &Tree, number: i64, deltas: usize) -> Added {
@@ -99,6 +100,9 @@ fn images_of_one_minute_get_deltas_too() {
     let (tree, _) = tree(&scratch.join("www"));
     add(&scratch, &tree, 1, 1);
     fs::write(scratch.join("root.d/other"), "other").unwrap();
+    for name in ["v1.tar.xz", "v1.tar.xz.root"] {
+        fs::remove_file(scratch.join(name)).unwrap();
+    }
     let second = add(&scratch, &tree, 1, 1);
     assert_eq!(second.deltas.len(), 1);
     assert_eq!(deltas(&tree)[0].0, format!("{}_1", second.deltas[0].base_version));
@@ -269,7 +273,7 @@ fn mirror_into_a_store_fetches_deltas() {
         let options = MirrorOptions::new().filter(filter.parse().unwrap());
         mirror(&remote(&server), MirrorTarget::Store(&store), &options).unwrap()
     };
-    run(&format!("properties.serial={}", deltas(&origin)[0].1.delta_base));
+    run(&format!("serial={}", deltas(&origin)[0].1.delta_base));
     server.forget();
     assert_eq!(run("release=1").copied.len(), 2);
     let asked = server.asked();
@@ -289,6 +293,7 @@ fn command_line_makes_and_uses_deltas_and_tells_of_those_that_fail() {
             .args(words)
             .current_dir(scratch.path())
             .env("LXD_IMAGE_STORE", scratch.join("store"))
+            .env("LXD_IMAGE_CONFIG", scratch.join("config"))
             .env("SSL_CERT_FILE", scratch.join("ca.pem"))
             .output()
             .unwrap();
@@ -307,7 +312,8 @@ fn command_line_makes_and_uses_deltas_and_tells_of_those_that_fail() {
     run(&["simplestreams", "verify", "www"]);
     let server = serve(&scratch.join("www"));
     fs::write(scratch.join("ca.pem"), server.pem()).unwrap();
-    let copy = |image: &str| run(&["copy", &format!("{}{image}", server.text("/")), "local:"]).1;
+    run(&["remote", "add", "up", &server.text("/"), "--protocol", "simplestreams"]);
+    let copy = |image: &str| run(&["copy", &format!("up:{image}"), "local:"]).1;
     copy(&images[0]);
     server.forget();
     assert!(!copy(&images[1]).contains("delta"));
