@@ -67,6 +67,63 @@ def lists():
     yield products({"20240601": {"items": dict(old, delta=item("squashfs.vcdiff", "images/d", delta_base="20240501"))}})
 
 
+def deltas():
+    """Deltas as the target `vcdiff` reads them: by hand, with each kind of instruction, segment and compressor, and by xdelta3 where it is."""
+    base = bytes(range(48, 123)) * 4
+
+    def number(value):
+        digits = [value & 127]
+        while value > 127:
+            value >>= 7
+            digits.insert(0, value & 127 | 128)
+        return bytes(digits)
+
+    def window(indicator, segment, length, compressed, data, instructions, addresses):
+        sections = (data, instructions, addresses)
+        encoding = number(length) + bytes([compressed]) + b"".join(number(len(section)) for section in sections)
+        if indicator & 4:
+            encoding += zlib.adler32(data).to_bytes(4, "big")
+        encoding += b"".join(sections)
+        return bytes([indicator]) + b"".join(number(value) for value in segment) + number(len(encoding)) + encoding
+
+    def seed(mode, first, second):
+        return bytes([mode]) + len(first).to_bytes(2, "big") + first + second
+
+    plain = b"\xd6\xc3\xc4\0"
+    copies = window(1, (len(base), 0), 23, 0, b"AB*", bytes([3, 20, 0, 5, 36, 52, 116]), bytes([10, 3, 1, 10]))
+    pairs = window(1, (36, 0), 10, 0, b"XY", bytes([163, 247]), bytes([0, 10]))
+    target = window(0, (), 8, 0, b"ABCDEFGH", bytes([9]), b"") + window(2, (6, 1), 8, 0, b"", bytes([20, 20]), bytes([2, 0]))
+    checked = window(4, (), 4, 0, b"data", bytes([5]), b"")
+    for windows in (b"", copies, pairs, target, checked, copies + checked + pairs):
+        yield seed(0, base, plain + b"\0" + windows)
+    yield seed(0, base, plain + b"\x04\x03a/b" + checked)
+    # One flat table: every byte is its own code of eight bits.
+    bits = [0] * 7 + [0, 0, 0, 1] + [0] * 20 + [0, 0, 0, 1] + [1] + [0] * 8 + [int(bit) for byte in b"data" for bit in format(byte, "08b")]
+    djw = bytes(sum(bit << at for at, bit in enumerate(bits[start:start + 8])) for start in range(0, len(bits), 8))
+    yield seed(0, base, plain + b"\x01\x01" + window(0, (), 4, 1, b"\x04" + djw, bytes([5]), b""))
+    block = b"\x02\0\x21\x01\x08\0\0\0"
+    xz = b"\xfd7zXZ\0\0\0" + zlib.crc32(b"\0\0").to_bytes(4, "little") + block + zlib.crc32(block).to_bytes(4, "little")
+    first, second = xz + b"\x01\0\x03data", b"\x02\0\x03more"
+    yield seed(0, base, plain + b"\x01\x02" + b"".join(window(0, (), 4, 1, b"\x04" + part, bytes([5]), b"") for part in (first, second)))
+    text = b"".join(b"%d %s\n" % (index * index, base[index % 60:index % 60 + 9]) for index in range(400))
+    changed = text[3000:] + b"new" * 40 + bytes(500) + text[:4000].replace(b"1", b"7")
+    for mode in (1, 17, 49):
+        yield seed(mode, text, changed)
+        yield seed(mode, b"", text)
+        yield seed(mode, text, text)
+    with tempfile.TemporaryDirectory() as made:
+        for name, content in (("old", text), ("new", changed)):
+            with open(os.path.join(made, name), "wb") as sink:
+                sink.write(content)
+        for options in (["-9"], ["-1", "-S", "none"], ["-9", "-S", "djw"], ["-9", "-W", "16384"], ["-n", "-A"]):
+            try:
+                subprocess.run(["xdelta3", "-e", "-f", *options, "-s", "old", "new", "delta"], cwd=made, check=True, stderr=subprocess.DEVNULL)
+            except (OSError, subprocess.CalledProcessError):
+                continue
+            with open(os.path.join(made, "delta"), "rb") as source:
+                yield seed(0, text, source.read())
+
+
 def requests():
     """Requests to a server, as the target `handler` reads them: who asks in a byte, then lines; several with a 0x1e between them."""
     paths = ["/", "/1.0", "/1.0/images", "/1.0/images?recursion=1", "/1.0/images?filter=properties.os%20eq%20Debian%20and%20public%20eq%20true",
@@ -123,6 +180,8 @@ def main():
 
     for data in requests():
         keep("handler", data)
+    for data in deltas():
+        keep("vcdiff", data)
 
     with tempfile.TemporaryDirectory() as made:
         subprocess.run([sys.executable, os.path.join(HERE, "../tests/hostile/make.py"), made], check=True, stdout=subprocess.DEVNULL)

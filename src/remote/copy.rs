@@ -342,7 +342,7 @@ fn source_of(remote: &dyn Remote, reference: &str, found: &StoredImage) -> Updat
 pub fn fetch(remote: &dyn Remote, found: &StoredImage, store: &Store, import: &ImportOptions) -> Result<StoredImage> {
     let monitor = &import.monitored();
     // The download itself resumes and retries; only a replaced file comes up here.
-    restarting(monitor, || remote.open(found, monitor).and_then(|source| store.import(source, import)))
+    restarting(monitor, || remote.open_from(found, store, monitor).and_then(|source| store.import(source, import)))
 }
 
 /// Runs `run`, which brings one image, and starts it again from the beginning when the file was replaced on the server meanwhile:

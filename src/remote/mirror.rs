@@ -19,6 +19,7 @@ use crate::fingerprint::Fingerprint;
 use crate::format::ImageType;
 use crate::omissions::{Omissions, Omitted};
 use crate::progress::Monitor;
+use crate::protocol::simplestreams::StreamImage;
 use crate::simplestreams::{AddOptions, Tree, TreeWriter};
 use crate::store::{Alias, Filter, ImageQuery, Store, StoredImage, UpdateSource};
 
@@ -104,7 +105,7 @@ pub struct Mirrored {
 /// Makes a tree or a store equal to a remote. An image that can't be copied does not stop the others.
 ///
 /// In a tree images of a simplestreams server have the products, versions and aliases that they have there, under both
-/// peers' names; deltas are not mirrored. In a store an alias that several images of one type have there means the one for this
+/// peers' names, with their deltas. In a store an alias that several images of one type have there means the one for this
 /// machine; a container's and a virtual machine's image may share it. An image that loses an alias by that, and every other thing
 /// that is left out, is in [`Mirrored::omissions`].
 ///
@@ -142,7 +143,7 @@ pub fn mirror(remote: &dyn Remote, target: MirrorTarget<'_>, options: &MirrorOpt
                 Err(error) => return Err(error),
             }
         }
-        writer.finish()?;
+        writer.finish(remote, &monitor)?;
         if options.delete {
             done.removed = writer.delete(remote, &there, options, &monitor)?;
         }
@@ -153,7 +154,7 @@ pub fn mirror(remote: &dyn Remote, target: MirrorTarget<'_>, options: &MirrorOpt
         MirrorTarget::Tree(tree) => {
             let writer = tree.lock()?;
             let here = tree.listing()?.images().iter().map(|image| image.fingerprint).collect();
-            run(&mut TreeTarget { writer, here, about: BTreeMap::new() })
+            run(&mut TreeTarget { writer, here, about: BTreeMap::new(), with_deltas: Vec::new() })
         }
         MirrorTarget::Store(store) => run(&mut StoreTarget { store, names: HashMap::new() }),
     }
@@ -187,7 +188,7 @@ trait MirrorWriter {
     /// Copies one image if it is not there. Returns whether it was copied.
     fn take(&mut self, remote: &dyn Remote, image: &StoredImage, monitor: &Monitor) -> Result<bool>;
     /// Called once, after the last image was taken.
-    fn finish(&mut self) -> Result<()>;
+    fn finish(&mut self, remote: &dyn Remote, monitor: &Monitor) -> Result<()>;
     /// Deletes images that are not in `there`, the fingerprints that the remote still names. Returns what was deleted.
     fn delete(
         &mut self,
@@ -205,6 +206,8 @@ struct TreeTarget {
     here: BTreeSet<Fingerprint>,
     /// The products of the remote's lists without their versions, to be written in the end.
     about: BTreeMap<String, std::sync::Arc<crate::protocol::simplestreams::Product>>,
+    /// Images of the remote with deltas.
+    with_deltas: Vec<StreamImage>,
 }
 
 impl MirrorWriter for TreeTarget {
@@ -215,6 +218,9 @@ impl MirrorWriter for TreeTarget {
     fn take(&mut self, remote: &dyn Remote, image: &StoredImage, monitor: &Monitor) -> Result<bool> {
         let listed = remote.listed(image, monitor)?;
         if let Some(listed) = &listed {
+            if !listed.deltas.is_empty() {
+                self.with_deltas.push(listed.clone());
+            }
             self.about.insert(listed.product.clone(), std::sync::Arc::clone(&listed.about));
         }
         if self.here.contains(&image.fingerprint) {
@@ -233,8 +239,34 @@ impl MirrorWriter for TreeTarget {
         Ok(true)
     }
 
-    fn finish(&mut self) -> Result<()> {
-        self.writer.describe(self.about.iter().map(|(key, about)| (key.as_str(), &**about)))
+    fn finish(&mut self, remote: &dyn Remote, monitor: &Monitor) -> Result<()> {
+        self.writer.describe(self.about.iter().map(|(key, about)| (key.as_str(), &**about)))?;
+        if self.with_deltas.is_empty() {
+            return Ok(());
+        }
+        // Read once: a mirror that is up to date asks for thousands of deltas that are here.
+        let listing = self.writer.tree().listing()?;
+        let here: BTreeSet<_> = listing.images().iter().flat_map(StreamImage::delta_digests).collect();
+        // Once all images are there, since a delta needs two of them.
+        for image in &self.with_deltas {
+            for delta in &image.deltas {
+                if delta.file.sha256.is_some_and(|sha256| here.contains(&(image.fingerprint, sha256))) {
+                    continue;
+                }
+                monitor.check()?;
+                let open = || remote.open_delta(delta, monitor);
+                match restarting(monitor, || self.writer.adopt_delta(image, delta, monitor, open)) {
+                    Ok(_) => {}
+                    Err(error) if is_image_error(&error) => {
+                        let part = format!("delta from version `{}`", delta.base_version).into();
+                        let what = Omitted::Dropped { part, reason: error.to_string().into() };
+                        monitor.omit(image.fingerprint.to_string(), what);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
     }
 
     fn delete(
@@ -380,7 +412,7 @@ impl MirrorWriter for StoreTarget<'_> {
         }
     }
 
-    fn finish(&mut self) -> Result<()> {
+    fn finish(&mut self, _: &dyn Remote, _: &Monitor) -> Result<()> {
         Ok(())
     }
 

@@ -31,6 +31,7 @@
 //! | `static_tree.rs` | documents and files below one URL, cached |
 //! | `http/` | transport: TLS, proxies, redirects, time limits |
 //! | `copy.rs`, `mirror.rs`, `refresh.rs` | what is done with remotes |
+//! | `patching.rs` | files out of deltas and what the store has |
 //! | `settings/` | remotes by name, the client's certificate |
 //!
 //! ```no_run
@@ -50,6 +51,7 @@ mod direct;
 mod download;
 mod http;
 mod mirror;
+mod patching;
 mod read_ahead;
 mod refresh;
 #[expect(clippy::module_inception, reason = "the file of the trait is named after the trait")]

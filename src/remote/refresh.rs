@@ -10,7 +10,7 @@ use super::{ClientOptions, Remote, RemoteAddress, Wanted};
 use crate::error::{Error, Result};
 use crate::format::{ImageSource, ImageType};
 use crate::progress::Monitor;
-use crate::store::{Newest, RefreshSource, StoredImage, UpdateSource};
+use crate::store::{Newest, RefreshSource, Store, StoredImage, UpdateSource};
 
 /// Connects to the remote of a source.
 type Open = dyn Fn(&UpdateSource) -> Result<Box<dyn Remote>> + Send + Sync;
@@ -31,7 +31,7 @@ pub fn open_source(source: &UpdateSource, options: ClientOptions) -> Result<Box<
 /// use lxd_image::store::{RefreshOptions, Store};
 ///
 /// let store = Store::open("/var/lib/lxd-image")?;
-/// let sources = RemoteRefresh::new(|source| open_source(source, ClientOptions::new()));
+/// let sources = RemoteRefresh::new(|source| open_source(source, ClientOptions::new())).deltas_from(&store);
 /// for image in store.images()? {
 ///     println!("{:?}", store.refresh(&image.fingerprint, &sources, &RefreshOptions::new())?);
 /// }
@@ -39,6 +39,7 @@ pub fn open_source(source: &UpdateSource, options: ClientOptions) -> Result<Box<
 /// ```
 pub struct RemoteRefresh {
     open: Box<Open>,
+    store: Option<Store>,
     monitor: Monitor,
 }
 
@@ -46,7 +47,14 @@ impl RemoteRefresh {
     /// Connects to remotes with `open`, which is called for each question: it may cache clients.
     #[must_use]
     pub fn new(open: impl Fn(&UpdateSource) -> Result<Box<dyn Remote>> + Send + Sync + 'static) -> Self {
-        Self { open: Box::new(open), monitor: Monitor::none() }
+        Self { open: Box::new(open), store: None, monitor: Monitor::none() }
+    }
+
+    /// The store that is refreshed: where the server has a delta from an image of it, only the delta is downloaded.
+    #[must_use]
+    pub fn deltas_from(mut self, store: &Store) -> Self {
+        self.store = Some(store.clone());
+        self
     }
 
     /// Sets the monitor whose cancellation ends requests for the newest image.
@@ -92,6 +100,9 @@ impl RefreshSource for RemoteRefresh {
         if found.fingerprint != newest.fingerprint {
             return Err(Error::remote("the alias moved on while it was asked for").transient());
         }
-        remote.open(&found, monitor)
+        match &self.store {
+            Some(store) => remote.open_from(&found, store, monitor),
+            None => remote.open(&found, monitor),
+        }
     }
 }

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::{Resolution, UnverifiedImage, Wanted};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
-use crate::format::ImageSource;
+use crate::format::{ImageSource, Input};
 use crate::progress::Monitor;
-use crate::protocol::simplestreams::StreamImage;
-use crate::store::{StoredImage, UpdateSource};
+use crate::protocol::simplestreams::{StreamDelta, StreamImage};
+use crate::store::{Store, StoredImage, UpdateSource};
 
 /// A source of images: a server, or a static tree on disk.
 ///
@@ -83,6 +83,26 @@ pub trait Remote: Send + Sync {
     /// # Errors
     /// `NotFound` when it is gone; those of [`list`](Self::list).
     fn open(&self, image: &StoredImage, monitor: &Monitor) -> Result<ImageSource>;
+
+    /// [`open`](Self::open) for an image that is about to be imported into `store`: a remote that offers deltas may make a file
+    /// of the image out of one that the store has, and download less. A delta that can't be used is recorded in the monitor, and
+    /// the whole file is downloaded. Nothing is added to the store.
+    ///
+    /// # Errors
+    /// As `open`.
+    fn open_from(&self, image: &StoredImage, store: &Store, monitor: &Monitor) -> Result<ImageSource> {
+        let _ = store;
+        self.open(image, monitor)
+    }
+
+    /// Opens the file of a delta that [`listed`](Self::listed) names.
+    ///
+    /// # Errors
+    /// `Unsupported` for remotes without deltas; those of [`open`](Self::open).
+    fn open_delta(&self, delta: &StreamDelta, monitor: &Monitor) -> Result<Input> {
+        let _ = (delta, monitor);
+        Err(Error::unsupported("this remote has no deltas"))
+    }
 
     /// Opens the bytes of an image that was located as [`Resolution::AfterDownload`]. The caller computes the fingerprint and
     /// has already accepted that nothing but the transport vouches for it.

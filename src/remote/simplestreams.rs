@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::http::{ClientOptions, Url};
+use super::patching::Patching;
 use super::similar::is_similar;
 use super::static_tree::StaticTree;
 use super::{Protocol, Remote, Resolution, Wanted};
@@ -24,9 +25,9 @@ use crate::limits::Limits;
 use crate::omissions::{Omission, Omitted};
 use crate::progress::Monitor;
 use crate::protocol::simplestreams::{
-    File, Index, Listing, Products, StreamImage, UnusableEntries, UnusableEntry, by_number,
+    File, Index, Listing, Products, StreamDelta, StreamImage, UnusableEntries, UnusableEntry, by_number,
 };
-use crate::store::{Alias, StoredImage, UpdateSource};
+use crate::store::{Alias, Store, StoredImage, UpdateSource};
 
 /// How many names the hint of an error lists.
 const MAX_SUGGESTIONS: usize = 10;
@@ -306,6 +307,26 @@ impl Remote for Simplestreams {
             None => ImageSource::unified(first),
             Some(rootfs) => ImageSource::split(first, self.file(rootfs, monitor)?),
         })
+    }
+
+    fn open_from(&self, image: &StoredImage, store: &Store, monitor: &Monitor) -> Result<ImageSource> {
+        // In a directory of this machine the whole file is as near as the delta.
+        if self.tree.is_on_disk() {
+            return self.open(image, monitor);
+        }
+        let found = self.known(&image.fingerprint, monitor)?;
+        // The cached listing has the image; its deltas lead to others.
+        let Some((_, listing)) = self.cached_listing() else { return self.open(image, monitor) };
+        let rootfs = Patching { listing: &listing, store, limits: &self.limits, monitor }
+            .rootfs(&found, &|file| self.file(file, monitor))?;
+        match rootfs {
+            Some(rootfs) => Ok(ImageSource::split(self.file(&found.first, monitor)?, rootfs)),
+            None => self.open(image, monitor),
+        }
+    }
+
+    fn open_delta(&self, delta: &StreamDelta, monitor: &Monitor) -> Result<Input> {
+        self.file(&delta.file, monitor)
     }
 
     fn withheld(&self, monitor: &Monitor) -> Result<BTreeSet<Fingerprint>> {

@@ -78,6 +78,11 @@ impl StaticTree {
         &self.base
     }
 
+    /// Whether it is a directory of this machine.
+    pub(crate) fn is_on_disk(&self) -> bool {
+        matches!(self.backend, Backend::Disk(_))
+    }
+
     /// Caches documents in a directory, which is made when the first one is written.
     pub(crate) fn set_cache_dir(&mut self, directory: PathBuf) {
         self.cache_dir = Some(directory);

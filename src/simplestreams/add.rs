@@ -1,6 +1,7 @@
 //! Adds images to a tree: verified and published ([`TreeWriter::add`]), or as another list describes them
 //! ([`TreeWriter::adopt`], for mirrors).
 
+use super::deltas::AddedDelta;
 use super::files::{Counted, Part, Staged};
 use super::tree::TreeWriter;
 use crate::error::{Error, ErrorKind, Result};
@@ -31,6 +32,7 @@ pub struct AddOptions {
     no_default_alias: bool,
     properties: Properties,
     expected: Option<Fingerprint>,
+    delta_from: usize,
     monitor: Monitor,
 }
 
@@ -81,11 +83,29 @@ impl AddOptions {
         self
     }
 
+    /// From how many older versions of its product deltas of the rootfs are made, the newest ones; none unless it is set. Clients
+    /// that have such a version download the delta instead of the rootfs. SquashFS and qcow2 (`disk-kvm.img`) can have deltas.
+    #[must_use]
+    pub fn delta_from(mut self, versions: usize) -> Self {
+        self.delta_from = versions;
+        self
+    }
+
     /// Reports progress and listens for cancellation.
     #[must_use]
     pub fn monitor(mut self, monitor: Monitor) -> Self {
         self.monitor = monitor;
         self
+    }
+
+    /// From how many versions deltas are made.
+    pub(super) fn delta_versions(&self) -> usize {
+        self.delta_from
+    }
+
+    /// The monitor.
+    pub(super) fn monitored(&self) -> &Monitor {
+        &self.monitor
     }
 }
 
@@ -97,8 +117,10 @@ pub struct Added {
     pub fingerprint: Fingerprint,
     /// The key of its product, `OS:RELEASE:VARIANT:ARCHITECTURE`.
     pub product: String,
-    /// The size of all its files in bytes.
+    /// The size of all its files in bytes, without deltas.
     pub size: u64,
+    /// The deltas that were made of its rootfs.
+    pub deltas: Vec<AddedDelta>,
 }
 
 impl TreeWriter {
@@ -157,8 +179,18 @@ impl TreeWriter {
             publication.aliases.push(default_alias(&publication.properties));
         }
         publication.aliases.extend(options.aliases.iter().cloned());
-        self.commit(|products| products.publish(&publication))?;
-        Ok(Added { fingerprint: found.fingerprint, product: publication.product, size: found.size })
+        let mut deltas = self.make_deltas(&publication, options)?;
+        self.commit(|products| {
+            products.publish(&publication)?;
+            // In the same change, so that no client sees the image without them. A base may have been removed meanwhile.
+            deltas.retain(|(base, file)| {
+                products.publish_delta(&publication.product, &publication.fingerprint, base, file)
+            });
+            Ok(())
+        })?;
+        let deltas = deltas.into_iter().map(|(base_version, file)| AddedDelta { base_version, size: file.size });
+        let deltas = deltas.collect();
+        Ok(Added { fingerprint: found.fingerprint, product: publication.product, size: found.size, deltas })
     }
 
     /// Adds an image of another list as that list describes it: same product, version and aliases. `open` is called only if a file

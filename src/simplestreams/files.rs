@@ -1,7 +1,7 @@
 //! Files of images: staged and hashed in one pass, then renamed to their digest.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind as Io, Read, Write};
+use std::io::{BufWriter, ErrorKind as Io, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +23,8 @@ pub(super) enum Part {
     Metadata,
     /// The rootfs of a split image.
     Rootfs(RootKind),
+    /// A delta that makes the rootfs.
+    Delta(RootKind),
 }
 
 impl Part {
@@ -34,6 +36,8 @@ impl Part {
             Self::Rootfs(RootKind::Squashfs) => "squashfs",
             Self::Rootfs(RootKind::Tar) => "root.tar.xz",
             Self::Rootfs(RootKind::DiskKvm | RootKind::Disk1 | RootKind::Uefi1) => "qcow2",
+            Self::Delta(RootKind::Squashfs) => "squashfs.vcdiff",
+            Self::Delta(_) => "qcow2.vcdiff",
         }
     }
 
@@ -115,6 +119,29 @@ impl TreeWriter {
         Ok(staged)
     }
 
+    /// Stages what `write` writes, under `name`.
+    pub(super) fn stage_written<T>(
+        &self,
+        name: &str,
+        write: impl FnOnce(&mut dyn Write) -> Result<T>,
+    ) -> Result<(Staged, T)> {
+        let path = self.tree.root.join(STAGING).join(name);
+        let file =
+            File::options().write(true).create(true).truncate(true).mode(0o644).open(&path).map_err(fail(&path))?;
+        let staged = Staged { path, size: 0, sha256: Fingerprint::of(b""), file: Some(file) };
+        let mut out = Hashed { staged, hasher: Hasher::new() };
+        let done = {
+            let mut buffered = BufWriter::with_capacity(256 << 10, &mut out);
+            let done = write(&mut buffered)?;
+            buffered.flush().map_err(|error| Error::io("the tree can't be read or written", error))?;
+            done
+        };
+        let Hashed { mut staged, hasher } = out;
+        staged.size = hasher.bytes();
+        staged.sha256 = hasher.finish();
+        Ok((staged, done))
+    }
+
     /// Moves a staged file to its name, durably. If a file with that name is there, it is read: it stays if its bytes are right, and
     /// is replaced if not, since a name alone proves nothing in a directory that others write.
     pub(super) fn place(&self, mut staged: Staged, part: Part, monitor: &Monitor) -> Result<PublishedFile> {
@@ -143,6 +170,27 @@ impl TreeWriter {
         let mut own = Hasher::new();
         read_whole(&path, &mut [&mut own], monitor)?;
         Ok(own.finish() == file.sha256)
+    }
+}
+
+/// Writes to a staged file, and hashes what it writes.
+struct Hashed {
+    staged: Staged,
+    hasher: Hasher,
+}
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let count = match &mut self.staged.file {
+            Some(file) => file.write(bytes)?,
+            None => 0,
+        };
+        self.hasher.update(bytes.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -36,6 +36,7 @@
 //! | `.lxd-image/` | private: the lock of the writer, staged files, and which files were withdrawn when |
 
 mod add;
+mod deltas;
 mod document;
 mod files;
 mod prune;
@@ -43,6 +44,7 @@ mod tree;
 mod verify;
 
 pub use add::{AddOptions, Added};
+pub use deltas::AddedDelta;
 pub use prune::{PruneOptions, PrunedTree};
 pub use tree::{Tree, TreeOptions, TreeWriter};
 pub use verify::{TreeReport, TreeVerifyOptions};

@@ -79,9 +79,9 @@ pub struct PrunedTree {
 }
 
 impl TreeWriter {
-    /// Takes old versions out of the list, if [`keep`](PruneOptions::keep) is set, and removes files in `images/` that are named by
-    /// a digest, are not in the list, and were withdrawn long enough ago. A file that was never seen in the list (a crash, another
-    /// tool) is recorded as withdrawn now, and removed by a later run.
+    /// Takes old versions, and deltas from them, out of the list, if [`keep`](PruneOptions::keep) is set, and removes files in
+    /// `images/` that are named by a digest, are not in the list, and were withdrawn long enough ago. A file that was never seen
+    /// in the list (a crash, another tool) is recorded as withdrawn now, and removed by a later run.
     ///
     /// # Errors
     /// `Io`; `Malformed` when the list can't be read.
@@ -165,6 +165,9 @@ fn drop_versions(products: &mut Products, keep: Option<usize>) -> Vec<String> {
         for version in keys.into_iter().take(old) {
             product.versions.remove(&version);
             gone.push(format!("{key} {version}"));
+        }
+        if old > 0 {
+            product.drop_orphaned_deltas();
         }
     }
     gone

@@ -1,4 +1,5 @@
-//! Verify: reads every file that the list names, and computes the fingerprint of every image from its files.
+//! Verify: reads every file that the list names, computes the fingerprint of every image from its files, and applies every
+//! delta to its base.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,7 +69,7 @@ impl TreeReport {
 }
 
 impl Tree {
-    /// Reads all files that the list names. A tree can be verified while another process changes it.
+    /// Reads all files that the list names, and applies every delta. A tree can be verified while another process changes it.
     ///
     /// # Errors
     /// `Malformed` when index or list can't be read; `Cancelled`; `Io`. Whatever is wrong with a file is a finding.
@@ -125,6 +126,25 @@ impl Tree {
                 continue;
             }
             findings.extend(self.check_image(image, &options.monitor)?);
+        }
+        // Two images with one rootfs, for LXD and for Incus, have the same deltas.
+        let mut checked: BTreeSet<[&str; 3]> = BTreeSet::new();
+        for image in listing.images() {
+            let Some(rootfs) = &image.rootfs else { continue };
+            for delta in &image.deltas {
+                let paths = [&delta.file, &delta.base, rootfs].map(|file| file.path.as_str());
+                if !paths.iter().any(|path| bad.contains(path)) && checked.insert(paths) {
+                    findings.extend(self.check_delta(image, delta, &options.monitor)?);
+                }
+            }
+        }
+        let applied: BTreeSet<&str> = checked.iter().map(|[delta, ..]| *delta).collect();
+        for item in wanted.values().filter(|item| item.ftype.ends_with(".vcdiff")) {
+            if !applied.contains(item.path.as_str()) && !bad.contains(item.path.as_str()) {
+                let reason =
+                    "the delta was not applied: an image that it starts from or makes is not listed, or is damaged";
+                monitor.omit(item.path.as_bytes(), Omitted::Skipped { reason: reason.into() });
+            }
         }
         report.images = listing.images().len();
         report.files = wanted.len();

@@ -429,6 +429,12 @@ impl Store {
         self.catalog.image(fingerprint)?.ok_or_else(|| missing(fingerprint))
     }
 
+    /// A file in scratch, for bytes that are on their way into the store.
+    #[cfg(feature = "remote")]
+    pub(crate) fn stage_file(&self) -> Result<super::scratch::StagedFile> {
+        self.scratch.create()
+    }
+
     /// Opens the files of an image. They stay readable when the image is deleted meanwhile.
     ///
     /// # Errors

@@ -78,7 +78,13 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("store migrate", &["store migrate /var/lib/lxd-image /etc/lxd-image/store.toml"]),
     ("mirror", &["mirror images: /srv/www release=bookworm", "mirror images: local: debian --delete"]),
     ("simplestreams", &["simplestreams add /srv/www meta.tar.xz rootfs.squashfs", "simplestreams list /srv/www"]),
-    ("simplestreams add", &["simplestreams add /srv/www meta.tar.xz rootfs.squashfs --alias debian"]),
+    (
+        "simplestreams add",
+        &[
+            "simplestreams add /srv/www meta.tar.xz rootfs.squashfs --alias debian",
+            "simplestreams add /srv/www meta.tar.xz rootfs.squashfs --delta-from 2",
+        ],
+    ),
     ("simplestreams list", &["simplestreams list /srv/www"]),
     ("simplestreams remove", &["simplestreams remove /srv/www 0123456789ab"]),
     ("simplestreams verify", &["simplestreams verify /srv/www"]),

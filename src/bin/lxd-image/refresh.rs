@@ -42,8 +42,9 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let client = session.client_options().allow_http(arguments.allow_http);
     // A source with a named remote uses that remote's settings: pinned certificate, plain HTTP.
     let settings = session.settings()?;
-    let sources =
-        RemoteRefresh::new(move |source| settings.open_source(source, client.clone())).monitor(monitor.clone());
+    let sources = RemoteRefresh::new(move |source| settings.open_source(source, client.clone()))
+        .deltas_from(&store)
+        .monitor(monitor.clone());
     let options = RefreshOptions::new().dry_run(arguments.dry_run).monitor(monitor);
     let done: Vec<(StoredImage, Result<Refreshed>)> = if arguments.references.is_empty() {
         store.refresh_all(&sources, &options)?

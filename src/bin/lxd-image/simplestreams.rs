@@ -61,6 +61,9 @@ struct Add {
     /// The fingerprint that the image must have
     #[arg(long, value_name = "HEX")]
     fingerprint: Option<String>,
+    /// Make deltas from the N versions before: clients that have one of them download less
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    delta_from: u16,
 }
 
 /// List the images of a tree
@@ -148,7 +151,10 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
 /// `Busy` while another process changes the tree; `Mismatch` for another fingerprint; those of reading the image.
 fn add(arguments: &Add, session: &Session) -> Result<()> {
     let (monitor, shown) = session.monitor();
-    let mut options = AddOptions::new().default_alias(!arguments.no_default_alias).monitor(monitor);
+    let mut options = AddOptions::new()
+        .default_alias(!arguments.no_default_alias)
+        .delta_from(usize::from(arguments.delta_from))
+        .monitor(monitor);
     for name in &arguments.alias {
         options = options.alias(&**name)?;
     }
@@ -164,7 +170,11 @@ fn add(arguments: &Add, session: &Session) -> Result<()> {
     };
     let added = session.change_tree(&arguments.directory, |tree| tree.lock()?.add(source, &options));
     drop(shown);
-    output::value("fingerprint", &added?.fingerprint.to_string(), &session.format)
+    let added = added?;
+    for made in &added.deltas {
+        session.note(|| format!("delta from version {}: {}", Escaped(made.base_version.as_bytes()), size(made.size)));
+    }
+    output::value("fingerprint", &added.fingerprint.to_string(), &session.format)
 }
 
 /// Lists the images of the tree.

@@ -124,8 +124,9 @@ impl ImageTransfer for RemoteTransfer {
 
     fn refresh(&self, fingerprint: &Fingerprint, store: &Store, monitor: &Monitor) -> Result<Refreshed> {
         let (settings, client) = (self.settings.clone(), self.client.clone());
-        let sources =
-            RemoteRefresh::new(move |source| settings.open_source(source, client.clone())).monitor(monitor.clone());
+        let sources = RemoteRefresh::new(move |source| settings.open_source(source, client.clone()))
+            .deltas_from(store)
+            .monitor(monitor.clone());
         store.refresh(fingerprint, &sources, &RefreshOptions::new().monitor(monitor.clone()))
     }
 

@@ -39,6 +39,20 @@ impl File {
     }
 }
 
+/// A delta that makes the rootfs of an image out of that of another version of its product.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamDelta {
+    /// The key of the version that it starts from.
+    pub base_version: String,
+    /// The images of that version that have the rootfs from which it starts: one for each metadata file.
+    pub bases: Vec<Fingerprint>,
+    /// That rootfs.
+    pub base: File,
+    /// The delta itself, in VCDIFF.
+    pub file: File,
+}
+
 /// An image that a list offers.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -69,11 +83,19 @@ pub struct StreamImage {
     pub rootfs: Option<File>,
     /// The kind of rootfs.
     pub root_kind: Option<RootKind>,
+    /// Deltas that make the rootfs out of that of other versions which the list has. One without such a base is left out.
+    pub deltas: Vec<StreamDelta>,
     /// Its product without the versions, shared by all images of the product.
     pub about: Arc<Product>,
 }
 
 impl StreamImage {
+    /// Its fingerprint with the digest of each of its deltas.
+    #[cfg(feature = "remote")]
+    pub(crate) fn delta_digests(&self) -> impl Iterator<Item = (Fingerprint, Fingerprint)> + '_ {
+        self.deltas.iter().filter_map(|delta| Some((self.fingerprint, delta.file.sha256?)))
+    }
+
     /// The size of all its files in bytes; a file of unknown size counts as 0.
     #[must_use]
     pub fn size(&self) -> u64 {
@@ -277,6 +299,7 @@ fn product_images(key: &str, product: &Product, of: &mut ProductOmissions<'_>) -
                 first_name: found.name,
                 rootfs: found.rootfs.map(|(_, item)| file(item)),
                 root_kind: found.rootfs.map(|(kind, _)| kind),
+                deltas: found.rootfs.map_or_else(Vec::new, |(kind, _)| deltas(product, version, kind)),
                 about: Arc::clone(&about),
             });
             told = true;
@@ -330,6 +353,25 @@ fn report_rest(serial: &str, version: &Version, found: &[Found<'_>], of: &mut Pr
         }
     }
     told
+}
+
+/// The deltas of a version for one kind of rootfs whose base the product has.
+fn deltas(product: &Product, version: &Version, kind: RootKind) -> Vec<StreamDelta> {
+    let Some(ftype) = kind.delta_name() else { return Vec::new() };
+    let delta = |item: &Item| {
+        let before = product.versions.get(&item.delta_base)?;
+        let found = choices(&before.items.values());
+        let mut of_kind = found.iter().filter(|found| found.rootfs.is_some_and(|(there, _)| there == kind)).peekable();
+        let (_, base) = of_kind.peek()?.rootfs?;
+        let is_safe = |item: &Item| item.path.parse::<ItemPath>().is_ok();
+        (is_safe(item) && is_safe(base)).then(|| StreamDelta {
+            base_version: item.delta_base.clone(),
+            base: file(base),
+            file: file(item),
+            bases: of_kind.map(|found| found.fingerprint).collect(),
+        })
+    };
+    version.items.values().filter(|item| item.ftype == ftype).filter_map(delta).collect()
 }
 
 /// The file that an item describes.

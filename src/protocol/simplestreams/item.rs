@@ -46,6 +46,16 @@ impl RootKind {
         }
     }
 
+    /// The `ftype` of a delta of it; `None` for kinds that have none.
+    #[must_use]
+    pub const fn delta_name(self) -> Option<&'static str> {
+        match self {
+            Self::Squashfs => Some("squashfs.vcdiff"),
+            Self::DiskKvm => Some("disk-kvm.img.vcdiff"),
+            Self::Tar | Self::Disk1 | Self::Uefi1 => None,
+        }
+    }
+
     /// Whether an image with it is for containers or virtual machines.
     #[must_use]
     pub const fn image_type(self) -> ImageType {

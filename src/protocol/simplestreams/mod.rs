@@ -22,7 +22,7 @@ mod item;
 mod publish;
 mod unusable;
 
-pub use choice::{File, Listing, StreamImage};
+pub use choice::{File, Listing, StreamDelta, StreamImage};
 pub use document::{Index, IndexEntry, Item, Product, Products, Version};
 pub use entries::{Entries, OddEntry};
 pub use item::{ItemPath, METADATA_NAMES, RootKind, UNIFIED_NAMES};

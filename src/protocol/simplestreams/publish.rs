@@ -171,6 +171,38 @@ impl Products {
         Ok(())
     }
 
+    /// Adds a delta to the image `fingerprint` of a product: it makes the image's rootfs out of that of the version
+    /// `base_version`. Returns whether both are there.
+    pub fn publish_delta(
+        &mut self,
+        product: &str,
+        fingerprint: &Fingerprint,
+        base_version: &str,
+        file: &PublishedFile,
+    ) -> bool {
+        let Some(product) = self.products.get_mut(product) else { return false };
+        let text = fingerprint.to_string();
+        let makes = |version: &Version, kind: RootKind| {
+            let mut metadata = version.items.values().filter(|item| METADATA_NAMES.contains(&item.ftype.as_str()));
+            metadata.any(|item| kind.combined(item).eq_ignore_ascii_case(&text))
+        };
+        let kinds = RootKind::ALL.into_iter().filter_map(|kind| Some((kind, kind.delta_name()?)));
+        for (kind, ftype) in kinds {
+            let has_kind = |version: &Version| version.items.values().any(|item| item.ftype == kind.name());
+            if !product.versions.get(base_version).is_some_and(has_kind) {
+                continue;
+            }
+            let found = product.versions.iter_mut().find(|(key, version)| *key != base_version && makes(version, kind));
+            if let Some((_, version)) = found {
+                let item = Item { delta_base: base_version.to_owned(), ..file.item(ftype) };
+                // Several deltas of a version differ in their bases.
+                version.items.insert(format!("{}.{base_version}.vcdiff", kind.name()), item);
+                return true;
+            }
+        }
+        false
+    }
+
     /// Replaces the description of a product by that of another list, aliases included; its versions stay. Returns whether that
     /// changed anything.
     pub fn describe(&mut self, key: &str, about: &Product) -> bool {
@@ -192,9 +224,33 @@ impl Products {
                 found |= withdraw_from(version, &text);
             }
             product.versions.retain(|_, version| !version.items.is_empty());
+            if found {
+                product.drop_orphaned_deltas();
+            }
         }
         self.products.retain(|_, product| !product.versions.is_empty());
         found
+    }
+}
+
+impl Product {
+    /// Removes deltas whose base the product does not have any more: nobody can apply them.
+    pub(crate) fn drop_orphaned_deltas(&mut self) {
+        let base_of =
+            |item: &Item| item.ftype.strip_suffix(".vcdiff").map(|kind| (kind.to_owned(), item.delta_base.clone()));
+        let all: Vec<_> =
+            self.versions.values().flat_map(|version| version.items.values().filter_map(base_of)).collect();
+        let orphaned: Vec<_> = all
+            .into_iter()
+            .filter(|(kind, base)| {
+                // An entry that can't be read here may be a version that others can read.
+                let has_kind = |version: &Version| version.items.values().any(|item| item.ftype == *kind);
+                !self.versions.odd().contains_key(base) && !self.versions.get(base).is_some_and(has_kind)
+            })
+            .collect();
+        for version in self.versions.values_mut() {
+            version.items.retain(|_, item| base_of(item).is_none_or(|delta| !orphaned.contains(&delta)));
+        }
     }
 }
 

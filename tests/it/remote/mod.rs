@@ -3,6 +3,7 @@
 
 mod changes;
 mod cli;
+mod deltas;
 mod direct;
 mod downloads;
 mod lxd;

@@ -110,11 +110,16 @@ pub(crate) fn unified_with(metadata: &str, content: &[u8]) -> Vec<u8> {
 
 /// The metadata and the rootfs of a split image.
 pub(crate) fn split(tag: &str) -> (Vec<u8>, Vec<u8>) {
+    split_with(tag, tag.as_bytes())
+}
+
+/// The same with other content of its only file.
+pub(crate) fn split_with(tag: &str, content: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let (mut meta, mut rootfs) = (Vec::new(), Vec::new());
     member(&mut meta, "metadata.yaml", b'0', metadata(tag, "").as_bytes());
     meta.resize(meta.len() + 1024, 0);
     member(&mut rootfs, "etc/", b'5', b"");
-    member(&mut rootfs, "etc/tag", b'0', tag.as_bytes());
+    member(&mut rootfs, "etc/tag", b'0', content);
     rootfs.resize(rootfs.len() + 1024, 0);
     (meta, rootfs)
 }
