@@ -14,6 +14,7 @@ import io
 import json
 import os
 import random
+import struct
 import subprocess
 import sys
 import tarfile
@@ -159,6 +160,46 @@ def requests():
     yield b"\x1e".join(b"\x01" + change for change in changes[:4])
 
 
+def disks():
+    """Small disks, as the target `disk` reads them: the number of the format that is asked for (5 and more: none), then the file."""
+    def qcow2(version, cluster_bits, entries, extra=b"", incompatible=0, compression=0):
+        cluster = 1 << cluster_bits
+        head = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", version, 0, 0, cluster_bits, 16 * cluster, 0, 1, 3 * cluster, cluster, 1, 0, 0)
+        if version == 3:
+            head += struct.pack(">QQQIIB7x", incompatible, 0, 0, 4, 112 if compression else 104, compression)
+        head = head.ljust(cluster, b"\0")
+        refcounts = struct.pack(">Q", 2 * cluster).ljust(cluster, b"\0") + struct.pack(">8H", *[1] * 8).ljust(cluster, b"\0")
+        table = struct.pack(">Q", 4 * cluster | 1 << 63).ljust(cluster, b"\0")
+        return head + refcounts + table + b"".join(struct.pack(">Q", entry) for entry in entries).ljust(cluster, b"\0") + extra
+
+    size = 4096
+    data = bytes(range(256)) * (size // 256)
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -12)
+    packed = deflate.compress(data) + deflate.flush()
+    yield 5, qcow2(3, 12, [5 * size | 1 << 63, 1, 0, 0], data)
+    yield 1, qcow2(2, 12, [5 * size | 1 << 63], data)
+    yield 5, qcow2(3, 12, [5 * size | 1 << 62, 0, 5 * size | 1 << 62], packed.ljust(size, b"\0"))
+    yield 6, qcow2(3, 12, [5 * size | 1 << 63, 0xffff], data, incompatible=1 << 4)
+    yield 5, qcow2(3, 9, [5 * 512 | 1 << 63, 6 * 512 | 1 << 63], data[:1024])
+    yield 0, data
+    footer = struct.pack(">8sIIQI4sI4sQQIII", b"conectix", 2, 0x10000, 2**64 - 1, 0, b"lxi ", 1, b"Wi2k", size, size, 0x00020411, 2, 0)
+    footer = bytearray(footer.ljust(512, b"\0"))
+    footer[64:68] = struct.pack(">I", ~sum(footer) & 0xffffffff)
+    yield 4, data + bytes(footer)
+    head = struct.pack("<4sIIQQQQIQQQB4sH", b"KDMV", 1, 3, 16, 8, 1, 1, 512, 0, 26, 27, 0, b"\n \r\n", 0).ljust(512, b"\0")
+    text = b'# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\ncreateType="monolithicSparse"\nRW 16 SPARSE "a.vmdk"\n'.ljust(512, b"\0")
+    grains = struct.pack("<I", 22).ljust(512, b"\0") + struct.pack("<2I", 27, 0).ljust(2048, b"\0")
+    yield 2, (head + text).ljust(26 * 512, b"\0") + grains + data
+    ovf = b'<Envelope><References><File ovf:href="a.qcow2"/></References></Envelope>'
+    appliance = io.BytesIO()
+    with tarfile.open(fileobj=appliance, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, content in (("a.ovf", ovf), ("a.qcow2", qcow2(3, 12, [5 * size | 1 << 63], data))):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    yield 3, appliance.getvalue()
+
+
 def main():
     corpus = sys.argv[1] if len(sys.argv) > 1 else os.path.join(HERE, "corpus")
     counts = {}
@@ -182,6 +223,8 @@ def main():
         keep("handler", data)
     for data in deltas():
         keep("vcdiff", data)
+    for mode, data in disks():
+        keep("disk", bytes([mode]) + data)
 
     with tempfile.TemporaryDirectory() as made:
         subprocess.run([sys.executable, os.path.join(HERE, "../tests/hostile/make.py"), made], check=True, stdout=subprocess.DEVNULL)

@@ -259,10 +259,12 @@ pub(crate) fn unknown_disk(head: &[u8]) -> Error {
             let error = Error::unsupported(format!("{} is not a disk format that is read", found.name));
             with_hint(error, found.remedy(None, ""))
         }
-        _ => Error::unsupported("the disk is in no known format, and a raw disk is never guessed")
-            .with_hint("if it is a raw disk, say so: `--disk-input raw`, or `DiskFormat::Raw` in a program"),
+        _ => Error::unsupported("the disk is in no known format, and a raw disk is never guessed").with_hint(SAY_RAW),
     }
 }
+
+/// What makes a raw disk one.
+const SAY_RAW: &str = "if it is a raw disk, say so: `--disk-input raw`, or `DiskFormat::Raw` in a program";
 
 /// As [`disk_refusal`], for a disk that is an input.
 pub(super) fn input_disk_refusal(input: &Input, head: &[u8]) -> Error {
@@ -274,12 +276,26 @@ pub(super) fn input_disk_refusal(input: &Input, head: &[u8]) -> Error {
         .with_hint(unpack_tar(place.file));
     }
     match of(head, &tail(input)) {
-        Some(found) if Codec::detect(head).is_none() => {
-            let error = Error::unsupported(format!("this is {}: only a qcow2 disk is packed", found.name));
-            with_hint(error, found.remedy(place.file, ""))
+        Some(found) if Codec::detect(head).is_none() => match found.remedy {
+            Remedy::Convert("raw") | Remedy::Mount => {
+                let sentence = format!("this looks like {}, and a raw disk is never guessed", found.name);
+                Error::unsupported(sentence).with_hint(SAY_RAW)
+            }
+            remedy => {
+                let sentence = format!("this is {}, which is no disk format that is packed", found.name);
+                with_hint(Error::unsupported(sentence), ForeignFormat { remedy, ..found }.remedy(place.file, ""))
+            }
+        },
+        None if Codec::detect(head).is_none() && !head.starts_with(SQUASHFS_MAGIC) && !Header::looks_like_one(head) => {
+            Error::unsupported("the disk is in no known format, and a raw disk is never guessed").with_hint(SAY_RAW)
         }
         _ => disk_refusal(head, place.file),
     }
+}
+
+/// Whether a file that begins with `head` is a compressed tar archive.
+pub(super) fn is_compressed_tar(input: &Input, head: &[u8]) -> bool {
+    Codec::detect(head).is_some_and(|codec| holds_tar(input, codec))
 }
 
 /// Whether a compressed file is a tar archive; what can't be decoded is none.

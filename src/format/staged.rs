@@ -9,6 +9,7 @@
 //! neither the commit nor the removal must touch that one. An advisory lock tells a directory in
 //! use from one that a crash left behind; `leftovers` removes the latter.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::AsFd;
@@ -19,12 +20,14 @@ use rustix::fs;
 use rustix::io::Errno;
 
 use super::extract::UnpackReport;
-use crate::error::{Error, ErrorKind, Result};
+use crate::disk::{DiskImage, DiskOptions, DiskTarget, RawWriteOptions, WrittenDisk};
+use crate::error::{Error, ErrorKind, Escaped, Result};
 use crate::fingerprint::Fingerprint;
+use crate::io::Blob;
 use crate::leftovers;
 use crate::metadata::ImageType;
 use crate::metadata::Metadata;
-use crate::progress::Cancel;
+use crate::progress::{Cancel, Monitor};
 use crate::rooted::{Dir, is, staging_name};
 
 /// Marks a [`StagedUnpack`] whose bytes were compared with an expected fingerprint, or explicitly
@@ -58,6 +61,8 @@ pub struct StagedUnpack<Check> {
     image_type: ImageType,
     metadata: Metadata,
     report: UnpackReport,
+    /// How the disk of a virtual machine is opened.
+    disk: DiskOptions,
     check: PhantomData<Check>,
 }
 
@@ -78,7 +83,7 @@ pub(super) struct StagingDir {
     /// Where the destination is an empty directory already: its mode and owner.
     existing: Option<(u32, u32, u32)>,
     /// Holds the lock that tells it from a leftover.
-    _held: Dir,
+    held: Dir,
 }
 
 impl StagingDir {
@@ -126,7 +131,7 @@ impl StagingDir {
                 continue;
             }
             let held = dir.try_clone().map_err(|error| Error::io("the staging directory can't be opened", error))?;
-            let place = Self { parent, parent_path, name: Some(staging), identity, existing, _held: held };
+            let place = Self { parent, parent_path, name: Some(staging), identity, existing, held };
             return Ok((place, dir, name.as_bytes().to_vec()));
         }
         Err(Error::new(ErrorKind::Io, "no free name for a staging directory was found").in_file(destination))
@@ -163,6 +168,14 @@ impl StagingDir {
         })?;
         self.name = None;
         Ok(destination)
+    }
+
+    /// The staging directory, for a further change of what is in it.
+    fn own_dir(&self) -> Result<&Dir> {
+        match &self.name {
+            Some(_) => Ok(&self.held),
+            None => Err(Error::invalid("it was committed before")),
+        }
     }
 
     /// Whether the staging directory still has its name.
@@ -251,8 +264,9 @@ impl<Check> StagedUnpack<Check> {
         image_type: ImageType,
         metadata: Metadata,
         report: UnpackReport,
+        disk: DiskOptions,
     ) -> Self {
-        Self { place, fingerprint, image_type, metadata, report, check: PhantomData }
+        Self { place, fingerprint, image_type, metadata, report, disk, check: PhantomData }
     }
 
     /// The fingerprint of the bytes that were unpacked.
@@ -302,6 +316,7 @@ impl<Check> StagedUnpack<Check> {
             image_type: self.image_type,
             metadata: self.metadata,
             report: self.report,
+            disk: self.disk,
             check: PhantomData,
         }
     }
@@ -336,11 +351,56 @@ impl StagedUnpack<Verified> {
     /// # Errors
     /// `AlreadyExists` when something other than an empty directory has that name, `InvalidInput`
     /// for a name with a slash, `Io`.
-    pub fn commit(self, name: &str) -> Result<PathBuf, CommitFailed> {
-        if name.is_empty() || name.contains(['/', '\0']) || name == "." || name == ".." {
-            return Err(CommitFailed::new(Error::invalid(format!("`{name}` is no plain name")), self));
+    pub fn commit(self, name: impl AsRef<OsStr>) -> Result<PathBuf, CommitFailed> {
+        use std::os::unix::ffi::OsStrExt;
+        let name = name.as_ref().as_bytes();
+        if matches!(name, b"" | b"." | b"..") || name.iter().any(|byte| matches!(byte, b'/' | 0)) {
+            let sentence = format!("`{}` is no plain name", Escaped(name));
+            return Err(CommitFailed::new(Error::invalid(sentence), self));
         }
-        self.commit_bytes(name.as_bytes(), false)
+        self.commit_bytes(name, false)
+    }
+
+    /// Writes the disk of a virtual machine, as the machine sees it, to `target`, and removes it from
+    /// what was unpacked: for block devices and other places that are not part of the directory. Only a
+    /// verified image has it, as a device can't be put back; for the same reason all tables of the disk and
+    /// the size of the target are checked before the first byte is written.
+    ///
+    /// ```no_run
+    /// use lxd_image::Monitor;
+    /// use lxd_image::disk::{BlockDevice, RawWriteOptions};
+    /// use lxd_image::format::{Image, ImageSource, UnpackOptions};
+    ///
+    /// let device = BlockDevice::open("/dev/vg0/vm1")?;
+    /// let image = Image::open(ImageSource::open("vm.tar.xz", None)?)?;
+    /// let staged = image.stage("vm1", &UnpackOptions::new())?.verify(&"c0ffee".parse()?)?;
+    /// staged.move_disk_to(&device, &RawWriteOptions::new(), &Monitor::none())?;
+    /// device.sync()?;
+    /// staged.commit("vm1")?; // metadata and templates
+    /// # Ok::<(), lxd_image::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidInput` for a container, and for a target that is too small; those of
+    /// [`DiskImage::write_raw`].
+    pub fn move_disk_to(
+        &self,
+        target: &dyn DiskTarget,
+        options: &RawWriteOptions,
+        monitor: &Monitor,
+    ) -> Result<WrittenDisk> {
+        if self.image_type != ImageType::VirtualMachine {
+            return Err(Error::invalid("the image is a container's, which has no disk"));
+        }
+        let unreadable = |error| Error::io("the disk can't be read", error);
+        let dir = self.place.own_dir()?;
+        let blob = dir.open_file(b"rootfs.img").and_then(Blob::file).map_err(unreadable)?;
+        let disk = DiskImage::open(blob, &self.disk).map_err(|error| error.in_entry(b"rootfs.img"))?;
+        target.set_size(disk.virtual_size()).map_err(|error| Error::io("the disk can't be written", error))?;
+        disk.allocated_bytes(monitor).map_err(|error| error.in_entry(b"rootfs.img"))?;
+        let written = disk.write_raw(target, options, monitor)?;
+        dir.remove_file(b"rootfs.img").map_err(|error| Error::io("the disk's copy can't be removed", error))?;
+        Ok(written)
     }
 
     /// As `commit`, by any name of bytes. With `keep_mode` the directory keeps the mode that the

@@ -18,15 +18,19 @@ use super::detect::Container;
 use super::entry::{Entry, EntryKind};
 use super::extract::{ExtractPolicy, Extractor, IdMap, OpenFile, UnpackReport};
 use super::image::Image;
-use super::layout::LayoutSummary;
+use super::layout::{ArchiveRole, LayoutSummary};
 use super::pipeline::{ReadPass, default_threads};
 use super::qcow2::Qcow2;
 use super::squashfs_image::unpack_squashfs;
 use super::staged::{StagedUnpack, StagingDir, Unverified, Verified};
 use super::tar::SparseMap;
 use super::visitor::MemberVisitor;
+use super::write::container_has_no_disk;
+use crate::disk::{DiskFormat, DiskImage, DiskOptions, DiskOutput, RawWriteOptions};
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
+use crate::io::Blob;
+use crate::limits::Limits;
 use crate::metadata::ImageType;
 use crate::metadata::Metadata;
 use crate::omissions::Omitted;
@@ -51,6 +55,9 @@ pub struct UnpackOptions {
     skip_devices: bool,
     all_xattrs: bool,
     durable: bool,
+    disk_format: DiskOutput,
+    /// Whether an image without a disk is refused.
+    wants_disk: bool,
     ids: IdMap,
     threads: usize,
     monitor: Monitor,
@@ -63,6 +70,8 @@ impl Default for UnpackOptions {
             skip_devices: false,
             all_xattrs: false,
             durable: false,
+            disk_format: DiskOutput::Keep,
+            wants_disk: false,
             ids: IdMap::identity(),
             threads: default_threads(),
             monitor: Monitor::none(),
@@ -111,6 +120,32 @@ impl UnpackOptions {
     #[must_use]
     pub fn durable(mut self, yes: bool) -> Self {
         self.durable = yes;
+        self
+    }
+
+    /// In which format the disk of a virtual machine is written: kept as it is unless this says
+    /// otherwise. A raw disk is sparse. A format for a container's image, which has no disk, is refused.
+    ///
+    /// ```no_run
+    /// use lxd_image::disk::DiskOutput;
+    /// use lxd_image::format::{Image, ImageSource, UnpackOptions};
+    ///
+    /// let image = Image::open(ImageSource::open("vm.tar.xz", None)?)?;
+    /// image.unpack_unverified("vm1", &UnpackOptions::new().disk_format(DiskOutput::Raw))?;
+    /// # Ok::<(), lxd_image::Error>(())
+    /// ```
+    #[must_use]
+    pub fn disk_format(mut self, format: DiskOutput) -> Self {
+        self.disk_format = format;
+        self.wants_disk = format != DiskOutput::Keep;
+        self
+    }
+
+    /// As [`disk_format`](Self::disk_format), and the image may be a container's, whose tree it doesn't concern.
+    #[must_use]
+    pub fn disk_format_if_any(mut self, format: DiskOutput) -> Self {
+        self.disk_format = format;
+        self.wants_disk = false;
         self
     }
 
@@ -210,7 +245,9 @@ impl Image {
         });
         match unpacked {
             Ok(UnpackedContent { fingerprint, image_type, metadata, report, .. }) => {
-                Ok(StagedUnpack::new(place, fingerprint, image_type, metadata, report))
+                let disk = DiskOptions::new().limits(self.limits.clone());
+                let disk = disk.format(options.disk_format.format());
+                Ok(StagedUnpack::new(place, fingerprint, image_type, metadata, report, disk))
             }
             Err(error) => Err(place.discard_after(error)),
         }
@@ -218,6 +255,12 @@ impl Image {
 
     /// Unpacks into a directory: all files of the image in order, then checks of the whole.
     fn stage_in(&self, dir: &Dir, options: &UnpackOptions) -> Result<UnpackedContent> {
+        let wants_disk = options.wants_disk;
+        if wants_disk
+            && self.parts.iter().any(|part| part.container == Container::SquashFs && part.role == ArchiveRole::Rootfs)
+        {
+            return Err(container_has_no_disk());
+        }
         let root = if options.rootfs_only {
             dir.try_clone()
         } else {
@@ -243,6 +286,7 @@ impl Image {
             let mut writer = TreeWriter {
                 dir,
                 rootfs_only: options.rootfs_only,
+                wants_disk,
                 extractor: Extractor::new(scope, root, policy, &self.limits, options.threads, &options.monitor)?,
                 current: None,
             };
@@ -255,13 +299,19 @@ impl Image {
                 }
                 .map_err(|error| part.name_error(error))?;
                 whole.disk |= summary.disk;
-                if part.role != super::layout::ArchiveRole::Rootfs {
+                if part.role != ArchiveRole::Rootfs {
                     whole.metadata = summary.metadata;
                     whole.templates = summary.templates;
                 }
             }
             Ok::<_, Error>((whole, writer.extractor.finish()?))
         })?;
+        if wants_disk && !summary.disk {
+            return Err(container_has_no_disk());
+        }
+        if options.disk_format == DiskOutput::Raw && summary.disk {
+            disk_to_raw(dir, &self.limits, options).map_err(|error| error.in_entry(b"rootfs.img"))?;
+        }
         let metadata_bytes = std::mem::take(&mut summary.metadata);
         let metadata = Metadata::parse(&metadata_bytes, &self.limits)
             .map_err(|error| self.parts[0].name_error(error.in_entry(b"metadata.yaml")))?;
@@ -274,6 +324,18 @@ impl Image {
         }
         Ok(UnpackedContent { bytes: hasher.bytes(), fingerprint: hasher.finish(), image_type, metadata, report })
     }
+}
+
+/// Replaces `rootfs.img` with the same disk in raw. The copy in `dir` is read, which nobody else can
+/// change any more, and not the image, whose bytes were hashed before.
+fn disk_to_raw(dir: &Dir, limits: &Limits, options: &UnpackOptions) -> Result<()> {
+    const RAW: &[u8] = b"rootfs.raw";
+    let disk = dir.open_file(b"rootfs.img").and_then(Blob::file);
+    let disk = disk.map_err(|error| Error::io("the disk can't be read", error))?;
+    let disk = DiskImage::open(disk, &DiskOptions::new().format(DiskFormat::Qcow2).limits(limits.clone()))?;
+    let raw = dir.create(RAW, 0o600).map_err(|error| Error::io("the disk can't be made", error))?;
+    disk.write_raw(&raw, &RawWriteOptions::new().threads(options.threads), &options.monitor)?;
+    dir.rename(RAW, b"rootfs.img").map_err(|error| Error::io("the disk can't be given its name", error))
 }
 
 /// What was unpacked into the staging directory, before it is verified.
@@ -302,6 +364,8 @@ fn commit(staged: StagedUnpack<Verified>, destination: &Path, options: &UnpackOp
 pub(super) struct TreeWriter<'a, 'scope> {
     pub(super) dir: &'a Dir,
     rootfs_only: bool,
+    /// Whether a tree in place of a disk is refused.
+    wants_disk: bool,
     pub(super) extractor: Extractor<'scope>,
     current: Option<OpenMember>,
 }
@@ -367,6 +431,9 @@ impl MemberVisitor for TreeWriter<'_, '_> {
     }
 
     fn rootfs(&mut self, entry: &Entry, _: Option<&SparseMap>) -> Result<()> {
+        if self.wants_disk {
+            return Err(container_has_no_disk());
+        }
         let file = self.extractor.entry(entry)?;
         self.current = file.map(|file| OpenMember { file, pieces: Vec::new(), bytes: 0 });
         Ok(())

@@ -15,8 +15,10 @@ use super::pipeline::{ReadPass, default_threads};
 use super::qcow2::Qcow2;
 use super::tar::SparseMap;
 use super::visitor::MemberVisitor;
+use crate::disk::AllocationTally;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
+use crate::limits::Limits;
 use crate::metadata::ImageType;
 use crate::metadata::Metadata;
 use crate::omissions::Omitted;
@@ -144,6 +146,9 @@ pub struct VerifyReport {
     pub counts: MemberCounts,
     /// The disk of a virtual machine.
     pub disk: Option<Qcow2>,
+    /// Bytes of the disk that are not known to be zeros: what it takes as a sparse raw file, at most.
+    /// `None` for a disk whose tables one pass can't read, and for a container.
+    pub disk_allocated: Option<u64>,
     /// Members at the archive's top that no image has: the first 1,000.
     pub strays: Vec<Vec<u8>>,
     /// Each rule that the image breaks, in the order of the archive: the first 1,000. Unpacking
@@ -233,6 +238,9 @@ impl Image {
             names: Namespace::new(&self.limits),
             counts: MemberCounts::default(),
             disk: None,
+            tally: None,
+            allocated: None,
+            limits: &self.limits,
             strays: Vec::new(),
             findings: Vec::new(),
             monitor: pass.monitor,
@@ -249,7 +257,7 @@ impl Image {
             }
         }
         let monitor = visitor.monitor;
-        let VerifyVisitor { counts, disk, strays, mut findings, .. } = visitor;
+        let VerifyVisitor { counts, disk, allocated, strays, mut findings, .. } = visitor;
         let metadata = match Metadata::parse(&metadata, &self.limits) {
             Ok(metadata) => {
                 findings.extend(template_findings(&metadata, &templates));
@@ -274,6 +282,7 @@ impl Image {
             templates,
             counts,
             disk,
+            disk_allocated: allocated,
             strays,
             findings,
         })
@@ -322,6 +331,10 @@ struct VerifyVisitor<'a> {
     names: Namespace,
     counts: MemberCounts,
     disk: Option<Qcow2>,
+    /// Counts what the disk whose bytes are coming has allocated.
+    tally: Option<AllocationTally>,
+    allocated: Option<u64>,
+    limits: &'a Limits,
     strays: Vec<Vec<u8>>,
     findings: Vec<Error>,
     monitor: &'a Monitor,
@@ -360,11 +373,17 @@ impl MemberVisitor for VerifyVisitor<'_> {
         {
             self.current = Some((None, size, ContentDigest::default()));
         }
+        if let EntryKind::File { size } = entry.kind {
+            self.tally = Some(AllocationTally::new(size, self.limits));
+        }
         self.disk = Some(about.clone());
         Ok(())
     }
 
     fn data(&mut self, offset: u64, piece: Chunk) -> Result<()> {
+        if let Some(tally) = &mut self.tally {
+            tally.take(offset, &piece);
+        }
         if let Some((_, _, digest)) = &mut self.current {
             digest.take(offset, &piece);
         }
@@ -372,6 +391,9 @@ impl MemberVisitor for VerifyVisitor<'_> {
     }
 
     fn end(&mut self) -> Result<()> {
+        if let Some(tally) = self.tally.take() {
+            self.allocated = tally.finish();
+        }
         let Some((entry, size, digest)) = self.current.take() else { return Ok(()) };
         let digest = digest.finish(size);
         (self.show)(match &entry {

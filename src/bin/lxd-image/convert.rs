@@ -4,13 +4,18 @@
 //! a directory (see [`OutFile`]), or standard output. With `--fingerprint` the source is compared while it is read, and
 //! a mismatch removes the output. The fingerprint of the new image is the result on standard output; where the image
 //! itself goes to standard output, the fingerprint is a note on standard error.
+//!
+//! With `--disk-format` the disk of a virtual machine is written anew, and a disk alone becomes another one: nothing is
+//! printed then, since a disk has no fingerprint.
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use lxd_image::disk::{DiskFormat, DiskOutput};
 use lxd_image::format::{Codec, Compression, ConvertOptions, ImageForm, RootfsFormat};
 use lxd_image::{Error, ErrorKind, Fingerprint, Result};
 
+use crate::disk::{self, DiskInput};
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::out_file::OutFile;
@@ -38,6 +43,12 @@ pub(crate) struct Arguments {
     /// What the rootfs of a split image becomes: tar or squashfs
     #[arg(long, value_name = "FORMAT")]
     rootfs_format: Option<String>,
+    /// Write the disk of a virtual machine anew: qcow2, or keep for the bytes in the image. A disk alone, which is no
+    /// image, is converted to raw or qcow2
+    #[arg(long, value_name = "FORMAT")]
+    disk_format: Option<String>,
+    #[command(flatten)]
+    disk: DiskInput,
     /// The fingerprint that the image must have
     #[arg(long, value_name = "HEX")]
     fingerprint: Option<String>,
@@ -62,6 +73,19 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let (Some((out, files)), Some(first)) = (arguments.paths.split_last(), arguments.paths.first()) else {
         return Err(Error::new(ErrorKind::InvalidInput, "an image and an output are needed").into());
     };
+    let disk_format = arguments.disk_format.as_deref().map(str::parse::<DiskOutput>).transpose()?;
+    let disk_input = arguments.disk.format()?;
+    if let (Some(format), [disk]) = (disk_format, files)
+        && disk::is_lone_disk(disk, disk_input)?
+    {
+        return lone_disk(arguments, disk, disk_input, out, format, session);
+    }
+    if disk_input.is_some() {
+        let sentence = "the option `--disk-input` has no effect: it is for converting a disk alone";
+        return Err(Error::new(ErrorKind::InvalidInput, sentence)
+            .with_hint("add `--disk-format raw` or `qcow2`")
+            .into());
+    }
     let image = session.open(first, files.get(1).map(PathBuf::as_path), arguments.which)?;
     let (monitor, shown) = session.monitor();
     let mut options = ConvertOptions::new().monitor(monitor);
@@ -76,6 +100,9 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     }
     if let Some(format) = &arguments.rootfs_format {
         options = options.rootfs_format(format.parse::<RootfsFormat>()?);
+    }
+    if let Some(format) = disk_format {
+        options = options.disk_format(format);
     }
     if let Some(fingerprint) = &arguments.fingerprint {
         options = options.expect(fingerprint.parse::<Fingerprint>()?);
@@ -95,4 +122,31 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     };
     drop(shown);
     report(&written?, to_stream, session)
+}
+
+/// Converts a disk that is no image.
+///
+/// # Errors
+/// `InvalidInput` for options about images; those of [`disk::convert`].
+fn lone_disk(
+    arguments: &Arguments,
+    disk: &Path,
+    input: Option<DiskFormat>,
+    out: &Path,
+    format: DiskOutput,
+    session: &Session,
+) -> Result<(), Failure> {
+    let given = [
+        ("--to", arguments.to.is_some()),
+        ("--compression", arguments.compression.is_some()),
+        ("--rootfs-format", arguments.rootfs_format.is_some()),
+        ("--fingerprint", arguments.fingerprint.is_some()),
+    ];
+    if let Some((option, _)) = given.iter().find(|(_, given)| *given) {
+        let sentence = format!("the option `{option}` has no effect: a disk alone is converted, which is no image");
+        return Err(Error::new(ErrorKind::InvalidInput, sentence).into());
+    }
+    let written = disk::convert(disk, input, out, format, session)?;
+    session.explain(|| format!("{} bytes for a disk of {}", written.bytes, written.virtual_size));
+    Ok(())
 }

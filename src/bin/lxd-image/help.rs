@@ -14,12 +14,22 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ),
     ("fingerprint", &["fingerprint meta.tar.xz rootfs.squashfs"]),
     ("verify", &["verify debian.tar.xz --fingerprint 0123456789ab"]),
-    ("unpack", &["unpack debian.tar.xz c1", "unpack debian/12 c1 --map-ids 0:100000:65536"]),
+    (
+        "unpack",
+        &[
+            "unpack debian.tar.xz c1",
+            "unpack debian/12 c1 --map-ids 0:100000:65536",
+            "unpack debian/12 --vm vm1 --disk-format qcow2",
+            "unpack vm.tar.zst --to-device /dev/vg0/vm1",
+        ],
+    ),
     (
         "pack",
         &[
             "pack rootfs box.tar.zst --architecture amd64 --property os=Box",
             "pack rootfs box --split --rootfs-format squashfs --architecture arm64",
+            "pack appliance.ova vm.tar.zst --architecture amd64",
+            "pack disk.img.xz vm.tar.zst --disk-input raw --architecture amd64",
         ],
     ),
     (
@@ -27,6 +37,8 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "convert debian.tar.xz out/ --compression zstd:19",
             "convert debian.tar.xz debian --to split --rootfs-format squashfs",
+            "convert vm.tar.xz vm2.tar --disk-format qcow2",
+            "convert disk.vmdk disk.img --disk-format raw",
         ],
     ),
     ("diff", &["diff old.tar.xz new.tar.xz"]),

@@ -20,6 +20,7 @@ use lxd_image::remote::{CopyOptions, UploadOptions, copy};
 use lxd_image::store::{Alias, ImportOptions, StoredImage};
 use lxd_image::{Error, ErrorKind, Result};
 
+use crate::disk::DiskInput;
 use crate::failure::Failure;
 use crate::location::Location;
 use crate::options::{Session, input};
@@ -245,7 +246,9 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     }
     let options = arguments.about.options(&words, is_directory)?;
     if is_directory {
-        let imported = publish::directory(image, None, &TreeArguments::default(), &options, None, session)?;
+        let (tree, disk) = (TreeArguments::default(), DiskInput::default());
+        let source = publish::Source { path: image, metadata: None, tree: &tree, disk: &disk };
+        let imported = publish::directory(&source, &options, None, session)?;
         return arguments.about.finish(&imported, &words, session);
     }
     let source = match rest.first() {

@@ -115,7 +115,10 @@ fn facts(image: &Image, verified: &VerifyReport) -> Map<String, Value> {
     if let Some(disk) = &verified.disk {
         facts.insert(
             "disk".into(),
-            json!({"format": format!("qcow2 version {}", disk.version), "virtual_size": disk.virtual_size, "snapshots": disk.snapshots}),
+            json!({
+                "format": format!("qcow2 version {}", disk.version), "virtual_size": disk.virtual_size,
+                "cluster_size": disk.cluster_size, "allocated_bytes": verified.disk_allocated, "snapshots": disk.snapshots,
+            }),
         );
     } else {
         let counts = &verified.counts;

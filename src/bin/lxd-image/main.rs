@@ -33,6 +33,7 @@ mod copy;
 mod delete;
 mod delta;
 mod diff;
+mod disk;
 mod edit;
 mod export;
 mod failure;

@@ -4,6 +4,8 @@
 //! `SOURCE_DATE_EPOCH` (https://reproducible-builds.org/specs/source-date-epoch/) is the default of the creation date
 //! and the upper bound of modification times. A `--metadata` file goes into the image byte for byte; without it the
 //! metadata is built from `--architecture`, `--property` and `--creation-date`.
+//!
+//! A disk that is qcow2 goes into the image byte for byte; every other becomes qcow2, which is what LXD and Incus take.
 
 use std::path::{Path, PathBuf};
 
@@ -11,6 +13,7 @@ use clap::Args;
 use lxd_image::format::{Compression, ImageForm, PackOptions, Rootfs, RootfsFormat, Written, pack, pack_to};
 use lxd_image::{Error, ErrorKind, Metadata, Result};
 
+use crate::disk::DiskInput;
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::out_file::OutFile;
@@ -22,7 +25,7 @@ use crate::store::pair;
 /// Pack a root file system, or a virtual machine's disk, to an image
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// A directory, or a qcow2 file for a virtual machine
+    /// A directory, or for a virtual machine a disk: qcow2, VMDK, OVA, VHD, or a raw one with --disk-input raw
     rootfs: PathBuf,
     /// The image to write, or a directory to write it into; `-` is standard output
     out: PathBuf,
@@ -51,6 +54,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FORMAT", default_value = "tar")]
     rootfs_format: String,
     #[command(flatten)]
+    disk: DiskInput,
+    #[command(flatten)]
     tree: TreeArguments,
 }
 
@@ -75,7 +80,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     }
     let (monitor, shown) = session.monitor();
     options = options.rootfs_format(rootfs_format).newest_mtime(epoch).limits(session.limits.clone()).monitor(monitor);
-    options = arguments.tree.apply(options)?;
+    options = arguments.disk.apply(arguments.tree.apply(options)?)?;
     if let Some(compression) = &arguments.compression {
         options = options.compression(compression.parse::<Compression>()?);
     }

@@ -12,6 +12,7 @@ use lxd_image::format::{Compression, PackOptions, Rootfs};
 use lxd_image::store::{ImportOptions, StoredImage};
 use lxd_image::{Error, ErrorKind, Result};
 
+use crate::disk::DiskInput;
 use crate::failure::Failure;
 use crate::import::{NewImageArguments, Positionals};
 use crate::options::Session;
@@ -22,16 +23,18 @@ use crate::signals::{self, or_cancelled};
 #[derive(Args)]
 #[command(override_usage = "lxd-image publish [OPTIONS] <DIRECTORY> [REMOTE:] [KEY=VALUE]...")]
 pub(crate) struct Arguments {
-    /// A directory with metadata.yaml, rootfs (or rootfs.img) and templates, or with --metadata a rootfs itself; then
-    /// a server's name and a colon, and properties, which go into the image
+    /// A directory with metadata.yaml, rootfs (or rootfs.img) and templates, or with --metadata a rootfs or a disk
+    /// itself; then a server's name and a colon, and properties, which go into the image
     #[arg(required = true, value_name = "DIRECTORY")]
     words: Vec<PathBuf>,
-    /// The metadata.yaml, when DIRECTORY is a root file system
+    /// The metadata.yaml, when DIRECTORY is a root file system or a disk
     #[arg(long, value_name = "FILE")]
     metadata: Option<PathBuf>,
     /// xz, gzip, zstd, bzip2, lz4 or none, optionally `:LEVEL`
     #[arg(long, value_name = "CODEC[:LEVEL]", default_value = "zstd")]
     compression: String,
+    #[command(flatten)]
+    disk: DiskInput,
     #[command(flatten)]
     tree: TreeArguments,
     #[command(flatten)]
@@ -50,9 +53,18 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let options = arguments.about.options(&words, true)?;
     let compression = arguments.compression.parse()?;
     arguments.about.preflight(&words, session)?;
-    let tree = &arguments.tree;
-    let image = directory(path, arguments.metadata.as_deref(), tree, &options, Some(compression), session)?;
+    let source = Source { path, metadata: arguments.metadata.as_deref(), tree: &arguments.tree, disk: &arguments.disk };
+    let image = directory(&source, &options, Some(compression), session)?;
     arguments.about.finish(&image, &words, session)
+}
+
+/// What is published.
+pub(crate) struct Source<'a> {
+    /// The directory of an instance; with metadata a root file system or a disk.
+    pub(crate) path: &'a Path,
+    pub(crate) metadata: Option<&'a Path>,
+    pub(crate) tree: &'a TreeArguments,
+    pub(crate) disk: &'a DiskInput,
 }
 
 /// Packs a directory and imports the image in one step.
@@ -63,18 +75,17 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
 /// # Errors
 /// `NotFound` for missing metadata; those of packing and importing.
 pub(crate) fn directory(
-    directory: &Path,
-    metadata: Option<&Path>,
-    tree: &TreeArguments,
+    source: &Source<'_>,
     options: &ImportOptions,
     compression: Option<Compression>,
     session: &Session,
 ) -> Result<StoredImage> {
+    let Source { path: directory, metadata, tree, disk } = *source;
     let (metadata_path, rootfs) = match metadata {
         Some(metadata) => (metadata.to_path_buf(), directory.to_path_buf()),
         None => {
-            let disk = directory.join("rootfs.img");
-            (directory.join("metadata.yaml"), if disk.exists() { disk } else { directory.join("rootfs") })
+            let image = directory.join("rootfs.img");
+            (directory.join("metadata.yaml"), if image.exists() { image } else { directory.join("rootfs") })
         }
     };
     let bytes = signals::read(&metadata_path, u64::MAX).map_err(|error| {
@@ -89,7 +100,7 @@ pub(crate) fn directory(
         .limits(session.limits.clone())
         .newest_mtime(crate::pack::source_date_epoch()?)
         .monitor(monitor.clone());
-    packing = tree.apply(packing)?;
+    packing = disk.apply(tree.apply(packing)?)?;
     if let Some(compression) = compression {
         packing = packing.compression(compression);
     }

@@ -2,10 +2,12 @@
 
 mod header;
 mod read;
+mod tally;
 mod write;
 
 pub(crate) use header::{HEAD_BYTES, Header, MAGIC};
 pub(super) use read::open;
+pub(crate) use tally::AllocationTally;
 pub use write::{Qcow2WriteOptions, WrittenDisk};
 
 /// The bits of a table entry that are an offset in the file: 9 to 55.

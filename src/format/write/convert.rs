@@ -9,8 +9,11 @@ use std::io::Write;
 use std::path::Path;
 
 use super::archive::{DEFAULT_CODEC, ImageWriter, Written};
+use super::disk_rewrite::{DiskRewriter, container_has_no_disk};
+use super::disk_source::DiskSource;
 use super::extension;
-use super::pack::{RootfsFormat, refuse_squashfs_in_stream, root_target};
+use super::pack::{RootfsFormat, beside, refuse_squashfs_in_stream, root_target};
+use crate::disk::DiskOutput;
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::format::codec::Compression;
@@ -37,6 +40,7 @@ pub struct ConvertOptions {
     form: Option<ImageForm>,
     rootfs_format: Option<RootfsFormat>,
     compression: Option<Compression>,
+    disk_format: DiskOutput,
     /// The fingerprint that the source must have.
     expected: Option<Fingerprint>,
     threads: usize,
@@ -49,6 +53,7 @@ impl Default for ConvertOptions {
             form: None,
             rootfs_format: None,
             compression: None,
+            disk_format: DiskOutput::Keep,
             expected: None,
             threads: default_threads(),
             monitor: Monitor::none(),
@@ -82,6 +87,15 @@ impl ConvertOptions {
     #[must_use]
     pub fn compression(mut self, compression: Compression) -> Self {
         self.compression = Some(compression);
+        self
+    }
+
+    /// Whether the disk of a virtual machine is written anew: as qcow2 version 3 with clusters
+    /// compressed by zlib, whatever it was. A raw disk is refused, since LXD and Incus import qcow2
+    /// only. The disk is kept in temporary files meanwhile.
+    #[must_use]
+    pub fn disk_format(mut self, format: DiskOutput) -> Self {
+        self.disk_format = format;
         self
     }
 
@@ -119,6 +133,7 @@ impl Image {
                 "the option `rootfs_format` has no effect: the disk of a virtual machine stays the qcow2 file that it is",
             ));
         }
+        self.check_disk_format(options)?;
         let form = options.form.unwrap_or_else(|| self.form());
         let format = options.rootfs_format.unwrap_or_else(|| {
             let squashfs = self.parts.last().is_some_and(|part| part.container == Container::SquashFs);
@@ -129,7 +144,7 @@ impl Image {
         let squashfs = extension::squashfs_compression(out, options.compression, usual);
         let target = root_target(format, form, squashfs, options.threads, None)?;
         ImageWriter::to_file(out, form, target, compression, options.threads, &self.limits, &options.monitor)
-            .and_then(|writer| self.convert_into(writer, options))
+            .and_then(|writer| self.convert_into(writer, beside(out), options))
             .map_err(|error| error.on_disk_of(out.parent().unwrap_or(Path::new(""))))
     }
 
@@ -144,9 +159,23 @@ impl Image {
         if options.rootfs_format == Some(RootfsFormat::SquashFs) {
             return refuse_squashfs_in_stream();
         }
+        self.check_disk_format(options)?;
         let writer =
             ImageWriter::to_stream(out, self.compression(options), options.threads, &self.limits, &options.monitor)?;
-        self.convert_into(writer, options)
+        self.convert_into(writer, &std::env::temp_dir(), options)
+    }
+
+    /// Refuses disk formats that no image has, and a choice for an image that has no disk, as far as its files tell.
+    fn check_disk_format(&self, options: &ConvertOptions) -> Result<()> {
+        match options.disk_format {
+            DiskOutput::Keep => Ok(()),
+            DiskOutput::Raw => {
+                Err(Error::invalid("an image with a raw disk can't be written: LXD and Incus import qcow2 only")
+                    .with_hint("`unpack --disk-format raw` writes the disk as a raw one"))
+            }
+            _ if self.parts.iter().any(|part| part.container == Container::SquashFs) => Err(container_has_no_disk()),
+            _ => Ok(()),
+        }
     }
 
     /// The codec that was asked for, else the source's own.
@@ -161,8 +190,8 @@ impl Image {
         })
     }
 
-    /// Passes the image through a writer.
-    fn convert_into(&self, mut writer: ImageWriter, options: &ConvertOptions) -> Result<Written> {
+    /// Passes the image through a writer. Temporary files go to `directory`.
+    fn convert_into(&self, mut writer: ImageWriter, directory: &Path, options: &ConvertOptions) -> Result<Written> {
         let pass = ReadPass {
             limits: &self.limits,
             monitor: &options.monitor,
@@ -171,8 +200,25 @@ impl Image {
             total: self.size(),
         };
         let mut hasher = Hasher::new();
-        for part in &self.parts {
-            self.visit(part, &pass, &mut hasher, &mut writer).map_err(|error| part.name_error(error))?;
+        if options.disk_format == DiskOutput::Keep {
+            for part in &self.parts {
+                self.visit(part, &pass, &mut hasher, &mut writer).map_err(|error| part.name_error(error))?;
+            }
+        } else {
+            let source = DiskSource {
+                format: None,
+                directory,
+                threads: options.threads,
+                limits: &self.limits,
+                monitor: &options.monitor,
+            };
+            let mut rewriter = DiskRewriter { writer: &mut writer, source, disk: None, is_done: false };
+            for part in &self.parts {
+                self.visit(part, &pass, &mut hasher, &mut rewriter).map_err(|error| part.name_error(error))?;
+            }
+            if !rewriter.is_done {
+                return Err(container_has_no_disk());
+            }
         }
         let (bytes, found) = (hasher.bytes(), hasher.finish());
         if let Some(expected) = options.expected

@@ -8,6 +8,8 @@
 mod archive;
 mod convert;
 mod disk;
+mod disk_rewrite;
+mod disk_source;
 mod encode_thread;
 mod extension;
 mod pack;
@@ -16,5 +18,6 @@ mod tree;
 
 pub use archive::Written;
 pub use convert::ConvertOptions;
+pub(super) use disk_rewrite::container_has_no_disk;
 pub use pack::{PackOptions, Rootfs, RootfsFormat, pack, pack_metadata, pack_to};
 pub(crate) use staged_file::StagedFile;

@@ -10,21 +10,22 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::archive::{DEFAULT_CODEC, ImageWriter, RootTarget, Written, time_of};
+use super::disk_source::DiskSource;
 use super::extension;
 use super::tree::TreeReader;
+use crate::disk::DiskFormat;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Hasher;
 use crate::format::codec::{Codec, Compression};
-use crate::format::detect::read_up_to;
 use crate::format::entry::{Entry, EntryKind, Timestamp};
 use crate::format::extract::IdMap;
+use crate::format::holes;
 use crate::format::image::ImageForm;
 use crate::format::input::Input;
 use crate::format::pipeline::ReadPass;
 use crate::format::pipeline::default_threads;
 use crate::format::squashfs;
 use crate::format::visitor::{MemberVisitor, drive_disk};
-use crate::format::{foreign, holes, qcow2};
 use crate::limits::Limits;
 use crate::metadata::Metadata;
 use crate::progress::{Monitor, Phase};
@@ -59,7 +60,9 @@ impl FromStr for RootfsFormat {
 pub enum Rootfs {
     /// A directory whose content becomes the root file system.
     Directory(PathBuf),
-    /// A qcow2 disk.
+    /// A disk. A qcow2 disk is packed as it is; other formats of [`DiskFormat`] are recognised and
+    /// become qcow2, which is what LXD and Incus take. A raw disk has to be announced with
+    /// [`PackOptions::disk_input`].
     Disk(Input),
 }
 
@@ -101,6 +104,8 @@ pub struct PackOptions {
     ids: IdMap,
     /// The owner and group of all members.
     owner: Option<(u32, u32)>,
+    /// The format of the disk that is packed.
+    disk_input: Option<DiskFormat>,
     threads: usize,
     limits: Limits,
     monitor: Monitor,
@@ -122,6 +127,7 @@ impl PackOptions {
             all_xattrs: false,
             ids: IdMap::identity(),
             owner: None,
+            disk_input: None,
             threads: default_threads(),
             limits: Limits::default(),
             monitor: Monitor::none(),
@@ -211,6 +217,24 @@ impl PackOptions {
         self
     }
 
+    /// The format of the disk that is packed. Without it, it is recognised; a raw disk is not.
+    ///
+    /// ```no_run
+    /// use lxd_image::Metadata;
+    /// use lxd_image::disk::DiskFormat;
+    /// use lxd_image::format::{PackOptions, Rootfs, pack};
+    ///
+    /// let metadata = Metadata::new("x86_64", 1_700_000_000)?;
+    /// let options = PackOptions::new(metadata).disk_input(DiskFormat::Raw);
+    /// pack(&Rootfs::open("disk.img")?, "vm.tar.zst", &options)?;
+    /// # Ok::<(), lxd_image::Error>(())
+    /// ```
+    #[must_use]
+    pub fn disk_input(mut self, format: DiskFormat) -> Self {
+        self.disk_input = Some(format);
+        self
+    }
+
     /// How many threads compress, at most. The bytes don't depend on it.
     ///
     /// The default is one per core.
@@ -252,6 +276,9 @@ impl PackOptions {
         }
         let squashfs = self.rootfs_format == RootfsFormat::SquashFs;
         let refuse = |option: &str, why: &str| Err(Error::invalid(format!("the option {option} has no effect: {why}")));
+        if self.disk_input.is_some() && !matches!(rootfs, Some(Rootfs::Disk(_))) {
+            return refuse("`disk_input`", "no disk is packed");
+        }
         match rootfs {
             None if squashfs => refuse("`rootfs_format`", "the metadata alone is packed"),
             None if self.all_xattrs => refuse("`all_xattrs`", "the metadata alone is packed"),
@@ -295,7 +322,7 @@ pub fn pack(rootfs: &Rootfs, out: impl AsRef<Path>, options: &PackOptions) -> Re
     let squashfs = extension::squashfs_compression(out, options.compression, usual);
     let target = root_target(options.rootfs_format, options.form, squashfs, options.threads, options.newest)?;
     ImageWriter::to_file(out, options.form, target, compression, options.threads, &options.limits, &options.monitor)
-        .and_then(|writer| write(rootfs, writer, options))
+        .and_then(|writer| write(rootfs, writer, beside(out), options))
         .map_err(|error| error.on_disk_of(out.parent().unwrap_or(Path::new(""))))
 }
 
@@ -313,7 +340,15 @@ pub fn pack_to(rootfs: &Rootfs, out: impl Write + Send + 'static, options: &Pack
     options.check(Some(rootfs), true)?;
     let compression = options.compression.unwrap_or(Compression::new(DEFAULT_CODEC));
     let writer = ImageWriter::to_stream(out, compression, options.threads, &options.limits, &options.monitor)?;
-    write(rootfs, writer, options)
+    write(rootfs, writer, &std::env::temp_dir(), options)
+}
+
+/// The directory of a file.
+pub(super) fn beside(out: &Path) -> &Path {
+    match out.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }
 
 /// Packs the metadata file of a split image alone, with the templates, to the file `out`: for a
@@ -354,8 +389,8 @@ fn write_metadata(writer: &mut ImageWriter, options: &PackOptions) -> Result<()>
     Ok(())
 }
 
-/// Writes metadata, templates and the rootfs, and finishes the image.
-fn write(rootfs: &Rootfs, mut writer: ImageWriter, options: &PackOptions) -> Result<Written> {
+/// Writes metadata, templates and the rootfs, and finishes the image. Temporary files go to `directory`.
+fn write(rootfs: &Rootfs, mut writer: ImageWriter, directory: &Path, options: &PackOptions) -> Result<Written> {
     let newest = options.newest.map(Timestamp::from_seconds);
     write_metadata(&mut writer, options)?;
     let bytes = match rootfs {
@@ -377,7 +412,16 @@ fn write(rootfs: &Rootfs, mut writer: ImageWriter, options: &PackOptions) -> Res
             .map_err(|error| error.in_file(path))?
         }
         Rootfs::Disk(input) => {
-            let length = input.len().ok_or_else(|| Error::invalid("a disk can't be packed from a stream"))?;
+            let source = DiskSource {
+                format: options.disk_input,
+                directory,
+                threads: options.threads,
+                limits: &options.limits,
+                monitor: &options.monitor,
+            };
+            let converted = source.qcow2(input).map_err(|error| input.name_error(error))?;
+            let disk = converted.as_ref().unwrap_or(input);
+            let length = disk.len().ok_or_else(|| Error::invalid("a disk can't be packed from a stream"))?;
             let pass = ReadPass {
                 limits: &options.limits,
                 monitor: &options.monitor,
@@ -385,18 +429,12 @@ fn write(rootfs: &Rootfs, mut writer: ImageWriter, options: &PackOptions) -> Res
                 threads: 1,
                 total: Some(length),
             };
-            let head = input
-                .peek(|reader| read_up_to(reader, foreign::HEAD_BYTES))
-                .map_err(|error| input.name_error(error))?;
-            if !head.starts_with(qcow2::MAGIC) {
-                return Err(input.name_error(foreign::input_disk_refusal(input, &head)));
-            }
-            let sparse = match input.as_blob() {
+            let sparse = match disk.as_blob() {
                 Some(blob) if writer.records_holes() => holes::of_content(blob, length, &options.monitor)?,
                 Some(blob) => holes::of_blob(blob, length)?,
                 None => None,
             };
-            pass.run(input.reader(options.monitor.cancel())?, Codec::None, &mut Hasher::new(), |chunks| {
+            pass.run(disk.reader(options.monitor.cancel())?, Codec::None, &mut Hasher::new(), |chunks| {
                 drive_disk(chunks, length, sparse.as_ref(), &options.limits, &mut writer)
             })
             .map_err(|error| input.name_error(error))?;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod cancelling;
+mod disks;
 mod endings;
 mod files;
 mod outputs;
