@@ -55,6 +55,8 @@ const WITHIN: &[(&str, &str)] = &[
     // An image has a disk in it, and an OVA is a tar: each header is parsed in one place.
     ("disk", "format"),
     ("format", "disk"),
+    // A tree makes the deltas of its images; deltas know nothing of trees.
+    ("simplestreams", "delta"),
 ];
 
 /// What the front page hands on, and the part it comes from: `crate::Error` is `crate::error::Error`.
