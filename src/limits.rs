@@ -153,6 +153,11 @@ limits! {
     /// The map of which clusters of a disk image's file are used: two bits for each. 16 MiB are enough
     /// for a file of 4 TiB with clusters of 64 KiB.
     disk_map = 16 * MIB, GIB;
+    /// A file with a key, a keyring or a passphrase. Real keyrings have some 10 KiB.
+    key_file = MIB, 16 * MIB;
+    /// What deriving a key from a passphrase may allocate, in bytes, and the work that it may take, in
+    /// libsodium's operations. `minisign` writes 1 GiB and 32 Mi.
+    passphrase_memory = GIB, 4 * GIB;
     /// Redirects that a server's answer may lead through.
     redirects = 5, 20;
     /// The head of a server's answer: status line and headers.

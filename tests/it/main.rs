@@ -23,3 +23,5 @@ mod simplestreams;
 #[cfg(feature = "store")]
 mod store;
 mod templates;
+#[cfg(all(feature = "store", feature = "trust"))]
+mod trust;

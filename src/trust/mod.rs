@@ -1,0 +1,31 @@
+//! Who vouches for an image: keys, signatures, statements, and the policy that demands them.
+//!
+//! Everything here works offline and does no network I/O. Cryptography is Ed25519 by `ring`; nothing
+//! is negotiated.
+//!
+//! | file | content |
+//! |---|---|
+//! | `public_key`, `secret_key` | keys as `minisign` writes them, and plain Ed25519 keys in PEM |
+//! | `signature` | detached signatures of `minisign`, read and made |
+//!
+//! ```
+//! use lxd_image::trust::{PublicKey, SecretKey, Signature};
+//!
+//! // As `minisign -G -W` makes it; `SecretKey::read` reads one from a file.
+//! let secret = SecretKey::generate()?;
+//! let signature = secret.sign_detached(b"the message", "timestamp:1700000000")?;
+//!
+//! let public = PublicKey::parse(secret.public_key().to_text().as_bytes())?;
+//! let comment = public.verify_detached(b"the message", &Signature::parse(signature.to_text().as_bytes())?)?;
+//! assert_eq!(comment, "timestamp:1700000000");
+//! # Ok::<(), lxd_image::Error>(())
+//! ```
+
+mod key_file;
+mod public_key;
+mod secret_key;
+mod signature;
+
+pub use public_key::{KeyId, PublicKey};
+pub use secret_key::{SecretKey, read_passphrase};
+pub use signature::Signature;
