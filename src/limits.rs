@@ -170,6 +170,10 @@ limits! {
     /// What a server lists: an index, the images of a simplestreams server, an answer in JSON, decoded. The
     /// largest real `images.json` has 20 MB.
     remote_index = 64 * MIB, GIB;
+    /// The signatures of one document. Real ones have 0.2 to 1.2 KB each.
+    signature = 64 * KIB, MIB;
+    /// How many signatures of one document are verified. Each costs a pass over the document.
+    signatures = 16, 64;
     /// Nesting in JSON. Real documents nest 8 deep.
     json_depth = 64, 100;
     /// The metadata file of an image in two files, where it must be kept in memory: a server sends it before the

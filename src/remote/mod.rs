@@ -29,6 +29,7 @@
 //! | `rest/`, `simplestreams.rs`, `direct.rs` | one client for each protocol |
 //! | `download.rs`, `read_ahead.rs`, `retry.rs` | bytes: resumed, read ahead, retried |
 //! | `static_tree.rs` | documents and files below one URL, cached |
+//! | `documents.rs`, `list_record.rs` | lists that must be signed, and which ones were accepted last |
 //! | `http/` | transport: TLS, proxies, redirects, time limits |
 //! | `copy.rs`, `mirror.rs`, `refresh.rs` | what is done with remotes |
 //! | `settings/` | remotes by name, the client's certificate |
@@ -47,8 +48,10 @@
 mod address;
 mod copy;
 mod direct;
+mod documents;
 mod download;
 mod http;
+mod list_record;
 mod mirror;
 mod read_ahead;
 mod refresh;
@@ -71,6 +74,7 @@ pub use download::Download;
 pub use http::{
     Body, Certificate, Client, ClientOptions, Identity, Method, Proxy, Request, Response, Scheme, Trust, Url,
 };
+pub use list_record::{AcceptedList, ListRecord};
 pub use mirror::{MirrorOptions, MirrorTarget, Mirrored, mirror};
 pub use refresh::{RemoteRefresh, open_source};
 pub use remote::Remote;

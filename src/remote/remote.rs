@@ -9,6 +9,7 @@ use crate::format::ImageSource;
 use crate::progress::Monitor;
 use crate::protocol::simplestreams::StreamImage;
 use crate::store::{StoredImage, UpdateSource};
+use crate::trust::ListSignature;
 
 /// A source of images: a server, or a static tree on disk.
 ///
@@ -112,5 +113,11 @@ pub trait Remote: Send + Sync {
     fn listed(&self, image: &StoredImage, monitor: &Monitor) -> Result<Option<StreamImage>> {
         let _ = (image, monitor);
         Ok(None)
+    }
+
+    /// Who signed the lists that were read last, each signer once; empty for a remote without signed lists. All of them vouch
+    /// together: an image is as trustworthy as the least of them.
+    fn list_signatures(&self) -> Vec<ListSignature> {
+        Vec::new()
     }
 }

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::documents::{Documents, INDEX, SignedLists};
 use super::http::{ClientOptions, Url};
 use super::similar::is_similar;
 use super::static_tree::StaticTree;
@@ -23,15 +24,12 @@ use crate::format::{ImageSource, Input};
 use crate::limits::Limits;
 use crate::omissions::{Omission, Omitted};
 use crate::progress::Monitor;
-use crate::protocol::simplestreams::{
-    File, Index, Listing, Products, StreamImage, UnusableEntries, UnusableEntry, by_number,
-};
+use crate::protocol::simplestreams::{File, Listing, Products, StreamImage, UnusableEntries, UnusableEntry, by_number};
 use crate::store::{Alias, StoredImage, UpdateSource};
+use crate::trust::{ListKeys, ListSignature};
 
 /// How many names the hint of an error lists.
 const MAX_SUGGESTIONS: usize = 10;
-/// Where every server has its index (simplestreams, and LXD: `shared/simplestreams`).
-const INDEX: &str = "streams/v1/index.json";
 
 /// A simplestreams server, or a static tree on disk.
 ///
@@ -52,6 +50,8 @@ pub struct Simplestreams {
     limits: Limits,
     /// In PEM, to be recorded with images; empty for none.
     certificate: String,
+    /// Who must sign the lists, if anybody.
+    signed: SignedLists,
     /// The listing that was parsed last, shared by clones.
     last_listing: Arc<Mutex<Option<LastListing>>>,
 }
@@ -75,6 +75,7 @@ impl Simplestreams {
             tree: StaticTree::new(options, base)?,
             limits,
             certificate: String::new(),
+            signed: SignedLists::default(),
             last_listing: Arc::default(),
         })
     }
@@ -101,28 +102,40 @@ impl Simplestreams {
         self
     }
 
+    /// Reads only lists that one of these keys signed: `index.sjson` and the `.sjson` lists that it names, else `.json` with
+    /// `.json.gpg` or `.json.minisig` beside it. Lists that are older than those that were accepted last are refused; without
+    /// [`record_file`](Self::record_file) that is known for the life of this value and its clones. No keys: any list is read.
+    #[must_use]
+    pub fn keys(mut self, keys: ListKeys) -> Self {
+        self.signed.keys = keys;
+        self
+    }
+
+    /// Records in a file which signed lists were accepted last. Processes may share it; its directory is created when needed,
+    /// and a file `lock` in it is held while it is written.
+    #[must_use]
+    pub fn record_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.signed.record_in(file.into());
+        self
+    }
+
+    /// Whether signed lists are accepted that are older than those that were accepted last: when their owner went back on
+    /// purpose. They become what later ones are compared with.
+    #[must_use]
+    pub fn accept_older(mut self, yes: bool) -> Self {
+        self.signed.accept_older = yes;
+        self
+    }
+
     /// Reads the lists as they are now. Entries that can't be used are left out, see [`Listing::omissions`]; a list that can't be
     /// read does not hide the others.
     ///
     /// # Errors
-    /// As [`Remote::list`]; also when none of the lists that the index names can be read.
+    /// As [`Remote::list`]; also when none of the lists that the index names can be read. With [`keys`](Self::keys)
+    /// `Untrusted` for a list that none of them signed, and for one that is older than what was accepted before.
     pub fn listing(&self, monitor: &Monitor) -> Result<Arc<Listing>> {
-        let mut index = None;
-        let document = self.tree.document(INDEX, monitor, &mut |bytes| {
-            index = Some(Index::from_json(bytes, &self.limits)?);
-            Ok(())
-        });
-        let document = document.map_err(|error| {
-            if error.kind() == ErrorKind::NotFound {
-                error.with_hint("a simplestreams server has `streams/v1/index.json` below its address")
-            } else {
-                error
-            }
-        })?;
-        let index = match index {
-            Some(index) => index,
-            None => Index::from_json(&document, &self.limits)?,
-        };
+        let mut reading = Documents::new(&self.tree, &self.limits, &self.signed, monitor);
+        let (document, index) = reading.index()?;
         let last = self.cached_listing();
         let is_known = |digest: &Fingerprint| last.as_ref().is_some_and(|(digests, _)| digests.contains(digest));
         let mut unusable = UnusableEntries::default();
@@ -144,7 +157,7 @@ impl Simplestreams {
         let mut first_error = None;
         for entry in index.image_lists() {
             let mut products = None;
-            let list = self.tree.document(&entry.path, monitor, &mut |bytes| {
+            let list = reading.read(&entry.path, &mut |bytes| {
                 let known = is_known(&Fingerprint::of(bytes));
                 products = if known { None } else { Some(Products::from_json(bytes, &self.limits)?) };
                 Ok(())
@@ -164,6 +177,7 @@ impl Simplestreams {
         if let Some(error) = first_error.filter(|_| documents.is_empty()) {
             return Err(error);
         }
+        reading.accept()?;
         if let Some((_, listing)) = last.filter(|(last, _)| !unusable.is_incomplete() && *last == digests) {
             return Ok(listing);
         }
@@ -318,6 +332,10 @@ impl Remote for Simplestreams {
 
     fn listed(&self, image: &StoredImage, monitor: &Monitor) -> Result<Option<StreamImage>> {
         self.known(&image.fingerprint, monitor).map(Some)
+    }
+
+    fn list_signatures(&self) -> Vec<ListSignature> {
+        self.signed.signatures()
     }
 }
 

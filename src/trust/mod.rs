@@ -1,12 +1,14 @@
 //! Who vouches for an image: keys, signatures, statements, and the policy that demands them.
 //!
-//! Everything here works offline and does no network I/O. Cryptography is Ed25519 by `ring`; nothing
-//! is negotiated.
+//! Everything here works offline and does no network I/O. Cryptography is Ed25519 by `ring`, where nothing is
+//! negotiated, and OpenPGP for those who have such keys.
 //!
 //! | file | content |
 //! |---|---|
 //! | `public_key`, `secret_key` | keys as `minisign` writes them, and plain Ed25519 keys in PEM |
 //! | `signature` | detached signatures of `minisign`, read and made |
+//! | `openpgp/` | OpenPGP keys and signatures, over the crate `pgp` (feature `signatures`) |
+//! | `list_keys`, `list_signer` | keys of both kinds that verify and sign the lists of a remote |
 //!
 //! ```
 //! use lxd_image::trust::{PublicKey, SecretKey, Signature};
@@ -22,10 +24,16 @@
 //! ```
 
 mod key_file;
+mod list_keys;
+mod list_signer;
+#[cfg(feature = "signatures")]
+pub mod openpgp;
 mod public_key;
 mod secret_key;
 mod signature;
 
+pub use list_keys::{ListKey, ListKeys, ListSignature};
+pub use list_signer::ListSigner;
 pub use public_key::{KeyId, PublicKey};
 pub use secret_key::{SecretKey, read_passphrase};
 pub use signature::Signature;

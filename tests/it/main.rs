@@ -19,6 +19,8 @@ mod remote;
 #[cfg(feature = "server")]
 mod server;
 #[cfg(feature = "cli")]
+mod signed_lists;
+#[cfg(feature = "cli")]
 mod simplestreams;
 #[cfg(feature = "store")]
 mod store;

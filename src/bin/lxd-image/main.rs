@@ -56,6 +56,7 @@ mod prune;
 mod publish;
 mod refresh;
 mod remote;
+mod remote_keys;
 mod serve;
 mod shell;
 mod signals;
