@@ -109,7 +109,7 @@ pub struct Mirrored {
 /// that is left out, is in [`Mirrored::omissions`].
 ///
 /// # Errors
-/// Those of [`Remote::list`]; `Busy` while another process writes into the tree; `Remote` when the server can't be
+/// Those of [`Remote::list`]; `Busy` while another process writes into the tree; `InvalidInput` for a signed tree without a key; `Remote` when the server can't be
 /// reached any more, or lists nothing while what is gone is to be removed; `Cancelled`; `Io`. What was copied before stays.
 pub fn mirror(remote: &dyn Remote, target: MirrorTarget<'_>, options: &MirrorOptions) -> Result<Mirrored> {
     let monitor = options.monitor.nested();
@@ -143,6 +143,13 @@ pub fn mirror(remote: &dyn Remote, target: MirrorTarget<'_>, options: &MirrorOpt
             }
         }
         writer.finish()?;
+        if let (Some(signature), MirrorTarget::Tree(tree)) = (remote.list_signatures().first(), target) {
+            if !tree.is_signed() {
+                let part = format!("signature by {}", signature.key);
+                let reason = "the mirror has a list of its own, which its owner can sign: `--sign KEYFILE`";
+                monitor.omit("streams/v1/index.json", Omitted::Dropped { part: part.into(), reason: reason.into() });
+            }
+        }
         if options.delete {
             done.removed = writer.delete(remote, &there, options, &monitor)?;
         }
@@ -152,6 +159,8 @@ pub fn mirror(remote: &dyn Remote, target: MirrorTarget<'_>, options: &MirrorOpt
     match target {
         MirrorTarget::Tree(tree) => {
             let writer = tree.lock()?;
+            // Before anything is fetched.
+            writer.check_renewable()?;
             let here = tree.listing()?.images().iter().map(|image| image.fingerprint).collect();
             run(&mut TreeTarget { writer, here, about: BTreeMap::new() })
         }

@@ -106,9 +106,11 @@ impl TreeWriter {
     /// either order.
     ///
     /// # Errors
-    /// `AlreadyExists` when it is listed; `InvalidInput` when it has no `os` or no `release`; what
+    /// `AlreadyExists` when it is listed; `InvalidInput` when it has no `os` or no `release`, and for a signed tree without a key
+    /// ([`TreeOptions::sign_with`](super::TreeOptions::sign_with)); what
     /// [`Image::verify`] finds; `Mismatch`; `Cancelled`; `Io`. Nothing of it is listed then.
     pub fn add(&mut self, source: ImageSource, options: &AddOptions) -> Result<Added> {
+        self.check_renewable()?;
         let limits = self.tree.options.limits.clone();
         let ImageSource { first, second } = source;
         let lengths = std::iter::once(&first).chain(&second).map(|input| input.probable_len());

@@ -60,6 +60,7 @@ mod remote_keys;
 mod serve;
 mod shell;
 mod signals;
+mod signing;
 mod simplestreams;
 mod store;
 mod store_verbs;

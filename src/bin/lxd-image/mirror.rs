@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output::{self, Records};
+use crate::signing::Signing;
 use crate::store::{images, pair, size};
 
 /// Copy missing images from a remote to a static tree, or to the store
@@ -39,6 +40,8 @@ pub(crate) struct Arguments {
     /// Allow plain HTTP to other machines
     #[arg(long)]
     allow_http: bool,
+    #[command(flatten)]
+    signing: Signing,
 }
 
 impl Session {
@@ -55,15 +58,23 @@ impl Session {
     ///
     /// A tree that was created for a change that failed is removed again if it is still empty. The error of that
     /// removal is dropped, because the error of the change is the one to report.
-    pub(crate) fn change_tree<T>(&self, path: &Path, change: impl FnOnce(&Tree) -> Result<T>) -> Result<T> {
+    pub(crate) fn change_tree<T>(
+        &self,
+        path: &Path,
+        signing: &Signing,
+        change: impl FnOnce(&Tree) -> Result<T>,
+    ) -> Result<T> {
         let is_new = std::fs::symlink_metadata(path).is_err();
-        let tree = self.tree_options().create(path)?;
-        change(&tree).inspect_err(|_| {
+        let tree = signing.apply(self.tree_options(), self)?.create(path)?;
+        let signatures = tree.signature_files();
+        let done = change(&tree).inspect_err(|_| {
             if is_new {
                 // Report the error of the change, not that of the removal.
                 let _ = tree.lock().and_then(lxd_image::simplestreams::TreeWriter::discard_if_empty);
             }
-        })
+        })?;
+        Signing::report(&signatures, &tree, self);
+        Ok(done)
     }
 }
 
@@ -89,7 +100,9 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let done = if arguments.target == "local:" {
         mirror(&*remote, MirrorTarget::Store(&session.store()?), &options)
     } else {
-        session.change_tree(Path::new(&arguments.target), |tree| mirror(&*remote, MirrorTarget::Tree(tree), &options))
+        session.change_tree(Path::new(&arguments.target), &arguments.signing, |tree| {
+            mirror(&*remote, MirrorTarget::Tree(tree), &options)
+        })
     };
     drop(shown);
     report(done?, session)

@@ -26,6 +26,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output;
+use crate::signing::SigningKeys;
 use crate::store::is_url;
 use crate::transfer::RemoteTransfer;
 
@@ -61,6 +62,8 @@ pub(crate) struct Arguments {
     /// follow are served as without
     #[arg(long, value_name = "CDN-URL", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     redirect: Option<String>,
+    #[command(flatten)]
+    signing: SigningKeys,
     /// Allow plain HTTP to other machines, where --listen says http://
     #[arg(long)]
     allow_http: bool,
@@ -77,6 +80,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     raise_descriptors();
     let sockets = sockets(arguments)?;
     let certificate = certificate(arguments, session)?;
+    let signers = arguments.signing.signers(session)?;
     // Before the switch of the user: settings and key may be readable by the first one only.
     let upstream = match (session.settings(), arguments.upstream.as_deref()) {
         (Ok(settings), name) => {
@@ -96,6 +100,9 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let mut options = ServerOptions::new().limits(session.limits.clone());
     if let Some(upstream) = upstream {
         options = options.image_transfer(upstream);
+    }
+    for signer in signers {
+        options = options.sign_with(signer);
     }
     if let Some(name) = &arguments.name {
         options = options.name(name);

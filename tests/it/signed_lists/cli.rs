@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{OTHER, OWNER, now, other, owner};
 use crate::store::{Scratch, unified};
 
-fn run(scratch: &Scratch, words: &[&str]) -> Output {
+pub(super) fn run(scratch: &Scratch, words: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_lxd-image"))
         .args(words)
         .env("LXD_IMAGE_STORE", scratch.join("store"))
@@ -21,14 +21,14 @@ fn run(scratch: &Scratch, words: &[&str]) -> Output {
 }
 
 #[track_caller]
-fn ok(scratch: &Scratch, words: &[&str]) -> String {
+pub(super) fn ok(scratch: &Scratch, words: &[&str]) -> String {
     let output = run(scratch, words);
     assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
 #[track_caller]
-fn fails(scratch: &Scratch, words: &[&str], kind: &str) -> String {
+pub(super) fn fails(scratch: &Scratch, words: &[&str], kind: &str) -> String {
     let output = run(scratch, words);
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && text.contains(&format!("error[{kind}]: ")), "{words:?}: {text}");

@@ -6,6 +6,7 @@ mod gnupg;
 mod messages;
 mod peers;
 mod reading;
+mod writing;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
