@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use lxd_image::format::{ImageSource, Input};
-use lxd_image::simplestreams::{AddOptions, Tree};
+use lxd_image::simplestreams::{AddOptions, TreeOptions};
 use serde_json::Value;
 
 use super::{OTHER, OWNER, now, other, owner};
@@ -35,9 +35,9 @@ pub(super) fn fails(scratch: &Scratch, words: &[&str], kind: &str) -> String {
     text
 }
 
-/// A tree with one image, not signed.
+/// A tree with one more image, not signed.
 fn tree(at: &Path, tag: &str) {
-    let tree = Tree::create(at).unwrap();
+    let tree = TreeOptions::new().drop_signatures(true).create(at).unwrap();
     let options = AddOptions::new().property("release", tag).unwrap().alias("box").unwrap();
     let image = ImageSource::unified(Input::stream(std::io::Cursor::new(unified(tag))));
     tree.lock().unwrap().add(image, &options).unwrap();
