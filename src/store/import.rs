@@ -52,6 +52,8 @@ pub struct ImportOptions {
     source_file_name: Option<String>,
     source: Option<UpdateSource>,
     image_type: Option<ImageType>,
+    #[cfg(feature = "trust")]
+    evidence: crate::trust::Evidence,
     monitor: Monitor,
 }
 
@@ -191,6 +193,14 @@ impl ImportOptions {
         self
     }
 
+    /// Sets what vouches for the image. It is kept beside the image, and the policy of the store may demand it.
+    #[cfg(feature = "trust")]
+    #[must_use]
+    pub fn evidence(mut self, evidence: crate::trust::Evidence) -> Self {
+        self.evidence = evidence;
+        self
+    }
+
     /// Sets where progress and omissions are reported, and what cancels the import.
     #[must_use]
     pub fn monitor(mut self, monitor: Monitor) -> Self {
@@ -228,6 +238,23 @@ impl ImportOptions {
     /// The properties that the caller gave.
     pub(crate) fn given_properties(&self) -> &Properties {
         &self.properties
+    }
+
+    /// Keeps what vouches for the image beside it, in the caller's transaction. Returns whether there was anything new.
+    #[cfg(feature = "trust")]
+    pub(crate) fn keep_evidence(
+        &self,
+        store: &Store,
+        catalog: &mut dyn Transaction,
+        fingerprint: &Fingerprint,
+    ) -> Result<bool> {
+        store.keep_evidence(catalog, fingerprint, &self.evidence)
+    }
+
+    #[cfg(not(feature = "trust"))]
+    #[expect(clippy::unnecessary_wraps, reason = "with the feature `trust` it can fail")]
+    pub(crate) fn keep_evidence(&self, _: &Store, _: &mut dyn Transaction, _: &Fingerprint) -> Result<bool> {
+        Ok(false)
     }
 
     /// Fails with `Mismatch` if another fingerprint than `found` is expected.
@@ -388,6 +415,7 @@ impl Store {
                 let mut image = image.clone();
                 image.objects = objects.clone();
                 catalog.insert(&image)?;
+                options.keep_evidence(self, catalog, &image.fingerprint)?;
                 (image.aliases, replaced) = self.take_aliases(catalog, &image, options)?;
                 return Ok(Decision::New(image));
             };

@@ -7,6 +7,8 @@
 //! |---|---|
 //! | `public_key`, `secret_key` | keys as `minisign` writes them, and plain Ed25519 keys in PEM |
 //! | `signature` | detached signatures of `minisign`, read and made |
+//! | `statement`, `envelope` | in-toto statements about images, and the DSSE envelopes that carry their signatures |
+//! | `policy` | what an image needs before a store makes it visible |
 //!
 //! ```
 //! use lxd_image::trust::{PublicKey, SecretKey, Signature};
@@ -21,11 +23,17 @@
 //! # Ok::<(), lxd_image::Error>(())
 //! ```
 
+mod envelope;
 mod key_file;
+mod policy;
 mod public_key;
 mod secret_key;
 mod signature;
+mod statement;
 
+pub use envelope::{Envelope, PAYLOAD_TYPE};
+pub use policy::{Admission, Candidate, Evidence, Policy, SignedList};
 pub use public_key::{KeyId, PublicKey};
 pub use secret_key::{SecretKey, read_passphrase};
 pub use signature::Signature;
+pub use statement::{FINGERPRINT_SUBJECT, PROVENANCE, Statement};
