@@ -54,7 +54,21 @@ pub struct ImportOptions {
     image_type: Option<ImageType>,
     #[cfg(feature = "trust")]
     evidence: crate::trust::Evidence,
+    #[cfg(feature = "trust")]
+    signer: Option<Signer>,
     monitor: Monitor,
+}
+
+/// What makes a statement about an image whose fingerprint is known.
+#[cfg(feature = "trust")]
+#[derive(Clone)]
+struct Signer(std::sync::Arc<dyn Fn(&Fingerprint) -> Result<crate::trust::Envelope> + Send + Sync>);
+
+#[cfg(feature = "trust")]
+impl std::fmt::Debug for Signer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Signer")
+    }
 }
 
 impl ImportOptions {
@@ -199,6 +213,33 @@ impl ImportOptions {
     pub fn evidence(mut self, evidence: crate::trust::Evidence) -> Self {
         self.evidence = evidence;
         self
+    }
+
+    /// Sets what makes statements about the image once its fingerprint is known, before it becomes visible: for images
+    /// that are packed on their way into the store.
+    #[cfg(feature = "trust")]
+    #[must_use]
+    pub fn stated_by(
+        mut self,
+        state: impl Fn(&Fingerprint) -> Result<crate::trust::Envelope> + Send + Sync + 'static,
+    ) -> Self {
+        self.signer = Some(Signer(std::sync::Arc::new(state)));
+        self
+    }
+
+    /// The same options, with the statements that are made once the fingerprint is known.
+    #[cfg(feature = "trust")]
+    fn stated(&self, fingerprint: &Fingerprint) -> Result<std::borrow::Cow<'_, Self>> {
+        let Some(signer) = &self.signer else { return Ok(std::borrow::Cow::Borrowed(self)) };
+        let mut options = self.clone();
+        options.evidence.statements.push((signer.0)(fingerprint)?);
+        Ok(std::borrow::Cow::Owned(options))
+    }
+
+    #[cfg(not(feature = "trust"))]
+    #[expect(clippy::unnecessary_wraps, reason = "with the feature `trust` it can fail")]
+    fn stated(&self, _: &Fingerprint) -> Result<std::borrow::Cow<'_, Self>> {
+        Ok(std::borrow::Cow::Borrowed(self))
     }
 
     /// Sets where progress and omissions are reported, and what cancels the import.
@@ -406,6 +447,7 @@ impl Store {
 
     /// Uploads a staged image and inserts its row, or applies the options to the row that is there.
     pub(crate) fn publish_import(&self, staged: StagedImage, options: &ImportOptions) -> Result<StoredImage> {
+        let options = &*options.stated(&staged.fingerprint)?;
         let image = self.described(&staged, options)?;
         options.monitor.check()?;
         let mut replaced = Vec::new();

@@ -16,6 +16,10 @@ use crate::limits::Limits;
 /// The one type of payload that is accepted.
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 
+/// What is appended to the name of an image's file to name the file with the statements about it, as SLSA has it: JSON
+/// lines, one envelope on each.
+pub const BUNDLE_ENDING: &str = ".intoto.jsonl";
+
 /// How many signatures one envelope may have. Real ones have one to three.
 const MAX_SIGNATURES: usize = 32;
 

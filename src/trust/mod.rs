@@ -8,6 +8,7 @@
 //! | `public_key`, `secret_key` | keys as `minisign` writes them, and plain Ed25519 keys in PEM |
 //! | `signature` | detached signatures of `minisign`, read and made |
 //! | `statement`, `envelope` | in-toto statements about images, and the DSSE envelopes that carry their signatures |
+//! | `provenance` | how an image was packed, as a predicate of SLSA |
 //! | `policy` | what an image needs before a store makes it visible |
 //!
 //! ```
@@ -26,13 +27,15 @@
 mod envelope;
 mod key_file;
 mod policy;
+mod provenance;
 mod public_key;
 mod secret_key;
 mod signature;
 mod statement;
 
-pub use envelope::{Envelope, PAYLOAD_TYPE};
+pub use envelope::{BUNDLE_ENDING, Envelope, PAYLOAD_TYPE};
 pub use policy::{Admission, Candidate, Evidence, Policy, SignedList};
+pub use provenance::{PACK_BUILD, pack_provenance, packed_options};
 pub use public_key::{KeyId, PublicKey};
 pub use secret_key::{SecretKey, read_passphrase};
 pub use signature::Signature;
