@@ -9,6 +9,8 @@ use crate::format::ImageSource;
 use crate::progress::Monitor;
 use crate::protocol::simplestreams::StreamImage;
 use crate::store::{StoredImage, UpdateSource};
+#[cfg(feature = "trust")]
+use crate::trust::Evidence;
 
 /// A source of images: a server, or a static tree on disk.
 ///
@@ -102,6 +104,17 @@ pub trait Remote: Send + Sync {
     fn withheld(&self, monitor: &Monitor) -> Result<BTreeSet<Fingerprint>> {
         let _ = monitor;
         Ok(BTreeSet::new())
+    }
+
+    /// What vouches for an image that was listed or resolved here: who signed the list, where signatures are demanded and
+    /// checked, and the statements about it. Nothing, for remotes that have neither.
+    ///
+    /// # Errors
+    /// Those of [`list`](Self::list); `LimitExceeded` (`statements`); `Malformed` for statements that can't be read.
+    #[cfg(feature = "trust")]
+    fn evidence(&self, image: &StoredImage, monitor: &Monitor) -> Result<Evidence> {
+        let _ = (image, monitor);
+        Ok(Evidence::new())
     }
 
     /// The simplestreams entry of an image that was listed or resolved here, so that a mirror keeps its product and version;

@@ -308,6 +308,29 @@ impl Remote for Simplestreams {
         })
     }
 
+    #[cfg(feature = "trust")]
+    fn evidence(&self, image: &StoredImage, monitor: &Monitor) -> Result<crate::trust::Evidence> {
+        use std::io::Read;
+        let evidence = crate::trust::Evidence::new();
+        let found = self.known(&image.fingerprint, monitor)?;
+        let Some(file) = found.statements else { return Ok(evidence) };
+        let most = self.limits.statements;
+        if file.size.is_some_and(|size| size > most) {
+            return Err(Error::limit("statements", most, "a bundle of statements"));
+        }
+        let input = self.file(&file, monitor)?;
+        let mut bundle = Vec::new();
+        let reader = input.reader(monitor.cancel())?;
+        let read = reader.take(most.saturating_add(1)).read_to_end(&mut bundle);
+        read.map_err(|error| Error::io("the statements can't be read", error))?;
+        if file.sha256.is_some_and(|sha256| sha256 != Fingerprint::of(&bundle)) {
+            let found = Fingerprint::of(&bundle).to_string();
+            let expected = file.sha256.map(|sha256| sha256.to_string()).unwrap_or_default();
+            return Err(Error::mismatch("the sha256 of the statements", expected, found));
+        }
+        Ok(evidence.statements(crate::trust::Envelope::parse_bundle(&bundle, &self.limits)?))
+    }
+
     fn withheld(&self, monitor: &Monitor) -> Result<BTreeSet<Fingerprint>> {
         let listing = self.listing(monitor)?;
         if listing.unusable().is_incomplete() {

@@ -215,6 +215,12 @@ impl ImportOptions {
         self
     }
 
+    /// Whether something vouches for the image.
+    #[cfg(all(feature = "remote", feature = "trust"))]
+    pub(crate) fn is_vouched(&self) -> bool {
+        !self.evidence.is_empty()
+    }
+
     /// Sets what makes statements about the image once its fingerprint is known, before it becomes visible: for images
     /// that are packed on their way into the store.
     #[cfg(feature = "trust")]

@@ -112,8 +112,8 @@ pub use blobs::{
 #[cfg(feature = "object-store")]
 pub use blobs::{ObjectBlobs, ObjectOptions};
 pub use catalog::{
-    AliasPage, AliasQuery, Attachment, Catalog, ImagePage, ImageQuery, MemoryCatalog, Object, ObjectState, Order, Position,
-    SqliteCatalog, Totals, Transaction,
+    AliasPage, AliasQuery, Attachment, Catalog, ImagePage, ImageQuery, MemoryCatalog, Object, ObjectState, Order,
+    Position, SqliteCatalog, Totals, Transaction,
 };
 #[cfg(feature = "postgres")]
 pub use catalog::{PostgresCatalog, PostgresOptions};

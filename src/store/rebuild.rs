@@ -212,7 +212,8 @@ impl Store {
                 return Ok(());
             }
             let fingerprint = upload.fingerprint;
-            let Reread::Image(image, attachments, useless) = self.reread(&fingerprint, &upload.objects(), monitor)? else {
+            let Reread::Image(image, attachments, useless) = self.reread(&fingerprint, &upload.objects(), monitor)?
+            else {
                 return Ok(());
             };
             if useless.is_some() {

@@ -42,8 +42,9 @@ fn envelopes(attachments: &[Attachment]) -> Result<Vec<Envelope>> {
 /// The value of an attachment with this name, and when it was added.
 fn value<T: serde::de::DeserializeOwned>(attachments: &[Attachment], name: &str) -> Result<Option<(T, i64)>> {
     let Some(found) = attachments.iter().find(|attachment| attachment.name == name) else { return Ok(None) };
-    let value = serde_json::from_str(&found.content)
-        .map_err(|error| Error::malformed(format!("the catalog's attachment `{name}` is damaged")).with_source(error))?;
+    let value = serde_json::from_str(&found.content).map_err(|error| {
+        Error::malformed(format!("the catalog's attachment `{name}` is damaged")).with_source(error)
+    })?;
     Ok(Some((value, found.added_at)))
 }
 
@@ -136,7 +137,11 @@ impl Store {
         let evidence = Evidence { statements, ..Evidence::default() };
         self.change(&mut |catalog| {
             catalog.image(fingerprint)?.ok_or_else(|| missing(fingerprint))?;
-            if self.keep_evidence(catalog, fingerprint, &evidence)? { bump_revision(catalog, fingerprint) } else { Ok(()) }
+            if self.keep_evidence(catalog, fingerprint, &evidence)? {
+                bump_revision(catalog, fingerprint)
+            } else {
+                Ok(())
+            }
         })
     }
 

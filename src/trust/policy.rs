@@ -310,7 +310,10 @@ impl Policy {
             };
             let key = plain_id(&list.key);
             if !rule.signed_list.contains(&key) {
-                return Err(refused(&named, &format!("the list that names it is signed by the key {key}, not by {}", one_of(&rule.signed_list))));
+                return Err(refused(
+                    &named,
+                    &format!("the list that names it is signed by the key {key}, not by {}", one_of(&rule.signed_list)),
+                ));
             }
             vouched.push(format!("a list signed by the key {key}"));
         }
@@ -426,9 +429,10 @@ impl Rule {
         let alias = self.alias.as_deref();
         remote
             && alias.is_none_or(|pattern| image.aliases.iter().any(|alias| glob(pattern, alias)))
-            && self.property.iter().all(|(key, pattern)| {
-                image.properties.get(key).is_some_and(|value| glob(pattern, value))
-            })
+            && self
+                .property
+                .iter()
+                .all(|(key, pattern)| image.properties.get(key).is_some_and(|value| glob(pattern, value)))
     }
 }
 

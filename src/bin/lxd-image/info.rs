@@ -85,7 +85,10 @@ impl Trust {
         let safe = |text: &str| Escaped(text.as_bytes()).to_string();
         let mut lines = Vec::new();
         if let Some((admission, at)) = &self.vouched.admission {
-            let rule = admission.rule.as_deref().map_or_else(|| "no rule is for it".to_owned(), |rule| format!("rule `{rule}`"));
+            let rule = admission
+                .rule
+                .as_deref()
+                .map_or_else(|| "no rule is for it".to_owned(), |rule| format!("rule `{rule}`"));
             lines.push(format!("Admitted: {} ({})", store::time(Some(*at), ""), safe(&rule)));
             lines.extend(admission.vouched.iter().map(|by| format!("    - {}", safe(by))));
         }

@@ -15,8 +15,8 @@ use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
 use crate::options::Session;
-use crate::policy::PolicyArgument;
 use crate::output::{self, Records};
+use crate::policy::PolicyArgument;
 use crate::store::{images, pair, size};
 
 /// Copy missing images from a remote to a static tree, or to the store

@@ -42,7 +42,9 @@ impl Session {
             }
             Some(path) => path,
             None => match lxd_image::remote::Settings::user_directory() {
-                Ok(directory) if directory.join("policy.toml").symlink_metadata().is_ok() => directory.join("policy.toml"),
+                Ok(directory) if directory.join("policy.toml").symlink_metadata().is_ok() => {
+                    directory.join("policy.toml")
+                }
                 _ => return Ok(None),
             },
         };

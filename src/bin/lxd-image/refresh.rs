@@ -13,8 +13,8 @@ use serde_json::{Map, Value};
 
 use crate::failure::Failure;
 use crate::options::Session;
-use crate::policy::PolicyArgument;
 use crate::output::{self, Format, Records};
+use crate::policy::PolicyArgument;
 use crate::store::{TypeArgument, images, name_of, resolve};
 
 /// Update images with auto-update now

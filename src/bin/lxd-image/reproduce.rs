@@ -8,7 +8,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use lxd_image::format::{Difference, Image, ImageForm, ImageSource, PackOptions, Rootfs, VerifyOptions, Written, for_each_difference, pack};
+use lxd_image::format::{
+    Difference, Image, ImageForm, ImageSource, PackOptions, Rootfs, VerifyOptions, Written, for_each_difference, pack,
+};
 use lxd_image::trust::{Envelope, PROVENANCE, PublicKey, SecretKey, Statement, pack_provenance, packed_options};
 use lxd_image::{Error, ErrorKind, Escaped, Fingerprint, Hasher, Result};
 
@@ -72,7 +74,8 @@ impl ProvenanceSigner {
     pub(crate) fn write_beside(&self, out: &Path, options: &PackOptions, written: &Written) -> Result<()> {
         let mut files = Vec::new();
         for file in &written.files {
-            let fail = |error| Error::new(ErrorKind::Io, "the image can't be read again").with_source(error).in_file(file);
+            let fail =
+                |error| Error::new(ErrorKind::Io, "the image can't be read again").with_source(error).in_file(file);
             let digest = std::fs::File::open(file).and_then(digest).map_err(fail)?;
             let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
             files.push((name, digest));
@@ -80,8 +83,11 @@ impl ProvenanceSigner {
         let envelope = self.sign(&options.recorded(Some(out)), &written.fingerprint, &files)?;
         let path = bundle_path(out);
         let fail = |error: std::io::Error| {
-            let kind =
-                if error.kind() == std::io::ErrorKind::AlreadyExists { ErrorKind::AlreadyExists } else { ErrorKind::Io };
+            let kind = if error.kind() == std::io::ErrorKind::AlreadyExists {
+                ErrorKind::AlreadyExists
+            } else {
+                ErrorKind::Io
+            };
             Error::new(kind, "the statement can't be written").with_source(error).in_file(&path)
         };
         let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path).map_err(fail)?;
@@ -212,7 +218,11 @@ fn first_difference(image: &Image, again: &Path, options: &VerifyOptions, sessio
             Difference::OnlyInSecond(_) => format!("`{path}` is in the tree only"),
             Difference::Changed(_, facts) => {
                 let facts = facts.iter().map(|(name, image, tree)| {
-                    format!("{name} {} in the image, {} in the tree", Escaped(image.as_bytes()), Escaped(tree.as_bytes()))
+                    format!(
+                        "{name} {} in the image, {} in the tree",
+                        Escaped(image.as_bytes()),
+                        Escaped(tree.as_bytes())
+                    )
                 });
                 format!("`{path}` differs: {}", facts.collect::<Vec<_>>().join("; "))
             }

@@ -25,8 +25,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::failure::Failure;
 use crate::options::Session;
-use crate::policy::PolicyArgument;
 use crate::output;
+use crate::policy::PolicyArgument;
 use crate::store::is_url;
 use crate::transfer::RemoteTransfer;
 

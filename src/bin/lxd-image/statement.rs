@@ -158,7 +158,9 @@ fn sign(arguments: &Sign, session: &Session) -> Result<(), Failure> {
                 Error::new(ErrorKind::Malformed, "the predicate is not JSON").with_source(error).in_file(path)
             })?;
             if !value.is_object() {
-                return Err(Error::new(ErrorKind::Malformed, "the predicate is not a JSON object").in_file(path).into());
+                return Err(Error::new(ErrorKind::Malformed, "the predicate is not a JSON object")
+                    .in_file(path)
+                    .into());
             }
             value
         }
@@ -208,7 +210,10 @@ fn find(reference: &str, which: TypeArgument, session: &Session) -> Result<(Stor
 /// A statement as a row of a list.
 fn row(envelope: &Envelope) -> Map<String, Value> {
     let kind = Escaped(envelope.statement().predicate_type().as_bytes()).to_string();
-    [("statement", envelope.digest()), ("type", kind)].into_iter().map(|(key, text)| (key.to_owned(), text.into())).collect()
+    [("statement", envelope.digest()), ("type", kind)]
+        .into_iter()
+        .map(|(key, text)| (key.to_owned(), text.into()))
+        .collect()
 }
 
 /// Prints which statements are signed by a key.
@@ -219,7 +224,9 @@ fn verify(arguments: &Verify, session: &Session) -> Result<(), Failure> {
     if found.is_empty() {
         let of = arguments.kind.as_ref().map_or_else(String::new, |kind| format!(" `{kind}`"));
         let what = format!("no statement{of} about the image {} is signed by a given key", image.fingerprint.short());
-        return Err(Error::new(ErrorKind::Untrusted, what).with_hint("`lxd-image statement list` names those there are").into());
+        return Err(Error::new(ErrorKind::Untrusted, what)
+            .with_hint("`lxd-image statement list` names those there are")
+            .into());
     }
     if matches!(session.format, Format::Table | Format::Compact) {
         for row in found {

@@ -107,7 +107,8 @@ fn explain_policy(path: &Path, arguments: &Arguments, fingerprint: &Fingerprint,
             })?
         }
     };
-    let rule = admission.rule.map_or_else(|| "no rule is for it".to_owned(), |rule| format!("the rule `{rule}` admits it"));
+    let rule =
+        admission.rule.map_or_else(|| "no rule is for it".to_owned(), |rule| format!("the rule `{rule}` admits it"));
     session.note(|| format!("policy: {rule}"));
     for vouched in admission.vouched {
         session.note(|| format!("policy: {vouched}"));

@@ -36,7 +36,15 @@ impl PackOptions {
     /// `Malformed` for anything else; `Unsupported` for options that this version does not know.
     pub fn from_recorded(record: &Value) -> Result<(Self, bool)> {
         const KNOWN: &[&str] = &[
-            "metadata", "form", "rootfsFormat", "compression", "newestMtime", "allXattrs", "mapIds", "owner", "templates",
+            "metadata",
+            "form",
+            "rootfsFormat",
+            "compression",
+            "newestMtime",
+            "allXattrs",
+            "mapIds",
+            "owner",
+            "templates",
         ];
         let record = record.as_object().ok_or_else(|| Error::malformed("the recorded options are not a map"))?;
         if let Some(unknown) = record.keys().find(|key| !KNOWN.contains(&key.as_str())) {
@@ -63,7 +71,8 @@ impl PackOptions {
             options = options.map_ids(text("mapIds")?.parse()?);
         }
         if record.get("owner").is_some_and(|owner| !owner.is_null()) {
-            let ids = text("owner")?.split_once(':').and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
+            let ids =
+                text("owner")?.split_once(':').and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
             let (uid, gid) = ids.ok_or_else(|| wrong("owner"))?;
             options = options.owner(uid, gid);
         }

@@ -9,7 +9,9 @@ use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::sqlite::{already_there, check_objects, no_image, no_target, row_changed};
-use super::{AliasPage, AliasQuery, Attachment, Catalog, ImagePage, ImageQuery, Object, Order, Position, Totals, Transaction};
+use super::{
+    AliasPage, AliasQuery, Attachment, Catalog, ImagePage, ImageQuery, Object, Order, Position, Totals, Transaction,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, FingerprintPrefix};
 use crate::format::ImageType;

@@ -8,10 +8,10 @@ mod select;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::attachment::Attachment;
 use super::columns::{
     BadValue, ImageColumns, ObjectColumns, end_of_prefix, fingerprint, image_type, json, state_columns, stored,
 };
-use super::attachment::Attachment;
 use super::object::Object;
 use super::query::{AliasPage, AliasQuery, ImageQuery, Position, Totals};
 use crate::error::{Error, Result};

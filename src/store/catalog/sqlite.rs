@@ -21,8 +21,8 @@ use super::pool::{self, Mode, Pool};
 use super::reserve::{private_file, release_reserve, reserve};
 use super::schema::{self, RowError, RowResult};
 use super::{
-    AliasPage, AliasQuery, Attachment, Catalog, ImagePage, ImageQuery, Object, ObjectState, Position, Totals, Transaction,
-    migration,
+    AliasPage, AliasQuery, Attachment, Catalog, ImagePage, ImageQuery, Object, ObjectState, Position, Totals,
+    Transaction, migration,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, FingerprintPrefix};

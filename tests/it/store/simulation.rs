@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use lxd_image::io::Blob;
 use lxd_image::metadata::ImageType;
 use lxd_image::store::{
-    Attachment, Alias, AliasPage, AliasQuery, AliasTarget, Area, BlobKey, Catalog, DirectoryBlobs, Files, ImagePage, ImageQuery,
-    NewFile, Object, Position, Scratch, SqliteCatalog, Store, StoreOptions, StoredImage, Totals, Transaction,
+    Alias, AliasPage, AliasQuery, AliasTarget, Area, Attachment, BlobKey, Catalog, DirectoryBlobs, Files, ImagePage,
+    ImageQuery, NewFile, Object, Position, Scratch, SqliteCatalog, Store, StoreOptions, StoredImage, Totals,
+    Transaction,
 };
 use lxd_image::{Error, ErrorKind, Fingerprint, FingerprintPrefix, Monitor, Result};
 use rustix::fs::MemfdFlags;

@@ -6,8 +6,8 @@ use tokio_postgres::types::FromSql;
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::format::ImageType;
-use crate::store::catalog::columns::{BadValue, Decoded, ImageColumns, ObjectColumns, fingerprint, image_type};
 use crate::store::catalog::attachment::Attachment;
+use crate::store::catalog::columns::{BadValue, Decoded, ImageColumns, ObjectColumns, fingerprint, image_type};
 use crate::store::catalog::object::Object;
 use crate::store::image::{Alias, AliasTarget, StoredImage};
 
