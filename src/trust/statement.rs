@@ -62,6 +62,13 @@ impl Statement {
         Self { subjects: Vec::new(), predicate_type: predicate_type.into(), predicate }
     }
 
+    /// The same subjects with another predicate of the same type.
+    #[must_use]
+    pub fn with_predicate(mut self, predicate: Value) -> Self {
+        self.predicate = predicate;
+        self
+    }
+
     /// Makes an image a subject, by its fingerprint.
     #[must_use]
     pub fn image(self, fingerprint: &Fingerprint) -> Self {
@@ -127,6 +134,8 @@ impl Statement {
         let subjects: Vec<Value> = self
             .subjects
             .iter()
+            // A subject with digests of other kinds only is not written again.
+            .filter(|subject| subject.sha256.is_some())
             .map(|subject| json!({"name": subject.name, "digest": {"sha256": subject.sha256}}))
             .collect();
         let statement = json!({

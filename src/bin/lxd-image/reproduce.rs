@@ -70,6 +70,15 @@ impl ProvenanceSigner {
         Envelope::sign(&statement, &[&self.key])
     }
 
+    /// A statement of one's own that says the same as another one about how an image was packed.
+    fn sign_again(&self, statement: &Statement) -> Result<Envelope> {
+        let recorded = packed_options(statement)?;
+        let metadata = recorded["metadata"].as_str().unwrap_or_default();
+        let materials = [("metadata.yaml".to_owned(), Fingerprint::of(metadata.as_bytes()))];
+        let predicate = pack_provenance(&self.builder, recorded, &materials);
+        Envelope::sign(&statement.clone().with_predicate(predicate), &[&self.key])
+    }
+
     /// Writes the statement about a packed image beside its file.
     pub(crate) fn write_beside(&self, out: &Path, options: &PackOptions, written: &Written) -> Result<()> {
         let mut files = Vec::new();
@@ -94,6 +103,14 @@ impl ProvenanceSigner {
         std::io::Write::write_all(&mut file, format!("{}\n", envelope.as_json()).as_bytes()).map_err(fail)?;
         file.sync_all().map_err(fail)
     }
+}
+
+/// Adds a statement to the file beside an image.
+fn append(path: &Path, envelope: &Envelope) -> Result<()> {
+    let fail = |error| Error::new(ErrorKind::Io, "the statement can't be written").with_source(error).in_file(path);
+    let mut file = std::fs::OpenOptions::new().append(true).open(path).map_err(fail)?;
+    std::io::Write::write_all(&mut file, format!("{}\n", envelope.as_json()).as_bytes()).map_err(fail)?;
+    file.sync_all().map_err(fail)
 }
 
 /// The sha256 of a file.
@@ -126,6 +143,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     key: Vec<PathBuf>,
     #[command(flatten)]
+    provenance: ProvenanceArguments,
+    #[command(flatten)]
     which: TypeArgument,
 }
 
@@ -134,17 +153,21 @@ pub(crate) struct Arguments {
 /// # Errors
 /// `NotFound` without a statement of provenance; `Mismatch` (status 3) with the first difference; those of packing.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
+    let signer = arguments.provenance.signer()?;
     let is_file = arguments.image.exists();
+    let mut keep = None;
     let (statements, image) = if is_file {
         let rootfs = root_file(&arguments.image);
         let image = session.open(&arguments.image, rootfs.as_deref(), arguments.which)?;
         (read_bundle(&bundle_path(&arguments.image), session)?, image)
     } else {
-        let store = session.existing_store_to_read()?;
+        let store = if signer.is_some() { session.store()? } else { session.existing_store_to_read()? };
         let name = arguments.image.to_str().unwrap_or_default();
         let found = crate::store::resolve(&store, name, arguments.which)?;
         let image = store.open_image(&found.fingerprint)?.open(&session.limits)?;
-        (store.statements(&found.fingerprint)?, image)
+        let statements = store.statements(&found.fingerprint)?;
+        keep = Some(store);
+        (statements, image)
     };
     let (monitor, shown) = session.monitor();
     let mut verifying = VerifyOptions::new().monitor(monitor.clone());
@@ -163,7 +186,8 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
             Error::new(ErrorKind::NotFound, what)
                 .with_hint("`pack --statement KEY` and `publish --statement KEY` record it")
         })?;
-    let (mut options, has_templates) = PackOptions::from_recorded(packed_options(statement)?)?;
+    let recorded = packed_options(statement)?;
+    let (mut options, has_templates) = PackOptions::from_recorded(recorded)?;
     match (&arguments.templates, has_templates) {
         (Some(templates), true) => options = options.templates(templates),
         (None, false) => {}
@@ -188,6 +212,14 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     drop(shown);
     if written.fingerprint == fingerprint {
         session.note(|| "equal: the tree gives the same bytes".to_owned());
+        if let Some(signer) = signer {
+            // The subjects are those of the statement that was reproduced.
+            let envelope = signer.sign_again(statement)?;
+            match keep {
+                Some(store) => store.attach_statements(&fingerprint, vec![envelope])?,
+                None => append(&bundle_path(&arguments.image), &envelope)?,
+            }
+        }
         return session.print_fingerprint(&fingerprint);
     }
     let difference = first_difference(&image, &out, &verifying, session)?;

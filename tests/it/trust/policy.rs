@@ -15,14 +15,14 @@ fn policy(text: &str) -> Policy {
 }
 
 /// A policy with a key `builder` that every image needs a statement of.
-fn needs_statement(key: &SecretKey) -> Policy {
+pub(super) fn needs_statement(key: &SecretKey) -> Policy {
     let line = key.public_key().to_text().lines().nth(1).unwrap().to_owned();
     policy(&format!(
         "default = \"deny\"\n[keys]\nbuilder = \"{line}\"\n[[rule]]\nname = \"all\"\nstatements = [{{ key = \"builder\", type = \"urn:x:tested\" }}]\n"
     ))
 }
 
-fn store_with(scratch: &Scratch, name: &str, policy: Policy) -> Store {
+pub(super) fn store_with(scratch: &Scratch, name: &str, policy: Policy) -> Store {
     StoreOptions::new().policy(policy).open(scratch.join(name)).unwrap()
 }
 
