@@ -158,6 +158,10 @@ limits! {
     /// What deriving a key from a passphrase may allocate, in bytes, and the work that it may take, in
     /// libsodium's operations. `minisign` writes 1 GiB and 32 Mi.
     passphrase_memory = GIB, 4 * GIB;
+    /// One statement about an image, with its signatures. An SBOM of a large distribution has some MiB.
+    statement = 16 * MIB, 64 * MIB;
+    /// All statements about one image together.
+    statements = 32 * MIB, 64 * MIB;
     /// Redirects that a server's answer may lead through.
     redirects = 5, 20;
     /// The head of a server's answer: status line and headers.

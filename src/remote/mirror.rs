@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Remote;
-use super::copy::{CopyOptions, fetch, report_alias, restarting};
+use super::copy::{CopyOptions, fetch, report_alias, restarting, vouched};
 use super::simplestreams::stored;
 use super::wanted::native;
 use crate::error::{Error, ErrorKind, Result};
@@ -378,6 +378,7 @@ impl MirrorWriter for StoreTarget<'_> {
                 if !there.cached && names.is_empty() {
                     return Ok(false);
                 }
+                let import = vouched(remote, image, import)?;
                 match self.store.adopt(&there.fingerprint, &import) {
                     // Deleted by another process since the lookup above.
                     Err(error) if error.kind() == ErrorKind::NotFound => {

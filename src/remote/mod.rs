@@ -68,6 +68,8 @@ mod wanted;
 
 pub use crate::source_protocol::Protocol;
 pub use address::RemoteAddress;
+#[cfg(feature = "trust")]
+pub use copy::vouched;
 pub use copy::{CopyOptions, copy, fetch};
 pub use direct::Direct;
 pub use download::Download;

@@ -9,7 +9,7 @@ use crate::format::ImageSource;
 use crate::progress::Monitor;
 use crate::protocol::simplestreams::StreamImage;
 use crate::store::{StoredImage, UpdateSource};
-use crate::trust::ListSignature;
+use crate::trust::{Evidence, ListSignature};
 
 /// A source of images: a server, or a static tree on disk.
 ///
@@ -103,6 +103,16 @@ pub trait Remote: Send + Sync {
     fn withheld(&self, monitor: &Monitor) -> Result<BTreeSet<Fingerprint>> {
         let _ = monitor;
         Ok(BTreeSet::new())
+    }
+
+    /// What vouches for an image that was listed or resolved here: who signed the list, where signatures are demanded and
+    /// checked, and the statements about it. Nothing, for remotes that have neither.
+    ///
+    /// # Errors
+    /// Those of [`list`](Self::list); `LimitExceeded` (`statements`); `Malformed` for statements that can't be read.
+    fn evidence(&self, image: &StoredImage, monitor: &Monitor) -> Result<Evidence> {
+        let _ = (image, monitor);
+        Ok(Evidence::new())
     }
 
     /// The simplestreams entry of an image that was listed or resolved here, so that a mirror keeps its product and version;

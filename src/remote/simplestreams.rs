@@ -26,7 +26,7 @@ use crate::omissions::{Omission, Omitted};
 use crate::progress::Monitor;
 use crate::protocol::simplestreams::{File, Listing, Products, StreamImage, UnusableEntries, UnusableEntry, by_number};
 use crate::store::{Alias, StoredImage, UpdateSource};
-use crate::trust::{ListKeys, ListSignature};
+use crate::trust::{Evidence, ListKeys, ListSignature, SignedList};
 
 /// How many names the hint of an error lists.
 const MAX_SUGGESTIONS: usize = 10;
@@ -217,6 +217,19 @@ impl Simplestreams {
         self.tree.open(&file.checked_path()?, file.size, file.sha256, monitor)
     }
 
+    /// Who signed the lists that were read last, if one key signed all of them: index and lists are read as one listing, in
+    /// which an image is as trustworthy as the least of them.
+    fn signed_list(&self) -> Evidence {
+        let signatures = self.signed.signatures();
+        match signatures.split_first() {
+            Some((first, others)) if others.iter().all(|other| other.key == first.key) => {
+                let signed_at = signatures.iter().filter_map(|signature| signature.signed_at).max();
+                Evidence::new().list(SignedList::new(&*first.key, signed_at))
+            }
+            _ => Evidence::new(),
+        }
+    }
+
     /// The image that an alias, a fingerprint or a prefix of one means in the lists as they are now.
     fn find_image(&self, wanted: &Wanted, monitor: &Monitor) -> Result<StoredImage> {
         let listing = self.listing(monitor)?;
@@ -320,6 +333,28 @@ impl Remote for Simplestreams {
             None => ImageSource::unified(first),
             Some(rootfs) => ImageSource::split(first, self.file(rootfs, monitor)?),
         })
+    }
+
+    fn evidence(&self, image: &StoredImage, monitor: &Monitor) -> Result<Evidence> {
+        use std::io::Read;
+        let found = self.known(&image.fingerprint, monitor)?;
+        let evidence = self.signed_list();
+        let Some(file) = found.statements else { return Ok(evidence) };
+        let most = self.limits.statements;
+        if file.size.is_some_and(|size| size > most) {
+            return Err(Error::limit("statements", most, "a bundle of statements"));
+        }
+        let input = self.file(&file, monitor)?;
+        let mut bundle = Vec::new();
+        let reader = input.reader(monitor.cancel())?;
+        let read = reader.take(most.saturating_add(1)).read_to_end(&mut bundle);
+        read.map_err(|error| Error::io("the statements can't be read", error))?;
+        if file.sha256.is_some_and(|sha256| sha256 != Fingerprint::of(&bundle)) {
+            let found = Fingerprint::of(&bundle).to_string();
+            let expected = file.sha256.map(|sha256| sha256.to_string()).unwrap_or_default();
+            return Err(Error::mismatch("the sha256 of the statements", expected, found));
+        }
+        Ok(evidence.statements(crate::trust::Envelope::parse_bundle(&bundle, &self.limits)?))
     }
 
     fn withheld(&self, monitor: &Monitor) -> Result<BTreeSet<Fingerprint>> {

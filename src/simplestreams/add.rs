@@ -5,7 +5,7 @@ use super::files::{Counted, Part, Staged};
 use super::tree::TreeWriter;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
-use crate::format::{Container, Image, ImageSource, VerifyOptions, VerifyReport};
+use crate::format::{Container, Image, ImageSource, Input, VerifyOptions, VerifyReport};
 use crate::metadata::{Architecture, Properties};
 use crate::omissions::Omitted;
 use crate::progress::Monitor;
@@ -31,6 +31,7 @@ pub struct AddOptions {
     no_default_alias: bool,
     properties: Properties,
     expected: Option<Fingerprint>,
+    statements: Vec<u8>,
     monitor: Monitor,
 }
 
@@ -78,6 +79,14 @@ impl AddOptions {
     #[must_use]
     pub fn expected_fingerprint(mut self, fingerprint: Fingerprint) -> Self {
         self.expected = Some(fingerprint);
+        self
+    }
+
+    /// Sets the signed statements about the image, as a bundle of in-toto: JSON lines. They are published with it, in an
+    /// item that other readers ignore. Whether they are about this image is for the caller to check.
+    #[must_use]
+    pub fn statements(mut self, bundle: impl Into<Vec<u8>>) -> Self {
+        self.statements = bundle.into();
         self
     }
 
@@ -159,6 +168,12 @@ impl TreeWriter {
             publication.aliases.push(default_alias(&publication.properties));
         }
         publication.aliases.extend(options.aliases.iter().cloned());
+        if !options.statements.is_empty() {
+            let input = Input::stream(std::io::Cursor::new(options.statements.clone()));
+            let mut counted = Counted { whole: Hasher::new(), total: None, monitor: &options.monitor };
+            let staged = self.stage("statements", &input, &mut counted)?;
+            publication.statements = Some(self.place(staged, Part::Statements, &options.monitor)?);
+        }
         self.commit(|products| products.publish(&publication))?;
         Ok(Added { fingerprint: found.fingerprint, product: publication.product, size: found.size })
     }

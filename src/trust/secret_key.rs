@@ -100,6 +100,7 @@ impl SecretKey {
             return Err(Error::unsupported("the secret key is for another algorithm than Ed25519"));
         }
         let mut secret: [u8; ENCRYPTED] = part(&raw, 54)?;
+        let mut is_encrypted = true;
         match &raw[2..4] {
             b"Sc" => {
                 let passphrase = passphrase.ok_or_else(|| {
@@ -109,12 +110,14 @@ impl SecretKey {
                 let (operations, memory) = (u64::from_le_bytes(part(&raw, 38)?), u64::from_le_bytes(part(&raw, 46)?));
                 apply_passphrase(&mut secret, passphrase, &part(&raw, 6)?, operations, memory, &Limits::default())?;
             }
-            [0, 0] => {}
+            [0, 0] => is_encrypted = false,
             _ => return Err(Error::unsupported("the secret key is encrypted in an unknown way")),
         }
         let (number, seed, public): ([u8; 8], [u8; 32], [u8; 32]) =
             (part(&secret, 0)?, part(&secret, 8)?, part(&secret, 40)?);
-        if checksum(&number, &seed, &public) != part::<32>(&secret, 72)? {
+        // `minisign` writes zeros there if nothing is encrypted.
+        let found = part::<32>(&secret, 72)?;
+        if found != checksum(&number, &seed, &public) && (is_encrypted || found != [0; 32]) {
             return Err(damaged());
         }
         let pair = Ed25519KeyPair::from_seed_and_public_key(&seed, &public).map_err(|_| damaged())?;
@@ -131,7 +134,8 @@ impl SecretKey {
         };
         let public = self.public.as_bytes();
         let mut secret = [0; ENCRYPTED];
-        let plain = [number.as_slice(), seed, public, &checksum(number, seed, public)].concat();
+        let sum = if passphrase.is_some() { checksum(number, seed, public) } else { [0; 32] };
+        let plain = [number.as_slice(), seed, public, &sum].concat();
         secret.copy_from_slice(&plain);
         let (mut kdf, mut salt, mut work) = ([0; 2], [0; 32], [0; 16]);
         if let Some(passphrase) = passphrase {

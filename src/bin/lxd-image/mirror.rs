@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output::{self, Records};
+use crate::policy::PolicyArgument;
 use crate::signing::Signing;
 use crate::store::{images, pair, size};
 
@@ -42,6 +43,8 @@ pub(crate) struct Arguments {
     allow_http: bool,
     #[command(flatten)]
     signing: Signing,
+    #[command(flatten)]
+    policy: PolicyArgument,
 }
 
 impl Session {
@@ -84,6 +87,7 @@ impl Session {
 /// `InvalidInput` for `--allow-http` with a named remote, whose settings decide that; otherwise the first error of an
 /// image that could not be copied, after all others were tried.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
+    arguments.policy.apply(session);
     if arguments.allow_http && !arguments.remote.contains("://") {
         let sentence = "`--allow-http` is for addresses; of a remote, `remote add --allow-http` says it";
         return Err(Error::new(ErrorKind::InvalidInput, sentence).into());

@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::import::{NewImageArguments, Positionals};
 use crate::options::Session;
 use crate::owners::TreeArguments;
+use crate::reproduce::{ProvenanceArguments, ProvenanceSigner};
 use crate::signals::{self, or_cancelled};
 
 /// Publish an instance's directory as an image
@@ -35,6 +36,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     tree: TreeArguments,
     #[command(flatten)]
+    provenance: ProvenanceArguments,
+    #[command(flatten)]
     about: NewImageArguments,
 }
 
@@ -51,7 +54,9 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let compression = arguments.compression.parse()?;
     arguments.about.preflight(&words, session)?;
     let tree = &arguments.tree;
-    let image = directory(path, arguments.metadata.as_deref(), tree, &options, Some(compression), session)?;
+    let provenance = arguments.provenance.signer()?;
+    let metadata = arguments.metadata.as_deref();
+    let image = directory(path, metadata, tree, &options, Some(compression), provenance, session)?;
     arguments.about.finish(&image, &words, session)
 }
 
@@ -68,6 +73,7 @@ pub(crate) fn directory(
     tree: &TreeArguments,
     options: &ImportOptions,
     compression: Option<Compression>,
+    provenance: Option<ProvenanceSigner>,
     session: &Session,
 ) -> Result<StoredImage> {
     let (metadata_path, rootfs) = match metadata {
@@ -101,7 +107,12 @@ pub(crate) fn directory(
         packing = packing.threads(threads);
     }
     let store = session.store()?;
-    let published = store.publish(&Rootfs::open(&rootfs)?, &packing, &options.clone().monitor(monitor));
+    let mut options = options.clone().monitor(monitor);
+    if let Some(signer) = provenance {
+        let recorded = options.recorded(&packing)?;
+        options = options.stated_by(move |fingerprint| signer.sign(&recorded, fingerprint, &[]));
+    }
+    let published = store.publish(&Rootfs::open(&rootfs)?, &packing, &options);
     drop(shown);
     Ok(published?.0)
 }

@@ -26,6 +26,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output;
+use crate::policy::PolicyArgument;
 use crate::signing::SigningKeys;
 use crate::store::is_url;
 use crate::transfer::RemoteTransfer;
@@ -70,6 +71,8 @@ pub(crate) struct Arguments {
     /// Switch to this user as soon as sockets and key are open
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
+    #[command(flatten)]
+    policy: PolicyArgument,
 }
 
 /// Serves until a signal; then stops accepting, lets running requests end, and returns.
@@ -77,6 +80,7 @@ pub(crate) struct Arguments {
 /// # Errors
 /// Those of the start: sockets, certificate, settings, user, store. Errors of single requests go to the log.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
+    arguments.policy.apply(session);
     raise_descriptors();
     let sockets = sockets(arguments)?;
     let certificate = certificate(arguments, session)?;

@@ -22,7 +22,8 @@ use crate::options::{Session, input};
 use crate::output::{self, Format, Records};
 use crate::remote_keys;
 use crate::signing::Signing;
-use crate::store::{counted, pair, size, time};
+use crate::statement::{bundle_path, read_bundle};
+use crate::store::{TypeArgument, counted, pair, size, time};
 
 /// Maintain a static tree for any web server
 #[derive(Args)]
@@ -169,6 +170,20 @@ fn add(arguments: &Add, session: &Session) -> Result<()> {
     }
     if let Some(digits) = &arguments.fingerprint {
         options = options.expected_fingerprint(digits.parse()?);
+    }
+    let bundle = bundle_path(&arguments.image);
+    let mut statements = Vec::new();
+    if arguments.image != Path::new("-") && bundle.symlink_metadata().is_ok() {
+        statements = read_bundle(&bundle, session)?;
+        let lines: String = statements.iter().map(|envelope| format!("{}\n", envelope.as_json())).collect();
+        options = options.statements(lines);
+    }
+    if let Some(first) = statements.first() {
+        // Another image under the name of this one must not get its statements.
+        let opened = session.open(&arguments.image, arguments.rootfs.as_deref(), TypeArgument::default())?;
+        let fingerprint = opened.fingerprint(&session.monitor().0)?;
+        statements.iter().try_for_each(|envelope| envelope.statement().check_subject(&fingerprint))?;
+        session.explain(|| format!("with the statement `{}`", Escaped(first.statement().predicate_type().as_bytes())));
     }
     let source = match &arguments.rootfs {
         None => ImageSource::unified(input(&arguments.image)?),

@@ -11,6 +11,7 @@ mod disk;
 mod encode_thread;
 mod extension;
 mod pack;
+mod record;
 mod staged_file;
 mod tree;
 

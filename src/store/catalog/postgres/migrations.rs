@@ -12,7 +12,11 @@ use super::statements::{lock_key, schema_lock};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The SQL of each version, from version 1 on.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001-images.sql"), include_str!("migrations/0002-changes.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001-images.sql"),
+    include_str!("migrations/0002-changes.sql"),
+    include_str!("migrations/0003-attachments.sql"),
+];
 
 /// The version that this program knows.
 const KNOWN: i32 = MIGRATIONS.len() as i32;
