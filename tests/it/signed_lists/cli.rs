@@ -156,3 +156,18 @@ fn add_refuses_keys_that_can_not_work() {
     let settings = fs::read_to_string(scratch.join("config/remotes.yaml")).unwrap();
     assert!(!settings.contains("PRIVATE KEY"));
 }
+
+#[test]
+fn a_policy_can_demand_the_key_of_a_list() {
+    let scratch = signed();
+    let policy = |key: &str| {
+        let text =
+            format!("default = \"deny\"\n[[rule]]\nname = \"ours\"\nremote = \"signed\"\nsigned-list = [\"{key}\"]\n");
+        let path = scratch.join("rules.toml");
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    fails(&scratch, &["copy", "signed:box", "local:", "--policy", &policy(&other().fingerprint())], "Untrusted");
+    ok(&scratch, &["copy", "signed:box", "local:", "--alias", "box", "--policy", &policy(&owner().fingerprint())]);
+    assert!(ok(&scratch, &["info", "box", "--format", "json"]).contains(&owner().fingerprint()));
+}

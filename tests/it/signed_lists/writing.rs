@@ -295,3 +295,57 @@ fn command_line_signs_verifies_and_tells() {
     assert!(output.status.success() && String::from_utf8_lossy(&output.stderr).contains("are removed"));
     fails(&scratch, &["list", "mine:"], "Untrusted");
 }
+
+#[test]
+fn a_server_signs_the_lists_that_it_makes() {
+    use http::{Method, StatusCode};
+    use lxd_image::server::{Handler, Request, ServerOptions};
+    use lxd_image::store::{ImportOptions, Store};
+    let store = Store::in_memory().unwrap();
+    let image = ImageSource::unified(Input::stream(std::io::Cursor::new(unified("one"))));
+    store.import(image, &ImportOptions::new().public(true)).unwrap();
+    let (signer, minisign_keys) = minisign();
+    let handler = Handler::new(store, ServerOptions::new().sign_with(openpgp()).sign_with(signer));
+    let get = |name: &str| {
+        let response = handler.handle(Request::new(Method::GET, format!("/streams/v1/{name}").parse().unwrap()));
+        assert_eq!(response.status, StatusCode::OK, "{name}");
+        response.body.read_to_end().unwrap()
+    };
+    let limits = Limits::default();
+    for name in ["index", "images"] {
+        let document = get(&format!("{name}.json"));
+        let (text, _) = keys(OWNER).verify_cleartext(&get(&format!("{name}.sjson")), now(), &limits).unwrap();
+        let plain = String::from_utf8(text).unwrap().replace("images.sjson", "images.json");
+        assert_eq!(plain.as_bytes(), document, "{name}");
+        keys(OWNER).verify_openpgp(&document, &get(&format!("{name}.json.gpg")), now(), &limits).unwrap();
+        minisign_keys.verify_minisign(&document, &get(&format!("{name}.json.minisig")), now(), &limits).unwrap();
+    }
+    // Without keys there is nothing that could be taken for a signature.
+    let plain = Handler::new(Store::in_memory().unwrap(), ServerOptions::new());
+    let response = plain.handle(Request::new(Method::GET, "/streams/v1/index.sjson".parse().unwrap()));
+    assert_eq!(response.status, StatusCode::NOT_FOUND);
+}
+
+#[test]
+fn tools_of_simplestreams_take_our_signed_trees() {
+    let Some(gnupg) = Gnupg::new("sstream") else { return };
+    let Some(query) = std::env::var_os("SSTREAM_QUERY") else { return };
+    let at = gnupg.path("tree");
+    let tree = signed_by(&at, openpgp());
+    let one = add(&tree, "one");
+    let asked = |ring: &str| {
+        let path = gnupg.path("ring.gpg");
+        fs::write(&path, gnupg.gpg("--dearmor", ring.as_bytes())).unwrap();
+        let output = std::process::Command::new(&query)
+            .arg("--keyring")
+            .arg(&path)
+            .arg("--output-format=%(sha256)s")
+            .arg(format!("file://{}/streams/v1/index.sjson", at.display()))
+            .output()
+            .unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (took, told) = asked(OWNER);
+    assert!(took && told.contains(&one.to_string()), "{told}");
+    assert!(!asked(OTHER).0, "another key");
+}
