@@ -109,7 +109,6 @@ impl ListKeys {
     }
 
     #[cfg(not(feature = "signatures"))]
-    #[expect(clippy::unused_self, reason = "the other version uses it")]
     fn add_openpgp(&mut self, _bytes: &[u8], _limits: &Limits) -> Result<()> {
         Err(Error::new(ErrorKind::FeatureDisabled, "OpenPGP keys need the Cargo feature `signatures`"))
     }
