@@ -202,15 +202,15 @@ impl<'a> Documents<'a> {
             Err(error) => Err(error),
         };
         let wrong = |error: Error| unsigned(path, &error);
-        if keys.has_openpgp() {
-            if let Some(signature) = read(".gpg")? {
-                return keys.verify_openpgp(text, &signature, now, self.limits).map_err(wrong);
-            }
+        if keys.has_openpgp()
+            && let Some(signature) = read(".gpg")?
+        {
+            return keys.verify_openpgp(text, &signature, now, self.limits).map_err(wrong);
         }
-        if keys.has_minisign() {
-            if let Some(signature) = read(".minisig")? {
-                return keys.verify_minisign(text, &signature, now, self.limits).map_err(wrong);
-            }
+        if keys.has_minisign()
+            && let Some(signature) = read(".minisig")?
+        {
+            return keys.verify_minisign(text, &signature, now, self.limits).map_err(wrong);
         }
         Err(Error::new(ErrorKind::Untrusted, format!("the list {path} is not signed"))
             .with_hint("only lists that a key of this remote signed are read; `remote show` lists the keys"))

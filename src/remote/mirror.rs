@@ -143,12 +143,12 @@ pub fn mirror(remote: &dyn Remote, target: MirrorTarget<'_>, options: &MirrorOpt
             }
         }
         writer.finish()?;
-        if let (Some(signature), MirrorTarget::Tree(tree)) = (remote.list_signatures().first(), target) {
-            if !tree.is_signed() {
-                let part = format!("signature by {}", signature.key);
-                let reason = "the mirror has a list of its own, which its owner can sign: `--sign KEYFILE`";
-                monitor.omit("streams/v1/index.json", Omitted::Dropped { part: part.into(), reason: reason.into() });
-            }
+        if let (Some(signature), MirrorTarget::Tree(tree)) = (remote.list_signatures().first(), target)
+            && !tree.is_signed()
+        {
+            let part = format!("signature by {}", signature.key);
+            let reason = "the mirror has a list of its own, which its owner can sign: `--sign KEYFILE`";
+            monitor.omit("streams/v1/index.json", Omitted::Dropped { part: part.into(), reason: reason.into() });
         }
         if options.delete {
             done.removed = writer.delete(remote, &there, options, &monitor)?;

@@ -28,11 +28,11 @@ pub(crate) fn read(files: &[PathBuf], limits: &Limits) -> Result<ListKeys> {
         keys.extend(ListKeys::parse(&bytes, limits).map_err(|error| error.in_file(file))?);
     }
     let all = keys.describe(now());
-    if let Some(reason) = all.first().and_then(|key| key.unusable.clone()) {
-        if all.iter().all(|key| key.unusable.is_some()) {
-            let sentence = format!("none of the keys can sign: {reason}");
-            return Err(Error::new(ErrorKind::InvalidInput, sentence).with_hint("get the owner's present key"));
-        }
+    if let Some(reason) = all.first().and_then(|key| key.unusable.clone())
+        && all.iter().all(|key| key.unusable.is_some())
+    {
+        let sentence = format!("none of the keys can sign: {reason}");
+        return Err(Error::new(ErrorKind::InvalidInput, sentence).with_hint("get the owner's present key"));
     }
     Ok(keys)
 }
