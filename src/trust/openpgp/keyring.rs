@@ -159,6 +159,7 @@ fn refuse_secrets(packets: &[u8]) -> Result<()> {
 }
 
 /// The error for a key that the crate can't read or write.
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
 pub(super) fn unreadable(error: pgp::errors::Error) -> Error {
     let shown: String = error.to_string().chars().filter(|character| !character.is_control()).take(200).collect();
     Error::malformed(format!("the OpenPGP key can't be used: {shown}"))

@@ -189,7 +189,7 @@ impl<'a> Key<'a> {
         }
         // Without it anybody could claim another one's signing key as a subkey.
         let back = bound.embedded_signature().filter(|back| is_current(back, now));
-        if !back.is_some_and(|back| back.verify_primary_key_binding(&subkey.key, primary).is_ok()) {
+        if back.is_none_or(|back| back.verify_primary_key_binding(&subkey.key, primary).is_err()) {
             return Err("the subkey does not confirm that it belongs to its certificate".into());
         }
         Ok(())
