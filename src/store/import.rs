@@ -62,7 +62,10 @@ pub struct ImportOptions {
 /// What makes a statement about an image whose fingerprint is known.
 #[cfg(feature = "trust")]
 #[derive(Clone)]
-struct Signer(std::sync::Arc<dyn Fn(&Fingerprint) -> Result<crate::trust::Envelope> + Send + Sync>);
+struct Signer(std::sync::Arc<State>);
+
+#[cfg(feature = "trust")]
+type State = dyn Fn(&Fingerprint) -> Result<crate::trust::Envelope> + Send + Sync;
 
 #[cfg(feature = "trust")]
 impl std::fmt::Debug for Signer {

@@ -19,7 +19,7 @@ use lxd_image::format::ImageSource;
 use lxd_image::remote::{CopyOptions, UploadOptions, copy};
 use lxd_image::store::{Alias, ImportOptions, StoredImage};
 use lxd_image::trust::{Envelope, Evidence};
-use lxd_image::{Error, ErrorKind, Result};
+use lxd_image::{Error, ErrorKind, Omitted, Result};
 
 use crate::failure::Failure;
 use crate::location::Location;
@@ -187,7 +187,15 @@ fn statements_beside(image: &Path, session: &Session) -> Result<Vec<Envelope>> {
     if image == Path::new("-") || bundle.symlink_metadata().is_err() {
         return Ok(Vec::new());
     }
-    let statements = read_bundle(&bundle, session)?;
+    let statements = match read_bundle(&bundle, session) {
+        // Such files are beside many downloads, in older versions too: they must not keep an image from being imported.
+        Err(error) if error.kind() == ErrorKind::Unsupported => {
+            let what = Omitted::Skipped { reason: error.message().to_owned().into() };
+            session.monitor().0.omit(bundle.as_os_str().as_encoded_bytes(), what);
+            return Ok(Vec::new());
+        }
+        read => read?,
+    };
     session.explain(|| format!("{} beside the file", counted(statements.len() as u64, "statement")));
     Ok(statements)
 }

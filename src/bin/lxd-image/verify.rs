@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use lxd_image::format::{VerifyOptions, VerifyReport};
 use lxd_image::trust::Candidate;
-use lxd_image::{Error, ErrorKind, Escaped, Fingerprint, FingerprintPrefix, Properties, Result};
+use lxd_image::{Error, ErrorKind, Escaped, FingerprintPrefix, Metadata, Properties, Result};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
@@ -64,7 +64,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         return Err(Failure::mismatch(error));
     }
     if let Some(path) = &arguments.policy {
-        explain_policy(path, arguments, &verified.fingerprint, session)?;
+        explain_policy(path, arguments, &verified, session)?;
     }
     if session.format != Format::Table {
         output::show(Records::One(facts(&verified)), &session.format)?;
@@ -87,7 +87,8 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
 ///
 /// # Errors
 /// `Untrusted`, with the rule and what is missing; those of reading the policy.
-fn explain_policy(path: &Path, arguments: &Arguments, fingerprint: &Fingerprint, session: &Session) -> Result<()> {
+fn explain_policy(path: &Path, arguments: &Arguments, verified: &VerifyReport, session: &Session) -> Result<()> {
+    let fingerprint = &verified.fingerprint;
     *session.policy.borrow_mut() = Some(path.to_path_buf());
     let Some(policy) = session.policy()? else { return Ok(()) };
     let stored = if arguments.image.exists() { None } else { Some(session.existing_store_to_read()?) };
@@ -101,7 +102,7 @@ fn explain_policy(path: &Path, arguments: &Arguments, fingerprint: &Fingerprint,
                 fingerprint,
                 server: None,
                 aliases: &[],
-                properties: &Properties::new(),
+                properties: verified.metadata.as_ref().map_or(&Properties::new(), Metadata::properties),
                 list: None,
                 statements: &statements,
             })?
