@@ -60,6 +60,8 @@ pub enum ErrorKind {
     StorageFull,
     /// A backend failed in a way that a retry may cure, such as an object store that is overloaded.
     Transient,
+    /// A signature is not valid, or the policy does not admit the image.
+    Untrusted,
 }
 
 impl ErrorKind {
@@ -84,6 +86,7 @@ impl ErrorKind {
             Self::Io => "Io",
             Self::StorageFull => "StorageFull",
             Self::Transient => "Transient",
+            Self::Untrusted => "Untrusted",
         }
     }
 }

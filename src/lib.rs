@@ -41,6 +41,7 @@
 //! | [`delta`] | | differences between two versions of a file, as `xdelta3` reads and writes them |
 //! | [`metadata`] | | `metadata.yaml`: parse, edit, write |
 //! | [`templates`] | | the template language in both dialects; [`templates::apply`] renders what an image generates for each instance |
+//! | `trust` | `trust`, `signatures` for OpenPGP | keys and signatures, statements about images, and the policy that demands them |
 //! | `store` | `store` | images on disk, in memory or in an object store, with aliases and properties |
 //! | `protocol` | `protocol` | the types of the wire: LXD's REST API, simplestreams, direct import; no sockets |
 //! | `simplestreams` | `simplestreams` | trees of static files that any web server turns into an image server |
@@ -186,6 +187,8 @@ pub mod store;
 pub mod templates;
 #[cfg(any(feature = "store", feature = "protocol"))]
 mod time;
+#[cfg(feature = "trust")]
+pub mod trust;
 
 pub use error::{Error, ErrorKind, Escaped, Result, TemplatePlace, TemplateStage};
 pub use fingerprint::{Fingerprint, FingerprintPrefix, Hasher, VerifyingReader};

@@ -153,6 +153,15 @@ limits! {
     /// The map of which clusters of a disk image's file are used: two bits for each. 16 MiB are enough
     /// for a file of 4 TiB with clusters of 64 KiB.
     disk_map = 16 * MIB, GIB;
+    /// A file with a key, a keyring or a passphrase. Real keyrings have some 10 KiB.
+    key_file = MIB, 16 * MIB;
+    /// What deriving a key from a passphrase may allocate, in bytes, and the work that it may take, in
+    /// libsodium's operations. `minisign` writes 1 GiB and 32 Mi.
+    passphrase_memory = GIB, 4 * GIB;
+    /// One statement about an image, with its signatures. An SBOM of a large distribution has some MiB.
+    statement = 16 * MIB, 64 * MIB;
+    /// All statements about one image together.
+    statements = 32 * MIB, 64 * MIB;
     /// Redirects that a server's answer may lead through.
     redirects = 5, 20;
     /// The head of a server's answer: status line and headers.
@@ -165,6 +174,10 @@ limits! {
     /// What a server lists: an index, the images of a simplestreams server, an answer in JSON, decoded. The
     /// largest real `images.json` has 20 MB.
     remote_index = 64 * MIB, GIB;
+    /// The signatures of one document. Real ones have 0.2 to 1.2 KB each.
+    signature = 64 * KIB, MIB;
+    /// How many signatures of one document are verified. Each costs a pass over the document.
+    signatures = 16, 64;
     /// Nesting in JSON. Real documents nest 8 deep.
     json_depth = 64, 100;
     /// The metadata file of an image in two files, where it must be kept in memory: a server sends it before the

@@ -145,6 +145,13 @@ pub(crate) fn to_rfc2822(seconds: i64) -> String {
     Timestamp::from_second(seconds).unwrap_or(Timestamp::UNIX_EPOCH).strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
 }
 
+/// Parses a time of RFC 2822 in the years 1970 to 9999.
+#[cfg(feature = "remote")]
+pub(crate) fn from_rfc2822(text: &str) -> Option<i64> {
+    let time = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()?;
+    Some(time.as_second()).filter(|seconds| *seconds >= 0)
+}
+
 /// Formats seconds since 1970 as `YYYYMMDDHHMM` in UTC: the key of a version of a simplestreams product.
 #[cfg(feature = "protocol")]
 pub(crate) fn to_serial(seconds: i64) -> String {

@@ -273,7 +273,7 @@ pub fn copy(remote: &dyn Remote, reference: &str, store: &Store, options: &CopyO
         import = import.alias(alias);
     }
     // Deleted between the two calls, the image is downloaded: the import publishes it in one transaction.
-    let import = import.add_aliases_to_existing(true);
+    let import = vouched(remote, &found, import.add_aliases_to_existing(true))?;
     match store.adopt(&found.fingerprint, &import) {
         Err(error) if error.kind() == ErrorKind::NotFound => fetch(remote, &found, store, &import),
         done => done,
@@ -341,8 +341,40 @@ fn source_of(remote: &dyn Remote, reference: &str, found: &StoredImage) -> Updat
 /// Those of [`Remote::open`] and of [`Store::import`]. The store is as it was.
 pub fn fetch(remote: &dyn Remote, found: &StoredImage, store: &Store, import: &ImportOptions) -> Result<StoredImage> {
     let monitor = &import.monitored();
+    let import = &vouched(remote, found, import.clone())?;
     // The download itself resumes and retries; only a replaced file comes up here.
     restarting(monitor, || remote.open_from(found, store, monitor).and_then(|source| store.import(source, import)))
+}
+
+/// Adds what vouches for an image on the remote to the options of its import, unless they have that already. Statements
+/// about other images are left out and recorded in the monitor.
+///
+/// # Errors
+/// Those of [`Remote::evidence`].
+#[cfg(feature = "trust")]
+pub fn vouched(remote: &dyn Remote, found: &StoredImage, import: ImportOptions) -> Result<ImportOptions> {
+    if import.is_vouched() {
+        return Ok(import);
+    }
+    let monitor = import.monitored();
+    let mut evidence = remote.evidence(found, &monitor)?;
+    evidence.statements.retain(|envelope| {
+        let is_about = envelope.statement().is_about(&found.fingerprint);
+        if !is_about {
+            let reason = "it is about another image".into();
+            let what = Omitted::Dropped { part: "statement of the server".into(), reason };
+            monitor.omit(found.fingerprint.to_string(), what);
+        }
+        is_about
+    });
+    Ok(import.evidence(evidence))
+}
+
+/// Without the feature `trust` nobody vouches.
+#[cfg(not(feature = "trust"))]
+#[expect(clippy::unnecessary_wraps, reason = "with the feature `trust` it can fail")]
+pub(super) fn vouched(_: &dyn Remote, _: &StoredImage, import: ImportOptions) -> Result<ImportOptions> {
+    Ok(import)
 }
 
 /// Runs `run`, which brings one image, and starts it again from the beginning when the file was replaced on the server meanwhile:

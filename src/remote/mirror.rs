@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Remote;
-use super::copy::{CopyOptions, fetch, report_alias, restarting};
+use super::copy::{CopyOptions, fetch, report_alias, restarting, vouched};
 use super::simplestreams::stored;
 use super::wanted::native;
 use crate::error::{Error, ErrorKind, Result};
@@ -110,7 +110,7 @@ pub struct Mirrored {
 /// that is left out, is in [`Mirrored::omissions`].
 ///
 /// # Errors
-/// Those of [`Remote::list`]; `Busy` while another process writes into the tree; `Remote` when the server can't be
+/// Those of [`Remote::list`]; `Busy` while another process writes into the tree; `InvalidInput` for a signed tree without a key; `Remote` when the server can't be
 /// reached any more, or lists nothing while what is gone is to be removed; `Cancelled`; `Io`. What was copied before stays.
 pub fn mirror(remote: &dyn Remote, target: MirrorTarget<'_>, options: &MirrorOptions) -> Result<Mirrored> {
     let monitor = options.monitor.nested();
@@ -144,6 +144,13 @@ pub fn mirror(remote: &dyn Remote, target: MirrorTarget<'_>, options: &MirrorOpt
             }
         }
         writer.finish(remote, &monitor)?;
+        if let (Some(signature), MirrorTarget::Tree(tree)) = (remote.list_signatures().first(), target)
+            && !tree.is_signed()
+        {
+            let part = format!("signature by {}", signature.key);
+            let reason = "the mirror has a list of its own, which its owner can sign: `--sign KEYFILE`";
+            monitor.omit("streams/v1/index.json", Omitted::Dropped { part: part.into(), reason: reason.into() });
+        }
         if options.delete {
             done.removed = writer.delete(remote, &there, options, &monitor)?;
         }
@@ -153,6 +160,8 @@ pub fn mirror(remote: &dyn Remote, target: MirrorTarget<'_>, options: &MirrorOpt
     match target {
         MirrorTarget::Tree(tree) => {
             let writer = tree.lock()?;
+            // Before anything is fetched.
+            writer.check_renewable()?;
             let here = tree.listing()?.images().iter().map(|image| image.fingerprint).collect();
             run(&mut TreeTarget { writer, here, about: BTreeMap::new(), with_deltas: Vec::new() })
         }
@@ -401,6 +410,7 @@ impl MirrorWriter for StoreTarget<'_> {
                 if !there.cached && names.is_empty() {
                     return Ok(false);
                 }
+                let import = vouched(remote, image, import)?;
                 match self.store.adopt(&there.fingerprint, &import) {
                     // Deleted by another process since the lookup above.
                     Err(error) if error.kind() == ErrorKind::NotFound => {

@@ -29,6 +29,7 @@
 //! | `rest/`, `simplestreams.rs`, `direct.rs` | one client for each protocol |
 //! | `download.rs`, `read_ahead.rs`, `retry.rs` | bytes: resumed, read ahead, retried |
 //! | `static_tree.rs` | documents and files below one URL, cached |
+//! | `documents.rs`, `list_record.rs` | lists that must be signed, and which ones were accepted last |
 //! | `http/` | transport: TLS, proxies, redirects, time limits |
 //! | `copy.rs`, `mirror.rs`, `refresh.rs` | what is done with remotes |
 //! | `patching.rs` | files out of deltas and what the store has |
@@ -48,8 +49,10 @@
 mod address;
 mod copy;
 mod direct;
+mod documents;
 mod download;
 mod http;
+mod list_record;
 mod mirror;
 mod patching;
 mod read_ahead;
@@ -67,12 +70,15 @@ mod wanted;
 
 pub use crate::source_protocol::Protocol;
 pub use address::RemoteAddress;
+#[cfg(feature = "trust")]
+pub use copy::vouched;
 pub use copy::{CopyOptions, copy, fetch};
 pub use direct::Direct;
 pub use download::Download;
 pub use http::{
     Body, Certificate, Client, ClientOptions, Identity, Method, Proxy, Request, Response, Scheme, Trust, Url,
 };
+pub use list_record::{AcceptedList, ListRecord};
 pub use mirror::{MirrorOptions, MirrorTarget, Mirrored, mirror};
 pub use refresh::{RemoteRefresh, open_source};
 pub use remote::Remote;

@@ -83,9 +83,18 @@ fn type_of(source: &UpdateSource) -> ImageType {
 
 impl RefreshSource for RemoteRefresh {
     fn newest(&self, image: &StoredImage, source: &UpdateSource) -> Result<Newest> {
-        let (_, found) = self.find(image, source)?;
+        let (remote, found) = self.find(image, source)?;
         let exact = reports_all_properties(&source.protocol);
-        Ok(Newest::new(found.fingerprint).properties(found.properties).expires_at(found.expires_at).exact(exact))
+        let newest = Newest::new(found.fingerprint).expires_at(found.expires_at).exact(exact);
+        #[cfg(feature = "trust")]
+        let newest = if found.fingerprint == image.fingerprint {
+            newest
+        } else {
+            newest.evidence(remote.evidence(&found, &self.monitor)?)
+        };
+        #[cfg(not(feature = "trust"))]
+        drop(remote);
+        Ok(newest.properties(found.properties))
     }
 
     fn fetch(

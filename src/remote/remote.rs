@@ -9,6 +9,7 @@ use crate::format::{ImageSource, Input};
 use crate::progress::Monitor;
 use crate::protocol::simplestreams::{StreamDelta, StreamImage};
 use crate::store::{Store, StoredImage, UpdateSource};
+use crate::trust::{Evidence, ListSignature};
 
 /// A source of images: a server, or a static tree on disk.
 ///
@@ -124,6 +125,16 @@ pub trait Remote: Send + Sync {
         Ok(BTreeSet::new())
     }
 
+    /// What vouches for an image that was listed or resolved here: who signed the list, where signatures are demanded and
+    /// checked, and the statements about it. Nothing, for remotes that have neither.
+    ///
+    /// # Errors
+    /// Those of [`list`](Self::list); `LimitExceeded` (`statements`); `Malformed` for statements that can't be read.
+    fn evidence(&self, image: &StoredImage, monitor: &Monitor) -> Result<Evidence> {
+        let _ = (image, monitor);
+        Ok(Evidence::new())
+    }
+
     /// The simplestreams entry of an image that was listed or resolved here, so that a mirror keeps its product and version;
     /// `None` for remotes of other protocols.
     ///
@@ -132,5 +143,11 @@ pub trait Remote: Send + Sync {
     fn listed(&self, image: &StoredImage, monitor: &Monitor) -> Result<Option<StreamImage>> {
         let _ = (image, monitor);
         Ok(None)
+    }
+
+    /// Who signed the lists that were read last, each signer once; empty for a remote without signed lists. All of them vouch
+    /// together: an image is as trustworthy as the least of them.
+    fn list_signatures(&self) -> Vec<ListSignature> {
+        Vec::new()
     }
 }

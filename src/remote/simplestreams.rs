@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::documents::{Documents, INDEX, SignedLists};
 use super::http::{ClientOptions, Url};
 use super::patching::Patching;
 use super::similar::is_similar;
@@ -25,14 +26,13 @@ use crate::limits::Limits;
 use crate::omissions::{Omission, Omitted};
 use crate::progress::Monitor;
 use crate::protocol::simplestreams::{
-    File, Index, Listing, Products, StreamDelta, StreamImage, UnusableEntries, UnusableEntry, by_number,
+    File, Listing, Products, StreamDelta, StreamImage, UnusableEntries, UnusableEntry, by_number,
 };
 use crate::store::{Alias, Store, StoredImage, UpdateSource};
+use crate::trust::{Evidence, ListKeys, ListSignature, SignedList};
 
 /// How many names the hint of an error lists.
 const MAX_SUGGESTIONS: usize = 10;
-/// Where every server has its index (simplestreams, and LXD: `shared/simplestreams`).
-const INDEX: &str = "streams/v1/index.json";
 
 /// A simplestreams server, or a static tree on disk.
 ///
@@ -53,6 +53,8 @@ pub struct Simplestreams {
     limits: Limits,
     /// In PEM, to be recorded with images; empty for none.
     certificate: String,
+    /// Who must sign the lists, if anybody.
+    signed: SignedLists,
     /// The listing that was parsed last, shared by clones.
     last_listing: Arc<Mutex<Option<LastListing>>>,
 }
@@ -76,6 +78,7 @@ impl Simplestreams {
             tree: StaticTree::new(options, base)?,
             limits,
             certificate: String::new(),
+            signed: SignedLists::default(),
             last_listing: Arc::default(),
         })
     }
@@ -102,28 +105,40 @@ impl Simplestreams {
         self
     }
 
+    /// Reads only lists that one of these keys signed: `index.sjson` and the `.sjson` lists that it names, else `.json` with
+    /// `.json.gpg` or `.json.minisig` beside it. Lists that are older than those that were accepted last are refused; without
+    /// [`record_file`](Self::record_file) that is known for the life of this value and its clones. No keys: any list is read.
+    #[must_use]
+    pub fn keys(mut self, keys: ListKeys) -> Self {
+        self.signed.keys = keys;
+        self
+    }
+
+    /// Records in a file which signed lists were accepted last. Processes may share it; its directory is created when needed,
+    /// and a file `lock` in it is held while it is written.
+    #[must_use]
+    pub fn record_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.signed.record_in(file.into());
+        self
+    }
+
+    /// Whether signed lists are accepted that are older than those that were accepted last: when their owner went back on
+    /// purpose. They become what later ones are compared with.
+    #[must_use]
+    pub fn accept_older(mut self, yes: bool) -> Self {
+        self.signed.accept_older = yes;
+        self
+    }
+
     /// Reads the lists as they are now. Entries that can't be used are left out, see [`Listing::omissions`]; a list that can't be
     /// read does not hide the others.
     ///
     /// # Errors
-    /// As [`Remote::list`]; also when none of the lists that the index names can be read.
+    /// As [`Remote::list`]; also when none of the lists that the index names can be read. With [`keys`](Self::keys)
+    /// `Untrusted` for a list that none of them signed, and for one that is older than what was accepted before.
     pub fn listing(&self, monitor: &Monitor) -> Result<Arc<Listing>> {
-        let mut index = None;
-        let document = self.tree.document(INDEX, monitor, &mut |bytes| {
-            index = Some(Index::from_json(bytes, &self.limits)?);
-            Ok(())
-        });
-        let document = document.map_err(|error| {
-            if error.kind() == ErrorKind::NotFound {
-                error.with_hint("a simplestreams server has `streams/v1/index.json` below its address")
-            } else {
-                error
-            }
-        })?;
-        let index = match index {
-            Some(index) => index,
-            None => Index::from_json(&document, &self.limits)?,
-        };
+        let mut reading = Documents::new(&self.tree, &self.limits, &self.signed, monitor);
+        let (document, index) = reading.index()?;
         let last = self.cached_listing();
         let is_known = |digest: &Fingerprint| last.as_ref().is_some_and(|(digests, _)| digests.contains(digest));
         let mut unusable = UnusableEntries::default();
@@ -145,7 +160,7 @@ impl Simplestreams {
         let mut first_error = None;
         for entry in index.image_lists() {
             let mut products = None;
-            let list = self.tree.document(&entry.path, monitor, &mut |bytes| {
+            let list = reading.read(&entry.path, &mut |bytes| {
                 let known = is_known(&Fingerprint::of(bytes));
                 products = if known { None } else { Some(Products::from_json(bytes, &self.limits)?) };
                 Ok(())
@@ -165,6 +180,7 @@ impl Simplestreams {
         if let Some(error) = first_error.filter(|_| documents.is_empty()) {
             return Err(error);
         }
+        reading.accept()?;
         if let Some((_, listing)) = last.filter(|(last, _)| !unusable.is_incomplete() && *last == digests) {
             return Ok(listing);
         }
@@ -202,6 +218,19 @@ impl Simplestreams {
     /// Opens one file of an image.
     fn file(&self, file: &File, monitor: &Monitor) -> Result<Input> {
         self.tree.open(&file.checked_path()?, file.size, file.sha256, monitor)
+    }
+
+    /// Who signed the lists that were read last, if one key signed all of them: index and lists are read as one listing, in
+    /// which an image is as trustworthy as the least of them.
+    fn signed_list(&self) -> Evidence {
+        let signatures = self.signed.signatures();
+        match signatures.split_first() {
+            Some((first, others)) if others.iter().all(|other| other.key == first.key) => {
+                let signed_at = signatures.iter().filter_map(|signature| signature.signed_at).max();
+                Evidence::new().list(SignedList::new(&*first.key, signed_at))
+            }
+            _ => Evidence::new(),
+        }
     }
 
     /// The image that an alias, a fingerprint or a prefix of one means in the lists as they are now.
@@ -329,6 +358,28 @@ impl Remote for Simplestreams {
         self.file(&delta.file, monitor)
     }
 
+    fn evidence(&self, image: &StoredImage, monitor: &Monitor) -> Result<Evidence> {
+        use std::io::Read;
+        let found = self.known(&image.fingerprint, monitor)?;
+        let evidence = self.signed_list();
+        let Some(file) = found.statements else { return Ok(evidence) };
+        let most = self.limits.statements;
+        if file.size.is_some_and(|size| size > most) {
+            return Err(Error::limit("statements", most, "a bundle of statements"));
+        }
+        let input = self.file(&file, monitor)?;
+        let mut bundle = Vec::new();
+        let reader = input.reader(monitor.cancel())?;
+        let read = reader.take(most.saturating_add(1)).read_to_end(&mut bundle);
+        read.map_err(|error| Error::io("the statements can't be read", error))?;
+        if file.sha256.is_some_and(|sha256| sha256 != Fingerprint::of(&bundle)) {
+            let found = Fingerprint::of(&bundle).to_string();
+            let expected = file.sha256.map(|sha256| sha256.to_string()).unwrap_or_default();
+            return Err(Error::mismatch("the sha256 of the statements", expected, found));
+        }
+        Ok(evidence.statements(crate::trust::Envelope::parse_bundle(&bundle, &self.limits)?))
+    }
+
     fn withheld(&self, monitor: &Monitor) -> Result<BTreeSet<Fingerprint>> {
         let listing = self.listing(monitor)?;
         if listing.unusable().is_incomplete() {
@@ -339,6 +390,10 @@ impl Remote for Simplestreams {
 
     fn listed(&self, image: &StoredImage, monitor: &Monitor) -> Result<Option<StreamImage>> {
         self.known(&image.fingerprint, monitor).map(Some)
+    }
+
+    fn list_signatures(&self) -> Vec<ListSignature> {
+        self.signed.signatures()
     }
 }
 

@@ -88,6 +88,11 @@ impl StaticTree {
         self.cache_dir = Some(directory);
     }
 
+    /// The same tree, where each cached document is revalidated.
+    pub(crate) fn revalidating(&self) -> Self {
+        Self { max_age: Duration::ZERO, ..self.clone() }
+    }
+
     /// How old a cached document may be before the server is asked whether it changed.
     pub(crate) fn set_max_age(&mut self, time: Duration) {
         self.max_age = time;

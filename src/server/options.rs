@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::limits::Limits;
 use crate::server::core::redirect::Redirect;
 use crate::server::core::transfer::ImageTransfer;
+use crate::trust::ListSigner;
 
 /// How a store is served.
 ///
@@ -34,6 +35,8 @@ pub struct ServerOptions {
     pub(crate) image_transfer: Option<Arc<dyn ImageTransfer>>,
     /// Where downloads are redirected to; `None` to stream all.
     pub(crate) redirect: Option<Redirect>,
+    /// Who signs the simplestreams lists; at most one of each kind.
+    pub(crate) signers: Vec<ListSigner>,
 }
 
 impl std::fmt::Debug for ServerOptions {
@@ -50,6 +53,15 @@ impl ServerOptions {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Signs the simplestreams lists: an OpenPGP key makes `index.sjson` and `images.sjson`, and signatures beside the plain
+    /// documents (`.json.gpg`), a minisign key `.json.minisig`. One key of each kind; another one of a kind takes its place.
+    #[must_use]
+    pub fn sign_with(mut self, signer: ListSigner) -> Self {
+        self.signers.retain(|other| other.suffix() != signer.suffix());
+        self.signers.push(signer);
+        self
     }
 
     /// Sets the limits on what clients send. `upload` bounds the bytes of one image, `request`

@@ -6,7 +6,7 @@ use super::files::{Counted, Part, Staged};
 use super::tree::TreeWriter;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
-use crate::format::{Container, Image, ImageSource, VerifyOptions, VerifyReport};
+use crate::format::{Container, Image, ImageSource, Input, VerifyOptions, VerifyReport};
 use crate::metadata::{Architecture, Properties};
 use crate::omissions::Omitted;
 use crate::progress::Monitor;
@@ -33,6 +33,7 @@ pub struct AddOptions {
     properties: Properties,
     expected: Option<Fingerprint>,
     delta_from: usize,
+    statements: Vec<u8>,
     monitor: Monitor,
 }
 
@@ -91,6 +92,14 @@ impl AddOptions {
         self
     }
 
+    /// Sets the signed statements about the image, as a bundle of in-toto: JSON lines. They are published with it, in an
+    /// item that other readers ignore. Whether they are about this image is for the caller to check.
+    #[must_use]
+    pub fn statements(mut self, bundle: impl Into<Vec<u8>>) -> Self {
+        self.statements = bundle.into();
+        self
+    }
+
     /// Reports progress and listens for cancellation.
     #[must_use]
     pub fn monitor(mut self, monitor: Monitor) -> Self {
@@ -128,9 +137,11 @@ impl TreeWriter {
     /// either order.
     ///
     /// # Errors
-    /// `AlreadyExists` when it is listed; `InvalidInput` when it has no `os` or no `release`; what
+    /// `AlreadyExists` when it is listed; `InvalidInput` when it has no `os` or no `release`, and for a signed tree without a key
+    /// ([`TreeOptions::sign_with`](super::TreeOptions::sign_with)); what
     /// [`Image::verify`] finds; `Mismatch`; `Cancelled`; `Io`. Nothing of it is listed then.
     pub fn add(&mut self, source: ImageSource, options: &AddOptions) -> Result<Added> {
+        self.check_renewable()?;
         let limits = self.tree.options.limits.clone();
         let ImageSource { first, second } = source;
         let lengths = std::iter::once(&first).chain(&second).map(|input| input.probable_len());
@@ -179,6 +190,12 @@ impl TreeWriter {
             publication.aliases.push(default_alias(&publication.properties));
         }
         publication.aliases.extend(options.aliases.iter().cloned());
+        if !options.statements.is_empty() {
+            let input = Input::stream(std::io::Cursor::new(options.statements.clone()));
+            let mut counted = Counted { whole: Hasher::new(), total: None, monitor: &options.monitor };
+            let staged = self.stage("statements", &input, &mut counted)?;
+            publication.statements = Some(self.place(staged, Part::Statements, &options.monitor)?);
+        }
         let mut deltas = self.make_deltas(&publication, options)?;
         self.commit(|products| {
             products.publish(&publication)?;

@@ -120,6 +120,11 @@ impl TreeWriter {
                     *field = value;
                 }
             }
+            self.remove_stale()?;
+            if old.is_some() && self.tree.root.join(INDEX).exists() {
+                // What was there is signed first, if it is not: so readers find a whole signed state before the new one.
+                self.seal()?;
+            }
             if let Some(old) = &old {
                 let kept = paths(&new);
                 let gone = paths(old).into_iter().filter(|path| !kept.contains(path));
@@ -133,9 +138,10 @@ impl TreeWriter {
         if changed {
             let both = exact.union(&old.as_ref().map(keys).unwrap_or_default()).cloned().collect();
             self.write_index(&both, now)?;
-            self.replace(LIST, new.to_json().as_bytes())?;
+            self.publish(LIST, new.to_json().as_bytes())?;
         }
         self.write_index(&exact, now)?;
+        self.seal()?;
         Ok(done)
     }
 
@@ -157,7 +163,7 @@ impl TreeWriter {
         if old == new && self.tree.root.join(INDEX).exists() {
             return Ok(());
         }
-        self.replace(INDEX, new.to_json().as_bytes())
+        self.publish(INDEX, new.to_json().as_bytes())
     }
 
     /// The withdrawn files. Best effort: if the record is lost, prune finds the files again and waits once more.
@@ -187,7 +193,7 @@ impl TreeWriter {
     }
 
     /// Replaces a document atomically and durably.
-    fn replace(&self, name: &str, text: &[u8]) -> Result<()> {
+    pub(super) fn replace(&self, name: &str, text: &[u8]) -> Result<()> {
         let path = self.tree.root.join(name);
         let staged = self.tree.root.join(STAGING).join("document");
         let written = || -> std::io::Result<()> {

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::format::Input;
 use crate::progress::{Monitor, Phase};
-use crate::protocol::simplestreams::{ItemPath, PublishedFile, RootKind};
+use crate::protocol::simplestreams::{ItemPath, PublishedFile, RootKind, STATEMENTS_TYPE};
 use crate::sparse::SparseFile;
 
 /// The role of a file in an image, which decides the suffix of its name. The suffixes are those of `incus-simplestreams`.
@@ -25,12 +25,15 @@ pub(super) enum Part {
     Rootfs(RootKind),
     /// A delta that makes the rootfs.
     Delta(RootKind),
+    /// The statements about an image.
+    Statements,
 }
 
 impl Part {
     /// The suffix of the file name.
     fn suffix(self) -> &'static str {
         match self {
+            Self::Statements => STATEMENTS_TYPE,
             Self::Unified => "incus_combined.tar.gz",
             Self::Metadata => "incus.tar.xz",
             Self::Rootfs(RootKind::Squashfs) => "squashfs",

@@ -32,6 +32,7 @@
 //! |---|---|
 //! | `streams/v1/index.json` | names the list and the products in it; during a change those of the old and the new list |
 //! | `streams/v1/images.json` | the list of products; replacing it publishes and withdraws images |
+//! | `streams/v1/*.sjson`, `*.json.gpg`, `*.json.minisig` | signed forms of both, if the tree is signed ([`TreeOptions::sign_with`]) |
 //! | `images/SHA256.SUFFIX` | files of images, each named by its own digest |
 //! | `.lxd-image/` | private: the lock of the writer, staged files, and which files were withdrawn when |
 
@@ -40,6 +41,7 @@ mod deltas;
 mod document;
 mod files;
 mod prune;
+mod signing;
 mod tree;
 mod verify;
 

@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::limits::Limits;
 use crate::protocol::simplestreams::{Index, Listing, Product, Products};
+use crate::trust::ListSigner;
 
 /// The index.
 pub(super) const INDEX: &str = "streams/v1/index.json";
@@ -46,12 +47,22 @@ pub struct TreeOptions {
     pub(super) threads: Option<usize>,
     /// Injected, so that tests need not wait.
     clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+    /// At most one of each kind.
+    pub(super) signers: Vec<ListSigner>,
+    /// Whether a change without them removes signatures.
+    pub(super) drop_signatures: bool,
 }
 
 impl Default for TreeOptions {
     fn default() -> Self {
         let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
-        Self { limits: Limits::default(), threads: None, clock: Arc::new(now) }
+        Self {
+            limits: Limits::default(),
+            threads: None,
+            clock: Arc::new(now),
+            signers: Vec::new(),
+            drop_signatures: false,
+        }
     }
 }
 
@@ -86,6 +97,25 @@ impl TreeOptions {
     #[must_use]
     pub fn clock(mut self, clock: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
         self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Signs index and list with each change: an OpenPGP key makes messages (`.sjson`) and signatures beside the documents
+    /// (`.json.gpg`), a minisign key `.json.minisig`. One key of each kind; another one of a kind takes its place.
+    ///
+    /// A tree that is signed can't be changed without a key for each kind of signature that it has, since signatures that are out
+    /// of date would shut out the readers who demand them; see [`drop_signatures`](Self::drop_signatures).
+    #[must_use]
+    pub fn sign_with(mut self, signer: ListSigner) -> Self {
+        self.signers.retain(|other| other.suffix() != signer.suffix());
+        self.signers.push(signer);
+        self
+    }
+
+    /// Whether a change removes the signatures that it can't renew, instead of failing. Readers who demand them are shut out.
+    #[must_use]
+    pub fn drop_signatures(mut self, yes: bool) -> Self {
+        self.drop_signatures = yes;
         self
     }
 
@@ -255,8 +285,9 @@ impl TreeWriter {
     /// earliest, so that readers of the old list still find them.
     ///
     /// # Errors
-    /// `NotFound` if one of them is not listed; then none is removed. `Io`.
+    /// `NotFound` if one of them is not listed; then none is removed. `InvalidInput` for a signed tree without a key. `Io`.
     pub fn remove(&mut self, fingerprints: &[Fingerprint]) -> Result<()> {
+        self.check_renewable()?;
         self.commit(|products| {
             for fingerprint in fingerprints {
                 if !products.withdraw(fingerprint) {
@@ -265,6 +296,16 @@ impl TreeWriter {
             }
             Ok(())
         })
+    }
+
+    /// Signs index and list as they are, where they have no valid signature by the keys of [`TreeOptions::sign_with`]: for a tree
+    /// that was not signed before, with a new key, or after another tool changed it.
+    ///
+    /// # Errors
+    /// `InvalidInput` for signatures of a kind that no key renews; those of [`remove`](Self::remove).
+    pub fn sign(&mut self) -> Result<()> {
+        self.remove_stale()?;
+        self.commit(|_| Ok(()))
     }
 
     /// Removes the tree if it lists nothing: for a caller that created it for an image that could not be added. Files of others,
@@ -277,6 +318,7 @@ impl TreeWriter {
             return Ok(());
         }
         let at = |name: &str| self.tree.root.join(name);
+        self.remove_signatures();
         for file in [LIST, INDEX, ".lxd-image/lock"] {
             let _ = fs::remove_file(at(file));
         }

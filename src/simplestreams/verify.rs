@@ -11,12 +11,14 @@ use crate::fingerprint::{Fingerprint, Hasher};
 use crate::omissions::{Omissions, Omitted};
 use crate::progress::{Monitor, Phase};
 use crate::protocol::simplestreams::{Item, ItemPath, Listing, Products, StreamImage};
+use crate::trust::{ListKeys, ListSignature};
 
 /// Options of [`Tree::verify`].
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct TreeVerifyOptions {
     monitor: Monitor,
+    keys: ListKeys,
 }
 
 impl TreeVerifyOptions {
@@ -24,6 +26,13 @@ impl TreeVerifyOptions {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Verifies the signatures of index and list, too: each must be by one of these keys, over what the plain documents say.
+    #[must_use]
+    pub fn keys(mut self, keys: ListKeys) -> Self {
+        self.keys = keys;
+        self
     }
 
     /// Reports progress and listens for cancellation.
@@ -53,11 +62,13 @@ pub struct TreeReport {
     pub files: usize,
     /// The size of the files that were read, in bytes.
     pub bytes: u64,
-    /// What is wrong: `Mismatch` for a wrong size or digest, `NotFound` for a missing file, `UnsafePath` and `Malformed` for
+    /// What is wrong: `Untrusted` for a signature, `Mismatch` for a wrong size or digest, `NotFound` for a missing file, `UnsafePath` and `Malformed` for
     /// entries of the list.
     pub findings: Vec<Error>,
     /// Entries that readers leave out, and files without a digest: they are not verified.
     pub omissions: Omissions,
+    /// Who signed index and list, if keys were given.
+    pub signatures: Vec<ListSignature>,
 }
 
 impl TreeReport {
@@ -79,6 +90,11 @@ impl Tree {
         let products = self.products()?;
         let mut report = TreeReport::default();
         let mut findings = self.check_index(&indexed(&index).unwrap_or_default(), &products);
+        if !options.keys.is_empty() {
+            let (signatures, wrong) = self.check_signatures(&options.keys)?;
+            report.signatures = signatures;
+            findings.extend(wrong);
+        }
         let items =
             products.products.values().flat_map(|product| product.versions.values()).flat_map(|v| v.items.values());
         let mut wanted: BTreeMap<String, &Item> = BTreeMap::new();

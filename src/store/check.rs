@@ -310,11 +310,13 @@ impl Store {
 
     /// Whether the sidecar of an image says what its row says, or is about to be written.
     fn sidecar_agrees(&self, image: &StoredImage) -> Result<bool> {
-        let agrees = |image: &StoredImage| {
-            let key = image.objects.sidecar.as_ref();
-            key.is_some_and(|key| self.read_sidecar(key).is_ok_and(|sidecar| sidecar.agrees_with(image)))
+        let agrees = |image: &StoredImage| -> Result<bool> {
+            let Some(Ok(sidecar)) = image.objects.sidecar.as_ref().map(|key| self.read_sidecar(key)) else {
+                return Ok(false);
+            };
+            Ok(sidecar.agrees_with(image, &self.catalog.attachments(&image.fingerprint)?))
         };
-        if agrees(image) {
+        if agrees(image)? {
             return Ok(true);
         }
         // Somebody may have changed it since it was listed, and be writing the sidecar now: the
@@ -324,7 +326,7 @@ impl Store {
         for _ in 0..MAX_ATTEMPTS {
             let Some(now) = self.catalog.image(&image.fingerprint)? else { return Ok(true) };
             let is_noted = self.catalog.object(&now.objects.image.sidecar(now.revision))?.is_some();
-            if is_noted || agrees(&now) {
+            if is_noted || agrees(&now)? {
                 return Ok(true);
             }
             if before.replace(now.revision) == Some(now.revision) {

@@ -69,6 +69,9 @@ fn report_edits(image: &StoredImage, monitor: &Monitor) {
 pub struct Exported {
     /// The file of the image, or the metadata and the rootfs of a split one.
     pub files: Vec<PathBuf>,
+    /// The file with the statements about the image, if there are any: named after the first file, with
+    /// `.intoto.jsonl` behind it.
+    pub statements: Option<PathBuf>,
     /// The size of all files in bytes.
     pub size: u64,
 }
@@ -145,6 +148,17 @@ impl Store {
             targets.push(target);
         }
         let size = transfer.finish(fingerprint)?;
+        let bundle = self.bundle(fingerprint)?;
+        let mut statements = None;
+        if let (Some(first), false) = (names.first(), bundle.is_empty()) {
+            let name = format!("{first}.intoto.jsonl");
+            let path = directory.join(&name);
+            let mut target = ExportFile::create(&dir, name.as_bytes()).map_err(|error| error.in_file(&path))?;
+            let written = target.file.write_all(bundle.as_bytes());
+            written.map_err(|error| Error::io("the statements can't be written", error).in_file(&path))?;
+            targets.push(target);
+            statements = Some(path);
+        }
         report_edits(opened.image(), &options.monitor);
         let mut named: Vec<&ExportFile<'_>> = Vec::new();
         for target in &mut targets {
@@ -163,7 +177,19 @@ impl Store {
             }
             return Err(Error::io("the files can't be made durable", error).in_file(directory));
         }
-        Ok(Exported { files: names.iter().map(|name| directory.join(name)).collect(), size })
+        Ok(Exported { files: names.iter().map(|name| directory.join(name)).collect(), statements, size })
+    }
+
+    /// The statements about an image, one on each line; empty without any.
+    #[cfg(feature = "trust")]
+    fn bundle(&self, fingerprint: &Fingerprint) -> Result<String> {
+        Ok(self.statements(fingerprint)?.iter().map(|envelope| format!("{}\n", envelope.as_json())).collect())
+    }
+
+    #[cfg(not(feature = "trust"))]
+    #[expect(clippy::unnecessary_wraps, reason = "with the feature `trust` it can fail")]
+    fn bundle(&self, _: &Fingerprint) -> Result<String> {
+        Ok(String::new())
     }
 
     /// Writes a unified image to a stream, and returns its size in bytes.

@@ -52,7 +52,26 @@ pub struct ImportOptions {
     source_file_name: Option<String>,
     source: Option<UpdateSource>,
     image_type: Option<ImageType>,
+    #[cfg(feature = "trust")]
+    evidence: crate::trust::Evidence,
+    #[cfg(feature = "trust")]
+    signer: Option<Signer>,
     monitor: Monitor,
+}
+
+/// What makes a statement about an image whose fingerprint is known.
+#[cfg(feature = "trust")]
+#[derive(Clone)]
+struct Signer(std::sync::Arc<State>);
+
+#[cfg(feature = "trust")]
+type State = dyn Fn(&Fingerprint) -> Result<crate::trust::Envelope> + Send + Sync;
+
+#[cfg(feature = "trust")]
+impl std::fmt::Debug for Signer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Signer")
+    }
 }
 
 impl ImportOptions {
@@ -191,6 +210,47 @@ impl ImportOptions {
         self
     }
 
+    /// Sets what vouches for the image. It is kept beside the image, and the policy of the store may demand it.
+    #[cfg(feature = "trust")]
+    #[must_use]
+    pub fn evidence(mut self, evidence: crate::trust::Evidence) -> Self {
+        self.evidence = evidence;
+        self
+    }
+
+    /// Whether something vouches for the image.
+    #[cfg(all(feature = "remote", feature = "trust"))]
+    pub(crate) fn is_vouched(&self) -> bool {
+        !self.evidence.is_empty()
+    }
+
+    /// Sets what makes statements about the image once its fingerprint is known, before it becomes visible: for images
+    /// that are packed on their way into the store.
+    #[cfg(feature = "trust")]
+    #[must_use]
+    pub fn stated_by(
+        mut self,
+        state: impl Fn(&Fingerprint) -> Result<crate::trust::Envelope> + Send + Sync + 'static,
+    ) -> Self {
+        self.signer = Some(Signer(std::sync::Arc::new(state)));
+        self
+    }
+
+    /// The same options, with the statements that are made once the fingerprint is known.
+    #[cfg(feature = "trust")]
+    fn stated(&self, fingerprint: &Fingerprint) -> Result<std::borrow::Cow<'_, Self>> {
+        let Some(signer) = &self.signer else { return Ok(std::borrow::Cow::Borrowed(self)) };
+        let mut options = self.clone();
+        options.evidence.statements.push((signer.0)(fingerprint)?);
+        Ok(std::borrow::Cow::Owned(options))
+    }
+
+    #[cfg(not(feature = "trust"))]
+    #[expect(clippy::unnecessary_wraps, reason = "with the feature `trust` it can fail")]
+    fn stated(&self, _: &Fingerprint) -> Result<std::borrow::Cow<'_, Self>> {
+        Ok(std::borrow::Cow::Borrowed(self))
+    }
+
     /// Sets where progress and omissions are reported, and what cancels the import.
     #[must_use]
     pub fn monitor(mut self, monitor: Monitor) -> Self {
@@ -228,6 +288,23 @@ impl ImportOptions {
     /// The properties that the caller gave.
     pub(crate) fn given_properties(&self) -> &Properties {
         &self.properties
+    }
+
+    /// Keeps what vouches for the image beside it, in the caller's transaction. Returns whether there was anything new.
+    #[cfg(feature = "trust")]
+    pub(crate) fn keep_evidence(
+        &self,
+        store: &Store,
+        catalog: &mut dyn Transaction,
+        fingerprint: &Fingerprint,
+    ) -> Result<bool> {
+        store.keep_evidence(catalog, fingerprint, &self.evidence)
+    }
+
+    #[cfg(not(feature = "trust"))]
+    #[expect(clippy::unnecessary_wraps, reason = "with the feature `trust` it can fail")]
+    pub(crate) fn keep_evidence(&self, _: &Store, _: &mut dyn Transaction, _: &Fingerprint) -> Result<bool> {
+        Ok(false)
     }
 
     /// Fails with `Mismatch` if another fingerprint than `found` is expected.
@@ -379,6 +456,7 @@ impl Store {
 
     /// Uploads a staged image and inserts its row, or applies the options to the row that is there.
     pub(crate) fn publish_import(&self, staged: StagedImage, options: &ImportOptions) -> Result<StoredImage> {
+        let options = &*options.stated(&staged.fingerprint)?;
         let image = self.described(&staged, options)?;
         options.monitor.check()?;
         let mut replaced = Vec::new();
@@ -388,6 +466,7 @@ impl Store {
                 let mut image = image.clone();
                 image.objects = objects.clone();
                 catalog.insert(&image)?;
+                options.keep_evidence(self, catalog, &image.fingerprint)?;
                 (image.aliases, replaced) = self.take_aliases(catalog, &image, options)?;
                 return Ok(Decision::New(image));
             };

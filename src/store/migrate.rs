@@ -88,6 +88,7 @@ impl Store {
             opened => opened?,
         };
         let staged = self.stage(opened.source(), Some(&image.fingerprint), monitor)?;
+        let attachments = source.catalog.attachments(&image.fingerprint)?;
         let mut dropped = Vec::new();
         self.upload(staged, monitor, &mut |catalog, objects| {
             dropped.clear();
@@ -97,6 +98,7 @@ impl Store {
             let mut copy = image.clone();
             copy.objects = objects.clone();
             catalog.insert(&copy)?;
+            attachments.iter().try_for_each(|attachment| catalog.attach(&image.fingerprint, attachment))?;
             (copy.aliases, dropped) = take_free_aliases(catalog, image)?;
             Ok(Decision::New(copy))
         })?;

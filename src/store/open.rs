@@ -48,6 +48,8 @@ pub struct StoreOptions {
     threads: Option<usize>,
     pub(crate) limits: Limits,
     clock: Option<Arc<dyn Fn() -> i64 + Send + Sync>>,
+    #[cfg(feature = "trust")]
+    pub(crate) policy: Option<Arc<crate::trust::Policy>>,
 }
 
 impl Default for StoreOptions {
@@ -60,6 +62,8 @@ impl Default for StoreOptions {
             threads: None,
             limits: Limits::default(),
             clock: None,
+            #[cfg(feature = "trust")]
+            policy: None,
         }
     }
 }
@@ -113,6 +117,15 @@ impl StoreOptions {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Sets what images need before this handle of the store makes them visible, whatever brings them: imports, copies,
+    /// refreshes, caches, uploads to a server, new aliases. Without a policy nothing is needed.
+    #[cfg(feature = "trust")]
+    #[must_use]
+    pub fn policy(mut self, policy: crate::trust::Policy) -> Self {
+        self.policy = Some(Arc::new(policy));
         self
     }
 

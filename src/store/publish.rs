@@ -12,6 +12,21 @@ use super::scratch::StagedFile;
 use crate::error::{Error, Result};
 use crate::format::{PackOptions, Rootfs, Written, pack_to};
 
+impl ImportOptions {
+    /// The recorded options of an image that [`Store::publish`] packs with these options: with the properties that go
+    /// into its metadata.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a property that metadata cannot have.
+    pub fn recorded(&self, packing: &PackOptions) -> Result<serde_json::Value> {
+        let mut packing = packing.clone();
+        for (key, value) in self.given_properties().iter() {
+            packing = packing.property(key, value)?;
+        }
+        Ok(packing.recorded(None))
+    }
+}
+
 impl Store {
     /// Imports a unified image that `write` writes. It is verified as any other.
     ///

@@ -13,7 +13,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use super::blobs::BlobKey;
-use super::catalog::{Catalog, SqliteCatalog};
+use super::catalog::{Attachment, Catalog, SqliteCatalog};
 use super::check::{CheckOptions, CheckReport, Finding, lost_alias, lost_sidecar};
 use super::description::StoreDescription;
 use super::image::StoredImage;
@@ -202,6 +202,7 @@ impl Store {
     fn rebuild_rows(&self, monitor: &Monitor) -> Result<Rebuilt> {
         let mut claims = Claims::new();
         let mut images: Vec<StoredImage> = Vec::new();
+        let mut texts: Vec<(Fingerprint, Vec<Attachment>)> = Vec::new();
         let mut superseded: Vec<(Fingerprint, BlobKey)> = Vec::new();
         let mut known: BTreeSet<Fingerprint> = BTreeSet::new();
         let mut lost = Vec::new();
@@ -211,7 +212,8 @@ impl Store {
                 return Ok(());
             }
             let fingerprint = upload.fingerprint;
-            let Reread::Image(image, useless) = self.reread(&fingerprint, &upload.objects(), monitor)? else {
+            let Reread::Image(image, attachments, useless) = self.reread(&fingerprint, &upload.objects(), monitor)?
+            else {
                 return Ok(());
             };
             if useless.is_some() {
@@ -224,6 +226,9 @@ impl Store {
             }
             superseded.extend(upload.sidecars.iter().rev().skip(1).map(|(_, key)| (fingerprint, key.clone())));
             known.insert(fingerprint);
+            if !attachments.is_empty() {
+                texts.push((fingerprint, attachments));
+            }
             images.push(*image);
             Ok(())
         })?;
@@ -240,6 +245,9 @@ impl Store {
                 if image.objects.sidecar.is_none() {
                     note_sidecar(catalog, image)?;
                 }
+            }
+            for (fingerprint, attachments) in &texts {
+                attachments.iter().try_for_each(|attachment| catalog.attach(fingerprint, attachment))?;
             }
             superseded.iter().try_for_each(|(fingerprint, key)| catalog.put_object(&self.dead(key, fingerprint)))
         })?;

@@ -243,7 +243,9 @@ impl Store {
 
     /// Writes the text of a sidecar into scratch, and chooses its key.
     fn stage_sidecar(&self, image: StoredImage) -> Result<SidecarJob> {
-        let text = Sidecar::of(&image).to_json()?;
+        // If they change before the sidecar is named, the row has another revision, with a sidecar of its own.
+        let attachments = self.catalog.attachments(&image.fingerprint)?;
+        let text = Sidecar::of(&image, &attachments).to_json()?;
         let mut staged = self.scratch.create()?;
         let written = staged.write_all(text.as_bytes());
         written.map_err(|error| Error::io("an image's sidecar cannot be written", error))?;
@@ -296,7 +298,7 @@ impl Store {
     /// The change has happened once it is committed, so an error of reconciling is not reported:
     /// the notes in the catalog remain, and the next change or opening acts on them.
     pub(crate) fn change(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>) -> Result<()> {
-        self.catalog.write(work)?;
+        self.write_admitted(work)?;
         let _ = self.reconcile();
         Ok(())
     }

@@ -28,13 +28,31 @@ pub struct Newest {
     pub expires_at: Option<i64>,
     /// Whether `properties` are complete: properties of the image itself that are not among them are dropped.
     pub exact: bool,
+    /// What vouches for it at the source.
+    #[cfg(feature = "trust")]
+    pub evidence: crate::trust::Evidence,
 }
 
 impl Newest {
     /// An image about which the source says nothing else.
     #[must_use]
     pub fn new(fingerprint: Fingerprint) -> Self {
-        Self { fingerprint, properties: Properties::new(), expires_at: None, exact: false }
+        Self {
+            fingerprint,
+            properties: Properties::new(),
+            expires_at: None,
+            exact: false,
+            #[cfg(feature = "trust")]
+            evidence: crate::trust::Evidence::new(),
+        }
+    }
+
+    /// Sets what vouches for it at the source.
+    #[cfg(feature = "trust")]
+    #[must_use]
+    pub fn evidence(mut self, evidence: crate::trust::Evidence) -> Self {
+        self.evidence = evidence;
+        self
     }
 
     /// Sets the properties that the source has for it.
@@ -292,6 +310,8 @@ impl Store {
             }
             None => catalog.insert(&image)?,
         }
+        #[cfg(feature = "trust")]
+        self.keep_evidence(catalog, &image.fingerprint, &newest.evidence)?;
         // Moved first: removing the old image takes the aliases that it still has.
         image.aliases = give_aliases(catalog, &image, &old.aliases, true)?;
         // Its row may have changed by that, and its objects are still the same.

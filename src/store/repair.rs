@@ -6,6 +6,7 @@
 //! be cancelled between any two findings.
 
 use super::blobs::BlobKey;
+use super::catalog::Attachment;
 use super::check::{CheckOptions, CheckReport, Finding, Problem, Subject, Unrepaired};
 use super::examine::Evidence;
 use super::image::{Alias, ImageObjects, StoredImage};
@@ -129,7 +130,9 @@ impl Store {
                         *finding = Finding::Damaged { fingerprint, reason: why, aliases: Vec::new() };
                         self.archive(&upload.keys())
                     }
-                    Reread::Image(image, lost) => self.insert_row(&image, lost.is_some(), upload, report),
+                    Reread::Image(image, attachments, lost) => {
+                        self.insert_row((&image, &attachments), lost.is_some(), upload, report)
+                    }
                 }
             }
             (Finding::Stray { .. }, Subject::Strays(keys)) => {
@@ -180,7 +183,7 @@ impl Store {
     /// `lost` says that its sidecar was of no use.
     fn insert_row(
         &self,
-        image: &StoredImage,
+        (image, attachments): (&StoredImage, &[Attachment]),
         lost: bool,
         upload: &Upload,
         report: &mut CheckReport,
@@ -206,6 +209,7 @@ impl Store {
             let row = image;
             catalog.insert(row)?;
             free.into_iter().try_for_each(|alias| catalog.set_alias(alias, &row.target()))?;
+            attachments.iter().try_for_each(|attachment| catalog.attach(&row.fingerprint, attachment))?;
             older().try_for_each(|key| catalog.put_object(&self.dead(key, &row.fingerprint)))?;
             listed = true;
             let renewed = row.objects.sidecar.is_none() || !taken.is_empty();

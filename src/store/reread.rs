@@ -5,6 +5,7 @@
 //! damaged files are ever archived.
 
 use super::blobs::BlobKey;
+use super::catalog::Attachment;
 use super::examine::{Evidence, describe, hash};
 use super::image::{ImageObjects, StoredImage};
 use super::open::Store;
@@ -17,8 +18,8 @@ use crate::progress::{Monitor, Phase};
 
 /// What the files of an image turned out to be.
 pub(super) enum Reread {
-    /// The image, with the reason why its sidecar could not be used, if it could not.
-    Image(Box<StoredImage>, Option<String>),
+    /// The image, with the texts beside it, and the reason why its sidecar could not be used, if it could not.
+    Image(Box<StoredImage>, Vec<Attachment>, Option<String>),
     /// Not this image, or no image at all, for this reason, which lies in the bytes.
     Damaged(String, Evidence),
     /// Unknown: reading them failed for this reason.
@@ -114,14 +115,17 @@ impl Store {
         image.objects = objects.clone();
         let mut restored = image.clone();
         let read = match &objects.sidecar {
-            Some(key) => self.read_sidecar(key).and_then(|sidecar| sidecar.restore(&mut restored)),
+            Some(key) => self.read_sidecar(key).and_then(|sidecar| {
+                sidecar.restore(&mut restored)?;
+                Ok(sidecar.into_attachments())
+            }),
             None => Err(no_sidecar()),
         };
         Ok(match read {
-            Ok(()) => Reread::Image(Box::new(restored), None),
+            Ok(attachments) => Reread::Image(Box::new(restored), attachments, None),
             Err(error) if is_useless(&error) => {
                 image.objects.sidecar = None;
-                Reread::Image(Box::new(image), Some(describe(&error)))
+                Reread::Image(Box::new(image), Vec::new(), Some(describe(&error)))
             }
             Err(error) => Reread::Unreadable(format!("its sidecar: {}", describe(&error))),
         })

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::blobs::BlobKey;
+use super::catalog::Attachment;
 use super::image::{Alias, StoredImage, UpdateSource};
 use crate::error::{Error, Result};
 use crate::metadata::Properties;
@@ -34,6 +35,9 @@ pub(crate) struct Sidecar {
     image_object: Option<String>,
     #[serde(default)]
     rootfs_object: Option<String>,
+    /// The texts beside the image. Left out without any, as older versions do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    attachments: Vec<Attachment>,
 }
 
 /// An alias in a sidecar.
@@ -44,8 +48,8 @@ struct SidecarAlias {
 }
 
 /// The largest sidecar that is read, in bytes. Real ones have some hundred bytes to some KiB,
-/// depending on the properties.
-pub(crate) const MAX_BYTES: u64 = 16 << 20;
+/// depending on the properties; statements about the image can make them larger ([`crate::Limits::statements`]).
+pub(crate) const MAX_BYTES: u64 = 128 << 20;
 
 /// Properties as a JSON object.
 fn map(properties: &Properties) -> Map<String, Value> {
@@ -63,8 +67,8 @@ fn properties(map: &Map<String, Value>) -> Result<Properties> {
 }
 
 impl Sidecar {
-    /// The sidecar of a row.
-    pub(crate) fn of(image: &StoredImage) -> Self {
+    /// The sidecar of a row and of the texts beside the image.
+    pub(crate) fn of(image: &StoredImage, attachments: &[Attachment]) -> Self {
         Self {
             layout: super::layout::VERSION,
             fingerprint: image.fingerprint.to_string(),
@@ -86,13 +90,14 @@ impl Sidecar {
             original_properties: map(&image.original_properties),
             image_object: Some(image.objects.image.to_string()),
             rootfs_object: image.objects.rootfs.as_ref().map(BlobKey::to_string),
+            attachments: attachments.to_vec(),
         }
     }
 
     /// Whether it says what the row says. A sidecar of an older layout is compared without the
     /// fields that it did not have.
-    pub(crate) fn agrees_with(&self, image: &StoredImage) -> bool {
-        let mut expected = Self::of(image);
+    pub(crate) fn agrees_with(&self, image: &StoredImage, attachments: &[Attachment]) -> bool {
+        let mut expected = Self::of(image, attachments);
         if self.layout < expected.layout {
             // Written by an older version, which had fewer fields.
             (expected.layout, expected.image_object, expected.rootfs_object) = (self.layout, None, None);
@@ -121,6 +126,11 @@ impl Sidecar {
             return Err(Error::malformed("a sidecar file has a revision that no store comes to"));
         }
         Ok(sidecar)
+    }
+
+    /// The texts beside the image.
+    pub(crate) fn into_attachments(self) -> Vec<Attachment> {
+        self.attachments
     }
 
     /// Sets the fields of `image` that the sidecar has.

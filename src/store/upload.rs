@@ -85,7 +85,7 @@ impl Store {
         decide: &mut dyn FnMut(&mut dyn Transaction, &ImageObjects) -> Result<Decision>,
     ) -> Result<StoredImage> {
         let mut published = None;
-        self.catalog.write(&mut |catalog| {
+        self.write_admitted(&mut |catalog| {
             published = None;
             for note in notes {
                 // If this process slept beyond its lease, a sweep may have deleted the objects: a

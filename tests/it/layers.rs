@@ -27,6 +27,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("format", 2),
     ("templates", 2),
     ("protocol", 2),
+    ("trust", 2),
     ("delta", 3),
     ("store", 3),
     ("simplestreams", 3),

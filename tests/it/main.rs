@@ -19,7 +19,11 @@ mod remote;
 #[cfg(feature = "server")]
 mod server;
 #[cfg(feature = "cli")]
+mod signed_lists;
+#[cfg(feature = "cli")]
 mod simplestreams;
 #[cfg(feature = "store")]
 mod store;
 mod templates;
+#[cfg(all(feature = "store", feature = "trust"))]
+mod trust;

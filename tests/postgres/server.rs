@@ -300,7 +300,7 @@ fn newer_tables_are_refused_with_both_numbers() {
         PostgresCatalog::init(&cluster.socket_url(&database), "store-1", &PostgresOptions::new()).unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{}", shown(&error));
-        assert!(shown(&error).contains("version 99") && shown(&error).contains("version 3"));
+        assert!(shown(&error).contains("version 99") && shown(&error).contains("version 4"));
     }
     drop(catalog);
 }

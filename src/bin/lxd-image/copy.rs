@@ -18,6 +18,7 @@ use lxd_image::{Architecture, Error, ErrorKind, Monitor, Result};
 use crate::failure::Failure;
 use crate::location::Location;
 use crate::options::Session;
+use crate::policy::PolicyArgument;
 use crate::store::TypeArgument;
 
 /// Copy images between remotes and the store
@@ -53,6 +54,8 @@ pub(crate) struct Arguments {
     /// The secret that opens a private image
     #[arg(long)]
     secret: Option<String>,
+    #[command(flatten)]
+    policy: PolicyArgument,
 }
 
 impl Arguments {
@@ -124,6 +127,7 @@ impl Arguments {
 /// `InvalidInput` for combinations of source, target and options that have no meaning; those of resolving the
 /// reference, downloading and uploading.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
+    arguments.policy.apply(session);
     let (from, to) = (Location::of(&arguments.reference), Location::of(&arguments.target));
     let (target, rest) = match to {
         Location::Local(rest) => (None, rest),

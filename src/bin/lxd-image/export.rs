@@ -62,7 +62,9 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     }
     let done = store.export(&image.fingerprint, &arguments.target, &options);
     drop(shown);
-    let files: Vec<String> = done?.files.iter().map(|file| Escaped(file.as_os_str().as_bytes()).to_string()).collect();
+    let done = done?;
+    let files = done.files.iter().chain(&done.statements);
+    let files: Vec<String> = files.map(|file| Escaped(file.as_os_str().as_bytes()).to_string()).collect();
     if matches!(session.format, Format::Json | Format::Yaml | Format::Jinja(_)) {
         let row = |file: String| std::iter::once(("file".to_owned(), Value::from(file))).collect();
         return Ok(output::show(Records::Many(&["file"], files.into_iter().map(row).collect()), &session.format)?);

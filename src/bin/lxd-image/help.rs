@@ -105,6 +105,18 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "simplestreams generate-metadata",
         &["simplestreams generate-metadata incus.tar.xz --os Box --release 1 --architecture amd64"],
     ),
+    ("statement", &["statement sign debian/12 --key builder.key", "statement verify debian/12 --key builder.pub"]),
+    (
+        "statement sign",
+        &[
+            "statement sign debian/12 --key builder.key",
+            "statement sign debian/12 --key builder.key --predicate sbom.json --type https://spdx.dev/Document",
+        ],
+    ),
+    ("statement attach", &["statement attach debian/12 debian.tar.xz.intoto.jsonl"]),
+    ("statement list", &["statement list debian/12"]),
+    ("statement verify", &["statement verify debian/12 --key builder.pub --type https://slsa.dev/provenance/v1"]),
+    ("reproduce", &["reproduce box rootfs", "reproduce box.tar.zst rootfs --templates templates"]),
     ("remote", &["remote add server https://server.example:8443", "remote list"]),
     (
         "remote add",
@@ -126,7 +138,10 @@ const EXAMPLES: &[(&str, &[&str])] = &[
 pub(crate) const FILES: &[(&str, &str)] = &[
     ("/var/lib/lxd-image", "the store of root"),
     ("$XDG_DATA_HOME/lxd-image (~/.local/share/lxd-image)", "the store of any other user"),
-    ("$XDG_CONFIG_HOME/lxd-image (~/.config/lxd-image)", "remotes, and the client certificate of this user"),
+    (
+        "$XDG_CONFIG_HOME/lxd-image (~/.config/lxd-image)",
+        "remotes, the client certificate of this user, and policy.toml (what images need)",
+    ),
 ];
 
 /// Environment variables and their effect. Variables of the store and the configuration are also read by the systemd

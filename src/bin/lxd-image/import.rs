@@ -18,15 +18,18 @@ use clap::Args;
 use lxd_image::format::ImageSource;
 use lxd_image::remote::{CopyOptions, UploadOptions, copy};
 use lxd_image::store::{Alias, ImportOptions, StoredImage};
-use lxd_image::{Error, ErrorKind, Result};
+use lxd_image::trust::{Envelope, Evidence};
+use lxd_image::{Error, ErrorKind, Omitted, Result};
 
 use crate::disk::DiskInput;
 use crate::failure::Failure;
 use crate::location::Location;
 use crate::options::{Session, input};
 use crate::owners::TreeArguments;
+use crate::policy::PolicyArgument;
 use crate::publish;
-use crate::store::{is_url, pair};
+use crate::statement::{bundle_path, read_bundle};
+use crate::store::{counted, is_url, pair};
 
 /// Import an image into the store, or to a server
 #[derive(Args)]
@@ -42,6 +45,8 @@ pub(crate) struct Arguments {
     /// Allow plain HTTP to other machines
     #[arg(long)]
     allow_http: bool,
+    #[command(flatten)]
+    policy: PolicyArgument,
 }
 
 /// What import and publish say of the new image.
@@ -177,6 +182,25 @@ impl NewImageArguments {
     }
 }
 
+/// The statements in the file beside an image's file, which `export` and `pack` write there.
+fn statements_beside(image: &Path, session: &Session) -> Result<Vec<Envelope>> {
+    let bundle = bundle_path(image);
+    if image == Path::new("-") || bundle.symlink_metadata().is_err() {
+        return Ok(Vec::new());
+    }
+    let statements = match read_bundle(&bundle, session) {
+        // Such files are beside many downloads, in older versions too: they must not keep an image from being imported.
+        Err(error) if error.kind() == ErrorKind::Unsupported => {
+            let what = Omitted::Skipped { reason: error.message().to_owned().into() };
+            session.monitor().0.omit(bundle.as_os_str().as_encoded_bytes(), what);
+            return Ok(Vec::new());
+        }
+        read => read?,
+    };
+    session.explain(|| format!("{} beside the file", counted(statements.len() as u64, "statement")));
+    Ok(statements)
+}
+
 /// Imports the image that a URL's headers name (LXD's direct import: `LXD-Image-Hash` and `LXD-Image-URL`).
 fn from_url(url: &Path, arguments: &Arguments, words: &Positionals, session: &Session) -> Result<StoredImage> {
     let about = &arguments.about;
@@ -219,6 +243,7 @@ fn from_url(url: &Path, arguments: &Arguments, words: &Positionals, session: &Se
 /// # Errors
 /// `InvalidInput` for arguments that do not form an image; those of importing, packing, downloading and uploading.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
+    arguments.policy.apply(session);
     let words = Positionals::of(&arguments.words)?;
     let refuse = |sentence: &str| Error::new(ErrorKind::InvalidInput, sentence.to_owned());
     let Some((image, rest)) = words.files.split_first() else {
@@ -248,7 +273,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     if is_directory {
         let (tree, disk) = (TreeArguments::default(), DiskInput::default());
         let source = publish::Source { path: image, metadata: None, tree: &tree, disk: &disk };
-        let imported = publish::directory(&source, &options, None, session)?;
+        let imported = publish::directory(&source, &options, None, None, session)?;
         return arguments.about.finish(&imported, &words, session);
     }
     let source = match rest.first() {
@@ -256,6 +281,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         Some(rootfs) => ImageSource::split(input(image)?, input(rootfs)?),
     };
     let store = session.store()?;
+    let options = options.evidence(Evidence::new().statements(statements_beside(image, session)?));
     let (monitor, shown) = session.monitor();
     let imported = store.import(source, &options.monitor(monitor));
     drop(shown);

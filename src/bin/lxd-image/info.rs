@@ -6,9 +6,10 @@
 
 use clap::Args;
 use lxd_image::remote::Wanted;
-use lxd_image::store::StoredImage;
+use lxd_image::store::{StoredImage, Vouched};
+use lxd_image::trust::Envelope;
 use lxd_image::{Escaped, Result};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
 use crate::location::Location;
@@ -55,10 +56,67 @@ pub(crate) fn find(reference: &str, which: TypeArgument, session: &Session) -> R
 /// Prints everything that is known of an image.
 pub(crate) fn info(arguments: &Info, session: &Session) -> Result<(), Failure> {
     let image = find(&arguments.reference, arguments.which, session)?;
+    let trust = match Location::of(&arguments.reference) {
+        Location::Local(_) => {
+            let store = session.store_to_read()?;
+            Trust { vouched: store.vouched(&image.fingerprint)?, statements: store.statements(&image.fingerprint)? }
+        }
+        Location::Remote(..) => Trust::default(),
+    };
     if matches!(session.format, Format::Table | Format::Compact) {
-        return Ok(output::write(for_people(&image).as_bytes())?);
+        let text = for_people(&image) + &trust.for_people();
+        return Ok(output::write(text.as_bytes())?);
     }
-    Ok(output::show(Records::One(store::object(&image)), &session.format)?)
+    let mut object = store::object(&image);
+    trust.add_to(&mut object);
+    Ok(output::show(Records::One(object), &session.format)?)
+}
+
+/// Who vouches for an image of the store.
+#[derive(Default)]
+struct Trust {
+    vouched: Vouched,
+    statements: Vec<Envelope>,
+}
+
+impl Trust {
+    /// The lines of `info`; nothing if nobody vouches.
+    fn for_people(&self) -> String {
+        let safe = |text: &str| Escaped(text.as_bytes()).to_string();
+        let mut lines = Vec::new();
+        if let Some((admission, at)) = &self.vouched.admission {
+            let rule = admission
+                .rule
+                .as_deref()
+                .map_or_else(|| "no rule is for it".to_owned(), |rule| format!("rule `{rule}`"));
+            lines.push(format!("Admitted: {} ({})", store::time(Some(*at), ""), safe(&rule)));
+            lines.extend(admission.vouched.iter().map(|by| format!("    - {}", safe(by))));
+        }
+        if let Some((list, at)) = &self.vouched.list {
+            lines.push(format!("Listed by: key {} ({})", safe(&list.key), store::time(Some(*at), "")));
+        }
+        if !self.statements.is_empty() {
+            lines.push("Statements:".to_owned());
+            let kinds = self.statements.iter().map(|envelope| envelope.statement().predicate_type());
+            lines.extend(kinds.map(|kind| format!("    - {}", safe(kind))));
+        }
+        lines.into_iter().map(|line| line + "\n").collect()
+    }
+
+    /// Adds the same to the object for programs.
+    fn add_to(&self, object: &mut Map<String, Value>) {
+        if let Some((admission, at)) = &self.vouched.admission {
+            let at = store::time(Some(*at), "");
+            object.insert("admission".into(), json!({"rule": admission.rule, "vouched": admission.vouched, "at": at}));
+        }
+        if let Some((list, at)) = &self.vouched.list {
+            object.insert("signed_list".into(), json!({"key": list.key, "at": store::time(Some(*at), "")}));
+        }
+        if !self.statements.is_empty() {
+            let kinds: Vec<_> = self.statements.iter().map(|envelope| envelope.statement().predicate_type()).collect();
+            object.insert("statements".into(), json!(kinds));
+        }
+    }
 }
 
 /// Prints the editable part of an image as YAML, or in the selected format.

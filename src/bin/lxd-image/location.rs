@@ -56,7 +56,12 @@ impl Session {
             return self.remote(text.strip_suffix(':').unwrap_or(text));
         }
         let url: Url = text.parse()?;
-        Ok(Box::new(Simplestreams::new(self.client_options().allow_http(allow_http), &url)?))
+        let options = self.client_options().allow_http(allow_http);
+        match self.settings() {
+            Ok(settings) => settings.simplestreams_at(&url, options),
+            // A service user without a home directory has no settings, so no keys either.
+            Err(_) => Ok(Box::new(Simplestreams::new(options, &url)?)),
+        }
     }
 
     /// Resolves a reference on a remote. Without an image type or architecture any image matches.

@@ -52,15 +52,20 @@ mod out_file;
 mod output;
 mod owners;
 mod pack;
+mod policy;
 mod progress;
 mod prune;
 mod publish;
 mod refresh;
 mod remote;
+mod remote_keys;
+mod reproduce;
 mod serve;
 mod shell;
 mod signals;
+mod signing;
 mod simplestreams;
+mod statement;
 mod store;
 mod store_verbs;
 mod template;
@@ -120,6 +125,8 @@ enum Verb {
     Use(mark_used::Arguments),
     Mirror(mirror::Arguments),
     Simplestreams(simplestreams::Arguments),
+    Statement(statement::Arguments),
+    Reproduce(reproduce::Arguments),
     Remote(remote::Arguments),
     Store(store_verbs::Arguments),
     Serve(serve::Arguments),
@@ -205,6 +212,8 @@ fn run(verb: Verb, session: &Session) -> Result<(), Failure> {
         Verb::Use(verb) => mark_used::run(&verb, session),
         Verb::Mirror(verb) => mirror::run(&verb, session),
         Verb::Simplestreams(verb) => simplestreams::run(&verb, session),
+        Verb::Statement(verb) => statement::run(&verb, session),
+        Verb::Reproduce(verb) => reproduce::run(&verb, session),
         Verb::Remote(verb) => remote::run(&verb, session),
         Verb::Store(verb) => store_verbs::run(&verb, session),
         Verb::Serve(verb) => serve::run(&verb, session),

@@ -16,6 +16,8 @@ use serde_json::{Map, Value, json};
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output::{self, Records};
+use crate::policy::PolicyArgument;
+use crate::signing::Signing;
 use crate::store::{images, pair, size};
 
 /// Copy missing images from a remote to a static tree, or to the store
@@ -39,6 +41,10 @@ pub(crate) struct Arguments {
     /// Allow plain HTTP to other machines
     #[arg(long)]
     allow_http: bool,
+    #[command(flatten)]
+    signing: Signing,
+    #[command(flatten)]
+    policy: PolicyArgument,
 }
 
 impl Session {
@@ -55,15 +61,23 @@ impl Session {
     ///
     /// A tree that was created for a change that failed is removed again if it is still empty. The error of that
     /// removal is dropped, because the error of the change is the one to report.
-    pub(crate) fn change_tree<T>(&self, path: &Path, change: impl FnOnce(&Tree) -> Result<T>) -> Result<T> {
+    pub(crate) fn change_tree<T>(
+        &self,
+        path: &Path,
+        signing: &Signing,
+        change: impl FnOnce(&Tree) -> Result<T>,
+    ) -> Result<T> {
         let is_new = std::fs::symlink_metadata(path).is_err();
-        let tree = self.tree_options().create(path)?;
-        change(&tree).inspect_err(|_| {
+        let tree = signing.apply(self.tree_options(), self)?.create(path)?;
+        let signatures = tree.signature_files();
+        let done = change(&tree).inspect_err(|_| {
             if is_new {
                 // Report the error of the change, not that of the removal.
                 let _ = tree.lock().and_then(lxd_image::simplestreams::TreeWriter::discard_if_empty);
             }
-        })
+        })?;
+        Signing::report(&signatures, &tree, self);
+        Ok(done)
     }
 }
 
@@ -73,6 +87,7 @@ impl Session {
 /// `InvalidInput` for `--allow-http` with a named remote, whose settings decide that; otherwise the first error of an
 /// image that could not be copied, after all others were tried.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
+    arguments.policy.apply(session);
     if arguments.allow_http && !arguments.remote.contains("://") {
         let sentence = "`--allow-http` is for addresses; of a remote, `remote add --allow-http` says it";
         return Err(Error::new(ErrorKind::InvalidInput, sentence).into());
@@ -89,7 +104,9 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let done = if arguments.target == "local:" {
         mirror(&*remote, MirrorTarget::Store(&session.store()?), &options)
     } else {
-        session.change_tree(Path::new(&arguments.target), |tree| mirror(&*remote, MirrorTarget::Tree(tree), &options))
+        session.change_tree(Path::new(&arguments.target), &arguments.signing, |tree| {
+            mirror(&*remote, MirrorTarget::Tree(tree), &options)
+        })
     };
     drop(shown);
     report(done?, session)

@@ -4,6 +4,7 @@
 //! Every image that a verb reads is opened here ([`Session::open`]): from files, from standard input, or by its name
 //! in the store or on a remote. So every verb accepts the same inputs and applies the same limits.
 
+use std::cell::RefCell;
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -119,6 +120,8 @@ pub(crate) struct Session {
     pub(crate) verbose: bool,
     /// The directory of `--store`, if given; [`Session::store_path`] has the defaults.
     pub(crate) store: Option<PathBuf>,
+    /// The policy of `--policy`, if given; [`Session::policy`] has the default.
+    pub(crate) policy: RefCell<Option<PathBuf>>,
     /// When and how progress is printed.
     progress: Mode,
     /// The monitor that all monitors of this run are clones of: stopped by Ctrl-C, with the record of omissions.
@@ -140,6 +143,7 @@ impl Global {
             quiet: self.quiet,
             verbose: self.verbose > 0,
             store: self.store,
+            policy: RefCell::default(),
             progress: self.progress,
             base: Monitor::none().with_cancel(signals::cancel().clone()),
         })

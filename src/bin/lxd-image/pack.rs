@@ -19,6 +19,7 @@ use crate::options::Session;
 use crate::out_file::OutFile;
 use crate::output;
 use crate::owners::TreeArguments;
+use crate::reproduce::ProvenanceArguments;
 use crate::signals::{self, or_cancelled};
 use crate::store::pair;
 
@@ -57,6 +58,8 @@ pub(crate) struct Arguments {
     disk: DiskInput,
     #[command(flatten)]
     tree: TreeArguments,
+    #[command(flatten)]
+    provenance: ProvenanceArguments,
 }
 
 /// Packs the image and prints its fingerprint.
@@ -92,11 +95,22 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     }
     let rootfs = Rootfs::open(&arguments.rootfs)?;
     let to_stream = arguments.out == Path::new("-");
+    let provenance = arguments.provenance.signer()?;
+    if to_stream && provenance.is_some() {
+        let sentence = "a statement is written beside the image, and this one goes to standard output";
+        return Err(Error::new(ErrorKind::InvalidInput, sentence).with_hint("name a file").into());
+    }
     let written = if to_stream {
         pack_to(&rootfs, output::Stdout, &options)
     } else {
         let codec = arguments.compression.as_deref().unwrap_or("zstd");
-        OutFile::of(&arguments.out, &arguments.rootfs, codec)?.write(|out| pack(&rootfs, out, &options))
+        OutFile::of(&arguments.out, &arguments.rootfs, codec)?.write(|out| {
+            let written = pack(&rootfs, out, &options)?;
+            if let Some(signer) = provenance {
+                signer.write_beside(out, &options, &written)?;
+            }
+            Ok(written)
+        })
     };
     drop(shown);
     report(&written?, to_stream, session)

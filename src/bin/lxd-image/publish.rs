@@ -17,6 +17,7 @@ use crate::failure::Failure;
 use crate::import::{NewImageArguments, Positionals};
 use crate::options::Session;
 use crate::owners::TreeArguments;
+use crate::reproduce::{ProvenanceArguments, ProvenanceSigner};
 use crate::signals::{self, or_cancelled};
 
 /// Publish an instance's directory as an image
@@ -38,6 +39,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     tree: TreeArguments,
     #[command(flatten)]
+    provenance: ProvenanceArguments,
+    #[command(flatten)]
     about: NewImageArguments,
 }
 
@@ -54,7 +57,8 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let compression = arguments.compression.parse()?;
     arguments.about.preflight(&words, session)?;
     let source = Source { path, metadata: arguments.metadata.as_deref(), tree: &arguments.tree, disk: &arguments.disk };
-    let image = directory(&source, &options, Some(compression), session)?;
+    let provenance = arguments.provenance.signer()?;
+    let image = directory(&source, &options, Some(compression), provenance, session)?;
     arguments.about.finish(&image, &words, session)
 }
 
@@ -78,6 +82,7 @@ pub(crate) fn directory(
     source: &Source<'_>,
     options: &ImportOptions,
     compression: Option<Compression>,
+    provenance: Option<ProvenanceSigner>,
     session: &Session,
 ) -> Result<StoredImage> {
     let Source { path: directory, metadata, tree, disk } = *source;
@@ -112,7 +117,12 @@ pub(crate) fn directory(
         packing = packing.threads(threads);
     }
     let store = session.store()?;
-    let published = store.publish(&Rootfs::open(&rootfs)?, &packing, &options.clone().monitor(monitor));
+    let mut options = options.clone().monitor(monitor);
+    if let Some(signer) = provenance {
+        let recorded = options.recorded(&packing)?;
+        options = options.stated_by(move |fingerprint| signer.sign(&recorded, fingerprint, &[]));
+    }
+    let published = store.publish(&Rootfs::open(&rootfs)?, &packing, &options);
     drop(shown);
     Ok(published?.0)
 }

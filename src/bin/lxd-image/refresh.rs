@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output::{self, Format, Records};
+use crate::policy::PolicyArgument;
 use crate::store::{TypeArgument, images, name_of, resolve};
 
 /// Update images with auto-update now
@@ -29,6 +30,8 @@ pub(crate) struct Arguments {
     /// Allow plain HTTP to other machines
     #[arg(long)]
     allow_http: bool,
+    #[command(flatten)]
+    policy: PolicyArgument,
 }
 
 /// Refreshes the named images, or all with auto-update, and prints each that was replaced.
@@ -37,6 +40,7 @@ pub(crate) struct Arguments {
 /// The last error, after all images were tried; earlier ones are printed. Naming an image without a source is not an
 /// error.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
+    arguments.policy.apply(session);
     let store = session.store()?;
     let (monitor, shown) = session.monitor();
     let client = session.client_options().allow_http(arguments.allow_http);

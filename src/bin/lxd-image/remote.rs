@@ -1,4 +1,4 @@
-//! `remote add|list|remove|rename|set-url`: named remotes in the user's settings.
+//! `remote add|list|show|remove|rename|set-url|accept-older`: named remotes in the user's settings.
 //!
 //! `add` connects once and decides trust on first use: a certificate that a system authority signed is accepted; any
 //! other is shown to the user, or pinned at once with `--accept-certificate`, and refused where nobody can be asked.
@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output::{self, Records};
+use crate::remote_keys;
 use crate::signals::{self, or_cancelled};
 
 /// Manage remotes: image servers by name
@@ -32,6 +33,16 @@ enum Verb {
     /// List remotes
     #[command(visible_alias = "ls")]
     List,
+    /// Show a remote: its keys, who signed its last list and how old that is
+    Show {
+        /// The remote
+        name: String,
+    },
+    /// Accept the signed lists of a remote as they are now, even if newer ones were accepted before
+    AcceptOlder {
+        /// The remote
+        name: String,
+    },
     /// Remove a remote; images that came from it stay
     #[command(visible_alias = "rm")]
     Remove {
@@ -73,6 +84,10 @@ struct Add {
     /// A PEM file with the certificate that the server must present
     #[arg(long, value_name = "FILE")]
     certificate: Option<PathBuf>,
+    /// A file with public keys (OpenPGP or minisign): only lists that one of them signed are read, by every verb
+    /// (repeatable; simplestreams only)
+    #[arg(long, value_name = "FILE")]
+    key: Vec<PathBuf>,
     /// The server's trust password, or a trust token of its owner, to add this client to its trusted clients
     #[arg(long, value_name = "TEXT", conflicts_with = "public")]
     password: Option<String>,
@@ -90,13 +105,33 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     match &arguments.verb {
         Verb::Add(add) => Ok(add.run(session)?),
         Verb::List => Ok(list(session)?),
-        Verb::Remove { name } => Ok(settings.remove(name)?),
+        Verb::Show { name } => Ok(remote_keys::show(name, session)?),
+        Verb::AcceptOlder { name } => Ok(remote_keys::accept_older(name, session)?),
+        Verb::Remove { name } => Ok(remove(name, session)?),
         Verb::Rename { name, new } => Ok(settings.rename(name, new)?),
         Verb::SetUrl { name, url } => {
             let known = settings.get(name)?;
             Ok(settings.set_url(name, KnownRemote::address(url, known.protocol)?)?)
         }
     }
+}
+
+/// Removes a remote.
+///
+/// Images that follow a remote with keys are refreshed by its URL from now on, and nothing demands signatures then: the
+/// user is told.
+fn remove(name: &str, session: &Session) -> Result<()> {
+    let settings = session.settings()?;
+    let signed = settings.get(name).is_ok_and(|known| !known.keys.is_empty());
+    settings.remove(name)?;
+    if signed {
+        session.note(|| {
+            format!(
+                "Its keys are gone, too: images that came from `{name}` are refreshed from lists without signatures."
+            )
+        });
+    }
+    Ok(())
 }
 
 /// Prints the remotes of the settings. The fingerprint of a pinned certificate is only in formats for programs,
@@ -114,6 +149,7 @@ fn list(session: &Session) -> Result<()> {
             row.insert("protocol".to_owned(), Value::String(remote.protocol.to_string()));
             row.insert("public".to_owned(), Value::Bool(remote.public));
             row.insert("certificate".to_owned(), pin.unwrap_or(Value::Null));
+            row.insert("signed".to_owned(), Value::Bool(!remote.keys.is_empty()));
             row
         })
         .collect();
@@ -127,6 +163,10 @@ impl Add {
     fn run(&self, session: &Session) -> Result<()> {
         if self.password.is_some() && self.protocol == Protocol::Simplestreams {
             let sentence = "`--password` is for LXD and Incus: a simplestreams server trusts nobody in particular";
+            return Err(Error::new(ErrorKind::InvalidInput, sentence));
+        }
+        if !self.key.is_empty() && self.protocol != Protocol::Simplestreams {
+            let sentence = "`--key` is for simplestreams: other servers have no lists that are signed";
             return Err(Error::new(ErrorKind::InvalidInput, sentence));
         }
         let settings = session.settings()?;
@@ -147,6 +187,7 @@ impl Add {
             })?;
             known = known.certificate(Certificate::from_pem(&pem).map_err(|error| error.in_file(file))?);
         }
+        known = known.keys(remote_keys::read(&self.key, &session.limits)?);
         let (monitor, shown) = session.monitor();
         let seen = known.first_use(&session.client_options(), &monitor);
         drop(shown);
@@ -155,6 +196,10 @@ impl Add {
             known = known.certificate(certificate);
             // Connect again with the pinned certificate: a remote that does not work must not be stored.
             known.first_use(&session.client_options(), &monitor)?;
+        }
+        if !known.keys.is_empty() {
+            // A remote whose lists these keys did not sign could not be used.
+            settings.check_lists(&known, session.client_options(), &monitor)?;
         }
         if self.protocol != Protocol::Simplestreams {
             known = self.greet(known, session, &monitor)?;

@@ -26,6 +26,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output;
+use crate::policy::PolicyArgument;
+use crate::signing::SigningKeys;
 use crate::store::is_url;
 use crate::transfer::RemoteTransfer;
 
@@ -61,12 +63,16 @@ pub(crate) struct Arguments {
     /// follow are served as without
     #[arg(long, value_name = "CDN-URL", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     redirect: Option<String>,
+    #[command(flatten)]
+    signing: SigningKeys,
     /// Allow plain HTTP to other machines, where --listen says http://
     #[arg(long)]
     allow_http: bool,
     /// Switch to this user as soon as sockets and key are open
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
+    #[command(flatten)]
+    policy: PolicyArgument,
 }
 
 /// Serves until a signal; then stops accepting, lets running requests end, and returns.
@@ -74,9 +80,11 @@ pub(crate) struct Arguments {
 /// # Errors
 /// Those of the start: sockets, certificate, settings, user, store. Errors of single requests go to the log.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
+    arguments.policy.apply(session);
     raise_descriptors();
     let sockets = sockets(arguments)?;
     let certificate = certificate(arguments, session)?;
+    let signers = arguments.signing.signers(session)?;
     // Before the switch of the user: settings and key may be readable by the first one only.
     let upstream = match (session.settings(), arguments.upstream.as_deref()) {
         (Ok(settings), name) => {
@@ -96,6 +104,9 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let mut options = ServerOptions::new().limits(session.limits.clone());
     if let Some(upstream) = upstream {
         options = options.image_transfer(upstream);
+    }
+    for signer in signers {
+        options = options.sign_with(signer);
     }
     if let Some(name) = &arguments.name {
         options = options.name(name);

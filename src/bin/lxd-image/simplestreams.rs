@@ -4,7 +4,8 @@
 //! before the list that names them, and removed an hour after they left the list, which is how long clients cache it.
 //! So a client never sees a list whose files are missing, not even while the tree is changed or after a crash.
 //!
-//! `verify` reads all files and compares them with the list; its exit status is 3 if there is a finding.
+//! `verify` reads all files and compares them with the list, and the signatures with `--key`; its exit status is 3 if
+//! there is a finding. With `--sign` every change leaves a signed tree. A tree that is signed is not changed without.
 //! `generate-metadata` writes the metadata file of a split image for a rootfs from another tool, as
 //! `incus-simplestreams generate-metadata` does.
 
@@ -19,7 +20,10 @@ use serde_json::{Map, Value, json};
 use crate::failure::Failure;
 use crate::options::{Session, input};
 use crate::output::{self, Format, Records};
-use crate::store::{counted, pair, size, time};
+use crate::remote_keys;
+use crate::signing::Signing;
+use crate::statement::{bundle_path, read_bundle};
+use crate::store::{TypeArgument, counted, pair, size, time};
 
 /// Maintain a static tree for any web server
 #[derive(Args)]
@@ -64,6 +68,8 @@ struct Add {
     /// Make deltas from the N versions before: clients that have one of them download less
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     delta_from: u16,
+    #[command(flatten)]
+    signing: Signing,
 }
 
 /// List the images of a tree
@@ -81,6 +87,8 @@ struct Remove {
     /// Fingerprints or prefixes of fingerprints
     #[arg(required = true)]
     fingerprint: Vec<String>,
+    #[command(flatten)]
+    signing: Signing,
 }
 
 /// Read all files and compare them with the list
@@ -88,6 +96,9 @@ struct Remove {
 struct Verify {
     /// The tree
     directory: PathBuf,
+    /// A file with public keys (OpenPGP or minisign): one of them must have signed index and list (repeatable)
+    #[arg(long, value_name = "FILE")]
+    key: Vec<PathBuf>,
 }
 
 /// Remove files that left the list an hour ago or longer
@@ -101,6 +112,8 @@ struct Prune {
     /// Show what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    signing: Signing,
 }
 
 /// Write the metadata file of a split image, for an existing rootfs or disk
@@ -164,11 +177,26 @@ fn add(arguments: &Add, session: &Session) -> Result<()> {
     if let Some(digits) = &arguments.fingerprint {
         options = options.expected_fingerprint(digits.parse()?);
     }
+    let bundle = bundle_path(&arguments.image);
+    let mut statements = Vec::new();
+    if arguments.image != Path::new("-") && bundle.symlink_metadata().is_ok() {
+        statements = read_bundle(&bundle, session)?;
+        let lines: String = statements.iter().map(|envelope| format!("{}\n", envelope.as_json())).collect();
+        options = options.statements(lines);
+    }
+    if let Some(first) = statements.first() {
+        // Another image under the name of this one must not get its statements.
+        let opened = session.open(&arguments.image, arguments.rootfs.as_deref(), TypeArgument::default())?;
+        let fingerprint = opened.fingerprint(&session.monitor().0)?;
+        statements.iter().try_for_each(|envelope| envelope.statement().check_subject(&fingerprint))?;
+        session.explain(|| format!("with the statement `{}`", Escaped(first.statement().predicate_type().as_bytes())));
+    }
     let source = match &arguments.rootfs {
         None => ImageSource::unified(input(&arguments.image)?),
         Some(rootfs) => ImageSource::split(input(&arguments.image)?, input(rootfs)?),
     };
-    let added = session.change_tree(&arguments.directory, |tree| tree.lock()?.add(source, &options));
+    let added =
+        session.change_tree(&arguments.directory, &arguments.signing, |tree| tree.lock()?.add(source, &options));
     drop(shown);
     let added = added?;
     for made in &added.deltas {
@@ -224,8 +252,9 @@ fn list(arguments: &List, session: &Session) -> Result<()> {
 /// # Errors
 /// `NotFound` and `Ambiguous` for a prefix.
 fn remove(arguments: &Remove, session: &Session) -> Result<()> {
-    let tree = session.tree_options().open(&arguments.directory)?;
+    let tree = arguments.signing.apply(session.tree_options(), session)?.open(&arguments.directory)?;
     let mut writer = tree.lock()?;
+    let signatures = tree.signature_files();
     let listing = tree.listing()?;
     let mut gone: Vec<Fingerprint> = Vec::new();
     for text in &arguments.fingerprint {
@@ -241,7 +270,9 @@ fn remove(arguments: &Remove, session: &Session) -> Result<()> {
             }
         }
     }
-    writer.remove(&gone)
+    writer.remove(&gone)?;
+    Signing::report(&signatures, &tree, session);
+    Ok(())
 }
 
 /// Verifies all files and prints one line per finding.
@@ -251,7 +282,8 @@ fn remove(arguments: &Remove, session: &Session) -> Result<()> {
 fn verify(arguments: &Verify, session: &Session) -> Result<(), Failure> {
     let tree = session.tree_options().open(&arguments.directory)?;
     let (monitor, shown) = session.monitor();
-    let report = tree.verify(&TreeVerifyOptions::new().monitor(monitor));
+    let keys = remote_keys::read(&arguments.key, &session.limits)?;
+    let report = tree.verify(&TreeVerifyOptions::new().keys(keys).monitor(monitor));
     drop(shown);
     let report = report?;
     let count = report.findings.len();
@@ -261,7 +293,13 @@ fn verify(arguments: &Verify, session: &Session) -> Result<(), Failure> {
     if count == 0 {
         session.note(|| {
             let (images, files) = (counted(report.images as u64, "image"), counted(report.files as u64, "file"));
-            let what = format!("{images} in {files}, {}", size(report.bytes));
+            let mut what = format!("{images} in {files}, {}", size(report.bytes));
+            let mut signers: Vec<&str> = report.signatures.iter().map(|signature| &*signature.key).collect();
+            signers.sort_unstable();
+            signers.dedup();
+            if !signers.is_empty() {
+                what.push_str(&format!(", signed by {}", signers.join(", ")));
+            }
             match report.omissions.total() {
                 0 => format!("{what}: all right"),
                 1 => format!("{what}: nothing is wrong with them, but one thing that the list names is not used"),
@@ -271,6 +309,11 @@ fn verify(arguments: &Verify, session: &Session) -> Result<(), Failure> {
             }
         });
         return Ok(());
+    }
+    if report.findings.iter().all(|finding| finding.kind() == ErrorKind::Untrusted) {
+        let what = format!("{count} signatures of the tree do not hold");
+        let hint = "sign it as it is: lxd-image simplestreams prune DIR --sign KEYFILE";
+        return Err(Failure::mismatch(Error::new(ErrorKind::Untrusted, what).with_hint(hint)));
     }
     let what = format!("{count} of what the list says of its {} files is not so", report.files);
     Err(Failure::mismatch(Error::new(ErrorKind::Mismatch, what).with_hint("remove those images, and add them again")))
@@ -284,7 +327,15 @@ fn prune(arguments: &Prune, session: &Session) -> Result<()> {
     if let Some(keep) = arguments.keep {
         options = options.keep(usize::try_from(keep).unwrap_or(usize::MAX));
     }
-    let done = session.tree_options().open(&arguments.directory)?.lock()?.prune(&options)?;
+    let tree = arguments.signing.apply(session.tree_options(), session)?.open(&arguments.directory)?;
+    let mut writer = tree.lock()?;
+    let signatures = tree.signature_files();
+    let done = writer.prune(&options)?;
+    if arguments.signing.is_given() && !arguments.dry_run {
+        // Also where nothing left the list: a new key, or a change by another tool.
+        writer.sign()?;
+    }
+    Signing::report(&signatures, &tree, session);
     for line in done.versions.iter().chain(&done.files) {
         output::line(&Escaped(line.as_bytes()).to_string())?;
     }

@@ -48,7 +48,19 @@ impl Session {
     /// # Errors
     /// `Busy`, `Io`; `Unsupported` for a newer layout or for a directory with other content.
     pub(crate) fn store(&self) -> Result<Store> {
-        self.store_options().open(self.store_path()?)
+        self.admitting_options()?.open(self.store_path()?)
+    }
+
+    /// [`store_options`](Self::store_options) with the policy of this run, for handles that make images visible.
+    ///
+    /// # Errors
+    /// Those of [`policy`](Self::policy).
+    pub(crate) fn admitting_options(&self) -> Result<StoreOptions> {
+        let options = self.store_options();
+        Ok(match self.policy()? {
+            Some(policy) => options.policy(policy),
+            None => options,
+        })
     }
 
     /// Opens the store for reading, also where this user has no permission to write.

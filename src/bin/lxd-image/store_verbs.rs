@@ -88,7 +88,7 @@ fn migrate(arguments: &Migrate, session: &Session) -> Result<(), Failure> {
         return Err(Error::new(ErrorKind::InvalidInput, "FROM and TO are the same store").into());
     }
     let source = session.store_options().create(false).open(&arguments.from)?;
-    let target = session.store_options().open(&arguments.to)?;
+    let target = session.admitting_options()?.open(&arguments.to)?;
     let (monitor, shown) = session.monitor();
     let report = target.migrate_from(&source, &monitor);
     drop(shown);

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use lxd_image::remote::{
-    Certificate, ClientOptions, Lxd, Protocol, Remote, RemoteRefresh, Settings, Trust, Wanted, fetch,
+    Certificate, ClientOptions, Lxd, Protocol, Remote, RemoteRefresh, Settings, Trust, Wanted, fetch, vouched,
 };
 use lxd_image::server::{ImageTransfer, Pull, Push};
 use lxd_image::store::{ImportOptions, RefreshOptions, Refreshed, Store, StoredImage, UpdateSource};
@@ -178,6 +178,7 @@ impl RemoteTransfer {
             options = options.expires_at(seconds);
         }
         let options = described(&found, source.image_type(found.image_type), options.auto_update(pull.auto_update));
+        let options = vouched(&*remote, &found, options)?;
         // For an image that is here already only its catalog row changes; no bytes are read.
         match store.adopt(&found.fingerprint, &options) {
             Err(error) if error.kind() == ErrorKind::NotFound => fetch(&*remote, &found, store, &options),

@@ -4,16 +4,18 @@
 //! Broken rules are findings: all are printed, each with its kind, and the exit status is 1. The fingerprint on
 //! standard output means that the image is valid.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use lxd_image::format::{VerifyOptions, VerifyReport};
-use lxd_image::{Error, ErrorKind, Escaped, FingerprintPrefix, Result};
+use lxd_image::trust::Candidate;
+use lxd_image::{Error, ErrorKind, Escaped, FingerprintPrefix, Metadata, Properties, Result};
 use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output::{self, Format, Records};
+use crate::statement::{bundle_path, read_bundle};
 use crate::store::TypeArgument;
 
 /// Check an image against its fingerprint and against the rules
@@ -28,6 +30,9 @@ pub(crate) struct Arguments {
     /// The fingerprint that the image must have, or at least its first 12 digits
     #[arg(long, value_name = "HEX")]
     fingerprint: Option<String>,
+    /// Also ask this policy about the image of the store, and say which rule decides and why
+    #[arg(long, value_name = "FILE.toml", conflicts_with = "rootfs")]
+    policy: Option<PathBuf>,
 }
 
 /// The shortest prefix that `--fingerprint` accepts: an image that matches fewer digits is too easy to construct.
@@ -58,6 +63,9 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         );
         return Err(Failure::mismatch(error));
     }
+    if let Some(path) = &arguments.policy {
+        explain_policy(path, arguments, &verified, session)?;
+    }
     if session.format != Format::Table {
         output::show(Records::One(facts(&verified)), &session.format)?;
     }
@@ -73,6 +81,40 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         return Ok(());
     }
     Ok(output::line(&verified.fingerprint.to_string())?)
+}
+
+/// Asks a policy about the image, and says on standard error which rule decides and who vouches.
+///
+/// # Errors
+/// `Untrusted`, with the rule and what is missing; those of reading the policy.
+fn explain_policy(path: &Path, arguments: &Arguments, verified: &VerifyReport, session: &Session) -> Result<()> {
+    let fingerprint = &verified.fingerprint;
+    *session.policy.borrow_mut() = Some(path.to_path_buf());
+    let Some(policy) = session.policy()? else { return Ok(()) };
+    let stored = if arguments.image.exists() { None } else { Some(session.existing_store_to_read()?) };
+    let admission = match stored {
+        Some(store) => store.ask_policy(&policy, fingerprint)?,
+        None => {
+            let bundle = bundle_path(&arguments.image);
+            let statements = if bundle.exists() { read_bundle(&bundle, session)? } else { Vec::new() };
+            // What an import without further options would do.
+            policy.admit(&Candidate {
+                fingerprint,
+                server: None,
+                aliases: &[],
+                properties: verified.metadata.as_ref().map_or(&Properties::new(), Metadata::properties),
+                list: None,
+                statements: &statements,
+            })?
+        }
+    };
+    let rule =
+        admission.rule.map_or_else(|| "no rule is for it".to_owned(), |rule| format!("the rule `{rule}` admits it"));
+    session.note(|| format!("policy: {rule}"));
+    for vouched in admission.vouched {
+        session.note(|| format!("policy: {vouched}"));
+    }
+    Ok(())
 }
 
 /// The report as one record. The keys are stable: scripts read them from JSON.

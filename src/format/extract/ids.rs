@@ -4,6 +4,7 @@
 //! Two extended attributes hold owners themselves and are rewritten: ACLs (named users and groups)
 //! and file capabilities (the root user of the namespace they apply to).
 
+use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
@@ -218,6 +219,22 @@ impl IdMap {
             shifted.extend_from_slice(&root.to_le_bytes());
         }
         Ok(shifted)
+    }
+}
+
+impl fmt::Display for IdMap {
+    /// The map as [`FromStr`] reads it; nothing for the identity.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sides: &[(&str, &Ranges)] =
+            if self.uids == self.gids { &[("", &self.uids)] } else { &[("u:", &self.uids), ("g:", &self.gids)] };
+        let mut separator = "";
+        for (side, ranges) in sides {
+            for range in &ranges.0 {
+                write!(f, "{separator}{side}{}:{}:{}", range.inside, range.outside, range.count)?;
+                separator = ",";
+            }
+        }
+        Ok(())
     }
 }
 

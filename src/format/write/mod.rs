@@ -13,6 +13,7 @@ mod disk_source;
 mod encode_thread;
 mod extension;
 mod pack;
+mod record;
 mod staged_file;
 mod tree;
 

@@ -93,19 +93,19 @@ impl Rootfs {
 #[non_exhaustive]
 pub struct PackOptions {
     metadata: Metadata,
-    metadata_bytes: Vec<u8>,
-    templates: Option<PathBuf>,
-    form: ImageForm,
-    rootfs_format: RootfsFormat,
-    compression: Option<Compression>,
+    pub(super) metadata_bytes: Vec<u8>,
+    pub(super) templates: Option<PathBuf>,
+    pub(super) form: ImageForm,
+    pub(super) rootfs_format: RootfsFormat,
+    pub(super) compression: Option<Compression>,
     /// The latest modification time that is kept, in seconds since 1970.
-    newest: Option<i64>,
-    all_xattrs: bool,
-    ids: IdMap,
+    pub(super) newest: Option<i64>,
+    pub(super) all_xattrs: bool,
+    pub(super) ids: IdMap,
     /// The owner and group of all members.
-    owner: Option<(u32, u32)>,
+    pub(super) owner: Option<(u32, u32)>,
     /// The format of the disk that is packed.
-    disk_input: Option<DiskFormat>,
+    pub(super) disk_input: Option<DiskFormat>,
     threads: usize,
     limits: Limits,
     monitor: Monitor,

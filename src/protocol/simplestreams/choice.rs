@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::entries::Entries;
-use super::item::{ItemPath, METADATA_NAMES, RootKind, UNIFIED_NAMES};
+use super::item::{ItemPath, METADATA_NAMES, RootKind, STATEMENTS_TYPE, UNIFIED_NAMES, statements_key};
 use super::unusable::{ProductOmissions, UnusableEntries, alias_names, aliases_in, digests_of};
 use super::{Item, Product, Products, Version};
 use crate::error::{ErrorKind, Result};
@@ -85,6 +85,8 @@ pub struct StreamImage {
     pub root_kind: Option<RootKind>,
     /// Deltas that make the rootfs out of that of other versions which the list has. One without such a base is left out.
     pub deltas: Vec<StreamDelta>,
+    /// The signed statements about it, if the list has some.
+    pub statements: Option<File>,
     /// Its product without the versions, shared by all images of the product.
     pub about: Arc<Product>,
 }
@@ -300,6 +302,11 @@ fn product_images(key: &str, product: &Product, of: &mut ProductOmissions<'_>) -
                 rootfs: found.rootfs.map(|(_, item)| file(item)),
                 root_kind: found.rootfs.map(|(kind, _)| kind),
                 deltas: found.rootfs.map_or_else(Vec::new, |(kind, _)| deltas(product, version, kind)),
+                statements: version
+                    .items
+                    .get(&statements_key(&found.fingerprint))
+                    .filter(|item| item.ftype == STATEMENTS_TYPE)
+                    .map(file),
                 about: Arc::clone(&about),
             });
             told = true;

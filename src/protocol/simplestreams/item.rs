@@ -8,12 +8,23 @@ use std::str::FromStr;
 
 use super::document::Item;
 use crate::error::{Error, Result};
+use crate::fingerprint::Fingerprint;
 use crate::metadata::ImageType;
 
 /// The types of unified images, LXD's first.
 pub const UNIFIED_NAMES: [&str; 2] = ["lxd_combined.tar.gz", "incus_combined.tar.gz"];
 /// The types of metadata files, LXD's first.
 pub const METADATA_NAMES: [&str; 2] = ["lxd.tar.xz", "incus.tar.xz"];
+
+/// The type of the item with the signed statements about an image: JSON lines, one envelope on each. LXD, Incus and other
+/// readers ignore it. Its key is [`statements_key`], since a version may hold several images.
+pub const STATEMENTS_TYPE: &str = "intoto.jsonl";
+
+/// The key of the item with the statements about an image.
+#[must_use]
+pub fn statements_key(fingerprint: &Fingerprint) -> String {
+    format!("{fingerprint}.{STATEMENTS_TYPE}")
+}
 
 /// The kind of rootfs of a split image, in the order in which LXD prefers images of one version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -25,7 +25,7 @@ mod unusable;
 pub use choice::{File, Listing, StreamDelta, StreamImage};
 pub use document::{Index, IndexEntry, Item, Product, Products, Version};
 pub use entries::{Entries, OddEntry};
-pub use item::{ItemPath, METADATA_NAMES, RootKind, UNIFIED_NAMES};
+pub use item::{ItemPath, METADATA_NAMES, RootKind, STATEMENTS_TYPE, UNIFIED_NAMES, statements_key};
 pub use publish::{Publication, PublishedFile, product_key, serial};
 
 #[cfg(feature = "simplestreams")]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::choice::StreamImage;
 use super::document::{Item, Product, Products, Version};
 use super::entries::Entries;
-use super::item::{ItemPath, METADATA_NAMES, RootKind, UNIFIED_NAMES};
+use super::item::{ItemPath, METADATA_NAMES, RootKind, STATEMENTS_TYPE, UNIFIED_NAMES, statements_key};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::metadata::{Architecture, ImageType, Properties};
@@ -49,6 +49,8 @@ pub struct Publication {
     pub first: PublishedFile,
     /// The rootfs of a split image.
     pub rootfs: Option<(RootKind, PublishedFile)>,
+    /// The signed statements about it.
+    pub statements: Option<PublishedFile>,
     /// The description of the product in another list, to be copied with its aliases; its versions are ignored.
     pub about: Option<Arc<Product>>,
     /// The type of its first item in another list. Here it gets the names of both LXD and Incus, unless another image has the
@@ -103,6 +105,7 @@ impl Publication {
             aliases: Vec::new(),
             first,
             rootfs,
+            statements: None,
             about: None,
             name: None,
         }
@@ -121,6 +124,7 @@ impl Publication {
             aliases: Vec::new(),
             first,
             rootfs,
+            statements: None,
             about: Some(Arc::clone(&image.about)),
             name: Some(image.first_name),
         }
@@ -353,6 +357,9 @@ fn add_items(version: &mut Version, image: &Publication) {
     if let Some((kind, rootfs)) = &image.rootfs {
         version.items.insert(kind.name().to_owned(), rootfs.item(kind.name()));
     }
+    if let Some(statements) = &image.statements {
+        version.items.insert(statements_key(&image.fingerprint), statements.item(STATEMENTS_TYPE));
+    }
 }
 
 /// Removes the items that only this image needs from a version. Returns whether it was there.
@@ -383,6 +390,7 @@ fn withdraw_from(version: &mut Version, fingerprint: &str) -> bool {
     });
     // A delta from a file that is gone is of no use.
     if found {
+        version.items.remove(&format!("{fingerprint}.{STATEMENTS_TYPE}"));
         let kept: Vec<_> = version.items.values().map(|item| item.ftype.clone()).collect();
         version.items.retain(|_, item| {
             item.ftype.strip_suffix(".vcdiff").is_none_or(|base| kept.iter().any(|ftype| ftype == base))

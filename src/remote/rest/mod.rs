@@ -15,6 +15,8 @@ mod calls;
 mod edit;
 mod image_entry;
 mod split_export;
+#[cfg(feature = "trust")]
+mod statements;
 mod trust;
 mod upload;
 
@@ -65,6 +67,9 @@ pub struct Lxd {
     protocol: Protocol,
     /// Of a private image.
     secret: Option<String>,
+    /// Which images the server has statements about, as far as it said so. Shared by clones.
+    #[cfg(feature = "trust")]
+    stated: std::sync::Arc<std::sync::Mutex<std::collections::BTreeMap<Fingerprint, bool>>>,
 }
 
 impl fmt::Debug for Lxd {
@@ -85,7 +90,15 @@ impl Lxd {
             return Err(Error::invalid(format!("{base} is a file, which no server stands behind")));
         }
         let (client, base) = (Client::new(options)?, base.directory());
-        Ok(Self { client, base, certificate: String::new(), protocol: Protocol::Lxd, secret: None })
+        Ok(Self {
+            client,
+            base,
+            certificate: String::new(),
+            protocol: Protocol::Lxd,
+            secret: None,
+            #[cfg(feature = "trust")]
+            stated: std::sync::Arc::default(),
+        })
     }
 
     /// The server's certificate in PEM, to be recorded with images that come from here.
@@ -130,8 +143,13 @@ impl Lxd {
     fn image(&self, name: &str, monitor: &Monitor) -> Result<rest::Image> {
         let found: serde_json::Value = self.object(&self.image_url(name, "")?, "image", monitor)?;
         let shown = image_entry::name(&found, 0);
-        image_entry::image(found, &shown, monitor)
-            .map_err(|error| error.context(format_args!("image {shown} of {}", self.base)))
+        #[cfg(feature = "trust")]
+        let is_stated = found["statements"].as_u64().is_some_and(|count| count > 0);
+        let image = image_entry::image(found, &shown, monitor)
+            .map_err(|error| error.context(format_args!("image {shown} of {}", self.base)))?;
+        #[cfg(feature = "trust")]
+        self.note_stated(image.fingerprint, is_stated);
+        Ok(image)
     }
 
     /// The target of an alias; `None` if there is none that this client may see.
@@ -305,6 +323,11 @@ impl Remote for Lxd {
 
     fn locate(&self, wanted: &Wanted, monitor: &Monitor) -> Result<Resolution> {
         self.find_image(wanted, monitor).map(Resolution::named)
+    }
+
+    #[cfg(feature = "trust")]
+    fn evidence(&self, image: &StoredImage, monitor: &Monitor) -> Result<crate::trust::Evidence> {
+        self.statements(&image.fingerprint, monitor)
     }
 
     fn open(&self, image: &StoredImage, monitor: &Monitor) -> Result<ImageSource> {

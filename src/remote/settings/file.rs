@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::metadata::{FlatValue, Properties, parse_flat_map};
 use crate::remote::http::Certificate;
+use crate::trust::ListKeys;
 
 /// The file in the settings directory.
 const NAME: &str = "remotes.yaml";
@@ -58,7 +59,14 @@ impl Settings {
         held.lock().map_err(failed)?;
         let mut remotes = self.read()?;
         change(&mut remotes)?;
-        write_private(&path, print(&remotes).as_bytes())
+        let text = print(&remotes)?;
+        // Checked before it is written, since a file that can't be read again would lose all remotes.
+        let limits = Limits::default();
+        if text.len() as u64 > limits.metadata {
+            return Err(Error::limit("metadata", limits.metadata, "the size of the remotes with their keys in bytes")
+                .with_hint("pin fewer keys: the ones that sign, not whole keyrings"));
+        }
+        write_private(&path, text.as_bytes())
     }
 }
 
@@ -107,11 +115,15 @@ fn remote(fields: &Properties) -> Result<KnownRemote> {
         None | Some("") => None,
         Some(pem) => Some(Certificate::from_pem(pem)?),
     };
+    // An empty text must not pass for no keys: it would switch the signatures off.
+    if let Some(text) = fields.get("keys") {
+        remote.keys = ListKeys::parse(text.as_bytes(), &Limits::default())?;
+    }
     Ok(remote)
 }
 
 /// Writes the file. Texts are quoted as in JSON, which YAML reads alike.
-fn print(remotes: &Remotes) -> String {
+fn print(remotes: &Remotes) -> Result<String> {
     let mut text = String::from("# Image servers by name. `lxd-image remote` changes this file.\n");
     let quoted = |text: &str| Value::String(text.to_owned()).to_string();
     for (name, remote) in remotes {
@@ -123,6 +135,9 @@ fn print(remotes: &Remotes) -> String {
         if let Some(certificate) = &remote.certificate {
             fields.push(("certificate", certificate.to_pem()));
         }
+        if !remote.keys.is_empty() {
+            fields.push(("keys", remote.keys.to_text()?));
+        }
         text.push_str(&format!("{}:\n", quoted(name)));
         for (key, value) in fields {
             text.push_str(&format!("  {key}: {}\n", quoted(&value)));
@@ -131,7 +146,7 @@ fn print(remotes: &Remotes) -> String {
     if remotes.is_empty() {
         text.push_str("none: null\n");
     }
-    text
+    Ok(text)
 }
 
 /// Creates the settings directory, readable by its owner only.

@@ -5,6 +5,7 @@
 //! | `remotes.yaml` | the remotes (`file.rs`) |
 //! | `client.crt`, `client.key` | the client certificate, created on first use (`identity.rs`) |
 //! | `lists/` | cached lists of simplestreams servers |
+//! | `signed/` | which signed lists of each remote were accepted last (`signed.rs`) |
 //! | `lock` | held while either of the first two is written |
 //!
 //! Any number of processes may use a directory: files are replaced atomically, and changes are made under the lock.
@@ -12,6 +13,7 @@
 mod file;
 mod first_use;
 mod identity;
+mod signed;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,6 +23,7 @@ use super::similar::is_similar;
 use super::{Direct, Lxd, Protocol, Remote, Simplestreams, open_source};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::UpdateSource;
+use crate::trust::ListKeys;
 
 pub use first_use::FirstUse;
 
@@ -48,6 +51,8 @@ pub struct KnownRemote {
     pub certificate: Option<Certificate>,
     /// Whether plain http may be spoken with it, although it is another host.
     pub allow_http: bool,
+    /// Who must sign its lists (simplestreams only); empty for nobody.
+    pub keys: ListKeys,
 }
 
 impl KnownRemote {
@@ -55,7 +60,7 @@ impl KnownRemote {
     #[must_use]
     pub fn new(url: Url, protocol: Protocol) -> Self {
         let public = protocol == Protocol::Simplestreams;
-        Self { url, protocol, public, certificate: None, allow_http: false }
+        Self { url, protocol, public, certificate: None, allow_http: false, keys: ListKeys::default() }
     }
 
     /// Sets whether only public images are used.
@@ -69,6 +74,13 @@ impl KnownRemote {
     #[must_use]
     pub fn certificate(mut self, certificate: Certificate) -> Self {
         self.certificate = Some(certificate);
+        self
+    }
+
+    /// Reads only lists that one of these keys signed, for a simplestreams server.
+    #[must_use]
+    pub fn keys(mut self, keys: ListKeys) -> Self {
+        self.keys = keys;
         self
     }
 
@@ -165,16 +177,21 @@ impl Settings {
     /// Adds a remote.
     ///
     /// # Errors
-    /// `AlreadyExists`; `InvalidInput` for a name with a colon, a slash, a blank or a control
+    /// `AlreadyExists`; `InvalidInput` for keys of a remote of another protocol than simplestreams, for a name with a colon, a slash, a blank or a control
     /// character, an empty one, and `local`; those of [`remotes`](Self::remotes).
     pub fn add(&self, name: &str, remote: KnownRemote) -> Result<()> {
         check_name(name)?;
         // The file is read by older versions, too, and a remote without a list could not be used by its name.
         Protocol::of_server(remote.protocol.name())?;
+        if !remote.keys.is_empty() && remote.protocol != Protocol::Simplestreams {
+            return Err(Error::invalid("keys are for simplestreams servers: the others have no lists that are signed"));
+        }
         self.change(|all| {
             if all.contains_key(name) {
                 return Err(taken(name));
             }
+            // Of another remote that had this name, if its removal was interrupted.
+            self.forget_record(name)?;
             all.insert(name.to_owned(), remote);
             Ok(())
         })
@@ -188,7 +205,8 @@ impl Settings {
         self.change(|all| match all.remove(name) {
             Some(_) => Ok(()),
             None => Err(unknown(name, all.keys())),
-        })
+        })?;
+        self.forget_record(name)
     }
 
     /// Renames a remote.
@@ -202,12 +220,18 @@ impl Settings {
                 return Err(taken(new));
             }
             let Some(remote) = all.remove(name) else { return Err(unknown(name, all.keys())) };
+            if name != new {
+                // Before the name changes, so that the record is there under both, whatever interrupts this.
+                self.copy_record(name, new)?;
+            }
             all.insert(new.to_owned(), remote);
             Ok(())
-        })
+        })?;
+        if name == new { Ok(()) } else { self.forget_record(name) }
     }
 
-    /// Changes the URL of a remote. A pinned certificate stays pinned.
+    /// Changes the URL of a remote. A pinned certificate and pinned keys stay pinned, and lists that are older than those of
+    /// the former URL are refused.
     ///
     /// # Errors
     /// `NotFound`; those of [`remotes`](Self::remotes).
@@ -228,7 +252,7 @@ impl Settings {
     pub fn connect(&self, name: &str, options: ClientOptions) -> Result<Box<dyn Remote>> {
         let known = self.get(name)?;
         if known.protocol == Protocol::Simplestreams {
-            return Ok(Box::new(self.simplestreams(&known, options)?));
+            return Ok(Box::new(self.simplestreams(name, &known, options)?));
         }
         Ok(Box::new(self.lxd(&known, options)?))
     }
@@ -260,26 +284,31 @@ impl Settings {
     }
 
     /// Connects to a simplestreams server, with its lists cached in the settings directory.
-    fn simplestreams(&self, known: &KnownRemote, options: ClientOptions) -> Result<Simplestreams> {
-        let remote = Simplestreams::new(client_options_for(known, options), &known.url)?.certificate(pem(known));
+    fn simplestreams(&self, name: &str, known: &KnownRemote, options: ClientOptions) -> Result<Simplestreams> {
+        let mut remote = Simplestreams::new(client_options_for(known, options), &known.url)?.certificate(pem(known));
+        if !known.keys.is_empty() {
+            remote = remote.keys(known.keys.clone()).record_file(self.record_of(name));
+        }
         // Revalidated each time: the cache saves the transfer, and users never see an outdated list.
         Ok(remote.cache_dir(self.directory.join("lists")).max_age(Duration::ZERO))
     }
 
     /// Connects to the remote that an image follows. If it has a name here, its settings (client certificate, pin, plain http) are
-    /// used; otherwise only what the source says.
+    /// used; otherwise only what the source says. Of several names for one server one with keys wins, so that no other name
+    /// of it takes the signatures off.
     ///
     /// # Errors
     /// Those of [`connect`](Self::connect) and of [`open_source`].
     pub fn open_source(&self, source: &UpdateSource, options: ClientOptions) -> Result<Box<dyn Remote>> {
         let address = source.server.trim_end_matches('/');
-        let found = self.read()?.into_iter().find(|(_, known)| {
-            known.protocol.name() == source.protocol
-                && known.url.to_wire().trim_end_matches('/') == address
-                && (source.certificate.is_empty() || pem(known) == source.certificate)
+        let mut remotes = self.read()?;
+        remotes.retain(|_, known| {
+            known.protocol.name() == source.protocol && known.url.to_wire().trim_end_matches('/') == address
         });
-        match found {
-            Some((name, _)) => self.connect(&name, options),
+        let pinned = |known: &KnownRemote| source.certificate.is_empty() || pem(known) == source.certificate;
+        let signed = remotes.iter().find(|(_, known)| !known.keys.is_empty());
+        match signed.or_else(|| remotes.iter().find(|(_, known)| pinned(known))) {
+            Some((name, _)) => self.connect(name, options),
             None => open_source(source, options),
         }
     }

@@ -89,6 +89,10 @@ pub(crate) fn error(error: &Error, trusted: bool) -> Response {
     if status.is_server_error() && !trusted {
         return again(error, failure(status, "the server can't do this now"));
     }
+    // Which rules and keys there are is nobody else's business.
+    if error.kind() == ErrorKind::Untrusted && !trusted {
+        return failure(status, "the policy of this server does not admit the image");
+    }
     again(error, failure(status, error.to_string()))
 }
 
@@ -118,6 +122,7 @@ pub(crate) fn status_of(error: &Error) -> StatusCode {
         | ErrorKind::Ambiguous
         | ErrorKind::Template
         | ErrorKind::Unsupported => StatusCode::BAD_REQUEST,
+        ErrorKind::Untrusted => StatusCode::FORBIDDEN,
         // An `ETag` that did not match. Uploads, where it is a digest, use 400.
         ErrorKind::Mismatch => StatusCode::PRECONDITION_FAILED,
         ErrorKind::LimitExceeded => StatusCode::PAYLOAD_TOO_LARGE,
@@ -132,6 +137,17 @@ pub(crate) fn status_of(error: &Error) -> StatusCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refusal_of_the_policy_is_explained_to_trusted_clients_only() {
+        let refusal = Error::new(ErrorKind::Untrusted, "the rule `secret` of the policy refuses the image");
+        for (trusted, is_named) in [(true, true), (false, false)] {
+            let response = error(&refusal, trusted);
+            assert_eq!(response.status.as_u16(), 403);
+            let text = String::from_utf8(response.body.read_to_end().unwrap_or_default()).unwrap_or_default();
+            assert_eq!(text.contains("secret"), is_named, "{text}");
+        }
+    }
 
     #[test]
     fn what_another_try_may_mend_is_told_with_when_to_try() {

@@ -9,8 +9,10 @@ use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::records::{MemoryRecords, SharedRecords};
-use super::sqlite::{already_there, check_objects, no_target, row_changed};
-use super::{AliasPage, AliasQuery, Catalog, ImagePage, ImageQuery, Object, Order, Position, Totals, Transaction};
+use super::sqlite::{already_there, check_objects, no_image, no_target, row_changed};
+use super::{
+    AliasPage, AliasQuery, Attachment, Catalog, ImagePage, ImageQuery, Object, Order, Position, Totals, Transaction,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, FingerprintPrefix};
 use crate::format::ImageType;
@@ -45,6 +47,8 @@ struct State {
     /// The fingerprint and the description of each alias.
     aliases: BTreeMap<(String, ImageType), (Fingerprint, String)>,
     objects: BTreeMap<BlobKey, Object>,
+    /// The texts beside images, by image and name.
+    attachments: BTreeMap<(Fingerprint, String), Attachment>,
     /// How many commits changed images or aliases.
     changes: u64,
 }
@@ -77,6 +81,11 @@ impl State {
         let (fingerprint, description) = self.aliases.get(&(name.to_owned(), image_type))?;
         let alias = Alias { name: name.to_owned(), description: description.clone() };
         Some((alias, AliasTarget::new(*fingerprint, image_type)))
+    }
+
+    fn attachments(&self, fingerprint: &Fingerprint) -> Vec<Attachment> {
+        let range = self.attachments.range((*fingerprint, String::new())..);
+        range.take_while(|((of, _), _)| of == fingerprint).map(|(_, attachment)| attachment.clone()).collect()
     }
 
     /// The images that a query matches after its position, in its order.
@@ -197,6 +206,10 @@ impl Catalog for MemoryCatalog {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let state = self.state();
         Ok(state.objects.range((start, Bound::Unbounded)).take(limit).map(|(_, object)| object.clone()).collect())
+    }
+
+    fn attachments(&self, fingerprint: &Fingerprint) -> Result<Vec<Attachment>> {
+        Ok(self.state().attachments(fingerprint))
     }
 
     fn check(&self, monitor: &Monitor) -> Result<Vec<String>> {
@@ -321,6 +334,7 @@ impl Transaction for Snapshot<'_> {
             for alias in image.aliases {
                 state.aliases.remove(&(alias.name, image.image_type));
             }
+            state.attachments.retain(|(of, _), _| of != fingerprint);
         }
         Ok(())
     }
@@ -345,6 +359,19 @@ impl Transaction for Snapshot<'_> {
         if self.state().aliases.contains_key(&(name.to_owned(), image_type)) {
             self.unlink(name, image_type);
         }
+        Ok(())
+    }
+
+    fn attachments(&mut self, fingerprint: &Fingerprint) -> Result<Vec<Attachment>> {
+        Ok(self.state().attachments(fingerprint))
+    }
+
+    fn attach(&mut self, fingerprint: &Fingerprint, attachment: &Attachment) -> Result<()> {
+        if !self.state().images.contains_key(fingerprint) {
+            return Err(no_image(fingerprint));
+        }
+        let key = (*fingerprint, attachment.name.clone());
+        self.change_images().attachments.insert(key, attachment.clone());
         Ok(())
     }
 

@@ -10,10 +10,12 @@
 //! | `query` | what is asked for: filters, order, position, limit |
 //! | `object` | notes about objects that no row names |
 //! | `records` | records with an expiry, by which servers coordinate |
+//! | `attachment` | texts beside images |
 //! | `memory` | a catalog in memory |
 //! | `sqlite` | a catalog in an SQLite database, with `pool` (connections), `schema` (tables, rows and SQL), `migration` (from older layouts), `waiting` (locks), `watch` (has it changed?), `reserve` (deleting on a full disk) and `failure` (errors) |
 //! | `postgres` | a catalog in a PostgreSQL database that several machines share |
 
+mod attachment;
 mod columns;
 mod failure;
 mod memory;
@@ -30,6 +32,7 @@ mod sqlite;
 mod waiting;
 mod watch;
 
+pub use attachment::Attachment;
 pub use memory::MemoryCatalog;
 pub use object::{Object, ObjectState};
 #[cfg(feature = "postgres")]
@@ -128,6 +131,12 @@ pub trait Catalog: Send + Sync {
     /// See [`Catalog`].
     fn objects(&self, after: Option<&BlobKey>, limit: usize) -> Result<Vec<Object>>;
 
+    /// Returns the texts that are kept beside an image, in the order of their names.
+    ///
+    /// # Errors
+    /// See [`Catalog`].
+    fn attachments(&self, fingerprint: &Fingerprint) -> Result<Vec<Attachment>>;
+
     /// Looks for damage, and describes each finding in one sentence. May take long.
     ///
     /// # Errors
@@ -200,7 +209,7 @@ pub trait Transaction {
     /// See [`Catalog`].
     fn set_sidecar(&mut self, fingerprint: &Fingerprint, revision: u64, key: &BlobKey) -> Result<bool>;
 
-    /// Removes the row of an image, and its aliases. The caller notes the objects that the row named as dead.
+    /// Removes the row of an image, its aliases and its attachments. The caller notes the objects that the row named as dead.
     ///
     /// # Errors
     /// See [`Catalog`].
@@ -217,6 +226,18 @@ pub trait Transaction {
     /// # Errors
     /// See [`Catalog`].
     fn remove_alias(&mut self, name: &str, image_type: ImageType) -> Result<()>;
+
+    /// The texts that are kept beside an image, in the order of their names.
+    ///
+    /// # Errors
+    /// See [`Catalog`].
+    fn attachments(&mut self, fingerprint: &Fingerprint) -> Result<Vec<Attachment>>;
+
+    /// Keeps a text beside an image, replacing an earlier one of this name. The caller raises the revision of the row.
+    ///
+    /// # Errors
+    /// `NotFound` without the image; see [`Catalog`].
+    fn attach(&mut self, fingerprint: &Fingerprint, attachment: &Attachment) -> Result<()>;
 
     /// The note about an object, where there is one.
     ///

@@ -8,6 +8,7 @@ mod select;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::attachment::Attachment;
 use super::columns::{
     BadValue, ImageColumns, ObjectColumns, end_of_prefix, fingerprint, image_type, json, state_columns, stored,
 };
@@ -132,6 +133,23 @@ CREATE TRIGGER change_image_deleted AFTER DELETE ON image BEGIN UPDATE change SE
 CREATE TRIGGER change_alias_inserted AFTER INSERT ON alias BEGIN UPDATE change SET number = number + 1; END;
 CREATE TRIGGER change_alias_changed AFTER UPDATE ON alias BEGIN UPDATE change SET number = number + 1; END;
 CREATE TRIGGER change_alias_deleted AFTER DELETE ON alias BEGIN UPDATE change SET number = number + 1; END;
+";
+
+/// The table of texts beside images. It is created with the first text, so that catalogs that need none stay as every
+/// earlier version knows them; one that has some is still readable by them, and images that they delete take their
+/// texts along.
+const ATTACHMENTS: &str = "
+CREATE TABLE IF NOT EXISTS attachment (
+    fingerprint TEXT NOT NULL REFERENCES image (fingerprint) ON DELETE CASCADE,
+    name TEXT NOT NULL,
+    content TEXT NOT NULL,
+    added_at INTEGER NOT NULL,
+    PRIMARY KEY (fingerprint, name)
+);
+CREATE TRIGGER IF NOT EXISTS change_attachment_inserted AFTER INSERT ON attachment
+BEGIN UPDATE change SET number = number + 1; END;
+CREATE TRIGGER IF NOT EXISTS change_attachment_changed AFTER UPDATE ON attachment
+BEGIN UPDATE change SET number = number + 1; END;
 ";
 
 /// The table that tells whose catalog it is.
@@ -469,6 +487,44 @@ pub(crate) fn set_alias(connection: &Connection, alias: &Alias, target: &AliasTa
                ON CONFLICT (name, type) DO UPDATE SET target = excluded.target, description = excluded.description";
     let fingerprint = target.fingerprint.to_string();
     let values = [alias.name.as_str(), target.image_type.name(), &fingerprint, alias.description.as_str()];
+    Ok(execute(connection, sql, values)? == 1)
+}
+
+/// Whether a table exists.
+fn has_table(connection: &Connection, name: &str) -> RowResult<bool> {
+    let exists = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1)";
+    Ok(connection.prepare_cached(exists)?.query_row([name], |row| row.get(0))?)
+}
+
+/// The texts beside an image.
+pub(crate) fn attachments(connection: &Connection, wanted: &Fingerprint) -> RowResult<Vec<Attachment>> {
+    if !has_table(connection, "attachment")? {
+        return Ok(Vec::new());
+    }
+    let sql = "SELECT name, content, added_at FROM attachment WHERE fingerprint = ?1 ORDER BY name";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([wanted.to_string()])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(Attachment { name: row.get(0)?, content: row.get(1)?, added_at: row.get(2)? });
+    }
+    Ok(found)
+}
+
+/// Keeps a text beside an image. Returns whether the image exists.
+pub(crate) fn attach(connection: &Connection, of: &Fingerprint, attachment: &Attachment) -> RowResult<bool> {
+    if !has_table(connection, "attachment")? {
+        if has_table(connection, "change")? {
+            connection.execute_batch(ATTACHMENTS)?;
+        } else {
+            // A catalog of an earlier version without the counter needs no triggers that raise it.
+            let table = ATTACHMENTS.split("CREATE TRIGGER").next().unwrap_or_default();
+            connection.execute_batch(table)?;
+        }
+    }
+    let sql = "INSERT INTO attachment SELECT fingerprint, ?2, ?3, ?4 FROM image WHERE fingerprint = ?1
+               ON CONFLICT (fingerprint, name) DO UPDATE SET content = excluded.content, added_at = excluded.added_at";
+    let values = params![of.to_string(), attachment.name, attachment.content, attachment.added_at];
     Ok(execute(connection, sql, values)? == 1)
 }
 

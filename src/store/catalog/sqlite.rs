@@ -21,8 +21,8 @@ use super::pool::{self, Mode, Pool};
 use super::reserve::{private_file, release_reserve, reserve};
 use super::schema::{self, RowError, RowResult};
 use super::{
-    AliasPage, AliasQuery, Catalog, ImagePage, ImageQuery, Object, ObjectState, Position, Totals, Transaction,
-    migration,
+    AliasPage, AliasQuery, Attachment, Catalog, ImagePage, ImageQuery, Object, ObjectState, Position, Totals,
+    Transaction, migration,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, FingerprintPrefix};
@@ -409,6 +409,10 @@ impl Catalog for SqliteCatalog {
         self.read(|connection| schema::objects(connection, after, limit))
     }
 
+    fn attachments(&self, fingerprint: &Fingerprint) -> Result<Vec<Attachment>> {
+        self.read(|connection| schema::attachments(connection, fingerprint))
+    }
+
     fn check(&self, monitor: &Monitor) -> Result<Vec<String>> {
         let looked = self.read_until(monitor, |connection| {
             let mut found = damage(connection, "PRAGMA quick_check")?;
@@ -494,6 +498,11 @@ pub(super) fn row_changed(fingerprint: &Fingerprint, expected: u64) -> Error {
     Error::new(ErrorKind::Transient, what).with_hint("read it again and repeat the change")
 }
 
+/// The error for an attachment of an image that does not exist.
+pub(super) fn no_image(fingerprint: &Fingerprint) -> Error {
+    Error::new(ErrorKind::NotFound, format!("the image {fingerprint} is not in the catalog"))
+}
+
 /// The error for an alias whose target does not exist or has another type.
 pub(super) fn no_target(alias: &Alias, target: &AliasTarget) -> Error {
     let shown: String = alias.name.chars().take(64).collect();
@@ -547,6 +556,17 @@ impl Transaction for Writer<'_> {
 
     fn remove_alias(&mut self, name: &str, image_type: ImageType) -> Result<()> {
         self.delete("DELETE FROM alias WHERE name = ?1 AND type = ?2", [name, image_type.name()])
+    }
+
+    fn attachments(&mut self, fingerprint: &Fingerprint) -> Result<Vec<Attachment>> {
+        self.named(schema::attachments(self.connection, fingerprint))
+    }
+
+    fn attach(&mut self, fingerprint: &Fingerprint, attachment: &Attachment) -> Result<()> {
+        if self.named(schema::attach(self.connection, fingerprint, attachment))? {
+            return Ok(());
+        }
+        Err(self.catalog.in_file(no_image(fingerprint)))
     }
 
     fn object(&mut self, key: &BlobKey) -> Result<Option<Object>> {

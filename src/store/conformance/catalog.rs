@@ -13,7 +13,9 @@ use crate::format::{ImageForm, ImageType};
 use crate::metadata::{Architecture, Properties};
 use crate::progress::{Cancel, Monitor};
 use crate::store::blobs::BlobKey;
-use crate::store::catalog::{AliasQuery, Catalog, ImageQuery, Object, ObjectState, Order, Position, Transaction};
+use crate::store::catalog::{
+    AliasQuery, Attachment, Catalog, ImageQuery, Object, ObjectState, Order, Position, Transaction,
+};
 use crate::store::image::{Alias, ImageObjects, StoredImage, UpdateSource};
 
 /// How many threads write concurrently.
@@ -42,6 +44,7 @@ pub fn catalog(catalog: &dyn Catalog) -> Result<()> {
     compare_and_set(catalog)?;
     aliases(catalog)?;
     objects(catalog)?;
+    attachments(catalog)?;
     failures(catalog)?;
     queries(catalog)?;
     paging(catalog)?;
@@ -349,6 +352,37 @@ fn alias_pages(catalog: &dyn Catalog, expected: &[(&Alias, &StoredImage)]) -> Re
         owed(found == wanted, "aliases are found by type")?;
     }
     Ok(())
+}
+
+/// Texts beside images: kept by name, replaced, and gone with their image.
+fn attachments(catalog: &dyn Catalog) -> Result<()> {
+    let (one, other) = (plain(b"attached to"), plain(b"not attached to"));
+    let missing = write(catalog, &mut |rows| rows.attach(&one.fingerprint, &Attachment::new("a", "text", 1)));
+    owed(kind(missing) == Some(ErrorKind::NotFound), "nothing is attached to an image that does not exist")?;
+    let texts = [Attachment::new("a", "ü\n\"\\{}", 1), Attachment::new("b:1", "", -7)];
+    write(catalog, &mut |rows| {
+        rows.insert(&one)?;
+        rows.insert(&other)?;
+        texts.iter().rev().try_for_each(|text| rows.attach(&one.fingerprint, text))?;
+        owed(rows.attachments(&one.fingerprint)? == texts, "a transaction sees the texts that it attached, by name")
+    })?;
+    owed(catalog.attachments(&one.fingerprint)? == texts, "attached texts come back as they were, by name")?;
+    owed(catalog.attachments(&other.fingerprint)?.is_empty(), "texts belong to one image")?;
+    let before = catalog.version()?;
+    let replaced = Attachment::new("a", "other", 9);
+    write(catalog, &mut |rows| rows.attach(&one.fingerprint, &replaced))?;
+    owed(
+        catalog.attachments(&one.fingerprint)?.first() == Some(&replaced),
+        "a text of a name replaces the earlier one",
+    )?;
+    owed(before.is_none() || catalog.version()? != before, "attaching a text changes the version")?;
+    write(catalog, &mut |rows| {
+        rows.remove(&one.fingerprint)?;
+        rows.remove(&other.fingerprint)?;
+        rows.insert(&one)
+    })?;
+    owed(catalog.attachments(&one.fingerprint)?.is_empty(), "texts go with their image")?;
+    write(catalog, &mut |rows| rows.remove(&one.fingerprint))
 }
 
 /// Notes come back as they were written, in pages, in the order of their keys.

@@ -15,7 +15,7 @@ mod limits;
 mod links;
 mod names;
 mod owners;
-mod peers;
+pub(crate) mod peers;
 mod place;
 mod race;
 mod reading;

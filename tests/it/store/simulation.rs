@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use lxd_image::io::Blob;
 use lxd_image::metadata::ImageType;
 use lxd_image::store::{
-    Alias, AliasPage, AliasQuery, AliasTarget, Area, BlobKey, Catalog, DirectoryBlobs, Files, ImagePage, ImageQuery,
-    NewFile, Object, Position, Scratch, SqliteCatalog, Store, StoreOptions, StoredImage, Totals, Transaction,
+    Alias, AliasPage, AliasQuery, AliasTarget, Area, Attachment, BlobKey, Catalog, DirectoryBlobs, Files, ImagePage,
+    ImageQuery, NewFile, Object, Position, Scratch, SqliteCatalog, Store, StoreOptions, StoredImage, Totals,
+    Transaction,
 };
 use lxd_image::{Error, ErrorKind, Fingerprint, FingerprintPrefix, Monitor, Result};
 use rustix::fs::MemfdFlags;
@@ -433,6 +434,10 @@ impl Catalog for SimCatalog {
         self.read(|rows| rows.objects(after, limit))
     }
 
+    fn attachments(&self, fingerprint: &Fingerprint) -> Result<Vec<Attachment>> {
+        self.read(|rows| rows.attachments(fingerprint))
+    }
+
     fn check(&self, monitor: &Monitor) -> Result<Vec<String>> {
         self.read(|rows| rows.check(monitor))
     }
@@ -495,6 +500,14 @@ impl Transaction for Watched<'_> {
     fn remove_alias(&mut self, name: &str, image_type: ImageType) -> Result<()> {
         self.removes = true;
         self.catalog.remove_alias(name, image_type)
+    }
+
+    fn attachments(&mut self, fingerprint: &Fingerprint) -> Result<Vec<Attachment>> {
+        self.catalog.attachments(fingerprint)
+    }
+
+    fn attach(&mut self, fingerprint: &Fingerprint, attachment: &Attachment) -> Result<()> {
+        self.catalog.attach(fingerprint, attachment)
     }
 
     fn object(&mut self, key: &BlobKey) -> Result<Option<Object>> {

@@ -8,6 +8,7 @@ use super::super::address::Address;
 use super::super::{answer, conditional};
 use super::filter::Expression;
 use super::listing::{self, Page};
+use super::statements;
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::server::core::access;
@@ -59,7 +60,9 @@ pub(super) fn get(handler: &Handler, request: &Request, address: &Address, finge
         if conditional::is_known(request, etag.as_str()) {
             return Ok(Response::new(StatusCode::NOT_MODIFIED).with(header::ETAG, &quoted(etag.as_str())));
         }
-        Ok(answer::object(seen(&image, request.is_trusted())?).with(header::ETAG, &quoted(etag.as_str())))
+        let mut object = seen(&image, request.is_trusted())?;
+        statements::add_count(handler, &image, &mut object)?;
+        Ok(answer::object(object).with(header::ETAG, &quoted(etag.as_str())))
     };
     one().unwrap_or_else(|error| answer::error(&error, request.is_trusted()))
 }

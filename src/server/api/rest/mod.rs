@@ -35,6 +35,7 @@ mod import;
 mod listing;
 mod operation_result;
 mod operations;
+mod statements;
 mod upload;
 mod upload_headers;
 
@@ -147,6 +148,11 @@ pub(crate) fn export_image(handler: &Handler, call: Call<'_>) -> Response {
 pub(crate) fn push_image(handler: &Handler, mut call: Call<'_>) -> Response {
     let fingerprint = call.parameter(0).to_owned();
     trusted(images_write::push(handler, &mut call.request, &fingerprint))
+}
+
+/// `GET /1.0/images/FINGERPRINT/statements`: the signed statements about an image.
+pub(crate) fn list_statements(handler: &Handler, call: Call<'_>) -> Response {
+    statements::get(handler, &call.request, call.address, call.parameter(0))
 }
 
 /// `POST /1.0/images/FINGERPRINT/secret`: a token that lets somebody else download a private image.

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::digests::LOOK_AGAIN;
+use super::signed::SignedForms;
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::protocol::simplestreams::{Index, Product, Products};
@@ -34,6 +35,8 @@ pub(super) struct Documents {
     pub(super) index: Arc<[u8]>,
     /// `images.json`, in chunks.
     pub(super) images: Vec<Arc<[u8]>>,
+    /// Their signed forms, as far as they were asked for.
+    pub(super) signed: Arc<SignedForms>,
 }
 
 /// The size of the chunks of a list in bytes: small beside a list, large beside what the network
@@ -111,8 +114,9 @@ impl Newest {
         let before = newest.as_ref().filter(|documents| documents.state == *state && documents.whole)?;
         let made = (version, Instant::now());
         let (index, images) = (Arc::clone(&before.index), before.images.clone());
+        let signed = Arc::clone(&before.signed);
         let (state, tag, updated) = (before.state, before.tag, before.updated);
-        let same = Arc::new(Documents { state, made, whole: true, tag, updated, index, images });
+        let same = Arc::new(Documents { state, made, whole: true, tag, updated, index, images, signed });
         *newest = Some(Arc::clone(&same));
         Some(same)
     }
@@ -148,7 +152,7 @@ impl Newest {
         };
         let (index, images) = list.finish(updated);
         let made = (version, Instant::now());
-        let made = Arc::new(Documents { state, made, whole, tag, updated, index, images });
+        let made = Arc::new(Documents { state, made, whole, tag, updated, index, images, signed: Arc::default() });
         *newest = Some(Arc::clone(&made));
         made
     }

@@ -27,6 +27,7 @@
 mod digests;
 mod documents;
 mod list;
+mod signed;
 mod turn;
 
 use std::borrow::Cow;
@@ -38,6 +39,7 @@ use http::{HeaderValue, StatusCode, header};
 use self::digests::{Digests, Split};
 use self::documents::{Documents, ListWriter, Newest};
 use self::list::Listed;
+use self::signed::{is_signed_form, signed_form};
 use self::turn::Turn;
 use super::answer;
 use super::conditional;
@@ -74,12 +76,18 @@ const AGAIN: &str = "10";
 /// not, so that they can be cached.
 pub(crate) fn route(handler: &Handler, request: &Request, rest: &[&str]) -> Response {
     let one = || -> Result<Response> {
+        let signers = &handler.options.signers;
         let documents = match rest {
             ["index.json" | "images.json"] => documents(handler)?,
+            [name] if !signers.is_empty() && is_signed_form(name) => {
+                let documents = documents(handler)?;
+                let form = signed_form(&documents, name, signers, handler.store.now())?;
+                return Ok(document(request, &documents, slice::from_ref(&form), true));
+            }
             _ => return Err(access::not_found()),
         };
         let chunks = if rest == ["index.json"] { slice::from_ref(&documents.index) } else { &documents.images };
-        Ok(document(request, &documents, chunks))
+        Ok(document(request, &documents, chunks, !signers.is_empty()))
     };
     one().unwrap_or_else(|error| failed(&error, request))
 }
@@ -199,9 +207,10 @@ fn make<'a>(
     Ok(handler.streams.newest.set(state, whole, list, handler.store.now()))
 }
 
-fn document(request: &Request, documents: &Documents, chunks: &[Arc<[u8]>]) -> Response {
-    // The same list has another date after a restart, so its tag does not go for every byte.
-    let etag = documents.tag.to_string();
+fn document(request: &Request, documents: &Documents, chunks: &[Arc<[u8]>], is_signed: bool) -> Response {
+    // The same list has another date after a restart, so its tag does not go for every byte. Signatures cover the date: with
+    // them a document and the signature beside it must change together.
+    let etag = if is_signed { format!("{}-{}", documents.tag, documents.updated) } else { documents.tag.to_string() };
     let known = match request.header(header::IF_NONE_MATCH) {
         Some(list) => conditional::names(list, &etag),
         None => request

@@ -16,6 +16,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001-images.sql"),
     include_str!("migrations/0002-changes.sql"),
     include_str!("migrations/0003-shared-records.sql"),
+    include_str!("migrations/0004-attachments.sql"),
 ];
 
 /// The version that this program knows.

@@ -49,7 +49,8 @@ use self::session::{Endpoint, Session};
 use self::version::Watch;
 use super::columns::end_of_prefix;
 use super::{
-    AliasPage, AliasQuery, Catalog, ImagePage, ImageQuery, Object, Order, Position, SharedRecords, Totals, Transaction,
+    AliasPage, AliasQuery, Attachment, Catalog, ImagePage, ImageQuery, Object, Order, Position, SharedRecords, Totals,
+    Transaction,
 };
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, FingerprintPrefix};
@@ -380,6 +381,11 @@ impl Catalog for PostgresCatalog {
         let rows = self.walk(&sql, &[(&after, Type::TEXT), (&limit, Type::INT8)])?;
         // A note that cannot be read must not hide others; `check` reports it.
         Ok(rows.iter().filter_map(|row| rows::object(row).ok()).collect())
+    }
+
+    fn attachments(&self, fingerprint: &Fingerprint) -> Result<Vec<Attachment>> {
+        let rows = self.rows(rows::ATTACHMENTS, &[(&fingerprint.to_string(), Type::TEXT)])?;
+        rows.iter().map(|row| rows::attachment(row).map_err(rows::damaged)).collect()
     }
 
     fn check(&self, monitor: &Monitor) -> Result<Vec<String>> {

@@ -6,6 +6,7 @@ use tokio_postgres::types::FromSql;
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::format::ImageType;
+use crate::store::catalog::attachment::Attachment;
 use crate::store::catalog::columns::{BadValue, Decoded, ImageColumns, ObjectColumns, fingerprint, image_type};
 use crate::store::catalog::object::Object;
 use crate::store::image::{Alias, AliasTarget, StoredImage};
@@ -79,6 +80,15 @@ pub(super) fn alias(row: &Row) -> Decoded<(Alias, AliasTarget)> {
 /// The name and the type in a row of [`ALIAS`], as a position.
 pub(super) fn alias_position(row: &Row) -> Decoded<(String, ImageType)> {
     Ok((value(row, 0)?, image_type(value(row, 1)?)?))
+}
+
+/// Selects the texts beside an image.
+pub(super) const ATTACHMENTS: &str =
+    "SELECT name, content, added_at FROM @.attachment WHERE fingerprint = $1 ORDER BY name";
+
+/// The text in a row of [`ATTACHMENTS`].
+pub(super) fn attachment(row: &Row) -> Decoded<Attachment> {
+    Ok(Attachment { name: value(row, 0)?, content: value(row, 1)?, added_at: value(row, 2)? })
 }
 
 /// The columns of a note.

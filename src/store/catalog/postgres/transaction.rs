@@ -43,8 +43,8 @@ use crate::format::ImageType;
 use crate::progress::Cancel;
 use crate::store::blobs::BlobKey;
 use crate::store::catalog::columns::{json, state_columns, stored};
-use crate::store::catalog::sqlite::{already_there, check_objects, no_target, row_changed};
-use crate::store::catalog::{Object, Transaction};
+use crate::store::catalog::sqlite::{already_there, check_objects, no_image, no_target, row_changed};
+use crate::store::catalog::{Attachment, Object, Transaction};
 use crate::store::image::{Alias, AliasTarget, StoredImage};
 use crate::store::scratch::random_number;
 
@@ -468,6 +468,29 @@ impl Transaction for Writer<'_> {
         let keys = [self.image_key(&target)];
         let sql = "DELETE FROM @.alias WHERE name = $1 AND type = $2";
         self.change(&keys, sql, &[(&name, Type::TEXT), (&image_type.name(), Type::TEXT)]).map(|_| ())
+    }
+
+    fn attachments(&mut self, fingerprint: &Fingerprint) -> Result<Vec<Attachment>> {
+        let keys = [self.image_key(fingerprint)];
+        let rows = self.run(&keys, rows::ATTACHMENTS, &[(&fingerprint.to_string(), Type::TEXT)])?;
+        rows.iter().map(|row| rows::attachment(row).map_err(rows::damaged)).collect()
+    }
+
+    fn attach(&mut self, fingerprint: &Fingerprint, attachment: &Attachment) -> Result<()> {
+        let keys = [self.image_key(fingerprint)];
+        let sql = "INSERT INTO @.attachment SELECT fingerprint, $2, $3, $4 FROM @.image WHERE fingerprint = $1 \
+                   ON CONFLICT (fingerprint, name) DO UPDATE SET content = excluded.content, added_at = excluded.added_at \
+                   RETURNING true";
+        let parameters: [Parameter<'_>; 4] = [
+            (&fingerprint.to_string(), Type::TEXT),
+            (&attachment.name, Type::TEXT),
+            (&attachment.content, Type::TEXT),
+            (&attachment.added_at, Type::INT8),
+        ];
+        if self.change(&keys, sql, &parameters)?.is_empty() {
+            return Err(no_image(fingerprint));
+        }
+        Ok(())
     }
 
     fn object(&mut self, key: &BlobKey) -> Result<Option<Object>> {

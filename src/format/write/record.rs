@@ -1,0 +1,81 @@
+//! The options of packing as a value: what a statement about an image records, so that others can pack it again.
+
+use serde_json::{Map, Value, json};
+
+use super::archive::DEFAULT_CODEC;
+use super::pack::{PackOptions, RootfsFormat};
+use crate::error::{Error, Result};
+use crate::format::codec::{Codec, Compression};
+use crate::format::image::ImageForm;
+
+impl PackOptions {
+    /// The options that decide about the bytes of the image, as a JSON object; [`from_recorded`](Self::from_recorded)
+    /// reads it. `out` is the name of the file that is written, whose ending may choose the compression.
+    #[must_use]
+    pub fn recorded(&self, out: Option<&std::path::Path>) -> Value {
+        let by_name = out.and_then(Codec::from_path).map(Compression::new);
+        let compression = self.compression.or(by_name).unwrap_or(Compression::new(DEFAULT_CODEC));
+        let mut record = Map::new();
+        record.insert("metadata".into(), json!(String::from_utf8_lossy(&self.metadata_bytes)));
+        record.insert("form".into(), json!(if self.form == ImageForm::Split { "split" } else { "unified" }));
+        let squashfs = self.rootfs_format == RootfsFormat::SquashFs;
+        record.insert("rootfsFormat".into(), json!(if squashfs { "squashfs" } else { "tar" }));
+        record.insert("compression".into(), json!(compression.to_string()));
+        record.insert("newestMtime".into(), json!(self.newest));
+        record.insert("allXattrs".into(), json!(self.all_xattrs));
+        record.insert("mapIds".into(), json!(self.ids.to_string()));
+        record.insert("owner".into(), json!(self.owner.map(|(uid, gid)| format!("{uid}:{gid}"))));
+        record.insert("templates".into(), json!(self.templates.is_some()));
+        Value::Object(record)
+    }
+
+    /// The options that [`recorded`](Self::recorded) wrote, without the directory of the templates: whether there was
+    /// one is returned, too.
+    ///
+    /// # Errors
+    /// `Malformed` for anything else; `Unsupported` for options that this version does not know.
+    pub fn from_recorded(record: &Value) -> Result<(Self, bool)> {
+        const KNOWN: &[&str] = &[
+            "metadata",
+            "form",
+            "rootfsFormat",
+            "compression",
+            "newestMtime",
+            "allXattrs",
+            "mapIds",
+            "owner",
+            "templates",
+        ];
+        let record = record.as_object().ok_or_else(|| Error::malformed("the recorded options are not a map"))?;
+        if let Some(unknown) = record.keys().find(|key| !KNOWN.contains(&key.as_str())) {
+            let shown: String = unknown.chars().take(64).collect();
+            return Err(Error::unsupported(format!("the recorded option `{shown}` of packing is unknown")));
+        }
+        let wrong = |key: &str| Error::malformed(format!("the recorded option `{key}` of packing is not usable"));
+        let text = |key: &str| record.get(key).and_then(Value::as_str).ok_or_else(|| wrong(key));
+        let truth = |key: &str| record.get(key).and_then(Value::as_bool).ok_or_else(|| wrong(key));
+        let mut options = Self::from_metadata_bytes(text("metadata")?.as_bytes().to_vec())?
+            .form(match text("form")? {
+                "unified" => ImageForm::Unified,
+                "split" => ImageForm::Split,
+                _ => return Err(wrong("form")),
+            })
+            .rootfs_format(text("rootfsFormat")?.parse()?)
+            .compression(text("compression")?.parse()?)
+            .all_xattrs(truth("allXattrs")?);
+        options = match record.get("newestMtime") {
+            None | Some(Value::Null) => options,
+            Some(seconds) => options.newest_mtime(Some(seconds.as_i64().ok_or_else(|| wrong("newestMtime"))?)),
+        };
+        if !text("mapIds")?.is_empty() {
+            options = options.map_ids(text("mapIds")?.parse()?);
+        }
+        if record.get("owner").is_some_and(|owner| !owner.is_null()) {
+            let ids =
+                text("owner")?.split_once(':').and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
+            let (uid, gid) = ids.ok_or_else(|| wrong("owner"))?;
+            options = options.owner(uid, gid);
+        }
+        Ok((options, truth("templates")?))
+    }
+}
