@@ -75,7 +75,7 @@ macro_rules! limits {
 }
 
 limits! {
-    /// `metadata.yaml`. Real ones have 0.5 to 30 KiB; LXD and Incus refuse more than 1 MiB.
+    /// `metadata.yaml`, and `config.json` beside it. Real ones have 0.5 to 30 KiB; LXD and Incus refuse more than 1 MiB.
     metadata = MIB, 16 * MIB;
     /// Nesting in YAML. Real files nest 4 deep; a recursive parser has a stack to lose.
     yaml_depth = 64, 64;

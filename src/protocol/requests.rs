@@ -81,6 +81,9 @@ pub(crate) struct ImagePost {
     /// Only empty or `none` is supported: an image is stored as it is.
     #[serde(deserialize_with = "nullable")]
     pub(crate) compression_algorithm: String,
+    /// The form of an image that is made here: empty, `unified` or `split`.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) format: String,
     /// Where the image comes from.
     pub(crate) source: Option<ImageSource>,
 }

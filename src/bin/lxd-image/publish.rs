@@ -93,6 +93,15 @@ pub(crate) fn directory(
     if let Some(compression) = compression {
         packing = packing.compression(compression);
     }
+    let config = directory.join("config.json");
+    if metadata.is_none() && std::fs::symlink_metadata(&config).is_ok_and(|about| about.is_file()) {
+        let bytes = signals::read(&config, session.limits.metadata.saturating_add(1)).map_err(|error| {
+            or_cancelled(error, |error| {
+                Error::new(ErrorKind::Io, "it can't be read").with_source(error).in_file(&config)
+            })
+        })?;
+        packing = packing.config_json(bytes)?;
+    }
     let templates = directory.join("templates");
     if metadata.is_none() && templates.is_dir() {
         packing = packing.templates(templates);

@@ -237,6 +237,12 @@ fn has_room(version: &Version, image: &Publication) -> bool {
         })
 }
 
+/// Whether LXD and Incus both know this name of an architecture: names of its levels are each of one of them only, and a
+/// client skips a product whose architecture it does not know.
+fn is_known_to_both(arch: &str) -> bool {
+    !matches!(arch, "amd64v3" | "x86_64_v1" | "x86_64_v2" | "x86_64_v3" | "x86_64_v4")
+}
+
 /// Fills in the description of a product from another list or from properties.
 fn describe(product: &mut Product, image: &Publication) {
     if let Some(about) = &image.about {
@@ -246,7 +252,7 @@ fn describe(product: &mut Product, image: &Publication) {
     }
     let property = |key: &str| image.properties.get(key).unwrap_or_default().to_owned();
     let arch = property("architecture");
-    let fits = arch.parse().ok() == Some(image.architecture);
+    let fits = arch.parse().ok() == Some(image.architecture) && is_known_to_both(&arch);
     product.arch = if fits { arch } else { image.architecture.debian_name().to_owned() };
     product.os = property("os");
     product.release = property("release");
@@ -261,6 +267,7 @@ fn describe(product: &mut Product, image: &Publication) {
         .filter_map(|(key, value)| Some((key.strip_prefix("requirements.")?.to_owned(), value.to_owned())))
         .collect();
     product.requirements = requirements;
+    product.lxd_requirements = None;
     add_aliases(product, &image.aliases);
 }
 

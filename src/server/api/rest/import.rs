@@ -20,6 +20,7 @@ use serde_json::json;
 use super::upload_headers::UploadSpec;
 use super::{body, operation_result};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::ImageForm;
 use crate::progress::Monitor;
 use crate::protocol::requests::{ImagePost, ImageSource, moment};
 use crate::server::api::answer;
@@ -43,11 +44,18 @@ fn begin(handler: &Handler, request: &mut Request) -> Result<Response> {
     if !matches!(&*asked.compression_algorithm, "" | "none") {
         return Err(Error::invalid("an image is kept as it is: it can't be compressed on its way"));
     }
+    let form = match &*asked.format {
+        "" => None,
+        "unified" => Some(ImageForm::Unified),
+        "split" => Some(ImageForm::Split),
+        _ => return Err(Error::invalid("the format of an image is `unified` or `split`")),
+    };
     let mut spec = UploadSpec {
         public: asked.public,
         // Without a name in the request, an image keeps the file name of its source.
         file_name: Some(asked.filename.clone()).filter(|name| !name.is_empty()),
         expires_at: moment(asked.expires_at.as_deref())?.flatten(),
+        form,
         ..UploadSpec::default()
     };
     spec.properties.extend(asked.properties.0.iter().map(|(key, value)| (key.clone(), value.clone())));
@@ -140,12 +148,16 @@ fn bring(handler: &Handler, request: &Request, spec: &UploadSpec, pull: Pull) ->
     let pull = Pull { expires_at: spec.expires_at, ..pull };
     let edit = wanted(spec, pull.auto_update)?;
     let (store, operations, client) = (handler.store.clone(), handler.operations.clone(), request.client.clone());
+    let spec = spec.clone();
     in_background(operation, move |operation| {
         let _permit = permit;
         match fetch.pull(&pull, &store, options) {
             // An image that was in the store already gets the requested settings, as in LXD; a new one has them.
             Ok(image) => match store.edit(&image.fingerprint, &edit, None) {
-                Ok(image) => operation_result::arrived(&operations, operation, &image, &client, &monitor.omissions()),
+                Ok(image) => {
+                    spec.report(&image, &monitor);
+                    operation_result::arrived(&operations, operation, &image, &client, &monitor.omissions());
+                }
                 Err(error) => operation.fail(error.kind(), operation_result::sentence(&error, true)),
             },
             Err(error) => {
