@@ -55,6 +55,25 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     arguments.about.finish(&image, &words, session)
 }
 
+/// Refuses a directory with a part of an image that is a symbolic link.
+///
+/// Such a directory may come from an archive of somebody else that `tar` unpacked. Following `rootfs -> /` or
+/// `metadata.yaml -> /etc/shadow` would publish files of this machine.
+///
+/// # Errors
+/// `UnsafePath` for a link.
+fn refuse_links(directory: &Path) -> Result<()> {
+    for name in ["metadata.yaml", "config.json", "templates", "rootfs", "rootfs.img"] {
+        let path = directory.join(name);
+        if std::fs::symlink_metadata(&path).is_ok_and(|about| about.is_symlink()) {
+            return Err(Error::new(ErrorKind::UnsafePath, format!("`{name}` is a symbolic link"))
+                .with_hint("name the root file system itself, and the metadata with `--metadata`")
+                .in_file(path));
+        }
+    }
+    Ok(())
+}
+
 /// Packs a directory and imports the image in one step.
 ///
 /// Without `metadata` the directory is an instance's: a `rootfs.img` makes it a virtual machine, else `rootfs` is the
@@ -70,6 +89,9 @@ pub(crate) fn directory(
     compression: Option<Compression>,
     session: &Session,
 ) -> Result<StoredImage> {
+    if metadata.is_none() {
+        refuse_links(directory)?;
+    }
     let (metadata_path, rootfs) = match metadata {
         Some(metadata) => (metadata.to_path_buf(), directory.to_path_buf()),
         None => {

@@ -9,6 +9,7 @@
 //! | `upstream_cache` | queries to the upstream and downloads from it | 8 queries, 8 downloads |
 //! | `operations`, `events` | background work and who follows it | 256 tasks, 256 listeners |
 //! | `tokens` | the secrets that trusted clients issue | 1,000 tokens, 5 minutes |
+//! | `quota` | how much each client may upload and store | 10,000 clients |
 //! | `verified` | which stored files have been hashed already | 100,000 images |
 //! | `notes` | log messages that belong to no request | 10,000 remembered messages |
 //!
@@ -29,6 +30,7 @@ pub(crate) mod events;
 pub(crate) mod notes;
 pub(crate) mod operations;
 pub(crate) mod public;
+pub(crate) mod quota;
 pub(crate) mod redirect;
 pub(crate) mod tokens;
 pub(crate) mod transfer;

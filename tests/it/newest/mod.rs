@@ -2,4 +2,7 @@
 //! of the API, this year's advisories, and the tools that build trees.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod advisories;
+mod extensions;
 mod fields;
+mod quotas;

@@ -11,7 +11,7 @@ mod peers;
 mod proxies;
 pub(crate) mod server;
 mod settings;
-mod simplestreams;
+pub(crate) mod simplestreams;
 mod transport;
 mod unverified;
 mod urls;

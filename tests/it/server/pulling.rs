@@ -17,7 +17,7 @@ use crate::store::{fingerprint, stream, unified};
 
 /// What there is elsewhere.
 #[derive(Default)]
-pub(super) struct Elsewhere {
+pub(crate) struct Elsewhere {
     /// Tags of images by alias and type.
     images: Mutex<HashMap<(String, ImageType), String>>,
     away: AtomicBool,
@@ -31,7 +31,7 @@ pub(super) struct Elsewhere {
 }
 
 impl Elsewhere {
-    pub(super) fn with(images: &[(&str, &str)]) -> Arc<Self> {
+    pub(crate) fn with(images: &[(&str, &str)]) -> Arc<Self> {
         let elsewhere = Self::default();
         for (alias, tag) in images {
             elsewhere.put(alias, ImageType::Container, tag);

@@ -3,7 +3,7 @@
 
 mod cli;
 mod killing;
-mod mirroring;
+pub(crate) mod mirroring;
 mod peers;
 mod trees;
 
