@@ -37,6 +37,8 @@ mod read;
 mod requirements;
 mod rule;
 mod serialize;
+#[cfg(feature = "simplestreams")]
+mod stream_config;
 mod write;
 mod yaml;
 
@@ -48,4 +50,6 @@ pub use image_type::ImageType;
 pub use properties::Properties;
 pub use requirements::Requirement;
 pub use rule::TemplateRule;
+#[cfg(feature = "simplestreams")]
+pub(crate) use stream_config::StreamConfig;
 pub(crate) use yaml::decode_base64;

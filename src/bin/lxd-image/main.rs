@@ -60,6 +60,7 @@ mod serve;
 mod shell;
 mod signals;
 mod simplestreams;
+mod simplestreams_build;
 mod store;
 mod store_verbs;
 mod template;

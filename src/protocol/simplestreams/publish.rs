@@ -175,7 +175,7 @@ impl Products {
     /// changed anything.
     pub fn describe(&mut self, key: &str, about: &Product) -> bool {
         let Some(product) = self.products.get_mut(key) else { return false };
-        let new = Product { versions: std::mem::take(&mut product.versions), ..about.clone() };
+        let new = Product { versions: std::mem::take(&mut product.versions), ..for_both(about) };
         let same = Product { versions: Entries::default(), ..new.clone() } == *product;
         *product = new;
         !same
@@ -246,7 +246,7 @@ fn is_known_to_both(arch: &str) -> bool {
 /// Fills in the description of a product from another list or from properties.
 fn describe(product: &mut Product, image: &Publication) {
     if let Some(about) = &image.about {
-        *product = Product { versions: std::mem::take(&mut product.versions), ..(**about).clone() };
+        *product = Product { versions: std::mem::take(&mut product.versions), ..for_both(about) };
         add_aliases(product, &image.aliases);
         return;
     }
@@ -269,6 +269,16 @@ fn describe(product: &mut Product, image: &Publication) {
     product.requirements = requirements;
     product.lxd_requirements = None;
     add_aliases(product, &image.aliases);
+}
+
+/// The description of a product for both peers: requirements that are told to LXD only are told to Incus too, which would
+/// start an instance that can't run otherwise.
+fn for_both(about: &Product) -> Product {
+    let mut about = about.clone();
+    if about.requirements.is_empty() {
+        about.requirements = about.lxd_requirements.clone().unwrap_or_default();
+    }
+    about
 }
 
 /// Adds aliases that the product does not have yet.

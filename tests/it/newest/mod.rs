@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod advisories;
+mod bridge;
+mod built_trees;
 mod extensions;
 mod fields;
 mod quotas;

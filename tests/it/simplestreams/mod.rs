@@ -4,7 +4,7 @@
 mod cli;
 mod killing;
 pub(crate) mod mirroring;
-mod peers;
+pub(crate) mod peers;
 mod trees;
 
 use std::fs;
