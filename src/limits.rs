@@ -75,7 +75,7 @@ macro_rules! limits {
 }
 
 limits! {
-    /// `metadata.yaml`. Real ones have 0.5 to 30 KiB; LXD and Incus refuse more than 1 MiB.
+    /// `metadata.yaml`, and `config.json` beside it. Real ones have 0.5 to 30 KiB; LXD and Incus refuse more than 1 MiB.
     metadata = MIB, 16 * MIB;
     /// Nesting in YAML. Real files nest 4 deep; a recursive parser has a stack to lose.
     yaml_depth = 64, 64;
@@ -191,6 +191,12 @@ limits! {
     spool = 64 * GIB, u64::MAX;
     /// What a client may send to our server as an image. The largest real disks are stored in 20 GB.
     upload = 20 * GIB, u64::MAX;
+    /// Uploads and imports that one client of our server may begin in an hour.
+    client_uploads = 1_000, u64::MAX;
+    /// What one client of our server may have stored by uploads since the server was started.
+    client_stored = TIB, u64::MAX;
+    /// The images of the store to which uploads to our server may fill it, all of them together.
+    stored = u64::MAX, u64::MAX;
     /// What else a client may send to our server. LXD takes as much as this of JSON.
     request = MIB, 16 * MIB;
 }

@@ -115,9 +115,23 @@ fn date_of(days: i64) -> (i64, i64, i64) {
     (era * 400 + year + i64::from(month <= 2), month, day)
 }
 
-/// Midnight UTC of the date `YYYYMMDD` that `text` begins with; the rest is ignored.
+/// The time of a version key: of `YYYYMMDD_HHMM`, as LXD's image servers name builds, else midnight UTC of the date
+/// `YYYYMMDD` that the key begins with. LXD reads no other clock out of a key, so neither does this.
 #[cfg(feature = "protocol")]
 pub(crate) fn from_serial(text: &str) -> Option<i64> {
+    let date = serial_date(text)?;
+    let clock = || -> Option<i64> {
+        let digits = text.get(8..)?.strip_prefix('_').filter(|digits| digits.len() == 4)?;
+        let number = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok());
+        let (hours, minutes): (i64, i64) = (number(digits.get(..2)?)??, number(digits.get(2..)?)??);
+        (hours < 24 && minutes < 60).then_some(hours * 3_600 + minutes * 60)
+    };
+    Some(date + clock().unwrap_or(0))
+}
+
+/// Midnight UTC of the date `YYYYMMDD` that `text` begins with; the rest is ignored.
+#[cfg(feature = "protocol")]
+fn serial_date(text: &str) -> Option<i64> {
     let digits = text.get(..8)?;
     if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -189,6 +203,24 @@ mod tests {
             (LAST, "9999-12-31T23:59:59Z"),
         ] {
             assert_eq!((rfc3339(Some(seconds)).as_str(), parse(text)), (text, Some(seconds)));
+        }
+    }
+
+    #[cfg(feature = "protocol")]
+    #[test]
+    fn serials_have_a_date_and_with_an_underscore_a_time() {
+        for (serial, time) in [
+            ("20240601", Some("2024-06-01T00:00:00Z")),
+            ("20240601_0524", Some("2024-06-01T05:24:00Z")),
+            ("20240601_05:24", Some("2024-06-01T00:00:00Z")),
+            ("202406010524", Some("2024-06-01T00:00:00Z")),
+            ("20240601_2400", Some("2024-06-01T00:00:00Z")),
+            ("20240601_05241", Some("2024-06-01T00:00:00Z")),
+            ("20240601_\u{e9}\u{e9}", Some("2024-06-01T00:00:00Z")),
+            ("20240631_0524", None),
+            ("2024", None),
+        ] {
+            assert_eq!(from_serial(serial).map(|seconds| rfc3339(Some(seconds))).as_deref(), time, "{serial}");
         }
     }
 

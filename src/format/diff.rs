@@ -181,6 +181,10 @@ fn inventory(image: &Image, options: &VerifyOptions) -> Result<SortedRecords> {
             let facts = BTreeMap::from([("content", Fingerprint::of(content).to_string())]);
             members.push([b"templates/", name].concat(), pack(&facts))
         }
+        SurveyItem::Config(content) => {
+            let facts = BTreeMap::from([("content", Fingerprint::of(content).to_string())]);
+            members.push(b"config.json".to_vec(), pack(&facts))
+        }
         SurveyItem::Disk(size, digest) => {
             let facts = BTreeMap::from([("content", digest.to_string()), ("size", size.to_string())]);
             members.push(b"rootfs.img".to_vec(), pack(&facts))

@@ -196,6 +196,16 @@ impl Image {
             .map_err(|error| part.name_error(error))
     }
 
+    /// The bytes of `config.json`, the OCI runtime configuration that Incus keeps in images which it made of OCI images;
+    /// `None` where the image has none. Reads the image, or the metadata file of a split one, up to it.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn config_json(&self) -> Result<Option<Vec<u8>>> {
+        let part = &self.parts[0];
+        self.find_file(b"config.json", self.limits.metadata, "metadata").map_err(|error| part.name_error(error))
+    }
+
     /// The bytes of a template, by its name in `templates/`.
     ///
     /// Reads up to that template, and no further; [`templates`](Self::templates) returns all of
@@ -239,7 +249,9 @@ impl Image {
             while let Some(mut member) = tar.next()? {
                 let member_path = member.entry.path.clone();
                 let place = layout.place(&mut member.entry).map_err(|error| error.in_entry(&member_path))?;
-                if member_path != path || !matches!(place, MemberPlace::Metadata | MemberPlace::Template(_)) {
+                if member_path != path
+                    || !matches!(place, MemberPlace::Metadata | MemberPlace::Template(_) | MemberPlace::Config)
+                {
                     continue;
                 }
                 return TarContent::new(&mut tar)

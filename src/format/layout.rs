@@ -6,8 +6,8 @@
 //! [`Layout::finish`] at the end.
 //!
 //! The rules follow what LXD and Incus accept: `metadata.yaml` at the top, templates as plain files
-//! in one directory, and a root in one of two forms, `rootfs/` or `rootfs.img`. Anything else at
-//! the top is a stray member, which is never written. Archives of other kinds (OVA, Docker, OCI, a
+//! in one directory, `config.json` as a plain file, and a root in one of two forms, `rootfs/` or `rootfs.img`. Anything
+//! else at the top is a stray member, which is never written. Archives of other kinds (OVA, Docker, OCI, a
 //! bare root file system) are recognised by the names at their top, for the error that says what to
 //! do.
 
@@ -43,6 +43,8 @@ pub(crate) enum MemberPlace {
     Rootfs(Vec<u8>),
     /// The file `rootfs.img`.
     Disk,
+    /// The file `config.json`: what Incus runs in a container that was made of an OCI image.
+    Config,
     /// At the top, and nothing that an image has: never written.
     Stray,
 }
@@ -61,6 +63,8 @@ pub(crate) struct Layout {
     rootfs: bool,
     /// Whether `rootfs.img` came.
     disk: bool,
+    /// Whether `config.json` came.
+    config: bool,
     /// Members so far.
     members: u64,
     strays: StrayNames,
@@ -129,6 +133,7 @@ impl Layout {
             template_bytes: 0,
             rootfs: false,
             disk: false,
+            config: false,
             members: 0,
             strays: StrayNames::default(),
             foreign: ForeignNames::default(),
@@ -190,6 +195,16 @@ impl Layout {
                     return Err(Error::malformed("`rootfs.img` is there twice"));
                 }
                 Ok(MemberPlace::Disk)
+            }
+            // Anything else of this name is no such file, and a stray as before Incus had a use for it.
+            b"config.json"
+                if rest.is_empty()
+                    && matches!(entry.kind, EntryKind::File { size } if size <= self.limits.metadata) =>
+            {
+                if std::mem::replace(&mut self.config, true) {
+                    return Err(Error::malformed("`config.json` is there twice"));
+                }
+                Ok(MemberPlace::Config)
             }
             _ => {
                 // Only counted here; whether it is an archive of another kind shows at the end,

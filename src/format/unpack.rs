@@ -411,6 +411,13 @@ impl MemberVisitor for TreeWriter<'_, '_> {
         self.write_small(self.dir, b"metadata.yaml", content)
     }
 
+    fn config(&mut self, _: &Entry, content: &[u8]) -> Result<()> {
+        if self.rootfs_only {
+            return Ok(());
+        }
+        self.write_small(self.dir, b"config.json", content)
+    }
+
     fn template(&mut self, _: &Entry, name: &[u8], content: &[u8]) -> Result<()> {
         if self.rootfs_only {
             return Ok(());

@@ -142,6 +142,8 @@ pub struct VerifyReport {
     pub metadata: Option<Metadata>,
     /// The names in `templates/`, sorted.
     pub templates: Vec<Vec<u8>>,
+    /// The content of `config.json`, in an image that Incus made of an OCI image.
+    pub config_json: Option<Vec<u8>>,
     /// What the root file system holds.
     pub counts: MemberCounts,
     /// The disk of a virtual machine.
@@ -163,6 +165,8 @@ pub(super) enum SurveyItem<'a> {
     Member(&'a Entry, Option<&'a Fingerprint>),
     /// A template: its name and its content.
     Template(&'a [u8], &'a [u8]),
+    /// The content of `config.json`.
+    Config(&'a [u8]),
     /// The disk of a virtual machine: its size in bytes and the digest of its content, where contents are asked for.
     Disk(u64, &'a Fingerprint),
 }
@@ -195,7 +199,7 @@ impl Image {
     ) -> Result<VerifyReport> {
         self.survey_all(options, false, &mut |surveyed| match surveyed {
             SurveyItem::Member(entry, digest) => show(entry, digest),
-            SurveyItem::Template(..) | SurveyItem::Disk(..) => Ok(()),
+            SurveyItem::Template(..) | SurveyItem::Config(..) | SurveyItem::Disk(..) => Ok(()),
         })
     }
 
@@ -212,7 +216,7 @@ impl Image {
     ) -> Result<VerifyReport> {
         self.survey_all(options, true, &mut |surveyed| match surveyed {
             SurveyItem::Member(entry, digest) => show(entry, digest),
-            SurveyItem::Template(..) | SurveyItem::Disk(..) => Ok(()),
+            SurveyItem::Template(..) | SurveyItem::Config(..) | SurveyItem::Disk(..) => Ok(()),
         })
     }
 
@@ -237,6 +241,7 @@ impl Image {
             current: None,
             names: Namespace::new(&self.limits),
             counts: MemberCounts::default(),
+            config_json: None,
             disk: None,
             tally: None,
             allocated: None,
@@ -257,7 +262,7 @@ impl Image {
             }
         }
         let monitor = visitor.monitor;
-        let VerifyVisitor { counts, disk, allocated, strays, mut findings, .. } = visitor;
+        let VerifyVisitor { counts, config_json, disk, allocated, strays, mut findings, .. } = visitor;
         let metadata = match Metadata::parse(&metadata, &self.limits) {
             Ok(metadata) => {
                 findings.extend(template_findings(&metadata, &templates));
@@ -280,6 +285,7 @@ impl Image {
             image_type: if disk.is_some() { ImageType::VirtualMachine } else { ImageType::Container },
             metadata,
             templates,
+            config_json,
             counts,
             disk,
             disk_allocated: allocated,
@@ -330,6 +336,7 @@ struct VerifyVisitor<'a> {
     current: Option<(Option<Entry>, u64, ContentDigest)>,
     names: Namespace,
     counts: MemberCounts,
+    config_json: Option<Vec<u8>>,
     disk: Option<Qcow2>,
     /// Counts what the disk whose bytes are coming has allocated.
     tally: Option<AllocationTally>,
@@ -346,6 +353,11 @@ const MAX_KEPT: usize = 1_000;
 impl MemberVisitor for VerifyVisitor<'_> {
     fn metadata(&mut self, _: &Entry, _: &[u8]) -> Result<()> {
         Ok(())
+    }
+
+    fn config(&mut self, _: &Entry, content: &[u8]) -> Result<()> {
+        self.config_json = Some(content.to_vec());
+        (self.show)(SurveyItem::Config(content))
     }
 
     fn template(&mut self, _: &Entry, name: &[u8], content: &[u8]) -> Result<()> {

@@ -33,6 +33,10 @@ pub(crate) trait MemberVisitor {
     fn metadata(&mut self, entry: &Entry, content: &[u8]) -> Result<()>;
     /// A file of `templates/`, by its name there.
     fn template(&mut self, entry: &Entry, name: &[u8], content: &[u8]) -> Result<()>;
+    /// The content of `config.json`. Most uses of an image do without it.
+    fn config(&mut self, _entry: &Entry, _content: &[u8]) -> Result<()> {
+        Ok(())
+    }
     /// A member of the root file system; its path is relative to the root, and the root's own is
     /// empty. `sparse` says where a file has data, if it has holes.
     fn rootfs(&mut self, entry: &Entry, sparse: Option<&SparseMap>) -> Result<()>;
@@ -204,6 +208,10 @@ pub(super) fn show_member(
             let bytes = content.whole(&entry, limits.metadata, "metadata")?;
             visitor.metadata(&entry, &bytes)?;
             layout.metadata(bytes)
+        }
+        MemberPlace::Config => {
+            let bytes = content.whole(&entry, limits.metadata, "metadata")?;
+            visitor.config(&entry, &bytes)
         }
         MemberPlace::Template(name) => {
             let bytes = content.whole(&entry, limits.template_file, "template_file")?;

@@ -80,7 +80,7 @@ architectures! {
     /// 32-bit x86.
     I686 = "i686", "i386", ["i386", "i586", "386", "x86", "generic_32"];
     /// 64-bit x86.
-    X86_64 = "x86_64", "amd64", ["amd64", "generic_64", "x86_64_v1", "x86_64_v2", "x86_64_v3", "x86_64_v4"];
+    X86_64 = "x86_64", "amd64", ["amd64", "amd64v3", "generic_64", "x86_64_v1", "x86_64_v2", "x86_64_v3", "x86_64_v4"];
     /// 32-bit ARM without hardware floating point.
     Armv6l = "armv6l", "armel", ["armel", "arm"];
     /// 32-bit ARM with hardware floating point.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`Metadata`] | the whole file; start here |
 //! | [`Properties`] | its ordered texts: `os`, `release`, `description`, `requirements.*` |
+//! | [`Requirement`] | a property `requirements.*`, and what an instance needs by it |
 //! | [`TemplateRule`] | an entry of `templates`: which file of an instance is written, when, from which template |
 //! | [`Architecture`], [`ImageType`] | values with the names that LXD's API, simplestreams and the kernel use |
 //!
@@ -33,8 +34,11 @@ mod flat_map;
 mod image_type;
 mod properties;
 mod read;
+mod requirements;
 mod rule;
 mod serialize;
+#[cfg(feature = "simplestreams")]
+mod stream_config;
 mod write;
 mod yaml;
 
@@ -44,5 +48,8 @@ pub use document::Metadata;
 pub(crate) use flat_map::{FlatValue, parse_flat_map};
 pub use image_type::ImageType;
 pub use properties::Properties;
+pub use requirements::Requirement;
 pub use rule::TemplateRule;
+#[cfg(feature = "simplestreams")]
+pub(crate) use stream_config::StreamConfig;
 pub(crate) use yaml::decode_base64;

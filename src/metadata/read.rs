@@ -152,7 +152,7 @@ fn add_missing<F: Clone + PartialEq>(fields: &mut Vec<F>, known: &[F]) {
 }
 
 /// The entries of a map; null counts as an empty map.
-fn entries<'a>(node: &'a Node, path: KeyPath<'_>) -> Result<&'a [MappingEntry]> {
+pub(super) fn entries<'a>(node: &'a Node, path: KeyPath<'_>) -> Result<&'a [MappingEntry]> {
     match &node.content {
         NodeContent::Mapping(entries) => Ok(entries),
         _ if node.is_null() => Ok(&[]),
@@ -161,7 +161,7 @@ fn entries<'a>(node: &'a Node, path: KeyPath<'_>) -> Result<&'a [MappingEntry]> 
 }
 
 /// A scalar as text, exactly as it is spelled in the file.
-fn text(node: &Node, path: KeyPath<'_>) -> Result<String> {
+pub(super) fn text(node: &Node, path: KeyPath<'_>) -> Result<String> {
     let NodeContent::Scalar(scalar) = &node.content else {
         return Err(path.malformed(node.location, format!("a text belongs here, not {}", node.kind())));
     };
@@ -174,7 +174,7 @@ fn text(node: &Node, path: KeyPath<'_>) -> Result<String> {
 }
 
 /// A list of texts.
-fn texts(node: &Node, path: KeyPath<'_>) -> Result<Vec<String>> {
+pub(super) fn texts(node: &Node, path: KeyPath<'_>) -> Result<Vec<String>> {
     let NodeContent::Sequence(items) = &node.content else {
         return Err(path.malformed(node.location, format!("a list belongs here, not {}", node.kind())));
     };
@@ -182,7 +182,7 @@ fn texts(node: &Node, path: KeyPath<'_>) -> Result<Vec<String>> {
 }
 
 /// A map of texts.
-fn text_map(node: &Node, path: KeyPath<'_>) -> Result<Properties> {
+pub(super) fn text_map(node: &Node, path: KeyPath<'_>) -> Result<Properties> {
     let pairs = entries(node, path)?
         .iter()
         .map(|entry| Ok((entry.key.clone(), text(&entry.value, path.key(&entry.key))?)))

@@ -81,6 +81,9 @@ pub(crate) struct ImagePost {
     /// Only empty or `none` is supported: an image is stored as it is.
     #[serde(deserialize_with = "nullable")]
     pub(crate) compression_algorithm: String,
+    /// The form of an image that is made here: empty, `unified` or `split`.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) format: String,
     /// Where the image comes from.
     pub(crate) source: Option<ImageSource>,
 }
@@ -119,6 +122,15 @@ pub(crate) struct ImageSource {
     /// `container` or `virtual-machine`; empty for either.
     #[serde(deserialize_with = "nullable")]
     pub(crate) image_type: String,
+    /// The name of a registry, in place of server and protocol.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) image_registry: String,
+    /// The project of the image there; empty for `default`.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) project: String,
+    /// Whether the image also gets the aliases that it has there.
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) copy_aliases: bool,
 }
 
 /// The body of `POST /1.0/images/FINGERPRINT/export`: the server that the image is to be sent to.

@@ -180,6 +180,15 @@ pub struct Image {
     /// When it was added to the server.
     #[serde(default, deserialize_with = "time_in", serialize_with = "time_out")]
     pub uploaded_at: Option<i64>,
+    /// The code name of the release, like `noble`; LXD since 6.8 (`image_extended_metadata`).
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    pub release_codename: String,
+    /// The title of the release, like `24.04 LTS`; LXD since 6.8.
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    pub release_title: String,
+    /// The members of a cluster that have a copy; Incus (`image_locations`).
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    pub locations: Vec<String>,
 }
 
 /// The fields of an image that `PUT` and `PATCH` change. `None` means that the request does not have the field.

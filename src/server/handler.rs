@@ -10,10 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Result;
+use crate::server::api::rest::{ApiExtension, EXTENSIONS};
 use crate::server::api::{metrics, simplestreams};
 use crate::server::core::fleet::Fleet;
 use crate::server::core::notes::Notes;
 use crate::server::core::operations::Operations;
+use crate::server::core::quota::Quotas;
 use crate::server::core::tokens::TokenStore;
 use crate::server::core::upstream_cache::UpstreamCache;
 use crate::server::core::verified::Verified;
@@ -68,6 +70,8 @@ pub struct Handler {
     pub(crate) metrics: metrics::Metrics,
     /// The index of the public images, as it was last made.
     pub(crate) public: public::Kept,
+    /// What clients upload, and how much of it they may.
+    pub(crate) quotas: Arc<Quotas>,
     /// Log messages that belong to no request. Shared with bodies that are generated while they are
     /// sent.
     pub(crate) notes: Arc<Notes>,
@@ -96,6 +100,7 @@ impl Handler {
             streams: simplestreams::Streams::default(),
             metrics: metrics::Metrics::default(),
             public: public::Kept::default(),
+            quotas: Arc::default(),
             notes,
         }
     }
@@ -168,6 +173,17 @@ impl Handler {
             // Best effort: the client has its image.
             let _ = self.store.mark_used(&image.fingerprint);
         }
+    }
+
+    /// The API extensions that touch images: those that every server claims, and those that it does not, with the reason.
+    ///
+    /// ```
+    /// use lxd_image::server::Handler;
+    ///
+    /// assert!(Handler::api_extensions().any(|extension| extension.name == "etag" && extension.claimed));
+    /// ```
+    pub fn api_extensions() -> impl Iterator<Item = ApiExtension> {
+        EXTENSIONS.iter().copied()
     }
 
     /// The routes of every server, in the order in which their patterns are tried.

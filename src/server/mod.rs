@@ -53,7 +53,8 @@ mod routes;
 mod web;
 
 pub use self::core::redirect::Redirect;
-pub use self::core::transfer::{ImageTransfer, Pull, Push};
+pub use self::core::transfer::{ImageTransfer, Pull, Push, Registry};
+pub use api::rest::ApiExtension;
 pub use handler::{Handler, RouteInfo};
 pub use message::{Body, Check, Chunks, Client, Piece, Pieces, Request, Response};
 pub use net::{Listener, ListenerOptions, ServerCertificate, TrustedClients};

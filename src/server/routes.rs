@@ -186,6 +186,16 @@ pub(crate) const ROUTES: &[Route] = &[
     route(Post, "/1.0/images/{fingerprint}/refresh", Trusted, rest::refresh_image),
     // An untrusted client learns nothing of which actions there are.
     route(Any, "/1.0/images/{fingerprint}/{action}", Trusted, rest::not_found),
+    // Names of LXD 6 for the servers that images come from.
+    route(Read, "/1.0/image-registries", Trusted, rest::list_registries),
+    route(Post, "/1.0/image-registries", Trusted, rest::change_registry),
+    route(Read, "/1.0/image-registries/{name}", Trusted, rest::get_registry),
+    route(Put, "/1.0/image-registries/{name}", Trusted, rest::change_registry),
+    route(Patch, "/1.0/image-registries/{name}", Trusted, rest::change_registry),
+    route(Post, "/1.0/image-registries/{name}", Trusted, rest::change_registry),
+    route(Delete, "/1.0/image-registries/{name}", Trusted, rest::change_registry),
+    route(Read, "/1.0/image-registries/{name}/images", Trusted, rest::list_registry_images),
+    route(Any, "/1.0/image-registries/{name}/{action...}", Trusted, rest::not_found),
     route(Read, "/1.0/operations", Trusted, rest::list_operations),
     route(Read, "/1.0/operations/{id}", OperationToken, rest::get_operation),
     route(Delete, "/1.0/operations/{id}", Trusted, rest::cancel_operation),

@@ -31,6 +31,8 @@ pub struct AddOptions {
     /// Negated, so that the derived default is right.
     no_default_alias: bool,
     properties: Properties,
+    /// The key of the product, in place of the one made of the properties.
+    product: Option<String>,
     expected: Option<Fingerprint>,
     delta_from: usize,
     statements: Vec<u8>,
@@ -74,6 +76,19 @@ impl AddOptions {
     /// `InvalidInput` for a NUL in either text.
     pub fn property(mut self, key: impl Into<String>, value: impl Into<String>) -> Result<Self> {
         self.properties.set(key, value)?;
+        Ok(self)
+    }
+
+    /// Sets the key of its product, which is `OS:RELEASE:VARIANT:ARCHITECTURE` otherwise.
+    ///
+    /// # Errors
+    /// `InvalidInput` for an empty key and one with a control character.
+    pub fn product_name(mut self, key: impl Into<String>) -> Result<Self> {
+        let key = key.into();
+        if key.trim().is_empty() || key.chars().any(char::is_control) {
+            return Err(Error::invalid("the name of a product can't be empty, and has no control characters"));
+        }
+        self.product = Some(key);
         Ok(self)
     }
 
@@ -186,6 +201,9 @@ impl TreeWriter {
             first,
             rootfs,
         );
+        if let Some(key) = &options.product {
+            publication.product.clone_from(key);
+        }
         if !options.no_default_alias {
             publication.aliases.push(default_alias(&publication.properties));
         }

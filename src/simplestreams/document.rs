@@ -192,8 +192,14 @@ impl TreeWriter {
         self.replace(&format!("{PRIVATE}/{RETIRED}"), &text)
     }
 
-    /// Replaces a document atomically and durably.
+    /// Replaces a document atomically and durably, and its packed form after it, if the tree has packed ones.
     pub(super) fn replace(&self, name: &str, text: &[u8]) -> Result<()> {
+        self.replace_one(name, text)?;
+        self.replace_packed(name, text)
+    }
+
+    /// Replaces one file atomically and durably.
+    pub(super) fn replace_one(&self, name: &str, text: &[u8]) -> Result<()> {
         let path = self.tree.root.join(name);
         let staged = self.tree.root.join(STAGING).join("document");
         let written = || -> std::io::Result<()> {

@@ -2,7 +2,7 @@
 //! tools of simplestreams.
 //!
 //! A [`Tree`] reads a directory; a [`TreeWriter`], of which there is one at a time, changes it: [`add`](TreeWriter::add),
-//! [`remove`](TreeWriter::remove), [`prune`](TreeWriter::prune). [`Tree::verify`] reads every file and reports what is wrong.
+//! [`remove`](TreeWriter::remove), [`prune`](TreeWriter::prune), [`build`](TreeWriter::build). [`Tree::verify`] reads every file and reports what is wrong.
 //!
 //! The web server knows nothing of this code, so every intermediate state must be a valid tree for readers that hold an old list:
 //!
@@ -34,18 +34,23 @@
 //! | `streams/v1/images.json` | the list of products; replacing it publishes and withdraws images |
 //! | `streams/v1/*.sjson`, `*.json.gpg`, `*.json.minisig` | signed forms of both, if the tree is signed ([`TreeOptions::sign_with`]) |
 //! | `images/SHA256.SUFFIX` | files of images, each named by its own digest |
+//! | `images/DISTRO/RELEASE/ARCH/VARIANT/VERSION/` | files of images that others put there, listed by [`build`](TreeWriter::build) |
+//! | `streams/v1/*.json.gz` | the same documents, packed, in a tree that was built |
 //! | `.lxd-image/` | private: the lock of the writer, staged files, and which files were withdrawn when |
 
 mod add;
+mod build;
 mod deltas;
 mod document;
 mod files;
+mod packed;
 mod prune;
 mod signing;
 mod tree;
 mod verify;
 
 pub use add::{AddOptions, Added};
+pub use build::{BuildOptions, BuiltTree};
 pub use deltas::AddedDelta;
 pub use prune::{PruneOptions, PrunedTree};
 pub use tree::{Tree, TreeOptions, TreeWriter};

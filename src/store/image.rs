@@ -434,6 +434,12 @@ impl Serialize for StoredImage {
         map.serialize_entry("created_at", &rfc3339(Some(self.created_at)))?;
         map.serialize_entry("last_used_at", &rfc3339(self.last_used_at))?;
         map.serialize_entry("uploaded_at", &rfc3339(Some(self.uploaded_at)))?;
+        // Fields of LXD since 6.8 (`image_extended_metadata`).
+        for key in ["release_codename", "release_title"] {
+            if let Some(value) = self.properties.get(key).filter(|value| !value.is_empty()) {
+                map.serialize_entry(key, value)?;
+            }
+        }
         map.end()
     }
 }

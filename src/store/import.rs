@@ -47,6 +47,8 @@ pub struct ImportOptions {
     source_properties: Properties,
     exact_properties: bool,
     expected: Option<Fingerprint>,
+    /// Whether nothing is told of an image with the expected fingerprint before the bytes have proved to be it.
+    unproven: bool,
     expires_at: Option<i64>,
     file_name: Option<String>,
     source_file_name: Option<String>,
@@ -167,6 +169,15 @@ impl ImportOptions {
     #[must_use]
     pub fn expected_fingerprint(mut self, fingerprint: Fingerprint) -> Self {
         self.expected = Some(fingerprint);
+        self
+    }
+
+    /// For clients that are not trusted: an expected fingerprint is only compared. That the store has the image is told
+    /// to a client that sent its bytes, and not to one that guessed its fingerprint.
+    #[cfg(feature = "server")]
+    #[must_use]
+    pub(crate) fn unproven_fingerprint(mut self) -> Self {
+        self.unproven = true;
         self
     }
 
@@ -396,6 +407,12 @@ impl Store {
         self.publish_import(staged, options)
     }
 
+    /// The bytes that one upload may fill; `None` where that is not known.
+    #[cfg(feature = "server")]
+    pub(crate) fn staging_space(&self) -> Result<Option<u64>> {
+        self.scratch.space()
+    }
+
     /// The image of the store that has the same bytes as `source`, found by hashing without writing anything.
     ///
     /// Only files are hashed (a stream can be read once), and only if the store has an image of the same size.
@@ -445,7 +462,7 @@ impl Store {
                 }
             }
         }
-        if let Some(expected) = &options.expected
+        if let Some(expected) = &options.expected.filter(|_| !options.unproven)
             && let Some(there) = self.catalog.image(expected)?
             && !(options.add_aliases || there.cached && !options.cached)
         {

@@ -78,6 +78,14 @@ impl Scratch {
         })
     }
 
+    /// The bytes that one upload may fill: what is free but a twentieth, so that a disk is never filled to its last byte by
+    /// it. `None` where that is not known.
+    #[cfg(feature = "server")]
+    pub(crate) fn space(&self) -> Result<Option<u64>> {
+        let free = self.files.space().map_err(|error| Error::io("the free space can't be told", error))?;
+        Ok(free.map(|free| free - free / 20))
+    }
+
     /// The name of the staged file that the `holder` of a note means, if it is in this scratch.
     pub(crate) fn own<'a>(&self, holder: &'a str) -> Option<&'a str> {
         holder.strip_prefix(&*self.id)?.strip_prefix('/').filter(|name| !name.contains(['/', '\0']))

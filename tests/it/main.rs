@@ -13,6 +13,8 @@ mod losses;
 mod metadata;
 #[cfg(any(feature = "remote", feature = "server"))]
 mod multipart;
+#[cfg(feature = "cli")]
+mod newest;
 mod peers;
 #[cfg(feature = "remote")]
 mod remote;

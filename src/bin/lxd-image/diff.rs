@@ -2,7 +2,7 @@
 //!
 //! Differences are printed while they are found, sorted by path, and never collected: the comparison of two large
 //! images needs constant memory (`Limits::diff_memory`, beyond which it sorts on disk). JSON is written element by
-//! element so that the whole is one valid list. Only the compact table waits for the last row, because its columns are
+//! element so that the whole is one valid list. Tables without lines and in Markdown wait for the last row, because their columns are
 //! as wide as the widest cell.
 //!
 //! Exit statuses are those of diff(1): 0 for equal content, 1 for differences, 2 for an error.
@@ -98,8 +98,8 @@ impl DifferencePrinter<'_> {
             _ => self.rows.push(row(difference)),
         }
         self.any = true;
-        // A compact table must wait for all rows: its columns are as wide as the widest cell.
-        if self.text.len() >= 64 << 10 || (self.rows.len() >= ROWS_PER_BATCH && *self.format != Format::Compact) {
+        // Some formats must wait for all rows: columns are as wide as the widest cell, and a header stands once.
+        if self.text.len() >= 64 << 10 || (self.rows.len() >= ROWS_PER_BATCH && !self.format.needs_all_rows()) {
             self.write()?;
         }
         Ok(())

@@ -159,6 +159,18 @@ fn for_people(image: &StoredImage) -> String {
         "Properties:".to_owned(),
     ];
     lines.extend(image.properties.iter().map(|(key, value)| format!("    {}: {}", safe(key), safe(value))));
+    let requirements: Vec<String> = image
+        .properties
+        .requirements()
+        .map(|requirement| {
+            let meaning = requirement.meaning().unwrap_or("no daemon is known to check it");
+            format!("    {}={}: {meaning}", safe(requirement.name), safe(requirement.value))
+        })
+        .collect();
+    if !requirements.is_empty() {
+        lines.push("Requirements:".to_owned());
+        lines.extend(requirements);
+    }
     lines.push("Aliases:".to_owned());
     lines.extend(image.aliases.iter().map(|alias| match alias.description.as_str() {
         "" => format!("    - {}", safe(&alias.name)),

@@ -110,6 +110,9 @@ fn facts(image: &Image, verified: &VerifyReport) -> Map<String, Value> {
             .collect();
         facts.insert("rules".into(), Value::Object(rules));
     }
+    if let Some(config) = &verified.config_json {
+        facts.insert("config_json".into(), config_facts(config));
+    }
     let templates: Vec<String> = verified.templates.iter().map(|name| Escaped(name).to_string()).collect();
     facts.insert("templates".into(), json!(templates));
     if let Some(disk) = &verified.disk {
@@ -136,6 +139,18 @@ fn facts(image: &Image, verified: &VerifyReport) -> Map<String, Value> {
         facts.insert("strays".into(), json!(strays));
     }
     facts
+}
+
+/// What Incus takes of a `config.json` into the configuration of an instance: `oci.entrypoint`, `oci.cwd`, `oci.uid` and
+/// `oci.gid`.
+fn config_facts(config: &[u8]) -> Value {
+    let Ok(config) = serde_json::from_slice::<Value>(config) else {
+        return json!("it is no JSON");
+    };
+    let process = |pointer: &str| config.pointer(&format!("/process{pointer}")).cloned().unwrap_or_default();
+    json!({
+        "entrypoint": process("/args"), "cwd": process("/cwd"), "uid": process("/user/uid"), "gid": process("/user/gid"),
+    })
 }
 
 /// Seconds since 1970 as LXD's API writes times (RFC 3339, UTC); the number itself outside of the calendar's range.

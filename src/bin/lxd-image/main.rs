@@ -65,6 +65,7 @@ mod shell;
 mod signals;
 mod signing;
 mod simplestreams;
+mod simplestreams_build;
 mod statement;
 mod store;
 mod store_verbs;

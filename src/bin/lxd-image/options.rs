@@ -41,8 +41,8 @@ fn limit_help() -> String {
 #[derive(Args)]
 #[command(next_help_heading = HEADING)]
 pub(crate) struct Global {
-    /// The format of results: table (the default), json, yaml, csv, compact, or a Jinja template such as '{{
-    /// fingerprint }}'
+    /// The format of results: table (the default), json, yaml, csv, compact, markdown, or a Jinja template such as '{{
+    /// fingerprint }}'; `,noheader` behind it leaves the header of a list out, `csv,header` adds one
     #[arg(short, long, global = true, value_name = "FORMAT", help_heading = HEADING)]
     pub(crate) format: Option<Format>,
     /// When to show progress

@@ -8,10 +8,14 @@
 //! --format        one record                    several records
 //! table           indented lines                table with header and lines, as `lxc` draws it
 //! compact         indented lines                table without lines
+//! markdown        table of keys and values      table with header
 //! csv             key and value per line        rows without header
 //! json, yaml      an object                     a list of objects
 //! '{{ key }}'     the template once             the template once per record
 //! ```
+//!
+//! As with `lxc` and `incus`, `,noheader` behind table, compact and markdown leaves the header of a list out, and
+//! `,header` behind csv adds one.
 //!
 //! Standard output is written in pieces that never block for longer than one poll, so that Ctrl-C works while a pager
 //! or a slow pipe does not read.
@@ -43,8 +47,62 @@ pub(crate) enum Format {
     Csv,
     /// The table without lines.
     Compact,
+    /// A table in Markdown, as GitHub and others read it.
+    Markdown,
+    /// A list in a layout whose header is there or missing against the layout's default.
+    List { layout: Layout, header: bool },
     /// A Jinja template, rendered once per record.
     Jinja(String),
+}
+
+/// The layouts of a list that have columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layout {
+    Table,
+    Compact,
+    Markdown,
+    Csv,
+}
+
+impl Layout {
+    /// The layout with or without its header; the plain format where that is its default.
+    fn with_header(self, header: bool) -> Format {
+        match (self, header) {
+            (Self::Table, true) => Format::Table,
+            (Self::Compact, true) => Format::Compact,
+            (Self::Markdown, true) => Format::Markdown,
+            (Self::Csv, false) => Format::Csv,
+            (layout, header) => Format::List { layout, header },
+        }
+    }
+}
+
+impl Format {
+    /// Whether a list must be printed in one piece: its columns are as wide as the widest cell, or it has a header.
+    pub(crate) fn needs_all_rows(&self) -> bool {
+        matches!(self, Self::Compact | Self::Markdown | Self::List { .. })
+    }
+
+    /// A format with `,header` or `,noheader` behind it.
+    fn of_words(format: &str, header: bool) -> std::result::Result<Self, String> {
+        let layout = match format {
+            "table" => Layout::Table,
+            "compact" => Layout::Compact,
+            "markdown" => Layout::Markdown,
+            "csv" => Layout::Csv,
+            "json" | "yaml" => return Err(format!("`{format}` has no header: write `{format}` alone")),
+            other => return Err(unknown(other)),
+        };
+        Ok(layout.with_header(header))
+    }
+}
+
+/// The sentence for a format that does not exist.
+fn unknown(format: &str) -> String {
+    format!(
+        "unknown format `{format}`: table, json, yaml, csv, compact, markdown (with `,header` or `,noheader`), or a text \
+         with {{{{ key }}}}"
+    )
 }
 
 impl FromStr for Format {
@@ -58,12 +116,13 @@ impl FromStr for Format {
             "yaml" => Self::Yaml,
             "csv" => Self::Csv,
             "compact" => Self::Compact,
+            "markdown" => Self::Markdown,
             template if template.contains("{{") || template.contains("{%") => Self::Jinja(template.to_owned()),
-            other => {
-                return Err(format!(
-                    "unknown format `{other}`: table, json, yaml, csv, compact, or a text with {{{{ key }}}}"
-                ));
-            }
+            other => match other.split_once(',') {
+                Some((format, "header")) => Self::of_words(format, true)?,
+                Some((format, "noheader")) => Self::of_words(format, false)?,
+                _ => return Err(unknown(other)),
+            },
         })
     }
 }
@@ -136,7 +195,7 @@ impl Write for Stdout {
 pub(crate) fn value(name: &str, text: &str, format: &Format) -> Result<()> {
     match format {
         Format::Table | Format::Compact | Format::Csv => line(text),
-        Format::Json | Format::Yaml | Format::Jinja(_) => {
+        Format::Json | Format::Yaml | Format::Jinja(_) | Format::Markdown | Format::List { .. } => {
             let one = std::iter::once((name.to_owned(), Value::from(text)));
             show(Records::One(one.collect()), format)
         }
@@ -151,8 +210,16 @@ pub(crate) fn show(facts: Records, format: &Format) -> Result<()> {
     let text = match format {
         Format::Json => json(&into_value(facts))? + "\n",
         Format::Yaml => to_yaml(&into_value(facts), 0),
-        Format::Table | Format::Compact => table(facts, *format == Format::Compact),
-        Format::Csv => csv(facts)?,
+        Format::Table | Format::Compact => table(facts, *format == Format::Compact, true),
+        Format::Csv => csv(facts, false)?,
+        Format::Markdown => markdown(facts, true),
+        Format::List { .. } if matches!(facts, Records::One(_)) => {
+            let sentence = "`header` and `noheader` are for lists, and this is a single record";
+            return Err(Error::new(ErrorKind::InvalidInput, sentence));
+        }
+        Format::List { layout: Layout::Csv, header } => csv(facts, *header)?,
+        Format::List { layout: Layout::Markdown, header } => markdown(facts, *header),
+        Format::List { layout, header } => table(facts, *layout == Layout::Compact, *header),
         Format::Jinja(template) => jinja(facts, template)?,
     };
     write(text.as_bytes())
@@ -177,7 +244,7 @@ fn into_value(facts: Records) -> Value {
 }
 
 /// A table as `lxc` draws it, or without lines for `compact`; a single record as indented lines.
-fn table(facts: Records, compact: bool) -> String {
+fn table(facts: Records, compact: bool, header: bool) -> String {
     let mut table = Table::new();
     table.load_style(if compact { presets::NOTHING } else { LXC });
     match facts {
@@ -189,7 +256,13 @@ fn table(facts: Records, compact: bool) -> String {
             return text;
         }
         Records::Many(columns, rows) => {
-            table.set_header(columns.iter().map(|column| column.to_uppercase()));
+            if header {
+                table.set_header(columns.iter().map(|column| column.to_uppercase()));
+            }
+            // Without a header and without rows there is nothing that lines could be drawn around.
+            if !header && rows.is_empty() {
+                return String::new();
+            }
             for row in rows {
                 table.add_row(columns.iter().map(|column| cell(column, row.get(*column))));
             }
@@ -255,9 +328,56 @@ fn cell(column: &str, value: Option<&Value>) -> String {
     }
 }
 
-/// Rows without a header, as `lxc image list --format csv` prints them (RFC 4180 quoting); a single record as key and
-/// value.
-fn csv(facts: Records) -> Result<String> {
+/// A table in Markdown; a single record as a table of keys and values.
+///
+/// The columns are aligned for people who read the text as it is. A header must be there for Markdown to see a table:
+/// without one the rows are for pasting below another's.
+fn markdown(facts: Records, header: bool) -> String {
+    let (head, rows): (Vec<String>, Vec<Vec<String>>) = match facts {
+        Records::One(facts) => {
+            let rows =
+                facts.into_iter().map(|(key, value)| vec![in_markdown(&escaped(&key)), markdown_cell(&key, &value)]);
+            (vec!["KEY".to_owned(), "VALUE".to_owned()], rows.collect())
+        }
+        Records::Many(columns, rows) => {
+            let cells = |row: Map<String, Value>| {
+                columns.iter().map(|column| markdown_cell(column, row.get(*column).unwrap_or(&Value::Null))).collect()
+            };
+            (columns.iter().map(|column| column.to_uppercase()).collect(), rows.into_iter().map(cells).collect())
+        }
+    };
+    let widths: Vec<usize> = (0..head.len())
+        .map(|at| {
+            let cells = rows.iter().filter_map(|row| row.get(at)).chain(head.get(at).filter(|_| header));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0).max(3)
+        })
+        .collect();
+    let line = |cells: &[String]| {
+        let cells = cells.iter().zip(&widths).map(|(cell, width)| format!(" {cell:width$} |"));
+        format!("|{}\n", cells.collect::<String>())
+    };
+    let mut text = String::new();
+    if header {
+        text.push_str(&line(&head));
+        text.push_str(&format!("|{}\n", widths.iter().map(|width| "-".repeat(width + 2) + "|").collect::<String>()));
+    }
+    rows.iter().for_each(|row| text.push_str(&line(row)));
+    text
+}
+
+/// A cell of a Markdown table: lines become `<br>`, since a row is one line of text.
+fn markdown_cell(column: &str, value: &Value) -> String {
+    cell(column, Some(value)).lines().map(in_markdown).collect::<Vec<_>>().join("<br>")
+}
+
+/// Text that neither ends its cell nor begins HTML of its own.
+fn in_markdown(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('|', "\\|").replace('<', "&lt;")
+}
+
+/// Rows, by default without a header, as `lxc image list --format csv` prints them (RFC 4180 quoting); a single record as
+/// key and value.
+fn csv(facts: Records, header: bool) -> Result<String> {
     let mut writer = csv::WriterBuilder::new().from_writer(Vec::new());
     match facts {
         Records::One(facts) => {
@@ -266,6 +386,9 @@ fn csv(facts: Records) -> Result<String> {
             }
         }
         Records::Many(columns, rows) => {
+            if header {
+                writer.write_record(columns.iter().map(|column| column.to_uppercase())).map_err(unexpected)?;
+            }
             for row in rows {
                 writer.write_record(columns.iter().map(|column| cell(column, row.get(*column)))).map_err(unexpected)?;
             }

@@ -71,6 +71,25 @@ pub(crate) struct Source<'a> {
     pub(crate) disk: &'a DiskInput,
 }
 
+/// Refuses a directory with a part of an image that is a symbolic link.
+///
+/// Such a directory may come from an archive of somebody else that `tar` unpacked. Following `rootfs -> /` or
+/// `metadata.yaml -> /etc/shadow` would publish files of this machine.
+///
+/// # Errors
+/// `UnsafePath` for a link.
+fn refuse_links(directory: &Path) -> Result<()> {
+    for name in ["metadata.yaml", "config.json", "templates", "rootfs", "rootfs.img"] {
+        let path = directory.join(name);
+        if std::fs::symlink_metadata(&path).is_ok_and(|about| about.is_symlink()) {
+            return Err(Error::new(ErrorKind::UnsafePath, format!("`{name}` is a symbolic link"))
+                .with_hint("name the root file system itself, and the metadata with `--metadata`")
+                .in_file(path));
+        }
+    }
+    Ok(())
+}
+
 /// Packs a directory and imports the image in one step.
 ///
 /// Without `metadata` the directory is an instance's: a `rootfs.img` makes it a virtual machine, else `rootfs` is the
@@ -86,6 +105,9 @@ pub(crate) fn directory(
     session: &Session,
 ) -> Result<StoredImage> {
     let Source { path: directory, metadata, tree, disk } = *source;
+    if metadata.is_none() {
+        refuse_links(directory)?;
+    }
     let (metadata_path, rootfs) = match metadata {
         Some(metadata) => (metadata.to_path_buf(), directory.to_path_buf()),
         None => {
@@ -108,6 +130,15 @@ pub(crate) fn directory(
     packing = disk.apply(tree.apply(packing)?)?;
     if let Some(compression) = compression {
         packing = packing.compression(compression);
+    }
+    let config = directory.join("config.json");
+    if metadata.is_none() && std::fs::symlink_metadata(&config).is_ok_and(|about| about.is_file()) {
+        let bytes = signals::read(&config, session.limits.metadata.saturating_add(1)).map_err(|error| {
+            or_cancelled(error, |error| {
+                Error::new(ErrorKind::Io, "it can't be read").with_source(error).in_file(&config)
+            })
+        })?;
+        packing = packing.config_json(bytes)?;
     }
     let templates = directory.join("templates");
     if metadata.is_none() && templates.is_dir() {

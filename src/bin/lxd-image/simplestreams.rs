@@ -41,6 +41,7 @@ enum Verb {
     Remove(Remove),
     Verify(Verify),
     Prune(Prune),
+    Build(crate::simplestreams_build::Build),
     GenerateMetadata(GenerateMetadata),
 }
 
@@ -62,6 +63,9 @@ struct Add {
     /// A property, which overrides the image's own: os, release, variant, … (repeatable)
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     property: Vec<(String, String)>,
+    /// The name of its product (default: os:release:variant:architecture)
+    #[arg(long, value_name = "NAME")]
+    product_name: Option<String>,
     /// The fingerprint that the image must have
     #[arg(long, value_name = "HEX")]
     fingerprint: Option<String>,
@@ -109,6 +113,9 @@ struct Prune {
     /// How many versions of each product stay in the list (default: all)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     keep: Option<u32>,
+    /// How many versions older than the newest stay in the list, as `incus-simplestreams prune` counts
+    #[arg(short, long, value_name = "N", conflicts_with = "keep")]
+    retention: Option<u32>,
     /// Show what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,
@@ -152,6 +159,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         Verb::Remove(verb) => Ok(remove(verb, session)?),
         Verb::Verify(verb) => verify(verb, session),
         Verb::Prune(verb) => Ok(prune(verb, session)?),
+        Verb::Build(verb) => crate::simplestreams_build::run(verb, session),
         Verb::GenerateMetadata(verb) => Ok(generate_metadata(verb, session)?),
     }
 }
@@ -173,6 +181,9 @@ fn add(arguments: &Add, session: &Session) -> Result<()> {
     }
     for (key, value) in &arguments.property {
         options = options.property(key, value)?;
+    }
+    if let Some(key) = &arguments.product_name {
+        options = options.product_name(&**key)?;
     }
     if let Some(digits) = &arguments.fingerprint {
         options = options.expected_fingerprint(digits.parse()?);
@@ -324,7 +335,7 @@ fn verify(arguments: &Verify, session: &Session) -> Result<(), Failure> {
 /// Files that left the list more recently stay, because clients may still have the old list.
 fn prune(arguments: &Prune, session: &Session) -> Result<()> {
     let mut options = PruneOptions::new().dry_run(arguments.dry_run);
-    if let Some(keep) = arguments.keep {
+    if let Some(keep) = arguments.keep.or(arguments.retention.map(|older| older.saturating_add(1))) {
         options = options.keep(usize::try_from(keep).unwrap_or(usize::MAX));
     }
     let tree = arguments.signing.apply(session.tree_options(), session)?.open(&arguments.directory)?;

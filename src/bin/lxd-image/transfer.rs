@@ -10,9 +10,11 @@ use std::sync::Arc;
 use lxd_image::remote::{
     Certificate, ClientOptions, Lxd, Protocol, Remote, RemoteRefresh, Settings, Trust, Wanted, fetch, vouched,
 };
-use lxd_image::server::{ImageTransfer, Pull, Push};
-use lxd_image::store::{ImportOptions, RefreshOptions, Refreshed, Store, StoredImage, UpdateSource};
-use lxd_image::{Architecture, Error, ErrorKind, Fingerprint, FingerprintPrefix, ImageType, Limits, Monitor, Result};
+use lxd_image::server::{ImageTransfer, Pull, Push, Registry};
+use lxd_image::store::{Alias, ImportOptions, RefreshOptions, Refreshed, Store, StoredImage, UpdateSource};
+use lxd_image::{
+    Architecture, Error, ErrorKind, Fingerprint, FingerprintPrefix, ImageType, Limits, Monitor, Omitted, Result,
+};
 
 /// Implements the server's transfer trait with this program's remotes.
 pub(crate) struct RemoteTransfer {
@@ -115,6 +117,23 @@ impl ImageTransfer for RemoteTransfer {
         }
     }
 
+    fn registries(&self) -> Result<Vec<Registry>> {
+        let remotes = self.settings.remotes()?.into_iter();
+        let listed = remotes.filter(|(_, known)| known.protocol.is_rest() || known.protocol == Protocol::Simplestreams);
+        Ok(listed
+            .map(|(name, known)| {
+                let mut registry = Registry::new(&*name, known.url.to_string(), known.protocol);
+                registry.public = known.public;
+                registry.builtin = Settings::is_well_known(&name, &known.url);
+                registry
+            })
+            .collect())
+    }
+
+    fn registry_images(&self, name: &str, monitor: &Monitor) -> Result<Vec<StoredImage>> {
+        self.settings.connect(name, self.client.clone())?.list(monitor)
+    }
+
     fn pull(&self, pull: &Pull, store: &Store, options: ImportOptions) -> Result<StoredImage> {
         self.pull_from(pull, store, options).map_err(|error| match &pull.secret {
             Some(secret) => error.without_secret(secret),
@@ -177,7 +196,17 @@ impl RemoteTransfer {
         if let Some(seconds) = found.expires_at.filter(|_| pull.expires_at.is_none()) {
             options = options.expires_at(seconds);
         }
-        let options = described(&found, source.image_type(found.image_type), options.auto_update(pull.auto_update));
+        let mut options = described(&found, source.image_type(found.image_type), options.auto_update(pull.auto_update));
+        for alias in found.aliases.iter().filter(|_| pull.copy_aliases) {
+            match Alias::new(&*alias.name) {
+                Ok(valid) => options = options.alias(valid.described(&*alias.description)),
+                Err(error) => {
+                    let part = format!("alias `{}`", alias.name.chars().take(64).collect::<String>());
+                    let what = Omitted::Dropped { part: part.into(), reason: error.message().to_owned().into() };
+                    options.monitored().omit(found.fingerprint.to_string(), what);
+                }
+            }
+        }
         let options = vouched(&*remote, &found, options)?;
         // For an image that is here already only its catalog row changes; no bytes are read.
         match store.adopt(&found.fingerprint, &options) {

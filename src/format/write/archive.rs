@@ -319,6 +319,10 @@ impl MemberVisitor for ImageWriter {
         self.small_file(entry, b"metadata.yaml", content)
     }
 
+    fn config(&mut self, entry: &Entry, content: &[u8]) -> Result<()> {
+        self.small_file(entry, b"config.json", content)
+    }
+
     fn template(&mut self, entry: &Entry, name: &[u8], content: &[u8]) -> Result<()> {
         if !std::mem::replace(&mut self.templates_made, true) {
             let mut directory = Entry::new(*b"templates", EntryKind::Directory, 0o755);

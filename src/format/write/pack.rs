@@ -95,6 +95,8 @@ pub struct PackOptions {
     metadata: Metadata,
     pub(super) metadata_bytes: Vec<u8>,
     pub(super) templates: Option<PathBuf>,
+    /// The content of `config.json`.
+    pub(super) config_json: Option<Vec<u8>>,
     pub(super) form: ImageForm,
     pub(super) rootfs_format: RootfsFormat,
     pub(super) compression: Option<Compression>,
@@ -120,6 +122,7 @@ impl PackOptions {
             metadata,
             metadata_bytes,
             templates: None,
+            config_json: None,
             form: ImageForm::Unified,
             rootfs_format: RootfsFormat::Tar,
             compression: None,
@@ -161,6 +164,19 @@ impl PackOptions {
     pub fn templates(mut self, directory: impl Into<PathBuf>) -> Self {
         self.templates = Some(directory.into());
         self
+    }
+
+    /// The bytes that become `config.json`, from which Incus takes what it runs in a container of an OCI image.
+    ///
+    /// # Errors
+    /// `LimitExceeded` for more bytes than the limit `metadata`, with which readers would not take it for that file.
+    pub fn config_json(mut self, bytes: Vec<u8>) -> Result<Self> {
+        let most = self.limits.metadata;
+        if bytes.len() as u64 > most {
+            return Err(Error::limit("metadata", most, format_args!("a `config.json` of {} bytes", bytes.len())));
+        }
+        self.config_json = Some(bytes);
+        Ok(self)
     }
 
     /// One file, or metadata and rootfs apart.
@@ -381,6 +397,9 @@ fn write_metadata(writer: &mut ImageWriter, options: &PackOptions) -> Result<()>
     let mut about = Entry::new(Vec::new(), EntryKind::Directory, 0o755);
     about.mtime = newest.map_or(own_time, |newest| newest.min(own_time));
     writer.metadata(&about, &options.metadata_bytes)?;
+    if let Some(bytes) = &options.config_json {
+        writer.config(&about, bytes)?;
+    }
     if let Some(directory) = &options.templates {
         for (name, content) in templates(directory, &options.limits)? {
             writer.template(&about, &name, &content)?;

@@ -454,6 +454,7 @@ fn properties(product: &Product, serial: &str, label: &str, found: &Found<'_>) -
         ("label", label),
         ("os", &*product.os),
         ("release", &*product.release),
+        ("release_codename", &*product.release_codename),
         ("serial", serial),
         ("type", kind),
         ("variant", &*product.variant),
@@ -461,7 +462,11 @@ fn properties(product: &Product, serial: &str, label: &str, found: &Found<'_>) -
     ] {
         set(key, value);
     }
-    for (name, value) in &product.requirements {
+    // Where it says more than the release itself: a store that serves the image on would lose it otherwise.
+    if product.release_title != product.release {
+        set("release_title", &product.release_title);
+    }
+    for (name, value) in product.effective_requirements() {
         set(&format!("requirements.{name}"), value);
     }
     (all, left_out)

@@ -147,6 +147,9 @@ pub struct Product {
     /// The title of the release, like `24.04 LTS`.
     #[serde(default, deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
     pub release_title: String,
+    /// Requirements that LXD reads instead of [`requirements`](Self::requirements), also where they are empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lxd_requirements: Option<BTreeMap<String, String>>,
     /// Requirements of its instances, which become properties `requirements.NAME`.
     #[serde(default, deserialize_with = "nullable", skip_serializing_if = "BTreeMap::is_empty")]
     pub requirements: BTreeMap<String, String>,
@@ -243,6 +246,14 @@ pub struct Item {
     /// Unknown fields, kept as they are.
     #[serde(flatten)]
     pub other: Map<String, Value>,
+}
+
+impl Product {
+    /// The requirements of its instances: those for LXD where the list has some of its own.
+    #[must_use]
+    pub fn effective_requirements(&self) -> &BTreeMap<String, String> {
+        self.lxd_requirements.as_ref().unwrap_or(&self.requirements)
+    }
 }
 
 impl Products {

@@ -101,6 +101,12 @@ impl RootKind {
         }
     }
 
+    /// Sets that fingerprint.
+    #[cfg(feature = "simplestreams")]
+    pub(crate) fn set_fingerprint(self, metadata: &mut Item, fingerprint: &crate::Fingerprint) {
+        self.set_combined(metadata, fingerprint.to_string());
+    }
+
     /// Sets that fingerprint; for tar under both keys that readers know.
     pub(super) fn set_combined(self, metadata: &mut Item, fingerprint: String) {
         match self {

@@ -211,7 +211,7 @@ impl Products {
     /// changed anything.
     pub fn describe(&mut self, key: &str, about: &Product) -> bool {
         let Some(product) = self.products.get_mut(key) else { return false };
-        let new = Product { versions: std::mem::take(&mut product.versions), ..about.clone() };
+        let new = Product { versions: std::mem::take(&mut product.versions), ..for_both(about) };
         let same = Product { versions: Entries::default(), ..new.clone() } == *product;
         *product = new;
         !same
@@ -297,16 +297,22 @@ fn has_room(version: &Version, image: &Publication) -> bool {
         })
 }
 
+/// Whether LXD and Incus both know this name of an architecture: names of its levels are each of one of them only, and a
+/// client skips a product whose architecture it does not know.
+fn is_known_to_both(arch: &str) -> bool {
+    !matches!(arch, "amd64v3" | "x86_64_v1" | "x86_64_v2" | "x86_64_v3" | "x86_64_v4")
+}
+
 /// Fills in the description of a product from another list or from properties.
 fn describe(product: &mut Product, image: &Publication) {
     if let Some(about) = &image.about {
-        *product = Product { versions: std::mem::take(&mut product.versions), ..(**about).clone() };
+        *product = Product { versions: std::mem::take(&mut product.versions), ..for_both(about) };
         add_aliases(product, &image.aliases);
         return;
     }
     let property = |key: &str| image.properties.get(key).unwrap_or_default().to_owned();
     let arch = property("architecture");
-    let fits = arch.parse().ok() == Some(image.architecture);
+    let fits = arch.parse().ok() == Some(image.architecture) && is_known_to_both(&arch);
     product.arch = if fits { arch } else { image.architecture.debian_name().to_owned() };
     product.os = property("os");
     product.release = property("release");
@@ -321,7 +327,18 @@ fn describe(product: &mut Product, image: &Publication) {
         .filter_map(|(key, value)| Some((key.strip_prefix("requirements.")?.to_owned(), value.to_owned())))
         .collect();
     product.requirements = requirements;
+    product.lxd_requirements = None;
     add_aliases(product, &image.aliases);
+}
+
+/// The description of a product for both peers: requirements that are told to LXD only are told to Incus too, which would
+/// start an instance that can't run otherwise.
+fn for_both(about: &Product) -> Product {
+    let mut about = about.clone();
+    if about.requirements.is_empty() {
+        about.requirements = about.lxd_requirements.clone().unwrap_or_default();
+    }
+    about
 }
 
 /// Adds aliases that the product does not have yet.

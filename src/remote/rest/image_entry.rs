@@ -11,8 +11,19 @@ use crate::progress::Monitor;
 use crate::protocol::rest::{AliasEntry, Image};
 
 /// Fields that an image can do without.
-const OPTIONAL: [&str; 8] =
-    ["created_at", "uploaded_at", "expires_at", "last_used_at", "update_source", "profiles", "filename", "size"];
+const OPTIONAL: [&str; 11] = [
+    "created_at",
+    "uploaded_at",
+    "expires_at",
+    "last_used_at",
+    "update_source",
+    "profiles",
+    "filename",
+    "size",
+    "release_codename",
+    "release_title",
+    "locations",
+];
 /// How many characters of untrusted text an omission repeats.
 const MAX_REASON_CHARS: usize = 200;
 

@@ -199,6 +199,13 @@ impl Lxd {
                 monitor.omit(image.fingerprint.to_string(), what);
             }
         }
+        // LXD has fields for them since 6.8; in a store they are properties, as in an image's own metadata.
+        for (key, value) in [("release_codename", &image.release_codename), ("release_title", &image.release_title)] {
+            if !value.is_empty() && properties.get(key).is_none() && properties.set(key, &**value).is_err() {
+                let what = Omitted::Dropped { part: format!("`{key}`").into(), reason: "it holds a NUL".into() };
+                monitor.omit(image.fingerprint.to_string(), what);
+            }
+        }
         stored.original_properties = properties.clone();
         stored.properties = properties;
         stored.aliases =

@@ -16,7 +16,7 @@ use crate::atomic::{self, Durability};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::metadata::{FlatValue, Properties, parse_flat_map};
-use crate::remote::http::Certificate;
+use crate::remote::http::{Certificate, Url};
 use crate::trust::ListKeys;
 
 /// The file in the settings directory.
@@ -34,6 +34,13 @@ const WELL_KNOWN: &[(&str, &str)] = &[
 pub(super) type Remotes = BTreeMap<String, KnownRemote>;
 
 impl Settings {
+    /// Whether a remote is one of those that are there without settings.
+    #[must_use]
+    pub fn is_well_known(name: &str, url: &Url) -> bool {
+        let (name, url) = (name, url.to_string());
+        WELL_KNOWN.iter().any(|(known, there)| *known == name && url.trim_end_matches('/') == *there)
+    }
+
     /// Reads all remotes.
     pub(super) fn read(&self) -> Result<Remotes> {
         let path = self.directory().join(NAME);

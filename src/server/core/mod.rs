@@ -10,6 +10,7 @@
 //! | `operations`, `events` | background work and who follows it | 256 tasks, 256 listeners |
 //! | `fleet` | what the servers of one store tell each other | 5,000 operations in a list |
 //! | `tokens` | the secrets that trusted clients issue | 1,000 tokens, 5 minutes |
+//! | `quota` | how much each client may upload and store | 10,000 clients |
 //! | `verified` | which stored files have been hashed already | 100,000 images |
 //! | `notes` | log messages that belong to no request | 10,000 remembered messages |
 //!
@@ -31,6 +32,7 @@ pub(crate) mod fleet;
 pub(crate) mod notes;
 pub(crate) mod operations;
 pub(crate) mod public;
+pub(crate) mod quota;
 pub(crate) mod redirect;
 pub(crate) mod tokens;
 pub(crate) mod transfer;

@@ -19,11 +19,12 @@
 
 use std::fmt;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::metadata::{Architecture, ImageType};
 use crate::progress::Monitor;
 use crate::redact;
+use crate::source_protocol::Protocol;
 use crate::store::{ImportOptions, Refreshed, Store, StoredImage};
 
 /// Transfers images between the store of a server and other servers. Calls come from several
@@ -66,6 +67,24 @@ pub trait ImageTransfer: Send + Sync {
         monitor: &Monitor,
     ) -> Result<StoredImage>;
 
+    /// The servers that images can be fetched from by name: `GET /1.0/image-registries` for trusted clients, and
+    /// `image_registry` of a source. Must not ask the network. Without an implementation there are none.
+    ///
+    /// # Errors
+    /// Those of reading the settings.
+    fn registries(&self) -> Result<Vec<Registry>> {
+        Ok(Vec::new())
+    }
+
+    /// The images that this program sees on the registry `name`.
+    ///
+    /// # Errors
+    /// `NotFound` without such a registry, which is what happens without an implementation; `Remote`.
+    fn registry_images(&self, name: &str, _monitor: &Monitor) -> Result<Vec<StoredImage>> {
+        let shown: String = name.chars().take(64).collect();
+        Err(Error::new(ErrorKind::NotFound, format!("there is no image registry `{shown}`")))
+    }
+
     /// Imports an image from a source that a trusted client names in `POST /1.0/images`. The image is in the store
     /// afterwards.
     ///
@@ -91,6 +110,42 @@ pub trait ImageTransfer: Send + Sync {
     /// # Errors
     /// `Remote`, `AlreadyExists`; those of opening an image.
     fn push(&self, target: &Push, fingerprint: &Fingerprint, store: &Store, monitor: &Monitor) -> Result<()>;
+}
+
+/// A server that images can be fetched from by its name.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Registry {
+    /// Its name.
+    pub name: String,
+    /// The URL of the server. Answers to clients leave out what may be secret in it.
+    pub url: String,
+    /// How it is spoken to.
+    pub protocol: Protocol,
+    /// Whether only its public images are used.
+    pub public: bool,
+    /// Whether it comes with the program.
+    pub builtin: bool,
+}
+
+impl Registry {
+    /// A registry that was added by an administrator.
+    #[must_use]
+    pub fn new(name: impl Into<String>, url: impl Into<String>, protocol: Protocol) -> Self {
+        let public = !protocol.is_rest();
+        Self { name: name.into(), url: url.into(), protocol, public, builtin: false }
+    }
+}
+
+// Without the credentials of a URL.
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("name", &self.name)
+            .field("url", &redact::address(&self.url))
+            .field("protocol", &self.protocol)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The target of a push: another server that issued an upload token for the image.
@@ -130,6 +185,8 @@ pub struct Pull {
     pub image_type: Option<ImageType>,
     /// Whether the image is to be refreshed automatically from its source.
     pub auto_update: bool,
+    /// Whether it also gets the aliases that it has there.
+    pub copy_aliases: bool,
     /// The expiry that the client wants, in seconds since 1970; `None` for that of the source.
     pub expires_at: Option<i64>,
 }

@@ -13,10 +13,12 @@
 //! timeout is answered with 503 and `Retry-After`.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::server::core::quota::network;
 
 /// Requests that are processed at once. Each has a thread; others wait for a permit.
 pub(super) const MAX_REQUESTS: usize = 256;
@@ -136,19 +138,5 @@ impl Drop for ConnectionPermit {
                 addresses.remove(&self.address);
             }
         }
-    }
-}
-
-/// The unit that limits per address count: an IPv4 address, or the /64 network of an IPv6 address, which is what one
-/// customer gets at least (RFC 6177).
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) if !address.is_loopback() => {
-            // A customer can use every address of a /64, so a limit on single addresses would limit
-            // nobody.
-            let bits = address.to_bits() >> 64 << 64;
-            IpAddr::V6(Ipv6Addr::from_bits(bits))
-        }
-        other => other,
     }
 }

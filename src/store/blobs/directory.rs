@@ -195,6 +195,12 @@ impl Files for DirectoryFiles {
         Err(io::Error::other("no free name for a staging file was found"))
     }
 
+    fn space(&self) -> io::Result<Option<u64>> {
+        let about = fs::fstatvfs(&self.staging)?;
+        // A file system in memory without a bound says that it has no blocks at all.
+        Ok((about.f_blocks > 0).then(|| about.f_bavail.saturating_mul(about.f_frsize)))
+    }
+
     fn open(&self, area: Area, name: &str) -> io::Result<Blob> {
         self.dir(area).open_file(name.as_bytes()).and_then(Blob::file)
     }

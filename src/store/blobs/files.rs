@@ -83,6 +83,14 @@ pub trait Files: Send + Sync {
     /// The operating system's.
     fn sync(&self, area: Area) -> io::Result<()>;
 
+    /// The bytes that may be written to staged files before the disk is full; `None` where that is not known.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn space(&self) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// Locks a staged file whose process is gone, until the result is dropped. `None` if it is
     /// locked, by its owner or by another caller of this, and if it does not exist.
     ///

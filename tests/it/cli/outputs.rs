@@ -72,7 +72,7 @@ fn template_format_prints_one_line_per_record() {
 #[test]
 fn no_format_lets_a_name_reach_the_terminal_unescaped() {
     let place = place();
-    for format in ["table", "json", "yaml", "csv", "compact", "{{ path }}"] {
+    for format in ["table", "json", "yaml", "csv", "compact", "markdown", "{{ path }}"] {
         let ran = run(&place, &["-v", "inspect", "image.tar", "--entries", "--format", format]);
         assert_eq!(ran.status, 0);
         assert!(!ran.out.contains(&0x1b) && !ran.err.contains('\x1b'), "{format}");

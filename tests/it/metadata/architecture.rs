@@ -8,7 +8,7 @@ use super::{HEAD, assert_malformed, parse};
 fn every_architecture_name_parses() {
     let table = [
         ("i686", "i386 i586 386 x86 generic_32"),
-        ("x86_64", "amd64 generic_64 x86_64_v1 x86_64_v2 x86_64_v3 x86_64_v4"),
+        ("x86_64", "amd64 amd64v3 generic_64 x86_64_v1 x86_64_v2 x86_64_v3 x86_64_v4"),
         ("armv6l", "armel arm"),
         ("armv7l", "armhf armhfp armv7 armv7a_hardfp armv7a_vfpv3_hardfp"),
         ("armv8l", ""),

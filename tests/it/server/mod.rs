@@ -21,7 +21,7 @@ mod listing;
 mod odd;
 mod operations;
 mod page;
-mod pulling;
+pub(crate) mod pulling;
 mod reading;
 mod redirecting;
 mod routes;

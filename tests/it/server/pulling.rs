@@ -17,7 +17,7 @@ use crate::store::{fingerprint, stream, unified};
 
 /// What there is elsewhere.
 #[derive(Default)]
-pub(super) struct Elsewhere {
+pub(crate) struct Elsewhere {
     /// Tags of images by alias and type.
     images: Mutex<HashMap<(String, ImageType), String>>,
     away: AtomicBool,
@@ -31,7 +31,7 @@ pub(super) struct Elsewhere {
 }
 
 impl Elsewhere {
-    pub(super) fn with(images: &[(&str, &str)]) -> Arc<Self> {
+    pub(crate) fn with(images: &[(&str, &str)]) -> Arc<Self> {
         let elsewhere = Self::default();
         for (alias, tag) in images {
             elsewhere.put(alias, ImageType::Container, tag);
@@ -452,4 +452,16 @@ fn cached_images_stay_within_their_quota() {
     assert!(cached > 0 && cached <= limits.cache, "{cached}");
     assert!(images.iter().any(|image| image.fingerprint == own.fingerprint), "what was put there on purpose stays");
     assert!(images.iter().any(|image| image.fingerprint == fingerprint("three")), "the last one is there");
+}
+
+#[test]
+fn format_of_an_image_that_comes_as_it_is_is_reported_and_a_wrong_one_refused() {
+    let served = served(&Elsewhere::with(&[("box", "one")]));
+    let source = json!({"type": "image", "mode": "pull", "server": "https://elsewhere", "alias": "box"});
+    let done = served.finished(served.send("POST", "/1.0/images", &json!({"format": "split", "source": source})));
+    assert_eq!(done["status_code"], 200, "{done}");
+    let omissions = done["metadata"]["omissions"].to_string();
+    assert!(omissions.contains("`split`") && omissions.contains("unified"), "{done}");
+    let (status, envelope) = json(served.send("POST", "/1.0/images", &json!({"format": "tar", "source": source})));
+    assert_eq!(status, 400, "{envelope}");
 }

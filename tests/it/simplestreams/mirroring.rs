@@ -16,7 +16,7 @@ use crate::remote::server::{Server, answer};
 use crate::store::{Scratch, unified, unified_with};
 
 /// Serves a directory.
-pub(super) fn serve(root: &Path) -> Server {
+pub(crate) fn serve(root: &Path) -> Server {
     let root = root.to_path_buf();
     Server::tls(move |asked, line| {
         let path = asked.path.split('?').next().unwrap_or_default();

@@ -4,8 +4,8 @@
 mod cli;
 mod deltas;
 mod killing;
-mod mirroring;
-mod peers;
+pub(crate) mod mirroring;
+pub(crate) mod peers;
 mod trees;
 
 use std::fs;

@@ -21,7 +21,7 @@ use crate::peers::run;
 use crate::store::{Scratch, unified};
 
 /// A real program, by the variable that `install.sh` prints; `None`, said aloud, where it is missing and not required.
-fn program(variable: &str) -> Option<PathBuf> {
+pub(crate) fn program(variable: &str) -> Option<PathBuf> {
     let named = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_file());
     if named.is_none() {
         missing(&format!("{variable} names no program; tests/peers/install.sh brings it"));
@@ -30,7 +30,7 @@ fn program(variable: &str) -> Option<PathBuf> {
 }
 
 /// A real program of the system.
-pub(super) fn on_path(name: &str) -> Option<PathBuf> {
+pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
     let found = std::env::split_paths(&path).chain(system).map(|dir| dir.join(name)).find(|path| path.is_file());

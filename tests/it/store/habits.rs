@@ -31,6 +31,28 @@ fn short_options_short_verbs_and_the_word_image_are_taken() {
 }
 
 #[test]
+fn lists_have_headers_as_the_peers_write_them() {
+    let shell = Shell::new();
+    shell.ok(&["import", "one.tar", "--alias", "a|<b>", "--alias", "c"]);
+    for (format, expected) in [
+        ("csv", "\"a|<b>\nc\",no\n"),
+        ("csv,noheader", "\"a|<b>\nc\",no\n"),
+        ("csv,header", "ALIASES,PUBLIC\n\"a|<b>\nc\",no\n"),
+        ("markdown", "| ALIASES        | PUBLIC |\n|----------------|--------|\n| a\\|&lt;b><br>c | no     |\n"),
+        ("markdown,noheader", "| a\\|&lt;b><br>c | no  |\n"),
+        ("table,noheader", "+-------+----+\n| a|<b> | no |\n| c     |    |\n+-------+----+\n"),
+        ("compact,noheader", " a|<b>  no \n c         \n"),
+    ] {
+        assert_eq!(shell.ok(&["list", "-c", "Lp", "-f", format]), expected, "{format}");
+    }
+    shell.ok(&["list", "-c", "Lp", "-f", "table,header"]);
+    for format in ["json,header", "yaml,noheader", "csv,", "table,header,noheader", "html"] {
+        assert_eq!(shell.run(&["list", "-f", format]).status.code(), Some(2), "{format}");
+    }
+    shell.fails(&["info", "c", "-f", "csv,header"], 1, "InvalidInput");
+}
+
+#[test]
 fn every_value_that_a_list_shows_is_found_as_a_filter() {
     let shell = Shell::new();
     fs::write(shell.scratch.join("d.tar"), unified_with(&metadata("d", "  description: \"a (b) [c]\\te\"\n"), b""))

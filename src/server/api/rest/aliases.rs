@@ -8,6 +8,7 @@ use http::StatusCode;
 use http::header;
 use serde_json::{Value, json};
 
+use super::filter::Expression;
 use super::images::{is_recursive, quoted};
 use super::listing::{self, Page};
 use crate::error::Result;
@@ -26,14 +27,19 @@ use crate::store::{Alias, AliasTarget};
 /// With `?recursion=1` as objects, otherwise as paths.
 pub(super) fn list(handler: &Handler, request: &Request, address: &Address) -> Response {
     let recursive = is_recursive(address);
-    let row = move |alias: &Alias, target: &AliasTarget| match recursive {
-        true => object(alias, &target.fingerprint, target.image_type),
-        false => json!(location(&alias.name)),
+    let filter = match address.query("filter").map(str::parse::<Expression>).transpose() {
+        Ok(filter) => filter,
+        Err(error) => return answer::error(&error, request.is_trusted()),
+    };
+    let row = move |alias: &Alias, target: &AliasTarget| {
+        let object = object(alias, &target.fingerprint, target.image_type);
+        let holds = filter.as_ref().is_none_or(|filter| filter.holds(&object));
+        holds.then(|| if recursive { object } else { json!(location(&alias.name)) })
     };
     let list = access::list_aliases(handler, request).and_then(|mut aliases| {
         listing::answer(handler, move || {
             let mut rows = Vec::new();
-            let more = aliases.page(&mut |alias, target| rows.push(row(alias, target)))?;
+            let more = aliases.page(&mut |alias, target| rows.extend(row(alias, target)))?;
             Ok(Page { rows, more })
         })
     });

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::progress::Cancel;
 use crate::protocol::from_request;
+use crate::server::core::quota::UploadPermit;
 use crate::server::message::Request;
 
 /// The length in `Content-Length`.
@@ -64,6 +65,8 @@ struct Counted {
     done: u64,
     /// The limit on them.
     most: u64,
+    /// The error for more than that.
+    over: fn(u64) -> Error,
     /// The length that the client announced, which must be that of the body.
     announced: Option<u64>,
     /// The switch by which a client cancels the upload's operation.
@@ -71,9 +74,19 @@ struct Counted {
 }
 
 impl Upload {
-    /// An upload that begins. `limits.upload` bounds its bytes.
-    pub(super) fn new(body: Box<dyn Read + Send>, announced: Option<u64>, limits: &Limits, cancel: Cancel) -> Self {
-        Self(Arc::new(Mutex::new(Counted { body, done: 0, most: limits.upload, announced, cancel })))
+    /// An upload that begins. The permit bounds its bytes.
+    pub(super) fn new(
+        body: Box<dyn Read + Send>,
+        announced: Option<u64>,
+        permit: &UploadPermit,
+        cancel: Cancel,
+    ) -> Self {
+        let over: fn(u64) -> Error = if permit.by_space {
+            |most| Error::storage_full(format!("no room for what the client sends: {most} bytes may be filled"))
+        } else {
+            |most| Error::limit("upload", most, "what the client sends, in bytes,")
+        };
+        Self(Arc::new(Mutex::new(Counted { body, done: 0, most: permit.most, over, announced, cancel })))
     }
 
     /// Reads and discards the rest, so that a client that is still sending receives the response
@@ -93,7 +106,7 @@ impl Read for Upload {
         counted.done = counted.done.saturating_add(count as u64);
         let (done, most) = (counted.done, counted.most);
         if done > most {
-            return Err(Error::limit("upload", most, "what the client sends, in bytes,").into());
+            return Err((counted.over)(most).into());
         }
         if let Some(announced) = counted.announced
             && (done > announced || count == 0 && !out.is_empty() && done < announced)

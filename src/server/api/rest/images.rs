@@ -25,6 +25,14 @@ pub(super) fn list(handler: &Handler, request: &Request, address: &Address) -> R
 /// [`list`] with its errors.
 fn found(handler: &Handler, request: &Request, address: &Address) -> Result<Response> {
     let filter = address.query("filter").map(str::parse::<Expression>).transpose()?;
+    let all_projects = match address.query("all-projects") {
+        None | Some("" | "false" | "0") => false,
+        Some("true" | "1") if address.query("project").is_some() => {
+            return Err(Error::invalid("`all-projects` and `project` exclude each other"));
+        }
+        Some("true" | "1") => true,
+        Some(_) => return Err(Error::invalid("`all-projects` is true or false")),
+    };
     let (objects, trusted) = (is_recursive(address), request.is_trusted());
     let place = |fingerprint: &Fingerprint| json!(format!("/1.0/images/{fingerprint}"));
     // The most common list needs no row at all.
@@ -41,7 +49,11 @@ fn found(handler: &Handler, request: &Request, address: &Address) -> Result<Resp
         let mut rows = Vec::new();
         let more = images.page(&mut |image| {
             // The filter sees what the client sees: it could find out hidden fields otherwise.
-            let value = seen(image, trusted)?;
+            let mut value = seen(image, trusted)?;
+            if all_projects {
+                // There is one; a list over all of them says so, as on the peers.
+                value["project"] = json!("default");
+            }
             if filter.as_ref().is_none_or(|filter| filter.holds(&value)) {
                 rows.push(if objects { value } else { place(&image.fingerprint) });
             }

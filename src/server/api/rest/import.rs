@@ -18,8 +18,9 @@ use std::thread;
 use serde_json::json;
 
 use super::upload_headers::UploadSpec;
-use super::{body, operation_result};
+use super::{body, operation_result, registries};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::ImageForm;
 use crate::progress::Monitor;
 use crate::protocol::requests::{ImagePost, ImageSource, moment};
 use crate::server::api::answer;
@@ -43,11 +44,18 @@ fn begin(handler: &Handler, request: &mut Request) -> Result<Response> {
     if !matches!(&*asked.compression_algorithm, "" | "none") {
         return Err(Error::invalid("an image is kept as it is: it can't be compressed on its way"));
     }
+    let form = match &*asked.format {
+        "" => None,
+        "unified" => Some(ImageForm::Unified),
+        "split" => Some(ImageForm::Split),
+        _ => return Err(Error::invalid("the format of an image is `unified` or `split`")),
+    };
     let mut spec = UploadSpec {
         public: asked.public,
         // Without a name in the request, an image keeps the file name of its source.
         file_name: Some(asked.filename.clone()).filter(|name| !name.is_empty()),
         expires_at: moment(asked.expires_at.as_deref())?.flatten(),
+        form,
         ..UploadSpec::default()
     };
     spec.properties.extend(asked.properties.0.iter().map(|(key, value)| (key.clone(), value.clone())));
@@ -58,7 +66,7 @@ fn begin(handler: &Handler, request: &mut Request) -> Result<Response> {
         // Some clients name the mode only.
         ("image" | "", "push") => pass(handler, spec, source),
         ("image", "" | "pull") => {
-            let pull = named(source, asked.auto_update)?;
+            let pull = named(handler, source, asked.auto_update)?;
             bring(handler, request, &spec, pull)
         }
         ("image", _) => Err(Error::invalid("an image is pulled from its server, or pushed by it")),
@@ -81,7 +89,7 @@ fn begin(handler: &Handler, request: &mut Request) -> Result<Response> {
 ///
 /// # Errors
 /// `InvalidInput` without a server, without an image, or for an unknown type of image.
-fn named(source: &ImageSource, auto_update: bool) -> Result<Pull> {
+fn named(handler: &Handler, source: &ImageSource, auto_update: bool) -> Result<Pull> {
     let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let mut pull = Pull::default();
     pull.url.clone_from(&source.server);
@@ -92,6 +100,17 @@ fn named(source: &ImageSource, auto_update: bool) -> Result<Pull> {
     pull.secret = some(&source.secret);
     pull.image_type = some(&source.image_type).map(|name| name.parse()).transpose()?;
     pull.auto_update = auto_update;
+    pull.copy_aliases = source.copy_aliases;
+    if !matches!(&*source.project, "" | "default") {
+        return Err(Error::invalid("images come from the project `default` of a server only"));
+    }
+    if !source.image_registry.is_empty() {
+        if !pull.url.is_empty() {
+            return Err(Error::invalid("the source names a server and an image registry"));
+        }
+        let registry = registries::named(handler, &source.image_registry)?;
+        (pull.url, pull.protocol) = (registry.url, registry.protocol.into());
+    }
     if pull.url.is_empty() {
         return Err(Error::invalid("the source has no server"));
     }
@@ -133,6 +152,10 @@ fn bring(handler: &Handler, request: &Request, spec: &UploadSpec, pull: Pull) ->
     let fetch = fetcher(handler)?;
     // Before the operation: a request that is refused leaves no operation behind.
     let permit = handler.upstream_cache.job_permit()?;
+    let quota = match handler.quotas.begin(request, None, &handler.options.limits, &handler.store) {
+        Ok(quota) => quota,
+        Err(refusal) => return Ok(operation_result::over_quota(&refusal, true)),
+    };
     let operation = handler.operations.begin(Class::Task, "Downloading image", &[])?;
     let monitor = Monitor::none().with_cancel(operation.cancel()).with_progress(operation.progress());
     // An image that is in the store already gets the aliases, as in LXD.
@@ -140,12 +163,17 @@ fn bring(handler: &Handler, request: &Request, spec: &UploadSpec, pull: Pull) ->
     let pull = Pull { expires_at: spec.expires_at, ..pull };
     let edit = wanted(spec, pull.auto_update)?;
     let (store, operations, client) = (handler.store.clone(), handler.operations.clone(), request.client.clone());
+    let spec = spec.clone();
     in_background(operation, move |operation| {
         let _permit = permit;
         match fetch.pull(&pull, &store, options) {
             // An image that was in the store already gets the requested settings, as in LXD; a new one has them.
             Ok(image) => match store.edit(&image.fingerprint, &edit, None) {
-                Ok(image) => operation_result::arrived(&operations, operation, &image, &client, &monitor.omissions()),
+                Ok(image) => {
+                    quota.stored(&image);
+                    spec.report(&image, &monitor);
+                    operation_result::arrived(&operations, operation, &image, &client, &monitor.omissions());
+                }
                 Err(error) => operation.fail(error.kind(), operation_result::sentence(&error, true)),
             },
             Err(error) => {

@@ -11,6 +11,8 @@
 //! | `images`, `aliases`, `operations`, `events` | reads |
 //! | `images_write`, `aliases_write` | edits, deletions, tokens, refresh, push |
 //! | `upload`, `upload_headers`, `body` | an image as the body of a request |
+//! | `registries` | the servers that images can be fetched from |
+//! | `extensions` | which API extensions are claimed, and why the others are not |
 //! | `import` | an image from another server |
 //! | `export` | the bytes of an image |
 //! | `listing`, `filter` | lists in pages, and their filters |
@@ -28,6 +30,7 @@ mod aliases_write;
 mod body;
 mod events;
 pub(in crate::server) mod export;
+mod extensions;
 mod filter;
 mod images;
 mod images_write;
@@ -35,14 +38,15 @@ mod import;
 mod listing;
 mod operation_result;
 mod operations;
+mod registries;
 mod statements;
 mod upload;
 mod upload_headers;
 
-use http::Method;
+use http::{Method, StatusCode};
 use serde_json::json;
 
-use crate::error::Result;
+use crate::error::{Escaped, Result};
 use crate::metadata::Architecture;
 use crate::server::api::address::Address;
 use crate::server::api::{answer, host};
@@ -50,26 +54,12 @@ use crate::server::handler::Handler;
 use crate::server::message::{Request, Response};
 use crate::server::routes::{Call, Grant};
 
+pub use extensions::ApiExtension;
+pub(crate) use extensions::EXTENSIONS;
 pub(in crate::server) use images::quoted;
 pub(crate) use operation_result::created;
 pub(crate) use upload::{UploadGrant, redeem_upload_token};
 pub(crate) use upload_headers::UploadSpec;
-
-/// The API extensions that clients look for and that this server has, by their names in LXD's `doc/api-extensions.md`.
-///
-/// A client that finds an extension may rely on all of it, so one that is half there is not listed.
-const EXTENSIONS: &[&str] = &[
-    "etag",
-    "patch",
-    "image_types",
-    "image_force_refresh",
-    "images_push_relay",
-    "image_create_aliases",
-    "image_compression_algorithm",
-    "simplestreams_properties",
-    "event_lifecycle",
-    "api_filtering",
-];
 
 /// Refuses a request below `/1.0` that no function may see: for another project, and a write that another site's page
 /// makes. There is one project, `default`; in any other nothing exists.
@@ -77,8 +67,11 @@ const EXTENSIONS: &[&str] = &[
 /// Without the last check, a page on the web could use the certificate that the browser of an
 /// administrator shows on every connection.
 pub(crate) fn refuse(handler: &Handler, request: &Request, address: &Address) -> Option<Response> {
-    if address.query("project").is_some_and(|project| project != "default") {
-        return Some(answer::not_found());
+    if let Some(project) = address.query("project").filter(|project| *project != "default") {
+        // The same for each name: there is no other project that the answer could tell of.
+        let shown: String = project.chars().take(64).collect();
+        let sentence = format!("there is no project `{}`: this server has one, `default`", Escaped(shown.as_bytes()));
+        return Some(answer::failure(StatusCode::NOT_FOUND, sentence));
     }
     // Reads of another site's page are harmless: the browser does not show it the response.
     let reads = matches!(request.method, Method::GET | Method::HEAD);
@@ -197,6 +190,26 @@ pub(crate) fn delete_alias(handler: &Handler, call: Call<'_>) -> Response {
     trusted(aliases_write::delete(handler, &call.request, call.parameter(0)))
 }
 
+/// `GET /1.0/image-registries`: the servers that images can be fetched from.
+pub(crate) fn list_registries(handler: &Handler, call: Call<'_>) -> Response {
+    trusted(registries::list(handler, call.address))
+}
+
+/// `GET /1.0/image-registries/NAME`.
+pub(crate) fn get_registry(handler: &Handler, call: Call<'_>) -> Response {
+    trusted(registries::get(handler, &call.request, call.parameter(0)))
+}
+
+/// `GET /1.0/image-registries/NAME/images`: what there is.
+pub(crate) fn list_registry_images(handler: &Handler, call: Call<'_>) -> Response {
+    trusted(registries::images(handler, call.parameter(0)))
+}
+
+/// Every change of a registry, which is refused.
+pub(crate) fn change_registry(_: &Handler, _: Call<'_>) -> Response {
+    registries::refuse()
+}
+
 /// `GET /1.0/operations`: operations by their status.
 pub(crate) fn list_operations(handler: &Handler, call: Call<'_>) -> Response {
     operations::list(handler, call.address)
@@ -232,7 +245,7 @@ fn trusted(result: Result<Response>) -> Response {
 fn about(request: &Request) -> Response {
     let trusted = request.is_trusted();
     let mut about = json!({
-        "api_extensions": EXTENSIONS, "api_status": "stable", "api_version": "1.0",
+        "api_extensions": extensions::claimed(), "api_status": "stable", "api_version": "1.0",
         "auth": if trusted { "trusted" } else { "untrusted" }, "auth_methods": ["tls"], "public": !trusted,
     });
     if trusted {

@@ -8,13 +8,14 @@
 //! for the status of the response. Two stay with the operation, because the clients of the peers
 //! look for them there: an image that exists already, and a cancellation.
 
-use http::StatusCode;
+use http::{StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::error::{Error, ErrorKind};
 use crate::omissions::Omissions;
 use crate::server::api::answer;
 use crate::server::core::operations::{OperationHandle, Operations};
+use crate::server::core::quota::Refusal;
 use crate::server::message::{Client, Response};
 use crate::store::StoredImage;
 
@@ -80,6 +81,17 @@ pub(super) fn refused(error: &Error, trusted: bool) -> Response {
     answer::again(error, answer::failure(status(error), sentence(error, trusted)))
 }
 
+/// The response to an upload or import that the quota of its client does not allow.
+pub(super) fn over_quota(refusal: &Refusal, trusted: bool) -> Response {
+    match refusal {
+        Refusal::TooMany { retry } => {
+            let sentence = "this client has begun too many uploads in the last hour (limit `client_uploads`)";
+            answer::failure(StatusCode::TOO_MANY_REQUESTS, sentence).with(header::RETRY_AFTER, &retry.to_string())
+        }
+        Refusal::Error(error) => refused(error, trusted),
+    }
+}
+
 /// The error message for a client.
 ///
 /// Server errors are hidden from untrusted clients, as in every other response.
@@ -103,7 +115,9 @@ pub(super) fn status(error: &Error) -> StatusCode {
     match error.kind() {
         ErrorKind::Mismatch => StatusCode::BAD_REQUEST,
         // Other limits are about the content of the image, not about the size of the request.
-        ErrorKind::LimitExceeded if !matches!(error.limit_name(), Some("upload" | "request")) => {
+        ErrorKind::LimitExceeded
+            if !matches!(error.limit_name(), Some("upload" | "request" | "client_stored" | "stored")) =>
+        {
             StatusCode::BAD_REQUEST
         }
         _ => answer::status_of(error),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::filter::Expression;
 use super::images::is_recursive;
 use crate::error::{Error, Result};
 use crate::server::api::address::Address;
@@ -43,6 +44,10 @@ fn one(found: Result<Option<crate::protocol::rest::Operation>>) -> Response {
 /// All operations by their status; tokens without their secrets.
 pub(super) fn list(handler: &Handler, address: &Address) -> Response {
     let objects = is_recursive(address);
+    let filter = match address.query("filter").map(str::parse::<Expression>).transpose() {
+        Ok(filter) => filter,
+        Err(error) => return answer::error(&error, true),
+    };
     let mut by_status: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     let all = match handler.operations.list_all() {
         Ok(all) => all,
@@ -53,8 +58,11 @@ pub(super) fn list(handler: &Handler, address: &Address) -> Response {
         // A list is shown on screens and in logs more often than one operation.
         operation.metadata.remove("secret");
         let status = operation.status.to_lowercase();
-        let value = if objects { json!(operation) } else { json!(location(&operation.id)) };
-        by_status.entry(status).or_default().push(value);
+        let object = json!(operation);
+        if filter.as_ref().is_none_or(|filter| filter.holds(&object)) {
+            let value = if objects { object } else { json!(location(&operation.id)) };
+            by_status.entry(status).or_default().push(value);
+        }
     }
     answer::object(json!(by_status))
 }

@@ -26,9 +26,10 @@ use crate::protocol::rest::upload;
 use crate::protocol::split_body::{SplitBounds, split_files};
 use crate::server::api::answer;
 use crate::server::core::operations::{Class, OperationHandle};
+use crate::server::core::quota::Refusal;
 use crate::server::handler::Handler;
 use crate::server::message::{Client, Request, Response};
-use crate::store::StoredImage;
+use crate::store::{ImportOptions, StoredImage};
 
 /// The upload that a token allowed to a client that is not trusted.
 #[derive(Debug)]
@@ -95,7 +96,7 @@ pub(super) fn post(handler: &Handler, request: Request, grant: Option<UploadGran
 fn receive(handler: &Handler, request: Request, grant: Option<UploadGrant>, two: bool) -> Response {
     let trusted = request.is_trusted();
     let (allowed, secret) = grant.map(|grant| (grant.spec, grant.secret)).unzip();
-    let begin = || -> Result<(UploadSpec, Option<u64>, OperationHandle)> {
+    let begin = || -> std::result::Result<_, Refusal> {
         let said = UploadSpec::of(&request.headers)?;
         // After parsing all headers: a wrong one is an error even if the token would override it.
         let spec = allowed.map_or(Ok(said.clone()), |allowed| allowed.narrowed(said))?;
@@ -103,13 +104,14 @@ fn receive(handler: &Handler, request: Request, grant: Option<UploadGrant>, two:
         let most = handler.options.limits.upload;
         // The limit is on all bytes that are sent, with the few that a form has around its files.
         if announced.is_some_and(|length| length > most) {
-            return Err(Error::limit("upload", most, "what the client sends, in bytes,"));
+            return Err(Error::limit("upload", most, "what the client sends, in bytes,").into());
         }
-        Ok((spec, announced, handler.operations.begin(Class::Task, "Uploading image", &[])?))
+        let permit = handler.quotas.begin(&request, announced, &handler.options.limits, &handler.store)?;
+        Ok((spec, announced, permit, handler.operations.begin(Class::Task, "Uploading image", &[])?))
     };
-    let (spec, announced, operation) = match begin() {
+    let (spec, announced, permit, operation) = match begin() {
         Ok(begun) => begun,
-        Err(error) => return operation_result::refused(&error, trusted),
+        Err(refusal) => return operation_result::over_quota(&refusal, trusted),
     };
     if let Some(secret) = secret {
         // Before anything can fail: the client follows the operation with the secret also when it
@@ -118,10 +120,15 @@ fn receive(handler: &Handler, request: Request, grant: Option<UploadGrant>, two:
     }
     let kind = request.header(header::CONTENT_TYPE).unwrap_or_default().to_owned();
     let client = request.client.clone();
-    let upload = Upload::new(request.body, announced, &handler.options.limits, operation.cancel());
+    let upload = Upload::new(request.body, announced, &permit, operation.cancel());
     let monitor = Monitor::none().with_cancel(operation.cancel());
-    let done = import(handler, &upload, &kind, two, announced, &spec, monitor.clone());
+    let done = spec.options().and_then(|options| {
+        // Whether a private image exists is no business of a client that only names its fingerprint.
+        let options = if trusted { options } else { options.unproven_fingerprint() };
+        import(handler, &upload, &kind, two, announced, &spec, options.monitor(monitor.clone()))
+    });
     if let Ok(image) = &done {
+        permit.stored(image);
         spec.report(image, &monitor);
     }
     if done.is_err() {
@@ -143,9 +150,8 @@ fn import(
     two: bool,
     announced: Option<u64>,
     spec: &UploadSpec,
-    monitor: Monitor,
+    mut options: ImportOptions,
 ) -> Result<StoredImage> {
-    let mut options = spec.options()?.monitor(monitor);
     let source = if two {
         let bounds = SplitBounds {
             limits: &handler.options.limits,

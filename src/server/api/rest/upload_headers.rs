@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Escaped, Result};
 use crate::fingerprint::Fingerprint;
+use crate::format::ImageForm;
 use crate::metadata::ImageType;
 use crate::omissions::Omitted;
 use crate::progress::Monitor;
@@ -38,6 +39,8 @@ pub(crate) struct UploadSpec {
     /// The type that the client names. The image itself determines its type; a difference is reported as an omission.
     #[serde(skip)]
     pub(super) image_type: Option<ImageType>,
+    /// One file or two, as the client names it. An image is stored as it comes; a difference is reported as an omission.
+    pub(super) form: Option<ImageForm>,
     /// Headers that ask for something that the upload token does not allow.
     #[serde(skip)]
     pub(super) refused: Vec<&'static str>,
@@ -75,6 +78,7 @@ impl UploadSpec {
             properties: field(headers, upload::PROPERTIES)?.map(|text| escape::query_pairs(&text)).unwrap_or_default(),
             aliases: field(headers, upload::ALIASES)?.map_or(Ok(Vec::new()), |text| aliases(&text))?,
             expires_at: None,
+            form: None,
         })
     }
 
@@ -122,6 +126,13 @@ impl UploadSpec {
             omit(
                 format!("the type `{}`", said.name()).into(),
                 format!("the image is a {}", image.image_type.name()).into(),
+            );
+        }
+        if let Some(said) = self.form.filter(|said| *said != image.form()) {
+            let name = |form| if form == ImageForm::Split { "split" } else { "unified" };
+            omit(
+                format!("the format `{}`", name(said)).into(),
+                format!("the image is {}, and kept as it is", name(image.form())).into(),
             );
         }
     }

@@ -1,0 +1,220 @@
+//! Quotas of clients that store images: how many uploads and imports one client may begin in an hour, how many bytes it
+//! may have stored, and how full the store may become.
+//!
+//! A client is its certificate, or its address where it uploads with a token. What it stored is known since the server
+//! was started: the store itself does not record who brought an image. The bound on the whole store needs no memory,
+//! and holds across restarts.
+//!
+//! An upload reserves its bytes before it begins, so that many at once are not more than one after the other. No lock
+//! is held while the store is asked.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::Fingerprint;
+use crate::limits::Limits;
+use crate::server::message::{Client, Request};
+use crate::store::{ImageQuery, Store, StoredImage};
+
+/// The window of the limit on uploads, in seconds.
+const HOUR: i64 = 3_600;
+/// Clients that are remembered. One that uploads needs a trusted certificate or a token, so real servers have few; the
+/// bound keeps a client with many tokens from growing the map.
+const MAX_CLIENTS: usize = 10_000;
+
+/// Who stores images.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Uploader {
+    /// By its certificate.
+    Certificate(Fingerprint),
+    /// By the network that it comes from; `None` without a network.
+    Network(Option<IpAddr>),
+}
+
+/// What is known of one client.
+#[derive(Debug, Default)]
+struct Ledger {
+    /// When its uploads of the last hour began, in seconds since 1970; ascending.
+    begun: VecDeque<i64>,
+    /// The images that it stored, with their sizes in bytes.
+    stored: BTreeMap<Fingerprint, u64>,
+    /// Bytes of uploads that run.
+    reserved: u64,
+}
+
+impl Ledger {
+    /// Bytes that it has, and that it may come to have by what runs.
+    fn bytes(&self) -> u64 {
+        self.stored.values().fold(self.reserved, |sum, size| sum.saturating_add(*size))
+    }
+}
+
+/// The ledgers of all clients.
+#[derive(Debug, Default)]
+pub(crate) struct Quotas(Mutex<HashMap<Uploader, Ledger>>);
+
+/// Why an upload may not begin.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// Too many in an hour; the client may try again after this many seconds.
+    TooMany {
+        /// In seconds, at least 1.
+        retry: u64,
+    },
+    /// Any other reason.
+    Error(Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// The share of an upload that runs in the quota of its client. Dropping it gives the reserved bytes back.
+#[derive(Debug)]
+pub(crate) struct UploadPermit {
+    quotas: Arc<Quotas>,
+    uploader: Uploader,
+    reserved: u64,
+    /// The bytes that the upload may have.
+    pub(crate) most: u64,
+    /// Whether `most` is what the disk has room for, and no limit.
+    pub(crate) by_space: bool,
+}
+
+impl Quotas {
+    /// Begins an upload or an import. `announced` is its length in bytes where it is known.
+    ///
+    /// # Errors
+    /// [`Refusal::TooMany`] for the limit `client_uploads`; `LimitExceeded` for `client_stored` and `stored`;
+    /// `StorageFull` where the disk has no room for it; those of the store.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        request: &Request,
+        announced: Option<u64>,
+        limits: &Limits,
+        store: &Store,
+    ) -> std::result::Result<UploadPermit, Refusal> {
+        let uploader = match &request.client {
+            Client::Trusted(certificate) => Uploader::Certificate(*certificate),
+            Client::Untrusted => Uploader::Network(request.peer.map(network)),
+        };
+        self.count(&uploader, limits.client_uploads, store.now())?;
+        let space = store.staging_space()?;
+        let (mut most, mut by_space) = (limits.upload, false);
+        if let Some(space) = space.filter(|space| *space < most) {
+            (most, by_space) = (space, true);
+        }
+        if limits.stored < u64::MAX {
+            let there = store.totals(&ImageQuery::new())?.bytes;
+            let left = limits.stored.saturating_sub(there);
+            if left == 0 || announced.is_some_and(|length| length > left) {
+                return Err(Error::limit("stored", limits.stored, "the size of all images of the store").into());
+            }
+            (most, by_space) = if left < most { (left, false) } else { (most, by_space) };
+        }
+        if let Some(length) = announced.filter(|length| by_space && *length > most) {
+            let sentence = format!("no room for {length} bytes: {most} bytes may be filled");
+            return Err(Error::storage_full(sentence).into());
+        }
+        self.forget_removed(&uploader, limits.client_stored, announced.unwrap_or(most), store)?;
+        let mut ledgers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ledger = ledgers.entry(uploader.clone()).or_default();
+        let left = limits.client_stored.saturating_sub(ledger.bytes());
+        if left == 0 || announced.is_some_and(|length| length > left) {
+            let error = Error::limit("client_stored", limits.client_stored, "what this client has stored, in bytes,");
+            return Err(error.with_hint("images that are deleted count no more").into());
+        }
+        (most, by_space) = if left < most { (left, false) } else { (most, by_space) };
+        let reserved = announced.unwrap_or(most);
+        ledger.reserved = ledger.reserved.saturating_add(reserved);
+        Ok(UploadPermit { quotas: Arc::clone(self), uploader, reserved, most, by_space })
+    }
+
+    /// Counts one more upload of a client in this hour.
+    fn count(&self, uploader: &Uploader, most: u64, now: i64) -> std::result::Result<(), Refusal> {
+        let mut ledgers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if ledgers.len() >= MAX_CLIENTS && !ledgers.contains_key(uploader) {
+            ledgers.retain(|_, ledger| {
+                !ledger.stored.is_empty()
+                    || ledger.reserved > 0
+                    || ledger.begun.back().is_some_and(|at| now - at < HOUR)
+            });
+            if ledgers.len() >= MAX_CLIENTS {
+                return Err(Error::new(ErrorKind::Busy, "too many clients upload to this server").into());
+            }
+        }
+        let ledger = ledgers.entry(uploader.clone()).or_default();
+        // A time in the future comes from a clock that was set back.
+        while ledger.begun.front().is_some_and(|at| now.saturating_sub(*at) >= HOUR || *at > now) {
+            ledger.begun.pop_front();
+        }
+        if ledger.begun.len() as u64 >= most {
+            let oldest = ledger.begun.front().copied().unwrap_or(now);
+            let retry = oldest.saturating_add(HOUR).saturating_sub(now).max(1);
+            return Err(Refusal::TooMany { retry: retry.unsigned_abs() });
+        }
+        ledger.begun.push_back(now);
+        Ok(())
+    }
+
+    /// Takes images off a ledger that are in the store no more, if the client needs the room.
+    fn forget_removed(&self, uploader: &Uploader, most: u64, wanted: u64, store: &Store) -> Result<()> {
+        let stored: Vec<Fingerprint> = {
+            let ledgers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            match ledgers.get(uploader) {
+                Some(ledger) if ledger.bytes().saturating_add(wanted) > most => ledger.stored.keys().copied().collect(),
+                _ => return Ok(()),
+            }
+        };
+        let mut gone = Vec::new();
+        for fingerprint in stored {
+            match store.image(&fingerprint) {
+                Err(error) if error.kind() == ErrorKind::NotFound => gone.push(fingerprint),
+                Err(error) => return Err(error),
+                Ok(_) => {}
+            }
+        }
+        let mut ledgers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ledger) = ledgers.get_mut(uploader) {
+            gone.iter().for_each(|fingerprint| _ = ledger.stored.remove(fingerprint));
+        }
+        Ok(())
+    }
+}
+
+impl UploadPermit {
+    /// Records that the upload stored an image.
+    pub(crate) fn stored(&self, image: &StoredImage) {
+        let mut ledgers = self.quotas.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ledger) = ledgers.get_mut(&self.uploader) {
+            ledger.stored.insert(image.fingerprint, image.size);
+        }
+    }
+}
+
+impl Drop for UploadPermit {
+    fn drop(&mut self) {
+        let mut ledgers = self.quotas.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ledger) = ledgers.get_mut(&self.uploader) {
+            ledger.reserved = ledger.reserved.saturating_sub(self.reserved);
+        }
+    }
+}
+
+/// The unit that limits per address count: an IPv4 address, or the /64 network of an IPv6 address, which is what one
+/// customer gets at least (RFC 6177).
+pub(in crate::server) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) if !address.is_loopback() => {
+            // A customer can use every address of a /64, so a limit on single addresses would limit
+            // nobody.
+            let bits = address.to_bits() >> 64 << 64;
+            IpAddr::V6(Ipv6Addr::from_bits(bits))
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,374 @@
+//! Build: makes the list of a tree from directories, laid out as `simplestream-maintainer` of `lxd-imagebuilder` wants them:
+//!
+//! ```text
+//! images/DISTRO/RELEASE/ARCH/VARIANT/VERSION/   lxd.tar.xz or incus.tar.xz, *.squashfs, *.qcow2, root.tar.xz, *.vcdiff,
+//!                                               SHA256SUMS, image.yaml
+//! images/DISTRO/RELEASE/ARCH/VARIANT/.VERSION/  an upload that is not complete
+//! ```
+//!
+//! Products, aliases and requirements are those that this tool makes; the order of writes is that of every other change of
+//! a tree, and the metadata of either peer is listed for both. Versions that are listed already are not read again.
+//! A version that leaves the list keeps its files for an hour, since clients keep a list as long.
+
+mod retention;
+mod scan;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use self::scan::{Found, FoundProduct};
+use super::document;
+use super::files::read_whole;
+use super::tree::TreeWriter;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::Hasher;
+use crate::metadata::StreamConfig;
+use crate::omissions::Omitted;
+use crate::progress::Monitor;
+use crate::protocol::simplestreams::{Item, METADATA_NAMES, Product, Products, RootKind, Version};
+
+/// Options of [`TreeWriter::build`].
+///
+/// ```no_run
+/// use lxd_image::simplestreams::{BuildOptions, Tree};
+///
+/// let tree = Tree::create("/srv/www")?;
+/// let built = tree.lock()?.build(&BuildOptions::new().retain_builds(10))?;
+/// println!("{} new versions", built.added.len());
+/// # Ok::<(), lxd_image::Error>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct BuildOptions {
+    retain_builds: Option<usize>,
+    retain_days: Option<u64>,
+    dangling: bool,
+    monitor: Monitor,
+}
+
+impl BuildOptions {
+    /// All versions stay.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many versions of each product stay, the newest ones; at least 1.
+    #[must_use]
+    pub fn retain_builds(mut self, versions: usize) -> Self {
+        self.retain_builds = Some(versions.max(1));
+        self
+    }
+
+    /// For how many days a version stays after its directory was last changed.
+    #[must_use]
+    pub fn retain_days(mut self, days: u64) -> Self {
+        self.retain_days = Some(days);
+        self
+    }
+
+    /// Whether directories of versions that are not listed, such as uploads that were given up, are removed once nothing
+    /// in them has changed for six hours.
+    #[must_use]
+    pub fn remove_dangling(mut self, yes: bool) -> Self {
+        self.dangling = yes;
+        self
+    }
+
+    /// Reports progress and listens for cancellation.
+    #[must_use]
+    pub fn monitor(mut self, monitor: Monitor) -> Self {
+        self.monitor = monitor;
+        self
+    }
+}
+
+/// The result of [`TreeWriter::build`]. Versions are named by their paths in the tree.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct BuiltTree {
+    /// Versions that are listed from now on.
+    pub added: Vec<String>,
+    /// Number of versions that were listed already.
+    pub kept: usize,
+    /// Versions that left the list: over what is retained, or without their files.
+    pub withdrawn: Vec<String>,
+    /// Directories of versions that were removed.
+    pub removed: Vec<String>,
+    /// Versions that can't be listed, and why: a wrong checksum, a wrong `image.yaml`. The others are listed all the same.
+    pub failed: Vec<(String, Error)>,
+}
+
+/// A product as the list is to have it, without its versions, and the new versions.
+struct Prepared {
+    product: Product,
+    /// New versions, and deltas that came to listed ones: items by name.
+    versions: BTreeMap<String, Version>,
+    /// Versions that are over what is retained.
+    out: Vec<String>,
+}
+
+impl TreeWriter {
+    /// Makes the list from the directories below `images/`. What other verbs have listed stays as it is.
+    ///
+    /// New versions are hashed and compared with their `SHA256SUMS`, if they have one. `X.json.gz` is written beside each
+    /// document.
+    ///
+    /// # Errors
+    /// `Malformed` when the list can't be read; `Cancelled`; `Io`. What is wrong with a version is in
+    /// [`BuiltTree::failed`].
+    pub fn build(&mut self, options: &BuildOptions) -> Result<BuiltTree> {
+        let mut built = BuiltTree::default();
+        let listed = match self.tree.products() {
+            Ok(products) => products,
+            Err(error) if error.kind() == ErrorKind::NotFound => Products::new(0),
+            Err(error) => return Err(error),
+        };
+        let root = self.tree.root.clone();
+        let now = self.tree.options.now();
+        let found = scan::products(&root, &options.monitor)?;
+        let mut prepared = BTreeMap::new();
+        for product in &found {
+            let known = listed.products.get(&product.key);
+            let out = retention::out(product, options.retain_builds, options.retain_days, now);
+            let config = self.config(product, &mut built);
+            let mut versions = BTreeMap::new();
+            for version in product.versions.iter().filter(|version| !out.contains(&version.name)) {
+                options.monitor.check()?;
+                let there = known.and_then(|known| known.versions.get(&version.name));
+                match self.version(version, there, &options.monitor) {
+                    Ok(None) => built.kept += 1,
+                    Ok(Some(new)) => {
+                        if there.is_none() {
+                            built.added.push(version.path.clone());
+                        } else {
+                            built.kept += 1;
+                        }
+                        versions.insert(version.name.clone(), new);
+                    }
+                    Err(error) if matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::StorageFull) => {
+                        return Err(error);
+                    }
+                    Err(error) => built.failed.push((version.path.clone(), error)),
+                }
+            }
+            let described = describe(product, &config, known);
+            prepared.insert(product.key.clone(), Prepared { product: described, versions, out });
+        }
+        let mut withdrawn = Vec::new();
+        self.commit(|products| {
+            withdrawn = apply(products, &prepared, &root);
+            Ok(())
+        })?;
+        built.withdrawn = withdrawn;
+        self.write_packed()?;
+        built.removed = self.remove_versions(&found, options, now)?;
+        Ok(built)
+    }
+
+    /// The `image.yaml` of the newest version of a product; an empty one where it has none or a wrong one.
+    fn config(&self, product: &FoundProduct, built: &mut BuiltTree) -> StreamConfig {
+        let limits = &self.tree.options.limits;
+        for version in product.versions.iter().rev().filter(|version| version.config) {
+            let path = self.tree.root.join(&version.path).join(scan::CONFIG);
+            match document::read(&path, limits).and_then(|bytes| StreamConfig::parse(&bytes, limits)) {
+                Ok(config) => return config,
+                Err(error) => built.failed.push((version.path.clone(), error.in_file(&path))),
+            }
+        }
+        StreamConfig::default()
+    }
+
+    /// A version as it is to be listed; `None` where it is listed already and all its files are there.
+    fn version(&self, found: &Found, there: Option<&Version>, monitor: &Monitor) -> Result<Option<Version>> {
+        if let Some(there) = there.filter(|there| is_whole(there, &self.tree.root)) {
+            let mut version = there.clone();
+            for delta in found.deltas.iter().filter(|delta| !there.items.contains_key(&delta.name)) {
+                version.items.insert(delta.name.clone(), self.item(found, delta, &mut [], monitor)?);
+            }
+            add_twins(&mut version);
+            return Ok((version != *there).then_some(version));
+        }
+        let sums = self.sums(found)?;
+        let mut version = there.cloned().unwrap_or_default();
+        version.items = BTreeMap::new().into();
+        let mut metadata = Vec::new();
+        for file in &found.metadata {
+            let mut whole = Hasher::new();
+            let item = self.item(found, file, &mut [&mut whole], monitor)?;
+            metadata.push((file.name.clone(), item, whole));
+        }
+        for (file, kind) in &found.roots {
+            // One pass over the rootfs gives its own digest and the fingerprint with each metadata.
+            let mut wholes: Vec<Hasher> = metadata.iter().map(|(_, _, whole)| whole.clone()).collect();
+            let item = self.item(found, file, &mut wholes.iter_mut().collect::<Vec<_>>(), monitor)?;
+            for ((_, metadata, _), whole) in metadata.iter_mut().zip(wholes) {
+                kind.set_fingerprint(metadata, &whole.finish());
+            }
+            version.items.insert(file.name.clone(), item);
+        }
+        for (name, item, _) in metadata {
+            version.items.insert(name, item);
+        }
+        for delta in &found.deltas {
+            version.items.insert(delta.name.clone(), self.item(found, delta, &mut [], monitor)?);
+        }
+        if let Some(sums) = sums {
+            for (name, item) in &version.items {
+                let is_delta = item.ftype.ends_with(".vcdiff");
+                match sums.get(name) {
+                    // Deltas are made after the sums.
+                    None if is_delta => {}
+                    None => {
+                        let sentence = format!("`{}` does not name `{name}`", scan::SUMS);
+                        return Err(Error::new(ErrorKind::NotFound, sentence));
+                    }
+                    Some(sum) if sum.eq_ignore_ascii_case(&item.sha256) => {}
+                    Some(sum) => {
+                        let sum: String = sum.chars().take(64).collect();
+                        return Err(Error::mismatch(&format!("the digest of `{name}`"), sum, item.sha256.clone()));
+                    }
+                }
+            }
+        }
+        add_twins(&mut version);
+        Ok(Some(version))
+    }
+
+    /// The item of a file, whose bytes also go to `others`.
+    fn item(&self, found: &Found, file: &scan::File, others: &mut [&mut Hasher], monitor: &Monitor) -> Result<Item> {
+        let path = format!("{}/{}", found.path, file.name);
+        let mut own = Hasher::new();
+        let mut all: Vec<&mut Hasher> = others.iter_mut().map(|other| &mut **other).collect();
+        all.push(&mut own);
+        read_whole(&self.tree.root.join(&path), &mut all, monitor)?;
+        drop(all);
+        let size = own.bytes();
+        let delta_base = file.delta_base.clone().unwrap_or_default();
+        let sha256 = own.finish().to_string();
+        Ok(Item { ftype: file.ftype.clone(), path, size: Some(size), sha256, delta_base, ..Item::default() })
+    }
+
+    /// The digests in the `SHA256SUMS` of a version, by file name; `None` where it has none.
+    fn sums(&self, found: &Found) -> Result<Option<BTreeMap<String, String>>> {
+        if !found.sums {
+            return Ok(None);
+        }
+        let path = self.tree.root.join(&found.path).join(scan::SUMS);
+        let text = document::read(&path, &self.tree.options.limits)?;
+        let text = String::from_utf8(text).map_err(|_| Error::malformed("it is no text").in_file(&path))?;
+        let lines = text.lines().filter_map(|line| line.trim().split_once(char::is_whitespace));
+        // `sha256sum -b` writes an asterisk before the name.
+        let pairs = lines.map(|(sum, name)| (name.trim().trim_start_matches('*').to_owned(), sum.to_owned()));
+        Ok(Some(pairs.collect()))
+    }
+}
+
+/// Whether every file that a listed version names is there with its size.
+fn is_whole(version: &Version, root: &Path) -> bool {
+    !version.items.is_empty()
+        && version.items.odd().is_empty()
+        && version.items.values().all(|item| {
+            let about = std::fs::metadata(root.join(&item.path));
+            about.is_ok_and(|about| about.is_file() && item.size.is_none_or(|size| size == about.len()))
+        })
+}
+
+/// Lists the metadata of one peer for the other too, if that has none of its own: the same file, under both names.
+fn add_twins(version: &mut Version) {
+    let of = |name: &str| version.items.values().find(|item| item.ftype == name).cloned();
+    let [lxd, incus] = METADATA_NAMES;
+    let (from, to) = match (of(lxd), of(incus)) {
+        (Some(item), None) => (item, incus),
+        (None, Some(item)) => (item, lxd),
+        _ => return,
+    };
+    version.items.insert(to.to_owned(), Item { ftype: to.to_owned(), ..from });
+}
+
+/// The description of a product, as the tool makes it; fields that it does not know stay.
+fn describe(found: &FoundProduct, config: &StreamConfig, known: Option<&Product>) -> Product {
+    let mut product =
+        known.map(|known| Product { versions: BTreeMap::new().into(), ..known.clone() }).unwrap_or_default();
+    let mut aliases = aliases(&found.distro, &found.release, &found.variant);
+    for release in config.aliases_of(&found.release) {
+        aliases.extend(self::aliases(&found.distro, &release, &found.variant));
+    }
+    product.aliases = aliases.join(",");
+    product.arch.clone_from(&found.arch);
+    product.os = if config.distro_name.is_empty() { title(&found.distro) } else { config.distro_name.clone() };
+    product.release.clone_from(&found.release);
+    product.release_title.clone_from(&found.release);
+    product.variant.clone_from(&found.variant);
+    product.requirements = config.requirements_of(&found.release, &found.arch, &found.variant).into_iter().collect();
+    product.other.insert("distro".to_owned(), Value::from(&*found.distro));
+    product
+}
+
+/// The aliases of a product: the variant `default` and the release `current` may be left out.
+fn aliases(distro: &str, release: &str, variant: &str) -> Vec<String> {
+    let mut all = vec![format!("{distro}/{release}/{variant}")];
+    if release == "current" {
+        all.push(format!("{distro}/{variant}"));
+    }
+    if variant == "default" {
+        all.push(if release == "current" { distro.to_owned() } else { format!("{distro}/{release}") });
+    }
+    all
+}
+
+/// A word with a capital first letter.
+fn title(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// Puts what was found into the list. Returns the versions that leave it.
+fn apply(products: &mut Products, prepared: &BTreeMap<String, Prepared>, root: &Path) -> Vec<String> {
+    let mut withdrawn = Vec::new();
+    for (key, new) in prepared {
+        // A product that was never listed needs a version to be one.
+        if !products.products.contains_key(key) && new.versions.is_empty() {
+            continue;
+        }
+        let product = products.products.entry(key.clone()).or_default();
+        let versions = std::mem::take(&mut product.versions);
+        *product = Product { versions, ..new.product.clone() };
+        for (name, version) in &new.versions {
+            product.versions.insert(name.clone(), version.clone());
+        }
+    }
+    for (key, product) in &mut products.products {
+        let out = prepared.get(key).map(|new| new.out.as_slice()).unwrap_or_default();
+        product.versions.retain(|name, version| {
+            let Some(path) = scan::directory_of(version) else { return true };
+            let stays = !out.contains(name) && is_whole(version, root);
+            if !stays {
+                withdrawn.push(path);
+            }
+            stays
+        });
+    }
+    products.products.retain(|_, product| !product.versions.is_empty());
+    withdrawn
+}
+
+/// Records what is not listed of a directory.
+fn skip(monitor: &Monitor, path: &str, reason: &'static str) {
+    monitor.omit(path.as_bytes(), Omitted::Skipped { reason: reason.into() });
+}
+
+/// Which rootfs a file is, by its name.
+fn kind_of(name: &str) -> Option<RootKind> {
+    if name.ends_with(".squashfs") {
+        Some(RootKind::Squashfs)
+    } else if name.ends_with(".qcow2") {
+        Some(RootKind::DiskKvm)
+    } else if name == RootKind::Tar.name() {
+        Some(RootKind::Tar)
+    } else {
+        None
+    }
+}

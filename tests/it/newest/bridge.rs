@@ -1,0 +1,84 @@
+//! A bridge between the peers: what one of them publishes for itself is usable by the other from a mirror of it, and from
+//! a server that has it, with the same bytes under both names.
+
+use std::fs;
+
+use lxd_image::protocol::simplestreams::Products;
+use lxd_image::remote::{ClientOptions, CopyOptions, MirrorOptions, MirrorTarget, Simplestreams, copy, mirror};
+use lxd_image::server::{Handler, ServerOptions};
+use lxd_image::simplestreams::{Tree, TreeVerifyOptions};
+use lxd_image::store::Store;
+use lxd_image::{Architecture, Fingerprint, Limits};
+use serde_json::json;
+
+use super::built_trees::{put, read_by_both_clients};
+use crate::server::request;
+use crate::store::Scratch;
+
+/// A tree as one peer's tools publish it: only that peer's name for the metadata.
+fn tree_of_one_peer(scratch: &Scratch, name: &str) -> (std::path::PathBuf, Fingerprint, Vec<u8>) {
+    let root = scratch.join(&format!("only-{name}"));
+    let fingerprint = put(&root, "images/files", name);
+    let read = |file: &str| fs::read(root.join("images/files").join(file)).unwrap();
+    let (metadata, rootfs) = (read(name), read("rootfs.squashfs"));
+    let item = |ftype: &str, file: &str, bytes: &[u8]| {
+        json!({"ftype": ftype, "path": format!("images/files/{file}"), "size": bytes.len(),
+            "sha256": Fingerprint::of(bytes).to_string()})
+    };
+    let mut first = item(name, name, &metadata);
+    first["combined_squashfs_sha256"] = json!(fingerprint.to_string());
+    let product = json!({"aliases": "box/one,box", "arch": "amd64", "os": "Box", "release": "one",
+        "release_title": "One", "lxd_requirements": {"secureboot": "false"},
+        "versions": {"20260101": {"items": {name: first, "squashfs": item("squashfs", "rootfs.squashfs", &rootfs)}}}});
+    fs::create_dir_all(root.join("streams/v1")).unwrap();
+    let list = json!({"format": "products:1.0", "datatype": "image-downloads", "products": {"box:one": product}});
+    fs::write(root.join("streams/v1/images.json"), list.to_string()).unwrap();
+    let index = json!({"format": "index:1.0", "index": {"images": {"datatype": "image-downloads",
+        "path": "streams/v1/images.json", "format": "products:1.0", "products": ["box:one"]}}});
+    fs::write(root.join("streams/v1/index.json"), index.to_string()).unwrap();
+    (root, fingerprint, rootfs)
+}
+
+fn on_disk(root: &std::path::Path) -> Simplestreams {
+    Simplestreams::new(ClientOptions::new(), &format!("file://{}", root.display()).parse().unwrap()).unwrap()
+}
+
+#[test]
+fn mirror_of_a_tree_of_one_peer_is_read_by_the_other_and_has_each_file_once() {
+    for name in ["lxd.tar.xz", "incus.tar.xz"] {
+        let scratch = Scratch::new();
+        let (origin, fingerprint, rootfs) = tree_of_one_peer(&scratch, name);
+        let copied = Tree::create(scratch.join("mirror")).unwrap();
+        for _ in 0..2 {
+            mirror(&on_disk(&origin), MirrorTarget::Tree(&copied), &MirrorOptions::new()).unwrap();
+        }
+        let products = copied.products().unwrap();
+        let product = &products.products["box:one"];
+        let items = &product.versions["20260101"].items;
+        assert_eq!(items["lxd.tar.xz"].path, items["incus.tar.xz"].path, "{name}");
+        assert_eq!(fs::read_dir(copied.path().join("images")).unwrap().count(), 2, "{name}: each file once");
+        // What LXD is told of the instances that it makes, Incus is told too.
+        assert_eq!(product.requirements.get("secureboot").map(String::as_str), Some("false"), "{name}");
+        assert!(copied.verify(&TreeVerifyOptions::new()).unwrap().is_clean());
+        read_by_both_clients(copied.path(), "box/one", &fingerprint, &rootfs);
+    }
+}
+
+#[test]
+fn server_with_an_image_of_one_peer_lists_it_for_both() {
+    for name in ["lxd.tar.xz", "incus.tar.xz"] {
+        let scratch = Scratch::new();
+        let (origin, fingerprint, _) = tree_of_one_peer(&scratch, name);
+        let store = Store::open(scratch.join("store")).unwrap();
+        let options = CopyOptions::new().architectures([Architecture::X86_64]).public(true).copy_aliases(true);
+        assert_eq!(copy(&on_disk(&origin), "box", &store, &options).unwrap().fingerprint, fingerprint);
+        let handler = Handler::new(store, ServerOptions::new());
+        let response = handler.handle(request("GET", "/streams/v1/images.json"));
+        let list = response.body.read_to_end().unwrap();
+        let products = Products::from_json(&list, &Limits::default()).unwrap();
+        let product = products.products.values().next().unwrap();
+        let items = &product.versions.values().next().unwrap().items;
+        assert_eq!(items["lxd.tar.xz"].path, items["incus.tar.xz"].path, "{name}");
+        assert_eq!(product.requirements.get("secureboot").map(String::as_str), Some("false"), "{name}");
+    }
+}
