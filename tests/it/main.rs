@@ -10,6 +10,8 @@ mod format;
 mod layers;
 #[cfg(feature = "cli")]
 mod losses;
+#[cfg(feature = "cli")]
+mod manual;
 mod metadata;
 #[cfg(any(feature = "remote", feature = "server"))]
 mod multipart;
