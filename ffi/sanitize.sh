@@ -18,7 +18,7 @@ trap 'rm -rf "$work"' EXIT
 export CARGO_PROFILE_DEV_DEBUG=${CARGO_PROFILE_DEV_DEBUG:-0} CARGO_INCREMENTAL=0
 
 runner=()
-for name in cases prepare images templates stores; do
+for name in cases prepare images templates stores trees serving; do
   runner+=("$here/tests/c/$name.c")
 done
 mode=debug

@@ -126,6 +126,9 @@
 // An image that is there already gets the aliases, instead of being an error.
 #define LXI_IMPORT_ADD_ALIASES 16
 
+// An image that loses its last alias to it is deleted, unless it is to be kept.
+#define LXI_IMPORT_REPLACE_IMAGES 32
+
 // Clients that have not authenticated may read it.
 #define LXI_EDIT_PUBLIC 1
 
@@ -153,8 +156,109 @@
 // `unused_for_seconds` is said.
 #define LXI_PRUNE_UNUSED_FOR 2
 
+// `max_bytes` is said.
+#define LXI_PRUNE_MAX_BYTES 4
+
 // Puts right what is found, but for a damaged catalog: that is `lxi_store_repair`'s.
 #define LXI_CHECK_REPAIR 1
+
+// Only public images.
+#define LXI_QUERY_PUBLIC 1
+
+// Only private images.
+#define LXI_QUERY_PRIVATE 2
+
+// Only cached images.
+#define LXI_QUERY_CACHED 4
+
+// Only images that are not cached.
+#define LXI_QUERY_KEPT 8
+
+// Only images that follow a source.
+#define LXI_QUERY_AUTO_UPDATE 16
+
+// In the order of the first alias, then of the fingerprint; those without an alias last.
+#define LXI_QUERY_BY_ALIAS 32
+
+// Only public images are used: the client certificate is not shown. Simplestreams servers always are.
+#define LXI_REMOTE_PUBLIC 1
+
+// Plain HTTP may be spoken with it, although it is another machine.
+#define LXI_REMOTE_ALLOW_HTTP 2
+
+// Plain HTTP may be spoken with other machines.
+#define LXI_CLIENT_ALLOW_HTTP 1
+
+// Redirects of another host may lead to this machine and its local network.
+#define LXI_CLIENT_ALLOW_LOCAL 2
+
+// No proxy, whatever the environment says.
+#define LXI_CLIENT_NO_PROXY 4
+
+// An alias for any machine will do.
+#define LXI_WANTED_ANY_ARCHITECTURE 1
+
+// The hint of LXI_NOT_FOUND names no similar aliases, which may cost a request for the whole list.
+#define LXI_WANTED_NO_SUGGESTIONS 2
+
+// It also gets the aliases that it has in the store.
+#define LXI_UPLOAD_COPY_ALIASES 1
+
+// Aliases that are taken on the server move to it, instead of being an error.
+#define LXI_UPLOAD_REUSE_ALIASES 2
+
+// An image that loses its last alias to it is deleted on the server.
+#define LXI_UPLOAD_REPLACE_IMAGES 4
+
+// Clients that have not authenticated may read it there.
+#define LXI_UPLOAD_PUBLIC 8
+
+// The copy also gets the aliases that it has on the remote.
+#define LXI_COPY_COPY_ALIASES 1
+
+// Aliases that are taken move to the copy, instead of being an error.
+#define LXI_COPY_REUSE_ALIASES 2
+
+// An image that loses its last alias to the copy is deleted, unless it is to be kept.
+#define LXI_COPY_REPLACE_IMAGES 4
+
+// The copy follows its source when it is refreshed. It must be named by an alias then.
+#define LXI_COPY_AUTO_UPDATE 8
+
+// Clients that have not authenticated may read it.
+#define LXI_COPY_PUBLIC 16
+
+// An image may be copied although nothing names its fingerprint before the download: the server decides what its bytes
+// are.
+#define LXI_COPY_TRUST_TRANSPORT 32
+
+// Replaces nothing, and tells what would be replaced.
+#define LXI_REFRESH_DRY_RUN 1
+
+// A tree that is not there is made.
+#define LXI_TREE_CREATE 1
+
+// The product does not get the alias `OS/RELEASE/VARIANT`.
+#define LXI_TREE_ADD_NO_DEFAULT_ALIAS 1
+
+// Removes nothing, and tells what would be removed.
+#define LXI_TREE_PRUNE_DRY_RUN 1
+
+// `after_seconds` is said.
+#define LXI_TREE_PRUNE_AFTER 2
+
+// Images that meet the filters and are gone on the remote are deleted; in a store only those that a mirror brought from
+// there. A remote that lists nothing deletes nothing.
+#define LXI_MIRROR_DELETE 1
+
+// `level` is said.
+#define LXI_DELTA_LEVEL 1
+
+// Plain HTTP may be offered to other machines.
+#define LXI_SERVER_ALLOW_HTTP 1
+
+// `grace_milliseconds` is said.
+#define LXI_SERVER_GRACE 2
 
 // Aliases of a store and what they point to. Read-only, so it may be shared between threads.
 typedef struct lxi_alias_list lxi_alias_list;
@@ -191,6 +295,9 @@ typedef struct lxi_hasher lxi_hasher;
 // one that came as a stream the content passes once, to whoever reads it first.
 typedef struct lxi_image lxi_image;
 
+// A position in a list of images: of a store, or of a remote. Depends on nothing that it was made of.
+typedef struct lxi_image_cursor lxi_image_cursor;
+
 // Images of a store. Read-only, so it may be shared between threads.
 typedef struct lxi_image_list lxi_image_list;
 
@@ -202,12 +309,32 @@ typedef struct lxi_limits lxi_limits;
 // keys, survive reading and writing.
 typedef struct lxi_metadata lxi_metadata;
 
+// What a mirror did. Read-only, so it may be shared between threads.
+typedef struct lxi_mirrored lxi_mirrored;
+
 // A record of what calls leave out, change, default or cannot honour. Name it in the `lxi_monitor` of one call or of
 // many, also of several threads at the same time; also a call that fails records what it left out until then.
 typedef struct lxi_omissions lxi_omissions;
 
 // What a pruning removed, or would remove. Read-only, so it may be shared between threads.
 typedef struct lxi_pruned lxi_pruned;
+
+// What a refresh did, image by image. Read-only, so it may be shared between threads.
+typedef struct lxi_refresh_report lxi_refresh_report;
+
+// A server of images, or a static tree. Nothing that it says is believed: images are checked when they arrive. Any
+// number of threads may use one handle; connections are kept and shared.
+typedef struct lxi_remote lxi_remote;
+
+// Remotes with their names. Read-only, so it may be shared between threads.
+typedef struct lxi_remote_list lxi_remote_list;
+
+// A server that runs on threads of its own until it is stopped.
+typedef struct lxi_server lxi_server;
+
+// The settings of a user: remotes by name and a client certificate, in one directory that any number of processes may
+// use and change, and any number of threads by one handle.
+typedef struct lxi_settings lxi_settings;
 
 // An unpacked image in a private directory beside its destination. Freeing it before it is committed removes
 // everything.
@@ -225,6 +352,16 @@ typedef struct lxi_template lxi_template;
 
 // The variables that a template is rendered with. Rendering takes it as const, so that threads may share it.
 typedef struct lxi_template_context lxi_template_context;
+
+// A directory in simplestreams layout. Any number of processes may read it, one at a time writes it, and any number of
+// threads may use one handle.
+typedef struct lxi_tree lxi_tree;
+
+// What a tree listed. Read-only, so it may be shared between threads.
+typedef struct lxi_tree_listing lxi_tree_listing;
+
+// What a verification of a tree found. Read-only, so it may be shared between threads.
+typedef struct lxi_tree_report lxi_tree_report;
 
 // The result of unpacking. Read-only, so it may be shared between threads; what is on the disk does not depend on it.
 typedef struct lxi_unpacked lxi_unpacked;
@@ -834,7 +971,7 @@ typedef struct lxi_store_options {
     uint64_t busy_milliseconds;
     // The limits for images that come in, or NULL.
     const struct lxi_limits *limits;
-    // Where the time comes from; NULL for the machine's clock. Used until the store is freed.
+    // Where the time comes from; NULL for the machine's clock. Used until the store and all servers of it are freed.
     lxi_clock_fn clock;
     // Handed to `clock`.
     void *clock_user;
@@ -981,6 +1118,8 @@ typedef struct lxi_prune_options {
     uint32_t reserved;
     // With LXI_PRUNE_UNUSED_FOR: how long an image must not have been used; with 0, only the expiry date counts.
     uint64_t unused_for_seconds;
+    // With LXI_PRUNE_MAX_BYTES: how many bytes the cached images may have; over it, the least recently used go too.
+    uint64_t max_bytes;
 } lxi_prune_options;
 
 // Why an image was removed: LXI_REMOVED_….
@@ -1030,6 +1169,365 @@ typedef struct lxi_finding {
     // The finding in words.
     struct lxi_str message;
 } lxi_finding;
+
+// Which images of a store, and in which order. NULL, or all but `size` zero: all, in the order of their fingerprints.
+// All conditions must hold. An index of the catalog serves all of them but `filters`.
+typedef struct lxi_image_query {
+    // The size of this structure in bytes.
+    size_t size;
+    // LXI_QUERY_….
+    uint32_t flags;
+    // LXI_TYPE_…, or 0 for both.
+    lxi_image_type image_type;
+    // How many rows are read at once, up to 10,000; 0 for 1,000. Bounds the memory of the cursor.
+    uint32_t page;
+    // Padding; must be 0.
+    uint32_t reserved;
+    // Only images for this machine, by any of its names; empty for all.
+    struct lxi_str architecture;
+    // Only images whose fingerprint begins so, at least four digits; empty for all.
+    struct lxi_str prefix;
+    // Only images with all of these properties, each a name and its whole value.
+    const struct lxi_pair *properties;
+    // How many.
+    size_t properties_len;
+    // Only images that meet these filters, as `lxi_store_list` takes them. Each row is looked at.
+    const struct lxi_str *filters;
+    // How many.
+    size_t filters_len;
+} lxi_image_query;
+
+// A server of images: how it is spoken to. Set `size` to `sizeof(lxi_known_remote)`, also before it is filled.
+typedef struct lxi_known_remote {
+    // The size of this structure in bytes.
+    size_t size;
+    // LXI_REMOTE_….
+    uint32_t flags;
+    // Padding; must be 0.
+    uint32_t reserved;
+    // Its URL, such as `https://host:8443`; without a scheme it is https, and has LXD's port. A simplestreams server may be
+    // a directory: `file:///DIR`. Filled without secrets.
+    struct lxi_str url;
+    // `lxd`, `incus` or `simplestreams`; for `lxi_remote_connect` also `direct`, the URL of one image. Empty for `lxd`.
+    struct lxi_str protocol;
+    // The certificate that it must show, in PEM, where no known authority signed it; or empty.
+    struct lxi_str certificate;
+} lxi_known_remote;
+
+// How a server is spoken to. NULL, or all but `size` zero: TLS only, the proxy of the environment, the authorities of
+// the system.
+typedef struct lxi_client_options {
+    // The size of this structure in bytes.
+    size_t size;
+    // LXI_CLIENT_….
+    uint32_t flags;
+    // Padding; must be 0.
+    uint32_t reserved;
+    // The limits on answers, or NULL: `redirects`, `headers`, `idle`, `total`, `remote_index`, `download`.
+    const struct lxi_limits *limits;
+    // The proxy for all hosts but this one, such as `socks5://host:1080`; empty for that of the environment.
+    struct lxi_str proxy;
+    // The `User-Agent`; empty for this library's.
+    struct lxi_str user_agent;
+    // A client certificate in PEM, or empty. Settings have one of their own.
+    struct lxi_str certificate;
+    // Its key in PEM.
+    struct lxi_str key;
+    // The secret of a private image on an LXD or Incus server, or empty.
+    struct lxi_str secret;
+} lxi_client_options;
+
+// What is known of a server before it is trusted: LXI_TRUST_….
+typedef uint32_t lxi_trust;
+
+// Which image a reference means. NULL, or all but `size` zero: a container's, for this machine.
+typedef struct lxi_wanted {
+    // The size of this structure in bytes.
+    size_t size;
+    // LXI_WANTED_….
+    uint32_t flags;
+    // The type that an alias must have: LXI_TYPE_…, or 0 for containers.
+    lxi_image_type image_type;
+    // The machines that an alias may mean, best first, by any of their names; none for this one.
+    const struct lxi_str *architectures;
+    // How many.
+    size_t architectures_len;
+} lxi_wanted;
+
+// How an image is sent to a server. NULL, or all but `size` zero: private, without an alias.
+typedef struct lxi_upload_options {
+    // The size of this structure in bytes.
+    size_t size;
+    // LXI_UPLOAD_….
+    uint32_t flags;
+    // Padding; must be 0.
+    uint32_t reserved;
+    // Aliases that it gets on the server.
+    const struct lxi_alias *aliases;
+    // How many.
+    size_t aliases_len;
+    // Properties that win over those of the store.
+    const struct lxi_pair *properties;
+    // How many.
+    size_t properties_len;
+    // Progress, cancellation and omissions of the call, or NULL.
+    const struct lxi_monitor *monitor;
+} lxi_upload_options;
+
+// How an image is copied from a remote. NULL, or all but `size` zero: a private copy of a container's image for this
+// machine, without an alias, that is not refreshed.
+typedef struct lxi_copy_options {
+    // The size of this structure in bytes.
+    size_t size;
+    // LXI_COPY_….
+    uint32_t flags;
+    // The type that an alias must have: LXI_TYPE_…, or 0 for containers.
+    lxi_image_type image_type;
+    // Aliases that the copy gets.
+    const struct lxi_alias *aliases;
+    // How many.
+    size_t aliases_len;
+    // Properties that win over those of the image and of the remote.
+    const struct lxi_pair *properties;
+    // How many.
+    size_t properties_len;
+    // The machines that an alias may mean, best first, by any of their names; none for this one.
+    const struct lxi_str *architectures;
+    // How many.
+    size_t architectures_len;
+    // The fingerprint that it must have, whatever the server says; or NULL.
+    const struct lxi_fingerprint *expected_fingerprint;
+    // Progress, cancellation and omissions of the call, or NULL.
+    const struct lxi_monitor *monitor;
+} lxi_copy_options;
+
+// How images are refreshed. NULL, or all but `size` zero: newer ones are fetched and take the place of the old ones.
+typedef struct lxi_refresh_options {
+    // The size of this structure in bytes.
+    size_t size;
+    // LXI_REFRESH_….
+    uint32_t flags;
+    // Padding; must be 0.
+    uint32_t reserved;
+    // How servers are spoken to that have no name in the settings, or NULL.
+    const struct lxi_client_options *client;
+    // Progress, cancellation and omissions of the call, or NULL.
+    const struct lxi_monitor *monitor;
+} lxi_refresh_options;
+
+// What became of an image that was refreshed: LXI_REFRESHED_….
+typedef uint32_t lxi_refreshed;
+
+// How a tree is opened. NULL, or all but `size` zero: one that is there, with the default limits.
+typedef struct lxi_tree_options {
+    // The size of this structure in bytes.
+    size_t size;
+    // LXI_TREE_….
+    uint32_t flags;
+    // How many threads verify an image that is added, at most; 0 for all cores.
+    uint32_t threads;
+    // The limits on lists and on images that are added, or NULL.
+    const struct lxi_limits *limits;
+    // Where the time comes from; NULL for the machine's clock. Used until the tree is freed.
+    lxi_clock_fn clock;
+    // Handed to `clock`.
+    void *clock_user;
+} lxi_tree_options;
+
+// How an image is added to a tree. NULL, or all but `size` zero: described by its own metadata, with the alias
+// `OS/RELEASE/VARIANT`.
+typedef struct lxi_tree_add_options {
+    // The size of this structure in bytes.
+    size_t size;
+    // LXI_TREE_ADD_….
+    uint32_t flags;
+    // Padding; must be 0.
+    uint32_t reserved;
+    // More aliases. They belong to the product and mean its newest version.
+    const struct lxi_str *aliases;
+    // How many.
+    size_t aliases_len;
+    // Properties that win over the image's own. A list needs `os` and `release`.
+    const struct lxi_pair *properties;
+    // How many.
+    size_t properties_len;
+    // The fingerprint that it must have, or NULL.
+    const struct lxi_fingerprint *expected_fingerprint;
+    // Progress, cancellation and omissions of the call, or NULL.
+    const struct lxi_monitor *monitor;
+} lxi_tree_add_options;
+
+// How a tree is pruned. NULL, or all but `size` zero: all versions stay, and files that left the list an hour ago go.
+typedef struct lxi_tree_prune_options {
+    // The size of this structure in bytes.
+    size_t size;
+    // LXI_TREE_PRUNE_….
+    uint32_t flags;
+    // How many versions of each product stay; 0 for all.
+    uint32_t keep;
+    // With LXI_TREE_PRUNE_AFTER: for how long files stay that left the list, since readers may hold an older one.
+    uint64_t after_seconds;
+} lxi_tree_prune_options;
+
+// What a pruning removed, or would remove; filled by `lxi_tree_prune`. Set `size` to `sizeof(lxi_tree_pruned)` before.
+typedef struct lxi_tree_pruned {
+    // The size of this structure in bytes, set by the caller.
+    size_t size;
+    // Versions that left the list.
+    uint64_t versions;
+    // Files that were removed.
+    uint64_t files;
+    // Their size in bytes.
+    uint64_t bytes;
+    // Files that no list names, and that stay for now.
+    uint64_t waiting;
+} lxi_tree_pruned;
+
+// An image of a tree; filled by `lxi_tree_listing_at`. Set `size` to `sizeof(lxi_tree_image)` before.
+typedef struct lxi_tree_image {
+    // The size of this structure in bytes, set by the caller.
+    size_t size;
+    // The digest of its bytes.
+    struct lxi_fingerprint fingerprint;
+    // Container or virtual machine.
+    lxi_image_type image_type;
+    // One file or two.
+    lxi_form form;
+    // The kernel's name of the machine that it is for: `x86_64`.
+    struct lxi_str architecture;
+    // The key of its product: `OS:RELEASE:VARIANT:ARCHITECTURE`.
+    struct lxi_str product;
+    // The key of its version, a date.
+    struct lxi_str version;
+    // The size of all its files in bytes.
+    uint64_t bytes;
+    // The date of its version, in seconds since 1970.
+    int64_t created_at;
+    // When its support ends; 0 where that is not said.
+    int64_t expires_at;
+    // How many properties it has: `lxi_tree_listing_property_at`.
+    size_t properties;
+    // How many aliases its product has: `lxi_tree_listing_alias_at`.
+    size_t aliases;
+} lxi_tree_image;
+
+// What a verification found; filled by `lxi_tree_report_get`. Set `size` to `sizeof(lxi_tree_report_info)` before.
+typedef struct lxi_tree_report_info {
+    // The size of this structure in bytes, set by the caller.
+    size_t size;
+    // Images in the list.
+    uint64_t images;
+    // Files that the list names.
+    uint64_t files;
+    // Bytes that were read.
+    uint64_t bytes;
+    // How many things are wrong: `lxi_tree_report_finding_at`.
+    size_t findings;
+} lxi_tree_report_info;
+
+// Which images are mirrored. NULL, or all but `size` zero: all, and nothing is deleted.
+typedef struct lxi_mirror_options {
+    // The size of this structure in bytes.
+    size_t size;
+    // LXI_MIRROR_….
+    uint32_t flags;
+    // Padding; must be 0.
+    uint32_t reserved;
+    // Conditions that an image must meet, as `lxi_store_list` takes them.
+    const struct lxi_str *filters;
+    // How many.
+    size_t filters_len;
+    // Progress, cancellation and omissions of the call, or NULL.
+    const struct lxi_monitor *monitor;
+} lxi_mirror_options;
+
+// What a mirror did; filled by `lxi_mirrored_get`. Set `size` to `sizeof(lxi_mirrored_info)` before.
+typedef struct lxi_mirrored_info {
+    // The size of this structure in bytes, set by the caller.
+    size_t size;
+    // Images that were copied: `lxi_mirrored_copied_at`.
+    size_t copied;
+    // Images that were there already.
+    size_t kept;
+    // Images that were deleted: `lxi_mirrored_removed_at`.
+    size_t removed;
+    // Images that could not be copied because of themselves: `lxi_mirrored_failed_at`. The next run tries them again.
+    size_t failed;
+} lxi_mirrored_info;
+
+// How a delta is made. NULL, or all but `size` zero: as small as it gets, with all cores.
+typedef struct lxi_delta_options {
+    // The size of this structure in bytes.
+    size_t size;
+    // LXI_DELTA_….
+    uint32_t flags;
+    // With LXI_DELTA_LEVEL: how hard to compress, from 1 (fast) to 9 (small); 0 does not compress.
+    uint32_t level;
+    // How many threads work; 0 for all cores. The delta is the same for every number; each needs up to 700 MiB.
+    uint32_t threads;
+    // Padding; must be 0.
+    uint32_t reserved;
+    // How many bytes the index of the old file may take; 0 for 256 MiB. The delta depends on it.
+    uint64_t index_memory;
+    // Progress and cancellation of the call, or NULL.
+    const struct lxi_monitor *monitor;
+} lxi_delta_options;
+
+// What a delta was made of, or what it made. Set `size` to `sizeof(lxi_delta_info)` before.
+typedef struct lxi_delta_info {
+    // The size of this structure in bytes, set by the caller.
+    size_t size;
+    // The size of the delta in bytes.
+    uint64_t delta_bytes;
+    // The size of the new file in bytes.
+    uint64_t new_bytes;
+    // How many bytes of the new file are copied from the old one.
+    uint64_t copied_bytes;
+    // How many windows the delta has.
+    uint64_t windows;
+    // Whether each window has a checksum. Without them only a digest shows that the old file was the right one.
+    bool has_checksums;
+} lxi_delta_info;
+
+// Takes one line of the server's log, without its end: a request that was answered, or a note. Called from one thread
+// at a time, which is not the caller's, until the server is stopped. A call that takes long loses later lines, and delays
+// no request. Must not unwind or jump out, and must not stop or free the server.
+typedef void (*lxi_log_fn)(void *user, struct lxi_str line);
+
+// How a store is served. Set `size` to `sizeof(lxi_server_options)` and say where to listen; the rest may be zero.
+typedef struct lxi_server_options {
+    // The size of this structure in bytes.
+    size_t size;
+    // LXI_SERVER_….
+    uint32_t flags;
+    // Threads for connections; 0 for one a core. Requests are answered on others.
+    uint32_t threads;
+    // Where to listen: `ADDRESS:PORT` for TLS, `http://ADDRESS:PORT` for plain HTTP; port 0 takes a free one.
+    const struct lxi_str *listen;
+    // How many.
+    size_t listen_len;
+    // The server's certificate in PEM, or empty. TLS needs it or `directory`.
+    struct lxi_str certificate;
+    // Its key in PEM.
+    struct lxi_str key;
+    // Where a certificate is kept that is made at the first start; used where `certificate` is empty. Or empty.
+    struct lxi_str directory;
+    // Certificates of clients that may see and change everything: a file, or a directory with `*.crt` and `*.pem`, read
+    // again when it changes. Empty for none.
+    struct lxi_str trusted;
+    // The name of the server on its pages, or empty.
+    struct lxi_str name;
+    // The URL of the server for clients, if it differs from the host that they ask; or empty.
+    struct lxi_str base_url;
+    // The limits on what clients send, or NULL.
+    const struct lxi_limits *limits;
+    // With LXI_SERVER_GRACE: how long running requests may go on when the server is stopped; else 30 seconds.
+    uint64_t grace_milliseconds;
+    // Takes the log, or NULL.
+    lxi_log_fn log;
+    // Handed to `log`; must live until the server is stopped.
+    void *log_user;
+} lxi_server_options;
 
 // It worked.
 #define LXI_OK 0
@@ -1256,6 +1754,9 @@ typedef struct lxi_finding {
 // It was not used for too long.
 #define LXI_REMOVED_UNUSED 2
 
+// The cached images had more bytes than they may, and it was among the least recently used.
+#define LXI_REMOVED_EVICTED 3
+
 // A value that this version of the list does not know.
 #define LXI_FINDING_OTHER 0
 
@@ -1285,6 +1786,30 @@ typedef struct lxi_finding {
 
 // An image's files are whole, and the catalog has other sizes. Repairing corrects the catalog.
 #define LXI_FINDING_ROW 9
+
+// It is spoken to without TLS, because it is this machine or because that was allowed.
+#define LXI_TRUST_PLAIN 1
+
+// A known authority signed its certificate, or it is the pinned one.
+#define LXI_TRUST_VOUCHED 2
+
+// No authority signed its certificate. A person must compare its fingerprint with what the server's owner says.
+#define LXI_TRUST_UNKNOWN 3
+
+// A value that this version of the list does not know.
+#define LXI_REFRESHED_OTHER 0
+
+// It follows no source, and was not changed.
+#define LXI_REFRESHED_NOT_FOLLOWING 1
+
+// It is the newest of its source.
+#define LXI_REFRESHED_CURRENT 2
+
+// A newer image took its place, or would.
+#define LXI_REFRESHED_REPLACED 3
+
+// It could not be refreshed; `lxi_refresh_report_error_at` says why. It is as it was.
+#define LXI_REFRESHED_FAILED 4
 
 #ifdef __cplusplus
 extern "C" {
@@ -2089,15 +2614,30 @@ lxi_status lxi_applied_at(const struct lxi_applied *applied,
 // Threads: any, the outcomes being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_applied_free(struct lxi_applied *applied);
 
-// Opens the store at `path`. `options` may be NULL.
+// Opens the store at `path`: a directory, or a file in TOML that describes where its parts are (see
+// `lxi_store_open_described`). `options` may be NULL.
 //
 // Owner: the caller, who frees it with `lxi_store_free`. Threads: any. Errors: LXI_NOT_FOUND when it is not there and
 // not to be made; LXI_UNSUPPORTED for a newer layout and for a directory of something else; LXI_MALFORMED when it is
-// damaged; LXI_BUSY; LXI_IO.
+// damaged; LXI_FEATURE_DISABLED for a bucket or a database that this build can't use; LXI_BUSY; LXI_IO.
 lxi_status lxi_store_open(struct lxi_str path,
                           const struct lxi_store_options *options,
                           struct lxi_store **store,
                           struct lxi_error **error);
+
+// Opens a store whose catalog and images are at the addresses that a text in TOML says: `catalog` is the path of an SQLite
+// database or `postgresql://USER@HOST/DATABASE`, `blobs` a directory, `s3://BUCKET/PREFIX`, `gs://…` or `az://…`; a table
+// `[s3]` may have `endpoint`, `region`, `allow_http` and `path_style`, and `scratch` is a local directory for what arrives.
+// Relative paths start at `directory`. Credentials come from the engines' usual environment variables and files.
+// `options` may be NULL.
+//
+// Owner: the caller, who frees it with `lxi_store_free`. Threads: any. Errors: as `lxi_store_open`; LXI_MALFORMED with the
+// line for a text that is no description.
+lxi_status lxi_store_open_described(struct lxi_str description,
+                                    struct lxi_str directory,
+                                    const struct lxi_store_options *options,
+                                    struct lxi_store **store,
+                                    struct lxi_error **error);
 
 // Frees a store; NULL is allowed. What is on the disk stays.
 //
@@ -2108,7 +2648,8 @@ lxi_status lxi_store_free(struct lxi_store *store);
 // matches a part of an alias or the beginning of a fingerprint, or `key=value`, which matches a property or a field.
 //
 // Owner: the caller, who frees the list with `lxi_image_list_free`. Threads: any. Errors: LXI_INVALID_INPUT for a
-// filter that is none, LXI_MALFORMED when the catalog is damaged, LXI_IO.
+// filter that is none, LXI_MALFORMED when the catalog is damaged, LXI_IO. All of them are in memory at once:
+// `lxi_store_query` is for large stores.
 lxi_status lxi_store_list(const struct lxi_store *store,
                           const struct lxi_str *filters,
                           size_t filters_len,
@@ -2170,6 +2711,15 @@ lxi_status lxi_store_mark_used(const struct lxi_store *store,
 lxi_status lxi_store_delete(const struct lxi_store *store,
                             const struct lxi_fingerprint *fingerprint,
                             struct lxi_error **error);
+
+// Removes an image and its aliases, if nobody changed it since it was looked up: `etag` is that of
+// `lxi_stored_image_info`.
+//
+// Threads: any. Errors: LXI_NOT_FOUND, LXI_MISMATCH when it was changed, LXI_BUSY, LXI_IO.
+lxi_status lxi_store_delete_unchanged(const struct lxi_store *store,
+                                      const struct lxi_fingerprint *fingerprint,
+                                      struct lxi_str etag,
+                                      struct lxi_error **error);
 
 // Fills `info` with what the store knew of the image.
 //
@@ -2497,6 +3047,507 @@ lxi_status lxi_check_report_unrepaired_at(const struct lxi_check_report *report,
 //
 // Threads: any, the report being no longer used. Errors: LXI_INVALID_INPUT.
 lxi_status lxi_check_report_free(struct lxi_check_report *report);
+
+// Begins a list of the images of a store that meet `query`, which may be NULL. Nothing is read yet.
+//
+// Owner: the caller, who frees the cursor with `lxi_image_cursor_free`; it may outlive the store. Threads: any. Errors:
+// LXI_INVALID_INPUT for a condition that is none.
+lxi_status lxi_store_query(const struct lxi_store *store,
+                           const struct lxi_image_query *query,
+                           struct lxi_image_cursor **cursor,
+                           struct lxi_error **error);
+
+// How many images of a store meet `query`, which may be NULL, and the bytes of their files. The catalog counts them:
+// `filters` must be empty. `images` and `bytes` may be NULL.
+//
+// Threads: any. Errors: LXI_INVALID_INPUT for a condition that is none and for filters; LXI_MALFORMED when the catalog
+// is damaged; LXI_IO.
+lxi_status lxi_store_totals(const struct lxi_store *store,
+                            const struct lxi_image_query *query,
+                            uint64_t *images,
+                            uint64_t *bytes,
+                            struct lxi_error **error);
+
+// The next image; `image` is NULL after the last one, and the call works then too. Images that are added or removed
+// meanwhile may be among them or not; all others come exactly once. A row that cannot be read is an omission of
+// `monitor`, which may be NULL.
+//
+// Owner: the caller, who frees the image with `lxi_stored_image_free`. Threads: one at a time. Errors: LXI_MALFORMED
+// when the catalog is damaged; LXI_CANCELLED; LXI_IO. The cursor may be used again after an error.
+lxi_status lxi_image_cursor_next(struct lxi_image_cursor *cursor,
+                                 const struct lxi_monitor *monitor,
+                                 struct lxi_stored_image **image,
+                                 struct lxi_error **error);
+
+// Frees a cursor; NULL is allowed.
+//
+// Threads: any, the cursor being no longer used. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_image_cursor_free(struct lxi_image_cursor *cursor);
+
+// Opens the settings in a directory, which is made when something is written. Empty is the directory of this user:
+// `LXD_IMAGE_CONFIG`, else `lxd-image` in the XDG configuration directory. Nothing is read yet.
+//
+// Owner: the caller, who frees them with `lxi_settings_free`. Threads: any. Errors: LXI_INVALID_INPUT, also where the
+// environment names no directory.
+lxi_status lxi_settings_open(struct lxi_str directory, struct lxi_settings **settings, struct lxi_error **error);
+
+// Frees settings; NULL is allowed. The files stay.
+//
+// Threads: any, the handle being no longer used. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_settings_free(struct lxi_settings *settings);
+
+// All remotes, sorted by name. Without a file these are the well-known public servers.
+//
+// Owner: the caller, who frees the list with `lxi_remote_list_free`. Threads: any. Errors: LXI_MALFORMED when the file
+// can't be parsed, LXI_IO.
+lxi_status lxi_settings_remotes(const struct lxi_settings *settings,
+                                struct lxi_remote_list **remotes,
+                                struct lxi_error **error);
+
+// How many remotes there are.
+//
+// Threads: any. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_remote_list_len(const struct lxi_remote_list *remotes, size_t *len, struct lxi_error **error);
+
+// Fills `remote` with the remote with an index from 0, and `name` with its name.
+//
+// Owner: the texts belong to the list. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
+lxi_status lxi_remote_list_at(const struct lxi_remote_list *remotes,
+                              size_t index,
+                              struct lxi_str *name,
+                              struct lxi_known_remote *remote,
+                              struct lxi_error **error);
+
+// Frees a list; NULL is allowed.
+//
+// Threads: any, the list being no longer used. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_remote_list_free(struct lxi_remote_list *remotes);
+
+// Adds a remote. Nothing is asked of the server: `lxi_remote_first_use` says whether it can be trusted.
+//
+// Threads: any. Errors: LXI_ALREADY_EXISTS; LXI_INVALID_INPUT for a name with a colon, a slash or a blank, for `local`,
+// and for an invalid URL; LXI_UNSUPPORTED for an unknown protocol; LXI_MALFORMED for a certificate that is not PEM; LXI_IO.
+lxi_status lxi_settings_add(const struct lxi_settings *settings,
+                            struct lxi_str name,
+                            const struct lxi_known_remote *remote,
+                            struct lxi_error **error);
+
+// Removes a remote. Images that came from there stay, and keep their source.
+//
+// Threads: any. Errors: LXI_NOT_FOUND, LXI_MALFORMED, LXI_IO.
+lxi_status lxi_settings_remove(const struct lxi_settings *settings, struct lxi_str name, struct lxi_error **error);
+
+// Gives a remote another name.
+//
+// Threads: any. Errors: LXI_NOT_FOUND, LXI_ALREADY_EXISTS, LXI_INVALID_INPUT, LXI_MALFORMED, LXI_IO.
+lxi_status lxi_settings_rename(const struct lxi_settings *settings,
+                               struct lxi_str name,
+                               struct lxi_str new_name,
+                               struct lxi_error **error);
+
+// Changes the URL of a remote. A pinned certificate stays pinned.
+//
+// Threads: any. Errors: LXI_NOT_FOUND, LXI_INVALID_INPUT for an invalid URL, LXI_MALFORMED, LXI_IO.
+lxi_status lxi_settings_set_url(const struct lxi_settings *settings,
+                                struct lxi_str name,
+                                struct lxi_str url,
+                                struct lxi_error **error);
+
+// The client certificate of these settings in PEM, which the owner of a server adds to the trusted ones. Made, with its
+// key, if there is none yet; the key never leaves the directory.
+//
+// Owner: the caller, who frees the buffer with `lxi_buffer_free`. Threads: any. Errors: LXI_MALFORMED when the files
+// can't be parsed, LXI_IO.
+lxi_status lxi_settings_certificate(const struct lxi_settings *settings,
+                                    struct lxi_buffer **pem,
+                                    struct lxi_error **error);
+
+// Asks a server for its certificate, and says whether it can be trusted: trust on first use, as `lxc remote add` has it.
+// With LXI_TRUST_UNKNOWN, `pem` gets the certificate, to be shown (`fingerprint`, which may be NULL) and pinned if its
+// owner confirms it; else it stays NULL. `options` and `monitor` may be NULL.
+//
+// Owner: the caller, who frees the buffer with `lxi_buffer_free`. Threads: any. Errors: LXI_REMOTE when it can't be
+// reached, or shows another certificate than the pinned one; LXI_INVALID_INPUT for plain HTTP that is not allowed.
+lxi_status lxi_remote_first_use(const struct lxi_known_remote *remote,
+                                const struct lxi_client_options *options,
+                                const struct lxi_monitor *monitor,
+                                lxi_trust *trust,
+                                struct lxi_buffer **pem,
+                                struct lxi_fingerprint *fingerprint,
+                                struct lxi_error **error);
+
+// Connects to a server by its address. Nothing is sent yet. `options` may be NULL.
+//
+// Owner: the caller, who frees it with `lxi_remote_free`. Threads: any. Errors: LXI_INVALID_INPUT for an invalid URL, and
+// for plain HTTP that is not allowed; LXI_UNSUPPORTED for an unknown protocol; LXI_MALFORMED for a certificate that is
+// not PEM.
+lxi_status lxi_remote_connect(const struct lxi_known_remote *address,
+                              const struct lxi_client_options *options,
+                              struct lxi_remote **remote,
+                              struct lxi_error **error);
+
+// Connects to the remote with this name in the settings, with the client certificate of the settings unless it is
+// public. Nothing is sent yet. `options` may be NULL.
+//
+// Owner: the caller, who frees it with `lxi_remote_free`; it may outlive the settings. Threads: any. Errors:
+// LXI_NOT_FOUND, whose hint names what is near; LXI_MALFORMED; LXI_IO.
+lxi_status lxi_settings_connect(const struct lxi_settings *settings,
+                                struct lxi_str name,
+                                const struct lxi_client_options *options,
+                                struct lxi_remote **remote,
+                                struct lxi_error **error);
+
+// Frees a remote; NULL is allowed.
+//
+// Threads: any, the remote being no longer used. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_remote_free(struct lxi_remote *remote);
+
+// The image that `reference` names there now: an alias, a fingerprint, or the first digits of one. What the server does
+// not say stays empty. `wanted` and `monitor` may be NULL.
+//
+// Owner: the caller, who frees it with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND, whose hint names
+// other machines or similar aliases; LXI_AMBIGUOUS; LXI_UNSUPPORTED for an image whose fingerprint is known only after
+// its download; LXI_REMOTE; LXI_MALFORMED; LXI_LIMIT_EXCEEDED; LXI_CANCELLED.
+lxi_status lxi_remote_resolve(const struct lxi_remote *remote,
+                              struct lxi_str reference,
+                              const struct lxi_wanted *wanted,
+                              const struct lxi_monitor *monitor,
+                              struct lxi_stored_image **image,
+                              struct lxi_error **error);
+
+// The images there that this client may see and that meet all filters. Entries that can't be used are omissions of
+// `monitor`, which may be NULL.
+//
+// Owner: the caller, who frees the cursor with `lxi_image_cursor_free`; it may outlive the remote. Threads: any. Errors:
+// LXI_INVALID_INPUT for a filter that is none; LXI_UNSUPPORTED where there is no list; LXI_REMOTE; LXI_MALFORMED;
+// LXI_LIMIT_EXCEEDED; LXI_CANCELLED.
+lxi_status lxi_remote_images(const struct lxi_remote *remote,
+                             const struct lxi_str *filters,
+                             size_t filters_len,
+                             const struct lxi_monitor *monitor,
+                             struct lxi_image_cursor **cursor,
+                             struct lxi_error **error);
+
+// Sends an image of a store, with its properties, to an LXD or Incus server, which must trust this client. An image that
+// the server has already gets what `options` say, and its bytes are not sent. `options` may be NULL.
+//
+// Threads: any. Errors: LXI_UNSUPPORTED for a remote that is no such server; LXI_NOT_FOUND for an image that is not in
+// the store; LXI_ALREADY_EXISTS for an alias that is taken; LXI_MISMATCH when other bytes arrived; LXI_REMOTE, also when
+// it does not trust this client; LXI_CANCELLED.
+lxi_status lxi_remote_upload(const struct lxi_remote *remote,
+                             const struct lxi_store *store,
+                             const struct lxi_fingerprint *fingerprint,
+                             const struct lxi_upload_options *options,
+                             struct lxi_error **error);
+
+// Copies the image that `reference` names on a remote into the store. One that is there already gets what `options` say,
+// and nothing is downloaded; a cached image becomes one that stays. `options` and `image` may be NULL.
+//
+// Owner: the caller, who frees the result with `lxi_stored_image_free`. Threads: any. Errors: those of
+// `lxi_remote_resolve` and of `lxi_store_import`, above all LXI_MISMATCH when the bytes are not those of the fingerprint
+// that was named; LXI_ALREADY_EXISTS for an alias that is taken; LXI_INVALID_INPUT for an image that is to follow its
+// source and is named by a fingerprint. The store is as it was.
+lxi_status lxi_store_copy_from(const struct lxi_store *store,
+                               const struct lxi_remote *remote,
+                               struct lxi_str reference,
+                               const struct lxi_copy_options *options,
+                               struct lxi_stored_image **image,
+                               struct lxi_error **error);
+
+// The image that `reference` names on a remote: from the store if it is there, else downloaded, and cached until it is
+// unused for long enough (`lxi_store_prune`). Marks it as used. Options about aliases are refused, as a cached image has
+// none. If the server can't be reached, the image that the alias meant last is given, if that is here. `options` may be
+// NULL.
+//
+// Owner: the caller, who frees the result with `lxi_stored_image_free`. Threads: any. Errors: as `lxi_store_copy_from`.
+lxi_status lxi_store_get_or_fetch(const struct lxi_store *store,
+                                  const struct lxi_remote *remote,
+                                  struct lxi_str reference,
+                                  const struct lxi_copy_options *options,
+                                  struct lxi_stored_image **image,
+                                  struct lxi_error **error);
+
+// Replaces images by the newest of their sources: those named, or with `fingerprints_len` 0 all that follow one. A source
+// with a name in `settings`, which may be NULL, is spoken to as they say. One image that fails does not stop the others:
+// its outcome is LXI_REFRESHED_FAILED. `options` may be NULL.
+//
+// Owner: the caller, who frees the result with `lxi_refresh_report_free`. Threads: any. Errors: LXI_MALFORMED when the
+// catalog is damaged, LXI_CANCELLED, LXI_IO.
+lxi_status lxi_store_refresh(const struct lxi_store *store,
+                             const struct lxi_settings *settings,
+                             const struct lxi_fingerprint *fingerprints,
+                             size_t fingerprints_len,
+                             const struct lxi_refresh_options *options,
+                             struct lxi_refresh_report **report,
+                             struct lxi_error **error);
+
+// How many images a report is about.
+//
+// Threads: any. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_refresh_report_len(const struct lxi_refresh_report *report, size_t *len, struct lxi_error **error);
+
+// What became of the image with an index from 0: its fingerprint, the outcome, and the newest image of its source, which
+// is the same one where it is current, and zero where it is not known. `newest` may be NULL.
+//
+// Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
+lxi_status lxi_refresh_report_at(const struct lxi_refresh_report *report,
+                                 size_t index,
+                                 struct lxi_fingerprint *image,
+                                 lxi_refreshed *outcome,
+                                 struct lxi_fingerprint *newest,
+                                 struct lxi_error **error);
+
+// Fills `info` with why the image with an index from 0 could not be refreshed.
+//
+// Owner: the texts belong to the report. Threads: any. Errors: LXI_NOT_FOUND for an index past the end, and for an image
+// that did not fail.
+lxi_status lxi_refresh_report_error_at(const struct lxi_refresh_report *report,
+                                       size_t index,
+                                       struct lxi_error_info *info,
+                                       struct lxi_error **error);
+
+// Frees a report; NULL is allowed.
+//
+// Threads: any, the report being no longer used. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_refresh_report_free(struct lxi_refresh_report *report);
+
+// Opens the tree in a directory. `options` may be NULL.
+//
+// Owner: the caller, who frees it with `lxi_tree_free`. Threads: any. Errors: LXI_NOT_FOUND when there is none and none
+// is to be made; LXI_MALFORMED and LXI_LIMIT_EXCEEDED for a list that can't be read; LXI_BUSY while another process makes
+// it; LXI_IO.
+lxi_status lxi_tree_open(struct lxi_str path,
+                         const struct lxi_tree_options *options,
+                         struct lxi_tree **tree,
+                         struct lxi_error **error);
+
+// Frees a tree; NULL is allowed. What is on the disk stays.
+//
+// Threads: any, the tree being no longer used. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_tree_free(struct lxi_tree *tree);
+
+// Verifies an image, one file with `second` NULL, or metadata and rootfs in either order, stores its files under their
+// digests, and lists it. `options` and `fingerprint` may be NULL.
+//
+// Threads: any. Errors: LXI_ALREADY_EXISTS when it is listed; LXI_INVALID_INPUT without `os` or `release`, and for an alias
+// that a list can't hold; LXI_MISMATCH; those of verifying an image; LXI_BUSY while another process writes; LXI_CANCELLED;
+// LXI_IO. Nothing of it is listed then.
+lxi_status lxi_tree_add(const struct lxi_tree *tree,
+                        const struct lxi_input *first,
+                        const struct lxi_input *second,
+                        const struct lxi_tree_add_options *options,
+                        struct lxi_fingerprint *fingerprint,
+                        struct lxi_error **error);
+
+// Takes images out of the list, all or none. Their files stay until `lxi_tree_prune` removes them.
+//
+// Threads: any. Errors: LXI_NOT_FOUND if one of them is not listed; LXI_BUSY; LXI_IO.
+lxi_status lxi_tree_remove(const struct lxi_tree *tree,
+                           const struct lxi_fingerprint *fingerprints,
+                           size_t fingerprints_len,
+                           struct lxi_error **error);
+
+// Takes old versions out of the list, and removes files that left it long enough ago. `options` and `pruned` may be NULL.
+//
+// Threads: any. Errors: LXI_BUSY, LXI_MALFORMED, LXI_IO.
+lxi_status lxi_tree_prune(const struct lxi_tree *tree,
+                          const struct lxi_tree_prune_options *options,
+                          struct lxi_tree_pruned *pruned,
+                          struct lxi_error **error);
+
+// The images of a tree as it is now, newest first.
+//
+// Owner: the caller, who frees the listing with `lxi_tree_listing_free`. Threads: any. Errors: LXI_MALFORMED and
+// LXI_LIMIT_EXCEEDED for a list that can't be read; LXI_IO.
+lxi_status lxi_tree_list(const struct lxi_tree *tree, struct lxi_tree_listing **listing, struct lxi_error **error);
+
+// Fills `image` with the image with an index from 0.
+//
+// Owner: the texts belong to the listing. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
+lxi_status lxi_tree_listing_at(const struct lxi_tree_listing *listing,
+                               size_t index,
+                               struct lxi_tree_image *image,
+                               struct lxi_error **error);
+
+// A property of an image of a listing, both with an index from 0.
+//
+// Owner: the texts belong to the listing. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
+lxi_status lxi_tree_listing_property_at(const struct lxi_tree_listing *listing,
+                                        size_t image,
+                                        size_t index,
+                                        struct lxi_str *key,
+                                        struct lxi_str *value,
+                                        struct lxi_error **error);
+
+// An alias of the product of an image of a listing, both with an index from 0.
+//
+// Owner: the text belongs to the listing. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
+lxi_status lxi_tree_listing_alias_at(const struct lxi_tree_listing *listing,
+                                     size_t image,
+                                     size_t index,
+                                     struct lxi_str *alias,
+                                     struct lxi_error **error);
+
+// Frees a listing; NULL is allowed.
+//
+// Threads: any, the listing being no longer used. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_tree_listing_free(struct lxi_tree_listing *listing);
+
+// Reads every file that the list names, and computes every fingerprint. `monitor` may be NULL; files without a digest
+// are its omissions.
+//
+// Owner: the caller, who frees the result with `lxi_tree_report_free`. Threads: any. Errors: LXI_MALFORMED when index or
+// list can't be read, LXI_CANCELLED, LXI_IO. What is wrong with a file is no error but a finding.
+lxi_status lxi_tree_verify(const struct lxi_tree *tree,
+                           const struct lxi_monitor *monitor,
+                           struct lxi_tree_report **report,
+                           struct lxi_error **error);
+
+// Fills `info` with what a verification found.
+//
+// Threads: any. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_tree_report_get(const struct lxi_tree_report *report,
+                               struct lxi_tree_report_info *info,
+                               struct lxi_error **error);
+
+// Fills `finding` with something that is wrong, with an index from 0.
+//
+// Owner: the texts belong to the report. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
+lxi_status lxi_tree_report_finding_at(const struct lxi_tree_report *report,
+                                      size_t index,
+                                      struct lxi_error_info *finding,
+                                      struct lxi_error **error);
+
+// Frees a report; NULL is allowed.
+//
+// Threads: any, the report being no longer used. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_tree_report_free(struct lxi_tree_report *report);
+
+// Makes a store equal to a remote: copies what is missing, newest first. An image that can't be copied does not stop the
+// others. An interrupted run is continued by the next one. `options` may be NULL.
+//
+// Owner: the caller, who frees the result with `lxi_mirrored_free`. Threads: any. Errors: LXI_INVALID_INPUT for a filter
+// that is none; LXI_REMOTE when the server can't be reached any more, or lists nothing while what is gone is to be
+// deleted; LXI_CANCELLED; LXI_STORAGE_FULL; LXI_IO. What was copied before stays.
+lxi_status lxi_mirror_to_store(const struct lxi_remote *remote,
+                               const struct lxi_store *store,
+                               const struct lxi_mirror_options *options,
+                               struct lxi_mirrored **mirrored,
+                               struct lxi_error **error);
+
+// Makes a static tree equal to a remote, with the products, versions and aliases of a simplestreams server. As
+// `lxi_mirror_to_store` in all else.
+//
+// Owner: the caller, who frees the result with `lxi_mirrored_free`. Threads: any. Errors: as `lxi_mirror_to_store`;
+// LXI_BUSY while another process writes into the tree.
+lxi_status lxi_mirror_to_tree(const struct lxi_remote *remote,
+                              const struct lxi_tree *tree,
+                              const struct lxi_mirror_options *options,
+                              struct lxi_mirrored **mirrored,
+                              struct lxi_error **error);
+
+// Fills `info` with what a mirror did.
+//
+// Threads: any. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_mirrored_get(const struct lxi_mirrored *mirrored,
+                            struct lxi_mirrored_info *info,
+                            struct lxi_error **error);
+
+// An image that was copied, with an index from 0, as the remote described it.
+//
+// Owner: the caller, who frees it with `lxi_stored_image_free`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+lxi_status lxi_mirrored_copied_at(const struct lxi_mirrored *mirrored,
+                                  size_t index,
+                                  struct lxi_stored_image **image,
+                                  struct lxi_error **error);
+
+// The fingerprint of an image that was deleted, with an index from 0.
+//
+// Threads: any. Errors: LXI_NOT_FOUND past the last one.
+lxi_status lxi_mirrored_removed_at(const struct lxi_mirrored *mirrored,
+                                   size_t index,
+                                   struct lxi_fingerprint *fingerprint,
+                                   struct lxi_error **error);
+
+// The fingerprint of an image that could not be copied, with an index from 0; fills `info` with why.
+//
+// Owner: the texts belong to `mirrored`. Threads: any. Errors: LXI_NOT_FOUND past the last one.
+lxi_status lxi_mirrored_failed_at(const struct lxi_mirrored *mirrored,
+                                  size_t index,
+                                  struct lxi_fingerprint *fingerprint,
+                                  struct lxi_error_info *info,
+                                  struct lxi_error **error);
+
+// Frees the result of a mirror; NULL is allowed.
+//
+// Threads: any, the handle being no longer used. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_mirrored_free(struct lxi_mirrored *mirrored);
+
+// Writes the delta that makes the file `new_file` out of `old_file` to `out`, in the format of xdelta3. `out` gets its
+// name when it is complete. `options` and `info` may be NULL.
+//
+// Threads: any. Errors: LXI_NOT_FOUND for a file that is not there, LXI_ALREADY_EXISTS for an output that is,
+// LXI_CANCELLED, LXI_STORAGE_FULL, LXI_IO.
+lxi_status lxi_delta_make(struct lxi_str old_file,
+                          struct lxi_str new_file,
+                          struct lxi_str out,
+                          const struct lxi_delta_options *options,
+                          struct lxi_delta_info *info,
+                          struct lxi_error **error);
+
+// Applies the delta in the file `delta` to `old_file` and writes the new version to `out`, which gets its name when it is
+// complete and, with `expected_sha256`, which may be NULL, has that digest. A delta is as hostile as any input: compare
+// the digest. `limits`, `monitor` and `info` may be NULL.
+//
+// Threads: any. Errors: LXI_NOT_FOUND, LXI_ALREADY_EXISTS; LXI_MALFORMED for a broken delta; LXI_MISMATCH where `old_file`
+// is not the one that it was made from, and for another digest; LXI_UNSUPPORTED; LXI_LIMIT_EXCEEDED; LXI_CANCELLED;
+// LXI_STORAGE_FULL; LXI_IO. There is no output then.
+lxi_status lxi_delta_apply(struct lxi_str old_file,
+                           struct lxi_str delta,
+                           struct lxi_str out,
+                           const struct lxi_fingerprint *expected_sha256,
+                           const struct lxi_limits *limits,
+                           const struct lxi_monitor *monitor,
+                           struct lxi_delta_info *info,
+                           struct lxi_error **error);
+
+// Starts a server of the store, on threads of its own: to LXD and Incus, to tools of simplestreams, for import by URL,
+// and as pages for people. It answers when this call returns, and goes on when the store is freed.
+//
+// Owner: the caller, who frees it with `lxi_server_free`. Threads: any. Errors: LXI_INVALID_INPUT for an address that is
+// none, for TLS without a certificate, and for plain HTTP to other machines without the flag; LXI_MALFORMED for a
+// certificate, a key or trusted certificates that can't be read; LXI_IO when an address can't be bound.
+lxi_status lxi_server_start(const struct lxi_store *store,
+                            const struct lxi_server_options *options,
+                            struct lxi_server **server,
+                            struct lxi_error **error);
+
+// A URL that the server listens at, with an index from 0, in the order of `listen`; port 0 is replaced by the chosen one.
+//
+// Owner: the text belongs to the server. Threads: any. Errors: LXI_NOT_FOUND for an index past the end.
+lxi_status lxi_server_url_at(const struct lxi_server *server,
+                             size_t index,
+                             struct lxi_str *url,
+                             struct lxi_error **error);
+
+// The sha256 of the server's certificate, which clients compare when they add it as a remote.
+//
+// Threads: any. Errors: LXI_NOT_FOUND without a certificate.
+lxi_status lxi_server_fingerprint(const struct lxi_server *server,
+                                  struct lxi_fingerprint *fingerprint,
+                                  struct lxi_error **error);
+
+// Stops the server: it takes no more connections, lets running requests end for the grace time, cuts those that go on, and
+// this call returns, in some seconds more at most. After it `log` is not called any more. A second call does nothing.
+//
+// Threads: any, but not from `log`. Errors: why the server ended before, if it did: LXI_IO.
+lxi_status lxi_server_stop(const struct lxi_server *server,
+                           struct lxi_error **error);
+
+// Stops the server as `lxi_server_stop` does, if it runs, and frees it; NULL is allowed.
+//
+// Threads: any but one of `log`, the server being no longer used. Errors: LXI_INVALID_INPUT.
+lxi_status lxi_server_free(struct lxi_server *server);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -27,6 +27,10 @@ static int64_t clock_go(void *user) {
     return lxiGoClock((uintptr_t)user);
 }
 
+static void log_go(void *user, lxi_str line) {
+    lxiGoLog((uintptr_t)user, line);
+}
+
 void lxi_go_set_stream(lxi_input *input, uintptr_t handle) {
     input->read = read_go;
     input->release = release_go;
@@ -45,6 +49,16 @@ void lxi_go_set_progress(lxi_monitor *monitor, uintptr_t handle) {
 void lxi_go_set_clock(lxi_store_options *options, uintptr_t handle) {
     options->clock = clock_go;
     options->clock_user = (void *)handle;
+}
+
+void lxi_go_set_tree_clock(lxi_tree_options *options, uintptr_t handle) {
+    options->clock = clock_go;
+    options->clock_user = (void *)handle;
+}
+
+void lxi_go_set_log(lxi_server_options *options, uintptr_t handle) {
+    options->log = log_go;
+    options->log_user = (void *)handle;
 }
 
 lxi_status lxi_go_survey(const lxi_image *image, const lxi_verify_options *options, uintptr_t handle,

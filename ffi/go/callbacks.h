@@ -10,6 +10,8 @@ void lxi_go_set_stream(lxi_input *input, uintptr_t handle);
 void lxi_go_release_stream(lxi_input *input);
 void lxi_go_set_progress(lxi_monitor *monitor, uintptr_t handle);
 void lxi_go_set_clock(lxi_store_options *options, uintptr_t handle);
+void lxi_go_set_tree_clock(lxi_tree_options *options, uintptr_t handle);
+void lxi_go_set_log(lxi_server_options *options, uintptr_t handle);
 
 lxi_status lxi_go_survey(const lxi_image *image, const lxi_verify_options *options, uintptr_t handle,
                          lxi_verify_report **verification, lxi_error **error);

@@ -25,6 +25,7 @@ type runner struct {
 	limits *lxdimage.Limits
 	store  *lxdimage.Store
 	clock  time.Time
+	serving
 	// ctx is every long call's; left is what they left out.
 	ctx  context.Context
 	left lxdimage.Omissions
@@ -81,7 +82,8 @@ func runCases(t *testing.T, source string) string {
 			r.newPlace()
 		default:
 			words := r.split(line)
-			if !r.omissionsStep(words) && !r.prepareStep(words) && !r.imageStep(words) && !r.templateStep(words) && !r.storeStep(words) {
+			if !r.omissionsStep(words) && !r.prepareStep(words) && !r.imageStep(words) && !r.templateStep(words) && !r.storeStep(words) &&
+				!r.treeStep(words) && !r.servingStep(words) {
 				t.Fatalf("there is no step %s", words[0])
 			}
 		}
@@ -125,6 +127,7 @@ func (r *runner) omissionsStep(words []string) bool {
 }
 
 func (r *runner) endPlace() {
+	r.endServing()
 	if r.store != nil {
 		r.store.Close()
 		r.store = nil

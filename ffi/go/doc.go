@@ -50,7 +50,8 @@ func Version() string {
 	return C.GoString(C.lxi_version())
 }
 
-// HasFeature says whether a part of the library was compiled in: gzip, xz, zstd, bzip2, lz4, store, templates.
+// HasFeature says whether a part of the library was compiled in: gzip, xz, zstd, bzip2, lz4, store, templates, remote,
+// server, simplestreams, delta, object-store, postgres.
 func HasFeature(name string) bool {
 	var yes C.bool
 	return C.lxi_has_feature(str(name), &yes, nil) == C.LXI_OK && bool(yes)

@@ -17,6 +17,8 @@ type ImportOptions struct {
 	ReuseAliases bool
 	// AddAliases gives an image that is there already the aliases, instead of that being an error.
 	AddAliases bool
+	// ReplaceImages deletes an image that loses its last alias to it, unless it is to be kept.
+	ReplaceImages bool
 	// Public lets clients that have not authenticated read it.
 	Public bool
 	// AutoUpdate makes it follow its source, which must be given.
@@ -50,6 +52,7 @@ func (c *call) importOptions(options *ImportOptions) *C.lxi_import_options {
 	}{
 		{options.ReuseAliases, C.LXI_IMPORT_REUSE_ALIASES},
 		{options.AddAliases, C.LXI_IMPORT_ADD_ALIASES},
+		{options.ReplaceImages, C.LXI_IMPORT_REPLACE_IMAGES},
 		{options.Public, C.LXI_IMPORT_PUBLIC},
 		{options.AutoUpdate, C.LXI_IMPORT_AUTO_UPDATE},
 		{options.Cached, C.LXI_IMPORT_CACHED},
@@ -58,12 +61,7 @@ func (c *call) importOptions(options *ImportOptions) *C.lxi_import_options {
 			given.flags |= flag.flag
 		}
 	}
-	first, aliases := many[C.lxi_alias](&c.arena, len(options.Aliases))
-	for i, alias := range options.Aliases {
-		aliases[i].name = c.str(alias.Name)
-		aliases[i].description = c.str(alias.Description)
-	}
-	given.aliases, given.aliases_len = first, C.size_t(len(aliases))
+	given.aliases, given.aliases_len = c.aliases(options.Aliases)
 	given.properties, given.properties_len = c.pairs(options.Properties)
 	given.source_properties, given.source_properties_len = c.pairs(options.SourceProperties)
 	given.expected_fingerprint = c.fingerprint(options.ExpectedFingerprint)

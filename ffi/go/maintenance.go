@@ -62,6 +62,8 @@ type PruneOptions struct {
 	DryRun bool
 	// UnusedFor is how long an image must not have been used; 0: only the expiry date counts. Nil: 10 days.
 	UnusedFor *time.Duration
+	// MaxBytes is how many bytes the cached images may have; over it, the least recently used go too. Nil: no bound.
+	MaxBytes *uint64
 }
 
 // Removal is why an image was removed.
@@ -75,6 +77,8 @@ const (
 	RemovedExpired Removal = C.LXI_REMOVED_EXPIRED
 	// RemovedUnused: it was not used for too long.
 	RemovedUnused Removal = C.LXI_REMOVED_UNUSED
+	// RemovedEvicted: the cached images had more bytes than they may, and it was among the least recently used.
+	RemovedEvicted Removal = C.LXI_REMOVED_EVICTED
 )
 
 // Pruned is what a pruning removed, or would remove.
@@ -111,6 +115,10 @@ func (s *Store) Prune(options *PruneOptions) (*Pruned, error) {
 			if unused := *options.UnusedFor / time.Second; unused > 0 {
 				given.unused_for_seconds = C.uint64_t(unused)
 			}
+		}
+		if options.MaxBytes != nil {
+			given.flags |= C.LXI_PRUNE_MAX_BYTES
+			given.max_bytes = C.uint64_t(*options.MaxBytes)
 		}
 	}
 	var pruned *C.lxi_pruned

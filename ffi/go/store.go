@@ -34,9 +34,26 @@ type StoreOptions struct {
 	Clock func() time.Time
 }
 
-// OpenStore opens the store at path. Errors: [ErrNotFound] when it is not there and not to be made; [ErrUnsupported] for a newer
+// OpenStore opens the store at path: a directory, or a file in TOML that describes where its parts are ([OpenDescribedStore]). Errors: [ErrNotFound] when it is not there and not to be made; [ErrUnsupported] for a newer
 // layout and for a directory of something else; [ErrMalformed] when it is damaged; [ErrBusy]; [ErrIO].
 func OpenStore(path string, options *StoreOptions) (*Store, error) {
+	return openStore(options, func(given *C.lxi_store_options, store **C.lxi_store, told **C.lxi_error) C.lxi_status {
+		return C.lxi_store_open(str(path), given, store, told)
+	})
+}
+
+// OpenDescribedStore opens a store whose catalog and images are at the addresses that a text in TOML says: catalog is the path of an SQLite
+// database or postgresql://USER@HOST/DATABASE, blobs a directory, s3://BUCKET/PREFIX, gs://… or az://…; a table [s3] may have endpoint, region,
+// allow_http and path_style, and scratch is a local directory for what arrives. Relative paths start at directory. Credentials come from the
+// engines' usual environment variables and files. Errors: those of [OpenStore]; [ErrMalformed] for a text that is no description;
+// [ErrFeatureDisabled] for a bucket or a database that the library can't use.
+func OpenDescribedStore(description, directory string, options *StoreOptions) (*Store, error) {
+	return openStore(options, func(given *C.lxi_store_options, store **C.lxi_store, told **C.lxi_error) C.lxi_status {
+		return C.lxi_store_open_described(str(description), str(directory), given, store, told)
+	})
+}
+
+func openStore(options *StoreOptions, open func(*C.lxi_store_options, **C.lxi_store, **C.lxi_error) C.lxi_status) (*Store, error) {
 	c := begin(context.Background())
 	defer c.end()
 	given, done, err := c.storeOptions(options)
@@ -55,7 +72,7 @@ func OpenStore(path string, options *StoreOptions) (*Store, error) {
 	}
 	var store *C.lxi_store
 	var told *C.lxi_error
-	if err := c.check(C.lxi_store_open(str(path), given, &store, &told), told); err != nil {
+	if err := c.check(open(given, &store, &told), told); err != nil {
 		forget()
 		return nil, err
 	}
@@ -109,7 +126,8 @@ func (s *Store) begin(ctx context.Context) (*call, *C.lxi_store, func(), error) 
 }
 
 // List gives the images that meet all filters, or all images, in the order of their fingerprints. A filter is a word, which
-// matches a part of an alias or the beginning of a fingerprint, or key=value, which matches a property or a field.
+// matches a part of an alias or the beginning of a fingerprint, or key=value, which matches a property or a field. All of them are in
+// memory at once: [Store.Query] is for large stores.
 // Errors: [ErrInvalidInput] for a filter that is none, [ErrMalformed] when the catalog is damaged, [ErrIO].
 func (s *Store) List(filters ...string) ([]*StoredImage, error) {
 	c, store, end, err := s.begin(context.Background())

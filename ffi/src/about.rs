@@ -74,7 +74,8 @@ pub unsafe extern "C" fn lxi_has_feature(name: lxi_str, yes: *mut bool, error: *
         let yes = args::out(yes, false, "yes")?;
         let name = args::text(name, "name of a feature")?;
         yes.set(match name {
-            "store" | "templates" => true,
+            "store" | "templates" | "remote" | "server" | "simplestreams" | "delta" => true,
+            "object-store" | "postgres" => cfg!(feature = "shared-store"),
             name => Codec::ALL.iter().any(|codec| codec.feature() == Some(name) && codec.is_enabled()),
         });
         Ok(())

@@ -85,6 +85,8 @@ pub const LXI_IMPORT_AUTO_UPDATE: u32 = 4;
 pub const LXI_IMPORT_CACHED: u32 = 8;
 /// An image that is there already gets the aliases, instead of being an error.
 pub const LXI_IMPORT_ADD_ALIASES: u32 = 16;
+/// An image that loses its last alias to it is deleted, unless it is to be kept.
+pub const LXI_IMPORT_REPLACE_IMAGES: u32 = 32;
 
 versioned!(lxi_update_source, lxi_import_options);
 
@@ -96,13 +98,14 @@ pub(crate) unsafe fn alias(given: lxi_alias) -> Result<Alias> {
 
 unsafe fn import_options(pointer: *const lxi_import_options) -> Result<ImportOptions> {
     let given = args::options(pointer)?;
-    let flags = args::flags(given.flags, 31, "flags of importing")?;
+    let flags = args::flags(given.flags, 63, "flags of importing")?;
     let mut options = ImportOptions::new()
         .reuse_aliases(flags & LXI_IMPORT_REUSE_ALIASES != 0)
         .public(flags & LXI_IMPORT_PUBLIC != 0)
         .auto_update(flags & LXI_IMPORT_AUTO_UPDATE != 0)
         .cached(flags & LXI_IMPORT_CACHED != 0)
         .add_aliases_to_existing(flags & LXI_IMPORT_ADD_ALIASES != 0)
+        .replace_images(flags & LXI_IMPORT_REPLACE_IMAGES != 0)
         .monitor(monitor_from(given.monitor)?);
     for given in args::items(given.aliases, given.aliases_len, "aliases")? {
         options = options.alias(alias(*given)?);

@@ -27,12 +27,16 @@ pub struct lxi_prune_options {
     pub reserved: u32,
     /// With LXI_PRUNE_UNUSED_FOR: how long an image must not have been used; with 0, only the expiry date counts.
     pub unused_for_seconds: u64,
+    /// With LXI_PRUNE_MAX_BYTES: how many bytes the cached images may have; over it, the least recently used go too.
+    pub max_bytes: u64,
 }
 
 /// Removes nothing, and tells what would be removed.
 pub const LXI_PRUNE_DRY_RUN: u32 = 1;
 /// `unused_for_seconds` is said.
 pub const LXI_PRUNE_UNUSED_FOR: u32 = 2;
+/// `max_bytes` is said.
+pub const LXI_PRUNE_MAX_BYTES: u32 = 4;
 
 /// Why an image was removed: LXI_REMOVED_….
 pub type lxi_removed = u32;
@@ -42,6 +46,8 @@ pub const LXI_REMOVED_OTHER: lxi_removed = 0;
 pub const LXI_REMOVED_EXPIRED: lxi_removed = 1;
 /// It was not used for too long.
 pub const LXI_REMOVED_UNUSED: lxi_removed = 2;
+/// The cached images had more bytes than they may, and it was among the least recently used.
+pub const LXI_REMOVED_EVICTED: lxi_removed = 3;
 
 /// What a pruning removed, or would remove. Read-only, so it may be shared between threads.
 pub struct lxi_pruned {
@@ -134,7 +140,8 @@ pub struct CheckReportView {
     unrepaired: Vec<String>,
 }
 
-versioned!(lxi_prune_options, lxi_check_options, lxi_check_info, lxi_finding);
+versioned!(lxi_prune_options since max_bytes);
+versioned!(lxi_check_options, lxi_check_info, lxi_finding);
 handles! {
     lxi_pruned(21) = Pruned;
     lxi_check_report(22) = CheckReportView;
@@ -160,13 +167,16 @@ pub unsafe extern "C" fn lxi_store_prune(
         let bytes = if bytes.is_null() { None } else { Some(args::out(bytes, 0, "bytes")?) };
         let store = handle::get(store)?;
         let given = args::options(options)?;
-        let flags = args::flags(given.flags, 3, "flags of pruning")?;
+        let flags = args::flags(given.flags, 7, "flags of pruning")?;
         args::flags(given.reserved, 0, "reserved bits of pruning")?;
-        let options = if flags & LXI_PRUNE_UNUSED_FOR == 0 {
+        let mut options = if flags & LXI_PRUNE_UNUSED_FOR == 0 {
             PruneOptions::default()
         } else {
             PruneOptions::unused_for(Duration::from_secs(given.unused_for_seconds))
         };
+        if flags & LXI_PRUNE_MAX_BYTES != 0 {
+            options = options.max_bytes(given.max_bytes);
+        }
         let done = store.prune(&options.dry_run(flags & LXI_PRUNE_DRY_RUN != 0))?;
         if let Some(count) = count {
             count.set(done.images.len());
@@ -201,6 +211,7 @@ pub unsafe extern "C" fn lxi_pruned_at(
             reason.set(match found.1 {
                 Removed::Expired => LXI_REMOVED_EXPIRED,
                 Removed::Unused => LXI_REMOVED_UNUSED,
+                Removed::Evicted => LXI_REMOVED_EVICTED,
                 _ => LXI_REMOVED_OTHER,
             });
         }

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::time::Duration;
 
 use lxd_image::Result;
-use lxd_image::store::{Filter, Store, StoreOptions};
+use lxd_image::store::{ETag, Filter, Store, StoreDescription, StoreOptions};
 
 use crate::args::{self, versioned};
 use crate::error::{call, free, lxi_error};
@@ -41,7 +41,7 @@ pub struct lxi_store_options {
     pub busy_milliseconds: u64,
     /// The limits for images that come in, or NULL.
     pub limits: *const lxi_limits,
-    /// Where the time comes from; NULL for the machine's clock. Used until the store is freed.
+    /// Where the time comes from; NULL for the machine's clock. Used until the store and all servers of it are freed.
     pub clock: lxi_clock_fn,
     /// Handed to `clock`.
     pub clock_user: *mut c_void,
@@ -57,7 +57,7 @@ pub const LXI_STORE_BUSY_TIMEOUT: u32 = 4;
 versioned!(lxi_store_options);
 handles! { lxi_store(16) = Store; }
 
-struct Clock {
+pub(crate) struct Clock {
     clock: unsafe extern "C" fn(user: *mut c_void) -> i64,
     user: *mut c_void,
 }
@@ -68,7 +68,12 @@ unsafe impl Send for Clock {}
 unsafe impl Sync for Clock {}
 
 impl Clock {
-    fn now(&self) -> i64 {
+    /// A clock of the caller.
+    pub(crate) fn new(clock: unsafe extern "C" fn(user: *mut c_void) -> i64, user: *mut c_void) -> Self {
+        Self { clock, user }
+    }
+
+    pub(crate) fn now(&self) -> i64 {
         // SAFETY: a function of this type, by the caller's promise, with what belongs to it.
         unsafe { (self.clock)(self.user) }
     }
@@ -88,17 +93,18 @@ pub(crate) unsafe fn store_options(pointer: *const lxi_store_options) -> Result<
         options = options.threads(threads(given.threads));
     }
     if let Some(clock) = given.clock {
-        let clock = Clock { clock, user: given.clock_user };
+        let clock = Clock::new(clock, given.clock_user);
         options = options.clock(move || clock.now());
     }
     Ok(options)
 }
 
-/// Opens the store at `path`. `options` may be NULL.
+/// Opens the store at `path`: a directory, or a file in TOML that describes where its parts are (see
+/// `lxi_store_open_described`). `options` may be NULL.
 ///
 /// Owner: the caller, who frees it with `lxi_store_free`. Threads: any. Errors: LXI_NOT_FOUND when it is not there and
 /// not to be made; LXI_UNSUPPORTED for a newer layout and for a directory of something else; LXI_MALFORMED when it is
-/// damaged; LXI_BUSY; LXI_IO.
+/// damaged; LXI_FEATURE_DISABLED for a bucket or a database that this build can't use; LXI_BUSY; LXI_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_open(
     path: lxi_str,
@@ -110,6 +116,32 @@ pub unsafe extern "C" fn lxi_store_open(
         let place = args::out_handle(store, "store")?;
         let options = store_options(options)?;
         place.set(handle::make(options.open(args::path(path, "store's path")?)?));
+        Ok(())
+    })
+}
+
+/// Opens a store whose catalog and images are at the addresses that a text in TOML says: `catalog` is the path of an SQLite
+/// database or `postgresql://USER@HOST/DATABASE`, `blobs` a directory, `s3://BUCKET/PREFIX`, `gs://…` or `az://…`; a table
+/// `[s3]` may have `endpoint`, `region`, `allow_http` and `path_style`, and `scratch` is a local directory for what arrives.
+/// Relative paths start at `directory`. Credentials come from the engines' usual environment variables and files.
+/// `options` may be NULL.
+///
+/// Owner: the caller, who frees it with `lxi_store_free`. Threads: any. Errors: as `lxi_store_open`; LXI_MALFORMED with the
+/// line for a text that is no description.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lxi_store_open_described(
+    description: lxi_str,
+    directory: lxi_str,
+    options: *const lxi_store_options,
+    store: *mut *mut lxi_store,
+    error: *mut *mut lxi_error,
+) -> lxi_status {
+    call(error, || {
+        let place = args::out_handle(store, "store")?;
+        let options = store_options(options)?;
+        let directory = args::path(directory, "directory of the description")?;
+        let description = StoreDescription::from_toml(args::text(description, "description of a store")?, directory)?;
+        place.set(handle::make(options.open_described(&description)?));
         Ok(())
     })
 }
@@ -126,7 +158,8 @@ pub unsafe extern "C" fn lxi_store_free(store: *mut lxi_store) -> lxi_status {
 /// matches a part of an alias or the beginning of a fingerprint, or `key=value`, which matches a property or a field.
 ///
 /// Owner: the caller, who frees the list with `lxi_image_list_free`. Threads: any. Errors: LXI_INVALID_INPUT for a
-/// filter that is none, LXI_MALFORMED when the catalog is damaged, LXI_IO.
+/// filter that is none, LXI_MALFORMED when the catalog is damaged, LXI_IO. All of them are in memory at once:
+/// `lxi_store_query` is for large stores.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn lxi_store_list(
     store: *const lxi_store,
@@ -253,4 +286,21 @@ pub unsafe extern "C" fn lxi_store_delete(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || handle::get(store)?.delete(&args::fingerprint(fingerprint)?).map(drop))
+}
+
+/// Removes an image and its aliases, if nobody changed it since it was looked up: `etag` is that of
+/// `lxi_stored_image_info`.
+///
+/// Threads: any. Errors: LXI_NOT_FOUND, LXI_MISMATCH when it was changed, LXI_BUSY, LXI_IO.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lxi_store_delete_unchanged(
+    store: *const lxi_store,
+    fingerprint: *const lxi_fingerprint,
+    etag: lxi_str,
+    error: *mut *mut lxi_error,
+) -> lxi_status {
+    call(error, || {
+        let etag = ETag::new(args::text(etag, "ETag")?);
+        handle::get(store)?.delete_unchanged(&args::fingerprint(fingerprint)?, &etag).map(drop)
+    })
 }

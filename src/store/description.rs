@@ -136,6 +136,30 @@ impl StoreDescription {
         Self::parse(&text, path).map_err(|error| error.in_file(path))
     }
 
+    /// Parses a description that is no file, such as one that a program makes from its own settings. Relative paths start at
+    /// `directory`.
+    ///
+    /// ```
+    /// use lxd_image::store::{StoreDescription, StoreOptions};
+    ///
+    /// # fn main() -> lxd_image::Result<()> {
+    /// # let dir = std::env::temp_dir().join(format!("lxd-image-described-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&dir)?;
+    /// let description = StoreDescription::from_toml("catalog = 'images.sqlite'\nblobs = 'blobs'\n", &dir)?;
+    /// let store = StoreOptions::new().open_described(&description)?;
+    /// assert!(store.images()?.is_empty());
+    /// # drop(store);
+    /// # std::fs::remove_dir_all(&dir)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `Malformed` with the line for anything but a valid description; `Unsupported` for an unknown engine.
+    pub fn from_toml(text: &str, directory: impl AsRef<Path>) -> Result<Self> {
+        Self::parse(text, &directory.as_ref().join("store.toml"))
+    }
+
     /// Parses a description that was read from `path`.
     fn parse(text: &str, path: &Path) -> Result<Self> {
         let document: Document = toml::from_str(text).map_err(|error| {

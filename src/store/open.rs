@@ -209,6 +209,15 @@ impl StoreOptions {
         Ok(store)
     }
 
+    /// Opens the store whose parts a description names.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no store and none may be created; `Malformed` if the parts belong to different stores, or the
+    /// catalog is lost; `FeatureDisabled` for an engine that was compiled out; those of the engines.
+    pub fn open_described(&self, description: &StoreDescription) -> Result<Store> {
+        description.open(self)
+    }
+
     /// Opens the store at `path` without sweeping.
     pub(crate) fn open_unswept(&self, path: &Path, marker: &Marker) -> Result<Store> {
         // Taken before the catalog is opened, and kept by it: no repair replaces the file under an open catalog.

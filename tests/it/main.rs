@@ -1,7 +1,7 @@
 //! The behaviour of the library, seen from outside: one binary, one module for each part.
 //! Test names are sentences; the rows of the hostile corpus are named where they are covered.
 
-#[cfg(all(feature = "bzip2", feature = "lz4", feature = "store"))]
+#[cfg(all(feature = "bzip2", feature = "lz4", feature = "remote", feature = "server"))]
 mod cases;
 #[cfg(feature = "cli")]
 mod cli;
@@ -10,6 +10,8 @@ mod format;
 mod layers;
 #[cfg(feature = "cli")]
 mod losses;
+#[cfg(feature = "cli")]
+mod manual;
 mod metadata;
 #[cfg(any(feature = "remote", feature = "server"))]
 mod multipart;

@@ -17,6 +17,11 @@ struct words {
 struct place {
     lxi_limits *limits;
     lxi_store *store;
+    lxi_tree *tree;
+    lxi_server *server;
+    lxi_remote *remote;
+    /* Lines that the server logged. */
+    size_t logged;
     int64_t clock;
     /* Watches every long call, and knows what they left out. */
     lxi_omissions *omissions;
@@ -61,6 +66,15 @@ int prepare_step(struct place *place, const struct words *words);
 int image_step(struct place *place, const struct words *words);
 int template_step(struct place *place, const struct words *words);
 int store_step(struct place *place, const struct words *words);
+int tree_step(struct place *place, const struct words *words);
+int serving_step(struct place *place, const struct words *words);
+/* Ends server, remote and tree of a case. */
+void end_serving(struct place *place);
+
+/* Shows what a store or a remote knows of an image, and frees it. */
+void show_image(lxi_stored_image *image);
+/* The clock of stores and trees; `user` is the place's. */
+int64_t clock_of(void *user);
 
 /* The first lines of what a verification says, or all. */
 void show_verification(const lxi_verify_report *verification, int all);

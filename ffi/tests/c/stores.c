@@ -9,11 +9,11 @@ static const char *yes(bool truth) {
     return truth ? "yes" : "no";
 }
 
-static int64_t clock_of(void *user) {
+int64_t clock_of(void *user) {
     return *(int64_t *)user;
 }
 
-static void show_image(lxi_stored_image *image) {
+void show_image(lxi_stored_image *image) {
     lxi_stored_image_info info = {.size = sizeof info};
     if (lxi_stored_image_get(image, &info, NULL) != LXI_OK)
         broken("an image says nothing", "");

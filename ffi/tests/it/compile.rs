@@ -35,7 +35,9 @@ pub(crate) fn compile(sources: &[PathBuf], program: &Path) {
 /// The sources of the runner of behaviour cases.
 pub(crate) fn runner() -> Vec<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c");
-    ["cases", "prepare", "images", "templates", "stores"].map(|name| dir.join(format!("{name}.c"))).to_vec()
+    ["cases", "prepare", "images", "templates", "stores", "trees", "serving"]
+        .map(|name| dir.join(format!("{name}.c")))
+        .to_vec()
 }
 
 /// Runs a program that must end well, and returns what it wrote.

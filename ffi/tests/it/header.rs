@@ -50,6 +50,14 @@ const PARTS: &[&str] = &[
     "alias",
     "export",
     "maintenance",
+    "cursor",
+    "settings",
+    "remote",
+    "transfer",
+    "tree",
+    "mirror",
+    "delta",
+    "server",
 ];
 
 #[test]

@@ -181,7 +181,10 @@ pub(crate) fn complete(command: Command) -> Command {
         let rows: String = rows.iter().map(|(name, what)| format!("  {name:width$}  {what}\n")).collect();
         format!("{title}:\n{rows}\n")
     };
-    let text = table("Files", FILES) + &table("Environment", ENVIRONMENT) + &table("Exit status", STATUSES);
+    let text = table("Files", FILES)
+        + &table("Environment", ENVIRONMENT)
+        + &table("Exit status", STATUSES)
+        + &crate::manual::topics();
     let command = command
         .after_long_help(text.trim_end().to_owned())
         .after_help("`--help` shows files, environment and exit statuses.");

@@ -7,6 +7,7 @@
 //! - [`location`]: `REMOTE:NAME` references and connections to remotes;
 //! - [`store`]: the local store and how references select an image in it;
 //! - [`output`]: results on standard output in all formats, escaped for terminals;
+//! - [`manual`]: the pages of `help TOPIC`;
 //! - [`failure`], [`signals`], [`progress`]: errors and exit statuses, Ctrl-C, progress on standard error.
 //!
 //! To add a verb: write a module with an `Arguments` type and `run`, add it to [`Verb`] and to the `run` function
@@ -45,6 +46,7 @@ mod inspect;
 mod list;
 mod location;
 mod lxc_compat;
+mod manual;
 mod mark_used;
 mod mirror;
 mod options;
@@ -151,6 +153,12 @@ impl Verb {
 /// Omissions are printed last, also after a failure, because they say what the verb left out until then.
 fn main() -> ExitCode {
     let words = lxc_compat::without_image(std::env::args_os());
+    if let Some(page) = manual::asked(&words) {
+        return match manual::print(page) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => Failure::from(error).report(),
+        };
+    }
     let matches = help::complete(Arguments::command()).get_matches_from(words);
     let arguments = match Arguments::from_arg_matches(&matches) {
         Ok(arguments) => arguments,

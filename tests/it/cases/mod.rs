@@ -4,7 +4,9 @@
 
 mod images;
 mod prepare;
+mod serving;
 mod stores;
+mod trees;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,8 @@ pub(crate) struct Place {
     dir: PathBuf,
     limits: Limits,
     store: Option<Store>,
+    serving: serving::Serving,
+    tree: Option<lxd_image::simplestreams::Tree>,
     clock: Arc<AtomicI64>,
     /// Watches every long call, and knows what they left out.
     monitor: Monitor,
@@ -28,7 +32,15 @@ impl Place {
     fn new(dir: PathBuf) -> Self {
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).unwrap();
-        Self { dir, limits: Limits::default(), store: None, clock: Arc::default(), monitor: Monitor::none() }
+        Self {
+            dir,
+            limits: Limits::default(),
+            store: None,
+            serving: serving::Serving::default(),
+            tree: None,
+            clock: Arc::default(),
+            monitor: Monitor::none(),
+        }
     }
 
     fn path(&self, word: &[u8]) -> PathBuf {
@@ -123,6 +135,8 @@ fn step(place: &mut Place, line: &str) -> String {
     let (lines, error) = match prepare::step(place, text(name), &rest)
         .or_else(|| images::step(place, text(name), &rest))
         .or_else(|| stores::step(place, text(name), &rest))
+        .or_else(|| trees::step(place, text(name), &rest))
+        .or_else(|| serving::step(place, text(name), &rest))
         .unwrap_or_else(|| panic!("there is no step {line}"))
     {
         Ok((lines, error)) => (lines, error),

@@ -15,9 +15,9 @@ use super::images::{form, from_files, verified, yes};
 use super::{Lines, Outcome, Place, quoted, text};
 
 /// The time at which stores are opened.
-const NOW: i64 = 1_750_000_000;
+pub(super) const NOW: i64 = 1_750_000_000;
 
-fn print(image: &StoredImage) -> Vec<String> {
+pub(super) fn print(image: &StoredImage) -> Vec<String> {
     let mut lines = vec![
         format!("image {}", image.fingerprint),
         format!(

@@ -1,0 +1,7 @@
+module go-container-manager
+
+go 1.19
+
+require lxdimage v0.0.0
+
+replace lxdimage => ../../ffi/go
