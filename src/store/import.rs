@@ -246,7 +246,6 @@ impl ImportOptions {
     }
 
     #[cfg(not(feature = "trust"))]
-    #[expect(clippy::unnecessary_wraps, reason = "with the feature `trust` it can fail")]
     fn stated(&self, _: &Fingerprint) -> Result<std::borrow::Cow<'_, Self>> {
         Ok(std::borrow::Cow::Borrowed(self))
     }
@@ -302,7 +301,6 @@ impl ImportOptions {
     }
 
     #[cfg(not(feature = "trust"))]
-    #[expect(clippy::unnecessary_wraps, reason = "with the feature `trust` it can fail")]
     pub(crate) fn keep_evidence(&self, _: &Store, _: &mut dyn Transaction, _: &Fingerprint) -> Result<bool> {
         Ok(false)
     }
