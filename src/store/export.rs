@@ -187,7 +187,6 @@ impl Store {
     }
 
     #[cfg(not(feature = "trust"))]
-    #[expect(clippy::unnecessary_wraps, reason = "with the feature `trust` it can fail")]
     fn bundle(&self, _: &Fingerprint) -> Result<String> {
         Ok(String::new())
     }

@@ -257,7 +257,6 @@ impl ImportOptions {
     }
 
     #[cfg(not(feature = "trust"))]
-    #[expect(clippy::unnecessary_wraps, reason = "with the feature `trust` it can fail")]
     fn stated(&self, _: &Fingerprint) -> Result<std::borrow::Cow<'_, Self>> {
         Ok(std::borrow::Cow::Borrowed(self))
     }
@@ -313,7 +312,6 @@ impl ImportOptions {
     }
 
     #[cfg(not(feature = "trust"))]
-    #[expect(clippy::unnecessary_wraps, reason = "with the feature `trust` it can fail")]
     pub(crate) fn keep_evidence(&self, _: &Store, _: &mut dyn Transaction, _: &Fingerprint) -> Result<bool> {
         Ok(false)
     }

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::server::api::address::Address;
 use crate::server::api::answer;
 use crate::server::core::access;
@@ -33,13 +33,13 @@ pub(super) fn add_count(handler: &Handler, image: &StoredImage, object: &mut Val
 fn envelopes(handler: &Handler, image: &StoredImage) -> Result<Vec<Value>> {
     let statements = handler.store.statements(&image.fingerprint)?;
     let read = |text: &str| {
-        serde_json::from_str(text).map_err(|error| Error::malformed("a statement is damaged").with_source(error))
+        serde_json::from_str(text)
+            .map_err(|error| crate::error::Error::malformed("a statement is damaged").with_source(error))
     };
     statements.iter().map(|envelope| read(envelope.as_json())).collect()
 }
 
 #[cfg(not(feature = "trust"))]
-#[expect(clippy::unnecessary_wraps, reason = "with the feature `trust` it can fail")]
 fn envelopes(_: &Handler, _: &StoredImage) -> Result<Vec<Value>> {
     Ok(Vec::new())
 }
