@@ -15,9 +15,9 @@ set -eu
 mkdir -p /tmp/job
 cd /tmp/job
 export HOME=/tmp/job LXD_IMAGE_STORE=/tmp/job/store LXD_IMAGE_CONFIG=/tmp/job/config
-mkdir -p box/etc
-echo box >box/etc/hostname
-lxd-image pack box box.tar.gz --architecture x86_64 --property os=Box --property release=1 --creation-date 2026-01-01 --compression gzip >fingerprint
+mkdir -p rootfs/etc
+echo box >rootfs/etc/hostname
+lxd-image pack rootfs box.tar.gz --architecture x86_64 --property os=Box --property release=1 --creation-date 2026-01-01 --compression gzip >fingerprint
 lxd-image import box.tar.gz --alias box --public
 lxd-image list | grep -q box
 lxd-image verify box.tar.gz --fingerprint "$(cat fingerprint)"
