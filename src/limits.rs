@@ -165,6 +165,14 @@ limits! {
     /// What a server lists: an index, the images of a simplestreams server, an answer in JSON, decoded. The
     /// largest real `images.json` has 20 MB.
     remote_index = 64 * MIB, GIB;
+    /// A manifest, an index or an image's configuration in a registry. Registries refuse more than this.
+    oci_document = 4 * MIB, 64 * MIB;
+    /// Layers of a container image. Docker and its storage stop at 128.
+    oci_layers = 1_024, 16_384;
+    /// Manifests that an index may list, and that may be read in one call. Real indexes have fewer than 30.
+    oci_manifests = 10_000, 1_000_000;
+    /// Indexes within indexes. Real ones nest 2 deep.
+    oci_index_depth = 4, 16;
     /// Nesting in JSON. Real documents nest 8 deep.
     json_depth = 64, 100;
     /// The metadata file of an image in two files, where it must be kept in memory: a server sends it before the

@@ -28,6 +28,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("templates", 2),
     ("protocol", 2),
     ("delta", 3),
+    ("oci", 3),
     ("store", 3),
     ("simplestreams", 3),
     ("remote", 4),

@@ -1,0 +1,14 @@
+//! OCI: container images, registries' documents and layouts, and LXD and Incus images kept in them.
+
+mod config;
+mod digest;
+mod document;
+pub mod media_type;
+mod platform;
+mod source;
+
+pub use self::config::{History, ImageConfig, RootfsLayers, RunConfig};
+pub use self::digest::{Digest, DigestHasher, DigestReader};
+pub use self::document::{Annotations, Descriptor, Document, Index, Manifest, to_json};
+pub use self::platform::Platform;
+pub use self::source::{BlobSink, BlobSource, RawDocument, Reference, Tag, open_blob, read_blob};
