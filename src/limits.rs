@@ -173,6 +173,9 @@ limits! {
     oci_manifests = 10_000, 1_000_000;
     /// Indexes within indexes. Real ones nest 2 deep.
     oci_index_depth = 4, 16;
+    /// Memory for the names of all layers of a container image while they become one tree. A tree of 100,000 files takes
+    /// about 30 MiB.
+    oci_tree = 512 * MIB, 16 * GIB;
     /// Nesting in JSON. Real documents nest 8 deep.
     json_depth = 64, 100;
     /// The metadata file of an image in two files, where it must be kept in memory: a server sends it before the

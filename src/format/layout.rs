@@ -43,6 +43,8 @@ pub(crate) enum MemberPlace {
     Rootfs(Vec<u8>),
     /// The file `rootfs.img`.
     Disk,
+    /// The file `config.json`, which tells Incus what a container of an OCI image runs.
+    RuntimeConfig,
     /// At the top, and nothing that an image has: never written.
     Stray,
 }
@@ -54,6 +56,8 @@ pub(crate) struct Layout {
     limits: Limits,
     /// The content of `metadata.yaml`, once it came.
     metadata: Option<Vec<u8>>,
+    /// The content of `config.json`, once it came.
+    runtime_config: Option<Vec<u8>>,
     /// The templates so far, with their sizes.
     templates: BTreeMap<Vec<u8>, u64>,
     template_bytes: u64,
@@ -125,6 +129,7 @@ impl Layout {
             role,
             limits: limits.clone(),
             metadata: None,
+            runtime_config: None,
             templates: BTreeMap::new(),
             template_bytes: 0,
             rootfs: false,
@@ -191,6 +196,13 @@ impl Layout {
                 }
                 Ok(MemberPlace::Disk)
             }
+            // A larger one is another program's: it is as stray as any other file.
+            b"config.json"
+                if rest.is_empty()
+                    && matches!(entry.kind, EntryKind::File { size } if size <= self.limits.metadata) =>
+            {
+                Ok(MemberPlace::RuntimeConfig)
+            }
             _ => {
                 // Only counted here; whether it is an archive of another kind shows at the end,
                 // when no part of an image came.
@@ -233,6 +245,22 @@ impl Layout {
             }
             _ => {
                 self.metadata = Some(content);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes the content of `config.json`.
+    ///
+    /// # Errors
+    /// `Malformed` for a second one with different content.
+    pub(crate) fn runtime_config(&mut self, content: Vec<u8>) -> Result<()> {
+        match &self.runtime_config {
+            Some(first) if *first != content => {
+                Err(Error::malformed("`config.json` is there twice, with different content"))
+            }
+            _ => {
+                self.runtime_config = Some(content);
                 Ok(())
             }
         }

@@ -51,6 +51,8 @@ mod foreign;
 mod holes;
 mod image;
 mod input;
+#[cfg(feature = "oci")]
+mod layers;
 mod layout;
 mod namespace;
 mod omitted_members;
@@ -70,6 +72,16 @@ mod write;
 
 pub(crate) use self::foreign::{HEAD_BYTES as FOREIGN_HEAD_BYTES, unknown_disk};
 pub(crate) use self::holes::is_zero;
+#[cfg(feature = "oci")]
+pub(crate) use self::layers::{Layer, LayerImage, LayerTree, LayerWriteOptions};
+#[cfg(feature = "oci")]
+pub(crate) use self::chunk::ReadChunks as TarReadChunks;
+#[cfg(feature = "oci")]
+pub(crate) use self::pipeline::ReadPass;
+#[cfg(feature = "oci")]
+pub(crate) use self::staged::StagingDir;
+#[cfg(feature = "oci")]
+pub(crate) use self::tar::{TarReader, TarWriter};
 pub(crate) use self::pipeline::default_threads;
 pub(crate) use self::tar::{Header as TarHeader, SIZE as TAR_SIZE};
 pub use crate::metadata::ImageType;

@@ -293,6 +293,10 @@ impl TreeSink<'_, '_, '_> {
             let content = std::mem::take(&mut *content.lock().unwrap_or_else(PoisonError::into_inner));
             match place {
                 MemberPlace::Template(name) => self.writer.template(&entry, &name, &content)?,
+                MemberPlace::RuntimeConfig => {
+                    self.writer.runtime_config(&entry, &content)?;
+                    self.layout.runtime_config(content)?;
+                }
                 _ => {
                     self.writer.metadata(&entry, &content)?;
                     self.layout.metadata(content)?;
@@ -337,7 +341,7 @@ impl ExtractSink for TreeSink<'_, '_, '_> {
                 self.disk = Some((entry, size));
                 return Ok(Some(MemberTarget::Direct(self.writer.extractor.direct(file))));
             }
-            MemberPlace::Metadata => small(self.limits.metadata, "metadata")?,
+            MemberPlace::Metadata | MemberPlace::RuntimeConfig => small(self.limits.metadata, "metadata")?,
             MemberPlace::Template(_) => small(self.limits.template_file, "template_file")?,
         };
         self.small.push((entry, place, Arc::clone(&content)));

@@ -33,6 +33,12 @@ pub(crate) trait MemberVisitor {
     fn metadata(&mut self, entry: &Entry, content: &[u8]) -> Result<()>;
     /// A file of `templates/`, by its name there.
     fn template(&mut self, entry: &Entry, name: &[u8], content: &[u8]) -> Result<()>;
+    /// The content of `config.json`, which images that were made of OCI images have. A second one, which must be the
+    /// same, is shown as well. By default nothing is done with it.
+    fn runtime_config(&mut self, entry: &Entry, content: &[u8]) -> Result<()> {
+        let _ = (entry, content);
+        Ok(())
+    }
     /// A member of the root file system; its path is relative to the root, and the root's own is
     /// empty. `sparse` says where a file has data, if it has holes.
     fn rootfs(&mut self, entry: &Entry, sparse: Option<&SparseMap>) -> Result<()>;
@@ -208,6 +214,11 @@ pub(super) fn show_member(
         MemberPlace::Template(name) => {
             let bytes = content.whole(&entry, limits.template_file, "template_file")?;
             visitor.template(&entry, &name, &bytes)
+        }
+        MemberPlace::RuntimeConfig => {
+            let bytes = content.whole(&entry, limits.metadata, "metadata")?;
+            visitor.runtime_config(&entry, &bytes)?;
+            layout.runtime_config(bytes)
         }
         MemberPlace::Rootfs(path) => {
             entry.path = path;

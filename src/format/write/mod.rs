@@ -9,12 +9,16 @@ mod archive;
 mod convert;
 mod disk;
 mod encode_thread;
-mod extension;
+pub(in crate::format) mod extension;
 mod pack;
 mod staged_file;
 mod tree;
 
 pub use archive::Written;
+#[cfg(feature = "oci")]
+pub(in crate::format) use archive::{DEFAULT_CODEC, ImageWriter};
 pub use convert::ConvertOptions;
+#[cfg(feature = "oci")]
+pub(in crate::format) use pack::root_target;
 pub use pack::{PackOptions, Rootfs, RootfsFormat, pack, pack_metadata, pack_to};
 pub(crate) use staged_file::StagedFile;

@@ -410,7 +410,7 @@ fn write(rootfs: &Rootfs, mut writer: ImageWriter, options: &PackOptions) -> Res
 }
 
 /// What the options ask the rootfs to be written as.
-pub(super) fn root_target(
+pub(in crate::format) fn root_target(
     format: RootfsFormat,
     form: ImageForm,
     compression: Compression,
