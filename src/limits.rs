@@ -176,6 +176,8 @@ limits! {
     /// Memory for the names of all layers of a container image while they become one tree. A tree of 100,000 files takes
     /// about 30 MiB.
     oci_tree = 512 * MIB, 16 * GIB;
+    /// Tags of a repository, and repositories of a registry, in one list. The largest real lists have some 20,000.
+    registry_tags = 100_000, 10_000_000;
     /// Nesting in JSON. Real documents nest 8 deep.
     json_depth = 64, 100;
     /// The metadata file of an image in two files, where it must be kept in memory: a server sends it before the

@@ -60,6 +60,12 @@ impl Image {
         Self::follow(source, fetch(source, entry, limits, monitor)?, architecture, limits, monitor)
     }
 
+    /// An image whose manifest was chosen already, by more than its architecture.
+    #[cfg(feature = "remote")]
+    pub(crate) fn of(descriptor: Descriptor, manifest: Manifest) -> Self {
+        Self { descriptor, manifest }
+    }
+
     /// Follows indexes to the manifest.
     fn follow(
         source: &dyn BlobSource,
@@ -109,10 +115,7 @@ impl Image {
     #[must_use]
     pub fn is_container(&self) -> bool {
         self.manifest.artifact_type().is_none()
-            && matches!(
-                self.manifest.config.media_type.as_str(),
-                media_type::IMAGE_CONFIG | media_type::DOCKER_CONFIG
-            )
+            && matches!(self.manifest.config.media_type.as_str(), media_type::IMAGE_CONFIG | media_type::DOCKER_CONFIG)
     }
 
     /// The size of all layers as stored, in bytes.

@@ -162,9 +162,16 @@ impl Download {
         }
     }
 
+    /// As [`open`](Self::open), as a reader: a thread downloads ahead of it.
+    pub(super) fn ahead(self) -> impl Read + Send + 'static {
+        let (monitor, stop) = (self.monitor.clone(), Cancel::new());
+        let resuming = ResumingReader::new(self, Monitor::none().with_cancel(stop.clone()));
+        read_ahead(resuming, stop, monitor)
+    }
+
     /// As [`open`](Self::open), but without a thread: downloads when it is read.
     #[must_use]
-    pub fn reader(self) -> impl Read + Send {
+    pub fn reader(self) -> impl Read + Send + 'static {
         let monitor = self.monitor.clone();
         ResumingReader::new(self, monitor)
     }

@@ -1,4 +1,4 @@
-//! Clients of image servers: LXD and Incus, simplestreams, and direct-import URLs, behind one trait.
+//! Clients of image servers: LXD and Incus, simplestreams, registries, and direct-import URLs, behind one trait.
 //!
 //! ```text
 //! Wanted ──Remote::locate──▶ Resolution ──Remote::open──▶ ImageSource ──Store::import──▶ StoredImage
@@ -26,7 +26,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `remote.rs`, `resolution.rs`, `wanted.rs` | the contract |
-//! | `rest/`, `simplestreams.rs`, `direct.rs` | one client for each protocol |
+//! | `rest/`, `simplestreams.rs`, `direct.rs`, `oci/` | one client for each protocol |
 //! | `download.rs`, `read_ahead.rs`, `retry.rs` | bytes: resumed, read ahead, retried |
 //! | `static_tree.rs` | documents and files below one URL, cached |
 //! | `http/` | transport: TLS, proxies, redirects, time limits |
@@ -50,6 +50,7 @@ mod direct;
 mod download;
 mod http;
 mod mirror;
+mod oci;
 mod read_ahead;
 mod refresh;
 #[expect(clippy::module_inception, reason = "the file of the trait is named after the trait")]
@@ -72,6 +73,7 @@ pub use http::{
     Body, Certificate, Client, ClientOptions, Identity, Method, Proxy, Request, Response, Scheme, Trust, Url,
 };
 pub use mirror::{MirrorOptions, MirrorTarget, Mirrored, mirror};
+pub use oci::{OciCredentials, OciLogin, OciPushOptions, OciReference, OciRegistry, OciRepository};
 pub use refresh::{RemoteRefresh, open_source};
 pub use remote::Remote;
 pub use resolution::{Resolution, UnverifiedImage};

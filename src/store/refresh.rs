@@ -28,13 +28,15 @@ pub struct Newest {
     pub expires_at: Option<i64>,
     /// Whether `properties` are complete: properties of the image itself that are not among them are dropped.
     pub exact: bool,
+    /// The source to record with it instead of the old image's.
+    pub source: Option<UpdateSource>,
 }
 
 impl Newest {
     /// An image about which the source says nothing else.
     #[must_use]
     pub fn new(fingerprint: Fingerprint) -> Self {
-        Self { fingerprint, properties: Properties::new(), expires_at: None, exact: false }
+        Self { fingerprint, properties: Properties::new(), expires_at: None, exact: false, source: None }
     }
 
     /// Sets the properties that the source has for it.
@@ -55,6 +57,13 @@ impl Newest {
     #[must_use]
     pub fn expires_at(mut self, seconds: Option<i64>) -> Self {
         self.expires_at = seconds;
+        self
+    }
+
+    /// Sets the source to record with it: where it also says which content the alias means now.
+    #[must_use]
+    pub fn source(mut self, source: UpdateSource) -> Self {
+        self.source = Some(source);
         self
     }
 }
@@ -256,7 +265,7 @@ impl Store {
                 image.public |= old.public;
                 // It follows what the old one followed, unless it follows something of its own.
                 if !image.auto_update || !image.source.as_ref().is_some_and(UpdateSource::is_followed) {
-                    image.source.clone_from(&old.source);
+                    image.source = newest.source.clone().or_else(|| old.source.clone());
                 }
                 image.auto_update |= old.auto_update;
                 // What people changed there is newer than what they changed here.
@@ -270,7 +279,7 @@ impl Store {
                 image.public = old.public;
                 image.cached = old.cached;
                 image.auto_update = old.auto_update;
-                image.source.clone_from(&old.source);
+                image.source = newest.source.clone().or_else(|| old.source.clone());
                 image.last_used_at = old.last_used_at;
                 image.revision = old.revision;
                 image

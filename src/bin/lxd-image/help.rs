@@ -48,10 +48,18 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "import box.tar.zst server: --alias box",
         ],
     ),
-    ("copy", &["copy images:debian/12 local: --alias debian/12 --auto-update", "copy debian/12 server: --public"]),
+    (
+        "copy",
+        &[
+            "copy images:debian/12 local: --alias debian/12 --auto-update",
+            "copy debian/12 server: --public",
+            "copy docker:library/alpine:3.20 local: --alias alpine",
+            "copy debian/12 registry:team/debian:12",
+        ],
+    ),
     (
         "list",
-        &["list", "list debian -c lfsu", "list 'release=2[24].04' type=virtual-machine", "list images: debian -f csv"],
+        &["list", "list debian -c lfsu", "list 'release=2[24].04' type=virtual-machine", "list images: debian -f csv", "list docker:library/alpine/"],
     ),
     ("info", &["info debian/12", "info images:debian/12 --vm"]),
     ("show", &["show debian/12 >image.yaml"]),

@@ -5,7 +5,7 @@
 //! in `info`; in the YAML they are quoted.
 
 use clap::Args;
-use lxd_image::remote::Wanted;
+use lxd_image::remote::{Resolution, Wanted};
 use lxd_image::store::StoredImage;
 use lxd_image::{Escaped, Result};
 use serde_json::{Map, Value};
@@ -14,6 +14,7 @@ use crate::failure::Failure;
 use crate::location::Location;
 use crate::options::Session;
 use crate::output::{self, Format, Records};
+use crate::registry;
 use crate::store::{self, TypeArgument};
 
 /// Show everything about an image
@@ -54,11 +55,24 @@ pub(crate) fn find(reference: &str, which: TypeArgument, session: &Session) -> R
 
 /// Prints everything that is known of an image.
 pub(crate) fn info(arguments: &Info, session: &Session) -> Result<(), Failure> {
-    let image = find(&arguments.reference, arguments.which, session)?;
-    if matches!(session.format, Format::Table | Format::Compact) {
-        return Ok(output::write(for_people(&image).as_bytes())?);
+    if let Location::Remote(name, reference) = Location::of(&arguments.reference)
+        && let Some(registry) = session.registry(name)?
+    {
+        let wanted = Wanted::new(reference).image_type(arguments.which.image_type());
+        return match registry::locate(&registry, &wanted, session)? {
+            Resolution::AfterDownload { image } => registry::info(&image, &arguments.reference, session),
+            found => print(&found.into_named()?, session),
+        };
     }
-    Ok(output::show(Records::One(store::object(&image)), &session.format)?)
+    print(&find(&arguments.reference, arguments.which, session)?, session)
+}
+
+/// Prints an image for people, or as the object of the REST API.
+fn print(image: &StoredImage, session: &Session) -> Result<(), Failure> {
+    if matches!(session.format, Format::Table | Format::Compact) {
+        return Ok(output::write(for_people(image).as_bytes())?);
+    }
+    Ok(output::show(Records::One(store::object(image)), &session.format)?)
 }
 
 /// Prints the editable part of an image as YAML, or in the selected format.

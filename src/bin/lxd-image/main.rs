@@ -55,6 +55,7 @@ mod progress;
 mod prune;
 mod publish;
 mod refresh;
+mod registry;
 mod remote;
 mod serve;
 mod shell;

@@ -30,7 +30,7 @@ impl RemoteTransfer {
     /// Connects the upstream, if there is one; other sources are connected when a client names them.
     ///
     /// # Errors
-    /// Those of [`Settings::connect`].
+    /// `Unsupported` for a registry; those of [`Settings::connect`].
     pub(crate) fn new(
         settings: Settings,
         remote: Option<&str>,
@@ -38,7 +38,16 @@ impl RemoteTransfer {
         limits: Limits,
     ) -> Result<Arc<Self>> {
         let remote = match remote {
-            Some(name) => Some(settings.connect(name.strip_suffix(':').unwrap_or(name), client.clone())?),
+            Some(name) => {
+                let name = name.strip_suffix(':').unwrap_or(name);
+                if settings.get(name)?.protocol == Protocol::Oci {
+                    // Clients ask for images by fingerprint, and a registry finds nothing by that.
+                    let sentence = format!("`{name}` is a registry, which can't be the upstream of a server");
+                    return Err(Error::new(ErrorKind::Unsupported, sentence)
+                        .with_hint("`mirror NAME:REPOSITORY/ local:` brings its images into the store"));
+                }
+                Some(settings.connect(name, client.clone())?)
+            }
             None => None,
         };
         Ok(Arc::new(Self { remote, settings, client, limits }))

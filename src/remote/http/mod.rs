@@ -25,6 +25,7 @@ mod tls;
 mod url;
 
 pub use options::{ClientOptions, Proxy};
+pub(crate) use proxy::base64;
 pub use request::{Method, Request};
 pub use response::{Body, Response};
 pub use tls::{Certificate, Identity, Trust};

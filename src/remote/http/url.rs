@@ -99,11 +99,6 @@ impl Url {
         self.path.rsplit('/').next().unwrap_or_default()
     }
 
-    /// The query as it is written, without the question mark.
-    pub(crate) fn query(&self) -> Option<&str> {
-        self.query.as_deref()
-    }
-
     /// This URL with pairs added to its query, which must be percent-encoded already.
     pub(crate) fn and_query(&self, more: &str) -> Self {
         match self.query.as_deref().filter(|query| !query.is_empty()) {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -107,6 +107,10 @@ fn remote(fields: &Properties) -> Result<KnownRemote> {
         None | Some("") => None,
         Some(pem) => Some(Certificate::from_pem(pem)?),
     };
+    let path = |key: &str| fields.get(key).filter(|text| !text.is_empty()).map(PathBuf::from);
+    remote.username = fields.get("username").filter(|text| !text.is_empty()).map(str::to_owned);
+    remote.password_file = path("password_file");
+    remote.auth_file = path("auth_file");
     Ok(remote)
 }
 
@@ -123,6 +127,13 @@ fn print(remotes: &Remotes) -> String {
         if let Some(certificate) = &remote.certificate {
             fields.push(("certificate", certificate.to_pem()));
         }
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let login = [
+            ("username", remote.username.clone()),
+            ("password_file", path(&remote.password_file)),
+            ("auth_file", path(&remote.auth_file)),
+        ];
+        fields.extend(login.into_iter().filter_map(|(key, value)| Some((key, value?))));
         text.push_str(&format!("{}:\n", quoted(name)));
         for (key, value) in fields {
             text.push_str(&format!("  {key}: {}\n", quoted(&value)));
