@@ -52,6 +52,9 @@ pub(crate) struct Arguments {
     /// `keep` is `true`
     #[arg(long)]
     reuse: bool,
+    /// Make an image for system containers of a registry's container image: it boots its own init
+    #[arg(long)]
+    system: bool,
     /// The secret that opens a private image
     #[arg(long)]
     secret: Option<String>,
@@ -67,6 +70,7 @@ impl Arguments {
             .reuse_aliases(self.reuse)
             .replace_images(self.reuse)
             .image_type(self.which.image_type())
+            .system(self.system)
             .monitor(monitor.clone())
     }
 
@@ -186,6 +190,16 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     if matches!(from, Location::Local(_)) && (!arguments.all.is_empty() || arguments.secret.is_some()) {
         let sentence = "`--all` and `--secret` need a remote as the source, not the local store";
         return Err(Error::new(ErrorKind::InvalidInput, sentence).into());
+    }
+    if arguments.system {
+        let is_registry = match from {
+            Location::Remote(name, _) => session.registry(name)?.is_some(),
+            Location::Local(_) => false,
+        };
+        if !is_registry {
+            let sentence = "`--system` is for container images of a registry";
+            return Err(Error::new(ErrorKind::InvalidInput, sentence).into());
+        }
     }
     let (monitor, shown) = session.monitor();
     let done = if let (Some(registry), Some(target)) = (&registry, target) {

@@ -59,7 +59,13 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ),
     (
         "list",
-        &["list", "list debian -c lfsu", "list 'release=2[24].04' type=virtual-machine", "list images: debian -f csv", "list docker:library/alpine/"],
+        &[
+            "list",
+            "list debian -c lfsu",
+            "list 'release=2[24].04' type=virtual-machine",
+            "list images: debian -f csv",
+            "list docker:library/alpine/",
+        ],
     ),
     ("info", &["info debian/12", "info images:debian/12 --vm"]),
     ("show", &["show debian/12 >image.yaml"]),
