@@ -6,6 +6,7 @@ mod cli;
 mod direct;
 mod downloads;
 mod lxd;
+mod oci;
 mod odd_lists;
 mod peers;
 mod proxies;
