@@ -22,8 +22,9 @@ const DEFAULT_COLUMNS: &str = "lfpdatsu";
 /// List images, or the tags in a registry
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// A remote and a colon, to list its images, or `NAME:REPOSITORY/` for the tags in a registry; words (part of an alias, prefix of a fingerprint) and key=value
-    /// pairs, where the value may be a regular expression or what the table shows; all must match
+    /// A remote and a colon, to list its images, or `NAME:REPOSITORY/` for the tags in a registry; words (part of an
+    /// alias, prefix of a fingerprint) and key=value pairs, where the value may be a regular expression or what the
+    /// table shows; all must match
     filters: Vec<String>,
     /// l alias, L all aliases, f fingerprint, F the whole of it, p public, d description, a architecture,
     /// t type, s size, u upload date, e expiry, c cached, U last use; json and yaml show everything

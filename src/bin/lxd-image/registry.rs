@@ -1,7 +1,8 @@
-//! What registries (`--protocol oci`) have that other remotes don't: tags instead of a list of images, container images whose
-//! fingerprint is known only after their conversion, and pushes to `NAME:REPOSITORY:TAG`.
+//! What registries (`--protocol oci`) have that other remotes don't: tags instead of a list of images, container images
+//! whose fingerprint is known only after their conversion, and pushes to `NAME:REPOSITORY:TAG`.
 //!
-//! `list`, `info`, `copy` and `mirror` come here when a remote is a registry. A reference is everything after the first colon.
+//! `list`, `info`, `copy` and `mirror` come here when a remote is a registry. A reference is everything after the first
+//! colon.
 
 use lxd_image::oci::Tag;
 use lxd_image::remote::{OciPushOptions, OciRegistry, Protocol, Remote, Resolution, UnverifiedImage, Wanted};
@@ -137,7 +138,7 @@ fn for_people(image: &UnverifiedImage, reference: &str) -> String {
     let mut lines = vec![
         format!("Reference: {}", safe(reference)),
         format!("Digest: {}", safe(image.content_digest.as_deref().unwrap_or_default())),
-        "Fingerprint: known after the conversion".to_owned(),
+        "Fingerprint: known after the download".to_owned(),
         format!("Size: {} (to download)", size(image.size)),
         format!("Architecture: {}", image.architecture),
         format!("Type: {}", image.image_type.name()),

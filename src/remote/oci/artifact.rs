@@ -2,9 +2,10 @@
 //!
 //! | artifact type | layers | fingerprint |
 //! |---|---|---|
-//! | `application/vnd.lxd-image.v1` | the files in the order of the fingerprint | annotation, and of a unified image its layer's digest |
+//! | `application/vnd.lxd-image.v1` | the files in the order of the fingerprint | annotation; if unified, its layer's digest |
 //! | `application/vnd.incus.image.v1` | one unified file | its layer's digest |
 //! | any | `application/vnd.incus.metadata` and a disk or a rootfs | known after the download |
+//! | none | the rootfs, with the metadata attached (`attached.rs`) | known after the download |
 
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;

@@ -1,7 +1,7 @@
 //! Container images of a registry: what is known of one before its layers are fetched, and its conversion on the way.
 //!
-//! The layers are fetched into temporary files, several at once, and become a unified image that is written as it is read:
-//! there is no tree, and no second copy.
+//! The layers are fetched into temporary files, several at once, and become a unified image that is written as it is
+//! read: there is no tree, and no second copy.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -26,8 +26,8 @@ impl ContainerConfig {
     /// Fetches the configuration of an image.
     ///
     /// # Errors
-    /// `NotFound` where it is for another machine; `Unsupported` for another system than Linux, and for a virtual machine that
-    /// is asked for; `Malformed`; those of the registry.
+    /// `NotFound` where it is for another machine; `Unsupported` for another system than Linux, and for a virtual
+    /// machine that is asked for; `Malformed`; those of the registry.
     pub(super) fn read(found: &Located, wanted: &Wanted, monitor: &Monitor) -> Result<Self> {
         let limits = found.repository.registry().client().limits().clone();
         if wanted.image_type == ImageType::VirtualMachine {

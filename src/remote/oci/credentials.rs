@@ -1,7 +1,7 @@
 //! `OciCredentials`: who asks a registry, and the files of docker, podman and skopeo that say so.
 //!
-//! The files are JSON: `{"auths": {"REGISTRY": {"auth": "BASE64 OF USER:PASSWORD"}}}`. They may leave the password to a helper
-//! program (`credsStore`, `credHelpers`). Such programs are not run; an error about missing credentials says so.
+//! The files are JSON: `{"auths": {"REGISTRY": {"auth": "BASE64 OF USER:PASSWORD"}}}`. They may leave the password to a
+//! helper program (`credsStore`, `credHelpers`). Such programs are not run; an error about missing credentials says so.
 
 use std::fmt;
 use std::fs::File;
@@ -130,7 +130,8 @@ struct Entry {
     registrytoken: String,
 }
 
-/// The credentials in a file for a registry and what is below it, like `quay.io/team`: the longest name that fits decides.
+/// The credentials in a file for a registry and what is below it, like `quay.io/team`: the longest name that fits
+/// decides.
 ///
 /// # Errors
 /// `NotFound`, `Io`, `Malformed`, `LimitExceeded` for a file of more than 1 MiB.

@@ -1,14 +1,15 @@
 //! A registry as a [`Remote`]: finds images by tag and digest, and opens their bytes.
 //!
 //! A manifest holds an image of LXD or Incus as it is (an artifact), or a container image that has to be converted. The
-//! first has a fingerprint of its own; that of the second is known only after the conversion, but each of its bytes is checked
-//! against the digest of the manifest ([`UnverifiedImage::content_digest`]).
+//! first has a fingerprint of its own; that of the second is known only after the conversion, but each of its bytes is
+//! checked against the digest of the manifest ([`UnverifiedImage::content_digest`]).
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::artifact::{ImageArtifact, PartRole};
+use super::attached;
 use super::container::{ContainerConfig, open_converted};
 use super::repository::OciRepository;
 use super::{OciReference, OciRegistry};
@@ -31,6 +32,8 @@ const FALLBACK_TAGS: &[&str] = &["sha256-", "sha512-"];
 pub(super) enum Held {
     /// An image of LXD or Incus.
     Artifact(ImageArtifact),
+    /// Metadata of an image of Incus, attached to its rootfs.
+    Metadata,
     /// A container image.
     Container,
 }
@@ -41,6 +44,10 @@ impl Held {
     /// # Errors
     /// `Unsupported` for an artifact that holds no image.
     pub(super) fn of(image: &Image) -> Result<Self> {
+        // Before the artifacts: its layer alone would pass for a part of one.
+        if attached::is_metadata(image) {
+            return Ok(Self::Metadata);
+        }
         if let Some(artifact) = ImageArtifact::of(image.manifest())? {
             return Ok(Self::Artifact(artifact));
         }
@@ -57,7 +64,7 @@ impl Held {
 ///
 /// # Errors
 /// `Unsupported` for an index.
-fn image_of(raw: RawDocument, limits: &Limits) -> Result<Image> {
+pub(super) fn image_of(raw: RawDocument, limits: &Limits) -> Result<Image> {
     let manifest = raw.document(limits)?.into_manifest()?;
     Ok(Image::of(raw.descriptor, manifest))
 }
@@ -93,7 +100,7 @@ impl OciRegistry {
     pub(super) fn find(&self, wanted: &Wanted, monitor: &Monitor) -> Result<Located> {
         let (repository, reference) = self.named(&wanted.reference)?;
         let limits = self.client().limits().clone();
-        let mut next = reference.reference();
+        let mut next = reference.reference().clone();
         let mut architecture = None;
         for _ in 0..=limits.oci_index_depth {
             let raw = repository.document(&next, &limits, monitor)?;
@@ -160,7 +167,7 @@ impl OciRegistry {
         let limits = self.client().limits().clone();
         // A locator has the whole name of its repository.
         let repository = OciRepository::new(self.clone(), reference.repository().to_owned())?;
-        let raw = repository.document(&reference.reference(), &limits, monitor)?;
+        let raw = repository.document(reference.reference(), &limits, monitor)?;
         let image = image_of(raw, &limits)?;
         Ok(Located { repository, image, architecture: None })
     }
@@ -306,8 +313,13 @@ impl Remote for OciRegistry {
             }),
             Held::Container => {
                 let config = ContainerConfig::read(&found, wanted, monitor)?;
-                Ok(Resolution::after_download(config.describe(&found, wanted)))
+                Ok(Resolution::after_download(match attached::find(&found, monitor)? {
+                    Some(metadata) => attached::describe(&found, &metadata, &config, wanted),
+                    None => config.describe(&found, wanted),
+                }))
             }
+            Held::Metadata => Err(Error::unsupported(format!("`{}` is the metadata of an image", wanted.reference))
+                .with_hint("name the image that they are attached to")),
         }
     }
 
@@ -316,7 +328,7 @@ impl Remote for OciRegistry {
         let found = self.again(locator, monitor)?;
         match Held::of(&found.image)? {
             Held::Artifact(artifact) => self.open_artifact(&found, &artifact, monitor),
-            Held::Container => Err(Error::unsupported("a container image has no fingerprint before its conversion")),
+            _ => Err(Error::unsupported("a container image has no fingerprint before its conversion")),
         }
     }
 
@@ -324,6 +336,7 @@ impl Remote for OciRegistry {
         let found = self.again(&image.locator, monitor)?;
         match Held::of(&found.image)? {
             Held::Artifact(artifact) => self.open_artifact(&found, &artifact, monitor),
+            Held::Metadata => attached::open(&found, monitor),
             Held::Container => Ok(open_converted(found, image, monitor)),
         }
     }

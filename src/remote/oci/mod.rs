@@ -5,8 +5,8 @@
 //!  (address, login)            (BlobSource, BlobSink)
 //! ```
 //!
-//! A tag names a manifest by the manifest's digest, and the manifest names everything else by digest. So the transport vouches
-//! only for what a tag means; every byte after that is checked against a digest, whoever sent it.
+//! A tag names a manifest by the manifest's digest, and the manifest names everything else by digest. So the transport
+//! vouches only for what a tag means; every byte after that is checked against a digest, whoever sent it.
 //!
 //! - Requests go through [`Client`], with its limits, redirects and retries. Only `token.rs` adds to them: who asks.
 //! - A registry's answer never leads an upload to another host, and a list of tags ends ([`Limits::registry_tags`]).
@@ -18,7 +18,7 @@
 //! | `credentials.rs`, `challenge.rs`, `token.rs` | who asks |
 //! | `repository.rs` | documents and blobs of one repository |
 //! | `upload.rs` | blobs on their way to a registry |
-//! | `images.rs`, `artifact.rs`, `container.rs` | images: the remote itself |
+//! | `images.rs`, `artifact.rs`, `attached.rs`, `container.rs` | images: the remote itself, and the forms it reads |
 //! | `push.rs` | images on their way to a registry |
 //! | `tags.rs`, `referrers.rs` | lists |
 //! | `prefetch.rs` | layers that are fetched before they are read |
@@ -28,6 +28,7 @@
 //! [`Limits::registry_tags`]: crate::Limits::registry_tags
 
 mod artifact;
+mod attached;
 mod challenge;
 mod container;
 mod credentials;
@@ -131,8 +132,8 @@ impl fmt::Debug for OciRegistry {
 impl OciRegistry {
     /// A client of the registry at this URL. Nothing is sent yet.
     ///
-    /// A path in the URL stands before every repository: `https://registry.example/team`. `docker.io` is Docker's registry,
-    /// where a repository without a slash is one of `library/`.
+    /// A path in the URL stands before every repository: `https://registry.example/team`. `docker.io` is Docker's
+    /// registry, where a repository without a slash is one of `library/`.
     ///
     /// # Errors
     /// Those of [`Client::new`]; `InvalidInput` for a file and for a path that is no repository; `NotFound`, `Io` and
@@ -180,7 +181,8 @@ impl OciRegistry {
     /// Checks that a registry answers, and that it takes the credentials, if there are any.
     ///
     /// # Errors
-    /// `Unsupported` where the server is no registry; `Remote` where it refuses the credentials; those of [`Client::send`].
+    /// `Unsupported` where the server is no registry; `Remote` where it refuses the credentials; those of
+    /// [`Client::send`].
     pub fn check(&self, monitor: &Monitor) -> Result<()> {
         let inner = &self.inner;
         let url = inner.base.join("/v2/")?;
@@ -244,6 +246,11 @@ impl OciRegistry {
     /// The registry as people name it.
     pub(super) fn host_name(&self) -> &str {
         if self.inner.is_docker { DOCKER } else { self.inner.url.authority() }
+    }
+
+    /// Whether this is Docker's registry.
+    pub(super) fn is_docker(&self) -> bool {
+        self.inner.is_docker
     }
 
     /// The transport.

@@ -1,7 +1,7 @@
 //! `piped`: bytes that one thread writes and another one reads, as they come.
 //!
-//! A conversion writes to where it is told, and an import reads from where it is told; nothing between them is kept. The reader's
-//! end comes only after the writing ended well. Dropping the reader cancels the writing and waits for it.
+//! A conversion writes to where it is told, and an import reads from where it is told; nothing between them is kept.
+//! The reader's end comes only after the writing ended well. Dropping the reader cancels the writing and waits for it.
 
 use std::io::{self, Read, Write};
 use std::thread::JoinHandle;
@@ -19,7 +19,8 @@ const MAX_CHUNKS: usize = 8;
 /// How often either side checks for cancellation.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Runs `write` on a thread of its own and returns a reader of what it writes. `stop` must end it; `monitor` cancels the reader.
+/// Runs `write` on a thread of its own and returns a reader of what it writes. `stop` must end it; `monitor` cancels
+/// the reader.
 pub(super) fn piped(
     stop: Cancel,
     monitor: Monitor,

@@ -1,8 +1,9 @@
-//! `Prefetch`: blobs that are fetched by several threads into unnamed temporary files, and read from there in any order.
+//! `Prefetch`: blobs that are fetched by several threads into unnamed temporary files, and read from there in any
+//! order.
 //!
-//! A reader need not wait for the end of its blob: it follows the thread that writes. A blob may be read several times, as a
-//! conversion does, and is fetched once. The bytes of all files together are bounded by `Limits::spool`; what does not fit is not
-//! fetched ahead. Everything is gone as soon as nobody can read any more.
+//! A reader need not wait for the end of its blob: it follows the thread that writes. A blob may be read several times,
+//! as a conversion does, and is fetched once. The bytes of all files together are bounded by `Limits::spool`; what does
+//! not fit is not fetched ahead. Everything is gone as soon as nobody can read any more.
 
 use std::fs::File;
 use std::io::{self, Read};

@@ -1,7 +1,7 @@
 //! Pushes an image of a store to a registry, as an artifact.
 //!
-//! Order: look what each tag means now, send the files, send the manifest by its digest, then move the tags. A tag that means
-//! images for other machines becomes, or stays, an index of all of them.
+//! Order: look what each tag means now, send the files, send the manifest by its digest, then move the tags. A tag that
+//! means images for other machines becomes, or stays, an index of all of them.
 
 use std::io::Read;
 
@@ -76,13 +76,13 @@ impl OciPushOptions {
 }
 
 impl OciRegistry {
-    /// Pushes an image as an artifact, and points the tag of the reference and those of the options to it. Files that the registry
-    /// has are not sent again. The digest of the image's manifest is returned.
+    /// Pushes an image as an artifact, and points the tag of the reference and those of the options to it. Files that
+    /// the registry has are not sent again. The digest of the image's manifest is returned.
     ///
     /// # Errors
-    /// `InvalidInput` for a reference by digest; `AlreadyExists` for a tag that means another image for the same machine;
-    /// `Mismatch` where the bytes in the store, or those that arrived, are damaged; `Remote` where the registry refuses;
-    /// `Cancelled`.
+    /// `InvalidInput` for a reference by digest; `AlreadyExists` for a tag that means another image for the same
+    /// machine; `Mismatch` where the bytes in the store, or those that arrived, are damaged; `Remote` where the
+    /// registry refuses; `Cancelled`.
     pub fn push(&self, image: &OpenedImage, reference: &str, options: &OciPushOptions) -> Result<Digest> {
         let (repository, reference) = self.named(reference)?;
         let tag = tag_of(&reference)?;
@@ -262,7 +262,8 @@ impl Pushed {
     }
 }
 
-/// The digest of each file. That of a unified image is its fingerprint; the files of a split one are read, and compared with it.
+/// The digest of each file. That of a unified image is its fingerprint; the files of a split one are read, and compared
+/// with it.
 fn digests(about: &StoredImage, files: &[&Blob], monitor: &Monitor) -> Result<Vec<Digest>> {
     if files.len() == 1 {
         return Ok(vec![Digest::from(about.fingerprint)]);

@@ -27,8 +27,10 @@ const DEFAULT_TAG: &str = "latest";
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct OciReference {
     repository: String,
-    tag: Option<Tag>,
-    digest: Option<Digest>,
+    /// What is asked for.
+    target: Reference,
+    /// The tag beside a digest.
+    remark: Option<Tag>,
 }
 
 impl OciReference {
@@ -38,7 +40,7 @@ impl OciReference {
     /// `InvalidInput` where the repository can't be a name.
     pub fn tagged(repository: &str, tag: Tag) -> Result<Self> {
         check_repository(repository)?;
-        Ok(Self { repository: repository.to_owned(), tag: Some(tag), digest: None })
+        Ok(Self { repository: repository.to_owned(), target: Reference::Tag(tag), remark: None })
     }
 
     /// The repository, like `library/alpine`.
@@ -50,40 +52,35 @@ impl OciReference {
     /// The tag, if one is written or nothing else is.
     #[must_use]
     pub fn tag(&self) -> Option<&Tag> {
-        self.tag.as_ref()
+        match &self.target {
+            Reference::Tag(tag) => Some(tag),
+            Reference::Digest(_) => self.remark.as_ref(),
+        }
     }
 
     /// The digest, which always means the same image.
     #[must_use]
     pub fn digest(&self) -> Option<&Digest> {
-        self.digest.as_ref()
-    }
-
-    /// The same repository with this digest.
-    #[must_use]
-    pub fn with_digest(&self, digest: Digest) -> Self {
-        Self { repository: self.repository.clone(), tag: None, digest: Some(digest) }
+        match &self.target {
+            Reference::Tag(_) => None,
+            Reference::Digest(digest) => Some(digest),
+        }
     }
 
     /// What is asked for in the repository: the digest, else the tag.
     #[must_use]
-    pub fn reference(&self) -> Reference {
-        match (&self.digest, &self.tag) {
-            (None, Some(tag)) => Reference::Tag(tag.clone()),
-            (Some(digest), _) => Reference::Digest(*digest),
-            // Not made by any constructor.
-            (None, None) => Reference::Digest(Digest::of(b"")),
-        }
+    pub fn reference(&self) -> &Reference {
+        &self.target
     }
 }
 
 impl fmt::Display for OciReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.repository)?;
-        if let Some(tag) = &self.tag {
+        if let Some(tag) = self.tag() {
             write!(f, ":{tag}")?;
         }
-        match &self.digest {
+        match self.digest() {
             Some(digest) => write!(f, "@{digest}"),
             None => Ok(()),
         }
@@ -105,16 +102,17 @@ impl FromStr for OciReference {
             None => (front, None),
         };
         check_repository(repository)?;
-        let tag = match tag {
-            None if digest.is_none() => Some(DEFAULT_TAG.parse()?),
-            tag => tag,
+        let (target, remark) = match (digest, tag) {
+            (Some(digest), remark) => (Reference::Digest(digest), remark),
+            (None, Some(tag)) => (Reference::Tag(tag), None),
+            (None, None) => (Reference::Tag(DEFAULT_TAG.parse()?), None),
         };
-        Ok(Self { repository: repository.to_owned(), tag, digest })
+        Ok(Self { repository: repository.to_owned(), target, remark })
     }
 }
 
-/// Refuses what is no name of a repository: parts of lower-case letters and digits with single `.`, `_`, `__` or any number of
-/// `-` between them, separated by slashes. What passes is safe as a part of a path.
+/// Refuses what is no name of a repository: parts of lower-case letters and digits with single `.`, `_`, `__` or any
+/// number of `-` between them, separated by slashes. What passes is safe as a part of a path.
 ///
 /// # Errors
 /// `InvalidInput`.

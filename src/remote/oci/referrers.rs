@@ -1,7 +1,7 @@
 //! Referrers: manifests that say something about another one (`subject`), like signatures.
 //!
-//! OCI 1.1 has an endpoint for them. A registry without it, like distribution 2, gets an index under the tag `sha256-HEX`
-//! instead, which the client that pushes a referrer keeps.
+//! OCI 1.1 has an endpoint for them. A registry without it, like distribution 2, gets an index under the tag
+//! `sha256-HEX` instead, which the client that pushes a referrer keeps.
 
 use super::errors;
 use super::repository::OciRepository;
@@ -19,8 +19,8 @@ use crate::remote::http::Request;
 pub(super) const SUBJECT: &str = "oci-subject";
 
 impl OciRepository {
-    /// What says something about a manifest: the descriptors of the manifests whose subject it is, of one artifact type or of
-    /// all. They are claims until they are fetched.
+    /// What says something about a manifest: the descriptors of the manifests whose subject it is, of one artifact type
+    /// or of all. They are claims until they are fetched.
     ///
     /// # Errors
     /// `LimitExceeded` for `oci_manifests`; `Remote` for a list without end; those of
@@ -100,8 +100,8 @@ impl OciRepository {
         }
     }
 
-    /// Adds a manifest to the index under the fallback tag of its subject. Two clients that do so at once may lose one of the
-    /// entries: the specification has no way to prevent it.
+    /// Adds a manifest to the index under the fallback tag of its subject. Two clients that do so at once may lose one
+    /// of the entries: the specification has no way to prevent it.
     pub(super) fn add_to_fallback(
         &self,
         subject: &Digest,

@@ -84,8 +84,7 @@ impl OciRepository {
     pub(super) fn ask(&self, request: &Request<'_>, what: &str, monitor: &Monitor) -> Result<Response> {
         let scope = Scope::pull(self.name());
         self.registry().client().options().retry.run(monitor, || {
-            // A request without a body can be made again.
-            let request = request.again().unwrap_or_else(|| Request::get(&self.registry().inner.base));
+            let request = request.again().ok_or_else(|| Error::invalid("a stream can't be sent again"))?;
             let answer = self.send(request, &scope)?;
             if (200..300).contains(&answer.status()) { Ok(answer) } else { Err(errors::failure(answer, what)) }
         })
@@ -97,7 +96,8 @@ impl OciRepository {
         format!("{}{separator}{reference}", self.name())
     }
 
-    /// The digest of the manifest that a reference names now, by a request for its head alone where the registry answers that.
+    /// The digest of the manifest that a reference names now, by a request for its head alone where the registry
+    /// answers that.
     ///
     /// The digest is the registry's claim. Whoever fetches the manifest by it has it checked.
     ///
@@ -186,8 +186,8 @@ impl Sender for BlobSender {
 
 impl BlobSource for OciRepository {
     /// # Errors
-    /// `NotFound`; `Mismatch` where the registry states another digest than the bytes have; `LimitExceeded` for `oci_document`;
-    /// those of [`Client::send`](crate::remote::Client::send).
+    /// `NotFound`; `Mismatch` where the registry states another digest than the bytes have; `LimitExceeded` for
+    /// `oci_document`; those of [`Client::send`](crate::remote::Client::send).
     fn document(&self, reference: &Reference, limits: &Limits, monitor: &Monitor) -> Result<RawDocument> {
         let url = self.endpoint(&format!("manifests/{reference}"))?;
         let request = Request::new(Method::Get, &url)
@@ -200,7 +200,8 @@ impl BlobSource for OciRepository {
         let bytes = answer.contents("oci_document", limits.oci_document)?;
         let document = RawDocument::verified(bytes, reference, stated.as_deref(), limits)
             .map_err(|error| error.context(self.shown(reference)))?;
-        // For a tag this is the only other thing that the registry says of the bytes. Text that is no digest says nothing.
+        // For a tag this is the only other thing that the registry says of the bytes. Text that is no digest says
+        // nothing.
         if let Some(Ok(told)) = told.map(|text| text.parse::<Digest>()) {
             RawDocument::verified(document.bytes.clone(), &told.into(), None, limits)
                 .map_err(|error| error.context(self.shown(reference)))?;

@@ -1,7 +1,8 @@
 //! Lists of a registry: the tags of a repository, and the repositories.
 //!
-//! A list comes in pages, each of which names the next one by a header `Link`. A registry could go on for ever: so pages stay
-//! on its host, each of a few must bring something new, and all of them are bounded by `Limits::registry_tags`.
+//! A list comes in pages, each of which names the next one by a header `Link`. A registry could go on for ever: so
+//! pages stay on its host, each of a few must bring something new, and all of them are bounded by
+//! `Limits::registry_tags`.
 
 use std::collections::BTreeSet;
 
@@ -36,8 +37,8 @@ impl OciRepository {
     /// All tags, sorted. A name that is no tag is left out and recorded in the monitor.
     ///
     /// # Errors
-    /// `NotFound` for a repository that is not there; `LimitExceeded` for `registry_tags`; `Remote` for a list without end or on
-    /// another host; `Malformed`; those of [`Client::send`](crate::remote::Client::send).
+    /// `NotFound` for a repository that is not there; `LimitExceeded` for `registry_tags`; `Remote` for a list without
+    /// end or on another host; `Malformed`; those of [`Client::send`](crate::remote::Client::send).
     pub fn tags(&self, monitor: &Monitor) -> Result<Vec<Tag>> {
         let start = self.endpoint("tags/list")?.with_query(&format!("n={PAGE}"));
         let names = self.registry().pages(start, &Scope::pull(self.name()), self.name(), monitor, |page| page.tags)?;

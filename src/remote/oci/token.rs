@@ -1,11 +1,11 @@
 //! `Authenticator`: sends requests to a registry and proves who asks, as the registry's answers want it.
 //!
-//! A request goes out with what is known: a token from before, or the password where the registry took it. A 401 names what is
-//! missing; that is fetched, and the request is sent once more. A second 401 is the answer: nothing here asks a third time,
-//! whatever a registry says.
+//! A request goes out with what is known: a token from before, or the password where the registry took it. A 401 names
+//! what is missing; that is fetched, and the request is sent once more. A second 401 is the answer: nothing here asks a
+//! third time, whatever a registry says.
 //!
-//! Credentials go to the registry, and to the token server that it names over a connection that is protected as well as the
-//! registry's own. Redirects to other hosts don't take them along (`http/mod.rs`).
+//! Credentials go to the registry, and to the token server that it names over a connection that is protected as well as
+//! the registry's own. Redirects to other hosts don't take them along (`http/mod.rs`).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -105,11 +105,12 @@ impl Authenticator {
         self.credentials.is_none()
     }
 
-    /// Sends a request, and once more if the registry wants to know who asks. A stream can be sent only once: its caller sends
-    /// a request without one before, so that the token is there.
+    /// Sends a request, and once more if the registry wants to know who asks. A stream can be sent only once: its
+    /// caller sends a request without one before, so that the token is there.
     ///
     /// # Errors
-    /// Those of [`Client::send`]; `Remote` where the registry or its token server refuses, or asks for what can't be given.
+    /// Those of [`Client::send`]; `Remote` where the registry or its token server refuses, or asks for what can't be
+    /// given.
     pub(super) fn send(&self, client: &Client, request: Request<'_>, scope: &Scope) -> Result<Response> {
         let (again, url, monitor) = (request.again(), request.url.clone(), request.monitor.clone());
         let answer = client.send(match self.known(scope) {

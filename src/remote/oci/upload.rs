@@ -7,10 +7,12 @@
 //!            └ broken ── GET: how far? ──▶ PATCH from there
 //! ```
 //!
-//! The registry names the address of an upload with each answer. It must stay on the registry's host: the body and the token go
-//! there. A registry that has forgotten an upload gets it again from the beginning, as often as the retry policy allows.
+//! The registry names the address of an upload with each answer. It must stay on the registry's host: the body and the
+//! token go there. A registry that has forgotten an upload gets it again from the beginning, as often as the retry
+//! policy allows.
 
 use std::io::{self, Read};
+use std::time::Duration;
 
 use super::repository::{CONTENT_DIGEST, OciRepository};
 use super::token::Scope;
@@ -21,13 +23,17 @@ use crate::progress::{Monitor, Phase};
 use crate::protocol::escape::query;
 use crate::remote::http::{Method, Request, Response, Url};
 
-/// Bytes that are sent in one request. What is broken is sent again from where the registry got to, so this bounds no loss;
-/// it bounds the time of one request, since some registries end those that last for minutes.
+/// Bytes that are sent in one request. What is broken is sent again from where the registry got to, so this bounds no
+/// loss; it bounds the time of one request, since some registries end those that last for minutes.
 const CHUNK_BYTES: u64 = 64 << 20;
 /// The smallest chunk after a registry said that one was too large.
 const MIN_CHUNK_BYTES: u64 = 1 << 20;
 /// A blob of at most this many bytes is sent with the request that ends its upload.
 const MAX_WHOLE_BYTES: u64 = 1 << 20;
+
+/// How many seconds a registry may be silent while it ends an upload: it may hash all of it, and copy it to where it
+/// stays.
+const FINISH_SECONDS: u64 = 600;
 
 /// What gives the bytes of a blob from the beginning.
 type Open<'a> = dyn FnMut() -> Result<Box<dyn Read + Send>> + 'a;
@@ -46,8 +52,8 @@ impl OciRepository {
     /// Sends a blob unless it is there. `from` names a repository of the same registry that may have it.
     ///
     /// # Errors
-    /// `Mismatch` where the registry got other bytes than the descriptor names; `Remote` where it refuses, or leads elsewhere;
-    /// `Cancelled`.
+    /// `Mismatch` where the registry got other bytes than the descriptor names; `Remote` where it refuses, or leads
+    /// elsewhere; `Cancelled`.
     pub fn upload(
         &self,
         descriptor: &Descriptor,
@@ -258,7 +264,11 @@ impl OciRepository {
     ) -> Result<()> {
         let digest = descriptor.digest.to_string();
         let url = location.and_query(&query([("digest", digest.as_str())]));
-        let request = Request::new(Method::Put, &url).bytes("application/octet-stream", bytes).monitor(monitor);
+        let idle = self.registry().client().limits().idle;
+        let request = Request::new(Method::Put, &url)
+            .bytes("application/octet-stream", bytes)
+            .idle_timeout(Duration::from_secs(idle.max(FINISH_SECONDS)))
+            .monitor(monitor);
         let answer = self.send(request, scope)?;
         match answer.status() {
             201 | 204 => check_digest(&answer, &descriptor.digest, "blob"),
@@ -273,7 +283,8 @@ impl OciRepository {
         }
     }
 
-    /// Sends a manifest or an index under a tag or its digest. Whether the registry keeps its referrers itself is returned.
+    /// Sends a manifest or an index under a tag or its digest. Whether the registry keeps its referrers itself is
+    /// returned.
     ///
     /// # Errors
     /// `Remote` where the registry refuses; `Mismatch` where it states another digest.
@@ -342,8 +353,8 @@ fn check_digest(answer: &Response, sent: &Digest, what: &str) -> Result<()> {
     }
 }
 
-/// The number of bytes that a header `Range: 0-99` states: 100. An upload without bytes has `0-0` on some registries, which also
-/// stands for one byte; the registry then refuses the next chunk, and so on from the beginning.
+/// The number of bytes that a header `Range: 0-99` states: 100. An upload without bytes has `0-0` on some registries,
+/// which also stands for one byte; the registry then refuses the next chunk, and so on from the beginning.
 fn end_of(range: &str) -> Option<u64> {
     let range = range.trim();
     let (first, last) = range.strip_prefix("bytes=").unwrap_or(range).split_once('-')?;

@@ -58,7 +58,9 @@ impl Fake {
                 return answer(line, 201, &[("docker-content-digest", &digest)], b"");
             }
             let there = self.manifests.lock().unwrap().get(name).cloned();
-            let Some((kind, bytes)) = there else { return missing(line) };
+            let Some((kind, bytes)) = there else {
+                return if asked.method == "HEAD" { answer(line, 404, &[], b"") } else { missing(line) };
+            };
             let (key, digest) = digest_header(&Digest::of(&bytes).to_string());
             return answer(line, 200, &[("content-type", &kind), (&key, &digest)], body(asked, &bytes));
         }
@@ -67,7 +69,10 @@ impl Fake {
         }
         if path.contains("/blobs/") {
             let there = self.blobs.lock().unwrap().get(name).cloned();
-            let Some(bytes) = there else { return missing(line) };
+            let Some(bytes) = there else {
+                // An answer to HEAD has no body.
+                return if asked.method == "HEAD" { answer(line, 404, &[], b"") } else { missing(line) };
+            };
             let rest = asked.from().unwrap_or(0).min(bytes.len());
             if rest > 0 {
                 let range = format!("bytes {rest}-{}/{}", bytes.len() - 1, bytes.len());

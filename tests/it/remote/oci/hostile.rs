@@ -329,3 +329,66 @@ fn retries_are_those_of_the_policy() {
     failed(registry.locate(&wanted(), &Monitor::none()), ErrorKind::Remote);
     assert_eq!(server.asked().len(), 4);
 }
+
+/// A manifest of layers, with a subject and an artifact type if there are any.
+fn add_manifest(
+    content: &Fake,
+    tag: &str,
+    artifact_type: Option<&str>,
+    layers: &[(&str, &[u8])],
+    subject: Option<Descriptor>,
+) -> Descriptor {
+    let layers = layers
+        .iter()
+        .map(|(kind, bytes)| Descriptor::new(*kind, content.add_blob(bytes), bytes.len() as u64))
+        .collect();
+    let config = Descriptor::new(media_type::EMPTY, content.add_blob(b"{}"), 2);
+    let mut manifest = lxd_image::oci::Manifest::new(config, layers);
+    manifest.artifact_type = artifact_type.map(str::to_owned);
+    manifest.subject = subject;
+    content.add_document(tag, media_type::IMAGE_MANIFEST, &to_json(&manifest).unwrap())
+}
+
+#[test]
+fn forms_of_others_are_read() {
+    let (meta, rootfs) = crate::store::split("x");
+    let unified = unified("x");
+    let content = Arc::new(Fake::default());
+    let incus = "application/vnd.incus.image.layer.v1.tar+gzip";
+    add_manifest(&content, "unified", Some("application/vnd.incus.image.v1"), &[(incus, &unified)], None);
+    let parts: [(&str, &[u8]); 2] = [("application/x-squashfs", &rootfs), ("application/vnd.incus.metadata", &meta)];
+    add_manifest(&content, "split", Some("application/vnd.oci.image.layer.qcow2"), &parts, None);
+    // A container image of one layer, with the metadata attached to it.
+    let config = lxd_image::oci::ImageConfig {
+        architecture: "amd64".to_owned(),
+        os: "linux".to_owned(),
+        rootfs: lxd_image::oci::RootfsLayers { kind: "layers".to_owned(), diff_ids: vec![Digest::of(&rootfs)] },
+        ..Default::default()
+    };
+    let config = to_json(&config).unwrap();
+    let layer = "application/vnd.oci.image.layer.v1.tar";
+    let image = lxd_image::oci::Manifest::new(
+        Descriptor::new(media_type::IMAGE_CONFIG, content.add_blob(&config), config.len() as u64),
+        vec![Descriptor::new(layer, content.add_blob(&rootfs), rootfs.len() as u64)],
+    );
+    let subject = content.add_document("attached", media_type::IMAGE_MANIFEST, &to_json(&image).unwrap());
+    let mut entry = add_manifest(
+        &content,
+        "metadata",
+        Some("application/vnd.incus.metadata"),
+        &[("application/x-xz", &meta)],
+        Some(Descriptor::new(&*subject.media_type, subject.digest, subject.size)),
+    );
+    entry.artifact_type = Some("application/vnd.incus.metadata".to_owned());
+    let fallback = format!("sha256-{}", subject.digest.hex());
+    content.add_document(&fallback, media_type::IMAGE_INDEX, &to_json(&Index::new(vec![entry])).unwrap());
+    let server = Server::plain(move |asked, line| content.respond(asked, line));
+    let whole = lxd_image::Fingerprint::of(&unified);
+    let both = lxd_image::Fingerprint::of(&[meta, rootfs].concat());
+    for (tag, expected) in [("unified", whole), ("split", both), ("attached", both)] {
+        let scratch = Scratch::new();
+        let options = CopyOptions::new().architectures([]);
+        let image = copy(&registry(&server), &format!("a:{tag}"), &store(&scratch), &options).unwrap();
+        assert_eq!(image.fingerprint, expected, "{tag}");
+    }
+}
