@@ -70,20 +70,20 @@ mod verify;
 mod visitor;
 mod write;
 
+#[cfg(feature = "oci")]
+pub(crate) use self::chunk::ReadChunks as TarReadChunks;
 pub(crate) use self::foreign::{HEAD_BYTES as FOREIGN_HEAD_BYTES, unknown_disk};
 pub(crate) use self::holes::is_zero;
 #[cfg(feature = "oci")]
 pub(crate) use self::layers::{Layer, LayerImage, LayerTree, LayerWriteOptions};
 #[cfg(feature = "oci")]
-pub(crate) use self::chunk::ReadChunks as TarReadChunks;
-#[cfg(feature = "oci")]
 pub(crate) use self::pipeline::ReadPass;
+pub(crate) use self::pipeline::default_threads;
 #[cfg(feature = "oci")]
 pub(crate) use self::staged::StagingDir;
+pub(crate) use self::tar::{Header as TarHeader, SIZE as TAR_SIZE};
 #[cfg(feature = "oci")]
 pub(crate) use self::tar::{TarReader, TarWriter};
-pub(crate) use self::pipeline::default_threads;
-pub(crate) use self::tar::{Header as TarHeader, SIZE as TAR_SIZE};
 pub use crate::metadata::ImageType;
 pub use codec::{Codec, Compression, Encoder, decode, encode};
 pub use detect::Container;

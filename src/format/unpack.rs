@@ -319,8 +319,7 @@ pub(super) fn unpack_from(
         let root = options.root_of(&dir)?;
         thread::scope(|scope| {
             let extractor = Extractor::new(scope, root, options.policy(), limits, options.threads, &options.monitor)?;
-            let mut writer =
-                TreeWriter { dir: &dir, rootfs_only: options.rootfs_only, extractor, current: None };
+            let mut writer = TreeWriter { dir: &dir, rootfs_only: options.rootfs_only, extractor, current: None };
             fill(&mut writer)?;
             writer.extractor.finish()
         })
@@ -329,9 +328,7 @@ pub(super) fn unpack_from(
         options.settle(&dir)?;
         Ok((place.commit(&name, options.rootfs_only)?, report))
     });
-    unpacked.map_err(|error| {
-        place.discard_after(error).on_disk_of(destination.parent().unwrap_or(Path::new("")))
-    })
+    unpacked.map_err(|error| place.discard_after(error).on_disk_of(destination.parent().unwrap_or(Path::new(""))))
 }
 
 /// What was unpacked into the staging directory, before it is verified.

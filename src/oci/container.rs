@@ -189,7 +189,9 @@ impl<'s> ContainerImage<'s> {
         if !image.is_container() {
             let kind = manifest.artifact_type().unwrap_or(manifest.config.media_type.as_str());
             let kind = super::document::shorten(kind);
-            return Err(Error::unsupported(format!("this is an artifact of the type `{kind}`, and no container image")));
+            return Err(Error::unsupported(format!(
+                "this is an artifact of the type `{kind}`, and no container image"
+            )));
         }
         let config = ImageConfig::parse(&read_blob(source, &manifest.config, limits, monitor)?, manifest, limits)?;
         if config.os != "linux" {

@@ -109,10 +109,7 @@ impl Image {
     #[must_use]
     pub fn is_container(&self) -> bool {
         self.manifest.artifact_type().is_none()
-            && matches!(
-                self.manifest.config.media_type.as_str(),
-                media_type::IMAGE_CONFIG | media_type::DOCKER_CONFIG
-            )
+            && matches!(self.manifest.config.media_type.as_str(), media_type::IMAGE_CONFIG | media_type::DOCKER_CONFIG)
     }
 
     /// The size of all layers as stored, in bytes.

@@ -230,9 +230,13 @@ fn read_layer<T>(
     let (algorithm, expected) = layer.decoded_digest();
     let mut digest = if algorithm == "sha512" { Digest::Sha512(Sha512::new()) } else { Digest::Sha256(Sha256::new()) };
     let input = layer.open(pass.monitor)?;
-    let taken = pass.run_observed(input, layer.codec(), done, |_| (), |chunks| {
-        consume(DigestChunks { chunks, digest: &mut digest })
-    })?;
+    let taken = pass.run_observed(
+        input,
+        layer.codec(),
+        done,
+        |_| (),
+        |chunks| consume(DigestChunks { chunks, digest: &mut digest }),
+    )?;
     let found = digest.finish();
     if found != expected {
         let (expected, found) = (format!("{algorithm}:{expected}"), format!("{algorithm}:{found}"));

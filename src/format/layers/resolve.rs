@@ -72,7 +72,9 @@ impl<'a> Resolver<'a> {
                     Some(target) => {
                         self.links += 1;
                         if self.links > MAX_LINKS {
-                            return Err(Error::malformed("a path leads through too many symbolic links, or in a circle"));
+                            return Err(Error::malformed(
+                                "a path leads through too many symbolic links, or in a circle",
+                            ));
                         }
                         if target.first() == Some(&b'/') {
                             node = ROOT;

@@ -170,7 +170,9 @@ impl Layout {
         let mut found = self.entries().iter().filter(is_named);
         let Some(first) = found.next() else {
             let wanted = name.map_or_else(|| "an image".into(), |name| format!("`{}`", shorten(name)));
-            return Err(Error::new(ErrorKind::NotFound, format!("the layout does not have {wanted}")).with_hint(names()));
+            return Err(
+                Error::new(ErrorKind::NotFound, format!("the layout does not have {wanted}")).with_hint(names())
+            );
         };
         // Two names of one image are no ambiguity.
         if found.any(|other| other.digest != first.digest) {
@@ -239,7 +241,9 @@ fn check_marker(bytes: &[u8], limits: &Limits) -> Result<()> {
     let marker: Marker = parse(bytes, "`oci-layout`", limits)?;
     if marker.version != "1.0.0" {
         let version = shorten(&marker.version);
-        return Err(Error::unsupported(format!("the layout has the version `{version}`, and only 1.0.0 is known here")));
+        return Err(Error::unsupported(format!(
+            "the layout has the version `{version}`, and only 1.0.0 is known here"
+        )));
     }
     Ok(())
 }
