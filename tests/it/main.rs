@@ -13,6 +13,8 @@ mod losses;
 mod metadata;
 #[cfg(any(feature = "remote", feature = "server"))]
 mod multipart;
+#[cfg(all(feature = "oci", feature = "gzip", feature = "zstd"))]
+mod oci;
 mod peers;
 #[cfg(feature = "remote")]
 mod remote;

@@ -46,6 +46,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "import meta.tar.xz rootfs.squashfs --alias debian/12",
             "import https://images.example/box --alias box --auto-update",
             "import box.tar.zst server: --alias box",
+            "import ./alpine-layout --alias alpine",
         ],
     ),
     (
@@ -57,6 +58,9 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "copy debian/12 registry:team/debian:12",
         ],
     ),
+    ("bundle", &["bundle create images.tar debian/12 images:alpine/3.20", "bundle import images.tar"]),
+    ("bundle create", &["bundle create images.tar debian/12", "bundle create images/ debian/12 ubuntu/24.04"]),
+    ("bundle import", &["bundle import images.tar --reuse"]),
     (
         "list",
         &[

@@ -27,6 +27,7 @@
 //! the top of its module.
 
 mod alias;
+mod bundle;
 mod check;
 mod convert;
 mod copy;
@@ -46,6 +47,7 @@ mod location;
 mod lxc_compat;
 mod mark_used;
 mod mirror;
+mod oci_layout;
 mod options;
 mod out_file;
 mod output;
@@ -119,6 +121,7 @@ enum Verb {
     Check(check::Arguments),
     Use(mark_used::Arguments),
     Mirror(mirror::Arguments),
+    Bundle(bundle::Arguments),
     Simplestreams(simplestreams::Arguments),
     Remote(remote::Arguments),
     Store(store_verbs::Arguments),
@@ -204,6 +207,7 @@ fn run(verb: Verb, session: &Session) -> Result<(), Failure> {
         Verb::Check(verb) => check::run(&verb, session),
         Verb::Use(verb) => mark_used::run(&verb, session),
         Verb::Mirror(verb) => mirror::run(&verb, session),
+        Verb::Bundle(verb) => bundle::run(&verb, session),
         Verb::Simplestreams(verb) => simplestreams::run(&verb, session),
         Verb::Remote(verb) => remote::run(&verb, session),
         Verb::Store(verb) => store_verbs::run(&verb, session),

@@ -8,7 +8,6 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::artifact::{ImageArtifact, PartRole};
 use super::attached;
 use super::container::{ContainerConfig, open_converted};
 use super::repository::OciRepository;
@@ -17,7 +16,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{ImageSource, ImageType, Input};
 use crate::limits::Limits;
 use crate::metadata::Architecture;
-use crate::oci::{BlobSource, Descriptor, Document, Image, Index, Platform, RawDocument, Reference, Tag};
+use crate::oci::{
+    BlobSource, Descriptor, Document, Image, ImageArtifact, Index, Platform, RawDocument, Reference, Tag, type_of_entry,
+};
 use crate::omissions::Omitted;
 use crate::progress::Monitor;
 use crate::remote::{Remote, Resolution, UnverifiedImage, Wanted};
@@ -119,7 +120,7 @@ impl OciRegistry {
     }
 
     /// The description of an artifact.
-    pub(super) fn described(&self, found: &Located, artifact: &ImageArtifact) -> StoredImageOrNot {
+    pub(super) fn described(&self, found: &Located, artifact: &ImageArtifact) -> Resolution {
         let architecture = artifact.architecture.or(found.architecture).or_else(Architecture::of_this_machine);
         let architecture = architecture.unwrap_or(Architecture::X86_64);
         let locator = format!("{}@{}", found.repository.name(), found.image.digest());
@@ -130,23 +131,23 @@ impl OciRegistry {
             image.size = artifact.size();
             image.created_at = artifact.created_at;
             image.expires_at = artifact.expires_at;
-            return StoredImageOrNot::Unverified(image);
+            return Resolution::after_download(image);
         };
         let mut image = StoredImage::new(fingerprint, artifact.image_type, architecture);
         image.size = artifact.size();
-        image.rootfs_size = artifact.second_size();
+        image.rootfs_size = artifact.files.get(1).map(|(_, file)| file.size);
         image.created_at = artifact.created_at.unwrap_or(0);
         image.expires_at = artifact.expires_at;
         image.properties = artifact.properties.clone();
         image.original_properties = artifact.properties.clone();
-        image.file_name = artifact.file_name();
+        image.file_name = artifact.file_name().map(str::to_owned);
         // Whoever asks as nobody in particular sees what everybody sees.
         image.public = self.is_anonymous();
         // What `open` needs to find it again, whatever the tag means by then.
         let mut source = self.update_source().image_type(artifact.image_type);
         source.alias = locator;
         image.source = Some(source);
-        StoredImageOrNot::Stored(image)
+        Resolution::named(image)
     }
 
     /// Opens the files of an artifact.
@@ -154,8 +155,9 @@ impl OciRegistry {
         let input = |descriptor: &Descriptor| -> Result<Input> {
             Ok(found.repository.download(descriptor, monitor)?.open().announced(descriptor.size))
         };
-        Ok(match &artifact.parts[..] {
-            [(PartRole::Unified, only)] => ImageSource::unified(input(only)?),
+        // Each on a thread of its own, so that both files of a split image arrive at once; the downloads resume.
+        Ok(match &artifact.files[..] {
+            [(_, only)] => ImageSource::unified(input(only)?),
             [(_, first), (_, second)] => ImageSource::split(input(first)?, input(second)?),
             _ => return Err(Error::malformed("an image is one file or two")),
         })
@@ -192,9 +194,9 @@ impl OciRegistry {
         let mut images = Vec::new();
         for found in &all {
             let Held::Artifact(artifact) = Held::of(&found.image)? else { continue };
-            if let StoredImageOrNot::Stored(mut image) = self.described(found, &artifact) {
+            if let Resolution::Named { mut image } = self.described(found, &artifact) {
                 image.aliases = vec![Alias::told(tag.as_str().to_owned())];
-                images.push(image);
+                images.push(*image);
             }
         }
         if images.is_empty() {
@@ -206,18 +208,10 @@ impl OciRegistry {
     }
 }
 
-/// An artifact whose fingerprint is known, or not before its download.
-pub(super) enum StoredImageOrNot {
-    /// It is known.
-    Stored(StoredImage),
-    /// It is not.
-    Unverified(UnverifiedImage),
-}
-
 /// The entry of an index that is wanted: of the type, and for the first architecture that there is one for.
 fn choose(mut index: Index, wanted: &Wanted) -> Result<Descriptor> {
-    let types: Vec<Option<ImageType>> = index.manifests.iter().map(super::artifact::type_of_entry).collect();
-    if types.iter().any(|image_type| *image_type == Some(wanted.image_type)) {
+    let types: Vec<Option<ImageType>> = index.manifests.iter().map(type_of_entry).collect();
+    if types.contains(&Some(wanted.image_type)) {
         let mut types = types.into_iter();
         index.manifests.retain(|_| types.next().flatten().is_none_or(|image_type| image_type == wanted.image_type));
     }
@@ -307,10 +301,7 @@ impl Remote for OciRegistry {
     fn locate(&self, wanted: &Wanted, monitor: &Monitor) -> Result<Resolution> {
         let found = self.find(wanted, monitor)?;
         match Held::of(&found.image)? {
-            Held::Artifact(artifact) => Ok(match self.described(&found, &artifact) {
-                StoredImageOrNot::Stored(image) => Resolution::named(image),
-                StoredImageOrNot::Unverified(image) => Resolution::after_download(image),
-            }),
+            Held::Artifact(artifact) => Ok(self.described(&found, &artifact)),
             Held::Container => {
                 let config = ContainerConfig::read(&found, wanted, monitor)?;
                 Ok(Resolution::after_download(match attached::find(&found, monitor)? {

@@ -18,7 +18,7 @@
 //! | `credentials.rs`, `challenge.rs`, `token.rs` | who asks |
 //! | `repository.rs` | documents and blobs of one repository |
 //! | `upload.rs` | blobs on their way to a registry |
-//! | `images.rs`, `artifact.rs`, `attached.rs`, `container.rs` | images: the remote itself, and the forms it reads |
+//! | `images.rs`, `attached.rs`, `container.rs` | images: the remote itself, and the forms it reads |
 //! | `push.rs` | images on their way to a registry |
 //! | `tags.rs`, `referrers.rs` | lists |
 //! | `prefetch.rs` | layers that are fetched before they are read |
@@ -27,7 +27,6 @@
 //!
 //! [`Limits::registry_tags`]: crate::Limits::registry_tags
 
-mod artifact;
 mod attached;
 mod challenge;
 mod container;

@@ -5,21 +5,18 @@
 
 use std::io::Read;
 
-use super::artifact::{self, ImageArtifact};
 use super::repository::OciRepository;
 use super::{OciReference, OciRegistry};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fingerprint::Hasher;
-use crate::format::{Codec, Container, ImageType};
-use crate::io::Blob;
+use crate::format::ImageType;
 use crate::limits::Limits;
 use crate::metadata::Architecture;
 use crate::oci::{
-    Annotations, BlobSource, Descriptor, Digest, Document, Index, Manifest, Platform, RawDocument, Reference, Tag,
-    media_type, to_json,
+    ARTIFACT, BlobSource, Descriptor, Digest, Document, ImageArtifact, ImagePush, Index, Platform, PreparedPush,
+    RawDocument, Reference, Tag, index_entry, media_type, to_json, type_of_entry,
 };
-use crate::progress::{Monitor, Phase};
-use crate::store::{OpenedImage, StoredImage};
+use crate::progress::Monitor;
+use crate::store::OpenedImage;
 
 /// Options of [`OciRegistry::push`].
 ///
@@ -99,12 +96,9 @@ impl OciRegistry {
             return Ok(pushed.raw.descriptor.digest);
         }
         let from = options.mount_from.as_deref().map(|name| self.full_name(name)).transpose()?;
-        let mut parts = vec![(Descriptor::of(media_type::EMPTY, b"{}"), Blob::from(b"{}".to_vec()))];
-        let (first, second) = image.files();
-        parts.extend(pushed.layers.iter().cloned().zip([Some(first), second].into_iter().flatten().cloned()));
-        for (descriptor, blob) in parts {
+        for (descriptor, blob) in &pushed.prepared.blobs {
             let mut open = || -> Result<Box<dyn Read + Send>> { Ok(Box::new(blob.reader())) };
-            repository.upload(&descriptor, &mut open, from.as_deref(), monitor)?;
+            repository.upload(descriptor, &mut open, from.as_deref(), monitor)?;
         }
         repository.send_document(&pushed.raw, &Reference::Digest(pushed.raw.descriptor.digest), monitor)?;
         for (tag, document) in tags.iter().zip(documents) {
@@ -127,58 +121,30 @@ fn tag_of(reference: &OciReference) -> Result<Tag> {
 
 /// An image on its way.
 struct Pushed {
-    layers: Vec<Descriptor>,
+    prepared: PreparedPush,
     raw: RawDocument,
     image_type: ImageType,
     architecture: Architecture,
-    /// What an index says of it.
-    entry: Descriptor,
 }
 
 impl Pushed {
     /// Describes an image of a store. The files of a split image are read to get their digests.
     fn of(image: &OpenedImage, limits: &Limits, monitor: &Monitor) -> Result<Self> {
         let about = image.image();
-        let containers: Vec<Container> = image.open(limits)?.containers().collect();
         let (first, second) = image.files();
-        let files: Vec<&Blob> = [Some(first), second].into_iter().flatten().collect();
-        let digests = digests(about, &files, monitor)?;
-        let roles: &[&str] = match (files.len(), about.image_type) {
-            (1, _) => &["unified"],
-            (_, ImageType::VirtualMachine) => &["metadata", "disk"],
-            _ => &["metadata", "rootfs"],
-        };
-        let names = [about.file_name.as_ref(), about.rootfs_name.as_ref()];
-        let mut layers = Vec::new();
-        for (index, (role, file)) in roles.iter().zip(&files).enumerate() {
-            let digest = digests.get(index).copied().unwrap_or_else(|| Digest::from(about.fingerprint));
-            let suffix = containers.get(index).copied().map_or("tar", suffix);
-            let mut layer =
-                Descriptor::new(format!("{}{role}.v1.{suffix}", artifact::LAYER), digest, file_length(file));
-            let name =
-                names.get(index).copied().flatten().cloned().unwrap_or_else(|| format!("{role}.{}", extension(suffix)));
-            layer.annotations.insert(artifact::TITLE.to_owned(), name);
-            layers.push(layer);
-        }
-        let mut manifest = Manifest::new(Descriptor::of(media_type::EMPTY, b"{}"), layers.clone());
-        manifest.artifact_type = Some(artifact::ARTIFACT.to_owned());
-        manifest.annotations = annotations(about);
-        let bytes = to_json(&manifest)?;
+        let mut push = ImagePush::new(about.fingerprint, about.image_type, about.architecture, first.clone());
+        push.second = second.cloned();
+        push.properties = about.properties.clone();
+        push.created_at = Some(about.created_at).filter(|seconds| *seconds > 0);
+        push.expires_at = about.expires_at;
+        let prepared = push.prepare(monitor)?;
+        let bytes = prepared.manifest.clone();
         if bytes.len() as u64 > limits.oci_document {
-            return Err(Error::limit(
-                "oci_document",
-                limits.oci_document,
-                "the image's properties in a manifest, in bytes,",
-            ));
+            let what = "the image's properties in a manifest, in bytes,";
+            return Err(Error::limit("oci_document", limits.oci_document, what));
         }
-        let descriptor = Descriptor::of(media_type::IMAGE_MANIFEST, &bytes);
-        let mut entry = descriptor.clone();
-        entry.artifact_type = Some(artifact::ARTIFACT.to_owned());
-        entry.platform = Some(Platform::linux(about.architecture));
-        entry.annotations.insert(artifact::TYPE.to_owned(), about.image_type.name().to_owned());
-        entry.annotations.insert(artifact::FINGERPRINT.to_owned(), about.fingerprint.to_string());
-        let (image_type, architecture) = (about.image_type, about.architecture);
-        Ok(Self { layers, raw: RawDocument { descriptor, bytes }, image_type, architecture, entry })
+        let raw = RawDocument { descriptor: prepared.descriptor(), bytes };
+        Ok(Self { prepared, raw, image_type: about.image_type, architecture: about.architecture })
     }
 
     /// The document that a tag has to name from now on; `None` where it names the image already.
@@ -216,12 +182,10 @@ impl Pushed {
                 {
                     let mut entry = there.descriptor.clone();
                     media_type::IMAGE_MANIFEST.clone_into(&mut entry.media_type);
-                    entry.artifact_type = manifest.artifact_type().map(str::to_owned);
-                    entry.platform = other.architecture.map(Platform::linux);
-                    entry.annotations.insert(artifact::TYPE.to_owned(), other.image_type.name().to_owned());
-                    let claimed = other.fingerprint.map(|fingerprint| fingerprint.to_string());
-                    entry.annotations.extend(claimed.map(|claimed| (artifact::FINGERPRINT.to_owned(), claimed)));
-                    self.index(vec![entry, self.entry.clone()]).map(Some)
+                    let artifact_type = manifest.artifact_type().unwrap_or(ARTIFACT);
+                    let entry =
+                        index_entry(entry, artifact_type, other.architecture, other.image_type, other.fingerprint);
+                    self.index(vec![entry, self.prepared.entry.clone()]).map(Some)
                 }
                 _ if reuse => Ok(Some(self.raw.clone())),
                 _ => Err(taken(&there.descriptor.digest)),
@@ -232,7 +196,7 @@ impl Pushed {
                     return if reuse { Ok(Some(self.raw.clone())) } else { Err(taken(&there.descriptor.digest)) };
                 }
                 let same = |entry: &Descriptor| {
-                    let of_type = artifact::type_of_entry(entry).unwrap_or(ImageType::Container);
+                    let of_type = type_of_entry(entry).unwrap_or(ImageType::Container);
                     let architecture = entry.platform.as_ref().and_then(Platform::architecture);
                     (architecture, of_type) == (Some(self.architecture), self.image_type)
                 };
@@ -243,7 +207,7 @@ impl Pushed {
                     return Err(taken(&other.digest));
                 }
                 let mut entries: Vec<Descriptor> = index.manifests.into_iter().filter(|entry| !same(entry)).collect();
-                entries.push(self.entry.clone());
+                entries.push(self.prepared.entry.clone());
                 self.index(entries).map(Some)
             }
         }
@@ -256,87 +220,8 @@ impl Pushed {
             (name, entry.digest)
         });
         let mut index = Index::new(entries);
-        index.artifact_type = Some(artifact::ARTIFACT.to_owned());
+        index.artifact_type = Some(ARTIFACT.to_owned());
         let bytes = to_json(&index)?;
         Ok(RawDocument { descriptor: Descriptor::of(media_type::IMAGE_INDEX, &bytes), bytes })
     }
-}
-
-/// The digest of each file. That of a unified image is its fingerprint; the files of a split one are read, and compared
-/// with it.
-fn digests(about: &StoredImage, files: &[&Blob], monitor: &Monitor) -> Result<Vec<Digest>> {
-    if files.len() == 1 {
-        return Ok(vec![Digest::from(about.fingerprint)]);
-    }
-    let mut whole = Hasher::new();
-    let mut digests = Vec::new();
-    let mut buffer = vec![0; 1 << 20];
-    for file in files {
-        let mut part = Hasher::new();
-        let mut reader = file.reader();
-        loop {
-            let count = reader.read(&mut buffer).map_err(|error| Error::io("the image can't be read", error))?;
-            if count == 0 {
-                break;
-            }
-            let bytes = buffer.get(..count).unwrap_or_default();
-            whole.update(bytes);
-            part.update(bytes);
-            monitor.report(Phase::Hash, whole.bytes(), Some(about.size))?;
-        }
-        digests.push(Digest::from(part.finish()));
-    }
-    let found = whole.finish();
-    if found != about.fingerprint {
-        return Err(Error::mismatch("the image in the store", about.fingerprint.to_string(), found.to_string()));
-    }
-    Ok(digests)
-}
-
-/// What an image's manifest says of it.
-fn annotations(about: &StoredImage) -> Annotations {
-    let mut notes = Annotations::new();
-    let mut note = |key: &str, value: String| _ = notes.insert(key.to_owned(), value);
-    note(artifact::FINGERPRINT, about.fingerprint.to_string());
-    note(artifact::TYPE, about.image_type.name().to_owned());
-    note(artifact::ARCHITECTURE, about.architecture.kernel_name().to_owned());
-    if about.created_at > 0 {
-        note(artifact::CREATED, crate::time::rfc3339(Some(about.created_at)));
-    }
-    if about.expires_at.is_some() {
-        note(artifact::EXPIRES, crate::time::rfc3339(about.expires_at));
-    }
-    for (key, value) in about.properties.iter() {
-        note(&format!("{}{key}", artifact::PROPERTY), value.to_owned());
-        if key == "description" {
-            note(artifact::DESCRIPTION, value.to_owned());
-        }
-    }
-    notes
-}
-
-/// The end of the media type of a file.
-fn suffix(container: Container) -> &'static str {
-    match container {
-        Container::SquashFs => "squashfs",
-        Container::Qcow2 => "qcow2",
-        Container::Tar(Codec::Gzip) => "tar+gzip",
-        Container::Tar(Codec::Xz) => "tar+xz",
-        Container::Tar(Codec::Zstd) => "tar+zstd",
-        Container::Tar(Codec::Bzip2) => "tar+bzip2",
-        Container::Tar(Codec::Lz4) => "tar+lz4",
-        Container::Tar(Codec::Lzma) => "tar+lzma",
-        Container::Tar(Codec::None) => "tar",
-    }
-}
-
-/// The end of a file's name.
-fn extension(suffix: &str) -> String {
-    suffix.replace("+gzip", ".gz").replace("+bzip2", ".bz2").replace("+zstd", ".zst").replace('+', ".")
-}
-
-/// The length of a file in bytes.
-fn file_length(file: &Blob) -> u64 {
-    use crate::io::ReadAt;
-    file.len()
 }
