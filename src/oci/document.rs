@@ -182,6 +182,7 @@ impl Index {
 
 /// A document that a tag or a digest names.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "one is parsed at a time, and none is kept in a list")]
 pub enum Document {
     /// A manifest.
     Manifest(Manifest),
