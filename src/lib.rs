@@ -45,7 +45,8 @@
 //! | `store` | `store` | images on disk, in memory or in an object store, with aliases and properties |
 //! | `protocol` | `protocol` | the types of the wire: LXD's REST API, simplestreams, direct import; no sockets |
 //! | `simplestreams` | `simplestreams` | trees of static files that any web server turns into an image server |
-//! | `remote` | `remote` | images on servers: list, resolve aliases, download, upload, mirror |
+//! | `oci` | `oci` | container images become instance images; images in OCI layouts and registries |
+//! | `remote` | `remote` | images on servers and in registries: list, resolve aliases, download, upload, mirror |
 //! | `server` | `server` | a store served to LXD, Incus, other tools and people |
 //!
 //! At the top level are the types that all of them share: [`Error`] and [`Result`],
@@ -165,6 +166,8 @@ pub mod io;
 mod leftovers;
 mod limits;
 pub mod metadata;
+#[cfg(feature = "oci")]
+pub mod oci;
 mod omissions;
 mod progress;
 #[cfg(feature = "protocol")]

@@ -178,6 +178,19 @@ limits! {
     signature = 64 * KIB, MIB;
     /// How many signatures of one document are verified. Each costs a pass over the document.
     signatures = 16, 64;
+    /// A manifest, an index or an image's configuration in a registry. Registries refuse more than this.
+    oci_document = 4 * MIB, 64 * MIB;
+    /// Layers of a container image. Docker and its storage stop at 128.
+    oci_layers = 1_024, 16_384;
+    /// Manifests that an index may list, and that may be read in one call. Real indexes have fewer than 30.
+    oci_manifests = 10_000, 1_000_000;
+    /// Indexes within indexes. Real ones nest 2 deep.
+    oci_index_depth = 4, 16;
+    /// Memory for the names of all layers of a container image while they become one tree. A tree of 100,000 files takes
+    /// about 30 MiB.
+    oci_tree = 512 * MIB, 16 * GIB;
+    /// Tags of a repository, and repositories of a registry, in one list. The largest real lists have some 20,000.
+    registry_tags = 100_000, 10_000_000;
     /// Nesting in JSON. Real documents nest 8 deep.
     json_depth = 64, 100;
     /// The metadata file of an image in two files, where it must be kept in memory: a server sends it before the

@@ -31,11 +31,13 @@ pub enum Protocol {
     Simplestreams,
     /// Direct import: one URL that answers `HEAD` with the hash and the address of one image.
     Direct,
+    /// A registry of container images (OCI, Docker).
+    Oci,
 }
 
 impl Protocol {
     /// All protocols, in the order of the enum.
-    pub const ALL: [Self; 4] = [Self::Lxd, Self::Incus, Self::Simplestreams, Self::Direct];
+    pub const ALL: [Self; 5] = [Self::Lxd, Self::Incus, Self::Simplestreams, Self::Direct, Self::Oci];
 
     /// The word for it in the REST API, in the catalog, in settings and on the command line.
     #[must_use]
@@ -45,6 +47,7 @@ impl Protocol {
             Self::Incus => "incus",
             Self::Simplestreams => "simplestreams",
             Self::Direct => "direct",
+            Self::Oci => "oci",
         }
     }
 
@@ -71,7 +74,7 @@ impl Protocol {
             _ => {
                 let shown: String = text.chars().take(64).collect();
                 Err(Error::invalid(format!("`{shown}` is not a protocol of image servers"))
-                    .with_hint("the protocols are lxd, incus and simplestreams"))
+                    .with_hint("the protocols are lxd, incus, simplestreams and oci"))
             }
         }
     }

@@ -19,6 +19,6 @@ mod hasher;
 mod value;
 
 pub use hasher::{Hasher, VerifyingReader};
-#[cfg(any(feature = "server", feature = "object-store"))]
+#[cfg(any(feature = "server", feature = "object-store", feature = "oci"))]
 pub(crate) use value::hex;
 pub use value::{Fingerprint, FingerprintPrefix};

@@ -66,7 +66,7 @@ impl Fingerprint {
 }
 
 /// Bytes as hexadecimal digits in lower case.
-#[cfg(any(feature = "server", feature = "object-store"))]
+#[cfg(any(feature = "server", feature = "object-store", feature = "oci"))]
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let digits = bytes.iter().flat_map(|byte| [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
     digits.map(char::from).collect()

@@ -51,6 +51,8 @@ mod foreign;
 mod holes;
 mod image;
 mod input;
+#[cfg(feature = "oci")]
+mod layers;
 mod layout;
 mod namespace;
 mod omitted_members;
@@ -68,10 +70,22 @@ mod verify;
 mod visitor;
 mod write;
 
+#[cfg(feature = "oci")]
+pub(crate) use self::chunk::ReadChunks as TarReadChunks;
 pub(crate) use self::foreign::{HEAD_BYTES as FOREIGN_HEAD_BYTES, unknown_disk};
 pub(crate) use self::holes::is_zero;
+#[cfg(feature = "oci")]
+pub(crate) use self::layers::{Layer, LayerImage, LayerTree, LayerWriteOptions};
+#[cfg(feature = "oci")]
+pub(crate) use self::pipeline::ReadPass;
 pub(crate) use self::pipeline::default_threads;
+#[cfg(feature = "remote")]
+pub(crate) use self::spool::nameless;
+#[cfg(feature = "oci")]
+pub(crate) use self::staged::StagingDir;
 pub(crate) use self::tar::{Header as TarHeader, SIZE as TAR_SIZE};
+#[cfg(feature = "oci")]
+pub(crate) use self::tar::{TarReader, TarWriter};
 pub use crate::metadata::ImageType;
 pub use codec::{Codec, Compression, Encoder, decode, encode};
 pub use detect::Container;

@@ -60,6 +60,22 @@ impl ReadPass<'_> {
         hasher: &mut Hasher,
         consume: impl FnOnce(&mut ReceivedChunks) -> Result<T>,
     ) -> Result<T> {
+        let mut done = hasher.bytes();
+        self.run_observed(input, codec, &mut done, |bytes| hasher.update(bytes), consume)
+    }
+
+    /// As [`run`](Self::run), with `observe` in the place of the hasher; `done` counts the bytes as stored.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub(crate) fn run_observed<T>(
+        &self,
+        input: impl Read + Send,
+        codec: Codec,
+        done: &mut u64,
+        mut observe: impl FnMut(&[u8]) + Send,
+        consume: impl FnOnce(&mut ReceivedChunks) -> Result<T>,
+    ) -> Result<T> {
         thread::scope(|scope| {
             // Bounded by the number of buffers: a chunk in the queue holds one, so a full queue
             // means that the pool is empty as well.
@@ -71,7 +87,7 @@ impl ReadPass<'_> {
                 let mut pool = ChunkPool::new(RAW_BUFFERS, BUFFER_BYTES, unread);
                 loop {
                     let next = match pool.fill(&mut input) {
-                        Ok(Some(chunk)) => self.monitor.report(self.phase, hasher.bytes(), self.total).map(|()| chunk),
+                        Ok(Some(chunk)) => self.monitor.report(self.phase, *done, self.total).map(|()| chunk),
                         Ok(None) => return,
                         Err(error) => Err(error),
                     };
@@ -81,7 +97,8 @@ impl ReadPass<'_> {
                             if raw.send(Ok(chunk.clone())).is_err() {
                                 return;
                             }
-                            hasher.update(&chunk);
+                            observe(&chunk);
+                            *done = done.saturating_add(chunk.len() as u64);
                         }
                         Err(error) => {
                             let _ = raw.send(Err(error));

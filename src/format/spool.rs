@@ -60,7 +60,7 @@ pub(super) fn keep(stream: &mut impl Read, pass: &ReadPass<'_>, hasher: &mut Has
 
 /// A file without a name, which the kernel removes with its last descriptor, whatever happens to
 /// this process. Where the file system has no `O_TMPFILE`, the file is made and unlinked at once.
-pub(super) fn nameless(directory: &Path) -> io::Result<File> {
+pub(crate) fn nameless(directory: &Path) -> io::Result<File> {
     let (flags, mode) = (OFlags::RDWR | OFlags::CLOEXEC, Mode::from_raw_mode(0o600));
     match fs::openat(CWD, directory, flags | OFlags::TMPFILE, mode) {
         // The file system, or the kernel, can't.

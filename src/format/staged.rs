@@ -71,7 +71,7 @@ pub struct StagedUnpack<Check> {
 const REMOVALS: u64 = 64;
 
 /// The staging directory; removed when dropped.
-pub(super) struct StagingDir {
+pub(crate) struct StagingDir {
     /// The directory that the destination is in, as a handle: its path may be renamed
     /// meanwhile.
     parent: Dir,
@@ -91,7 +91,7 @@ impl StagingDir {
     ///
     /// Returns it with an open handle and the destination's last component. Leftovers of crashed
     /// processes in the parent directory are removed first.
-    pub(super) fn make(destination: &Path, cancel: &Cancel) -> Result<(Self, Dir, Vec<u8>)> {
+    pub(crate) fn make(destination: &Path, cancel: &Cancel) -> Result<(Self, Dir, Vec<u8>)> {
         use std::os::unix::ffi::OsStrExt;
         let name = destination
             .file_name()
@@ -139,7 +139,7 @@ impl StagingDir {
 
     /// Renames the directory to `name`. Unless `keep_mode`, it gets the mode and owner of the empty
     /// directory that it replaces.
-    fn commit(&mut self, name: &[u8], keep_mode: bool) -> Result<PathBuf> {
+    pub(crate) fn commit(&mut self, name: &[u8], keep_mode: bool) -> Result<PathBuf> {
         use std::os::unix::ffi::OsStrExt;
         let Some(staging) = self.name.as_deref() else {
             return Err(Error::invalid("it was committed before"));

@@ -172,6 +172,43 @@ impl UnpackOptions {
     }
 }
 
+impl UnpackOptions {
+    /// The directory that the root file system goes to, in the staging directory.
+    fn root_of(&self, dir: &Dir) -> Result<Dir> {
+        let root = if self.rootfs_only {
+            dir.try_clone()
+        } else {
+            dir.make_dir(b"rootfs", 0o700).and_then(|()| dir.child(b"rootfs"))
+        };
+        root.map_err(|error| Error::io("the root directory can't be made", error))
+    }
+
+    fn policy(&self) -> ExtractPolicy {
+        ExtractPolicy { skip_devices: self.skip_devices, all_xattrs: self.all_xattrs, ids: self.ids.clone() }
+    }
+
+    /// Waits for the disk, if that was asked for.
+    fn settle(&self, dir: &Dir) -> Result<()> {
+        if self.durable {
+            self.monitor.check()?;
+            fs::syncfs(dir.as_fd()).map_err(|error| Error::io("the unpacked image can't be made durable", error))?;
+        }
+        Ok(())
+    }
+
+    /// What the options say of threads.
+    #[cfg(feature = "oci")]
+    pub(crate) fn thread_count(&self) -> usize {
+        self.threads
+    }
+
+    /// The monitor of the options.
+    #[cfg(feature = "oci")]
+    pub(crate) fn the_monitor(&self) -> &Monitor {
+        &self.monitor
+    }
+}
+
 /// The result of unpacking: what is at the destination now.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -235,11 +272,7 @@ impl Image {
     fn stage_beside(&self, destination: &Path, options: &UnpackOptions) -> Result<StagedUnpack<Unverified>> {
         let (mut place, dir, _) = StagingDir::make(destination, options.monitor.cancel())?;
         let unpacked = self.stage_in(&dir, options).and_then(|unpacked| {
-            if options.durable {
-                options.monitor.check()?;
-                fs::syncfs(dir.as_fd())
-                    .map_err(|error| Error::io("the unpacked image can't be made durable", error))?;
-            }
+            options.settle(&dir)?;
             options.monitor.report(Phase::Unpack, unpacked.bytes, Some(unpacked.bytes))?;
             Ok(unpacked)
         });
@@ -261,17 +294,8 @@ impl Image {
         {
             return Err(container_has_no_disk());
         }
-        let root = if options.rootfs_only {
-            dir.try_clone()
-        } else {
-            dir.make_dir(b"rootfs", 0o700).and_then(|()| dir.child(b"rootfs"))
-        };
-        let root = root.map_err(|error| Error::io("the root directory can't be made", error))?;
-        let policy = ExtractPolicy {
-            skip_devices: options.skip_devices,
-            all_xattrs: options.all_xattrs,
-            ids: options.ids.clone(),
-        };
+        let root = options.root_of(dir)?;
+        let policy = options.policy();
         let pass = ReadPass {
             limits: &self.limits,
             monitor: &options.monitor,
@@ -336,6 +360,35 @@ fn disk_to_raw(dir: &Dir, limits: &Limits, options: &UnpackOptions) -> Result<()
     let raw = dir.create(RAW, 0o600).map_err(|error| Error::io("the disk can't be made", error))?;
     disk.write_raw(&raw, &RawWriteOptions::new().threads(options.threads), &options.monitor)?;
     dir.rename(RAW, b"rootfs.img").map_err(|error| Error::io("the disk can't be given its name", error))
+}
+
+/// Fills a new directory that becomes visible in one step: `fill` shows its visitor what there is. Returns the path
+/// and what was written.
+///
+/// # Errors
+/// `AlreadyExists` or `UnsafePath` for the destination; those of `fill`. Whatever the error, nothing is left.
+#[cfg(feature = "oci")]
+pub(super) fn unpack_from(
+    destination: &Path,
+    limits: &Limits,
+    options: &UnpackOptions,
+    fill: impl FnOnce(&mut TreeWriter<'_, '_>) -> Result<()>,
+) -> Result<(PathBuf, UnpackReport)> {
+    let (mut place, dir, name) = StagingDir::make(destination, options.monitor.cancel())?;
+    let write = || {
+        let root = options.root_of(&dir)?;
+        thread::scope(|scope| {
+            let extractor = Extractor::new(scope, root, options.policy(), limits, options.threads, &options.monitor)?;
+            let mut writer = TreeWriter { dir: &dir, rootfs_only: options.rootfs_only, wants_disk: false, extractor, current: None };
+            fill(&mut writer)?;
+            writer.extractor.finish()
+        })
+    };
+    let unpacked = write().and_then(|report| {
+        options.settle(&dir)?;
+        Ok((place.commit(&name, options.rootfs_only)?, report))
+    });
+    unpacked.map_err(|error| place.discard_after(error).on_disk_of(destination.parent().unwrap_or(Path::new(""))))
 }
 
 /// What was unpacked into the staging directory, before it is verified.

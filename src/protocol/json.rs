@@ -44,7 +44,7 @@ pub(crate) fn from_request<T: DeserializeOwned>(text: &[u8], limits: &Limits) ->
 }
 
 /// The nesting depth of arrays and objects, counted without recursion. Exact for valid JSON; anything else fails to parse later.
-fn depth(text: &[u8]) -> u64 {
+pub(crate) fn depth(text: &[u8]) -> u64 {
     let (mut depth, mut deepest) = (0_u64, 0);
     let mut bytes = text.iter();
     while let Some(byte) = bytes.next() {

@@ -40,6 +40,8 @@ pub mod simplestreams;
 #[cfg(any(feature = "remote", feature = "server"))]
 pub(crate) mod split_body;
 
+#[cfg(feature = "oci")]
+pub(crate) use self::json::{depth as json_depth, nullable};
 pub use crate::source_protocol::Protocol;
 pub(crate) use json::from_json;
 #[cfg(feature = "server")]

@@ -1,6 +1,8 @@
 //! `RemoteAddress`: where a remote is and how it is spoken to, parsed and checked once.
 
-use super::{Certificate, ClientOptions, Direct, Lxd, Protocol, Remote, Simplestreams, Trust, Url};
+use super::{
+    Certificate, ClientOptions, Direct, Lxd, OciLogin, OciRegistry, Protocol, Remote, Simplestreams, Trust, Url,
+};
 use crate::error::Result;
 use crate::store::UpdateSource;
 
@@ -85,6 +87,7 @@ impl RemoteAddress {
         Ok(match self.protocol {
             Protocol::Direct => Box::new(Direct::new(options, self.url.clone())?.certificate(pem)),
             Protocol::Simplestreams => Box::new(Simplestreams::new(options, &self.url)?.certificate(pem)),
+            Protocol::Oci => Box::new(OciRegistry::new(options, &self.url, &OciLogin::Anonymous)?.certificate(pem)),
             Protocol::Lxd | Protocol::Incus => {
                 Box::new(Lxd::new(options, &self.url)?.protocol(self.protocol).certificate(pem))
             }

@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, FingerprintPrefix};
 use crate::format::ImageType;
 use crate::metadata::{Architecture, Properties};
+use crate::oci::Digest;
 use crate::omissions::Omitted;
 use crate::progress::Monitor;
 use crate::store::{Alias, ImageQuery, ImportOptions, Store, StoredImage, UpdateSource};
@@ -45,6 +46,7 @@ pub struct CopyOptions {
     image_type: Option<ImageType>,
     architectures: Vec<Architecture>,
     trust_transport: bool,
+    system: bool,
     monitor: Monitor,
 }
 
@@ -124,6 +126,13 @@ impl CopyOptions {
         self
     }
 
+    /// Whether a container image of a registry becomes an image for system containers; see [`Wanted::system`].
+    #[must_use]
+    pub fn system(mut self, yes: bool) -> Self {
+        self.system = yes;
+        self
+    }
+
     /// The type that an alias must have; containers by default.
     #[must_use]
     pub fn image_type(mut self, image_type: ImageType) -> Self {
@@ -171,7 +180,8 @@ impl CopyOptions {
     /// The request for a reference with these options.
     #[must_use]
     pub fn wanted(&self, reference: &str) -> Wanted {
-        let wanted = Wanted::new(reference).image_type(self.image_type.unwrap_or(ImageType::Container));
+        let wanted =
+            Wanted::new(reference).image_type(self.image_type.unwrap_or(ImageType::Container)).system(self.system);
         if self.architectures.is_empty() { wanted } else { wanted.architectures(self.architectures.iter().copied()) }
     }
 
@@ -250,7 +260,7 @@ impl CopyOptions {
 ///
 /// # Errors
 /// Those of [`Remote::locate`] and [`Remote::open`]; `Unsupported` for an image whose fingerprint is known only after its
-/// download, without [`CopyOptions::trust_transport`] or an expected one; those of [`Store::import`], above all
+/// download, without a digest of its content, [`CopyOptions::trust_transport`] or an expected one; those of [`Store::import`], above all
 /// `Mismatch` when the bytes are not those of the fingerprint that the server named;
 /// `AlreadyExists` for an alias that is taken; `InvalidInput` for an image that is to follow its source and is named by a
 /// fingerprint. The store is as it was.
@@ -263,10 +273,7 @@ pub fn copy(remote: &dyn Remote, reference: &str, store: &Store, options: &CopyO
     options.check_fingerprint(reference, &found.fingerprint)?;
     let source = source_of(remote, reference, &found);
     if options.auto_update && !source.is_followed() {
-        return Err(Error::invalid(format!(
-            "`{reference}` always names the same image, so that it can't be kept up to date"
-        ))
-        .with_hint("name it by an alias"));
+        return Err(always_the_same(reference));
     }
     let mut import = options.import(&found, source)?;
     for alias in options.all_aliases(&found) {
@@ -281,11 +288,11 @@ pub fn copy(remote: &dyn Remote, reference: &str, store: &Store, options: &CopyO
 }
 
 /// Copies an image whose fingerprint is known only after its download: against the expected fingerprint where the caller has
-/// one, else only with [`CopyOptions::trust_transport`].
+/// one, against the digest that the remote checks its bytes by, else only with [`CopyOptions::trust_transport`].
 ///
 /// # Errors
-/// As [`copy`]; `Unsupported` without either, and for an image that is to be kept up to date: a refresh compares fingerprints
-/// before it fetches anything.
+/// As [`copy`]; `Unsupported` without any of them, and for an image that is to be kept up to date from a remote without such
+/// digests: a refresh compares before it fetches anything.
 fn copy_unverified(
     remote: &dyn Remote,
     reference: &str,
@@ -293,20 +300,26 @@ fn copy_unverified(
     store: &Store,
     options: &CopyOptions,
 ) -> Result<StoredImage> {
-    if options.auto_update {
+    if options.auto_update && found.content_digest.is_none() {
         return Err(found.refused("it can't be kept up to date from there").with_hint("copy it without auto-update"));
     }
-    if options.expected.is_none() && !options.trust_transport {
+    if options.auto_update && names_digest(reference) {
+        return Err(always_the_same(reference));
+    }
+    if options.expected.is_none() && found.content_digest.is_none() && !options.trust_transport {
         return Err(found.refused("nothing would vouch for its bytes but the connection").with_hint(
             "give the fingerprint that it must have, or set `trust_transport` to take whatever the server sends",
         ));
     }
-    let mut source = remote.source().image_type(found.image_type);
-    reference.clone_into(&mut source.alias);
+    let source = unverified_source(remote, reference, found);
     let import = options.import_unverified(found, source)?.add_aliases_to_existing(true);
-    // An image that is expected and already here is not downloaded again.
-    if let Some(expected) = &options.expected {
-        match store.adopt(expected, &import) {
+    // An image that is expected, or was made of the same content before, is not downloaded again.
+    let here = match options.expected {
+        Some(expected) => Some(expected),
+        None => store.with_content(remote, found)?.map(|image| image.fingerprint),
+    };
+    if let Some(here) = here {
+        match store.adopt(&here, &import) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             adopted => return adopted,
         }
@@ -314,6 +327,46 @@ fn copy_unverified(
     restarting(&options.monitor, || {
         remote.open_unverified(found, &options.monitor).and_then(|bytes| store.import(bytes, &import))
     })
+}
+
+/// The source that is recorded with an image whose fingerprint was not known: with the digest of its content, by which it is
+/// recognised later.
+fn unverified_source(remote: &dyn Remote, reference: &str, found: &UnverifiedImage) -> UpdateSource {
+    let mut source = remote.source().image_type(found.image_type);
+    source.alias = match &found.content_digest {
+        Some(digest) => pinned(reference, digest),
+        None => reference.to_owned(),
+    };
+    source
+}
+
+/// A reference with the digest of what it means now: `NAME:TAG@DIGEST`.
+pub(super) fn pinned(reference: &str, digest: &str) -> String {
+    format!("{}@{digest}", followed(reference))
+}
+
+/// A reference without the digest of what it meant once.
+pub(super) fn followed(reference: &str) -> &str {
+    match reference.rsplit_once('@') {
+        Some((front, digest)) if digest.parse::<Digest>().is_ok() => front,
+        _ => reference,
+    }
+}
+
+/// Whether a reference names content, so that it always means the same image.
+fn names_digest(reference: &str) -> bool {
+    followed(reference).len() < reference.len()
+}
+
+/// Whether an image runs the entry point of a container image, as Incus recognises it.
+pub(super) fn is_for_applications(properties: &Properties) -> bool {
+    properties.get("type") == Some("oci")
+}
+
+/// The error for a reference that can't be followed.
+fn always_the_same(reference: &str) -> Error {
+    Error::invalid(format!("`{reference}` always names the same image, so that it can't be kept up to date"))
+        .with_hint("name it by an alias")
 }
 
 /// Records in the monitor that an image does not get an alias that it has elsewhere.
@@ -328,7 +381,7 @@ fn source_of(remote: &dyn Remote, reference: &str, found: &StoredImage) -> Updat
     let mut source = remote.source().image_type(found.image_type);
     // A fingerprint names the same image for ever, so that there is nothing to follow.
     let fixed = reference.parse::<FingerprintPrefix>().is_ok_and(|prefix| prefix.matches(&found.fingerprint));
-    if !fixed {
+    if !fixed && !names_digest(reference) {
         reference.clone_into(&mut source.alias);
     }
     source
@@ -416,8 +469,8 @@ impl Store {
     ///
     /// # Errors
     /// As [`copy`]; `InvalidInput` for options about aliases, which a cached image does not get; `Unsupported` for a remote
-    /// that names no fingerprint before a download ([`Resolution::AfterDownload`]): whether such an image is cached already
-    /// can't be told.
+    /// that names neither a fingerprint nor a digest before a download ([`Resolution::AfterDownload`]): whether such an image is
+    /// cached already can't be told.
     pub fn get_or_fetch(&self, remote: &dyn Remote, reference: &str, options: &CopyOptions) -> Result<StoredImage> {
         options.refuse_aliases()?;
         if let Some(here) = self.named_by_fingerprint(reference)? {
@@ -425,8 +478,12 @@ impl Store {
             return self.mark_used(&here);
         }
         let wanted = options.wanted(reference);
-        let found = match remote.resolve(&wanted, &options.monitor) {
-            Ok(found) => found,
+        let found = match remote.locate(&wanted, &options.monitor) {
+            Ok(Resolution::Named { image }) => *image,
+            Ok(Resolution::AfterDownload { image }) if image.content_digest.is_some() => {
+                return self.get_or_convert(remote, reference, &image, options);
+            }
+            Ok(unverified) => unverified.into_named()?,
             Err(error) if error.is_transient() => {
                 return match self.last_known(remote, &wanted)? {
                     Some(here) => {
@@ -462,6 +519,54 @@ impl Store {
         self.mark_used(&found.fingerprint)
     }
 
+    /// [`get_or_fetch`](Self::get_or_fetch) for an image whose content has a digest, and whose fingerprint is known only after
+    /// its download.
+    fn get_or_convert(
+        &self,
+        remote: &dyn Remote,
+        reference: &str,
+        found: &UnverifiedImage,
+        options: &CopyOptions,
+    ) -> Result<StoredImage> {
+        if let Some(here) = self.with_content(remote, found)? {
+            options.check_fingerprint(reference, &here.fingerprint)?;
+            return self.mark_used(&here.fingerprint);
+        }
+        let source = unverified_source(remote, reference, found);
+        let follow = options.auto_update && !names_digest(reference);
+        let import = options.import_unverified(found, source)?.cached(true).auto_update(follow);
+        // It may be here from elsewhere, with the same bytes.
+        let import = import.add_aliases_to_existing(true);
+        let image = restarting(&options.monitor, || {
+            remote.open_unverified(found, &options.monitor).and_then(|bytes| self.import(bytes, &import))
+        })?;
+        self.mark_used(&image.fingerprint)
+    }
+
+    /// The newest image here that was made of the same content. Only the source says so, which a store writes itself: an image
+    /// could claim anything in its own properties.
+    fn with_content(&self, remote: &dyn Remote, found: &UnverifiedImage) -> Result<Option<StoredImage>> {
+        let Some(digest) = &found.content_digest else { return Ok(None) };
+        let protocol = remote.source().protocol;
+        let suffix = format!("@{digest}");
+        let mut newest = None;
+        let mut look = |image: StoredImage| {
+            // An image for system containers and one for applications may be made of the same content.
+            let is_made_of_it = image.image_type == found.image_type
+                && is_for_applications(&image.original_properties) == is_for_applications(&found.properties)
+                && image
+                    .source
+                    .as_ref()
+                    .is_some_and(|source| source.protocol == protocol && source.alias.ends_with(&suffix));
+            if is_made_of_it {
+                newest = StoredImage::newest(newest.take().into_iter().chain([image]));
+            }
+            Ok(())
+        };
+        self.for_each(&ImageQuery::new(), &mut look, &mut |_, _| {})?;
+        Ok(newest)
+    }
+
     /// The only image here whose fingerprint begins with the reference.
     fn named_by_fingerprint(&self, reference: &str) -> Result<Option<Fingerprint>> {
         let Ok(prefix) = reference.parse::<FingerprintPrefix>() else { return Ok(None) };
@@ -475,7 +580,12 @@ impl Store {
         wanted.reference.clone_into(&mut source.alias);
         let mut newest = None;
         let mut look = |image: StoredImage| {
-            let fits = image.source.as_ref() == Some(&source)
+            // A source may also hold the digest of what the reference meant then.
+            let same = |mut known: UpdateSource| {
+                known.alias.truncate(followed(&known.alias).len());
+                known == source
+            };
+            let fits = image.source.clone().is_some_and(same)
                 && (wanted.architectures.is_empty() || wanted.architectures.contains(&image.architecture));
             if fits {
                 newest = StoredImage::newest(newest.take().into_iter().chain([image]));

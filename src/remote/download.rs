@@ -16,6 +16,7 @@
 
 use std::fmt;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use super::http::{Body, Client, Request, Response, Url};
 use super::read_ahead::{CHUNK_BYTES, read_ahead};
@@ -51,7 +52,17 @@ pub struct Download {
     max_size: Option<u64>,
     /// The expected sha256.
     digest: Option<Fingerprint>,
+    /// What sends the requests instead of the client.
+    sender: Option<Arc<dyn Sender>>,
+    /// Whether the URL names the bytes by their digest, so that they are the same whatever their validators say.
+    immutable: bool,
     monitor: Monitor,
+}
+
+/// Sends the requests of a download, where they need more than the client knows: a registry's tokens, which expire.
+pub(super) trait Sender: fmt::Debug + Send + Sync {
+    /// Sends one request; see [`Client::send`].
+    fn send(&self, request: Request<'_>) -> Result<Response>;
 }
 
 impl Download {
@@ -65,8 +76,23 @@ impl Download {
             size: None,
             max_size: None,
             digest: None,
+            sender: None,
+            immutable: false,
             monitor: Monitor::none(),
         }
+    }
+
+    /// Sends the requests with `sender`.
+    pub(super) fn sender(mut self, sender: Arc<dyn Sender>) -> Self {
+        self.sender = Some(sender);
+        self
+    }
+
+    /// Says that the URL names the bytes by their digest. Validators are then not compared, since each server of a CDN may have
+    /// its own; whoever reads checks the digest.
+    pub(super) fn immutable(mut self) -> Self {
+        self.immutable = true;
+        self
     }
 
     /// Marks the URL as named by an answer of another one; see [`Request::referred_by`].
@@ -136,9 +162,16 @@ impl Download {
         }
     }
 
+    /// As [`open`](Self::open), as a reader: a thread downloads ahead of it.
+    pub(super) fn ahead(self) -> impl Read + Send + 'static {
+        let (monitor, stop) = (self.monitor.clone(), Cancel::new());
+        let resuming = ResumingReader::new(self, Monitor::none().with_cancel(stop.clone()));
+        read_ahead(resuming, stop, monitor)
+    }
+
     /// As [`open`](Self::open), but without a thread: downloads when it is read.
     #[must_use]
-    pub fn reader(self) -> impl Read + Send {
+    pub fn reader(self) -> impl Read + Send + 'static {
         let monitor = self.monitor.clone();
         ResumingReader::new(self, monitor)
     }
@@ -288,7 +321,10 @@ impl ResumingReader {
                 request = request.header("if-range", validator.clone());
             }
         }
-        let answer = self.download.client.send(request)?;
+        let answer = match &self.download.sender {
+            Some(sender) => sender.send(request)?,
+            None => self.download.client.send(request)?,
+        };
         match (at, answer.status()) {
             // Some servers answer with 206 although no range was requested.
             (0, 206) if is_whole(&answer) => self.begin(answer),
@@ -344,7 +380,7 @@ impl ResumingReader {
             }
             self.total = Some(length);
         }
-        self.validator = validator(&answer);
+        self.validator = validator(&answer).filter(|_| !self.download.immutable);
         Ok(answer.into_body())
     }
 

@@ -1,4 +1,4 @@
-//! Clients of image servers: LXD and Incus, simplestreams, and direct-import URLs, behind one trait.
+//! Clients of image servers: LXD and Incus, simplestreams, registries, and direct-import URLs, behind one trait.
 //!
 //! ```text
 //! Wanted ──Remote::locate──▶ Resolution ──Remote::open──▶ ImageSource ──Store::import──▶ StoredImage
@@ -26,7 +26,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `remote.rs`, `resolution.rs`, `wanted.rs` | the contract |
-//! | `rest/`, `simplestreams.rs`, `direct.rs` | one client for each protocol |
+//! | `rest/`, `simplestreams.rs`, `direct.rs`, `oci/` | one client for each protocol |
 //! | `download.rs`, `read_ahead.rs`, `retry.rs` | bytes: resumed, read ahead, retried |
 //! | `static_tree.rs` | documents and files below one URL, cached |
 //! | `documents.rs`, `list_record.rs` | lists that must be signed, and which ones were accepted last |
@@ -54,6 +54,7 @@ mod download;
 mod http;
 mod list_record;
 mod mirror;
+mod oci;
 mod patching;
 mod read_ahead;
 mod refresh;
@@ -80,6 +81,7 @@ pub use http::{
 };
 pub use list_record::{AcceptedList, ListRecord};
 pub use mirror::{MirrorOptions, MirrorTarget, Mirrored, mirror};
+pub use oci::{OciCredentials, OciLogin, OciPushOptions, OciReference, OciRegistry, OciRepository};
 pub use refresh::{RemoteRefresh, open_source};
 pub use remote::Remote;
 pub use resolution::{Resolution, UnverifiedImage};

@@ -24,7 +24,11 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// dropped. `monitor` cancels the reader of the result.
 ///
 /// If no thread can be started, the first read returns that error.
-pub(super) fn read_ahead(from: impl Read + Send + 'static, stop: Cancel, monitor: Monitor) -> impl Read + Send {
+pub(super) fn read_ahead(
+    from: impl Read + Send + 'static,
+    stop: Cancel,
+    monitor: Monitor,
+) -> impl Read + Send + 'static {
     let (full, filled) = bounded(MAX_CHUNKS);
     let (used, empty) = bounded(MAX_CHUNKS + 1);
     let thread = std::thread::Builder::new().name("download".into()).spawn(move || fetch_ahead(from, &full, &empty));

@@ -81,6 +81,15 @@ pub struct UnverifiedImage {
     pub file_name: Option<String>,
     /// When it may be removed, in seconds since 1970.
     pub expires_at: Option<i64>,
+    /// The size of what is downloaded, in bytes; 0 if it is not known.
+    pub size: u64,
+    /// When it was built, in seconds since 1970.
+    pub created_at: Option<i64>,
+    /// The digest that every byte is checked against by the remote, if there is one: an OCI registry's digest of the manifest.
+    /// The transport then vouches for no more than for what a name means, as where a remote names fingerprints.
+    pub content_digest: Option<String>,
+    /// Whether it becomes an image for system containers ([`Wanted::system`](super::Wanted::system)).
+    pub system: bool,
 }
 
 impl UnverifiedImage {
@@ -88,7 +97,25 @@ impl UnverifiedImage {
     #[must_use]
     pub fn new(locator: impl Into<String>, image_type: ImageType, architecture: Architecture) -> Self {
         let (locator, properties) = (locator.into(), Properties::new());
-        Self { locator, image_type, architecture, properties, file_name: None, expires_at: None }
+        Self {
+            locator,
+            image_type,
+            architecture,
+            properties,
+            file_name: None,
+            expires_at: None,
+            size: 0,
+            created_at: None,
+            content_digest: None,
+            system: false,
+        }
+    }
+
+    /// The digest that every byte is checked against by the remote.
+    #[must_use]
+    pub fn content_digest(mut self, digest: impl Into<String>) -> Self {
+        self.content_digest = Some(digest.into());
+        self
     }
 
     /// The properties that the remote says it has.

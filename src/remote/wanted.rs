@@ -26,13 +26,22 @@ pub struct Wanted {
     /// Whether a `NotFound` error names similar aliases. That may cost a request for the whole list, which a program that tries
     /// many names can spare the server.
     pub suggest: bool,
+    /// Whether a container image of a registry becomes an image for system containers, which boot its init, instead of one whose
+    /// entry point runs.
+    pub system: bool,
 }
 
 impl Wanted {
     /// A request for a container image for this machine.
     #[must_use]
     pub fn new(reference: impl Into<String>) -> Self {
-        Self { reference: reference.into(), image_type: ImageType::Container, architectures: native(), suggest: true }
+        Self {
+            reference: reference.into(),
+            image_type: ImageType::Container,
+            architectures: native(),
+            suggest: true,
+            system: false,
+        }
     }
 
     /// Sets the type that an alias must have.
@@ -46,6 +55,13 @@ impl Wanted {
     #[must_use]
     pub fn architectures(mut self, architectures: impl IntoIterator<Item = Architecture>) -> Self {
         self.architectures = architectures.into_iter().collect();
+        self
+    }
+
+    /// Sets whether a container image of a registry becomes an image for system containers.
+    #[must_use]
+    pub fn system(mut self, system: bool) -> Self {
+        self.system = system;
         self
     }
 

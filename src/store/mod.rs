@@ -128,6 +128,7 @@ pub use import::ImportOptions;
 pub use migrate::MigrateReport;
 pub use open::{OpenedImage, Store, StoreOptions};
 pub use prune::{PruneOptions, Pruned, Removed};
+pub use publish::ImportSink;
 pub use refresh::{Newest, RefreshOptions, RefreshSource, Refreshed};
 #[cfg(feature = "remote")]
 pub(crate) use resolve::edit_distance;

@@ -76,8 +76,22 @@ impl Store {
         for (key, value) in options.given_properties().iter() {
             packing = packing.property(key, value)?;
         }
-        let staging = SharedFile(Arc::new(Mutex::new(Some(self.scratch.create()?))));
-        let written = pack_to(rootfs, SharedFile(Arc::clone(&staging.0)), &packing)?;
+        self.import_encoded(options, |sink| pack_to(rootfs, sink, &packing))
+    }
+
+    /// Imports a unified image that an encoder writes on threads of its own: one of [`pack_to`] or of an OCI image.
+    /// It is verified as any other.
+    ///
+    /// # Errors
+    /// Those of `write` and of [`import`](Self::import); the store is as it was then.
+    pub fn import_encoded(
+        &self,
+        options: &ImportOptions,
+        write: impl FnOnce(ImportSink) -> Result<Written>,
+    ) -> Result<(StoredImage, Written)> {
+        self.preflight(options)?;
+        let staging = ImportSink(Arc::new(Mutex::new(Some(self.scratch.create()?))));
+        let written = write(ImportSink(Arc::clone(&staging.0)))?;
         let file = staging.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         let file = file.ok_or_else(|| Error::invalid("nothing was packed"))?;
         let staged =
@@ -86,11 +100,17 @@ impl Store {
     }
 }
 
-/// A staged file that a packer can own while this module keeps access to it: [`pack_to`] takes its
-/// sink by value and drops it.
-struct SharedFile(Arc<Mutex<Option<StagedFile>>>);
+/// The file in scratch that an image is written to. The encoder owns it by value and drops it, while the store keeps
+/// access.
+pub struct ImportSink(Arc<Mutex<Option<StagedFile>>>);
 
-impl Write for SharedFile {
+impl std::fmt::Debug for ImportSink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ImportSink").finish_non_exhaustive()
+    }
+}
+
+impl Write for ImportSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(file) => file.write(bytes),

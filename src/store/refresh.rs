@@ -31,6 +31,8 @@ pub struct Newest {
     /// What vouches for it at the source.
     #[cfg(feature = "trust")]
     pub evidence: crate::trust::Evidence,
+    /// The source to record with it instead of the old image's.
+    pub source: Option<UpdateSource>,
 }
 
 impl Newest {
@@ -42,6 +44,7 @@ impl Newest {
             properties: Properties::new(),
             expires_at: None,
             exact: false,
+            source: None,
             #[cfg(feature = "trust")]
             evidence: crate::trust::Evidence::new(),
         }
@@ -73,6 +76,13 @@ impl Newest {
     #[must_use]
     pub fn expires_at(mut self, seconds: Option<i64>) -> Self {
         self.expires_at = seconds;
+        self
+    }
+
+    /// Sets the source to record with it: where it also says which content the alias means now.
+    #[must_use]
+    pub fn source(mut self, source: UpdateSource) -> Self {
+        self.source = Some(source);
         self
     }
 }
@@ -274,7 +284,7 @@ impl Store {
                 image.public |= old.public;
                 // It follows what the old one followed, unless it follows something of its own.
                 if !image.auto_update || !image.source.as_ref().is_some_and(UpdateSource::is_followed) {
-                    image.source.clone_from(&old.source);
+                    image.source = newest.source.clone().or_else(|| old.source.clone());
                 }
                 image.auto_update |= old.auto_update;
                 // What people changed there is newer than what they changed here.
@@ -288,7 +298,7 @@ impl Store {
                 image.public = old.public;
                 image.cached = old.cached;
                 image.auto_update = old.auto_update;
-                image.source.clone_from(&old.source);
+                image.source = newest.source.clone().or_else(|| old.source.clone());
                 image.last_used_at = old.last_used_at;
                 image.revision = old.revision;
                 image

@@ -29,6 +29,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("protocol", 2),
     ("trust", 2),
     ("delta", 3),
+    ("oci", 3),
     ("store", 3),
     ("simplestreams", 3),
     ("remote", 4),

@@ -17,6 +17,8 @@ mod metadata;
 mod multipart;
 #[cfg(feature = "cli")]
 mod newest;
+#[cfg(all(feature = "oci", feature = "gzip", feature = "zstd"))]
+mod oci;
 mod peers;
 #[cfg(feature = "remote")]
 mod remote;

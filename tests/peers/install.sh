@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # install.sh [DIR]: the real programs that this project is tested against, on Debian bookworm as root. Safe to run again.
 # System packages: LXD 5.0.2 with lxc, tar, xz, unsquashfs and friends, pongo2 for Go, qemu-img, xdelta3, nginx, curl,
-# PostgreSQL 15, pgbouncer, minisign, GnuPG, Sequoia (sq, sqv).
+# PostgreSQL 15, pgbouncer, minisign, GnuPG, Sequoia (sq, sqv), skopeo, umoci, docker-registry.
 # DIR (default ./peers-tools): incus and incus-simplestreams 6.0.x of the next Debian release, unpacked beside the system
 # without touching its package state, a Python environment with sstream-query and sstream-mirror, another one with moto (a fake of S3),
 # and Ceph's object gateway (a real S3 server), unpacked.
@@ -12,7 +12,7 @@ export DEBIAN_FRONTEND=noninteractive
 
 pkgs=(lxd lxd-client busybox-static xz-utils zstd lz4 bzip2 pigz squashfs-tools squashfs-tools-ng libarchive-tools attr acl libcap2-bin
   qemu-utils xdelta3 curl nginx-light openssl python3 python3-venv golang-go golang-github-flosch-pongo2.v4-dev
-  postgresql-15 pgbouncer minisign gnupg gpgv sq sqv)
+  postgresql-15 pgbouncer minisign gnupg gpgv sq sqv skopeo umoci docker-registry)
 missing=()
 for p in "${pkgs[@]}"; do
   dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing+=("$p")

@@ -1,17 +1,18 @@
 //! `copy`: copies images from a remote to the store, from the store to a server, or between two remotes.
 //!
-//! There are three ways for the bytes:
+//! There are four ways for the bytes:
 //!
 //! - remote to store: [`copy`](lxd_image::remote::copy), once for each architecture of `--all`;
 //! - store to server: an upload, in which the server computes the fingerprint again;
-//! - remote to server: through the local store, where the image stays as a cached one. The two servers never talk to
+//! - store to registry: a push, in which the registry checks each digest ([`registry`]);
+//! - remote to server or registry: through the local store, where the image stays as a cached one. The two servers never talk to
 //!   each other, so it does not matter whether they can reach or trust each other.
 //!
 //! Options that one of these ways cannot honour (`--auto-update` and `--all` for a server, `--all` and `--secret` for a
 //! source that is the local store) are refused before the first request.
 
 use clap::Args;
-use lxd_image::remote::{CopyOptions, Remote, UploadOptions, copy};
+use lxd_image::remote::{CopyOptions, OciRegistry, Remote, UploadOptions, copy};
 use lxd_image::store::{Alias, Store, StoredImage};
 use lxd_image::{Architecture, Error, ErrorKind, Monitor, Result};
 
@@ -19,6 +20,7 @@ use crate::failure::Failure;
 use crate::location::Location;
 use crate::options::Session;
 use crate::policy::PolicyArgument;
+use crate::registry;
 use crate::store::TypeArgument;
 
 /// Copy images between remotes and the store
@@ -27,10 +29,10 @@ pub(crate) struct Arguments {
     /// The image to copy: an alias, a fingerprint or a prefix of one; `REMOTE:` before it means an image of that remote
     #[arg(value_name = "[REMOTE:]REF")]
     reference: String,
-    /// The target (default: the local store)
-    #[arg(value_name = "[REMOTE:]", default_value = "local:")]
+    /// The target (default: the local store); of a registry with repository and tag, like `NAME:team/debian:12`
+    #[arg(value_name = "[REMOTE:[REPOSITORY:TAG]]", default_value = "local:")]
     target: String,
-    /// An alias for the copy (repeatable)
+    /// An alias for the copy, in a registry a tag (repeatable)
     #[arg(long, value_name = "NAME")]
     alias: Vec<String>,
     /// Also copy the aliases of the source
@@ -51,6 +53,9 @@ pub(crate) struct Arguments {
     /// `keep` is `true`
     #[arg(long)]
     reuse: bool,
+    /// Make an image for system containers of a registry's container image: it boots its own init
+    #[arg(long)]
+    system: bool,
     /// The secret that opens a private image
     #[arg(long)]
     secret: Option<String>,
@@ -68,6 +73,7 @@ impl Arguments {
             .reuse_aliases(self.reuse)
             .replace_images(self.reuse)
             .image_type(self.which.image_type())
+            .system(self.system)
             .monitor(monitor.clone())
     }
 
@@ -91,6 +97,40 @@ impl Arguments {
             Some(secret) => Ok(Box::new(session.lxd(name)?.secret(&**secret))),
             None => session.remote(name),
         }
+    }
+
+    /// Pushes an image of the store to a registry; one of a remote by way of the store, where it stays as a cached one.
+    fn push(
+        &self,
+        registry: &OciRegistry,
+        from: Location<'_>,
+        (target, reference): (&str, &str),
+        session: &Session,
+        monitor: &Monitor,
+    ) -> Result<StoredImage> {
+        let (store, image, mount_from) = match from {
+            Location::Local(name) => {
+                let store = session.store_to_read()?;
+                let image = self.which.find(&store, name)?;
+                (store, image, None)
+            }
+            Location::Remote(name, from) => {
+                let (remote, store) = (self.source(name, session)?, session.store()?);
+                let cached = self.options(monitor).copy_aliases(false).reuse_aliases(false).public(false);
+                let image = store.get_or_fetch(&*remote, from, &cached)?;
+                let mount_from = (name == target).then(|| registry::repository_of(from).to_owned());
+                (store, image, mount_from)
+            }
+        };
+        let push = registry::Push {
+            reference,
+            tags: &self.alias,
+            copy_aliases: self.copy_aliases,
+            reuse: self.reuse,
+            mount_from,
+        };
+        registry::push(registry, &store, &image, &push, session, monitor)?;
+        Ok(image)
     }
 
     /// Copies what a reference names into the store: one image, or one for each architecture of `--all`.
@@ -133,7 +173,15 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         Location::Local(rest) => (None, rest),
         Location::Remote(name, rest) => (Some(name), rest),
     };
-    if !rest.is_empty() {
+    let registry = match target {
+        Some(name) => session.registry(name)?,
+        None => None,
+    };
+    if registry.is_some() && arguments.public {
+        let sentence = "`--public` has no effect on a registry, which decides by itself who may read";
+        return Err(Error::new(ErrorKind::InvalidInput, sentence).into());
+    }
+    if registry.is_none() && !rest.is_empty() {
         let sentence = format!("cannot copy to `{}`", arguments.target);
         return Err(Error::new(ErrorKind::InvalidInput, sentence)
             .with_hint("write the name of a remote and a colon; `--alias` names the copy")
@@ -147,39 +195,53 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         let sentence = "`--all` and `--secret` need a remote as the source, not the local store";
         return Err(Error::new(ErrorKind::InvalidInput, sentence).into());
     }
-    let (monitor, shown) = session.monitor();
-    let done = match (from, target) {
-        (Location::Local(_), None) => {
-            Err(Error::new(ErrorKind::InvalidInput, "source and target are both the local store")
-                .with_hint("`lxd-image alias create` gives an image another name"))
+    if arguments.system {
+        let is_registry = match from {
+            Location::Remote(name, _) => session.registry(name)?.is_some(),
+            Location::Local(_) => false,
+        };
+        if !is_registry {
+            let sentence = "`--system` is for container images of a registry";
+            return Err(Error::new(ErrorKind::InvalidInput, sentence).into());
         }
-        (Location::Remote(name, reference), None) => arguments.source(name, session).and_then(|remote| {
-            let store = session.store()?;
-            arguments.fetch(&*remote, reference, &store, &monitor)
-        }),
-        (Location::Local(reference), Some(target)) => session.lxd(target).and_then(|server| {
-            let store = session.store_to_read()?;
-            let image = arguments.which.find(&store, reference)?;
-            server.upload(&store.open_image(&image.fingerprint)?, &arguments.upload(&monitor)?)?;
-            Ok(vec![image])
-        }),
-        (Location::Remote(name, reference), Some(target)) => arguments.source(name, session).and_then(|remote| {
-            let server = session.lxd(target)?;
-            let store = session.store()?;
-            // Through the local store, which keeps the image as a cached one.
-            // Aliases and visibility are for the target server, not for the local copy.
-            let cached = arguments.options(&monitor).copy_aliases(false).reuse_aliases(false).public(false);
-            let image = store.get_or_fetch(&*remote, reference, &cached)?;
-            let mut options = arguments.upload(&monitor)?.copy_aliases(false);
-            if arguments.copy_aliases {
-                let there = remote.resolve(&arguments.options(&monitor).wanted(reference), &monitor)?;
-                for alias in there.aliases.iter().filter(|alias| !arguments.alias.contains(&alias.name)) {
-                    options = options.alias(Alias::new(&*alias.name)?.described(&*alias.description));
-                }
+    }
+    let (monitor, shown) = session.monitor();
+    let done = if let (Some(registry), Some(target)) = (&registry, target) {
+        arguments.push(registry, from, (target, rest), session, &monitor).map(|image| vec![image])
+    } else {
+        match (from, target) {
+            (Location::Local(_), None) => {
+                Err(Error::new(ErrorKind::InvalidInput, "source and target are both the local store")
+                    .with_hint("`lxd-image alias create` gives an image another name"))
             }
-            server.upload(&store.open_image(&image.fingerprint)?, &options)?;
-            Ok(vec![image])
-        }),
+            (Location::Remote(name, reference), None) => arguments.source(name, session).and_then(|remote| {
+                let store = session.store()?;
+                arguments.fetch(&*remote, reference, &store, &monitor)
+            }),
+            (Location::Local(reference), Some(target)) => session.lxd(target).and_then(|server| {
+                let store = session.store_to_read()?;
+                let image = arguments.which.find(&store, reference)?;
+                server.upload(&store.open_image(&image.fingerprint)?, &arguments.upload(&monitor)?)?;
+                Ok(vec![image])
+            }),
+            (Location::Remote(name, reference), Some(target)) => arguments.source(name, session).and_then(|remote| {
+                let server = session.lxd(target)?;
+                let store = session.store()?;
+                // Through the local store, which keeps the image as a cached one.
+                // Aliases and visibility are for the target server, not for the local copy.
+                let cached = arguments.options(&monitor).copy_aliases(false).reuse_aliases(false).public(false);
+                let image = store.get_or_fetch(&*remote, reference, &cached)?;
+                let mut options = arguments.upload(&monitor)?.copy_aliases(false);
+                if arguments.copy_aliases {
+                    let there = remote.resolve(&arguments.options(&monitor).wanted(reference), &monitor)?;
+                    for alias in there.aliases.iter().filter(|alias| !arguments.alias.contains(&alias.name)) {
+                        options = options.alias(Alias::new(&*alias.name)?.described(&*alias.description));
+                    }
+                }
+                server.upload(&store.open_image(&image.fingerprint)?, &options)?;
+                Ok(vec![image])
+            }),
+        }
     };
     drop(shown);
     for image in done? {

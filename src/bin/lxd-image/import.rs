@@ -5,6 +5,7 @@
 //!
 //! - one or two files: imported as they are, byte for byte, so the fingerprint stays;
 //! - a directory with `metadata.yaml` and `rootfs`: packed first, as `publish` does;
+//! - an OCI layout, a directory or a tar: a container image in it is converted, see [`oci_layout`];
 //! - a URL: a direct import. The server answers with headers that name the hash and the URL of the image.
 //!
 //! An image for a server is imported into the local store first, as a cached image, and uploaded from there: the upload
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use lxd_image::format::ImageSource;
+use lxd_image::oci::Layout;
 use lxd_image::remote::{CopyOptions, UploadOptions, copy};
 use lxd_image::store::{Alias, ImportOptions, StoredImage};
 use lxd_image::trust::{Envelope, Evidence};
@@ -24,6 +26,7 @@ use lxd_image::{Error, ErrorKind, Omitted, Result};
 use crate::disk::DiskInput;
 use crate::failure::Failure;
 use crate::location::Location;
+use crate::oci_layout::{self, LayoutArguments};
 use crate::options::{Session, input};
 use crate::owners::TreeArguments;
 use crate::policy::PolicyArgument;
@@ -42,6 +45,8 @@ pub(crate) struct Arguments {
     words: Vec<PathBuf>,
     #[command(flatten)]
     about: NewImageArguments,
+    #[command(flatten)]
+    layout: LayoutArguments,
     /// Allow plain HTTP to other machines
     #[arg(long)]
     allow_http: bool,
@@ -261,6 +266,10 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         [_] => return Err(refuse("a URL stands for a unified image: a second file is not allowed").into()),
         _ => return Err(refuse("an image is one file or two").into()),
     }
+    let is_layout = !is_url(image) && rest.is_empty() && Layout::is_at(image);
+    if !is_layout {
+        arguments.layout.refuse()?;
+    }
     arguments.about.preflight(&words, session)?;
     if is_url(image) {
         let imported = from_url(image, arguments, &words, session)?;
@@ -268,6 +277,12 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     }
     if arguments.allow_http {
         return Err(refuse("`--allow-http` is for URLs, and this is a file").into());
+    }
+    if is_layout {
+        let options = arguments.about.options(&words, false)?;
+        let imported =
+            oci_layout::import(image, &arguments.layout, &options, arguments.about.fingerprint.is_some(), session)?;
+        return arguments.about.finish(&imported, &words, session);
     }
     let options = arguments.about.options(&words, is_directory)?;
     if is_directory {

@@ -5,7 +5,7 @@
 //! in `info`; in the YAML they are quoted.
 
 use clap::Args;
-use lxd_image::remote::Wanted;
+use lxd_image::remote::{Resolution, Wanted};
 use lxd_image::store::{StoredImage, Vouched};
 use lxd_image::trust::Envelope;
 use lxd_image::{Escaped, Result};
@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::location::Location;
 use crate::options::Session;
 use crate::output::{self, Format, Records};
+use crate::registry;
 use crate::store::{self, TypeArgument};
 
 /// Show everything about an image
@@ -55,6 +56,15 @@ pub(crate) fn find(reference: &str, which: TypeArgument, session: &Session) -> R
 
 /// Prints everything that is known of an image.
 pub(crate) fn info(arguments: &Info, session: &Session) -> Result<(), Failure> {
+    if let Location::Remote(name, reference) = Location::of(&arguments.reference)
+        && let Some(registry) = session.registry(name)?
+    {
+        let wanted = Wanted::new(reference).image_type(arguments.which.image_type());
+        return match registry::locate(&registry, &wanted, session)? {
+            Resolution::AfterDownload { image } => registry::info(&image, &arguments.reference, session),
+            found => print(&found.into_named()?, &Trust::default(), session),
+        };
+    }
     let image = find(&arguments.reference, arguments.which, session)?;
     let trust = match Location::of(&arguments.reference) {
         Location::Local(_) => {
@@ -63,11 +73,16 @@ pub(crate) fn info(arguments: &Info, session: &Session) -> Result<(), Failure> {
         }
         Location::Remote(..) => Trust::default(),
     };
+    print(&image, &trust, session)
+}
+
+/// Prints an image for people, or as the object of the REST API.
+fn print(image: &StoredImage, trust: &Trust, session: &Session) -> Result<(), Failure> {
     if matches!(session.format, Format::Table | Format::Compact) {
-        let text = for_people(&image) + &trust.for_people();
+        let text = for_people(image) + &trust.for_people();
         return Ok(output::write(text.as_bytes())?);
     }
-    let mut object = store::object(&image);
+    let mut object = store::object(image);
     trust.add_to(&mut object);
     Ok(output::show(Records::One(object), &session.format)?)
 }

@@ -1,28 +1,34 @@
 //! `list`: the images of the store or of a remote, in a table like that of `lxc image list`.
 //!
+//! A registry has no list of images: its tags are listed, or its repositories ([`registry`]).
+//!
 //! The first argument may name a remote; all other arguments are filters (`Filter`), which must all match. Tables and
 //! CSV show the columns that `--columns` selects by letter; JSON, YAML and templates get the whole image as the REST
 //! API writes it. `--explain` prints on standard error which filters the nearest misses fail.
 
 use clap::Args;
-use lxd_image::Escaped;
 use lxd_image::store::{Column, Filter};
+use lxd_image::{Error, ErrorKind, Escaped};
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output::{self, Format, Records};
-use crate::store;
+use crate::{registry, store};
 
-/// List images
+/// The columns without `--columns`.
+const DEFAULT_COLUMNS: &str = "lfpdatsu";
+
+/// List images, or the tags in a registry
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// A remote and a colon, to list its images; words (part of an alias, prefix of a fingerprint) and key=value
-    /// pairs, where the value may be a regular expression or what the table shows; all must match
+    /// A remote and a colon, to list its images, or `NAME:REPOSITORY/` for the tags in a registry; words (part of an
+    /// alias, prefix of a fingerprint) and key=value pairs, where the value may be a regular expression or what the
+    /// table shows; all must match
     filters: Vec<String>,
     /// l alias, L all aliases, f fingerprint, F the whole of it, p public, d description, a architecture,
     /// t type, s size, u upload date, e expiry, c cached, U last use; json and yaml show everything
-    #[arg(short, long, default_value = "lfpdatsu", value_name = "LETTERS")]
+    #[arg(short, long, default_value = DEFAULT_COLUMNS, value_name = "LETTERS")]
     columns: String,
     /// Show why the nearest misses do not match
     #[arg(long)]
@@ -39,6 +45,17 @@ fn cell(mut values: Vec<String>) -> Value {
 /// # Errors
 /// `InvalidInput` for an unknown column letter or a malformed filter; those of the store or the remote.
 pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failure> {
+    if let Some((name, path)) = arguments.filters.first().and_then(|text| text.split_once(':'))
+        && !name.contains('=')
+        && let Some(registry) = session.registry(name)?
+    {
+        if arguments.explain || arguments.columns != DEFAULT_COLUMNS {
+            let sentence = "`--columns` and `--explain` are for images, and a registry lists tags";
+            return Err(Error::new(ErrorKind::InvalidInput, sentence).into());
+        }
+        let words = arguments.filters.get(1..).unwrap_or_default();
+        return registry::list(&registry, name, path, words, session);
+    }
     let columns = Column::parse(&arguments.columns)?;
     let mut filters: Vec<Filter> = Vec::new();
     let mut remote = None;

@@ -45,7 +45,8 @@ impl Session {
         self.settings()?.connect(name, self.client_options())
     }
 
-    /// Connects to a remote by its name with a colon, or to a simplestreams server by its URL.
+    /// Connects to a remote by its name with a colon, to one repository of a registry (`NAME:REPOSITORY/`), or to a
+    /// simplestreams server by its URL.
     ///
     /// A URL needs no entry in the settings; its certificate must then be signed by a system authority.
     ///
@@ -53,6 +54,12 @@ impl Session {
     /// `NotFound` for an unknown name; `InvalidInput` for a malformed URL, or plain HTTP that is not allowed.
     pub(crate) fn remote_or_address(&self, text: &str, allow_http: bool) -> Result<Box<dyn Remote>> {
         if !["https://", "http://", "file://"].iter().any(|scheme| text.starts_with(scheme)) {
+            // Of a registry, one repository has a list of images.
+            if let Some((name, repository)) = text.split_once(':').filter(|(_, repository)| !repository.is_empty())
+                && let Some(registry) = self.registry(name)?
+            {
+                return Ok(Box::new(registry.within(repository)?));
+            }
             return self.remote(text.strip_suffix(':').unwrap_or(text));
         }
         let url: Url = text.parse()?;

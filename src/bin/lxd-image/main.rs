@@ -28,6 +28,7 @@
 //! the top of its module.
 
 mod alias;
+mod bundle;
 mod check;
 mod convert;
 mod copy;
@@ -49,6 +50,7 @@ mod lxc_compat;
 mod manual;
 mod mark_used;
 mod mirror;
+mod oci_layout;
 mod options;
 mod out_file;
 mod output;
@@ -59,6 +61,7 @@ mod progress;
 mod prune;
 mod publish;
 mod refresh;
+mod registry;
 mod remote;
 mod remote_keys;
 mod reproduce;
@@ -127,6 +130,7 @@ enum Verb {
     Check(check::Arguments),
     Use(mark_used::Arguments),
     Mirror(mirror::Arguments),
+    Bundle(bundle::Arguments),
     Simplestreams(simplestreams::Arguments),
     Statement(statement::Arguments),
     Reproduce(reproduce::Arguments),
@@ -220,6 +224,7 @@ fn run(verb: Verb, session: &Session) -> Result<(), Failure> {
         Verb::Check(verb) => check::run(&verb, session),
         Verb::Use(verb) => mark_used::run(&verb, session),
         Verb::Mirror(verb) => mirror::run(&verb, session),
+        Verb::Bundle(verb) => bundle::run(&verb, session),
         Verb::Simplestreams(verb) => simplestreams::run(&verb, session),
         Verb::Statement(verb) => statement::run(&verb, session),
         Verb::Reproduce(verb) => reproduce::run(&verb, session),

@@ -23,7 +23,7 @@ use crate::store::{images, pair, size};
 /// Copy missing images from a remote to a static tree, or to the store
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// The remote, or the address of a simplestreams server
+    /// The remote, `NAME:REPOSITORY/` of a registry, or the address of a simplestreams server
     #[arg(value_name = "REMOTE:")]
     remote: String,
     /// The directory of a tree, or `local:` for the store

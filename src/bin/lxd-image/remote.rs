@@ -6,7 +6,7 @@
 //! server's trusted clients (LXD's trust password, or a token as LXD 5 and Incus create them).
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use lxd_image::remote::{Certificate, FirstUse, KnownRemote, Protocol};
@@ -72,7 +72,7 @@ struct Add {
     name: String,
     /// The address, like https://host:8443
     url: String,
-    /// The protocol: lxd, incus or simplestreams
+    /// The protocol: lxd, incus, simplestreams or oci (a registry)
     #[arg(long, default_value = "lxd", value_parser = Protocol::of_server)]
     protocol: Protocol,
     /// Use only public images, and send no client certificate
@@ -91,6 +91,16 @@ struct Add {
     /// The server's trust password, or a trust token of its owner, to add this client to its trusted clients
     #[arg(long, value_name = "TEXT", conflicts_with = "public")]
     password: Option<String>,
+    /// The user name for a registry
+    #[arg(long, value_name = "NAME", requires = "password_file", conflicts_with = "public")]
+    username: Option<String>,
+    /// The file with the password of that user, which is read at each use
+    #[arg(long, value_name = "FILE", requires = "username")]
+    password_file: Option<PathBuf>,
+    /// The file of docker or podman with the credentials for a registry (default: those of this user, where podman,
+    /// skopeo and docker look)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["username", "public"])]
+    auth_file: Option<PathBuf>,
     /// Allow plain HTTP to this remote, although it is another machine
     #[arg(long)]
     allow_http: bool,
@@ -150,10 +160,27 @@ fn list(session: &Session) -> Result<()> {
             row.insert("public".to_owned(), Value::Bool(remote.public));
             row.insert("certificate".to_owned(), pin.unwrap_or(Value::Null));
             row.insert("signed".to_owned(), Value::Bool(!remote.keys.is_empty()));
+            // Only a registry has them; the password itself is nowhere in the settings.
+            if remote.protocol == Protocol::Oci {
+                let path = |path: Option<PathBuf>| path.map(|path| path.display().to_string());
+                row.insert("username".to_owned(), Value::from(remote.username));
+                row.insert("password_file".to_owned(), Value::from(path(remote.password_file)));
+                row.insert("auth_file".to_owned(), Value::from(path(remote.auth_file)));
+            }
             row
         })
         .collect();
     output::show(Records::Many(&["name", "url", "protocol", "public"], rows), &session.format)
+}
+
+/// A path that means the same file wherever this program runs from. The settings are text.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    let failed = |error| Error::new(ErrorKind::Io, "the path of the file can't be made out").with_source(error);
+    let path = std::path::absolute(path).map_err(failed)?;
+    if path.to_str().is_none() {
+        return Err(Error::new(ErrorKind::InvalidInput, "the name of the file is no text, so that it can't be kept"));
+    }
+    Ok(path)
 }
 
 impl Add {
@@ -169,6 +196,15 @@ impl Add {
             let sentence = "`--key` is for simplestreams: other servers have no lists that are signed";
             return Err(Error::new(ErrorKind::InvalidInput, sentence));
         }
+        if self.password.is_some() && self.protocol == Protocol::Oci {
+            let sentence = "`--password` is for LXD and Incus";
+            return Err(Error::new(ErrorKind::InvalidInput, sentence)
+                .with_hint("a registry takes `--username` with `--password-file`, or `--auth-file`"));
+        }
+        if self.protocol != Protocol::Oci && (self.username.is_some() || self.auth_file.is_some()) {
+            let sentence = "`--username` and `--auth-file` are for registries";
+            return Err(Error::new(ErrorKind::InvalidInput, sentence).with_hint("give `--protocol oci`"));
+        }
         let settings = session.settings()?;
         if settings.remotes()?.iter().any(|(name, _)| *name == self.name) {
             return settings.add(&self.name, KnownRemote::new(self.address()?, self.protocol));
@@ -176,6 +212,12 @@ impl Add {
         let mut known = KnownRemote::new(self.address()?, self.protocol).allow_http(self.allow_http);
         if self.public {
             known = known.public(true);
+        }
+        if let (Some(user), Some(file)) = (&self.username, &self.password_file) {
+            known = known.user(&**user, absolute(file)?);
+        }
+        if let Some(file) = &self.auth_file {
+            known = known.auth_file(absolute(file)?);
         }
         if let Some(file) = &self.certificate {
             let pem = signals::read_text(file).map_err(|error| {
@@ -201,7 +243,12 @@ impl Add {
             // A remote whose lists these keys did not sign could not be used.
             settings.check_lists(&known, session.client_options(), &monitor)?;
         }
-        if self.protocol != Protocol::Simplestreams {
+        if self.protocol == Protocol::Oci {
+            let (monitor, shown) = session.monitor();
+            let checked = settings.registry(&known, session.client_options()).and_then(|it| it.check(&monitor));
+            drop(shown);
+            checked?;
+        } else if self.protocol != Protocol::Simplestreams {
             known = self.greet(known, session, &monitor)?;
         }
         settings.add(&self.name, known)

@@ -56,7 +56,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE|DIR")]
     trust: Option<PathBuf>,
     /// A remote from which images that clients request and the store lacks are fetched and cached; images unused for
-    /// ten days are evicted, and the least recently used ones beyond --limit cache=BYTES
+    /// ten days are evicted, and the least recently used ones beyond --limit cache=BYTES. Of a registry, the alias
+    /// `debian/12` is the tag `12` of the repository `debian`
     #[arg(long, value_name = "REMOTE:")]
     upstream: Option<String>,
     /// Redirect downloads to presigned addresses of the object storage, or to a CDN before it; clients that would not

@@ -5,7 +5,8 @@
 //! is never fetched, and a name here never gets another meaning. Errors shown to clients have the secrets of the
 //! request removed.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use lxd_image::remote::{
     Certificate, ClientOptions, Lxd, Protocol, Remote, RemoteRefresh, Settings, Trust, Wanted, fetch, vouched,
@@ -16,10 +17,15 @@ use lxd_image::{
     Architecture, Error, ErrorKind, Fingerprint, FingerprintPrefix, ImageType, Limits, Monitor, Omitted, Result,
 };
 
+/// Images of a registry that are remembered with the request that found them. Anonymous clients can make them more.
+const MAX_FOUND: usize = 4096;
+
 /// Implements the server's transfer trait with this program's remotes.
 pub(crate) struct RemoteTransfer {
     /// The upstream, if there is one.
     remote: Option<Box<dyn Remote>>,
+    /// If the upstream is a registry, which finds nothing by fingerprint: the request by which each image was found.
+    found_by_alias: Option<Mutex<HashMap<Fingerprint, Wanted>>>,
     /// The remotes of this program's user, with their certificates.
     settings: Settings,
     /// Options for every connection.
@@ -39,11 +45,17 @@ impl RemoteTransfer {
         client: ClientOptions,
         limits: Limits,
     ) -> Result<Arc<Self>> {
+        let mut found_by_alias = None;
         let remote = match remote {
-            Some(name) => Some(settings.connect(name.strip_suffix(':').unwrap_or(name), client.clone())?),
+            Some(name) => {
+                let name = name.strip_suffix(':').unwrap_or(name);
+                let known = if settings.get(name)?.protocol == Protocol::Oci { Some(Mutex::default()) } else { None };
+                found_by_alias = known;
+                Some(settings.connect(name, client.clone())?)
+            }
             None => None,
         };
-        Ok(Arc::new(Self { remote, settings, client, limits }))
+        Ok(Arc::new(Self { remote, found_by_alias, settings, client, limits }))
     }
 
     /// A client of another server that authenticates with an image secret.
@@ -56,6 +68,37 @@ impl RemoteTransfer {
             options = options.trust(Trust::Pinned(Certificate::from_pem(certificate)?.fingerprint()));
         }
         Ok(Lxd::new(options, &url.parse()?)?.certificate(certificate).secret(secret))
+    }
+
+    /// What an alias of a client may mean at the upstream. In a registry `debian/12` is the tag `12` of `debian`, since
+    /// no alias has a colon, or else the newest image of `debian/12`.
+    fn references(&self, alias: &str) -> Vec<String> {
+        match alias.rsplit_once('/') {
+            Some((repository, tag)) if self.found_by_alias.is_some() => {
+                vec![format!("{repository}:{tag}"), alias.to_owned()]
+            }
+            _ => vec![alias.to_owned()],
+        }
+    }
+
+    /// Remembers how an image of a registry was found.
+    fn remember(&self, fingerprint: Fingerprint, wanted: Wanted) {
+        let Some(known) = &self.found_by_alias else { return };
+        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_FOUND {
+            known.clear();
+        }
+        known.insert(fingerprint, wanted);
+    }
+
+    /// Whether an error means that the upstream has no such image. A registry also says so of a name that none can have,
+    /// an artifact of another kind, and a container image, which has no fingerprint yet.
+    fn is_absent(&self, kind: ErrorKind) -> bool {
+        match kind {
+            ErrorKind::NotFound | ErrorKind::Ambiguous => true,
+            ErrorKind::InvalidInput | ErrorKind::Malformed | ErrorKind::Unsupported => self.found_by_alias.is_some(),
+            _ => false,
+        }
     }
 
     /// The upstream.
@@ -73,14 +116,30 @@ impl ImageTransfer for RemoteTransfer {
     }
 
     fn resolve(&self, alias: &str, image_type: ImageType, architecture: Architecture) -> Result<Option<Fingerprint>> {
-        // No suggestions: anonymous clients may probe names, and must not learn others of the upstream.
-        let wanted = Wanted::new(alias).image_type(image_type).architectures([architecture]).suggest(false);
-        match self.upstream()?.resolve(&wanted, &Monitor::none()) {
-            // The upstream may show us private images, because it trusts our certificate; clients get public ones only.
-            Ok(found) => Ok(Some(found.fingerprint).filter(|_| found.public)),
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Ambiguous) => Ok(None),
-            Err(error) => Err(error),
+        let upstream = self.upstream()?;
+        if let (Some(known), Ok(fingerprint)) = (&self.found_by_alias, alias.parse::<Fingerprint>()) {
+            // The server asks so for an image whose alias it resolved before. A registry would not know.
+            let is_known = known.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&fingerprint);
+            return Ok(is_known.then_some(fingerprint));
         }
+        for reference in self.references(alias) {
+            // No suggestions: anonymous clients may probe names, and must not learn others of the upstream.
+            let wanted = Wanted::new(reference).image_type(image_type).architectures([architecture]).suggest(false);
+            match upstream.resolve(&wanted, &Monitor::none()) {
+                // The upstream may show us private images, because it trusts our certificate; clients get public ones
+                // only.
+                Ok(found) => {
+                    if !found.public {
+                        return Ok(None);
+                    }
+                    self.remember(found.fingerprint, wanted);
+                    return Ok(Some(found.fingerprint));
+                }
+                Err(error) if self.is_absent(error.kind()) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
     }
 
     fn fetch(
@@ -91,8 +150,22 @@ impl ImageTransfer for RemoteTransfer {
         monitor: &Monitor,
     ) -> Result<StoredImage> {
         let upstream = self.upstream()?;
-        let found =
-            upstream.resolve(&Wanted::new(fingerprint.to_string()).architectures([]).suggest(false), monitor)?;
+        let wanted = match &self.found_by_alias {
+            None => Wanted::new(fingerprint.to_string()).architectures([]).suggest(false),
+            Some(known) => {
+                let known = known.lock().unwrap_or_else(PoisonError::into_inner).get(fingerprint).cloned();
+                known.ok_or_else(|| {
+                    Error::new(
+                        ErrorKind::NotFound,
+                        "the upstream is a registry, which finds images by their names only",
+                    )
+                })?
+            }
+        };
+        let found = upstream.resolve(&wanted, monitor)?;
+        if found.fingerprint != *fingerprint {
+            return Err(Error::new(ErrorKind::NotFound, "the upstream has another image under this name by now"));
+        }
         if !found.public {
             return Err(Error::new(ErrorKind::NotFound, "the upstream shows this image to nobody else"));
         }
@@ -102,6 +175,7 @@ impl ImageTransfer for RemoteTransfer {
             return Err(Error::new(ErrorKind::LimitExceeded, sentence).with_hint("raise it with `--limit cache=BYTES`"));
         }
         let mut source = upstream.source().image_type(found.image_type);
+        let alias = if self.found_by_alias.is_some() { Some(&*wanted.reference) } else { alias };
         alias.unwrap_or_default().clone_into(&mut source.alias);
         let mut options = ImportOptions::new().public(true).cached(true).monitor(monitor.clone());
         // Keep the expiry date unless it has passed: an image that is requested now must survive the next pruning.

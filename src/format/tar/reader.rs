@@ -46,6 +46,8 @@ pub(crate) struct TarReader<C> {
     global: GlobalPaxHeader,
     /// Whether the end of the archive was reached.
     ended: bool,
+    /// Whether names may begin with a slash, which is then left out.
+    absolute: bool,
 }
 
 /// What is left of the current member's data in the stream, padding to the end of its last block
@@ -92,6 +94,24 @@ impl<C: Chunks> TarReader<C> {
             data: MemberData::default(),
             global: GlobalPaxHeader::default(),
             ended: false,
+            absolute: false,
+        }
+    }
+
+    /// Reads a layer of a container image. Its names may begin with a slash, as some builders write them: there is only
+    /// one root that they can mean.
+    #[cfg(feature = "oci")]
+    pub(crate) fn of_layer(chunks: C, limits: &Limits) -> Self {
+        Self { absolute: true, ..Self::new(chunks, limits) }
+    }
+
+    /// A name without the slashes at its beginning, where that is allowed.
+    fn relative<'n>(&self, name: &'n [u8]) -> &'n [u8] {
+        let slashes = name.iter().take_while(|byte| self.absolute && **byte == b'/').count();
+        match name.get(slashes..) {
+            // The root itself.
+            Some(b"") if slashes > 0 => b".",
+            rest => rest.unwrap_or_default(),
         }
     }
 
@@ -104,6 +124,12 @@ impl<C: Chunks> TarReader<C> {
         self.skip_data()?;
         let at = self.offset;
         self.read_member().map_err(|error| error.at_offset(at))
+    }
+
+    /// Decoded bytes taken so far: after [`next`](Self::next), where the data of a member without holes begins.
+    #[cfg(feature = "oci")]
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
     }
 
     /// The next stored bytes of the current member, and their offset in the file; `None` after the
@@ -225,7 +251,7 @@ impl<C: Chunks> TarReader<C> {
         }
         // A copy, since the methods below borrow the whole reader.
         let limits = self.limits.clone();
-        let path = path::normalize(raw, &limits)?;
+        let path = path::normalize(self.relative(raw), &limits)?;
         // The size decides where the next header is. It is taken from one place only, the extended
         // header if it has one, as POSIX requires; readers that mix the two can be shown different
         // members.
@@ -271,7 +297,7 @@ impl<C: Chunks> TarReader<C> {
             }
             b'1' => {
                 let target = extended.link_path.take().unwrap_or_else(link);
-                let target = path::normalize(&target, &limits).map_err(|error| {
+                let target = path::normalize(self.relative(&target), &limits).map_err(|error| {
                     Error::new(error.kind(), format!("the target of a hard link is refused: {}", error.message()))
                 })?;
                 EntryKind::HardLink { target }

@@ -56,7 +56,7 @@ pub struct Written {
 }
 
 /// What the root file system is written as.
-pub(super) enum RootTarget {
+pub(in crate::format) enum RootTarget {
     /// Into the one archive, or an archive of its own.
     Tar,
     /// A SquashFS with this compression.
@@ -64,7 +64,7 @@ pub(super) enum RootTarget {
 }
 
 /// Writes an image. Call [`finish`](Self::finish) at the end; dropping it removes what was written.
-pub(super) struct ImageWriter {
+pub(in crate::format) struct ImageWriter {
     /// The archive with metadata; of a unified image the only one.
     meta: TarWriter<EncodeThread>,
     /// The file of that archive; `None` for a stream.
@@ -125,7 +125,7 @@ impl ImageWriter {
     ///
     /// # Errors
     /// `Io` where a thread can't be started.
-    pub(super) fn to_stream(
+    pub(in crate::format) fn to_stream(
         out: impl Write + Send + 'static,
         compression: Compression,
         threads: usize,
@@ -142,7 +142,7 @@ impl ImageWriter {
     ///
     /// # Errors
     /// `Io` where a file can't be made; `InvalidInput` for an output without a name of its own.
-    pub(super) fn to_file(
+    pub(in crate::format) fn to_file(
         out: &Path,
         form: ImageForm,
         target: RootTarget,
@@ -201,7 +201,7 @@ impl ImageWriter {
     /// # Errors
     /// `Malformed` for an image without metadata or without a rootfs; `AlreadyExists` where a name
     /// was taken meanwhile; those of writing. Nothing is left then.
-    pub(super) fn finish(mut self) -> Result<Written> {
+    pub(in crate::format) fn finish(mut self) -> Result<Written> {
         let metadata = self.metadata.take().ok_or_else(|| Error::malformed("the image has no `metadata.yaml`"))?;
         Metadata::parse(&metadata, &self.limits).map_err(|error| error.in_entry(b"metadata.yaml"))?;
         let hasher = self.meta.finish()?.finish()?;
@@ -532,7 +532,7 @@ fn below_rootfs(path: &[u8]) -> Vec<u8> {
 }
 
 /// The default compression of what is written: fast, small, and read by every LXD since 5.0.
-pub(super) const DEFAULT_CODEC: Codec = Codec::Zstd;
+pub(in crate::format) const DEFAULT_CODEC: Codec = Codec::Zstd;
 
 /// The time of members that have none of their own, such as `metadata.yaml` of a packed tree: the
 /// creation date of the image, so that packing again gives the same bytes.

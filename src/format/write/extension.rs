@@ -18,7 +18,7 @@ use crate::progress::Monitor;
 /// # Errors
 /// `InvalidInput` for a name of something else than an archive; `FeatureDisabled` for a codec that
 /// was compiled out.
-pub(super) fn compression(
+pub(in crate::format) fn compression(
     out: &Path,
     asked: Option<Compression>,
     usual: Compression,
@@ -57,7 +57,11 @@ pub(super) fn compression(
 
 /// The compression inside a SquashFS that is written beside an archive of that name: as for the
 /// archive, where SquashFS has the codec, else `usual`.
-pub(super) fn squashfs_compression(out: &Path, asked: Option<Compression>, usual: Compression) -> Compression {
+pub(in crate::format) fn squashfs_compression(
+    out: &Path,
+    asked: Option<Compression>,
+    usual: Compression,
+) -> Compression {
     asked.unwrap_or_else(|| match Codec::from_path(out) {
         Some(codec @ (Codec::Gzip | Codec::Xz | Codec::Zstd | Codec::Lz4)) if codec.is_enabled() => codec.into(),
         _ => usual,

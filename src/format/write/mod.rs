@@ -11,14 +11,18 @@ mod disk;
 mod disk_rewrite;
 mod disk_source;
 mod encode_thread;
-mod extension;
+pub(in crate::format) mod extension;
 mod pack;
 mod record;
 mod staged_file;
 mod tree;
 
 pub use archive::Written;
+#[cfg(feature = "oci")]
+pub(in crate::format) use archive::{DEFAULT_CODEC, ImageWriter};
 pub use convert::ConvertOptions;
 pub(super) use disk_rewrite::container_has_no_disk;
+#[cfg(feature = "oci")]
+pub(in crate::format) use pack::root_target;
 pub use pack::{PackOptions, Rootfs, RootfsFormat, pack, pack_metadata, pack_to};
 pub(crate) use staged_file::StagedFile;

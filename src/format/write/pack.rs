@@ -467,7 +467,7 @@ fn write(rootfs: &Rootfs, mut writer: ImageWriter, directory: &Path, options: &P
 }
 
 /// What the options ask the rootfs to be written as.
-pub(super) fn root_target(
+pub(in crate::format) fn root_target(
     format: RootfsFormat,
     form: ImageForm,
     compression: Compression,

@@ -5,8 +5,8 @@
 //! - *Redirects* of `GET` and `HEAD` are followed one by one: never from https to http, to a file, or from another host to this
 //!   machine (server-side request forgery). A URL that a document named counts as a redirect from there
 //!   ([`Request::referred_by`]).
-//! - *Identity*: the client certificate is shown only to the server that the caller named, never to one that a redirect leads to.
-//!   So connections are pooled by [`PoolKey`], and never shared between purposes.
+//! - *Identity*: the client certificate and the header `Authorization` go only to the server that the caller named, never to one
+//!   that a redirect leads to. So connections are pooled by [`PoolKey`], and never shared between purposes.
 //! - *Time*: each wait is bounded and can be cancelled (`deadline.rs`).
 //! - *Trust*: system authorities, more of them, or one pinned certificate (`tls.rs`, `spki.rs`).
 //! - *Size*: heads are bounded by `Limits::headers`; bodies by whoever reads them.
@@ -25,6 +25,7 @@ mod tls;
 mod url;
 
 pub use options::{ClientOptions, Proxy};
+pub(crate) use proxy::base64;
 pub use request::{Method, Request};
 pub use response::{Body, Response};
 pub use tls::{Certificate, Identity, Trust};
@@ -43,6 +44,11 @@ use self::deadline::Deadline;
 use self::request::Payload;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
+
+/// Whether a header proves who the client is.
+fn is_credential(name: &str) -> bool {
+    ["authorization", "cookie"].iter().any(|secret| name.eq_ignore_ascii_case(secret))
+}
 
 /// An HTTP/1.1 client. Cheap to clone; clones share their connections.
 ///
@@ -296,7 +302,9 @@ impl Client {
             }
             None => head = head.uri(url.to_wire()),
         }
-        for (name, value) in &request.headers {
+        // A redirect to another server must not take along what proves who the client is.
+        let cross_origin = !request.url.same_server(url);
+        for (name, value) in request.headers.iter().filter(|(name, _)| !(cross_origin && is_credential(name))) {
             head = head.header(name, value);
         }
         let wrong = |error: http::Error| Error::invalid("a request can't be made of this").with_source(error);

@@ -59,7 +59,7 @@ pub(super) fn authorization(proxy: &ureq::Proxy) -> Option<String> {
 }
 
 /// Base64 (RFC 4648) without line breaks.
-pub(super) fn base64(bytes: &[u8]) -> String {
+pub(crate) fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for group in bytes.chunks(3) {

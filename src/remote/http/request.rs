@@ -98,6 +98,24 @@ impl<'a> Request<'a> {
         Self::new(Method::Head, url)
     }
 
+    /// The same request once more, for a second try with other headers. `None` for a stream, which can't be read again.
+    pub(crate) fn again(&self) -> Option<Request<'static>> {
+        let payload = match &self.payload {
+            Payload::None => Payload::None,
+            Payload::Bytes(bytes) => Payload::Bytes(bytes.clone()),
+            Payload::Stream(_) => return None,
+        };
+        Some(Request {
+            method: self.method,
+            url: self.url.clone(),
+            headers: self.headers.clone(),
+            payload,
+            monitor: self.monitor.clone(),
+            idle_timeout: self.idle_timeout,
+            referred_by: self.referred_by.clone(),
+        })
+    }
+
     /// Adds a header. An invalid one makes [`send`](super::Client::send) fail as `InvalidInput`.
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {

@@ -84,6 +84,11 @@ impl Response {
         values.next().is_none().then_some(value)
     }
 
+    /// All values of a header that are ASCII, in their order.
+    pub(crate) fn header_values(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.headers.get_all(name).iter().filter_map(|value| value.to_str().ok())
+    }
+
     /// The URL that answered, after redirects.
     #[must_use]
     pub fn url(&self) -> &Url {

@@ -99,6 +99,14 @@ impl Url {
         self.path.rsplit('/').next().unwrap_or_default()
     }
 
+    /// This URL with pairs added to its query, which must be percent-encoded already.
+    pub(crate) fn and_query(&self, more: &str) -> Self {
+        match self.query.as_deref().filter(|query| !query.is_empty()) {
+            Some(query) => self.with_query(&format!("{query}&{more}")),
+            None => self.with_query(more),
+        }
+    }
+
     /// This URL with another query, which must be percent-encoded already. An empty one removes it.
     #[must_use]
     pub fn with_query(&self, query: &str) -> Self {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -126,6 +126,10 @@ fn remote(fields: &Properties) -> Result<KnownRemote> {
     if let Some(text) = fields.get("keys") {
         remote.keys = ListKeys::parse(text.as_bytes(), &Limits::default())?;
     }
+    let path = |key: &str| fields.get(key).filter(|text| !text.is_empty()).map(PathBuf::from);
+    remote.username = fields.get("username").filter(|text| !text.is_empty()).map(str::to_owned);
+    remote.password_file = path("password_file");
+    remote.auth_file = path("auth_file");
     Ok(remote)
 }
 
@@ -145,6 +149,13 @@ fn print(remotes: &Remotes) -> Result<String> {
         if !remote.keys.is_empty() {
             fields.push(("keys", remote.keys.to_text()?));
         }
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let login = [
+            ("username", remote.username.clone()),
+            ("password_file", path(&remote.password_file)),
+            ("auth_file", path(&remote.auth_file)),
+        ];
+        fields.extend(login.into_iter().filter_map(|(key, value)| Some((key, value?))));
         text.push_str(&format!("{}:\n", quoted(name)));
         for (key, value) in fields {
             text.push_str(&format!("  {key}: {}\n", quoted(&value)));

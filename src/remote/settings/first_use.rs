@@ -3,9 +3,10 @@
 //! The caller shows the fingerprint of an unknown certificate to the user and pins it if the user agrees. Nothing but a request
 //! for the root of the server is sent before.
 
-use super::KnownRemote;
+use super::{KnownRemote, Protocol};
 use crate::error::{ErrorKind, Result};
 use crate::progress::Monitor;
+use crate::remote::OciRegistry;
 use crate::remote::http::{Certificate, Client, ClientOptions, Request, Scheme};
 
 /// What is known of a server before it is trusted.
@@ -32,14 +33,15 @@ impl KnownRemote {
             return Ok(FirstUse::Plain);
         }
         let client = Client::new(super::client_options_for(self, options.clone()))?;
-        let asked = client.send(Request::head(&self.url).monitor(monitor));
+        let url = if self.protocol == Protocol::Oci { OciRegistry::root(&self.url)? } else { self.url.clone() };
+        let asked = client.send(Request::head(&url).monitor(monitor));
         match asked {
             Ok(_) if self.url.scheme() == Scheme::Http => Ok(FirstUse::Plain),
             // The status does not matter: the handshake was completed.
             Ok(_) => Ok(FirstUse::Vouched),
             Err(error) if self.certificate.is_none() && error.kind() == ErrorKind::Remote && !error.is_transient() => {
                 // The first error says more than that no certificate was shown.
-                match client.server_certificate(&self.url, monitor) {
+                match client.server_certificate(&url, monitor) {
                     Ok(certificate) => Ok(FirstUse::Unknown(certificate)),
                     Err(_) => Err(error),
                 }

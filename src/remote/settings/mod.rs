@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use super::http::{Certificate, ClientOptions, Trust, Url};
 use super::similar::is_similar;
-use super::{Direct, Lxd, Protocol, Remote, Simplestreams, open_source};
+use super::{Direct, Lxd, OciCredentials, OciLogin, OciRegistry, Protocol, Remote, Simplestreams, open_source};
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::UpdateSource;
 use crate::trust::ListKeys;
@@ -53,6 +53,12 @@ pub struct KnownRemote {
     pub allow_http: bool,
     /// Who must sign its lists (simplestreams only); empty for nobody.
     pub keys: ListKeys,
+    /// The user name for a registry, with [`password_file`](Self::password_file).
+    pub username: Option<String>,
+    /// The file that holds the password of that user. It is read at each use; the password itself is not kept here.
+    pub password_file: Option<PathBuf>,
+    /// The file of docker or podman that holds the credentials for a registry, instead of this user's own ones.
+    pub auth_file: Option<PathBuf>,
 }
 
 impl KnownRemote {
@@ -60,7 +66,17 @@ impl KnownRemote {
     #[must_use]
     pub fn new(url: Url, protocol: Protocol) -> Self {
         let public = protocol == Protocol::Simplestreams;
-        Self { url, protocol, public, certificate: None, allow_http: false, keys: ListKeys::default() }
+        Self {
+            url,
+            protocol,
+            public,
+            certificate: None,
+            allow_http: false,
+            keys: ListKeys::default(),
+            username: None,
+            password_file: None,
+            auth_file: None,
+        }
     }
 
     /// Sets whether only public images are used.
@@ -91,6 +107,35 @@ impl KnownRemote {
         self
     }
 
+    /// Sets the user and the file with the password for a registry.
+    #[must_use]
+    pub fn user(mut self, name: impl Into<String>, password_file: impl Into<PathBuf>) -> Self {
+        self.username = Some(name.into());
+        self.password_file = Some(password_file.into());
+        self
+    }
+
+    /// Sets the file of docker or podman that holds the credentials for a registry.
+    #[must_use]
+    pub fn auth_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.auth_file = Some(path.into());
+        self
+    }
+
+    /// As whom a registry is asked: the user of these settings, as the file says, or as this user's own files say; if it is public,
+    /// as nobody in particular.
+    ///
+    /// # Errors
+    /// Those of [`OciCredentials::password_file`].
+    pub fn login(&self) -> Result<OciLogin> {
+        match (&self.username, &self.password_file, &self.auth_file) {
+            _ if self.public => Ok(OciLogin::Anonymous),
+            (Some(user), Some(file), _) => Ok(OciLogin::Credentials(OciCredentials::password_file(user, file)?)),
+            (_, _, Some(file)) => Ok(OciLogin::File(file.clone())),
+            _ => Ok(OciLogin::UserFiles),
+        }
+    }
+
     /// Parses an address as a user writes it: `https` if it has no scheme, and then LXD's port, 8443, if it has no port.
     ///
     /// # Errors
@@ -102,7 +147,7 @@ impl KnownRemote {
         let url: Url = format!("https://{text}").parse()?;
         let (host, path) = text.split_once('/').unwrap_or((text, ""));
         let has_port = host.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
-        if has_port || protocol == Protocol::Simplestreams {
+        if has_port || matches!(protocol, Protocol::Simplestreams | Protocol::Oci) {
             return Ok(url);
         }
         format!("https://{host}:8443/{path}").parse()
@@ -251,10 +296,11 @@ impl Settings {
     /// Those of [`get`](Self::get), of [`identity`](Self::identity), and of making the remote.
     pub fn connect(&self, name: &str, options: ClientOptions) -> Result<Box<dyn Remote>> {
         let known = self.get(name)?;
-        if known.protocol == Protocol::Simplestreams {
-            return Ok(Box::new(self.simplestreams(name, &known, options)?));
+        match known.protocol {
+            Protocol::Simplestreams => Ok(Box::new(self.simplestreams(name, &known, options)?)),
+            Protocol::Oci => Ok(Box::new(self.registry(&known, options)?)),
+            _ => Ok(Box::new(self.lxd(&known, options)?)),
         }
-        Ok(Box::new(self.lxd(&known, options)?))
     }
 
     /// Connects to the LXD or Incus server with this name, for uploads and changes.
@@ -268,7 +314,31 @@ impl Settings {
                 "the remote `{name}` is a tree of files that others serve, and no LXD or Incus server"
             )));
         }
+        if known.protocol == Protocol::Oci {
+            return Err(Error::unsupported(format!("the remote `{name}` is a registry, and no LXD or Incus server")));
+        }
         self.lxd(&known, options)
+    }
+
+    /// Connects to the registry with this name, for pushes and lists.
+    ///
+    /// # Errors
+    /// `Unsupported` for a remote of another protocol; those of [`connect`](Self::connect).
+    pub fn connect_registry(&self, name: &str, options: ClientOptions) -> Result<OciRegistry> {
+        let known = self.get(name)?;
+        if known.protocol != Protocol::Oci {
+            return Err(Error::unsupported(format!("the remote `{name}` is no registry")));
+        }
+        self.registry(&known, options)
+    }
+
+    /// Connects to a registry as if it had a name here: with its credentials unless it is public, and pinned.
+    ///
+    /// # Errors
+    /// Those of [`KnownRemote::login`] and [`OciRegistry::new`].
+    pub fn registry(&self, known: &KnownRemote, options: ClientOptions) -> Result<OciRegistry> {
+        let registry = OciRegistry::new(client_options_for(known, options), &known.url, &known.login()?)?;
+        Ok(registry.certificate(pem(known)))
     }
 
     /// Connects to an LXD or Incus server as if it had a name here: with the client certificate unless it is public, and pinned.

@@ -8,6 +8,7 @@ mod direct;
 mod downloads;
 mod lxd;
 mod mirrored_types;
+mod oci;
 mod odd_lists;
 mod peers;
 mod proxies;

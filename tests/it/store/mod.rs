@@ -69,7 +69,7 @@ impl Drop for Scratch {
     }
 }
 
-fn member(out: &mut Vec<u8>, name: &str, kind: u8, content: &[u8]) {
+pub(crate) fn member(out: &mut Vec<u8>, name: &str, kind: u8, content: &[u8]) {
     let mut header = [0_u8; 512];
     let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
     put(0, name);
