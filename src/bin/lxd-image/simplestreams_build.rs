@@ -9,6 +9,7 @@ use lxd_image::{Error, Escaped};
 use crate::failure::Failure;
 use crate::options::Session;
 use crate::output;
+use crate::signing::Signing;
 
 /// List what lies in a tree as images/DISTRO/RELEASE/ARCH/VARIANT/VERSION, as simplestream-maintainer does
 #[derive(Args)]
@@ -25,6 +26,8 @@ pub(crate) struct Build {
     /// a change
     #[arg(long)]
     dangling: bool,
+    #[command(flatten)]
+    signing: Signing,
 }
 
 /// Builds the list; prints a line for each version that came, left or was removed.
@@ -40,7 +43,7 @@ pub(crate) fn run(arguments: &Build, session: &Session) -> Result<(), Failure> {
     if let Some(days) = arguments.retain_days {
         options = options.retain_days(days.into());
     }
-    let built = session.change_tree(&arguments.directory, |tree| tree.lock()?.build(&options));
+    let built = session.change_tree(&arguments.directory, &arguments.signing, |tree| tree.lock()?.build(&options));
     drop(shown);
     let built = built?;
     for (what, paths) in [("added", &built.added), ("withdrawn", &built.withdrawn), ("removed", &built.removed)] {

@@ -40,10 +40,31 @@ pub(crate) struct UploadSpec {
     #[serde(skip)]
     pub(super) image_type: Option<ImageType>,
     /// One file or two, as the client names it. An image is stored as it comes; a difference is reported as an omission.
+    #[serde(with = "form_name")]
     pub(super) form: Option<ImageForm>,
     /// Headers that ask for something that the upload token does not allow.
     #[serde(skip)]
     pub(super) refused: Vec<&'static str>,
+}
+
+/// The form by its name, in the same record.
+mod form_name {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::format::ImageForm;
+
+    pub(super) fn serialize<S: Serializer>(form: &Option<ImageForm>, serializer: S) -> Result<S::Ok, S::Error> {
+        let name = form.map(|form| if form == ImageForm::Split { "split" } else { "unified" });
+        name.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ImageForm>, D::Error> {
+        Ok(match Option::<String>::deserialize(deserializer)?.as_deref() {
+            Some("split") => Some(ImageForm::Split),
+            Some("unified") => Some(ImageForm::Unified),
+            _ => None,
+        })
+    }
 }
 
 /// Aliases as pairs of name and description, in the record of a token that all servers of a store read.
