@@ -266,7 +266,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         [_] => return Err(refuse("a URL stands for a unified image: a second file is not allowed").into()),
         _ => return Err(refuse("an image is one file or two").into()),
     }
-    let is_layout = !is_url(image) && rest.is_empty() && Layout::is_at(image);
+    let is_layout = image != Path::new("-") && !is_url(image) && rest.is_empty() && Layout::is_at(image);
     if !is_layout {
         arguments.layout.refuse()?;
     }

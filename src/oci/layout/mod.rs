@@ -17,6 +17,7 @@ use super::document::{Descriptor, Document, Index, parse, shorten};
 use super::media_type;
 use super::source::{BlobSource, RawDocument, Reference};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::Input;
 use crate::io::{Blob, ReadAt};
 use crate::limits::Limits;
 use crate::progress::Monitor;
@@ -78,13 +79,12 @@ impl Layout {
                 let dir = Dir::open(path).map_err(|error| Error::io("the layout cannot be opened", error))?;
                 return Self::directory(dir, limits);
             }
-            let file = std::fs::File::open(path).map_err(|error| {
-                let missing = error.kind() == std::io::ErrorKind::NotFound;
-                let kind = if missing { ErrorKind::NotFound } else { ErrorKind::Io };
-                Error::new(kind, "the layout cannot be opened").with_source(error)
+            let input = Input::open(path)?;
+            let blob = input.as_blob().ok_or_else(|| {
+                Error::invalid("a layout is a directory or a tar at rest, and this is a stream")
+                    .with_hint("save it to a file first")
             })?;
-            let blob = Blob::file(file).map_err(|error| Error::io("the layout cannot be read", error))?;
-            Self::tar(blob, limits, monitor)
+            Self::tar(blob.clone(), limits, monitor)
         };
         open().map_err(|error| error.in_file(path))
     }
@@ -97,8 +97,8 @@ impl Layout {
         if path.is_dir() {
             return path.join(MARKER).is_file() && path.join(INDEX).is_file();
         }
-        let file = std::fs::File::open(path).ok().filter(|file| file.metadata().is_ok_and(|about| about.is_file()));
-        file.and_then(|file| Blob::file(file).ok()).is_some_and(|blob| archive::looks_like_layout(&blob))
+        // Looked at before it is opened: opening a pipe may wait for its writer, and takes a reader away from it.
+        path.is_file() && Input::open(path).is_ok_and(|input| input.as_blob().is_some_and(archive::looks_like_layout))
     }
 
     fn directory(dir: Dir, limits: &Limits) -> Result<Self> {

@@ -1,5 +1,6 @@
 //! Container images: layers to trees, layouts, bundles, and what hostile ones lead to. Everything is made by code; the
 //! trees are compared with umoci's, and layouts go through skopeo.
+#![allow(clippy::type_complexity, reason = "tables of cases")]
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 #[cfg(feature = "cli")]
