@@ -379,7 +379,8 @@ pub(super) fn unpack_from(
         let root = options.root_of(&dir)?;
         thread::scope(|scope| {
             let extractor = Extractor::new(scope, root, options.policy(), limits, options.threads, &options.monitor)?;
-            let mut writer = TreeWriter { dir: &dir, rootfs_only: options.rootfs_only, wants_disk: false, extractor, current: None };
+            let mut writer =
+                TreeWriter { dir: &dir, rootfs_only: options.rootfs_only, wants_disk: false, extractor, current: None };
             fill(&mut writer)?;
             writer.extractor.finish()
         })
