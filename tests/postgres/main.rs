@@ -14,7 +14,7 @@ mod writers;
 use lxd_image::Fingerprint;
 use lxd_image::format::{ImageForm, ImageType};
 use lxd_image::metadata::Architecture;
-use lxd_image::store::{ImageObjects, PostgresOptions, StoredImage, conformance};
+use lxd_image::store::{Catalog, ImageObjects, PostgresOptions, StoredImage, conformance};
 
 use cluster::{Bouncer, shared};
 
