@@ -179,7 +179,7 @@ def disks():
     yield 5, qcow2(3, 12, [5 * size | 1 << 63, 1, 0, 0], data)
     yield 1, qcow2(2, 12, [5 * size | 1 << 63], data)
     yield 5, qcow2(3, 12, [5 * size | 1 << 62, 0, 5 * size | 1 << 62], packed.ljust(size, b"\0"))
-    yield 6, qcow2(3, 12, [5 * size | 1 << 63, 0xffff], data, incompatible=1 << 4)
+    yield 6, qcow2(3, 14, [5 << 14 | 1 << 63, 0xff], data * 4, incompatible=1 << 4)
     yield 5, qcow2(3, 9, [5 * 512 | 1 << 63, 6 * 512 | 1 << 63], data[:1024])
     yield 0, data
     footer = struct.pack(">8sIIQI4sI4sQQIII", b"conectix", 2, 0x10000, 2**64 - 1, 0, b"lxi ", 1, b"Wi2k", size, size, 0x00020411, 2, 0)
@@ -190,7 +190,7 @@ def disks():
     text = b'# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\ncreateType="monolithicSparse"\nRW 16 SPARSE "a.vmdk"\n'.ljust(512, b"\0")
     grains = struct.pack("<I", 22).ljust(512, b"\0") + struct.pack("<2I", 27, 0).ljust(2048, b"\0")
     yield 2, (head + text).ljust(26 * 512, b"\0") + grains + data
-    ovf = b'<Envelope><References><File ovf:href="a.qcow2"/></References></Envelope>'
+    ovf = b'<Envelope><File id="f" href="a.qcow2"/><Disk fileRef="f"/></Envelope>'
     appliance = io.BytesIO()
     with tarfile.open(fileobj=appliance, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name, content in (("a.ovf", ovf), ("a.qcow2", qcow2(3, 12, [5 * size | 1 << 63], data))):

@@ -87,7 +87,7 @@ fn an_appliance_is_packed_by_the_disk_in_it() {
     let bytes = raw(&place);
     qemu(&place, &["convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized", "disk.img", "disk.vmdk"]);
     let disk = std::fs::read(place.at("disk.vmdk")).unwrap();
-    let ovf = "<Envelope><References><File ovf:href=\"box.vmdk\"/></References></Envelope>";
+    let ovf = "<Envelope><File id=\"f\" href=\"box.vmdk\"/><Disk fileRef=\"f\"/></Envelope>";
     place.write("box.ova", archive(&[file("box.ovf", ovf), file("box.vmdk", disk)]));
     pack(&place, "box.ova", "vm.tar", &["--disk-input", "ova"]).good();
     run(&place, &["unpack", "vm.tar", "vm", "--disk-format", "raw"]).good();
@@ -136,10 +136,7 @@ fn a_published_disk_keeps_its_holes_through_the_store() {
     assert!(std::fs::read(place.at("out/rootfs.img")).unwrap() == bytes);
     is_sparse(&place, "out/rootfs.img");
     run(&place, &[&store[..], &["export", "vm", "exported"]].concat()).good();
-    let exported = place.names("exported");
-    for name in exported {
-        is_sparse(&place, &format!("exported/{name}"));
-    }
+    is_sparse(&place, "exported.tar");
 }
 
 #[test]
@@ -340,7 +337,7 @@ fn a_device_that_is_in_use_or_too_small_is_refused_and_not_written() {
     let unpack =
         |more: &[&str]| run(&place, &[&["unpack", "vm.tar.zst", "vm", "--to-device", &device.0][..], more].concat());
     unpack(&[]).failed(1, "error[InvalidInput]: ");
-    unpack(&["--fingerprint", &"0".repeat(64)]).failed(3, "error[Mismatch]: ");
+    unpack(&["--fingerprint", &"0".repeat(64)]).failed(1, "error[Mismatch]: ");
     unpack(&["--disk-format", "qcow2"]).failed(1, "error[InvalidInput]: ");
     let holder = rustix::fs::open(
         device.0.as_str(),
