@@ -142,6 +142,10 @@ pub(super) fn in_file(path: &Path, registry: &str, prefix: &str) -> Result<Found
     if json_depth(&bytes) > Limits::default().json_depth {
         return Err(wrong());
     }
+    // A list would pass for an object without fields.
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Err(wrong());
+    }
     let file: AuthFile = serde_json::from_slice(&bytes).map_err(|_| wrong())?;
     for name in names(registry, prefix) {
         let entry = file.auths.iter().find(|(key, _)| normalized(key) == name);

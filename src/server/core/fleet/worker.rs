@@ -85,7 +85,7 @@ fn write(fleet: &Fleet, operations: &Operations, mut batch: Batch, number: &mut 
 fn write_operation(fleet: &Fleet, operations: &Operations, id: &str) -> Result<()> {
     let Some((operation, token)) = operations.shared_snapshot(id) else { return Ok(()) };
     let lifetime = if operation.status_code >= 200 { ENDED_LIFETIME } else { LIVE_LIFETIME };
-    let record = fleet.record(operation, token);
+    let record = fleet.record(operation, token.as_deref());
     fleet.records()?.put(OPERATION, id, &record, lifetime, Expected::Any).map(|_| ())
 }
 
