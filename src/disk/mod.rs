@@ -61,6 +61,7 @@ pub use device::BlockDevice;
 pub use format::DiskFormat;
 pub use image::{DiskImage, DiskOptions, Extent, ExtentKind, Extents};
 pub use output::DiskOutput;
+pub(crate) use ova::is_appliance;
 pub(crate) use qcow2::{AllocationTally, HEAD_BYTES as QCOW2_HEAD_BYTES, Header as Qcow2Header, MAGIC as QCOW2_MAGIC};
 pub use qcow2::{Qcow2WriteOptions, WrittenDisk};
 pub use raw::RawWriteOptions;

@@ -20,6 +20,12 @@ struct Member {
     length: u64,
 }
 
+/// Whether a tar archive has the descriptor of an appliance.
+pub(crate) fn is_appliance(blob: &Blob) -> bool {
+    let is_descriptor = |name: &[u8]| name.to_ascii_lowercase().ends_with(b".ovf");
+    members(blob).is_ok_and(|members| members.iter().any(|member| is_descriptor(&member.name)))
+}
+
 /// The disk of an appliance: the one that its descriptor names.
 ///
 /// # Errors

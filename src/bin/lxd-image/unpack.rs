@@ -59,6 +59,11 @@ pub(crate) struct Arguments {
     sync: bool,
 }
 
+/// Ends the program with the status of wrong usage: clap can't tell which arguments `--to-device` makes optional.
+fn missing_destination() -> ! {
+    clap::Error::raw(clap::error::ErrorKind::MissingRequiredArgument, "an image and a destination are needed\n").exit()
+}
+
 /// Unpacks the image and prints its fingerprint.
 ///
 /// The last path is the destination, the others are the input.
@@ -70,7 +75,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
     let (files, destination) = match (arguments.paths.as_slice(), &arguments.to_device) {
         (files @ [_], Some(_)) => (files, None),
         ([files @ .., destination], _) if !files.is_empty() => (files, Some(destination.as_path())),
-        _ => return Err(Error::new(ErrorKind::InvalidInput, "an image and a destination are needed").into()),
+        _ => missing_destination(),
     };
     let Some(first) = files.first() else {
         return Err(Error::new(ErrorKind::InvalidInput, "an image is needed").into());
@@ -110,9 +115,7 @@ pub(crate) fn run(arguments: &Arguments, session: &Session) -> Result<(), Failur
         drop(shown);
         return session.print_fingerprint(&fingerprint);
     }
-    let Some(destination) = destination else {
-        return Err(Error::new(ErrorKind::InvalidInput, "an image and a destination are needed").into());
-    };
+    let Some(destination) = destination else { missing_destination() };
     let done = match expected {
         Some(expected) => image.unpack_verified(destination, &expected, &options),
         None => image.unpack_unverified(destination, &options),

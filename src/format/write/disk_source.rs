@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::path::Path;
 
-use crate::disk::{DiskFormat, DiskImage, DiskOptions, Qcow2WriteOptions};
+use crate::disk::{self, DiskFormat, DiskImage, DiskOptions, Qcow2WriteOptions};
 use crate::error::{Error, Result};
 use crate::format::cancellable::CancelReader;
 use crate::format::codec::{self, Codec};
@@ -48,7 +48,9 @@ impl DiskSource<'_> {
             None => stored.clone(),
         };
         let recognised = DiskFormat::detect(&blob)?;
-        if self.format.is_none() && recognised.is_none() {
+        // Every tar archive looks like an appliance at its beginning: one without a descriptor is named for what it is.
+        let is_plain_tar = recognised == Some(DiskFormat::Ova) && !disk::is_appliance(&blob);
+        if self.format.is_none() && (recognised.is_none() || is_plain_tar) {
             return Err(foreign::input_disk_refusal(input, &head));
         }
         if recognised == Some(DiskFormat::Qcow2) && self.format != Some(DiskFormat::Raw) {

@@ -145,7 +145,7 @@ fn refresh(place: &Place, store: &Store, dry_run: bool) -> Lines {
     Ok(done.into_iter().map(line).collect())
 }
 
-pub(super) fn mirrored(done: Mirrored) -> Vec<String> {
+pub(super) fn mirrored(done: &Mirrored) -> Vec<String> {
     let copied = done.copied.iter().map(|image| format!("copied {}", image.fingerprint));
     let removed = done.removed.iter().map(|of| format!("removed {of}"));
     let failed = done.failed.iter().map(|(of, error)| format!("failed {of} {}", error.kind()));
@@ -162,7 +162,7 @@ fn mirror_to(place: &Place, target: &[u8], flags: &[u8], words: &[&[u8]]) -> Lin
         b"store" => MirrorTarget::Store(place.store.as_ref().unwrap()),
         _ => MirrorTarget::Tree(place.tree.as_ref().unwrap()),
     };
-    mirror(remote, target, &options).map(mirrored)
+    mirror(remote, target, &options).map(|done| mirrored(&done))
 }
 
 fn query(flags: &[u8], page: &[u8]) -> ImageQuery {

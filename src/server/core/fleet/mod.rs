@@ -232,7 +232,8 @@ impl Fleet {
     /// The record of an operation.
     fn record(&self, mut operation: rest::Operation, token: Option<&str>) -> String {
         operation.metadata.remove("secret");
-        let shared = |operation| SharedOperation { node: self.node.clone(), token: token.map(str::to_owned), operation };
+        let shared =
+            |operation| SharedOperation { node: self.node.clone(), token: token.map(str::to_owned), operation };
         let text = serde_json::to_string(&shared(operation.clone())).unwrap_or_default();
         if text.len() <= MAX_RECORD_BYTES {
             return text;
