@@ -21,7 +21,8 @@
 //! let signature = secret.sign_detached(b"the message", "timestamp:1700000000")?;
 //!
 //! let public = PublicKey::parse(secret.public_key().to_text().as_bytes())?;
-//! let comment = public.verify_detached(b"the message", &Signature::parse(signature.to_text().as_bytes())?)?;
+//! let read = Signature::parse(signature.to_text().as_bytes())?;
+//! let comment = public.verify_detached(b"the message", &read)?;
 //! assert_eq!(comment, "timestamp:1700000000");
 //! # Ok::<(), lxd_image::Error>(())
 //! ```
