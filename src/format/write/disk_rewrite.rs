@@ -32,6 +32,10 @@ impl MemberVisitor for DiskRewriter<'_> {
         self.writer.metadata(entry, content)
     }
 
+    fn config(&mut self, entry: &Entry, content: &[u8]) -> Result<()> {
+        self.writer.config(entry, content)
+    }
+
     fn template(&mut self, entry: &Entry, name: &[u8], content: &[u8]) -> Result<()> {
         self.writer.template(entry, name, content)
     }

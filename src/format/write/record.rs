@@ -26,6 +26,13 @@ impl PackOptions {
         record.insert("mapIds".into(), json!(self.ids.to_string()));
         record.insert("owner".into(), json!(self.owner.map(|(uid, gid)| format!("{uid}:{gid}"))));
         record.insert("templates".into(), json!(self.templates.is_some()));
+        // Only where there are such: earlier versions refuse records with options that they do not know.
+        if let Some(config) = &self.config_json {
+            record.insert("configJson".into(), json!(String::from_utf8_lossy(config)));
+        }
+        if let Some(format) = self.disk_input {
+            record.insert("diskInput".into(), json!(format.name()));
+        }
         Value::Object(record)
     }
 
@@ -45,6 +52,8 @@ impl PackOptions {
             "mapIds",
             "owner",
             "templates",
+            "configJson",
+            "diskInput",
         ];
         let record = record.as_object().ok_or_else(|| Error::malformed("the recorded options are not a map"))?;
         if let Some(unknown) = record.keys().find(|key| !KNOWN.contains(&key.as_str())) {
@@ -63,6 +72,12 @@ impl PackOptions {
             .rootfs_format(text("rootfsFormat")?.parse()?)
             .compression(text("compression")?.parse()?)
             .all_xattrs(truth("allXattrs")?);
+        if record.contains_key("configJson") {
+            options = options.config_json(text("configJson")?.as_bytes().to_vec())?;
+        }
+        if record.contains_key("diskInput") {
+            options = options.disk_input(text("diskInput")?.parse()?);
+        }
         options = match record.get("newestMtime") {
             None | Some(Value::Null) => options,
             Some(seconds) => options.newest_mtime(Some(seconds.as_i64().ok_or_else(|| wrong("newestMtime"))?)),
@@ -77,5 +92,30 @@ impl PackOptions {
             options = options.owner(uid, gid);
         }
         Ok((options, truth("templates")?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+    use crate::disk::DiskFormat;
+    use crate::metadata::Metadata;
+
+    #[test]
+    fn config_and_disk_format_are_among_what_is_recorded() {
+        let options = PackOptions::new(Metadata::new("x86_64", 1).unwrap());
+        let options = options.config_json(b"{}".to_vec()).unwrap().disk_input(DiskFormat::Raw);
+        let record = options.recorded(None);
+        let (again, _) = PackOptions::from_recorded(&record).unwrap();
+        assert_eq!(again.recorded(None), record);
+        assert_eq!((&record["configJson"], &record["diskInput"]), (&json!("{}"), &json!("raw")));
+    }
+
+    #[test]
+    fn options_that_are_not_given_are_not_recorded() {
+        let record = PackOptions::new(Metadata::new("x86_64", 1).unwrap()).recorded(None);
+        assert!(record.get("configJson").is_none() && record.get("diskInput").is_none());
     }
 }

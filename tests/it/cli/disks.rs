@@ -361,3 +361,13 @@ fn what_is_no_device_is_refused_before_the_image_is_read() {
     run(&place, &["unpack", "missing.tar", "vm", "--to-device", "nowhere"]).failed(4, "error[NotFound]: ");
     assert_eq!(std::fs::read(place.at("file")).unwrap(), b"x");
 }
+
+#[test]
+fn rewritten_disk_keeps_the_config_json_of_its_image() {
+    let place = Place::new();
+    let members = [metadata(), file("config.json", b"{\"process\":{}}"), file("rootfs.img", Disk::default().bytes())];
+    place.write("vm.tar", archive(&members));
+    run(&place, &["convert", "vm.tar", "again.tar", "--disk-format", "qcow2"]).good();
+    run(&place, &["unpack", "again.tar", "out"]).good();
+    assert_eq!(std::fs::read(place.at("out/config.json")).unwrap(), b"{\"process\":{}}");
+}
