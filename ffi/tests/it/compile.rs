@@ -42,7 +42,8 @@ pub(crate) fn runner() -> Vec<PathBuf> {
 
 /// Runs a program that must end well, and returns what it wrote.
 pub(crate) fn run(command: &mut Command) -> Output {
-    let output = command.output().unwrap();
+    // Cargo's own path has a directory in front where an older library may be left over.
+    let output = command.env("LD_LIBRARY_PATH", libraries()).output().unwrap();
     assert!(
         output.status.success(),
         "{command:?}: {}\n{}\n{}",
