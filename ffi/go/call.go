@@ -171,3 +171,20 @@ func (c *call) check(status C.lxi_status, told *C.lxi_error) error {
 	}
 	return failed
 }
+
+// flag is an option that is on or off, and its bit in the flags of a structure.
+type flag struct {
+	set bool
+	bit C.uint32_t
+}
+
+// flags are the bits of the options that are on.
+func flags(options ...flag) C.uint32_t {
+	var bits C.uint32_t
+	for _, option := range options {
+		if option.set {
+			bits |= option.bit
+		}
+	}
+	return bits
+}

@@ -107,17 +107,14 @@ func (c *call) imageQuery(query *ImageQuery) *C.lxi_image_query {
 	if query == nil {
 		return given
 	}
-	flag := func(yes bool, flag C.uint32_t) {
-		if yes {
-			given.flags |= flag
-		}
-	}
-	flag(query.Public != nil && *query.Public, C.LXI_QUERY_PUBLIC)
-	flag(query.Public != nil && !*query.Public, C.LXI_QUERY_PRIVATE)
-	flag(query.Cached != nil && *query.Cached, C.LXI_QUERY_CACHED)
-	flag(query.Cached != nil && !*query.Cached, C.LXI_QUERY_KEPT)
-	flag(query.AutoUpdate, C.LXI_QUERY_AUTO_UPDATE)
-	flag(query.ByAlias, C.LXI_QUERY_BY_ALIAS)
+	given.flags = flags(
+		flag{query.Public != nil && *query.Public, C.LXI_QUERY_PUBLIC},
+		flag{query.Public != nil && !*query.Public, C.LXI_QUERY_PRIVATE},
+		flag{query.Cached != nil && *query.Cached, C.LXI_QUERY_CACHED},
+		flag{query.Cached != nil && !*query.Cached, C.LXI_QUERY_KEPT},
+		flag{query.AutoUpdate, C.LXI_QUERY_AUTO_UPDATE},
+		flag{query.ByAlias, C.LXI_QUERY_BY_ALIAS},
+	)
 	given.image_type = C.lxi_image_type(query.Type)
 	given.page = C.uint32_t(query.Page)
 	given.architecture = c.str(query.Architecture)

@@ -46,21 +46,14 @@ func (c *call) importOptions(options *ImportOptions) *C.lxi_import_options {
 	if options == nil {
 		return given
 	}
-	for _, flag := range []struct {
-		set  bool
-		flag C.uint32_t
-	}{
-		{options.ReuseAliases, C.LXI_IMPORT_REUSE_ALIASES},
-		{options.AddAliases, C.LXI_IMPORT_ADD_ALIASES},
-		{options.ReplaceImages, C.LXI_IMPORT_REPLACE_IMAGES},
-		{options.Public, C.LXI_IMPORT_PUBLIC},
-		{options.AutoUpdate, C.LXI_IMPORT_AUTO_UPDATE},
-		{options.Cached, C.LXI_IMPORT_CACHED},
-	} {
-		if flag.set {
-			given.flags |= flag.flag
-		}
-	}
+	given.flags = flags(
+		flag{options.ReuseAliases, C.LXI_IMPORT_REUSE_ALIASES},
+		flag{options.AddAliases, C.LXI_IMPORT_ADD_ALIASES},
+		flag{options.ReplaceImages, C.LXI_IMPORT_REPLACE_IMAGES},
+		flag{options.Public, C.LXI_IMPORT_PUBLIC},
+		flag{options.AutoUpdate, C.LXI_IMPORT_AUTO_UPDATE},
+		flag{options.Cached, C.LXI_IMPORT_CACHED},
+	)
 	given.aliases, given.aliases_len = c.aliases(options.Aliases)
 	given.properties, given.properties_len = c.pairs(options.Properties)
 	given.source_properties, given.source_properties_len = c.pairs(options.SourceProperties)

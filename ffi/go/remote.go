@@ -46,18 +46,11 @@ func (c *call) clientOptions(options *ClientOptions) (*C.lxi_client_options, fun
 		return nil, nil, err
 	}
 	given.limits = limits
-	for _, flag := range []struct {
-		set  bool
-		flag C.uint32_t
-	}{
-		{options.AllowHTTP, C.LXI_CLIENT_ALLOW_HTTP},
-		{options.AllowLocal, C.LXI_CLIENT_ALLOW_LOCAL},
-		{options.NoProxy, C.LXI_CLIENT_NO_PROXY},
-	} {
-		if flag.set {
-			given.flags |= flag.flag
-		}
-	}
+	given.flags = flags(
+		flag{options.AllowHTTP, C.LXI_CLIENT_ALLOW_HTTP},
+		flag{options.AllowLocal, C.LXI_CLIENT_ALLOW_LOCAL},
+		flag{options.NoProxy, C.LXI_CLIENT_NO_PROXY},
+	)
 	given.proxy = c.str(options.Proxy)
 	given.user_agent = c.str(options.UserAgent)
 	given.certificate = c.str(options.Certificate)
@@ -192,19 +185,12 @@ func (r *Remote) Upload(ctx context.Context, store *Store, fingerprint Fingerpri
 		given.size = C.sizeof_lxi_upload_options
 		given.monitor = c.monitor
 		if options != nil {
-			for _, flag := range []struct {
-				set  bool
-				flag C.uint32_t
-			}{
-				{options.CopyAliases, C.LXI_UPLOAD_COPY_ALIASES},
-				{options.ReuseAliases, C.LXI_UPLOAD_REUSE_ALIASES},
-				{options.ReplaceImages, C.LXI_UPLOAD_REPLACE_IMAGES},
-				{options.Public, C.LXI_UPLOAD_PUBLIC},
-			} {
-				if flag.set {
-					given.flags |= flag.flag
-				}
-			}
+			given.flags = flags(
+				flag{options.CopyAliases, C.LXI_UPLOAD_COPY_ALIASES},
+				flag{options.ReuseAliases, C.LXI_UPLOAD_REUSE_ALIASES},
+				flag{options.ReplaceImages, C.LXI_UPLOAD_REPLACE_IMAGES},
+				flag{options.Public, C.LXI_UPLOAD_PUBLIC},
+			)
 			given.aliases, given.aliases_len = c.aliases(options.Aliases)
 			given.properties, given.properties_len = c.pairs(options.Properties)
 		}

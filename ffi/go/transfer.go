@@ -47,21 +47,14 @@ func (c *call) copyOptions(options *CopyOptions) *C.lxi_copy_options {
 	if options == nil {
 		return given
 	}
-	for _, flag := range []struct {
-		set  bool
-		flag C.uint32_t
-	}{
-		{options.CopyAliases, C.LXI_COPY_COPY_ALIASES},
-		{options.ReuseAliases, C.LXI_COPY_REUSE_ALIASES},
-		{options.ReplaceImages, C.LXI_COPY_REPLACE_IMAGES},
-		{options.AutoUpdate, C.LXI_COPY_AUTO_UPDATE},
-		{options.Public, C.LXI_COPY_PUBLIC},
-		{options.TrustTransport, C.LXI_COPY_TRUST_TRANSPORT},
-	} {
-		if flag.set {
-			given.flags |= flag.flag
-		}
-	}
+	given.flags = flags(
+		flag{options.CopyAliases, C.LXI_COPY_COPY_ALIASES},
+		flag{options.ReuseAliases, C.LXI_COPY_REUSE_ALIASES},
+		flag{options.ReplaceImages, C.LXI_COPY_REPLACE_IMAGES},
+		flag{options.AutoUpdate, C.LXI_COPY_AUTO_UPDATE},
+		flag{options.Public, C.LXI_COPY_PUBLIC},
+		flag{options.TrustTransport, C.LXI_COPY_TRUST_TRANSPORT},
+	)
 	given.image_type = C.lxi_image_type(options.Type)
 	given.aliases, given.aliases_len = c.aliases(options.Aliases)
 	given.properties, given.properties_len = c.pairs(options.Properties)

@@ -46,19 +46,12 @@ func (c *call) unpackOptions(options *UnpackOptions) *C.lxi_unpack_options {
 	}
 	given.threads = C.uint32_t(options.Threads)
 	given.id_map, given.id_map_len = c.idMap(options.IDMap)
-	for _, flag := range []struct {
-		set  bool
-		flag C.uint32_t
-	}{
-		{options.RootfsOnly, C.LXI_UNPACK_ROOTFS_ONLY},
-		{options.SkipDevices, C.LXI_UNPACK_SKIP_DEVICES},
-		{options.AllXattrs, C.LXI_UNPACK_ALL_XATTRS},
-		{options.Durable, C.LXI_UNPACK_DURABLE},
-	} {
-		if flag.set {
-			given.flags |= flag.flag
-		}
-	}
+	given.flags = flags(
+		flag{options.RootfsOnly, C.LXI_UNPACK_ROOTFS_ONLY},
+		flag{options.SkipDevices, C.LXI_UNPACK_SKIP_DEVICES},
+		flag{options.AllXattrs, C.LXI_UNPACK_ALL_XATTRS},
+		flag{options.Durable, C.LXI_UNPACK_DURABLE},
+	)
 	return given
 }
 

@@ -2,8 +2,8 @@
 
 use std::ffi::{CStr, c_char};
 
-use lxd_image::ErrorKind;
 use lxd_image::format::Codec;
+use lxd_image::{ErrorKind, Properties};
 
 use crate::args;
 use crate::error::{call, lxi_error};
@@ -85,4 +85,30 @@ pub unsafe extern "C" fn lxi_has_feature(name: lxi_str, yes: *mut bool, error: *
 /// The error for an index past the end of a list.
 pub(crate) fn index_out_of_range(index: usize, what: &str) -> lxd_image::Error {
     lxd_image::Error::new(ErrorKind::NotFound, format!("there is no {what} with the index {index}"))
+}
+
+/// Where the key and the value of a property go.
+pub(crate) struct PropertyOut {
+    key: args::Out<lxi_str>,
+    value: args::Out<lxi_str>,
+}
+
+impl PropertyOut {
+    /// Checks both pointers.
+    ///
+    /// # Safety
+    /// That of [`args::out_str`] for both.
+    pub(crate) unsafe fn new(key: *mut lxi_str, value: *mut lxi_str) -> lxd_image::Result<Self> {
+        // SAFETY: the caller's promise.
+        let (key, value) = unsafe { (args::out_str(key, "key")?, args::out_str(value, "value")?) };
+        Ok(Self { key, value })
+    }
+
+    /// Sets them to the property with an index from 0, which belongs to what the properties belong to.
+    pub(crate) fn set(self, properties: &Properties, index: usize) -> lxd_image::Result<()> {
+        let (key, value) = properties.iter().nth(index).ok_or_else(|| index_out_of_range(index, "property"))?;
+        self.key.set(lxi_str::of(key));
+        self.value.set(lxi_str::of(value));
+        Ok(())
+    }
 }

@@ -2,7 +2,7 @@
 
 use lxd_image::{Error, ErrorKind, Metadata};
 
-use crate::about::index_out_of_range;
+use crate::about::PropertyOut;
 use crate::args::{self, versioned};
 use crate::buffer::{buffer, lxi_buffer};
 use crate::error::{call, free, lxi_error};
@@ -175,12 +175,8 @@ pub unsafe extern "C" fn lxi_metadata_property_at(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let (key, value) = (args::out_str(key, "key")?, args::out_str(value, "value")?);
-        let found = handle::get(metadata)?.properties().iter().nth(index);
-        let found = found.ok_or_else(|| index_out_of_range(index, "property"))?;
-        key.set(lxi_str::of(found.0));
-        value.set(lxi_str::of(found.1));
-        Ok(())
+        let place = PropertyOut::new(key, value)?;
+        place.set(handle::get(metadata)?.properties(), index)
     })
 }
 

@@ -3,7 +3,7 @@
 use lxd_image::metadata::{Metadata, TemplateRule};
 use lxd_image::{Error, ErrorKind, Result};
 
-use crate::about::index_out_of_range;
+use crate::about::{PropertyOut, index_out_of_range};
 use crate::args::{self, versioned};
 use crate::error::{call, lxi_error};
 use crate::handle;
@@ -138,12 +138,9 @@ pub unsafe extern "C" fn lxi_metadata_rule_property_at(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let (key, value) = (args::out_str(key, "key")?, args::out_str(value, "value")?);
+        let place = PropertyOut::new(key, value)?;
         let (_, rule) = rule_at(handle::get(metadata)?, rule)?;
-        let found = rule.properties().iter().nth(index).ok_or_else(|| index_out_of_range(index, "property"))?;
-        key.set(lxi_str::of(found.0));
-        value.set(lxi_str::of(found.1));
-        Ok(())
+        place.set(rule.properties(), index)
     })
 }
 

@@ -3,7 +3,7 @@
 use lxd_image::store::StoredImage;
 use lxd_image::{Error, ErrorKind};
 
-use crate::about::index_out_of_range;
+use crate::about::{PropertyOut, index_out_of_range};
 use crate::args::{self, versioned};
 use crate::buffer::{buffer, lxi_buffer};
 use crate::error::{call, free, lxi_error};
@@ -140,12 +140,8 @@ pub unsafe extern "C" fn lxi_stored_image_property_at(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let (key, value) = (args::out_str(key, "key")?, args::out_str(value, "value")?);
-        let found = handle::get(image)?.image.properties.iter().nth(index);
-        let found = found.ok_or_else(|| index_out_of_range(index, "property"))?;
-        key.set(lxi_str::of(found.0));
-        value.set(lxi_str::of(found.1));
-        Ok(())
+        let place = PropertyOut::new(key, value)?;
+        place.set(&handle::get(image)?.image.properties, index)
     })
 }
 

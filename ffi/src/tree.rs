@@ -9,7 +9,7 @@ use lxd_image::simplestreams::{
     AddOptions, PruneOptions, PrunedTree, Tree, TreeOptions, TreeReport, TreeVerifyOptions,
 };
 
-use crate::about::index_out_of_range;
+use crate::about::{PropertyOut, index_out_of_range};
 use crate::args::{self, versioned};
 use crate::error::{Report, call, free, lxi_error, lxi_error_info};
 use crate::handle::{self, handles};
@@ -380,12 +380,9 @@ pub unsafe extern "C" fn lxi_tree_listing_property_at(
     error: *mut *mut lxi_error,
 ) -> lxi_status {
     call(error, || {
-        let (key, value) = (args::out_str(key, "key")?, args::out_str(value, "value")?);
+        let place = PropertyOut::new(key, value)?;
         let found = handle::get(listing)?.get(image).ok_or_else(|| index_out_of_range(image, "image"))?;
-        let found = found.properties.iter().nth(index).ok_or_else(|| index_out_of_range(index, "property"))?;
-        key.set(lxi_str::of(found.0));
-        value.set(lxi_str::of(found.1));
-        Ok(())
+        place.set(&found.properties, index)
     })
 }
 
