@@ -54,7 +54,7 @@ impl Digest {
             Value::Sha256(bytes) => bytes,
             Value::Sha512(bytes) => bytes,
         };
-        bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| char::from(HEX[usize::from(digit)])).collect()
+        crate::fingerprint::hex(bytes)
     }
 
     /// The digest as a fingerprint, which is a SHA-256; `None` for a SHA-512.

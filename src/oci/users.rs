@@ -1,6 +1,7 @@
 //! Who a container of an image runs as: the `User` of its configuration, looked up in the image's own `/etc/passwd` and
 //! `/etc/group` by the rules of runc, which umoci and Docker share.
 
+use super::document::shorten;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The user of the first process.
@@ -78,10 +79,6 @@ fn id_of(text: &str) -> Result<Option<u32>> {
 fn missing(kind: &str, name: &str, file: &str) -> Error {
     let name = shorten(name);
     Error::new(ErrorKind::NotFound, format!("the image runs as the {kind} `{name}`, which its {file} does not have"))
-}
-
-fn shorten(text: &str) -> String {
-    super::document::shorten(text)
 }
 
 /// The lines of a file, in their fields. What is no UTF-8 is no line.

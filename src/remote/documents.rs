@@ -120,14 +120,11 @@ impl<'a> Documents<'a> {
     pub(super) fn read(&mut self, path: &str, check: &mut Check<'_>) -> Result<Vec<u8>> {
         let Some(signed) = self.signed else { return self.tree.document(path, self.monitor, check) };
         let now = now();
-        let (text, signature) = if let Some(stem) = path.strip_suffix(".sjson") {
-            self.message(path, &signed.keys, now, check).map(|found| (stem, found))
-        } else {
-            let stem = path.strip_suffix(".json").unwrap_or(path);
-            self.detached(path, &signed.keys, now, check).map(|found| (stem, found))
-        }
-        .map(|(stem, (text, signature))| (text, (stem.to_owned(), signature)))?;
-        let (stem, signature) = signature;
+        let (stem, (text, signature)) = match path.strip_suffix(".sjson") {
+            Some(stem) => (stem, self.message(path, &signed.keys, now, check)?),
+            None => (path.strip_suffix(".json").unwrap_or(path), self.detached(path, &signed.keys, now, check)?),
+        };
+        let stem = stem.to_owned();
         let accepted = AcceptedList { updated: updated(&text), signature, sha256: Fingerprint::of(&text) };
         if !signed.accept_older {
             // Before anything else is fetched; `accept` checks again, under the lock.

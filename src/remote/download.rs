@@ -19,7 +19,8 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use super::http::{Body, Client, Request, Response, Url};
-use super::read_ahead::{CHUNK_BYTES, read_ahead};
+use super::read_ahead::read_ahead;
+use super::thread_reader::CHUNK_BYTES;
 use crate::error::{Error, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::format::Input;

@@ -27,7 +27,7 @@
 //! |---|---|
 //! | `remote.rs`, `resolution.rs`, `wanted.rs` | the contract |
 //! | `rest/`, `simplestreams.rs`, `direct.rs`, `oci/` | one client for each protocol |
-//! | `download.rs`, `read_ahead.rs`, `retry.rs` | bytes: resumed, read ahead, retried |
+//! | `download.rs`, `read_ahead.rs`, `thread_reader.rs`, `retry.rs` | bytes: resumed, read ahead, handed over by a thread, retried |
 //! | `static_tree.rs` | documents and files below one URL, cached |
 //! | `documents.rs`, `list_record.rs` | lists that must be signed, and which ones were accepted last |
 //! | `http/` | transport: TLS, proxies, redirects, time limits |
@@ -67,6 +67,7 @@ mod settings;
 mod similar;
 mod simplestreams;
 mod static_tree;
+mod thread_reader;
 mod wanted;
 
 pub use crate::source_protocol::Protocol;

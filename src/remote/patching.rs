@@ -40,7 +40,6 @@ struct Chain<'a> {
 }
 
 /// A version on the way back from the wanted one, and how it was reached.
-#[derive(Clone)]
 struct Reached<'a> {
     image: &'a StreamImage,
     /// From here to the wanted version.

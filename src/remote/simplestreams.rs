@@ -372,10 +372,9 @@ impl Remote for Simplestreams {
         let reader = input.reader(monitor.cancel())?;
         let read = reader.take(most.saturating_add(1)).read_to_end(&mut bundle);
         read.map_err(|error| Error::io("the statements can't be read", error))?;
-        if file.sha256.is_some_and(|sha256| sha256 != Fingerprint::of(&bundle)) {
-            let found = Fingerprint::of(&bundle).to_string();
-            let expected = file.sha256.map(|sha256| sha256.to_string()).unwrap_or_default();
-            return Err(Error::mismatch("the sha256 of the statements", expected, found));
+        let found = Fingerprint::of(&bundle);
+        if let Some(expected) = file.sha256.filter(|expected| *expected != found) {
+            return Err(Error::mismatch("the sha256 of the statements", expected.to_string(), found.to_string()));
         }
         Ok(evidence.statements(crate::trust::Envelope::parse_bundle(&bundle, &self.limits)?))
     }

@@ -1,11 +1,11 @@
-//! [`ChunkReader`]: the reading side of a thread that hands over bytes in chunks.
+//! [`ThreadReader`]: the reading side of a thread that hands over bytes in chunks.
 
 use std::io::{self, Read};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
+use super::http::POLL_INTERVAL;
 use crate::error::{Error, Result};
 use crate::progress::{Cancel, Monitor};
 
@@ -13,14 +13,12 @@ use crate::progress::{Cancel, Monitor};
 pub(super) const CHUNK_BYTES: usize = 256 << 10;
 /// How many full chunks may wait for the reader: 2 MiB.
 pub(super) const MAX_CHUNKS: usize = 8;
-/// How often a waiting side checks for cancellation.
-pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What the thread sends: chunks in order, then the end (`None`) or an error. Without either, the thread panicked.
 pub(super) type Message = Result<Option<Vec<u8>>>;
 
 /// Reads what a thread sends. Dropping it cancels the thread and waits for its end.
-pub(super) struct ChunkReader {
+pub(super) struct ThreadReader {
     /// `None` after the end or an error.
     chunks: Option<Receiver<Message>>,
     /// Where chunks go that the thread may fill again.
@@ -35,7 +33,7 @@ pub(super) struct ChunkReader {
     thread: Option<JoinHandle<()>>,
 }
 
-impl ChunkReader {
+impl ThreadReader {
     /// Reads `chunks` of a thread that was just started, or could not be: then the first read returns `error` with the
     /// reason. `stop` must end whatever the thread waits in; `monitor` cancels the reader.
     pub(super) fn new(
@@ -53,7 +51,7 @@ impl ChunkReader {
     }
 }
 
-impl Read for ChunkReader {
+impl Read for ThreadReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.at == self.chunk.len() {
             if let Some(error) = self.failed.take() {
@@ -87,7 +85,7 @@ impl Read for ChunkReader {
     }
 }
 
-impl Drop for ChunkReader {
+impl Drop for ThreadReader {
     fn drop(&mut self) {
         // In this order: the thread may be in a read that only `stop` ends, or in a send that only a closed channel ends.
         self.stop.cancel();

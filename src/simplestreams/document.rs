@@ -168,7 +168,18 @@ impl TreeWriter {
 
     /// The withdrawn files. Best effort: if the record is lost, prune finds the files again and waits once more.
     pub(super) fn retired(&self) -> Retired {
-        let path = self.tree.root.join(PRIVATE).join(RETIRED);
+        self.noted(RETIRED)
+    }
+
+    /// Replaces the record of withdrawn files.
+    pub(super) fn write_retired(&self, retired: &Retired) -> Result<()> {
+        self.note(RETIRED, retired)
+    }
+
+    /// What was withdrawn, and when, by the record `name` of the private directory. Best effort: without a record, all of
+    /// it counts as withdrawn just now.
+    pub(super) fn noted(&self, name: &str) -> Retired {
+        let path = self.tree.root.join(PRIVATE).join(name);
         read(&path, &self.tree.options.limits)
             .ok()
             .and_then(|text| serde_json::from_slice(&text).ok())
@@ -185,11 +196,11 @@ impl TreeWriter {
         self.write_retired(&retired)
     }
 
-    /// Replaces the record of withdrawn files.
-    pub(super) fn write_retired(&self, retired: &Retired) -> Result<()> {
+    /// Replaces the record `name` of what was withdrawn.
+    pub(super) fn note(&self, name: &str, retired: &Retired) -> Result<()> {
         let text = serde_json::to_vec(retired)
             .map_err(|error| Error::new(ErrorKind::Io, "what was withdrawn can't be noted").with_source(error))?;
-        self.replace(&format!("{PRIVATE}/{RETIRED}"), &text)
+        self.replace(&format!("{PRIVATE}/{name}"), &text)
     }
 
     /// Replaces a document atomically and durably, and its packed form after it, if the tree has packed ones.

@@ -1,16 +1,14 @@
 //! [`Envelope`]: a signed statement as it travels, by DSSE (Dead Simple Signing Envelope) version 1.
 
-use std::fmt::Write;
-
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
 use super::public_key::{KeyId, PublicKey};
 use super::secret_key::SecretKey;
 use super::statement::Statement;
 use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::Fingerprint;
 use crate::limits::Limits;
 
 /// The one type of payload that is accepted.
@@ -154,10 +152,7 @@ impl Envelope {
     /// The sha256 of [`as_json`](Self::as_json), in hex: what identifies the envelope in a store.
     #[must_use]
     pub fn digest(&self) -> String {
-        let mut hex = String::with_capacity(64);
-        // Writing to a string cannot fail.
-        Sha256::digest(&self.text).iter().for_each(|byte| _ = write!(hex, "{byte:02x}"));
-        hex
+        Fingerprint::of(self.text.as_bytes()).to_string()
     }
 
     /// The statement, whoever signed it.

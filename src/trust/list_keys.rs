@@ -5,9 +5,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 
 /// How far the clock of a signer may be ahead of ours, in seconds: a day.
-const CLOCK_SKEW: i64 = 24 * 3600;
+pub(super) const CLOCK_SKEW: i64 = 24 * 3600;
 /// What begins the block of an OpenPGP key.
-const BLOCK: &str = "-----BEGIN PGP ";
+pub(super) const BLOCK: &str = "-----BEGIN PGP ";
+
+/// Whether this is OpenPGP in binary: every packet begins with a byte whose first bit is set, and no text does.
+pub(super) fn is_packets(bytes: &[u8]) -> bool {
+    bytes.first().is_some_and(|byte| byte & 0x80 != 0)
+}
 
 /// Public keys of OpenPGP and minisign. One of them must vouch for each list that is read.
 ///
@@ -67,8 +72,7 @@ impl ListKeys {
             return Err(Error::limit("key_file", limits.key_file, "the size of the keys in bytes"));
         }
         let mut keys = Self::default();
-        // No text holds such a byte at its beginning, and each OpenPGP packet does.
-        let is_binary = bytes.first().is_some_and(|byte| byte & 0x80 != 0) || bytes.get(8..12) == Some(b"KBXf");
+        let is_binary = is_packets(bytes) || bytes.get(8..12) == Some(b"KBXf");
         if is_binary {
             keys.add_openpgp(bytes, limits)?;
             return Ok(keys);
@@ -100,11 +104,7 @@ impl ListKeys {
 
     #[cfg(feature = "signatures")]
     fn add_openpgp(&mut self, bytes: &[u8], limits: &Limits) -> Result<()> {
-        let found = super::openpgp::Keyring::parse(bytes, limits)?;
-        match &mut self.openpgp {
-            Some(known) => known.extend(found),
-            known => *known = Some(found),
-        }
+        self.extend(Self::of_openpgp(super::openpgp::Keyring::parse(bytes, limits)?));
         Ok(())
     }
 

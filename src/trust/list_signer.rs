@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::list_keys::{BLOCK, is_packets};
 use super::{ListKeys, SecretKey};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
@@ -41,8 +42,7 @@ impl ListSigner {
         if bytes.len() as u64 > limits.key_file {
             return Err(Error::limit("key_file", limits.key_file, "the size of the key in bytes"));
         }
-        let is_openpgp = bytes.first().is_some_and(|byte| byte & 0x80 != 0)
-            || bytes.windows(15).any(|window| window == b"-----BEGIN PGP ");
+        let is_openpgp = is_packets(bytes) || bytes.windows(BLOCK.len()).any(|window| window == BLOCK.as_bytes());
         if is_openpgp {
             return Self::openpgp(bytes, passphrase, now, limits);
         }

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use blake2::{Blake2b512, Digest};
 use ring::signature::{ED25519, UnparsedPublicKey};
-use sha2::Sha256;
 
 use super::key_file::{self, decode, encode, encoded_line, part};
 use super::signature::Signature;
 use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::Fingerprint;
 use crate::limits::Limits;
 
 /// The DER of an Ed25519 `SubjectPublicKeyInfo` before the 32 bytes of the key.
@@ -114,14 +114,7 @@ impl PublicKey {
     pub fn id(&self) -> KeyId {
         match self.number {
             Some(number) => KeyId::of_number(number),
-            None => {
-                use fmt::Write;
-                let digest = Sha256::digest(self.spki());
-                let mut name = String::with_capacity(64);
-                // Writing to a string cannot fail.
-                digest.iter().for_each(|byte| _ = write!(name, "{byte:02x}"));
-                KeyId(name)
-            }
+            None => KeyId(Fingerprint::of(&self.spki()).to_string()),
         }
     }
 

@@ -122,6 +122,6 @@ fn describe(name: &str, known: &KnownRemote, record: &ListRecord) -> Map<String,
 }
 
 /// The time, in seconds since 1970.
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }

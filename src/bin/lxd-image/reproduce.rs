@@ -4,7 +4,6 @@
 //! that are here, too. A reproduction needs the same tree and the same version of the codecs: the statement names the
 //! version of lxd-image that packed.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -85,9 +84,10 @@ impl ProvenanceSigner {
         for file in &written.files {
             let fail =
                 |error| Error::new(ErrorKind::Io, "the image can't be read again").with_source(error).in_file(file);
-            let digest = std::fs::File::open(file).and_then(digest).map_err(fail)?;
+            let mut hasher = Hasher::new();
+            hasher.read_all(std::fs::File::open(file).map_err(fail)?).map_err(|error| error.in_file(file))?;
             let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            files.push((name, digest));
+            files.push((name, hasher.finish()));
         }
         let envelope = self.sign(&options.recorded(Some(out)), &written.fingerprint, &files)?;
         let path = bundle_path(out);
@@ -100,31 +100,21 @@ impl ProvenanceSigner {
             Error::new(kind, "the statement can't be written").with_source(error).in_file(&path)
         };
         let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(&path).map_err(fail)?;
-        std::io::Write::write_all(&mut file, format!("{}\n", envelope.as_json()).as_bytes()).map_err(fail)?;
-        file.sync_all().map_err(fail)
+        write_line(&mut file, &envelope).map_err(fail)
     }
+}
+
+/// Writes a statement as a line of a file, and syncs it.
+fn write_line(file: &mut std::fs::File, envelope: &Envelope) -> std::io::Result<()> {
+    std::io::Write::write_all(file, format!("{}\n", envelope.as_json()).as_bytes())?;
+    file.sync_all()
 }
 
 /// Adds a statement to the file beside an image.
 fn append(path: &Path, envelope: &Envelope) -> Result<()> {
     let fail = |error| Error::new(ErrorKind::Io, "the statement can't be written").with_source(error).in_file(path);
     let mut file = std::fs::OpenOptions::new().append(true).open(path).map_err(fail)?;
-    std::io::Write::write_all(&mut file, format!("{}\n", envelope.as_json()).as_bytes()).map_err(fail)?;
-    file.sync_all().map_err(fail)
-}
-
-/// The sha256 of a file.
-fn digest(mut file: std::fs::File) -> std::io::Result<Fingerprint> {
-    let mut hasher = Hasher::new();
-    let mut buffer = vec![0; 128 << 10];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(hasher.finish()),
-            Ok(count) => hasher.update(buffer.get(..count).unwrap_or_default()),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+    write_line(&mut file, envelope).map_err(fail)
 }
 
 /// Pack a tree again as it was recorded, and compare

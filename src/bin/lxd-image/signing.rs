@@ -2,7 +2,6 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use lxd_image::simplestreams::{Tree, TreeOptions};
@@ -78,7 +77,7 @@ impl Signing {
 /// Reads a secret key. Without a passphrase file the user is asked for the passphrase of a key that needs one.
 fn signer(file: &Path, passphrase: Option<&[u8]>, session: &Session) -> Result<ListSigner> {
     let bytes = read_file(file, &session.limits)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
+    let now = crate::remote_keys::now();
     let parse = |passphrase: Option<&[u8]>| {
         ListSigner::parse(&bytes, passphrase, now, &session.limits).map_err(|error| error.in_file(file))
     };

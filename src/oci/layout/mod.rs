@@ -184,18 +184,16 @@ impl Layout {
 
 impl BlobSource for Layout {
     fn document(&self, reference: &Reference, limits: &Limits, monitor: &Monitor) -> Result<RawDocument> {
-        let entry = match reference {
-            Reference::Tag(tag) => Some(self.find(Some(tag.as_str()))?),
-            Reference::Digest(_) => None,
-        };
-        let digest = match reference {
-            Reference::Digest(digest) => *digest,
-            Reference::Tag(_) => entry.map_or_else(|| Digest::of(b""), |entry| entry.digest),
+        let (digest, media_type) = match reference {
+            Reference::Tag(tag) => {
+                let entry = self.find(Some(tag.as_str()))?;
+                (entry.digest, Some(entry.media_type.as_str()))
+            }
+            Reference::Digest(digest) => (*digest, None),
         };
         let unsized_descriptor = Descriptor::new(String::new(), digest, 0);
         let reader = self.blob(&unsized_descriptor, monitor)?;
         let bytes = read_small(reader, "the manifest", limits)?;
-        let media_type = entry.map(|entry| entry.media_type.as_str());
         RawDocument::verified(bytes, &Reference::Digest(digest), media_type, limits)
     }
 

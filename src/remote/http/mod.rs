@@ -24,6 +24,7 @@ mod spki;
 mod tls;
 mod url;
 
+pub(crate) use deadline::POLL_INTERVAL;
 pub use options::{ClientOptions, Proxy};
 pub(crate) use proxy::base64;
 pub use request::{Method, Request};

@@ -4,20 +4,13 @@
 //! The reader's end comes only after the writing ended well. Dropping the reader cancels the writing and waits for it.
 
 use std::io::{self, Read, Write};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
+use crossbeam_channel::{SendTimeoutError, Sender, bounded};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::progress::{Cancel, Monitor};
-
-/// Bytes that are handed over at once.
-const CHUNK_BYTES: usize = 256 << 10;
-/// How many chunks may wait for the reader.
-const MAX_CHUNKS: usize = 8;
-/// How often either side checks for cancellation.
-const POLL_INTERVAL: Duration = Duration::from_millis(100);
+use crate::remote::http::POLL_INTERVAL;
+use crate::remote::thread_reader::{CHUNK_BYTES, MAX_CHUNKS, Message, ThreadReader};
 
 /// Runs `write` on a thread of its own and returns a reader of what it writes. `stop` must end it; `monitor` cancels
 /// the reader.
@@ -33,17 +26,13 @@ pub(super) fn piped(
         // Nobody reads any more; there is nobody to tell.
         let _ = full.send(end);
     });
-    let (thread, failed) = match thread {
-        Ok(thread) => (Some(thread), None),
-        Err(error) => (None, Some(Error::io("a thread for the conversion can't be started", error))),
-    };
-    PipeReader { chunks: Some(chunks), chunk: Vec::new(), at: 0, failed, stop, monitor, thread }
+    ThreadReader::new(thread, "a thread for the conversion can't be started", chunks, None, (stop, monitor))
 }
 
 /// The writing side. What is not flushed when it is dropped is lost.
 pub(super) struct PipeWriter {
     /// Chunks in order, then the end or an error.
-    full: Sender<Result<Option<Vec<u8>>>>,
+    full: Sender<Message>,
     chunk: Vec<u8>,
     stop: Cancel,
 }
@@ -83,61 +72,12 @@ impl Drop for PipeWriter {
     }
 }
 
-/// The reading side.
-struct PipeReader {
-    /// `None` after the end or an error.
-    chunks: Option<Receiver<Result<Option<Vec<u8>>>>>,
-    chunk: Vec<u8>,
-    at: usize,
-    failed: Option<Error>,
-    stop: Cancel,
-    monitor: Monitor,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Read for PipeReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.at == self.chunk.len() {
-            if let Some(error) = self.failed.take() {
-                return Err(error.into());
-            }
-            let Some(chunks) = &self.chunks else { return Ok(0) };
-            match chunks.recv_timeout(POLL_INTERVAL) {
-                Ok(Ok(Some(chunk))) => (self.chunk, self.at) = (chunk, 0),
-                Ok(Ok(None)) => self.chunks = None,
-                Ok(Err(error)) => {
-                    self.chunks = None;
-                    return Err(error.into());
-                }
-                Err(RecvTimeoutError::Timeout) => self.monitor.check()?,
-                // The thread panicked.
-                Err(RecvTimeoutError::Disconnected) => return Err(io::ErrorKind::BrokenPipe.into()),
-            }
-        }
-        let rest = self.chunk.get(self.at..).unwrap_or_default();
-        let count = rest.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&rest[..count]);
-        self.at += count;
-        Ok(count)
-    }
-}
-
-impl Drop for PipeReader {
-    fn drop(&mut self) {
-        self.stop.cancel();
-        self.chunks = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
     use super::*;
-    use crate::error::ErrorKind;
+    use crate::error::{Error, ErrorKind};
 
     #[test]
     fn everything_that_is_written_is_read() {

@@ -11,20 +11,18 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use super::repository::OciRepository;
 use crate::error::{Error, Result};
 use crate::format::nameless;
 use crate::oci::Descriptor;
 use crate::progress::{Cancel, Monitor};
+use crate::remote::http::POLL_INTERVAL;
 
 /// How many blobs are fetched at once. More connections to one registry rarely are faster.
 const THREADS: usize = 4;
 /// Bytes that are written at once.
 const BUFFER_BYTES: usize = 256 << 10;
-/// How often a waiting reader checks for cancellation.
-const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Blobs on their way.
 #[derive(Clone)]

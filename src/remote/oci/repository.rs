@@ -202,7 +202,9 @@ impl BlobSource for OciRepository {
             .map_err(|error| error.context(self.shown(reference)))?;
         // For a tag this is the only other thing that the registry says of the bytes. Text that is no digest says
         // nothing.
-        if let Some(Ok(told)) = told.map(|text| text.parse::<Digest>()) {
+        if let Some(Ok(told)) = told.map(|text| text.parse::<Digest>())
+            && told != document.descriptor.digest
+        {
             RawDocument::verified(document.bytes.clone(), &told.into(), None, limits)
                 .map_err(|error| error.context(self.shown(reference)))?;
         }

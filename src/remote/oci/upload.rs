@@ -195,8 +195,7 @@ impl OciRepository {
         monitor: &Monitor,
     ) -> Result<Sent> {
         let length = range.end - range.start;
-        let body = ChunkReader { reader, left: length, total, monitor, failed: None };
-        let mut body = body;
+        let mut body = ChunkReader { reader, left: length, total, monitor, failed: None };
         let request = Request::new(Method::Patch, location)
             .header("content-range", format!("{}-{}", range.start, range.end - 1))
             .stream("application/octet-stream", Some(length), &mut body)

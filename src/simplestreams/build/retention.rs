@@ -8,9 +8,9 @@ use std::path::Path;
 use super::scan::{FoundProduct, directory_of};
 use super::{BuildOptions, skip};
 use crate::atomic;
-use crate::error::{Error, ErrorKind, Result};
-use crate::simplestreams::document::{self, Retired};
-use crate::simplestreams::tree::{IMAGES, PRIVATE, TreeWriter, fail};
+use crate::error::Result;
+use crate::simplestreams::document::Retired;
+use crate::simplestreams::tree::{IMAGES, TreeWriter, fail};
 
 /// Where withdrawn versions are recorded, below the private directory.
 const RETIRED_VERSIONS: &str = "retired-versions.json";
@@ -47,7 +47,7 @@ impl TreeWriter {
         let products = self.tree.products()?;
         let versions = products.products.values().flat_map(|product| product.versions.values());
         let listed: BTreeSet<String> = versions.filter_map(directory_of).collect();
-        let old = self.retired_versions();
+        let old = self.noted(RETIRED_VERSIONS);
         let (mut left, mut removed) = (Retired::new(), Vec::new());
         for product in found {
             let out = out(product, options.retain_builds, options.retain_days, now);
@@ -80,18 +80,9 @@ impl TreeWriter {
             remove(&root, path)?;
         }
         if left != old {
-            let text = serde_json::to_vec(&left)
-                .map_err(|error| Error::new(ErrorKind::Io, "what was withdrawn can't be noted").with_source(error))?;
-            self.replace(&format!("{PRIVATE}/{RETIRED_VERSIONS}"), &text)?;
+            self.note(RETIRED_VERSIONS, &left)?;
         }
         Ok(removed)
-    }
-
-    /// The withdrawn versions, and when each left the list. Best effort: a lost record makes them wait once more.
-    fn retired_versions(&self) -> Retired {
-        let path = self.tree.root.join(PRIVATE).join(RETIRED_VERSIONS);
-        let text = document::read(&path, &self.tree.options.limits).ok();
-        text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
     }
 }
 

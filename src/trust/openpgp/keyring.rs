@@ -8,7 +8,7 @@ use pgp::composed::{ArmorOptions, Deserializable, SignedPublicKey};
 use pgp::packet::{Packet, PacketParser};
 use pgp::types::KeyDetails;
 
-use super::usable;
+use super::{is_packets, shown, usable};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 
@@ -119,8 +119,7 @@ impl Keyring {
 
 /// The binary packets of a file: itself, or of each of its armored blocks.
 pub(super) fn blocks(bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
-    // Every packet begins with a byte whose first bit is set, and no text does.
-    if bytes.first().is_some_and(|byte| byte & 0x80 != 0) {
+    if is_packets(bytes) {
         return Ok(vec![bytes.to_vec()]);
     }
     let text = std::str::from_utf8(bytes).map_err(|_| Error::malformed("it is neither an armored nor a binary key"))?;
@@ -161,6 +160,5 @@ fn refuse_secrets(packets: &[u8]) -> Result<()> {
 /// The error for a key that the crate can't read or write.
 #[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
 pub(super) fn unreadable(error: pgp::errors::Error) -> Error {
-    let shown: String = error.to_string().chars().filter(|character| !character.is_control()).take(200).collect();
-    Error::malformed(format!("the OpenPGP key can't be used: {shown}"))
+    Error::malformed(format!("the OpenPGP key can't be used: {}", shown(&error)))
 }

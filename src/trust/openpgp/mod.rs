@@ -24,10 +24,13 @@ pub use keyring::Keyring;
 pub use secret::SecretKey;
 pub use verify::GoodSignature;
 
+use super::list_keys::{CLOCK_SKEW, is_packets};
 use crate::error::{Error, ErrorKind};
 
-/// How far the clock of a signer may be ahead of ours, in seconds: a day.
-const CLOCK_SKEW: i64 = 24 * 3600;
+/// An error of the crate, short and without characters that change how it is shown.
+fn shown(error: &pgp::errors::Error) -> String {
+    error.to_string().chars().filter(|character| !character.is_control()).take(200).collect()
+}
 
 /// The error for a document that no pinned key vouches for.
 fn refused(what: impl Into<String>) -> Error {

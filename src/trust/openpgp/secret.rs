@@ -8,7 +8,7 @@ use pgp::packet::{SignatureConfig, SignatureType, Subpacket, SubpacketData};
 use pgp::types::{KeyDetails, KeyVersion, Password, SigningKey, Timestamp};
 
 use super::keyring::{Keyring, blocks, unreadable};
-use super::usable;
+use super::{shown, usable};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 
@@ -197,6 +197,5 @@ fn config<K: SigningKey>(key: &K, kind: SignatureType, now: i64) -> Result<Signa
 
 /// The error for a signature that could not be made.
 fn unsigned(error: &pgp::errors::Error) -> Error {
-    let shown: String = error.to_string().chars().filter(|character| !character.is_control()).take(200).collect();
-    Error::malformed(format!("the OpenPGP key can't sign: {shown}"))
+    Error::malformed(format!("the OpenPGP key can't sign: {}", shown(error)))
 }

@@ -6,7 +6,7 @@ use pgp::types::KeyDetails;
 
 use super::keyring::Keyring;
 use super::usable::{self, Key, made};
-use super::{CLOCK_SKEW, armor, cleartext, refused};
+use super::{CLOCK_SKEW, armor, cleartext, is_packets, refused, shown};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 
@@ -54,7 +54,7 @@ impl Keyring {
         if signature.len() as u64 > limits.signature {
             return Err(Error::limit("signature", limits.signature, "the size of the signatures in bytes"));
         }
-        let is_binary = signature.first().is_some_and(|byte| byte & 0x80 != 0);
+        let is_binary = is_packets(signature);
         let signatures = if is_binary {
             packets(signature, limits)?
         } else {
@@ -151,9 +151,7 @@ fn packets(bytes: &[u8], limits: &Limits) -> Result<Vec<Signature>> {
             Ok(Packet::Signature(signature)) => found.push(signature),
             Ok(_) => return Err(Error::malformed("the signature holds packets that are no signatures")),
             Err(error) => {
-                let shown: String =
-                    error.to_string().chars().filter(|character| !character.is_control()).take(200).collect();
-                return Err(Error::malformed(format!("the signature can't be read: {shown}")));
+                return Err(Error::malformed(format!("the signature can't be read: {}", shown(&error))));
             }
         }
         // Each costs a pass over the document.
