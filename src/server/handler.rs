@@ -56,8 +56,8 @@ pub struct Handler {
     pub(crate) options: ServerOptions,
     /// Work in the background, and the listeners that are told about it.
     pub(crate) operations: Operations,
-    /// The other servers of the store; `None` if its catalog is that of one machine, an error if they can't be joined.
-    pub(crate) fleet: Result<Option<Arc<Fleet>>>,
+    /// Why the other servers of the store can't be joined, if they can't; `operations` knows them.
+    pub(crate) joined: Result<()>,
     /// The secrets that are valid now.
     pub(crate) tokens: TokenStore,
     /// Answers of the upstream, and what is fetched from it now.
@@ -80,15 +80,16 @@ pub struct Handler {
 impl Handler {
     /// A handler that serves `store`. It is usually shared with the listener in an [`Arc`].
     ///
-    /// Does no work: the store is first read when the first request comes, and the upstream is
-    /// first asked when a client asks for something that the store lacks.
+    /// Does no work, except for a catalog with shared records: then a thread begins that hears of the other servers. The
+    /// store is first read when the first request comes, and the upstream is first asked when a client asks for
+    /// something that the store lacks.
     #[must_use]
     pub fn new(store: Store, options: ServerOptions) -> Self {
         let operations = Operations::default();
         let notes = Arc::default();
-        let fleet = Fleet::join(&store, &operations, &notes);
+        let joined = Fleet::join(&store, &operations, &notes);
         Self {
-            fleet,
+            joined,
             store,
             options,
             // The token store ends the operation of a token that was used, so it needs the same
@@ -118,7 +119,7 @@ impl Handler {
     pub fn handle(&self, request: Request) -> Response {
         let response = routes::dispatch(self, request);
         if response.status == http::StatusCode::ACCEPTED
-            && let Ok(Some(fleet)) = &self.fleet
+            && let Some(fleet) = self.operations.fleet()
         {
             // The client asks for its operation next, perhaps another server.
             fleet.flush();
@@ -144,7 +145,7 @@ impl Handler {
         self.operations.stop();
         self.upstream_cache.stop();
         self.operations.settle(CLEANUP_TIMEOUT);
-        if let Ok(Some(fleet)) = &self.fleet {
+        if let Some(fleet) = self.operations.fleet() {
             fleet.stop();
         }
     }

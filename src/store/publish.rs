@@ -19,11 +19,12 @@ impl ImportOptions {
     /// # Errors
     /// `InvalidInput` for a property that metadata cannot have.
     pub fn recorded(&self, packing: &PackOptions) -> Result<serde_json::Value> {
-        let mut packing = packing.clone();
-        for (key, value) in self.given_properties().iter() {
-            packing = packing.property(key, value)?;
-        }
-        Ok(packing.recorded(None))
+        Ok(self.packing(packing)?.recorded(None))
+    }
+
+    /// What is packed with these options: their properties go into its metadata.
+    fn packing(&self, packing: &PackOptions) -> Result<PackOptions> {
+        self.given_properties().iter().try_fold(packing.clone(), |packing, (key, value)| packing.property(key, value))
     }
 }
 
@@ -71,11 +72,7 @@ impl Store {
         packing: &PackOptions,
         options: &ImportOptions,
     ) -> Result<(StoredImage, Written)> {
-        self.preflight(options)?;
-        let mut packing = packing.clone();
-        for (key, value) in options.given_properties().iter() {
-            packing = packing.property(key, value)?;
-        }
+        let packing = options.packing(packing)?;
         self.import_encoded(options, |sink| pack_to(rootfs, sink, &packing))
     }
 

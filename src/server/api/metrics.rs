@@ -177,14 +177,14 @@ pub(crate) fn is_alive(_: &Handler, _: Call<'_>) -> Response {
 ///
 /// Answers 200 or 503, to everybody: load balancers have no certificate.
 pub(crate) fn health(handler: &Handler, _: Call<'_>) -> Response {
-    // Looks for an image that can't exist: the cost does not depend on the number of images.
-    if handler.fleet.is_err() {
+    if handler.joined.is_err() {
         return Response::text(
             StatusCode::SERVICE_UNAVAILABLE,
             "text/plain; charset=utf-8",
             "the other servers of the store can't be joined\n",
         );
     }
+    // Looks for an image that can't exist: the cost does not depend on the number of images.
     let (status, text) = match handler.store.image(&Fingerprint::of(b"health")) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             (StatusCode::SERVICE_UNAVAILABLE, "the store can't be read\n")

@@ -121,22 +121,24 @@ impl Events {
     /// none. The requestor is the SHA-256 of the client's certificate, or empty for an untrusted
     /// client that caused a download.
     ///
-    /// `share` gets the event for the listeners of other servers.
+    /// `share` takes the event to the listeners of other servers, where there can be some.
     pub(super) fn lifecycle(
         &self,
         action: &str,
         source: &str,
         context: &Value,
         client: &Client,
-        share: impl FnOnce(&Value),
+        share: Option<&dyn Fn(&Value)>,
     ) {
         let requestor = match client {
             Client::Trusted(certificate) => json!({"username": certificate.to_string(), "protocol": "tls"}),
             Client::Untrusted => json!({"username": "", "protocol": ""}),
         };
-        let metadata = json!({"action": action, "source": source, "context": context, "requestor": requestor, "project": "default"});
-        share(&metadata);
-        self.tell(|kinds| kinds.lifecycle, "lifecycle", || metadata);
+        let metadata = || json!({"action": action, "source": source, "context": context, "requestor": requestor, "project": "default"});
+        if let Some(share) = share {
+            share(&metadata());
+        }
+        self.tell(|kinds| kinds.lifecycle, "lifecycle", metadata);
     }
 
     /// Publishes what happened at another server.

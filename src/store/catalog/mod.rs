@@ -153,8 +153,8 @@ pub trait Catalog: Send + Sync {
     /// it conflicted with others too often; those of `work`; see [`Catalog`].
     fn write(&self, work: &mut dyn FnMut(&mut dyn Transaction) -> Result<()>) -> Result<()>;
 
-    /// Returns the records by which the servers of this store coordinate; `None` for a catalog that one machine uses,
-    /// whose servers need none.
+    /// Returns the records by which the servers of this store coordinate; `None` for a catalog that has none:
+    /// then each server is on its own.
     fn shared_records(&self) -> Option<&dyn SharedRecords> {
         None
     }

@@ -32,6 +32,10 @@ pub(super) fn list(handler: &Handler, request: &Request, address: &Address) -> R
         Err(error) => return answer::error(&error, request.is_trusted()),
     };
     let row = move |alias: &Alias, target: &AliasTarget| {
+        // A list of paths without a filter needs no objects.
+        if filter.is_none() && !recursive {
+            return Some(json!(location(&alias.name)));
+        }
         let object = object(alias, &target.fingerprint, target.image_type);
         let holds = filter.as_ref().is_none_or(|filter| filter.holds(&object));
         holds.then(|| if recursive { object } else { json!(location(&alias.name)) })

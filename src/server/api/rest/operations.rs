@@ -58,6 +58,11 @@ pub(super) fn list(handler: &Handler, address: &Address) -> Response {
         // A list is shown on screens and in logs more often than one operation.
         operation.metadata.remove("secret");
         let status = operation.status.to_lowercase();
+        // A list of paths without a filter needs no objects.
+        if filter.is_none() && !objects {
+            by_status.entry(status).or_default().push(json!(location(&operation.id)));
+            continue;
+        }
         let object = json!(operation);
         if filter.as_ref().is_none_or(|filter| filter.holds(&object)) {
             let value = if objects { object } else { json!(location(&operation.id)) };

@@ -95,8 +95,13 @@ pub(crate) struct SharedOperation {
 impl SharedOperation {
     /// Whether its state is final.
     pub(crate) fn is_over(&self) -> bool {
-        self.operation.status_code >= 200
+        is_over(&self.operation)
     }
+}
+
+/// Whether the state of an operation is final, by its number in the API.
+fn is_over(operation: &rest::Operation) -> bool {
+    operation.status_code >= 200
 }
 
 /// The servers of one store, as one of them sees them.
@@ -116,15 +121,15 @@ impl std::fmt::Debug for Fleet {
 }
 
 impl Fleet {
-    /// Joins the servers of `store`; `None` if its catalog has no shared records.
+    /// Joins the servers of `store`, if its catalog has shared records, and lets `operations` know them.
     ///
     /// Begins a thread, which [`stop`](Self::stop) ends.
     ///
     /// # Errors
     /// `Io` when the machine gives no random numbers or no thread.
-    pub(crate) fn join(store: &Store, operations: &Operations, notes: &Arc<Notes>) -> Result<Option<Arc<Self>>> {
+    pub(crate) fn join(store: &Store, operations: &Operations, notes: &Arc<Notes>) -> Result<()> {
         if store.shared_records().is_none() {
-            return Ok(None);
+            return Ok(());
         }
         let mut bytes = [0; 8];
         random(&mut bytes)?;
@@ -142,7 +147,7 @@ impl Fleet {
             .spawn(move || worker::run(&own, &operations, &notes))
             .map_err(|error| Error::io("the thread that speaks to other servers can't be started", error))?;
         *fleet.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
-        Ok(Some(fleet))
+        Ok(())
     }
 
     /// The records of the catalog.

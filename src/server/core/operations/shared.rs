@@ -114,11 +114,8 @@ impl Operations {
 
     /// Publishes that `action` happened to `source` to the listeners of all servers.
     pub(crate) fn lifecycle(&self, action: &str, source: &str, context: &serde_json::Value, client: &Client) {
-        self.events().lifecycle(action, source, context, client, |event| {
-            if let Some(fleet) = self.fleet() {
-                fleet.publish(event);
-            }
-        });
+        let share = self.fleet().map(|fleet| |event: &serde_json::Value| fleet.publish(event));
+        self.events().lifecycle(action, source, context, client, share.as_ref().map(|share| share as &dyn Fn(&_)));
     }
 
     /// An operation of this server as others see it, with the digest of the secret that opens it.
