@@ -83,7 +83,8 @@ valgrind_() {
   libraries=("$target/debug/liblxd_image_ffi.a")
   compile_programs
   # What is "possibly" lost are std's own pointers into the middle of what they own.
-  programs valgrind --quiet --leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite --error-exitcode=9
+  # The stacks of what is suppressed are deep.
+  programs valgrind --quiet --suppressions="$here/valgrind.supp" --num-callers=40 --leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite --error-exitcode=9
 }
 
 thread() {
