@@ -40,6 +40,10 @@ pub mod upload {
     pub const ALIASES: &str = "aliases";
     /// The secret that was issued for this upload.
     pub const SECRET: &str = "secret";
+    /// The name of an upload in parts that is the body. Only servers with [`PARTS_EXTENSION`] know it.
+    pub const PARTS: &str = "parts";
+    /// The API extension of servers that take uploads in parts: lxd-image's own.
+    pub const PARTS_EXTENSION: &str = "lxd_image_upload_parts";
     /// The type of the image. Optional.
     pub const TYPE: &str = "type";
 

@@ -175,6 +175,10 @@ pub(crate) const ROUTES: &[Route] = &[
     route(Patch, "/1.0/images/aliases/{name...}", Trusted, rest::edit_alias),
     route(Post, "/1.0/images/aliases/{name...}", Trusted, rest::rename_alias),
     route(Delete, "/1.0/images/aliases/{name...}", Trusted, rest::delete_alias),
+    // The body of an upload in parts, by a name that the client chose.
+    route(Read, "/1.0/images/uploads/{name}", Trusted, rest::get_upload),
+    route(Patch, "/1.0/images/uploads/{name}", Trusted, rest::append_to_upload),
+    route(Delete, "/1.0/images/uploads/{name}", Trusted, rest::delete_upload),
     route(Read, "/1.0/images/{fingerprint}", ImageToken, rest::get_image),
     route(Put, "/1.0/images/{fingerprint}", Trusted, rest::edit_image),
     route(Patch, "/1.0/images/{fingerprint}", Trusted, rest::edit_image),

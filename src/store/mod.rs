@@ -88,6 +88,8 @@ mod lock;
 mod migrate;
 mod objects;
 mod open;
+#[cfg(feature = "server")]
+mod parts;
 mod prune;
 mod publish;
 mod rebuild;
@@ -127,6 +129,8 @@ pub use image::{Alias, AliasTarget, ETag, ImageObjects, StoredImage, UpdateSourc
 pub use import::ImportOptions;
 pub use migrate::MigrateReport;
 pub use open::{OpenedImage, Store, StoreOptions};
+#[cfg(feature = "server")]
+pub(crate) use parts::{Appended, PartialUpload, PartsReader};
 pub use prune::{PruneOptions, Pruned, Removed};
 pub use publish::ImportSink;
 pub use refresh::{Newest, RefreshOptions, RefreshSource, Refreshed};

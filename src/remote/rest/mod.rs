@@ -7,6 +7,7 @@
 //! | `image_entry.rs` | one image in a response, read leniently |
 //! | `split_export.rs` | downloads of an image in two files |
 //! | `edit.rs`, `upload.rs`, `trust.rs` | changes, for which the server must trust this client |
+//! | `parts.rs` | uploads that go on where they broke |
 //!
 //! The types of the wire are in [`protocol::rest`](crate::protocol::rest). Requests that only read are retried; requests that
 //! change something are sent once, since a lost response doesn't tell whether they took effect.
@@ -14,6 +15,7 @@
 mod calls;
 mod edit;
 mod image_entry;
+mod parts;
 mod split_export;
 #[cfg(feature = "trust")]
 mod statements;

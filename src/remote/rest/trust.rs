@@ -6,6 +6,7 @@ use serde_json::json;
 use super::Lxd;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Monitor;
+use crate::protocol::rest::Server;
 use crate::remote::http::{Method, Request};
 
 impl Lxd {
@@ -34,8 +35,14 @@ impl Lxd {
     /// # Errors
     /// `Remote` when it does not; those of [`server`](Self::server).
     pub fn require_trust(&self, monitor: &Monitor) -> Result<()> {
-        if self.server(monitor)?.auth == "trusted" {
-            return Ok(());
+        self.trusting_server(monitor).map(|_| ())
+    }
+
+    /// The description of the server, if it trusts this client.
+    pub(super) fn trusting_server(&self, monitor: &Monitor) -> Result<Server> {
+        let server = self.server(monitor)?;
+        if server.auth == "trusted" {
+            return Ok(server);
         }
         Err(Error::remote(format!(
             "{} does not trust this client, and takes images only from those it does",

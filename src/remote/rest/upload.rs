@@ -4,14 +4,16 @@
 //! their last alias. Everything that can be refused is checked before the first byte is sent. The body is streamed from the
 //! store; the server computes the digest itself, and its result is compared with the fingerprint.
 
-use std::io::{self, Cursor, Read};
+use std::collections::VecDeque;
+use std::io::{self, Read};
 
 use serde_json::json;
 
 use super::Lxd;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{Fingerprint, Hasher};
 use crate::format::ImageType;
+use crate::io::{Blob, ReadAt};
 use crate::metadata::Properties;
 use crate::omissions::Omitted;
 use crate::progress::{Monitor, Phase};
@@ -20,6 +22,10 @@ use crate::protocol::multipart::Form;
 use crate::protocol::rest::{self, Operation, upload};
 use crate::remote::http::{Method, Request};
 use crate::store::{Alias, Edit, OpenedImage, StoredImage};
+
+/// Uploads from this size on, in bytes, are in parts from the beginning. Smaller ones are only after a first try broke:
+/// a server copies the bytes of parts once more.
+const PARTS_FROM: u64 = 256 << 20;
 
 /// Options of [`Lxd::upload`].
 ///
@@ -116,14 +122,16 @@ impl UploadOptions {
 impl Lxd {
     /// Copies an image of a store, with its properties, to this server, which must trust this client.
     ///
-    /// An image that the server has already gets what the options ask for, and its bytes are not sent.
+    /// An image that the server has already gets what the options ask for, and its bytes are not sent. A server of this
+    /// library keeps what arrived of an upload that breaks: it goes on from there, also in a later call.
     ///
     /// # Errors
     /// `Remote` where the server does not trust this client, or refuses; `AlreadyExists` for an alias that is taken; `Mismatch` when another digest arrived;
     /// those of [`server`](Self::server); `Cancelled`.
     pub fn upload(&self, image: &OpenedImage, options: &UploadOptions) -> Result<()> {
         let (about, monitor) = (image.image(), &options.monitor);
-        self.require_trust(monitor)?;
+        let server = self.trusting_server(monitor)?;
+        let takes_parts = server.api_extensions.iter().any(|name| name == upload::PARTS_EXTENSION);
         let aliases = options.all_aliases(about);
         let mut taken = Vec::new();
         for alias in &aliases {
@@ -142,7 +150,7 @@ impl Lxd {
             }
             Ok(there) => self.update_existing(&self.stored(&there, monitor)?, options)?,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.send_image(image, options)?;
+                self.send_image(image, options, takes_parts)?;
                 self.send_expiry(about, monitor);
             }
             Err(error) => return Err(error),
@@ -215,7 +223,7 @@ impl Lxd {
         if self.secret.is_none() {
             return Err(Error::invalid(format!("an image is sent to {} with a secret of its owner", self.base)));
         }
-        self.send_image(image, &UploadOptions::new().monitor(monitor.clone()))
+        self.send_image(image, &UploadOptions::new().monitor(monitor.clone()), false)
     }
 
     /// Creates an alias, or moves one that exists.
@@ -233,12 +241,35 @@ impl Lxd {
     }
 
     /// Sends the bytes, as one file or as a form of two, and waits until the server has published the image.
-    fn send_image(&self, image: &OpenedImage, options: &UploadOptions) -> Result<()> {
+    ///
+    /// To a server that takes parts, large images are sent in parts, and smaller ones after the first try broke.
+    fn send_image(&self, image: &OpenedImage, options: &UploadOptions, takes_parts: bool) -> Result<()> {
         let (about, monitor) = (image.image(), &options.monitor);
-        let source = image.source();
         let name = about.file_name.clone().unwrap_or_else(|| about.fingerprint.to_string());
-        let request = Request::new(Method::Post, &self.base.join("1.0/images")?);
-        let mut request = request.monitor(monitor);
+        let body = UploadBody::of(image, &name);
+        let headers = self.describe(about, &name, options)?;
+        let url = self.base.join("1.0/images")?;
+        let request = || {
+            let request = Request::new(Method::Post, &url);
+            headers.iter().fold(request, |request, (name, value)| request.header(name, value))
+        };
+        if !(takes_parts && body.is_large()) {
+            let reader = ProgressReader::new(body.reader(0, body.len()), 0, body.len(), monitor);
+            let whole = request().monitor(monitor).stream(body.content_type(), Some(body.len()), reader);
+            let done = self.send(whole, "image").and_then(|began| self.wait_for_operation(began, "image", monitor));
+            match done {
+                Err(error) if takes_parts && error.is_transient() => {}
+                done => return self.check_uploaded(&done?, &about.fingerprint),
+            }
+        }
+        match self.send_in_parts(&about.fingerprint, &body, &request, monitor)? {
+            Some(done) => self.check_uploaded(&done, &about.fingerprint),
+            None => Ok(()),
+        }
+    }
+
+    /// The headers that describe an image to be uploaded.
+    fn describe(&self, about: &StoredImage, name: &str, options: &UploadOptions) -> Result<Vec<(String, String)>> {
         let mut all = about.properties.clone();
         for (key, value) in options.properties.iter() {
             all.set(key, value)?;
@@ -246,7 +277,7 @@ impl Lxd {
         let properties = query(all.iter());
         let mut fields = vec![
             (upload::FINGERPRINT, about.fingerprint.to_string()),
-            (upload::FILE_NAME, name.clone()),
+            (upload::FILE_NAME, name.to_owned()),
             (upload::PUBLIC, options.public.to_string()),
             (upload::TYPE, about.image_type.name().to_owned()),
         ];
@@ -256,36 +287,8 @@ impl Lxd {
         if let Some(secret) = &self.secret {
             fields.push((upload::SECRET, secret.clone()));
         }
-        for (field, value) in fields {
-            for header in upload::header(field) {
-                request = request.header(header, value.clone());
-            }
-        }
-        let first = source.first.reader(monitor.cancel())?;
-        let request = match &source.second {
-            None => {
-                let body = ProgressReader::new(first, about.size, monitor);
-                request.stream("application/octet-stream", Some(about.size), body)
-            }
-            Some(second) => {
-                // A boundary must not occur in the files. The digest of the fingerprint of the files can't be in them but by chance.
-                let form = Form::new(Fingerprint::of(about.fingerprint.as_bytes()).to_string());
-                let rootfs = if about.image_type == ImageType::VirtualMachine { "rootfs.img" } else { "rootfs" };
-                let rootfs_name = about.rootfs_name.clone().unwrap_or_else(|| format!("{}.root", about.fingerprint));
-                let head = form.head(true, "metadata", &name);
-                let middle = form.head(false, rootfs, &rootfs_name);
-                let tail = form.tail();
-                let around = (head.len() + middle.len() + tail.len()) as u64;
-                let length = about.size.saturating_add(around);
-                let body =
-                    Cursor::new(head).chain(first).chain(Cursor::new(middle)).chain(second.reader(monitor.cancel())?);
-                let body = ProgressReader::new(body.chain(Cursor::new(tail)), length, monitor);
-                request.stream(&form.content_type(), Some(length), body)
-            }
-        };
-        let began = self.send(request, "image")?;
-        let done = self.wait_for_operation(began, "image", monitor)?;
-        self.check_uploaded(&done, &about.fingerprint)
+        let spelled = |(field, value): (&str, String)| upload::header(field).map(|header| (header, value.clone()));
+        Ok(fields.into_iter().flat_map(spelled).collect())
     }
 
     /// Compares the fingerprint that the server computed with the one that was sent.
@@ -300,8 +303,123 @@ impl Lxd {
     }
 }
 
+/// The body of an upload, of which any part can be read.
+pub(super) struct UploadBody {
+    content_type: String,
+    pieces: Vec<Piece>,
+}
+
+enum Piece {
+    /// What stands around the files of a form.
+    Text(Vec<u8>),
+    File(Blob),
+}
+
+impl Piece {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Text(text) => text.len() as u64,
+            Self::File(file) => file.len(),
+        }
+    }
+}
+
+impl UploadBody {
+    /// The file of a unified image, or a form with the two of a split one. `name` is that of the first file.
+    fn of(image: &OpenedImage, name: &str) -> Self {
+        let about = image.image();
+        let (first, second) = image.files();
+        let Some(second) = second else {
+            return Self {
+                content_type: "application/octet-stream".to_owned(),
+                pieces: vec![Piece::File(first.clone())],
+            };
+        };
+        // A boundary must not occur in the files. The digest of the fingerprint of the files can't be in them but by chance.
+        let form = Form::new(Fingerprint::of(about.fingerprint.as_bytes()).to_string());
+        let rootfs = if about.image_type == ImageType::VirtualMachine { "rootfs.img" } else { "rootfs" };
+        let rootfs_name = about.rootfs_name.clone().unwrap_or_else(|| format!("{}.root", about.fingerprint));
+        let pieces = vec![
+            Piece::Text(form.head(true, "metadata", name)),
+            Piece::File(first.clone()),
+            Piece::Text(form.head(false, rootfs, &rootfs_name)),
+            Piece::File(second.clone()),
+            Piece::Text(form.tail()),
+        ];
+        Self { content_type: form.content_type(), pieces }
+    }
+
+    /// Whether it is worth being sent in parts at once.
+    fn is_large(&self) -> bool {
+        self.len() >= PARTS_FROM
+    }
+
+    /// A digest that is the same for the same bytes, so that another run of this program finds its upload. `image` stands
+    /// for those of the files.
+    pub(super) fn digest(&self, image: &Fingerprint) -> Fingerprint {
+        let mut hasher = Hasher::new();
+        hasher.update(image.as_bytes());
+        for piece in &self.pieces {
+            hasher.update(&piece.len().to_be_bytes());
+            if let Piece::Text(text) = piece {
+                hasher.update(text);
+            }
+        }
+        hasher.finish()
+    }
+
+    pub(super) fn content_type(&self) -> &str {
+        &self.content_type
+    }
+
+    /// The number of bytes.
+    pub(super) fn len(&self) -> u64 {
+        self.pieces.iter().fold(0, |sum, piece| sum.saturating_add(piece.len()))
+    }
+
+    /// Reads `length` bytes from `offset` on.
+    pub(super) fn reader(&self, offset: u64, length: u64) -> Pieces<'_> {
+        let (mut skip, mut left) = (offset, length);
+        let mut readers: VecDeque<Box<dyn Read + Send + '_>> = VecDeque::new();
+        for piece in &self.pieces {
+            let here = piece.len().saturating_sub(skip).min(left);
+            if here > 0 {
+                readers.push_back(match piece {
+                    Piece::Text(text) => Box::new(text_from(text, skip, here)),
+                    Piece::File(file) => Box::new(file.reader_from(skip, here)),
+                });
+            }
+            skip = skip.saturating_sub(piece.len());
+            left -= here;
+        }
+        Pieces(readers)
+    }
+}
+
+/// A part of a text as a reader.
+fn text_from(text: &[u8], start: u64, length: u64) -> &[u8] {
+    let at = |place: u64| usize::try_from(place).map_or(text.len(), |place| place.min(text.len()));
+    text.get(at(start)..at(start.saturating_add(length))).unwrap_or_default()
+}
+
+/// Several readers, one after the other.
+pub(super) struct Pieces<'a>(VecDeque<Box<dyn Read + Send + 'a>>);
+
+impl Read for Pieces<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while let Some(piece) = self.0.front_mut() {
+            let count = piece.read(out)?;
+            if count > 0 || out.is_empty() {
+                return Ok(count);
+            }
+            self.0.pop_front();
+        }
+        Ok(0)
+    }
+}
+
 /// A reader that reports how much of a body was sent.
-struct ProgressReader<'a, R> {
+pub(super) struct ProgressReader<'a, R> {
     inner: R,
     done: u64,
     total: u64,
@@ -309,9 +427,9 @@ struct ProgressReader<'a, R> {
 }
 
 impl<'a, R: Read> ProgressReader<'a, R> {
-    /// A reader that reports to the monitor; `total` is the length of the body in bytes.
-    fn new(inner: R, total: u64, monitor: &'a Monitor) -> Self {
-        Self { inner, done: 0, total, monitor }
+    /// A reader that reports to the monitor; `done` bytes of `total` were sent before.
+    pub(super) fn new(inner: R, done: u64, total: u64, monitor: &'a Monitor) -> Self {
+        Self { inner, done, total, monitor }
     }
 }
 
@@ -321,5 +439,29 @@ impl<R: Read> Read for ProgressReader<'_, R> {
         self.done = self.done.saturating_add(count as u64);
         self.monitor.report(Phase::Upload, self.done, Some(self.total))?;
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+
+    #[test]
+    fn body_is_read_from_any_offset() {
+        let text = |text: &str| Piece::Text(text.as_bytes().to_vec());
+        let file = |text: &str| Piece::File(Blob::from(text.as_bytes().to_vec()));
+        let pieces = vec![text("head"), file("metadata"), text(""), file("rootfs"), text("tail")];
+        let body = UploadBody { content_type: String::new(), pieces };
+        let whole = "headmetadatarootfstail";
+        assert_eq!(body.len(), whole.len() as u64);
+        for start in 0..whole.len() {
+            for end in start..=whole.len() {
+                let mut found = String::new();
+                body.reader(start as u64, (end - start) as u64).read_to_string(&mut found).unwrap();
+                assert_eq!(found, &whole[start..end]);
+            }
+        }
     }
 }

@@ -78,6 +78,11 @@ impl Notes {
         self.tell(&format_args!("the other servers of this store are not told of changes for now: {error}"));
     }
 
+    /// Reports that the parts of a finished upload are still there. They take up space until a sweep.
+    pub(crate) fn parts_remain(&self, error: &Error) {
+        self.tell(&format_args!("the parts of a finished upload can't be removed now: {error}"));
+    }
+
     /// Reports what was left out of an image of the upstream.
     pub(crate) fn omitted(&self, omissions: &Omissions) {
         for omission in omissions.iter().take(MAX_LISTED) {

@@ -33,6 +33,16 @@ enum Uploader {
     Network(Option<IpAddr>),
 }
 
+impl Uploader {
+    /// The one behind a request.
+    fn of(request: &Request) -> Self {
+        match &request.client {
+            Client::Trusted(certificate) => Self::Certificate(*certificate),
+            Client::Untrusted => Self::Network(request.peer.map(network)),
+        }
+    }
+}
+
 /// What is known of one client.
 #[derive(Debug, Default)]
 struct Ledger {
@@ -42,12 +52,15 @@ struct Ledger {
     stored: BTreeMap<Fingerprint, u64>,
     /// Bytes of uploads that run.
     reserved: u64,
+    /// The uploads in parts that it has not finished, with the bytes that are there.
+    parts: BTreeMap<Fingerprint, u64>,
 }
 
 impl Ledger {
     /// Bytes that it has, and that it may come to have by what runs.
     fn bytes(&self) -> u64 {
-        self.stored.values().fold(self.reserved, |sum, size| sum.saturating_add(*size))
+        let kept = self.stored.values().chain(self.parts.values());
+        kept.fold(self.reserved, |sum, size| sum.saturating_add(*size))
     }
 }
 
@@ -98,11 +111,67 @@ impl Quotas {
         limits: &Limits,
         store: &Store,
     ) -> std::result::Result<UploadPermit, Refusal> {
-        let uploader = match &request.client {
-            Client::Trusted(certificate) => Uploader::Certificate(*certificate),
-            Client::Untrusted => Uploader::Network(request.peer.map(network)),
-        };
+        let uploader = Uploader::of(request);
         self.count(&uploader, limits.client_uploads, store.now())?;
+        self.reserve(uploader, announced, limits, store)
+    }
+
+    /// Begins to take a part of an upload, by its id, its offset and its length in bytes. Only the first part counts as
+    /// an upload.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub(crate) fn begin_part(
+        self: &Arc<Self>,
+        request: &Request,
+        (id, offset, length): (Fingerprint, u64, u64),
+        limits: &Limits,
+        store: &Store,
+    ) -> std::result::Result<UploadPermit, Refusal> {
+        let uploader = Uploader::of(request);
+        if offset == 0 {
+            self.count(&uploader, limits.client_uploads, store.now())?;
+        }
+        let permit = self.reserve(uploader, Some(length), limits, store)?;
+        // Another server may have taken the parts before.
+        permit.kept(id, offset);
+        Ok(permit)
+    }
+
+    /// Begins to import the parts of an upload, which was counted with its first part, as an image of `length` bytes.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin), but not for the number of uploads.
+    pub(crate) fn begin_import_of_parts(
+        self: &Arc<Self>,
+        request: &Request,
+        id: &Fingerprint,
+        length: u64,
+        limits: &Limits,
+        store: &Store,
+    ) -> std::result::Result<UploadPermit, Refusal> {
+        // They become the image, and are removed then.
+        self.forget_parts(&request.client, id);
+        self.reserve(Uploader::of(request), Some(length), limits, store)
+    }
+
+    /// Takes an upload in parts off the ledger of its client.
+    pub(crate) fn forget_parts(&self, client: &Client, id: &Fingerprint) {
+        let Client::Trusted(certificate) = client else { return };
+        let mut ledgers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ledger) = ledgers.get_mut(&Uploader::Certificate(*certificate)) {
+            ledger.parts.remove(id);
+        }
+    }
+
+    /// Reserves the bytes of what begins.
+    fn reserve(
+        self: &Arc<Self>,
+        uploader: Uploader,
+        announced: Option<u64>,
+        limits: &Limits,
+        store: &Store,
+    ) -> std::result::Result<UploadPermit, Refusal> {
         let space = store.staging_space()?;
         let (mut most, mut by_space) = (limits.upload, false);
         if let Some(space) = space.filter(|space| *space < most) {
@@ -140,6 +209,7 @@ impl Quotas {
         if ledgers.len() >= MAX_CLIENTS && !ledgers.contains_key(uploader) {
             ledgers.retain(|_, ledger| {
                 !ledger.stored.is_empty()
+                    || !ledger.parts.is_empty()
                     || ledger.reserved > 0
                     || ledger.begun.back().is_some_and(|at| now - at < HOUR)
             });
@@ -163,13 +233,21 @@ impl Quotas {
 
     /// Takes images off a ledger that are in the store no more, if the client needs the room.
     fn forget_removed(&self, uploader: &Uploader, most: u64, wanted: u64, store: &Store) -> Result<()> {
-        let stored: Vec<Fingerprint> = {
+        let (stored, parts): (Vec<Fingerprint>, Vec<Fingerprint>) = {
             let ledgers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             match ledgers.get(uploader) {
-                Some(ledger) if ledger.bytes().saturating_add(wanted) > most => ledger.stored.keys().copied().collect(),
+                Some(ledger) if ledger.bytes().saturating_add(wanted) > most => {
+                    (ledger.stored.keys().copied().collect(), ledger.parts.keys().copied().collect())
+                }
                 _ => return Ok(()),
             }
         };
+        let mut over = Vec::new();
+        for id in parts {
+            if store.partial_upload(&id)?.is_none() {
+                over.push(id);
+            }
+        }
         let mut gone = Vec::new();
         for fingerprint in stored {
             match store.image(&fingerprint) {
@@ -181,6 +259,7 @@ impl Quotas {
         let mut ledgers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(ledger) = ledgers.get_mut(uploader) {
             gone.iter().for_each(|fingerprint| _ = ledger.stored.remove(fingerprint));
+            over.iter().for_each(|id| _ = ledger.parts.remove(id));
         }
         Ok(())
     }
@@ -192,6 +271,16 @@ impl UploadPermit {
         let mut ledgers = self.quotas.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(ledger) = ledgers.get_mut(&self.uploader) {
             ledger.stored.insert(image.fingerprint, image.size);
+        }
+    }
+}
+
+impl UploadPermit {
+    /// Records that this many bytes of an upload in parts are there.
+    pub(crate) fn kept(&self, id: Fingerprint, bytes: u64) {
+        let mut ledgers = self.quotas.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ledger) = ledgers.get_mut(&self.uploader).filter(|_| bytes > 0) {
+            ledger.parts.insert(id, bytes);
         }
     }
 }

@@ -10,6 +10,7 @@ mod lxd;
 mod mirrored_types;
 mod oci;
 mod odd_lists;
+mod parts;
 mod peers;
 mod proxies;
 pub(crate) mod server;

@@ -21,6 +21,7 @@ mod listing;
 mod odd;
 mod operations;
 mod page;
+mod parts;
 pub(crate) mod pulling;
 mod reading;
 mod redirecting;

@@ -3,6 +3,8 @@
 //!
 //! A client that finds an extension may rely on all of it, so one that is half there is not claimed.
 
+use crate::protocol::rest::upload;
+
 /// An extension of the API, and whether this server claims it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -44,6 +46,10 @@ pub(crate) const EXTENSIONS: &[ApiExtension] = &[
     yes("image_template_permissions", "`uid`, `gid` and `mode` of rules are kept; `template apply` obeys them"),
     yes("image_restriction_privileged", "`requirements.privileged` is kept and explained"),
     yes("image_restriction_nesting", "`requirements.nesting` is kept and explained"),
+    yes(
+        upload::PARTS_EXTENSION,
+        "this server's own: `/1.0/images/uploads/NAME`, and the header `X-LXD-parts` of an upload",
+    ),
     no(
         "image_registries",
         "answered for reading, by the server's own remotes; a client that finds the extension copies by registries only, \

@@ -11,6 +11,7 @@
 //! | `images`, `aliases`, `operations`, `events` | reads |
 //! | `images_write`, `aliases_write` | edits, deletions, tokens, refresh, push |
 //! | `upload`, `upload_headers`, `body` | an image as the body of a request |
+//! | `parts` | such a body in parts |
 //! | `registries` | the servers that images can be fetched from |
 //! | `extensions` | which API extensions are claimed, and why the others are not |
 //! | `import` | an image from another server |
@@ -38,6 +39,7 @@ mod import;
 mod listing;
 mod operation_result;
 mod operations;
+mod parts;
 mod registries;
 mod statements;
 mod upload;
@@ -114,6 +116,22 @@ pub(crate) fn create_image(handler: &Handler, call: Call<'_>) -> Response {
         Grant::Plain => None,
     };
     upload::post(handler, call.request, grant)
+}
+
+/// `GET /1.0/images/uploads/NAME`: how much of an upload in parts is there.
+pub(crate) fn get_upload(handler: &Handler, call: Call<'_>) -> Response {
+    trusted(parts::get(handler, &call.request, call.parameter(0)))
+}
+
+/// `PATCH /1.0/images/uploads/NAME`: the next part.
+pub(crate) fn append_to_upload(handler: &Handler, call: Call<'_>) -> Response {
+    let name = call.parameter(0).to_owned();
+    trusted(parts::append(handler, call.request, &name))
+}
+
+/// `DELETE /1.0/images/uploads/NAME`.
+pub(crate) fn delete_upload(handler: &Handler, call: Call<'_>) -> Response {
+    trusted(parts::delete(handler, &call.request, call.parameter(0)))
 }
 
 /// `GET /1.0/images/FINGERPRINT`: one image.

@@ -16,8 +16,9 @@ use serde_json::json;
 
 use super::body::{self, Upload};
 use super::upload_headers::{UploadSpec, field};
-use super::{import, operation_result};
+use super::{import, operation_result, parts};
 use crate::error::{Error, Result};
+use crate::fingerprint::Fingerprint;
 use crate::format::{ImageSource, Input};
 use crate::omissions::Omissions;
 use crate::progress::Monitor;
@@ -93,20 +94,35 @@ pub(super) fn post(handler: &Handler, request: Request, grant: Option<UploadGran
 }
 
 /// Takes the body of an upload; `two` is for the form of a split image.
-fn receive(handler: &Handler, request: Request, grant: Option<UploadGrant>, two: bool) -> Response {
+fn receive(handler: &Handler, mut request: Request, grant: Option<UploadGrant>, two: bool) -> Response {
     let trusted = request.is_trusted();
+    let parts = match named_parts(&request) {
+        Ok(parts) => parts,
+        Err(error) => return operation_result::refused(&error, trusted),
+    };
     let (allowed, secret) = grant.map(|grant| (grant.spec, grant.secret)).unzip();
     let begin = || -> std::result::Result<_, Refusal> {
         let said = UploadSpec::of(&request.headers)?;
         // After parsing all headers: a wrong one is an error even if the token would override it.
         let spec = allowed.map_or(Ok(said.clone()), |allowed| allowed.narrowed(said))?;
-        let announced = body::announced(&request)?;
+        let mut announced = body::announced(&request)?;
+        if let Some(id) = &parts {
+            if announced != Some(0) && announced.is_some() {
+                return Err(Error::invalid("an upload in parts has no other body").into());
+            }
+            let (bytes, length) = parts::open(handler, id)?;
+            (request.body, announced) = (Box::new(bytes), Some(length));
+        }
         let most = handler.options.limits.upload;
         // The limit is on all bytes that are sent, with the few that a form has around its files.
         if announced.is_some_and(|length| length > most) {
             return Err(Error::limit("upload", most, "what the client sends, in bytes,").into());
         }
-        let permit = handler.quotas.begin(&request, announced, &handler.options.limits, &handler.store)?;
+        let (limits, quotas, store) = (&handler.options.limits, &handler.quotas, &handler.store);
+        let permit = match (&parts, announced) {
+            (Some(id), Some(length)) => quotas.begin_import_of_parts(&request, id, length, limits, store)?,
+            _ => quotas.begin(&request, announced, limits, store)?,
+        };
         Ok((spec, announced, permit, handler.operations.begin(Class::Task, "Uploading image", &[])?))
     };
     let (spec, announced, permit, operation) = match begin() {
@@ -135,7 +151,22 @@ fn receive(handler: &Handler, request: Request, grant: Option<UploadGrant>, two:
         // A client that still sends would lose the response with the reset of the connection.
         upload.pass_over();
     }
+    if let Some(id) = &parts
+        && done.as_ref().err().is_none_or(|error| !parts::is_worth_keeping(error))
+        && let Err(error) = handler.store.remove_parts(id)
+    {
+        handler.notes.parts_remain(&error);
+    }
     conclude(handler, operation, done, &client, &monitor.omissions())
+}
+
+/// The upload in parts that a request names as its body.
+///
+/// # Errors
+/// `Untrusted` for a client that has none; `InvalidInput` for what can't be a name.
+fn named_parts(request: &Request) -> Result<Option<Fingerprint>> {
+    let name = field(&request.headers, upload::PARTS)?;
+    name.map(|name| parts::id(&request.client, &name)).transpose()
 }
 
 /// Imports the body. The announced length is for progress only here: the limit was checked

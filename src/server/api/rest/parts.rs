@@ -1,0 +1,191 @@
+//! `/1.0/images/uploads/NAME`: the body of an upload in parts, for clients whose connections break. An extension of
+//! this server (`lxd_image_upload_parts`): the peers have no such path.
+//!
+//! 1. `PATCH` with `Content-Range: bytes A-B/*` appends bytes; the first part begins at 0. What arrived before the
+//!    connection broke is kept.
+//! 2. `GET` and `HEAD` tell in `Upload-Offset` where to go on. So does a `PATCH` that begins elsewhere, with 409.
+//! 3. `POST /1.0/images` with `X-LXD-parts: NAME` and no body imports what is there, as if it were the body.
+//! 4. `DELETE` gives up. Otherwise the parts are removed three days after the first one.
+//!
+//! `NAME` is a digest of the client's choice, so that it finds its upload again after a crash; each client has names of
+//! its own. The parts are in the store, so any server of the store takes the next one.
+
+use std::io::{self, Read};
+
+use http::{HeaderName, StatusCode, header};
+use serde_json::json;
+
+use super::operation_result;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fingerprint::Fingerprint;
+use crate::progress::{Cancel, Monitor};
+use crate::server::api::answer;
+use crate::server::handler::Handler;
+use crate::server::message::{Client, Request, Response};
+use crate::store::{Appended, PartialUpload, PartsReader};
+use crate::time;
+
+/// The header that tells how many bytes of the upload are there.
+const OFFSET: HeaderName = HeaderName::from_static("upload-offset");
+
+/// The bytes of a part in the whole: from the first to the one behind the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct PartRange {
+    start: u64,
+    end: u64,
+    /// The size of the whole, if the client knows it.
+    total: Option<u64>,
+}
+
+impl PartRange {
+    /// Parses `Content-Range` (RFC 9110, section 14.4).
+    fn parse(text: &str) -> Option<Self> {
+        let (range, total) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
+        let (first, last) = range.split_once('-')?;
+        let (start, last) = (number(first)?, number(last)?);
+        let end = last.checked_add(1)?;
+        let total = if total == "*" { None } else { Some(number(total)?) };
+        (start <= last && total.is_none_or(|total| end <= total)).then_some(Self { start, end, total })
+    }
+
+    fn len(self) -> u64 {
+        self.end - self.start
+    }
+}
+
+/// A number of digits alone: a sign is none of HTTP's.
+fn number(text: &str) -> Option<u64> {
+    let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_plain)
+}
+
+/// The name of an upload in the store: that of the client, among those of its certificate.
+///
+/// # Errors
+/// `InvalidInput` for a name that is no digest; `Untrusted` for a client without a certificate.
+pub(super) fn id(client: &Client, name: &str) -> Result<Fingerprint> {
+    let Client::Trusted(certificate) = client else {
+        return Err(Error::new(ErrorKind::Untrusted, "only trusted clients upload in parts"));
+    };
+    let name: Fingerprint = name.parse().map_err(|error: Error| error.context("the name of an upload"))?;
+    Ok(Fingerprint::of(format!("upload {certificate} {name}").as_bytes()))
+}
+
+/// `GET`: how much is there.
+pub(super) fn get(handler: &Handler, request: &Request, name: &str) -> Result<Response> {
+    Ok(match handler.store.partial_upload(&id(&request.client, name)?)? {
+        Some(upload) => state(upload),
+        None => answer::not_found(),
+    })
+}
+
+/// `DELETE`: gives up.
+pub(super) fn delete(handler: &Handler, request: &Request, name: &str) -> Result<Response> {
+    let id = id(&request.client, name)?;
+    handler.quotas.forget_parts(&request.client, &id);
+    Ok(if handler.store.remove_parts(&id)? { answer::done() } else { answer::not_found() })
+}
+
+/// `PATCH`: appends bytes.
+pub(super) fn append(handler: &Handler, request: Request, name: &str) -> Result<Response> {
+    let id = id(&request.client, name)?;
+    let said = request.header(header::CONTENT_RANGE).and_then(PartRange::parse);
+    let range = said.ok_or_else(|| Error::invalid("a part needs a header like `Content-Range: bytes 0-1023/4096`"))?;
+    let announced = super::body::announced(&request)?;
+    if announced.is_some_and(|length| length != range.len()) {
+        return Err(Error::invalid("`Content-Range` and `Content-Length` of the part differ"));
+    }
+    let limits = &handler.options.limits;
+    if range.total.unwrap_or(range.end).max(range.end) > limits.upload {
+        return Err(Error::limit("upload", limits.upload, "the size of the upload, in bytes,"));
+    }
+    let here = handler.store.partial_upload(&id)?.map_or(0, |upload| upload.offset);
+    if here != range.start {
+        return Ok(elsewhere(here, range.start));
+    }
+    let begun = handler.quotas.begin_part(&request, (id, range.start, range.len()), limits, &handler.store);
+    let permit = match begun {
+        Ok(permit) => permit,
+        Err(refusal) => return Ok(operation_result::over_quota(&refusal, true)),
+    };
+    let mut body = PartBody { body: request.body, left: range.len() };
+    let appended = handler.store.append_part(&id, range.start, &mut body, limits.upload_parts, &Monitor::none());
+    if let Some(upload) = handler.store.partial_upload(&id)? {
+        permit.kept(id, upload.offset);
+    }
+    Ok(match appended? {
+        Appended::Kept(upload) => state(upload),
+        Appended::Elsewhere(here) => elsewhere(here, range.start),
+    })
+}
+
+/// Opens the parts of an upload as the body of `POST /1.0/images`, with their length in bytes.
+///
+/// # Errors
+/// `NotFound` where there is no such upload; those of the store.
+pub(super) fn open(handler: &Handler, id: &Fingerprint) -> Result<(PartsReader, u64)> {
+    handler.store.open_parts(id, &Cancel::new())?.ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, "there is no upload in parts with this name")
+            .with_hint("it may have been finished, or be older than three days")
+    })
+}
+
+/// Whether an import that failed so may succeed with the same bytes, so that the parts are kept.
+pub(super) fn is_worth_keeping(error: &Error) -> bool {
+    use ErrorKind::{Busy, Cancelled, Io, StorageFull, Transient};
+    matches!(error.kind(), Busy | Cancelled | Io | StorageFull | Transient)
+}
+
+fn state(upload: PartialUpload) -> Response {
+    let state = json!({ "offset": upload.offset, "expires_at": time::rfc3339(Some(upload.expires_at)) });
+    answer::object(state).with(OFFSET, &upload.offset.to_string())
+}
+
+fn elsewhere(here: u64, said: u64) -> Response {
+    let sentence = format!("the next part of the upload begins at byte {here}, not at {said}");
+    answer::failure(StatusCode::CONFLICT, sentence).with(OFFSET, &here.to_string())
+}
+
+/// The body of a part, which must have the bytes that its range says.
+struct PartBody {
+    body: Box<dyn Read + Send>,
+    left: u64,
+}
+
+impl Read for PartBody {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.body.read(out)?;
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX);
+        if count > most {
+            return Err(Error::malformed("the part is longer than its `Content-Range`").into());
+        }
+        if count == 0 && !out.is_empty() && self.left > 0 {
+            return Err(Error::malformed("the part is shorter than its `Content-Range`").into());
+        }
+        self.left -= count as u64;
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn range_of_a_part_is_read_as_http_writes_it() {
+        let some = |start, end, total| Some(PartRange { start, end, total });
+        for (text, expected) in [
+            ("bytes 0-9/10", some(0, 10, Some(10))),
+            ("bytes 5-9/*", some(5, 10, None)),
+            ("bytes 5-4/*", None),
+            ("bytes 0-9/9", None),
+            ("bytes */10", None),
+            ("bytes +0-9/10", None),
+            ("bytes 0-18446744073709551615/*", None),
+            ("items 0-9/10", None),
+            ("", None),
+        ] {
+            assert_eq!(PartRange::parse(text), expected, "{text}");
+        }
+    }
+}
