@@ -65,8 +65,8 @@ fn one_alias(caller: &mut Caller<'_>) -> lxi_alias {
 fn import_options(caller: &mut Caller<'_>) -> *const lxi_import_options {
     caller.options(|caller| {
         let mut options: lxi_import_options = zeroed();
-        options.flags = caller.flags() % 64;
-        caller.refused |= options.flags > 31;
+        options.flags = caller.flags() % (4 * LXI_IMPORT_REPLACE_IMAGES);
+        caller.refused |= options.flags >= 2 * LXI_IMPORT_REPLACE_IMAGES;
         let aliases = vec![one_alias(caller)];
         let properties = vec![lxi_pair { key: caller.text(), value: caller.text() }];
         (options.aliases, options.aliases_len) = (aliases.as_ptr(), 1);
@@ -295,9 +295,10 @@ fn exported_file_at(caller: &mut Caller<'_>) {
 fn prune(caller: &mut Caller<'_>) {
     let store = caller.handle::<lxi_store>();
     let mut options: lxi_prune_options = zeroed();
-    options.flags = caller.flags() % 8;
-    caller.refused |= options.flags > 3;
+    options.flags = caller.flags() % (4 * LXI_PRUNE_MAX_BYTES);
+    caller.refused |= options.flags >= 2 * LXI_PRUNE_MAX_BYTES;
     options.unused_for_seconds = u64::from(caller.flags());
+    options.max_bytes = u64::from(caller.flags());
     let options = caller.given(options);
     let place = caller.handle_place::<lxi_pruned>(true);
     let (count, bytes) = (caller.result::<usize>(true), caller.result::<u64>(true));
