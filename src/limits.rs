@@ -207,7 +207,9 @@ limits! {
     /// Uploads and imports that one client of our server may begin in an hour.
     client_uploads = 1_000, u64::MAX;
     /// Parts of one upload to our server that comes in parts. Each leaves a record in the catalog until it ends.
-    upload_parts = 10_000, 1_000_000;
+    upload_parts = 4_000, 1_000_000;
+    /// Uploads in parts that one client of our server may have begun and not finished.
+    client_unfinished = 20, 10_000;
     /// What one client of our server may have stored by uploads since the server was started.
     client_stored = TIB, u64::MAX;
     /// The images of the store to which uploads to our server may fill it, all of them together.

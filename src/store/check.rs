@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::blobs::BlobKey;
-use super::catalog::ImageQuery;
+use super::catalog::{ImageQuery, Object, ObjectState};
 use super::examine::Evidence;
 use super::image::StoredImage;
 use super::objects::{Listed, Upload};
@@ -296,10 +296,24 @@ impl Store {
             report.leave_to_rebuild(options.repair);
             return Ok(report);
         }
+        let mut lost_parts = Vec::new();
         self.for_each_upload(monitor, &mut |listed| {
-            problems.extend(self.unlisted(listed)?);
+            match listed {
+                // Without its note the upload can't go on: nothing of value is in the part.
+                Listed::UploadPart(id, key) if options.repair => {
+                    if !self.is_named(&id, &key)? {
+                        lost_parts.push(Object::new(key, id, ObjectState::Dead { delete_after: i64::MIN }));
+                    }
+                }
+                listed => problems.extend(self.unlisted(listed)?),
+            }
             Ok(())
         })?;
+        if !lost_parts.is_empty() {
+            report.swept += lost_parts.len();
+            self.catalog.write(&mut |catalog| lost_parts.iter().try_for_each(|part| catalog.put_object(part)))?;
+            self.reconcile()?;
+        }
         if options.repair {
             self.repair_all(problems, options, &mut report)?;
         } else {
@@ -342,6 +356,10 @@ impl Store {
     fn unlisted(&self, listed: Listed) -> Result<Vec<Problem>> {
         let upload = match listed {
             Listed::Stray(key) => return Ok(vec![Problem::of_strays(&key.to_string(), vec![key])]),
+            Listed::UploadPart(id, key) => {
+                let is_named = self.is_named(&id, &key)?;
+                return Ok(if is_named { Vec::new() } else { vec![Problem::of_strays(&key.to_string(), vec![key])] });
+            }
             Listed::Upload(upload) => upload,
         };
         let unnamed = self.unnamed(&upload)?;

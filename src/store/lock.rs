@@ -56,7 +56,7 @@ impl StoreLock {
             None => Ok(Self { directory }),
             Some(Errno::WOULDBLOCK) => Err(Error::new(
                 ErrorKind::Busy,
-                "the catalog must be made anew, and other programs use the store",
+                "the catalog must be rebuilt, and other programs use the store",
             )
             .with_hint(
                 "stop `lxd-image serve` and all else that uses the store, then run `lxd-image check --repair` again",

@@ -130,7 +130,7 @@ pub use import::ImportOptions;
 pub use migrate::MigrateReport;
 pub use open::{OpenedImage, Store, StoreOptions};
 #[cfg(feature = "server")]
-pub(crate) use parts::{Appended, PartialUpload, PartsReader};
+pub(crate) use parts::{Appended, PartialUpload};
 pub use prune::{PruneOptions, Pruned, Removed};
 pub use publish::ImportSink;
 pub use refresh::{Newest, RefreshOptions, RefreshSource, Refreshed};

@@ -31,6 +31,8 @@ pub(super) struct Upload {
 pub(super) enum Listed {
     /// The objects of one upload.
     Upload(Upload),
+    /// A part of an upload that is no image yet, by the ID of the upload.
+    UploadPart(Fingerprint, BlobKey),
     /// A key that this library does not create, for example of a file that was copied into the directory by hand.
     Stray(BlobKey),
 }
@@ -56,6 +58,8 @@ impl Upload {
                 self.sidecars.push((of.revision, key));
                 self.sidecars.sort_unstable();
             }
+            // Passed on alone, before this.
+            ObjectPart::UploadPart => {}
         }
     }
 
@@ -100,6 +104,10 @@ impl Store {
                     work(Listed::Stray(key))?;
                     continue;
                 };
+                if of.part == ObjectPart::UploadPart {
+                    work(Listed::UploadPart(of.fingerprint, key))?;
+                    continue;
+                }
                 if image.replace(of.fingerprint) != Some(of.fingerprint) {
                     flush(&mut uploads, work)?;
                 }

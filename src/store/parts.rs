@@ -1,32 +1,38 @@
 //! Uploads that arrive in parts: what a client sent before its connection broke is kept, and any server of the store
 //! goes on with it.
 //!
-//! Each part is an object, and the notes about the objects are the whole state: a catalog needs no table for it, and
-//! what nobody finishes is swept as any abandoned upload, once its lease has expired.
+//! Each part is an object, and the notes about the objects are the whole state: a catalog needs no table for it, and an
+//! upload that is never finished is swept as any abandoned one, once its lease has expired.
 //!
 //! | note | key | holder |
 //! |---|---|---|
-//! | the upload | `ID` | `parts/BYTES/COUNT`: what has arrived |
-//! | a part that arrives | `ID.RANDOM` | the staged file, as for every upload |
-//! | a part that is there | `ID.RANDOM` | `part/OFFSET/BYTES` |
+//! | the upload | `ID` | `parts/GENERATION/BYTES/COUNT`: how much has arrived |
+//! | a part that arrives | `ID.RANDOM.part` | the staged file, as for every upload |
+//! | a part that is there | `ID.RANDOM.part` | `part/GENERATION/OFFSET/BYTES` |
 //!
-//! An `ID` is a digest, so that nothing a client says becomes a path. The bytes of the parts are of no image yet: what
-//! is made of them is verified as every import.
+//! An `ID` is a digest, so that nothing a client says becomes a path. It may be used again: the generation, a random
+//! number, tells the parts of one upload from those of an earlier one. The note of the upload is the only key that is
+//! used again, and no object has it.
+//!
+//! The bytes of the parts are of no image yet. An import of them verifies what it imports, like every import.
 
 use std::io::{self, Read, Write};
 
 use super::blobs::BlobKey;
 use super::catalog::{Object, ObjectState};
 use super::open::Store;
+use super::scratch::{StagedFile, random_number};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
-use crate::io::{Blob, BlobReader, ReadAt};
-use crate::progress::{Cancel, Monitor};
+use crate::io::{BlobReader, ReadAt};
+use crate::progress::Monitor;
 
 /// How long an upload in parts may take from its first byte, in seconds. Its bytes take up space until then.
 const LIFETIME_SECONDS: i64 = 3 * 24 * 60 * 60;
-/// Notes of one page, and of one transaction.
-const PAGE: usize = 64;
+/// Notes of one page.
+const PAGE: usize = 1_000;
+/// Notes of one transaction.
+const BATCH: usize = 64;
 /// Bytes of one read of a body.
 const BUFFER_BYTES: usize = 256 << 10;
 
@@ -37,59 +43,62 @@ pub(crate) struct PartialUpload {
     pub(crate) offset: u64,
     /// When they are removed, in seconds since 1970.
     pub(crate) expires_at: i64,
+    generation: u64,
     /// The number of parts.
     count: u64,
 }
 
-/// What became of a part.
+/// The result of [`Store::append_part`].
 #[derive(Debug)]
 pub(crate) enum Appended {
-    /// It is kept.
-    Kept(PartialUpload),
-    /// It does not begin where the last one ended: the client goes on from this offset.
-    Elsewhere(u64),
+    /// The part was added.
+    Added(PartialUpload),
+    /// It does not begin at the end of the upload, which is at this offset.
+    WrongOffset(u64),
 }
 
 /// A part that is there.
-#[derive(Debug)]
-struct Part {
+#[derive(Debug, Clone)]
+struct UploadPart {
+    generation: u64,
     offset: u64,
     length: u64,
     key: BlobKey,
 }
 
 impl PartialUpload {
-    /// The state that a note describes; `None` for another kind of note.
+    /// The upload that a note describes; `None` for another kind of note.
     fn of(note: &Object) -> Option<Self> {
         let ObjectState::Uploading { holder, lease_until } = &note.state else { return None };
-        let (offset, count) = two_numbers(holder.strip_prefix("parts/")?)?;
-        Some(Self { offset, expires_at: *lease_until, count })
+        let [generation, offset, count] = numbers(holder.strip_prefix("parts/")?)?;
+        Some(Self { offset, expires_at: *lease_until, generation, count })
     }
 
     fn note(self, id: &Fingerprint) -> Object {
-        let holder = format!("parts/{}/{}", self.offset, self.count);
+        let holder = format!("parts/{}/{}/{}", self.generation, self.offset, self.count);
         Object::new(head(id), *id, ObjectState::Uploading { holder, lease_until: self.expires_at })
     }
 }
 
-impl Part {
+impl UploadPart {
     /// The part that a note describes; `None` for another kind of note.
-    fn of(note: Object) -> Option<Self> {
+    fn of(note: &Object) -> Option<Self> {
         let ObjectState::Uploading { holder, .. } = &note.state else { return None };
-        let (offset, length) = two_numbers(holder.strip_prefix("part/")?)?;
-        Some(Self { offset, length, key: note.key })
+        let [generation, offset, length] = numbers(holder.strip_prefix("part/")?)?;
+        Some(Self { generation, offset, length, key: note.key.clone() })
     }
 
-    fn note(self, id: &Fingerprint, expires_at: i64) -> Object {
-        let holder = format!("part/{}/{}", self.offset, self.length);
-        Object::new(self.key, *id, ObjectState::Uploading { holder, lease_until: expires_at })
+    fn note(&self, id: &Fingerprint, expires_at: i64) -> Object {
+        let holder = format!("part/{}/{}/{}", self.generation, self.offset, self.length);
+        Object::new(self.key.clone(), *id, ObjectState::Uploading { holder, lease_until: expires_at })
     }
 }
 
-/// `A/B` as two numbers.
-fn two_numbers(text: &str) -> Option<(u64, u64)> {
-    let (first, second) = text.split_once('/')?;
-    Some((first.parse().ok()?, second.parse().ok()?))
+/// `A/B/C` as three numbers.
+fn numbers(text: &str) -> Option<[u64; 3]> {
+    let mut fields = text.split('/').map(|field| field.parse().ok());
+    let found = [fields.next()??, fields.next()??, fields.next()??];
+    fields.next().is_none().then_some(found)
 }
 
 /// The key of the note about an upload. No object has it.
@@ -99,7 +108,7 @@ fn head(id: &Fingerprint) -> BlobKey {
 }
 
 impl Store {
-    /// The state of an upload in parts; `None` where nothing of it is there, or nothing any more.
+    /// The state of an upload in parts; `None` if it has no byte yet, or is finished, removed or too old.
     ///
     /// # Errors
     /// Those of the catalog.
@@ -109,112 +118,117 @@ impl Store {
         Ok(found.as_ref().and_then(PartialUpload::of).filter(|upload| upload.expires_at > now))
     }
 
-    /// Appends bytes to an upload of at most `most` parts, which begins with a part at offset 0. What arrived before
-    /// `body` failed is kept as well, and the error is returned.
+    /// Appends a part to an upload of at most `max_parts` parts; the first part is at offset 0. If `body` fails, the
+    /// bytes before that are added all the same, and the error is returned.
     ///
     /// # Errors
-    /// Those of `body`; `LimitExceeded` for too many parts; those of scratch, the blob store and the catalog.
+    /// Those of `body`; `LimitExceeded` for too many parts; those of scratch, the blob store and the catalog. After an
+    /// error [`partial_upload`](Self::partial_upload) tells what is there.
     pub(crate) fn append_part(
         &self,
         id: &Fingerprint,
         offset: u64,
         body: &mut dyn Read,
-        most: u64,
+        max_parts: u64,
         monitor: &Monitor,
     ) -> Result<Appended> {
-        let here = self.partial_upload(id)?;
-        match here.map_or(0, |upload| upload.offset) {
-            here if here != offset => return Ok(Appended::Elsewhere(here)),
-            // Parts of an earlier upload whose time is over would be taken for parts of this one.
-            0 => _ = self.remove_parts(id)?,
-            _ => {}
+        let upload = self.partial_upload(id)?;
+        let end = upload.map_or(0, |upload| upload.offset);
+        if end != offset {
+            return Ok(Appended::WrongOffset(end));
         }
         let mut staged = self.scratch.create()?;
         let arrived = copy(body, &mut staged);
         if staged.is_empty() {
             arrived?;
-            let expires_at = self.now().saturating_add(LIFETIME_SECONDS);
-            let empty = PartialUpload { offset, expires_at, count: 0 };
-            return Ok(Appended::Kept(self.partial_upload(id)?.unwrap_or(empty)));
+            return Err(Error::invalid("a part of an upload has at least one byte"));
         }
-        let (key, _) = BlobKey::pair(id);
+        let key = BlobKey::part(id);
         let note = self.uploading(key.clone(), id, staged.holder());
         self.catalog.write(&mut |catalog| catalog.put_object(&note))?;
-        let part = Part { offset, length: staged.len(), key: key.clone() };
-        let kept = self.blobs.put(&key, &mut staged, monitor).and_then(|()| self.keep_part(id, &note, &part, most));
-        if !matches!(kept, Ok(Appended::Kept(_))) {
+        let generation = upload.map_or_else(random_number, |upload| upload.generation);
+        let part = UploadPart { generation, offset, length: staged.len(), key };
+        let put = self.blobs.put(&part.key, &mut staged, monitor);
+        let added = put.and_then(|()| self.add_part(id, &note, &part, max_parts));
+        if !matches!(added, Ok(Appended::Added(_))) {
             // Where even this fails, a later sweep finds the note.
-            let _ = self.abandon(id, &[key]);
+            let _ = self.abandon_part(id, &note);
         }
-        let kept = kept?;
-        arrived.map(|()| kept)
+        let added = added?;
+        arrived.map(|()| added)
     }
 
-    /// Makes an object that was created the next part, in one transaction.
-    fn keep_part(&self, id: &Fingerprint, note: &Object, part: &Part, most: u64) -> Result<Appended> {
+    /// Adds a part whose object was created to its upload, in one transaction.
+    fn add_part(&self, id: &Fingerprint, note: &Object, part: &UploadPart, max_parts: u64) -> Result<Appended> {
         let now = self.now();
         let mut done = None;
         self.catalog.write(&mut |catalog| {
             let upload = catalog.object(&head(id))?.as_ref().and_then(PartialUpload::of);
-            let expires_at = now.saturating_add(LIFETIME_SECONDS);
             let upload = upload.filter(|upload| upload.expires_at > now).unwrap_or(PartialUpload {
                 offset: 0,
-                expires_at,
+                expires_at: now.saturating_add(LIFETIME_SECONDS),
+                generation: part.generation,
                 count: 0,
             });
-            if upload.offset != part.offset {
-                done = Some(Appended::Elsewhere(upload.offset));
+            if upload.offset != part.offset || upload.generation != part.generation {
+                done = Some(Appended::WrongOffset(upload.offset));
                 return Ok(());
             }
-            if upload.count >= most {
-                return Err(Error::limit("upload_parts", most, "the number of parts of an upload"));
+            if upload.count >= max_parts {
+                return Err(Error::limit("upload_parts", max_parts, "the number of parts of an upload"));
             }
             if catalog.object(&note.key)?.as_ref() != Some(note) {
                 return Err(Error::new(ErrorKind::Transient, "the part took longer than its lease, and was swept"));
             }
             let (offset, count) = (upload.offset.saturating_add(part.length), upload.count + 1);
             let upload = PartialUpload { offset, count, ..upload };
-            let part = Part { key: part.key.clone(), ..*part };
             catalog.put_object(&part.note(id, upload.expires_at))?;
             catalog.put_object(&upload.note(id))?;
-            done = Some(Appended::Kept(upload));
+            done = Some(Appended::Added(upload));
             Ok(())
         })?;
         done.ok_or_else(|| Error::invalid("nothing was decided about the part"))
     }
 
-    /// Opens the bytes of an upload in parts, from the first one, and tells their number; `None` where there is no such
-    /// upload.
+    /// Marks the object of a part as dead that was not added. If it was (the answer of the commit was lost), it stays.
+    fn abandon_part(&self, id: &Fingerprint, note: &Object) -> Result<()> {
+        self.catalog.write(&mut |catalog| match catalog.object(&note.key)? {
+            Some(current) if current != *note => Ok(()),
+            // Even without a note: a sweep may have come before the object was created.
+            _ => catalog.put_object(&dead_part(&note.key, id)),
+        })?;
+        self.reconcile()
+    }
+
+    /// Opens the bytes of an upload in parts, from the first one, and tells their number; `None` if there is no such
+    /// upload. One that lacks a part can never be finished: it is removed.
     ///
     /// # Errors
-    /// `Transient` where a part was removed meanwhile; those of the catalog and the blob store.
-    pub(crate) fn open_parts(&self, id: &Fingerprint, cancel: &Cancel) -> Result<Option<(PartsReader, u64)>> {
+    /// Those of the catalog.
+    pub(crate) fn open_parts(&self, id: &Fingerprint) -> Result<Option<(PartsReader, u64)>> {
         let Some(upload) = self.partial_upload(id)? else { return Ok(None) };
-        let mut parts: Vec<Part> = Vec::new();
-        self.for_each_of_upload(id, &mut |note| {
-            parts.extend(Part::of(note));
-            Ok(())
-        })?;
+        let mut parts: Vec<UploadPart> = Vec::new();
+        self.for_each_part(id, &mut |part| parts.push(part))?;
+        parts.retain(|part| part.generation == upload.generation);
         parts.sort_unstable_by_key(|part| part.offset);
         let mut next = 0;
-        let mut blobs = Vec::new();
-        // A part that was appended after the state was read lies behind its end.
-        for part in parts.into_iter().take_while(|part| part.offset < upload.offset) {
-            if part.offset != next {
-                break;
+        // Parts behind the end were added after the state was read.
+        parts.retain(|part| {
+            let follows = part.offset == next && next < upload.offset;
+            if follows {
+                next = next.saturating_add(part.length);
             }
-            let blob = self.blobs.open(&part.key)?;
-            if blob.len() != part.length {
-                return Err(Error::mismatch("the size of a part", part.length.to_string(), blob.len().to_string()));
-            }
-            next = next.saturating_add(part.length);
-            blobs.push(blob);
-        }
+            follows
+        });
         if next != upload.offset {
-            return Err(Error::new(ErrorKind::Transient, "a part of the upload was removed meanwhile"));
+            // All parts of the state were committed before it was read.
+            if self.partial_upload(id)?.is_some_and(|now| now.generation == upload.generation) {
+                self.remove_parts(id)?;
+            }
+            return Ok(None);
         }
-        blobs.reverse();
-        Ok(Some((PartsReader { blobs, current: None, cancel: cancel.clone() }, next)))
+        parts.reverse();
+        Ok(Some((PartsReader { store: self.clone(), parts, current: None }, next)))
     }
 
     /// Removes an upload with its parts. Returns whether there was one.
@@ -222,34 +236,35 @@ impl Store {
     /// # Errors
     /// Those of the catalog.
     pub(crate) fn remove_parts(&self, id: &Fingerprint) -> Result<bool> {
-        let mut keys = vec![head(id)];
-        let mut is_there = false;
-        self.for_each_of_upload(id, &mut |note| {
-            is_there |= note.key == head(id);
-            if let Some(part) = Part::of(note) {
-                is_there = true;
+        let Some(upload) = self.catalog.object(&head(id))?.as_ref().and_then(PartialUpload::of) else {
+            return Ok(false);
+        };
+        // First the note of the upload: from then on no part is added to this generation.
+        self.catalog.write(&mut |catalog| {
+            let now = catalog.object(&head(id))?.as_ref().and_then(PartialUpload::of);
+            match now.filter(|now| now.generation == upload.generation) {
+                Some(_) => catalog.remove_object(&head(id)),
+                None => Ok(()),
+            }
+        })?;
+        let mut keys = Vec::new();
+        self.for_each_part(id, &mut |part| {
+            if part.generation == upload.generation {
                 keys.push(part.key);
             }
-            Ok(())
         })?;
-        // In the first transaction goes the note of the upload, also one that was written meanwhile: without it the parts
-        // are of no upload, whatever fails behind it.
-        for batch in keys.chunks(PAGE) {
-            self.catalog.write(&mut |catalog| {
-                batch.iter().try_for_each(|key| {
-                    if *key == head(id) { catalog.remove_object(key) } else { catalog.put_object(&self.dead(key, id)) }
-                })
-            })?;
+        for batch in keys.chunks(BATCH) {
+            self.catalog
+                .write(&mut |catalog| batch.iter().try_for_each(|key| catalog.put_object(&dead_part(key, id))))?;
         }
         // The notes of what can't be deleted now remain for a later sweep.
         let _ = self.reconcile();
-        Ok(is_there)
+        Ok(true)
     }
 
-    /// Passes every note of an upload to `work`, that of the upload itself first.
-    fn for_each_of_upload(&self, id: &Fingerprint, work: &mut dyn FnMut(Object) -> Result<()>) -> Result<()> {
+    /// Passes every part with this ID to `work`, whatever its generation.
+    fn for_each_part(&self, id: &Fingerprint, work: &mut dyn FnMut(UploadPart)) -> Result<()> {
         let first = head(id);
-        self.catalog.object(&first)?.map_or(Ok(()), &mut *work)?;
         let mut after = first.clone();
         loop {
             let notes = self.catalog.objects(Some(&after), PAGE)?;
@@ -258,8 +273,8 @@ impl Store {
                 if !note.key.as_str().starts_with(first.as_str()) {
                     return Ok(());
                 }
-                after = note.key.clone();
-                work(note)?;
+                UploadPart::of(&note).into_iter().for_each(&mut *work);
+                after = note.key;
             }
             if is_last {
                 return Ok(());
@@ -268,8 +283,13 @@ impl Store {
     }
 }
 
+/// The note that deletes the object of a part, without a grace: nobody but an import of its upload reads it.
+pub(super) fn dead_part(key: &BlobKey, id: &Fingerprint) -> Object {
+    Object::new(key.clone(), *id, ObjectState::Dead { delete_after: i64::MIN })
+}
+
 /// Copies a body into a staged file. An error leaves in the file what came before it.
-fn copy(body: &mut dyn Read, staged: &mut super::scratch::StagedFile) -> Result<()> {
+fn copy(body: &mut dyn Read, staged: &mut StagedFile) -> Result<()> {
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         let count = match body.read(&mut buffer) {
@@ -283,12 +303,33 @@ fn copy(body: &mut dyn Read, staged: &mut super::scratch::StagedFile) -> Result<
     }
 }
 
-/// The bytes of an upload, part after part.
+/// The bytes of an upload, part after part. Each part is opened when it is reached.
 pub(crate) struct PartsReader {
+    store: Store,
     /// The parts that are not begun, the next one last.
-    blobs: Vec<Blob>,
+    parts: Vec<UploadPart>,
     current: Option<BlobReader>,
-    cancel: Cancel,
+}
+
+impl PartsReader {
+    /// Opens the next part; `None` behind the last one.
+    ///
+    /// # Errors
+    /// `Malformed` if it is missing or has another length: the upload can't be finished then.
+    fn open_next(&mut self) -> Result<Option<BlobReader>> {
+        let Some(part) = self.parts.pop() else { return Ok(None) };
+        let blob = match self.store.blobs.open(&part.key) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(Error::malformed("a part of the upload is missing").with_hint("send the upload again"));
+            }
+            opened => opened?,
+        };
+        if blob.len() != part.length {
+            let sentence = format!("a part of the upload has {} bytes instead of {}", blob.len(), part.length);
+            return Err(Error::malformed(sentence).with_hint("send the upload again"));
+        }
+        Ok(Some(blob.reader()))
+    }
 }
 
 impl Read for PartsReader {
@@ -297,16 +338,15 @@ impl Read for PartsReader {
             return Ok(0);
         }
         loop {
-            self.cancel.check()?;
             if let Some(current) = &mut self.current {
                 let count = current.read(out)?;
                 if count > 0 {
                     return Ok(count);
                 }
             }
-            match self.blobs.pop() {
-                Some(blob) => self.current = Some(blob.reader()),
-                None => return Ok(0),
+            self.current = self.open_next()?;
+            if self.current.is_none() {
+                return Ok(0);
             }
         }
     }
@@ -320,7 +360,7 @@ mod tests {
 
     fn bytes_of(store: &Store, id: &Fingerprint) -> Vec<u8> {
         let mut all = Vec::new();
-        store.open_parts(id, &Cancel::new()).unwrap().unwrap().0.read_to_end(&mut all).unwrap();
+        store.open_parts(id).unwrap().unwrap().0.read_to_end(&mut all).unwrap();
         all
     }
 
@@ -334,7 +374,7 @@ mod tests {
         let id = Fingerprint::of(b"an upload");
         for (offset, bytes) in [(0, b"abc"), (3, b"def"), (6, b"ghi")] {
             assert!(
-                matches!(append(&store, &id, offset, bytes), Appended::Kept(upload) if upload.offset == offset + 3)
+                matches!(append(&store, &id, offset, bytes), Appended::Added(upload) if upload.offset == offset + 3)
             );
         }
         assert_eq!(bytes_of(&store, &id), b"abcdefghi");
@@ -346,7 +386,7 @@ mod tests {
         let id = Fingerprint::of(b"an upload");
         append(&store, &id, 0, b"abc");
         for offset in [0, 2, 4] {
-            assert!(matches!(append(&store, &id, offset, b"xyz"), Appended::Elsewhere(3)), "{offset}");
+            assert!(matches!(append(&store, &id, offset, b"xyz"), Appended::WrongOffset(3)), "{offset}");
         }
         assert_eq!(bytes_of(&store, &id), b"abc");
     }
@@ -368,6 +408,45 @@ mod tests {
         store.append_part(&id, 0, &mut Broken(false), 1, &Monitor::none()).unwrap_err();
         assert_eq!(store.partial_upload(&id).unwrap().unwrap().offset, 4);
         assert_eq!(bytes_of(&store, &id), b"half");
+    }
+
+    #[test]
+    fn upload_with_a_missing_part_begins_again() {
+        let store = Store::in_memory().unwrap();
+        let id = Fingerprint::of(b"an upload");
+        append(&store, &id, 0, b"abc");
+        append(&store, &id, 3, b"def");
+        let mut keys = Vec::new();
+        store.for_each_part(&id, &mut |part| keys.push((part.offset, part.key))).unwrap();
+        keys.sort();
+        let gone = dead_part(&keys[0].1, &id);
+        store.catalog.write(&mut |catalog| catalog.put_object(&gone)).unwrap();
+        assert!(store.open_parts(&id).unwrap().is_none());
+        assert_eq!(store.partial_upload(&id).unwrap(), None);
+        append(&store, &id, 0, b"xyz");
+        assert_eq!(bytes_of(&store, &id), b"xyz");
+    }
+
+    #[test]
+    fn parts_of_an_earlier_upload_are_not_mixed_in() {
+        let store = Store::in_memory().unwrap();
+        let id = Fingerprint::of(b"an upload");
+        append(&store, &id, 0, b"abc");
+        // The note of the upload goes alone, as when a removal is cut off.
+        store.catalog.write(&mut |catalog| catalog.remove_object(&head(&id))).unwrap();
+        append(&store, &id, 0, b"xyz");
+        assert_eq!(bytes_of(&store, &id), b"xyz");
+    }
+
+    #[test]
+    fn part_whose_commit_is_in_doubt_stays_if_it_was_committed() {
+        let store = Store::in_memory().unwrap();
+        let id = Fingerprint::of(b"an upload");
+        append(&store, &id, 0, b"abc");
+        let mut parts = Vec::new();
+        store.for_each_part(&id, &mut |part| parts.push(part)).unwrap();
+        store.abandon_part(&id, &store.uploading(parts[0].key.clone(), &id, "a staged file")).unwrap();
+        assert_eq!(bytes_of(&store, &id), b"abc");
     }
 
     #[test]
@@ -395,8 +474,8 @@ mod tests {
                     while offset < whole.len() {
                         let end = (offset + step).min(whole.len());
                         offset = match append(store, &id, offset as u64, &whole[offset..end]) {
-                            Appended::Kept(upload) => usize::try_from(upload.offset).unwrap(),
-                            Appended::Elsewhere(next) => usize::try_from(next).unwrap(),
+                            Appended::Added(upload) => usize::try_from(upload.offset).unwrap(),
+                            Appended::WrongOffset(next) => usize::try_from(next).unwrap(),
                         };
                     }
                 });

@@ -9,6 +9,7 @@
 //! | note | written by | removed by |
 //! |---|---|---|
 //! | `Uploading` | an upload, before it creates the object | the commit of its row, or a sweep that turns it into `Dead` |
+//! | `Uploading`, held by `parts` | an upload in parts, for itself and for each part | its end, or a sweep |
 //! | `Sidecar` | every change of a row | [`Store::reconcile`], in the transaction that names the new sidecar in the row |
 //! | `Dead` | a deletion, a failed upload, a replaced sidecar | [`Store::reconcile`], after the object was deleted |
 
@@ -24,8 +25,11 @@ use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::progress::Monitor;
 
-/// How many notes one page reads, and one transaction removes. Bounds how long other writers wait.
+/// How many notes one transaction removes. Bounds how long other writers wait.
 const BATCH: usize = 64;
+
+/// How many notes one page reads. Large, since every change reads all of them, and uploads in parts have many.
+const PAGE: usize = 1_000;
 
 /// How long an upload may take whose staged file is on another machine, in seconds.
 ///
@@ -128,10 +132,10 @@ impl Store {
     fn for_each_note(&self, work: &mut dyn FnMut(Object) -> Result<()>) -> Result<()> {
         let mut after: Option<BlobKey> = None;
         loop {
-            let notes = self.catalog.objects(after.as_ref(), BATCH)?;
+            let notes = self.catalog.objects(after.as_ref(), PAGE)?;
             let Some(last) = notes.last() else { return Ok(()) };
             after = Some(last.key.clone());
-            let is_last = notes.len() < BATCH;
+            let is_last = notes.len() < PAGE;
             notes.into_iter().try_for_each(&mut *work)?;
             if is_last {
                 return Ok(());
@@ -221,9 +225,15 @@ impl Store {
     /// Deletes objects, then their notes. In this order: without its note, an object that is left
     /// would never be found.
     fn delete_dead(&self, keys: &[BlobKey]) -> Result<()> {
+        // A key is used once, so nobody can have created the object again.
         self.blobs.delete(keys)?;
-        // No check is needed here: a key is used once, so nobody can have created the object again.
-        self.catalog.write(&mut |catalog| keys.iter().try_for_each(|key| catalog.remove_object(key)))
+        self.catalog.write(&mut |catalog| {
+            keys.iter().try_for_each(|key| match catalog.object(key)?.map(|note| note.state) {
+                Some(ObjectState::Dead { .. }) => catalog.remove_object(key),
+                // The note of an upload in parts has no object, and its key is used again.
+                _ => Ok(()),
+            })
+        })
     }
 
     /// Writes the sidecar that `note` asks for, if its row is still at that revision; otherwise

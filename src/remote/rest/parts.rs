@@ -9,14 +9,27 @@ use super::upload::{ProgressReader, UploadBody};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
 use crate::progress::Monitor;
-use crate::protocol::rest::{Operation, upload};
+use crate::protocol::rest::{self, Operation, upload};
 use crate::remote::http::{Method, Request, Response, Url};
 
-/// The size of a part in bytes: what a server that crashes can cost.
-const PART_BYTES: u64 = 64 << 20;
+/// The size of a part in bytes: what a server that crashes can cost. A server that refuses one reads this much to its end,
+/// so that its refusal arrives.
+const PART_BYTES: u64 = 8 << 20;
+
+/// What became of an upload in parts.
+pub(super) enum Sent {
+    /// Its operation ended well.
+    Imported(Operation),
+    /// The image is there, by this or another upload.
+    Present(rest::Image),
+    /// The server does not take parts now: it has no room for them beside the image, or another server behind the same
+    /// address is older.
+    Unavailable,
+}
+
 impl Lxd {
     /// Sends a body in parts, from where an earlier attempt ended, and begins its import with `finish`, a request that
-    /// describes the image. Returns the operation when it has ended; `None` if the image turns out to be there.
+    /// describes the image.
     ///
     /// # Errors
     /// As [`upload`](Self::upload), once the tries of [`RetryPolicy`](crate::remote::RetryPolicy) are used up.
@@ -26,75 +39,77 @@ impl Lxd {
         body: &UploadBody,
         finish: &dyn Fn() -> Request<'static>,
         monitor: &Monitor,
-    ) -> Result<Option<Operation>> {
+    ) -> Result<Sent> {
         let name = body.digest(image);
         let url = self.base.join(&format!("1.0/images/uploads/{name}"))?;
         let retry = &self.client.options().retry;
         let mut failures = 0;
         loop {
-            // It has tries of its own.
-            self.send_parts(&url, body, monitor)?;
+            // After a lost response, and after another upload of the same image.
+            match self.image(&image.to_string(), monitor) {
+                Ok(there) => return Ok(Sent::Present(there)),
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                Err(_) => {}
+            }
+            if !self.send_parts(&url, body, monitor)? {
+                return Ok(Sent::Unavailable);
+            }
             let mut request = finish().bytes(body.content_type(), Vec::new()).monitor(monitor);
             for header in upload::header(upload::PARTS) {
                 request = request.header(header, name.to_string());
             }
             let began = self.send(request, "upload in parts");
-            let done = began.and_then(|began| self.wait_for_operation(began, "image", monitor));
-            let error = match done {
-                Ok(operation) => return Ok(Some(operation)),
+            let error = match began.and_then(|began| self.wait_for_operation(began, "image", monitor)) {
+                Ok(operation) => return Ok(Sent::Imported(operation)),
                 Err(error) => error,
             };
-            // A lost response, or another client that finished the same upload: then the parts are gone. As is an upload
-            // that was too old.
-            if error.is_transient() || matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) {
-                match self.image(&image.to_string(), monitor) {
-                    Ok(_) => return Ok(None),
-                    Err(missing) if missing.kind() != ErrorKind::NotFound && !missing.is_transient() => {
-                        return Err(missing);
-                    }
-                    Err(_) => {}
-                }
-            }
+            // Without its parts, it was finished by another client, or removed.
             failures += 1;
-            if !error.is_transient() && error.kind() != ErrorKind::NotFound || !retry.again(failures) {
+            let is_worth_another =
+                error.is_transient() || matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists);
+            if !is_worth_another || !retry.again(failures) {
                 return Err(error);
             }
             retry.wait(failures, monitor)?;
         }
     }
 
-    /// Sends what the server does not have yet.
-    fn send_parts(&self, url: &Url, body: &UploadBody, monitor: &Monitor) -> Result<()> {
+    /// Sends what the server does not have yet. Returns whether it takes parts.
+    fn send_parts(&self, url: &Url, body: &UploadBody, monitor: &Monitor) -> Result<bool> {
         let (retry, total) = (&self.client.options().retry, body.len());
         let mut offset = retry.run(monitor, || self.offset_of(url, total, monitor))?;
-        let mut failures = 0;
+        // Failures in a row; and answers by which the server has less than before, of which there may be a few in all:
+        // another server without these parts, or one that lost some.
+        let (mut failures, mut setbacks) = (0, 0);
         while offset < total {
-            match self.send_part(url, body, offset, monitor) {
-                Ok(next) => {
-                    // Another client that sends the same bytes may be ahead, and a server may have lost some of them.
-                    failures = if next > offset { 0 } else { failures + 1 };
-                    if !retry.again(failures) {
-                        let sentence = format!("{url} takes no bytes behind the first {next}");
-                        return Err(Error::remote(sentence));
-                    }
-                    offset = next;
-                }
+            let next = match self.send_part(url, body, offset, monitor) {
+                Ok(next) => next,
+                Err(error) if offset == 0 && is_refusal_of_parts(&error) => return Ok(false),
                 Err(error) if error.is_transient() => {
                     failures += 1;
                     if !retry.again(failures) {
                         return Err(error);
                     }
                     retry.wait(failures, monitor)?;
-                    let next = retry.run(monitor, || self.offset_of(url, total, monitor))?;
-                    if next > offset {
-                        failures = 0;
-                    }
-                    offset = next;
+                    retry.run(monitor, || self.offset_of(url, total, monitor))?
                 }
                 Err(error) => return Err(error),
+            };
+            if next > offset {
+                failures = 0;
+            } else if next < offset {
+                setbacks += 1;
+                if !retry.again(setbacks) {
+                    let sentence = format!("{url} had {offset} bytes and has {next} now, again and again");
+                    return Err(
+                        Error::remote(sentence).with_hint("do several servers with different stores answer there?")
+                    );
+                }
+                retry.wait(setbacks, monitor)?;
             }
+            offset = next;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Sends one part. Returns where the next one begins.
@@ -109,9 +124,17 @@ impl Lxd {
             .monitor(monitor);
         let answer = self.client.send(request)?;
         if answer.status() == 409 && answer.header("upload-offset").is_some() {
-            return self.offset_in(&answer, total);
+            let next = self.offset_in(&answer, total)?;
+            if next == offset {
+                return Err(Error::remote(format!("{url} refuses the part that it asks for")));
+            }
+            return Ok(next);
         }
-        self.offset_in(&self.checked(answer, "upload in parts")?, total)
+        let next = self.offset_in(&self.checked(answer, "upload in parts")?, total)?;
+        if next <= offset {
+            return Err(Error::remote(format!("{url} takes no bytes behind the first {offset}")));
+        }
+        Ok(next)
     }
 
     /// How many bytes of an upload the server has; 0 for one that it does not know.
@@ -130,4 +153,10 @@ impl Lxd {
             .filter(|offset| *offset <= total)
             .ok_or_else(|| Error::malformed(format!("{} does not say how much of the upload it has", self.base)))
     }
+}
+
+/// Whether a server refused the first part in a way that leaves an upload as a whole: it does not know the path, or has
+/// no room for the parts beside the image.
+fn is_refusal_of_parts(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::StorageFull | ErrorKind::Unsupported)
 }

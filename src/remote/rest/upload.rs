@@ -10,6 +10,7 @@ use std::io::{self, Read};
 use serde_json::json;
 
 use super::Lxd;
+use super::parts::Sent;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::{Fingerprint, Hasher};
 use crate::format::ImageType;
@@ -253,18 +254,22 @@ impl Lxd {
             let request = Request::new(Method::Post, &url);
             headers.iter().fold(request, |request, (name, value)| request.header(name, value))
         };
-        if !(takes_parts && body.is_large()) {
+        let send_whole = || {
             let reader = ProgressReader::new(body.reader(0, body.len()), 0, body.len(), monitor);
             let whole = request().monitor(monitor).stream(body.content_type(), Some(body.len()), reader);
-            let done = self.send(whole, "image").and_then(|began| self.wait_for_operation(began, "image", monitor));
-            match done {
+            let began = self.send(whole, "image")?;
+            self.check_uploaded(&self.wait_for_operation(began, "image", monitor)?, &about.fingerprint)
+        };
+        if !(takes_parts && body.is_large()) {
+            match send_whole() {
                 Err(error) if takes_parts && error.is_transient() => {}
-                done => return self.check_uploaded(&done?, &about.fingerprint),
+                done => return done,
             }
         }
         match self.send_in_parts(&about.fingerprint, &body, &request, monitor)? {
-            Some(done) => self.check_uploaded(&done, &about.fingerprint),
-            None => Ok(()),
+            Sent::Imported(done) => self.check_uploaded(&done, &about.fingerprint),
+            Sent::Present(there) => self.update_existing(&self.stored(&there, monitor)?, options),
+            Sent::Unavailable => send_whole(),
         }
     }
 

@@ -68,6 +68,19 @@ impl Ledger {
 #[derive(Debug, Default)]
 pub(crate) struct Quotas(Mutex<HashMap<Uploader, Ledger>>);
 
+/// A part that a client sends of an upload in parts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PartOfUpload {
+    /// The ID of the upload in the store.
+    pub(crate) id: Fingerprint,
+    /// Where it begins, in bytes.
+    pub(crate) offset: u64,
+    /// In bytes.
+    pub(crate) length: u64,
+    /// The size of the whole in bytes, if it is known.
+    pub(crate) total: Option<u64>,
+}
+
 /// Why an upload may not begin.
 #[derive(Debug)]
 pub(crate) enum Refusal {
@@ -116,32 +129,39 @@ impl Quotas {
         self.reserve(uploader, announced, limits, store)
     }
 
-    /// Begins to take a part of an upload, by its id, its offset and its length in bytes. Only the first part counts as
-    /// an upload.
+    /// Begins to take a part of an upload in parts. The first part is judged by the size of the whole, as far as that is
+    /// known: what can't be finished is not begun.
     ///
     /// # Errors
-    /// As [`begin`](Self::begin).
+    /// As [`begin`](Self::begin), but not for the number of uploads: the import of the parts counts; `LimitExceeded` for
+    /// `client_unfinished`; `StorageFull` if there is no room for the parts and the image made of them.
     pub(crate) fn begin_part(
         self: &Arc<Self>,
         request: &Request,
-        (id, offset, length): (Fingerprint, u64, u64),
+        part: &PartOfUpload,
         limits: &Limits,
         store: &Store,
     ) -> std::result::Result<UploadPermit, Refusal> {
         let uploader = Uploader::of(request);
-        if offset == 0 {
-            self.count(&uploader, limits.client_uploads, store.now())?;
+        if part.offset == 0 {
+            self.check_unfinished(&uploader, &part.id, limits.client_unfinished, store)?;
+            let needed = part.total.unwrap_or(part.length).saturating_mul(2);
+            if store.staging_space()?.is_some_and(|space| space < needed) {
+                let sentence = format!("no room for {needed} bytes, the parts and the image made of them");
+                return Err(Error::storage_full(sentence).into());
+            }
+            drop(self.reserve(uploader.clone(), part.total, limits, store)?);
         }
-        let permit = self.reserve(uploader, Some(length), limits, store)?;
+        let permit = self.reserve(uploader, Some(part.length), limits, store)?;
         // Another server may have taken the parts before.
-        permit.kept(id, offset);
+        permit.keep_parts(part.id, part.offset);
         Ok(permit)
     }
 
-    /// Begins to import the parts of an upload, which was counted with its first part, as an image of `length` bytes.
+    /// Begins to import the parts of an upload as an image of `length` bytes. Their bytes are counted once.
     ///
     /// # Errors
-    /// As [`begin`](Self::begin), but not for the number of uploads.
+    /// As [`begin`](Self::begin); the parts stay counted then.
     pub(crate) fn begin_import_of_parts(
         self: &Arc<Self>,
         request: &Request,
@@ -150,18 +170,45 @@ impl Quotas {
         limits: &Limits,
         store: &Store,
     ) -> std::result::Result<UploadPermit, Refusal> {
-        // They become the image, and are removed then.
-        self.forget_parts(&request.client, id);
-        self.reserve(Uploader::of(request), Some(length), limits, store)
+        let uploader = Uploader::of(request);
+        self.count(&uploader, limits.client_uploads, store.now())?;
+        let counted = self.forget_parts(&request.client, id);
+        let permit = self.reserve(uploader.clone(), Some(length), limits, store);
+        if let (Err(_), Some(bytes)) = (&permit, counted) {
+            let mut ledgers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            ledgers.entry(uploader).or_default().parts.insert(*id, bytes);
+        }
+        permit
     }
 
-    /// Takes an upload in parts off the ledger of its client.
-    pub(crate) fn forget_parts(&self, client: &Client, id: &Fingerprint) {
-        let Client::Trusted(certificate) = client else { return };
+    /// Takes an upload in parts off the ledger of its client. Returns its bytes, if it was there.
+    pub(crate) fn forget_parts(&self, client: &Client, id: &Fingerprint) -> Option<u64> {
+        let Client::Trusted(certificate) = client else { return None };
         let mut ledgers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(ledger) = ledgers.get_mut(&Uploader::Certificate(*certificate)) {
-            ledger.parts.remove(id);
+        ledgers.get_mut(&Uploader::Certificate(*certificate))?.parts.remove(id)
+    }
+
+    /// Fails if a client has too many uploads in parts that are not finished, besides `id`.
+    fn check_unfinished(&self, uploader: &Uploader, id: &Fingerprint, most: u64, store: &Store) -> Result<()> {
+        let unfinished = |ledgers: &HashMap<Uploader, Ledger>| -> Vec<Fingerprint> {
+            let parts = ledgers.get(uploader).map(|ledger| ledger.parts.keys());
+            parts.into_iter().flatten().filter(|other| *other != id).copied().collect()
+        };
+        let known = unfinished(&self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        if (known.len() as u64) < most {
+            return Ok(());
         }
+        for id in known {
+            if store.partial_upload(&id)?.is_none() {
+                let mut ledgers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                ledgers.get_mut(uploader).and_then(|ledger| ledger.parts.remove(&id));
+            }
+        }
+        if (unfinished(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).len() as u64) < most {
+            return Ok(());
+        }
+        let error = Error::limit("client_unfinished", most, "the number of uploads that this client has not finished");
+        Err(error.with_hint("finish or delete one; they are removed three days after they began"))
     }
 
     /// Reserves the bytes of what begins.
@@ -273,11 +320,9 @@ impl UploadPermit {
             ledger.stored.insert(image.fingerprint, image.size);
         }
     }
-}
 
-impl UploadPermit {
     /// Records that this many bytes of an upload in parts are there.
-    pub(crate) fn kept(&self, id: Fingerprint, bytes: u64) {
+    pub(crate) fn keep_parts(&self, id: Fingerprint, bytes: u64) {
         let mut ledgers = self.quotas.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(ledger) = ledgers.get_mut(&self.uploader).filter(|_| bytes > 0) {
             ledger.parts.insert(id, bytes);

@@ -6,6 +6,7 @@
 //! | image or metadata file | `FINGERPRINT.RANDOM` |
 //! | rootfs file | `FINGERPRINT.RANDOM.rootfs` |
 //! | sidecar of one revision | `FINGERPRINT.RANDOM.REVISION-RANDOM.json` |
+//! | part of an upload that is no image yet | `ID.RANDOM.part` |
 //!
 //! Numbers are hexadecimal. Since no key is used twice, a late deletion cannot destroy a newer
 //! upload of the same image.
@@ -40,6 +41,8 @@ pub enum ObjectPart {
     Rootfs,
     /// The sidecar: what one revision of the row of the image said.
     Sidecar,
+    /// A part of an upload that is no image yet. The digest in its key is the ID of the upload, and no fingerprint.
+    UploadPart,
 }
 
 /// The components of a key.
@@ -71,6 +74,13 @@ impl BlobKey {
     pub fn pair(fingerprint: &Fingerprint) -> (Self, Self) {
         let random = random_number();
         (Self(format!("{fingerprint}.{random:016x}")), Self(format!("{fingerprint}.{random:016x}.rootfs")))
+    }
+
+    /// A new key for a part of the upload `id`.
+    #[cfg(feature = "server")]
+    pub(crate) fn part(id: &Fingerprint) -> Self {
+        let random = random_number();
+        Self(format!("{id}.{random:016x}.part"))
     }
 
     /// The key of the *note* that the sidecar of one revision must be written, for the image with
@@ -111,6 +121,7 @@ impl BlobKey {
             "" => (ObjectPart::Image, 0),
             ".rootfs" => (ObjectPart::Rootfs, 0),
             ".json" => (ObjectPart::Sidecar, 0),
+            ".part" => (ObjectPart::UploadPart, 0),
             other => {
                 let numbers = other.strip_prefix('.')?.strip_suffix(".json")?;
                 let (revision, random) = numbers.split_once('-').unwrap_or((numbers, "0"));

@@ -25,7 +25,8 @@ pub enum ObjectState {
     /// A process is uploading it. The upload is abandoned if the uploader's staged file is no
     /// longer locked, or, if that file is on another machine, if the lease has expired.
     Uploading {
-        /// The staged file of the uploader: the id of its scratch and the name of the file.
+        /// The staged file of the uploader: the id of its scratch and the name of the file. An upload in parts says
+        /// here how far it is (`parts/…`, `part/…`), and is abandoned by its lease alone.
         holder: String,
         /// When the lease expires, in seconds since 1970.
         lease_until: i64,

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use lxd_image::server::{Client, Handler, Request, Response, ServerOptions};
-use lxd_image::store::{Store, StoreOptions};
+use lxd_image::store::{CheckOptions, Store, StoreOptions};
 use lxd_image::{Fingerprint, Limits};
 use serde_json::{Value, json};
 
@@ -14,6 +14,15 @@ use crate::store::{Scratch, fingerprint, reads, split, unified};
 /// A name as a client chooses one.
 const NAME: &str = "00000000000000000000000000000000000000000000000000000000000000aa";
 const PATH: &str = "/1.0/images/uploads/00000000000000000000000000000000000000000000000000000000000000aa";
+
+/// The path of another upload.
+const OTHER: &str = "/1.0/images/uploads/00000000000000000000000000000000000000000000000000000000000000bb";
+
+fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
+    let mut limits = Limits::default();
+    change(&mut limits);
+    limits
+}
 
 /// A part of `whole`, from `start` to `end`.
 fn part(whole: &[u8], start: usize, end: usize) -> Request {
@@ -25,6 +34,14 @@ fn part(whole: &[u8], start: usize, end: usize) -> Request {
 /// The request that makes an image of the parts.
 fn finish(kind: &str) -> Request {
     with(with(trusted(request("POST", "/1.0/images")), "content-type", kind), "X-LXD-parts", NAME)
+}
+
+/// Imports the parts, and returns the operation when it has ended.
+fn imported(handler: &Handler, request: Request) -> Value {
+    let response = handler.handle(request);
+    assert_eq!(response.status.as_u16(), 202);
+    let path = format!("{}/wait", response.header("location").unwrap());
+    object(handler.handle(trusted(super::request("GET", &path))))
 }
 
 /// The offset that a response names in its header.
@@ -54,7 +71,7 @@ fn unified_image_arrives_in_parts() {
         assert_eq!(append(&served.handler, &whole, start, end), 200);
     }
     let request = with(finish("application/octet-stream"), "X-LXD-fingerprint", &fingerprint("one").to_string());
-    let operation = served.finished(served.handler.handle(request));
+    let operation = imported(&served.handler, request);
     assert_eq!(operation["metadata"]["fingerprint"], json!(fingerprint("one").to_string()));
     assert_eq!(reads(&served.store, &fingerprint("one")), whole);
 }
@@ -66,7 +83,7 @@ fn split_image_arrives_in_parts() {
     let (kind, whole) = form(&[("metadata", &metadata), ("rootfs", &rootfs)]);
     append(&served.handler, &whole, 0, 300);
     append(&served.handler, &whole, 300, whole.len());
-    let operation = served.finished(served.handler.handle(finish(&kind)));
+    let operation = imported(&served.handler, finish(&kind));
     let both = Fingerprint::of(&[metadata, rootfs].concat());
     assert_eq!(operation["metadata"]["fingerprint"], json!(both.to_string()));
 }
@@ -76,7 +93,7 @@ fn finished_upload_leaves_no_part() {
     let served = Served::new();
     let whole = unified("one");
     append(&served.handler, &whole, 0, whole.len());
-    served.finished(served.handler.handle(finish("application/octet-stream")));
+    imported(&served.handler, finish("application/octet-stream"));
     assert_eq!(state(&served.handler).0, 404);
     served.holds(&[&fingerprint("one")]);
     // The image and its sidecar.
@@ -116,7 +133,7 @@ fn bytes_before_the_connection_broke_are_kept() {
     let response = served.handler.handle(trusted(request("HEAD", PATH)));
     assert_eq!((response.status.as_u16(), offset(&response)), (200, 77));
     assert_eq!(append(&served.handler, &whole, 77, whole.len()), 200);
-    served.finished(served.handler.handle(finish("application/octet-stream")));
+    imported(&served.handler, finish("application/octet-stream"));
     assert_eq!(reads(&served.store, &fingerprint("one")), whole);
 }
 
@@ -127,7 +144,7 @@ fn another_server_of_the_store_goes_on() {
     let whole = unified("one");
     append(&one, &whole, 0, 100);
     assert_eq!(append(&other, &whole, 100, whole.len()), 200);
-    assert_eq!(one.handle(finish("application/octet-stream")).status.as_u16(), 202);
+    imported(&one, finish("application/octet-stream"));
     assert_eq!(reads(&store, &fingerprint("one")), whole);
 }
 
@@ -141,7 +158,7 @@ fn upload_outlives_the_server_that_took_its_parts() {
     let store = Store::open(&root).unwrap();
     let handler = Handler::new(store.clone(), ServerOptions::new());
     assert_eq!(append(&handler, &whole, 100, whole.len()), 200);
-    assert_eq!(handler.handle(finish("application/octet-stream")).status.as_u16(), 202);
+    imported(&handler, finish("application/octet-stream"));
     assert_eq!(reads(&store, &fingerprint("one")), whole);
 }
 
@@ -176,9 +193,67 @@ fn wrong_bytes_end_the_upload() {
     let whole = unified("one");
     append(&served.handler, &whole, 0, whole.len());
     let request = with(finish("application/octet-stream"), "X-LXD-fingerprint", &fingerprint("other").to_string());
-    assert_eq!(served.handler.handle(request).status.as_u16(), 400);
+    assert_eq!(imported(&served.handler, request)["status"], json!("Failure"));
     assert_eq!(state(&served.handler).0, 404);
     served.holds(&[]);
+}
+
+#[test]
+fn parts_stay_when_the_import_failed_for_another_reason() {
+    let served = Served::new();
+    served.import("other", &["taken"], false);
+    let whole = unified("one");
+    append(&served.handler, &whole, 0, whole.len());
+    let request = |alias: &str| with(finish("application/octet-stream"), "X-LXD-aliases", alias);
+    assert_eq!(imported(&served.handler, request("taken"))["status"], json!("Failure"));
+    assert_eq!(state(&served.handler).0, 200);
+    assert_eq!(imported(&served.handler, request("free"))["status"], json!("Success"));
+}
+
+#[test]
+fn parts_of_an_image_that_is_there_are_removed() {
+    let served = Served::new();
+    let image = served.import("one", &[], false);
+    let whole = unified("one");
+    append(&served.handler, &whole, 0, whole.len());
+    let request = with(finish("application/octet-stream"), "X-LXD-fingerprint", &image.fingerprint.to_string());
+    assert_eq!(imported(&served.handler, request)["status"], json!("Failure"));
+    assert_eq!(state(&served.handler).0, 404);
+}
+
+#[test]
+fn upload_whose_size_the_client_may_not_store_is_not_begun() {
+    let limits = limits(|limits| limits.client_stored = 1_000);
+    let served = Served::with(ServerOptions::new().limits(limits));
+    assert_eq!(append(&served.handler, &unified("one"), 0, 100), 413);
+    assert_eq!(blobs(&served.root()), 0);
+}
+
+#[test]
+fn unfinished_uploads_of_a_client_are_limited() {
+    let limits = limits(|limits| limits.client_unfinished = 1);
+    let served = Served::with(ServerOptions::new().limits(limits));
+    let whole = unified("one");
+    assert_eq!(append(&served.handler, &whole, 0, 100), 200);
+    let other = || body(with(trusted(request("PATCH", OTHER)), "content-range", "bytes 0-99/*"), &whole[..100]);
+    assert_eq!(served.handler.handle(other()).status.as_u16(), 413);
+    assert_eq!(served.ask("DELETE", PATH).status.as_u16(), 200);
+    assert_eq!(served.handler.handle(other()).status.as_u16(), 200);
+}
+
+#[test]
+fn part_without_its_note_is_swept_by_a_repair() {
+    let served = Served::new();
+    append(&served.handler, &unified("one"), 0, 100);
+    let root = served.root();
+    let Served { handler, store, scratch: _scratch } = served;
+    drop((handler, store));
+    // A catalog that was rebuilt knows no uploads in parts.
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(root.join(format!("catalog.sqlite{suffix}")));
+    }
+    let report = Store::repair(&root, &StoreOptions::new(), &CheckOptions::new().repair(true)).unwrap();
+    assert_eq!((report.swept, blobs(&root)), (1, 0), "{:?}", report.findings);
 }
 
 #[test]
@@ -241,8 +316,7 @@ fn unknown_upload_is_not_found_at_its_end() {
 #[test]
 fn parts_are_bounded_as_a_whole_upload_is() {
     let whole = unified("one");
-    let mut limits = Limits::default();
-    limits.upload = 1_000;
+    let limits = limits(|limits| limits.upload = 1_000);
     let served = Served::with(ServerOptions::new().limits(limits));
     assert_eq!(append(&served.handler, &whole, 0, 100), 413, "the whole is too long");
     assert_eq!(append(&served.handler, &whole[..1_000], 0, 600), 200);
@@ -253,36 +327,36 @@ fn parts_are_bounded_as_a_whole_upload_is() {
 #[test]
 fn parts_count_as_stored_by_their_client() {
     let whole = unified("one");
-    let mut limits = Limits::default();
-    limits.client_stored = 1_000;
+    let limits = limits(|limits| limits.client_stored = 1_000);
     let served = Served::with(ServerOptions::new().limits(limits));
-    assert_eq!(append(&served.handler, &whole, 0, 900), 200);
-    let other = PATH.replace("aa", "bb");
-    let request = with(trusted(request("PATCH", &other)), "content-range", "bytes 0-199/*");
-    assert_eq!(served.handler.handle(body(request, &whole[..200])).status.as_u16(), 413);
+    assert_eq!(append(&served.handler, &whole[..900], 0, 900), 200);
+    let other = || body(with(trusted(request("PATCH", OTHER)), "content-range", "bytes 0-199/*"), &whole[..200]);
+    assert_eq!(served.handler.handle(other()).status.as_u16(), 413);
     assert_eq!(served.ask("DELETE", PATH).status.as_u16(), 200);
-    let request = with(trusted(super::request("PATCH", &other)), "content-range", "bytes 0-199/*");
-    assert_eq!(served.handler.handle(body(request, &whole[..200])).status.as_u16(), 200);
+    assert_eq!(served.handler.handle(other()).status.as_u16(), 200);
 }
 
 #[test]
-fn only_the_first_part_counts_as_an_upload() {
+fn import_of_parts_counts_as_an_upload() {
     let whole = unified("one");
-    let mut limits = Limits::default();
-    limits.client_uploads = 1;
+    let limits = limits(|limits| limits.client_uploads = 1);
     let served = Served::with(ServerOptions::new().limits(limits));
-    for (start, end) in [(0, 100), (100, 200), (200, whole.len())] {
-        assert_eq!(append(&served.handler, &whole, start, end), 200);
+    for status in [202, 429] {
+        for (start, end) in [(0, 100), (100, whole.len())] {
+            assert_eq!(append(&served.handler, &whole, start, end), 200);
+        }
+        let response = served.handler.handle(finish("application/octet-stream"));
+        assert_eq!(response.status.as_u16(), status);
+        if let Some(location) = response.header("location") {
+            served.ask("GET", &format!("{location}/wait"));
+        }
     }
-    assert_eq!(served.handler.handle(finish("application/octet-stream")).status.as_u16(), 202);
-    assert_eq!(append(&served.handler, &whole, 0, 100), 429);
 }
 
 #[test]
 fn number_of_parts_is_limited() {
     let whole = unified("one");
-    let mut limits = Limits::default();
-    limits.upload_parts = 2;
+    let limits = limits(|limits| limits.upload_parts = 2);
     let served = Served::with(ServerOptions::new().limits(limits));
     for (start, status) in [(0, 200), (1, 200), (2, 413)] {
         assert_eq!(append(&served.handler, &whole, start, start + 1), status);

@@ -116,7 +116,10 @@ pub(super) fn status(error: &Error) -> StatusCode {
         ErrorKind::Mismatch => StatusCode::BAD_REQUEST,
         // Other limits are about the content of the image, not about the size of the request.
         ErrorKind::LimitExceeded
-            if !matches!(error.limit_name(), Some("upload" | "request" | "client_stored" | "stored")) =>
+            if !matches!(
+                error.limit_name(),
+                Some("upload" | "request" | "client_stored" | "client_unfinished" | "stored")
+            ) =>
         {
             StatusCode::BAD_REQUEST
         }

@@ -4,25 +4,32 @@
 //! 1. `PATCH` with `Content-Range: bytes A-B/*` appends bytes; the first part begins at 0. What arrived before the
 //!    connection broke is kept.
 //! 2. `GET` and `HEAD` tell in `Upload-Offset` where to go on. So does a `PATCH` that begins elsewhere, with 409.
-//! 3. `POST /1.0/images` with `X-LXD-parts: NAME` and no body imports what is there, as if it were the body.
+//! 3. `POST /1.0/images` with `X-LXD-parts: NAME` and no body imports what is there, as if it were the body, in the
+//!    background: reading and verifying it may take longer than a client or a proxy waits for a response.
 //! 4. `DELETE` gives up. Otherwise the parts are removed three days after the first one.
 //!
 //! `NAME` is a digest of the client's choice, so that it finds its upload again after a crash; each client has names of
 //! its own. The parts are in the store, so any server of the store takes the next one.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use http::{HeaderName, StatusCode, header};
 use serde_json::json;
 
-use super::operation_result;
+use super::body::{self, Upload};
+use super::import::in_background;
+use super::upload_headers::UploadSpec;
+use super::{operation_result, upload};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
-use crate::progress::{Cancel, Monitor};
+use crate::progress::Monitor;
 use crate::server::api::answer;
+use crate::server::core::operations::Class;
+use crate::server::core::quota::{PartOfUpload, Refusal};
 use crate::server::handler::Handler;
 use crate::server::message::{Client, Request, Response};
-use crate::store::{Appended, PartialUpload, PartsReader};
+use crate::store::{Appended, PartialUpload, Store};
 use crate::time;
 
 /// The header that tells how many bytes of the upload are there.
@@ -59,11 +66,11 @@ fn number(text: &str) -> Option<u64> {
     text.parse().ok().filter(|_| is_plain)
 }
 
-/// The name of an upload in the store: that of the client, among those of its certificate.
+/// The ID of an upload in the store: made of the name that the client chose, and of its certificate.
 ///
 /// # Errors
 /// `InvalidInput` for a name that is no digest; `Untrusted` for a client without a certificate.
-pub(super) fn id(client: &Client, name: &str) -> Result<Fingerprint> {
+fn id(client: &Client, name: &str) -> Result<Fingerprint> {
     let Client::Trusted(certificate) = client else {
         return Err(Error::new(ErrorKind::Untrusted, "only trusted clients upload in parts"));
     };
@@ -91,7 +98,7 @@ pub(super) fn append(handler: &Handler, request: Request, name: &str) -> Result<
     let id = id(&request.client, name)?;
     let said = request.header(header::CONTENT_RANGE).and_then(PartRange::parse);
     let range = said.ok_or_else(|| Error::invalid("a part needs a header like `Content-Range: bytes 0-1023/4096`"))?;
-    let announced = super::body::announced(&request)?;
+    let announced = body::announced(&request)?;
     if announced.is_some_and(|length| length != range.len()) {
         return Err(Error::invalid("`Content-Range` and `Content-Length` of the part differ"));
     }
@@ -101,39 +108,86 @@ pub(super) fn append(handler: &Handler, request: Request, name: &str) -> Result<
     }
     let here = handler.store.partial_upload(&id)?.map_or(0, |upload| upload.offset);
     if here != range.start {
-        return Ok(elsewhere(here, range.start));
+        return Ok(wrong_offset(here, range.start));
     }
-    let begun = handler.quotas.begin_part(&request, (id, range.start, range.len()), limits, &handler.store);
-    let permit = match begun {
+    let part = PartOfUpload { id, offset: range.start, length: range.len(), total: range.total };
+    let permit = match handler.quotas.begin_part(&request, &part, limits, &handler.store) {
         Ok(permit) => permit,
         Err(refusal) => return Ok(operation_result::over_quota(&refusal, true)),
     };
     let mut body = PartBody { body: request.body, left: range.len() };
     let appended = handler.store.append_part(&id, range.start, &mut body, limits.upload_parts, &Monitor::none());
     if let Some(upload) = handler.store.partial_upload(&id)? {
-        permit.kept(id, upload.offset);
+        permit.keep_parts(id, upload.offset);
     }
     Ok(match appended? {
-        Appended::Kept(upload) => state(upload),
-        Appended::Elsewhere(here) => elsewhere(here, range.start),
+        Appended::Added(upload) => state(upload),
+        Appended::WrongOffset(here) => wrong_offset(here, range.start),
     })
 }
 
-/// Opens the parts of an upload as the body of `POST /1.0/images`, with their length in bytes.
-///
-/// # Errors
-/// `NotFound` where there is no such upload; those of the store.
-pub(super) fn open(handler: &Handler, id: &Fingerprint) -> Result<(PartsReader, u64)> {
-    handler.store.open_parts(id, &Cancel::new())?.ok_or_else(|| {
-        Error::new(ErrorKind::NotFound, "there is no upload in parts with this name")
-            .with_hint("it may have been finished, or be older than three days")
-    })
+/// `POST /1.0/images` with the header `X-LXD-parts`: imports an upload in parts, in the background.
+pub(super) fn import(handler: &Handler, request: &Request, name: &str, two: bool) -> Response {
+    let trusted = request.is_trusted();
+    let begin = || -> std::result::Result<_, Refusal> {
+        let id = id(&request.client, name)?;
+        let spec = UploadSpec::of(&request.headers)?;
+        let has_body = request.headers.contains_key(header::TRANSFER_ENCODING);
+        if has_body || body::announced(request)?.is_some_and(|length| length > 0) {
+            return Err(Error::invalid("an upload in parts has no other body").into());
+        }
+        let missing = || {
+            Error::new(ErrorKind::NotFound, "there is no upload in parts with this name, or not all of it")
+                .with_hint("it was finished, or removed three days after it began")
+        };
+        let (bytes, length) = handler.store.open_parts(&id)?.ok_or_else(missing)?;
+        let (limits, store) = (&handler.options.limits, &handler.store);
+        let permit = handler.quotas.begin_import_of_parts(request, &id, length, limits, store)?;
+        let options = spec.options()?;
+        Ok((id, spec, bytes, length, permit, options, handler.operations.begin(Class::Task, "Uploading image", &[])?))
+    };
+    let (id, spec, bytes, length, permit, options, operation) = match begin() {
+        Ok(begun) => begun,
+        Err(refusal) => return operation_result::over_quota(&refusal, trusted),
+    };
+    let monitor = Monitor::none().with_cancel(operation.cancel()).with_progress(operation.progress());
+    let kind = request.header(header::CONTENT_TYPE).unwrap_or_default().to_owned();
+    let body = Upload::new(Box::new(bytes), Some(length), &permit, operation.cancel());
+    let (store, operations, client) = (handler.store.clone(), handler.operations.clone(), request.client.clone());
+    let (limits, notes) = (handler.options.limits.clone(), Arc::clone(&handler.notes));
+    let begun = in_background(operation, move |operation| {
+        let options = options.monitor(monitor.clone());
+        let done = upload::import(&store, &limits, &body, &kind, two, Some(length), &spec, options);
+        let is_over = match &done {
+            Ok(_) => true,
+            Err(error) => is_useless(error) || is_stored(&store, &spec),
+        };
+        if !is_over {
+            permit.keep_parts(id, length);
+        } else if let Err(error) = store.remove_parts(&id) {
+            notes.parts_remain(&error);
+        }
+        match done {
+            Ok(image) => {
+                permit.stored(&image);
+                spec.report(&image, &monitor);
+                operation_result::arrived(&operations, operation, &image, &client, &monitor.omissions());
+            }
+            Err(error) => operation.fail(error.kind(), operation_result::sentence(&error, trusted)),
+        }
+    });
+    begun.unwrap_or_else(|error| operation_result::refused(&error, trusted))
 }
 
-/// Whether an import that failed so may succeed with the same bytes, so that the parts are kept.
-pub(super) fn is_worth_keeping(error: &Error) -> bool {
-    use ErrorKind::{Busy, Cancelled, Io, StorageFull, Transient};
-    matches!(error.kind(), Busy | Cancelled | Io | StorageFull | Transient)
+/// Whether an import failed for what the bytes are, so that the parts are of no use any more. Whatever else it failed
+/// for (a policy, a taken alias, a full disk) may be mended, and the same bytes be imported then.
+fn is_useless(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Malformed | ErrorKind::Mismatch | ErrorKind::UnsafePath)
+}
+
+/// Whether the image that an upload says to be is in the store already.
+fn is_stored(store: &Store, spec: &UploadSpec) -> bool {
+    spec.fingerprint.is_some_and(|fingerprint| store.image(&fingerprint).is_ok())
 }
 
 fn state(upload: PartialUpload) -> Response {
@@ -141,7 +195,7 @@ fn state(upload: PartialUpload) -> Response {
     answer::object(state).with(OFFSET, &upload.offset.to_string())
 }
 
-fn elsewhere(here: u64, said: u64) -> Response {
+fn wrong_offset(here: u64, said: u64) -> Response {
     let sentence = format!("the next part of the upload begins at byte {here}, not at {said}");
     answer::failure(StatusCode::CONFLICT, sentence).with(OFFSET, &here.to_string())
 }

@@ -18,8 +18,8 @@ use super::body::{self, Upload};
 use super::upload_headers::{UploadSpec, field};
 use super::{import, operation_result, parts};
 use crate::error::{Error, Result};
-use crate::fingerprint::Fingerprint;
 use crate::format::{ImageSource, Input};
+use crate::limits::Limits;
 use crate::omissions::Omissions;
 use crate::progress::Monitor;
 use crate::protocol::multipart::is_multipart;
@@ -30,7 +30,7 @@ use crate::server::core::operations::{Class, OperationHandle};
 use crate::server::core::quota::Refusal;
 use crate::server::handler::Handler;
 use crate::server::message::{Client, Request, Response};
-use crate::store::{ImportOptions, StoredImage};
+use crate::store::{ImportOptions, Store, StoredImage};
 
 /// The upload that a token allowed to a client that is not trusted.
 #[derive(Debug)]
@@ -94,35 +94,25 @@ pub(super) fn post(handler: &Handler, request: Request, grant: Option<UploadGran
 }
 
 /// Takes the body of an upload; `two` is for the form of a split image.
-fn receive(handler: &Handler, mut request: Request, grant: Option<UploadGrant>, two: bool) -> Response {
+fn receive(handler: &Handler, request: Request, grant: Option<UploadGrant>, two: bool) -> Response {
     let trusted = request.is_trusted();
-    let parts = match named_parts(&request) {
-        Ok(parts) => parts,
+    match field(&request.headers, upload::PARTS) {
+        Ok(Some(name)) => return parts::import(handler, &request, &name, two),
+        Ok(None) => {}
         Err(error) => return operation_result::refused(&error, trusted),
-    };
+    }
     let (allowed, secret) = grant.map(|grant| (grant.spec, grant.secret)).unzip();
     let begin = || -> std::result::Result<_, Refusal> {
         let said = UploadSpec::of(&request.headers)?;
         // After parsing all headers: a wrong one is an error even if the token would override it.
         let spec = allowed.map_or(Ok(said.clone()), |allowed| allowed.narrowed(said))?;
-        let mut announced = body::announced(&request)?;
-        if let Some(id) = &parts {
-            if announced != Some(0) && announced.is_some() {
-                return Err(Error::invalid("an upload in parts has no other body").into());
-            }
-            let (bytes, length) = parts::open(handler, id)?;
-            (request.body, announced) = (Box::new(bytes), Some(length));
-        }
+        let announced = body::announced(&request)?;
         let most = handler.options.limits.upload;
         // The limit is on all bytes that are sent, with the few that a form has around its files.
         if announced.is_some_and(|length| length > most) {
             return Err(Error::limit("upload", most, "what the client sends, in bytes,").into());
         }
-        let (limits, quotas, store) = (&handler.options.limits, &handler.quotas, &handler.store);
-        let permit = match (&parts, announced) {
-            (Some(id), Some(length)) => quotas.begin_import_of_parts(&request, id, length, limits, store)?,
-            _ => quotas.begin(&request, announced, limits, store)?,
-        };
+        let permit = handler.quotas.begin(&request, announced, &handler.options.limits, &handler.store)?;
         Ok((spec, announced, permit, handler.operations.begin(Class::Task, "Uploading image", &[])?))
     };
     let (spec, announced, permit, operation) = match begin() {
@@ -141,7 +131,8 @@ fn receive(handler: &Handler, mut request: Request, grant: Option<UploadGrant>, 
     let done = spec.options().and_then(|options| {
         // Whether a private image exists is no business of a client that only names its fingerprint.
         let options = if trusted { options } else { options.unproven_fingerprint() };
-        import(handler, &upload, &kind, two, announced, &spec, options.monitor(monitor.clone()))
+        let (store, limits) = (&handler.store, &handler.options.limits);
+        import(store, limits, &upload, &kind, two, announced, &spec, options.monitor(monitor.clone()))
     });
     if let Ok(image) = &done {
         permit.stored(image);
@@ -151,22 +142,7 @@ fn receive(handler: &Handler, mut request: Request, grant: Option<UploadGrant>, 
         // A client that still sends would lose the response with the reset of the connection.
         upload.pass_over();
     }
-    if let Some(id) = &parts
-        && done.as_ref().err().is_none_or(|error| !parts::is_worth_keeping(error))
-        && let Err(error) = handler.store.remove_parts(id)
-    {
-        handler.notes.parts_remain(&error);
-    }
     conclude(handler, operation, done, &client, &monitor.omissions())
-}
-
-/// The upload in parts that a request names as its body.
-///
-/// # Errors
-/// `Untrusted` for a client that has none; `InvalidInput` for what can't be a name.
-fn named_parts(request: &Request) -> Result<Option<Fingerprint>> {
-    let name = field(&request.headers, upload::PARTS)?;
-    name.map(|name| parts::id(&request.client, &name)).transpose()
 }
 
 /// Imports the body. The announced length is for progress only here: the limit was checked
@@ -174,8 +150,10 @@ fn named_parts(request: &Request) -> Result<Option<Fingerprint>> {
 ///
 /// # Errors
 /// Those of [`Store::import`](crate::store::Store::import), and of the form of a split image.
-fn import(
-    handler: &Handler,
+#[allow(clippy::too_many_arguments, reason = "all that describes an upload")]
+pub(super) fn import(
+    store: &Store,
+    limits: &Limits,
     upload: &Upload,
     kind: &str,
     two: bool,
@@ -184,12 +162,7 @@ fn import(
     mut options: ImportOptions,
 ) -> Result<StoredImage> {
     let source = if two {
-        let bounds = SplitBounds {
-            limits: &handler.options.limits,
-            limit_name: "upload",
-            announced: None,
-            sender: "the client",
-        };
+        let bounds = SplitBounds { limits, limit_name: "upload", announced: None, sender: "the client" };
         let (metadata, rootfs, name) = split_files(Box::new(upload.clone()), kind, &bounds)?;
         if let (None, Some(name)) = (&spec.file_name, name) {
             options = options.source_file_name(name);
@@ -202,7 +175,7 @@ fn import(
             None => input,
         })
     };
-    handler.store.import(source, &options)
+    store.import(source, &options)
 }
 
 /// Ends the operation, and makes the response.
