@@ -1,6 +1,7 @@
 //! Requests to the REST API: envelopes, errors with the server's message, and operations that are waited for.
 //!
-//! Requests that only read are retried after transient errors; requests that change something are sent once.
+//! Requests that only read are retried after transient errors; requests that change something are sent once, but for
+//! parts of an upload.
 
 use std::time::{Duration, Instant};
 

@@ -10,7 +10,7 @@
 //! | `parts.rs` | uploads that go on where they broke |
 //!
 //! The types of the wire are in [`protocol::rest`](crate::protocol::rest). Requests that only read are retried; requests that
-//! change something are sent once, since a lost response doesn't tell whether they took effect.
+//! change something are sent once, since a lost response doesn't tell whether they took effect; parts of an upload are the exception.
 
 mod calls;
 mod edit;
