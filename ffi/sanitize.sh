@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # sanitize.sh [address] [valgrind] [thread]: runs the C programs of the tests where memory errors, leaks and data races show.
-# Without an argument, all three. ROUNDS (default 5) says how often the threads of the last one go round.
+# Without an argument, all three. ROUNDS (default 5) says how often the threads of the last one go round; BUILT=1 that the
+# library for valgrind is built.
 #
 # The sanitizers are those that the stable toolchain carries; RUSTC_BOOTSTRAP=1 opens them, for these builds only. Rust,
 # the codecs and SQLite are all compiled with them. std is where its sources are (`rustup component add rust-src`) and
@@ -29,7 +30,8 @@ mode=debug
 build() {
   local kind=$1
   shift
-  RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=$kind -Cunsafe-allow-abi-mismatch=sanitizer" CFLAGS="-fsanitize=$kind -fno-omit-frame-pointer" \
+  # Not optimised: building takes longer than running.
+  CARGO_PROFILE_DEV_OPT_LEVEL=0 RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=$kind -Cunsafe-allow-abi-mismatch=sanitizer" CFLAGS="-fsanitize=$kind -fno-omit-frame-pointer" \
     CARGO_TARGET_DIR="$target/sanitize" cargo rustc --locked -p lxd-image-ffi --no-default-features --lib --crate-type staticlib --target "$host" "$@"
 }
 
@@ -77,8 +79,8 @@ address() {
 }
 
 valgrind_() {
-  # What the tests use, so that in CI there is nothing to build.
-  cargo build --locked --workspace --all-features --lib
+  # What the tests use. With BUILT=1 it is there, and cargo would wait for builds that go on beside this.
+  [ "${BUILT:-}" = 1 ] || cargo build --locked --workspace --all-features --lib
   flags=()
   libraries=("$target/debug/liblxd_image_ffi.a")
   compile_programs
