@@ -1,5 +1,5 @@
 //! The main job in one run: make an image, look at it, fingerprint it, unpack it verified, keep it in a store.
-//! `cargo run --release --example tour [IMAGE [ROOTFS]]`: without a path it packs the small tree in `examples/root`.
+//! `cargo run --release -p tour [IMAGE [ROOTFS]]`: without a path it packs the small tree in `examples/root`.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -55,7 +55,7 @@ fn own_image() -> Result<Scratch> {
     metadata.properties_mut().set("os", "Tour")?;
     metadata.properties_mut().set("description", "A small tree that shows the way")?;
     metadata.set_template("/etc/hostname", TemplateRule::new("hostname.tpl", ["create", "copy"])?)?;
-    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let options = PackOptions::new(metadata)
         .templates(here.join("root-templates"))
         .compression(Compression::NONE)
@@ -145,7 +145,6 @@ fn tour(path: &Path, rootfs: Option<&Path>) -> Result<()> {
         Ok(())
     })?;
 
-    #[cfg(feature = "store")]
     through_the_store(path, rootfs)?;
 
     println!();
@@ -159,7 +158,6 @@ fn tour(path: &Path, rootfs: Option<&Path>) -> Result<()> {
 }
 
 /// The same image in a store: named, found again, used, taken out, and expired.
-#[cfg(feature = "store")]
 fn through_the_store(path: &Path, rootfs: Option<&Path>) -> Result<()> {
     use lxd_image::store::{Alias, CheckOptions, ExportOptions, Filter, ImportOptions, PruneOptions, Store};
 
