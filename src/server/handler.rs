@@ -85,6 +85,7 @@ impl Handler {
     /// something that the store lacks.
     #[must_use]
     pub fn new(store: Store, options: ServerOptions) -> Self {
+        let (store, store_metrics) = store.observed();
         let operations = Operations::default();
         let notes = Arc::default();
         let joined = Fleet::join(&store, &operations, &notes);
@@ -99,7 +100,7 @@ impl Handler {
             upstream_cache: UpstreamCache::default(),
             verified: Arc::default(),
             streams: simplestreams::Streams::default(),
-            metrics: metrics::Metrics::default(),
+            metrics: metrics::Metrics::of(store_metrics),
             public: public::Kept::default(),
             quotas: Arc::default(),
             notes,

@@ -87,6 +87,8 @@ mod list;
 mod lock;
 mod migrate;
 mod objects;
+#[cfg(feature = "server")]
+mod observed;
 mod open;
 #[cfg(feature = "server")]
 mod parts;
@@ -128,6 +130,8 @@ pub use filter::{Filter, NearMiss};
 pub use image::{Alias, AliasTarget, ETag, ImageObjects, StoredImage, UpdateSource};
 pub use import::ImportOptions;
 pub use migrate::MigrateReport;
+#[cfg(feature = "server")]
+pub(crate) use observed::{BackendMetrics, StoreMetrics};
 pub use open::{OpenedImage, Store, StoreOptions};
 #[cfg(feature = "server")]
 pub(crate) use parts::{Appended, PartialUpload};

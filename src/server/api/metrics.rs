@@ -16,7 +16,7 @@ use crate::fingerprint::Fingerprint;
 use crate::server::handler::Handler;
 use crate::server::message::{Request, Response};
 use crate::server::routes::Call;
-use crate::store::{ImageQuery, Totals};
+use crate::store::{BackendMetrics, ImageQuery, StoreMetrics, Totals};
 
 /// The methods that are counted apart. A client may invent others, which must not become new
 /// series.
@@ -43,11 +43,15 @@ pub(crate) struct Metrics {
     broken: AtomicU64,
     /// Requests during which the handler panicked.
     panics: AtomicU64,
+    /// Calls to the engines of the store.
+    store: StoreMetrics,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
+impl Metrics {
+    /// The counters of a server of a store, all zero.
+    pub(crate) fn of(store: StoreMetrics) -> Self {
         Self {
+            store,
             since: Instant::now(),
             requests: Default::default(),
             sent: AtomicU64::new(0),
@@ -58,9 +62,7 @@ impl Default for Metrics {
             panics: AtomicU64::new(0),
         }
     }
-}
 
-impl Metrics {
     /// Counts a response.
     pub(crate) fn answered(&self, method: &Method, status: StatusCode) {
         let row = METHODS.iter().position(|name| *name == method.as_str()).unwrap_or(METHODS.len() - 1);
@@ -135,7 +137,48 @@ impl Metrics {
                 }
             }
         }
+        self.add_backends(&mut text);
         text
+    }
+
+    /// Adds the calls to the engines of the store.
+    fn add_backends(&self, text: &mut String) {
+        let backends = [("blobs", &self.store.blobs), ("catalog", &self.store.catalog)];
+        let mut family = |name: &str, help: &str, lines: &dyn Fn(&str, &BackendMetrics, &mut String)| {
+            let _ = write!(text, "# HELP lxd_image_{name} {help}\n# TYPE lxd_image_{name} counter\n");
+            for (part, backend) in backends {
+                lines(&format!("part=\"{part}\",backend=\"{}\"", backend.backend), backend, text);
+            }
+        };
+        family("backend_calls_total", "Calls to the engines of the store.", &|labels, backend, text| {
+            for figures in backend.figures() {
+                let (call, calls) = (figures.call, figures.calls);
+                let _ = writeln!(text, "lxd_image_backend_calls_total{{{labels},call=\"{call}\"}} {calls}");
+            }
+        });
+        family("backend_failures_total", "Calls that failed, by kind.", &|labels, backend, text| {
+            for figures in backend.figures() {
+                for (kind, count) in figures.failures.iter().filter(|(_, count)| *count > 0) {
+                    let call = figures.call;
+                    let _ = writeln!(
+                        text,
+                        "lxd_image_backend_failures_total{{{labels},call=\"{call}\",kind=\"{kind}\"}} {count}"
+                    );
+                }
+            }
+        });
+        family("backend_seconds_total", "The time that calls took.", &|labels, backend, text| {
+            for figures in backend.figures() {
+                let (call, seconds) = (figures.call, figures.time.as_secs_f64());
+                let _ = writeln!(text, "lxd_image_backend_seconds_total{{{labels},call=\"{call}\"}} {seconds:.6}");
+            }
+        });
+        family("backend_put_bytes_total", "Bytes of objects that were created.", &|labels, backend, text| {
+            if backend.put_bytes() > 0 {
+                let bytes = backend.put_bytes();
+                let _ = writeln!(text, "lxd_image_backend_put_bytes_total{{{labels}}} {bytes}");
+            }
+        });
     }
 }
 

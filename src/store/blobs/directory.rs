@@ -355,6 +355,10 @@ impl DirectoryBlobs {
 }
 
 impl BlobStore for DirectoryBlobs {
+    fn engine(&self) -> &'static str {
+        "directory"
+    }
+
     fn put(&self, key: &BlobKey, staged: &mut StagedFile, monitor: &Monitor) -> Result<()> {
         monitor.check()?;
         if staged.is_among(&self.files) {

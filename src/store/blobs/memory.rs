@@ -40,6 +40,10 @@ impl MemoryBlobs {
 }
 
 impl BlobStore for MemoryBlobs {
+    fn engine(&self) -> &'static str {
+        "memory"
+    }
+
     fn put(&self, key: &BlobKey, staged: &mut StagedFile, monitor: &Monitor) -> Result<()> {
         monitor.check()?;
         let bytes = staged.reader()?;

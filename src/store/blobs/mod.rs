@@ -106,4 +106,9 @@ pub trait BlobStore: Send + Sync {
     fn check_identity(&self) -> Result<()> {
         Ok(())
     }
+
+    /// The name of the engine, for metrics and messages.
+    fn engine(&self) -> &'static str {
+        "other"
+    }
 }

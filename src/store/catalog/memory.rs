@@ -132,6 +132,10 @@ fn cut(found: &mut Vec<&StoredImage>, query: &ImageQuery) -> Option<Position> {
 }
 
 impl Catalog for MemoryCatalog {
+    fn engine(&self) -> &'static str {
+        "memory"
+    }
+
     fn image(&self, fingerprint: &Fingerprint) -> Result<Option<StoredImage>> {
         Ok(self.state().images.get(fingerprint).cloned())
     }

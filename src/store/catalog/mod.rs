@@ -158,6 +158,11 @@ pub trait Catalog: Send + Sync {
     fn shared_records(&self) -> Option<&dyn SharedRecords> {
         None
     }
+
+    /// The name of the engine, for metrics and messages.
+    fn engine(&self) -> &'static str {
+        "other"
+    }
 }
 
 /// The time of this machine, in seconds since 1970.

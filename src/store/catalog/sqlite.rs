@@ -362,6 +362,10 @@ fn create_tables(connection: &Connection, id: &str) -> RowResult<()> {
 }
 
 impl Catalog for SqliteCatalog {
+    fn engine(&self) -> &'static str {
+        "sqlite"
+    }
+
     fn image(&self, fingerprint: &Fingerprint) -> Result<Option<StoredImage>> {
         self.read(|connection| schema::get(connection, fingerprint))
     }

@@ -5,7 +5,7 @@ use lxd_image::store::{Catalog, ImportOptions, SqliteCatalog, UpdateSource};
 use lxd_image::{ErrorKind, Monitor, Omitted};
 use serde_json::{Value, json};
 
-use super::{Served, json, object, request};
+use super::{Served, body, json, object, request, trusted};
 use crate::store::{alias, assert_kind, metadata, stream, unified, unified_with};
 
 #[test]
@@ -188,4 +188,21 @@ fn alias_of_an_import_is_validated() {
     let mut odd = alias("odd");
     "..".clone_into(&mut odd.name);
     assert_kind(served.store.import(stream(unified("one")), &ImportOptions::new().alias(odd)), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn metrics_count_the_calls_to_the_engines_of_the_store() {
+    let served = Served::new();
+    served.finished(served.handler.handle(trusted(body(request("POST", "/1.0/images"), unified("one")))));
+    served.ask("GET", "/1.0/images");
+    let metrics = String::from_utf8(served.ask("GET", "/metrics").body.read_to_end().unwrap()).unwrap();
+    for line in [
+        "# TYPE lxd_image_backend_calls_total counter",
+        "lxd_image_backend_calls_total{part=\"blobs\",backend=\"directory\",call=\"put\"} 2",
+        "lxd_image_backend_calls_total{part=\"catalog\",backend=\"sqlite\",call=\"query\"} ",
+        "lxd_image_backend_seconds_total{part=\"catalog\",backend=\"sqlite\",call=\"write\"} 0.",
+        "lxd_image_backend_put_bytes_total{part=\"blobs\",backend=\"directory\"} ",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
 }

@@ -85,6 +85,15 @@ impl Location {
         Ok(Self { protocol, bucket: bucket.to_owned(), prefix: prefix.to_owned() })
     }
 
+    /// The scheme of its address.
+    pub(super) fn scheme(&self) -> &'static str {
+        match self.protocol {
+            Protocol::S3 => "s3",
+            Protocol::Gcs => "gs",
+            Protocol::Azure => "az",
+        }
+    }
+
     /// The path of a name below the prefix.
     fn below(&self, name: &str) -> Result<Path> {
         let text = if self.prefix.is_empty() { name.to_owned() } else { format!("{}/{name}", self.prefix) };
@@ -120,12 +129,7 @@ impl Location {
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.protocol {
-            Protocol::S3 => "s3",
-            Protocol::Gcs => "gs",
-            Protocol::Azure => "az",
-        };
-        write!(f, "{scheme}://{}", self.bucket)?;
+        write!(f, "{}://{}", self.scheme(), self.bucket)?;
         if self.prefix.is_empty() { Ok(()) } else { write!(f, "/{}", self.prefix) }
     }
 }

@@ -194,6 +194,10 @@ impl ObjectBlobs {
 }
 
 impl BlobStore for ObjectBlobs {
+    fn engine(&self) -> &'static str {
+        self.bucket.location.scheme()
+    }
+
     fn put(&self, key: &BlobKey, staged: &mut StagedFile, monitor: &Monitor) -> Result<()> {
         monitor.check()?;
         upload::upload(&self.bucket, &self.bucket.location.blob(key)?, &staged.reader()?, monitor)

@@ -268,6 +268,10 @@ fn read_clock(session: &Session, patience: &Patience) -> Outcome<i64> {
 }
 
 impl Catalog for PostgresCatalog {
+    fn engine(&self) -> &'static str {
+        "postgresql"
+    }
+
     fn image(&self, fingerprint: &Fingerprint) -> Result<Option<StoredImage>> {
         let sql = format!("SELECT {COLUMNS} FROM @.image WHERE fingerprint = $1");
         let rows = self.rows(&sql, &[(&fingerprint.to_string(), Type::TEXT)])?;
