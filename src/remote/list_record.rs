@@ -52,7 +52,7 @@ impl ListRecord {
         match File::open(path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut text)) {
             Ok(_) => serde_json::from_slice(&text).map_err(|error| {
                 Error::malformed("the record of the last signed list is damaged")
-                    .with_hint("`lxd-image remote accept-older NAME` makes it anew")
+                    .with_hint("`lxd-image remote accept-older NAME` replaces it")
                     .with_source(error)
                     .in_file(path)
             }),

@@ -125,7 +125,7 @@ impl StaticTree {
         }
     }
 
-    /// Reads a document of a server: from the cache, after revalidation, or anew.
+    /// Reads a document of a server: from the cache, after revalidation, or from the server.
     fn fetch(
         &self,
         client: &Client,

@@ -78,8 +78,8 @@ impl Store {
         let mut image = there.clone();
         options.extend(&mut image)?;
         let names = options.aliases();
-        let is_vouched_anew = options.keep_evidence(self, catalog, &there.fingerprint)?;
-        if !is_vouched_anew && image == *there && names.iter().all(|name| image.aliases.contains(name)) {
+        let has_new_evidence = options.keep_evidence(self, catalog, &there.fingerprint)?;
+        if !has_new_evidence && image == *there && names.iter().all(|name| image.aliases.contains(name)) {
             return Ok((image, Vec::new()));
         }
         image.revision = image.revision.saturating_add(1);

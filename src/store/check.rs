@@ -217,7 +217,7 @@ impl CheckReport {
     ///
     /// What a damaged catalog says is no basis for deleting or moving anything.
     fn leave_to_rebuild(&mut self, repair: bool) {
-        let reason = "only `lxd-image check --repair` makes the catalog anew";
+        let reason = "only `lxd-image check --repair` rebuilds the catalog";
         let left = self.findings.iter().filter(|_| repair).cloned();
         self.unrepaired = left.map(|finding| Unrepaired { finding, reason: reason.to_owned() }).collect();
     }

@@ -109,7 +109,7 @@ pub(crate) fn is_unfinished(store: &Path) -> Result<bool> {
             return Ok(false);
         }
     }
-    // A store whose marker is lost has images; making one anew would call them rubbish.
+    // A store whose marker is lost has images; a new one would count them as foreign.
     match std::fs::read_dir(store.join("blobs")) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
         Err(error) => Err(fail(error)),

@@ -37,7 +37,7 @@ impl StoreLock {
     pub(crate) fn shared(store: &Path, wait: Duration, cancel: &Cancel) -> Result<Self> {
         let directory = open(store)?;
         match try_for(&directory, FlockOperation::NonBlockingLockShared, wait, &mut || cancel.check())? {
-            Some(Errno::WOULDBLOCK) => Err(Error::new(ErrorKind::Busy, "the store's catalog is being made anew")
+            Some(Errno::WOULDBLOCK) => Err(Error::new(ErrorKind::Busy, "the catalog of the store is being rebuilt")
                 .with_hint("wait until `lxd-image check --repair` is done")
                 .in_file(store)),
             // On a file system without locks an exclusive lock always fails, so a shared one is not needed.

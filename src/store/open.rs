@@ -282,7 +282,7 @@ pub(crate) fn upgrade(path: &Path, marker: &Marker, options: &StoreOptions) -> R
     let catalog = layout::catalog(path);
     if !catalog.exists() {
         return Err(Error::malformed("the catalog can't be found")
-            .with_hint("`lxd-image check --repair` makes the catalog anew from the images")
+            .with_hint("`lxd-image check --repair` rebuilds the catalog from the images")
             .in_file(catalog));
     }
     SqliteCatalog::upgrade(&catalog, &marker.id)?;

@@ -5,7 +5,7 @@
 //! a mismatch removes the output. The fingerprint of the new image is the result on standard output; where the image
 //! itself goes to standard output, the fingerprint is a note on standard error.
 //!
-//! With `--disk-format` the disk of a virtual machine is written anew, and a disk alone becomes another one: nothing is
+//! With `--disk-format` the disk of a virtual machine is rewritten, and a disk alone becomes another one: nothing is
 //! printed then, since a disk has no fingerprint.
 
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
     /// What the rootfs of a split image becomes: tar or squashfs
     #[arg(long, value_name = "FORMAT")]
     rootfs_format: Option<String>,
-    /// Write the disk of a virtual machine anew: qcow2, or keep for the bytes in the image. A disk alone, which is no
+    /// Rewrite the disk of a virtual machine: qcow2, or keep for the bytes in the image. A disk alone, which is no
     /// image, is converted to raw or qcow2
     #[arg(long, value_name = "FORMAT")]
     disk_format: Option<String>,

@@ -90,7 +90,7 @@ impl ConvertOptions {
         self
     }
 
-    /// Whether the disk of a virtual machine is written anew: as qcow2 version 3 with clusters
+    /// Whether the disk of a virtual machine is rewritten: as qcow2 version 3 with clusters
     /// compressed by zlib, whatever it was. A raw disk is refused, since LXD and Incus import qcow2
     /// only. The disk is kept in temporary files meanwhile.
     #[must_use]

@@ -1,4 +1,4 @@
-//! Writes the disk of an image anew while the image is converted.
+//! Rewrites the disk of an image while the image is converted.
 
 use std::fs::File;
 

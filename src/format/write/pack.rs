@@ -147,7 +147,7 @@ impl PackOptions {
         Ok(options)
     }
 
-    /// Sets a property of the image's metadata. Metadata that was given in bytes is written anew then.
+    /// Sets a property of the image's metadata. Metadata that was given in bytes is rewritten then.
     ///
     /// # Errors
     /// `InvalidInput` for a NUL in either text.

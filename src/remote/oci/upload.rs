@@ -239,7 +239,7 @@ impl OciRepository {
             let answer = self.send(Request::get(location).monitor(monitor), scope)?;
             match answer.status() {
                 200..=299 => Ok(answer),
-                // Begun anew by the caller, which counts the tries: this request can't help any more.
+                // Begun again by the caller, which counts the tries: this request can't help any more.
                 404 | 405 => Ok(answer),
                 _ => Err(errors::failure(answer, "an upload")),
             }

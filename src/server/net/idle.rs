@@ -102,7 +102,7 @@ pub(super) struct IdleTimer {
     since: Instant,
     /// The bytes that had been transferred then.
     moved: u64,
-    /// Whether there was no request then. The time begins anew when a request begins or the last
+    /// Whether there was no request then. The time starts again when a request begins or the last
     /// one ends.
     idle: bool,
     /// The timeout.

@@ -309,7 +309,7 @@ impl NewFile for DirectoryFile {
 /// Open files survive their deletion, so no grace is needed.
 pub struct DirectoryBlobs {
     files: Arc<dyn Files>,
-    /// What a listing that is going on found when it began: reading the directory anew for each
+    /// What a listing that is going on found when it began: reading the directory again for each
     /// page would take the square of the number of files.
     listing: Mutex<Vec<BlobKey>>,
 }

@@ -23,7 +23,7 @@ pub(super) fn row_error(error: RowError, path: Option<&Path>) -> Error {
 
 /// The error for a damaged catalog.
 fn damaged(what: String, path: Option<&Path>) -> Error {
-    let error = Error::malformed(what).with_hint("`lxd-image check --repair` makes the catalog anew from the images");
+    let error = Error::malformed(what).with_hint("`lxd-image check --repair` rebuilds the catalog from the images");
     match path {
         Some(path) => error.in_file(path),
         None => error,

@@ -267,13 +267,13 @@ impl DatabaseFile {
         let about = std::fs::metadata(&self.path).map_err(|error| {
             let kind = if error.kind() == std::io::ErrorKind::NotFound { ErrorKind::Malformed } else { ErrorKind::Io };
             let error = Error::new(kind, "the catalog can't be found").with_source(error);
-            self.named(error.with_hint("`lxd-image check --repair` makes the catalog anew from the images"))
+            self.named(error.with_hint("`lxd-image check --repair` rebuilds the catalog from the images"))
         })?;
         // SQLite opens an empty file as an empty database.
         if about.len() == 0 {
             let error = Error::malformed("the catalog is empty");
             return Err(
-                self.named(error.with_hint("`lxd-image check --repair` makes the catalog anew from the images"))
+                self.named(error.with_hint("`lxd-image check --repair` rebuilds the catalog from the images"))
             );
         }
         Ok((about.dev(), about.ino()))

@@ -330,7 +330,7 @@ fn payload(bytes: &Bytes) -> PutPayload {
     starts.map(|start| bytes.slice(start..bytes.len().min(start.saturating_add(PIECE_BYTES)))).collect()
 }
 
-/// The clients repeat nothing: it is done here, where every try is signed anew and can be observed.
+/// The clients repeat nothing: it is done here, where every try is signed again and can be observed.
 fn no_retries() -> RetryConfig {
     RetryConfig { max_retries: 0, ..RetryConfig::default() }
 }
