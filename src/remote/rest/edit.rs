@@ -3,7 +3,7 @@
 //! Each change is one request that is sent once. An edit replaces the whole object (`PUT`), so it carries the `ETag` that the
 //! object had when it was read (`If-Match`), and the server refuses it if another client changed the image meanwhile.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::Lxd;
 use crate::error::{Error, ErrorKind, Result};
@@ -14,11 +14,30 @@ use crate::remote::http::{Method, Request};
 use crate::store::{Alias, Edit, StoredImage};
 use crate::time::rfc3339;
 
+/// Fields that a server sets itself. LXD and Incus ignore them in a change; they are left out to say only what is meant.
+const READ_ONLY: [&str; 15] = [
+    "aliases",
+    "architecture",
+    "cached",
+    "created_at",
+    "filename",
+    "fingerprint",
+    "last_used_at",
+    "locations",
+    "project",
+    "release_codename",
+    "release_title",
+    "size",
+    "type",
+    "update_source",
+    "uploaded_at",
+];
+
 impl Lxd {
     /// Changes an image that was resolved or listed here.
     ///
     /// # Errors
-    /// `NotFound`; `Remote` where the server does not trust this client, or refuses; `Mismatch` when somebody else changed the
+    /// `NotFound`; `Remote` where the server does not trust this client, or refuses; `Mismatch` when another client changed the
     /// image meanwhile; those of [`server`](Self::server).
     pub fn edit_image(&self, image: &StoredImage, edit: &Edit, monitor: &Monitor) -> Result<()> {
         self.require_trust(monitor)?;
@@ -35,13 +54,9 @@ impl Lxd {
         let before = self.stored(&about, monitor)?;
         let mut after = before.clone();
         edit.apply(&mut after)?;
-        // `PUT` replaces the object: fields that an edit does not know must be sent back as they came.
-        let mut body = Map::new();
-        for key in ["profiles", "expires_at"] {
-            if let Some(value) = object.get(key).filter(|value| !value.is_null()) {
-                body.insert(key.to_owned(), value.clone());
-            }
-        }
+        // `PUT` replaces the object: fields that an edit does not know, of newer servers too, must be sent back as they came.
+        let Value::Object(mut body) = object else { return Err(Error::malformed("an image is no JSON object")) };
+        body.retain(|key, value| !READ_ONLY.contains(&key.as_str()) && !value.is_null());
         body.insert("public".to_owned(), json!(after.public));
         body.insert("auto_update".to_owned(), json!(after.auto_update));
         body.insert("properties".to_owned(), json!(after.properties));

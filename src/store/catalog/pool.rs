@@ -272,9 +272,7 @@ impl DatabaseFile {
         // SQLite opens an empty file as an empty database.
         if about.len() == 0 {
             let error = Error::malformed("the catalog is empty");
-            return Err(
-                self.named(error.with_hint("`lxd-image check --repair` rebuilds the catalog from the images"))
-            );
+            return Err(self.named(error.with_hint("`lxd-image check --repair` rebuilds the catalog from the images")));
         }
         Ok((about.dev(), about.ino()))
     }

@@ -65,8 +65,8 @@ pub(super) fn components<'p>(path: &'p str, limits: &Limits) -> Result<Vec<&'p [
             b".." => return Err(Error::unsafe_path("the path climbs with `..`")),
             name if name.contains(&0) => return Err(Error::unsafe_path("there is a NUL in the path")),
             name if name.len() as u64 > limits.component => {
-                let what = format_args!("a name of {} bytes", name.len());
-                return Err(Error::limit("component", limits.component, what));
+                let length = name.len();
+                return Err(Error::limit("component", limits.component, format_args!("a name of {length} bytes")));
             }
             name => components.push(name),
         }

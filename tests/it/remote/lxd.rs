@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lxd_image::remote::{ClientOptions, CopyOptions, Lxd, Remote, RetryPolicy, Trust, UploadOptions, Wanted, copy};
-use lxd_image::store::{ImportOptions, Store};
+use lxd_image::store::{Edit, ImportOptions, Store};
 use lxd_image::{ErrorKind, Fingerprint, ImageType, Limits, Monitor};
 use serde_json::{Value, json};
 
@@ -448,4 +448,25 @@ fn errors_contain_no_secret() {
         let all = format!("{error} {error:?} {:?} {remote:?}", error.hint());
         assert!(!all.contains("S3C"), "{all}");
     }
+}
+
+#[test]
+fn edit_sends_back_the_fields_that_only_the_server_knows() {
+    let digits = "1".repeat(64);
+    let (shown, path) = (object(&digits, "x86_64", &["box/one"]), format!("/1.0/images/{digits}"));
+    let server = Server::tls(move |asked, line| match (&*asked.method, &*asked.path) {
+        ("GET", "/1.0") => sync(line, &json!({"auth": "trusted"})),
+        ("GET", asked) if asked == path => sync(line, &shown),
+        ("PUT", asked) if asked == path => sync(line, &json!({})),
+        _ => error(line, 404, "not found"),
+    });
+    let remote = remote(&server);
+    let image = remote.resolve(&Wanted::new(&*digits), &Monitor::none()).unwrap();
+    remote.edit_image(&image, &Edit::new().property("os", "Other").unwrap(), &Monitor::none()).unwrap();
+    let sent = server.asked().into_iter().find(|asked| asked.method == "PUT").unwrap();
+    let body: Value = serde_json::from_slice(&sent.body).unwrap();
+    assert_eq!(body["unknown"], json!([1, {"more": null}]));
+    assert_eq!(body["profiles"], json!(["default"]));
+    assert_eq!(body["properties"], json!({"os": "Other"}));
+    assert_eq!(body["fingerprint"], Value::Null);
 }

@@ -246,7 +246,8 @@ impl Fleet {
         // What remains says how it ended; the whole metadata is at the server that ran it.
         operation.metadata.clear();
         operation.metadata.insert("shortened".to_owned(), Value::Bool(true));
-        operation.err.truncate(operation.err.floor_char_boundary(MAX_RECORD_BYTES / 4));
+        // Four bytes are the longest character.
+        operation.err = operation.err.chars().take(MAX_RECORD_BYTES / 16).collect();
         serde_json::to_string(&shared(operation)).unwrap_or_default()
     }
 }
