@@ -125,8 +125,8 @@ impl Store {
         let here = self.partial_upload(id)?;
         match here.map_or(0, |upload| upload.offset) {
             here if here != offset => return Ok(Appended::Elsewhere(here)),
-            // Parts of an earlier upload whose time is over would be taken for parts of this one.
-            0 => _ = self.remove_parts(id)?,
+            // They would be taken for parts of this one.
+            0 => self.remove_stale_parts(id)?,
             _ => {}
         }
         let mut staged = self.scratch.create()?;
@@ -144,10 +144,22 @@ impl Store {
         let kept = self.blobs.put(&key, &mut staged, monitor).and_then(|()| self.keep_part(id, &note, &part, most));
         if !matches!(kept, Ok(Appended::Kept(_))) {
             // Where even this fails, a later sweep finds the note.
-            let _ = self.abandon(id, &[key]);
+            let _ = self.abandon_part(id, &key);
         }
         let kept = kept?;
         arrived.map(|()| kept)
+    }
+
+    /// Marks the object of a part that was not kept as dead, and deletes it.
+    ///
+    /// Only the catalog knows whether it was kept: the answer of that transaction may be lost. Then the part stays, and the
+    /// client learns of it when it asks for the offset.
+    fn abandon_part(&self, id: &Fingerprint, key: &BlobKey) -> Result<()> {
+        self.catalog.write(&mut |catalog| {
+            let is_kept = catalog.object(key)?.and_then(Part::of).is_some();
+            if is_kept { Ok(()) } else { catalog.put_object(&self.dead(key, id)) }
+        })?;
+        self.reconcile()
     }
 
     /// Makes an object that was created the next part, in one transaction.
@@ -244,6 +256,29 @@ impl Store {
         // The notes of what can't be deleted now remain for a later sweep.
         let _ = self.reconcile();
         Ok(is_there)
+    }
+
+    /// Marks parts as dead that are of no upload any more: of one whose time is over, or whose removal was interrupted.
+    ///
+    /// Another server may have kept the first part of this upload since the caller saw none. So each transaction looks at
+    /// the note of the upload again: while that is in force, the parts are its own.
+    fn remove_stale_parts(&self, id: &Fingerprint) -> Result<()> {
+        let now = self.now();
+        let mut keys = Vec::new();
+        self.for_each_of_upload(id, &mut |note| {
+            keys.extend(Part::of(note).map(|part| part.key));
+            Ok(())
+        })?;
+        for batch in keys.chunks(PAGE) {
+            self.catalog.write(&mut |catalog| {
+                let upload = catalog.object(&head(id))?.as_ref().and_then(PartialUpload::of);
+                if upload.is_some_and(|upload| upload.expires_at > now) {
+                    return Ok(());
+                }
+                batch.iter().try_for_each(|key| catalog.put_object(&self.dead(key, id)))
+            })?;
+        }
+        Ok(())
     }
 
     /// Passes every note of an upload to `work`, that of the upload itself first.
