@@ -68,11 +68,7 @@ fn all_orders(name: &str, programs: &[&[Part]]) {
         .iter()
         .any(|program| program.iter().any(|part| matches!(part, Part::Finish | Part::Remove | Part::Pass(LIFETIME..))));
     let mut sum = Explored::default();
-    for (preemptions, faults) in [(2, 0), (1, 1)] {
-        let bounds = Bounds {
-            preemptions: number("LXD_IMAGE_ORDERS_PREEMPTIONS", preemptions),
-            faults: if faults == 0 { 0 } else { number("LXD_IMAGE_ORDERS_FAULTS", faults) },
-        };
+    for bounds in bounds() {
         let explored = explore(programs.len(), bounds, |scheduler| {
             let world = World::new(scheduler, GRACE);
             let kept = Arc::new(Mutex::new((0, false)));
@@ -122,11 +118,9 @@ fn all_orders(name: &str, programs: &[&[Part]]) {
             };
             (runs, check)
         });
-        sum.orders += explored.orders;
-        sum.steps += explored.steps;
-        sum.faults += explored.faults;
+        sum.add(explored);
     }
-    println!("{name}: {} orders, {} steps, {} faults", sum.orders, sum.steps, sum.faults);
+    println!("{name}: {sum}");
 }
 
 /// Sends what is missing, in one part. Whether it was taken.

@@ -8,6 +8,7 @@
 //! exponential otherwise.
 
 use std::cell::Cell;
+use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -246,9 +247,23 @@ impl State {
 /// What an exploration did.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Explored {
-    pub(crate) orders: u64,
-    pub(crate) steps: u64,
-    pub(crate) faults: u64,
+    orders: u64,
+    steps: u64,
+    faults: u64,
+}
+
+impl Explored {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.orders += other.orders;
+        self.steps += other.steps;
+        self.faults += other.faults;
+    }
+}
+
+impl fmt::Display for Explored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} orders, {} steps, {} faults", self.orders, self.steps, self.faults)
+    }
 }
 
 /// Runs `prepare` once for each order within the bounds: it returns the programs, and what is checked when they
