@@ -33,7 +33,7 @@ impl Shared {
     /// Looks after a step: so the first step that breaks the promise is found.
     fn audit(&self, scheduler: &Scheduler) {
         if let Some(missing) = self.missing() {
-            scheduler.violated(missing);
+            scheduler.violated(&missing);
         }
     }
 }

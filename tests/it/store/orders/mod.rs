@@ -122,7 +122,7 @@ impl World {
                 _ => {
                     // Without a fault of its own, and with its leases in time, a program never fails.
                     if !self.scheduler.had_fault() && since == self.clock.load(Ordering::Relaxed) {
-                        self.scheduler.violated(format!("{call:?} failed by itself: {error}"));
+                        self.scheduler.violated(&format!("{call:?} failed by itself: {error}"));
                     }
                     Answer::Failed(error.to_string())
                 }

@@ -181,7 +181,7 @@ impl Scheduler {
     }
 
     /// Notes that a promise is broken; the first one counts.
-    pub(crate) fn violated(&self, what: String) {
+    pub(crate) fn violated(&self, what: &str) {
         let mut state = self.lock();
         let at = state.steps;
         state.violation.get_or_insert_with(|| format!("after {at} steps: {what}"));
@@ -196,7 +196,7 @@ impl Scheduler {
                     let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(program));
                     if let Err(panic) = ended {
                         let text = panic.downcast_ref::<String>().cloned();
-                        self.violated(format!("program {number} panicked: {}", text.unwrap_or_default()));
+                        self.violated(&format!("program {number} panicked: {}", text.unwrap_or_default()));
                     }
                     self.end(number);
                 });
@@ -298,23 +298,42 @@ where
     }
 }
 
+/// A program of two steps. Each calls `work` with `false` when it happens, and with `true` when it is reported as done.
+fn steps(scheduler: &Arc<Scheduler>, mut work: impl FnMut(bool) + Send + 'static) -> Box<dyn FnOnce() + Send> {
+    let scheduler = Arc::clone(scheduler);
+    Box::new(move || {
+        for _ in 0..2 {
+            let mut happened = || {
+                work(false);
+                Ok(())
+            };
+            if scheduler.step("write", true, &mut happened).is_ok() {
+                work(true);
+            }
+        }
+    })
+}
+
 #[test]
 fn every_order_of_two_programs_of_two_steps_is_run_once() {
     let seen = Mutex::new(Vec::new());
-    let bounds = Bounds { preemptions: 9, faults: 0 };
-    let explored = explore(2, bounds, |scheduler| {
+    let explored = explore(2, Bounds { preemptions: 9, faults: 0 }, |scheduler| {
         let order = Arc::new(Mutex::new(String::new()));
         let program = |name: char| {
-            let (scheduler, order) = (Arc::clone(scheduler), Arc::clone(&order));
-            let work = move || {
-                for _ in 0..2 {
-                    scheduler.step("write", true, || Ok(order.lock().unwrap().push(name))).unwrap();
+            let order = Arc::clone(&order);
+            steps(scheduler, move |reported| {
+                if !reported {
+                    order.lock().unwrap().push(name);
                 }
-            };
-            Box::new(work) as Box<dyn FnOnce() + Send>
+            })
         };
+        let programs = vec![program('a'), program('b')];
         let seen = &seen;
-        (vec![program('a'), program('b')], move || Ok(seen.lock().unwrap().push(order.lock().unwrap().clone())))
+        let check = move || {
+            seen.lock().unwrap().push(order.lock().unwrap().clone());
+            Ok(())
+        };
+        (programs, check)
     });
     let mut seen = seen.into_inner().unwrap();
     seen.sort();
@@ -325,17 +344,19 @@ fn every_order_of_two_programs_of_two_steps_is_run_once() {
 fn every_fault_of_a_step_is_run_once() {
     let seen = Mutex::new(Vec::new());
     let explored = explore(1, Bounds { preemptions: 0, faults: 1 }, |scheduler| {
-        let (happened, reported) = (Arc::new(Mutex::new(0)), Arc::new(Mutex::new(0)));
-        let (count, result, own) = (Arc::clone(&happened), Arc::clone(&reported), Arc::clone(scheduler));
-        let work = move || {
-            for _ in 0..2 {
-                let done = own.step("write", true, || Ok(*count.lock().unwrap() += 1));
-                *result.lock().unwrap() += u32::from(done.is_ok());
-            }
-        };
+        // How many steps happened, and how many were reported as done.
+        let counts = Arc::new(Mutex::new((0, 0)));
+        let counted = Arc::clone(&counts);
+        let program = steps(scheduler, move |reported| {
+            let mut counts = counted.lock().unwrap();
+            *(if reported { &mut counts.1 } else { &mut counts.0 }) += 1;
+        });
         let seen = &seen;
-        let check = move || Ok(seen.lock().unwrap().push((*happened.lock().unwrap(), *reported.lock().unwrap())));
-        (vec![Box::new(work) as Box<dyn FnOnce() + Send>], check)
+        let check = move || {
+            seen.lock().unwrap().push(*counts.lock().unwrap());
+            Ok(())
+        };
+        (vec![program], check)
     });
     let mut seen = seen.into_inner().unwrap();
     seen.sort_unstable();
