@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lxd_image::store::{
-    BlobStore, Catalog, CheckOptions, ImageQuery, ImportOptions, PruneOptions, Scratch, Store, StoreOptions,
+    BlobStore, Catalog, CheckOptions, Edit, ImageQuery, ImportOptions, PruneOptions, Scratch, Store, StoreOptions,
 };
 use lxd_image::{Error, ErrorKind, Fingerprint, Result};
 
@@ -117,8 +117,10 @@ impl World {
             Ok(true) => Answer::Done,
             Ok(false) => Answer::Absent,
             Err(error) => match (error.kind(), call) {
-                (ErrorKind::AlreadyExists, Call::Import(..)) => Answer::Exists,
-                (ErrorKind::NotFound, Call::Delete(_) | Call::Move(..) | Call::Read(_)) => Answer::Absent,
+                (ErrorKind::AlreadyExists, Call::Import(..) | Call::Keep(_)) => Answer::Exists,
+                (ErrorKind::NotFound, Call::Delete(_) | Call::Edit(..) | Call::Move(..) | Call::Read(_)) => {
+                    Answer::Absent
+                }
                 _ => {
                     // Without a fault of its own, and with its leases in time, a program never fails.
                     if !self.scheduler.had_fault() && since == self.clock.load(Ordering::Relaxed) {
@@ -136,7 +138,9 @@ impl World {
         let mut model = Model::default();
         for image in self.shared.catalog.images(&ImageQuery::new()).unwrap().images {
             let tag = TAGS.into_iter().find(|tag| of(tag) == image.fingerprint).unwrap();
-            model.images.insert(tag);
+            model.images.insert(tag, image.cached);
+            let edits = ["k", "l"].into_iter().filter(|key| image.properties.get(key).is_some());
+            model.properties.extend(edits.map(|key| (tag, key)));
             model.aliases.extend(image.aliases.iter().map(|alias| (if alias.name == "x" { "x" } else { "y" }, tag)));
         }
         model
@@ -191,6 +195,8 @@ fn perform(store: &Store, call: Call) -> Result<bool> {
             let source = if tag == "split" { split_stream(tag) } else { stream(unified(tag)) };
             store.import(source, &options)?;
         }
+        Call::Keep(tag) => _ = store.import(stream(unified(tag)), &ImportOptions::new())?,
+        Call::Edit(tag, key) => _ = store.edit(&of(tag), &Edit::new().property(key, "set")?, None)?,
         Call::Delete(tag) => _ = store.delete(&of(tag))?,
         Call::Move(name, tag) => store.move_alias(&alias(name), &of(tag))?,
         Call::Prune(_) => return Ok(!store.prune(&PruneOptions::default())?.images.is_empty()),
@@ -362,4 +368,22 @@ fn sweep_on_the_same_machine_leaves_a_running_import() {
 fn two_sweepers_and_a_late_importer_agree() {
     let programs: [&[Op]; 3] = [&[import("a")], &[Op::Pass(LEASE), Op::Sweep], &[Op::Sweep]];
     all_orders("two sweepers and a late importer", Duration::ZERO, &[], &programs);
+}
+
+#[test]
+fn image_that_is_kept_is_not_pruned() {
+    let programs: [&[Op]; 2] = [&[Op::Call(Call::Prune("cached"))], &[Op::Call(Call::Keep("cached")), read("cached")]];
+    all_orders("prune and keeper", Duration::ZERO, &[import("cached")], &programs);
+}
+
+#[test]
+fn edits_of_one_image_are_both_there() {
+    let edit = |key| [Op::Call(Call::Edit("a", key))];
+    all_orders("two edits", Duration::ZERO, &[import("a")], &[&edit("k"), &edit("l")]);
+}
+
+#[test]
+fn edit_alias_move_and_delete_agree() {
+    let programs: [&[Op]; 3] = [&[Op::Call(Call::Edit("a", "k"))], &[moves("x", "a")], &[delete("a")]];
+    all_orders("edit, alias move and delete", GRACE, &[import("a")], &programs);
 }

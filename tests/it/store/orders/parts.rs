@@ -100,7 +100,7 @@ fn all_orders(name: &str, programs: &[&[Part]]) {
             let whole = &whole;
             let check = move || {
                 let (kept, finished) = *kept.lock().unwrap();
-                if finished && !world.model().images.contains("a") {
+                if finished && !world.model().images.contains_key("a") {
                     return Err("the upload was finished, and the image is not there".to_owned());
                 }
                 if !ends {
@@ -110,7 +110,7 @@ fn all_orders(name: &str, programs: &[&[Part]]) {
                         return Err(format!("{kept} bytes were acknowledged, and {there} are there"));
                     }
                     let (sent, status) = (send_all_from(&handler, whole, there), finish(&handler));
-                    if !sent || status != 202 || !world.model().images.contains("a") {
+                    if !sent || status != 202 || !world.model().images.contains_key("a") {
                         return Err(format!("the upload can't be finished from {there}: {status}"));
                     }
                 }
