@@ -200,7 +200,8 @@ impl History {
         };
         let known = !answer.starts_with("failed") && answer != "killed";
         if let Some(failure) = answer.strip_prefix("failed ") {
-            *self.failures.entry(format!("{name}: {failure}")).or_default() += 1;
+            let kind: Vec<&str> = failure.split(' ').take(1 + usize::from(failure.starts_with("late"))).collect();
+            *self.failures.entry(format!("{name}: {}", kind.join(" "))).or_default() += 1;
             let excused = ["Transient", "Busy", "late"].iter().any(|kind| failure.starts_with(kind));
             if !excused {
                 self.broken.push(format!("{call:?} failed: {failure}"));
