@@ -68,7 +68,7 @@ fn all_orders(name: &str, programs: &[&[Part]]) {
         .iter()
         .any(|program| program.iter().any(|part| matches!(part, Part::Finish | Part::Remove | Part::Pass(LIFETIME..))));
     let mut sum = Explored::default();
-    for bounds in bounds() {
+    for bounds in bounds(2) {
         let explored = explore(programs.len(), bounds, |scheduler| {
             let world = World::new(scheduler, GRACE);
             let kept = Arc::new(Mutex::new((0, false)));
