@@ -96,15 +96,16 @@ impl Fleet<'_> {
         }
     }
 
-    /// Kills processes at random and starts them again, until the time is over.
-    fn run(&mut self, processes: usize, duration: Duration) {
+    /// Kills processes at random and starts them again, until the time is over, or somebody makes the file that stops
+    /// them. Returns how long that was.
+    fn run(&mut self, processes: usize, duration: Duration) -> Duration {
         for process in 0..processes {
             let child = self.spawn(process);
             self.children.push(child);
             self.kills.push(Vec::new());
         }
-        let until = Instant::now() + duration;
-        while Instant::now() < until {
+        let begin = Instant::now();
+        while begin.elapsed() < duration && !self.place.stop().exists() {
             std::thread::sleep(Duration::from_millis(500 + self.random.below(3_000) as u64));
             self.assert_running();
             let victim = self.random.below(processes);
@@ -114,6 +115,7 @@ impl Fleet<'_> {
             std::thread::sleep(Duration::from_millis(self.random.below(500) as u64));
             self.children[victim] = self.spawn(victim);
         }
+        let worked = begin.elapsed();
         fs::write(self.place.stop(), "").unwrap();
         let until = Instant::now() + Duration::from_secs(120);
         for (process, child) in self.children.iter_mut().enumerate() {
@@ -127,6 +129,7 @@ impl Fleet<'_> {
             let errors = fs::read_to_string(self.errors(process)).unwrap();
             assert!(status.success(), "process {process}, {status}: {errors}");
         }
+        worked
     }
 }
 
@@ -354,7 +357,7 @@ fn nothing_acknowledged_is_lost_and_nothing_is_left_after_a_soak_with_kills() {
         kills: Vec::new(),
         random: Random(now() | 1),
     };
-    fleet.run(processes, duration);
+    let duration = fleet.run(processes, duration);
 
     let mut history = History::default();
     let (mut tags, mut aliases) = ([worker::shared(), worker::cached()].concat(), worker::shared_aliases());
