@@ -6,11 +6,12 @@
 use std::fmt;
 
 use super::blobs::BlobKey;
-use super::catalog::{ImageQuery, Object, ObjectState};
+use super::catalog::ImageQuery;
 use super::examine::Evidence;
 use super::image::StoredImage;
 use super::objects::{Listed, Upload};
 use super::open::Store;
+use super::reconcile::dead_at_once;
 use crate::error::Result;
 use crate::fingerprint::Fingerprint;
 use crate::progress::{Monitor, Phase};
@@ -302,7 +303,7 @@ impl Store {
                 // Without its note the upload can't go on: nothing of value is in the part.
                 Listed::UploadPart(id, key) if options.repair => {
                     if !self.is_named(&id, &key)? {
-                        lost_parts.push(Object::new(key, id, ObjectState::Dead { delete_after: i64::MIN }));
+                        lost_parts.push(dead_at_once(&key, &id));
                     }
                 }
                 listed => problems.extend(self.unlisted(listed)?),

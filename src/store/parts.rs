@@ -21,6 +21,7 @@ use std::io::{self, Read, Write};
 use super::blobs::BlobKey;
 use super::catalog::{Object, ObjectState};
 use super::open::Store;
+use super::reconcile::dead_at_once;
 use super::scratch::{StagedFile, random_number};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fingerprint::Fingerprint;
@@ -152,7 +153,7 @@ impl Store {
         let added = put.and_then(|()| self.add_part(id, &note, &part, max_parts));
         if !matches!(added, Ok(Appended::Added(_))) {
             // Where even this fails, a later sweep finds the note.
-            let _ = self.abandon_part(id, &note);
+            let _ = self.abandon_part(id, &part.key);
         }
         let added = added?;
         arrived.map(|()| added)
@@ -190,12 +191,13 @@ impl Store {
         done.ok_or_else(|| Error::invalid("nothing was decided about the part"))
     }
 
-    /// Marks the object of a part as dead that was not added. If it was (the answer of the commit was lost), it stays.
-    fn abandon_part(&self, id: &Fingerprint, note: &Object) -> Result<()> {
-        self.catalog.write(&mut |catalog| match catalog.object(&note.key)? {
-            Some(current) if current != *note => Ok(()),
-            // Even without a note: a sweep may have come before the object was created.
-            _ => catalog.put_object(&dead_part(&note.key, id)),
+    /// Marks the object of a part as dead that was not added. Only the catalog knows whether it was: the answer of that
+    /// transaction may be lost. Then the part stays, and the client learns of it when it asks for the offset.
+    fn abandon_part(&self, id: &Fingerprint, key: &BlobKey) -> Result<()> {
+        self.catalog.write(&mut |catalog| {
+            let is_added = catalog.object(key)?.as_ref().and_then(UploadPart::of).is_some();
+            // Whatever else there is: the object may have been created behind a sweep that deleted it.
+            if is_added { Ok(()) } else { catalog.put_object(&dead_at_once(key, id)) }
         })?;
         self.reconcile()
     }
@@ -247,6 +249,7 @@ impl Store {
                 None => Ok(()),
             }
         })?;
+        // Without a grace: nobody but an import of this upload reads them.
         let mut keys = Vec::new();
         self.for_each_part(id, &mut |part| {
             if part.generation == upload.generation {
@@ -255,7 +258,7 @@ impl Store {
         })?;
         for batch in keys.chunks(BATCH) {
             self.catalog
-                .write(&mut |catalog| batch.iter().try_for_each(|key| catalog.put_object(&dead_part(key, id))))?;
+                .write(&mut |catalog| batch.iter().try_for_each(|key| catalog.put_object(&dead_at_once(key, id))))?;
         }
         // The notes of what can't be deleted now remain for a later sweep.
         let _ = self.reconcile();
@@ -281,11 +284,6 @@ impl Store {
             }
         }
     }
-}
-
-/// The note that deletes the object of a part, without a grace: nobody but an import of its upload reads it.
-pub(super) fn dead_part(key: &BlobKey, id: &Fingerprint) -> Object {
-    Object::new(key.clone(), *id, ObjectState::Dead { delete_after: i64::MIN })
 }
 
 /// Copies a body into a staged file. An error leaves in the file what came before it.
@@ -419,7 +417,7 @@ mod tests {
         let mut keys = Vec::new();
         store.for_each_part(&id, &mut |part| keys.push((part.offset, part.key))).unwrap();
         keys.sort();
-        let gone = dead_part(&keys[0].1, &id);
+        let gone = dead_at_once(&keys[0].1, &id);
         store.catalog.write(&mut |catalog| catalog.put_object(&gone)).unwrap();
         assert!(store.open_parts(&id).unwrap().is_none());
         assert_eq!(store.partial_upload(&id).unwrap(), None);
@@ -445,7 +443,7 @@ mod tests {
         append(&store, &id, 0, b"abc");
         let mut parts = Vec::new();
         store.for_each_part(&id, &mut |part| parts.push(part)).unwrap();
-        store.abandon_part(&id, &store.uploading(parts[0].key.clone(), &id, "a staged file")).unwrap();
+        store.abandon_part(&id, &parts[0].key).unwrap();
         assert_eq!(bytes_of(&store, &id), b"abc");
     }
 

@@ -19,7 +19,7 @@ use super::blobs::BlobKey;
 use super::catalog::{Object, ObjectState, Transaction};
 use super::image::StoredImage;
 use super::open::Store;
-use super::scratch::StagedFile;
+use super::scratch::{StagedFile, random_number};
 use super::sidecar::Sidecar;
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
@@ -146,11 +146,15 @@ impl Store {
     /// The note that marks an object as dead: no row will name it again.
     ///
     /// The object is deleted once the grace of the blob store has passed, so that readers on other
-    /// machines can finish.
+    /// machines can finish. Two notes about one object differ, so that whoever acts on the first one sees that there is a
+    /// second one.
     pub(crate) fn dead(&self, key: &BlobKey, fingerprint: &Fingerprint) -> Object {
         let grace = i64::try_from(self.blobs.grace().as_secs()).unwrap_or(i64::MAX);
-        // Without a grace the object may go at once, even if the clock is wrong.
-        let delete_after = if grace == 0 { i64::MIN } else { self.now().saturating_add(grace) };
+        if grace == 0 {
+            return dead_at_once(key, fingerprint);
+        }
+        // Later than the time of any note that is acted on now.
+        let delete_after = self.now().saturating_add(grace);
         Object::new(key.clone(), *fingerprint, ObjectState::Dead { delete_after })
     }
 
@@ -204,7 +208,7 @@ impl Store {
             self.for_each_note(&mut |note| {
                 match note.state {
                     ObjectState::Sidecar { .. } => pending.push(note),
-                    ObjectState::Dead { delete_after } if delete_after <= now => dead.push(note.key),
+                    ObjectState::Dead { delete_after } if delete_after <= now => dead.push(note),
                     _ => {}
                 }
                 Ok(())
@@ -224,15 +228,18 @@ impl Store {
 
     /// Deletes objects, then their notes. In this order: without its note, an object that is left
     /// would never be found.
-    fn delete_dead(&self, keys: &[BlobKey]) -> Result<()> {
-        // A key is used once, so nobody can have created the object again.
-        self.blobs.delete(keys)?;
+    fn delete_dead(&self, notes: &[Object]) -> Result<()> {
+        let keys: Vec<BlobKey> = notes.iter().map(|note| note.key.clone()).collect();
+        self.blobs.delete(&keys)?;
         self.catalog.write(&mut |catalog| {
-            keys.iter().try_for_each(|key| match catalog.object(key)?.map(|note| note.state) {
-                Some(ObjectState::Dead { .. }) => catalog.remove_object(key),
-                // The note of an upload in parts has no object, and its key is used again.
-                _ => Ok(()),
-            })
+            for note in notes {
+                // An uploader that slept beyond its lease may have created the object behind the deletion. It has noted it
+                // again then, and only that note tells of the object.
+                if catalog.object(&note.key)?.as_ref() == Some(note) {
+                    catalog.remove_object(&note.key)?;
+                }
+            }
+            Ok(())
         })
     }
 
@@ -321,6 +328,13 @@ struct SidecarJob {
     staged: StagedFile,
     /// The note about its upload.
     upload: Object,
+}
+
+/// The note that marks an object as dead which may be deleted at once, whatever the clock says.
+pub(super) fn dead_at_once(key: &BlobKey, fingerprint: &Fingerprint) -> Object {
+    // Far in the past, at a time that no other note has.
+    let delete_after = i64::MIN.saturating_add(i64::from(random_number() as u32));
+    Object::new(key.clone(), *fingerprint, ObjectState::Dead { delete_after })
 }
 
 /// Whether `note` asks for the sidecar of the revision that `row` has.

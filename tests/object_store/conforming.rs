@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lxd_image::io::ReadAt;
-use lxd_image::store::{BlobStore, ObjectBlobs, Scratch, conformance};
+use lxd_image::store::{BlobKey, BlobStore, ObjectBlobs, Scratch, conformance};
 use lxd_image::{Cancel, ErrorKind, Monitor, Update};
 
 use crate::servers::{Server, key, pattern, prefix, servers, staged};
 
 /// Reads an object from its start to its end.
-fn content(blobs: &dyn BlobStore, key: &lxd_image::store::BlobKey) -> Vec<u8> {
+fn content(blobs: &dyn BlobStore, key: &BlobKey) -> Vec<u8> {
     let mut bytes = Vec::new();
     blobs.open(key).unwrap().reader().read_to_end(&mut bytes).unwrap();
     bytes
@@ -254,6 +254,21 @@ fn sweep_aborts_old_uploads_and_keeps_new_ones() {
         std::thread::sleep(Duration::from_secs(3));
         assert_eq!(hasty.sweep().unwrap(), 3, "{}", server.name);
         assert_eq!(uploads(server, &place), 0);
+    }
+}
+
+#[test]
+fn deletion_aborts_the_unfinished_uploads_of_its_objects() {
+    for server in servers() {
+        let place = prefix();
+        let blobs = ObjectBlobs::connect(&place, &server.options()).unwrap();
+        let path = |key: &BlobKey| format!("/lxd-image/{}/blobs/{key}", place.strip_prefix("s3://lxd-image/").unwrap());
+        let keys = [key("one"), key("two"), key("three")];
+        keys.iter().for_each(|key| _ = server.request("POST", &format!("{}?uploads=", path(key))));
+        blobs.delete(&keys[..1]).unwrap();
+        assert_eq!(uploads(server, &place), 2, "{}", server.name);
+        blobs.delete(&keys[..2]).unwrap();
+        assert_eq!(uploads(server, &place), 1, "{}", server.name);
     }
 }
 

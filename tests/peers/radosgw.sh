@@ -87,6 +87,10 @@ ms mon client mode = crc
 rgw frontends = beast endpoint=127.0.0.1:$gateway
 rgw data = $run/rgw
 rgw thread pool size = 16
+# Objects that were deleted give their memory back at once, not after two hours.
+rgw gc obj min wait = 5
+rgw gc processor period = 5
+rgw gc processor max time = 5
 C
 c=(-c "$run/ceph.conf")
 as_root=(--setuser root --setgroup root)

@@ -20,6 +20,7 @@ mod layouts;
 mod lifecycle;
 mod opening;
 mod options;
+mod orders;
 mod pruning;
 mod refreshing;
 mod repairing;

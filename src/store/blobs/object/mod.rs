@@ -38,7 +38,7 @@ use self::bucket::Bucket;
 use self::failure::{Reason, Verb};
 use self::location::{Location, Place};
 use self::reader::{ObjectReader, ReadMemory};
-use super::{BlobKey, BlobStore};
+use super::{BlobKey, BlobStore, ObjectPart};
 use crate::error::{Error, Result};
 use crate::io::Blob;
 use crate::progress::Monitor;
@@ -209,12 +209,18 @@ impl BlobStore for ObjectBlobs {
     }
 
     fn delete(&self, keys: &[BlobKey]) -> Result<()> {
-        let paths = keys.iter().map(|key| self.bucket.location.blob(key)).collect::<Result<Vec<_>>>()?;
+        let path_of = |key: &BlobKey| self.bucket.location.blob(key);
+        let paths = keys.iter().map(path_of).collect::<Result<Vec<_>>>()?;
         if paths.is_empty() {
             return Ok(());
         }
+        // A sidecar is too small for an upload in several parts.
+        let large = keys.iter().filter(|key| !matches!(key.parse(), Some((_, ObjectPart::Sidecar))));
+        let large = large.map(path_of).collect::<Result<Vec<_>>>()?;
         let bucket = Arc::clone(&self.bucket);
         runtime::run(None, async move {
+            // First, so that none of them is completed behind the deletion.
+            sweep::abort_uploads_of(&bucket, &large).await?;
             for batch in paths.chunks(DELETE_BATCH) {
                 let path = if let [only] = batch { Some(only) } else { None };
                 bucket.delete(batch.to_vec()).await.map_err(|failure| bucket.error(failure, Verb::Delete, path))?;

@@ -1,4 +1,5 @@
-//! Aborts uploads that nobody will complete, and deletes old scratch objects of probes.
+//! Aborts uploads that nobody will complete: old ones, and those of objects that are deleted. Deletes old scratch objects
+//! of probes.
 
 use std::time::Duration;
 
@@ -68,31 +69,65 @@ async fn abort_uploads(bucket: &Bucket) -> Result<usize> {
     let mut count: usize = 0;
     for place in [Place::Blobs, Place::Archive, Place::Probe] {
         let prefix = bucket.location.prefix_of(place);
-        let (mut markers, mut seen): (Option<(String, String)>, usize) = (None, 0);
-        loop {
-            let page = match list_uploads(bucket, &prefix, markers.as_ref()).await {
-                // Some servers have no such listing: then a rule of the bucket's lifecycle is needed.
-                Err(failure) if failure.reason == Reason::Unsupported => return Ok(count),
-                page => page.map_err(|failure| bucket.error(failure, Verb::ListUploads, None))?,
-            };
-            seen = seen.saturating_add(page.uploads.len());
-            for upload in page.uploads {
-                let begun: Option<Timestamp> = upload.initiated.parse().ok();
-                if !upload.key.starts_with(&prefix) || !begun.is_some_and(|begun| is_old(bucket, begun)) {
-                    continue;
-                }
-                let Ok(path) = Path::parse(&upload.key) else { continue };
-                let aborted = bucket.abort_upload(&path, &upload.id).await;
-                aborted.map_err(|failure| bucket.error(failure, Verb::AbortUpload, Some(&path)))?;
-                count += 1;
-            }
-            if seen >= MAX_UPLOADS || page.next.is_none() || page.next == markers {
-                break;
-            }
-            markers = page.next;
-        }
+        let is_due = |upload: &Upload| upload.initiated.parse().is_ok_and(|begun| is_old(bucket, begun));
+        count = count.saturating_add(match abort_those(bucket, &prefix, &is_due).await {
+            // Some servers have no such listing: then a rule of the bucket's lifecycle is needed.
+            Err((failure, _, _)) if failure.reason == Reason::Unsupported => return Ok(count),
+            aborted => aborted.map_err(|(failure, verb, path)| bucket.error(failure, verb, path.as_ref()))?,
+        });
     }
     Ok(count)
+}
+
+/// Aborts all uploads of objects that are about to be deleted, whatever their age: of an upload whose process was
+/// killed, the store knows no more than the key.
+///
+/// # Errors
+/// Those of the server, except for one that lists no uploads, or not for these credentials: their objects can be deleted.
+pub(super) async fn abort_uploads_of(bucket: &Bucket, paths: &[Path]) -> Result<()> {
+    if bucket.location.protocol != Protocol::S3 {
+        return Ok(());
+    }
+    let prefix = match paths {
+        [] => return Ok(()),
+        [only] => only.to_string(),
+        _ => bucket.location.prefix_of(Place::Blobs),
+    };
+    let is_among = |upload: &Upload| paths.iter().any(|path| path.as_ref() == upload.key);
+    match abort_those(bucket, &prefix, &is_among).await {
+        Err((failure, Verb::ListUploads, _)) if matches!(failure.reason, Reason::Unsupported | Reason::Denied) => {
+            Ok(())
+        }
+        aborted => aborted.map(drop).map_err(|(failure, verb, path)| bucket.error(failure, verb, path.as_ref())),
+    }
+}
+
+/// Aborts the uploads below `prefix` that are due, and returns their number.
+///
+/// # Errors
+/// The failure, with what failed, of which object.
+async fn abort_those(
+    bucket: &Bucket,
+    prefix: &str,
+    is_due: &(dyn Fn(&Upload) -> bool + Sync),
+) -> std::result::Result<usize, (Failure, Verb, Option<Path>)> {
+    let (mut count, mut seen): (usize, usize) = (0, 0);
+    let mut markers: Option<(String, String)> = None;
+    loop {
+        let page = list_uploads(bucket, prefix, markers.as_ref()).await;
+        let page = page.map_err(|failure| (failure, Verb::ListUploads, None))?;
+        seen = seen.saturating_add(page.uploads.len());
+        for upload in page.uploads.iter().filter(|upload| upload.key.starts_with(prefix) && is_due(upload)) {
+            let Ok(path) = Path::parse(&upload.key) else { continue };
+            let aborted = bucket.abort_upload(&path, &upload.id).await;
+            aborted.map_err(|failure| (failure, Verb::AbortUpload, Some(path)))?;
+            count += 1;
+        }
+        if seen >= MAX_UPLOADS || page.next.is_none() || page.next == markers {
+            return Ok(count);
+        }
+        markers = page.next;
+    }
 }
 
 /// An upload that is not complete.
