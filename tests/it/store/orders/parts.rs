@@ -4,7 +4,7 @@
 use lxd_image::server::{Handler, Response, ServerOptions};
 
 use super::*;
-use crate::server::{body, request, trusted, with};
+use crate::server::{body, object, request, trusted, with};
 
 /// A name as a client chooses one.
 const NAME: &str = "00000000000000000000000000000000000000000000000000000000000000aa";
@@ -55,10 +55,16 @@ fn send_all(handler: &Handler, whole: &[u8], bytes: usize) -> usize {
     kept
 }
 
+/// Imports the parts, and waits for that. It runs in a thread that is not scheduled: as one step, with what comes before.
 fn finish(handler: &Handler) -> u16 {
     let request = with(trusted(request("POST", "/1.0/images")), "content-type", "application/octet-stream");
     let request = with(request, "X-LXD-fingerprint", &fingerprint("a").to_string());
-    handler.handle(with(request, "X-LXD-parts", NAME)).status.as_u16()
+    let response = handler.handle(with(request, "X-LXD-parts", NAME));
+    let status = response.status.as_u16();
+    let Some(operation) = response.header("location").map(str::to_owned) else { return status };
+    let path = format!("{operation}/wait");
+    let done = object(handler.handle(trusted(crate::server::request("GET", &path))));
+    if done["status_code"] == 200 { status } else { 400 }
 }
 
 /// Runs all orders of clients, each with a server of its own, then sees whether what they were told is true.
