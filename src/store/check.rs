@@ -297,7 +297,7 @@ impl Store {
             return Ok(report);
         }
         self.for_each_upload(monitor, &mut |listed| {
-            problems.extend(self.unlisted(listed)?);
+            problems.extend(self.unlisted(listed, options.repair)?);
             Ok(())
         })?;
         if options.repair {
@@ -338,10 +338,17 @@ impl Store {
     }
 
     /// What is wrong with objects that no row names. Uploads and deletions in progress have notes,
-    /// and are not reported.
-    fn unlisted(&self, listed: Listed) -> Result<Vec<Problem>> {
+    /// and are not reported. With `repair`, layers without a note are marked as dead.
+    fn unlisted(&self, listed: Listed, repair: bool) -> Result<Vec<Problem>> {
         let upload = match listed {
             Listed::Stray(key) => return Ok(vec![Problem::of_strays(&key.to_string(), vec![key])]),
+            // It is no damage: losing one costs a download, so nothing is lost with its note.
+            Listed::Layer { digest, key } => {
+                if repair {
+                    self.forget_layer(&digest, &key)?;
+                }
+                return Ok(Vec::new());
+            }
             Listed::Upload(upload) => upload,
         };
         let unnamed = self.unnamed(&upload)?;

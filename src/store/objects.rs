@@ -31,6 +31,8 @@ pub(super) struct Upload {
 pub(super) enum Listed {
     /// The objects of one upload.
     Upload(Upload),
+    /// A layer of container images.
+    Layer { digest: Fingerprint, key: BlobKey },
     /// A key that this library does not create, for example of a file that was copied into the directory by hand.
     Stray(BlobKey),
 }
@@ -52,6 +54,8 @@ impl Upload {
         match of.part {
             ObjectPart::Image => self.has_image = true,
             ObjectPart::Rootfs => self.rootfs = Some(key),
+            // It is no part of an image.
+            ObjectPart::Layer => {}
             ObjectPart::Sidecar => {
                 self.sidecars.push((of.revision, key));
                 self.sidecars.sort_unstable();
@@ -100,6 +104,10 @@ impl Store {
                     work(Listed::Stray(key))?;
                     continue;
                 };
+                if of.part == ObjectPart::Layer {
+                    work(Listed::Layer { digest: of.fingerprint, key })?;
+                    continue;
+                }
                 if image.replace(of.fingerprint) != Some(of.fingerprint) {
                     flush(&mut uploads, work)?;
                 }

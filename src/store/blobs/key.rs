@@ -6,6 +6,7 @@
 //! | image or metadata file | `FINGERPRINT.RANDOM` |
 //! | rootfs file | `FINGERPRINT.RANDOM.rootfs` |
 //! | sidecar of one revision | `FINGERPRINT.RANDOM.REVISION-RANDOM.json` |
+//! | layer of container images | `DIGEST.RANDOM.layer` |
 //!
 //! Numbers are hexadecimal. Since no key is used twice, a late deletion cannot destroy a newer
 //! upload of the same image.
@@ -40,6 +41,8 @@ pub enum ObjectPart {
     Rootfs,
     /// The sidecar: what one revision of the row of the image said.
     Sidecar,
+    /// A layer of container images, which belongs to no image: in the place of the fingerprint is its digest.
+    Layer,
 }
 
 /// The components of a key.
@@ -71,6 +74,12 @@ impl BlobKey {
     pub fn pair(fingerprint: &Fingerprint) -> (Self, Self) {
         let random = random_number();
         (Self(format!("{fingerprint}.{random:016x}")), Self(format!("{fingerprint}.{random:016x}.rootfs")))
+    }
+
+    /// A new key for a layer with this digest.
+    #[cfg(feature = "remote")]
+    pub(crate) fn layer(digest: &Fingerprint) -> Self {
+        Self(format!("{digest}.{:016x}.layer", random_number()))
     }
 
     /// The key of the *note* that the sidecar of one revision must be written, for the image with
@@ -110,6 +119,7 @@ impl BlobKey {
         let (part, revision) = match rest {
             "" => (ObjectPart::Image, 0),
             ".rootfs" => (ObjectPart::Rootfs, 0),
+            ".layer" => (ObjectPart::Layer, 0),
             ".json" => (ObjectPart::Sidecar, 0),
             other => {
                 let numbers = other.strip_prefix('.')?.strip_suffix(".json")?;
